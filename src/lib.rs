@@ -1,0 +1,11 @@
+//! devstatus: which devices of an IoT fleet are connected, since when, and why the others are not.
+//!
+//! ```text
+//! broker -> source -RawBatch-> ingest[decode -> merge -> map] -> http (REST, health, metrics)
+//! ```
+//!
+//! The modules in reading order; each may name only those above it, and `tests/layers.rs` holds that.
+
+pub mod secret;
+pub mod fleet;
+pub mod source;

@@ -1,0 +1,3 @@
+//! The MQTT side: connect as an application, subscribe, and hand every status message over as it came.
+
+pub mod settings;
