@@ -6,6 +6,7 @@
 //!
 //! The modules in reading order; each may name only those above it, and `tests/layers.rs` holds that.
 
-pub mod secret;
 pub mod fleet;
+pub mod payload;
+pub mod secret;
 pub mod source;

@@ -1,0 +1,139 @@
+//! Text to operations. Every value is checked to come back as it was written before it becomes an operation.
+
+use jiff::Timestamp;
+
+use super::{dictionary, op, unpack};
+
+/// The operations that stand for `text`.
+pub fn pack(text: &[u8]) -> Vec<u8> {
+    let mut packer =
+        Packer { packed: Vec::with_capacity(PACKED_CAPACITY), literal_start: 0, last_time: None };
+    let mut at = 0;
+    // A value is looked for only where a piece has just ended; numbers inside an identifier stay literal with it.
+    let mut after_piece = false;
+    while at < text.len() {
+        let rest = &text[at..];
+        if starts_piece(rest[0])
+            && let Some(number) = dictionary::find(rest)
+            && let (Some(piece), Ok(code)) = (dictionary::piece(number), u8::try_from(number))
+        {
+            packer.end_literal(text, at);
+            packer.packed.push(op::FIRST_PIECE + code);
+            at += piece.len();
+            packer.literal_start = at;
+            after_piece = true;
+            continue;
+        }
+        let value_len = if after_piece { packer.value(text, at) } else { 0 };
+        after_piece = false;
+        at += value_len.max(1);
+    }
+    packer.end_literal(text, at);
+    packer.packed
+}
+
+/// A packed Disconnect of the platform with some room.
+const PACKED_CAPACITY: usize = 96;
+
+/// The bytes that dictionary pieces begin with: spares a search at every letter of an identifier.
+fn starts_piece(byte: u8) -> bool {
+    matches!(byte, b'"' | b',' | b'{' | b'}' | b'-')
+}
+
+struct Packer {
+    packed: Vec<u8>,
+    literal_start: usize,
+    last_time: Option<u64>,
+}
+
+impl Packer {
+    fn end_literal(&mut self, text: &[u8], at: usize) {
+        let literal = &text[self.literal_start..at];
+        if !literal.is_empty() {
+            self.packed.push(op::LITERAL);
+            put_varint(&mut self.packed, literal.len() as u64);
+            self.packed.extend_from_slice(literal);
+        }
+    }
+
+    /// Packs the value at `at` and says how long it was; 0: no value that an operation can stand for.
+    fn value(&mut self, text: &[u8], at: usize) -> usize {
+        let rest = &text[at..];
+        let len = if let Some(ms) = time(rest) {
+            self.put_time(ms);
+            unpack::TIME_LEN
+        } else if let Some((octets, len)) = ipv4(rest) {
+            self.packed.push(op::IPV4);
+            self.packed.extend_from_slice(&octets);
+            len
+        } else if let Some((integer, len)) = integer(rest) {
+            self.packed.push(op::INTEGER);
+            put_varint(&mut self.packed, integer);
+            len
+        } else {
+            0
+        };
+        if len > 0 {
+            self.literal_start = at + len;
+        }
+        len
+    }
+
+    fn put_time(&mut self, ms: u64) {
+        match self.last_time {
+            Some(last) => {
+                self.packed.push(op::TIME_DELTA);
+                put_varint(&mut self.packed, zigzag(ms.wrapping_sub(last) as i64));
+            }
+            None => {
+                self.packed.push(op::TIME);
+                self.packed.extend_from_slice(&ms.to_le_bytes()[..6]);
+            }
+        }
+        self.last_time = Some(ms);
+    }
+}
+
+/// Milliseconds since 1970, if the text begins with a time written exactly as [`unpack::write_time`] would.
+fn time(text: &[u8]) -> Option<u64> {
+    let text = text.get(..unpack::TIME_LEN)?;
+    if text[4] != b'-' || text[23] != b'Z' {
+        return None;
+    }
+    let written = std::str::from_utf8(text).ok()?;
+    let ms = u64::try_from(written.parse::<Timestamp>().ok()?.as_millisecond()).ok()?;
+    let mut again = Vec::with_capacity(unpack::TIME_LEN);
+    unpack::write_time(ms, &mut again);
+    (again == text).then_some(ms)
+}
+
+/// `a.b.c.d` without leading zeros, not followed by what would make it another word.
+fn ipv4(text: &[u8]) -> Option<([u8; 4], usize)> {
+    let len = text.iter().take(16).position(|b| !b.is_ascii_digit() && *b != b'.')?;
+    let written = std::str::from_utf8(&text[..len]).ok()?;
+    let address: std::net::Ipv4Addr = written.parse().ok()?;
+    Some((address.octets(), len))
+}
+
+/// A decimal integer that fits 64 bits, without leading zeros.
+fn integer(text: &[u8]) -> Option<(u64, usize)> {
+    let len = text.iter().take(21).position(|b| !b.is_ascii_digit())?;
+    let digits = std::str::from_utf8(&text[..len]).ok()?;
+    if digits.len() > 1 && digits.starts_with('0') {
+        return None;
+    }
+    digits.parse().ok().map(|integer| (integer, len))
+}
+
+fn put_varint(packed: &mut Vec<u8>, mut value: u64) {
+    while value >= 0x80 {
+        packed.push(value as u8 | 0x80);
+        value >>= 7;
+    }
+    packed.push(value as u8);
+}
+
+/// Small differences of either sign become small numbers.
+fn zigzag(value: i64) -> u64 {
+    ((value << 1) ^ (value >> 63)) as u64
+}
