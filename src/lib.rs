@@ -6,7 +6,9 @@
 //!
 //! The modules in reading order; each may name only those above it, and `tests/layers.rs` holds that.
 
+pub mod decode;
 pub mod fleet;
 pub mod payload;
+pub mod presence;
 pub mod secret;
 pub mod source;

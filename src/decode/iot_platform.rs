@@ -1,0 +1,167 @@
+//! The IoT platform's status messages: `iot-2/type/{type}/id/{id}/mon`, one JSON object each.
+//!
+//! The facts about the format are those that were measured on the platform's broker and read from its source (Eclipse
+//! Amlen): what each field means, which may be missing, and what each close code tells of the session.
+
+use std::borrow::Cow;
+
+use super::fields::{self, Fields};
+use super::{ClientId, Decoded, Device, Notice, Undecodable};
+use crate::payload::Payload;
+use crate::presence::{Claim, Moment, Statement};
+
+/// The filter that matches every device's status.
+pub const ALL_DEVICES: &str = "iot-2/type/+/id/+/mon";
+
+/// The platform writes its messages into a buffer of 4,096 bytes; sixteen times that is no status message.
+pub const PAYLOAD_MAX_BYTES: usize = 64 * 1024;
+
+/// Decodes one message.
+pub fn decode<'a>(topic: &'a [u8], payload: &'a [u8]) -> Decoded<'a> {
+    match topic_device(topic) {
+        Ok(Some(device)) => decode_payload(device, payload),
+        Ok(None) => Decoded::Application,
+        Err(undecodable) => Decoded::Undecodable(undecodable),
+    }
+}
+
+/// What a log line shows of a message: the fields an operator reads, as they were received.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Summary<'a> {
+    pub time: Cow<'a, str>,
+    pub action: Cow<'a, str>,
+    pub address: Cow<'a, str>,
+    pub reason: Cow<'a, str>,
+}
+
+/// The fields for a log line; fields that are missing are empty.
+pub fn summary(payload: &[u8]) -> Option<Summary<'_>> {
+    let fields: Fields<'_> = serde_json::from_slice(payload).ok()?;
+    Some(Summary {
+        time: fields::text(fields.time).unwrap_or_default(),
+        action: fields::text(fields.action).unwrap_or_default(),
+        address: fields::text(fields.client_addr).unwrap_or_default(),
+        reason: fields::text(fields.reason).unwrap_or_default(),
+    })
+}
+
+/// The device that a topic names, none for an application's topic (its type is empty).
+fn topic_device(topic: &[u8]) -> Result<Option<Device<'_>>, Undecodable> {
+    let topic = std::str::from_utf8(topic).map_err(|_| Undecodable::ForeignTopic)?;
+    let mut levels = topic.split('/');
+    let mut next = || levels.next().unwrap_or_default();
+    let (root, type_word, device_type, id_word, id, mon) = (next(), next(), next(), next(), next(), next());
+    let ours = root == "iot-2" && type_word == "type" && id_word == "id" && mon == "mon";
+    if !ours || id.is_empty() || levels.next().is_some() {
+        return Err(Undecodable::ForeignTopic);
+    }
+    Ok((!device_type.is_empty()).then_some(Device { device_type, id }))
+}
+
+fn decode_payload<'a>(device: Device<'a>, payload: &'a [u8]) -> Decoded<'a> {
+    if payload.is_empty() {
+        return Decoded::Notice { device, notice: Notice::Cleared };
+    }
+    let fields = match parse(payload) {
+        Ok(fields) => fields,
+        Err(undecodable) => return Decoded::Undecodable(undecodable),
+    };
+    let client_id = fields::text(fields.client_id);
+    if client_id.as_ref().is_some_and(|id| id.starts_with("a:") || id.starts_with("A:")) {
+        return Decoded::Application;
+    }
+    let Some(action) = fields::text(fields.action) else {
+        return Decoded::Undecodable(Undecodable::NoAction);
+    };
+    let Some(action) = Action::parse(&action) else {
+        let failed = action == "FailedConnect";
+        return Decoded::Notice {
+            device,
+            notice: if failed { Notice::FailedConnect } else { Notice::Other },
+        };
+    };
+    let statement = statement(action, &fields, payload);
+    Decoded::Statement { device, statement, client_id: compare_client_id(device, client_id.as_deref()) }
+}
+
+fn parse(payload: &[u8]) -> Result<Fields<'_>, Undecodable> {
+    if payload.len() > PAYLOAD_MAX_BYTES {
+        return Err(Undecodable::TooLong);
+    }
+    let json = std::str::from_utf8(payload).map_err(|_| Undecodable::NotUtf8)?;
+    serde_json::from_str(json).map_err(|error| match error.classify() {
+        // The parser has no category of its own for its limit of 128 levels.
+        serde_json::error::Category::Syntax if error.to_string().starts_with("recursion limit") => {
+            Undecodable::TooDeep
+        }
+        serde_json::error::Category::Data => Undecodable::NotAnObject,
+        serde_json::error::Category::Syntax
+        | serde_json::error::Category::Eof
+        | serde_json::error::Category::Io => Undecodable::NotJson,
+    })
+}
+
+/// The actions that change a status.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Action {
+    Connect,
+    Disconnect,
+}
+
+impl Action {
+    fn parse(text: &str) -> Option<Self> {
+        match text {
+            "Connect" => Some(Action::Connect),
+            "Disconnect" => Some(Action::Disconnect),
+            _ => None,
+        }
+    }
+}
+
+/// The client id was reused: another connection took over.
+const CLIENT_ID_REUSED: u16 = 288;
+/// Not authorised: mostly a login that was refused, at times the end of a session.
+const NOT_AUTHORIZED: u16 = 180;
+
+/// How much earlier than its own time a Connect without `ConnectTime` is taken to have begun.
+///
+/// Such messages come from older platforms, whose Disconnect names a moment just before the Connect's `Time` (a
+/// millisecond, as seen). Any lag up to this keeps the two together; a session that begins sooner than this after the one
+/// before it would be taken for older than that one's end.
+const CONNECT_LAG_NANOS: i64 = 100_000_000;
+
+fn statement(action: Action, fields: &Fields<'_>, payload: &[u8]) -> Statement {
+    let time = fields::moment(fields.time).unwrap_or(Moment::UNKNOWN);
+    let close_code = fields::code(fields.close_code).unwrap_or(0);
+    let is_request = fields::text(fields.protocol).is_some_and(|protocol| protocol == "iotrest");
+    let claim = match action {
+        Action::Connect if is_request => Claim::RequestBegan,
+        Action::Disconnect if is_request => Claim::RequestEnded,
+        Action::Connect => Claim::Connect,
+        Action::Disconnect => match close_code {
+            CLIENT_ID_REUSED => Claim::Takeover,
+            NOT_AUTHORIZED => Claim::Refusal,
+            _ => Claim::Disconnect,
+        },
+    };
+    let session = fields::moment(fields.connect_time).unwrap_or(match action {
+        Action::Connect => time.earlier_by(CONNECT_LAG_NANOS),
+        // It ends whatever session was on at that time.
+        Action::Disconnect => time,
+    });
+    Statement { claim, session, time, close_code, payload: Payload::pack(payload) }
+}
+
+/// A device's client id is `d:{org}:{type}:{id}`, a gateway's `g:{org}:{type}:{id}`.
+fn compare_client_id(device: Device<'_>, client_id: Option<&str>) -> ClientId {
+    let Some(client_id) = client_id else { return ClientId::Absent };
+    let mut parts = client_id.splitn(4, ':');
+    let (class, _org, device_type, id) = (parts.next(), parts.next(), parts.next(), parts.next());
+    match (class, device_type, id) {
+        (Some("d" | "g"), Some(device_type), Some(id)) if (Device { device_type, id }) == device => {
+            ClientId::Matching
+        }
+        (Some("d" | "g"), Some(_), Some(_)) => ClientId::Foreign,
+        _ => ClientId::Absent,
+    }
+}

@@ -1,0 +1,91 @@
+//! Topic and bytes in, statement out: one file for each wire format. Pure: what cannot be decoded is a value too.
+
+mod fields;
+pub mod iot_platform;
+
+use crate::presence::Statement;
+
+/// Which device a message is about; the text is borrowed from the topic.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Device<'a> {
+    /// The platform's device type.
+    pub device_type: &'a str,
+    /// The device id, unique within its type.
+    pub id: &'a str,
+}
+
+/// What a message turned out to be.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Decoded<'a> {
+    /// It says something about a device's connection.
+    Statement { device: Device<'a>, statement: Statement, client_id: ClientId },
+    /// It is sound and changes no status: a failed login, or a notice.
+    Notice { device: Device<'a>, notice: Notice },
+    /// It is about an application, which matches the same filter.
+    Application,
+    /// Nothing can be made of it.
+    Undecodable(Undecodable),
+}
+
+/// Whether the payload names the device that the topic names; the topic decides.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ClientId {
+    Matching,
+    /// No client id, or one that is no device's.
+    Absent,
+    /// Another device's.
+    Foreign,
+}
+
+/// Messages that change no status.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Notice {
+    /// A login that was refused or overtaken; it leaves the sessions of the device as they were.
+    FailedConnect,
+    /// `Active`, `Info`, `Unknown`, and any action not known here.
+    Other,
+    /// An empty payload: the broker removed the retained message. It does not say why.
+    Cleared,
+}
+
+/// Why nothing can be made of a message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Undecodable {
+    /// The topic is none of this wire format.
+    ForeignTopic,
+    /// Longer than any message of this wire format.
+    TooLong,
+    NotUtf8,
+    NotJson,
+    /// JSON, but nested deeper than any message needs.
+    TooDeep,
+    /// JSON, but not an object.
+    NotAnObject,
+    /// An object without a text in `Action`.
+    NoAction,
+}
+
+impl Undecodable {
+    pub const ALL: [Undecodable; 7] = [
+        Undecodable::ForeignTopic,
+        Undecodable::TooLong,
+        Undecodable::NotUtf8,
+        Undecodable::NotJson,
+        Undecodable::TooDeep,
+        Undecodable::NotAnObject,
+        Undecodable::NoAction,
+    ];
+
+    /// The word for it in metrics and logs.
+    pub fn reason(self) -> &'static str {
+        match self {
+            Undecodable::ForeignTopic => "foreign_topic",
+            Undecodable::TooLong => "too_long",
+            Undecodable::NotUtf8 => "not_utf8",
+            Undecodable::NotJson => "not_json",
+            Undecodable::TooDeep => "too_deep",
+            Undecodable::NotAnObject => "not_an_object",
+            Undecodable::NoAction => "no_action",
+        }
+    }
+}

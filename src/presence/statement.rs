@@ -1,0 +1,79 @@
+//! One message's claim about one device, and the total order of the claims.
+
+use std::cmp::Ordering;
+
+use crate::payload::Payload;
+
+/// A point in time as the platform's clock showed it: nanoseconds since 1970, clamped to the years 1677 to 2262.
+///
+/// The platform's clocks step back and differ, so two moments are compared, never subtracted from ours.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Moment(i64);
+
+impl Moment {
+    /// What a message without any time gets: it gives way to every message that has one.
+    pub const UNKNOWN: Moment = Moment(i64::MIN);
+
+    pub fn from_nanos(nanos: i128) -> Self {
+        let clamped = nanos.clamp(i128::from(i64::MIN) + 1, i128::from(i64::MAX));
+        Self(i64::try_from(clamped).expect("clamped to the range of an i64"))
+    }
+
+    /// Nanoseconds since 1970; `None` for [`Moment::UNKNOWN`].
+    pub fn nanos(self) -> Option<i64> {
+        (self != Self::UNKNOWN).then_some(self.0)
+    }
+
+    /// The moment this many nanoseconds before.
+    pub fn earlier_by(self, nanos: i64) -> Self {
+        self.nanos().map_or(Self::UNKNOWN, |own| Self::from_nanos(i128::from(own) - i128::from(nanos)))
+    }
+}
+
+/// What a message says of the session that it names.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Claim {
+    /// A request without a session began, an HTTP post: it says nothing about the device's connection.
+    RequestBegan,
+    /// A request without a session ended.
+    RequestEnded,
+    /// The session began.
+    Connect,
+    /// The session ended because another connection took its client id: the device is connected elsewhere.
+    Takeover,
+    /// The session ended for want of authorisation. Mostly it never began: a refused login; then it says nothing
+    /// about the sessions before it. If its Connect is known, it is an end like any other.
+    Refusal,
+    /// The session ended.
+    Disconnect,
+}
+
+/// One message about one device.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Statement {
+    pub claim: Claim,
+    /// When the session began that the message is about: the name of the session, and what sessions are ordered by.
+    pub session: Moment,
+    /// When the message was made.
+    pub time: Moment,
+    /// Why the session ended, as the wire format numbers it; 0 for none.
+    pub close_code: u16,
+    /// The message itself.
+    pub payload: Payload,
+}
+
+/// The later session stands higher; in one session an end stands above its beginning, whatever their times say; then the
+/// later time. Equal in all of these, the greater bytes: arbitrary, but the same everywhere.
+impl Ord for Statement {
+    fn cmp(&self, other: &Self) -> Ordering {
+        (self.session, self.claim, self.time, self.close_code)
+            .cmp(&(other.session, other.claim, other.time, other.close_code))
+            .then_with(|| self.payload.cmp(&other.payload))
+    }
+}
+
+impl PartialOrd for Statement {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
