@@ -6,8 +6,12 @@
 //!
 //! The modules in reading order; each may name only those above it, and `tests/layers.rs` holds that.
 
+pub mod clock;
 pub mod decode;
 pub mod fleet;
+pub mod health;
+pub mod map;
+pub mod metrics;
 pub mod payload;
 pub mod presence;
 pub mod secret;

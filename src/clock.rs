@@ -1,0 +1,12 @@
+//! The only place that asks what time it is.
+
+use std::time::{SystemTime, UNIX_EPOCH};
+
+/// Seconds since 1970 by this machine's clock; fits until 2106.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct UnixSeconds(pub u32);
+
+pub fn now() -> UnixSeconds {
+    let since_1970 = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    UnixSeconds(u32::try_from(since_1970.as_secs()).unwrap_or(u32::MAX))
+}

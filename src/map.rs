@@ -1,0 +1,228 @@
+//! The concurrent map of all devices: one writer applies statements, any number of readers look up.
+//!
+//! Sharded so that a reader waits for a writer only for the merge of one statement, and so that growing moves one part in
+//! 256 at a time. Totals are kept as the statements come: asking for them costs the same for any number of devices.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use hashbrown::HashTable;
+use hashbrown::hash_table::Entry;
+use parking_lot::RwLock;
+
+use crate::clock::UnixSeconds;
+use crate::decode::Device;
+use crate::presence::{Belief, Statement, Status, Verdict};
+
+/// A power of two. At ten million devices a shard holds 40,000, so the longest pause for growth stays near ten
+/// milliseconds.
+const SHARDS: usize = 256;
+
+/// All devices that anything was ever heard of.
+pub struct DeviceMap {
+    shards: Box<[RwLock<HashTable<Record>>]>,
+    hasher: foldhash::fast::RandomState,
+    types: RwLock<HashTable<Arc<DeviceType>>>,
+    counts: Counts,
+}
+
+/// One device.
+#[derive(Debug)]
+pub struct Record {
+    device_type: Arc<DeviceType>,
+    id: Box<str>,
+    pub belief: Belief,
+    pub evidence: Evidence,
+    /// When the latest message about the device arrived.
+    pub heard_at: UnixSeconds,
+}
+
+/// How the latest message about a device came.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Evidence {
+    /// As it happened.
+    Live,
+    /// Replayed by the broker to a new subscription.
+    Retained,
+}
+
+/// What applying a statement did to the status of its device.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Applied {
+    /// Nothing was learned.
+    Known,
+    /// The belief is another one, its status the same.
+    Refined,
+    /// The status is another one; `None`: the device was not in the map.
+    Changed { from: Option<Status>, to: Status },
+}
+
+/// Devices by status.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Totals {
+    pub connected: u64,
+    pub disconnected: u64,
+}
+
+impl Totals {
+    pub fn total(&self) -> u64 {
+        self.connected + self.disconnected
+    }
+}
+
+#[derive(Debug)]
+struct DeviceType {
+    name: Box<str>,
+    counts: Counts,
+}
+
+/// Updated under the lock of the device's shard, so that no change is counted twice; read without any.
+#[derive(Debug, Default)]
+struct Counts {
+    connected: AtomicU64,
+    disconnected: AtomicU64,
+}
+
+impl Counts {
+    fn of(&self, status: Status) -> &AtomicU64 {
+        match status {
+            Status::Connected => &self.connected,
+            Status::Disconnected => &self.disconnected,
+        }
+    }
+
+    fn move_one(&self, from: Option<Status>, to: Status) {
+        if let Some(from) = from {
+            self.of(from).fetch_sub(1, Ordering::Relaxed);
+        }
+        self.of(to).fetch_add(1, Ordering::Relaxed);
+    }
+
+    fn totals(&self) -> Totals {
+        Totals {
+            connected: self.connected.load(Ordering::Relaxed),
+            disconnected: self.disconnected.load(Ordering::Relaxed),
+        }
+    }
+}
+
+impl Record {
+    fn is(&self, device: Device<'_>) -> bool {
+        *self.id == *device.id && *self.device_type.name == *device.device_type
+    }
+
+    /// Status and deciding statement.
+    pub fn verdict(&self) -> Verdict<'_> {
+        self.belief.verdict().expect("a record is made by its first statement")
+    }
+}
+
+impl Default for DeviceMap {
+    fn default() -> Self {
+        Self {
+            shards: (0..SHARDS).map(|_| RwLock::default()).collect(),
+            hasher: foldhash::fast::RandomState::default(),
+            types: RwLock::default(),
+            counts: Counts::default(),
+        }
+    }
+}
+
+impl DeviceMap {
+    /// Takes one statement about one device into account.
+    pub fn apply(
+        &self,
+        device: Device<'_>,
+        statement: Statement,
+        evidence: Evidence,
+        now: UnixSeconds,
+    ) -> Applied {
+        let hash = self.hash(device);
+        let mut shard = self.shard(hash).write();
+        let entry = shard.entry(hash, |record| record.is(device), |record| self.hash(record.device()));
+        let mut entry = match entry {
+            Entry::Occupied(entry) => entry,
+            Entry::Vacant(entry) => {
+                let device_type = self.device_type(device.device_type);
+                let belief = Belief::default();
+                entry.insert(Record {
+                    device_type,
+                    id: device.id.into(),
+                    belief,
+                    evidence,
+                    heard_at: now,
+                })
+            }
+        };
+        let record = entry.get_mut();
+        let from = record.belief.verdict().map(|verdict| verdict.status);
+        let learned = record.belief.apply(statement);
+        record.heard_at = now;
+        if !learned {
+            return Applied::Known;
+        }
+        record.evidence = evidence;
+        let to = record.verdict().status;
+        if from == Some(to) {
+            return Applied::Refined;
+        }
+        record.device_type.counts.move_one(from, to);
+        self.counts.move_one(from, to);
+        Applied::Changed { from, to }
+    }
+
+    /// Reads one device; the shard is locked while `read` runs, so it should only copy.
+    pub fn read<T>(&self, device: Device<'_>, read: impl FnOnce(&Record) -> T) -> Option<T> {
+        let hash = self.hash(device);
+        let shard = self.shard(hash).read();
+        shard.find(hash, |record| record.is(device)).map(read)
+    }
+
+    /// Totals over all devices, in constant time.
+    pub fn totals(&self) -> Totals {
+        self.counts.totals()
+    }
+
+    /// Totals for each device type, by name.
+    pub fn totals_by_type(&self) -> Vec<(String, Totals)> {
+        let types = self.types.read();
+        let mut totals: Vec<_> = types.iter().map(|t| (t.name.to_string(), t.counts.totals())).collect();
+        totals.sort_unstable_by(|a, b| a.0.cmp(&b.0));
+        totals
+    }
+
+    fn hash(&self, device: Device<'_>) -> u64 {
+        use std::hash::{BuildHasher, Hash, Hasher};
+        let mut hasher = self.hasher.build_hasher();
+        device.device_type.hash(&mut hasher);
+        device.id.hash(&mut hasher);
+        hasher.finish()
+    }
+
+    /// The shard by the middle bits of the hash: the table inside uses the lowest and the highest.
+    fn shard(&self, hash: u64) -> &RwLock<HashTable<Record>> {
+        &self.shards[(hash >> 32) as usize % SHARDS]
+    }
+
+    /// The one copy of this type's name and totals.
+    fn device_type(&self, name: &str) -> Arc<DeviceType> {
+        use std::hash::BuildHasher;
+        let hash = self.hasher.hash_one(name);
+        if let Some(found) = self.types.read().find(hash, |t| *t.name == *name) {
+            return Arc::clone(found);
+        }
+        let mut types = self.types.write();
+        let rehash = |t: &Arc<DeviceType>| self.hasher.hash_one(&*t.name);
+        let entry = types
+            .entry(hash, |t| *t.name == *name, rehash)
+            .or_insert_with(|| Arc::new(DeviceType { name: name.into(), counts: Counts::default() }));
+        Arc::clone(entry.get())
+    }
+}
+
+impl Record {
+    /// Which device this is.
+    pub fn device(&self) -> Device<'_> {
+        Device { device_type: &self.device_type.name, id: &self.id }
+    }
+}

@@ -1,0 +1,81 @@
+//! What is counted, under which name. Counters only go up; every name stands in `docs/metrics.md`.
+
+use std::fmt::Debug;
+use std::hash::Hash;
+
+use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::registry::Registry;
+
+/// All counters of the process; cloning shares them.
+#[derive(Clone, Default)]
+pub struct Metrics {
+    /// Messages handed over by the source.
+    pub messages_received: Counter,
+    /// Bytes of the packets handed over by the source.
+    pub bytes_received: Counter,
+    /// Messages that nothing could be made of, by reason.
+    pub messages_undecodable: Family<ReasonLabel, Counter>,
+    /// Messages about applications, which match the device filter.
+    pub messages_of_applications: Counter,
+    /// Sound messages that change no status, by kind.
+    pub notices: Family<KindLabel, Counter>,
+    /// Messages whose payload names another device than their topic.
+    pub client_id_mismatches: Counter,
+    /// Statements that changed what is believed of a device.
+    pub statements_applied: Counter,
+    /// Statements that were known or superseded already.
+    pub statements_known: Counter,
+    /// Packets refused because the backlog was full.
+    pub backlog_dropped_bytes: Counter,
+    /// Connections to the broker that were established.
+    pub broker_connects: Counter,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+pub struct ReasonLabel {
+    pub reason: &'static str,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+pub struct KindLabel {
+    pub kind: &'static str,
+}
+
+impl Metrics {
+    /// Registers everything under `devstatus_…`.
+    pub fn register(&self, registry: &mut Registry) {
+        let r = registry.sub_registry_with_prefix("devstatus");
+        r.register("messages_received", "Status messages received", self.messages_received.clone());
+        r.register("received_bytes", "Bytes of status packets received", self.bytes_received.clone());
+        r.register(
+            "messages_undecodable",
+            "Messages that nothing could be made of",
+            self.messages_undecodable.clone(),
+        );
+        r.register(
+            "messages_of_applications",
+            "Messages about applications, which are no devices",
+            self.messages_of_applications.clone(),
+        );
+        r.register("notices", "Sound messages that change no status", self.notices.clone());
+        r.register(
+            "client_id_mismatches",
+            "Messages whose payload names another device than their topic",
+            self.client_id_mismatches.clone(),
+        );
+        r.register("statements_applied", "Statements that changed a belief", self.statements_applied.clone());
+        r.register(
+            "statements_known",
+            "Statements already known or superseded",
+            self.statements_known.clone(),
+        );
+        r.register(
+            "backlog_dropped_bytes",
+            "Bytes dropped because the backlog between socket and decoder was full",
+            self.backlog_dropped_bytes.clone(),
+        );
+        r.register("broker_connects", "Connections to the broker established", self.broker_connects.clone());
+    }
+}

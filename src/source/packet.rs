@@ -1,0 +1,306 @@
+//! The few MQTT control packets that a subscriber needs, 3.1.1 and 5, as bytes. Pure: no socket, no clock.
+//!
+//! Own code because populating is what the service exists for: the reader of the socket only looks for packet
+//! boundaries and hands whole runs of PUBLISH packets over, which no client library offers; both versions share one
+//! path; and a PINGREQ can be sent where a plan needs a barrier.
+
+use super::settings::MqttVersion;
+
+/// The largest packet taken from a broker. A status message is below 5 KiB; what is larger is a fault or an attack, and the
+/// connection is given up.
+pub const PACKET_MAX_BYTES: usize = 1024 * 1024;
+
+/// The packet types that a broker sends to a subscriber.
+pub mod kind {
+    pub const CONNACK: u8 = 2;
+    pub const PUBLISH: u8 = 3;
+    pub const SUBACK: u8 = 9;
+    pub const UNSUBACK: u8 = 11;
+    pub const PINGRESP: u8 = 13;
+    pub const DISCONNECT: u8 = 14;
+}
+
+/// What a broker sent that is not MQTT.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Malformed {
+    #[error("a packet length of more than four bytes")]
+    Length,
+    #[error("a packet of {0} bytes, where at most {PACKET_MAX_BYTES} are taken")]
+    TooLarge(usize),
+    #[error("a packet shorter than its own fields")]
+    Truncated,
+    #[error("a packet of type {0}, which no broker sends to a subscriber")]
+    Unexpected(u8),
+}
+
+/// One packet as it stands in the stream.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Frame<'a> {
+    /// The first byte: type and flags.
+    pub head: u8,
+    /// What follows the packet length.
+    pub body: &'a [u8],
+    /// Length of the whole packet.
+    pub len: usize,
+}
+
+impl Frame<'_> {
+    pub fn kind(&self) -> u8 {
+        self.head >> 4
+    }
+}
+
+/// The first packet of the stream; `None` until it is there as a whole.
+pub fn frame(stream: &[u8]) -> Result<Option<Frame<'_>>, Malformed> {
+    let Some((&head, rest)) = stream.split_first() else { return Ok(None) };
+    let mut body_len = 0usize;
+    for (i, &byte) in rest.iter().enumerate().take(4) {
+        body_len |= usize::from(byte & 0x7f) << (7 * i);
+        if byte & 0x80 == 0 {
+            let start = i + 2;
+            let len = start + body_len;
+            if len > PACKET_MAX_BYTES {
+                return Err(Malformed::TooLarge(len));
+            }
+            return Ok(stream.get(start..len).map(|body| Frame { head, body, len }));
+        }
+    }
+    if rest.len() >= 4 { Err(Malformed::Length) } else { Ok(None) }
+}
+
+/// A message from the broker; topic and payload are borrowed from the stream.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Publish<'a> {
+    pub topic: &'a [u8],
+    pub payload: &'a [u8],
+    /// Replayed to a new subscription, not sent when it happened.
+    pub retained: bool,
+    /// Quality of service 1 and 2: the number to acknowledge.
+    pub packet_id: Option<u16>,
+}
+
+/// Reads a PUBLISH.
+pub fn publish<'a>(frame: &Frame<'a>, version: MqttVersion) -> Result<Publish<'a>, Malformed> {
+    let (topic, rest) = text(frame.body)?;
+    let quality = (frame.head >> 1) & 3;
+    let (packet_id, rest) = if quality == 0 {
+        (None, rest)
+    } else {
+        let (id, rest) = rest.split_first_chunk::<2>().ok_or(Malformed::Truncated)?;
+        (Some(u16::from_be_bytes(*id)), rest)
+    };
+    let payload = skip_properties(rest, version)?;
+    Ok(Publish { topic, payload, retained: frame.head & 1 == 1, packet_id })
+}
+
+/// The broker's answer to CONNECT.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Connack {
+    pub session_present: bool,
+    /// 0: accepted; else the reason, numbered differently in 3.1.1 and 5.
+    pub code: u8,
+}
+
+pub fn connack(body: &[u8]) -> Result<Connack, Malformed> {
+    match body {
+        [flags, code, ..] => Ok(Connack { session_present: flags & 1 == 1, code: *code }),
+        _ => Err(Malformed::Truncated),
+    }
+}
+
+/// The broker's answer to SUBSCRIBE.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Suback {
+    pub packet_id: u16,
+    /// One for each filter: the quality granted, or from 0x80 on the refusal.
+    pub codes: Vec<u8>,
+}
+
+pub fn suback(body: &[u8], version: MqttVersion) -> Result<Suback, Malformed> {
+    let (id, rest) = body.split_first_chunk::<2>().ok_or(Malformed::Truncated)?;
+    let codes = skip_properties(rest, version)?.to_vec();
+    Ok(Suback { packet_id: u16::from_be_bytes(*id), codes })
+}
+
+/// The reason code of a DISCONNECT sent by an MQTT 5 broker; 0 where it gives none.
+pub fn disconnect_reason(body: &[u8]) -> u8 {
+    body.first().copied().unwrap_or(0)
+}
+
+/// What goes into a CONNECT.
+#[derive(Clone, Copy)]
+pub struct Connect<'a> {
+    pub version: MqttVersion,
+    pub client_id: &'a str,
+    pub user_name: Option<&'a str>,
+    pub password: Option<&'a str>,
+    pub keep_alive_s: u16,
+    pub clean_session: bool,
+    pub session_expiry_s: u32,
+}
+
+impl Connect<'_> {
+    pub fn encode(&self) -> Vec<u8> {
+        let mut body = Vec::new();
+        put_text(&mut body, "MQTT");
+        body.push(match self.version {
+            MqttVersion::V311 => 4,
+            MqttVersion::V5 => 5,
+        });
+        let flag = |set: bool, bit: u8| if set { 1 << bit } else { 0 };
+        body.push(
+            flag(self.user_name.is_some(), 7)
+                | flag(self.password.is_some(), 6)
+                | flag(self.clean_session, 1),
+        );
+        body.extend_from_slice(&self.keep_alive_s.to_be_bytes());
+        if self.version == MqttVersion::V5 {
+            let mut properties = vec![0x11];
+            properties.extend_from_slice(&self.session_expiry_s.to_be_bytes());
+            properties.push(0x27);
+            properties.extend_from_slice(&(PACKET_MAX_BYTES as u32).to_be_bytes());
+            put_length(&mut body, properties.len());
+            body.extend_from_slice(&properties);
+        }
+        put_text(&mut body, self.client_id);
+        for text in [self.user_name, self.password].into_iter().flatten() {
+            put_text(&mut body, text);
+        }
+        packet(0x10, &body)
+    }
+}
+
+/// A SUBSCRIBE of one or more filters, all at quality of service `quality`.
+pub fn subscribe(version: MqttVersion, packet_id: u16, filters: &[impl AsRef<str>], quality: u8) -> Vec<u8> {
+    let mut body = packet_id.to_be_bytes().to_vec();
+    put_no_properties(&mut body, version);
+    for filter in filters {
+        put_text(&mut body, filter.as_ref());
+        body.push(quality);
+    }
+    packet(0x82, &body)
+}
+
+pub fn unsubscribe(version: MqttVersion, packet_id: u16, filters: &[impl AsRef<str>]) -> Vec<u8> {
+    let mut body = packet_id.to_be_bytes().to_vec();
+    put_no_properties(&mut body, version);
+    for filter in filters {
+        put_text(&mut body, filter.as_ref());
+    }
+    packet(0xa2, &body)
+}
+
+pub fn puback(packet_id: u16) -> Vec<u8> {
+    packet(0x40, &packet_id.to_be_bytes())
+}
+
+pub const PINGREQ: [u8; 2] = [0xc0, 0];
+pub const DISCONNECT: [u8; 2] = [0xe0, 0];
+
+fn packet(head: u8, body: &[u8]) -> Vec<u8> {
+    let mut packet = Vec::with_capacity(body.len() + 5);
+    packet.push(head);
+    put_length(&mut packet, body.len());
+    packet.extend_from_slice(body);
+    packet
+}
+
+fn put_length(packet: &mut Vec<u8>, mut len: usize) {
+    while len >= 0x80 {
+        packet.push(len as u8 | 0x80);
+        len >>= 7;
+    }
+    packet.push(len as u8);
+}
+
+/// A text longer than its two length bytes can say is cut; settings are checked to be far shorter.
+fn put_text(packet: &mut Vec<u8>, text: &str) {
+    let bytes = &text.as_bytes()[..text.len().min(usize::from(u16::MAX))];
+    packet.extend_from_slice(&(bytes.len() as u16).to_be_bytes());
+    packet.extend_from_slice(bytes);
+}
+
+fn put_no_properties(packet: &mut Vec<u8>, version: MqttVersion) {
+    if version == MqttVersion::V5 {
+        packet.push(0);
+    }
+}
+
+fn text(body: &[u8]) -> Result<(&[u8], &[u8]), Malformed> {
+    let (len, rest) = body.split_first_chunk::<2>().ok_or(Malformed::Truncated)?;
+    rest.split_at_checked(usize::from(u16::from_be_bytes(*len))).ok_or(Malformed::Truncated)
+}
+
+/// MQTT 5 puts properties before the payload; none of them matters here.
+fn skip_properties(body: &[u8], version: MqttVersion) -> Result<&[u8], Malformed> {
+    if version == MqttVersion::V311 {
+        return Ok(body);
+    }
+    let mut len = 0usize;
+    for (i, &byte) in body.iter().enumerate().take(4) {
+        len |= usize::from(byte & 0x7f) << (7 * i);
+        if byte & 0x80 == 0 {
+            return body.get(i + 1 + len..).ok_or(Malformed::Truncated);
+        }
+    }
+    Err(Malformed::Truncated)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn a_publish_is_read_in_both_versions() {
+        let v311 = [0x31, 7, 0, 3, b'a', b'/', b'b', b'h', b'i'];
+        let v5 = [0x30, 11, 0, 3, b'a', b'/', b'b', 3, 2, 0, 0, b'h', b'i'];
+        for (bytes, version, retained) in
+            [(&v311[..], MqttVersion::V311, true), (&v5[..], MqttVersion::V5, false)]
+        {
+            let frame = frame(bytes).unwrap().unwrap();
+            assert_eq!(frame.kind(), kind::PUBLISH);
+            let expected = Publish { topic: b"a/b", payload: b"hi", retained, packet_id: None };
+            assert_eq!(publish(&frame, version).unwrap(), expected);
+        }
+    }
+
+    #[test]
+    fn quality_one_carries_a_packet_id() {
+        let bytes = [0x32, 6, 0, 1, b'a', 0x12, 0x34, b'x'];
+        let frame = frame(&bytes).unwrap().unwrap();
+        let read = publish(&frame, MqttVersion::V311).unwrap();
+        assert_eq!((read.packet_id, read.payload), (Some(0x1234), &b"x"[..]));
+    }
+
+    #[test]
+    fn a_packet_counts_only_when_whole() {
+        let bytes = packet(0x30, &[0; 300]);
+        for cut in 0..bytes.len() {
+            assert_eq!(frame(&bytes[..cut]).unwrap(), None);
+        }
+        assert_eq!(frame(&bytes).unwrap().unwrap().len, bytes.len());
+    }
+
+    #[test]
+    fn faults_are_named() {
+        assert_eq!(frame(&[0x30, 0xff, 0xff, 0xff, 0xff, 1]), Err(Malformed::Length));
+        assert!(matches!(frame(&[0x30, 0xff, 0xff, 0xff, 0x7f]), Err(Malformed::TooLarge(_))));
+        let short = Frame { head: 0x30, body: &[0, 9, b'a'], len: 5 };
+        assert_eq!(publish(&short, MqttVersion::V311), Err(Malformed::Truncated));
+    }
+
+    proptest! {
+        #[test]
+        fn no_bytes_make_it_panic(bytes in prop::collection::vec(any::<u8>(), 0..64)) {
+            for version in [MqttVersion::V311, MqttVersion::V5] {
+                if let Ok(Some(frame)) = frame(&bytes) {
+                    let _ = publish(&frame, version);
+                    let _ = connack(frame.body);
+                    let _ = suback(frame.body, version);
+                }
+            }
+        }
+    }
+}
