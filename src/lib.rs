@@ -6,10 +6,13 @@
 //!
 //! The modules in reading order; each may name only those above it, and `tests/layers.rs` holds that.
 
+pub mod app;
 pub mod clock;
 pub mod decode;
 pub mod fleet;
 pub mod health;
+pub mod http;
+pub mod ingest;
 pub mod map;
 pub mod metrics;
 pub mod payload;

@@ -145,13 +145,7 @@ impl DeviceMap {
             Entry::Vacant(entry) => {
                 let device_type = self.device_type(device.device_type);
                 let belief = Belief::default();
-                entry.insert(Record {
-                    device_type,
-                    id: device.id.into(),
-                    belief,
-                    evidence,
-                    heard_at: now,
-                })
+                entry.insert(Record { device_type, id: device.id.into(), belief, evidence, heard_at: now })
             }
         };
         let record = entry.get_mut();

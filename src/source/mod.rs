@@ -1,4 +1,115 @@
 //! The MQTT side: connect as an application, subscribe, and hand every status message over as it came.
+//!
+//! ```text
+//! transport (bytes) <- connection (packets) <- live (one subscription for ever)  -> backlog -> ingest
+//!                                           <- population (replays, evidence)    ->
+//! ```
+//!
+//! Everything here runs on one thread of its own that only copies: a broker drops messages for a client that reads
+//! slowly.
 
+pub mod backlog;
+mod backoff;
+mod connection;
+mod live;
 pub mod packet;
+mod population;
+mod replay;
 pub mod settings;
+mod transport;
+
+use std::error::Error;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use tokio::sync::mpsc;
+use tokio::time::{Instant, sleep_until};
+use tokio_util::sync::CancellationToken;
+
+use self::backlog::{Backlog, PassId};
+use self::connection::OpenError;
+use self::live::Live;
+use self::settings::SourceSettings;
+use self::transport::{DialError, Dialer};
+use crate::health::{Broker, Health};
+use crate::metrics::Metrics;
+
+/// One broker, read as one application.
+pub struct Source {
+    pub settings: SourceSettings,
+    pub backlog: Backlog,
+    pub health: Arc<Health>,
+    pub metrics: Metrics,
+    pub shutdown: CancellationToken,
+    last_pass: AtomicU64,
+}
+
+/// Why the source gave up: only before its first login was accepted.
+#[derive(Debug, thiserror::Error)]
+pub enum SourceError {
+    #[error("cannot prepare connections to the broker")]
+    Prepare(#[source] DialError),
+    #[error(transparent)]
+    LoginRefused(OpenError),
+}
+
+impl Source {
+    pub fn new(
+        settings: SourceSettings,
+        backlog: Backlog,
+        health: Arc<Health>,
+        metrics: Metrics,
+        shutdown: CancellationToken,
+    ) -> Self {
+        Self { settings, backlog, health, metrics, shutdown, last_pass: AtomicU64::new(0) }
+    }
+
+    /// Runs until shutdown; returns an error only if the very first login is refused.
+    pub async fn run(&self) -> Result<(), SourceError> {
+        let dialer = Dialer::new(&self.settings).map_err(SourceError::Prepare)?;
+        let (events, received) = mpsc::unbounded_channel();
+        let live = Live { source: self, dialer: &dialer, events };
+        tokio::select! {
+            ended = live.run() => ended,
+            () = population::run(self, received) => Ok(()),
+        }
+    }
+
+    fn next_pass(&self) -> PassId {
+        PassId(self.last_pass.fetch_add(1, Ordering::Relaxed) + 1)
+    }
+
+    /// Shows the state of the link, and logs it if it is another than before.
+    fn report(&self, broker: Broker) {
+        if !self.health.set_broker(broker.clone()) {
+            return;
+        }
+        let endpoint = &self.settings.endpoint;
+        match &broker {
+            Broker::Subscribed => tracing::info!(broker = %endpoint, "subscribed to every device"),
+            Broker::Connecting => tracing::info!(broker = %endpoint, "connecting"),
+            Broker::LoginRefused(why) | Broker::SubscriptionRefused(why) | Broker::Lost(why) => {
+                tracing::warn!(broker = %endpoint, "{why}; trying again");
+            }
+        }
+    }
+}
+
+/// An error and everything behind it, as one sentence.
+fn sentence(error: &dyn Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        text = format!("{text}: {cause}");
+        source = cause.source();
+    }
+    text
+}
+
+/// Waits until `deadline`, for ever without one.
+async fn until(deadline: Option<Instant>) {
+    match deadline {
+        Some(deadline) => sleep_until(deadline).await,
+        None => std::future::pending().await,
+    }
+}

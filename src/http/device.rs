@@ -1,0 +1,59 @@
+//! `GET /{type}/{id}`: the deciding message of one device, as the platform sent it, or that it never connected.
+
+use axum::extract::rejection::PathRejection;
+use axum::extract::{Path, State};
+use axum::http::{HeaderName, HeaderValue, header};
+use axum::response::{IntoResponse, Response};
+use serde::Serialize;
+
+use super::Context;
+use super::error::Error;
+use crate::decode::Device;
+use crate::presence::Status;
+
+/// What the deciding message comes to. It matters where the message alone misleads: a Disconnect with close code 288
+/// says that another connection took over, so the device is connected.
+const STATUS: HeaderName = HeaderName::from_static("devstatus-status");
+/// How sure it is that every retained status has been read.
+const POPULATION: HeaderName = HeaderName::from_static("devstatus-population");
+
+const JSON: HeaderValue = HeaderValue::from_static("application/json");
+
+/// The answer for a device that no message was ever about.
+#[derive(Serialize)]
+struct NeverConnected {
+    #[serde(rename = "Action")]
+    action: &'static str,
+    #[serde(rename = "ClientID")]
+    client_id: String,
+}
+
+pub async fn last_message(
+    State(context): State<Context>,
+    path: Result<Path<(String, String)>, PathRejection>,
+) -> Result<Response, Error> {
+    let Path((device_type, id)) = path.map_err(|_| Error::BadPath)?;
+    let device = Device { device_type: &device_type, id: &id };
+    let known = context.map.read(device, |record| {
+        let verdict = record.verdict();
+        (verdict.status, verdict.statement.payload.unpack())
+    });
+    if let Some((status, message)) = known {
+        return Ok(([(header::CONTENT_TYPE, JSON), (STATUS, word(status))], message).into_response());
+    }
+    if !context.health.populated() {
+        return Err(Error::NotPopulated);
+    }
+    let population = HeaderValue::from_static(context.health.state().population.word());
+    let client_id = format!("d:{}:{device_type}:{id}", context.organization);
+    let body = NeverConnected { action: "Never Connected", client_id };
+    let status = HeaderValue::from_static("never_connected");
+    Ok(([(STATUS, status), (POPULATION, population)], axum::Json(body)).into_response())
+}
+
+fn word(status: Status) -> HeaderValue {
+    HeaderValue::from_static(match status {
+        Status::Connected => "connected",
+        Status::Disconnected => "disconnected",
+    })
+}

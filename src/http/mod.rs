@@ -1,0 +1,45 @@
+//! The HTTP side: one file for each resource, one for connections, one for errors. Reads the map, never writes it.
+
+mod device;
+mod error;
+mod health;
+mod metrics;
+mod page;
+mod server;
+pub mod settings;
+mod summary;
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::routing::get;
+use prometheus_client::registry::Registry;
+
+use crate::health::Health;
+use crate::map::DeviceMap;
+
+pub use server::serve;
+
+/// What the answers are made from.
+#[derive(Clone)]
+pub struct Context {
+    pub map: Arc<DeviceMap>,
+    pub health: Arc<Health>,
+    pub registry: Arc<Registry>,
+    /// Stands in the client id of a device that was never heard of.
+    pub organization: Arc<str>,
+}
+
+/// All resources.
+pub fn router(context: Context) -> Router {
+    Router::new()
+        .route("/", get(page::page))
+        .route("/livez", get(health::livez))
+        .route("/readyz", get(health::readyz))
+        .route("/metrics", get(metrics::metrics))
+        .route("/api/v1/summary", get(summary::summary))
+        .route("/{type}/{id}", get(device::last_message))
+        .fallback(error::not_found)
+        .method_not_allowed_fallback(error::method_not_allowed)
+        .with_state(context)
+}

@@ -1,0 +1,35 @@
+//! `GET /`: a few plain lines for a person who opened the address in a browser.
+
+use axum::extract::State;
+use axum::response::Html;
+
+use super::Context;
+
+pub async fn page(State(context): State<Context>) -> Html<String> {
+    let totals = context.map.totals();
+    let state = context.health.state();
+    let complaints: String = state.missing().iter().map(|why| format!("<p>{}</p>", escaped(why))).collect();
+    Html(format!(
+        "<!doctype html>\n<html lang=\"en\"><meta charset=\"utf-8\">\
+         <meta name=\"viewport\" content=\"width=device-width\"><title>devstatus</title>\
+         <style>body{{font:16px/1.5 system-ui,sans-serif;max-width:42rem;margin:3rem auto;padding:0 1rem}}</style>\n\
+         <h1>devstatus</h1>\n\
+         <p>Which devices of organization <b>{organization}</b> are connected, and why the others are not.</p>\n\
+         <p>{total} devices known: {connected} connected, {disconnected} disconnected. \
+         Broker: {broker}. Population: {population}.</p>\n{complaints}\
+         <p>Ask for a device at <code>/{{type}}/{{id}}</code>, for all at \
+         <a href=\"/api/v1/summary\"><code>/api/v1/summary</code></a>, for this service at \
+         <a href=\"/readyz\"><code>/readyz</code></a> and <a href=\"/metrics\"><code>/metrics</code></a>.</p>\n</html>\n",
+        organization = escaped(&context.organization),
+        total = totals.total(),
+        connected = totals.connected,
+        disconnected = totals.disconnected,
+        broker = state.broker.word(),
+        population = state.population.word(),
+    ))
+}
+
+/// Text as HTML.
+fn escaped(text: &str) -> String {
+    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
+}

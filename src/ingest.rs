@@ -1,0 +1,163 @@
+//! The one place that writes the map: takes what the source hands over, decodes it, applies it, counts it.
+//!
+//! Runs on a thread of its own: it computes and never waits for anything but the backlog.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use crate::clock::{self, UnixSeconds};
+use crate::decode::{ClientId, Decoded, Device, Notice, Undecodable, iot_platform};
+use crate::map::{Applied, DeviceMap, Evidence};
+use crate::metrics::{KindLabel, Metrics, ReasonLabel};
+use crate::presence::Statement;
+use crate::source::backlog::{Item, PassId, Pending, Run, Tally};
+use crate::source::packet::{self, Publish};
+
+/// How often at most a sample of what could not be decoded is logged.
+const SAMPLE_INTERVAL: Duration = Duration::from_secs(60);
+/// How much of an undecodable message a sample shows.
+const SAMPLE_BYTES: usize = 200;
+/// How many passes are counted at a time; the tally of one that was given up is forgotten with the oldest.
+const TALLIES_MAX: usize = 64;
+
+/// The writer of the map.
+pub struct Ingest {
+    map: Arc<DeviceMap>,
+    metrics: Metrics,
+    tallies: HashMap<PassId, Tally>,
+    last_sample: Option<Instant>,
+    unsampled: u64,
+}
+
+impl Ingest {
+    pub fn new(map: Arc<DeviceMap>, metrics: Metrics) -> Self {
+        Self { map, metrics, tallies: HashMap::new(), last_sample: None, unsampled: 0 }
+    }
+
+    /// Applies what is handed over until every reader is gone.
+    pub fn run(mut self, pending: &Pending) {
+        while let Some(item) = pending.next() {
+            match item {
+                Item::Run(run) => {
+                    self.apply_run(&run);
+                    pending.applied(&run);
+                }
+                Item::Mark { pass, done } => {
+                    // Whoever asked may have given up; then nobody needs the tally.
+                    let _ = done.send(self.tallies.remove(&pass).unwrap_or_default());
+                }
+            }
+        }
+    }
+
+    fn apply_run(&mut self, run: &Run) {
+        let now = clock::now();
+        let mut tally = Tally::default();
+        let mut rest = &run.packets[..];
+        let mut messages = 0;
+        // The reader has found these packets to be whole; one that is not ends its run.
+        while let Ok(Some(frame)) = packet::frame(rest) {
+            if let Ok(publish) = packet::publish(&frame, run.version) {
+                self.apply_message(&publish, now, &mut tally);
+                messages += 1;
+            }
+            rest = &rest[frame.len..];
+        }
+        self.metrics.messages_received.inc_by(messages);
+        if let Some(pass) = run.pass {
+            self.count(pass, tally);
+        }
+    }
+
+    fn apply_message(&mut self, publish: &Publish<'_>, now: UnixSeconds, tally: &mut Tally) {
+        tally.retained += u64::from(publish.retained);
+        match iot_platform::decode(publish.topic, publish.payload) {
+            Decoded::Statement { device, statement, client_id } => {
+                if client_id == ClientId::Foreign {
+                    self.metrics.client_id_mismatches.inc();
+                }
+                let evidence = if publish.retained { Evidence::Retained } else { Evidence::Live };
+                let applied = self.apply_statement(device, statement, evidence, now);
+                tally.learned += u64::from(applied != Applied::Known);
+                tally.new_devices += u64::from(matches!(applied, Applied::Changed { from: None, .. }));
+                if evidence == Evidence::Live {
+                    log_status(device, publish.payload);
+                }
+            }
+            Decoded::Notice { device, notice } => {
+                self.metrics.notices.get_or_create(&KindLabel { kind: kind(notice) }).inc();
+                log_status(device, publish.payload);
+            }
+            Decoded::Application => {
+                self.metrics.messages_of_applications.inc();
+            }
+            Decoded::Undecodable(why) => self.undecodable(why, publish),
+        }
+    }
+
+    fn apply_statement(
+        &self,
+        device: Device<'_>,
+        statement: Statement,
+        evidence: Evidence,
+        now: UnixSeconds,
+    ) -> Applied {
+        let applied = self.map.apply(device, statement, evidence, now);
+        match applied {
+            Applied::Known => self.metrics.statements_known.inc(),
+            Applied::Refined | Applied::Changed { .. } => self.metrics.statements_applied.inc(),
+        };
+        applied
+    }
+
+    fn undecodable(&mut self, why: Undecodable, publish: &Publish<'_>) {
+        self.metrics.messages_undecodable.get_or_create(&ReasonLabel { reason: why.reason() }).inc();
+        let due = self.last_sample.is_none_or(|last| last.elapsed() >= SAMPLE_INTERVAL);
+        if !due {
+            self.unsampled += 1;
+            return;
+        }
+        self.last_sample = Some(Instant::now());
+        let shown = |bytes: &[u8]| bytes[..bytes.len().min(SAMPLE_BYTES)].escape_ascii().to_string();
+        tracing::warn!(
+            reason = why.reason(),
+            topic = shown(publish.topic),
+            payload = shown(publish.payload),
+            payload_bytes = publish.payload.len(),
+            unlogged_before = std::mem::take(&mut self.unsampled),
+            "a message cannot be decoded and changes nothing"
+        );
+    }
+
+    fn count(&mut self, pass: PassId, run: Tally) {
+        let tally = self.tallies.entry(pass).or_default();
+        tally.retained += run.retained;
+        tally.learned += run.learned;
+        tally.new_devices += run.new_devices;
+        if self.tallies.len() > TALLIES_MAX {
+            let oldest = self.tallies.keys().min().copied();
+            oldest.and_then(|pass| self.tallies.remove(&pass));
+        }
+    }
+}
+
+fn kind(notice: Notice) -> &'static str {
+    match notice {
+        Notice::FailedConnect => "failed_connect",
+        Notice::Other => "other",
+        Notice::Cleared => "cleared",
+    }
+}
+
+/// The status line of the service this one replaces: time, device, action, address, reason.
+fn log_status(device: Device<'_>, payload: &[u8]) {
+    if !tracing::enabled!(target: "devstatus::status", tracing::Level::DEBUG) {
+        return;
+    }
+    let Some(line) = iot_platform::summary(payload) else { return };
+    let name = format!("{}:{}", device.device_type, device.id);
+    let (time, action, address) = (line.time.as_ref(), line.action.as_ref(), line.address.as_ref());
+    let reason = if line.reason.is_empty() { String::new() } else { format!(" ({})", line.reason) };
+    tracing::debug!(target: "devstatus::status", "{time:<30} {name:<30} {action:<12} {address}{reason}");
+}

@@ -1,0 +1,140 @@
+//! The hand-over between the reader of the socket and the decoder: the reader never waits, what does not fit is counted.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::mpsc;
+
+use bytes::Bytes;
+use tokio::sync::oneshot;
+
+use super::settings::MqttVersion;
+use crate::metrics::Metrics;
+
+/// A run of whole PUBLISH packets, as they came from one connection.
+#[derive(Debug)]
+pub struct Run {
+    pub packets: Bytes,
+    pub version: MqttVersion,
+    /// Which replay it belongs to, where one is counted.
+    pub pass: Option<PassId>,
+}
+
+/// The number of one replay of retained messages; never used again in this process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct PassId(pub u64);
+
+/// What the decoder counted of one pass.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Tally {
+    /// Messages with the retain flag.
+    pub retained: u64,
+    /// Messages of the pass that changed what is believed of a device.
+    pub learned: u64,
+    /// Messages of the pass about devices that were not in the map before.
+    pub new_devices: u64,
+}
+
+/// One entry of the queue.
+#[derive(Debug)]
+pub enum Item {
+    Run(Run),
+    /// Everything handed over before has been applied when the tally of the pass is sent back.
+    Mark {
+        pass: PassId,
+        done: oneshot::Sender<Tally>,
+    },
+}
+
+/// The end that the readers hold; cloning shares the queue.
+#[derive(Clone)]
+pub struct Backlog {
+    queue: mpsc::Sender<Item>,
+    bytes: Arc<AtomicUsize>,
+    max_bytes: usize,
+    metrics: Metrics,
+}
+
+/// The end that the decoder holds.
+pub struct Pending {
+    queue: mpsc::Receiver<Item>,
+    bytes: Arc<AtomicUsize>,
+}
+
+/// Whether a run was taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[must_use]
+pub enum Taken {
+    Yes,
+    /// The backlog is full: the run is lost, and has been counted.
+    No,
+}
+
+/// Makes a queue that holds at most `max_bytes` of packets.
+pub fn backlog(max_bytes: usize, metrics: Metrics) -> (Backlog, Pending) {
+    let (sender, receiver) = mpsc::channel();
+    let bytes = Arc::new(AtomicUsize::new(0));
+    let pending = Pending { queue: receiver, bytes: Arc::clone(&bytes) };
+    (Backlog { queue: sender, bytes, max_bytes, metrics }, pending)
+}
+
+impl Backlog {
+    /// Hands a run over, or drops and counts it if the limit is reached.
+    pub fn offer(&self, run: Run) -> Taken {
+        let len = run.packets.len();
+        if self.bytes.fetch_add(len, Ordering::AcqRel) + len > self.max_bytes {
+            self.bytes.fetch_sub(len, Ordering::AcqRel);
+            self.metrics.backlog_dropped_bytes.inc_by(len as u64);
+            return Taken::No;
+        }
+        self.metrics.bytes_received.inc_by(len as u64);
+        // A decoder that is gone means that the program stops.
+        let _ = self.queue.send(Item::Run(run));
+        Taken::Yes
+    }
+
+    /// Waits until everything handed over so far has been applied; `None` if the program stops.
+    pub async fn drained(&self, pass: PassId) -> Option<Tally> {
+        let (done, tally) = oneshot::channel();
+        self.queue.send(Item::Mark { pass, done }).ok()?;
+        tally.await.ok()
+    }
+
+    /// Bytes handed over and not yet decoded.
+    pub fn waiting_bytes(&self) -> usize {
+        self.bytes.load(Ordering::Acquire)
+    }
+}
+
+impl Pending {
+    /// The next item; `None` when no reader is left.
+    pub fn next(&self) -> Option<Item> {
+        self.queue.recv().ok()
+    }
+
+    /// Makes room again after a run has been applied.
+    pub fn applied(&self, run: &Run) {
+        self.bytes.fetch_sub(run.packets.len(), Ordering::AcqRel);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn run(len: usize) -> Run {
+        Run { packets: Bytes::from(vec![0; len]), version: MqttVersion::V311, pass: None }
+    }
+
+    #[test]
+    fn what_does_not_fit_is_counted_and_room_comes_back() {
+        let metrics = Metrics::default();
+        let (backlog, pending) = backlog(10, metrics.clone());
+        assert_eq!(backlog.offer(run(8)), Taken::Yes);
+        assert_eq!(backlog.offer(run(3)), Taken::No);
+        assert_eq!(metrics.backlog_dropped_bytes.get(), 3);
+        let Some(Item::Run(first)) = pending.next() else { panic!("the run that fitted is there") };
+        pending.applied(&first);
+        assert_eq!(backlog.waiting_bytes(), 0);
+        assert_eq!(backlog.offer(run(10)), Taken::Yes);
+    }
+}

@@ -1,0 +1,52 @@
+//! How long to wait before the next try: longer each time up to a limit, and never the same for two instances.
+
+use std::time::Duration;
+
+use rand::RngExt;
+
+/// The first wait: a broker that restarts is back within seconds.
+const FIRST: Duration = Duration::from_millis(250);
+/// The longest wait: an operator who has mended the broker should not wait longer than this.
+const LONGEST: Duration = Duration::from_secs(30);
+
+/// Doubles from [`FIRST`] to [`LONGEST`]; between half and all of each wait is taken, so that a thousand instances do
+/// not come back in the same instant.
+#[derive(Debug)]
+pub struct Backoff {
+    next: Duration,
+}
+
+impl Default for Backoff {
+    fn default() -> Self {
+        Self { next: FIRST }
+    }
+}
+
+impl Backoff {
+    /// How long to wait now.
+    pub fn wait(&mut self) -> Duration {
+        let wait = self.next.mul_f64(rand::rng().random_range(0.5..=1.0));
+        self.next = (self.next * 2).min(LONGEST);
+        wait
+    }
+
+    /// After a success: begin with the first wait again.
+    pub fn reset(&mut self) {
+        *self = Self::default();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn waits_grow_to_the_limit_and_start_again() {
+        let mut backoff = Backoff::default();
+        assert!(backoff.wait() <= FIRST);
+        let longest = (0..20).map(|_| backoff.wait()).max().unwrap();
+        assert!(longest <= LONGEST && longest >= LONGEST / 2);
+        backoff.reset();
+        assert!(backoff.wait() <= FIRST);
+    }
+}

@@ -1,0 +1,181 @@
+//! The live subscription: connect, subscribe to every device, hand everything over, and begin again when it ends.
+
+use tokio::sync::mpsc;
+use tokio::time::{Instant, sleep};
+
+use super::backlog::{PassId, Run, Taken};
+use super::backoff::Backoff;
+use super::connection::{Connection, LinkError, OpenError, Publishes, Received};
+use super::replay::{Pong, Replay};
+use super::transport::Dialer;
+use super::{Source, SourceError, sentence, until};
+use crate::decode::iot_platform::ALL_DEVICES;
+use crate::health::Broker;
+
+/// What the population needs to know of the live subscription.
+#[derive(Clone, Copy, Debug)]
+pub enum LiveEvent {
+    /// The broker accepted the subscription; from now on changes arrive as they happen.
+    Subscribed,
+    /// The replay that came with the subscription is over.
+    ReplayOver { pass: PassId, retained: u64, lost: bool, pong: Pong },
+    /// The connection ended.
+    Down,
+}
+
+/// How a subscription ended.
+#[derive(Debug)]
+enum End {
+    Shutdown,
+    Lost(LinkError),
+    /// Refused by the code of a SUBACK.
+    Refused(u8),
+    /// The connection ended where a SUBACK was due.
+    ClosedInstead(LinkError),
+}
+
+/// The live subscription of one source.
+pub struct Live<'a> {
+    pub source: &'a Source,
+    pub dialer: &'a Dialer,
+    pub events: mpsc::UnboundedSender<LiveEvent>,
+}
+
+impl Live<'_> {
+    /// Runs until shutdown; returns an error only if the very first login is refused.
+    pub async fn run(&self) -> Result<(), SourceError> {
+        let mut backoff = Backoff::default();
+        let mut accepted_before = false;
+        loop {
+            match self.open().await {
+                None => return Ok(()),
+                Some(Ok(connection)) => {
+                    accepted_before = true;
+                    self.source.metrics.broker_connects.inc();
+                    let end = self.subscribed(connection, &mut backoff).await;
+                    self.notify(LiveEvent::Down);
+                    match state_after(&end) {
+                        None => return Ok(()),
+                        Some(state) => self.source.report(state),
+                    }
+                }
+                Some(Err(error)) if error.is_login_refused() => {
+                    if !accepted_before {
+                        return Err(SourceError::LoginRefused(error));
+                    }
+                    self.source.report(Broker::LoginRefused(sentence(&error)));
+                }
+                Some(Err(error)) => self.source.report(Broker::Lost(sentence(&error))),
+            }
+            tokio::select! {
+                () = sleep(backoff.wait()) => {}
+                () = self.source.shutdown.cancelled() => return Ok(()),
+            }
+        }
+    }
+
+    /// `None`: shutdown came first.
+    async fn open(&self) -> Option<Result<Connection, OpenError>> {
+        let client_id = self.source.settings.identity.client_id();
+        tokio::select! {
+            opened = Connection::open(self.dialer, &self.source.settings, &client_id) => Some(opened),
+            () = self.source.shutdown.cancelled() => None,
+        }
+    }
+
+    /// Subscribes and hands over what comes until the connection ends.
+    async fn subscribed(&self, mut connection: Connection, backoff: &mut Backoff) -> End {
+        let packet_id = match subscribe(&mut connection).await {
+            Ok(packet_id) => packet_id,
+            Err(error) => return End::ClosedInstead(error),
+        };
+        let settings = &self.source.settings;
+        let pass = self.source.next_pass();
+        let mut replay = Some(Replay::new(pass, settings.quiet_interval, false, Instant::now()));
+        let mut accepted = false;
+        loop {
+            let over_at = replay.as_ref().and_then(Replay::over_at);
+            let received = tokio::select! {
+                received = connection.receive() => received,
+                () = until(over_at) => {
+                    replay.take().into_iter().for_each(|replay| self.notify(replay_over(&replay)));
+                    continue;
+                }
+                () = self.source.shutdown.cancelled() => {
+                    connection.close().await;
+                    return End::Shutdown;
+                }
+            };
+            match received {
+                Ok(Received::Publishes(publishes)) => {
+                    if let Err(error) = self.hand_over(&mut connection, publishes, replay.as_mut()).await {
+                        return End::Lost(error);
+                    }
+                }
+                Ok(Received::Suback(suback)) if suback.packet_id == packet_id => {
+                    if let Some(&code) = suback.codes.iter().find(|&&code| code >= 0x80) {
+                        connection.close().await;
+                        return End::Refused(code);
+                    }
+                    accepted = true;
+                    backoff.reset();
+                    replay.iter_mut().for_each(|replay| replay.accept(Instant::now()));
+                    self.source.report(Broker::Subscribed);
+                    self.notify(LiveEvent::Subscribed);
+                }
+                Ok(Received::Pong) => replay.iter_mut().for_each(Replay::pong),
+                Ok(Received::Suback(_) | Received::Unsuback) => {}
+                Err(error) if !accepted => return End::ClosedInstead(error),
+                Err(error) => return End::Lost(error),
+            }
+        }
+    }
+
+    /// Counts a run for the replay that is on, if any, and hands it to the decoder.
+    async fn hand_over(
+        &self,
+        connection: &mut Connection,
+        publishes: Publishes,
+        replay: Option<&mut Replay>,
+    ) -> Result<(), LinkError> {
+        let pass = replay.as_ref().map(|replay| replay.pass);
+        let run = Run { packets: publishes.packets, version: connection.version(), pass };
+        let taken = self.source.backlog.offer(run);
+        if let Some(replay) = replay {
+            replay.received(publishes.retained, Instant::now());
+            replay.lost |= taken == Taken::No;
+        }
+        connection.acknowledge(&publishes.packet_ids).await
+    }
+
+    fn notify(&self, event: LiveEvent) {
+        // The population ends before the live subscription only at shutdown.
+        let _ = self.events.send(event);
+    }
+}
+
+async fn subscribe(connection: &mut Connection) -> Result<u16, LinkError> {
+    let packet_id = connection.subscribe(&[ALL_DEVICES]).await?;
+    connection.ping().await?;
+    Ok(packet_id)
+}
+
+fn replay_over(replay: &Replay) -> LiveEvent {
+    let Replay { pass, retained, lost, .. } = *replay;
+    LiveEvent::ReplayOver { pass, retained, lost, pong: replay.pong_shown() }
+}
+
+/// What the end of a subscription means for the state of the link; `None` at shutdown.
+fn state_after(end: &End) -> Option<Broker> {
+    match end {
+        End::Shutdown => None,
+        End::Lost(error) => Some(Broker::Lost(sentence(error))),
+        End::Refused(code) => Some(Broker::SubscriptionRefused(format!(
+            "the broker refused the subscription to {ALL_DEVICES} with SUBACK code 0x{code:02x}: check that the key may subscribe to device status"
+        ))),
+        End::ClosedInstead(error) => Some(Broker::SubscriptionRefused(format!(
+            "the broker closed the connection instead of answering the subscription to {ALL_DEVICES} ({}): check that the key may subscribe to device status",
+            sentence(error)
+        ))),
+    }
+}

@@ -1,0 +1,218 @@
+//! Bytes to and from the broker: TCP, TLS, websocket, or a websocket in TLS. What the bytes mean is not known here.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use bytes::{Bytes, BytesMut};
+use futures_util::{SinkExt, StreamExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::net::{TcpSocket, TcpStream, lookup_host};
+use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
+use tokio_rustls::rustls::crypto::ring;
+use tokio_rustls::rustls::pki_types::pem::PemObject;
+use tokio_rustls::rustls::pki_types::{CertificateDer, ServerName};
+use tokio_rustls::rustls::{ClientConfig, RootCertStore};
+use tokio_tungstenite::WebSocketStream;
+use tokio_tungstenite::tungstenite::client::IntoClientRequest;
+use tokio_tungstenite::tungstenite::http::HeaderValue;
+use tokio_tungstenite::tungstenite::protocol::{Message, WebSocketConfig};
+
+use super::packet::PACKET_MAX_BYTES;
+use super::settings::{Endpoint, SourceSettings, Transport};
+
+/// Room asked of one read: large enough that the system call costs nothing for each message.
+const READ_BYTES: usize = 256 * 1024;
+
+/// The receive buffer that rides out a pause of the reader at full replay speed (a broker sends about 100 MB/s).
+const RECEIVE_BUFFER_BYTES: u32 = 64 * 1024 * 1024;
+
+/// Why no connection could be made.
+#[derive(Debug, thiserror::Error)]
+pub enum DialError {
+    #[error("cannot find the address of {0}")]
+    Resolve(String, #[source] io::Error),
+    #[error("cannot connect to {0}")]
+    Connect(Endpoint, #[source] io::Error),
+    #[error("no certificate to trust could be read from {0}")]
+    TrustStore(String),
+    #[error("{0} is no name that a certificate can be checked against")]
+    ServerName(String),
+    #[error("the TLS handshake with {0} failed")]
+    Tls(Endpoint, #[source] io::Error),
+    #[error("the websocket handshake with {0} failed")]
+    WebSocket(Endpoint, #[source] Box<tokio_tungstenite::tungstenite::Error>),
+}
+
+/// An open connection.
+pub enum Link {
+    Stream(Box<dyn Stream>),
+    WebSocket(Box<WebSocketStream<Box<dyn Stream>>>),
+}
+
+/// What TCP and TLS have in common.
+pub trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
+impl<T: AsyncRead + AsyncWrite + Send + Unpin> Stream for T {}
+
+/// What is the same for every connection to one broker, made once.
+pub struct Dialer {
+    endpoint: Endpoint,
+    tls: Option<TlsConnector>,
+}
+
+impl Dialer {
+    /// Reads the certificates to trust, if they are needed.
+    pub fn new(settings: &SourceSettings) -> Result<Self, DialError> {
+        let tls = match settings.endpoint.transport {
+            Transport::Tls | Transport::Wss => Some(tls_connector(settings)?),
+            Transport::Tcp | Transport::Ws => None,
+        };
+        Ok(Self { endpoint: settings.endpoint.clone(), tls })
+    }
+
+    /// Connects; tries every address of the host.
+    pub async fn dial(&self) -> Result<Link, DialError> {
+        let stream: Box<dyn Stream> = match &self.tls {
+            None => Box::new(self.tcp().await?),
+            Some(tls) => Box::new(self.tls(tls).await?),
+        };
+        match self.endpoint.transport {
+            Transport::Tcp | Transport::Tls => Ok(Link::Stream(stream)),
+            Transport::Ws | Transport::Wss => self.web_socket(stream).await,
+        }
+    }
+
+    async fn tcp(&self) -> Result<TcpStream, DialError> {
+        let endpoint = &self.endpoint;
+        let addresses = lookup_host((endpoint.host.as_str(), endpoint.port))
+            .await
+            .map_err(|error| DialError::Resolve(endpoint.host.clone(), error))?;
+        let mut last = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
+        for address in addresses {
+            match connect(address).await {
+                Ok(stream) => return Ok(stream),
+                Err(error) => last = error,
+            }
+        }
+        Err(DialError::Connect(endpoint.clone(), last))
+    }
+
+    async fn tls(&self, connector: &TlsConnector) -> Result<TlsStream<TcpStream>, DialError> {
+        let name = ServerName::try_from(self.endpoint.host.clone())
+            .map_err(|_| DialError::ServerName(self.endpoint.host.clone()))?;
+        let tcp = self.tcp().await?;
+        connector.connect(name, tcp).await.map_err(|error| DialError::Tls(self.endpoint.clone(), error))
+    }
+
+    async fn web_socket(&self, stream: Box<dyn Stream>) -> Result<Link, DialError> {
+        let Endpoint { transport, host, port, path } = &self.endpoint;
+        let failed = |error| DialError::WebSocket(self.endpoint.clone(), Box::new(error));
+        let host = if host.contains(':') { format!("[{host}]") } else { host.clone() };
+        let url = format!("{}://{host}:{port}{path}", transport.scheme());
+        let mut request = url.into_client_request().map_err(failed)?;
+        request.headers_mut().insert("Sec-WebSocket-Protocol", HeaderValue::from_static("mqtt"));
+        let config = WebSocketConfig::default()
+            .max_message_size(Some(PACKET_MAX_BYTES * 16))
+            .max_frame_size(Some(PACKET_MAX_BYTES * 16));
+        let connected = tokio_tungstenite::client_async_with_config(request, stream, Some(config)).await;
+        connected.map(|(socket, _response)| Link::WebSocket(Box::new(socket))).map_err(failed)
+    }
+}
+
+impl Link {
+    /// Appends what has arrived to `buffer`; 0: the broker closed the connection. Safe to cancel.
+    pub async fn read(&mut self, buffer: &mut BytesMut) -> io::Result<usize> {
+        match self {
+            Link::Stream(stream) => {
+                if buffer.capacity() - buffer.len() < READ_BYTES / 4 {
+                    buffer.reserve(READ_BYTES);
+                }
+                stream.read_buf(buffer).await
+            }
+            Link::WebSocket(socket) => loop {
+                match socket.next().await {
+                    Some(Ok(Message::Binary(bytes))) if bytes.is_empty() => {}
+                    Some(Ok(Message::Binary(bytes))) => {
+                        buffer.extend_from_slice(&bytes);
+                        return Ok(bytes.len());
+                    }
+                    Some(Ok(Message::Close(_))) | None => return Ok(0),
+                    Some(Ok(_)) => {}
+                    Some(Err(error)) => return Err(io::Error::other(error)),
+                }
+            },
+        }
+    }
+
+    /// Sends all of `bytes`.
+    pub async fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
+        match self {
+            Link::Stream(stream) => {
+                stream.write_all(bytes).await?;
+                stream.flush().await
+            }
+            Link::WebSocket(socket) => {
+                let message = Message::Binary(Bytes::copy_from_slice(bytes));
+                socket.send(message).await.map_err(io::Error::other)
+            }
+        }
+    }
+
+    /// Says goodbye as far as the transport knows how to.
+    pub async fn close(mut self) -> io::Result<()> {
+        match &mut self {
+            Link::Stream(stream) => stream.shutdown().await,
+            Link::WebSocket(socket) => SinkExt::close(socket).await.map_err(io::Error::other),
+        }
+    }
+}
+
+async fn connect(address: SocketAddr) -> io::Result<TcpStream> {
+    let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
+    if let Some(bytes) = receive_buffer_to_ask_for() {
+        socket.set_recv_buffer_size(bytes)?;
+    }
+    let stream = socket.connect(address).await?;
+    stream.set_nodelay(true)?;
+    let granted = socket2::SockRef::from(&stream).recv_buffer_size()?;
+    tracing::debug!(%address, receive_buffer_bytes = granted, "connected");
+    Ok(stream)
+}
+
+/// A fixed receive buffer, if one larger than the kernel's own adjustment reaches is allowed: asking for a size switches
+/// that adjustment off, so asking for less than it reaches would lose messages rather than save them.
+fn receive_buffer_to_ask_for() -> Option<u32> {
+    let read = |path| std::fs::read_to_string(path).ok();
+    let allowed: u32 = read("/proc/sys/net/core/rmem_max")?.trim().parse().ok()?;
+    let adjusted: u32 = read("/proc/sys/net/ipv4/tcp_rmem")?.split_whitespace().nth(2)?.parse().ok()?;
+    let wanted = RECEIVE_BUFFER_BYTES.min(allowed);
+    (wanted > adjusted).then_some(wanted)
+}
+
+fn tls_connector(settings: &SourceSettings) -> Result<TlsConnector, DialError> {
+    let mut roots = RootCertStore::empty();
+    match &settings.ca_file {
+        Some(path) => {
+            let name = || path.display().to_string();
+            let certificates = CertificateDer::pem_file_iter(path)
+                .map_err(|error| DialError::TrustStore(format!("{}: {error}", name())))?;
+            roots.add_parsable_certificates(certificates.flatten());
+            if roots.is_empty() {
+                return Err(DialError::TrustStore(name()));
+            }
+        }
+        None => {
+            roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+            if roots.is_empty() {
+                return Err(DialError::TrustStore("the system's trust store".to_owned()));
+            }
+        }
+    }
+    let config = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
+        .with_safe_default_protocol_versions()
+        .expect("the provider supports the default protocol versions")
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    Ok(TlsConnector::from(Arc::new(config)))
+}
