@@ -8,6 +8,7 @@
 
 pub mod app;
 pub mod clock;
+pub mod config;
 pub mod decode;
 pub mod fleet;
 pub mod health;

@@ -1,0 +1,148 @@
+//! The command line: its grammar and help, built from `table`, and its faults in our own words. clap's texts quote what
+//! was typed, which may be the token, so they are not used.
+
+use std::ffi::OsString;
+
+use clap::builder::ValueParser;
+use clap::error::{ContextKind, ContextValue, ErrorKind};
+use clap::{Arg, ArgAction, ArgMatches, Command};
+
+use super::Stop;
+use super::refusal::{Origin, Refusal, nearest, showable};
+use super::setting::{Setting, Spec, Verb};
+use super::table::SPECS;
+use super::values::Given;
+use crate::secret::Secret;
+
+const ABOUT: &str = "Answers over HTTP which devices of an IoT fleet are connected";
+const LOGIN: &str = "The token of the API key is best kept in a file for --token-file: an argument can be seen by other \
+                     users of the machine, and stays in the shell's history.";
+const ORDER: &str = "A flag beats its DEVSTATUS_ variable, which beats the platform's WIOTP_ variable, which beats the \
+                     file, which beats the default.";
+
+/// The subcommand and the flags given to it.
+pub(super) fn read(args: impl IntoIterator<Item = OsString>) -> Result<(Verb, Vec<Given>), Stop> {
+    let matches = grammar().try_get_matches_from(args).map_err(|error| stop(&error))?;
+    let (verb, matches) = match matches.subcommand() {
+        Some((name, matches)) => (Verb::ALL.into_iter().find(|verb| verb.name() == name), matches),
+        None => (None, &matches),
+    };
+    let verb = verb.unwrap_or(Verb::Serve);
+    let flags = SPECS.iter().filter(|spec| spec.verbs.contains(&verb)).filter_map(|spec| flag(spec, matches));
+    Ok((verb, flags.collect::<Result<_, _>>()?))
+}
+
+/// The whole grammar. The flags of `serve` also stand without it.
+fn grammar() -> Command {
+    let mut command = verb(Command::new("devstatus"), Verb::Serve)
+        .about(ABOUT)
+        .version(env!("CARGO_PKG_VERSION"))
+        .args_conflicts_with_subcommands(true);
+    for (one, about) in [
+        (Verb::Serve, "Runs the service (the default)"),
+        (Verb::Demo, "Runs the service on a simulated fleet and a broker of its own"),
+        (Verb::Simulate, "Runs a simulated fleet against a broker"),
+    ] {
+        command = command.subcommand(verb(Command::new(one.name()).about(about), one));
+    }
+    command
+}
+
+fn verb(command: Command, verb: Verb) -> Command {
+    let flags = SPECS.iter().filter(|spec| spec.verbs.contains(&verb)).filter_map(argument);
+    let after = if verb == Verb::Demo { ORDER.to_owned() } else { format!("{ORDER}\n\n{LOGIN}") };
+    command.args(flags).after_help(after)
+}
+
+fn argument(spec: &Spec) -> Option<Arg> {
+    let long = spec.long?;
+    let mut help = spec.help.to_owned();
+    let places = [
+        spec.variable().map(|name| format!("env: {name}")),
+        spec.default.map(|text| format!("default: {text}")),
+    ];
+    for place in places.into_iter().flatten() {
+        help.push_str(&format!(" [{place}]"));
+    }
+    let mut argument = Arg::new(long).long(long).help(help);
+    if let Some(short) = spec.short {
+        argument = argument.short(short);
+    }
+    if let Some(alias) = spec.alias {
+        argument = argument.visible_alias(alias);
+    }
+    Some(match spec.value {
+        // Texts of any bytes: what they must be is checked in one place for flags, variables and files. A token may
+        // begin with a dash.
+        Some(value) => argument
+            .value_name(value)
+            .value_parser(ValueParser::os_string())
+            .allow_hyphen_values(spec.setting == Setting::Token),
+        None => argument.action(ArgAction::Count),
+    })
+}
+
+fn flag(spec: &'static Spec, matches: &ArgMatches) -> Option<Result<Given, Refusal>> {
+    let long = spec.long?;
+    let origin = Origin::Flag(long);
+    let text = match spec.value {
+        Some(_) => matches.get_one::<OsString>(long)?.to_str().map(str::to_owned),
+        None => {
+            Some(matches.get_count(long)).filter(|count| *count > 0).map(|count| Some(count.to_string()))?
+        }
+    };
+    Some(match text {
+        Some(text) => Ok(Given { setting: spec.setting, text: Secret::new(text), origin }),
+        None => Err(Refusal::Invalid { origin, expected: "UTF-8 text".to_owned() }),
+    })
+}
+
+/// What clap says, in our own words and one line.
+fn stop(error: &clap::Error) -> Stop {
+    let what = match error.kind() {
+        ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => {
+            return Stop::Answer(error.render().to_string());
+        }
+        ErrorKind::UnknownArgument | ErrorKind::InvalidSubcommand => unknown(error),
+        ErrorKind::InvalidValue => match named(error) {
+            Some(flag) => format!("{flag}: a value is missing"),
+            None => "a flag has no value".to_owned(),
+        },
+        ErrorKind::TooManyValues => match named(error) {
+            Some(flag) => format!("{flag} takes no value"),
+            None => "a flag has a value that takes none".to_owned(),
+        },
+        ErrorKind::ArgumentConflict => match (error.get(ContextKind::InvalidSubcommand), named(error)) {
+            (None, Some(flag)) => format!("{flag} stands twice"),
+            (Some(_), _) | (None, None) => "flags stand after the subcommand, not before it".to_owned(),
+        },
+        _ => "the arguments cannot be understood".to_owned(),
+    };
+    Stop::Refused(Refusal::Arguments { what })
+}
+
+fn unknown(error: &clap::Error) -> String {
+    let typed = match error.get(ContextKind::InvalidArg) {
+        Some(ContextValue::String(typed)) => typed.as_str(),
+        _ => "",
+    };
+    let Some(name) = typed.strip_prefix("--").and_then(showable) else {
+        let short = typed.strip_prefix('-').filter(|rest| rest.len() == 1).and_then(showable);
+        return match short {
+            Some(short) => format!("unknown flag -{short}"),
+            None => "an argument is neither a flag nor a subcommand".to_owned(),
+        };
+    };
+    match nearest(&name, SPECS.iter().filter_map(|spec| spec.long)) {
+        Some(near) if near == name => format!("this subcommand has no flag --{name}"),
+        Some(near) => format!("unknown flag --{name}: did you mean --{near}?"),
+        None => format!("unknown flag --{name}"),
+    }
+}
+
+/// The known flag an error is about: clap adds the name of the value, as in `--port <PORT>`.
+fn named(error: &clap::Error) -> Option<String> {
+    let Some(ContextValue::String(usage)) = error.get(ContextKind::InvalidArg) else { return None };
+    let long = usage.split([' ', '=']).next()?.strip_prefix("--")?;
+    SPECS.iter().find(|spec| spec.long == Some(long)).map(|_| format!("--{long}"))
+}

@@ -1,0 +1,250 @@
+//! From the given texts to settings: defaults, what is missing, and what contradicts what.
+
+use std::fs::File;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use super::log::{LogFormat, LogLevel, LogSettings};
+use super::parse::{LOGIN_EXPECTED, is_login, organization_of};
+use super::refusal::{Origin, Refusal};
+use super::setting::{Setting, Verb};
+use super::values::{Given, Values};
+use super::{DemoSettings, Settings, SimulateSettings, broker, file};
+use crate::fleet::settings::{Endings, FleetSettings};
+use crate::http::settings::HttpSettings;
+use crate::secret::Secret;
+use crate::source::settings::{
+    ApplicationKind, Endpoint, Identity, Login, MqttVersion, SourceSettings, Transport,
+};
+
+const KEEP_ALIVE: Duration = Duration::from_secs(60);
+const QUIET_INTERVAL: Duration = Duration::from_millis(2_000);
+const BACKLOG_MAX_BYTES: usize = 1 << 30;
+const DEVICES: u32 = 1_000;
+const TYPES: u32 = 5;
+const EVENTS_PER_SECOND: f64 = 20.0;
+const ENDINGS: Endings = Endings { clean: 5.0, dropped: 2.0, timed_out: 2.0, takeover: 1.0, refused: 1.0 };
+const SEED: u64 = 1;
+const DEMO_ORGANIZATION: &str = "demo";
+/// Names the system's trust store in the platform's YAML.
+const SYSTEM_TRUST_STORE: &str = "_os_";
+
+/// The settings file, if one is named, and what named it.
+pub(super) fn config_file(values: &Values) -> Result<Option<(PathBuf, Origin)>, Refusal> {
+    let path = values
+        .parse(Setting::Config, "the path of a file", |text| (!text.is_empty()).then(|| text.into()))?;
+    Ok(path.zip(values.find(Setting::Config).map(|given| given.origin.clone())))
+}
+
+pub(super) fn serve(values: &Values) -> Result<Settings, Refusal> {
+    let default = HttpSettings::default();
+    let http = HttpSettings {
+        listen: values.listen()?.unwrap_or(default.listen),
+        port: values.port()?.unwrap_or(default.port),
+    };
+    Ok(Settings { source: source(values)?, http, log: log(values)? })
+}
+
+pub(super) fn demo(values: &Values) -> Result<DemoSettings, Refusal> {
+    let port = values.port()?.unwrap_or(HttpSettings::default().port);
+    Ok(DemoSettings { port, fleet: fleet(values, DEMO_ORGANIZATION.to_owned())?, log: log(values)? })
+}
+
+pub(super) fn simulate(values: &Values) -> Result<SimulateSettings, Refusal> {
+    let source = source(values)?;
+    let fleet = fleet(values, source.identity.organization.clone())?;
+    Ok(SimulateSettings { source, fleet, log: log(values)? })
+}
+
+fn log(values: &Values) -> Result<LogSettings, Refusal> {
+    let named = values.log_level()?;
+    Ok(LogSettings {
+        format: values.log_format()?.unwrap_or(LogFormat::Text),
+        level: values.verbose()?.or(named).unwrap_or(LogLevel::Info),
+    })
+}
+
+fn fleet(values: &Values, organization: String) -> Result<FleetSettings, Refusal> {
+    let devices = values.fleet_size(Setting::Devices)?.unwrap_or(DEVICES);
+    let types = values.fleet_size(Setting::Types)?;
+    if let Some(given) = values.find(Setting::Types).filter(|_| types.is_some_and(|types| types > devices)) {
+        return Err(given.expected(format!("at most as many types as devices, {devices}")));
+    }
+    let endings = Endings {
+        clean: values.weight(Setting::Clean)?.unwrap_or(ENDINGS.clean),
+        dropped: values.weight(Setting::Dropped)?.unwrap_or(ENDINGS.dropped),
+        timed_out: values.weight(Setting::TimedOut)?.unwrap_or(ENDINGS.timed_out),
+        takeover: values.weight(Setting::Takeover)?.unwrap_or(ENDINGS.takeover),
+        refused: values.weight(Setting::Refused)?.unwrap_or(ENDINGS.refused),
+    };
+    let Endings { clean, dropped, timed_out, takeover, refused } = endings;
+    if let Some(given) =
+        values.find(Setting::Clean).filter(|_| clean + dropped + timed_out + takeover + refused <= 0.0)
+    {
+        return Err(given.expected("a weight above 0 here or at another ending"));
+    }
+    Ok(FleetSettings {
+        organization,
+        devices,
+        types: types.unwrap_or(TYPES.min(devices)),
+        events_per_second: values.events_per_second()?.unwrap_or(EVENTS_PER_SECOND),
+        endings,
+        seed: values.seed()?.unwrap_or(SEED),
+    })
+}
+
+fn source(values: &Values) -> Result<SourceSettings, Refusal> {
+    values.parse(Setting::AuthMethod, "apikey, the only method an application has", |text| {
+        (text == "apikey").then_some(())
+    })?;
+    values.flag(Setting::HttpVerify)?;
+    let explicit = broker::explicit(values)?;
+    require(values, explicit.is_some())?;
+    let login = login(values)?;
+    let organization = organization(values, login.as_ref(), explicit.is_some())?;
+    let endpoint = match explicit {
+        Some(endpoint) => endpoint,
+        None => broker::platform(values, &organization)?,
+    };
+    Ok(SourceSettings {
+        ca_file: ca_file(values, &endpoint)?,
+        endpoint,
+        mqtt_version: values.mqtt_version()?.unwrap_or(MqttVersion::V311),
+        identity: identity(values, organization)?,
+        login,
+        keep_alive: values.keep_alive()?.unwrap_or(KEEP_ALIVE),
+        clean_session: values.flag(Setting::CleanSession)?.unwrap_or(true),
+        session_expiry: values.session_expiry()?.unwrap_or(Duration::ZERO),
+        quiet_interval: values.quiet_interval()?.unwrap_or(QUIET_INTERVAL),
+        backlog_max_bytes: values.backlog_max_bytes()?.unwrap_or(BACKLOG_MAX_BYTES),
+    })
+}
+
+/// Names at once everything that has no default and is nowhere.
+fn require(values: &Values, explicit_broker: bool) -> Result<(), Refusal> {
+    let given = |setting| values.find(setting).is_some();
+    let (key, token) = (given(Setting::Key), given(Setting::Token) || given(Setting::TokenFile));
+    let mut missing = Vec::new();
+    if values.verb == Verb::Simulate && !explicit_broker {
+        // The platform makes its status messages itself: a simulated fleet has nothing to say there.
+        missing.push(Setting::Broker);
+    }
+    // The API key holds the organization, but a user name of some broker need not.
+    let organization =
+        values.find(Setting::Key).is_some_and(|key| organization_of(key.text.expose()).is_some());
+    if explicit_broker && !given(Setting::Organization) && !organization {
+        missing.push(Setting::Organization);
+    }
+    if !explicit_broker && !given(Setting::Id) {
+        missing.push(Setting::Id);
+    }
+    if !key && (token || !explicit_broker) {
+        missing.push(Setting::Key);
+    }
+    if !token && (key || !explicit_broker) {
+        missing.push(Setting::Token);
+    }
+    if missing.is_empty() { Ok(()) } else { Err(Refusal::Missing(missing)) }
+}
+
+fn login(values: &Values) -> Result<Option<Login>, Refusal> {
+    let Some(key) = values.login(Setting::Key)? else { return Ok(None) };
+    let (text, file) = (values.find(Setting::Token), values.find(Setting::TokenFile));
+    let token = match (text, file) {
+        (Some(text), Some(file)) if text.origin.same_layer(&file.origin) => {
+            let (one, other) = (text.origin.clone(), file.origin.clone());
+            return Err(Refusal::Contradiction {
+                one,
+                other,
+                why: "give the token or the file it is in, not both",
+            });
+        }
+        (Some(text), Some(file)) if text.origin.stronger_than(&file.origin) => token(text)?,
+        (_, Some(file)) => token_in_file(file)?,
+        (Some(text), None) => token(text)?,
+        (None, None) => return Ok(None),
+    };
+    Ok(Some(Login { key, token }))
+}
+
+fn token(given: &Given) -> Result<Secret, Refusal> {
+    if is_login(given.text.expose()) { Ok(given.text.clone()) } else { Err(given.expected(LOGIN_EXPECTED)) }
+}
+
+fn token_in_file(given: &Given) -> Result<Secret, Refusal> {
+    let text = file::read_text(Path::new(given.text.expose()))
+        .map_err(|source| Refusal::ReadFile { origin: given.origin.clone(), source })?;
+    let line = text.strip_suffix('\n').unwrap_or(&text);
+    let line = line.strip_suffix('\r').unwrap_or(line);
+    if is_login(line) {
+        Ok(Secret::new(line))
+    } else {
+        Err(given.expected("a file that holds the token, ".to_owned() + LOGIN_EXPECTED))
+    }
+}
+
+/// The organization that is given, or else the one in the key; they must be one.
+fn organization(values: &Values, login: Option<&Login>, explicit_broker: bool) -> Result<String, Refusal> {
+    let named = values.name(Setting::Organization)?;
+    let in_key = login.and_then(|login| organization_of(&login.key));
+    match (named, in_key, values.find(Setting::Key)) {
+        (_, None, Some(key)) if !explicit_broker => {
+            Err(key.expected("an API key of the form a-{organization}-{random}"))
+        }
+        (Some(named), Some(in_key), Some(key)) if named != in_key => Err(Refusal::Contradiction {
+            one: values.find(Setting::Organization).unwrap_or(key).origin.clone(),
+            other: key.origin.clone(),
+            why: "the second part of the API key is another organization",
+        }),
+        (Some(named), _, _) => Ok(named),
+        (None, Some(in_key), _) => Ok(in_key.to_owned()),
+        (None, None, _) => Err(Refusal::Missing(vec![Setting::Organization])),
+    }
+}
+
+fn identity(values: &Values, organization: String) -> Result<Identity, Refusal> {
+    let shared = values.parse(Setting::ApplicationType, "standalone or shared", |text| match text {
+        "standalone" => Some(false),
+        "shared" => Some(true),
+        _ => None,
+    })?;
+    let kind = match (values.name(Setting::Instance)?, shared.unwrap_or(false)) {
+        (Some(instance), _) => ApplicationKind::Scalable { instance: Some(instance) },
+        (None, true) => ApplicationKind::Scalable { instance: None },
+        (None, false) => ApplicationKind::Standalone,
+    };
+    // Without an id `require` has seen an explicit broker. The simulation must not take the service's client id over.
+    let default = if values.verb == Verb::Simulate { "devstatus-simulate" } else { "devstatus" };
+    let application = values.name(Setting::Id)?.unwrap_or_else(|| default.to_owned());
+    Ok(Identity { organization, application, kind })
+}
+
+fn ca_file(values: &Values, endpoint: &Endpoint) -> Result<Option<PathBuf>, Refusal> {
+    let Some(given) = values.find(Setting::CaFile) else { return Ok(None) };
+    let text = given.text.expose();
+    if text == SYSTEM_TRUST_STORE {
+        return Ok(None);
+    }
+    let plain = matches!(endpoint.transport, Transport::Tcp | Transport::Ws);
+    if let Some(broker) = values.find(Setting::Broker).filter(|_| plain)
+        && broker.origin.same_layer(&given.origin)
+    {
+        let (one, other) = (given.origin.clone(), broker.origin.clone());
+        return Err(Refusal::Contradiction { one, other, why: "mqtt:// and ws:// use no certificates" });
+    }
+    if plain {
+        return Ok(None);
+    }
+    let path = PathBuf::from(text);
+    readable(&path).map_err(|source| Refusal::ReadFile { origin: given.origin.clone(), source })?;
+    Ok(Some(path))
+}
+
+/// That a file can be opened and is one; what stands in it is for its reader.
+fn readable(path: &Path) -> io::Result<()> {
+    if File::open(path)?.metadata()?.is_dir() {
+        return Err(io::Error::from(io::ErrorKind::IsADirectory));
+    }
+    Ok(())
+}

@@ -1,0 +1,158 @@
+//! Why settings are refused, in one line that names the place and never a value.
+
+use std::fmt;
+use std::io;
+use std::path::PathBuf;
+
+use super::setting::Setting;
+
+/// Where a text came from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Origin {
+    /// A flag, by its long name.
+    Flag(&'static str),
+    /// One of our own variables.
+    Own(String),
+    /// One of the platform's variables.
+    Platform(&'static str),
+    /// A key of the settings file.
+    File { path: PathBuf, line: usize, key: &'static str },
+}
+
+impl Origin {
+    /// Whether neither can override the other: both flags, both of our variables, and so on.
+    pub(super) fn same_layer(&self, other: &Origin) -> bool {
+        self.rank() == other.rank()
+    }
+
+    pub(super) fn stronger_than(&self, other: &Origin) -> bool {
+        self.rank() < other.rank()
+    }
+
+    /// The order of precedence, the strongest first.
+    fn rank(&self) -> u8 {
+        match self {
+            Origin::Flag(_) => 0,
+            Origin::Own(_) => 1,
+            Origin::Platform(_) => 2,
+            Origin::File { .. } => 3,
+        }
+    }
+}
+
+impl fmt::Display for Origin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Origin::Flag(long) => write!(f, "--{long}"),
+            Origin::Own(name) => f.write_str(name),
+            Origin::Platform(name) => f.write_str(name),
+            Origin::File { path, line, key } => write!(f, "{} line {line}, {key}", Path(path)),
+        }
+    }
+}
+
+/// Why the settings are refused. `Display` is one line.
+#[derive(Debug)]
+pub enum Refusal {
+    /// The arguments cannot be taken apart.
+    Arguments { what: String },
+    /// A variable that begins like ours is none of ours.
+    UnknownVariable { name: Option<String>, near: Option<String> },
+    /// The settings file has a key that nobody reads.
+    UnknownKey { path: PathBuf, line: usize, key: Option<String>, known: String },
+    /// The settings file cannot be taken apart.
+    Syntax { path: PathBuf, line: usize, what: String },
+    /// The settings file, named by `origin`, cannot be read.
+    ReadConfig { origin: Origin, path: PathBuf, source: io::Error },
+    /// Another file cannot be read. Its path is not shown: a token may stand there by mistake.
+    ReadFile { origin: Origin, source: io::Error },
+    /// A value is not what was expected.
+    Invalid { origin: Origin, expected: String },
+    /// Two values cannot both be meant.
+    Contradiction { one: Origin, other: Origin, why: &'static str },
+    /// Settings without a default are nowhere.
+    Missing(Vec<Setting>),
+}
+
+impl std::error::Error for Refusal {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            // The start stops with one line, so the causes stand in it and not behind it.
+            Refusal::Arguments { .. }
+            | Refusal::UnknownVariable { .. }
+            | Refusal::UnknownKey { .. }
+            | Refusal::Syntax { .. }
+            | Refusal::ReadConfig { .. }
+            | Refusal::ReadFile { .. }
+            | Refusal::Invalid { .. }
+            | Refusal::Contradiction { .. }
+            | Refusal::Missing(_) => None,
+        }
+    }
+}
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Refusal::Arguments { what } => write!(f, "{what} (see --help)"),
+            Refusal::UnknownVariable { name: Some(name), near: Some(near) } => {
+                write!(f, "unknown variable {name}: did you mean {near}?")
+            }
+            Refusal::UnknownVariable { name: Some(name), near: None } => {
+                write!(f, "unknown variable {name}: no setting of this name exists (see --help)")
+            }
+            Refusal::UnknownVariable { name: None, .. } => f.write_str(
+                "an unknown variable begins with DEVSTATUS_: no setting of its name exists (see --help)",
+            ),
+            Refusal::UnknownKey { path, line, key, known } => {
+                write!(f, "{} line {line}: unknown key", Path(path))?;
+                if let Some(key) = key {
+                    write!(f, " {key}")?;
+                }
+                write!(f, "; known are {known}")
+            }
+            Refusal::Syntax { path, line, what } => write!(f, "{} line {line}: {what}", Path(path)),
+            Refusal::ReadConfig { origin, path, source } => {
+                write!(f, "{origin}: cannot read {}: {source}", Path(path))
+            }
+            Refusal::ReadFile { origin, source } => write!(f, "{origin}: cannot read the file: {source}"),
+            Refusal::Invalid { origin, expected } => write!(f, "{origin}: expected {expected}"),
+            Refusal::Contradiction { one, other, why } => write!(f, "{one} contradicts {other}: {why}"),
+            Refusal::Missing(settings) => {
+                let each: Vec<String> =
+                    settings.iter().map(|setting| setting.spec().places().join(" or ")).collect();
+                write!(f, "missing {}", each.join("; missing "))
+            }
+        }
+    }
+}
+
+/// A path in an error: a line break in a file's name must not break the line.
+struct Path<'a>(&'a PathBuf);
+
+impl fmt::Display for Path<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for c in self.0.to_string_lossy().chars() {
+            if c.is_control() { write!(f, "{}", c.escape_default())? } else { write!(f, "{c}")? }
+        }
+        Ok(())
+    }
+}
+
+/// `name` if it can be shown: letters and the signs of our names only, so that it is hardly a token in a wrong place.
+pub(super) fn showable(name: &str) -> Option<String> {
+    const LONGEST: usize = 48;
+    let harmless = |c: char| c.is_ascii_alphabetic() || matches!(c, '-' | '_' | '.');
+    (!name.is_empty() && name.len() <= LONGEST && name.chars().all(harmless)).then(|| name.to_owned())
+}
+
+/// The known name that `name` was probably meant to be.
+pub(super) fn nearest<'a>(name: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+    const NEAR: f64 = 0.8;
+    known
+        .into_iter()
+        .map(|candidate| (strsim::jaro_winkler(name, candidate), candidate))
+        .filter(|(likeness, _)| *likeness >= NEAR)
+        .max_by(|one, other| one.0.total_cmp(&other.0))
+        .map(|(_, candidate)| candidate)
+}

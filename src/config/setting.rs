@@ -1,0 +1,110 @@
+//! One value per setting and what is known of it. The list itself is in `table`.
+
+use super::table::SPECS;
+
+/// Everything that can be set.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Setting {
+    Organization,
+    Id,
+    Key,
+    Token,
+    TokenFile,
+    Config,
+    Listen,
+    Port,
+    Broker,
+    CaFile,
+    MqttVersion,
+    KeepAlive,
+    CleanSession,
+    SessionExpiry,
+    QuietInterval,
+    BacklogMax,
+    Domain,
+    BrokerPort,
+    BrokerTransport,
+    ApplicationType,
+    Instance,
+    AuthMethod,
+    HttpVerify,
+    Devices,
+    Types,
+    EventsPerSecond,
+    Clean,
+    Dropped,
+    TimedOut,
+    Takeover,
+    Refused,
+    Seed,
+    LogFormat,
+    Verbose,
+    LogLevel,
+}
+
+/// The subcommands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Verb {
+    Serve,
+    Demo,
+    Simulate,
+}
+
+impl Verb {
+    pub const ALL: [Verb; 3] = [Verb::Serve, Verb::Demo, Verb::Simulate];
+
+    pub fn name(self) -> &'static str {
+        match self {
+            Verb::Serve => "serve",
+            Verb::Demo => "demo",
+            Verb::Simulate => "simulate",
+        }
+    }
+}
+
+/// All names of a setting and what it means.
+pub(super) struct Spec {
+    pub setting: Setting,
+    /// Long flag without the dashes; the variable follows from it. `None`: only the platform's own places have it.
+    pub long: Option<&'static str>,
+    pub short: Option<char>,
+    pub alias: Option<&'static str>,
+    /// Name of the value in the help. `None`: the flag takes none and counts its repetitions.
+    pub value: Option<&'static str>,
+    /// The platform's variables, the stronger first.
+    pub platform: &'static [&'static str],
+    /// Key in the section `[application]` of an `application.cfg`.
+    pub ini: Option<&'static str>,
+    /// Dotted path in the YAML file.
+    pub yaml: Option<&'static str>,
+    pub default: Option<&'static str>,
+    pub verbs: &'static [Verb],
+    pub help: &'static str,
+}
+
+impl Spec {
+    /// Our own variable: `DEVSTATUS_` and the long flag in capitals.
+    pub fn variable(&self) -> Option<String> {
+        self.long.map(|long| format!("DEVSTATUS_{}", long.replace('-', "_").to_uppercase()))
+    }
+
+    /// Every place where the setting can stand, the strongest first.
+    pub fn places(&self) -> Vec<String> {
+        let mut places: Vec<String> = self.long.map(|long| format!("--{long}")).into_iter().collect();
+        places.extend(self.variable());
+        places.extend(self.platform.iter().map(|name| (*name).to_owned()));
+        places.extend(self.ini.map(|key| format!("{key} in an application.cfg")));
+        places.extend(self.yaml.map(|key| format!("{key} in a YAML file")));
+        if self.setting == Setting::Token {
+            places.extend(Setting::TokenFile.spec().places());
+        }
+        places
+    }
+}
+
+impl Setting {
+    pub(super) fn spec(self) -> &'static Spec {
+        // The order of the table is the order of the variants; a test holds that.
+        &SPECS[self as usize]
+    }
+}
