@@ -1,0 +1,42 @@
+//! The rig: real brokers, brokers of ours with scripted faults, a breakable link, and the real binary between them.
+//! No assertion about the product lives here.
+
+pub mod closing_broker;
+pub mod link;
+pub mod listener;
+pub mod mosquitto;
+pub mod packet;
+pub mod platform_broker;
+pub mod port;
+pub mod private_ca;
+pub mod publisher;
+pub mod status;
+pub mod subscriber;
+
+use std::time::{Duration, Instant};
+
+/// How long a test waits for anything before it fails: generous, because the machine may be busy with other tests.
+pub const PATIENCE: Duration = Duration::from_secs(20);
+
+/// Time between two looks at a condition.
+const POLL_INTERVAL: Duration = Duration::from_millis(5);
+
+/// Looks again and again until `look` gives a value; `None` when it still gives none after `bound`.
+pub fn poll<T>(bound: Duration, mut look: impl FnMut() -> Option<T>) -> Option<T> {
+    let deadline = Instant::now() + bound;
+    loop {
+        if let Some(found) = look() {
+            return Some(found);
+        }
+        if Instant::now() >= deadline {
+            return None;
+        }
+        std::thread::sleep(POLL_INTERVAL);
+    }
+}
+
+/// Waits until `condition` holds, or panics with `what` was waited for.
+pub fn wait_until(what: &str, condition: impl Fn() -> bool) {
+    let held = poll(PATIENCE, || condition().then_some(()));
+    assert!(held.is_some(), "waited {PATIENCE:?} in vain until {what}");
+}
