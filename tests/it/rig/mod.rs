@@ -2,6 +2,7 @@
 //! No assertion about the product lives here.
 
 pub mod closing_broker;
+pub mod http;
 pub mod link;
 pub mod listener;
 pub mod mosquitto;
@@ -10,6 +11,7 @@ pub mod platform_broker;
 pub mod port;
 pub mod private_ca;
 pub mod publisher;
+pub mod service;
 pub mod status;
 pub mod subscriber;
 

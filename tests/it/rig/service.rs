@@ -1,0 +1,263 @@
+//! The real binary in an empty directory: started with arguments, environment and files, asked over HTTP, ended by signals.
+
+use std::io::{BufRead, BufReader, Read};
+use std::net::SocketAddr;
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::{Arc, Mutex};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use rustix::process::{Pid, kill_process};
+use tempfile::TempDir;
+
+pub use rustix::process::Signal;
+
+use super::http::{self, Connection, Response};
+use super::status::{APPLICATION, KEY, ORG, TOKEN};
+use super::{PATIENCE, poll};
+
+/// What stands before the address in the line that the service logs once it listens.
+const LISTENING: &str = "listening on http://";
+
+/// How the binary is to be started.
+#[derive(Clone, Debug, Default)]
+pub struct Launch {
+    arguments: Vec<String>,
+    environment: Vec<(String, String)>,
+    files: Vec<(String, String)>,
+}
+
+impl Launch {
+    /// The seed's usage: everything by flags, on a port that the kernel chooses.
+    pub fn to(broker_url: &str) -> Self {
+        let flags = ["-o", ORG, "-i", APPLICATION, "-k", KEY, "-t", TOKEN, "-p", "0", "--broker", broker_url];
+        Self::default().arguments(&flags)
+    }
+
+    pub fn arguments(mut self, arguments: &[&str]) -> Self {
+        self.arguments.extend(arguments.iter().map(|argument| (*argument).to_owned()));
+        self
+    }
+
+    pub fn environment(mut self, name: &str, value: &str) -> Self {
+        self.environment.push((name.to_owned(), value.to_owned()));
+        self
+    }
+
+    /// A file in the directory in which the service is started.
+    pub fn file(mut self, name: &str, text: &str) -> Self {
+        self.files.push((name.to_owned(), text.to_owned()));
+        self
+    }
+
+    /// Starts the service and waits until it listens.
+    pub fn start(self) -> Service {
+        let mut process = self.spawn();
+        let address = poll(PATIENCE, || match process.address() {
+            Some(address) => Some(Ok(address)),
+            None => process.child.try_wait().expect("a child can be waited for").map(Err),
+        });
+        match address {
+            Some(Ok(address)) => Service { process, address },
+            Some(Err(status)) => {
+                panic!("the service ended with {status} before it listened:\n{}", process.logs())
+            }
+            None => panic!("no line with {LISTENING:?} after {PATIENCE:?}:\n{}", process.logs()),
+        }
+    }
+
+    /// Starts the service and waits until it ends by itself.
+    pub fn run(self) -> Ended {
+        self.spawn().wait()
+    }
+
+    fn spawn(self) -> Process {
+        let directory = tempfile::tempdir().expect("a directory can be made");
+        for (name, text) in &self.files {
+            std::fs::write(directory.path().join(name), text)
+                .expect("a file can be written into the directory");
+        }
+        let mut command = Command::new(env!("CARGO_BIN_EXE_devstatus"));
+        for (name, _) in std::env::vars_os() {
+            // Settings of whoever runs the tests are none of the test's.
+            if ["DEVSTATUS_", "WIOTP_"].iter().any(|prefix| name.to_string_lossy().starts_with(prefix)) {
+                command.env_remove(name);
+            }
+        }
+        command.args(&self.arguments).envs(self.environment).current_dir(directory.path());
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = command.spawn().expect("the binary can be started");
+        let stdout = Capture::start(child.stdout.take().expect("stdout is a pipe"));
+        let stderr = Capture::start(child.stderr.take().expect("stderr is a pipe"));
+        Process { child, stdout, stderr, started: Instant::now(), _directory: directory }
+    }
+}
+
+/// How a service ended.
+#[derive(Debug)]
+pub struct Ended {
+    pub status: ExitStatus,
+    /// Since the signal, or since the start if there was none.
+    pub elapsed: Duration,
+    pub stdout: String,
+    pub stderr: String,
+}
+
+/// A running service that listens.
+pub struct Service {
+    process: Process,
+    address: SocketAddr,
+}
+
+impl Service {
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    pub fn get(&self, path: &str) -> Response {
+        self.request("GET", path)
+    }
+
+    pub fn request(&self, method: &str, path: &str) -> Response {
+        let mut connection = Connection::open(self.address);
+        connection.send(&http::request(method, path));
+        let answer = connection.receive(method);
+        answer.unwrap_or_else(|error| panic!("{method} {path}: {error}; log:\n{}", self.log()))
+    }
+
+    /// Everything the service has written so far, to stdout and stderr.
+    pub fn log(&self) -> String {
+        self.process.logs()
+    }
+
+    /// The lines of the log that hold all of the words, in whatever case.
+    pub fn log_lines(&self, words: &[&str]) -> Vec<String> {
+        self.log().lines().filter(|line| mentions(line, words)).map(str::to_owned).collect()
+    }
+
+    /// Waits until `condition` holds, or panics with `what` was waited for and the log.
+    pub fn wait_until(&self, what: &str, condition: impl Fn() -> bool) {
+        let held = poll(PATIENCE, || condition().then_some(()));
+        assert!(held.is_some(), "waited {PATIENCE:?} in vain until {what}; log:\n{}", self.log());
+    }
+
+    pub fn wait_until_ready(&self) {
+        self.wait_until("/readyz is 200", || self.get("/readyz").status == 200);
+    }
+
+    pub fn wait_until_not_ready(&self) {
+        self.wait_until("/readyz is 503", || self.get("/readyz").status == 503);
+    }
+
+    /// Waits until the device's answer is 200 with exactly this body.
+    pub fn wait_for_answer(&self, path: &str, body: &str) {
+        self.wait_until(&format!("{path} is answered with {body}"), || {
+            let answer = self.get(path);
+            answer.status == 200 && answer.body == body.as_bytes()
+        });
+    }
+
+    /// The arguments of the running process, as every user of the machine can read them.
+    pub fn command_line(&self) -> String {
+        let file = format!("/proc/{}/cmdline", self.process.child.id());
+        let bytes = std::fs::read(file).expect("a process of ours can be read about");
+        String::from_utf8_lossy(&bytes).replace('\0', " ")
+    }
+
+    pub fn is_running(&mut self) -> bool {
+        self.process.child.try_wait().expect("a child can be waited for").is_none()
+    }
+
+    pub fn terminate(self) -> Ended {
+        self.signal(Signal::TERM)
+    }
+
+    /// Sends the signal and waits until the service has ended.
+    pub fn signal(mut self, signal: Signal) -> Ended {
+        kill_process(Pid::from_child(&self.process.child), signal).expect("a child of ours takes signals");
+        self.process.started = Instant::now();
+        self.process.wait()
+    }
+}
+
+/// Whether the text holds all of the words, in whatever case.
+pub fn mentions(text: &str, words: &[&str]) -> bool {
+    let text = text.to_lowercase();
+    words.iter().all(|word| text.contains(&word.to_lowercase()))
+}
+
+struct Process {
+    child: Child,
+    stdout: Capture,
+    stderr: Capture,
+    started: Instant,
+    _directory: TempDir,
+}
+
+impl Process {
+    fn address(&self) -> Option<SocketAddr> {
+        let log = self.stderr.text();
+        let (_, rest) = log.split_once(LISTENING)?;
+        let (address, _) = rest.split_once('\n')?;
+        let end =
+            address.find(|c: char| !c.is_ascii_hexdigit() && !".:[]".contains(c)).unwrap_or(address.len());
+        address[..end].parse().ok()
+    }
+
+    fn logs(&self) -> String {
+        format!("{}{}", self.stdout.text(), self.stderr.text())
+    }
+
+    fn wait(mut self) -> Ended {
+        let status = poll(PATIENCE, || self.child.try_wait().expect("a child can be waited for"));
+        let elapsed = self.started.elapsed();
+        let status = status
+            .unwrap_or_else(|| panic!("the service has not ended after {PATIENCE:?}:\n{}", self.logs()));
+        Ended { status, elapsed, stdout: self.stdout.finish(), stderr: self.stderr.finish() }
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        // It may have ended by itself; then there is nothing to end.
+        self.child.kill().ok();
+        self.child.wait().ok();
+    }
+}
+
+/// What a process writes to one of its pipes, read by a thread so that the pipe never fills up.
+struct Capture {
+    text: Arc<Mutex<String>>,
+    reading: Option<JoinHandle<()>>,
+}
+
+impl Capture {
+    fn start(pipe: impl Read + Send + 'static) -> Self {
+        let text = Arc::new(Mutex::new(String::new()));
+        let reading = std::thread::spawn({
+            let text = Arc::clone(&text);
+            move || {
+                let mut pipe = BufReader::new(pipe);
+                let mut line = Vec::new();
+                while let Ok(1..) = pipe.read_until(b'\n', &mut line) {
+                    let mut text = text.lock().expect("no thread panics with the lock");
+                    text.push_str(&String::from_utf8_lossy(&line));
+                    line.clear();
+                }
+            }
+        });
+        Self { text, reading: Some(reading) }
+    }
+
+    fn text(&self) -> String {
+        self.text.lock().expect("no thread panics with the lock").clone()
+    }
+
+    /// Everything, once the process has ended.
+    fn finish(&mut self) -> String {
+        if let Some(reading) = self.reading.take() {
+            reading.join().expect("reading a pipe does not panic");
+        }
+        self.text()
+    }
+}
