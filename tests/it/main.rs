@@ -1,4 +1,11 @@
 //! The whole service from outside: the real binary, real brokers, brokers with scripted faults, HTTP.
 
+mod answers;
+mod reconnect;
+mod refusals;
 mod rig;
 mod rig_brokers;
+mod start;
+mod stop;
+mod transports;
+mod undecodable;

@@ -174,8 +174,8 @@ impl Mosquitto {
             write!(text, "persistence true\npersistence_location {}/\n", self.directory.path().display())
                 .expect("text grows");
         }
-        write!(text, "listener {} 127.0.0.1\n", self.plain.number).expect("text grows");
-        write!(text, "listener {} 127.0.0.1\n", self.special.number).expect("text grows");
+        writeln!(text, "listener {} 127.0.0.1", self.plain.number).expect("text grows");
+        writeln!(text, "listener {} 127.0.0.1", self.special.number).expect("text grows");
         if matches!(self.setup.transport, Transport::Ws | Transport::Wss) {
             text.push_str("protocol websockets\n");
         }
