@@ -1,1 +1,111 @@
-fn main() {}
+//! Arguments -> settings -> the command -> exit code.
+
+use std::ffi::OsString;
+use std::io;
+use std::process::ExitCode;
+
+use devstatus::app;
+use devstatus::config::{self, Command, LogFormat, LogLevel, LogSettings, Settings, Stop};
+use tokio::signal::unix::{SignalKind, signal};
+use tokio_util::sync::CancellationToken;
+use tracing_subscriber::filter::{LevelFilter, Targets};
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::SubscriberInitExt;
+
+mod hide_token;
+
+fn main() -> ExitCode {
+    let arguments: Vec<OsString> = std::env::args_os().collect();
+    let command = match config::load(arguments.clone(), std::env::vars_os()) {
+        Ok(command) => command,
+        Err(stop) => return refuse(&stop),
+    };
+    if let Err(error) = hide_token::from_process_title(&command, &arguments) {
+        eprintln!("devstatus: cannot take the token out of the process title: {error}");
+        return ExitCode::FAILURE;
+    }
+    let log = match &command {
+        Command::Serve(settings) => settings.log,
+        Command::Demo(settings) => settings.log,
+        Command::Simulate(settings) => settings.log,
+    };
+    start_log(log);
+    match run(command) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            tracing::error!("{}", chain(error.as_ref()));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Help goes to stdout, a refusal to stderr.
+fn refuse(stop: &Stop) -> ExitCode {
+    match stop {
+        Stop::Answer(text) => print!("{text}"),
+        Stop::Refused(refusal) => eprintln!("devstatus: {refusal}"),
+    }
+    ExitCode::from(stop.exit_code())
+}
+
+type AnyError = Box<dyn std::error::Error>;
+
+fn run(command: Command) -> Result<(), AnyError> {
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    runtime.block_on(async {
+        let shutdown = CancellationToken::new();
+        stop_on_signal(shutdown.clone())?;
+        match command {
+            Command::Serve(settings) => serve(settings, shutdown).await,
+            Command::Demo(_) | Command::Simulate(_) => Err("not built yet".into()),
+        }
+    })
+}
+
+async fn serve(settings: Settings, shutdown: CancellationToken) -> Result<(), AnyError> {
+    let running = app::start(settings.source, settings.http, shutdown).await?;
+    Ok(running.wait().await?)
+}
+
+/// SIGINT and SIGTERM ask for an orderly stop.
+fn stop_on_signal(shutdown: CancellationToken) -> io::Result<()> {
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let mut terminate = signal(SignalKind::terminate())?;
+    tokio::spawn(async move {
+        tokio::select! {
+            _ = interrupt.recv() => {}
+            _ = terminate.recv() => {}
+        }
+        tracing::info!("stopping");
+        shutdown.cancel();
+    });
+    Ok(())
+}
+
+/// Our own lines at the level asked for; of the libraries' only what is wrong.
+fn start_log(settings: LogSettings) {
+    let level = match settings.level {
+        LogLevel::Error => LevelFilter::ERROR,
+        LogLevel::Warn => LevelFilter::WARN,
+        LogLevel::Info => LevelFilter::INFO,
+        LogLevel::Debug => LevelFilter::DEBUG,
+        LogLevel::Trace => LevelFilter::TRACE,
+    };
+    let filter = Targets::new().with_target("devstatus", level).with_default(level.min(LevelFilter::ERROR));
+    let log = tracing_subscriber::fmt::layer().with_writer(io::stderr).with_target(false);
+    let registry = tracing_subscriber::registry().with(filter);
+    match settings.format {
+        LogFormat::Text => registry.with(log.with_ansi(io::IsTerminal::is_terminal(&io::stderr()))).init(),
+        LogFormat::Json => registry.with(log.json()).init(),
+    }
+}
+
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        text = format!("{text}: {cause}");
+        source = cause.source();
+    }
+    text
+}

@@ -1,0 +1,95 @@
+//! Takes a token that was given as an argument out of what `ps` shows to every user of the machine.
+//!
+//! The kernel shows the arguments a program was started with, so the program starts itself again, in the same process,
+//! with the token in the environment, which only its own user can read.
+
+use std::ffi::{OsStr, OsString};
+use std::io;
+use std::os::unix::process::CommandExt;
+use std::process;
+
+use devstatus::config::Command;
+
+/// Where the token is taken from after the restart; it beats the other variables, as the flag did.
+const VARIABLE: &str = "DEVSTATUS_TOKEN";
+
+/// Does nothing unless an argument holds the token that the settings came to; returns only then, or on an error.
+pub fn from_process_title(command: &Command, arguments: &[OsString]) -> io::Result<()> {
+    let login = match command {
+        Command::Serve(settings) => settings.source.login.as_ref(),
+        Command::Simulate(settings) => settings.source.login.as_ref(),
+        Command::Demo(_) => None,
+    };
+    let Some(login) = login else { return Ok(()) };
+    let token = login.token.expose();
+    let Some(visible) = without_token(arguments, token) else { return Ok(()) };
+    let program = std::env::current_exe()?;
+    let mut again = process::Command::new(program);
+    if let Some(name) = visible.first() {
+        again.arg0(name);
+    }
+    Err(again.args(visible.iter().skip(1)).env(VARIABLE, token).exec())
+}
+
+/// The arguments without `-t TOKEN`, `-tTOKEN`, `--token TOKEN`, `--token=TOKEN`; `None` if none of them is there.
+fn without_token(arguments: &[OsString], token: &str) -> Option<Vec<OsString>> {
+    let mut kept: Vec<OsString> = Vec::new();
+    let mut found = false;
+    for argument in arguments {
+        let after_flag = kept.last().is_some_and(|last| is_bare_flag(last));
+        if after_flag && argument == token {
+            let flag = kept.pop().unwrap_or_default();
+            kept.extend(other_letters(&flag));
+            found = true;
+        } else if let Some(flag) = argument.to_str().and_then(|text| text.strip_suffix(token))
+            && (flag == "--token=" || is_bare_flag(OsStr::new(flag.trim_end_matches('='))))
+        {
+            kept.extend(other_letters(OsStr::new(flag)));
+            found = true;
+        } else {
+            kept.push(argument.clone());
+        }
+    }
+    found.then_some(kept)
+}
+
+/// `--token`, `-t`, or letters that end in t: `-vt`.
+fn is_bare_flag(argument: &OsStr) -> bool {
+    let Some(text) = argument.to_str() else { return false };
+    text == "--token" || (text.starts_with('-') && !text.starts_with("--") && text.ends_with('t'))
+}
+
+/// What is left of a cluster of short flags without its `t`.
+fn other_letters(flag: &OsStr) -> Option<OsString> {
+    let text = flag.to_str()?.trim_end_matches('=');
+    let others = text.strip_prefix('-').filter(|rest| !rest.starts_with('-'))?.strip_suffix('t')?;
+    (!others.is_empty()).then(|| OsString::from(format!("-{others}")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn list(arguments: &[&str]) -> Vec<OsString> {
+        arguments.iter().map(OsString::from).collect()
+    }
+
+    #[test]
+    fn every_way_to_give_a_token_is_taken_out() {
+        for (given, left) in [
+            (&["d", "-t", "s3", "-p", "1"][..], &["d", "-p", "1"][..]),
+            (&["d", "-ts3", "-v"], &["d", "-v"]),
+            (&["d", "-t=s3"], &["d"]),
+            (&["d", "--token", "s3"], &["d"]),
+            (&["d", "--token=s3", "serve"], &["d", "serve"]),
+            (&["d", "-vt", "s3"], &["d", "-v"]),
+        ] {
+            assert_eq!(without_token(&list(given), "s3"), Some(list(left)), "{given:?}");
+        }
+    }
+
+    #[test]
+    fn arguments_without_the_token_stay() {
+        assert_eq!(without_token(&list(&["d", "-i", "s3", "--token-file", "f"]), "s3"), None);
+    }
+}
