@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use crate::clock::{self, UnixSeconds};
 use crate::decode::{ClientId, Decoded, Device, Notice, Undecodable, iot_platform};
 use crate::map::{Applied, DeviceMap, Evidence};
-use crate::metrics::{KindLabel, Metrics, ReasonLabel};
+use crate::metrics::{KindLabel, Metrics};
 use crate::presence::Statement;
 use crate::source::backlog::{Item, PassId, Pending, Run, Tally};
 use crate::source::packet::{self, Publish};
@@ -58,10 +58,11 @@ impl Ingest {
         let mut messages = 0;
         // The reader has found these packets to be whole; one that is not ends its run.
         while let Ok(Some(frame)) = packet::frame(rest) {
-            if let Ok(publish) = packet::publish(&frame, run.version) {
-                self.apply_message(&publish, now, &mut tally);
-                messages += 1;
+            match packet::publish(&frame, run.version) {
+                Ok(publish) => self.apply_message(&publish, now, &mut tally),
+                Err(_malformed) => self.metrics.undecodable("malformed_packet"),
             }
+            messages += 1;
             rest = &rest[frame.len..];
         }
         self.metrics.messages_received.inc_by(messages);
@@ -112,7 +113,7 @@ impl Ingest {
     }
 
     fn undecodable(&mut self, why: Undecodable, publish: &Publish<'_>) {
-        self.metrics.messages_undecodable.get_or_create(&ReasonLabel { reason: why.reason() }).inc();
+        self.metrics.undecodable(why.reason());
         let due = self.last_sample.is_none_or(|last| last.elapsed() >= SAMPLE_INTERVAL);
         if !due {
             self.unsampled += 1;

@@ -44,6 +44,11 @@ pub struct KindLabel {
 }
 
 impl Metrics {
+    /// Counts one message that nothing could be made of.
+    pub fn undecodable(&self, reason: &'static str) {
+        self.messages_undecodable.get_or_create(&ReasonLabel { reason }).inc();
+    }
+
     /// Registers everything under `devstatus_…`.
     pub fn register(&self, registry: &mut Registry) {
         let r = registry.sub_registry_with_prefix("devstatus");

@@ -33,6 +33,10 @@ pub async fn last_message(
     path: Result<Path<(String, String)>, PathRejection>,
 ) -> Result<Response, Error> {
     let Path((device_type, id)) = path.map_err(|_| Error::BadPath)?;
+    // No topic level of a device is empty or holds a slash.
+    if [&device_type, &id].iter().any(|level| level.is_empty() || level.contains('/')) {
+        return Err(Error::NotFound);
+    }
     let device = Device { device_type: &device_type, id: &id };
     let known = context.map.read(device, |record| {
         let verdict = record.verdict();

@@ -4,7 +4,7 @@
 use std::io;
 use std::time::Duration;
 
-use bytes::{Bytes, BytesMut};
+use bytes::{Buf, Bytes, BytesMut};
 use tokio::time::{Instant, sleep_until, timeout};
 
 use super::packet::{self, Malformed, Suback, kind};
@@ -15,6 +15,9 @@ use super::transport::{DialError, Dialer, Link};
 const OPEN_TIMEOUT: Duration = Duration::from_secs(30);
 /// A year; a deadline farther away could overflow.
 const FOR_EVER: Duration = Duration::from_secs(365 * 86_400);
+/// A message up to this size is skipped without keeping it, so that one oversized message costs only itself; of more than
+/// that the stream is taken for broken.
+const SKIP_MAX_BYTES: usize = 16 * packet::PACKET_MAX_BYTES;
 /// How long a goodbye may take.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
 
@@ -27,6 +30,8 @@ pub struct Connection {
     last_sent: Instant,
     last_received: Instant,
     last_packet_id: u16,
+    /// Bytes still to be dropped of a packet that is too large.
+    skip: usize,
 }
 
 /// What the broker sent.
@@ -36,6 +41,8 @@ pub enum Received {
     Suback(Suback),
     Unsuback,
     Pong,
+    /// A PUBLISH larger than any status message; it is skipped.
+    TooLarge,
 }
 
 /// A run of whole PUBLISH packets.
@@ -114,6 +121,7 @@ impl Connection {
             last_sent: now,
             last_received: now,
             last_packet_id: 0,
+            skip: 0,
         };
         let connect = packet::Connect {
             version: settings.mqtt_version,
@@ -177,7 +185,9 @@ impl Connection {
     /// What the broker sends next. Keeps the connection alive meanwhile. Safe to cancel.
     pub async fn receive(&mut self) -> Result<Received, LinkError> {
         loop {
-            if let Some(received) = self.take()? {
+            if !self.skipping()
+                && let Some(received) = self.take()?
+            {
                 return Ok(received);
             }
             // What the broker wants within the keep-alive is a packet from us, however much it sends itself.
@@ -209,13 +219,16 @@ impl Connection {
     fn take(&mut self) -> Result<Option<Received>, LinkError> {
         let mut publishes = Publishes { packets: Bytes::new(), retained: 0, packet_ids: Vec::new() };
         let mut run_len = 0;
-        while let Some(frame) = packet::frame(&self.buffer[run_len..])? {
+        // A fault behind the run is met again, at the front, once the run has been taken.
+        while let Ok(Some(frame)) = packet::frame(&self.buffer[run_len..]) {
             if frame.kind() != kind::PUBLISH {
                 break;
             }
             publishes.retained += u64::from(frame.head & 1);
-            if frame.head & 0b110 != 0 {
-                publishes.packet_ids.extend(packet::publish(&frame, self.version)?.packet_id);
+            if frame.head & 0b110 != 0
+                && let Ok(publish) = packet::publish(&frame, self.version)
+            {
+                publishes.packet_ids.extend(publish.packet_id);
             }
             run_len += frame.len;
         }
@@ -223,7 +236,15 @@ impl Connection {
             publishes.packets = self.buffer.split_to(run_len).freeze();
             return Ok(Some(Received::Publishes(publishes)));
         }
-        let Some(frame) = packet::frame(&self.buffer)? else { return Ok(None) };
+        let frame = match packet::frame(&self.buffer) {
+            Ok(Some(frame)) => frame,
+            Ok(None) => return Ok(None),
+            Err(Malformed::TooLarge { len, publish: true }) if len <= SKIP_MAX_BYTES => {
+                self.skip = len;
+                return Ok(Some(Received::TooLarge));
+            }
+            Err(error) => return Err(error.into()),
+        };
         let received = match frame.kind() {
             kind::SUBACK => Received::Suback(packet::suback(frame.body, self.version)?),
             kind::UNSUBACK => Received::Unsuback,
@@ -240,6 +261,14 @@ impl Connection {
         let len = self.link.read(&mut self.buffer).await.map_err(LinkError::Io)?;
         self.last_received = Instant::now();
         if len == 0 { Err(LinkError::Closed) } else { Ok(()) }
+    }
+
+    /// Drops what has arrived of a packet that is being skipped; true while more of it must come.
+    fn skipping(&mut self) -> bool {
+        let len = self.skip.min(self.buffer.len());
+        self.buffer.advance(len);
+        self.skip -= len;
+        self.skip > 0
     }
 
     async fn write(&mut self, bytes: &[u8]) -> Result<(), LinkError> {

@@ -98,6 +98,8 @@ impl Live<'_> {
             let received = tokio::select! {
                 received = connection.receive() => received,
                 () = until(over_at) => {
+                    // It held long enough: a broker that breaks every subscription at once is asked ever more rarely.
+                    backoff.reset();
                     replay.take().into_iter().for_each(|replay| self.notify(replay_over(&replay)));
                     continue;
                 }
@@ -118,12 +120,12 @@ impl Live<'_> {
                         return End::Refused(code);
                     }
                     accepted = true;
-                    backoff.reset();
                     replay.iter_mut().for_each(|replay| replay.accept(Instant::now()));
                     self.source.report(Broker::Subscribed);
                     self.notify(LiveEvent::Subscribed);
                 }
                 Ok(Received::Pong) => replay.iter_mut().for_each(Replay::pong),
+                Ok(Received::TooLarge) => self.source.metrics.undecodable("too_long"),
                 Ok(Received::Suback(_) | Received::Unsuback) => {}
                 Err(error) if !accepted => return End::ClosedInstead(error),
                 Err(error) => return End::Lost(error),
@@ -174,7 +176,7 @@ fn state_after(end: &End) -> Option<Broker> {
             "the broker refused the subscription to {ALL_DEVICES} with SUBACK code 0x{code:02x}: check that the key may subscribe to device status"
         ))),
         End::ClosedInstead(error) => Some(Broker::SubscriptionRefused(format!(
-            "the broker closed the connection instead of answering the subscription to {ALL_DEVICES} ({}): check that the key may subscribe to device status",
+            "the broker closed the connection instead of sending a SUBACK for the subscription to {ALL_DEVICES} ({}): check that the key may subscribe to device status",
             sentence(error)
         ))),
     }

@@ -25,8 +25,8 @@ pub mod kind {
 pub enum Malformed {
     #[error("a packet length of more than four bytes")]
     Length,
-    #[error("a packet of {0} bytes, where at most {PACKET_MAX_BYTES} are taken")]
-    TooLarge(usize),
+    #[error("a packet of {len} bytes, where at most {PACKET_MAX_BYTES} are taken")]
+    TooLarge { len: usize, publish: bool },
     #[error("a packet shorter than its own fields")]
     Truncated,
     #[error("a packet of type {0}, which no broker sends to a subscriber")]
@@ -60,7 +60,7 @@ pub fn frame(stream: &[u8]) -> Result<Option<Frame<'_>>, Malformed> {
             let start = i + 2;
             let len = start + body_len;
             if len > PACKET_MAX_BYTES {
-                return Err(Malformed::TooLarge(len));
+                return Err(Malformed::TooLarge { len, publish: head >> 4 == kind::PUBLISH });
             }
             return Ok(stream.get(start..len).map(|body| Frame { head, body, len }));
         }
@@ -286,7 +286,10 @@ mod tests {
     #[test]
     fn faults_are_named() {
         assert_eq!(frame(&[0x30, 0xff, 0xff, 0xff, 0xff, 1]), Err(Malformed::Length));
-        assert!(matches!(frame(&[0x30, 0xff, 0xff, 0xff, 0x7f]), Err(Malformed::TooLarge(_))));
+        assert!(matches!(
+            frame(&[0x30, 0xff, 0xff, 0xff, 0x7f]),
+            Err(Malformed::TooLarge { publish: true, .. })
+        ));
         let short = Frame { head: 0x30, body: &[0, 9, b'a'], len: 5 };
         assert_eq!(publish(&short, MqttVersion::V311), Err(Malformed::Truncated));
     }

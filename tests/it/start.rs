@@ -127,7 +127,7 @@ fn started_by_application_cfg_it_answers_from_a_real_broker() {
 
 #[test]
 fn without_settings_it_exits_2_with_one_line() {
-    assert_start_refused(Launch::default(), &["org"]);
+    assert_start_refused(Launch::default(), &["--id", "--key", "--token"]);
 }
 
 #[test]
