@@ -97,11 +97,12 @@ fn a_live_message_replaces_the_retained_one_and_an_older_one_does_not() {
 }
 
 #[test]
-fn percent_encoding_in_the_path_is_decoded_once() {
+fn percent_encoding_in_the_path_is_decoded_once_and_a_query_is_passed_over() {
     let device = Device::new("pump a", "ä b%41:c");
     let (_broker, service) = ready_with(&[(device, device.connect(1)), (PUMP, PUMP.connect(1))]);
     assert_eq!(service.get("/pump%20a/%C3%A4%20b%2541%3Ac").text(), device.connect(1));
     assert_eq!(service.get("/%70ump/%31").text(), PUMP.connect(1));
+    assert_eq!(service.get("/pump/1?fresh=yes").text(), PUMP.connect(1));
     let quoted = service.get("/pump/%22quoted%22");
     assert_eq!(quoted.json()["ClientID"], json!("d:org:pump:\"quoted\""));
     let broken = service.get("/pump/%FF");

@@ -1,5 +1,7 @@
 //! A broker that refuses, closes, keeps silent or talks nonsense: what the service says of it, and that it stays alive.
 
+use std::time::{Duration, Instant};
+
 use crate::rig::closing_broker::{ClosingBroker, Reply, Script};
 use crate::rig::packet::{self, Message};
 use crate::rig::service::{Launch, Service, mentions};
@@ -109,10 +111,23 @@ fn a_connection_closed_instead_of_a_suback_is_told_as_that() {
     for version in ["3.1.1", "5"] {
         let broker = ClosingBroker::start(Script { subscribe: Reply::close(), ..Script::default() });
         let service = launch(&broker, version).start();
-        wait_until_told(&service, &["closed", "suback"]);
+        wait_until_told(&service, &["closed", "instead", "subscription"]);
         broker.follow(Script::default());
         service.wait_until_ready();
     }
+}
+
+#[test]
+fn a_broker_that_closes_after_every_suback_is_not_hammered() {
+    let broker = ClosingBroker::start(Script {
+        subscribe: Reply { close: true, ..Reply::code(0) },
+        ..Script::default()
+    });
+    let service = Launch::to(&broker.url()).start();
+    let started = Instant::now();
+    // Five equal waits of at most a quarter of a second stay below the bound, five that double stay above it.
+    service.wait_until("it connects again and again", || broker.connects().len() >= 6);
+    assert!(started.elapsed() > Duration::from_secs(2), "five reconnects in {:?}", started.elapsed());
 }
 
 #[test]

@@ -12,12 +12,14 @@ const BROKEN: Device<'_> = Device { kind: "pump", id: "broken" };
 const LAST: Device<'_> = Device { kind: "pump", id: "last" };
 
 const DEPTH: usize = 100_000;
+/// Deep enough to end many a reader's stack, in a message that is not long at all.
+const SOME_DEPTH: usize = 5_000;
 const LARGE_BYTES: usize = 1_000_000;
 
 /// What is wrong with a payload, and the payload.
 fn undecodable() -> Vec<(&'static str, Vec<u8>)> {
     let status = BROKEN.connect(30);
-    let deep = format!("{}{}", "[".repeat(DEPTH), "]".repeat(DEPTH));
+    let deep = nested(DEPTH);
     let objects = format!("{}1{}", "{\"a\":".repeat(DEPTH), "}".repeat(DEPTH));
     let with_field = |value: &str| status.replacen('{', &format!("{{\"Novel\":{value},"), 1).into_bytes();
     let mut latin1 = status.clone().into_bytes();
@@ -37,8 +39,13 @@ fn undecodable() -> Vec<(&'static str, Vec<u8>)> {
         ("objects nested too deep", objects.clone().into_bytes()),
         ("a field nested too deep", with_field(&deep)),
         ("a field of objects nested too deep", with_field(&objects)),
+        ("a field of some thousand levels", with_field(&nested(SOME_DEPTH))),
         ("a field too large", with_field(&format!("\"{}\"", "x".repeat(LARGE_BYTES)))),
     ]
+}
+
+fn nested(depth: usize) -> String {
+    format!("{}{}", "[".repeat(depth), "]".repeat(depth))
 }
 
 /// Waits until the service has read past everything published so far.
