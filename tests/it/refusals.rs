@@ -188,13 +188,3 @@ fn nonsense_among_the_messages_is_survived_and_changes_no_status() {
         service.wait_until_ready();
     }
 }
-
-#[test]
-fn a_packet_too_large_to_take_ends_the_connection_and_not_the_service() {
-    let mut script = script_with_a_status();
-    script.subscribe.after.extend_from_slice(&[0x30, 0xFF, 0xFF, 0xFF, 0x7F]);
-    let broker = ClosingBroker::start(script);
-    let service = Launch::to(&broker.url()).start();
-    service.wait_until("it does not wait for 256 MiB", || broker.connects().len() >= 2);
-    assert_eq!(service.get(&PUMP.path()).text(), PUMP.connect(1));
-}

@@ -112,6 +112,9 @@ fn a_flag_beats_the_environment_and_the_environment_beats_the_file() {
             .environment("WIOTP_IDENTITY_APPID", "app-of-the-environment")
             .arguments(&["-c", "application.cfg", "-i", APPLICATION, "-p", "0", "--broker", url])
     });
+    assert_connects_as_wanted(4, |url| {
+        Launch::to(url).environment("DEVSTATUS_TOKEN", "token-of-the-environment")
+    });
 }
 
 #[test]

@@ -15,6 +15,8 @@ const DEPTH: usize = 100_000;
 /// Deep enough to end many a reader's stack, in a message that is not long at all.
 const SOME_DEPTH: usize = 5_000;
 const LARGE_BYTES: usize = 1_000_000;
+/// More than a client may want to take in one packet; MQTT 3.1.1 has no way to say so to the broker.
+const HUGE_BYTES: usize = 5_000_000;
 
 /// What is wrong with a payload, and the payload.
 fn undecodable() -> Vec<(&'static str, Vec<u8>)> {
@@ -95,6 +97,23 @@ fn what_cannot_be_decoded_hides_nothing_when_it_is_retained() {
         assert_eq!(service.get(&device.path()).text(), device.never_connected(), "{fault}");
     }
     assert_eq!(service.get("/api/v1/summary").json()["total"], json!(1));
+}
+
+#[test]
+fn a_message_larger_than_any_status_hides_nothing_of_the_replay() {
+    for version in ["3.1.1", "5"] {
+        let broker = Mosquitto::start();
+        let mut publisher = broker.publisher();
+        publisher.retain(&KNOWN.topic(), KNOWN.connect(1));
+        publisher.retain(&BROKEN.topic(), vec![b'x'; HUGE_BYTES]);
+        publisher.retain(&LAST.topic(), LAST.connect(1));
+        publisher.flush();
+        let service = Launch::to(&broker.url()).arguments(&["--mqtt-version", version]).start();
+        service.wait_until_ready();
+        assert_eq!(service.get(&KNOWN.path()).text(), KNOWN.connect(1), "MQTT {version}");
+        assert_eq!(service.get(&LAST.path()).text(), LAST.connect(1), "MQTT {version}");
+        assert_eq!(service.get(&BROKEN.path()).text(), BROKEN.never_connected(), "MQTT {version}");
+    }
 }
 
 #[test]
