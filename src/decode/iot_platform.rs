@@ -125,22 +125,23 @@ const NOT_AUTHORIZED: u16 = 180;
 
 /// How much earlier than its own time a Connect without `ConnectTime` is taken to have begun.
 ///
-/// Such messages come from older platforms, whose Disconnect names a moment just before the Connect's `Time` (a
-/// millisecond, as seen). Any lag up to this keeps the two together; a session that begins sooner than this after the one
-/// before it would be taken for older than that one's end.
-const CONNECT_LAG_NANOS: i64 = 100_000_000;
+/// Such messages come from older platforms, whose Disconnect names a moment just before the Connect's `Time`: a
+/// millisecond, as seen. Five times that keeps the two together, and is less than any client needs to come back.
+const CONNECT_LAG_NANOS: i64 = 5_000_000;
 
 fn statement(action: Action, fields: &Fields<'_>, payload: &[u8]) -> Statement {
     let time = fields::moment(fields.time).unwrap_or(Moment::UNKNOWN);
     let close_code = fields::code(fields.close_code).unwrap_or(0);
-    let is_request = fields::text(fields.protocol).is_some_and(|protocol| protocol == "iotrest");
+    let protocol = fields::text(fields.protocol).unwrap_or_default();
+    let is_request = protocol == "iotrest";
+    // An older platform's Connect does not name its session exactly, so a refusal could not be told to be its end.
+    let is_older = protocol == "mqtt-tcp";
     let claim = match action {
-        Action::Connect if is_request => Claim::RequestBegan,
-        Action::Disconnect if is_request => Claim::RequestEnded,
+        Action::Connect | Action::Disconnect if is_request => Claim::Request,
         Action::Connect => Claim::Connect,
         Action::Disconnect => match close_code {
             CLIENT_ID_REUSED => Claim::Takeover,
-            NOT_AUTHORIZED => Claim::Refusal,
+            NOT_AUTHORIZED if !is_older => Claim::Refusal,
             _ => Claim::Disconnect,
         },
     };

@@ -33,6 +33,11 @@ struct Rare {
 /// overtake that one Connect. Without a limit a device with a wrong password could fill the memory.
 const REFUSALS_MAX: usize = 16;
 
+/// Two sessions of one device that begin within this are simultaneous connects: the one that was taken over never got as far
+/// as a Connect, and the other decides. Their times are no help: an end that the broker found out after being killed carries
+/// the time of its beginning.
+const SIMULTANEOUS_NANOS: i64 = 1_000_000_000;
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Status {
     Connected,
@@ -56,7 +61,7 @@ impl Belief {
             Claim::Connect | Claim::Disconnect => self.apply_session(statement),
             Claim::Takeover => self.apply_takeover(statement),
             Claim::Refusal => self.apply_refusal(statement),
-            Claim::RequestBegan | Claim::RequestEnded => self.apply_request(statement),
+            Claim::Request => self.apply_request(statement),
         }
     }
 
@@ -88,9 +93,14 @@ impl Belief {
         let own = |status| Verdict { status, statement: session, inferred: takeover.is_some() };
         match (session.claim, takeover) {
             (Claim::Connect, _) => Some(own(Status::Connected)),
-            // The takeover came after this end, so the connection that took over is another one, not yet seen.
-            (_, Some(takeover)) if takeover.time > session.time => Some(connected_elsewhere(takeover)),
-            // Of two connections at nearly the same time one was refused as a takeover: it was the other that ended.
+            // The session that was taken over began and ended after this one, so who took over is another, not yet seen.
+            (_, Some(takeover))
+                if takeover.session.earlier_by(SIMULTANEOUS_NANOS) > session.session
+                    && takeover.time > session.time =>
+            {
+                Some(connected_elsewhere(takeover))
+            }
+            // Of two connections at nearly the same time one was refused as a takeover; this is the end of the other.
             (_, _) => Some(Verdict { inferred: false, ..own(Status::Disconnected) }),
         }
     }
@@ -166,16 +176,9 @@ impl Belief {
 
 impl Rare {
     fn verdict_without_session(&self) -> Option<Verdict<'_>> {
-        let disconnected = |statement| Verdict { status: Status::Disconnected, statement, inferred: false };
-        if let Some(refusal) = self.refusals.last() {
-            return Some(disconnected(refusal));
-        }
-        self.request.as_ref().map(|request| match request.claim {
-            Claim::RequestBegan => Verdict { status: Status::Connected, statement: request, inferred: false },
-            Claim::RequestEnded | Claim::Connect | Claim::Takeover | Claim::Refusal | Claim::Disconnect => {
-                disconnected(request)
-            }
-        })
+        // A request connects nobody: it is over before anyone can ask.
+        let deciding = self.refusals.last().or(self.request.as_ref());
+        deciding.map(|statement| Verdict { status: Status::Disconnected, statement, inferred: false })
     }
 
     fn insert_refusal(&mut self, statement: Statement) -> bool {

@@ -33,10 +33,8 @@ impl Moment {
 /// What a message says of the session that it names.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Claim {
-    /// A request without a session began, an HTTP post: it says nothing about the device's connection.
-    RequestBegan,
-    /// A request without a session ended.
-    RequestEnded,
+    /// A request without a session, an HTTP post, began or ended: it says nothing about the device's connection.
+    Request,
     /// The session began.
     Connect,
     /// The session ended because another connection took its client id: the device is connected elsewhere.
