@@ -152,7 +152,7 @@ impl Way {
         let passes = state.cuts == cuts;
         drop(state);
         // The delay is what this link does to its traffic, not a wait for something to happen.
-        std::thread::sleep(delay);
+        super::pause(delay);
         passes
     }
 }

@@ -33,8 +33,18 @@ pub fn poll<T>(bound: Duration, mut look: impl FnMut() -> Option<T>) -> Option<T
         if Instant::now() >= deadline {
             return None;
         }
-        std::thread::sleep(POLL_INTERVAL);
+        pause(POLL_INTERVAL);
     }
+}
+
+/// Gives the processor away: between two looks at a condition, or because a test asked for a slow link. Nothing waits for
+/// something to happen by this alone.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the one sleep of the rig; every wait is for a condition with a bound"
+)]
+fn pause(interval: Duration) {
+    std::thread::sleep(interval);
 }
 
 /// Waits until `condition` holds, or panics with `what` was waited for.
