@@ -77,6 +77,7 @@ fn argument(spec: &Spec) -> Option<Arg> {
         Some(value) => argument
             .value_name(value)
             .value_parser(ValueParser::os_string())
+            .allow_negative_numbers(true)
             .allow_hyphen_values(spec.setting == Setting::Token),
         None => argument.action(ArgAction::Count),
     })
@@ -140,9 +141,9 @@ fn unknown(error: &clap::Error) -> String {
     }
 }
 
-/// The known flag an error is about: clap adds the name of the value, as in `--port <PORT>`.
+/// The known flag an error is about: clap adds to it, as in `--port <PORT>` and `--verbose...`.
 fn named(error: &clap::Error) -> Option<String> {
     let Some(ContextValue::String(usage)) = error.get(ContextKind::InvalidArg) else { return None };
-    let long = usage.split([' ', '=']).next()?.strip_prefix("--")?;
+    let long = usage.split([' ', '=', '.']).next()?.strip_prefix("--")?;
     SPECS.iter().find(|spec| spec.long == Some(long)).map(|_| format!("--{long}"))
 }

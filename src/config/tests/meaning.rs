@@ -1,0 +1,201 @@
+//! What good settings mean: defaults, every flag and variable, the broker's address, the kind of application.
+
+use std::path::Path;
+use std::time::Duration;
+
+use super::{Files, INI, KEY, TOKEN, YAML, run, serve};
+use crate::config::{Command, DemoSettings, LogFormat, LogLevel, LogSettings, SimulateSettings, Stop};
+use crate::fleet::settings::{Endings, FleetSettings};
+use crate::secret::Secret;
+use crate::source::settings::{ApplicationKind, Endpoint, Login, MqttVersion, Transport};
+
+#[test]
+fn the_shortest_start_has_the_documented_defaults() {
+    let files = Files::new();
+    let settings = serve(&files, &format!("-i app -k {KEY} -t {TOKEN}"), &[]);
+    let source = settings.source;
+    assert_eq!(
+        source.endpoint,
+        Endpoint {
+            transport: Transport::Tls,
+            host: "abc123.messaging.internetofthings.ibmcloud.com".into(),
+            port: 8883,
+            path: "/mqtt".into(),
+        }
+    );
+    assert_eq!(source.identity.client_id(), "a:abc123:app");
+    assert_eq!(source.login, Some(Login { key: KEY.into(), token: Secret::new(TOKEN) }));
+    assert_eq!((source.ca_file, source.mqtt_version), (None, MqttVersion::V311));
+    assert_eq!((source.keep_alive, source.quiet_interval), (Duration::from_secs(60), Duration::from_secs(2)));
+    assert_eq!((source.clean_session, source.session_expiry), (true, Duration::ZERO));
+    assert_eq!(source.backlog_max_bytes, 1 << 30);
+    assert_eq!((settings.http.listen.to_string().as_str(), settings.http.port), ("127.0.0.1", 5000));
+    assert_eq!(settings.log, LogSettings { format: LogFormat::Text, level: LogLevel::Info });
+}
+
+#[test]
+fn every_setting_of_the_service_can_be_a_flag_or_a_variable() {
+    let files = Files::new();
+    files.add("ca.pem", "");
+    files.add("token", TOKEN);
+    let flags = format!(
+        "--org abc123 --id app --key {KEY} --token-file {{dir}}/token --listen ::1 --port 0 --broker wss://h/x \
+         --ca-file {{dir}}/ca.pem --mqtt-version 5 --keep-alive 7 --clean-session false --session-expiry 8 \
+         --quiet-interval-ms 9 --backlog-max-bytes 65536 --log-format json --verbose"
+    );
+    let environment = [
+        ("DEVSTATUS_ORGANIZATION", "abc123"),
+        ("DEVSTATUS_ID", "app"),
+        ("DEVSTATUS_KEY", KEY),
+        ("DEVSTATUS_TOKEN_FILE", "{dir}/token"),
+        ("DEVSTATUS_LISTEN", "::1"),
+        ("DEVSTATUS_PORT", "0"),
+        ("DEVSTATUS_BROKER", "wss://h/x"),
+        ("DEVSTATUS_CA_FILE", "{dir}/ca.pem"),
+        ("DEVSTATUS_MQTT_VERSION", "5"),
+        ("DEVSTATUS_KEEP_ALIVE", "7"),
+        ("DEVSTATUS_CLEAN_SESSION", "False"),
+        ("DEVSTATUS_SESSION_EXPIRY", "8"),
+        ("DEVSTATUS_QUIET_INTERVAL_MS", "9"),
+        ("DEVSTATUS_BACKLOG_MAX_BYTES", "65536"),
+        ("DEVSTATUS_LOG_FORMAT", "json"),
+        ("DEVSTATUS_VERBOSE", "1"),
+    ];
+    let settings = serve(&files, &flags, &[]);
+    assert_eq!(settings, serve(&files, "serve", &environment));
+    assert_eq!(settings, serve(&files, &format!("serve {flags}"), &[]));
+    let source = &settings.source;
+    assert_eq!((source.endpoint.port, source.endpoint.path.as_str()), (443, "/x"));
+    assert_eq!(source.ca_file.as_deref().and_then(Path::file_name), Some("ca.pem".as_ref()));
+    assert_eq!((source.mqtt_version, source.keep_alive), (MqttVersion::V5, Duration::from_secs(7)));
+    assert_eq!((source.clean_session, source.session_expiry), (false, Duration::from_secs(8)));
+    assert_eq!((source.quiet_interval, source.backlog_max_bytes), (Duration::from_millis(9), 65536));
+    assert_eq!(settings.log, LogSettings { format: LogFormat::Json, level: LogLevel::Debug });
+}
+
+#[test]
+fn an_explicit_broker_needs_only_the_organization() {
+    let files = Files::new();
+    let source = serve(&files, "--broker mqtt://127.0.0.1 -o org", &[]).source;
+    assert_eq!((source.identity.client_id().as_str(), source.login), ("a:org:devstatus", None));
+    let source = serve(&files, "--broker mqtt://h -o org -k user -t -dash", &[]).source;
+    assert_eq!(source.login, Some(Login { key: "user".into(), token: Secret::new("-dash") }));
+}
+
+#[test]
+fn urls() {
+    let files = Files::new();
+    for (url, transport, host, port, path) in [
+        ("mqtt://h", Transport::Tcp, "h", 1883, "/mqtt"),
+        ("mqtts://H.example.:1", Transport::Tls, "H.example.", 1, "/mqtt"),
+        ("ws://h", Transport::Ws, "h", 80, "/mqtt"),
+        ("wss://h:443/a/b", Transport::Wss, "h", 443, "/a/b"),
+        ("mqtt://[::1]:1883", Transport::Tcp, "::1", 1883, "/mqtt"),
+        ("ws://127.0.0.1:9001/", Transport::Ws, "127.0.0.1", 9001, "/mqtt"),
+    ] {
+        let endpoint = serve(&files, &format!("-o org --broker {url}"), &[]).source.endpoint;
+        assert_eq!(endpoint, Endpoint { transport, host: host.into(), port, path: path.into() }, "{url}");
+    }
+}
+
+#[test]
+fn ports_and_transports_of_the_platform() {
+    let files = Files::new();
+    for (port, transport, expected) in [
+        ("8883", "tcp", (Transport::Tls, 8883)),
+        ("443", "tcp", (Transport::Tls, 443)),
+        ("1883", "tcp", (Transport::Tcp, 1883)),
+        ("443", "websockets", (Transport::Wss, 443)),
+        ("80", "websockets", (Transport::Ws, 80)),
+        ("~", "websockets", (Transport::Wss, 8883)),
+    ] {
+        let options =
+            format!("options:\n  domain: example.com\n  mqtt: {{port: {port}, transport: {transport}}}\n");
+        files.add("app.yaml", format!("{YAML}{options}"));
+        let endpoint = serve(&files, "-c {dir}/app.yaml", &[]).source.endpoint;
+        assert_eq!((endpoint.transport, endpoint.port), expected, "{port} {transport}");
+        assert_eq!(endpoint.host, "abc123.messaging.example.com");
+        let explicit = serve(&files, "-c {dir}/app.yaml --broker mqtt://h:9", &[]).source.endpoint;
+        assert_eq!(
+            (explicit.host.as_str(), explicit.port),
+            ("h", 9),
+            "an explicit broker replaces all of it"
+        );
+    }
+}
+
+#[test]
+fn kinds_of_application() {
+    let files = Files::new();
+    files.add("shared.cfg", format!("{INI}type = shared\n"));
+    files.add("instance.yaml", format!("{YAML}options:\n  mqtt:\n    instanceId: one\n"));
+    let identity = |line: &str| serve(&files, line, &[]).source.identity;
+    assert_eq!(identity("-c {dir}/shared.cfg").kind, ApplicationKind::Scalable { instance: None });
+    assert_eq!(identity("-c {dir}/instance.yaml").client_id(), "A:abc123:cfgapp:one");
+}
+
+#[test]
+fn a_file_without_a_telling_extension_is_known_by_its_content() {
+    let files = Files::new();
+    let noted = |text: &str| format!("\u{feff}# a comment\n\n{text}");
+    for text in [INI.to_owned(), YAML.to_owned(), noted(INI), noted(YAML), format!("---\n{YAML}")] {
+        files.add("settings", &text);
+        let source = serve(&files, "-c {dir}/settings", &[]).source;
+        assert_eq!(source.login, Some(Login { key: KEY.into(), token: Secret::new(TOKEN) }), "{text}");
+    }
+}
+
+#[test]
+fn yaml_scalars_are_taken_as_written() {
+    let files = Files::new();
+    for token in
+        ["007", "0x1F", "1e3", "12:30:00", "2001-01-01", "true", "'~'", "\"a\\u0062\"", "no", "1_000"]
+    {
+        files.add("app.yaml", YAML.replace(TOKEN, token));
+        let login = serve(&files, "-c {dir}/app.yaml", &[]).source.login.unwrap();
+        let expected = token.trim_matches(['\'', '"']).replace("\\u0062", "b");
+        assert_eq!(login.token.expose(), expected);
+    }
+}
+
+#[test]
+fn demo_and_simulate() {
+    let files = Files::new();
+    let fleet = |organization: &str| FleetSettings {
+        organization: organization.into(),
+        devices: 1_000,
+        types: 5,
+        events_per_second: 20.0,
+        endings: Endings { clean: 5.0, dropped: 2.0, timed_out: 2.0, takeover: 1.0, refused: 1.0 },
+        seed: 1,
+    };
+    let log = LogSettings { format: LogFormat::Text, level: LogLevel::Info };
+    let demo = run(&files, "demo", &[("DEVSTATUS_KEY", "unused"), ("DEVSTATUS_PORT", "0")]).unwrap();
+    assert_eq!(demo, Command::Demo(DemoSettings { port: 0, fleet: fleet("demo"), log }));
+
+    let line = "simulate --broker mqtt://h -o org --devices 2 --events-per-second 0.5 --clean 0 --dropped 3 \
+                --timed-out 4 --takeover 5 --refused 6 --seed 7";
+    let Command::Simulate(SimulateSettings { source, fleet: changed, .. }) = run(&files, line, &[]).unwrap()
+    else {
+        panic!("not a simulation")
+    };
+    assert_eq!(source.identity.client_id(), "a:org:devstatus-simulate");
+    let endings = Endings { clean: 0.0, dropped: 3.0, timed_out: 4.0, takeover: 5.0, refused: 6.0 };
+    let expected =
+        FleetSettings { devices: 2, types: 2, events_per_second: 0.5, endings, seed: 7, ..fleet("org") };
+    assert_eq!(changed, expected);
+}
+
+#[test]
+fn help_and_version_are_answers() {
+    let files = Files::new();
+    for line in ["-h", "--help", "-V", "--version", "demo -h", "simulate --help", "serve -h", "help demo"] {
+        let stop = run(&files, line, &[]).unwrap_err();
+        assert!(matches!(stop, Stop::Answer(_)) && stop.exit_code() == 0, "{line}: {stop}");
+    }
+    let help = run(&files, "-h", &[]).unwrap_err().to_string();
+    assert!(
+        help.contains("--token-file") && help.contains("demo") && help.contains("DEVSTATUS_BROKER"),
+        "{help}"
+    );
+}

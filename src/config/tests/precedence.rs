@@ -1,0 +1,80 @@
+//! Which of several places wins, key by key.
+
+use super::{Files, INI, KEY, TOKEN, YAML, serve};
+use crate::config::LogLevel;
+
+#[test]
+fn flag_beats_own_variable_beats_platform_variable_beats_file() {
+    let files = Files::new();
+    for (name, text) in [("app.cfg", INI), ("app.yaml", YAML)] {
+        files.add(name, text);
+        let own = ("DEVSTATUS_ID", "own");
+        let platform = ("WIOTP_IDENTITY_APPID", "platform");
+        let file = &format!("-c {{dir}}/{name}");
+        let id = |line: &str, environment: &[(&str, &str)]| {
+            let settings = serve(&files, line, environment);
+            assert_eq!(settings.source.login.unwrap().key, KEY, "other keys still come from the file");
+            settings.source.identity.application
+        };
+        assert_eq!(id(&format!("{file} -i flag"), &[own, platform]), "flag");
+        assert_eq!(id(file, &[own, platform]), "own");
+        assert_eq!(id(file, &[platform]), "platform");
+        assert_eq!(id(file, &[]), "cfgapp");
+    }
+}
+
+#[test]
+fn a_stronger_token_beats_a_weaker_token_file_and_the_reverse() {
+    let files = Files::new();
+    files.add("app.cfg", INI);
+    files.add("token", "from-file\r\n");
+    let token = |line: &str, environment: &[(&str, &str)]| {
+        serve(&files, line, environment).source.login.unwrap().token.expose().to_owned()
+    };
+    let own_file = ("DEVSTATUS_TOKEN_FILE", "{dir}/token");
+    assert_eq!(token("-c {dir}/app.cfg", &[]), TOKEN);
+    assert_eq!(token("-c {dir}/app.cfg", &[own_file]), "from-file");
+    assert_eq!(token("-c {dir}/app.cfg -t flag", &[own_file]), "flag");
+    assert_eq!(
+        token("-c {dir}/app.cfg --token-file {dir}/token", &[("DEVSTATUS_TOKEN", "own")]),
+        "from-file"
+    );
+}
+
+#[test]
+fn the_older_login_variables_count_only_without_the_newer() {
+    let files = Files::new();
+    let both = [
+        ("WIOTP_API_KEY", "a-old-1"),
+        ("WIOTP_API_TOKEN", "old"),
+        ("WIOTP_AUTH_KEY", "a-new-1"),
+        ("WIOTP_AUTH_TOKEN", "new"),
+    ];
+    let key = |environment: &[(&str, &str)]| serve(&files, "-i app", environment).source.login.unwrap().key;
+    assert_eq!(key(&both), "a-new-1");
+    assert_eq!(key(&both[..2]), "a-old-1");
+    let mixed = super::refusal(&files, "-i app", &[both[1], both[2]]);
+    assert!(mixed.starts_with("missing --token"), "{mixed}");
+}
+
+#[test]
+fn verbose_beats_the_platforms_log_level() {
+    let files = Files::new();
+    files.add("app.yaml", format!("{YAML}options:\n  logLevel: error\n"));
+    let level = |line: &str, environment: &[(&str, &str)]| serve(&files, line, environment).log.level;
+    assert_eq!(level("-c {dir}/app.yaml", &[]), LogLevel::Error);
+    assert_eq!(level("-c {dir}/app.yaml", &[("WIOTP_OPTIONS_LOGLEVEL", "warning")]), LogLevel::Warn);
+    assert_eq!(level("-c {dir}/app.yaml", &[("DEVSTATUS_VERBOSE", "0")]), LogLevel::Info);
+    assert_eq!(level("-v -c {dir}/app.yaml", &[("DEVSTATUS_VERBOSE", "0")]), LogLevel::Debug);
+    assert_eq!(level("-vv -c {dir}/app.yaml", &[]), LogLevel::Trace);
+}
+
+#[test]
+fn the_config_file_can_be_named_by_variable() {
+    let files = Files::new();
+    files.add("app.cfg", INI);
+    files.add("other.cfg", INI.replace("cfgapp", "other"));
+    let environment = [("DEVSTATUS_CONFIG", "{dir}/app.cfg")];
+    assert_eq!(serve(&files, "", &environment).source.identity.application, "cfgapp");
+    assert_eq!(serve(&files, "-c {dir}/other.cfg", &environment).source.identity.application, "other");
+}

@@ -1,0 +1,78 @@
+//! A token never comes out again: not in an error, whatever place it slipped into, and not in `Debug`.
+
+use proptest::prelude::*;
+
+use super::{Files, INI, TOKEN, YAML, run};
+use crate::config::table::SPECS;
+
+/// A token with what real ones have, at least one digit included.
+fn token() -> impl Strategy<Value = String> {
+    "[A-Za-z0-9*?&@_.=-]{3,12}[0-9][A-Za-z0-9*?&@)_-]{3,12}"
+}
+
+fn assert_silent(files: &Files, token: &str, args: &[&str], environment: &[(&str, &str)]) {
+    let dir = files.0.path().to_str().unwrap();
+    let args = std::iter::once("devstatus")
+        .chain(args.iter().copied())
+        .map(|word| word.replace("{dir}", dir).into());
+    let result = crate::config::load(args, environment.iter().map(|(name, value)| (*name, *value)));
+    if let Err(stop) = &result {
+        assert!(!stop.to_string().contains(token), "{stop}");
+        assert!(!format!("{stop:?}").contains(token), "{stop:?}");
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 24, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn in_the_place_of_any_flag_or_variable(token in token()) {
+        let files = Files::new();
+        for spec in &SPECS {
+            let (Some(long), Some(variable)) = (spec.long, spec.variable()) else { continue };
+            // The settings file is named in errors, so that it can be found.
+            if long == "config" { continue }
+            let flag = format!("--{long}={token}");
+            let rest = ["-o", "org", "--broker", "mqtt://h"];
+            for verb in ["serve", "demo", "simulate"] {
+                if !["broker", "organization", "verbose"].contains(&long) && long != "id" {
+                    let broker = if verb == "demo" { &[][..] } else { &rest[..] };
+                    assert_silent(&files, &token, &[&[verb, &flag], broker].concat(), &[]);
+                    assert_silent(&files, &token, &[&[verb], broker].concat(), &[(&variable, &token)]);
+                }
+                assert_silent(&files, &token, &[verb, &flag], &[]);
+                assert_silent(&files, &token, &[verb], &[(&variable, &token)]);
+            }
+        }
+        for typed in [token.clone(), format!("-{token}"), format!("--{token}"), format!("--tokn={token}"), format!("-x{token}")] {
+            assert_silent(&files, &token, &[&typed], &[]);
+            assert_silent(&files, &token, &["demo", &typed], &[]);
+        }
+        assert_silent(&files, &token, &["--broker", &format!("mqtt://user:{token}@host")], &[]);
+        assert_silent(&files, &token, &[], &[(&format!("DEVSTATUS_{token}"), "x")]);
+    }
+
+    #[test]
+    fn in_any_line_of_a_file(token in token(), place in any::<prop::sample::Index>(), length in 0usize..8) {
+        let files = Files::new();
+        for (name, text) in [("x.cfg", INI), ("x.yaml", YAML)] {
+            // The token instead of any few characters: between keys, over separators, across lines.
+            let start = place.index(text.len());
+            let end = (start + length).min(text.len());
+            let text = format!("{}{token}{}", &text[..start], &text[end..]);
+            files.add(name, text);
+            assert_silent(&files, &token, &["-c", &format!("{{dir}}/{name}")], &[]);
+            assert_silent(&files, &token, &["-c", &format!("{{dir}}/{name}"), "-p", "x"], &[]);
+        }
+    }
+}
+
+#[test]
+fn debug_of_the_settings_hides_the_token() {
+    let files = Files::new();
+    files.add("app.cfg", INI);
+    for line in ["-c {dir}/app.cfg", "simulate --broker mqtt://h -c {dir}/app.cfg"] {
+        let shown = format!("{:?}", run(&files, line, &[]).unwrap());
+        assert!(shown.contains("[redacted]") && !shown.contains(TOKEN), "{shown}");
+    }
+}
