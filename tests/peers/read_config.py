@@ -1,13 +1,17 @@
 """What the platform's own Python packages read from settings files and variables.
 
-Takes a JSON list of cases on stdin, {"kind": "ini" | "yaml" | "env", "text": ..., "variables": {...}}, and writes the
-list of readings: {"error": type} or the values as the packages hand them to their MQTT client. Nothing connects.
+A line on stdin is one case in JSON, {"kind": "ini" | "yaml" | "env", "text": ..., "variables": {...}}; a line on stdout is
+its reading: {"error": type}, or the values as the packages hand them to their MQTT client. Nothing connects.
 """
 
 import json
 import os
 import sys
 import tempfile
+import types
+
+# ibmiotf imports a name it never uses from a module that Python dropped in 3.10.
+sys.modules.setdefault("symbol", types.ModuleType("symbol")).__dict__.setdefault("parameters", None)
 
 import ibmiotf.application
 import wiotp.sdk.application
@@ -20,20 +24,18 @@ def read_ini(path):
     organization = options["auth-key"].split("-")[1]
     prefix = "a" if options["type"] == "standalone" else "A"
     return {
-        "file_organization": options["org"],
+        "org": options["org"],
+        "type": options["type"],
         "host": organization + ".messaging." + options["domain"],
         "client_id": prefix + ":" + organization + ":" + options["id"],
         "key": options["auth-key"],
         "token": options["auth-token"],
         "port": options["port"],
-        # Its client hands this to paho: anything but the exact text "false" is true.
-        "clean_session": options["clean-session"] != "false",
-        "clean_session_text": options["clean-session"],
+        "clean": options["clean-session"],
     }
 
 
-def from_config(options):
-    config = ApplicationClientConfig(**options)
+def from_config(config):
     return {
         "host": config.orgId + ".messaging." + config.domain,
         "client_id": config.clientId,
@@ -41,7 +43,7 @@ def from_config(options):
         "token": config.apiToken,
         "port": config.port,
         "transport": config.transport,
-        "clean_start": config.cleanStart,
+        "clean": config.cleanStart,
         "session_expiry": config.sessionExpiry,
         "keep_alive": config.keepAlive,
         "ca_file": config.caFile,
@@ -53,29 +55,29 @@ def read_env(variables):
     for name in [name for name in os.environ if name.startswith("WIOTP_")]:
         del os.environ[name]
     os.environ.update(variables)
-    return from_config(wiotp.sdk.application.parseEnvVars())
+    # Both steps of the package: the variables, then the client's own look at what they gave.
+    return from_config(ApplicationClientConfig(**wiotp.sdk.application.parseEnvVars()))
 
 
-def read_case(case, directory):
+def read_case(case, path):
     if case["kind"] == "env":
         return read_env(case["variables"])
-    path = os.path.join(directory, "settings")
     with open(path, "w", encoding="utf-8", newline="") as file:
         file.write(case["text"])
     if case["kind"] == "ini":
         return read_ini(path)
-    return from_config(wiotp.sdk.application.parseConfigFile(path))
+    return from_config(ApplicationClientConfig(**wiotp.sdk.application.parseConfigFile(path)))
 
 
 def main():
-    readings = []
     with tempfile.TemporaryDirectory() as directory:
-        for case in json.load(sys.stdin):
+        for line in sys.stdin:
             try:
-                readings.append(read_case(case, directory))
+                reading = read_case(json.loads(line), os.path.join(directory, "settings"))
+                answer = json.dumps(reading, default=str)
             except Exception as error:  # Whatever a package raises on a bad file is its answer.
-                readings.append({"error": type(error).__name__})
-    json.dump(readings, sys.stdout)
+                answer = json.dumps({"error": type(error).__name__})
+            print(answer, flush=True)
 
 
 main()
