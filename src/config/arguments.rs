@@ -36,6 +36,8 @@ pub(super) fn read(args: impl IntoIterator<Item = OsString>) -> Result<(Verb, Ve
 fn grammar() -> Command {
     let mut command = verb(Command::new("devstatus"), Verb::Serve)
         .about(ABOUT)
+        // Not the name it was started by, so that the help is the same everywhere.
+        .bin_name("devstatus")
         .version(env!("CARGO_PKG_VERSION"))
         .args_conflicts_with_subcommands(true);
     for (one, about) in [
@@ -130,6 +132,11 @@ fn unknown(error: &clap::Error) -> String {
     let Some(name) = typed.strip_prefix("--").and_then(showable) else {
         let short = typed.strip_prefix('-').filter(|rest| rest.len() == 1).and_then(showable);
         return match short {
+            Some(short)
+                if SPECS.iter().any(|spec| spec.short.is_some_and(|known| short.starts_with(known))) =>
+            {
+                format!("this subcommand has no flag -{short}")
+            }
             Some(short) => format!("unknown flag -{short}"),
             None => "an argument is neither a flag nor a subcommand".to_owned(),
         };

@@ -23,7 +23,7 @@ pub(super) fn read(path: &Path, origin: &Origin) -> Result<Vec<Given>, Refusal> 
     if is_yaml(path, &text) { from_yaml(path, &text) } else { from_ini(path, &text) }
 }
 
-/// The whole of a small UTF-8 file.
+/// The whole of a small UTF-8 file, without the mark that some editors put before the text.
 pub(super) fn read_text(path: &Path) -> io::Result<String> {
     let mut bytes = Vec::new();
     File::open(path)?.take(FILE_MAX_BYTES + 1).read_to_end(&mut bytes)?;
@@ -31,7 +31,8 @@ pub(super) fn read_text(path: &Path) -> io::Result<String> {
         return Err(io::Error::other("it is larger than 1 MiB"));
     }
     // The error of the conversion holds the bytes, so it does not go on.
-    String::from_utf8(bytes).map_err(|_| io::Error::other("it is not UTF-8 text"))
+    let text = String::from_utf8(bytes).map_err(|_| io::Error::other("it is not UTF-8 text"))?;
+    Ok(text.strip_prefix('\u{feff}').map(str::to_owned).unwrap_or(text))
 }
 
 /// By extension, else by the first line that is no comment: an INI file has to open its section there.
@@ -42,7 +43,6 @@ fn is_yaml(path: &Path, text: &str) -> bool {
     {
         return true;
     }
-    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     let mut lines =
         text.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with(['#', ';']));
     let Some(first) = lines.next() else { return false };

@@ -94,7 +94,7 @@ struct Lines {
 
 impl Lines {
     fn read(mut self, text: &str) -> Result<Sections, Fault> {
-        let text = text.strip_prefix('\u{feff}').unwrap_or(text).replace("\r\n", "\n").replace('\r', "\n");
+        let text = text.replace("\r\n", "\n").replace('\r', "\n");
         for (index, line) in text.split('\n').enumerate() {
             self.line(index + 1, line).map_err(|what| Fault { line: index + 1, what })?;
         }

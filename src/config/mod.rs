@@ -75,7 +75,7 @@ pub enum Command {
 /// Why the program ends before it starts.
 #[derive(Debug)]
 pub enum Stop {
-    /// Help or version was asked for: the text for stdout.
+    /// Help or version was asked for: the text for stdout, its last line break included.
     Answer(String),
     /// The settings are bad: one line for stderr.
     Refused(Refusal),

@@ -34,7 +34,6 @@ pub(super) struct Fault {
 /// The scalars of `text` at the paths in `known`. A key without a value (`null`, `~`, nothing) counts as absent, as it
 /// does in the SDK.
 pub(super) fn read(text: &str, known: &[&str]) -> Result<Content, Fault> {
-    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     if text.lines().all(|line| line.trim().is_empty() || line.trim_start().starts_with('#')) {
         return Ok(Content::default());
     }

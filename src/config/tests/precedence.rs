@@ -27,7 +27,7 @@ fn flag_beats_own_variable_beats_platform_variable_beats_file() {
 fn a_stronger_token_beats_a_weaker_token_file_and_the_reverse() {
     let files = Files::new();
     files.add("app.cfg", INI);
-    files.add("token", "from-file\r\n");
+    files.add("token", "\u{feff}from-file\r\n");
     let token = |line: &str, environment: &[(&str, &str)]| {
         serve(&files, line, environment).source.login.unwrap().token.expose().to_owned()
     };

@@ -23,6 +23,7 @@ fn arguments() {
             ("--zzz", &[], "unknown flag --zzz (see --help)"),
             ("-x", &[], "unknown flag -x (see --help)"),
             ("demo --broker mqtt://h", &[], "this subcommand has no flag --broker (see --help)"),
+            ("simulate -p 1", &[], "this subcommand has no flag -p (see --help)"),
             ("sevre", &[], "an argument is neither a flag nor a subcommand (see --help)"),
             ("serve now", &[], "an argument is neither a flag nor a subcommand (see --help)"),
             ("--port", &[], "--port: a value is missing (see --help)"),

@@ -23,7 +23,7 @@ fn assert_silent(files: &Files, token: &str, args: &[&str], environment: &[(&str
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 24, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 8, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn in_the_place_of_any_flag_or_variable(token in token()) {
@@ -51,6 +51,10 @@ proptest! {
         assert_silent(&files, &token, &["--broker", &format!("mqtt://user:{token}@host")], &[]);
         assert_silent(&files, &token, &[], &[(&format!("DEVSTATUS_{token}"), "x")]);
     }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 128, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn in_any_line_of_a_file(token in token(), place in any::<prop::sample::Index>(), length in 0usize..8) {
