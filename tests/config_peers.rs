@@ -385,6 +385,11 @@ fn yaml_that_both_refuse() {
 fn yaml_scalars_by_property() {
     let mut peer = Peer::start();
     let token = prop_oneof!["[ -~]{1,12}", "'[ -~]{1,8}'", "\"[ -~]{1,8}\"", "[0-9_.:e+x-]{1,6}"];
+    // Where YAML 1.1, the package's, and 1.2, ours, part: where the name of an anchor ends, and whether a comment may
+    // touch a quote. Neither is how anybody writes a token.
+    let token = token.prop_filter("an anchor, or a comment that touches a quote", |token| {
+        !token.trim_start().starts_with('&') && !token.contains("\"#") && !token.contains("'#")
+    });
     compare(&token, |token| {
         let case = YAML.replace("T*k)n&1", &token);
         let theirs = peer.yaml(&case);
