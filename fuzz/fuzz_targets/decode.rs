@@ -1,0 +1,32 @@
+//! The decoder takes any topic and any payload without a panic, and what it makes of them agrees with the bytes. What
+//! the messages mean is tested in the decoder's own table. Input: topic, line feed, payload.
+#![no_main]
+
+use devstatus::decode::iot_platform::{PAYLOAD_MAX_BYTES, decode, summary};
+use devstatus::decode::{Decoded, Device, Undecodable};
+use libfuzzer_sys::fuzz_target;
+
+fuzz_target!(|input: &[u8]| {
+    let end = input.iter().position(|&byte| byte == b'\n').unwrap_or(input.len());
+    let (topic, rest) = input.split_at(end);
+    let payload = rest.strip_prefix(b"\n").unwrap_or(rest);
+    let decoded = decode(topic, payload);
+    assert_eq!(decoded, decode(topic, payload), "the same bytes, decoded twice");
+    match decoded {
+        Decoded::Statement { device, statement, client_id: _ } => {
+            assert_topic_names(device, topic);
+            assert_eq!(statement.payload.unpack(), payload, "the payload comes back whole");
+            assert!(payload.len() <= PAYLOAD_MAX_BYTES, "a payload over the limit was decoded");
+            assert!(summary(payload).is_some(), "what can be decoded can be logged");
+        }
+        Decoded::Notice { device, notice: _ } => assert_topic_names(device, topic),
+        Decoded::Application => assert!(std::str::from_utf8(topic).is_ok(), "a foreign topic was taken"),
+        Decoded::Undecodable(why) => assert!(Undecodable::ALL.contains(&why), "a reason without a counter"),
+    }
+});
+
+fn assert_topic_names(device: Device<'_>, topic: &[u8]) {
+    let Device { device_type, id } = device;
+    assert_eq!(format!("iot-2/type/{device_type}/id/{id}/mon").as_bytes(), topic);
+    assert!(!device_type.is_empty() && !id.is_empty(), "a device without a name");
+}
