@@ -1,0 +1,134 @@
+//! A mosquitto that drops nothing, filled with retained statuses. It listens on loopback and keeps nothing on disk.
+
+use std::fs;
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use devstatus::source::packet::{self, Connect, PINGREQ, kind};
+use devstatus::source::settings::MqttVersion;
+use tempfile::TempDir;
+
+use crate::process::{Process, free_port, until};
+use crate::{Outcome, messages};
+
+/// How long it may take to start.
+const START_BOUND: Duration = Duration::from_secs(20);
+/// How long the broker may take over what was published; far more than millions of messages need.
+const PUBLISH_BOUND: Duration = Duration::from_secs(600);
+/// Publishes go out in pieces of about this size.
+const WRITE_BYTES: usize = 256 * 1024;
+
+/// The filter that matches all of them.
+pub const FILTER: &str = "iot-2/type/+/id/+/mon";
+
+/// A running broker.
+pub struct Broker {
+    pub process: Process,
+    pub port: u16,
+    /// Bytes of all topics and payloads that it holds.
+    pub message_bytes: u64,
+    _directory: TempDir,
+}
+
+impl Broker {
+    /// Starts a broker and publishes the retained status of so many devices.
+    pub fn start(devices: u32) -> Outcome<Self> {
+        let directory = tempfile::tempdir()?;
+        let port = free_port()?;
+        let configuration = directory.path().join("mosquitto.conf");
+        // Room for every message twice: nothing may be dropped for a slow reader. Not 0, which some releases of
+        // mosquitto take for unlimited and others for none.
+        let queue = u64::from(devices) * 2 + 1000;
+        fs::write(
+            &configuration,
+            format!(
+                "listener {port} 127.0.0.1\nallow_anonymous true\npersistence false\nmax_queued_messages {queue}\n\
+                 max_queued_bytes 0\nsys_interval 0\nlog_type error\n"
+            ),
+        )?;
+        let mut command = Command::new("mosquitto");
+        command.arg("-c").arg(&configuration).stdin(Stdio::null()).stdout(Stdio::null());
+        let process = Process::start(&mut command)?;
+        let mut broker = Self { process, port, message_bytes: 0, _directory: directory };
+        until("mosquitto to listen", START_BOUND, || {
+            broker.process.check_runs()?;
+            Ok(TcpStream::connect(("127.0.0.1", port)).is_ok())
+        })?;
+        broker.publish(devices)?;
+        Ok(broker)
+    }
+
+    pub fn url(&self) -> String {
+        format!("mqtt://127.0.0.1:{}", self.port)
+    }
+
+    fn publish(&mut self, devices: u32) -> Outcome<()> {
+        let started = Instant::now();
+        let mut stream = TcpStream::connect(("127.0.0.1", self.port))?;
+        stream.set_read_timeout(Some(PUBLISH_BOUND))?;
+        stream.write_all(&connect())?;
+        expect(&mut stream, kind::CONNACK)?;
+        let mut buffer = Vec::with_capacity(WRITE_BYTES + 1024);
+        for device in 0..devices {
+            let message = messages::message(device);
+            self.message_bytes += (message.topic.len() + message.payload.len()) as u64;
+            put_retained(&mut buffer, &message);
+            if buffer.len() >= WRITE_BYTES {
+                stream.write_all(&buffer)?;
+                buffer.clear();
+            }
+        }
+        // The broker works through its packets in order: its answer to the ping is the end mark.
+        buffer.extend_from_slice(&PINGREQ);
+        stream.write_all(&buffer)?;
+        expect(&mut stream, kind::PINGRESP)?;
+        let mean = self.message_bytes / u64::from(devices.max(1));
+        println!(
+            "{devices} retained statuses, {mean} bytes of topic and payload each, published in {:.1} s",
+            started.elapsed().as_secs_f64()
+        );
+        Ok(())
+    }
+}
+
+fn connect() -> Vec<u8> {
+    let connect = Connect {
+        version: MqttVersion::V311,
+        client_id: "bench-publisher",
+        user_name: None,
+        password: None,
+        keep_alive_s: 0,
+        clean_session: true,
+        session_expiry_s: 0,
+    };
+    connect.encode()
+}
+
+/// Reads one packet of a kind, whose length fits one byte.
+fn expect(stream: &mut TcpStream, wanted: u8) -> Outcome<()> {
+    let mut head = [0; 2];
+    stream.read_exact(&mut head)?;
+    let mut packet = head.to_vec();
+    packet.resize(2 + usize::from(head[1]), 0);
+    stream.read_exact(&mut packet[2..])?;
+    match packet::frame(&packet) {
+        Ok(Some(frame)) if frame.kind() == wanted => Ok(()),
+        other => Err(format!("the broker answered {other:?} instead of packet type {wanted}").into()),
+    }
+}
+
+/// A PUBLISH with quality of service 0 and the retain flag.
+fn put_retained(buffer: &mut Vec<u8>, message: &messages::Message) {
+    let mut length = 2 + message.topic.len() + message.payload.len();
+    buffer.push(0x31);
+    while length >= 0x80 {
+        buffer.push((length & 0x7f) as u8 | 0x80);
+        length >>= 7;
+    }
+    buffer.push(length as u8);
+    buffer.extend_from_slice(&(message.topic.len() as u16).to_be_bytes());
+    buffer.extend_from_slice(message.topic.as_bytes());
+    buffer.extend_from_slice(message.payload.as_bytes());
+}

@@ -1,0 +1,70 @@
+//! Measures devstatus against peers in the same run: `cargo run --release -p bench -- COMMAND`. Here is the command
+//! line; each command has a file of its own and prints one ratio. No command judges its figures, people do.
+
+mod broker;
+mod http;
+mod ingest;
+mod lookup;
+mod memory;
+mod messages;
+mod process;
+mod rounds;
+mod service;
+
+use std::error::Error;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// What goes wrong in a measurement ends it; nobody handles the kinds apart.
+type Outcome<T> = Result<T, Box<dyn Error>>;
+
+#[derive(Parser)]
+#[command(version, about)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+    #[command(flatten)]
+    size: Size,
+}
+
+/// How much is measured.
+#[derive(clap::Args, Clone)]
+struct Size {
+    /// Devices with a retained status each.
+    #[arg(long, global = true, default_value_t = 200_000, value_parser = clap::value_parser!(u32).range(1..=20_000_000))]
+    devices: u32,
+    /// How often each side is measured; the sides take turns, the median counts.
+    #[arg(long, global = true, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=1000))]
+    rounds: u32,
+    /// The devstatus binary to measure; it is built in this program's own profile if none is given.
+    #[arg(long, global = true)]
+    devstatus: Option<PathBuf>,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Messages a second from process start to the last retained status, against `mosquitto_sub` > /dev/null.
+    Ingest,
+    /// Requests a second for the status of random devices, against nginx returning an equal answer.
+    Lookup(lookup::Load),
+    /// Resident bytes per device, against the bytes of its topic and payload.
+    Memory,
+}
+
+fn main() -> ExitCode {
+    let Arguments { command, size } = Arguments::parse();
+    let outcome = match command {
+        Command::Ingest => ingest::run(&size),
+        Command::Lookup(load) => lookup::run(&size, &load),
+        Command::Memory => memory::run(&size),
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("bench: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}

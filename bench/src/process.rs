@@ -1,0 +1,107 @@
+//! Programs that a measurement starts, and what the system tells of them. Each is ended by its own id when its value is
+//! dropped, so that a failed measurement leaves nothing running.
+
+use std::fs;
+use std::net::TcpListener;
+use std::process::{Child, Command, ExitStatus};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use rustix::process::{Pid, Signal, kill_process};
+
+use crate::Outcome;
+
+/// How often a condition is looked at. Short against everything that is measured by it.
+const POLL_INTERVAL: Duration = Duration::from_millis(2);
+/// A program that has been told to end and has not by then is killed.
+const END_BOUND: Duration = Duration::from_secs(10);
+
+/// A running program.
+pub struct Process {
+    child: Child,
+    name: String,
+}
+
+impl Process {
+    pub fn start(command: &mut Command) -> Outcome<Self> {
+        let name = command.get_program().to_string_lossy().into_owned();
+        let child = command.spawn().map_err(|error| format!("cannot start {name}: {error}"))?;
+        Ok(Self { child, name })
+    }
+
+    pub fn child(&mut self) -> &mut Child {
+        &mut self.child
+    }
+
+    /// Waits for its own end.
+    pub fn finish(&mut self, bound: Duration) -> Outcome<ExitStatus> {
+        let mut status = None;
+        let name = self.name.clone();
+        until(&format!("the end of {name}"), bound, || {
+            status = self.child.try_wait()?;
+            Ok(status.is_some())
+        })?;
+        status.ok_or_else(|| format!("{name} has no exit status").into())
+    }
+
+    /// An error if it has ended already, which a server does only when it failed.
+    pub fn check_runs(&mut self) -> Outcome<()> {
+        match self.child.try_wait()? {
+            Some(status) => Err(format!("{} ended with {status}", self.name).into()),
+            None => Ok(()),
+        }
+    }
+
+    /// Bytes of memory: resident now, and at most so far.
+    pub fn resident_bytes(&self) -> Outcome<Resident> {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.child.id()))?;
+        let bytes = |key: &str| -> Outcome<u64> {
+            let line = status.lines().find_map(|line| line.strip_prefix(key));
+            let kib = line.and_then(|line| line.trim().strip_suffix(" kB")).ok_or("no memory figures")?;
+            Ok(kib.trim().parse::<u64>()? * 1024)
+        };
+        Ok(Resident { now: bytes("VmRSS:")?, peak: bytes("VmHWM:")? })
+    }
+}
+
+#[derive(Clone, Copy, PartialEq)]
+pub struct Resident {
+    pub now: u64,
+    pub peak: u64,
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        if matches!(self.child.try_wait(), Ok(Some(_))) {
+            return;
+        }
+        // SIGTERM first: nginx ends its workers only then.
+        let pid = Pid::from_child(&self.child);
+        let ended = kill_process(pid, Signal::TERM).is_ok() && self.finish(END_BOUND).is_ok();
+        if !ended && self.child.kill().is_ok() {
+            drop(self.child.wait());
+        }
+    }
+}
+
+/// Looks at a condition until it holds; an error once `bound` has passed.
+pub fn until(what: &str, bound: Duration, mut condition: impl FnMut() -> Outcome<bool>) -> Outcome<()> {
+    let deadline = Instant::now() + bound;
+    while !condition()? {
+        if Instant::now() >= deadline {
+            return Err(format!("waited {} s for {what}", bound.as_secs()).into());
+        }
+        pause(POLL_INTERVAL);
+    }
+    Ok(())
+}
+
+#[expect(clippy::disallowed_methods, reason = "the one place of a program without a runtime where it waits")]
+pub fn pause(duration: Duration) {
+    thread::sleep(duration);
+}
+
+/// A port of the loopback interface that nobody listened on a moment ago.
+pub fn free_port() -> Outcome<u16> {
+    Ok(TcpListener::bind(("127.0.0.1", 0))?.local_addr()?.port())
+}

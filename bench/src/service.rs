@@ -1,0 +1,133 @@
+//! The real devstatus binary, built, started against a broker, and asked how far it is. What is measured of it stands in
+//! the commands.
+
+use std::env;
+use std::io::{BufRead, BufReader};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
+use std::thread;
+use std::time::Duration;
+
+use serde_json::Value;
+
+use crate::broker::Broker;
+use crate::http::Client;
+use crate::process::{Process, until};
+use crate::{Outcome, Size};
+
+/// How long it may take to listen.
+const START_BOUND: Duration = Duration::from_secs(30);
+/// How long a population may take, whatever its size; a peer has the same.
+pub const POPULATION_BOUND: Duration = Duration::from_secs(600);
+/// What the log says before the address.
+const LISTENING: &str = "listening on ";
+
+/// The binary to measure.
+pub fn binary(size: &Size) -> Outcome<PathBuf> {
+    if let Some(path) = &size.devstatus {
+        return Ok(path.clone());
+    }
+    let cargo = env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let manifest = Path::new(env!("CARGO_MANIFEST_DIR")).join("../Cargo.toml");
+    let mut command = Command::new(cargo);
+    command.args([
+        "build",
+        "--quiet",
+        "--locked",
+        "--package",
+        "devstatus",
+        "--bin",
+        "devstatus",
+        "--manifest-path",
+    ]);
+    command.arg(manifest);
+    if !cfg!(debug_assertions) {
+        command.arg("--release");
+    }
+    let status = command.status()?;
+    let built = env::current_exe()?.with_file_name("devstatus");
+    if status.success() && built.is_file() {
+        Ok(built)
+    } else {
+        Err(format!("no binary at {} after a build that ended with {status}", built.display()).into())
+    }
+}
+
+/// A running service.
+pub struct Service {
+    pub process: Process,
+    /// `http://127.0.0.1:PORT`
+    pub url: String,
+    client: Client,
+}
+
+impl Service {
+    /// Starts it and waits until it listens.
+    pub fn start(binary: &Path, broker: &Broker) -> Outcome<Self> {
+        let mut command = Command::new(binary);
+        command.args(["-o", "org1", "-i", "bench", "-p", "0", "--broker", &broker.url()]);
+        // What the person who measures has set for a real service must not change what is measured.
+        let ours = |name: &str| name.starts_with("DEVSTATUS_") || name.starts_with("WIOTP_");
+        for name in env::vars_os().filter_map(|(name, _)| name.into_string().ok()).filter(|name| ours(name)) {
+            command.env_remove(name);
+        }
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
+        let mut process = Process::start(&mut command)?;
+        let stderr = process.child().stderr.take().ok_or("stderr was not piped")?;
+        let url = match address(stderr).recv_timeout(START_BOUND) {
+            Ok(url) => url,
+            Err(RecvTimeoutError::Timeout) => return Err("devstatus does not say where it listens".into()),
+            Err(RecvTimeoutError::Disconnected) => return Err("devstatus ended before it listened".into()),
+        };
+        Ok(Self { process, url, client: Client::new() })
+    }
+
+    /// Waits until it knows so many devices; returns what it then says of its population.
+    pub fn wait_for_devices(&mut self, devices: u32) -> Outcome<Value> {
+        let mut population = Value::Null;
+        until(&format!("{devices} devices"), POPULATION_BOUND, || {
+            let mut summary = self.summary()?;
+            let total = summary["total"].as_u64().ok_or_else(|| format!("no total in {summary}"))?;
+            population = summary["population"].take();
+            Ok(total >= u64::from(devices))
+        })?;
+        Ok(population)
+    }
+
+    fn summary(&mut self) -> Outcome<Value> {
+        self.process.check_runs()?;
+        let answer = self.client.ask(&format!("{}/api/v1/summary", self.url))?;
+        Ok(serde_json::from_str(&answer.body)?)
+    }
+
+    /// Waits until it says that it is ready: from then on, every device gets an answer.
+    pub fn wait_until_ready(&mut self) -> Outcome<()> {
+        let url = format!("{}/readyz", self.url);
+        until("the service to be ready", POPULATION_BOUND, || {
+            self.process.check_runs()?;
+            Ok(self.client.ask(&url)?.status == 200)
+        })
+    }
+}
+
+/// Reads the log on a thread of its own, to the end: a full pipe would stop the service.
+fn address(stderr: impl std::io::Read + Send + 'static) -> Receiver<String> {
+    let (sender, receiver) = channel();
+    thread::spawn(move || {
+        let mut early = Vec::new();
+        let mut found = false;
+        for line in BufReader::new(stderr).lines().map_while(Result::ok) {
+            if !found && let Some((_, url)) = line.split_once(LISTENING) {
+                found = sender.send(url.trim().to_owned()).is_ok();
+            }
+            if !found {
+                early.push(line);
+            }
+        }
+        if !found {
+            eprintln!("{}", early.join("\n"));
+        }
+    });
+    receiver
+}
