@@ -1,0 +1,79 @@
+# The recipes that ./test and CI run; each can be run alone. What they need is installed by `./test --install`.
+# This file knows how each check is run, ./test knows in which order and what must be there first.
+
+# Set to anything for long campaigns: property tests try more, fuzzing takes longer, tests that see TEST_LONG too.
+LONG ?=
+# Seconds of fuzzing, all targets together.
+FUZZ_SECONDS ?= $(if $(LONG),900,60)
+# Where cargo-deny keeps its copy of the advisory database.
+ADVISORIES := $(or $(CARGO_HOME),$(HOME)/.cargo)/advisory-dbs
+
+FUZZ_TARGETS := decode payload packet
+# Without a sanitizer: the code is safe Rust, and what runs faster finds more. A little optimisation is enough, and
+# the build takes half as long.
+FUZZ_ENV := CARGO_PROFILE_RELEASE_LTO=off CARGO_PROFILE_RELEASE_CODEGEN_UNITS=16 CARGO_PROFILE_RELEASE_OPT_LEVEL=1
+
+ifneq ($(LONG),)
+export PROPTEST_CASES ?= 20000
+export TEST_LONG := 1
+endif
+
+.PHONY: help check fmt clippy deny advisories test doc fuzz bench bench-smoke
+
+help: ## this list
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 16
+
+check: fmt clippy deny advisories test doc fuzz bench-smoke ## everything that CI runs
+
+fmt: ## the layout of the code
+	cargo fmt --all --check
+
+clippy: ## lints: clippy.toml and Cargo.toml
+	cargo clippy --locked --workspace --all-targets -- -D warnings
+
+deny: ## licences, sources and bans of all dependencies: deny.toml
+	cargo deny --log-level error --locked --workspace check --hide-inclusion-graph licenses bans sources
+
+advisories: ## known faults of dependencies, as far as the advisory database can be had; says what was checked
+	@if timeout 120 cargo deny --log-level off fetch db >/dev/null 2>&1; then \
+		echo "advisories: checked against the database as it is now"; \
+		cargo deny --log-level error --locked --workspace check --disable-fetch --hide-inclusion-graph advisories; \
+	elif ls -d "$(ADVISORIES)"/*/crates >/dev/null 2>&1; then \
+		echo "advisories: the database cannot be reached; checked against the copy of an earlier fetch"; \
+		cargo deny --log-level error --locked --workspace check --disable-fetch --hide-inclusion-graph advisories; \
+	else \
+		echo "advisories: NOT CHECKED, the database cannot be reached and there is no earlier copy"; \
+	fi
+
+test: ## all tests but the doc tests
+	cargo nextest run --locked --workspace
+
+doc: ## the documentation, and the examples in it
+	RUSTDOCFLAGS="-D warnings" cargo doc --locked --workspace --no-deps --document-private-items
+	cargo test --locked --workspace --doc
+
+# New inputs go below target/; a fault's input stands in fuzz/artifacts/ and belongs into a test.
+fuzz: ## FUZZ_SECONDS of fuzzing, shared by all targets
+	$(FUZZ_ENV) cargo fuzz build --sanitizer none
+	@for target in $(FUZZ_TARGETS); do \
+		seconds=$$(( $(FUZZ_SECONDS) / $(words $(FUZZ_TARGETS)) )); \
+		echo "fuzz $$target for $$seconds s"; \
+		mkdir -p target/fuzz-corpus/$$target; \
+		$(FUZZ_ENV) cargo fuzz run --sanitizer none $$target target/fuzz-corpus/$$target fuzz/corpus/$$target -- \
+			-max_total_time=$$seconds -timeout=10 -rss_limit_mb=2048 -verbosity=0 -print_final_stats=1 || exit 1; \
+	done
+
+BENCH := cargo run --locked --quiet --release --package bench --
+
+bench: ## every measurement at full size; see bench/README.md
+	$(BENCH) ingest
+	$(BENCH) lookup
+	$(BENCH) memory --rounds 3
+
+SMOKE := cargo run --locked --quiet --package bench -- --devices 2000 --rounds 1
+
+# Shows that the measurements work. A debug build on a busy machine: the figures mean nothing.
+bench-smoke: ## every measurement, tiny; no figure is judged
+	$(SMOKE) ingest
+	$(SMOKE) lookup --seconds 1 --connections 8
+	$(SMOKE) memory
