@@ -10,3 +10,9 @@ pub fn now() -> UnixSeconds {
     let since_1970 = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     UnixSeconds(u32::try_from(since_1970.as_secs()).unwrap_or(u32::MAX))
 }
+
+/// Milliseconds since 1970 by this machine's clock.
+pub fn now_millis() -> i64 {
+    let since_1970 = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since_1970.as_millis()).unwrap_or(i64::MAX)
+}

@@ -182,6 +182,11 @@ impl Connection {
         Ok(())
     }
 
+    /// Sends packets that are already encoded.
+    pub async fn send(&mut self, packets: &[u8]) -> Result<(), LinkError> {
+        self.write(packets).await
+    }
+
     /// What the broker sends next. Keeps the connection alive meanwhile. Safe to cancel.
     pub async fn receive(&mut self) -> Result<Received, LinkError> {
         loop {

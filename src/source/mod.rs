@@ -9,14 +9,14 @@
 //! slowly.
 
 pub mod backlog;
-mod backoff;
-mod connection;
+pub(crate) mod backoff;
+pub(crate) mod connection;
 mod live;
 pub mod packet;
 mod population;
 mod replay;
 pub mod settings;
-mod transport;
+pub(crate) mod transport;
 
 use std::error::Error;
 use std::sync::Arc;
@@ -96,7 +96,7 @@ impl Source {
 }
 
 /// An error and everything behind it, as one sentence.
-fn sentence(error: &dyn Error) -> String {
+pub(crate) fn sentence(error: &dyn Error) -> String {
     let mut text = error.to_string();
     let mut source = error.source();
     while let Some(cause) = source {

@@ -194,6 +194,17 @@ pub fn puback(packet_id: u16) -> Vec<u8> {
     packet(0x40, &packet_id.to_be_bytes())
 }
 
+/// Appends a PUBLISH at quality of service 0. Only the simulated fleet publishes; the service never does.
+pub fn put_publish(packets: &mut Vec<u8>, version: MqttVersion, publish: &Publish<'_>) {
+    let properties_len = usize::from(version == MqttVersion::V5);
+    packets.push(0x30 | u8::from(publish.retained));
+    put_length(packets, 2 + publish.topic.len() + properties_len + publish.payload.len());
+    packets.extend_from_slice(&(publish.topic.len() as u16).to_be_bytes());
+    packets.extend_from_slice(publish.topic);
+    put_no_properties(packets, version);
+    packets.extend_from_slice(publish.payload);
+}
+
 pub const PINGREQ: [u8; 2] = [0xc0, 0];
 pub const DISCONNECT: [u8; 2] = [0xe0, 0];
 
