@@ -1,6 +1,7 @@
 //! The whole service from outside: the real binary, real brokers, brokers with scripted faults, HTTP.
 
 mod answers;
+mod fleet;
 mod reconnect;
 mod refusals;
 mod rig;
