@@ -130,11 +130,11 @@ impl Publisher {
             }
         }
         drop(retained);
+        tracing::info!(broker = %self.settings.endpoint, retained = sent, "the fleet is published");
         if let Some(populated) = self.populated.take() {
             // Whoever does not wait for it has dropped the receiver.
             let _ = populated.send(());
         }
-        tracing::info!(broker = %self.settings.endpoint, retained = sent, "the fleet is published");
         self.live(connection).await
     }
 
