@@ -6,6 +6,7 @@ use std::process::ExitCode;
 
 use devstatus::app;
 use devstatus::config::{self, Command, LogFormat, LogLevel, LogSettings, Settings, Stop};
+use devstatus::{demo, simulate};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 use tracing_subscriber::filter::{LevelFilter, Targets};
@@ -57,7 +58,8 @@ fn run(command: Command) -> Result<(), AnyError> {
         stop_on_signal(shutdown.clone())?;
         match command {
             Command::Serve(settings) => serve(settings, shutdown).await,
-            Command::Demo(_) | Command::Simulate(_) => Err("not built yet".into()),
+            Command::Demo(settings) => Ok(demo::run(settings, shutdown, |text| print!("{text}")).await?),
+            Command::Simulate(settings) => Ok(simulate::run(settings, shutdown).await?),
         }
     })
 }

@@ -1,7 +1,5 @@
 //! `devstatus simulate`: a simulated organisation on a broker of the user's.
 
-use std::time::Duration;
-
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
@@ -11,17 +9,13 @@ use crate::fleet::message::Millis;
 use crate::fleet::publisher::{PublishError, Publisher};
 use crate::fleet::running::Fleet;
 
-/// Publishes until shutdown, or for `duration` after the first connect if there is one.
-pub async fn run(
-    settings: SimulateSettings,
-    duration: Option<Duration>,
-    shutdown: CancellationToken,
-) -> Result<(), PublishError> {
+/// Publishes until shutdown, or until the duration that was set is over.
+pub async fn run(settings: SimulateSettings, shutdown: CancellationToken) -> Result<(), PublishError> {
     let fleet = Fleet::new(settings.fleet, Millis(clock::now_millis()));
     let stop = shutdown.child_token();
     let (publisher, populated) = Publisher::new(settings.source, fleet, stop.clone());
     let end = async {
-        if let (Ok(()), Some(duration)) = (populated.await, duration) {
+        if let (Ok(()), Some(duration)) = (populated.await, settings.duration) {
             tokio::select! {
                 () = sleep(duration) => stop.cancel(),
                 () = stop.cancelled() => {}

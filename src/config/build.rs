@@ -54,7 +54,7 @@ pub(super) fn demo(values: &Values) -> Result<DemoSettings, Refusal> {
 pub(super) fn simulate(values: &Values) -> Result<SimulateSettings, Refusal> {
     let source = source(values)?;
     let fleet = fleet(values, source.identity.organization.clone())?;
-    Ok(SimulateSettings { source, fleet, log: log(values)? })
+    Ok(SimulateSettings { source, fleet, duration: values.duration()?, log: log(values)? })
 }
 
 fn log(values: &Values) -> Result<LogSettings, Refusal> {

@@ -26,6 +26,7 @@ mod tests;
 
 use std::ffi::OsString;
 use std::fmt;
+use std::time::Duration;
 
 use crate::fleet::settings::FleetSettings;
 use crate::http::settings::HttpSettings;
@@ -61,6 +62,8 @@ pub struct SimulateSettings {
     /// The broker to publish to, and as whom.
     pub source: SourceSettings,
     pub fleet: FleetSettings,
+    /// How long to publish once every device is published; `None`: until told to stop.
+    pub duration: Option<Duration>,
     pub log: LogSettings,
 }
 

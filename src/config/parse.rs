@@ -118,6 +118,13 @@ impl Values {
         self.parse(Setting::Seed, "a whole number from 0 to 18446744073709551615", |text| text.parse().ok())
     }
 
+    pub fn duration(&self) -> Result<Option<Duration>, Refusal> {
+        self.parse(Setting::Duration, "a whole number of seconds from 1 to 4294967295", |text| {
+            let seconds = text.parse::<u32>().ok().filter(|seconds| *seconds > 0)?;
+            Some(Duration::from_secs(seconds.into()))
+        })
+    }
+
     pub fn log_format(&self) -> Result<Option<LogFormat>, Refusal> {
         self.parse(Setting::LogFormat, "text or json", |text| match text {
             "text" => Some(LogFormat::Text),

@@ -37,6 +37,7 @@ pub enum Setting {
     Takeover,
     Refused,
     Seed,
+    Duration,
     LogFormat,
     Verbose,
     LogLevel,

@@ -24,7 +24,7 @@ const NONE: Spec = Spec {
 };
 
 /// In the order of the variants of [`Setting`], which is also the order of the help and the documentation.
-pub(super) const SPECS: [Spec; 35] = [
+pub(super) const SPECS: [Spec; 36] = [
     Spec {
         setting: Setting::Organization,
         long: Some("organization"),
@@ -309,6 +309,14 @@ pub(super) const SPECS: [Spec; 35] = [
         default: Some("1"),
         verbs: FLEET,
         help: "The same seed gives the same fleet and the same history",
+        ..NONE
+    },
+    Spec {
+        setting: Setting::Duration,
+        long: Some("duration"),
+        value: Some("S"),
+        verbs: &[Verb::Simulate],
+        help: "Seconds to publish, counted from when every device is published; without it until Ctrl-C",
         ..NONE
     },
     Spec {

@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
-use std::time::Duration;
 
 use devstatus::config::{self, Command, DemoSettings, SimulateSettings};
 use devstatus::demo;
@@ -174,12 +173,10 @@ fn a_broker_that_forgot_everything_gets_it_again() {
 #[test]
 fn a_simulation_ends_after_its_duration() {
     let broker = Mosquitto::start();
-    let settings = simulate_settings(&broker.url(), &["--devices", "10"]);
+    let settings = simulate_settings(&broker.url(), &["--devices", "10", "--duration", "1"]);
     let runtime = Runtime::new().expect("a runtime");
-    let simulation = async {
-        let duration = Some(Duration::from_millis(100));
-        tokio::time::timeout(PATIENCE, simulate::run(settings, duration, CancellationToken::new())).await
-    };
+    let simulation =
+        async { tokio::time::timeout(PATIENCE, simulate::run(settings, CancellationToken::new())).await };
     runtime.block_on(simulation).expect("it ends by itself").expect("the broker lets it in");
 }
 
