@@ -14,8 +14,8 @@ const CONNECTED_SHARE: f64 = 0.70;
 const NEVER_CONNECTED_SHARE: f64 = 0.05;
 
 /// Events that one step makes at most; after a longer gap (a suspended machine) the rest is skipped, because a burst of an
-/// hour's events would flood the broker.
-pub const STEP_EVENTS_MAX: usize = 100_000;
+/// hour's events would flood the broker. Twenty steps a second allow 400,000 events.
+pub const STEP_EVENTS_MAX: usize = 20_000;
 
 /// How often the platform of the running fleet deviates from the plain case; `late_takeover` is as measured.
 const MANNER: Manner = Manner {

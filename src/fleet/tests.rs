@@ -16,7 +16,7 @@ use super::settings::{Endings, FleetSettings};
 
 const CAPTURED: &str = include_str!("../../tests/data/captured.jsonl");
 const NOW: Millis = Millis(1_795_456_352_194);
-const HISTORIES: u64 = 3_000;
+const HISTORIES: u64 = 2_000;
 
 fn parsed(payload: &str) -> Value {
     serde_json::from_str(payload).unwrap()
