@@ -57,7 +57,7 @@ pub enum Undecodable {
     TooLong,
     NotUtf8,
     NotJson,
-    /// JSON, but nested deeper than any message needs.
+    /// JSON, but with more nested parts than any message has.
     TooDeep,
     /// JSON, but not an object.
     NotAnObject,
