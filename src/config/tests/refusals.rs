@@ -144,6 +144,12 @@ fn values_of_the_rest() {
                 "--clean: expected a weight above 0 here or at another ending",
             ),
             ("demo --seed 0x1", &[], "--seed: expected a whole number from 0 to 18446744073709551615"),
+            ("demo --duration 1", &[], "this subcommand has no flag --duration (see --help)"),
+            (
+                "simulate -o org --broker mqtt://h --duration 0",
+                &[],
+                "--duration: expected a whole number of seconds from 1 to 4294967295",
+            ),
         ],
     );
 }
