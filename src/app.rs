@@ -56,7 +56,7 @@ pub async fn start(
     let mut registry = Registry::default();
     metrics.register(&mut registry);
     let map = Arc::new(DeviceMap::default());
-    let health = Arc::new(Health::default());
+    let health = Arc::new(Health::new(source.population.ready_on));
     let context = Context {
         map: Arc::clone(&map),
         health: Arc::clone(&health),
@@ -65,12 +65,12 @@ pub async fn start(
     };
 
     let (backlog, pending) = backlog(source.backlog_max_bytes, metrics.clone());
-    let ingest = Ingest::new(map, metrics.clone());
+    let ingest = Ingest::new(Arc::clone(&map), metrics.clone());
     let ingest = thread::Builder::new()
         .name("ingest".to_owned())
         .spawn(move || ingest.run(&pending))
         .map_err(|error| Error::Thread("ingest", error))?;
-    let source = Source::new(source, backlog, health, metrics, shutdown.clone());
+    let source = Source::new(source, backlog, map, health, metrics, shutdown.clone());
     let source = spawn_source(source)?;
     let http = tokio::spawn(http::serve(listener, http::router(context), shutdown.clone()));
     tracing::info!("listening on http://{http_address}");

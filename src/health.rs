@@ -1,5 +1,6 @@
 //! What works and what does not: the state of the broker link and of the population, as one value that all may read.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use parking_lot::RwLock;
@@ -71,49 +72,78 @@ impl Population {
     }
 }
 
+/// How sure the population must be before the service counts as ready.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ReadyOn {
+    /// Every retained status is known to be here.
+    Complete,
+    /// Nothing speaks against it, and a further pass added nothing.
+    Unproven,
+}
+
+/// What the latest round of the population came to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PopulationReport {
+    pub state: Population,
+    /// Why: the word for the evidence.
+    pub evidence: &'static str,
+    pub types: Vec<TypeReport>,
+}
+
+/// The same for one device type.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TypeReport {
+    pub device_type: String,
+    /// Devices in the map.
+    pub known: u64,
+    /// Devices that were heard of in the round.
+    pub replayed: u64,
+    pub evidence: &'static str,
+}
+
+/// How far a round is: types read, of how many that are to be read one by one.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Progress {
+    pub types_done: usize,
+    pub types_total: usize,
+}
+
 /// The state of the whole, shared by those who set it and those who show it.
 #[derive(Debug)]
 pub struct Health {
+    ready_on: ReadyOn,
     state: RwLock<State>,
-    /// Copy of `state.populated()` for the lookups, which must not share a lock.
+    /// Whether a device that is not in the map may be called never connected: beside the lock, because lookups must not
+    /// share one. Once it is true it stays so: later rounds only correct what was missed meanwhile.
     populated: AtomicBool,
+    /// Whether the broker link is down, so that statuses may be out of date; beside the lock for the same reason.
+    stale: AtomicBool,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct State {
     pub broker: Broker,
     pub population: Population,
-}
-
-impl State {
-    /// Whether a device that is not in the map may be called never connected.
-    fn populated(&self) -> bool {
-        match self.population {
-            Population::Complete | Population::Unproven => true,
-            Population::Pending | Population::Running | Population::Incomplete => false,
-        }
-    }
-
-    /// What keeps the service from being ready, one sentence each; empty if it is.
-    pub fn missing(&self) -> Vec<String> {
-        let population = match self.population {
-            Population::Complete | Population::Unproven => None,
-            Population::Pending => Some("The retained statuses have not been asked for yet."),
-            Population::Running => Some("The retained statuses are still being read."),
-            Population::Incomplete => Some("Some retained statuses are known to be missing."),
-        };
-        self.broker.complaint().into_iter().chain(population.map(str::to_owned)).collect()
-    }
-}
-
-impl Default for Health {
-    fn default() -> Self {
-        let state = State { broker: Broker::Connecting, population: Population::Pending };
-        Self { state: RwLock::new(state), populated: AtomicBool::new(false) }
-    }
+    /// What the latest finished round came to.
+    pub report: Option<Arc<PopulationReport>>,
+    /// A round is going on in the background of a population that counts.
+    pub repairing: bool,
+    pub progress: Progress,
 }
 
 impl Health {
+    pub fn new(ready_on: ReadyOn) -> Self {
+        let state = State {
+            broker: Broker::Connecting,
+            population: Population::Pending,
+            report: None,
+            repairing: false,
+            progress: Progress::default(),
+        };
+        let (populated, stale) = (AtomicBool::new(false), AtomicBool::new(true));
+        Self { ready_on, state: RwLock::new(state), populated, stale }
+    }
+
     pub fn state(&self) -> State {
         self.state.read().clone()
     }
@@ -123,17 +153,62 @@ impl Health {
         self.populated.load(Ordering::Acquire)
     }
 
+    /// Whether the broker link is down, so that statuses may be out of date.
+    pub fn stale(&self) -> bool {
+        self.stale.load(Ordering::Acquire)
+    }
+
+    /// What keeps the service from being ready, one sentence each; empty if it is.
+    pub fn missing(&self) -> Vec<String> {
+        let state = self.state.read();
+        let population = match (state.population, self.ready_on) {
+            (Population::Complete, _) | (Population::Unproven, ReadyOn::Unproven) => None,
+            (Population::Unproven, ReadyOn::Complete) => {
+                Some("The retained statuses have been read, and nothing proves that none is missing.")
+            }
+            (Population::Pending, _) => Some("The retained statuses have not been asked for yet."),
+            (Population::Running, _) => Some("The retained statuses are still being read."),
+            (Population::Incomplete, _) => Some("Some retained statuses are known to be missing."),
+        };
+        state.broker.complaint().into_iter().chain(population.map(str::to_owned)).collect()
+    }
+
     /// Sets the state of the link and says whether it is another than before.
     pub fn set_broker(&self, broker: Broker) -> bool {
         let mut state = self.state.write();
         let changed = state.broker != broker;
+        self.stale.store(broker != Broker::Subscribed, Ordering::Release);
         state.broker = broker;
         changed
     }
 
-    pub fn set_population(&self, population: Population) {
+    /// A round begins; what earlier rounds came to stays in force until it ends.
+    pub fn population_running(&self) {
         let mut state = self.state.write();
-        state.population = population;
-        self.populated.store(state.populated(), Ordering::Release);
+        state.progress = Progress::default();
+        state.repairing = state.report.is_some();
+        if !state.repairing {
+            state.population = Population::Running;
+        }
+    }
+
+    pub fn population_progress(&self, types_done: usize, types_total: usize) {
+        self.state.write().progress = Progress { types_done, types_total };
+    }
+
+    /// A round has ended.
+    pub fn population_done(&self, report: PopulationReport) {
+        let mut state = self.state.write();
+        state.population = report.state;
+        state.repairing = false;
+        state.report = Some(Arc::new(report));
+        let counts = match (state.population, self.ready_on) {
+            (Population::Complete, _) | (Population::Unproven, ReadyOn::Unproven) => true,
+            (Population::Unproven, ReadyOn::Complete) => false,
+            (Population::Pending | Population::Running | Population::Incomplete, _) => false,
+        };
+        if counts {
+            self.populated.store(true, Ordering::Release);
+        }
     }
 }

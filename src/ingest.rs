@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use crate::clock::{self, UnixSeconds};
 use crate::decode::{ClientId, Decoded, Device, Notice, Undecodable, iot_platform};
-use crate::map::{Applied, DeviceMap, Evidence};
+use crate::map::{Applied, Arrival, DeviceMap, Evidence};
 use crate::metrics::{KindLabel, Metrics};
 use crate::presence::Statement;
 use crate::source::backlog::{Item, PassId, Pending, Run, Tally};
@@ -79,7 +79,7 @@ impl Ingest {
                     self.metrics.client_id_mismatches.inc();
                 }
                 let evidence = if publish.retained { Evidence::Retained } else { Evidence::Live };
-                let applied = self.apply_statement(device, statement, evidence, now);
+                let applied = self.apply_statement(device, statement, Arrival { evidence, at: now });
                 tally.learned += u64::from(applied != Applied::Known);
                 tally.new_devices += u64::from(matches!(applied, Applied::Changed { from: None, .. }));
                 if evidence == Evidence::Live {
@@ -97,14 +97,8 @@ impl Ingest {
         }
     }
 
-    fn apply_statement(
-        &self,
-        device: Device<'_>,
-        statement: Statement,
-        evidence: Evidence,
-        now: UnixSeconds,
-    ) -> Applied {
-        let applied = self.map.apply(device, statement, evidence, now);
+    fn apply_statement(&self, device: Device<'_>, statement: Statement, arrival: Arrival) -> Applied {
+        let applied = self.map.apply(device, statement, arrival);
         match applied {
             Applied::Known => self.metrics.statements_known.inc(),
             Applied::Refined | Applied::Changed { .. } => self.metrics.statements_applied.inc(),

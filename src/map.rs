@@ -4,7 +4,7 @@
 //! 256 at a time. Totals are kept as the statements come: asking for them costs the same for any number of devices.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU16, AtomicU64, Ordering};
 
 use hashbrown::HashTable;
 use hashbrown::hash_table::Entry;
@@ -12,7 +12,7 @@ use parking_lot::RwLock;
 
 use crate::clock::UnixSeconds;
 use crate::decode::Device;
-use crate::presence::{Belief, Statement, Status, Verdict};
+use crate::presence::{Belief, Claim, Statement, Status, Verdict};
 
 /// A power of two. At ten million devices a shard holds 40,000, so the longest pause for growth stays near ten
 /// milliseconds.
@@ -24,6 +24,8 @@ pub struct DeviceMap {
     hasher: foldhash::fast::RandomState,
     types: RwLock<HashTable<Arc<DeviceType>>>,
     counts: Counts,
+    /// The round of the population that is on; 0: none yet.
+    round: AtomicU16,
 }
 
 /// One device.
@@ -35,6 +37,27 @@ pub struct Record {
     pub evidence: Evidence,
     /// When the latest message about the device arrived.
     pub heard_at: UnixSeconds,
+    /// The round of the population in which the device was last heard of.
+    round: u16,
+}
+
+/// How and when a statement came.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Arrival {
+    pub evidence: Evidence,
+    pub at: UnixSeconds,
+}
+
+/// Devices of one type in the current round of the population.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RoundCount {
+    pub device_type: String,
+    /// In the map when the round began.
+    pub before: u64,
+    /// In the map now.
+    pub total: u64,
+    /// Heard of since the round began.
+    pub heard: u64,
 }
 
 /// How the latest message about a device came.
@@ -74,6 +97,17 @@ impl Totals {
 struct DeviceType {
     name: Box<str>,
     counts: Counts,
+    /// Devices in the map when the round began.
+    before_round: AtomicU64,
+    /// Devices heard of since the round began.
+    heard_in_round: AtomicU64,
+}
+
+impl DeviceType {
+    fn new(name: &str) -> Self {
+        let (before_round, heard_in_round) = (AtomicU64::new(0), AtomicU64::new(0));
+        Self { name: name.into(), counts: Counts::default(), before_round, heard_in_round }
+    }
 }
 
 /// Updated under the lock of the device's shard, so that no change is counted twice; read without any.
@@ -124,38 +158,39 @@ impl Default for DeviceMap {
             hasher: foldhash::fast::RandomState::default(),
             types: RwLock::default(),
             counts: Counts::default(),
+            round: AtomicU16::new(0),
         }
     }
 }
 
 impl DeviceMap {
     /// Takes one statement about one device into account.
-    pub fn apply(
-        &self,
-        device: Device<'_>,
-        statement: Statement,
-        evidence: Evidence,
-        now: UnixSeconds,
-    ) -> Applied {
+    pub fn apply(&self, device: Device<'_>, statement: Statement, arrival: Arrival) -> Applied {
         let hash = self.hash(device);
         let mut shard = self.shard(hash).write();
         let entry = shard.entry(hash, |record| record.is(device), |record| self.hash(record.device()));
         let mut entry = match entry {
             Entry::Occupied(entry) => entry,
-            Entry::Vacant(entry) => {
-                let device_type = self.device_type(device.device_type);
-                let belief = Belief::default();
-                entry.insert(Record { device_type, id: device.id.into(), belief, evidence, heard_at: now })
-            }
+            Entry::Vacant(entry) => entry.insert(Record {
+                device_type: self.device_type(device.device_type),
+                id: device.id.into(),
+                belief: Belief::default(),
+                evidence: arrival.evidence,
+                heard_at: arrival.at,
+                round: 0,
+            }),
         };
         let record = entry.get_mut();
+        record.heard_at = arrival.at;
+        // A request is never retained, so it says nothing about what the broker has replayed.
+        if statement.claim != Claim::Request {
+            record.hear(self.round.load(Ordering::Relaxed));
+        }
         let from = record.belief.verdict().map(|verdict| verdict.status);
-        let learned = record.belief.apply(statement);
-        record.heard_at = now;
-        if !learned {
+        if !record.belief.apply(statement) {
             return Applied::Known;
         }
-        record.evidence = evidence;
+        record.evidence = arrival.evidence;
         let to = record.verdict().status;
         if from == Some(to) {
             return Applied::Refined;
@@ -185,6 +220,46 @@ impl DeviceMap {
         totals
     }
 
+    /// Begins a round of the population: from now on it is counted which devices are heard of.
+    pub fn begin_round(&self) {
+        let round = self.round.load(Ordering::Relaxed);
+        // Skips 0, the mark of a device that was never heard of in any round.
+        self.round.store(round.checked_add(1).unwrap_or(1), Ordering::Relaxed);
+        for device_type in self.types.read().iter() {
+            device_type.before_round.store(device_type.counts.totals().total(), Ordering::Relaxed);
+            device_type.heard_in_round.store(0, Ordering::Relaxed);
+        }
+    }
+
+    /// What the current round has come to, by type.
+    pub fn round_counts(&self) -> Vec<RoundCount> {
+        let types = self.types.read();
+        let counts = types.iter().map(|t| RoundCount {
+            device_type: t.name.to_string(),
+            before: t.before_round.load(Ordering::Relaxed),
+            total: t.counts.totals().total(),
+            heard: t.heard_in_round.load(Ordering::Relaxed),
+        });
+        let mut counts: Vec<_> = counts.collect();
+        counts.sort_unstable_by(|a, b| a.device_type.cmp(&b.device_type));
+        counts
+    }
+
+    /// The ids of this type's devices, heard of in the current round or not. Goes through the whole map, one shard at a
+    /// time.
+    pub fn ids_in_round(&self, device_type: &str, heard: bool) -> Vec<String> {
+        let round = self.round.load(Ordering::Relaxed);
+        let mut ids = Vec::new();
+        for shard in &self.shards {
+            let shard = shard.read();
+            let of_type = shard.iter().filter(|record| *record.device_type.name == *device_type);
+            ids.extend(
+                of_type.filter(|record| (record.round == round) == heard).map(|record| record.id.to_string()),
+            );
+        }
+        ids
+    }
+
     fn hash(&self, device: Device<'_>) -> u64 {
         use std::hash::{BuildHasher, Hash, Hasher};
         let mut hasher = self.hasher.build_hasher();
@@ -209,12 +284,20 @@ impl DeviceMap {
         let rehash = |t: &Arc<DeviceType>| self.hasher.hash_one(&*t.name);
         let entry = types
             .entry(hash, |t| *t.name == *name, rehash)
-            .or_insert_with(|| Arc::new(DeviceType { name: name.into(), counts: Counts::default() }));
+            .or_insert_with(|| Arc::new(DeviceType::new(name)));
         Arc::clone(entry.get())
     }
 }
 
 impl Record {
+    /// Counts the device once in each round.
+    fn hear(&mut self, round: u16) {
+        if self.round != round {
+            self.round = round;
+            self.device_type.heard_in_round.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
     /// Which device this is.
     pub fn device(&self) -> Device<'_> {
         Device { device_type: &self.device_type.name, id: &self.id }

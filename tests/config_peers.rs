@@ -2,6 +2,8 @@
 //! same text: `ibmiotf` for the INI file, `wiotp-sdk` for YAML and variables. Every difference that is meant is named in
 //! a test; any other fails. Without the packages the tests fail.
 
+#![allow(clippy::unwrap_used, reason = "in a test a panic is the failure report")]
+
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Write};

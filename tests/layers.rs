@@ -23,7 +23,7 @@ const ROWS: &[&[&str]] = &[
     &["fleet"],
     &["config"],
     &["app"],
-    &["demo", "simulate"],
+    &["demo", "simulate", "hide_token"],
     &["main"],
 ];
 

@@ -3,6 +3,8 @@
 //! Messages go through the real decoder. The rows of the platform's truth table are tried in every order, so are the
 //! messages captured from its broker; random histories come from the model of the platform, which knows the truth.
 
+#![allow(clippy::unwrap_used, reason = "in a test a panic is the failure report")]
+
 use devstatus::decode::{Decoded, iot_platform};
 use devstatus::fleet::history::{Quirks, device_history};
 use devstatus::fleet::platform::Truth;

@@ -15,7 +15,7 @@ use crate::fleet::settings::{Endings, FleetSettings};
 use crate::http::settings::HttpSettings;
 use crate::secret::Secret;
 use crate::source::settings::{
-    ApplicationKind, Endpoint, Identity, Login, MqttVersion, SourceSettings, Transport,
+    ApplicationKind, Endpoint, Identity, Login, MqttVersion, PopulationSettings, SourceSettings, Transport,
 };
 
 const KEEP_ALIVE: Duration = Duration::from_secs(60);
@@ -103,9 +103,15 @@ fn source(values: &Values) -> Result<SourceSettings, Refusal> {
     require(values, explicit.is_some())?;
     let login = login(values)?;
     let organization = organization(values, login.as_ref(), explicit.is_some())?;
+    let explicit_broker = explicit.is_some();
     let endpoint = match explicit {
         Some(endpoint) => endpoint,
         None => broker::platform(values, &organization)?,
+    };
+    let population = PopulationSettings {
+        replay_limits: if explicit_broker { vec![1_000, 5_000, 50_000] } else { vec![5_000, 50_000] },
+        broker_counters: explicit_broker,
+        ..PopulationSettings::default()
     };
     Ok(SourceSettings {
         ca_file: ca_file(values, &endpoint)?,
@@ -118,6 +124,7 @@ fn source(values: &Values) -> Result<SourceSettings, Refusal> {
         session_expiry: values.session_expiry()?.unwrap_or(Duration::ZERO),
         quiet_interval: values.quiet_interval()?.unwrap_or(QUIET_INTERVAL),
         backlog_max_bytes: values.backlog_max_bytes()?.unwrap_or(BACKLOG_MAX_BYTES),
+        population,
     })
 }
 

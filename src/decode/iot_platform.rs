@@ -13,6 +13,16 @@ use crate::presence::{Claim, Moment, Statement};
 /// The filter that matches every device's status.
 pub const ALL_DEVICES: &str = "iot-2/type/+/id/+/mon";
 
+/// The filter that matches the status of every device of one type.
+pub fn devices_of(device_type: &str) -> String {
+    format!("iot-2/type/{device_type}/id/+/mon")
+}
+
+/// The topic of one device's status.
+pub fn topic(device_type: &str, id: &str) -> String {
+    format!("iot-2/type/{device_type}/id/{id}/mon")
+}
+
 /// The platform writes its messages into a buffer of 4,096 bytes; sixteen times that is no status message.
 pub const PAYLOAD_MAX_BYTES: usize = 64 * 1024;
 

@@ -1,4 +1,5 @@
-//! The broker inside the demo: MQTT on a free port of loopback, in this process, nothing on disk.
+//! The broker inside the demo: MQTT on a free port of loopback, in this process, nothing on disk. It answers a PINGREQ in
+//! the middle of a replay, as the platform does and mosquitto does not.
 
 use std::net::{Ipv4Addr, SocketAddr};
 

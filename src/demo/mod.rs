@@ -21,7 +21,9 @@ use crate::fleet::message::Millis;
 use crate::fleet::publisher::{PublishError, Publisher};
 use crate::fleet::running::{Fleet, Showcase};
 use crate::http::settings::HttpSettings;
-use crate::source::settings::{ApplicationKind, Endpoint, Identity, MqttVersion, SourceSettings, Transport};
+use crate::source::settings::{
+    ApplicationKind, Endpoint, Identity, MqttVersion, PopulationSettings, SourceSettings, Transport,
+};
 
 /// The embedded broker sends its replay in one go, so a short silence is an end.
 const QUIET_INTERVAL: Duration = Duration::from_millis(500);
@@ -128,6 +130,7 @@ fn source(broker: SocketAddr, organization: &str, application: &str) -> SourceSe
         session_expiry: Duration::ZERO,
         quiet_interval: QUIET_INTERVAL,
         backlog_max_bytes: BACKLOG_MAX_BYTES,
+        population: PopulationSettings::default(),
     }
 }
 

@@ -29,7 +29,7 @@ pub async fn livez() -> Json<Liveness> {
 /// 200 only while the broker link and the population are good; the body says what is missing.
 pub async fn readyz(State(context): State<Context>) -> (StatusCode, Json<Readiness>) {
     let state = context.health.state();
-    let missing = state.missing();
+    let missing = context.health.missing();
     let ready = missing.is_empty();
     let readiness =
         Readiness { ready, broker: state.broker.word(), population: state.population.word(), missing };

@@ -8,7 +8,8 @@ use super::Context;
 pub async fn page(State(context): State<Context>) -> Html<String> {
     let totals = context.map.totals();
     let state = context.health.state();
-    let complaints: String = state.missing().iter().map(|why| format!("<p>{}</p>", escaped(why))).collect();
+    let complaints: String =
+        context.health.missing().iter().map(|why| format!("<p>{}</p>", escaped(why))).collect();
     Html(format!(
         "<!doctype html>\n<html lang=\"en\"><meta charset=\"utf-8\">\
          <meta name=\"viewport\" content=\"width=device-width\"><title>devstatus</title>\

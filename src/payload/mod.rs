@@ -138,7 +138,7 @@ mod tests {
         }
 
         #[test]
-        fn order_is_that_of_the_bytes(a in prop::collection::vec(b'0'..b'9', 0..4), b in prop::collection::vec(b'0'..b'9', 0..4)) {
+        fn order_is_that_of_the_bytes(a in prop::collection::vec(b'0'..=b'9', 0..4), b in prop::collection::vec(b'0'..=b'9', 0..4)) {
             prop_assert_eq!(Payload::pack(&a).cmp(&Payload::pack(&b)), a.cmp(&b));
         }
     }

@@ -1,5 +1,7 @@
 //! The live subscription: connect, subscribe to every device, hand everything over, and begin again when it ends.
 
+use std::cell::Cell;
+
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep};
 
@@ -9,7 +11,7 @@ use super::connection::{Connection, LinkError, OpenError, Publishes, Received};
 use super::replay::{Pong, Replay};
 use super::transport::Dialer;
 use super::{Source, SourceError, sentence, until};
-use crate::decode::iot_platform::ALL_DEVICES;
+use crate::decode::iot_platform::{self, ALL_DEVICES};
 use crate::health::Broker;
 
 /// What the population needs to know of the live subscription.
@@ -18,9 +20,20 @@ pub enum LiveEvent {
     /// The broker accepted the subscription; from now on changes arrive as they happen.
     Subscribed,
     /// The replay that came with the subscription is over.
-    ReplayOver { pass: PassId, retained: u64, lost: bool, pong: Pong },
+    ReplayOver(LiveReplay),
     /// The connection ended.
     Down,
+}
+
+/// What the replay of the live subscription brought.
+#[derive(Clone, Copy, Debug)]
+pub struct LiveReplay {
+    pub pass: PassId,
+    /// Messages with the retain flag.
+    pub retained: u64,
+    /// Some could not be handed over to the decoder.
+    pub lost: bool,
+    pub pong: Pong,
 }
 
 /// How a subscription ended.
@@ -39,6 +52,8 @@ pub struct Live<'a> {
     pub source: &'a Source,
     pub dialer: &'a Dialer,
     pub events: mpsc::UnboundedSender<LiveEvent>,
+    /// Subscribe type by type, because the broker refused the subscription to everything.
+    pub narrow: Cell<bool>,
 }
 
 impl Live<'_> {
@@ -54,6 +69,10 @@ impl Live<'_> {
                     self.source.metrics.broker_connects.inc();
                     let end = self.subscribed(connection, &mut backoff).await;
                     self.notify(LiveEvent::Down);
+                    if matches!(end, End::Refused(_) | End::ClosedInstead(_)) {
+                        // The same again would be refused again: try the other way next time.
+                        self.narrow.set(!self.narrow.get());
+                    }
                     match state_after(&end) {
                         None => return Ok(()),
                         Some(state) => self.source.report(state),
@@ -85,7 +104,11 @@ impl Live<'_> {
 
     /// Subscribes and hands over what comes until the connection ends.
     async fn subscribed(&self, mut connection: Connection, backoff: &mut Backoff) -> End {
-        let packet_id = match subscribe(&mut connection).await {
+        if self.source.settings.identity.gets_retained() {
+            self.source.map.begin_round();
+        }
+        let filters = self.filters();
+        let packet_id = match subscribe(&mut connection, &filters).await {
             Ok(packet_id) => packet_id,
             Err(error) => return End::ClosedInstead(error),
         };
@@ -133,6 +156,16 @@ impl Live<'_> {
         }
     }
 
+    /// What to subscribe to: every device at once, or each known type if the broker has just refused that.
+    fn filters(&self) -> Vec<String> {
+        let types = self.source.known_types();
+        let everything = vec![ALL_DEVICES.to_owned()];
+        if !self.narrow.get() || types.is_empty() {
+            return everything;
+        }
+        types.iter().map(|device_type| iot_platform::devices_of(device_type)).collect()
+    }
+
     /// Counts a run for the replay that is on, if any, and hands it to the decoder.
     async fn hand_over(
         &self,
@@ -156,15 +189,15 @@ impl Live<'_> {
     }
 }
 
-async fn subscribe(connection: &mut Connection) -> Result<u16, LinkError> {
-    let packet_id = connection.subscribe(&[ALL_DEVICES]).await?;
+async fn subscribe(connection: &mut Connection, filters: &[String]) -> Result<u16, LinkError> {
+    let packet_id = connection.subscribe(filters).await?;
     connection.ping().await?;
     Ok(packet_id)
 }
 
 fn replay_over(replay: &Replay) -> LiveEvent {
     let Replay { pass, retained, lost, .. } = *replay;
-    LiveEvent::ReplayOver { pass, retained, lost, pong: replay.pong_shown() }
+    LiveEvent::ReplayOver(LiveReplay { pass, retained, lost, pong: replay.pong_shown() })
 }
 
 /// What the end of a subscription means for the state of the link; `None` at shutdown.

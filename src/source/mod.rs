@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! transport (bytes) <- connection (packets) <- live (one subscription for ever)  -> backlog -> ingest
-//!                                           <- population (replays, evidence)    ->
+//!                                           <- pass <- population (rounds, evidence) ->
 //! ```
 //!
 //! Everything here runs on one thread of its own that only copies: a broker drops messages for a client that reads
@@ -10,34 +10,44 @@
 
 pub mod backlog;
 pub(crate) mod backoff;
+mod broker_counters;
 pub(crate) mod connection;
+mod evidence;
 mod live;
 pub mod packet;
+mod pass;
 mod population;
 mod replay;
 pub mod settings;
 pub(crate) mod transport;
 
+use std::cell::Cell;
+use std::collections::BTreeSet;
 use std::error::Error;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use tokio::sync::mpsc;
+use tokio::sync::{Notify, mpsc, watch};
 use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 
 use self::backlog::{Backlog, PassId};
 use self::connection::OpenError;
+use self::evidence::BrokerCounters;
 use self::live::Live;
+use self::population::Population;
 use self::settings::SourceSettings;
 use self::transport::{DialError, Dialer};
 use crate::health::{Broker, Health};
+use crate::map::DeviceMap;
 use crate::metrics::Metrics;
 
 /// One broker, read as one application.
 pub struct Source {
     pub settings: SourceSettings,
     pub backlog: Backlog,
+    /// Read only: which types and devices are known.
+    pub map: Arc<DeviceMap>,
     pub health: Arc<Health>,
     pub metrics: Metrics,
     pub shutdown: CancellationToken,
@@ -57,22 +67,39 @@ impl Source {
     pub fn new(
         settings: SourceSettings,
         backlog: Backlog,
+        map: Arc<DeviceMap>,
         health: Arc<Health>,
         metrics: Metrics,
         shutdown: CancellationToken,
     ) -> Self {
-        Self { settings, backlog, health, metrics, shutdown, last_pass: AtomicU64::new(0) }
+        Self { settings, backlog, map, health, metrics, shutdown, last_pass: AtomicU64::new(0) }
     }
 
     /// Runs until shutdown; returns an error only if the very first login is refused.
     pub async fn run(&self) -> Result<(), SourceError> {
         let dialer = Dialer::new(&self.settings).map_err(SourceError::Prepare)?;
         let (events, received) = mpsc::unbounded_channel();
-        let live = Live { source: self, dialer: &dialer, events };
+        let (counters_sender, counters) = watch::channel(BrokerCounters::default());
+        let live = Live { source: self, dialer: &dialer, events, narrow: Cell::new(false) };
+        let counters_wanted = Notify::new();
+        let population = Population::new(self, &dialer, counters, &counters_wanted);
+        let counting = async {
+            broker_counters::watch(self, &dialer, &counters_wanted, counters_sender).await;
+            // A broker that does not count ends this, and nothing else.
+            std::future::pending::<()>().await;
+        };
         tokio::select! {
             ended = live.run() => ended,
-            () = population::run(self, received) => Ok(()),
+            () = population.run(received) => Ok(()),
+            () = counting => Ok(()),
         }
+    }
+
+    /// All device types that anybody knows of.
+    fn known_types(&self) -> BTreeSet<String> {
+        let settings = &self.settings.population;
+        let seen = self.map.round_counts().into_iter().map(|count| count.device_type);
+        seen.chain(settings.types.iter().cloned()).chain(settings.devices.keys().cloned()).collect()
     }
 
     fn next_pass(&self) -> PassId {

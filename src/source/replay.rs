@@ -19,6 +19,7 @@ pub struct Replay {
     trust_pong: bool,
     accepted: bool,
     pong: Pong,
+    expected: Option<u64>,
     last_retained_at: Instant,
     /// Messages with the retain flag so far.
     pub retained: u64,
@@ -44,6 +45,7 @@ impl Replay {
             trust_pong,
             accepted: false,
             pong: Pong::Awaited,
+            expected: None,
             last_retained_at: now,
             retained: 0,
             lost: false,
@@ -56,9 +58,9 @@ impl Replay {
         self.last_retained_at = now;
     }
 
-    /// Whether the SUBACK has come.
-    pub fn is_accepted(&self) -> bool {
-        self.accepted
+    /// No more than this many retained messages can come: one for each topic asked for by name.
+    pub fn expect(&mut self, retained: u64) {
+        self.expected = Some(retained);
     }
 
     pub fn pong(&mut self) {
@@ -82,7 +84,8 @@ impl Replay {
     /// When the replay counts as over if no retained message comes before; `None` while the SUBACK is awaited.
     pub fn over_at(&self) -> Option<Instant> {
         let ended_by_pong = self.trust_pong && matches!(self.pong, Pong::After(_));
-        let wait = if ended_by_pong { Duration::ZERO } else { self.quiet_interval };
+        let all_here = self.expected.is_some_and(|expected| self.retained >= expected);
+        let wait = if ended_by_pong || all_here { Duration::ZERO } else { self.quiet_interval };
         self.accepted.then_some(self.last_retained_at + wait)
     }
 

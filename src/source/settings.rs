@@ -1,9 +1,11 @@
 //! What the source must know to connect: where, as whom, and how. Built and checked by `config`.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use crate::health::ReadyOn;
 use crate::secret::Secret;
 
 /// Everything the source needs; every value is already checked.
@@ -25,6 +27,41 @@ pub struct SourceSettings {
     pub quiet_interval: Duration,
     /// Most bytes that may wait between the socket and the decoder; what arrives beyond is dropped and counted.
     pub backlog_max_bytes: usize,
+    pub population: PopulationSettings,
+}
+
+/// How every retained status is read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PopulationSettings {
+    /// Device types known beforehand; if there are any, they are taken to be all.
+    pub types: Vec<String>,
+    /// Devices known beforehand, by type; of a type named here, they are taken to be all.
+    pub devices: BTreeMap<String, Vec<String>>,
+    /// How many retained messages brokers are known to send to one subscription at most, ascending, at least one.
+    pub replay_limits: Vec<u64>,
+    /// Time between two repairs in the background.
+    pub reconcile_interval: Duration,
+    /// Connections that read side by side.
+    pub connections: usize,
+    /// How sure the population must be before the service counts as ready.
+    pub ready_on: ReadyOn,
+    /// Whether the broker may be asked for its own counters under `$SYS`; the platform ends the connection for it.
+    pub broker_counters: bool,
+}
+
+impl Default for PopulationSettings {
+    fn default() -> Self {
+        Self {
+            types: Vec::new(),
+            devices: BTreeMap::new(),
+            // What the platform's brokers and a stock mosquitto are known to keep for one subscription.
+            replay_limits: vec![1_000, 5_000, 50_000],
+            reconcile_interval: Duration::from_secs(3_600),
+            connections: 4,
+            ready_on: ReadyOn::Unproven,
+            broker_counters: true,
+        }
+    }
 }
 
 /// Where the broker listens.
@@ -98,6 +135,19 @@ impl Identity {
             ApplicationKind::Standalone => format!("a:{org}:{app}"),
             ApplicationKind::Scalable { instance: None } => format!("A:{org}:{app}"),
             ApplicationKind::Scalable { instance: Some(instance) } => format!("A:{org}:{app}:{instance}"),
+        }
+    }
+
+    /// The client id of a further, standalone connection: a scalable session gets no retained messages.
+    pub fn client_id_of(&self, role: &str) -> String {
+        format!("a:{}:{}-{role}", self.organization, self.application)
+    }
+
+    /// Whether the broker replays retained messages to the session itself.
+    pub fn gets_retained(&self) -> bool {
+        match self.kind {
+            ApplicationKind::Standalone => true,
+            ApplicationKind::Scalable { .. } => false,
         }
     }
 }

@@ -1,0 +1,150 @@
+//! What a replay proves. Pure: numbers in, judgement out.
+//!
+//! Brokers replay retained messages only as far as their buffers reach and drop the rest without a word, so nothing in a
+//! replay itself says that it was whole. It takes a reason to believe it, and each reason has a name here.
+
+/// Why a part of the population is known to be whole, or how far it is from that; the stronger stands higher.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Evidence {
+    /// Something is known to be missing: messages were lost on our side, or every pass still brought new devices.
+    Missing,
+    /// Not read yet.
+    None,
+    /// A further pass added nothing. Nothing speaks against it, nothing proves it.
+    Repeated,
+    /// Every device that was known beforehand has been replayed or asked for by name, and no pass brought another.
+    KnownDevices,
+    /// Fewer messages than any limit at which a broker is known to drop.
+    BelowLimits,
+    /// The broker's own count of dropped messages did not move meanwhile.
+    NothingDropped,
+    /// The broker counts exactly as many retained messages as arrived.
+    CountMatches,
+}
+
+impl Evidence {
+    /// The word for it in answers and logs.
+    pub fn word(self) -> &'static str {
+        match self {
+            Evidence::Missing => "missing",
+            Evidence::None => "none",
+            Evidence::Repeated => "repeated",
+            Evidence::KnownDevices => "known_devices",
+            Evidence::BelowLimits => "below_limits",
+            Evidence::NothingDropped => "nothing_dropped",
+            Evidence::CountMatches => "count_matches",
+        }
+    }
+
+    /// Whether it proves that nothing is missing.
+    pub fn is_proof(self) -> bool {
+        match self {
+            Evidence::Missing | Evidence::None | Evidence::Repeated => false,
+            Evidence::KnownDevices
+            | Evidence::BelowLimits
+            | Evidence::NothingDropped
+            | Evidence::CountMatches => true,
+        }
+    }
+}
+
+/// What one pass brought.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Pass {
+    /// Messages with the retain flag.
+    pub retained: u64,
+    /// Devices that were not in the map before.
+    pub new_devices: u64,
+    /// Some could not be handed over to the decoder.
+    pub lost: bool,
+}
+
+/// Judges the passes over one filter, in their order, against the limits that brokers are known for (ascending).
+pub fn judge(passes: &[Pass], limits: &[u64]) -> Evidence {
+    let Some(last) = passes.last() else { return Evidence::None };
+    if last.lost {
+        return Evidence::Missing;
+    }
+    if limits.first().is_some_and(|&lowest| last.retained < lowest) && last.retained >= most(passes) {
+        return Evidence::BelowLimits;
+    }
+    match passes {
+        [.., before, last] if last.new_devices == 0 && last.retained >= before.retained && !before.lost => {
+            Evidence::Repeated
+        }
+        _ => Evidence::None,
+    }
+}
+
+/// The most that any of the passes brought.
+fn most(passes: &[Pass]) -> u64 {
+    passes.iter().map(|pass| pass.retained).max().unwrap_or(0)
+}
+
+/// The broker's own counters, as far as they could be read.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct BrokerCounters {
+    /// Messages dropped for any client since the broker started.
+    pub dropped: Option<u64>,
+    /// Retained messages, the broker's own among them.
+    pub retained: Option<u64>,
+    /// How many of the retained messages are the broker's own.
+    pub own_retained: u64,
+    /// How often the counters have been published since we listen.
+    pub ticks: u64,
+    /// Whether the broker publishes counters at all; `None`: not known yet.
+    pub offered: Option<bool>,
+}
+
+impl BrokerCounters {
+    /// Whether the broker holds exactly so many retained messages besides its own.
+    pub fn count_matches(&self, replayed: u64) -> bool {
+        self.retained.is_some_and(|retained| retained.checked_sub(self.own_retained) == Some(replayed))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LIMITS: [u64; 3] = [1_000, 5_000, 50_000];
+
+    fn pass(retained: u64, new_devices: u64) -> Pass {
+        Pass { retained, new_devices, lost: false }
+    }
+
+    #[test]
+    fn one_pass_proves_only_what_fits_every_limit() {
+        assert_eq!(judge(&[pass(999, 999)], &LIMITS), Evidence::BelowLimits);
+        assert_eq!(judge(&[pass(1_000, 1_000)], &LIMITS), Evidence::None);
+        assert_eq!(judge(&[pass(4_900, 4_900)], &LIMITS[1..]), Evidence::BelowLimits);
+        assert_eq!(judge(&[], &LIMITS), Evidence::None);
+    }
+
+    #[test]
+    fn a_further_pass_speaks_for_it_only_if_it_adds_nothing_and_brings_as_much() {
+        assert_eq!(judge(&[pass(5_000, 5_000), pass(12_000, 7_000)], &LIMITS), Evidence::None);
+        assert_eq!(judge(&[pass(12_000, 7_000), pass(12_000, 0)], &LIMITS), Evidence::Repeated);
+        assert_eq!(judge(&[pass(12_000, 7_000), pass(11_000, 0)], &LIMITS), Evidence::None);
+    }
+
+    #[test]
+    fn a_smaller_pass_after_a_larger_one_is_no_proof() {
+        assert_eq!(judge(&[pass(12_000, 12_000), pass(40, 0)], &LIMITS), Evidence::None);
+    }
+
+    #[test]
+    fn a_pass_that_lost_messages_on_our_side_is_missing_some() {
+        let lost = Pass { lost: true, ..pass(10, 10) };
+        assert_eq!(judge(&[lost], &LIMITS), Evidence::Missing);
+        assert_eq!(judge(&[lost, pass(10, 0)], &LIMITS), Evidence::BelowLimits);
+    }
+
+    #[test]
+    fn the_brokers_own_messages_are_taken_off_its_count() {
+        let counters = BrokerCounters { retained: Some(55), own_retained: 52, ..BrokerCounters::default() };
+        assert!(counters.count_matches(3));
+        assert!(!counters.count_matches(2));
+        assert!(!BrokerCounters::default().count_matches(0));
+    }
+}

@@ -1,0 +1,116 @@
+//! One connection that reads retained messages filter by filter. Which filters, and what it amounts to, is decided in
+//! `population`.
+
+use tokio::time::Instant;
+
+use super::Source;
+use super::backlog::{Run, Taken};
+use super::connection::{Connection, LinkError, OpenError, Received};
+use super::evidence::Pass;
+use super::replay::Replay;
+use super::settings::SourceSettings;
+use super::transport::Dialer;
+use super::until;
+
+/// Reads with a client id of its own beside the live subscription.
+pub struct Reader<'a> {
+    source: &'a Source,
+    dialer: &'a Dialer,
+    settings: SourceSettings,
+    client_id: String,
+    /// Whether a PINGRESP marks the end of a replay on this broker.
+    trust_pong: bool,
+    connection: Option<Connection>,
+}
+
+/// Why a pass came to nothing.
+#[derive(Debug, thiserror::Error)]
+pub enum PassError {
+    #[error("no connection to read retained messages")]
+    Open(#[source] OpenError),
+    #[error("the broker refused the subscription with code 0x{0:02x}")]
+    Refused(u8),
+    #[error("the broker closed the connection instead of sending a SUBACK")]
+    ClosedInstead(#[source] LinkError),
+    #[error("the connection ended in the middle of a replay")]
+    Lost(#[source] LinkError),
+    #[error("the service stops")]
+    Stopping,
+}
+
+impl<'a> Reader<'a> {
+    pub fn new(source: &'a Source, dialer: &'a Dialer, role: &str, trust_pong: bool) -> Self {
+        // Nothing of these sessions is worth keeping: each pass reads anew.
+        let settings = SourceSettings { clean_session: true, ..source.settings.clone() };
+        let client_id = source.settings.identity.client_id_of(role);
+        Self { source, dialer, settings, client_id, trust_pong, connection: None }
+    }
+
+    /// Subscribes and reads until the replay is over and applied. The subscription stays: the same filters again on this
+    /// connection make some brokers send what they dropped the first time.
+    pub async fn read(&mut self, filters: &[String]) -> Result<Pass, PassError> {
+        let mut connection = match self.connection.take() {
+            Some(connection) => connection,
+            None => Connection::open(self.dialer, &self.settings, &self.client_id)
+                .await
+                .map_err(PassError::Open)?,
+        };
+        let replay = self.replay(&mut connection, filters).await?;
+        self.connection = Some(connection);
+        let tally = self.source.backlog.drained(replay.pass).await.ok_or(PassError::Stopping)?;
+        Ok(Pass { retained: tally.retained, new_devices: tally.new_devices, lost: replay.lost })
+    }
+
+    /// Ends the subscription to these filters, so that changes come only once.
+    pub async fn leave(&mut self, filters: &[String]) {
+        if let Some(connection) = &mut self.connection
+            && connection.unsubscribe(filters).await.is_err()
+        {
+            self.connection = None;
+        }
+    }
+
+    /// Says goodbye, if there is a connection.
+    pub async fn close(self) {
+        if let Some(connection) = self.connection {
+            connection.close().await;
+        }
+    }
+
+    async fn replay(&self, connection: &mut Connection, filters: &[String]) -> Result<Replay, PassError> {
+        let packet_id = connection.subscribe(filters).await.map_err(PassError::ClosedInstead)?;
+        connection.ping().await.map_err(PassError::ClosedInstead)?;
+        let pass = self.source.next_pass();
+        let mut replay = Replay::new(pass, self.settings.quiet_interval, self.trust_pong, Instant::now());
+        if filters.iter().all(|filter| !filter.contains(['+', '#'])) {
+            replay.expect(filters.len() as u64);
+        }
+        loop {
+            let received = tokio::select! {
+                received = connection.receive() => received,
+                () = until(replay.over_at()) => return Ok(replay),
+                () = self.source.shutdown.cancelled() => return Err(PassError::Stopping),
+            };
+            match received {
+                Ok(Received::Publishes(publishes)) => {
+                    replay.received(publishes.retained, Instant::now());
+                    let run =
+                        Run { packets: publishes.packets, version: connection.version(), pass: Some(pass) };
+                    replay.lost |= self.source.backlog.offer(run) == Taken::No;
+                    connection.acknowledge(&publishes.packet_ids).await.map_err(PassError::Lost)?;
+                }
+                Ok(Received::Suback(suback)) if suback.packet_id == packet_id => {
+                    if let Some(&code) = suback.codes.iter().find(|&&code| code >= 0x80) {
+                        return Err(PassError::Refused(code));
+                    }
+                    replay.accept(Instant::now());
+                }
+                Ok(Received::Pong) => replay.pong(),
+                Ok(Received::TooLarge) => self.source.metrics.undecodable("too_long"),
+                Ok(Received::Suback(_) | Received::Unsuback) => {}
+                Err(error) if replay.over_at().is_none() => return Err(PassError::ClosedInstead(error)),
+                Err(error) => return Err(PassError::Lost(error)),
+            }
+        }
+    }
+}
