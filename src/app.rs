@@ -30,6 +30,8 @@ pub enum Error {
     Thread(&'static str, #[source] io::Error),
     #[error(transparent)]
     Source(#[from] SourceError),
+    #[error("the {0} ended by a fault of its own")]
+    Fault(&'static str),
 }
 
 /// A service that runs.
@@ -81,15 +83,25 @@ impl Running {
     /// Waits until everything has ended: after shutdown, or because the source gave up.
     pub async fn wait(self) -> Result<(), Error> {
         // The source ends first: with shutdown, or with an error that ends the rest. Then nothing is handed over any
-        // more, and the decoder ends once it has applied what was.
-        let ended = self.source.await.unwrap_or(Ok(()));
+        // more, and the decoder ends once it has applied what was. A decoder that ends before has failed, and a service
+        // that takes nothing in must not go on answering.
+        let mut ingest = tokio::task::spawn_blocking(|| self.ingest.join());
+        let source = tokio::select! {
+            source = self.source => source.unwrap_or(Ok(())),
+            _ = &mut ingest => {
+                self.shutdown.cancel();
+                return Err(Error::Fault("decoder"));
+            }
+        };
         self.shutdown.cancel();
         let http = self.http.await;
-        let ingest = tokio::task::spawn_blocking(|| self.ingest.join()).await;
-        if http.is_err() || !matches!(ingest, Ok(Ok(()))) {
-            tracing::error!("a part of the service ended by a fault of its own");
+        let ingest = ingest.await;
+        source?;
+        match (http, ingest) {
+            (Err(_), _) => Err(Error::Fault("HTTP server")),
+            (Ok(()), Ok(Ok(()))) => Ok(()),
+            (Ok(()), _) => Err(Error::Fault("decoder")),
         }
-        Ok(ended?)
     }
 }
 

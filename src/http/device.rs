@@ -17,6 +17,9 @@ const STATUS: HeaderName = HeaderName::from_static("devstatus-status");
 /// How sure it is that every retained status has been read.
 const POPULATION: HeaderName = HeaderName::from_static("devstatus-population");
 
+/// The broker cannot be reached, so the answer may be out of date.
+const STALE: HeaderName = HeaderName::from_static("devstatus-stale");
+
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
 
 /// The answer for a device that no message was ever about.
@@ -42,17 +45,26 @@ pub async fn last_message(
         let verdict = record.verdict();
         (verdict.status, verdict.statement.payload.unpack())
     });
-    if let Some((status, message)) = known {
-        return Ok(([(header::CONTENT_TYPE, JSON), (STATUS, word(status))], message).into_response());
+    let mut response = match known {
+        Some((status, message)) => {
+            ([(header::CONTENT_TYPE, JSON), (STATUS, word(status))], message).into_response()
+        }
+        None if !context.health.populated() => return Err(Error::NotPopulated),
+        None => never_connected(&context, device),
+    };
+    if context.health.stale() {
+        response.headers_mut().insert(STALE, HeaderValue::from_static("true"));
     }
-    if !context.health.populated() {
-        return Err(Error::NotPopulated);
-    }
+    Ok(response)
+}
+
+fn never_connected(context: &Context, device: Device<'_>) -> Response {
+    let Device { device_type, id } = device;
     let population = HeaderValue::from_static(context.health.state().population.word());
     let client_id = format!("d:{}:{device_type}:{id}", context.organization);
     let body = NeverConnected { action: "Never Connected", client_id };
     let status = HeaderValue::from_static("never_connected");
-    Ok(([(STATUS, status), (POPULATION, population)], axum::Json(body)).into_response())
+    ([(STATUS, status), (POPULATION, population)], axum::Json(body)).into_response()
 }
 
 fn word(status: Status) -> HeaderValue {

@@ -34,6 +34,8 @@ pub struct LiveReplay {
     /// Some could not be handed over to the decoder.
     pub lost: bool,
     pub pong: Pong,
+    /// When it was asked for.
+    pub started: Instant,
 }
 
 /// How a subscription ended.
@@ -196,8 +198,8 @@ async fn subscribe(connection: &mut Connection, filters: &[String]) -> Result<u1
 }
 
 fn replay_over(replay: &Replay) -> LiveEvent {
-    let Replay { pass, retained, lost, .. } = *replay;
-    LiveEvent::ReplayOver(LiveReplay { pass, retained, lost, pong: replay.pong_shown() })
+    let Replay { pass, retained, lost, started, .. } = *replay;
+    LiveEvent::ReplayOver(LiveReplay { pass, retained, lost, started, pong: replay.pong_shown() })
 }
 
 /// What the end of a subscription means for the state of the link; `None` at shutdown.

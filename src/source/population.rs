@@ -83,6 +83,7 @@ impl<'a> Population<'a> {
         let mut link_up = false;
         let mut next = None;
         loop {
+            let mut started = Instant::now();
             let first = tokio::select! {
                 event = events.recv() => match event {
                     None => return,
@@ -104,15 +105,17 @@ impl<'a> Population<'a> {
                         }
                         let Some(tally) = self.source.backlog.drained(replay.pass).await else { return };
                         let new_devices = tally.new_devices;
+                        started = replay.started;
                         Some(Pass { retained: tally.retained, new_devices, lost: replay.lost })
                     }
                 },
                 () = super::until(next), if link_up => {
                     self.source.map.begin_round();
+                    started = Instant::now();
                     None
                 }
             };
-            next = match self.round(first).await {
+            next = match self.round(first, started).await {
                 Ok(report) => {
                     let again = report.state == State::Incomplete;
                     self.source.health.population_done(report);
@@ -136,8 +139,7 @@ impl<'a> Population<'a> {
     }
 
     /// Reads until there is evidence or nothing more to try. `first` is the replay of the live subscription.
-    async fn round(&self, first: Option<Pass>) -> Result<PopulationReport, PassError> {
-        let started = Instant::now();
+    async fn round(&self, first: Option<Pass>, started: Instant) -> Result<PopulationReport, PassError> {
         let mut round = Round { whole: first.into_iter().collect(), types: BTreeMap::new(), proof: None };
         let mut reader = Reader::new(self.source, self.dialer, "all", self.trust_pong.get());
         let result = self.sweeps(&mut round, &mut reader).await;
@@ -151,7 +153,7 @@ impl<'a> Population<'a> {
             devices = self.source.map.totals().total(),
             types = report.types.len(),
             passes,
-            seconds = started.elapsed().as_secs_f32(),
+            milliseconds = started.elapsed().as_millis(),
             "the retained statuses have been read"
         );
         Ok(report)

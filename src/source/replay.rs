@@ -14,6 +14,8 @@ use super::backlog::PassId;
 #[derive(Debug)]
 pub struct Replay {
     pub pass: PassId,
+    /// When it was asked for.
+    pub started: Instant,
     quiet_interval: Duration,
     /// Whether a PINGRESP can be taken for the end.
     trust_pong: bool,
@@ -41,6 +43,7 @@ impl Replay {
     pub fn new(pass: PassId, quiet_interval: Duration, trust_pong: bool, now: Instant) -> Self {
         Self {
             pass,
+            started: now,
             quiet_interval,
             trust_pong,
             accepted: false,

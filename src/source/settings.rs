@@ -100,7 +100,13 @@ impl Transport {
 
 impl fmt::Display for Endpoint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}://{}:{}", self.transport.scheme(), self.host, self.port)
+        let (scheme, host, port) = (self.transport.scheme(), &self.host, self.port);
+        // An IPv6 address has colons of its own.
+        if host.contains(':') {
+            write!(f, "{scheme}://[{host}]:{port}")
+        } else {
+            write!(f, "{scheme}://{host}:{port}")
+        }
     }
 }
 
