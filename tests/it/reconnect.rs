@@ -26,11 +26,15 @@ fn a_broker_that_restarts_is_found_again_and_no_status_changes_meanwhile() {
         service.wait_until_ready();
         broker.stop();
         service.wait_until_not_ready();
-        assert_eq!(service.get(&PUMP.path()).text(), PUMP.connect(1));
+        let answer = service.get(&PUMP.path());
+        assert_eq!(answer.text(), PUMP.connect(1));
+        assert_eq!(answer.header("devstatus-stale"), Some("true"));
         assert_eq!(service.get("/livez").status, 200);
         broker.start_again();
         service.wait_until_ready();
-        assert_eq!(service.get(&PUMP.path()).text(), PUMP.connect(1));
+        let answer = service.get(&PUMP.path());
+        assert_eq!(answer.text(), PUMP.connect(1));
+        assert_eq!(answer.header("devstatus-stale"), None);
         let mut publisher = broker.publisher();
         publisher.publish(&PUMP.topic(), PUMP.disconnect(1, 2));
         publisher.flush();
