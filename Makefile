@@ -48,19 +48,22 @@ advisories: ## known faults of dependencies, as far as the advisory database can
 test: ## all tests but the doc tests
 	cargo nextest run --locked --workspace
 
+# For those who work on the code: private items are shown, and may be linked to.
 doc: ## the documentation, and the examples in it
-	RUSTDOCFLAGS="-D warnings" cargo doc --locked --workspace --no-deps --document-private-items
+	RUSTDOCFLAGS="-D warnings -A rustdoc::private_intra_doc_links" cargo doc --locked --workspace --no-deps --document-private-items
 	cargo test --locked --workspace --doc
 
 # New inputs go below target/; a fault's input stands in fuzz/artifacts/ and belongs into a test.
 fuzz: ## FUZZ_SECONDS of fuzzing, shared by all targets
 	$(FUZZ_ENV) cargo fuzz build --sanitizer none
+	@mkdir -p target/fuzz-corpus
 	@for target in $(FUZZ_TARGETS); do \
 		seconds=$$(( $(FUZZ_SECONDS) / $(words $(FUZZ_TARGETS)) )); \
-		echo "fuzz $$target for $$seconds s"; \
+		log=target/fuzz-corpus/$$target.log; \
 		mkdir -p target/fuzz-corpus/$$target; \
 		$(FUZZ_ENV) cargo fuzz run --sanitizer none $$target target/fuzz-corpus/$$target fuzz/corpus/$$target -- \
-			-max_total_time=$$seconds -timeout=10 -rss_limit_mb=2048 -verbosity=0 -print_final_stats=1 || exit 1; \
+			-max_total_time=$$seconds -timeout=10 -rss_limit_mb=2048 >$$log 2>&1 || { cat $$log; exit 1; }; \
+		echo "fuzz $$target: $$(grep '^Done' $$log), no fault"; \
 	done
 
 BENCH := cargo run --locked --quiet --release --package bench --
