@@ -110,6 +110,7 @@ impl<'a> Population<'a> {
                     }
                 },
                 () = super::until(next), if link_up => {
+                    self.source.health.population_running();
                     self.source.map.begin_round();
                     started = Instant::now();
                     None
@@ -349,27 +350,33 @@ impl<'a> Population<'a> {
     }
 
     fn report(&self, round: &Round) -> PopulationReport {
-        let whole = judge(&round.whole, &self.limits());
-        let weakest = round.types.values().filter_map(|t| t.evidence).min().unwrap_or(whole);
-        let evidence = round.proof.unwrap_or(whole.min(weakest));
-        let state = if evidence.is_proof() && round.proof.is_some() {
-            State::Complete
-        } else if evidence == Evidence::Missing || whole < Evidence::Repeated {
-            State::Incomplete
-        } else {
-            State::Unproven
+        let (state, evidence) = match round.proof {
+            Some(proof) => (State::Complete, proof),
+            None if round.is_short() => (State::Incomplete, Evidence::Missing),
+            None => (State::Unproven, Evidence::Repeated),
         };
         let types = self.source.map.round_counts().into_iter().map(|count| {
             let own = round.types.get(&count.device_type).and_then(|t| t.evidence);
-            let evidence = round.proof.or(own).unwrap_or(whole);
             let (known, replayed) = (count.total, count.heard);
-            TypeReport { device_type: count.device_type, known, replayed, evidence: evidence.word() }
+            let evidence = round.proof.or(own).unwrap_or(evidence).word();
+            TypeReport { device_type: count.device_type, known, replayed, evidence }
         });
         PopulationReport { state, evidence: evidence.word(), types: types.collect() }
     }
 }
 
 impl Round {
+    /// Something is known to be missing: the last pass over everything, or over a type that nothing proves, still brought
+    /// new devices or lost messages.
+    fn is_short(&self) -> bool {
+        let short = |pass: &Pass| pass.lost || pass.new_devices > 0;
+        let last_of_types = self.types.values().filter(|t| !t.evidence.is_some_and(Evidence::is_proof));
+        let read_since = self.whole.len() > 1;
+        self.whole.last().is_some_and(short)
+            || self.types.values().any(|t| t.evidence == Some(Evidence::Missing))
+            || !read_since && last_of_types.filter_map(|t| t.passes.last()).any(short)
+    }
+
     fn is_proven(&self, device_type: &str) -> bool {
         self.types.get(device_type).and_then(|t| t.evidence).is_some_and(Evidence::is_proof)
     }
