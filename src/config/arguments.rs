@@ -76,11 +76,17 @@ fn argument(spec: &Spec) -> Option<Arg> {
     Some(match spec.value {
         // Texts of any bytes: what they must be is checked in one place for flags, variables and files. A token may
         // begin with a dash.
-        Some(value) => argument
-            .value_name(value)
-            .value_parser(ValueParser::os_string())
-            .allow_negative_numbers(true)
-            .allow_hyphen_values(spec.setting == Setting::Token),
+        Some(value) => {
+            argument = argument
+                .value_name(value)
+                .value_parser(ValueParser::os_string())
+                .allow_negative_numbers(true)
+                .allow_hyphen_values(spec.setting == Setting::Token);
+            if spec.value_optional {
+                argument = argument.num_args(0..=1).default_missing_value("");
+            }
+            argument
+        }
         None => argument.action(ArgAction::Count),
     })
 }

@@ -10,12 +10,12 @@ use super::parse::{LOGIN_EXPECTED, is_login, organization_of};
 use super::refusal::{Origin, Refusal};
 use super::setting::{Setting, Verb};
 use super::values::{Given, Values};
-use super::{DemoSettings, Settings, SimulateSettings, broker, file};
+use super::{DemoSettings, Settings, SimulateSettings, broker, file, population};
 use crate::fleet::settings::{Endings, FleetSettings};
 use crate::http::settings::HttpSettings;
 use crate::secret::Secret;
 use crate::source::settings::{
-    ApplicationKind, Endpoint, Identity, Login, MqttVersion, PopulationSettings, SourceSettings, Transport,
+    ApplicationKind, Endpoint, Identity, Login, MqttVersion, SourceSettings, Transport,
 };
 
 const KEEP_ALIVE: Duration = Duration::from_secs(60);
@@ -67,8 +67,10 @@ fn log(values: &Values) -> Result<LogSettings, Refusal> {
 
 fn fleet(values: &Values, organization: String) -> Result<FleetSettings, Refusal> {
     let devices = values.fleet_size(Setting::Devices)?.unwrap_or(DEVICES);
-    let types = values.fleet_size(Setting::Types)?;
-    if let Some(given) = values.find(Setting::Types).filter(|_| types.is_some_and(|types| types > devices)) {
+    let types = values.fleet_size(Setting::DeviceTypes)?;
+    if let Some(given) =
+        values.find(Setting::DeviceTypes).filter(|_| types.is_some_and(|types| types > devices))
+    {
         return Err(given.expected(format!("at most as many types as devices, {devices}")));
     }
     let endings = Endings {
@@ -103,15 +105,10 @@ fn source(values: &Values) -> Result<SourceSettings, Refusal> {
     require(values, explicit.is_some())?;
     let login = login(values)?;
     let organization = organization(values, login.as_ref(), explicit.is_some())?;
-    let explicit_broker = explicit.is_some();
+    let population = population::settings(values, explicit.is_some())?;
     let endpoint = match explicit {
         Some(endpoint) => endpoint,
         None => broker::platform(values, &organization)?,
-    };
-    let population = PopulationSettings {
-        replay_limits: if explicit_broker { vec![1_000, 5_000, 50_000] } else { vec![5_000, 50_000] },
-        broker_counters: explicit_broker,
-        ..PopulationSettings::default()
     };
     Ok(SourceSettings {
         ca_file: ca_file(values, &endpoint)?,
@@ -180,7 +177,7 @@ fn token(given: &Given) -> Result<Secret, Refusal> {
 }
 
 fn token_in_file(given: &Given) -> Result<Secret, Refusal> {
-    let text = file::read_text(Path::new(given.text.expose()))
+    let text = file::read_text(Path::new(given.text.expose()), file::SETTINGS_MAX_BYTES)
         .map_err(|source| Refusal::ReadFile { origin: given.origin.clone(), source })?;
     let line = text.strip_suffix('\n').unwrap_or(&text);
     let line = line.strip_suffix('\r').unwrap_or(line);
@@ -216,7 +213,14 @@ fn identity(values: &Values, organization: String) -> Result<Identity, Refusal> 
         "shared" => Some(true),
         _ => None,
     })?;
-    let kind = match (values.name(Setting::Instance)?, shared.unwrap_or(false)) {
+    // Our own flag and variable stand above all places of the platform's two settings.
+    let scalable = values.scalable()?;
+    let is_scalable = scalable.is_some() || shared.unwrap_or(false);
+    let instance = match scalable.flatten() {
+        Some(instance) => Some(instance),
+        None => values.name(Setting::Instance)?,
+    };
+    let kind = match (instance, is_scalable) {
         (Some(instance), _) => ApplicationKind::Scalable { instance: Some(instance) },
         (None, true) => ApplicationKind::Scalable { instance: None },
         (None, false) => ApplicationKind::Standalone,

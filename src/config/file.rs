@@ -11,11 +11,11 @@ use super::values::Given;
 use super::{ini, yaml};
 
 /// Far above any settings or token; more is some other file, and is refused before it fills the memory.
-const FILE_MAX_BYTES: u64 = 1 << 20;
+pub(super) const SETTINGS_MAX_BYTES: u64 = 1 << 20;
 
 /// The texts of the file at `path`, which `origin` named.
 pub(super) fn read(path: &Path, origin: &Origin) -> Result<Vec<Given>, Refusal> {
-    let text = read_text(path).map_err(|source| Refusal::ReadConfig {
+    let text = read_text(path, SETTINGS_MAX_BYTES).map_err(|source| Refusal::ReadConfig {
         origin: origin.clone(),
         path: path.to_owned(),
         source,
@@ -23,12 +23,12 @@ pub(super) fn read(path: &Path, origin: &Origin) -> Result<Vec<Given>, Refusal> 
     if is_yaml(path, &text) { from_yaml(path, &text) } else { from_ini(path, &text) }
 }
 
-/// The whole of a small UTF-8 file, without the mark that some editors put before the text.
-pub(super) fn read_text(path: &Path) -> io::Result<String> {
+/// The whole of a UTF-8 file of at most `max_bytes`, without the mark that some editors put before the text.
+pub(super) fn read_text(path: &Path, max_bytes: u64) -> io::Result<String> {
     let mut bytes = Vec::new();
-    File::open(path)?.take(FILE_MAX_BYTES + 1).read_to_end(&mut bytes)?;
-    if bytes.len() as u64 > FILE_MAX_BYTES {
-        return Err(io::Error::other("it is larger than 1 MiB"));
+    File::open(path)?.take(max_bytes + 1).read_to_end(&mut bytes)?;
+    if bytes.len() as u64 > max_bytes {
+        return Err(io::Error::other(format!("it is larger than {} MiB", max_bytes >> 20)));
     }
     // The error of the conversion holds the bytes, so it does not go on.
     let text = String::from_utf8(bytes).map_err(|_| io::Error::other("it is not UTF-8 text"))?;

@@ -15,6 +15,7 @@ mod file;
 mod ini;
 mod log;
 mod parse;
+mod population;
 mod refusal;
 mod setting;
 mod table;

@@ -35,6 +35,15 @@ impl Values {
         self.parse(setting, LOGIN_EXPECTED, |text| is_login(text).then(|| text.to_owned()))
     }
 
+    /// Whether the connection is scalable; inside, its instance if one is named.
+    pub fn scalable(&self) -> Result<Option<Option<String>>, Refusal> {
+        let expected = format!("nothing, or 1 to {ID_MAX_CHARS} letters, digits, '-', '_' or '.'");
+        self.parse(Setting::Scalable, &expected, |text| match text {
+            "" => Some(None),
+            text => is_name(text, ID_MAX_CHARS).then(|| Some(text.to_owned())),
+        })
+    }
+
     pub fn domain(&self) -> Result<Option<String>, Refusal> {
         self.parse(Setting::Domain, "a host name", |text| is_host_name(text).then(|| text.to_owned()))
     }

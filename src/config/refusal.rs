@@ -68,6 +68,8 @@ pub enum Refusal {
     ReadFile { origin: Origin, source: io::Error },
     /// A value is not what was expected.
     Invalid { origin: Origin, expected: String },
+    /// A line of a file that is not the settings file, and that `origin` named, is not what was expected.
+    Line { origin: Origin, line: usize, expected: String },
     /// Two values cannot both be meant.
     Contradiction { one: Origin, other: Origin, why: &'static str },
     /// Settings without a default are nowhere.
@@ -85,6 +87,7 @@ impl std::error::Error for Refusal {
             | Refusal::ReadConfig { .. }
             | Refusal::ReadFile { .. }
             | Refusal::Invalid { .. }
+            | Refusal::Line { .. }
             | Refusal::Contradiction { .. }
             | Refusal::Missing(_) => None,
         }
@@ -117,6 +120,9 @@ impl fmt::Display for Refusal {
             }
             Refusal::ReadFile { origin, source } => write!(f, "{origin}: cannot read the file: {source}"),
             Refusal::Invalid { origin, expected } => write!(f, "{origin}: expected {expected}"),
+            Refusal::Line { origin, line, expected } => {
+                write!(f, "line {line} of the file of {origin}: expected {expected}")
+            }
             Refusal::Contradiction { one, other, why } => write!(f, "{one} contradicts {other}: {why}"),
             Refusal::Missing(settings) => {
                 let each: Vec<String> =

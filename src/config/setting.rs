@@ -21,6 +21,15 @@ pub enum Setting {
     SessionExpiry,
     QuietInterval,
     BacklogMax,
+    Types,
+    TypesFile,
+    DevicesFile,
+    ReplayLimits,
+    ReadyOn,
+    ReconcileInterval,
+    PopulationConnections,
+    Scalable,
+    BrokerCounters,
     Domain,
     BrokerPort,
     BrokerTransport,
@@ -29,7 +38,7 @@ pub enum Setting {
     AuthMethod,
     HttpVerify,
     Devices,
-    Types,
+    DeviceTypes,
     EventsPerSecond,
     Clean,
     Dropped,
@@ -72,6 +81,8 @@ pub(super) struct Spec {
     pub alias: Option<&'static str>,
     /// Name of the value in the help. `None`: the flag takes none and counts its repetitions.
     pub value: Option<&'static str>,
+    /// Whether the flag may stand without its value, which is the same as an empty one.
+    pub value_optional: bool,
     /// The platform's variables, the stronger first.
     pub platform: &'static [&'static str],
     /// Key in the section `[application]` of an `application.cfg`.

@@ -15,6 +15,7 @@ const NONE: Spec = Spec {
     short: None,
     alias: None,
     value: None,
+    value_optional: false,
     platform: &[],
     ini: None,
     yaml: None,
@@ -24,7 +25,7 @@ const NONE: Spec = Spec {
 };
 
 /// In the order of the variants of [`Setting`], which is also the order of the help and the documentation.
-pub(super) const SPECS: [Spec; 36] = [
+pub(super) const SPECS: [Spec; 45] = [
     Spec {
         setting: Setting::Organization,
         long: Some("organization"),
@@ -177,6 +178,84 @@ pub(super) const SPECS: [Spec; 36] = [
         ..NONE
     },
     Spec {
+        setting: Setting::Types,
+        long: Some("types"),
+        value: Some("LIST"),
+        help: "Device types, separated by commas, to read one by one; with those of --types-file they are taken to be all",
+        verbs: SERVE,
+        ..NONE
+    },
+    Spec {
+        setting: Setting::TypesFile,
+        long: Some("types-file"),
+        value: Some("FILE"),
+        help: "File with a device type on each line; # begins a comment",
+        verbs: SERVE,
+        ..NONE
+    },
+    Spec {
+        setting: Setting::DevicesFile,
+        long: Some("devices-file"),
+        value: Some("FILE"),
+        help: "File with a device on each line, type/id or type,id, to ask for by name where its type does not fit; of a type named here they are taken to be all",
+        verbs: SERVE,
+        ..NONE
+    },
+    Spec {
+        setting: Setting::ReplayLimits,
+        long: Some("replay-limits"),
+        value: Some("LIST"),
+        default: Some("1000,5000,50000"),
+        help: "How many retained messages brokers are known to send to one subscription, ascending; fewer than the first are taken to be all; without --broker the default is 5000,50000",
+        verbs: SERVE,
+        ..NONE
+    },
+    Spec {
+        setting: Setting::ReadyOn,
+        long: Some("ready-on"),
+        value: Some("EVIDENCE"),
+        default: Some("unproven"),
+        help: "When the service counts as ready: complete (proof that no retained status is missing) or unproven (nothing speaks against it)",
+        verbs: SERVE,
+        ..NONE
+    },
+    Spec {
+        setting: Setting::ReconcileInterval,
+        long: Some("reconcile-interval"),
+        value: Some("SECONDS"),
+        default: Some("3600"),
+        help: "Time between two readings of every retained status in the background, 1 to 31536000 seconds, varied by a tenth",
+        verbs: SERVE,
+        ..NONE
+    },
+    Spec {
+        setting: Setting::PopulationConnections,
+        long: Some("population-connections"),
+        value: Some("N"),
+        default: Some("4"),
+        help: "Connections that read retained statuses side by side, 1 to 64",
+        verbs: SERVE,
+        ..NONE
+    },
+    Spec {
+        setting: Setting::Scalable,
+        long: Some("scalable"),
+        value: Some("INSTANCE"),
+        value_optional: true,
+        help: "Connect as a scalable application, client id A:…, or A:…:{instance}; retained statuses are read as a:…",
+        verbs: SERVE,
+        ..NONE
+    },
+    Spec {
+        setting: Setting::BrokerCounters,
+        long: Some("broker-counters"),
+        value: Some("BOOL"),
+        default: Some("true"),
+        help: "Read the broker's own counters under $SYS as evidence: true or false; without --broker the default is false",
+        verbs: SERVE,
+        ..NONE
+    },
+    Spec {
         setting: Setting::Domain,
         platform: &["WIOTP_OPTIONS_DOMAIN"],
         ini: Some("domain"),
@@ -240,8 +319,8 @@ pub(super) const SPECS: [Spec; 36] = [
         ..NONE
     },
     Spec {
-        setting: Setting::Types,
-        long: Some("types"),
+        setting: Setting::DeviceTypes,
+        long: Some("device-types"),
         value: Some("N"),
         default: Some("5"),
         verbs: FLEET,

@@ -3,6 +3,7 @@
 
 mod documents;
 mod meaning;
+mod population;
 mod precedence;
 mod refusals;
 mod secrets;

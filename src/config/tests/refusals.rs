@@ -129,8 +129,12 @@ fn values_of_the_rest() {
                 "DEVSTATUS_VERBOSE: expected a whole number from 0 to 255",
             ),
             ("demo --devices 0", &[], "--devices: expected a whole number from 1 to 100000000"),
-            ("demo --types 0", &[], "--types: expected a whole number from 1 to 100000000"),
-            ("demo --devices 3 --types 4", &[], "--types: expected at most as many types as devices, 3"),
+            ("demo --device-types 0", &[], "--device-types: expected a whole number from 1 to 100000000"),
+            (
+                "demo --devices 3 --device-types 4",
+                &[],
+                "--device-types: expected at most as many types as devices, 3",
+            ),
             ("demo --events-per-second -1", &[], "--events-per-second: expected a number from 0 to 10000000"),
             (
                 "demo --events-per-second NaN",
