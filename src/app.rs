@@ -87,6 +87,7 @@ impl Running {
         // that takes nothing in must not go on answering.
         let mut ingest = tokio::task::spawn_blocking(|| self.ingest.join());
         let source = tokio::select! {
+            biased;
             source = self.source => source.unwrap_or(Ok(())),
             _ = &mut ingest => {
                 self.shutdown.cancel();
@@ -116,9 +117,10 @@ fn spawn_source(source: Source) -> Result<oneshot::Receiver<Result<(), SourceErr
         .name("source".to_owned())
         .spawn(move || {
             let result = runtime.block_on(source.run());
-            drop(source);
-            // The receiver is gone only if the whole service is.
+            // The receiver is gone only if the whole service is. The source goes after that: with it the backlog ends,
+            // and a decoder that ends before it is told that the source has would look like a fault.
             let _ = ended.send(result);
+            drop(source);
         })
         .map_err(|error| Error::Thread("source", error))?;
     Ok(receiver)
