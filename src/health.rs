@@ -108,6 +108,36 @@ pub struct Progress {
     pub types_total: usize,
 }
 
+/// Whether what is learned outlives the process.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Keeping {
+    /// Nothing is to be kept.
+    Off,
+    /// Everything is kept within the flush interval.
+    Good,
+    /// The store refuses or does not answer; the text says why. What waits for it is caught up later.
+    Failing(String),
+}
+
+impl Keeping {
+    /// The word for it in answers, logs and metrics.
+    pub fn word(&self) -> &'static str {
+        match self {
+            Keeping::Off => "off",
+            Keeping::Good => "good",
+            Keeping::Failing(_) => "failing",
+        }
+    }
+
+    /// What is wrong, for a person; `None` where nothing is.
+    pub fn complaint(&self) -> Option<String> {
+        match self {
+            Keeping::Off | Keeping::Good => None,
+            Keeping::Failing(why) => Some(format!("Changes are not kept at present: {why}.")),
+        }
+    }
+}
+
 /// The state of the whole, shared by those who set it and those who show it.
 #[derive(Debug)]
 pub struct Health {
@@ -129,6 +159,7 @@ pub struct State {
     /// A round is going on in the background of a population that counts.
     pub repairing: bool,
     pub progress: Progress,
+    pub store: Keeping,
 }
 
 impl Health {
@@ -139,6 +170,7 @@ impl Health {
             report: None,
             repairing: false,
             progress: Progress::default(),
+            store: Keeping::Off,
         };
         let (populated, stale) = (AtomicBool::new(false), AtomicBool::new(true));
         Self { ready_on, state: RwLock::new(state), populated, stale }
@@ -180,6 +212,10 @@ impl Health {
         self.stale.store(broker != Broker::Subscribed, Ordering::Release);
         state.broker = broker;
         changed
+    }
+
+    pub fn set_store(&self, store: Keeping) {
+        self.state.write().store = store;
     }
 
     /// A round begins; what earlier rounds came to stays in force until it ends.

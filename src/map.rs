@@ -3,6 +3,8 @@
 //! Sharded so that a reader waits for a writer only for the merge of one statement, and so that growing moves one part in
 //! 256 at a time. Totals are kept as the statements come: asking for them costs the same for any number of devices.
 
+mod dirty;
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU16, AtomicU64, Ordering};
 
@@ -10,6 +12,7 @@ use hashbrown::HashTable;
 use hashbrown::hash_table::Entry;
 use parking_lot::RwLock;
 
+use self::dirty::DirtySet;
 use crate::clock::UnixSeconds;
 use crate::decode::Device;
 use crate::presence::{Belief, Claim, Statement, Status, Verdict};
@@ -26,6 +29,8 @@ pub struct DeviceMap {
     counts: Counts,
     /// The round of the population that is on; 0: none yet.
     round: AtomicU16,
+    /// `None` where nobody takes the changes anywhere.
+    dirty: Option<DirtySet>,
 }
 
 /// One device.
@@ -39,6 +44,8 @@ pub struct Record {
     pub heard_at: UnixSeconds,
     /// The round of the population in which the device was last heard of.
     round: u16,
+    /// Stands in the dirty set.
+    dirty: bool,
 }
 
 /// How and when a statement came.
@@ -67,6 +74,8 @@ pub enum Evidence {
     Live,
     /// Replayed by the broker to a new subscription.
     Retained,
+    /// Taken from the store at the start; nothing has been heard of the device since.
+    Restored,
 }
 
 /// What applying a statement did to the status of its device.
@@ -95,7 +104,7 @@ impl Totals {
 
 #[derive(Debug)]
 struct DeviceType {
-    name: Box<str>,
+    name: Arc<str>,
     counts: Counts,
     /// Devices in the map when the round began.
     before_round: AtomicU64,
@@ -132,6 +141,10 @@ impl Counts {
         self.of(to).fetch_add(1, Ordering::Relaxed);
     }
 
+    fn drop_one(&self, from: Status) {
+        self.of(from).fetch_sub(1, Ordering::Relaxed);
+    }
+
     fn totals(&self) -> Totals {
         Totals {
             connected: self.connected.load(Ordering::Relaxed),
@@ -159,6 +172,7 @@ impl Default for DeviceMap {
             types: RwLock::default(),
             counts: Counts::default(),
             round: AtomicU16::new(0),
+            dirty: None,
         }
     }
 }
@@ -178,6 +192,7 @@ impl DeviceMap {
                 evidence: arrival.evidence,
                 heard_at: arrival.at,
                 round: 0,
+                dirty: false,
             }),
         };
         let record = entry.get_mut();
@@ -188,9 +203,14 @@ impl DeviceMap {
         }
         let from = record.belief.verdict().map(|verdict| verdict.status);
         if !record.belief.apply(statement) {
+            if record.evidence == Evidence::Restored {
+                // The broker has nothing newer, so what was restored still holds.
+                record.evidence = arrival.evidence;
+            }
             return Applied::Known;
         }
         record.evidence = arrival.evidence;
+        self.note_dirty(hash, record);
         let to = record.verdict().status;
         if from == Some(to) {
             return Applied::Refined;
@@ -270,7 +290,11 @@ impl DeviceMap {
 
     /// The shard by the middle bits of the hash: the table inside uses the lowest and the highest.
     fn shard(&self, hash: u64) -> &RwLock<HashTable<Record>> {
-        &self.shards[(hash >> 32) as usize % SHARDS]
+        &self.shards[Self::shard_number(hash)]
+    }
+
+    fn shard_number(hash: u64) -> usize {
+        (hash >> 32) as usize % SHARDS
     }
 
     /// The one copy of this type's name and totals.
@@ -301,5 +325,10 @@ impl Record {
     /// Which device this is.
     pub fn device(&self) -> Device<'_> {
         Device { device_type: &self.device_type.name, id: &self.id }
+    }
+
+    /// The name of its type, shared with all devices of the type.
+    pub fn device_type(&self) -> &Arc<str> {
+        &self.device_type.name
     }
 }

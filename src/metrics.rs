@@ -1,5 +1,7 @@
 //! What is counted, under which name. Counters only go up; every name stands in `docs/metrics.md`.
 
+mod store;
+
 use std::fmt::Debug;
 use std::hash::Hash;
 
@@ -7,6 +9,8 @@ use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::registry::Registry;
+
+pub use store::StoreMetrics;
 
 /// All counters of the process; cloning shares them.
 #[derive(Clone, Default)]
@@ -31,6 +35,8 @@ pub struct Metrics {
     pub backlog_dropped_bytes: Counter,
     /// Connections to the broker that were established.
     pub broker_connects: Counter,
+    /// What is kept, and what waits for it.
+    pub store: StoreMetrics,
 }
 
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
@@ -82,5 +88,6 @@ impl Metrics {
             self.backlog_dropped_bytes.clone(),
         );
         r.register("broker_connects", "Connections to the broker established", self.broker_connects.clone());
+        self.store.register(r);
     }
 }

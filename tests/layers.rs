@@ -16,6 +16,7 @@ const ROWS: &[&[&str]] = &[
     &["presence"],
     &["decode"],
     &["clock", "metrics", "health"],
+    &["history"],
     &["map"],
     &["source"],
     &["ingest"],

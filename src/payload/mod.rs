@@ -32,6 +32,16 @@ impl Payload {
         bytes
     }
 
+    /// Takes up again what [`Payload::packed`] gave, in this process or an earlier one.
+    pub fn from_packed(packed: &[u8]) -> Self {
+        Self(packed.into())
+    }
+
+    /// The packed bytes, to be kept elsewhere.
+    pub fn packed(&self) -> &[u8] {
+        &self.0
+    }
+
     /// How many bytes it takes to hold.
     pub fn packed_len(&self) -> usize {
         self.0.len()

@@ -80,6 +80,11 @@ impl Belief {
         self.session.into_iter().chain(rare.takeover).chain(rare.refusals).chain(rare.request)
     }
 
+    /// Whether it may consist of more than its deciding statement, which most beliefs do not.
+    pub fn holds_more_than_one(&self) -> bool {
+        self.rare.is_some()
+    }
+
     /// Status and deciding statement; `None` before the first statement.
     pub fn verdict(&self) -> Option<Verdict<'_>> {
         let takeover = self.rare.as_ref().and_then(|rare| rare.takeover.as_ref());

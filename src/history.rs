@@ -1,0 +1,241 @@
+//! What happened to a device, one event after the other: the events on their way to the store, and what a window of them
+//! comes to. Where they are kept, and how they are shown, is not known here.
+
+use std::collections::VecDeque;
+use std::fmt;
+use std::sync::Arc;
+
+use futures_util::future::BoxFuture;
+use parking_lot::Mutex;
+
+use crate::clock::UnixSeconds;
+use crate::decode::Device;
+use crate::metrics::Metrics;
+use crate::presence::{Claim, Statement};
+
+/// Events that may wait for the store, some thirty megabytes. Beyond it the oldest are dropped and counted: a store that is
+/// away must not take the memory, and the status itself waits elsewhere.
+const WAITING_MAX: usize = 100_000;
+
+/// One thing that happened to a device: a connect, a disconnect, a takeover or a refused login.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Event {
+    pub device_type: Arc<str>,
+    pub id: Box<str>,
+    pub statement: Statement,
+    pub heard_at: UnixSeconds,
+}
+
+/// One event as it is kept.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Row {
+    /// Rises from event to event of a device; what an older page is asked for by.
+    pub sequence: u64,
+    pub statement: Statement,
+    pub heard_at: UnixSeconds,
+}
+
+/// The events that wait for the store.
+#[derive(Default)]
+pub struct EventQueue {
+    waiting: Mutex<VecDeque<Event>>,
+    metrics: Metrics,
+}
+
+impl EventQueue {
+    pub fn new(metrics: Metrics) -> Self {
+        Self { waiting: Mutex::default(), metrics }
+    }
+
+    /// Adds an event; a request is none, as it says nothing of a connection.
+    pub fn push(&self, device: Device<'_>, statement: Statement, heard_at: UnixSeconds) {
+        if statement.claim == Claim::Request {
+            return;
+        }
+        let event =
+            Event { device_type: device.device_type.into(), id: device.id.into(), statement, heard_at };
+        let mut waiting = self.waiting.lock();
+        if waiting.len() >= WAITING_MAX {
+            waiting.pop_front();
+            self.metrics.store.events_dropped.inc();
+        }
+        waiting.push_back(event);
+    }
+
+    /// Takes the oldest events, at most so many.
+    pub fn take(&self, most: usize) -> Vec<Event> {
+        let mut waiting = self.waiting.lock();
+        let most = most.min(waiting.len());
+        waiting.drain(..most).collect()
+    }
+
+    pub fn len(&self) -> usize {
+        self.waiting.lock().len()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}
+
+/// Why a history cannot be read; the text is for a log.
+#[derive(Debug)]
+pub struct ReadError(pub String);
+
+impl fmt::Display for ReadError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// Whoever can read a history.
+pub trait ReadHistory: Send + Sync {
+    /// The newest events of a device before that sequence, newest first, at most so many.
+    fn read<'a>(
+        &'a self,
+        device: Device<'a>,
+        before: Option<u64>,
+        limit: usize,
+    ) -> BoxFuture<'a, Result<Vec<Row>, ReadError>>;
+}
+
+/// What a window of a history comes to.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Totals {
+    /// Sessions that began in the window.
+    pub connects: u64,
+    /// Share of the window in which some session was on.
+    pub connected_percent: f64,
+    /// The longest time without any session.
+    pub longest_offline_s: f64,
+    /// Sessions that ended in the last hour of the window.
+    pub flaps_last_hour: u64,
+}
+
+const HOUR_NANOS: i64 = 3_600_000_000_000;
+
+/// Sums up the events between two moments, in nanoseconds since 1970, in whatever order they come.
+///
+/// A session is what its statements say of it, so one whose Connect was missed counts from its beginning all the same. One
+/// that has not ended is taken to be on until the next begins: a device has one session at a time.
+pub fn totals<'a>(rows: impl IntoIterator<Item = &'a Statement>, from: i64, to: i64) -> Totals {
+    let mut sessions = sessions(rows);
+    let mut totals = Totals {
+        connects: sessions.iter().filter(|session| session.counts && session.begin >= from).count() as u64,
+        flaps_last_hour: sessions
+            .iter()
+            .filter(|session| session.end.is_some_and(|end| end >= to.saturating_sub(HOUR_NANOS)))
+            .count() as u64,
+        ..Totals::default()
+    };
+    let begins: Vec<i64> = sessions.iter().skip(1).map(|session| session.begin).collect();
+    for (session, next) in sessions.iter_mut().zip(begins.into_iter().chain([to])) {
+        session.end.get_or_insert(next);
+    }
+    let (mut online, mut offline_longest, mut until) = (0i64, 0i64, from);
+    for session in &sessions {
+        let begin = session.begin.clamp(from, to);
+        let end = session.end.unwrap_or(to).clamp(begin, to);
+        offline_longest = offline_longest.max(begin - until);
+        online += (end - begin.max(until)).max(0);
+        until = until.max(end);
+    }
+    offline_longest = offline_longest.max(to - until);
+    let window = to.saturating_sub(from);
+    if window > 0 {
+        totals.connected_percent = online as f64 * 100.0 / window as f64;
+    }
+    totals.longest_offline_s = offline_longest as f64 / 1e9;
+    totals
+}
+
+struct Session {
+    begin: i64,
+    end: Option<i64>,
+    /// It began: a login that was refused did not.
+    counts: bool,
+}
+
+/// The sessions that the statements name, in the order of their beginnings.
+fn sessions<'a>(rows: impl IntoIterator<Item = &'a Statement>) -> Vec<Session> {
+    let mut by_begin = std::collections::BTreeMap::new();
+    for statement in rows {
+        let Some(begin) = statement.session.nanos() else { continue };
+        let session = by_begin.entry(begin).or_insert(Session { begin, end: None, counts: false });
+        match statement.claim {
+            Claim::Connect => session.counts = true,
+            Claim::Disconnect | Claim::Takeover => {
+                session.counts = true;
+                session.end = session.end.max(statement.time.nanos());
+            }
+            // An end only if the session is known to have begun; else nothing was on.
+            Claim::Refusal => session.end = session.end.max(statement.time.nanos()),
+            Claim::Request => {}
+        }
+    }
+    by_begin.into_values().filter(|session| session.counts).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::payload::Payload;
+    use crate::presence::Moment;
+
+    const SECOND: i64 = 1_000_000_000;
+
+    fn statement(claim: Claim, session: i64, time: i64) -> Statement {
+        let at = |seconds| Moment::from_nanos(i128::from(seconds * SECOND));
+        Statement {
+            claim,
+            session: at(session),
+            time: at(time),
+            close_code: 0,
+            payload: Payload::pack(b"{}"),
+        }
+    }
+
+    #[test]
+    fn a_window_is_summed_up_whatever_the_order_and_whatever_is_missing() {
+        let rows = [
+            statement(Claim::Disconnect, 60, 80),
+            // Its Connect was missed.
+            statement(Claim::Disconnect, 10, 30),
+            statement(Claim::Connect, 60, 60),
+            // Refused while nobody was connected.
+            statement(Claim::Refusal, 85, 85),
+            // Still on.
+            statement(Claim::Connect, 90, 90),
+        ];
+        let totals = totals(&rows, 0, 100 * SECOND);
+        assert_eq!(totals.connects, 3);
+        assert_eq!(totals.connected_percent, 50.0);
+        assert_eq!(totals.longest_offline_s, 30.0);
+        assert_eq!(totals.flaps_last_hour, 2);
+    }
+
+    #[test]
+    fn sessions_that_overlap_are_not_counted_twice_and_the_window_cuts_them() {
+        let rows = [
+            statement(Claim::Connect, 0, 0),
+            statement(Claim::Connect, 50, 50),
+            statement(Claim::Takeover, 0, 51),
+        ];
+        let totals = totals(&rows, 40 * SECOND, 60 * SECOND);
+        assert_eq!((totals.connects, totals.connected_percent, totals.longest_offline_s), (1, 100.0, 0.0));
+        assert_eq!(super::totals(&[], 0, 60 * SECOND).longest_offline_s, 60.0);
+    }
+
+    #[test]
+    fn the_oldest_events_give_way_and_are_counted() {
+        let metrics = Metrics::default();
+        let queue = EventQueue::new(metrics.clone());
+        for n in 0..WAITING_MAX + 2 {
+            let id = n.to_string();
+            queue.push(Device { device_type: "t", id: &id }, statement(Claim::Connect, 1, 1), UnixSeconds(1));
+        }
+        queue.push(Device { device_type: "t", id: "r" }, statement(Claim::Request, 1, 1), UnixSeconds(1));
+        assert_eq!((queue.len(), metrics.store.events_dropped.get()), (WAITING_MAX, 2));
+        assert_eq!(&*queue.take(1)[0].id, "2");
+    }
+}

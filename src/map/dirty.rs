@@ -1,0 +1,274 @@
+//! Which devices have changed since somebody last took the changes away, and the other ways in and out of the map that a
+//! store needs: restoring and forgetting. Where the changes are taken to is not known here.
+//!
+//! A device stands in the set at most once, whatever happens to it, so the set never outgrows the map: eight bytes for
+//! each device that waits.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use hashbrown::hash_table::Entry;
+use parking_lot::Mutex;
+
+use super::{DeviceMap, Evidence, Record, SHARDS};
+use crate::clock::UnixSeconds;
+use crate::decode::Device;
+use crate::presence::{Belief, Status};
+
+/// Records that are visited under one lock of a shard, so that a reader waits for some ten microseconds at most.
+const TAKE_AT_ONCE: usize = 64;
+
+/// The hashes of the devices that have changed, by shard.
+#[derive(Debug)]
+pub(super) struct DirtySet {
+    shards: Box<[Mutex<Vec<u64>>]>,
+    waiting: AtomicUsize,
+    /// Where the next taking begins, so that no shard is taken less often than another.
+    next: AtomicUsize,
+}
+
+impl Default for DirtySet {
+    fn default() -> Self {
+        Self {
+            shards: (0..SHARDS).map(|_| Mutex::default()).collect(),
+            waiting: AtomicUsize::new(0),
+            next: AtomicUsize::new(0),
+        }
+    }
+}
+
+impl DirtySet {
+    fn add(&self, shard: usize, hash: u64) {
+        self.shards[shard].lock().push(hash);
+        self.waiting.fetch_add(1, Ordering::Relaxed);
+    }
+
+    fn take(&self, shard: usize, most: usize) -> Vec<u64> {
+        let mut hashes = self.shards[shard].lock();
+        let from = hashes.len().saturating_sub(most);
+        let taken = hashes.split_off(from);
+        if hashes.is_empty() {
+            // After a population of millions the room is given back.
+            hashes.shrink_to(TAKE_AT_ONCE);
+        }
+        self.waiting.fetch_sub(taken.len(), Ordering::Relaxed);
+        taken
+    }
+}
+
+impl DeviceMap {
+    /// A map that remembers which devices have changed, for [`DeviceMap::take_dirty`].
+    pub fn tracking_changes() -> Self {
+        Self { dirty: Some(DirtySet::default()), ..Self::default() }
+    }
+
+    /// Marks a record as changed; the caller holds the lock of its shard.
+    pub(super) fn note_dirty(&self, hash: u64, record: &mut Record) {
+        if let Some(dirty) = &self.dirty
+            && !record.dirty
+        {
+            record.dirty = true;
+            dirty.add(Self::shard_number(hash), hash);
+        }
+    }
+
+    /// How many devices have changed and were not taken yet.
+    pub fn dirty_waiting(&self) -> usize {
+        self.dirty.as_ref().map_or(0, |dirty| dirty.waiting.load(Ordering::Relaxed))
+    }
+
+    /// Takes devices out of the set of the changed ones, at most so many, and shows each to `take`.
+    pub fn take_dirty(&self, most: usize, mut take: impl FnMut(&Record)) {
+        let Some(dirty) = &self.dirty else { return };
+        let mut left = most;
+        let start = dirty.next.load(Ordering::Relaxed);
+        for shard in (start..start + SHARDS).map(|shard| shard % SHARDS) {
+            while left > 0 {
+                let hashes = dirty.take(shard, left.min(TAKE_AT_ONCE));
+                if hashes.is_empty() {
+                    break;
+                }
+                left -= hashes.len();
+                let mut records = self.shards[shard].write();
+                for hash in hashes {
+                    // Whoever shares the bits of this hash that the table compares goes along; its own entry then
+                    // finds it taken.
+                    for record in records.iter_hash_mut(hash).filter(|record| record.dirty) {
+                        record.dirty = false;
+                        take(record);
+                    }
+                }
+            }
+            if left == 0 {
+                dirty.next.store(shard, Ordering::Relaxed);
+                return;
+            }
+        }
+    }
+
+    /// Marks every device as changed: after the store has lost what it had.
+    pub fn mark_all_dirty(&self) {
+        for shard in &self.shards {
+            for record in shard.write().iter_mut() {
+                let hash = self.hash(Device { device_type: &record.device_type.name, id: &record.id });
+                self.note_dirty(hash, record);
+            }
+        }
+    }
+
+    /// Makes room for so many devices at once, instead of growing on the way.
+    pub fn reserve(&self, devices: usize) {
+        // An eighth more, because no two shards are equal.
+        let each = devices / SHARDS + devices / SHARDS / 8;
+        for shard in &self.shards {
+            shard.write().reserve(each, |record| self.hash(record.device()));
+        }
+    }
+
+    /// Puts back what an earlier process believed; if the device is in the map already, the two are merged.
+    pub fn restore(&self, device: Device<'_>, belief: Belief, heard_at: UnixSeconds) {
+        let Some(to) = belief.verdict().map(|verdict| verdict.status) else { return };
+        let hash = self.hash(device);
+        let mut shard = self.shard(hash).write();
+        let entry = shard.entry(hash, |record| record.is(device), |record| self.hash(record.device()));
+        match entry {
+            Entry::Vacant(entry) => {
+                let device_type = self.device_type(device.device_type);
+                device_type.counts.move_one(None, to);
+                self.counts.move_one(None, to);
+                let id = device.id.into();
+                let evidence = Evidence::Restored;
+                entry.insert(Record { device_type, id, belief, evidence, heard_at, round: 0, dirty: false });
+            }
+            Entry::Occupied(mut entry) => {
+                let record = entry.get_mut();
+                let from = record.verdict().status;
+                if !record.belief.merge(belief) {
+                    return;
+                }
+                let to = record.verdict().status;
+                if from != to {
+                    record.device_type.counts.move_one(Some(from), to);
+                    self.counts.move_one(Some(from), to);
+                }
+                self.note_dirty(hash, record);
+            }
+        }
+    }
+
+    /// Drops the devices that are disconnected since before the moment, in nanoseconds since 1970, and shows each to
+    /// `forgotten`. A device whose time is unknown stays.
+    pub fn forget(&self, before_nanos: i64, mut forgotten: impl FnMut(Device<'_>)) {
+        for shard in &self.shards {
+            shard.write().retain(|record| {
+                let verdict = record.verdict();
+                let gone = verdict.status == Status::Disconnected
+                    && verdict.statement.time.nanos().is_some_and(|time| time < before_nanos);
+                if gone {
+                    forgotten(record.device());
+                    record.device_type.counts.drop_one(verdict.status);
+                    self.counts.drop_one(verdict.status);
+                    if record.round == self.round.load(Ordering::Relaxed) && record.round != 0 {
+                        record.device_type.heard_in_round.fetch_sub(1, Ordering::Relaxed);
+                    }
+                }
+                !gone
+            });
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::map::{Applied, Arrival, Totals};
+    use crate::payload::Payload;
+    use crate::presence::{Claim, Moment, Statement};
+
+    fn statement(claim: Claim, at: i128) -> Statement {
+        let moment = Moment::from_nanos(at);
+        let payload = Payload::pack(at.to_string().as_bytes());
+        Statement { claim, session: moment, time: moment, close_code: 0, payload }
+    }
+
+    fn apply(map: &DeviceMap, id: &str, claim: Claim, at: i128) -> Applied {
+        let device = Device { device_type: "t", id };
+        map.apply(device, statement(claim, at), arrival(Evidence::Live, 1))
+    }
+
+    fn arrival(evidence: Evidence, at: u32) -> Arrival {
+        Arrival { evidence, at: UnixSeconds(at) }
+    }
+
+    fn taken(map: &DeviceMap, most: usize) -> Vec<String> {
+        let mut ids = Vec::new();
+        map.take_dirty(most, |record| ids.push(record.device().id.to_owned()));
+        ids.sort();
+        ids
+    }
+
+    #[test]
+    fn a_device_that_changes_often_waits_once_and_is_taken_once() {
+        let map = DeviceMap::tracking_changes();
+        for at in 1..100 {
+            apply(&map, "a", Claim::Connect, at);
+        }
+        assert_eq!(map.dirty_waiting(), 1);
+        assert_eq!(taken(&map, 10), ["a"]);
+        assert!(taken(&map, 10).is_empty());
+        apply(&map, "a", Claim::Connect, 99);
+        assert_eq!(map.dirty_waiting(), 0, "nothing was learned");
+        apply(&map, "a", Claim::Disconnect, 99);
+        assert_eq!(taken(&map, 10), ["a"]);
+    }
+
+    #[test]
+    fn no_device_is_missed_however_few_are_taken_at_a_time() {
+        let map = DeviceMap::tracking_changes();
+        let mut expected: Vec<String> = (0..5_000).map(|n| n.to_string()).collect();
+        expected.iter().for_each(|id| drop(apply(&map, id, Claim::Connect, 1)));
+        let mut all = Vec::new();
+        while map.dirty_waiting() > 0 {
+            let some = taken(&map, 333);
+            assert!(!some.is_empty());
+            all.extend(some);
+        }
+        all.sort();
+        expected.sort();
+        assert_eq!(all, expected);
+        map.mark_all_dirty();
+        assert_eq!(map.dirty_waiting(), 5_000);
+    }
+
+    #[test]
+    fn what_is_restored_counts_is_clean_and_is_confirmed_by_what_the_broker_repeats() {
+        let map = DeviceMap::tracking_changes();
+        let device = Device { device_type: "t", id: "a" };
+        let mut belief = Belief::default();
+        belief.apply(statement(Claim::Connect, 5));
+        map.restore(device, belief, UnixSeconds(7));
+        assert_eq!((map.totals(), map.dirty_waiting()), (Totals { connected: 1, disconnected: 0 }, 0));
+        let read = |map: &DeviceMap| map.read(device, |record| (record.evidence, record.heard_at)).unwrap();
+        assert_eq!(read(&map), (Evidence::Restored, UnixSeconds(7)));
+        map.apply(device, statement(Claim::Connect, 5), arrival(Evidence::Retained, 8));
+        assert_eq!(read(&map), (Evidence::Retained, UnixSeconds(8)));
+    }
+
+    #[test]
+    fn only_what_is_disconnected_before_the_moment_is_forgotten() {
+        let map = DeviceMap::tracking_changes();
+        for (id, claim, at) in [
+            ("long gone", Claim::Disconnect, 9),
+            ("just gone", Claim::Disconnect, 10),
+            ("connected", Claim::Connect, 1),
+        ] {
+            apply(&map, id, claim, at);
+        }
+        let unknown = Statement { time: Moment::UNKNOWN, ..statement(Claim::Disconnect, 1) };
+        map.apply(Device { device_type: "t", id: "unknown" }, unknown, arrival(Evidence::Live, 1));
+        let mut forgotten = Vec::new();
+        map.forget(10, |device| forgotten.push(device.id.to_owned()));
+        assert_eq!(forgotten, ["long gone"]);
+        assert_eq!(map.totals(), Totals { connected: 1, disconnected: 2 });
+        assert_eq!(map.totals_by_type(), [("t".to_owned(), map.totals())]);
+    }
+}

@@ -1,0 +1,76 @@
+//! What is counted of the store and of what waits for it.
+
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::Histogram;
+use prometheus_client::registry::{Registry, Unit};
+
+/// From a batch of a few devices to a disk that is nearly stuck.
+const FLUSH_SECONDS: [f64; 10] = [0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0];
+
+/// Cloning shares them.
+#[derive(Clone)]
+pub struct StoreMetrics {
+    /// Devices written, each time.
+    pub devices_written: Counter,
+    /// Events written.
+    pub events_written: Counter,
+    /// Events that had to give way because too many waited.
+    pub events_dropped: Counter,
+    /// Batches that were refused; each is tried again.
+    pub failures: Counter,
+    /// How long a batch took, in seconds.
+    pub flush_duration: Histogram,
+    /// Devices that have changed and are not written.
+    pub devices_waiting: Gauge,
+    /// Events that are not written.
+    pub events_waiting: Gauge,
+    /// Devices dropped because they are disconnected for too long.
+    pub devices_forgotten: Counter,
+}
+
+impl Default for StoreMetrics {
+    fn default() -> Self {
+        Self {
+            devices_written: Counter::default(),
+            events_written: Counter::default(),
+            events_dropped: Counter::default(),
+            failures: Counter::default(),
+            flush_duration: Histogram::new(FLUSH_SECONDS),
+            devices_waiting: Gauge::default(),
+            events_waiting: Gauge::default(),
+            devices_forgotten: Counter::default(),
+        }
+    }
+}
+
+impl StoreMetrics {
+    pub(super) fn register(&self, registry: &mut Registry) {
+        let r = registry.sub_registry_with_prefix("store");
+        r.register("devices_written", "Devices written, each time", self.devices_written.clone());
+        r.register("events_written", "Events of the history written", self.events_written.clone());
+        r.register(
+            "events_dropped",
+            "Events of the history dropped because too many waited",
+            self.events_dropped.clone(),
+        );
+        r.register("failures", "Batches refused, each of which is tried again", self.failures.clone());
+        r.register_with_unit(
+            "flush_duration",
+            "Time that a batch took",
+            Unit::Seconds,
+            self.flush_duration.clone(),
+        );
+        r.register(
+            "devices_waiting",
+            "Devices that have changed and are not written yet",
+            self.devices_waiting.clone(),
+        );
+        r.register("events_waiting", "Events that are not written yet", self.events_waiting.clone());
+        r.register(
+            "devices_forgotten",
+            "Devices dropped because they are disconnected for too long",
+            self.devices_forgotten.clone(),
+        );
+    }
+}

@@ -1,0 +1,190 @@
+//! The store that ends with the process: for the demo, for tests, and the model that the other stores are compared with.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+
+use futures_util::future::{BoxFuture, ready};
+use parking_lot::Mutex;
+
+use super::{
+    Batch, Changes, Cursor, DeviceName, LoadSink, Mark, Order, PAGE_MAX, Page, Query, REPEATS_WITHIN,
+    Retention, Store, StoreError, StoredDevice,
+};
+use crate::clock::UnixSeconds;
+use crate::history::Row;
+use crate::presence::{Belief, Status};
+
+/// Everything in one ordered map.
+pub struct MemoryStore {
+    contents: Mutex<Contents>,
+    retention: Retention,
+}
+
+#[derive(Default)]
+struct Contents {
+    devices: BTreeMap<DeviceName, Entry>,
+    changed: u64,
+    sequence: u64,
+}
+
+#[derive(Default)]
+struct Entry {
+    belief: Belief,
+    heard_at: Option<UnixSeconds>,
+    changed: u64,
+    /// Oldest first.
+    history: VecDeque<Row>,
+}
+
+impl MemoryStore {
+    pub fn new(retention: Retention) -> Self {
+        Self { contents: Mutex::default(), retention }
+    }
+
+    fn merge(&self, batch: &Batch) {
+        let contents = &mut *self.contents.lock();
+        for device in &batch.devices {
+            let entry = contents.devices.entry(device.name.clone()).or_default();
+            let grown = entry.belief.merge(device.belief.clone());
+            entry.learned(grown, device.heard_at, &mut contents.changed);
+        }
+        for event in &batch.events {
+            let name = DeviceName { device_type: Arc::clone(&event.device_type), id: event.id.clone() };
+            let entry = contents.devices.entry(name).or_default();
+            let grown = entry.belief.apply(event.statement.clone());
+            entry.learned(grown, event.heard_at, &mut contents.changed);
+            let mut newest = entry.history.iter().rev().take(REPEATS_WITHIN);
+            if newest.any(|row| row.statement == event.statement) {
+                continue;
+            }
+            contents.sequence += 1;
+            let (statement, heard_at) = (event.statement.clone(), event.heard_at);
+            entry.history.push_back(Row { sequence: contents.sequence, statement, heard_at });
+            if entry.history.len() > self.retention.per_device {
+                entry.history.pop_front();
+            }
+        }
+    }
+
+    fn page(&self, query: &Query) -> Page {
+        let contents = self.contents.lock();
+        let wanted = |device: &StoredDevice| {
+            query.device_type.as_deref().is_none_or(|wanted| *device.name.device_type == *wanted)
+                && query.status.is_none_or(|wanted| status(&device.belief) == Some(wanted))
+                && query.after.as_ref().is_none_or(|after| is_after(&Cursor::at(device), after, query.order))
+        };
+        let mut devices: Vec<_> = contents.all().filter(wanted).collect();
+        if query.order == Order::Latest {
+            // Stable: devices of one time stay in the order of their names.
+            devices.sort_by_key(|device| std::cmp::Reverse(Cursor::at(device).time));
+        }
+        let limit = query.limit.min(PAGE_MAX);
+        let more = devices.len() > limit;
+        devices.truncate(limit);
+        let next = devices.last().filter(|_| more).map(Cursor::at);
+        Page { devices, next }
+    }
+
+    fn changes_since(&self, since: Mark, limit: usize) -> Changes {
+        let contents = self.contents.lock();
+        let mut changed: Vec<_> =
+            contents.devices.iter().filter(|(_, entry)| entry.changed > since.0).collect();
+        changed.sort_by_key(|(_, entry)| entry.changed);
+        changed.truncate(limit.min(PAGE_MAX));
+        let mark = changed.last().map_or(since, |(_, entry)| Mark(entry.changed));
+        Changes { devices: changed.into_iter().map(|(name, entry)| entry.stored(name)).collect(), mark }
+    }
+}
+
+fn status(belief: &Belief) -> Option<Status> {
+    belief.verdict().map(|verdict| verdict.status)
+}
+
+fn is_after(one: &Cursor, other: &Cursor, order: Order) -> bool {
+    match order {
+        Order::Name => one.name > other.name,
+        Order::Latest => (other.time, &one.name) > (one.time, &other.name),
+    }
+}
+
+impl Contents {
+    fn all(&self) -> impl Iterator<Item = StoredDevice> {
+        self.devices.iter().map(|(name, entry)| entry.stored(name))
+    }
+}
+
+impl Entry {
+    fn learned(&mut self, grown: bool, heard_at: UnixSeconds, changed: &mut u64) {
+        if grown || self.heard_at < Some(heard_at) {
+            *changed += 1;
+            self.changed = *changed;
+            self.heard_at = self.heard_at.max(Some(heard_at));
+        }
+    }
+
+    fn stored(&self, name: &DeviceName) -> StoredDevice {
+        let heard_at = self.heard_at.unwrap_or(UnixSeconds(0));
+        StoredDevice { name: name.clone(), belief: self.belief.clone(), heard_at }
+    }
+}
+
+impl Store for MemoryStore {
+    fn upsert(&self, batch: Arc<Batch>) -> BoxFuture<'_, Result<(), StoreError>> {
+        self.merge(&batch);
+        Box::pin(ready(Ok(())))
+    }
+
+    fn load(&self, sink: Arc<dyn LoadSink>) -> BoxFuture<'_, Result<(), StoreError>> {
+        let contents = self.contents.lock();
+        sink.expect(contents.devices.len());
+        sink.take(contents.all().collect());
+        Box::pin(ready(Ok(())))
+    }
+
+    fn list(&self, query: Query) -> BoxFuture<'_, Result<Page, StoreError>> {
+        Box::pin(ready(Ok(self.page(&query))))
+    }
+
+    fn changes(&self, since: Mark, limit: usize) -> BoxFuture<'_, Result<Changes, StoreError>> {
+        Box::pin(ready(Ok(self.changes_since(since, limit))))
+    }
+
+    fn history(
+        &self,
+        name: DeviceName,
+        before: Option<u64>,
+        limit: usize,
+    ) -> BoxFuture<'_, Result<Vec<Row>, StoreError>> {
+        let contents = self.contents.lock();
+        let rows = contents.devices.get(&name).map(|entry| {
+            let newest = entry.history.iter().rev();
+            newest
+                .filter(|row| before.is_none_or(|before| row.sequence < before))
+                .take(limit)
+                .cloned()
+                .collect()
+        });
+        Box::pin(ready(Ok(rows.unwrap_or_default())))
+    }
+
+    fn prune(&self, heard_before: UnixSeconds) -> BoxFuture<'_, Result<(), StoreError>> {
+        for entry in self.contents.lock().devices.values_mut() {
+            entry.history.retain(|row| row.heard_at >= heard_before);
+        }
+        Box::pin(ready(Ok(())))
+    }
+
+    fn forget(&self, names: Vec<DeviceName>, before_nanos: i64) -> BoxFuture<'_, Result<(), StoreError>> {
+        let devices = &mut self.contents.lock().devices;
+        for name in names {
+            let gone = devices.get(&name).and_then(|entry| entry.belief.verdict()).is_some_and(|verdict| {
+                verdict.status == Status::Disconnected
+                    && verdict.statement.time.nanos().is_some_and(|time| time < before_nanos)
+            });
+            if gone {
+                devices.remove(&name);
+            }
+        }
+        Box::pin(ready(Ok(())))
+    }
+}

@@ -1,0 +1,213 @@
+//! What outlives the process: the beliefs about all devices and what happened to them. Here is what every store promises;
+//! each backend has a file of its own, and all pass `tests/store_contract.rs`.
+//!
+//! ```text
+//! map -dirty devices-> writer -Batch-> Store -load-> restore -> map
+//! ```
+//!
+//! A belief in a store only grows, by the merge rule of `presence`: whoever writes an old belief over a newer one changes
+//! nothing. So a batch may be written twice, late, or by two instances at once.
+
+pub mod memory;
+mod open;
+mod restore;
+pub mod settings;
+pub mod sqlite;
+pub mod writer;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use futures_util::future::BoxFuture;
+
+use crate::clock::UnixSeconds;
+use crate::decode::Device;
+use crate::history::{self, Event, ReadError, ReadHistory, Row};
+use crate::presence::{Belief, Status};
+
+pub use open::open;
+pub use restore::restore;
+
+/// Devices that one page of a list or of changes may hold.
+pub const PAGE_MAX: usize = 10_000;
+
+/// How many of a device's newest events are compared with a new one to keep the same from being kept twice. A message is
+/// repeated by a broker, or heard by several instances, within moments of the first; whoever repeats it after so many
+/// others have come is kept twice.
+pub const REPEATS_WITHIN: usize = 32;
+
+/// A device's whole name. Ordered by type, then id.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct DeviceName {
+    pub device_type: Arc<str>,
+    pub id: Box<str>,
+}
+
+impl DeviceName {
+    pub fn device(&self) -> Device<'_> {
+        Device { device_type: &self.device_type, id: &self.id }
+    }
+}
+
+/// All that is kept of one device.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StoredDevice {
+    pub name: DeviceName,
+    /// Of at least one statement.
+    pub belief: Belief,
+    /// When the latest message arrived that taught something about it. Of two, the later is kept.
+    pub heard_at: UnixSeconds,
+}
+
+/// What is written at once: all of it or nothing.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Batch {
+    pub devices: Vec<StoredDevice>,
+    /// Each is also evidence: its statement is merged into the belief about its device, which therefore is never missing.
+    pub events: Vec<Event>,
+}
+
+/// A point in the order of all changes of one store; [`Mark::BEGINNING`] stands before the first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Mark(pub u64);
+
+impl Mark {
+    pub const BEGINNING: Mark = Mark(0);
+}
+
+/// Devices that changed after a mark, each once and as it is now.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Changes {
+    pub devices: Vec<StoredDevice>,
+    /// Where to go on. Equal to the mark asked for if nothing has changed.
+    pub mark: Mark,
+}
+
+/// Which devices a list shows, in which order, and which part of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Query {
+    pub device_type: Option<String>,
+    pub status: Option<Status>,
+    pub order: Order,
+    /// The end of the page before; `None` for the first.
+    pub after: Option<Cursor>,
+    /// At most [`PAGE_MAX`]; more is taken for that.
+    pub limit: usize,
+}
+
+/// The order of a list.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Order {
+    /// By type, then id.
+    Name,
+    /// By the time of the deciding statement, the latest first; then by name.
+    Latest,
+}
+
+/// The last device of a page, by what the list is ordered by.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Cursor {
+    pub name: DeviceName,
+    /// Time of its deciding statement in nanoseconds, the least number if it is unknown.
+    pub time: i64,
+}
+
+impl Cursor {
+    pub fn at(device: &StoredDevice) -> Self {
+        let time = device.belief.verdict().and_then(|verdict| verdict.statement.time.nanos());
+        Self { name: device.name.clone(), time: time.unwrap_or(i64::MIN) }
+    }
+}
+
+/// Part of a list.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Page {
+    pub devices: Vec<StoredDevice>,
+    /// `None`: nothing follows.
+    pub next: Option<Cursor>,
+}
+
+/// How much history is kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Retention {
+    pub per_device: usize,
+}
+
+/// What went wrong with a store.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum StoreError {
+    #[error("another process uses {0}; give each its own --store")]
+    Locked(PathBuf),
+    #[error(
+        "{path} was written by a newer devstatus (its format is {found}, this one knows up to {known}): start that one, or name another file with --store"
+    )]
+    Newer { path: PathBuf, found: i64, known: i64 },
+    #[error("{0} is a database, but none of devstatus: name another file with --store")]
+    Foreign(PathBuf),
+    #[error("cannot use {path}: {why}")]
+    Open { path: PathBuf, why: String },
+    /// The store found its own contents damaged, has put them aside and begun anew: everything must be written again.
+    #[error("the store was damaged and has been begun anew; what it held is in {set_aside}")]
+    BegunAnew { set_aside: PathBuf },
+    #[error("{0}")]
+    Write(String),
+    #[error("{0}")]
+    Read(String),
+    #[error("the store has ended")]
+    Ended,
+}
+
+/// Where a load goes: called from several threads at once if the store reads with several.
+pub trait LoadSink: Send + Sync {
+    /// About how many devices will come; called before the first.
+    fn expect(&self, devices: usize);
+    fn take(&self, devices: Vec<StoredDevice>);
+}
+
+/// A store. Every method may be called at any time, from anywhere; none blocks the thread it is called on.
+pub trait Store: Send + Sync {
+    /// Merges a batch into what is kept, as one step; once done it outlives the process.
+    fn upsert(&self, batch: Arc<Batch>) -> BoxFuture<'_, Result<(), StoreError>>;
+
+    /// Gives every device once, in any order.
+    fn load(&self, sink: Arc<dyn LoadSink>) -> BoxFuture<'_, Result<(), StoreError>>;
+
+    /// Part of a list. Devices that do not change while it is read are neither skipped nor repeated.
+    fn list(&self, query: Query) -> BoxFuture<'_, Result<Page, StoreError>>;
+
+    /// What changed after the mark, oldest change first, at most so many devices.
+    fn changes(&self, since: Mark, limit: usize) -> BoxFuture<'_, Result<Changes, StoreError>>;
+
+    /// The newest events of a device with a sequence before the given, newest first, at most so many.
+    fn history(
+        &self,
+        name: DeviceName,
+        before: Option<u64>,
+        limit: usize,
+    ) -> BoxFuture<'_, Result<Vec<Row>, StoreError>>;
+
+    /// Drops events heard before that time, and some of those beyond the number that a device may have.
+    ///
+    /// What is beyond the number is never shown, dropped yet or not.
+    fn prune(&self, heard_before: UnixSeconds) -> BoxFuture<'_, Result<(), StoreError>>;
+
+    /// Drops those of the devices that are still disconnected since before the moment, in nanoseconds since 1970.
+    fn forget(&self, names: Vec<DeviceName>, before_nanos: i64) -> BoxFuture<'_, Result<(), StoreError>>;
+}
+
+/// The history of any store, as HTTP reads it.
+pub struct HistoryOf(pub Arc<dyn Store>);
+
+impl ReadHistory for HistoryOf {
+    fn read<'a>(
+        &'a self,
+        device: Device<'a>,
+        before: Option<u64>,
+        limit: usize,
+    ) -> BoxFuture<'a, Result<Vec<history::Row>, ReadError>> {
+        let name = DeviceName { device_type: device.device_type.into(), id: device.id.into() };
+        Box::pin(async move {
+            self.0.history(name, before, limit).await.map_err(|error| ReadError(error.to_string()))
+        })
+    }
+}

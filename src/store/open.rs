@@ -1,0 +1,34 @@
+//! From the settings to a store.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use super::memory::MemoryStore;
+use super::settings::{Location, StoreSettings};
+use super::sqlite::SqliteStore;
+use super::{Retention, Store, StoreError};
+
+/// A store that can be used.
+pub struct Opened {
+    pub store: Arc<dyn Store>,
+    /// Whether it outlives the process, so that it is worth giving it the devices: a second copy of all of them in the
+    /// same memory serves nobody.
+    pub outlives: bool,
+    /// Where a damaged one was put.
+    pub set_aside: Option<PathBuf>,
+}
+
+/// Opens or makes the store.
+pub fn open(settings: &StoreSettings) -> Result<Opened, StoreError> {
+    let retention =
+        Retention { per_device: usize::try_from(settings.history_per_device).unwrap_or(usize::MAX) };
+    Ok(match &settings.location {
+        Location::Memory => {
+            Opened { store: Arc::new(MemoryStore::new(retention)), outlives: false, set_aside: None }
+        }
+        Location::Sqlite(path) => {
+            let (store, set_aside) = SqliteStore::open(path, retention)?;
+            Opened { store: Arc::new(store), outlives: true, set_aside }
+        }
+    })
+}

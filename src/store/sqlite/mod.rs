@@ -1,0 +1,243 @@
+//! The store in one file, read and written by threads of its own. The file can be read with `sqlite3` meanwhile.
+
+mod encoding;
+mod file;
+mod read;
+mod schema;
+mod write;
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::{Arc, mpsc};
+use std::thread;
+
+use futures_util::future::BoxFuture;
+use rusqlite::Connection;
+use tokio::sync::oneshot;
+
+use self::file::{Lock, Unusable};
+use self::read::Window;
+use self::write::{WriteError, Writing};
+use super::{Batch, Changes, DeviceName, LoadSink, Mark, Page, Query, Retention, Store, StoreError};
+use crate::clock::UnixSeconds;
+use crate::history::Row;
+
+/// One file, open for as long as this lives.
+pub struct SqliteStore {
+    writer: Worker<Writer>,
+    reader: Worker<Reader>,
+    /// Events heard before are not shown, pruned yet or not.
+    heard_since: AtomicU32,
+    retention: Retention,
+}
+
+impl SqliteStore {
+    /// Opens the file, made if need be. A damaged one is set aside; the second part says where.
+    pub fn open(path: &Path, retention: Retention) -> Result<(Self, Option<PathBuf>), StoreError> {
+        let lock = file::take(path)?;
+        let (writing, set_aside) = match Writing::open(path, retention) {
+            Ok(writing) => (writing, None),
+            Err(Unusable::Refused(error)) => return Err(error),
+            Err(Unusable::Damaged(why)) => {
+                tracing::error!(path = %path.display(), why, "the store is damaged");
+                let (writing, aside) = begin_anew(path, retention)?;
+                (writing, Some(aside))
+            }
+        };
+        let begun = Arc::new(AtomicU64::new(0));
+        let path: Arc<Path> = path.into();
+        let writer = Writer {
+            writing: Some(writing),
+            path: Arc::clone(&path),
+            retention,
+            begun: Arc::clone(&begun),
+            _lock: lock,
+        };
+        let reader = Reader { connection: None, path: Arc::clone(&path), begun, opened_at: 0 };
+        let cannot = |error: io::Error| StoreError::Open { path: path.to_path_buf(), why: error.to_string() };
+        let writer = Worker::start("store", writer).map_err(cannot)?;
+        let reader = Worker::start("store-read", reader).map_err(cannot)?;
+        Ok((Self { writer, reader, heard_since: AtomicU32::new(0), retention }, set_aside))
+    }
+
+    fn write<T: Send + 'static>(
+        &self,
+        write: impl FnOnce(&mut Writing) -> Result<T, WriteError> + Send + 'static,
+    ) -> BoxFuture<'static, Result<T, StoreError>> {
+        self.writer.ask(move |writer| writer.run(write))
+    }
+
+    fn read<T: Send + 'static>(
+        &self,
+        read: impl FnOnce(&Connection) -> Result<T, WriteError> + Send + 'static,
+    ) -> BoxFuture<'static, Result<T, StoreError>> {
+        self.reader.ask(move |reader| reader.run(read))
+    }
+}
+
+type Job<W> = Box<dyn FnOnce(&mut W) + Send>;
+
+/// A thread with something that only it uses. Those who ask it wait for its answers, so what waits is bounded by them.
+struct Worker<W> {
+    jobs: Option<mpsc::Sender<Job<W>>>,
+    thread: Option<thread::JoinHandle<()>>,
+}
+
+impl<W: Send + 'static> Worker<W> {
+    fn start(name: &str, mut own: W) -> io::Result<Self> {
+        let (sender, jobs) = mpsc::channel::<Job<W>>();
+        let run = move || jobs.into_iter().for_each(|job| job(&mut own));
+        let thread = thread::Builder::new().name(name.to_owned()).spawn(run)?;
+        Ok(Self { jobs: Some(sender), thread: Some(thread) })
+    }
+
+    fn ask<T: Send + 'static>(
+        &self,
+        job: impl FnOnce(&mut W) -> Result<T, StoreError> + Send + 'static,
+    ) -> BoxFuture<'static, Result<T, StoreError>> {
+        let (answer, answered) = oneshot::channel();
+        if let Some(jobs) = &self.jobs {
+            // An error drops the sender of the answer. Whoever asked may have gone.
+            let _ = jobs.send(Box::new(move |own| drop(answer.send(job(own)))));
+        }
+        Box::pin(async { answered.await.unwrap_or(Err(StoreError::Ended)) })
+    }
+}
+
+impl<W> Drop for Worker<W> {
+    /// Waits for the end of the last job, so that the file is free again.
+    fn drop(&mut self) {
+        self.jobs = None;
+        if self.thread.take().is_some_and(|thread| thread.join().is_err()) {
+            tracing::error!("a thread of the store ended by a fault of its own");
+        }
+    }
+}
+
+fn begin_anew(path: &Path, retention: Retention) -> Result<(Writing, PathBuf), StoreError> {
+    let cannot = |why: String| StoreError::Open { path: path.to_owned(), why };
+    let aside = file::set_aside(path).map_err(|error| cannot(error.to_string()))?;
+    tracing::error!(set_aside = %aside.display(), "a damaged store was set aside, and a new one is begun");
+    match Writing::open(path, retention) {
+        Ok(writing) => Ok((writing, aside)),
+        Err(Unusable::Refused(error)) => Err(error),
+        Err(Unusable::Damaged(why)) => Err(cannot(why)),
+    }
+}
+
+/// What the writing thread holds.
+struct Writer {
+    /// `None` while a new file could not be begun.
+    writing: Option<Writing>,
+    path: Arc<Path>,
+    retention: Retention,
+    /// How often a file was begun anew.
+    begun: Arc<AtomicU64>,
+    /// After the connection, so that it is closed before another process may come.
+    _lock: Lock,
+}
+
+impl Writer {
+    fn run<T>(&mut self, write: impl FnOnce(&mut Writing) -> Result<T, WriteError>) -> Result<T, StoreError> {
+        let writing = match &mut self.writing {
+            Some(writing) => writing,
+            none => none.insert(reopened(&self.path, self.retention)?),
+        };
+        match write(writing) {
+            Ok(done) => Ok(done),
+            Err(WriteError::Failed(error)) => Err(StoreError::Write(error.to_string())),
+            Err(WriteError::Damaged) => Err(self.begin_anew()),
+        }
+    }
+
+    fn begin_anew(&mut self) -> StoreError {
+        self.writing = None;
+        match begin_anew(&self.path, self.retention) {
+            Ok((writing, set_aside)) => {
+                self.writing = Some(writing);
+                self.begun.fetch_add(1, Ordering::Release);
+                StoreError::BegunAnew { set_aside }
+            }
+            Err(error) => error,
+        }
+    }
+}
+
+fn reopened(path: &Path, retention: Retention) -> Result<Writing, StoreError> {
+    match Writing::open(path, retention) {
+        Ok(writing) => Ok(writing),
+        Err(Unusable::Refused(error)) => Err(error),
+        Err(Unusable::Damaged(why)) => Err(StoreError::Open { path: path.to_owned(), why }),
+    }
+}
+
+/// What the reading thread holds.
+struct Reader {
+    connection: Option<Connection>,
+    path: Arc<Path>,
+    begun: Arc<AtomicU64>,
+    /// Of which beginning the connection is.
+    opened_at: u64,
+}
+
+impl Reader {
+    fn run<T>(&mut self, read: impl FnOnce(&Connection) -> Result<T, WriteError>) -> Result<T, StoreError> {
+        let begun = self.begun.load(Ordering::Acquire);
+        let failed = |error: rusqlite::Error| StoreError::Read(error.to_string());
+        let connection = match &mut self.connection {
+            Some(connection) if self.opened_at == begun => connection,
+            stale => {
+                self.opened_at = begun;
+                stale.insert(file::open_to_read(&self.path).map_err(failed)?)
+            }
+        };
+        read(connection).map_err(|error| match error {
+            WriteError::Failed(error) => failed(error),
+            // The writer will find it, too, and then begins anew.
+            WriteError::Damaged => StoreError::Read("the store is damaged".to_owned()),
+        })
+    }
+}
+
+impl Store for SqliteStore {
+    fn upsert(&self, batch: Arc<Batch>) -> BoxFuture<'_, Result<(), StoreError>> {
+        self.write(move |writing| writing.upsert(&batch))
+    }
+
+    fn load(&self, sink: Arc<dyn LoadSink>) -> BoxFuture<'_, Result<(), StoreError>> {
+        // By the writing thread, which sets a file aside that turns out to be damaged.
+        self.writer.ask(move |writer| {
+            let path = Arc::clone(&writer.path);
+            writer.run(|_| read::load(&path, &*sink))
+        })
+    }
+
+    fn list(&self, query: Query) -> BoxFuture<'_, Result<Page, StoreError>> {
+        self.read(move |connection| read::list(connection, &query))
+    }
+
+    fn changes(&self, since: Mark, limit: usize) -> BoxFuture<'_, Result<Changes, StoreError>> {
+        self.read(move |connection| read::changes(connection, since, limit))
+    }
+
+    fn history(
+        &self,
+        name: DeviceName,
+        before: Option<u64>,
+        limit: usize,
+    ) -> BoxFuture<'_, Result<Vec<Row>, StoreError>> {
+        let heard_since = UnixSeconds(self.heard_since.load(Ordering::Relaxed));
+        let window = Window { before, limit, per_device: self.retention.per_device, heard_since };
+        self.read(move |connection| read::history(connection, &name, &window))
+    }
+
+    fn prune(&self, heard_before: UnixSeconds) -> BoxFuture<'_, Result<(), StoreError>> {
+        self.heard_since.fetch_max(heard_before.0, Ordering::Relaxed);
+        self.write(move |writing| writing.prune(heard_before))
+    }
+
+    fn forget(&self, names: Vec<DeviceName>, before_nanos: i64) -> BoxFuture<'_, Result<(), StoreError>> {
+        self.write(move |writing| writing.forget(&names, before_nanos))
+    }
+}

@@ -1,0 +1,93 @@
+//! What the file looks like inside, and how older files become like it. Which statements are run against it, and when, is
+//! not known here.
+
+use rusqlite::Connection;
+
+/// Says in the file's header whose it is: "devS".
+pub const APPLICATION_ID: i64 = 0x6465_7653;
+
+/// Each step leads from the version of its position to the next. A step that was released is never changed.
+const STEPS: &[&str] = &[FIRST];
+
+/// The version that this program writes.
+pub const VERSION: i64 = STEPS.len() as i64;
+
+/// Times are nanoseconds since 1970, NULL if unknown; `heard_at` is seconds. The columns of `device` are those of the deciding
+/// statement; what else the belief consists of, mostly nothing, is in `others`. `payload` is packed: a quarter of the size, so
+/// a quarter of the writing.
+///
+/// The events of a device are a chain, each naming the one before it, and the device names the newest: so an event is written
+/// at the end of the table, next to the others of its batch, and costs no index.
+const FIRST: &str = "
+CREATE TABLE device (
+  row INTEGER PRIMARY KEY,
+  type TEXT NOT NULL,
+  id TEXT NOT NULL,
+  connected INTEGER NOT NULL,
+  claim INTEGER NOT NULL,
+  session INTEGER,
+  time INTEGER,
+  close_code INTEGER NOT NULL,
+  address TEXT,
+  heard_at INTEGER NOT NULL,
+  changed INTEGER NOT NULL,
+  newest_event INTEGER,
+  events INTEGER NOT NULL,
+  payload BLOB NOT NULL,
+  others BLOB
+);
+CREATE UNIQUE INDEX device_name ON device (type, id);
+CREATE TABLE event (
+  sequence INTEGER PRIMARY KEY,
+  device INTEGER NOT NULL,
+  previous INTEGER,
+  number INTEGER NOT NULL,
+  claim INTEGER NOT NULL,
+  session INTEGER,
+  time INTEGER,
+  close_code INTEGER NOT NULL,
+  heard_at INTEGER NOT NULL,
+  payload BLOB NOT NULL
+);
+CREATE TABLE reason (close_code INTEGER PRIMARY KEY, text TEXT NOT NULL);
+CREATE TABLE counter (changed INTEGER NOT NULL, sequence INTEGER NOT NULL);
+INSERT INTO counter VALUES (0, 0);
+CREATE VIEW devices AS SELECT
+  type, id,
+  CASE connected WHEN 1 THEN 'connected' ELSE 'disconnected' END AS status,
+  strftime('%Y-%m-%dT%H:%M:%fZ', time / 1e9, 'unixepoch') AS since,
+  strftime('%Y-%m-%dT%H:%M:%fZ', session / 1e9, 'unixepoch') AS session,
+  device.close_code AS close_code, reason.text AS reason, address,
+  strftime('%Y-%m-%dT%H:%M:%SZ', heard_at, 'unixepoch') AS heard_at
+  FROM device LEFT JOIN reason ON claim <> 1 AND reason.close_code = device.close_code;
+CREATE VIEW events AS SELECT
+  type, id,
+  CASE event.claim WHEN 1 THEN 'connect' WHEN 2 THEN 'takeover' WHEN 3 THEN 'refusal' ELSE 'disconnect' END AS event,
+  strftime('%Y-%m-%dT%H:%M:%fZ', event.time / 1e9, 'unixepoch') AS time,
+  CASE event.claim WHEN 1 THEN NULL ELSE (event.time - event.session) / 1e9 END AS duration_s,
+  event.close_code AS close_code, reason.text AS reason
+  FROM event JOIN device ON device.row = event.device
+  LEFT JOIN reason ON event.claim <> 1 AND reason.close_code = event.close_code;
+";
+
+/// What stands in the header.
+pub fn found(connection: &Connection) -> rusqlite::Result<(i64, i64)> {
+    let number = |name| connection.pragma_query_value(None, name, |row| row.get(0));
+    Ok((number("application_id")?, number("user_version")?))
+}
+
+/// Whether nothing was ever put into the file.
+pub fn is_empty(connection: &Connection) -> rusqlite::Result<bool> {
+    connection.query_row("SELECT count(*) = 0 FROM sqlite_schema", (), |row| row.get(0))
+}
+
+/// Takes every step from that version on, all or none.
+pub fn migrate(connection: &mut Connection, from: i64) -> rusqlite::Result<()> {
+    let transaction = connection.transaction()?;
+    for step in STEPS.iter().skip(usize::try_from(from).unwrap_or(0)) {
+        transaction.execute_batch(step)?;
+    }
+    transaction.pragma_update(None, "application_id", APPLICATION_ID)?;
+    transaction.pragma_update(None, "user_version", VERSION)?;
+    transaction.commit()
+}

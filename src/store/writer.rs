@@ -1,0 +1,180 @@
+//! Writes behind: takes what has changed out of the map and gives it to the store, in batches, soon after the change. A store
+//! that is slow or away holds up nobody: the changed devices wait in the map, each once, however often they change.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::{Instant, sleep, timeout};
+use tokio_util::sync::CancellationToken;
+
+use super::settings::StoreSettings;
+use super::{Batch, DeviceName, PAGE_MAX, Store, StoreError, StoredDevice};
+use crate::clock::{self, UnixSeconds};
+use crate::health::{Health, Keeping};
+use crate::history::EventQueue;
+use crate::map::{DeviceMap, Record};
+use crate::metrics::Metrics;
+
+/// Devices, and as many events, in one batch: some thirty milliseconds of an embedded store, so that what changes meanwhile
+/// waits no longer than the flush interval.
+const BATCH_MAX: usize = 4_096;
+
+/// After a refusal the next attempt waits this long, then twice as long, up to [`RETRY_MAX`].
+const RETRY_MIN: Duration = Duration::from_millis(100);
+/// A store that is back is noticed within this time.
+const RETRY_MAX: Duration = Duration::from_secs(5);
+
+/// A batch that takes longer is shown as a failure, while it is still waited for.
+const SLOW_AFTER: Duration = Duration::from_secs(5);
+
+/// How often what is too old is dropped.
+const UPKEEP_INTERVAL: Duration = Duration::from_secs(10);
+
+/// What the writer takes from and shows its state to.
+pub struct Writer {
+    pub map: Arc<DeviceMap>,
+    pub events: Arc<EventQueue>,
+    pub store: Arc<dyn Store>,
+    pub health: Arc<Health>,
+    pub metrics: Metrics,
+    pub settings: StoreSettings,
+    /// What `health` shows while all is well.
+    pub good: Keeping,
+}
+
+impl Writer {
+    /// Writes until `stop`, then what is left; whoever calls bounds how long that may take.
+    pub async fn run(self, stop: CancellationToken) {
+        self.health.set_store(self.good.clone());
+        // Half, as a change may come just after a look, and the writing itself takes its time.
+        let pause = self.settings.flush_interval / 2;
+        let mut upkeep_due = Instant::now();
+        while !stop.is_cancelled() {
+            tokio::select! {
+                () = sleep(pause) => {}
+                () = stop.cancelled() => {}
+            }
+            self.flush(&stop).await;
+            if Instant::now() >= upkeep_due && !stop.is_cancelled() {
+                self.upkeep().await;
+                upkeep_due = Instant::now() + UPKEEP_INTERVAL;
+            }
+        }
+        self.flush(&stop).await;
+    }
+
+    /// Writes everything that waits now and what comes meanwhile.
+    async fn flush(&self, stop: &CancellationToken) {
+        loop {
+            let batch = self.next_batch();
+            self.show_waiting();
+            if batch.devices.is_empty() && batch.events.is_empty() {
+                return;
+            }
+            self.write(Arc::new(batch), stop).await;
+        }
+    }
+
+    fn next_batch(&self) -> Batch {
+        let events = self.events.take(BATCH_MAX);
+        let mut devices = Vec::new();
+        self.map.take_dirty(BATCH_MAX, |record| devices.push(stored(record)));
+        Batch { devices, events }
+    }
+
+    fn show_waiting(&self) {
+        let gauge = |number: usize| i64::try_from(number).unwrap_or(i64::MAX);
+        self.metrics.store.devices_waiting.set(gauge(self.map.dirty_waiting()));
+        self.metrics.store.events_waiting.set(gauge(self.events.len()));
+    }
+
+    /// Tries until the store has taken the batch.
+    async fn write(&self, batch: Arc<Batch>, stop: &CancellationToken) {
+        let mut pause = RETRY_MIN;
+        let mut failing = false;
+        loop {
+            let started = Instant::now();
+            match self.attempt(&batch).await {
+                Ok(()) => {
+                    let metrics = &self.metrics.store;
+                    metrics.flush_duration.observe(started.elapsed().as_secs_f64());
+                    metrics.devices_written.inc_by(batch.devices.len() as u64);
+                    metrics.events_written.inc_by(batch.events.len() as u64);
+                    break;
+                }
+                Err(error) => {
+                    self.metrics.store.failures.inc();
+                    if !failing {
+                        tracing::error!(%error, "the store takes nothing at present; changes wait in memory");
+                    }
+                    failing = true;
+                    let begun_anew = matches!(error, StoreError::BegunAnew { .. });
+                    self.health.set_store(Keeping::Failing(error.to_string()));
+                    if begun_anew {
+                        self.map.mark_all_dirty();
+                        continue;
+                    }
+                }
+            }
+            self.show_waiting();
+            tokio::select! {
+                () = sleep(pause) => {}
+                // The last attempts come quickly: there is not much time left.
+                () = stop.cancelled(), if pause > RETRY_MIN => pause = RETRY_MIN,
+            }
+            pause = (pause * 2).min(if stop.is_cancelled() { RETRY_MIN } else { RETRY_MAX });
+        }
+        if failing {
+            tracing::info!("the store takes changes again");
+        }
+        self.health.set_store(self.good.clone());
+    }
+
+    /// One attempt. However long it takes, it is not given up, because it may still succeed.
+    async fn attempt(&self, batch: &Arc<Batch>) -> Result<(), StoreError> {
+        let mut upsert = self.store.upsert(Arc::clone(batch));
+        if let Ok(done) = timeout(SLOW_AFTER, &mut upsert).await {
+            return done;
+        }
+        tracing::warn!("the store is slow; changes wait in memory");
+        let slow = format!("the store has not taken a batch for {} s", SLOW_AFTER.as_secs());
+        self.health.set_store(Keeping::Failing(slow));
+        upsert.await
+    }
+
+    /// Drops what is too old, here and in the store.
+    async fn upkeep(&self) {
+        self.forget().await;
+        let history = u32::try_from(self.settings.history.as_secs()).unwrap_or(u32::MAX);
+        let before = UnixSeconds(clock::now().0.saturating_sub(history));
+        if let Err(error) = self.store.prune(before).await {
+            self.metrics.store.failures.inc();
+            tracing::warn!(%error, "cannot drop old events");
+        }
+    }
+
+    /// Drops the devices that are disconnected for too long.
+    ///
+    /// Those that the store could not drop are dropped when they come back from it at the next start.
+    pub async fn forget(&self) {
+        let Some(after) = self.settings.forget_after else { return };
+        let after = i64::try_from(after.as_millis()).unwrap_or(i64::MAX);
+        let before_nanos = clock::now_millis().saturating_sub(after).saturating_mul(1_000_000);
+        let mut names = Vec::new();
+        self.map.forget(before_nanos, |device| {
+            names.push(DeviceName { device_type: device.device_type.into(), id: device.id.into() });
+        });
+        self.metrics.store.devices_forgotten.inc_by(names.len() as u64);
+        for part in names.chunks(PAGE_MAX) {
+            if let Err(error) = self.store.forget(part.to_vec(), before_nanos).await {
+                self.metrics.store.failures.inc();
+                tracing::warn!(%error, "cannot drop devices that are to be forgotten");
+            }
+        }
+    }
+}
+
+fn stored(record: &Record) -> StoredDevice {
+    let name = DeviceName { device_type: Arc::clone(record.device_type()), id: record.device().id.into() };
+    StoredDevice { name, belief: record.belief.clone(), heard_at: record.heard_at }
+}
