@@ -4,14 +4,17 @@ use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::thread;
+use std::time::{Duration, Instant};
 
 use prometheus_client::registry::Registry;
-use tokio::net::TcpListener;
+use tokio::net::TcpSocket;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
+use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
-use crate::health::Health;
+use crate::health::{Health, Keeping};
+use crate::history::EventQueue;
 use crate::http::settings::HttpSettings;
 use crate::http::{self, Context};
 use crate::ingest::Ingest;
@@ -20,6 +23,15 @@ use crate::metrics::Metrics;
 use crate::source::backlog::backlog;
 use crate::source::settings::SourceSettings;
 use crate::source::{Source, SourceError};
+use crate::store::settings::StoreSettings;
+use crate::store::writer::Writer;
+use crate::store::{self, HistoryOf, StoreError};
+
+/// Connections that wait to be accepted; as the standard library has it.
+const LISTEN_BACKLOG: u32 = 1024;
+
+/// How long the last flush may take: a stop is bounded by five seconds, and the decoder ends first.
+const LAST_FLUSH_TIMEOUT: Duration = Duration::from_millis(3_500);
 
 /// Why the service does not start, or ends by itself.
 #[derive(Debug, thiserror::Error)]
@@ -28,6 +40,8 @@ pub enum Error {
     Listen(SocketAddr, #[source] io::Error),
     #[error("cannot start the thread for {0}")]
     Thread(&'static str, #[source] io::Error),
+    #[error(transparent)]
+    Store(#[from] StoreError),
     #[error(transparent)]
     Source(#[from] SourceError),
     #[error("the {0} ended by a fault of its own")]
@@ -42,41 +56,52 @@ pub struct Running {
     source: oneshot::Receiver<Result<(), SourceError>>,
     http: JoinHandle<()>,
     ingest: thread::JoinHandle<()>,
+    writer: JoinHandle<()>,
+    /// Ends the writer, once nothing comes any more.
+    stop_writer: CancellationToken,
+    map: Arc<DeviceMap>,
 }
 
 /// Starts everything; `shutdown` ends it.
 pub async fn start(
     source: SourceSettings,
     http: HttpSettings,
+    store: StoreSettings,
     shutdown: CancellationToken,
 ) -> Result<Running, Error> {
     let address = SocketAddr::new(http.listen, http.port);
-    let listener = TcpListener::bind(address).await.map_err(|error| Error::Listen(address, error))?;
-    let http_address = listener.local_addr().map_err(|error| Error::Listen(address, error))?;
+    let socket = bind(address).map_err(|error| Error::Listen(address, error))?;
 
     let metrics = Metrics::default();
     let mut registry = Registry::default();
     metrics.register(&mut registry);
-    let map = Arc::new(DeviceMap::default());
     let health = Arc::new(Health::new(source.population.ready_on));
+    let events = Arc::new(EventQueue::new(metrics.clone()));
+    let (map, writer) = restore(store, &events, &health, &metrics).await?;
+    let listener = socket.listen(LISTEN_BACKLOG).map_err(|error| Error::Listen(address, error))?;
+    let http_address = listener.local_addr().map_err(|error| Error::Listen(address, error))?;
     let context = Context {
         map: Arc::clone(&map),
         health: Arc::clone(&health),
         registry: Arc::new(registry),
         organization: source.identity.organization.as_str().into(),
+        history: Arc::new(HistoryOf(Arc::clone(&writer.store))),
+        history_kept: writer.settings.history,
     };
 
     let (backlog, pending) = backlog(source.backlog_max_bytes, metrics.clone());
-    let ingest = Ingest::new(Arc::clone(&map), metrics.clone());
+    let ingest = Ingest::new(Arc::clone(&map), metrics.clone(), events);
     let ingest = thread::Builder::new()
         .name("ingest".to_owned())
         .spawn(move || ingest.run(&pending))
         .map_err(|error| Error::Thread("ingest", error))?;
-    let source = Source::new(source, backlog, map, health, metrics, shutdown.clone());
+    let source = Source::new(source, backlog, Arc::clone(&map), health, metrics, shutdown.clone());
     let source = spawn_source(source)?;
     let http = tokio::spawn(http::serve(listener, http::router(context), shutdown.clone()));
+    let stop_writer = CancellationToken::new();
+    let writer = tokio::spawn(writer.run(stop_writer.clone()));
     tracing::info!("listening on http://{http_address}");
-    Ok(Running { http_address, shutdown, source, http, ingest })
+    Ok(Running { http_address, shutdown, source, http, ingest, writer, stop_writer, map })
 }
 
 impl Running {
@@ -85,25 +110,82 @@ impl Running {
         // The source ends first: with shutdown, or with an error that ends the rest. Then nothing is handed over any
         // more, and the decoder ends once it has applied what was. A decoder that ends before has failed, and a service
         // that takes nothing in must not go on answering.
-        let mut ingest = tokio::task::spawn_blocking(|| self.ingest.join());
-        let source = tokio::select! {
+        let (mut source, mut ingest) = (self.source, tokio::task::spawn_blocking(|| self.ingest.join()));
+        let ended_first = tokio::select! {
             biased;
-            source = self.source => source.unwrap_or(Ok(())),
-            _ = &mut ingest => {
+            source = &mut source => Ok(source),
+            ingest = &mut ingest => Err(ingest),
+        };
+        let (source, ingested) = match ended_first {
+            Ok(source) => (source, None),
+            // Nobody hands anything over any more: the source has ended, too, and says so in a moment.
+            Err(Ok(Ok(()))) => (source.await, Some(Ok(Ok(())))),
+            Err(_) => {
                 self.shutdown.cancel();
                 return Err(Error::Fault("decoder"));
             }
         };
+        let source = source.unwrap_or(Ok(()));
         self.shutdown.cancel();
-        let http = self.http.await;
-        let ingest = ingest.await;
+        let kept = async {
+            let ingest = match ingested {
+                Some(ended) => ended,
+                None => ingest.await,
+            };
+            self.stop_writer.cancel();
+            let writer = timeout(LAST_FLUSH_TIMEOUT, self.writer).await;
+            if writer.is_err() {
+                let devices = self.map.dirty_waiting();
+                tracing::error!(devices, "the store does not take the last changes: they are lost");
+            }
+            (ingest, writer)
+        };
+        let (http, (ingest, writer)) = tokio::join!(self.http, kept);
         source?;
-        match (http, ingest) {
-            (Err(_), _) => Err(Error::Fault("HTTP server")),
-            (Ok(()), Ok(Ok(()))) => Ok(()),
-            (Ok(()), _) => Err(Error::Fault("decoder")),
+        match (http, ingest, writer) {
+            (Err(_), _, _) => Err(Error::Fault("HTTP server")),
+            (Ok(()), Ok(Ok(())), Ok(Err(_))) => Err(Error::Fault("writer of the store")),
+            (Ok(()), Ok(Ok(())), Ok(Ok(())) | Err(_)) => Ok(()),
+            (Ok(()), _, _) => Err(Error::Fault("decoder")),
         }
     }
+}
+
+/// Takes the address, so that a start that cannot listen fails at once; it listens once there are answers.
+fn bind(address: SocketAddr) -> io::Result<TcpSocket> {
+    let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
+    // The address of a process that has just ended is free.
+    socket.set_reuseaddr(true)?;
+    socket.bind(address)?;
+    Ok(socket)
+}
+
+/// Opens the store and fills a map from it.
+async fn restore(
+    settings: StoreSettings,
+    events: &Arc<EventQueue>,
+    health: &Arc<Health>,
+    metrics: &Metrics,
+) -> Result<(Arc<DeviceMap>, Writer), Error> {
+    let started = Instant::now();
+    let opened = store::open(&settings)?;
+    let map = Arc::new(if opened.outlives { DeviceMap::tracking_changes() } else { DeviceMap::default() });
+    let devices = store::restore(&*opened.store, &map).await?;
+    let writer = Writer {
+        map: Arc::clone(&map),
+        events: Arc::clone(events),
+        store: opened.store,
+        health: Arc::clone(health),
+        metrics: metrics.clone(),
+        settings,
+        good: if opened.outlives { Keeping::Good } else { Keeping::Off },
+    };
+    writer.forget().await;
+    if opened.outlives {
+        let elapsed_ms = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
+        tracing::info!(devices, elapsed_ms, "restored from the store");
+    }
+    Ok((map, writer))
 }
 
 /// Gives the source a thread and a runtime of its own, where nothing else can keep it from reading.

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use crate::clock::{self, UnixSeconds};
 use crate::decode::{ClientId, Decoded, Device, Notice, Undecodable, iot_platform};
+use crate::history::EventQueue;
 use crate::map::{Applied, Arrival, DeviceMap, Evidence};
 use crate::metrics::{KindLabel, Metrics};
 use crate::presence::Statement;
@@ -25,14 +26,15 @@ const TALLIES_MAX: usize = 64;
 pub struct Ingest {
     map: Arc<DeviceMap>,
     metrics: Metrics,
+    events: Arc<EventQueue>,
     tallies: HashMap<PassId, Tally>,
     last_sample: Option<Instant>,
     unsampled: u64,
 }
 
 impl Ingest {
-    pub fn new(map: Arc<DeviceMap>, metrics: Metrics) -> Self {
-        Self { map, metrics, tallies: HashMap::new(), last_sample: None, unsampled: 0 }
+    pub fn new(map: Arc<DeviceMap>, metrics: Metrics, events: Arc<EventQueue>) -> Self {
+        Self { map, metrics, events, tallies: HashMap::new(), last_sample: None, unsampled: 0 }
     }
 
     /// Applies what is handed over until every reader is gone.
@@ -98,7 +100,10 @@ impl Ingest {
     }
 
     fn apply_statement(&self, device: Device<'_>, statement: Statement, arrival: Arrival) -> Applied {
-        let applied = self.map.apply(device, statement, arrival);
+        let applied = self.map.apply(device, statement.clone(), arrival);
+        if is_event(arrival.evidence, applied) {
+            self.events.push(device, statement, arrival.at);
+        }
         match applied {
             Applied::Known => self.metrics.statements_known.inc(),
             Applied::Refined | Applied::Changed { .. } => self.metrics.statements_applied.inc(),
@@ -134,6 +139,21 @@ impl Ingest {
             let oldest = self.tallies.keys().min().copied();
             oldest.and_then(|pass| self.tallies.remove(&pass));
         }
+    }
+}
+
+/// Whether a statement is news for the history: it came as it happened, or it tells what happened to a known device while
+/// nobody listened. What the broker repeats to a new subscription is none.
+fn is_event(evidence: Evidence, applied: Applied) -> bool {
+    match (evidence, applied) {
+        (Evidence::Live, _) => true,
+        (Evidence::Retained | Evidence::Restored, Applied::Known | Applied::Changed { from: None, .. }) => {
+            false
+        }
+        (
+            Evidence::Retained | Evidence::Restored,
+            Applied::Refined | Applied::Changed { from: Some(_), .. },
+        ) => true,
     }
 }
 

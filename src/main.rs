@@ -65,7 +65,7 @@ fn run(command: Command) -> Result<(), AnyError> {
 }
 
 async fn serve(settings: Settings, shutdown: CancellationToken) -> Result<(), AnyError> {
-    let running = app::start(settings.source, settings.http, shutdown).await?;
+    let running = app::start(settings.source, settings.http, settings.store, shutdown).await?;
     Ok(running.wait().await?)
 }
 

@@ -1,6 +1,8 @@
 //! What every store promises, held against each of them: merging in any order and any split, loading what was put, paging,
 //! changes, history. What only one of them does (files, locks, damage) is in `tests/sqlite_file.rs`.
 
+#![expect(clippy::unwrap_used, reason = "in a test a panic is the report, also in what its functions share")]
+
 use std::collections::BTreeMap;
 use std::future::Future;
 use std::path::PathBuf;

@@ -72,6 +72,8 @@ impl Service {
         for name in env::vars_os().filter_map(|(name, _)| name.into_string().ok()).filter(|name| ours(name)) {
             command.env_remove(name);
         }
+        // What a store costs is measured by commands of its own.
+        command.env("DEVSTATUS_STORE", "memory:");
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
         let mut process = Process::start(&mut command)?;
         let stderr = process.child().stderr.take().ok_or("stderr was not piped")?;

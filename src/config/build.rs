@@ -5,12 +5,13 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use super::environment::StateDirectories;
 use super::log::{LogFormat, LogLevel, LogSettings};
 use super::parse::{LOGIN_EXPECTED, is_login, organization_of};
 use super::refusal::{Origin, Refusal};
 use super::setting::{Setting, Verb};
 use super::values::{Given, Values};
-use super::{DemoSettings, Settings, SimulateSettings, broker, file, population};
+use super::{DemoSettings, Settings, SimulateSettings, broker, file, population, store};
 use crate::fleet::settings::{Endings, FleetSettings};
 use crate::http::settings::HttpSettings;
 use crate::secret::Secret;
@@ -37,13 +38,15 @@ pub(super) fn config_file(values: &Values) -> Result<Option<(PathBuf, Origin)>, 
     Ok(path.zip(values.find(Setting::Config).map(|given| given.origin.clone())))
 }
 
-pub(super) fn serve(values: &Values) -> Result<Settings, Refusal> {
+pub(super) fn serve(values: &Values, state: &StateDirectories) -> Result<Settings, Refusal> {
     let default = HttpSettings::default();
     let http = HttpSettings {
         listen: values.listen()?.unwrap_or(default.listen),
         port: values.port()?.unwrap_or(default.port),
     };
-    Ok(Settings { source: source(values)?, http, log: log(values)? })
+    let source = source(values)?;
+    let store = store::settings(values, state, &source.identity.organization)?;
+    Ok(Settings { source, http, store, log: log(values)? })
 }
 
 pub(super) fn demo(values: &Values) -> Result<DemoSettings, Refusal> {

@@ -1,6 +1,7 @@
 //! Picks our variables and the platform's out of the environment.
 
 use std::ffi::OsString;
+use std::path::PathBuf;
 
 use super::refusal::{Origin, Refusal, nearest, showable};
 use super::setting::{Setting, Spec};
@@ -16,6 +17,31 @@ const PREFIX: &str = "DEVSTATUS_";
 pub(super) struct Environment {
     pub own: Vec<Given>,
     pub platform: Vec<Given>,
+    pub state: StateDirectories,
+}
+
+/// What the environment says of where a program keeps its state; not settings, so never refused.
+#[derive(Debug, Default)]
+pub(super) struct StateDirectories {
+    /// `STATE_DIRECTORY`: what systemd made for this service.
+    pub service: Option<PathBuf>,
+    /// `XDG_STATE_HOME`
+    pub user: Option<PathBuf>,
+    /// `HOME`
+    pub home: Option<PathBuf>,
+}
+
+impl StateDirectories {
+    fn add(&mut self, name: &str, value: &OsString) {
+        let directory = match name {
+            "STATE_DIRECTORY" => &mut self.service,
+            "XDG_STATE_HOME" => &mut self.user,
+            "HOME" => &mut self.home,
+            _ => return,
+        };
+        // A relative one is to be ignored, says the specification of `XDG_STATE_HOME`; the others are never relative.
+        *directory = Some(PathBuf::from(value)).filter(|path| path.is_absolute());
+    }
 }
 
 /// Sorts the variables. One that begins like ours and is none is refused, as it is a setting that would not work;
@@ -27,6 +53,7 @@ pub(super) fn read(variables: impl Iterator<Item = (OsString, OsString)>) -> Res
     for (name, value) in variables {
         // Every name that matters is ASCII, and a lossy look is enough to refuse the others.
         let name = name.to_string_lossy();
+        environment.state.add(&name, &value);
         if name.starts_with(PREFIX) {
             let spec = SPECS
                 .iter()

@@ -18,6 +18,7 @@ mod parse;
 mod population;
 mod refusal;
 mod setting;
+mod store;
 mod table;
 mod values;
 mod yaml;
@@ -32,6 +33,7 @@ use std::time::Duration;
 use crate::fleet::settings::FleetSettings;
 use crate::http::settings::HttpSettings;
 use crate::source::settings::SourceSettings;
+use crate::store::settings::StoreSettings;
 
 pub use log::{LogFormat, LogLevel, LogSettings};
 pub use refusal::{Origin, Refusal};
@@ -45,6 +47,7 @@ use values::Values;
 pub struct Settings {
     pub source: SourceSettings,
     pub http: HttpSettings,
+    pub store: StoreSettings,
     pub log: LogSettings,
 }
 
@@ -135,7 +138,7 @@ where
         }
     }
     Ok(match verb {
-        Verb::Serve => Command::Serve(build::serve(&values)?),
+        Verb::Serve => Command::Serve(build::serve(&values, &environment.state)?),
         Verb::Demo => Command::Demo(build::demo(&values)?),
         Verb::Simulate => Command::Simulate(build::simulate(&values)?),
     })

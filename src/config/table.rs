@@ -25,7 +25,7 @@ const NONE: Spec = Spec {
 };
 
 /// In the order of the variants of [`Setting`], which is also the order of the help and the documentation.
-pub(super) const SPECS: [Spec; 45] = [
+pub(super) const SPECS: [Spec; 50] = [
     Spec {
         setting: Setting::Organization,
         long: Some("organization"),
@@ -252,6 +252,49 @@ pub(super) const SPECS: [Spec; 45] = [
         value: Some("BOOL"),
         default: Some("true"),
         help: "Read the broker's own counters under $SYS as evidence: true or false; without --broker the default is false",
+        verbs: SERVE,
+        ..NONE
+    },
+    Spec {
+        setting: Setting::Store,
+        long: Some("store"),
+        value: Some("URL"),
+        help: "Where statuses outlive the process: sqlite:PATH, or memory: for nowhere; by default sqlite:{state directory}/{organization}.db",
+        verbs: SERVE,
+        ..NONE
+    },
+    Spec {
+        setting: Setting::FlushInterval,
+        long: Some("flush-interval-ms"),
+        value: Some("MS"),
+        default: Some("200"),
+        help: "Longest time between a change and its being kept, 1 to 3600000 ms",
+        verbs: SERVE,
+        ..NONE
+    },
+    Spec {
+        setting: Setting::ForgetAfter,
+        long: Some("forget-after"),
+        value: Some("DAYS"),
+        help: "Days after which a device that stays disconnected is dropped, 1 to 36500; by default never",
+        verbs: SERVE,
+        ..NONE
+    },
+    Spec {
+        setting: Setting::HistoryDays,
+        long: Some("history-days"),
+        value: Some("DAYS"),
+        default: Some("45"),
+        help: "Days for which an event of a device is kept, 1 to 36500",
+        verbs: SERVE,
+        ..NONE
+    },
+    Spec {
+        setting: Setting::HistoryPerDevice,
+        long: Some("history-per-device"),
+        value: Some("N"),
+        default: Some("1000"),
+        help: "Events that are kept of one device, 1 to 100000",
         verbs: SERVE,
         ..NONE
     },

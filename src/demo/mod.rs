@@ -24,6 +24,7 @@ use crate::http::settings::HttpSettings;
 use crate::source::settings::{
     ApplicationKind, Endpoint, Identity, MqttVersion, PopulationSettings, SourceSettings, Transport,
 };
+use crate::store::settings::StoreSettings;
 
 /// The embedded broker sends its replay in one go, so a short silence is an end.
 const QUIET_INTERVAL: Duration = Duration::from_millis(500);
@@ -86,7 +87,8 @@ async fn run_on(
     let started = populated.await.is_ok();
     if started && !shutdown.is_cancelled() {
         let http = HttpSettings { listen: IpAddr::V4(Ipv4Addr::LOCALHOST), port: settings.port };
-        let service = app::start(source(broker, &organization, "devstatus"), http, shutdown.clone()).await?;
+        let source = source(broker, &organization, "devstatus");
+        let service = app::start(source, http, StoreSettings::memory(), shutdown.clone()).await?;
         let address = service.http_address;
         let spoken = tokio::select! {
             () = shutdown.cancelled() => Ok(()),

@@ -10,12 +10,14 @@ pub mod settings;
 mod summary;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::Router;
 use axum::routing::get;
 use prometheus_client::registry::Registry;
 
 use crate::health::Health;
+use crate::history::ReadHistory;
 use crate::map::DeviceMap;
 
 pub use server::serve;
@@ -28,6 +30,9 @@ pub struct Context {
     pub registry: Arc<Registry>,
     /// Stands in the client id of a device that was never heard of.
     pub organization: Arc<str>,
+    pub history: Arc<dyn ReadHistory>,
+    /// How long an event is kept.
+    pub history_kept: Duration,
 }
 
 /// All resources.

@@ -225,7 +225,9 @@ mod tests {
     fn no_device_is_missed_however_few_are_taken_at_a_time() {
         let map = DeviceMap::tracking_changes();
         let mut expected: Vec<String> = (0..5_000).map(|n| n.to_string()).collect();
-        expected.iter().for_each(|id| drop(apply(&map, id, Claim::Connect, 1)));
+        for id in &expected {
+            apply(&map, id, Claim::Connect, 1);
+        }
         let mut all = Vec::new();
         while map.dirty_waiting() > 0 {
             let some = taken(&map, 333);

@@ -2,6 +2,7 @@
 
 mod answers;
 mod fleet;
+mod keeping;
 mod reconnect;
 mod refusals;
 mod rig;

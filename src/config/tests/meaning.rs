@@ -8,6 +8,7 @@ use crate::config::{Command, DemoSettings, LogFormat, LogLevel, LogSettings, Sim
 use crate::fleet::settings::{Endings, FleetSettings};
 use crate::secret::Secret;
 use crate::source::settings::{ApplicationKind, Endpoint, Login, MqttVersion, Transport};
+use crate::store::settings::{Location, StoreSettings, days};
 
 #[test]
 fn the_shortest_start_has_the_documented_defaults() {
@@ -41,7 +42,8 @@ fn every_setting_of_the_service_can_be_a_flag_or_a_variable() {
     let flags = format!(
         "--org abc123 --id app --key {KEY} --token-file {{dir}}/token --listen ::1 --port 0 --broker wss://h/x \
          --ca-file {{dir}}/ca.pem --mqtt-version 5 --keep-alive 7 --clean-session false --session-expiry 8 \
-         --quiet-interval-ms 9 --backlog-max-bytes 65536 --log-format json --verbose"
+         --quiet-interval-ms 9 --backlog-max-bytes 65536 --store sqlite:/a/b.db --flush-interval-ms 10 \
+         --forget-after 11 --history-days 12 --history-per-device 13 --log-format json --verbose"
     );
     let environment = [
         ("DEVSTATUS_ORGANIZATION", "abc123"),
@@ -58,6 +60,11 @@ fn every_setting_of_the_service_can_be_a_flag_or_a_variable() {
         ("DEVSTATUS_SESSION_EXPIRY", "8"),
         ("DEVSTATUS_QUIET_INTERVAL_MS", "9"),
         ("DEVSTATUS_BACKLOG_MAX_BYTES", "65536"),
+        ("DEVSTATUS_STORE", "sqlite:/a/b.db"),
+        ("DEVSTATUS_FLUSH_INTERVAL_MS", "10"),
+        ("DEVSTATUS_FORGET_AFTER", "11"),
+        ("DEVSTATUS_HISTORY_DAYS", "12"),
+        ("DEVSTATUS_HISTORY_PER_DEVICE", "13"),
         ("DEVSTATUS_LOG_FORMAT", "json"),
         ("DEVSTATUS_VERBOSE", "1"),
     ];
@@ -70,7 +77,33 @@ fn every_setting_of_the_service_can_be_a_flag_or_a_variable() {
     assert_eq!((source.mqtt_version, source.keep_alive), (MqttVersion::V5, Duration::from_secs(7)));
     assert_eq!((source.clean_session, source.session_expiry), (false, Duration::from_secs(8)));
     assert_eq!((source.quiet_interval, source.backlog_max_bytes), (Duration::from_millis(9), 65536));
+    let store = StoreSettings {
+        location: Location::Sqlite("/a/b.db".into()),
+        flush_interval: Duration::from_millis(10),
+        forget_after: Some(days(11)),
+        history: days(12),
+        history_per_device: 13,
+    };
+    assert_eq!(settings.store, store);
     assert_eq!(settings.log, LogSettings { format: LogFormat::Json, level: LogLevel::Debug });
+}
+
+#[test]
+fn the_default_store_is_one_file_for_each_organization_in_the_directory_for_state() {
+    let files = Files::new();
+    let all = [("HOME", "/home/u"), ("XDG_STATE_HOME", "/state"), ("STATE_DIRECTORY", "/var/lib/devstatus")];
+    for (environment, path) in [
+        (&all[..0], "/var/lib/devstatus/org.db"),
+        (&all[..1], "/home/u/.local/state/devstatus/org.db"),
+        (&all[..2], "/state/devstatus/org.db"),
+        (&all[..], "/var/lib/devstatus/org.db"),
+        (&[("HOME", "/home/u"), ("XDG_STATE_HOME", "relative")], "/home/u/.local/state/devstatus/org.db"),
+    ] {
+        let settings = serve(&files, "--broker mqtt://h -o org", environment);
+        assert_eq!(settings.store, StoreSettings::at(Location::Sqlite(path.into())), "{environment:?}");
+    }
+    let settings = serve(&files, "--broker mqtt://h -o org --store memory:", &all);
+    assert_eq!(settings.store, StoreSettings::memory());
 }
 
 #[test]

@@ -84,6 +84,8 @@ impl Launch {
                 command.env_remove(name);
             }
         }
+        // Each test has its own store, and none leaves one behind; a test that wants another says so.
+        command.env("DEVSTATUS_STORE", "memory:");
         command.args(&self.arguments).envs(self.environment).current_dir(directory.path());
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn().expect("the binary can be started");

@@ -1,0 +1,216 @@
+//! What outlives the process: after a stop, after a kill, and whatever the file is like. Random kills are in `crash`.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+
+use tempfile::TempDir;
+
+use crate::rig::closing_broker::{ClosingBroker, Reply, Script};
+use crate::rig::mosquitto::Mosquitto;
+use crate::rig::service::{Launch, Service, Signal, mentions};
+use crate::rig::status::Device;
+
+const PUMP: Device<'_> = Device { kind: "pump", id: "1" };
+const FAN: Device<'_> = Device { kind: "fan", id: "2" };
+
+/// A file in a directory of its own; neither is there yet.
+struct File {
+    directory: TempDir,
+}
+
+impl File {
+    fn new() -> Self {
+        Self { directory: tempfile::tempdir().expect("a directory can be made") }
+    }
+
+    fn path(&self) -> PathBuf {
+        self.directory.path().join("state").join("store.db")
+    }
+
+    fn flag(&self) -> String {
+        format!("sqlite:{}", self.path().display())
+    }
+
+    fn launch(&self, broker_url: &str) -> Launch {
+        Launch::to(broker_url).arguments(&["--store", &self.flag(), "--flush-interval-ms", "20"])
+    }
+}
+
+/// A broker that never lets anybody in: whoever answers then answers from the store.
+fn no_broker() -> ClosingBroker {
+    ClosingBroker::start(Script { connect: Reply::silence(), ..Script::default() })
+}
+
+fn wait_until_kept(service: &Service, devices: u64) {
+    let written = format!("devstatus_store_devices_written_total {devices}");
+    service.wait_until(&format!("{devices} devices are kept"), || {
+        service.get("/metrics").text().contains(&written)
+    });
+}
+
+fn assert_answers(service: &Service, device: Device<'_>, body: &str) {
+    let answer = service.get(&device.path());
+    assert_eq!((answer.status, answer.text()), (200, body), "{}", service.log());
+}
+
+#[test]
+fn what_was_learned_is_answered_after_a_stop_and_after_a_kill_though_the_broker_is_gone() {
+    for signal in [Signal::TERM, Signal::KILL] {
+        let (file, broker) = (File::new(), Mosquitto::start());
+        let service = file.launch(&broker.url()).start();
+        service.wait_until_ready();
+        let mut publisher = broker.publisher();
+        publisher.retain(&PUMP.topic(), PUMP.connect(1));
+        publisher.publish(&FAN.topic(), FAN.disconnect(1, 2));
+        publisher.flush();
+        wait_until_kept(&service, 2);
+        service.signal(signal);
+
+        let nobody = no_broker();
+        let again = file.launch(&nobody.url()).start();
+        assert_answers(&again, PUMP, &PUMP.connect(1));
+        assert_answers(&again, FAN, &FAN.disconnect(1, 2));
+        let summary = again.get("/api/v1/summary").json();
+        assert_eq!((&summary["connected"], &summary["disconnected"]), (&1.into(), &1.into()), "{summary}");
+        assert_eq!(again.get("/nobody/0").status, 503, "what is not kept may still be retained");
+        let readiness = again.get("/readyz").json();
+        assert_eq!(readiness["store"], "good", "{readiness}");
+    }
+}
+
+#[test]
+fn the_last_changes_before_a_stop_are_kept_whatever_the_flush_interval() {
+    let (file, broker) = (File::new(), Mosquitto::start());
+    let flags = ["--store", &file.flag(), "--flush-interval-ms", "3600000"];
+    let service = Launch::to(&broker.url()).arguments(&flags).start();
+    service.wait_until_ready();
+    let mut publisher = broker.publisher();
+    publisher.publish(&PUMP.topic(), PUMP.connect(1));
+    publisher.flush();
+    service.wait_for_answer(&PUMP.path(), &PUMP.connect(1));
+    assert_eq!(service.terminate().status.code(), Some(0));
+    assert_answers(&file.launch(&no_broker().url()).start(), PUMP, &PUMP.connect(1));
+}
+
+#[test]
+fn what_happened_meanwhile_corrects_what_was_restored() {
+    let (file, broker) = (File::new(), Mosquitto::start());
+    let mut publisher = broker.publisher();
+    publisher.retain(&PUMP.topic(), PUMP.connect(1));
+    publisher.retain(&FAN.topic(), FAN.connect(1));
+    publisher.flush();
+    let service = file.launch(&broker.url()).start();
+    wait_until_kept(&service, 2);
+    service.signal(Signal::KILL);
+    publisher.retain(&PUMP.topic(), PUMP.disconnect(1, 5));
+    publisher.flush();
+    let again = file.launch(&broker.url()).start();
+    again.wait_for_answer(&PUMP.path(), &PUMP.disconnect(1, 5));
+    assert_answers(&again, FAN, &FAN.connect(1));
+    again.wait_until_ready();
+    assert_eq!(again.get("/api/v1/summary").json()["total"], 2);
+}
+
+#[test]
+fn the_file_is_the_owners_alone_and_so_is_everything_beside_it() {
+    let file = File::new();
+    let broker = no_broker();
+    let _service = file.launch(&broker.url()).start();
+    let files: Vec<_> = fs::read_dir(file.path().parent().unwrap()).unwrap().map(Result::unwrap).collect();
+    assert!(files.len() >= 2);
+    for entry in files {
+        let mode = entry.metadata().unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o600, "{:?}", entry.path());
+    }
+}
+
+/// Exit code 1 and all the words on stderr.
+fn assert_refused(launch: Launch, words: &[&str]) {
+    let ended = launch.run();
+    assert_eq!(ended.status.code(), Some(1), "{ended:?}");
+    assert!(mentions(&ended.stderr, words), "{words:?} in {}", ended.stderr);
+}
+
+#[test]
+fn a_second_process_on_the_same_file_is_refused_and_harms_nothing() {
+    let (file, broker) = (File::new(), Mosquitto::start());
+    let service = file.launch(&broker.url()).start();
+    service.wait_until_ready();
+    assert_refused(file.launch(&broker.url()), &["another process", "store.db", "--store"]);
+    let mut publisher = broker.publisher();
+    publisher.publish(&PUMP.topic(), PUMP.connect(1));
+    publisher.flush();
+    wait_until_kept(&service, 1);
+}
+
+#[test]
+fn a_file_of_a_newer_version_or_of_somebody_else_is_refused_and_left_alone() {
+    let broker = no_broker();
+    for (sql, words) in [
+        ("PRAGMA user_version = 99", &["newer", "99", "store.db"][..]),
+        ("PRAGMA application_id = 1", &["none of devstatus", "store.db"][..]),
+    ] {
+        let file = File::new();
+        file.launch(&broker.url()).start().terminate();
+        rusqlite::Connection::open(file.path()).unwrap().execute_batch(sql).unwrap();
+        let before = fs::read(file.path()).unwrap();
+        assert_refused(file.launch(&broker.url()), words);
+        assert_eq!(fs::read(file.path()).unwrap(), before);
+    }
+}
+
+#[test]
+fn a_place_where_no_file_can_be_is_refused() {
+    let broker = no_broker();
+    let launch = Launch::to(&broker.url()).arguments(&["--store", "sqlite:/dev/null/store.db"]);
+    assert_refused(launch, &["/dev/null/store.db"]);
+}
+
+fn set_aside(path: &Path) -> Vec<PathBuf> {
+    let directory = path.parent().expect("a file is in a directory");
+    let beside = fs::read_dir(directory).expect("the service has made the directory");
+    let beside = beside.map(|entry| entry.expect("a directory of ours can be read").path());
+    beside.filter(|path| path.to_string_lossy().contains("store.db.damaged-")).collect()
+}
+
+#[test]
+fn a_damaged_file_is_set_aside_and_the_broker_fills_a_new_one() {
+    let broker = Mosquitto::start();
+    let mut publisher = broker.publisher();
+    let ids: Vec<String> = (0..500).map(|id| id.to_string()).collect();
+    for id in &ids {
+        let device = Device { kind: "pump", id };
+        publisher.retain(&device.topic(), device.connect(1));
+    }
+    publisher.flush();
+    let cut = |path: &Path| {
+        let bytes = fs::read(path).unwrap();
+        fs::write(path, &bytes[..bytes.len() / 2]).unwrap();
+    };
+    let overwrite = |path: &Path| {
+        fs::write(path, "no database at all, and longer than its header would be".repeat(9)).unwrap()
+    };
+    // The pages of the table, not the first one: only the loading finds it.
+    let scribble = |path: &Path| {
+        let mut bytes = fs::read(path).unwrap();
+        bytes[8192..].fill(0xa5);
+        fs::write(path, bytes).unwrap();
+    };
+    let damages: [&dyn Fn(&Path); 3] = [&cut, &overwrite, &scribble];
+    for damage in damages {
+        let file = File::new();
+        let service = file.launch(&broker.url()).start();
+        wait_until_kept(&service, 500);
+        // An orderly stop leaves everything in the one file.
+        assert_eq!(service.terminate().status.code(), Some(0));
+        damage(&file.path());
+        let service = file.launch(&broker.url()).start();
+        service.wait_until_ready();
+        assert_eq!(set_aside(&file.path()).len(), 1, "{}", service.log());
+        assert_eq!(service.log_lines(&["damaged", "set_aside"]).len(), 1, "{}", service.log());
+        wait_until_kept(&service, 500);
+        service.terminate();
+        assert_eq!(file.launch(&no_broker().url()).start().get("/api/v1/summary").json()["total"], 500);
+    }
+}
