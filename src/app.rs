@@ -16,10 +16,11 @@ use tokio_util::sync::CancellationToken;
 use crate::health::{Health, Keeping};
 use crate::history::EventQueue;
 use crate::http::settings::HttpSettings;
-use crate::http::{self, Context};
+use crate::http::{self, Context, Gauges};
 use crate::ingest::Ingest;
 use crate::map::DeviceMap;
 use crate::metrics::Metrics;
+use crate::progress::Watched;
 use crate::source::backlog::backlog;
 use crate::source::settings::SourceSettings;
 use crate::source::{Source, SourceError};
@@ -52,6 +53,8 @@ pub enum Error {
 pub struct Running {
     /// Where HTTP is answered; the port is real even if any was asked for.
     pub http_address: SocketAddr,
+    /// For whoever shows how far the population is.
+    pub watched: Watched,
     shutdown: CancellationToken,
     source: oneshot::Receiver<Result<(), SourceError>>,
     http: JoinHandle<()>,
@@ -80,10 +83,13 @@ pub async fn start(
     let (map, writer) = restore(store, &events, &health, &metrics).await?;
     let listener = socket.listen(LISTEN_BACKLOG).map_err(|error| Error::Listen(address, error))?;
     let http_address = listener.local_addr().map_err(|error| Error::Listen(address, error))?;
+    registry.register_collector(Box::new(Gauges { map: Arc::clone(&map), health: Arc::clone(&health) }));
+    let watched = Watched { map: Arc::clone(&map), health: Arc::clone(&health), metrics: metrics.clone() };
     let context = Context {
         map: Arc::clone(&map),
         health: Arc::clone(&health),
         registry: Arc::new(registry),
+        replay_limits: source.population.replay_limits.as_slice().into(),
         organization: source.identity.organization.as_str().into(),
         history: Arc::new(HistoryOf(Arc::clone(&writer.store))),
         history_kept: writer.settings.history,
@@ -101,7 +107,7 @@ pub async fn start(
     let stop_writer = CancellationToken::new();
     let writer = tokio::spawn(writer.run(stop_writer.clone()));
     tracing::info!("listening on http://{http_address}");
-    Ok(Running { http_address, shutdown, source, http, ingest, writer, stop_writer, map })
+    Ok(Running { http_address, watched, shutdown, source, http, ingest, writer, stop_writer, map })
 }
 
 impl Running {

@@ -60,6 +60,14 @@ pub enum Population {
 }
 
 impl Population {
+    pub const ALL: [Population; 5] = [
+        Population::Pending,
+        Population::Running,
+        Population::Complete,
+        Population::Unproven,
+        Population::Incomplete,
+    ];
+
     /// The word for it in answers, logs and metrics.
     pub fn word(self) -> &'static str {
         match self {
@@ -79,6 +87,16 @@ pub enum ReadyOn {
     Complete,
     /// Nothing speaks against it, and a further pass added nothing.
     Unproven,
+}
+
+impl ReadyOn {
+    /// The word for it in settings and answers.
+    pub fn word(self) -> &'static str {
+        match self {
+            ReadyOn::Complete => "complete",
+            ReadyOn::Unproven => "unproven",
+        }
+    }
 }
 
 /// What the latest round of the population came to.
@@ -162,6 +180,13 @@ pub struct State {
     pub store: Keeping,
 }
 
+impl State {
+    /// Whether retained statuses are being read, for the first time or again.
+    pub fn is_reading(&self) -> bool {
+        self.population == Population::Running || self.repairing
+    }
+}
+
 impl Health {
     pub fn new(ready_on: ReadyOn) -> Self {
         let state = State {
@@ -174,6 +199,10 @@ impl Health {
         };
         let (populated, stale) = (AtomicBool::new(false), AtomicBool::new(true));
         Self { ready_on, state: RwLock::new(state), populated, stale }
+    }
+
+    pub fn ready_on(&self) -> ReadyOn {
+        self.ready_on
     }
 
     pub fn state(&self) -> State {

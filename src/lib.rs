@@ -20,6 +20,7 @@ pub mod map;
 pub mod metrics;
 pub mod payload;
 pub mod presence;
+pub mod progress;
 pub mod secret;
 pub mod simulate;
 pub mod source;

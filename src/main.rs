@@ -6,6 +6,7 @@ use std::process::ExitCode;
 
 use devstatus::app;
 use devstatus::config::{self, Command, LogFormat, LogLevel, LogSettings, Settings, Stop};
+use devstatus::progress::Screen;
 use devstatus::{demo, simulate};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
@@ -30,8 +31,8 @@ fn main() -> ExitCode {
         Command::Demo(settings) => settings.log,
         Command::Simulate(settings) => settings.log,
     };
-    start_log(log);
-    match run(command) {
+    let screen = start_log(log);
+    match run(command, screen) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             tracing::error!("{}", chain(error.as_ref()));
@@ -51,21 +52,22 @@ fn refuse(stop: &Stop) -> ExitCode {
 
 type AnyError = Box<dyn std::error::Error>;
 
-fn run(command: Command) -> Result<(), AnyError> {
+fn run(command: Command, screen: Screen) -> Result<(), AnyError> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     runtime.block_on(async {
         let shutdown = CancellationToken::new();
         stop_on_signal(shutdown.clone())?;
         match command {
-            Command::Serve(settings) => serve(settings, shutdown).await,
+            Command::Serve(settings) => serve(settings, screen, shutdown).await,
             Command::Demo(settings) => Ok(demo::run(settings, shutdown, |text| print!("{text}")).await?),
             Command::Simulate(settings) => Ok(simulate::run(settings, shutdown).await?),
         }
     })
 }
 
-async fn serve(settings: Settings, shutdown: CancellationToken) -> Result<(), AnyError> {
-    let running = app::start(settings.source, settings.http, settings.store, shutdown).await?;
+async fn serve(settings: Settings, screen: Screen, shutdown: CancellationToken) -> Result<(), AnyError> {
+    let running = app::start(settings.source, settings.http, settings.store, shutdown.clone()).await?;
+    tokio::spawn(screen.show(running.watched.clone(), shutdown));
     Ok(running.wait().await?)
 }
 
@@ -84,8 +86,9 @@ fn stop_on_signal(shutdown: CancellationToken) -> io::Result<()> {
     Ok(())
 }
 
-/// Our own lines at the level asked for; of the libraries' only what is wrong.
-fn start_log(settings: LogSettings) {
+/// Our own lines at the level asked for; of the libraries' only what is wrong. What is returned writes them, and can show
+/// a bar among them.
+fn start_log(settings: LogSettings) -> Screen {
     let level = match settings.level {
         LogLevel::Error => LevelFilter::ERROR,
         LogLevel::Warn => LevelFilter::WARN,
@@ -94,12 +97,15 @@ fn start_log(settings: LogSettings) {
         LogLevel::Trace => LevelFilter::TRACE,
     };
     let filter = Targets::new().with_target("devstatus", level).with_default(level.min(LevelFilter::ERROR));
-    let log = tracing_subscriber::fmt::layer().with_writer(io::stderr).with_target(false);
+    let is_terminal = io::IsTerminal::is_terminal(&io::stderr());
+    let screen = Screen::new(is_terminal && settings.format == LogFormat::Text);
+    let log = tracing_subscriber::fmt::layer().with_writer(screen.clone()).with_target(false);
     let registry = tracing_subscriber::registry().with(filter);
     match settings.format {
-        LogFormat::Text => registry.with(log.with_ansi(io::IsTerminal::is_terminal(&io::stderr()))).init(),
+        LogFormat::Text => registry.with(log.with_ansi(is_terminal)).init(),
         LogFormat::Json => registry.with(log.json()).init(),
     }
+    screen
 }
 
 fn chain(error: &dyn std::error::Error) -> String {

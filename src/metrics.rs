@@ -1,4 +1,5 @@
-//! What is counted, under which name. Counters only go up; every name stands in `docs/metrics.md`.
+//! What is counted, under which name; every name stands in `docs/metrics.md`. What is read off the state of the service
+//! instead is in `http::gauges`.
 
 mod store;
 
@@ -8,6 +9,7 @@ use std::hash::Hash;
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 
 pub use store::StoreMetrics;
@@ -33,6 +35,8 @@ pub struct Metrics {
     pub statements_known: Counter,
     /// Packets refused because the backlog was full.
     pub backlog_dropped_bytes: Counter,
+    /// Bytes handed over by the source and not yet decoded.
+    pub backlog_waiting_bytes: Gauge,
     /// Connections to the broker that were established.
     pub broker_connects: Counter,
     /// What is kept, and what waits for it.
@@ -86,6 +90,11 @@ impl Metrics {
             "backlog_dropped_bytes",
             "Bytes dropped because the backlog between socket and decoder was full",
             self.backlog_dropped_bytes.clone(),
+        );
+        r.register(
+            "backlog_waiting_bytes",
+            "Bytes between socket and decoder",
+            self.backlog_waiting_bytes.clone(),
         );
         r.register("broker_connects", "Connections to the broker established", self.broker_connects.clone());
         self.store.register(r);

@@ -20,7 +20,7 @@ const ROWS: &[&[&str]] = &[
     &["map"],
     &["source"],
     &["ingest"],
-    &["store", "http"],
+    &["store", "http", "progress"],
     &["fleet"],
     &["config"],
     &["app"],

@@ -58,6 +58,7 @@ pub struct Backlog {
 pub struct Pending {
     queue: mpsc::Receiver<Item>,
     bytes: Arc<AtomicUsize>,
+    metrics: Metrics,
 }
 
 /// Whether a run was taken.
@@ -73,7 +74,7 @@ pub enum Taken {
 pub fn backlog(max_bytes: usize, metrics: Metrics) -> (Backlog, Pending) {
     let (sender, receiver) = mpsc::channel();
     let bytes = Arc::new(AtomicUsize::new(0));
-    let pending = Pending { queue: receiver, bytes: Arc::clone(&bytes) };
+    let pending = Pending { queue: receiver, bytes: Arc::clone(&bytes), metrics: metrics.clone() };
     (Backlog { queue: sender, bytes, max_bytes, metrics }, pending)
 }
 
@@ -87,6 +88,7 @@ impl Backlog {
             return Taken::No;
         }
         self.metrics.bytes_received.inc_by(len as u64);
+        self.metrics.backlog_waiting_bytes.inc_by(len as i64);
         // A decoder that is gone means that the program stops.
         let _ = self.queue.send(Item::Run(run));
         Taken::Yes
@@ -114,6 +116,7 @@ impl Pending {
     /// Makes room again after a run has been applied.
     pub fn applied(&self, run: &Run) {
         self.bytes.fetch_sub(run.packets.len(), Ordering::AcqRel);
+        self.metrics.backlog_waiting_bytes.dec_by(run.packets.len() as i64);
     }
 }
 

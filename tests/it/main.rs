@@ -3,6 +3,7 @@
 mod answers;
 mod fleet;
 mod keeping;
+mod metrics;
 mod reconnect;
 mod refusals;
 mod rig;

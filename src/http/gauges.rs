@@ -1,0 +1,49 @@
+//! What `GET /metrics` reads off the state of the service at the moment of asking. What is counted is in `metrics`.
+
+use std::fmt;
+use std::sync::Arc;
+
+use prometheus_client::collector::Collector;
+use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric};
+use prometheus_client::metrics::MetricType;
+use prometheus_client::metrics::gauge::ConstGauge;
+
+use crate::health::{Broker, Health, Population};
+use crate::map::DeviceMap;
+
+/// The state of the service as gauges.
+pub struct Gauges {
+    pub map: Arc<DeviceMap>,
+    pub health: Arc<Health>,
+}
+
+impl fmt::Debug for Gauges {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // The map may hold millions of devices.
+        f.debug_struct("Gauges").finish_non_exhaustive()
+    }
+}
+
+impl Collector for Gauges {
+    fn encode(&self, mut encoder: DescriptorEncoder) -> Result<(), fmt::Error> {
+        let (totals, state) = (self.map.totals(), self.health.state());
+        let devices = [("connected", totals.connected), ("disconnected", totals.disconnected)];
+        let help = "Devices by status";
+        let mut family = encoder.encode_descriptor("devstatus_devices", help, None, MetricType::Gauge)?;
+        for (status, devices) in devices {
+            let devices = i64::try_from(devices).unwrap_or(i64::MAX);
+            ConstGauge::new(devices).encode(family.encode_family(&[("status", status)])?)?;
+        }
+        let help = "1 for the state that the population is in";
+        let name = "devstatus_population_state";
+        let mut family = encoder.encode_descriptor(name, help, None, MetricType::Gauge)?;
+        for population in Population::ALL {
+            let is_it = i64::from(population == state.population);
+            ConstGauge::new(is_it).encode(family.encode_family(&[("state", population.word())])?)?;
+        }
+        let help = "1 while the subscription to every device holds";
+        let name = "devstatus_broker_connected";
+        let connected = i64::from(state.broker == Broker::Subscribed);
+        ConstGauge::new(connected).encode(encoder.encode_descriptor(name, help, None, MetricType::Gauge)?)
+    }
+}
