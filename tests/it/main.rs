@@ -1,6 +1,7 @@
 //! The whole service from outside: the real binary, real brokers, brokers with scripted faults, HTTP.
 
 mod answers;
+mod crash;
 mod fleet;
 mod keeping;
 mod metrics;
