@@ -18,7 +18,7 @@ export PROPTEST_CASES ?= 20000
 export TEST_LONG := 1
 endif
 
-.PHONY: help check fmt clippy deny advisories test doc fuzz bench bench-smoke
+.PHONY: help check fmt clippy deny advisories test doc openapi fuzz bench bench-smoke
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 16
@@ -52,6 +52,10 @@ test: ## all tests but the doc tests
 doc: ## the documentation, and the examples in it
 	RUSTDOCFLAGS="-D warnings -A rustdoc::private_intra_doc_links" cargo doc --locked --workspace --no-deps --document-private-items
 	cargo test --locked --workspace --doc
+
+# The document is made from the annotations in src/http; a test holds the committed one equal to it.
+openapi: ## writes docs/openapi.json anew
+	WRITE_OPENAPI=1 cargo test --locked --quiet --lib openapi
 
 # New inputs go below target/; a fault's input stands in fuzz/artifacts/ and belongs into a test.
 fuzz: ## FUZZ_SECONDS of fuzzing, shared by all targets

@@ -5,9 +5,10 @@ use axum::extract::{Path, State};
 use axum::http::{HeaderName, HeaderValue, header};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
+use utoipa::ToSchema;
 
 use super::Context;
-use super::error::Error;
+use super::error::{Error, Problem};
 use crate::decode::Device;
 use crate::presence::Status;
 
@@ -23,14 +24,57 @@ const STALE: HeaderName = HeaderName::from_static("devstatus-stale");
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
 
 /// The answer for a device that no message was ever about.
-#[derive(Serialize)]
-struct NeverConnected {
+#[derive(Serialize, ToSchema)]
+pub struct NeverConnected {
     #[serde(rename = "Action")]
     action: &'static str,
     #[serde(rename = "ClientID")]
     client_id: String,
 }
 
+/// The deciding message of a device
+///
+/// As the platform sent it, byte for byte. The header `devstatus-status` says what it comes to, `devstatus-stale` that it
+/// may be out of date. Query parameters are passed over.
+#[utoipa::path(
+    get,
+    path = "/{type}/{id}",
+    tag = "devices",
+    params(
+        ("type" = String, Path, description = "The device's type"),
+        ("id" = String, Path, description = "The device's id")
+    ),
+    responses(
+        (
+            status = 200,
+            description = "The deciding message, or that the device never connected",
+            body = Object,
+            headers(
+                ("devstatus-status" = String, description = "connected, disconnected or never_connected"),
+                ("devstatus-population" = String, description = "How complete the map is, with never_connected"),
+                ("devstatus-stale" = String, description = "true: the broker is out of reach"),
+            )
+        ),
+        (
+            status = 400,
+            description = "Type or id is not UTF-8",
+            body = Problem,
+            content_type = "application/problem+json"
+        ),
+        (
+            status = 404,
+            description = "Type or id cannot be a device's",
+            body = Problem,
+            content_type = "application/problem+json"
+        ),
+        (
+            status = 503,
+            description = "Too early to say that the device never connected",
+            body = Problem,
+            content_type = "application/problem+json"
+        )
+    )
+)]
 pub async fn last_message(
     State(context): State<Context>,
     path: Result<Path<(String, String)>, PathRejection>,

@@ -1,14 +1,24 @@
-//! Every answer that is not what was asked for: a status code and a small JSON object that says why.
+//! Every answer that is not what was asked for, in one form: problem details (RFC 9457). What can go wrong is one enum;
+//! what each comes to, status, type, title and sentence, is one map.
+
+use std::borrow::Cow;
 
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
+use utoipa::ToSchema;
 
-/// How long a client should wait while the retained statuses are being read.
+/// How long a client should wait while something is not there yet or not there at present.
 const RETRY_AFTER_S: u64 = 2;
 
+const PROBLEM_JSON: HeaderValue = HeaderValue::from_static("application/problem+json");
+
+/// More of a name that a client sent is not repeated to it.
+const ECHO_MAX_CHARS: usize = 80;
+
 /// What went wrong with a request.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[allow(dead_code, reason = "the first resource with parameters comes next")]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Error {
     NotFound,
     MethodNotAllowed,
@@ -16,40 +26,152 @@ pub enum Error {
     BadPath,
     /// The device is not known yet, and it is too early to say that it never connected.
     NotPopulated,
+    /// The query holds a parameter that the resource does not have.
+    UnknownParameter {
+        name: String,
+        known: &'static [&'static str],
+    },
+    /// The query holds a parameter twice that counts once.
+    RepeatedParameter {
+        name: &'static str,
+    },
+    /// The value of a parameter is none that it can have.
+    BadParameter {
+        name: &'static str,
+        expected: Cow<'static, str>,
+    },
 }
 
-#[derive(Serialize)]
-struct Body {
-    message: &'static str,
+/// An error as a client reads it (RFC 9457).
+#[derive(Serialize, ToSchema)]
+pub struct Problem {
+    /// Names the kind of problem for programs; one for each, and it never changes.
+    #[serde(rename = "type")]
+    #[schema(example = "urn:devstatus:problem:bad-parameter")]
+    kind: String,
+    /// What the kind of problem is, for people.
+    title: &'static str,
+    /// The status code of the answer.
+    #[schema(example = 400)]
+    status: u16,
+    /// What is wrong with this very request, in a sentence.
+    detail: Cow<'static, str>,
+    /// The query parameter that is refused.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    parameter: Option<String>,
+    /// The parameters that the resource has, if one is refused that it has not.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    known: Option<&'static [&'static str]>,
 }
 
+/// What a kind of problem comes to, whichever request had it.
+struct Kind {
+    status: StatusCode,
+    /// The last part of the type.
+    name: &'static str,
+    title: &'static str,
+}
+
+const fn kind(status: StatusCode, name: &'static str, title: &'static str) -> Kind {
+    Kind { status, name, title }
+}
+
+#[allow(dead_code, reason = "the first resource with parameters comes next")]
 impl Error {
-    fn status(self) -> StatusCode {
-        match self {
-            Error::NotFound => StatusCode::NOT_FOUND,
-            Error::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
-            Error::BadPath => StatusCode::BAD_REQUEST,
-            Error::NotPopulated => StatusCode::SERVICE_UNAVAILABLE,
-        }
+    pub fn bad_parameter(name: &'static str, expected: impl Into<Cow<'static, str>>) -> Self {
+        Error::BadParameter { name, expected: expected.into() }
     }
 
-    fn message(self) -> &'static str {
+    fn kind(&self) -> Kind {
         match self {
-            Error::NotFound => "There is nothing at this path. A device is at /{type}/{id}.",
-            Error::MethodNotAllowed => "Only GET and HEAD are answered here.",
-            Error::BadPath => "Device type and id must be UTF-8, percent-encoded.",
-            Error::NotPopulated => {
-                "This device has not been seen, and not every retained status has been read yet. Ask again."
+            Error::NotFound => kind(StatusCode::NOT_FOUND, "not-found", "There is nothing at this path"),
+            Error::MethodNotAllowed => kind(
+                StatusCode::METHOD_NOT_ALLOWED,
+                "method-not-allowed",
+                "The resource does not have this method",
+            ),
+            Error::BadPath => kind(StatusCode::BAD_REQUEST, "bad-path", "The path cannot be read"),
+            Error::NotPopulated => kind(
+                StatusCode::SERVICE_UNAVAILABLE,
+                "not-populated",
+                "Not every retained status has been read yet",
+            ),
+            Error::UnknownParameter { .. } => {
+                kind(StatusCode::BAD_REQUEST, "unknown-parameter", "The resource has no such parameter")
+            }
+            Error::RepeatedParameter { .. } => {
+                kind(StatusCode::BAD_REQUEST, "repeated-parameter", "A parameter stands twice")
+            }
+            Error::BadParameter { .. } => {
+                kind(StatusCode::BAD_REQUEST, "bad-parameter", "A parameter has no such value")
             }
         }
     }
+
+    fn detail(&self) -> Cow<'static, str> {
+        match self {
+            Error::NotFound => "A device is at /{type}/{id}; /openapi.json lists everything else.".into(),
+            Error::MethodNotAllowed => "The header allow lists the methods that it has.".into(),
+            Error::BadPath => "Device type and id must be UTF-8, percent-encoded.".into(),
+            Error::NotPopulated => {
+                "This device has not been seen, and not every retained status has been read yet. Ask again."
+                    .into()
+            }
+            Error::UnknownParameter { name, known } => {
+                let name = shortened(name);
+                match known {
+                    [] => format!("The resource has no parameter, and {name} is given."),
+                    known => format!("There is no parameter {name}; there are {}.", known.join(", ")),
+                }
+                .into()
+            }
+            Error::RepeatedParameter { name } => format!("{name} may be given once.").into(),
+            Error::BadParameter { name, expected } => format!("{name} must be {expected}.").into(),
+        }
+    }
+
+    /// The parameter that is refused.
+    fn parameter(&self) -> Option<String> {
+        match self {
+            Error::UnknownParameter { name, .. } => Some(shortened(name)),
+            Error::RepeatedParameter { name } | Error::BadParameter { name, .. } => Some((*name).to_owned()),
+            Error::NotFound | Error::MethodNotAllowed | Error::BadPath | Error::NotPopulated => None,
+        }
+    }
+
+    fn known(&self) -> Option<&'static [&'static str]> {
+        match self {
+            Error::UnknownParameter { known, .. } => Some(known),
+            Error::NotFound
+            | Error::MethodNotAllowed
+            | Error::BadPath
+            | Error::NotPopulated
+            | Error::RepeatedParameter { .. }
+            | Error::BadParameter { .. } => None,
+        }
+    }
+}
+
+fn shortened(name: &str) -> String {
+    name.chars().take(ECHO_MAX_CHARS).collect()
 }
 
 impl IntoResponse for Error {
     fn into_response(self) -> Response {
-        let mut response = (self.status(), axum::Json(Body { message: self.message() })).into_response();
-        if self == Error::NotPopulated {
-            response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(RETRY_AFTER_S));
+        let Kind { status, name, title } = self.kind();
+        let problem = Problem {
+            kind: format!("urn:devstatus:problem:{name}"),
+            title,
+            status: status.as_u16(),
+            detail: self.detail(),
+            parameter: self.parameter(),
+            known: self.known(),
+        };
+        let mut response = (status, axum::Json(problem)).into_response();
+        let headers = response.headers_mut();
+        headers.insert(header::CONTENT_TYPE, PROBLEM_JSON);
+        if status == StatusCode::SERVICE_UNAVAILABLE {
+            headers.insert(header::RETRY_AFTER, HeaderValue::from(RETRY_AFTER_S));
         }
         response
     }

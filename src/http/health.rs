@@ -4,15 +4,16 @@ use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
 use serde::Serialize;
+use utoipa::ToSchema;
 
 use super::Context;
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 pub struct Liveness {
     live: bool,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 pub struct Readiness {
     ready: bool,
     broker: &'static str,
@@ -23,12 +24,29 @@ pub struct Readiness {
     missing: Vec<String>,
 }
 
-/// The process runs and answers.
+/// Whether the process runs
+#[utoipa::path(
+    get,
+    path = "/livez",
+    tag = "service",
+    responses((status = 200, description = "It runs and answers", body = Liveness))
+)]
 pub async fn livez() -> Json<Liveness> {
     Json(Liveness { live: true })
 }
 
+/// Whether requests should be sent here
+///
 /// 200 only while the broker link and the population are good; the body says what is missing.
+#[utoipa::path(
+    get,
+    path = "/readyz",
+    tag = "service",
+    responses(
+        (status = 200, description = "Broker link and population are good", body = Readiness),
+        (status = 503, description = "Something is missing", body = Readiness)
+    )
+)]
 pub async fn readyz(State(context): State<Context>) -> (StatusCode, Json<Readiness>) {
     let state = context.health.state();
     let mut missing = context.health.missing();

@@ -9,6 +9,18 @@ use super::Context;
 
 const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
+/// Counters for Prometheus
+#[utoipa::path(
+    get,
+    path = "/metrics",
+    tag = "service",
+    responses((
+        status = 200,
+        description = "The OpenMetrics text format",
+        body = String,
+        content_type = "application/openmetrics-text"
+    ))
+)]
 pub async fn metrics(State(context): State<Context>) -> Response {
     let mut text = String::new();
     match encode(&mut text, &context.registry) {

@@ -5,7 +5,9 @@ mod error;
 mod gauges;
 mod health;
 mod metrics;
+mod openapi;
 mod page;
+mod parameters;
 mod population;
 mod server;
 pub mod settings;
@@ -17,6 +19,8 @@ use std::time::Duration;
 use axum::Router;
 use axum::routing::get;
 use prometheus_client::registry::Registry;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
 
 use crate::health::Health;
 use crate::history::ReadHistory;
@@ -40,16 +44,24 @@ pub struct Context {
     pub history_kept: Duration,
 }
 
-/// All resources.
+/// All resources, and the document about them.
+fn resources() -> OpenApiRouter<Context> {
+    OpenApiRouter::with_openapi(openapi::head())
+        .routes(routes!(page::page))
+        .routes(routes!(health::livez))
+        .routes(routes!(health::readyz))
+        .routes(routes!(metrics::metrics))
+        .routes(routes!(summary::summary))
+        .routes(routes!(population::population))
+        .routes(routes!(device::last_message))
+}
+
+/// Answers every request.
 pub fn router(context: Context) -> Router {
-    Router::new()
-        .route("/", get(page::page))
-        .route("/livez", get(health::livez))
-        .route("/readyz", get(health::readyz))
-        .route("/metrics", get(metrics::metrics))
-        .route("/api/v1/summary", get(summary::summary))
-        .route("/api/v1/population", get(population::population))
-        .route("/{type}/{id}", get(device::last_message))
+    let (router, document) = resources().split_for_parts();
+    let document: Arc<str> = openapi::text(&document).into();
+    router
+        .route("/openapi.json", get(move || openapi::answer(document)))
         .fallback(error::not_found)
         .method_not_allowed_fallback(error::method_not_allowed)
         .with_state(context)

@@ -5,6 +5,13 @@ use axum::response::Html;
 
 use super::Context;
 
+/// A page for people
+#[utoipa::path(
+    get,
+    path = "/",
+    tag = "service",
+    responses((status = 200, description = "What this is and how it is", body = String, content_type = "text/html"))
+)]
 pub async fn page(State(context): State<Context>) -> Html<String> {
     let totals = context.map.totals();
     let state = context.health.state();

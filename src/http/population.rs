@@ -3,14 +3,17 @@
 use axum::Json;
 use axum::extract::State;
 use serde::Serialize;
+use utoipa::ToSchema;
 
 use super::Context;
+use super::error::Problem;
+use super::parameters::NoParameters;
 use crate::health::TypeReport;
 
 /// More types are not listed; an organization has a few dozen.
 const TYPES_MAX: usize = 10_000;
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 pub struct Population {
     /// `pending`, `running`, `complete`, `unproven` or `incomplete`.
     state: &'static str,
@@ -29,16 +32,17 @@ pub struct Population {
     types: Vec<Type>,
 }
 
-#[derive(Serialize)]
-struct Progress {
+#[derive(Serialize, ToSchema)]
+pub struct Progress {
     types_done: usize,
     types_total: usize,
     /// Devices that were heard of in the round.
     replayed: u64,
 }
 
-#[derive(Serialize)]
-struct Type {
+#[derive(Serialize, ToSchema)]
+#[schema(as = PopulationType)]
+pub struct Type {
     #[serde(rename = "type")]
     device_type: String,
     /// Devices in the map.
@@ -48,7 +52,24 @@ struct Type {
     evidence: Option<&'static str>,
 }
 
-pub async fn population(State(context): State<Context>) -> Json<Population> {
+/// How complete the map is
+///
+/// By type, and why that is believed.
+#[utoipa::path(
+    get,
+    path = "/api/v1/population",
+    tag = "fleet",
+    responses(
+        (status = 200, description = "How far the retained statuses have been read", body = Population),
+        (
+            status = 400,
+            description = "A parameter is given, and there is none",
+            body = Problem,
+            content_type = "application/problem+json"
+        )
+    )
+)]
+pub async fn population(State(context): State<Context>, _: NoParameters) -> Json<Population> {
     let state = context.health.state();
     let counts = context.map.round_counts();
     let replayed = counts.iter().map(|count| count.heard).sum();

@@ -3,10 +3,13 @@
 use axum::Json;
 use axum::extract::State;
 use serde::Serialize;
+use utoipa::ToSchema;
 
 use super::Context;
+use super::error::Problem;
+use super::parameters::NoParameters;
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 pub struct Summary {
     /// Devices that at least one message was about.
     total: u64,
@@ -18,7 +21,24 @@ pub struct Summary {
     broker: &'static str,
 }
 
-pub async fn summary(State(context): State<Context>) -> Json<Summary> {
+/// How many devices there are
+///
+/// The same cost for any number of devices.
+#[utoipa::path(
+    get,
+    path = "/api/v1/summary",
+    tag = "fleet",
+    responses(
+        (status = 200, description = "Totals, and how far they can be trusted", body = Summary),
+        (
+            status = 400,
+            description = "A parameter is given, and there is none",
+            body = Problem,
+            content_type = "application/problem+json"
+        )
+    )
+)]
+pub async fn summary(State(context): State<Context>, _: NoParameters) -> Json<Summary> {
     let totals = context.map.totals();
     let state = context.health.state();
     Json(Summary {

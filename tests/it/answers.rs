@@ -25,12 +25,14 @@ fn ready_with(statuses: &[(Device<'_>, String)]) -> (Mosquitto, Service) {
     (broker, service)
 }
 
-/// Errors are small JSON objects with a sentence.
-fn assert_message(answer: &Response) {
-    assert_eq!(answer.header("content-type"), Some("application/json"), "{answer:?}");
+/// Errors are problem details (RFC 9457).
+fn assert_problem(answer: &Response) {
+    assert_eq!(answer.header("content-type"), Some("application/problem+json"), "{answer:?}");
     let body = answer.json();
-    let message = body["message"].as_str().unwrap_or_default();
-    assert!(!message.is_empty(), "no message in {body}");
+    assert_eq!(body["status"], json!(answer.status), "{body}");
+    for member in ["type", "title", "detail"] {
+        assert!(body[member].as_str().is_some_and(|text| !text.is_empty()), "no {member} in {body}");
+    }
 }
 
 #[test]
@@ -68,7 +70,7 @@ fn before_the_replay_is_over_a_seen_device_is_answered_and_an_unseen_one_is_503(
 
     let answer = service.get(&UNSEEN.path());
     assert_eq!(answer.status, 503);
-    assert_message(&answer);
+    assert_problem(&answer);
     let seconds = answer.header("retry-after").expect("a 503 says when to ask again");
     assert!(seconds.parse::<u32>().is_ok_and(|seconds| seconds > 0), "{seconds}");
 
@@ -107,7 +109,7 @@ fn percent_encoding_in_the_path_is_decoded_once_and_a_query_is_passed_over() {
     assert_eq!(quoted.json()["ClientID"], json!("d:org:pump:\"quoted\""));
     let broken = service.get("/pump/%FF");
     assert!((400..500).contains(&broken.status), "{broken:?}");
-    assert_message(&broken);
+    assert_problem(&broken);
 }
 
 #[test]
@@ -128,7 +130,7 @@ fn another_method_is_405_with_the_methods_allowed() {
         for method in ["POST", "PUT", "DELETE", "PATCH"] {
             let answer = service.request(method, path);
             assert_eq!(answer.status, 405, "{method} {path}");
-            assert_message(&answer);
+            assert_problem(&answer);
             let allowed = answer.header("allow").expect("a 405 says what is allowed");
             let allowed = allowed.split(',').map(str::trim).collect::<Vec<_>>();
             assert!(allowed.contains(&"GET") && allowed.contains(&"HEAD"), "{allowed:?}");
@@ -137,12 +139,12 @@ fn another_method_is_405_with_the_methods_allowed() {
 }
 
 #[test]
-fn any_other_path_is_404_with_a_message() {
+fn any_other_path_is_404_with_a_problem() {
     let (_broker, service) = ready_with(&[(PUMP, PUMP.connect(1))]);
     for path in ["/pump", "/pump/", "//1", "/pump/1/", "/pump/1/more", "/api/v1/nothing", "/pump%2F1"] {
         let answer = service.get(path);
         assert_eq!(answer.status, 404, "{path}");
-        assert_message(&answer);
+        assert_problem(&answer);
     }
 }
 

@@ -5,6 +5,7 @@ mod crash;
 mod fleet;
 mod keeping;
 mod metrics;
+mod openapi;
 mod reconnect;
 mod refusals;
 mod rig;
