@@ -17,7 +17,7 @@ use crate::presence::{Claim, Statement};
 /// away must not take the memory, and the status itself waits elsewhere.
 const WAITING_MAX: usize = 100_000;
 
-/// One thing that happened to a device: a connect, a disconnect, a takeover or a refused login.
+/// One thing that happened to a device: a connect, a disconnect, a takeover, a refused or otherwise failed login.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Event {
     pub device_type: Arc<str>,
@@ -170,7 +170,7 @@ fn sessions<'a>(rows: impl IntoIterator<Item = &'a Statement>) -> Vec<Session> {
             }
             // An end only if the session is known to have begun; else nothing was on.
             Claim::Refusal => session.end = session.end.max(statement.time.nanos()),
-            Claim::Request => {}
+            Claim::Request | Claim::FailedLogin => {}
         }
     }
     by_begin.into_values().filter(|session| session.counts).collect()

@@ -88,15 +88,24 @@ impl Ingest {
                     log_status(device, publish.payload);
                 }
             }
-            Decoded::Notice { device, notice } => {
-                self.metrics.notices.get_or_create(&KindLabel { kind: kind(notice) }).inc();
-                log_status(device, publish.payload);
+            Decoded::FailedLogin { device, statement } => {
+                self.notice(device, "failed_connect", publish.payload);
+                // Whoever makes up names must not fill the store: only a device that is known has a history.
+                if self.map.read(device, |_| ()).is_some() {
+                    self.events.push(device, statement, now);
+                }
             }
+            Decoded::Notice { device, notice } => self.notice(device, kind(notice), publish.payload),
             Decoded::Application => {
                 self.metrics.messages_of_applications.inc();
             }
             Decoded::Undecodable(why) => self.undecodable(why, publish),
         }
+    }
+
+    fn notice(&self, device: Device<'_>, kind: &'static str, payload: &[u8]) {
+        self.metrics.notices.get_or_create(&KindLabel { kind }).inc();
+        log_status(device, payload);
     }
 
     fn apply_statement(&self, device: Device<'_>, statement: Statement, arrival: Arrival) -> Applied {
@@ -159,7 +168,6 @@ fn is_event(evidence: Evidence, applied: Applied) -> bool {
 
 fn kind(notice: Notice) -> &'static str {
     match notice {
-        Notice::FailedConnect => "failed_connect",
         Notice::Other => "other",
         Notice::Cleared => "cleared",
     }

@@ -178,8 +178,11 @@ impl Default for DeviceMap {
 }
 
 impl DeviceMap {
-    /// Takes one statement about one device into account.
+    /// Takes one statement about one device into account. A failed login makes no device.
     pub fn apply(&self, device: Device<'_>, statement: Statement, arrival: Arrival) -> Applied {
+        if statement.claim == Claim::FailedLogin {
+            return Applied::Known;
+        }
         let hash = self.hash(device);
         let mut shard = self.shard(hash).write();
         let entry = shard.entry(hash, |record| record.is(device), |record| self.hash(record.device()));

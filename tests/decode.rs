@@ -127,10 +127,20 @@ fn applications_are_no_devices() {
 }
 
 #[test]
+fn a_failed_login_is_told_apart_from_every_session() {
+    let payload = FULL.replace("Disconnect", "FailedConnect").replace("91", "180");
+    let Decoded::FailedLogin { device, statement } = decode(TOPIC, payload.as_bytes()) else {
+        panic!("{payload}")
+    };
+    assert_eq!((device, statement.claim, statement.close_code), (DEVICE, Claim::FailedLogin, 180));
+    assert_eq!(statement.session, Moment::from_nanos(1_795_456_352_194_000_000));
+    assert_eq!(statement.payload.unpack(), payload.as_bytes());
+}
+
+#[test]
 fn what_changes_no_status_is_a_notice() {
     for (payload, notice) in [
         ("", Notice::Cleared),
-        (r#"{"Action":"FailedConnect","CloseCode":180}"#, Notice::FailedConnect),
         (r#"{"Action":"Active"}"#, Notice::Other),
         (r#"{"Action":"connect"}"#, Notice::Other),
     ] {

@@ -27,7 +27,7 @@ fn believe<'a>(messages: impl IntoIterator<Item = (&'a str, &'a str)>) -> Belief
 
 fn statement(topic: &str, payload: &str) -> Option<Statement> {
     match iot_platform::decode(topic.as_bytes(), payload.as_bytes()) {
-        Decoded::Statement { statement, .. } => Some(statement),
+        Decoded::Statement { statement, .. } | Decoded::FailedLogin { statement, .. } => Some(statement),
         Decoded::Notice { .. } | Decoded::Application => None,
         Decoded::Undecodable(why) => panic!("{why:?}: {topic} {payload}"),
     }
@@ -216,6 +216,7 @@ fn captured_messages_come_to_one_belief_in_every_order() {
 /// Few moments and codes, so that ties of every kind are common.
 fn any_statement() -> impl Strategy<Value = Statement> {
     let claim = prop_oneof![
+        Just(Claim::FailedLogin),
         Just(Claim::Request),
         Just(Claim::Connect),
         Just(Claim::Takeover),

@@ -357,6 +357,25 @@ fn the_same_event_is_kept_once_and_one_that_changes_no_belief_is_kept_too() {
 }
 
 #[test]
+fn a_failed_login_is_kept_of_a_known_device_and_changes_no_belief() {
+    for kind in KINDS {
+        let fixture = Fixture::new(kind);
+        let failed = |id| event(id, statement(Claim::FailedLogin, 5, 5), 1);
+        fixture.put(events(vec![failed("known"), failed("unknown")]));
+        assert!(fixture.all().is_empty(), "{kind:?}: a failed login makes no device");
+        fixture.put(events(vec![event("known", statement(Claim::Connect, 1, 1), 1)]));
+        fixture.put(events(vec![failed("known"), failed("unknown"), failed("known")]));
+        let claims: Vec<_> =
+            fixture.history("known", None, 10).iter().map(|row| row.statement.claim).collect();
+        assert_eq!(claims, [Claim::FailedLogin, Claim::Connect], "{kind:?}");
+        assert!(fixture.history("unknown", None, 10).is_empty(), "{kind:?}");
+        let all = fixture.all();
+        let verdict = all[&name("known")].0.verdict().unwrap();
+        assert_eq!((all.len(), verdict.statement.claim), (1, Claim::Connect), "{kind:?}");
+    }
+}
+
+#[test]
 fn pruning_drops_what_was_heard_before_and_nothing_else() {
     for kind in KINDS {
         let mut fixture = Fixture::new(kind);

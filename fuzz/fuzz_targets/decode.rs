@@ -13,7 +13,8 @@ fuzz_target!(|input: &[u8]| {
     let decoded = decode(topic, payload);
     assert_eq!(decoded, decode(topic, payload), "the same bytes, decoded twice");
     match decoded {
-        Decoded::Statement { device, statement, client_id: _ } => {
+        Decoded::Statement { device, statement, client_id: _ }
+        | Decoded::FailedLogin { device, statement } => {
             assert_topic_names(device, topic);
             assert_eq!(statement.payload.unpack(), payload, "the payload comes back whole");
             assert!(payload.len() <= PAYLOAD_MAX_BYTES, "a payload over the limit was decoded");

@@ -84,13 +84,12 @@ fn decode_payload<'a>(device: Device<'a>, payload: &'a [u8]) -> Decoded<'a> {
         return Decoded::Undecodable(Undecodable::NoAction);
     };
     let Some(action) = Action::parse(&action) else {
-        let failed = action == "FailedConnect";
-        return Decoded::Notice {
-            device,
-            notice: if failed { Notice::FailedConnect } else { Notice::Other },
-        };
+        return Decoded::Notice { device, notice: Notice::Other };
     };
     let statement = statement(action, &fields, payload);
+    if statement.claim == Claim::FailedLogin {
+        return Decoded::FailedLogin { device, statement };
+    }
     Decoded::Statement { device, statement, client_id: compare_client_id(device, client_id.as_deref()) }
 }
 
@@ -119,11 +118,12 @@ fn is_too_deep(json: &[u8]) -> bool {
     json.iter().filter(|&&byte| byte == b'{' || byte == b'[').count() > DEPTH_MAX
 }
 
-/// The actions that change a status.
+/// The actions that tell something of a device's sessions, or of its trying to begin one.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Action {
     Connect,
     Disconnect,
+    FailedConnect,
 }
 
 impl Action {
@@ -131,6 +131,7 @@ impl Action {
         match text {
             "Connect" => Some(Action::Connect),
             "Disconnect" => Some(Action::Disconnect),
+            "FailedConnect" => Some(Action::FailedConnect),
             _ => None,
         }
     }
@@ -155,6 +156,7 @@ fn statement(action: Action, fields: &Fields<'_>, payload: &[u8]) -> Statement {
     // An older platform's Connect does not name its session exactly, so a refusal could not be told to be its end.
     let is_older = protocol == "mqtt-tcp";
     let claim = match action {
+        Action::FailedConnect => Claim::FailedLogin,
         Action::Connect | Action::Disconnect if is_request => Claim::Request,
         Action::Connect => Claim::Connect,
         Action::Disconnect => match close_code {
@@ -166,7 +168,7 @@ fn statement(action: Action, fields: &Fields<'_>, payload: &[u8]) -> Statement {
     let session = fields::moment(fields.connect_time).unwrap_or(match action {
         Action::Connect => time.earlier_by(CONNECT_LAG_NANOS),
         // It ends whatever session was on at that time.
-        Action::Disconnect => time,
+        Action::Disconnect | Action::FailedConnect => time,
     });
     Statement { claim, session, time, close_code, payload: Payload::pack(payload) }
 }

@@ -19,7 +19,9 @@ pub struct Device<'a> {
 pub enum Decoded<'a> {
     /// It says something about a device's connection.
     Statement { device: Device<'a>, statement: Statement, client_id: ClientId },
-    /// It is sound and changes no status: a failed login, or a notice.
+    /// A login was refused or overtaken: it changes no status, but belongs into the history of the device.
+    FailedLogin { device: Device<'a>, statement: Statement },
+    /// It is sound and changes no status.
     Notice { device: Device<'a>, notice: Notice },
     /// It is about an application, which matches the same filter.
     Application,
@@ -40,8 +42,6 @@ pub enum ClientId {
 /// Messages that change no status.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Notice {
-    /// A login that was refused or overtaken; it leaves the sessions of the device as they were.
-    FailedConnect,
     /// `Active`, `Info`, `Unknown`, and any action not known here.
     Other,
     /// An empty payload: the broker removed the retained message. It does not say why.

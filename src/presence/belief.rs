@@ -62,6 +62,7 @@ impl Belief {
             Claim::Takeover => self.apply_takeover(statement),
             Claim::Refusal => self.apply_refusal(statement),
             Claim::Request => self.apply_request(statement),
+            Claim::FailedLogin => false,
         }
     }
 

@@ -12,7 +12,7 @@ use super::{
 };
 use crate::clock::UnixSeconds;
 use crate::history::Row;
-use crate::presence::{Belief, Status};
+use crate::presence::{Belief, Claim, Status};
 
 /// Everything in one ordered map.
 pub struct MemoryStore {
@@ -50,6 +50,9 @@ impl MemoryStore {
         }
         for event in &batch.events {
             let name = DeviceName { device_type: Arc::clone(&event.device_type), id: event.id.clone() };
+            if event.statement.claim == Claim::FailedLogin && !contents.devices.contains_key(&name) {
+                continue;
+            }
             let entry = contents.devices.entry(name).or_default();
             let grown = entry.belief.apply(event.statement.clone());
             entry.learned(grown, event.heard_at, &mut contents.changed);

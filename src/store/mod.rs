@@ -64,6 +64,7 @@ pub struct StoredDevice {
 pub struct Batch {
     pub devices: Vec<StoredDevice>,
     /// Each is also evidence: its statement is merged into the belief about its device, which therefore is never missing.
+    /// Except a failed login, which is evidence of nothing: it is kept only of a device that the store knows by then.
     pub events: Vec<Event>,
 }
 

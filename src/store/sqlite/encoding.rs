@@ -93,6 +93,7 @@ fn claim_number(claim: Claim) -> u8 {
         Claim::Takeover => 2,
         Claim::Refusal => 3,
         Claim::Disconnect => 4,
+        Claim::FailedLogin => 5,
     }
 }
 
@@ -103,6 +104,7 @@ fn claim(number: i64) -> Option<Claim> {
         2 => Claim::Takeover,
         3 => Claim::Refusal,
         4 => Claim::Disconnect,
+        5 => Claim::FailedLogin,
         _ => return None,
     })
 }

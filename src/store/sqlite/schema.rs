@@ -62,7 +62,8 @@ CREATE VIEW devices AS SELECT
   FROM device LEFT JOIN reason ON claim <> 1 AND reason.close_code = device.close_code;
 CREATE VIEW events AS SELECT
   type, id,
-  CASE event.claim WHEN 1 THEN 'connect' WHEN 2 THEN 'takeover' WHEN 3 THEN 'refusal' ELSE 'disconnect' END AS event,
+  CASE event.claim WHEN 1 THEN 'connect' WHEN 2 THEN 'takeover' WHEN 3 THEN 'refusal' WHEN 5 THEN 'failed_login'
+    ELSE 'disconnect' END AS event,
   strftime('%Y-%m-%dT%H:%M:%fZ', event.time / 1e9, 'unixepoch') AS time,
   CASE event.claim WHEN 1 THEN NULL ELSE (event.time - event.session) / 1e9 END AS duration_s,
   event.close_code AS close_code, reason.text AS reason

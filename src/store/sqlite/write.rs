@@ -214,6 +214,10 @@ fn merge(
         return Ok(None);
     }
     kept.heard_at = heard_at;
+    if kept.belief == Belief::default() {
+        // Only failed logins, of a device that is not known.
+        return Ok(None);
+    }
     counters.changed += 1;
     write_device(transaction, name, &mut kept, fresh.len() as u64, counters)?;
     write_events(transaction, &kept, &fresh, counters)?;
