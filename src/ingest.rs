@@ -12,7 +12,7 @@ use crate::history::EventQueue;
 use crate::map::{Applied, Arrival, DeviceMap, Evidence};
 use crate::metrics::{KindLabel, Metrics};
 use crate::presence::Statement;
-use crate::source::backlog::{Item, PassId, Pending, Run, Tally};
+use crate::source::backlog::{Item, PassId, Pending, Run, Tally, Told};
 use crate::source::packet::{self, Publish};
 
 /// How often at most a sample of what could not be decoded is logged.
@@ -44,6 +44,13 @@ impl Ingest {
                 Item::Run(run) => {
                     self.apply_run(&run);
                     pending.applied(&run);
+                }
+                Item::Told { told, done } => {
+                    for told in told {
+                        self.apply_told(told);
+                    }
+                    // Whoever told it may have stopped.
+                    let _ = done.send(());
                 }
                 Item::Mark { pass, done } => {
                     // Whoever asked may have given up; then nobody needs the tally.
@@ -120,6 +127,15 @@ impl Ingest {
         applied
     }
 
+    /// What another instance believes. No event comes of it: the instance that heard the message has written that.
+    fn apply_told(&self, told: Told) {
+        let device = Device { device_type: &told.device_type, id: &told.id };
+        match self.map.learn(device, told.belief, told.heard_at) {
+            Applied::Known => self.metrics.store.devices_told_known.inc(),
+            Applied::Refined | Applied::Changed { .. } => self.metrics.store.devices_told.inc(),
+        };
+    }
+
     fn undecodable(&mut self, why: Undecodable, publish: &Publish<'_>) {
         self.metrics.undecodable(why.reason());
         let due = self.last_sample.is_none_or(|last| last.elapsed() >= SAMPLE_INTERVAL);
@@ -156,11 +172,12 @@ impl Ingest {
 fn is_event(evidence: Evidence, applied: Applied) -> bool {
     match (evidence, applied) {
         (Evidence::Live, _) => true,
-        (Evidence::Retained | Evidence::Restored, Applied::Known | Applied::Changed { from: None, .. }) => {
-            false
-        }
         (
-            Evidence::Retained | Evidence::Restored,
+            Evidence::Retained | Evidence::Restored | Evidence::Peer,
+            Applied::Known | Applied::Changed { from: None, .. },
+        ) => false,
+        (
+            Evidence::Retained | Evidence::Restored | Evidence::Peer,
             Applied::Refined | Applied::Changed { from: Some(_), .. },
         ) => true,
     }

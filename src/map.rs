@@ -76,6 +76,8 @@ pub enum Evidence {
     Retained,
     /// Taken from the store at the start; nothing has been heard of the device since.
     Restored,
+    /// Told by another instance through the store; nothing has been heard of the device here since.
+    Peer,
 }
 
 /// What applying a statement did to the status of its device.
@@ -206,8 +208,8 @@ impl DeviceMap {
         }
         let from = record.belief.verdict().map(|verdict| verdict.status);
         if !record.belief.apply(statement) {
-            if record.evidence == Evidence::Restored {
-                // The broker has nothing newer, so what was restored still holds.
+            if matches!(record.evidence, Evidence::Restored | Evidence::Peer) {
+                // The broker has nothing newer, so what was told still holds.
                 record.evidence = arrival.evidence;
             }
             return Applied::Known;

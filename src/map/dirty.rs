@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use hashbrown::hash_table::Entry;
 use parking_lot::Mutex;
 
-use super::{DeviceMap, Evidence, Record, SHARDS};
+use super::{Applied, DeviceMap, Evidence, Record, SHARDS};
 use crate::clock::UnixSeconds;
 use crate::decode::Device;
 use crate::presence::{Belief, Status};
@@ -126,7 +126,23 @@ impl DeviceMap {
 
     /// Puts back what an earlier process believed; if the device is in the map already, the two are merged.
     pub fn restore(&self, device: Device<'_>, belief: Belief, heard_at: UnixSeconds) {
-        let Some(to) = belief.verdict().map(|verdict| verdict.status) else { return };
+        self.merge(device, belief, heard_at, Evidence::Restored);
+    }
+
+    /// Takes into account what another instance believes, which stands in the store already and so makes nothing dirty.
+    pub fn learn(&self, device: Device<'_>, belief: Belief, heard_at: UnixSeconds) -> Applied {
+        self.merge(device, belief, heard_at, Evidence::Peer)
+    }
+
+    /// Merges what stands in the store. What the map knows beyond that is dirty already or was taken to be written.
+    fn merge(
+        &self,
+        device: Device<'_>,
+        belief: Belief,
+        heard_at: UnixSeconds,
+        evidence: Evidence,
+    ) -> Applied {
+        let Some(to) = belief.verdict().map(|verdict| verdict.status) else { return Applied::Known };
         let hash = self.hash(device);
         let mut shard = self.shard(hash).write();
         let entry = shard.entry(hash, |record| record.is(device), |record| self.hash(record.device()));
@@ -136,21 +152,24 @@ impl DeviceMap {
                 device_type.counts.move_one(None, to);
                 self.counts.move_one(None, to);
                 let id = device.id.into();
-                let evidence = Evidence::Restored;
                 entry.insert(Record { device_type, id, belief, evidence, heard_at, round: 0, dirty: false });
+                Applied::Changed { from: None, to }
             }
             Entry::Occupied(mut entry) => {
                 let record = entry.get_mut();
                 let from = record.verdict().status;
+                record.heard_at = record.heard_at.max(heard_at);
                 if !record.belief.merge(belief) {
-                    return;
+                    return Applied::Known;
                 }
+                record.evidence = evidence;
                 let to = record.verdict().status;
-                if from != to {
-                    record.device_type.counts.move_one(Some(from), to);
-                    self.counts.move_one(Some(from), to);
+                if from == to {
+                    return Applied::Refined;
                 }
-                self.note_dirty(hash, record);
+                record.device_type.counts.move_one(Some(from), to);
+                self.counts.move_one(Some(from), to);
+                Applied::Changed { from: Some(from), to }
             }
         }
     }
@@ -180,7 +199,7 @@ impl DeviceMap {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::map::{Applied, Arrival, Totals};
+    use crate::map::{Arrival, Totals};
     use crate::payload::Payload;
     use crate::presence::{Claim, Moment, Statement};
 
@@ -253,6 +272,28 @@ mod tests {
         assert_eq!(read(&map), (Evidence::Restored, UnixSeconds(7)));
         map.apply(device, statement(Claim::Connect, 5), arrival(Evidence::Retained, 8));
         assert_eq!(read(&map), (Evidence::Retained, UnixSeconds(8)));
+    }
+
+    #[test]
+    fn what_another_instance_says_counts_and_makes_nothing_dirty() {
+        let map = DeviceMap::tracking_changes();
+        let device = Device { device_type: "t", id: "a" };
+        let told = |claim, at| {
+            let mut belief = Belief::default();
+            belief.apply(statement(claim, at));
+            belief
+        };
+        let (on, off) = (Status::Connected, Status::Disconnected);
+        let learn = |claim, at| map.learn(device, told(claim, at), UnixSeconds(3));
+        assert_eq!(learn(Claim::Connect, 5), Applied::Changed { from: None, to: on });
+        assert_eq!(learn(Claim::Connect, 6), Applied::Refined);
+        assert_eq!(learn(Claim::Disconnect, 6), Applied::Changed { from: Some(on), to: off });
+        assert_eq!(learn(Claim::Connect, 5), Applied::Known);
+        assert_eq!((map.totals(), map.dirty_waiting()), (Totals { connected: 0, disconnected: 1 }, 0));
+        // What was heard here and not there stays to be written, whatever is said meanwhile.
+        apply(&map, "a", Claim::Connect, 9);
+        assert_eq!(learn(Claim::Disconnect, 6), Applied::Known);
+        assert_eq!(taken(&map, 10), ["a"]);
     }
 
     #[test]

@@ -27,6 +27,12 @@ pub struct StoreMetrics {
     pub events_waiting: Gauge,
     /// Devices dropped because they are disconnected for too long.
     pub devices_forgotten: Counter,
+    /// Changes read from the store that taught something: another instance made them.
+    pub devices_told: Counter,
+    /// Changes read from the store that were known already: mostly this instance made them.
+    pub devices_told_known: Counter,
+    /// Looks for changes of other instances that failed; each is repeated.
+    pub follow_failures: Counter,
 }
 
 impl Default for StoreMetrics {
@@ -40,6 +46,9 @@ impl Default for StoreMetrics {
             devices_waiting: Gauge::default(),
             events_waiting: Gauge::default(),
             devices_forgotten: Counter::default(),
+            devices_told: Counter::default(),
+            devices_told_known: Counter::default(),
+            follow_failures: Counter::default(),
         }
     }
 }
@@ -71,6 +80,21 @@ impl StoreMetrics {
             "devices_forgotten",
             "Devices dropped because they are disconnected for too long",
             self.devices_forgotten.clone(),
+        );
+        r.register(
+            "devices_told",
+            "Changes of other instances read from the store",
+            self.devices_told.clone(),
+        );
+        r.register(
+            "devices_told_known",
+            "Changes read from the store that were known already",
+            self.devices_told_known.clone(),
+        );
+        r.register(
+            "follow_failures",
+            "Failed looks for changes of other instances, each of which is repeated",
+            self.follow_failures.clone(),
         );
     }
 }

@@ -8,7 +8,10 @@ use bytes::Bytes;
 use tokio::sync::oneshot;
 
 use super::settings::MqttVersion;
+use crate::clock::UnixSeconds;
+use crate::decode::Device;
 use crate::metrics::Metrics;
+use crate::presence::Belief;
 
 /// A run of whole PUBLISH packets, as they came from one connection.
 #[derive(Debug)]
@@ -34,10 +37,30 @@ pub struct Tally {
     pub new_devices: u64,
 }
 
+/// What another instance believes of a device, from the store that is shared with it.
+#[derive(Debug)]
+pub struct Told {
+    pub device_type: Arc<str>,
+    pub id: Box<str>,
+    pub belief: Belief,
+    pub heard_at: UnixSeconds,
+}
+
+impl Told {
+    pub fn device(&self) -> Device<'_> {
+        Device { device_type: &self.device_type, id: &self.id }
+    }
+}
+
 /// One entry of the queue.
 #[derive(Debug)]
 pub enum Item {
     Run(Run),
+    /// What other instances believe, which is in the map when `done` is sent.
+    Told {
+        told: Vec<Told>,
+        done: oneshot::Sender<()>,
+    },
     /// Everything handed over before has been applied when the tally of the pass is sent back.
     Mark {
         pass: PassId,
@@ -92,6 +115,14 @@ impl Backlog {
         // A decoder that is gone means that the program stops.
         let _ = self.queue.send(Item::Run(run));
         Taken::Yes
+    }
+
+    /// Hands over what other instances believe and waits until it has been applied, so that whoever follows them has one
+    /// page under way at most; `None` if the program stops.
+    pub async fn tell(&self, told: Vec<Told>) -> Option<()> {
+        let (done, applied) = oneshot::channel();
+        self.queue.send(Item::Told { told, done }).ok()?;
+        applied.await.ok()
     }
 
     /// Waits until everything handed over so far has been applied; `None` if the program stops.
