@@ -24,9 +24,10 @@ use crate::progress::Watched;
 use crate::source::backlog::backlog;
 use crate::source::settings::SourceSettings;
 use crate::source::{Source, SourceError};
+use crate::store::peers::Peers;
 use crate::store::settings::StoreSettings;
 use crate::store::writer::Writer;
-use crate::store::{self, HistoryOf, StoreError};
+use crate::store::{self, HistoryOf, Mark, StoreError};
 
 /// Connections that wait to be accepted; as the standard library has it.
 const LISTEN_BACKLOG: u32 = 1024;
@@ -80,7 +81,7 @@ pub async fn start(
     metrics.register(&mut registry);
     let health = Arc::new(Health::new(source.population.ready_on));
     let events = Arc::new(EventQueue::new(metrics.clone()));
-    let (map, writer) = restore(store, &events, &health, &metrics).await?;
+    let Restored { map, writer, mark } = restore(store, &events, &health, &metrics).await?;
     let listener = socket.listen(LISTEN_BACKLOG).map_err(|error| Error::Listen(address, error))?;
     let http_address = listener.local_addr().map_err(|error| Error::Listen(address, error))?;
     registry.register_collector(Box::new(Gauges { map: Arc::clone(&map), health: Arc::clone(&health) }));
@@ -101,6 +102,17 @@ pub async fn start(
         .name("ingest".to_owned())
         .spawn(move || ingest.run(&pending))
         .map_err(|error| Error::Thread("ingest", error))?;
+    if let Some(mark) = mark {
+        let peers = Peers {
+            store: Arc::clone(&writer.store),
+            backlog: backlog.clone(),
+            map: Arc::clone(&map),
+            health: Arc::clone(&health),
+            metrics: metrics.clone(),
+        };
+        // With the last end of the backlog, which it holds until shutdown, the decoder ends.
+        tokio::spawn(peers.run(mark, shutdown.clone()));
+    }
     let source = Source::new(source, backlog, Arc::clone(&map), health, metrics, shutdown.clone());
     let source = spawn_source(source)?;
     let http = tokio::spawn(http::serve(listener, http::router(context), shutdown.clone()));
@@ -166,15 +178,25 @@ fn bind(address: SocketAddr) -> io::Result<TcpSocket> {
     Ok(socket)
 }
 
+/// What the start has taken from the store.
+struct Restored {
+    map: Arc<DeviceMap>,
+    writer: Writer,
+    /// Where the changes of other instances begin that are not in the map; `None` where there are no others.
+    mark: Option<Mark>,
+}
+
 /// Opens the store and fills a map from it.
 async fn restore(
     settings: StoreSettings,
     events: &Arc<EventQueue>,
     health: &Arc<Health>,
     metrics: &Metrics,
-) -> Result<(Arc<DeviceMap>, Writer), Error> {
+) -> Result<Restored, Error> {
     let started = Instant::now();
-    let opened = store::open(&settings)?;
+    let opened = store::open(&settings).await?;
+    // Before loading: what changes meanwhile comes twice rather than never.
+    let mark = if opened.shared { Some(opened.store.mark().await?) } else { None };
     let map = Arc::new(if opened.outlives { DeviceMap::tracking_changes() } else { DeviceMap::default() });
     let devices = store::restore(&*opened.store, &map).await?;
     let writer = Writer {
@@ -191,7 +213,7 @@ async fn restore(
         let elapsed_ms = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
         tracing::info!(devices, elapsed_ms, "restored from the store");
     }
-    Ok((map, writer))
+    Ok(Restored { map, writer, mark })
 }
 
 /// Gives the source a thread and a runtime of its own, where nothing else can keep it from reading.

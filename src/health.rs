@@ -2,8 +2,9 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Instant;
 
-use parking_lot::RwLock;
+use parking_lot::{Mutex, RwLock};
 
 /// The link to the broker.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -156,6 +157,17 @@ impl Keeping {
     }
 }
 
+/// Whether what other instances learn arrives here.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Following {
+    /// No other instance shares the store.
+    Off,
+    /// Everything that had been written at that moment is here.
+    Current { at: Instant },
+    /// The store cannot be read, or was not read yet.
+    Broken,
+}
+
 /// The state of the whole, shared by those who set it and those who show it.
 #[derive(Debug)]
 pub struct Health {
@@ -166,6 +178,7 @@ pub struct Health {
     populated: AtomicBool,
     /// Whether the broker link is down, so that statuses may be out of date; beside the lock for the same reason.
     stale: AtomicBool,
+    following: Mutex<Following>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -198,7 +211,8 @@ impl Health {
             store: Keeping::Off,
         };
         let (populated, stale) = (AtomicBool::new(false), AtomicBool::new(true));
-        Self { ready_on, state: RwLock::new(state), populated, stale }
+        let following = Mutex::new(Following::Off);
+        Self { ready_on, state: RwLock::new(state), populated, stale, following }
     }
 
     pub fn ready_on(&self) -> ReadyOn {
@@ -245,6 +259,16 @@ impl Health {
 
     pub fn set_store(&self, store: Keeping) {
         self.state.write().store = store;
+    }
+
+    pub fn following(&self) -> Following {
+        *self.following.lock()
+    }
+
+    /// Sets whether other instances can be followed and says whether that is another than before.
+    pub fn set_following(&self, following: Following) -> bool {
+        let before = std::mem::replace(&mut *self.following.lock(), following);
+        std::mem::discriminant(&before) != std::mem::discriminant(&following)
     }
 
     /// A round begins; what earlier rounds came to stays in force until it ends.

@@ -1,7 +1,8 @@
-//! Takes a token that was given as an argument out of what `ps` shows to every user of the machine.
+//! Takes a token, or a store's URL with a password, that was given as an argument out of what `ps` shows to every user of the
+//! machine.
 //!
 //! The kernel shows the arguments a program was started with, so the program starts itself again, in the same process,
-//! with the token in the environment, which only its own user can read.
+//! with the secret in the environment, which only its own user can read.
 
 use std::ffi::{OsStr, OsString};
 use std::io;
@@ -9,9 +10,12 @@ use std::os::unix::process::CommandExt;
 use std::process;
 
 use devstatus::config::Command;
+use devstatus::store::settings::Location;
 
 /// Where the token is taken from after the restart; it beats the other variables, as the flag did.
-const VARIABLE: &str = "DEVSTATUS_TOKEN";
+const TOKEN: &str = "DEVSTATUS_TOKEN";
+/// The same for the store's URL.
+const STORE: &str = "DEVSTATUS_STORE";
 
 /// Does nothing unless an argument holds the token that the settings came to; returns only then, or on an error.
 pub fn from_process_title(command: &Command, arguments: &[OsString]) -> io::Result<()> {
@@ -20,15 +24,56 @@ pub fn from_process_title(command: &Command, arguments: &[OsString]) -> io::Resu
         Command::Simulate(settings) => settings.source.login.as_ref(),
         Command::Demo(_) => None,
     };
-    let Some(login) = login else { return Ok(()) };
-    let token = login.token.expose();
-    let Some(visible) = without_token(arguments, token) else { return Ok(()) };
-    let program = std::env::current_exe()?;
-    let mut again = process::Command::new(program);
+    let mut visible = arguments.to_vec();
+    let mut again = process::Command::new(std::env::current_exe()?);
+    let mut found = false;
+    if let Some(login) = login
+        && let Some(without) = without_token(&visible, login.token.expose())
+    {
+        visible = without;
+        again.env(TOKEN, login.token.expose());
+        found = true;
+    }
+    if has_store_password(command)
+        && let Some((without, url)) = without_store(&visible)
+    {
+        visible = without;
+        again.env(STORE, url);
+        found = true;
+    }
+    if !found {
+        return Ok(());
+    }
     if let Some(name) = visible.first() {
         again.arg0(name);
     }
-    Err(again.args(visible.iter().skip(1)).env(VARIABLE, token).exec())
+    Err(again.args(visible.iter().skip(1)).exec())
+}
+
+fn has_store_password(command: &Command) -> bool {
+    let Command::Serve(settings) = command else { return false };
+    match &settings.store.location {
+        Location::Memory | Location::Sqlite(_) => false,
+        Location::Postgres(server) | Location::Valkey(server) => server.password.is_some(),
+    }
+}
+
+/// The arguments without `--store URL` or `--store=URL`, and the URL; `None` if neither is there.
+fn without_store(arguments: &[OsString]) -> Option<(Vec<OsString>, OsString)> {
+    let mut kept = arguments.to_vec();
+    for at in 0..kept.len() {
+        if kept[at] == "--store" && at + 1 < kept.len() {
+            kept.remove(at);
+            let url = kept.remove(at);
+            return Some((kept, url));
+        }
+        if let Some(url) = kept[at].to_str().and_then(|text| text.strip_prefix("--store=")) {
+            let url = url.into();
+            kept.remove(at);
+            return Some((kept, url));
+        }
+    }
+    None
 }
 
 /// The arguments without `-t TOKEN`, `-tTOKEN`, `--token TOKEN`, `--token=TOKEN`; `None` if none of them is there.
@@ -86,6 +131,15 @@ mod tests {
         ] {
             assert_eq!(without_token(&list(given), "s3"), Some(list(left)), "{given:?}");
         }
+    }
+
+    #[test]
+    fn a_url_of_a_store_is_taken_out_whole() {
+        let url = "postgres://u:p@h/d";
+        for given in [&["d", "--store", url, "-v"][..], &["d", "--store=postgres://u:p@h/d", "-v"]] {
+            assert_eq!(without_store(&list(given)), Some((list(&["d", "-v"]), url.into())), "{given:?}");
+        }
+        assert_eq!(without_store(&list(&["d", "--store-schema", url])), None);
     }
 
     #[test]

@@ -234,10 +234,21 @@ fn identity(values: &Values, organization: String) -> Result<Identity, Refusal> 
     Ok(Identity { organization, application, kind })
 }
 
-fn ca_file(values: &Values, endpoint: &Endpoint) -> Result<Option<PathBuf>, Refusal> {
-    let Some(given) = values.find(Setting::CaFile) else { return Ok(None) };
+/// The file of certificates that a setting names, `None` for the system's trust store.
+pub(super) fn certificates(values: &Values, setting: Setting) -> Result<Option<PathBuf>, Refusal> {
+    let Some(given) = values.find(setting) else { return Ok(None) };
     let text = given.text.expose();
     if text == SYSTEM_TRUST_STORE {
+        return Ok(None);
+    }
+    let path = PathBuf::from(text);
+    readable(&path).map_err(|source| Refusal::ReadFile { origin: given.origin.clone(), source })?;
+    Ok(Some(path))
+}
+
+fn ca_file(values: &Values, endpoint: &Endpoint) -> Result<Option<PathBuf>, Refusal> {
+    let Some(given) = values.find(Setting::CaFile) else { return Ok(None) };
+    if given.text.expose() == SYSTEM_TRUST_STORE {
         return Ok(None);
     }
     let plain = matches!(endpoint.transport, Transport::Tcp | Transport::Ws);
@@ -250,9 +261,7 @@ fn ca_file(values: &Values, endpoint: &Endpoint) -> Result<Option<PathBuf>, Refu
     if plain {
         return Ok(None);
     }
-    let path = PathBuf::from(text);
-    readable(&path).map_err(|source| Refusal::ReadFile { origin: given.origin.clone(), source })?;
-    Ok(Some(path))
+    certificates(values, Setting::CaFile)
 }
 
 /// That a file can be opened and is one; what stands in it is for its reader.

@@ -17,6 +17,7 @@ mod log;
 mod parse;
 mod population;
 mod refusal;
+mod server;
 mod setting;
 mod store;
 mod table;

@@ -31,6 +31,8 @@ pub enum Setting {
     Scalable,
     BrokerCounters,
     Store,
+    StoreSchema,
+    StoreCaFile,
     FlushInterval,
     ForgetAfter,
     HistoryDays,

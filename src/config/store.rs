@@ -6,13 +6,17 @@ use super::environment::StateDirectories;
 use super::refusal::Refusal;
 use super::setting::Setting;
 use super::values::Values;
-use crate::store::settings::{Location, StoreSettings, days};
+use super::{build, server};
+use crate::store::settings::{Location, StoreSettings, days, default_schema};
 
 /// Where a service keeps its state if nobody says so: without a home there is no user.
 const SERVICE_DIRECTORY: &str = "/var/lib/devstatus";
 const FLUSH_INTERVAL_MAX_MS: u64 = 3_600_000;
 /// A century.
 const DAYS_MAX: u32 = 36_500;
+/// PostgreSQL cuts names after 63 bytes.
+const SCHEMA_MAX_CHARS: usize = 63;
+const SCHEMA_EXPECTED: &str = "1 to 63 letters, digits and the signs - _ . that do not begin with pg_";
 /// Each of them may have to be read for one answer.
 const HISTORY_PER_DEVICE_MAX: u32 = 100_000;
 
@@ -22,10 +26,14 @@ pub(super) fn settings(
     state: &StateDirectories,
     organization: &str,
 ) -> Result<StoreSettings, Refusal> {
-    let expected = "memory: or sqlite: with the path of a file";
-    let location = values.parse(Setting::Store, expected, location)?;
-    let mut settings =
-        StoreSettings::at(location.unwrap_or_else(|| Location::Sqlite(default_file(state, organization))));
+    let location = match values.find(Setting::Store) {
+        Some(given) => location(given.text.expose()).map_err(|expected| given.expected(expected))?,
+        None => Location::Sqlite(default_file(state, organization)),
+    };
+    let mut settings = StoreSettings::at(location);
+    let schema = values.parse(Setting::StoreSchema, SCHEMA_EXPECTED, schema)?;
+    settings.schema = schema.unwrap_or_else(|| default_schema(organization));
+    settings.ca_file = build::certificates(values, Setting::StoreCaFile)?;
     let expected = format!("a whole number of milliseconds from 1 to {FLUSH_INTERVAL_MAX_MS}");
     let interval = values.parse(Setting::FlushInterval, &expected, |text| {
         text.parse().ok().filter(|ms| (1..=FLUSH_INTERVAL_MAX_MS).contains(ms))
@@ -51,12 +59,22 @@ fn number_of_days(values: &Values, setting: Setting) -> Result<Option<u32>, Refu
     })
 }
 
-fn location(text: &str) -> Option<Location> {
-    match text.split_once(':')? {
-        ("memory", "") => Some(Location::Memory),
-        ("sqlite", path) if !path.is_empty() => Some(Location::Sqlite(path.into())),
-        _ => None,
+/// The error says what was expected, without any of the text.
+fn location(text: &str) -> Result<Location, &'static str> {
+    const EXPECTED: &str =
+        "memory:, sqlite: with the path of a file, or a URL that begins with postgres:// or valkey://";
+    match text.split_once(':') {
+        Some(("memory", "")) => Ok(Location::Memory),
+        Some(("sqlite", path)) if !path.is_empty() => Ok(Location::Sqlite(path.into())),
+        _ => server::location(text).unwrap_or(Err(EXPECTED)),
     }
+}
+
+/// What can be part of a name everywhere, at a length that every engine takes.
+fn schema(text: &str) -> Option<String> {
+    let fits = (1..=SCHEMA_MAX_CHARS).contains(&text.len()) && !text.starts_with("pg_");
+    let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
+    (fits && text.chars().all(plain)).then(|| text.to_owned())
 }
 
 /// One file per organisation, in the directory that systemd made for the service, else in the user's.

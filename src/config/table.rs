@@ -25,7 +25,7 @@ const NONE: Spec = Spec {
 };
 
 /// In the order of the variants of [`Setting`], which is also the order of the help and the documentation.
-pub(super) const SPECS: [Spec; 50] = [
+pub(super) const SPECS: [Spec; 52] = [
     Spec {
         setting: Setting::Organization,
         long: Some("organization"),
@@ -259,7 +259,24 @@ pub(super) const SPECS: [Spec; 50] = [
         setting: Setting::Store,
         long: Some("store"),
         value: Some("URL"),
-        help: "Where statuses outlive the process: sqlite:PATH, or memory: for nowhere; by default sqlite:{state directory}/{organization}.db",
+        help: "Where statuses outlive the process: sqlite:PATH, memory: for nowhere, or, shared by several instances, postgres:// or valkey:// with login and hosts; by default sqlite:{state directory}/{organization}.db",
+        verbs: SERVE,
+        ..NONE
+    },
+    Spec {
+        setting: Setting::StoreSchema,
+        long: Some("store-schema"),
+        value: Some("NAME"),
+        help: "Schema of the database, or prefix of the keys of the grid; by default devstatus_{organization}",
+        verbs: SERVE,
+        ..NONE
+    },
+    Spec {
+        setting: Setting::StoreCaFile,
+        long: Some("store-ca-file"),
+        value: Some("FILE"),
+        default: Some("_os_"),
+        help: "PEM file with the certificates to trust of a store reached over TLS; _os_: the system's trust store",
         verbs: SERVE,
         ..NONE
     },

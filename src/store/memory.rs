@@ -91,10 +91,10 @@ impl MemoryStore {
     fn changes_since(&self, since: Mark, limit: usize) -> Changes {
         let contents = self.contents.lock();
         let mut changed: Vec<_> =
-            contents.devices.iter().filter(|(_, entry)| entry.changed > since.0).collect();
+            contents.devices.iter().filter(|(_, entry)| entry.changed > since.number()).collect();
         changed.sort_by_key(|(_, entry)| entry.changed);
         changed.truncate(limit.min(PAGE_MAX));
-        let mark = changed.last().map_or(since, |(_, entry)| Mark(entry.changed));
+        let mark = changed.last().map_or(since, |(_, entry)| Mark::at(entry.changed));
         Changes { devices: changed.into_iter().map(|(name, entry)| entry.stored(name)).collect(), mark }
     }
 }
@@ -150,6 +150,10 @@ impl Store for MemoryStore {
 
     fn changes(&self, since: Mark, limit: usize) -> BoxFuture<'_, Result<Changes, StoreError>> {
         Box::pin(ready(Ok(self.changes_since(since, limit))))
+    }
+
+    fn mark(&self) -> BoxFuture<'_, Result<Mark, StoreError>> {
+        Box::pin(ready(Ok(Mark::at(self.contents.lock().changed))))
     }
 
     fn history(

@@ -10,6 +10,7 @@
 
 pub mod memory;
 mod open;
+pub mod peers;
 mod restore;
 pub mod settings;
 pub mod sqlite;
@@ -17,8 +18,9 @@ pub mod writer;
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
-use futures_util::future::BoxFuture;
+use futures_util::future::{BoxFuture, pending, ready};
 
 use crate::clock::UnixSeconds;
 use crate::decode::Device;
@@ -68,12 +70,32 @@ pub struct Batch {
     pub events: Vec<Event>,
 }
 
-/// A point in the order of all changes of one store; [`Mark::BEGINNING`] stands before the first.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Mark(pub u64);
+/// A point in the order of all changes of one store; [`Mark::BEGINNING`] stands before the first. What the numbers mean is
+/// the store's own affair: one is enough where all changes stand in one order.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Mark(pub Vec<u64>);
 
 impl Mark {
-    pub const BEGINNING: Mark = Mark(0);
+    pub const BEGINNING: Mark = Mark(Vec::new());
+
+    /// Of a store that numbers its changes.
+    pub fn at(number: u64) -> Self {
+        if number == 0 { Self::BEGINNING } else { Self(vec![number]) }
+    }
+
+    /// The number of [`Mark::at`].
+    pub fn number(&self) -> u64 {
+        self.0.first().copied().unwrap_or(0)
+    }
+}
+
+/// An instance of the service, as the others know it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Instance {
+    /// Unlike any other's, and another one after a restart.
+    pub id: Box<str>,
+    /// What it tells the others about itself.
+    pub note: Box<str>,
 }
 
 /// Devices that changed after a mark, each once and as it is now.
@@ -150,6 +172,10 @@ pub enum StoreError {
     /// The store found its own contents damaged, has put them aside and begun anew: everything must be written again.
     #[error("the store was damaged and has been begun anew; what it held is in {set_aside}")]
     BegunAnew { set_aside: PathBuf },
+    /// What has changed since a mark cannot be told: the store keeps changes no longer, or is not the one it was, because it
+    /// was restored from a backup or replaced by a copy that lagged behind.
+    #[error("what has changed meanwhile cannot be told: {0}")]
+    Gap(String),
     #[error("{0}")]
     Write(String),
     #[error("{0}")]
@@ -176,7 +202,7 @@ pub trait Store: Send + Sync {
     /// Part of a list. Devices that do not change while it is read are neither skipped nor repeated.
     fn list(&self, query: Query) -> BoxFuture<'_, Result<Page, StoreError>>;
 
-    /// What changed after the mark, oldest change first, at most so many devices.
+    /// What changed after the mark, oldest change first, at most about so many devices.
     fn changes(&self, since: Mark, limit: usize) -> BoxFuture<'_, Result<Changes, StoreError>>;
 
     /// The newest events of a device with a sequence before the given, newest first, at most so many.
@@ -186,6 +212,28 @@ pub trait Store: Send + Sync {
         before: Option<u64>,
         limit: usize,
     ) -> BoxFuture<'_, Result<Vec<Row>, StoreError>>;
+
+    /// Where the newest change stands: who then loads everything has missed nothing up to there.
+    fn mark(&self) -> BoxFuture<'_, Result<Mark, StoreError>>;
+
+    /// Waits until others may have changed something. It may return for nothing, and now and then not at all: whoever waits
+    /// looks from time to time all the same. For ever, if nobody else writes the store.
+    fn bell(&self) -> BoxFuture<'_, ()> {
+        Box::pin(pending())
+    }
+
+    /// Says that this instance lives, for so long from now and by the store's own clock, and returns all that do, the one
+    /// that has lived longest first. With no time at all it leaves.
+    ///
+    /// An instance that is late joins anew, as the youngest.
+    fn attend(
+        &self,
+        instance: Instance,
+        lives_for: Duration,
+    ) -> BoxFuture<'_, Result<Vec<Instance>, StoreError>> {
+        let alone = if lives_for.is_zero() { Vec::new() } else { vec![instance] };
+        Box::pin(ready(Ok(alone)))
+    }
 
     /// Drops events heard before that time, and some of those beyond the number that a device may have.
     ///

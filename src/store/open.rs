@@ -11,6 +11,8 @@ use super::{Retention, Store, StoreError};
 /// A store that can be used.
 pub struct Opened {
     pub store: Arc<dyn Store>,
+    /// Whether other instances may write it, too, so that their changes are worth following.
+    pub shared: bool,
     /// Whether it outlives the process, so that it is worth giving it the devices: a second copy of all of them in the
     /// same memory serves nobody.
     pub outlives: bool,
@@ -19,16 +21,21 @@ pub struct Opened {
 }
 
 /// Opens or makes the store.
-pub fn open(settings: &StoreSettings) -> Result<Opened, StoreError> {
+pub async fn open(settings: &StoreSettings) -> Result<Opened, StoreError> {
     let retention =
         Retention { per_device: usize::try_from(settings.history_per_device).unwrap_or(usize::MAX) };
     Ok(match &settings.location {
-        Location::Memory => {
-            Opened { store: Arc::new(MemoryStore::new(retention)), outlives: false, set_aside: None }
-        }
+        Location::Memory => Opened {
+            store: Arc::new(MemoryStore::new(retention)),
+            shared: false,
+            outlives: false,
+            set_aside: None,
+        },
         Location::Sqlite(path) => {
             let (store, set_aside) = SqliteStore::open(path, retention)?;
-            Opened { store: Arc::new(store), outlives: true, set_aside }
+            Opened { store: Arc::new(store), shared: false, outlives: true, set_aside }
         }
+        Location::Postgres(_) => return Err(StoreError::Read("postgres is not yet supported".to_owned())),
+        Location::Valkey(_) => return Err(StoreError::Read("valkey is not yet supported".to_owned())),
     })
 }

@@ -3,10 +3,16 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use crate::secret::Secret;
+
 /// Which store, and what stays in it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StoreSettings {
     pub location: Location,
+    /// Where on a server: the schema of a database, the prefix of the keys of a grid.
+    pub schema: String,
+    /// PEM file with the certificates that a server may have; `None`: the system's trust store.
+    pub ca_file: Option<PathBuf>,
     /// The longest time between a change and its being kept, while the store is well.
     pub flush_interval: Duration,
     /// How long a device may be disconnected before it is dropped; `None`: for ever.
@@ -24,6 +30,44 @@ pub enum Location {
     Memory,
     /// One file.
     Sqlite(PathBuf),
+    /// PostgreSQL, or what speaks its protocol.
+    Postgres(Server),
+    /// Valkey or Redis, one server or a cluster.
+    Valkey(Server),
+}
+
+/// A store that several instances share, and how it is reached.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Server {
+    /// At least one: the servers among which the right one is found, or some members of a cluster.
+    pub addresses: Vec<Address>,
+    pub user: Option<String>,
+    pub password: Option<Secret>,
+    /// The name of the database, or its number; `None`: the server's default.
+    pub database: Option<String>,
+    pub tls: Tls,
+}
+
+/// Where a server listens.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Address {
+    /// A name, an IP address without brackets, or the directory of a Unix socket, which begins with `/`.
+    pub host: String,
+    pub port: u16,
+}
+
+/// Whether what goes to a server is encrypted. Where it is, the certificate is checked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Tls {
+    Off,
+    /// If the server offers it.
+    Offered,
+    Required,
+}
+
+/// The schema of a service that was told no other: one for each organization, as statuses carry no organization.
+pub fn default_schema(organization: &str) -> String {
+    format!("devstatus_{organization}")
 }
 
 impl StoreSettings {
@@ -40,6 +84,8 @@ impl StoreSettings {
     pub fn at(location: Location) -> Self {
         Self {
             location,
+            schema: "devstatus".to_owned(),
+            ca_file: None,
             flush_interval: Self::FLUSH_INTERVAL,
             forget_after: None,
             history: days(Self::HISTORY_DAYS),

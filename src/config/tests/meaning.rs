@@ -8,7 +8,7 @@ use crate::config::{Command, DemoSettings, LogFormat, LogLevel, LogSettings, Sim
 use crate::fleet::settings::{Endings, FleetSettings};
 use crate::secret::Secret;
 use crate::source::settings::{ApplicationKind, Endpoint, Login, MqttVersion, Transport};
-use crate::store::settings::{Location, StoreSettings, days};
+use crate::store::settings::{Address, Location, Server, StoreSettings, Tls, days};
 
 #[test]
 fn the_shortest_start_has_the_documented_defaults() {
@@ -42,7 +42,7 @@ fn every_setting_of_the_service_can_be_a_flag_or_a_variable() {
     let flags = format!(
         "--org abc123 --id app --key {KEY} --token-file {{dir}}/token --listen ::1 --port 0 --broker wss://h/x \
          --ca-file {{dir}}/ca.pem --mqtt-version 5 --keep-alive 7 --clean-session false --session-expiry 8 \
-         --quiet-interval-ms 9 --backlog-max-bytes 65536 --store sqlite:/a/b.db --flush-interval-ms 10 \
+         --quiet-interval-ms 9 --backlog-max-bytes 65536 --store sqlite:/a/b.db --store-schema s.1 --store-ca-file {{dir}}/ca.pem --flush-interval-ms 10 \
          --forget-after 11 --history-days 12 --history-per-device 13 --log-format json --verbose"
     );
     let environment = [
@@ -61,6 +61,8 @@ fn every_setting_of_the_service_can_be_a_flag_or_a_variable() {
         ("DEVSTATUS_QUIET_INTERVAL_MS", "9"),
         ("DEVSTATUS_BACKLOG_MAX_BYTES", "65536"),
         ("DEVSTATUS_STORE", "sqlite:/a/b.db"),
+        ("DEVSTATUS_STORE_SCHEMA", "s.1"),
+        ("DEVSTATUS_STORE_CA_FILE", "{dir}/ca.pem"),
         ("DEVSTATUS_FLUSH_INTERVAL_MS", "10"),
         ("DEVSTATUS_FORGET_AFTER", "11"),
         ("DEVSTATUS_HISTORY_DAYS", "12"),
@@ -79,6 +81,8 @@ fn every_setting_of_the_service_can_be_a_flag_or_a_variable() {
     assert_eq!((source.quiet_interval, source.backlog_max_bytes), (Duration::from_millis(9), 65536));
     let store = StoreSettings {
         location: Location::Sqlite("/a/b.db".into()),
+        schema: "s.1".to_owned(),
+        ca_file: source.ca_file.clone(),
         flush_interval: Duration::from_millis(10),
         forget_after: Some(days(11)),
         history: days(12),
@@ -100,10 +104,49 @@ fn the_default_store_is_one_file_for_each_organization_in_the_directory_for_stat
         (&[("HOME", "/home/u"), ("XDG_STATE_HOME", "relative")], "/home/u/.local/state/devstatus/org.db"),
     ] {
         let settings = serve(&files, "--broker mqtt://h -o org", environment);
-        assert_eq!(settings.store, StoreSettings::at(Location::Sqlite(path.into())), "{environment:?}");
+        let schema = "devstatus_org".to_owned();
+        let expected = StoreSettings { schema, ..StoreSettings::at(Location::Sqlite(path.into())) };
+        assert_eq!(settings.store, expected, "{environment:?}");
     }
     let settings = serve(&files, "--broker mqtt://h -o org --store memory:", &all);
-    assert_eq!(settings.store, StoreSettings::memory());
+    assert_eq!(settings.store.location, Location::Memory);
+}
+
+#[test]
+fn a_store_that_is_shared_is_named_by_the_usual_url() {
+    let files = Files::new();
+    let location =
+        |url: &str| serve(&files, &format!("--broker mqtt://h -o org --store {url}"), &[]).store.location;
+    let address = |host: &str, port| Address { host: host.to_owned(), port };
+    let plain = Server {
+        addresses: vec![address("db", 5432)],
+        user: None,
+        password: None,
+        database: None,
+        tls: Tls::Offered,
+    };
+    assert_eq!(location("postgres://db"), Location::Postgres(plain.clone()));
+    let full = Server {
+        addresses: vec![address("a.example", 1), address("::1", 2), address("/run/postgresql", 5432)],
+        user: Some("u@x".to_owned()),
+        password: Some(Secret::new("p:/@,?")),
+        database: Some("d b".to_owned()),
+        tls: Tls::Required,
+    };
+    let url = "postgresql://u%40x:p%3A%2F%40%2C%3F@a.example:1,[::1]:2,%2Frun%2Fpostgresql/d%20b?sslmode=verify-full";
+    assert_eq!(location(url), Location::Postgres(full));
+    assert_eq!(
+        location("postgres://db?sslmode=disable"),
+        Location::Postgres(Server { tls: Tls::Off, ..plain.clone() })
+    );
+    let grid = Server { addresses: vec![address("a", 6379), address("b", 7)], tls: Tls::Off, ..plain };
+    assert_eq!(location("valkey://a,b:7"), Location::Valkey(grid.clone()));
+    let login = Server { password: Some(Secret::new("p")), database: Some("3".to_owned()), ..grid };
+    assert_eq!(location("redis://:p@a,b:7/3"), Location::Valkey(login.clone()));
+    let secure = Server { user: Some("u".to_owned()), tls: Tls::Required, ..login };
+    for url in ["valkeys://u:p@a,b:7/3", "rediss://u:p@a,b:7/3"] {
+        assert_eq!(location(url), Location::Valkey(secure.clone()));
+    }
 }
 
 #[test]

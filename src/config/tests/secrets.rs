@@ -49,6 +49,10 @@ proptest! {
             assert_silent(&files, &token, &["demo", &typed], &[]);
         }
         assert_silent(&files, &token, &["--broker", &format!("mqtt://user:{token}@host")], &[]);
+        for url in ["postgres://u:{token}@h/d", "postgres://u:{token}@h/d?x", "valkey://:{token}@", "redis://{token}@h:x"] {
+            let url = url.replace("{token}", &token);
+            assert_silent(&files, &token, &["-o", "org", "--broker", "mqtt://h", "--store", &url], &[]);
+        }
         assert_silent(&files, &token, &[], &[(&format!("DEVSTATUS_{token}"), "x")]);
     }
 }
@@ -75,8 +79,13 @@ proptest! {
 fn debug_of_the_settings_hides_the_token() {
     let files = Files::new();
     files.add("app.cfg", INI);
-    for line in ["-c {dir}/app.cfg", "simulate --broker mqtt://h -c {dir}/app.cfg"] {
-        let shown = format!("{:?}", run(&files, line, &[]).unwrap());
+    for line in [
+        "-c {dir}/app.cfg",
+        "-c {dir}/app.cfg --store postgres://u:{password}@h",
+        "simulate --broker mqtt://h -c {dir}/app.cfg",
+    ] {
+        let line = line.replace("{password}", &TOKEN.replace('?', "%3F"));
+        let shown = format!("{:?}", run(&files, &line, &[]).unwrap());
         assert!(shown.contains("[redacted]") && !shown.contains(TOKEN), "{shown}");
     }
 }

@@ -218,7 +218,11 @@ impl Store for SqliteStore {
     }
 
     fn changes(&self, since: Mark, limit: usize) -> BoxFuture<'_, Result<Changes, StoreError>> {
-        self.read(move |connection| read::changes(connection, since, limit))
+        self.read(move |connection| read::changes(connection, &since, limit))
+    }
+
+    fn mark(&self) -> BoxFuture<'_, Result<Mark, StoreError>> {
+        self.read(read::mark)
     }
 
     fn history(

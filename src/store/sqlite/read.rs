@@ -142,18 +142,24 @@ pub fn list(connection: &Connection, query: &Query) -> Result<Page, WriteError> 
 
 /// What changed after the mark. Reads the whole table: no index follows the changes, as each would cost a batch as much as
 /// its rows do, and with one process per file nobody asks often.
-pub fn changes(connection: &Connection, since: Mark, limit: usize) -> Result<Changes, WriteError> {
+pub fn changes(connection: &Connection, since: &Mark, limit: usize) -> Result<Changes, WriteError> {
     let sql = format!("SELECT {COLUMNS}, changed FROM device WHERE changed > ?1 ORDER BY changed LIMIT ?2");
     let mut select = connection.prepare_cached(&sql)?;
-    let mut rows = select.query(params![signed(since.0), limit.min(PAGE_MAX) as i64])?;
+    let mut rows = select.query(params![signed(since.number()), limit.min(PAGE_MAX) as i64])?;
     let mut names = TypeNames::default();
-    let mut changes = Changes { devices: Vec::new(), mark: since };
+    let mut changes = Changes { devices: Vec::new(), mark: since.clone() };
     while let Some(row) = rows.next()? {
         changes.devices.push(device(row, &mut names)?);
         let changed: i64 = row.get(9)?;
-        changes.mark = Mark(u64::try_from(changed).map_err(|_| WriteError::Damaged)?);
+        changes.mark = Mark::at(u64::try_from(changed).map_err(|_| WriteError::Damaged)?);
     }
     Ok(changes)
+}
+
+/// Where the newest change stands.
+pub fn mark(connection: &Connection) -> Result<Mark, WriteError> {
+    let changed: i64 = connection.query_row("SELECT changed FROM counter", (), |row| row.get(0))?;
+    Ok(Mark::at(u64::try_from(changed).map_err(|_| WriteError::Damaged)?))
 }
 
 /// Which events are shown.
