@@ -97,7 +97,7 @@ pub async fn start(
     };
 
     let (backlog, pending) = backlog(source.backlog_max_bytes, metrics.clone());
-    let ingest = Ingest::new(Arc::clone(&map), metrics.clone(), events);
+    let ingest = Ingest::new(Arc::clone(&map), metrics.clone(), events, Arc::clone(&writer.receipts));
     let ingest = thread::Builder::new()
         .name("ingest".to_owned())
         .spawn(move || ingest.run(&pending))
@@ -202,6 +202,7 @@ async fn restore(
     let writer = Writer {
         map: Arc::clone(&map),
         events: Arc::clone(events),
+        receipts: Arc::default(),
         store: opened.store,
         health: Arc::clone(health),
         metrics: metrics.clone(),

@@ -38,8 +38,15 @@ pub struct Row {
 /// The events that wait for the store.
 #[derive(Default)]
 pub struct EventQueue {
-    waiting: Mutex<VecDeque<Event>>,
+    waiting: Mutex<Waiting>,
     metrics: Metrics,
+}
+
+#[derive(Default)]
+struct Waiting {
+    events: VecDeque<Event>,
+    /// How many have left the queue, in whatever way.
+    gone: u64,
 }
 
 impl EventQueue {
@@ -55,22 +62,35 @@ impl EventQueue {
         let event =
             Event { device_type: device.device_type.into(), id: device.id.into(), statement, heard_at };
         let mut waiting = self.waiting.lock();
-        if waiting.len() >= WAITING_MAX {
-            waiting.pop_front();
+        if waiting.events.len() >= WAITING_MAX {
+            waiting.events.pop_front();
+            waiting.gone += 1;
             self.metrics.store.events_dropped.inc();
         }
-        waiting.push_back(event);
+        waiting.events.push_back(event);
     }
 
     /// Takes the oldest events, at most so many.
     pub fn take(&self, most: usize) -> Vec<Event> {
         let mut waiting = self.waiting.lock();
-        let most = most.min(waiting.len());
-        waiting.drain(..most).collect()
+        let most = most.min(waiting.events.len());
+        waiting.gone += most as u64;
+        waiting.events.drain(..most).collect()
+    }
+
+    /// What [`EventQueue::gone`] must reach for every event that waits now to have been taken.
+    pub fn mark(&self) -> u64 {
+        let waiting = self.waiting.lock();
+        waiting.gone + waiting.events.len() as u64
+    }
+
+    /// How many events have been taken, or given way.
+    pub fn gone(&self) -> u64 {
+        self.waiting.lock().gone
     }
 
     pub fn len(&self) -> usize {
-        self.waiting.lock().len()
+        self.waiting.lock().events.len()
     }
 
     pub fn is_empty(&self) -> bool {

@@ -12,6 +12,7 @@ use crate::history::EventQueue;
 use crate::map::{Applied, Arrival, DeviceMap, Evidence};
 use crate::metrics::{KindLabel, Metrics};
 use crate::presence::Statement;
+use crate::receipt::Receipts;
 use crate::source::backlog::{Item, PassId, Pending, Run, Tally, Told};
 use crate::source::packet::{self, Publish};
 
@@ -27,14 +28,20 @@ pub struct Ingest {
     map: Arc<DeviceMap>,
     metrics: Metrics,
     events: Arc<EventQueue>,
+    receipts: Arc<Receipts>,
     tallies: HashMap<PassId, Tally>,
     last_sample: Option<Instant>,
     unsampled: u64,
 }
 
 impl Ingest {
-    pub fn new(map: Arc<DeviceMap>, metrics: Metrics, events: Arc<EventQueue>) -> Self {
-        Self { map, metrics, events, tallies: HashMap::new(), last_sample: None, unsampled: 0 }
+    pub fn new(
+        map: Arc<DeviceMap>,
+        metrics: Metrics,
+        events: Arc<EventQueue>,
+        receipts: Arc<Receipts>,
+    ) -> Self {
+        Self { map, metrics, events, receipts, tallies: HashMap::new(), last_sample: None, unsampled: 0 }
     }
 
     /// Applies what is handed over until every reader is gone.
@@ -44,6 +51,7 @@ impl Ingest {
                 Item::Run(run) => {
                     self.apply_run(&run);
                     pending.applied(&run);
+                    run.receipt.into_iter().for_each(|receipt| self.receipts.push(receipt));
                 }
                 Item::Told { told, done } => {
                     for told in told {

@@ -21,6 +21,7 @@ pub mod metrics;
 pub mod payload;
 pub mod presence;
 pub mod progress;
+pub mod receipt;
 pub mod secret;
 pub mod simulate;
 pub mod source;

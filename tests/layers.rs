@@ -16,7 +16,7 @@ const ROWS: &[&[&str]] = &[
     &["presence"],
     &["decode"],
     &["clock", "metrics", "health"],
-    &["history"],
+    &["history", "receipt"],
     &["map"],
     &["source"],
     &["ingest"],

@@ -4,7 +4,7 @@
 //! A device stands in the set at most once, whatever happens to it, so the set never outgrows the map: eight bytes for
 //! each device that waits.
 
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use hashbrown::hash_table::Entry;
 use parking_lot::Mutex;
@@ -24,6 +24,8 @@ pub(super) struct DirtySet {
     waiting: AtomicUsize,
     /// Where the next taking begins, so that no shard is taken less often than another.
     next: AtomicUsize,
+    /// How often the taking has found a shard to be empty and gone on to the next.
+    emptied: AtomicU64,
 }
 
 impl Default for DirtySet {
@@ -32,6 +34,7 @@ impl Default for DirtySet {
             shards: (0..SHARDS).map(|_| Mutex::default()).collect(),
             waiting: AtomicUsize::new(0),
             next: AtomicUsize::new(0),
+            emptied: AtomicU64::new(0),
         }
     }
 }
@@ -102,7 +105,19 @@ impl DeviceMap {
                 dirty.next.store(shard, Ordering::Relaxed);
                 return;
             }
+            dirty.emptied.fetch_add(1, Ordering::Relaxed);
         }
+    }
+
+    /// What [`DeviceMap::dirty_emptied`] must reach for every device that waits now to have been taken: the taking goes
+    /// round, so by then it has found each shard empty once.
+    pub fn dirty_mark(&self) -> u64 {
+        self.dirty_emptied() + SHARDS as u64
+    }
+
+    /// How often the taking has found a shard to be empty.
+    pub fn dirty_emptied(&self) -> u64 {
+        self.dirty.as_ref().map_or(0, |dirty| dirty.emptied.load(Ordering::Relaxed))
     }
 
     /// Marks every device as changed: after the store has lost what it had.
@@ -258,6 +273,27 @@ mod tests {
         assert_eq!(all, expected);
         map.mark_all_dirty();
         assert_eq!(map.dirty_waiting(), 5_000);
+    }
+
+    #[test]
+    fn by_its_mark_everything_that_waited_is_taken_whatever_changes_meanwhile() {
+        let map = DeviceMap::tracking_changes();
+        let waited: Vec<String> = (0..2_000).map(|n| format!("waits-{n}")).collect();
+        for id in &waited {
+            apply(&map, id, Claim::Connect, 1);
+        }
+        // The taking may stand anywhere.
+        let mut all = taken(&map, 777);
+        let mark = map.dirty_mark();
+        for n in 0.. {
+            if map.dirty_emptied() >= mark {
+                break;
+            }
+            apply(&map, &format!("comes-{n}"), Claim::Connect, 1);
+            all.extend(taken(&map, 10));
+        }
+        all.retain(|id| id.starts_with("waits-"));
+        assert_eq!(all.len(), waited.len());
     }
 
     #[test]

@@ -12,6 +12,7 @@ use crate::clock::UnixSeconds;
 use crate::decode::Device;
 use crate::metrics::Metrics;
 use crate::presence::Belief;
+use crate::receipt::Receipt;
 
 /// A run of whole PUBLISH packets, as they came from one connection.
 #[derive(Debug)]
@@ -20,6 +21,8 @@ pub struct Run {
     pub version: MqttVersion,
     /// Which replay it belongs to, where one is counted.
     pub pass: Option<PassId>,
+    /// Where messages are to be acknowledged once they are durable.
+    pub receipt: Option<Receipt>,
 }
 
 /// The number of one replay of retained messages; never used again in this process.
@@ -89,7 +92,7 @@ pub struct Pending {
 #[must_use]
 pub enum Taken {
     Yes,
-    /// The backlog is full: the run is lost, and has been counted.
+    /// The backlog is full: the run is lost with its receipt, and has been counted.
     No,
 }
 
@@ -156,7 +159,7 @@ mod tests {
     use super::*;
 
     fn run(len: usize) -> Run {
-        Run { packets: Bytes::from(vec![0; len]), version: MqttVersion::V311, pass: None }
+        Run { packets: Bytes::from(vec![0; len]), version: MqttVersion::V311, pass: None, receipt: None }
     }
 
     #[test]

@@ -79,7 +79,7 @@ async fn follow(
     counters: &watch::Sender<BrokerCounters>,
     source: &Source,
 ) -> Ended {
-    if connection.subscribe(&[FILTER]).await.is_err() {
+    if connection.subscribe(&[FILTER], 0).await.is_err() {
         return Ended::NotOffered;
     }
     let mut accepted = false;

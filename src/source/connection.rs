@@ -92,6 +92,9 @@ pub enum LinkError {
     Malformed(#[from] Malformed),
     #[error("the broker has been silent for {} seconds", .0.as_secs())]
     Silent(Duration),
+    /// Without a new connection the broker would not send again what is not acknowledged.
+    #[error("more messages that must be acknowledged arrived than may wait for decoding")]
+    Overrun,
 }
 
 impl Connection {
@@ -158,10 +161,10 @@ impl Connection {
         self.version
     }
 
-    /// Sends a SUBSCRIBE at quality of service 0 and returns the number its SUBACK will carry.
-    pub async fn subscribe(&mut self, filters: &[impl AsRef<str>]) -> Result<u16, LinkError> {
+    /// Sends a SUBSCRIBE at a quality of service and returns the number its SUBACK will carry.
+    pub async fn subscribe(&mut self, filters: &[impl AsRef<str>], quality: u8) -> Result<u16, LinkError> {
         let packet_id = self.next_packet_id();
-        self.write(&packet::subscribe(self.version, packet_id, filters, 0)).await?;
+        self.write(&packet::subscribe(self.version, packet_id, filters, quality)).await?;
         Ok(packet_id)
     }
 
@@ -176,10 +179,11 @@ impl Connection {
     }
 
     pub async fn acknowledge(&mut self, packet_ids: &[u16]) -> Result<(), LinkError> {
-        for &packet_id in packet_ids {
-            self.write(&packet::puback(packet_id)).await?;
+        if packet_ids.is_empty() {
+            return Ok(());
         }
-        Ok(())
+        let pubacks: Vec<u8> = packet_ids.iter().flat_map(|&packet_id| packet::puback(packet_id)).collect();
+        self.write(&pubacks).await
     }
 
     /// Sends packets that are already encoded.

@@ -9,10 +9,12 @@ use super::backlog::{PassId, Run, Taken};
 use super::backoff::Backoff;
 use super::connection::{Connection, LinkError, OpenError, Publishes, Received};
 use super::replay::{Pong, Replay};
+use super::settings::SourceSettings;
 use super::transport::Dialer;
 use super::{Source, SourceError, sentence, until};
 use crate::decode::iot_platform::{self, ALL_DEVICES};
 use crate::health::Broker;
+use crate::receipt::Receipt;
 
 /// What the population needs to know of the live subscription.
 #[derive(Clone, Copy, Debug)]
@@ -54,8 +56,41 @@ pub struct Live<'a> {
     pub source: &'a Source,
     pub dialer: &'a Dialer,
     pub events: mpsc::UnboundedSender<LiveEvent>,
-    /// Subscribe type by type, because the broker refused the subscription to everything.
-    pub narrow: Cell<bool>,
+    pub way: Cell<Way>,
+}
+
+/// How to subscribe. Each is tried where the broker has just refused the one before.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Way {
+    /// To every device at quality of service 1: what is not acknowledged is sent again to the same session.
+    Acknowledged,
+    /// To every device.
+    Everything,
+    /// Type by type, as far as types are known.
+    ByType,
+}
+
+impl Way {
+    /// Only a session that outlives its connection has anything to be sent again.
+    pub fn first(settings: &SourceSettings) -> Self {
+        if settings.clean_session { Way::Everything } else { Way::Acknowledged }
+    }
+
+    /// The platform, for one, closes the connection for quality 1 where more is retained than it would queue.
+    fn next(self, settings: &SourceSettings) -> Self {
+        match self {
+            Way::Acknowledged => Way::Everything,
+            Way::Everything => Way::ByType,
+            Way::ByType => Way::first(settings),
+        }
+    }
+
+    fn quality(self) -> u8 {
+        match self {
+            Way::Acknowledged => 1,
+            Way::Everything | Way::ByType => 0,
+        }
+    }
 }
 
 impl Live<'_> {
@@ -73,7 +108,7 @@ impl Live<'_> {
                     self.notify(LiveEvent::Down);
                     if matches!(end, End::Refused(_) | End::ClosedInstead(_)) {
                         // The same again would be refused again: try the other way next time.
-                        self.narrow.set(!self.narrow.get());
+                        self.way.set(self.way.get().next(&self.source.settings));
                     }
                     match state_after(&end) {
                         None => return Ok(()),
@@ -110,7 +145,7 @@ impl Live<'_> {
             self.source.map.begin_round();
         }
         let filters = self.filters();
-        let packet_id = match subscribe(&mut connection, &filters).await {
+        let packet_id = match subscribe(&mut connection, &filters, self.way.get()).await {
             Ok(packet_id) => packet_id,
             Err(error) => return End::ClosedInstead(error),
         };
@@ -118,10 +153,15 @@ impl Live<'_> {
         let pass = self.source.next_pass();
         let mut replay = Some(Replay::new(pass, settings.quiet_interval, false, Instant::now()));
         let mut accepted = false;
+        let (receipts, mut durable) = mpsc::unbounded_channel::<Vec<u16>>();
         loop {
             let over_at = replay.as_ref().and_then(Replay::over_at);
             let received = tokio::select! {
                 received = connection.receive() => received,
+                Some(packet_ids) = durable.recv() => match connection.acknowledge(&packet_ids).await {
+                    Ok(()) => continue,
+                    Err(error) => return End::Lost(error),
+                },
                 () = until(over_at) => {
                     // It held long enough: a broker that breaks every subscription at once is asked ever more rarely.
                     backoff.reset();
@@ -135,7 +175,12 @@ impl Live<'_> {
             };
             match received {
                 Ok(Received::Publishes(publishes)) => {
-                    if let Err(error) = self.hand_over(&mut connection, publishes, replay.as_mut()).await {
+                    let acknowledge = self.hand_over(&connection, publishes, replay.as_mut(), &receipts);
+                    let acknowledged = match acknowledge {
+                        Ok(packet_ids) => connection.acknowledge(&packet_ids).await,
+                        Err(error) => Err(error),
+                    };
+                    if let Err(error) = acknowledged {
                         return End::Lost(error);
                     }
                 }
@@ -162,27 +207,36 @@ impl Live<'_> {
     fn filters(&self) -> Vec<String> {
         let types = self.source.known_types();
         let everything = vec![ALL_DEVICES.to_owned()];
-        if !self.narrow.get() || types.is_empty() {
+        if self.way.get() != Way::ByType || types.is_empty() {
             return everything;
         }
         types.iter().map(|device_type| iot_platform::devices_of(device_type)).collect()
     }
 
-    /// Counts a run for the replay that is on, if any, and hands it to the decoder.
-    async fn hand_over(
+    /// Counts a run for the replay that is on, if any, and hands it to the decoder. Returns what is to be acknowledged at
+    /// once: all of it where nothing would be sent again anyway.
+    fn hand_over(
         &self,
-        connection: &mut Connection,
+        connection: &Connection,
         publishes: Publishes,
         replay: Option<&mut Replay>,
-    ) -> Result<(), LinkError> {
+        receipts: &mpsc::UnboundedSender<Vec<u16>>,
+    ) -> Result<Vec<u16>, LinkError> {
         let pass = replay.as_ref().map(|replay| replay.pass);
-        let run = Run { packets: publishes.packets, version: connection.version(), pass };
+        let (at_once, later) = if self.source.settings.clean_session {
+            (publishes.packet_ids, Vec::new())
+        } else {
+            (Vec::new(), publishes.packet_ids)
+        };
+        let must_not_be_lost = !later.is_empty();
+        let receipt = must_not_be_lost.then(|| Receipt::new(later, receipts.clone()));
+        let run = Run { packets: publishes.packets, version: connection.version(), pass, receipt };
         let taken = self.source.backlog.offer(run);
         if let Some(replay) = replay {
             replay.received(publishes.retained, Instant::now());
             replay.lost |= taken == Taken::No;
         }
-        connection.acknowledge(&publishes.packet_ids).await
+        if taken == Taken::No && must_not_be_lost { Err(LinkError::Overrun) } else { Ok(at_once) }
     }
 
     fn notify(&self, event: LiveEvent) {
@@ -191,8 +245,8 @@ impl Live<'_> {
     }
 }
 
-async fn subscribe(connection: &mut Connection, filters: &[String]) -> Result<u16, LinkError> {
-    let packet_id = connection.subscribe(filters).await?;
+async fn subscribe(connection: &mut Connection, filters: &[String], way: Way) -> Result<u16, LinkError> {
+    let packet_id = connection.subscribe(filters, way.quality()).await?;
     connection.ping().await?;
     Ok(packet_id)
 }

@@ -34,7 +34,7 @@ use tokio_util::sync::CancellationToken;
 use self::backlog::{Backlog, PassId};
 use self::connection::OpenError;
 use self::evidence::BrokerCounters;
-use self::live::Live;
+use self::live::{Live, Way};
 use self::population::Population;
 use self::settings::SourceSettings;
 use self::transport::{DialError, Dialer};
@@ -80,7 +80,7 @@ impl Source {
         let dialer = Dialer::new(&self.settings).map_err(SourceError::Prepare)?;
         let (events, received) = mpsc::unbounded_channel();
         let (counters_sender, counters) = watch::channel(BrokerCounters::default());
-        let live = Live { source: self, dialer: &dialer, events, narrow: Cell::new(false) };
+        let live = Live { source: self, dialer: &dialer, events, way: Cell::new(Way::first(&self.settings)) };
         let counters_wanted = Notify::new();
         let population = Population::new(self, &dialer, counters, &counters_wanted);
         let counting = async {

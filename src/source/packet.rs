@@ -10,6 +10,10 @@ use super::settings::MqttVersion;
 /// connection is given up.
 pub const PACKET_MAX_BYTES: usize = 1024 * 1024;
 
+/// Messages that an MQTT 5 broker may send before the first of them is acknowledged: a batch of a store, so that the store
+/// sets the pace and not the way there and back. MQTT 3.1.1 has no way to say so; its brokers have limits of their own.
+const RECEIVE_MAX: u16 = 4_096;
+
 /// The packet types that a broker sends to a subscriber.
 pub mod kind {
     pub const CONNACK: u8 = 2;
@@ -157,6 +161,8 @@ impl Connect<'_> {
         if self.version == MqttVersion::V5 {
             let mut properties = vec![0x11];
             properties.extend_from_slice(&self.session_expiry_s.to_be_bytes());
+            properties.push(0x21);
+            properties.extend_from_slice(&RECEIVE_MAX.to_be_bytes());
             properties.push(0x27);
             properties.extend_from_slice(&(PACKET_MAX_BYTES as u32).to_be_bytes());
             put_length(&mut body, properties.len());

@@ -78,7 +78,7 @@ impl<'a> Reader<'a> {
     }
 
     async fn replay(&self, connection: &mut Connection, filters: &[String]) -> Result<Replay, PassError> {
-        let packet_id = connection.subscribe(filters).await.map_err(PassError::ClosedInstead)?;
+        let packet_id = connection.subscribe(filters, 0).await.map_err(PassError::ClosedInstead)?;
         connection.ping().await.map_err(PassError::ClosedInstead)?;
         let pass = self.source.next_pass();
         let mut replay = Replay::new(pass, self.settings.quiet_interval, self.trust_pong, Instant::now());
@@ -94,8 +94,8 @@ impl<'a> Reader<'a> {
             match received {
                 Ok(Received::Publishes(publishes)) => {
                     replay.received(publishes.retained, Instant::now());
-                    let run =
-                        Run { packets: publishes.packets, version: connection.version(), pass: Some(pass) };
+                    let (packets, version) = (publishes.packets, connection.version());
+                    let run = Run { packets, version, pass: Some(pass), receipt: None };
                     replay.lost |= self.source.backlog.offer(run) == Taken::No;
                     connection.acknowledge(&publishes.packet_ids).await.map_err(PassError::Lost)?;
                 }

@@ -1,6 +1,7 @@
 //! Writes behind: takes what has changed out of the map and gives it to the store, in batches, soon after the change. A store
 //! that is slow or away holds up nobody: the changed devices wait in the map, each once, however often they change.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,6 +15,7 @@ use crate::health::{Health, Keeping};
 use crate::history::EventQueue;
 use crate::map::{DeviceMap, Record};
 use crate::metrics::Metrics;
+use crate::receipt::{Receipt, Receipts};
 
 /// Devices, and as many events, in one batch: some thirty milliseconds of an embedded store, so that what changes meanwhile
 /// waits no longer than the flush interval.
@@ -34,12 +36,21 @@ const UPKEEP_INTERVAL: Duration = Duration::from_secs(10);
 pub struct Writer {
     pub map: Arc<DeviceMap>,
     pub events: Arc<EventQueue>,
+    /// For what is applied and must be written before it is acknowledged.
+    pub receipts: Arc<Receipts>,
     pub store: Arc<dyn Store>,
     pub health: Arc<Health>,
     pub metrics: Metrics,
     pub settings: StoreSettings,
     /// What `health` shows while all is well.
     pub good: Keeping,
+}
+
+/// Receipts, and how far the writing must have come for them to be given.
+struct Owed {
+    receipts: VecDeque<Receipt>,
+    devices: u64,
+    events: u64,
 }
 
 impl Writer {
@@ -52,6 +63,7 @@ impl Writer {
         while !stop.is_cancelled() {
             tokio::select! {
                 () = sleep(pause) => {}
+                () = self.receipts.wait() => {}
                 () = stop.cancelled() => {}
             }
             self.flush(&stop).await;
@@ -65,14 +77,35 @@ impl Writer {
 
     /// Writes everything that waits now and what comes meanwhile.
     async fn flush(&self, stop: &CancellationToken) {
+        let mut owed = VecDeque::new();
         loop {
+            owed.extend(self.owed());
             let batch = self.next_batch();
             self.show_waiting();
-            if batch.devices.is_empty() && batch.events.is_empty() {
+            let all_written = batch.devices.is_empty() && batch.events.is_empty();
+            if !all_written {
+                self.write(Arc::new(batch), stop).await;
+            }
+            while let Some(owed) = owed.pop_front_if(|owed: &mut Owed| all_written || self.has_reached(owed))
+            {
+                owed.receipts.into_iter().for_each(Receipt::give);
+            }
+            if all_written {
                 return;
             }
-            self.write(Arc::new(batch), stop).await;
         }
+    }
+
+    /// What must be written for the receipts that wait: everything that waits now.
+    fn owed(&self) -> Option<Owed> {
+        let receipts = self.receipts.take();
+        let (devices, events) = (self.map.dirty_mark(), self.events.mark());
+        (!receipts.is_empty()).then_some(Owed { receipts, devices, events })
+    }
+
+    /// Whether what has been taken so far, all of which is written, holds what is owed for.
+    fn has_reached(&self, owed: &Owed) -> bool {
+        self.map.dirty_emptied() >= owed.devices && self.events.gone() >= owed.events
     }
 
     fn next_batch(&self) -> Batch {

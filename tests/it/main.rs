@@ -1,5 +1,6 @@
 //! The whole service from outside: the real binary, real brokers, brokers with scripted faults, HTTP.
 
+mod acknowledging;
 mod answers;
 mod crash;
 mod fleet;

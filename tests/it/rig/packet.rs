@@ -5,6 +5,7 @@ use std::io::{self, Read};
 pub const CONNECT: u8 = 0x10;
 pub const CONNACK: u8 = 0x20;
 pub const PUBLISH: u8 = 0x30;
+pub const PUBACK: u8 = 0x40;
 pub const SUBSCRIBE: u8 = 0x80;
 pub const SUBACK: u8 = 0x90;
 pub const PINGREQ: u8 = 0xC0;
@@ -119,6 +120,18 @@ pub fn write_publish(out: &mut Vec<u8>, level: u8, message: Message<'_>) {
     write_text(out, message.topic);
     out.extend_from_slice(properties);
     out.extend_from_slice(message.payload);
+}
+
+/// A PUBLISH packet of MQTT 3.1.1 at QoS 1, not retained.
+pub fn publish_acknowledged(packet_id: u16, topic: &str, payload: &[u8]) -> Vec<u8> {
+    const QOS_1: u8 = 0x02;
+    let mut body = Vec::new();
+    write_text(&mut body, topic);
+    body.extend_from_slice(&packet_id.to_be_bytes());
+    body.extend_from_slice(payload);
+    let mut out = Vec::new();
+    write_packet(&mut out, PUBLISH | QOS_1, &body);
+    out
 }
 
 /// A CONNECT packet of MQTT 3.1.1 with a clean session.

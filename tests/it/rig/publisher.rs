@@ -38,6 +38,15 @@ impl Publisher {
         self.push(Message { topic, payload: payload.as_ref(), retain: false });
     }
 
+    /// Publishes at QoS 1 to those who are subscribed, or have a session that is; returns when the broker has the message.
+    pub fn deliver(&mut self, topic: &str, payload: impl AsRef<[u8]>) {
+        self.flush();
+        self.waiting.extend(packet::publish_acknowledged(1, topic, payload.as_ref()));
+        self.write();
+        let answer = packet::read_packet(&mut self.stream).expect("the broker acknowledges the PUBLISH");
+        assert_eq!((answer.kind(), answer.body), (packet::PUBACK, vec![0, 1]));
+    }
+
     /// Returns when the broker has taken in everything published so far: a broker answers the packets of one connection
     /// in order, so its PINGRESP comes after the last message was stored.
     pub fn flush(&mut self) {

@@ -1,0 +1,90 @@
+//! How a reader that must acknowledge what it took learns that it is durable: it hands a receipt over with the messages,
+//! whoever applied them passes it on to whoever writes, and once they are written the numbers to acknowledge come back.
+//! What is numbered, and what acknowledging means there, is not known here.
+//!
+//! A receipt that is dropped is never given: then the broker sends the messages again.
+
+use std::collections::VecDeque;
+
+use parking_lot::Mutex;
+use tokio::sync::Notify;
+use tokio::sync::mpsc::UnboundedSender;
+
+/// Messages of one connection that are to be acknowledged once they are durable.
+#[derive(Debug)]
+pub struct Receipt {
+    packet_ids: Vec<u16>,
+    /// Gone with the connection: no other may acknowledge its messages. As a packet id is not used twice before it is
+    /// acknowledged, a connection has at most 65,535 on the way.
+    to: UnboundedSender<Vec<u16>>,
+}
+
+impl Receipt {
+    pub fn new(packet_ids: Vec<u16>, to: UnboundedSender<Vec<u16>>) -> Self {
+        Self { packet_ids, to }
+    }
+
+    /// Tells the reader, if its connection is still there.
+    pub fn give(self) {
+        let _ = self.to.send(self.packet_ids);
+    }
+
+    fn is_void(&self) -> bool {
+        self.to.is_closed()
+    }
+}
+
+/// The receipts for what is applied and not known to be durable yet.
+#[derive(Default)]
+pub struct Receipts {
+    waiting: Mutex<VecDeque<Receipt>>,
+    wake: Notify,
+}
+
+impl Receipts {
+    /// Adds the receipt for what has just been applied, and wakes whoever makes it durable: a broker sends only so many
+    /// messages before the first is acknowledged, so each moment of waiting is one without news.
+    pub fn push(&self, receipt: Receipt) {
+        let mut waiting = self.waiting.lock();
+        // While nothing can be made durable, connections come and go: what the last of them owes is all that is kept.
+        if waiting.front().is_some_and(Receipt::is_void) {
+            waiting.retain(|receipt| !receipt.is_void());
+        }
+        waiting.push_back(receipt);
+        self.wake.notify_one();
+    }
+
+    /// Takes all of them, in the order in which they were applied.
+    pub fn take(&self) -> VecDeque<Receipt> {
+        std::mem::take(&mut *self.waiting.lock())
+    }
+
+    /// Waits until there is one, or returns at once if there was since the last time.
+    pub async fn wait(&self) {
+        self.wake.notified().await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::sync::mpsc::unbounded_channel;
+
+    use super::*;
+
+    #[test]
+    fn receipts_come_in_order_and_those_of_connections_that_are_gone_take_no_room() {
+        let receipts = Receipts::default();
+        let (gone, nobody) = unbounded_channel();
+        receipts.push(Receipt::new(vec![1], gone));
+        drop(nobody);
+        let (to, mut acknowledged) = unbounded_channel();
+        for packet_ids in [vec![1, 2], vec![3]] {
+            receipts.push(Receipt::new(packet_ids, to.clone()));
+        }
+        let taken = receipts.take();
+        assert_eq!(taken.len(), 2);
+        taken.into_iter().for_each(Receipt::give);
+        assert_eq!([acknowledged.try_recv(), acknowledged.try_recv()], [Ok(vec![1, 2]), Ok(vec![3])]);
+        assert!(receipts.take().is_empty());
+    }
+}
