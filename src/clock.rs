@@ -6,6 +6,13 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct UnixSeconds(pub u32);
 
+impl UnixSeconds {
+    /// RFC 3339 in UTC.
+    pub fn rfc3339(self) -> String {
+        jiff::Timestamp::from_second(i64::from(self.0)).unwrap_or_default().to_string()
+    }
+}
+
 pub fn now() -> UnixSeconds {
     UnixSeconds(u32::try_from(since_1970().as_secs()).unwrap_or(u32::MAX))
 }

@@ -4,6 +4,7 @@
 //! 256 at a time. Totals are kept as the statements come: asking for them costs the same for any number of devices.
 
 mod dirty;
+mod snapshot;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU16, AtomicU64, Ordering};
@@ -13,6 +14,7 @@ use hashbrown::hash_table::Entry;
 use parking_lot::RwLock;
 
 use self::dirty::DirtySet;
+pub use self::snapshot::{LastEvent, Snapshot};
 use crate::clock::UnixSeconds;
 use crate::decode::Device;
 use crate::presence::{Belief, Claim, Statement, Status, Verdict};

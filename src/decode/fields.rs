@@ -22,6 +22,7 @@ pub struct Fields<'a> {
     pub client_addr: Option<&'a RawValue>,
     pub client_id: Option<&'a RawValue>,
     pub protocol: Option<&'a RawValue>,
+    pub secure: Option<&'a RawValue>,
     pub connect_time: Option<&'a RawValue>,
     pub close_code: Option<&'a RawValue>,
     pub reason: Option<&'a RawValue>,
@@ -51,6 +52,7 @@ impl<'de> Visitor<'de> for FieldsVisitor {
                 "ClientAddr" => &mut fields.client_addr,
                 "ClientID" => &mut fields.client_id,
                 "Protocol" => &mut fields.protocol,
+                "Secure" => &mut fields.secure,
                 "ConnectTime" => &mut fields.connect_time,
                 "CloseCode" => &mut fields.close_code,
                 "Reason" => &mut fields.reason,
@@ -101,6 +103,11 @@ pub fn text(value: Option<&RawValue>) -> Option<Cow<'_, str>> {
     } else {
         Some(Cow::Borrowed(inner))
     }
+}
+
+/// A JSON `true` or `false`.
+pub fn flag(value: Option<&RawValue>) -> Option<bool> {
+    value?.get().parse().ok()
 }
 
 /// A close code; negative, fractional or too large ones count as missing.

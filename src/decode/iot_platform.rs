@@ -55,6 +55,32 @@ pub fn summary(payload: &[u8]) -> Option<Summary<'_>> {
     })
 }
 
+/// What a message tells of a session beside what it claims; a field that is missing or empty is `None`.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Details<'a> {
+    pub client_id: Option<Cow<'a, str>>,
+    /// The client's address, as the platform wrote it.
+    pub address: Option<Cow<'a, str>>,
+    pub protocol: Option<Cow<'a, str>>,
+    /// Whether the session used TLS.
+    pub secure: Option<bool>,
+    /// Why the session ended, in the platform's words.
+    pub reason: Option<Cow<'a, str>>,
+}
+
+/// The details of a message that was decoded before; of anything else there are none.
+pub fn details(payload: &[u8]) -> Details<'_> {
+    let Ok(fields) = serde_json::from_slice::<Fields<'_>>(payload) else { return Details::default() };
+    let text = |value| fields::text(value).filter(|text| !text.is_empty());
+    Details {
+        client_id: text(fields.client_id),
+        address: text(fields.client_addr),
+        protocol: text(fields.protocol),
+        secure: fields::flag(fields.secure),
+        reason: text(fields.reason),
+    }
+}
+
 /// The device that a topic names, none for an application's topic (its type is empty).
 fn topic_device(topic: &[u8]) -> Result<Option<Device<'_>>, Undecodable> {
     let topic = std::str::from_utf8(topic).map_err(|_| Undecodable::ForeignTopic)?;

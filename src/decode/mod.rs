@@ -1,5 +1,6 @@
 //! Topic and bytes in, statement out: one file for each wire format. Pure: what cannot be decoded is a value too.
 
+pub mod close_code;
 mod fields;
 pub mod iot_platform;
 
@@ -12,6 +13,15 @@ pub struct Device<'a> {
     pub device_type: &'a str,
     /// The device id, unique within its type.
     pub id: &'a str,
+}
+
+impl Device<'_> {
+    /// Whether a topic can name it: no level is empty or holds a slash, a wildcard or NUL.
+    pub fn is_possible(&self) -> bool {
+        [self.device_type, self.id]
+            .iter()
+            .all(|level| !level.is_empty() && !level.contains(['/', '+', '#', '\0']))
+    }
 }
 
 /// What a message turned out to be.

@@ -1,6 +1,7 @@
 //! The HTTP side: one file for each resource, one for connections, one for errors. Reads the map, never writes it.
 
 mod device;
+mod devices;
 mod error;
 mod gauges;
 mod health;
@@ -53,6 +54,7 @@ fn resources() -> OpenApiRouter<Context> {
         .routes(routes!(metrics::metrics))
         .routes(routes!(summary::summary))
         .routes(routes!(population::population))
+        .routes(routes!(devices::one))
         .routes(routes!(device::last_message))
 }
 

@@ -81,6 +81,16 @@ impl Belief {
         self.session.into_iter().chain(rare.takeover).chain(rare.refusals).chain(rare.request)
     }
 
+    /// The statement made last, whether it decides or not; `None` before the first.
+    pub fn latest(&self) -> Option<&Statement> {
+        let rare = self.rare.as_deref();
+        let takeover = rare.and_then(|rare| rare.takeover.as_ref());
+        let request = rare.and_then(|rare| rare.request.as_ref());
+        let refusals = rare.map_or(&[][..], |rare| &rare.refusals);
+        let all = self.session.iter().chain(takeover).chain(refusals).chain(request);
+        all.max_by_key(|statement| (statement.time, statement.session, statement.claim))
+    }
+
     /// Whether it may consist of more than its deciding statement, which most beliefs do not.
     pub fn holds_more_than_one(&self) -> bool {
         self.rare.is_some()

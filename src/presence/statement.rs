@@ -24,6 +24,12 @@ impl Moment {
         (self != Self::UNKNOWN).then_some(self.0)
     }
 
+    /// RFC 3339 in UTC, in whole milliseconds; `None` for [`Moment::UNKNOWN`].
+    pub fn rfc3339(self) -> Option<String> {
+        let timestamp = jiff::Timestamp::from_nanosecond(i128::from(self.nanos()?)).ok()?;
+        Some(format!("{timestamp:.3}"))
+    }
+
     /// The moment this many nanoseconds before.
     pub fn earlier_by(self, nanos: i64) -> Self {
         self.nanos().map_or(Self::UNKNOWN, |own| Self::from_nanos(i128::from(own) - i128::from(nanos)))
@@ -46,6 +52,20 @@ pub enum Claim {
     Refusal,
     /// The session ended.
     Disconnect,
+}
+
+impl Claim {
+    /// The word for it in answers.
+    pub fn word(self) -> &'static str {
+        match self {
+            Claim::FailedLogin => "failed_login",
+            Claim::Request => "request",
+            Claim::Connect => "connect",
+            Claim::Takeover => "takeover",
+            Claim::Refusal => "refusal",
+            Claim::Disconnect => "disconnect",
+        }
+    }
 }
 
 /// One message about one device.

@@ -3,6 +3,7 @@
 mod acknowledging;
 mod answers;
 mod crash;
+mod devices;
 mod fleet;
 mod keeping;
 mod metrics;

@@ -1,0 +1,193 @@
+//! A device as the API shows it, the same in every resource: one field for each thing that is known, `null` where it is
+//! not.
+
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use crate::decode::{Device, close_code, iot_platform};
+use crate::http::Context;
+use crate::map::{Evidence, Snapshot};
+use crate::presence::{Claim, Status};
+
+/// What is known of one device.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = Device)]
+pub struct DeviceView {
+    #[serde(rename = "type")]
+    #[schema(example = "elevator")]
+    pub device_type: String,
+    #[schema(example = "elevator-0049")]
+    pub id: String,
+    /// The MQTT client id of the device.
+    #[schema(example = "d:demo:elevator:elevator-0049")]
+    pub client_id: String,
+    pub status: StatusView,
+    /// The time of the message that decided the status, RFC 3339.
+    #[schema(format = DateTime)]
+    pub since: Option<String>,
+    /// The address the device connected from, as the platform saw it.
+    #[schema(example = "192.0.2.2")]
+    pub address: Option<String>,
+    /// Why a disconnected device is not connected, as the platform numbers it.
+    #[schema(example = 91)]
+    pub close_code: Option<u16>,
+    /// The same in the platform's words.
+    pub reason: Option<String>,
+    /// What the close code means.
+    pub cause: Option<String>,
+    /// The session that the deciding message is about; an HTTP request has none.
+    pub session: Option<SessionView>,
+    /// What happened last, whether it decided the status or not.
+    pub last_event: Option<LastEventView>,
+    /// What the status rests on.
+    pub evidence: Option<EvidenceView>,
+    /// When the latest message about the device arrived here, RFC 3339.
+    #[schema(format = DateTime)]
+    pub confirmed_at: Option<String>,
+    /// The broker is out of reach, so the status may be out of date.
+    pub stale: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ToSchema)]
+#[schema(as = Status)]
+#[serde(rename_all = "snake_case")]
+pub enum StatusView {
+    Connected,
+    Disconnected,
+    /// No message was ever about it, and every retained status has been read.
+    NeverConnected,
+    /// No message was about it so far, and not every retained status has been read.
+    Unknown,
+}
+
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = Session)]
+pub struct SessionView {
+    /// When it began, RFC 3339: the name of the session.
+    #[schema(format = DateTime)]
+    pub connect_time: Option<String>,
+    /// As the platform names it.
+    #[schema(example = "mqtt4")]
+    pub protocol: Option<String>,
+    /// Whether it uses TLS.
+    pub secure: Option<bool>,
+}
+
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = LastEvent)]
+pub struct LastEventView {
+    /// `connect`, `disconnect`, `takeover`, `refusal` or `request`.
+    #[schema(example = "disconnect")]
+    pub event: &'static str,
+    #[schema(format = DateTime)]
+    pub time: Option<String>,
+    /// Of an event that ends a session or refuses one.
+    pub close_code: Option<u16>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ToSchema)]
+#[schema(as = Evidence)]
+#[serde(rename_all = "snake_case")]
+pub enum EvidenceView {
+    /// A message that came as it happened.
+    Live,
+    /// A message that the broker had retained.
+    Retained,
+    /// What the store held at the start; nothing has been heard of the device since.
+    Restored,
+    /// What another instance has heard.
+    Peer,
+    /// A takeover: who is connected now has not been seen itself.
+    Inferred,
+}
+
+impl From<Status> for StatusView {
+    fn from(status: Status) -> Self {
+        match status {
+            Status::Connected => StatusView::Connected,
+            Status::Disconnected => StatusView::Disconnected,
+        }
+    }
+}
+
+impl From<Evidence> for EvidenceView {
+    fn from(evidence: Evidence) -> Self {
+        match evidence {
+            Evidence::Live => EvidenceView::Live,
+            Evidence::Retained => EvidenceView::Retained,
+            Evidence::Restored => EvidenceView::Restored,
+            Evidence::Peer => EvidenceView::Peer,
+        }
+    }
+}
+
+/// Shows devices as things stand at one moment.
+pub struct Viewer<'a> {
+    organization: &'a str,
+    populated: bool,
+    stale: bool,
+}
+
+impl<'a> Viewer<'a> {
+    pub fn of(context: &'a Context) -> Self {
+        let (populated, stale) = (context.health.populated(), context.health.stale());
+        Self { organization: &context.organization, populated, stale }
+    }
+
+    pub fn view(&self, snapshot: &Snapshot) -> DeviceView {
+        let Snapshot { device_type, id, status, statement, latest, .. } = snapshot;
+        let message = statement.payload.unpack();
+        let details = iot_platform::details(&message);
+        let owned = |text: std::borrow::Cow<'_, str>| text.into_owned();
+        let is_off = *status == Status::Disconnected;
+        let code = is_off.then_some(statement.close_code);
+        DeviceView {
+            client_id: details.client_id.map_or_else(|| self.client_id(Device { device_type, id }), owned),
+            device_type: device_type.to_string(),
+            id: id.to_string(),
+            status: (*status).into(),
+            since: statement.time.rfc3339(),
+            address: details.address.map(owned),
+            close_code: code,
+            reason: details.reason.filter(|_| is_off).map(owned),
+            cause: code.and_then(close_code::meaning).map(str::to_owned),
+            session: (statement.claim != Claim::Request).then(|| SessionView {
+                connect_time: statement.session.rfc3339(),
+                protocol: details.protocol.map(owned),
+                secure: details.secure,
+            }),
+            last_event: Some(LastEventView {
+                event: latest.claim.word(),
+                time: latest.time.rfc3339(),
+                close_code: latest.close_code,
+            }),
+            evidence: Some(if snapshot.inferred { EvidenceView::Inferred } else { snapshot.evidence.into() }),
+            confirmed_at: Some(snapshot.heard_at.rfc3339()),
+            stale: self.stale,
+        }
+    }
+
+    /// A device that no message was about.
+    pub fn unheard_of(&self, device: Device<'_>) -> DeviceView {
+        DeviceView {
+            device_type: device.device_type.to_owned(),
+            id: device.id.to_owned(),
+            client_id: self.client_id(device),
+            status: if self.populated { StatusView::NeverConnected } else { StatusView::Unknown },
+            since: None,
+            address: None,
+            close_code: None,
+            reason: None,
+            cause: None,
+            session: None,
+            last_event: None,
+            evidence: None,
+            confirmed_at: None,
+            stale: self.stale,
+        }
+    }
+
+    fn client_id(&self, Device { device_type, id }: Device<'_>) -> String {
+        format!("d:{}:{device_type}:{id}", self.organization)
+    }
+}
