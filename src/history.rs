@@ -35,6 +35,24 @@ pub struct Row {
     pub heard_at: UnixSeconds,
 }
 
+/// One event as it is kept, and whose it is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KeptEvent {
+    pub device_type: Arc<str>,
+    pub id: Box<str>,
+    pub row: Row,
+}
+
+/// Part of the events of all devices, in the order of their sequences.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct EventPage {
+    pub events: Vec<KeptEvent>,
+    /// The highest sequence that was ever given; what is kept later has a higher one.
+    pub newest: u64,
+    /// Some that belong here were dropped, because they were too old or too many of one device.
+    pub incomplete: bool,
+}
+
 /// The events that wait for the store.
 #[derive(Default)]
 pub struct EventQueue {
@@ -54,10 +72,10 @@ impl EventQueue {
         Self { waiting: Mutex::default(), metrics }
     }
 
-    /// Adds an event; a request is none, as it says nothing of a connection.
-    pub fn push(&self, device: Device<'_>, statement: Statement, heard_at: UnixSeconds) {
+    /// Adds an event and says whether it is one: a request is none, as it says nothing of a connection.
+    pub fn push(&self, device: Device<'_>, statement: Statement, heard_at: UnixSeconds) -> bool {
         if statement.claim == Claim::Request {
-            return;
+            return false;
         }
         let event =
             Event { device_type: device.device_type.into(), id: device.id.into(), statement, heard_at };
@@ -68,6 +86,7 @@ impl EventQueue {
             self.metrics.store.events_dropped.inc();
         }
         waiting.events.push_back(event);
+        true
     }
 
     /// Takes the oldest events, at most so many.
@@ -117,6 +136,9 @@ pub trait ReadHistory: Send + Sync {
         before: Option<u64>,
         limit: usize,
     ) -> BoxFuture<'a, Result<Vec<Row>, ReadError>>;
+
+    /// The events of all devices after that sequence, oldest first, at most so many; `None` if they are kept in no order.
+    fn read_after(&self, sequence: u64, limit: usize) -> BoxFuture<'_, Result<Option<EventPage>, ReadError>>;
 }
 
 /// What a window of a history comes to.

@@ -22,6 +22,9 @@ use proptest::sample::Index;
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
 
+#[path = "store_contract/events.rs"]
+mod events_in_order;
+
 /// The implementations.
 #[derive(Clone, Copy, Debug)]
 enum Kind {

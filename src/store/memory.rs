@@ -11,7 +11,7 @@ use super::{
     Retention, Store, StoreError, StoredDevice,
 };
 use crate::clock::UnixSeconds;
-use crate::history::Row;
+use crate::history::{EventPage, KeptEvent, Row};
 use crate::presence::{Belief, Claim, Status};
 
 /// Everything in one ordered map.
@@ -25,6 +25,8 @@ struct Contents {
     devices: BTreeMap<DeviceName, Entry>,
     changed: u64,
     sequence: u64,
+    /// The highest sequence of an event that was dropped.
+    dropped: u64,
 }
 
 #[derive(Default)]
@@ -64,7 +66,8 @@ impl MemoryStore {
             let (statement, heard_at) = (event.statement.clone(), event.heard_at);
             entry.history.push_back(Row { sequence: contents.sequence, statement, heard_at });
             if entry.history.len() > self.retention.per_device {
-                entry.history.pop_front();
+                let oldest = entry.history.pop_front().map_or(0, |row| row.sequence);
+                contents.dropped = contents.dropped.max(oldest);
             }
         }
     }
@@ -96,6 +99,29 @@ impl MemoryStore {
         changed.truncate(limit.min(PAGE_MAX));
         let mark = changed.last().map_or(since, |(_, entry)| Mark::at(entry.changed));
         Changes { devices: changed.into_iter().map(|(name, entry)| entry.stored(name)).collect(), mark }
+    }
+}
+
+impl Contents {
+    /// Goes through everything: this store is a model, and who asks it keeps a process's memory, not a fleet.
+    fn events_after(&self, after: u64, limit: usize) -> EventPage {
+        let rows = self.devices.iter().flat_map(|(name, entry)| {
+            let newer = entry.history.iter().filter(move |row| row.sequence > after);
+            newer.map(move |row| (name, row))
+        });
+        let mut rows: Vec<_> = rows.collect();
+        rows.sort_unstable_by_key(|(_, row)| row.sequence);
+        rows.truncate(limit.min(PAGE_MAX));
+        let kept = |(name, row): (&DeviceName, &Row)| KeptEvent {
+            device_type: Arc::clone(&name.device_type),
+            id: name.id.clone(),
+            row: row.clone(),
+        };
+        EventPage {
+            events: rows.into_iter().map(kept).collect(),
+            newest: self.sequence,
+            incomplete: self.dropped > after || after > self.sequence,
+        }
     }
 }
 
@@ -174,8 +200,16 @@ impl Store for MemoryStore {
         Box::pin(ready(Ok(rows.unwrap_or_default())))
     }
 
+    fn events(&self, after: u64, limit: usize) -> BoxFuture<'_, Result<Option<EventPage>, StoreError>> {
+        Box::pin(ready(Ok(Some(self.contents.lock().events_after(after, limit)))))
+    }
+
     fn prune(&self, heard_before: UnixSeconds) -> BoxFuture<'_, Result<(), StoreError>> {
-        for entry in self.contents.lock().devices.values_mut() {
+        let contents = &mut *self.contents.lock();
+        for entry in contents.devices.values_mut() {
+            let old = entry.history.iter().filter(|row| row.heard_at < heard_before);
+            let dropped = old.map(|row| row.sequence).max().unwrap_or(0);
+            contents.dropped = contents.dropped.max(dropped);
             entry.history.retain(|row| row.heard_at >= heard_before);
         }
         Box::pin(ready(Ok(())))

@@ -24,7 +24,7 @@ use futures_util::future::{BoxFuture, pending, ready};
 
 use crate::clock::UnixSeconds;
 use crate::decode::Device;
-use crate::history::{self, Event, ReadError, ReadHistory, Row};
+use crate::history::{self, Event, EventPage, ReadError, ReadHistory, Row};
 use crate::presence::{Belief, Status};
 
 pub use open::open;
@@ -235,6 +235,13 @@ pub trait Store: Send + Sync {
         Box::pin(ready(Ok(alone)))
     }
 
+    /// The events of all devices after that sequence, oldest first, at most [`PAGE_MAX`] and so many: none that is kept
+    /// later comes before one that was given here. `None` if the store keeps no order over all devices: a stream of
+    /// changes then cannot go on from it, and says so.
+    fn events(&self, _after: u64, _limit: usize) -> BoxFuture<'_, Result<Option<EventPage>, StoreError>> {
+        Box::pin(ready(Ok(None)))
+    }
+
     /// Drops events heard before that time, and some of those beyond the number that a device may have.
     ///
     /// What is beyond the number is never shown, dropped yet or not.
@@ -258,5 +265,11 @@ impl ReadHistory for HistoryOf {
         Box::pin(async move {
             self.0.history(name, before, limit).await.map_err(|error| ReadError(error.to_string()))
         })
+    }
+
+    fn read_after(&self, sequence: u64, limit: usize) -> BoxFuture<'_, Result<Option<EventPage>, ReadError>> {
+        Box::pin(
+            async move { self.0.events(sequence, limit).await.map_err(|error| ReadError(error.to_string())) },
+        )
     }
 }

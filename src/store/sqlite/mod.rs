@@ -21,7 +21,7 @@ use self::read::Window;
 use self::write::{WriteError, Writing};
 use super::{Batch, Changes, DeviceName, LoadSink, Mark, Page, Query, Retention, Store, StoreError};
 use crate::clock::UnixSeconds;
-use crate::history::Row;
+use crate::history::{EventPage, Row};
 
 /// One file, open for as long as this lives.
 pub struct SqliteStore {
@@ -234,6 +234,10 @@ impl Store for SqliteStore {
         let heard_since = UnixSeconds(self.heard_since.load(Ordering::Relaxed));
         let window = Window { before, limit, per_device: self.retention.per_device, heard_since };
         self.read(move |connection| read::history(connection, &name, &window))
+    }
+
+    fn events(&self, after: u64, limit: usize) -> BoxFuture<'_, Result<Option<EventPage>, StoreError>> {
+        self.read(move |connection| read::events(connection, after, limit).map(Some))
     }
 
     fn prune(&self, heard_before: UnixSeconds) -> BoxFuture<'_, Result<(), StoreError>> {

@@ -14,7 +14,7 @@ use super::encoding;
 use super::file;
 use super::write::{WriteError, signed};
 use crate::clock::UnixSeconds;
-use crate::history;
+use crate::history::{self, EventPage, KeptEvent};
 use crate::presence::Status;
 use crate::store::{Changes, Cursor, DeviceName, LoadSink, Mark, Order, PAGE_MAX, Page, Query, StoredDevice};
 
@@ -199,4 +199,43 @@ pub fn history(
         }
     }
     Ok(found)
+}
+
+/// The events of all devices after a sequence. Those of a device that was forgotten are no longer anybody's.
+pub fn events(connection: &Connection, after: u64, limit: usize) -> Result<EventPage, WriteError> {
+    let (newest, oldest): (i64, Option<i64>) = connection.query_row(
+        "SELECT (SELECT sequence FROM counter), (SELECT min(sequence) FROM event)",
+        (),
+        |row| Ok((row.get(0)?, row.get(1)?)),
+    )?;
+    let (newest, after) = (u64::try_from(newest).map_err(|_| WriteError::Damaged)?, signed(after));
+    // Those between are gone, or all are: then what the reader has seen was another file.
+    let incomplete = match oldest {
+        Some(oldest) => oldest > after.saturating_add(1),
+        None => signed(newest) > after,
+    } || after > signed(newest);
+    let mut page = EventPage { events: Vec::new(), newest, incomplete };
+    let mut select = connection.prepare_cached(
+        "SELECT type, id, sequence, previous, event.heard_at, event.claim, event.session, event.time, event.close_code,
+         event.payload FROM event JOIN device ON device.row = event.device WHERE sequence > ?1 ORDER BY sequence LIMIT ?2",
+    )?;
+    let mut rows = select.query(params![after, limit.min(PAGE_MAX) as i64])?;
+    let (mut names, mut given) = (TypeNames::default(), HashSet::new());
+    while let Some(row) = rows.next()? {
+        let text = |at: usize| row.get_ref(at)?.as_str().map_err(|_| WriteError::Damaged);
+        let (sequence, previous): (i64, Option<i64>) = (row.get(2)?, row.get(3)?);
+        // The event before it belongs here, too, and is gone.
+        page.incomplete |= previous.is_some_and(|previous| previous > after && !given.contains(&previous));
+        given.insert(sequence);
+        page.events.push(KeptEvent {
+            device_type: names.shared(text(0)?),
+            id: text(1)?.into(),
+            row: history::Row {
+                sequence: u64::try_from(sequence).map_err(|_| WriteError::Damaged)?,
+                heard_at: UnixSeconds(row.get(4)?),
+                statement: encoding::statement(row, 5)?,
+            },
+        });
+    }
+    Ok(page)
 }
