@@ -13,6 +13,8 @@ use tokio::task::JoinHandle;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
+use crate::feed::Feed;
+use crate::feed::settings::FeedSettings;
 use crate::health::{Health, Keeping};
 use crate::history::EventQueue;
 use crate::http::settings::HttpSettings;
@@ -81,7 +83,8 @@ pub async fn start(
     metrics.register(&mut registry);
     let health = Arc::new(Health::new(source.population.ready_on));
     let events = Arc::new(EventQueue::new(metrics.clone()));
-    let Restored { map, writer, mark } = restore(store, &events, &health, &metrics).await?;
+    let feed = Arc::new(Feed::new(FeedSettings::default(), Arc::clone(&health), metrics.clone()));
+    let Restored { map, writer, mark } = restore(store, &events, &health, &feed, &metrics).await?;
     let listener = socket.listen(LISTEN_BACKLOG).map_err(|error| Error::Listen(address, error))?;
     let http_address = listener.local_addr().map_err(|error| Error::Listen(address, error))?;
     registry.register_collector(Box::new(Gauges { map: Arc::clone(&map), health: Arc::clone(&health) }));
@@ -97,7 +100,8 @@ pub async fn start(
     };
 
     let (backlog, pending) = backlog(source.backlog_max_bytes, metrics.clone());
-    let ingest = Ingest::new(Arc::clone(&map), metrics.clone(), events, Arc::clone(&writer.receipts));
+    let receipts = Arc::clone(&writer.receipts);
+    let ingest = Ingest::new(Arc::clone(&map), metrics.clone(), events, receipts, Arc::clone(&feed));
     let ingest = thread::Builder::new()
         .name("ingest".to_owned())
         .spawn(move || ingest.run(&pending))
@@ -118,6 +122,7 @@ pub async fn start(
     let http = tokio::spawn(http::serve(listener, http::router(context), shutdown.clone()));
     let stop_writer = CancellationToken::new();
     let writer = tokio::spawn(writer.run(stop_writer.clone()));
+    tokio::spawn(Arc::clone(&feed).wake_readers(shutdown.clone()));
     tracing::info!("listening on http://{http_address}");
     Ok(Running { http_address, watched, shutdown, source, http, ingest, writer, stop_writer, map })
 }
@@ -191,6 +196,7 @@ async fn restore(
     settings: StoreSettings,
     events: &Arc<EventQueue>,
     health: &Arc<Health>,
+    feed: &Arc<Feed>,
     metrics: &Metrics,
 ) -> Result<Restored, Error> {
     let started = Instant::now();
@@ -206,10 +212,12 @@ async fn restore(
         store: opened.store,
         health: Arc::clone(health),
         metrics: metrics.clone(),
+        feed: Arc::clone(feed),
         settings,
         good: if opened.outlives { Keeping::Good } else { Keeping::Off },
     };
     writer.forget().await;
+    writer.note_kept(feed.head()).await;
     if opened.outlives {
         let elapsed_ms = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
         tracing::info!(devices, elapsed_ms, "restored from the store");

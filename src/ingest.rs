@@ -8,8 +8,9 @@ use std::time::{Duration, Instant};
 
 use crate::clock::{self, UnixSeconds};
 use crate::decode::{ClientId, Decoded, Device, Notice, Undecodable, iot_platform};
+use crate::feed::Feed;
 use crate::history::EventQueue;
-use crate::map::{Applied, Arrival, DeviceMap, Evidence};
+use crate::map::{Applied, Arrival, DeviceMap, Evidence, Record};
 use crate::metrics::{KindLabel, Metrics};
 use crate::presence::Statement;
 use crate::receipt::Receipts;
@@ -29,6 +30,7 @@ pub struct Ingest {
     metrics: Metrics,
     events: Arc<EventQueue>,
     receipts: Arc<Receipts>,
+    feed: Arc<Feed>,
     tallies: HashMap<PassId, Tally>,
     last_sample: Option<Instant>,
     unsampled: u64,
@@ -40,8 +42,18 @@ impl Ingest {
         metrics: Metrics,
         events: Arc<EventQueue>,
         receipts: Arc<Receipts>,
+        feed: Arc<Feed>,
     ) -> Self {
-        Self { map, metrics, events, receipts, tallies: HashMap::new(), last_sample: None, unsampled: 0 }
+        Self {
+            map,
+            metrics,
+            events,
+            receipts,
+            feed,
+            tallies: HashMap::new(),
+            last_sample: None,
+            unsampled: 0,
+        }
     }
 
     /// Applies what is handed over until every reader is gone.
@@ -124,10 +136,13 @@ impl Ingest {
     }
 
     fn apply_statement(&self, device: Device<'_>, statement: Statement, arrival: Arrival) -> Applied {
-        let applied = self.map.apply(device, statement.clone(), arrival);
-        if is_event(arrival.evidence, applied) {
-            self.events.push(device, statement, arrival.at);
-        }
+        let event = statement.clone();
+        let applied = self.map.apply_then(device, statement, arrival, |record, applied| {
+            // First the history, then the feed: what has been published is on its way into the history.
+            let in_history = is_event(arrival.evidence, applied, self.feed.is_populated())
+                && self.events.push(device, event, arrival.at);
+            self.publish(record, applied, in_history);
+        });
         match applied {
             Applied::Known => self.metrics.statements_known.inc(),
             Applied::Refined | Applied::Changed { .. } => self.metrics.statements_applied.inc(),
@@ -138,10 +153,23 @@ impl Ingest {
     /// What another instance believes. No event comes of it: the instance that heard the message has written that.
     fn apply_told(&self, told: Told) {
         let device = Device { device_type: &told.device_type, id: &told.id };
-        match self.map.learn(device, told.belief, told.heard_at) {
+        let publish = |record: &Record, applied| {
+            // Whether the other instance heard of a new device live, and so wrote an event, is not known here.
+            let in_history = !matches!(applied, Applied::Changed { from: None, .. });
+            self.publish(record, applied, in_history);
+        };
+        match self.map.learn(device, told.belief, told.heard_at, publish) {
             Applied::Known => self.metrics.store.devices_told_known.inc(),
             Applied::Refined | Applied::Changed { .. } => self.metrics.store.devices_told.inc(),
         };
+    }
+
+    fn publish(&self, record: &Record, applied: Applied, in_history: bool) {
+        match applied {
+            Applied::Known => {}
+            Applied::Refined => self.feed.publish(record, Some(record.verdict().status), in_history),
+            Applied::Changed { from, to: _ } => self.feed.publish(record, from, in_history),
+        }
     }
 
     fn undecodable(&mut self, why: Undecodable, publish: &Publish<'_>) {
@@ -175,11 +203,12 @@ impl Ingest {
     }
 }
 
-/// Whether a statement is news for the history: it came as it happened, or it tells what happened to a known device while
-/// nobody listened. What the broker repeats to a new subscription is none.
-fn is_event(evidence: Evidence, applied: Applied) -> bool {
+/// Whether a statement is news for the history: it came as it happened, or it tells what happened while nobody listened, to a
+/// known device or, once all had been found, to a new one. What the broker repeats to a new subscription is none.
+fn is_event(evidence: Evidence, applied: Applied, is_populated: bool) -> bool {
     match (evidence, applied) {
         (Evidence::Live, _) => true,
+        (Evidence::Retained, Applied::Changed { from: None, .. }) => is_populated,
         (
             Evidence::Retained | Evidence::Restored | Evidence::Peer,
             Applied::Known | Applied::Changed { from: None, .. },

@@ -184,6 +184,17 @@ impl Default for DeviceMap {
 impl DeviceMap {
     /// Takes one statement about one device into account. A failed login makes no device.
     pub fn apply(&self, device: Device<'_>, statement: Statement, arrival: Arrival) -> Applied {
+        self.apply_then(device, statement, arrival, |_, _| ())
+    }
+
+    /// The same, and shows what came of it before anybody else can see it: the shard is locked while `then` runs.
+    pub fn apply_then(
+        &self,
+        device: Device<'_>,
+        statement: Statement,
+        arrival: Arrival,
+        then: impl FnOnce(&Record, Applied),
+    ) -> Applied {
         if statement.claim == Claim::FailedLogin {
             return Applied::Known;
         }
@@ -203,6 +214,12 @@ impl DeviceMap {
             }),
         };
         let record = entry.get_mut();
+        let applied = self.apply_to(record, hash, statement, arrival);
+        then(record, applied);
+        applied
+    }
+
+    fn apply_to(&self, record: &mut Record, hash: u64, statement: Statement, arrival: Arrival) -> Applied {
         record.heard_at = arrival.at;
         // A request is never retained, so it says nothing about what the broker has replayed.
         if statement.claim != Claim::Request {

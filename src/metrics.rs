@@ -1,6 +1,7 @@
 //! What is counted, under which name; every name stands in `docs/metrics.md`. What is read off the state of the service
 //! instead is in `http::gauges`.
 
+mod feed;
 mod store;
 
 use std::fmt::Debug;
@@ -12,6 +13,7 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 
+pub use feed::FeedMetrics;
 pub use store::StoreMetrics;
 
 /// All counters of the process; cloning shares them.
@@ -41,6 +43,8 @@ pub struct Metrics {
     pub broker_connects: Counter,
     /// What is kept, and what waits for it.
     pub store: StoreMetrics,
+    /// The live changes, and those who follow them.
+    pub feed: FeedMetrics,
 }
 
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
@@ -98,5 +102,6 @@ impl Metrics {
         );
         r.register("broker_connects", "Connections to the broker established", self.broker_connects.clone());
         self.store.register(r);
+        self.feed.register(r);
     }
 }

@@ -141,12 +141,19 @@ impl DeviceMap {
 
     /// Puts back what an earlier process believed; if the device is in the map already, the two are merged.
     pub fn restore(&self, device: Device<'_>, belief: Belief, heard_at: UnixSeconds) {
-        self.merge(device, belief, heard_at, Evidence::Restored);
+        self.merge(device, belief, heard_at, Evidence::Restored, |_, _| ());
     }
 
     /// Takes into account what another instance believes, which stands in the store already and so makes nothing dirty.
-    pub fn learn(&self, device: Device<'_>, belief: Belief, heard_at: UnixSeconds) -> Applied {
-        self.merge(device, belief, heard_at, Evidence::Peer)
+    /// Shows what came of it as [`DeviceMap::apply_then`] does.
+    pub fn learn(
+        &self,
+        device: Device<'_>,
+        belief: Belief,
+        heard_at: UnixSeconds,
+        then: impl FnOnce(&Record, Applied),
+    ) -> Applied {
+        self.merge(device, belief, heard_at, Evidence::Peer, then)
     }
 
     /// Merges what stands in the store. What the map knows beyond that is dirty already or was taken to be written.
@@ -156,6 +163,7 @@ impl DeviceMap {
         belief: Belief,
         heard_at: UnixSeconds,
         evidence: Evidence,
+        then: impl FnOnce(&Record, Applied),
     ) -> Applied {
         let Some(to) = belief.verdict().map(|verdict| verdict.status) else { return Applied::Known };
         let hash = self.hash(device);
@@ -167,8 +175,10 @@ impl DeviceMap {
                 device_type.counts.move_one(None, to);
                 self.counts.move_one(None, to);
                 let id = device.id.into();
-                entry.insert(Record { device_type, id, belief, evidence, heard_at, round: 0, dirty: false });
-                Applied::Changed { from: None, to }
+                let record = Record { device_type, id, belief, evidence, heard_at, round: 0, dirty: false };
+                let applied = Applied::Changed { from: None, to };
+                then(entry.insert(record).get(), applied);
+                applied
             }
             Entry::Occupied(mut entry) => {
                 let record = entry.get_mut();
@@ -179,12 +189,15 @@ impl DeviceMap {
                 }
                 record.evidence = evidence;
                 let to = record.verdict().status;
-                if from == to {
-                    return Applied::Refined;
-                }
-                record.device_type.counts.move_one(Some(from), to);
-                self.counts.move_one(Some(from), to);
-                Applied::Changed { from: Some(from), to }
+                let applied = if from == to {
+                    Applied::Refined
+                } else {
+                    record.device_type.counts.move_one(Some(from), to);
+                    self.counts.move_one(Some(from), to);
+                    Applied::Changed { from: Some(from), to }
+                };
+                then(record, applied);
+                applied
             }
         }
     }
@@ -320,7 +333,7 @@ mod tests {
             belief
         };
         let (on, off) = (Status::Connected, Status::Disconnected);
-        let learn = |claim, at| map.learn(device, told(claim, at), UnixSeconds(3));
+        let learn = |claim, at| map.learn(device, told(claim, at), UnixSeconds(3), |_, _| ());
         assert_eq!(learn(Claim::Connect, 5), Applied::Changed { from: None, to: on });
         assert_eq!(learn(Claim::Connect, 6), Applied::Refined);
         assert_eq!(learn(Claim::Disconnect, 6), Applied::Changed { from: Some(on), to: off });

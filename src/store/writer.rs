@@ -11,6 +11,7 @@ use tokio_util::sync::CancellationToken;
 use super::settings::StoreSettings;
 use super::{Batch, DeviceName, PAGE_MAX, Store, StoreError, StoredDevice};
 use crate::clock::{self, UnixSeconds};
+use crate::feed::{Feed, Kept};
 use crate::health::{Health, Keeping};
 use crate::history::EventQueue;
 use crate::map::{DeviceMap, Record};
@@ -29,6 +30,10 @@ const RETRY_MAX: Duration = Duration::from_secs(5);
 /// A batch that takes longer is shown as a failure, while it is still waited for.
 const SLOW_AFTER: Duration = Duration::from_secs(5);
 
+/// How long the writing may wait for the number of the newest event. Without it, a stream that goes on from the history
+/// later is only told some events again.
+const NEWEST_TIMEOUT: Duration = Duration::from_millis(500);
+
 /// How often what is too old is dropped.
 const UPKEEP_INTERVAL: Duration = Duration::from_secs(10);
 
@@ -41,6 +46,7 @@ pub struct Writer {
     pub store: Arc<dyn Store>,
     pub health: Arc<Health>,
     pub metrics: Metrics,
+    pub feed: Arc<Feed>,
     pub settings: StoreSettings,
     /// What `health` shows while all is well.
     pub good: Keeping,
@@ -80,7 +86,10 @@ impl Writer {
         let mut owed = VecDeque::new();
         loop {
             owed.extend(self.owed());
+            // Before the events are taken: those of all changes up to here are in the queue by now.
+            let published = self.feed.head();
             let batch = self.next_batch();
+            let took_all_events = batch.events.len() < BATCH_MAX;
             self.show_waiting();
             let all_written = batch.devices.is_empty() && batch.events.is_empty();
             if !all_written {
@@ -91,8 +100,20 @@ impl Writer {
                 owed.receipts.into_iter().for_each(Receipt::give);
             }
             if all_written {
+                self.feed.note_nothing_to_keep(published);
                 return;
             }
+            if took_all_events {
+                self.note_kept(published).await;
+            }
+        }
+    }
+
+    /// Tells the feed how far the history follows, if the store can say so at once.
+    pub async fn note_kept(&self, changes: u64) {
+        let asked = timeout(NEWEST_TIMEOUT, self.store.events(u64::MAX, 0)).await;
+        if let Ok(Ok(Some(page))) = asked {
+            self.feed.note_kept(Kept { changes, events: page.newest });
         }
     }
 

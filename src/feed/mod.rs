@@ -1,0 +1,240 @@
+//! The live changes: `ingest` publishes each change of what is believed of a device, in order, into a ring; any number of
+//! readers follow the ring. There is no queue for each reader, so one that stalls costs nobody anything: it falls behind
+//! and is ended. What a change looks like to whoever follows is not known here.
+//!
+//! ```text
+//! ingest -publish-> ring <-after a position- Reader
+//!            `-> bell -at most every PACE-> all readers
+//! ```
+//!
+//! A change is published while the shard of its device is locked. So whoever reads a device from the map and asks for the
+//! [`Feed::head`] under the same lock has seen exactly the changes of this device up to it.
+
+mod reader;
+mod ring;
+pub mod settings;
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use bytes::Bytes;
+use parking_lot::{Mutex, RwLock};
+use tokio::sync::{Notify, watch};
+use tokio::time::sleep;
+use tokio_util::sync::CancellationToken;
+
+use self::reader::Seat;
+pub use self::reader::{Reader, Run};
+pub use self::ring::Behind;
+use self::ring::Ring;
+use self::settings::FeedSettings;
+use crate::clock::{self, UnixSeconds};
+use crate::decode::Device;
+use crate::health::Health;
+use crate::map::{Evidence, Record};
+use crate::metrics::Metrics;
+use crate::presence::{Belief, Status};
+
+/// Readers are woken at most once in this time, however many changes come: what comes meanwhile goes out in one piece. A
+/// thousand readers cost fifty thousand writes a second at this pace.
+const PACE: Duration = Duration::from_millis(20);
+
+/// How long streams have for a clean end before their connections are cut.
+const ENDING: Duration = Duration::from_millis(250);
+
+/// What the ring may take, about.
+const RING_MAX_BYTES: usize = 96 << 20;
+
+/// Changes that are held while nobody follows: enough for somebody who was cut off for a moment.
+const UNFOLLOWED_MAX: usize = 2_048;
+
+/// One change of what is believed of a device, and what it was then.
+#[derive(Debug)]
+pub struct Change {
+    /// Rises by one from change to change of this process.
+    pub sequence: u64,
+    pub device_type: Arc<str>,
+    pub id: Box<str>,
+    pub belief: Belief,
+    pub evidence: Evidence,
+    pub heard_at: UnixSeconds,
+    /// The status before; `None`: nothing was known of the device.
+    pub previous: Option<Status>,
+    /// Whether the history that is kept tells of it.
+    pub in_history: bool,
+    /// Up to which event the history told of everything that had been published by then; `None` while that is not known,
+    /// or the devices are still being found.
+    pub kept: Option<u64>,
+    shown: OnceLock<Bytes>,
+}
+
+impl Change {
+    pub fn device(&self) -> Device<'_> {
+        Device { device_type: &self.device_type, id: &self.id }
+    }
+
+    /// As a text that is made once, by whoever comes first, and shared.
+    pub fn shown(&self, show: impl FnOnce(&Change) -> Bytes) -> Bytes {
+        self.shown.get_or_init(|| show(self)).clone()
+    }
+}
+
+/// How far the history follows: it tells of all changes up to `changes` in its events up to `events`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Kept {
+    pub changes: u64,
+    pub events: u64,
+}
+
+/// The ring and those who follow it.
+pub struct Feed {
+    settings: FeedSettings,
+    health: Arc<Health>,
+    metrics: Metrics,
+    /// Tells this process's sequences from those of another.
+    epoch: u64,
+    ring: RwLock<Ring>,
+    /// The sequence of the newest change; beside the ring for those who hold the lock of a shard.
+    head: AtomicU64,
+    kept: Mutex<Option<Kept>>,
+    seats: Mutex<HashMap<u64, Arc<Seat>>>,
+    followers: AtomicUsize,
+    bell: Notify,
+    heads: watch::Sender<u64>,
+    /// The run that most readers want next, all of them the same.
+    latest_run: Mutex<Option<Arc<Run>>>,
+    ending: CancellationToken,
+}
+
+impl Feed {
+    pub fn new(settings: FeedSettings, health: Arc<Health>, metrics: Metrics) -> Self {
+        Self {
+            settings,
+            health,
+            metrics,
+            epoch: u64::try_from(clock::now_millis()).unwrap_or(0),
+            ring: RwLock::default(),
+            head: AtomicU64::new(0),
+            kept: Mutex::new(None),
+            seats: Mutex::default(),
+            followers: AtomicUsize::new(0),
+            bell: Notify::new(),
+            heads: watch::Sender::new(0),
+            latest_run: Mutex::default(),
+            ending: CancellationToken::new(),
+        }
+    }
+
+    /// Adds a change; `record` is the device as it is now, and its shard is locked. Called by one thread.
+    pub fn publish(&self, record: &Record, previous: Option<Status>, in_history: bool) {
+        // Asked for before the lock of the ring is taken.
+        let kept = self.kept.lock().filter(|_| self.health.populated()).map(|kept| kept.events);
+        let followed = self.followers.load(Ordering::SeqCst) > 0;
+        let most = self.settings.stream_lag_max as usize;
+        let most = if followed { most } else { most.min(UNFOLLOWED_MAX) };
+        let mut ring = self.ring.write();
+        let sequence = ring.next();
+        let change = Change {
+            sequence,
+            device_type: Arc::clone(record.device_type()),
+            id: record.device().id.into(),
+            belief: record.belief.clone(),
+            evidence: record.evidence,
+            heard_at: record.heard_at,
+            previous,
+            in_history,
+            kept,
+            shown: OnceLock::new(),
+        };
+        ring.push(change, most, RING_MAX_BYTES);
+        drop(ring);
+        self.metrics.feed.changes.inc();
+        self.head.store(sequence, Ordering::SeqCst);
+        // Whoever begins to follow is counted before it looks at the head, so either it sees this change or is seen here.
+        if followed || self.followers.load(Ordering::SeqCst) > 0 {
+            self.bell.notify_one();
+        }
+    }
+
+    /// The sequence of the newest change; 0 before the first.
+    pub fn head(&self) -> u64 {
+        self.head.load(Ordering::SeqCst)
+    }
+
+    /// Whether the devices have been found: what is new from now on is news.
+    pub fn is_populated(&self) -> bool {
+        self.health.populated()
+    }
+
+    pub fn epoch(&self) -> u64 {
+        self.epoch
+    }
+
+    /// Whether every change after the position can be read here.
+    pub fn reaches(&self, position: u64) -> bool {
+        self.ring.read().reaches(position)
+    }
+
+    /// The highest sequence of a change that is gone here and stands in no history.
+    pub fn lost(&self) -> u64 {
+        self.ring.read().lost()
+    }
+
+    /// How far the history follows, once that is known.
+    pub fn kept(&self) -> Option<Kept> {
+        *self.kept.lock()
+    }
+
+    /// Notes that the history follows so far.
+    pub fn note_kept(&self, kept: Kept) {
+        *self.kept.lock() = Some(kept);
+    }
+
+    /// Notes that the history tells of all changes up to that one, without another event.
+    pub fn note_nothing_to_keep(&self, changes: u64) {
+        if let Some(kept) = &mut *self.kept.lock() {
+            kept.changes = kept.changes.max(changes);
+        }
+    }
+
+    /// Wakes the readers until shutdown, ends those that are too far behind, and at last all.
+    pub async fn wake_readers(self: Arc<Self>, shutdown: CancellationToken) {
+        loop {
+            tokio::select! {
+                () = self.bell.notified() => {}
+                () = shutdown.cancelled() => break,
+            }
+            self.heads.send_replace(self.head());
+            self.end_the_slow();
+            sleep(PACE).await;
+        }
+        self.ending.cancel();
+        sleep(ENDING).await;
+        for seat in self.seats.lock().values() {
+            seat.cut.cancel();
+        }
+    }
+
+    /// How many changes the slowest reader is behind.
+    pub fn lag(&self) -> u64 {
+        let head = self.head();
+        let slowest = self.seats.lock().values().map(|seat| seat.position()).min();
+        head.saturating_sub(slowest.unwrap_or(head))
+    }
+
+    /// A reader that does not even come to ask for the next changes can only be ended with its connection.
+    fn end_the_slow(&self) {
+        let ring = self.ring.read();
+        let seats = self.seats.lock();
+        let slow = |seat: &&Arc<Seat>| !ring.reaches(seat.position()) && !seat.cut.is_cancelled();
+        for seat in seats.values().filter(slow) {
+            self.metrics.feed.refused("slow");
+            seat.cut.cancel();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

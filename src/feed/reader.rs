@@ -1,0 +1,148 @@
+//! One who follows the ring: a position in it, a turn to wait for, and an end that others can bring about.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
+
+use bytes::Bytes;
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+
+use super::ring::{Behind, RUN_MAX};
+use super::{Change, Feed};
+
+/// What the feed knows of a reader.
+#[derive(Debug)]
+pub(super) struct Seat {
+    position: AtomicU64,
+    pub(super) cut: CancellationToken,
+}
+
+impl Seat {
+    pub(super) fn position(&self) -> u64 {
+        self.position.load(Ordering::Relaxed)
+    }
+}
+
+/// Consecutive changes, shared by all readers that want the same.
+#[derive(Debug)]
+pub struct Run {
+    /// The position before the first.
+    from: u64,
+    /// The position after the last.
+    to: u64,
+    changes: Vec<Arc<Change>>,
+    shown: OnceLock<Bytes>,
+}
+
+impl Run {
+    pub fn changes(&self) -> &[Arc<Change>] {
+        &self.changes
+    }
+
+    /// As one text that is made once, by whoever comes first, and shared.
+    pub fn shown(&self, show: impl FnOnce(&[Arc<Change>]) -> Bytes) -> Bytes {
+        self.shown.get_or_init(|| show(&self.changes)).clone()
+    }
+}
+
+/// Follows the changes; dropping it gives the place back.
+pub struct Reader {
+    feed: Arc<Feed>,
+    number: u64,
+    seat: Arc<Seat>,
+    heads: watch::Receiver<u64>,
+}
+
+impl Feed {
+    /// Begins to follow at the newest change; `None` if too many do. `cut` ends the reader's connection: it is called for
+    /// when the reader is too far behind, or does not end by itself at the shutdown.
+    pub fn follow(self: &Arc<Self>, cut: CancellationToken) -> Option<Reader> {
+        let mut seats = self.seats.lock();
+        if seats.len() >= self.settings.streams_max as usize {
+            drop(seats);
+            self.metrics.feed.refused("too_many");
+            return None;
+        }
+        self.followers.fetch_add(1, Ordering::SeqCst);
+        let seat = Arc::new(Seat { position: AtomicU64::new(self.head()), cut });
+        let begun = &self.metrics.feed.streams_begun;
+        let number = begun.inc();
+        seats.insert(number, Arc::clone(&seat));
+        drop(seats);
+        self.metrics.feed.streams.inc();
+        Some(Reader { feed: Arc::clone(self), number, seat, heads: self.heads.subscribe() })
+    }
+}
+
+impl Reader {
+    /// The sequence of the last change that was read, or after which it began.
+    pub fn position(&self) -> u64 {
+        self.seat.position()
+    }
+
+    /// Goes to another position.
+    pub fn go_to(&mut self, position: u64) {
+        self.seat.position.store(position, Ordering::Relaxed);
+        self.feed.bell.notify_one();
+    }
+
+    /// Waits until there are changes after the position, and it is the readers' turn.
+    pub async fn wait(&mut self) {
+        while self.position() >= *self.heads.borrow_and_update() {
+            // The feed lives as long as its readers.
+            if self.heads.changed().await.is_err() {
+                return;
+            }
+        }
+    }
+
+    /// The changes after the position, at most a thousand or so, and goes on behind them; none if there are none.
+    pub fn take(&mut self) -> Result<Arc<Run>, Behind> {
+        let from = self.position();
+        let latest = self.feed.latest_run.lock().clone();
+        let run = match latest.filter(|run| run.from == from && run.is_up_to_date(&self.feed)) {
+            Some(run) => run,
+            None => self.read(from)?,
+        };
+        self.seat.position.store(run.to, Ordering::Relaxed);
+        Ok(run)
+    }
+
+    fn read(&self, from: u64) -> Result<Arc<Run>, Behind> {
+        let changes = self.feed.ring.read().after(from)?;
+        let to = changes.last().map_or(from, |change| change.sequence);
+        let run = Arc::new(Run { from, to, changes, shown: OnceLock::new() });
+        if run.is_up_to_date(&self.feed) {
+            *self.feed.latest_run.lock() = Some(Arc::clone(&run));
+        }
+        Ok(run)
+    }
+
+    /// The service is about to stop.
+    pub fn ending(&self) -> CancellationToken {
+        self.feed.ending.clone()
+    }
+
+    /// Counts this reader as one that is ended because it is too far behind.
+    pub fn note_slow(&self) {
+        if !self.seat.cut.is_cancelled() {
+            self.feed.metrics.feed.refused("slow");
+        }
+    }
+}
+
+impl Run {
+    /// Whether it is what a reader at its beginning wants: all that it was woken for, or as much as is handed over at once.
+    fn is_up_to_date(&self, feed: &Feed) -> bool {
+        let is_all = self.to >= *feed.heads.borrow() && !self.changes.is_empty();
+        is_all || self.changes.len() == RUN_MAX
+    }
+}
+
+impl Drop for Reader {
+    fn drop(&mut self) {
+        self.feed.seats.lock().remove(&self.number);
+        self.feed.followers.fetch_sub(1, Ordering::SeqCst);
+        self.feed.metrics.feed.streams.dec();
+    }
+}

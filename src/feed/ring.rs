@@ -1,0 +1,82 @@
+//! The newest changes, in their order, bounded by number and by size. Pure: whoever follows them, and how they are woken, is
+//! not known here.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use super::Change;
+
+/// What a change is taken to cost beside its texts: the value itself, and the text that it is shown as.
+const CHANGE_BYTES: usize = 1_024;
+
+/// How many changes are handed over at once, so that what one stream holds stays near a megabyte.
+pub const RUN_MAX: usize = 1_024;
+
+/// The changes after `first - 1`, without a hole.
+#[derive(Debug)]
+pub struct Ring {
+    changes: VecDeque<Arc<Change>>,
+    /// The sequence of the oldest one; of the next one, if there is none.
+    first: u64,
+    bytes: usize,
+    /// The highest sequence of a change that is gone and stands in no history either.
+    lost: u64,
+}
+
+/// A position that the ring does not reach back to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Behind;
+
+impl Default for Ring {
+    fn default() -> Self {
+        Self { changes: VecDeque::new(), first: 1, bytes: 0, lost: 0 }
+    }
+}
+
+impl Ring {
+    /// The sequence that the next change gets.
+    pub fn next(&self) -> u64 {
+        self.first + self.changes.len() as u64
+    }
+
+    /// The highest sequence of a change that is gone and stands in no history.
+    pub fn lost(&self) -> u64 {
+        self.lost
+    }
+
+    /// Adds the next change and drops the oldest that are beyond the bounds.
+    pub fn push(&mut self, change: Change, most: usize, most_bytes: usize) {
+        debug_assert_eq!(change.sequence, self.next());
+        self.bytes += size(&change);
+        self.changes.push_back(Arc::new(change));
+        while self.changes.len() > most.max(1) || (self.bytes > most_bytes && self.changes.len() > 1) {
+            let Some(oldest) = self.changes.pop_front() else { break };
+            self.first = oldest.sequence + 1;
+            self.bytes -= size(&oldest);
+            if !oldest.in_history {
+                self.lost = oldest.sequence;
+            }
+        }
+    }
+
+    /// Whether every change after the position is here.
+    pub fn reaches(&self, position: u64) -> bool {
+        position + 1 >= self.first && position < self.next()
+    }
+
+    /// The changes after a position, oldest first, at most [`RUN_MAX`].
+    pub fn after(&self, position: u64) -> Result<Vec<Arc<Change>>, Behind> {
+        if !self.reaches(position) {
+            return Err(Behind);
+        }
+        // Fits: the difference is less than what is here.
+        let skipped = (position + 1 - self.first) as usize;
+        Ok(self.changes.iter().skip(skipped).take(RUN_MAX).cloned().collect())
+    }
+}
+
+fn size(change: &Change) -> usize {
+    // Shown, a payload takes about four times what it takes packed.
+    let payload = change.belief.verdict().map_or(0, |verdict| verdict.statement.payload.packed_len());
+    CHANGE_BYTES + 4 * (change.device_type.len() + change.id.len() + payload)
+}

@@ -1,0 +1,165 @@
+//! What the feed promises to a reader, and what it does to one that is too slow.
+
+use super::*;
+use crate::health::ReadyOn;
+use crate::map::{Applied, Arrival, DeviceMap};
+use crate::payload::Payload;
+use crate::presence::{Claim, Moment, Statement};
+
+struct Fixture {
+    map: DeviceMap,
+    feed: Arc<Feed>,
+    metrics: Metrics,
+}
+
+impl Fixture {
+    fn new(streams_max: u32, stream_lag_max: u32) -> Self {
+        let metrics = Metrics::default();
+        let health = Arc::new(Health::new(ReadyOn::Unproven));
+        let settings = FeedSettings { streams_max, stream_lag_max };
+        let feed = Arc::new(Feed::new(settings, health, metrics.clone()));
+        Self { map: DeviceMap::default(), feed, metrics }
+    }
+
+    /// One more change of one device.
+    fn change(&self, at: i128, in_history: bool) {
+        let moment = Moment::from_nanos(at);
+        let payload = Payload::pack(at.to_string().as_bytes());
+        let statement =
+            Statement { claim: Claim::Connect, session: moment, time: moment, close_code: 0, payload };
+        let arrival = Arrival { evidence: Evidence::Live, at: UnixSeconds(1) };
+        let device = Device { device_type: "t", id: "a" };
+        let applied = self.map.apply_then(device, statement, arrival, |record, applied| {
+            assert_ne!(applied, Applied::Known);
+            self.feed.publish(record, None, in_history);
+        });
+        assert_ne!(applied, Applied::Known);
+    }
+
+    fn follow(&self) -> Reader {
+        self.feed.follow(CancellationToken::new()).unwrap()
+    }
+}
+
+fn sequences(run: &Run) -> Vec<u64> {
+    run.changes().iter().map(|change| change.sequence).collect()
+}
+
+#[test]
+fn a_reader_gets_every_change_after_it_began_once_and_in_order() {
+    let fixture = Fixture::new(10, 1_000);
+    fixture.change(1, true);
+    let (mut one, mut other) = (fixture.follow(), fixture.follow());
+    assert!(one.take().unwrap().changes().is_empty());
+    for at in 2..5 {
+        fixture.change(at, true);
+    }
+    assert_eq!(sequences(&one.take().unwrap()), [2, 3, 4]);
+    fixture.change(5, true);
+    assert_eq!(sequences(&one.take().unwrap()), [5]);
+    let mut all = Vec::new();
+    while other.position() < fixture.feed.head() {
+        all.extend(sequences(&other.take().unwrap()));
+    }
+    assert_eq!(all, [2, 3, 4, 5]);
+    one.go_to(0);
+    assert_eq!(sequences(&one.take().unwrap()), [1, 2, 3, 4, 5]);
+}
+
+#[test]
+fn readers_at_the_same_place_share_one_run_and_its_text() {
+    let fixture = Fixture::new(10, 1_000);
+    let (mut one, mut other) = (fixture.follow(), fixture.follow());
+    fixture.change(1, true);
+    let (first, second) = (one.take().unwrap(), other.take().unwrap());
+    assert!(Arc::ptr_eq(&first, &second));
+    assert_eq!(first.shown(|changes| format!("{}", changes.len()).into()), "1");
+    assert_eq!(second.shown(|_| panic!("it is made once")), "1");
+}
+
+#[test]
+fn more_than_a_run_comes_in_several() {
+    let fixture = Fixture::new(10, 10_000);
+    let mut reader = fixture.follow();
+    let most = ring::RUN_MAX as u64;
+    for at in 0..most * 2 + 1 {
+        fixture.change(i128::from(at), true);
+    }
+    let runs: Vec<usize> = (0..4).map(|_| reader.take().unwrap().changes().len()).collect();
+    assert_eq!(runs, [most as usize, most as usize, 1, 0]);
+}
+
+#[test]
+fn whoever_is_too_far_behind_is_told_and_ended_and_the_others_are_not() {
+    let fixture = Fixture::new(10, 5);
+    let cut = CancellationToken::new();
+    let mut slow = fixture.feed.follow(cut.clone()).unwrap();
+    let mut quick = fixture.follow();
+    for at in 1..=5 {
+        fixture.change(at, at != 1);
+    }
+    assert_eq!(fixture.feed.lag(), 5);
+    fixture.feed.end_the_slow();
+    assert!(!cut.is_cancelled());
+    assert_eq!(sequences(&quick.take().unwrap()), [1, 2, 3, 4, 5]);
+    assert_eq!(fixture.feed.lost(), 0);
+    fixture.change(6, true);
+    assert_eq!(fixture.feed.lost(), 1, "it is in no history and no longer here");
+    assert!(!fixture.feed.reaches(0) && fixture.feed.reaches(1));
+    fixture.feed.end_the_slow();
+    fixture.feed.end_the_slow();
+    assert!(cut.is_cancelled());
+    let slow_ones = crate::metrics::ReasonLabel { reason: "slow" };
+    assert_eq!(fixture.metrics.feed.streams_refused.get_or_create(&slow_ones).get(), 1);
+    assert_eq!(sequences(&quick.take().unwrap()), [6]);
+    assert!(matches!(slow.take(), Err(Behind)));
+}
+
+#[test]
+fn one_too_many_is_refused_and_a_place_comes_back() {
+    let fixture = Fixture::new(1, 5);
+    let first = fixture.follow();
+    assert!(fixture.feed.follow(CancellationToken::new()).is_none());
+    drop(first);
+    assert_eq!(fixture.metrics.feed.streams.get(), 0);
+    drop(fixture.follow());
+}
+
+#[test]
+fn a_change_says_how_far_the_history_follows_only_once_the_devices_have_been_found() {
+    let fixture = Fixture::new(1, 5);
+    let mut reader = fixture.follow();
+    fixture.feed.note_kept(Kept { changes: 0, events: 7 });
+    fixture.change(1, true);
+    let report = crate::health::PopulationReport {
+        state: crate::health::Population::Complete,
+        evidence: "test",
+        types: Vec::new(),
+    };
+    fixture.feed.health.population_done(report);
+    fixture.change(2, true);
+    let kept: Vec<_> = reader.take().unwrap().changes().iter().map(|change| change.kept).collect();
+    assert_eq!(kept, [None, Some(7)]);
+    fixture.feed.note_nothing_to_keep(2);
+    assert_eq!(fixture.feed.kept(), Some(Kept { changes: 2, events: 7 }));
+}
+
+#[tokio::test]
+async fn readers_are_woken_by_a_change_and_ended_with_the_service() {
+    let fixture = Fixture::new(2, 5);
+    let shutdown = CancellationToken::new();
+    let waking = tokio::spawn(Arc::clone(&fixture.feed).wake_readers(shutdown.clone()));
+    let cut = CancellationToken::new();
+    let mut reader = fixture.feed.follow(cut.clone()).unwrap();
+    fixture.change(1, true);
+    reader.wait().await;
+    assert_eq!(sequences(&reader.take().unwrap()), [1]);
+    // Woken for what it has not read, also if that came before.
+    reader.go_to(0);
+    reader.wait().await;
+    shutdown.cancel();
+    reader.ending().cancelled().await;
+    assert!(!cut.is_cancelled(), "there is time for a clean end");
+    cut.cancelled().await;
+    waking.await.unwrap();
+}
