@@ -9,7 +9,7 @@ use tokio::time::{Instant, sleep_until, timeout};
 
 use super::packet::{self, Malformed, Suback, kind};
 use super::settings::{MqttVersion, SourceSettings};
-use super::transport::{DialError, Dialer, Link};
+use super::transport::{DialError, Dialer, Link, ReceiveBuffer};
 
 /// How long connecting may take, from the first address to the CONNACK.
 const OPEN_TIMEOUT: Duration = Duration::from_secs(30);
@@ -24,6 +24,7 @@ const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
 /// An accepted connection.
 pub struct Connection {
     link: Link,
+    receive_buffer: ReceiveBuffer,
     version: MqttVersion,
     buffer: BytesMut,
     keep_alive: Duration,
@@ -113,10 +114,11 @@ impl Connection {
         settings: &SourceSettings,
         client_id: &str,
     ) -> Result<Self, OpenError> {
-        let link = dialer.dial().await?;
+        let (link, receive_buffer) = dialer.dial().await?;
         let now = Instant::now();
         let mut connection = Self {
             link,
+            receive_buffer,
             version: settings.mqtt_version,
             buffer: BytesMut::new(),
             // MQTT's zero: no keep-alive.
@@ -159,6 +161,11 @@ impl Connection {
 
     pub fn version(&self) -> MqttVersion {
         self.version
+    }
+
+    /// What the kernel holds while the reader pauses.
+    pub fn receive_buffer(&self) -> ReceiveBuffer {
+        self.receive_buffer
     }
 
     /// Sends a SUBSCRIBE at a quality of service and returns the number its SUBACK will carry.

@@ -1,5 +1,6 @@
 //! Bytes to and from the broker: TCP, TLS, websocket, or a websocket in TLS. What the bytes mean is not known here.
 
+use std::fmt;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -26,7 +27,7 @@ use super::settings::{Endpoint, SourceSettings, Transport};
 const READ_BYTES: usize = 256 * 1024;
 
 /// The receive buffer that rides out a pause of the reader at full replay speed (a broker sends about 100 MB/s).
-const RECEIVE_BUFFER_BYTES: u32 = 64 * 1024 * 1024;
+const RECEIVE_BUFFER_BYTES: usize = 64 * 1024 * 1024;
 
 /// Why no connection could be made.
 #[derive(Debug, thiserror::Error)]
@@ -51,6 +52,25 @@ pub enum Link {
     WebSocket(Box<WebSocketStream<Box<dyn Stream>>>),
 }
 
+/// What the kernel holds for a reader that pauses.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ReceiveBuffer {
+    /// Asked for and granted, in bytes; the kernel counts its own bookkeeping along.
+    Granted(usize),
+    /// Grown by the kernel as it is needed, up to so many bytes where that is known.
+    Adjusted(Option<usize>),
+}
+
+impl fmt::Display for ReceiveBuffer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            ReceiveBuffer::Granted(bytes) => write!(f, "{bytes} bytes"),
+            ReceiveBuffer::Adjusted(Some(bytes)) => write!(f, "as the kernel sees fit, up to {bytes} bytes"),
+            ReceiveBuffer::Adjusted(None) => f.write_str("as the kernel sees fit"),
+        }
+    }
+}
+
 /// What TCP and TLS have in common.
 pub trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
 impl<T: AsyncRead + AsyncWrite + Send + Unpin> Stream for T {}
@@ -72,18 +92,20 @@ impl Dialer {
     }
 
     /// Connects; tries every address of the host.
-    pub async fn dial(&self) -> Result<Link, DialError> {
+    pub async fn dial(&self) -> Result<(Link, ReceiveBuffer), DialError> {
+        let (tcp, receive_buffer) = self.tcp().await?;
         let stream: Box<dyn Stream> = match &self.tls {
-            None => Box::new(self.tcp().await?),
-            Some(tls) => Box::new(self.tls(tls).await?),
+            None => Box::new(tcp),
+            Some(tls) => Box::new(self.tls(tls, tcp).await?),
         };
-        match self.endpoint.transport {
-            Transport::Tcp | Transport::Tls => Ok(Link::Stream(stream)),
-            Transport::Ws | Transport::Wss => self.web_socket(stream).await,
-        }
+        let link = match self.endpoint.transport {
+            Transport::Tcp | Transport::Tls => Link::Stream(stream),
+            Transport::Ws | Transport::Wss => self.web_socket(stream).await?,
+        };
+        Ok((link, receive_buffer))
     }
 
-    async fn tcp(&self) -> Result<TcpStream, DialError> {
+    async fn tcp(&self) -> Result<(TcpStream, ReceiveBuffer), DialError> {
         let endpoint = &self.endpoint;
         let addresses = lookup_host((endpoint.host.as_str(), endpoint.port))
             .await
@@ -91,17 +113,16 @@ impl Dialer {
         let mut last = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
         for address in addresses {
             match connect(address).await {
-                Ok(stream) => return Ok(stream),
+                Ok(connected) => return Ok(connected),
                 Err(error) => last = error,
             }
         }
         Err(DialError::Connect(endpoint.clone(), last))
     }
 
-    async fn tls(&self, connector: &TlsConnector) -> Result<TlsStream<TcpStream>, DialError> {
+    async fn tls(&self, connector: &TlsConnector, tcp: TcpStream) -> Result<TlsStream<TcpStream>, DialError> {
         let name = ServerName::try_from(self.endpoint.host.clone())
             .map_err(|_| DialError::ServerName(self.endpoint.host.clone()))?;
-        let tcp = self.tcp().await?;
         connector.connect(name, tcp).await.map_err(|error| DialError::Tls(self.endpoint.clone(), error))
     }
 
@@ -168,26 +189,48 @@ impl Link {
     }
 }
 
-async fn connect(address: SocketAddr) -> io::Result<TcpStream> {
+async fn connect(address: SocketAddr) -> io::Result<(TcpStream, ReceiveBuffer)> {
     let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
-    if let Some(bytes) = receive_buffer_to_ask_for() {
-        socket.set_recv_buffer_size(bytes)?;
-    }
+    // Before connecting, because the window that the broker is offered depends on it.
+    let asked = ask_for_receive_buffer(&socket)?;
     let stream = socket.connect(address).await?;
     stream.set_nodelay(true)?;
-    let granted = socket2::SockRef::from(&stream).recv_buffer_size()?;
-    tracing::debug!(%address, receive_buffer_bytes = granted, "connected");
-    Ok(stream)
+    let receive_buffer = if asked {
+        ReceiveBuffer::Granted(socket2::SockRef::from(&stream).recv_buffer_size()?)
+    } else {
+        ReceiveBuffer::Adjusted(adjusted_up_to())
+    };
+    tracing::debug!(%address, %receive_buffer, "connected");
+    Ok((stream, receive_buffer))
 }
 
-/// A fixed receive buffer, if one larger than the kernel's own adjustment reaches is allowed: asking for a size switches
-/// that adjustment off, so asking for less than it reaches would lose messages rather than save them.
-fn receive_buffer_to_ask_for() -> Option<u32> {
-    let read = |path| std::fs::read_to_string(path).ok();
-    let allowed: u32 = read("/proc/sys/net/core/rmem_max")?.trim().parse().ok()?;
-    let adjusted: u32 = read("/proc/sys/net/ipv4/tcp_rmem")?.split_whitespace().nth(2)?.parse().ok()?;
+/// Asks for a fixed receive buffer if one larger than the kernel's own adjustment reaches can be had; says whether it did.
+/// Asking for a size switches that adjustment off, so asking for less than it reaches would lose messages rather than
+/// save them.
+fn ask_for_receive_buffer(socket: &TcpSocket) -> io::Result<bool> {
+    // With the right to it (CAP_NET_ADMIN), the common limit does not count.
+    #[cfg(target_os = "linux")]
+    if rustix::net::sockopt::set_socket_recv_buffer_size_force(socket, RECEIVE_BUFFER_BYTES).is_ok() {
+        return Ok(true);
+    }
+    let (Some(allowed), Some(adjusted)) = (allowed(), adjusted_up_to()) else { return Ok(false) };
     let wanted = RECEIVE_BUFFER_BYTES.min(allowed);
-    (wanted > adjusted).then_some(wanted)
+    if wanted <= adjusted {
+        return Ok(false);
+    }
+    socket.set_recv_buffer_size(u32::try_from(wanted).unwrap_or(u32::MAX))?;
+    Ok(true)
+}
+
+/// The largest size that may be asked for without that right.
+fn allowed() -> Option<usize> {
+    std::fs::read_to_string("/proc/sys/net/core/rmem_max").ok()?.trim().parse().ok()
+}
+
+/// How far the kernel's own adjustment reaches.
+fn adjusted_up_to() -> Option<usize> {
+    let sizes = std::fs::read_to_string("/proc/sys/net/ipv4/tcp_rmem").ok()?;
+    sizes.split_whitespace().nth(2)?.parse().ok()
 }
 
 fn tls_connector(settings: &SourceSettings) -> Result<TlsConnector, DialError> {
