@@ -285,6 +285,16 @@ impl Health {
         self.state.write().progress = Progress { types_done, types_total };
     }
 
+    /// Something that was received has been lost since the latest round, so it must be read again.
+    pub fn population_incomplete(&self) {
+        let mut state = self.state.write();
+        let Some(report) = &state.report else { return };
+        let lost =
+            PopulationReport { state: Population::Incomplete, evidence: "missing", ..(**report).clone() };
+        state.population = lost.state;
+        state.report = Some(Arc::new(lost));
+    }
+
     /// A round has ended.
     pub fn population_done(&self, report: PopulationReport) {
         let mut state = self.state.write();

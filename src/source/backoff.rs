@@ -9,30 +9,36 @@ const FIRST: Duration = Duration::from_millis(250);
 /// The longest wait: an operator who has mended the broker should not wait longer than this.
 const LONGEST: Duration = Duration::from_secs(30);
 
-/// Doubles from [`FIRST`] to [`LONGEST`]; between half and all of each wait is taken, so that a thousand instances do
-/// not come back in the same instant.
+/// Doubles from [`FIRST`] to the longest, [`LONGEST`] unless said otherwise; between half and all of each wait is taken,
+/// so that a thousand instances do not come back in the same instant.
 #[derive(Debug)]
 pub struct Backoff {
     next: Duration,
+    longest: Duration,
 }
 
 impl Default for Backoff {
     fn default() -> Self {
-        Self { next: FIRST }
+        Self::up_to(LONGEST)
     }
 }
 
 impl Backoff {
+    /// With another longest wait.
+    pub fn up_to(longest: Duration) -> Self {
+        Self { next: FIRST.min(longest), longest }
+    }
+
     /// How long to wait now.
     pub fn wait(&mut self) -> Duration {
         let wait = self.next.mul_f64(rand::rng().random_range(0.5..=1.0));
-        self.next = (self.next * 2).min(LONGEST);
+        self.next = (self.next * 2).min(self.longest);
         wait
     }
 
     /// After a success: begin with the first wait again.
     pub fn reset(&mut self) {
-        *self = Self::default();
+        *self = Self::up_to(self.longest);
     }
 }
 

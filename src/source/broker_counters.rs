@@ -39,7 +39,7 @@ pub async fn watch(
         return;
     }
     let settings = SourceSettings { clean_session: true, ..source.settings.clone() };
-    let client_id = settings.identity.client_id_of("sys");
+    let client_id = source.client_id_of("sys");
     let mut backoff = Backoff::default();
     loop {
         if let Ok(connection) = Connection::open(dialer, &settings, &client_id).await {

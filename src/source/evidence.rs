@@ -12,8 +12,11 @@ pub enum Evidence {
     None,
     /// A further pass added nothing. Nothing speaks against it, nothing proves it.
     Repeated,
-    /// Every device that was known beforehand has been replayed or asked for by name, and no pass brought another.
+    /// Every device that was known beforehand has been replayed or asked for by name, and no pass brought another. No
+    /// proof: what has never been seen is not known either.
     KnownDevices,
+    /// The same for devices that the operator has listed and vouches for.
+    ListedDevices,
     /// Fewer messages than any limit at which a broker is known to drop.
     BelowLimits,
     /// The broker's own count of dropped messages did not move meanwhile.
@@ -30,6 +33,7 @@ impl Evidence {
             Evidence::None => "none",
             Evidence::Repeated => "repeated",
             Evidence::KnownDevices => "known_devices",
+            Evidence::ListedDevices => "listed_devices",
             Evidence::BelowLimits => "below_limits",
             Evidence::NothingDropped => "nothing_dropped",
             Evidence::CountMatches => "count_matches",
@@ -39,8 +43,8 @@ impl Evidence {
     /// Whether it proves that nothing is missing.
     pub fn is_proof(self) -> bool {
         match self {
-            Evidence::Missing | Evidence::None | Evidence::Repeated => false,
-            Evidence::KnownDevices
+            Evidence::Missing | Evidence::None | Evidence::Repeated | Evidence::KnownDevices => false,
+            Evidence::ListedDevices
             | Evidence::BelowLimits
             | Evidence::NothingDropped
             | Evidence::CountMatches => true,

@@ -1,6 +1,7 @@
 //! The live subscription: connect, subscribe to every device, hand everything over, and begin again when it ends.
 
 use std::cell::Cell;
+use std::collections::BTreeSet;
 
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep};
@@ -19,8 +20,9 @@ use crate::receipt::Receipt;
 /// What the population needs to know of the live subscription.
 #[derive(Clone, Copy, Debug)]
 pub enum LiveEvent {
-    /// The broker accepted the subscription; from now on changes arrive as they happen.
-    Subscribed,
+    /// The broker accepted the subscription; from now on changes arrive as they happen. If it `replays`, the end of the
+    /// replay is told, too.
+    Subscribed { replays: bool },
     /// The replay that came with the subscription is over.
     ReplayOver(LiveReplay),
     /// The connection ended.
@@ -36,6 +38,8 @@ pub struct LiveReplay {
     /// Some could not be handed over to the decoder.
     pub lost: bool,
     pub pong: Pong,
+    /// Not only of the types that the subscription names.
+    pub of_every_device: bool,
     /// When it was asked for.
     pub started: Instant,
 }
@@ -50,6 +54,9 @@ enum End {
     /// The connection ended where a SUBACK was due.
     ClosedInstead(LinkError),
 }
+
+/// How often the connection must end where a SUBACK is due until that counts as a refusal: a link can break at any moment.
+const CLOSES_MAX: u32 = 2;
 
 /// The live subscription of one source.
 pub struct Live<'a> {
@@ -98,17 +105,23 @@ impl Live<'_> {
     pub async fn run(&self) -> Result<(), SourceError> {
         let mut backoff = Backoff::default();
         let mut accepted_before = false;
+        let mut closes = 0;
         loop {
             match self.open().await {
                 None => return Ok(()),
                 Some(Ok(connection)) => {
                     accepted_before = true;
                     self.source.metrics.broker_connects.inc();
+                    let (broker, receive_buffer) =
+                        (&self.source.settings.endpoint, connection.receive_buffer());
+                    tracing::info!(%broker, %receive_buffer, "connected");
                     let end = self.subscribed(connection, &mut backoff).await;
                     self.notify(LiveEvent::Down);
-                    if matches!(end, End::Refused(_) | End::ClosedInstead(_)) {
+                    closes = if matches!(end, End::ClosedInstead(_)) { closes + 1 } else { 0 };
+                    if matches!(end, End::Refused(_)) || closes == CLOSES_MAX {
                         // The same again would be refused again: try the other way next time.
                         self.way.set(self.way.get().next(&self.source.settings));
+                        closes = 0;
                     }
                     match state_after(&end) {
                         None => return Ok(()),
@@ -141,10 +154,12 @@ impl Live<'_> {
 
     /// Subscribes and hands over what comes until the connection ends.
     async fn subscribed(&self, mut connection: Connection, backoff: &mut Backoff) -> End {
-        if self.source.settings.identity.gets_retained() {
+        let replays = self.source.settings.identity.gets_retained();
+        if replays {
             self.source.map.begin_round();
         }
-        let filters = self.filters();
+        let mut filters = self.filters();
+        let of_every_device = filters.contains(ALL_DEVICES);
         let packet_id = match subscribe(&mut connection, &filters, self.way.get()).await {
             Ok(packet_id) => packet_id,
             Err(error) => return End::ClosedInstead(error),
@@ -158,14 +173,24 @@ impl Live<'_> {
             let over_at = replay.as_ref().and_then(Replay::over_at);
             let received = tokio::select! {
                 received = connection.receive() => received,
-                Some(packet_ids) = durable.recv() => match connection.acknowledge(&packet_ids).await {
-                    Ok(()) => continue,
-                    Err(error) => return End::Lost(error),
-                },
+                Some(packet_ids) = durable.recv() => {
+                    if let Err(error) = connection.acknowledge(&packet_ids).await {
+                        return End::Lost(error);
+                    }
+                    continue;
+                }
                 () = until(over_at) => {
                     // It held long enough: a broker that breaks every subscription at once is asked ever more rarely.
                     backoff.reset();
-                    replay.take().into_iter().for_each(|replay| self.notify(replay_over(&replay)));
+                    if let Some(replay) = replay.take().filter(|_| replays) {
+                        self.notify(replay_over(&replay, of_every_device));
+                    }
+                    continue;
+                }
+                () = self.source.types_read.notified(), if !of_every_device => {
+                    if let Err(error) = self.follow_new_types(&mut connection, &mut filters).await {
+                        return End::Lost(error);
+                    }
                     continue;
                 }
                 () = self.source.shutdown.cancelled() => {
@@ -175,12 +200,8 @@ impl Live<'_> {
             };
             match received {
                 Ok(Received::Publishes(publishes)) => {
-                    let acknowledge = self.hand_over(&connection, publishes, replay.as_mut(), &receipts);
-                    let acknowledged = match acknowledge {
-                        Ok(packet_ids) => connection.acknowledge(&packet_ids).await,
-                        Err(error) => Err(error),
-                    };
-                    if let Err(error) = acknowledged {
+                    let handed_over = self.hand_over(&mut connection, publishes, replay.as_mut(), &receipts);
+                    if let Err(error) = handed_over.await {
                         return End::Lost(error);
                     }
                 }
@@ -192,7 +213,7 @@ impl Live<'_> {
                     accepted = true;
                     replay.iter_mut().for_each(|replay| replay.accept(Instant::now()));
                     self.source.report(Broker::Subscribed);
-                    self.notify(LiveEvent::Subscribed);
+                    self.notify(LiveEvent::Subscribed { replays });
                 }
                 Ok(Received::Pong) => replay.iter_mut().for_each(Replay::pong),
                 Ok(Received::TooLarge) => self.source.metrics.undecodable("too_long"),
@@ -204,24 +225,37 @@ impl Live<'_> {
     }
 
     /// What to subscribe to: every device at once, or each known type if the broker has just refused that.
-    fn filters(&self) -> Vec<String> {
+    fn filters(&self) -> BTreeSet<String> {
         let types = self.source.known_types();
-        let everything = vec![ALL_DEVICES.to_owned()];
         if self.way.get() != Way::ByType || types.is_empty() {
-            return everything;
+            return BTreeSet::from([ALL_DEVICES.to_owned()]);
         }
         types.iter().map(|device_type| iot_platform::devices_of(device_type)).collect()
     }
 
-    /// Counts a run for the replay that is on, if any, and hands it to the decoder. Returns what is to be acknowledged at
-    /// once: all of it where nothing would be sent again anyway.
-    fn hand_over(
+    /// Subscribes to the types that have turned up since, where the subscription names its types.
+    async fn follow_new_types(
         &self,
-        connection: &Connection,
+        connection: &mut Connection,
+        filters: &mut BTreeSet<String>,
+    ) -> Result<(), LinkError> {
+        let new: Vec<String> = self.filters().difference(filters).cloned().collect();
+        if !new.is_empty() {
+            connection.subscribe(&new, self.way.get().quality()).await?;
+            filters.extend(new);
+        }
+        Ok(())
+    }
+
+    /// Counts a run for the replay that is on, if any, and hands it to the decoder. Acknowledges all of it at once where
+    /// nothing would be sent again anyway.
+    async fn hand_over(
+        &self,
+        connection: &mut Connection,
         publishes: Publishes,
         replay: Option<&mut Replay>,
         receipts: &mpsc::UnboundedSender<Vec<u16>>,
-    ) -> Result<Vec<u16>, LinkError> {
+    ) -> Result<(), LinkError> {
         let pass = replay.as_ref().map(|replay| replay.pass);
         let (at_once, later) = if self.source.settings.clean_session {
             (publishes.packet_ids, Vec::new())
@@ -231,12 +265,19 @@ impl Live<'_> {
         let must_not_be_lost = !later.is_empty();
         let receipt = must_not_be_lost.then(|| Receipt::new(later, receipts.clone()));
         let run = Run { packets: publishes.packets, version: connection.version(), pass, receipt };
-        let taken = self.source.backlog.offer(run);
-        if let Some(replay) = replay {
-            replay.received(publishes.retained, Instant::now());
-            replay.lost |= taken == Taken::No;
+        let lost = self.source.backlog.offer(run) == Taken::No;
+        match replay {
+            Some(replay) => {
+                replay.received(publishes.retained, Instant::now());
+                replay.lost |= lost;
+            }
+            None if lost => self.source.live_loss.add(),
+            None => {}
         }
-        if taken == Taken::No && must_not_be_lost { Err(LinkError::Overrun) } else { Ok(at_once) }
+        if lost && must_not_be_lost {
+            return Err(LinkError::Overrun);
+        }
+        connection.acknowledge(&at_once).await
     }
 
     fn notify(&self, event: LiveEvent) {
@@ -245,15 +286,21 @@ impl Live<'_> {
     }
 }
 
-async fn subscribe(connection: &mut Connection, filters: &[String], way: Way) -> Result<u16, LinkError> {
-    let packet_id = connection.subscribe(filters, way.quality()).await?;
+async fn subscribe(
+    connection: &mut Connection,
+    filters: &BTreeSet<String>,
+    way: Way,
+) -> Result<u16, LinkError> {
+    let filters: Vec<&String> = filters.iter().collect();
+    let packet_id = connection.subscribe(&filters, way.quality()).await?;
     connection.ping().await?;
     Ok(packet_id)
 }
 
-fn replay_over(replay: &Replay) -> LiveEvent {
+fn replay_over(replay: &Replay, of_every_device: bool) -> LiveEvent {
     let Replay { pass, retained, lost, started, .. } = *replay;
-    LiveEvent::ReplayOver(LiveReplay { pass, retained, lost, started, pong: replay.pong_shown() })
+    let pong = replay.pong_shown();
+    LiveEvent::ReplayOver(LiveReplay { pass, retained, lost, pong, of_every_device, started })
 }
 
 /// What the end of a subscription means for the state of the link; `None` at shutdown.

@@ -18,6 +18,7 @@ pub mod packet;
 mod pass;
 mod population;
 mod replay;
+mod round;
 pub mod settings;
 pub(crate) mod transport;
 
@@ -36,7 +37,7 @@ use self::connection::OpenError;
 use self::evidence::BrokerCounters;
 use self::live::{Live, Way};
 use self::population::Population;
-use self::settings::SourceSettings;
+use self::settings::{ApplicationKind, SourceSettings};
 use self::transport::{DialError, Dialer};
 use crate::health::{Broker, Health};
 use crate::map::DeviceMap;
@@ -52,6 +53,35 @@ pub struct Source {
     pub metrics: Metrics,
     pub shutdown: CancellationToken,
     last_pass: AtomicU64,
+    /// What the live subscription brought and the backlog did not take.
+    live_loss: LiveLoss,
+    /// A round has ended: types may be known that were not before.
+    types_read: Notify,
+    /// Tells the members of a shared subscription apart, which have one client id.
+    member: Option<String>,
+}
+
+/// Counts runs of changes that were lost on our side, for the population to read again.
+#[derive(Debug, Default)]
+struct LiveLoss {
+    count: AtomicU64,
+    noticed: Notify,
+}
+
+impl LiveLoss {
+    fn add(&self) {
+        self.count.fetch_add(1, Ordering::Relaxed);
+        self.noticed.notify_one();
+    }
+
+    fn count(&self) -> u64 {
+        self.count.load(Ordering::Relaxed)
+    }
+
+    /// Waits until something is lost.
+    async fn happened(&self) {
+        self.noticed.notified().await;
+    }
 }
 
 /// Why the source gave up: only before its first login was accepted.
@@ -72,7 +102,13 @@ impl Source {
         metrics: Metrics,
         shutdown: CancellationToken,
     ) -> Self {
-        Self { settings, backlog, map, health, metrics, shutdown, last_pass: AtomicU64::new(0) }
+        let member = match &settings.identity.kind {
+            ApplicationKind::Standalone => None,
+            ApplicationKind::Scalable { instance: Some(instance) } => Some(instance.clone()),
+            ApplicationKind::Scalable { instance: None } => Some(format!("{:08x}", rand::random::<u32>())),
+        };
+        let (last_pass, live_loss, types_read) = (AtomicU64::new(0), LiveLoss::default(), Notify::new());
+        Self { settings, backlog, map, health, metrics, shutdown, last_pass, live_loss, types_read, member }
     }
 
     /// Runs until shutdown; returns an error only if the very first login is refused.
@@ -92,6 +128,15 @@ impl Source {
             ended = live.run() => ended,
             () = population.run(received) => Ok(()),
             () = counting => Ok(()),
+        }
+    }
+
+    /// The client id of a further connection: no two at a time may have the same, whoever shares the application's.
+    fn client_id_of(&self, role: &str) -> String {
+        let identity = &self.settings.identity;
+        match &self.member {
+            Some(member) => identity.client_id_of(&format!("{member}-{role}")),
+            None => identity.client_id_of(role),
         }
     }
 

@@ -1,16 +1,38 @@
 //! One connection that reads retained messages filter by filter. Which filters, and what it amounts to, is decided in
 //! `population`.
 
+use std::cell::Cell;
+
 use tokio::time::Instant;
 
 use super::Source;
 use super::backlog::{Run, Taken};
 use super::connection::{Connection, LinkError, OpenError, Received};
 use super::evidence::Pass;
-use super::replay::Replay;
+use super::replay::{Pong, Replay};
 use super::settings::SourceSettings;
 use super::transport::Dialer;
 use super::until;
+
+/// How many retained messages must have come before a PINGRESP for it to count as an end mark on this broker.
+const PONG_PROOF: u64 = 100;
+
+/// Whether a PINGRESP marks the end of a replay on this broker: found out by the first replay that is long enough.
+#[derive(Debug, Default)]
+pub struct PongTrust(Cell<bool>);
+
+impl PongTrust {
+    pub fn get(&self) -> bool {
+        self.0.get()
+    }
+
+    /// Learns from a replay that ended by silence.
+    pub fn learn(&self, retained: u64, pong: Pong) {
+        if retained >= PONG_PROOF && !self.get() {
+            self.0.set(pong == Pong::After(retained));
+        }
+    }
+}
 
 /// Reads with a client id of its own beside the live subscription.
 pub struct Reader<'a> {
@@ -18,8 +40,7 @@ pub struct Reader<'a> {
     dialer: &'a Dialer,
     settings: SourceSettings,
     client_id: String,
-    /// Whether a PINGRESP marks the end of a replay on this broker.
-    trust_pong: bool,
+    trust_pong: &'a PongTrust,
     connection: Option<Connection>,
 }
 
@@ -38,17 +59,35 @@ pub enum PassError {
     Stopping,
 }
 
+impl PassError {
+    /// Whether the broker does not grant what was asked for, so that asking for less may help.
+    pub fn is_refusal(&self) -> bool {
+        match self {
+            PassError::Refused(_) | PassError::ClosedInstead(_) => true,
+            PassError::Open(_) | PassError::Lost(_) | PassError::Stopping => false,
+        }
+    }
+}
+
 impl<'a> Reader<'a> {
-    pub fn new(source: &'a Source, dialer: &'a Dialer, role: &str, trust_pong: bool) -> Self {
+    pub fn new(source: &'a Source, dialer: &'a Dialer, role: &str, trust_pong: &'a PongTrust) -> Self {
         // Nothing of these sessions is worth keeping: each pass reads anew.
         let settings = SourceSettings { clean_session: true, ..source.settings.clone() };
-        let client_id = source.settings.identity.client_id_of(role);
+        let client_id = source.client_id_of(role);
         Self { source, dialer, settings, client_id, trust_pong, connection: None }
     }
 
     /// Subscribes and reads until the replay is over and applied. The subscription stays: the same filters again on this
     /// connection make some brokers send what they dropped the first time.
     pub async fn read(&mut self, filters: &[String]) -> Result<Pass, PassError> {
+        match self.read_once(filters).await {
+            // A link that breaks at this moment looks like a refusal; only what happens twice is one.
+            Err(PassError::ClosedInstead(_) | PassError::Lost(_)) => self.read_once(filters).await,
+            read => read,
+        }
+    }
+
+    async fn read_once(&mut self, filters: &[String]) -> Result<Pass, PassError> {
         let mut connection = match self.connection.take() {
             Some(connection) => connection,
             None => Connection::open(self.dialer, &self.settings, &self.client_id)
@@ -57,6 +96,9 @@ impl<'a> Reader<'a> {
         };
         let replay = self.replay(&mut connection, filters).await?;
         self.connection = Some(connection);
+        if !by_name(filters) {
+            self.trust_pong.learn(replay.retained, replay.pong_shown());
+        }
         let tally = self.source.backlog.drained(replay.pass).await.ok_or(PassError::Stopping)?;
         Ok(Pass { retained: tally.retained, new_devices: tally.new_devices, lost: replay.lost })
     }
@@ -81,8 +123,9 @@ impl<'a> Reader<'a> {
         let packet_id = connection.subscribe(filters, 0).await.map_err(PassError::ClosedInstead)?;
         connection.ping().await.map_err(PassError::ClosedInstead)?;
         let pass = self.source.next_pass();
-        let mut replay = Replay::new(pass, self.settings.quiet_interval, self.trust_pong, Instant::now());
-        if filters.iter().all(|filter| !filter.contains(['+', '#'])) {
+        let mut replay =
+            Replay::new(pass, self.settings.quiet_interval, self.trust_pong.get(), Instant::now());
+        if by_name(filters) {
             replay.expect(filters.len() as u64);
         }
         loop {
@@ -113,4 +156,9 @@ impl<'a> Reader<'a> {
             }
         }
     }
+}
+
+/// Whether each filter names one device, so that it is known how many messages can come.
+fn by_name(filters: &[String]) -> bool {
+    filters.iter().all(|filter| !filter.contains(['+', '#']))
 }

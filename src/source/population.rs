@@ -1,13 +1,13 @@
 //! Reads every retained status and knows whether it did: rounds of passes over ever narrower filters, until there is
-//! evidence that nothing is missing or nothing more to try. What a pass proves is judged in `evidence`, how one is read
-//! is known to `pass`.
+//! evidence that nothing is missing or nothing more to try. What a pass proves is judged in `evidence`, what a round comes
+//! to in `round`, how one is read is known to `pass`.
 //!
 //! ```text
 //! every device -> proven? -> each type -> proven? -> devices by name -> every device again -> the broker's counters
 //! ```
 
-use std::cell::{Cell, RefCell};
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::cell::RefCell;
+use std::collections::{BTreeSet, VecDeque};
 use std::time::Duration;
 
 use futures_util::future::try_join_all;
@@ -17,9 +17,9 @@ use tokio::time::{Instant, sleep, timeout};
 
 use super::backoff::Backoff;
 use super::evidence::{BrokerCounters, Evidence, Pass, judge};
-use super::live::LiveEvent;
-use super::pass::{PassError, Reader};
-use super::replay::Pong;
+use super::live::{LiveEvent, LiveReplay};
+use super::pass::{PassError, PongTrust, Reader};
+use super::round::{Round, TypePasses};
 use super::transport::Dialer;
 use super::{Source, sentence};
 use crate::decode::iot_platform;
@@ -31,8 +31,8 @@ const SWEEPS_MAX: usize = 4;
 const PASSES_MAX: usize = 4;
 /// Filters in one SUBSCRIBE of devices by name: some 20 KB, which every broker takes.
 const NAMES_MAX: u64 = 500;
-/// How many retained messages must have come before a PINGRESP for it to count as an end mark on this broker.
-const PONG_PROOF: u64 = 100;
+/// How many SUBSCRIBEs of devices by name the broker may refuse before the rest of the type counts as not to be had.
+const REFUSALS_MAX: usize = 16;
 /// How long the broker's counters are waited for; mosquitto publishes them every ten seconds.
 const COUNTERS_TIMEOUT: Duration = Duration::from_secs(15);
 /// How long the first of them are waited for: they are retained, and come at once or not at all.
@@ -48,23 +48,23 @@ pub struct Population<'a> {
     dialer: &'a Dialer,
     counters: watch::Receiver<BrokerCounters>,
     counters_wanted: &'a Notify,
-    trust_pong: Cell<bool>,
+    trust_pong: PongTrust,
 }
 
-/// What one round has found out so far.
-struct Round {
-    /// Passes over every device.
-    whole: Vec<Pass>,
-    types: BTreeMap<String, TypePasses>,
-    /// Why everything is known to be here, whatever the types say.
-    proof: Option<Evidence>,
+/// How a round begins.
+struct Start {
+    at: Instant,
+    /// The replay of the live subscription, if it was over every device.
+    first: Option<Pass>,
 }
 
-/// Passes over one type.
-#[derive(Default)]
-struct TypePasses {
-    passes: Vec<Pass>,
-    evidence: Option<Evidence>,
+/// When the next round is due, and what for it is tried again ever more rarely.
+struct Schedule {
+    next: Option<Instant>,
+    /// Rounds that were broken off: the link is likely to be back soon.
+    broken_off: Backoff,
+    /// Rounds that found something missing: reading everything again costs the broker something each time.
+    incomplete: Backoff,
 }
 
 impl<'a> Population<'a> {
@@ -74,101 +74,129 @@ impl<'a> Population<'a> {
         counters: watch::Receiver<BrokerCounters>,
         counters_wanted: &'a Notify,
     ) -> Self {
-        Self { source, dialer, counters, counters_wanted, trust_pong: Cell::new(false) }
+        Self { source, dialer, counters, counters_wanted, trust_pong: PongTrust::default() }
     }
 
     /// Runs a round after each connect of the live subscription and from time to time, until the source ends.
     pub async fn run(&self, mut events: mpsc::UnboundedReceiver<LiveEvent>) {
-        let mut backoff = Backoff::default();
+        let mut schedule = Schedule {
+            next: None,
+            broken_off: Backoff::default(),
+            incomplete: Backoff::up_to(self.source.settings.population.reconcile_interval),
+        };
         let mut link_up = false;
-        let mut next = None;
         loop {
-            let mut started = Instant::now();
-            let first = tokio::select! {
+            let start = tokio::select! {
                 event = events.recv() => match event {
                     None => return,
                     Some(LiveEvent::Down) => {
                         link_up = false;
                         continue;
                     }
-                    Some(LiveEvent::Subscribed) => {
+                    Some(LiveEvent::Subscribed { replays: true }) => {
                         link_up = true;
                         self.source.health.population_running();
-                        if self.source.settings.identity.gets_retained() {
-                            continue;
-                        }
-                        None
+                        continue;
                     }
-                    Some(LiveEvent::ReplayOver(replay)) => {
-                        if replay.retained >= PONG_PROOF {
-                            self.trust_pong.set(replay.pong == Pong::After(replay.retained));
-                        }
-                        let Some(tally) = self.source.backlog.drained(replay.pass).await else { return };
-                        let new_devices = tally.new_devices;
-                        started = replay.started;
-                        Some(Pass { retained: tally.retained, new_devices, lost: replay.lost })
+                    Some(LiveEvent::Subscribed { replays: false }) => {
+                        link_up = true;
+                        self.begin_round()
                     }
+                    Some(LiveEvent::ReplayOver(replay)) => match self.replayed(replay).await {
+                        Some(start) => start,
+                        None => return,
+                    },
                 },
-                () = super::until(next), if link_up => {
-                    self.source.health.population_running();
-                    self.source.map.begin_round();
-                    started = Instant::now();
-                    None
+                () = super::until(schedule.next), if link_up => self.begin_round(),
+                () = self.source.live_loss.happened(), if link_up => {
+                    self.source.health.population_incomplete();
+                    let soon = Instant::now() + schedule.incomplete.wait();
+                    schedule.next = Some(schedule.next.map_or(soon, |next| next.min(soon)));
+                    continue;
                 }
             };
-            next = match self.round(first, started).await {
-                Ok(report) => {
-                    let again = report.state == State::Incomplete;
-                    self.source.health.population_done(report);
-                    if !again {
-                        backoff.reset();
-                    }
-                    Some(Instant::now() + if again { backoff.wait() } else { self.interval() })
+            let ended = tokio::select! {
+                ended = self.round(start) => ended,
+                // What it has read stands; the next subscription begins another round.
+                () = link_lost(&mut events) => {
+                    link_up = false;
+                    continue;
                 }
+            };
+            let wait = match ended {
+                Ok(report) => self.finish(report, &mut schedule),
                 Err(PassError::Stopping) => return,
                 Err(error) => {
                     tracing::warn!("reading the retained statuses was broken off: {}", sentence(&error));
-                    Some(Instant::now() + backoff.wait())
+                    schedule.broken_off.wait()
                 }
             };
+            schedule.next = Some(Instant::now() + wait);
         }
     }
 
-    fn interval(&self) -> Duration {
+    fn begin_round(&self) -> Start {
+        self.source.health.population_running();
+        self.source.map.begin_round();
+        Start { at: Instant::now(), first: None }
+    }
+
+    /// Shows what a round came to; returns how long to wait for the next one.
+    fn finish(&self, report: PopulationReport, schedule: &mut Schedule) -> Duration {
+        let again = report.state == State::Incomplete;
+        self.source.health.population_done(report);
+        // Where the live subscription goes type by type, it may have to follow types that are new.
+        self.source.types_read.notify_one();
+        schedule.broken_off.reset();
+        if again {
+            return schedule.incomplete.wait();
+        }
+        schedule.incomplete.reset();
         let interval = self.source.settings.population.reconcile_interval;
         interval.mul_f64(rand::rng().random_range(1.0 - JITTER..=1.0 + JITTER))
     }
 
-    /// Reads until there is evidence or nothing more to try. `first` is the replay of the live subscription.
-    async fn round(&self, first: Option<Pass>, started: Instant) -> Result<PopulationReport, PassError> {
-        let mut round = Round { whole: first.into_iter().collect(), types: BTreeMap::new(), proof: None };
-        let mut reader = Reader::new(self.source, self.dialer, "all", self.trust_pong.get());
-        let result = self.sweeps(&mut round, &mut reader).await;
-        reader.close().await;
-        result?;
-        let report = self.report(&round);
-        let passes = round.whole.len() + round.types.values().map(|t| t.passes.len()).sum::<usize>();
+    /// A round whose first pass is the replay of the live subscription; `None` if the program stops.
+    async fn replayed(&self, replay: LiveReplay) -> Option<Start> {
+        self.trust_pong.learn(replay.retained, replay.pong);
+        let tally = self.source.backlog.drained(replay.pass).await?;
+        let pass = Pass { retained: tally.retained, new_devices: tally.new_devices, lost: replay.lost };
+        Some(Start { at: replay.started, first: replay.of_every_device.then_some(pass) })
+    }
+
+    /// Reads until there is evidence or nothing more to try.
+    async fn round(&self, start: Start) -> Result<PopulationReport, PassError> {
+        let losses_before = self.source.live_loss.count();
+        let mut round = Round::new(start.first);
+        self.sweeps(&mut round).await?;
+        let mut report = self.report(&round);
+        if self.source.live_loss.count() != losses_before {
+            (report.state, report.evidence) = (State::Incomplete, Evidence::Missing.word());
+        }
         tracing::info!(
             population = report.state.word(),
             evidence = report.evidence,
             devices = self.source.map.totals().total(),
             types = report.types.len(),
-            passes,
-            milliseconds = started.elapsed().as_millis(),
+            passes = round.passes(),
+            milliseconds = start.at.elapsed().as_millis(),
             "the retained statuses have been read"
         );
         Ok(report)
     }
 
-    async fn sweeps(&self, round: &mut Round, all: &mut Reader<'_>) -> Result<(), PassError> {
-        let everything = [iot_platform::ALL_DEVICES.to_owned()];
+    async fn sweeps(&self, round: &mut Round) -> Result<(), PassError> {
         if round.whole.is_empty() {
-            round.whole.push(all.read(&everything).await?);
+            self.read_whole(round, 1).await?;
         }
         if self.is_settled(round) {
             return Ok(());
         }
         self.ask_for_counters().await;
+        if self.passes() > 1 && !self.is_settled(round) {
+            // Not all types may have been seen yet. On some brokers the same SUBSCRIBE again shows them.
+            self.read_whole(round, self.passes()).await?;
+        }
         for _ in 0..SWEEPS_MAX {
             if self.is_settled(round) {
                 return Ok(());
@@ -178,14 +206,11 @@ impl<'a> Population<'a> {
                 return Ok(());
             }
             let dropped_before = self.counters.borrow().dropped;
-            round.whole.push(all.read(&everything).await?);
+            self.read_whole(round, self.passes()).await?;
             if self.is_settled(round) || self.counters_prove(round, dropped_before).await {
                 return Ok(());
             }
-            let nothing_left =
-                round.types.values().all(|t| t.evidence.is_some_and(|e| e >= Evidence::Repeated));
-            let repeated = judge(&round.whole, &self.limits()) >= Evidence::Repeated;
-            if nothing_left && repeated && self.unread_types(round).is_empty() {
+            if round.is_exhausted(self.limits()) && self.unread_types(round) == 0 {
                 return Ok(());
             }
         }
@@ -204,31 +229,26 @@ impl<'a> Population<'a> {
         }
     }
 
+    /// How often one filter is read in one sweep. Where the broker counts itself, one pass over everything is cheaper than
+    /// a second one over each filter.
+    fn passes(&self) -> usize {
+        if self.counters.borrow().retained.is_some() { 1 } else { PASSES_MAX }
+    }
+
     /// Whether there is proof for everything, by the whole or by each type.
     fn is_settled(&self, round: &mut Round) -> bool {
         let counts = self.source.map.round_counts();
         let heard = counts.iter().map(|count| count.heard).sum();
         let lost = round.whole.last().is_some_and(|pass| pass.lost);
+        let types_are_known = !self.source.settings.population.types.is_empty();
         if self.counters.borrow().count_matches(heard) && !lost {
             round.proof = Some(Evidence::CountMatches);
-        } else if judge(&round.whole, &self.limits()) == Evidence::BelowLimits {
+        } else if judge(&round.whole, self.limits()) == Evidence::BelowLimits {
             round.proof = Some(Evidence::BelowLimits);
-        } else if self.each_type_is_proven(round) && self.no_type_is_hidden(round, heard) {
-            round.proof = round.types.values().filter_map(|t| t.evidence).min();
+        } else if self.unread_types(round) == 0 && (types_are_known || round.whole_shows_every_type(heard)) {
+            round.proof = round.proof_by_types(&counts);
         }
         round.proof.is_some()
-    }
-
-    fn each_type_is_proven(&self, round: &Round) -> bool {
-        !round.types.is_empty()
-            && self.unread_types(round).is_empty()
-            && round.types.values().all(|t| t.evidence.is_some_and(Evidence::is_proof))
-    }
-
-    /// The operator has named all types, or the last pass over everything brought as much as is known and nothing new.
-    fn no_type_is_hidden(&self, round: &Round, heard: u64) -> bool {
-        !self.source.settings.population.types.is_empty()
-            || round.whole.last().is_some_and(|pass| pass.retained >= heard && pass.new_devices == 0)
     }
 
     /// Waits until the broker has counted what came after `dropped_before`, if it counts at all.
@@ -244,11 +264,41 @@ impl<'a> Population<'a> {
         if self.is_settled(round) {
             return true;
         }
-        let lost = round.whole.last().is_some_and(|pass| pass.lost);
-        if self.counters.borrow().dropped == Some(dropped_before) && !lost {
+        let lost = round.whole.last().is_none_or(|pass| pass.lost);
+        if self.counters.borrow().dropped == Some(dropped_before) && !lost && !round.whole_refused {
             round.proof = Some(Evidence::NothingDropped);
         }
         round.proof.is_some()
+    }
+
+    /// Reads every device on a connection of its own, up to so many times: until it brings nothing new.
+    async fn read_whole(&self, round: &mut Round, passes: usize) -> Result<(), PassError> {
+        if round.whole_refused {
+            return Ok(());
+        }
+        let everything = [iot_platform::ALL_DEVICES.to_owned()];
+        let mut reader = Reader::new(self.source, self.dialer, "all", &self.trust_pong);
+        let before = round.whole.len();
+        for _ in 0..passes {
+            match reader.read(&everything).await {
+                Ok(pass) => round.whole.push(pass),
+                Err(error) if error.is_refusal() => {
+                    tracing::warn!(
+                        "every device at once cannot be read, only type by type: {}",
+                        sentence(&error)
+                    );
+                    round.whole_refused = true;
+                    break;
+                }
+                Err(error) => return Err(error),
+            }
+            if judge(&round.whole[before..], self.limits()) >= Evidence::Repeated {
+                break;
+            }
+        }
+        round.types_read_last = false;
+        reader.close().await;
+        Ok(())
     }
 
     /// Reads each type that is not proven yet, several side by side where each must be waited for in silence.
@@ -263,7 +313,7 @@ impl<'a> Population<'a> {
             let (queue, types) = (&queue, &types);
             async move {
                 let role = format!("type{number}");
-                let mut reader = Reader::new(self.source, self.dialer, &role, self.trust_pong.get());
+                let mut reader = Reader::new(self.source, self.dialer, &role, &self.trust_pong);
                 loop {
                     let Some(device_type) = queue.borrow_mut().pop_front() else { break };
                     self.source.health.population_progress(total - queue.borrow().len() - 1, total);
@@ -277,6 +327,7 @@ impl<'a> Population<'a> {
         });
         let result = try_join_all(workers).await;
         round.types = types.into_inner();
+        round.types_read_last = true;
         self.source.health.population_progress(total, total);
         result.map(|_: Vec<()>| ())
     }
@@ -288,75 +339,98 @@ impl<'a> Population<'a> {
         read: &mut TypePasses,
     ) -> Result<(), PassError> {
         let filter = [iot_platform::devices_of(device_type)];
-        // Where the broker counts itself, one pass over everything is cheaper than a second one over this type.
-        let passes = if self.counters.borrow().retained.is_some() { 1 } else { PASSES_MAX };
-        let limits = self.limits();
-        for _ in 0..passes {
-            read.passes.push(reader.read(&filter).await?);
-            if judge(&read.passes, &limits) >= Evidence::Repeated {
+        let before = read.passes.len();
+        for _ in 0..self.passes() {
+            match reader.read(&filter).await {
+                Ok(pass) => read.passes.push(pass),
+                Err(error) if error.is_refusal() => {
+                    tracing::warn!(device_type, "a type can be read only by name: {}", sentence(&error));
+                    read.refused = true;
+                    break;
+                }
+                Err(error) => return Err(error),
+            }
+            if judge(&read.passes, self.limits()) >= Evidence::Repeated {
                 break;
             }
         }
-        reader.leave(&filter).await;
-        let evidence = judge(&read.passes, &limits);
-        read.evidence = Some(if evidence.is_proof() {
-            evidence
+        if read.passes.len() > before {
+            reader.leave(&filter).await;
+        }
+        let by_passes = if read.refused { Evidence::Missing } else { judge(&read.passes, self.limits()) };
+        read.evidence = Some(if by_passes.is_proof() {
+            by_passes
         } else {
-            evidence.max(self.ask_by_name(reader, device_type).await?)
+            by_passes.max(self.ask_by_name(reader, device_type).await?)
         });
         Ok(())
     }
 
-    /// Asks for each known device of the type that no pass has brought.
+    /// Asks for each known device of the type that no pass has brought, in ever smaller batches where that is refused.
     async fn ask_by_name(&self, reader: &mut Reader<'_>, device_type: &str) -> Result<Evidence, PassError> {
-        let listed = self.source.settings.population.devices.get(device_type);
-        let mut missing: BTreeSet<String> =
-            self.source.map.ids_in_round(device_type, false).into_iter().collect();
-        let heard: BTreeSet<String> = match listed {
-            Some(_) => self.source.map.ids_in_round(device_type, true).into_iter().collect(),
-            None => BTreeSet::new(),
-        };
-        missing.extend(listed.into_iter().flatten().filter(|id| !heard.contains(*id)).cloned());
+        let mut topics = self.missing_topics(device_type);
         let lowest = self.limits().first().copied().unwrap_or(NAMES_MAX);
-        let batch = usize::try_from(NAMES_MAX.min(lowest.saturating_sub(1)).max(1)).unwrap_or(1);
-        let topics: Vec<String> = missing.iter().map(|id| iot_platform::topic(device_type, id)).collect();
-        for names in topics.chunks(batch) {
-            let pass = reader.read(names).await?;
-            reader.leave(names).await;
-            if pass.lost {
-                return Ok(Evidence::Missing);
+        let mut batch = usize::try_from(NAMES_MAX.min(lowest.saturating_sub(1)).max(1)).unwrap_or(1);
+        let mut refusals = 0;
+        while !topics.is_empty() {
+            let names = topics.split_off(topics.len().saturating_sub(batch));
+            match reader.read(&names).await {
+                Ok(pass) if pass.lost => return Ok(Evidence::Missing),
+                Ok(_) => reader.leave(&names).await,
+                Err(error) if error.is_refusal() && batch > 1 && refusals < REFUSALS_MAX => {
+                    refusals += 1;
+                    batch = batch.div_ceil(4);
+                    topics.extend(names);
+                }
+                Err(error) if error.is_refusal() => return Ok(Evidence::Missing),
+                Err(error) => return Err(error),
             }
         }
-        let is_known = match listed {
-            Some(listed) => {
-                let listed: BTreeSet<&String> = listed.iter().collect();
-                heard.iter().all(|id| listed.contains(id))
-            }
-            None => {
-                let counts = self.source.map.round_counts();
-                let count = counts.iter().find(|count| count.device_type == device_type);
-                count.is_some_and(|count| count.before > 0 && count.total == count.before)
-            }
-        };
-        Ok(if is_known { Evidence::KnownDevices } else { Evidence::None })
+        Ok(self.known_beforehand(device_type))
     }
 
-    fn unread_types(&self, round: &Round) -> Vec<String> {
-        self.source.known_types().into_iter().filter(|t| !round.types.contains_key(t)).collect()
+    /// The topics of devices that are listed or in the map, and not heard of in this round.
+    fn missing_topics(&self, device_type: &str) -> Vec<String> {
+        let (map, listed) = (&self.source.map, self.source.settings.population.devices.get(device_type));
+        let mut missing: BTreeSet<String> = map.ids_in_round(device_type, false).into_iter().collect();
+        if let Some(listed) = listed {
+            let heard: BTreeSet<String> = map.ids_in_round(device_type, true).into_iter().collect();
+            missing.extend(listed.iter().filter(|id| !heard.contains(*id)).cloned());
+        }
+        missing.iter().map(|id| iot_platform::topic(device_type, id)).collect()
     }
 
-    fn limits(&self) -> Vec<u64> {
-        self.source.settings.population.replay_limits.clone()
+    /// What it says for a type that each device known beforehand has been asked for.
+    fn known_beforehand(&self, device_type: &str) -> Evidence {
+        if let Some(listed) = self.source.settings.population.devices.get(device_type) {
+            let listed: BTreeSet<&String> = listed.iter().collect();
+            let heard = self.source.map.ids_in_round(device_type, true);
+            return if heard.iter().all(|id| listed.contains(id)) {
+                Evidence::ListedDevices
+            } else {
+                Evidence::None
+            };
+        }
+        let counts = self.source.map.round_counts();
+        let count = counts.iter().find(|count| count.device_type == device_type);
+        match count {
+            Some(count) if count.before > 0 && count.total == count.before => Evidence::KnownDevices,
+            Some(_) | None => Evidence::None,
+        }
+    }
+
+    fn unread_types(&self, round: &Round) -> usize {
+        self.source.known_types().into_iter().filter(|t| !round.types.contains_key(t)).count()
+    }
+
+    fn limits(&self) -> &[u64] {
+        &self.source.settings.population.replay_limits
     }
 
     fn report(&self, round: &Round) -> PopulationReport {
-        let (state, evidence) = match round.proof {
-            Some(proof) => (State::Complete, proof),
-            None if round.is_short() => (State::Incomplete, Evidence::Missing),
-            None => (State::Unproven, Evidence::Repeated),
-        };
+        let (state, evidence) = round.outcome();
         let types = self.source.map.round_counts().into_iter().map(|count| {
-            let own = round.types.get(&count.device_type).and_then(|t| t.evidence);
+            let own = round.types.get(&count.device_type).and_then(|read| read.evidence);
             let (known, replayed) = (count.total, count.heard);
             let evidence = round.proof.or(own).unwrap_or(evidence).word();
             TypeReport { device_type: count.device_type, known, replayed, evidence }
@@ -365,19 +439,12 @@ impl<'a> Population<'a> {
     }
 }
 
-impl Round {
-    /// Something is known to be missing: the last pass over everything, or over a type that nothing proves, still brought
-    /// new devices or lost messages.
-    fn is_short(&self) -> bool {
-        let short = |pass: &Pass| pass.lost || pass.new_devices > 0;
-        let last_of_types = self.types.values().filter(|t| !t.evidence.is_some_and(Evidence::is_proof));
-        let read_since = self.whole.len() > 1;
-        self.whole.last().is_some_and(short)
-            || self.types.values().any(|t| t.evidence == Some(Evidence::Missing))
-            || !read_since && last_of_types.filter_map(|t| t.passes.last()).any(short)
-    }
-
-    fn is_proven(&self, device_type: &str) -> bool {
-        self.types.get(device_type).and_then(|t| t.evidence).is_some_and(Evidence::is_proof)
+/// Waits until the live subscription is lost.
+async fn link_lost(events: &mut mpsc::UnboundedReceiver<LiveEvent>) {
+    while let Some(event) = events.recv().await {
+        match event {
+            LiveEvent::Down => return,
+            LiveEvent::Subscribed { .. } | LiveEvent::ReplayOver(_) => {}
+        }
     }
 }
