@@ -2,6 +2,7 @@
 //! log, no randomness, and nothing of any broker's wire format.
 
 mod belief;
+pub mod query;
 mod statement;
 
 pub use belief::{Belief, Status, Verdict};

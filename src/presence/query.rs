@@ -1,0 +1,250 @@
+//! Which devices a list shows and in which order, as plain values: whoever holds devices, the map, a store or a stream of
+//! changes, can be asked by them. How a query is written in a request is not known here.
+
+use std::cmp::Ordering;
+use std::net::IpAddr;
+use std::str::FromStr;
+
+use super::{Moment, Status};
+
+/// What a device must be like to be shown; by default every device is.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Filter {
+    /// One of these types; empty: any.
+    pub types: Vec<String>,
+    /// What the id begins with.
+    pub id_prefix: String,
+    pub status: Option<Status>,
+    /// Why it is disconnected; no connected device has one.
+    pub close_code: Option<u16>,
+    /// Where it connected from.
+    pub address: Option<Network>,
+    /// Its status was decided then or later.
+    pub since: Option<Moment>,
+    /// Its status was decided before.
+    pub until: Option<Moment>,
+}
+
+/// What filters look at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Traits<'a> {
+    pub device_type: &'a str,
+    pub id: &'a str,
+    pub status: Status,
+    /// Of the deciding statement.
+    pub close_code: u16,
+    /// Of the deciding statement; `None` if it names none.
+    pub address: Option<IpAddr>,
+    /// Of the deciding statement.
+    pub time: Moment,
+}
+
+impl Filter {
+    /// Whether the filter lets a device through.
+    pub fn admits(&self, device: &Traits<'_>) -> bool {
+        (self.types.is_empty() || self.types.iter().any(|wanted| wanted == device.device_type))
+            && device.id.starts_with(&self.id_prefix)
+            && self.status.is_none_or(|wanted| wanted == device.status)
+            && self
+                .close_code
+                .is_none_or(|wanted| device.status == Status::Disconnected && wanted == device.close_code)
+            && self
+                .address
+                .is_none_or(|wanted| device.address.is_some_and(|address| wanted.contains(address)))
+            && self.admits_time(device.time)
+    }
+
+    /// Whether a status decided at that time is let through; one decided at an unknown time is in no span.
+    pub fn admits_time(&self, time: Moment) -> bool {
+        let in_no_span = time == Moment::UNKNOWN && (self.since.is_some() || self.until.is_some());
+        !in_no_span
+            && self.since.is_none_or(|since| time >= since)
+            && self.until.is_none_or(|until| time < until)
+    }
+}
+
+/// What a list is ordered by. Either order is total, so that each device has one place in it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SortBy {
+    /// By type, then id.
+    Id,
+    /// By the time at which the status was decided, then by type, then id; an unknown time stands before all others.
+    Since,
+}
+
+/// The order of a list.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Sort {
+    pub by: SortBy,
+    pub descending: bool,
+}
+
+/// A device's place in a list, whichever the order.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Position {
+    pub device_type: String,
+    pub id: String,
+    pub time: Moment,
+}
+
+impl Sort {
+    /// Which of two places comes first.
+    pub fn compare(self, one: &Position, other: &Position) -> Ordering {
+        let by_name = || (&one.device_type, &one.id).cmp(&(&other.device_type, &other.id));
+        let ascending = match self.by {
+            SortBy::Id => by_name(),
+            SortBy::Since => one.time.cmp(&other.time).then_with(by_name),
+        };
+        if self.descending { ascending.reverse() } else { ascending }
+    }
+}
+
+/// Part of a list.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Query {
+    pub filter: Filter,
+    pub sort: Sort,
+    /// The end of the part before; `None` for the first.
+    pub after: Option<Position>,
+    /// At most so many devices.
+    pub limit: usize,
+}
+
+/// A block of IP addresses, as CIDR notation names it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Network {
+    /// With every bit behind the prefix 0.
+    address: IpAddr,
+    prefix_bits: u8,
+}
+
+impl Network {
+    /// Whether the address lies in it. An IPv4 address written as an IPv6 one is an IPv4 address.
+    pub fn contains(self, address: IpAddr) -> bool {
+        masked(address.to_canonical(), self.prefix_bits) == Some(self.address)
+    }
+}
+
+/// An address, or an address, a slash and the number of bits that count; bits behind those do not matter.
+impl FromStr for Network {
+    type Err = ();
+
+    fn from_str(text: &str) -> Result<Self, ()> {
+        let (address, bits) = match text.split_once('/') {
+            Some((address, bits)) if bits.bytes().all(|byte| byte.is_ascii_digit()) => {
+                (address, Some(bits.parse().map_err(drop)?))
+            }
+            Some(_) => return Err(()),
+            None => (text, None),
+        };
+        let address: IpAddr = address.parse().map_err(drop)?;
+        let prefix_bits = bits.unwrap_or(if address.is_ipv4() { 32 } else { 128 });
+        let address = masked(address, prefix_bits).ok_or(())?;
+        Ok(Self { address, prefix_bits })
+    }
+}
+
+/// The address with only its first bits; `None` if it has fewer.
+fn masked(address: IpAddr, bits: u8) -> Option<IpAddr> {
+    let bits = u32::from(bits);
+    Some(match address {
+        IpAddr::V4(address) => {
+            let mask = u32::MAX.checked_shl(32u32.checked_sub(bits)?).unwrap_or(0);
+            IpAddr::V4((address.to_bits() & mask).into())
+        }
+        IpAddr::V6(address) => {
+            let mask = u128::MAX.checked_shl(128u32.checked_sub(bits)?).unwrap_or(0);
+            IpAddr::V6((address.to_bits() & mask).into())
+        }
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn network(text: &str) -> Option<Network> {
+        text.parse().ok()
+    }
+
+    #[test]
+    fn a_network_holds_the_addresses_that_share_its_first_bits() {
+        let holds = |network: &str, address: &str| {
+            let network: Network = network.parse().unwrap();
+            network.contains(address.parse().unwrap())
+        };
+        assert!(holds("10.0.0.0/8", "10.255.0.1") && !holds("10.0.0.0/8", "11.0.0.0"));
+        assert!(holds("10.9.9.9/8", "10.1.2.3"), "bits behind the prefix do not matter");
+        assert!(holds("192.0.2.7", "192.0.2.7") && !holds("192.0.2.7", "192.0.2.6"));
+        assert!(holds("0.0.0.0/0", "203.0.113.9") && !holds("0.0.0.0/0", "2001:db8::1"));
+        assert!(holds("2001:db8::/32", "2001:db8:1::9") && !holds("2001:db8::/32", "2001:db9::"));
+        assert!(holds("::/0", "2001:db8::1") && !holds("::/0", "192.0.2.7"));
+        assert!(holds("192.0.2.0/24", "::ffff:192.0.2.7"), "an IPv4 address in IPv6 form");
+    }
+
+    #[test]
+    fn what_is_no_network_is_refused() {
+        for text in [
+            "",
+            "10",
+            "10.0.0.0/",
+            "10.0.0.0/33",
+            "10.0.0.0/-1",
+            "10.0.0.0/+8",
+            "::/129",
+            "10.0.0.0/8/8",
+            "a/8",
+            "10.0.0.0/256",
+            " 10.0.0.0",
+        ] {
+            assert_eq!(network(text), None, "{text:?}");
+        }
+    }
+
+    #[test]
+    fn each_filter_looks_at_its_own_trait() {
+        let moment = Moment::from_nanos;
+        let device = Traits {
+            device_type: "pump",
+            id: "p-17",
+            status: Status::Disconnected,
+            close_code: 91,
+            address: "192.0.2.7".parse().ok(),
+            time: moment(50),
+        };
+        let any = Filter::default();
+        let connected = Traits { status: Status::Connected, ..device };
+        let unknown = Traits { time: Moment::UNKNOWN, address: None, ..device };
+        let types = |types: &[&str]| Filter {
+            types: types.iter().map(|name| (*name).to_owned()).collect(),
+            ..any.clone()
+        };
+        let span = |since: Option<i128>, until: Option<i128>| Filter {
+            since: since.map(moment),
+            until: until.map(moment),
+            ..any.clone()
+        };
+        for (filter, device, admitted) in [
+            (any.clone(), device, true),
+            (types(&["valve", "pump"]), device, true),
+            (types(&["valve"]), device, false),
+            (Filter { id_prefix: "p-1".into(), ..any.clone() }, device, true),
+            (Filter { id_prefix: "p-17x".into(), ..any.clone() }, device, false),
+            (Filter { status: Some(Status::Disconnected), ..any.clone() }, device, true),
+            (Filter { status: Some(Status::Connected), ..any.clone() }, device, false),
+            (Filter { close_code: Some(91), ..any.clone() }, device, true),
+            (Filter { close_code: Some(91), ..any.clone() }, connected, false),
+            (Filter { close_code: Some(0), ..any.clone() }, device, false),
+            (Filter { address: network("192.0.2.0/24"), ..any.clone() }, device, true),
+            (Filter { address: network("192.0.3.0/24"), ..any.clone() }, device, false),
+            (Filter { address: network("0.0.0.0/0"), ..any.clone() }, unknown, false),
+            (span(Some(50), Some(51)), device, true),
+            (span(Some(51), None), device, false),
+            (span(None, Some(50)), device, false),
+            (span(None, Some(50)), unknown, false),
+            (any, unknown, true),
+        ] {
+            assert_eq!(filter.admits(&device), admitted, "{filter:?} {device:?}");
+        }
+    }
+}
