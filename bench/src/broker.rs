@@ -66,30 +66,56 @@ impl Broker {
 
     fn publish(&mut self, devices: u32) -> Outcome<()> {
         let started = Instant::now();
-        let mut stream = TcpStream::connect(("127.0.0.1", self.port))?;
-        stream.set_read_timeout(Some(PUBLISH_BOUND))?;
-        stream.write_all(&connect())?;
-        expect(&mut stream, kind::CONNACK)?;
-        let mut buffer = Vec::with_capacity(WRITE_BYTES + 1024);
+        let mut publisher = Publisher::connect(self.port)?;
         for device in 0..devices {
             let message = messages::message(device);
             self.message_bytes += (message.topic.len() + message.payload.len()) as u64;
-            put_retained(&mut buffer, &message);
-            if buffer.len() >= WRITE_BYTES {
-                stream.write_all(&buffer)?;
-                buffer.clear();
-            }
+            publisher.retain(&message)?;
         }
-        // The broker works through its packets in order: its answer to the ping is the end mark.
-        buffer.extend_from_slice(&PINGREQ);
-        stream.write_all(&buffer)?;
-        expect(&mut stream, kind::PINGRESP)?;
+        publisher.flush()?;
         let mean = self.message_bytes / u64::from(devices.max(1));
         println!(
             "{devices} retained statuses, {mean} bytes of topic and payload each, published in {:.1} s",
             started.elapsed().as_secs_f64()
         );
         Ok(())
+    }
+}
+
+/// A connection that publishes.
+pub struct Publisher {
+    stream: TcpStream,
+    buffer: Vec<u8>,
+}
+
+impl Publisher {
+    pub fn connect(port: u16) -> Outcome<Self> {
+        let mut stream = TcpStream::connect(("127.0.0.1", port))?;
+        stream.set_read_timeout(Some(PUBLISH_BOUND))?;
+        stream.write_all(&connect())?;
+        expect(&mut stream, kind::CONNACK)?;
+        Ok(Self { stream, buffer: Vec::with_capacity(WRITE_BYTES + 1024) })
+    }
+
+    /// Publishes and retains; may wait for the broker.
+    pub fn retain(&mut self, message: &messages::Message) -> Outcome<()> {
+        put_retained(&mut self.buffer, message);
+        if self.buffer.len() >= WRITE_BYTES { self.write() } else { Ok(()) }
+    }
+
+    /// Sends what is gathered.
+    pub fn write(&mut self) -> Outcome<()> {
+        self.stream.write_all(&self.buffer)?;
+        self.buffer.clear();
+        Ok(())
+    }
+
+    /// Returns when the broker has everything: it works through its packets in order, so its answer to a ping is the end
+    /// mark.
+    pub fn flush(&mut self) -> Outcome<()> {
+        self.buffer.extend_from_slice(&PINGREQ);
+        self.write()?;
+        expect(&mut self.stream, kind::PINGRESP)
     }
 }
 

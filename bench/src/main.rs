@@ -8,8 +8,11 @@ mod lookup;
 mod memory;
 mod messages;
 mod process;
+mod redis;
+mod restart;
 mod rounds;
 mod service;
+mod sustained;
 
 use std::error::Error;
 use std::path::PathBuf;
@@ -51,6 +54,10 @@ enum Command {
     Lookup(lookup::Load),
     /// Resident bytes per device, against the bytes of its topic and payload.
     Memory,
+    /// Seconds from process start to the first correct answer from the store, against redis-server loading an RDB.
+    Restart,
+    /// Latency of lookups while statuses change, against the same without; whether the service keeps up; what it keeps.
+    Sustained(sustained::Load),
 }
 
 fn main() -> ExitCode {
@@ -59,6 +66,8 @@ fn main() -> ExitCode {
         Command::Ingest => ingest::run(&size),
         Command::Lookup(load) => lookup::run(&size, &load),
         Command::Memory => memory::run(&size),
+        Command::Restart => restart::run(&size),
+        Command::Sustained(load) => sustained::run(&size, &load),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,

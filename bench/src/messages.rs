@@ -64,6 +64,27 @@ pub fn message(device: u32) -> Message {
     Message { topic: format!("iot-2/type/{device_type}/id/{id}/mon"), payload }
 }
 
+/// What happens to a device after that: each even step begins a session, each odd one ends it.
+pub fn change(device: u32, step: u32) -> Message {
+    let (device_type, id) = names(device);
+    // A step is a second of the month after the one of the retained statuses.
+    let time = |step: u32| iso(u64::from(step) * 1000).replacen("-11-", "-12-", 1);
+    let began = time(step - step % 2);
+    let client = format!(r#""ClientAddr":"10.1.2.3","ClientID":"d:org1:{device_type}:{id}","#);
+    let session = format!(r#""Port":8883,"Secure":true,"Protocol":"mqtt4","ConnectTime":"{began}","#);
+    let payload = if step.is_multiple_of(2) {
+        format!(
+            r#"{{"Action":"Connect","Time":"{began}",{client}{session}"Durable":false,"CloseCode":0,"Reason":""}}"#
+        )
+    } else {
+        format!(
+            r#"{{"Action":"Disconnect","Time":"{}",{client}{session}"CloseCode":91,"Reason":"The connection was closed by the client.","ReadBytes":75,"ReadMsg":1,"WriteBytes":8,"WriteMsg":0}}"#,
+            time(step)
+        )
+    };
+    Message { topic: format!("iot-2/type/{device_type}/id/{id}/mon"), payload }
+}
+
 fn names(device: u32) -> (String, String) {
     (format!("sensor-{:02}", device % TYPES), format!("d{device:08}"))
 }
@@ -104,13 +125,13 @@ mod tests {
     use devstatus::decode::{ClientId, Decoded};
     use devstatus::presence::Claim;
 
-    use super::message;
+    use super::{change, message};
 
     #[test]
     fn every_message_is_one_that_the_service_understands_and_both_kinds_occur() {
         let mut connects = 0;
         for device in 0..3000 {
-            let message = message(device);
+            let message = if device % 3 == 0 { change(device, device) } else { message(device) };
             match decode(message.topic.as_bytes(), message.payload.as_bytes()) {
                 Decoded::Statement { statement, client_id: ClientId::Matching, .. } => {
                     assert!(serde_json::from_str::<serde_json::Value>(&message.payload).is_ok());
@@ -119,6 +140,6 @@ mod tests {
                 other => panic!("{}: {other:?}", message.payload),
             }
         }
-        assert!((1800..2200).contains(&connects), "{connects} of 3000 connected");
+        assert!((1600..2100).contains(&connects), "{connects} of 3000 connected");
     }
 }

@@ -63,17 +63,20 @@ pub struct Service {
 }
 
 impl Service {
-    /// Starts it and waits until it listens.
+    /// Starts it without a store and waits until it listens. What a store costs is measured by commands of its own.
     pub fn start(binary: &Path, broker: &Broker) -> Outcome<Self> {
+        Self::start_with(binary, &broker.url(), &["--store", "memory:"])
+    }
+
+    /// Starts it with further arguments and waits until it listens.
+    pub fn start_with(binary: &Path, broker_url: &str, arguments: &[&str]) -> Outcome<Self> {
         let mut command = Command::new(binary);
-        command.args(["-o", "org1", "-i", "bench", "-p", "0", "--broker", &broker.url()]);
+        command.args(["-o", "org1", "-i", "bench", "-p", "0", "--broker", broker_url]).args(arguments);
         // What the person who measures has set for a real service must not change what is measured.
         let ours = |name: &str| name.starts_with("DEVSTATUS_") || name.starts_with("WIOTP_");
         for name in env::vars_os().filter_map(|(name, _)| name.into_string().ok()).filter(|name| ours(name)) {
             command.env_remove(name);
         }
-        // What a store costs is measured by commands of its own.
-        command.env("DEVSTATUS_STORE", "memory:");
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
         let mut process = Process::start(&mut command)?;
         let stderr = process.child().stderr.take().ok_or("stderr was not piped")?;
@@ -101,6 +104,23 @@ impl Service {
         self.process.check_runs()?;
         let answer = self.client.ask(&format!("{}/api/v1/summary", self.url))?;
         Ok(serde_json::from_str(&answer.body)?)
+    }
+
+    /// Asks for a device, and fails unless the answer is this message.
+    pub fn check_answer(&self, path: &str, message: &str) -> Outcome<()> {
+        let answer = self.client.ask(&format!("{}{path}", self.url))?;
+        if answer.status == 200 && answer.body == message {
+            Ok(())
+        } else {
+            Err(format!("{path} is answered {} {}, not {message}", answer.status, answer.body).into())
+        }
+    }
+
+    /// The value of a metric without labels.
+    pub fn metric(&self, name: &str) -> Outcome<u64> {
+        let metrics = self.client.ask(&format!("{}/metrics", self.url))?.body;
+        let value = metrics.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+        Ok(value.ok_or_else(|| format!("no metric {name}"))?.parse()?)
     }
 
     /// Waits until it says that it is ready: from then on, every device gets an answer.
