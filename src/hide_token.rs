@@ -22,7 +22,7 @@ pub fn from_process_title(command: &Command, arguments: &[OsString]) -> io::Resu
     let login = match command {
         Command::Serve(settings) => settings.source.login.as_ref(),
         Command::Simulate(settings) => settings.source.login.as_ref(),
-        Command::Demo(_) => None,
+        Command::Demo(_) | Command::Export(_) | Command::Import(_) => None,
     };
     let mut visible = arguments.to_vec();
     let mut again = process::Command::new(std::env::current_exe()?);
@@ -51,8 +51,13 @@ pub fn from_process_title(command: &Command, arguments: &[OsString]) -> io::Resu
 }
 
 fn has_store_password(command: &Command) -> bool {
-    let Command::Serve(settings) = command else { return false };
-    match &settings.store.location {
+    let store = match command {
+        Command::Serve(settings) => &settings.store,
+        Command::Export(settings) => &settings.store,
+        Command::Import(settings) => &settings.store,
+        Command::Demo(_) | Command::Simulate(_) => return false,
+    };
+    match &store.location {
         Location::Memory | Location::Sqlite(_) => false,
         Location::Postgres(server) | Location::Valkey(server) => server.password.is_some(),
     }

@@ -11,6 +11,7 @@ pub mod clock;
 pub mod config;
 pub mod decode;
 pub mod demo;
+pub mod exchange;
 pub mod feed;
 pub mod fleet;
 pub mod health;

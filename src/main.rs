@@ -5,7 +5,10 @@ use std::io;
 use std::process::ExitCode;
 
 use devstatus::app;
-use devstatus::config::{self, Command, LogFormat, LogLevel, LogSettings, Settings, Stop};
+use devstatus::config::{
+    self, Command, ExportSettings, ImportSettings, LogFormat, LogLevel, LogSettings, Settings, Stop,
+};
+use devstatus::exchange::{self, ExchangeError};
 use devstatus::progress::Screen;
 use devstatus::{demo, simulate};
 use tokio::signal::unix::{SignalKind, signal};
@@ -30,6 +33,8 @@ fn main() -> ExitCode {
         Command::Serve(settings) => settings.log,
         Command::Demo(settings) => settings.log,
         Command::Simulate(settings) => settings.log,
+        Command::Export(settings) => settings.log,
+        Command::Import(settings) => settings.log,
     };
     let screen = start_log(log);
     match run(command, screen) {
@@ -61,6 +66,8 @@ fn run(command: Command, screen: Screen) -> Result<(), AnyError> {
             Command::Serve(settings) => serve(settings, screen, shutdown).await,
             Command::Demo(settings) => Ok(demo::run(settings, shutdown, |text| print!("{text}")).await?),
             Command::Simulate(settings) => Ok(simulate::run(settings, shutdown).await?),
+            Command::Export(settings) => Ok(export(settings, &screen, shutdown).await?),
+            Command::Import(settings) => Ok(import(settings, &screen, shutdown).await?),
         }
     })
 }
@@ -69,6 +76,32 @@ async fn serve(settings: Settings, screen: Screen, shutdown: CancellationToken) 
     let running = app::start(settings.source, settings.http, settings.store, shutdown.clone()).await?;
     tokio::spawn(screen.show(running.watched.clone(), shutdown));
     Ok(running.wait().await?)
+}
+
+async fn export(
+    settings: ExportSettings,
+    screen: &Screen,
+    shutdown: CancellationToken,
+) -> Result<(), ExchangeError> {
+    let ExportSettings { store, format, file, .. } = settings;
+    let bar = screen.count("{pos} of {len} devices, {per_sec}");
+    let devices = exchange::export(&store, format, file, bar.clone(), shutdown).await;
+    bar.finish_and_clear();
+    tracing::info!(devices = devices?, "exported");
+    Ok(())
+}
+
+async fn import(
+    settings: ImportSettings,
+    screen: &Screen,
+    shutdown: CancellationToken,
+) -> Result<(), ExchangeError> {
+    let ImportSettings { store, file, .. } = settings;
+    let bar = screen.count("{bytes} of {total_bytes}, {bytes_per_sec}");
+    let devices = exchange::import(&store, file, bar.clone(), shutdown).await;
+    bar.finish_and_clear();
+    tracing::info!(devices = devices?, "imported");
+    Ok(())
 }
 
 /// SIGINT and SIGTERM ask for an orderly stop.

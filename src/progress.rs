@@ -1,5 +1,5 @@
 //! Shows how far the population is: a bar on a terminal, otherwise a line in the log from time to time. Only looks; what
-//! it shows is kept by `health`, `map` and `metrics`.
+//! it shows is kept by `health`, `map` and `metrics`. The same bar shows how far an export or import is.
 
 use std::io::{self, Write};
 use std::sync::Arc;
@@ -47,6 +47,17 @@ impl Screen {
             bar.set_style(style);
         }
         Self { bar, is_terminal }
+    }
+
+    /// Another bar, for something that is counted: on the terminal if there is one, and log lines go around it.
+    pub fn count(&self, what: &str) -> ProgressBar {
+        if self.is_terminal {
+            self.bar.set_draw_target(ProgressDrawTarget::stderr());
+        }
+        if let Ok(style) = ProgressStyle::with_template(&format!("{{spinner}} [{{bar:24}}] {what}")) {
+            self.bar.set_style(style);
+        }
+        self.bar.clone()
     }
 
     /// Shows every round until shutdown.

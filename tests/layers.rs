@@ -21,7 +21,7 @@ const ROWS: &[&[&str]] = &[
     &["source", "feed"],
     &["ingest"],
     &["store", "http", "progress"],
-    &["fleet"],
+    &["fleet", "exchange"],
     &["config"],
     &["app"],
     &["demo", "simulate", "hide_token"],
@@ -34,7 +34,7 @@ const FLEET_MAY_NAME: &[&[&str]] = &[&["secret"], &["clock"], &["source"]];
 const MAY_NAME_FLEET: &[&str] = &["demo", "simulate", "main"];
 
 /// What has settings of its own; `config` fills these in and knows nothing else of it.
-const CONFIGURED: &[&str] = &["source", "feed", "ingest", "store", "http", "fleet"];
+const CONFIGURED: &[&str] = &["source", "feed", "ingest", "store", "http", "fleet", "exchange"];
 
 #[test]
 fn every_module_names_only_those_above_it() {

@@ -44,6 +44,8 @@ fn grammar() -> Command {
         (Verb::Serve, "Runs the service (the default)"),
         (Verb::Demo, "Runs the service on a simulated fleet and a broker of its own"),
         (Verb::Simulate, "Runs a simulated fleet against a broker"),
+        (Verb::Export, "Writes what a store keeps of every device, as JSON Lines or CSV"),
+        (Verb::Import, "Merges an export into a store that no service uses meanwhile"),
     ] {
         command = command.subcommand(verb(Command::new(one.name()).about(about), one));
     }

@@ -11,7 +11,10 @@ use super::parse::{LOGIN_EXPECTED, is_login, organization_of};
 use super::refusal::{Origin, Refusal};
 use super::setting::{Setting, Verb};
 use super::values::{Given, Values};
-use super::{DemoSettings, Settings, SimulateSettings, broker, file, population, store};
+use super::{
+    DemoSettings, ExportSettings, ImportSettings, Settings, SimulateSettings, broker, file, population, store,
+};
+use crate::exchange::settings::Format;
 use crate::fleet::settings::{Endings, FleetSettings};
 use crate::http::settings::HttpSettings;
 use crate::secret::Secret;
@@ -58,6 +61,33 @@ pub(super) fn simulate(values: &Values) -> Result<SimulateSettings, Refusal> {
     let source = source(values)?;
     let fleet = fleet(values, source.identity.organization.clone())?;
     Ok(SimulateSettings { source, fleet, duration: values.duration()?, log: log(values)? })
+}
+
+pub(super) fn export(values: &Values, state: &StateDirectories) -> Result<ExportSettings, Refusal> {
+    let format = values.parse(Setting::Format, "jsonl or csv", |text| match text {
+        "jsonl" => Some(Format::JsonLines),
+        "csv" => Some(Format::Csv),
+        _ => None,
+    })?;
+    let format = format.unwrap_or(Format::JsonLines);
+    Ok(ExportSettings {
+        store: store::kept(values, state)?,
+        format,
+        file: exchanged(values)?,
+        log: log(values)?,
+    })
+}
+
+pub(super) fn import(values: &Values, state: &StateDirectories) -> Result<ImportSettings, Refusal> {
+    Ok(ImportSettings { store: store::kept(values, state)?, file: exchanged(values)?, log: log(values)? })
+}
+
+/// The file of an export or import; `-` is the standard stream, as elsewhere.
+fn exchanged(values: &Values) -> Result<Option<PathBuf>, Refusal> {
+    let path = values.parse(Setting::File, "the path of a file, or -", |text| {
+        (!text.is_empty()).then(|| text.to_owned())
+    })?;
+    Ok(path.filter(|path| path != "-").map(PathBuf::from))
 }
 
 fn log(values: &Values) -> Result<LogSettings, Refusal> {

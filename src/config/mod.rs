@@ -29,8 +29,10 @@ mod tests;
 
 use std::ffi::OsString;
 use std::fmt;
+use std::path::PathBuf;
 use std::time::Duration;
 
+use crate::exchange::settings::Format;
 use crate::fleet::settings::FleetSettings;
 use crate::http::settings::HttpSettings;
 use crate::source::settings::SourceSettings;
@@ -72,12 +74,33 @@ pub struct SimulateSettings {
     pub log: LogSettings,
 }
 
+/// What an export needs.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ExportSettings {
+    pub store: StoreSettings,
+    pub format: Format,
+    /// `None`: standard output.
+    pub file: Option<PathBuf>,
+    pub log: LogSettings,
+}
+
+/// What an import needs.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ImportSettings {
+    pub store: StoreSettings,
+    /// `None`: standard input.
+    pub file: Option<PathBuf>,
+    pub log: LogSettings,
+}
+
 /// What the program was asked to do.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Command {
     Serve(Settings),
     Demo(DemoSettings),
     Simulate(SimulateSettings),
+    Export(ExportSettings),
+    Import(ImportSettings),
 }
 
 /// Why the program ends before it starts.
@@ -142,5 +165,7 @@ where
         Verb::Serve => Command::Serve(build::serve(&values, &environment.state)?),
         Verb::Demo => Command::Demo(build::demo(&values)?),
         Verb::Simulate => Command::Simulate(build::simulate(&values)?),
+        Verb::Export => Command::Export(build::export(&values, &environment.state)?),
+        Verb::Import => Command::Import(build::import(&values, &environment.state)?),
     })
 }

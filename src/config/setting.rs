@@ -54,6 +54,8 @@ pub enum Setting {
     Refused,
     Seed,
     Duration,
+    File,
+    Format,
     LogFormat,
     Verbose,
     LogLevel,
@@ -65,16 +67,20 @@ pub(super) enum Verb {
     Serve,
     Demo,
     Simulate,
+    Export,
+    Import,
 }
 
 impl Verb {
-    pub const ALL: [Verb; 3] = [Verb::Serve, Verb::Demo, Verb::Simulate];
+    pub const ALL: [Verb; 5] = [Verb::Serve, Verb::Demo, Verb::Simulate, Verb::Export, Verb::Import];
 
     pub fn name(self) -> &'static str {
         match self {
             Verb::Serve => "serve",
             Verb::Demo => "demo",
             Verb::Simulate => "simulate",
+            Verb::Export => "export",
+            Verb::Import => "import",
         }
     }
 }

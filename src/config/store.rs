@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use super::environment::StateDirectories;
+use super::parse::organization_of;
 use super::refusal::Refusal;
 use super::setting::Setting;
 use super::values::Values;
@@ -51,6 +52,27 @@ pub(super) fn settings(
     })?;
     settings.history_per_device = events.unwrap_or(settings.history_per_device);
     Ok(settings)
+}
+
+/// The store to export from or import into: one that outlives the process. The organization is needed only for the name of
+/// a store that is not named.
+pub(super) fn kept(values: &Values, state: &StateDirectories) -> Result<StoreSettings, Refusal> {
+    let in_key = values.find(Setting::Key).and_then(|key| organization_of(key.text.expose()));
+    let organization = values.name(Setting::Organization)?.or_else(|| in_key.map(str::to_owned));
+    let given = values.find(Setting::Store);
+    let is_file = given.is_some_and(|given| given.text.expose().starts_with("sqlite:"));
+    let organization = match organization {
+        Some(organization) => organization,
+        None if is_file => String::new(),
+        None => return Err(Refusal::Missing(vec![Setting::Organization])),
+    };
+    let settings = settings(values, state, &organization)?;
+    match given {
+        Some(given) if settings.location == Location::Memory => {
+            Err(given.expected("a store that outlives the process, unlike memory:"))
+        }
+        Some(_) | None => Ok(settings),
+    }
 }
 
 fn number_of_days(values: &Values, setting: Setting) -> Result<Option<u32>, Refusal> {

@@ -1,11 +1,14 @@
 //! The list of all settings: the only place where a flag, variable or key is spelled. `docs/settings.md` is held equal
 //! to it by a test.
 
+mod store;
+
 use super::setting::{Setting, Spec, Verb};
 
 const SERVE: &[Verb] = &[Verb::Serve];
 const CONNECT: &[Verb] = &[Verb::Serve, Verb::Simulate];
 const HTTP: &[Verb] = &[Verb::Serve, Verb::Demo];
+const ORGANIZED: &[Verb] = &[Verb::Serve, Verb::Simulate, Verb::Export, Verb::Import];
 const FLEET: &[Verb] = &[Verb::Demo, Verb::Simulate];
 const ALL: &[Verb] = &Verb::ALL;
 
@@ -25,7 +28,7 @@ const NONE: Spec = Spec {
 };
 
 /// In the order of the variants of [`Setting`], which is also the order of the help and the documentation.
-pub(super) const SPECS: [Spec; 52] = [
+pub(super) const SPECS: [Spec; 54] = [
     Spec {
         setting: Setting::Organization,
         long: Some("organization"),
@@ -34,6 +37,7 @@ pub(super) const SPECS: [Spec; 52] = [
         value: Some("ORG"),
         ini: Some("org"),
         help: "Organization id; by default the second part of the API key",
+        verbs: ORGANIZED,
         ..NONE
     },
     Spec {
@@ -56,6 +60,7 @@ pub(super) const SPECS: [Spec; 52] = [
         ini: Some("auth-key"),
         yaml: Some("auth.key"),
         help: "API key, a-{organization}-{random}; with --broker any MQTT user name, or none",
+        verbs: ORGANIZED,
         ..NONE
     },
     Spec {
@@ -82,6 +87,7 @@ pub(super) const SPECS: [Spec; 52] = [
         short: Some('c'),
         value: Some("FILE"),
         help: "An application.cfg (INI) or a YAML file (.yaml, .yml, or by content)",
+        verbs: ORGANIZED,
         ..NONE
     },
     Spec {
@@ -255,66 +261,13 @@ pub(super) const SPECS: [Spec; 52] = [
         verbs: SERVE,
         ..NONE
     },
-    Spec {
-        setting: Setting::Store,
-        long: Some("store"),
-        value: Some("URL"),
-        help: "Where statuses outlive the process: sqlite:PATH, memory: for nowhere, or, shared by several instances, postgres:// or valkey:// with login and hosts; by default sqlite:{state directory}/{organization}.db",
-        verbs: SERVE,
-        ..NONE
-    },
-    Spec {
-        setting: Setting::StoreSchema,
-        long: Some("store-schema"),
-        value: Some("NAME"),
-        help: "Schema of the database, or prefix of the keys of the grid; by default devstatus_{organization}",
-        verbs: SERVE,
-        ..NONE
-    },
-    Spec {
-        setting: Setting::StoreCaFile,
-        long: Some("store-ca-file"),
-        value: Some("FILE"),
-        default: Some("_os_"),
-        help: "PEM file with the certificates to trust of a store reached over TLS; _os_: the system's trust store",
-        verbs: SERVE,
-        ..NONE
-    },
-    Spec {
-        setting: Setting::FlushInterval,
-        long: Some("flush-interval-ms"),
-        value: Some("MS"),
-        default: Some("200"),
-        help: "Longest time between a change and its being kept, 1 to 3600000 ms",
-        verbs: SERVE,
-        ..NONE
-    },
-    Spec {
-        setting: Setting::ForgetAfter,
-        long: Some("forget-after"),
-        value: Some("DAYS"),
-        help: "Days after which a device that stays disconnected is dropped, 1 to 36500; by default never",
-        verbs: SERVE,
-        ..NONE
-    },
-    Spec {
-        setting: Setting::HistoryDays,
-        long: Some("history-days"),
-        value: Some("DAYS"),
-        default: Some("45"),
-        help: "Days for which an event of a device is kept, 1 to 36500",
-        verbs: SERVE,
-        ..NONE
-    },
-    Spec {
-        setting: Setting::HistoryPerDevice,
-        long: Some("history-per-device"),
-        value: Some("N"),
-        default: Some("1000"),
-        help: "Events that are kept of one device, 1 to 100000",
-        verbs: SERVE,
-        ..NONE
-    },
+    store::STORE,
+    store::STORE_SCHEMA,
+    store::STORE_CA_FILE,
+    store::FLUSH_INTERVAL,
+    store::FORGET_AFTER,
+    store::HISTORY_DAYS,
+    store::HISTORY_PER_DEVICE,
     Spec {
         setting: Setting::Domain,
         platform: &["WIOTP_OPTIONS_DOMAIN"],
@@ -458,6 +411,8 @@ pub(super) const SPECS: [Spec; 52] = [
         help: "Seconds to publish, counted from when every device is published; without it until Ctrl-C",
         ..NONE
     },
+    store::FILE,
+    store::FORMAT,
     Spec {
         setting: Setting::LogFormat,
         long: Some("log-format"),

@@ -27,7 +27,7 @@ use crate::decode::Device;
 use crate::history::{self, Event, EventPage, ReadError, ReadHistory, Row};
 use crate::presence::{Belief, Status};
 
-pub use open::open;
+pub use open::{open, open_to_read};
 pub use restore::restore;
 
 /// Devices that one page of a list or of changes may hold.
@@ -180,6 +180,8 @@ pub enum StoreError {
     Write(String),
     #[error("{0}")]
     Read(String),
+    #[error("the store is open to be read only")]
+    ReadOnly,
     #[error("the store has ended")]
     Ended,
 }

@@ -20,10 +20,21 @@ pub struct Opened {
     pub set_aside: Option<PathBuf>,
 }
 
+/// Opens a store that is there, to read it only. A file may be in use by another process meanwhile.
+pub async fn open_to_read(settings: &StoreSettings) -> Result<Arc<dyn Store>, StoreError> {
+    match &settings.location {
+        Location::Sqlite(path) => Ok(Arc::new(SqliteStore::open_to_read(path, retention(settings))?)),
+        Location::Memory | Location::Postgres(_) | Location::Valkey(_) => Ok(open(settings).await?.store),
+    }
+}
+
+fn retention(settings: &StoreSettings) -> Retention {
+    Retention { per_device: usize::try_from(settings.history_per_device).unwrap_or(usize::MAX) }
+}
+
 /// Opens or makes the store.
 pub async fn open(settings: &StoreSettings) -> Result<Opened, StoreError> {
-    let retention =
-        Retention { per_device: usize::try_from(settings.history_per_device).unwrap_or(usize::MAX) };
+    let retention = retention(settings);
     Ok(match &settings.location {
         Location::Memory => Opened {
             store: Arc::new(MemoryStore::new(retention)),

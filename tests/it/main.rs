@@ -4,6 +4,7 @@ mod acknowledging;
 mod answers;
 mod crash;
 mod devices;
+mod exchange;
 mod fleet;
 mod keeping;
 mod metrics;

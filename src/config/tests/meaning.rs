@@ -3,8 +3,9 @@
 use std::path::Path;
 use std::time::Duration;
 
-use super::{Files, INI, KEY, TOKEN, YAML, run, serve};
+use super::{Files, INI, KEY, TOKEN, YAML, refusal, run, serve};
 use crate::config::{Command, DemoSettings, LogFormat, LogLevel, LogSettings, SimulateSettings, Stop};
+use crate::exchange::settings::Format;
 use crate::fleet::settings::{Endings, FleetSettings};
 use crate::secret::Secret;
 use crate::source::settings::{ApplicationKind, Endpoint, Login, MqttVersion, Transport};
@@ -275,4 +276,22 @@ fn help_and_version_are_answers() {
         help.contains("--token-file") && help.contains("demo") && help.contains("DEVSTATUS_BROKER"),
         "{help}"
     );
+}
+
+#[test]
+fn an_export_needs_no_login_but_a_store_that_outlives_the_process() {
+    let files = Files::new();
+    let ini = files.add("application.cfg", INI);
+    let line = format!("export -c {} --format csv --file out.csv", ini.display());
+    let Ok(Command::Export(settings)) = run(&files, &line, &[("HOME", "/home/u")]) else { panic!("{line}") };
+    assert_eq!(settings.store.location, Location::Sqlite("/home/u/.local/state/devstatus/abc123.db".into()));
+    assert_eq!((settings.format, settings.file), (Format::Csv, Some("out.csv".into())));
+    let Ok(Command::Import(settings)) = run(&files, "import --store sqlite:x --file -", &[]) else {
+        panic!()
+    };
+    assert_eq!((settings.store.location, settings.file), (Location::Sqlite("x".into()), None));
+    assert!(refusal(&files, "export", &[]).contains("--organization"));
+    assert!(refusal(&files, "export -o abc --store memory:", &[]).contains("outlives"));
+    assert!(refusal(&files, "export -o abc --format xml", &[]).contains("jsonl or csv"));
+    assert!(refusal(&files, "import -o abc --format csv", &[]).contains("no flag --format"));
 }

@@ -1,5 +1,6 @@
 //! The file itself: who may use it, whose it is, and what becomes of a damaged one. What stands in it is in `schema`.
 
+use std::cmp::Ordering;
 use std::ffi::OsString;
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io;
@@ -86,6 +87,27 @@ pub fn open(path: &Path) -> Result<Connection, Unusable> {
         schema::migrate(&mut connection, version).map_err(failed)?;
     }
     Ok(connection)
+}
+
+/// Opens a file to be read only, if it is ours and of this version.
+pub fn check(path: &Path) -> Result<Connection, StoreError> {
+    let failed = |error: rusqlite::Error| StoreError::Open { path: path.to_owned(), why: error.to_string() };
+    let connection = open_to_read(path).map_err(failed)?;
+    let (application, version) = schema::found(&connection).map_err(failed)?;
+    if application != schema::APPLICATION_ID {
+        return Err(StoreError::Foreign(path.to_owned()));
+    }
+    match version.cmp(&schema::VERSION) {
+        Ordering::Equal => Ok(connection),
+        Ordering::Greater => {
+            Err(StoreError::Newer { path: path.to_owned(), found: version, known: schema::VERSION })
+        }
+        Ordering::Less => {
+            let why =
+                "an older devstatus has written it: start this one on it once, which brings it up to date";
+            Err(StoreError::Open { path: path.to_owned(), why: why.to_owned() })
+        }
+    }
 }
 
 /// A connection that only reads, beside the one that writes.

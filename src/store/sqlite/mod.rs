@@ -12,7 +12,7 @@ use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, mpsc};
 use std::thread;
 
-use futures_util::future::BoxFuture;
+use futures_util::future::{BoxFuture, ready};
 use rusqlite::Connection;
 use tokio::sync::oneshot;
 
@@ -25,7 +25,8 @@ use crate::history::{EventPage, Row};
 
 /// One file, open for as long as this lives.
 pub struct SqliteStore {
-    writer: Worker<Writer>,
+    /// `None`: opened to be read only.
+    writer: Option<Worker<Writer>>,
     reader: Worker<Reader>,
     /// Events heard before are not shown, pruned yet or not.
     heard_since: AtomicU32,
@@ -58,14 +59,28 @@ impl SqliteStore {
         let cannot = |error: io::Error| StoreError::Open { path: path.to_path_buf(), why: error.to_string() };
         let writer = Worker::start("store", writer).map_err(cannot)?;
         let reader = Worker::start("store-read", reader).map_err(cannot)?;
+        let writer = Some(writer);
         Ok((Self { writer, reader, heard_since: AtomicU32::new(0), retention }, set_aside))
+    }
+
+    /// Opens a file that is there, to read it only; another process may write it meanwhile.
+    pub fn open_to_read(path: &Path, retention: Retention) -> Result<Self, StoreError> {
+        let cannot = |why: String| StoreError::Open { path: path.to_owned(), why };
+        let connection = file::check(path)?;
+        let reader =
+            Reader { connection: Some(connection), path: path.into(), begun: Arc::default(), opened_at: 0 };
+        let reader = Worker::start("store-read", reader).map_err(|error| cannot(error.to_string()))?;
+        Ok(Self { writer: None, reader, heard_since: AtomicU32::new(0), retention })
     }
 
     fn write<T: Send + 'static>(
         &self,
         write: impl FnOnce(&mut Writing) -> Result<T, WriteError> + Send + 'static,
     ) -> BoxFuture<'static, Result<T, StoreError>> {
-        self.writer.ask(move |writer| writer.run(write))
+        match &self.writer {
+            Some(writer) => writer.ask(move |writer| writer.run(write)),
+            None => Box::pin(ready(Err(StoreError::ReadOnly))),
+        }
     }
 
     fn read<T: Send + 'static>(
@@ -206,11 +221,17 @@ impl Store for SqliteStore {
     }
 
     fn load(&self, sink: Arc<dyn LoadSink>) -> BoxFuture<'_, Result<(), StoreError>> {
-        // By the writing thread, which sets a file aside that turns out to be damaged.
-        self.writer.ask(move |writer| {
-            let path = Arc::clone(&writer.path);
-            writer.run(|_| read::load(&path, &*sink))
-        })
+        match &self.writer {
+            // By the writing thread, which sets a file aside that turns out to be damaged.
+            Some(writer) => writer.ask(move |writer| {
+                let path = Arc::clone(&writer.path);
+                writer.run(|_| read::load(&path, &*sink))
+            }),
+            None => self.reader.ask(move |reader| {
+                let path = Arc::clone(&reader.path);
+                reader.run(|_| read::load(&path, &*sink))
+            }),
+        }
     }
 
     fn list(&self, query: Query) -> BoxFuture<'_, Result<Page, StoreError>> {

@@ -1,0 +1,145 @@
+//! `devstatus export`: everything that a store keeps of the devices, as lines. A file of SQLite may be in use by the service
+//! meanwhile.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, BufWriter, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::thread;
+
+use indicatif::ProgressBar;
+use tokio::sync::oneshot;
+use tokio_util::sync::CancellationToken;
+
+use super::settings::Format;
+use super::{ExchangeError, csv, line, shown};
+use crate::store::settings::StoreSettings;
+use crate::store::{self, LoadSink, StoredDevice};
+
+/// Batches that wait to be written; then the store is read no faster than that.
+const WAITING_MAX: usize = 4;
+
+/// Writes every device to the file, or to standard output; returns how many there were. A reader that ends early, as `head`
+/// does, is no fault.
+///
+/// A file is written beside its final name and then renamed, so that under that name there is all or nothing.
+pub async fn export(
+    settings: &StoreSettings,
+    format: Format,
+    file: Option<PathBuf>,
+    bar: ProgressBar,
+    shutdown: CancellationToken,
+) -> Result<u64, ExchangeError> {
+    let store = store::open_to_read(settings).await?;
+    let (devices, received) = sync_channel(WAITING_MAX);
+    let sink = Arc::new(ToWriter { devices, bar: bar.clone() });
+    let (done, written) = oneshot::channel();
+    // Not of the runtime, which would wait for it at the end, and so for whoever reads the pipe.
+    thread::spawn(move || drop(done.send(write_all(&received, format, file.as_deref(), &bar))));
+    let (loaded, written) = tokio::select! {
+        // The sink goes with the loading, and with it what the writer waits for.
+        ended = async { tokio::join!(store.load(sink), written) } => ended,
+        () = shutdown.cancelled() => return Err(ExchangeError::Interrupted),
+    };
+    let Written { devices, file } = written.map_err(|_| ExchangeError::Fault)??;
+    if let Some((unfinished, path)) = file {
+        let named = match &loaded {
+            Ok(()) => fs::rename(&unfinished, &path),
+            Err(_) => fs::remove_file(&unfinished),
+        };
+        named.map_err(|error| ExchangeError::Write(path.display().to_string(), error))?;
+    }
+    loaded?;
+    Ok(devices)
+}
+
+struct ToWriter {
+    devices: SyncSender<Vec<StoredDevice>>,
+    bar: ProgressBar,
+}
+
+impl LoadSink for ToWriter {
+    fn expect(&self, devices: usize) {
+        self.bar.set_length(devices as u64);
+    }
+
+    fn take(&self, devices: Vec<StoredDevice>) {
+        // A writer that has ended says why itself.
+        let _ = self.devices.send(devices);
+    }
+}
+
+/// What was written: how many devices, and where the file waits for its name.
+struct Written {
+    devices: u64,
+    file: Option<(PathBuf, PathBuf)>,
+}
+
+fn write_all(
+    batches: &Receiver<Vec<StoredDevice>>,
+    format: Format,
+    file: Option<&Path>,
+    bar: &ProgressBar,
+) -> Result<Written, ExchangeError> {
+    let name = shown(file.map(Path::to_owned).as_ref(), "standard output");
+    let failed = |error| ExchangeError::Write(name.clone(), error);
+    let mut written = Written { devices: 0, file: None };
+    let out: Box<dyn Write> = match file {
+        None => Box::new(io::stdout().lock()),
+        Some(path) => {
+            let mut unfinished = path.as_os_str().to_owned();
+            unfinished.push(".unfinished");
+            let unfinished = PathBuf::from(unfinished);
+            let out = private(&unfinished).map_err(failed)?;
+            written.file = Some((unfinished, path.to_owned()));
+            Box::new(out)
+        }
+    };
+    let mut out = BufWriter::new(out);
+    let done = write_lines(&mut out, batches, format, |devices| {
+        written.devices += devices;
+        bar.set_position(written.devices);
+    });
+    match done.and_then(|()| out.flush().map_err(Stop::Io)) {
+        Ok(()) => Ok(written),
+        Err(Stop::Io(error)) if error.kind() == io::ErrorKind::BrokenPipe => Ok(written),
+        Err(Stop::Io(error)) => Err(failed(error)),
+        Err(Stop::NotText(device)) => Err(ExchangeError::NotText(device)),
+    }
+}
+
+enum Stop {
+    Io(io::Error),
+    NotText(String),
+}
+
+fn write_lines(
+    out: &mut impl Write,
+    batches: &Receiver<Vec<StoredDevice>>,
+    format: Format,
+    mut written: impl FnMut(u64),
+) -> Result<(), Stop> {
+    if format == Format::Csv {
+        out.write_all(csv::HEAD.as_bytes()).map_err(Stop::Io)?;
+    }
+    for batch in batches {
+        for device in &batch {
+            let line = match format {
+                Format::JsonLines => line::write(device),
+                Format::Csv => csv::write(device),
+            };
+            let line =
+                line.ok_or_else(|| Stop::NotText(format!("{}/{}", device.name.device_type, device.name.id)))?;
+            out.write_all(line.as_bytes()).and_then(|()| out.write_all(b"\n")).map_err(Stop::Io)?;
+        }
+        written(batch.len() as u64);
+    }
+    Ok(())
+}
+
+/// A file that only its owner can read, as the store's own is.
+fn private(path: &Path) -> io::Result<File> {
+    OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(path)
+}

@@ -1,0 +1,10 @@
+//! In which form devices are exported. Built and checked by `config`.
+
+/// The form of an export.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Format {
+    /// One JSON object on each line, with everything that is kept: what an import reads.
+    JsonLines,
+    /// One row for each device, with what a person reads: for spreadsheets.
+    Csv,
+}
