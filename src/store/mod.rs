@@ -14,6 +14,7 @@ pub mod peers;
 mod restore;
 pub mod settings;
 pub mod sqlite;
+pub mod valkey;
 pub mod writer;
 
 use std::path::PathBuf;
@@ -61,7 +62,8 @@ pub struct StoredDevice {
     pub heard_at: UnixSeconds,
 }
 
-/// What is written at once: all of it or nothing.
+/// What is written at once: all of it or nothing, or, where devices are spread over many servers, each device. One that has
+/// failed is written again whole.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Batch {
     pub devices: Vec<StoredDevice>,
@@ -204,7 +206,7 @@ pub trait Store: Send + Sync {
     /// Part of a list. Devices that do not change while it is read are neither skipped nor repeated.
     fn list(&self, query: Query) -> BoxFuture<'_, Result<Page, StoreError>>;
 
-    /// What changed after the mark, oldest change first, at most about so many devices.
+    /// What changed after the mark, at most about so many devices; oldest change first where all changes stand in one order.
     fn changes(&self, since: Mark, limit: usize) -> BoxFuture<'_, Result<Changes, StoreError>>;
 
     /// The newest events of a device with a sequence before the given, newest first, at most so many.

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use super::memory::MemoryStore;
 use super::settings::{Location, StoreSettings};
 use super::sqlite::SqliteStore;
+use super::valkey::ValkeyStore;
 use super::{Retention, Store, StoreError};
 
 /// A store that can be used.
@@ -47,6 +48,10 @@ pub async fn open(settings: &StoreSettings) -> Result<Opened, StoreError> {
             Opened { store: Arc::new(store), shared: false, outlives: true, set_aside }
         }
         Location::Postgres(_) => return Err(StoreError::Read("postgres is not yet supported".to_owned())),
-        Location::Valkey(_) => return Err(StoreError::Read("valkey is not yet supported".to_owned())),
+        Location::Valkey(server) => {
+            let ca_file = settings.ca_file.as_deref();
+            let store = ValkeyStore::open(server, ca_file, &settings.schema, retention).await?;
+            Opened { store: Arc::new(store), shared: true, outlives: true, set_aside: None }
+        }
     })
 }

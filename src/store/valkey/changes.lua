@@ -1,0 +1,50 @@
+-- The devices of one bucket that have changed after a position, each once and as it is now.
+--
+-- KEYS  1 devices   2 changes
+-- ARGV  1 the position, 0-0 for the beginning   2 a later position that must be there, or ''   3 the most devices to return
+--
+-- Returns the position reached, whether nothing follows it, then names and records. Returns nothing if one of the two
+-- positions is not there: it is too old, or this bucket is not the one in which it was. A position is the sequence of a change
+-- and a token by chance, so two histories that have parted never share one.
+
+local devices, changes = KEYS[1], KEYS[2]
+local since, expected, most = ARGV[1], ARGV[2], tonumber(ARGV[3])
+
+if expected ~= '' and #redis.call('XRANGE', changes, expected, expected) == 0 then return {} end
+-- A device that changes often stands there often.
+local most_read = most * 4
+local entries
+if since == '0-0' then
+  entries = redis.call('XRANGE', changes, '-', '+', 'COUNT', most_read)
+  if entries[1] and not entries[1][1]:find('^1-') then return {} end
+else
+  entries = redis.call('XRANGE', changes, since, '+', 'COUNT', most_read + 1)
+  if not entries[1] or entries[1][1] ~= since then return {} end
+  table.remove(entries, 1)
+end
+
+local reached, at_end, seen, names = since, #entries < most_read, {}, {}
+for _, entry in ipairs(entries) do
+  local name = entry[2][2]
+  if not seen[name] then
+    if #names == most then
+      at_end = false
+      break
+    end
+    seen[name] = true
+    table.insert(names, name)
+  end
+  reached = entry[1]
+end
+local found = {reached, at_end and 1 or 0}
+if #names > 0 then
+  local records = redis.call('HMGET', devices, unpack(names))
+  for at, record in ipairs(records) do
+    -- A device that was forgotten meanwhile is no longer there.
+    if record then
+      table.insert(found, names[at])
+      table.insert(found, record)
+    end
+  end
+end
+return found

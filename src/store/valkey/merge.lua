@@ -1,0 +1,136 @@
+-- Merges what is new about devices of one bucket into what is kept of them, as one step.
+--
+-- KEYS  1 devices (hash: name to record)   2 names (sorted set, all of score 0)   3 changes (stream of names)
+--       4 due (sorted set: name by when its oldest event was heard)   5… the history of each device that has events
+-- ARGV  1 the token of this call   2 events that a device may have   3 events among which a repeated one is looked for
+--       4… for each device: name, record, the record that this one replaces or '', number of events, the events
+--
+-- A record is: heard at (4 bytes), flags (1), then one statement; or, if the flags say so, several, each after its length
+-- (4 bytes); or nothing, if only events come that say nothing of a status. A statement is: claim (1), session (8), time (8), close code (2), payload. An event is: heard at, statement;
+-- in a history its sequence (8 bytes) stands before it. Numbers are big endian; of two moments the later is the greater.
+--
+-- Decided here is what two beliefs come to of which each is one statement, as nearly all are. What the rule needs more for (a
+-- belief of several statements, two messages that differ in their bytes alone) is left as it is and returned, with what is
+-- kept: the caller merges the two by the rule itself and comes again, naming the record that its result replaces. If that is
+-- another one by then, it is returned once more.
+--
+-- Returns the position of the newest change, then, for each device left open, its number in this call and its record.
+
+local REQUEST, CONNECT, TAKEOVER, REFUSAL, DISCONNECT = 0, 1, 2, 3, 4
+local SEVERAL = 2
+
+-- What the order of statements looks at, but for the payload; nil for a belief of several.
+local function place(record)
+  local _, flags, claim, s1, s2, t1, t2, code = struct.unpack('>I4BBI4I4I4I4I2', record)
+  if flags >= SEVERAL then return nil end
+  return {s1, s2, claim, t1, t2, code}
+end
+
+local function compare(one, other, parts)
+  for part = 1, parts do
+    if one[part] ~= other[part] then return one[part] - other[part] end
+  end
+  return 0
+end
+
+-- Whether the new record teaches anything; nil: not to be decided here.
+local function teaches(kept, new)
+  if #new == 4 or kept:sub(5) == new:sub(5) then return false end
+  local old, told = place(kept), place(new)
+  if not old or not told or (old[3] ~= CONNECT and old[3] ~= DISCONNECT) then return nil end
+  local claim = told[3]
+  if claim == CONNECT or claim == DISCONNECT then
+    local order = compare(told, old, 6)
+    if order ~= 0 then return order > 0 end
+    return nil
+  end
+  -- The end of no session but its own, and of one that is not newer than the known one.
+  local order = compare(told, old, 2)
+  if claim == REQUEST or (claim == TAKEOVER and order <= 0) or (claim == REFUSAL and order < 0) then
+    return false
+  end
+  return nil
+end
+
+local function heard_at(bytes)
+  return (struct.unpack('>I4', bytes))
+end
+
+local function is_among(entries, statement, most)
+  for at = 1, math.min(#entries, most) do
+    if entries[at]:sub(13) == statement then return true end
+  end
+  return false
+end
+
+-- Adds the events that are not among the newest ones. A sequence rises also after a history has been emptied, because it
+-- follows the time: a second has room for a million.
+local function add_events(key, due, name, events, events_max, search)
+  local newest = redis.call('LRANGE', key, 0, search - 1)
+  local was_empty = #newest == 0
+  local sequence = 0
+  if not was_empty then
+    local high, low = struct.unpack('>I4I4', newest[1])
+    sequence = high * 4294967296 + low
+  end
+  for _, event in ipairs(events) do
+    if not is_among(newest, event:sub(5), search) then
+      sequence = math.max(sequence + 1, heard_at(event) * 1048576)
+      local entry = struct.pack('>I4I4', math.floor(sequence / 4294967296), sequence % 4294967296) .. event
+      redis.call('LPUSH', key, entry)
+      table.insert(newest, 1, entry)
+    end
+  end
+  if was_empty then redis.call('ZADD', due, heard_at(events[1]), name) end
+  redis.call('LTRIM', key, 0, events_max - 1)
+end
+
+local devices, names, changes, due = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
+local token, events_max, repeats_within = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3])
+-- An instance that has been away for as many changes as half the devices reads everything again sooner than all of these.
+local changes_max = math.max(512, math.floor(redis.call('HLEN', devices) / 2))
+
+local newest = redis.call('XREVRANGE', changes, '+', '-', 'COUNT', 1)[1]
+local position = newest and newest[1] or '0-0'
+local sequence = tonumber(position:match('^%d+'))
+
+local open = {position}
+local at, number, history = 4, 0, 5
+while at <= #ARGV do
+  local name, record, replaces, events_len = ARGV[at], ARGV[at + 1], ARGV[at + 2], tonumber(ARGV[at + 3])
+  local kept = redis.call('HGET', devices, name)
+  local taught
+  if not kept then
+    taught = #record > 4
+  elseif replaces == '' then
+    taught = teaches(kept, record)
+  elseif replaces == kept then
+    taught = kept:sub(5) ~= record:sub(5)
+  end
+  local is_known = kept or taught
+  if taught == nil then
+    table.insert(open, number)
+    table.insert(open, kept)
+  elseif is_known then
+    local heard, kept_heard = heard_at(record), kept and heard_at(kept) or 0
+    if taught or heard > kept_heard then
+      local body = taught and record or kept
+      redis.call('HSET', devices, name, struct.pack('>I4', math.max(heard, kept_heard)) .. body:sub(5))
+      if not kept then redis.call('ZADD', names, 0, name) end
+      sequence = sequence + 1
+      position = string.format('%.0f-%s', sequence, token)
+      redis.call('XADD', changes, 'MAXLEN', '~', changes_max, position, 'd', name)
+    end
+    if events_len > 0 then
+      local events = {unpack(ARGV, at + 4, at + 3 + events_len)}
+      -- What has just taught something was never heard before, so it needs no search.
+      local is_new = taught and events_len == 1 and events[1]:sub(5) == record:sub(6)
+      add_events(KEYS[history], due, name, events, events_max, is_new and 1 or repeats_within)
+    end
+  end
+  if events_len > 0 then history = history + 1 end
+  number = number + 1
+  at = at + 4 + events_len
+end
+open[1] = position
+return open

@@ -1,0 +1,231 @@
+//! The store in a Valkey or Redis, one server or a cluster: an in-memory grid that any number of instances share.
+//!
+//! A batch is no transaction here, as its devices are on many nodes: each device is one step, and a batch that has failed
+//! half-way is written again whole, which changes nothing where it was written already.
+//!
+//! What a node has acknowledged it may lose, if it dies before its replica has it. Then the changes of the bucket are other
+//! ones than those that were seen or acknowledged, which the next look for changes finds and calls a gap; whoever follows
+//! the changes then writes everything again that the map holds.
+
+mod buckets;
+mod connection;
+mod encoding;
+mod position;
+mod read;
+mod write;
+
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+
+use futures_util::future::BoxFuture;
+use parking_lot::Mutex;
+use redis::{PushInfo, PushKind, Value};
+use tokio::sync::Notify;
+use tokio::time::Instant;
+
+use self::buckets::{Bucket, Keys};
+use self::connection::{Call, Connection};
+use self::position::Sight;
+use super::settings::Server;
+use super::{
+    Batch, Changes, DeviceName, Instance, LoadSink, Mark, Page, Query, Retention, Store, StoreError,
+};
+use crate::clock::UnixSeconds;
+use crate::history::Row;
+
+mod scripts {
+    use std::sync::LazyLock;
+
+    use super::connection::Source;
+
+    pub static MERGE: LazyLock<Source> = LazyLock::new(|| Source::new(include_str!("merge.lua")));
+    pub static CHANGES: LazyLock<Source> = LazyLock::new(|| Source::new(include_str!("changes.lua")));
+    pub static LIST: LazyLock<Source> = LazyLock::new(|| Source::new(include_str!("list.lua")));
+    pub static FORGET: LazyLock<Source> = LazyLock::new(|| Source::new(include_str!("forget.lua")));
+    pub static PRUNE: LazyLock<Source> = LazyLock::new(|| Source::new(include_str!("prune.lua")));
+    pub static ATTEND: LazyLock<Source> = LazyLock::new(|| Source::new(include_str!("attend.lua")));
+}
+
+/// What the keys and their contents look like; another number with the first version that reads them otherwise.
+const FORMAT: i64 = 1;
+
+/// Without the bell every bucket is looked at so often: messages may be lost with a connection, and the truth is in the
+/// changes themselves.
+const LOOK_AT_ALL_INTERVAL: Duration = Duration::from_millis(400);
+
+/// A grid, connected for as long as this lives.
+pub struct ValkeyStore {
+    grid: Grid,
+    /// Events heard before are not shown, pruned yet or not.
+    heard_since: AtomicU32,
+    looked_at_all: Mutex<Option<Instant>>,
+}
+
+/// What reading and writing share.
+struct Grid {
+    connection: Connection,
+    keys: Keys,
+    retention: Retention,
+    sight: Arc<Mutex<Sight>>,
+    bell: Arc<Notify>,
+    /// Tells our own messages from those of others.
+    sender: u64,
+}
+
+impl ValkeyStore {
+    /// Connects; `prefix` begins all keys.
+    pub async fn open(
+        server: &Server,
+        ca_file: Option<&Path>,
+        prefix: &str,
+        retention: Retention,
+    ) -> Result<Self, StoreError> {
+        let (sight, bell): (Arc<Mutex<Sight>>, Arc<Notify>) = Default::default();
+        let sender = rand::random();
+        let listener = {
+            let (sight, bell) = (Arc::clone(&sight), Arc::clone(&bell));
+            Arc::new(move |push: PushInfo| {
+                if hear(&push, sender, &mut sight.lock()) {
+                    bell.notify_one();
+                }
+            })
+        };
+        let connection = Connection::open(server, ca_file, listener).await?;
+        let grid = Grid { connection, keys: Keys::new(prefix), retention, sight, bell, sender };
+        grid.check_format().await?;
+        let subscribed = grid.connection.subscribe(&grid.keys.of_all("bell")).await;
+        subscribed.map_err(|error| StoreError::Read(format!("cannot hear of changes: {error}")))?;
+        Ok(Self { grid, heard_since: AtomicU32::new(0), looked_at_all: Mutex::new(None) })
+    }
+
+    fn look_at_all_if_due(&self) {
+        let (now, mut looked_at_all) = (Instant::now(), self.looked_at_all.lock());
+        if looked_at_all.is_none_or(|at| at + LOOK_AT_ALL_INTERVAL <= now) {
+            *looked_at_all = Some(now);
+            self.grid.sight.lock().ring_all();
+        }
+    }
+}
+
+/// Whether a message says that others have changed something.
+fn hear(push: &PushInfo, own: u64, sight: &mut Sight) -> bool {
+    match push.kind {
+        PushKind::Message | PushKind::SMessage => {}
+        PushKind::Disconnection => {
+            sight.ring_all();
+            return true;
+        }
+        _ => return false,
+    }
+    let Some(Value::BulkString(message)) = push.data.last() else { return false };
+    let Some((sender, buckets)) = message.split_first_chunk() else { return false };
+    if u64::from_be_bytes(*sender) == own {
+        return false;
+    }
+    buckets.iter().for_each(|number| sight.ring(Bucket::from(*number)));
+    true
+}
+
+impl Grid {
+    /// Refuses keys of a newer version.
+    async fn check_format(&self) -> Result<(), StoreError> {
+        let failed = |error: redis::RedisError| StoreError::Read(format!("cannot use the store: {error}"));
+        let key = self.keys.of_all("format");
+        self.connection.ask::<Value>(redis::cmd("SETNX").arg(&key).arg(FORMAT)).await.map_err(failed)?;
+        let found: i64 = self.connection.ask(redis::cmd("GET").arg(&key)).await.map_err(failed)?;
+        if found > FORMAT {
+            return Err(StoreError::Newer { path: key.into(), found, known: FORMAT });
+        }
+        Ok(())
+    }
+
+    /// Rings for the buckets, here and at all other instances. A message that is lost delays, nothing more.
+    async fn tell(&self, changed: &[Bucket]) {
+        if changed.is_empty() {
+            return;
+        }
+        let mut message = self.sender.to_be_bytes().to_vec();
+        {
+            let mut sight = self.sight.lock();
+            for bucket in changed {
+                sight.ring(*bucket);
+                message.push(bucket.number());
+            }
+        }
+        if let Err(error) = self.connection.publish(&self.keys.of_all("bell"), &message).await {
+            tracing::debug!(%error, "other instances were not told of a change and find it by themselves");
+        }
+    }
+
+    async fn attend(&self, instance: &Instance, lives_for: Duration) -> redis::RedisResult<Vec<Instance>> {
+        let mut call = Call::default();
+        for key in ["until", "joined", "notes"] {
+            call.key(self.keys.of_all(key).into_bytes());
+        }
+        call.argument(instance.id.as_bytes()).argument(instance.note.as_bytes());
+        call.argument(lives_for.as_millis().to_string());
+        let living: Vec<(String, String)> = self.connection.run(&scripts::ATTEND, &call).await?;
+        Ok(living.into_iter().map(|(id, note)| Instance { id: id.into(), note: note.into() }).collect())
+    }
+}
+
+impl Store for ValkeyStore {
+    fn upsert(&self, batch: Arc<Batch>) -> BoxFuture<'_, Result<(), StoreError>> {
+        Box::pin(async move { Ok(self.grid.upsert(&batch).await?) })
+    }
+
+    fn load(&self, sink: Arc<dyn LoadSink>) -> BoxFuture<'_, Result<(), StoreError>> {
+        Box::pin(async move { Ok(self.grid.load(sink).await?) })
+    }
+
+    fn list(&self, query: Query) -> BoxFuture<'_, Result<Page, StoreError>> {
+        Box::pin(async move { Ok(self.grid.list(&query).await?) })
+    }
+
+    fn changes(&self, since: Mark, limit: usize) -> BoxFuture<'_, Result<Changes, StoreError>> {
+        Box::pin(async move {
+            self.look_at_all_if_due();
+            Ok(self.grid.changes(&since, limit).await?)
+        })
+    }
+
+    fn mark(&self) -> BoxFuture<'_, Result<Mark, StoreError>> {
+        Box::pin(async move { Ok(self.grid.mark().await?) })
+    }
+
+    fn bell(&self) -> BoxFuture<'_, ()> {
+        Box::pin(self.grid.bell.notified())
+    }
+
+    fn attend(
+        &self,
+        instance: Instance,
+        lives_for: Duration,
+    ) -> BoxFuture<'_, Result<Vec<Instance>, StoreError>> {
+        Box::pin(async move {
+            let living = self.grid.attend(&instance, lives_for).await;
+            living.map_err(|error| StoreError::Write(error.to_string()))
+        })
+    }
+
+    fn history(
+        &self,
+        name: DeviceName,
+        before: Option<u64>,
+        limit: usize,
+    ) -> BoxFuture<'_, Result<Vec<Row>, StoreError>> {
+        let heard_since = UnixSeconds(self.heard_since.load(Ordering::Relaxed));
+        Box::pin(async move { Ok(self.grid.history(&name, before, limit, heard_since).await?) })
+    }
+
+    fn prune(&self, heard_before: UnixSeconds) -> BoxFuture<'_, Result<(), StoreError>> {
+        self.heard_since.fetch_max(heard_before.0, Ordering::Relaxed);
+        Box::pin(async move { Ok(self.grid.prune(heard_before).await?) })
+    }
+
+    fn forget(&self, names: Vec<DeviceName>, before_nanos: i64) -> BoxFuture<'_, Result<(), StoreError>> {
+        Box::pin(async move { Ok(self.grid.forget(&names, before_nanos).await?) })
+    }
+}
