@@ -1,0 +1,284 @@
+//! Debian's redis-server on loopback ports, with directories of its own: one server, or a cluster of three masters with a
+//! replica each. (Valkey speaks the same protocol; this Debian has no package of it.)
+
+use std::fmt::Write as _;
+use std::fs::File;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use redis::{Connection, FromRedisValue, RedisResult};
+use rustix::process::{Pid, Signal, kill_process};
+use tempfile::TempDir;
+
+use super::port::Port;
+use super::private_ca::PrivateCa;
+use super::{PATIENCE, poll};
+
+/// How often a start is tried again with new ports because someone outside the tests has taken one.
+const START_TRIES: usize = 5;
+const MASTERS: usize = 3;
+const SLOTS: usize = 16_384;
+/// A node that is silent for so long is taken for dead, in milliseconds: longer than a busy machine lets one wait.
+const NODE_TIMEOUT_MS: u32 = 3_000;
+
+/// How a server is to be started.
+#[derive(Clone, Debug, Default)]
+pub struct Setup {
+    /// The password of the default user.
+    pub password: Option<&'static str>,
+    /// A line of the kind `user …`, as the configuration has it.
+    pub user: Option<&'static str>,
+    /// Over TLS only, with a certificate of an authority of the rig's own.
+    pub tls: bool,
+    /// Whether what was written survives the process.
+    pub persistence: bool,
+}
+
+pub struct RedisServer {
+    directory: TempDir,
+    setup: Setup,
+    ca: PrivateCa,
+    port: Port,
+    /// Of the cluster's own traffic; `None` for a server alone.
+    bus: Option<Port>,
+    child: Option<Child>,
+}
+
+impl RedisServer {
+    pub fn start(setup: Setup) -> Self {
+        Self::start_node(setup, false)
+    }
+
+    fn start_node(setup: Setup, of_cluster: bool) -> Self {
+        let directory = tempfile::tempdir().expect("a directory can be made");
+        let ca = PrivateCa::issue(directory.path(), &["localhost", "127.0.0.1"]);
+        let bus = || of_cluster.then(Port::take);
+        let mut server = Self { directory, setup, ca, port: Port::take(), bus: bus(), child: None };
+        for _ in 0..START_TRIES {
+            if server.try_start() {
+                return server;
+            }
+            (server.port, server.bus) = (Port::take(), bus());
+        }
+        panic!("redis-server did not start {START_TRIES} times; its log:\n{}", server.log());
+    }
+
+    pub fn port(&self) -> u16 {
+        self.port.number
+    }
+
+    pub fn ca_file(&self) -> &Path {
+        &self.ca.ca_file
+    }
+
+    pub fn log(&self) -> String {
+        std::fs::read_to_string(self.directory.path().join("redis.log")).unwrap_or_default()
+    }
+
+    /// The server's answer to a command.
+    pub fn ask<T: FromRedisValue>(&self, words: &[&str]) -> RedisResult<T> {
+        let mut command = redis::cmd(words[0]);
+        command.arg(&words[1..]).query(&mut self.connect()?)
+    }
+
+    /// Waits for an answer as it is wanted.
+    pub fn wait_until(&self, what: &str, words: &[&str], wanted: impl Fn(&str) -> bool) {
+        let held = poll(PATIENCE * 2, || self.ask::<String>(words).ok().filter(|text| wanted(text)));
+        assert!(held.is_some(), "waited in vain until {what}; the log of the server:\n{}", self.log());
+    }
+
+    fn connect(&self) -> RedisResult<Connection> {
+        let scheme = if self.setup.tls { "rediss" } else { "redis" };
+        let login = self.setup.password.map(|password| format!(":{password}@")).unwrap_or_default();
+        let url = format!("{scheme}://{login}127.0.0.1:{}/", self.port.number);
+        let client = if self.setup.tls {
+            let root_cert = std::fs::read(self.ca_file()).expect("the rig has written it");
+            let certificates = redis::TlsCertificates { client_tls: None, root_cert: Some(root_cert) };
+            redis::Client::build_with_tls(url, certificates)?
+        } else {
+            redis::Client::open(url)?
+        };
+        let connection = client.get_connection_with_timeout(Duration::from_secs(2))?;
+        connection.set_read_timeout(Some(Duration::from_secs(5)))?;
+        Ok(connection)
+    }
+
+    /// Asks the server to end, which is when it writes what persists, and waits until it has.
+    pub fn stop(&mut self) {
+        self.end(Signal::TERM);
+    }
+
+    /// Ends the server as a power cut does.
+    pub fn kill(&mut self) {
+        self.end(Signal::KILL);
+    }
+
+    /// Keeps the server from answering, without ending it, or lets it go on.
+    pub fn freeze(&self, frozen: bool) {
+        let child = self.child.as_ref().expect("the server runs");
+        let signal = if frozen { Signal::STOP } else { Signal::CONT };
+        kill_process(Pid::from_child(child), signal).expect("a child of ours takes signals");
+    }
+
+    /// Starts the server again on the same ports.
+    pub fn start_again(&mut self) {
+        assert!(self.child.is_none(), "the server is stopped before it is started again");
+        assert!(self.try_start(), "redis-server did not start again; its log:\n{}", self.log());
+    }
+
+    fn end(&mut self, signal: Signal) {
+        let Some(mut child) = self.child.take() else { return };
+        kill_process(Pid::from_child(&child), signal).expect("a child of ours takes signals");
+        let ended = poll(PATIENCE, || child.try_wait().expect("a child can be waited for"));
+        assert!(ended.is_some(), "redis-server does not end");
+    }
+
+    /// Whether the server answers; `false` when it ended instead, which a port taken by somebody else explains.
+    fn try_start(&mut self) -> bool {
+        let config = self.directory.path().join("redis.conf");
+        std::fs::write(&config, self.config()).expect("a file can be written into the test's directory");
+        let log = self.directory.path().join("redis.log");
+        let log = File::options().create(true).append(true).open(log).expect("a log file can be made");
+        let errors = log.try_clone().expect("a file can be shared");
+        let child =
+            Command::new("redis-server").arg(&config).stdin(Stdio::null()).stdout(log).stderr(errors).spawn();
+        let mut child = child.expect("redis-server is installed");
+        let answers = poll(PATIENCE, || match child.try_wait().expect("a child can be waited for") {
+            Some(_) => Some(false),
+            None => self.ask::<String>(&["PING"]).ok().map(|_| true),
+        });
+        self.child = Some(child);
+        let answers = answers.expect("redis-server answers or ends");
+        if !answers {
+            self.child = None;
+        }
+        answers
+    }
+
+    fn config(&self) -> String {
+        let Setup { password, user, tls, persistence } = &self.setup;
+        let directory = self.directory.path().display();
+        let mut text = format!(
+            "bind 127.0.0.1\ndir {directory}\ndaemonize no\nsave \"\"\nappendonly {}\nappendfsync always\n\
+             repl-diskless-sync-delay 0\n",
+            if *persistence { "yes" } else { "no" }
+        );
+        let port = self.port.number;
+        if *tls {
+            let (certificate, key, ca) =
+                (self.ca.certificate_file.display(), self.ca.key_file.display(), self.ca.ca_file.display());
+            write!(
+                text,
+                "port 0\ntls-port {port}\ntls-cert-file {certificate}\ntls-key-file {key}\ntls-ca-cert-file {ca}\n\
+                 tls-auth-clients no\n"
+            )
+            .expect("text grows");
+        } else {
+            writeln!(text, "port {port}").expect("text grows");
+        }
+        if let Some(password) = password {
+            write!(text, "requirepass {password}\nmasterauth {password}\n").expect("text grows");
+        }
+        if let Some(user) = user {
+            writeln!(text, "{user}").expect("text grows");
+        }
+        if let Some(bus) = &self.bus {
+            write!(
+                text,
+                "cluster-enabled yes\ncluster-port {}\ncluster-config-file nodes.conf\n\
+                 cluster-node-timeout {NODE_TIMEOUT_MS}\ncluster-replica-validity-factor 0\n",
+                bus.number
+            )
+            .expect("text grows");
+        }
+        text
+    }
+}
+
+impl Drop for RedisServer {
+    fn drop(&mut self) {
+        if let Some(mut child) = self.child.take() {
+            // It may have ended by itself; then there is nothing to end.
+            child.kill().ok();
+            child.wait().ok();
+        }
+    }
+}
+
+/// Six nodes: the first three have begun as masters, each of the others as the replica of one of them.
+pub struct RedisCluster {
+    pub nodes: Vec<RedisServer>,
+}
+
+impl RedisCluster {
+    pub fn start() -> Self {
+        let nodes = (0..2 * MASTERS).map(|_| RedisServer::start_node(Setup::default(), true));
+        let cluster = Self { nodes: nodes.collect() };
+        let ask = |at: usize, words: &[&str]| -> String {
+            cluster.nodes[at].ask(words).unwrap_or_else(|error| panic!("{words:?}: {error}"))
+        };
+        for at in 0..MASTERS {
+            let (from, to) = (at * SLOTS / MASTERS, (at + 1) * SLOTS / MASTERS - 1);
+            ask(at, &["CLUSTER", "ADDSLOTSRANGE", &from.to_string(), &to.to_string()]);
+            ask(at, &["CLUSTER", "SET-CONFIG-EPOCH", &(at + 1).to_string()]);
+        }
+        for node in &cluster.nodes[1..] {
+            let bus = node.bus.as_ref().expect("each node has a bus");
+            ask(0, &["CLUSTER", "MEET", "127.0.0.1", &node.port().to_string(), &bus.number.to_string()]);
+        }
+        let all = format!("cluster_known_nodes:{}", 2 * MASTERS);
+        for node in &cluster.nodes {
+            node.wait_until("all nodes know each other", &["CLUSTER", "INFO"], |info| {
+                info.contains(&all) && info.contains("cluster_state:ok")
+            });
+        }
+        for at in 0..MASTERS {
+            let master = ask(at, &["CLUSTER", "MYID"]);
+            ask(MASTERS + at, &["CLUSTER", "REPLICATE", &master]);
+        }
+        cluster.wait_until_whole();
+        cluster
+    }
+
+    /// Host and port of every node, for a URL.
+    pub fn hosts(&self) -> String {
+        let hosts: Vec<_> = self.nodes.iter().map(|node| format!("127.0.0.1:{}", node.port())).collect();
+        hosts.join(",")
+    }
+
+    /// Waits until every node is there, every replica has its master's contents and all agree.
+    pub fn wait_until_whole(&self) {
+        for node in &self.nodes {
+            node.wait_until("the cluster is whole", &["CLUSTER", "INFO"], |info| {
+                info.contains("cluster_state:ok")
+                    && info.contains("cluster_slots_pfail:0")
+                    && info.contains("cluster_slots_fail:0")
+            });
+            node.wait_until("each replica has its master", &["INFO", "replication"], |info| {
+                (info.contains("role:master") && info.contains("connected_slaves:1"))
+                    || info.contains("master_link_status:up")
+            });
+        }
+    }
+
+    /// Kills a master as a power cut does and waits until its replica has taken its place.
+    pub fn fail_over(&mut self, master: usize) {
+        self.nodes[master].kill();
+        self.wait_until_replaced(master);
+    }
+
+    /// Waits until the replica of the one that has begun as a master is one itself.
+    pub fn wait_until_replaced(&self, master: usize) {
+        self.nodes[master + MASTERS].wait_until(
+            "the replica is promoted",
+            &["INFO", "replication"],
+            |info| info.contains("role:master"),
+        );
+        for node in self.nodes.iter().filter(|node| node.child.is_some()) {
+            node.wait_until("the cluster serves again", &["CLUSTER", "INFO"], |info| {
+                info.contains("cluster_state:ok")
+            });
+        }
+    }
+}

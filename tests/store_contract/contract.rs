@@ -1,0 +1,312 @@
+//! The contract: each function holds one promise against any place.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use devstatus::clock::UnixSeconds;
+use devstatus::payload::Payload;
+use devstatus::presence::{Belief, Claim, Moment, Statement, Status};
+use devstatus::store::{Cursor, DeviceName, Mark, Order, Page, Query, StoreError, StoredDevice};
+use proptest::prelude::*;
+use proptest::sample::Index;
+use proptest::test_runner::TestRunner;
+
+use crate::fixture::{Fixture, device, devices, event, events, name, statement, wait};
+use crate::places::Place;
+
+/// A promise and its name.
+pub type Promise = (&'static str, fn(&dyn Place));
+
+macro_rules! promises {
+    ($($name:ident),* $(,)?) => { &[$((stringify!($name), $name)),*] };
+}
+
+/// All of them.
+pub const CONTRACT: &[Promise] = promises![
+    what_is_kept_is_the_merge_of_what_was_put,
+    many_devices_are_loaded_by_several_threads_each_once,
+    a_list_neither_skips_nor_repeats_whatever_the_order_the_filter_and_the_size_of_a_page,
+    a_change_between_two_pages_moves_nobody_else,
+    changes_since_a_mark_are_all_changes_and_only_those,
+    history_is_paged_newest_first_and_ends_at_the_number_that_is_kept,
+    the_same_event_is_kept_once_and_one_that_changes_no_belief_is_kept_too,
+    a_failed_login_is_kept_of_a_known_device_and_changes_no_belief,
+    pruning_drops_what_was_heard_before_and_nothing_else,
+    only_what_is_still_disconnected_is_forgotten,
+    a_store_is_an_object_that_any_thread_may_use,
+];
+
+/// Few moments and codes, so that ties of every kind are common; devices with odd names among them.
+fn any_step() -> impl Strategy<Value = (usize, Statement, u32)> {
+    let claim = prop_oneof![
+        Just(Claim::Request),
+        Just(Claim::Connect),
+        Just(Claim::Takeover),
+        Just(Claim::Refusal),
+        Just(Claim::Disconnect),
+    ];
+    let moment = prop_oneof![Just(Moment::UNKNOWN), (0i128..4).prop_map(Moment::from_nanos)];
+    let payload = prop::collection::vec(any::<u8>(), 0..3);
+    (0usize..3, claim, moment.clone(), moment, 0u16..2, payload, 1u32..4).prop_map(
+        |(device, claim, session, time, close_code, payload, heard_at)| {
+            let payload = Payload::pack(&payload);
+            (device, Statement { claim, session, time, close_code, payload }, heard_at)
+        },
+    )
+}
+
+const IDS: [&str; 3] = ["plain", "ünï'\"%_ ", "\u{1}\u{10ffff}"];
+
+/// Whatever the order, the repetition and the split into batches, the same is kept: the merge of all of it.
+pub fn what_is_kept_is_the_merge_of_what_was_put(place: &dyn Place) {
+    let steps = prop::collection::vec(any_step(), 1..20);
+    let order = prop::collection::vec(any::<Index>(), 30);
+    let config =
+        ProptestConfig { cases: place.cases(), failure_persistence: None, ..ProptestConfig::default() };
+    let put = TestRunner::new(config).run(&(steps, order, any::<u64>()), |(steps, order, cuts)| {
+        put_in_some_order(place, &steps, &order, cuts);
+        Ok(())
+    });
+    put.unwrap_or_else(|failure| panic!("{place:?}: {failure}"));
+}
+
+fn put_in_some_order(place: &dyn Place, steps: &[(usize, Statement, u32)], order: &[Index], cuts: u64) {
+    let mut expected: BTreeMap<DeviceName, (Belief, UnixSeconds)> = BTreeMap::new();
+    for (id, statement, heard_at) in steps {
+        let entry = expected.entry(name(IDS[*id])).or_insert((Belief::default(), UnixSeconds(0)));
+        entry.0.apply(statement.clone());
+        entry.1 = entry.1.max(UnixSeconds(*heard_at));
+    }
+    let mut fixture = Fixture::new(place);
+    let mut batch = Vec::new();
+    let shuffled = order.iter().map(|index| index.get(steps)).chain(steps);
+    for (at, (id, statement, heard_at)) in shuffled.enumerate() {
+        batch.push(device(IDS[*id], [statement.clone()], *heard_at));
+        if cuts >> (at % 64) & 1 == 1 {
+            fixture.put(devices(std::mem::take(&mut batch)));
+        }
+    }
+    fixture.put(devices(batch));
+    assert_eq!(&fixture.all(), &expected);
+    // A belief as a whole changes nothing either.
+    let again = expected.iter().map(|(name, (belief, heard_at))| StoredDevice {
+        name: name.clone(),
+        belief: belief.clone(),
+        heard_at: *heard_at,
+    });
+    fixture.put(devices(again.collect()));
+    fixture.reopen();
+    assert_eq!(&fixture.all(), &expected, "opened again");
+}
+
+pub fn many_devices_are_loaded_by_several_threads_each_once(place: &dyn Place) {
+    let fixture = Fixture::new(place);
+    for part in 0..12 {
+        let some = (0..5_000).map(|n| device(&format!("{part}-{n}"), [statement(Claim::Connect, n, n)], 1));
+        fixture.put(devices(some.collect()));
+    }
+    let all = fixture.all();
+    assert_eq!(all.len(), 60_000, "{place:?}");
+    let (belief, _) = &all[&name("7-4999")];
+    assert_eq!(belief.verdict().unwrap().statement, &statement(Claim::Connect, 4999, 4999));
+}
+
+/// All pages of a list, and what stands in them.
+fn pages(fixture: &Fixture, query: &Query) -> Vec<StoredDevice> {
+    let (mut query, mut found) = (query.clone(), Vec::new());
+    loop {
+        let Page { devices, next } = wait(fixture.store().list(query.clone())).unwrap();
+        assert!(devices.len() <= query.limit);
+        found.extend(devices);
+        match next {
+            Some(next) => query.after = Some(next),
+            None => return found,
+        }
+    }
+}
+
+pub fn a_list_neither_skips_nor_repeats_whatever_the_order_the_filter_and_the_size_of_a_page(
+    place: &dyn Place,
+) {
+    let fixture = Fixture::new(place);
+    let mut all = Vec::new();
+    for n in 0..40 {
+        let claim = if n % 3 == 0 { Claim::Disconnect } else { Claim::Connect };
+        // Times with many ties; one is unknown.
+        let mut told = statement(claim, 5, i128::from(n % 4));
+        if n == 7 {
+            told.time = Moment::UNKNOWN;
+        }
+        let mut one = device(&format!("{n:02}"), [told], 1);
+        one.name.device_type = if n % 2 == 0 { "a".into() } else { "b".into() };
+        all.push(one);
+    }
+    fixture.put(devices(all.clone()));
+    for (order, device_type, status) in [
+        (Order::Name, None, None),
+        (Order::Latest, None, None),
+        (Order::Name, Some("b"), None),
+        (Order::Latest, Some("a"), Some(Status::Disconnected)),
+        (Order::Name, None, Some(Status::Connected)),
+        (Order::Name, Some("absent"), None),
+    ] {
+        let mut expected: Vec<_> = all
+            .iter()
+            .filter(|one| device_type.is_none_or(|wanted| &*one.name.device_type == wanted))
+            .filter(|one| status.is_none_or(|wanted| one.belief.verdict().unwrap().status == wanted))
+            .cloned()
+            .collect();
+        expected.sort_by_key(|one| {
+            let latest = std::cmp::Reverse(Cursor::at(one).time);
+            ((order == Order::Latest).then_some(latest), one.name.clone())
+        });
+        for limit in [1, 7, 40, 1_000] {
+            let device_type = device_type.map(str::to_owned);
+            let query = Query { device_type, status, order, after: None, limit };
+            assert_eq!(pages(&fixture, &query), expected, "{place:?} {query:?}");
+        }
+    }
+}
+
+pub fn a_change_between_two_pages_moves_nobody_else(place: &dyn Place) {
+    let fixture = Fixture::new(place);
+    fixture
+        .put(devices((0..9).map(|n| device(&n.to_string(), [statement(Claim::Connect, n, n)], 1)).collect()));
+    let mut query = Query { device_type: None, status: None, order: Order::Name, after: None, limit: 4 };
+    let first = wait(fixture.store().list(query.clone())).unwrap();
+    // A device of the first page changes, one is added before and one after it.
+    fixture.put(devices(
+        ["0", "00", "9"].map(|id| device(id, [statement(Claim::Disconnect, 50, 50)], 2)).to_vec(),
+    ));
+    query.after = first.next;
+    let rest: Vec<_> = pages(&fixture, &query).into_iter().map(|one| one.name.id).collect();
+    assert_eq!(rest, ["4", "5", "6", "7", "8", "9"].map(Box::<str>::from), "{place:?}");
+}
+
+pub fn changes_since_a_mark_are_all_changes_and_only_those(place: &dyn Place) {
+    let mut fixture = Fixture::new(place);
+    let changes = |fixture: &Fixture, since, limit| {
+        let changes = wait(fixture.store().changes(since, limit)).unwrap();
+        let ids: Vec<String> = changes.devices.iter().map(|one| one.name.id.to_string()).collect();
+        (ids, changes.mark)
+    };
+    assert_eq!(changes(&fixture, Mark::BEGINNING, 10), (vec![], Mark::BEGINNING));
+    let connect = |id: &str, at| device(id, [statement(Claim::Connect, at, at)], 1);
+    fixture.put(devices(vec![connect("a", 1), connect("b", 1), connect("c", 1)]));
+    let (mut ids, mark) = changes(&fixture, Mark::BEGINNING, 2);
+    let (rest, mark) = changes(&fixture, mark, 2);
+    ids.extend(rest);
+    // In one order where all changes stand in one; where they are spread, each part has its own.
+    ids.sort();
+    assert_eq!(ids, ["a", "b", "c"], "{place:?}");
+    // What is known changes nothing; what is newer does, once, however often.
+    fixture.put(devices(vec![connect("a", 1), connect("b", 2)]));
+    fixture.put(devices(vec![connect("b", 3)]));
+    fixture.reopen();
+    let (ids, mark) = changes(&fixture, mark, 10);
+    assert_eq!(ids, ["b"], "{place:?}");
+    assert_eq!(changes(&fixture, mark.clone(), 10), (vec![], mark.clone()), "{place:?}");
+    assert_eq!(wait(fixture.store().mark()).unwrap(), mark, "{place:?}: where the newest change stands");
+}
+
+pub fn history_is_paged_newest_first_and_ends_at_the_number_that_is_kept(place: &dyn Place) {
+    let mut fixture = Fixture::new(place);
+    for at in 0..8 {
+        fixture.put(events(vec![
+            event("a", statement(Claim::Connect, at, at), 1),
+            event("b", statement(Claim::Connect, at, at), 1),
+        ]));
+    }
+    let times = |rows: &[devstatus::history::Row]| -> Vec<i64> {
+        rows.iter().map(|row| row.statement.time.nanos().unwrap()).collect()
+    };
+    for reopened in [false, true] {
+        let first = fixture.history("a", None, 3);
+        let rest = fixture.history("a", Some(first[2].sequence), 10);
+        assert_eq!(times(&first), [7, 6, 5], "{place:?} reopened: {reopened}");
+        assert_eq!(times(&rest), [4, 3], "{place:?} reopened: {reopened}");
+        assert!(fixture.history("absent", None, 10).is_empty());
+        // Pruning takes nothing that is to be kept.
+        wait(fixture.store().prune(UnixSeconds(1))).unwrap();
+        fixture.reopen();
+    }
+    assert_eq!(fixture.all().len(), 2, "an event is evidence of its device");
+}
+
+pub fn the_same_event_is_kept_once_and_one_that_changes_no_belief_is_kept_too(place: &dyn Place) {
+    let fixture = Fixture::new(place);
+    let late = event("a", statement(Claim::Disconnect, 1, 2), 1);
+    fixture.put(events(vec![event("a", statement(Claim::Connect, 9, 9), 1), late.clone(), late.clone()]));
+    fixture.put(events(vec![late.clone()]));
+    let claims: Vec<_> = fixture.history("a", None, 10).iter().map(|row| row.statement.claim).collect();
+    assert_eq!(claims, [Claim::Disconnect, Claim::Connect], "{place:?}");
+    let belief = &fixture.all()[&name("a")].0;
+    assert_eq!(belief.verdict().unwrap().status, Status::Connected, "{place:?}");
+}
+
+pub fn a_failed_login_is_kept_of_a_known_device_and_changes_no_belief(place: &dyn Place) {
+    let fixture = Fixture::new(place);
+    let failed = |id| event(id, statement(Claim::FailedLogin, 5, 5), 1);
+    fixture.put(events(vec![failed("known"), failed("unknown")]));
+    assert!(fixture.all().is_empty(), "{place:?}: a failed login makes no device");
+    fixture.put(events(vec![event("known", statement(Claim::Connect, 1, 1), 1)]));
+    fixture.put(events(vec![failed("known"), failed("unknown"), failed("known")]));
+    let claims: Vec<_> = fixture.history("known", None, 10).iter().map(|row| row.statement.claim).collect();
+    assert_eq!(claims, [Claim::FailedLogin, Claim::Connect], "{place:?}");
+    assert!(fixture.history("unknown", None, 10).is_empty(), "{place:?}");
+    let all = fixture.all();
+    let verdict = all[&name("known")].0.verdict().unwrap();
+    assert_eq!((all.len(), verdict.statement.claim), (1, Claim::Connect), "{place:?}");
+}
+
+pub fn pruning_drops_what_was_heard_before_and_nothing_else(place: &dyn Place) {
+    let mut fixture = Fixture::new(place);
+    for (at, heard_at) in [(1, 10), (2, 20), (3, 30)] {
+        fixture.put(events(vec![event("a", statement(Claim::Connect, at, at), heard_at)]));
+    }
+    wait(fixture.store().prune(UnixSeconds(20))).unwrap();
+    let heard: Vec<_> = fixture.history("a", None, 10).iter().map(|row| row.heard_at.0).collect();
+    assert_eq!(heard, [30, 20], "{place:?}");
+    fixture.reopen();
+    assert_eq!(fixture.history("a", None, 10).len(), 2, "{place:?}");
+    fixture.put(events(vec![event("a", statement(Claim::Connect, 4, 4), 40)]));
+    assert_eq!(fixture.history("a", None, 10).len(), 3, "{place:?}");
+}
+
+pub fn only_what_is_still_disconnected_is_forgotten(place: &dyn Place) {
+    let fixture = Fixture::new(place);
+    fixture.put(devices(vec![
+        device("gone", [statement(Claim::Disconnect, 1, 9)], 1),
+        device("back", [statement(Claim::Disconnect, 1, 9), statement(Claim::Connect, 10, 10)], 1),
+        device("later", [statement(Claim::Disconnect, 1, 10)], 1),
+        device("unknown", [Statement { time: Moment::UNKNOWN, ..statement(Claim::Disconnect, 1, 1) }], 1),
+    ]));
+    let names = ["gone", "back", "later", "unknown", "absent"].map(name).to_vec();
+    wait(fixture.store().forget(names, 10)).unwrap();
+    let left: Vec<_> = fixture.all().into_keys().map(|name| name.id).collect();
+    assert_eq!(left, ["back", "later", "unknown"].map(Box::<str>::from), "{place:?}");
+    // Who comes back begins a new history.
+    fixture.put(events(vec![event("gone", statement(Claim::Connect, 20, 20), 1)]));
+    assert_eq!(fixture.history("gone", None, 10).len(), 1, "{place:?}");
+}
+
+pub fn a_store_is_an_object_that_any_thread_may_use(place: &dyn Place) {
+    fn usable(_: impl Send + Sync) {}
+    let fixture = Fixture::new(place);
+    usable(fixture.shared());
+    std::thread::scope(|scope| {
+        for n in 0..8 {
+            let fixture = &fixture;
+            let store = fixture.shared();
+            scope.spawn(move || {
+                for at in 0..20 {
+                    let batch = devices(vec![device("one", [statement(Claim::Connect, at * 8 + n, 1)], 1)]);
+                    let done: Result<(), StoreError> = wait(store.upsert(Arc::new(batch)));
+                    done.unwrap();
+                }
+            });
+        }
+    });
+    let belief = &fixture.all()[&name("one")].0;
+    assert_eq!(belief.verdict().unwrap().statement.session, Moment::from_nanos(159), "{place:?}");
+}

@@ -1,0 +1,63 @@
+//! What every store promises, held against each of them: merging in any order and any split, loading what was put, paging,
+//! changes, history. What stores that are shared promise besides is in `shared`; what only one of them does (files, locks,
+//! damage) is in `it/keeping.rs`.
+
+#![expect(clippy::unwrap_used, reason = "in a test a panic is the report, also in what its functions share")]
+
+mod contract;
+mod events;
+mod fixture;
+mod places;
+mod shared;
+
+/// The part of the end-to-end rig that starts servers.
+#[allow(dead_code, reason = "what these tests do not need, the others do")]
+#[path = "../it/rig"]
+mod rig {
+    pub mod port;
+    pub mod private_ca;
+    pub mod redis;
+    mod waiting;
+
+    pub use waiting::{PATIENCE, poll};
+}
+
+use contract::{CONTRACT, Promise};
+use events::ORDERED_EVENTS;
+use places::{Cluster, Memory, Place, Redis, Sqlite};
+use shared::SHARED;
+
+/// Servers are started once for all promises. The name of the last one printed is that of the one that failed.
+fn hold(promises: &[Promise], place: &dyn Place) {
+    for (name, promise) in promises {
+        println!("{name}");
+        promise(place);
+    }
+}
+
+#[test]
+fn memory() {
+    hold(CONTRACT, &Memory);
+    hold(ORDERED_EVENTS, &Memory);
+}
+
+#[test]
+fn sqlite() {
+    let place = Sqlite::new();
+    hold(CONTRACT, &place);
+    hold(ORDERED_EVENTS, &place);
+}
+
+#[test]
+fn redis() {
+    let place = Redis::start();
+    hold(CONTRACT, &place);
+    hold(SHARED, &place);
+}
+
+#[test]
+fn redis_cluster() {
+    let place = Cluster::start();
+    hold(CONTRACT, &place);
+    hold(SHARED, &place);
+}

@@ -1,0 +1,121 @@
+//! Where stores are: each place makes any number of them, apart from each other by name.
+
+use std::fmt;
+use std::sync::Arc;
+
+use devstatus::store::memory::MemoryStore;
+use devstatus::store::settings::{Address, Server, Tls};
+use devstatus::store::sqlite::SqliteStore;
+use devstatus::store::valkey::ValkeyStore;
+use devstatus::store::{Retention, Store};
+use tempfile::TempDir;
+
+use crate::fixture::wait;
+use crate::rig::redis::{RedisCluster, RedisServer, Setup};
+
+/// Events that each store keeps of a device.
+pub const RETENTION: Retention = Retention { per_device: 5 };
+
+pub trait Place: fmt::Debug {
+    /// Opens the store of that name, empty the first time.
+    fn open(&self, name: &str) -> Arc<dyn Store>;
+
+    /// Whether a store can be closed and opened again.
+    fn outlives(&self) -> bool {
+        true
+    }
+
+    /// How many cases a property is tried with: fewer where each step is a journey.
+    fn cases(&self) -> u32 {
+        60
+    }
+}
+
+/// This process.
+#[derive(Debug)]
+pub struct Memory;
+
+impl Place for Memory {
+    fn open(&self, _name: &str) -> Arc<dyn Store> {
+        Arc::new(MemoryStore::new(RETENTION))
+    }
+
+    fn outlives(&self) -> bool {
+        false
+    }
+}
+
+/// A directory.
+#[derive(Debug)]
+pub struct Sqlite(TempDir);
+
+impl Sqlite {
+    pub fn new() -> Self {
+        Self(tempfile::tempdir().unwrap())
+    }
+}
+
+impl Place for Sqlite {
+    fn open(&self, name: &str) -> Arc<dyn Store> {
+        let path = self.0.path().join(format!("state/{name}.db"));
+        Arc::new(SqliteStore::open(&path, RETENTION).unwrap().0)
+    }
+}
+
+/// One redis-server.
+pub struct Redis(pub RedisServer);
+
+impl Redis {
+    pub fn start() -> Self {
+        Self(RedisServer::start(Setup::default()))
+    }
+}
+
+impl fmt::Debug for Redis {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("one redis-server")
+    }
+}
+
+impl Place for Redis {
+    fn open(&self, name: &str) -> Arc<dyn Store> {
+        open_grid(&[self.0.port()], name)
+    }
+
+    fn cases(&self) -> u32 {
+        20
+    }
+}
+
+/// Six of them.
+pub struct Cluster(pub RedisCluster);
+
+impl Cluster {
+    pub fn start() -> Self {
+        Self(RedisCluster::start())
+    }
+}
+
+impl fmt::Debug for Cluster {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a cluster of six redis-servers")
+    }
+}
+
+impl Place for Cluster {
+    fn open(&self, name: &str) -> Arc<dyn Store> {
+        // Two are enough to find the others.
+        let ports: Vec<_> = self.0.nodes.iter().rev().take(2).map(RedisServer::port).collect();
+        open_grid(&ports, name)
+    }
+
+    fn cases(&self) -> u32 {
+        20
+    }
+}
+
+fn open_grid(ports: &[u16], name: &str) -> Arc<dyn Store> {
+    let addresses = ports.iter().map(|port| Address { host: "127.0.0.1".to_owned(), port: *port }).collect();
+    let server = Server { addresses, user: None, password: None, database: None, tls: Tls::Off };
+    Arc::new(wait(ValkeyStore::open(&server, None, name, RETENTION)).unwrap())
+}
