@@ -16,6 +16,8 @@ use devstatus::store::settings::Location;
 const TOKEN: &str = "DEVSTATUS_TOKEN";
 /// The same for the store's URL.
 const STORE: &str = "DEVSTATUS_STORE";
+/// What the token was stronger than as a flag, and would contradict as a variable.
+const TOKEN_FILE: &str = "DEVSTATUS_TOKEN_FILE";
 
 /// Does nothing unless an argument holds the token that the settings came to; returns only then, or on an error.
 pub fn from_process_title(command: &Command, arguments: &[OsString]) -> io::Result<()> {
@@ -31,7 +33,7 @@ pub fn from_process_title(command: &Command, arguments: &[OsString]) -> io::Resu
         && let Some(without) = without_token(&visible, login.token.expose())
     {
         visible = without;
-        again.env(TOKEN, login.token.expose());
+        again.env(TOKEN, login.token.expose()).env_remove(TOKEN_FILE);
         found = true;
     }
     if has_store_password(command)

@@ -115,6 +115,9 @@ fn a_flag_beats_the_environment_and_the_environment_beats_the_file() {
     assert_connects_as_wanted(4, |url| {
         Launch::to(url).environment("DEVSTATUS_TOKEN", "token-of-the-environment")
     });
+    assert_connects_as_wanted(4, |url| {
+        Launch::to(url).file("token", "token-of-the-file").environment("DEVSTATUS_TOKEN_FILE", "token")
+    });
 }
 
 #[test]
