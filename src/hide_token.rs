@@ -16,8 +16,9 @@ use devstatus::store::settings::Location;
 const TOKEN: &str = "DEVSTATUS_TOKEN";
 /// The same for the store's URL.
 const STORE: &str = "DEVSTATUS_STORE";
-/// What the token was stronger than as a flag, and would contradict as a variable.
+/// What the token and the URL's password were stronger than as flags, and would contradict as variables.
 const TOKEN_FILE: &str = "DEVSTATUS_TOKEN_FILE";
+const STORE_PASSWORD_FILE: &str = "DEVSTATUS_STORE_PASSWORD_FILE";
 
 /// Does nothing unless an argument holds the token that the settings came to; returns only then, or on an error.
 pub fn from_process_title(command: &Command, arguments: &[OsString]) -> io::Result<()> {
@@ -38,9 +39,10 @@ pub fn from_process_title(command: &Command, arguments: &[OsString]) -> io::Resu
     }
     if has_store_password(command)
         && let Some((without, url)) = without_store(&visible)
+        && holds_password(&url)
     {
         visible = without;
-        again.env(STORE, url);
+        again.env(STORE, url).env_remove(STORE_PASSWORD_FILE);
         found = true;
     }
     if !found {
@@ -63,6 +65,12 @@ fn has_store_password(command: &Command) -> bool {
         Location::Memory | Location::Sqlite(_) => false,
         Location::Postgres(server) | Location::Valkey(server) => server.password.is_some(),
     }
+}
+
+/// Whether a URL has a password in itself, not in a file.
+fn holds_password(url: &OsStr) -> bool {
+    let login = url.to_str().and_then(|url| url.split_once("://")?.1.rsplit_once('@'));
+    login.is_some_and(|(login, _)| login.contains(':'))
 }
 
 /// The arguments without `--store URL` or `--store=URL`, and the URL; `None` if neither is there.
@@ -147,6 +155,18 @@ mod tests {
             assert_eq!(without_store(&list(given)), Some((list(&["d", "-v"]), url.into())), "{given:?}");
         }
         assert_eq!(without_store(&list(&["d", "--store-schema", url])), None);
+    }
+
+    #[test]
+    fn a_url_is_a_secret_if_a_password_stands_in_it() {
+        for (url, holds) in [
+            ("postgres://u:p@h", true),
+            ("valkey://:p@a:1,b:2", true),
+            ("postgres://u@h:1/d", false),
+            ("valkey://h:1", false),
+        ] {
+            assert_eq!(holds_password(OsStr::new(url)), holds, "{url}");
+        }
     }
 
     #[test]

@@ -210,15 +210,17 @@ fn token(given: &Given) -> Result<Secret, Refusal> {
 }
 
 fn token_in_file(given: &Given) -> Result<Secret, Refusal> {
+    secret_in_file(given)?
+        .ok_or_else(|| given.expected("a file that holds the token, ".to_owned() + LOGIN_EXPECTED))
+}
+
+/// The only line of the file that is named, `None` if it is not fit for a login.
+pub(super) fn secret_in_file(given: &Given) -> Result<Option<Secret>, Refusal> {
     let text = file::read_text(Path::new(given.text.expose()), file::SETTINGS_MAX_BYTES)
         .map_err(|source| Refusal::ReadFile { origin: given.origin.clone(), source })?;
     let line = text.strip_suffix('\n').unwrap_or(&text);
     let line = line.strip_suffix('\r').unwrap_or(line);
-    if is_login(line) {
-        Ok(Secret::new(line))
-    } else {
-        Err(given.expected("a file that holds the token, ".to_owned() + LOGIN_EXPECTED))
-    }
+    Ok(is_login(line).then(|| Secret::new(line)))
 }
 
 /// The organization that is given, or else the one in the key; they must be one.

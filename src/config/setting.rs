@@ -32,6 +32,7 @@ pub enum Setting {
     BrokerCounters,
     Store,
     StoreSchema,
+    StorePasswordFile,
     StoreCaFile,
     FlushInterval,
     ForgetAfter,

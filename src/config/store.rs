@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use super::environment::StateDirectories;
-use super::parse::organization_of;
+use super::parse::{LOGIN_EXPECTED, organization_of};
 use super::refusal::Refusal;
 use super::setting::Setting;
 use super::values::Values;
@@ -18,6 +18,7 @@ const DAYS_MAX: u32 = 36_500;
 /// PostgreSQL cuts names after 63 bytes.
 const SCHEMA_MAX_CHARS: usize = 63;
 const SCHEMA_EXPECTED: &str = "1 to 63 letters, digits and the signs - _ . that do not begin with pg_";
+const PASSWORD_EXPECTED: &str = "a file that holds the password, ";
 /// Each of them may have to be read for one answer.
 const HISTORY_PER_DEVICE_MAX: u32 = 100_000;
 
@@ -27,10 +28,11 @@ pub(super) fn settings(
     state: &StateDirectories,
     organization: &str,
 ) -> Result<StoreSettings, Refusal> {
-    let location = match values.find(Setting::Store) {
+    let mut location = match values.find(Setting::Store) {
         Some(given) => location(given.text.expose()).map_err(|expected| given.expected(expected))?,
         None => Location::Sqlite(default_file(state, organization)),
     };
+    add_password(values, &mut location)?;
     let mut settings = StoreSettings::at(location);
     let schema = values.parse(Setting::StoreSchema, SCHEMA_EXPECTED, schema)?;
     settings.schema = schema.unwrap_or_else(|| default_schema(organization));
@@ -73,6 +75,34 @@ pub(super) fn kept(values: &Values, state: &StateDirectories) -> Result<StoreSet
         }
         Some(_) | None => Ok(settings),
     }
+}
+
+/// Takes the password from its file, unless a stronger URL has one.
+fn add_password(values: &Values, location: &mut Location) -> Result<(), Refusal> {
+    let Some(file) = values.find(Setting::StorePasswordFile) else { return Ok(()) };
+    let url = values.find(Setting::Store);
+    let contradiction = |why| {
+        let url = url.filter(|url| url.origin.same_layer(&file.origin))?;
+        Some(Refusal::Contradiction { one: file.origin.clone(), other: url.origin.clone(), why })
+    };
+    let server = match location {
+        Location::Postgres(server) | Location::Valkey(server) => server,
+        Location::Memory | Location::Sqlite(_) => {
+            return contradiction("this store asks for no password").map_or(Ok(()), Err);
+        }
+    };
+    if server.password.is_some() {
+        if let Some(refusal) = contradiction("give the password in the URL or the file it is in, not both") {
+            return Err(refusal);
+        }
+        if url.is_some_and(|url| url.origin.stronger_than(&file.origin)) {
+            return Ok(());
+        }
+    }
+    let password = build::secret_in_file(file)?;
+    server.password =
+        Some(password.ok_or_else(|| file.expected(PASSWORD_EXPECTED.to_owned() + LOGIN_EXPECTED))?);
+    Ok(())
 }
 
 fn number_of_days(values: &Values, setting: Setting) -> Result<Option<u32>, Refusal> {

@@ -28,7 +28,7 @@ const NONE: Spec = Spec {
 };
 
 /// In the order of the variants of [`Setting`], which is also the order of the help and the documentation.
-pub(super) const SPECS: [Spec; 54] = [
+pub(super) const SPECS: [Spec; 55] = [
     Spec {
         setting: Setting::Organization,
         long: Some("organization"),
@@ -263,6 +263,7 @@ pub(super) const SPECS: [Spec; 54] = [
     },
     store::STORE,
     store::STORE_SCHEMA,
+    store::STORE_PASSWORD_FILE,
     store::STORE_CA_FILE,
     store::FLUSH_INTERVAL,
     store::FORGET_AFTER,

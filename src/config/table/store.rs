@@ -24,6 +24,15 @@ pub const STORE_SCHEMA: Spec = Spec {
     ..NONE
 };
 
+pub const STORE_PASSWORD_FILE: Spec = Spec {
+    setting: Setting::StorePasswordFile,
+    long: Some("store-password-file"),
+    value: Some("FILE"),
+    help: "File with the password of the store's login on its only line, instead of one in the URL",
+    verbs: KEPT,
+    ..NONE
+};
+
 pub const STORE_CA_FILE: Spec = Spec {
     setting: Setting::StoreCaFile,
     long: Some("store-ca-file"),

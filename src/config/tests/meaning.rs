@@ -114,6 +114,30 @@ fn the_default_store_is_one_file_for_each_organization_in_the_directory_for_stat
 }
 
 #[test]
+fn the_password_of_a_store_can_stand_in_a_file() {
+    let files = Files::new();
+    files.add("password", "p/@ 1\n");
+    let password = |line: &str, environment: &[(&str, &str)]| {
+        let line = format!("--broker mqtt://h -o org {line}");
+        match serve(&files, &line, environment).store.location {
+            Location::Postgres(server) | Location::Valkey(server) => server.password,
+            Location::Memory | Location::Sqlite(_) => None,
+        }
+    };
+    let (in_file, in_url) = (Some(Secret::new("p/@ 1")), Some(Secret::new("q")));
+    let file = ("DEVSTATUS_STORE_PASSWORD_FILE", "{dir}/password");
+    for scheme in ["postgres", "valkey"] {
+        let (without, with) = (format!("{scheme}://u@db"), format!("{scheme}://u:q@db"));
+        let flag = "--store-password-file {dir}/password";
+        assert_eq!(password(&format!("--store {without} {flag}"), &[]), in_file);
+        assert_eq!(password(&format!("--store {without}"), &[file]), in_file);
+        assert_eq!(password(&format!("--store {with}"), &[file]), in_url, "the flag is stronger");
+        assert_eq!(password(flag, &[("DEVSTATUS_STORE", &with)]), in_file, "the flag is stronger");
+    }
+    assert_eq!(password("--store memory:", &[file]), None);
+}
+
+#[test]
 fn a_store_that_is_shared_is_named_by_the_usual_url() {
     let files = Files::new();
     let location =

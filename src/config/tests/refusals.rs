@@ -227,6 +227,16 @@ fn contradictions() {
                 &[],
                 "--ca-file contradicts --broker: mqtt:// and ws:// use no certificates",
             ),
+            (
+                "-o org --broker mqtt://h --store postgres://u:p@h --store-password-file {dir}/token",
+                &[],
+                "--store-password-file contradicts --store: give the password in the URL or the file it is in, not both",
+            ),
+            (
+                "-o org --broker mqtt://h --store memory: --store-password-file {dir}/token",
+                &[],
+                "--store-password-file contradicts --store: this store asks for no password",
+            ),
         ],
     );
 }
