@@ -18,12 +18,12 @@ export PROPTEST_CASES ?= 20000
 export TEST_LONG := 1
 endif
 
-.PHONY: help check fmt clippy deny advisories test doc openapi fuzz bench bench-smoke
+.PHONY: help check fmt clippy deny advisories test doc openapi deploy-check fuzz bench bench-smoke
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 16
 
-check: fmt clippy deny advisories test doc fuzz bench-smoke ## everything that CI runs
+check: fmt clippy deny advisories test doc deploy-check fuzz bench-smoke ## everything that CI runs
 
 fmt: ## the layout of the code
 	cargo fmt --all --check
@@ -57,6 +57,13 @@ doc: ## the documentation, and the examples in it
 openapi: ## writes docs/openapi.json anew
 	WRITE_OPENAPI=1 cargo test --locked --quiet --lib openapi
 
+# The binaries are those that the tests were built with: another choice of packages would build most of them again.
+DEBUG := $(or $(CARGO_TARGET_DIR),target)/debug
+
+deploy-check: ## docs/deploy: schemas, linters, and its settings by the program itself
+	cargo build --locked --quiet --workspace --bins
+	@python=$$(tests/peers/setup.sh "$(CURDIR)/tests/deploy/requirements.txt") && "$$python" -B tests/deploy/check.py $(DEBUG)/devstatus
+
 # New inputs go below target/; a fault's input stands in fuzz/artifacts/ and belongs into a test.
 fuzz: ## FUZZ_SECONDS of fuzzing, shared by all targets
 	$(FUZZ_ENV) cargo fuzz build --sanitizer none
@@ -77,8 +84,6 @@ bench: ## every measurement at full size; see bench/README.md
 	$(BENCH) lookup
 	$(BENCH) memory --rounds 3
 
-# The binaries are those that the tests were built with: another choice of packages would build most of them again.
-DEBUG := $(or $(CARGO_TARGET_DIR),target)/debug
 SMOKE := $(DEBUG)/bench --devices 2000 --rounds 1 --devstatus $(DEBUG)/devstatus
 
 # Shows that the measurements work. A debug build on a busy machine: the figures mean nothing.

@@ -1,0 +1,25 @@
+"""Faults that the check must find: the file, what stands there, what is put instead, and a word of the complaint."""
+
+BREAKAGES = [
+    ("Dockerfile", "USER 10001:10001", "USER root", "DL3002"),
+    ("Dockerfile", "EXPOSE 5000", "EXPSE 5000", "unexpected"),
+    ("compose/docker-compose.yml", "stop_grace_period", "stop_grace_periods", "stop_grace_periods"),
+    ("compose/docker-compose.yml", "DEVSTATUS_ID: devstatus-2", "DEVSTATUS_ID: devstatus-1", "application ids"),
+    ("compose/docker-compose.yml", "DEVSTATUS_TOKEN_FILE", "DEVSTATUS_TOKENFILE", "DEVSTATUS_TOKENFILE"),
+    ("compose/docker-compose.yml", "5000/livez", "5000/health", "health check"),
+    ("compose/docker-compose.valkey.yml", "valkey://valkey", "grid://valkey", "DEVSTATUS_STORE"),
+    ("compose/docker-compose.valkey.yml", "DEVSTATUS_LISTEN: 0.0.0.0", "DEVSTATUS_LISTEN: 127.0.0.1", "loopback"),
+    ("kubernetes/devstatus.yaml", "maxUnavailable", "maxUnavailables", "PodDisruptionBudget"),
+    ("kubernetes/devstatus.yaml", "--token-file=", "--tokenfile=", "--tokenfile"),
+    ("kubernetes/devstatus.yaml", "path: /readyz", "path: /ready", "readinessProbe"),
+    ("kubernetes/devstatus.yaml", "--id=$(POD_NAME)", "--id=devstatus", "application ids"),
+    ("kubernetes/devstatus.yaml", "  DEVSTATUS_LOG_FORMAT: json", "  DEVSTATUS_LOG_FORMAT: jsonl", "DEVSTATUS_LOG_FORMAT"),
+    ("kubernetes/postgres.yaml", "accessModes: [ReadWriteOnce]", "accessModes: ReadWriteOnce", "StatefulSet"),
+    ("kubernetes/postgres.yaml", "mountPath: /tmp", "  mountPath: /tmp", "syntax error"),
+    ("kubernetes/valkey.yaml", "name: secrets\n          secret", "name: secret\n          secret", "no volume secrets"),
+    ("kubernetes/secret.example.yaml", "store-password:", "store-pasword:", "store-password"),
+    ("systemd/devstatus.service", "NoNewPrivileges=yes", "NoNewPrivilege=yes", "NoNewPrivilege"),
+    ("systemd/devstatus.service", "SystemCallFilter=@system-service", "# none", "exposure"),
+    ("systemd/devstatus.service", "--token-file=%d/token", "--token-file=%d/tokens", "--token-file"),
+    ("systemd/environment.example", "DEVSTATUS_LOG_FORMAT=", "DEVSTATUS_LOGFORMAT=", "DEVSTATUS_LOGFORMAT"),
+]
