@@ -1,34 +1,47 @@
 //! The concurrent map of all devices: one writer applies statements, any number of readers look up.
 //!
-//! Sharded so that a reader waits for a writer only for the merge of one statement, and so that growing moves one part in
-//! 256 at a time. Totals are kept as the statements come: asking for them costs the same for any number of devices.
+//! Sharded so that a reader waits for a writer only for the merge of one statement. Totals and the orders that lists need
+//! are kept as the statements come: asking for them costs the same for any number of devices.
+//!
+//! Locks are taken in this order: `changing` of a shard, then either its records or, once those are free again, the orders
+//! of a type, under which records may be read. Nobody holds the records of a shard while waiting for an order.
 
 mod dirty;
+mod index;
+mod list;
+mod rates;
+mod shard;
 mod snapshot;
+mod sorted;
+#[cfg(test)]
+mod tests;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU16, AtomicU64, Ordering};
 
-use hashbrown::HashTable;
-use hashbrown::hash_table::Entry;
-use parking_lot::RwLock;
+use hashbrown::{HashMap, HashTable};
+use parking_lot::{Mutex, RwLock};
 
 use self::dirty::DirtySet;
+use self::index::{Face, TypeIndex};
+pub use self::list::Page;
+pub use self::rates::PerMinute;
+use self::rates::Rates;
+use self::shard::{Place, Records, SHARDS, Shard};
 pub use self::snapshot::{LastEvent, Snapshot};
 use crate::clock::UnixSeconds;
-use crate::decode::Device;
+use crate::decode::{Device, iot_platform};
 use crate::presence::{Belief, Claim, Statement, Status, Verdict};
-
-/// A power of two. At ten million devices a shard holds 40,000, so the longest pause for growth stays near ten
-/// milliseconds.
-const SHARDS: usize = 256;
 
 /// All devices that anything was ever heard of.
 pub struct DeviceMap {
-    shards: Box<[RwLock<HashTable<Record>>]>,
+    shards: Box<[Shard]>,
     hasher: foldhash::fast::RandomState,
     types: RwLock<HashTable<Arc<DeviceType>>>,
     counts: Counts,
+    /// Disconnected devices by close code.
+    close_codes: Mutex<HashMap<u16, u64, foldhash::fast::RandomState>>,
+    rates: Rates,
     /// The round of the population that is on; 0: none yet.
     round: AtomicU16,
     /// `None` where nobody takes the changes anywhere.
@@ -36,7 +49,6 @@ pub struct DeviceMap {
 }
 
 /// One device.
-#[derive(Debug)]
 pub struct Record {
     device_type: Arc<DeviceType>,
     id: Box<str>,
@@ -106,10 +118,10 @@ impl Totals {
     }
 }
 
-#[derive(Debug)]
 struct DeviceType {
     name: Arc<str>,
     counts: Counts,
+    index: RwLock<TypeIndex>,
     /// Devices in the map when the round began.
     before_round: AtomicU64,
     /// Devices heard of since the round began.
@@ -119,7 +131,8 @@ struct DeviceType {
 impl DeviceType {
     fn new(name: &str) -> Self {
         let (before_round, heard_in_round) = (AtomicU64::new(0), AtomicU64::new(0));
-        Self { name: name.into(), counts: Counts::default(), before_round, heard_in_round }
+        let (counts, index) = (Counts::default(), RwLock::default());
+        Self { name: name.into(), counts, index, before_round, heard_in_round }
     }
 }
 
@@ -171,10 +184,12 @@ impl Record {
 impl Default for DeviceMap {
     fn default() -> Self {
         Self {
-            shards: (0..SHARDS).map(|_| RwLock::default()).collect(),
+            shards: (0..SHARDS).map(|_| Shard::default()).collect(),
             hasher: foldhash::fast::RandomState::default(),
             types: RwLock::default(),
             counts: Counts::default(),
+            close_codes: Mutex::default(),
+            rates: Rates::default(),
             round: AtomicU16::new(0),
             dirty: None,
         }
@@ -198,28 +213,91 @@ impl DeviceMap {
         if statement.claim == Claim::FailedLogin {
             return Applied::Known;
         }
-        let hash = self.hash(device);
-        let mut shard = self.shard(hash).write();
-        let entry = shard.entry(hash, |record| record.is(device), |record| self.hash(record.device()));
-        let mut entry = match entry {
-            Entry::Occupied(entry) => entry,
-            Entry::Vacant(entry) => entry.insert(Record {
-                device_type: self.device_type(device.device_type),
-                id: device.id.into(),
-                belief: Belief::default(),
-                evidence: arrival.evidence,
-                heard_at: arrival.at,
-                round: 0,
-                dirty: false,
-            }),
-        };
-        let record = entry.get_mut();
-        let applied = self.apply_to(record, hash, statement, arrival);
-        then(record, applied);
+        let claim = statement.claim;
+        let applied = self.change(device, arrival, |place, record| {
+            let applied = self.apply_to(place, record, statement, arrival);
+            then(record, applied);
+            applied
+        });
+        if applied != Applied::Known && arrival.evidence == Evidence::Live {
+            self.rates.count(claim, arrival.at);
+        }
         applied
     }
 
-    fn apply_to(&self, record: &mut Record, hash: u64, statement: Statement, arrival: Arrival) -> Applied {
+    /// Changes the record of a device, which is made if there is none, and the orders with it.
+    fn change(
+        &self,
+        device: Device<'_>,
+        arrival: Arrival,
+        change: impl FnOnce(Place, &mut Record) -> Applied,
+    ) -> Applied {
+        let hash = self.hash(device);
+        let number = Self::shard_number(hash);
+        let shard = &self.shards[number];
+        let _changing = shard.changing.lock();
+        let mut records = shard.records.write();
+        let at = records.find(hash, device).unwrap_or_else(|| self.add(&mut records, hash, device, arrival));
+        let place = Place::new(number, at);
+        let record = records.at_mut(at).expect("it was found or added under this lock");
+        let from = record.face();
+        let applied = change(place, record);
+        if applied == Applied::Known {
+            return applied;
+        }
+        let (to, device_type) = (record.face(), Arc::clone(&record.device_type));
+        drop(records);
+        self.change_orders(&device_type, place, device.id, (from, to));
+        applied
+    }
+
+    fn add(&self, records: &mut Records, hash: u64, device: Device<'_>, arrival: Arrival) -> u32 {
+        let record = Record {
+            device_type: self.device_type(device.device_type),
+            id: device.id.into(),
+            belief: Belief::default(),
+            evidence: arrival.evidence,
+            heard_at: arrival.at,
+            round: 0,
+            dirty: false,
+        };
+        records.insert(hash, record)
+    }
+
+    /// Takes a change of a device's face to the orders of its type. The caller holds `changing` of its shard.
+    fn change_orders(
+        &self,
+        device_type: &DeviceType,
+        place: Place,
+        id: &str,
+        faces: (Option<Face>, Option<Face>),
+    ) {
+        let (from, to) = faces;
+        if from == to {
+            return;
+        }
+        let code = |face: Option<Face>| {
+            face.filter(|face| face.status == Status::Disconnected).map(|f| f.close_code)
+        };
+        if code(from) != code(to) {
+            let mut codes = self.close_codes.lock();
+            if let Some(code) = code(from) {
+                codes.entry(code).and_modify(|devices| *devices -= 1);
+            }
+            if let Some(code) = code(to) {
+                *codes.entry(code).or_default() += 1;
+            }
+        }
+        let mut index = device_type.index.write();
+        match (from, to) {
+            (None, Some(to)) => index.add(place, id, to, self),
+            (Some(from), Some(to)) => index.change(place, id, (from, to), self),
+            (Some(from), None) => index.remove(id, from, self),
+            (None, None) => {}
+        }
+    }
+
+    fn apply_to(&self, place: Place, record: &mut Record, statement: Statement, arrival: Arrival) -> Applied {
         record.heard_at = arrival.at;
         // A request is never retained, so it says nothing about what the broker has replayed.
         if statement.claim != Claim::Request {
@@ -234,7 +312,7 @@ impl DeviceMap {
             return Applied::Known;
         }
         record.evidence = arrival.evidence;
-        self.note_dirty(hash, record);
+        self.note_dirty(place, record);
         let to = record.verdict().status;
         if from == Some(to) {
             return Applied::Refined;
@@ -247,8 +325,8 @@ impl DeviceMap {
     /// Reads one device; the shard is locked while `read` runs, so it should only copy.
     pub fn read<T>(&self, device: Device<'_>, read: impl FnOnce(&Record) -> T) -> Option<T> {
         let hash = self.hash(device);
-        let shard = self.shard(hash).read();
-        shard.find(hash, |record| record.is(device)).map(read)
+        let records = self.shards[Self::shard_number(hash)].records.read();
+        records.at(records.find(hash, device)?).map(read)
     }
 
     /// Totals over all devices, in constant time.
@@ -262,6 +340,21 @@ impl DeviceMap {
         let mut totals: Vec<_> = types.iter().map(|t| (t.name.to_string(), t.counts.totals())).collect();
         totals.sort_unstable_by(|a, b| a.0.cmp(&b.0));
         totals
+    }
+
+    /// Disconnected devices by close code, the most frequent first, at most so many codes.
+    pub fn top_close_codes(&self, most: usize) -> Vec<(u16, u64)> {
+        let codes = self.close_codes.lock();
+        let mut codes: Vec<_> = codes.iter().map(|(code, devices)| (*code, *devices)).collect();
+        codes.retain(|(_, devices)| *devices > 0);
+        codes.sort_unstable_by_key(|(code, devices)| (std::cmp::Reverse(*devices), *code));
+        codes.truncate(most);
+        codes
+    }
+
+    /// Sessions that began and ended in the minute before.
+    pub fn per_minute(&self, now: UnixSeconds) -> PerMinute {
+        self.rates.per_minute(now)
     }
 
     /// Begins a round of the population: from now on it is counted which devices are heard of.
@@ -295,8 +388,9 @@ impl DeviceMap {
         let round = self.round.load(Ordering::Relaxed);
         let mut ids = Vec::new();
         for shard in &self.shards {
-            let shard = shard.read();
-            let of_type = shard.iter().filter(|record| *record.device_type.name == *device_type);
+            let records = shard.records.read();
+            let of_type = records.iter().map(|(_, record)| record);
+            let of_type = of_type.filter(|record| *record.device_type.name == *device_type);
             ids.extend(
                 of_type.filter(|record| (record.round == round) == heard).map(|record| record.id.to_string()),
             );
@@ -312,11 +406,7 @@ impl DeviceMap {
         hasher.finish()
     }
 
-    /// The shard by the middle bits of the hash: the table inside uses the lowest and the highest.
-    fn shard(&self, hash: u64) -> &RwLock<HashTable<Record>> {
-        &self.shards[Self::shard_number(hash)]
-    }
-
+    /// The shard by the upper half of the hash: the table inside uses the lower.
     fn shard_number(hash: u64) -> usize {
         (hash >> 32) as usize % SHARDS
     }
@@ -344,6 +434,17 @@ impl Record {
             self.round = round;
             self.device_type.heard_in_round.fetch_add(1, Ordering::Relaxed);
         }
+    }
+
+    /// What filters look at; `None` before the first statement.
+    fn face(&self) -> Option<Face> {
+        let verdict = self.belief.verdict()?;
+        Some(Face {
+            status: verdict.status,
+            close_code: verdict.statement.close_code,
+            time: verdict.statement.time,
+            address: iot_platform::ipv4(&verdict.statement.payload),
+        })
     }
 
     /// Which device this is.

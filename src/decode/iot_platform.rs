@@ -4,10 +4,11 @@
 //! Amlen): what each field means, which may be missing, and what each close code tells of the session.
 
 use std::borrow::Cow;
+use std::net::Ipv4Addr;
 
 use super::fields::{self, Fields};
 use super::{ClientId, Decoded, Device, Notice, Undecodable};
-use crate::payload::Payload;
+use crate::payload::{Payload, Piece};
 use crate::presence::{Claim, Moment, Statement};
 
 /// The filter that matches every device's status.
@@ -80,6 +81,13 @@ pub fn details(payload: &[u8]) -> Details<'_> {
         reason: text(fields.reason),
     }
 }
+
+/// The client's address, if it is an IPv4 address and can be told without reading the whole message.
+pub fn ipv4(message: &Payload) -> Option<Ipv4Addr> {
+    message.ipv4_behind(CLIENT_ADDRESS)
+}
+
+const CLIENT_ADDRESS: Piece = Piece::of(r#"","ClientAddr":""#);
 
 /// The device that a topic names, none for an application's topic (its type is empty).
 fn topic_device(topic: &[u8]) -> Result<Option<Device<'_>>, Undecodable> {

@@ -1,15 +1,16 @@
 //! Which devices have changed since somebody last took the changes away, and the other ways in and out of the map that a
 //! store needs: restoring and forgetting. Where the changes are taken to is not known here.
 //!
-//! A device stands in the set at most once, whatever happens to it, so the set never outgrows the map: eight bytes for
+//! A device stands in the set at most once, whatever happens to it, so the set never outgrows the map: four bytes for
 //! each device that waits.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
-use hashbrown::hash_table::Entry;
 use parking_lot::Mutex;
 
-use super::{Applied, DeviceMap, Evidence, Record, SHARDS};
+use super::shard::Place;
+use super::{Applied, Arrival, DeviceMap, Evidence, Record, SHARDS};
 use crate::clock::UnixSeconds;
 use crate::decode::Device;
 use crate::presence::{Belief, Status};
@@ -17,10 +18,10 @@ use crate::presence::{Belief, Status};
 /// Records that are visited under one lock of a shard, so that a reader waits for some ten microseconds at most.
 const TAKE_AT_ONCE: usize = 64;
 
-/// The hashes of the devices that have changed, by shard.
+/// Where the devices stand that have changed, by shard.
 #[derive(Debug)]
 pub(super) struct DirtySet {
-    shards: Box<[Mutex<Vec<u64>>]>,
+    shards: Box<[Mutex<Vec<u32>>]>,
     waiting: AtomicUsize,
     /// Where the next taking begins, so that no shard is taken less often than another.
     next: AtomicUsize,
@@ -40,18 +41,18 @@ impl Default for DirtySet {
 }
 
 impl DirtySet {
-    fn add(&self, shard: usize, hash: u64) {
-        self.shards[shard].lock().push(hash);
+    fn add(&self, place: Place) {
+        self.shards[place.shard()].lock().push(place.at());
         self.waiting.fetch_add(1, Ordering::Relaxed);
     }
 
-    fn take(&self, shard: usize, most: usize) -> Vec<u64> {
-        let mut hashes = self.shards[shard].lock();
-        let from = hashes.len().saturating_sub(most);
-        let taken = hashes.split_off(from);
-        if hashes.is_empty() {
+    fn take(&self, shard: usize, most: usize) -> Vec<u32> {
+        let mut places = self.shards[shard].lock();
+        let from = places.len().saturating_sub(most);
+        let taken = places.split_off(from);
+        if places.is_empty() {
             // After a population of millions the room is given back.
-            hashes.shrink_to(TAKE_AT_ONCE);
+            places.shrink_to(TAKE_AT_ONCE);
         }
         self.waiting.fetch_sub(taken.len(), Ordering::Relaxed);
         taken
@@ -65,12 +66,12 @@ impl DeviceMap {
     }
 
     /// Marks a record as changed; the caller holds the lock of its shard.
-    pub(super) fn note_dirty(&self, hash: u64, record: &mut Record) {
+    pub(super) fn note_dirty(&self, place: Place, record: &mut Record) {
         if let Some(dirty) = &self.dirty
             && !record.dirty
         {
             record.dirty = true;
-            dirty.add(Self::shard_number(hash), hash);
+            dirty.add(place);
         }
     }
 
@@ -86,16 +87,15 @@ impl DeviceMap {
         let start = dirty.next.load(Ordering::Relaxed);
         for shard in (start..start + SHARDS).map(|shard| shard % SHARDS) {
             while left > 0 {
-                let hashes = dirty.take(shard, left.min(TAKE_AT_ONCE));
-                if hashes.is_empty() {
+                let places = dirty.take(shard, left.min(TAKE_AT_ONCE));
+                if places.is_empty() {
                     break;
                 }
-                left -= hashes.len();
-                let mut records = self.shards[shard].write();
-                for hash in hashes {
-                    // Whoever shares the bits of this hash that the table compares goes along; its own entry then
-                    // finds it taken.
-                    for record in records.iter_hash_mut(hash).filter(|record| record.dirty) {
+                left -= places.len();
+                let mut records = self.shards[shard].records.write();
+                for at in places {
+                    // One that was forgotten meanwhile is gone; who stands in its place has a mark of its own.
+                    if let Some(record) = records.at_mut(at).filter(|record| record.dirty) {
                         record.dirty = false;
                         take(record);
                     }
@@ -122,10 +122,9 @@ impl DeviceMap {
 
     /// Marks every device as changed: after the store has lost what it had.
     pub fn mark_all_dirty(&self) {
-        for shard in &self.shards {
-            for record in shard.write().iter_mut() {
-                let hash = self.hash(Device { device_type: &record.device_type.name, id: &record.id });
-                self.note_dirty(hash, record);
+        for (number, shard) in self.shards.iter().enumerate() {
+            for (at, record) in shard.records.write().iter_mut() {
+                self.note_dirty(Place::new(number, at), record);
             }
         }
     }
@@ -135,7 +134,7 @@ impl DeviceMap {
         // An eighth more, because no two shards are equal.
         let each = devices / SHARDS + devices / SHARDS / 8;
         for shard in &self.shards {
-            shard.write().reserve(each, |record| self.hash(record.device()));
+            shard.records.write().reserve(each);
         }
     }
 
@@ -165,61 +164,69 @@ impl DeviceMap {
         evidence: Evidence,
         then: impl FnOnce(&Record, Applied),
     ) -> Applied {
-        let Some(to) = belief.verdict().map(|verdict| verdict.status) else { return Applied::Known };
-        let hash = self.hash(device);
-        let mut shard = self.shard(hash).write();
-        let entry = shard.entry(hash, |record| record.is(device), |record| self.hash(record.device()));
-        match entry {
-            Entry::Vacant(entry) => {
-                let device_type = self.device_type(device.device_type);
-                device_type.counts.move_one(None, to);
-                self.counts.move_one(None, to);
-                let id = device.id.into();
-                let record = Record { device_type, id, belief, evidence, heard_at, round: 0, dirty: false };
-                let applied = Applied::Changed { from: None, to };
-                then(entry.insert(record).get(), applied);
-                applied
-            }
-            Entry::Occupied(mut entry) => {
-                let record = entry.get_mut();
-                let from = record.verdict().status;
-                record.heard_at = record.heard_at.max(heard_at);
-                if !record.belief.merge(belief) {
-                    return Applied::Known;
-                }
-                record.evidence = evidence;
-                let to = record.verdict().status;
-                let applied = if from == to {
-                    Applied::Refined
-                } else {
-                    record.device_type.counts.move_one(Some(from), to);
-                    self.counts.move_one(Some(from), to);
-                    Applied::Changed { from: Some(from), to }
-                };
-                then(record, applied);
-                applied
-            }
+        if belief.verdict().is_none() {
+            return Applied::Known;
         }
+        let arrival = Arrival { evidence, at: heard_at };
+        self.change(device, arrival, |_place, record| {
+            let from = record.belief.verdict().map(|verdict| verdict.status);
+            record.heard_at = record.heard_at.max(heard_at);
+            if !record.belief.merge(belief) {
+                return Applied::Known;
+            }
+            record.evidence = evidence;
+            let to = record.verdict().status;
+            let applied = if from == Some(to) {
+                Applied::Refined
+            } else {
+                record.device_type.counts.move_one(from, to);
+                self.counts.move_one(from, to);
+                Applied::Changed { from, to }
+            };
+            then(record, applied);
+            applied
+        })
     }
 
     /// Drops the devices that are disconnected since before the moment, in nanoseconds since 1970, and shows each to
     /// `forgotten`. A device whose time is unknown stays.
     pub fn forget(&self, before_nanos: i64, mut forgotten: impl FnMut(Device<'_>)) {
-        for shard in &self.shards {
-            shard.write().retain(|record| {
-                let verdict = record.verdict();
-                let gone = verdict.status == Status::Disconnected
-                    && verdict.statement.time.nanos().is_some_and(|time| time < before_nanos);
-                if gone {
-                    forgotten(record.device());
-                    record.device_type.counts.drop_one(verdict.status);
-                    self.counts.drop_one(verdict.status);
-                    if record.round == self.round.load(Ordering::Relaxed) && record.round != 0 {
-                        record.device_type.heard_in_round.fetch_sub(1, Ordering::Relaxed);
-                    }
-                }
-                !gone
-            });
+        let is_gone = |record: &Record| {
+            let verdict = record.verdict();
+            verdict.status == Status::Disconnected
+                && verdict.statement.time.nanos().is_some_and(|time| time < before_nanos)
+        };
+        for (number, shard) in self.shards.iter().enumerate() {
+            let _changing = shard.changing.lock();
+            let gone: Vec<u32> = {
+                let records = shard.records.read();
+                records.iter().filter(|(_, record)| is_gone(record)).map(|(at, _)| at).collect()
+            };
+            for at in gone {
+                self.forget_one(Place::new(number, at), &mut forgotten);
+            }
+        }
+    }
+
+    /// Drops a device: first from the orders, because whoever reads those relies on the record. The caller holds
+    /// `changing` of its shard.
+    fn forget_one(&self, place: Place, forgotten: &mut impl FnMut(Device<'_>)) {
+        let shard = &self.shards[place.shard()];
+        let known = shard
+            .records
+            .read()
+            .at(place.at())
+            .map(|record| (Arc::clone(&record.device_type), record.id.clone(), record.face()));
+        let Some((device_type, id, face)) = known else { return };
+        self.change_orders(&device_type, place, &id, (face, None));
+        let device = Device { device_type: &device_type.name, id: &id };
+        let Some(record) = shard.records.write().remove(self.hash(device), place.at()) else { return };
+        forgotten(device);
+        let status = record.verdict().status;
+        device_type.counts.drop_one(status);
+        self.counts.drop_one(status);
+        if record.round == self.round.load(Ordering::Relaxed) && record.round != 0 {
+            device_type.heard_in_round.fetch_sub(1, Ordering::Relaxed);
         }
     }
 }

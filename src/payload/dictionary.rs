@@ -84,6 +84,24 @@ pub fn piece(number: usize) -> Option<&'static str> {
     PIECES.get(number).copied()
 }
 
+/// The number of the piece with just this text; there must be one.
+pub const fn number(text: &[u8]) -> u8 {
+    let mut number = 0;
+    while !is_same(PIECES[number as usize].as_bytes(), text) {
+        number += 1;
+    }
+    number
+}
+
+/// `==` is not for constants yet.
+const fn is_same(one: &[u8], other: &[u8]) -> bool {
+    let mut at = 0;
+    while at < one.len() && at < other.len() && one[at] == other[at] {
+        at += 1;
+    }
+    at == one.len() && at == other.len()
+}
+
 /// The longest piece that `text` begins with.
 pub fn find(text: &[u8]) -> Option<usize> {
     let long = text.get(KEY_AT).and_then(|&key| longest(&INDEX.by_key[usize::from(key)], text));

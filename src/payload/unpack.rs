@@ -2,6 +2,7 @@
 //! a disk.
 
 use std::io::Write;
+use std::net::Ipv4Addr;
 
 use super::{dictionary, op};
 
@@ -14,6 +15,38 @@ pub fn unpack(packed: &[u8], text: &mut Vec<u8>) {
     let mut last_time = 0u64;
     while let Some(next) = step(rest, &mut last_time, text) {
         rest = next;
+    }
+}
+
+/// The address that stands behind the only occurrence of a dictionary piece.
+pub fn ipv4_behind(packed: &[u8], wanted: u8) -> Option<Ipv4Addr> {
+    let (mut rest, mut found) = (packed, None);
+    while let Some((&code, behind)) = rest.split_first() {
+        if code == wanted {
+            if found.is_some() {
+                return None;
+            }
+            let (&[code, a, b, c, d], _) = behind.split_first_chunk::<5>()?;
+            found = (code == op::IPV4).then(|| Ipv4Addr::new(a, b, c, d));
+            found?;
+        }
+        rest = skip(rest)?;
+    }
+    found
+}
+
+/// What follows one operation.
+fn skip(packed: &[u8]) -> Option<&[u8]> {
+    let (&code, rest) = packed.split_first()?;
+    match code {
+        op::LITERAL => {
+            let (len, rest) = varint(rest)?;
+            Some(rest.split_at_checked(usize::try_from(len).ok()?)?.1)
+        }
+        op::TIME => rest.get(6..),
+        op::TIME_DELTA | op::INTEGER => Some(varint(rest)?.1),
+        op::IPV4 => rest.get(4..),
+        _piece => Some(rest),
     }
 }
 

@@ -1,0 +1,338 @@
+//! Lists of devices: filtered, in order, a part at a time. A part costs what it shows and what the filter passes over,
+//! never the number of devices; no lock is held for longer than one step, some fifty microseconds.
+
+use std::cmp::Ordering;
+use std::collections::{BTreeSet, VecDeque};
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use parking_lot::{RwLockReadGuard, RwLockWriteGuard};
+
+use super::index::{Entry, Ids, TypeIndex};
+use super::shard::Place;
+use super::sorted::{At, Sorted};
+use super::{DeviceMap, DeviceType, Snapshot};
+use crate::decode::iot_platform;
+use crate::presence::Moment;
+use crate::presence::query::{Filter, Position, Query, SortBy, Traits};
+
+/// Entries that a step may pass over before it lets go of the order.
+const STEP_ENTRIES: usize = 16_384;
+/// Looking at a record costs as much as passing over so many entries.
+const LOOK_COST: usize = 64;
+
+/// Part of a list.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Page {
+    pub devices: Vec<Snapshot>,
+    /// The last device, if any follow it.
+    pub next: Option<Position>,
+}
+
+/// A device of a list, at the place that it had in the order when it was found.
+struct Found {
+    time: Moment,
+    snapshot: Snapshot,
+}
+
+impl Found {
+    fn position(&self) -> Position {
+        let Snapshot { device_type, id, .. } = &self.snapshot;
+        Position { device_type: device_type.to_string(), id: id.to_string(), time: self.time }
+    }
+}
+
+/// What one step over the devices of one type has come to.
+struct Step {
+    found: Vec<Found>,
+    /// Where to go on; `None`: there are no more.
+    reached: Option<Position>,
+}
+
+impl Ids for DeviceMap {
+    fn look<T>(&self, place: Place, look: impl FnOnce(&str) -> T) -> T {
+        let records = self.shards[place.shard()].records.read();
+        look(&records.at(place.at()).expect("a record outlives its place in the orders").id)
+    }
+}
+
+impl DeviceMap {
+    /// Part of a list. A device that does not change while the list is read is neither skipped nor repeated.
+    pub fn list(&self, query: &Query) -> Page {
+        // One more tells whether any follow.
+        let want = query.limit.saturating_add(1);
+        let types = self.listed_types(query);
+        let mut found = match query.sort.by {
+            SortBy::Id => self.list_by_id(&types, query, want),
+            SortBy::Since => self.list_by_since(&types, query, want),
+        };
+        let more = found.len() > query.limit;
+        found.truncate(query.limit);
+        let next = found.last().filter(|_| more).map(Found::position);
+        Page { devices: found.into_iter().map(|found| found.snapshot).collect(), next }
+    }
+
+    /// The names of all types, sorted.
+    pub fn type_names(&self) -> Vec<Arc<str>> {
+        let mut names: Vec<_> = self.types.read().iter().map(|t| Arc::clone(&t.name)).collect();
+        names.sort_unstable();
+        names
+    }
+
+    /// The types that the filter admits, by name.
+    fn listed_types(&self, query: &Query) -> Vec<Arc<DeviceType>> {
+        let wanted = &query.filter.types;
+        let types = self.types.read();
+        let admitted =
+            types.iter().filter(|t| wanted.is_empty() || wanted.iter().any(|name| **name == *t.name));
+        let mut admitted: Vec<_> = admitted.map(Arc::clone).collect();
+        drop(types);
+        admitted.sort_unstable_by(|one, other| one.name.cmp(&other.name));
+        admitted
+    }
+
+    /// One type after the other.
+    fn list_by_id(&self, types: &[Arc<DeviceType>], query: &Query, want: usize) -> Vec<Found> {
+        let mut ordered: Vec<&Arc<DeviceType>> = types.iter().collect();
+        if query.sort.descending {
+            ordered.reverse();
+        }
+        let mut after = query.after.clone();
+        let mut all = Vec::new();
+        for device_type in ordered {
+            if let Some(position) = &after {
+                let side = device_type.name.as_ref().cmp(position.device_type.as_str());
+                let passed = if query.sort.descending { Ordering::Greater } else { Ordering::Less };
+                if side == passed {
+                    continue;
+                }
+                if side != Ordering::Equal {
+                    after = None;
+                }
+            }
+            loop {
+                let step = self.step(device_type, query, after.as_ref(), want - all.len());
+                all.extend(step.found);
+                after = step.reached;
+                if after.is_none() || all.len() == want {
+                    break;
+                }
+            }
+            if all.len() == want {
+                break;
+            }
+        }
+        all
+    }
+
+    /// All types side by side: of their first devices the first, again and again.
+    fn list_by_since(&self, types: &[Arc<DeviceType>], query: &Query, want: usize) -> Vec<Found> {
+        let at_once = (2 * want / types.len().max(1)).clamp(2, 64);
+        let start = || Front { waiting: VecDeque::new(), after: query.after.clone(), more: true };
+        let mut fronts: Vec<Front> = types.iter().map(|_| start()).collect();
+        let mut firsts = BTreeSet::new();
+        for (number, device_type) in types.iter().enumerate() {
+            firsts.extend(
+                self.fill(&mut fronts[number], device_type, query, at_once).map(|time| (time, number)),
+            );
+        }
+        let mut all = Vec::new();
+        while all.len() < want {
+            let first = if query.sort.descending { firsts.pop_last() } else { firsts.pop_first() };
+            let Some((_, number)) = first else { break };
+            let front = &mut fronts[number];
+            all.extend(front.waiting.pop_front());
+            firsts.extend(self.fill(front, &types[number], query, at_once).map(|time| (time, number)));
+        }
+        all
+    }
+
+    /// Sees to it that the first device of a type is there, if there is one, and tells its time.
+    fn fill(
+        &self,
+        front: &mut Front,
+        device_type: &DeviceType,
+        query: &Query,
+        at_once: usize,
+    ) -> Option<Moment> {
+        while front.waiting.is_empty() && front.more {
+            let step = self.step(device_type, query, front.after.as_ref(), at_once);
+            front.waiting.extend(step.found);
+            front.more = step.reached.is_some();
+            front.after = step.reached;
+        }
+        front.waiting.front().map(|found| found.time)
+    }
+
+    /// Goes on in the order of one type until so many are found, or the step is long enough.
+    fn step(&self, device_type: &DeviceType, query: &Query, after: Option<&Position>, want: usize) -> Step {
+        let index = self.settled(device_type);
+        let name = &device_type.name;
+        let (order, from, to) = match query.sort.by {
+            SortBy::Id => {
+                (index.by_id(), self.start_by_id(&index, query, after), self.end_by_id(&index, query, after))
+            }
+            SortBy::Since => {
+                let (from, to) = self.bounds_by_time(&index, name, query, after);
+                (index.by_time(), from, to)
+            }
+        };
+        let mut step = Step { found: Vec::new(), reached: None };
+        let (mut cost, mut last) = (0, None);
+        for entry in entries(order, from, to, query.sort.descending) {
+            if step.found.len() == want || cost >= STEP_ENTRIES {
+                step.reached = last.map(|last: &Entry| Position {
+                    device_type: name.to_string(),
+                    id: self.look(last.place(), str::to_owned),
+                    time: last.time(),
+                });
+                break;
+            }
+            cost += 1;
+            last = Some(entry);
+            if !may_fit(&query.filter, &index, entry) {
+                continue;
+            }
+            cost += LOOK_COST;
+            step.found.extend(self.found(query, entry));
+        }
+        step
+    }
+
+    /// The device of an entry. One that has changed on the way to the order may no longer fit.
+    fn found(&self, query: &Query, entry: &Entry) -> Option<Found> {
+        let place = entry.place();
+        let records = self.shards[place.shard()].records.read();
+        let snapshot = Snapshot::of(records.at(place.at())?);
+        drop(records);
+        let is_in_place = query.sort.by == SortBy::Id || snapshot.statement.time == entry.time();
+        let fits = is_in_place && query.filter.admits(&traits(&snapshot, &query.filter));
+        fits.then(|| Found { time: entry.time(), snapshot })
+    }
+
+    /// The orders of a type, with every device in its place.
+    fn settled<'a>(&self, device_type: &'a DeviceType) -> RwLockReadGuard<'a, TypeIndex> {
+        let index = device_type.index.read();
+        if index.is_settled() {
+            return index;
+        }
+        drop(index);
+        let mut index = device_type.index.write();
+        index.settle(self);
+        RwLockWriteGuard::downgrade(index)
+    }
+
+    fn start_by_id(&self, index: &TypeIndex, query: &Query, after: Option<&Position>) -> At {
+        let prefix = &query.filter.id_prefix;
+        let start = if prefix.is_empty() {
+            (0, 0)
+        } else {
+            index.by_id().lower_bound(index.side_of_id(prefix, self))
+        };
+        match after {
+            Some(after) if !query.sort.descending => {
+                start.max(index.by_id().lower_bound(behind(index.side_of_id(&after.id, self))))
+            }
+            Some(_) | None => start,
+        }
+    }
+
+    fn end_by_id(&self, index: &TypeIndex, query: &Query, after: Option<&Position>) -> At {
+        let prefix = &query.filter.id_prefix;
+        let end = if prefix.is_empty() { index.by_id().end() } else { index.behind_prefix(prefix, self) };
+        match after {
+            Some(after) if query.sort.descending => {
+                end.min(index.by_id().lower_bound(index.side_of_id(&after.id, self)))
+            }
+            Some(_) | None => end,
+        }
+    }
+
+    /// From where to where, by time; the position may be of another type.
+    fn bounds_by_time(
+        &self,
+        index: &TypeIndex,
+        name: &str,
+        query: &Query,
+        after: Option<&Position>,
+    ) -> (At, At) {
+        let order = index.by_time();
+        let at = |time: Moment| order.lower_bound(|entry| entry.time().cmp(&time));
+        let Filter { since, until, .. } = query.filter;
+        let start = match (since, until) {
+            (Some(since), _) => at(since),
+            // An unknown time is in no span.
+            (None, Some(_)) => order.lower_bound(behind(|entry: &Entry| entry.time().cmp(&Moment::UNKNOWN))),
+            (None, None) => (0, 0),
+        };
+        let end = until.map_or(order.end(), at);
+        let Some(after) = after else { return (start, end) };
+        let side_of_type = name.cmp(after.device_type.as_str());
+        let side_of_name = index.side_of_id(&after.id, self);
+        let side = |entry: &Entry| {
+            let side = entry.time().cmp(&after.time).then(side_of_type);
+            side.then_with(|| side_of_name(entry))
+        };
+        if query.sort.descending {
+            (start, end.min(order.lower_bound(side)))
+        } else {
+            (start.max(order.lower_bound(behind(side))), end)
+        }
+    }
+}
+
+/// The devices of one type that are next in a list of several types.
+struct Front {
+    waiting: VecDeque<Found>,
+    after: Option<Position>,
+    more: bool,
+}
+
+/// Makes the first entry behind a place of what would find the place itself.
+fn behind(side: impl Fn(&Entry) -> Ordering) -> impl Fn(&Entry) -> Ordering {
+    move |entry| if side(entry) == Ordering::Greater { Ordering::Greater } else { Ordering::Less }
+}
+
+fn entries(
+    order: &Sorted<Entry>,
+    from: At,
+    to: At,
+    descending: bool,
+) -> Box<dyn Iterator<Item = &Entry> + '_> {
+    if from >= to {
+        Box::new(std::iter::empty())
+    } else if descending {
+        Box::new(order.range(from, to).rev())
+    } else {
+        Box::new(order.range(from, to))
+    }
+}
+
+/// Whether the filter may admit the device, as far as its entry tells.
+fn may_fit(filter: &Filter, index: &TypeIndex, entry: &Entry) -> bool {
+    let face = entry.face();
+    let is_off = face.status == crate::presence::Status::Disconnected;
+    filter.status.is_none_or(|wanted| wanted == face.status)
+        && filter.close_code.is_none_or(|wanted| is_off && wanted == face.close_code)
+        && filter.admits_time(face.time)
+        && filter
+            .address
+            .is_none_or(|wanted| face.address.is_none_or(|address| wanted.contains(IpAddr::V4(address))))
+        && index.begins_with(entry, &filter.id_prefix) != Some(false)
+}
+
+/// What the filter looks at; the address is read from the message only if it matters.
+fn traits<'a>(snapshot: &'a Snapshot, filter: &Filter) -> Traits<'a> {
+    let address = filter.address.and_then(|_| {
+        let message = snapshot.statement.payload.unpack();
+        iot_platform::details(&message).address?.parse().ok()
+    });
+    Traits {
+        device_type: &snapshot.device_type,
+        id: &snapshot.id,
+        status: snapshot.status,
+        close_code: snapshot.statement.close_code,
+        address,
+        time: snapshot.statement.time,
+    }
+}

@@ -1,0 +1,83 @@
+//! How many sessions begin and end in a minute: a slot for each of the last seconds, counted as the statements come.
+
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+
+use crate::clock::UnixSeconds;
+use crate::presence::Claim;
+
+/// Sessions of one minute.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct PerMinute {
+    pub connects: u64,
+    /// Takeovers are ends of sessions, too.
+    pub disconnects: u64,
+}
+
+const MINUTE_S: u32 = 60;
+/// The second that is on is no part of the minute before it.
+const SLOTS: usize = 64;
+
+#[derive(Default)]
+struct Slot {
+    /// Which second is counted here.
+    second: AtomicU32,
+    connects: AtomicU64,
+    disconnects: AtomicU64,
+}
+
+/// Counted by one thread, read by any.
+pub(super) struct Rates([Slot; SLOTS]);
+
+impl Default for Rates {
+    fn default() -> Self {
+        Self(std::array::from_fn(|_| Slot::default()))
+    }
+}
+
+impl Rates {
+    pub fn count(&self, claim: Claim, at: UnixSeconds) {
+        let slot = &self.0[at.0 as usize % SLOTS];
+        if slot.second.load(Ordering::Relaxed) != at.0 {
+            slot.connects.store(0, Ordering::Relaxed);
+            slot.disconnects.store(0, Ordering::Relaxed);
+            slot.second.store(at.0, Ordering::Relaxed);
+        }
+        match claim {
+            Claim::Connect => slot.connects.fetch_add(1, Ordering::Relaxed),
+            Claim::Disconnect | Claim::Takeover => slot.disconnects.fetch_add(1, Ordering::Relaxed),
+            Claim::Refusal | Claim::FailedLogin | Claim::Request => 0,
+        };
+    }
+
+    /// What was counted in the sixty seconds before this one.
+    pub fn per_minute(&self, now: UnixSeconds) -> PerMinute {
+        let minute = now.0.saturating_sub(MINUTE_S)..now.0;
+        let mut sum = PerMinute::default();
+        for slot in self.0.iter().filter(|slot| minute.contains(&slot.second.load(Ordering::Relaxed))) {
+            sum.connects += slot.connects.load(Ordering::Relaxed);
+            sum.disconnects += slot.disconnects.load(Ordering::Relaxed);
+        }
+        sum
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_minute_is_the_sixty_seconds_before_and_forgets_what_is_older() {
+        let rates = Rates::default();
+        for second in 100..200 {
+            rates.count(Claim::Connect, UnixSeconds(second));
+            rates.count(Claim::Connect, UnixSeconds(second));
+            rates.count(Claim::Disconnect, UnixSeconds(second));
+            rates.count(Claim::Refusal, UnixSeconds(second));
+        }
+        rates.count(Claim::Takeover, UnixSeconds(150));
+        let at = |second| rates.per_minute(UnixSeconds(second));
+        assert_eq!(at(200), PerMinute { connects: 120, disconnects: 61 });
+        assert_eq!(at(230), PerMinute { connects: 60, disconnects: 30 });
+        assert_eq!(at(260), PerMinute::default());
+    }
+}

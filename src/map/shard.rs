@@ -1,0 +1,148 @@
+//! One part of the map: its records in places that they keep for life, and a table that finds them by their hash.
+//!
+//! A record's place is a number of 32 bits, which is what an order of millions of devices can afford to hold of each.
+//! Records are kept in blocks, so that growing moves none; the table holds the hash beside the place, so that growing
+//! looks at none.
+
+use hashbrown::HashTable;
+use parking_lot::{Mutex, RwLock};
+
+use super::Record;
+use crate::decode::Device;
+
+/// A power of two. At ten million devices a shard holds 40,000.
+pub(super) const SHARDS: usize = 256;
+
+/// Records in a block. What is not used of the last one is wasted, in each shard.
+const BLOCK: usize = 128;
+
+/// Bits of a [`Place`] that say where in its shard: sixteen million records in each.
+const PLACE_BITS: u32 = 24;
+
+/// Where a record stands, in the whole map.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Place(u32);
+
+impl Place {
+    pub fn new(shard: usize, at: u32) -> Self {
+        assert!(at < 1 << PLACE_BITS, "a shard holds at most sixteen million devices");
+        Self((shard as u32) << PLACE_BITS | at)
+    }
+
+    pub fn shard(self) -> usize {
+        (self.0 >> PLACE_BITS) as usize
+    }
+
+    pub fn at(self) -> u32 {
+        self.0 & ((1 << PLACE_BITS) - 1)
+    }
+}
+
+/// A shard: whoever changes one of its devices holds `changing` until all that follows from the change is done, so that
+/// two changes of one device never overtake each other on the way to the orders. Readers know nothing of it.
+#[derive(Default)]
+pub(super) struct Shard {
+    pub changing: Mutex<()>,
+    pub records: RwLock<Records>,
+}
+
+#[derive(Default)]
+pub(super) struct Records {
+    table: HashTable<Slot>,
+    blocks: Vec<Vec<Option<Record>>>,
+    free: Vec<u32>,
+}
+
+#[derive(Clone, Copy)]
+struct Slot {
+    hash: u32,
+    at: u32,
+}
+
+impl Slot {
+    /// The table takes its bucket from the lowest bits and compares the highest, so both ends must be filled.
+    fn spread(hash: u32) -> u64 {
+        u64::from(hash) << 32 | u64::from(hash)
+    }
+}
+
+impl Records {
+    pub fn find(&self, hash: u64, device: Device<'_>) -> Option<u32> {
+        let hash = hash as u32;
+        let is_it =
+            |slot: &Slot| slot.hash == hash && self.at(slot.at).is_some_and(|record| record.is(device));
+        self.table.find(Slot::spread(hash), is_it).map(|slot| slot.at)
+    }
+
+    pub fn at(&self, at: u32) -> Option<&Record> {
+        let (block, inside) = (at as usize / BLOCK, at as usize % BLOCK);
+        self.blocks.get(block)?.get(inside)?.as_ref()
+    }
+
+    pub fn at_mut(&mut self, at: u32) -> Option<&mut Record> {
+        let (block, inside) = (at as usize / BLOCK, at as usize % BLOCK);
+        self.blocks.get_mut(block)?.get_mut(inside)?.as_mut()
+    }
+
+    /// Adds a record that is not there yet.
+    pub fn insert(&mut self, hash: u64, record: Record) -> u32 {
+        let at = match self.free.pop() {
+            Some(at) => {
+                self.blocks[at as usize / BLOCK][at as usize % BLOCK] = Some(record);
+                at
+            }
+            None => self.push(record),
+        };
+        let hash = hash as u32;
+        self.table.insert_unique(Slot::spread(hash), Slot { hash, at }, |slot| Slot::spread(slot.hash));
+        at
+    }
+
+    fn push(&mut self, record: Record) -> u32 {
+        if self.blocks.last().is_none_or(|block| block.len() == BLOCK) {
+            self.blocks.push(Vec::with_capacity(BLOCK));
+        }
+        let blocks = self.blocks.len() - 1;
+        let block = &mut self.blocks[blocks];
+        block.push(Some(record));
+        (blocks * BLOCK + block.len() - 1) as u32
+    }
+
+    /// Takes a record out; its place is given to another later.
+    pub fn remove(&mut self, hash: u64, at: u32) -> Option<Record> {
+        let hash = hash as u32;
+        let slot = self.table.find_entry(Slot::spread(hash), |slot| slot.at == at).ok()?;
+        slot.remove();
+        self.free.push(at);
+        self.blocks[at as usize / BLOCK][at as usize % BLOCK].take()
+    }
+
+    /// All records and where they stand.
+    pub fn iter(&self) -> impl Iterator<Item = (u32, &Record)> {
+        let numbered = self.blocks.iter().flatten().enumerate();
+        numbered.filter_map(|(at, record)| Some((at as u32, record.as_ref()?)))
+    }
+
+    pub fn iter_mut(&mut self) -> impl Iterator<Item = (u32, &mut Record)> {
+        let numbered = self.blocks.iter_mut().flatten().enumerate();
+        numbered.filter_map(|(at, record)| Some((at as u32, record.as_mut()?)))
+    }
+
+    /// Makes room for so many records more.
+    pub fn reserve(&mut self, more: usize) {
+        self.table.reserve(more, |slot| Slot::spread(slot.hash));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_place_gives_back_what_it_was_made_of() {
+        for (shard, at) in [(0, 0), (255, 0), (0, (1 << 24) - 1), (SHARDS - 1, 39_999)] {
+            let place = Place::new(shard, at);
+            assert_eq!((place.shard(), place.at()), (shard, at));
+        }
+    }
+}

@@ -1,0 +1,255 @@
+//! Lists against what the records themselves say: whatever happened before, in whatever parts they are read, and while
+//! other things happen.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::payload::Payload;
+use crate::presence::Moment;
+use crate::presence::query::{Filter, Position, Query, Sort, SortBy, Traits};
+
+const TYPES: [&str; 3] = ["a", "b", "b+"];
+
+/// Ids that share a beginning, ids that do not, ids that are beginnings of others, and some of other scripts.
+fn id(number: u16) -> String {
+    match number % 8 {
+        0 => format!("{number}"),
+        1 => "unit-0000000".to_owned() + &"0".repeat(usize::from(number / 8 % 20)),
+        2 => format!("ünit-{number}"),
+        _ => format!("unit-{number:05}"),
+    }
+}
+
+fn statement(claim: Claim, time: i64, address: u8) -> Statement {
+    let moment = Moment::from_nanos(i128::from(time));
+    let close_code = [0, 91, 160, 92][time as usize % 4];
+    let address = match address {
+        0 => "2001:db8::7".to_owned(),
+        low => format!("192.0.2.{low}"),
+    };
+    let message = format!(r#"{{"Action":"Connect","Time":"","ClientAddr":"{address}","Port":1883}}"#);
+    let payload = Payload::pack(message.as_bytes());
+    Statement { claim, session: moment, time: moment, close_code, payload }
+}
+
+#[derive(Clone, Debug)]
+enum Step {
+    Apply {
+        kind: usize,
+        number: u16,
+        connects: bool,
+        time: i64,
+        address: u8,
+    },
+    Restore {
+        kind: usize,
+        number: u16,
+        time: i64,
+    },
+    Forget {
+        before: i64,
+    },
+    /// Whoever reads has new devices put in order.
+    Read,
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    let apply = (0..TYPES.len(), 0u16..400, any::<bool>(), 0i64..40, 0u8..4).prop_map(
+        |(kind, number, connects, time, address)| Step::Apply { kind, number, connects, time, address },
+    );
+    let restore = (0..TYPES.len(), 0u16..400, 0i64..40).prop_map(|(kind, number, time)| Step::Restore {
+        kind,
+        number,
+        time,
+    });
+    prop_oneof![
+        40 => apply,
+        10 => restore,
+        1 => (0i64..20).prop_map(|before| Step::Forget { before }),
+        2 => Just(Step::Read),
+    ]
+}
+
+fn query() -> impl Strategy<Value = Query> {
+    let types = prop::collection::vec(prop::sample::select(&TYPES[..]).prop_map(str::to_owned), 0..3);
+    let prefix = prop_oneof![
+        4 => Just(String::new()),
+        1 => prop::sample::select(&["u", "unit-", "unit-00", "unit-000000000", "ü", "1", "zz"][..]).prop_map(str::to_owned),
+    ];
+    let status =
+        prop::option::weighted(0.3, prop_oneof![Just(Status::Connected), Just(Status::Disconnected)]);
+    let code = prop::option::weighted(0.2, prop::sample::select(&[0u16, 91, 160, 7][..]));
+    let address = prop::option::weighted(
+        0.2,
+        prop::sample::select(&["192.0.2.0/24", "192.0.2.1", "2001:db8::/32", "10.0.0.0/8"][..]),
+    );
+    let time =
+        || prop::option::weighted(0.2, (0i64..40).prop_map(|time| Moment::from_nanos(i128::from(time))));
+    let sort = (any::<bool>(), any::<bool>());
+    (types, prefix, (status, code, address), (time(), time()), sort, 1usize..60).prop_map(
+        |(types, id_prefix, (status, close_code, address), (since, until), (by_id, descending), limit)| {
+            let address = address.map(|text| text.parse().unwrap());
+            Query {
+                filter: Filter { types, id_prefix, status, close_code, address, since, until },
+                sort: Sort { by: if by_id { SortBy::Id } else { SortBy::Since }, descending },
+                after: None,
+                limit,
+            }
+        },
+    )
+}
+
+fn position(snapshot: &Snapshot) -> Position {
+    let (device_type, id) = (snapshot.device_type.to_string(), snapshot.id.to_string());
+    Position { device_type, id, time: snapshot.statement.time }
+}
+
+/// The whole list, read part by part.
+fn listed(map: &DeviceMap, mut query: Query) -> Vec<Position> {
+    let mut all = Vec::new();
+    loop {
+        let page = map.list(&query);
+        assert!(page.devices.len() <= query.limit);
+        assert!(
+            page.next.is_none() || page.devices.len() == query.limit,
+            "a short part that is not the last"
+        );
+        all.extend(page.devices.iter().map(position));
+        query.after = page.next;
+        if query.after.is_none() {
+            return all;
+        }
+    }
+}
+
+/// The same from the records, one by one.
+fn expected(map: &DeviceMap, query: &Query) -> Vec<Position> {
+    let mut all = Vec::new();
+    for device_type in TYPES {
+        for id in (0..400).map(id).collect::<BTreeSet<_>>() {
+            let Some(snapshot) = map.read(Device { device_type, id: &id }, Snapshot::of) else { continue };
+            let message = snapshot.statement.payload.unpack();
+            let address = iot_platform::details(&message).address.map(|text| text.parse().unwrap());
+            let traits = Traits {
+                device_type,
+                id: &id,
+                status: snapshot.status,
+                close_code: snapshot.statement.close_code,
+                address,
+                time: snapshot.statement.time,
+            };
+            if query.filter.admits(&traits) {
+                all.push(position(&snapshot));
+            }
+        }
+    }
+    all.sort_by(|one, other| query.sort.compare(one, other));
+    all
+}
+
+proptest! {
+    #[test]
+    fn a_list_read_in_parts_is_what_the_records_say(
+        steps in prop::collection::vec(step(), 0..500),
+        queries in prop::collection::vec(query(), 1..8),
+    ) {
+        let map = DeviceMap::default();
+        for step in steps {
+            match step {
+                Step::Apply { kind, number, connects, time, address } => {
+                    let claim = if connects { Claim::Connect } else { Claim::Disconnect };
+                    let device = Device { device_type: TYPES[kind], id: &id(number) };
+                    let arrival = Arrival { evidence: Evidence::Live, at: UnixSeconds(1) };
+                    map.apply(device, statement(claim, time, address), arrival);
+                }
+                Step::Restore { kind, number, time } => {
+                    let mut belief = Belief::default();
+                    belief.apply(statement(Claim::Disconnect, time, 1));
+                    map.restore(Device { device_type: TYPES[kind], id: &id(number) }, belief, UnixSeconds(1));
+                }
+                Step::Forget { before } => map.forget(before, |_| ()),
+                Step::Read => drop(listed(&map, Query { limit: 50, ..queries[0].clone() })),
+            }
+        }
+        for query in queries {
+            let expected = expected(&map, &query);
+            prop_assert_eq!(listed(&map, query.clone()), expected, "{:?}", query);
+        }
+        let mut codes = BTreeMap::new();
+        let off = Filter { status: Some(Status::Disconnected), ..Filter::default() };
+        let all = Query { filter: off, sort: Sort { by: SortBy::Id, descending: false }, after: None, limit: 5_000 };
+        for snapshot in map.list(&all).devices {
+            *codes.entry(snapshot.statement.close_code).or_default() += 1;
+        }
+        prop_assert_eq!(map.top_close_codes(10).into_iter().collect::<BTreeMap<u16, u64>>(), codes);
+    }
+}
+
+fn connect(map: &DeviceMap, id: &str, time: i64) {
+    let arrival = Arrival { evidence: Evidence::Live, at: UnixSeconds(1) };
+    map.apply(Device { device_type: "a", id }, statement(Claim::Connect, time, 1), arrival);
+}
+
+#[test]
+fn thousands_of_devices_come_in_order_however_they_came_in() {
+    let map = DeviceMap::default();
+    // Multiplying by an odd number visits every number once.
+    let mut ids: Vec<String> =
+        (0..20_000u32).map(|n| format!("unit-{:08}", n.wrapping_mul(7_919) % 20_000)).collect();
+    ids.push("another".to_owned());
+    ids.push("zebra".to_owned());
+    for id in &ids {
+        connect(&map, id, 5);
+    }
+    ids.sort();
+    for by in [SortBy::Id, SortBy::Since] {
+        let sort = Sort { by, descending: false };
+        let all = listed(&map, Query { filter: Filter::default(), sort, after: None, limit: 999 });
+        assert!(all.iter().map(|position| &position.id).eq(&ids), "{by:?}");
+    }
+}
+
+#[test]
+fn a_device_that_does_not_change_is_neither_skipped_nor_repeated_while_others_come_change_and_go() {
+    let map = DeviceMap::default();
+    let quiet: Vec<String> = (0..3_000).map(|n| format!("unit-{n:05}-quiet")).collect();
+    for (time, id) in (1_000..).zip(&quiet) {
+        connect(&map, id, time);
+    }
+    let done = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            let mut random = 1u64;
+            let mut time = 0;
+            while !done.load(Ordering::Relaxed) {
+                random =
+                    random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+                time += 1;
+                let id = format!("unit-{:05}-busy", (random >> 33) % 3_000);
+                let claim = if random >> 63 == 0 { Claim::Connect } else { Claim::Disconnect };
+                let arrival = Arrival { evidence: Evidence::Live, at: UnixSeconds(1) };
+                map.apply(Device { device_type: "a", id: &id }, statement(claim, time, 1), arrival);
+                if time % 1_000 == 0 {
+                    map.forget(time - 500, |_| ());
+                }
+            }
+        });
+        for round in 0..40 {
+            let by = if round % 2 == 0 { SortBy::Id } else { SortBy::Since };
+            let sort = Sort { by, descending: round % 4 > 1 };
+            let query = Query { filter: Filter::default(), sort, after: None, limit: 7 + round * 13 };
+            let mut all = listed(&map, query);
+            assert!(by == SortBy::Since || all.is_sorted_by(|a, b| sort.compare(a, b).is_lt()));
+            all.retain(|position| position.id.ends_with("-quiet"));
+            let mut ids: Vec<&String> = all.iter().map(|position| &position.id).collect();
+            if sort.descending {
+                ids.reverse();
+            }
+            assert!(ids.iter().copied().eq(&quiet), "round {round}, {sort:?}: {} of them", ids.len());
+        }
+        done.store(true, Ordering::Relaxed);
+    });
+}
