@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 /// How long a test waits for anything before it fails: generous, because the machine may be busy with other tests.
-pub const PATIENCE: Duration = Duration::from_secs(20);
+pub const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Time between two looks at a condition.
 const POLL_INTERVAL: Duration = Duration::from_millis(5);

@@ -1,5 +1,11 @@
 //! A stand-in for the platform's broker, with the behaviour that was measured there: how it replays retained messages,
 //! which it drops without a word, and what it closes the connection for. Sessions are not kept.
+//!
+//! A package of its own, because the end-to-end tests and the measurements both need it. It knows nothing of devstatus:
+//! what the two say to each other is written down twice, independently.
+
+pub mod listener;
+pub mod packet;
 
 use std::collections::{BTreeMap, HashMap};
 use std::io::{BufReader, Write};
@@ -8,8 +14,8 @@ use std::ops::Bound;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
-use super::listener::Listener;
-use super::packet::{self, Connect, Message, Subscription};
+use self::listener::Listener;
+use self::packet::{Connect, Message, Subscription};
 
 /// Bytes that the writer hands over at once; between two such chunks an answer can overtake the replay.
 const CHUNK_BYTES: usize = 64 * 1024;
@@ -58,6 +64,8 @@ struct State {
     subscriptions: Vec<Subscription>,
     dropped: usize,
     next_session: u64,
+    /// How many retained messages may match one filter, if not as many as there are.
+    filter_messages_max: Option<usize>,
 }
 
 struct Client {
@@ -103,6 +111,16 @@ impl PlatformBroker {
             }
             client.outbox.push(|queues| queues.messages.extend((!chunk.is_empty()).then_some(chunk)));
         }
+    }
+
+    /// Replaces the topic's retained message and sends it to nobody: every buffer was full.
+    pub fn publish_unheard(&self, topic: &str, payload: impl AsRef<[u8]>) {
+        self.shared.lock().retained.insert(topic.to_owned(), payload.as_ref().to_vec());
+    }
+
+    /// From now on closes the connection instead of a SUBACK for a filter that matches more retained messages than this.
+    pub fn refuse_above(&self, messages: usize) {
+        self.shared.lock().filter_messages_max = Some(messages);
     }
 
     /// Every subscription asked for so far, in order.
@@ -220,12 +238,13 @@ impl Shared {
         if !is_allowed(&asked.filter) {
             return SUBACK_REFUSED;
         }
-        let State { retained, clients, dropped, .. } = state;
+        let State { retained, clients, dropped, filter_messages_max, .. } = state;
         let Some(client) = clients.get_mut(&connect.client_id) else { return SUBACK_REFUSED };
         // A shared subscription gets no retained messages.
         let replays = connect.client_id.starts_with("a:");
         let found = retained_matching(retained, &asked.filter).filter(|_| replays).collect::<Vec<_>>();
-        if asked.qos > 0 && found.len() > self.limits.buffer_messages {
+        let quota = if asked.qos > 0 { Some(self.limits.buffer_messages) } else { None };
+        if [quota, *filter_messages_max].into_iter().flatten().any(|most| found.len() > most) {
             return QUOTA_EXCEEDED;
         }
         let times = client.filters.entry(asked.filter.clone()).or_default();
