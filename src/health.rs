@@ -118,6 +118,23 @@ pub struct TypeReport {
     /// Devices that were heard of in the round.
     pub replayed: u64,
     pub evidence: &'static str,
+    /// Whether the evidence is proof that no device of the type is missing.
+    pub proven: bool,
+}
+
+impl PopulationReport {
+    /// How many types nothing proves to be whole, and the first of them; empty if there is none.
+    fn unproven_types(&self) -> String {
+        const NAMED: usize = 5;
+        let unproven: Vec<&str> =
+            self.types.iter().filter(|t| !t.proven).map(|t| t.device_type.as_str()).collect();
+        if unproven.is_empty() {
+            return String::new();
+        }
+        let more = if unproven.len() > NAMED { ", …" } else { "" };
+        let named = unproven[..unproven.len().min(NAMED)].join(", ");
+        format!(" Not proven are {} of {} types: {named}{more}.", unproven.len(), self.types.len())
+    }
 }
 
 /// How far a round is: types read, of how many that are to be read one by one.
@@ -245,7 +262,9 @@ impl Health {
             (Population::Running, _) => Some("The retained statuses are still being read."),
             (Population::Incomplete, _) => Some("Some retained statuses are known to be missing."),
         };
-        state.broker.complaint().into_iter().chain(population.map(str::to_owned)).collect()
+        let types = state.report.as_ref().map(|report| report.unproven_types()).unwrap_or_default();
+        let population = population.map(|sentence| format!("{sentence}{types}"));
+        state.broker.complaint().into_iter().chain(population).collect()
     }
 
     /// Sets the state of the link and says whether it is another than before.

@@ -41,6 +41,8 @@ pub struct Metrics {
     pub backlog_waiting_bytes: Gauge,
     /// Connections to the broker that were established.
     pub broker_connects: Counter,
+    /// Rounds of the population that were gone through, by what they came to.
+    pub population_rounds: Family<OutcomeLabel, Counter>,
     /// What is kept, and what waits for it.
     pub store: StoreMetrics,
     /// The live changes, and those who follow them.
@@ -55,6 +57,11 @@ pub struct ReasonLabel {
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
 pub struct KindLabel {
     pub kind: &'static str,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+pub struct OutcomeLabel {
+    pub outcome: &'static str,
 }
 
 impl Metrics {
@@ -101,6 +108,11 @@ impl Metrics {
             self.backlog_waiting_bytes.clone(),
         );
         r.register("broker_connects", "Connections to the broker established", self.broker_connects.clone());
+        r.register(
+            "population_rounds",
+            "Readings of every retained status, by what they came to",
+            self.population_rounds.clone(),
+        );
         self.store.register(r);
         self.feed.register(r);
     }

@@ -41,6 +41,20 @@ impl Collector for Gauges {
             let is_it = i64::from(population == state.population);
             ConstGauge::new(is_it).encode(family.encode_family(&[("state", population.word())])?)?;
         }
+        let types = state.report.as_ref().map(|report| report.types.as_slice()).unwrap_or_default();
+        let proven = types.iter().filter(|t| t.proven).count();
+        let help = "Device types, by whether none of their devices is known to be missing";
+        let name = "devstatus_population_types";
+        let mut family = encoder.encode_descriptor(name, help, None, MetricType::Gauge)?;
+        for (label, types) in [("true", proven), ("false", types.len() - proven)] {
+            let types = i64::try_from(types).unwrap_or(i64::MAX);
+            ConstGauge::new(types).encode(family.encode_family(&[("proven", label)])?)?;
+        }
+        let help = "Devices that were heard of in the latest round of the population";
+        let name = "devstatus_population_devices_replayed";
+        let replayed: u64 = self.map.round_counts().iter().map(|count| count.heard).sum();
+        let replayed = ConstGauge::new(i64::try_from(replayed).unwrap_or(i64::MAX));
+        replayed.encode(encoder.encode_descriptor(name, help, None, MetricType::Gauge)?)?;
         let help = "1 while the subscription to every device holds";
         let name = "devstatus_broker_connected";
         let connected = i64::from(state.broker == Broker::Subscribed);

@@ -50,6 +50,8 @@ pub struct Type {
     /// Devices that were heard of in the round.
     replayed: u64,
     evidence: Option<&'static str>,
+    /// Whether the evidence is proof that no device of the type is missing.
+    proven: bool,
 }
 
 /// How complete the map is
@@ -97,13 +99,19 @@ pub async fn population(State(context): State<Context>, _: NoParameters) -> Json
 
 impl Type {
     fn unread(count: crate::map::RoundCount) -> Self {
-        Self { device_type: count.device_type, known: count.total, replayed: count.heard, evidence: None }
+        Self {
+            device_type: count.device_type,
+            known: count.total,
+            replayed: count.heard,
+            evidence: None,
+            proven: false,
+        }
     }
 }
 
 impl From<TypeReport> for Type {
     fn from(report: TypeReport) -> Self {
-        let TypeReport { device_type, known, replayed, evidence } = report;
-        Self { device_type, known, replayed, evidence: Some(evidence) }
+        let TypeReport { device_type, known, replayed, evidence, proven } = report;
+        Self { device_type, known, replayed, evidence: Some(evidence), proven }
     }
 }

@@ -24,6 +24,7 @@ use super::transport::Dialer;
 use super::{Source, sentence};
 use crate::decode::iot_platform;
 use crate::health::{Population as State, PopulationReport, TypeReport};
+use crate::metrics::OutcomeLabel;
 
 /// How often the plan is gone through before what is left counts as not to be had.
 const SWEEPS_MAX: usize = 4;
@@ -144,6 +145,8 @@ impl<'a> Population<'a> {
     /// Shows what a round came to; returns how long to wait for the next one.
     fn finish(&self, report: PopulationReport, schedule: &mut Schedule) -> Duration {
         let again = report.state == State::Incomplete;
+        let outcome = OutcomeLabel { outcome: report.state.word() };
+        self.source.metrics.population_rounds.get_or_create(&outcome).inc();
         self.source.health.population_done(report);
         // Where the live subscription goes type by type, it may have to follow types that are new.
         self.source.types_read.notify_one();
@@ -432,8 +435,9 @@ impl<'a> Population<'a> {
         let types = self.source.map.round_counts().into_iter().map(|count| {
             let own = round.types.get(&count.device_type).and_then(|read| read.evidence);
             let (known, replayed) = (count.total, count.heard);
-            let evidence = round.proof.or(own).unwrap_or(evidence).word();
-            TypeReport { device_type: count.device_type, known, replayed, evidence }
+            let evidence = round.proof.or(own).unwrap_or(evidence);
+            let (evidence, proven) = (evidence.word(), evidence.is_proof());
+            TypeReport { device_type: count.device_type, known, replayed, evidence, proven }
         });
         PopulationReport { state, evidence: evidence.word(), types: types.collect() }
     }

@@ -9,6 +9,7 @@ mod fleet;
 mod keeping;
 mod metrics;
 mod openapi;
+mod population;
 mod reconnect;
 mod refusals;
 mod rig;
