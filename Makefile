@@ -83,6 +83,8 @@ bench: ## every measurement at full size; see bench/README.md
 	$(BENCH) ingest
 	$(BENCH) lookup
 	$(BENCH) memory --rounds 3
+	$(BENCH) population --rounds 3
+	$(BENCH) platform-population --rounds 1
 
 SMOKE := $(DEBUG)/bench --devices 2000 --rounds 1 --devstatus $(DEBUG)/devstatus
 
@@ -92,3 +94,5 @@ bench-smoke: ## every measurement, tiny; no figure is judged
 	$(SMOKE) ingest
 	$(SMOKE) lookup --seconds 1 --connections 8
 	$(SMOKE) memory
+	$(SMOKE) population --seconds 1 --quiet-interval-ms 200
+	$(SMOKE) platform-population --seconds 1 --quiet-interval-ms 100

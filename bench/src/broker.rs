@@ -1,4 +1,5 @@
-//! A mosquitto that drops nothing, filled with retained statuses. It listens on loopback and keeps nothing on disk.
+//! A mosquitto filled with retained statuses, which drops nothing or is as Debian ships it. It listens on loopback and
+//! keeps nothing on disk.
 
 use std::fs;
 use std::io::{Read, Write};
@@ -10,8 +11,9 @@ use devstatus::source::packet::{self, Connect, PINGREQ, kind};
 use devstatus::source::settings::MqttVersion;
 use tempfile::TempDir;
 
+use crate::Outcome;
+use crate::messages::{self, Message};
 use crate::process::{Process, free_port, until};
-use crate::{Outcome, messages};
 
 /// How long it may take to start.
 const START_BOUND: Duration = Duration::from_secs(20);
@@ -33,19 +35,32 @@ pub struct Broker {
 }
 
 impl Broker {
-    /// Starts a broker and publishes the retained status of so many devices.
+    /// Starts a broker that drops nothing and publishes the retained status of so many devices.
     pub fn start(devices: u32) -> Outcome<Self> {
+        Self::roomy(devices, (0..devices).map(messages::message))
+    }
+
+    /// Starts a broker with room for every message twice, so that nothing is dropped for a slow reader. Not 0, which some
+    /// releases of mosquitto take for unlimited and others for none.
+    pub fn roomy(devices: u32, messages: impl Iterator<Item = Message>) -> Outcome<Self> {
+        let queue = u64::from(devices) * 2 + 1000;
+        let settings = format!("max_queued_messages {queue}\nmax_queued_bytes 0\nsys_interval 0\n");
+        Self::start_with(&settings, messages)
+    }
+
+    /// Starts a broker with the limits that it has when nothing is set.
+    pub fn stock(messages: impl Iterator<Item = Message>) -> Outcome<Self> {
+        Self::start_with("", messages)
+    }
+
+    fn start_with(settings: &str, messages: impl Iterator<Item = Message>) -> Outcome<Self> {
         let directory = tempfile::tempdir()?;
         let port = free_port()?;
         let configuration = directory.path().join("mosquitto.conf");
-        // Room for every message twice: nothing may be dropped for a slow reader. Not 0, which some releases of
-        // mosquitto take for unlimited and others for none.
-        let queue = u64::from(devices) * 2 + 1000;
         fs::write(
             &configuration,
             format!(
-                "listener {port} 127.0.0.1\nallow_anonymous true\npersistence false\nmax_queued_messages {queue}\n\
-                 max_queued_bytes 0\nsys_interval 0\nlog_type error\n"
+                "listener {port} 127.0.0.1\nallow_anonymous true\npersistence false\nlog_type error\n{settings}"
             ),
         )?;
         let mut command = Command::new("mosquitto");
@@ -56,7 +71,7 @@ impl Broker {
             broker.process.check_runs()?;
             Ok(TcpStream::connect(("127.0.0.1", port)).is_ok())
         })?;
-        broker.publish(devices)?;
+        broker.publish(messages)?;
         Ok(broker)
     }
 
@@ -64,16 +79,17 @@ impl Broker {
         format!("mqtt://127.0.0.1:{}", self.port)
     }
 
-    fn publish(&mut self, devices: u32) -> Outcome<()> {
+    fn publish(&mut self, messages: impl Iterator<Item = Message>) -> Outcome<()> {
         let started = Instant::now();
         let mut publisher = Publisher::connect(self.port)?;
-        for device in 0..devices {
-            let message = messages::message(device);
+        let mut devices = 0;
+        for message in messages {
+            devices += 1;
             self.message_bytes += (message.topic.len() + message.payload.len()) as u64;
             publisher.retain(&message)?;
         }
         publisher.flush()?;
-        let mean = self.message_bytes / u64::from(devices.max(1));
+        let mean = self.message_bytes / devices.max(1);
         println!(
             "{devices} retained statuses, {mean} bytes of topic and payload each, published in {:.1} s",
             started.elapsed().as_secs_f64()
@@ -146,7 +162,7 @@ fn expect(stream: &mut TcpStream, wanted: u8) -> Outcome<()> {
 }
 
 /// A PUBLISH with quality of service 0 and the retain flag.
-fn put_retained(buffer: &mut Vec<u8>, message: &messages::Message) {
+fn put_retained(buffer: &mut Vec<u8>, message: &Message) {
     let mut length = 2 + message.topic.len() + message.payload.len();
     buffer.push(0x31);
     while length >= 0x80 {

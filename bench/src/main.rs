@@ -7,6 +7,10 @@ mod ingest;
 mod lookup;
 mod memory;
 mod messages;
+mod organization;
+mod peers;
+mod platform_population;
+mod population;
 mod process;
 mod redis;
 mod restart;
@@ -58,6 +62,10 @@ enum Command {
     Restart,
     /// Latency of lookups while statuses change, against the same without; whether the service keeps up; what it keeps.
     Sustained(sustained::Load),
+    /// Devices right of all, and time to `complete`, on a stock mosquitto, which drops, against `mosquitto_sub` and paho.
+    Population(peers::Given),
+    /// The same on a stand-in for the platform's broker, which keeps 5,000 messages for one subscription.
+    PlatformPopulation(peers::Given),
 }
 
 fn main() -> ExitCode {
@@ -66,6 +74,8 @@ fn main() -> ExitCode {
         Command::Ingest => ingest::run(&size),
         Command::Lookup(load) => lookup::run(&size, &load),
         Command::Memory => memory::run(&size),
+        Command::Population(given) => population::run(&size, &given),
+        Command::PlatformPopulation(given) => platform_population::run(&size, &given),
         Command::Restart => restart::run(&size),
         Command::Sustained(load) => sustained::run(&size, &load),
     };

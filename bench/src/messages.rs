@@ -36,6 +36,11 @@ pub fn path(device: u32) -> String {
 /// The status of one device. Every third device is offline.
 pub fn message(device: u32) -> Message {
     let (device_type, id) = names(device);
+    message_of(device, &device_type, &id)
+}
+
+/// The same under names of the caller's.
+pub fn message_of(device: u32, device_type: &str, id: &str) -> Message {
     let mut random = Random(u64::from(device));
     let connected_ms = random.below(SPAN_MS);
     let mut payload = String::with_capacity(400);

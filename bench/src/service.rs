@@ -100,6 +100,16 @@ impl Service {
         Ok(population)
     }
 
+    /// Waits until the first round of its population has come to something; returns to what.
+    pub fn wait_for_outcome(&mut self) -> Outcome<String> {
+        let mut outcome = String::new();
+        until("the outcome of the population", POPULATION_BOUND, || {
+            outcome = self.summary()?["population"].as_str().unwrap_or_default().to_owned();
+            Ok(["complete", "unproven", "incomplete"].contains(&outcome.as_str()))
+        })?;
+        Ok(outcome)
+    }
+
     fn summary(&mut self) -> Outcome<Value> {
         self.process.check_runs()?;
         let answer = self.client.ask(&format!("{}/api/v1/summary", self.url))?;
