@@ -49,7 +49,7 @@ pub struct Server {
 }
 
 /// Where a server listens.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Address {
     /// A name, an IP address without brackets, or the directory of a Unix socket, which begins with `/`.
     pub host: String,

@@ -11,7 +11,7 @@ use crate::store::DeviceName;
 /// A power of two that divides the slots. More of them would make a look for changes dearer: it asks each.
 pub const BUCKETS: usize = 256;
 /// Of a Redis or Valkey cluster, by its specification.
-const SLOTS: usize = 16_384;
+const SLOTS: u16 = 16_384;
 
 /// Names are joined by a character that no topic can hold and that sorts before all others, so that joined names have the
 /// order of the pairs.
@@ -24,11 +24,11 @@ pub struct Bucket(u8);
 impl Bucket {
     /// By the slot that the joined name would have, which is the same in every version.
     pub fn of(joined: &[u8]) -> Self {
-        Self::of_slot(slot(joined))
+        Self::of_slot(slot_of(joined))
     }
 
-    fn of_slot(slot: usize) -> Self {
-        Self(u8::try_from(slot * BUCKETS / SLOTS).unwrap_or(u8::MAX))
+    fn of_slot(slot: Slot) -> Self {
+        Self(u8::try_from(usize::from(slot.0) * BUCKETS / usize::from(SLOTS)).unwrap_or(u8::MAX))
     }
 
     pub fn all() -> impl Iterator<Item = Self> {
@@ -50,13 +50,17 @@ impl From<u8> for Bucket {
     }
 }
 
+/// Which of the slots of a cluster.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Slot(pub u16);
+
 /// The hash tag of each bucket.
 static TAGS: LazyLock<Vec<String>> = LazyLock::new(|| {
     let mut tags = vec![None; BUCKETS];
     let mut left = BUCKETS;
     for number in 0.. {
         let tag = format!("{number}");
-        let place = &mut tags[Bucket::of_slot(slot(tag.as_bytes())).index()];
+        let place = &mut tags[Bucket::of_slot(slot_of(tag.as_bytes())).index()];
         if place.is_none() {
             *place = Some(tag);
             left -= 1;
@@ -67,6 +71,9 @@ static TAGS: LazyLock<Vec<String>> = LazyLock::new(|| {
     }
     tags.into_iter().flatten().collect()
 });
+
+/// The hash tag of what is of all instances.
+const OF_ALL: &str = "instances";
 
 /// The keys below one prefix.
 #[derive(Clone, Debug)]
@@ -106,9 +113,19 @@ impl Keys {
         key
     }
 
+    /// The slot of all keys of a bucket.
+    pub fn slot(&self, bucket: Bucket) -> Slot {
+        slot_of(TAGS[bucket.index()].as_bytes())
+    }
+
+    /// The slot of what is of all instances.
+    pub fn slot_of_all(&self) -> Slot {
+        slot_of(OF_ALL.as_bytes())
+    }
+
     /// What is of all instances.
     pub fn of_all(&self, name: &str) -> String {
-        format!("{}:{{instances}}:{name}", self.prefix)
+        format!("{}:{{{OF_ALL}}}:{name}", self.prefix)
     }
 
     fn in_bucket(&self, bucket: Bucket, name: &str) -> Vec<u8> {
@@ -133,13 +150,13 @@ pub fn parted(joined: &[u8]) -> Option<DeviceName> {
 }
 
 /// The slot of a text that has no hash tag: CRC-16 with the polynomial 0x1021, as the specification of the cluster has it.
-fn slot(text: &[u8]) -> usize {
+fn slot_of(text: &[u8]) -> Slot {
     let crc = text.iter().fold(0u16, |crc, byte| {
         (0..8).fold(crc ^ (u16::from(*byte) << 8), |crc, _| {
             if crc & 0x8000 == 0 { crc << 1 } else { (crc << 1) ^ 0x1021 }
         })
     });
-    usize::from(crc) % SLOTS
+    Slot(crc % SLOTS)
 }
 
 #[cfg(test)]
@@ -148,15 +165,15 @@ mod tests {
 
     #[test]
     fn slots_are_those_of_the_specification() {
-        assert_eq!(slot(b"123456789"), 0x31C3);
-        assert_eq!(slot(b"foo"), 12_182);
+        assert_eq!(slot_of(b"123456789"), Slot(0x31C3));
+        assert_eq!(slot_of(b"foo"), Slot(12_182));
     }
 
     #[test]
     fn each_part_of_the_slots_holds_one_bucket() {
         for bucket in Bucket::all() {
-            let slot = slot(TAGS[bucket.index()].as_bytes());
-            assert_eq!(slot / 64, bucket.index());
+            let slot = Keys::new("any").slot(bucket);
+            assert_eq!(usize::from(slot.0 / 64), bucket.index());
         }
     }
 

@@ -1,69 +1,81 @@
-//! The connection to one server or to all nodes of a cluster: found out at the start, kept up by the client library, which
-//! follows redirections and failovers. What is asked over it is not known here.
+//! The way to the server that has a slot: found out at the start, and again whenever it turns out to be another one, as after
+//! a failover. What is asked for is not known here.
+//!
+//! Not by the client library's own connection to a cluster: with some hundred requests under way it stops for ever when a
+//! master dies, because it looks for the new one under a lock that is held by requests it does not poll meanwhile.
 
+use std::collections::HashMap;
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use redis::aio::{ConnectionManager, ConnectionManagerConfig};
-use redis::cluster::ClusterClient;
-use redis::cluster_async::ClusterConnection;
-use redis::{
-    AsyncConnectionConfig, Client, Cmd, ConnectionAddr, ConnectionInfo, ErrorKind, FromRedisValue,
-    IntoConnectionInfo, ProtocolVersion, PushInfo, RedisConnectionInfo, RedisError, RedisResult, Script,
-    ServerErrorKind, TlsCertificates, TlsMode,
-};
+use parking_lot::{Mutex, RwLock};
+use redis::{Cmd, ErrorKind, FromRedisValue, PushInfo, PushKind, RedisError, RedisResult, Script};
+use redis::{ServerErrorKind, Value};
+use tokio::sync::Notify;
+use tokio::time::{Instant, sleep, timeout};
 
+use super::buckets::Slot;
+use super::node::{Access, Listener, Node};
+use super::topology::Topology;
 use crate::store::StoreError;
-use crate::store::settings::{Address, Server, Tls};
+use crate::store::settings::{Address, Server};
 
-/// A node that takes no connection within this time is taken for one that is down.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
-/// Longer than the longest script takes on a busy machine; whoever waits asks again.
-const ANSWER_TIMEOUT: Duration = Duration::from_secs(3);
-/// With all repetitions and redirections. Also the library's own wait for its first connection has no end otherwise.
-const ANSWER_TIMEOUT_IN_ALL: Duration = Duration::from_secs(8);
-/// How often the library repeats what failed for want of a node; then the store has failed for now, which its users see,
-/// and they ask again themselves.
-const REPETITIONS: u32 = 4;
-const REPETITION_WAIT_MIN_MS: u64 = 20;
-const REPETITION_WAIT_MAX_MS: u64 = 500;
-/// A server that is back is noticed within this time.
-const RECONNECT_WAIT_MAX: Duration = Duration::from_secs(1);
-
-/// What is told of messages that were subscribed to, and of lost connections.
-pub type Listener = Arc<dyn Fn(PushInfo) + Send + Sync>;
+/// How long what fails for want of a server is tried again. Then the store has failed for now, which its users see, and they
+/// ask again themselves.
+const PERSISTENCE: Duration = Duration::from_secs(2);
+/// Between two attempts.
+const PAUSE: Duration = Duration::from_millis(50);
+/// Between two attempts to hear of changes.
+const LISTEN_PAUSE: Duration = Duration::from_millis(500);
+/// How often it is asked whether changes can still be heard of.
+const PING_INTERVAL: Duration = Duration::from_secs(5);
 
 /// Any number of users at once.
-#[derive(Clone)]
-pub enum Connection {
-    Single(ConnectionManager),
-    Cluster(ClusterConnection),
+pub struct Connection {
+    access: Access,
+    /// What the settings name: asked when nobody else answers.
+    seeds: Vec<Address>,
+    is_cluster: bool,
+    topology: RwLock<Known>,
+    nodes: Mutex<HashMap<Address, Arc<Node>>>,
+    /// Held while the topology is asked for, so that it is asked for once.
+    refreshing: tokio::sync::Mutex<()>,
+    /// Whom to ask first next time: not always the same, which may know less than the others.
+    next: AtomicUsize,
 }
 
-/// How a server is reached.
-struct Access<'a> {
-    server: &'a Server,
-    certificates: Option<TlsCertificates>,
+/// A topology and how many there were before it.
+#[derive(Clone)]
+struct Known {
+    topology: Arc<Topology>,
+    number: u64,
 }
 
 impl Connection {
     /// Connects to the first of the addresses that answers, and to the whole cluster if it belongs to one.
-    pub async fn open(
-        server: &Server,
-        ca_file: Option<&Path>,
-        listener: Listener,
-    ) -> Result<Self, StoreError> {
-        let access = Access { server, certificates: certificates(server, ca_file)? };
+    pub async fn open(server: &Server, ca_file: Option<&Path>) -> Result<Self, StoreError> {
+        let access = Access::new(server, ca_file)?;
         let mut why = String::new();
         for address in &server.addresses {
-            match access.is_cluster(address).await {
-                Ok(true) => {
-                    return access.cluster(listener).await.map_err(|error| unreachable(server, &error));
-                }
-                Ok(false) => {
-                    let single = access.single(address, listener).await;
-                    return single.map_err(|error| unreachable(server, &error));
+            let node = Node::new(address.clone());
+            match node.ask(&access, redis::cmd("INFO").arg("cluster")).await.and_then(is_cluster) {
+                Ok(is_cluster) => {
+                    let connection = Self {
+                        access,
+                        seeds: server.addresses.clone(),
+                        is_cluster,
+                        topology: RwLock::new(Known {
+                            topology: Arc::new(Topology::single(address.clone())),
+                            number: 0,
+                        }),
+                        nodes: Mutex::new(HashMap::from([(address.clone(), Arc::new(node))])),
+                        refreshing: tokio::sync::Mutex::default(),
+                        next: AtomicUsize::new(0),
+                    };
+                    connection.refresh(0).await.map_err(|error| unreachable(server, &error.to_string()))?;
+                    return Ok(connection);
                 }
                 Err(error) => {
                     tracing::debug!(host = address.host, port = address.port, %error, "no answer");
@@ -74,40 +86,169 @@ impl Connection {
         Err(unreachable(server, &why))
     }
 
-    /// Whether the keys are spread over several servers.
-    pub fn is_cluster(&self) -> bool {
-        matches!(self, Self::Cluster(_))
-    }
-
-    pub async fn ask<T: FromRedisValue>(&self, command: &Cmd) -> RedisResult<T> {
-        match self.clone() {
-            Self::Single(mut connection) => command.query_async(&mut connection).await,
-            Self::Cluster(mut connection) => command.query_async(&mut connection).await,
+    pub async fn ask<T: FromRedisValue>(&self, slot: Slot, command: &Cmd) -> RedisResult<T> {
+        let deadline = Instant::now() + PERSISTENCE;
+        loop {
+            let known = self.topology.read().clone();
+            let answer = self.ask_once(&known, slot, command).await;
+            match answer {
+                Err(error) if is_about_the_server(&error) && Instant::now() < deadline => {
+                    tracing::debug!(%error, slot = slot.0, "asking again");
+                    if error.kind() != ErrorKind::Server(ServerErrorKind::Moved) {
+                        sleep(PAUSE).await;
+                    }
+                    // If nobody knows better, the same server is asked again.
+                    let _ = self.refresh(known.number).await;
+                }
+                answer => return Ok(redis::from_redis_value(answer?)?),
+            }
         }
     }
 
     /// Runs a script. A server that does not have it, because it was started or promoted since, gets it.
-    pub async fn run<T: FromRedisValue>(&self, script: &Source, call: &Call) -> RedisResult<T> {
-        match self.ask(&call.command("EVALSHA", script.script.get_hash())).await {
+    pub async fn run<T: FromRedisValue>(&self, slot: Slot, script: &Source, call: &Call) -> RedisResult<T> {
+        match self.ask(slot, &call.command("EVALSHA", script.script.get_hash())).await {
             Err(error) if error.kind() == ErrorKind::Server(ServerErrorKind::NoScript) => {
-                self.ask(&call.command("EVAL", script.text)).await
+                self.ask(slot, &call.command("EVAL", script.text)).await
             }
             done => done,
         }
     }
 
-    /// Subscribes to a channel; in a cluster to one that only the nodes of its slot carry.
-    pub async fn subscribe(&self, channel: &str) -> RedisResult<()> {
-        match self.clone() {
-            Self::Single(mut connection) => connection.subscribe(channel).await,
-            Self::Cluster(mut connection) => connection.ssubscribe(channel).await,
+    /// In a cluster only the nodes of the slot carry the channel.
+    pub async fn publish(&self, slot: Slot, channel: &str, message: &[u8]) -> RedisResult<()> {
+        let command = if self.is_cluster { "SPUBLISH" } else { "PUBLISH" };
+        self.ask(slot, redis::cmd(command).arg(channel).arg(message)).await
+    }
+
+    /// Hears a channel, for ever: by a connection of its own to whoever has the slot. The listener is told when it has
+    /// begun, too, because it may have missed something before.
+    pub async fn listen(&self, slot: Slot, channel: &str, listener: Listener) {
+        loop {
+            let known = self.topology.read().clone();
+            if let Err(error) = self.listen_once(&known, slot, channel, &listener).await {
+                tracing::debug!(%error, "cannot hear of changes at present");
+            }
+            sleep(LISTEN_PAUSE).await;
+            let number = self.topology.read().number;
+            let _ = self.refresh(number).await;
         }
     }
 
-    pub async fn publish(&self, channel: &str, message: &[u8]) -> RedisResult<()> {
-        let command = if self.is_cluster() { "SPUBLISH" } else { "PUBLISH" };
-        self.ask(redis::cmd(command).arg(channel).arg(message)).await
+    /// Until the connection is lost or the slot is elsewhere.
+    async fn listen_once(
+        &self,
+        known: &Known,
+        slot: Slot,
+        channel: &str,
+        listener: &Listener,
+    ) -> RedisResult<()> {
+        let master = known.topology.master_of(slot).ok_or_else(no_server)?;
+        let ended = Arc::new(Notify::new());
+        let told = {
+            let (listener, ended) = (Arc::clone(listener), Arc::clone(&ended));
+            Arc::new(move |push: PushInfo| {
+                if matches!(
+                    push.kind,
+                    PushKind::Disconnection | PushKind::Unsubscribe | PushKind::SUnsubscribe
+                ) {
+                    ended.notify_one();
+                }
+                listener(push);
+            })
+        };
+        let mut connection = self.access.connect(master, Some(told)).await?;
+        let command = if self.is_cluster { "SSUBSCRIBE" } else { "SUBSCRIBE" };
+        redis::cmd(command).arg(channel).query_async::<Value>(&mut connection).await?;
+        while timeout(PING_INTERVAL, ended.notified()).await.is_err() {
+            redis::cmd("PING").query_async::<Value>(&mut connection).await?;
+        }
+        Ok(())
     }
+
+    async fn ask_once(&self, known: &Known, slot: Slot, command: &Cmd) -> RedisResult<Value> {
+        let master = known.topology.master_of(slot).ok_or_else(no_server)?;
+        let answer = self.node(master).ask(&self.access, command).await;
+        match answer {
+            // The slot is being moved, and this key is there already; the next one may still be here.
+            Err(error) if error.kind() == ErrorKind::Server(ServerErrorKind::Ask) => {
+                let Some((host, port)) = error.redirect_node() else { return Err(error) };
+                let host = if host.is_empty() { master.host.clone() } else { host.to_owned() };
+                self.node(&Address { host, port }).ask_ahead(&self.access, command).await
+            }
+            answer => answer,
+        }
+    }
+
+    fn node(&self, address: &Address) -> Arc<Node> {
+        let mut nodes = self.nodes.lock();
+        let node = nodes.entry(address.clone()).or_insert_with(|| Arc::new(Node::new(address.clone())));
+        Arc::clone(node)
+    }
+
+    /// Asks for the topology, unless somebody has since that one.
+    async fn refresh(&self, number: u64) -> RedisResult<()> {
+        if !self.is_cluster {
+            return Ok(());
+        }
+        let _refreshing = self.refreshing.lock().await;
+        let known = self.topology.read().clone();
+        if known.number != number {
+            return Ok(());
+        }
+        let mut addresses: Vec<_> = known.topology.addresses().chain(&self.seeds).cloned().collect();
+        addresses.dedup();
+        let from = self.next.fetch_add(1, Ordering::Relaxed) % addresses.len();
+        addresses.rotate_left(from);
+        let mut why = no_server();
+        for address in addresses {
+            let answer = self.node(&address).ask(&self.access, redis::cmd("CLUSTER").arg("SLOTS")).await;
+            match answer.map(|answer| Topology::parse(answer, &address)) {
+                Ok(Some(topology)) => {
+                    self.nodes.lock().retain(|known, _| topology.addresses().any(|address| address == known));
+                    let topology = Arc::new(topology);
+                    *self.topology.write() = Known { topology, number: number + 1 };
+                    return Ok(());
+                }
+                Ok(None) => {}
+                Err(error) => why = error,
+            }
+        }
+        Err(why)
+    }
+}
+
+fn is_cluster(info: Value) -> RedisResult<bool> {
+    let info: String = redis::from_redis_value(info)?;
+    Ok(info.lines().any(|line| line.trim() == "cluster_enabled:1"))
+}
+
+/// Whether another server, or the same one later, may answer.
+fn is_about_the_server(error: &RedisError) -> bool {
+    match error.kind() {
+        ErrorKind::Io => true,
+        ErrorKind::Server(kind) => matches!(
+            kind,
+            ServerErrorKind::Moved
+                | ServerErrorKind::Ask
+                | ServerErrorKind::TryAgain
+                | ServerErrorKind::ClusterDown
+                | ServerErrorKind::MasterDown
+                | ServerErrorKind::ReadOnly
+                | ServerErrorKind::BusyLoading
+        ),
+        _ => false,
+    }
+}
+
+fn no_server() -> RedisError {
+    RedisError::from((ErrorKind::Io, "no server of the cluster has the slot"))
+}
+
+fn unreachable(server: &Server, why: &str) -> StoreError {
+    let hosts: Vec<_> =
+        server.addresses.iter().map(|address| format!("{}:{}", address.host, address.port)).collect();
+    StoreError::Read(format!("cannot use the store at {}: {why}", hosts.join(", ")))
 }
 
 /// A script in a file of its own.
@@ -125,13 +266,13 @@ impl Source {
 /// What a script is called with. All keys are in one slot.
 #[derive(Default)]
 pub struct Call {
-    pub keys: Vec<Vec<u8>>,
-    pub arguments: Vec<Vec<u8>>,
+    keys: Vec<Vec<u8>>,
+    arguments: Vec<Vec<u8>>,
 }
 
 impl Call {
-    pub fn key(&mut self, key: Vec<u8>) -> &mut Self {
-        self.keys.push(key);
+    pub fn key(&mut self, key: impl Into<Vec<u8>>) -> &mut Self {
+        self.keys.push(key.into());
         self
     }
 
@@ -145,106 +286,4 @@ impl Call {
         command.arg(script).arg(self.keys.len()).arg(&self.keys).arg(&self.arguments);
         command
     }
-}
-
-impl Access<'_> {
-    fn info(&self, address: &Address) -> RedisResult<ConnectionInfo> {
-        let Address { host, port } = address.clone();
-        let at = if host.starts_with('/') {
-            ConnectionAddr::Unix(host.into())
-        } else if self.server.tls == Tls::Off {
-            ConnectionAddr::Tcp(host, port)
-        } else {
-            ConnectionAddr::TcpTls { host, port, insecure: false, tls_params: None }
-        };
-        // The third version of the protocol carries messages on the connection that commands go over.
-        let mut login =
-            RedisConnectionInfo::default().set_protocol(ProtocolVersion::RESP3).set_db(self.database());
-        if let Some(user) = &self.server.user {
-            login = login.set_username(user);
-        }
-        if let Some(password) = &self.server.password {
-            login = login.set_password(password.expose());
-        }
-        Ok(at.into_connection_info()?.set_redis_settings(login))
-    }
-
-    fn database(&self) -> i64 {
-        self.server.database.as_deref().and_then(|number| number.parse().ok()).unwrap_or(0)
-    }
-
-    fn client(&self, address: &Address) -> RedisResult<Client> {
-        let info = self.info(address)?;
-        match &self.certificates {
-            Some(certificates) => Client::build_with_tls(info, certificates.clone()),
-            None => Client::open(info),
-        }
-    }
-
-    async fn is_cluster(&self, address: &Address) -> RedisResult<bool> {
-        let config = AsyncConnectionConfig::new()
-            .set_connection_timeout(Some(CONNECT_TIMEOUT))
-            .set_response_timeout(Some(ANSWER_TIMEOUT));
-        let mut connection =
-            self.client(address)?.get_multiplexed_async_connection_with_config(&config).await?;
-        let info: String = redis::cmd("INFO").arg("cluster").query_async(&mut connection).await?;
-        Ok(info.lines().any(|line| line.trim() == "cluster_enabled:1"))
-    }
-
-    async fn single(&self, address: &Address, listener: Listener) -> RedisResult<Connection> {
-        let config = ConnectionManagerConfig::new()
-            .set_connection_timeout(Some(CONNECT_TIMEOUT))
-            .set_response_timeout(Some(ANSWER_TIMEOUT))
-            .set_max_delay(RECONNECT_WAIT_MAX)
-            .set_push_sender(move |push| {
-                listener(push);
-                Ok::<(), redis::aio::SendError>(())
-            })
-            .set_automatic_resubscription();
-        let client = self.client(address)?;
-        Ok(Connection::Single(client.get_connection_manager_with_config(config).await?))
-    }
-
-    async fn cluster(&self, listener: Listener) -> RedisResult<Connection> {
-        let nodes: Vec<_> =
-            self.server.addresses.iter().map(|address| self.info(address)).collect::<RedisResult<_>>()?;
-        let mut builder = ClusterClient::builder(nodes)
-            .use_protocol(ProtocolVersion::RESP3)
-            .connection_timeout(CONNECT_TIMEOUT)
-            .response_timeout(ANSWER_TIMEOUT)
-            .overall_response_timeout(Some(ANSWER_TIMEOUT_IN_ALL))
-            .retries(REPETITIONS)
-            .min_retry_wait(REPETITION_WAIT_MIN_MS)
-            .max_retry_wait(REPETITION_WAIT_MAX_MS)
-            .push_sender(move |push| {
-                listener(push);
-                Ok::<(), redis::aio::SendError>(())
-            });
-        if self.server.tls != Tls::Off {
-            builder = builder.tls(TlsMode::Secure);
-        }
-        if let Some(certificates) = &self.certificates {
-            builder = builder.certs(certificates.clone());
-        }
-        let client = builder.build()?;
-        let connecting = client.get_async_connection();
-        let connection =
-            tokio::time::timeout(ANSWER_TIMEOUT_IN_ALL, connecting).await.unwrap_or_else(|_| {
-                Err(RedisError::from((ErrorKind::Io, "the nodes of the cluster cannot be reached in time")))
-            })?;
-        Ok(Connection::Cluster(connection))
-    }
-}
-
-fn certificates(server: &Server, ca_file: Option<&Path>) -> Result<Option<TlsCertificates>, StoreError> {
-    let Some(path) = ca_file.filter(|_| server.tls != Tls::Off) else { return Ok(None) };
-    let root_cert = std::fs::read(path)
-        .map_err(|error| StoreError::Open { path: path.to_owned(), why: error.to_string() })?;
-    Ok(Some(TlsCertificates { client_tls: None, root_cert: Some(root_cert) }))
-}
-
-fn unreachable(server: &Server, why: &impl ToString) -> StoreError {
-    let hosts: Vec<_> =
-        server.addresses.iter().map(|address| format!("{}:{}", address.host, address.port)).collect();
-    StoreError::Read(format!("cannot use the store at {}: {}", hosts.join(", "), why.to_string()))
 }

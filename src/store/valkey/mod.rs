@@ -10,8 +10,10 @@
 mod buckets;
 mod connection;
 mod encoding;
+mod node;
 mod position;
 mod read;
+mod topology;
 mod write;
 
 use std::path::Path;
@@ -23,6 +25,7 @@ use futures_util::future::BoxFuture;
 use parking_lot::Mutex;
 use redis::{PushInfo, PushKind, Value};
 use tokio::sync::Notify;
+use tokio::task::AbortHandle;
 use tokio::time::Instant;
 
 use self::buckets::{Bucket, Keys};
@@ -61,11 +64,18 @@ pub struct ValkeyStore {
     /// Events heard before are not shown, pruned yet or not.
     heard_since: AtomicU32,
     looked_at_all: Mutex<Option<Instant>>,
+    listening: AbortHandle,
+}
+
+impl Drop for ValkeyStore {
+    fn drop(&mut self) {
+        self.listening.abort();
+    }
 }
 
 /// What reading and writing share.
 struct Grid {
-    connection: Connection,
+    connection: Arc<Connection>,
     keys: Keys,
     retention: Retention,
     sight: Arc<Mutex<Sight>>,
@@ -83,21 +93,12 @@ impl ValkeyStore {
         retention: Retention,
     ) -> Result<Self, StoreError> {
         let (sight, bell): (Arc<Mutex<Sight>>, Arc<Notify>) = Default::default();
-        let sender = rand::random();
-        let listener = {
-            let (sight, bell) = (Arc::clone(&sight), Arc::clone(&bell));
-            Arc::new(move |push: PushInfo| {
-                if hear(&push, sender, &mut sight.lock()) {
-                    bell.notify_one();
-                }
-            })
-        };
-        let connection = Connection::open(server, ca_file, listener).await?;
-        let grid = Grid { connection, keys: Keys::new(prefix), retention, sight, bell, sender };
+        let connection = Arc::new(Connection::open(server, ca_file).await?);
+        let (keys, sender) = (Keys::new(prefix), rand::random());
+        let grid = Grid { connection, keys, retention, sight, bell, sender };
         grid.check_format().await?;
-        let subscribed = grid.connection.subscribe(&grid.keys.of_all("bell")).await;
-        subscribed.map_err(|error| StoreError::Read(format!("cannot hear of changes: {error}")))?;
-        Ok(Self { grid, heard_since: AtomicU32::new(0), looked_at_all: Mutex::new(None) })
+        let listening = tokio::spawn(grid.listen()).abort_handle();
+        Ok(Self { grid, heard_since: AtomicU32::new(0), looked_at_all: Mutex::new(None), listening })
     }
 
     fn look_at_all_if_due(&self) {
@@ -113,7 +114,8 @@ impl ValkeyStore {
 fn hear(push: &PushInfo, own: u64, sight: &mut Sight) -> bool {
     match push.kind {
         PushKind::Message | PushKind::SMessage => {}
-        PushKind::Disconnection => {
+        // What was said while nobody listened is lost.
+        PushKind::Subscribe | PushKind::SSubscribe => {
             sight.ring_all();
             return true;
         }
@@ -129,12 +131,26 @@ fn hear(push: &PushInfo, own: u64, sight: &mut Sight) -> bool {
 }
 
 impl Grid {
+    /// Hears what others have changed, for ever.
+    fn listen(&self) -> impl Future<Output = ()> + use<> {
+        let (sight, bell, sender) = (Arc::clone(&self.sight), Arc::clone(&self.bell), self.sender);
+        let listener = Arc::new(move |push: PushInfo| {
+            if hear(&push, sender, &mut sight.lock()) {
+                bell.notify_one();
+            }
+        });
+        let (connection, slot) = (Arc::clone(&self.connection), self.keys.slot_of_all());
+        let channel = self.keys.of_all("bell");
+        async move { connection.listen(slot, &channel, listener).await }
+    }
+
     /// Refuses keys of a newer version.
     async fn check_format(&self) -> Result<(), StoreError> {
         let failed = |error: redis::RedisError| StoreError::Read(format!("cannot use the store: {error}"));
-        let key = self.keys.of_all("format");
-        self.connection.ask::<Value>(redis::cmd("SETNX").arg(&key).arg(FORMAT)).await.map_err(failed)?;
-        let found: i64 = self.connection.ask(redis::cmd("GET").arg(&key)).await.map_err(failed)?;
+        let (slot, key) = (self.keys.slot_of_all(), self.keys.of_all("format"));
+        let set = self.connection.ask::<Value>(slot, redis::cmd("SETNX").arg(&key).arg(FORMAT)).await;
+        set.map_err(failed)?;
+        let found: i64 = self.connection.ask(slot, redis::cmd("GET").arg(&key)).await.map_err(failed)?;
         if found > FORMAT {
             return Err(StoreError::Newer { path: key.into(), found, known: FORMAT });
         }
@@ -154,7 +170,9 @@ impl Grid {
                 message.push(bucket.number());
             }
         }
-        if let Err(error) = self.connection.publish(&self.keys.of_all("bell"), &message).await {
+        if let Err(error) =
+            self.connection.publish(self.keys.slot_of_all(), &self.keys.of_all("bell"), &message).await
+        {
             tracing::debug!(%error, "other instances were not told of a change and find it by themselves");
         }
     }
@@ -162,11 +180,12 @@ impl Grid {
     async fn attend(&self, instance: &Instance, lives_for: Duration) -> redis::RedisResult<Vec<Instance>> {
         let mut call = Call::default();
         for key in ["until", "joined", "notes"] {
-            call.key(self.keys.of_all(key).into_bytes());
+            call.key(self.keys.of_all(key));
         }
         call.argument(instance.id.as_bytes()).argument(instance.note.as_bytes());
         call.argument(lives_for.as_millis().to_string());
-        let living: Vec<(String, String)> = self.connection.run(&scripts::ATTEND, &call).await?;
+        let living: Vec<(String, String)> =
+            self.connection.run(self.keys.slot_of_all(), &scripts::ATTEND, &call).await?;
         Ok(living.into_iter().map(|(id, note)| Instance { id: id.into(), note: note.into() }).collect())
     }
 }

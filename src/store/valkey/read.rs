@@ -103,9 +103,10 @@ impl Grid {
     /// Gives every device to the sink.
     pub async fn load(&self, sink: Arc<dyn LoadSink>) -> Result<(), ReadError> {
         let mut command = redis::cmd("HLEN");
-        command.arg(self.keys.devices(Bucket::from(0)));
+        let first = Bucket::from(0);
+        command.arg(self.keys.devices(first));
         // The buckets are about equal.
-        let in_one: usize = self.connection.ask(&command).await?;
+        let in_one: usize = self.connection.ask(self.keys.slot(first), &command).await?;
         sink.expect(in_one * BUCKETS);
         let mut loads = stream::iter(Bucket::all())
             .map(|bucket| {
@@ -142,7 +143,7 @@ impl Grid {
             Some(Status::Connected) => "1",
             Some(Status::Disconnected) => "0",
         });
-        let found: Vec<Vec<u8>> = self.connection.run(&scripts::LIST, &call).await?;
+        let found: Vec<Vec<u8>> = self.connection.run(self.keys.slot(bucket), &scripts::LIST, &call).await?;
         let (looked_at, found) = found.split_first().ok_or(Damaged)?;
         Ok(Part { devices: devices(found)?, looked_at: (!looked_at.is_empty()).then(|| looked_at.clone()) })
     }
@@ -232,9 +233,10 @@ impl Grid {
         let limit = limit.clamp(1, PAGE_MAX);
         let (mut found, mut at) = (Vec::new(), 0);
         // As many buckets at a time as there may be devices; mostly that is all of them.
-        while at < looks.len() && found.is_empty() {
-            let some = &looks[at..looks.len().min(at + limit)];
-            let most = (limit / some.len()).max(1);
+        while at < looks.len() && found.len() < limit {
+            let left = limit - found.len();
+            let some = &looks[at..looks.len().min(at + left)];
+            let most = (left / some.len()).max(1);
             let answers = try_join_all(some.iter().map(|look| self.look(*look, most))).await;
             let answers = match answers {
                 Ok(answers) => answers,
@@ -261,7 +263,8 @@ impl Grid {
         call.argument(look.since.to_string());
         call.argument(look.expected.map(|expected| expected.to_string()).unwrap_or_default());
         call.argument(most.to_string());
-        let found: Vec<redis::Value> = self.connection.run(&scripts::CHANGES, &call).await?;
+        let found: Vec<redis::Value> =
+            self.connection.run(self.keys.slot(look.bucket), &scripts::CHANGES, &call).await?;
         let Some((head, found)) = found.split_first_chunk::<2>() else { return Err(ReadError::Gap) };
         let [redis::Value::BulkString(reached), redis::Value::Int(at_end)] = head else {
             return Err(ReadError::Damaged);
@@ -278,7 +281,8 @@ impl Grid {
         let newest = Bucket::all().map(|bucket| async move {
             let mut command = redis::cmd("XREVRANGE");
             command.arg(self.keys.changes(bucket)).arg("+").arg("-").arg("COUNT").arg(1);
-            let entries: Vec<(Vec<u8>, redis::Value)> = self.connection.ask(&command).await?;
+            let entries: Vec<(Vec<u8>, redis::Value)> =
+                self.connection.ask(self.keys.slot(bucket), &command).await?;
             match entries.first() {
                 Some((position, _)) => Ok(Position::parse(position).ok_or(Damaged)?),
                 None => Ok(Position::BEGINNING),
@@ -300,9 +304,10 @@ impl Grid {
         heard_since: UnixSeconds,
     ) -> Result<Vec<Row>, ReadError> {
         let name = joined(name.device());
+        let bucket = Bucket::of(&name);
         let mut command = redis::cmd("LRANGE");
-        command.arg(self.keys.history(Bucket::of(&name), &name)).arg(0);
-        let entries: Vec<Vec<u8>> = self.connection.ask(command.arg(self.retention.per_device)).await?;
+        command.arg(self.keys.history(bucket, &name)).arg(0).arg(self.retention.per_device);
+        let entries: Vec<Vec<u8>> = self.connection.ask(self.keys.slot(bucket), &command).await?;
         let mut rows = Vec::new();
         for entry in entries.iter().take(self.retention.per_device) {
             let row = encoding::row(entry)?;

@@ -119,8 +119,10 @@ impl Grid {
         while !left.is_empty() {
             let mut some = left.split_off(left.len() - at_once(&left));
             let token: u64 = rand::random();
-            let answer: Vec<Value> =
-                self.connection.run(&scripts::MERGE, &self.call(bucket, token, &some)).await?;
+            let answer: Vec<Value> = self
+                .connection
+                .run(self.keys.slot(bucket), &scripts::MERGE, &self.call(bucket, token, &some))
+                .await?;
             let mut answer = answer.into_iter();
             let position = answer.next().and_then(|position| Position::parse(&bytes(position)?));
             let position = position.ok_or(WriteError::Damaged)?;
@@ -176,7 +178,7 @@ impl Grid {
             let mut command = redis::cmd("ZRANGEBYSCORE");
             command.arg(self.keys.due(bucket)).arg("-inf").arg(format!("({}", heard_before.0));
             command.arg("LIMIT").arg(0).arg(DEVICES_AT_ONCE);
-            let names: Vec<Vec<u8>> = self.connection.ask(&command).await?;
+            let names: Vec<Vec<u8>> = self.connection.ask(self.keys.slot(bucket), &command).await?;
             if names.is_empty() {
                 return Ok(());
             }
@@ -185,7 +187,7 @@ impl Grid {
             for name in names {
                 call.key(self.keys.history(bucket, &name)).argument(name);
             }
-            self.connection.run::<()>(&scripts::PRUNE, &call).await?;
+            self.connection.run::<()>(self.keys.slot(bucket), &scripts::PRUNE, &call).await?;
         }
     }
 
@@ -196,24 +198,27 @@ impl Grid {
             let name = joined(name.device());
             buckets.entry(Bucket::of(&name)).or_default().push(name);
         }
-        let (high, low) = encoding::halves(before_nanos);
-        let calls = buckets.iter().flat_map(|(bucket, names)| {
-            names.chunks(DEVICES_AT_ONCE).map(|names| {
-                let mut call = Call::default();
-                call.key(self.keys.devices(*bucket))
-                    .key(self.keys.names(*bucket))
-                    .key(self.keys.due(*bucket));
-                call.argument(high.to_string()).argument(low.to_string());
-                for name in names {
-                    call.key(self.keys.history(*bucket, name)).argument(name.as_slice());
-                }
-                call
-            })
+        let forgotten = buckets.iter().flat_map(|(bucket, names)| {
+            names.chunks(DEVICES_AT_ONCE).map(|names| self.forget_some(*bucket, names, before_nanos))
         });
-        let forgotten =
-            calls.map(|call| async move { self.connection.run::<()>(&scripts::FORGET, &call).await });
         try_join_all(forgotten).await?;
         Ok(())
+    }
+
+    async fn forget_some(
+        &self,
+        bucket: Bucket,
+        names: &[Vec<u8>],
+        before_nanos: i64,
+    ) -> Result<(), WriteError> {
+        let (high, low) = encoding::halves(before_nanos);
+        let mut call = Call::default();
+        call.key(self.keys.devices(bucket)).key(self.keys.names(bucket)).key(self.keys.due(bucket));
+        call.argument(high.to_string()).argument(low.to_string());
+        for name in names {
+            call.key(self.keys.history(bucket, name)).argument(name.as_slice());
+        }
+        Ok(self.connection.run(self.keys.slot(bucket), &scripts::FORGET, &call).await?)
     }
 }
 
