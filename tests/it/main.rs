@@ -6,6 +6,7 @@ mod crash;
 mod devices;
 mod exchange;
 mod fleet;
+mod grid;
 mod keeping;
 mod metrics;
 mod openapi;

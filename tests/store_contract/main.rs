@@ -6,6 +6,7 @@
 
 mod contract;
 mod events;
+mod failover;
 mod fixture;
 mod places;
 mod shared;

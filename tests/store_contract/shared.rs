@@ -14,7 +14,7 @@ use crate::fixture::{Fixture, device, devices, event, events, name, statement, w
 use crate::places::Place;
 
 /// Longer than anything takes that is waited for here.
-const PATIENCE: Duration = Duration::from_secs(60);
+pub const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A number below the bound.
 fn below(rng: &mut TestRng, bound: u64) -> u64 {

@@ -8,6 +8,7 @@ pub mod mosquitto;
 pub mod port;
 pub mod private_ca;
 pub mod publisher;
+pub mod redis;
 pub mod service;
 pub mod status;
 pub mod subscriber;

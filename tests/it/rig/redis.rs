@@ -104,18 +104,16 @@ impl RedisServer {
         Ok(connection)
     }
 
-    /// Asks the server to end, which is when it writes what persists, and waits until it has.
-    pub fn stop(&mut self) {
-        self.end(Signal::TERM);
-    }
-
     /// Ends the server as a power cut does.
     pub fn kill(&mut self) {
-        self.end(Signal::KILL);
+        let Some(mut child) = self.child.take() else { return };
+        kill_process(Pid::from_child(&child), Signal::KILL).expect("a child of ours takes signals");
+        let ended = poll(PATIENCE, || child.try_wait().expect("a child can be waited for"));
+        assert!(ended.is_some(), "redis-server does not end");
     }
 
     /// Keeps the server from answering, without ending it, or lets it go on.
-    pub fn freeze(&self, frozen: bool) {
+    fn freeze(&self, frozen: bool) {
         let child = self.child.as_ref().expect("the server runs");
         let signal = if frozen { Signal::STOP } else { Signal::CONT };
         kill_process(Pid::from_child(child), signal).expect("a child of ours takes signals");
@@ -125,13 +123,6 @@ impl RedisServer {
     pub fn start_again(&mut self) {
         assert!(self.child.is_none(), "the server is stopped before it is started again");
         assert!(self.try_start(), "redis-server did not start again; its log:\n{}", self.log());
-    }
-
-    fn end(&mut self, signal: Signal) {
-        let Some(mut child) = self.child.take() else { return };
-        kill_process(Pid::from_child(&child), signal).expect("a child of ours takes signals");
-        let ended = poll(PATIENCE, || child.try_wait().expect("a child can be waited for"));
-        assert!(ended.is_some(), "redis-server does not end");
     }
 
     /// Whether the server answers; `false` when it ended instead, which a port taken by somebody else explains.
@@ -262,14 +253,26 @@ impl RedisCluster {
         }
     }
 
-    /// Kills a master as a power cut does and waits until its replica has taken its place.
-    pub fn fail_over(&mut self, master: usize) {
+    /// Lets nothing more that this master takes reach its replica, until the master is killed.
+    pub fn cut_replica(&self, master: usize) {
+        self.replica_of(master).freeze(true);
+        // Without this the kernel would take it for the one that sleeps.
+        let cut = self.nodes[master].ask::<i64>(&["CLIENT", "KILL", "TYPE", "replica"]);
+        assert_eq!(cut.expect("the master answers"), 1);
+    }
+
+    /// Kills a master as a power cut does; its replica goes on with what it has.
+    pub fn kill_master(&mut self, master: usize) {
         self.nodes[master].kill();
+        self.replica_of(master).freeze(false);
         self.wait_until_replaced(master);
     }
 
-    /// Waits until the replica of the one that has begun as a master is one itself.
-    pub fn wait_until_replaced(&self, master: usize) {
+    fn replica_of(&self, master: usize) -> &RedisServer {
+        &self.nodes[master + MASTERS]
+    }
+
+    fn wait_until_replaced(&self, master: usize) {
         self.nodes[master + MASTERS].wait_until(
             "the replica is promoted",
             &["INFO", "replication"],

@@ -34,6 +34,14 @@ impl Launch {
         Self::default().arguments(&flags)
     }
 
+    /// Under another application id, so that several can be at one broker.
+    pub fn application(mut self, id: &str) -> Self {
+        let at =
+            self.arguments.iter().position(|argument| argument == "-i").expect("the seed's usage names one");
+        self.arguments[at + 1] = id.to_owned();
+        self
+    }
+
     pub fn arguments(mut self, arguments: &[&str]) -> Self {
         self.arguments.extend(arguments.iter().map(|argument| (*argument).to_owned()));
         self
