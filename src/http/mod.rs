@@ -1,5 +1,6 @@
 //! The HTTP side: one file for each resource, one for connections, one for errors. Reads the map, never writes it.
 
+mod cut;
 mod device;
 mod devices;
 mod error;
