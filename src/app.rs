@@ -14,8 +14,7 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use crate::feed::Feed;
-use crate::feed::settings::FeedSettings;
-use crate::health::{Health, Keeping};
+use crate::health::{Following, Health, Keeping};
 use crate::history::EventQueue;
 use crate::http::settings::HttpSettings;
 use crate::http::{self, Context, Gauges};
@@ -83,11 +82,15 @@ pub async fn start(
     metrics.register(&mut registry);
     let health = Arc::new(Health::new(source.population.ready_on));
     let events = Arc::new(EventQueue::new(metrics.clone()));
-    let feed = Arc::new(Feed::new(FeedSettings::default(), Arc::clone(&health), metrics.clone()));
+    let feed = Arc::new(Feed::new(http.streams, Arc::clone(&health), metrics.clone()));
     let Restored { map, writer, mark } = restore(store, &events, &health, &feed, &metrics).await?;
     let listener = socket.listen(LISTEN_BACKLOG).map_err(|error| Error::Listen(address, error))?;
     let http_address = listener.local_addr().map_err(|error| Error::Listen(address, error))?;
-    registry.register_collector(Box::new(Gauges { map: Arc::clone(&map), health: Arc::clone(&health) }));
+    registry.register_collector(Box::new(Gauges {
+        map: Arc::clone(&map),
+        health: Arc::clone(&health),
+        feed: Arc::clone(&feed),
+    }));
     let watched = Watched { map: Arc::clone(&map), health: Arc::clone(&health), metrics: metrics.clone() };
     let context = Context {
         map: Arc::clone(&map),
@@ -96,6 +99,7 @@ pub async fn start(
         replay_limits: source.population.replay_limits.as_slice().into(),
         organization: source.identity.organization.as_str().into(),
         history: Arc::new(HistoryOf(Arc::clone(&writer.store))),
+        feed: Arc::clone(&feed),
         history_kept: writer.settings.history,
     };
 
@@ -217,6 +221,10 @@ async fn restore(
         good: if opened.outlives { Keeping::Good } else { Keeping::Off },
     };
     writer.forget().await;
+    if opened.shared {
+        // What the others write from now on is not here before they are followed.
+        health.set_following(Following::Broken);
+    }
     writer.note_kept(feed.head()).await;
     if opened.outlives {
         let elapsed_ms = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);

@@ -15,6 +15,7 @@ mod snapshot;
 mod sorted;
 #[cfg(test)]
 mod tests;
+mod walk;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU16, AtomicU64, Ordering};
@@ -29,6 +30,7 @@ pub use self::rates::PerMinute;
 use self::rates::Rates;
 use self::shard::{Place, Records, SHARDS, Shard};
 pub use self::snapshot::{LastEvent, Snapshot};
+pub use self::walk::Name;
 use crate::clock::UnixSeconds;
 use crate::decode::{Device, iot_platform};
 use crate::presence::{Belief, Claim, Statement, Status, Verdict};

@@ -15,6 +15,7 @@ use super::{
     DemoSettings, ExportSettings, ImportSettings, Settings, SimulateSettings, broker, file, population, store,
 };
 use crate::exchange::settings::Format;
+use crate::feed::settings::FeedSettings;
 use crate::fleet::settings::{Endings, FleetSettings};
 use crate::http::settings::HttpSettings;
 use crate::secret::Secret;
@@ -30,6 +31,10 @@ const TYPES: u32 = 5;
 const EVENTS_PER_SECOND: f64 = 20.0;
 const ENDINGS: Endings = Endings { clean: 5.0, dropped: 2.0, timed_out: 2.0, takeover: 1.0, refused: 1.0 };
 const SEED: u64 = 1;
+/// More streams, or changes held, than one machine serves.
+const STREAM_LIMIT_MAX: u32 = 1_000_000;
+/// Readers are woken fifty times a second: fewer changes may come between two of their turns.
+const LAG_LEAST: u32 = 100;
 const DEMO_ORGANIZATION: &str = "demo";
 /// Names the system's trust store in the platform's YAML.
 const SYSTEM_TRUST_STORE: &str = "_os_";
@@ -46,10 +51,24 @@ pub(super) fn serve(values: &Values, state: &StateDirectories) -> Result<Setting
     let http = HttpSettings {
         listen: values.listen()?.unwrap_or(default.listen),
         port: values.port()?.unwrap_or(default.port),
+        streams: streams(values)?,
     };
     let source = source(values)?;
     let store = store::settings(values, state, &source.identity.organization)?;
     Ok(Settings { source, http, store, log: log(values)? })
+}
+
+fn streams(values: &Values) -> Result<FeedSettings, Refusal> {
+    let number = |setting, least: u32| {
+        values.parse(setting, &format!("a whole number from {least} to {STREAM_LIMIT_MAX}"), |text| {
+            text.parse().ok().filter(|number| (least..=STREAM_LIMIT_MAX).contains(number))
+        })
+    };
+    let default = FeedSettings::default();
+    Ok(FeedSettings {
+        streams_max: number(Setting::StreamsMax, 1)?.unwrap_or(default.streams_max),
+        stream_lag_max: number(Setting::StreamLagMax, LAG_LEAST)?.unwrap_or(default.stream_lag_max),
+    })
 }
 
 pub(super) fn demo(values: &Values) -> Result<DemoSettings, Refusal> {

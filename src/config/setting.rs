@@ -38,6 +38,8 @@ pub enum Setting {
     ForgetAfter,
     HistoryDays,
     HistoryPerDevice,
+    StreamsMax,
+    StreamLagMax,
     Domain,
     BrokerPort,
     BrokerTransport,

@@ -28,7 +28,7 @@ const NONE: Spec = Spec {
 };
 
 /// In the order of the variants of [`Setting`], which is also the order of the help and the documentation.
-pub(super) const SPECS: [Spec; 55] = [
+pub(super) const SPECS: [Spec; 57] = [
     Spec {
         setting: Setting::Organization,
         long: Some("organization"),
@@ -269,6 +269,24 @@ pub(super) const SPECS: [Spec; 55] = [
     store::FORGET_AFTER,
     store::HISTORY_DAYS,
     store::HISTORY_PER_DEVICE,
+    Spec {
+        setting: Setting::StreamsMax,
+        long: Some("streams-max"),
+        value: Some("N"),
+        default: Some("2000"),
+        help: "Streams of changes that may be open at once, 1 to 1000000",
+        verbs: SERVE,
+        ..NONE
+    },
+    Spec {
+        setting: Setting::StreamLagMax,
+        long: Some("stream-lag-max"),
+        value: Some("CHANGES"),
+        default: Some("65536"),
+        help: "How many changes a stream may be behind before it is ended, 100 to 1000000; that many are held in memory",
+        verbs: SERVE,
+        ..NONE
+    },
     Spec {
         setting: Setting::Domain,
         platform: &["WIOTP_OPTIONS_DOMAIN"],

@@ -86,7 +86,8 @@ async fn run_on(
     // An error here means that the publisher has ended, which is looked into below.
     let started = populated.await.is_ok();
     if started && !shutdown.is_cancelled() {
-        let http = HttpSettings { listen: IpAddr::V4(Ipv4Addr::LOCALHOST), port: settings.port };
+        let listen = IpAddr::V4(Ipv4Addr::LOCALHOST);
+        let http = HttpSettings { listen, port: settings.port, ..HttpSettings::default() };
         let source = source(broker, &organization, "devstatus");
         let service = app::start(source, http, StoreSettings::memory(), shutdown.clone()).await?;
         let address = service.http_address;

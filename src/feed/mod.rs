@@ -15,13 +15,14 @@ mod ring;
 pub mod settings;
 
 use std::collections::HashMap;
+use std::net::IpAddr;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use parking_lot::{Mutex, RwLock};
-use tokio::sync::{Notify, watch};
+use tokio::sync::{Notify, Semaphore, watch};
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
@@ -30,12 +31,12 @@ pub use self::reader::{Reader, Run};
 pub use self::ring::Behind;
 use self::ring::Ring;
 use self::settings::FeedSettings;
-use crate::clock::{self, UnixSeconds};
-use crate::decode::Device;
-use crate::health::Health;
-use crate::map::{Evidence, Record};
+use crate::clock;
+use crate::health::{Following, Health};
+use crate::map::{Record, Snapshot};
 use crate::metrics::Metrics;
-use crate::presence::{Belief, Status};
+use crate::presence::Status;
+use crate::presence::query::Traits;
 
 /// Readers are woken at most once in this time, however many changes come: what comes meanwhile goes out in one piece. A
 /// thousand readers cost fifty thousand writes a second at this pace.
@@ -50,29 +51,32 @@ const RING_MAX_BYTES: usize = 96 << 20;
 /// Changes that are held while nobody follows: enough for somebody who was cut off for a moment.
 const UNFOLLOWED_MAX: usize = 2_048;
 
-/// One change of what is believed of a device, and what it was then.
+/// How many may go through all devices at once; further ones wait. Each holds the names of a part of them.
+const WALKS_MAX: usize = 16;
+
+/// One change of what is believed of a device.
 #[derive(Debug)]
 pub struct Change {
     /// Rises by one from change to change of this process.
     pub sequence: u64,
-    pub device_type: Arc<str>,
-    pub id: Box<str>,
-    pub belief: Belief,
-    pub evidence: Evidence,
-    pub heard_at: UnixSeconds,
+    /// The device as it was then.
+    pub snapshot: Snapshot,
     /// The status before; `None`: nothing was known of the device.
     pub previous: Option<Status>,
     /// Whether the history that is kept tells of it.
     pub in_history: bool,
-    /// Up to which event the history told of everything that had been published by then; `None` while that is not known,
-    /// or the devices are still being found.
+    /// Up to which event the history told of nothing that was published later; `None` while that is not known, or the devices
+    /// are still being found.
     pub kept: Option<u64>,
+    address: OnceLock<Option<IpAddr>>,
     shown: OnceLock<Bytes>,
 }
 
 impl Change {
-    pub fn device(&self) -> Device<'_> {
-        Device { device_type: &self.device_type, id: &self.id }
+    /// What filters look at. The address costs more than all the rest, so it is found once, and if somebody wants it.
+    pub fn traits(&self, with_address: bool) -> Traits<'_> {
+        let address = || *self.address.get_or_init(|| self.snapshot.address());
+        self.snapshot.traits(if with_address { address() } else { None })
     }
 
     /// As a text that is made once, by whoever comes first, and shared.
@@ -88,6 +92,13 @@ pub struct Kept {
     pub events: u64,
 }
 
+#[derive(Debug, Default)]
+struct Keeping {
+    confirmed: Option<Kept>,
+    /// What was found at that moment, and does not count before everything that others had written by then is here.
+    waiting: Option<(Kept, Instant)>,
+}
+
 /// The ring and those who follow it.
 pub struct Feed {
     settings: FeedSettings,
@@ -98,7 +109,7 @@ pub struct Feed {
     ring: RwLock<Ring>,
     /// The sequence of the newest change; beside the ring for those who hold the lock of a shard.
     head: AtomicU64,
-    kept: Mutex<Option<Kept>>,
+    kept: Mutex<Keeping>,
     seats: Mutex<HashMap<u64, Arc<Seat>>>,
     followers: AtomicUsize,
     bell: Notify,
@@ -106,6 +117,8 @@ pub struct Feed {
     /// The run that most readers want next, all of them the same.
     latest_run: Mutex<Option<Arc<Run>>>,
     ending: CancellationToken,
+    /// Who may go through all devices.
+    walks: Arc<Semaphore>,
 }
 
 impl Feed {
@@ -117,37 +130,29 @@ impl Feed {
             epoch: u64::try_from(clock::now_millis()).unwrap_or(0),
             ring: RwLock::default(),
             head: AtomicU64::new(0),
-            kept: Mutex::new(None),
+            kept: Mutex::default(),
             seats: Mutex::default(),
             followers: AtomicUsize::new(0),
             bell: Notify::new(),
             heads: watch::Sender::new(0),
             latest_run: Mutex::default(),
             ending: CancellationToken::new(),
+            walks: Arc::new(Semaphore::new(WALKS_MAX)),
         }
     }
 
     /// Adds a change; `record` is the device as it is now, and its shard is locked. Called by one thread.
     pub fn publish(&self, record: &Record, previous: Option<Status>, in_history: bool) {
-        // Asked for before the lock of the ring is taken.
-        let kept = self.kept.lock().filter(|_| self.health.populated()).map(|kept| kept.events);
+        // Before the lock of the ring is taken, for which readers wait.
+        let kept = self.kept().filter(|_| self.health.populated()).map(|kept| kept.events);
+        let snapshot = Snapshot::of(record);
         let followed = self.followers.load(Ordering::SeqCst) > 0;
         let most = self.settings.stream_lag_max as usize;
         let most = if followed { most } else { most.min(UNFOLLOWED_MAX) };
         let mut ring = self.ring.write();
         let sequence = ring.next();
-        let change = Change {
-            sequence,
-            device_type: Arc::clone(record.device_type()),
-            id: record.device().id.into(),
-            belief: record.belief.clone(),
-            evidence: record.evidence,
-            heard_at: record.heard_at,
-            previous,
-            in_history,
-            kept,
-            shown: OnceLock::new(),
-        };
+        let (address, shown) = (OnceLock::new(), OnceLock::new());
+        let change = Change { sequence, snapshot, previous, in_history, kept, address, shown };
         ring.push(change, most, RING_MAX_BYTES);
         drop(ring);
         self.metrics.feed.changes.inc();
@@ -163,9 +168,19 @@ impl Feed {
         self.head.load(Ordering::SeqCst)
     }
 
+    /// Counts a stream that could not show everything.
+    pub fn note_gap(&self) {
+        self.metrics.feed.gaps.inc();
+    }
+
     /// Whether the devices have been found: what is new from now on is news.
     pub fn is_populated(&self) -> bool {
         self.health.populated()
+    }
+
+    /// Whoever goes through all devices, to follow them from then on, takes one of these meanwhile.
+    pub fn walks(&self) -> &Arc<Semaphore> {
+        &self.walks
     }
 
     pub fn epoch(&self) -> u64 {
@@ -182,19 +197,35 @@ impl Feed {
         self.ring.read().lost()
     }
 
-    /// How far the history follows, once that is known.
-    pub fn kept(&self) -> Option<Kept> {
-        *self.kept.lock()
+    /// The changes after one and up to another that the history does not tell of, as far as they are still here.
+    pub fn beside_the_history(&self, after: u64, up_to: u64) -> Vec<Arc<Change>> {
+        self.ring.read().beside_the_history(after, up_to)
     }
 
-    /// Notes that the history follows so far.
-    pub fn note_kept(&self, kept: Kept) {
-        *self.kept.lock() = Some(kept);
+    /// How far the history follows, once that is known.
+    pub fn kept(&self) -> Option<Kept> {
+        self.kept.lock().confirmed
+    }
+
+    /// Notes that the history follows so far, as was found at that moment. Where other instances write it, too, it may tell of
+    /// what has not arrived here yet; then it counts once that has.
+    pub fn note_kept(&self, kept: Kept, at: Instant) {
+        let keeping = &mut *self.kept.lock();
+        match self.health.following() {
+            Following::Off => keeping.confirmed = Some(kept),
+            Following::Current { at: current } => {
+                if keeping.waiting.is_some_and(|(_, found)| found <= current) {
+                    keeping.confirmed = keeping.waiting.take().map(|(kept, _)| kept);
+                }
+                keeping.waiting.get_or_insert((kept, at));
+            }
+            Following::Broken => {}
+        }
     }
 
     /// Notes that the history tells of all changes up to that one, without another event.
     pub fn note_nothing_to_keep(&self, changes: u64) {
-        if let Some(kept) = &mut *self.kept.lock() {
+        if let Some(kept) = &mut self.kept.lock().confirmed {
             kept.changes = kept.changes.max(changes);
         }
     }

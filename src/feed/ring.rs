@@ -5,6 +5,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use super::Change;
+use crate::map::Snapshot;
 
 /// What a change is taken to cost beside its texts: the value itself, and the text that it is shown as.
 const CHANGE_BYTES: usize = 1_024;
@@ -73,10 +74,16 @@ impl Ring {
         let skipped = (position + 1 - self.first) as usize;
         Ok(self.changes.iter().skip(skipped).take(RUN_MAX).cloned().collect())
     }
+
+    /// The changes after one and up to another that the history does not tell of.
+    pub fn beside_the_history(&self, after: u64, up_to: u64) -> Vec<Arc<Change>> {
+        let between = self.changes.iter().filter(|change| (after + 1..=up_to).contains(&change.sequence));
+        between.filter(|change| !change.in_history).cloned().collect()
+    }
 }
 
 fn size(change: &Change) -> usize {
     // Shown, a payload takes about four times what it takes packed.
-    let payload = change.belief.verdict().map_or(0, |verdict| verdict.statement.payload.packed_len());
-    CHANGE_BYTES + 4 * (change.device_type.len() + change.id.len() + payload)
+    let Snapshot { device_type, id, statement, .. } = &change.snapshot;
+    CHANGE_BYTES + 4 * (device_type.len() + id.len() + statement.payload.packed_len())
 }

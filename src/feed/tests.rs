@@ -1,8 +1,10 @@
 //! What the feed promises to a reader, and what it does to one that is too slow.
 
 use super::*;
+use crate::clock::UnixSeconds;
+use crate::decode::Device;
 use crate::health::ReadyOn;
-use crate::map::{Applied, Arrival, DeviceMap};
+use crate::map::{Applied, Arrival, DeviceMap, Evidence};
 use crate::payload::Payload;
 use crate::presence::{Claim, Moment, Statement};
 
@@ -129,7 +131,7 @@ fn one_too_many_is_refused_and_a_place_comes_back() {
 fn a_change_says_how_far_the_history_follows_only_once_the_devices_have_been_found() {
     let fixture = Fixture::new(1, 5);
     let mut reader = fixture.follow();
-    fixture.feed.note_kept(Kept { changes: 0, events: 7 });
+    fixture.feed.note_kept(Kept { changes: 0, events: 7 }, Instant::now());
     fixture.change(1, true);
     let report = crate::health::PopulationReport {
         state: crate::health::Population::Complete,
@@ -142,6 +144,26 @@ fn a_change_says_how_far_the_history_follows_only_once_the_devices_have_been_fou
     assert_eq!(kept, [None, Some(7)]);
     fixture.feed.note_nothing_to_keep(2);
     assert_eq!(fixture.feed.kept(), Some(Kept { changes: 2, events: 7 }));
+}
+
+#[test]
+fn what_others_may_have_written_counts_once_it_is_here() {
+    let fixture = Fixture::new(1, 5);
+    let kept = |events| Kept { changes: 0, events };
+    let note = |events, at| fixture.feed.note_kept(kept(events), at);
+    let begun = Instant::now();
+    let later = begun + Duration::from_secs(1);
+    fixture.feed.health.set_following(Following::Broken);
+    note(1, begun);
+    assert_eq!(fixture.feed.kept(), None);
+    fixture.feed.health.set_following(Following::Current { at: begun });
+    note(2, later);
+    assert_eq!(fixture.feed.kept(), None);
+    note(3, later);
+    assert_eq!(fixture.feed.kept(), None, "the others have not been read since");
+    fixture.feed.health.set_following(Following::Current { at: later });
+    note(4, later);
+    assert_eq!(fixture.feed.kept(), Some(kept(2)));
 }
 
 #[tokio::test]

@@ -26,6 +26,8 @@ pub enum Error {
     BadPath,
     /// The device is not known yet, and it is too early to say that it never connected.
     NotPopulated,
+    /// As many streams are open as may be.
+    TooManyStreams,
     /// The query holds a parameter that the resource does not have.
     UnknownParameter {
         name: String,
@@ -96,6 +98,11 @@ impl Error {
                 "not-populated",
                 "Not every retained status has been read yet",
             ),
+            Error::TooManyStreams => kind(
+                StatusCode::SERVICE_UNAVAILABLE,
+                "too-many-streams",
+                "As many streams are open as may be",
+            ),
             Error::UnknownParameter { .. } => {
                 kind(StatusCode::BAD_REQUEST, "unknown-parameter", "The resource has no such parameter")
             }
@@ -117,6 +124,9 @@ impl Error {
                 "This device has not been seen, and not every retained status has been read yet. Ask again."
                     .into()
             }
+            Error::TooManyStreams => {
+                "Close a stream that is not needed, or have --streams-max raised. Ask again.".into()
+            }
             Error::UnknownParameter { name, known } => {
                 let name = shortened(name);
                 match known {
@@ -135,7 +145,11 @@ impl Error {
         match self {
             Error::UnknownParameter { name, .. } => Some(shortened(name)),
             Error::RepeatedParameter { name } | Error::BadParameter { name, .. } => Some((*name).to_owned()),
-            Error::NotFound | Error::MethodNotAllowed | Error::BadPath | Error::NotPopulated => None,
+            Error::NotFound
+            | Error::MethodNotAllowed
+            | Error::BadPath
+            | Error::NotPopulated
+            | Error::TooManyStreams => None,
         }
     }
 
@@ -146,6 +160,7 @@ impl Error {
             | Error::MethodNotAllowed
             | Error::BadPath
             | Error::NotPopulated
+            | Error::TooManyStreams
             | Error::RepeatedParameter { .. }
             | Error::BadParameter { .. } => None,
         }

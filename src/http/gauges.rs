@@ -8,6 +8,7 @@ use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric};
 use prometheus_client::metrics::MetricType;
 use prometheus_client::metrics::gauge::ConstGauge;
 
+use crate::feed::Feed;
 use crate::health::{Broker, Health, Population};
 use crate::map::DeviceMap;
 
@@ -15,6 +16,7 @@ use crate::map::DeviceMap;
 pub struct Gauges {
     pub map: Arc<DeviceMap>,
     pub health: Arc<Health>,
+    pub feed: Arc<Feed>,
 }
 
 impl fmt::Debug for Gauges {
@@ -55,6 +57,9 @@ impl Collector for Gauges {
         let replayed: u64 = self.map.round_counts().iter().map(|count| count.heard).sum();
         let replayed = ConstGauge::new(i64::try_from(replayed).unwrap_or(i64::MAX));
         replayed.encode(encoder.encode_descriptor(name, help, None, MetricType::Gauge)?)?;
+        let help = "How many changes the slowest stream is behind";
+        let lag = encoder.encode_descriptor("devstatus_stream_lag_changes", help, None, MetricType::Gauge)?;
+        ConstGauge::new(i64::try_from(self.feed.lag()).unwrap_or(i64::MAX)).encode(lag)?;
         let help = "1 while the subscription to every device holds";
         let name = "devstatus_broker_connected";
         let connected = i64::from(state.broker == Broker::Subscribed);

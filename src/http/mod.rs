@@ -4,6 +4,7 @@ mod cut;
 mod device;
 mod devices;
 mod error;
+mod events;
 mod gauges;
 mod health;
 mod metrics;
@@ -24,6 +25,7 @@ use prometheus_client::registry::Registry;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
+use crate::feed::Feed;
 use crate::health::Health;
 use crate::history::ReadHistory;
 use crate::map::DeviceMap;
@@ -42,6 +44,7 @@ pub struct Context {
     /// Stands in the client id of a device that was never heard of.
     pub organization: Arc<str>,
     pub history: Arc<dyn ReadHistory>,
+    pub feed: Arc<Feed>,
     /// How long an event is kept.
     pub history_kept: Duration,
 }
@@ -56,6 +59,7 @@ fn resources() -> OpenApiRouter<Context> {
         .routes(routes!(summary::summary))
         .routes(routes!(population::population))
         .routes(routes!(devices::one))
+        .routes(routes!(events::events))
         .routes(routes!(device::last_message))
 }
 

@@ -7,6 +7,7 @@ use utoipa::OpenApi;
 use utoipa::openapi::OpenApi as Document;
 
 use super::error::Problem;
+use super::events::{ChangeView, GapView, SnapshotCompleteView};
 
 /// What stands in the document beside the resources.
 #[derive(OpenApi)]
@@ -22,7 +23,7 @@ use super::error::Problem;
         (name = "fleet", description = "All devices at a glance"),
         (name = "service", description = "The service itself"),
     ),
-    components(schemas(Problem)),
+    components(schemas(Problem, ChangeView, SnapshotCompleteView, GapView)),
 )]
 struct Head;
 

@@ -2,6 +2,8 @@
 
 use std::net::{IpAddr, Ipv4Addr};
 
+use crate::feed::settings::FeedSettings;
+
 /// The address the HTTP server binds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct HttpSettings {
@@ -9,10 +11,11 @@ pub struct HttpSettings {
     pub listen: IpAddr,
     /// 0: any free port.
     pub port: u16,
+    pub streams: FeedSettings,
 }
 
 impl Default for HttpSettings {
     fn default() -> Self {
-        Self { listen: IpAddr::V4(Ipv4Addr::LOCALHOST), port: 5000 }
+        Self { listen: IpAddr::V4(Ipv4Addr::LOCALHOST), port: 5000, streams: FeedSettings::default() }
     }
 }

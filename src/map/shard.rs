@@ -84,6 +84,12 @@ impl Records {
         self.blocks.get_mut(block)?.get_mut(inside)?.as_mut()
     }
 
+    /// How many places there are, taken or free.
+    pub fn places(&self) -> u32 {
+        let full = self.blocks.len().saturating_sub(1) * BLOCK;
+        (full + self.blocks.last().map_or(0, Vec::len)) as u32
+    }
+
     /// Adds a record that is not there yet.
     pub fn insert(&mut self, hash: u64, record: Record) -> u32 {
         let at = match self.free.pop() {

@@ -1,10 +1,13 @@
 //! What is known of one device at one moment, copied out of the map so that it can be shown without a lock.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 
-use super::{Evidence, Record};
+use super::{Arrival, Evidence, Record};
 use crate::clock::UnixSeconds;
-use crate::presence::{Claim, Moment, Statement, Status};
+use crate::decode::{Device, iot_platform};
+use crate::presence::query::Traits;
+use crate::presence::{Belief, Claim, Moment, Statement, Status};
 
 /// A copy of what answers show of a record.
 #[derive(Clone, Debug, PartialEq)]
@@ -32,23 +35,53 @@ pub struct LastEvent {
 
 impl Snapshot {
     pub fn of(record: &Record) -> Self {
-        let verdict = record.verdict();
-        let latest = record.belief.latest().unwrap_or(verdict.statement);
+        let device = (Arc::clone(record.device_type()), record.id.clone());
+        Self::of_belief(device, &record.belief, Arrival { evidence: record.evidence, at: record.heard_at })
+            .expect("a record is made by its first statement")
+    }
+
+    /// The same of a belief that is in no map; `None` if it consists of nothing.
+    pub fn of_belief(device: (Arc<str>, Box<str>), belief: &Belief, heard: Arrival) -> Option<Self> {
+        let verdict = belief.verdict()?;
+        let latest = belief.latest().unwrap_or(verdict.statement);
         let close_code = match latest.claim {
             Claim::Disconnect | Claim::Takeover | Claim::Refusal | Claim::FailedLogin => {
                 Some(latest.close_code)
             }
             Claim::Connect | Claim::Request => None,
         };
-        Self {
-            device_type: Arc::clone(record.device_type()),
-            id: record.id.clone(),
+        let (device_type, id) = device;
+        Some(Self {
+            device_type,
+            id,
             status: verdict.status,
             inferred: verdict.inferred,
             statement: verdict.statement.clone(),
             latest: LastEvent { claim: latest.claim, time: latest.time, close_code },
-            evidence: record.evidence,
-            heard_at: record.heard_at,
+            evidence: heard.evidence,
+            heard_at: heard.at,
+        })
+    }
+
+    /// Which device this is.
+    pub fn device(&self) -> Device<'_> {
+        Device { device_type: &self.device_type, id: &self.id }
+    }
+
+    /// Where the device connected from, as the deciding message says; found by reading the message.
+    pub fn address(&self) -> Option<IpAddr> {
+        iot_platform::details(&self.statement.payload.unpack()).address?.parse().ok()
+    }
+
+    /// What filters look at; the address is given by whoever knows it.
+    pub fn traits(&self, address: Option<IpAddr>) -> Traits<'_> {
+        Traits {
+            device_type: &self.device_type,
+            id: &self.id,
+            status: self.status,
+            close_code: self.statement.close_code,
+            address,
+            time: self.statement.time,
         }
     }
 }

@@ -20,8 +20,6 @@ pub struct FeedMetrics {
     pub streams_refused: Family<ReasonLabel, Counter>,
     /// Streams that were told of a gap.
     pub gaps: Counter,
-    /// How many changes the slowest stream is behind.
-    pub lag_changes: Gauge,
 }
 
 impl FeedMetrics {
@@ -40,10 +38,5 @@ impl FeedMetrics {
             self.streams_refused.clone(),
         );
         registry.register("stream_gaps", "Streams of changes that were told of a gap", self.gaps.clone());
-        registry.register(
-            "stream_lag_changes",
-            "How many changes the slowest stream is behind",
-            self.lag_changes.clone(),
-        );
     }
 }

@@ -113,7 +113,7 @@ impl Writer {
     pub async fn note_kept(&self, changes: u64) {
         let asked = timeout(NEWEST_TIMEOUT, self.store.events(u64::MAX, 0)).await;
         if let Ok(Ok(Some(page))) = asked {
-            self.feed.note_kept(Kept { changes, events: page.newest });
+            self.feed.note_kept(Kept { changes, events: page.newest }, Instant::now().into_std());
         }
     }
 

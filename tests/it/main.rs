@@ -4,6 +4,8 @@ mod acknowledging;
 mod answers;
 mod crash;
 mod devices;
+mod events;
+mod events_load;
 mod exchange;
 mod fleet;
 mod grid;

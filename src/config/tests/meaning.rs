@@ -44,7 +44,7 @@ fn every_setting_of_the_service_can_be_a_flag_or_a_variable() {
         "--org abc123 --id app --key {KEY} --token-file {{dir}}/token --listen ::1 --port 0 --broker wss://h/x \
          --ca-file {{dir}}/ca.pem --mqtt-version 5 --keep-alive 7 --clean-session false --session-expiry 8 \
          --quiet-interval-ms 9 --backlog-max-bytes 65536 --store sqlite:/a/b.db --store-schema s.1 --store-ca-file {{dir}}/ca.pem --flush-interval-ms 10 \
-         --forget-after 11 --history-days 12 --history-per-device 13 --log-format json --verbose"
+         --forget-after 11 --history-days 12 --history-per-device 13 --streams-max 14 --stream-lag-max 150 --log-format json --verbose"
     );
     let environment = [
         ("DEVSTATUS_ORGANIZATION", "abc123"),
@@ -68,6 +68,8 @@ fn every_setting_of_the_service_can_be_a_flag_or_a_variable() {
         ("DEVSTATUS_FORGET_AFTER", "11"),
         ("DEVSTATUS_HISTORY_DAYS", "12"),
         ("DEVSTATUS_HISTORY_PER_DEVICE", "13"),
+        ("DEVSTATUS_STREAMS_MAX", "14"),
+        ("DEVSTATUS_STREAM_LAG_MAX", "150"),
         ("DEVSTATUS_LOG_FORMAT", "json"),
         ("DEVSTATUS_VERBOSE", "1"),
     ];
@@ -90,6 +92,7 @@ fn every_setting_of_the_service_can_be_a_flag_or_a_variable() {
         history_per_device: 13,
     };
     assert_eq!(settings.store, store);
+    assert_eq!((settings.http.streams.streams_max, settings.http.streams.stream_lag_max), (14, 150));
     assert_eq!(settings.log, LogSettings { format: LogFormat::Json, level: LogLevel::Debug });
 }
 

@@ -2,6 +2,7 @@
 //! No assertion about the product lives here.
 
 pub mod closing_broker;
+pub mod events;
 pub mod http;
 pub mod link;
 pub mod mosquitto;
