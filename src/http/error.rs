@@ -17,7 +17,6 @@ const PROBLEM_JSON: HeaderValue = HeaderValue::from_static("application/problem+
 const ECHO_MAX_CHARS: usize = 80;
 
 /// What went wrong with a request.
-#[allow(dead_code, reason = "the first resource with parameters comes next")]
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Error {
     NotFound,
@@ -41,6 +40,17 @@ pub enum Error {
     BadParameter {
         name: &'static str,
         expected: Cow<'static, str>,
+    },
+    /// None of the media types that the client accepts can be given.
+    NotAcceptable,
+    /// The body is said to be something else than JSON, or nothing.
+    UnsupportedMediaType,
+    BodyTooLarge {
+        max: usize,
+    },
+    /// The body is not what the resource takes.
+    BadBody {
+        why: String,
     },
 }
 
@@ -78,7 +88,6 @@ const fn kind(status: StatusCode, name: &'static str, title: &'static str) -> Ki
     Kind { status, name, title }
 }
 
-#[allow(dead_code, reason = "the first resource with parameters comes next")]
 impl Error {
     pub fn bad_parameter(name: &'static str, expected: impl Into<Cow<'static, str>>) -> Self {
         Error::BadParameter { name, expected: expected.into() }
@@ -112,6 +121,18 @@ impl Error {
             Error::BadParameter { .. } => {
                 kind(StatusCode::BAD_REQUEST, "bad-parameter", "A parameter has no such value")
             }
+            Error::NotAcceptable => {
+                kind(StatusCode::NOT_ACCEPTABLE, "not-acceptable", "No accepted media type can be given")
+            }
+            Error::UnsupportedMediaType => kind(
+                StatusCode::UNSUPPORTED_MEDIA_TYPE,
+                "unsupported-media-type",
+                "The body is of no media type that is taken here",
+            ),
+            Error::BodyTooLarge { .. } => {
+                kind(StatusCode::PAYLOAD_TOO_LARGE, "body-too-large", "The body is too large")
+            }
+            Error::BadBody { .. } => kind(StatusCode::BAD_REQUEST, "bad-body", "The body cannot be taken"),
         }
     }
 
@@ -137,33 +158,25 @@ impl Error {
             }
             Error::RepeatedParameter { name } => format!("{name} may be given once.").into(),
             Error::BadParameter { name, expected } => format!("{name} must be {expected}.").into(),
+            Error::NotAcceptable => "There are application/json, text/csv and application/x-ndjson.".into(),
+            Error::UnsupportedMediaType => "The body must be application/json.".into(),
+            Error::BodyTooLarge { max } => format!("At most {max} bytes are taken.").into(),
+            Error::BadBody { why } => format!("The body is not as it must be: {why}.").into(),
         }
     }
 
     /// The parameter that is refused.
     fn parameter(&self) -> Option<String> {
-        match self {
-            Error::UnknownParameter { name, .. } => Some(shortened(name)),
-            Error::RepeatedParameter { name } | Error::BadParameter { name, .. } => Some((*name).to_owned()),
-            Error::NotFound
-            | Error::MethodNotAllowed
-            | Error::BadPath
-            | Error::NotPopulated
-            | Error::TooManyStreams => None,
-        }
+        let (Error::BadParameter { name, .. } | Error::RepeatedParameter { name }) = self else {
+            let Error::UnknownParameter { name, .. } = self else { return None };
+            return Some(shortened(name));
+        };
+        Some((*name).to_owned())
     }
 
     fn known(&self) -> Option<&'static [&'static str]> {
-        match self {
-            Error::UnknownParameter { known, .. } => Some(known),
-            Error::NotFound
-            | Error::MethodNotAllowed
-            | Error::BadPath
-            | Error::NotPopulated
-            | Error::TooManyStreams
-            | Error::RepeatedParameter { .. }
-            | Error::BadParameter { .. } => None,
-        }
+        let Error::UnknownParameter { known, .. } = self else { return None };
+        Some(known)
     }
 }
 

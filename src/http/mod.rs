@@ -15,6 +15,7 @@ mod population;
 mod server;
 pub mod settings;
 mod summary;
+mod types;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -58,6 +59,9 @@ fn resources() -> OpenApiRouter<Context> {
         .routes(routes!(metrics::metrics))
         .routes(routes!(summary::summary))
         .routes(routes!(population::population))
+        .routes(routes!(types::types))
+        .routes(routes!(devices::list))
+        .routes(routes!(devices::lookup))
         .routes(routes!(devices::one))
         .routes(routes!(events::events))
         .routes(routes!(device::last_message))

@@ -9,11 +9,9 @@ use axum::http::request::Parts;
 use super::error::Error;
 
 /// The parameters of one request, decoded.
-#[allow(dead_code, reason = "the first resource with parameters comes next")]
 #[derive(Debug)]
 pub struct Parameters(Vec<(&'static str, String)>);
 
-#[allow(dead_code, reason = "the first resource with parameters comes next")]
 impl Parameters {
     /// Reads a query as browsers write it (`application/x-www-form-urlencoded`); `known` are the parameters that the
     /// resource has.

@@ -1,4 +1,4 @@
-//! `GET /api/v1/summary`: how many devices there are, by status; the same cost for any number of them.
+//! `GET /api/v1/summary`: the fleet at a glance; the same cost for any number of devices.
 
 use axum::Json;
 use axum::extract::State;
@@ -8,6 +8,14 @@ use utoipa::ToSchema;
 use super::Context;
 use super::error::Problem;
 use super::parameters::NoParameters;
+use super::types::{self, TypeTotals};
+use crate::clock;
+use crate::decode::close_code;
+
+/// More types are not listed here; `/api/v1/types` has them.
+const TYPES_MAX: usize = 1_000;
+/// Close codes beyond the most frequent ones are no part of a glance.
+const CLOSE_CODES_MAX: usize = 10;
 
 #[derive(Serialize, ToSchema)]
 pub struct Summary {
@@ -16,12 +24,44 @@ pub struct Summary {
     connected: u64,
     disconnected: u64,
     /// Whether every retained status has been read: `pending`, `running`, `complete`, `unproven`, `incomplete`.
+    #[schema(example = "complete")]
     population: &'static str,
     /// The link to the broker: while it is not `subscribed`, statuses may be out of date.
+    #[schema(example = "subscribed")]
     broker: &'static str,
+    /// Whether changes outlive the process: `off`, `good` or `failing`.
+    #[schema(example = "good")]
+    store: &'static str,
+    /// The broker is out of reach, so statuses may be out of date.
+    stale: bool,
+    per_minute: PerMinute,
+    /// Why disconnected devices are: the ten most frequent close codes.
+    top_close_codes: Vec<CloseCodeTotal>,
+    types_total: usize,
+    /// The first 1,000 by name.
+    types: Vec<TypeTotals>,
 }
 
-/// How many devices there are
+/// What happened in the last sixty seconds.
+#[derive(Serialize, ToSchema)]
+pub struct PerMinute {
+    /// Sessions that began.
+    connects: u64,
+    /// Sessions that ended; one that was taken over has ended, too.
+    disconnects: u64,
+}
+
+#[derive(Serialize, ToSchema)]
+pub struct CloseCodeTotal {
+    #[schema(example = 91)]
+    close_code: u16,
+    /// What it means.
+    cause: Option<&'static str>,
+    /// Disconnected devices that have it.
+    devices: u64,
+}
+
+/// The fleet at a glance
 ///
 /// The same cost for any number of devices.
 #[utoipa::path(
@@ -41,11 +81,26 @@ pub struct Summary {
 pub async fn summary(State(context): State<Context>, _: NoParameters) -> Json<Summary> {
     let totals = context.map.totals();
     let state = context.health.state();
+    let per_minute = context.map.per_minute(clock::now());
+    let codes = context.map.top_close_codes(CLOSE_CODES_MAX).into_iter();
+    let (types_total, types) = types::totals(&context.map, TYPES_MAX);
     Json(Summary {
         total: totals.total(),
         connected: totals.connected,
         disconnected: totals.disconnected,
         population: state.population.word(),
         broker: state.broker.word(),
+        store: state.store.word(),
+        stale: context.health.stale(),
+        per_minute: PerMinute { connects: per_minute.connects, disconnects: per_minute.disconnects },
+        top_close_codes: codes
+            .map(|(code, devices)| CloseCodeTotal {
+                close_code: code,
+                cause: close_code::meaning(code),
+                devices,
+            })
+            .collect(),
+        types_total,
+        types,
     })
 }

@@ -10,6 +10,7 @@ mod exchange;
 mod fleet;
 mod grid;
 mod keeping;
+mod lists;
 mod metrics;
 mod openapi;
 mod population;

@@ -1,9 +1,13 @@
 //! `/api/v1/devices…`: what is known of one device, or of many.
 
-#[allow(dead_code, reason = "the resources that show many devices come next")]
+mod cursor;
 pub mod filter;
+mod format;
+mod list;
+mod lookup;
 mod one;
 pub mod view;
 
-pub use one::__path_one;
-pub use one::one;
+pub use list::{__path_list, list};
+pub use lookup::{__path_lookup, lookup};
+pub use one::{__path_one, one};

@@ -1,0 +1,174 @@
+//! In which form a list is given: which one a client accepts, and how a device is written in it.
+
+use axum::http::HeaderValue;
+
+use super::view::DeviceView;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Format {
+    Json,
+    Csv,
+    NdJson,
+}
+
+/// In the order in which they are given to a client that accepts several equally well.
+const FORMATS: [(Format, &str); 4] = [
+    (Format::Json, "application/json"),
+    (Format::Csv, "text/csv"),
+    (Format::NdJson, "application/x-ndjson"),
+    (Format::NdJson, "application/ndjson"),
+];
+
+const COLUMNS: &str = "type,id,client_id,status,since,address,close_code,reason,cause,session_connect_time,\
+                       session_protocol,session_secure,last_event,last_event_time,last_event_close_code,evidence,\
+                       confirmed_at,stale\r\n";
+
+impl Format {
+    /// What a client accepts best; `None` if it accepts none of them.
+    pub fn of(accept: Option<&HeaderValue>) -> Option<Self> {
+        let Some(accept) = accept else { return Some(Format::Json) };
+        let ranges: Vec<_> = accept.to_str().ok()?.split(',').map(range).collect();
+        let quality = |name: &str| {
+            // The most exact range counts.
+            let exactness = |range: &str| match range.split_once('/') {
+                _ if range.eq_ignore_ascii_case(name) => 3,
+                Some((kind, "*"))
+                    if name.split('/').next().is_some_and(|own| own.eq_ignore_ascii_case(kind)) =>
+                {
+                    2
+                }
+                Some(("*", "*")) => 1,
+                _ => 0,
+            };
+            let best = ranges.iter().map(|(range, quality)| (exactness(range), *quality)).max();
+            best.filter(|(exactness, _)| *exactness > 0).map_or(0, |(_, quality)| quality)
+        };
+        let given = FORMATS.iter().map(|(format, name)| (*format, quality(name)));
+        // Of equals the first: `max_by_key` would take the last.
+        let best = given.rev().max_by_key(|(_, quality)| *quality)?;
+        (best.1 > 0).then_some(best.0)
+    }
+
+    pub fn content_type(self) -> &'static str {
+        match self {
+            Format::Json => "application/json",
+            Format::Csv => "text/csv; charset=utf-8; header=present",
+            Format::NdJson => "application/x-ndjson",
+        }
+    }
+
+    /// What stands before the first device.
+    pub fn head(self) -> &'static str {
+        match self {
+            Format::Json | Format::NdJson => "",
+            Format::Csv => COLUMNS,
+        }
+    }
+
+    /// Adds a device as one line.
+    pub fn write(self, device: &DeviceView, text: &mut Vec<u8>) {
+        match self {
+            Format::Json | Format::NdJson => {
+                serde_json::to_writer(&mut *text, device)
+                    .expect("texts and numbers are JSON, and memory takes them");
+                text.push(b'\n');
+            }
+            Format::Csv => write_row(device, text),
+        }
+    }
+}
+
+/// A media range and its quality in thousandths.
+fn range(text: &str) -> (&str, u16) {
+    let mut parts = text.split(';').map(str::trim);
+    let range = parts.next().unwrap_or_default();
+    let quality = parts.find_map(|part| part.strip_prefix("q=")?.parse::<f32>().ok()).unwrap_or(1.0);
+    (range, (quality.clamp(0.0, 1.0) * 1000.0) as u16)
+}
+
+fn write_row(device: &DeviceView, text: &mut Vec<u8>) {
+    fn word<T: serde::Serialize>(value: &T) -> String {
+        serde_json::to_value(value)
+            .ok()
+            .and_then(|value| Some(value.as_str()?.to_owned()))
+            .unwrap_or_default()
+    }
+    let code = |code: Option<u16>| code.map(|code| code.to_string()).unwrap_or_default();
+    let owned = |text: &Option<String>| text.clone().unwrap_or_default();
+    let (session, last) = (device.session.as_ref(), device.last_event.as_ref());
+    let cells = [
+        device.device_type.clone(),
+        device.id.clone(),
+        device.client_id.clone(),
+        word(&device.status),
+        owned(&device.since),
+        owned(&device.address),
+        code(device.close_code),
+        owned(&device.reason),
+        owned(&device.cause),
+        session.map(|session| owned(&session.connect_time)).unwrap_or_default(),
+        session.map(|session| owned(&session.protocol)).unwrap_or_default(),
+        session.and_then(|session| session.secure).map(|secure| secure.to_string()).unwrap_or_default(),
+        last.map(|last| last.event.to_owned()).unwrap_or_default(),
+        last.map(|last| owned(&last.time)).unwrap_or_default(),
+        code(last.and_then(|last| last.close_code)),
+        device.evidence.map(|evidence| word(&evidence)).unwrap_or_default(),
+        owned(&device.confirmed_at),
+        device.stale.to_string(),
+    ];
+    for (number, cell) in cells.iter().enumerate() {
+        if number > 0 {
+            text.push(b',');
+        }
+        write_cell(cell, text);
+    }
+    text.extend(b"\r\n");
+}
+
+/// As RFC 4180 has it.
+fn write_cell(cell: &str, text: &mut Vec<u8>) {
+    if cell.contains([',', '"', '\r', '\n']) {
+        text.push(b'"');
+        text.extend(cell.replace('"', "\"\"").as_bytes());
+        text.push(b'"');
+    } else {
+        text.extend(cell.as_bytes());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_client_gets_what_it_accepts_best() {
+        for (accept, format) in [
+            ("*/*", Some(Format::Json)),
+            ("application/json", Some(Format::Json)),
+            ("text/csv", Some(Format::Csv)),
+            ("TEXT/CSV", Some(Format::Csv)),
+            ("text/*", Some(Format::Csv)),
+            ("application/x-ndjson", Some(Format::NdJson)),
+            ("application/ndjson", Some(Format::NdJson)),
+            ("text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8", Some(Format::Json)),
+            ("text/csv;q=0.5, application/x-ndjson;q=0.7", Some(Format::NdJson)),
+            ("application/json;q=0, text/csv;q=0.1", Some(Format::Csv)),
+            ("application/json;q=0.2, */*;q=0.5", Some(Format::Csv)),
+            ("text/csv;q=0", None),
+            ("image/png", None),
+        ] {
+            assert_eq!(Format::of(Some(&HeaderValue::from_static(accept))), format, "{accept}");
+        }
+        assert_eq!(Format::of(None), Some(Format::Json));
+    }
+
+    #[test]
+    fn cells_are_quoted_where_they_must_be() {
+        let mut text = Vec::new();
+        for cell in ["plain", "a,b", "say \"no\"", "two\nlines"] {
+            write_cell(cell, &mut text);
+            text.push(b'|');
+        }
+        assert_eq!(std::str::from_utf8(&text).unwrap(), "plain|\"a,b\"|\"say \"\"no\"\"\"|\"two\nlines\"|");
+    }
+}

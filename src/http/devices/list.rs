@@ -1,0 +1,161 @@
+//! `GET /api/v1/devices`: the devices that a filter admits, in order: a page of JSON, or all of them as a stream.
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::body::{Body, Bytes};
+use axum::extract::{RawQuery, State};
+use axum::http::{HeaderMap, header};
+use axum::response::{IntoResponse, Response};
+use futures_util::stream;
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use super::format::Format;
+use super::view::{DeviceView, Viewer};
+use super::{cursor, filter};
+use crate::http::Context;
+use crate::http::error::{Error, Problem};
+use crate::http::parameters::Parameters;
+use crate::presence::query::{Query, Sort, SortBy};
+
+/// Devices of a page if nothing is asked for, and at most.
+const LIMIT: usize = 100;
+const LIMIT_MAX: usize = 1_000;
+
+/// Devices that a stream takes out of the map at once, some 150 kilobytes of text: what a slow reader costs.
+const STREAM_AT_ONCE: usize = 256;
+
+const KNOWN: &[&str] =
+    &["type", "id_prefix", "status", "close_code", "address", "since", "until", "sort", "limit", "cursor"];
+
+/// Part of a list.
+#[derive(Serialize, ToSchema)]
+#[schema(as = DevicePage)]
+pub struct PageView {
+    pub devices: Vec<DeviceView>,
+    /// What to give as `cursor` for what follows; `null` if nothing does.
+    pub next_cursor: Option<String>,
+}
+
+/// Devices, filtered and in order
+///
+/// Only devices that a message was about are listed. A device that does not change while the pages are read is neither
+/// skipped nor repeated. With `Accept: text/csv` or `application/x-ndjson` the whole list is streamed, and `limit` and
+/// `cursor` are not taken.
+#[utoipa::path(
+    get,
+    path = "/api/v1/devices",
+    operation_id = "devices",
+    tag = "devices",
+    params(
+        ("type" = Option<Vec<String>>, Query, style = Form, explode, description = "Of one of these types; may be given up to 100 times"),
+        ("id_prefix" = Option<String>, Query, description = "Whose id begins so"),
+        ("status" = Option<String>, Query, description = "`connected` or `disconnected`"),
+        ("close_code" = Option<u16>, Query, description = "Disconnected with this close code"),
+        ("address" = Option<String>, Query, description = "Connected from this address, or from this block of addresses (CIDR)"),
+        ("since" = Option<String>, Query, description = "With a status decided then or later (RFC 3339)"),
+        ("until" = Option<String>, Query, description = "With a status decided before (RFC 3339)"),
+        ("sort" = Option<String>, Query, description = "`id`: by type, then id, the default; `since`: by the time of the status; `-id`, `-since`: from the end"),
+        ("limit" = Option<usize>, Query, minimum = 1, maximum = 1000, description = "Devices of a page; 100 by default"),
+        ("cursor" = Option<String>, Query, description = "`next_cursor` of the page before; everything else must be the same")
+    ),
+    responses(
+        (
+            status = 200,
+            description = "A page, or the whole list",
+            content((PageView = "application/json"), (String = "text/csv"), (DeviceView = "application/x-ndjson"))
+        ),
+        (
+            status = 400,
+            description = "A parameter is unknown or has a value that it cannot have",
+            body = Problem,
+            content_type = "application/problem+json"
+        ),
+        (
+            status = 406,
+            description = "None of the media types that are accepted can be given",
+            body = Problem,
+            content_type = "application/problem+json"
+        )
+    )
+)]
+pub async fn list(
+    State(context): State<Context>,
+    RawQuery(query): RawQuery,
+    headers: HeaderMap,
+) -> Result<Response, Error> {
+    let parameters = Parameters::read(query.as_deref(), KNOWN)?;
+    let format = Format::of(headers.get(header::ACCEPT)).ok_or(Error::NotAcceptable)?;
+    let filter = filter::read(&parameters)?;
+    let sort = sort(&parameters)?;
+    let limit = parameters.parse("limit", format!("a number from 1 to {LIMIT_MAX}"), |text| {
+        filter::number(text).filter(|limit| (1..=LIMIT_MAX).contains(limit))
+    })?;
+    let expected = "next_cursor of an answer to the same query";
+    let after = parameters.parse("cursor", expected, |text| cursor::read(text, &filter, sort))?;
+    if format == Format::Json {
+        let query = Query { filter, sort, after, limit: limit.unwrap_or(LIMIT) };
+        return Ok(Json(page(&context, &query)).into_response());
+    }
+    for (name, given) in [("limit", limit.is_some()), ("cursor", after.is_some())] {
+        if given {
+            return Err(Error::bad_parameter(name, "left out where the whole list is streamed"));
+        }
+    }
+    let query = Query { filter, sort, after: None, limit: STREAM_AT_ONCE };
+    Ok(([(header::CONTENT_TYPE, format.content_type())], streamed(context, query, format)).into_response())
+}
+
+fn page(context: &Context, query: &Query) -> PageView {
+    let viewer = Viewer::of(context);
+    let page = context.map.list(query);
+    PageView {
+        devices: page.devices.iter().map(|device| viewer.view(device)).collect(),
+        next_cursor: page.next.map(|position| cursor::write(&position, &query.filter, query.sort)),
+    }
+}
+
+fn sort(parameters: &Parameters) -> Result<Sort, Error> {
+    let sort = parameters.parse("sort", "id, -id, since or -since", |text| {
+        let (name, descending) = text.strip_prefix('-').map_or((text, false), |name| (name, true));
+        let by = match name {
+            "id" => SortBy::Id,
+            "since" => SortBy::Since,
+            _ => return None,
+        };
+        Some(Sort { by, descending })
+    })?;
+    Ok(sort.unwrap_or(Sort { by: SortBy::Id, descending: false }))
+}
+
+/// What a stream still has to send.
+struct Rest {
+    context: Context,
+    /// `None`: everything is sent.
+    query: Option<Query>,
+    head: &'static str,
+}
+
+/// The whole list, taken out of the map part by part as the client reads.
+fn streamed(context: Context, query: Query, format: Format) -> Body {
+    let rest = Rest { context, query: Some(query), head: format.head() };
+    let format = Arc::new(format);
+    Body::from_stream(stream::unfold(rest, move |mut rest| {
+        let format = Arc::clone(&format);
+        async move {
+            let mut query = rest.query.take()?;
+            let viewer = Viewer::of(&rest.context);
+            let page = rest.context.map.list(&query);
+            let mut text = std::mem::take(&mut rest.head).as_bytes().to_vec();
+            for device in &page.devices {
+                format.write(&viewer.view(device), &mut text);
+            }
+            if page.next.is_some() {
+                query.after = page.next;
+                rest.query = Some(query);
+            }
+            Some((Ok::<_, std::convert::Infallible>(Bytes::from(text)), rest))
+        }
+    }))
+}
