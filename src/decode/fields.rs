@@ -26,6 +26,10 @@ pub struct Fields<'a> {
     pub connect_time: Option<&'a RawValue>,
     pub close_code: Option<&'a RawValue>,
     pub reason: Option<&'a RawValue>,
+    pub read_bytes: Option<&'a RawValue>,
+    pub read_msg: Option<&'a RawValue>,
+    pub write_bytes: Option<&'a RawValue>,
+    pub write_msg: Option<&'a RawValue>,
 }
 
 impl<'de: 'a, 'a> Deserialize<'de> for Fields<'a> {
@@ -56,6 +60,10 @@ impl<'de> Visitor<'de> for FieldsVisitor {
                 "ConnectTime" => &mut fields.connect_time,
                 "CloseCode" => &mut fields.close_code,
                 "Reason" => &mut fields.reason,
+                "ReadBytes" => &mut fields.read_bytes,
+                "ReadMsg" => &mut fields.read_msg,
+                "WriteBytes" => &mut fields.write_bytes,
+                "WriteMsg" => &mut fields.write_msg,
                 _ => {
                     map.next_value::<IgnoredAny>()?;
                     continue;
@@ -112,6 +120,11 @@ pub fn flag(value: Option<&RawValue>) -> Option<bool> {
 
 /// A close code; negative, fractional or too large ones count as missing.
 pub fn code(value: Option<&RawValue>) -> Option<u16> {
+    value?.get().parse().ok()
+}
+
+/// A counter; negative or fractional ones count as missing.
+pub fn counter(value: Option<&RawValue>) -> Option<u64> {
     value?.get().parse().ok()
 }
 

@@ -67,6 +67,11 @@ pub struct Details<'a> {
     pub secure: Option<bool>,
     /// Why the session ended, in the platform's words.
     pub reason: Option<Cow<'a, str>>,
+    /// What the platform read from the client in a session that ended, and wrote to it.
+    pub read_bytes: Option<u64>,
+    pub read_messages: Option<u64>,
+    pub write_bytes: Option<u64>,
+    pub write_messages: Option<u64>,
 }
 
 /// The details of a message that was decoded before; of anything else there are none.
@@ -79,6 +84,10 @@ pub fn details(payload: &[u8]) -> Details<'_> {
         protocol: text(fields.protocol),
         secure: fields::flag(fields.secure),
         reason: text(fields.reason),
+        read_bytes: fields::counter(fields.read_bytes),
+        read_messages: fields::counter(fields.read_msg),
+        write_bytes: fields::counter(fields.write_bytes),
+        write_messages: fields::counter(fields.write_msg),
     }
 }
 

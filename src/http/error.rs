@@ -27,6 +27,8 @@ pub enum Error {
     NotPopulated,
     /// As many streams are open as may be.
     TooManyStreams,
+    /// The store does not give the history of the device at present.
+    HistoryUnavailable,
     /// The query holds a parameter that the resource does not have.
     UnknownParameter {
         name: String,
@@ -112,6 +114,11 @@ impl Error {
                 "too-many-streams",
                 "As many streams are open as may be",
             ),
+            Error::HistoryUnavailable => kind(
+                StatusCode::SERVICE_UNAVAILABLE,
+                "history-unavailable",
+                "The history cannot be read at present",
+            ),
             Error::UnknownParameter { .. } => {
                 kind(StatusCode::BAD_REQUEST, "unknown-parameter", "The resource has no such parameter")
             }
@@ -148,6 +155,7 @@ impl Error {
             Error::TooManyStreams => {
                 "Close a stream that is not needed, or have --streams-max raised. Ask again.".into()
             }
+            Error::HistoryUnavailable => "The store does not answer; /readyz says more. Ask again.".into(),
             Error::UnknownParameter { name, known } => {
                 let name = shortened(name);
                 match known {

@@ -64,6 +64,7 @@ fn resources() -> OpenApiRouter<Context> {
         .routes(routes!(devices::lookup))
         .routes(routes!(devices::one))
         .routes(routes!(events::events))
+        .routes(routes!(devices::history))
         .routes(routes!(device::last_message))
 }
 

@@ -9,6 +9,7 @@ mod events_load;
 mod exchange;
 mod fleet;
 mod grid;
+mod history;
 mod keeping;
 mod lists;
 mod metrics;

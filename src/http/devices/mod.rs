@@ -3,11 +3,13 @@
 mod cursor;
 pub mod filter;
 mod format;
+mod history;
 mod list;
 mod lookup;
 mod one;
 pub mod view;
 
+pub use history::{__path_history, history};
 pub use list::{__path_list, list};
 pub use lookup::{__path_lookup, lookup};
 pub use one::{__path_one, one};

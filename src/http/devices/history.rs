@@ -1,0 +1,220 @@
+//! `GET /api/v1/devices/{type}/{id}/history`: what happened to a device, newest first, and what that comes to.
+
+use axum::Json;
+use axum::extract::rejection::PathRejection;
+use axum::extract::{Path, RawQuery, State};
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use crate::clock;
+use crate::decode::{Device, close_code, iot_platform};
+use crate::history::{self, Row};
+use crate::http::Context;
+use crate::http::error::{Error, Problem};
+use crate::http::parameters::Parameters;
+use crate::presence::{Claim, Moment, Statement, Status};
+
+const KNOWN: &[&str] = &["limit", "before"];
+const LIMIT: usize = 100;
+const LIMIT_MAX: usize = 1_000;
+/// As many as the settings let be kept of one device at most.
+const ALL: usize = 100_000;
+
+/// What happened to one device.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct History {
+    #[serde(rename = "type")]
+    #[schema(example = "elevator")]
+    device_type: String,
+    #[schema(example = "elevator-0049")]
+    id: String,
+    /// Newest first.
+    events: Vec<EventView>,
+    /// What to give as `before` for the events that follow; `null`: none is kept.
+    next: Option<u64>,
+    /// Over everything that is kept, whatever part of it is shown; `null` if nothing is known of the device.
+    totals: Option<TotalsView>,
+}
+
+/// One thing that happened to a device.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = HistoryEvent)]
+pub struct EventView {
+    /// Rises from event to event of a device.
+    sequence: u64,
+    /// `connect`, `disconnect`, `takeover`, `refusal` or `failed_login`. The platform reports a refused login by up to three
+    /// messages, each of which is an event.
+    #[schema(example = "disconnect")]
+    event: &'static str,
+    /// When it happened, by the platform's clock, RFC 3339.
+    #[schema(format = DateTime)]
+    time: Option<String>,
+    /// When the session began that it is about: the name of the session.
+    #[schema(format = DateTime)]
+    connect_time: Option<String>,
+    /// How long the session lasted that it ended, in seconds.
+    duration_s: Option<f64>,
+    /// Of everything but a connect: why, as the platform numbers it.
+    #[schema(example = 91)]
+    close_code: Option<u16>,
+    /// The same in the platform's words.
+    reason: Option<String>,
+    /// What the close code means.
+    cause: Option<String>,
+    /// The address that the client connected from, as the platform saw it.
+    #[schema(example = "192.0.2.2")]
+    address: Option<String>,
+    /// What the platform read from the client in the session that ended.
+    read_bytes: Option<u64>,
+    read_messages: Option<u64>,
+    /// What the platform wrote to it.
+    write_bytes: Option<u64>,
+    write_messages: Option<u64>,
+    /// When it was heard of here, RFC 3339.
+    #[schema(format = DateTime)]
+    heard_at: String,
+}
+
+/// What the events of a device come to between two moments.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = HistoryTotals)]
+pub struct TotalsView {
+    /// The beginning of what is kept, or of what is known of the device.
+    #[schema(format = DateTime)]
+    from: Option<String>,
+    /// Now.
+    #[schema(format = DateTime)]
+    to: Option<String>,
+    /// Sessions that began.
+    connects: u64,
+    /// Share of the time in which a session was on.
+    #[schema(example = 99.5)]
+    connected_percent: f64,
+    /// The longest time without any session, in seconds.
+    longest_offline_s: f64,
+    /// Sessions that ended within the last hour.
+    flaps_last_hour: u64,
+}
+
+/// What happened to a device
+///
+/// Connects, disconnects, takeovers and failed logins, with what they come to. As many are kept as `--history-days` and
+/// `--history-per-device` say. A device that was never heard of has no events.
+#[utoipa::path(
+    get,
+    path = "/api/v1/devices/{type}/{id}/history",
+    operation_id = "history",
+    tag = "devices",
+    params(
+        ("type" = String, Path, description = "The device's type"),
+        ("id" = String, Path, description = "The device's id"),
+        ("limit" = Option<u64>, Query, description = "How many events, 1 to 1000; 100 if not given"),
+        ("before" = Option<u64>, Query, description = "Only events with a lower sequence: `next` of the answer before")
+    ),
+    responses(
+        (status = 200, description = "The newest events, and totals over all that are kept", body = History),
+        (
+            status = 400,
+            description = "Type or id is not UTF-8, or a parameter has no such value",
+            body = Problem,
+            content_type = "application/problem+json"
+        ),
+        (
+            status = 404,
+            description = "Type or id cannot be a device's",
+            body = Problem,
+            content_type = "application/problem+json"
+        ),
+        (
+            status = 503,
+            description = "The store cannot be read at present",
+            body = Problem,
+            content_type = "application/problem+json"
+        )
+    )
+)]
+pub async fn history(
+    State(context): State<Context>,
+    path: Result<Path<(String, String)>, PathRejection>,
+    RawQuery(query): RawQuery,
+) -> Result<Json<History>, Error> {
+    let Path((device_type, id)) = path.map_err(|_| Error::BadPath)?;
+    let device = Device { device_type: &device_type, id: &id };
+    if !device.is_possible() {
+        return Err(Error::NotFound);
+    }
+    let parameters = Parameters::read(query.as_deref(), KNOWN)?;
+    let limit = parameters
+        .parse("limit", "a whole number from 1 to 1000", |text| {
+            text.parse().ok().filter(|limit| (1..=LIMIT_MAX).contains(limit))
+        })?
+        .unwrap_or(LIMIT);
+    let before = parameters.parse("before", "a whole number", |text| text.parse().ok())?;
+    // Everything that is kept, for the totals; the settings bound it.
+    let rows = context.history.read(device, None, ALL).await.map_err(|error| {
+        tracing::warn!(%error, "a history cannot be read");
+        Error::HistoryUnavailable
+    })?;
+    let totals = totals(&context, device, &rows);
+    let mut wanted = rows.into_iter().filter(|row| before.is_none_or(|before: u64| row.sequence < before));
+    let shown: Vec<Row> = wanted.by_ref().take(limit).collect();
+    let next = wanted.next().and(shown.last()).map(|row| row.sequence);
+    let events = shown.into_iter().map(EventView::of).collect();
+    Ok(Json(History { device_type, id, events, next, totals }))
+}
+
+/// Over what is kept and what is believed: of a device that has been connected for longer than its history reaches back, only
+/// the belief tells of that session.
+fn totals(context: &Context, device: Device<'_>, rows: &[Row]) -> Option<TotalsView> {
+    let mut statements: Vec<Statement> = rows.iter().map(|row| row.statement.clone()).collect();
+    context.map.read(device, |record| {
+        let verdict = record.verdict();
+        if verdict.inferred && verdict.status == Status::Connected {
+            // Who took over is connected since then; its own session has not been seen.
+            let began = verdict.statement.time.max(verdict.statement.session);
+            let taken_over = verdict.statement.clone();
+            statements.push(Statement { claim: Claim::Connect, session: began, time: began, ..taken_over });
+        }
+        statements.extend(record.belief.clone().into_statements());
+    });
+    let moments = || statements.iter().flat_map(|told| [told.session, told.time]).filter_map(Moment::nanos);
+    let now = clock::now_millis().saturating_mul(1_000_000);
+    // The platform's clock may be ahead of ours.
+    let to = moments().max()?.max(now);
+    let kept = i64::try_from(context.history_kept.as_nanos()).unwrap_or(i64::MAX);
+    let from = moments().min()?.max(to.saturating_sub(kept));
+    let history::Totals { connects, connected_percent, longest_offline_s, flaps_last_hour } =
+        history::totals(&statements, from, to);
+    let shown = |nanos: i64| Moment::from_nanos(i128::from(nanos)).rfc3339();
+    let (from, to) = (shown(from), shown(to));
+    Some(TotalsView { from, to, connects, connected_percent, longest_offline_s, flaps_last_hour })
+}
+
+impl EventView {
+    fn of(row: Row) -> Self {
+        let Row { sequence, statement, heard_at } = row;
+        let message = statement.payload.unpack();
+        let details = iot_platform::details(&message);
+        let owned = |text: std::borrow::Cow<'_, str>| text.into_owned();
+        let is_connect = statement.claim == Claim::Connect;
+        let code = (!is_connect).then_some(statement.close_code);
+        let ended = matches!(statement.claim, Claim::Disconnect | Claim::Takeover);
+        let lasted = statement.time.nanos().zip(statement.session.nanos()).map(|(end, begin)| end - begin);
+        Self {
+            sequence,
+            event: statement.claim.word(),
+            time: statement.time.rfc3339(),
+            connect_time: statement.session.rfc3339(),
+            duration_s: lasted.filter(|nanos| ended && *nanos >= 0).map(|nanos| nanos as f64 / 1e9),
+            close_code: code,
+            reason: details.reason.filter(|_| !is_connect).map(owned),
+            cause: code.and_then(close_code::meaning).map(str::to_owned),
+            address: details.address.map(owned),
+            read_bytes: details.read_bytes,
+            read_messages: details.read_messages,
+            write_bytes: details.write_bytes,
+            write_messages: details.write_messages,
+            heard_at: heard_at.rfc3339(),
+        }
+    }
+}
