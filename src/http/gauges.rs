@@ -9,7 +9,7 @@ use prometheus_client::metrics::MetricType;
 use prometheus_client::metrics::gauge::ConstGauge;
 
 use crate::feed::Feed;
-use crate::health::{Broker, Health, Population};
+use crate::health::{Broker, Health, Keeping, Population};
 use crate::map::DeviceMap;
 
 /// The state of the service as gauges.
@@ -60,6 +60,10 @@ impl Collector for Gauges {
         let help = "How many changes the slowest stream is behind";
         let lag = encoder.encode_descriptor("devstatus_stream_lag_changes", help, None, MetricType::Gauge)?;
         ConstGauge::new(i64::try_from(self.feed.lag()).unwrap_or(i64::MAX)).encode(lag)?;
+        let help = "1 while the store refuses changes or does not answer";
+        let failing = i64::from(matches!(state.store, Keeping::Failing(_)));
+        let name = "devstatus_store_failing";
+        ConstGauge::new(failing).encode(encoder.encode_descriptor(name, help, None, MetricType::Gauge)?)?;
         let help = "1 while the subscription to every device holds";
         let name = "devstatus_broker_connected";
         let connected = i64::from(state.broker == Broker::Subscribed);

@@ -3,6 +3,7 @@
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use tempfile::TempDir;
 
@@ -213,4 +214,111 @@ fn a_damaged_file_is_set_aside_and_the_broker_fills_a_new_one() {
         service.terminate();
         assert_eq!(file.launch(&no_broker().url()).start().get("/api/v1/summary").json()["total"], 500);
     }
+}
+
+#[test]
+fn a_full_disk_changes_no_answer_is_shown_and_is_caught_up_when_there_is_room() {
+    let (file, broker) = (File::new(), Mosquitto::start());
+    let service = file.launch(&broker.url()).outliving_its_limits().start();
+    service.wait_until_ready();
+    service.limit_file_bytes(Some(128 * 1024));
+    let mut publisher = broker.publisher();
+    for id in (0..2_000).map(|id| id.to_string()) {
+        let device = Device { kind: "pump", id: &id };
+        publisher.publish(&device.topic(), device.connect(1));
+    }
+    publisher.flush();
+    let total = || service.get("/api/v1/summary").json()["total"].clone();
+    service.wait_until("every device is answered", || total() == 2_000);
+    service.wait_until("it is shown", || service.get("/readyz").json()["store"] == "failing");
+    let readiness = service.get("/readyz");
+    assert!(mentions(readiness.text(), &["not kept at present"]), "{}", readiness.text());
+    assert_eq!(readiness.status, 200, "what is answered is right all the same");
+    assert!(service.get("/metrics").text().contains("\ndevstatus_store_failing 1\n"));
+    assert_answers(&service, PUMP, &PUMP.connect(1));
+
+    service.limit_file_bytes(None);
+    service.wait_until("all is caught up", || {
+        let metrics = service.get("/metrics").text().to_owned();
+        ["devstatus_store_devices_waiting 0\n", "devstatus_store_events_waiting 0\n", "devstatus_store_failing 0\n"]
+            .iter()
+            .all(|line| metrics.contains(line))
+    });
+    service.signal(Signal::KILL);
+    let again = file.launch(&no_broker().url()).start();
+    assert_eq!(again.get("/api/v1/summary").json()["total"], 2_000);
+    assert!(set_aside(&file.path()).is_empty(), "a full disk is no damage");
+}
+
+#[test]
+fn a_status_that_the_broker_has_expired_stays_known_and_says_what_it_rests_on() {
+    let (file, broker) = (File::new(), Mosquitto::start());
+    let mut publisher = broker.publisher();
+    publisher.retain(&PUMP.topic(), PUMP.connect(1));
+    publisher.flush();
+    let service = file.launch(&broker.url()).start();
+    wait_until_kept(&service, 1);
+    service.terminate();
+
+    let forgetful = Mosquitto::start();
+    let again = file.launch(&forgetful.url()).start();
+    again.wait_until_ready();
+    assert_answers(&again, PUMP, &PUMP.connect(1));
+    let evidence = || again.get("/api/v1/devices/pump/1").json()["evidence"].clone();
+    assert_eq!(evidence(), "restored");
+    let mut publisher = forgetful.publisher();
+    publisher.publish(&PUMP.topic(), PUMP.connect(1));
+    publisher.flush();
+    again.wait_until("it is confirmed", || evidence() == "live");
+}
+
+#[test]
+fn only_who_has_been_disconnected_for_too_long_is_forgotten_here_and_in_the_file() {
+    let (file, broker) = (File::new(), Mosquitto::start());
+    let long_ago = |message: String| message.replace("2026-11-23", "2020-01-01");
+    let mut publisher = broker.publisher();
+    publisher.retain(&PUMP.topic(), long_ago(PUMP.connect(1)));
+    publisher.retain(&FAN.topic(), long_ago(FAN.disconnect(1, 2)));
+    publisher.flush();
+    let service = file.launch(&broker.url()).start();
+    wait_until_kept(&service, 2);
+    service.terminate();
+    let nobody = no_broker();
+    for flags in [&["--forget-after", "30"][..], &[]] {
+        let again = file.launch(&nobody.url()).arguments(flags).start();
+        assert_answers(&again, PUMP, &long_ago(PUMP.connect(1)));
+        assert_eq!(again.get("/api/v1/summary").json()["total"], 1, "{flags:?}");
+        again.terminate();
+    }
+}
+
+/// The statements in the README's block of SQL.
+fn documented_queries() -> Vec<String> {
+    let readme = include_str!("../../README.md");
+    let (_, rest) = readme.split_once("```sql\n").expect("the README has a block of SQL");
+    let (block, _) = rest.split_once("```").expect("a block ends");
+    block.split_inclusive(";\n").map(str::to_owned).collect()
+}
+
+#[test]
+fn the_queries_of_the_readme_answer_from_the_file_of_a_running_service() {
+    let (file, broker) = (File::new(), Mosquitto::start());
+    let service = file.launch(&broker.url()).start();
+    service.wait_until_ready();
+    let now = jiff::Timestamp::from_millisecond(devstatus::clock::now_millis()).unwrap();
+    let mut publisher = broker.publisher();
+    publisher.publish(&PUMP.topic(), PUMP.connect(1));
+    publisher.publish(&FAN.topic(), FAN.disconnect(1, 2).replace("2026-11-23T17:00:02.186Z", &format!("{now:.3}")));
+    publisher.flush();
+    wait_until_kept(&service, 2);
+    let queries = documented_queries();
+    assert_eq!(queries.len(), 2);
+    for query in queries {
+        let asked = Command::new("sqlite3").arg("-readonly").arg(file.path()).arg(&query).output();
+        let asked = asked.expect("sqlite3 is installed");
+        let answer = String::from_utf8_lossy(&asked.stdout);
+        assert!(asked.status.success(), "{query}: {}", String::from_utf8_lossy(&asked.stderr));
+        assert!(answer.starts_with("fan|") && answer.ends_with("|1\n") && answer.lines().count() == 1, "{query}: {answer}");
+    }
+    assert_eq!(service.get("/readyz").json()["store"], "good");
 }

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use rustix::process::{Pid, kill_process};
+use rustix::process::{Pid, Resource, Rlimit, kill_process, prlimit};
 use tempfile::TempDir;
 
 pub use rustix::process::Signal;
@@ -25,6 +25,7 @@ pub struct Launch {
     arguments: Vec<String>,
     environment: Vec<(String, String)>,
     files: Vec<(String, String)>,
+    outlives_its_limits: bool,
 }
 
 impl Launch {
@@ -58,6 +59,12 @@ impl Launch {
         self
     }
 
+    /// A file that may not grow any more is an error to the service, as a full disk is, and not the end of it.
+    pub fn outliving_its_limits(mut self) -> Self {
+        self.outlives_its_limits = true;
+        self
+    }
+
     /// Starts the service and waits until it listens.
     pub fn start(self) -> Service {
         let mut process = self.spawn();
@@ -85,7 +92,7 @@ impl Launch {
             std::fs::write(directory.path().join(name), text)
                 .expect("a file can be written into the directory");
         }
-        let mut command = Command::new(env!("CARGO_BIN_EXE_devstatus"));
+        let mut command = self.command();
         for (name, _) in std::env::vars_os() {
             // Settings of whoever runs the tests are none of the test's.
             if ["DEVSTATUS_", "WIOTP_"].iter().any(|prefix| name.to_string_lossy().starts_with(prefix)) {
@@ -100,6 +107,19 @@ impl Launch {
         let stdout = Capture::start(child.stdout.take().expect("stdout is a pipe"));
         let stderr = Capture::start(child.stderr.take().expect("stderr is a pipe"));
         Process { child, stdout, stderr, started: Instant::now(), _directory: directory }
+    }
+}
+
+impl Launch {
+    fn command(&self) -> Command {
+        const BINARY: &str = env!("CARGO_BIN_EXE_devstatus");
+        if !self.outlives_its_limits {
+            return Command::new(BINARY);
+        }
+        // Signals that are ignored stay so for whoever takes the shell's place.
+        let mut command = Command::new("/bin/sh");
+        command.args(["-c", "trap '' XFSZ; exec \"$0\" \"$@\"", BINARY]);
+        command
     }
 }
 
@@ -172,6 +192,13 @@ impl Service {
         let file = format!("/proc/{}/cmdline", self.process.child.id());
         let bytes = std::fs::read(file).expect("a process of ours can be read about");
         String::from_utf8_lossy(&bytes).replace('\0', " ")
+    }
+
+    /// No file of the service may grow beyond that; `None`: any may again.
+    pub fn limit_file_bytes(&self, most: Option<u64>) {
+        let pid = Pid::from_child(&self.process.child);
+        let limit = Rlimit { current: most, maximum: None };
+        prlimit(Some(pid), Resource::Fsize, limit).expect("the limits of a child of ours can be set");
     }
 
     pub fn is_running(&mut self) -> bool {
