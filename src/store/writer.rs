@@ -90,7 +90,7 @@ impl Writer {
             let published = self.feed.head();
             let batch = self.next_batch();
             let took_all_events = batch.events.len() < BATCH_MAX;
-            self.show_waiting();
+            self.show_waiting(&batch);
             let all_written = batch.devices.is_empty() && batch.events.is_empty();
             if !all_written {
                 self.write(Arc::new(batch), stop).await;
@@ -136,10 +136,11 @@ impl Writer {
         Batch { devices, events }
     }
 
-    fn show_waiting(&self) {
+    /// What is being written waits, too: it may be refused.
+    fn show_waiting(&self, batch: &Batch) {
         let gauge = |number: usize| i64::try_from(number).unwrap_or(i64::MAX);
-        self.metrics.store.devices_waiting.set(gauge(self.map.dirty_waiting()));
-        self.metrics.store.events_waiting.set(gauge(self.events.len()));
+        self.metrics.store.devices_waiting.set(gauge(self.map.dirty_waiting() + batch.devices.len()));
+        self.metrics.store.events_waiting.set(gauge(self.events.len() + batch.events.len()));
     }
 
     /// Tries until the store has taken the batch.
@@ -170,7 +171,7 @@ impl Writer {
                     }
                 }
             }
-            self.show_waiting();
+            self.show_waiting(&batch);
             tokio::select! {
                 () = sleep(pause) => {}
                 // The last attempts come quickly: there is not much time left.

@@ -25,9 +25,10 @@ use crate::history::{EventPage, Row};
 
 /// One file, open for as long as this lives.
 pub struct SqliteStore {
+    /// Ends before the writer: only a connection that may write moves the log into the file when it is the last to close.
+    reader: Worker<Reader>,
     /// `None`: opened to be read only.
     writer: Option<Worker<Writer>>,
-    reader: Worker<Reader>,
     /// Events heard before are not shown, pruned yet or not.
     heard_since: AtomicU32,
     retention: Retention,
