@@ -1,9 +1,10 @@
 //! What outlives the process: after a stop, after a kill, and whatever the file is like. Random kills are in `crash`.
 
 use std::fs;
+use std::io::Write;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Output, Stdio};
 
 use tempfile::TempDir;
 
@@ -240,9 +241,13 @@ fn a_full_disk_changes_no_answer_is_shown_and_is_caught_up_when_there_is_room() 
     service.limit_file_bytes(None);
     service.wait_until("all is caught up", || {
         let metrics = service.get("/metrics").text().to_owned();
-        ["devstatus_store_devices_waiting 0\n", "devstatus_store_events_waiting 0\n", "devstatus_store_failing 0\n"]
-            .iter()
-            .all(|line| metrics.contains(line))
+        [
+            "devstatus_store_devices_waiting 0\n",
+            "devstatus_store_events_waiting 0\n",
+            "devstatus_store_failing 0\n",
+        ]
+        .iter()
+        .all(|line| metrics.contains(line))
     });
     service.signal(Signal::KILL);
     let again = file.launch(&no_broker().url()).start();
@@ -292,6 +297,16 @@ fn only_who_has_been_disconnected_for_too_long_is_forgotten_here_and_in_the_file
     }
 }
 
+fn ask_sqlite3(file: &Path, query: &str) -> Output {
+    let mut command = Command::new("sqlite3");
+    command.arg("-readonly").arg(file).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = command.spawn().expect("sqlite3 is installed");
+    let mut stdin = child.stdin.take().expect("stdin is a pipe");
+    stdin.write_all(query.as_bytes()).expect("sqlite3 reads the query");
+    drop(stdin);
+    child.wait_with_output().expect("sqlite3 ends")
+}
+
 /// The statements in the README's block of SQL.
 fn documented_queries() -> Vec<String> {
     let readme = include_str!("../../README.md");
@@ -308,17 +323,22 @@ fn the_queries_of_the_readme_answer_from_the_file_of_a_running_service() {
     let now = jiff::Timestamp::from_millisecond(devstatus::clock::now_millis()).unwrap();
     let mut publisher = broker.publisher();
     publisher.publish(&PUMP.topic(), PUMP.connect(1));
-    publisher.publish(&FAN.topic(), FAN.disconnect(1, 2).replace("2026-11-23T17:00:02.186Z", &format!("{now:.3}")));
+    publisher.publish(
+        &FAN.topic(),
+        FAN.disconnect(1, 2).replace("2026-11-23T17:00:02.186Z", &format!("{now:.3}")),
+    );
     publisher.flush();
     wait_until_kept(&service, 2);
     let queries = documented_queries();
     assert_eq!(queries.len(), 2);
     for query in queries {
-        let asked = Command::new("sqlite3").arg("-readonly").arg(file.path()).arg(&query).output();
-        let asked = asked.expect("sqlite3 is installed");
+        let asked = ask_sqlite3(&file.path(), &query);
         let answer = String::from_utf8_lossy(&asked.stdout);
         assert!(asked.status.success(), "{query}: {}", String::from_utf8_lossy(&asked.stderr));
-        assert!(answer.starts_with("fan|") && answer.ends_with("|1\n") && answer.lines().count() == 1, "{query}: {answer}");
+        assert!(
+            answer.starts_with("fan|") && answer.ends_with("|1\n") && answer.lines().count() == 1,
+            "{query}: {answer}"
+        );
     }
     assert_eq!(service.get("/readyz").json()["store"], "good");
 }
