@@ -22,4 +22,5 @@ mod rig_brokers;
 mod start;
 mod stop;
 mod transports;
+mod two_hours;
 mod undecodable;
