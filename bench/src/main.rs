@@ -2,6 +2,7 @@
 //! line; each command has a file of its own and prints one ratio. No command judges its figures, people do.
 
 mod broker;
+mod events;
 mod http;
 mod ingest;
 mod lookup;
@@ -52,6 +53,8 @@ struct Size {
 
 #[derive(Subcommand)]
 enum Command {
+    /// Milliseconds from MQTT publish to each of many clients of the live changes, against mosquitto's own subscribers.
+    Events(events::Load),
     /// Messages a second from process start to the last retained status, against `mosquitto_sub` > /dev/null.
     Ingest,
     /// Requests a second for the status of random devices, against nginx returning an equal answer.
@@ -71,6 +74,7 @@ enum Command {
 fn main() -> ExitCode {
     let Arguments { command, size } = Arguments::parse();
     let outcome = match command {
+        Command::Events(load) => events::run(&size, &load),
         Command::Ingest => ingest::run(&size),
         Command::Lookup(load) => lookup::run(&size, &load),
         Command::Memory => memory::run(&size),

@@ -52,6 +52,16 @@ impl Process {
         }
     }
 
+    /// Processor time used so far, in user code and in the kernel.
+    pub fn processor_time(&self) -> Outcome<Duration> {
+        let stat = fs::read_to_string(format!("/proc/{}/stat", self.child.id()))?;
+        // The name in parentheses may hold anything; the fields behind it are numbers.
+        let (_, fields) = stat.rsplit_once(')').ok_or("no figures of the process")?;
+        let mut ticks = fields.split_whitespace().skip(11).map(str::parse::<u64>);
+        let (user, system) = (ticks.next().ok_or("no user time")??, ticks.next().ok_or("no system time")??);
+        Ok(Duration::from_millis((user + system) * 1_000 / rustix::param::clock_ticks_per_second()))
+    }
+
     /// Bytes of memory: resident now, and at most so far.
     pub fn resident_bytes(&self) -> Outcome<Resident> {
         let status = fs::read_to_string(format!("/proc/{}/status", self.child.id()))?;

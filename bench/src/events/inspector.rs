@@ -1,0 +1,52 @@
+//! One client that understands everything: that each change is the one that was published, so also in order for each device.
+
+use std::io::{BufRead, BufReader, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+
+use serde_json::Value;
+
+use super::message;
+use crate::Outcome;
+
+/// How long it may wait for the next change.
+const SILENCE_BOUND: Duration = Duration::from_secs(60);
+
+/// Begins to read; the outcome is known once all changes have come.
+pub fn start(address: SocketAddr, changes: u64) -> Outcome<JoinHandle<Result<(), String>>> {
+    let mut stream = TcpStream::connect(address)?;
+    stream.set_read_timeout(Some(SILENCE_BOUND))?;
+    stream.write_all(b"GET /api/v1/events HTTP/1.0\r\nHost: localhost\r\n\r\n")?;
+    let mut lines = BufReader::new(stream);
+    // The first lines of the stream say that it has begun.
+    let mut line = String::new();
+    while !line.starts_with("retry: ") {
+        line.clear();
+        if lines.read_line(&mut line)? == 0 {
+            return Err("the service refuses the inspector's stream".into());
+        }
+    }
+    let inspect = move || inspect(lines, changes).map_err(|error| error.to_string());
+    Ok(thread::Builder::new().name("inspector".to_owned()).spawn(inspect)?)
+}
+
+fn inspect(lines: BufReader<TcpStream>, changes: u64) -> Outcome<()> {
+    let mut change = 0;
+    for line in lines.lines() {
+        let line = line?;
+        let Some(data) = line.strip_prefix("data: ") else { continue };
+        let (seen, sent): (Value, Value) =
+            (serde_json::from_str(data)?, serde_json::from_str(&message(change).payload)?);
+        let status = if sent["Action"] == "Connect" { "connected" } else { "disconnected" };
+        if seen["client_id"] != sent["ClientID"] || seen["since"] != sent["Time"] || seen["status"] != status
+        {
+            return Err(format!("change {change} was {sent}, and {data} came").into());
+        }
+        change += 1;
+        if change == changes {
+            return Ok(());
+        }
+    }
+    Err(format!("the stream ended before change {change}").into())
+}
