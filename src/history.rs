@@ -65,6 +65,8 @@ struct Waiting {
     events: VecDeque<Event>,
     /// How many have left the queue, in whatever way.
     gone: u64,
+    /// Some had to give way since that was last asked.
+    overflowed: bool,
 }
 
 impl EventQueue {
@@ -83,6 +85,7 @@ impl EventQueue {
         if waiting.events.len() >= WAITING_MAX {
             waiting.events.pop_front();
             waiting.gone += 1;
+            waiting.overflowed = true;
             self.metrics.store.events_dropped.inc();
         }
         waiting.events.push_back(event);
@@ -95,6 +98,11 @@ impl EventQueue {
         let most = most.min(waiting.events.len());
         waiting.gone += most as u64;
         waiting.events.drain(..most).collect()
+    }
+
+    /// Whether some had to give way since this was last asked: the history then has a hole.
+    pub fn take_overflowed(&self) -> bool {
+        std::mem::take(&mut self.waiting.lock().overflowed)
     }
 
     /// What [`EventQueue::gone`] must reach for every event that waits now to have been taken.
@@ -279,5 +287,6 @@ mod tests {
         queue.push(Device { device_type: "t", id: "r" }, statement(Claim::Request, 1, 1), UnixSeconds(1));
         assert_eq!((queue.len(), metrics.store.events_dropped.get()), (WAITING_MAX, 2));
         assert_eq!(&*queue.take(1)[0].id, "2");
+        assert_eq!([queue.take_overflowed(), queue.take_overflowed()], [true, false]);
     }
 }

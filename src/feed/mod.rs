@@ -223,6 +223,11 @@ impl Feed {
         }
     }
 
+    /// Notes that the history does not tell of everything up to now: some of it could not wait for the store.
+    pub fn note_lost(&self) {
+        self.ring.write().note_lost();
+    }
+
     /// Notes that the history tells of all changes up to that one, without another event.
     pub fn note_nothing_to_keep(&self, changes: u64) {
         if let Some(kept) = &mut self.kept.lock().confirmed {
@@ -259,10 +264,11 @@ impl Feed {
     fn end_the_slow(&self) {
         let ring = self.ring.read();
         let seats = self.seats.lock();
-        let slow = |seat: &&Arc<Seat>| !ring.reaches(seat.position()) && !seat.cut.is_cancelled();
-        for seat in seats.values().filter(slow) {
-            self.metrics.feed.refused("slow");
-            seat.cut.cancel();
+        for seat in seats.values().filter(|seat| !ring.reaches(seat.position())) {
+            if seat.note_slow() {
+                self.metrics.feed.refused("slow");
+                seat.cut.cancel();
+            }
         }
     }
 }

@@ -1,6 +1,6 @@
 //! One who follows the ring: a position in it, a turn to wait for, and an end that others can bring about.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
@@ -15,11 +15,18 @@ use super::{Change, Feed};
 pub(super) struct Seat {
     position: AtomicU64,
     pub(super) cut: CancellationToken,
+    /// It is too far behind and has been counted as that.
+    is_slow: AtomicBool,
 }
 
 impl Seat {
     pub(super) fn position(&self) -> u64 {
         self.position.load(Ordering::Relaxed)
+    }
+
+    /// Notes that it is too far behind, and says whether that is news.
+    pub(super) fn note_slow(&self) -> bool {
+        !self.is_slow.swap(true, Ordering::Relaxed)
     }
 }
 
@@ -64,7 +71,8 @@ impl Feed {
             return None;
         }
         self.followers.fetch_add(1, Ordering::SeqCst);
-        let seat = Arc::new(Seat { position: AtomicU64::new(self.head()), cut });
+        let seat =
+            Arc::new(Seat { position: AtomicU64::new(self.head()), cut, is_slow: AtomicBool::new(false) });
         let begun = &self.metrics.feed.streams_begun;
         let number = begun.inc();
         seats.insert(number, Arc::clone(&seat));
@@ -125,7 +133,7 @@ impl Reader {
 
     /// Counts this reader as one that is ended because it is too far behind.
     pub fn note_slow(&self) {
-        if !self.seat.cut.is_cancelled() {
+        if self.seat.note_slow() {
             self.feed.metrics.feed.refused("slow");
         }
     }

@@ -45,6 +45,11 @@ impl Ring {
         self.lost
     }
 
+    /// Notes that the history does not tell of all changes up to the newest.
+    pub fn note_lost(&mut self) {
+        self.lost = self.next() - 1;
+    }
+
     /// Adds the next change and drops the oldest that are beyond the bounds.
     pub fn push(&mut self, change: Change, most: usize, most_bytes: usize) {
         debug_assert_eq!(change.sequence, self.next());

@@ -118,6 +118,21 @@ fn whoever_is_too_far_behind_is_told_and_ended_and_the_others_are_not() {
 }
 
 #[test]
+fn a_hole_in_the_history_is_as_bad_as_a_change_that_stands_in_none() {
+    let fixture = Fixture::new(1, 5);
+    fixture.change(1, true);
+    fixture.change(2, false);
+    fixture.change(3, true);
+    let beside = |after, up_to| -> Vec<u64> {
+        fixture.feed.beside_the_history(after, up_to).iter().map(|change| change.sequence).collect()
+    };
+    assert_eq!((beside(0, 3), beside(0, 1), beside(2, 3)), (vec![2], vec![], vec![]));
+    assert_eq!(fixture.feed.lost(), 0);
+    fixture.feed.note_lost();
+    assert_eq!(fixture.feed.lost(), 3);
+}
+
+#[test]
 fn one_too_many_is_refused_and_a_place_comes_back() {
     let fixture = Fixture::new(1, 5);
     let first = fixture.follow();

@@ -89,6 +89,9 @@ impl Writer {
             // Before the events are taken: those of all changes up to here are in the queue by now.
             let published = self.feed.head();
             let batch = self.next_batch();
+            if self.events.take_overflowed() {
+                self.feed.note_lost();
+            }
             let took_all_events = batch.events.len() < BATCH_MAX;
             self.show_waiting(&batch);
             let all_written = batch.devices.is_empty() && batch.events.is_empty();

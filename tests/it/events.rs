@@ -14,6 +14,7 @@ use crate::rig::status::Device;
 const PUMP: Device<'_> = Device { kind: "pump", id: "p-1" };
 const OTHER_PUMP: Device<'_> = Device { kind: "pump", id: "q-2" };
 const VALVE: Device<'_> = Device { kind: "valve", id: "p-3" };
+const FAN: Device<'_> = Device { kind: "fan", id: "f-4" };
 
 /// A service that has read everything, and its broker.
 fn ready(arguments: &[&str]) -> (Mosquitto, Service) {
@@ -178,6 +179,10 @@ fn what_was_missed_over_a_restart_comes_out_of_the_store() {
     );
     kept(&service, 5);
     assert_eq!(service.terminate().status.code(), Some(0));
+    // Nobody hears of this one live: the broker tells the next process that it is connected.
+    let mut publisher = broker.publisher();
+    publisher.retain(&FAN.topic(), FAN.connect(7));
+    publisher.flush();
 
     let again = Launch::to(&broker.url()).arguments(&flags).start();
     again.wait_until_ready();
@@ -200,6 +205,7 @@ fn what_was_missed_over_a_restart_comes_out_of_the_store() {
         ]
     );
     assert_eq!(of("valve"), ["valve/p-3 disconnected 2026-11-23T17:00:05.186Z"]);
+    assert_eq!(of("fan"), ["fan/f-4 connected 2026-11-23T17:00:07.186Z"]);
     assert!(again.get("/metrics").text().contains("devstatus_stream_gaps_total 0\n"));
     // And from an event of the history on.
     let mut third = EventStream::resume(again.address(), "type=valve", Some("0-0-1"));

@@ -13,7 +13,7 @@ use tokio::io::AsyncReadExt;
 
 use crate::rig::events::EventStream;
 use crate::rig::mosquitto::{Mosquitto, Setup};
-use crate::rig::service::{Launch, Service};
+use crate::rig::service::{Launch, Service, mentions};
 use crate::rig::status::Device;
 use crate::rig::{PATIENCE, poll};
 
@@ -149,6 +149,30 @@ fn a_thousand_readers_of_whom_half_stall_are_served_or_ended_and_harm_nobody() {
     service.wait_until("those that stall are ended", || gauge(slow) == (READERS / 2) as u64);
     service.wait_until("only they were open", || gauge("devstatus_streams") == 0);
     assert_eq!(service.get("/livez").status, 200);
+    drop(stalled);
+}
+
+#[test]
+fn a_stop_does_not_wait_for_a_reader_that_stalls() {
+    let (broker, service) = ready(&[]);
+    let stalled = stalled_reader(service.address());
+    service.wait_until("it follows", || service.get("/metrics").text().contains("devstatus_streams 1\n"));
+    let id = "p".repeat(60);
+    let device = Device::new("pump", &id);
+    let mut publisher = broker.publisher();
+    for at in 1..=1_500 {
+        publisher.publish(&device.topic(), device.connect(at));
+    }
+    publisher.flush();
+    // What its socket holds is a few hundred changes.
+    service.wait_until("the reader has stalled", || {
+        let metrics = service.get("/metrics").text().to_owned();
+        metrics.contains("devstatus_changes_total 1500\n")
+            && !metrics.contains("devstatus_stream_lag_changes 0\n")
+    });
+    let ended = service.terminate();
+    assert_eq!(ended.status.code(), Some(0), "{ended:?}");
+    assert!(!mentions(&ended.stderr, &["busy", "cut"]), "no connection had to be waited for: {ended:?}");
     drop(stalled);
 }
 
