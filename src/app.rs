@@ -96,6 +96,7 @@ pub async fn start(
         map: Arc::clone(&map),
         health: Arc::clone(&health),
         registry: Arc::new(registry),
+        requests: metrics.requests.clone(),
         replay_limits: source.population.replay_limits.as_slice().into(),
         organization: source.identity.organization.as_str().into(),
         history: Arc::new(HistoryOf(Arc::clone(&writer.store))),

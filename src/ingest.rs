@@ -60,9 +60,9 @@ impl Ingest {
     pub fn run(mut self, pending: &Pending) {
         while let Some(item) = pending.next() {
             match item {
-                Item::Run(run) => {
+                Item::Run(run, offered_at) => {
                     self.apply_run(&run);
-                    pending.applied(&run);
+                    pending.applied(&run, offered_at);
                     run.receipt.into_iter().for_each(|receipt| self.receipts.push(receipt));
                 }
                 Item::Told { told, done } => {

@@ -2,18 +2,23 @@
 //! instead is in `http::gauges`.
 
 mod feed;
+mod requests;
 mod store;
 
 use std::fmt::Debug;
 use std::hash::Hash;
+use std::time::Duration;
 
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
-use prometheus_client::registry::Registry;
+use prometheus_client::metrics::histogram::Histogram;
+use prometheus_client::metrics::info::Info;
+use prometheus_client::registry::{Registry, Unit};
 
 pub use feed::FeedMetrics;
+pub use requests::RequestMetrics;
 pub use store::StoreMetrics;
 
 /// All counters of the process; cloning shares them.
@@ -43,10 +48,33 @@ pub struct Metrics {
     pub broker_connects: Counter,
     /// Rounds of the population that were gone through, by what they came to.
     pub population_rounds: Family<OutcomeLabel, Counter>,
+    /// How long a run of packets takes from the socket into the map.
+    pub ingest_lag: Lag,
+    /// How long requests take.
+    pub requests: RequestMetrics,
     /// What is kept, and what waits for it.
     pub store: StoreMetrics,
     /// The live changes, and those who follow them.
     pub feed: FeedMetrics,
+}
+
+/// From a message on an idle machine to a backlog of millions.
+const LAG_SECONDS: [f64; 9] = [0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 10.0, 60.0];
+
+/// Times between the socket and the map.
+#[derive(Clone)]
+pub struct Lag(Histogram);
+
+impl Default for Lag {
+    fn default() -> Self {
+        Self(Histogram::new(LAG_SECONDS))
+    }
+}
+
+impl Lag {
+    pub fn observe(&self, lag: Duration) {
+        self.0.observe(lag.as_secs_f64());
+    }
 }
 
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
@@ -113,6 +141,14 @@ impl Metrics {
             "Readings of every retained status, by what they came to",
             self.population_rounds.clone(),
         );
+        r.register_with_unit(
+            "ingest_lag",
+            "Time that a run of packets took from the socket into the map",
+            Unit::Seconds,
+            self.ingest_lag.0.clone(),
+        );
+        r.register("build", "What runs", Info::new(vec![("version", env!("CARGO_PKG_VERSION"))]));
+        self.requests.register(r);
         self.store.register(r);
         self.feed.register(r);
     }

@@ -5,6 +5,7 @@ mod broker;
 mod events;
 mod http;
 mod ingest;
+mod list;
 mod lookup;
 mod memory;
 mod messages;
@@ -59,6 +60,8 @@ enum Command {
     Ingest,
     /// Requests a second for the status of random devices, against nginx returning an equal answer.
     Lookup(lookup::Load),
+    /// 99th percentiles of a filtered page of 100 devices and of the summary, against a lookup.
+    List(list::Load),
     /// Resident bytes per device, against the bytes of its topic and payload.
     Memory,
     /// Seconds from process start to the first correct answer from the store, against redis-server loading an RDB.
@@ -77,6 +80,7 @@ fn main() -> ExitCode {
         Command::Events(load) => events::run(&size, &load),
         Command::Ingest => ingest::run(&size),
         Command::Lookup(load) => lookup::run(&size, &load),
+        Command::List(load) => list::run(&size, &load),
         Command::Memory => memory::run(&size),
         Command::Population(given) => population::run(&size, &given),
         Command::PlatformPopulation(given) => platform_population::run(&size, &given),

@@ -15,13 +15,14 @@ mod population;
 mod server;
 pub mod settings;
 mod summary;
+mod timing;
 mod types;
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::Router;
 use axum::routing::get;
+use axum::{Router, middleware};
 use prometheus_client::registry::Registry;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
@@ -30,6 +31,7 @@ use crate::feed::Feed;
 use crate::health::Health;
 use crate::history::ReadHistory;
 use crate::map::DeviceMap;
+use crate::metrics::RequestMetrics;
 
 pub use gauges::Gauges;
 pub use server::serve;
@@ -40,6 +42,7 @@ pub struct Context {
     pub map: Arc<DeviceMap>,
     pub health: Arc<Health>,
     pub registry: Arc<Registry>,
+    pub requests: RequestMetrics,
     /// How many retained messages brokers are known to send to one subscription.
     pub replay_limits: Arc<[u64]>,
     /// Stands in the client id of a device that was never heard of.
@@ -76,5 +79,6 @@ pub fn router(context: Context) -> Router {
         .route("/openapi.json", get(move || openapi::answer(document)))
         .fallback(error::not_found)
         .method_not_allowed_fallback(error::method_not_allowed)
+        .layer(middleware::from_fn_with_state(context.requests.clone(), timing::time))
         .with_state(context)
 }

@@ -29,6 +29,10 @@ impl FeedMetrics {
     }
 
     pub(super) fn register(&self, registry: &mut Registry) {
+        // There from the start, so that a rate over them begins at 0.
+        for reason in ["slow", "too_many"] {
+            drop(self.streams_refused.get_or_create(&ReasonLabel { reason }));
+        }
         registry.register("changes", "Changes of what is believed of a device", self.changes.clone());
         registry.register("streams", "Streams of changes that are open", self.streams.clone());
         registry.register("streams_begun", "Streams of changes that were begun", self.streams_begun.clone());

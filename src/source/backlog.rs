@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc;
+use std::time::Instant;
 
 use bytes::Bytes;
 use tokio::sync::oneshot;
@@ -58,17 +59,12 @@ impl Told {
 /// One entry of the queue.
 #[derive(Debug)]
 pub enum Item {
-    Run(Run),
+    /// With the moment at which it was handed over.
+    Run(Run, Instant),
     /// What other instances believe, which is in the map when `done` is sent.
-    Told {
-        told: Vec<Told>,
-        done: oneshot::Sender<()>,
-    },
+    Told { told: Vec<Told>, done: oneshot::Sender<()> },
     /// Everything handed over before has been applied when the tally of the pass is sent back.
-    Mark {
-        pass: PassId,
-        done: oneshot::Sender<Tally>,
-    },
+    Mark { pass: PassId, done: oneshot::Sender<Tally> },
 }
 
 /// The end that the readers hold; cloning shares the queue.
@@ -116,7 +112,7 @@ impl Backlog {
         self.metrics.bytes_received.inc_by(len as u64);
         self.metrics.backlog_waiting_bytes.inc_by(len as i64);
         // A decoder that is gone means that the program stops.
-        let _ = self.queue.send(Item::Run(run));
+        let _ = self.queue.send(Item::Run(run, Instant::now()));
         Taken::Yes
     }
 
@@ -148,7 +144,8 @@ impl Pending {
     }
 
     /// Makes room again after a run has been applied.
-    pub fn applied(&self, run: &Run) {
+    pub fn applied(&self, run: &Run, offered_at: Instant) {
+        self.metrics.ingest_lag.observe(offered_at.elapsed());
         self.bytes.fetch_sub(run.packets.len(), Ordering::AcqRel);
         self.metrics.backlog_waiting_bytes.dec_by(run.packets.len() as i64);
     }
@@ -169,8 +166,10 @@ mod tests {
         assert_eq!(backlog.offer(run(8)), Taken::Yes);
         assert_eq!(backlog.offer(run(3)), Taken::No);
         assert_eq!(metrics.backlog_dropped_bytes.get(), 3);
-        let Some(Item::Run(first)) = pending.next() else { panic!("the run that fitted is there") };
-        pending.applied(&first);
+        let Some(Item::Run(first, offered_at)) = pending.next() else {
+            panic!("the run that fitted is there")
+        };
+        pending.applied(&first, offered_at);
         assert_eq!(backlog.waiting_bytes(), 0);
         assert_eq!(backlog.offer(run(10)), Taken::Yes);
     }

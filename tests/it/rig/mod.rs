@@ -6,6 +6,7 @@ pub mod events;
 pub mod http;
 pub mod link;
 pub mod mosquitto;
+pub mod peers;
 pub mod port;
 pub mod private_ca;
 pub mod publisher;

@@ -1,0 +1,156 @@
+//! How long a filtered page of 100 devices and the summary take, against one lookup: the three take turns on one
+//! connection, and the slowest of a hundred of each are compared.
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::TcpStream;
+use std::time::{Duration, Instant};
+
+use crate::broker::Broker;
+use crate::messages::path;
+use crate::rounds::{Figures, print_ratio};
+use crate::service::{Service, binary};
+use crate::{Outcome, Size};
+
+/// No answer takes this long unless something hangs.
+const ANSWER_BOUND: Duration = Duration::from_secs(30);
+
+/// Questions that people ask of a fleet, each with a filter that another part of the order serves.
+const QUERIES: [&str; 10] = [
+    "status=connected",
+    "type=sensor-07&status=disconnected",
+    "close_code=160",
+    "close_code=160&sort=-since",
+    "address=10.3.0.0/16",
+    "since=2026-11-10T00:00:00Z&until=2026-11-11T00:00:00Z",
+    "since=2026-11-10T00:00:00Z&until=2026-11-11T00:00:00Z&sort=since",
+    "id_prefix=d0000",
+    "sort=-since&status=disconnected",
+    "type=sensor-01&type=sensor-02&sort=since",
+];
+
+/// How often is asked.
+#[derive(clap::Args, Clone)]
+pub struct Load {
+    /// Requests of each kind in a round.
+    #[arg(long, default_value_t = 2_000, value_parser = clap::value_parser!(u32).range(10..=1_000_000))]
+    requests: u32,
+}
+
+pub fn run(size: &Size, load: &Load) -> Outcome<()> {
+    let binary = binary(size)?;
+    let broker = Broker::start(size.devices)?;
+    let mut service = Service::start(&binary, &broker)?;
+    service.wait_for_devices(size.devices)?;
+    service.wait_until_ready()?;
+    let mut client = Client::open(&service.url)?;
+    let mut lookup = Figures::new("lookup", "us, 99th percentile");
+    let mut page = Figures::new("page of 100", "us, 99th percentile");
+    let mut summary = Figures::new("summary", "us, 99th percentile");
+    for round in 1..=size.rounds {
+        println!("round {round}");
+        let times = measure(&mut client, size.devices, load, round)?;
+        lookup.push(percentile(times.lookups, 99));
+        page.push(percentile(times.pages.iter().flatten().copied().collect(), 99));
+        summary.push(percentile(times.summaries, 99));
+        for (query, pages) in QUERIES.iter().zip(times.pages) {
+            let median = percentile(pages.clone(), 50);
+            println!("    {:>10.1} {median:>10.1} us (99th, median)  {query}", percentile(pages, 99));
+        }
+    }
+    print_ratio("list", &page, &lookup);
+    print_ratio("summary", &summary, &lookup);
+    Ok(())
+}
+
+/// Microseconds of each request.
+#[derive(Default)]
+struct Times {
+    lookups: Vec<f64>,
+    /// By query.
+    pages: [Vec<f64>; QUERIES.len()],
+    summaries: Vec<f64>,
+}
+
+fn measure(client: &mut Client, devices: u32, load: &Load, round: u32) -> Outcome<Times> {
+    let mut times = Times::default();
+    // Each query is read on from page to page, and from the beginning once it is through.
+    let mut cursors: [Option<String>; QUERIES.len()] = std::array::from_fn(|_| None);
+    for number in 0..load.requests {
+        // Multiplying by a large odd number jumps all over the fleet.
+        let device = (number + round).wrapping_mul(2_654_435_761) % devices;
+        times.lookups.push(client.ask(&path(device))?.micros);
+        let which = number as usize % QUERIES.len();
+        let cursor = cursors[which].take().map(|cursor| format!("&cursor={cursor}")).unwrap_or_default();
+        let answer = client.ask(&format!("/api/v1/devices?limit=100&{}{cursor}", QUERIES[which]))?;
+        times.pages[which].push(answer.micros);
+        cursors[which] = answer.next_cursor();
+        times.summaries.push(client.ask("/api/v1/summary")?.micros);
+    }
+    Ok(times)
+}
+
+/// The least value that so many of a hundred do not exceed.
+fn percentile(mut values: Vec<f64>, percent: usize) -> f64 {
+    values.sort_by(f64::total_cmp);
+    values.get((values.len() * percent).div_ceil(100).saturating_sub(1)).copied().unwrap_or(f64::NAN)
+}
+
+/// One connection, and nothing between the clock and the socket.
+struct Client(BufReader<TcpStream>);
+
+struct Timed {
+    micros: f64,
+    body: Vec<u8>,
+}
+
+impl Timed {
+    fn next_cursor(&self) -> Option<String> {
+        let body = std::str::from_utf8(&self.body).ok()?;
+        let (_, cursor) = body.rsplit_once("\"next_cursor\":\"")?;
+        Some(cursor.split_once('"')?.0.to_owned())
+    }
+}
+
+impl Client {
+    fn open(url: &str) -> Outcome<Self> {
+        let stream = TcpStream::connect(url.trim_start_matches("http://"))?;
+        stream.set_nodelay(true)?;
+        stream.set_read_timeout(Some(ANSWER_BOUND))?;
+        Ok(Self(BufReader::with_capacity(1 << 16, stream)))
+    }
+
+    fn ask(&mut self, path: &str) -> Outcome<Timed> {
+        let request = format!("GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n");
+        let began = Instant::now();
+        self.0.get_mut().write_all(request.as_bytes())?;
+        let (mut status, mut length) = (String::new(), None);
+        self.0.read_line(&mut status)?;
+        loop {
+            let mut line = String::new();
+            self.0.read_line(&mut line)?;
+            let Some((name, value)) = line.trim_end().split_once(": ") else { break };
+            if name.eq_ignore_ascii_case("content-length") {
+                length = Some(value.parse()?);
+            }
+        }
+        let mut body = vec![0; length.ok_or("an answer without a length")?];
+        self.0.read_exact(&mut body)?;
+        let micros = began.elapsed().as_secs_f64() * 1e6;
+        if !status.starts_with("HTTP/1.1 200") {
+            return Err(format!("{path} is answered {status}{}", String::from_utf8_lossy(&body)).into());
+        }
+        Ok(Timed { micros, body })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::percentile;
+
+    #[test]
+    fn a_percentile_is_the_value_that_so_many_do_not_exceed() {
+        let values: Vec<f64> = (1..=200).rev().map(f64::from).collect();
+        assert_eq!((percentile(values.clone(), 99), percentile(values, 50)), (198.0, 100.0));
+        assert_eq!(percentile(vec![7.0], 99), 7.0);
+    }
+}
