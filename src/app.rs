@@ -17,7 +17,7 @@ use crate::feed::Feed;
 use crate::health::{Following, Health, Keeping};
 use crate::history::EventQueue;
 use crate::http::settings::HttpSettings;
-use crate::http::{self, Context, Gauges};
+use crate::http::{Context, Front, FrontError, Gauges};
 use crate::ingest::Ingest;
 use crate::map::DeviceMap;
 use crate::metrics::Metrics;
@@ -43,6 +43,8 @@ pub enum Error {
     Listen(SocketAddr, #[source] io::Error),
     #[error("cannot start the thread for {0}")]
     Thread(&'static str, #[source] io::Error),
+    #[error(transparent)]
+    Front(#[from] FrontError),
     #[error(transparent)]
     Store(#[from] StoreError),
     #[error(transparent)]
@@ -74,15 +76,16 @@ pub async fn start(
     store: StoreSettings,
     shutdown: CancellationToken,
 ) -> Result<Running, Error> {
-    let address = SocketAddr::new(http.listen, http.port);
-    let socket = bind(address).map_err(|error| Error::Listen(address, error))?;
-
     let metrics = Metrics::default();
+    let address = http.address();
+    let streams = http.streams;
+    let front = Front::open(http, metrics.http.clone())?;
+    let socket = bind(address).map_err(|error| Error::Listen(address, error))?;
     let mut registry = Registry::default();
     metrics.register(&mut registry);
     let health = Arc::new(Health::new(source.population.ready_on));
     let events = Arc::new(EventQueue::new(metrics.clone()));
-    let feed = Arc::new(Feed::new(http.streams, Arc::clone(&health), metrics.clone()));
+    let feed = Arc::new(Feed::new(streams, Arc::clone(&health), metrics.clone()));
     let Restored { map, writer, mark } = restore(store, &events, &health, &feed, &metrics).await?;
     let listener = socket.listen(LISTEN_BACKLOG).map_err(|error| Error::Listen(address, error))?;
     let http_address = listener.local_addr().map_err(|error| Error::Listen(address, error))?;
@@ -124,11 +127,12 @@ pub async fn start(
     }
     let source = Source::new(source, backlog, Arc::clone(&map), health, metrics, shutdown.clone());
     let source = spawn_source(source)?;
-    let http = tokio::spawn(http::serve(listener, http::router(context), shutdown.clone()));
+    let scheme = front.scheme();
+    let http = tokio::spawn(front.serve(listener, context, shutdown.clone()));
     let stop_writer = CancellationToken::new();
     let writer = tokio::spawn(writer.run(stop_writer.clone()));
     tokio::spawn(Arc::clone(&feed).wake_readers(shutdown.clone()));
-    tracing::info!("listening on http://{http_address}");
+    tracing::info!("listening on {scheme}://{http_address}");
     Ok(Running { http_address, watched, shutdown, source, http, ingest, writer, stop_writer, map })
 }
 

@@ -25,7 +25,7 @@ pub fn from_process_title(command: &Command, arguments: &[OsString]) -> io::Resu
     let login = match command {
         Command::Serve(settings) => settings.source.login.as_ref(),
         Command::Simulate(settings) => settings.source.login.as_ref(),
-        Command::Demo(_) | Command::Export(_) | Command::Import(_) => None,
+        Command::Demo(_) | Command::Export(_) | Command::Import(_) | Command::Keys(_) => None,
     };
     let mut visible = arguments.to_vec();
     let mut again = process::Command::new(std::env::current_exe()?);
@@ -59,7 +59,7 @@ fn has_store_password(command: &Command) -> bool {
         Command::Serve(settings) => &settings.store,
         Command::Export(settings) => &settings.store,
         Command::Import(settings) => &settings.store,
-        Command::Demo(_) | Command::Simulate(_) => return false,
+        Command::Demo(_) | Command::Simulate(_) | Command::Keys(_) => return false,
     };
     match &store.location {
         Location::Memory | Location::Sqlite(_) => false,

@@ -6,6 +6,7 @@
 //!
 //! The modules in reading order; each may name only those above it, and `tests/layers.rs` holds that.
 
+pub mod access;
 pub mod app;
 pub mod clock;
 pub mod config;
@@ -18,6 +19,7 @@ pub mod health;
 pub mod history;
 pub mod http;
 pub mod ingest;
+pub mod keys;
 pub mod map;
 pub mod metrics;
 pub mod payload;

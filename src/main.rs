@@ -10,7 +10,7 @@ use devstatus::config::{
 };
 use devstatus::exchange::{self, ExchangeError};
 use devstatus::progress::Screen;
-use devstatus::{demo, simulate};
+use devstatus::{demo, keys, simulate};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 use tracing_subscriber::filter::{LevelFilter, Targets};
@@ -35,6 +35,7 @@ fn main() -> ExitCode {
         Command::Simulate(settings) => settings.log,
         Command::Export(settings) => settings.log,
         Command::Import(settings) => settings.log,
+        Command::Keys(settings) => settings.log,
     };
     let screen = start_log(log);
     match run(command, screen) {
@@ -68,6 +69,7 @@ fn run(command: Command, screen: Screen) -> Result<(), AnyError> {
             Command::Simulate(settings) => Ok(simulate::run(settings, shutdown).await?),
             Command::Export(settings) => Ok(export(settings, &screen, shutdown).await?),
             Command::Import(settings) => Ok(import(settings, &screen, shutdown).await?),
+            Command::Keys(settings) => Ok(keys::run(settings, |text| print!("{text}"))?),
         }
     })
 }

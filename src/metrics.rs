@@ -2,6 +2,7 @@
 //! instead is in `http::gauges`.
 
 mod feed;
+mod http;
 mod requests;
 mod store;
 
@@ -18,6 +19,7 @@ use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::{Registry, Unit};
 
 pub use feed::FeedMetrics;
+pub use http::{CutConnection, HttpMetrics, RefusedRequest, Reloaded};
 pub use requests::RequestMetrics;
 pub use store::StoreMetrics;
 
@@ -56,6 +58,8 @@ pub struct Metrics {
     pub store: StoreMetrics,
     /// The live changes, and those who follow them.
     pub feed: FeedMetrics,
+    /// What the HTTP server refuses and whom it cuts off.
+    pub http: HttpMetrics,
 }
 
 /// From a message on an idle machine to a backlog of millions.
@@ -151,5 +155,6 @@ impl Metrics {
         self.requests.register(r);
         self.store.register(r);
         self.feed.register(r);
+        self.http.register(r);
     }
 }

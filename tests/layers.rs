@@ -16,7 +16,7 @@ const ROWS: &[&[&str]] = &[
     &["presence"],
     &["decode"],
     &["clock", "metrics", "health"],
-    &["history", "receipt"],
+    &["history", "receipt", "access"],
     &["map"],
     &["source", "feed"],
     &["ingest"],
@@ -24,7 +24,7 @@ const ROWS: &[&[&str]] = &[
     &["fleet", "exchange"],
     &["config"],
     &["app"],
-    &["demo", "simulate", "hide_token"],
+    &["demo", "simulate", "keys", "hide_token"],
     &["main"],
 ];
 
@@ -34,7 +34,7 @@ const FLEET_MAY_NAME: &[&[&str]] = &[&["secret"], &["clock"], &["source"]];
 const MAY_NAME_FLEET: &[&str] = &["demo", "simulate", "main"];
 
 /// What has settings of its own; `config` fills these in and knows nothing else of it.
-const CONFIGURED: &[&str] = &["source", "feed", "ingest", "store", "http", "fleet", "exchange"];
+const CONFIGURED: &[&str] = &["source", "feed", "ingest", "store", "http", "access", "fleet", "exchange"];
 
 #[test]
 fn every_module_names_only_those_above_it() {

@@ -15,21 +15,38 @@ use super::values::Given;
 use crate::secret::Secret;
 
 const ABOUT: &str = "Answers over HTTP which devices of an IoT fleet are connected";
+const KEYS_ABOUT: &str = "Makes, lists and revokes API keys";
 const LOGIN: &str = "The token of the API key is best kept in a file for --token-file: an argument can be seen by other \
                      users of the machine, and stays in the shell's history.";
 const ORDER: &str = "A flag beats its DEVSTATUS_ variable, which beats the platform's WIOTP_ variable, which beats the \
                      file, which beats the default.";
 
-/// The subcommand and the flags given to it.
-pub(super) fn read(args: impl IntoIterator<Item = OsString>) -> Result<(Verb, Vec<Given>), Stop> {
+/// The command line taken apart.
+pub(super) struct Arguments {
+    pub verb: Verb,
+    pub flags: Vec<Given>,
+    /// What the verb's operands were given, in their order.
+    pub operands: Vec<String>,
+}
+
+/// The subcommand, the flags and the operands given to it.
+pub(super) fn read(args: impl IntoIterator<Item = OsString>) -> Result<Arguments, Stop> {
     let matches = grammar().try_get_matches_from(args).map_err(|error| stop(&error))?;
-    let (verb, matches) = match matches.subcommand() {
-        Some((name, matches)) => (Verb::ALL.into_iter().find(|verb| verb.name() == name), matches),
-        None => (None, &matches),
-    };
-    let verb = verb.unwrap_or(Verb::Serve);
+    let (mut words, mut matches) = (Vec::new(), &matches);
+    while let Some((word, of_subcommand)) = matches.subcommand() {
+        words.push(word);
+        matches = of_subcommand;
+    }
+    let verb = Verb::ALL.into_iter().find(|verb| verb.words() == words).unwrap_or(Verb::Serve);
     let flags = SPECS.iter().filter(|spec| spec.verbs.contains(&verb)).filter_map(|spec| flag(spec, matches));
-    Ok((verb, flags.collect::<Result<_, _>>()?))
+    let operands = verb.operands().iter().filter_map(|name| matches.get_one::<OsString>(name));
+    let operands = operands.map(|text| text.to_str().map(str::to_owned)).collect::<Option<_>>();
+    let what = "an operand is no UTF-8 text".to_owned();
+    Ok(Arguments {
+        verb,
+        flags: flags.collect::<Result<_, _>>()?,
+        operands: operands.ok_or(Refusal::Arguments { what })?,
+    })
 }
 
 /// The whole grammar. The flags of `serve` also stand without it.
@@ -40,22 +57,26 @@ fn grammar() -> Command {
         .bin_name("devstatus")
         .version(env!("CARGO_PKG_VERSION"))
         .args_conflicts_with_subcommands(true);
-    for (one, about) in [
-        (Verb::Serve, "Runs the service (the default)"),
-        (Verb::Demo, "Runs the service on a simulated fleet and a broker of its own"),
-        (Verb::Simulate, "Runs a simulated fleet against a broker"),
-        (Verb::Export, "Writes what a store keeps of every device, as JSON Lines or CSV"),
-        (Verb::Import, "Merges an export into a store that no service uses meanwhile"),
-    ] {
-        command = command.subcommand(verb(Command::new(one.name()).about(about), one));
+    let mut keys = Command::new("keys").about(KEYS_ABOUT).subcommand_required(true);
+    for one in Verb::ALL {
+        let grammar = |word| verb(Command::new(word).about(one.about()), one);
+        match one.words() {
+            [word] => command = command.subcommand(grammar(*word)),
+            [_, word] => keys = keys.subcommand(grammar(*word)),
+            _ => {}
+        }
     }
-    command
+    command.subcommand(keys)
 }
 
 fn verb(command: Command, verb: Verb) -> Command {
     let flags = SPECS.iter().filter(|spec| spec.verbs.contains(&verb)).filter_map(argument);
-    let after = if verb == Verb::Demo { ORDER.to_owned() } else { format!("{ORDER}\n\n{LOGIN}") };
-    command.args(flags).after_help(after)
+    let after = if verb.connects() { format!("{ORDER}\n\n{LOGIN}") } else { ORDER.to_owned() };
+    let operands = verb
+        .operands()
+        .iter()
+        .map(|name| Arg::new(*name).value_name(*name).required(true).value_parser(ValueParser::os_string()));
+    command.args(flags).args(operands).after_help(after)
 }
 
 fn argument(spec: &Spec) -> Option<Arg> {
@@ -84,6 +105,9 @@ fn argument(spec: &Spec) -> Option<Arg> {
                 .value_parser(ValueParser::os_string())
                 .allow_negative_numbers(true)
                 .allow_hyphen_values(spec.setting == Setting::Token);
+            if spec.repeatable {
+                argument = argument.action(ArgAction::Append);
+            }
             if spec.value_optional {
                 argument = argument.num_args(0..=1).default_missing_value("");
             }
@@ -97,7 +121,11 @@ fn flag(spec: &'static Spec, matches: &ArgMatches) -> Option<Result<Given, Refus
     let long = spec.long?;
     let origin = Origin::Flag(long);
     let text = match spec.value {
-        Some(_) => matches.get_one::<OsString>(long)?.to_str().map(str::to_owned),
+        Some(_) => {
+            let texts: Option<Vec<_>> =
+                matches.get_many::<OsString>(long)?.map(|text| text.to_str()).collect();
+            texts.map(|texts| texts.join(","))
+        }
         None => {
             Some(matches.get_count(long)).filter(|count| *count > 0).map(|count| Some(count.to_string()))?
         }
@@ -127,6 +155,10 @@ fn stop(error: &clap::Error) -> Stop {
             (None, Some(flag)) => format!("{flag} stands twice"),
             (Some(_), _) | (None, None) => "flags stand after the subcommand, not before it".to_owned(),
         },
+        ErrorKind::MissingSubcommand | ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => {
+            "a subcommand is missing".to_owned()
+        }
+        ErrorKind::MissingRequiredArgument => "an operand is missing".to_owned(),
         _ => "the arguments cannot be understood".to_owned(),
     };
     Stop::Refused(Refusal::Arguments { what })

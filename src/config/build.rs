@@ -12,7 +12,8 @@ use super::refusal::{Origin, Refusal};
 use super::setting::{Setting, Verb};
 use super::values::{Given, Values};
 use super::{
-    DemoSettings, ExportSettings, ImportSettings, Settings, SimulateSettings, broker, file, population, store,
+    DemoSettings, ExportSettings, ImportSettings, Settings, SimulateSettings, broker, file, http, population,
+    store,
 };
 use crate::exchange::settings::Format;
 use crate::feed::settings::FeedSettings;
@@ -47,18 +48,15 @@ pub(super) fn config_file(values: &Values) -> Result<Option<(PathBuf, Origin)>, 
 }
 
 pub(super) fn serve(values: &Values, state: &StateDirectories) -> Result<Settings, Refusal> {
-    let default = HttpSettings::default();
-    let http = HttpSettings {
-        listen: values.listen()?.unwrap_or(default.listen),
-        port: values.port()?.unwrap_or(default.port),
-        streams: streams(values)?,
-    };
+    let mut http = http::settings(values)?;
     let source = source(values)?;
+    let organization = &source.identity.organization;
+    http.keys_file.get_or_insert_with(|| http::default_keys_file(state, organization));
     let store = store::settings(values, state, &source.identity.organization)?;
     Ok(Settings { source, http, store, log: log(values)? })
 }
 
-fn streams(values: &Values) -> Result<FeedSettings, Refusal> {
+pub(super) fn streams(values: &Values) -> Result<FeedSettings, Refusal> {
     let number = |setting, least: u32| {
         values.parse(setting, &format!("a whole number from {least} to {STREAM_LIMIT_MAX}"), |text| {
             text.parse().ok().filter(|number| (least..=STREAM_LIMIT_MAX).contains(number))
@@ -109,7 +107,7 @@ fn exchanged(values: &Values) -> Result<Option<PathBuf>, Refusal> {
     Ok(path.filter(|path| path != "-").map(PathBuf::from))
 }
 
-fn log(values: &Values) -> Result<LogSettings, Refusal> {
+pub(super) fn log(values: &Values) -> Result<LogSettings, Refusal> {
     let named = values.log_level()?;
     Ok(LogSettings {
         format: values.log_format()?.unwrap_or(LogFormat::Text),
@@ -316,7 +314,7 @@ fn ca_file(values: &Values, endpoint: &Endpoint) -> Result<Option<PathBuf>, Refu
 }
 
 /// That a file can be opened and is one; what stands in it is for its reader.
-fn readable(path: &Path) -> io::Result<()> {
+pub(super) fn readable(path: &Path) -> io::Result<()> {
     if File::open(path)?.metadata()?.is_dir() {
         return Err(io::Error::from(io::ErrorKind::IsADirectory));
     }

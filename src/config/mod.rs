@@ -12,7 +12,9 @@ mod broker;
 mod build;
 mod environment;
 mod file;
+mod http;
 mod ini;
+mod keys;
 mod log;
 mod parse;
 mod population;
@@ -38,10 +40,12 @@ use crate::http::settings::HttpSettings;
 use crate::source::settings::SourceSettings;
 use crate::store::settings::StoreSettings;
 
+pub use keys::{KeysAction, KeysSettings};
 pub use log::{LogFormat, LogLevel, LogSettings};
 pub use refusal::{Origin, Refusal};
 pub use setting::Setting;
 
+use arguments::Arguments;
 use setting::Verb;
 use values::Values;
 
@@ -95,12 +99,14 @@ pub struct ImportSettings {
 
 /// What the program was asked to do.
 #[derive(Clone, Debug, PartialEq)]
+#[expect(clippy::large_enum_variant, reason = "there is one of it in the process, and it is moved twice")]
 pub enum Command {
     Serve(Settings),
     Demo(DemoSettings),
     Simulate(SimulateSettings),
     Export(ExportSettings),
     Import(ImportSettings),
+    Keys(KeysSettings),
 }
 
 /// Why the program ends before it starts.
@@ -149,7 +155,7 @@ where
     K: Into<OsString>,
     V: Into<OsString>,
 {
-    let (verb, flags) = arguments::read(args)?;
+    let Arguments { verb, flags, operands } = arguments::read(args)?;
     let environment =
         environment::read(environment.into_iter().map(|(name, value)| (name.into(), value.into())))?;
     let mut values = Values::new(verb);
@@ -167,5 +173,8 @@ where
         Verb::Simulate => Command::Simulate(build::simulate(&values)?),
         Verb::Export => Command::Export(build::export(&values, &environment.state)?),
         Verb::Import => Command::Import(build::import(&values, &environment.state)?),
+        Verb::KeysCreate | Verb::KeysList | Verb::KeysRevoke => {
+            Command::Keys(keys::settings(&values, &environment.state, &operands, build::log(&values)?)?)
+        }
     })
 }

@@ -13,6 +13,15 @@ pub enum Setting {
     Config,
     Listen,
     Port,
+    KeysFile,
+    AllowAnonymous,
+    TlsCert,
+    TlsKey,
+    TlsClientCa,
+    CorsOrigin,
+    RequestsPerSecond,
+    ConnectionsMax,
+    ConnectionsPerAddress,
     Broker,
     CaFile,
     MqttVersion,
@@ -47,6 +56,8 @@ pub enum Setting {
     Instance,
     AuthMethod,
     HttpVerify,
+    Scopes,
+    ExpiresDays,
     Devices,
     DeviceTypes,
     EventsPerSecond,
@@ -72,18 +83,69 @@ pub(super) enum Verb {
     Simulate,
     Export,
     Import,
+    KeysCreate,
+    KeysList,
+    KeysRevoke,
 }
 
 impl Verb {
-    pub const ALL: [Verb; 5] = [Verb::Serve, Verb::Demo, Verb::Simulate, Verb::Export, Verb::Import];
+    pub const ALL: [Verb; 8] = [
+        Verb::Serve,
+        Verb::Demo,
+        Verb::Simulate,
+        Verb::Export,
+        Verb::Import,
+        Verb::KeysCreate,
+        Verb::KeysList,
+        Verb::KeysRevoke,
+    ];
 
-    pub fn name(self) -> &'static str {
+    /// The words that ask for it.
+    pub fn words(self) -> &'static [&'static str] {
         match self {
-            Verb::Serve => "serve",
-            Verb::Demo => "demo",
-            Verb::Simulate => "simulate",
-            Verb::Export => "export",
-            Verb::Import => "import",
+            Verb::Serve => &["serve"],
+            Verb::Demo => &["demo"],
+            Verb::Simulate => &["simulate"],
+            Verb::Export => &["export"],
+            Verb::Import => &["import"],
+            Verb::KeysCreate => &["keys", "create"],
+            Verb::KeysList => &["keys", "list"],
+            Verb::KeysRevoke => &["keys", "revoke"],
+        }
+    }
+
+    pub fn about(self) -> &'static str {
+        match self {
+            Verb::Serve => "Runs the service (the default)",
+            Verb::Demo => "Runs the service on a simulated fleet and a broker of its own",
+            Verb::Simulate => "Runs a simulated fleet against a broker",
+            Verb::Export => "Writes what a store keeps of every device, as JSON Lines or CSV",
+            Verb::Import => "Merges an export into a store that no service uses meanwhile",
+            Verb::KeysCreate => "Makes an API key and shows its secret, once",
+            Verb::KeysList => "Lists the API keys",
+            Verb::KeysRevoke => "Takes an API key out of force; a running service knows within a second",
+        }
+    }
+
+    /// What stands behind the words, each in its place.
+    pub fn operands(self) -> &'static [&'static str] {
+        match self {
+            Verb::KeysCreate => &["NAME"],
+            Verb::KeysRevoke => &["ID"],
+            Verb::Serve | Verb::Demo | Verb::Simulate | Verb::Export | Verb::Import | Verb::KeysList => &[],
+        }
+    }
+
+    /// Whether it connects to a broker, and so needs a login.
+    pub fn connects(self) -> bool {
+        match self {
+            Verb::Serve | Verb::Simulate => true,
+            Verb::Demo
+            | Verb::Export
+            | Verb::Import
+            | Verb::KeysCreate
+            | Verb::KeysList
+            | Verb::KeysRevoke => false,
         }
     }
 }
@@ -99,6 +161,8 @@ pub(super) struct Spec {
     pub value: Option<&'static str>,
     /// Whether the flag may stand without its value, which is the same as an empty one.
     pub value_optional: bool,
+    /// Whether the flag may stand more than once; its values are then one list, separated by commas.
+    pub repeatable: bool,
     /// The platform's variables, the stronger first.
     pub platform: &'static [&'static str],
     /// Key in the section `[application]` of an `application.cfg`.

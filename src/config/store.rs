@@ -129,13 +129,17 @@ fn schema(text: &str) -> Option<String> {
     (fits && text.chars().all(plain)).then(|| text.to_owned())
 }
 
-/// One file per organisation, in the directory that systemd made for the service, else in the user's.
+/// One file per organisation.
 fn default_file(state: &StateDirectories, organization: &str) -> PathBuf {
-    let directory = match state {
+    state_directory(state).join(format!("{organization}.db"))
+}
+
+/// Where files of this program belong: in what systemd made for the service, else with the user.
+pub(super) fn state_directory(state: &StateDirectories) -> PathBuf {
+    match state {
         StateDirectories { service: Some(directory), .. } => directory.clone(),
         StateDirectories { user: Some(directory), .. } => directory.join("devstatus"),
         StateDirectories { home: Some(home), .. } => home.join(".local/state/devstatus"),
         StateDirectories { service: None, user: None, home: None } => SERVICE_DIRECTORY.into(),
-    };
-    directory.join(format!("{organization}.db"))
+    }
 }

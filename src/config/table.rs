@@ -1,14 +1,22 @@
 //! The list of all settings: the only place where a flag, variable or key is spelled. `docs/settings.md` is held equal
 //! to it by a test.
 
+mod http;
 mod store;
 
 use super::setting::{Setting, Spec, Verb};
 
 const SERVE: &[Verb] = &[Verb::Serve];
 const CONNECT: &[Verb] = &[Verb::Serve, Verb::Simulate];
-const HTTP: &[Verb] = &[Verb::Serve, Verb::Demo];
-const ORGANIZED: &[Verb] = &[Verb::Serve, Verb::Simulate, Verb::Export, Verb::Import];
+const ORGANIZED: &[Verb] = &[
+    Verb::Serve,
+    Verb::Simulate,
+    Verb::Export,
+    Verb::Import,
+    Verb::KeysCreate,
+    Verb::KeysList,
+    Verb::KeysRevoke,
+];
 const FLEET: &[Verb] = &[Verb::Demo, Verb::Simulate];
 const ALL: &[Verb] = &Verb::ALL;
 
@@ -19,6 +27,7 @@ const NONE: Spec = Spec {
     alias: None,
     value: None,
     value_optional: false,
+    repeatable: false,
     platform: &[],
     ini: None,
     yaml: None,
@@ -28,7 +37,7 @@ const NONE: Spec = Spec {
 };
 
 /// In the order of the variants of [`Setting`], which is also the order of the help and the documentation.
-pub(super) const SPECS: [Spec; 57] = [
+pub(super) const SPECS: &[Spec] = &[
     Spec {
         setting: Setting::Organization,
         long: Some("organization"),
@@ -90,25 +99,17 @@ pub(super) const SPECS: [Spec; 57] = [
         verbs: ORGANIZED,
         ..NONE
     },
-    Spec {
-        setting: Setting::Listen,
-        long: Some("listen"),
-        value: Some("ADDR"),
-        default: Some("127.0.0.1"),
-        verbs: SERVE,
-        help: "IP address to answer HTTP on",
-        ..NONE
-    },
-    Spec {
-        setting: Setting::Port,
-        long: Some("port"),
-        short: Some('p'),
-        value: Some("PORT"),
-        default: Some("5000"),
-        verbs: HTTP,
-        help: "Port to answer HTTP on; 0: any free port",
-        ..NONE
-    },
+    http::LISTEN,
+    http::PORT,
+    http::KEYS_FILE,
+    http::ALLOW_ANONYMOUS,
+    http::TLS_CERT,
+    http::TLS_KEY,
+    http::TLS_CLIENT_CA,
+    http::CORS_ORIGIN,
+    http::REQUESTS_PER_SECOND,
+    http::CONNECTIONS_MAX,
+    http::CONNECTIONS_PER_ADDRESS,
     Spec {
         setting: Setting::Broker,
         long: Some("broker"),
@@ -341,6 +342,8 @@ pub(super) const SPECS: [Spec; 57] = [
         help: "true or false; checked but unused, as no HTTP API of the platform is called",
         ..NONE
     },
+    http::SCOPES,
+    http::EXPIRES_DAYS,
     Spec {
         setting: Setting::Devices,
         long: Some("devices"),

@@ -5,7 +5,7 @@ pub mod broker;
 
 use std::fmt::Write;
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -86,8 +86,7 @@ async fn run_on(
     // An error here means that the publisher has ended, which is looked into below.
     let started = populated.await.is_ok();
     if started && !shutdown.is_cancelled() {
-        let listen = IpAddr::V4(Ipv4Addr::LOCALHOST);
-        let http = HttpSettings { listen, port: settings.port, ..HttpSettings::default() };
+        let http = HttpSettings { port: settings.port, ..HttpSettings::default() };
         let source = source(broker, &organization, "devstatus");
         let service = app::start(source, http, StoreSettings::memory(), shutdown.clone()).await?;
         let address = service.http_address;

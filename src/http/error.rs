@@ -8,6 +8,8 @@ use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 use utoipa::ToSchema;
 
+use super::refusal::Refusal;
+
 /// How long a client should wait while something is not there yet or not there at present.
 const RETRY_AFTER_S: u64 = 2;
 
@@ -29,6 +31,8 @@ pub enum Error {
     TooManyStreams,
     /// The store does not give the history of the device at present.
     HistoryUnavailable,
+    /// Refused before it was looked at what is asked for.
+    Refused(Refusal),
     /// The query holds a parameter that the resource does not have.
     UnknownParameter {
         name: String,
@@ -79,14 +83,14 @@ pub struct Problem {
 }
 
 /// What a kind of problem comes to, whichever request had it.
-struct Kind {
-    status: StatusCode,
+pub struct Kind {
+    pub status: StatusCode,
     /// The last part of the type.
-    name: &'static str,
-    title: &'static str,
+    pub name: &'static str,
+    pub title: &'static str,
 }
 
-const fn kind(status: StatusCode, name: &'static str, title: &'static str) -> Kind {
+pub const fn kind(status: StatusCode, name: &'static str, title: &'static str) -> Kind {
     Kind { status, name, title }
 }
 
@@ -119,6 +123,7 @@ impl Error {
                 "history-unavailable",
                 "The history cannot be read at present",
             ),
+            Error::Refused(refusal) => refusal.kind(),
             Error::UnknownParameter { .. } => {
                 kind(StatusCode::BAD_REQUEST, "unknown-parameter", "The resource has no such parameter")
             }
@@ -156,6 +161,7 @@ impl Error {
                 "Close a stream that is not needed, or have --streams-max raised. Ask again.".into()
             }
             Error::HistoryUnavailable => "The store does not answer; /readyz says more. Ask again.".into(),
+            Error::Refused(refusal) => refusal.detail(),
             Error::UnknownParameter { name, known } => {
                 let name = shortened(name);
                 match known {
@@ -209,7 +215,16 @@ impl IntoResponse for Error {
         if status == StatusCode::SERVICE_UNAVAILABLE {
             headers.insert(header::RETRY_AFTER, HeaderValue::from(RETRY_AFTER_S));
         }
+        if let Error::Refused(refusal) = &self {
+            refusal.add_headers(headers);
+        }
         response
+    }
+}
+
+impl From<Refusal> for Error {
+    fn from(refusal: Refusal) -> Self {
+        Error::Refused(refusal)
     }
 }
 

@@ -1,21 +1,31 @@
 //! The HTTP side: one file for each resource, one for connections, one for errors. Reads the map, never writes it.
 
+mod connection;
+mod cors;
+mod credentials;
 mod cut;
+mod described;
 mod device;
 mod devices;
 mod error;
 mod events;
+mod follow;
+mod front;
 mod gauges;
+mod guard;
 mod health;
 mod metrics;
 mod openapi;
 mod page;
 mod parameters;
 mod population;
+mod refusal;
 mod server;
 pub mod settings;
+mod stream;
 mod summary;
 mod timing;
+mod tls;
 mod types;
 
 use std::sync::Arc;
@@ -24,17 +34,20 @@ use std::time::Duration;
 use axum::routing::get;
 use axum::{Router, middleware};
 use prometheus_client::registry::Registry;
+use utoipa::openapi::OpenApi;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
+use crate::access::Scope;
 use crate::feed::Feed;
 use crate::health::Health;
 use crate::history::ReadHistory;
 use crate::map::DeviceMap;
 use crate::metrics::RequestMetrics;
 
+pub use front::{Front, FrontError};
 pub use gauges::Gauges;
-pub use server::serve;
+use guard::Guard;
 
 /// What the answers are made from.
 #[derive(Clone)]
@@ -53,12 +66,15 @@ pub struct Context {
     pub history_kept: Duration,
 }
 
-/// All resources, and the document about them.
-fn resources() -> OpenApiRouter<Context> {
-    OpenApiRouter::with_openapi(openapi::head())
+/// Answered without a key: those who restart the process or send it requests have none, and no device is named.
+fn open() -> OpenApiRouter<Context> {
+    OpenApiRouter::new().routes(routes!(health::livez)).routes(routes!(health::readyz))
+}
+
+/// What needs the scope `read`.
+fn readable() -> OpenApiRouter<Context> {
+    OpenApiRouter::new()
         .routes(routes!(page::page))
-        .routes(routes!(health::livez))
-        .routes(routes!(health::readyz))
         .routes(routes!(metrics::metrics))
         .routes(routes!(summary::summary))
         .routes(routes!(population::population))
@@ -66,19 +82,37 @@ fn resources() -> OpenApiRouter<Context> {
         .routes(routes!(devices::list))
         .routes(routes!(devices::lookup))
         .routes(routes!(devices::one))
-        .routes(routes!(events::events))
         .routes(routes!(devices::history))
         .routes(routes!(device::last_message))
 }
 
+/// What needs the scope `events`.
+fn followable() -> OpenApiRouter<Context> {
+    OpenApiRouter::new().routes(routes!(events::events))
+}
+
+/// All resources, and the document about them.
+fn resources(guard: &Arc<Guard>) -> (Router<Context>, OpenApi) {
+    let need = |scope| middleware::from_fn_with_state((Arc::clone(guard), scope), guard::authorize);
+    let (router, document) = OpenApiRouter::with_openapi(openapi::head())
+        .merge(readable().route_layer(need(Scope::Read)))
+        .merge(followable().route_layer(need(Scope::Events)))
+        .merge(open())
+        .split_for_parts();
+    let document = described::complete(document);
+    let text: Arc<str> = openapi::text(&document).into();
+    let served = get(move || openapi::answer(text)).route_layer(need(Scope::Read));
+    (router.route("/openapi.json", served), document)
+}
+
 /// Answers every request.
-pub fn router(context: Context) -> Router {
-    let (router, document) = resources().split_for_parts();
-    let document: Arc<str> = openapi::text(&document).into();
-    router
-        .route("/openapi.json", get(move || openapi::answer(document)))
+fn router(context: Context, guard: Arc<Guard>, cors_origins: &[String]) -> Router {
+    let (router, _document) = resources(&guard);
+    let router = router
         .fallback(error::not_found)
         .method_not_allowed_fallback(error::method_not_allowed)
         .layer(middleware::from_fn_with_state(context.requests.clone(), timing::time))
-        .with_state(context)
+        .with_state(context);
+    let router = if cors_origins.is_empty() { router } else { router.layer(cors::layer(cors_origins)) };
+    router.layer(middleware::from_fn_with_state(guard, guard::shield))
 }

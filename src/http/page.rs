@@ -1,9 +1,15 @@
 //! `GET /`: a few plain lines for a person who opened the address in a browser.
 
 use axum::extract::State;
+use axum::http::{HeaderName, HeaderValue, header};
 use axum::response::Html;
 
 use super::Context;
+
+/// Its own style, and nothing else: no script, no frame, no form.
+const POLICY: HeaderValue = HeaderValue::from_static(
+    "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
+);
 
 /// A page for people
 #[utoipa::path(
@@ -12,12 +18,12 @@ use super::Context;
     tag = "service",
     responses((status = 200, description = "What this is and how it is", body = String, content_type = "text/html"))
 )]
-pub async fn page(State(context): State<Context>) -> Html<String> {
+pub async fn page(State(context): State<Context>) -> ([(HeaderName, HeaderValue); 1], Html<String>) {
     let totals = context.map.totals();
     let state = context.health.state();
     let complaints: String =
         context.health.missing().iter().map(|why| format!("<p>{}</p>", escaped(why))).collect();
-    Html(format!(
+    let page = Html(format!(
         "<!doctype html>\n<html lang=\"en\"><meta charset=\"utf-8\">\
          <meta name=\"viewport\" content=\"width=device-width\"><title>devstatus</title>\
          <style>body{{font:16px/1.5 system-ui,sans-serif;max-width:42rem;margin:3rem auto;padding:0 1rem}}</style>\n\
@@ -34,7 +40,8 @@ pub async fn page(State(context): State<Context>) -> Html<String> {
         disconnected = totals.disconnected,
         broker = state.broker.word(),
         population = state.population.word(),
-    ))
+    ));
+    ([(header::CONTENT_SECURITY_POLICY, POLICY)], page)
 }
 
 /// Text as HTML.

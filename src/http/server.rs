@@ -1,32 +1,27 @@
-//! Connections: accept, bound, serve, and end them all within the time that a stop may take.
+//! The accept loop: how many connections there are, of whom, and that all end within the time that a stop may take.
 
-use std::convert::Infallible;
+use std::collections::HashMap;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
-use axum::http::Request;
-use axum::response::Response;
-use hyper::body::Incoming;
-use hyper::server::conn::http1;
-use hyper::service::service_fn;
-use hyper_util::rt::{TokioIo, TokioTimer};
-use hyper_util::server::graceful::GracefulShutdown;
+use parking_lot::Mutex;
 use socket2::SockRef;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
-use tower::Service as _;
+use tokio_util::task::TaskTracker;
 
-use super::cut::Cut;
+use super::connection::Served;
+use super::settings::HttpSettings;
+use super::tls::Tls;
+use crate::access::network;
+use crate::metrics::{CutConnection, HttpMetrics};
 
-/// Open connections. Each costs some ten kilobytes and a file descriptor; further ones wait in the listen queue.
-const CONNECTIONS_MAX: usize = 10_000;
-/// From the first byte of a request to the end of its headers, and as long for an idle connection to ask again.
-const HEADER_READ_TIMEOUT: Duration = Duration::from_secs(30);
-/// Headers of one request.
-const HEADERS_MAX_BYTES: usize = 16 * 1024;
+/// From the accepted connection to the end of the TLS handshake.
+const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 /// What the kernel holds of an answer that is not on its way yet. Without a limit it holds megabytes for each client that
 /// reads slowly, and some thousands of them take the memory of all sockets.
 const UNSENT_MAX_BYTES: u32 = 128 * 1024;
@@ -35,67 +30,169 @@ const DRAIN_TIMEOUT: Duration = Duration::from_secs(3);
 /// Pause after a failed accept: mostly there are no file descriptors left, and trying at once only burns the processor.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
-/// Serves until shutdown, then lets what runs finish.
-pub async fn serve(listener: TcpListener, router: Router, shutdown: CancellationToken) {
-    let graceful = GracefulShutdown::new();
-    let slots = Arc::new(Semaphore::new(CONNECTIONS_MAX));
-    loop {
-        let accepted = tokio::select! {
-            accepted = accept(&listener, &slots) => accepted,
-            () = shutdown.cancelled() => break,
-        };
-        match accepted {
-            Ok((stream, slot)) => {
-                let cut = Cut::default();
-                let connection = graceful.watch(connection(stream, router.clone(), cut.clone()));
-                tokio::spawn(async move {
-                    tokio::select! {
-                        // A client that breaks off, or sends no HTTP, is its own business.
-                        _ = connection => {}
-                        () = cut.0.cancelled() => {}
-                    }
-                    drop(slot);
-                });
+/// What connections are accepted with.
+pub struct Server {
+    listener: TcpListener,
+    served: Served,
+    tls: Option<Arc<Tls>>,
+    slots: Arc<Semaphore>,
+    addresses: Arc<Addresses>,
+}
+
+impl Server {
+    pub fn new(
+        listener: TcpListener,
+        router: Router,
+        settings: &HttpSettings,
+        tls: Option<Arc<Tls>>,
+        metrics: HttpMetrics,
+        shutdown: CancellationToken,
+    ) -> Self {
+        let addresses = Addresses { most: settings.connections_per_address, open: Mutex::default() };
+        Self {
+            listener,
+            served: Served { router, metrics, shutdown },
+            tls,
+            slots: Arc::new(Semaphore::new(settings.connections_max)),
+            addresses: Arc::new(addresses),
+        }
+    }
+
+    /// Serves until shutdown, then lets what runs finish.
+    pub async fn run(self) {
+        let connections = TaskTracker::new();
+        loop {
+            let accepted = tokio::select! {
+                accepted = self.accept() => accepted,
+                () = self.served.shutdown.cancelled() => break,
+            };
+            match accepted {
+                Ok((stream, address, slot)) => self.admit(&connections, stream, address.ip(), slot),
+                Err(error) => {
+                    tracing::warn!(%error, "cannot accept a connection");
+                    sleep(ACCEPT_PAUSE).await;
+                }
             }
-            Err(error) => {
-                tracing::warn!(%error, "cannot accept a connection");
-                sleep(ACCEPT_PAUSE).await;
+        }
+        drop(self.listener);
+        connections.close();
+        if timeout(DRAIN_TIMEOUT, connections.wait()).await.is_err() {
+            tracing::warn!("some connections were still busy and are cut");
+        }
+    }
+
+    async fn accept(&self) -> std::io::Result<(TcpStream, SocketAddr, OwnedSemaphorePermit)> {
+        let slot = Arc::clone(&self.slots).acquire_owned().await.expect("the semaphore is never closed");
+        let (stream, address) = self.listener.accept().await?;
+        stream.set_nodelay(true)?;
+        SockRef::from(&stream).set_tcp_notsent_lowat(UNSENT_MAX_BYTES)?;
+        Ok((stream, address, slot))
+    }
+
+    fn admit(&self, connections: &TaskTracker, stream: TcpStream, peer: IpAddr, slot: OwnedSemaphorePermit) {
+        let served = self.served.clone();
+        let Some(counted) = Addresses::count(&self.addresses, peer) else {
+            served.metrics.cut(CutConnection::TooManyOfAddress);
+            return;
+        };
+        let acceptor = self.tls.as_ref().map(|tls| tls.acceptor());
+        let open = Open::new(&served.metrics);
+        connections.spawn(async move {
+            match acceptor {
+                None => served.connection(stream, peer).await,
+                Some(acceptor) => {
+                    let metrics = served.metrics.clone();
+                    let handshake = timeout(HANDSHAKE_TIMEOUT, acceptor.accept(stream));
+                    let accepted = tokio::select! {
+                        accepted = handshake => accepted,
+                        () = served.shutdown.cancelled() => return,
+                    };
+                    match accepted {
+                        Ok(Ok(stream)) => served.connection(stream, peer).await,
+                        Ok(Err(_refused)) => metrics.cut(CutConnection::TlsHandshake),
+                        Err(_elapsed) => metrics.cut(CutConnection::SlowTlsHandshake),
+                    }
+                }
+            }
+            drop((counted, slot, open));
+        });
+    }
+}
+
+/// One more open connection as long as this lives.
+struct Open(HttpMetrics);
+
+impl Open {
+    fn new(metrics: &HttpMetrics) -> Self {
+        metrics.connections.inc();
+        Self(metrics.clone())
+    }
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        self.0.connections.dec();
+    }
+}
+
+/// How many connections each address has; one that has none takes no memory.
+#[derive(Debug)]
+struct Addresses {
+    most: usize,
+    open: Mutex<HashMap<u64, usize>>,
+}
+
+/// One connection of an address, as long as this lives.
+struct Counted {
+    addresses: Arc<Addresses>,
+    network: Option<u64>,
+}
+
+impl Addresses {
+    /// `None`: the address has as many as it may. On loopback there may be a proxy with the connections of everybody.
+    fn count(addresses: &Arc<Self>, address: IpAddr) -> Option<Counted> {
+        let network = (!address.to_canonical().is_loopback()).then(|| network(address));
+        if let Some(network) = network {
+            let mut open = addresses.open.lock();
+            let connections = open.entry(network).or_default();
+            if *connections >= addresses.most {
+                return None;
+            }
+            *connections += 1;
+        }
+        Some(Counted { addresses: Arc::clone(addresses), network })
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        let Some(network) = self.network else { return };
+        let mut open = self.addresses.open.lock();
+        if let Some(connections) = open.get_mut(&network) {
+            *connections -= 1;
+            if *connections == 0 {
+                open.remove(&network);
             }
         }
     }
-    drop(listener);
-    if timeout(DRAIN_TIMEOUT, graceful.shutdown()).await.is_err() {
-        tracing::warn!("some connections were still busy and are cut");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_has_as_many_connections_as_it_may_and_loopback_as_many_as_it_likes() {
+        let addresses = Arc::new(Addresses { most: 2, open: Mutex::default() });
+        let count = |address: &str| Addresses::count(&addresses, address.parse().unwrap());
+        let first = count("192.0.2.1").unwrap();
+        let second = count("::ffff:192.0.2.1").unwrap();
+        assert!(count("192.0.2.1").is_none());
+        let other = count("192.0.2.2").unwrap();
+        let local: Vec<_> = (0..10).map(|_| count("127.0.0.1").unwrap()).collect();
+        drop(first);
+        let third = count("192.0.2.1").unwrap();
+        drop((second, third, other, local));
+        assert!(addresses.open.lock().is_empty(), "nothing is kept of who is gone");
     }
-}
-
-async fn accept(
-    listener: &TcpListener,
-    slots: &Arc<Semaphore>,
-) -> std::io::Result<(TcpStream, OwnedSemaphorePermit)> {
-    let slot = Arc::clone(slots).acquire_owned().await.expect("the semaphore is never closed");
-    let (stream, _address) = listener.accept().await?;
-    stream.set_nodelay(true)?;
-    SockRef::from(&stream).set_tcp_notsent_lowat(UNSENT_MAX_BYTES)?;
-    Ok((stream, slot))
-}
-
-fn connection(
-    stream: TcpStream,
-    router: Router,
-    cut: Cut,
-) -> http1::Connection<
-    TokioIo<TcpStream>,
-    impl hyper::service::Service<Request<Incoming>, Response = Response, Error = Infallible, Future: Send>,
-> {
-    let service = service_fn(move |mut request: Request<Incoming>| {
-        request.extensions_mut().insert(cut.clone());
-        router.clone().call(request)
-    });
-    // Without `pipeline_flush`: with it, hyper gathers an answer that a slow client does not take without any limit.
-    http1::Builder::new()
-        .timer(TokioTimer::new())
-        .header_read_timeout(HEADER_READ_TIMEOUT)
-        .max_buf_size(HEADERS_MAX_BYTES)
-        .serve_connection(TokioIo::new(stream), service)
 }

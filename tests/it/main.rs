@@ -1,5 +1,7 @@
 //! The whole service from outside: the real binary, real brokers, brokers with scripted faults, HTTP.
 
+mod abuse;
+mod access;
 mod acknowledging;
 mod answers;
 mod crash;
@@ -21,6 +23,7 @@ mod rig;
 mod rig_brokers;
 mod start;
 mod stop;
+mod tls;
 mod transports;
 mod two_hours;
 mod undecodable;

@@ -10,7 +10,7 @@ use crate::config::table::SPECS;
 fn rows() -> String {
     let code = |text: &str| format!("`{text}`");
     let mut rows = String::new();
-    for spec in &SPECS {
+    for spec in SPECS {
         let flag = spec.long.map(|long| {
             let short = spec.short.map(|short| code(&format!("-{short}")));
             let alias = spec.alias.map(|alias| code(&format!("--{alias}")));

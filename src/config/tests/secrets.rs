@@ -28,7 +28,7 @@ proptest! {
     #[test]
     fn in_the_place_of_any_flag_or_variable(token in token()) {
         let files = Files::new();
-        for spec in &SPECS {
+        for spec in SPECS {
             let (Some(long), Some(variable)) = (spec.long, spec.variable()) else { continue };
             // The settings file is named in errors, so that it can be found.
             if long == "config" { continue }

@@ -30,16 +30,33 @@ impl Response {
     }
 }
 
+/// What HTTP is spoken over.
+trait Stream: Read + Write {}
+impl<T: Read + Write> Stream for T {}
+
 /// A connection that stays open between requests.
 pub struct Connection {
-    stream: BufReader<TcpStream>,
+    stream: BufReader<Box<dyn Stream>>,
 }
 
 impl Connection {
     pub fn open(address: SocketAddr) -> Self {
-        let stream = TcpStream::connect(address).expect("the service accepts a connection");
-        stream.set_read_timeout(Some(PATIENCE)).expect("a read timeout can be set");
-        Self { stream: BufReader::new(stream) }
+        Self::over(connect(address))
+    }
+
+    /// Over a stream that is there already, as one inside TLS.
+    pub fn over(stream: impl Read + Write + 'static) -> Self {
+        Self { stream: BufReader::new(Box::new(stream)) }
+    }
+
+    /// Sends as much as the service reads: it may have answered and closed before the end.
+    pub fn send_what_is_taken(&mut self, bytes: &[u8]) {
+        let _ = self.stream.get_mut().write_all(bytes);
+    }
+
+    /// Whether the service closes the connection without another byte.
+    pub fn is_closed(&mut self) -> bool {
+        matches!(self.stream.fill_buf(), Ok([]) | Err(_))
     }
 
     pub fn send(&mut self, bytes: &[u8]) {
@@ -96,7 +113,20 @@ impl Connection {
     }
 }
 
+/// A TCP connection on which nothing is waited for longer than a test waits.
+pub fn connect(address: SocketAddr) -> TcpStream {
+    let stream = TcpStream::connect(address).expect("the service accepts a connection");
+    stream.set_read_timeout(Some(PATIENCE)).expect("a read timeout can be set");
+    stream
+}
+
 /// The bytes of a request without a body.
 pub fn request(method: &str, path: &str) -> Vec<u8> {
-    format!("{method} {path} HTTP/1.1\r\nHost: localhost\r\n\r\n").into_bytes()
+    request_with(method, path, &[])
+}
+
+/// The same with further headers.
+pub fn request_with(method: &str, path: &str, headers: &[(&str, &str)]) -> Vec<u8> {
+    let headers: String = headers.iter().map(|(name, value)| format!("{name}: {value}\r\n")).collect();
+    format!("{method} {path} HTTP/1.1\r\nHost: localhost\r\n{headers}\r\n").into_bytes()
 }

@@ -4,6 +4,7 @@
 pub mod closing_broker;
 pub mod events;
 pub mod http;
+pub mod keys;
 pub mod link;
 pub mod mosquitto;
 pub mod peers;
@@ -14,6 +15,7 @@ pub mod redis;
 pub mod service;
 pub mod status;
 pub mod subscriber;
+pub mod tls_client;
 mod waiting;
 
 // The stand-in for the platform's broker is shared with the measurements.

@@ -32,6 +32,26 @@ impl PrivateCa {
         write(&files.key_file, &key.serialize_pem());
         files
     }
+
+    /// The same for a client, from an authority of its own.
+    pub fn issue_for_client(directory: &Path) -> Self {
+        let ca_key = KeyPair::generate().expect("a key can be made");
+        let ca_certificate = ca_params().self_signed(&ca_key).expect("an authority signs itself");
+        let issuer = Issuer::new(ca_params(), ca_key);
+        let key = KeyPair::generate().expect("a key can be made");
+        let mut params = server_params(&["client.example"]);
+        params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
+        let certificate = params.signed_by(&key, &issuer).expect("the authority signs");
+        let files = Self {
+            ca_file: directory.join("client-ca.pem"),
+            certificate_file: directory.join("client.pem"),
+            key_file: directory.join("client.key"),
+        };
+        write(&files.ca_file, &ca_certificate.pem());
+        write(&files.certificate_file, &certificate.pem());
+        write(&files.key_file, &key.serialize_pem());
+        files
+    }
 }
 
 fn ca_params() -> CertificateParams {

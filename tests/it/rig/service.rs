@@ -17,7 +17,7 @@ use super::status::{APPLICATION, KEY, ORG, TOKEN};
 use super::{PATIENCE, poll};
 
 /// What stands before the address in the line that the service logs once it listens.
-const LISTENING: &str = "listening on http://";
+const LISTENING: &str = "listening on http";
 
 /// How the binary is to be started.
 #[derive(Clone, Debug, Default)]
@@ -149,8 +149,12 @@ impl Service {
     }
 
     pub fn request(&self, method: &str, path: &str) -> Response {
+        self.request_with(method, path, &[])
+    }
+
+    pub fn request_with(&self, method: &str, path: &str, headers: &[(&str, &str)]) -> Response {
         let mut connection = Connection::open(self.address);
-        connection.send(&http::request(method, path));
+        connection.send(&http::request_with(method, path, headers));
         let answer = connection.receive(method);
         answer.unwrap_or_else(|error| panic!("{method} {path}: {error}; log:\n{}", self.log()))
     }
@@ -201,6 +205,15 @@ impl Service {
         prlimit(Some(pid), Resource::Fsize, limit).expect("the limits of a child of ours can be set");
     }
 
+    /// Memory that the process has at present.
+    pub fn resident_bytes(&self) -> u64 {
+        let file = format!("/proc/{}/status", self.process.child.id());
+        let status = std::fs::read_to_string(file).expect("a process of ours can be read about");
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("it has memory");
+        let kib: u64 = line.trim().trim_end_matches(" kB").parse().expect("a number");
+        kib * 1024
+    }
+
     pub fn is_running(&mut self) -> bool {
         self.process.child.try_wait().expect("a child can be waited for").is_none()
     }
@@ -235,7 +248,7 @@ impl Process {
     fn address(&self) -> Option<SocketAddr> {
         let log = self.stderr.text();
         let (_, rest) = log.split_once(LISTENING)?;
-        let (address, _) = rest.split_once('\n')?;
+        let (address, _) = rest.trim_start_matches('s').strip_prefix("://")?.split_once('\n')?;
         let end =
             address.find(|c: char| !c.is_ascii_hexdigit() && !".:[]".contains(c)).unwrap_or(address.len());
         address[..end].parse().ok()

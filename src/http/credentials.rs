@@ -1,0 +1,80 @@
+//! The key that a request bears, as Basic user and password or as a Bearer token. Whether it is a good one is not known here.
+
+use axum::http::{HeaderMap, HeaderValue, header};
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+
+/// An id and the secret with it, as they were sent.
+#[derive(PartialEq, Eq)]
+pub struct Credentials {
+    pub id: String,
+    pub secret: Vec<u8>,
+}
+
+/// There is an `Authorization`, and no key can be read from it.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Malformed;
+
+impl Credentials {
+    /// `None`: the request bears no key.
+    pub fn of(headers: &HeaderMap) -> Result<Option<Self>, Malformed> {
+        let mut values = headers.get_all(header::AUTHORIZATION).iter();
+        let Some(value) = values.next() else { return Ok(None) };
+        if values.next().is_some() {
+            return Err(Malformed);
+        }
+        Self::read(value).map(Some).ok_or(Malformed)
+    }
+
+    fn read(value: &HeaderValue) -> Option<Self> {
+        let (scheme, rest) = value.to_str().ok()?.split_once(' ')?;
+        let rest = rest.trim();
+        if scheme.eq_ignore_ascii_case("basic") {
+            let decoded = STANDARD.decode(rest).ok()?;
+            let colon = decoded.iter().position(|byte| *byte == b':')?;
+            let id = std::str::from_utf8(&decoded[..colon]).ok()?;
+            Some(Self { id: id.to_owned(), secret: decoded[colon + 1..].to_vec() })
+        } else if scheme.eq_ignore_ascii_case("bearer") {
+            // An organization may hold a dot, a secret has none.
+            let (id, secret) = rest.rsplit_once('.')?;
+            Some(Self { id: id.to_owned(), secret: secret.as_bytes().to_vec() })
+        } else {
+            None
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(values: &[&str]) -> Result<Option<(String, String)>, Malformed> {
+        let mut headers = HeaderMap::new();
+        for value in values {
+            headers.append(header::AUTHORIZATION, HeaderValue::from_str(value).unwrap());
+        }
+        let read = Credentials::of(&headers)?;
+        Ok(read.map(|read| (read.id, String::from_utf8(read.secret).unwrap())))
+    }
+
+    #[test]
+    fn both_schemes_carry_the_same_key() {
+        let key = |id: &str, secret: &str| Ok(Some((id.to_owned(), secret.to_owned())));
+        let basic = |text: &str| format!("Basic {}", STANDARD.encode(text));
+        assert_eq!(read(&[&basic("a-org-x:s3")]), key("a-org-x", "s3"));
+        assert_eq!(read(&[&basic("a-org-x:s3:t")]), key("a-org-x", "s3:t"));
+        assert_eq!(read(&["Bearer a-my.org-x.s3"]), key("a-my.org-x", "s3"));
+        assert_eq!(read(&["bEARER  a-org-x.s3"]), key("a-org-x", "s3"));
+        assert_eq!(read(&[]), Ok(None));
+    }
+
+    #[test]
+    fn what_is_no_key_is_told_from_none() {
+        for value in
+            ["", "Basic", "Basic !", "Basic YQ==", "Basic /zo=", "Bearer x", "Digest a=b", "a-org-x.s3"]
+        {
+            assert_eq!(read(&[value]), Err(Malformed), "{value}");
+        }
+        assert_eq!(read(&["Bearer a.b", "Bearer a.b"]), Err(Malformed));
+    }
+}

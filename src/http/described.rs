@@ -1,0 +1,61 @@
+//! What the OpenAPI document says of every resource alike: that it needs a key, and how requests are refused whatever they
+//! ask for.
+
+use utoipa::openapi::path::Operation;
+use utoipa::openapi::security::{Http, HttpAuthScheme, SecurityRequirement, SecurityScheme};
+use utoipa::openapi::{ContentBuilder, OpenApi, Ref, ResponseBuilder};
+
+/// Answered without a key.
+const OPEN: [&str; 2] = ["/livez", "/readyz"];
+
+/// Every way to bear a key.
+const SCHEMES: [(&str, HttpAuthScheme); 2] =
+    [("basic", HttpAuthScheme::Basic), ("bearer", HttpAuthScheme::Bearer)];
+
+/// What needs a key, is refused so as well.
+const OF_KEYS: [(&str, &str); 3] = [
+    ("401", "The request bears no key, or none that is in force"),
+    ("403", "The key lacks the scope"),
+    ("429", "The key, or the address, asks too often; the header retry-after says when it may again"),
+];
+
+const OF_ALL: [(&str, &str); 6] = [
+    ("400", "The request is not sound"),
+    ("408", "Headers or body did not arrive in time"),
+    ("413", "The body is too large"),
+    ("414", "The URL is too long"),
+    ("431", "The headers are too large"),
+    ("500", "A fault of the service"),
+];
+
+/// Adds it to the document.
+pub fn complete(mut document: OpenApi) -> OpenApi {
+    let components = document.components.get_or_insert_default();
+    for (name, scheme) in SCHEMES {
+        components.add_security_scheme(name, SecurityScheme::Http(Http::new(scheme)));
+    }
+    for (path, item) in &mut document.paths.paths {
+        let is_open = OPEN.contains(&path.as_str());
+        let methods = [&mut item.get, &mut item.post, &mut item.put, &mut item.delete, &mut item.patch];
+        for operation in methods.into_iter().flatten() {
+            add_answers(operation, &OF_ALL);
+            if is_open {
+                continue;
+            }
+            add_answers(operation, &OF_KEYS);
+            let none: [&str; 0] = [];
+            let either = SCHEMES.map(|(name, _)| SecurityRequirement::new(name, none));
+            operation.security = Some(either.to_vec());
+        }
+    }
+    document
+}
+
+fn add_answers(operation: &mut Operation, answers: &[(&str, &str)]) {
+    for (status, description) in answers {
+        let content = ContentBuilder::new().schema(Some(Ref::from_schema_name("Problem"))).build();
+        let answer =
+            ResponseBuilder::new().description(*description).content("application/problem+json", content);
+        operation.responses.responses.entry((*status).to_owned()).or_insert_with(|| answer.build().into());
+    }
+}

@@ -1,0 +1,184 @@
+//! What is counted of the HTTP server: what it refuses, whom it cuts off, what it could not read again.
+
+use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::registry::Registry;
+
+use super::ReasonLabel;
+
+/// Why a request is refused, each answered with its own status.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RefusedRequest {
+    MissingKey,
+    MalformedCredentials,
+    UnknownKey,
+    WrongSecret,
+    ExpiredKey,
+    Scope,
+    KeyRate,
+    AddressRate,
+    FailureRate,
+    UrlTooLong,
+    HeadersTooLarge,
+    BodyTooLarge,
+    SlowBody,
+    SlowHeaders,
+    Malformed,
+}
+
+impl RefusedRequest {
+    pub const ALL: [RefusedRequest; 15] = [
+        RefusedRequest::MissingKey,
+        RefusedRequest::MalformedCredentials,
+        RefusedRequest::UnknownKey,
+        RefusedRequest::WrongSecret,
+        RefusedRequest::ExpiredKey,
+        RefusedRequest::Scope,
+        RefusedRequest::KeyRate,
+        RefusedRequest::AddressRate,
+        RefusedRequest::FailureRate,
+        RefusedRequest::UrlTooLong,
+        RefusedRequest::HeadersTooLarge,
+        RefusedRequest::BodyTooLarge,
+        RefusedRequest::SlowBody,
+        RefusedRequest::SlowHeaders,
+        RefusedRequest::Malformed,
+    ];
+
+    pub fn reason(self) -> &'static str {
+        match self {
+            RefusedRequest::MissingKey => "missing_key",
+            RefusedRequest::MalformedCredentials => "malformed_credentials",
+            RefusedRequest::UnknownKey => "unknown_key",
+            RefusedRequest::WrongSecret => "wrong_secret",
+            RefusedRequest::ExpiredKey => "expired_key",
+            RefusedRequest::Scope => "scope",
+            RefusedRequest::KeyRate => "key_rate",
+            RefusedRequest::AddressRate => "address_rate",
+            RefusedRequest::FailureRate => "failure_rate",
+            RefusedRequest::UrlTooLong => "url_too_long",
+            RefusedRequest::HeadersTooLarge => "headers_too_large",
+            RefusedRequest::BodyTooLarge => "body_too_large",
+            RefusedRequest::SlowBody => "slow_body",
+            RefusedRequest::SlowHeaders => "slow_headers",
+            RefusedRequest::Malformed => "malformed",
+        }
+    }
+}
+
+/// Why a connection is closed without an answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CutConnection {
+    TlsHandshake,
+    SlowTlsHandshake,
+    TooManyOfAddress,
+    SlowReader,
+}
+
+impl CutConnection {
+    pub const ALL: [CutConnection; 4] = [
+        CutConnection::TlsHandshake,
+        CutConnection::SlowTlsHandshake,
+        CutConnection::TooManyOfAddress,
+        CutConnection::SlowReader,
+    ];
+
+    pub fn reason(self) -> &'static str {
+        match self {
+            CutConnection::TlsHandshake => "tls_handshake",
+            CutConnection::SlowTlsHandshake => "slow_tls_handshake",
+            CutConnection::TooManyOfAddress => "too_many_of_address",
+            CutConnection::SlowReader => "slow_reader",
+        }
+    }
+}
+
+/// Files that are read again when they change.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reloaded {
+    Keys,
+    Tls,
+}
+
+impl Reloaded {
+    pub const ALL: [Reloaded; 2] = [Reloaded::Keys, Reloaded::Tls];
+
+    pub fn what(self) -> &'static str {
+        match self {
+            Reloaded::Keys => "keys",
+            Reloaded::Tls => "tls",
+        }
+    }
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+pub struct WhatLabel {
+    pub what: &'static str,
+}
+
+/// Cloning shares them. Every label is there from the start, so that a rate over it begins at 0.
+#[derive(Clone, Debug)]
+pub struct HttpMetrics {
+    refused_requests: Family<ReasonLabel, Counter>,
+    cut_connections: Family<ReasonLabel, Counter>,
+    reload_failures: Family<WhatLabel, Counter>,
+    /// Requests that ended in a fault of ours, each answered with 500.
+    pub panics: Counter,
+    /// Open connections.
+    pub connections: Gauge,
+}
+
+impl Default for HttpMetrics {
+    fn default() -> Self {
+        let metrics = Self {
+            refused_requests: Family::default(),
+            cut_connections: Family::default(),
+            reload_failures: Family::default(),
+            panics: Counter::default(),
+            connections: Gauge::default(),
+        };
+        for refused in RefusedRequest::ALL {
+            drop(metrics.refused_requests.get_or_create(&ReasonLabel { reason: refused.reason() }));
+        }
+        for cut in CutConnection::ALL {
+            drop(metrics.cut_connections.get_or_create(&ReasonLabel { reason: cut.reason() }));
+        }
+        for reloaded in Reloaded::ALL {
+            drop(metrics.reload_failures.get_or_create(&WhatLabel { what: reloaded.what() }));
+        }
+        metrics
+    }
+}
+
+impl HttpMetrics {
+    pub fn refused(&self, why: RefusedRequest) {
+        self.refused_requests.get_or_create(&ReasonLabel { reason: why.reason() }).inc();
+    }
+
+    pub fn cut(&self, why: CutConnection) {
+        self.cut_connections.get_or_create(&ReasonLabel { reason: why.reason() }).inc();
+    }
+
+    pub fn reload_failed(&self, what: Reloaded) {
+        self.reload_failures.get_or_create(&WhatLabel { what: what.what() }).inc();
+    }
+
+    pub(super) fn register(&self, registry: &mut Registry) {
+        let r = registry.sub_registry_with_prefix("http");
+        r.register("requests_refused", "Requests refused, by reason", self.refused_requests.clone());
+        r.register(
+            "connections_cut",
+            "Connections closed without an answer, by reason",
+            self.cut_connections.clone(),
+        );
+        r.register(
+            "reload_failures",
+            "Changed files that could not be used, so that what they held before stays in force",
+            self.reload_failures.clone(),
+        );
+        r.register("panics", "Requests that ended in a fault of the service", self.panics.clone());
+        r.register("connections", "Open connections", self.connections.clone());
+    }
+}
