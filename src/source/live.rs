@@ -3,7 +3,7 @@
 use std::cell::Cell;
 use std::collections::BTreeSet;
 
-use tokio::sync::mpsc;
+use tokio::sync::{Notify, mpsc};
 use tokio::time::{Instant, sleep};
 
 use super::backlog::{PassId, Run, Taken};
@@ -64,6 +64,8 @@ pub struct Live<'a> {
     pub dialer: &'a Dialer,
     pub events: mpsc::UnboundedSender<LiveEvent>,
     pub way: Cell<Way>,
+    /// Asks for the broker's own counters.
+    pub counters_wanted: &'a Notify,
 }
 
 /// How to subscribe. Each is tried where the broker has just refused the one before.
@@ -270,6 +272,17 @@ impl Live<'_> {
             Some(replay) => {
                 replay.received(publishes.retained, Instant::now());
                 replay.lost |= lost;
+                // So many prove nothing by themselves: the counters are asked for while the rest still comes.
+                if self
+                    .source
+                    .settings
+                    .population
+                    .replay_limits
+                    .first()
+                    .is_some_and(|&low| replay.retained >= low)
+                {
+                    self.counters_wanted.notify_one();
+                }
             }
             None if lost => self.source.live_loss.add(),
             None => {}

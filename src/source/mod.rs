@@ -116,8 +116,9 @@ impl Source {
         let dialer = Dialer::new(&self.settings).map_err(SourceError::Prepare)?;
         let (events, received) = mpsc::unbounded_channel();
         let (counters_sender, counters) = watch::channel(BrokerCounters::default());
-        let live = Live { source: self, dialer: &dialer, events, way: Cell::new(Way::first(&self.settings)) };
         let counters_wanted = Notify::new();
+        let way = Cell::new(Way::first(&self.settings));
+        let live = Live { source: self, dialer: &dialer, events, way, counters_wanted: &counters_wanted };
         let population = Population::new(self, &dialer, counters, &counters_wanted);
         let counting = async {
             broker_counters::watch(self, &dialer, &counters_wanted, counters_sender).await;
