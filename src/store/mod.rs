@@ -8,6 +8,7 @@
 //! A belief in a store only grows, by the merge rule of `presence`: whoever writes an old belief over a newer one changes
 //! nothing. So a batch may be written twice, late, or by two instances at once.
 
+mod encoding;
 pub mod memory;
 mod open;
 pub mod peers;

@@ -6,12 +6,13 @@ use std::path::Path;
 
 use rusqlite::{Connection, OptionalExtension, Row, Transaction, TransactionBehavior, params};
 
-use super::encoding::{self, Columns, Damaged, Parts};
+use super::encoding::{self, Columns, Damaged};
 use super::file::{self, Unusable};
 use crate::clock::UnixSeconds;
 use crate::decode::iot_platform;
 use crate::history::Event;
 use crate::presence::{Belief, Claim, Statement};
+use crate::store::encoding::Parts;
 use crate::store::{Batch, DeviceName, REPEATS_WITHIN, Retention, StoreError, StoredDevice};
 
 /// Events that one statement of a pruning visits: some tens of milliseconds, in which no batch is written.

@@ -1,0 +1,103 @@
+//! Statements and beliefs as numbers and bytes, and back: what all stores have in common, so that a belief is the same bytes
+//! in each. Total: bytes that no devstatus wrote are nothing, never a panic, because they come from a disk or a network.
+
+use crate::payload::Payload;
+use crate::presence::{Belief, Claim, Moment, Statement, Status};
+
+/// What is kept of a belief beside the columns of its deciding statement.
+pub struct Parts {
+    pub connected: bool,
+    pub deciding: Statement,
+    /// The other statements, one after the other; `None` if there are none.
+    pub others: Option<Vec<u8>>,
+}
+
+impl Parts {
+    /// `None`: the belief is of no statement.
+    pub fn of(belief: &Belief) -> Option<Self> {
+        let verdict = belief.verdict()?;
+        let deciding = verdict.statement.clone();
+        let mut others = Vec::new();
+        if belief.holds_more_than_one() {
+            for other in belief.clone().into_statements().filter(|other| *other != deciding) {
+                put(&mut others, &other);
+            }
+        }
+        let others = (!others.is_empty()).then_some(others);
+        Some(Self { connected: verdict.status == Status::Connected, deciding, others })
+    }
+}
+
+/// The belief of a deciding statement and the others, as [`Parts`] has them; `None` if the bytes make no sense.
+pub fn belief(deciding: Statement, mut others: &[u8]) -> Option<Belief> {
+    let mut belief = Belief::default();
+    belief.apply(deciding);
+    while !others.is_empty() {
+        belief.apply(take(&mut others)?);
+    }
+    Some(belief)
+}
+
+/// The number of a claim; never another one, as it is kept.
+pub fn claim_number(claim: Claim) -> u8 {
+    match claim {
+        Claim::Request => 0,
+        Claim::Connect => 1,
+        Claim::Takeover => 2,
+        Claim::Refusal => 3,
+        Claim::Disconnect => 4,
+        Claim::FailedLogin => 5,
+    }
+}
+
+/// The claim of a number.
+pub fn claim(number: i64) -> Option<Claim> {
+    Some(match number {
+        0 => Claim::Request,
+        1 => Claim::Connect,
+        2 => Claim::Takeover,
+        3 => Claim::Refusal,
+        4 => Claim::Disconnect,
+        5 => Claim::FailedLogin,
+        _ => return None,
+    })
+}
+
+/// The moment of a number of nanoseconds.
+pub fn moment(nanos: Option<i64>) -> Moment {
+    nanos.map_or(Moment::UNKNOWN, |nanos| Moment::from_nanos(nanos.into()))
+}
+
+/// Claim, session, time, close code, length of the payload, payload; numbers little endian, an unknown time the least.
+fn put(bytes: &mut Vec<u8>, statement: &Statement) {
+    let packed = statement.payload.packed();
+    // A payload comes from one MQTT packet and so has less than 256 MiB.
+    let len = u32::try_from(packed.len()).unwrap_or(u32::MAX);
+    bytes.push(claim_number(statement.claim));
+    for moment in [statement.session, statement.time] {
+        bytes.extend_from_slice(&moment.nanos().unwrap_or(i64::MIN).to_le_bytes());
+    }
+    bytes.extend_from_slice(&statement.close_code.to_le_bytes());
+    bytes.extend_from_slice(&len.to_le_bytes());
+    bytes.extend_from_slice(packed);
+}
+
+fn take(bytes: &mut &[u8]) -> Option<Statement> {
+    let claim = claim(i64::from(take_array::<1>(bytes)?[0]))?;
+    let mut next_moment = || {
+        let nanos = i64::from_le_bytes(take_array(bytes)?);
+        Some(moment(Some(nanos).filter(|nanos| *nanos != i64::MIN)))
+    };
+    let (session, time) = (next_moment()?, next_moment()?);
+    let close_code = u16::from_le_bytes(take_array(bytes)?);
+    let len = usize::try_from(u32::from_le_bytes(take_array(bytes)?)).ok()?;
+    let (packed, rest) = bytes.split_at_checked(len)?;
+    *bytes = rest;
+    Some(Statement { claim, session, time, close_code, payload: Payload::from_packed(packed) })
+}
+
+fn take_array<const N: usize>(bytes: &mut &[u8]) -> Option<[u8; N]> {
+    let (array, rest) = bytes.split_first_chunk::<N>()?;
+    *bytes = rest;
+    Some(*array)
+}
