@@ -3,6 +3,7 @@
 use std::fmt;
 use std::io;
 use std::net::SocketAddr;
+use std::path::Path;
 use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
@@ -85,7 +86,7 @@ impl Dialer {
     /// Reads the certificates to trust, if they are needed.
     pub fn new(settings: &SourceSettings) -> Result<Self, DialError> {
         let tls = match settings.endpoint.transport {
-            Transport::Tls | Transport::Wss => Some(tls_connector(settings)?),
+            Transport::Tls | Transport::Wss => Some(tls_connector(settings.ca_file.as_deref())?),
             Transport::Tcp | Transport::Ws => None,
         };
         Ok(Self { endpoint: settings.endpoint.clone(), tls })
@@ -233,9 +234,10 @@ fn adjusted_up_to() -> Option<usize> {
     sizes.split_whitespace().nth(2)?.parse().ok()
 }
 
-fn tls_connector(settings: &SourceSettings) -> Result<TlsConnector, DialError> {
+/// A client that trusts the certificates in the file, without one those of the system.
+pub(crate) fn tls_connector(ca_file: Option<&Path>) -> Result<TlsConnector, DialError> {
     let mut roots = RootCertStore::empty();
-    match &settings.ca_file {
+    match ca_file {
         Some(path) => {
             let name = || path.display().to_string();
             let certificates = CertificateDer::pem_file_iter(path)

@@ -12,6 +12,7 @@ mod encoding;
 pub mod memory;
 mod open;
 pub mod peers;
+pub mod postgres;
 mod restore;
 pub mod settings;
 pub mod sqlite;
@@ -168,8 +169,14 @@ pub enum StoreError {
         "{path} was written by a newer devstatus (its format is {found}, this one knows up to {known}): start that one, or name another file with --store"
     )]
     Newer { path: PathBuf, found: i64, known: i64 },
+    #[error(
+        "the schema {schema} was written by a newer devstatus (its version is {found}, this one knows up to {known}): start that one, or name another with --store-schema"
+    )]
+    NewerSchema { schema: String, found: i64, known: i64 },
     #[error("{0} is a database, but none of devstatus: name another file with --store")]
     Foreign(PathBuf),
+    #[error("cannot use the store at {server}: {why}")]
+    Connect { server: String, why: String },
     #[error("cannot use {path}: {why}")]
     Open { path: PathBuf, why: String },
     /// The store found its own contents damaged, has put them aside and begun anew: everything must be written again.

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use super::memory::MemoryStore;
+use super::postgres::PostgresStore;
 use super::settings::{Location, StoreSettings};
 use super::sqlite::SqliteStore;
 use super::valkey::ValkeyStore;
@@ -47,7 +48,10 @@ pub async fn open(settings: &StoreSettings) -> Result<Opened, StoreError> {
             let (store, set_aside) = SqliteStore::open(path, retention)?;
             Opened { store: Arc::new(store), shared: false, outlives: true, set_aside }
         }
-        Location::Postgres(_) => return Err(StoreError::Read("postgres is not yet supported".to_owned())),
+        Location::Postgres(server) => {
+            let store = PostgresStore::open(server, settings, retention).await?;
+            Opened { store: Arc::new(store), shared: true, outlives: true, set_aside: None }
+        }
         Location::Valkey(server) => {
             let ca_file = settings.ca_file.as_deref();
             let store = ValkeyStore::open(server, ca_file, &settings.schema, retention).await?;

@@ -1,5 +1,6 @@
 //! Where the statuses are kept and for how long. Built and checked by `config`.
 
+use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -46,6 +47,17 @@ pub struct Server {
     /// The name of the database, or its number; `None`: the server's default.
     pub database: Option<String>,
     pub tls: Tls,
+}
+
+impl fmt::Display for Server {
+    /// The addresses alone, for people.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (n, Address { host, port }) in self.addresses.iter().enumerate() {
+            let separator = if n > 0 { "," } else { "" };
+            write!(f, "{separator}{host}:{port}")?;
+        }
+        Ok(())
+    }
 }
 
 /// Where a server listens.

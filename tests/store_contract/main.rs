@@ -16,6 +16,7 @@ mod shared;
 #[path = "../it/rig"]
 mod rig {
     pub mod port;
+    pub mod postgres;
     pub mod private_ca;
     pub mod redis;
     mod waiting;
@@ -25,7 +26,7 @@ mod rig {
 
 use contract::{CONTRACT, Promise};
 use events::ORDERED_EVENTS;
-use places::{Cluster, Memory, Place, Redis, Sqlite};
+use places::{Cluster, Memory, Place, Postgres, Redis, Sqlite};
 use shared::SHARED;
 
 /// Servers are started once for all promises. The name of the last one printed is that of the one that failed.
@@ -47,6 +48,13 @@ fn sqlite() {
     let place = Sqlite::new();
     hold(CONTRACT, &place);
     hold(ORDERED_EVENTS, &place);
+}
+
+#[test]
+fn postgres() {
+    let place = Postgres::start();
+    hold(CONTRACT, &place);
+    hold(SHARED, &place);
 }
 
 #[test]

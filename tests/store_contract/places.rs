@@ -4,13 +4,15 @@ use std::fmt;
 use std::sync::Arc;
 
 use devstatus::store::memory::MemoryStore;
-use devstatus::store::settings::{Address, Server, Tls};
+use devstatus::store::postgres::PostgresStore;
+use devstatus::store::settings::{Address, Server, StoreSettings, Tls};
 use devstatus::store::sqlite::SqliteStore;
 use devstatus::store::valkey::ValkeyStore;
 use devstatus::store::{Retention, Store};
 use tempfile::TempDir;
 
 use crate::fixture::wait;
+use crate::rig::postgres::PostgresServer;
 use crate::rig::redis::{RedisCluster, RedisServer, Setup};
 
 /// Events that each store keeps of a device.
@@ -59,6 +61,39 @@ impl Place for Sqlite {
     fn open(&self, name: &str) -> Arc<dyn Store> {
         let path = self.0.path().join(format!("state/{name}.db"));
         Arc::new(SqliteStore::open(&path, RETENTION).unwrap().0)
+    }
+}
+
+/// A PostgreSQL server; each store is a schema.
+pub struct Postgres(pub PostgresServer);
+
+impl Postgres {
+    pub fn start() -> Self {
+        Self(PostgresServer::start())
+    }
+}
+
+impl fmt::Debug for Postgres {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a PostgreSQL server")
+    }
+}
+
+impl Place for Postgres {
+    fn open(&self, name: &str) -> Arc<dyn Store> {
+        let server = Server {
+            addresses: vec![Address { host: "127.0.0.1".to_owned(), port: self.0.port() }],
+            user: Some("devstatus".to_owned()),
+            password: None,
+            database: Some("postgres".to_owned()),
+            tls: Tls::Off,
+        };
+        let settings = StoreSettings { schema: name.to_owned(), ..StoreSettings::memory() };
+        Arc::new(wait(PostgresStore::open(&server, &settings, RETENTION)).unwrap())
+    }
+
+    fn cases(&self) -> u32 {
+        20
     }
 }
 

@@ -1,0 +1,87 @@
+//! Listens for the database's notifications, on a connection of its own that is made again whenever it breaks.
+
+use std::future::{pending, poll_fn};
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::Notify;
+use tokio::task::JoinHandle;
+use tokio::time::sleep;
+use tokio_postgres::tls::MakeTlsConnect;
+use tokio_postgres::{AsyncMessage, NoTls, Socket};
+
+use super::statements::quoted;
+use super::tls::Encryption;
+
+/// Between two attempts to connect; meanwhile everybody looks from time to time.
+const RETRY: Duration = Duration::from_secs(1);
+
+/// Rings until it is dropped.
+pub struct Bell {
+    rung: Arc<Notify>,
+    listening: JoinHandle<()>,
+}
+
+impl Bell {
+    pub fn new(config: tokio_postgres::Config, encryption: Option<Encryption>, channel: &str) -> Self {
+        let rung = Arc::new(Notify::new());
+        let (told, listen) = (Arc::clone(&rung), format!("LISTEN {}", quoted(channel)));
+        let listening = tokio::spawn(async move {
+            loop {
+                let ended = match &encryption {
+                    Some(encryption) => {
+                        listen_until_it_breaks(&config, encryption.clone(), &listen, &told).await
+                    }
+                    None => listen_until_it_breaks(&config, NoTls, &listen, &told).await,
+                };
+                if let Err(error) = ended {
+                    tracing::debug!(%error, "no notifications from the database at present");
+                }
+                sleep(RETRY).await;
+            }
+        });
+        Self { rung, listening }
+    }
+
+    /// Waits for the next ring; one that nobody waited for is kept.
+    pub async fn wait(&self) {
+        self.rung.notified().await;
+    }
+}
+
+impl Drop for Bell {
+    fn drop(&mut self) {
+        self.listening.abort();
+    }
+}
+
+async fn listen_until_it_breaks<T>(
+    config: &tokio_postgres::Config,
+    tls: T,
+    listen: &str,
+    rung: &Notify,
+) -> Result<(), tokio_postgres::Error>
+where
+    T: MakeTlsConnect<Socket>,
+{
+    let (client, mut connection) = config.connect(tls).await?;
+    let messages = async {
+        while let Some(message) = poll_fn(|context| connection.poll_message(context)).await {
+            if let AsyncMessage::Notification(_) = message? {
+                rung.notify_one();
+            }
+        }
+        Ok(())
+    };
+    let listening = async {
+        client.batch_execute(listen).await?;
+        // What has changed before has rung nowhere.
+        rung.notify_one();
+        pending().await
+    };
+    // The connection is what carries the statement, so both go on together.
+    tokio::select! {
+        ended = messages => ended,
+        refused = listening => refused,
+    }
+}

@@ -1,0 +1,69 @@
+-- Merges beliefs about devices, each device once, in the order of their names, so that no two batches wait for each other.
+-- $1 lane, $2 how many, $3 and on the columns.
+--
+-- Of two beliefs that are one beginning or end each, the greater wins, and that is decided here, on the row as it is when it is
+-- this batch's turn. What consists of more, or is equal in all but the bytes, stays as it is, locked, and is returned:
+-- whoever asked merges it and writes it in the same transaction.
+WITH counter AS (
+  UPDATE {schema}.counter SET changed = changed + $2 WHERE lane = $1 RETURNING changed
+), incoming AS (
+  SELECT * FROM unnest(
+    $3::text[], $4::text[], $5::boolean[], $6::smallint[], $7::bigint[], $8::bigint[], $9::integer[], $10::text[],
+    $11::text[], $12::bigint[], $13::bytea[], $14::bytea[]
+  ) WITH ORDINALITY AS incoming (
+    type, id, connected, claim, session, time, close_code, address, reason, heard_at, payload, others, n
+  )
+), merged AS (
+  INSERT INTO {schema}.device AS kept (
+    type, id, connected, claim, session, time, close_code, address, reason, heard_at, payload, others, lane, changed
+  )
+  SELECT
+    i.type, i.id, i.connected, i.claim, i.session, i.time, i.close_code, i.address, i.reason, i.heard_at, i.payload, i.others,
+    $1, counter.changed - $2 + i.n
+  FROM incoming AS i CROSS JOIN counter
+  ORDER BY i.n
+  ON CONFLICT (type, id) DO UPDATE SET (
+    connected, claim, session, time, close_code, address, reason, payload, heard_at, lane, changed
+  ) = (
+    SELECT
+      CASE WHEN wins THEN excluded.connected ELSE kept.connected END,
+      CASE WHEN wins THEN excluded.claim ELSE kept.claim END,
+      CASE WHEN wins THEN excluded.session ELSE kept.session END,
+      CASE WHEN wins THEN excluded.time ELSE kept.time END,
+      CASE WHEN wins THEN excluded.close_code ELSE kept.close_code END,
+      CASE WHEN wins THEN excluded.address ELSE kept.address END,
+      CASE WHEN wins THEN excluded.reason ELSE kept.reason END,
+      CASE WHEN wins THEN excluded.payload ELSE kept.payload END,
+      CASE WHEN unsettled THEN kept.heard_at ELSE greatest(excluded.heard_at, kept.heard_at) END,
+      CASE WHEN unsettled THEN kept.lane ELSE excluded.lane END,
+      CASE WHEN unsettled THEN kept.changed ELSE excluded.changed END
+    FROM (
+      SELECT unsettled, NOT unsettled AND
+        (excluded.session, excluded.claim, excluded.time, excluded.close_code)
+        > (kept.session, kept.claim, kept.time, kept.close_code) AS wins
+      FROM (
+        SELECT kept.others IS NOT NULL OR excluded.others IS NOT NULL
+          OR kept.claim NOT IN (1, 4) OR excluded.claim NOT IN (1, 4)
+          OR (excluded.session, excluded.claim, excluded.time, excluded.close_code)
+            = (kept.session, kept.claim, kept.time, kept.close_code) AND excluded.payload <> kept.payload AS unsettled
+      ) AS whether
+    ) AS outcome
+  )
+  WHERE kept.others IS NOT NULL OR excluded.others IS NOT NULL
+    OR kept.claim NOT IN (1, 4) OR excluded.claim NOT IN (1, 4)
+    OR excluded.heard_at > kept.heard_at
+    OR (excluded.session, excluded.claim, excluded.time, excluded.close_code)
+      > (kept.session, kept.claim, kept.time, kept.close_code)
+    OR (excluded.session, excluded.claim, excluded.time, excluded.close_code)
+      = (kept.session, kept.claim, kept.time, kept.close_code) AND excluded.payload <> kept.payload
+  RETURNING type, id, lane, changed
+), outcome AS (
+  SELECT merged.type, merged.id, merged.lane = $1 AND merged.changed > counter.changed - $2 AS settled
+  FROM merged CROSS JOIN counter
+)
+SELECT
+  (SELECT changed FROM counter) AS counter,
+  count(*) FILTER (WHERE settled) AS settled,
+  coalesce(array_agg(type) FILTER (WHERE NOT settled), '{}') AS types,
+  coalesce(array_agg(id) FILTER (WHERE NOT settled), '{}') AS ids
+FROM outcome

@@ -1,0 +1,63 @@
+//! The statements, each in a file of its own, with the name of the schema put in. Names cannot be parameters of a statement,
+//! and a search path would have to be set again for each connection.
+
+/// All statements for one schema.
+pub struct Statements {
+    pub merge: String,
+    pub settle: String,
+    pub add_events: String,
+    pub locked: String,
+    /// The name of the table of devices.
+    pub device_table: String,
+    pub load: String,
+    pub changes: String,
+    pub mark: String,
+    pub history: String,
+    pub prune_beyond: String,
+    pub prune_expired: String,
+    pub forget: String,
+    pub attend: String,
+    pub lock_instances: String,
+    pub leave: String,
+    pub instances: String,
+}
+
+impl Statements {
+    /// `timeline`: the expression for the server's timeline, where it knows one.
+    pub fn new(schema: &str, timeline: &str) -> Self {
+        use super::columns::DEVICE;
+        let sql = |text: &str| with_schema(text, schema);
+        Self {
+            merge: sql(include_str!("sql/merge.sql")),
+            settle: sql(include_str!("sql/settle.sql")),
+            add_events: sql(include_str!("sql/add_events.sql")),
+            locked: sql(&format!(
+                "SELECT {DEVICE} FROM {{schema}}.device JOIN unnest($1::text[], $2::text[]) AS named (type, id) USING (type, id)"
+            )),
+            device_table: sql("{schema}.device"),
+            load: sql(&format!("SELECT {DEVICE} FROM {{schema}}.device")),
+            changes: sql(&include_str!("sql/changes.sql").replace("{timeline}", timeline)),
+            mark: sql("SELECT lane, changed FROM {schema}.counter ORDER BY lane"),
+            history: sql(include_str!("sql/history.sql")),
+            prune_beyond: sql(include_str!("sql/prune_beyond.sql")),
+            prune_expired: sql(include_str!("sql/prune_expired.sql")),
+            forget: sql(include_str!("sql/forget.sql")),
+            attend: sql(include_str!("sql/attend.sql")),
+            lock_instances: sql("LOCK TABLE {schema}.instance IN SHARE ROW EXCLUSIVE MODE"),
+            leave: sql("DELETE FROM {schema}.instance WHERE id = $1 OR expires < clock_timestamp()"),
+            instances: sql(
+                "SELECT id, note FROM {schema}.instance WHERE expires >= clock_timestamp() ORDER BY joined",
+            ),
+        }
+    }
+}
+
+/// The text with the schema's name in its places.
+pub fn with_schema(text: &str, schema: &str) -> String {
+    text.replace("{schema}", &quoted(schema))
+}
+
+/// A name as SQL has it.
+pub fn quoted(name: &str) -> String {
+    format!("\"{}\"", name.replace('"', "\"\""))
+}
