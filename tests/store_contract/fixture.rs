@@ -34,6 +34,10 @@ impl<'a> Fixture<'a> {
         self.place.open(&self.name)
     }
 
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
     pub fn shared(&self) -> Arc<dyn Store> {
         Arc::clone(self.store.as_ref().unwrap())
     }

@@ -9,6 +9,7 @@ mod events;
 mod failover;
 mod fixture;
 mod places;
+mod postgres;
 mod shared;
 
 /// The part of the end-to-end rig that starts servers.
@@ -55,6 +56,11 @@ fn postgres() {
     let place = Postgres::start();
     hold(CONTRACT, &place);
     hold(SHARED, &place);
+    postgres::those_who_are_connected_are_counted_without_the_table(&place);
+    postgres::instances_that_start_together_make_the_schema_once(&place);
+    postgres::a_schema_of_a_newer_version_is_refused(&place);
+    postgres::no_change_is_missed_between_two_marks(&place);
+    postgres::a_database_restored_from_a_backup_is_noticed(&place);
 }
 
 #[test]

@@ -8,7 +8,7 @@ use devstatus::store::postgres::PostgresStore;
 use devstatus::store::settings::{Address, Server, StoreSettings, Tls};
 use devstatus::store::sqlite::SqliteStore;
 use devstatus::store::valkey::ValkeyStore;
-use devstatus::store::{Retention, Store};
+use devstatus::store::{Retention, Store, StoreError};
 use tempfile::TempDir;
 
 use crate::fixture::wait;
@@ -71,6 +71,18 @@ impl Postgres {
     pub fn start() -> Self {
         Self(PostgresServer::start())
     }
+
+    pub async fn try_open(&self, schema: &str) -> Result<PostgresStore, StoreError> {
+        let server = Server {
+            addresses: vec![Address { host: "127.0.0.1".to_owned(), port: self.0.port() }],
+            user: Some("devstatus".to_owned()),
+            password: None,
+            database: Some("postgres".to_owned()),
+            tls: Tls::Off,
+        };
+        let settings = StoreSettings { schema: schema.to_owned(), ..StoreSettings::memory() };
+        PostgresStore::open(&server, &settings, RETENTION).await
+    }
 }
 
 impl fmt::Debug for Postgres {
@@ -81,15 +93,7 @@ impl fmt::Debug for Postgres {
 
 impl Place for Postgres {
     fn open(&self, name: &str) -> Arc<dyn Store> {
-        let server = Server {
-            addresses: vec![Address { host: "127.0.0.1".to_owned(), port: self.0.port() }],
-            user: Some("devstatus".to_owned()),
-            password: None,
-            database: Some("postgres".to_owned()),
-            tls: Tls::Off,
-        };
-        let settings = StoreSettings { schema: name.to_owned(), ..StoreSettings::memory() };
-        Arc::new(wait(PostgresStore::open(&server, &settings, RETENTION)).unwrap())
+        Arc::new(wait(self.try_open(name)).unwrap())
     }
 
     fn cases(&self) -> u32 {

@@ -159,12 +159,32 @@ pub fn those_who_live_are_known_in_the_order_of_their_coming(place: &dyn Place) 
     assert_eq!(attend("b", long), ["a", "b"], "{place:?}: whoever comes again is the youngest");
 }
 
+/// What is believed does not depend on whose clock is wrong; of two times of hearing, the later is kept.
+pub fn clocks_of_instances_decide_nothing(place: &dyn Place) {
+    let fixture = Fixture::new(place);
+    let (slow, fast) = (fixture.shared(), fixture.another());
+    let (minutes, truth) = (600, statement(Claim::Disconnect, 5, 9));
+    let put = |store: &Arc<dyn Store>, id: &str, told, at| {
+        wait(store.upsert(Arc::new(devices(vec![device(id, [told], at)])))).unwrap();
+    };
+    put(&slow, "a", statement(Claim::Connect, 5, 5), 1_000 + minutes);
+    put(&fast, "a", truth.clone(), 1_000);
+    put(&fast, "b", truth.clone(), 1_000 + minutes);
+    put(&slow, "b", statement(Claim::Connect, 5, 5), 1_000);
+    for id in ["a", "b"] {
+        let (belief, heard_at) = &fixture.all()[&name(id)];
+        assert_eq!(belief.verdict().unwrap().statement, &truth, "{place:?}: {id}");
+        assert_eq!(*heard_at, UnixSeconds(1_000 + minutes), "{place:?}: {id}");
+    }
+}
+
 /// All of them.
 pub const SHARED: &[crate::contract::Promise] = &[
     (
         "what_several_write_of_one_device_at_once_is_merged",
         what_several_write_of_one_device_at_once_is_merged,
     ),
+    ("clocks_of_instances_decide_nothing", clocks_of_instances_decide_nothing),
     ("what_several_hear_happened_once", what_several_hear_happened_once),
     ("a_bell_rings_for_what_others_change", a_bell_rings_for_what_others_change),
     ("a_look_finds_what_others_change", a_look_finds_what_others_change),
