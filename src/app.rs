@@ -22,9 +22,10 @@ use crate::ingest::Ingest;
 use crate::map::DeviceMap;
 use crate::metrics::Metrics;
 use crate::progress::Watched;
-use crate::source::backlog::backlog;
+use crate::source::backlog::{Backlog, backlog};
 use crate::source::settings::SourceSettings;
-use crate::source::{Source, SourceError};
+use crate::source::{Lead, Source, SourceError};
+use crate::store::instances::Instances;
 use crate::store::peers::Peers;
 use crate::store::settings::StoreSettings;
 use crate::store::writer::Writer;
@@ -66,6 +67,8 @@ pub struct Running {
     writer: JoinHandle<()>,
     /// Ends the writer, once nothing comes any more.
     stop_writer: CancellationToken,
+    /// Says goodbye to the others; `None` where there are none to say it to.
+    instances: Option<JoinHandle<()>>,
     map: Arc<DeviceMap>,
 }
 
@@ -109,23 +112,24 @@ pub async fn start(
 
     let (backlog, pending) = backlog(source.backlog_max_bytes, metrics.clone());
     let receipts = Arc::clone(&writer.receipts);
-    let ingest = Ingest::new(Arc::clone(&map), metrics.clone(), events, receipts, Arc::clone(&feed));
+    let ingest = Ingest::new(
+        Arc::clone(&map),
+        metrics.clone(),
+        events,
+        receipts,
+        Arc::clone(&feed),
+        source.share.partition(),
+    );
     let ingest = thread::Builder::new()
         .name("ingest".to_owned())
         .spawn(move || ingest.run(&pending))
         .map_err(|error| Error::Thread("ingest", error))?;
-    if let Some(mark) = mark {
-        let peers = Peers {
-            store: Arc::clone(&writer.store),
-            backlog: backlog.clone(),
-            map: Arc::clone(&map),
-            health: Arc::clone(&health),
-            metrics: metrics.clone(),
-        };
-        // With the last end of the backlog, which it holds until shutdown, the decoder ends.
-        tokio::spawn(peers.run(mark, shutdown.clone()));
-    }
-    let source = Source::new(source, backlog, Arc::clone(&map), health, metrics, shutdown.clone());
+    let (lead, instances) = match mark {
+        Some(mark) => share(&source, mark, &writer, &backlog, &shutdown),
+        None => (Arc::new(Lead::of_one()), None),
+    };
+    let source =
+        Source::new(source, backlog, Arc::clone(&map), health, metrics, shutdown.clone()).led_by(lead);
     let source = spawn_source(source)?;
     let scheme = front.scheme();
     let http = tokio::spawn(front.serve(listener, context, shutdown.clone()));
@@ -133,7 +137,7 @@ pub async fn start(
     let writer = tokio::spawn(writer.run(stop_writer.clone()));
     tokio::spawn(Arc::clone(&feed).wake_readers(shutdown.clone()));
     tracing::info!("listening on {scheme}://{http_address}");
-    Ok(Running { http_address, watched, shutdown, source, http, ingest, writer, stop_writer, map })
+    Ok(Running { http_address, watched, shutdown, source, http, ingest, writer, stop_writer, instances, map })
 }
 
 impl Running {
@@ -172,7 +176,13 @@ impl Running {
             }
             (ingest, writer)
         };
-        let (http, (ingest, writer)) = tokio::join!(self.http, kept);
+        let left = async {
+            if let Some(instances) = self.instances {
+                // It is bounded, and nothing depends on it.
+                let _ = instances.await;
+            }
+        };
+        let (http, (ingest, writer), ()) = tokio::join!(self.http, kept, left);
         source?;
         match (http, ingest, writer) {
             (Err(_), _, _) => Err(Error::Fault("HTTP server")),
@@ -181,6 +191,42 @@ impl Running {
             (Ok(()), _, _) => Err(Error::Fault("decoder")),
         }
     }
+}
+
+/// Follows the other instances that use the store, and where messages are shared with them, finds out who reads what is
+/// retained.
+fn share(
+    source: &SourceSettings,
+    mark: Mark,
+    writer: &Writer,
+    backlog: &Backlog,
+    shutdown: &CancellationToken,
+) -> (Arc<Lead>, Option<JoinHandle<()>>) {
+    let peers = Peers {
+        store: Arc::clone(&writer.store),
+        backlog: backlog.clone(),
+        map: Arc::clone(&writer.map),
+        health: Arc::clone(&writer.health),
+        metrics: writer.metrics.clone(),
+    };
+    // With the last end of the backlog, which it holds until shutdown, the decoder ends.
+    tokio::spawn(peers.run(mark, shutdown.clone()));
+    if !source.gets_retained() || source.share.partition().is_some() {
+        writer.health.rely_on_others();
+    }
+    if source.gets_retained() {
+        return (Arc::new(Lead::of_one()), None);
+    }
+    let lead = Arc::new(Lead::of_several());
+    let instances = Instances {
+        store: Arc::clone(&writer.store),
+        health: Arc::clone(&writer.health),
+        map: Arc::clone(&writer.map),
+        metrics: writer.metrics.clone(),
+        receipts: Arc::clone(&writer.receipts),
+        lead: Arc::clone(&lead),
+    };
+    (lead, Some(tokio::spawn(instances.run(shutdown.clone()))))
 }
 
 /// Takes the address, so that a start that cannot listen fails at once; it listens once there are answers.

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use parking_lot::{Mutex, RwLock};
 
@@ -195,8 +195,17 @@ pub struct Health {
     populated: AtomicBool,
     /// Whether the broker link is down, so that statuses may be out of date; beside the lock for the same reason.
     stale: AtomicBool,
+    /// When the link to the broker was lost; `None` while it holds, and before it ever did.
+    lost_at: Mutex<Option<Instant>>,
     following: Mutex<Following>,
+    /// When everything that others had written was here for the last time.
+    followed_at: Mutex<Option<Instant>>,
+    /// Whether some devices are heard of through other instances only.
+    relies_on_others: AtomicBool,
 }
+
+/// How long what others write may take to come here until what is answered counts as out of date: some looks at the store.
+const FOLLOWED_WITHIN: Duration = Duration::from_secs(5);
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct State {
@@ -228,8 +237,16 @@ impl Health {
             store: Keeping::Off,
         };
         let (populated, stale) = (AtomicBool::new(false), AtomicBool::new(true));
-        let following = Mutex::new(Following::Off);
-        Self { ready_on, state: RwLock::new(state), populated, stale, following }
+        Self {
+            ready_on,
+            state: RwLock::new(state),
+            populated,
+            stale,
+            lost_at: Mutex::default(),
+            following: Mutex::new(Following::Off),
+            followed_at: Mutex::default(),
+            relies_on_others: AtomicBool::new(false),
+        }
     }
 
     pub fn ready_on(&self) -> ReadyOn {
@@ -245,9 +262,30 @@ impl Health {
         self.populated.load(Ordering::Acquire)
     }
 
-    /// Whether the broker link is down, so that statuses may be out of date.
+    /// Some devices are heard of through other instances only: while these cannot be followed, statuses may be out of date.
+    pub fn rely_on_others(&self) {
+        self.relies_on_others.store(true, Ordering::Release);
+    }
+
+    /// Whether statuses may be out of date, because the broker link is down or others that are relied on cannot be followed.
     pub fn stale(&self) -> bool {
         self.stale.load(Ordering::Acquire)
+            || self.relies_on_others.load(Ordering::Acquire) && !self.is_followed_within(FOLLOWED_WITHIN)
+    }
+
+    fn is_followed_within(&self, bound: Duration) -> bool {
+        self.followed_at.lock().is_some_and(|at| at.elapsed() <= bound)
+    }
+
+    /// For how many seconds statuses may have been out of date; `None` if they are not, or never were up to date.
+    pub fn stale_seconds(&self) -> Option<u64> {
+        if !self.stale() {
+            return None;
+        }
+        let link = *self.lost_at.lock();
+        let others = (*self.followed_at.lock()).filter(|_| self.relies_on_others.load(Ordering::Acquire));
+        let since = [link, others].into_iter().flatten().min()?;
+        Some(since.elapsed().as_secs())
     }
 
     /// What keeps the service from being ready, one sentence each; empty if it is.
@@ -271,7 +309,13 @@ impl Health {
     pub fn set_broker(&self, broker: Broker) -> bool {
         let mut state = self.state.write();
         let changed = state.broker != broker;
-        self.stale.store(broker != Broker::Subscribed, Ordering::Release);
+        let lost = broker != Broker::Subscribed;
+        let lost_before = self.stale.swap(lost, Ordering::AcqRel);
+        match (lost_before, lost) {
+            (false, true) => *self.lost_at.lock() = Some(Instant::now()),
+            (_, false) => *self.lost_at.lock() = None,
+            (true, true) => {}
+        }
         state.broker = broker;
         changed
     }
@@ -286,6 +330,9 @@ impl Health {
 
     /// Sets whether other instances can be followed and says whether that is another than before.
     pub fn set_following(&self, following: Following) -> bool {
+        if let Following::Current { at } = following {
+            *self.followed_at.lock() = Some(at);
+        }
         let before = std::mem::replace(&mut *self.following.lock(), following);
         std::mem::discriminant(&before) != std::mem::discriminant(&following)
     }

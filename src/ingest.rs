@@ -16,6 +16,7 @@ use crate::presence::Statement;
 use crate::receipt::Receipts;
 use crate::source::backlog::{Item, PassId, Pending, Run, Tally, Told};
 use crate::source::packet::{self, Publish};
+use crate::source::settings::Partition;
 
 /// How often at most a sample of what could not be decoded is logged.
 const SAMPLE_INTERVAL: Duration = Duration::from_secs(60);
@@ -31,6 +32,8 @@ pub struct Ingest {
     events: Arc<EventQueue>,
     receipts: Arc<Receipts>,
     feed: Arc<Feed>,
+    /// The device types that this instance takes; `None`: all.
+    partition: Option<Partition>,
     tallies: HashMap<PassId, Tally>,
     last_sample: Option<Instant>,
     unsampled: u64,
@@ -43,6 +46,7 @@ impl Ingest {
         events: Arc<EventQueue>,
         receipts: Arc<Receipts>,
         feed: Arc<Feed>,
+        partition: Option<Partition>,
     ) -> Self {
         Self {
             map,
@@ -50,6 +54,7 @@ impl Ingest {
             events,
             receipts,
             feed,
+            partition,
             tallies: HashMap::new(),
             last_sample: None,
             unsampled: 0,
@@ -102,6 +107,13 @@ impl Ingest {
 
     fn apply_message(&mut self, publish: &Publish<'_>, now: UnixSeconds, tally: &mut Tally) {
         tally.retained += u64::from(publish.retained);
+        if let Some(partition) = self.partition
+            && iot_platform::type_in_topic(publish.topic)
+                .is_some_and(|device_type| !partition.holds(device_type))
+        {
+            self.metrics.messages_of_others.inc();
+            return;
+        }
         match iot_platform::decode(publish.topic, publish.payload) {
             Decoded::Statement { device, statement, client_id } => {
                 if client_id == ClientId::Foreign {

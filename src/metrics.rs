@@ -34,6 +34,8 @@ pub struct Metrics {
     pub messages_undecodable: Family<ReasonLabel, Counter>,
     /// Messages about applications, which match the device filter.
     pub messages_of_applications: Counter,
+    /// Messages about device types that another instance takes.
+    pub messages_of_others: Counter,
     /// Sound messages that change no status, by kind.
     pub notices: Family<KindLabel, Counter>,
     /// Messages whose payload names another device than their topic.
@@ -116,6 +118,11 @@ impl Metrics {
             "messages_of_applications",
             "Messages about applications, which are no devices",
             self.messages_of_applications.clone(),
+        );
+        r.register(
+            "messages_of_others",
+            "Messages about device types that another instance takes",
+            self.messages_of_others.clone(),
         );
         r.register("notices", "Sound messages that change no status", self.notices.clone());
         r.register(

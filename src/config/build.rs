@@ -21,7 +21,7 @@ use crate::fleet::settings::{Endings, FleetSettings};
 use crate::http::settings::HttpSettings;
 use crate::secret::Secret;
 use crate::source::settings::{
-    ApplicationKind, Endpoint, Identity, Login, MqttVersion, SourceSettings, Transport,
+    ApplicationKind, Endpoint, Identity, Login, MqttVersion, Share, SourceSettings, Transport,
 };
 
 const KEEP_ALIVE: Duration = Duration::from_secs(60);
@@ -53,6 +53,13 @@ pub(super) fn serve(values: &Values, state: &StateDirectories) -> Result<Setting
     let organization = &source.identity.organization;
     http.keys_file.get_or_insert_with(|| http::default_keys_file(state, organization));
     let store = store::settings(values, state, &source.identity.organization)?;
+    if !store.location.is_shared()
+        && let Some(given) = values.find(Setting::Partition).or(values.find(Setting::Share))
+    {
+        return Err(
+            given.expected("a --store that several instances share besides, postgres:// or valkey://")
+        );
+    }
     Ok(Settings { source, http, store, log: log(values)? })
 }
 
@@ -172,7 +179,27 @@ fn source(values: &Values) -> Result<SourceSettings, Refusal> {
         quiet_interval: values.quiet_interval()?.unwrap_or(QUIET_INTERVAL),
         backlog_max_bytes: values.backlog_max_bytes()?.unwrap_or(BACKLOG_MAX_BYTES),
         population,
+        share: share(values)?,
     })
+}
+
+/// Which part of the messages is taken.
+fn share(values: &Values) -> Result<Share, Refusal> {
+    let (partition, group) = (values.partition()?, values.name(Setting::Share)?);
+    let contradiction = |one: Setting, other: Setting, why| {
+        let (one, other) = (values.find(one)?.origin.clone(), values.find(other)?.origin.clone());
+        Some(Refusal::Contradiction { one, other, why })
+    };
+    let twice =
+        contradiction(Setting::Partition, Setting::Share, "messages are shared in one way or the other");
+    let scalable =
+        contradiction(Setting::Share, Setting::Scalable, "a scalable application shares its messages anyway");
+    match (twice.or(scalable), partition, group) {
+        (Some(refusal), _, _) => Err(refusal),
+        (None, Some(partition), _) => Ok(Share::Types(partition)),
+        (None, None, Some(group)) => Ok(Share::Group(group)),
+        (None, None, None) => Ok(Share::Everything),
+    }
 }
 
 /// Names at once everything that has no default and is nowhere.

@@ -7,7 +7,7 @@ use super::log::{LogFormat, LogLevel};
 use super::refusal::Refusal;
 use super::setting::Setting;
 use super::values::Values;
-use crate::source::settings::MqttVersion;
+use crate::source::settings::{MqttVersion, Partition};
 
 /// The platform's limit for an application id.
 const ID_MAX_CHARS: usize = 36;
@@ -41,6 +41,16 @@ impl Values {
         self.parse(Setting::Scalable, &expected, |text| match text {
             "" => Some(None),
             text => is_name(text, ID_MAX_CHARS).then(|| Some(text.to_owned())),
+        })
+    }
+
+    /// The part of `--partition`.
+    pub fn partition(&self) -> Result<Option<Partition>, Refusal> {
+        let expected = format!("K/N, two whole numbers with 1 ≤ K ≤ N ≤ {PARTITIONS_MAX}");
+        self.parse(Setting::Partition, &expected, |text| {
+            let (number, of) = text.split_once('/')?;
+            let (number, of) = (number.parse().ok()?, of.parse().ok()?);
+            ((1..=of).contains(&number) && of <= PARTITIONS_MAX).then_some(Partition { number, of })
         })
     }
 
@@ -162,6 +172,9 @@ impl Values {
         })
     }
 }
+
+/// More than anyone runs.
+const PARTITIONS_MAX: u32 = 10_000;
 
 pub(super) const LOGIN_EXPECTED: &str = "1 to 65535 bytes of text on one line";
 

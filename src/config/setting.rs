@@ -38,6 +38,8 @@ pub enum Setting {
     ReconcileInterval,
     PopulationConnections,
     Scalable,
+    Partition,
+    Share,
     BrokerCounters,
     Store,
     StoreSchema,

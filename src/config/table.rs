@@ -254,6 +254,22 @@ pub(super) const SPECS: &[Spec] = &[
         ..NONE
     },
     Spec {
+        setting: Setting::Partition,
+        long: Some("partition"),
+        value: Some("K/N"),
+        help: "Take only the messages about part K of N of the device types; other instances with the same --store take the rest",
+        verbs: SERVE,
+        ..NONE
+    },
+    Spec {
+        setting: Setting::Share,
+        long: Some("share"),
+        value: Some("GROUP"),
+        help: "Share the messages with other instances of the same --store by a shared subscription, $share/GROUP/…; one of them reads what is retained",
+        verbs: SERVE,
+        ..NONE
+    },
+    Spec {
         setting: Setting::BrokerCounters,
         long: Some("broker-counters"),
         value: Some("BOOL"),

@@ -98,6 +98,11 @@ pub fn ipv4(message: &Payload) -> Option<Ipv4Addr> {
 
 const CLIENT_ADDRESS: Piece = Piece::of(r#"","ClientAddr":""#);
 
+/// The type of the device that a topic names; `None` for every other topic.
+pub fn type_in_topic(topic: &[u8]) -> Option<&str> {
+    topic_device(topic).ok().flatten().map(|device| device.device_type)
+}
+
 /// The device that a topic names, none for an application's topic (its type is empty).
 fn topic_device(topic: &[u8]) -> Result<Option<Device<'_>>, Undecodable> {
     let topic = std::str::from_utf8(topic).map_err(|_| Undecodable::ForeignTopic)?;

@@ -22,7 +22,7 @@ use crate::fleet::publisher::{PublishError, Publisher};
 use crate::fleet::running::{Fleet, Showcase};
 use crate::http::settings::HttpSettings;
 use crate::source::settings::{
-    ApplicationKind, Endpoint, Identity, MqttVersion, PopulationSettings, SourceSettings, Transport,
+    ApplicationKind, Endpoint, Identity, MqttVersion, PopulationSettings, Share, SourceSettings, Transport,
 };
 use crate::store::settings::StoreSettings;
 
@@ -133,6 +133,7 @@ fn source(broker: SocketAddr, organization: &str, application: &str) -> SourceSe
         quiet_interval: QUIET_INTERVAL,
         backlog_max_bytes: BACKLOG_MAX_BYTES,
         population: PopulationSettings::default(),
+        share: Share::Everything,
     }
 }
 

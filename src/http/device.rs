@@ -20,6 +20,8 @@ const POPULATION: HeaderName = HeaderName::from_static("devstatus-population");
 
 /// The broker cannot be reached, so the answer may be out of date.
 const STALE: HeaderName = HeaderName::from_static("devstatus-stale");
+/// For how long that has been so.
+const STALE_SECONDS: HeaderName = HeaderName::from_static("devstatus-stale-seconds");
 
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
 
@@ -52,7 +54,8 @@ pub struct NeverConnected {
             headers(
                 ("devstatus-status" = String, description = "connected, disconnected or never_connected"),
                 ("devstatus-population" = String, description = "How complete the map is, with never_connected"),
-                ("devstatus-stale" = String, description = "true: the broker is out of reach"),
+                ("devstatus-stale" = String, description = "true: the broker is out of reach, or others that hear of the device"),
+                ("devstatus-stale-seconds" = String, description = "For how long, if it ever was within reach"),
             )
         ),
         (
@@ -96,6 +99,9 @@ pub async fn last_message(
         None if !context.health.populated() => return Err(Error::NotPopulated),
         None => never_connected(&context, device),
     };
+    if let Some(seconds) = context.health.stale_seconds() {
+        response.headers_mut().insert(STALE_SECONDS, HeaderValue::from(seconds));
+    }
     if context.health.stale() {
         response.headers_mut().insert(STALE, HeaderValue::from_static("true"));
     }

@@ -82,6 +82,10 @@ pub enum Way {
 impl Way {
     /// Only a session that outlives its connection has anything to be sent again.
     pub fn first(settings: &SourceSettings) -> Self {
+        if settings.share.partition().is_some() && !settings.population.types.is_empty() {
+            // All types are known, so what others take need not come here at all.
+            return Way::ByType;
+        }
         if settings.clean_session { Way::Everything } else { Way::Acknowledged }
     }
 
@@ -156,13 +160,13 @@ impl Live<'_> {
 
     /// Subscribes and hands over what comes until the connection ends.
     async fn subscribed(&self, mut connection: Connection, backoff: &mut Backoff) -> End {
-        let replays = self.source.settings.identity.gets_retained();
+        let replays = self.source.settings.gets_retained();
         if replays {
             self.source.map.begin_round();
         }
         let mut filters = self.filters();
         let of_every_device = filters.contains(ALL_DEVICES);
-        let packet_id = match subscribe(&mut connection, &filters, self.way.get()).await {
+        let packet_id = match self.subscribe(&mut connection, &filters).await {
             Ok(packet_id) => packet_id,
             Err(error) => return End::ClosedInstead(error),
         };
@@ -226,6 +230,17 @@ impl Live<'_> {
         }
     }
 
+    async fn subscribe(
+        &self,
+        connection: &mut Connection,
+        filters: &BTreeSet<String>,
+    ) -> Result<u16, LinkError> {
+        let shared: Vec<String> = filters.iter().map(|filter| self.source.settings.shared(filter)).collect();
+        let packet_id = connection.subscribe(&shared, self.way.get().quality()).await?;
+        connection.ping().await?;
+        Ok(packet_id)
+    }
+
     /// What to subscribe to: every device at once, or each known type if the broker has just refused that.
     fn filters(&self) -> BTreeSet<String> {
         let types = self.source.known_types();
@@ -243,7 +258,8 @@ impl Live<'_> {
     ) -> Result<(), LinkError> {
         let new: Vec<String> = self.filters().difference(filters).cloned().collect();
         if !new.is_empty() {
-            connection.subscribe(&new, self.way.get().quality()).await?;
+            let shared: Vec<String> = new.iter().map(|filter| self.source.settings.shared(filter)).collect();
+            connection.subscribe(&shared, self.way.get().quality()).await?;
             filters.extend(new);
         }
         Ok(())
@@ -297,17 +313,6 @@ impl Live<'_> {
         // The population ends before the live subscription only at shutdown.
         let _ = self.events.send(event);
     }
-}
-
-async fn subscribe(
-    connection: &mut Connection,
-    filters: &BTreeSet<String>,
-    way: Way,
-) -> Result<u16, LinkError> {
-    let filters: Vec<&String> = filters.iter().collect();
-    let packet_id = connection.subscribe(&filters, way.quality()).await?;
-    connection.ping().await?;
-    Ok(packet_id)
 }
 
 fn replay_over(replay: &Replay, of_every_device: bool) -> LiveEvent {

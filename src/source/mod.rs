@@ -13,6 +13,7 @@ pub(crate) mod backoff;
 mod broker_counters;
 pub(crate) mod connection;
 mod evidence;
+mod lead;
 mod live;
 pub mod packet;
 mod pass;
@@ -35,6 +36,7 @@ use tokio_util::sync::CancellationToken;
 use self::backlog::{Backlog, PassId};
 use self::connection::OpenError;
 use self::evidence::BrokerCounters;
+pub use self::lead::Lead;
 use self::live::{Live, Way};
 use self::population::Population;
 use self::settings::{ApplicationKind, SourceSettings};
@@ -57,6 +59,8 @@ pub struct Source {
     live_loss: LiveLoss,
     /// A round has ended: types may be known that were not before.
     types_read: Notify,
+    /// Whether this instance reads what is retained for all.
+    lead: Arc<Lead>,
     /// Tells the members of a shared subscription apart, which have one client id.
     member: Option<String>,
 }
@@ -108,7 +112,24 @@ impl Source {
             ApplicationKind::Scalable { instance: None } => Some(format!("{:08x}", rand::random::<u32>())),
         };
         let (last_pass, live_loss, types_read) = (AtomicU64::new(0), LiveLoss::default(), Notify::new());
-        Self { settings, backlog, map, health, metrics, shutdown, last_pass, live_loss, types_read, member }
+        Self {
+            settings,
+            backlog,
+            map,
+            health,
+            metrics,
+            shutdown,
+            last_pass,
+            live_loss,
+            types_read,
+            lead: Arc::new(Lead::of_one()),
+            member,
+        }
+    }
+
+    /// One of several sources that share their messages: of those, one reads what is retained.
+    pub fn led_by(self, lead: Arc<Lead>) -> Self {
+        Self { lead, ..self }
     }
 
     /// Runs until shutdown; returns an error only if the very first login is refused.
@@ -141,11 +162,12 @@ impl Source {
         }
     }
 
-    /// All device types that anybody knows of.
+    /// All device types that anybody knows of and that are this instance's to read.
     fn known_types(&self) -> BTreeSet<String> {
         let settings = &self.settings.population;
         let seen = self.map.round_counts().into_iter().map(|count| count.device_type);
-        seen.chain(settings.types.iter().cloned()).chain(settings.devices.keys().cloned()).collect()
+        let known = seen.chain(settings.types.iter().cloned()).chain(settings.devices.keys().cloned());
+        known.filter(|device_type| self.settings.takes(device_type)).collect()
     }
 
     fn next_pass(&self) -> PassId {

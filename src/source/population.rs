@@ -88,6 +88,7 @@ impl<'a> Population<'a> {
             incomplete: Backoff::up_to(self.source.settings.population.reconcile_interval),
         };
         let mut link_up = false;
+        let mut leads = self.source.lead.leads();
         loop {
             let start = tokio::select! {
                 event = events.recv() => match event {
@@ -103,6 +104,9 @@ impl<'a> Population<'a> {
                     }
                     Some(LiveEvent::Subscribed { replays: false }) => {
                         link_up = true;
+                        if !leads {
+                            continue;
+                        }
                         self.begin_round()
                     }
                     Some(LiveEvent::ReplayOver(replay)) => match self.replayed(replay).await {
@@ -110,8 +114,15 @@ impl<'a> Population<'a> {
                         None => return,
                     },
                 },
-                () = super::until(schedule.next), if link_up => self.begin_round(),
-                () = self.source.live_loss.happened(), if link_up => {
+                () = super::until(schedule.next), if link_up && leads => self.begin_round(),
+                () = self.source.lead.asked_again(), if link_up && leads => self.begin_round(),
+                () = self.source.lead.changed_from(leads) => {
+                    leads = !leads;
+                    // A round begins at once, whatever was planned.
+                    schedule.next = leads.then(Instant::now);
+                    continue;
+                }
+                () = self.source.live_loss.happened(), if link_up && leads => {
                     self.source.health.population_incomplete();
                     let soon = Instant::now() + schedule.incomplete.wait();
                     schedule.next = Some(schedule.next.map_or(soon, |next| next.min(soon)));
@@ -123,6 +134,11 @@ impl<'a> Population<'a> {
                 // What it has read stands; the next subscription begins another round.
                 () = link_lost(&mut events) => {
                     link_up = false;
+                    continue;
+                }
+                // Another instance has taken over.
+                () = self.source.lead.changed_from(true) => {
+                    leads = false;
                     continue;
                 }
             };
@@ -259,7 +275,9 @@ impl<'a> Population<'a> {
         let heard = counts.iter().map(|count| count.heard).sum();
         let lost = round.whole.last().is_some_and(|pass| pass.lost);
         let types_are_known = !self.source.settings.population.types.is_empty();
-        if self.counters.borrow().count_matches(heard) && !lost {
+        // The broker counts what is retained for everybody's types.
+        let counts_are_ours = self.source.settings.share.partition().is_none();
+        if counts_are_ours && self.counters.borrow().count_matches(heard) && !lost {
             round.proof = Some(Evidence::CountMatches);
         } else if judge(&round.whole, self.limits()) == Evidence::BelowLimits {
             round.proof = Some(Evidence::BelowLimits);
@@ -447,7 +465,9 @@ impl<'a> Population<'a> {
 
     fn report(&self, round: &Round) -> PopulationReport {
         let (state, evidence) = round.outcome();
-        let types = self.source.map.round_counts().into_iter().map(|count| {
+        let counts = self.source.map.round_counts().into_iter();
+        let ours = counts.filter(|count| self.source.settings.takes(&count.device_type));
+        let types = ours.map(|count| {
             let own = round.types.get(&count.device_type).and_then(|read| read.evidence);
             let (known, replayed) = (count.total, count.heard);
             let evidence = round.proof.or(own).unwrap_or(evidence);

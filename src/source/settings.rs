@@ -28,6 +28,67 @@ pub struct SourceSettings {
     /// Most bytes that may wait between the socket and the decoder; what arrives beyond is dropped and counted.
     pub backlog_max_bytes: usize,
     pub population: PopulationSettings,
+    pub share: Share,
+}
+
+impl SourceSettings {
+    /// Whether the broker replays retained messages to the live subscription.
+    pub fn gets_retained(&self) -> bool {
+        match &self.share {
+            Share::Everything | Share::Types(_) => self.identity.gets_retained(),
+            Share::Group(_) => false,
+        }
+    }
+
+    /// The live subscription's form of a filter.
+    pub fn shared(&self, filter: &str) -> String {
+        match &self.share {
+            Share::Everything | Share::Types(_) => filter.to_owned(),
+            Share::Group(group) => format!("$share/{group}/{filter}"),
+        }
+    }
+
+    /// Whether this instance takes what is about devices of the type.
+    pub fn takes(&self, device_type: &str) -> bool {
+        self.share.partition().is_none_or(|partition| partition.holds(device_type))
+    }
+}
+
+/// Which part of all messages this instance takes; the rest is taken by others that share its store.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Share {
+    Everything,
+    /// What is about some of the device types.
+    Types(Partition),
+    /// What the broker gives to this member of the group of a shared subscription.
+    Group(String),
+}
+
+impl Share {
+    pub fn partition(&self) -> Option<Partition> {
+        match self {
+            Share::Everything | Share::Group(_) => None,
+            Share::Types(partition) => Some(*partition),
+        }
+    }
+}
+
+/// One of several parts of all device types.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Partition {
+    /// From 1 on.
+    pub number: u32,
+    pub of: u32,
+}
+
+impl Partition {
+    /// Whether the type is in this part: the same for all instances, whatever their version, so its hash is FNV-1a.
+    pub fn holds(self, device_type: &str) -> bool {
+        let hash = device_type.bytes().fold(0xcbf2_9ce4_8422_2325, |hash: u64, byte| {
+            (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3)
+        });
+        hash % u64::from(self.of) == u64::from(self.number - 1)
+    }
 }
 
 /// How every retained status is read.

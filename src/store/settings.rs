@@ -37,6 +37,16 @@ pub enum Location {
     Valkey(Server),
 }
 
+impl Location {
+    /// Whether several instances can use it at once.
+    pub fn is_shared(&self) -> bool {
+        match self {
+            Location::Memory | Location::Sqlite(_) => false,
+            Location::Postgres(_) | Location::Valkey(_) => true,
+        }
+    }
+}
+
 /// A store that several instances share, and how it is reached.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Server {

@@ -12,6 +12,7 @@ mod exchange;
 mod fleet;
 mod grid;
 mod history;
+mod instances;
 mod keeping;
 mod lists;
 mod metrics;

@@ -39,11 +39,15 @@ pub async fn migrate(client: &mut Object, schema: &str) -> Result<(), StoreError
 
 /// The version of the schema; `None` if it holds nothing of ours.
 async fn version(client: &impl GenericClient, schema: &str) -> Result<Option<i64>, StoreError> {
-    let table = with_schema("{schema}.version", schema);
-    let exists = client.query_one("SELECT to_regclass($1) IS NOT NULL", &[&table]).await.map_err(failed)?;
-    if !exists.get::<_, bool>(0) {
+    // From the catalogue's table: what looks names up in the server's cache, as to_regclass does, may not yet see what another
+    // instance has made while this one waited for the lock.
+    let exists =
+        "SELECT count(*) > 0 FROM pg_catalog.pg_tables WHERE schemaname = $1 AND tablename = 'version'";
+    let exists = client.query_one(exists, &[&schema]).await.map_err(failed)?;
+    if !exists.try_get::<_, bool>(0).map_err(failed)? {
         return Ok(None);
     }
-    let row = client.query_one(&format!("SELECT version FROM {table}"), &[]).await.map_err(failed)?;
+    let select = with_schema("SELECT version FROM {schema}.version", schema);
+    let row = client.query_one(&select, &[]).await.map_err(failed)?;
     row.try_get(0).map(Some).map_err(failed)
 }

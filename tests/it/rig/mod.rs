@@ -9,6 +9,7 @@ pub mod link;
 pub mod mosquitto;
 pub mod peers;
 pub mod port;
+pub mod postgres;
 pub mod private_ca;
 pub mod publisher;
 pub mod redis;

@@ -94,6 +94,10 @@ impl PostgresServer {
         self.end("KILL");
     }
 
+    pub fn is_stopped(&self) -> bool {
+        self.keeper.is_none()
+    }
+
     fn end(&mut self, signal: &str) {
         let Some(mut keeper) = self.keeper.take() else { return };
         let mut word = keeper.stdin.take().expect("its input is a pipe");

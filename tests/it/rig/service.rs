@@ -31,7 +31,12 @@ pub struct Launch {
 impl Launch {
     /// The seed's usage: everything by flags, on a port that the kernel chooses.
     pub fn to(broker_url: &str) -> Self {
-        let flags = ["-o", ORG, "-i", APPLICATION, "-k", KEY, "-t", TOKEN, "-p", "0", "--broker", broker_url];
+        Self::as_application(APPLICATION, broker_url)
+    }
+
+    /// The same as another application.
+    pub fn as_application(id: &str, broker_url: &str) -> Self {
+        let flags = ["-o", ORG, "-i", id, "-k", KEY, "-t", TOKEN, "-p", "0", "--broker", broker_url];
         Self::default().arguments(&flags)
     }
 

@@ -1,0 +1,48 @@
+//! Whether this instance reads what is retained, for all that share its messages. Who says so is not known here.
+
+use tokio::sync::{Notify, watch};
+
+/// Set by whoever knows the others, followed by the population.
+#[derive(Debug)]
+pub struct Lead {
+    leads: watch::Sender<bool>,
+    again: Notify,
+}
+
+impl Lead {
+    /// There are no others.
+    pub fn of_one() -> Self {
+        Self { leads: watch::Sender::new(true), again: Notify::new() }
+    }
+
+    /// There are others, and nothing is decided yet.
+    pub fn of_several() -> Self {
+        Self { leads: watch::Sender::new(false), again: Notify::new() }
+    }
+
+    pub fn leads(&self) -> bool {
+        *self.leads.borrow()
+    }
+
+    /// Sets whether this instance leads and says whether that is new.
+    pub fn set(&self, leads: bool) -> bool {
+        self.leads.send_if_modified(|before| std::mem::replace(before, leads) != leads)
+    }
+
+    /// Asks for another round: messages may have gone to an instance that has gone with them.
+    pub fn ask_again(&self) {
+        self.again.notify_one();
+    }
+
+    /// Waits until it is asked for another round.
+    pub(super) async fn asked_again(&self) {
+        self.again.notified().await;
+    }
+
+    /// Waits until this instance leads, or leads no more.
+    pub(super) async fn changed_from(&self, leads: bool) {
+        let mut now = self.leads.subscribe();
+        // The sender lives as long as this does.
+        let _ = now.wait_for(|now| *now != leads).await;
+    }
+}

@@ -1,0 +1,167 @@
+//! Who of the instances that share their messages reads what is retained: the one that has lived longest, by the store's own
+//! clock. The others believe of the population what it says, once all that it had written by then is here.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use serde::{Deserialize, Serialize};
+use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
+use tokio::time::{sleep, timeout};
+use tokio_util::sync::CancellationToken;
+
+use super::{Instance, Store};
+use crate::health::{Following, Health, Population, PopulationReport, TypeReport};
+use crate::map::DeviceMap;
+use crate::metrics::Metrics;
+use crate::receipt::{Receipt, Receipts};
+use crate::source::Lead;
+
+/// Between two signs of life.
+const BEAT: Duration = Duration::from_secs(1);
+/// Who gives none for so long is taken for dead: whatever it did is done by another within ten seconds.
+const LIVES_FOR: Duration = Duration::from_secs(6);
+/// A store that does not answer within this is asked again.
+const ATTEND_TIMEOUT: Duration = Duration::from_secs(3);
+/// How long saying goodbye may take.
+const LEAVE_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// Stands for the evidence of a population that another instance has read.
+const TOLD: &str = "other_instance";
+
+/// This instance among the others.
+pub struct Instances {
+    pub store: Arc<dyn Store>,
+    pub health: Arc<Health>,
+    pub map: Arc<DeviceMap>,
+    pub metrics: Metrics,
+    pub receipts: Arc<Receipts>,
+    pub lead: Arc<Lead>,
+}
+
+/// What an instance tells the others.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+struct Note {
+    /// Connections to the broker so far. Between two of them the broker may have given it messages that it never got.
+    connects: u64,
+    /// What the population came to, if all of it is in the store.
+    population: Option<String>,
+}
+
+/// What is remembered from one beat to the next.
+#[derive(Default)]
+struct Memory {
+    /// When the store last said that this instance lives.
+    attended_at: Option<Instant>,
+    /// The others, as they were.
+    others: BTreeMap<Box<str>, Note>,
+    /// What this instance tells the others of the population.
+    population: Option<Population>,
+    /// What the one that leads has said, and when that was heard.
+    heard: Option<(Population, Instant)>,
+    /// The report that waits for all of it to be written.
+    reported: Option<Arc<PopulationReport>>,
+    written: Option<UnboundedReceiver<Vec<u16>>>,
+}
+
+impl Instances {
+    /// Lives until `stop`, then leaves.
+    pub async fn run(self, stop: CancellationToken) {
+        let id: Box<str> = format!("{:016x}", rand::random::<u64>()).into();
+        let mut memory = Memory::default();
+        while !stop.is_cancelled() {
+            self.beat(&id, &mut memory).await;
+            tokio::select! {
+                () = sleep(BEAT) => {}
+                () = stop.cancelled() => {}
+            }
+        }
+        let gone = Instance { id, note: "".into() };
+        // In vain if the store is away: then the others find out by themselves.
+        let _ = timeout(LEAVE_TIMEOUT, self.store.attend(gone, Duration::ZERO)).await;
+    }
+
+    async fn beat(&self, id: &str, memory: &mut Memory) {
+        let population = memory.population.map(|population| population.word().to_owned());
+        let note = Note { connects: self.metrics.broker_connects.get(), population };
+        let note = serde_json::to_string(&note).expect("a note is numbers and words");
+        let asked_at = Instant::now();
+        let attended = self.store.attend(Instance { id: id.into(), note: note.into() }, LIVES_FOR);
+        match timeout(ATTEND_TIMEOUT, attended).await {
+            Ok(Ok(living)) => {
+                memory.attended_at = Some(asked_at);
+                self.consider(id, &living, memory);
+            }
+            Ok(Err(_)) | Err(_) => {
+                // Others may think it dead by now, and one of them leads.
+                if memory.attended_at.is_none_or(|at| at.elapsed() >= LIVES_FOR) && self.lead.set(false) {
+                    tracing::warn!("leads no more: the store cannot be reached");
+                }
+            }
+        }
+        if self.lead.leads() { self.lead_on(memory) } else { self.follow(memory) }
+    }
+
+    fn consider(&self, id: &str, living: &[Instance], memory: &mut Memory) {
+        let leader = living.first();
+        let leads = leader.is_some_and(|first| *first.id == *id);
+        if self.lead.set(leads) && leads {
+            tracing::info!(instances = living.len(), "reads the retained statuses for all instances");
+        }
+        let note = |instance: &Instance| serde_json::from_str(&instance.note).unwrap_or_default();
+        let others = living.iter().filter(|one| *one.id != *id);
+        let others: BTreeMap<Box<str>, Note> = others.map(|one| (one.id.clone(), note(one))).collect();
+        let lost = memory.others.iter().any(|(id, before)| {
+            others.get(id).is_none_or(|now| now.connects > before.connects && before.connects > 0)
+        });
+        if leads && lost {
+            // What the broker gave to that instance may have gone with it.
+            self.lead.ask_again();
+        }
+        memory.others = others;
+        if leads {
+            memory.heard = None;
+        } else if let Some(said) = leader.and_then(|leader| population(note(leader).population.as_deref()))
+            && memory.population != Some(said)
+            && memory.heard.is_none_or(|(before, _)| before != said)
+        {
+            memory.heard = Some((said, Instant::now()));
+        }
+    }
+
+    /// Tells the others what the population came to, once all of it is in the store.
+    fn lead_on(&self, memory: &mut Memory) {
+        let state = self.health.state();
+        if memory.written.as_mut().is_some_and(|written| written.try_recv().is_ok()) {
+            memory.population = memory.reported.as_ref().map(|report| report.state);
+            memory.written = None;
+        }
+        let Some(report) = state.report else { return };
+        if memory.reported.as_ref().is_none_or(|before| !Arc::ptr_eq(before, &report)) {
+            let (sender, written) = unbounded_channel();
+            self.receipts.push(Receipt::new(Vec::new(), sender));
+            (memory.reported, memory.written) = (Some(report), Some(written));
+        }
+    }
+
+    /// Believes what was said of the population, once all that had been written by then is here.
+    fn follow(&self, memory: &mut Memory) {
+        let Some((said, heard_at)) = memory.heard else { return };
+        if !matches!(self.health.following(), Following::Current { at } if at >= heard_at) {
+            return;
+        }
+        let types = self.map.totals_by_type().into_iter().map(|(device_type, totals)| TypeReport {
+            device_type,
+            known: totals.total(),
+            replayed: 0,
+            proven: said == Population::Complete,
+            evidence: TOLD,
+        });
+        self.health.population_done(PopulationReport { state: said, evidence: TOLD, types: types.collect() });
+        (memory.population, memory.heard) = (Some(said), None);
+    }
+}
+
+fn population(word: Option<&str>) -> Option<Population> {
+    Population::ALL.into_iter().find(|population| Some(population.word()) == word)
+}

@@ -1,0 +1,336 @@
+//! Three instances of the real binary on one PostgreSQL and one broker: any of them answers for any device, in each way of
+//! sharing the messages, and whatever is killed, cut off or restarted meanwhile.
+
+use std::collections::BTreeMap;
+
+use crate::rig::link::Link;
+use crate::rig::mosquitto::Mosquitto;
+use crate::rig::postgres::{self, PostgresServer};
+use crate::rig::service::{Launch, Service, Signal};
+use crate::rig::status::Device;
+
+const INSTANCES: usize = 3;
+
+/// A device of the test, by its names, and what it was last heard to say.
+type Truth = BTreeMap<(String, String), String>;
+
+/// Broker, database and three instances; each reaches both by links of its own, which can be cut.
+struct Site {
+    services: Vec<Option<Service>>,
+    brokers: Vec<Link>,
+    stores: Vec<Link>,
+    /// Flags of each instance beside those that all have.
+    flags: Vec<Vec<String>>,
+    broker: Mosquitto,
+    database: PostgresServer,
+    truth: Truth,
+    /// The second at which something happens next.
+    clock: u32,
+}
+
+impl Site {
+    /// All instances with the flags that `flags` gives to the one of that number.
+    fn start(flags: impl Fn(usize) -> Vec<String>) -> Self {
+        let (broker, database) = (Mosquitto::start(), PostgresServer::start());
+        let brokers = (0..INSTANCES).map(|_| Link::to(broker.port())).collect();
+        let stores = (0..INSTANCES).map(|_| Link::to(database.port())).collect();
+        let flags = (0..INSTANCES).map(flags).collect();
+        let services = (0..INSTANCES).map(|_| None).collect();
+        Self { services, brokers, stores, flags, broker, database, truth: Truth::new(), clock: 0 }
+    }
+
+    fn launch(&mut self, number: usize) {
+        let store = postgres::url(self.stores[number].port());
+        let flags: Vec<&str> = self.flags[number].iter().map(String::as_str).collect();
+        let launch = Launch::as_application(&format!("app{number}"), &self.brokers[number].url())
+            .arguments(&["--store", &store, "--flush-interval-ms", "50", "--quiet-interval-ms", "300"])
+            .arguments(&flags);
+        self.services[number] = Some(launch.start());
+    }
+
+    fn launch_all(&mut self) {
+        (0..INSTANCES).for_each(|number| self.launch(number));
+        self.running().for_each(Service::wait_until_ready);
+    }
+
+    fn running(&self) -> impl Iterator<Item = &Service> {
+        self.services.iter().flatten()
+    }
+
+    fn service(&self, number: usize) -> &Service {
+        self.services[number].as_ref().expect("it runs")
+    }
+
+    fn kill(&mut self, number: usize) {
+        if let Some(service) = self.services[number].take() {
+            service.signal(Signal::KILL);
+        }
+    }
+
+    /// Devices connect, or end the session that they have, as the broker retains it.
+    fn happen<'a>(&mut self, devices: impl IntoIterator<Item = (&'a str, &'a str)>) {
+        let mut publisher = self.broker.publisher();
+        for (kind, id) in devices {
+            self.clock += 1;
+            let device = Device { kind, id };
+            let key = (kind.to_owned(), id.to_owned());
+            let before = self.truth.get(&key).filter(|before| before.contains(r#""Action":"Connect""#));
+            // Every session begins a second before it ends, so its beginning need not be remembered.
+            let said = match before {
+                Some(_) => device.disconnect(self.clock - 1, self.clock),
+                None => device.connect(self.clock),
+            };
+            self.clock += 1;
+            publisher.retain(&device.topic(), &said);
+            self.truth.insert(key, said);
+        }
+        publisher.flush();
+    }
+
+    /// Waits until every instance that runs gives the one right answer for every device.
+    fn wait_until_all_know_the_truth(&self) {
+        for service in self.running() {
+            for ((kind, id), said) in &self.truth {
+                service.wait_for_answer(&Device { kind, id }.path(), said);
+            }
+            let summary = service.get("/api/v1/summary").json();
+            assert_eq!(summary["total"], self.truth.len(), "{summary}");
+        }
+    }
+
+    /// Waits until the database says the same, by type, as the devices did.
+    fn wait_until_the_database_says_so(&self) {
+        let mut connected: BTreeMap<&str, u64> = BTreeMap::new();
+        for ((kind, _), said) in &self.truth {
+            if said.contains(r#""Action":"Connect""#) {
+                *connected.entry(kind).or_default() += 1;
+            }
+        }
+        let expected: Vec<String> =
+            connected.iter().map(|(kind, number)| format!("{kind}|{number}")).collect();
+        let sql =
+            "SELECT type, count(*) FROM devstatus_org.device WHERE connected GROUP BY type ORDER BY type";
+        self.service(0).wait_until("the database has every change", || {
+            self.database.psql(sql).lines().eq(expected.iter())
+        });
+    }
+}
+
+/// A few types and ids.
+fn devices(kinds: usize, of_each: usize) -> Vec<(String, String)> {
+    (0..kinds).flat_map(|kind| (0..of_each).map(move |id| (format!("kind{kind}"), id.to_string()))).collect()
+}
+
+fn names(devices: &[(String, String)]) -> impl Iterator<Item = (&str, &str)> {
+    devices.iter().map(|(kind, id)| (kind.as_str(), id.as_str()))
+}
+
+fn metric(service: &Service, name: &str) -> u64 {
+    let text = service.get("/metrics").text().to_owned();
+    let line = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+    line.unwrap_or_else(|| panic!("{name} in:\n{text}")).parse().expect("a whole number")
+}
+
+fn no_flags(_: usize) -> Vec<String> {
+    Vec::new()
+}
+
+#[test]
+fn any_instance_answers_for_any_device_also_for_what_only_another_has_heard() {
+    let all = devices(3, 40);
+    let mut site = Site::start(no_flags);
+    site.happen(names(&all));
+    site.launch_all();
+    site.wait_until_all_know_the_truth();
+    // Two of them hear nothing any more; what the third hears comes to them through the database.
+    site.brokers[1].down();
+    site.brokers[2].down();
+    site.service(1).wait_until_not_ready();
+    site.happen(names(&all[..60]));
+    site.wait_until_all_know_the_truth();
+    assert_eq!(site.service(1).get("/kind0/0").header("devstatus-stale"), Some("true"));
+    assert!(site.service(1).get("/kind0/0").header("devstatus-stale-seconds").is_some());
+    assert_eq!(site.service(0).get("/kind0/0").header("devstatus-stale"), None);
+    site.wait_until_the_database_says_so();
+    // One that comes later knows everything at once, and nobody's status changes because others leave.
+    site.kill(0);
+    site.kill(1);
+    site.brokers[1].up();
+    site.launch(1);
+    site.wait_until_all_know_the_truth();
+    assert!(metric(site.service(2), "devstatus_store_devices_told_total") > 0);
+}
+
+#[test]
+fn a_database_that_goes_away_and_comes_back_has_missed_nothing() {
+    let all = devices(2, 30);
+    let mut site = Site::start(no_flags);
+    site.launch_all();
+    site.happen(names(&all));
+    site.wait_until_all_know_the_truth();
+    for kill in [false, true] {
+        if kill {
+            site.database.kill();
+        } else {
+            site.database.stop();
+        }
+        site.happen(names(&all[..20]));
+        // Answers go on, and are right: every instance hears for itself.
+        site.wait_until_all_know_the_truth();
+        site.service(0).wait_until("the failure is shown", || {
+            site.service(0).get("/readyz").json()["store"] == "failing"
+        });
+        site.database.start_again();
+        for service in site.running() {
+            service
+                .wait_until("the store is good again", || service.get("/readyz").json()["store"] == "good");
+        }
+        site.wait_until_the_database_says_so();
+    }
+    // And so has an instance that was cut off from it.
+    site.stores[1].down();
+    site.brokers[0].down();
+    site.brokers[2].down();
+    site.service(0).wait_until_not_ready();
+    site.service(2).wait_until_not_ready();
+    site.happen(names(&all[20..40]));
+    site.stores[1].up();
+    site.wait_until_all_know_the_truth();
+    site.wait_until_the_database_says_so();
+}
+
+#[test]
+fn each_part_of_the_types_is_taken_by_one_instance_and_answered_by_all() {
+    let all = devices(7, 12);
+    let mut site = Site::start(|number| vec!["--partition".into(), format!("{}/{INSTANCES}", number + 1)]);
+    site.happen(names(&all));
+    site.launch_all();
+    site.wait_until_all_know_the_truth();
+    let taken: Vec<u64> =
+        site.running().map(|service| metric(service, "devstatus_statements_applied_total")).collect();
+    assert_eq!(taken.iter().sum::<u64>(), all.len() as u64, "each device is taken by one: {taken:?}");
+    assert!(taken.iter().all(|taken| *taken > 0), "and each takes some: {taken:?}");
+    for service in site.running() {
+        assert_eq!(service.get("/readyz").json()["population"], "complete");
+        assert!(metric(service, "devstatus_messages_of_others_total") > 0);
+    }
+    site.happen(names(&all));
+    site.wait_until_all_know_the_truth();
+    // Those of others cannot be followed without the database, and are said to be as old as that.
+    site.database.stop();
+    let first = site.service(0);
+    first.wait_until("the answers are stale", || {
+        let answer = first.get("/kind0/0");
+        answer.status == 200
+            && answer.header("devstatus-stale") == Some("true")
+            && answer.header("devstatus-stale-seconds").is_some_and(|seconds| seconds != "0")
+    });
+    site.database.start_again();
+    site.happen(names(&all[..20]));
+    site.wait_until_all_know_the_truth();
+    let first = site.service(0);
+    first.wait_until("nothing is stale", || first.get("/kind0/0").header("devstatus-stale").is_none());
+}
+
+#[test]
+fn messages_shared_by_the_broker_are_answered_by_all_and_another_reads_on_when_the_one_that_reads_dies() {
+    const READS: &str = "reads the retained statuses for all instances";
+    let all = devices(3, 20);
+    let mut site = Site::start(|_| vec!["--share".into(), "fleet".into()]);
+    site.happen(names(&all));
+    site.launch_all();
+    site.wait_until_all_know_the_truth();
+    let reads = |site: &Site| -> Vec<usize> {
+        let reading = |number: &usize| {
+            let service = site.services[*number].as_ref();
+            service.is_some_and(|service| !service.log_lines(&[READS]).is_empty())
+        };
+        (0..INSTANCES).filter(reading).collect()
+    };
+    let first = reads(&site);
+    assert_eq!(first.len(), 1, "one of them reads");
+    let received = |site: &Site| -> u64 {
+        site.running().map(|service| metric(service, "devstatus_messages_received_total")).sum()
+    };
+    let before = received(&site);
+    site.happen(names(&all));
+    site.wait_until_all_know_the_truth();
+    assert_eq!(received(&site) - before, all.len() as u64, "each message comes to one of them");
+    for service in site.running() {
+        let nobody = Device { kind: "kind0", id: "nobody" };
+        service.wait_for_answer(&nobody.path(), &nobody.never_connected());
+    }
+    // It dies, and with it what the broker has just given it.
+    let died = first[0];
+    site.brokers[died].pause();
+    site.happen(names(&all));
+    site.kill(died);
+    site.brokers[died].cut();
+    site.brokers[died].resume();
+    site.running()
+        .next()
+        .expect("two are left")
+        .wait_until("another one reads", || reads(&site).iter().any(|number| *number != died));
+    site.wait_until_all_know_the_truth();
+    site.launch(died);
+    site.happen(names(&all[..30]));
+    site.wait_until_all_know_the_truth();
+    site.wait_until_the_database_says_so();
+}
+
+/// A generator that any run can be repeated with.
+struct Dice(u64);
+
+impl Dice {
+    fn below(&mut self, bound: usize) -> usize {
+        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (self.0 >> 33) as usize % bound
+    }
+}
+
+/// How many kills and cuts; with `TEST_LONG` a thousand.
+fn faults() -> usize {
+    if std::env::var_os("TEST_LONG").is_some() { 1_000 } else { 12 }
+}
+
+/// Random kills and cuts of instances, links and database, several at a time; after each few of them peace, in which every
+/// instance must come to the truth.
+#[test]
+fn whatever_is_killed_and_cut_off_all_come_to_the_same_truth() {
+    let seed = std::env::var("SEED").ok().and_then(|seed| seed.parse().ok()).unwrap_or(7);
+    println!("SEED={seed}");
+    let mut dice = Dice(seed);
+    let all = devices(3, 8);
+    let mut site = Site::start(no_flags);
+    site.happen(names(&all));
+    site.launch_all();
+    let mut done = 0;
+    while done < faults() {
+        for _ in 0..3 {
+            let number = dice.below(INSTANCES);
+            match dice.below(8) {
+                0..=2 => site.kill(number),
+                3 | 4 => site.brokers[number].down(),
+                5 | 6 => site.stores[number].down(),
+                _ => site.database.kill(),
+            }
+            done += 1;
+            let some: Vec<_> = (0..3).map(|_| all[dice.below(all.len())].clone()).collect();
+            if site.clock < 3_500 {
+                site.happen(names(&some));
+            }
+            if site.database.is_stopped() {
+                site.database.start_again();
+            }
+        }
+        for number in 0..INSTANCES {
+            site.brokers[number].up();
+            site.stores[number].up();
+            if site.services[number].is_none() {
+                site.launch(number);
+            }
+        }
+        site.wait_until_all_know_the_truth();
+    }
+    site.wait_until_the_database_says_so();
+}
