@@ -11,6 +11,7 @@ mod events_load;
 mod exchange;
 mod fleet;
 mod grid;
+mod grid_chaos;
 mod history;
 mod instances;
 mod keeping;

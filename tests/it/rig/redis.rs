@@ -88,6 +88,14 @@ impl RedisServer {
         assert!(held.is_some(), "waited in vain until {what}; the log of the server:\n{}", self.log());
     }
 
+    fn is_master(&self) -> bool {
+        self.ask::<String>(&["INFO", "replication"]).is_ok_and(|info| info.contains("role:master"))
+    }
+
+    fn wait_until_serving(&self) {
+        self.wait_until("the cluster serves", &["CLUSTER", "INFO"], |info| info.contains("cluster_state:ok"));
+    }
+
     fn connect(&self) -> RedisResult<Connection> {
         let scheme = if self.setup.tls { "rediss" } else { "redis" };
         let login = self.setup.password.map(|password| format!(":{password}@")).unwrap_or_default();
@@ -268,6 +276,28 @@ impl RedisCluster {
         self.wait_until_replaced(master);
     }
 
+    /// Kills any node as a power cut does, and waits until a cluster is left that serves all slots without it.
+    pub fn kill_and_wait(&mut self, node: usize) {
+        let was_master = self.nodes[node].is_master();
+        self.nodes[node].kill();
+        let left = || self.nodes.iter().filter(|node| node.child.is_some());
+        if was_master {
+            let replaced = poll(PATIENCE * 2, || {
+                (left().filter(|node| node.is_master()).count() == MASTERS).then_some(())
+            });
+            assert!(replaced.is_some(), "node {node} is replaced");
+        }
+        left().for_each(RedisServer::wait_until_serving);
+    }
+
+    /// Takes everything from a node if it is a master, as a start with an empty disk does.
+    pub fn lose_contents(&self, node: usize) {
+        if self.nodes[node].is_master() {
+            // By the time it comes there it may be none any more; then it is refused, and nothing is lost.
+            self.nodes[node].ask::<String>(&["FLUSHALL"]).ok();
+        }
+    }
+
     fn replica_of(&self, master: usize) -> &RedisServer {
         &self.nodes[master + MASTERS]
     }
@@ -278,10 +308,6 @@ impl RedisCluster {
             &["INFO", "replication"],
             |info| info.contains("role:master"),
         );
-        for node in self.nodes.iter().filter(|node| node.child.is_some()) {
-            node.wait_until("the cluster serves again", &["CLUSTER", "INFO"], |info| {
-                info.contains("cluster_state:ok")
-            });
-        }
+        self.nodes.iter().filter(|node| node.child.is_some()).for_each(RedisServer::wait_until_serving);
     }
 }
