@@ -176,6 +176,22 @@ fn a_server_that_is_started_again_has_what_was_written_and_takes_more() {
 }
 
 #[test]
+fn a_cluster_is_reached_over_tls_and_with_a_password() {
+    let setup = Setup { tls: true, password: Some("pass"), ..Setup::default() };
+    let (cluster, broker, nobody) = (RedisCluster::start_with(&setup), Mosquitto::start(), no_broker());
+    let store = format!("valkeys://:pass@{}", cluster.hosts());
+    let ca_file = cluster.nodes[0].ca_file().to_string_lossy().into_owned();
+    let ids = ids();
+    let start = |name, broker_url: &str| {
+        instance(name, broker_url, &store).arguments(&["--store-ca-file", &ca_file]).start()
+    };
+    let (one, two) = (start("one", &broker.url()), start("two", &nobody.url()));
+    one.wait_until_ready();
+    publish(&broker, &ids, |device| device.connect(1));
+    wait_for_all(&two, &ids, |device| device.connect(1));
+}
+
+#[test]
 fn passwords_users_with_few_rights_and_tls_are_taken() {
     const USER: &str = "user status on >s3cret ~devstatus_org:* &devstatus_org:* -@all +@connection +@read +@write \
                         +@scripting +@pubsub +info";

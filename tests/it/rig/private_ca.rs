@@ -67,7 +67,9 @@ fn server_params(names: &[&str]) -> CertificateParams {
     params.distinguished_name.push(DnType::CommonName, "devstatus test broker");
     params.use_authority_key_identifier_extension = true;
     params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
-    params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
+    // The nodes of a cluster are each other's clients, too.
+    params.extended_key_usages =
+        vec![ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth];
     params.subject_alt_names = names.iter().map(|name| alt_name(name)).collect();
     params
 }

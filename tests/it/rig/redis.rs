@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 use std::fs::File;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
 use std::time::Duration;
 
 use redis::{Connection, FromRedisValue, RedisResult};
@@ -38,7 +39,7 @@ pub struct Setup {
 pub struct RedisServer {
     directory: TempDir,
     setup: Setup,
-    ca: PrivateCa,
+    ca: Arc<PrivateCa>,
     port: Port,
     /// Of the cluster's own traffic; `None` for a server alone.
     bus: Option<Port>,
@@ -47,12 +48,12 @@ pub struct RedisServer {
 
 impl RedisServer {
     pub fn start(setup: Setup) -> Self {
-        Self::start_node(setup, false)
+        let directory = tempfile::tempdir().expect("a directory can be made");
+        let ca = issue(&directory);
+        Self::start_node(directory, setup, ca, false)
     }
 
-    fn start_node(setup: Setup, of_cluster: bool) -> Self {
-        let directory = tempfile::tempdir().expect("a directory can be made");
-        let ca = PrivateCa::issue(directory.path(), &["localhost", "127.0.0.1"]);
+    fn start_node(directory: TempDir, setup: Setup, ca: Arc<PrivateCa>, of_cluster: bool) -> Self {
         let bus = || of_cluster.then(Port::take);
         let mut server = Self { directory, setup, ca, port: Port::take(), bus: bus(), child: None };
         for _ in 0..START_TRIES {
@@ -170,7 +171,7 @@ impl RedisServer {
             write!(
                 text,
                 "port 0\ntls-port {port}\ntls-cert-file {certificate}\ntls-key-file {key}\ntls-ca-cert-file {ca}\n\
-                 tls-auth-clients no\n"
+                 tls-auth-clients no\ntls-cluster yes\ntls-replication yes\n"
             )
             .expect("text grows");
         } else {
@@ -195,6 +196,10 @@ impl RedisServer {
     }
 }
 
+fn issue(directory: &TempDir) -> Arc<PrivateCa> {
+    Arc::new(PrivateCa::issue(directory.path(), &["localhost", "127.0.0.1"]))
+}
+
 impl Drop for RedisServer {
     fn drop(&mut self) {
         if let Some(mut child) = self.child.take() {
@@ -208,12 +213,23 @@ impl Drop for RedisServer {
 /// Six nodes: the first three have begun as masters, each of the others as the replica of one of them.
 pub struct RedisCluster {
     pub nodes: Vec<RedisServer>,
+    /// Holds the certificates of all.
+    _directory: TempDir,
 }
 
 impl RedisCluster {
     pub fn start() -> Self {
-        let nodes = (0..2 * MASTERS).map(|_| RedisServer::start_node(Setup::default(), true));
-        let cluster = Self { nodes: nodes.collect() };
+        Self::start_with(&Setup::default())
+    }
+
+    pub fn start_with(setup: &Setup) -> Self {
+        let directory = tempfile::tempdir().expect("a directory can be made");
+        let ca = issue(&directory);
+        let nodes = (0..2 * MASTERS).map(|_| {
+            let own = tempfile::tempdir().expect("a directory can be made");
+            RedisServer::start_node(own, setup.clone(), Arc::clone(&ca), true)
+        });
+        let cluster = Self { nodes: nodes.collect(), _directory: directory };
         let ask = |at: usize, words: &[&str]| -> String {
             cluster.nodes[at].ask(words).unwrap_or_else(|error| panic!("{words:?}: {error}"))
         };
