@@ -26,7 +26,7 @@ use parking_lot::Mutex;
 use redis::{PushInfo, PushKind, Value};
 use tokio::sync::Notify;
 use tokio::task::AbortHandle;
-use tokio::time::Instant;
+use tokio::time::{Instant, sleep_until};
 
 use self::buckets::{Bucket, Keys};
 use self::connection::{Call, Connection};
@@ -58,11 +58,16 @@ const FORMAT: i64 = 1;
 /// changes themselves.
 const LOOK_AT_ALL_INTERVAL: Duration = Duration::from_millis(400);
 
+/// The bell rings so long after a look at the earliest: a look asks each bucket that has changed, which under load are all, so
+/// many looks would cost the grid more than the changes do.
+const LOOK_PAUSE: Duration = Duration::from_millis(100);
+
 /// A grid, connected for as long as this lives.
 pub struct ValkeyStore {
     grid: Grid,
     /// Events heard before are not shown, pruned yet or not.
     heard_since: AtomicU32,
+    looked_at: Mutex<Option<Instant>>,
     looked_at_all: Mutex<Option<Instant>>,
     listening: AbortHandle,
 }
@@ -98,11 +103,13 @@ impl ValkeyStore {
         let grid = Grid { connection, keys, retention, sight, bell, sender };
         grid.check_format().await?;
         let listening = tokio::spawn(grid.listen()).abort_handle();
-        Ok(Self { grid, heard_since: AtomicU32::new(0), looked_at_all: Mutex::new(None), listening })
+        let (heard_since, looked_at, looked_at_all) = Default::default();
+        Ok(Self { grid, heard_since, looked_at, looked_at_all, listening })
     }
 
-    fn look_at_all_if_due(&self) {
+    fn begin_look(&self) {
         let (now, mut looked_at_all) = (Instant::now(), self.looked_at_all.lock());
+        *self.looked_at.lock() = Some(now);
         if looked_at_all.is_none_or(|at| at + LOOK_AT_ALL_INTERVAL <= now) {
             *looked_at_all = Some(now);
             self.grid.sight.lock().ring_all();
@@ -205,7 +212,7 @@ impl Store for ValkeyStore {
 
     fn changes(&self, since: Mark, limit: usize) -> BoxFuture<'_, Result<Changes, StoreError>> {
         Box::pin(async move {
-            self.look_at_all_if_due();
+            self.begin_look();
             Ok(self.grid.changes(&since, limit).await?)
         })
     }
@@ -215,7 +222,13 @@ impl Store for ValkeyStore {
     }
 
     fn bell(&self) -> BoxFuture<'_, ()> {
-        Box::pin(self.grid.bell.notified())
+        Box::pin(async move {
+            self.grid.bell.notified().await;
+            let looked_at = *self.looked_at.lock();
+            if let Some(looked_at) = looked_at {
+                sleep_until(looked_at + LOOK_PAUSE).await;
+            }
+        })
     }
 
     fn attend(
