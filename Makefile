@@ -84,6 +84,7 @@ bench: ## every measurement at full size; see bench/README.md
 	$(BENCH) lookup
 	$(BENCH) list --devices 1000000 --rounds 3
 	$(BENCH) memory --rounds 3
+	$(BENCH) instances --rounds 3
 	$(BENCH) population --rounds 3
 	$(BENCH) platform-population --rounds 1
 
@@ -96,5 +97,6 @@ bench-smoke: ## every measurement, tiny; no figure is judged
 	$(SMOKE) lookup --seconds 1 --connections 8
 	$(SMOKE) list --requests 50
 	$(SMOKE) memory
+	$(SMOKE) instances
 	$(SMOKE) population --seconds 1 --quiet-interval-ms 200
 	$(SMOKE) platform-population --seconds 1 --quiet-interval-ms 100

@@ -5,6 +5,7 @@ mod broker;
 mod events;
 mod http;
 mod ingest;
+mod instances;
 mod list;
 mod lookup;
 mod memory;
@@ -19,6 +20,18 @@ mod restart;
 mod rounds;
 mod service;
 mod sustained;
+
+/// The part of the end-to-end rig that starts a cluster.
+#[allow(dead_code, reason = "what this package does not need, the tests do")]
+#[path = "../../tests/it/rig"]
+mod rig {
+    pub mod port;
+    pub mod private_ca;
+    pub mod redis;
+    mod waiting;
+
+    pub use waiting::{PATIENCE, poll};
+}
 
 use std::error::Error;
 use std::path::PathBuf;
@@ -60,6 +73,8 @@ enum Command {
     Ingest,
     /// Requests a second for the status of random devices, against nginx returning an equal answer.
     Lookup(lookup::Load),
+    /// Changes a second that three instances write into the store they share, against plain values; memory of a device there.
+    Instances(instances::Load),
     /// 99th percentiles of a filtered page of 100 devices and of the summary, against a lookup.
     List(list::Load),
     /// Resident bytes per device, against the bytes of its topic and payload.
@@ -79,6 +94,7 @@ fn main() -> ExitCode {
     let outcome = match command {
         Command::Events(load) => events::run(&size, &load),
         Command::Ingest => ingest::run(&size),
+        Command::Instances(load) => instances::run(&size, &load),
         Command::Lookup(load) => lookup::run(&size, &load),
         Command::List(load) => list::run(&size, &load),
         Command::Memory => memory::run(&size),
