@@ -81,7 +81,9 @@ impl Writer {
         self.flush(&stop).await;
     }
 
-    /// Writes everything that waits now and what comes meanwhile.
+    /// Writes everything that waits now. What comes while a batch is written waits for the next flush, unless the batch did not
+    /// hold everything: written at once, the changes of some milliseconds would make a batch of their own, again and again,
+    /// and a device that changes often would be written as often.
     async fn flush(&self, stop: &CancellationToken) {
         let mut owed = VecDeque::new();
         loop {
@@ -93,6 +95,7 @@ impl Writer {
                 self.feed.note_lost();
             }
             let took_all_events = batch.events.len() < BATCH_MAX;
+            let took_all = took_all_events && batch.devices.len() < BATCH_MAX;
             self.show_waiting(&batch);
             let all_written = batch.devices.is_empty() && batch.events.is_empty();
             if !all_written {
@@ -108,6 +111,9 @@ impl Writer {
             }
             if took_all_events {
                 self.note_kept(published).await;
+            }
+            if took_all && owed.is_empty() && !stop.is_cancelled() {
+                return;
             }
         }
     }
@@ -235,4 +241,97 @@ impl Writer {
 fn stored(record: &Record) -> StoredDevice {
     let name = DeviceName { device_type: Arc::clone(record.device_type()), id: record.device().id.into() };
     StoredDevice { name, belief: record.belief.clone(), heard_at: record.heard_at }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use futures_util::future::BoxFuture;
+
+    use super::super::memory::MemoryStore;
+    use super::super::{Changes, LoadSink, Mark, Page, Query, Retention};
+    use super::*;
+    use crate::decode::Device;
+    use crate::feed::settings::FeedSettings;
+    use crate::health::ReadyOn;
+    use crate::history::Row;
+    use crate::map::{Arrival, Evidence};
+    use crate::payload::Payload;
+    use crate::presence::{Claim, Moment, Statement};
+
+    /// Something changes whenever a batch is written.
+    struct Busy {
+        kept: MemoryStore,
+        map: Arc<DeviceMap>,
+        batches: AtomicUsize,
+    }
+
+    fn change(map: &DeviceMap, nanos: i128) {
+        let at = Moment::from_nanos(nanos);
+        let payload = Payload::pack(b"{}");
+        let statement = Statement { claim: Claim::Connect, session: at, time: at, close_code: 0, payload };
+        let arrival = Arrival { evidence: Evidence::Live, at: UnixSeconds(1) };
+        map.apply(Device { device_type: "t", id: "a" }, statement, arrival);
+    }
+
+    impl Store for Busy {
+        fn upsert(&self, batch: Arc<Batch>) -> BoxFuture<'_, Result<(), StoreError>> {
+            let batches = self.batches.fetch_add(1, Ordering::Relaxed);
+            change(&self.map, 10 + batches as i128);
+            self.kept.upsert(batch)
+        }
+        fn load(&self, sink: Arc<dyn LoadSink>) -> BoxFuture<'_, Result<(), StoreError>> {
+            self.kept.load(sink)
+        }
+        fn list(&self, query: Query) -> BoxFuture<'_, Result<Page, StoreError>> {
+            self.kept.list(query)
+        }
+        fn changes(&self, since: Mark, limit: usize) -> BoxFuture<'_, Result<Changes, StoreError>> {
+            self.kept.changes(since, limit)
+        }
+        fn history(
+            &self,
+            name: DeviceName,
+            before: Option<u64>,
+            limit: usize,
+        ) -> BoxFuture<'_, Result<Vec<Row>, StoreError>> {
+            self.kept.history(name, before, limit)
+        }
+        fn mark(&self) -> BoxFuture<'_, Result<Mark, StoreError>> {
+            self.kept.mark()
+        }
+        fn prune(&self, heard_before: UnixSeconds) -> BoxFuture<'_, Result<(), StoreError>> {
+            self.kept.prune(heard_before)
+        }
+        fn forget(&self, names: Vec<DeviceName>, before: i64) -> BoxFuture<'_, Result<(), StoreError>> {
+            self.kept.forget(names, before)
+        }
+    }
+
+    #[tokio::test]
+    async fn what_changes_while_a_batch_is_written_waits_for_the_next_flush() {
+        let map = Arc::new(DeviceMap::tracking_changes());
+        let kept = MemoryStore::new(Retention { per_device: 1 });
+        let store = Arc::new(Busy { kept, map: Arc::clone(&map), batches: AtomicUsize::new(0) });
+        let metrics = Metrics::default();
+        let health = Arc::new(Health::new(ReadyOn::Unproven));
+        let writer = Writer {
+            map: Arc::clone(&map),
+            events: Arc::new(EventQueue::new(metrics.clone())),
+            receipts: Arc::default(),
+            store: Arc::clone(&store) as Arc<dyn Store>,
+            feed: Arc::new(Feed::new(FeedSettings::default(), Arc::clone(&health), metrics.clone())),
+            health,
+            metrics,
+            settings: StoreSettings::memory(),
+            good: Keeping::Good,
+        };
+        change(&map, 1);
+        for flushes in 1..=3 {
+            writer.flush(&CancellationToken::new()).await;
+            assert_eq!(store.batches.load(Ordering::Relaxed), flushes);
+            assert_eq!(map.dirty_waiting(), 1, "the change that came meanwhile");
+        }
+    }
 }
