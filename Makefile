@@ -87,6 +87,8 @@ bench: ## every measurement at full size; see bench/README.md
 	$(BENCH) instances --rounds 3
 	$(BENCH) population --rounds 3
 	$(BENCH) platform-population --rounds 1
+	$(BENCH) model
+	$(BENCH) model --check --devices 100000
 
 SMOKE := $(DEBUG)/bench --devices 2000 --rounds 1 --devstatus $(DEBUG)/devstatus
 
@@ -100,3 +102,4 @@ bench-smoke: ## every measurement, tiny; no figure is judged
 	$(SMOKE) instances
 	$(SMOKE) population --seconds 1 --quiet-interval-ms 200
 	$(SMOKE) platform-population --seconds 1 --quiet-interval-ms 100
+	$(SMOKE) model --seconds 5

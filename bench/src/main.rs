@@ -10,6 +10,7 @@ mod list;
 mod lookup;
 mod memory;
 mod messages;
+mod model;
 mod organization;
 mod peers;
 mod platform_population;
@@ -19,6 +20,7 @@ mod redis;
 mod restart;
 mod rounds;
 mod service;
+mod shared_store;
 mod sustained;
 
 /// The part of the end-to-end rig that starts a cluster.
@@ -79,6 +81,8 @@ enum Command {
     List(list::Load),
     /// Resident bytes per device, against the bytes of its topic and payload.
     Memory,
+    /// What instances, broker and store have to do for up to 100 million devices, simulated; --check: against real ones.
+    Model(model::Options),
     /// Seconds from process start to the first correct answer from the store, against redis-server loading an RDB.
     Restart,
     /// Latency of lookups while statuses change, against the same without; whether the service keeps up; what it keeps.
@@ -100,6 +104,7 @@ fn main() -> ExitCode {
         Command::Memory => memory::run(&size),
         Command::Population(given) => population::run(&size, &given),
         Command::PlatformPopulation(given) => platform_population::run(&size, &given),
+        Command::Model(options) => model::run(&size, &options),
         Command::Restart => restart::run(&size),
         Command::Sustained(load) => sustained::run(&size, &load),
     };

@@ -91,7 +91,12 @@ pub fn change(device: u32, step: u32) -> Message {
 }
 
 fn names(device: u32) -> (String, String) {
-    (format!("sensor-{:02}", device % TYPES), format!("d{device:08}"))
+    (device_type(device % TYPES), format!("d{device:08}"))
+}
+
+/// The name of a type by its number.
+pub fn device_type(number: u32) -> String {
+    format!("sensor-{number:02}")
 }
 
 fn ending(mut ticket: u64) -> (u32, &'static str) {

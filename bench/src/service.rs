@@ -70,8 +70,13 @@ impl Service {
 
     /// Starts it with further arguments and waits until it listens.
     pub fn start_with(binary: &Path, broker_url: &str, arguments: &[&str]) -> Outcome<Self> {
+        Self::start_as("bench", binary, broker_url, arguments)
+    }
+
+    /// Starts one of several, each with its own application id.
+    pub fn start_as(id: &str, binary: &Path, broker_url: &str, arguments: &[&str]) -> Outcome<Self> {
         let mut command = Command::new(binary);
-        command.args(["-o", "org1", "-i", "bench", "-p", "0", "--broker", broker_url]).args(arguments);
+        command.args(["-o", "org1", "-i", id, "-p", "0", "--broker", broker_url]).args(arguments);
         // What the person who measures has set for a real service must not change what is measured.
         let ours = |name: &str| name.starts_with("DEVSTATUS_") || name.starts_with("WIOTP_");
         for name in env::vars_os().filter_map(|(name, _)| name.into_string().ok()).filter(|name| ours(name)) {
@@ -128,9 +133,18 @@ impl Service {
 
     /// The value of a metric without labels.
     pub fn metric(&self, name: &str) -> Outcome<u64> {
+        Ok(self.sample(name)?.parse()?)
+    }
+
+    /// The same of one that need not be whole.
+    pub fn figure(&self, name: &str) -> Outcome<f64> {
+        Ok(self.sample(name)?.parse()?)
+    }
+
+    fn sample(&self, name: &str) -> Outcome<String> {
         let metrics = self.client.ask(&format!("{}/metrics", self.url))?.body;
         let value = metrics.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
-        Ok(value.ok_or_else(|| format!("no metric {name}"))?.parse()?)
+        Ok(value.ok_or_else(|| format!("no metric {name}"))?.to_owned())
     }
 
     /// Waits until it says that it is ready: from then on, every device gets an answer.
