@@ -11,6 +11,7 @@ BREAKAGES = [
     ("compose/docker-compose.valkey.yml", "DEVSTATUS_LISTEN: 0.0.0.0", "DEVSTATUS_LISTEN: 127.0.0.1", "loopback"),
     ("kubernetes/devstatus.yaml", "maxUnavailable", "maxUnavailables", "PodDisruptionBudget"),
     ("kubernetes/devstatus.yaml", "--token-file=", "--tokenfile=", "--tokenfile"),
+    ("kubernetes/devstatus.yaml", "            - --keys-file=/run/secrets/devstatus/api-keys\n", "", "no API key"),
     ("kubernetes/devstatus.yaml", "path: /readyz", "path: /ready", "readinessProbe"),
     ("kubernetes/devstatus.yaml", "--id=$(POD_NAME)", "--id=devstatus", "application ids"),
     ("kubernetes/devstatus.yaml", "  DEVSTATUS_LOG_FORMAT: json", "  DEVSTATUS_LOG_FORMAT: jsonl", "DEVSTATUS_LOG_FORMAT"),

@@ -24,7 +24,7 @@ def faults(directory: Path, devstatus: Path, _probes: set[str]) -> list[str]:
     # The unit may listen on loopback: a proxy on the same machine is usual there.
     arguments = shlex.split(start[1].replace("%l", "host").replace("%d", "/credentials"))
     launch = Launch(
-        "devstatus.service", [*arguments, "--listen=0.0.0.0"], variables, {f"/credentials/{credential[1]}": "a token"}
+        "devstatus.service", [*arguments, "--listen=0.0.0.0", "--allow-anonymous"], variables, {f"/credentials/{credential[1]}": "a token"}
     )
     return found + launch.faults(devstatus)
 

@@ -122,9 +122,10 @@ pub fn run(scenario: &Scenario) -> Outcome {
         run.agenda.add(look, instance, Event::Look(0));
     }
     if let Some(death) = scenario.death {
-        run.agenda.add(death.at, 0, Event::Die);
+        let victim = scenario.victim();
+        run.agenda.add(death.at, victim, Event::Die);
         let load = scenario.devices() / scenario.instance.load_rate;
-        run.agenda.add(death.at + death.down + load, 0, Event::Return);
+        run.agenda.add(death.at + death.down + load, victim, Event::Return);
     }
     while let Some((now, instance, event)) = run.agenda.next() {
         if now > scenario.seconds {

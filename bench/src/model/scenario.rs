@@ -195,7 +195,13 @@ impl Scenario {
         shares
     }
 
-    /// Seconds from the death of the first instance until everything that was not heard or not written because of it is known
+    /// The instance that dies: the one to which the most devices fall.
+    pub fn victim(&self) -> usize {
+        let shares = self.shares();
+        (0..shares.len()).max_by(|one, other| shares[*one].total_cmp(&shares[*other])).unwrap_or(0)
+    }
+
+    /// Seconds from the death of that instance until everything that was not heard or not written because of it is known
     /// again: it is in the broker's retained messages, which must be read for that.
     pub fn repaired_after(&self) -> f64 {
         let read = |devices: f64| devices * self.instance.message;
@@ -203,7 +209,9 @@ impl Scenario {
         match (self.sharing, self.death) {
             (Sharing::All, _) | (_, None) => 0.0,
             (Sharing::Shared, Some(_)) => LEASE + read(self.devices()),
-            (Sharing::Partition, Some(death)) => death.down + load + read(self.devices() * self.shares()[0]),
+            (Sharing::Partition, Some(death)) => {
+                death.down + load + read(self.devices() * self.shares()[self.victim()])
+            }
         }
     }
 
