@@ -119,7 +119,8 @@ pub struct Scenario {
 }
 
 impl StoreCosts {
-    /// As `bench model --check` printed them; how many cores is for whoever asks.
+    /// What `bench model --check` prints for a row, everything included, divided among batch, row and look by estimate; how many
+    /// cores is for whoever asks.
     pub fn of(engine: Engine) -> Self {
         match engine {
             Engine::Postgres => Self {
@@ -147,7 +148,7 @@ impl StoreCosts {
 }
 
 impl InstanceCosts {
-    /// Release build; `bench ingest`, `bench memory` and `bench restart`.
+    /// `bench ingest` and `bench memory`; what a told device costs and how fast the store is loaded are estimates.
     pub const MEASURED: Self = Self {
         message: 9e-6,
         told: 5e-6,
