@@ -82,6 +82,7 @@ BENCH := cargo run --locked --quiet --release --package bench --
 bench: ## every measurement at full size; see bench/README.md
 	$(BENCH) ingest
 	$(BENCH) lookup
+	$(BENCH) auth
 	$(BENCH) list --devices 1000000 --rounds 3
 	$(BENCH) memory --rounds 3
 	$(BENCH) instances --rounds 3
@@ -97,6 +98,7 @@ bench-smoke: ## every measurement, tiny; no figure is judged
 	cargo build --locked --quiet --workspace --bins
 	$(SMOKE) ingest
 	$(SMOKE) lookup --seconds 1 --connections 8
+	$(SMOKE) auth --seconds 1 --connections 8
 	$(SMOKE) list --requests 50
 	$(SMOKE) memory
 	$(SMOKE) instances

@@ -59,8 +59,8 @@ pub fn run(size: &Size, load: &Load) -> Outcome<()> {
     let mut peer = Figures::new("nginx", "requests/s");
     for round in 1..=size.rounds {
         println!("round {round}");
-        peer.push(wrk(&nginx.url, size.devices, load, round)?);
-        ours.push(wrk(&service.url, size.devices, load, round)?);
+        peer.push(wrk(&nginx.url, size.devices, load, round, None)?);
+        ours.push(wrk(&service.url, size.devices, load, round, None)?);
     }
     print_ratio("lookup", &ours, &peer);
     Ok(())
@@ -149,11 +149,14 @@ fn configure(
 }
 
 /// Puts load on a server; requests a second.
-fn wrk(url: &str, devices: u32, load: &Load, seed: u32) -> Outcome<f64> {
+pub fn wrk(url: &str, devices: u32, load: &Load, seed: u32, authorization: Option<&str>) -> Outcome<f64> {
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/random_devices.lua");
     let number = |flag: &str, value: u32| format!("-{flag}{value}");
     let mut command = Command::new("wrk");
     command.args([number("t", load.threads), number("c", load.connections), number("d", load.seconds)]);
+    if let Some(value) = authorization {
+        command.args(["-H", &format!("Authorization: {value}")]);
+    }
     command.arg("-s").arg(script).arg(url).arg("--");
     command.args([devices, TYPES, seed].map(|argument| argument.to_string()));
     let output = command.stdin(Stdio::null()).output()?;

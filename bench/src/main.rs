@@ -1,6 +1,7 @@
 //! Measures devstatus against peers in the same run: `cargo run --release -p bench -- COMMAND`. Here is the command
 //! line; each command has a file of its own and prints one ratio. No command judges its figures, people do.
 
+mod auth;
 mod broker;
 mod events;
 mod http;
@@ -69,6 +70,8 @@ struct Size {
 
 #[derive(Subcommand)]
 enum Command {
+    /// Requests a second with a key on every request, against the same without keys.
+    Auth(lookup::Load),
     /// Milliseconds from MQTT publish to each of many clients of the live changes, against mosquitto's own subscribers.
     Events(events::Load),
     /// Messages a second from process start to the last retained status, against `mosquitto_sub` > /dev/null.
@@ -96,6 +99,7 @@ enum Command {
 fn main() -> ExitCode {
     let Arguments { command, size } = Arguments::parse();
     let outcome = match command {
+        Command::Auth(load) => auth::run(&size, &load),
         Command::Events(load) => events::run(&size, &load),
         Command::Ingest => ingest::run(&size),
         Command::Instances(load) => instances::run(&size, &load),

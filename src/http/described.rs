@@ -5,6 +5,8 @@ use utoipa::openapi::path::Operation;
 use utoipa::openapi::security::{Http, HttpAuthScheme, SecurityRequirement, SecurityScheme};
 use utoipa::openapi::{ContentBuilder, OpenApi, Ref, ResponseBuilder};
 
+use super::platform;
+
 /// Answered without a key.
 const OPEN: [&str; 2] = ["/livez", "/readyz"];
 
@@ -38,11 +40,12 @@ pub fn complete(mut document: OpenApi) -> OpenApi {
         let is_open = OPEN.contains(&path.as_str());
         let methods = [&mut item.get, &mut item.post, &mut item.put, &mut item.delete, &mut item.patch];
         for operation in methods.into_iter().flatten() {
-            add_answers(operation, &OF_ALL);
+            let form = if path.starts_with(platform::ROOT) { PLATFORM_FORM } else { PROBLEM_FORM };
+            add_answers(operation, &OF_ALL, form);
             if is_open {
                 continue;
             }
-            add_answers(operation, &OF_KEYS);
+            add_answers(operation, &OF_KEYS, form);
             let none: [&str; 0] = [];
             let either = SCHEMES.map(|(name, _)| SecurityRequirement::new(name, none));
             operation.security = Some(either.to_vec());
@@ -51,11 +54,16 @@ pub fn complete(mut document: OpenApi) -> OpenApi {
     document
 }
 
-fn add_answers(operation: &mut Operation, answers: &[(&str, &str)]) {
+/// Media type and schema of an error.
+type Form = (&'static str, &'static str);
+
+const PROBLEM_FORM: Form = ("application/problem+json", "Problem");
+const PLATFORM_FORM: Form = ("application/json", "ClientError");
+
+fn add_answers(operation: &mut Operation, answers: &[(&str, &str)], (media_type, schema): Form) {
     for (status, description) in answers {
-        let content = ContentBuilder::new().schema(Some(Ref::from_schema_name("Problem"))).build();
-        let answer =
-            ResponseBuilder::new().description(*description).content("application/problem+json", content);
+        let content = ContentBuilder::new().schema(Some(Ref::from_schema_name(schema))).build();
+        let answer = ResponseBuilder::new().description(*description).content(media_type, content);
         operation.responses.responses.entry((*status).to_owned()).or_insert_with(|| answer.build().into());
     }
 }

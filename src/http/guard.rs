@@ -17,6 +17,7 @@ use tokio::time::timeout;
 
 use super::credentials::Credentials;
 use super::error::Error;
+use super::platform;
 use super::refusal::Refusal;
 use super::settings::HttpSettings;
 use crate::access::{AddressThrottle, Denied, Grant, Keyring, Rate, Scope, Scopes};
@@ -187,6 +188,7 @@ pub async fn authorize(
 /// Around everything: what is too large is refused, a fault of ours is an answer, and every answer bears the headers that
 /// keep browsers from making more of it than it is.
 pub async fn shield(State(guard): State<Arc<Guard>>, request: Request, next: Next) -> Response {
+    let of_platform = request.uri().path().starts_with(platform::ROOT);
     let mut response = match guard.bounded(request).await {
         Ok(request) => match AssertUnwindSafe(next.run(request)).catch_unwind().await {
             Ok(response) => response,
@@ -197,6 +199,9 @@ pub async fn shield(State(guard): State<Arc<Guard>>, request: Request, next: Nex
         },
         Err(refusal) => Error::from(refusal).into_response(),
     };
+    if of_platform {
+        response = platform::in_platform_form(response).await;
+    }
     add_headers(response.headers_mut(), guard.https);
     response
 }

@@ -18,6 +18,7 @@ mod metrics;
 mod openapi;
 mod page;
 mod parameters;
+mod platform;
 mod population;
 mod refusal;
 mod server;
@@ -84,6 +85,8 @@ fn readable() -> OpenApiRouter<Context> {
         .routes(routes!(devices::one))
         .routes(routes!(devices::history))
         .routes(routes!(device::last_message))
+        .routes(routes!(platform::list))
+        .routes(routes!(platform::one))
 }
 
 /// What needs the scope `events`.

@@ -20,10 +20,11 @@ use super::events::{ChangeView, GapView, SnapshotCompleteView};
     ),
     tags(
         (name = "devices", description = "The status of devices"),
+        (name = "platform", description = "The platform's own later API, for clients that were written against it; its errors have the platform's form"),
         (name = "fleet", description = "All devices at a glance"),
         (name = "service", description = "The service itself"),
     ),
-    components(schemas(Problem, ChangeView, SnapshotCompleteView, GapView)),
+    components(schemas(Problem, crate::http::platform::SortKey, ChangeView, SnapshotCompleteView, GapView)),
 )]
 struct Head;
 
@@ -89,7 +90,9 @@ mod tests {
                     let is_problem = problem == "#/components/schemas/Problem";
                     // `/readyz` says what is missing with a 503.
                     assert!(
-                        is_problem == status.starts_with(['4', '5']) || path == "/readyz",
+                        is_problem == status.starts_with(['4', '5'])
+                            || path == "/readyz"
+                            || path.starts_with(crate::http::platform::ROOT),
                         "{method} {path} {status}"
                     );
                 }

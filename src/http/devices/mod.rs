@@ -1,6 +1,6 @@
 //! `/api/v1/devices…`: what is known of one device, or of many.
 
-mod cursor;
+pub mod cursor;
 pub mod filter;
 mod format;
 mod history;
