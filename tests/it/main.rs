@@ -6,6 +6,7 @@ mod acknowledging;
 mod answers;
 mod bad_input;
 mod crash;
+mod database;
 mod devices;
 mod events;
 mod events_load;

@@ -18,7 +18,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
-use deadpool_postgres::{GenericClient, Object, Pool};
+use deadpool_postgres::{GenericClient, Object, Pool, PoolError};
 use futures_util::future::BoxFuture;
 use parking_lot::Mutex;
 use rand::RngExt;
@@ -167,6 +167,7 @@ async fn first_connection(pool: &Pool) -> Result<Object, String> {
     loop {
         let error = match pool.get().await {
             Ok(client) => return Ok(client),
+            Err(error) if is_final(&error) => return Err(sentence(&error)),
             Err(error) => sentence(&error),
         };
         if started.elapsed() >= START_PATIENCE {
@@ -176,6 +177,18 @@ async fn first_connection(pool: &Pool) -> Result<Object, String> {
             tracing::warn!("the database cannot be used yet: {error}; trying again");
         }
         sleep(START_PAUSE).await;
+    }
+}
+
+/// Whether waiting would change nothing: the login is refused, the database is not there, the certificate is not trusted.
+fn is_final(error: &PoolError) -> bool {
+    let PoolError::Backend(error) = error else { return false };
+    match error.as_db_error() {
+        Some(refusal) => ["28", "3D", "42"].iter().any(|class| refusal.code().code().starts_with(class)),
+        // What the TLS of this side finds wrong with the other.
+        None => std::error::Error::source(error)
+            .and_then(|source| source.downcast_ref::<std::io::Error>())
+            .is_some_and(|error| error.kind() == std::io::ErrorKind::InvalidData),
     }
 }
 

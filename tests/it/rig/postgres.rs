@@ -3,13 +3,14 @@
 
 use std::fs::{self, File};
 use std::io::Write;
-use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use super::port::Port;
+use super::private_ca::PrivateCa;
 use super::{PATIENCE, poll};
 
 /// How often a start is tried: what is left of a server that was killed takes a moment to go.
@@ -46,26 +47,84 @@ struct User {
     gid: u32,
 }
 
+/// How a server is to be started.
+#[derive(Default)]
+pub struct Setup<'a> {
+    /// The only connections that it takes are encrypted, with this certificate.
+    pub tls: Option<&'a PrivateCa>,
+    /// The password of its user; `None` lets everybody in.
+    pub password: Option<&'a str>,
+}
+
 pub struct PostgresServer {
     directory: PathBuf,
     port: Port,
+    settings: Vec<String>,
     keeper: Option<Child>,
 }
 
 impl PostgresServer {
     /// A server with an empty database.
     pub fn start() -> Self {
+        let mut server = Self::new();
+        let template = template();
+        let copied = as_server_user("cp").arg("-a").arg(&template).arg(&server.directory).status();
+        assert!(copied.expect("cp is everywhere").success(), "the template can be copied");
+        server.start_again();
+        server
+    }
+
+    /// The same with a login or encryption.
+    pub fn start_with(setup: &Setup<'_>) -> Self {
+        let mut server = Self::start();
+        if let Some(password) = setup.password {
+            server.psql(&format!("ALTER USER devstatus PASSWORD '{password}'"));
+        }
+        server.stop();
+        let connection = if setup.tls.is_some() { "hostssl" } else { "host" };
+        let method = if setup.password.is_some() { "scram-sha-256" } else { "trust" };
+        server.write("pg_hba.conf", &format!("{connection} all all 127.0.0.1/32 {method}\n"));
+        if let Some(ca) = setup.tls {
+            for (name, from) in [("server.crt", &ca.certificate_file), ("server.key", &ca.key_file)] {
+                server.write(name, &fs::read_to_string(from).expect("the authority has issued it"));
+            }
+            server.settings.push("ssl=on".to_owned());
+        }
+        server.start_again();
+        server
+    }
+
+    /// A standby that follows the server, and may fall behind it.
+    pub fn standby_of(primary: &Self) -> Self {
+        let mut server = Self::new();
+        let mut copy = as_server_user(programs().join("pg_basebackup"));
+        copy.args(["-h", "127.0.0.1", "-U", "devstatus", "-R", "-X", "stream", "-c", "fast", "--no-sync"]);
+        copy.args(["-p", &primary.port.number.to_string(), "-D"]).arg(&server.directory);
+        let copied = copy.output().expect("pg_basebackup is installed");
+        assert!(copied.status.success(), "{}", String::from_utf8_lossy(&copied.stderr));
+        server.start_again();
+        server
+    }
+
+    /// A directory that is not there yet, and a port.
+    fn new() -> Self {
         static NUMBER: AtomicU32 = AtomicU32::new(0);
         let number = NUMBER.fetch_add(1, Ordering::Relaxed);
         let name = format!("devstatus-test-postgres-{}-{number}", std::process::id());
         let directory = std::env::temp_dir().join(name);
         let _ = fs::remove_dir_all(&directory);
-        let template = template();
-        let copied = as_server_user("cp").arg("-a").arg(&template).arg(&directory).status();
-        assert!(copied.expect("cp is everywhere").success(), "the template can be copied");
-        let mut server = Self { directory, port: Port::take(), keeper: None };
-        server.start_again();
-        server
+        Self { directory, port: Port::take(), settings: Vec::new(), keeper: None }
+    }
+
+    /// Writes a file that the server alone can read.
+    fn write(&self, name: &str, text: &str) {
+        let path = self.directory.join(name);
+        let _ = fs::remove_file(&path);
+        fs::write(&path, text).expect("a file can be written into its directory");
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).expect("it is ours");
+        if let Some(User { uid, gid }) = server_user() {
+            chown(&path, Some(uid), Some(gid)).expect("root may give files away");
+        }
     }
 
     pub fn port(&self) -> u16 {
@@ -112,7 +171,7 @@ impl PostgresServer {
         command.args(["-c", KEEPER, "keeper"]).arg(&self.directory);
         command.arg(programs().join("postgres")).arg("-D").arg(&self.directory);
         command.args(["-p", &self.port.number.to_string()]);
-        for setting in SETTINGS {
+        for setting in SETTINGS.iter().copied().chain(self.settings.iter().map(String::as_str)) {
             command.args(["-c", setting]);
         }
         command.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(log);
@@ -164,7 +223,13 @@ impl Drop for PostgresServer {
 
 /// The URL of the database that every test's server has.
 pub fn url(port: u16) -> String {
-    format!("postgres://devstatus@127.0.0.1:{port}/postgres?sslmode=disable")
+    url_of(&[port])
+}
+
+/// The URL of several servers, one of which takes writes.
+pub fn url_of(ports: &[u16]) -> String {
+    let hosts: Vec<String> = ports.iter().map(|port| format!("127.0.0.1:{port}")).collect();
+    format!("postgres://devstatus@{}/postgres?sslmode=disable", hosts.join(","))
 }
 
 fn takes_connections(port: u16) -> bool {
