@@ -97,7 +97,7 @@ SMOKE := $(DEBUG)/bench --devices 2000 --rounds 1 --devstatus $(DEBUG)/devstatus
 # Shows that the measurements work. A debug build on a busy machine: the figures mean nothing.
 bench-smoke: ## every measurement, tiny; no figure is judged
 	cargo build --locked --quiet --workspace --bins
-	$(SMOKE) events --clients 20 --changes 100 --seconds 3
+	$(SMOKE) events --clients 20 --changes 100 --peer-changes 100 --seconds 3
 	$(SMOKE) ingest
 	$(SMOKE) lookup --seconds 1 --connections 8
 	$(SMOKE) auth --seconds 1 --connections 8
