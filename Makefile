@@ -87,6 +87,8 @@ bench: ## every measurement at full size; see bench/README.md
 	$(BENCH) list --devices 1000000 --rounds 3
 	$(BENCH) memory --rounds 3
 	$(BENCH) instances --rounds 3
+	$(BENCH) restart --devices 1000000 --rounds 3
+	$(BENCH) sustained --rounds 2
 	$(BENCH) population --rounds 3
 	$(BENCH) platform-population --rounds 1
 	$(BENCH) model
@@ -104,6 +106,8 @@ bench-smoke: ## every measurement, tiny; no figure is judged
 	$(SMOKE) list --requests 50
 	$(SMOKE) memory
 	$(SMOKE) instances
+	$(SMOKE) restart
+	$(SMOKE) sustained --changes 500 --seconds 2 --readers 1
 	$(SMOKE) population --seconds 1 --quiet-interval-ms 200
 	$(SMOKE) platform-population --seconds 1 --quiet-interval-ms 100
 	$(SMOKE) model --seconds 5
