@@ -194,7 +194,7 @@ fn a_cluster_is_reached_over_tls_and_with_a_password() {
 #[test]
 fn passwords_users_with_few_rights_and_tls_are_taken() {
     const USER: &str = "user status on >s3cret ~devstatus_org:* &devstatus_org:* -@all +@connection +@read +@write \
-                        +@scripting +@pubsub +info";
+                        +@scripting +@pubsub +info +time";
     let broker = no_broker();
     let plain = RedisServer::start(Setup { password: Some("pass"), user: Some(USER), ..Setup::default() });
     let secure = RedisServer::start(Setup { tls: true, ..Setup::default() });
