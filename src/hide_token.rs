@@ -1,4 +1,4 @@
-//! Takes a token, or a store's URL with a password, that was given as an argument out of what `ps` shows to every user of the
+//! Takes a token, an API key, or a store's URL with a password, that was given as an argument out of what `ps` shows to every user of the
 //! machine.
 //!
 //! The kernel shows the arguments a program was started with, so the program starts itself again, in the same process,
@@ -19,13 +19,20 @@ const STORE: &str = "DEVSTATUS_STORE";
 /// What the token and the URL's password were stronger than as flags, and would contradict as variables.
 const TOKEN_FILE: &str = "DEVSTATUS_TOKEN_FILE";
 const STORE_PASSWORD_FILE: &str = "DEVSTATUS_STORE_PASSWORD_FILE";
+/// The same for the key that a running service is asked with.
+const API_KEY: &str = "DEVSTATUS_API_KEY";
+const API_KEY_FILE: &str = "DEVSTATUS_API_KEY_FILE";
 
 /// Does nothing unless an argument holds the token that the settings came to; returns only then, or on an error.
 pub fn from_process_title(command: &Command, arguments: &[OsString]) -> io::Result<()> {
     let login = match command {
         Command::Serve(settings) => settings.source.login.as_ref(),
         Command::Simulate(settings) => settings.source.login.as_ref(),
-        Command::Demo(_) | Command::Export(_) | Command::Import(_) | Command::Keys(_) => None,
+        Command::Demo(_)
+        | Command::Export(_)
+        | Command::Import(_)
+        | Command::Keys(_)
+        | Command::Client(_) => None,
     };
     let mut visible = arguments.to_vec();
     let mut again = process::Command::new(std::env::current_exe()?);
@@ -38,11 +45,18 @@ pub fn from_process_title(command: &Command, arguments: &[OsString]) -> io::Resu
         found = true;
     }
     if has_store_password(command)
-        && let Some((without, url)) = without_store(&visible)
+        && let Some((without, url)) = without_flag(&visible, "--store")
         && holds_password(&url)
     {
         visible = without;
         again.env(STORE, url).env_remove(STORE_PASSWORD_FILE);
+        found = true;
+    }
+    if matches!(command, Command::Client(_))
+        && let Some((without, key)) = without_flag(&visible, "--api-key")
+    {
+        visible = without;
+        again.env(API_KEY, key).env_remove(API_KEY_FILE);
         found = true;
     }
     if !found {
@@ -59,7 +73,9 @@ fn has_store_password(command: &Command) -> bool {
         Command::Serve(settings) => &settings.store,
         Command::Export(settings) => &settings.store,
         Command::Import(settings) => &settings.store,
-        Command::Demo(_) | Command::Simulate(_) | Command::Keys(_) => return false,
+        Command::Demo(_) | Command::Simulate(_) | Command::Keys(_) | Command::Client(_) => {
+            return false;
+        }
     };
     match &store.location {
         Location::Memory | Location::Sqlite(_) => false,
@@ -73,19 +89,19 @@ fn holds_password(url: &OsStr) -> bool {
     login.is_some_and(|(login, _)| login.contains(':'))
 }
 
-/// The arguments without `--store URL` or `--store=URL`, and the URL; `None` if neither is there.
-fn without_store(arguments: &[OsString]) -> Option<(Vec<OsString>, OsString)> {
+/// The arguments without `--flag VALUE` or `--flag=VALUE`, and the value; `None` if neither is there.
+fn without_flag(arguments: &[OsString], flag: &str) -> Option<(Vec<OsString>, OsString)> {
     let mut kept = arguments.to_vec();
     for at in 0..kept.len() {
-        if kept[at] == "--store" && at + 1 < kept.len() {
+        if kept[at] == flag && at + 1 < kept.len() {
             kept.remove(at);
-            let url = kept.remove(at);
-            return Some((kept, url));
+            let value = kept.remove(at);
+            return Some((kept, value));
         }
-        if let Some(url) = kept[at].to_str().and_then(|text| text.strip_prefix("--store=")) {
-            let url = url.into();
+        if let Some(value) = kept[at].to_str().and_then(|text| text.strip_prefix(flag)?.strip_prefix('=')) {
+            let value = value.into();
             kept.remove(at);
-            return Some((kept, url));
+            return Some((kept, value));
         }
     }
     None
@@ -152,9 +168,13 @@ mod tests {
     fn a_url_of_a_store_is_taken_out_whole() {
         let url = "postgres://u:p@h/d";
         for given in [&["d", "--store", url, "-v"][..], &["d", "--store=postgres://u:p@h/d", "-v"]] {
-            assert_eq!(without_store(&list(given)), Some((list(&["d", "-v"]), url.into())), "{given:?}");
+            assert_eq!(
+                without_flag(&list(given), "--store"),
+                Some((list(&["d", "-v"]), url.into())),
+                "{given:?}"
+            );
         }
-        assert_eq!(without_store(&list(&["d", "--store-schema", url])), None);
+        assert_eq!(without_flag(&list(&["d", "--store-schema", url]), "--store"), None);
     }
 
     #[test]

@@ -1,10 +1,12 @@
 //! Arguments -> settings -> the command -> exit code.
 
 use std::ffi::OsString;
-use std::io;
+use std::io::{self, Write};
 use std::process::ExitCode;
 
 use devstatus::app;
+use devstatus::client::settings::ClientSettings;
+use devstatus::client::{self, ClientError};
 use devstatus::config::{
     self, Command, ExportSettings, ImportSettings, LogFormat, LogLevel, LogSettings, Settings, Stop,
 };
@@ -36,6 +38,7 @@ fn main() -> ExitCode {
         Command::Export(settings) => settings.log,
         Command::Import(settings) => settings.log,
         Command::Keys(settings) => settings.log,
+        Command::Client(settings) => return ask(settings.clone()),
     };
     let screen = start_log(log);
     match run(command, screen) {
@@ -50,7 +53,8 @@ fn main() -> ExitCode {
 /// Help goes to stdout, a refusal to stderr.
 fn refuse(stop: &Stop) -> ExitCode {
     match stop {
-        Stop::Answer(text) => print!("{text}"),
+        // Whoever reads it may have read enough.
+        Stop::Answer(text) => drop(io::stdout().write_all(text.as_bytes())),
         Stop::Refused(refusal) => eprintln!("devstatus: {refusal}"),
     }
     ExitCode::from(stop.exit_code())
@@ -70,8 +74,27 @@ fn run(command: Command, screen: Screen) -> Result<(), AnyError> {
             Command::Export(settings) => Ok(export(settings, &screen, shutdown).await?),
             Command::Import(settings) => Ok(import(settings, &screen, shutdown).await?),
             Command::Keys(settings) => Ok(keys::run(settings, |text| print!("{text}"))?),
+            Command::Client(settings) => Ok(client::run(settings).await.map(drop)?),
         }
     })
+}
+
+/// Asks a running service. Nothing is logged: the answer is the output, and an error is a line.
+fn ask(settings: ClientSettings) -> ExitCode {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let asked = runtime.map_err(ClientError::from).and_then(|runtime| {
+        let asked = runtime.block_on(client::run(settings));
+        // A stream that was broken off may still wait for its next line.
+        runtime.shutdown_background();
+        asked
+    });
+    match asked {
+        Ok(outcome) => ExitCode::from(outcome.exit_code()),
+        Err(error) => {
+            eprintln!("devstatus: {}", chain(&error));
+            ExitCode::FAILURE
+        }
+    }
 }
 
 async fn serve(settings: Settings, screen: Screen, shutdown: CancellationToken) -> Result<(), AnyError> {

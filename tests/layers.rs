@@ -21,7 +21,7 @@ const ROWS: &[&[&str]] = &[
     &["source", "feed"],
     &["ingest"],
     &["store", "http", "progress"],
-    &["fleet", "exchange"],
+    &["fleet", "exchange", "client"],
     &["config"],
     &["app"],
     &["demo", "simulate", "keys", "hide_token"],
@@ -34,7 +34,8 @@ const FLEET_MAY_NAME: &[&[&str]] = &[&["secret"], &["clock"], &["source"]];
 const MAY_NAME_FLEET: &[&str] = &["demo", "simulate", "main"];
 
 /// What has settings of its own; `config` fills these in and knows nothing else of it.
-const CONFIGURED: &[&str] = &["source", "feed", "ingest", "store", "http", "access", "fleet", "exchange"];
+const CONFIGURED: &[&str] =
+    &["source", "feed", "ingest", "store", "http", "access", "fleet", "exchange", "client"];
 
 #[test]
 fn every_module_names_only_those_above_it() {

@@ -6,6 +6,7 @@ use std::ffi::OsString;
 use clap::builder::ValueParser;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Arg, ArgAction, ArgMatches, Command};
+use clap_complete::Shell;
 
 use super::Stop;
 use super::refusal::{Origin, Refusal, nearest, showable};
@@ -49,6 +50,19 @@ pub(super) fn read(args: impl IntoIterator<Item = OsString>) -> Result<Arguments
     })
 }
 
+/// The completions for a shell, as a script for it.
+pub(super) fn completions(operands: &[String]) -> Result<Stop, Refusal> {
+    let shell = match operands.first().map(String::as_str) {
+        Some("bash") => Shell::Bash,
+        Some("zsh") => Shell::Zsh,
+        Some("fish") => Shell::Fish,
+        _ => return Err(Refusal::Arguments { what: "SHELL: expected bash, zsh or fish".to_owned() }),
+    };
+    let mut script = Vec::new();
+    clap_complete::generate(shell, &mut grammar(), "devstatus", &mut script);
+    Ok(Stop::Answer(String::from_utf8_lossy(&script).into_owned()))
+}
+
 /// The whole grammar. The flags of `serve` also stand without it.
 fn grammar() -> Command {
     let mut command = verb(Command::new("devstatus"), Verb::Serve)
@@ -71,7 +85,8 @@ fn grammar() -> Command {
 
 fn verb(command: Command, verb: Verb) -> Command {
     let flags = SPECS.iter().filter(|spec| spec.verbs.contains(&verb)).filter_map(argument);
-    let after = if verb.connects() { format!("{ORDER}\n\n{LOGIN}") } else { ORDER.to_owned() };
+    let notes = [verb.exit_codes(), Some(ORDER), verb.connects().then_some(LOGIN)];
+    let after = notes.into_iter().flatten().collect::<Vec<_>>().join("\n\n");
     let operands = verb
         .operands()
         .iter()

@@ -62,9 +62,17 @@ pub(super) fn settings(
             lifetime: lifetime(values)?,
         },
         Verb::KeysRevoke => KeysAction::Revoke { id: operand() },
-        Verb::KeysList | Verb::Serve | Verb::Demo | Verb::Simulate | Verb::Export | Verb::Import => {
-            KeysAction::List
-        }
+        Verb::KeysList
+        | Verb::Serve
+        | Verb::Demo
+        | Verb::Simulate
+        | Verb::Export
+        | Verb::Import
+        | Verb::Get
+        | Verb::List
+        | Verb::Watch
+        | Verb::Summary
+        | Verb::Completions => KeysAction::List,
     };
     Ok(KeysSettings { file, action, log })
 }

@@ -10,6 +10,7 @@
 mod arguments;
 mod broker;
 mod build;
+mod client;
 mod environment;
 mod file;
 mod http;
@@ -34,6 +35,7 @@ use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use crate::client::settings::ClientSettings;
 use crate::exchange::settings::Format;
 use crate::fleet::settings::FleetSettings;
 use crate::http::settings::HttpSettings;
@@ -107,6 +109,7 @@ pub enum Command {
     Export(ExportSettings),
     Import(ImportSettings),
     Keys(KeysSettings),
+    Client(ClientSettings),
 }
 
 /// Why the program ends before it starts.
@@ -156,6 +159,9 @@ where
     V: Into<OsString>,
 {
     let Arguments { verb, flags, operands } = arguments::read(args)?;
+    if verb == Verb::Completions {
+        return Err(arguments::completions(&operands)?);
+    }
     let environment =
         environment::read(environment.into_iter().map(|(name, value)| (name.into(), value.into())))?;
     let mut values = Values::new(verb);
@@ -175,6 +181,9 @@ where
         Verb::Import => Command::Import(build::import(&values, &environment.state)?),
         Verb::KeysCreate | Verb::KeysList | Verb::KeysRevoke => {
             Command::Keys(keys::settings(&values, &environment.state, &operands, build::log(&values)?)?)
+        }
+        Verb::Get | Verb::List | Verb::Watch | Verb::Summary | Verb::Completions => {
+            Command::Client(client::settings(&values, &operands)?)
         }
     })
 }

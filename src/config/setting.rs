@@ -72,6 +72,16 @@ pub enum Setting {
     Duration,
     File,
     Format,
+    Url,
+    ApiKey,
+    ApiKeyFile,
+    Json,
+    Type,
+    IdPrefix,
+    Status,
+    CloseCode,
+    Address,
+    Limit,
     LogFormat,
     Verbose,
     LogLevel,
@@ -88,10 +98,15 @@ pub(super) enum Verb {
     KeysCreate,
     KeysList,
     KeysRevoke,
+    Get,
+    List,
+    Watch,
+    Summary,
+    Completions,
 }
 
 impl Verb {
-    pub const ALL: [Verb; 8] = [
+    pub const ALL: [Verb; 13] = [
         Verb::Serve,
         Verb::Demo,
         Verb::Simulate,
@@ -100,6 +115,11 @@ impl Verb {
         Verb::KeysCreate,
         Verb::KeysList,
         Verb::KeysRevoke,
+        Verb::Get,
+        Verb::List,
+        Verb::Watch,
+        Verb::Summary,
+        Verb::Completions,
     ];
 
     /// The words that ask for it.
@@ -113,6 +133,11 @@ impl Verb {
             Verb::KeysCreate => &["keys", "create"],
             Verb::KeysList => &["keys", "list"],
             Verb::KeysRevoke => &["keys", "revoke"],
+            Verb::Get => &["get"],
+            Verb::List => &["list"],
+            Verb::Watch => &["watch"],
+            Verb::Summary => &["summary"],
+            Verb::Completions => &["completions"],
         }
     }
 
@@ -126,6 +151,11 @@ impl Verb {
             Verb::KeysCreate => "Makes an API key and shows its secret, once",
             Verb::KeysList => "Lists the API keys",
             Verb::KeysRevoke => "Takes an API key out of force; a running service knows within a second",
+            Verb::Get => "Asks a running service for one device",
+            Verb::List => "Asks a running service for its devices",
+            Verb::Watch => "Shows what changes at a running service, until Ctrl-C",
+            Verb::Summary => "Asks a running service for its totals",
+            Verb::Completions => "Writes completions for a shell: bash, zsh or fish",
         }
     }
 
@@ -134,7 +164,17 @@ impl Verb {
         match self {
             Verb::KeysCreate => &["NAME"],
             Verb::KeysRevoke => &["ID"],
-            Verb::Serve | Verb::Demo | Verb::Simulate | Verb::Export | Verb::Import | Verb::KeysList => &[],
+            Verb::Get => &["TYPE", "ID"],
+            Verb::Completions => &["SHELL"],
+            Verb::Serve
+            | Verb::Demo
+            | Verb::Simulate
+            | Verb::Export
+            | Verb::Import
+            | Verb::KeysList
+            | Verb::List
+            | Verb::Watch
+            | Verb::Summary => &[],
         }
     }
 
@@ -147,7 +187,35 @@ impl Verb {
             | Verb::Import
             | Verb::KeysCreate
             | Verb::KeysList
-            | Verb::KeysRevoke => false,
+            | Verb::KeysRevoke
+            | Verb::Get
+            | Verb::List
+            | Verb::Watch
+            | Verb::Summary
+            | Verb::Completions => false,
+        }
+    }
+
+    /// What its exit codes say, beyond success and failure.
+    pub fn exit_codes(self) -> Option<&'static str> {
+        match self {
+            Verb::Get => Some(
+                "Exit code: 0 connected, 3 disconnected, 4 never connected, 5 unknown; 1 if the service cannot be \
+                 asked or refuses, 2 if the arguments or settings are bad.",
+            ),
+            Verb::List | Verb::Watch | Verb::Summary => Some(
+                "Exit code: 0 when done, 1 if the service cannot be asked or refuses, 2 if the arguments or settings \
+                 are bad.",
+            ),
+            Verb::Serve
+            | Verb::Demo
+            | Verb::Simulate
+            | Verb::Export
+            | Verb::Import
+            | Verb::KeysCreate
+            | Verb::KeysList
+            | Verb::KeysRevoke
+            | Verb::Completions => None,
         }
     }
 }

@@ -1,24 +1,19 @@
 //! The list of all settings: the only place where a flag, variable or key is spelled. `docs/settings.md` is held equal
 //! to it by a test.
 
+mod client;
 mod http;
 mod store;
 
+use super::setting::Verb::{Export, Import, KeysCreate, KeysList, KeysRevoke, Serve, Simulate};
 use super::setting::{Setting, Spec, Verb};
 
 const SERVE: &[Verb] = &[Verb::Serve];
 const CONNECT: &[Verb] = &[Verb::Serve, Verb::Simulate];
-const ORGANIZED: &[Verb] = &[
-    Verb::Serve,
-    Verb::Simulate,
-    Verb::Export,
-    Verb::Import,
-    Verb::KeysCreate,
-    Verb::KeysList,
-    Verb::KeysRevoke,
-];
+const ORGANIZED: &[Verb] = &[Serve, Simulate, Export, Import, KeysCreate, KeysList, KeysRevoke];
 const FLEET: &[Verb] = &[Verb::Demo, Verb::Simulate];
-const ALL: &[Verb] = &Verb::ALL;
+/// Those that log: all but those that only ask.
+const LOGGED: &[Verb] = &[Serve, Verb::Demo, Simulate, Export, Import, KeysCreate, KeysList, KeysRevoke];
 
 const NONE: Spec = Spec {
     setting: Setting::Organization,
@@ -96,7 +91,7 @@ pub(super) const SPECS: &[Spec] = &[
         short: Some('c'),
         value: Some("FILE"),
         help: "An application.cfg (INI) or a YAML file (.yaml, .yml, or by content)",
-        verbs: ORGANIZED,
+        verbs: client::CONFIGURED,
         ..NONE
     },
     http::LISTEN,
@@ -125,6 +120,7 @@ pub(super) const SPECS: &[Spec] = &[
         yaml: Some("options.mqtt.caFile"),
         default: Some("_os_"),
         help: "PEM file with the certificates to trust; _os_: the system's trust store",
+        verbs: client::CERTIFIED,
         ..NONE
     },
     Spec {
@@ -451,12 +447,22 @@ pub(super) const SPECS: &[Spec] = &[
     },
     store::FILE,
     store::FORMAT,
+    client::URL,
+    client::API_KEY,
+    client::API_KEY_FILE,
+    client::JSON,
+    client::TYPE,
+    client::ID_PREFIX,
+    client::STATUS,
+    client::CLOSE_CODE,
+    client::ADDRESS,
+    client::LIMIT,
     Spec {
         setting: Setting::LogFormat,
         long: Some("log-format"),
         value: Some("FORMAT"),
         default: Some("text"),
-        verbs: ALL,
+        verbs: LOGGED,
         help: "Form of the log: text or json",
         ..NONE
     },
@@ -465,7 +471,7 @@ pub(super) const SPECS: &[Spec] = &[
         long: Some("verbose"),
         short: Some('v'),
         default: Some("0"),
-        verbs: ALL,
+        verbs: LOGGED,
         help: "Log more: once debug, twice trace; the variable takes the number",
         ..NONE
     },

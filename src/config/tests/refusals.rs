@@ -293,7 +293,8 @@ fn files_that_cannot_be_read() {
 #[test]
 fn faults_of_an_ini_file() {
     let files = Files::new();
-    let known = "org, id, auth-key, auth-token, clean-session, domain, port, type, auth-method";
+    let known = "org, id, auth-key, auth-token, clean-session, domain, port, type, auth-method, devstatus-url, \
+                 devstatus-api-key, devstatus-api-key-file";
     for (text, expected) in [
         ("[application]\norg abc\n", "line 2: expected 'key = value'".to_owned()),
         ("[application]\n= abc\n", "line 2: expected a key before the '=' or ':'".to_owned()),
@@ -323,7 +324,8 @@ fn faults_of_a_yaml_file() {
     let files = Files::new();
     let known = "identity.appId, auth.key, auth.token, options.mqtt.caFile, options.mqtt.keepAlive, \
                  options.mqtt.cleanStart, options.mqtt.sessionExpiry, options.domain, options.mqtt.port, \
-                 options.mqtt.transport, options.mqtt.instanceId, options.http.verify, options.logLevel";
+                 options.mqtt.transport, options.mqtt.instanceId, options.http.verify, devstatus.url, devstatus.apiKey, \
+                 devstatus.apiKeyFile, options.logLevel";
     for (text, expected) in [
         ("auth:\n  tokn: x\n", format!("line 2: unknown key auth.tokn; known are {known}; did you mean auth.token?")),
         ("auth:\n  key: k\n  Tk0: x\n", format!("line 3: unknown key; known are {known}; did you mean auth.key?")),

@@ -1,0 +1,186 @@
+//! Asks a running service and shows its answers to a person, or as JSON to a program. What the answers mean is not known
+//! here beyond their names: the service has said it all.
+
+mod event_stream;
+mod problem;
+mod service;
+pub mod settings;
+mod show;
+mod table;
+mod view;
+mod watch;
+
+use std::io::{self, BufRead, BufReader, IsTerminal, Read, Write};
+
+use serde::Deserialize;
+use serde_json::value::RawValue;
+
+pub use self::problem::ClientError;
+
+use self::service::Service;
+use self::settings::{ClientSettings, Question, Selection};
+use self::show::DeviceTable;
+use self::view::{DeviceView, SummaryView};
+
+/// Rows that are aligned with each other; the next ones may be wider.
+const PAGE: usize = 200;
+/// No line of an answer is longer: a device has about a thousand bytes.
+const LINE_MAX_BYTES: u64 = 1 << 20;
+
+/// What the service said, as an exit code tells it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// All was shown that was asked for.
+    Done,
+    Connected,
+    Disconnected,
+    NeverConnected,
+    Unknown,
+}
+
+impl Outcome {
+    /// 1 is a failure and 2 a bad setting, so these begin behind them.
+    pub fn exit_code(self) -> u8 {
+        match self {
+            Outcome::Done | Outcome::Connected => 0,
+            Outcome::Disconnected => 3,
+            Outcome::NeverConnected => 4,
+            Outcome::Unknown => 5,
+        }
+    }
+
+    fn of_status(status: &str) -> Self {
+        match status {
+            "connected" => Outcome::Connected,
+            "disconnected" => Outcome::Disconnected,
+            "never_connected" => Outcome::NeverConnected,
+            _ => Outcome::Unknown,
+        }
+    }
+}
+
+/// Asks and shows; of changes until Ctrl-C.
+pub async fn run(settings: ClientSettings) -> Result<Outcome, ClientError> {
+    let is_endless = matches!(settings.question, Question::Changes(_));
+    let asking = tokio::task::spawn_blocking(move || ask(settings));
+    let asked = tokio::select! {
+        asked = asking => asked.map_err(io::Error::other)?,
+        interrupted = tokio::signal::ctrl_c(), if is_endless => interrupted.map(|()| Outcome::Done).map_err(ClientError::from),
+    };
+    match asked {
+        // Whoever reads has read enough.
+        Err(ClientError::Output(error)) if error.kind() == io::ErrorKind::BrokenPipe => Ok(Outcome::Done),
+        asked => asked,
+    }
+}
+
+fn ask(settings: ClientSettings) -> Result<Outcome, ClientError> {
+    let service = Service::new(settings.service)?;
+    let stdout = io::stdout();
+    // As https://no-color.org has it: set, and not to nothing.
+    let no_colour = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
+    let colour = stdout.is_terminal() && !no_colour;
+    let mut output = Output { to: io::BufWriter::new(stdout.lock()), colour, json: settings.json };
+    let outcome = match settings.question {
+        Question::Device { device_type, id } => device(&service, &device_type, &id, &mut output)?,
+        Question::Devices(selection) => devices(&service, &selection, &mut output)?,
+        Question::Changes(selection) => watch::watch(&service, &selection, &mut output)?,
+        Question::Summary => summary(&service, &mut output)?,
+    };
+    output.flush()?;
+    Ok(outcome)
+}
+
+/// Where answers are shown, and how.
+struct Output<W> {
+    to: W,
+    colour: bool,
+    json: bool,
+}
+
+impl<W: Write> Output<W> {
+    fn line(&mut self, line: &str) -> Result<(), ClientError> {
+        writeln!(self.to, "{line}").map_err(ClientError::Output)
+    }
+
+    fn flush(&mut self) -> Result<(), ClientError> {
+        self.to.flush().map_err(ClientError::Output)
+    }
+}
+
+fn device(
+    service: &Service,
+    device_type: &str,
+    id: &str,
+    output: &mut Output<impl Write>,
+) -> Result<Outcome, ClientError> {
+    let text = service.text(&service::device_path(device_type, id))?;
+    let device: DeviceView = understand(&text)?;
+    if output.json {
+        output.line(text.trim())?;
+    } else {
+        show::device(&device, output.colour).iter().try_for_each(|line| output.line(line))?;
+    }
+    Ok(Outcome::of_status(&device.status))
+}
+
+fn summary(service: &Service, output: &mut Output<impl Write>) -> Result<Outcome, ClientError> {
+    let text = service.text("/api/v1/summary")?;
+    let summary: SummaryView = understand(&text)?;
+    if output.json {
+        output.line(text.trim())?;
+    } else {
+        show::summary(&summary, output.colour).iter().try_for_each(|line| output.line(line))?;
+    }
+    Ok(Outcome::Done)
+}
+
+/// The devices as they come, in pages that are aligned each.
+fn devices(
+    service: &Service,
+    selection: &Selection,
+    output: &mut Output<impl Write>,
+) -> Result<Outcome, ClientError> {
+    let mut reader = BufReader::new(service.devices(selection)?);
+    let mut left = selection.limit.unwrap_or(u64::MAX);
+    let mut table = DeviceTable::new(output.colour);
+    let mut page: Vec<DeviceView> = Vec::new();
+    while left > 0
+        && let Some(line) = next_line(&mut reader)?
+    {
+        left -= 1;
+        if output.json {
+            let device: &RawValue = understand(&line)?;
+            output.line(device.get())?;
+            continue;
+        }
+        page.push(understand(&line)?);
+        if page.len() == PAGE {
+            table.page(&page).iter().try_for_each(|line| output.line(line))?;
+            page.clear();
+        }
+    }
+    if !output.json {
+        table.page(&page).iter().try_for_each(|line| output.line(line))?;
+    }
+    Ok(Outcome::Done)
+}
+
+/// The next line without its end; `None` at the end of the answer.
+fn next_line(reader: &mut impl BufRead) -> Result<Option<String>, ClientError> {
+    let mut line = Vec::new();
+    reader.take(LINE_MAX_BYTES).read_until(b'\n', &mut line).map_err(ClientError::Broken)?;
+    if line.is_empty() {
+        return Ok(None);
+    }
+    if line.pop_if(|last| *last == b'\n').is_none() {
+        return Err(ClientError::Broken(io::ErrorKind::UnexpectedEof.into()));
+    }
+    line.pop_if(|last| *last == b'\r');
+    String::from_utf8(line).map(Some).map_err(|_| ClientError::NotUnderstood)
+}
+
+/// What a text says, if it is an answer of this service.
+fn understand<'a, T: Deserialize<'a>>(text: &'a str) -> Result<T, ClientError> {
+    serde_json::from_str(text).map_err(|_| ClientError::NotUnderstood)
+}

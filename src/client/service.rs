@@ -1,0 +1,179 @@
+//! A running service: how it is reached and asked. The key is sent to it alone: no proxy and no redirect is followed.
+
+use std::io::Read;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+use tokio_rustls::rustls::crypto::ring;
+use ureq::tls::{Certificate, PemItem, RootCerts, TlsConfig, TlsProvider, parse_pem};
+use ureq::{Agent, Body, BodyReader};
+use url::form_urlencoded::Serializer;
+
+use super::problem::{self, ClientError};
+use super::settings::{Selection, ServiceSettings};
+
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
+/// Of a stream that is silent longer, nobody knows whether it still stands; the service says something every 15 seconds.
+const SILENCE_MAX: Duration = Duration::from_secs(45);
+/// No answer that comes in one piece is larger: a summary lists a thousand types at most.
+const ANSWER_MAX_BYTES: u64 = 16 << 20;
+
+/// Everything that could mean something in a path, a dot included: `..` is a name like any other.
+const SEGMENT: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_');
+
+/// One service, and how it is asked.
+pub struct Service {
+    agent: Agent,
+    url: String,
+    authorization: Option<String>,
+}
+
+impl Service {
+    pub fn new(settings: ServiceSettings) -> Result<Self, ClientError> {
+        let mut config = Agent::config_builder()
+            .http_status_as_error(false)
+            .proxy(None)
+            .max_redirects(0)
+            .user_agent(concat!("devstatus/", env!("CARGO_PKG_VERSION")))
+            .timeout_connect(Some(CONNECT_TIMEOUT))
+            .timeout_recv_response(Some(ANSWER_TIMEOUT))
+            .timeout_per_read(Some(SILENCE_MAX));
+        if settings.url.starts_with("https://") {
+            config = config.tls_config(tls(settings.ca_file.as_deref())?);
+        }
+        let authorization = settings.key.map(|key| format!("Bearer {}", key.expose()));
+        Ok(Self { agent: config.build().new_agent(), url: settings.url, authorization })
+    }
+
+    /// A whole answer.
+    pub fn text(&self, path: &str) -> Result<String, ClientError> {
+        text_of(self.ask(path, "application/json", None)?)
+    }
+
+    /// The devices, each a line of JSON.
+    pub fn devices(&self, selection: &Selection) -> Result<BodyReader<'static>, ClientError> {
+        let path = format!("/api/v1/devices{}", query(selection));
+        Ok(self.ask(&path, "application/x-ndjson", None)?.into_reader())
+    }
+
+    /// The stream of changes, from after an event or from now.
+    pub fn events(
+        &self,
+        selection: &Selection,
+        after: Option<&str>,
+    ) -> Result<BodyReader<'static>, ClientError> {
+        let path = format!("/api/v1/events{}", query(selection));
+        Ok(self.ask(&path, "text/event-stream", after)?.into_reader())
+    }
+
+    fn ask(&self, path: &str, accept: &str, last_event_id: Option<&str>) -> Result<Body, ClientError> {
+        let mut request = self.agent.get(format!("{}{path}", self.url)).header("accept", accept);
+        if let Some(authorization) = &self.authorization {
+            request = request.header("authorization", authorization);
+        }
+        if let Some(id) = last_event_id {
+            request = request.header("last-event-id", id);
+        }
+        let answer =
+            request.call().map_err(|source| ClientError::Unreachable { url: self.url.clone(), source })?;
+        match answer.status().as_u16() {
+            200 => Ok(answer.into_body()),
+            status => {
+                // What an error says besides its status is welcome and no more.
+                let body = text_of(answer.into_body()).unwrap_or_default();
+                Err(ClientError::Refused { url: self.url.clone(), status, why: problem::why(status, &body) })
+            }
+        }
+    }
+}
+
+fn text_of(body: Body) -> Result<String, ClientError> {
+    let mut bytes = Vec::new();
+    body.into_reader().take(ANSWER_MAX_BYTES).read_to_end(&mut bytes).map_err(ClientError::Broken)?;
+    String::from_utf8(bytes).map_err(|_| ClientError::NotUnderstood)
+}
+
+/// Where a device is found.
+pub fn device_path(device_type: &str, id: &str) -> String {
+    let segment = |name| utf8_percent_encode(name, SEGMENT);
+    format!("/api/v1/devices/{}/{}", segment(device_type), segment(id))
+}
+
+/// The selection as the API's query, its question mark included.
+fn query(selection: &Selection) -> String {
+    let Selection { types, id_prefix, status, close_code, address, limit: _ } = selection;
+    let mut query = Serializer::for_suffix(String::from("?"), 1);
+    for device_type in types {
+        query.append_pair("type", device_type);
+    }
+    let close_code = close_code.map(|code| code.to_string());
+    for (name, value) in
+        [("id_prefix", id_prefix), ("status", status), ("close_code", &close_code), ("address", address)]
+    {
+        if let Some(value) = value {
+            query.append_pair(name, value);
+        }
+    }
+    let query = query.finish();
+    if query == "?" { String::new() } else { query }
+}
+
+/// The same TLS as everywhere: rustls, ring, and the system's trust store unless another is named.
+fn tls(ca_file: Option<&Path>) -> Result<TlsConfig, ClientError> {
+    let (certificates, place) = match ca_file {
+        Some(path) => {
+            let pem = std::fs::read(path)?;
+            let certificates: Vec<_> = parse_pem(&pem)
+                .filter_map(|item| match item {
+                    Ok(PemItem::Certificate(certificate)) => Some(certificate),
+                    _ => None,
+                })
+                .collect();
+            (certificates, path.display().to_string())
+        }
+        None => {
+            let system = rustls_native_certs::load_native_certs().certs;
+            let certificates =
+                system.iter().map(|der| Certificate::from_der(der.as_ref()).to_owned()).collect();
+            (certificates, "the system's trust store".to_owned())
+        }
+    };
+    if certificates.is_empty() {
+        return Err(ClientError::TrustStore(place));
+    }
+    Ok(TlsConfig::builder()
+        .provider(TlsProvider::Rustls)
+        .unversioned_rustls_crypto_provider(Arc::new(ring::default_provider()))
+        .root_certs(RootCerts::new_with_certs(&certificates))
+        .build())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_name_is_one_segment() {
+        assert_eq!(device_path("pump", "p-1"), "/api/v1/devices/pump/p-1");
+        assert_eq!(device_path("..", "a/b?ü"), "/api/v1/devices/%2E%2E/a%2Fb%3F%C3%BC");
+    }
+
+    #[test]
+    fn a_selection_is_asked_in_the_words_of_the_api() {
+        assert_eq!(query(&Selection::default()), "");
+        let selection = Selection {
+            types: vec!["pump".to_owned(), "fan".to_owned()],
+            id_prefix: Some("a+b".to_owned()),
+            status: Some("disconnected".to_owned()),
+            close_code: Some(91),
+            address: Some("192.0.2.0/24".to_owned()),
+            limit: Some(3),
+        };
+        let expected =
+            "?type=pump&type=fan&id_prefix=a%2Bb&status=disconnected&close_code=91&address=192.0.2.0%2F24";
+        assert_eq!(query(&selection), expected);
+    }
+}
