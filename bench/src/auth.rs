@@ -20,13 +20,14 @@ pub fn run(size: &Size, load: &Load) -> Outcome<()> {
     let file = |name: &str| directory.path().join(name).to_string_lossy().into_owned();
     let (keys, none) = (file("keys"), file("none"));
     let authorization = format!("Bearer {}", create_key(&binary, &keys)?);
-    let start = |keys_file: &str| {
+    // Each under an id of its own, or the broker would let one take the place of the other again and again.
+    let start = |id: &str, keys_file: &str| {
         let arguments = [&UNLIMITED[..], &["--keys-file", keys_file]].concat();
-        let mut service = Service::start_with(&binary, &broker.url(), &arguments)?;
+        let mut service = Service::start_as(id, &binary, &broker.url(), &arguments)?;
         service.wait_until_ready()?;
         Ok::<_, Box<dyn std::error::Error>>(service)
     };
-    let (keyed, open) = (start(&keys)?, start(&none)?);
+    let (keyed, open) = (start("bench-keyed", &keys)?, start("bench-open", &none)?);
     let mut ours = Figures::new("with a key", "requests/s");
     let mut peer = Figures::new("without", "requests/s");
     for round in 1..=size.rounds {
