@@ -292,8 +292,11 @@ impl<'a> Population<'a> {
         let Some(dropped_before) = dropped_before else { return false };
         let mut counters = self.counters.clone();
         let ticks = counters.borrow().ticks;
+        // What is returned borrows the counters and must be gone before the next wait: whoever publishes them is on this thread.
         let next = timeout(COUNTERS_TIMEOUT, counters.wait_for(|counters| counters.ticks > ticks)).await;
-        if !matches!(next, Ok(Ok(_))) {
+        let counted = matches!(next, Ok(Ok(_)));
+        drop(next);
+        if !counted {
             return false;
         }
         sleep(COUNTERS_SETTLE).await;
