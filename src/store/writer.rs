@@ -83,7 +83,7 @@ impl Writer {
 
     /// Writes everything that waits now. What comes while a batch is written waits for the next flush, unless the batch did not
     /// hold everything: written at once, the changes of some milliseconds would make a batch of their own, again and again,
-    /// and a device that changes often would be written as often.
+    /// and a device that changes often would be written as often. After a refusal everything is caught up at once.
     async fn flush(&self, stop: &CancellationToken) {
         let mut owed = VecDeque::new();
         loop {
@@ -98,9 +98,7 @@ impl Writer {
             let took_all = took_all_events && batch.devices.len() < BATCH_MAX;
             self.show_waiting(&batch);
             let all_written = batch.devices.is_empty() && batch.events.is_empty();
-            if !all_written {
-                self.write(Arc::new(batch), stop).await;
-            }
+            let was_refused = !all_written && self.write(Arc::new(batch), stop).await;
             while let Some(owed) = owed.pop_front_if(|owed: &mut Owed| all_written || self.has_reached(owed))
             {
                 owed.receipts.into_iter().for_each(Receipt::give);
@@ -112,7 +110,7 @@ impl Writer {
             if took_all_events {
                 self.note_kept(published).await;
             }
-            if took_all && owed.is_empty() && !stop.is_cancelled() {
+            if took_all && owed.is_empty() && !was_refused && !stop.is_cancelled() {
                 return;
             }
         }
@@ -152,8 +150,8 @@ impl Writer {
         self.metrics.store.events_waiting.set(gauge(self.events.len() + batch.events.len()));
     }
 
-    /// Tries until the store has taken the batch.
-    async fn write(&self, batch: Arc<Batch>, stop: &CancellationToken) {
+    /// Tries until the store has taken the batch; says whether it was refused meanwhile.
+    async fn write(&self, batch: Arc<Batch>, stop: &CancellationToken) -> bool {
         let mut pause = RETRY_MIN;
         let mut failing = false;
         loop {
@@ -192,6 +190,7 @@ impl Writer {
             tracing::info!("the store takes changes again");
         }
         self.health.set_store(self.good.clone());
+        failing
     }
 
     /// One attempt. However long it takes, it is not given up, because it may still succeed.
