@@ -17,19 +17,34 @@ use super::until;
 /// How many retained messages must have come before a PINGRESP for it to count as an end mark on this broker.
 const PONG_PROOF: u64 = 100;
 
-/// Whether a PINGRESP marks the end of a replay on this broker: found out by the first replay that is long enough.
+/// Whether a PINGRESP marks the end of a replay on this broker: found out by the first replay that is long enough. Once it
+/// has overtaken a message it is never trusted again: that it came last now and then is chance.
 #[derive(Debug, Default)]
-pub struct PongTrust(Cell<bool>);
+pub struct PongTrust(Cell<Shown>);
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Shown {
+    #[default]
+    Nothing,
+    EndMark,
+    Overtakes,
+}
 
 impl PongTrust {
     pub fn get(&self) -> bool {
-        self.0.get()
+        self.0.get() == Shown::EndMark
     }
 
     /// Learns from a replay that ended by silence.
     pub fn learn(&self, retained: u64, pong: Pong) {
-        if retained >= PONG_PROOF && !self.get() {
-            self.0.set(pong == Pong::After(retained));
+        match pong {
+            Pong::Overtook => self.0.set(Shown::Overtakes),
+            Pong::After(before) => {
+                if retained >= PONG_PROOF && before == retained && self.0.get() == Shown::Nothing {
+                    self.0.set(Shown::EndMark);
+                }
+            }
+            Pong::Awaited => {}
         }
     }
 }
@@ -161,4 +176,21 @@ impl<'a> Reader<'a> {
 /// Whether each filter names one device, so that it is known how many messages can come.
 fn by_name(filters: &[String]) -> bool {
     filters.iter().all(|filter| !filter.contains(['+', '#']))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_pong_that_has_overtaken_once_is_never_trusted() {
+        let trust = PongTrust::default();
+        trust.learn(PONG_PROOF - 1, Pong::After(PONG_PROOF - 1));
+        assert!(!trust.get(), "too few to tell");
+        trust.learn(PONG_PROOF, Pong::After(PONG_PROOF));
+        assert!(trust.get());
+        trust.learn(PONG_PROOF, Pong::Overtook);
+        trust.learn(PONG_PROOF, Pong::After(PONG_PROOF));
+        assert!(!trust.get(), "that it came last this time is chance");
+    }
 }
