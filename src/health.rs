@@ -328,13 +328,12 @@ impl Health {
         *self.following.lock()
     }
 
-    /// Sets whether other instances can be followed and says whether that is another than before.
-    pub fn set_following(&self, following: Following) -> bool {
+    /// Sets whether other instances can be followed.
+    pub fn set_following(&self, following: Following) {
         if let Following::Current { at } = following {
             *self.followed_at.lock() = Some(at);
         }
-        let before = std::mem::replace(&mut *self.following.lock(), following);
-        std::mem::discriminant(&before) != std::mem::discriminant(&following)
+        *self.following.lock() = following;
     }
 
     /// A round begins; what earlier rounds came to stays in force until it ends.

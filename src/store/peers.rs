@@ -64,12 +64,15 @@ impl Peers {
 
     async fn follow(&self, mark: &mut Mark) {
         let mut pause = RETRY_MIN;
+        // Nothing has been said yet: a store that cannot be read from the start is worth a line, too.
+        let mut said = None;
         loop {
             let looked_at = Instant::now();
             match self.catch_up(mark).await {
                 Ok(()) => {
                     // Everything that had been written when the look began is here.
-                    if self.health.set_following(Following::Current { at: looked_at.into_std() }) {
+                    self.health.set_following(Following::Current { at: looked_at.into_std() });
+                    if said.replace(true) != Some(true) {
                         tracing::info!("the changes of other instances are followed");
                     }
                     pause = RETRY_MIN;
@@ -80,7 +83,8 @@ impl Peers {
                 Err(Broken::Stopping) => return,
                 Err(Broken::Failed(error)) => {
                     self.metrics.store.follow_failures.inc();
-                    if self.health.set_following(Following::Broken) {
+                    self.health.set_following(Following::Broken);
+                    if said.replace(false) != Some(false) {
                         tracing::warn!(%error, "the changes of other instances cannot be followed at present");
                     }
                     sleep(pause).await;
