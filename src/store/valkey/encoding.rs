@@ -4,7 +4,8 @@
 use crate::clock::UnixSeconds;
 use crate::history::{Event, Row};
 use crate::payload::Payload;
-use crate::presence::{Belief, Claim, Moment, Statement, Status};
+use crate::presence::{Belief, Moment, Statement, Status};
+use crate::store::encoding::{claim, claim_number};
 
 /// Bytes that no devstatus wrote.
 #[derive(Debug)]
@@ -84,6 +85,7 @@ pub fn halves(nanos: i64) -> (u32, u32) {
 
 /// Claim, session, time, close code, payload to the end.
 fn put(bytes: &mut Vec<u8>, statement: &Statement) {
+    // In the order of the claims, for the script compares these.
     bytes.push(claim_number(statement.claim));
     for moment in [statement.session, statement.time] {
         bytes.extend_from_slice(&sortable(moment.nanos().unwrap_or(i64::MIN)).to_be_bytes());
@@ -98,7 +100,7 @@ fn statement(bytes: &[u8]) -> Result<Statement, Damaged> {
     let (time, rest) = rest.split_first_chunk().ok_or(Damaged)?;
     let (close_code, packed) = rest.split_first_chunk().ok_or(Damaged)?;
     Ok(Statement {
-        claim: claim(*number).ok_or(Damaged)?,
+        claim: claim(i64::from(*number)).ok_or(Damaged)?,
         session: moment(u64::from_be_bytes(*session)),
         time: moment(u64::from_be_bytes(*time)),
         close_code: u16::from_be_bytes(*close_code),
@@ -118,36 +120,12 @@ fn moment(sortable: u64) -> Moment {
     }
 }
 
-/// In the order of the claims, for the script compares these.
-fn claim_number(claim: Claim) -> u8 {
-    match claim {
-        Claim::Request => 0,
-        Claim::Connect => 1,
-        Claim::Takeover => 2,
-        Claim::Refusal => 3,
-        Claim::Disconnect => 4,
-        // Never in a belief, so compared with none.
-        Claim::FailedLogin => 5,
-    }
-}
-
-fn claim(number: u8) -> Option<Claim> {
-    Some(match number {
-        0 => Claim::Request,
-        1 => Claim::Connect,
-        2 => Claim::Takeover,
-        3 => Claim::Refusal,
-        4 => Claim::Disconnect,
-        5 => Claim::FailedLogin,
-        _ => return None,
-    })
-}
-
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::presence::Claim;
 
     fn any_statement() -> impl Strategy<Value = Statement> {
         let claim = prop_oneof![
