@@ -384,6 +384,11 @@ impl DeviceMap {
         counts
     }
 
+    /// Devices that were heard of in the current round.
+    pub fn heard_in_round(&self) -> u64 {
+        self.types.read().iter().map(|t| t.heard_in_round.load(Ordering::Relaxed)).sum()
+    }
+
     /// The ids of this type's devices, heard of in the current round or not. Goes through the whole map, one shard at a
     /// time.
     pub fn ids_in_round(&self, device_type: &str, heard: bool) -> Vec<String> {

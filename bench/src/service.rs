@@ -10,6 +10,7 @@ use std::thread;
 use std::time::Duration;
 
 use serde_json::Value;
+use tempfile::TempDir;
 
 use crate::broker::Broker;
 use crate::http::Client;
@@ -60,6 +61,7 @@ pub struct Service {
     /// `http://127.0.0.1:PORT`
     pub url: String,
     client: Client,
+    _state: TempDir,
 }
 
 impl Service {
@@ -77,7 +79,10 @@ impl Service {
     pub fn start_as(id: &str, binary: &Path, broker_url: &str, arguments: &[&str]) -> Outcome<Self> {
         let mut command = Command::new(binary);
         command.args(["-o", "org1", "-i", id, "-p", "0", "--broker", broker_url]).args(arguments);
-        // What the person who measures has set for a real service must not change what is measured.
+        // What the person who measures has set or kept for a real service must not change what is measured, nor what an
+        // earlier command has left.
+        let state = tempfile::tempdir()?;
+        command.env("XDG_STATE_HOME", state.path()).env_remove("STATE_DIRECTORY");
         let ours = |name: &str| name.starts_with("DEVSTATUS_") || name.starts_with("WIOTP_");
         for name in env::vars_os().filter_map(|(name, _)| name.into_string().ok()).filter(|name| ours(name)) {
             command.env_remove(name);
@@ -90,7 +95,7 @@ impl Service {
             Err(RecvTimeoutError::Timeout) => return Err("devstatus does not say where it listens".into()),
             Err(RecvTimeoutError::Disconnected) => return Err("devstatus ended before it listened".into()),
         };
-        Ok(Self { process, url, client: Client::new() })
+        Ok(Self { process, url, client: Client::new(), _state: state })
     }
 
     /// Waits until it knows so many devices; returns what it then says of its population.

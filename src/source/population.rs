@@ -254,7 +254,7 @@ impl<'a> Population<'a> {
         // Messages of the broker's own expire when somebody asks for them, after they have been counted: the first count
         // that we are given may be off by a few, the next one is not.
         let latest = *counters.borrow();
-        let heard = self.source.map.round_counts().iter().map(|count| count.heard).sum();
+        let heard = self.source.map.heard_in_round();
         if latest.ticks == 0 && reading > LONG_READING && latest.nearly_matches(heard) {
             let next = counters.wait_for(|counters| counters.ticks > 0);
             if timeout(COUNTERS_TIMEOUT, next).await.is_ok() {
@@ -271,20 +271,25 @@ impl<'a> Population<'a> {
 
     /// Whether there is proof for everything, by the whole or by each type.
     fn is_settled(&self, round: &mut Round) -> bool {
-        let counts = self.source.map.round_counts();
-        let heard = counts.iter().map(|count| count.heard).sum();
         let lost = round.whole.last().is_some_and(|pass| pass.lost);
         let types_are_known = !self.source.settings.population.types.is_empty();
-        // The broker counts what is retained for everybody's types.
-        let counts_are_ours = self.source.settings.share.partition().is_none();
-        if counts_are_ours && self.counters.borrow().count_matches(heard) && !lost {
+        if !lost && self.count_matches() {
             round.proof = Some(Evidence::CountMatches);
         } else if judge(&round.whole, self.limits()) == Evidence::BelowLimits {
             round.proof = Some(Evidence::BelowLimits);
-        } else if self.unread_types(round) == 0 && (types_are_known || round.whole_shows_every_type(heard)) {
-            round.proof = round.proof_by_types(&counts);
+        } else if self.unread_types(round) == 0
+            && (types_are_known || round.whole_shows_every_type(self.source.map.heard_in_round()))
+        {
+            round.proof = round.proof_by_types(&self.source.map.round_counts());
         }
         round.proof.is_some()
+    }
+
+    /// Whether the broker counts as many retained messages as devices have been heard of in this round.
+    fn count_matches(&self) -> bool {
+        // It counts what is retained for everybody's types.
+        let counts_are_ours = self.source.settings.share.partition().is_none();
+        counts_are_ours && self.counters.borrow().count_matches(self.source.map.heard_in_round())
     }
 
     /// Waits until the broker has counted what came after `dropped_before`, if it counts at all.
@@ -346,6 +351,7 @@ impl<'a> Population<'a> {
             self.source.known_types().into_iter().filter(|t| !round.is_proven(t)).collect();
         let connections = if self.trust_pong.get() { 1 } else { self.source.settings.population.connections };
         let total = open.len();
+        let lost = round.whole.last().is_some_and(|pass| pass.lost);
         let queue = RefCell::new(open);
         let types = RefCell::new(std::mem::take(&mut round.types));
         let workers = (0..connections.min(total)).map(|number| {
@@ -353,7 +359,8 @@ impl<'a> Population<'a> {
             async move {
                 let role = format!("type{number}");
                 let mut reader = Reader::new(self.source, self.dialer, &role, &self.trust_pong);
-                loop {
+                // The broker may count itself meanwhile.
+                while lost || !self.count_matches() {
                     let Some(device_type) = queue.borrow_mut().pop_front() else { break };
                     self.source.health.population_progress(total - queue.borrow().len() - 1, total);
                     let mut read = types.borrow_mut().remove(&device_type).unwrap_or_default();
