@@ -1,6 +1,6 @@
 //! The store that ends with the process: for the demo, for tests, and the model that the other stores are compared with.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use futures_util::future::{BoxFuture, ready};
@@ -168,6 +168,13 @@ impl Store for MemoryStore {
         sink.expect(contents.devices.len());
         sink.take(contents.all().collect());
         Box::pin(ready(Ok(())))
+    }
+
+    fn read(&self, names: Vec<DeviceName>) -> BoxFuture<'_, Result<Vec<StoredDevice>, StoreError>> {
+        let contents = self.contents.lock();
+        let names: BTreeSet<DeviceName> = names.into_iter().collect();
+        let kept = names.iter().filter_map(|name| Some(contents.devices.get(name)?.stored(name)));
+        Box::pin(ready(Ok(kept.collect())))
     }
 
     fn list(&self, query: Query) -> BoxFuture<'_, Result<Page, StoreError>> {

@@ -212,6 +212,10 @@ pub trait Store: Send + Sync {
     /// Gives every device once, in any order.
     fn load(&self, sink: Arc<dyn LoadSink>) -> BoxFuture<'_, Result<(), StoreError>>;
 
+    /// Gives those of the devices that are kept, each once and in any order, in one round trip to each server that has some.
+    /// What was written before is found.
+    fn read(&self, names: Vec<DeviceName>) -> BoxFuture<'_, Result<Vec<StoredDevice>, StoreError>>;
+
     /// Part of a list. Devices that do not change while it is read are neither skipped nor repeated.
     fn list(&self, query: Query) -> BoxFuture<'_, Result<Page, StoreError>>;
 

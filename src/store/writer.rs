@@ -283,6 +283,9 @@ mod tests {
         fn load(&self, sink: Arc<dyn LoadSink>) -> BoxFuture<'_, Result<(), StoreError>> {
             self.kept.load(sink)
         }
+        fn read(&self, names: Vec<DeviceName>) -> BoxFuture<'_, Result<Vec<StoredDevice>, StoreError>> {
+            self.kept.read(names)
+        }
         fn list(&self, query: Query) -> BoxFuture<'_, Result<Page, StoreError>> {
             self.kept.list(query)
         }

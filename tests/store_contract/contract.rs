@@ -25,6 +25,7 @@ macro_rules! promises {
 pub const CONTRACT: &[Promise] = promises![
     what_is_kept_is_the_merge_of_what_was_put,
     many_devices_are_loaded_by_several_threads_each_once,
+    those_that_are_asked_for_by_name_are_given_as_they_are,
     a_list_neither_skips_nor_repeats_whatever_the_order_the_filter_and_the_size_of_a_page,
     a_change_between_two_pages_moves_nobody_else,
     changes_since_a_mark_are_all_changes_and_only_those,
@@ -109,6 +110,44 @@ pub fn many_devices_are_loaded_by_several_threads_each_once(place: &dyn Place) {
     assert_eq!(all.len(), 60_000, "{place:?}");
     let (belief, _) = &all[&name("7-4999")];
     assert_eq!(belief.verdict().unwrap().statement, &statement(Claim::Connect, 4999, 4999));
+}
+
+pub fn those_that_are_asked_for_by_name_are_given_as_they_are(place: &dyn Place) {
+    let mut fixture = Fixture::new(place);
+    let read = |fixture: &Fixture, names: Vec<DeviceName>| -> BTreeMap<DeviceName, StoredDevice> {
+        let read = wait(fixture.store().read(names)).unwrap();
+        let number = read.len();
+        let read: BTreeMap<_, _> = read.into_iter().map(|one| (one.name.clone(), one)).collect();
+        assert_eq!(read.len(), number, "{place:?}: each device comes once");
+        read
+    };
+    assert!(read(&fixture, vec![]).is_empty(), "{place:?}");
+    assert!(read(&fixture, vec![name("a")]).is_empty(), "{place:?}");
+    // As many as go over at once, those with odd names and of another type among them, and one of several statements.
+    let mut kept: Vec<_> =
+        (0..2_000).map(|n| device(&n.to_string(), [statement(Claim::Connect, n, n)], 1)).collect();
+    kept.extend(IDS.map(|id| device(id, [statement(Claim::Disconnect, 7, 9)], 3)));
+    kept.push(device(
+        "taken over",
+        [statement(Claim::Disconnect, 1, 2), statement(Claim::Takeover, 5, 6)],
+        2,
+    ));
+    let mut other = device("1", [statement(Claim::Disconnect, 4, 4)], 4);
+    other.name.device_type = "other".into();
+    kept.push(other);
+    fixture.put(devices(kept.clone()));
+    let expected: BTreeMap<_, _> = kept.into_iter().map(|one| (one.name.clone(), one)).collect();
+    let mut asked: Vec<_> = expected.keys().cloned().collect();
+    asked.extend([name("1"), name("absent"), name("ABSENT\0"), name("absent")]);
+    assert_eq!(read(&fixture, asked.clone()), expected, "{place:?}");
+    fixture.reopen();
+    assert_eq!(read(&fixture, asked), expected, "{place:?}: opened again");
+    // What has just been written is found.
+    for at in 10..20 {
+        let changed = device("1", [statement(Claim::Connect, at, at)], 5);
+        fixture.put(devices(vec![changed.clone()]));
+        assert_eq!(read(&fixture, vec![name("1")])[&name("1")], changed, "{place:?}");
+    }
 }
 
 /// All pages of a list, and what stands in them.

@@ -89,7 +89,7 @@ async fn settle(
     if outcome.types.is_empty() {
         return Ok(0);
     }
-    let select = transaction.prepare_cached(&place.statements.locked).await.map_err(failed)?;
+    let select = transaction.prepare_cached(&place.statements.named).await.map_err(failed)?;
     let rows = transaction.query(&select, &[&outcome.types, &outcome.ids]).await.map_err(failed)?;
     let mut type_names = TypeNames::default();
     let kept = rows.iter().map(|row| columns::device(row, &mut type_names)).collect::<Result<Vec<_>, _>>()?;

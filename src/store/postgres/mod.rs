@@ -31,6 +31,7 @@ use self::statements::Statements;
 use super::settings::{Server, StoreSettings};
 use super::{
     Batch, Changes, DeviceName, Instance, LoadSink, Mark, Page, Query, Retention, Store, StoreError,
+    StoredDevice,
 };
 use crate::clock::UnixSeconds;
 use crate::history::Row;
@@ -281,6 +282,14 @@ impl Store for PostgresStore {
         Box::pin(async move {
             let client = self.client().await?;
             let done = read::load(&client, &self.statements, &*sink).await;
+            client.served(done)
+        })
+    }
+
+    fn read(&self, names: Vec<DeviceName>) -> BoxFuture<'_, Result<Vec<StoredDevice>, StoreError>> {
+        bounded(async move {
+            let client = self.client().await?;
+            let done = read::named(&client, &self.statements, &names).await;
             client.served(done)
         })
     }

@@ -1,5 +1,6 @@
 //! Reading: everything, pages, changes, history.
 
+use std::collections::BTreeSet;
 use std::pin::pin;
 
 use deadpool_postgres::{GenericClient, Object};
@@ -11,7 +12,9 @@ use super::failed;
 use super::statements::{Statements, with_schema};
 use crate::history;
 use crate::presence::Status;
-use crate::store::{Changes, Cursor, DeviceName, LoadSink, Mark, Order, PAGE_MAX, Page, Query, StoreError};
+use crate::store::{
+    Changes, Cursor, DeviceName, LoadSink, Mark, Order, PAGE_MAX, Page, Query, StoreError, StoredDevice,
+};
 
 /// Lanes of changes, as the schema has them.
 pub const LANES: usize = 16;
@@ -39,6 +42,22 @@ pub async fn load(client: &Object, statements: &Statements, sink: &dyn LoadSink)
     }
     sink.take(devices);
     Ok(())
+}
+
+/// The devices of these names, each once, by one statement.
+pub async fn named(
+    client: &Object,
+    statements: &Statements,
+    names: &[DeviceName],
+) -> Result<Vec<StoredDevice>, StoreError> {
+    // A text of the database cannot hold the character, so it has no such device.
+    let possible = names.iter().filter(|name| !name.device_type.contains('\0') && !name.id.contains('\0'));
+    let names: BTreeSet<(&str, &str)> = possible.map(|name| (&*name.device_type, &*name.id)).collect();
+    let (types, ids): (Vec<&str>, Vec<&str>) = names.into_iter().unzip();
+    let select = client.prepare_cached(&statements.named).await.map_err(failed)?;
+    let rows = client.query(&select, &[&types, &ids]).await.map_err(failed)?;
+    let mut names = TypeNames::default();
+    rows.iter().map(|row| columns::device(row, &mut names)).collect()
 }
 
 /// Part of a list.

@@ -6,7 +6,7 @@ pub struct Statements {
     pub merge: String,
     pub settle: String,
     pub add_events: String,
-    pub locked: String,
+    pub named: String,
     /// The name of the table of devices.
     pub device_table: String,
     pub load: String,
@@ -31,7 +31,7 @@ impl Statements {
             merge: sql(include_str!("sql/merge.sql")),
             settle: sql(include_str!("sql/settle.sql")),
             add_events: sql(include_str!("sql/add_events.sql")),
-            locked: sql(&format!(
+            named: sql(&format!(
                 "SELECT {DEVICE} FROM {{schema}}.device JOIN unnest($1::text[], $2::text[]) AS named (type, id) USING (type, id)"
             )),
             device_table: sql("{schema}.device"),

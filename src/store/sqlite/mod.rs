@@ -19,7 +19,9 @@ use tokio::sync::oneshot;
 use self::file::{Lock, Unusable};
 use self::read::Window;
 use self::write::{WriteError, Writing};
-use super::{Batch, Changes, DeviceName, LoadSink, Mark, Page, Query, Retention, Store, StoreError};
+use super::{
+    Batch, Changes, DeviceName, LoadSink, Mark, Page, Query, Retention, Store, StoreError, StoredDevice,
+};
 use crate::clock::UnixSeconds;
 use crate::history::{EventPage, Row};
 
@@ -233,6 +235,10 @@ impl Store for SqliteStore {
                 reader.run(|_| read::load(&path, &*sink))
             }),
         }
+    }
+
+    fn read(&self, names: Vec<DeviceName>) -> BoxFuture<'_, Result<Vec<StoredDevice>, StoreError>> {
+        self.read(move |connection| read::named(connection, names))
     }
 
     fn list(&self, query: Query) -> BoxFuture<'_, Result<Page, StoreError>> {

@@ -101,6 +101,24 @@ fn devices(connection: &Connection, sql: &str, values: Vec<Value>) -> Result<Vec
     Ok(found)
 }
 
+/// The devices of these names, each once: one look into the index for each.
+pub fn named(connection: &Connection, mut names: Vec<DeviceName>) -> Result<Vec<StoredDevice>, WriteError> {
+    names.sort_unstable();
+    names.dedup();
+    // All of one moment.
+    let transaction = connection.unchecked_transaction()?;
+    let mut select =
+        transaction.prepare_cached(&format!("SELECT {COLUMNS} FROM device WHERE type = ?1 AND id = ?2"))?;
+    let (mut type_names, mut found) = (TypeNames::default(), Vec::new());
+    for name in names {
+        let mut rows = select.query(params![&*name.device_type, &*name.id])?;
+        if let Some(row) = rows.next()? {
+            found.push(device(row, &mut type_names)?);
+        }
+    }
+    Ok(found)
+}
+
 /// Part of a list.
 pub fn list(connection: &Connection, query: &Query) -> Result<Page, WriteError> {
     // An unknown time is the least.

@@ -34,6 +34,7 @@ use self::position::Sight;
 use super::settings::Server;
 use super::{
     Batch, Changes, DeviceName, Instance, LoadSink, Mark, Page, Query, Retention, Store, StoreError,
+    StoredDevice,
 };
 use crate::clock::UnixSeconds;
 use crate::history::Row;
@@ -204,6 +205,10 @@ impl Store for ValkeyStore {
 
     fn load(&self, sink: Arc<dyn LoadSink>) -> BoxFuture<'_, Result<(), StoreError>> {
         Box::pin(async move { Ok(self.grid.load(sink).await?) })
+    }
+
+    fn read(&self, names: Vec<DeviceName>) -> BoxFuture<'_, Result<Vec<StoredDevice>, StoreError>> {
+        Box::pin(async move { Ok(self.grid.named(&names).await?) })
     }
 
     fn list(&self, query: Query) -> BoxFuture<'_, Result<Page, StoreError>> {

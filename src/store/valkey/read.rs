@@ -2,7 +2,7 @@
 //! written something finds it.
 
 use std::cmp::Reverse;
-use std::collections::{BTreeSet, BinaryHeap};
+use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
 use std::sync::Arc;
 
 use futures_util::StreamExt;
@@ -126,6 +126,25 @@ impl Grid {
             loaded.map_err(|error: ReadError| error)?;
         }
         Ok(())
+    }
+
+    /// The devices of these names, each once: one command for each bucket that has some, all of them under way at once.
+    pub async fn named(&self, names: &[DeviceName]) -> Result<Vec<StoredDevice>, ReadError> {
+        let mut buckets: BTreeMap<Bucket, BTreeSet<Vec<u8>>> = BTreeMap::new();
+        for name in names {
+            let name = joined(name.device());
+            buckets.entry(Bucket::of(&name)).or_default().insert(name);
+        }
+        let reads = buckets.iter().map(|(bucket, names)| async move {
+            let mut command = redis::cmd("HMGET");
+            command.arg(self.keys.devices(*bucket)).arg(names);
+            let records: Vec<Option<Vec<u8>>> =
+                self.connection.ask(self.keys.slot(*bucket), &command).await?;
+            let kept = names.iter().zip(records).filter_map(|(name, record)| Some([name.clone(), record?]));
+            Ok(kept.flatten().collect::<Vec<_>>())
+        });
+        let found = try_join_all(reads).await.map_err(|error: ReadError| error)?;
+        Ok(devices(&found.concat())?)
     }
 
     async fn part(
