@@ -13,6 +13,7 @@ use tokio::task::JoinHandle;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
+use crate::descriptors;
 use crate::feed::Feed;
 use crate::health::{Following, Health, Keeping};
 use crate::history::EventQueue;
@@ -80,6 +81,7 @@ pub async fn start(
     shutdown: CancellationToken,
 ) -> Result<Running, Error> {
     let metrics = Metrics::default();
+    let http = within_descriptors(http);
     let address = http.address();
     let streams = http.streams;
     let front = Front::open(http, metrics.http.clone())?;
@@ -227,6 +229,21 @@ fn share(
         lead: Arc::clone(&lead),
     };
     (lead, Some(tokio::spawn(instances.run(shutdown.clone()))))
+}
+
+/// Lets as few clients in as leave room for broker and store; further ones wait, as beyond any other number.
+fn within_descriptors(mut http: HttpSettings) -> HttpSettings {
+    let Some(most) = descriptors::raise() else { return http };
+    let fit = descriptors::for_clients(most);
+    if fit < http.connections_max {
+        tracing::warn!(
+            "the process may have {most} files open, which is room for {fit} connections of the {} of --connections-max: \
+             further ones wait; a higher hard limit (LimitNOFILE, ulimit -Hn) gives it room",
+            http.connections_max
+        );
+        http.connections_max = fit;
+    }
+    http
 }
 
 /// Takes the address, so that a start that cannot listen fails at once; it listens once there are answers.

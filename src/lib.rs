@@ -13,6 +13,7 @@ pub mod clock;
 pub mod config;
 pub mod decode;
 pub mod demo;
+pub mod descriptors;
 pub mod exchange;
 pub mod feed;
 pub mod fleet;

@@ -15,7 +15,7 @@ const ROWS: &[&[&str]] = &[
     &["payload"],
     &["presence"],
     &["decode"],
-    &["clock", "metrics", "health"],
+    &["clock", "metrics", "health", "descriptors"],
     &["history", "receipt", "access"],
     &["map"],
     &["source", "feed"],

@@ -4,6 +4,7 @@
 use serde_json::Value;
 
 use crate::rig::closing_broker::{ClosingBroker, Script};
+use crate::rig::http::{self, Connection};
 use crate::rig::mosquitto::Mosquitto;
 use crate::rig::packet::{Connect, Subscription};
 use crate::rig::service::{Ended, Launch, mentions};
@@ -200,4 +201,46 @@ fn the_log_as_json_has_one_object_a_line() {
         let parsed = serde_json::from_str::<Value>(line);
         assert!(parsed.is_ok_and(|value| value.is_object()), "{line}");
     }
+}
+
+#[test]
+fn the_service_takes_all_the_descriptors_that_it_is_allowed() {
+    let broker = ClosingBroker::start(Script::default());
+    let service = Launch::to(&broker.url()).limited_to("-Sn 64").start();
+    let (may, could) = service.descriptors_allowed();
+    assert!(may == could && may != Some(64), "{may:?} of {could:?}");
+    // More than there were at first, all at once.
+    let mut clients: Vec<_> = (0..200).map(|_| Connection::open(service.address())).collect();
+    clients.iter_mut().for_each(|client| client.send(&http::request("GET", "/livez")));
+    for client in &mut clients {
+        assert_eq!(client.receive("GET").expect("each is answered").status, 200);
+    }
+}
+
+#[test]
+fn connections_for_which_there_are_no_descriptors_wait_and_leave_the_rest_alone() {
+    let broker = ClosingBroker::start(Script::default());
+    let service = Launch::to(&broker.url()).limited_to("-n 300").start();
+    service.wait_until_ready();
+    assert_eq!(
+        service.log_lines(&["WARN", "300", "room for 150", "--connections-max"]).len(),
+        1,
+        "{}",
+        service.log()
+    );
+    let mut clients: Vec<_> = (0..350).map(|_| Connection::open(service.address())).collect();
+    clients.iter_mut().for_each(|client| client.send(&http::request("GET", "/livez")));
+    let waiting = clients.split_off(150);
+    for client in &mut clients {
+        assert_eq!(client.receive("GET").expect("each is answered").status, 200);
+    }
+    clients[0].send(&http::request("GET", "/metrics"));
+    let metrics = clients[0].receive("GET").expect("it is answered");
+    assert!(metrics.text().contains("devstatus_http_connections 150\n"), "{}", metrics.text());
+    drop(clients);
+    for mut client in waiting {
+        assert_eq!(client.receive("GET").expect("each has its turn").status, 200);
+    }
+    service.wait_until_ready();
+    assert!(service.log_lines(&["cannot accept"]).is_empty(), "{}", service.log());
 }

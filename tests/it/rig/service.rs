@@ -25,7 +25,8 @@ pub struct Launch {
     arguments: Vec<String>,
     environment: Vec<(String, String)>,
     files: Vec<(String, String)>,
-    outlives_its_limits: bool,
+    /// What a shell does before the service takes its place.
+    preparations: Vec<String>,
 }
 
 impl Launch {
@@ -66,7 +67,14 @@ impl Launch {
 
     /// A file that may not grow any more is an error to the service, as a full disk is, and not the end of it.
     pub fn outliving_its_limits(mut self) -> Self {
-        self.outlives_its_limits = true;
+        // Signals that are ignored stay so for whoever takes the shell's place.
+        self.preparations.push("trap '' XFSZ".to_owned());
+        self
+    }
+
+    /// Under a limit, as `ulimit` of the shell takes it.
+    pub fn limited_to(mut self, limit: &str) -> Self {
+        self.preparations.push(format!("ulimit {limit}"));
         self
     }
 
@@ -104,8 +112,8 @@ impl Launch {
                 command.env_remove(name);
             }
         }
-        // Each test has its own store, and none leaves one behind; a test that wants another says so.
-        command.env("DEVSTATUS_STORE", "memory:");
+        // Each test has its own keys and store, and none leaves any behind; a test that wants others says so.
+        command.env("DEVSTATUS_STORE", "memory:").env("STATE_DIRECTORY", directory.path().join("state"));
         command.args(&self.arguments).envs(self.environment).current_dir(directory.path());
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn().expect("the binary can be started");
@@ -118,12 +126,12 @@ impl Launch {
 impl Launch {
     fn command(&self) -> Command {
         const BINARY: &str = env!("CARGO_BIN_EXE_devstatus");
-        if !self.outlives_its_limits {
+        if self.preparations.is_empty() {
             return Command::new(BINARY);
         }
-        // Signals that are ignored stay so for whoever takes the shell's place.
         let mut command = Command::new("/bin/sh");
-        command.args(["-c", "trap '' XFSZ; exec \"$0\" \"$@\"", BINARY]);
+        let script = format!("{} && exec \"$0\" \"$@\"", self.preparations.join(" && "));
+        command.args(["-c", &script, BINARY]);
         command
     }
 }
@@ -208,6 +216,16 @@ impl Service {
         let pid = Pid::from_child(&self.process.child);
         let limit = Rlimit { current: most, maximum: None };
         prlimit(Some(pid), Resource::Fsize, limit).expect("the limits of a child of ours can be set");
+    }
+
+    /// How many files and sockets the process may have open, and how many it could be allowed.
+    pub fn descriptors_allowed(&self) -> (Option<u64>, Option<u64>) {
+        let file = format!("/proc/{}/limits", self.process.child.id());
+        let limits = std::fs::read_to_string(file).expect("a process of ours can be read about");
+        let line = limits.lines().find_map(|line| line.strip_prefix("Max open files"));
+        let mut numbers =
+            line.expect("there is such a limit").split_whitespace().map(|word| word.parse().ok());
+        (numbers.next().flatten(), numbers.next().flatten())
     }
 
     /// Memory that the process has at present.
