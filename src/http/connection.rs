@@ -50,6 +50,8 @@ pub struct Served {
     pub router: Router,
     pub metrics: HttpMetrics,
     pub shutdown: CancellationToken,
+    /// A client that takes nothing of its answer for so long is cut off: what waits for it holds memory.
+    pub write_timeout: Duration,
 }
 
 enum End {
@@ -64,7 +66,7 @@ impl Served {
         T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
         let progress = Arc::new(Progress::default());
-        let stream = TokioIo::new(Watched::new(stream, Arc::clone(&progress)));
+        let stream = TokioIo::new(Watched::new(stream, Arc::clone(&progress), self.write_timeout));
         let cut = Cut::default();
         let told = (Peer(peer), cut.clone());
         let service = Service { router: self.router, told, progress: Arc::clone(&progress) };
@@ -214,7 +216,56 @@ impl HttpBody for Tracked {
 
 #[cfg(test)]
 mod tests {
-    use super::SLOW_HEADERS;
+    use axum::routing::get;
+    use tokio::io::{DuplexStream, duplex};
+
+    use super::*;
+    use crate::http::settings::HttpSettings;
+    use crate::http::tests::{Fixture, PATIENCE, ask};
+
+    const LARGE: usize = 1 << 20;
+
+    async fn large() -> String {
+        "x".repeat(LARGE)
+    }
+
+    /// A service that cuts a client off after so long, and a connection to it that holds little of a large answer.
+    fn connected(
+        fixture: &Fixture,
+        write_timeout: Duration,
+    ) -> (impl Future<Output = ()> + use<>, DuplexStream) {
+        let (ours, theirs) = duplex(64 * 1024);
+        let router = fixture.router(Router::new().route("/large", get(large)));
+        let metrics = fixture.metrics.http.clone();
+        let served = Served { router, metrics, shutdown: CancellationToken::new(), write_timeout };
+        (served.connection(ours, [192, 0, 2, 1].into()), theirs)
+    }
+
+    const SLOW_READER: &str = "devstatus_http_connections_cut_total{reason=\"slow_reader\"}";
+
+    #[tokio::test]
+    async fn a_client_that_takes_nothing_of_its_answer_is_cut_off() {
+        let fixture = Fixture::new(&HttpSettings::default());
+        let (serving, mut client) = connected(&fixture, Duration::from_millis(50));
+        client.write_all(b"GET /large HTTP/1.1\r\nHost: localhost\r\n\r\n").await.unwrap();
+        timeout(PATIENCE, serving).await.expect("the connection ends by itself");
+        assert!(fixture.counts(&format!("{SLOW_READER} 1")));
+        let mut taken = Vec::new();
+        client.read_to_end(&mut taken).await.unwrap();
+        assert!((1..LARGE).contains(&taken.len()), "what was on its way is all: {}", taken.len());
+    }
+
+    #[tokio::test]
+    async fn a_client_that_takes_its_answer_gets_all_of_it() {
+        let fixture = Fixture::new(&HttpSettings::default());
+        let (serving, mut client) = connected(&fixture, PATIENCE);
+        let serving = tokio::spawn(serving);
+        let answer = ask(&mut client, "/large").await.unwrap();
+        assert_eq!((answer.status, answer.body.len()), (200, LARGE));
+        drop(client);
+        timeout(PATIENCE, serving).await.expect("the connection ends with its client").unwrap();
+        assert!(fixture.counts(&format!("{SLOW_READER} 0")));
+    }
 
     #[test]
     fn the_answer_to_slow_headers_is_one() {

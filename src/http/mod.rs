@@ -50,6 +50,9 @@ pub use front::{Front, FrontError};
 pub use gauges::Gauges;
 use guard::Guard;
 
+#[cfg(test)]
+mod tests;
+
 /// What the answers are made from.
 #[derive(Clone)]
 pub struct Context {
@@ -110,8 +113,18 @@ fn resources(guard: &Arc<Guard>) -> (Router<Context>, OpenApi) {
 
 /// Answers every request.
 fn router(context: Context, guard: Arc<Guard>, cors_origins: &[String]) -> Router {
-    let (router, _document) = resources(&guard);
-    let router = router
+    let (resources, _document) = resources(&guard);
+    surrounded(resources, context, guard, cors_origins)
+}
+
+/// The resources with what stands around all of them.
+fn surrounded(
+    resources: Router<Context>,
+    context: Context,
+    guard: Arc<Guard>,
+    cors_origins: &[String],
+) -> Router {
+    let router = resources
         .fallback(error::not_found)
         .method_not_allowed_fallback(error::method_not_allowed)
         .layer(middleware::from_fn_with_state(context.requests.clone(), timing::time))

@@ -2,15 +2,18 @@
 
 use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
+use futures_util::FutureExt;
 use parking_lot::Mutex;
 use socket2::SockRef;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{sleep, timeout};
+use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -22,6 +25,8 @@ use crate::metrics::{CutConnection, HttpMetrics};
 
 /// From the accepted connection to the end of the TLS handshake.
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
+/// A client that takes nothing for longer has stopped reading: nobody who waits for an answer waits so long to take it.
+const WRITE_TIMEOUT: Duration = Duration::from_secs(30);
 /// What the kernel holds of an answer that is not on its way yet. Without a limit it holds megabytes for each client that
 /// reads slowly, and some thousands of them take the memory of all sockets.
 const UNSENT_MAX_BYTES: u32 = 128 * 1024;
@@ -51,7 +56,7 @@ impl Server {
         let addresses = Addresses { most: settings.connections_per_address, open: Mutex::default() };
         Self {
             listener,
-            served: Served { router, metrics, shutdown },
+            served: Served { router, metrics, shutdown, write_timeout: WRITE_TIMEOUT },
             tls,
             slots: Arc::new(Semaphore::new(settings.connections_max)),
             addresses: Arc::new(addresses),
@@ -98,24 +103,28 @@ impl Server {
         let acceptor = self.tls.as_ref().map(|tls| tls.acceptor());
         let open = Open::new(&served.metrics);
         connections.spawn(async move {
-            match acceptor {
-                None => served.connection(stream, peer).await,
-                Some(acceptor) => {
-                    let metrics = served.metrics.clone();
-                    let handshake = timeout(HANDSHAKE_TIMEOUT, acceptor.accept(stream));
-                    let accepted = tokio::select! {
-                        accepted = handshake => accepted,
-                        () = served.shutdown.cancelled() => return,
-                    };
-                    match accepted {
-                        Ok(Ok(stream)) => served.connection(stream, peer).await,
-                        Ok(Err(_refused)) => metrics.cut(CutConnection::TlsHandshake),
-                        Err(_elapsed) => metrics.cut(CutConnection::SlowTlsHandshake),
-                    }
-                }
+            let metrics = served.metrics.clone();
+            // A fault while an answer is on its way: no other can be given, so the connection is broken off.
+            if AssertUnwindSafe(serve(served, acceptor, stream, peer)).catch_unwind().await.is_err() {
+                metrics.panics.inc();
             }
             drop((counted, slot, open));
         });
+    }
+}
+
+/// Serves one client, inside TLS if there is an acceptor.
+async fn serve(served: Served, acceptor: Option<TlsAcceptor>, stream: TcpStream, peer: IpAddr) {
+    let Some(acceptor) = acceptor else { return served.connection(stream, peer).await };
+    let handshake = timeout(HANDSHAKE_TIMEOUT, acceptor.accept(stream));
+    let accepted = tokio::select! {
+        accepted = handshake => accepted,
+        () = served.shutdown.cancelled() => return,
+    };
+    match accepted {
+        Ok(Ok(stream)) => served.connection(stream, peer).await,
+        Ok(Err(_refused)) => served.metrics.cut(CutConnection::TlsHandshake),
+        Err(_elapsed) => served.metrics.cut(CutConnection::SlowTlsHandshake),
     }
 }
 
@@ -179,7 +188,10 @@ impl Drop for Counted {
 
 #[cfg(test)]
 mod tests {
+    use tokio::io::AsyncReadExt;
+
     use super::*;
+    use crate::http::tests::{Fixture, PATIENCE, ask};
 
     #[test]
     fn an_address_has_as_many_connections_as_it_may_and_loopback_as_many_as_it_likes() {
@@ -194,5 +206,72 @@ mod tests {
         let third = count("192.0.2.1").unwrap();
         drop((second, third, other, local));
         assert!(addresses.open.lock().is_empty(), "nothing is kept of who is gone");
+    }
+
+    /// A server whose connections come from whatever address the test says: there is only loopback to connect from.
+    struct Fleet {
+        fixture: Fixture,
+        server: Server,
+        connections: TaskTracker,
+    }
+
+    impl Fleet {
+        async fn new(settings: &HttpSettings) -> Self {
+            let fixture = Fixture::new(settings);
+            let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+            let (router, http) = (fixture.router(Router::new()), fixture.metrics.http.clone());
+            let server = Server::new(listener, router, settings, None, http, CancellationToken::new());
+            Self { fixture, server, connections: TaskTracker::new() }
+        }
+
+        async fn connect(&self, from: &str) -> TcpStream {
+            let client = TcpStream::connect(self.server.listener.local_addr().unwrap()).await.unwrap();
+            let (stream, _, slot) = self.server.accept().await.unwrap();
+            self.server.admit(&self.connections, stream, from.parse().unwrap(), slot);
+            client
+        }
+    }
+
+    #[tokio::test]
+    async fn one_connection_too_many_of_an_address_is_closed_and_others_are_answered() {
+        let fleet = Fleet::new(&HttpSettings { connections_per_address: 2, ..HttpSettings::default() }).await;
+        let mut allowed = [fleet.connect("192.0.2.1").await, fleet.connect("192.0.2.1").await];
+        let mut further = fleet.connect("192.0.2.1").await;
+        let read = timeout(PATIENCE, further.read_u8()).await.expect("the connection ends");
+        assert!(read.is_err(), "without an answer");
+        for client in &mut allowed {
+            assert_eq!(ask(client, "/livez").await.unwrap().status, 200, "those that stand are left alone");
+        }
+        let mut other = fleet.connect("192.0.2.2").await;
+        assert_eq!(ask(&mut other, "/livez").await.unwrap().status, 200);
+        assert!(
+            fleet.fixture.counts("devstatus_http_connections_cut_total{reason=\"too_many_of_address\"} 1")
+        );
+        drop(allowed);
+        let again = async { while ask(&mut fleet.connect("192.0.2.1").await, "/livez").await.is_none() {} };
+        timeout(PATIENCE, again).await.expect("there is room once the others have gone");
+    }
+
+    #[tokio::test]
+    async fn an_address_that_asks_too_often_is_told_when_it_may_again_and_others_are_answered() {
+        let fleet = Fleet::new(&HttpSettings { requests_per_second: 1, ..HttpSettings::default() }).await;
+        let (mut busy, mut other) = (fleet.connect("192.0.2.1").await, fleet.connect("192.0.2.2").await);
+        let mut answers = Vec::new();
+        for _ in 0..50 {
+            answers.push(ask(&mut busy, "/api/v1/types").await.unwrap());
+        }
+        assert_eq!(answers[0].status, 200);
+        let refused = answers.iter().find(|answer| answer.status == 429);
+        let refused = refused.expect("fifty are more than one a second");
+        let wait = refused.head.lines().find_map(|line| line.strip_prefix("retry-after: "));
+        assert_eq!(wait, Some("1"), "{refused:?}");
+        assert!(refused.body.contains("urn:devstatus:problem:too-many-requests"), "{refused:?}");
+        assert_eq!(ask(&mut other, "/api/v1/types").await.unwrap().status, 200);
+        assert_eq!(ask(&mut busy, "/livez").await.unwrap().status, 200, "the probes are for everybody");
+        // On loopback there may be a proxy.
+        let mut local = fleet.connect("127.0.0.1").await;
+        for _ in 0..50 {
+            assert_eq!(ask(&mut local, "/api/v1/types").await.unwrap().status, 200);
+        }
     }
 }

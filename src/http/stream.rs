@@ -12,9 +12,6 @@ use parking_lot::Mutex;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Instant, Sleep, sleep};
 
-/// A client that takes nothing for so long is cut off: what waits for it holds memory.
-const WRITE_TIMEOUT: Duration = Duration::from_secs(30);
-
 /// What is known of the connection's request, shared by the stream and the service on top of it.
 #[derive(Debug, Default)]
 pub struct Progress {
@@ -62,13 +59,15 @@ impl Drop for Busy {
 pub struct Watched<T> {
     inner: T,
     progress: Arc<Progress>,
+    /// A client that takes nothing for so long is cut off.
+    write_timeout: Duration,
     /// Runs while a write waits for the client.
     waiting: Option<Pin<Box<Sleep>>>,
 }
 
 impl<T> Watched<T> {
-    pub fn new(inner: T, progress: Arc<Progress>) -> Self {
-        Self { inner, progress, waiting: None }
+    pub fn new(inner: T, progress: Arc<Progress>, write_timeout: Duration) -> Self {
+        Self { inner, progress, write_timeout, waiting: None }
     }
 
     pub fn into_inner(self) -> T {
@@ -81,7 +80,8 @@ impl<T> Watched<T> {
             self.waiting = None;
             return outcome;
         }
-        let waiting = self.waiting.get_or_insert_with(|| Box::pin(sleep(WRITE_TIMEOUT)));
+        let bound = self.write_timeout;
+        let waiting = self.waiting.get_or_insert_with(|| Box::pin(sleep(bound)));
         if waiting.as_mut().poll(cx).is_ready() {
             self.progress.stalled.store(true, Ordering::Relaxed);
             return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));

@@ -124,7 +124,7 @@ pub struct HttpMetrics {
     refused_requests: Family<ReasonLabel, Counter>,
     cut_connections: Family<ReasonLabel, Counter>,
     reload_failures: Family<WhatLabel, Counter>,
-    /// Requests that ended in a fault of ours, each answered with 500.
+    /// Requests that ended in a fault of ours, answered with 500, or broken off where the answer had begun.
     pub panics: Counter,
     /// Open connections.
     pub connections: Gauge,
@@ -178,7 +178,11 @@ impl HttpMetrics {
             "Changed files that could not be used, so that what they held before stays in force",
             self.reload_failures.clone(),
         );
-        r.register("panics", "Requests that ended in a fault of the service", self.panics.clone());
+        r.register(
+            "panics",
+            "Requests that ended in a fault of the service: answered with 500, or broken off",
+            self.panics.clone(),
+        );
         r.register("connections", "Open connections", self.connections.clone());
     }
 }
