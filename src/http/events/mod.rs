@@ -5,6 +5,8 @@ mod frame;
 mod position;
 mod replay;
 mod stream;
+#[cfg(test)]
+mod tests;
 mod walk;
 
 use axum::body::Body;

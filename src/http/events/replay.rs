@@ -19,7 +19,7 @@ use crate::presence::{Belief, Claim};
 /// Events that are read at once.
 const PAGE: usize = 1_000;
 /// More events are not shown again: whoever has missed so many is better served by a snapshot.
-const EVENTS_MAX: usize = 100_000;
+pub const EVENTS_MAX: usize = 100_000;
 
 /// How far a replay is.
 pub struct Replay {
