@@ -6,7 +6,7 @@ use std::net::{SocketAddr, TcpStream};
 use serde_json::Value;
 
 use super::PATIENCE;
-use super::http::{Connection, Response};
+use super::http::{self, Connection, Response};
 
 /// One event as it was sent.
 #[derive(Clone, Debug, PartialEq)]
@@ -50,22 +50,28 @@ impl EventStream {
 
     /// Asks for a stream; the error is the answer that came instead.
     pub fn ask(address: SocketAddr, query: &str, last_event_id: Option<&str>) -> Result<Self, Response> {
-        let header = last_event_id.map(|id| format!("Last-Event-ID: {id}\r\n")).unwrap_or_default();
-        let request = format!("GET /api/v1/events?{query} HTTP/1.1\r\nHost: localhost\r\n{header}\r\n");
+        let header = last_event_id.map(|id| ("Last-Event-ID", id));
+        Self::ask_with(address, query, header.as_slice())
+    }
+
+    /// The same with whatever headers.
+    pub fn ask_with(address: SocketAddr, query: &str, headers: &[(&str, &str)]) -> Result<Self, Response> {
+        let request = http::request_with("GET", &format!("/api/v1/events?{query}"), headers);
         let mut stream =
             BufReader::new(TcpStream::connect(address).expect("the service accepts a connection"));
         stream.get_ref().set_read_timeout(Some(PATIENCE)).expect("a read timeout can be set");
-        stream.get_mut().write_all(request.as_bytes()).expect("the service reads the request");
+        stream.get_mut().write_all(&request).expect("the service reads the request");
         let head = head(&mut stream);
         if !head.starts_with("HTTP/1.1 200 ") {
             let mut connection = Connection::open(address);
-            connection.send(request.as_bytes());
+            connection.send(&request);
             return Err(connection.receive("GET").expect("a refusal is a whole answer"));
         }
         assert!(head.contains("content-type: text/event-stream\r\n"), "{head}");
         assert!(head.contains("transfer-encoding: chunked\r\n"), "{head}");
         let lines = BufReader::new(Chunks { stream, left: 0 });
-        Ok(Self { lines, last_event_id: last_event_id.map(str::to_owned), comments: 0 })
+        let last_event_id = headers.iter().find(|(name, _)| *name == "Last-Event-ID");
+        Ok(Self { lines, last_event_id: last_event_id.map(|(_, id)| (*id).to_owned()), comments: 0 })
     }
 
     /// The next event; `None` at the end of the stream.

@@ -1,9 +1,10 @@
 //! An HTTP/1.1 client that sends exactly the bytes it is given: a polite client would mend what some tests send.
 
 use std::io::{self, BufRead, BufReader, Read, Write};
-use std::net::{SocketAddr, TcpStream};
+use std::net::{IpAddr, SocketAddr, TcpStream};
 
 use serde_json::Value;
+use socket2::{Domain, Socket, Type};
 
 use super::PATIENCE;
 
@@ -116,6 +117,16 @@ impl Connection {
 /// A TCP connection on which nothing is waited for longer than a test waits.
 pub fn connect(address: SocketAddr) -> TcpStream {
     let stream = TcpStream::connect(address).expect("the service accepts a connection");
+    stream.set_read_timeout(Some(PATIENCE)).expect("a read timeout can be set");
+    stream
+}
+
+/// The same from one of the addresses of this machine, of which loopback has millions.
+pub fn connect_from(from: IpAddr, address: SocketAddr) -> TcpStream {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, None).expect("a socket can be made");
+    socket.bind(&SocketAddr::new(from, 0).into()).expect("the address is one of this machine");
+    socket.connect(&address.into()).expect("the service accepts a connection");
+    let stream = TcpStream::from(socket);
     stream.set_read_timeout(Some(PATIENCE)).expect("a read timeout can be set");
     stream
 }
