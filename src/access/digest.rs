@@ -9,8 +9,8 @@ use std::fmt::{self, Write};
 use ring::digest::{SHA256, SHA256_OUTPUT_LEN, digest};
 use subtle::ConstantTimeEq;
 
-/// The SHA-256 of a secret.
-#[derive(Clone, Copy, PartialEq, Eq)]
+/// The SHA-256 of a secret. There is no comparison of two but the one that takes the same time wherever they differ.
+#[derive(Clone, Copy)]
 pub struct Digest([u8; SHA256_OUTPUT_LEN]);
 
 impl Digest {
@@ -21,11 +21,6 @@ impl Digest {
         let mut bytes = [0; SHA256_OUTPUT_LEN];
         bytes.copy_from_slice(digest(&SHA256, secret).as_ref());
         Self(bytes)
-    }
-
-    /// Takes the same time wherever the two differ.
-    pub fn matches(&self, other: &Digest) -> bool {
-        self.0.ct_eq(&other.0).into()
     }
 
     /// The digest that `Display` has written.
@@ -40,6 +35,14 @@ impl Digest {
         Some(Self(bytes))
     }
 }
+
+impl PartialEq for Digest {
+    fn eq(&self, other: &Self) -> bool {
+        self.0.ct_eq(&other.0).into()
+    }
+}
+
+impl Eq for Digest {}
 
 impl fmt::Display for Digest {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -70,8 +73,8 @@ mod tests {
 
     #[test]
     fn only_the_same_secret_matches() {
-        assert!(Digest::of(b"abc").matches(&Digest::of(b"abc")));
-        assert!(!Digest::of(b"abd").matches(&Digest::of(b"abc")));
-        assert!(!Digest::of(b"").matches(&Digest::NONE));
+        assert_eq!(Digest::of(b"abc"), Digest::of(b"abc"));
+        assert_ne!(Digest::of(b"abd"), Digest::of(b"abc"));
+        assert_ne!(Digest::of(b""), Digest::NONE);
     }
 }

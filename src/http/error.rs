@@ -237,3 +237,52 @@ pub async fn not_found() -> Error {
 pub async fn method_not_allowed() -> Error {
     Error::MethodNotAllowed
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::*;
+
+    /// The name of each problem and its status, as the code spells them: whatever is a problem is made by `kind`.
+    fn spelled(source: &str) -> BTreeMap<String, u16> {
+        let words: Vec<&str> = source.split("StatusCode::").skip(1).collect();
+        let spelled = words.iter().filter_map(|words| {
+            let (status, rest) = words.split_once(',')?;
+            let name = rest.trim_start().strip_prefix('"')?.split('"').next()?;
+            Some((name.to_owned(), code(status)))
+        });
+        spelled.collect()
+    }
+
+    /// The number of `NOT_FOUND` and its like.
+    fn code(name: &str) -> u16 {
+        let codes = (400..600).filter_map(|code| StatusCode::from_u16(code).ok());
+        let named = |status: &StatusCode| {
+            status.canonical_reason().is_some_and(|reason| reason.to_uppercase().replace(' ', "_") == name)
+        };
+        codes.filter(named).map(|status| status.as_u16()).next().unwrap_or_else(|| panic!("{name}"))
+    }
+
+    /// The same as documented: the first two columns of the table under the heading.
+    fn documented(document: &str) -> BTreeMap<String, u16> {
+        let (_, section) = document.split_once("\n## Errors\n").expect("there is such a section");
+        let rows = section.lines().filter_map(|line| line.strip_prefix("| `"));
+        let cells = rows.map(|row| row.split('|').collect::<Vec<_>>());
+        let names = cells.flat_map(|cells| {
+            let status: u16 = cells[1].trim().parse().unwrap();
+            let names = cells[0].split(", ").map(|name| name.trim_matches([' ', '`']).to_owned());
+            names.map(|name| (name, status)).collect::<Vec<_>>()
+        });
+        names.collect()
+    }
+
+    #[test]
+    fn every_problem_is_documented_and_no_other() {
+        let mut all = spelled(include_str!("error.rs").split("#[cfg(test)]").next().unwrap());
+        all.extend(spelled(include_str!("refusal.rs")));
+        assert_eq!(all.get("not-found"), Some(&404), "{all:?}");
+        assert_eq!(all.get("slow-request"), Some(&408), "{all:?}");
+        assert_eq!(documented(include_str!("../../docs/api.md")), all);
+    }
+}
