@@ -7,6 +7,7 @@ mod service;
 pub mod settings;
 mod show;
 mod table;
+mod tls;
 mod view;
 mod watch;
 

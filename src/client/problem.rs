@@ -18,6 +18,8 @@ pub enum ClientError {
     NotUnderstood,
     #[error("no certificate to trust is in {0}")]
     TrustStore(String),
+    #[error("{0} is no certificate, or no key of the certificate, that the service could be shown")]
+    ClientCertificate(String),
     #[error("cannot write the answer")]
     Output(#[source] io::Error),
     #[error("the system refuses")]
@@ -32,6 +34,7 @@ impl ClientError {
             ClientError::Refused { status, .. } => matches!(status, 408 | 429 | 502..=504),
             ClientError::NotUnderstood
             | ClientError::TrustStore(_)
+            | ClientError::ClientCertificate(_)
             | ClientError::Output(_)
             | ClientError::System(_) => false,
         }

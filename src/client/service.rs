@@ -1,18 +1,15 @@
 //! A running service: how it is reached and asked. The key is sent to it alone: no proxy and no redirect is followed.
 
 use std::io::Read;
-use std::path::Path;
-use std::sync::Arc;
 use std::time::Duration;
 
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
-use tokio_rustls::rustls::crypto::ring;
-use ureq::tls::{Certificate, PemItem, RootCerts, TlsConfig, TlsProvider, parse_pem};
 use ureq::{Agent, Body, BodyReader};
 use url::form_urlencoded::Serializer;
 
 use super::problem::{self, ClientError};
 use super::settings::{Selection, ServiceSettings};
+use super::tls;
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
@@ -42,7 +39,7 @@ impl Service {
             .timeout_recv_response(Some(ANSWER_TIMEOUT))
             .timeout_per_read(Some(SILENCE_MAX));
         if settings.url.starts_with("https://") {
-            config = config.tls_config(tls(settings.ca_file.as_deref())?);
+            config = config.tls_config(tls::config(&settings)?);
         }
         let authorization = settings.key.map(|key| format!("Bearer {}", key.expose()));
         Ok(Self { agent: config.build().new_agent(), url: settings.url, authorization })
@@ -104,51 +101,30 @@ pub fn device_path(device_type: &str, id: &str) -> String {
 
 /// The selection as the API's query, its question mark included.
 fn query(selection: &Selection) -> String {
-    let Selection { types, id_prefix, status, close_code, address, limit: _ } = selection;
+    let Selection { types, id_prefix, status, close_code, address, since, until, sort, snapshot, limit: _ } =
+        selection;
     let mut query = Serializer::for_suffix(String::from("?"), 1);
     for device_type in types {
         query.append_pair("type", device_type);
     }
     let close_code = close_code.map(|code| code.to_string());
-    for (name, value) in
-        [("id_prefix", id_prefix), ("status", status), ("close_code", &close_code), ("address", address)]
-    {
+    let snapshot = snapshot.then(|| true.to_string());
+    for (name, value) in [
+        ("id_prefix", id_prefix),
+        ("status", status),
+        ("close_code", &close_code),
+        ("address", address),
+        ("since", since),
+        ("until", until),
+        ("sort", sort),
+        ("snapshot", &snapshot),
+    ] {
         if let Some(value) = value {
             query.append_pair(name, value);
         }
     }
     let query = query.finish();
     if query == "?" { String::new() } else { query }
-}
-
-/// The same TLS as everywhere: rustls, ring, and the system's trust store unless another is named.
-fn tls(ca_file: Option<&Path>) -> Result<TlsConfig, ClientError> {
-    let (certificates, place) = match ca_file {
-        Some(path) => {
-            let pem = std::fs::read(path)?;
-            let certificates: Vec<_> = parse_pem(&pem)
-                .filter_map(|item| match item {
-                    Ok(PemItem::Certificate(certificate)) => Some(certificate),
-                    _ => None,
-                })
-                .collect();
-            (certificates, path.display().to_string())
-        }
-        None => {
-            let system = rustls_native_certs::load_native_certs().certs;
-            let certificates =
-                system.iter().map(|der| Certificate::from_der(der.as_ref()).to_owned()).collect();
-            (certificates, "the system's trust store".to_owned())
-        }
-    };
-    if certificates.is_empty() {
-        return Err(ClientError::TrustStore(place));
-    }
-    Ok(TlsConfig::builder()
-        .provider(TlsProvider::Rustls)
-        .unversioned_rustls_crypto_provider(Arc::new(ring::default_provider()))
-        .root_certs(RootCerts::new_with_certs(&certificates))
-        .build())
 }
 
 #[cfg(test)]
@@ -170,10 +146,15 @@ mod tests {
             status: Some("disconnected".to_owned()),
             close_code: Some(91),
             address: Some("192.0.2.0/24".to_owned()),
+            since: Some("2026-11-24T12:00:00+01:00".to_owned()),
+            until: Some("2026-11-24T12:00:00Z".to_owned()),
+            sort: Some("-since".to_owned()),
+            snapshot: true,
             limit: Some(3),
         };
-        let expected =
-            "?type=pump&type=fan&id_prefix=a%2Bb&status=disconnected&close_code=91&address=192.0.2.0%2F24";
+        let expected = "?type=pump&type=fan&id_prefix=a%2Bb&status=disconnected&close_code=91\
+                        &address=192.0.2.0%2F24&since=2026-11-24T12%3A00%3A00%2B01%3A00\
+                        &until=2026-11-24T12%3A00%3A00Z&sort=-since&snapshot=true";
         assert_eq!(query(&selection), expected);
     }
 }

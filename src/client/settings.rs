@@ -22,6 +22,16 @@ pub struct ServiceSettings {
     pub key: Option<Secret>,
     /// PEM file with the certificates to trust; `None`: the system's trust store.
     pub ca_file: Option<PathBuf>,
+    /// What the client shows if the service asks who it is.
+    pub certificate: Option<ClientCertificate>,
+}
+
+/// The files of a client's certificate, PEM both.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ClientCertificate {
+    /// The client's certificate first, then those that vouch for it.
+    pub certificate: PathBuf,
+    pub key: PathBuf,
 }
 
 /// What is asked.
@@ -41,6 +51,12 @@ pub struct Selection {
     pub status: Option<String>,
     pub close_code: Option<u16>,
     pub address: Option<String>,
+    /// Of lists alone.
+    pub since: Option<String>,
+    pub until: Option<String>,
+    pub sort: Option<String>,
+    /// Of changes alone: every device first.
+    pub snapshot: bool,
     /// How many devices or changes are shown at most.
     pub limit: Option<u64>,
 }

@@ -44,6 +44,12 @@ pub struct ChangeView {
     pub previous_status: Option<String>,
 }
 
+/// The data of the event `snapshot_complete`.
+#[derive(Debug, Deserialize)]
+pub struct SnapshotCompleteView {
+    pub devices: u64,
+}
+
 /// The data of the event `gap`.
 #[derive(Debug, Deserialize)]
 pub struct GapView {

@@ -12,7 +12,7 @@ use super::problem::ClientError;
 use super::service::Service;
 use super::settings::Selection;
 use super::show::ChangeTable;
-use super::view::{ChangeView, GapView};
+use super::view::{ChangeView, DeviceView, GapView, SnapshotCompleteView};
 use super::{Outcome, Output, next_line, understand};
 
 /// How long to wait before a stream is asked for again, if the service does not say.
@@ -86,13 +86,26 @@ impl Watch {
             let line = serde_json::to_string(&line).map_err(|_| ClientError::NotUnderstood)?;
             return output.line(&line);
         }
-        if is_change {
-            let change: ChangeView = understand(&event.data)?;
-            return self.table.change(&change).iter().try_for_each(|line| output.line(line));
-        }
-        if event.name == "gap" {
-            let gap: GapView = understand(&event.data)?;
-            note(&format!("changes are missing here ({})", super::table::plain(&gap.reason)));
+        match event.name.as_str() {
+            "change" => {
+                let change: ChangeView = understand(&event.data)?;
+                return self.table.change(&change).iter().try_for_each(|line| output.line(line));
+            }
+            "device" => {
+                let device: DeviceView = understand(&event.data)?;
+                let unchanged = ChangeView { device, previous_status: None };
+                return self.table.change(&unchanged).iter().try_for_each(|line| output.line(line));
+            }
+            "snapshot_complete" => {
+                let SnapshotCompleteView { devices } = understand(&event.data)?;
+                note(&format!("these were all, {devices} devices; from here on it is changes"));
+            }
+            "gap" => {
+                let gap: GapView = understand(&event.data)?;
+                note(&format!("changes are missing here ({})", super::table::plain(&gap.reason)));
+            }
+            // Of a later version.
+            _ => {}
         }
         Ok(())
     }

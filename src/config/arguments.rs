@@ -113,13 +113,13 @@ fn argument(spec: &Spec) -> Option<Arg> {
     }
     Some(match spec.value {
         // Texts of any bytes: what they must be is checked in one place for flags, variables and files. A token may
-        // begin with a dash.
+        // begin with a dash, and an order from the end does.
         Some(value) => {
             argument = argument
                 .value_name(value)
                 .value_parser(ValueParser::os_string())
                 .allow_negative_numbers(true)
-                .allow_hyphen_values(spec.setting == Setting::Token);
+                .allow_hyphen_values(matches!(spec.setting, Setting::Token | Setting::Sort));
             if spec.repeatable {
                 argument = argument.action(ArgAction::Append);
             }

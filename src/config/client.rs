@@ -1,12 +1,13 @@
 //! Those that ask a running service: which one, with which key, for what.
 
+use jiff::Timestamp;
 use url::Url;
 
-use super::build;
 use super::refusal::Refusal;
 use super::setting::{Setting, Verb};
 use super::values::{Given, Values};
-use crate::client::settings::{ClientSettings, Question, Selection, ServiceSettings};
+use super::{build, http};
+use crate::client::settings::{ClientCertificate, ClientSettings, Question, Selection, ServiceSettings};
 use crate::presence::query::Network;
 use crate::secret::Secret;
 
@@ -40,6 +41,7 @@ pub(super) fn settings(values: &Values, operands: &[String]) -> Result<ClientSet
         url: url(values)?,
         key: key(values)?,
         ca_file: build::certificates(values, Setting::CaFile)?,
+        certificate: certificate(values)?,
     };
     Ok(ClientSettings { service, question, json: values.flag(Setting::Json)?.unwrap_or(false) })
 }
@@ -57,6 +59,17 @@ fn url(values: &Values) -> Result<String, Refusal> {
         (is_plain && is_http).then(|| url.as_str().trim_end_matches('/').to_owned())
     })?;
     Ok(url.unwrap_or_else(|| URL.to_owned()))
+}
+
+fn certificate(values: &Values) -> Result<Option<ClientCertificate>, Refusal> {
+    let certificate = http::readable(values, Setting::TlsClientCert)?;
+    let key = http::readable(values, Setting::TlsClientKey)?;
+    match (certificate, key) {
+        (Some(certificate), Some(key)) => Ok(Some(ClientCertificate { certificate, key })),
+        (None, None) => Ok(None),
+        (Some(_), None) => Err(Refusal::Missing(vec![Setting::TlsClientKey])),
+        (None, Some(_)) => Err(Refusal::Missing(vec![Setting::TlsClientCert])),
+    }
 }
 
 fn key(values: &Values) -> Result<Option<Secret>, Refusal> {
@@ -99,6 +112,14 @@ fn selection(values: &Values) -> Result<Selection, Refusal> {
         values.parse(Setting::Address, "an IP address or a block of them, as in 192.0.2.0/24", |text| {
             text.parse::<Network>().is_ok().then(|| text.to_owned())
         })?;
+    let time = |setting| {
+        values.parse(setting, "a time as in 2026-11-24T12:00:00Z", |text| {
+            text.parse::<Timestamp>().is_ok().then(|| text.to_owned())
+        })
+    };
+    let sort = values.parse(Setting::Sort, "id, -id, since or -since", |text| {
+        matches!(text, "id" | "-id" | "since" | "-since").then(|| text.to_owned())
+    })?;
     let limit = values.parse(Setting::Limit, &format!("a whole number from 1 to {LIMIT_MAX}"), |text| {
         text.parse().ok().filter(|limit| (1..=LIMIT_MAX).contains(limit))
     })?;
@@ -109,6 +130,10 @@ fn selection(values: &Values) -> Result<Selection, Refusal> {
         close_code: values
             .parse(Setting::CloseCode, "a whole number from 0 to 65535", |text| text.parse().ok())?,
         address,
+        since: time(Setting::Since)?,
+        until: time(Setting::Until)?,
+        sort,
+        snapshot: values.flag(Setting::Snapshot)?.unwrap_or(false),
         limit,
     })
 }

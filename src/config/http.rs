@@ -60,7 +60,7 @@ fn path(values: &Values, setting: Setting) -> Result<Option<PathBuf>, Refusal> {
 }
 
 /// A file that must be there.
-fn readable(values: &Values, setting: Setting) -> Result<Option<PathBuf>, Refusal> {
+pub(super) fn readable(values: &Values, setting: Setting) -> Result<Option<PathBuf>, Refusal> {
     let (Some(path), Some(given)) = (path(values, setting)?, values.find(setting)) else { return Ok(None) };
     build::readable(&path).map_err(|source| Refusal::ReadFile { origin: given.origin.clone(), source })?;
     Ok(Some(path))

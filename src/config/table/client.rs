@@ -7,6 +7,8 @@ use crate::config::setting::{Setting, Spec, Verb};
 const CLIENT: &[Verb] = &[Verb::Get, Verb::List, Verb::Watch, Verb::Summary];
 /// Those that show many devices.
 const MANY: &[Verb] = &[Verb::List, Verb::Watch];
+/// Those that show them in an order.
+const LISTS: &[Verb] = &[Verb::List];
 /// Those that read a settings file.
 pub(super) const CONFIGURED: &[Verb] = &[
     Verb::Serve,
@@ -56,6 +58,28 @@ pub(super) const API_KEY_FILE: Spec = Spec {
     yaml: Some("devstatus.apiKeyFile"),
     verbs: CLIENT,
     help: "File with the API key to ask with on its only line",
+    ..NONE
+};
+
+pub(super) const TLS_CLIENT_CERT: Spec = Spec {
+    setting: Setting::TlsClientCert,
+    long: Some("tls-client-cert"),
+    value: Some("FILE"),
+    ini: Some("devstatus-tls-client-cert"),
+    yaml: Some("devstatus.tlsClientCert"),
+    verbs: CLIENT,
+    help: "PEM file with the certificate to show to a service that asks for one, and those that vouch for it",
+    ..NONE
+};
+
+pub(super) const TLS_CLIENT_KEY: Spec = Spec {
+    setting: Setting::TlsClientKey,
+    long: Some("tls-client-key"),
+    value: Some("FILE"),
+    ini: Some("devstatus-tls-client-key"),
+    yaml: Some("devstatus.tlsClientKey"),
+    verbs: CLIENT,
+    help: "PEM file with the private key of that certificate",
     ..NONE
 };
 
@@ -110,6 +134,42 @@ pub(super) const ADDRESS: Spec = Spec {
     value: Some("ADDR"),
     verbs: MANY,
     help: "Only devices that connected from this address or block, as in 192.0.2.0/24",
+    ..NONE
+};
+
+pub(super) const SINCE: Spec = Spec {
+    setting: Setting::Since,
+    long: Some("since"),
+    value: Some("TIME"),
+    verbs: LISTS,
+    help: "Only devices with a status decided then or later, as in 2026-11-24T12:00:00Z",
+    ..NONE
+};
+
+pub(super) const UNTIL: Spec = Spec {
+    setting: Setting::Until,
+    long: Some("until"),
+    value: Some("TIME"),
+    verbs: LISTS,
+    help: "Only devices with a status decided before",
+    ..NONE
+};
+
+pub(super) const SORT: Spec = Spec {
+    setting: Setting::Sort,
+    long: Some("sort"),
+    value: Some("ORDER"),
+    default: Some("id"),
+    verbs: LISTS,
+    help: "id (by type, then id) or since (by the time of the status); -id or -since: from the end",
+    ..NONE
+};
+
+pub(super) const SNAPSHOT: Spec = Spec {
+    setting: Setting::Snapshot,
+    long: Some("snapshot"),
+    verbs: &[Verb::Watch],
+    help: "Show every device first, then what changes",
     ..NONE
 };
 

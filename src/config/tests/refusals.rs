@@ -325,7 +325,7 @@ fn faults_of_a_yaml_file() {
     let known = "identity.appId, auth.key, auth.token, options.mqtt.caFile, options.mqtt.keepAlive, \
                  options.mqtt.cleanStart, options.mqtt.sessionExpiry, options.domain, options.mqtt.port, \
                  options.mqtt.transport, options.mqtt.instanceId, options.http.verify, devstatus.url, devstatus.apiKey, \
-                 devstatus.apiKeyFile, options.logLevel";
+                 devstatus.apiKeyFile, devstatus.tlsClientCert, devstatus.tlsClientKey, options.logLevel";
     for (text, expected) in [
         ("auth:\n  tokn: x\n", format!("line 2: unknown key auth.tokn; known are {known}; did you mean auth.token?")),
         ("auth:\n  key: k\n  Tk0: x\n", format!("line 3: unknown key; known are {known}; did you mean auth.key?")),

@@ -1,5 +1,8 @@
 //! The command line for people: the binary asks a running service, and what it shows and how it ends are right.
 
+mod security;
+mod terminal;
+
 use std::io::{BufRead, BufReader};
 use std::process::{Child, Command, Stdio};
 
@@ -10,6 +13,8 @@ use crate::rig::mosquitto::Mosquitto;
 use crate::rig::port::Port;
 use crate::rig::service::{Ended, Launch, Service, mentions};
 use crate::rig::status::{Device, ORG};
+
+const BINARY: &str = env!("CARGO_BIN_EXE_devstatus");
 
 const PUMP: Device<'_> = Device { kind: "pump", id: "1" };
 const FAN: Device<'_> = Device { kind: "fan", id: "ünï, %" };
@@ -94,6 +99,11 @@ fn devices_are_listed_in_columns_or_as_json_by_the_filters_of_the_api() {
         (&["--close-code", "91", "--address", "198.51.100.0/24"], &[FAN.id]),
         (&["--id-prefix", "ün"], &[FAN.id]),
         (&["--address", "192.0.2.1"], &[]),
+        (&["--since", "2026-11-23T17:00:02Z"], &[FAN.id]),
+        (&["--until", "2026-11-23T18:00:02+01:00"], &[PUMP.id]),
+        (&["--sort", "-id"], &[PUMP.id, FAN.id]),
+        (&["--sort", "since"], &[PUMP.id, FAN.id]),
+        (&["--sort=-since", "--limit", "1"], &[FAN.id]),
     ] {
         let listed = ask(&service, &[&["list", "--json"], flags].concat());
         let devices = json_lines(&listed.stdout);
@@ -122,7 +132,7 @@ struct Watch {
 
 impl Watch {
     fn start(url: &str, flags: &[&str]) -> Self {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_devstatus"));
+        let mut command = Command::new(BINARY);
         command.args(["watch", "--url", url]).args(flags).stdin(Stdio::null());
         let mut child =
             command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().expect("the binary can be started");
@@ -167,6 +177,29 @@ fn changes_are_shown_as_they_happen_until_enough_is_seen_or_ctrl_c() {
     assert_eq!((&event["event"], &event["data"]["previous_status"]), (&"change".into(), &"connected".into()));
     assert_eq!(json.exit_code(), Some(0), "one change was enough");
     assert_eq!(shown.interrupt(), Some(0));
+}
+
+#[test]
+fn every_device_is_shown_before_the_changes_if_that_is_wanted() {
+    let (broker, service) = service();
+    let mut json = Watch::start(&url(&service), &["--json", "--snapshot", "--limit", "1"]);
+    let mut shown = Watch::start(&url(&service), &["--snapshot", "--type", "fan", "--limit", "1"]);
+    let mut line = || serde_json::from_str::<Value>(&json.line()).expect("JSON");
+    let [one, other, complete] = [line(), line(), line()];
+    assert_eq!([&one["event"], &other["event"]], ["device"; 2]);
+    assert!(one["data"]["id"] != other["data"]["id"], "{one} {other}");
+    assert_eq!((&complete["event"], &complete["data"]["devices"]), (&"snapshot_complete".into(), &2.into()));
+    assert!(mentions(&shown.line(), &["TYPE", "WAS", "STATUS"]));
+    assert!(mentions(&shown.line(), &["fan", FAN.id, " - ", "disconnected", "91"]));
+    let mut publisher = broker.publisher();
+    publisher.publish(&FAN.topic(), FAN.connect(5));
+    publisher.flush();
+    assert_eq!(line()["event"], "change");
+    assert!(mentions(
+        &shown.line(),
+        &["fan", FAN.id, "disconnected", "connected", "2026-11-23T17:00:05.186Z"]
+    ));
+    assert_eq!((json.exit_code(), shown.exit_code()), (Some(0), Some(0)));
 }
 
 #[test]
@@ -240,6 +273,10 @@ fn a_service_that_is_not_there_and_arguments_that_are_wrong_are_told_apart() {
         (&["get", "pump"][..], &["operand"][..]),
         (&["list", "--status", "off"], &["--status", "connected or disconnected"]),
         (&["list", "--url", "ftp://h"], &["--url", "http"]),
+        (&["list", "--since", "yesterday"], &["--since", "2026-11-24T12:00:00Z"]),
+        (&["list", "--sort", "time"], &["--sort", "-since"]),
+        (&["list", "--snapshot"], &["--snapshot"]),
+        (&["watch", "--sort", "id"], &["--sort"]),
         (&["get", "a", "b", "--api-key", "no key"], &["--api-key"]),
         (&["completions", "tcsh"], &["bash, zsh or fish"]),
     ] {
@@ -254,6 +291,12 @@ fn completions_name_the_subcommands_and_flags() {
     for shell in ["bash", "zsh", "fish"] {
         let script = Launch::default().arguments(&["completions", shell]).run();
         assert_eq!(code(&script), Some(0), "{script:?}");
-        assert!(mentions(&script.stdout, &["summary", "close-code", "api-key-file", "keys"]), "{shell}");
+        assert!(
+            mentions(
+                &script.stdout,
+                &["summary", "close-code", "api-key-file", "keys", "snapshot", "since", "sort"]
+            ),
+            "{shell}"
+        );
     }
 }
