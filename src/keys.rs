@@ -1,6 +1,7 @@
 //! `devstatus keys`: makes, lists and revokes API keys. Works on the file alone; a running service rereads it.
 
 use std::fmt::Write;
+use std::io;
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -16,10 +17,13 @@ pub enum KeysError {
     File(#[from] FileError),
     #[error("there is no key of this id; devstatus keys list shows them")]
     UnknownId,
+    #[error("cannot write the answer")]
+    Output(#[source] io::Error),
 }
 
 /// Does what is asked; `say` gets the text for the user.
-pub fn run(settings: KeysSettings, say: impl FnOnce(&str)) -> Result<(), KeysError> {
+pub fn run(settings: KeysSettings, say: impl FnOnce(&str) -> io::Result<()>) -> Result<(), KeysError> {
+    let has_secret = matches!(settings.action, KeysAction::Create { .. });
     let file = KeysFile::at(settings.file);
     let text = match settings.action {
         KeysAction::Create { organization, name, scopes, lifetime } => {
@@ -30,8 +34,11 @@ pub fn run(settings: KeysSettings, say: impl FnOnce(&str)) -> Result<(), KeysErr
         KeysAction::List => list(&file.read()?.unwrap_or_default(), clock::now()),
         KeysAction::Revoke { id } => revoke(&file, &id)?,
     };
-    say(&text);
-    Ok(())
+    match say(&text) {
+        // Whoever reads has read enough, unless it is what is shown only once.
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe && !has_secret => Ok(()),
+        said => said.map_err(KeysError::Output),
+    }
 }
 
 fn create(file: &KeysFile, new: NewKey) -> Result<String, FileError> {

@@ -54,10 +54,16 @@ fn main() -> ExitCode {
 fn refuse(stop: &Stop) -> ExitCode {
     match stop {
         // Whoever reads it may have read enough.
-        Stop::Answer(text) => drop(io::stdout().write_all(text.as_bytes())),
+        Stop::Answer(text) => drop(show(text)),
         Stop::Refused(refusal) => eprintln!("devstatus: {refusal}"),
     }
     ExitCode::from(stop.exit_code())
+}
+
+fn show(text: &str) -> io::Result<()> {
+    let mut stdout = io::stdout();
+    stdout.write_all(text.as_bytes())?;
+    stdout.flush()
 }
 
 type AnyError = Box<dyn std::error::Error>;
@@ -69,11 +75,11 @@ fn run(command: Command, screen: Screen) -> Result<(), AnyError> {
         stop_on_signal(shutdown.clone())?;
         match command {
             Command::Serve(settings) => serve(settings, screen, shutdown).await,
-            Command::Demo(settings) => Ok(demo::run(settings, shutdown, |text| print!("{text}")).await?),
+            Command::Demo(settings) => Ok(demo::run(settings, shutdown, |text| drop(show(text))).await?),
             Command::Simulate(settings) => Ok(simulate::run(settings, shutdown).await?),
             Command::Export(settings) => Ok(export(settings, &screen, shutdown).await?),
             Command::Import(settings) => Ok(import(settings, &screen, shutdown).await?),
-            Command::Keys(settings) => Ok(keys::run(settings, |text| print!("{text}"))?),
+            Command::Keys(settings) => Ok(keys::run(settings, show)?),
             Command::Client(settings) => Ok(client::run(settings).await.map(drop)?),
         }
     })
