@@ -110,6 +110,7 @@ pub(super) struct TypeIndex {
     by_time: Sorted<Entry>,
     /// In neither order yet.
     fresh: Vec<Entry>,
+    removals: u64,
 }
 
 impl TypeIndex {
@@ -153,8 +154,14 @@ impl TypeIndex {
     /// Takes a device out; its record must still be there.
     pub fn remove(&mut self, id: &str, face: Face, ids: &impl Ids) {
         self.settle(ids);
+        self.removals += 1;
         self.by_id.remove(self.by_id.lower_bound(self.side_of_id(id, ids)));
         self.by_time.remove(self.by_time.lower_bound(self.side_of_time(face.time, id, ids)));
+    }
+
+    /// How many devices have been taken out. While that stays, no place in the orders is given to another device.
+    pub fn removals(&self) -> u64 {
+        self.removals
     }
 
     /// Whether every device is in order.

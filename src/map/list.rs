@@ -12,9 +12,8 @@ use super::index::{Entry, Ids, TypeIndex};
 use super::shard::Place;
 use super::sorted::{At, Sorted};
 use super::{DeviceMap, DeviceType, Snapshot};
-use crate::decode::iot_platform;
 use crate::presence::Moment;
-use crate::presence::query::{Filter, Position, Query, SortBy, Traits};
+use crate::presence::query::{Filter, Position, Query, SortBy};
 
 /// Entries that a step may pass over before it lets go of the order.
 const STEP_ENTRIES: usize = 16_384;
@@ -43,10 +42,12 @@ impl Found {
 }
 
 /// What one step over the devices of one type has come to.
-struct Step {
-    found: Vec<Found>,
+struct Step<T> {
+    taken: Vec<T>,
     /// Where to go on; `None`: there are no more.
     reached: Option<Position>,
+    /// Devices that had been taken out of the type by then.
+    removals: u64,
 }
 
 impl Ids for DeviceMap {
@@ -111,8 +112,9 @@ impl DeviceMap {
                 }
             }
             loop {
-                let step = self.step(device_type, query, after.as_ref(), want - all.len());
-                all.extend(step.found);
+                let look = |entry: &Entry| self.found(query, entry);
+                let step = self.step(device_type, query, after.as_ref(), want - all.len(), look);
+                all.extend(step.taken);
                 after = step.reached;
                 if after.is_none() || all.len() == want {
                     break;
@@ -125,24 +127,36 @@ impl DeviceMap {
         all
     }
 
-    /// All types side by side: of their first devices the first, again and again.
+    /// All types side by side: of their first devices the first, again and again. Only what comes to be shown is looked at.
     fn list_by_since(&self, types: &[Arc<DeviceType>], query: &Query, want: usize) -> Vec<Found> {
         let at_once = (2 * want / types.len().max(1)).clamp(2, 64);
-        let start = || Front { waiting: VecDeque::new(), after: query.after.clone(), more: true };
-        let mut fronts: Vec<Front> = types.iter().map(|_| start()).collect();
+        let mut fronts: Vec<Front> = types.iter().map(|_| Front::after(query.after.clone())).collect();
         let mut firsts = BTreeSet::new();
-        for (number, device_type) in types.iter().enumerate() {
-            firsts.extend(
-                self.fill(&mut fronts[number], device_type, query, at_once).map(|time| (time, number)),
-            );
+        let first = |front: &mut Front, number: usize| {
+            self.fill(front, &types[number], query, at_once).map(|time| (time, number))
+        };
+        for (number, front) in fronts.iter_mut().enumerate() {
+            firsts.extend(first(front, number));
         }
-        let mut all = Vec::new();
+        let mut all: Vec<Found> = Vec::with_capacity(want);
         while all.len() < want {
-            let first = if query.sort.descending { firsts.pop_last() } else { firsts.pop_first() };
-            let Some((_, number)) = first else { break };
+            let next = if query.sort.descending { firsts.pop_last() } else { firsts.pop_first() };
+            let Some((_, number)) = next else { break };
             let front = &mut fronts[number];
-            all.extend(front.waiting.pop_front());
-            firsts.extend(self.fill(front, &types[number], query, at_once).map(|time| (time, number)));
+            match self.look_at_first(front, &types[number], query) {
+                Ok(found) => {
+                    if found.is_some() {
+                        front.shown = Some(all.len());
+                    }
+                    all.extend(found);
+                }
+                Err(Moved) => {
+                    let shown = front.shown;
+                    let after = shown.map(|at| all[at].position()).or_else(|| query.after.clone());
+                    *front = Front { shown, ..Front::after(after) };
+                }
+            }
+            firsts.extend(first(front, number));
         }
         all
     }
@@ -156,16 +170,39 @@ impl DeviceMap {
         at_once: usize,
     ) -> Option<Moment> {
         while front.waiting.is_empty() && front.more {
-            let step = self.step(device_type, query, front.after.as_ref(), at_once);
-            front.waiting.extend(step.found);
+            let step = self.step(device_type, query, front.after.as_ref(), at_once, |entry| Some(*entry));
+            front.waiting.extend(step.taken);
+            front.removals = step.removals;
             front.more = step.reached.is_some();
             front.after = step.reached;
         }
-        front.waiting.front().map(|found| found.time)
+        front.waiting.front().map(Entry::time)
     }
 
-    /// Goes on in the order of one type until so many are found, or the step is long enough.
-    fn step(&self, device_type: &DeviceType, query: &Query, after: Option<&Position>, want: usize) -> Step {
+    /// The first device that waits, if it still fits.
+    fn look_at_first(
+        &self,
+        front: &mut Front,
+        device_type: &DeviceType,
+        query: &Query,
+    ) -> Result<Option<Found>, Moved> {
+        let index = device_type.index.read();
+        if index.removals() != front.removals {
+            return Err(Moved);
+        }
+        // Nothing is taken out while the order is locked, so the place is still that of the device which was found there.
+        Ok(front.waiting.pop_front().and_then(|entry| self.found(query, &entry)))
+    }
+
+    /// Goes on in the order of one type until so many are taken, or the step is long enough.
+    fn step<T>(
+        &self,
+        device_type: &DeviceType,
+        query: &Query,
+        after: Option<&Position>,
+        want: usize,
+        take: impl Fn(&Entry) -> Option<T>,
+    ) -> Step<T> {
         let index = self.settled(device_type);
         let name = &device_type.name;
         let (order, from, to) = match query.sort.by {
@@ -177,10 +214,10 @@ impl DeviceMap {
                 (index.by_time(), from, to)
             }
         };
-        let mut step = Step { found: Vec::new(), reached: None };
+        let mut step = Step { taken: Vec::new(), reached: None, removals: index.removals() };
         let (mut cost, mut last) = (0, None);
         for entry in entries(order, from, to, query.sort.descending) {
-            if step.found.len() == want || cost >= STEP_ENTRIES {
+            if step.taken.len() == want || cost >= STEP_ENTRIES {
                 step.reached = last.map(|last: &Entry| Position {
                     device_type: name.to_string(),
                     id: self.look(last.place(), str::to_owned),
@@ -194,7 +231,7 @@ impl DeviceMap {
                 continue;
             }
             cost += LOOK_COST;
-            step.found.extend(self.found(query, entry));
+            step.taken.extend(take(entry));
         }
         step
     }
@@ -206,7 +243,9 @@ impl DeviceMap {
         let snapshot = Snapshot::of(records.at(place.at())?);
         drop(records);
         let is_in_place = query.sort.by == SortBy::Id || snapshot.statement.time == entry.time();
-        let fits = is_in_place && query.filter.admits(&traits(&snapshot, &query.filter));
+        // Looked for in the message only if it matters.
+        let address = query.filter.address.and_then(|_| snapshot.address());
+        let fits = is_in_place && query.filter.admits(&snapshot.traits(address));
         fits.then(|| Found { time: entry.time(), snapshot })
     }
 
@@ -281,12 +320,26 @@ impl DeviceMap {
     }
 }
 
-/// The devices of one type that are next in a list of several types.
+/// The devices of one type that are next in a list of several types, as far as filters tell without a look at them.
 struct Front {
-    waiting: VecDeque<Found>,
+    waiting: VecDeque<Entry>,
+    /// Of the type, when those that wait were found.
+    removals: u64,
+    /// Behind those that wait.
     after: Option<Position>,
     more: bool,
+    /// Where the last device of this type stands that is shown.
+    shown: Option<usize>,
 }
+
+impl Front {
+    fn after(after: Option<Position>) -> Self {
+        Self { waiting: VecDeque::new(), removals: 0, after, more: true, shown: None }
+    }
+}
+
+/// Devices were taken out of a type, so that places in it may be those of others now.
+struct Moved;
 
 /// Makes the first entry behind a place of what would find the place itself.
 fn behind(side: impl Fn(&Entry) -> Ordering) -> impl Fn(&Entry) -> Ordering {
@@ -319,20 +372,4 @@ fn may_fit(filter: &Filter, index: &TypeIndex, entry: &Entry) -> bool {
             .address
             .is_none_or(|wanted| face.address.is_none_or(|address| wanted.contains(IpAddr::V4(address))))
         && index.begins_with(entry, &filter.id_prefix) != Some(false)
-}
-
-/// What the filter looks at; the address is read from the message only if it matters.
-fn traits<'a>(snapshot: &'a Snapshot, filter: &Filter) -> Traits<'a> {
-    let address = filter.address.and_then(|_| {
-        let message = snapshot.statement.payload.unpack();
-        iot_platform::details(&message).address?.parse().ok()
-    });
-    Traits {
-        device_type: &snapshot.device_type,
-        id: &snapshot.id,
-        status: snapshot.status,
-        close_code: snapshot.statement.close_code,
-        address,
-        time: snapshot.statement.time,
-    }
 }

@@ -63,14 +63,22 @@ impl Snapshot {
         })
     }
 
+    /// The deciding message, as it came.
+    pub fn message(&self) -> Vec<u8> {
+        self.statement.payload.unpack()
+    }
+
     /// Which device this is.
     pub fn device(&self) -> Device<'_> {
         Device { device_type: &self.device_type, id: &self.id }
     }
 
-    /// Where the device connected from, as the deciding message says; found by reading the message.
+    /// Where the device connected from, as the deciding message says. All of the message is read only where it must be.
     pub fn address(&self) -> Option<IpAddr> {
-        iot_platform::details(&self.statement.payload.unpack()).address?.parse().ok()
+        if let Some(address) = iot_platform::ipv4(&self.statement.payload) {
+            return Some(address.into());
+        }
+        iot_platform::details(&self.message()).address?.parse().ok()
     }
 
     /// What filters look at; the address is given by whoever knows it.

@@ -66,7 +66,7 @@ impl Format {
     }
 
     /// Adds a device as one line.
-    pub fn write(self, device: &DeviceView, text: &mut Vec<u8>) {
+    pub fn write(self, device: &DeviceView<'_>, text: &mut Vec<u8>) {
         match self {
             Format::Json | Format::NdJson => {
                 serde_json::to_writer(&mut *text, device)
@@ -86,7 +86,7 @@ fn range(text: &str) -> (&str, u16) {
     (range, (quality.clamp(0.0, 1.0) * 1000.0) as u16)
 }
 
-fn write_row(device: &DeviceView, text: &mut Vec<u8>) {
+fn write_row(device: &DeviceView<'_>, text: &mut Vec<u8>) {
     fn word<T: serde::Serialize>(value: &T) -> String {
         serde_json::to_value(value)
             .ok()
@@ -94,26 +94,28 @@ fn write_row(device: &DeviceView, text: &mut Vec<u8>) {
             .unwrap_or_default()
     }
     let code = |code: Option<u16>| code.map(|code| code.to_string()).unwrap_or_default();
-    let owned = |text: &Option<String>| text.clone().unwrap_or_default();
+    fn owned(text: Option<&(impl AsRef<str> + ?Sized)>) -> String {
+        text.map(|text| text.as_ref().to_owned()).unwrap_or_default()
+    }
     let (session, last) = (device.session.as_ref(), device.last_event.as_ref());
     let cells = [
-        device.device_type.clone(),
-        device.id.clone(),
-        device.client_id.clone(),
+        device.device_type.to_string(),
+        device.id.to_string(),
+        device.client_id.to_string(),
         word(&device.status),
-        owned(&device.since),
-        owned(&device.address),
+        owned(device.since.as_ref()),
+        owned(device.address.as_ref()),
         code(device.close_code),
-        owned(&device.reason),
-        owned(&device.cause),
-        session.map(|session| owned(&session.connect_time)).unwrap_or_default(),
-        session.map(|session| owned(&session.protocol)).unwrap_or_default(),
+        owned(device.reason.as_ref()),
+        device.cause.unwrap_or_default().to_owned(),
+        session.map(|session| owned(session.connect_time.as_ref())).unwrap_or_default(),
+        session.map(|session| owned(session.protocol.as_ref())).unwrap_or_default(),
         session.and_then(|session| session.secure).map(|secure| secure.to_string()).unwrap_or_default(),
         last.map(|last| last.event.to_owned()).unwrap_or_default(),
-        last.map(|last| owned(&last.time)).unwrap_or_default(),
+        last.map(|last| owned(last.time.as_ref())).unwrap_or_default(),
         code(last.and_then(|last| last.close_code)),
         device.evidence.map(|evidence| word(&evidence)).unwrap_or_default(),
-        owned(&device.confirmed_at),
+        owned(device.confirmed_at.as_ref()),
         device.stale.to_string(),
     ];
     for (number, cell) in cells.iter().enumerate() {

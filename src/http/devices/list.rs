@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use axum::Json;
 use axum::body::{Body, Bytes};
 use axum::extract::{RawQuery, State};
 use axum::http::{HeaderMap, header};
@@ -17,11 +16,16 @@ use super::{cursor, filter};
 use crate::http::Context;
 use crate::http::error::{Error, Problem};
 use crate::http::parameters::Parameters;
+use crate::map::Snapshot;
 use crate::presence::query::{Query, Sort, SortBy};
 
 /// Devices of a page if nothing is asked for, and at most.
 const LIMIT: usize = 100;
 const LIMIT_MAX: usize = 1_000;
+
+/// What a device takes as text, nearly always, and a page beside its devices.
+const DEVICE_BYTES: usize = 768;
+const PAGE_BYTES: usize = 512;
 
 /// Devices that a stream takes out of the map at once, some 150 kilobytes of text: what a slow reader costs.
 const STREAM_AT_ONCE: usize = 256;
@@ -32,8 +36,8 @@ const KNOWN: &[&str] =
 /// Part of a list.
 #[derive(Serialize, ToSchema)]
 #[schema(as = DevicePage)]
-pub struct PageView {
-    pub devices: Vec<DeviceView>,
+pub struct PageView<'a> {
+    pub devices: Vec<DeviceView<'a>>,
     /// What to give as `cursor` for what follows; `null` if nothing does.
     pub next_cursor: Option<String>,
 }
@@ -96,7 +100,7 @@ pub async fn list(
     let after = parameters.parse("cursor", expected, |text| cursor::read(text, &filter, sort))?;
     if format == Format::Json {
         let query = Query { filter, sort, after, limit: limit.unwrap_or(LIMIT) };
-        return Ok(Json(page(&context, &query)).into_response());
+        return Ok(page(&context, &query));
     }
     for (name, given) in [("limit", limit.is_some()), ("cursor", after.is_some())] {
         if given {
@@ -107,13 +111,23 @@ pub async fn list(
     Ok(([(header::CONTENT_TYPE, format.content_type())], streamed(context, query, format)).into_response())
 }
 
-fn page(context: &Context, query: &Query) -> PageView {
+fn page(context: &Context, query: &Query) -> Response {
     let viewer = Viewer::of(context);
     let page = context.map.list(query);
-    PageView {
-        devices: page.devices.iter().map(|device| viewer.view(device)).collect(),
+    let messages: Vec<_> = page.devices.iter().map(Snapshot::message).collect();
+    let devices = page.devices.iter().zip(&messages).map(|(device, message)| viewer.view(device, message));
+    answer(&PageView {
+        devices: devices.collect(),
         next_cursor: page.next.map(|position| cursor::write(&position, &query.filter, query.sort)),
-    }
+    })
+}
+
+/// A page as text. Its room is made at once, because it is too large to be moved again and again while it grows.
+fn answer(page: &PageView<'_>) -> Response {
+    let mut text = Vec::with_capacity(PAGE_BYTES + page.devices.len() * DEVICE_BYTES);
+    serde_json::to_writer(&mut text, page)
+        .expect("a page has no key that is not a text, and a Vec takes all");
+    ([(header::CONTENT_TYPE, Format::Json.content_type())], text).into_response()
 }
 
 fn sort(parameters: &Parameters) -> Result<Sort, Error> {
@@ -149,7 +163,7 @@ fn streamed(context: Context, query: Query, format: Format) -> Body {
             let page = rest.context.map.list(&query);
             let mut text = std::mem::take(&mut rest.head).as_bytes().to_vec();
             for device in &page.devices {
-                format.write(&viewer.view(device), &mut text);
+                format.write(&viewer.view(device, &device.message()), &mut text);
             }
             if page.next.is_some() {
                 query.after = page.next;

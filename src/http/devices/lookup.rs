@@ -4,6 +4,7 @@ use axum::Json;
 use axum::body::{Body, to_bytes};
 use axum::extract::State;
 use axum::http::{HeaderMap, header};
+use axum::response::{IntoResponse, Response};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
@@ -41,8 +42,8 @@ pub struct Name {
 
 /// The devices, in the order of the request.
 #[derive(Serialize, ToSchema)]
-pub struct LookedUp {
-    devices: Vec<DeviceView>,
+pub struct LookedUp<'a> {
+    devices: Vec<DeviceView<'a>>,
 }
 
 /// Many devices at once
@@ -81,7 +82,7 @@ pub async fn lookup(
     _: NoParameters,
     headers: HeaderMap,
     body: Body,
-) -> Result<Json<LookedUp>, Error> {
+) -> Result<Response, Error> {
     if !is_json(&headers) {
         return Err(Error::UnsupportedMediaType);
     }
@@ -93,20 +94,23 @@ pub async fn lookup(
     if devices.len() > DEVICES_MAX {
         return Err(Error::BadBody { why: format!("more than {DEVICES_MAX} devices are asked for") });
     }
-    let viewer = Viewer::of(&context);
-    let look_up = |(number, name): (usize, &Name)| {
+    let mut found = Vec::with_capacity(devices.len());
+    for (number, name) in devices.iter().enumerate() {
         let device = Device { device_type: &name.device_type, id: &name.id };
         if !device.is_possible() {
             let why = format!("devices[{number}]: no device can have this type and id");
             return Err(Error::BadBody { why });
         }
-        Ok(match context.map.read(device, Snapshot::of) {
-            Some(snapshot) => viewer.view(&snapshot),
-            None => viewer.unheard_of(device),
-        })
-    };
-    let devices = devices.iter().enumerate().map(look_up).collect::<Result<_, _>>()?;
-    Ok(Json(LookedUp { devices }))
+        let snapshot = context.map.read(device, Snapshot::of);
+        let message = snapshot.as_ref().map(Snapshot::message);
+        found.push((device, snapshot.zip(message)));
+    }
+    let viewer = Viewer::of(&context);
+    let devices = found.iter().map(|(device, known)| match known {
+        Some((snapshot, message)) => viewer.view(snapshot, message),
+        None => viewer.unheard_of(*device),
+    });
+    Ok(Json(LookedUp { devices: devices.collect() }).into_response())
 }
 
 fn is_json(headers: &HeaderMap) -> bool {

@@ -3,6 +3,7 @@
 use axum::Json;
 use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, State};
+use axum::response::{IntoResponse, Response};
 
 use super::view::{DeviceView, Viewer};
 use crate::decode::Device;
@@ -44,15 +45,15 @@ pub async fn one(
     State(context): State<Context>,
     path: Result<Path<(String, String)>, PathRejection>,
     _: NoParameters,
-) -> Result<Json<DeviceView>, Error> {
+) -> Result<Response, Error> {
     let Path((device_type, id)) = path.map_err(|_| Error::BadPath)?;
     let device = Device { device_type: &device_type, id: &id };
     if !device.is_possible() {
         return Err(Error::NotFound);
     }
     let viewer = Viewer::of(&context);
-    Ok(Json(match context.map.read(device, Snapshot::of) {
-        Some(snapshot) => viewer.view(&snapshot),
-        None => viewer.unheard_of(device),
-    }))
+    Ok(match context.map.read(device, Snapshot::of) {
+        Some(snapshot) => Json(viewer.view(&snapshot, &snapshot.message())).into_response(),
+        None => Json(viewer.unheard_of(device)).into_response(),
+    })
 }

@@ -1,6 +1,8 @@
 //! A device as the API shows it, the same in every resource: one field for each thing that is known, `null` where it is
 //! not.
 
+use std::borrow::Cow;
+
 use serde::Serialize;
 use utoipa::ToSchema;
 
@@ -12,31 +14,31 @@ use crate::presence::{Claim, Status};
 /// What is known of one device.
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = Device)]
-pub struct DeviceView {
+pub struct DeviceView<'a> {
     #[serde(rename = "type")]
     #[schema(example = "elevator")]
-    pub device_type: String,
+    pub device_type: Cow<'a, str>,
     #[schema(example = "elevator-0049")]
-    pub id: String,
+    pub id: Cow<'a, str>,
     /// The MQTT client id of the device.
     #[schema(example = "d:demo:elevator:elevator-0049")]
-    pub client_id: String,
+    pub client_id: Cow<'a, str>,
     pub status: StatusView,
     /// The time of the message that decided the status, RFC 3339.
     #[schema(format = DateTime)]
     pub since: Option<String>,
     /// The address the device connected from, as the platform saw it.
     #[schema(example = "192.0.2.2")]
-    pub address: Option<String>,
+    pub address: Option<Cow<'a, str>>,
     /// Why a disconnected device is not connected, as the platform numbers it.
     #[schema(example = 91)]
     pub close_code: Option<u16>,
     /// The same in the platform's words.
-    pub reason: Option<String>,
+    pub reason: Option<Cow<'a, str>>,
     /// What the close code means.
-    pub cause: Option<String>,
+    pub cause: Option<&'static str>,
     /// The session that the deciding message is about; an HTTP request has none.
-    pub session: Option<SessionView>,
+    pub session: Option<SessionView<'a>>,
     /// What happened last, whether it decided the status or not.
     pub last_event: Option<LastEventView>,
     /// What the status rests on.
@@ -62,13 +64,13 @@ pub enum StatusView {
 
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = Session)]
-pub struct SessionView {
+pub struct SessionView<'a> {
     /// When it began, RFC 3339: the name of the session.
     #[schema(format = DateTime)]
     pub connect_time: Option<String>,
     /// As the platform names it.
     #[schema(example = "mqtt4")]
-    pub protocol: Option<String>,
+    pub protocol: Option<Cow<'a, str>>,
     /// Whether it uses TLS.
     pub secure: Option<bool>,
 }
@@ -134,26 +136,27 @@ impl<'a> Viewer<'a> {
         Self { organization: &context.organization, populated, stale }
     }
 
-    pub fn view(&self, snapshot: &Snapshot) -> DeviceView {
+    /// The device of a snapshot, whose deciding message is this.
+    pub fn view<'d>(&self, snapshot: &'d Snapshot, message: &'d [u8]) -> DeviceView<'d> {
         let Snapshot { device_type, id, status, statement, latest, .. } = snapshot;
-        let message = statement.payload.unpack();
-        let details = iot_platform::details(&message);
-        let owned = |text: std::borrow::Cow<'_, str>| text.into_owned();
+        let details = iot_platform::details(message);
         let is_off = *status == Status::Disconnected;
         let code = is_off.then_some(statement.close_code);
         DeviceView {
-            client_id: details.client_id.map_or_else(|| self.client_id(Device { device_type, id }), owned),
-            device_type: device_type.to_string(),
-            id: id.to_string(),
+            client_id: details
+                .client_id
+                .unwrap_or_else(|| Cow::Owned(self.client_id(Device { device_type, id }))),
+            device_type: Cow::Borrowed(device_type),
+            id: Cow::Borrowed(id),
             status: (*status).into(),
             since: statement.time.rfc3339(),
-            address: details.address.map(owned),
+            address: details.address,
             close_code: code,
-            reason: details.reason.filter(|_| is_off).map(owned),
-            cause: code.and_then(close_code::meaning).map(str::to_owned),
+            reason: details.reason.filter(|_| is_off),
+            cause: code.and_then(close_code::meaning),
             session: (statement.claim != Claim::Request).then(|| SessionView {
                 connect_time: statement.session.rfc3339(),
-                protocol: details.protocol.map(owned),
+                protocol: details.protocol,
                 secure: details.secure,
             }),
             last_event: Some(LastEventView {
@@ -168,11 +171,11 @@ impl<'a> Viewer<'a> {
     }
 
     /// A device that no message was about.
-    pub fn unheard_of(&self, device: Device<'_>) -> DeviceView {
+    pub fn unheard_of<'d>(&self, device: Device<'d>) -> DeviceView<'d> {
         DeviceView {
-            device_type: device.device_type.to_owned(),
-            id: device.id.to_owned(),
-            client_id: self.client_id(device),
+            device_type: Cow::Borrowed(device.device_type),
+            id: Cow::Borrowed(device.id),
+            client_id: Cow::Owned(self.client_id(device)),
             status: if self.populated { StatusView::NeverConnected } else { StatusView::Unknown },
             since: None,
             address: None,

@@ -17,9 +17,9 @@ const BLOCK_BYTES: usize = 900;
 /// The data of `change`.
 #[derive(Serialize, ToSchema)]
 #[schema(as = Change)]
-pub struct ChangeView {
+pub struct ChangeView<'a> {
     #[serde(flatten)]
-    device: DeviceView,
+    device: DeviceView<'a>,
     /// The status before; `null`: nothing was known of the device.
     previous_status: Option<StatusView>,
 }
@@ -79,12 +79,14 @@ pub fn keep_alive(id: Option<Position>) -> Bytes {
 
 /// One change with its id.
 pub fn change(id: Position, change: &Change, viewer: &Viewer<'_>) -> Bytes {
-    event(Some(id), "change", &change_view(&change.snapshot, change.previous, viewer))
+    past_change(id, &change.snapshot, change.previous, viewer)
 }
 
 /// One change out of the history.
 pub fn past_change(id: Position, device: &Snapshot, previous: Option<Status>, viewer: &Viewer<'_>) -> Bytes {
-    event(Some(id), "change", &change_view(device, previous, viewer))
+    let message = device.message();
+    let device = viewer.view(device, &message);
+    event(Some(id), "change", &ChangeView { device, previous_status: previous.map(StatusView::from) })
 }
 
 /// The same text without its id: for as long as the client could not go on from there.
@@ -96,7 +98,7 @@ pub fn without_id(block: &Bytes) -> Bytes {
 }
 
 pub fn device(device: &Snapshot, viewer: &Viewer<'_>) -> Bytes {
-    event(None, "device", &viewer.view(device))
+    event(None, "device", &viewer.view(device, &device.message()))
 }
 
 pub fn snapshot_complete(id: Position, devices: u64) -> Bytes {
@@ -105,10 +107,6 @@ pub fn snapshot_complete(id: Position, devices: u64) -> Bytes {
 
 pub fn gap(reason: Gap) -> Bytes {
     event(None, "gap", &GapView { reason })
-}
-
-fn change_view(device: &Snapshot, previous: Option<Status>, viewer: &Viewer<'_>) -> ChangeView {
-    ChangeView { device: viewer.view(device), previous_status: previous.map(StatusView::from) }
 }
 
 /// JSON has no line breaks of its own, so the data is one line.
