@@ -7,6 +7,7 @@ mod events;
 mod http;
 mod ingest;
 mod instances;
+mod latencies;
 mod list;
 mod lookup;
 mod memory;
@@ -22,6 +23,7 @@ mod restart;
 mod rounds;
 mod service;
 mod shared_store;
+mod spread;
 mod sustained;
 
 /// The part of the end-to-end rig that starts a cluster.
@@ -88,6 +90,8 @@ enum Command {
     Model(model::Options),
     /// Seconds from process start to the first correct answer from the store, against redis-server loading an RDB.
     Restart,
+    /// Milliseconds from MQTT publish until each of three instances that share a store tells of it, against one alone.
+    Spread(spread::Load),
     /// Latency of lookups while statuses change, against the same without; whether the service keeps up; what it keeps.
     Sustained(sustained::Load),
     /// Devices right of all, and time to `complete`, on a stock mosquitto, which drops, against `mosquitto_sub` and paho.
@@ -110,6 +114,7 @@ fn main() -> ExitCode {
         Command::PlatformPopulation(given) => platform_population::run(&size, &given),
         Command::Model(options) => model::run(&size, &options),
         Command::Restart => restart::run(&size),
+        Command::Spread(load) => spread::run(&size, &load),
         Command::Sustained(load) => sustained::run(&size, &load),
     };
     match outcome {

@@ -21,6 +21,8 @@ pub struct SharedStore {
     process: Process,
     /// For `--store`.
     pub url: String,
+    /// On loopback.
+    pub port: u16,
     directory: TempDir,
 }
 
@@ -61,7 +63,7 @@ impl SharedStore {
             Ok(ready.status()?.success())
         })?;
         let url = format!("postgres://devstatus@127.0.0.1:{port}/postgres?sslmode=disable");
-        Ok(Self { process, url, directory })
+        Ok(Self { process, url, port, directory })
     }
 
     pub fn redis() -> Outcome<Self> {
@@ -85,7 +87,7 @@ impl SharedStore {
             process.check_runs()?;
             Ok(std::net::TcpStream::connect(("127.0.0.1", port)).is_ok())
         })?;
-        Ok(Self { process, url: format!("valkey://127.0.0.1:{port}"), directory })
+        Ok(Self { process, url: format!("valkey://127.0.0.1:{port}"), port, directory })
     }
 
     /// Seconds that all processes of the server have spent computing.

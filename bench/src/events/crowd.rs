@@ -19,6 +19,7 @@ use super::Times;
 use super::wire::{Events, Publishes, Wire};
 use crate::Outcome;
 use crate::broker::FILTER;
+use crate::latencies::Latencies;
 
 /// How long a client may wait for its next bytes.
 const SILENCE_BOUND: Duration = Duration::from_secs(60);
@@ -35,32 +36,6 @@ pub enum Side {
     /// A broker on a loopback port.
     Broker(u16),
     Service(SocketAddr),
-}
-
-/// Latencies, counted in steps of a tenth of a millisecond.
-struct Latencies(Vec<u64>);
-
-const STEP_NS: u64 = 100_000;
-/// A minute; longer ones are counted as that.
-const STEPS: usize = 600_000;
-
-impl Latencies {
-    fn add(&mut self, ns: u64) {
-        let step = usize::try_from(ns / STEP_NS).unwrap_or(STEPS).min(STEPS - 1);
-        self.0[step] += 1;
-    }
-
-    /// The latency in milliseconds that so many of a thousand do not exceed.
-    fn at(&self, of_thousand: u64) -> f64 {
-        let all: u64 = self.0.iter().sum();
-        let mut left = all * of_thousand / 1_000;
-        let step = self.0.iter().position(|count| {
-            let reached = *count >= left;
-            left = left.saturating_sub(*count);
-            reached
-        });
-        (step.unwrap_or(STEPS) + 1) as f64 * STEP_NS as f64 / 1e6
-    }
 }
 
 /// Clients that wait for changes.
@@ -95,13 +70,7 @@ impl Crowd {
     /// Waits until every client has every change; the latency that one delivery in a hundred exceeds, in milliseconds.
     pub fn percentile_99(self) -> Outcome<f64> {
         let latencies = self.thread.join().map_err(|_| "the clients panicked")??;
-        let deliveries: u64 = latencies.0.iter().sum();
-        println!(
-            "  {deliveries} deliveries: median {:.1} ms, p99 {:.1} ms, p99.9 {:.1} ms",
-            latencies.at(500),
-            latencies.at(990),
-            latencies.at(999)
-        );
+        println!("  {latencies}");
         Ok(latencies.at(990))
     }
 }
@@ -170,7 +139,7 @@ async fn follow_all(
     counted_from: u64,
     times: Arc<Times>,
 ) -> Outcome<Latencies> {
-    let latencies = Rc::new(RefCell::new(Latencies(vec![0; STEPS])));
+    let latencies = Rc::new(RefCell::new(Latencies::default()));
     let buffer = Rc::new(RefCell::new(vec![0; READ_BYTES]));
     let following: Vec<_> = streams
         .into_iter()

@@ -46,12 +46,27 @@ pub struct Load {
 }
 
 impl Load {
+    fn pace(&self, changes: u32) -> Pace {
+        Pace { changes, seconds: self.seconds }
+    }
+}
+
+/// How many changes come how fast.
+#[derive(Clone, Copy)]
+pub struct Pace {
+    /// A second.
+    pub changes: u32,
+    pub seconds: u32,
+}
+
+impl Pace {
     /// Changes of a round.
-    fn total(&self) -> u64 {
+    pub fn total(self) -> u64 {
         u64::from(self.changes) * u64::from(self.seconds)
     }
 
-    fn counted_from(&self) -> u64 {
+    /// The first change that is.
+    pub fn counted_from(self) -> u64 {
         u64::from(self.changes) * WARM_UP.as_secs()
     }
 }
@@ -63,7 +78,7 @@ pub struct Times {
 }
 
 impl Times {
-    fn new(changes: u64) -> Self {
+    pub fn new(changes: u64) -> Self {
         Self { began: Instant::now(), published: (0..changes).map(|_| AtomicU64::new(0)).collect() }
     }
 
@@ -90,8 +105,8 @@ pub fn run(size: &Size, load: &Load) -> Outcome<()> {
     let mut peer = Figures::new("p99, mosquitto", "ms");
     for round in 1..=size.rounds {
         println!("round {round}");
-        peer.push(measure_broker(&Load { changes: load.peer_changes, ..load.clone() })?);
-        ours.push(measure_service(&binary, load)?);
+        peer.push(measure_broker(load.clients, load.pace(load.peer_changes))?);
+        ours.push(measure_service(&binary, load.clients, load.pace(load.changes))?);
     }
     print_ratio("events", &ours, &peer);
     Ok(())
@@ -110,44 +125,48 @@ fn make_room(files: u64) -> Outcome<()> {
     Ok(())
 }
 
-fn measure_broker(load: &Load) -> Outcome<f64> {
-    let broker = Broker::roomy(load.total() as u32, std::iter::empty())?;
-    let times = Arc::new(Times::new(load.total()));
-    let crowd =
-        Crowd::gather(Side::Broker(broker.port), load.clients, load.counted_from(), Arc::clone(&times))?;
-    publish(&broker, load, &times)?;
+fn measure_broker(clients: u32, pace: Pace) -> Outcome<f64> {
+    let broker = Broker::roomy(pace.total() as u32, std::iter::empty())?;
+    let times = Arc::new(Times::new(pace.total()));
+    let crowd = Crowd::gather(Side::Broker(broker.port), clients, pace.counted_from(), Arc::clone(&times))?;
+    publish(&broker, pace, &times, message)?;
     crowd.percentile_99()
 }
 
-fn measure_service(binary: &std::path::Path, load: &Load) -> Outcome<f64> {
-    let broker = Broker::roomy(load.total() as u32, std::iter::empty())?;
+fn measure_service(binary: &std::path::Path, clients: u32, pace: Pace) -> Outcome<f64> {
+    let broker = Broker::roomy(pace.total() as u32, std::iter::empty())?;
     let mut service = Service::start(binary, &broker)?;
     service.wait_until_ready()?;
     let address = service.url.strip_prefix("http://").ok_or("the service listens without TLS")?.parse()?;
-    let times = Arc::new(Times::new(load.total()));
-    let crowd = Crowd::gather(Side::Service(address), load.clients, load.counted_from(), Arc::clone(&times))?;
-    let inspector = inspector::start(address, load.total())?;
-    publish(&broker, load, &times)?;
+    let times = Arc::new(Times::new(pace.total()));
+    let crowd = Crowd::gather(Side::Service(address), clients, pace.counted_from(), Arc::clone(&times))?;
+    let inspector = inspector::start(address, pace.total())?;
+    publish(&broker, pace, &times, message)?;
     let percentile = crowd.percentile_99()?;
     inspector.join().map_err(|_| "the inspector panicked")??;
     let (processor, resident) = (service.process.processor_time()?, service.process.resident_bytes()?);
     println!(
         "  devstatus used {:.1} s of processor time in {} s, and {} MiB at most",
         processor.as_secs_f64(),
-        load.seconds,
+        pace.seconds,
         resident.peak >> 20
     );
     Ok(percentile)
 }
 
 /// Publishes everything at an even pace.
-fn publish(broker: &Broker, load: &Load, times: &Times) -> Outcome<()> {
+pub fn publish(
+    broker: &Broker,
+    pace: Pace,
+    times: &Times,
+    message: impl Fn(u64) -> messages::Message,
+) -> Outcome<()> {
     let mut publisher = Publisher::connect(broker.port)?;
     let started = Instant::now();
     let mut sent = 0;
-    while sent < load.total() {
-        let due = (started.elapsed().as_secs_f64() * f64::from(load.changes)) as u64;
-        while sent < due.min(load.total()) {
+    while sent < pace.total() {
+        let due = (started.elapsed().as_secs_f64() * f64::from(pace.changes)) as u64;
+        while sent < due.min(pace.total()) {
             publisher.retain(&message(sent))?;
             times.published[sent as usize].store(times.now(), Ordering::Release);
             sent += 1;
