@@ -294,7 +294,8 @@ fn files_that_cannot_be_read() {
 fn faults_of_an_ini_file() {
     let files = Files::new();
     let known = "org, id, auth-key, auth-token, clean-session, domain, port, type, auth-method, devstatus-url, \
-                 devstatus-api-key, devstatus-api-key-file";
+                 devstatus-api-key, devstatus-api-key-file, \
+                 devstatus-tls-client-cert, devstatus-tls-client-key";
     for (text, expected) in [
         ("[application]\norg abc\n", "line 2: expected 'key = value'".to_owned()),
         ("[application]\n= abc\n", "line 2: expected a key before the '=' or ':'".to_owned()),
