@@ -143,32 +143,17 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::presence::strategy;
 
-    fn any_statement() -> impl Strategy<Value = Statement> {
-        let claim = prop_oneof![
-            Just(Claim::Request),
-            Just(Claim::Connect),
-            Just(Claim::Takeover),
-            Just(Claim::Refusal),
-            Just(Claim::Disconnect),
-        ];
-        let nanos = prop_oneof![0i64..5, any::<i64>()];
-        let moment = prop_oneof![
-            Just(Moment::UNKNOWN),
-            nanos.prop_map(|nanos| Moment::from_nanos(i128::from(nanos))),
-        ];
-        (claim, moment.clone(), moment, any::<u16>(), any::<String>()).prop_map(
-            |(claim, session, time, close_code, message)| {
-                let payload = Payload::pack(message.as_bytes());
-                Statement { claim, session, time, close_code, payload }
-            },
-        )
+    /// A message that can stand in a line.
+    fn text() -> impl Strategy<Value = Vec<u8>> {
+        any::<String>().prop_map(String::into_bytes)
     }
 
     proptest! {
         #[test]
         fn every_belief_comes_back_whole(
-            statements in prop::collection::vec(any_statement(), 1..8),
+            statements in prop::collection::vec(strategy::statement(text()), 1..8),
             id in "[^/+#\u{0}]{1,8}",
             heard_at: u32,
         ) {

@@ -4,6 +4,8 @@
 mod belief;
 pub mod query;
 mod statement;
+#[cfg(test)]
+pub mod strategy;
 
 pub use belief::{Belief, Status, Verdict};
 pub use statement::{Claim, Moment, Statement};

@@ -125,33 +125,14 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::presence::Claim;
-
-    fn any_statement() -> impl Strategy<Value = Statement> {
-        let claim = prop_oneof![
-            Just(Claim::Request),
-            Just(Claim::Connect),
-            Just(Claim::Takeover),
-            Just(Claim::Refusal),
-            Just(Claim::Disconnect),
-        ];
-        let moment = prop_oneof![
-            Just(Moment::UNKNOWN),
-            any::<i64>().prop_map(|nanos| Moment::from_nanos(nanos.into())),
-            (0i128..3).prop_map(Moment::from_nanos),
-        ];
-        let payload = prop::collection::vec(any::<u8>(), 0..9);
-        (claim, moment.clone(), moment, any::<u16>(), payload).prop_map(
-            |(claim, session, time, close_code, payload)| {
-                let payload = Payload::pack(&payload);
-                Statement { claim, session, time, close_code, payload }
-            },
-        )
-    }
+    use crate::presence::strategy;
 
     proptest! {
         #[test]
-        fn what_was_put_comes_back(statements in prop::collection::vec(any_statement(), 1..6), heard_at: u32) {
+        fn what_was_put_comes_back(
+            statements in prop::collection::vec(strategy::statement(prop::collection::vec(any::<u8>(), 0..9)), 1..6),
+            heard_at: u32,
+        ) {
             let mut put = Belief::default();
             for statement in statements {
                 put.apply(statement);
