@@ -1,5 +1,5 @@
 //! What outlives the process: the beliefs about all devices and what happened to them. Here is what every store promises;
-//! each backend has a file of its own, and all pass `tests/store_contract.rs`.
+//! each backend has a file of its own, and all pass `tests/store_contract`.
 //!
 //! ```text
 //! map -dirty devices-> writer -Batch-> Store -load-> restore -> map

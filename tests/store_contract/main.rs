@@ -1,6 +1,6 @@
 //! What every store promises, held against each of them: merging in any order and any split, loading what was put, paging,
 //! changes, history. What stores that are shared promise besides is in `shared`; what only one of them does (files, locks,
-//! damage) is in `it/keeping.rs`.
+//! damage) is in `it/keeping`.
 
 #![expect(clippy::unwrap_used, reason = "in a test a panic is the report, also in what its functions share")]
 

@@ -1,5 +1,8 @@
 //! What outlives the process: after a stop, after a kill, and whatever the file is like. Random kills are in `crash`.
 
+mod full_disk;
+mod older_file;
+
 use std::fs;
 use std::io::Write;
 use std::os::unix::fs::PermissionsExt;
@@ -218,44 +221,6 @@ fn a_damaged_file_is_set_aside_and_the_broker_fills_a_new_one() {
 }
 
 #[test]
-fn a_full_disk_changes_no_answer_is_shown_and_is_caught_up_when_there_is_room() {
-    let (file, broker) = (File::new(), Mosquitto::start());
-    let service = file.launch(&broker.url()).outliving_its_limits().start();
-    service.wait_until_ready();
-    service.limit_file_bytes(Some(128 * 1024));
-    let mut publisher = broker.publisher();
-    for id in (0..2_000).map(|id| id.to_string()) {
-        let device = Device { kind: "pump", id: &id };
-        publisher.publish(&device.topic(), device.connect(1));
-    }
-    publisher.flush();
-    let total = || service.get("/api/v1/summary").json()["total"].clone();
-    service.wait_until("every device is answered", || total() == 2_000);
-    service.wait_until("it is shown", || service.get("/readyz").json()["store"] == "failing");
-    let readiness = service.get("/readyz");
-    assert!(mentions(readiness.text(), &["not kept at present"]), "{}", readiness.text());
-    assert_eq!(readiness.status, 200, "what is answered is right all the same");
-    assert!(service.get("/metrics").text().contains("\ndevstatus_store_failing 1\n"));
-    assert_answers(&service, PUMP, &PUMP.connect(1));
-
-    service.limit_file_bytes(None);
-    service.wait_until("all is caught up", || {
-        let metrics = service.get("/metrics").text().to_owned();
-        [
-            "devstatus_store_devices_waiting 0\n",
-            "devstatus_store_events_waiting 0\n",
-            "devstatus_store_failing 0\n",
-        ]
-        .iter()
-        .all(|line| metrics.contains(line))
-    });
-    service.signal(Signal::KILL);
-    let again = file.launch(&no_broker().url()).start();
-    assert_eq!(again.get("/api/v1/summary").json()["total"], 2_000);
-    assert!(set_aside(&file.path()).is_empty(), "a full disk is no damage");
-}
-
-#[test]
 fn a_status_that_the_broker_has_expired_stays_known_and_says_what_it_rests_on() {
     let (file, broker) = (File::new(), Mosquitto::start());
     let mut publisher = broker.publisher();
@@ -309,7 +274,7 @@ fn ask_sqlite3(file: &Path, query: &str) -> Output {
 
 /// The statements in the README's block of SQL.
 fn documented_queries() -> Vec<String> {
-    let readme = include_str!("../../README.md");
+    let readme = include_str!("../../../README.md");
     let (_, rest) = readme.split_once("```sql\n").expect("the README has a block of SQL");
     let (block, _) = rest.split_once("```").expect("a block ends");
     block.split_inclusive(";\n").map(str::to_owned).collect()

@@ -2,6 +2,7 @@
 
 use std::io::{BufRead, BufReader, Read};
 use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
@@ -27,6 +28,7 @@ pub struct Launch {
     files: Vec<(String, String)>,
     /// What a shell does before the service takes its place.
     preparations: Vec<String>,
+    own_mounts: bool,
 }
 
 impl Launch {
@@ -69,6 +71,14 @@ impl Launch {
     pub fn outliving_its_limits(mut self) -> Self {
         // Signals that are ignored stay so for whoever takes the shell's place.
         self.preparations.push("trap '' XFSZ".to_owned());
+        self
+    }
+
+    /// Where nobody else sees it, the directory is a filesystem of so many bytes, as `mount` takes them.
+    pub fn on_a_filesystem_of_its_own(mut self, directory: &Path, size: &str) -> Self {
+        self.own_mounts = true;
+        let directory = directory.display();
+        self.preparations.push(format!("mount -t tmpfs -o size={size},mode=0700 tmpfs '{directory}'"));
         self
     }
 
@@ -129,7 +139,10 @@ impl Launch {
         if self.preparations.is_empty() {
             return Command::new(BINARY);
         }
-        let mut command = Command::new("/bin/sh");
+        let mut command = Command::new(if self.own_mounts { "unshare" } else { "/bin/sh" });
+        if self.own_mounts {
+            command.args(["--map-root-user", "--mount", "/bin/sh"]);
+        }
         let script = format!("{} && exec \"$0\" \"$@\"", self.preparations.join(" && "));
         command.args(["-c", &script, BINARY]);
         command
@@ -216,6 +229,11 @@ impl Service {
         let pid = Pid::from_child(&self.process.child);
         let limit = Rlimit { current: most, maximum: None };
         prlimit(Some(pid), Resource::Fsize, limit).expect("the limits of a child of ours can be set");
+    }
+
+    /// The files as the process sees them.
+    pub fn root(&self) -> PathBuf {
+        format!("/proc/{}/root", self.process.child.id()).into()
     }
 
     /// How many files and sockets the process may have open, and how many it could be allowed.
