@@ -3,14 +3,14 @@
 
 use std::cmp::Ordering;
 use std::collections::{BTreeSet, VecDeque};
-use std::net::IpAddr;
+use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use parking_lot::{RwLockReadGuard, RwLockWriteGuard};
 
 use super::index::{Entry, Ids, TypeIndex};
 use super::shard::Place;
-use super::sorted::{At, Sorted};
+use super::sorted::At;
 use super::{DeviceMap, DeviceType, Snapshot};
 use crate::presence::Moment;
 use crate::presence::query::{Filter, Position, Query, SortBy};
@@ -216,23 +216,30 @@ impl DeviceMap {
         };
         let mut step = Step { taken: Vec::new(), reached: None, removals: index.removals() };
         let (mut cost, mut last) = (0, None);
-        for entry in entries(order, from, to, query.sort.descending) {
+        let visit = |entry: &'_ Entry| {
             if step.taken.len() == want || cost >= STEP_ENTRIES {
-                step.reached = last.map(|last: &Entry| Position {
+                step.reached = last.map(|last: Entry| Position {
                     device_type: name.to_string(),
                     id: self.look(last.place(), str::to_owned),
                     time: last.time(),
                 });
-                break;
+                return ControlFlow::Break(());
             }
             cost += 1;
-            last = Some(entry);
-            if !may_fit(&query.filter, &index, entry) {
-                continue;
+            last = Some(*entry);
+            if may_fit(&query.filter, &index, entry) {
+                cost += LOOK_COST;
+                step.taken.extend(take(entry));
             }
-            cost += LOOK_COST;
-            step.taken.extend(take(entry));
-        }
+            ControlFlow::Continue(())
+        };
+        let slices = order.slices(from, to.max(from));
+        // Where the walk was broken off is in `step`.
+        let _ = if query.sort.descending {
+            slices.rev().flat_map(|entries| entries.iter().rev()).try_for_each(visit)
+        } else {
+            slices.flatten().try_for_each(visit)
+        };
         step
     }
 
@@ -346,21 +353,6 @@ fn behind(side: impl Fn(&Entry) -> Ordering) -> impl Fn(&Entry) -> Ordering {
     move |entry| if side(entry) == Ordering::Greater { Ordering::Greater } else { Ordering::Less }
 }
 
-fn entries(
-    order: &Sorted<Entry>,
-    from: At,
-    to: At,
-    descending: bool,
-) -> Box<dyn Iterator<Item = &Entry> + '_> {
-    if from >= to {
-        Box::new(std::iter::empty())
-    } else if descending {
-        Box::new(order.range(from, to).rev())
-    } else {
-        Box::new(order.range(from, to))
-    }
-}
-
 /// Whether the filter may admit the device, as far as its entry tells.
 fn may_fit(filter: &Filter, index: &TypeIndex, entry: &Entry) -> bool {
     let face = entry.face();
@@ -370,6 +362,6 @@ fn may_fit(filter: &Filter, index: &TypeIndex, entry: &Entry) -> bool {
         && filter.admits_time(face.time)
         && filter
             .address
-            .is_none_or(|wanted| face.address.is_none_or(|address| wanted.contains(IpAddr::V4(address))))
+            .is_none_or(|wanted| face.address.is_none_or(|address| wanted.contains_ipv4(address)))
         && index.begins_with(entry, &filter.id_prefix) != Some(false)
 }

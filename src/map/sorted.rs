@@ -50,13 +50,18 @@ impl<T: Copy> Sorted<T> {
 
     /// The entries from one place to before another, in their order.
     pub fn range(&self, from: At, to: At) -> impl DoubleEndedIterator<Item = &T> {
+        self.slices(from, to).flatten()
+    }
+
+    /// The same chunk by chunk, for whoever goes over many of them.
+    pub fn slices(&self, from: At, to: At) -> impl DoubleEndedIterator<Item = &[T]> {
         let last = (to.0 + usize::from(to.1 > 0)).min(self.chunks.len());
         let chunks = self.chunks.get(from.0..last).unwrap_or_default();
-        chunks.iter().enumerate().flat_map(move |(number, chunk)| {
+        chunks.iter().enumerate().map(move |(number, chunk)| {
             let number = from.0 + number;
             let start = if number == from.0 { from.1.min(chunk.len()) } else { 0 };
             let end = if number == to.0 { to.1.min(chunk.len()) } else { chunk.len() };
-            chunk[start..end.max(start)].iter()
+            &chunk[start..end.max(start)]
         })
     }
 
