@@ -23,6 +23,7 @@ use crate::ingest::Ingest;
 use crate::map::DeviceMap;
 use crate::metrics::Metrics;
 use crate::progress::Watched;
+use crate::recall::Recall;
 use crate::source::backlog::{Backlog, backlog};
 use crate::source::settings::SourceSettings;
 use crate::source::{Lead, Source, SourceError};
@@ -30,7 +31,7 @@ use crate::store::instances::Instances;
 use crate::store::peers::Peers;
 use crate::store::settings::StoreSettings;
 use crate::store::writer::Writer;
-use crate::store::{self, HistoryOf, Mark, StoreError};
+use crate::store::{self, DevicesOf, HistoryOf, Mark, StoreError};
 
 /// Connections that wait to be accepted; as the standard library has it.
 const LISTEN_BACKLOG: u32 = 1024;
@@ -91,7 +92,13 @@ pub async fn start(
     let health = Arc::new(Health::new(source.population.ready_on));
     let events = Arc::new(EventQueue::new(metrics.clone()));
     let feed = Arc::new(Feed::new(streams, Arc::clone(&health), metrics.clone()));
-    let Restored { map, writer, mark } = restore(store, &events, &health, &feed, &metrics).await?;
+    let lead = Arc::new(match store.location.is_shared() && !source.gets_retained() {
+        true => Lead::of_several(),
+        false => Lead::of_one(),
+    });
+    let means = Means { events, health, feed, metrics, lead };
+    let Restored { map, writer, mark } = restore(store, &means).await?;
+    let Means { events, health, feed, metrics, lead } = means;
     let listener = socket.listen(LISTEN_BACKLOG).map_err(|error| Error::Listen(address, error))?;
     let http_address = listener.local_addr().map_err(|error| Error::Listen(address, error))?;
     registry.register_collector(Box::new(Gauges {
@@ -100,8 +107,10 @@ pub async fn start(
         feed: Arc::clone(&feed),
     }));
     let watched = Watched { map: Arc::clone(&map), health: Arc::clone(&health), metrics: metrics.clone() };
+    let (backlog, pending) = backlog(source.backlog_max_bytes, metrics.clone());
     let context = Context {
         map: Arc::clone(&map),
+        recall: recall(&writer, &backlog, &shutdown),
         health: Arc::clone(&health),
         registry: Arc::new(registry),
         requests: metrics.requests.clone(),
@@ -112,7 +121,6 @@ pub async fn start(
         history_kept: writer.settings.history,
     };
 
-    let (backlog, pending) = backlog(source.backlog_max_bytes, metrics.clone());
     let receipts = Arc::clone(&writer.receipts);
     let ingest = Ingest::new(
         Arc::clone(&map),
@@ -126,10 +134,7 @@ pub async fn start(
         .name("ingest".to_owned())
         .spawn(move || ingest.run(&pending))
         .map_err(|error| Error::Thread("ingest", error))?;
-    let (lead, instances) = match mark {
-        Some(mark) => share(&source, mark, &writer, &backlog, &shutdown),
-        None => (Arc::new(Lead::of_one()), None),
-    };
+    let instances = mark.and_then(|mark| share(&source, mark, &writer, &backlog, &shutdown));
     let source =
         Source::new(source, backlog, Arc::clone(&map), health, metrics, shutdown.clone()).led_by(lead);
     let source = spawn_source(source)?;
@@ -203,13 +208,14 @@ fn share(
     writer: &Writer,
     backlog: &Backlog,
     shutdown: &CancellationToken,
-) -> (Arc<Lead>, Option<JoinHandle<()>>) {
+) -> Option<JoinHandle<()>> {
     let peers = Peers {
         store: Arc::clone(&writer.store),
         backlog: backlog.clone(),
         map: Arc::clone(&writer.map),
         health: Arc::clone(&writer.health),
         metrics: writer.metrics.clone(),
+        lead: Arc::clone(&writer.lead),
     };
     // With the last end of the backlog, which it holds until shutdown, the decoder ends.
     tokio::spawn(peers.run(mark, shutdown.clone()));
@@ -217,18 +223,35 @@ fn share(
         writer.health.rely_on_others();
     }
     if source.gets_retained() {
-        return (Arc::new(Lead::of_one()), None);
+        return None;
     }
-    let lead = Arc::new(Lead::of_several());
     let instances = Instances {
         store: Arc::clone(&writer.store),
         health: Arc::clone(&writer.health),
         map: Arc::clone(&writer.map),
         metrics: writer.metrics.clone(),
         receipts: Arc::clone(&writer.receipts),
-        lead: Arc::clone(&lead),
+        lead: Arc::clone(&writer.lead),
     };
-    (lead, Some(tokio::spawn(instances.run(shutdown.clone()))))
+    Some(tokio::spawn(instances.run(shutdown.clone())))
+}
+
+/// Whoever reads from the store what the map does not hold; `None` where it holds everything.
+fn recall(writer: &Writer, backlog: &Backlog, shutdown: &CancellationToken) -> Option<Arc<Recall>> {
+    if !writer.map.is_limited() {
+        return None;
+    }
+    let devices = Arc::new(DevicesOf(Arc::clone(&writer.store)));
+    let backlog = Arc::new(backlog.clone());
+    let recall =
+        Recall::new(devices, Arc::clone(&writer.map), Arc::downgrade(&backlog), writer.metrics.clone());
+    let shutdown = shutdown.clone();
+    // With the last end of the backlog the decoder ends, and requests may last longer.
+    tokio::spawn(async move {
+        shutdown.cancelled().await;
+        drop(backlog);
+    });
+    Some(Arc::new(recall))
 }
 
 /// Lets as few clients in as leave room for broker and store; further ones wait, as beyond any other number.
@@ -263,20 +286,28 @@ struct Restored {
     mark: Option<Mark>,
 }
 
-/// Opens the store and fills a map from it.
-async fn restore(
-    settings: StoreSettings,
-    events: &Arc<EventQueue>,
-    health: &Arc<Health>,
-    feed: &Arc<Feed>,
-    metrics: &Metrics,
-) -> Result<Restored, Error> {
+/// What is there before the store is.
+struct Means {
+    events: Arc<EventQueue>,
+    health: Arc<Health>,
+    feed: Arc<Feed>,
+    metrics: Metrics,
+    lead: Arc<Lead>,
+}
+
+/// Opens the store and fills a map from it, unless only what is asked for is to be held.
+async fn restore(settings: StoreSettings, means: &Means) -> Result<Restored, Error> {
+    let Means { events, health, feed, metrics, lead } = means;
     let started = Instant::now();
     let opened = store::open(&settings).await?;
     // Before loading: what changes meanwhile comes twice rather than never.
     let mark = if opened.shared { Some(opened.store.mark().await?) } else { None };
-    let map = Arc::new(if opened.outlives { DeviceMap::tracking_changes() } else { DeviceMap::default() });
-    let devices = store::restore(&*opened.store, &map).await?;
+    let map = Arc::new(match settings.map_limit {
+        Some(devices) => DeviceMap::holding(devices),
+        None if opened.outlives => DeviceMap::tracking_changes(),
+        None => DeviceMap::default(),
+    });
+    let devices = if map.is_limited() { 0 } else { store::restore(&*opened.store, &map).await? };
     let writer = Writer {
         map: Arc::clone(&map),
         events: Arc::clone(events),
@@ -285,6 +316,7 @@ async fn restore(
         health: Arc::clone(health),
         metrics: metrics.clone(),
         feed: Arc::clone(feed),
+        lead: Arc::clone(lead),
         settings,
         good: if opened.outlives { Keeping::Good } else { Keeping::Off },
     };

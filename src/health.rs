@@ -360,6 +360,13 @@ impl Health {
         state.report = Some(Arc::new(lost));
     }
 
+    /// What was known of devices that are not held may be lost: as at the start, it is too early to say that one never
+    /// connected.
+    pub fn unpopulate(&self) {
+        self.population_incomplete();
+        self.populated.store(false, Ordering::Release);
+    }
+
     /// A round has ended.
     pub fn population_done(&self, report: PopulationReport) {
         let mut state = self.state.write();

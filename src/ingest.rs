@@ -14,7 +14,7 @@ use crate::map::{Applied, Arrival, DeviceMap, Evidence, Record};
 use crate::metrics::{KindLabel, Metrics};
 use crate::presence::Statement;
 use crate::receipt::Receipts;
-use crate::source::backlog::{Item, PassId, Pending, Run, Tally, Told};
+use crate::source::backlog::{Item, PassId, Pending, Remembered, Run, Tally, Told};
 use crate::source::packet::{self, Publish};
 use crate::source::settings::Partition;
 
@@ -77,6 +77,13 @@ impl Ingest {
                     // Whoever told it may have stopped.
                     let _ = done.send(());
                 }
+                Item::Remembered { devices, _permit } => {
+                    let number = devices.len();
+                    for Remembered { name: (device_type, id), kept, seen } in devices {
+                        self.map.remember(Device { device_type: &device_type, id: &id }, kept, seen);
+                    }
+                    self.map.make_room_for(number);
+                }
                 Item::Mark { pass, done } => {
                     // Whoever asked may have given up; then nobody needs the tally.
                     let _ = done.send(self.tallies.remove(&pass).unwrap_or_default());
@@ -129,8 +136,9 @@ impl Ingest {
             }
             Decoded::FailedLogin { device, statement } => {
                 self.notice(device, "failed_connect", publish.payload);
-                // Whoever makes up names must not fill the store: only a device that is known has a history.
-                if self.map.read(device, |_| ()).is_some() {
+                // Whoever makes up names must not fill the store: only a device that is known has a history. The store sees
+                // to it itself where not all that are known are held.
+                if self.map.is_limited() || self.map.read(device, |_| ()).is_some() {
                     self.events.push(device, statement, now);
                 }
             }
@@ -151,7 +159,10 @@ impl Ingest {
         let event = statement.clone();
         let applied = self.map.apply_then(device, statement, arrival, |record, applied| {
             // First the history, then the feed: what has been published is on its way into the history.
-            let in_history = is_event(arrival.evidence, applied, self.feed.is_populated())
+            // Whether a replayed message is news cannot be told of a device of which not all is held.
+            let can_be_told = record.is_whole() || arrival.evidence == Evidence::Live;
+            let in_history = can_be_told
+                && is_event(arrival.evidence, applied, self.feed.is_populated())
                 && self.events.push(device, event, arrival.at);
             self.publish(record, applied, in_history);
         });
@@ -177,6 +188,10 @@ impl Ingest {
     }
 
     fn publish(&self, record: &Record, applied: Applied, in_history: bool) {
+        // What was believed before is not known of a device that was not held, so nobody may follow such a map.
+        if self.map.is_limited() {
+            return;
+        }
         match applied {
             Applied::Known => {}
             Applied::Refined => self.feed.publish(record, Some(record.verdict().status), in_history),

@@ -27,6 +27,7 @@ pub mod metrics;
 pub mod payload;
 pub mod presence;
 pub mod progress;
+pub mod recall;
 pub mod receipt;
 pub mod secret;
 pub mod simulate;

@@ -8,6 +8,7 @@
 
 mod dirty;
 mod index;
+mod limit;
 mod list;
 mod rates;
 mod shard;
@@ -25,6 +26,8 @@ use parking_lot::{Mutex, RwLock};
 
 use self::dirty::DirtySet;
 use self::index::{Face, TypeIndex};
+use self::limit::{Limit, Mark, Marks};
+pub use self::limit::{NotHeld, Seen};
 pub use self::list::Page;
 pub use self::rates::PerMinute;
 use self::rates::Rates;
@@ -48,6 +51,8 @@ pub struct DeviceMap {
     round: AtomicU16,
     /// `None` where nobody takes the changes anywhere.
     dirty: Option<DirtySet>,
+    /// `None`: all devices are held.
+    limit: Option<Limit>,
 }
 
 /// One device.
@@ -60,8 +65,7 @@ pub struct Record {
     pub heard_at: UnixSeconds,
     /// The round of the population in which the device was last heard of.
     round: u16,
-    /// Stands in the dirty set.
-    dirty: bool,
+    marks: Marks,
 }
 
 /// How and when a statement came.
@@ -194,6 +198,7 @@ impl Default for DeviceMap {
             rates: Rates::default(),
             round: AtomicU16::new(0),
             dirty: None,
+            limit: None,
         }
     }
 }
@@ -254,6 +259,10 @@ impl DeviceMap {
     }
 
     fn add(&self, records: &mut Records, hash: u64, device: Device<'_>, arrival: Arrival) -> u32 {
+        let mut marks = Marks::default();
+        if self.limit.is_some() {
+            marks.set(Mark::Partial);
+        }
         let record = Record {
             device_type: self.device_type(device.device_type),
             id: device.id.into(),
@@ -261,7 +270,7 @@ impl DeviceMap {
             evidence: arrival.evidence,
             heard_at: arrival.at,
             round: 0,
-            dirty: false,
+            marks,
         };
         records.insert(hash, record)
     }
@@ -275,7 +284,8 @@ impl DeviceMap {
         faces: (Option<Face>, Option<Face>),
     ) {
         let (from, to) = faces;
-        if from == to {
+        // Of what is not all, nothing is listed.
+        if from == to || self.limit.is_some() {
             return;
         }
         let code = |face: Option<Face>| {
@@ -361,6 +371,9 @@ impl DeviceMap {
 
     /// Begins a round of the population: from now on it is counted which devices are heard of.
     pub fn begin_round(&self) {
+        if let Some(limit) = &self.limit {
+            limit.begin_round();
+        }
         let round = self.round.load(Ordering::Relaxed);
         // Skips 0, the mark of a device that was never heard of in any round.
         self.round.store(round.checked_add(1).unwrap_or(1), Ordering::Relaxed);

@@ -3,6 +3,7 @@
 
 mod feed;
 mod http;
+mod recall;
 mod requests;
 mod store;
 
@@ -20,6 +21,7 @@ use prometheus_client::registry::{Registry, Unit};
 
 pub use feed::FeedMetrics;
 pub use http::{CutConnection, HttpMetrics, RefusedRequest, Reloaded};
+pub use recall::RecallMetrics;
 pub use requests::RequestMetrics;
 pub use store::StoreMetrics;
 
@@ -58,6 +60,8 @@ pub struct Metrics {
     pub requests: RequestMetrics,
     /// What is kept, and what waits for it.
     pub store: StoreMetrics,
+    /// What is read from the store because it is asked for and not held.
+    pub recall: RecallMetrics,
     /// The live changes, and those who follow them.
     pub feed: FeedMetrics,
     /// What the HTTP server refuses and whom it cuts off.
@@ -161,6 +165,7 @@ impl Metrics {
         r.register("build", "What runs", Info::new(vec![("version", env!("CARGO_PKG_VERSION"))]));
         self.requests.register(r);
         self.store.register(r);
+        self.recall.register(r);
         self.feed.register(r);
         self.http.register(r);
     }

@@ -19,7 +19,7 @@ const ROWS: &[&[&str]] = &[
     &["history", "receipt", "access"],
     &["map"],
     &["source", "feed"],
-    &["ingest"],
+    &["ingest", "recall"],
     &["store", "http", "progress"],
     &["fleet", "exchange", "client"],
     &["config"],

@@ -49,6 +49,7 @@ pub enum Setting {
     ForgetAfter,
     HistoryDays,
     HistoryPerDevice,
+    MapLimit,
     StreamsMax,
     StreamLagMax,
     Domain,

@@ -21,6 +21,8 @@ const SCHEMA_EXPECTED: &str = "1 to 63 letters, digits and the signs - _ . that 
 const PASSWORD_EXPECTED: &str = "a file that holds the password, ";
 /// Each of them may have to be read for one answer.
 const HISTORY_PER_DEVICE_MAX: u32 = 100_000;
+/// As many as the map has places for.
+const MAP_LIMIT_MAX: usize = 4_000_000_000;
 
 /// Everything about the store.
 pub(super) fn settings(
@@ -53,7 +55,28 @@ pub(super) fn settings(
         text.parse().ok().filter(|events| (1..=HISTORY_PER_DEVICE_MAX).contains(events))
     })?;
     settings.history_per_device = events.unwrap_or(settings.history_per_device);
+    settings.map_limit = map_limit(values, &settings)?;
     Ok(settings)
+}
+
+/// How many devices are held, if the rest can be had from the store.
+fn map_limit(values: &Values, settings: &StoreSettings) -> Result<Option<usize>, Refusal> {
+    let expected = format!("a whole number of devices from 1 to {MAP_LIMIT_MAX}");
+    let limit = values.parse(Setting::MapLimit, &expected, |text| {
+        text.parse().ok().filter(|devices| (1..=MAP_LIMIT_MAX).contains(devices))
+    })?;
+    let contradiction = |other, why| {
+        let (one, other) = (values.find(Setting::MapLimit)?, values.find(other)?);
+        Some(Refusal::Contradiction { one: one.origin.clone(), other: other.origin.clone(), why })
+    };
+    let contradiction = if settings.location == Location::Memory {
+        contradiction(Setting::Store, "what is not held must be kept by a store that outlives the process")
+    } else if settings.forget_after.is_some() {
+        contradiction(Setting::ForgetAfter, "only devices that are held can be found to be too old")
+    } else {
+        None
+    };
+    contradiction.map_or(Ok(limit), Err)
 }
 
 /// The store to export from or import into: one that outlives the process. The organization is needed only for the name of

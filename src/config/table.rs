@@ -282,6 +282,7 @@ pub(super) const SPECS: &[Spec] = &[
     store::FORGET_AFTER,
     store::HISTORY_DAYS,
     store::HISTORY_PER_DEVICE,
+    store::MAP_LIMIT,
     Spec {
         setting: Setting::StreamsMax,
         long: Some("streams-max"),

@@ -72,7 +72,7 @@ pub struct NeverConnected {
         ),
         (
             status = 503,
-            description = "Too early to say that the device never connected",
+            description = "Too early to say that the device never connected, or the store that knows cannot be read",
             body = Problem,
             content_type = "application/problem+json"
         )
@@ -88,11 +88,11 @@ pub async fn last_message(
         return Err(Error::NotFound);
     }
     let device = Device { device_type: &device_type, id: &id };
-    let known = context.map.read(device, |record| {
-        let verdict = record.verdict();
-        (verdict.status, verdict.statement.payload.unpack())
+    let known = context.belief(device, |belief| {
+        let verdict = belief.verdict()?;
+        Some((verdict.status, verdict.statement.payload.unpack()))
     });
-    let mut response = match known {
+    let mut response = match known.await?.flatten() {
         Some((status, message)) => {
             ([(header::CONTENT_TYPE, JSON), (STATUS, word(status))], message).into_response()
         }

@@ -31,6 +31,10 @@ pub enum Error {
     TooManyStreams,
     /// The store does not give the history of the device at present.
     HistoryUnavailable,
+    /// The device is not held in memory, and the store cannot be read at present.
+    StoreUnavailable,
+    /// What goes through all devices in memory is not to be had where only some are there.
+    NotWithMapLimit,
     /// Refused before it was looked at what is asked for.
     Refused(Refusal),
     /// The query holds a parameter that the resource does not have.
@@ -123,6 +127,16 @@ impl Error {
                 "history-unavailable",
                 "The history cannot be read at present",
             ),
+            Error::StoreUnavailable => kind(
+                StatusCode::SERVICE_UNAVAILABLE,
+                "store-unavailable",
+                "The store cannot be read at present",
+            ),
+            Error::NotWithMapLimit => kind(
+                StatusCode::NOT_IMPLEMENTED,
+                "not-with-map-limit",
+                "This instance holds only some of the devices",
+            ),
             Error::Refused(refusal) => refusal.kind(),
             Error::UnknownParameter { .. } => {
                 kind(StatusCode::BAD_REQUEST, "unknown-parameter", "The resource has no such parameter")
@@ -161,6 +175,11 @@ impl Error {
                 "Close a stream that is not needed, or have --streams-max raised. Ask again.".into()
             }
             Error::HistoryUnavailable => "The store does not answer; /readyz says more. Ask again.".into(),
+            Error::StoreUnavailable => {
+                "What is asked for stands in the store, which does not answer; /readyz says more. Ask again."
+                    .into()
+            }
+            Error::NotWithMapLimit => "Ask an instance that was started without --map-limit for this.".into(),
             Error::Refused(refusal) => refusal.detail(),
             Error::UnknownParameter { name, known } => {
                 let name = shortened(name);

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric};
 use prometheus_client::metrics::MetricType;
+use prometheus_client::metrics::counter::ConstCounter;
 use prometheus_client::metrics::gauge::ConstGauge;
 
 use crate::feed::Feed;
@@ -30,12 +31,22 @@ impl Collector for Gauges {
     fn encode(&self, mut encoder: DescriptorEncoder) -> Result<(), fmt::Error> {
         let (totals, state) = (self.map.totals(), self.health.state());
         let devices = [("connected", totals.connected), ("disconnected", totals.disconnected)];
+        // Of what is not all, there are no totals.
+        let devices = if self.map.is_limited() { &[][..] } else { &devices[..] };
         let help = "Devices by status";
         let mut family = encoder.encode_descriptor("devstatus_devices", help, None, MetricType::Gauge)?;
         for (status, devices) in devices {
-            let devices = i64::try_from(devices).unwrap_or(i64::MAX);
-            ConstGauge::new(devices).encode(family.encode_family(&[("status", status)])?)?;
+            let devices = i64::try_from(*devices).unwrap_or(i64::MAX);
+            ConstGauge::new(devices).encode(family.encode_family(&[("status", *status)])?)?;
         }
+        let held = i64::try_from(self.map.held()).unwrap_or(i64::MAX);
+        let help = "Devices held in memory";
+        let name = "devstatus_map_devices_held";
+        ConstGauge::new(held).encode(encoder.encode_descriptor(name, help, None, MetricType::Gauge)?)?;
+        let help = "Devices that were let go because --map-limit was reached";
+        let name = "devstatus_map_devices_evicted";
+        let evicted = ConstCounter::new(self.map.evicted());
+        evicted.encode(encoder.encode_descriptor(name, help, None, MetricType::Counter)?)?;
         let help = "1 for the state that the population is in";
         let name = "devstatus_population_state";
         let mut family = encoder.encode_descriptor(name, help, None, MetricType::Gauge)?;

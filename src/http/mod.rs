@@ -14,6 +14,7 @@ mod front;
 mod gauges;
 mod guard;
 mod health;
+mod known;
 mod metrics;
 mod openapi;
 mod page;
@@ -45,6 +46,7 @@ use crate::health::Health;
 use crate::history::ReadHistory;
 use crate::map::DeviceMap;
 use crate::metrics::RequestMetrics;
+use crate::recall::Recall;
 
 pub use front::{Front, FrontError};
 pub use gauges::Gauges;
@@ -57,6 +59,8 @@ mod tests;
 #[derive(Clone)]
 pub struct Context {
     pub map: Arc<DeviceMap>,
+    /// For what the map does not hold; `None`: it holds all devices.
+    pub recall: Option<Arc<Recall>>,
     pub health: Arc<Health>,
     pub registry: Arc<Registry>,
     pub requests: RequestMetrics,

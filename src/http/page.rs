@@ -29,13 +29,14 @@ pub async fn page(State(context): State<Context>) -> ([(HeaderName, HeaderValue)
          <style>body{{font:16px/1.5 system-ui,sans-serif;max-width:42rem;margin:3rem auto;padding:0 1rem}}</style>\n\
          <h1>devstatus</h1>\n\
          <p>Which devices of organization <b>{organization}</b> are connected, and why the others are not.</p>\n\
-         <p>{total} devices known: {connected} connected, {disconnected} disconnected. \
+         <p>{total} devices {known}: {connected} connected, {disconnected} disconnected. \
          Broker: {broker}. Population: {population}.</p>\n{complaints}\
          <p>Ask for a device at <code>/{{type}}/{{id}}</code>, for all at \
          <a href=\"/api/v1/summary\"><code>/api/v1/summary</code></a>, for this service at \
          <a href=\"/readyz\"><code>/readyz</code></a> and <a href=\"/metrics\"><code>/metrics</code></a>.</p>\n</html>\n",
         organization = escaped(&context.organization),
         total = totals.total(),
+        known = if context.map.is_limited() { "held in memory" } else { "known" },
         connected = totals.connected,
         disconnected = totals.disconnected,
         broker = state.broker.word(),

@@ -6,7 +6,7 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::Context;
-use super::error::Problem;
+use super::error::{Error, Problem};
 use super::parameters::NoParameters;
 use super::types::{self, TypeTotals};
 use crate::clock;
@@ -78,13 +78,14 @@ pub struct CloseCodeTotal {
         )
     )
 )]
-pub async fn summary(State(context): State<Context>, _: NoParameters) -> Json<Summary> {
+pub async fn summary(State(context): State<Context>, _: NoParameters) -> Result<Json<Summary>, Error> {
+    context.all_are_held()?;
     let totals = context.map.totals();
     let state = context.health.state();
     let per_minute = context.map.per_minute(clock::now());
     let codes = context.map.top_close_codes(CLOSE_CODES_MAX).into_iter();
     let (types_total, types) = types::totals(&context.map, TYPES_MAX);
-    Json(Summary {
+    Ok(Json(Summary {
         total: totals.total(),
         connected: totals.connected,
         disconnected: totals.disconnected,
@@ -102,5 +103,5 @@ pub async fn summary(State(context): State<Context>, _: NoParameters) -> Json<Su
             .collect(),
         types_total,
         types,
-    })
+    }))
 }

@@ -40,6 +40,7 @@ impl Fixture {
         let feed = Arc::new(Feed::new(settings.streams, Arc::clone(&health), metrics.clone()));
         let context = Context {
             map: Arc::default(),
+            recall: None,
             health,
             registry: Arc::new(registry),
             requests: metrics.requests.clone(),

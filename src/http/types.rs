@@ -6,7 +6,7 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::Context;
-use super::error::Problem;
+use super::error::{Error, Problem};
 use super::parameters::NoParameters;
 use crate::map::{DeviceMap, Totals};
 
@@ -45,9 +45,10 @@ pub struct TypeTotals {
         )
     )
 )]
-pub async fn types(State(context): State<Context>, _: NoParameters) -> Json<Types> {
+pub async fn types(State(context): State<Context>, _: NoParameters) -> Result<Json<Types>, Error> {
+    context.all_are_held()?;
     let (types_total, types) = totals(&context.map, TYPES_MAX);
-    Json(Types { types_total, types })
+    Ok(Json(Types { types_total, types }))
 }
 
 /// How many types there are, and the totals of the first so many by name.

@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use parking_lot::Mutex;
 
+use super::limit::Mark;
 use super::shard::Place;
 use super::{Applied, Arrival, DeviceMap, Evidence, Record, SHARDS};
 use crate::clock::UnixSeconds;
@@ -68,9 +69,9 @@ impl DeviceMap {
     /// Marks a record as changed; the caller holds the lock of its shard.
     pub(super) fn note_dirty(&self, place: Place, record: &mut Record) {
         if let Some(dirty) = &self.dirty
-            && !record.dirty
+            && !record.marks.has(Mark::Dirty)
         {
-            record.dirty = true;
+            record.marks.set(Mark::Dirty);
             dirty.add(place);
         }
     }
@@ -95,8 +96,12 @@ impl DeviceMap {
                 let mut records = self.shards[shard].records.write();
                 for at in places {
                     // One that was forgotten meanwhile is gone; who stands in its place has a mark of its own.
-                    if let Some(record) = records.at_mut(at).filter(|record| record.dirty) {
-                        record.dirty = false;
+                    if let Some(record) = records.at_mut(at)
+                        && record.marks.take(Mark::Dirty)
+                    {
+                        if self.limit.is_some() {
+                            record.marks.set(Mark::Writing);
+                        }
                         take(record);
                     }
                 }
@@ -152,11 +157,14 @@ impl DeviceMap {
         heard_at: UnixSeconds,
         then: impl FnOnce(&Record, Applied),
     ) -> Applied {
+        if !self.learns_of(device) {
+            return Applied::Known;
+        }
         self.merge(device, belief, heard_at, Evidence::Peer, then)
     }
 
     /// Merges what stands in the store. What the map knows beyond that is dirty already or was taken to be written.
-    fn merge(
+    pub(super) fn merge(
         &self,
         device: Device<'_>,
         belief: Belief,

@@ -6,11 +6,12 @@ use std::sync::mpsc;
 use std::time::Instant;
 
 use bytes::Bytes;
-use tokio::sync::oneshot;
+use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
 use super::settings::MqttVersion;
 use crate::clock::UnixSeconds;
 use crate::decode::Device;
+use crate::map::{Name, Seen};
 use crate::metrics::Metrics;
 use crate::presence::Belief;
 use crate::receipt::Receipt;
@@ -41,7 +42,7 @@ pub struct Tally {
     pub new_devices: u64,
 }
 
-/// What another instance believes of a device, from the store that is shared with it.
+/// What a store says of a device: what another instance has written, or what was asked for.
 #[derive(Debug)]
 pub struct Told {
     pub device_type: Arc<str>,
@@ -56,6 +57,16 @@ impl Told {
     }
 }
 
+/// What was read of a device in a store because somebody asked for it, for the map to hold.
+#[derive(Debug)]
+pub struct Remembered {
+    pub name: Name,
+    /// `None`: the store holds nothing of it.
+    pub kept: Option<(Belief, UnixSeconds)>,
+    /// Asked of the map before the store was read.
+    pub seen: Seen,
+}
+
 /// One entry of the queue.
 #[derive(Debug)]
 pub enum Item {
@@ -63,6 +74,8 @@ pub enum Item {
     Run(Run, Instant),
     /// What other instances believe, which is in the map when `done` is sent.
     Told { told: Vec<Told>, done: oneshot::Sender<()> },
+    /// What was read in the store. So much of it may wait as there are permits.
+    Remembered { devices: Vec<Remembered>, _permit: OwnedSemaphorePermit },
     /// Everything handed over before has been applied when the tally of the pass is sent back.
     Mark { pass: PassId, done: oneshot::Sender<Tally> },
 }
@@ -122,6 +135,12 @@ impl Backlog {
         let (done, applied) = oneshot::channel();
         self.queue.send(Item::Told { told, done }).ok()?;
         applied.await.ok()
+    }
+
+    /// Hands over what was read in the store for the map to hold, and does not wait for it.
+    pub fn remember(&self, devices: Vec<Remembered>, permit: OwnedSemaphorePermit) {
+        // A decoder that is gone means that the program stops.
+        let _ = self.queue.send(Item::Remembered { devices, _permit: permit });
     }
 
     /// Waits until everything handed over so far has been applied; `None` if the program stops.

@@ -63,6 +63,14 @@ pub struct Pass {
     pub lost: bool,
 }
 
+impl Pass {
+    /// The same where the map cannot tell which devices are new, because it has let some go: as many are taken to be new as the
+    /// pass brings more messages than any before it. Enough to see that a further pass added nothing, and no proof of anything.
+    pub fn new_by_number(self, before: &[Pass]) -> Self {
+        Self { new_devices: self.retained.saturating_sub(most(before)), ..self }
+    }
+}
+
 /// Judges the passes over one filter, in their order, against the limits that brokers are known for (ascending).
 pub fn judge(passes: &[Pass], limits: &[u64]) -> Evidence {
     let Some(last) = passes.last() else { return Evidence::None };
@@ -141,6 +149,20 @@ mod tests {
     #[test]
     fn a_smaller_pass_after_a_larger_one_is_no_proof() {
         assert_eq!(judge(&[pass(12_000, 12_000), pass(40, 0)], &LIMITS), Evidence::None);
+    }
+
+    #[test]
+    fn where_devices_are_let_go_only_a_pass_that_brings_more_brings_new_ones() {
+        let mut passes = Vec::new();
+        for (retained, new) in [(7_000, 7_000), (12_000, 5_000), (11_000, 0), (12_000, 0), (12_001, 1)] {
+            // Each message may be about a device that the map has let go.
+            let seen = pass(retained, retained).new_by_number(&passes);
+            assert_eq!(seen, pass(retained, new));
+            passes.push(seen);
+        }
+        assert_eq!(judge(&passes[..3], &LIMITS), Evidence::None);
+        assert_eq!(judge(&passes[..4], &LIMITS), Evidence::Repeated);
+        assert_eq!(judge(&passes, &LIMITS), Evidence::None);
     }
 
     #[test]

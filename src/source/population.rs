@@ -6,8 +6,10 @@
 //! every device -> proven? -> each type -> proven? -> devices by name -> every device again -> the broker's counters
 //! ```
 
+mod by_name;
+
 use std::cell::RefCell;
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::VecDeque;
 use std::time::Duration;
 
 use futures_util::future::try_join_all;
@@ -30,10 +32,6 @@ use crate::metrics::OutcomeLabel;
 const SWEEPS_MAX: usize = 4;
 /// How often one filter is read in one sweep, where the broker has no counters to ask.
 const PASSES_MAX: usize = 4;
-/// Filters in one SUBSCRIBE of devices by name: some 20 KB, which every broker takes.
-const NAMES_MAX: u64 = 500;
-/// How many SUBSCRIBEs of devices by name the broker may refuse before the rest of the type counts as not to be had.
-const REFUSALS_MAX: usize = 16;
 /// How long the broker's counters are waited for; mosquitto publishes them every ten seconds.
 const COUNTERS_TIMEOUT: Duration = Duration::from_secs(15);
 /// How long the first of them are waited for: they are retained, and come at once or not at all.
@@ -273,23 +271,41 @@ impl<'a> Population<'a> {
     fn is_settled(&self, round: &mut Round) -> bool {
         let lost = round.whole.last().is_some_and(|pass| pass.lost);
         let types_are_known = !self.source.settings.population.types.is_empty();
-        if !lost && self.count_matches() {
+        let all_are_held = !self.source.map.evicted_in_round();
+        if !lost && (self.count_matches() || self.count_matches_pass(round)) {
             round.proof = Some(Evidence::CountMatches);
         } else if judge(&round.whole, self.limits()) == Evidence::BelowLimits {
             round.proof = Some(Evidence::BelowLimits);
         } else if self.unread_types(round) == 0
-            && (types_are_known || round.whole_shows_every_type(self.source.map.heard_in_round()))
+            && (types_are_known
+                || all_are_held && round.whole_shows_every_type(self.source.map.heard_in_round()))
         {
             round.proof = round.proof_by_types(&self.source.map.round_counts());
         }
         round.proof.is_some()
     }
 
-    /// Whether the broker counts as many retained messages as devices have been heard of in this round.
+    /// Whether the broker counts as many retained messages as devices have been heard of in this round. No device may have
+    /// been let go meanwhile, or it may have been counted twice.
     fn count_matches(&self) -> bool {
+        !self.source.map.evicted_in_round() && self.broker_counts(self.source.map.heard_in_round())
+    }
+
+    /// Whether it counts as many as the last pass over every device has brought, each of another device.
+    fn count_matches_pass(&self, round: &Round) -> bool {
+        let last = round.whole.last().filter(|_| self.source.map.is_limited());
+        last.is_some_and(|pass| self.broker_counts(pass.retained))
+    }
+
+    fn broker_counts(&self, retained: u64) -> bool {
         // It counts what is retained for everybody's types.
         let counts_are_ours = self.source.settings.share.partition().is_none();
-        counts_are_ours && self.counters.borrow().count_matches(self.source.map.heard_in_round())
+        counts_are_ours && self.counters.borrow().count_matches(retained)
+    }
+
+    /// A pass, as far as what is new in it can be told.
+    fn seen(&self, pass: Pass, before: &[Pass]) -> Pass {
+        if self.source.map.evicted_in_round() { pass.new_by_number(before) } else { pass }
     }
 
     /// Waits until the broker has counted what came after `dropped_before`, if it counts at all.
@@ -325,7 +341,7 @@ impl<'a> Population<'a> {
         let before = round.whole.len();
         for _ in 0..passes {
             match reader.read(&everything).await {
-                Ok(pass) => round.whole.push(pass),
+                Ok(pass) => round.whole.push(self.seen(pass, &round.whole)),
                 Err(error) if error.is_refusal() => {
                     tracing::warn!(
                         "every device at once cannot be read, only type by type: {}",
@@ -388,7 +404,7 @@ impl<'a> Population<'a> {
         let before = read.passes.len();
         for _ in 0..self.passes() {
             match reader.read(&filter).await {
-                Ok(pass) => read.passes.push(pass),
+                Ok(pass) => read.passes.push(self.seen(pass, &read.passes)),
                 Err(error) if error.is_refusal() => {
                     tracing::warn!(device_type, "a type can be read only by name: {}", sentence(&error));
                     read.refused = true;
@@ -410,59 +426,6 @@ impl<'a> Population<'a> {
             by_passes.max(self.ask_by_name(reader, device_type).await?)
         });
         Ok(())
-    }
-
-    /// Asks for each known device of the type that no pass has brought, in ever smaller batches where that is refused.
-    async fn ask_by_name(&self, reader: &mut Reader<'_>, device_type: &str) -> Result<Evidence, PassError> {
-        let mut topics = self.missing_topics(device_type);
-        let lowest = self.limits().first().copied().unwrap_or(NAMES_MAX);
-        let mut batch = usize::try_from(NAMES_MAX.min(lowest.saturating_sub(1)).max(1)).unwrap_or(1);
-        let mut refusals = 0;
-        while !topics.is_empty() {
-            let names = topics.split_off(topics.len().saturating_sub(batch));
-            match reader.read(&names).await {
-                Ok(pass) if pass.lost => return Ok(Evidence::Missing),
-                Ok(_) => reader.leave(&names).await,
-                Err(error) if error.is_refusal() && batch > 1 && refusals < REFUSALS_MAX => {
-                    refusals += 1;
-                    batch = batch.div_ceil(4);
-                    topics.extend(names);
-                }
-                Err(error) if error.is_refusal() => return Ok(Evidence::Missing),
-                Err(error) => return Err(error),
-            }
-        }
-        Ok(self.known_beforehand(device_type))
-    }
-
-    /// The topics of devices that are listed or in the map, and not heard of in this round.
-    fn missing_topics(&self, device_type: &str) -> Vec<String> {
-        let (map, listed) = (&self.source.map, self.source.settings.population.devices.get(device_type));
-        let mut missing: BTreeSet<String> = map.ids_in_round(device_type, false).into_iter().collect();
-        if let Some(listed) = listed {
-            let heard: BTreeSet<String> = map.ids_in_round(device_type, true).into_iter().collect();
-            missing.extend(listed.iter().filter(|id| !heard.contains(*id)).cloned());
-        }
-        missing.iter().map(|id| iot_platform::topic(device_type, id)).collect()
-    }
-
-    /// What it says for a type that each device known beforehand has been asked for.
-    fn known_beforehand(&self, device_type: &str) -> Evidence {
-        if let Some(listed) = self.source.settings.population.devices.get(device_type) {
-            let listed: BTreeSet<&String> = listed.iter().collect();
-            let heard = self.source.map.ids_in_round(device_type, true);
-            return if heard.iter().all(|id| listed.contains(id)) {
-                Evidence::ListedDevices
-            } else {
-                Evidence::None
-            };
-        }
-        let counts = self.source.map.round_counts();
-        let count = counts.iter().find(|count| count.device_type == device_type);
-        match count {
-            Some(count) if count.before > 0 && count.total == count.before => Evidence::KnownDevices,
-            Some(_) | None => Evidence::None,
-        }
     }
 
     fn unread_types(&self, round: &Round) -> usize {

@@ -29,7 +29,10 @@ use futures_util::future::{BoxFuture, pending, ready};
 use crate::clock::UnixSeconds;
 use crate::decode::Device;
 use crate::history::{self, Event, EventPage, ReadError, ReadHistory, Row};
+use crate::map::Name;
 use crate::presence::{Belief, Status};
+use crate::recall::ReadDevices;
+use crate::source::backlog::Told;
 
 pub use open::{open, open_to_read};
 pub use restore::restore;
@@ -266,6 +269,25 @@ pub trait Store: Send + Sync {
 
     /// Drops those of the devices that are still disconnected since before the moment, in nanoseconds since 1970.
     fn forget(&self, names: Vec<DeviceName>, before_nanos: i64) -> BoxFuture<'_, Result<(), StoreError>>;
+}
+
+/// The devices of any store, as they are recalled.
+pub struct DevicesOf(pub Arc<dyn Store>);
+
+impl ReadDevices for DevicesOf {
+    fn named(&self, names: Vec<Name>) -> BoxFuture<'_, Result<Vec<Told>, ReadError>> {
+        let names = names.into_iter().map(|(device_type, id)| DeviceName { device_type, id }).collect();
+        Box::pin(async move {
+            let kept = self.0.read(names).await.map_err(|error| ReadError(error.to_string()))?;
+            Ok(kept.into_iter().map(Told::from).collect())
+        })
+    }
+}
+
+impl From<StoredDevice> for Told {
+    fn from(StoredDevice { name, belief, heard_at }: StoredDevice) -> Self {
+        Self { device_type: name.device_type, id: name.id, belief, heard_at }
+    }
 }
 
 /// The history of any store, as HTTP reads it.

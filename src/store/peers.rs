@@ -18,6 +18,7 @@ use super::{Mark, Order, Query, Store, StoreError, StoredDevice};
 use crate::health::{Following, Health};
 use crate::map::DeviceMap;
 use crate::metrics::Metrics;
+use crate::source::Lead;
 use crate::source::backlog::{Backlog, Told};
 
 /// Devices that are read and handed over at once: some milliseconds of the decoder, which then turns to the socket's runs.
@@ -44,6 +45,8 @@ pub struct Peers {
     pub map: Arc<DeviceMap>,
     pub health: Arc<Health>,
     pub metrics: Metrics,
+    /// Who reads what the broker has retained.
+    pub lead: Arc<Lead>,
 }
 
 /// Why a look ended early.
@@ -122,6 +125,13 @@ impl Peers {
     async fn read_again(&self) -> Result<Mark, Broken> {
         let mark = bounded(self.store.mark()).await?;
         self.map.mark_all_dirty();
+        if self.map.is_limited() {
+            // What only the store held may be lost: the broker is asked for it again. The rest is read when it is asked for.
+            self.map.doubt_all();
+            self.health.unpopulate();
+            self.lead.ask_again();
+            return Ok(mark);
+        }
         let mut query =
             Query { device_type: None, status: None, order: Order::Name, after: None, limit: PAGE };
         loop {
@@ -135,13 +145,7 @@ impl Peers {
     }
 
     async fn tell(&self, devices: Vec<StoredDevice>) -> Result<(), Broken> {
-        let told = devices.into_iter().map(|StoredDevice { name, belief, heard_at }| Told {
-            device_type: name.device_type,
-            id: name.id,
-            belief,
-            heard_at,
-        });
-        self.backlog.tell(told.collect()).await.ok_or(Broken::Stopping)
+        self.backlog.tell(devices.into_iter().map(Told::from).collect()).await.ok_or(Broken::Stopping)
     }
 }
 

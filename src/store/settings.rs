@@ -22,6 +22,8 @@ pub struct StoreSettings {
     pub history: Duration,
     /// How many events of one device are kept.
     pub history_per_device: u32,
+    /// How many devices are held in memory beside those that wait to be written; `None`: all.
+    pub map_limit: Option<usize>,
 }
 
 /// The store of `--store`.
@@ -112,6 +114,7 @@ impl StoreSettings {
             forget_after: None,
             history: days(Self::HISTORY_DAYS),
             history_per_device: Self::HISTORY_PER_DEVICE,
+            map_limit: None,
         }
     }
 }

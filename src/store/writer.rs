@@ -17,6 +17,7 @@ use crate::history::EventQueue;
 use crate::map::{DeviceMap, Record};
 use crate::metrics::Metrics;
 use crate::receipt::{Receipt, Receipts};
+use crate::source::Lead;
 
 /// Devices, and as many events, in one batch: some thirty milliseconds of an embedded store, so that what changes meanwhile
 /// waits no longer than the flush interval.
@@ -34,6 +35,9 @@ const SLOW_AFTER: Duration = Duration::from_secs(5);
 /// later is only told some events again.
 const NEWEST_TIMEOUT: Duration = Duration::from_millis(500);
 
+/// Devices looked at after a flush if more are held than may be: a millisecond or so.
+const EVICTION_LOOKS: usize = 16_384;
+
 /// How often what is too old is dropped.
 const UPKEEP_INTERVAL: Duration = Duration::from_secs(10);
 
@@ -48,6 +52,8 @@ pub struct Writer {
     pub metrics: Metrics,
     pub feed: Arc<Feed>,
     pub settings: StoreSettings,
+    /// Who reads what the broker has retained.
+    pub lead: Arc<Lead>,
     /// What `health` shows while all is well.
     pub good: Keeping,
 }
@@ -73,6 +79,7 @@ impl Writer {
                 () = stop.cancelled() => {}
             }
             self.flush(&stop).await;
+            self.map.evict_surplus(EVICTION_LOOKS);
             if Instant::now() >= upkeep_due && !stop.is_cancelled() {
                 self.upkeep().await;
                 upkeep_due = Instant::now() + UPKEEP_INTERVAL;
@@ -162,6 +169,7 @@ impl Writer {
                     metrics.flush_duration.observe(started.elapsed().as_secs_f64());
                     metrics.devices_written.inc_by(batch.devices.len() as u64);
                     metrics.events_written.inc_by(batch.events.len() as u64);
+                    self.map.written(batch.devices.iter().map(|device| device.name.device()));
                     break;
                 }
                 Err(error) => {
@@ -174,6 +182,7 @@ impl Writer {
                     self.health.set_store(Keeping::Failing(error.to_string()));
                     if begun_anew {
                         self.map.mark_all_dirty();
+                        self.read_again();
                         continue;
                     }
                 }
@@ -191,6 +200,14 @@ impl Writer {
         }
         self.health.set_store(self.good.clone());
         failing
+    }
+
+    /// What only the store held is lost with it: the broker is asked for it again.
+    fn read_again(&self) {
+        if self.map.is_limited() {
+            self.health.unpopulate();
+            self.lead.ask_again();
+        }
     }
 
     /// One attempt. However long it takes, it is not given up, because it may still succeed.
@@ -327,6 +344,7 @@ mod tests {
             health,
             metrics,
             settings: StoreSettings::memory(),
+            lead: Arc::new(Lead::of_one()),
             good: Keeping::Good,
         };
         change(&map, 1);

@@ -19,6 +19,7 @@ mod history;
 mod instances;
 mod keeping;
 mod lists;
+mod map_limit;
 mod metrics;
 mod openapi;
 mod platform_api;

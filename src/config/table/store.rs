@@ -82,6 +82,15 @@ pub const HISTORY_PER_DEVICE: Spec = Spec {
     ..NONE
 };
 
+pub const MAP_LIMIT: Spec = Spec {
+    setting: Setting::MapLimit,
+    long: Some("map-limit"),
+    value: Some("DEVICES"),
+    help: "Devices held in memory beside those that wait to be written, 1 to 4000000000; the others are read from the store when they are asked for. By default all are held",
+    verbs: SERVE,
+    ..NONE
+};
+
 pub const FILE: Spec = Spec {
     setting: Setting::File,
     long: Some("file"),

@@ -90,10 +90,24 @@ fn every_setting_of_the_service_can_be_a_flag_or_a_variable() {
         forget_after: Some(days(11)),
         history: days(12),
         history_per_device: 13,
+        map_limit: None,
     };
     assert_eq!(settings.store, store);
     assert_eq!((settings.http.streams.streams_max, settings.http.streams.stream_lag_max), (14, 150));
     assert_eq!(settings.log, LogSettings { format: LogFormat::Json, level: LogLevel::Debug });
+}
+
+#[test]
+fn a_limit_of_devices_is_given_beside_a_store_that_keeps_the_rest() {
+    let files = Files::new();
+    let limit = |line: &str, environment: &[_]| serve(&files, line, environment).store.map_limit;
+    assert_eq!(limit("--broker mqtt://h -o org", &[]), None);
+    assert_eq!(limit("--broker mqtt://h -o org --map-limit 100", &[]), Some(100));
+    assert_eq!(
+        limit("--broker mqtt://h -o org", &[("DEVSTATUS_MAP_LIMIT", "4000000000")]),
+        Some(4_000_000_000)
+    );
+    assert_eq!(limit("--broker mqtt://h -o org --store postgres://u@h --map-limit 1", &[]), Some(1));
 }
 
 #[test]

@@ -118,6 +118,7 @@ fn values_of_the_rest() {
     check(
         &Files::new(),
         &[
+            ("--map-limit 0", LOGIN, "--map-limit: expected a whole number of devices from 1 to 4000000000"),
             ("-p 70000", LOGIN, "--port: expected a whole number from 0 to 65535"),
             ("", &[("DEVSTATUS_PORT", "")], "DEVSTATUS_PORT: expected a whole number from 0 to 65535"),
             ("--listen localhost", LOGIN, "--listen: expected an IP address"),
@@ -236,6 +237,16 @@ fn contradictions() {
                 "-o org --broker mqtt://h --store memory: --store-password-file {dir}/token",
                 &[],
                 "--store-password-file contradicts --store: this store asks for no password",
+            ),
+            (
+                "-o org --broker mqtt://h --map-limit 10 --store memory:",
+                &[],
+                "--map-limit contradicts --store: what is not held must be kept by a store that outlives the process",
+            ),
+            (
+                "-o org --broker mqtt://h --map-limit 10",
+                &[("DEVSTATUS_FORGET_AFTER", "9")],
+                "--map-limit contradicts DEVSTATUS_FORGET_AFTER: only devices that are held can be found to be too old",
             ),
         ],
     );

@@ -12,7 +12,7 @@ use crate::history::{self, Row};
 use crate::http::Context;
 use crate::http::error::{Error, Problem};
 use crate::http::parameters::Parameters;
-use crate::presence::{Claim, Moment, Statement, Status};
+use crate::presence::{Belief, Claim, Moment, Statement, Status};
 
 const KNOWN: &[&str] = &["limit", "before"];
 const LIMIT: usize = 100;
@@ -155,7 +155,8 @@ pub async fn history(
         tracing::warn!(%error, "a history cannot be read");
         Error::HistoryUnavailable
     })?;
-    let totals = totals(&context, device, &rows);
+    let believed = context.belief(device, known_statements).await?.unwrap_or_default();
+    let totals = totals(&context, believed, &rows);
     let mut wanted = rows.into_iter().filter(|row| before.is_none_or(|before: u64| row.sequence < before));
     let shown: Vec<Row> = wanted.by_ref().take(limit).collect();
     let next = wanted.next().and(shown.last()).map(|row| row.sequence);
@@ -165,18 +166,9 @@ pub async fn history(
 
 /// Over what is kept and what is believed: of a device that has been connected for longer than its history reaches back, only
 /// the belief tells of that session.
-fn totals(context: &Context, device: Device<'_>, rows: &[Row]) -> Option<TotalsView> {
+fn totals(context: &Context, believed: Vec<Statement>, rows: &[Row]) -> Option<TotalsView> {
     let mut statements: Vec<Statement> = rows.iter().map(|row| row.statement.clone()).collect();
-    context.map.read(device, |record| {
-        let verdict = record.verdict();
-        if verdict.inferred && verdict.status == Status::Connected {
-            // Who took over is connected since then; its own session has not been seen.
-            let began = verdict.statement.time.max(verdict.statement.session);
-            let taken_over = verdict.statement.clone();
-            statements.push(Statement { claim: Claim::Connect, session: began, time: began, ..taken_over });
-        }
-        statements.extend(record.belief.clone().into_statements());
-    });
+    statements.extend(believed);
     let moments = || statements.iter().flat_map(|told| [told.session, told.time]).filter_map(Moment::nanos);
     let now = clock::now_millis().saturating_mul(1_000_000);
     // The platform's clock may be ahead of ours.
@@ -188,6 +180,17 @@ fn totals(context: &Context, device: Device<'_>, rows: &[Row]) -> Option<TotalsV
     let shown = |nanos: i64| Moment::from_nanos(i128::from(nanos)).rfc3339();
     let (from, to) = (shown(from), shown(to));
     Some(TotalsView { from, to, connects, connected_percent, longest_offline_s, flaps_last_hour })
+}
+
+/// What a belief says of the device's sessions.
+fn known_statements(belief: &Belief) -> Vec<Statement> {
+    let taken_over = belief.verdict().filter(|told| told.inferred && told.status == Status::Connected);
+    let taker = taken_over.map(|verdict| {
+        // Who took over is connected since then; its own session has not been seen.
+        let began = verdict.statement.time.max(verdict.statement.session);
+        Statement { claim: Claim::Connect, session: began, time: began, ..verdict.statement.clone() }
+    });
+    taker.into_iter().chain(belief.clone().into_statements()).collect()
 }
 
 impl EventView {

@@ -89,6 +89,7 @@ pub async fn list(
     RawQuery(query): RawQuery,
     headers: HeaderMap,
 ) -> Result<Response, Error> {
+    context.all_are_held()?;
     let parameters = Parameters::read(query.as_deref(), KNOWN)?;
     let format = Format::of(headers.get(header::ACCEPT)).ok_or(Error::NotAcceptable)?;
     let filter = filter::read(&parameters)?;

@@ -74,6 +74,12 @@ pub struct LookedUp<'a> {
             description = "The body is not said to be JSON",
             body = Problem,
             content_type = "application/problem+json"
+        ),
+        (
+            status = 503,
+            description = "The device is not held in memory, and the store cannot be read at present",
+            body = Problem,
+            content_type = "application/problem+json"
         )
     )
 )]
@@ -94,17 +100,17 @@ pub async fn lookup(
     if devices.len() > DEVICES_MAX {
         return Err(Error::BadBody { why: format!("more than {DEVICES_MAX} devices are asked for") });
     }
-    let mut found = Vec::with_capacity(devices.len());
-    for (number, name) in devices.iter().enumerate() {
-        let device = Device { device_type: &name.device_type, id: &name.id };
-        if !device.is_possible() {
-            let why = format!("devices[{number}]: no device can have this type and id");
-            return Err(Error::BadBody { why });
-        }
-        let snapshot = context.map.read(device, Snapshot::of);
-        let message = snapshot.as_ref().map(Snapshot::message);
-        found.push((device, snapshot.zip(message)));
+    let devices: Vec<_> =
+        devices.iter().map(|name| Device { device_type: &name.device_type, id: &name.id }).collect();
+    if let Some(number) = devices.iter().position(|device| !device.is_possible()) {
+        let why = format!("devices[{number}]: no device can have this type and id");
+        return Err(Error::BadBody { why });
     }
+    let known = context.snapshots(&devices).await?.into_iter().map(|known| {
+        let message = known.as_ref().map(Snapshot::message);
+        known.zip(message)
+    });
+    let found: Vec<_> = devices.into_iter().zip(known).collect();
     let viewer = Viewer::of(&context);
     let devices = found.iter().map(|(device, known)| match known {
         Some((snapshot, message)) => viewer.view(snapshot, message),

@@ -10,7 +10,6 @@ use crate::decode::Device;
 use crate::http::Context;
 use crate::http::error::{Error, Problem};
 use crate::http::parameters::NoParameters;
-use crate::map::Snapshot;
 
 /// What is known of a device
 ///
@@ -38,6 +37,12 @@ use crate::map::Snapshot;
             description = "Type or id cannot be a device's",
             body = Problem,
             content_type = "application/problem+json"
+        ),
+        (
+            status = 503,
+            description = "The device is not held in memory, and the store cannot be read at present",
+            body = Problem,
+            content_type = "application/problem+json"
         )
     )
 )]
@@ -51,8 +56,9 @@ pub async fn one(
     if !device.is_possible() {
         return Err(Error::NotFound);
     }
+    let known = context.snapshot(device).await?;
     let viewer = Viewer::of(&context);
-    Ok(match context.map.read(device, Snapshot::of) {
+    Ok(match known {
         Some(snapshot) => Json(viewer.view(&snapshot, &snapshot.message())).into_response(),
         None => Json(viewer.unheard_of(device)).into_response(),
     })

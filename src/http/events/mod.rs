@@ -74,6 +74,12 @@ const BUFFERING: HeaderName = HeaderName::from_static("x-accel-buffering");
             content_type = "application/problem+json"
         ),
         (
+            status = 501,
+            description = "The instance was started with --map-limit",
+            body = Problem,
+            content_type = "application/problem+json"
+        ),
+        (
             status = 503,
             description = "As many streams are open as may be",
             body = Problem,
@@ -87,6 +93,7 @@ pub async fn events(
     RawQuery(query): RawQuery,
     headers: HeaderMap,
 ) -> Result<Response, Error> {
+    context.all_are_held()?;
     let parameters = Parameters::read(query.as_deref(), KNOWN)?;
     let snapshot = parameters.parse("snapshot", "true or false", |text| text.parse().ok())?;
     // What is no text is no id that was given here.

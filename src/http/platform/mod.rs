@@ -16,7 +16,6 @@ use self::state::{ClientId, ClientState};
 use super::Context;
 use super::error::Error;
 use super::parameters::NoParameters;
-use crate::map::Snapshot;
 
 pub use form::{ClientError, ROOT, in_platform_form};
 pub use query::SortKey;
@@ -45,7 +44,7 @@ pub struct ClientStates {
     responses(
         (status = 200, description = "What is known of the client", body = ClientState),
         (status = 404, description = "No message was ever about this client", body = ClientError),
-        (status = 503, description = "Not every retained status has been read yet", body = ClientError)
+        (status = 503, description = "Not every retained status has been read yet, or the store cannot be read", body = ClientError)
     )
 )]
 pub async fn one(
@@ -55,7 +54,7 @@ pub async fn one(
 ) -> Result<Json<ClientState>, Error> {
     let Path(client_id) = path.map_err(|_| Error::BadPath)?;
     let device = ClientId::parse(&client_id, &context.organization).ok_or(Error::NotFound)?.device;
-    match context.map.read(device, Snapshot::of) {
+    match context.snapshot(device).await? {
         Some(snapshot) => {
             let state = ClientState::of(&snapshot, &context.organization);
             // Of a gateway there is no device with its names, and the other way round.
@@ -102,6 +101,7 @@ pub async fn list(
     State(context): State<Context>,
     RawQuery(query): RawQuery,
 ) -> Result<Json<ClientStates>, Error> {
+    context.all_are_held()?;
     let asked = StatesQuery::read(query.as_deref(), KNOWN)?;
     let mut results = Vec::new();
     let mut query = asked.first();

@@ -1,0 +1,65 @@
+//! Where what is known of a device is found: in the map, or, if that holds only some devices and not this one, in the store.
+
+use super::Context;
+use super::error::Error;
+use crate::decode::Device;
+use crate::map::{NotHeld, Snapshot};
+use crate::presence::Belief;
+use crate::recall::Unavailable;
+
+impl From<Unavailable> for Error {
+    fn from(Unavailable: Unavailable) -> Self {
+        Error::StoreUnavailable
+    }
+}
+
+impl Context {
+    /// Shows what is believed of a device to `read`, which should only copy; `None`: nothing was ever heard of it.
+    pub async fn belief<T>(
+        &self,
+        device: Device<'_>,
+        read: impl Fn(&Belief) -> T,
+    ) -> Result<Option<T>, Error> {
+        match (self.map.read_whole(device, |record| read(&record.belief)), &self.recall) {
+            (Ok(known), _) => Ok(known),
+            (Err(NotHeld), Some(recall)) => {
+                Ok(recall.read(device).await?.map(|recalled| read(&recalled.belief)))
+            }
+            (Err(NotHeld), None) => Ok(None),
+        }
+    }
+
+    /// What is known of a device; `None`: nothing was ever heard of it.
+    pub async fn snapshot(&self, device: Device<'_>) -> Result<Option<Snapshot>, Error> {
+        match (self.map.read_whole(device, Snapshot::of), &self.recall) {
+            (Ok(known), _) => Ok(known),
+            (Err(NotHeld), Some(recall)) => {
+                Ok(recall.read(device).await?.and_then(|recalled| recalled.snapshot()))
+            }
+            (Err(NotHeld), None) => Ok(None),
+        }
+    }
+
+    /// What is known of many devices, in their order; the store is asked once.
+    pub async fn snapshots(&self, devices: &[Device<'_>]) -> Result<Vec<Option<Snapshot>>, Error> {
+        let (mut known, mut missing) = (Vec::with_capacity(devices.len()), Vec::new());
+        for device in devices {
+            known.push(self.map.read_whole(*device, Snapshot::of).unwrap_or_else(|NotHeld| {
+                missing.push((known.len(), (device.device_type.into(), device.id.into())));
+                None
+            }));
+        }
+        if let Some(recall) = self.recall.as_ref().filter(|_| !missing.is_empty()) {
+            let (places, names): (Vec<usize>, Vec<_>) = missing.into_iter().unzip();
+            for (place, recalled) in places.into_iter().zip(recall.read_all(names).await?) {
+                known[place] = recalled.and_then(|recalled| recalled.snapshot());
+            }
+        }
+        Ok(known)
+    }
+
+    /// Refuses what goes through all devices in memory, where not all are there.
+    pub fn all_are_held(&self) -> Result<(), Error> {
+        if self.recall.is_some() { Err(Error::NotWithMapLimit) } else { Ok(()) }
+    }
+}
