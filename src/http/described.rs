@@ -3,7 +3,7 @@
 
 use utoipa::openapi::path::Operation;
 use utoipa::openapi::security::{Http, HttpAuthScheme, SecurityRequirement, SecurityScheme};
-use utoipa::openapi::{ContentBuilder, OpenApi, Ref, ResponseBuilder};
+use utoipa::openapi::{ContentBuilder, OpenApi, Ref, Response, ResponseBuilder};
 
 use super::platform;
 
@@ -22,7 +22,7 @@ const OF_KEYS: [(&str, &str); 3] = [
 ];
 
 const OF_ALL: [(&str, &str); 6] = [
-    ("400", "The request is not sound"),
+    ("400", "Path, parameter or body is refused; the problem says which, and why"),
     ("408", "Headers or body did not arrive in time"),
     ("413", "The body is too large"),
     ("414", "The URL is too long"),
@@ -60,10 +60,19 @@ type Form = (&'static str, &'static str);
 const PROBLEM_FORM: Form = ("application/problem+json", "Problem");
 const PLATFORM_FORM: Form = ("application/json", "ClientError");
 
-fn add_answers(operation: &mut Operation, answers: &[(&str, &str)], (media_type, schema): Form) {
+fn add_answers(operation: &mut Operation, answers: &[(&str, &str)], form: Form) {
     for (status, description) in answers {
-        let content = ContentBuilder::new().schema(Some(Ref::from_schema_name(schema))).build();
-        let answer = ResponseBuilder::new().description(*description).content(media_type, content);
-        operation.responses.responses.entry((*status).to_owned()).or_insert_with(|| answer.build().into());
+        let answer = || refusal(description, form).into();
+        operation.responses.responses.entry((*status).to_owned()).or_insert_with(answer);
     }
+}
+
+/// A problem as an answer of one resource.
+pub fn problem(description: &str) -> Response {
+    refusal(description, PROBLEM_FORM)
+}
+
+fn refusal(description: &str, (media_type, schema): Form) -> Response {
+    let content = ContentBuilder::new().schema(Some(Ref::from_schema_name(schema))).build();
+    ResponseBuilder::new().description(description).content(media_type, content).build()
 }

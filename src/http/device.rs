@@ -1,13 +1,13 @@
 //! `GET /{type}/{id}`: the deciding message of one device, as the platform sent it, or that it never connected.
 
-use axum::extract::rejection::PathRejection;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::http::{HeaderName, HeaderValue, header};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::Context;
+use super::device_path::DevicePath;
 use super::error::{Error, Problem};
 use crate::decode::Device;
 use crate::presence::Status;
@@ -42,10 +42,7 @@ pub struct NeverConnected {
     get,
     path = "/{type}/{id}",
     tag = "devices",
-    params(
-        ("type" = String, Path, description = "The device's type"),
-        ("id" = String, Path, description = "The device's id")
-    ),
+    params(DevicePath),
     responses(
         (
             status = 200,
@@ -58,18 +55,7 @@ pub struct NeverConnected {
                 ("devstatus-stale-seconds" = String, description = "For how long, if it ever was within reach"),
             )
         ),
-        (
-            status = 400,
-            description = "Type or id is not UTF-8",
-            body = Problem,
-            content_type = "application/problem+json"
-        ),
-        (
-            status = 404,
-            description = "Type or id cannot be a device's",
-            body = Problem,
-            content_type = "application/problem+json"
-        ),
+        DevicePath,
         (
             status = 503,
             description = "Too early to say that the device never connected, or the store that knows cannot be read",
@@ -78,16 +64,12 @@ pub struct NeverConnected {
         )
     )
 )]
-pub async fn last_message(
-    State(context): State<Context>,
-    path: Result<Path<(String, String)>, PathRejection>,
-) -> Result<Response, Error> {
-    let Path((device_type, id)) = path.map_err(|_| Error::BadPath)?;
+pub async fn last_message(State(context): State<Context>, path: DevicePath) -> Result<Response, Error> {
+    let device = path.device();
     // No topic level of a device is empty or holds a slash.
-    if [&device_type, &id].iter().any(|level| level.is_empty() || level.contains('/')) {
+    if [device.device_type, device.id].iter().any(|level| level.is_empty() || level.contains('/')) {
         return Err(Error::NotFound);
     }
-    let device = Device { device_type: &device_type, id: &id };
     let known = context.belief(device, |belief| {
         let verdict = belief.verdict()?;
         Some((verdict.status, verdict.statement.payload.unpack()))

@@ -6,6 +6,7 @@ mod credentials;
 mod cut;
 mod described;
 mod device;
+mod device_path;
 mod devices;
 mod error;
 mod events;

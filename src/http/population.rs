@@ -6,7 +6,6 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::Context;
-use super::error::Problem;
 use super::parameters::NoParameters;
 use crate::health::TypeReport;
 
@@ -62,13 +61,7 @@ pub struct Type {
     path = "/api/v1/population",
     tag = "fleet",
     responses(
-        (status = 200, description = "How far the retained statuses have been read", body = Population),
-        (
-            status = 400,
-            description = "A parameter is given, and there is none",
-            body = Problem,
-            content_type = "application/problem+json"
-        )
+        (status = 200, description = "How far the retained statuses have been read", body = Population)
     )
 )]
 pub async fn population(State(context): State<Context>, _: NoParameters) -> Json<Population> {

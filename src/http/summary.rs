@@ -6,7 +6,7 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::Context;
-use super::error::{Error, Problem};
+use super::error::Error;
 use super::parameters::NoParameters;
 use super::types::{self, TypeTotals};
 use crate::clock;
@@ -69,13 +69,7 @@ pub struct CloseCodeTotal {
     path = "/api/v1/summary",
     tag = "fleet",
     responses(
-        (status = 200, description = "Totals, and how far they can be trusted", body = Summary),
-        (
-            status = 400,
-            description = "A parameter is given, and there is none",
-            body = Problem,
-            content_type = "application/problem+json"
-        )
+        (status = 200, description = "Totals, and how far they can be trusted", body = Summary)
     )
 )]
 pub async fn summary(State(context): State<Context>, _: NoParameters) -> Result<Json<Summary>, Error> {

@@ -6,7 +6,7 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::Context;
-use super::error::{Error, Problem};
+use super::error::Error;
 use super::parameters::NoParameters;
 use crate::map::{DeviceMap, Totals};
 
@@ -36,13 +36,7 @@ pub struct TypeTotals {
     path = "/api/v1/types",
     tag = "fleet",
     responses(
-        (status = 200, description = "Every type, with its totals", body = Types),
-        (
-            status = 400,
-            description = "A parameter is given, and there is none",
-            body = Problem,
-            content_type = "application/problem+json"
-        )
+        (status = 200, description = "Every type, with its totals", body = Types)
     )
 )]
 pub async fn types(State(context): State<Context>, _: NoParameters) -> Result<Json<Types>, Error> {

@@ -1,15 +1,15 @@
 //! `GET /api/v1/devices/{type}/{id}/history`: what happened to a device, newest first, and what that comes to.
 
 use axum::Json;
-use axum::extract::rejection::PathRejection;
-use axum::extract::{Path, RawQuery, State};
+use axum::extract::{RawQuery, State};
 use serde::Serialize;
 use utoipa::ToSchema;
 
 use crate::clock;
-use crate::decode::{Device, close_code, iot_platform};
+use crate::decode::{close_code, iot_platform};
 use crate::history::{self, Row};
 use crate::http::Context;
+use crate::http::device_path::DevicePath;
 use crate::http::error::{Error, Problem};
 use crate::http::parameters::Parameters;
 use crate::presence::{Belief, Claim, Moment, Statement, Status};
@@ -106,25 +106,13 @@ pub struct TotalsView {
     operation_id = "history",
     tag = "devices",
     params(
-        ("type" = String, Path, description = "The device's type"),
-        ("id" = String, Path, description = "The device's id"),
+        DevicePath,
         ("limit" = Option<u64>, Query, description = "How many events, 1 to 1000; 100 if not given"),
         ("before" = Option<u64>, Query, description = "Only events with a lower sequence: `next` of the answer before")
     ),
     responses(
         (status = 200, description = "The newest events, and totals over all that are kept", body = History),
-        (
-            status = 400,
-            description = "Type or id is not UTF-8, or a parameter has no such value",
-            body = Problem,
-            content_type = "application/problem+json"
-        ),
-        (
-            status = 404,
-            description = "Type or id cannot be a device's",
-            body = Problem,
-            content_type = "application/problem+json"
-        ),
+        DevicePath,
         (
             status = 503,
             description = "The store cannot be read at present",
@@ -135,14 +123,10 @@ pub struct TotalsView {
 )]
 pub async fn history(
     State(context): State<Context>,
-    path: Result<Path<(String, String)>, PathRejection>,
+    path: DevicePath,
     RawQuery(query): RawQuery,
 ) -> Result<Json<History>, Error> {
-    let Path((device_type, id)) = path.map_err(|_| Error::BadPath)?;
-    let device = Device { device_type: &device_type, id: &id };
-    if !device.is_possible() {
-        return Err(Error::NotFound);
-    }
+    let device = path.possible_device()?;
     let parameters = Parameters::read(query.as_deref(), KNOWN)?;
     let limit = parameters
         .parse("limit", "a whole number from 1 to 1000", |text| {
@@ -161,6 +145,7 @@ pub async fn history(
     let shown: Vec<Row> = wanted.by_ref().take(limit).collect();
     let next = wanted.next().and(shown.last()).map(|row| row.sequence);
     let events = shown.into_iter().map(EventView::of).collect();
+    let DevicePath { device_type, id } = path;
     Ok(Json(History { device_type, id, events, next, totals }))
 }
 

@@ -71,12 +71,6 @@ pub struct PageView<'a> {
             content((PageView = "application/json"), (String = "text/csv"), (DeviceView = "application/x-ndjson"))
         ),
         (
-            status = 400,
-            description = "A parameter is unknown or has a value that it cannot have",
-            body = Problem,
-            content_type = "application/problem+json"
-        ),
-        (
             status = 406,
             description = "None of the media types that are accepted can be given",
             body = Problem,

@@ -58,18 +58,6 @@ pub struct LookedUp<'a> {
     responses(
         (status = 200, description = "The devices, in the same order", body = LookedUp),
         (
-            status = 400,
-            description = "The body is not what it must be, or a parameter is given, and there is none",
-            body = Problem,
-            content_type = "application/problem+json"
-        ),
-        (
-            status = 413,
-            description = "The body is too large",
-            body = Problem,
-            content_type = "application/problem+json"
-        ),
-        (
             status = 415,
             description = "The body is not said to be JSON",
             body = Problem,

@@ -1,13 +1,12 @@
 //! `GET /api/v1/devices/{type}/{id}`: all that is known of one device.
 
 use axum::Json;
-use axum::extract::rejection::PathRejection;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 
 use super::view::{DeviceView, Viewer};
-use crate::decode::Device;
 use crate::http::Context;
+use crate::http::device_path::DevicePath;
 use crate::http::error::{Error, Problem};
 use crate::http::parameters::NoParameters;
 
@@ -20,24 +19,10 @@ use crate::http::parameters::NoParameters;
     path = "/api/v1/devices/{type}/{id}",
     operation_id = "device",
     tag = "devices",
-    params(
-        ("type" = String, Path, description = "The device's type"),
-        ("id" = String, Path, description = "The device's id")
-    ),
+    params(DevicePath),
     responses(
         (status = 200, description = "The device's status and what it rests on", body = DeviceView),
-        (
-            status = 400,
-            description = "Type or id is not UTF-8, or a parameter is given, and there is none",
-            body = Problem,
-            content_type = "application/problem+json"
-        ),
-        (
-            status = 404,
-            description = "Type or id cannot be a device's",
-            body = Problem,
-            content_type = "application/problem+json"
-        ),
+        DevicePath,
         (
             status = 503,
             description = "The device is not held in memory, and the store cannot be read at present",
@@ -48,14 +33,10 @@ use crate::http::parameters::NoParameters;
 )]
 pub async fn one(
     State(context): State<Context>,
-    path: Result<Path<(String, String)>, PathRejection>,
+    path: DevicePath,
     _: NoParameters,
 ) -> Result<Response, Error> {
-    let Path((device_type, id)) = path.map_err(|_| Error::BadPath)?;
-    let device = Device { device_type: &device_type, id: &id };
-    if !device.is_possible() {
-        return Err(Error::NotFound);
-    }
+    let device = path.possible_device()?;
     let known = context.snapshot(device).await?;
     let viewer = Viewer::of(&context);
     Ok(match known {

@@ -68,12 +68,6 @@ const BUFFERING: HeaderName = HeaderName::from_static("x-accel-buffering");
             content_type = "text/event-stream"
         ),
         (
-            status = 400,
-            description = "A parameter is refused",
-            body = Problem,
-            content_type = "application/problem+json"
-        ),
-        (
             status = 501,
             description = "The instance was started with --map-limit",
             body = Problem,

@@ -93,8 +93,7 @@ pub async fn one(
         )
     ),
     responses(
-        (status = 200, description = "Part of the list", body = ClientStates),
-        (status = 400, description = "A parameter is none, or has no such value", body = ClientError)
+        (status = 200, description = "Part of the list", body = ClientStates)
     )
 )]
 pub async fn list(
