@@ -30,6 +30,17 @@ const OF_ALL: [(&str, &str); 6] = [
     ("500", "A fault of the service"),
 ];
 
+/// What is told of all devices together, is told only where all are held (`Context::all_are_held`).
+const OF_ALL_DEVICES: [&str; 5] = [
+    "/api/v1/devices",
+    "/api/v1/events",
+    "/api/v1/summary",
+    "/api/v1/types",
+    "/api/v0002/clientconnectionstates",
+];
+
+const NOT_ALL_HELD: (&str, &str) = ("501", "The instance was started with --map-limit");
+
 /// Adds it to the document.
 pub fn complete(mut document: OpenApi) -> OpenApi {
     let components = document.components.get_or_insert_default();
@@ -42,6 +53,9 @@ pub fn complete(mut document: OpenApi) -> OpenApi {
         for operation in methods.into_iter().flatten() {
             let form = if path.starts_with(platform::ROOT) { PLATFORM_FORM } else { PROBLEM_FORM };
             add_answers(operation, &OF_ALL, form);
+            if OF_ALL_DEVICES.contains(&path.as_str()) {
+                add_answers(operation, &[NOT_ALL_HELD], form);
+            }
             if is_open {
                 continue;
             }

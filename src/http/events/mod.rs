@@ -68,12 +68,6 @@ const BUFFERING: HeaderName = HeaderName::from_static("x-accel-buffering");
             content_type = "text/event-stream"
         ),
         (
-            status = 501,
-            description = "The instance was started with --map-limit",
-            body = Problem,
-            content_type = "application/problem+json"
-        ),
-        (
             status = 503,
             description = "As many streams are open as may be",
             body = Problem,
