@@ -30,16 +30,17 @@ const OF_ALL: [(&str, &str); 6] = [
     ("500", "A fault of the service"),
 ];
 
-/// What is told of all devices together, is told only where all are held (`Context::all_are_held`).
-const OF_ALL_DEVICES: [&str; 5] = [
-    "/api/v1/devices",
-    "/api/v1/events",
-    "/api/v1/summary",
-    "/api/v1/types",
-    "/api/v0002/clientconnectionstates",
-];
+/// What is told of all devices together, is told in part only where not all are held.
+const IN_PART: [&str; 3] = ["/api/v1/devices", "/api/v1/events", "/api/v0002/clientconnectionstates"];
 
-const NOT_ALL_HELD: (&str, &str) = ("501", "The instance was started with --map-limit");
+const NOT_ALL_HELD: (&str, &str) =
+    ("501", "The instance was started with --map-limit; of lists there are only those by id then");
+
+/// What is then read from the store.
+const FROM_THE_STORE: [&str; 4] =
+    ["/api/v1/devices", "/api/v1/summary", "/api/v1/types", "/api/v0002/clientconnectionstates"];
+
+const NOT_READ: (&str, &str) = ("503", "With --map-limit, if the store cannot be read at present");
 
 /// Adds it to the document.
 pub fn complete(mut document: OpenApi) -> OpenApi {
@@ -53,8 +54,10 @@ pub fn complete(mut document: OpenApi) -> OpenApi {
         for operation in methods.into_iter().flatten() {
             let form = if path.starts_with(platform::ROOT) { PLATFORM_FORM } else { PROBLEM_FORM };
             add_answers(operation, &OF_ALL, form);
-            if OF_ALL_DEVICES.contains(&path.as_str()) {
-                add_answers(operation, &[NOT_ALL_HELD], form);
+            for (paths, answer) in [(&IN_PART[..], NOT_ALL_HELD), (&FROM_THE_STORE[..], NOT_READ)] {
+                if paths.contains(&path.as_str()) {
+                    add_answers(operation, &[answer], form);
+                }
             }
             if is_open {
                 continue;

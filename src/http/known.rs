@@ -3,9 +3,10 @@
 use super::Context;
 use super::error::Error;
 use crate::decode::Device;
-use crate::map::{NotHeld, Snapshot};
+use crate::map::{NotHeld, Page, Snapshot};
 use crate::presence::Belief;
-use crate::recall::Unavailable;
+use crate::presence::query::{Query, Sort};
+use crate::recall::{FleetTotals, Recall, Unavailable};
 
 impl From<Unavailable> for Error {
     fn from(Unavailable: Unavailable) -> Self {
@@ -56,6 +57,31 @@ impl Context {
             }
         }
         Ok(known)
+    }
+
+    /// Refuses an order of lists that cannot be had.
+    pub fn lists_by(&self, sort: Sort) -> Result<(), Error> {
+        let can = self.recall.is_none() || Recall::lists_by(sort);
+        can.then_some(()).ok_or(Error::NotWithMapLimit)
+    }
+
+    /// Part of a list, in an order that can be had.
+    pub async fn list(&self, query: &Query) -> Result<Page, Error> {
+        match &self.recall {
+            None => Ok(self.map.list(query)),
+            Some(recall) => Ok(recall.list(query).await?),
+        }
+    }
+
+    /// The whole fleet in numbers, with so many close codes.
+    pub async fn totals(&self, close_codes: usize) -> Result<FleetTotals, Error> {
+        let Some(recall) = &self.recall else {
+            let (all, types) = (self.map.totals(), self.map.totals_by_type());
+            return Ok(FleetTotals { all, types, close_codes: self.map.top_close_codes(close_codes) });
+        };
+        let mut totals = FleetTotals::clone(&*recall.totals().await?);
+        totals.close_codes.truncate(close_codes);
+        Ok(totals)
     }
 
     /// Refuses what goes through all devices in memory, where not all are there.

@@ -73,12 +73,12 @@ pub struct CloseCodeTotal {
     )
 )]
 pub async fn summary(State(context): State<Context>, _: NoParameters) -> Result<Json<Summary>, Error> {
-    context.all_are_held()?;
-    let totals = context.map.totals();
+    let totals = context.totals(CLOSE_CODES_MAX).await?;
     let state = context.health.state();
     let per_minute = context.map.per_minute(clock::now());
-    let codes = context.map.top_close_codes(CLOSE_CODES_MAX).into_iter();
-    let (types_total, types) = types::totals(&context.map, TYPES_MAX);
+    let codes = totals.close_codes.into_iter();
+    let (types_total, types) = types::shown(totals.types, TYPES_MAX);
+    let totals = totals.all;
     Ok(Json(Summary {
         total: totals.total(),
         connected: totals.connected,

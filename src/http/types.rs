@@ -8,7 +8,7 @@ use utoipa::ToSchema;
 use super::Context;
 use super::error::Error;
 use super::parameters::NoParameters;
-use crate::map::{DeviceMap, Totals};
+use crate::map::Totals;
 
 /// More types are not listed; an organization has a few dozen.
 const TYPES_MAX: usize = 10_000;
@@ -40,14 +40,13 @@ pub struct TypeTotals {
     )
 )]
 pub async fn types(State(context): State<Context>, _: NoParameters) -> Result<Json<Types>, Error> {
-    context.all_are_held()?;
-    let (types_total, types) = totals(&context.map, TYPES_MAX);
+    let totals = context.totals(0).await?;
+    let (types_total, types) = shown(totals.types, TYPES_MAX);
     Ok(Json(Types { types_total, types }))
 }
 
 /// How many types there are, and the totals of the first so many by name.
-pub fn totals(map: &DeviceMap, most: usize) -> (usize, Vec<TypeTotals>) {
-    let totals = map.totals_by_type();
+pub fn shown(totals: Vec<(String, Totals)>, most: usize) -> (usize, Vec<TypeTotals>) {
     let shown = |(device_type, totals): (String, Totals)| TypeTotals {
         device_type,
         total: totals.total(),

@@ -8,6 +8,8 @@
 //!
 //! Whoever asks after a reading has begun waits for the next one: so no answer is older than its question.
 
+mod list;
+
 use std::collections::VecDeque;
 use std::collections::hash_map::{Entry, HashMap};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -25,6 +27,9 @@ use crate::map::{Arrival, DeviceMap, Evidence, Name, Snapshot};
 use crate::metrics::Metrics;
 use crate::presence::Belief;
 use crate::source::backlog::{Backlog, Remembered, Told};
+
+use self::list::Counted;
+pub use self::list::{FleetTotals, Scan, Scanned, Total};
 
 /// Devices of one reading: as many as a lookup may name, a few milliseconds of any store.
 const NAMES_MAX: usize = 1_000;
@@ -46,6 +51,12 @@ const REMEMBERED_MAX: usize = 16;
 pub trait ReadDevices: Send + Sync {
     /// Those of the devices that are kept, each once.
     fn named(&self, names: Vec<Name>) -> BoxFuture<'_, Result<Vec<Told>, ReadError>>;
+
+    /// Some in the order of their names; fewer than asked for, if no more follow.
+    fn by_name(&self, scan: Scan) -> BoxFuture<'_, Result<Scanned, ReadError>>;
+
+    /// All of them in numbers.
+    fn totals(&self) -> BoxFuture<'_, Result<Vec<Total>, ReadError>>;
 }
 
 /// What is known of a device, from the store and from memory.
@@ -79,6 +90,8 @@ pub struct Recall {
     asked: Mutex<Asked>,
     remembered: Arc<Semaphore>,
     failing: AtomicBool,
+    /// Locked while it is counted, so that it is counted once.
+    counted: tokio::sync::Mutex<Option<Counted>>,
 }
 
 /// What no reading has begun for.
@@ -127,8 +140,8 @@ impl Recall {
         metrics: Metrics,
     ) -> Self {
         let remembered = Arc::new(Semaphore::new(REMEMBERED_MAX));
-        let (asked, failing) = (Mutex::default(), AtomicBool::new(false));
-        Self { devices, map, backlog, metrics, asked, remembered, failing }
+        let (asked, failing, counted) = Default::default();
+        Self { devices, map, backlog, metrics, asked, remembered, failing, counted }
     }
 
     /// What is known of a device; `None`: nothing is.

@@ -17,6 +17,7 @@ pub mod postgres;
 mod restore;
 pub mod settings;
 pub mod sqlite;
+mod totals;
 pub mod valkey;
 pub mod writer;
 
@@ -31,9 +32,10 @@ use crate::decode::Device;
 use crate::history::{self, Event, EventPage, ReadError, ReadHistory, Row};
 use crate::map::Name;
 use crate::presence::{Belief, Status};
-use crate::recall::ReadDevices;
+use crate::recall::{ReadDevices, Scan, Scanned, Total};
 use crate::source::backlog::Told;
 
+use self::totals::Counting;
 pub use open::{open, open_to_read};
 pub use restore::restore;
 
@@ -219,6 +221,15 @@ pub trait Store: Send + Sync {
     /// What was written before is found.
     fn read(&self, names: Vec<DeviceName>) -> BoxFuture<'_, Result<Vec<StoredDevice>, StoreError>>;
 
+    /// How many devices there are, by type, status and, of disconnected ones, close code; in any order.
+    fn totals(&self) -> BoxFuture<'_, Result<Vec<Total>, StoreError>> {
+        let counting = Arc::new(Counting::default());
+        Box::pin(async move {
+            self.load(Arc::clone(&counting) as Arc<dyn LoadSink>).await?;
+            Ok(counting.totals())
+        })
+    }
+
     /// Part of a list. Devices that do not change while it is read are neither skipped nor repeated.
     fn list(&self, query: Query) -> BoxFuture<'_, Result<Page, StoreError>>;
 
@@ -281,6 +292,23 @@ impl ReadDevices for DevicesOf {
             let kept = self.0.read(names).await.map_err(|error| ReadError(error.to_string()))?;
             Ok(kept.into_iter().map(Told::from).collect())
         })
+    }
+
+    fn by_name(&self, scan: Scan) -> BoxFuture<'_, Result<Scanned, ReadError>> {
+        let Scan { device_type, status, after, limit } = scan;
+        // By name, the time in a cursor does not matter.
+        let after =
+            after.map(|(device_type, id)| Cursor { name: DeviceName { device_type, id }, time: i64::MIN });
+        let query = Query { device_type, status, order: Order::Name, after, limit };
+        Box::pin(async move {
+            let Page { devices, next } =
+                self.0.list(query).await.map_err(|error| ReadError(error.to_string()))?;
+            Ok(Scanned { devices: devices.into_iter().map(Told::from).collect(), more: next.is_some() })
+        })
+    }
+
+    fn totals(&self) -> BoxFuture<'_, Result<Vec<Total>, ReadError>> {
+        Box::pin(async move { self.0.totals().await.map_err(|error| ReadError(error.to_string())) })
     }
 }
 

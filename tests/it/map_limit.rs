@@ -147,6 +147,53 @@ impl Site {
             assert!(readings as usize <= names.len().div_ceil(AT_ONCE), "{readings} readings");
         }
     }
+
+    /// Each list page for page, the whole list as text, and the totals.
+    fn assert_every_list(&self) {
+        let all = self.all.as_ref().expect("one holds all");
+        for path in [
+            "/api/v1/devices?limit=300",
+            "/api/v1/devices?limit=150&status=disconnected",
+            "/api/v1/devices?limit=70&type=type3&type=type1&status=connected",
+            "/api/v1/devices?limit=7&id_prefix=device-001&close_code=91",
+            "/api/v1/devices?limit=100&address=198.51.100.0/28&since=2026-11-23T17:00:03Z",
+            "/api/v1/devices?limit=100&type=absent",
+            "/api/v0002/clientconnectionstates?_limit=90&deviceType=type2",
+            "/api/v0002/clientconnectionstates?_limit=100&connectedAfter=2026-11-23T17:00:04Z",
+        ] {
+            let expected = pages(all, path);
+            self.few.iter().for_each(|few| assert_eq!(pages(few, path), expected, "{path}"));
+        }
+        let ids = |service: &Service| -> Vec<Value> {
+            let lines = service.request_with("GET", "/api/v1/devices", &[("accept", "application/x-ndjson")]);
+            let device = |line: &str| serde_json::from_str::<Value>(line).expect("JSON");
+            lines.text().lines().map(device).map(|device| json!([device["id"], device["since"]])).collect()
+        };
+        self.few.iter().for_each(|few| assert_eq!(ids(few), ids(all)));
+        assert_eq!(ids(all).len(), self.truth.len());
+        let totals = |service: &Service| {
+            let summary = service.get("/api/v1/summary").json();
+            let of = ["total", "connected", "disconnected", "top_close_codes", "types_total", "types"];
+            (of.map(|name| summary[name].clone()), service.get("/api/v1/types").json())
+        };
+        for few in &self.few {
+            few.wait_until("it counts as the one that holds all", || totals(few) == totals(all));
+        }
+    }
+}
+
+/// Every part of a list, and the cursors between them.
+fn pages(service: &Service, path: &str) -> Vec<Value> {
+    let (mut pages, mut cursor) = (Vec::new(), String::new());
+    loop {
+        let answer = service.get(&format!("{path}{cursor}"));
+        assert_eq!(answer.status, 200, "{path}{cursor}: {}", answer.text());
+        let page = comparable(answer.json());
+        let next = page["next_cursor"].as_str().or(page["bookmark"].as_str()).map(str::to_owned);
+        pages.push(page);
+        let Some(next) = next else { return pages };
+        cursor = format!("&{}={next}", if path.contains("v0002") { "_bookmark" } else { "cursor" });
+    }
 }
 
 /// Devices, but for what depends on where an instance knows them from.
@@ -185,10 +232,11 @@ fn instances_that_hold_few_devices_answer_as_one_that_holds_all_of_a_database() 
     site.wait_until_few_are_held();
     site.assert_every_body();
     site.assert_every_lookup();
-    for path in ["/api/v1/events", "/api/v1/devices", "/api/v1/types", "/api/v1/summary"] {
+    for path in ["/api/v1/events", "/api/v1/devices?sort=-id", "/api/v1/devices?sort=since"] {
         let refused = site.few[0].get(path);
         assert_eq!((refused.status, &refused.json()["status"]), (501, &json!(501)), "{path}");
     }
+    site.assert_every_list();
     let stranger = Device { kind: "type0", id: "nobody" };
     let never = stranger.never_connected();
     site.few.iter().for_each(|few| assert_eq!(few.get(&stranger.path()).text(), never));
@@ -203,6 +251,7 @@ fn instances_that_hold_few_devices_answer_as_one_that_holds_all_of_a_database() 
     }
     site.wait_until_kept();
     site.assert_every_lookup();
+    site.assert_every_list();
     site.wait_until_few_are_held();
 
     database.stop();
@@ -221,6 +270,8 @@ fn instances_that_hold_few_devices_answer_as_one_that_holds_all_of_a_database() 
             answers.iter().find(|answer| answer.status == 503).expect("more are asked for than are held");
         assert_eq!(refused.json()["type"], "urn:devstatus:problem:store-unavailable");
         assert!(refused.header("retry-after").is_some());
+        let list = few.get("/api/v1/devices");
+        assert_eq!((list.status, &list.json()["type"]), (503, &refused.json()["type"]));
     }
     database.start_again();
     site.few.iter().for_each(|few| site.wait_for(few, &changed));
@@ -243,6 +294,7 @@ fn instances_that_hold_few_devices_of_a_grid_answer_as_one_that_holds_all() {
         site.assert_every_lookup();
     }
     site.assert_every_body();
+    site.assert_every_list();
     site.wait_until_few_are_held();
 }
 

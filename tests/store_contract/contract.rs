@@ -26,6 +26,7 @@ pub const CONTRACT: &[Promise] = promises![
     what_is_kept_is_the_merge_of_what_was_put,
     many_devices_are_loaded_by_several_threads_each_once,
     those_that_are_asked_for_by_name_are_given_as_they_are,
+    totals_count_each_device_once_as_it_is_now,
     a_list_neither_skips_nor_repeats_whatever_the_order_the_filter_and_the_size_of_a_page,
     a_change_between_two_pages_moves_nobody_else,
     changes_since_a_mark_are_all_changes_and_only_those,
@@ -148,6 +149,40 @@ pub fn those_that_are_asked_for_by_name_are_given_as_they_are(place: &dyn Place)
         fixture.put(devices(vec![changed.clone()]));
         assert_eq!(read(&fixture, vec![name("1")])[&name("1")], changed, "{place:?}");
     }
+}
+
+pub fn totals_count_each_device_once_as_it_is_now(place: &dyn Place) {
+    let fixture = Fixture::new(place);
+    let totals = |fixture: &Fixture| -> BTreeMap<(String, bool, u16), u64> {
+        let totals = wait(fixture.store().totals()).unwrap();
+        let number = totals.len();
+        let totals = totals.into_iter().map(|total| {
+            let connected = total.status == Status::Connected;
+            ((total.device_type, connected, total.close_code), total.devices)
+        });
+        let totals: BTreeMap<_, _> = totals.collect();
+        assert_eq!(totals.len(), number, "{place:?}: each kind comes once");
+        totals
+    };
+    assert!(totals(&fixture).is_empty(), "{place:?}");
+    let of = |n: i128, claim| {
+        // A connected device has no close code, whatever its message says.
+        let told = Statement { close_code: (n % 3) as u16, ..statement(claim, n, n) };
+        let mut one = device(&n.to_string(), [told], 1);
+        one.name.device_type = if n % 2 == 0 { "even".into() } else { "odd".into() };
+        one
+    };
+    fixture.put(devices((0..60).map(|n| of(n, Claim::Connect)).collect()));
+    fixture.put(devices((0..30).map(|n| of(n, Claim::Disconnect)).collect()));
+    let mut expected = BTreeMap::new();
+    for (name, even) in [("even", 0), ("odd", 1)] {
+        expected.insert((name.to_owned(), true, 0), 15);
+        for code in 0..3 {
+            let devices = (0..30).filter(|n| n % 2 == even && n % 3 == code).count() as u64;
+            expected.insert((name.to_owned(), false, code as u16), devices);
+        }
+    }
+    assert_eq!(totals(&fixture), expected, "{place:?}");
 }
 
 /// All pages of a list, and what stands in them.

@@ -1,5 +1,6 @@
 //! `GET /api/v1/devices`: the devices that a filter admits, in order: a page of JSON, or all of them as a stream.
 
+use std::io;
 use std::sync::Arc;
 
 use axum::body::{Body, Bytes};
@@ -83,11 +84,11 @@ pub async fn list(
     RawQuery(query): RawQuery,
     headers: HeaderMap,
 ) -> Result<Response, Error> {
-    context.all_are_held()?;
     let parameters = Parameters::read(query.as_deref(), KNOWN)?;
     let format = Format::of(headers.get(header::ACCEPT)).ok_or(Error::NotAcceptable)?;
     let filter = filter::read(&parameters)?;
     let sort = sort(&parameters)?;
+    context.lists_by(sort)?;
     let limit = parameters.parse("limit", format!("a number from 1 to {LIMIT_MAX}"), |text| {
         filter::number(text).filter(|limit| (1..=LIMIT_MAX).contains(limit))
     })?;
@@ -95,7 +96,7 @@ pub async fn list(
     let after = parameters.parse("cursor", expected, |text| cursor::read(text, &filter, sort))?;
     if format == Format::Json {
         let query = Query { filter, sort, after, limit: limit.unwrap_or(LIMIT) };
-        return Ok(page(&context, &query));
+        return page(&context, &query).await;
     }
     for (name, given) in [("limit", limit.is_some()), ("cursor", after.is_some())] {
         if given {
@@ -106,15 +107,15 @@ pub async fn list(
     Ok(([(header::CONTENT_TYPE, format.content_type())], streamed(context, query, format)).into_response())
 }
 
-fn page(context: &Context, query: &Query) -> Response {
+async fn page(context: &Context, query: &Query) -> Result<Response, Error> {
+    let page = context.list(query).await?;
     let viewer = Viewer::of(context);
-    let page = context.map.list(query);
     let messages: Vec<_> = page.devices.iter().map(Snapshot::message).collect();
     let devices = page.devices.iter().zip(&messages).map(|(device, message)| viewer.view(device, message));
-    answer(&PageView {
+    Ok(answer(&PageView {
         devices: devices.collect(),
         next_cursor: page.next.map(|position| cursor::write(&position, &query.filter, query.sort)),
-    })
+    }))
 }
 
 /// A page as text. Its room is made at once, because it is too large to be moved again and again while it grows.
@@ -154,8 +155,11 @@ fn streamed(context: Context, query: Query, format: Format) -> Body {
         let format = Arc::clone(&format);
         async move {
             let mut query = rest.query.take()?;
+            let Ok(page) = rest.context.list(&query).await else {
+                // The list ends in the middle, which nobody takes for its end.
+                return Some((Err(io::Error::other("the store cannot be read")), rest));
+            };
             let viewer = Viewer::of(&rest.context);
-            let page = rest.context.map.list(&query);
             let mut text = std::mem::take(&mut rest.head).as_bytes().to_vec();
             for device in &page.devices {
                 format.write(&viewer.view(device, &device.message()), &mut text);
@@ -164,7 +168,7 @@ fn streamed(context: Context, query: Query, format: Format) -> Body {
                 query.after = page.next;
                 rest.query = Some(query);
             }
-            Some((Ok::<_, std::convert::Infallible>(Bytes::from(text)), rest))
+            Some((Ok(Bytes::from(text)), rest))
         }
     }))
 }

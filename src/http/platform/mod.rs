@@ -100,14 +100,14 @@ pub async fn list(
     State(context): State<Context>,
     RawQuery(query): RawQuery,
 ) -> Result<Json<ClientStates>, Error> {
-    context.all_are_held()?;
     let asked = StatesQuery::read(query.as_deref(), KNOWN)?;
+    context.lists_by(asked.first().sort)?;
     let mut results = Vec::new();
     let mut query = asked.first();
     loop {
         // Without a filter of its own each device is a result.
         query.limit = if asked.passes_over() { LOOKED_AT } else { asked.limit - results.len() };
-        let page = context.map.list(&query);
+        let page = context.list(&query).await?;
         for snapshot in page.devices.iter().filter(|snapshot| asked.admits(snapshot)) {
             results.push(ClientState::of(snapshot, &context.organization));
             if results.len() == asked.limit {

@@ -35,6 +35,7 @@ use super::{
 };
 use crate::clock::UnixSeconds;
 use crate::history::Row;
+use crate::recall::Total;
 use crate::source::sentence;
 
 /// How long a start waits for a database that cannot be reached: services that start together need some patience.
@@ -290,6 +291,14 @@ impl Store for PostgresStore {
         bounded(async move {
             let client = self.client().await?;
             let done = read::named(&client, &self.statements, &names).await;
+            client.served(done)
+        })
+    }
+
+    fn totals(&self) -> BoxFuture<'_, Result<Vec<Total>, StoreError>> {
+        bounded(async move {
+            let client = self.client().await?;
+            let done = read::totals(&client, &self.statements).await;
             client.served(done)
         })
     }

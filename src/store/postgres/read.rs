@@ -12,6 +12,7 @@ use super::failed;
 use super::statements::{Statements, with_schema};
 use crate::history;
 use crate::presence::Status;
+use crate::recall::Total;
 use crate::store::{
     Changes, Cursor, DeviceName, LoadSink, Mark, Order, PAGE_MAX, Page, Query, StoreError, StoredDevice,
 };
@@ -58,6 +59,23 @@ pub async fn named(
     let rows = client.query(&select, &[&types, &ids]).await.map_err(failed)?;
     let mut names = TypeNames::default();
     rows.iter().map(|row| columns::device(row, &mut names)).collect()
+}
+
+/// Counts all devices.
+pub async fn totals(client: &Object, statements: &Statements) -> Result<Vec<Total>, StoreError> {
+    let select = client.prepare_cached(&statements.totals).await.map_err(failed)?;
+    let rows = client.query(&select, &[]).await.map_err(failed)?;
+    let total = |row| {
+        let (connected, devices): (bool, i64) =
+            (columns::column(row, "connected")?, columns::column(row, "devices")?);
+        Ok(Total {
+            device_type: columns::column(row, "type")?,
+            status: if connected { Status::Connected } else { Status::Disconnected },
+            close_code: u16::try_from(columns::column::<i32>(row, "close_code")?).unwrap_or(0),
+            devices: u64::try_from(devices).unwrap_or(0),
+        })
+    };
+    rows.iter().map(total).collect()
 }
 
 /// Part of a list.

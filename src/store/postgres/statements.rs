@@ -7,6 +7,7 @@ pub struct Statements {
     pub settle: String,
     pub add_events: String,
     pub named: String,
+    pub totals: String,
     /// The name of the table of devices.
     pub device_table: String,
     pub load: String,
@@ -34,6 +35,10 @@ impl Statements {
             named: sql(&format!(
                 "SELECT {DEVICE} FROM {{schema}}.device JOIN unnest($1::text[], $2::text[]) AS named (type, id) USING (type, id)"
             )),
+            totals: sql(
+                "SELECT type, connected, CASE WHEN connected THEN 0 ELSE close_code END AS close_code, count(*) AS devices
+                 FROM {schema}.device GROUP BY 1, 2, 3",
+            ),
             device_table: sql("{schema}.device"),
             load: sql(&format!("SELECT {DEVICE} FROM {{schema}}.device")),
             changes: sql(&include_str!("sql/changes.sql").replace("{timeline}", timeline)),

@@ -24,6 +24,7 @@ use super::{
 };
 use crate::clock::UnixSeconds;
 use crate::history::{EventPage, Row};
+use crate::recall::Total;
 
 /// One file, open for as long as this lives.
 pub struct SqliteStore {
@@ -239,6 +240,10 @@ impl Store for SqliteStore {
 
     fn read(&self, names: Vec<DeviceName>) -> BoxFuture<'_, Result<Vec<StoredDevice>, StoreError>> {
         self.read(move |connection| read::named(connection, names))
+    }
+
+    fn totals(&self) -> BoxFuture<'_, Result<Vec<Total>, StoreError>> {
+        self.read(read::totals)
     }
 
     fn list(&self, query: Query) -> BoxFuture<'_, Result<Page, StoreError>> {

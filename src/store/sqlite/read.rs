@@ -16,6 +16,7 @@ use super::write::{WriteError, signed};
 use crate::clock::UnixSeconds;
 use crate::history::{self, EventPage, KeptEvent};
 use crate::presence::Status;
+use crate::recall::Total;
 use crate::store::{Changes, Cursor, DeviceName, LoadSink, Mark, Order, PAGE_MAX, Page, Query, StoredDevice};
 
 /// Devices that are handed over at once while loading.
@@ -117,6 +118,24 @@ pub fn named(connection: &Connection, mut names: Vec<DeviceName>) -> Result<Vec<
         }
     }
     Ok(found)
+}
+
+/// Counts all devices.
+pub fn totals(connection: &Connection) -> Result<Vec<Total>, WriteError> {
+    let mut select = connection.prepare_cached(
+        "SELECT type, connected, CASE WHEN connected THEN 0 ELSE close_code END, count(*) FROM device GROUP BY 1, 2, 3",
+    )?;
+    let mut rows = select.query(())?;
+    let mut totals = Vec::new();
+    while let Some(row) = rows.next()? {
+        totals.push(Total {
+            device_type: row.get(0)?,
+            status: if row.get(1)? { Status::Connected } else { Status::Disconnected },
+            close_code: row.get(2)?,
+            devices: row.get::<_, i64>(3)?.unsigned_abs(),
+        });
+    }
+    Ok(totals)
 }
 
 /// Part of a list.

@@ -1,0 +1,44 @@
+//! Counting devices by going through all of them, for stores that cannot count by themselves.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+
+use super::{LoadSink, StoredDevice};
+use crate::presence::Status;
+use crate::recall::Total;
+
+/// Type, whether connected, and close code.
+type Kind = (Arc<str>, bool, u16);
+
+/// What was counted so far.
+#[derive(Default)]
+pub(super) struct Counting(Mutex<BTreeMap<Kind, u64>>);
+
+impl Counting {
+    pub fn totals(&self) -> Vec<Total> {
+        let counted = std::mem::take(&mut *self.0.lock());
+        let total = |((device_type, connected, close_code), devices): (Kind, u64)| Total {
+            device_type: device_type.to_string(),
+            status: if connected { Status::Connected } else { Status::Disconnected },
+            close_code,
+            devices,
+        };
+        counted.into_iter().map(total).collect()
+    }
+}
+
+impl LoadSink for Counting {
+    fn expect(&self, _devices: usize) {}
+
+    fn take(&self, devices: Vec<StoredDevice>) {
+        let mut counted = self.0.lock();
+        for StoredDevice { name, belief, .. } in devices {
+            let Some(verdict) = belief.verdict() else { continue };
+            let connected = verdict.status == Status::Connected;
+            let close_code = if connected { 0 } else { verdict.statement.close_code };
+            *counted.entry((name.device_type, connected, close_code)).or_default() += 1;
+        }
+    }
+}
