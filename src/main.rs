@@ -1,5 +1,6 @@
 //! Arguments -> settings -> the command -> exit code.
 
+use std::backtrace::{Backtrace, BacktraceStatus};
 use std::ffi::OsString;
 use std::io::{self, Write};
 use std::process::ExitCode;
@@ -169,7 +170,21 @@ fn start_log(settings: LogSettings) -> Screen {
         LogFormat::Text => registry.with(log.with_ansi(is_terminal)).init(),
         LogFormat::Json => registry.with(log.json()).init(),
     }
+    log_faults();
     screen
+}
+
+/// A panic is a line of the log like any other, so that whoever reads the log as JSON can read it. What goes on after it is for
+/// those to decide who catch it.
+fn log_faults() {
+    std::panic::set_hook(Box::new(|fault| {
+        let message = fault.payload_as_str().unwrap_or("of an unknown kind");
+        let location = fault.location().map(ToString::to_string);
+        // Empty unless RUST_BACKTRACE asks for it.
+        let backtrace = Backtrace::capture();
+        let backtrace = (backtrace.status() == BacktraceStatus::Captured).then(|| backtrace.to_string());
+        tracing::error!(location, backtrace, "a fault of the service: {message}");
+    }));
 }
 
 fn chain(error: &dyn std::error::Error) -> String {
@@ -180,4 +195,45 @@ fn chain(error: &dyn std::error::Error) -> String {
         source = cause.source();
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::{Arc, Mutex};
+
+    use super::*;
+
+    struct Lines(Arc<Mutex<Vec<u8>>>);
+
+    impl Write for Lines {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0.lock().unwrap().write(bytes)
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn a_panic_is_one_line_of_the_log_that_says_what_and_where() {
+        let lines = Arc::new(Mutex::new(Vec::new()));
+        let writer = {
+            let lines = Arc::clone(&lines);
+            move || Lines(Arc::clone(&lines))
+        };
+        let log = tracing_subscriber::fmt().json().with_writer(writer).finish();
+        tracing::subscriber::with_default(log, || {
+            let before = std::panic::take_hook();
+            log_faults();
+            let number = 7;
+            assert!(std::panic::catch_unwind(|| panic!("it is {number},\nnot 8")).is_err());
+            std::panic::set_hook(before);
+        });
+        let text = String::from_utf8(lines.lock().unwrap().clone()).unwrap();
+        let line: serde_json::Value = serde_json::from_str(&text).expect("one line of JSON");
+        assert_eq!(line["level"], "ERROR");
+        assert_eq!(line["fields"]["message"], "a fault of the service: it is 7,\nnot 8");
+        assert!(line["fields"]["location"].as_str().unwrap().starts_with("src/main.rs:"), "{line}");
+    }
 }
