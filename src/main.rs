@@ -22,6 +22,11 @@ use tracing_subscriber::util::SubscriberInitExt;
 
 mod hide_token;
 
+/// Millions of small values live side by side for long: they take less room with it, and what a population needed for a moment
+/// goes back to the system.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 fn main() -> ExitCode {
     let arguments: Vec<OsString> = std::env::args_os().collect();
     let command = match config::load(arguments.clone(), std::env::vars_os()) {

@@ -23,7 +23,7 @@ pub struct Payload(Box<[u8]>);
 impl Payload {
     /// Packs any bytes.
     pub fn pack(bytes: &[u8]) -> Self {
-        Self(pack::pack(bytes).into_boxed_slice())
+        Self(pack::pack(bytes).as_slice().into())
     }
 
     /// The bytes that were packed.
