@@ -9,6 +9,8 @@
 //! Whoever asks after a reading has begun waits for the next one: so no answer is older than its question.
 
 mod list;
+#[cfg(test)]
+mod tests;
 
 use std::collections::VecDeque;
 use std::collections::hash_map::{Entry, HashMap};

@@ -122,11 +122,16 @@ impl Instances {
         if leads {
             memory.heard = None;
         } else if let Some(said) = leader.and_then(|leader| population(note(leader).population.as_deref()))
-            && memory.population != Some(said)
+            && (memory.population != Some(said) || self.is_doubted(said))
             && memory.heard.is_none_or(|(before, _)| before != said)
         {
             memory.heard = Some((said, Instant::now()));
         }
+    }
+
+    /// Whether what was believed of the population counts no longer, because the store has lost something, and this would again.
+    fn is_doubted(&self, said: Population) -> bool {
+        matches!(said, Population::Complete | Population::Unproven) && !self.health.populated()
     }
 
     /// Tells the others what the population came to, once all of it is in the store.
