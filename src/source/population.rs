@@ -38,8 +38,9 @@ const COUNTERS_TIMEOUT: Duration = Duration::from_secs(15);
 const COUNTERS_FIRST_TIMEOUT: Duration = Duration::from_secs(3);
 /// The counters of one moment arrive within this, also from a busy broker.
 const COUNTERS_SETTLE: Duration = Duration::from_millis(500);
-/// Reading everything again takes longer than waiting for the broker to count again, if the first reading did.
-const LONG_READING: Duration = Duration::from_secs(10);
+/// Reading everything again takes longer than what is left until the broker counts again, if the first reading did: its
+/// counters have been listened to for as long.
+const LONG_READING: Duration = Duration::from_secs(5);
 /// The reconcile interval is varied by this share either way, so that many instances do not ask at once.
 const JITTER: f64 = 0.1;
 
@@ -249,12 +250,12 @@ impl<'a> Population<'a> {
             return;
         }
         sleep(COUNTERS_SETTLE).await;
-        // Messages of the broker's own expire when somebody asks for them, after they have been counted: the first count
-        // that we are given may be off by a few, the next one is not.
+        // Messages of the broker's own expire when somebody asks for them, after they have been counted, and new ones come
+        // after the count: one that we are given may be off by a few, the next one is not.
         let latest = *counters.borrow();
         let heard = self.source.map.heard_in_round();
-        if latest.ticks == 0 && reading > LONG_READING && latest.nearly_matches(heard) {
-            let next = counters.wait_for(|counters| counters.ticks > 0);
+        if reading > LONG_READING && !latest.count_matches(heard) && latest.nearly_matches(heard) {
+            let next = counters.wait_for(|counters| counters.ticks > latest.ticks);
             if timeout(COUNTERS_TIMEOUT, next).await.is_ok() {
                 sleep(COUNTERS_SETTLE).await;
             }
