@@ -150,7 +150,9 @@ pub fn those_who_live_are_known_in_the_order_of_their_coming(place: &dyn Place) 
     assert_eq!(attend("b", long), ["b"], "{place:?}");
     assert_eq!(attend("a", long), ["b", "a"], "{place:?}");
     assert_eq!(attend("b", long), ["b", "a"], "{place:?}");
-    assert_eq!(attend("c", Duration::from_millis(1)), ["b", "a", "c"], "{place:?}");
+    // On a busy machine its time is over before the answer is made.
+    let with_c = attend("c", Duration::from_millis(1));
+    assert!(with_c == ["b", "a", "c"] || with_c == ["b", "a"], "{place:?}: {with_c:?}");
     let deadline = std::time::Instant::now() + PATIENCE;
     while attend("a", long) != ["b", "a"] {
         assert!(std::time::Instant::now() < deadline, "{place:?}: the time of c is over");
