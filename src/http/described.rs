@@ -30,13 +30,12 @@ const OF_ALL: [(&str, &str); 6] = [
     ("500", "A fault of the service"),
 ];
 
-/// What is told of all devices together, is told in part only where not all are held.
-const IN_PART: [&str; 3] = ["/api/v1/devices", "/api/v1/events", "/api/v0002/clientconnectionstates"];
+/// What follows all devices is to be had only where all are held.
+const OF_ALL_DEVICES: [&str; 1] = ["/api/v1/events"];
 
-const NOT_ALL_HELD: (&str, &str) =
-    ("501", "The instance was started with --map-limit; of lists there are only those by id then");
+const NOT_ALL_HELD: (&str, &str) = ("501", "The instance was started with --map-limit");
 
-/// What is then read from the store.
+/// What is read from the store where not all devices are held.
 const FROM_THE_STORE: [&str; 4] =
     ["/api/v1/devices", "/api/v1/summary", "/api/v1/types", "/api/v0002/clientconnectionstates"];
 
@@ -54,7 +53,7 @@ pub fn complete(mut document: OpenApi) -> OpenApi {
         for operation in methods.into_iter().flatten() {
             let form = if path.starts_with(platform::ROOT) { PLATFORM_FORM } else { PROBLEM_FORM };
             add_answers(operation, &OF_ALL, form);
-            for (paths, answer) in [(&IN_PART[..], NOT_ALL_HELD), (&FROM_THE_STORE[..], NOT_READ)] {
+            for (paths, answer) in [(&OF_ALL_DEVICES[..], NOT_ALL_HELD), (&FROM_THE_STORE[..], NOT_READ)] {
                 if paths.contains(&path.as_str()) {
                     add_answers(operation, &[answer], form);
                 }

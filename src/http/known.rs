@@ -59,13 +59,12 @@ impl Context {
         Ok(known)
     }
 
-    /// Refuses an order of lists that cannot be had.
-    pub fn lists_by(&self, sort: Sort) -> Result<(), Error> {
-        let can = self.recall.is_none() || Recall::lists_by(sort);
-        can.then_some(()).ok_or(Error::NotWithMapLimit)
+    /// How many devices of a whole list are taken at once, if usually it is so many.
+    pub fn listed_at_once(&self, sort: Sort, usual: usize) -> usize {
+        if self.recall.is_some() { Recall::listed_at_once(sort, usual) } else { usual }
     }
 
-    /// Part of a list, in an order that can be had.
+    /// Part of a list.
     pub async fn list(&self, query: &Query) -> Result<Page, Error> {
         match &self.recall {
             None => Ok(self.map.list(query)),

@@ -1,19 +1,25 @@
-//! What goes through all devices, out of the store: lists, which the store gives in the order of names and which are filtered
-//! here, and totals, which are counted there and remembered for a while. Neither knows what waits to be written.
+//! What goes through all devices, out of the store: lists, which the store gives in order and which are filtered here, and totals, which are counted there and remembered for a while. Neither knows what waits to be written.
 
+use std::cmp::Ordering;
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::time::{Instant, timeout};
 
-use super::{READ_TIMEOUT, Recall, Unavailable};
-use crate::map::{Arrival, Evidence, Name, Page, Snapshot, Totals};
-use crate::presence::Status;
+use super::{Recall, Unavailable};
+use crate::map::{Arrival, Evidence, Page, Snapshot, Totals};
 use crate::presence::query::{Filter, Position, Query, Sort, SortBy};
+use crate::presence::{Moment, Status};
 use crate::source::backlog::Told;
 
 /// Devices that are looked at at once where a filter may pass over many.
 const LOOKED_AT: usize = 1_000;
+
+/// Devices of a whole list that are taken at once, some megabytes, where each part costs the store a look at all devices.
+const LISTED_AT_ONCE: usize = 9_000;
+
+/// A list by time may take a store so long.
+const LIST_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// Counting goes through all devices in most stores.
 const TOTALS_TIMEOUT: Duration = Duration::from_secs(60);
@@ -22,12 +28,13 @@ const TOTALS_TIMEOUT: Duration = Duration::from_secs(60);
 const TOTALS_MIN_AGE: Duration = Duration::from_secs(1);
 const TOTALS_SHARE: u32 = 9;
 
-/// Part of what a store has in the order of names.
+/// Part of what a store has, in order.
 #[derive(Clone, Debug)]
 pub struct Scan {
     pub device_type: Option<String>,
     pub status: Option<Status>,
-    pub after: Option<Name>,
+    pub sort: Sort,
+    pub after: Option<Position>,
     pub limit: usize,
 }
 
@@ -90,23 +97,27 @@ pub(super) struct Counted {
 }
 
 impl Recall {
-    /// Whether lists can be had in this order: the stores have no other at hand.
-    pub fn lists_by(sort: Sort) -> bool {
-        sort == Sort { by: SortBy::Id, descending: false }
+    /// How many devices of a whole list are best taken at once, if usually it is so many: where a store has no order at hand,
+    /// it goes through all devices for each part.
+    pub fn listed_at_once(sort: Sort, usual: usize) -> usize {
+        if sort == (Sort { by: SortBy::Id, descending: false }) { usual } else { LISTED_AT_ONCE }
     }
 
-    /// Part of a list by id. A device that does not change while the list is read is neither skipped nor repeated.
+    /// Part of a list. A device that does not change while the list is read is neither skipped nor repeated.
     pub async fn list(&self, query: &Query) -> Result<Page, Unavailable> {
         let mut found = Vec::new();
-        for device_type in listed_types(&query.filter) {
-            let Some(mut after) = start(device_type.as_deref(), query.after.as_ref()) else { continue };
+        let types = listed_types(query);
+        let is_plain = is_plain(&query.filter, &types);
+        for device_type in types {
+            let Some(mut after) = start(device_type.as_deref(), query) else { continue };
             loop {
                 let (device_type, status) = (device_type.clone(), query.filter.status);
-                let limit = if is_plain(&query.filter) { query.limit - found.len() + 1 } else { LOOKED_AT };
-                let scan = Scan { device_type, status, after: after.take(), limit };
-                let asked = timeout(READ_TIMEOUT, self.devices.by_name(scan)).await;
+                let wanted = query.limit - found.len() + 1;
+                let limit = if is_plain { wanted } else { wanted.max(LOOKED_AT) };
+                let scan = Scan { device_type, status, sort: query.sort, after: after.take(), limit };
+                let asked = timeout(LIST_TIMEOUT, self.devices.listed(scan)).await;
                 let Ok(Ok(scanned)) = asked else { return Err(Unavailable) };
-                after = scanned.devices.last().map(|told| (Arc::clone(&told.device_type), told.id.clone()));
+                after = scanned.devices.last().map(told_position);
                 for snapshot in scanned.devices.into_iter().filter_map(admitted(&query.filter)) {
                     if found.len() == query.limit {
                         let next = found.last().map(position);
@@ -140,29 +151,47 @@ impl Recall {
 }
 
 /// One after the other, in order; `None`: all of them at once.
-fn listed_types(filter: &Filter) -> Vec<Option<String>> {
-    let mut types: Vec<_> = filter.types.iter().cloned().map(Some).collect();
+fn listed_types(query: &Query) -> Vec<Option<String>> {
+    let mut types: Vec<_> = query.filter.types.iter().cloned().map(Some).collect();
     types.sort_unstable();
     types.dedup();
-    if types.is_empty() { vec![None] } else { types }
+    if query.sort.descending {
+        types.reverse();
+    }
+    // By time the devices of several types stand among each other.
+    if types.is_empty() || types.len() > 1 && query.sort.by == SortBy::Since { vec![None] } else { types }
 }
 
-/// Where the devices of a type begin behind a position, if not before all of them; `None` if the position is behind all.
+/// Where the devices of a type begin behind the position of a list, if not before all of them; `None` if that is behind all.
 #[expect(clippy::option_option, reason = "there may be nothing to begin with, or nothing to begin behind")]
-fn start(device_type: Option<&str>, after: Option<&Position>) -> Option<Option<Name>> {
-    let Some(after) = after else { return Some(None) };
-    let name = (after.device_type.as_str().into(), after.id.as_str().into());
-    match device_type.map(|device_type| device_type.cmp(&after.device_type)) {
-        None | Some(std::cmp::Ordering::Equal) => Some(Some(name)),
-        Some(std::cmp::Ordering::Greater) => Some(None),
-        Some(std::cmp::Ordering::Less) => None,
+fn start(device_type: Option<&str>, query: &Query) -> Option<Option<Position>> {
+    let Some(after) = &query.after else { return Some(None) };
+    let side = match (query.sort.by, device_type) {
+        (SortBy::Since, _) | (SortBy::Id, None) => Ordering::Equal,
+        (SortBy::Id, Some(device_type)) => device_type.cmp(&after.device_type),
+    };
+    match if query.sort.descending { side.reverse() } else { side } {
+        Ordering::Equal => Some(Some(after.clone())),
+        Ordering::Greater => Some(None),
+        Ordering::Less => None,
     }
 }
 
 /// Whether the store itself can filter.
-fn is_plain(filter: &Filter) -> bool {
-    let Filter { types: _, id_prefix, status: _, close_code, address, since, until } = filter;
-    id_prefix.is_empty() && close_code.is_none() && address.is_none() && since.is_none() && until.is_none()
+fn is_plain(filter: &Filter, listed: &[Option<String>]) -> bool {
+    let Filter { types, id_prefix, status: _, close_code, address, since, until } = filter;
+    (types.is_empty() || listed != [None])
+        && id_prefix.is_empty()
+        && close_code.is_none()
+        && address.is_none()
+        && since.is_none()
+        && until.is_none()
+}
+
+/// Where a device stands, in any order.
+fn told_position(told: &Told) -> Position {
+    let time = told.belief.verdict().map_or(Moment::UNKNOWN, |verdict| verdict.statement.time);
+    Position { device_type: told.device_type.to_string(), id: told.id.to_string(), time }
 }
 
 fn admitted(filter: &Filter) -> impl Fn(Told) -> Option<Snapshot> {
@@ -207,15 +236,29 @@ mod tests {
 
     #[test]
     fn a_list_of_several_types_goes_on_in_the_right_one() {
-        let filter = Filter { types: ["b", "a", "b"].map(str::to_owned).to_vec(), ..Filter::default() };
-        assert_eq!(listed_types(&filter), ["a", "b"].map(|name| Some(name.to_owned())));
-        let time = crate::presence::Moment::UNKNOWN;
-        let after = Position { device_type: "b".to_owned(), id: "7".to_owned(), time };
-        let name: Name = ("b".into(), "7".into());
-        assert_eq!(start(Some("a"), Some(&after)), None);
-        assert_eq!(start(Some("b"), Some(&after)), Some(Some(name.clone())));
-        assert_eq!(start(Some("c"), Some(&after)), Some(None));
-        assert_eq!(start(None, Some(&after)), Some(Some(name)));
-        assert_eq!(start(Some("a"), None), Some(None));
+        let position = Position { device_type: "b".to_owned(), id: "7".to_owned(), time: Moment::UNKNOWN };
+        let query = |by, descending| Query {
+            filter: Filter { types: ["b", "a", "b"].map(str::to_owned).to_vec(), ..Filter::default() },
+            sort: Sort { by, descending },
+            after: Some(position.clone()),
+            limit: 1,
+        };
+        let (up, down) = (query(SortBy::Id, false), query(SortBy::Id, true));
+        assert_eq!(listed_types(&up), ["a", "b"].map(|name| Some(name.to_owned())));
+        assert_eq!(listed_types(&down), ["b", "a"].map(|name| Some(name.to_owned())));
+        let (nothing, here, all) = (None, Some(Some(position.clone())), Some(None));
+        for (device_type, going_up, going_down) in [
+            (Some("a"), &nothing, &all),
+            (Some("b"), &here, &here),
+            (Some("c"), &all, &nothing),
+            (None, &here, &here),
+        ] {
+            assert_eq!((&start(device_type, &up), &start(device_type, &down)), (going_up, going_down));
+        }
+        assert_eq!(start(Some("a"), &Query { after: None, ..up }), Some(None));
+        // By time they are read together, and filtered here.
+        let by_time = query(SortBy::Since, true);
+        assert_eq!(listed_types(&by_time), [None]);
+        assert!(!is_plain(&by_time.filter, &[None]));
     }
 }

@@ -54,8 +54,8 @@ pub trait ReadDevices: Send + Sync {
     /// Those of the devices that are kept, each once.
     fn named(&self, names: Vec<Name>) -> BoxFuture<'_, Result<Vec<Told>, ReadError>>;
 
-    /// Some in the order of their names; fewer than asked for, if no more follow.
-    fn by_name(&self, scan: Scan) -> BoxFuture<'_, Result<Scanned, ReadError>>;
+    /// Some in the order that is asked for; fewer than asked for, if no more follow.
+    fn listed(&self, scan: Scan) -> BoxFuture<'_, Result<Scanned, ReadError>>;
 
     /// All of them in numbers.
     fn totals(&self) -> BoxFuture<'_, Result<Vec<Total>, ReadError>>;

@@ -22,7 +22,7 @@ impl ReadDevices for Slow {
         Box::pin(async { answered.await.unwrap() })
     }
 
-    fn by_name(&self, _scan: Scan) -> BoxFuture<'_, Result<Scanned, ReadError>> {
+    fn listed(&self, _scan: Scan) -> BoxFuture<'_, Result<Scanned, ReadError>> {
         unreachable!("nothing is listed here")
     }
 

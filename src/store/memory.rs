@@ -1,5 +1,6 @@
 //! The store that ends with the process: for the demo, for tests, and the model that the other stores are compared with.
 
+use std::cmp::Ordering;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
@@ -7,8 +8,8 @@ use futures_util::future::{BoxFuture, ready};
 use parking_lot::Mutex;
 
 use super::{
-    Batch, Changes, Cursor, DeviceName, LoadSink, Mark, Order, PAGE_MAX, Page, Query, REPEATS_WITHIN,
-    Retention, Store, StoreError, StoredDevice,
+    Batch, Changes, Cursor, DeviceName, LoadSink, Mark, PAGE_MAX, Page, Query, REPEATS_WITHIN, Retention,
+    Store, StoreError, StoredDevice,
 };
 use crate::clock::UnixSeconds;
 use crate::history::{EventPage, KeptEvent, Row};
@@ -77,13 +78,13 @@ impl MemoryStore {
         let wanted = |device: &StoredDevice| {
             query.device_type.as_deref().is_none_or(|wanted| *device.name.device_type == *wanted)
                 && query.status.is_none_or(|wanted| status(&device.belief) == Some(wanted))
-                && query.after.as_ref().is_none_or(|after| is_after(&Cursor::at(device), after, query.order))
+                && query
+                    .after
+                    .as_ref()
+                    .is_none_or(|after| Cursor::at(device).compare(after, query.sort) == Ordering::Greater)
         };
         let mut devices: Vec<_> = contents.all().filter(wanted).collect();
-        if query.order == Order::Latest {
-            // Stable: devices of one time stay in the order of their names.
-            devices.sort_by_key(|device| std::cmp::Reverse(Cursor::at(device).time));
-        }
+        devices.sort_by(|one, other| Cursor::at(one).compare(&Cursor::at(other), query.sort));
         let limit = query.limit.min(PAGE_MAX);
         let more = devices.len() > limit;
         devices.truncate(limit);
@@ -127,13 +128,6 @@ impl Contents {
 
 fn status(belief: &Belief) -> Option<Status> {
     belief.verdict().map(|verdict| verdict.status)
-}
-
-fn is_after(one: &Cursor, other: &Cursor, order: Order) -> bool {
-    match order {
-        Order::Name => one.name > other.name,
-        Order::Latest => (other.time, &one.name) > (one.time, &other.name),
-    }
 }
 
 impl Contents {

@@ -21,6 +21,7 @@ mod totals;
 pub mod valkey;
 pub mod writer;
 
+use std::cmp::Ordering;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -31,6 +32,7 @@ use crate::clock::UnixSeconds;
 use crate::decode::Device;
 use crate::history::{self, Event, EventPage, ReadError, ReadHistory, Row};
 use crate::map::Name;
+use crate::presence::query::{Position, Sort, SortBy};
 use crate::presence::{Belief, Status};
 use crate::recall::{ReadDevices, Scan, Scanned, Total};
 use crate::source::backlog::Told;
@@ -121,20 +123,11 @@ pub struct Changes {
 pub struct Query {
     pub device_type: Option<String>,
     pub status: Option<Status>,
-    pub order: Order,
+    pub sort: Sort,
     /// The end of the page before; `None` for the first.
     pub after: Option<Cursor>,
     /// At most [`PAGE_MAX`]; more is taken for that.
     pub limit: usize,
-}
-
-/// The order of a list.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Order {
-    /// By type, then id.
-    Name,
-    /// By the time of the deciding statement, the latest first; then by name.
-    Latest,
 }
 
 /// The last device of a page, by what the list is ordered by.
@@ -149,6 +142,15 @@ impl Cursor {
     pub fn at(device: &StoredDevice) -> Self {
         let time = device.belief.verdict().and_then(|verdict| verdict.statement.time.nanos());
         Self { name: device.name.clone(), time: time.unwrap_or(i64::MIN) }
+    }
+
+    /// Which of two stands first in a list.
+    fn compare(&self, other: &Self, sort: Sort) -> Ordering {
+        let ascending = match sort.by {
+            SortBy::Id => self.name.cmp(&other.name),
+            SortBy::Since => (self.time, &self.name).cmp(&(other.time, &other.name)),
+        };
+        if sort.descending { ascending.reverse() } else { ascending }
     }
 }
 
@@ -294,12 +296,13 @@ impl ReadDevices for DevicesOf {
         })
     }
 
-    fn by_name(&self, scan: Scan) -> BoxFuture<'_, Result<Scanned, ReadError>> {
-        let Scan { device_type, status, after, limit } = scan;
-        // By name, the time in a cursor does not matter.
-        let after =
-            after.map(|(device_type, id)| Cursor { name: DeviceName { device_type, id }, time: i64::MIN });
-        let query = Query { device_type, status, order: Order::Name, after, limit };
+    fn listed(&self, scan: Scan) -> BoxFuture<'_, Result<Scanned, ReadError>> {
+        let Scan { device_type, status, sort, after, limit } = scan;
+        let after = after.map(|Position { device_type, id, time }| Cursor {
+            name: DeviceName { device_type: device_type.into(), id: id.into() },
+            time: time.nanos().unwrap_or(i64::MIN),
+        });
+        let query = Query { device_type, status, sort, after, limit };
         Box::pin(async move {
             let Page { devices, next } =
                 self.0.list(query).await.map_err(|error| ReadError(error.to_string()))?;

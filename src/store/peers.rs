@@ -14,10 +14,11 @@ use std::time::Duration;
 use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
-use super::{Mark, Order, Query, Store, StoreError, StoredDevice};
+use super::{Mark, Query, Store, StoreError, StoredDevice};
 use crate::health::{Following, Health};
 use crate::map::DeviceMap;
 use crate::metrics::Metrics;
+use crate::presence::query::{Sort, SortBy};
 use crate::source::Lead;
 use crate::source::backlog::{Backlog, Told};
 
@@ -132,8 +133,13 @@ impl Peers {
             self.lead.ask_again();
             return Ok(mark);
         }
-        let mut query =
-            Query { device_type: None, status: None, order: Order::Name, after: None, limit: PAGE };
+        let mut query = Query {
+            device_type: None,
+            status: None,
+            sort: Sort { by: SortBy::Id, descending: false },
+            after: None,
+            limit: PAGE,
+        };
         loop {
             let page = bounded(self.store.list(query.clone())).await?;
             self.tell(page.devices).await?;

@@ -5,8 +5,9 @@ use std::sync::Arc;
 
 use devstatus::clock::UnixSeconds;
 use devstatus::payload::Payload;
+use devstatus::presence::query::{Sort, SortBy};
 use devstatus::presence::{Belief, Claim, Moment, Statement, Status};
-use devstatus::store::{Cursor, DeviceName, Mark, Order, Page, Query, StoreError, StoredDevice};
+use devstatus::store::{Cursor, DeviceName, Mark, Page, Query, StoreError, StoredDevice};
 use proptest::prelude::*;
 use proptest::sample::Index;
 use proptest::test_runner::TestRunner;
@@ -216,13 +217,19 @@ pub fn a_list_neither_skips_nor_repeats_whatever_the_order_the_filter_and_the_si
         all.push(one);
     }
     fixture.put(devices(all.clone()));
-    for (order, device_type, status) in [
-        (Order::Name, None, None),
-        (Order::Latest, None, None),
-        (Order::Name, Some("b"), None),
-        (Order::Latest, Some("a"), Some(Status::Disconnected)),
-        (Order::Name, None, Some(Status::Connected)),
-        (Order::Name, Some("absent"), None),
+    let sort = |by, descending| Sort { by, descending };
+    let (id, since) = (SortBy::Id, SortBy::Since);
+    for (sort, device_type, status) in [
+        (sort(id, false), None, None),
+        (sort(id, true), None, None),
+        (sort(since, true), None, None),
+        (sort(since, false), None, None),
+        (sort(id, false), Some("b"), None),
+        (sort(id, true), Some("b"), Some(Status::Connected)),
+        (sort(since, true), Some("a"), Some(Status::Disconnected)),
+        (sort(since, false), Some("b"), None),
+        (sort(id, false), None, Some(Status::Connected)),
+        (sort(id, false), Some("absent"), None),
     ] {
         let mut expected: Vec<_> = all
             .iter()
@@ -231,12 +238,15 @@ pub fn a_list_neither_skips_nor_repeats_whatever_the_order_the_filter_and_the_si
             .cloned()
             .collect();
         expected.sort_by_key(|one| {
-            let latest = std::cmp::Reverse(Cursor::at(one).time);
-            ((order == Order::Latest).then_some(latest), one.name.clone())
+            let time = Cursor::at(one).time;
+            ((sort.by == SortBy::Since).then_some(time), one.name.clone())
         });
+        if sort.descending {
+            expected.reverse();
+        }
         for limit in [1, 7, 40, 1_000] {
             let device_type = device_type.map(str::to_owned);
-            let query = Query { device_type, status, order, after: None, limit };
+            let query = Query { device_type, status, sort, after: None, limit };
             assert_eq!(pages(&fixture, &query), expected, "{place:?} {query:?}");
         }
     }
@@ -246,7 +256,13 @@ pub fn a_change_between_two_pages_moves_nobody_else(place: &dyn Place) {
     let fixture = Fixture::new(place);
     fixture
         .put(devices((0..9).map(|n| device(&n.to_string(), [statement(Claim::Connect, n, n)], 1)).collect()));
-    let mut query = Query { device_type: None, status: None, order: Order::Name, after: None, limit: 4 };
+    let mut query = Query {
+        device_type: None,
+        status: None,
+        sort: Sort { by: SortBy::Id, descending: false },
+        after: None,
+        limit: 4,
+    };
     let first = wait(fixture.store().list(query.clone())).unwrap();
     // A device of the first page changes, one is added before and one after it.
     fixture.put(devices(

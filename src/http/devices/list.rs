@@ -88,7 +88,6 @@ pub async fn list(
     let format = Format::of(headers.get(header::ACCEPT)).ok_or(Error::NotAcceptable)?;
     let filter = filter::read(&parameters)?;
     let sort = sort(&parameters)?;
-    context.lists_by(sort)?;
     let limit = parameters.parse("limit", format!("a number from 1 to {LIMIT_MAX}"), |text| {
         filter::number(text).filter(|limit| (1..=LIMIT_MAX).contains(limit))
     })?;
@@ -103,7 +102,8 @@ pub async fn list(
             return Err(Error::bad_parameter(name, "left out where the whole list is streamed"));
         }
     }
-    let query = Query { filter, sort, after: None, limit: STREAM_AT_ONCE };
+    let limit = context.listed_at_once(sort, STREAM_AT_ONCE);
+    let query = Query { filter, sort, after: None, limit };
     Ok(([(header::CONTENT_TYPE, format.content_type())], streamed(context, query, format)).into_response())
 }
 

@@ -12,9 +12,10 @@ use super::failed;
 use super::statements::{Statements, with_schema};
 use crate::history;
 use crate::presence::Status;
+use crate::presence::query::SortBy;
 use crate::recall::Total;
 use crate::store::{
-    Changes, Cursor, DeviceName, LoadSink, Mark, Order, PAGE_MAX, Page, Query, StoreError, StoredDevice,
+    Changes, Cursor, DeviceName, LoadSink, Mark, PAGE_MAX, Page, Query, StoreError, StoredDevice,
 };
 
 /// Lanes of changes, as the schema has them.
@@ -80,14 +81,15 @@ pub async fn totals(client: &Object, statements: &Statements) -> Result<Vec<Tota
 
 /// Part of a list.
 pub async fn list(client: &Object, schema: &str, query: &Query) -> Result<Page, StoreError> {
-    let order = match query.order {
-        Order::Name => "type, id",
-        Order::Latest => "time DESC, type, id",
+    let (direction, behind) = if query.sort.descending { ("DESC", "<") } else { ("ASC", ">") };
+    let order = match query.sort.by {
+        SortBy::Id => format!("type {direction}, id {direction}"),
+        SortBy::Since => format!("time {direction}, type {direction}, id {direction}"),
     };
-    let after = match (query.order, &query.after) {
-        (_, None) => "true",
-        (Order::Name, Some(_)) => "(type, id) > ($4, $5)",
-        (Order::Latest, Some(_)) => "(time < $6 OR time = $6 AND (type, id) > ($4, $5))",
+    let after = match (query.sort.by, &query.after) {
+        (_, None) => "true".to_owned(),
+        (SortBy::Id, Some(_)) => format!("(type, id) {behind} ($4, $5)"),
+        (SortBy::Since, Some(_)) => format!("(time, type, id) {behind} ($6, $4, $5)"),
     };
     let sql = format!(
         "SELECT {} FROM {{schema}}.device
@@ -104,7 +106,7 @@ pub async fn list(client: &Object, schema: &str, query: &Query) -> Result<Page, 
     if let Some(Cursor { name, time }) = &query.after {
         (device_type, id) = (&*name.device_type, &*name.id);
         parameters.extend([&device_type as &(dyn ToSql + Sync), &id]);
-        if query.order == Order::Latest {
+        if query.sort.by == SortBy::Since {
             parameters.push(time);
         }
     }

@@ -16,8 +16,9 @@ use super::write::{WriteError, signed};
 use crate::clock::UnixSeconds;
 use crate::history::{self, EventPage, KeptEvent};
 use crate::presence::Status;
+use crate::presence::query::SortBy;
 use crate::recall::Total;
-use crate::store::{Changes, Cursor, DeviceName, LoadSink, Mark, Order, PAGE_MAX, Page, Query, StoredDevice};
+use crate::store::{Changes, Cursor, DeviceName, LoadSink, Mark, PAGE_MAX, Page, Query, StoredDevice};
 
 /// Devices that are handed over at once while loading.
 const LOADED_AT_ONCE: usize = 4_096;
@@ -141,17 +142,16 @@ pub fn totals(connection: &Connection) -> Result<Vec<Total>, WriteError> {
 /// Part of a list.
 pub fn list(connection: &Connection, query: &Query) -> Result<Page, WriteError> {
     // An unknown time is the least.
-    const LATEST: &str = "coalesce(time, -9223372036854775807 - 1)";
-    let order = match query.order {
-        Order::Name => "type, id".to_owned(),
-        Order::Latest => format!("{LATEST} DESC, type, id"),
+    const TIME: &str = "coalesce(time, -9223372036854775807 - 1)";
+    let (direction, behind) = if query.sort.descending { ("DESC", "<") } else { ("ASC", ">") };
+    let order = match query.sort.by {
+        SortBy::Id => format!("type {direction}, id {direction}"),
+        SortBy::Since => format!("{TIME} {direction}, type {direction}, id {direction}"),
     };
-    let after = match (query.order, &query.after) {
+    let after = match (query.sort.by, &query.after) {
         (_, None) => "1".to_owned(),
-        (Order::Name, Some(_)) => "(type, id) > (?4, ?5)".to_owned(),
-        (Order::Latest, Some(_)) => {
-            format!("({LATEST} < ?6 OR ({LATEST} = ?6 AND (type, id) > (?4, ?5)))")
-        }
+        (SortBy::Id, Some(_)) => format!("(type, id) {behind} (?4, ?5)"),
+        (SortBy::Since, Some(_)) => format!("({TIME}, type, id) {behind} (?6, ?4, ?5)"),
     };
     let sql = format!(
         "SELECT {COLUMNS} FROM device WHERE (?1 IS NULL OR type = ?1) AND (?2 IS NULL OR connected = ?2) AND {after}
@@ -166,7 +166,7 @@ pub fn list(connection: &Connection, query: &Query) -> Result<Page, WriteError> 
     ];
     if let Some(Cursor { name, time }) = &query.after {
         values.extend([name.device_type.to_string().into(), name.id.to_string().into()]);
-        if query.order == Order::Latest {
+        if query.sort.by == SortBy::Since {
             values.push((*time).into());
         }
     }

@@ -1,7 +1,7 @@
 //! All that reads the grid: everything at the start, pages, changes, history. Always from the masters, so that whoever has
 //! written something finds it.
 
-use std::cmp::Reverse;
+use std::cmp::Ordering;
 use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
 use std::sync::Arc;
 
@@ -18,8 +18,9 @@ use super::{Grid, scripts};
 use crate::clock::UnixSeconds;
 use crate::history::Row;
 use crate::presence::Status;
+use crate::presence::query::{Sort, SortBy};
 use crate::store::{
-    Changes, Cursor, DeviceName, LoadSink, Mark, Order, PAGE_MAX, Page, Query, StoreError, StoredDevice,
+    Changes, Cursor, DeviceName, LoadSink, Mark, PAGE_MAX, Page, Query, StoreError, StoredDevice,
 };
 
 /// Devices that one call of a script reads: a server does nothing else meanwhile, one or two milliseconds.
@@ -170,9 +171,11 @@ impl Grid {
     pub async fn list(&self, query: &Query) -> Result<Page, ReadError> {
         let limit = query.limit.min(PAGE_MAX);
         // One more, to see whether anything follows.
-        let mut devices = match query.order {
-            Order::Name => self.by_name(query, limit + 1).await?,
-            Order::Latest => self.latest(query, limit + 1).await?,
+        let by_name = Sort { by: SortBy::Id, descending: false };
+        let mut devices = if query.sort == by_name {
+            self.by_name(query, limit + 1).await?
+        } else {
+            self.in_another_order(query, limit + 1).await?
         };
         let more = devices.len() > limit;
         devices.truncate(limit);
@@ -215,10 +218,9 @@ impl Grid {
     }
 
     /// Goes through all devices: an index by time would cost each change as much as the change itself.
-    async fn latest(&self, query: &Query, wanted: usize) -> Result<Vec<StoredDevice>, ReadError> {
+    async fn in_another_order(&self, query: &Query, wanted: usize) -> Result<Vec<StoredDevice>, ReadError> {
         let bounds = Bounds::of(query.device_type.as_deref(), None);
-        let after = query.after.as_ref().map(|after| (Reverse(after.time), &after.name));
-        let mut best: BinaryHeap<ByTime> = BinaryHeap::new();
+        let mut best: BinaryHeap<Placed> = BinaryHeap::new();
         let mut reads = stream::iter(Bucket::all().map(|bucket| (bucket, Some(bounds.clone()))))
             .flat_map_unordered(BUCKETS_AT_ONCE, |(bucket, bounds)| {
                 Box::pin(stream::unfold(bounds, move |bounds| async move {
@@ -234,9 +236,10 @@ impl Grid {
             });
         while let Some(part) = reads.next().await {
             for device in part?.devices {
-                let time = Cursor::at(&device).time;
-                if after.is_none_or(|after| (Reverse(time), &device.name) > after) {
-                    best.push(ByTime { time: Reverse(time), device });
+                let placed = Placed { at: Cursor::at(&device), sort: query.sort, device };
+                let is_behind = |after| placed.at.compare(after, query.sort) == Ordering::Greater;
+                if query.after.as_ref().is_none_or(is_behind) {
+                    best.push(placed);
                     if best.len() > wanted {
                         best.pop();
                     }
@@ -341,35 +344,31 @@ impl Grid {
     }
 }
 
-/// Ordered as the list of the latest is: the last one is the greatest.
-struct ByTime {
-    time: Reverse<i64>,
+/// Ordered as the list is: the last one is the greatest.
+struct Placed {
+    at: Cursor,
+    /// The same for all of them.
+    sort: Sort,
     device: StoredDevice,
 }
 
-impl ByTime {
-    fn key(&self) -> (Reverse<i64>, &DeviceName) {
-        (self.time, &self.device.name)
-    }
-}
-
-impl PartialEq for ByTime {
+impl PartialEq for Placed {
     fn eq(&self, other: &Self) -> bool {
-        self.key() == other.key()
+        self.cmp(other) == Ordering::Equal
     }
 }
 
-impl Eq for ByTime {}
+impl Eq for Placed {}
 
-impl PartialOrd for ByTime {
-    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
+impl PartialOrd for Placed {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
         Some(self.cmp(other))
     }
 }
 
-impl Ord for ByTime {
-    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
-        self.key().cmp(&other.key())
+impl Ord for Placed {
+    fn cmp(&self, other: &Self) -> Ordering {
+        self.at.compare(&other.at, self.sort)
     }
 }
 
