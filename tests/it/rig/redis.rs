@@ -277,8 +277,18 @@ impl RedisCluster {
         }
     }
 
-    /// Lets nothing more that this master takes reach its replica, until the master is killed.
+    /// Lets nothing more that this master takes reach its replica, until the master is killed. What it has taken so far is
+    /// there.
     pub fn cut_replica(&self, master: usize) {
+        let offset = |info: &str, name: &str| -> Option<u64> {
+            info.lines().find_map(|line| line.strip_prefix(name)?.trim().parse().ok())
+        };
+        let info = self.nodes[master].ask::<String>(&["INFO", "replication"]).expect("the master answers");
+        let taken = offset(&info, "master_repl_offset:");
+        let replica = self.replica_of(master);
+        replica.wait_until("the replica has everything", &["INFO", "replication"], |info| {
+            taken.is_some() && offset(info, "slave_repl_offset:") >= taken
+        });
         self.replica_of(master).freeze(true);
         // Without this the kernel would take it for the one that sleeps.
         let cut = self.nodes[master].ask::<i64>(&["CLIENT", "KILL", "TYPE", "replica"]);
