@@ -87,7 +87,7 @@ pub struct InstanceCosts {
     pub base_bytes: f64,
     /// Bytes more once it works: what was heard lately, buffers, what the allocator keeps.
     pub working_bytes: f64,
-    /// Bytes of one place in the map's tables, taken or not, and of what grows like them.
+    /// Bytes of one place in the map's tables, taken or not.
     pub slot_bytes: f64,
     /// Bytes outside the tables for each device.
     pub device_bytes: f64,
@@ -153,9 +153,9 @@ impl InstanceCosts {
         message: 9e-6,
         told: 5e-6,
         base_bytes: 20e6,
-        working_bytes: 9e6,
-        slot_bytes: 233.0,
-        device_bytes: 230.0,
+        working_bytes: 28e6,
+        slot_bytes: 9.0,
+        device_bytes: 275.0,
         load_rate: 500_000.0,
     };
 }
