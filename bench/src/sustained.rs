@@ -1,11 +1,14 @@
 //! What statuses that change all the time do to a service with a store: the latency of lookups with the changes against that
-//! without, in turns; how far what is applied is behind what is published; how large the file gets.
+//! of a service that is left alone while as many changes keep another one on the same machine as busy, in turns; how far what
+//! is applied is behind what is published; how large the file gets.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
+
+use tempfile::TempDir;
 
 use crate::broker::{Broker, Publisher};
 use crate::http::Client;
@@ -28,7 +31,7 @@ pub struct Load {
     /// Status changes a second.
     #[arg(long, default_value_t = 20_000)]
     changes: u32,
-    /// Seconds of changes in each round, and half as many without before it.
+    /// Seconds of changes in each round, as many elsewhere before it, and half as many without any.
     #[arg(long, default_value_t = 60)]
     seconds: u32,
     /// Connections that look devices up.
@@ -54,53 +57,71 @@ struct Bench<'a> {
     /// Messages that the service had received before the first change.
     before: u64,
     published: AtomicU64,
+    _broker: Broker,
+    _directory: TempDir,
 }
 
 pub fn run(size: &Size, load: &Load) -> Outcome<()> {
     let binary = binary(size)?;
-    let broker = Broker::start(size.devices)?;
-    let directory = tempfile::tempdir()?;
-    let file = directory.path().join("store.db");
-    let (store, kept) = (format!("sqlite:{}", file.display()), load.history_per_device.to_string());
-    let mut service = Service::start_with(
-        &binary,
-        &broker.url(),
-        &["--store", &store, "--history-per-device", &kept, "--reconcile-interval", "86400"],
-    )?;
-    service.wait_for_devices(size.devices)?;
-    service.wait_until_ready()?;
-    let before = service.metric("devstatus_messages_received_total")?;
-    let mut bench = Bench {
-        service,
-        publisher: Publisher::connect(broker.port)?,
-        file,
-        devices: size.devices,
-        load,
-        steps: 0,
-        before,
-        published: AtomicU64::new(0),
-    };
-    // What the population has brought is written before anything is measured.
-    until("the population to be written", CATCH_UP_BOUND, || bench.is_all_written())?;
+    let mut bench = Bench::start(&binary, size.devices, load)?;
+    let mut elsewhere = Bench::start(&binary, size.devices, load)?;
+    let url = bench.service.url.clone();
     let mut with = Figures::new("p99 with changes", "us");
+    let mut beside = Figures::new("p99 with changes elsewhere", "us");
     let mut without = Figures::new("p99 without", "us");
     let seconds = Duration::from_secs(load.seconds.into());
     for round in 1..=size.rounds {
         println!("round {round}");
-        without.push(bench.look_up(seconds / 2, false)?);
-        with.push(bench.look_up(seconds, true)?);
+        without.push(bench.look_up(&url, seconds / 2, false)?);
+        beside.push(elsewhere.look_up(&url, seconds, true)?);
+        elsewhere.catch_up()?;
+        with.push(bench.look_up(&url, seconds, true)?);
         bench.catch_up()?;
     }
-    print_ratio("sustained", &with, &without);
+    println!("\nleft alone on an idle machine {:>11.1} us, median", without.median());
+    print_ratio("sustained", &with, &beside);
     Ok(())
 }
 
-impl Bench<'_> {
-    /// Looks devices up for so long, with changes or without; gives the latency that one lookup in a hundred exceeds, in
-    /// microseconds.
-    fn look_up(&mut self, lasts: Duration, changes: bool) -> Outcome<f64> {
+impl<'a> Bench<'a> {
+    /// A service with a store and a broker of its own, with which everything is written.
+    fn start(binary: &Path, devices: u32, load: &'a Load) -> Outcome<Self> {
+        let broker = Broker::start(devices)?;
+        let directory = tempfile::tempdir()?;
+        let file = directory.path().join("store.db");
+        let (store, kept) = (format!("sqlite:{}", file.display()), load.history_per_device.to_string());
+        let mut service = Service::start_with(
+            binary,
+            &broker.url(),
+            &["--store", &store, "--history-per-device", &kept, "--reconcile-interval", "86400"],
+        )?;
+        service.wait_for_devices(devices)?;
+        service.wait_until_ready()?;
+        let before = service.metric("devstatus_messages_received_total")?;
+        let publisher = Publisher::connect(broker.port)?;
+        let published = AtomicU64::new(0);
+        let bench = Self {
+            service,
+            publisher,
+            file,
+            devices,
+            load,
+            steps: 0,
+            before,
+            published,
+            _broker: broker,
+            _directory: directory,
+        };
+        // What the population has brought is written before anything is measured.
+        until("the population to be written", CATCH_UP_BOUND, || bench.is_all_written())?;
+        Ok(bench)
+    }
+
+    /// Looks devices up at a service for so long, with changes here or without; gives the latency that one lookup in a
+    /// hundred exceeds, in microseconds.
+    fn look_up(&mut self, url: &str, lasts: Duration, changes: bool) -> Outcome<f64> {
         let over = AtomicBool::new(false);
-        let (over, url, devices, load) = (&over, &self.service.url, self.devices, self.load);
+        let (over, devices, load) = (&over, self.devices, self.load);
         let (publisher, published, steps) = (&mut self.publisher, &self.published, &mut self.steps);
         let (service, file, before) = (&self.service, &self.file, self.before);
         let mut latencies: Vec<Duration> = thread::scope(|scope| -> Outcome<_> {
