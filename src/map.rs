@@ -12,6 +12,7 @@ mod limit;
 mod list;
 mod rates;
 mod shard;
+mod sieve;
 mod snapshot;
 mod sorted;
 #[cfg(test)]

@@ -10,6 +10,7 @@ use parking_lot::{RwLockReadGuard, RwLockWriteGuard};
 
 use super::index::{Entry, Ids, TypeIndex};
 use super::shard::Place;
+use super::sieve::Sieve;
 use super::sorted::At;
 use super::{DeviceMap, DeviceType, Snapshot};
 use crate::presence::Moment;
@@ -215,6 +216,7 @@ impl DeviceMap {
             }
         };
         let mut step = Step { taken: Vec::new(), reached: None, removals: index.removals() };
+        let (sieve, id_prefix) = (Sieve::of(&query.filter), &query.filter.id_prefix);
         let (mut cost, mut last) = (0, None);
         let visit = |entry: &'_ Entry| {
             if step.taken.len() == want || cost >= STEP_ENTRIES {
@@ -227,7 +229,7 @@ impl DeviceMap {
             }
             cost += 1;
             last = Some(*entry);
-            if may_fit(&query.filter, &index, entry) {
+            if sieve.may_admit(entry.face()) && index.begins_with(entry, id_prefix) != Some(false) {
                 cost += LOOK_COST;
                 step.taken.extend(take(entry));
             }
@@ -305,13 +307,15 @@ impl DeviceMap {
         let order = index.by_time();
         let at = |time: Moment| order.lower_bound(|entry| entry.time().cmp(&time));
         let Filter { since, until, .. } = query.filter;
+        // Whoever goes on from a position is past this end of the span already.
         let start = match (since, until) {
+            _ if after.is_some() && !query.sort.descending => (0, 0),
             (Some(since), _) => at(since),
             // An unknown time is in no span.
             (None, Some(_)) => order.lower_bound(behind(|entry: &Entry| entry.time().cmp(&Moment::UNKNOWN))),
             (None, None) => (0, 0),
         };
-        let end = until.map_or(order.end(), at);
+        let end = until.filter(|_| after.is_none() || !query.sort.descending).map_or(order.end(), at);
         let Some(after) = after else { return (start, end) };
         let side_of_type = name.cmp(after.device_type.as_str());
         let side_of_name = index.side_of_id(&after.id, self);
@@ -320,9 +324,9 @@ impl DeviceMap {
             side.then_with(|| side_of_name(entry))
         };
         if query.sort.descending {
-            (start, end.min(order.lower_bound(side)))
+            (start, order.lower_bound(side))
         } else {
-            (start.max(order.lower_bound(behind(side))), end)
+            (order.lower_bound(behind(side)), end)
         }
     }
 }
@@ -351,17 +355,4 @@ struct Moved;
 /// Makes the first entry behind a place of what would find the place itself.
 fn behind(side: impl Fn(&Entry) -> Ordering) -> impl Fn(&Entry) -> Ordering {
     move |entry| if side(entry) == Ordering::Greater { Ordering::Greater } else { Ordering::Less }
-}
-
-/// Whether the filter may admit the device, as far as its entry tells.
-fn may_fit(filter: &Filter, index: &TypeIndex, entry: &Entry) -> bool {
-    let face = entry.face();
-    let is_off = face.status == crate::presence::Status::Disconnected;
-    filter.status.is_none_or(|wanted| wanted == face.status)
-        && filter.close_code.is_none_or(|wanted| is_off && wanted == face.close_code)
-        && filter.admits_time(face.time)
-        && filter
-            .address
-            .is_none_or(|wanted| face.address.is_none_or(|address| wanted.contains_ipv4(address)))
-        && index.begins_with(entry, &filter.id_prefix) != Some(false)
 }

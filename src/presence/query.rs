@@ -2,7 +2,7 @@
 //! changes, can be asked by them. How a query is written in a request is not known here.
 
 use std::cmp::Ordering;
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::IpAddr;
 use std::str::FromStr;
 
 use super::{Moment, Status};
@@ -55,7 +55,7 @@ impl Filter {
     }
 
     /// Whether a status decided at that time is let through; one decided at an unknown time is in no span.
-    pub fn admits_time(&self, time: Moment) -> bool {
+    fn admits_time(&self, time: Moment) -> bool {
         let in_no_span = time == Moment::UNKNOWN && (self.since.is_some() || self.until.is_some());
         !in_no_span
             && self.since.is_none_or(|since| time >= since)
@@ -124,10 +124,11 @@ impl Network {
         masked(address.to_canonical(), self.prefix_bits) == Some(self.address)
     }
 
-    /// The same, for whoever asks of millions.
-    pub fn contains_ipv4(self, address: Ipv4Addr) -> bool {
-        let IpAddr::V4(own) = self.address else { return false };
-        (own.to_bits() ^ address.to_bits()).leading_zeros() >= u32::from(self.prefix_bits)
+    /// The bits of an IPv4 address that count, and what they are in this block; `None` if no IPv4 address lies in it.
+    pub fn ipv4_mask_and_bits(self) -> Option<(u32, u32)> {
+        let IpAddr::V4(own) = self.address else { return None };
+        let behind = 32u32.checked_sub(self.prefix_bits.into())?;
+        Some((u32::MAX.checked_shl(behind).unwrap_or(0), own.to_bits()))
     }
 }
 
@@ -180,7 +181,9 @@ mod tests {
             let address: IpAddr = address.parse().unwrap();
             let holds = network.contains(address);
             if let IpAddr::V4(address) = address {
-                assert_eq!(network.contains_ipv4(address), holds);
+                let by_bits =
+                    network.ipv4_mask_and_bits().is_some_and(|(mask, bits)| address.to_bits() & mask == bits);
+                assert_eq!(by_bits, holds);
             }
             holds
         };

@@ -1,0 +1,108 @@
+//! A filter as far as the entries of an order tell, in plain numbers: a list may pass over millions of them.
+
+use super::index::Face;
+use crate::presence::query::Filter;
+use crate::presence::{Moment, Status};
+
+pub(super) struct Sieve {
+    connected: bool,
+    disconnected: bool,
+    close_code: Option<u16>,
+    /// A status decided at an unknown time is in no span.
+    unknown_time: bool,
+    since: Moment,
+    until: Option<Moment>,
+    /// An address fits whose masked bits are these; that of none are these if none fits.
+    mask: u32,
+    network: u32,
+}
+
+impl Sieve {
+    pub fn of(filter: &Filter) -> Self {
+        // No address masked to nothing is 1.
+        const NO_ADDRESS: (u32, u32) = (0, 1);
+        let any = |status| filter.status.is_none_or(|wanted| wanted == status);
+        let (mask, network) =
+            filter.address.map_or((0, 0), |wanted| wanted.ipv4_mask_and_bits().unwrap_or(NO_ADDRESS));
+        Self {
+            connected: any(Status::Connected) && filter.close_code.is_none(),
+            disconnected: any(Status::Disconnected),
+            close_code: filter.close_code,
+            unknown_time: filter.since.is_none() && filter.until.is_none(),
+            since: filter.since.unwrap_or(Moment::UNKNOWN),
+            until: filter.until,
+            mask,
+            network,
+        }
+    }
+
+    /// Whether the filter may admit a device with this face, whatever its id. An address that the face does not have may be
+    /// any.
+    pub fn may_admit(&self, face: Face) -> bool {
+        let status = match face.status {
+            Status::Connected => self.connected,
+            Status::Disconnected => self.disconnected,
+        };
+        status
+            && face.address.is_none_or(|address| address.to_bits() & self.mask == self.network)
+            && self.close_code.is_none_or(|wanted| wanted == face.close_code)
+            && face.time >= self.since
+            && self.until.is_none_or(|until| face.time < until)
+            && (self.unknown_time || face.time != Moment::UNKNOWN)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::{IpAddr, Ipv4Addr};
+
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::presence::query::Traits;
+
+    fn moment() -> impl Strategy<Value = Moment> {
+        prop_oneof![Just(Moment::UNKNOWN), (0i128..4).prop_map(Moment::from_nanos)]
+    }
+
+    fn status() -> impl Strategy<Value = Status> {
+        prop_oneof![Just(Status::Connected), Just(Status::Disconnected)]
+    }
+
+    const NETWORKS: [&str; 6] =
+        ["10.0.0.0/8", "10.1.0.0/16", "10.1.0.1", "0.0.0.0/0", "::/0", "2001:db8::/32"];
+    const ADDRESSES: [[u8; 4]; 4] = [[10, 1, 0, 1], [10, 1, 0, 2], [10, 2, 0, 1], [192, 0, 2, 1]];
+
+    proptest! {
+        #[test]
+        fn it_admits_what_the_filter_admits(
+            wanted in prop::option::of(status()),
+            close_code in prop::option::of(0u16..3),
+            network in prop::option::of(prop::sample::select(&NETWORKS[..])),
+            since in prop::option::of((0i128..4).prop_map(Moment::from_nanos)),
+            until in prop::option::of((0i128..4).prop_map(Moment::from_nanos)),
+            face in (status(), 0u16..3, moment(), prop::sample::select(&ADDRESSES[..])),
+        ) {
+            let (status, code, time, address) = face;
+            let address = Ipv4Addr::from(address);
+            let network = network.map(|text| text.parse().unwrap());
+            let filter = Filter { status: wanted, close_code, address: network, since, until, ..Filter::default() };
+            let traits = Traits {
+                device_type: "t",
+                id: "d",
+                status,
+                close_code: code,
+                address: Some(IpAddr::V4(address)),
+                time,
+            };
+            let face = Face { status, close_code: code, time, address: Some(address) };
+            let sieve = Sieve::of(&filter);
+            prop_assert_eq!(sieve.may_admit(face), filter.admits(&traits));
+            let without_address = Filter { address: None, ..filter };
+            prop_assert_eq!(
+                sieve.may_admit(Face { address: None, ..face }),
+                without_address.admits(&Traits { address: None, ..traits })
+            );
+        }
+    }
+}
