@@ -112,12 +112,10 @@ impl Screen {
         if self.bar.is_hidden() {
             self.bar.set_draw_target(ProgressDrawTarget::stderr());
         }
-        let left = left.map(|left| format!(", about {} s left", left.as_secs())).unwrap_or_default();
-        self.bar.set_length(types_total as u64);
+        // A bar of no length looks as if all were done.
+        self.bar.set_length(types_total.max(1) as u64);
         self.bar.set_position(types_done as u64);
-        self.bar.set_message(format!(
-            "{types_done} of {types_total} types, {devices} devices, {messages_per_second} messages/s{left}"
-        ));
+        self.bar.set_message(words(sight));
         self.bar.tick();
     }
 
@@ -142,6 +140,17 @@ struct Sight {
     devices: u64,
     messages_per_second: u64,
     left: Option<Duration>,
+}
+
+/// What stands behind the bar.
+fn words(sight: &Sight) -> String {
+    let Sight { progress: Progress { types_done, types_total }, devices, messages_per_second, left } = *sight;
+    let types = match types_total {
+        0 => "all types at once".to_owned(),
+        total => format!("{types_done} of {total} types"),
+    };
+    let left = left.map(|left| format!(", about {} s left", left.as_secs())).unwrap_or_default();
+    format!("{types}, {devices} devices, {messages_per_second} messages/s{left}")
 }
 
 /// How long the rest takes if its types are as large as those that are done.
@@ -180,5 +189,18 @@ mod tests {
         assert_eq!(left(progress(0), elapsed), None);
         assert_eq!(left(progress(1), elapsed), Some(Duration::from_secs(18)));
         assert_eq!(left(progress(4), elapsed), Some(Duration::ZERO));
+    }
+
+    #[test]
+    fn before_types_are_read_one_by_one_none_of_them_is_counted() {
+        let sight = |types_total, left| Sight {
+            progress: Progress { types_done: 0, types_total },
+            devices: 7,
+            messages_per_second: 5,
+            left,
+        };
+        assert_eq!(words(&sight(0, None)), "all types at once, 7 devices, 5 messages/s");
+        let left = Some(Duration::from_secs(9));
+        assert_eq!(words(&sight(4, left)), "0 of 4 types, 7 devices, 5 messages/s, about 9 s left");
     }
 }

@@ -153,7 +153,7 @@ impl InstanceCosts {
         message: 9e-6,
         told: 5e-6,
         base_bytes: 20e6,
-        working_bytes: 28e6,
+        working_bytes: 18e6,
         slot_bytes: 9.0,
         device_bytes: 275.0,
         load_rate: 500_000.0,
