@@ -87,6 +87,8 @@ bench: ## every measurement at full size; see bench/README.md
 	$(BENCH) list --devices 1000000 --rounds 3
 	$(BENCH) memory --rounds 3
 	$(BENCH) instances --rounds 3
+	$(BENCH) instances --store postgres --rounds 3
+	$(BENCH) spread --rounds 3
 	$(BENCH) restart --devices 1000000 --rounds 3
 	$(BENCH) sustained --rounds 2
 	$(BENCH) population --rounds 3
@@ -106,6 +108,8 @@ bench-smoke: ## every measurement, tiny; no figure is judged
 	$(SMOKE) list --requests 50
 	$(SMOKE) memory
 	$(SMOKE) instances
+	$(SMOKE) instances --store postgres
+	$(SMOKE) spread --changes 200 --seconds 3
 	$(SMOKE) restart
 	$(SMOKE) sustained --changes 500 --seconds 2 --readers 1
 	$(SMOKE) population --seconds 1 --quiet-interval-ms 200
