@@ -1,18 +1,17 @@
 //! From MQTT publish until each of three instances that share a store tells of it, whichever of them got the message, at a pace
 //! that all of them together have to merge; against one instance alone at the same pace, which needs no store for it.
 
-use std::io::{BufRead, BufReader, Write};
+use std::io::{BufRead, BufReader};
 use std::net::TcpStream;
 use std::path::Path;
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
-use std::time::Duration;
 
 use clap::ValueEnum;
 use memchr::memmem;
 
 use crate::broker::Broker;
-use crate::events::{Pace, Times, publish};
+use crate::events::{self, Pace, Times, publish};
 use crate::latencies::Latencies;
 use crate::messages::{self, Message};
 use crate::rig::redis::RedisCluster;
@@ -22,11 +21,6 @@ use crate::shared_store::SharedStore;
 use crate::{Outcome, Size};
 
 const INSTANCES: usize = 3;
-/// How long a change may take to be told of: far more than is measured.
-const SILENCE_BOUND: Duration = Duration::from_secs(60);
-/// More lines than this are no sign of a stream that begins.
-const HEAD_LINES_MAX: usize = 100;
-
 /// What is measured.
 #[derive(clap::Args, Clone)]
 pub struct Load {
@@ -143,21 +137,10 @@ fn listen(
     pace: Pace,
     times: Arc<Times>,
 ) -> Outcome<JoinHandle<Result<Latencies, String>>> {
-    let mut stream =
-        TcpStream::connect(url.strip_prefix("http://").ok_or("the service listens without TLS")?)?;
-    stream.set_read_timeout(Some(SILENCE_BOUND))?;
-    stream.write_all(b"GET /api/v1/events HTTP/1.0\r\nHost: localhost\r\n\r\n")?;
-    let mut lines = BufReader::with_capacity(256 * 1024, stream);
-    let mut line = Vec::new();
-    for _ in 0..HEAD_LINES_MAX {
-        line.clear();
-        lines.read_until(b'\n', &mut line)?;
-        if line.starts_with(b"retry: ") {
-            let follow = move || follow(lines, fleet, pace, &times).map_err(|error| error.to_string());
-            return Ok(thread::Builder::new().name("listener".to_owned()).spawn(follow)?);
-        }
-    }
-    Err("the service refuses the stream".into())
+    let address = url.strip_prefix("http://").ok_or("the service listens without TLS")?;
+    let lines = events::open(address.parse()?)?;
+    let follow = move || follow(lines, fleet, pace, &times).map_err(|error| error.to_string());
+    Ok(thread::Builder::new().name("listener".to_owned()).spawn(follow)?)
 }
 
 fn follow(mut lines: BufReader<TcpStream>, fleet: Fleet, pace: Pace, times: &Times) -> Outcome<Latencies> {

@@ -12,21 +12,28 @@ use crate::Outcome;
 
 /// How long it may wait for the next change.
 const SILENCE_BOUND: Duration = Duration::from_secs(60);
+const READ_BYTES: usize = 256 * 1024;
 
-/// Begins to read; the outcome is known once all changes have come.
-pub fn start(address: SocketAddr, changes: u64) -> Outcome<JoinHandle<Result<(), String>>> {
+/// Opens the stream of a service's changes, and returns once it has begun.
+pub fn open(address: SocketAddr) -> Outcome<BufReader<TcpStream>> {
     let mut stream = TcpStream::connect(address)?;
     stream.set_read_timeout(Some(SILENCE_BOUND))?;
     stream.write_all(b"GET /api/v1/events HTTP/1.0\r\nHost: localhost\r\n\r\n")?;
-    let mut lines = BufReader::new(stream);
+    let mut lines = BufReader::with_capacity(READ_BYTES, stream);
     // The first lines of the stream say that it has begun.
     let mut line = String::new();
     while !line.starts_with("retry: ") {
         line.clear();
         if lines.read_line(&mut line)? == 0 {
-            return Err("the service refuses the inspector's stream".into());
+            return Err("the service refuses the stream".into());
         }
     }
+    Ok(lines)
+}
+
+/// Begins to read; the outcome is known once all changes have come.
+pub fn start(address: SocketAddr, changes: u64) -> Outcome<JoinHandle<Result<(), String>>> {
+    let lines = open(address)?;
     let inspect = move || inspect(lines, changes).map_err(|error| error.to_string());
     Ok(thread::Builder::new().name("inspector".to_owned()).spawn(inspect)?)
 }

@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 use rustix::process::{Resource, getrlimit, setrlimit};
 
 use self::crowd::{Crowd, Side};
+pub use self::inspector::open;
 use crate::broker::{Broker, Publisher};
 use crate::messages;
 use crate::process::pause;
