@@ -46,7 +46,7 @@ impl Fixture {
             requests: metrics.requests.clone(),
             replay_limits: [].into(),
             organization: "org".into(),
-            history: Arc::new(NoHistory),
+            history: Arc::new(HistoryAfter(|_, _| Ok(None))),
             feed,
             history_kept: Duration::from_secs(1),
         };
@@ -68,9 +68,13 @@ impl Fixture {
     }
 }
 
-struct NoHistory;
+/// A history that tells nothing of one device, and of all of them after an event what it is made with.
+pub struct HistoryAfter<F>(pub F);
 
-impl ReadHistory for NoHistory {
+impl<F> ReadHistory for HistoryAfter<F>
+where
+    F: Fn(u64, usize) -> Result<Option<EventPage>, ReadError> + Send + Sync,
+{
     fn read<'a>(
         &'a self,
         _: Device<'a>,
@@ -80,8 +84,8 @@ impl ReadHistory for NoHistory {
         async { Ok(Vec::new()) }.boxed()
     }
 
-    fn read_after(&self, _: u64, _: usize) -> BoxFuture<'_, Result<Option<EventPage>, ReadError>> {
-        async { Ok(None) }.boxed()
+    fn read_after(&self, sequence: u64, limit: usize) -> BoxFuture<'_, Result<Option<EventPage>, ReadError>> {
+        std::future::ready(self.0(sequence, limit)).boxed()
     }
 }
 

@@ -5,8 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use futures_util::future::BoxFuture;
-use futures_util::{FutureExt, Stream, StreamExt};
+use futures_util::{Stream, StreamExt};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
@@ -17,7 +16,7 @@ use crate::decode::Device;
 use crate::feed::Kept;
 use crate::history::{EventPage, KeptEvent, ReadError, ReadHistory, Row};
 use crate::http::settings::HttpSettings;
-use crate::http::tests::{Fixture, PATIENCE};
+use crate::http::tests::{Fixture, HistoryAfter, PATIENCE};
 use crate::map::{Arrival, Evidence};
 use crate::payload::Payload;
 use crate::presence::query::Filter;
@@ -31,45 +30,20 @@ fn connect(at: u64) -> Statement {
 }
 
 /// So many events of one device.
-struct Many(u64);
-
-impl ReadHistory for Many {
-    fn read<'a>(
-        &'a self,
-        _: Device<'a>,
-        _: Option<u64>,
-        _: usize,
-    ) -> BoxFuture<'a, Result<Vec<Row>, ReadError>> {
-        async { Ok(Vec::new()) }.boxed()
-    }
-
-    fn read_after(&self, sequence: u64, limit: usize) -> BoxFuture<'_, Result<Option<EventPage>, ReadError>> {
-        let sequences = sequence + 1..=self.0.min(sequence + limit as u64);
+fn many(events: u64) -> impl ReadHistory {
+    HistoryAfter(move |sequence, limit| {
+        let sequences = sequence + 1..=events.min(sequence + limit as u64);
         let event = |sequence| {
             let row = Row { sequence, statement: connect(sequence), heard_at: UnixSeconds(1) };
             KeptEvent { device_type: "pump".into(), id: "1".into(), row }
         };
-        let page = EventPage { events: sequences.map(event).collect(), newest: self.0, incomplete: false };
-        async { Ok(Some(page)) }.boxed()
-    }
+        Ok(Some(EventPage { events: sequences.map(event).collect(), newest: events, incomplete: false }))
+    })
 }
 
 /// A store that is away.
-struct Away;
-
-impl ReadHistory for Away {
-    fn read<'a>(
-        &'a self,
-        _: Device<'a>,
-        _: Option<u64>,
-        _: usize,
-    ) -> BoxFuture<'a, Result<Vec<Row>, ReadError>> {
-        async { Err(ReadError("away".to_owned())) }.boxed()
-    }
-
-    fn read_after(&self, _: u64, _: usize) -> BoxFuture<'_, Result<Option<EventPage>, ReadError>> {
-        async { Err(ReadError("away".to_owned())) }.boxed()
-    }
+fn away() -> impl ReadHistory {
+    HistoryAfter(|_, _| Err(ReadError("away".to_owned())))
 }
 
 /// A service whose history is said to tell of everything up to an event.
@@ -105,12 +79,12 @@ async fn read_until(stream: &mut (impl Stream<Item = Bytes> + Unpin), text: &str
 #[tokio::test]
 async fn as_much_as_is_shown_again_is_shown_and_more_is_a_gap() {
     let most = EVENTS_MAX as u64;
-    let whole = keeping(Many(most), most);
+    let whole = keeping(many(most), most);
     let read = read_until(&mut pin!(resumed(&whole, false)), &format!("id: 0-0-{most}\n")).await;
     assert_eq!(read.matches("event: change\n").count(), EVENTS_MAX);
     assert!(!read.contains("event: gap\n"));
 
-    let more = keeping(Many(most + 1), most + 1);
+    let more = keeping(many(most + 1), most + 1);
     let read = read_until(&mut pin!(resumed(&more, false)), "event: gap\n").await;
     assert!(
         read.contains("event: gap\ndata: {\"reason\":\"too_many\"}\n\n"),
@@ -122,7 +96,7 @@ async fn as_much_as_is_shown_again_is_shown_and_more_is_a_gap() {
 
 #[tokio::test]
 async fn a_store_that_is_away_is_a_gap_and_the_stream_goes_on_with_what_is_now() {
-    let fixture = keeping(Away, 7);
+    let fixture = keeping(away(), 7);
     let shutdown = CancellationToken::new();
     let waking = tokio::spawn(Arc::clone(&fixture.context.feed).wake_readers(shutdown.clone()));
     let (mut live, mut anew) = (pin!(resumed(&fixture, false)), pin!(resumed(&fixture, true)));
