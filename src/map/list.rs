@@ -37,8 +37,7 @@ struct Found {
 
 impl Found {
     fn position(&self) -> Position {
-        let Snapshot { device_type, id, .. } = &self.snapshot;
-        Position { device_type: device_type.to_string(), id: id.to_string(), time: self.time }
+        Position { time: self.time, ..self.snapshot.position() }
     }
 }
 

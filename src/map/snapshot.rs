@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::{Arrival, Evidence, Record};
 use crate::clock::UnixSeconds;
 use crate::decode::{Device, iot_platform};
-use crate::presence::query::Traits;
+use crate::presence::query::{Position, Traits};
 use crate::presence::{Belief, Claim, Moment, Statement, Status};
 
 /// A copy of what answers show of a record.
@@ -66,6 +66,12 @@ impl Snapshot {
     /// The deciding message, as it came.
     pub fn message(&self) -> Vec<u8> {
         self.statement.payload.unpack()
+    }
+
+    /// Where the device stands in a list of any order.
+    pub fn position(&self) -> Position {
+        let (device_type, id) = (self.device_type.to_string(), self.id.to_string());
+        Position { device_type, id, time: self.statement.time }
     }
 
     /// Which device this is.

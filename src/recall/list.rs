@@ -120,7 +120,7 @@ impl Recall {
                 after = scanned.devices.last().map(told_position);
                 for snapshot in scanned.devices.into_iter().filter_map(admitted(&query.filter)) {
                     if found.len() == query.limit {
-                        let next = found.last().map(position);
+                        let next = found.last().map(Snapshot::position);
                         return Ok(Page { devices: found, next });
                     }
                     found.push(snapshot);
@@ -201,11 +201,6 @@ fn admitted(filter: &Filter) -> impl Fn(Told) -> Option<Snapshot> {
         let address = filter.address.and_then(|_| snapshot.address());
         filter.admits(&snapshot.traits(address)).then_some(snapshot)
     }
-}
-
-fn position(last: &Snapshot) -> Position {
-    let (device_type, id) = (last.device_type.to_string(), last.id.to_string());
-    Position { device_type, id, time: last.statement.time }
 }
 
 #[cfg(test)]
