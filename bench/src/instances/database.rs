@@ -4,11 +4,11 @@ use std::thread;
 use std::time::Instant;
 
 use devstatus::store::settings::{Address, Location, Server, StoreSettings, Tls};
+use tokio::runtime::Runtime;
 use tokio_postgres::{Client, NoTls};
 
-use super::{BATCH, INSTANCES, Load, batch_part, change_all, share, write};
-use crate::messages::{self, Message};
-use crate::rounds::{Figures, print_ratio};
+use super::{BATCH, INSTANCES, Load, Names, Plain, measure, share};
+use crate::messages::Message;
 use crate::shared_store::SharedStore;
 use crate::{Outcome, Size};
 
@@ -24,36 +24,16 @@ const BYTES: &str = "SELECT coalesce(sum(pg_total_relation_size(c.oid)), 0)::big
 pub fn run(size: &Size, load: &Load) -> Outcome<()> {
     let server = SharedStore::postgres()?;
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
-    let plain = Plain { runtime, port: server.port };
-    let client = plain.connect()?;
-    let settings = settings(server.port);
-    let mut ours = Figures::new("devstatus", "changes/s");
-    let mut delay = Figures::new("until all have followed", "ms after the last write");
-    let mut peer = Figures::new("INSERT ... ON CONFLICT", "changes/s");
-    let mut our_bytes = Figures::new("devstatus", "bytes/device");
-    let mut peer_bytes = Figures::new("name and message", "bytes/device");
-    let devices = f64::from(size.devices);
-    for round in 1..=size.rounds {
-        println!("round {round}");
-        let empty = plain.emptied(&client)?;
-        plain.set(size.devices, messages::message)?;
-        peer_bytes.push((plain.bytes(&client)? - empty) as f64 / devices);
-        let mut seconds = 0.0;
-        for change in 0..load.changes {
-            seconds += plain.set(size.devices, |device| messages::change(device, change))?;
-        }
-        peer.push(devices * f64::from(load.changes) / seconds);
+    let client = connect(&runtime, server.port)?;
+    let names = Names { room: "size", value: "name and message", set: "INSERT ... ON CONFLICT" };
+    measure(&Table { runtime, client, port: server.port }, &names, size, load)
+}
 
-        let empty = plain.emptied(&client)?;
-        write(&settings, size.devices, |device| batch_part(device, &messages::message(device), false))?;
-        our_bytes.push((plain.bytes(&client)? - empty) as f64 / devices);
-        let (changes, late) = change_all(&settings, size, load)?;
-        ours.push(changes);
-        delay.push(late);
-    }
-    print_ratio("size", &our_bytes, &peer_bytes);
-    print_ratio("changes", &ours, &peer);
-    Ok(())
+fn connect(runtime: &Runtime, port: u16) -> Outcome<Client> {
+    let address = format!("host=127.0.0.1 port={port} user=devstatus dbname=postgres");
+    let (client, connection) = runtime.block_on(tokio_postgres::connect(&address, NoTls))?;
+    runtime.spawn(connection);
+    Ok(client)
 }
 
 fn settings(port: u16) -> StoreSettings {
@@ -67,36 +47,33 @@ fn settings(port: u16) -> StoreSettings {
 }
 
 /// A table of names and messages.
-struct Plain {
-    runtime: tokio::runtime::Runtime,
+struct Table {
+    runtime: Runtime,
+    client: Client,
     port: u16,
 }
 
-impl Plain {
-    fn connect(&self) -> Outcome<Client> {
-        let address = format!("host=127.0.0.1 port={} user=devstatus dbname=postgres", self.port);
-        let (client, connection) = self.runtime.block_on(tokio_postgres::connect(&address, NoTls))?;
-        self.runtime.spawn(connection);
-        Ok(client)
+impl Plain for Table {
+    fn settings(&self) -> StoreSettings {
+        settings(self.port)
     }
 
-    /// Bytes of all tables, once nothing is in them.
-    fn emptied(&self, client: &Client) -> Outcome<u64> {
-        self.runtime.block_on(client.batch_execute(EMPTY))?;
-        self.bytes(client)
+    fn emptied(&self) -> Outcome<u64> {
+        self.runtime.block_on(self.client.batch_execute(EMPTY))?;
+        self.used()
     }
 
-    fn bytes(&self, client: &Client) -> Outcome<u64> {
-        let bytes: i64 = self.runtime.block_on(client.query_one(BYTES, &[]))?.get(0);
+    fn used(&self) -> Outcome<u64> {
+        let bytes: i64 = self.runtime.block_on(self.client.query_one(BYTES, &[]))?.get(0);
         Ok(u64::try_from(bytes)?)
     }
 
-    /// Seconds that as many connections as there are instances take to set the devices' messages.
     fn set(&self, devices: u32, message: impl Fn(u32) -> Message + Sync) -> Outcome<f64> {
-        let clients = (0..INSTANCES).map(|_| self.connect()).collect::<Outcome<Vec<_>>>()?;
+        let clients =
+            (0..INSTANCES).map(|_| connect(&self.runtime, self.port)).collect::<Outcome<Vec<_>>>()?;
         let started = Instant::now();
         thread::scope(|scope| {
-            let message = &message;
+            let (message, runtime) = (&message, &self.runtime);
             let running: Vec<_> = clients
                 .iter()
                 .zip(0..)
@@ -107,7 +84,7 @@ impl Plain {
                             let rows = some.iter().map(|device| message(*device));
                             let (names, messages): (Vec<_>, Vec<_>) =
                                 rows.map(|Message { topic, payload }| (topic, payload)).unzip();
-                            self.runtime.block_on(client.execute(SET, &[&names, &messages])).map(|_rows| ())
+                            runtime.block_on(client.execute(SET, &[&names, &messages])).map(|_rows| ())
                         })
                     })
                 })

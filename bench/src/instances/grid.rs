@@ -6,45 +6,35 @@ use std::time::Instant;
 use devstatus::store::settings::{Address, Location, Server, StoreSettings, Tls};
 use redis::cluster::{ClusterClient, cluster_pipe};
 
-use super::{BATCH, INSTANCES, Load, batch_part, change_all, share, write};
-use crate::messages::{self, Message};
+use super::{BATCH, INSTANCES, Load, Names, Plain, measure, share};
+use crate::messages::Message;
 use crate::rig::redis::RedisCluster;
-use crate::rounds::{Figures, print_ratio};
 use crate::{Outcome, Size};
 
 /// The first nodes of the cluster.
 const MASTERS: usize = 3;
 
 pub fn run(size: &Size, load: &Load) -> Outcome<()> {
-    let cluster = RedisCluster::start();
-    let mut ours = Figures::new("devstatus", "changes/s");
-    let mut delay = Figures::new("until all have followed", "ms after the last write");
-    let mut peer = Figures::new("SET key payload", "changes/s");
-    let mut our_bytes = Figures::new("devstatus", "bytes/device");
-    let mut peer_bytes = Figures::new("SET key payload", "bytes/device");
-    let devices = f64::from(size.devices);
-    for round in 1..=size.rounds {
-        println!("round {round}");
-        let empty = emptied(&cluster)?;
-        set(&cluster, size.devices, messages::message)?;
-        peer_bytes.push((used(&cluster)? - empty) as f64 / devices);
-        let mut seconds = 0.0;
-        for change in 0..load.changes {
-            seconds += set(&cluster, size.devices, |device| messages::change(device, change))?;
-        }
-        peer.push(devices * f64::from(load.changes) / seconds);
+    let names = Names { room: "memory", value: "SET key payload", set: "SET key payload" };
+    measure(&RedisCluster::start(), &names, size, load)
+}
 
-        let empty = emptied(&cluster)?;
-        let settings = settings(&cluster);
-        write(&settings, size.devices, |device| batch_part(device, &messages::message(device), false))?;
-        our_bytes.push((used(&cluster)? - empty) as f64 / devices);
-        let (changes, late) = change_all(&settings, size, load)?;
-        ours.push(changes);
-        delay.push(late);
+impl Plain for RedisCluster {
+    fn settings(&self) -> StoreSettings {
+        settings(self)
     }
-    print_ratio("memory", &our_bytes, &peer_bytes);
-    print_ratio("changes", &ours, &peer);
-    Ok(())
+
+    fn emptied(&self) -> Outcome<u64> {
+        emptied(self)
+    }
+
+    fn used(&self) -> Outcome<u64> {
+        used(self)
+    }
+
+    fn set(&self, devices: u32, message: impl Fn(u32) -> Message + Sync) -> Outcome<f64> {
+        set(self, devices, message)
+    }
 }
 
 fn settings(cluster: &RedisCluster) -> StoreSettings {

@@ -22,6 +22,7 @@ use devstatus::store::{self, Batch, DeviceName, Store, StoredDevice};
 
 use crate::messages::{self, Message};
 use crate::process::until;
+use crate::rounds::{Figures, print_ratio};
 use crate::{Outcome, Size};
 
 const INSTANCES: u32 = 3;
@@ -51,6 +52,57 @@ pub fn run(size: &Size, load: &Load) -> Outcome<()> {
         Kind::Postgres => database::run(size, load),
         Kind::Valkey => grid::run(size, load),
     }
+}
+
+/// The store's own server with plain values in it: what the peer sets, and what both sides take there.
+trait Plain {
+    fn settings(&self) -> StoreSettings;
+
+    /// Bytes in use once nothing is kept.
+    fn emptied(&self) -> Outcome<u64>;
+
+    fn used(&self) -> Outcome<u64>;
+
+    /// Seconds that as many connections as there are instances take to set the devices' messages.
+    fn set(&self, devices: u32, message: impl Fn(u32) -> Message + Sync) -> Outcome<f64>;
+}
+
+/// What the ratios and the figures of the peer are called.
+struct Names {
+    room: &'static str,
+    value: &'static str,
+    set: &'static str,
+}
+
+fn measure(plain: &impl Plain, names: &Names, size: &Size, load: &Load) -> Outcome<()> {
+    let mut ours = Figures::new("devstatus", "changes/s");
+    let mut delay = Figures::new("until all have followed", "ms after the last write");
+    let mut peer = Figures::new(names.set, "changes/s");
+    let mut our_bytes = Figures::new("devstatus", "bytes/device");
+    let mut peer_bytes = Figures::new(names.value, "bytes/device");
+    let devices = f64::from(size.devices);
+    let settings = plain.settings();
+    for round in 1..=size.rounds {
+        println!("round {round}");
+        let empty = plain.emptied()?;
+        plain.set(size.devices, messages::message)?;
+        peer_bytes.push((plain.used()? - empty) as f64 / devices);
+        let mut seconds = 0.0;
+        for change in 0..load.changes {
+            seconds += plain.set(size.devices, |device| messages::change(device, change))?;
+        }
+        peer.push(devices * f64::from(load.changes) / seconds);
+
+        let empty = plain.emptied()?;
+        write(&settings, size.devices, |device| batch_part(device, &messages::message(device), false))?;
+        our_bytes.push((plain.used()? - empty) as f64 / devices);
+        let (changes, late) = change_all(&settings, size, load)?;
+        ours.push(changes);
+        delay.push(late);
+    }
+    print_ratio(names.room, &our_bytes, &peer_bytes);
+    print_ratio("changes", &ours, &peer);
+    Ok(())
 }
 
 /// Changes every device as often as the load says: changes a second, and the milliseconds after the last write until all
