@@ -3,7 +3,7 @@
 //!
 //! `TEST_LONG=1` makes a thousand of them; `CHAOS_SEED` makes others.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use rand::rngs::ChaCha8Rng;
 use rand::{RngExt, SeedableRng};
@@ -11,6 +11,7 @@ use rand::{RngExt, SeedableRng};
 use crate::rig::closing_broker::{ClosingBroker, Reply, Script};
 use crate::rig::link::Link;
 use crate::rig::mosquitto::Mosquitto;
+use crate::rig::peace::Peace;
 use crate::rig::poll;
 use crate::rig::publisher::Publisher;
 use crate::rig::redis::RedisCluster;
@@ -22,18 +23,17 @@ const INSTANCES: usize = 3;
 /// Faults between two times of peace.
 const FAULTS_AT_A_TIME: usize = 4;
 /// How long peace may take to make all answers right. It is seconds; this machine may be busy with other tests.
-const PEACE: Duration = Duration::from_secs(90);
-/// A step is a second of one day.
-const STEPS_PER_HOUR: u32 = 3_600;
+const PATIENCE: Duration = Duration::from_secs(90);
 
 fn times() -> usize {
     if std::env::var_os("TEST_LONG").is_some_and(|value| value == "1") { 250 } else { 2 }
 }
 
-/// What the devices last said, and to whom.
+/// What the devices last said.
 struct Fleet {
     ids: Vec<String>,
     said: Vec<String>,
+    /// The second at which somebody last said something.
     step: u32,
 }
 
@@ -49,15 +49,11 @@ impl Fleet {
             let at = random.random_range(0..DEVICES);
             let device = Device::new("fan", &self.ids[at]);
             self.step += 1;
-            let (hour, second) = (self.step / STEPS_PER_HOUR, self.step % STEPS_PER_HOUR);
-            assert!(hour < 24, "the steps of one test take place in one day");
-            let message = if random.random() || second == 0 {
-                device.connect(second)
+            let message = if random.random() {
+                device.connect(self.step)
             } else {
-                device.disconnect(second - 1, second)
+                device.disconnect(self.step - 1, self.step)
             };
-            // All other tests take place in one hour.
-            let message = message.replace("T17:", &format!("T{hour:02}:"));
             publisher.retain(&device.topic(), message.clone());
             self.said[at] = message;
         }
@@ -77,7 +73,7 @@ impl Fleet {
 
     fn wait_for_the_truth(&self, service: &Service, what: &str) {
         let mut wrong = Vec::new();
-        let right = poll(PEACE, || {
+        let right = poll(PATIENCE, || {
             wrong = self.wrong(service);
             wrong.is_empty().then_some(())
         });
@@ -155,7 +151,7 @@ fn after_any_kills_and_cuts_every_instance_answers_the_truth() {
     let (mut world, mut fleet) = (World::new(), Fleet::new());
     let mut publisher = world.broker.publisher();
     let nobody = ClosingBroker::start(Script { connect: Reply::silence(), ..Script::default() });
-    let mut longest = Duration::ZERO;
+    let mut peace = Peace::default();
     for time in 1..=times() {
         let mut faults = Vec::new();
         for _ in 0..FAULTS_AT_A_TIME {
@@ -164,14 +160,14 @@ fn after_any_kills_and_cuts_every_instance_answers_the_truth() {
         }
         let what = format!("seed {seed}, time {time}: after {}", faults.join("; "));
         println!("{what}");
-        let peace = Instant::now();
-        for service in world.instances.iter().flatten() {
-            fleet.wait_for_the_truth(service, &what);
-        }
-        longest = longest.max(peace.elapsed());
+        peace.lasts(&what, || {
+            for service in world.instances.iter().flatten() {
+                fleet.wait_for_the_truth(service, &what);
+            }
+        });
         // The grid has it, too: somebody new who hears nothing learns all of it.
         let guest = world.launch("guest", &nobody.url()).start();
         fleet.wait_for_the_truth(&guest, &format!("{what}; a new instance"));
     }
-    println!("peace took at most {} ms", longest.as_millis());
+    println!("{peace}");
 }

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 
 use crate::rig::link::Link;
 use crate::rig::mosquitto::Mosquitto;
+use crate::rig::peace::Peace;
 use crate::rig::postgres::{self, PostgresServer};
 use crate::rig::service::{Launch, Service, Signal};
 use crate::rig::status::Device;
@@ -64,6 +65,28 @@ impl Site {
     fn kill(&mut self, number: usize) {
         if let Some(service) = self.services[number].take() {
             service.signal(Signal::KILL);
+        }
+    }
+
+    /// One thing that should not happen to the instance of that number or to the database, and what it is.
+    fn fault(&mut self, number: usize, which: usize) -> String {
+        match which {
+            0..=2 => {
+                self.kill(number);
+                format!("instance {number} killed")
+            }
+            3 | 4 => {
+                self.brokers[number].down();
+                format!("instance {number} cut off from the broker")
+            }
+            5 | 6 => {
+                self.stores[number].down();
+                format!("instance {number} cut off from the database")
+            }
+            _ => {
+                self.database.kill();
+                "database killed".to_owned()
+            }
         }
     }
 
@@ -304,21 +327,15 @@ fn whatever_is_killed_and_cut_off_all_come_to_the_same_truth() {
     let mut site = Site::start(no_flags);
     site.happen(names(&all));
     site.launch_all();
-    let mut done = 0;
+    let (mut done, mut peace) = (0, Peace::default());
     while done < faults() {
+        let mut faults = Vec::new();
         for _ in 0..3 {
             let number = dice.below(INSTANCES);
-            match dice.below(8) {
-                0..=2 => site.kill(number),
-                3 | 4 => site.brokers[number].down(),
-                5 | 6 => site.stores[number].down(),
-                _ => site.database.kill(),
-            }
+            faults.push(site.fault(number, dice.below(8)));
             done += 1;
             let some: Vec<_> = (0..3).map(|_| all[dice.below(all.len())].clone()).collect();
-            if site.clock < 3_500 {
-                site.happen(names(&some));
-            }
+            site.happen(names(&some));
             if site.database.is_stopped() {
                 site.database.start_again();
             }
@@ -330,7 +347,8 @@ fn whatever_is_killed_and_cut_off_all_come_to_the_same_truth() {
                 site.launch(number);
             }
         }
-        site.wait_until_all_know_the_truth();
+        peace.lasts(&faults.join("; "), || site.wait_until_all_know_the_truth());
     }
+    println!("{peace}");
     site.wait_until_the_database_says_so();
 }

@@ -6,8 +6,9 @@
 mod database;
 mod grid;
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::convert::Infallible;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -155,16 +156,22 @@ fn write(
 ) -> Outcome<(f64, f64)> {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
     let mut stores: Vec<Arc<dyn Store>> = Vec::new();
-    let followed: Vec<_> = (0..INSTANCES).map(|_| Arc::new(AtomicU64::new(0))).collect();
-    for seen in &followed {
+    let followers: Vec<Arc<Follower>> = (0..INSTANCES).map(|_| Arc::default()).collect();
+    for follower in &followers {
         let store = runtime.block_on(store::open(settings))?.store;
-        runtime.spawn(follow(Arc::clone(&store), Arc::clone(seen)));
+        runtime.spawn(Arc::clone(follower).follow(Arc::clone(&store)));
         stores.push(store);
     }
+    let all = |have: &dyn Fn(&Follower) -> bool| {
+        until("the followers", FOLLOW_BOUND, || {
+            match followers.iter().find_map(|follower| follower.failed.get()) {
+                Some(error) => Err(format!("an instance cannot follow: {error}").into()),
+                None => Ok(followers.iter().all(|follower| have(follower))),
+            }
+        })
+    };
     // Whoever follows has begun before anything is written.
-    until("the followers", FOLLOW_BOUND, || {
-        Ok(followed.iter().all(|seen| seen.load(Ordering::Relaxed) & BEGUN != 0))
-    })?;
+    all(&|follower| follower.begun.load(Ordering::Relaxed))?;
     let started = Instant::now();
     thread::scope(|scope| {
         let (runtime, part) = (&runtime, &part);
@@ -188,25 +195,36 @@ fn write(
         running.into_iter().try_for_each(|one| one.join().unwrap_or(Err(store::StoreError::Ended)))
     })?;
     let written = started.elapsed().as_secs_f64();
-    until("the followers", FOLLOW_BOUND, || {
-        Ok(followed.iter().all(|seen| seen.load(Ordering::Relaxed) & !BEGUN >= u64::from(devices)))
-    })?;
+    all(&|follower| follower.seen.load(Ordering::Relaxed) >= u64::from(devices))?;
     Ok((written, started.elapsed().as_secs_f64() - written))
 }
 
-/// Says in the count of a follower that it has begun.
-const BEGUN: u64 = 1 << 63;
+/// One instance that follows the changes of all.
+#[derive(Default)]
+struct Follower {
+    begun: AtomicBool,
+    /// Changes that have come; each device changes once.
+    seen: AtomicU64,
+    failed: OnceLock<store::StoreError>,
+}
 
-/// Counts the changes that come, as an instance follows them; each device changes once.
-async fn follow(store: Arc<dyn Store>, seen: Arc<AtomicU64>) -> Result<(), store::StoreError> {
-    let mut mark = store.mark().await?;
-    seen.fetch_or(BEGUN, Ordering::Relaxed);
-    loop {
-        let changes = store.changes(mark.clone(), 2_000).await?;
-        seen.fetch_add(changes.devices.len() as u64, Ordering::Relaxed);
-        if std::mem::replace(&mut mark, changes.mark) == mark {
-            tokio::time::sleep(Duration::from_millis(20)).await;
-            let _ = tokio::time::timeout(Duration::from_millis(500), store.bell()).await;
+impl Follower {
+    async fn follow(self: Arc<Self>, store: Arc<dyn Store>) {
+        let Err(error) = self.follow_on(&*store).await;
+        self.failed.get_or_init(|| error);
+    }
+
+    /// As an instance does, until something fails.
+    async fn follow_on(&self, store: &dyn Store) -> Result<Infallible, store::StoreError> {
+        let mut mark = store.mark().await?;
+        self.begun.store(true, Ordering::Relaxed);
+        loop {
+            let changes = store.changes(mark.clone(), 2_000).await?;
+            self.seen.fetch_add(changes.devices.len() as u64, Ordering::Relaxed);
+            if std::mem::replace(&mut mark, changes.mark) == mark {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+                let _ = tokio::time::timeout(Duration::from_millis(500), store.bell()).await;
+            }
         }
     }
 }

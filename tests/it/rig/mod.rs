@@ -7,6 +7,7 @@ pub mod http;
 pub mod keys;
 pub mod link;
 pub mod mosquitto;
+pub mod peace;
 pub mod peers;
 pub mod port;
 pub mod postgres;

@@ -33,7 +33,7 @@ impl<'a> Device<'a> {
         format!("d:{ORG}:{}:{}", self.kind, self.id)
     }
 
-    /// A Connect at the second `at` of an hour in which all tests take place.
+    /// A Connect at the second `at` of a week in which all tests take place.
     pub fn connect(&self, at: u32) -> String {
         let time = time(at);
         format!(
@@ -58,7 +58,11 @@ impl<'a> Device<'a> {
     }
 }
 
+/// The week begins at five in the afternoon of a Monday.
 fn time(second: u32) -> String {
-    assert!(second < 3600, "all tests take place in one hour");
-    format!("2026-11-23T17:{:02}:{:02}.186Z", second / 60, second % 60)
+    const DAY: u32 = 24 * 3_600;
+    assert!(second < 7 * DAY - 17 * 3_600, "all tests take place in one week");
+    let second = second + 17 * 3_600;
+    let (day, hour, minute) = (23 + second / DAY, second / 3_600 % 24, second / 60 % 60);
+    format!("2026-11-{day}T{hour:02}:{minute:02}:{:02}.186Z", second % 60)
 }

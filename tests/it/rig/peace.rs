@@ -1,0 +1,47 @@
+//! How long it takes after faults until all is right again: measured and told, judged by whoever reads it.
+
+use std::fmt;
+use std::time::{Duration, Instant};
+
+/// All answers are to be right within this time.
+const WANTED: Duration = Duration::from_secs(15);
+
+/// The times of peace so far.
+#[derive(Default)]
+pub struct Peace {
+    times: Vec<Duration>,
+    longest_after: String,
+}
+
+impl Peace {
+    /// Peace begins after these faults, and lasts until `all_right` returns.
+    pub fn lasts(&mut self, faults: &str, all_right: impl FnOnce()) {
+        let began = Instant::now();
+        all_right();
+        let time = began.elapsed();
+        if self.times.iter().all(|earlier| *earlier < time) {
+            faults.clone_into(&mut self.longest_after);
+        }
+        self.times.push(time);
+    }
+}
+
+impl fmt::Display for Peace {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut times = self.times.clone();
+        times.sort_unstable();
+        let (Some(longest), Some(median)) = (times.last(), times.get(times.len() / 2)) else {
+            return f.write_str("no peace");
+        };
+        let late = times.iter().filter(|time| **time > WANTED).count();
+        write!(
+            f,
+            "peace {} times: median {} ms, longest {} ms ({}), {late} longer than {} s",
+            times.len(),
+            median.as_millis(),
+            longest.as_millis(),
+            self.longest_after,
+            WANTED.as_secs()
+        )
+    }
+}
