@@ -2,14 +2,16 @@
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use crate::time_text::TimeText;
+
 /// Seconds since 1970 by this machine's clock; fits until 2106.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct UnixSeconds(pub u32);
 
 impl UnixSeconds {
     /// RFC 3339 in UTC.
-    pub fn rfc3339(self) -> String {
-        jiff::Timestamp::from_second(i64::from(self.0)).unwrap_or_default().to_string()
+    pub fn rfc3339(self) -> TimeText {
+        TimeText::of_seconds(self.0)
     }
 }
 

@@ -33,3 +33,4 @@ pub mod secret;
 pub mod simulate;
 pub mod source;
 pub mod store;
+pub mod time_text;

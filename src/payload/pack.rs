@@ -2,7 +2,8 @@
 
 use jiff::Timestamp;
 
-use super::{dictionary, op, unpack};
+use super::{dictionary, op};
+use crate::time_text::{self, TimeText};
 
 /// The operations that stand for `text`.
 pub fn pack(text: &[u8]) -> Vec<u8> {
@@ -61,7 +62,7 @@ impl Packer {
         let rest = &text[at..];
         let len = if let Some(ms) = time(rest) {
             self.put_time(ms);
-            unpack::TIME_LEN
+            time_text::LEN
         } else if let Some((octets, len)) = ipv4(rest) {
             self.packed.push(op::IPV4);
             self.packed.extend_from_slice(&octets);
@@ -94,17 +95,15 @@ impl Packer {
     }
 }
 
-/// Milliseconds since 1970, if the text begins with a time written exactly as [`unpack::write_time`] would.
+/// Milliseconds since 1970, if the text begins with a time written exactly as [`TimeText`] would.
 fn time(text: &[u8]) -> Option<u64> {
-    let text = text.get(..unpack::TIME_LEN)?;
+    let text = text.get(..time_text::LEN)?;
     if text[4] != b'-' || text[23] != b'Z' {
         return None;
     }
     let written = std::str::from_utf8(text).ok()?;
     let ms = u64::try_from(written.parse::<Timestamp>().ok()?.as_millisecond()).ok()?;
-    let mut again = Vec::with_capacity(unpack::TIME_LEN);
-    unpack::write_time(ms, &mut again);
-    (again == text).then_some(ms)
+    (TimeText::of_millis(ms.cast_signed()).as_bytes() == text).then_some(ms)
 }
 
 /// `a.b.c.d` without leading zeros, not followed by what would make it another word.

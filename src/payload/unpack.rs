@@ -5,9 +5,7 @@ use std::io::Write;
 use std::net::Ipv4Addr;
 
 use super::{dictionary, op};
-
-/// `YYYY-MM-DDTHH:MM:SS.mmmZ`
-pub const TIME_LEN: usize = 24;
+use crate::time_text::TimeText;
 
 /// Appends the text that the operations stand for; stops at the first that cannot be.
 pub fn unpack(packed: &[u8], text: &mut Vec<u8>) {
@@ -102,37 +100,10 @@ fn write_integer(integer: u64, text: &mut Vec<u8>) {
     write!(text, "{integer}").expect("writing to memory cannot fail");
 }
 
-/// Appends the time in the platform's form.
-///
-/// Done by hand because two times are most of what a lookup has to write: the calendar arithmetic is that of Howard
-/// Hinnant's `civil_from_days`, and `pack` checks every result against jiff.
-pub fn write_time(ms: u64, text: &mut Vec<u8>) {
-    let (days, ms_of_day) = (ms / 86_400_000, ms % 86_400_000);
-    // Days are counted from 1 March of the year 0, so that a leap day ends its year; eras have 400 years.
-    let days = days + 719_468;
-    let (era, day_of_era) = (days / 146_097, days % 146_097);
-    let year_of_era = (day_of_era - day_of_era / 1_460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
-    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
-    let month_from_march = (5 * day_of_year + 2) / 153;
-    let day = day_of_year - (153 * month_from_march + 2) / 5 + 1;
-    let month = if month_from_march < 10 { month_from_march + 3 } else { month_from_march - 9 };
-    let year = era * 400 + year_of_era + u64::from(month <= 2);
-    let mut form = *b"0000-00-00T00:00:00.000Z";
-    put_digits(&mut form[0..4], year);
-    put_digits(&mut form[5..7], month);
-    put_digits(&mut form[8..10], day);
-    put_digits(&mut form[11..13], ms_of_day / 3_600_000);
-    put_digits(&mut form[14..16], ms_of_day / 60_000 % 60);
-    put_digits(&mut form[17..19], ms_of_day / 1_000 % 60);
-    put_digits(&mut form[20..23], ms_of_day % 1_000);
-    text.extend_from_slice(&form);
-}
-
-fn put_digits(field: &mut [u8], mut value: u64) {
-    for digit in field.iter_mut().rev() {
-        *digit = b'0' + (value % 10) as u8;
-        value /= 10;
-    }
+/// Milliseconds since 1970 as text.
+fn write_time(ms: u64, text: &mut Vec<u8>) {
+    // What was packed fits in six bytes; of anything else some text is made.
+    text.extend_from_slice(TimeText::of_millis(ms.cast_signed()).as_bytes());
 }
 
 fn varint(packed: &[u8]) -> Option<(u64, &[u8])> {

@@ -3,6 +3,7 @@
 use std::cmp::Ordering;
 
 use crate::payload::Payload;
+use crate::time_text::TimeText;
 
 /// A point in time as the platform's clock showed it: nanoseconds since 1970, clamped to the years 1677 to 2262.
 ///
@@ -25,9 +26,8 @@ impl Moment {
     }
 
     /// RFC 3339 in UTC, in whole milliseconds; `None` for [`Moment::UNKNOWN`].
-    pub fn rfc3339(self) -> Option<String> {
-        let timestamp = jiff::Timestamp::from_nanosecond(i128::from(self.nanos()?)).ok()?;
-        Some(format!("{timestamp:.3}"))
+    pub fn rfc3339(self) -> Option<TimeText> {
+        Some(TimeText::of_millis(self.nanos()?.div_euclid(1_000_000)))
     }
 
     /// The moment this many nanoseconds before.

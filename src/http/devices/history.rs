@@ -13,6 +13,7 @@ use crate::http::device_path::DevicePath;
 use crate::http::error::{Error, Problem};
 use crate::http::parameters::Parameters;
 use crate::presence::{Belief, Claim, Moment, Statement, Status};
+use crate::time_text::TimeText;
 
 const KNOWN: &[&str] = &["limit", "before"];
 const LIMIT: usize = 100;
@@ -47,11 +48,11 @@ pub struct EventView {
     #[schema(example = "disconnect")]
     event: &'static str,
     /// When it happened, by the platform's clock, RFC 3339.
-    #[schema(format = DateTime)]
-    time: Option<String>,
+    #[schema(value_type = Option<String>, format = DateTime)]
+    time: Option<TimeText>,
     /// When the session began that it is about: the name of the session.
-    #[schema(format = DateTime)]
-    connect_time: Option<String>,
+    #[schema(value_type = Option<String>, format = DateTime)]
+    connect_time: Option<TimeText>,
     /// How long the session lasted that it ended, in seconds.
     duration_s: Option<f64>,
     /// Of everything but a connect: why, as the platform numbers it.
@@ -71,8 +72,8 @@ pub struct EventView {
     write_bytes: Option<u64>,
     write_messages: Option<u64>,
     /// When it was heard of here, RFC 3339.
-    #[schema(format = DateTime)]
-    heard_at: String,
+    #[schema(value_type = String, format = DateTime)]
+    heard_at: TimeText,
 }
 
 /// What the events of a device come to between two moments.
@@ -80,11 +81,11 @@ pub struct EventView {
 #[schema(as = HistoryTotals)]
 pub struct TotalsView {
     /// The beginning of what is kept, or of what is known of the device.
-    #[schema(format = DateTime)]
-    from: Option<String>,
+    #[schema(value_type = Option<String>, format = DateTime)]
+    from: Option<TimeText>,
     /// Now.
-    #[schema(format = DateTime)]
-    to: Option<String>,
+    #[schema(value_type = Option<String>, format = DateTime)]
+    to: Option<TimeText>,
     /// Sessions that began.
     connects: u64,
     /// Share of the time in which a session was on.

@@ -10,6 +10,7 @@ use crate::decode::{Device, close_code, iot_platform};
 use crate::http::Context;
 use crate::map::{Evidence, Snapshot};
 use crate::presence::{Claim, Status};
+use crate::time_text::TimeText;
 
 /// What is known of one device.
 #[derive(Debug, Serialize, ToSchema)]
@@ -25,8 +26,8 @@ pub struct DeviceView<'a> {
     pub client_id: Cow<'a, str>,
     pub status: StatusView,
     /// The time of the message that decided the status, RFC 3339.
-    #[schema(format = DateTime)]
-    pub since: Option<String>,
+    #[schema(value_type = Option<String>, format = DateTime)]
+    pub since: Option<TimeText>,
     /// The address the device connected from, as the platform saw it.
     #[schema(example = "192.0.2.2")]
     pub address: Option<Cow<'a, str>>,
@@ -44,8 +45,8 @@ pub struct DeviceView<'a> {
     /// What the status rests on.
     pub evidence: Option<EvidenceView>,
     /// When the latest message about the device arrived here, RFC 3339.
-    #[schema(format = DateTime)]
-    pub confirmed_at: Option<String>,
+    #[schema(value_type = Option<String>, format = DateTime)]
+    pub confirmed_at: Option<TimeText>,
     /// The broker is out of reach, so the status may be out of date.
     pub stale: bool,
 }
@@ -66,8 +67,8 @@ pub enum StatusView {
 #[schema(as = Session)]
 pub struct SessionView<'a> {
     /// When it began, RFC 3339: the name of the session.
-    #[schema(format = DateTime)]
-    pub connect_time: Option<String>,
+    #[schema(value_type = Option<String>, format = DateTime)]
+    pub connect_time: Option<TimeText>,
     /// As the platform names it.
     #[schema(example = "mqtt4")]
     pub protocol: Option<Cow<'a, str>>,
@@ -81,8 +82,8 @@ pub struct LastEventView {
     /// `connect`, `disconnect`, `takeover`, `refusal` or `request`.
     #[schema(example = "disconnect")]
     pub event: &'static str,
-    #[schema(format = DateTime)]
-    pub time: Option<String>,
+    #[schema(value_type = Option<String>, format = DateTime)]
+    pub time: Option<TimeText>,
     /// Of an event that ends a session or refuses one.
     pub close_code: Option<u16>,
 }

@@ -7,6 +7,7 @@ use utoipa::ToSchema;
 use crate::decode::{Device, iot_platform};
 use crate::map::Snapshot;
 use crate::presence::{Claim, Status};
+use crate::time_text::TimeText;
 
 /// What is known of a client.
 #[derive(Debug, PartialEq, Serialize, ToSchema)]
@@ -19,19 +20,19 @@ pub struct ClientState {
     pub connection_status: ConnectionStatus,
     /// When the latest session that is known began.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(format = DateTime)]
-    pub last_connect_time: Option<String>,
+    #[schema(value_type = Option<String>, format = DateTime)]
+    pub last_connect_time: Option<TimeText>,
     /// When it ended; absent of a connected client, as the message of its Connect has taken the place of the Disconnect's.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(format = DateTime)]
-    last_disconnect_time: Option<String>,
+    #[schema(value_type = Option<String>, format = DateTime)]
+    last_disconnect_time: Option<TimeText>,
     /// `mqttConnect`, `mqttDisconnect`, or `httpPublish`.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(example = "mqttDisconnect")]
     last_activity_event: Option<&'static str>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(format = DateTime)]
-    last_activity_time: Option<String>,
+    #[schema(value_type = Option<String>, format = DateTime)]
+    last_activity_time: Option<TimeText>,
     /// The MQTT version: `3.1`, `3.1.1` or `5.0`.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(example = "3.1.1")]

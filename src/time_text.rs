@@ -1,0 +1,142 @@
+//! How a time is written: RFC 3339 in UTC, `2026-11-23T17:00:01.186Z`. What the time is of is not known here.
+//!
+//! Done by hand, because times are most of what an answer has to write: a device shows four, a page of a hundred devices
+//! four hundred. The calendar arithmetic is that of Howard Hinnant's `civil_from_days`; the tests compare it with jiff.
+
+use std::fmt;
+use std::ops::Deref;
+
+use serde::{Serialize, Serializer};
+
+/// A time as text, held in place.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct TimeText {
+    bytes: [u8; LEN],
+    len: usize,
+}
+
+/// With milliseconds.
+pub const LEN: usize = 24;
+/// In whole seconds.
+const SECONDS_LEN: usize = 20;
+
+const MILLIS_PER_DAY: i64 = 86_400_000;
+/// From 1 March of the year 0 to 1 January 1970.
+const DAYS_BEFORE_1970: i64 = 719_468;
+
+impl TimeText {
+    /// Of milliseconds since 1970, for the years 1 to 9999.
+    pub fn of_millis(millis: i64) -> Self {
+        Self { bytes: written(millis), len: LEN }
+    }
+
+    /// Of seconds since 1970, without a fraction.
+    pub fn of_seconds(seconds: u32) -> Self {
+        let mut bytes = written(i64::from(seconds) * 1_000);
+        bytes[SECONDS_LEN - 1] = b'Z';
+        Self { bytes, len: SECONDS_LEN }
+    }
+
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.bytes[..self.len]
+    }
+}
+
+fn written(millis: i64) -> [u8; LEN] {
+    let (days, of_day) = (millis.div_euclid(MILLIS_PER_DAY), millis.rem_euclid(MILLIS_PER_DAY) as u32);
+    // Days are counted from 1 March, so that a leap day ends its year; eras have 400 years.
+    let days = days + DAYS_BEFORE_1970;
+    let (era, day_of_era) = (days.div_euclid(146_097), days.rem_euclid(146_097) as u32);
+    let year_of_era = (day_of_era - day_of_era / 1_460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
+    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+    let month_from_march = (5 * day_of_year + 2) / 153;
+    let day = day_of_year - (153 * month_from_march + 2) / 5 + 1;
+    let month = if month_from_march < 10 { month_from_march + 3 } else { month_from_march - 9 };
+    // Wraps where four digits are not enough.
+    let year = (era * 400 + i64::from(year_of_era) + i64::from(month <= 2)).rem_euclid(10_000) as u32;
+    let mut text = *b"0000-00-00T00:00:00.000Z";
+    put_pair(&mut text, 0, year / 100);
+    put_pair(&mut text, 2, year % 100);
+    put_pair(&mut text, 5, month);
+    put_pair(&mut text, 8, day);
+    put_pair(&mut text, 11, of_day / 3_600_000);
+    put_pair(&mut text, 14, of_day / 60_000 % 60);
+    put_pair(&mut text, 17, of_day / 1_000 % 60);
+    put_pair(&mut text, 20, of_day % 1_000 / 10);
+    text[22] = b'0' + (of_day % 10) as u8;
+    text
+}
+
+/// A number below a hundred.
+fn put_pair(text: &mut [u8; LEN], at: usize, number: u32) {
+    text[at] = b'0' + (number / 10) as u8;
+    text[at + 1] = b'0' + (number % 10) as u8;
+}
+
+impl Deref for TimeText {
+    type Target = str;
+
+    fn deref(&self) -> &str {
+        std::str::from_utf8(self.as_bytes()).expect("digits and signs are ASCII")
+    }
+}
+
+impl AsRef<str> for TimeText {
+    fn as_ref(&self) -> &str {
+        self
+    }
+}
+
+impl fmt::Display for TimeText {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self)
+    }
+}
+
+impl fmt::Debug for TimeText {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(&**self, f)
+    }
+}
+
+impl Serialize for TimeText {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use jiff::Timestamp;
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn a_time_is_written_as_jiff_writes_it(millis in -62_135_596_800_000i64..253_402_207_200_000) {
+            let timestamp = Timestamp::from_millisecond(millis).unwrap();
+            prop_assert_eq!(&*TimeText::of_millis(millis), format!("{timestamp:.3}"));
+        }
+
+        #[test]
+        fn whole_seconds_are_written_as_jiff_writes_them(seconds: u32) {
+            let timestamp = Timestamp::from_second(seconds.into()).unwrap();
+            prop_assert_eq!(&*TimeText::of_seconds(seconds), timestamp.to_string());
+        }
+    }
+
+    #[test]
+    fn leap_days_and_turns_of_years_are_right() {
+        for (millis, text) in [
+            (0, "1970-01-01T00:00:00.000Z"),
+            (-1, "1969-12-31T23:59:59.999Z"),
+            (951_782_400_000, "2000-02-29T00:00:00.000Z"),
+            (4_107_542_399_999, "2100-02-28T23:59:59.999Z"),
+            (4_107_542_400_000, "2100-03-01T00:00:00.000Z"),
+            (1_795_453_201_186, "2026-11-23T17:00:01.186Z"),
+        ] {
+            assert_eq!(&*TimeText::of_millis(millis), text);
+        }
+    }
+}
