@@ -111,6 +111,7 @@ pub(super) struct TypeIndex {
     /// In neither order yet.
     fresh: Vec<Entry>,
     removals: u64,
+    version: u64,
 }
 
 impl TypeIndex {
@@ -146,6 +147,7 @@ impl TypeIndex {
                 *found = entry;
             }
         } else {
+            self.version += 1;
             self.by_time.remove(by_time);
             self.by_time.insert(self.by_time.lower_bound(self.side_of_time(to.time, id, ids)), entry);
         }
@@ -155,6 +157,7 @@ impl TypeIndex {
     pub fn remove(&mut self, id: &str, face: Face, ids: &impl Ids) {
         self.settle(ids);
         self.removals += 1;
+        self.version += 1;
         self.by_id.remove(self.by_id.lower_bound(self.side_of_id(id, ids)));
         self.by_time.remove(self.by_time.lower_bound(self.side_of_time(face.time, id, ids)));
     }
@@ -162,6 +165,11 @@ impl TypeIndex {
     /// How many devices have been taken out. While that stays, no place in the orders is given to another device.
     pub fn removals(&self) -> u64 {
         self.removals
+    }
+
+    /// Another one after each change by which entries come to stand elsewhere.
+    pub fn version(&self) -> u64 {
+        self.version
     }
 
     /// Whether every device is in order.
@@ -174,6 +182,7 @@ impl TypeIndex {
         if self.fresh.is_empty() {
             return;
         }
+        self.version += 1;
         let mut fresh = std::mem::take(&mut self.fresh);
         if fresh.len() * MERGE_SHARE < self.by_id.len() {
             for entry in fresh {

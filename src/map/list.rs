@@ -44,10 +44,19 @@ impl Found {
 /// What one step over the devices of one type has come to.
 struct Step<T> {
     taken: Vec<T>,
-    /// Where to go on; `None`: there are no more.
-    reached: Option<Position>,
-    /// Devices that had been taken out of the type by then.
-    removals: u64,
+    left: Left,
+}
+
+/// What a step has left to the next.
+enum Left {
+    Nothing,
+    /// It was long enough, and has come to there.
+    Behind(Position),
+    /// It has taken as many as were wanted, the last one last; the range is what is left of the order as it is.
+    Range {
+        last: Option<Entry>,
+        range: (At, At),
+    },
 }
 
 impl Ids for DeviceMap {
@@ -112,13 +121,15 @@ impl DeviceMap {
                 }
             }
             loop {
+                let index = self.settled(device_type);
+                let range = self.range(&index, &device_type.name, query, after.as_ref());
                 let look = |entry: &Entry| self.found(query, entry);
-                let step = self.step(device_type, query, after.as_ref(), want - all.len(), look);
+                let step = self.step(&index, device_type, (query, range), want - all.len(), look);
                 all.extend(step.taken);
-                after = step.reached;
-                if after.is_none() || all.len() == want {
-                    break;
-                }
+                after = match step.left {
+                    Left::Behind(position) => Some(position),
+                    Left::Nothing | Left::Range { .. } => break,
+                };
             }
             if all.len() == want {
                 break;
@@ -132,11 +143,14 @@ impl DeviceMap {
         let at_once = (2 * want / types.len().max(1)).clamp(2, 64);
         let mut fronts: Vec<Front> = types.iter().map(|_| Front::after(query.after.clone())).collect();
         let mut firsts = BTreeSet::new();
-        let first = |front: &mut Front, number: usize| {
-            self.fill(front, &types[number], query, at_once).map(|time| (time, number))
+        let first = |front: &mut Front, number: usize, shown: &[Found]| loop {
+            match self.fill(front, &types[number], query, at_once) {
+                Ok(time) => return time.map(|time| (time, number)),
+                Err(Moved) => front.restart(shown, query),
+            }
         };
         for (number, front) in fronts.iter_mut().enumerate() {
-            firsts.extend(first(front, number));
+            firsts.extend(first(front, number, &[]));
         }
         let mut all: Vec<Found> = Vec::with_capacity(want);
         while all.len() < want {
@@ -150,13 +164,9 @@ impl DeviceMap {
                     }
                     all.extend(found);
                 }
-                Err(Moved) => {
-                    let shown = front.shown;
-                    let after = shown.map(|at| all[at].position()).or_else(|| query.after.clone());
-                    *front = Front { shown, ..Front::after(after) };
-                }
+                Err(Moved) => front.restart(&all, query),
             }
-            firsts.extend(first(front, number));
+            firsts.extend(first(front, number, &all));
         }
         all
     }
@@ -168,15 +178,31 @@ impl DeviceMap {
         device_type: &DeviceType,
         query: &Query,
         at_once: usize,
-    ) -> Option<Moment> {
-        while front.waiting.is_empty() && front.more {
-            let step = self.step(device_type, query, front.after.as_ref(), at_once, |entry| Some(*entry));
+    ) -> Result<Option<Moment>, Moved> {
+        while let (None, Some(next)) = (front.waiting.front(), &front.next) {
+            let index = self.settled(device_type);
+            let range = match next {
+                Next::After(position) => self.range(&index, &device_type.name, query, position.as_ref()),
+                Next::Range { range, version, .. } if *version == index.version() => *range,
+                Next::Range { last, .. } if front.removals == index.removals() => {
+                    let last = self.position(device_type, last);
+                    self.range(&index, &device_type.name, query, Some(&last))
+                }
+                Next::Range { .. } => return Err(Moved),
+            };
+            let take = |entry: &Entry| Some(*entry);
+            let step = self.step(&index, device_type, (query, range), at_once, take);
             front.waiting.extend(step.taken);
-            front.removals = step.removals;
-            front.more = step.reached.is_some();
-            front.after = step.reached;
+            front.removals = index.removals();
+            front.next = match step.left {
+                Left::Nothing => None,
+                Left::Behind(position) => Some(Next::After(Some(position))),
+                Left::Range { last, range } => {
+                    last.map(|last| Next::Range { last, range, version: index.version() })
+                }
+            };
         }
-        front.waiting.front().map(Entry::time)
+        Ok(front.waiting.front().map(Entry::time))
     }
 
     /// The first device that waits, if it still fits.
@@ -194,54 +220,49 @@ impl DeviceMap {
         Ok(front.waiting.pop_front().and_then(|entry| self.found(query, &entry)))
     }
 
-    /// Goes on in the order of one type until so many are taken, or the step is long enough.
+    /// Goes over a range of the order of one type until so many are taken, or the step is long enough.
     fn step<T>(
         &self,
+        index: &TypeIndex,
         device_type: &DeviceType,
-        query: &Query,
-        after: Option<&Position>,
+        (query, range): (&Query, (At, At)),
         want: usize,
         take: impl Fn(&Entry) -> Option<T>,
     ) -> Step<T> {
-        let index = self.settled(device_type);
-        let name = &device_type.name;
-        let (order, from, to) = match query.sort.by {
-            SortBy::Id => {
-                (index.by_id(), self.start_by_id(&index, query, after), self.end_by_id(&index, query, after))
-            }
-            SortBy::Since => {
-                let (from, to) = self.bounds_by_time(&index, name, query, after);
-                (index.by_time(), from, to)
-            }
-        };
-        let mut step = Step { taken: Vec::new(), reached: None, removals: index.removals() };
         let (sieve, id_prefix) = (Sieve::of(&query.filter), &query.filter.id_prefix);
-        let (mut cost, mut last) = (0, None);
-        let visit = |entry: &'_ Entry| {
-            if step.taken.len() == want || cost >= STEP_ENTRIES {
-                step.reached = last.map(|last: Entry| Position {
-                    device_type: name.to_string(),
-                    id: self.look(last.place(), str::to_owned),
-                    time: last.time(),
-                });
+        let (mut taken, mut cost, mut last) = (Vec::new(), 0, None);
+        let visit = |entry: &Entry| {
+            if taken.len() == want || cost >= STEP_ENTRIES {
                 return ControlFlow::Break(());
             }
             cost += 1;
             last = Some(*entry);
             if sieve.may_admit(entry.face()) && index.begins_with(entry, id_prefix) != Some(false) {
                 cost += LOOK_COST;
-                step.taken.extend(take(entry));
+                taken.extend(take(entry));
             }
             ControlFlow::Continue(())
         };
-        let slices = order.slices(from, to.max(from));
-        // Where the walk was broken off is in `step`.
-        let _ = if query.sort.descending {
-            slices.rev().flat_map(|entries| entries.iter().rev()).try_for_each(visit)
-        } else {
-            slices.flatten().try_for_each(visit)
+        let order = match query.sort.by {
+            SortBy::Id => index.by_id(),
+            SortBy::Since => index.by_time(),
         };
-        step
+        let range = order.visit(range, query.sort.descending, visit);
+        let left = match range {
+            None => Left::Nothing,
+            Some(range) if taken.len() == want => Left::Range { last, range },
+            Some(_) => last.map_or(Left::Nothing, |last| Left::Behind(self.position(device_type, &last))),
+        };
+        Step { taken, left }
+    }
+
+    /// Where the device of an entry stands. No device has been taken out of the type since the entry was found.
+    fn position(&self, device_type: &DeviceType, entry: &Entry) -> Position {
+        Position {
+            device_type: device_type.name.to_string(),
+            id: self.look(entry.place(), str::to_owned),
+            time: entry.time(),
+        }
     }
 
     /// The device of an entry. One that has changed on the way to the order may no longer fit.
@@ -267,6 +288,15 @@ impl DeviceMap {
         let mut index = device_type.index.write();
         index.settle(self);
         RwLockWriteGuard::downgrade(index)
+    }
+
+    /// The part of the order that the query admits, behind a position if one is given.
+    fn range(&self, index: &TypeIndex, name: &str, query: &Query, after: Option<&Position>) -> (At, At) {
+        let (from, to) = match query.sort.by {
+            SortBy::Id => (self.start_by_id(index, query, after), self.end_by_id(index, query, after)),
+            SortBy::Since => self.bounds_by_time(index, name, query, after),
+        };
+        (from, to.max(from))
     }
 
     fn start_by_id(&self, index: &TypeIndex, query: &Query, after: Option<&Position>) -> At {
@@ -333,18 +363,32 @@ impl DeviceMap {
 /// The devices of one type that are next in a list of several types, as far as filters tell without a look at them.
 struct Front {
     waiting: VecDeque<Entry>,
-    /// Of the type, when those that wait were found.
+    /// Devices that had been taken out of the type when those that wait were found.
     removals: u64,
-    /// Behind those that wait.
-    after: Option<Position>,
-    more: bool,
+    /// What comes behind those that wait; `None`: nothing.
+    next: Option<Next>,
     /// Where the last device of this type stands that is shown.
     shown: Option<usize>,
 }
 
+/// From where on the order of a type is still to be gone over.
+enum Next {
+    /// Behind a position, or from the beginning.
+    After(Option<Position>),
+    /// Behind an entry: this range, for as long as the order has this version.
+    Range { last: Entry, range: (At, At), version: u64 },
+}
+
 impl Front {
     fn after(after: Option<Position>) -> Self {
-        Self { waiting: VecDeque::new(), removals: 0, after, more: true, shown: None }
+        Self { waiting: VecDeque::new(), removals: 0, next: Some(Next::After(after)), shown: None }
+    }
+
+    /// Begins again behind what is shown.
+    fn restart(&mut self, all: &[Found], query: &Query) {
+        let shown = self.shown;
+        let after = shown.map(|at| all[at].position()).or_else(|| query.after.clone());
+        *self = Self { shown, ..Self::after(after) };
     }
 }
 

@@ -2,6 +2,7 @@
 //! direction, and filled in one go where much comes at once. What it is sorted by is known to whoever asks.
 
 use std::cmp::Ordering;
+use std::ops::ControlFlow;
 
 /// A chunk is split beyond this. Half of it is what an insertion moves.
 const CHUNK_MAX: usize = 256;
@@ -50,18 +51,40 @@ impl<T: Copy> Sorted<T> {
 
     /// The entries from one place to before another, in their order.
     pub fn range(&self, from: At, to: At) -> impl DoubleEndedIterator<Item = &T> {
-        self.slices(from, to).flatten()
+        self.slices(from, to).flat_map(|(_, entries)| entries)
     }
 
-    /// The same chunk by chunk, for whoever goes over many of them.
-    pub fn slices(&self, from: At, to: At) -> impl DoubleEndedIterator<Item = &[T]> {
+    /// Shows these entries, one after the other or from the last to the first, until `visit` breaks off; then the ones that
+    /// are left are returned, and the one it broke off at is among them.
+    pub fn visit(
+        &self,
+        (from, to): (At, At),
+        descending: bool,
+        mut visit: impl FnMut(&T) -> ControlFlow<()>,
+    ) -> Option<(At, At)> {
+        let mut slices = self.slices(from, to);
+        if descending {
+            slices.rev().find_map(|((chunk, start), entries)| {
+                let left = entries.iter().rposition(|entry| visit(entry).is_break())?;
+                Some((from, (chunk, start + left + 1)))
+            })
+        } else {
+            slices.find_map(|((chunk, start), entries)| {
+                let left = entries.iter().position(|entry| visit(entry).is_break())?;
+                Some(((chunk, start + left), to))
+            })
+        }
+    }
+
+    /// The same chunk by chunk, and where the first entry of each stands.
+    fn slices(&self, from: At, to: At) -> impl DoubleEndedIterator<Item = (At, &[T])> {
         let last = (to.0 + usize::from(to.1 > 0)).min(self.chunks.len());
         let chunks = self.chunks.get(from.0..last).unwrap_or_default();
         chunks.iter().enumerate().map(move |(number, chunk)| {
             let number = from.0 + number;
             let start = if number == from.0 { from.1.min(chunk.len()) } else { 0 };
             let end = if number == to.0 { to.1.min(chunk.len()) } else { chunk.len() };
-            &chunk[start..end.max(start)]
+            ((number, start), &chunk[start..end.max(start)])
         })
     }
 
@@ -206,7 +229,11 @@ mod tests {
 
     proptest! {
         #[test]
-        fn it_holds_what_a_sorted_vector_holds(steps in prop::collection::vec(step(), 0..200), ends in any::<(u16, u16)>()) {
+        fn it_holds_what_a_sorted_vector_holds(
+            steps in prop::collection::vec(step(), 0..200),
+            ends in any::<(u16, u16)>(),
+            at_once in 1usize..300,
+        ) {
             let (mut sorted, mut expected) = (Sorted::<u16>::default(), Vec::new());
             for step in steps {
                 match step {
@@ -236,6 +263,25 @@ mod tests {
             backwards.reverse();
             prop_assert_eq!(&forwards, &between);
             prop_assert_eq!(&backwards, &between);
+            for descending in [false, true] {
+                // Broken off again and again, it comes to the same.
+                let (mut left, mut shown) = (Some((bound(low), bound(high))), Vec::new());
+                while let Some(range) = left {
+                    let mut room = at_once;
+                    left = sorted.visit(range, descending, |entry| {
+                        if room == 0 {
+                            return ControlFlow::Break(());
+                        }
+                        room -= 1;
+                        shown.push(*entry);
+                        ControlFlow::Continue(())
+                    });
+                }
+                if descending {
+                    shown.reverse();
+                }
+                prop_assert_eq!(&shown, &between);
+            }
         }
     }
 
