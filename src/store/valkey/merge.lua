@@ -87,8 +87,10 @@ end
 
 local devices, names, changes, due = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
 local token, events_max, repeats_within = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3])
--- An instance that has been away for as many changes as half the devices reads everything again sooner than all of these.
-local changes_max = math.max(512, math.floor(redis.call('HLEN', devices) / 2))
+-- An instance that has been away for as many changes as there are devices reads everything again sooner than all of these. Of a
+-- small fleet more are kept: all buckets together what a busy one changes in some seconds, so that whoever only falls behind
+-- need not read everything.
+local changes_max = math.max(1024, redis.call('HLEN', devices))
 
 local newest = redis.call('XREVRANGE', changes, '+', '-', 'COUNT', 1)[1]
 local position = newest and newest[1] or '0-0'
