@@ -61,10 +61,13 @@ impl Entry {
         self.place
     }
 
+    #[inline]
     pub fn time(&self) -> Moment {
         self.time
     }
 
+    // A list may pass over millions of them.
+    #[inline]
     pub fn face(&self) -> Face {
         Face {
             status: if self.is_connected { Status::Connected } else { Status::Disconnected },
@@ -232,6 +235,7 @@ impl TypeIndex {
     }
 
     /// Whether the id of the entry begins so, if that can be told without a look at it.
+    #[inline]
     pub fn begins_with(&self, entry: &Entry, prefix: &str) -> Option<bool> {
         if prefix.is_empty() {
             return Some(true);

@@ -221,9 +221,9 @@ impl DeviceMap {
     }
 
     /// Goes over a range of the order of one type until so many are taken, or the step is long enough.
-    fn step<T>(
+    fn step<'i, T>(
         &self,
-        index: &TypeIndex,
+        index: &'i TypeIndex,
         device_type: &DeviceType,
         (query, range): (&Query, (At, At)),
         want: usize,
@@ -231,12 +231,12 @@ impl DeviceMap {
     ) -> Step<T> {
         let (sieve, id_prefix) = (Sieve::of(&query.filter), &query.filter.id_prefix);
         let (mut taken, mut cost, mut last) = (Vec::new(), 0, None);
-        let visit = |entry: &Entry| {
+        let visit = |entry: &'i Entry| {
             if taken.len() == want || cost >= STEP_ENTRIES {
                 return ControlFlow::Break(());
             }
             cost += 1;
-            last = Some(*entry);
+            last = Some(entry);
             if sieve.may_admit(entry.face()) && index.begins_with(entry, id_prefix) != Some(false) {
                 cost += LOOK_COST;
                 taken.extend(take(entry));
@@ -250,8 +250,8 @@ impl DeviceMap {
         let range = order.visit(range, query.sort.descending, visit);
         let left = match range {
             None => Left::Nothing,
-            Some(range) if taken.len() == want => Left::Range { last, range },
-            Some(_) => last.map_or(Left::Nothing, |last| Left::Behind(self.position(device_type, &last))),
+            Some(range) if taken.len() == want => Left::Range { last: last.copied(), range },
+            Some(_) => last.map_or(Left::Nothing, |last| Left::Behind(self.position(device_type, last))),
         };
         Step { taken, left }
     }

@@ -38,6 +38,7 @@ impl Sieve {
 
     /// Whether the filter may admit a device with this face, whatever its id. An address that the face does not have may be
     /// any.
+    #[inline]
     pub fn may_admit(&self, face: Face) -> bool {
         let status = match face.status {
             Status::Connected => self.connected,

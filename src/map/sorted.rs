@@ -56,11 +56,11 @@ impl<T: Copy> Sorted<T> {
 
     /// Shows these entries, one after the other or from the last to the first, until `visit` breaks off; then the ones that
     /// are left are returned, and the one it broke off at is among them.
-    pub fn visit(
-        &self,
+    pub fn visit<'a>(
+        &'a self,
         (from, to): (At, At),
         descending: bool,
-        mut visit: impl FnMut(&T) -> ControlFlow<()>,
+        mut visit: impl FnMut(&'a T) -> ControlFlow<()>,
     ) -> Option<(At, At)> {
         let mut slices = self.slices(from, to);
         if descending {
