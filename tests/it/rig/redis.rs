@@ -1,5 +1,6 @@
 //! Debian's redis-server on loopback ports, with directories of its own: one server, or a cluster of three masters with a
-//! replica each. (Valkey speaks the same protocol; this Debian has no package of it.)
+//! replica each. This Debian has no package of Valkey: `TEST_REDIS_SERVER` names another server to start, and
+//! `make test-valkey` uses it.
 
 use std::fmt::Write as _;
 use std::fs::File;
@@ -141,9 +142,10 @@ impl RedisServer {
         let log = self.directory.path().join("redis.log");
         let log = File::options().create(true).append(true).open(log).expect("a log file can be made");
         let errors = log.try_clone().expect("a file can be shared");
+        let program = std::env::var_os("TEST_REDIS_SERVER").unwrap_or_else(|| "redis-server".into());
         let child =
-            Command::new("redis-server").arg(&config).stdin(Stdio::null()).stdout(log).stderr(errors).spawn();
-        let mut child = child.expect("redis-server is installed");
+            Command::new(program).arg(&config).stdin(Stdio::null()).stdout(log).stderr(errors).spawn();
+        let mut child = child.expect("redis-server, or what TEST_REDIS_SERVER names, is installed");
         let answers = poll(PATIENCE, || match child.try_wait().expect("a child can be waited for") {
             Some(_) => Some(false),
             None => self.ask::<String>(&["PING"]).ok().map(|_| true),
