@@ -1,0 +1,6 @@
+//! Instances that hold only some of the devices (`--map-limit`) beside one that holds all: the same answers for every device,
+//! whatever is asked for, changes, is let go and comes back meanwhile, and while the store is away.
+
+mod answers;
+mod site;
+mod stores;
