@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::rig::closing_broker::{ClosingBroker, Reply, Script};
+use crate::rig::closing_broker::ClosingBroker;
 use crate::rig::link::Link;
 use crate::rig::mosquitto::Mosquitto;
 use crate::rig::poll;
@@ -14,11 +14,6 @@ const PUMP: Device<'_> = Device { kind: "pump", id: "1" };
 
 /// A failover takes a while, and this machine may be busy with other tests.
 const FAILOVER: Duration = Duration::from_secs(60);
-
-/// A broker that never lets anybody in: whoever answers then answers from the grid.
-fn no_broker() -> ClosingBroker {
-    ClosingBroker::start(Script { connect: Reply::silence(), ..Script::default() })
-}
 
 /// An instance of its own name.
 fn instance(name: &str, broker_url: &str, store: &str) -> Launch {
@@ -64,7 +59,7 @@ fn wait_until_kept(service: &Service) {
 
 #[test]
 fn any_instance_answers_for_any_device_whichever_instance_or_master_dies() {
-    let (mut cluster, broker, nobody) = (RedisCluster::start(), Mosquitto::start(), no_broker());
+    let (mut cluster, broker, nobody) = (RedisCluster::start(), Mosquitto::start(), ClosingBroker::silent());
     let store = format!("valkey://{}", cluster.hosts());
     let ids = ids();
     let one = instance("one", &broker.url(), &store).start();
@@ -103,7 +98,7 @@ fn any_instance_answers_for_any_device_whichever_instance_or_master_dies() {
 
 #[test]
 fn what_a_dead_master_had_not_passed_on_is_written_again() {
-    let (mut cluster, broker, nobody) = (RedisCluster::start(), Mosquitto::start(), no_broker());
+    let (mut cluster, broker, nobody) = (RedisCluster::start(), Mosquitto::start(), ClosingBroker::silent());
     let store = format!("redis://{}", cluster.hosts());
     let ids = ids();
     let one = instance("one", &broker.url(), &store).start();
@@ -129,7 +124,7 @@ fn what_a_dead_master_had_not_passed_on_is_written_again() {
 #[test]
 fn an_instance_that_is_cut_off_answers_on_says_so_and_catches_up() {
     let server = RedisServer::start(Setup { persistence: true, ..Setup::default() });
-    let (broker, nobody, link) = (Mosquitto::start(), no_broker(), Link::to(server.port()));
+    let (broker, nobody, link) = (Mosquitto::start(), ClosingBroker::silent(), Link::to(server.port()));
     let direct = format!("valkey://127.0.0.1:{}", server.port());
     let one = instance("one", &broker.url(), &direct).start();
     let far = instance("far", &nobody.url(), &format!("valkey://127.0.0.1:{}", link.port())).start();
@@ -156,7 +151,7 @@ fn an_instance_that_is_cut_off_answers_on_says_so_and_catches_up() {
 #[test]
 fn a_server_that_is_started_again_has_what_was_written_and_takes_more() {
     let mut server = RedisServer::start(Setup { persistence: true, ..Setup::default() });
-    let (broker, nobody) = (Mosquitto::start(), no_broker());
+    let (broker, nobody) = (Mosquitto::start(), ClosingBroker::silent());
     let store = format!("valkey://127.0.0.1:{}", server.port());
     let ids = ids();
     let one = instance("one", &broker.url(), &store).start();
@@ -178,7 +173,8 @@ fn a_server_that_is_started_again_has_what_was_written_and_takes_more() {
 #[test]
 fn a_cluster_is_reached_over_tls_and_with_a_password() {
     let setup = Setup { tls: true, password: Some("pass"), ..Setup::default() };
-    let (cluster, broker, nobody) = (RedisCluster::start_with(&setup), Mosquitto::start(), no_broker());
+    let (cluster, broker, nobody) =
+        (RedisCluster::start_with(&setup), Mosquitto::start(), ClosingBroker::silent());
     let store = format!("valkeys://:pass@{}", cluster.hosts());
     let ca_file = cluster.nodes[0].ca_file().to_string_lossy().into_owned();
     let ids = ids();
@@ -195,7 +191,7 @@ fn a_cluster_is_reached_over_tls_and_with_a_password() {
 fn passwords_users_with_few_rights_and_tls_are_taken() {
     const USER: &str = "user status on >s3cret ~devstatus_org:* &devstatus_org:* -@all +@connection +@read +@write \
                         +@scripting +@pubsub +info +time";
-    let broker = no_broker();
+    let broker = ClosingBroker::silent();
     let plain = RedisServer::start(Setup { password: Some("pass"), user: Some(USER), ..Setup::default() });
     let secure = RedisServer::start(Setup { tls: true, ..Setup::default() });
     let ca_file = secure.ca_file().to_string_lossy().into_owned();

@@ -8,7 +8,7 @@ use std::time::Duration;
 use rand::rngs::ChaCha8Rng;
 use rand::{RngExt, SeedableRng};
 
-use crate::rig::closing_broker::{ClosingBroker, Reply, Script};
+use crate::rig::closing_broker::ClosingBroker;
 use crate::rig::link::Link;
 use crate::rig::mosquitto::Mosquitto;
 use crate::rig::peace::Peace;
@@ -150,7 +150,7 @@ fn after_any_kills_and_cuts_every_instance_answers_the_truth() {
     let mut random = ChaCha8Rng::seed_from_u64(seed);
     let (mut world, mut fleet) = (World::new(), Fleet::new());
     let mut publisher = world.broker.publisher();
-    let nobody = ClosingBroker::start(Script { connect: Reply::silence(), ..Script::default() });
+    let nobody = ClosingBroker::silent();
     let mut peace = Peace::default();
     for time in 1..=times() {
         let mut faults = Vec::new();
