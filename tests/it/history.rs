@@ -4,31 +4,10 @@ use serde_json::{Value, json};
 
 use crate::rig::mosquitto::Mosquitto;
 use crate::rig::service::{Launch, Service, Signal};
-use crate::rig::status::Device;
+use crate::rig::status::{Ago, Device};
 
 const PUMP: Device<'_> = Device { kind: "pump", id: "1" };
 const PATH: &str = "/api/v1/devices/pump/1/history";
-
-/// Seconds before now, as the platform would write them.
-struct Ago(i64);
-
-impl Ago {
-    fn seconds(&self, ago: i64) -> String {
-        let moment = jiff::Timestamp::from_millisecond(self.0 - ago * 1_000).expect("a moment of our time");
-        format!("{moment:.3}")
-    }
-
-    fn connect(&self, ago: i64) -> String {
-        PUMP.connect(0).replace("2026-11-23T17:00:00.186Z", &self.seconds(ago))
-    }
-
-    /// The end of a session with a close code.
-    fn disconnect(&self, began: i64, ended: i64, code: u16) -> String {
-        let message = PUMP.disconnect(0, 1).replace("\"CloseCode\":91", &format!("\"CloseCode\":{code}"));
-        let message = message.replace("2026-11-23T17:00:00.186Z", &self.seconds(began));
-        message.replace("2026-11-23T17:00:01.186Z", &self.seconds(ended))
-    }
-}
 
 fn events(service: &Service, query: &str) -> Value {
     service.get(&format!("{PATH}{query}")).json()
@@ -46,17 +25,17 @@ fn what_happened_is_told_newest_first_with_totals_and_outlives_the_process() {
     let flags = ["--store", &store, "--flush-interval-ms", "20"];
     let service = Launch::to(&broker.url()).arguments(&flags).start();
     service.wait_until_ready();
-    let ago = Ago(devstatus::clock::now_millis());
+    let ago = Ago { now_ms: devstatus::clock::now_millis() };
     let mut publisher = broker.publisher();
-    let failed = ago.connect(1_500).replace("\"Connect\"", "\"FailedConnect\"").replace(":0,", ":180,");
+    let failed = ago.connect(PUMP, 1_500).replace("\"Connect\"", "\"FailedConnect\"").replace(":0,", ":180,");
     for message in [
-        ago.connect(10_000),
-        ago.disconnect(10_000, 9_000, 91),
-        ago.connect(2_000),
+        ago.connect(PUMP, 10_000),
+        ago.disconnect(PUMP, 10_000, 9_000, 91),
+        ago.connect(PUMP, 2_000),
         failed,
         // Another connection took over; its Connect comes late.
-        ago.disconnect(2_000, 1_000, 288),
-        ago.connect(1_000),
+        ago.disconnect(PUMP, 2_000, 1_000, 288),
+        ago.connect(PUMP, 1_000),
     ] {
         publisher.publish(&PUMP.topic(), message);
     }
@@ -112,9 +91,9 @@ fn what_happened_is_told_newest_first_with_totals_and_outlives_the_process() {
 #[test]
 fn a_device_without_events_has_totals_if_anything_is_known_of_it() {
     let broker = Mosquitto::start();
-    let ago = Ago(devstatus::clock::now_millis());
+    let ago = Ago { now_ms: devstatus::clock::now_millis() };
     let mut publisher = broker.publisher();
-    publisher.retain(&PUMP.topic(), ago.connect(3_600));
+    publisher.retain(&PUMP.topic(), ago.connect(PUMP, 3_600));
     publisher.flush();
     let service = Launch::to(&broker.url()).start();
     service.wait_until_ready();

@@ -58,6 +58,30 @@ impl<'a> Device<'a> {
     }
 }
 
+/// Messages whose times are so many seconds before now, as the platform would write them; below zero they are ahead.
+pub struct Ago {
+    /// Milliseconds since 1970.
+    pub now_ms: i64,
+}
+
+impl Ago {
+    pub fn seconds(&self, ago: i64) -> String {
+        let moment = jiff::Timestamp::from_millisecond(self.now_ms - ago * 1_000);
+        format!("{:.3}", moment.expect("a moment of our time"))
+    }
+
+    pub fn connect(&self, device: Device<'_>, ago: i64) -> String {
+        device.connect(0).replace(&time(0), &self.seconds(ago))
+    }
+
+    /// The end of a session with a close code.
+    pub fn disconnect(&self, device: Device<'_>, began: i64, ended: i64, code: u16) -> String {
+        let message = device.disconnect(0, 1).replace("\"CloseCode\":91", &format!("\"CloseCode\":{code}"));
+        let message = message.replace(&time(0), &self.seconds(began));
+        message.replace(&time(1), &self.seconds(ended))
+    }
+}
+
 /// The week begins at five in the afternoon of a Monday.
 fn time(second: u32) -> String {
     const DAY: u32 = 24 * 3_600;
