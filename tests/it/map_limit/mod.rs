@@ -1,6 +1,7 @@
 //! Instances that hold only some of the devices (`--map-limit`) beside one that holds all: the same answers for every device,
-//! whatever is asked for, changes, is let go and comes back meanwhile, and while the store is away.
+//! whatever is asked for, changes, is let go and comes back meanwhile, and whatever is away or lost.
 
 mod answers;
+mod grid;
 mod site;
 mod stores;

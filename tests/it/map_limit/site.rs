@@ -91,6 +91,11 @@ impl Site {
         self.services().into_iter().for_each(|service| self.wait_for(service, &last));
     }
 
+    /// Waits until each instance gives the one right answer for every device.
+    pub fn wait_until_all_know_the_truth(&self) {
+        self.services().into_iter().for_each(|service| answers::wait_until_right(service, &self.truth));
+    }
+
     /// Waits until everything that was heard is written.
     pub fn wait_until_kept(&self) {
         for service in self.services() {
