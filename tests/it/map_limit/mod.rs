@@ -3,5 +3,6 @@
 
 mod answers;
 mod grid;
+mod instances;
 mod site;
 mod stores;
