@@ -2,6 +2,7 @@
 //! whatever is asked for, changes, is let go and comes back meanwhile, and whatever is away or lost.
 
 mod answers;
+mod brokers;
 mod grid;
 mod instances;
 mod site;
