@@ -4,6 +4,7 @@
 mod answers;
 mod brokers;
 mod grid;
+mod history;
 mod instances;
 mod site;
 mod stores;
