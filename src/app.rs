@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use prometheus_client::registry::Registry;
 use tokio::net::TcpSocket;
+use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
@@ -23,7 +24,7 @@ use crate::ingest::Ingest;
 use crate::map::DeviceMap;
 use crate::metrics::Metrics;
 use crate::progress::Watched;
-use crate::recall::Recall;
+use crate::recall::{Kept, Recall};
 use crate::source::backlog::{Backlog, backlog};
 use crate::source::settings::SourceSettings;
 use crate::source::{Lead, Source, SourceError};
@@ -108,9 +109,11 @@ pub async fn start(
     }));
     let watched = Watched { map: Arc::clone(&map), health: Arc::clone(&health), metrics: metrics.clone() };
     let (backlog, pending) = backlog(source.backlog_max_bytes, metrics.clone());
+    let recall = recall(&writer, &backlog, &shutdown);
+    let kept = recall.clone().map(|recall| Arc::new(Kept { recall, runtime: Handle::current() }) as _);
     let context = Context {
         map: Arc::clone(&map),
-        recall: recall(&writer, &backlog, &shutdown),
+        recall,
         health: Arc::clone(&health),
         registry: Arc::new(registry),
         requests: metrics.requests.clone(),
@@ -137,7 +140,7 @@ pub async fn start(
     let instances = mark.and_then(|mark| share(&source, mark, &writer, &backlog, &shutdown));
     let source =
         Source::new(source, backlog, Arc::clone(&map), health, metrics, shutdown.clone()).led_by(lead);
-    let source = spawn_source(source)?;
+    let source = spawn_source(source.knowing(kept))?;
     let scheme = front.scheme();
     let http = tokio::spawn(front.serve(listener, context, shutdown.clone()));
     let stop_writer = CancellationToken::new();

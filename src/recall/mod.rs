@@ -8,6 +8,7 @@
 //!
 //! Whoever asks after a reading has begun waits for the next one: so no answer is older than its question.
 
+mod kept;
 mod list;
 #[cfg(test)]
 mod tests;
@@ -30,6 +31,7 @@ use crate::metrics::Metrics;
 use crate::presence::Belief;
 use crate::source::backlog::{Backlog, Remembered, Told};
 
+pub use self::kept::Kept;
 use self::list::Counted;
 pub use self::list::{FleetTotals, Scan, Scanned, Total};
 

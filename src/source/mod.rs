@@ -13,6 +13,7 @@ pub(crate) mod backoff;
 mod broker_counters;
 pub(crate) mod connection;
 mod evidence;
+mod kept;
 mod lead;
 mod live;
 pub mod packet;
@@ -29,6 +30,7 @@ use std::error::Error;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use parking_lot::Mutex;
 use tokio::sync::{Notify, mpsc, watch};
 use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
@@ -36,6 +38,7 @@ use tokio_util::sync::CancellationToken;
 use self::backlog::{Backlog, PassId};
 use self::connection::OpenError;
 use self::evidence::BrokerCounters;
+pub use self::kept::KeptDevices;
 pub use self::lead::Lead;
 use self::live::{Live, Way};
 use self::population::Population;
@@ -61,6 +64,9 @@ pub struct Source {
     types_read: Notify,
     /// Whether this instance reads what is retained for all.
     lead: Arc<Lead>,
+    /// Where the map holds only some devices: whoever knows the others, and the types that they are of.
+    kept: Option<Arc<dyn KeptDevices>>,
+    kept_types: Mutex<BTreeSet<String>>,
     /// Tells the members of a shared subscription apart, which have one client id.
     member: Option<String>,
 }
@@ -123,6 +129,8 @@ impl Source {
             live_loss,
             types_read,
             lead: Arc::new(Lead::of_one()),
+            kept: None,
+            kept_types: Mutex::default(),
             member,
         }
     }
@@ -130,6 +138,11 @@ impl Source {
     /// One of several sources that share their messages: of those, one reads what is retained.
     pub fn led_by(self, lead: Arc<Lead>) -> Self {
         Self { lead, ..self }
+    }
+
+    /// Where the map holds only some of the devices, others are asked for by what a store knows.
+    pub fn knowing(self, kept: Option<Arc<dyn KeptDevices>>) -> Self {
+        Self { kept, ..self }
     }
 
     /// Runs until shutdown; returns an error only if the very first login is refused.
@@ -166,7 +179,9 @@ impl Source {
     fn known_types(&self) -> BTreeSet<String> {
         let settings = &self.settings.population;
         let seen = self.map.round_counts().into_iter().map(|count| count.device_type);
+        let kept = self.kept_types.lock();
         let known = seen.chain(settings.types.iter().cloned()).chain(settings.devices.keys().cloned());
+        let known = known.chain(kept.iter().cloned());
         known.filter(|device_type| self.settings.takes(device_type)).collect()
     }
 

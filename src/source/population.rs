@@ -212,6 +212,7 @@ impl<'a> Population<'a> {
         if self.is_settled(round) {
             return Ok(());
         }
+        self.learn_kept_types().await;
         self.ask_for_counters(began.elapsed()).await;
         if self.passes() > 1 && !self.is_settled(round) {
             // Not all types may have been seen yet. On some brokers the same SUBSCRIBE again shows them.
@@ -424,7 +425,7 @@ impl<'a> Population<'a> {
         read.evidence = Some(if by_passes.is_proof() {
             by_passes
         } else {
-            by_passes.max(self.ask_by_name(reader, device_type).await?)
+            by_passes.max(self.ask_by_name(reader, device_type, read).await?)
         });
         Ok(())
     }

@@ -26,6 +26,8 @@ pub struct Round {
 pub struct TypePasses {
     pub passes: Vec<Pass>,
     pub evidence: Option<Evidence>,
+    /// Each device that the store had has been asked for, where the map does not hold all.
+    pub kept_are_asked_for: bool,
     /// The broker refuses the subscription to this type.
     pub refused: bool,
 }
@@ -101,7 +103,7 @@ mod tests {
     }
 
     fn read(passes: &[Pass], evidence: Evidence) -> TypePasses {
-        TypePasses { passes: passes.to_vec(), evidence: Some(evidence), refused: false }
+        TypePasses { passes: passes.to_vec(), evidence: Some(evidence), ..TypePasses::default() }
     }
 
     fn known(names: &[&str]) -> Vec<RoundCount> {

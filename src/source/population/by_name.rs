@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use super::super::evidence::Evidence;
 use super::super::pass::{PassError, Reader};
+use super::super::round::TypePasses;
 use super::Population;
 use crate::decode::iot_platform;
 
@@ -12,32 +13,101 @@ const NAMES_MAX: u64 = 500;
 /// How many SUBSCRIBEs of devices by name the broker may refuse before the rest of the type counts as not to be had.
 const REFUSALS_MAX: usize = 16;
 
+/// How devices are asked for by name: in ever smaller batches where the broker refuses.
+struct Batches {
+    size: usize,
+    refusals: usize,
+}
+
 impl Population<'_> {
-    /// Asks for each known device of the type that no pass has brought, in ever smaller batches where that is refused.
+    /// Asks for each known device of the type that no pass has brought.
     pub(super) async fn ask_by_name(
         &self,
         reader: &mut Reader<'_>,
         device_type: &str,
+        read: &mut TypePasses,
     ) -> Result<Evidence, PassError> {
-        let mut topics = self.missing_topics(device_type);
         let lowest = self.limits().first().copied().unwrap_or(NAMES_MAX);
-        let mut batch = usize::try_from(NAMES_MAX.min(lowest.saturating_sub(1)).max(1)).unwrap_or(1);
-        let mut refusals = 0;
+        let size = usize::try_from(NAMES_MAX.min(lowest.saturating_sub(1)).max(1)).unwrap_or(1);
+        let mut batches = Batches { size, refusals: 0 };
+        let missing = self.missing_topics(device_type);
+        if !self.ask_for(reader, missing, &mut batches).await?
+            || !self.ask_for_kept(reader, device_type, read, &mut batches).await?
+        {
+            return Ok(Evidence::Missing);
+        }
+        Ok(self.known_beforehand(device_type))
+    }
+
+    /// Says whether all could be asked for.
+    async fn ask_for(
+        &self,
+        reader: &mut Reader<'_>,
+        mut topics: Vec<String>,
+        batches: &mut Batches,
+    ) -> Result<bool, PassError> {
         while !topics.is_empty() {
-            let names = topics.split_off(topics.len().saturating_sub(batch));
+            let names = topics.split_off(topics.len().saturating_sub(batches.size));
             match reader.read(&names).await {
-                Ok(pass) if pass.lost => return Ok(Evidence::Missing),
+                Ok(pass) if pass.lost => return Ok(false),
                 Ok(_) => reader.leave(&names).await,
-                Err(error) if error.is_refusal() && batch > 1 && refusals < REFUSALS_MAX => {
-                    refusals += 1;
-                    batch = batch.div_ceil(4);
+                Err(error) if error.is_refusal() && batches.size > 1 && batches.refusals < REFUSALS_MAX => {
+                    batches.refusals += 1;
+                    batches.size = batches.size.div_ceil(4);
                     topics.extend(names);
                 }
-                Err(error) if error.is_refusal() => return Ok(Evidence::Missing),
+                Err(error) if error.is_refusal() => return Ok(false),
                 Err(error) => return Err(error),
             }
         }
-        Ok(self.known_beforehand(device_type))
+        Ok(true)
+    }
+
+    /// Asks for what the store has of the type and the map does not show to have been heard of, once in a round, unless the
+    /// passes brought as many devices as the store has. What was brought and is not written yet makes that uncertain; it is
+    /// written by the next round.
+    async fn ask_for_kept(
+        &self,
+        reader: &mut Reader<'_>,
+        device_type: &str,
+        read: &mut TypePasses,
+        batches: &mut Batches,
+    ) -> Result<bool, PassError> {
+        let Some(kept) = self.source.kept.as_ref().filter(|_| !read.kept_are_asked_for) else {
+            return Ok(true);
+        };
+        let brought = read.passes.last().map_or(0, |pass| pass.retained);
+        let number = kept.by_type().await.and_then(|types| types.get(device_type).copied());
+        // A store that cannot be read proves nothing, and is asked again in the next sweep.
+        if number.is_none_or(|number| number <= brought) {
+            return Ok(true);
+        }
+        let limit = usize::try_from(NAMES_MAX).unwrap_or(1);
+        let mut after = None;
+        loop {
+            let Some(ids) = kept.ids_of(device_type, after, limit).await else { return Ok(true) };
+            after = ids.last().cloned();
+            let is_last = ids.len() < limit;
+            let heard: BTreeSet<String> =
+                self.source.map.ids_in_round(device_type, true).into_iter().collect();
+            let missing = ids.iter().filter(|id| !heard.contains(*id));
+            let topics = missing.map(|id| iot_platform::topic(device_type, id)).collect();
+            if !self.ask_for(reader, topics, batches).await? {
+                return Ok(false);
+            }
+            if is_last {
+                read.kept_are_asked_for = true;
+                return Ok(true);
+            }
+        }
+    }
+
+    /// Finds out of which types the store has devices, where the map does not hold all.
+    pub(super) async fn learn_kept_types(&self) {
+        let Some(kept) = &self.source.kept else { return };
+        if let Some(types) = kept.by_type().await {
+            *self.source.kept_types.lock() = types.into_keys().collect();
+        }
     }
 
     /// The topics of devices that are listed or in the map, and not heard of in this round.

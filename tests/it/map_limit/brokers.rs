@@ -133,3 +133,29 @@ fn a_type_above_the_limit_is_read_by_the_operators_list_and_not_called_complete(
     assert_all_say_the_same(&few, &all, &truth);
     assert!(!few.get("/metrics").text().contains(r#"outcome="complete""#));
 }
+
+#[test]
+fn a_type_above_the_limit_is_asked_for_by_the_names_in_the_store() {
+    const BUFFER: usize = 100;
+    let limits = Limits { second_subscribe_brings_all: false, buffer_messages: BUFFER, ..Limits::default() };
+    let broker = PlatformBroker::start(limits);
+    let directory = tempfile::tempdir().expect("a directory can be made");
+    // Of valves no subscription to all devices tells.
+    let types = [("pump", 350), ("valve", 80)];
+    let truth = fleet(&types, 1, true);
+    truth.iter().for_each(|(names, said)| broker.publish(&topic(names), said, true));
+    let listed: String = truth.keys().map(|(kind, id)| format!("{kind}/{id}\n")).collect();
+    let flags = ["--replay-limits", "100", "--broker-counters", "false"];
+    let few = || limited(&broker.url(), "few", &file(&directory)).arguments(&flags);
+    let first = few().arguments(&["--devices-file", "devices"]).file("devices", &listed).start();
+    answers::wait_until_right(&first, &truth);
+    assert!(first.terminate().status.success());
+
+    // Everything has changed since, also what no subscription brings any more.
+    let truth = fleet(&types, 1, false);
+    truth.iter().for_each(|(names, said)| broker.publish(&topic(names), said, true));
+    let second = few().start();
+    second.wait_until_ready();
+    answers::wait_until_right(&second, &truth);
+    assert!(is_state(&second, "unproven"));
+}
