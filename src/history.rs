@@ -40,16 +40,26 @@ pub struct Row {
 pub struct KeptEvent {
     pub device_type: Arc<str>,
     pub id: Box<str>,
+    /// Where to go on after it, in the order of the events of all devices. Events that were kept in one step may share it, or
+    /// come again to whoever goes on there; none is passed over.
+    pub position: u64,
     pub row: Row,
 }
 
-/// Part of the events of all devices, in the order of their sequences.
+/// Part of the events of all devices, in the order in which they were kept.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct EventPage {
+    /// After the position that was asked for, each once.
     pub events: Vec<KeptEvent>,
-    /// The highest sequence that was ever given; what is kept later has a higher one.
+    /// Where to go on after this page without being given anything again.
+    pub reached: u64,
+    /// Up to here nothing can be added any more: what is kept later has a higher position.
     pub newest: u64,
-    /// Some that belong here were dropped, because they were too old or too many of one device.
+    /// No event that had been kept when this was read has a higher position. More than `newest` where several write at
+    /// once, and one that began earlier may still add events that come before those of another.
+    pub begun: u64,
+    /// Some that belong here are missing: they were dropped because they were too old or too many of one device, or lost
+    /// before they came to the store, or the position is none of this store as it is now.
     pub incomplete: bool,
 }
 
@@ -145,8 +155,8 @@ pub trait ReadHistory: Send + Sync {
         limit: usize,
     ) -> BoxFuture<'a, Result<Vec<Row>, ReadError>>;
 
-    /// The events of all devices after that sequence, oldest first, at most so many; `None` if they are kept in no order.
-    fn read_after(&self, sequence: u64, limit: usize) -> BoxFuture<'_, Result<Option<EventPage>, ReadError>>;
+    /// The events of all devices after that position, oldest first, about so many; `None` if they are kept in no order.
+    fn read_after(&self, position: u64, limit: usize) -> BoxFuture<'_, Result<Option<EventPage>, ReadError>>;
 }
 
 /// What a window of a history comes to.

@@ -86,7 +86,7 @@ fn fill(file: &Path, devices: u32) -> Outcome<()> {
     for first in (0..devices).step_by(WRITTEN_AT_ONCE) {
         let some = first..devices.min(first.saturating_add(WRITTEN_AT_ONCE as u32));
         let devices = some.map(stored).collect::<Outcome<_>>()?;
-        runtime.block_on(store.upsert(Arc::new(Batch { devices, events: Vec::new() })))?;
+        runtime.block_on(store.upsert(Arc::new(Batch { devices, ..Batch::default() })))?;
     }
     Ok(())
 }

@@ -42,7 +42,7 @@ pub async fn import(
         };
         let Some(devices) = batch else { break };
         imported += devices.len() as u64;
-        opened.store.upsert(Arc::new(Batch { devices, events: Vec::new() })).await?;
+        opened.store.upsert(Arc::new(Batch { devices, ..Batch::default() })).await?;
     }
     read.await.map_err(|_| ExchangeError::Fault)??;
     Ok(imported)

@@ -26,7 +26,7 @@ struct Contents {
     devices: BTreeMap<DeviceName, Entry>,
     changed: u64,
     sequence: u64,
-    /// The highest sequence of an event that was dropped.
+    /// The highest sequence of an event that was dropped or lost.
     dropped: u64,
 }
 
@@ -50,6 +50,11 @@ impl MemoryStore {
             let entry = contents.devices.entry(device.name.clone()).or_default();
             let grown = entry.belief.merge(device.belief.clone());
             entry.learned(grown, device.heard_at, &mut contents.changed);
+        }
+        if batch.events_lost {
+            // It takes a place in the order, so that whoever has read up to here is told.
+            contents.sequence += 1;
+            contents.dropped = contents.sequence;
         }
         for event in &batch.events {
             let name = DeviceName { device_type: Arc::clone(&event.device_type), id: event.id.clone() };
@@ -106,23 +111,28 @@ impl MemoryStore {
 impl Contents {
     /// Goes through everything: this store is a model, and who asks it keeps a process's memory, not a fleet.
     fn events_after(&self, after: u64, limit: usize) -> EventPage {
+        let limit = limit.min(PAGE_MAX);
+        let incomplete = self.dropped > after || after > self.sequence;
+        let (newest, begun) = (self.sequence, self.sequence);
+        if limit == 0 {
+            return EventPage { events: Vec::new(), reached: after, newest, begun, incomplete };
+        }
         let rows = self.devices.iter().flat_map(|(name, entry)| {
             let newer = entry.history.iter().filter(move |row| row.sequence > after);
             newer.map(move |row| (name, row))
         });
         let mut rows: Vec<_> = rows.collect();
         rows.sort_unstable_by_key(|(_, row)| row.sequence);
-        rows.truncate(limit.min(PAGE_MAX));
+        let is_all = rows.len() <= limit;
+        rows.truncate(limit);
+        let reached = rows.last().filter(|_| !is_all).map_or(newest, |(_, row)| row.sequence);
         let kept = |(name, row): (&DeviceName, &Row)| KeptEvent {
             device_type: Arc::clone(&name.device_type),
             id: name.id.clone(),
+            position: row.sequence,
             row: row.clone(),
         };
-        EventPage {
-            events: rows.into_iter().map(kept).collect(),
-            newest: self.sequence,
-            incomplete: self.dropped > after || after > self.sequence,
-        }
+        EventPage { events: rows.into_iter().map(kept).collect(), reached, newest, begun, incomplete }
     }
 }
 

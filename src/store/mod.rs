@@ -80,6 +80,9 @@ pub struct Batch {
     /// Each is also evidence: its statement is merged into the belief about its device, which therefore is never missing.
     /// Except a failed login, which is evidence of nothing: it is kept only of a device that the store knows by then.
     pub events: Vec<Event>,
+    /// Events that belong before or among these could not wait for the store and are lost. A store that orders its events
+    /// tells whoever reads on from an earlier one that some are missing.
+    pub events_lost: bool,
 }
 
 /// A point in the order of all changes of one store; [`Mark::BEGINNING`] stands before the first. What the numbers mean is
@@ -268,9 +271,11 @@ pub trait Store: Send + Sync {
         Box::pin(ready(Ok(alone)))
     }
 
-    /// The events of all devices after that sequence, oldest first, at most [`PAGE_MAX`] and so many: none that is kept
-    /// later comes before one that was given here. `None` if the store keeps no order over all devices: a stream of
-    /// changes then cannot go on from it, and says so.
+    /// The events of all devices after that position, oldest first, about [`PAGE_MAX`] or so many at most, as those that were
+    /// kept in one step may come together: none that is kept later comes before one that was given here. Of one device,
+    /// those of a page come in the order of its history. Where to go on is a number that only this store understands; 0 is
+    /// before the first event, and a number beyond the last is no error. `None`, at once, if the store keeps no order over all devices:
+    /// a stream of changes then cannot go on from it, and says so.
     fn events(&self, _after: u64, _limit: usize) -> BoxFuture<'_, Result<Option<EventPage>, StoreError>> {
         Box::pin(ready(Ok(None)))
     }
@@ -337,9 +342,9 @@ impl ReadHistory for HistoryOf {
         })
     }
 
-    fn read_after(&self, sequence: u64, limit: usize) -> BoxFuture<'_, Result<Option<EventPage>, ReadError>> {
+    fn read_after(&self, position: u64, limit: usize) -> BoxFuture<'_, Result<Option<EventPage>, ReadError>> {
         Box::pin(
-            async move { self.0.events(sequence, limit).await.map_err(|error| ReadError(error.to_string())) },
+            async move { self.0.events(position, limit).await.map_err(|error| ReadError(error.to_string())) },
         )
     }
 }

@@ -98,7 +98,7 @@ impl Writer {
             // Before the events are taken: those of all changes up to here are in the queue by now.
             let published = self.feed.head();
             let batch = self.next_batch();
-            if self.events.take_overflowed() {
+            if batch.events_lost {
                 self.feed.note_lost();
             }
             let took_all_events = batch.events.len() < BATCH_MAX;
@@ -147,7 +147,7 @@ impl Writer {
         let events = self.events.take(BATCH_MAX);
         let mut devices = Vec::new();
         self.map.take_dirty(BATCH_MAX, |record| devices.push(stored(record)));
-        Batch { devices, events }
+        Batch { devices, events, events_lost: self.events.take_overflowed() }
     }
 
     /// What is being written waits, too: it may be refused.

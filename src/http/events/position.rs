@@ -1,6 +1,6 @@
 //! The id of an event in a stream: where to go on after it. A text for clients, who only give it back.
 //!
-//! It names a change of this process, by its sequence, and an event of the history up to which the client has missed
+//! It names a change of this process, by its sequence, and a position in the history up to which the client has missed
 //! nothing: the first serves as long as this process has the change in memory, the second serves any process with the same
 //! store.
 
@@ -13,21 +13,21 @@ pub struct Position {
     /// The process that the sequence is of; 0: none, only the history counts.
     pub epoch: u64,
     pub sequence: u64,
-    /// What the history tells in its events up to this one has been seen; `None`: not known.
+    /// What the history tells up to this position of its own has been seen; `None`: not known.
     pub history: Option<u64>,
 }
 
 impl Position {
-    /// After an event of the history.
-    pub fn in_history(event: u64) -> Self {
-        Self { epoch: 0, sequence: 0, history: Some(event) }
+    /// At a position of the history.
+    pub fn in_history(position: u64) -> Self {
+        Self { epoch: 0, sequence: 0, history: Some(position) }
     }
 }
 
 impl fmt::Display for Position {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{:x}-{}", self.epoch, self.sequence)?;
-        self.history.map_or(Ok(()), |event| write!(f, "-{event}"))
+        self.history.map_or(Ok(()), |position| write!(f, "-{position}"))
     }
 }
 

@@ -23,7 +23,7 @@ pub const EVENTS_MAX: usize = 100_000;
 
 /// How far a replay is.
 pub struct Replay {
-    /// The last event that was shown or passed over.
+    /// Up to where in the history events were shown or passed over.
     after: u64,
     /// Changes of this process that the client has seen already.
     seen: u64,
@@ -94,15 +94,15 @@ impl Replay {
 
     fn show(&mut self, page: EventPage, until: Kept, follower: &Follower) -> Past {
         let mut blocks = Vec::new();
-        let is_last = page.events.len() < PAGE;
-        self.over = is_last;
+        // A page that does not lead on is the last one, too.
+        self.over = page.reached >= until.events || page.reached <= self.after;
+        self.after = page.reached;
         let viewer = Viewer::of(&follower.context);
         for event in page.events {
-            if event.row.sequence > until.events {
+            if event.position > until.events {
                 self.over = true;
                 break;
             }
-            self.after = event.row.sequence;
             blocks.extend(self.past_change(event, follower, &viewer));
         }
         if self.over {
@@ -113,7 +113,7 @@ impl Replay {
 
     /// An event as a change of what was believed, if it is one that the client wants.
     fn past_change(&mut self, event: KeptEvent, follower: &Follower, viewer: &Viewer<'_>) -> Option<Bytes> {
-        let KeptEvent { device_type, id, row } = event;
+        let KeptEvent { device_type, id, position, row } = event;
         let device = Device { device_type: &device_type, id: &id };
         let is_refusal = row.statement.claim == Claim::Refusal;
         let name = (device_type.clone(), id.clone());
@@ -133,7 +133,7 @@ impl Replay {
         }
         let heard = Arrival { evidence: Evidence::Live, at: UnixSeconds(row.heard_at.0) };
         let snapshot = Snapshot::of_belief((device_type, id), belief, heard)?;
-        let id = Position::in_history(row.sequence);
+        let id = Position::in_history(position);
         follower.admits(&snapshot).then(|| frame::past_change(id, &snapshot, previous, viewer))
     }
 

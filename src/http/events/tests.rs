@@ -32,12 +32,13 @@ fn connect(at: u64) -> Statement {
 /// So many events of one device.
 fn many(events: u64) -> impl ReadHistory {
     HistoryAfter(move |sequence, limit| {
-        let sequences = sequence + 1..=events.min(sequence + limit as u64);
+        let reached = events.min(sequence + limit as u64);
         let event = |sequence| {
             let row = Row { sequence, statement: connect(sequence), heard_at: UnixSeconds(1) };
-            KeptEvent { device_type: "pump".into(), id: "1".into(), row }
+            KeptEvent { device_type: "pump".into(), id: "1".into(), position: sequence, row }
         };
-        Ok(Some(EventPage { events: sequences.map(event).collect(), newest: events, incomplete: false }))
+        let told = (sequence + 1..=reached).map(event).collect();
+        Ok(Some(EventPage { events: told, reached, newest: events, begun: events, incomplete: false }))
     })
 }
 

@@ -240,23 +240,36 @@ pub fn history(
 
 /// The events of all devices after a sequence. Those of a device that was forgotten are no longer anybody's.
 pub fn events(connection: &Connection, after: u64, limit: usize) -> Result<EventPage, WriteError> {
-    let (newest, oldest): (i64, Option<i64>) = connection.query_row(
-        "SELECT (SELECT sequence FROM counter), (SELECT min(sequence) FROM event)",
+    // All of one moment.
+    let transaction = connection.unchecked_transaction()?;
+    let (newest, lost, oldest): (i64, i64, Option<i64>) = transaction.query_row(
+        "SELECT sequence, lost, (SELECT min(sequence) FROM event) FROM counter",
         (),
-        |row| Ok((row.get(0)?, row.get(1)?)),
+        |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)),
     )?;
-    let (newest, after) = (u64::try_from(newest).map_err(|_| WriteError::Damaged)?, signed(after));
+    let unsigned = |number: i64| u64::try_from(number).map_err(|_| WriteError::Damaged);
+    let (limit, after) = (limit.min(PAGE_MAX), signed(after));
     // Those between are gone, or all are: then what the reader has seen was another file.
     let incomplete = match oldest {
         Some(oldest) => oldest > after.saturating_add(1),
-        None => signed(newest) > after,
-    } || after > signed(newest);
-    let mut page = EventPage { events: Vec::new(), newest, incomplete };
-    let mut select = connection.prepare_cached(
+        None => newest > after,
+    } || lost > after
+        || after > newest;
+    let mut page = EventPage {
+        events: Vec::new(),
+        reached: unsigned(after)?,
+        newest: unsigned(newest)?,
+        begun: unsigned(newest)?,
+        incomplete,
+    };
+    if limit == 0 {
+        return Ok(page);
+    }
+    let mut select = transaction.prepare_cached(
         "SELECT type, id, sequence, previous, event.heard_at, event.claim, event.session, event.time, event.close_code,
          event.payload FROM event JOIN device ON device.row = event.device WHERE sequence > ?1 ORDER BY sequence LIMIT ?2",
     )?;
-    let mut rows = select.query(params![after, limit.min(PAGE_MAX) as i64])?;
+    let mut rows = select.query(params![after, limit as i64])?;
     let (mut names, mut given) = (TypeNames::default(), HashSet::new());
     while let Some(row) = rows.next()? {
         let text = |at: usize| row.get_ref(at)?.as_str().map_err(|_| WriteError::Damaged);
@@ -264,15 +277,19 @@ pub fn events(connection: &Connection, after: u64, limit: usize) -> Result<Event
         // The event before it belongs here, too, and is gone.
         page.incomplete |= previous.is_some_and(|previous| previous > after && !given.contains(&previous));
         given.insert(sequence);
+        let sequence = unsigned(sequence)?;
         page.events.push(KeptEvent {
             device_type: names.shared(text(0)?),
             id: text(1)?.into(),
+            position: sequence,
             row: history::Row {
-                sequence: u64::try_from(sequence).map_err(|_| WriteError::Damaged)?,
+                sequence,
                 heard_at: UnixSeconds(row.get(4)?),
                 statement: encoding::statement(row, 5)?,
             },
         });
     }
+    let is_all = page.events.len() < limit;
+    page.reached = page.events.last().filter(|_| !is_all).map_or(page.newest, |event| event.position);
     Ok(page)
 }

@@ -7,7 +7,7 @@ use rusqlite::Connection;
 pub const APPLICATION_ID: i64 = 0x6465_7653;
 
 /// Each step leads from the version of its position to the next. A step that was released is never changed.
-const STEPS: &[&str] = &[FIRST];
+const STEPS: &[&str] = &[FIRST, LOST];
 
 /// The version that this program writes.
 pub const VERSION: i64 = STEPS.len() as i64;
@@ -70,6 +70,9 @@ CREATE VIEW events AS SELECT
   FROM event JOIN device ON device.row = event.device
   LEFT JOIN reason ON event.claim <> 1 AND reason.close_code = event.close_code;
 ";
+
+/// `lost` is a place in the order of the events: some that belong before it never came here. 0: all did.
+const LOST: &str = "ALTER TABLE counter ADD COLUMN lost INTEGER NOT NULL DEFAULT 0;";
 
 /// What stands in the header.
 pub fn found(connection: &Connection) -> rusqlite::Result<(i64, i64)> {

@@ -120,6 +120,13 @@ impl Writing {
         let mut counters = self.counters;
         let mut reasons = Vec::new();
         let transaction = self.connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        if batch.events_lost {
+            // It takes a place in the order, so that whoever has read up to here is told.
+            counters.sequence += 1;
+            transaction
+                .prepare_cached("UPDATE counter SET lost = ?1")?
+                .execute([signed(counters.sequence)])?;
+        }
         for (name, news) in &news {
             let statement = merge(&transaction, *name, news, &mut counters)?;
             if let Some((code, text)) = statement.and_then(|statement| reason(&statement, &self.reasons)) {
