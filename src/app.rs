@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use parking_lot::Mutex;
 use prometheus_client::registry::Registry;
 use tokio::net::TcpSocket;
 use tokio::runtime::Handle;
@@ -218,6 +219,7 @@ fn share(
         map: Arc::clone(&writer.map),
         health: Arc::clone(&writer.health),
         metrics: writer.metrics.clone(),
+        feed: Arc::clone(&writer.feed),
         lead: Arc::clone(&writer.lead),
     };
     // With the last end of the backlog, which it holds until shutdown, the decoder ends.
@@ -322,6 +324,7 @@ async fn restore(settings: StoreSettings, means: &Means) -> Result<Restored, Err
         lead: Arc::clone(lead),
         settings,
         good: if opened.outlives { Keeping::Good } else { Keeping::Off },
+        horizon: Mutex::default(),
     };
     writer.forget().await;
     if opened.shared {

@@ -10,6 +10,7 @@
 //! A change is published while the shard of its device is locked. So whoever reads a device from the map and asks for the
 //! [`Feed::head`] under the same lock has seen exactly the changes of this device up to it.
 
+mod keeping;
 mod reader;
 mod ring;
 pub mod settings;
@@ -26,13 +27,15 @@ use tokio::sync::{Notify, Semaphore, watch};
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
+use self::keeping::Keeping;
+pub use self::keeping::Kept;
 use self::reader::Seat;
 pub use self::reader::{Reader, Run};
 pub use self::ring::Behind;
 use self::ring::Ring;
 use self::settings::FeedSettings;
 use crate::clock;
-use crate::health::{Following, Health};
+use crate::health::Health;
 use crate::map::{Record, Snapshot};
 use crate::metrics::Metrics;
 use crate::presence::Status;
@@ -65,7 +68,7 @@ pub struct Change {
     pub previous: Option<Status>,
     /// Whether the history that is kept tells of it.
     pub in_history: bool,
-    /// Up to which event the history told of nothing that was published later; `None` while that is not known, or the devices
+    /// Up to which of its positions the history told of nothing that was published later; `None` while that is not known, or the devices
     /// are still being found.
     pub kept: Option<u64>,
     address: OnceLock<Option<IpAddr>>,
@@ -83,20 +86,6 @@ impl Change {
     pub fn shown(&self, show: impl FnOnce(&Change) -> Bytes) -> Bytes {
         self.shown.get_or_init(|| show(self)).clone()
     }
-}
-
-/// How far the history follows: it tells of all changes up to `changes` in its events up to `events`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Kept {
-    pub changes: u64,
-    pub events: u64,
-}
-
-#[derive(Debug, Default)]
-struct Keeping {
-    confirmed: Option<Kept>,
-    /// What was found at that moment, and does not count before everything that others had written by then is here.
-    waiting: Option<(Kept, Instant)>,
 }
 
 /// The ring and those who follow it.
@@ -194,7 +183,14 @@ impl Feed {
 
     /// The highest sequence of a change that is gone here and stands in no history.
     pub fn lost(&self) -> u64 {
-        self.ring.read().lost()
+        self.ring.read().beside().lost
+    }
+
+    /// Whether somebody who has seen the changes of this process up to that one, and the history up to that position, may have
+    /// missed a change that is gone here and stands in no history.
+    pub fn may_have_missed(&self, seen: u64, history: u64) -> bool {
+        let beside = self.ring.read().beside();
+        beside.lost > seen && !self.kept.lock().covers(beside.covered_by, history)
     }
 
     /// The changes after one and up to another that the history does not tell of, as far as they are still here.
@@ -204,35 +200,26 @@ impl Feed {
 
     /// How far the history follows, once that is known.
     pub fn kept(&self) -> Option<Kept> {
-        self.kept.lock().confirmed
+        self.kept.lock().confirmed()
+    }
+
+    /// Up to where whoever has seen all changes up to that one has seen what the history tells; `None` while that is not
+    /// known, or the devices are still being found.
+    pub fn history_seen_at(&self, sequence: u64) -> Option<u64> {
+        self.kept.lock().seen_at(sequence).filter(|_| self.is_populated())
     }
 
     /// Notes that the history follows so far, as was found at that moment. Where other instances write it, too, it may tell of
     /// what has not arrived here yet; then it counts once that has.
     pub fn note_kept(&self, kept: Kept, at: Instant) {
-        let keeping = &mut *self.kept.lock();
-        match self.health.following() {
-            Following::Off => keeping.confirmed = Some(kept),
-            Following::Current { at: current } => {
-                if keeping.waiting.is_some_and(|(_, found)| found <= current) {
-                    keeping.confirmed = keeping.waiting.take().map(|(kept, _)| kept);
-                }
-                keeping.waiting.get_or_insert((kept, at));
-            }
-            Following::Broken => {}
-        }
+        let (mut keeping, beside) = (self.kept.lock(), self.ring.read().beside());
+        keeping.note(kept, at, self.health.following(), beside, self.head());
     }
 
-    /// Notes that the history does not tell of everything up to now: some of it could not wait for the store.
+    /// Notes that the history does not tell of everything up to now: some of it could not wait for the store, or the store
+    /// has lost it.
     pub fn note_lost(&self) {
         self.ring.write().note_lost();
-    }
-
-    /// Notes that the history tells of all changes up to that one, without another event.
-    pub fn note_nothing_to_keep(&self, changes: u64) {
-        if let Some(kept) = &mut self.kept.lock().confirmed {
-            kept.changes = kept.changes.max(changes);
-        }
     }
 
     /// Wakes the readers until shutdown, ends those that are too far behind, and at last all.

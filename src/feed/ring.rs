@@ -5,6 +5,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use super::Change;
+use super::keeping::Beside;
 use crate::map::Snapshot;
 
 /// What a change is taken to cost beside its texts: the value itself, and the text that it is shown as.
@@ -20,8 +21,7 @@ pub struct Ring {
     /// The sequence of the oldest one; of the next one, if there is none.
     first: u64,
     bytes: usize,
-    /// The highest sequence of a change that is gone and stands in no history either.
-    lost: u64,
+    beside: Beside,
 }
 
 /// A position that the ring does not reach back to.
@@ -30,7 +30,7 @@ pub struct Behind;
 
 impl Default for Ring {
     fn default() -> Self {
-        Self { changes: VecDeque::new(), first: 1, bytes: 0, lost: 0 }
+        Self { changes: VecDeque::new(), first: 1, bytes: 0, beside: Beside::default() }
     }
 }
 
@@ -40,27 +40,32 @@ impl Ring {
         self.first + self.changes.len() as u64
     }
 
-    /// The highest sequence of a change that is gone and stands in no history.
-    pub fn lost(&self) -> u64 {
-        self.lost
+    /// What stands in no history.
+    pub fn beside(&self) -> Beside {
+        self.beside
     }
 
     /// Notes that the history does not tell of all changes up to the newest.
     pub fn note_lost(&mut self) {
-        self.lost = self.next() - 1;
+        // All changes up to here may have been written before, and their loss is not mended by that.
+        (self.beside.lost, self.beside.covered_by) = (self.next() - 1, self.next());
     }
 
     /// Adds the next change and drops the oldest that are beyond the bounds.
     pub fn push(&mut self, change: Change, most: usize, most_bytes: usize) {
         debug_assert_eq!(change.sequence, self.next());
         self.bytes += size(&change);
+        if !change.in_history {
+            self.beside.newest = change.sequence;
+        }
         self.changes.push_back(Arc::new(change));
         while self.changes.len() > most.max(1) || (self.bytes > most_bytes && self.changes.len() > 1) {
             let Some(oldest) = self.changes.pop_front() else { break };
             self.first = oldest.sequence + 1;
             self.bytes -= size(&oldest);
             if !oldest.in_history {
-                self.lost = oldest.sequence;
+                self.beside.lost = oldest.sequence;
+                self.beside.covered_by = self.beside.covered_by.max(oldest.sequence);
             }
         }
     }

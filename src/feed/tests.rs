@@ -3,7 +3,7 @@
 use super::*;
 use crate::clock::UnixSeconds;
 use crate::decode::Device;
-use crate::health::ReadyOn;
+use crate::health::{Following, ReadyOn};
 use crate::map::{Applied, Arrival, DeviceMap, Evidence};
 use crate::payload::Payload;
 use crate::presence::{Claim, Moment, Statement};
@@ -157,28 +157,25 @@ fn a_change_says_how_far_the_history_follows_only_once_the_devices_have_been_fou
     fixture.change(2, true);
     let kept: Vec<_> = reader.take().unwrap().changes().iter().map(|change| change.kept).collect();
     assert_eq!(kept, [None, Some(7)]);
-    fixture.feed.note_nothing_to_keep(2);
-    assert_eq!(fixture.feed.kept(), Some(Kept { changes: 2, events: 7 }));
+    assert_eq!([fixture.feed.history_seen_at(0), fixture.feed.history_seen_at(2)], [Some(7); 2]);
 }
 
 #[test]
-fn what_others_may_have_written_counts_once_it_is_here() {
-    let fixture = Fixture::new(1, 5);
-    let kept = |events| Kept { changes: 0, events };
-    let note = |events, at| fixture.feed.note_kept(kept(events), at);
-    let begun = Instant::now();
-    let later = begun + Duration::from_secs(1);
-    fixture.feed.health.set_following(Following::Broken);
-    note(1, begun);
-    assert_eq!(fixture.feed.kept(), None);
-    fixture.feed.health.set_following(Following::Current { at: begun });
-    note(2, later);
-    assert_eq!(fixture.feed.kept(), None);
-    note(3, later);
-    assert_eq!(fixture.feed.kept(), None, "the others have not been read since");
-    fixture.feed.health.set_following(Following::Current { at: later });
-    note(4, later);
-    assert_eq!(fixture.feed.kept(), Some(kept(2)));
+fn a_change_that_is_gone_and_stands_in_no_history_was_seen_by_whoever_has_seen_what_was_kept_after_it() {
+    let fixture = Fixture::new(1, 2);
+    fixture.change(1, false);
+    fixture.change(2, true);
+    let now = Instant::now();
+    fixture.feed.health.set_following(Following::Current { at: now });
+    for kept in [Kept { changes: 1, events: 7 }, Kept { changes: 2, events: 8 }] {
+        fixture.feed.note_kept(kept, now);
+    }
+    assert!(!fixture.feed.may_have_missed(0, 0), "it is here");
+    fixture.change(3, true);
+    let missed = [(0, 6), (0, 7), (1, 0)].map(|(seen, history)| fixture.feed.may_have_missed(seen, history));
+    assert_eq!(missed, [true, false, false]);
+    fixture.feed.note_lost();
+    assert!(fixture.feed.may_have_missed(0, u64::MAX) && !fixture.feed.may_have_missed(3, 0));
 }
 
 #[tokio::test]

@@ -9,6 +9,7 @@
 //! nothing. So a batch may be written twice, late, or by two instances at once.
 
 mod encoding;
+pub mod horizon;
 pub mod instances;
 pub mod memory;
 mod open;

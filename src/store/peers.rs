@@ -15,6 +15,7 @@ use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
 use super::{Mark, Query, Store, StoreError, StoredDevice};
+use crate::feed::Feed;
 use crate::health::{Following, Health};
 use crate::map::DeviceMap;
 use crate::metrics::Metrics;
@@ -46,6 +47,7 @@ pub struct Peers {
     pub map: Arc<DeviceMap>,
     pub health: Arc<Health>,
     pub metrics: Metrics,
+    pub feed: Arc<Feed>,
     /// Who reads what the broker has retained.
     pub lead: Arc<Lead>,
 }
@@ -126,6 +128,8 @@ impl Peers {
     async fn read_again(&self) -> Result<Mark, Broken> {
         let mark = bounded(self.store.mark()).await?;
         self.map.mark_all_dirty();
+        // Events that were written may be gone, and are not written again.
+        self.feed.note_lost();
         if self.map.is_limited() {
             // What only the store held may be lost: the broker is asked for it again. The rest is read when it is asked for.
             self.map.doubt_all();

@@ -5,14 +5,16 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
+use super::horizon::Horizon;
 use super::settings::StoreSettings;
 use super::{Batch, DeviceName, PAGE_MAX, Store, StoreError, StoredDevice};
 use crate::clock::{self, UnixSeconds};
-use crate::feed::{Feed, Kept};
-use crate::health::{Health, Keeping};
+use crate::feed::Feed;
+use crate::health::{Following, Health, Keeping};
 use crate::history::EventQueue;
 use crate::map::{DeviceMap, Record};
 use crate::metrics::Metrics;
@@ -31,7 +33,7 @@ const RETRY_MAX: Duration = Duration::from_secs(5);
 /// A batch that takes longer is shown as a failure, while it is still waited for.
 const SLOW_AFTER: Duration = Duration::from_secs(5);
 
-/// How long the writing may wait for the number of the newest event. Without it, a stream that goes on from the history
+/// How long the writing may wait to hear where the newest event stands. Without it, a stream that goes on from the history
 /// later is only told some events again.
 const NEWEST_TIMEOUT: Duration = Duration::from_millis(500);
 
@@ -56,6 +58,15 @@ pub struct Writer {
     pub lead: Arc<Lead>,
     /// What `health` shows while all is well.
     pub good: Keeping,
+    /// How far the history was found to follow.
+    pub horizon: Mutex<Horizon>,
+}
+
+/// What is written next.
+struct Taken {
+    batch: Batch,
+    /// It holds everything that waited.
+    is_all: bool,
 }
 
 /// Receipts, and how far the writing must have come for them to be given.
@@ -97,37 +108,43 @@ impl Writer {
             owed.extend(self.owed());
             // Before the events are taken: those of all changes up to here are in the queue by now.
             let published = self.feed.head();
-            let batch = self.next_batch();
+            let Taken { batch, is_all } = self.next_batch();
             if batch.events_lost {
                 self.feed.note_lost();
             }
-            let took_all_events = batch.events.len() < BATCH_MAX;
-            let took_all = took_all_events && batch.devices.len() < BATCH_MAX;
             self.show_waiting(&batch);
-            let all_written = batch.devices.is_empty() && batch.events.is_empty();
+            let all_written = batch == Batch::default();
             let was_refused = !all_written && self.write(Arc::new(batch), stop).await;
             while let Some(owed) = owed.pop_front_if(|owed: &mut Owed| all_written || self.has_reached(owed))
             {
                 owed.receipts.into_iter().for_each(Receipt::give);
             }
             if all_written {
-                self.feed.note_nothing_to_keep(published);
+                // Others may have written what is published here.
+                if self.feed.kept().is_none_or(|kept| kept.changes < published) {
+                    self.note_kept(published).await;
+                }
                 return;
             }
-            if took_all_events {
+            if is_all {
                 self.note_kept(published).await;
             }
-            if took_all && owed.is_empty() && !was_refused && !stop.is_cancelled() {
+            if is_all && owed.is_empty() && !was_refused && !stop.is_cancelled() {
                 return;
             }
         }
     }
 
-    /// Tells the feed how far the history follows, if the store can say so at once.
+    /// Tells the feed how far the history follows, if the store can say so at once: all changes up to that one are written.
     pub async fn note_kept(&self, changes: u64) {
+        if self.health.following() == Following::Broken {
+            return;
+        }
         let asked = timeout(NEWEST_TIMEOUT, self.store.events(u64::MAX, 0)).await;
-        if let Ok(Ok(Some(page))) = asked {
-            self.feed.note_kept(Kept { changes, events: page.newest }, Instant::now().into_std());
+        let Ok(Ok(Some(page))) = asked else { return };
+        let found = self.horizon.lock().find(changes, &page);
+        if let Some(kept) = found {
+            self.feed.note_kept(kept, Instant::now().into_std());
         }
     }
 
@@ -143,11 +160,20 @@ impl Writer {
         self.map.dirty_emptied() >= owed.devices && self.events.gone() >= owed.events
     }
 
-    fn next_batch(&self) -> Batch {
-        let events = self.events.take(BATCH_MAX);
+    /// In a store that others read, no device comes before its events: who is told of its change would believe that the
+    /// history tells of that by then. So while more events wait than a batch holds, they go alone; each is evidence, too.
+    fn next_batch(&self) -> Taken {
+        let all_events_fit = self.events.len() <= BATCH_MAX;
+        let is_shared = self.health.following() != Following::Off;
         let mut devices = Vec::new();
-        self.map.take_dirty(BATCH_MAX, |record| devices.push(stored(record)));
-        Batch { devices, events, events_lost: self.events.take_overflowed() }
+        if all_events_fit || !is_shared {
+            self.map.take_dirty(BATCH_MAX, |record| devices.push(stored(record)));
+        }
+        // After the devices: those that led to what they are now are in the queue. Those that came meanwhile are few.
+        let events = self.events.take(if all_events_fit { usize::MAX } else { BATCH_MAX });
+        let is_all = all_events_fit && devices.len() < BATCH_MAX;
+        let events_lost = self.events.take_overflowed();
+        Taken { batch: Batch { devices, events, events_lost }, is_all }
     }
 
     /// What is being written waits, too: it may be refused.
@@ -283,12 +309,20 @@ mod tests {
         batches: AtomicUsize,
     }
 
-    fn change(map: &DeviceMap, nanos: i128) {
+    fn connected(nanos: i128) -> Statement {
         let at = Moment::from_nanos(nanos);
-        let payload = Payload::pack(b"{}");
-        let statement = Statement { claim: Claim::Connect, session: at, time: at, close_code: 0, payload };
+        Statement {
+            claim: Claim::Connect,
+            session: at,
+            time: at,
+            close_code: 0,
+            payload: Payload::pack(b"{}"),
+        }
+    }
+
+    fn change(map: &DeviceMap, nanos: i128) {
         let arrival = Arrival { evidence: Evidence::Live, at: UnixSeconds(1) };
-        map.apply(Device { device_type: "t", id: "a" }, statement, arrival);
+        map.apply(Device { device_type: "t", id: "a" }, connected(nanos), arrival);
     }
 
     impl Store for Busy {
@@ -328,30 +362,61 @@ mod tests {
         }
     }
 
-    #[tokio::test]
-    async fn what_changes_while_a_batch_is_written_waits_for_the_next_flush() {
-        let map = Arc::new(DeviceMap::tracking_changes());
-        let kept = MemoryStore::new(Retention { per_device: 1 });
-        let store = Arc::new(Busy { kept, map: Arc::clone(&map), batches: AtomicUsize::new(0) });
+    /// A writer of what changes in a map into a store.
+    fn writer(map: &Arc<DeviceMap>, store: Arc<dyn Store>) -> Writer {
         let metrics = Metrics::default();
         let health = Arc::new(Health::new(ReadyOn::Unproven));
-        let writer = Writer {
-            map: Arc::clone(&map),
+        Writer {
+            map: Arc::clone(map),
             events: Arc::new(EventQueue::new(metrics.clone())),
             receipts: Arc::default(),
-            store: Arc::clone(&store) as Arc<dyn Store>,
+            store,
             feed: Arc::new(Feed::new(FeedSettings::default(), Arc::clone(&health), metrics.clone())),
             health,
             metrics,
             settings: StoreSettings::memory(),
             lead: Arc::new(Lead::of_one()),
             good: Keeping::Good,
-        };
+            horizon: Mutex::default(),
+        }
+    }
+
+    #[tokio::test]
+    async fn what_changes_while_a_batch_is_written_waits_for_the_next_flush() {
+        let map = Arc::new(DeviceMap::tracking_changes());
+        let kept = MemoryStore::new(Retention { per_device: 1 });
+        let store = Arc::new(Busy { kept, map: Arc::clone(&map), batches: AtomicUsize::new(0) });
+        let writer = writer(&map, Arc::clone(&store) as Arc<dyn Store>);
         change(&map, 1);
         for flushes in 1..=3 {
             writer.flush(&CancellationToken::new()).await;
             assert_eq!(store.batches.load(Ordering::Relaxed), flushes);
             assert_eq!(map.dirty_waiting(), 1, "the change that came meanwhile");
+        }
+    }
+
+    #[test]
+    fn others_are_told_of_no_device_before_its_events_are_kept() {
+        for shared in [false, true] {
+            let map = Arc::new(DeviceMap::tracking_changes());
+            let writer = writer(&map, Arc::new(MemoryStore::new(Retention { per_device: 1 })));
+            writer.health.set_following(if shared { Following::Broken } else { Following::Off });
+            let happen = |events: usize| {
+                for at in 0..events {
+                    let statement = connected(at as i128);
+                    writer.events.push(Device { device_type: "t", id: "a" }, statement, UnixSeconds(1));
+                }
+                change(&map, events as i128);
+            };
+            happen(BATCH_MAX + 3);
+            let taken: Vec<Taken> = (0..3).map(|_| writer.next_batch()).collect();
+            let sizes = taken.iter().map(|taken| (taken.batch.events.len(), taken.batch.devices.len()));
+            let devices = if shared { [0, 1, 0] } else { [1, 0, 0] };
+            assert!(sizes.eq([BATCH_MAX, 3, 0].into_iter().zip(devices)), "shared: {shared}");
+            assert_eq!(taken.iter().map(|taken| taken.is_all).collect::<Vec<_>>(), [false, true, true]);
+            happen(200_000);
+            let lost: Vec<bool> = (0..2).map(|_| writer.next_batch().batch.events_lost).collect();
+            assert_eq!(lost, [true, false], "with the first of those that are left");
         }
     }
 }

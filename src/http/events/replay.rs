@@ -72,7 +72,7 @@ impl Replay {
         let feed = &follower.context.feed;
         let until = feed.kept().ok_or(Gap::NotKept)?;
         // What stands in no history must still be in memory.
-        if !feed.reaches(until.changes) || feed.lost() > self.seen {
+        if !feed.reaches(until.changes) || feed.may_have_missed(self.seen, self.after) {
             return Err(Gap::NotKept);
         }
         follower.reader.go_to(until.changes);

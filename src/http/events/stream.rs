@@ -161,8 +161,7 @@ impl Follower {
         let feed = &self.context.feed;
         let sequence = self.reader.position();
         // What is kept now serves if it tells of nothing that is still to be read.
-        let now = feed.kept().filter(|kept| feed.is_populated() && kept.changes <= sequence);
-        let history = now.map(|kept| kept.events).or(self.kept);
+        let history = feed.history_seen_at(sequence).or(self.kept);
         Position { epoch: feed.epoch(), sequence, history }
     }
 
