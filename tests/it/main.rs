@@ -11,6 +11,7 @@ mod database;
 mod devices;
 mod events;
 mod events_load;
+mod events_shared;
 mod exchange;
 mod fleet;
 mod grid;

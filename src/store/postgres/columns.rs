@@ -202,7 +202,7 @@ fn nanos(moment: Moment) -> i64 {
 pub struct TypeNames(HashSet<Arc<str>>);
 
 impl TypeNames {
-    fn shared(&mut self, name: &str) -> Arc<str> {
+    pub fn shared(&mut self, name: &str) -> Arc<str> {
         if let Some(known) = self.0.get(name) {
             return Arc::clone(known);
         }

@@ -49,6 +49,10 @@ pub async fn upsert(client: &mut Object, place: &Place<'_>, batch: &Batch) -> Re
         let insert = transaction.prepare_cached(&place.statements.add_events).await.map_err(failed)?;
         transaction.execute(&insert, &events.parameters()).await.map_err(failed)?;
     }
+    if batch.events_lost {
+        // The last lock that is taken, as whoever prunes has it last.
+        transaction.execute(&place.statements.lose_events, &[]).await.map_err(failed)?;
+    }
     transaction.commit().await.map_err(failed)
 }
 
@@ -129,7 +133,12 @@ pub async fn prune(
 ) -> Result<(), StoreError> {
     let expired = client.prepare_cached(&statements.prune_expired).await.map_err(failed)?;
     let before = i64::from(heard_before.0);
-    while client.execute(&expired, &[&before, &EXPIRED_AT_ONCE]).await.map_err(failed)? > 0 {}
+    loop {
+        let pruned = client.query_one(&expired, &[&before, &EXPIRED_AT_ONCE]).await.map_err(failed)?;
+        if columns::column::<i64>(&pruned, "gone")? == 0 {
+            break;
+        }
+    }
     if !touched.0.is_empty() {
         let beyond = client.prepare_cached(&statements.prune_beyond).await.map_err(failed)?;
         client.execute(&beyond, &[&touched.0, &touched.1, &per_device]).await.map_err(failed)?;

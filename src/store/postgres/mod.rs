@@ -8,6 +8,7 @@ mod columns;
 mod connect;
 mod merge;
 mod migrate;
+mod order;
 mod read;
 mod statements;
 mod tls;
@@ -34,7 +35,7 @@ use super::{
     StoredDevice,
 };
 use crate::clock::UnixSeconds;
-use crate::history::Row;
+use crate::history::{EventPage, Row};
 use crate::recall::Total;
 use crate::source::sentence;
 
@@ -91,10 +92,12 @@ impl PostgresStore {
             Ok(_) => TIMELINE,
             Err(_) => NO_TIMELINE,
         };
+        let statements = Statements::new(&schema, timeline);
+        order::renew(&mut client, &statements).await?;
         Ok(Self {
             pool,
             bell: Bell::new(config, encryption, &schema),
-            statements: Statements::new(&schema, timeline),
+            statements,
             schema,
             lane: rand::rng().random_range(0..LANES as i16),
             retention,
@@ -347,6 +350,14 @@ impl Store for PostgresStore {
             let client = self.client().await?;
             let done = read::history(&client, &self.statements, &name, &window).await;
             client.served(done)
+        })
+    }
+
+    fn events(&self, after: u64, limit: usize) -> BoxFuture<'_, Result<Option<EventPage>, StoreError>> {
+        bounded(async move {
+            let client = self.client().await?;
+            let done = order::events(&client, &self.statements, after, limit).await;
+            client.served(done).map(Some)
         })
     }
 

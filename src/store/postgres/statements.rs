@@ -6,6 +6,7 @@ pub struct Statements {
     pub merge: String,
     pub settle: String,
     pub add_events: String,
+    pub lose_events: String,
     pub named: String,
     pub totals: String,
     /// The name of the table of devices.
@@ -14,6 +15,10 @@ pub struct Statements {
     pub changes: String,
     pub mark: String,
     pub history: String,
+    pub events: String,
+    pub lock_order: String,
+    pub clear_order: String,
+    pub renew_order: String,
     pub prune_beyond: String,
     pub prune_expired: String,
     pub forget: String,
@@ -32,6 +37,7 @@ impl Statements {
             merge: sql(include_str!("sql/merge.sql")),
             settle: sql(include_str!("sql/settle.sql")),
             add_events: sql(include_str!("sql/add_events.sql")),
+            lose_events: sql("UPDATE {schema}.event_order SET dropped = greatest(dropped, txid_current())"),
             named: sql(&format!(
                 "SELECT {DEVICE} FROM {{schema}}.device JOIN unnest($1::text[], $2::text[]) AS named (type, id) USING (type, id)"
             )),
@@ -44,6 +50,10 @@ impl Statements {
             changes: sql(&include_str!("sql/changes.sql").replace("{timeline}", timeline)),
             mark: sql("SELECT lane, changed FROM {schema}.counter ORDER BY lane"),
             history: sql(include_str!("sql/history.sql")),
+            events: sql(&include_str!("sql/events.sql").replace("{timeline}", timeline)),
+            lock_order: sql("SELECT FROM {schema}.event_order FOR UPDATE"),
+            clear_order: sql(include_str!("sql/clear_order.sql")),
+            renew_order: sql(include_str!("sql/renew_order.sql")),
             prune_beyond: sql(include_str!("sql/prune_beyond.sql")),
             prune_expired: sql(include_str!("sql/prune_expired.sql")),
             forget: sql(include_str!("sql/forget.sql")),

@@ -1,3 +1,12 @@
--- Drops events heard before $1, at most $2 of them, so that no statement takes long.
-DELETE FROM {schema}.event
-WHERE ctid = ANY (ARRAY(SELECT ctid FROM {schema}.event WHERE heard_at < $1 LIMIT $2))
+-- Drops events heard before $1, at most $2 of them, so that no statement takes long, notes which the newest of them was, and
+-- says how many they were.
+WITH gone AS (
+  DELETE FROM {schema}.event
+  WHERE ctid = ANY (ARRAY(SELECT ctid FROM {schema}.event WHERE heard_at < $1 LIMIT $2))
+  RETURNING kept_in
+), noted AS (
+  UPDATE {schema}.event_order SET dropped = newest.kept_in
+  FROM (SELECT max(kept_in) AS kept_in FROM gone) AS newest
+  WHERE event_order.dropped < newest.kept_in
+)
+SELECT count(*) AS gone FROM gone

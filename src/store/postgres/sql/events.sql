@@ -1,0 +1,32 @@
+-- The events of all devices that were kept by transactions after $1, oldest first: so many transactions that there are $2
+-- events, and the last one whole. One row at least, which says what else is to be known. One statement, so one moment.
+--
+-- Only transactions below which none is still under way: whatever commits later stands behind them. What they have kept comes in
+-- the order of the histories: of two that write events of one device, the second waits for the first, but may have begun
+-- before it. An event's device is looked up for each event (LIMIT 1 sees to it): the planner cannot know how few they are, and
+-- would read all devices.
+WITH moment AS (
+  SELECT txid_snapshot_xmin(snapshot) AS horizon, txid_snapshot_xmax(snapshot) AS next
+  FROM txid_current_snapshot() AS snapshot
+), step AS (
+  SELECT count(*) AS found, max(kept_in) AS upto
+  FROM (
+    SELECT kept_in FROM {schema}.event
+    WHERE kept_in > 0 AND kept_in > $1 AND kept_in < (SELECT horizon FROM moment)
+    ORDER BY kept_in LIMIT $2
+  ) AS events
+)
+SELECT
+  moment.horizon, moment.next, {timeline} AS timeline, pg_is_in_recovery() AS standby,
+  event_order.dropped, event_order.restored,
+  (SELECT max(kept_in) FROM {schema}.event WHERE kept_in > 0) AS newest,
+  step.found, step.upto,
+  told.type, told.id, told.kept_in, told.sequence, told.heard_at, told.claim, told.session, told.time, told.close_code,
+  told.payload
+FROM moment CROSS JOIN {schema}.event_order CROSS JOIN step
+LEFT JOIN LATERAL (
+  SELECT * FROM {schema}.event
+  CROSS JOIN LATERAL (SELECT type, id FROM {schema}.device WHERE device.number = event.device LIMIT 1) AS owner
+  WHERE event.kept_in > 0 AND event.kept_in > $1 AND event.kept_in <= step.upto
+) AS told ON true
+ORDER BY told.sequence
