@@ -237,6 +237,8 @@ fn share(
         metrics: writer.metrics.clone(),
         receipts: Arc::clone(&writer.receipts),
         lead: Arc::clone(&writer.lead),
+        // One and a half times the interval, by the standard; brokers look now and then.
+        broker_notices: 2 * source.keep_alive,
     };
     Some(tokio::spawn(instances.run(shutdown.clone())))
 }

@@ -1,5 +1,6 @@
-//! Who of the instances that share their messages reads what is retained: the one that has lived longest, by the store's own
-//! clock. The others believe of the population what it says, once all that it had written by then is here.
+//! Who of the instances that share their messages reads what is retained: of those that have a link to the broker the one that
+//! has lived longest, by the store's own clock. The others believe of the population what it says, once all that it had written
+//! by then is here.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -11,7 +12,7 @@ use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
 use super::{Instance, Store};
-use crate::health::{Following, Health, Population, PopulationReport, TypeReport};
+use crate::health::{Broker, Following, Health, Population, PopulationReport, TypeReport};
 use crate::map::DeviceMap;
 use crate::metrics::Metrics;
 use crate::receipt::{Receipt, Receipts};
@@ -23,6 +24,8 @@ const BEAT: Duration = Duration::from_secs(1);
 const LIVES_FOR: Duration = Duration::from_secs(6);
 /// A store that does not answer within this is asked again.
 const ATTEND_TIMEOUT: Duration = Duration::from_secs(3);
+/// A link to the broker that is down for so long makes others do what this instance did; one that is mended sooner does not.
+const AWAY_AFTER: Duration = Duration::from_secs(3);
 /// How long saying goodbye may take.
 const LEAVE_TIMEOUT: Duration = Duration::from_secs(1);
 
@@ -37,11 +40,16 @@ pub struct Instances {
     pub metrics: Metrics,
     pub receipts: Arc<Receipts>,
     pub lead: Arc<Lead>,
+    /// When the broker has noticed at the latest that an instance is gone: until then it gives it messages.
+    pub broker_notices: Duration,
 }
 
 /// What an instance tells the others.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
 struct Note {
+    /// It has no link to the broker.
+    away: bool,
     /// Connections to the broker so far. Between two of them the broker may have given it messages that it never got.
     connects: u64,
     /// What the population came to, if all of it is in the store.
@@ -53,8 +61,12 @@ struct Note {
 struct Memory {
     /// When the store last said that this instance lives.
     attended_at: Option<Instant>,
+    /// Since when it has been seen that the broker is out of reach.
+    down_since: Option<Instant>,
     /// The others, as they were.
     others: BTreeMap<Box<str>, Note>,
+    /// Those without a link, and when the broker will have noticed that; `None`: it has, and all has been read since.
+    away: BTreeMap<Box<str>, Option<Instant>>,
     /// What this instance tells the others of the population.
     population: Option<Population>,
     /// What the one that leads has said, and when that was heard.
@@ -83,7 +95,8 @@ impl Instances {
 
     async fn beat(&self, id: &str, memory: &mut Memory) {
         let population = memory.population.map(|population| population.word().to_owned());
-        let note = Note { connects: self.metrics.broker_connects.get(), population };
+        let note =
+            Note { away: self.is_away(memory), connects: self.metrics.broker_connects.get(), population };
         let note = serde_json::to_string(&note).expect("a note is numbers and words");
         let asked_at = Instant::now();
         let attended = self.store.attend(Instance { id: id.into(), note: note.into() }, LIVES_FOR);
@@ -102,20 +115,29 @@ impl Instances {
         if self.lead.leads() { self.lead_on(memory) } else { self.follow(memory) }
     }
 
+    fn is_away(&self, memory: &mut Memory) -> bool {
+        if self.health.state().broker == Broker::Subscribed {
+            memory.down_since = None;
+            return false;
+        }
+        memory.down_since.get_or_insert_with(Instant::now).elapsed() >= AWAY_AFTER
+    }
+
     fn consider(&self, id: &str, living: &[Instance], memory: &mut Memory) {
-        let leader = living.first();
+        let note = |instance: &Instance| serde_json::from_str::<Note>(&instance.note).unwrap_or_default();
+        // Where nobody has a link, it does not matter who waits for one.
+        let leader = living.iter().find(|one| !note(one).away).or(living.first());
         let leads = leader.is_some_and(|first| *first.id == *id);
         if self.lead.set(leads) && leads {
             tracing::info!(instances = living.len(), "reads the retained statuses for all instances");
         }
-        let note = |instance: &Instance| serde_json::from_str(&instance.note).unwrap_or_default();
         let others = living.iter().filter(|one| *one.id != *id);
         let others: BTreeMap<Box<str>, Note> = others.map(|one| (one.id.clone(), note(one))).collect();
         let lost = memory.others.iter().any(|(id, before)| {
             others.get(id).is_none_or(|now| now.connects > before.connects && before.connects > 0)
         });
-        if leads && lost {
-            // What the broker gave to that instance may have gone with it.
+        // What the broker gave to that instance may have gone with it.
+        if (self.have_messages_gone(&others, memory) || lost) && leads {
             self.lead.ask_again();
         }
         memory.others = others;
@@ -127,6 +149,23 @@ impl Instances {
         {
             memory.heard = Some((said, Instant::now()));
         }
+    }
+
+    /// Whether the broker may have given messages to an instance that has no link: when it has just lost it, and once more when
+    /// the broker has noticed that, too.
+    fn have_messages_gone(&self, others: &BTreeMap<Box<str>, Note>, memory: &mut Memory) -> bool {
+        memory.away.retain(|id, _| others.get(id).is_some_and(|note| note.away));
+        let mut gone = false;
+        for (id, _) in others.iter().filter(|(_, note)| note.away) {
+            match memory.away.get_mut(id) {
+                Some(noticed) => gone |= noticed.take_if(|at| *at <= Instant::now()).is_some(),
+                None => {
+                    memory.away.insert(id.clone(), Some(Instant::now() + self.broker_notices));
+                    gone = true;
+                }
+            }
+        }
+        gone
     }
 
     /// Whether what was believed of the population counts no longer, because the store has lost something, and this would again.

@@ -153,6 +153,31 @@ fn messages_shared_by_the_broker_are_answered_by_all_and_another_reads_on_when_t
     site.wait_until_the_database_says_so();
 }
 
+#[test]
+fn what_the_broker_gave_to_an_instance_without_a_link_is_read_by_one_that_has_one() {
+    let all = devices(3, 20);
+    let mut site = Site::start(|_| vec!["--share".into(), "fleet".into()]);
+    site.happen(names(&all));
+    site.launch_all();
+    site.wait_until_all_know_the_truth();
+    let reader = site.readers()[0];
+    let other = (reader + 1) % INSTANCES;
+    for cut_off in [other, reader] {
+        // What is on its way to it is lost, and it lives on without a link.
+        site.brokers[cut_off].pause();
+        site.happen(names(&all));
+        site.brokers[cut_off].down();
+        site.wait_until_all_know_the_truth();
+        assert_eq!(site.service(cut_off).get("/readyz").json()["broker"], "lost");
+        site.happen(names(&all[..20]));
+        site.wait_until_all_know_the_truth();
+        site.brokers[cut_off].resume();
+        site.brokers[cut_off].up();
+        site.service(cut_off).wait_until_ready();
+    }
+    site.wait_until_the_database_says_so();
+}
+
 /// A generator that any run can be repeated with.
 struct Dice(u64);
 
