@@ -149,7 +149,11 @@ impl Run {
 
 impl Drop for Reader {
     fn drop(&mut self) {
-        self.feed.seats.lock().remove(&self.number);
+        // At the end of the service a connection must go also if its stream is over: what is left of it may wait for a client that
+        // does not read.
+        if !self.feed.ending.is_cancelled() {
+            self.feed.seats.lock().remove(&self.number);
+        }
         self.feed.followers.fetch_sub(1, Ordering::SeqCst);
         self.feed.metrics.feed.streams.dec();
     }
