@@ -6,7 +6,7 @@ use crate::rig::postgres::{self, PostgresServer, Setup};
 use crate::rig::private_ca::PrivateCa;
 use crate::rig::service::{Launch, Service, mentions};
 use crate::rig::status::Device;
-use crate::rig::{PATIENCE, poll};
+use crate::rig::{PATIENCE, poll, wait_until};
 
 const PUMP: Device<'_> = Device { kind: "pump", id: "1" };
 const FAN: Device<'_> = Device { kind: "fan", id: "2" };
@@ -102,4 +102,49 @@ fn a_standby_that_takes_over_is_found_and_given_what_it_had_not_received() {
     services[0].wait_until("the new primary has the change", || standby.psql(count) == "1");
     // What the new primary has of what was seen is not known, so no stream goes on from there as if nothing was missing.
     EventStream::resume(services[1].address(), "", Some(&id)).expect("gap");
+}
+
+/// How many sessions of the service are in such a state.
+fn sessions(database: &PostgresServer, state: &str) -> u32 {
+    let sql =
+        format!("SELECT count(*) FROM pg_stat_activity WHERE application_name = 'devstatus' AND {state}");
+    database.psql(&sql).parse().expect("a count")
+}
+
+#[test]
+fn an_instance_that_says_nothing_in_the_midst_of_a_batch_does_not_hold_up_the_others() {
+    let (broker, database) = (Mosquitto::start(), PostgresServer::start());
+    let device = Device::new("pump", "1");
+    let mut publisher = broker.publisher();
+    let mut tell = |message: String| {
+        publisher.retain(&device.topic(), message);
+        publisher.flush();
+    };
+    let silent = launch(&broker, "one", &database.url()).start();
+    tell(device.connect(1));
+    let kept = || {
+        database
+            .psql("SELECT status || to_char(since AT TIME ZONE 'UTC', ' MI:SS') FROM devstatus_org.devices")
+    };
+    silent.wait_until("it is written", || kept() == "connected 00:01");
+    // Its batch waits for somebody who holds the device; when it is done, the process stands still.
+    let mut somebody = database.session();
+    somebody.say("BEGIN");
+    somebody.say("SELECT FROM devstatus_org.device FOR UPDATE");
+    silent.wait_until("it is held", || {
+        database.psql("SELECT count(*) FROM pg_locks WHERE mode = 'RowShareLock' AND relation = 'devstatus_org.device'::regclass") == "1"
+    });
+    tell(device.disconnect(1, 2));
+    silent.wait_until("the batch waits", || sessions(&database, "wait_event_type = 'Lock'") == 1);
+    silent.freeze(true);
+    somebody.say("COMMIT");
+    wait_until("nothing follows", || sessions(&database, "state = 'idle in transaction'") == 1);
+    assert_eq!(kept(), "connected 00:01");
+    let other = launch(&broker, "two", &database.url()).start();
+    tell(device.connect(3));
+    other.wait_until("the other has written", || kept() == "connected 00:03");
+    silent.freeze(false);
+    silent.wait_until("it writes again", || silent.get("/readyz").json()["store"] == "good");
+    tell(device.disconnect(3, 4));
+    other.wait_until("all goes on", || kept() == "disconnected 00:04");
 }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use deadpool_postgres::{Manager, ManagerConfig, Pool, RecyclingMethod, Runtime};
+use deadpool_postgres::{Hook, HookError, Manager, ManagerConfig, Pool, RecyclingMethod, Runtime};
 use tokio_postgres::config::{SslMode, TargetSessionAttrs};
 
 use super::tls::Encryption;
@@ -20,6 +20,10 @@ const KEEPALIVE_IDLE: Duration = Duration::from_secs(5);
 const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(2);
 const KEEPALIVE_RETRIES: u32 = 3;
 const UNACKNOWLEDGED_MAX: Duration = Duration::from_secs(10);
+/// The other way round: the server ends the session of an instance that it has heard nothing of in the midst of a batch, so that
+/// what the batch has locked is free for the others before their statements are given up. A setting of the session and no
+/// parameter of the start, which poolers refuse; a server that does not know it is used all the same.
+const LIMIT_SILENCE: &str = "SET idle_in_transaction_session_timeout = '10s'";
 
 /// Everything needed to connect.
 pub fn config(server: &Server) -> tokio_postgres::Config {
@@ -74,7 +78,16 @@ pub fn pool(config: tokio_postgres::Config, encryption: Option<Encryption>) -> R
         Some(encryption) => Manager::from_config(config, encryption, manager_config),
         None => Manager::from_config(config, tokio_postgres::NoTls, manager_config),
     };
+    let limit_silence = Hook::async_fn(|client, _| {
+        Box::pin(async move {
+            match client.batch_execute(LIMIT_SILENCE).await {
+                Err(error) if error.as_db_error().is_none() => Err(HookError::Backend(error)),
+                Ok(()) | Err(_) => Ok(()),
+            }
+        })
+    });
     Pool::builder(manager)
+        .post_create(limit_silence)
         .max_size(CONNECTIONS_MAX)
         .runtime(Runtime::Tokio1)
         .wait_timeout(Some(WAIT_TIMEOUT))

@@ -205,6 +205,34 @@ impl PostgresServer {
         assert!(output.status.success(), "{sql}: {}", String::from_utf8_lossy(&output.stderr));
         String::from_utf8(output.stdout).expect("the server speaks UTF-8").trim().to_owned()
     }
+
+    /// Somebody who does one thing after the other.
+    pub fn session(&self) -> Session {
+        let mut command = Command::new(programs().join("psql"));
+        command.args(["-X", "-q", "-v", "ON_ERROR_STOP=1", "-d", &self.url()]);
+        command.stdin(Stdio::piped()).stdout(Stdio::null());
+        Session { psql: command.spawn().expect("psql is installed") }
+    }
+}
+
+/// A session in which one statement comes after the other; what it has begun is rolled back when it is dropped.
+pub struct Session {
+    psql: Child,
+}
+
+impl Session {
+    /// Has a statement done; when it is done can be seen in what it does.
+    pub fn say(&mut self, sql: &str) {
+        let stdin = self.psql.stdin.as_mut().expect("it is piped");
+        writeln!(stdin, "{sql};").expect("psql reads what it is told");
+    }
+}
+
+impl Drop for Session {
+    fn drop(&mut self) {
+        drop(self.psql.stdin.take());
+        self.psql.wait().expect("psql ends with its input");
+    }
 }
 
 impl Drop for PostgresServer {

@@ -263,6 +263,12 @@ impl Service {
         self.signal(Signal::TERM)
     }
 
+    /// Keeps the process from doing anything, without ending it, or lets it go on.
+    pub fn freeze(&self, frozen: bool) {
+        let signal = if frozen { Signal::STOP } else { Signal::CONT };
+        kill_process(Pid::from_child(&self.process.child), signal).expect("a child of ours takes signals");
+    }
+
     /// Sends the signal and waits until the service has ended.
     pub fn signal(mut self, signal: Signal) -> Ended {
         kill_process(Pid::from_child(&self.process.child), signal).expect("a child of ours takes signals");
