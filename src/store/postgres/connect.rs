@@ -20,10 +20,15 @@ const KEEPALIVE_IDLE: Duration = Duration::from_secs(5);
 const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(2);
 const KEEPALIVE_RETRIES: u32 = 3;
 const UNACKNOWLEDGED_MAX: Duration = Duration::from_secs(10);
-/// The other way round: the server ends the session of an instance that it has heard nothing of in the midst of a batch, so that
-/// what the batch has locked is free for the others before their statements are given up. A setting of the session and no
-/// parameter of the start, which poolers refuse; a server that does not know it is used all the same.
-const LIMIT_SILENCE: &str = "SET idle_in_transaction_session_timeout = '10s'";
+/// What each session is set to: no parameters of the start, which poolers refuse. A server that does not know one is used all the
+/// same.
+const SESSION: [&str; 2] = [
+    // The other way round: the server ends the session of an instance that it has heard nothing of in the midst of a batch, so
+    // that what the batch has locked is free for the others before their statements are given up.
+    "SET idle_in_transaction_session_timeout = '10s'",
+    // Compiling a statement takes a second or two, and where the planner knows little of the tables yet it is done each time.
+    "SET jit = off",
+];
 
 /// Everything needed to connect.
 pub fn config(server: &Server) -> tokio_postgres::Config {
@@ -78,16 +83,19 @@ pub fn pool(config: tokio_postgres::Config, encryption: Option<Encryption>) -> R
         Some(encryption) => Manager::from_config(config, encryption, manager_config),
         None => Manager::from_config(config, tokio_postgres::NoTls, manager_config),
     };
-    let limit_silence = Hook::async_fn(|client, _| {
+    let set_session = Hook::async_fn(|client, _| {
         Box::pin(async move {
-            match client.batch_execute(LIMIT_SILENCE).await {
-                Err(error) if error.as_db_error().is_none() => Err(HookError::Backend(error)),
-                Ok(()) | Err(_) => Ok(()),
+            for setting in SESSION {
+                let set = client.batch_execute(setting).await;
+                if let Some(error) = set.err().filter(|error| error.as_db_error().is_none()) {
+                    return Err(HookError::Backend(error));
+                }
             }
+            Ok(())
         })
     });
     Pool::builder(manager)
-        .post_create(limit_silence)
+        .post_create(set_session)
         .max_size(CONNECTIONS_MAX)
         .runtime(Runtime::Tokio1)
         .wait_timeout(Some(WAIT_TIMEOUT))

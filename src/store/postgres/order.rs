@@ -48,7 +48,7 @@ pub async fn events(
     }
     let transaction = |name| columns::column::<Option<i64>>(moment, name).map(|id| id.unwrap_or(0) as u64);
     let (horizon, next) = (transaction("horizon")?, transaction("next")?);
-    let (dropped, newest) = (transaction("dropped")?, transaction("newest")?);
+    let dropped = transaction("dropped")?;
     let line = line(columns::column(moment, "timeline")?, columns::column(moment, "restored")?);
     let is_of_this_order = after == 0 || after & !lowest(TRANSACTION_BITS) == line;
     let is_all = columns::column::<i64>(moment, "found")? < limit;
@@ -62,7 +62,7 @@ pub async fn events(
         incomplete: !is_of_this_order
             || after_transaction >= next
             || dropped > after_transaction
-            || newest >= next,
+            || columns::column(moment, "is_foreign")?,
     };
     let (mut names, mut kept_in) = (TypeNames::default(), Vec::new());
     for row in &rows {

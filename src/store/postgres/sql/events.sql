@@ -4,7 +4,8 @@
 -- Only transactions below which none is still under way: whatever commits later stands behind them. What they have kept comes in
 -- the order of the histories: of two that write events of one device, the second waits for the first, but may have begun
 -- before it. An event's device is looked up for each event (LIMIT 1 sees to it): the planner cannot know how few they are, and
--- would read all devices.
+-- would read all devices. What is known of the order is read by itself: of a table that was never analysed the planner expects
+-- thousands of rows.
 WITH moment AS (
   SELECT txid_snapshot_xmin(snapshot) AS horizon, txid_snapshot_xmax(snapshot) AS next
   FROM txid_current_snapshot() AS snapshot
@@ -18,12 +19,14 @@ WITH moment AS (
 )
 SELECT
   moment.horizon, moment.next, {timeline} AS timeline, pg_is_in_recovery() AS standby,
-  event_order.dropped, event_order.restored,
-  (SELECT max(kept_in) FROM {schema}.event WHERE kept_in > 0) AS newest,
+  (SELECT dropped FROM {schema}.event_order) AS dropped, (SELECT restored FROM {schema}.event_order) AS restored,
+  (
+    SELECT kept_in FROM {schema}.event WHERE kept_in > 0 AND kept_in >= moment.next ORDER BY kept_in LIMIT 1
+  ) IS NOT NULL AS is_foreign,
   step.found, step.upto,
   told.type, told.id, told.kept_in, told.sequence, told.heard_at, told.claim, told.session, told.time, told.close_code,
   told.payload
-FROM moment CROSS JOIN {schema}.event_order CROSS JOIN step
+FROM moment CROSS JOIN step
 LEFT JOIN LATERAL (
   SELECT * FROM {schema}.event
   CROSS JOIN LATERAL (SELECT type, id FROM {schema}.device WHERE device.number = event.device LIMIT 1) AS owner
