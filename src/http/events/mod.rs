@@ -40,9 +40,9 @@ const BUFFERING: HeaderName = HeaderName::from_static("x-accel-buffering");
 /// then `snapshot_complete`. No change is missed or comes twice.
 ///
 /// A stream that is asked for with the `Last-Event-ID` of an earlier one goes on after that event: out of memory, or out of
-/// the history that is kept, then also after a restart, and at another instance on the same PostgreSQL. Out of the history, events may come again that had just been sent when
-/// the earlier stream ended. If something is missing, an event `gap` says so and why, and the snapshot follows if
-/// `snapshot=true`.
+/// the history that is kept, then also after a restart, and at another instance on the same PostgreSQL. Out of the history,
+/// events may come again that had just been sent when the earlier stream ended. If something is missing, an event `gap` says
+/// so and why, and the snapshot follows if `snapshot=true`.
 ///
 /// A client that reads too slowly is disconnected; it can come back with its `Last-Event-ID`.
 #[utoipa::path(
