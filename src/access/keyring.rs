@@ -64,11 +64,14 @@ impl HeldKey {
     }
 }
 
+/// By id. Who asks for an id that is none adds nothing, so a quick hash is safe.
+type Keys = HashMap<String, Arc<HeldKey>, foldhash::fast::RandomState>;
+
 /// All keys in force; they can be replaced while requests are checked.
 #[derive(Debug, Default)]
 pub struct Keyring {
     /// `None`: keys are not in use here.
-    keys: RwLock<Option<HashMap<String, Arc<HeldKey>>>>,
+    keys: RwLock<Option<Keys>>,
 }
 
 impl Keyring {

@@ -4,20 +4,26 @@ use axum::http::{HeaderMap, HeaderValue, header};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 
-/// An id and the secret with it, as they were sent.
-#[derive(PartialEq, Eq)]
-pub struct Credentials {
-    pub id: String,
-    pub secret: Vec<u8>,
+/// An id and the secret with it, as they were sent. Read on every request, so a token is not copied.
+pub enum Credentials<'a> {
+    /// Decoded; the id ends before the colon.
+    Basic {
+        decoded: Vec<u8>,
+        colon: usize,
+    },
+    Bearer {
+        id: &'a str,
+        secret: &'a str,
+    },
 }
 
 /// There is an `Authorization`, and no key can be read from it.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Malformed;
 
-impl Credentials {
+impl<'a> Credentials<'a> {
     /// `None`: the request bears no key.
-    pub fn of(headers: &HeaderMap) -> Result<Option<Self>, Malformed> {
+    pub fn of(headers: &'a HeaderMap) -> Result<Option<Self>, Malformed> {
         let mut values = headers.get_all(header::AUTHORIZATION).iter();
         let Some(value) = values.next() else { return Ok(None) };
         if values.next().is_some() {
@@ -26,20 +32,36 @@ impl Credentials {
         Self::read(value).map(Some).ok_or(Malformed)
     }
 
-    fn read(value: &HeaderValue) -> Option<Self> {
+    fn read(value: &'a HeaderValue) -> Option<Self> {
         let (scheme, rest) = value.to_str().ok()?.split_once(' ')?;
         let rest = rest.trim();
         if scheme.eq_ignore_ascii_case("basic") {
             let decoded = STANDARD.decode(rest).ok()?;
             let colon = decoded.iter().position(|byte| *byte == b':')?;
-            let id = std::str::from_utf8(&decoded[..colon]).ok()?;
-            Some(Self { id: id.to_owned(), secret: decoded[colon + 1..].to_vec() })
+            std::str::from_utf8(&decoded[..colon]).ok()?;
+            Some(Self::Basic { decoded, colon })
         } else if scheme.eq_ignore_ascii_case("bearer") {
             // An organization may hold a dot, a secret has none.
             let (id, secret) = rest.rsplit_once('.')?;
-            Some(Self { id: id.to_owned(), secret: secret.as_bytes().to_vec() })
+            Some(Self::Bearer { id, secret })
         } else {
             None
+        }
+    }
+
+    pub fn id(&self) -> &str {
+        match self {
+            Self::Basic { decoded, colon } => {
+                std::str::from_utf8(&decoded[..*colon]).expect("it was read as text before")
+            }
+            Self::Bearer { id, .. } => id,
+        }
+    }
+
+    pub fn secret(&self) -> &[u8] {
+        match self {
+            Self::Basic { decoded, colon } => &decoded[*colon + 1..],
+            Self::Bearer { secret, .. } => secret.as_bytes(),
         }
     }
 }
@@ -54,7 +76,7 @@ mod tests {
             headers.append(header::AUTHORIZATION, HeaderValue::from_str(value).unwrap());
         }
         let read = Credentials::of(&headers)?;
-        Ok(read.map(|read| (read.id, String::from_utf8(read.secret).unwrap())))
+        Ok(read.map(|read| (read.id().to_owned(), String::from_utf8(read.secret().to_vec()).unwrap())))
     }
 
     #[test]
