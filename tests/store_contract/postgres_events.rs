@@ -201,9 +201,6 @@ pub fn where_the_newest_event_stands_is_read_off_an_index(place: &Postgres) {
         let some = (0..3_000).map(|n| connected(&format!("{part}-{n}"), n));
         fixture.put(events(some.collect()));
     }
-    for table in ["device", "event"] {
-        place.0.psql(&format!("VACUUM ANALYZE {schema}.{table}"));
-    }
     let sql = include_str!("../../src/store/postgres/sql/events.sql");
     let sql = sql.replace("{schema}", schema).replace("{timeline}", "NULL::text");
     let explain = |after: &str, limit: &str| {
@@ -212,9 +209,15 @@ pub fn where_the_newest_event_stands_is_read_off_an_index(place: &Postgres) {
              EXPLAIN (ANALYZE, COSTS OFF, TIMING OFF, SUMMARY OFF) EXECUTE page ({after}, {limit})"
         ))
     };
-    for (after, limit) in [("1099511627775", "0"), ("0", "1000")] {
-        let plan = explain(after, limit);
-        assert!(!plan.contains("Seq Scan on event\n") && !plan.contains("Seq Scan on device"), "{plan}");
-        assert!(!plan.contains("Seq Scan on event "), "{plan}");
+    // Also where the planner knows nothing of the tables yet.
+    for analysed in [false, true] {
+        for table in ["device", "event"].iter().filter(|_| analysed) {
+            place.0.psql(&format!("VACUUM ANALYZE {schema}.{table}"));
+        }
+        for (after, limit) in [("1099511627775", "0"), ("0", "1000")] {
+            let plan = explain(after, limit);
+            assert!(!plan.contains("Seq Scan on event\n") && !plan.contains("Seq Scan on device"), "{plan}");
+            assert!(!plan.contains("Seq Scan on event "), "{plan}");
+        }
     }
 }
