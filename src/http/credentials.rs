@@ -1,20 +1,15 @@
 //! The key that a request bears, as Basic user and password or as a Bearer token. Whether it is a good one is not known here.
 
+use std::borrow::Cow;
+
 use axum::http::{HeaderMap, HeaderValue, header};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 
 /// An id and the secret with it, as they were sent. Read on every request, so a token is not copied.
-pub enum Credentials<'a> {
-    /// Decoded; the id ends before the colon.
-    Basic {
-        decoded: Vec<u8>,
-        colon: usize,
-    },
-    Bearer {
-        id: &'a str,
-        secret: &'a str,
-    },
+pub struct Credentials<'a> {
+    pub id: Cow<'a, str>,
+    pub secret: Cow<'a, [u8]>,
 }
 
 /// There is an `Authorization`, and no key can be read from it.
@@ -38,30 +33,14 @@ impl<'a> Credentials<'a> {
         if scheme.eq_ignore_ascii_case("basic") {
             let decoded = STANDARD.decode(rest).ok()?;
             let colon = decoded.iter().position(|byte| *byte == b':')?;
-            std::str::from_utf8(&decoded[..colon]).ok()?;
-            Some(Self::Basic { decoded, colon })
+            let id = std::str::from_utf8(&decoded[..colon]).ok()?;
+            Some(Self { id: Cow::Owned(id.to_owned()), secret: Cow::Owned(decoded[colon + 1..].to_vec()) })
         } else if scheme.eq_ignore_ascii_case("bearer") {
             // An organization may hold a dot, a secret has none.
             let (id, secret) = rest.rsplit_once('.')?;
-            Some(Self::Bearer { id, secret })
+            Some(Self { id: Cow::Borrowed(id), secret: Cow::Borrowed(secret.as_bytes()) })
         } else {
             None
-        }
-    }
-
-    pub fn id(&self) -> &str {
-        match self {
-            Self::Basic { decoded, colon } => {
-                std::str::from_utf8(&decoded[..*colon]).expect("it was read as text before")
-            }
-            Self::Bearer { id, .. } => id,
-        }
-    }
-
-    pub fn secret(&self) -> &[u8] {
-        match self {
-            Self::Basic { decoded, colon } => &decoded[*colon + 1..],
-            Self::Bearer { secret, .. } => secret.as_bytes(),
         }
     }
 }
@@ -76,7 +55,7 @@ mod tests {
             headers.append(header::AUTHORIZATION, HeaderValue::from_str(value).unwrap());
         }
         let read = Credentials::of(&headers)?;
-        Ok(read.map(|read| (read.id().to_owned(), String::from_utf8(read.secret().to_vec()).unwrap())))
+        Ok(read.map(|read| (read.id.into_owned(), String::from_utf8(read.secret.into_owned()).unwrap())))
     }
 
     #[test]

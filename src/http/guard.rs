@@ -89,7 +89,7 @@ impl Guard {
             Ok(None) if self.allow_anonymous => self.anonymous(peer),
             Ok(None) => Err(self.unauthorized(RefusedRequest::MissingKey)),
             Ok(Some(credentials)) => {
-                let checked = self.keyring.check(credentials.id(), credentials.secret(), clock::now());
+                let checked = self.keyring.check(&credentials.id, &credentials.secret, clock::now());
                 let held = checked.map_err(|denied| self.failed(peer, refused(denied)))?;
                 let taken = held.take(self.rate, self.started.elapsed());
                 taken.map_err(|wait| self.too_often(RefusedRequest::KeyRate, wait))?;
