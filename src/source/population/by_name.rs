@@ -83,13 +83,12 @@ impl Population<'_> {
             return Ok(true);
         }
         let limit = usize::try_from(NAMES_MAX).unwrap_or(1);
+        let heard: BTreeSet<String> = self.source.map.ids_in_round(device_type, true).into_iter().collect();
         let mut after = None;
         loop {
             let Some(ids) = kept.ids_of(device_type, after, limit).await else { return Ok(true) };
             after = ids.last().cloned();
             let is_last = ids.len() < limit;
-            let heard: BTreeSet<String> =
-                self.source.map.ids_in_round(device_type, true).into_iter().collect();
             let missing = ids.iter().filter(|id| !heard.contains(*id));
             let topics = missing.map(|id| iot_platform::topic(device_type, id)).collect();
             if !self.ask_for(reader, topics, batches).await? {
