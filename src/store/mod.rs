@@ -275,8 +275,8 @@ pub trait Store: Send + Sync {
     /// The events of all devices after that position, oldest first, about [`PAGE_MAX`] or so many at most, as those that were
     /// kept in one step may come together: none that is kept later comes before one that was given here. Of one device,
     /// those of a page come in the order of its history. Where to go on is a number that only this store understands; 0 is
-    /// before the first event, and a number beyond the last is no error. `None`, at once, if the store keeps no order over all devices:
-    /// a stream of changes then cannot go on from it, and says so.
+    /// before the first event, and a number beyond the last is no error. `None`, at once, if the store keeps no order over
+    /// all devices: a stream of changes then cannot go on from it, and says so.
     fn events(&self, _after: u64, _limit: usize) -> BoxFuture<'_, Result<Option<EventPage>, StoreError>> {
         Box::pin(ready(Ok(None)))
     }

@@ -41,15 +41,16 @@ pub async fn events(
     let (limit, after_transaction) = (limit.min(PAGE_MAX) as i64, after & lowest(TRANSACTION_BITS));
     let select = client.prepare_cached(&statements.events).await.map_err(failed)?;
     let rows = client.query(&select, &[&(after_transaction as i64), &limit]).await.map_err(failed)?;
-    let moment =
-        rows.first().ok_or_else(|| StoreError::Read("the order of the events is gone".to_owned()))?;
+    let gone = || StoreError::Read("the order of the events is gone".to_owned());
+    let moment = rows.first().ok_or_else(gone)?;
     if columns::column(moment, "standby")? {
         return Err(StoreError::Read("the server has become a standby".to_owned()));
     }
     let transaction = |name| columns::column::<Option<i64>>(moment, name).map(|id| id.unwrap_or(0) as u64);
     let (horizon, next) = (transaction("horizon")?, transaction("next")?);
     let dropped = transaction("dropped")?;
-    let line = line(columns::column(moment, "timeline")?, columns::column(moment, "restored")?);
+    let restored = columns::column::<Option<i32>>(moment, "restored")?.ok_or_else(gone)?;
+    let line = line(columns::column(moment, "timeline")?, restored);
     let is_of_this_order = after == 0 || after & !lowest(TRANSACTION_BITS) == line;
     let is_all = columns::column::<i64>(moment, "found")? < limit;
     let upto = if is_all { horizon.saturating_sub(1) } else { transaction("upto")? };
@@ -64,21 +65,20 @@ pub async fn events(
             || dropped > after_transaction
             || columns::column(moment, "is_foreign")?,
     };
-    let (mut names, mut kept_in) = (TypeNames::default(), Vec::new());
+    let mut names = TypeNames::default();
     for row in &rows {
-        let Some(transaction) = columns::column::<Option<i64>>(row, "kept_in")? else { continue };
-        kept_in.push(transaction);
+        let Some(kept_in) = columns::column::<Option<i64>>(row, "kept_in")? else { continue };
         page.events.push(KeptEvent {
             device_type: names.shared(columns::column(row, "type")?),
             id: columns::column::<&str>(row, "id")?.into(),
-            position: 0,
+            position: u64::try_from(kept_in).unwrap_or(0),
             row: columns::event(row)?,
         });
     }
     // Whoever goes on in the midst of a transaction, or before one that has begun earlier, is given all of it again.
     let mut before_next = u64::MAX;
-    for (event, kept_in) in page.events.iter_mut().zip(kept_in).rev() {
-        let kept_in = u64::try_from(kept_in).unwrap_or(0);
+    for event in page.events.iter_mut().rev() {
+        let kept_in = event.position;
         event.position = line | kept_in.min(before_next);
         before_next = before_next.min(kept_in.saturating_sub(1));
     }
