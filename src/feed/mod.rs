@@ -68,8 +68,8 @@ pub struct Change {
     pub previous: Option<Status>,
     /// Whether the history that is kept tells of it.
     pub in_history: bool,
-    /// Up to which of its positions the history told of nothing that was published later; `None` while that is not known, or the devices
-    /// are still being found.
+    /// Up to which of its positions the history told of nothing that was published later; `None` while that is not known, or
+    /// the devices are still being found.
     pub kept: Option<u64>,
     address: OnceLock<Option<IpAddr>>,
     shown: OnceLock<Bytes>,
@@ -179,11 +179,6 @@ impl Feed {
     /// Whether every change after the position can be read here.
     pub fn reaches(&self, position: u64) -> bool {
         self.ring.read().reaches(position)
-    }
-
-    /// The highest sequence of a change that is gone here and stands in no history.
-    pub fn lost(&self) -> u64 {
-        self.ring.read().beside().lost
     }
 
     /// Whether somebody who has seen the changes of this process up to that one, and the history up to that position, may have
