@@ -25,7 +25,7 @@ use crate::ingest::Ingest;
 use crate::map::DeviceMap;
 use crate::metrics::Metrics;
 use crate::progress::Watched;
-use crate::recall::{Kept, Recall};
+use crate::recall::{KeptInStore, Recall};
 use crate::source::backlog::{Backlog, backlog};
 use crate::source::settings::SourceSettings;
 use crate::source::{Lead, Source, SourceError};
@@ -111,7 +111,7 @@ pub async fn start(
     let watched = Watched { map: Arc::clone(&map), health: Arc::clone(&health), metrics: metrics.clone() };
     let (backlog, pending) = backlog(source.backlog_max_bytes, metrics.clone());
     let recall = recall(&writer, &backlog, &shutdown);
-    let kept = recall.clone().map(|recall| Arc::new(Kept { recall, runtime: Handle::current() }) as _);
+    let kept = recall.clone().map(|recall| Arc::new(KeptInStore { recall, runtime: Handle::current() }) as _);
     let context = Context {
         map: Arc::clone(&map),
         recall,

@@ -14,12 +14,12 @@ use crate::presence::query::{Filter, Position, Query, Sort, SortBy};
 use crate::source::KeptDevices;
 
 /// What the store has, read on one runtime for tasks of another.
-pub struct Kept {
+pub struct KeptInStore {
     pub recall: Arc<Recall>,
     pub runtime: Handle,
 }
 
-impl KeptDevices for Kept {
+impl KeptDevices for KeptInStore {
     fn by_type(&self) -> BoxFuture<'_, Option<BTreeMap<String, u64>>> {
         let recall = Arc::clone(&self.recall);
         let counting = self.runtime.spawn(async move { recall.totals().await });

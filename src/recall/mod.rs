@@ -31,7 +31,7 @@ use crate::metrics::Metrics;
 use crate::presence::Belief;
 use crate::source::backlog::{Backlog, Remembered, Told};
 
-pub use self::kept::Kept;
+pub use self::kept::KeptInStore;
 use self::list::Counted;
 pub use self::list::{FleetTotals, Scan, Scanned, Total};
 
