@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::future::Future;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, LazyLock, Mutex};
 
 use devstatus::clock::UnixSeconds;
@@ -72,6 +72,46 @@ impl<'a> Fixture<'a> {
     pub fn history(&self, id: &str, before: Option<u64>, limit: usize) -> Vec<devstatus::history::Row> {
         wait(self.store().history(name(id), before, limit)).unwrap()
     }
+}
+
+/// Instances that write at once, and the batches of each.
+pub const WRITERS: usize = 4;
+const BATCHES: usize = 60;
+
+/// Several instances write at once while somebody reads. A batch is made of the numbers of its writer, of itself, and of what
+/// it holds: they are of different sizes, so that a later one may commit first. `read` looks once, and is told whether all had
+/// been written before the look; what it returns ends the reading.
+pub fn while_several_write<T: Send>(
+    fixture: &Fixture<'_>,
+    batch: impl Fn(usize, usize, usize) -> Batch + Sync,
+    mut read: impl FnMut(bool) -> Option<T> + Send,
+) -> T {
+    let writing = AtomicBool::new(true);
+    std::thread::scope(|scope| {
+        let reading = scope.spawn(|| {
+            loop {
+                // Asked before the look: what was written by then is found by it.
+                let last = !writing.load(Ordering::Acquire);
+                if let Some(read) = read(last) {
+                    return read;
+                }
+            }
+        });
+        let writers: Vec<_> = (0..WRITERS)
+            .map(|writer| {
+                let (store, batch) = (fixture.another(), &batch);
+                scope.spawn(move || {
+                    for number in 0..BATCHES {
+                        let size = 1 + (number * 7 + writer) % 13;
+                        wait(store.upsert(Arc::new(batch(writer, number, size)))).unwrap();
+                    }
+                })
+            })
+            .collect();
+        writers.into_iter().for_each(|writer| writer.join().unwrap());
+        writing.store(false, Ordering::Release);
+        reading.join().unwrap()
+    })
 }
 
 #[derive(Default)]

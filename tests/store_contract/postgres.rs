@@ -1,14 +1,12 @@
 //! What only the store in PostgreSQL promises: to those who read it with SQL, and to instances that come at once.
 
 use std::collections::BTreeSet;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use devstatus::presence::Claim;
 use devstatus::store::postgres::PostgresStore;
 use devstatus::store::{Mark, StoreError};
 
-use crate::fixture::{Fixture, device, devices, statement, wait};
+use crate::fixture::{Fixture, device, devices, statement, wait, while_several_write};
 use crate::places::Postgres;
 
 /// How many devices of each type are connected is read off an index.
@@ -56,43 +54,20 @@ pub fn a_schema_of_a_newer_version_is_refused(place: &Postgres) {
 
 /// Whoever reads on from mark to mark while several write misses nothing, whichever transaction commits first.
 pub fn no_change_is_missed_between_two_marks(place: &Postgres) {
-    const WRITERS: usize = 4;
-    const BATCHES: usize = 60;
     let fixture = Fixture::new(place);
     let reader = fixture.shared();
-    let writing = AtomicBool::new(true);
-    let found = std::thread::scope(|scope| {
-        let reading = scope.spawn(|| {
-            let (mut mark, mut found) = (Mark::BEGINNING, BTreeSet::new());
-            loop {
-                // Asked before the look: what was written by then is found by it.
-                let last = !writing.load(Ordering::Acquire);
-                let changes = wait(reader.changes(mark.clone(), 7)).unwrap();
-                let is_all = changes.devices.is_empty();
-                found.extend(changes.devices.into_iter().map(|one| one.name.id.to_string()));
-                mark = changes.mark;
-                if last && is_all {
-                    return found;
-                }
-            }
-        });
-        let writers: Vec<_> = (0..WRITERS)
-            .map(|writer| {
-                let store = fixture.another();
-                scope.spawn(move || {
-                    for batch in 0..BATCHES {
-                        // Batches of different sizes, so that the later one may commit first.
-                        let some = (0..1 + (batch * 7 + writer) % 13).map(|n| {
-                            device(&format!("{writer}-{batch}-{n}"), [statement(Claim::Connect, 1, 1)], 1)
-                        });
-                        wait(store.upsert(Arc::new(devices(some.collect())))).unwrap();
-                    }
-                })
-            })
-            .collect();
-        writers.into_iter().for_each(|writer| writer.join().unwrap());
-        writing.store(false, Ordering::Release);
-        reading.join().unwrap()
+    let batch = |writer, number, size| {
+        let some = (0..size)
+            .map(|n| device(&format!("{writer}-{number}-{n}"), [statement(Claim::Connect, 1, 1)], 1));
+        devices(some.collect())
+    };
+    let (mut mark, mut found) = (Mark::BEGINNING, BTreeSet::new());
+    let found = while_several_write(&fixture, batch, |last| {
+        let changes = wait(reader.changes(mark.clone(), 7)).unwrap();
+        let is_all = changes.devices.is_empty();
+        found.extend(changes.devices.into_iter().map(|one| one.name.id.to_string()));
+        mark = changes.mark;
+        (last && is_all).then(|| std::mem::take(&mut found))
     });
     let all: BTreeSet<String> = fixture.all().into_keys().map(|name| name.id.into()).collect();
     assert_eq!(found, all);

@@ -3,7 +3,6 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use devstatus::history::Event;
 use devstatus::presence::Claim;
@@ -11,7 +10,7 @@ use devstatus::store::Store;
 use tokio_postgres::{Client, NoTls};
 
 use crate::events::{events_after, follow, page, told};
-use crate::fixture::{Fixture, event, events, statement, wait};
+use crate::fixture::{Fixture, WRITERS, event, events, statement, wait, while_several_write};
 use crate::places::Postgres;
 
 /// One event of a device that has none like it.
@@ -63,46 +62,23 @@ pub fn what_is_still_under_way_is_waited_for(place: &Postgres) {
 /// Whoever reads on from page to page while several write is given every event once, whichever transaction ends first; and
 /// whoever begins anew after any of them misses none.
 pub fn events_that_several_keep_at_once_are_all_given_once(place: &Postgres) {
-    const WRITERS: usize = 4;
-    const BATCHES: usize = 60;
     let fixture = Fixture::new(place);
     let reader = fixture.shared();
-    let writing = AtomicBool::new(true);
-    let followed = std::thread::scope(|scope| {
-        let reading = scope.spawn(|| {
-            let (mut after, mut followed) = (0, Vec::new());
-            loop {
-                // Asked before the look: what was written by then is found by it.
-                let last = !writing.load(Ordering::Acquire);
-                if last {
-                    events_after(&*reader, after, 0);
-                }
-                let (events, end) = follow(&*reader, after, 7);
-                after = end;
-                followed.extend(events);
-                if last {
-                    return followed;
-                }
-            }
-        });
-        let writers: Vec<_> = (0..WRITERS)
-            .map(|writer| {
-                let store = fixture.another();
-                scope.spawn(move || {
-                    for batch in 0..BATCHES {
-                        // Of devices that all write and of their own, in batches of different sizes.
-                        let some = (0..1 + (batch * 7 + writer) % 13).map(|n| {
-                            let id = if n < 2 { format!("{n}") } else { format!("{writer}-{n}") };
-                            connected(&id, (batch * WRITERS + writer) as i128)
-                        });
-                        wait(store.upsert(Arc::new(events(some.collect())))).unwrap();
-                    }
-                })
-            })
-            .collect();
-        writers.into_iter().for_each(|writer| writer.join().unwrap());
-        writing.store(false, Ordering::Release);
-        reading.join().unwrap()
+    let batch = |writer, number, size| {
+        // Of devices that all write and of their own, each at a time of its own.
+        let at = i128::try_from(number * WRITERS + writer).unwrap();
+        let id = |n| if n < 2 { format!("{n}") } else { format!("{writer}-{n}") };
+        events((0..size).map(|n| connected(&id(n), at)).collect())
+    };
+    let (mut after, mut followed) = (0, Vec::new());
+    let followed = while_several_write(&fixture, batch, |last| {
+        if last {
+            events_after(&*reader, after, 0);
+        }
+        let (events, end) = follow(&*reader, after, 7);
+        after = end;
+        followed.extend(events);
+        last.then(|| std::mem::take(&mut followed))
     });
     let kept = place.0.psql(&format!("SELECT count(*) FROM {}.event", fixture.name()));
     let all: BTreeSet<_> = followed.iter().map(told).collect();
