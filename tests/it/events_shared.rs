@@ -41,9 +41,7 @@ impl Site {
     }
 
     fn launch(&self, application: &str) -> Service {
-        let store = self.database.url();
-        let flags = ["--store", &store, "--flush-interval-ms", "50", "--quiet-interval-ms", "300"];
-        Launch::as_application(application, &self.broker.url()).arguments(&flags).start()
+        Launch::as_application(application, &self.broker.url()).on_store(&self.database.url()).start()
     }
 
     /// A pump begins a session, or ends the one before; returns what a stream tells of it.

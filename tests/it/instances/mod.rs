@@ -115,13 +115,19 @@ fn each_part_of_the_types_is_taken_by_one_instance_and_answered_by_all() {
     first.wait_until("nothing is stale", || first.get("/kind0/0").header("devstatus-stale").is_none());
 }
 
+/// Instances that share the messages and know these devices.
+fn sharing(devices: &[(String, String)]) -> Site {
+    let mut site = Site::start(|_| vec!["--share".into(), "fleet".into()]);
+    site.happen(names(devices));
+    site.launch_all();
+    site.wait_until_all_know_the_truth();
+    site
+}
+
 #[test]
 fn messages_shared_by_the_broker_are_answered_by_all_and_another_reads_on_when_the_one_that_reads_dies() {
     let all = devices(3, 20);
-    let mut site = Site::start(|_| vec!["--share".into(), "fleet".into()]);
-    site.happen(names(&all));
-    site.launch_all();
-    site.wait_until_all_know_the_truth();
+    let mut site = sharing(&all);
     let first = site.readers();
     assert_eq!(first.len(), 1, "one of them reads");
     let received = |site: &Site| -> u64 {
@@ -156,10 +162,7 @@ fn messages_shared_by_the_broker_are_answered_by_all_and_another_reads_on_when_t
 #[test]
 fn what_the_broker_gave_to_an_instance_without_a_link_is_read_by_one_that_has_one() {
     let all = devices(3, 20);
-    let mut site = Site::start(|_| vec!["--share".into(), "fleet".into()]);
-    site.happen(names(&all));
-    site.launch_all();
-    site.wait_until_all_know_the_truth();
+    let mut site = sharing(&all);
     let reader = site.readers()[0];
     let other = (reader + 1) % INSTANCES;
     for cut_off in [other, reader] {

@@ -46,7 +46,7 @@ impl Site {
         let store = postgres::url(self.stores[number].port());
         let flags: Vec<&str> = self.flags[number].iter().map(String::as_str).collect();
         let launch = Launch::as_application(&format!("app{number}"), &self.brokers[number].url())
-            .arguments(&["--store", &store, "--flush-interval-ms", "50", "--quiet-interval-ms", "300"])
+            .on_store(&store)
             .arguments(&flags);
         self.services[number] = Some(launch.start());
     }

@@ -24,8 +24,7 @@ pub struct Site {
 }
 
 pub fn launch(broker_url: &str, id: &str, store: &str) -> Launch {
-    let flags = ["--store", store, "--flush-interval-ms", "50", "--quiet-interval-ms", "300"];
-    Launch::as_application(id, broker_url).arguments(&flags)
+    Launch::as_application(id, broker_url).on_store(store)
 }
 
 pub fn limited(broker_url: &str, id: &str, store: &str) -> Launch {

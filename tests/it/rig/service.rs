@@ -51,6 +51,11 @@ impl Launch {
         self
     }
 
+    /// Keeps what it knows in that store, and is as quick as a test wants it to write and to take a broker for quiet.
+    pub fn on_store(self, store: &str) -> Self {
+        self.arguments(&["--store", store, "--flush-interval-ms", "50", "--quiet-interval-ms", "300"])
+    }
+
     pub fn arguments(mut self, arguments: &[&str]) -> Self {
         self.arguments.extend(arguments.iter().map(|argument| (*argument).to_owned()));
         self
