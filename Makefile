@@ -97,6 +97,7 @@ bench: ## every measurement at full size; see bench/README.md
 	$(BENCH) instances --rounds 3
 	$(BENCH) instances --store postgres --rounds 3
 	$(BENCH) spread --rounds 3
+	$(BENCH) spread --store valkey --changes 15000 --rounds 3
 	$(BENCH) restart --devices 1000000 --rounds 3
 	$(BENCH) sustained --rounds 2
 	$(BENCH) population --rounds 3
