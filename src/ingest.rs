@@ -2,25 +2,25 @@
 //!
 //! Runs on a thread of its own: it computes and never waits for anything but the backlog.
 
+mod sample;
+
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
 
 use crate::clock::{self, UnixSeconds};
-use crate::decode::{ClientId, Decoded, Device, Notice, Undecodable, iot_platform};
+use crate::decode::{ClientId, Decoded, Device, Flaw, Notice, Undecodable, iot_platform};
 use crate::feed::Feed;
 use crate::history::EventQueue;
 use crate::map::{Applied, Arrival, DeviceMap, Evidence, Record};
-use crate::metrics::{KindLabel, Metrics};
+use crate::metrics::{FlawLabel, KindLabel, Metrics};
 use crate::presence::Statement;
 use crate::receipt::Receipts;
 use crate::source::backlog::{Item, PassId, Pending, Remembered, Run, Tally, Told};
 use crate::source::packet::{self, Publish};
 use crate::source::settings::Partition;
+use sample::Sampler;
 
-/// How often at most a sample of what could not be decoded is logged.
-const SAMPLE_INTERVAL: Duration = Duration::from_secs(60);
-/// How much of an undecodable message a sample shows.
+/// How much of a message a sample shows.
 const SAMPLE_BYTES: usize = 200;
 /// How many passes are counted at a time; the tally of one that was given up is forgotten with the oldest.
 const TALLIES_MAX: usize = 64;
@@ -35,8 +35,7 @@ pub struct Ingest {
     /// The device types that this instance takes; `None`: all.
     partition: Option<Partition>,
     tallies: HashMap<PassId, Tally>,
-    last_sample: Option<Instant>,
-    unsampled: u64,
+    sampler: Sampler,
 }
 
 impl Ingest {
@@ -56,8 +55,7 @@ impl Ingest {
             feed,
             partition,
             tallies: HashMap::new(),
-            last_sample: None,
-            unsampled: 0,
+            sampler: Sampler::default(),
         }
     }
 
@@ -122,7 +120,8 @@ impl Ingest {
             return;
         }
         match iot_platform::decode(publish.topic, publish.payload) {
-            Decoded::Statement { device, statement, client_id } => {
+            Decoded::Statement { device, statement, client_id, flaws } => {
+                self.flaws(&flaws, &statement, publish, now);
                 if client_id == ClientId::Foreign {
                     self.metrics.client_id_mismatches.inc();
                 }
@@ -134,7 +133,8 @@ impl Ingest {
                     log_status(device, publish.payload);
                 }
             }
-            Decoded::FailedLogin { device, statement } => {
+            Decoded::FailedLogin { device, statement, flaws } => {
+                self.flaws(&flaws, &statement, publish, now);
                 self.notice(device, "failed_connect", publish.payload);
                 // Whoever makes up names must not fill the store: only a device that is known has a history. The store sees
                 // to it itself where not all that are known are held.
@@ -201,21 +201,34 @@ impl Ingest {
 
     fn undecodable(&mut self, why: Undecodable, publish: &Publish<'_>) {
         self.metrics.undecodable(why.reason());
-        let due = self.last_sample.is_none_or(|last| last.elapsed() >= SAMPLE_INTERVAL);
-        if !due {
-            self.unsampled += 1;
-            return;
-        }
-        self.last_sample = Some(Instant::now());
-        let shown = |bytes: &[u8]| bytes[..bytes.len().min(SAMPLE_BYTES)].escape_ascii().to_string();
+        let Some(unlogged_before) = self.sampler.pick(why.reason()) else { return };
         tracing::warn!(
             reason = why.reason(),
-            topic = shown(publish.topic),
-            payload = shown(publish.payload),
+            topic = sample(publish.topic),
+            payload = sample(publish.payload),
             payload_bytes = publish.payload.len(),
-            unlogged_before = std::mem::take(&mut self.unsampled),
+            unlogged_before,
             "a message cannot be decoded and changes nothing"
         );
+    }
+
+    /// Counts what is wrong with a message that counts nevertheless, and logs a sample of each kind.
+    fn flaws(&mut self, flaws: &[Flaw], statement: &Statement, publish: &Publish<'_>, now: UnixSeconds) {
+        let now_nanos = i64::from(now.0) * 1_000_000_000;
+        let ahead = statement.is_dated_ahead(now_nanos).then_some(Flaw::DatedAhead);
+        for flaw in flaws.iter().copied().chain(ahead) {
+            let flaw = flaw.word();
+            self.metrics.message_flaws.get_or_create(&FlawLabel { flaw }).inc();
+            let Some(unlogged_before) = self.sampler.pick(flaw) else { continue };
+            tracing::warn!(
+                flaw,
+                topic = sample(publish.topic),
+                payload = sample(publish.payload),
+                payload_bytes = publish.payload.len(),
+                unlogged_before,
+                "a status counts, but something about it is wrong"
+            );
+        }
     }
 
     fn count(&mut self, pass: PassId, run: Tally) {
@@ -245,6 +258,11 @@ fn is_event(evidence: Evidence, applied: Applied, is_populated: bool) -> bool {
             Applied::Refined | Applied::Changed { from: Some(_), .. },
         ) => true,
     }
+}
+
+/// The beginning of a topic or a message, as printable text.
+fn sample(bytes: &[u8]) -> String {
+    bytes[..bytes.len().min(SAMPLE_BYTES)].escape_ascii().to_string()
 }
 
 fn kind(notice: Notice) -> &'static str {

@@ -34,6 +34,8 @@ pub struct Metrics {
     pub bytes_received: Counter,
     /// Messages that nothing could be made of, by reason.
     pub messages_undecodable: Family<ReasonLabel, Counter>,
+    /// Messages that counted although something about them was wrong, by what it was.
+    pub message_flaws: Family<FlawLabel, Counter>,
     /// Messages about applications, which match the device filter.
     pub messages_of_applications: Counter,
     /// Messages about device types that another instance takes.
@@ -93,6 +95,11 @@ pub struct ReasonLabel {
 }
 
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+pub struct FlawLabel {
+    pub flaw: &'static str,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
 pub struct KindLabel {
     pub kind: &'static str,
 }
@@ -117,6 +124,11 @@ impl Metrics {
             "messages_undecodable",
             "Messages that nothing could be made of",
             self.messages_undecodable.clone(),
+        );
+        r.register(
+            "message_flaws",
+            "Statuses that counted although something about them was wrong",
+            self.message_flaws.clone(),
         );
         r.register(
             "messages_of_applications",

@@ -2,8 +2,9 @@
 //! the messages mean is tested in the decoder's own table. Input: topic, line feed, payload.
 #![no_main]
 
-use devstatus::decode::iot_platform::{PAYLOAD_MAX_BYTES, decode, summary};
-use devstatus::decode::{Decoded, Device, Undecodable};
+use devstatus::decode::iot_platform::{KEPT_MAX_BYTES, PAYLOAD_MAX_BYTES, decode, summary};
+use devstatus::decode::{Decoded, Device, Flaw, Undecodable};
+use devstatus::presence::Statement;
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|input: &[u8]| {
@@ -13,11 +14,17 @@ fuzz_target!(|input: &[u8]| {
     let decoded = decode(topic, payload);
     assert_eq!(decoded, decode(topic, payload), "the same bytes, decoded twice");
     match decoded {
-        Decoded::Statement { device, statement, client_id: _ }
-        | Decoded::FailedLogin { device, statement } => {
+        Decoded::Statement { device, statement, client_id: _, flaws }
+        | Decoded::FailedLogin { device, statement, flaws } => {
             assert_topic_names(device, topic);
-            assert_eq!(statement.payload.unpack(), payload, "the payload comes back whole");
             assert!(payload.len() <= PAYLOAD_MAX_BYTES, "a payload over the limit was decoded");
+            let kept = statement.payload.unpack();
+            assert!(kept.len() <= KEPT_MAX_BYTES, "more was kept than the limit");
+            if flaws.contains(&Flaw::Repaired) || flaws.contains(&Flaw::Shortened) {
+                assert_decodes_alike(&statement, topic, &kept);
+            } else {
+                assert_eq!(kept, payload, "the payload comes back whole");
+            }
             assert!(summary(payload).is_some(), "what can be decoded can be logged");
         }
         Decoded::Notice { device, notice: _ } => assert_topic_names(device, topic),
@@ -25,6 +32,18 @@ fuzz_target!(|input: &[u8]| {
         Decoded::Undecodable(why) => assert!(Undecodable::ALL.contains(&why), "a reason without a counter"),
     }
 });
+
+/// What is kept in place of a message is sound, and says the same.
+fn assert_decodes_alike(statement: &Statement, topic: &[u8], kept: &[u8]) {
+    match decode(topic, kept) {
+        Decoded::Statement { statement: again, flaws, .. }
+        | Decoded::FailedLogin { statement: again, flaws, .. } => {
+            assert_eq!(again, *statement, "the message that is kept says something else");
+            assert!(!flaws.contains(&Flaw::Repaired) && !flaws.contains(&Flaw::Shortened));
+        }
+        other => panic!("the message that is kept is no status: {other:?}"),
+    }
+}
 
 fn assert_topic_names(device: Device<'_>, topic: &[u8]) {
     let Device { device_type, id } = device;

@@ -1,17 +1,15 @@
 //! The fields of one status message that the rest of the program needs, borrowed from its JSON.
 //!
-//! Lenient where the platform's own readers are: a field that is missing, null or of another type counts as missing. Of a
-//! field that stands twice the last one counts.
+//! Lenient where the platform's own readers are: a field that is missing, null or of another type counts as missing, a
+//! number may be written as text and a text as a number. Of a field that stands twice the last one counts.
 
 use std::borrow::Cow;
 use std::fmt;
 
-use jiff::Timestamp;
-use jiff::civil::DateTime;
-use jiff::tz::TimeZone;
 use serde::de::{Deserialize, Deserializer, IgnoredAny, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
+use super::time;
 use crate::presence::Moment;
 
 /// The fields, each as its JSON text.
@@ -102,6 +100,39 @@ impl<'de> Visitor<'de> for NameVisitor {
     }
 }
 
+/// What a field that decides something holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reading<T> {
+    /// Missing, null or empty.
+    Absent,
+    /// There is something, but not what the field is for.
+    Unusable,
+    Value(T),
+}
+
+impl<T> Reading<T> {
+    /// The value; `None` if it is absent or unusable.
+    pub fn value(self) -> Option<T> {
+        match self {
+            Reading::Value(value) => Some(value),
+            Reading::Absent | Reading::Unusable => None,
+        }
+    }
+
+    fn of(field: Option<&RawValue>, read: impl FnOnce(&str) -> Option<T>) -> Self {
+        let Some(json) = field.map(RawValue::get).filter(|json| *json != "null") else {
+            return Reading::Absent;
+        };
+        match text_or_number(field) {
+            Some(text) if text.is_empty() && json.starts_with('"') => Reading::Absent,
+            Some(text) if text.len() <= time::TEXT_MAX_BYTES => {
+                read(text.trim_ascii()).map_or(Reading::Unusable, Reading::Value)
+            }
+            Some(_) | None => Reading::Unusable,
+        }
+    }
+}
+
 /// The text of a JSON string.
 pub fn text(value: Option<&RawValue>) -> Option<Cow<'_, str>> {
     let json = value?.get();
@@ -113,27 +144,49 @@ pub fn text(value: Option<&RawValue>) -> Option<Cow<'_, str>> {
     }
 }
 
-/// A JSON `true` or `false`.
+/// The text of a JSON string, or a number as it is written.
+pub fn text_or_number(value: Option<&RawValue>) -> Option<Cow<'_, str>> {
+    let json = value?.get();
+    match json.as_bytes().first()? {
+        b'-' | b'0'..=b'9' => Some(Cow::Borrowed(json)),
+        _ => text(value),
+    }
+}
+
+/// `true`, `false`, 1 or 0, also as text.
 pub fn flag(value: Option<&RawValue>) -> Option<bool> {
-    value?.get().parse().ok()
+    let json = value?.get();
+    let text = text_or_number(value).unwrap_or(Cow::Borrowed(json));
+    match text.trim_ascii() {
+        "1" => Some(true),
+        "0" => Some(false),
+        word if word.eq_ignore_ascii_case("true") => Some(true),
+        word if word.eq_ignore_ascii_case("false") => Some(false),
+        _ => None,
+    }
 }
 
-/// A close code; negative, fractional or too large ones count as missing.
-pub fn code(value: Option<&RawValue>) -> Option<u16> {
-    value?.get().parse().ok()
+/// A close code; negative, fractional and too large ones are unusable.
+pub fn code(value: Option<&RawValue>) -> Reading<u16> {
+    Reading::of(value, |text| whole_number(text)?.try_into().ok())
 }
 
-/// A counter; negative or fractional ones count as missing.
+/// A counter; negative and fractional ones count as missing.
 pub fn counter(value: Option<&RawValue>) -> Option<u64> {
-    value?.get().parse().ok()
+    Reading::of(value, whole_number).value()
 }
 
-/// An ISO 8601 time with any offset; one without an offset is taken as UTC.
-pub fn moment(value: Option<&RawValue>) -> Option<Moment> {
-    let text = text(value)?;
-    let timestamp = text
-        .parse::<Timestamp>()
-        .ok()
-        .or_else(|| TimeZone::UTC.to_timestamp(text.parse::<DateTime>().ok()?).ok())?;
-    Some(Moment::from_nanos(timestamp.as_nanosecond()))
+/// Also as writers put it that know floating point only: `91.0`, `9.1e1`.
+fn whole_number(text: &str) -> Option<u64> {
+    const EXACT_MAX: f64 = 9_007_199_254_740_992.0;
+    text.parse().ok().or_else(|| {
+        let number: f64 = text.parse().ok()?;
+        let is_whole = number.fract() == 0.0 && (0.0..=EXACT_MAX).contains(&number);
+        is_whole.then_some(number as u64)
+    })
+}
+
+/// A time in one of the forms that `docs/api.md` lists.
+pub fn moment(value: Option<&RawValue>) -> Reading<Moment> {
+    Reading::of(value, |text| Moment::exactly(time::nanos(text)?))
 }

@@ -6,8 +6,9 @@
 use std::borrow::Cow;
 use std::net::Ipv4Addr;
 
-use super::fields::{self, Fields};
-use super::{ClientId, Decoded, Device, Notice, Undecodable};
+use super::fields::{self, Fields, Reading};
+pub use super::shorten::KEPT_MAX_BYTES;
+use super::{ClientId, Decoded, Device, Flaw, Notice, Undecodable, repair, shorten};
 use crate::payload::{Payload, Piece};
 use crate::presence::{Claim, Moment, Statement};
 
@@ -45,15 +46,32 @@ pub struct Summary<'a> {
     pub reason: Cow<'a, str>,
 }
 
+impl<'a> Summary<'a> {
+    fn of(fields: &Fields<'a>) -> Self {
+        Self {
+            time: fields::text_or_number(fields.time).unwrap_or_default(),
+            action: fields::text(fields.action).unwrap_or_default(),
+            address: fields::text_or_number(fields.client_addr).unwrap_or_default(),
+            reason: fields::text_or_number(fields.reason).unwrap_or_default(),
+        }
+    }
+
+    fn into_owned(self) -> Summary<'static> {
+        let owned = |text: Cow<'a, str>| Cow::Owned(text.into_owned());
+        let Self { time, action, address, reason } = self;
+        Summary { time: owned(time), action: owned(action), address: owned(address), reason: owned(reason) }
+    }
+}
+
 /// The fields for a log line; fields that are missing are empty.
 pub fn summary(payload: &[u8]) -> Option<Summary<'_>> {
-    let fields: Fields<'_> = serde_json::from_slice(payload).ok()?;
-    Some(Summary {
-        time: fields::text(fields.time).unwrap_or_default(),
-        action: fields::text(fields.action).unwrap_or_default(),
-        address: fields::text(fields.client_addr).unwrap_or_default(),
-        reason: fields::text(fields.reason).unwrap_or_default(),
-    })
+    let json = std::str::from_utf8(payload).ok()?;
+    if let Ok(fields) = serde_json::from_str(json) {
+        return Some(Summary::of(&fields));
+    }
+    let repaired = repair::repair(json)?;
+    let fields = serde_json::from_str(&repaired).ok()?;
+    Some(Summary::of(&fields).into_owned())
 }
 
 /// What a message tells of a session beside what it claims; a field that is missing or empty is `None`.
@@ -79,7 +97,7 @@ pub fn details(payload: &[u8]) -> Details<'_> {
     // One look at all of it that it is UTF-8 costs less than one at each of its texts.
     let fields = std::str::from_utf8(payload).ok().and_then(|text| serde_json::from_str(text).ok());
     let Some(fields): Option<Fields<'_>> = fields else { return Details::default() };
-    let text = |value| fields::text(value).filter(|text| !text.is_empty());
+    let text = |value| fields::text_or_number(value).filter(|text| !text.is_empty());
     Details {
         client_id: text(fields.client_id),
         address: text(fields.client_addr),
@@ -122,11 +140,37 @@ fn decode_payload<'a>(device: Device<'a>, payload: &'a [u8]) -> Decoded<'a> {
     if payload.is_empty() {
         return Decoded::Notice { device, notice: Notice::Cleared };
     }
-    let fields = match parse(payload) {
-        Ok(fields) => fields,
+    let json = match plain_text(payload) {
+        Ok(json) => json,
         Err(undecodable) => return Decoded::Undecodable(undecodable),
     };
-    let client_id = fields::text(fields.client_id);
+    match serde_json::from_str(json) {
+        Ok(fields) => decode_fields(device, &fields, json, Vec::new()),
+        Err(error) => decode_repaired(device, json).unwrap_or_else(|| {
+            Decoded::Undecodable(match error.classify() {
+                serde_json::error::Category::Data => Undecodable::NotAnObject,
+                serde_json::error::Category::Syntax
+                | serde_json::error::Category::Eof
+                | serde_json::error::Category::Io => Undecodable::NotJson,
+            })
+        }),
+    }
+}
+
+/// Bytes that are no JSON, if they are once they have been repaired.
+fn decode_repaired<'a>(device: Device<'a>, json: &str) -> Option<Decoded<'a>> {
+    let repaired = repair::repair(json)?;
+    let fields = serde_json::from_str(&repaired).ok()?;
+    Some(decode_fields(device, &fields, &repaired, vec![Flaw::Repaired]))
+}
+
+fn decode_fields<'a>(
+    device: Device<'a>,
+    fields: &Fields<'_>,
+    json: &str,
+    mut flaws: Vec<Flaw>,
+) -> Decoded<'a> {
+    let client_id = fields::text_or_number(fields.client_id);
     if client_id.as_ref().is_some_and(|id| id.starts_with("a:") || id.starts_with("A:")) {
         return Decoded::Application;
     }
@@ -136,14 +180,15 @@ fn decode_payload<'a>(device: Device<'a>, payload: &'a [u8]) -> Decoded<'a> {
     let Some(action) = Action::parse(&action) else {
         return Decoded::Notice { device, notice: Notice::Other };
     };
-    let statement = statement(action, &fields, payload);
+    let statement = statement(action, fields, json, &mut flaws);
     if statement.claim == Claim::FailedLogin {
-        return Decoded::FailedLogin { device, statement };
+        return Decoded::FailedLogin { device, statement, flaws };
     }
-    Decoded::Statement { device, statement, client_id: compare_client_id(device, client_id.as_deref()) }
+    let client_id = compare_client_id(device, client_id.as_deref());
+    Decoded::Statement { device, statement, client_id, flaws }
 }
 
-fn parse(payload: &[u8]) -> Result<Fields<'_>, Undecodable> {
+fn plain_text(payload: &[u8]) -> Result<&str, Undecodable> {
     if payload.len() > PAYLOAD_MAX_BYTES {
         return Err(Undecodable::TooLong);
     }
@@ -151,12 +196,7 @@ fn parse(payload: &[u8]) -> Result<Fields<'_>, Undecodable> {
     if is_too_deep(payload) {
         return Err(Undecodable::TooDeep);
     }
-    serde_json::from_str(json).map_err(|error| match error.classify() {
-        serde_json::error::Category::Data => Undecodable::NotAnObject,
-        serde_json::error::Category::Syntax
-        | serde_json::error::Category::Eof
-        | serde_json::error::Category::Io => Undecodable::NotJson,
-    })
+    Ok(json)
 }
 
 /// Status messages are flat. The parser takes any depth of a field that it skips, but whoever asks for the message would
@@ -198,10 +238,11 @@ const NOT_AUTHORIZED: u16 = 180;
 /// millisecond, as seen. Five times that keeps the two together, and is less than any client needs to come back.
 const CONNECT_LAG_NANOS: i64 = 5_000_000;
 
-fn statement(action: Action, fields: &Fields<'_>, payload: &[u8]) -> Statement {
-    let time = fields::moment(fields.time).unwrap_or(Moment::UNKNOWN);
-    let close_code = fields::code(fields.close_code).unwrap_or(0);
-    let protocol = fields::text(fields.protocol).unwrap_or_default();
+fn statement(action: Action, fields: &Fields<'_>, json: &str, flaws: &mut Vec<Flaw>) -> Statement {
+    let time = usable(fields::moment(fields.time), Flaw::UnusableTime, flaws).unwrap_or(Moment::UNKNOWN);
+    let connect_time = usable(fields::moment(fields.connect_time), Flaw::UnusableConnectTime, flaws);
+    let close_code = usable(fields::code(fields.close_code), Flaw::UnusableCloseCode, flaws).unwrap_or(0);
+    let protocol = fields::text_or_number(fields.protocol).unwrap_or_default();
     let is_request = protocol == "iotrest";
     // An older platform's Connect does not name its session exactly, so a refusal could not be told to be its end.
     let is_older = protocol == "mqtt-tcp";
@@ -215,12 +256,29 @@ fn statement(action: Action, fields: &Fields<'_>, payload: &[u8]) -> Statement {
             _ => Claim::Disconnect,
         },
     };
-    let session = fields::moment(fields.connect_time).unwrap_or(match action {
+    let session = connect_time.unwrap_or(match action {
         Action::Connect => time.earlier_by(CONNECT_LAG_NANOS),
         // It ends whatever session was on at that time.
         Action::Disconnect | Action::FailedConnect => time,
     });
-    Statement { claim, session, time, close_code, payload: Payload::pack(payload) }
+    Statement { claim, session, time, close_code, payload: kept(json, flaws) }
+}
+
+fn usable<T>(reading: Reading<T>, flaw: Flaw, flaws: &mut Vec<Flaw>) -> Option<T> {
+    match reading {
+        Reading::Unusable => flaws.push(flaw),
+        Reading::Absent | Reading::Value(_) => {}
+    }
+    reading.value()
+}
+
+/// What is kept of a message: all of it, unless it is longer than any status.
+fn kept(json: &str, flaws: &mut Vec<Flaw>) -> Payload {
+    if json.len() <= KEPT_MAX_BYTES {
+        return Payload::pack(json.as_bytes());
+    }
+    flaws.push(Flaw::Shortened);
+    Payload::pack(shorten::shorten(json).as_bytes())
 }
 
 /// A device's client id is `d:{org}:{type}:{id}`, a gateway's `g:{org}:{type}:{id}`.

@@ -3,6 +3,9 @@
 pub mod close_code;
 mod fields;
 pub mod iot_platform;
+mod repair;
+mod shorten;
+mod time;
 
 use crate::presence::Statement;
 
@@ -28,9 +31,9 @@ impl Device<'_> {
 #[derive(Clone, Debug, PartialEq)]
 pub enum Decoded<'a> {
     /// It says something about a device's connection.
-    Statement { device: Device<'a>, statement: Statement, client_id: ClientId },
+    Statement { device: Device<'a>, statement: Statement, client_id: ClientId, flaws: Vec<Flaw> },
     /// A login was refused or overtaken: it changes no status, but belongs into the history of the device.
-    FailedLogin { device: Device<'a>, statement: Statement },
+    FailedLogin { device: Device<'a>, statement: Statement, flaws: Vec<Flaw> },
     /// It is sound and changes no status.
     Notice { device: Device<'a>, notice: Notice },
     /// It is about an application, which matches the same filter.
@@ -47,6 +50,37 @@ pub enum ClientId {
     Absent,
     /// Another device's.
     Foreign,
+}
+
+/// What is wrong with a message that counts nevertheless.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Flaw {
+    /// `Time` holds nothing that is understood as a time, or one that cannot be held.
+    UnusableTime,
+    /// The same of `ConnectTime`.
+    UnusableConnectTime,
+    /// `CloseCode` holds no number of a close code.
+    UnusableCloseCode,
+    /// It is JSON only after a repair, and kept as repaired.
+    Repaired,
+    /// It is longer than any status, and only its known fields are kept.
+    Shortened,
+    /// Its session or itself is dated more than a day ahead of our clock, which may be the wrong one.
+    DatedAhead,
+}
+
+impl Flaw {
+    /// The word for it in metrics and logs.
+    pub fn word(self) -> &'static str {
+        match self {
+            Flaw::UnusableTime => "unusable_time",
+            Flaw::UnusableConnectTime => "unusable_connect_time",
+            Flaw::UnusableCloseCode => "unusable_close_code",
+            Flaw::Repaired => "repaired",
+            Flaw::Shortened => "shortened",
+            Flaw::DatedAhead => "dated_ahead",
+        }
+    }
 }
 
 /// Messages that change no status.

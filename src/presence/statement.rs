@@ -20,14 +20,25 @@ impl Moment {
         Self(i64::try_from(clamped).expect("clamped to the range of an i64"))
     }
 
+    /// The moment itself; `None` if it lies before 1677 or after 2262.
+    pub fn exactly(nanos: i128) -> Option<Self> {
+        i64::try_from(nanos).ok().map(Self).filter(|moment| !moment.is_at_end())
+    }
+
+    /// Where earlier versions held every moment that lies beyond.
+    fn is_at_end(self) -> bool {
+        self.0 <= i64::MIN + 1 || self.0 == i64::MAX
+    }
+
     /// Nanoseconds since 1970; `None` for [`Moment::UNKNOWN`].
     pub fn nanos(self) -> Option<i64> {
         (self != Self::UNKNOWN).then_some(self.0)
     }
 
-    /// RFC 3339 in UTC, in whole milliseconds; `None` for [`Moment::UNKNOWN`].
+    /// RFC 3339 in UTC, in whole milliseconds; `None` for [`Moment::UNKNOWN`], and for the ends of the range, which stand for
+    /// no time that anybody sent.
     pub fn rfc3339(self) -> Option<TimeText> {
-        Some(TimeText::of_millis(self.nanos()?.div_euclid(1_000_000)))
+        (!self.is_at_end()).then(|| TimeText::of_millis(self.0.div_euclid(1_000_000)))
     }
 
     /// The moment this many nanoseconds before.
@@ -80,6 +91,20 @@ pub struct Statement {
     pub close_code: u16,
     /// The message itself.
     pub payload: Payload,
+}
+
+/// How far ahead of our clock a status may be dated before it is marked: clocks and time zones that are set wrong differ by less.
+const AHEAD_MAX_NANOS: i64 = 24 * 3_600 * 1_000_000_000;
+
+impl Statement {
+    /// Whether its session began, or it was made, more than a day after this time of our clock. It is a mark and no reason to
+    /// refuse it: our clock may be the wrong one.
+    pub fn is_dated_ahead(&self, now_nanos: i64) -> bool {
+        self.session
+            .max(self.time)
+            .nanos()
+            .is_some_and(|latest| latest > now_nanos.saturating_add(AHEAD_MAX_NANOS))
+    }
 }
 
 /// The later session stands higher; in one session an end stands above its beginning, whatever their times say; then the
