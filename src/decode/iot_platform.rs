@@ -133,7 +133,11 @@ fn topic_device(topic: &[u8]) -> Result<Option<Device<'_>>, Undecodable> {
     if !ours || id.is_empty() || levels.next().is_some() {
         return Err(Undecodable::ForeignTopic);
     }
-    Ok((!device_type.is_empty()).then_some(Device { device_type, id }))
+    if device_type.is_empty() {
+        return Ok(None);
+    }
+    let device = Device { device_type, id };
+    if device.is_possible() { Ok(Some(device)) } else { Err(Undecodable::ImpossibleName) }
 }
 
 fn decode_payload<'a>(device: Device<'a>, payload: &'a [u8]) -> Decoded<'a> {

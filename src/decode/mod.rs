@@ -18,12 +18,18 @@ pub struct Device<'a> {
     pub id: &'a str,
 }
 
+/// The longest type or id that a device can have. The platform allows 36 characters each; databases index some thousand bytes.
+pub const NAME_MAX_BYTES: usize = 256;
+
 impl Device<'_> {
-    /// Whether a topic can name it: no level is empty or holds a slash, a wildcard or NUL.
+    /// Whether there can be such a device: a topic can name it, and neither type nor id is longer than any or holds a control
+    /// character.
     pub fn is_possible(&self) -> bool {
-        [self.device_type, self.id]
-            .iter()
-            .all(|level| !level.is_empty() && !level.contains(['/', '+', '#', '\0']))
+        [self.device_type, self.id].iter().all(|level| {
+            let is_allowed =
+                |character: char| !matches!(character, '/' | '+' | '#') && !character.is_control();
+            !level.is_empty() && level.len() <= NAME_MAX_BYTES && level.chars().all(is_allowed)
+        })
     }
 }
 
@@ -97,6 +103,8 @@ pub enum Notice {
 pub enum Undecodable {
     /// The topic is none of this wire format.
     ForeignTopic,
+    /// The topic names a device that there cannot be: a type or id is too long or holds a control character.
+    ImpossibleName,
     /// Longer than any message of this wire format.
     TooLong,
     NotUtf8,
@@ -110,8 +118,9 @@ pub enum Undecodable {
 }
 
 impl Undecodable {
-    pub const ALL: [Undecodable; 7] = [
+    pub const ALL: [Undecodable; 8] = [
         Undecodable::ForeignTopic,
+        Undecodable::ImpossibleName,
         Undecodable::TooLong,
         Undecodable::NotUtf8,
         Undecodable::NotJson,
@@ -124,6 +133,7 @@ impl Undecodable {
     pub fn reason(self) -> &'static str {
         match self {
             Undecodable::ForeignTopic => "foreign_topic",
+            Undecodable::ImpossibleName => "impossible_name",
             Undecodable::TooLong => "too_long",
             Undecodable::NotUtf8 => "not_utf8",
             Undecodable::NotJson => "not_json",

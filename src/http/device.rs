@@ -23,6 +23,10 @@ const STALE: HeaderName = HeaderName::from_static("devstatus-stale");
 /// For how long that has been so.
 const STALE_SECONDS: HeaderName = HeaderName::from_static("devstatus-stale-seconds");
 
+/// First parts of paths that are not for devices here: our own API, of which there may be later versions, and what RFC 8615
+/// reserves. Devices of such a type are found under `/api/v1/devices`.
+const RESERVED: [&str; 2] = ["api", ".well-known"];
+
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
 
 /// The answer for a device that no message was ever about.
@@ -65,9 +69,8 @@ pub struct NeverConnected {
     )
 )]
 pub async fn last_message(State(context): State<Context>, path: DevicePath) -> Result<Response, Error> {
-    let device = path.device();
-    // No topic level of a device is empty or holds a slash.
-    if [device.device_type, device.id].iter().any(|level| level.is_empty() || level.contains('/')) {
+    let device = path.possible_device()?;
+    if RESERVED.contains(&device.device_type) {
         return Err(Error::NotFound);
     }
     let known = context.belief(device, |belief| {

@@ -24,13 +24,9 @@ pub struct DevicePath {
 }
 
 impl DevicePath {
-    pub fn device(&self) -> Device<'_> {
-        Device { device_type: &self.device_type, id: &self.id }
-    }
-
     /// The device, if there can be such a one.
     pub fn possible_device(&self) -> Result<Device<'_>, Error> {
-        let device = self.device();
+        let device = Device { device_type: &self.device_type, id: &self.id };
         if device.is_possible() { Ok(device) } else { Err(Error::NotFound) }
     }
 }

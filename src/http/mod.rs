@@ -34,7 +34,7 @@ mod types;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::routing::get;
+use axum::routing::{get, post};
 use axum::{Router, middleware};
 use prometheus_client::registry::Registry;
 use utoipa::openapi::OpenApi;
@@ -113,6 +113,10 @@ fn resources(guard: &Arc<Guard>) -> (Router<Context>, OpenApi) {
     let document = described::complete(document);
     let text: Arc<str> = openapi::text(&document).into();
     let served = get(move || openapi::answer(text)).route_layer(need(Scope::Read));
+    // Some clients encode the colon of a path, which RFC 3986 lets them do.
+    let lookup = || post(devices::lookup).route_layer(need(Scope::Read));
+    let router =
+        router.route("/api/v1/devices%3Alookup", lookup()).route("/api/v1/devices%3alookup", lookup());
     (router.route("/openapi.json", served), document)
 }
 

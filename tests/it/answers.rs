@@ -141,11 +141,42 @@ fn another_method_is_405_with_the_methods_allowed() {
 #[test]
 fn any_other_path_is_404_with_a_problem() {
     let (_broker, service) = ready_with(&[(PUMP, PUMP.connect(1))]);
-    for path in ["/pump", "/pump/", "//1", "/pump/1/", "/pump/1/more", "/api/v1/nothing", "/pump%2F1"] {
+    let too_long = format!("/pump/{}", "x".repeat(257));
+    let of_no_resource = [
+        "/pump",
+        "/pump/",
+        "//1",
+        "/pump/1/",
+        "/pump/1/more",
+        "/pump%2F1",
+        "/api/v1/nothing",
+        "/api/v2",
+        "/api/v1",
+        "/favicon.ico",
+        "/robots.txt",
+        "/.well-known/security.txt",
+    ];
+    let of_no_device = [
+        "/pump/%2B",
+        "/pump/%23",
+        "/pump/%00",
+        "/pump/a%0Ab",
+        "/pump/%C2%85",
+        "/%2B/1",
+        "/api/v1/devices/pump/%2B",
+        "/api/v1/devices/pump/%23/history",
+        "/api/v1/devices/pump/a%09",
+        "/api/v0002/clientconnectionstates/d:org:pump:+",
+        &too_long,
+    ];
+    for path in of_no_resource.into_iter().chain(of_no_device) {
         let answer = service.get(path);
         assert_eq!(answer.status, 404, "{path}");
-        assert_problem(&answer);
+        if !path.starts_with("/api/v0002") {
+            assert_problem(&answer);
+        }
     }
+    assert_eq!(service.get("/pump/a%20%E2%80%AEb").status, 200, "an unusual name is one");
 }
 
 #[test]

@@ -140,9 +140,9 @@ impl<'a> ClientId<'a> {
     pub fn parse(client_id: &'a str, organization: &str) -> Option<Self> {
         let mut parts = client_id.splitn(4, ':');
         let (class, of, device_type, id) = (parts.next()?, parts.next()?, parts.next()?, parts.next()?);
+        let device = Device { device_type, id };
         let is_ours = matches!(class, "d" | "g") && of == organization;
-        (is_ours && !device_type.is_empty() && !id.is_empty())
-            .then_some(Self { device: Device { device_type, id } })
+        (is_ours && device.is_possible()).then_some(Self { device })
     }
 }
 
