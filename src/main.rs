@@ -21,6 +21,7 @@ use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 
 mod hide_token;
+mod log_escape;
 
 /// Millions of small values live side by side for long: they take less room with it, and what a population needed for a moment
 /// goes back to the system.
@@ -172,8 +173,10 @@ fn start_log(settings: LogSettings) -> Screen {
     let log = tracing_subscriber::fmt::layer().with_writer(screen.clone()).with_target(false);
     let registry = tracing_subscriber::registry().with(filter);
     match settings.format {
-        LogFormat::Text => registry.with(log.with_ansi(is_terminal)).init(),
-        LogFormat::Json => registry.with(log.json()).init(),
+        LogFormat::Text => {
+            registry.with(log.fmt_fields(log_escape::TextFields).with_ansi(is_terminal)).init();
+        }
+        LogFormat::Json => registry.with(log.json().map_event_format(log_escape::JsonEvent)).init(),
     }
     log_faults();
     screen

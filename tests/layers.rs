@@ -24,7 +24,7 @@ const ROWS: &[&[&str]] = &[
     &["fleet", "exchange", "client"],
     &["config"],
     &["app"],
-    &["demo", "simulate", "keys", "hide_token"],
+    &["demo", "simulate", "keys", "hide_token", "log_escape"],
     &["main"],
 ];
 
