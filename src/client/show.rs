@@ -5,6 +5,8 @@ use super::view::{ChangeView, DeviceView, SummaryView};
 
 /// Wide enough for most names, so that a table whose rows come one by one does not move.
 const CHANGE_WIDTHS: [usize; 6] = [12, 16, 12, 12, 24, 15];
+const DATED_AHEAD: &str =
+    "yes: more than a day ahead of the service's clock, so one of the two clocks is wrong";
 const STALE: &str = "yes: the broker is out of reach, so this may be out of date";
 
 /// A list of devices, page by page, with a heading.
@@ -122,6 +124,9 @@ pub fn device(device: &DeviceView, colour: bool) -> Vec<String> {
         ("client id", device.client_id.clone()),
     ];
     rows.extend(optional.iter().filter_map(|(name, value)| Some(field(name, text(value.as_deref()?)))));
+    if device.dated_ahead {
+        rows.push(field("dated ahead", Cell::new(DATED_AHEAD, Paint::Bad)));
+    }
     if device.stale {
         rows.push(field("stale", Cell::new(STALE, Paint::Bad)));
     }

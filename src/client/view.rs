@@ -19,6 +19,8 @@ pub struct DeviceView {
     pub evidence: Option<String>,
     pub confirmed_at: Option<String>,
     #[serde(default)]
+    pub dated_ahead: bool,
+    #[serde(default)]
     pub stale: bool,
 }
 

@@ -52,6 +52,7 @@ fn what_is_scraped_is_documented_what_is_documented_is_scraped_and_no_label_hold
     publisher.publish(&VALVE.topic(), "no status");
     publisher.publish(&VALVE.topic(), VALVE.connect(1).replace("\"Connect\"", "\"FailedConnect\""));
     publisher.publish(&VALVE.topic(), VALVE.connect(1).replace("\"Connect\"", "\"Info\""));
+    publisher.publish(&VALVE.topic(), VALVE.disconnect(1, 2).replace("2026-", "soon-"));
     publisher.retain(&PUMP.topic(), PUMP.connect(1));
     publisher.retain(&VALVE.topic(), VALVE.disconnect(1, 2));
     publisher.flush();

@@ -21,7 +21,7 @@ const FORMATS: [(Format, &str); 4] = [
 
 const COLUMNS: &str = "type,id,client_id,status,since,address,close_code,reason,cause,session_connect_time,\
                        session_protocol,session_secure,last_event,last_event_time,last_event_close_code,evidence,\
-                       confirmed_at,stale\r\n";
+                       confirmed_at,stale,dated_ahead\r\n";
 
 impl Format {
     /// What a client accepts best; `None` if it accepts none of them.
@@ -117,6 +117,7 @@ fn write_row(device: &DeviceView<'_>, text: &mut Vec<u8>) {
         device.evidence.map(|evidence| word(&evidence)).unwrap_or_default(),
         owned(device.confirmed_at.as_ref()),
         device.stale.to_string(),
+        device.dated_ahead.to_string(),
     ];
     for (number, cell) in cells.iter().enumerate() {
         if number > 0 {

@@ -6,6 +6,7 @@ use std::borrow::Cow;
 use serde::Serialize;
 use utoipa::ToSchema;
 
+use crate::clock;
 use crate::decode::{Device, close_code, iot_platform};
 use crate::http::Context;
 use crate::map::{Evidence, Snapshot};
@@ -47,6 +48,9 @@ pub struct DeviceView<'a> {
     /// When the latest message about the device arrived here, RFC 3339.
     #[schema(value_type = Option<String>, format = DateTime)]
     pub confirmed_at: Option<TimeText>,
+    /// The deciding message or its session is dated more than a day ahead of our clock, so one of the two clocks is wrong. The
+    /// status counts all the same, and such a session decides until the time that it names.
+    pub dated_ahead: bool,
     /// The broker is out of reach, so the status may be out of date.
     pub stale: bool,
 }
@@ -129,12 +133,14 @@ pub struct Viewer<'a> {
     organization: &'a str,
     populated: bool,
     stale: bool,
+    now_nanos: i64,
 }
 
 impl<'a> Viewer<'a> {
     pub fn of(context: &'a Context) -> Self {
         let (populated, stale) = (context.health.populated(), context.health.stale());
-        Self { organization: &context.organization, populated, stale }
+        let now_nanos = clock::now_millis().saturating_mul(1_000_000);
+        Self { organization: &context.organization, populated, stale, now_nanos }
     }
 
     /// The device of a snapshot, whose deciding message is this.
@@ -167,6 +173,7 @@ impl<'a> Viewer<'a> {
             }),
             evidence: Some(if snapshot.inferred { EvidenceView::Inferred } else { snapshot.evidence.into() }),
             confirmed_at: Some(snapshot.heard_at.rfc3339()),
+            dated_ahead: statement.is_dated_ahead(self.now_nanos),
             stale: self.stale,
         }
     }
@@ -187,6 +194,7 @@ impl<'a> Viewer<'a> {
             last_event: None,
             evidence: None,
             confirmed_at: None,
+            dated_ahead: false,
             stale: self.stale,
         }
     }
