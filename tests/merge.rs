@@ -5,6 +5,9 @@
 
 #![allow(clippy::unwrap_used, reason = "in a test a panic is the failure report")]
 
+#[path = "merge/whole_set.rs"]
+mod whole_set;
+
 use devstatus::decode::{Decoded, iot_platform};
 use devstatus::fleet::history::{Quirks, device_history};
 use devstatus::fleet::platform::Truth;
@@ -66,11 +69,20 @@ fn message(action: &str, connect_ms: i64, time_ms: i64, code: Option<u16>) -> St
     )
 }
 
+/// Every order of the messages comes to that status and to one belief, also if each message is repeated, and if they are
+/// split over two instances at any place.
 fn assert_row(name: &str, messages: &[String], expected: Status) {
+    let believe = |messages: &[String]| believe(messages.iter().map(|payload| (TOPIC, payload.as_str())));
+    let belief = believe(messages);
     every_order(messages, &mut |order| {
-        let belief = believe(order.iter().map(|payload| (TOPIC, payload.as_str())));
-        assert_eq!(status(&belief), Some(expected), "{name}: {order:#?}");
+        let repeated = [order, order].concat();
+        assert_eq!(believe(&repeated), belief, "{name}: {order:#?}");
+        for at in 0..=order.len() {
+            let (one, other) = (believe(&order[..at]), believe(&order[at..]));
+            assert_eq!(merged(one, other), belief, "{name}, split at {at}: {order:#?}");
+        }
     });
+    assert_eq!(status(&belief), Some(expected), "{name}: {messages:#?}");
 }
 
 #[test]
@@ -135,6 +147,76 @@ fn of_two_simultaneous_connects_the_other_one_decides() {
         let found = [connected, vec![message("Disconnect", other, 990, Some(0))]].concat();
         assert_row("the other's end is found after a restart", &found, Status::Disconnected);
     }
+}
+
+/// A session that begins shortly before another, by the clock, may be the one that took over.
+#[test]
+fn of_simultaneous_sessions_the_one_that_was_not_taken_over_decides() {
+    use Status::{Connected, Disconnected};
+    for apart_ms in [1, 500, 1_000] {
+        let (a, b) = (1_000, 1_000 + apart_ms);
+        let [a_began, b_began] = [a, b].map(|session| message("Connect", session, b, None));
+        let [a_ended, b_ended] = [a, b].map(|session| message("Disconnect", session, b, Some(91)));
+        let [a_lost, b_lost] = [a, b].map(|session| message("Disconnect", session, b, Some(288)));
+        let rows: [(&str, &[&String], Status); 8] = [
+            ("A took B over and ended", &[&b_began, &b_lost, &a_began, &a_ended], Disconnected),
+            ("A took B over", &[&b_began, &b_lost, &a_began], Connected),
+            ("who took B over is unknown", &[&b_began, &b_lost], Connected),
+            ("A took B over, which got as far as no Connect, and ended", &[&b_lost, &a_ended], Disconnected),
+            ("the Connect of A was lost", &[&b_began, &b_lost, &a_ended], Disconnected),
+            ("B took A over", &[&a_began, &a_lost, &b_began], Connected),
+            ("B began after the end of A", &[&a_began, &a_ended, &b_began], Connected),
+            ("B took A over and ended", &[&a_began, &a_lost, &b_began, &b_ended], Disconnected),
+        ];
+        for (name, messages, expected) in rows {
+            let messages: Vec<String> = messages.iter().map(|message| (*message).clone()).collect();
+            assert_row(&format!("{name}, {apart_ms} ms apart"), &messages, expected);
+        }
+    }
+    let both = message("Connect", 1_000, 1_000, None);
+    let [taken_over, ended] = [288, 91].map(|code| message("Disconnect", 1_000, 1_000, Some(code)));
+    assert_row("both of one millisecond", &[both.clone(), both, taken_over, ended], Disconnected);
+}
+
+#[test]
+fn of_four_connections_that_are_reset_at_once_none_is_connected() {
+    let began = |session| message("Connect", session, 1_003, None);
+    let ended = |session, code| message("Disconnect", session, 1_003, Some(code));
+    let group = [1_000, 1_001, 1_002, 1_002];
+    for last in [1_000, 1_001, 1_002] {
+        let mut messages: Vec<_> = group.map(began).into();
+        messages.dedup();
+        let lost = group.iter().filter(|session| **session != last).map(|session| ended(*session, 288));
+        messages.extend(lost);
+        messages.dedup();
+        assert_row("one of four stays", &messages, Status::Connected);
+        messages.push(ended(last, 91));
+        assert_row("all four are reset", &messages, Status::Disconnected);
+    }
+}
+
+#[test]
+fn a_takeover_long_after_a_quick_reconnection_leaves_the_device_connected() {
+    let messages = [
+        message("Connect", 1_000, 1_000, None),
+        message("Disconnect", 1_000, 1_200, Some(91)),
+        message("Connect", 1_500, 1_500, None),
+        message("Disconnect", 1_500, 10_000, Some(288)),
+    ];
+    assert_row("whoever took over was missed", &messages, Status::Connected);
+}
+
+#[test]
+fn a_chain_of_takeovers_within_a_second_leaves_the_last_one() {
+    let mut messages = vec![message("Connect", 1_000, 1_000, None)];
+    for session in [1_300, 1_600] {
+        messages.push(message("Disconnect", session - 300, session, Some(288)));
+        messages.push(message("Connect", session, session, None));
+    }
+    assert_row("the last one stays", &messages, Status::Connected);
+    assert_row("the last one not yet seen", &messages[..4], Status::Connected);
+    messages.push(message("Disconnect", 1_600, 9_000, Some(91)));
+    assert_row("the last one ends", &messages, Status::Disconnected);
 }
 
 #[test]
@@ -223,7 +305,9 @@ fn any_statement() -> impl Strategy<Value = Statement> {
         Just(Claim::Refusal),
         Just(Claim::Disconnect),
     ];
-    let moment = prop_oneof![Just(Moment::UNKNOWN), (0i128..4).prop_map(Moment::from_nanos)];
+    // A nanosecond and a second apart, and a little more.
+    let nanos = prop::sample::select(vec![0, 1, 1_000_000_000, 1_000_000_001, 1_000_000_002, 3_000_000_000]);
+    let moment = prop_oneof![Just(Moment::UNKNOWN), nanos.prop_map(Moment::from_nanos)];
     (claim, moment.clone(), moment, 0u16..2, prop::collection::vec(b'0'..b'2', 0..2)).prop_map(
         |(claim, session, time, close_code, payload)| {
             let payload = devstatus::payload::Payload::pack(&payload);
@@ -309,7 +393,7 @@ proptest! {
     }
 }
 
-/// `MERGE_CASES` makes a long campaign of it.
+/// `PROPTEST_CASES` makes a long campaign of it.
 fn cases(default: u32) -> u32 {
-    std::env::var("MERGE_CASES").ok().and_then(|cases| cases.parse().ok()).unwrap_or(default)
+    std::env::var("PROPTEST_CASES").ok().and_then(|cases| cases.parse().ok()).unwrap_or(default)
 }

@@ -3,21 +3,23 @@
 //!
 //! A test may feed the messages in any order and repeat them, so the truth must follow from the *set* of messages that
 //! are left. The device's last session, here the deciding one, has the latest `ConnectTime` of all sessions that were
-//! ever established; only sessions taken over may share its millisecond. Earlier sessions can stand in any order of
+//! ever established, save those that it took over: they may share its millisecond, or be simultaneous and later. Earlier sessions can stand in any order of
 //! time, because the clock may have stepped back between them. Three kinds of message never name an established session
 //! and may carry a later time: the Disconnect 180 of a refused login, which has no Connect; the Disconnect 288 of the
-//! loser of two simultaneous connects, which has none either; and all messages of HTTP clients.
+//! loser of simultaneous connects that got as far as no Connect; and all messages of HTTP clients.
 //!
 //! Any of these can be lost without making the truth a matter of guessing:
 //! - every message of every session before the deciding one;
 //! - the Connect of the deciding session if its Disconnect is left and has another code than 180 (with 180, and without
 //!   the Connect, it would look like a refused login);
-//! - all messages of refused logins, of losers of simultaneous connects and of HTTP clients, each FailedConnect included.
+//! - all messages of refused logins and of HTTP clients, each FailedConnect included.
 //!
-//! Never lost: the Connect of a deciding session that is still open, and the Disconnect of one that has ended.
+//! Never lost: the Connect of a deciding session that is still open, the Disconnect of one that has ended, and the
+//! Disconnects 288 of the sessions that were simultaneous with it.
 //!
 //! Not made here, because no set of messages could tell: a deciding session that begins, by the platform's clock, before an
-//! earlier one, and a takeover by a connection that was accepted before the session that it ends.
+//! earlier one, unless the two are simultaneous; and a deciding session that shares its millisecond with one that it took
+//! over, if a third one that began within the second before has ended.
 
 use rand::{RngExt, rngs::ChaCha8Rng};
 
@@ -63,6 +65,7 @@ impl Quirks {
             manner: Manner {
                 late_takeover: 0.0,
                 same_connect_time: 0.0,
+                simultaneous_spread_ms: 2,
                 legacy: 0.0,
                 offset: 0.0,
                 backward: 0.0,
@@ -94,12 +97,14 @@ impl Quirks {
                 (Event::RefusedWhileConnected, 1.0),
                 (Event::RefusedWhileOffline, 0.5),
                 (Event::NearSimultaneous, 1.0),
+                (Event::SimultaneousReset, 1.0),
                 (Event::FoundAfterRestart, 0.5),
                 (Event::HttpPost, 0.5),
             ]),
             manner: Manner {
                 late_takeover: 0.5,
                 same_connect_time: 0.2,
+                simultaneous_spread_ms: 3,
                 legacy: 0.2,
                 offset: 0.4,
                 backward: 0.3,
@@ -127,6 +132,10 @@ pub fn device_history(rng: &mut ChaCha8Rng, quirks: &Quirks) -> History {
     for (index, event) in plan.iter().enumerate() {
         clock.advance(rng, quirks);
         let mut manner = quirks.manner;
+        if rng.random() {
+            // Two nodes of a broker, each with a clock of its own.
+            manner.simultaneous_spread_ms *= CLOCK_OF_ANOTHER_NODE;
+        }
         if Some(index) == deciding {
             clock.now = clock.now.max(newest.plus(DECIDING_LEAD_MS));
             if clock.stepped {
@@ -155,6 +164,9 @@ pub fn device_history(rng: &mut ChaCha8Rng, quirks: &Quirks) -> History {
     }
     history
 }
+
+/// How many times further apart simultaneous connects begin by the clocks of two nodes: less than a second in all.
+const CLOCK_OF_ANOTHER_NODE: i64 = 300;
 
 /// How far the deciding session begins after all times seen before: more than `Time` can run backwards.
 const DECIDING_LEAD_MS: i64 = 10;
@@ -186,7 +198,11 @@ fn plan(rng: &mut ChaCha8Rng, quirks: &Quirks) -> Vec<Event> {
 
 fn begins_session(event: Event) -> bool {
     match event {
-        Event::Connect | Event::Takeover | Event::DropBeforeConnack | Event::NearSimultaneous => true,
+        Event::Connect
+        | Event::Takeover
+        | Event::DropBeforeConnack
+        | Event::NearSimultaneous
+        | Event::SimultaneousReset => true,
         Event::End(_)
         | Event::RefusedWhileConnected
         | Event::RefusedWhileOffline
@@ -230,12 +246,13 @@ impl Losable<'_> {
         }
         match status.action {
             Action::FailedConnect { .. } => true,
-            // Nothing but the deciding session connects from here on.
+            // Nothing but the deciding session, and those that it took over, connects from here on.
             Action::Connect { .. } => {
                 self.ended && !self.plan[deciding..].contains(&Event::End(CloseCode::NotAuthorized))
             }
             Action::Disconnect { code, .. } => {
-                code == CloseCode::ClientIdReused || self.plan[index] == Event::RefusedWhileConnected
+                (code == CloseCode::ClientIdReused && self.plan[index] == Event::Takeover)
+                    || self.plan[index] == Event::RefusedWhileConnected
             }
         }
     }

@@ -2,6 +2,7 @@
 //! in the order in which the platform sends them. Pure: the time and the randomness are arguments. How messages are
 //! written is in `message`, many devices at once in `running`, histories for tests in `history`.
 
+use rand::seq::SliceRandom;
 use rand::{RngExt, rngs::ChaCha8Rng};
 
 use super::message::{Action, Channel, CloseCode, Counters, Millis, Status, TimeForm};
@@ -31,8 +32,11 @@ pub enum Event {
     RefusedWhileConnected,
     /// A login of an offline device is refused.
     RefusedWhileOffline,
-    /// Two connections at once: one never gets as far as a Connect, the other stays.
+    /// Two to four connections at once: all but one are taken over, with or without having got as far as a Connect, and the
+    /// messages come in any order. Any of them may have begun first.
     NearSimultaneous,
+    /// The same, and the client resets all of them at once: the one that was not taken over is ended by the client.
+    SimultaneousReset,
     /// The broker was killed and is back: it reports the session as ended at its beginning, without counters.
     FoundAfterRestart,
     /// A message over HTTP. It has nothing to do with the MQTT session.
@@ -46,6 +50,8 @@ pub struct Manner {
     pub late_takeover: f64,
     /// Takeovers by a connection of the same millisecond as the session that it ends.
     pub same_connect_time: f64,
+    /// By how many milliseconds the beginnings of simultaneous connections differ at most.
+    pub simultaneous_spread_ms: i64,
     /// Sessions reported in the older form, without `ConnectTime` on the Connect.
     pub legacy: f64,
     /// Messages whose times carry an offset instead of `Z`.
@@ -64,6 +70,12 @@ const SESSION_SPACING_MS: i64 = 5;
 /// The clock went back on purpose if a session would begin this much before the newest one.
 const CLOCK_STEP_MIN_MS: i64 = 1_000;
 
+/// Sessions that begin within this may be simultaneous.
+const SIMULTANEOUS_MS: i64 = 1_000;
+
+/// Connections at once, at most: the platform was seen to begin four.
+const SIMULTANEOUS_MAX: usize = 4;
+
 /// The platform as seen by tests and the demo: the manner in which it reports, and the source of chance.
 #[derive(Debug)]
 pub struct Platform<'a> {
@@ -76,6 +88,8 @@ pub struct Platform<'a> {
 pub struct DeviceState {
     phase: Phase,
     newest_connect_time: Option<Millis>,
+    /// The newest session that ended otherwise than by a takeover.
+    newest_ended: Option<Millis>,
     retained: Option<Status>,
 }
 
@@ -96,7 +110,7 @@ struct Session {
 
 impl Default for DeviceState {
     fn default() -> Self {
-        Self { phase: Phase::NeverConnected, newest_connect_time: None, retained: None }
+        Self { phase: Phase::NeverConnected, newest_connect_time: None, newest_ended: None, retained: None }
     }
 }
 
@@ -123,7 +137,8 @@ impl DeviceState {
             Event::Connect
             | Event::DropBeforeConnack
             | Event::RefusedWhileOffline
-            | Event::NearSimultaneous => !connected,
+            | Event::NearSimultaneous
+            | Event::SimultaneousReset => !connected,
             Event::End(_) | Event::Takeover | Event::RefusedWhileConnected | Event::FoundAfterRestart => {
                 connected
             }
@@ -136,11 +151,11 @@ impl DeviceState {
         let sent = match (event, self.phase) {
             (Event::HttpPost, _) => platform.http_post(at).to_vec(),
             (Event::End(code), Phase::Connected(session)) => {
-                self.phase = Phase::Disconnected;
+                self.end(session);
                 vec![platform.disconnect(session, code, at)]
             }
             (Event::FoundAfterRestart, Phase::Connected(session)) => {
-                self.phase = Phase::Disconnected;
+                self.end(session);
                 vec![platform.found_after_restart(session)]
             }
             (Event::Takeover, Phase::Connected(session)) => self.take_over(session, at, platform).to_vec(),
@@ -157,7 +172,7 @@ impl DeviceState {
             }
             (Event::DropBeforeConnack, Phase::NeverConnected | Phase::Disconnected) => {
                 let session = self.session(at, Channel::Mqtt, platform);
-                self.phase = Phase::Disconnected;
+                self.end(session);
                 vec![platform.disconnect(session, CloseCode::ClosedByClient, at), platform.connect(session)]
             }
             (Event::RefusedWhileOffline, Phase::NeverConnected | Phase::Disconnected) => {
@@ -165,7 +180,17 @@ impl DeviceState {
                 vec![platform.failed(refused, CloseCode::NotAuthorized, at)]
             }
             (Event::NearSimultaneous, Phase::NeverConnected | Phase::Disconnected) => {
-                self.connect_twice(at, platform).to_vec()
+                let (winner, mut sent) = self.connect_several(at, platform);
+                self.phase = Phase::Connected(winner);
+                sent.shuffle(platform.rng);
+                sent
+            }
+            (Event::SimultaneousReset, Phase::NeverConnected | Phase::Disconnected) => {
+                let (winner, mut sent) = self.connect_several(at, platform);
+                self.end(winner);
+                sent.push(platform.disconnect(winner, CloseCode::ClosedByClient, at));
+                sent.shuffle(platform.rng);
+                sent
             }
             (
                 Event::End(_) | Event::FoundAfterRestart | Event::Takeover | Event::RefusedWhileConnected,
@@ -175,7 +200,8 @@ impl DeviceState {
                 Event::Connect
                 | Event::DropBeforeConnack
                 | Event::RefusedWhileOffline
-                | Event::NearSimultaneous,
+                | Event::NearSimultaneous
+                | Event::SimultaneousReset,
                 Phase::Connected(_),
             ) => Vec::new(),
         };
@@ -186,7 +212,9 @@ impl DeviceState {
     fn take_over(&mut self, old: Session, at: Millis, platform: &mut Platform<'_>) -> [Status; 2] {
         let channel = platform.channel();
         let plain = channel == Channel::Mqtt && old.channel == Channel::Mqtt;
-        let new = if plain && platform.rng.random_bool(platform.manner.same_connect_time) {
+        // Else the moment that the two share could be mixed up with other sessions.
+        let alone = self.newest_connect_time == Some(old.connect_time) && !self.ended_shortly_before(old);
+        let new = if plain && alone && platform.rng.random_bool(platform.manner.same_connect_time) {
             Session { reported: platform.shown(at.max(old.connect_time)), ..old }
         } else {
             self.session(at, channel, platform)
@@ -198,16 +226,42 @@ impl DeviceState {
         if late { [begun, ended] } else { [ended, begun] }
     }
 
-    fn connect_twice(&mut self, at: Millis, platform: &mut Platform<'_>) -> [Status; 3] {
-        let winner = self.session(at, Channel::Mqtt, platform);
-        let behind_ms = platform.rng.random_range(0..=2);
-        let loser = Session { connect_time: winner.connect_time.plus(behind_ms), ..winner };
-        self.newest_connect_time = Some(loser.connect_time);
-        self.phase = Phase::Connected(winner);
-        let failed = platform.failed(loser, CloseCode::ClientIdReused, at);
-        let ended = platform.disconnect(loser, CloseCode::ClientIdReused, at);
-        let begun = platform.connect(winner);
-        if platform.rng.random() { [failed, ended, begun] } else { [begun, failed, ended] }
+    /// Several connections at once: the one that is not taken over, and what is sent of all.
+    fn connect_several(&mut self, at: Millis, platform: &mut Platform<'_>) -> (Session, Vec<Status>) {
+        let first = self.session(at, Channel::Mqtt, platform);
+        let spread_ms = platform.manner.simultaneous_spread_ms;
+        let begun = |platform: &mut Platform<'_>| {
+            let connect_time = first.connect_time.plus(platform.rng.random_range(0..=spread_ms));
+            Session { connect_time, ..first }
+        };
+        let winner = begun(platform);
+        let mut newest = winner.connect_time;
+        let mut sent = vec![platform.connect(winner)];
+        for _ in 1..platform.rng.random_range(2..=SIMULTANEOUS_MAX) {
+            let mut loser = begun(platform);
+            if loser.connect_time == winner.connect_time && self.ended_shortly_before(first) {
+                // In one moment with a session that was taken over, the winner would look like it.
+                loser.connect_time = loser.connect_time.plus(1);
+            }
+            newest = newest.max(loser.connect_time);
+            sent.push(platform.disconnect(loser, CloseCode::ClientIdReused, at));
+            sent.push(if platform.rng.random() {
+                platform.connect(loser)
+            } else {
+                platform.failed(loser, CloseCode::ClientIdReused, at)
+            });
+        }
+        self.newest_connect_time = Some(newest);
+        (winner, sent)
+    }
+
+    fn end(&mut self, session: Session) {
+        self.phase = Phase::Disconnected;
+        self.newest_ended = self.newest_ended.max(Some(session.connect_time));
+    }
+
+    fn ended_shortly_before(&self, session: Session) -> bool {
+        self.newest_ended.is_some_and(|ended| ended.plus(SIMULTANEOUS_MS) >= session.connect_time)
     }
 
     /// A session of its own name: no other session of this device begins so near that the two could be mixed up.

@@ -21,6 +21,7 @@ pub const STEP_EVENTS_MAX: usize = 20_000;
 const MANNER: Manner = Manner {
     late_takeover: 3.0 / 4_000.0,
     same_connect_time: 0.001,
+    simultaneous_spread_ms: 2,
     legacy: 0.01,
     offset: 0.02,
     backward: 0.001,
@@ -244,11 +245,13 @@ impl Fleet {
         }
         match event {
             Event::Takeover | Event::DropBeforeConnack => 2,
+            // With three connections, of which every second one that is taken over got as far as a Connect.
+            Event::NearSimultaneous => 4,
+            Event::SimultaneousReset => 5,
             Event::Connect
             | Event::End(_)
             | Event::RefusedWhileConnected
             | Event::RefusedWhileOffline
-            | Event::NearSimultaneous
             | Event::FoundAfterRestart
             | Event::HttpPost => 1,
         }
@@ -295,7 +298,12 @@ fn type_starts(devices: u32, types: u32) -> Vec<u32> {
 }
 
 fn beginnings() -> Weights {
-    Weights(vec![(Event::Connect, 0.98), (Event::DropBeforeConnack, 0.01), (Event::NearSimultaneous, 0.01)])
+    Weights(vec![
+        (Event::Connect, 0.984),
+        (Event::DropBeforeConnack, 0.01),
+        (Event::NearSimultaneous, 0.004),
+        (Event::SimultaneousReset, 0.002),
+    ])
 }
 
 fn endings(endings: Endings) -> Weights {

@@ -153,13 +153,23 @@ fn judged<'a>(payloads: impl Iterator<Item = &'a str>) -> Truth {
         }
     }
     let refused = sessions.values().any(|(_, ends)| ends.contains(&180));
-    let deciding = sessions
-        .into_values()
-        .rfind(|(begun, ends)| *begun || ends.iter().any(|code| *code != 180 && *code != 288));
-    match deciding {
+    let is_known = |(begun, ends): &(bool, BTreeSet<u64>)| {
+        *begun || ends.iter().any(|code| *code != 180 && *code != 288)
+    };
+    let is_taken_over = |ends: &BTreeSet<u64>| ends.iter().copied().eq([288]);
+    let taken_over = sessions.iter().rfind(|(_, (_, ends))| is_taken_over(ends)).map(|(key, _)| *key);
+    match sessions.iter().rfind(|(_, session)| is_known(session)) {
         None if refused => Truth::Disconnected,
         None => Truth::NeverConnected,
-        Some((_, ends)) if ends.iter().any(|code| *code != 288) => Truth::Disconnected,
+        Some((_, (_, ends))) if is_taken_over(ends) => {
+            // Whoever took over began shortly before, or is unknown.
+            let since = taken_over.unwrap().plus(-1_000);
+            let mut others = sessions.range(since..).filter(|(_, session)| is_known(session));
+            let other = others.rfind(|(_, (_, ends))| !is_taken_over(ends));
+            let ended = other.is_some_and(|(_, (_, ends))| !ends.is_empty());
+            if ended { Truth::Disconnected } else { Truth::Connected }
+        }
+        Some((_, (_, ends))) if !ends.is_empty() => Truth::Disconnected,
         Some(_) => Truth::Connected,
     }
 }

@@ -12,7 +12,7 @@ use proptest::prelude::*;
 use proptest::sample::Index;
 use proptest::test_runner::TestRunner;
 
-use crate::fixture::{Fixture, device, devices, event, events, name, statement, wait};
+use crate::fixture::{Fixture, device, devices, event, events, name, session, statement, wait};
 use crate::places::Place;
 
 /// A promise and its name.
@@ -25,6 +25,7 @@ macro_rules! promises {
 /// All of them.
 pub const CONTRACT: &[Promise] = promises![
     what_is_kept_is_the_merge_of_what_was_put,
+    of_simultaneous_sessions_the_one_that_was_not_taken_over_decides,
     many_devices_are_loaded_by_several_threads_each_once,
     those_that_are_asked_for_by_name_are_given_as_they_are,
     totals_count_each_device_once_as_it_is_now,
@@ -48,7 +49,9 @@ fn any_step() -> impl Strategy<Value = (usize, Statement, u32)> {
         Just(Claim::Refusal),
         Just(Claim::Disconnect),
     ];
-    let moment = prop_oneof![Just(Moment::UNKNOWN), (0i128..4).prop_map(Moment::from_nanos)];
+    // A nanosecond and a second apart, and a little more.
+    let nanos = prop::sample::select(vec![0, 1, 1_000_000_000, 1_000_000_001, 3_000_000_000, i128::MAX]);
+    let moment = prop_oneof![Just(Moment::UNKNOWN), nanos.prop_map(Moment::from_nanos)];
     let payload = prop::collection::vec(any::<u8>(), 0..3);
     (0usize..3, claim, moment.clone(), moment, 0u16..2, payload, 1u32..4).prop_map(
         |(device, claim, session, time, close_code, payload, heard_at)| {
@@ -100,6 +103,74 @@ fn put_in_some_order(place: &dyn Place, steps: &[(usize, Statement, u32)], order
     fixture.put(devices(again.collect()));
     fixture.reopen();
     assert_eq!(&fixture.all(), &expected, "opened again");
+}
+
+/// Sessions of one device that begin a millisecond apart: each row's messages in every order, one a batch.
+pub fn of_simultaneous_sessions_the_one_that_was_not_taken_over_decides(place: &dyn Place) {
+    use Claim::{Connect, Disconnect, Takeover};
+    // The earlier session is 0, the later one 1.
+    let rows: [(&[(Claim, i128)], Status); 7] = [
+        (&[(Connect, 1), (Takeover, 1), (Connect, 0), (Disconnect, 0)], Status::Disconnected),
+        (&[(Connect, 1), (Takeover, 1), (Connect, 0)], Status::Connected),
+        (&[(Connect, 1), (Takeover, 1)], Status::Connected),
+        (&[(Takeover, 1), (Disconnect, 0)], Status::Disconnected),
+        (&[(Connect, 1), (Takeover, 1), (Disconnect, 0)], Status::Disconnected),
+        (&[(Connect, 0), (Takeover, 0), (Connect, 1)], Status::Connected),
+        (&[(Connect, 0), (Takeover, 0), (Disconnect, 0)], Status::Disconnected),
+    ];
+    let mut fixture = Fixture::new(place);
+    let (mut batches, mut expected) = (vec![Vec::new(); 4], Vec::new());
+    for (row, (messages, status)) in rows.iter().enumerate() {
+        for (number, order) in orders(messages.to_vec()).into_iter().enumerate() {
+            let id = format!("row {row}, order {number}");
+            for (batch, (claim, after_ms)) in batches.iter_mut().zip(order) {
+                let begun = Moment::from_nanos(session(5).nanos().unwrap() as i128 + after_ms * 1_000_000);
+                let told = Statement { session: begun, time: begun, ..statement(claim, 5, 5) };
+                batch.push(device(&id, [told], 1));
+            }
+            expected.push((name(&id), *status));
+        }
+    }
+    for batch in &batches {
+        fixture.put(devices(batch.clone()));
+    }
+    let holds = |fixture: &Fixture<'_>| {
+        let all = fixture.all();
+        for (name, status) in &expected {
+            let verdict = all[name].0.verdict().unwrap();
+            assert_eq!(verdict.status, *status, "{place:?}: {name:?}");
+        }
+        let disconnected = Query { status: Some(Status::Disconnected), ..everything() };
+        let listed = pages(fixture, &disconnected).len();
+        let number = expected.iter().filter(|(_, status)| *status == Status::Disconnected).count();
+        assert_eq!(listed, number, "{place:?}: the column for the status says the same");
+    };
+    holds(&fixture);
+    // Again, the last ones first.
+    for batch in batches.into_iter().rev() {
+        fixture.put(devices(batch));
+    }
+    fixture.reopen();
+    holds(&fixture);
+}
+
+/// Every order of the items.
+fn orders<T: Clone>(items: Vec<T>) -> Vec<Vec<T>> {
+    if items.len() < 2 {
+        return vec![items];
+    }
+    let with_first = |first: usize| {
+        let mut rest = items.clone();
+        let one = rest.remove(first);
+        orders(rest).into_iter().map(move |rest| [vec![one.clone()], rest].concat()).collect::<Vec<_>>()
+    };
+    (0..items.len()).flat_map(with_first).collect()
+}
+
+/// All devices by id.
+fn everything() -> Query {
+    let sort = Sort { by: SortBy::Id, descending: false };
+    Query { device_type: None, status: None, sort, after: None, limit: 1_000 }
 }
 
 pub fn many_devices_are_loaded_by_several_threads_each_once(place: &dyn Place) {
@@ -398,5 +469,5 @@ pub fn a_store_is_an_object_that_any_thread_may_use(place: &dyn Place) {
         }
     });
     let belief = &fixture.all()[&name("one")].0;
-    assert_eq!(belief.verdict().unwrap().statement.session, Moment::from_nanos(159), "{place:?}");
+    assert_eq!(belief.verdict().unwrap().statement.session, session(159), "{place:?}");
 }

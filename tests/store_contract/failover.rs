@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Instant;
 
-use devstatus::presence::{Claim, Moment};
+use devstatus::presence::Claim;
 use devstatus::store::{Changes, Mark, Store, StoreError, StoredDevice};
 
 use crate::fixture::{device, devices, statement, wait};
@@ -42,7 +42,7 @@ fn follow(store: &dyn Store, mark: &mut Mark, session: i128) -> Result<(), Store
         let Changes { devices, mark: next } =
             insist("changes are read", || wait(store.changes(mark.clone(), 1_000)))?;
         *mark = next;
-        let session = Moment::from_nanos(session);
+        let session = crate::fixture::session(session);
         there.extend(
             devices
                 .into_iter()

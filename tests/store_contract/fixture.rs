@@ -135,10 +135,15 @@ pub fn name(id: &str) -> DeviceName {
     DeviceName { device_type: "t".into(), id: id.into() }
 }
 
+/// When the session of that number begins: far enough apart that none is simultaneous with another.
+pub fn session(number: i128) -> Moment {
+    Moment::from_nanos(number * 10_000_000_000)
+}
+
 pub fn statement(claim: Claim, session: i128, time: i128) -> Statement {
     let payload =
         Payload::pack(format!(r#"{{"Time":{time},"ClientAddr":"192.0.2.1","Reason":"r"}}"#).as_bytes());
-    let (session, time) = (Moment::from_nanos(session), Moment::from_nanos(time));
+    let (session, time) = (self::session(session), Moment::from_nanos(time));
     Statement { claim, session, time, close_code: 0, payload }
 }
 

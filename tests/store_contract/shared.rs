@@ -10,7 +10,7 @@ use devstatus::presence::{Belief, Claim, Moment, Statement};
 use devstatus::store::{Instance, Mark, Store, StoredDevice};
 use proptest::test_runner::{RngAlgorithm, TestRng};
 
-use crate::fixture::{Fixture, device, devices, event, events, name, statement, wait};
+use crate::fixture::{Fixture, device, devices, event, events, name, session, statement, wait};
 use crate::places::Place;
 
 /// Longer than anything takes that is waited for here.
@@ -26,7 +26,8 @@ fn below(rng: &mut TestRng, bound: u64) -> u64 {
 fn any_statement(rng: &mut TestRng) -> Statement {
     let claims = [Claim::Request, Claim::Connect, Claim::Takeover, Claim::Refusal, Claim::Disconnect];
     let claim = claims[below(rng, 5) as usize];
-    let mut moment = || Moment::from_nanos(below(rng, 6).into());
+    // Some within a second of each other, some not.
+    let mut moment = || Moment::from_nanos(i128::from(below(rng, 6)) * 700_000_000);
     let (session, time) = (moment(), moment());
     let payload = Payload::pack(&[below(rng, 4) as u8]);
     Statement { claim, session, time, close_code: below(rng, 2) as u16, payload }
@@ -110,9 +111,7 @@ pub fn a_bell_rings_for_what_others_change(place: &dyn Place) {
             (0..300).map(|n| device(&format!("{n}"), [statement(Claim::Connect, round, n)], 1)).collect();
         wait(writer.upsert(Arc::new(devices(many)))).unwrap();
         while known.len() < 300
-            || known
-                .values()
-                .any(|known| known.0.verdict().unwrap().statement.session != Moment::from_nanos(round))
+            || known.values().any(|known| known.0.verdict().unwrap().statement.session != session(round))
         {
             let rung = async { tokio::time::timeout(PATIENCE, reader.bell()).await };
             assert!(wait(rung).is_ok(), "{place:?}: the bell rings in round {round}");

@@ -171,10 +171,11 @@ fn totals(context: &Context, believed: Vec<Statement>, rows: &[Row]) -> Option<T
 /// What a belief says of the device's sessions.
 fn known_statements(belief: &Belief) -> Vec<Statement> {
     let taken_over = belief.verdict().filter(|told| told.inferred && told.status == Status::Connected);
-    let taker = taken_over.map(|verdict| {
-        // Who took over is connected since then; its own session has not been seen.
-        let began = verdict.statement.time.max(verdict.statement.session);
-        Statement { claim: Claim::Connect, session: began, time: began, ..verdict.statement.clone() }
+    let taker = taken_over.and_then(|_| belief.newest_takeover()).map(|takeover| {
+        // Who took over is connected since then; its own session has not been seen. It begins a nanosecond later than the
+        // takeover, because a session that was taken over as it began has that moment for its name.
+        let began = takeover.time.max(takeover.session).earlier_by(-1);
+        Statement { claim: Claim::Connect, session: began, time: began, ..takeover.clone() }
     });
     taker.into_iter().chain(belief.clone().into_statements()).collect()
 }

@@ -10,7 +10,7 @@
 -- in a history its sequence (8 bytes) stands before it. Numbers are big endian; of two moments the later is the greater.
 --
 -- Decided here is what two beliefs come to of which each is one statement, as nearly all are. What the rule needs more for (a
--- belief of several statements, two messages that differ in their bytes alone) is left as it is and returned, with what is
+-- belief of several statements, two messages that differ in their bytes alone, two sessions that began within a second) is left as it is and returned, with what is
 -- kept: the caller merges the two by the rule itself and comes again, naming the record that its result replaces. If that is
 -- another one by then, it is returned once more.
 --
@@ -33,22 +33,28 @@ local function compare(one, other, parts)
   return 0
 end
 
+-- Whether two sessions are not the same and began within a second of each other. The difference of distant moments is not
+-- exact, but far from a second.
+local function are_simultaneous(one, other)
+  local nanos = (one[1] - other[1]) * 4294967296 + (one[2] - other[2])
+  return nanos ~= 0 and math.abs(nanos) <= 1000000000
+end
+
 -- Whether the new record teaches anything; nil: not to be decided here.
 local function teaches(kept, new)
   if #new == 4 or kept:sub(5) == new:sub(5) then return false end
   local old, told = place(kept), place(new)
   if not old or not told or (old[3] ~= CONNECT and old[3] ~= DISCONNECT) then return nil end
   local claim = told[3]
+  if claim == REQUEST then return false end
+  if are_simultaneous(told, old) then return nil end
   if claim == CONNECT or claim == DISCONNECT then
     local order = compare(told, old, 6)
     if order ~= 0 then return order > 0 end
     return nil
   end
-  -- The end of no session but its own, and of one that is not newer than the known one.
-  local order = compare(told, old, 2)
-  if claim == REQUEST or (claim == TAKEOVER and order <= 0) or (claim == REFUSAL and order < 0) then
-    return false
-  end
+  -- The end of a session that is long past.
+  if compare(told, old, 2) < 0 then return false end
   return nil
 end
 

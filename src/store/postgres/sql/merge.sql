@@ -2,8 +2,9 @@
 -- $1 lane, $2 how many, $3 and on the columns.
 --
 -- Of two beliefs that are one beginning or end each, the greater wins, and that is decided here, on the row as it is when it is
--- this batch's turn. What consists of more, or is equal in all but the bytes, stays as it is, locked, and is returned:
--- whoever asked merges it and writes it in the same transaction.
+-- this batch's turn. What consists of more, is equal in all but the bytes, or names two sessions that began within a second of
+-- each other, stays as it is, locked, and is returned: whoever asked merges it and writes it in the same transaction.
+-- (The least moment is raised by a second before a second is taken from it, because it would overflow.)
 WITH counter AS (
   UPDATE {schema}.counter SET changed = changed + $2 WHERE lane = $1 RETURNING changed
 ), incoming AS (
@@ -44,6 +45,8 @@ WITH counter AS (
       FROM (
         SELECT kept.others IS NOT NULL OR excluded.others IS NOT NULL
           OR kept.claim NOT IN (1, 4) OR excluded.claim NOT IN (1, 4)
+          OR excluded.session <> kept.session AND least(excluded.session, kept.session)
+            >= greatest(excluded.session, kept.session, -9223372035854775808) - 1000000000
           OR (excluded.session, excluded.claim, excluded.time, excluded.close_code)
             = (kept.session, kept.claim, kept.time, kept.close_code) AND excluded.payload <> kept.payload AS unsettled
       ) AS whether
@@ -51,6 +54,8 @@ WITH counter AS (
   )
   WHERE kept.others IS NOT NULL OR excluded.others IS NOT NULL
     OR kept.claim NOT IN (1, 4) OR excluded.claim NOT IN (1, 4)
+    OR excluded.session <> kept.session AND least(excluded.session, kept.session)
+      >= greatest(excluded.session, kept.session, -9223372035854775808) - 1000000000
     OR excluded.heard_at > kept.heard_at
     OR (excluded.session, excluded.claim, excluded.time, excluded.close_code)
       > (kept.session, kept.claim, kept.time, kept.close_code)
