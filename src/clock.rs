@@ -2,6 +2,8 @@
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use rustix::time::{ClockId, clock_gettime};
+
 use crate::time_text::TimeText;
 
 /// Seconds since 1970 by this machine's clock; fits until 2106.
@@ -22,6 +24,12 @@ pub fn now() -> UnixSeconds {
 /// Milliseconds since 1970 by this machine's clock.
 pub fn now_millis() -> i64 {
     i64::try_from(since_1970().as_millis()).unwrap_or(i64::MAX)
+}
+
+/// Time since the machine started. It never steps, and unlike [`std::time::Instant`] it goes on while the machine sleeps.
+pub fn since_boot() -> Duration {
+    let time = clock_gettime(ClockId::Boottime);
+    Duration::new(u64::try_from(time.tv_sec).unwrap_or(0), u32::try_from(time.tv_nsec).unwrap_or(0))
 }
 
 #[expect(clippy::disallowed_methods, reason = "this is the one place")]

@@ -1,10 +1,16 @@
 //! What works and what does not: the state of the broker link and of the population, as one value that all may read.
 
+mod link;
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use parking_lot::{Mutex, RwLock};
+
+use self::link::LinkFreshness;
+use crate::clock;
+use crate::freshness::{Freshness, RoundNumber};
 
 /// The link to the broker.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -193,10 +199,8 @@ pub struct Health {
     /// Whether a device that is not in the map may be called never connected: beside the lock, because lookups must not
     /// share one. Once it is true it stays so: later rounds only correct what was missed meanwhile.
     populated: AtomicBool,
-    /// Whether the broker link is down, so that statuses may be out of date; beside the lock for the same reason.
-    stale: AtomicBool,
-    /// When the link to the broker was lost; `None` while it holds, and before it ever did.
-    lost_at: Mutex<Option<Instant>>,
+    /// Which answers may be out of date because of the broker link; beside the lock for the same reason.
+    link: LinkFreshness,
     following: Mutex<Following>,
     /// When everything that others had written was here for the last time.
     followed_at: Mutex<Option<Instant>>,
@@ -236,13 +240,11 @@ impl Health {
             progress: Progress::default(),
             store: Keeping::Off,
         };
-        let (populated, stale) = (AtomicBool::new(false), AtomicBool::new(true));
         Self {
             ready_on,
             state: RwLock::new(state),
-            populated,
-            stale,
-            lost_at: Mutex::default(),
+            populated: AtomicBool::new(false),
+            link: LinkFreshness::default(),
             following: Mutex::new(Following::Off),
             followed_at: Mutex::default(),
             relies_on_others: AtomicBool::new(false),
@@ -267,25 +269,62 @@ impl Health {
         self.relies_on_others.store(true, Ordering::Release);
     }
 
-    /// Whether statuses may be out of date, because the broker link is down or others that are relied on cannot be followed.
-    pub fn stale(&self) -> bool {
-        self.stale.load(Ordering::Acquire)
-            || self.relies_on_others.load(Ordering::Acquire) && !self.is_followed_within(FOLLOWED_WITHIN)
+    /// Which answers may be out of date: because of the broker link, or because others that are relied on cannot be
+    /// followed. To be asked before a device is read, so that what is read is at least as new as this says.
+    pub fn freshness(&self) -> Freshness {
+        let others_are_lost =
+            self.relies_on_others.load(Ordering::Acquire) && !self.is_followed_within(FOLLOWED_WITHIN);
+        if others_are_lost { Freshness::Unconfirmed } else { self.link.freshness(clock::since_boot()) }
     }
 
     fn is_followed_within(&self, bound: Duration) -> bool {
         self.followed_at.lock().is_some_and(|at| at.elapsed() <= bound)
     }
 
-    /// For how many seconds statuses may have been out of date; `None` if they are not, or never were up to date.
+    /// For how many seconds answers may have been out of date, at most; `None` before the first link.
     pub fn stale_seconds(&self) -> Option<u64> {
-        if !self.stale() {
-            return None;
-        }
-        let link = *self.lost_at.lock();
+        let now = clock::since_boot();
+        let link = self.link.lost_at(now).map(|at| now.saturating_sub(at));
         let others = (*self.followed_at.lock()).filter(|_| self.relies_on_others.load(Ordering::Acquire));
-        let since = [link, others].into_iter().flatten().min()?;
-        Some(since.elapsed().as_secs())
+        let longest = [link, others.map(|at| at.elapsed())].into_iter().flatten().max()?;
+        Some(longest.as_secs())
+    }
+
+    /// The source looks at the link, as it does every second. Returns whether too much time has gone by since the last look
+    /// to tell if the broker is still there: then answers count as out of date until [`Health::link_is_alive`].
+    pub fn look_at_link(&self) -> bool {
+        self.link.look(clock::since_boot()).is_some()
+    }
+
+    /// Nothing has come from the broker for so long that the link may be dead.
+    pub fn link_is_silent(&self, silent_for: Duration) {
+        self.link.doubt(clock::since_boot().saturating_sub(silent_for));
+    }
+
+    /// The broker has given a sign of life over the link that was doubted.
+    pub fn link_is_alive(&self) {
+        self.link.trust();
+    }
+
+    /// The link has ended; the broker had been silent for so long.
+    pub fn link_lost(&self, silent_for: Duration) {
+        self.link.lose(clock::since_boot().saturating_sub(silent_for));
+    }
+
+    /// A round of the population begins.
+    pub fn round_begun(&self, number: RoundNumber) {
+        self.link.round_begun(number);
+    }
+
+    /// A round of the population has ended: what it has not heard of is as it is known to be, unless the round itself knows
+    /// that it has missed something.
+    pub fn round_ended(&self, number: RoundNumber) {
+        self.link.round_ended(number);
+    }
+
+    /// Another instance has read everything again, and all of it is here.
+    pub fn others_have_read(&self) {
+        self.link.others_have_read();
     }
 
     /// What keeps the service from being ready, one sentence each; empty if it is.
@@ -302,19 +341,41 @@ impl Health {
         };
         let types = state.report.as_ref().map(|report| report.unproven_types()).unwrap_or_default();
         let population = population.map(|sentence| format!("{sentence}{types}"));
-        state.broker.complaint().into_iter().chain(population).collect()
+        let missing: Vec<_> = state.broker.complaint().into_iter().chain(population).collect();
+        drop(state);
+        if missing.is_empty() { self.outdated().into_iter().collect() } else { missing }
+    }
+
+    /// Why some answers may be out of date though link and population are good.
+    fn outdated(&self) -> Option<String> {
+        let seconds = |at: Duration| clock::since_boot().saturating_sub(at).as_secs();
+        let lost_at = self.link.lost_at(clock::since_boot()).map(seconds);
+        match (self.link.freshness(clock::since_boot()), lost_at) {
+            (Freshness::Current, _) => None,
+            (Freshness::ReadingAgain { .. }, Some(seconds)) => Some(format!(
+                "The link to the broker was lost {seconds} s ago and is back; the retained statuses are being read again, \
+                 and what has not been heard of since is called stale."
+            )),
+            (Freshness::ReadingAgain { .. }, None) => {
+                Some("The retained statuses are still being read; what has not been heard of is called stale.".to_owned())
+            }
+            (Freshness::Unconfirmed, _) => Some(
+                "The broker has been silent, so the link may be dead: every answer is called stale until it answers."
+                    .to_owned(),
+            ),
+        }
     }
 
     /// Sets the state of the link and says whether it is another than before.
     pub fn set_broker(&self, broker: Broker) -> bool {
         let mut state = self.state.write();
         let changed = state.broker != broker;
-        let lost = broker != Broker::Subscribed;
-        let lost_before = self.stale.swap(lost, Ordering::AcqRel);
-        match (lost_before, lost) {
-            (false, true) => *self.lost_at.lock() = Some(Instant::now()),
-            (_, false) => *self.lost_at.lock() = None,
-            (true, true) => {}
+        match broker {
+            Broker::Subscribed => self.link.restore(),
+            Broker::Connecting
+            | Broker::LoginRefused(_)
+            | Broker::SubscriptionRefused(_)
+            | Broker::Lost(_) => self.link.lose(clock::since_boot()),
         }
         state.broker = broker;
         changed

@@ -10,6 +10,7 @@ use std::sync::Arc;
 use crate::clock::{self, UnixSeconds};
 use crate::decode::{ClientId, Decoded, Device, Flaw, Notice, Undecodable, iot_platform};
 use crate::feed::Feed;
+use crate::freshness::RoundNumber;
 use crate::history::EventQueue;
 use crate::map::{Applied, Arrival, DeviceMap, Evidence, Record};
 use crate::metrics::{FlawLabel, KindLabel, Metrics};
@@ -92,13 +93,14 @@ impl Ingest {
 
     fn apply_run(&mut self, run: &Run) {
         let now = clock::now();
+        let arrivals = Arrivals { at: now, round: run.round, may_have_waited: run.may_have_waited };
         let mut tally = Tally::default();
         let mut rest = &run.packets[..];
         let mut messages = 0;
         // The reader has found these packets to be whole; one that is not ends its run.
         while let Ok(Some(frame)) = packet::frame(rest) {
             match packet::publish(&frame, run.version) {
-                Ok(publish) => self.apply_message(&publish, now, &mut tally),
+                Ok(publish) => self.apply_message(&publish, &arrivals, &mut tally),
                 Err(_malformed) => self.metrics.undecodable("malformed_packet"),
             }
             messages += 1;
@@ -110,7 +112,7 @@ impl Ingest {
         }
     }
 
-    fn apply_message(&mut self, publish: &Publish<'_>, now: UnixSeconds, tally: &mut Tally) {
+    fn apply_message(&mut self, publish: &Publish<'_>, arrivals: &Arrivals, tally: &mut Tally) {
         tally.retained += u64::from(publish.retained);
         if let Some(partition) = self.partition
             && iot_platform::type_in_topic(publish.topic)
@@ -126,7 +128,7 @@ impl Ingest {
                     self.metrics.client_id_mismatches.inc();
                 }
                 let evidence = if publish.retained { Evidence::Retained } else { Evidence::Live };
-                let applied = self.apply_statement(device, statement, Arrival { evidence, at: now });
+                let applied = self.apply_statement(device, statement, arrivals.of(evidence));
                 tally.learned += u64::from(applied != Applied::Known);
                 tally.new_devices += u64::from(matches!(applied, Applied::Changed { from: None, .. }));
                 if evidence == Evidence::Live {
@@ -139,7 +141,7 @@ impl Ingest {
                 // Whoever makes up names must not fill the store: only a device that is known has a history. The store sees
                 // to it itself where not all that are known are held.
                 if self.map.is_limited() || self.map.read(device, |_| ()).is_some() {
-                    self.events.push(device, statement, now);
+                    self.events.push(device, statement, arrivals.at);
                 }
             }
             Decoded::Notice { device, notice } => self.notice(device, kind(notice), publish.payload),
@@ -240,6 +242,22 @@ impl Ingest {
             let oldest = self.tallies.keys().min().copied();
             oldest.and_then(|pass| self.tallies.remove(&pass));
         }
+    }
+}
+
+/// How the messages of a run came.
+struct Arrivals {
+    at: UnixSeconds,
+    round: RoundNumber,
+    /// See [`Run::may_have_waited`].
+    may_have_waited: bool,
+}
+
+impl Arrivals {
+    fn of(&self, evidence: Evidence) -> Arrival {
+        // Of what has waited, the broker keeps the oldest: the device may have changed since. Its retained message tells.
+        let is_old = self.may_have_waited && evidence == Evidence::Live;
+        Arrival { evidence, at: self.at, round: if is_old { RoundNumber::NONE } else { self.round } }
     }
 }
 

@@ -17,6 +17,7 @@ pub mod descriptors;
 pub mod exchange;
 pub mod feed;
 pub mod fleet;
+pub mod freshness;
 pub mod health;
 pub mod history;
 pub mod http;

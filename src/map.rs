@@ -37,6 +37,7 @@ pub use self::snapshot::{LastEvent, Snapshot};
 pub use self::walk::Name;
 use crate::clock::UnixSeconds;
 use crate::decode::{Device, iot_platform};
+use crate::freshness::RoundNumber;
 use crate::presence::{Belief, Claim, Statement, Status, Verdict};
 
 /// All devices that anything was ever heard of.
@@ -48,7 +49,7 @@ pub struct DeviceMap {
     /// Disconnected devices by close code.
     close_codes: Mutex<HashMap<u16, u64, foldhash::fast::RandomState>>,
     rates: Rates,
-    /// The round of the population that is on; 0: none yet.
+    /// The round of the population that is on.
     round: AtomicU16,
     /// `None` where nobody takes the changes anywhere.
     dirty: Option<DirtySet>,
@@ -65,7 +66,7 @@ pub struct Record {
     /// When the latest message about the device arrived.
     pub heard_at: UnixSeconds,
     /// The round of the population in which the device was last heard of.
-    round: u16,
+    pub heard_in: RoundNumber,
     marks: Marks,
 }
 
@@ -74,6 +75,9 @@ pub struct Record {
 pub struct Arrival {
     pub evidence: Evidence,
     pub at: UnixSeconds,
+    /// The round of the population that was on when the broker sent it; none for what came otherwise, or may have waited at
+    /// the broker while there was no link.
+    pub round: RoundNumber,
 }
 
 /// Devices of one type in the current round of the population.
@@ -270,7 +274,7 @@ impl DeviceMap {
             belief: Belief::default(),
             evidence: arrival.evidence,
             heard_at: arrival.at,
-            round: 0,
+            heard_in: RoundNumber::NONE,
             marks,
         };
         records.insert(hash, record)
@@ -314,7 +318,7 @@ impl DeviceMap {
         record.heard_at = arrival.at;
         // A request is never retained, so it says nothing about what the broker has replayed.
         if statement.claim != Claim::Request {
-            record.hear(self.round.load(Ordering::Relaxed));
+            record.hear(arrival.round, self.round());
         }
         let from = record.belief.verdict().map(|verdict| verdict.status);
         if !record.belief.apply(statement) {
@@ -370,18 +374,23 @@ impl DeviceMap {
         self.rates.per_minute(now)
     }
 
+    /// The round of the population that is on.
+    pub fn round(&self) -> RoundNumber {
+        RoundNumber::from_bits(self.round.load(Ordering::Relaxed))
+    }
+
     /// Begins a round of the population: from now on it is counted which devices are heard of.
-    pub fn begin_round(&self) {
+    pub fn begin_round(&self) -> RoundNumber {
         if let Some(limit) = &self.limit {
             limit.begin_round();
         }
-        let round = self.round.load(Ordering::Relaxed);
-        // Skips 0, the mark of a device that was never heard of in any round.
-        self.round.store(round.checked_add(1).unwrap_or(1), Ordering::Relaxed);
+        let round = self.round().next();
+        self.round.store(round.to_bits(), Ordering::Relaxed);
         for device_type in self.types.read().iter() {
             device_type.before_round.store(device_type.counts.totals().total(), Ordering::Relaxed);
             device_type.heard_in_round.store(0, Ordering::Relaxed);
         }
+        round
     }
 
     /// What the current round has come to, by type.
@@ -406,14 +415,16 @@ impl DeviceMap {
     /// The ids of this type's devices, heard of in the current round or not. Goes through the whole map, one shard at a
     /// time.
     pub fn ids_in_round(&self, device_type: &str, heard: bool) -> Vec<String> {
-        let round = self.round.load(Ordering::Relaxed);
+        let round = self.round();
         let mut ids = Vec::new();
         for shard in &self.shards {
             let records = shard.records.read();
             let of_type = records.iter().map(|(_, record)| record);
             let of_type = of_type.filter(|record| *record.device_type.name == *device_type);
             ids.extend(
-                of_type.filter(|record| (record.round == round) == heard).map(|record| record.id.to_string()),
+                of_type
+                    .filter(|record| (record.heard_in == round) == heard)
+                    .map(|record| record.id.to_string()),
             );
         }
         ids
@@ -449,10 +460,14 @@ impl DeviceMap {
 }
 
 impl Record {
-    /// Counts the device once in each round.
-    fn hear(&mut self, round: u16) {
-        if self.round != round {
-            self.round = round;
+    /// Notes that the broker sent something in a round. Counts the device once in the round that is on.
+    fn hear(&mut self, round: RoundNumber, now: RoundNumber) {
+        if round == RoundNumber::NONE || self.heard_in == round {
+            return;
+        }
+        self.heard_in = round;
+        // What waited for the decoder since before this round began is no part of it.
+        if round == now {
             self.device_type.heard_in_round.fetch_add(1, Ordering::Relaxed);
         }
     }

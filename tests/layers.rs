@@ -11,11 +11,12 @@ use proc_macro2::{Delimiter, TokenStream, TokenTree};
 
 /// The modules in reading order. A module may name those of the rows above its own, and none of its own row.
 const ROWS: &[&[&str]] = &[
-    &["secret", "time_text"],
+    &["secret", "time_text", "freshness"],
     &["payload"],
     &["presence"],
     &["decode"],
-    &["clock", "metrics", "health", "descriptors"],
+    &["clock", "metrics", "descriptors"],
+    &["health"],
     &["history", "receipt", "access"],
     &["map"],
     &["source", "feed"],

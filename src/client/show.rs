@@ -7,7 +7,7 @@ use super::view::{ChangeView, DeviceView, SummaryView};
 const CHANGE_WIDTHS: [usize; 6] = [12, 16, 12, 12, 24, 15];
 const DATED_AHEAD: &str =
     "yes: more than a day ahead of the service's clock, so one of the two clocks is wrong";
-const STALE: &str = "yes: the broker is out of reach, so this may be out of date";
+const STALE: &str = "yes: the link to the broker was lost, and this has not been confirmed since";
 
 /// A list of devices, page by page, with a heading.
 pub struct DeviceTable {

@@ -35,6 +35,7 @@ pub use self::ring::Behind;
 use self::ring::Ring;
 use self::settings::FeedSettings;
 use crate::clock;
+use crate::freshness::Freshness;
 use crate::health::Health;
 use crate::map::{Record, Snapshot};
 use crate::metrics::Metrics;
@@ -72,7 +73,7 @@ pub struct Change {
     /// the devices are still being found.
     pub kept: Option<u64>,
     address: OnceLock<Option<IpAddr>>,
-    shown: OnceLock<Bytes>,
+    shown: SharedText,
 }
 
 impl Change {
@@ -82,9 +83,29 @@ impl Change {
         self.snapshot.traits(if with_address { address() } else { None })
     }
 
-    /// As a text that is made once, by whoever comes first, and shared.
-    pub fn shown(&self, show: impl FnOnce(&Change) -> Bytes) -> Bytes {
-        self.shown.get_or_init(|| show(self)).clone()
+    /// As a text that is made once, by whoever comes first, and shared by all who call the same answers stale.
+    pub fn shown(&self, freshness: Freshness, show: impl FnOnce(&Change) -> Bytes) -> Bytes {
+        self.shown.get(freshness, || show(self))
+    }
+}
+
+/// A text that many want, made once.
+#[derive(Debug, Default)]
+struct SharedText(OnceLock<(Freshness, Bytes)>);
+
+impl SharedText {
+    /// The text if it was made when the same answers were stale, else another that is not shared.
+    fn get(&self, freshness: Freshness, make: impl FnOnce() -> Bytes) -> Bytes {
+        match self.0.get() {
+            Some((then, text)) if *then == freshness => text.clone(),
+            Some(_) => make(),
+            None => {
+                let text = make();
+                // If another reader was quicker, its text is kept.
+                let _ = self.0.set((freshness, text.clone()));
+                text
+            }
+        }
     }
 }
 
@@ -140,7 +161,7 @@ impl Feed {
         let most = if followed { most } else { most.min(UNFOLLOWED_MAX) };
         let mut ring = self.ring.write();
         let sequence = ring.next();
-        let (address, shown) = (OnceLock::new(), OnceLock::new());
+        let (address, shown) = (OnceLock::new(), SharedText::default());
         let change = Change { sequence, snapshot, previous, in_history, kept, address, shown };
         ring.push(change, most, RING_MAX_BYTES);
         drop(ring);

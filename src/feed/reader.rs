@@ -1,14 +1,15 @@
 //! One who follows the ring: a position in it, a turn to wait for, and an end that others can bring about.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use super::ring::{Behind, RUN_MAX};
-use super::{Change, Feed};
+use super::{Change, Feed, SharedText};
+use crate::freshness::Freshness;
 
 /// What the feed knows of a reader.
 #[derive(Debug)]
@@ -38,7 +39,7 @@ pub struct Run {
     /// The position after the last.
     to: u64,
     changes: Vec<Arc<Change>>,
-    shown: OnceLock<Bytes>,
+    shown: SharedText,
 }
 
 impl Run {
@@ -46,9 +47,9 @@ impl Run {
         &self.changes
     }
 
-    /// As one text that is made once, by whoever comes first, and shared.
-    pub fn shown(&self, show: impl FnOnce(&[Arc<Change>]) -> Bytes) -> Bytes {
-        self.shown.get_or_init(|| show(&self.changes)).clone()
+    /// As one text that is made once, by whoever comes first, and shared by all who call the same answers stale.
+    pub fn shown(&self, freshness: Freshness, show: impl FnOnce(&[Arc<Change>]) -> Bytes) -> Bytes {
+        self.shown.get(freshness, || show(&self.changes))
     }
 }
 
@@ -119,7 +120,7 @@ impl Reader {
     fn read(&self, from: u64) -> Result<Arc<Run>, Behind> {
         let changes = self.feed.ring.read().after(from)?;
         let to = changes.last().map_or(from, |change| change.sequence);
-        let run = Arc::new(Run { from, to, changes, shown: OnceLock::new() });
+        let run = Arc::new(Run { from, to, changes, shown: SharedText::default() });
         if run.is_up_to_date(&self.feed) {
             *self.feed.latest_run.lock() = Some(Arc::clone(&run));
         }

@@ -3,6 +3,7 @@
 use super::*;
 use crate::clock::UnixSeconds;
 use crate::decode::Device;
+use crate::freshness::{Freshness, RoundNumber};
 use crate::health::{Following, ReadyOn};
 use crate::map::{Applied, Arrival, DeviceMap, Evidence};
 use crate::payload::Payload;
@@ -34,7 +35,7 @@ impl Fixture {
         let payload = Payload::pack(at.to_string().as_bytes());
         let statement =
             Statement { claim: Claim::Connect, session: moment, time: moment, close_code: 0, payload };
-        let arrival = Arrival { evidence: Evidence::Live, at: UnixSeconds(1) };
+        let arrival = Arrival { evidence: Evidence::Live, at: UnixSeconds(1), round: RoundNumber::NONE };
         let device = Device { device_type: "t", id: "a" };
         let applied = self.map.apply_then(device, statement, arrival, |record, applied| {
             assert_ne!(applied, Applied::Known);
@@ -80,8 +81,15 @@ fn readers_at_the_same_place_share_one_run_and_its_text() {
     fixture.change(1, true);
     let (first, second) = (one.take().unwrap(), other.take().unwrap());
     assert!(Arc::ptr_eq(&first, &second));
-    assert_eq!(first.shown(|changes| format!("{}", changes.len()).into()), "1");
-    assert_eq!(second.shown(|_| panic!("it is made once")), "1");
+    let count = |changes: &[Arc<Change>]| format!("{}", changes.len()).into();
+    assert_eq!(first.shown(Freshness::Current, count), "1");
+    assert_eq!(second.shown(Freshness::Current, |_| panic!("it is made once")), "1");
+    // Others are stale after the link was lost: the shared text would deny it.
+    assert_eq!(second.shown(Freshness::Unconfirmed, |_| "stale".into()), "stale");
+    assert_eq!(first.shown(Freshness::Current, |_| panic!("it is made once")), "1");
+    let change = &first.changes()[0];
+    assert_eq!(change.shown(Freshness::Unconfirmed, |_| "stale".into()), "stale");
+    assert_eq!(change.shown(Freshness::Current, |_| "current".into()), "current");
 }
 
 #[test]

@@ -9,6 +9,7 @@ use utoipa::ToSchema;
 use super::Context;
 use super::device_path::DevicePath;
 use super::error::{Error, Problem};
+use super::stale;
 use crate::decode::Device;
 use crate::presence::Status;
 
@@ -17,11 +18,6 @@ use crate::presence::Status;
 const STATUS: HeaderName = HeaderName::from_static("devstatus-status");
 /// How sure it is that every retained status has been read.
 const POPULATION: HeaderName = HeaderName::from_static("devstatus-population");
-
-/// The broker cannot be reached, so the answer may be out of date.
-const STALE: HeaderName = HeaderName::from_static("devstatus-stale");
-/// For how long that has been so.
-const STALE_SECONDS: HeaderName = HeaderName::from_static("devstatus-stale-seconds");
 
 /// First parts of paths that are not for devices here: our own API, of which there may be later versions, and what RFC 8615
 /// reserves. Devices of such a type are found under `/api/v1/devices`.
@@ -55,8 +51,8 @@ pub struct NeverConnected {
             headers(
                 ("devstatus-status" = String, description = "connected, disconnected or never_connected"),
                 ("devstatus-population" = String, description = "How complete the map is, with never_connected"),
-                ("devstatus-stale" = String, description = "true: the broker is out of reach, or others that hear of the device"),
-                ("devstatus-stale-seconds" = String, description = "For how long, if it ever was within reach"),
+                ("devstatus-stale" = String, description = "true: the link to the broker was lost, and the device has not been heard of since; or others that hear of it are out of reach"),
+                ("devstatus-stale-seconds" = String, description = "How long ago the link was lost, if there ever was one"),
             )
         ),
         DevicePath,
@@ -73,22 +69,22 @@ pub async fn last_message(State(context): State<Context>, path: DevicePath) -> R
     if RESERVED.contains(&device.device_type) {
         return Err(Error::NotFound);
     }
-    let known = context.belief(device, |belief| {
+    // Before the device is read, or a status that is read again in between would be shown as current.
+    let freshness = context.health.freshness();
+    let known = context.belief(device, |belief, heard_in| {
         let verdict = belief.verdict()?;
-        Some((verdict.status, verdict.statement.payload.unpack()))
+        Some((verdict.status, verdict.statement.payload.unpack(), heard_in))
     });
-    let mut response = match known.await?.flatten() {
-        Some((status, message)) => {
-            ([(header::CONTENT_TYPE, JSON), (STATUS, word(status))], message).into_response()
+    let (mut response, is_stale) = match known.await?.flatten() {
+        Some((status, message, heard_in)) => {
+            let answer = ([(header::CONTENT_TYPE, JSON), (STATUS, word(status))], message).into_response();
+            (answer, freshness.is_stale(heard_in))
         }
         None if !context.health.populated() => return Err(Error::NotPopulated),
-        None => never_connected(&context, device),
+        None => (never_connected(&context, device), freshness.is_any_stale()),
     };
-    if let Some(seconds) = context.health.stale_seconds() {
-        response.headers_mut().insert(STALE_SECONDS, HeaderValue::from(seconds));
-    }
-    if context.health.stale() {
-        response.headers_mut().insert(STALE, HeaderValue::from_static("true"));
+    if is_stale {
+        stale::mark(response.headers_mut(), &context.health);
     }
     Ok(response)
 }

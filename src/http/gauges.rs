@@ -75,9 +75,9 @@ impl Collector for Gauges {
         let failing = i64::from(matches!(state.store, Keeping::Failing(_)));
         let name = "devstatus_store_failing";
         ConstGauge::new(failing).encode(encoder.encode_descriptor(name, help, None, MetricType::Gauge)?)?;
-        let help = "1 while the broker is out of reach, so that statuses may be out of date";
+        let help = "1 while statuses may be out of date: the broker is out of reach, or was and they are being read again";
         let stale = encoder.encode_descriptor("devstatus_stale", help, None, MetricType::Gauge)?;
-        ConstGauge::new(i64::from(self.health.stale())).encode(stale)?;
+        ConstGauge::new(i64::from(self.health.freshness().is_any_stale())).encode(stale)?;
         let help = "1 while the subscription to every device holds";
         let name = "devstatus_broker_connected";
         let connected = i64::from(state.broker == Broker::Subscribed);

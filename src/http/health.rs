@@ -20,6 +20,8 @@ pub struct Readiness {
     population: &'static str,
     /// Whether changes outlive the process: `off`, `good` or `failing`.
     store: &'static str,
+    /// Answers may be out of date: the broker is out of reach, or was and not every device has been heard of since.
+    stale: bool,
     /// One sentence for each thing that is not as it should be.
     missing: Vec<String>,
 }
@@ -37,13 +39,14 @@ pub async fn livez() -> Json<Liveness> {
 
 /// Whether requests should be sent here
 ///
-/// 200 only while the broker link and the population are good; the body says what is missing.
+/// 200 only while the broker link and the population are good and nothing is stale; the body says what is missing. After the
+/// link was lost it is 503 until the retained statuses have been read again.
 #[utoipa::path(
     get,
     path = "/readyz",
     tag = "service",
     responses(
-        (status = 200, description = "Broker link and population are good", body = Readiness),
+        (status = 200, description = "Broker link and population are good, and nothing is stale", body = Readiness),
         (status = 503, description = "Something is missing", body = Readiness)
     )
 )]
@@ -55,6 +58,7 @@ pub async fn readyz(State(context): State<Context>) -> (StatusCode, Json<Readine
     // shared that would be all of them at once.
     missing.extend(state.store.complaint());
     let (broker, population, store) = (state.broker.word(), state.population.word(), state.store.word());
-    let readiness = Readiness { ready, broker, population, store, missing };
+    let stale = context.health.freshness().is_any_stale();
+    let readiness = Readiness { ready, broker, population, store, stale, missing };
     (if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE }, Json(readiness))
 }

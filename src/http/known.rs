@@ -3,6 +3,7 @@
 use super::Context;
 use super::error::Error;
 use crate::decode::Device;
+use crate::freshness::RoundNumber;
 use crate::map::{NotHeld, Page, Snapshot};
 use crate::presence::Belief;
 use crate::presence::query::{Query, Sort};
@@ -15,16 +16,17 @@ impl From<Unavailable> for Error {
 }
 
 impl Context {
-    /// Shows what is believed of a device to `read`, which should only copy; `None`: nothing was ever heard of it.
+    /// Shows what is believed of a device, and in which round it was last heard of, to `read`, which should only copy;
+    /// `None`: nothing was ever heard of it.
     pub async fn belief<T>(
         &self,
         device: Device<'_>,
-        read: impl Fn(&Belief) -> T,
+        read: impl Fn(&Belief, RoundNumber) -> T,
     ) -> Result<Option<T>, Error> {
-        match (self.map.read_whole(device, |record| read(&record.belief)), &self.recall) {
+        match (self.map.read_whole(device, |record| read(&record.belief, record.heard_in)), &self.recall) {
             (Ok(known), _) => Ok(known),
             (Err(NotHeld), Some(recall)) => {
-                Ok(recall.read(device).await?.map(|recalled| read(&recalled.belief)))
+                Ok(recall.read(device).await?.map(|recalled| read(&recalled.belief, recalled.heard.round)))
             }
             (Err(NotHeld), None) => Ok(None),
         }

@@ -25,6 +25,7 @@ mod population;
 mod refusal;
 mod server;
 pub mod settings;
+mod stale;
 mod stream;
 mod summary;
 mod timing;

@@ -32,7 +32,7 @@ pub struct Summary {
     /// Whether changes outlive the process: `off`, `good` or `failing`.
     #[schema(example = "good")]
     store: &'static str,
-    /// The broker is out of reach, so statuses may be out of date.
+    /// The link to the broker is down, or was and not every device has been heard of since: statuses may be out of date.
     stale: bool,
     per_minute: PerMinute,
     /// Why disconnected devices are: the ten most frequent close codes.
@@ -86,7 +86,7 @@ pub async fn summary(State(context): State<Context>, _: NoParameters) -> Result<
         population: state.population.word(),
         broker: state.broker.word(),
         store: state.store.word(),
-        stale: context.health.stale(),
+        stale: context.health.freshness().is_any_stale(),
         per_minute: PerMinute { connects: per_minute.connects, disconnects: per_minute.disconnects },
         top_close_codes: codes
             .map(|(code, devices)| CloseCodeTotal {

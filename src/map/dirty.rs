@@ -14,6 +14,7 @@ use super::shard::Place;
 use super::{Applied, Arrival, DeviceMap, Evidence, Record, SHARDS};
 use crate::clock::UnixSeconds;
 use crate::decode::Device;
+use crate::freshness::RoundNumber;
 use crate::presence::{Belief, Status};
 
 /// Records that are visited under one lock of a shard, so that a reader waits for some ten microseconds at most.
@@ -175,7 +176,7 @@ impl DeviceMap {
         if belief.verdict().is_none() {
             return Applied::Known;
         }
-        let arrival = Arrival { evidence, at: heard_at };
+        let arrival = Arrival { evidence, at: heard_at, round: RoundNumber::NONE };
         self.change(device, arrival, |_place, record| {
             let from = record.belief.verdict().map(|verdict| verdict.status);
             record.heard_at = record.heard_at.max(heard_at);
@@ -233,7 +234,7 @@ impl DeviceMap {
         let status = record.verdict().status;
         device_type.counts.drop_one(status);
         self.counts.drop_one(status);
-        if record.round == self.round.load(Ordering::Relaxed) && record.round != 0 {
+        if record.heard_in == self.round() && record.heard_in != RoundNumber::NONE {
             device_type.heard_in_round.fetch_sub(1, Ordering::Relaxed);
         }
     }
@@ -258,7 +259,7 @@ mod tests {
     }
 
     fn arrival(evidence: Evidence, at: u32) -> Arrival {
-        Arrival { evidence, at: UnixSeconds(at) }
+        Arrival { evidence, at: UnixSeconds(at), round: RoundNumber::NONE }
     }
 
     fn taken(map: &DeviceMap, most: usize) -> Vec<String> {

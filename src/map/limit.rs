@@ -15,6 +15,7 @@ use super::shard::Records;
 use super::{DeviceMap, Evidence, Record, SHARDS};
 use crate::clock::UnixSeconds;
 use crate::decode::Device;
+use crate::freshness::RoundNumber;
 use crate::presence::Belief;
 
 /// Losses are counted for so many parts of all devices: some hundred of them may change while a store is read, and what is
@@ -298,7 +299,7 @@ impl DeviceMap {
         let status = record.verdict().status;
         record.device_type.counts.drop_one(status);
         self.counts.drop_one(status);
-        if record.round == self.round.load(Ordering::Relaxed) && record.round != 0 {
+        if record.heard_in == self.round() && record.heard_in != RoundNumber::NONE {
             limit.evicted_in_round.store(true, Ordering::Relaxed);
         }
     }
@@ -339,7 +340,7 @@ mod tests {
     }
 
     fn hear(map: &DeviceMap, id: &str, claim: Claim, at: i128) {
-        let arrival = Arrival { evidence: Evidence::Live, at: UnixSeconds(1) };
+        let arrival = Arrival { evidence: Evidence::Live, at: UnixSeconds(1), round: map.round() };
         map.apply(device(id), statement(claim, at), arrival);
     }
 

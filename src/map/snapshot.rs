@@ -6,6 +6,7 @@ use std::sync::Arc;
 use super::{Arrival, Evidence, Record};
 use crate::clock::UnixSeconds;
 use crate::decode::{Device, iot_platform};
+use crate::freshness::RoundNumber;
 use crate::presence::query::{Position, Traits};
 use crate::presence::{Belief, Claim, Moment, Statement, Status};
 
@@ -22,6 +23,8 @@ pub struct Snapshot {
     pub latest: LastEvent,
     pub evidence: Evidence,
     pub heard_at: UnixSeconds,
+    /// The round of the population in which the broker last sent something about the device.
+    pub heard_in: RoundNumber,
 }
 
 /// What was said last of a device, whether it decides or not.
@@ -36,8 +39,8 @@ pub struct LastEvent {
 impl Snapshot {
     pub fn of(record: &Record) -> Self {
         let device = (Arc::clone(record.device_type()), record.id.clone());
-        Self::of_belief(device, &record.belief, Arrival { evidence: record.evidence, at: record.heard_at })
-            .expect("a record is made by its first statement")
+        let heard = Arrival { evidence: record.evidence, at: record.heard_at, round: record.heard_in };
+        Self::of_belief(device, &record.belief, heard).expect("a record is made by its first statement")
     }
 
     /// The same of a belief that is in no map; `None` if it consists of nothing.
@@ -60,6 +63,7 @@ impl Snapshot {
             latest: LastEvent { claim: latest.claim, time: latest.time, close_code },
             evidence: heard.evidence,
             heard_at: heard.at,
+            heard_in: heard.round,
         })
     }
 

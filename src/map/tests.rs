@@ -162,7 +162,7 @@ proptest! {
                 Step::Apply { kind, number, connects, time, address } => {
                     let claim = if connects { Claim::Connect } else { Claim::Disconnect };
                     let device = Device { device_type: TYPES[kind], id: &id(number) };
-                    let arrival = Arrival { evidence: Evidence::Live, at: UnixSeconds(1) };
+                    let arrival = Arrival { evidence: Evidence::Live, at: UnixSeconds(1), round: RoundNumber::NONE };
                     map.apply(device, statement(claim, time, address), arrival);
                 }
                 Step::Restore { kind, number, time } => {
@@ -189,7 +189,7 @@ proptest! {
 }
 
 fn connect(map: &DeviceMap, id: &str, time: i64) {
-    let arrival = Arrival { evidence: Evidence::Live, at: UnixSeconds(1) };
+    let arrival = Arrival { evidence: Evidence::Live, at: UnixSeconds(1), round: RoundNumber::NONE };
     map.apply(Device { device_type: "a", id }, statement(Claim::Connect, time, 1), arrival);
 }
 
@@ -230,7 +230,8 @@ fn a_device_that_does_not_change_is_neither_skipped_nor_repeated_while_others_co
                 time += 1;
                 let id = format!("unit-{:05}-busy", (random >> 33) % 3_000);
                 let claim = if random >> 63 == 0 { Claim::Connect } else { Claim::Disconnect };
-                let arrival = Arrival { evidence: Evidence::Live, at: UnixSeconds(1) };
+                let arrival =
+                    Arrival { evidence: Evidence::Live, at: UnixSeconds(1), round: RoundNumber::NONE };
                 map.apply(Device { device_type: "a", id: &id }, statement(claim, time, 1), arrival);
                 if time % 1_000 == 0 {
                     map.forget(time - 500, |_| ());
@@ -252,4 +253,23 @@ fn a_device_that_does_not_change_is_neither_skipped_nor_repeated_while_others_co
         }
         done.store(true, Ordering::Relaxed);
     });
+}
+
+#[test]
+fn what_waited_for_the_decoder_since_before_a_round_was_not_heard_in_it() {
+    let map = DeviceMap::default();
+    let device = Device { device_type: "a", id: "1" };
+    let hear = |round, time| {
+        let arrival = Arrival { evidence: Evidence::Live, at: UnixSeconds(1), round };
+        map.apply(device, statement(Claim::Connect, time, 1), arrival);
+        (map.read(device, |record| record.heard_in).unwrap(), map.heard_in_round())
+    };
+    let first = map.begin_round();
+    assert_eq!(hear(first, 1), (first, 1));
+    // The link is lost; what had come over it is applied after the next one has begun.
+    let second = map.begin_round();
+    assert_eq!(hear(first, 2), (first, 0));
+    // A message that may have waited at the broker tells nothing of now.
+    assert_eq!(hear(RoundNumber::NONE, 3), (first, 0));
+    assert_eq!(hear(second, 3), (second, 1));
 }

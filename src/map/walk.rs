@@ -48,6 +48,7 @@ impl DeviceMap {
 mod tests {
     use super::*;
     use crate::clock::UnixSeconds;
+    use crate::freshness::RoundNumber;
     use crate::map::{Arrival, Evidence};
     use crate::payload::Payload;
     use crate::presence::{Claim, Moment, Statement};
@@ -59,7 +60,7 @@ mod tests {
         map.apply(
             Device { device_type: "t", id },
             statement,
-            Arrival { evidence: Evidence::Live, at: UnixSeconds(1) },
+            Arrival { evidence: Evidence::Live, at: UnixSeconds(1), round: RoundNumber::NONE },
         );
     }
 

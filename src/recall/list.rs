@@ -7,6 +7,7 @@ use std::time::Duration;
 use tokio::time::{Instant, timeout};
 
 use super::{Recall, Unavailable};
+use crate::freshness::RoundNumber;
 use crate::map::{Arrival, Evidence, Page, Snapshot, Totals};
 use crate::presence::query::{Filter, Position, Query, Sort, SortBy};
 use crate::presence::{Moment, Status};
@@ -196,7 +197,7 @@ fn told_position(told: &Told) -> Position {
 
 fn admitted(filter: &Filter) -> impl Fn(Told) -> Option<Snapshot> {
     move |told| {
-        let heard = Arrival { evidence: Evidence::Restored, at: told.heard_at };
+        let heard = Arrival { evidence: Evidence::Restored, at: told.heard_at, round: RoundNumber::NONE };
         let snapshot = Snapshot::of_belief((told.device_type, told.id), &told.belief, heard)?;
         let address = filter.address.and_then(|_| snapshot.address());
         filter.admits(&snapshot.traits(address)).then_some(snapshot)

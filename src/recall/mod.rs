@@ -25,6 +25,7 @@ use tokio::sync::{Semaphore, oneshot};
 use tokio::time::timeout;
 
 use crate::decode::Device;
+use crate::freshness::RoundNumber;
 use crate::history::ReadError;
 use crate::map::{Arrival, DeviceMap, Evidence, Name, Snapshot};
 use crate::metrics::Metrics;
@@ -253,15 +254,19 @@ impl Recall {
         name: &Name,
         kept: Option<(Belief, crate::clock::UnixSeconds)>,
     ) -> Option<Recalled> {
-        let held =
-            self.map.read(device(name), |record| (record.belief.clone(), record.evidence, record.heard_at));
+        let held = self.map.read(device(name), |record| {
+            let heard = Arrival { evidence: record.evidence, at: record.heard_at, round: record.heard_in };
+            (record.belief.clone(), heard)
+        });
         let (belief, heard) = match (kept, held) {
             (None, None) => return None,
-            (Some((belief, at)), None) => (belief, Arrival { evidence: Evidence::Restored, at }),
-            (None, Some((belief, evidence, at))) => (belief, Arrival { evidence, at }),
-            (Some((mut belief, kept_at)), Some((held, evidence, held_at))) => {
-                let evidence = if belief.merge(held) { evidence } else { Evidence::Restored };
-                (belief, Arrival { evidence, at: kept_at.max(held_at) })
+            (Some((belief, at)), None) => {
+                (belief, Arrival { evidence: Evidence::Restored, at, round: RoundNumber::NONE })
+            }
+            (None, Some(held)) => held,
+            (Some((mut belief, kept_at)), Some((held, heard))) => {
+                let evidence = if belief.merge(held) { heard.evidence } else { Evidence::Restored };
+                (belief, Arrival { evidence, at: kept_at.max(heard.at), ..heard })
             }
         };
         Some(Recalled { name: name.clone(), belief, heard })

@@ -115,14 +115,15 @@ async fn what_is_held_and_not_written_yet_is_part_of_the_answer_and_what_was_rea
     let mut fixture = Fixture::new();
     let asked = fixture.ask(&["a", "b"]);
     let (_, answer) = fixture.readings.recv().await.unwrap();
-    let heard = Arrival { evidence: Evidence::Live, at: UnixSeconds(9) };
+    let round = RoundNumber::NONE;
+    let heard = Arrival { evidence: Evidence::Live, at: UnixSeconds(9), round };
     fixture.map.apply(Device { device_type: "t", id: "a" }, statement(Claim::Disconnect, 7), heard);
     fixture.map.apply(Device { device_type: "t", id: "b" }, statement(Claim::Disconnect, 2), heard);
     answer.send(Ok(vec![told("a", Claim::Connect, 5), told("b", Claim::Connect, 5)])).unwrap();
     let known = asked.await.unwrap().unwrap();
     assert_eq!(statuses(&known), [Some(Status::Disconnected), ON]);
     let evidence: Vec<_> = known.iter().flatten().map(|known| known.heard).collect();
-    assert_eq!(evidence, [heard, Arrival { evidence: Evidence::Restored, at: UnixSeconds(9) }]);
+    assert_eq!(evidence, [heard, Arrival { evidence: Evidence::Restored, at: UnixSeconds(9), round }]);
     let Some(Item::Remembered { devices, .. }) = fixture.pending.next() else {
         panic!("what was read is handed over")
     };

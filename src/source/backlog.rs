@@ -11,6 +11,7 @@ use tokio::sync::{OwnedSemaphorePermit, oneshot};
 use super::settings::MqttVersion;
 use crate::clock::UnixSeconds;
 use crate::decode::Device;
+use crate::freshness::RoundNumber;
 use crate::map::{Name, Seen};
 use crate::metrics::Metrics;
 use crate::presence::Belief;
@@ -21,6 +22,10 @@ use crate::receipt::Receipt;
 pub struct Run {
     pub packets: Bytes,
     pub version: MqttVersion,
+    /// The round of the population in which it came.
+    pub round: RoundNumber,
+    /// It came to a session that outlives its connection: the broker may have kept messages while there was no link.
+    pub may_have_waited: bool,
     /// Which replay it belongs to, where one is counted.
     pub pass: Option<PassId>,
     /// Where messages are to be acknowledged once they are durable.
@@ -175,7 +180,15 @@ mod tests {
     use super::*;
 
     fn run(len: usize) -> Run {
-        Run { packets: Bytes::from(vec![0; len]), version: MqttVersion::V311, pass: None, receipt: None }
+        let round = RoundNumber::NONE;
+        Run {
+            packets: Bytes::from(vec![0; len]),
+            version: MqttVersion::V311,
+            round,
+            may_have_waited: false,
+            pass: None,
+            receipt: None,
+        }
     }
 
     #[test]

@@ -18,6 +18,9 @@ const FOR_EVER: Duration = Duration::from_secs(365 * 86_400);
 /// A message up to this size is skipped without keeping it, so that one oversized message costs only itself; of more than
 /// that the stream is taken for broken.
 const SKIP_MAX_BYTES: usize = 16 * packet::PACKET_MAX_BYTES;
+/// How long a broker that is there may take to answer a PINGREQ. Beyond that the link is doubted, long before the connection
+/// is given up.
+const ANSWER_TIME: Duration = Duration::from_secs(5);
 /// How long a goodbye may take.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
 
@@ -31,6 +34,8 @@ pub struct Connection {
     last_sent: Instant,
     last_received: Instant,
     last_packet_id: u16,
+    /// PINGREQs that were sent and not answered yet.
+    pings_unanswered: u32,
     /// Bytes still to be dropped of a packet that is too large.
     skip: usize,
 }
@@ -126,6 +131,7 @@ impl Connection {
             last_sent: now,
             last_received: now,
             last_packet_id: 0,
+            pings_unanswered: 0,
             skip: 0,
         };
         let connect = packet::Connect {
@@ -159,6 +165,21 @@ impl Connection {
         }
     }
 
+    /// How long nothing has come from the broker.
+    pub fn silent_for(&self) -> Duration {
+        self.last_received.elapsed()
+    }
+
+    /// How long a broker that is there can be silent: until the next PINGREQ, and while it answers.
+    pub fn longest_silence(&self) -> Duration {
+        self.keep_alive / 2 + ANSWER_TIME.min(self.keep_alive / 4)
+    }
+
+    /// How many PINGREQs have not been answered yet. If it is none, the broker was there when the last one reached it.
+    pub fn pings_unanswered(&self) -> u32 {
+        self.pings_unanswered
+    }
+
     pub fn version(&self) -> MqttVersion {
         self.version
     }
@@ -182,6 +203,7 @@ impl Connection {
 
     /// Sends a PINGREQ; some brokers answer it only after everything that was due before.
     pub async fn ping(&mut self) -> Result<(), LinkError> {
+        self.pings_unanswered += 1;
         self.write(&packet::PINGREQ).await
     }
 
@@ -264,7 +286,10 @@ impl Connection {
         let received = match frame.kind() {
             kind::SUBACK => Received::Suback(packet::suback(frame.body, self.version)?),
             kind::UNSUBACK => Received::Unsuback,
-            kind::PINGRESP => Received::Pong,
+            kind::PINGRESP => {
+                self.pings_unanswered = self.pings_unanswered.saturating_sub(1);
+                Received::Pong
+            }
             kind::DISCONNECT => return Err(LinkError::Disconnected(packet::disconnect_reason(frame.body))),
             other => return Err(Malformed::Unexpected(other).into()),
         };

@@ -9,11 +9,13 @@ use tokio::time::{Instant, sleep};
 use super::backlog::{PassId, Run, Taken};
 use super::backoff::Backoff;
 use super::connection::{Connection, LinkError, OpenError, Publishes, Received};
-use super::replay::{Pong, Replay};
+use super::link_watch::LinkWatch;
+use super::replay::{Due, Pong, Replay};
 use super::settings::SourceSettings;
 use super::transport::Dialer;
 use super::{Source, SourceError, sentence, until};
 use crate::decode::iot_platform::{self, ALL_DEVICES};
+use crate::freshness::RoundNumber;
 use crate::health::Broker;
 use crate::receipt::Receipt;
 
@@ -42,6 +44,8 @@ pub struct LiveReplay {
     pub of_every_device: bool,
     /// When it was asked for.
     pub started: Instant,
+    /// The round that it is the first pass of.
+    pub round: RoundNumber,
 }
 
 /// How a subscription ended.
@@ -115,14 +119,18 @@ impl Live<'_> {
         loop {
             match self.open().await {
                 None => return Ok(()),
-                Some(Ok(connection)) => {
+                Some(Ok(mut connection)) => {
                     accepted_before = true;
                     self.source.metrics.broker_connects.inc();
                     let (broker, receive_buffer) =
                         (&self.source.settings.endpoint, connection.receive_buffer());
                     tracing::info!(%broker, %receive_buffer, "connected");
-                    let end = self.subscribed(connection, &mut backoff).await;
+                    let end = self.subscribed(&mut connection, &mut backoff).await;
+                    self.source.health.link_lost(connection.silent_for());
                     self.notify(LiveEvent::Down);
+                    if matches!(end, End::Shutdown | End::Refused(_)) {
+                        connection.close().await;
+                    }
                     closes = if matches!(end, End::ClosedInstead(_)) { closes + 1 } else { 0 };
                     if matches!(end, End::Refused(_)) || closes == CLOSES_MAX {
                         // The same again would be refused again: try the other way next time.
@@ -159,14 +167,13 @@ impl Live<'_> {
     }
 
     /// Subscribes and hands over what comes until the connection ends.
-    async fn subscribed(&self, mut connection: Connection, backoff: &mut Backoff) -> End {
-        let replays = self.source.settings.gets_retained();
-        if replays {
-            self.source.map.begin_round();
-        }
+    async fn subscribed(&self, connection: &mut Connection, backoff: &mut Backoff) -> End {
+        // Before anything can come: what comes over this connection is heard of in this round.
+        let round = self.source.settings.gets_retained().then(|| self.source.map.begin_round());
+        let mut watch = LinkWatch::new(&self.source.health);
         let mut filters = self.filters();
         let of_every_device = filters.contains(ALL_DEVICES);
-        let packet_id = match self.subscribe(&mut connection, &filters).await {
+        let packet_id = match self.subscribe(connection, &filters).await {
             Ok(packet_id) => packet_id,
             Err(error) => return End::ClosedInstead(error),
         };
@@ -186,42 +193,56 @@ impl Live<'_> {
                     continue;
                 }
                 () = until(over_at) => {
+                    if replay.as_mut().map(Replay::due) == Some(Due::Ping) {
+                        if let Err(error) = connection.ping().await {
+                            return End::Lost(error);
+                        }
+                        continue;
+                    }
                     // It held long enough: a broker that breaks every subscription at once is asked ever more rarely.
                     backoff.reset();
-                    if let Some(replay) = replay.take().filter(|_| replays) {
-                        self.notify(replay_over(&replay, of_every_device));
+                    if let (Some(replay), Some(round)) = (replay.take(), round) {
+                        self.notify(replay_over(&replay, round, of_every_device));
                     }
                     continue;
                 }
-                () = self.source.types_read.notified(), if !of_every_device => {
-                    if let Err(error) = self.follow_new_types(&mut connection, &mut filters).await {
+                () = watch.due() => {
+                    if let Err(error) = watch.look(connection).await {
                         return End::Lost(error);
                     }
                     continue;
                 }
-                () = self.source.shutdown.cancelled() => {
-                    connection.close().await;
-                    return End::Shutdown;
+                () = self.source.types_read.notified(), if !of_every_device => {
+                    if let Err(error) = self.follow_new_types(connection, &mut filters).await {
+                        return End::Lost(error);
+                    }
+                    continue;
                 }
+                () = self.source.shutdown.cancelled() => return End::Shutdown,
             };
+            if received.is_ok() {
+                watch.received(connection);
+            }
             match received {
                 Ok(Received::Publishes(publishes)) => {
-                    let handed_over = self.hand_over(&mut connection, publishes, replay.as_mut(), &receipts);
+                    let handed_over = self.hand_over(connection, publishes, replay.as_mut(), &receipts);
                     if let Err(error) = handed_over.await {
                         return End::Lost(error);
                     }
                 }
                 Ok(Received::Suback(suback)) if suback.packet_id == packet_id => {
                     if let Some(&code) = suback.codes.iter().find(|&&code| code >= 0x80) {
-                        connection.close().await;
                         return End::Refused(code);
                     }
                     accepted = true;
                     replay.iter_mut().for_each(|replay| replay.accept(Instant::now()));
                     self.source.report(Broker::Subscribed);
-                    self.notify(LiveEvent::Subscribed { replays });
+                    round.into_iter().for_each(|round| self.source.health.round_begun(round));
+                    self.notify(LiveEvent::Subscribed { replays: round.is_some() });
                 }
-                Ok(Received::Pong) => replay.iter_mut().for_each(Replay::pong),
+                Ok(Received::Pong) => {
+                    replay.iter_mut().for_each(|replay| replay.pong(connection.pings_unanswered()));
+                }
                 Ok(Received::TooLarge) => self.source.metrics.undecodable("too_long"),
                 Ok(Received::Suback(_) | Received::Unsuback) => {}
                 Err(error) if !accepted => return End::ClosedInstead(error),
@@ -282,7 +303,9 @@ impl Live<'_> {
         };
         let must_not_be_lost = !later.is_empty();
         let receipt = must_not_be_lost.then(|| Receipt::new(later, receipts.clone()));
-        let run = Run { packets: publishes.packets, version: connection.version(), pass, receipt };
+        let (version, round) = (connection.version(), self.source.map.round());
+        let may_have_waited = !self.source.settings.clean_session;
+        let run = Run { packets: publishes.packets, version, round, may_have_waited, pass, receipt };
         let lost = self.source.backlog.offer(run) == Taken::No;
         match replay {
             Some(replay) => {
@@ -315,10 +338,10 @@ impl Live<'_> {
     }
 }
 
-fn replay_over(replay: &Replay, of_every_device: bool) -> LiveEvent {
+fn replay_over(replay: &Replay, round: RoundNumber, of_every_device: bool) -> LiveEvent {
     let Replay { pass, retained, lost, started, .. } = *replay;
     let pong = replay.pong_shown();
-    LiveEvent::ReplayOver(LiveReplay { pass, retained, lost, pong, of_every_device, started })
+    LiveEvent::ReplayOver(LiveReplay { pass, retained, lost, pong, of_every_device, started, round })
 }
 
 /// What the end of a subscription means for the state of the link; `None` at shutdown.

@@ -15,6 +15,7 @@ pub(crate) mod connection;
 mod evidence;
 mod kept;
 mod lead;
+mod link_watch;
 mod live;
 pub mod packet;
 mod pass;
@@ -44,6 +45,7 @@ use self::live::{Live, Way};
 use self::population::Population;
 use self::settings::{ApplicationKind, SourceSettings};
 use self::transport::{DialError, Dialer};
+use crate::freshness::RoundNumber;
 use crate::health::{Broker, Health};
 use crate::map::DeviceMap;
 use crate::metrics::Metrics;
@@ -183,6 +185,13 @@ impl Source {
         let known = seen.chain(settings.types.iter().cloned()).chain(settings.devices.keys().cloned());
         let known = known.chain(kept.iter().cloned());
         known.filter(|device_type| self.settings.takes(device_type)).collect()
+    }
+
+    /// Begins a round: what is received from now on counts as heard of in it.
+    fn begin_round(&self) -> RoundNumber {
+        let round = self.map.begin_round();
+        self.health.round_begun(round);
+        round
     }
 
     fn next_pass(&self) -> PassId {

@@ -9,7 +9,7 @@ use super::Source;
 use super::backlog::{Run, Taken};
 use super::connection::{Connection, LinkError, OpenError, Received};
 use super::evidence::Pass;
-use super::replay::{Pong, Replay};
+use super::replay::{Due, Pong, Replay};
 use super::settings::SourceSettings;
 use super::transport::Dialer;
 use super::until;
@@ -146,14 +146,28 @@ impl<'a> Reader<'a> {
         loop {
             let received = tokio::select! {
                 received = connection.receive() => received,
-                () = until(replay.over_at()) => return Ok(replay),
+                () = until(replay.over_at()) => match replay.due() {
+                    Due::Over => return Ok(replay),
+                    Due::Ping => {
+                        connection.ping().await.map_err(PassError::Lost)?;
+                        continue;
+                    }
+                },
                 () = self.source.shutdown.cancelled() => return Err(PassError::Stopping),
             };
             match received {
                 Ok(Received::Publishes(publishes)) => {
                     replay.received(publishes.retained, Instant::now());
                     let (packets, version) = (publishes.packets, connection.version());
-                    let run = Run { packets, version, pass: Some(pass), receipt: None };
+                    let round = self.source.map.round();
+                    let run = Run {
+                        packets,
+                        version,
+                        round,
+                        may_have_waited: false,
+                        pass: Some(pass),
+                        receipt: None,
+                    };
                     replay.lost |= self.source.backlog.offer(run) == Taken::No;
                     connection.acknowledge(&publishes.packet_ids).await.map_err(PassError::Lost)?;
                 }
@@ -163,10 +177,10 @@ impl<'a> Reader<'a> {
                     }
                     replay.accept(Instant::now());
                 }
-                Ok(Received::Pong) => replay.pong(),
+                Ok(Received::Pong) => replay.pong(connection.pings_unanswered()),
                 Ok(Received::TooLarge) => self.source.metrics.undecodable("too_long"),
                 Ok(Received::Suback(_) | Received::Unsuback) => {}
-                Err(error) if replay.over_at().is_none() => return Err(PassError::ClosedInstead(error)),
+                Err(error) if !replay.is_accepted() => return Err(PassError::ClosedInstead(error)),
                 Err(error) => return Err(PassError::Lost(error)),
             }
         }

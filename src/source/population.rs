@@ -25,6 +25,7 @@ use super::round::{Round, TypePasses};
 use super::transport::Dialer;
 use super::{Source, sentence};
 use crate::decode::iot_platform;
+use crate::freshness::RoundNumber;
 use crate::health::{Population as State, PopulationReport, TypeReport};
 use crate::metrics::OutcomeLabel;
 
@@ -56,6 +57,7 @@ pub struct Population<'a> {
 /// How a round begins.
 struct Start {
     at: Instant,
+    number: RoundNumber,
     /// The replay of the live subscription, if it was over every device.
     first: Option<Pass>,
 }
@@ -128,6 +130,7 @@ impl<'a> Population<'a> {
                     continue;
                 }
             };
+            let number = start.number;
             let ended = tokio::select! {
                 ended = self.round(start) => ended,
                 // What it has read stands; the next subscription begins another round.
@@ -142,7 +145,7 @@ impl<'a> Population<'a> {
                 }
             };
             let wait = match ended {
-                Ok(report) => self.finish(report, &mut schedule),
+                Ok(report) => self.finish(number, report, &mut schedule),
                 Err(PassError::Stopping) => return,
                 Err(error) => {
                     tracing::warn!("reading the retained statuses was broken off: {}", sentence(&error));
@@ -155,16 +158,20 @@ impl<'a> Population<'a> {
 
     fn begin_round(&self) -> Start {
         self.source.health.population_running();
-        self.source.map.begin_round();
-        Start { at: Instant::now(), first: None }
+        let number = self.source.begin_round();
+        Start { at: Instant::now(), number, first: None }
     }
 
     /// Shows what a round came to; returns how long to wait for the next one.
-    fn finish(&self, report: PopulationReport, schedule: &mut Schedule) -> Duration {
+    fn finish(&self, number: RoundNumber, report: PopulationReport, schedule: &mut Schedule) -> Duration {
         let again = report.state == State::Incomplete;
         let outcome = OutcomeLabel { outcome: report.state.word() };
         self.source.metrics.population_rounds.get_or_create(&outcome).inc();
         self.source.health.population_done(report);
+        if !again {
+            // What it has not heard of is no longer retained. A round that knows of something missing cannot tell.
+            self.source.health.round_ended(number);
+        }
         // Where the live subscription goes type by type, it may have to follow types that are new.
         self.source.types_read.notify_one();
         schedule.broken_off.reset();
@@ -181,7 +188,11 @@ impl<'a> Population<'a> {
         self.trust_pong.learn(replay.retained, replay.pong);
         let tally = self.source.backlog.drained(replay.pass).await?;
         let pass = Pass { retained: tally.retained, new_devices: tally.new_devices, lost: replay.lost };
-        Some(Start { at: replay.started, first: replay.of_every_device.then_some(pass) })
+        Some(Start {
+            at: replay.started,
+            number: replay.round,
+            first: replay.of_every_device.then_some(pass),
+        })
     }
 
     /// Reads until there is evidence or nothing more to try.

@@ -10,7 +10,8 @@ use super::backlog::PassId;
 ///
 /// No broker says when the replay is over. On some the answer to a PINGREQ sent after the SUBSCRIBE comes behind the last
 /// retained message; on the platform it overtakes them. So the end is a quiet interval, unless the answer has proven to be
-/// an end mark on this broker.
+/// an end mark on this broker. A link that stands still is quiet, too, so the broker must answer a PINGREQ after the quiet
+/// interval before the replay counts as over.
 #[derive(Debug)]
 pub struct Replay {
     pub pass: PassId,
@@ -21,12 +22,31 @@ pub struct Replay {
     trust_pong: bool,
     accepted: bool,
     pong: Pong,
+    silence: Silence,
     expected: Option<u64>,
     last_retained_at: Instant,
     /// Messages with the retain flag so far.
     pub retained: u64,
     /// Something could not be handed over to the decoder.
     pub lost: bool,
+}
+
+/// Whether the broker was there while nothing came.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Silence {
+    Unexplained,
+    /// It was asked.
+    Asked,
+    Answered,
+}
+
+/// What follows from [`Replay::over_at`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Due {
+    /// The replay is over.
+    Over,
+    /// The broker must be sent a PINGREQ, and its answer tells.
+    Ping,
 }
 
 /// What the PINGRESP has shown so far.
@@ -48,6 +68,7 @@ impl Replay {
             trust_pong,
             accepted: false,
             pong: Pong::Awaited,
+            silence: Silence::Unexplained,
             expected: None,
             last_retained_at: now,
             retained: 0,
@@ -61,14 +82,23 @@ impl Replay {
         self.last_retained_at = now;
     }
 
+    /// Whether the SUBACK has come.
+    pub fn is_accepted(&self) -> bool {
+        self.accepted
+    }
+
     /// No more than this many retained messages can come: one for each topic asked for by name.
     pub fn expect(&mut self, retained: u64) {
         self.expected = Some(retained);
     }
 
-    pub fn pong(&mut self) {
+    /// A PINGRESP came; so many PINGREQs are still unanswered.
+    pub fn pong(&mut self, unanswered: u32) {
         if self.pong == Pong::Awaited {
             self.pong = Pong::After(self.retained);
+        }
+        if self.silence == Silence::Asked && unanswered == 0 {
+            self.silence = Silence::Answered;
         }
     }
 
@@ -82,14 +112,31 @@ impl Replay {
         }
         self.retained += retained;
         self.last_retained_at = now;
+        self.silence = Silence::Unexplained;
     }
 
-    /// When the replay counts as over if no retained message comes before; `None` while the SUBACK is awaited.
+    /// When [`Replay::due`] is to be asked if no retained message comes before; `None` while the broker's answer is awaited.
     pub fn over_at(&self) -> Option<Instant> {
+        let wait = if self.has_end_mark() { Duration::ZERO } else { self.quiet_interval };
+        let is_awaited = self.silence == Silence::Asked && !self.has_end_mark();
+        (self.accepted && !is_awaited).then_some(self.last_retained_at + wait)
+    }
+
+    /// What is due at [`Replay::over_at`].
+    pub fn due(&mut self) -> Due {
+        match self.silence {
+            Silence::Unexplained if !self.has_end_mark() => {
+                self.silence = Silence::Asked;
+                Due::Ping
+            }
+            Silence::Unexplained | Silence::Asked | Silence::Answered => Due::Over,
+        }
+    }
+
+    fn has_end_mark(&self) -> bool {
         let ended_by_pong = self.trust_pong && matches!(self.pong, Pong::After(_));
         let all_here = self.expected.is_some_and(|expected| self.retained >= expected);
-        let wait = if ended_by_pong || all_here { Duration::ZERO } else { self.quiet_interval };
-        self.accepted.then_some(self.last_retained_at + wait)
+        ended_by_pong || all_here
     }
 
     /// What the PINGRESP has shown.
@@ -125,9 +172,27 @@ mod tests {
             let mut replay = Replay::new(PassId(1), QUIET, trust, start);
             replay.accept(start);
             replay.received(7, start);
-            replay.pong();
+            replay.pong(0);
             assert_eq!((replay.over_at(), replay.pong_shown()), (Some(start + wait), Pong::After(7)));
         }
+    }
+
+    #[test]
+    fn silence_ends_a_replay_only_if_the_broker_was_there_meanwhile() {
+        let start = Instant::now();
+        let mut replay = Replay::new(PassId(1), QUIET, false, start);
+        replay.accept(start);
+        replay.received(7, start);
+        assert_eq!(replay.due(), Due::Ping);
+        assert_eq!(replay.over_at(), None, "the link may stand still");
+        replay.pong(1);
+        assert_eq!(replay.over_at(), None, "that was the answer to an earlier PINGREQ");
+        // It stood still: the rest of the replay comes now, and another silence must be explained.
+        replay.received(3, start + QUIET * 5);
+        replay.pong(0);
+        assert_eq!((replay.over_at(), replay.due()), (Some(start + QUIET * 6), Due::Ping));
+        replay.pong(0);
+        assert_eq!((replay.over_at(), replay.due()), (Some(start + QUIET * 6), Due::Over));
     }
 
     #[test]
@@ -135,7 +200,7 @@ mod tests {
         let start = Instant::now();
         let mut replay = Replay::new(PassId(1), QUIET, true, start);
         replay.accept(start);
-        replay.pong();
+        replay.pong(0);
         replay.received(1, start);
         assert_eq!((replay.pong_shown(), replay.over_at()), (Pong::Overtook, Some(start + QUIET)));
     }

@@ -12,6 +12,7 @@ use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
 use super::{Instance, Store};
+use crate::freshness::Freshness;
 use crate::health::{Broker, Following, Health, Population, PopulationReport, TypeReport};
 use crate::map::DeviceMap;
 use crate::metrics::Metrics;
@@ -54,6 +55,8 @@ struct Note {
     connects: u64,
     /// What the population came to, if all of it is in the store.
     population: Option<String>,
+    /// How many rounds of the population this instance has read and written; 0 also from an instance that does not say.
+    rounds: u64,
 }
 
 /// What is remembered from one beat to the next.
@@ -71,6 +74,15 @@ struct Memory {
     population: Option<Population>,
     /// What the one that leads has said, and when that was heard.
     heard: Option<(Population, Instant)>,
+    /// How many rounds this instance has read and written.
+    rounds: u64,
+    /// The connections to the broker that were seen so far.
+    connects: u64,
+    /// Which instance led when the own link was seen to be back, and how many rounds it had read: what the broker gave to
+    /// this instance before is in a later one.
+    round_awaited: Option<(Box<str>, u64)>,
+    /// When it was heard that such a round has been read.
+    read_again_at: Option<Instant>,
     /// The report that waits for all of it to be written.
     reported: Option<Arc<PopulationReport>>,
     written: Option<UnboundedReceiver<Vec<u16>>>,
@@ -95,8 +107,8 @@ impl Instances {
 
     async fn beat(&self, id: &str, memory: &mut Memory) {
         let population = memory.population.map(|population| population.word().to_owned());
-        let note =
-            Note { away: self.is_away(memory), connects: self.metrics.broker_connects.get(), population };
+        let connects = self.metrics.broker_connects.get();
+        let note = Note { away: self.is_away(memory), connects, population, rounds: memory.rounds };
         let note = serde_json::to_string(&note).expect("a note is numbers and words");
         let asked_at = Instant::now();
         let attended = self.store.attend(Instance { id: id.into(), note: note.into() }, LIVES_FOR);
@@ -141,13 +153,37 @@ impl Instances {
             self.lead.ask_again();
         }
         memory.others = others;
+        if let Some(leader) = leader.filter(|_| !leads) {
+            self.await_round(leader, &note(leader), memory);
+        }
         if leads {
-            memory.heard = None;
+            (memory.heard, memory.read_again_at, memory.round_awaited) = (None, None, None);
         } else if let Some(said) = leader.and_then(|leader| population(note(leader).population.as_deref()))
             && (memory.population != Some(said) || self.is_doubted(said))
             && memory.heard.is_none_or(|(before, _)| before != said)
         {
             memory.heard = Some((said, Instant::now()));
+        }
+    }
+
+    /// Where statuses may be out of date because the own link was lost: notes when the one that leads has read a round since.
+    fn await_round(&self, leader: &Instance, said: &Note, memory: &mut Memory) {
+        let connects = self.metrics.broker_connects.get();
+        // The first link has lost nothing, whatever was read before it.
+        if std::mem::replace(&mut memory.connects, connects) != connects && connects > 1 {
+            memory.round_awaited = Some((leader.id.clone(), said.rounds));
+            memory.read_again_at = None;
+        }
+        let counts = match population(said.population.as_deref()) {
+            Some(Population::Complete | Population::Unproven) => true,
+            Some(Population::Pending | Population::Running | Population::Incomplete) | None => false,
+        };
+        let is_read = match &memory.round_awaited {
+            Some((id, rounds)) => *id != leader.id || said.rounds > *rounds || said.rounds == 0,
+            None => true,
+        };
+        if counts && is_read && matches!(self.health.freshness(), Freshness::ReadingAgain { .. }) {
+            memory.read_again_at.get_or_insert_with(Instant::now);
         }
     }
 
@@ -178,6 +214,7 @@ impl Instances {
         let state = self.health.state();
         if memory.written.as_mut().is_some_and(|written| written.try_recv().is_ok()) {
             memory.population = memory.reported.as_ref().map(|report| report.state);
+            memory.rounds += 1;
             memory.written = None;
         }
         let Some(report) = state.report else { return };
@@ -190,8 +227,14 @@ impl Instances {
 
     /// Believes what was said of the population, once all that had been written by then is here.
     fn follow(&self, memory: &mut Memory) {
+        let is_here =
+            |heard_at| matches!(self.health.following(), Following::Current { at } if at >= heard_at);
+        if memory.read_again_at.is_some_and(is_here) {
+            self.health.others_have_read();
+            (memory.read_again_at, memory.round_awaited) = (None, None);
+        }
         let Some((said, heard_at)) = memory.heard else { return };
-        if !matches!(self.health.following(), Following::Current { at } if at >= heard_at) {
+        if !is_here(heard_at) {
             return;
         }
         let types = self.map.totals_by_type().into_iter().map(|(device_type, totals)| TypeReport {

@@ -296,6 +296,7 @@ mod tests {
     use super::*;
     use crate::decode::Device;
     use crate::feed::settings::FeedSettings;
+    use crate::freshness::RoundNumber;
     use crate::health::ReadyOn;
     use crate::history::Row;
     use crate::map::{Arrival, Evidence};
@@ -321,7 +322,7 @@ mod tests {
     }
 
     fn change(map: &DeviceMap, nanos: i128) {
-        let arrival = Arrival { evidence: Evidence::Live, at: UnixSeconds(1) };
+        let arrival = Arrival { evidence: Evidence::Live, at: UnixSeconds(1), round: RoundNumber::NONE };
         map.apply(Device { device_type: "t", id: "a" }, connected(nanos), arrival);
     }
 

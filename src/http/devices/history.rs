@@ -140,7 +140,8 @@ pub async fn history(
         tracing::warn!(%error, "a history cannot be read");
         Error::HistoryUnavailable
     })?;
-    let believed = context.belief(device, known_statements).await?.unwrap_or_default();
+    let believed =
+        context.belief(device, |belief, _heard_in| known_statements(belief)).await?.unwrap_or_default();
     let totals = totals(&context, believed, &rows);
     let mut wanted = rows.into_iter().filter(|row| before.is_none_or(|before: u64| row.sequence < before));
     let shown: Vec<Row> = wanted.by_ref().take(limit).collect();

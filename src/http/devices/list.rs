@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use axum::body::{Body, Bytes};
 use axum::extract::{RawQuery, State};
-use axum::http::{HeaderMap, header};
+use axum::http::{HeaderMap, HeaderValue, header};
 use axum::response::{IntoResponse, Response};
 use futures_util::stream;
 use serde::Serialize;
@@ -17,6 +17,7 @@ use super::{cursor, filter};
 use crate::http::Context;
 use crate::http::error::{Error, Problem};
 use crate::http::parameters::Parameters;
+use crate::http::stale;
 use crate::map::Snapshot;
 use crate::presence::query::{Query, Sort, SortBy};
 
@@ -104,18 +105,28 @@ pub async fn list(
     }
     let limit = context.listed_at_once(sort, STREAM_AT_ONCE);
     let query = Query { filter, sort, after: None, limit };
-    Ok(([(header::CONTENT_TYPE, format.content_type())], streamed(context, query, format)).into_response())
+    let mut headers =
+        HeaderMap::from_iter([(header::CONTENT_TYPE, HeaderValue::from_static(format.content_type()))]);
+    if context.health.freshness().is_any_stale() {
+        stale::mark(&mut headers, &context.health);
+    }
+    Ok((headers, streamed(context, query, format)).into_response())
 }
 
 async fn page(context: &Context, query: &Query) -> Result<Response, Error> {
-    let page = context.list(query).await?;
     let viewer = Viewer::of(context);
+    let page = context.list(query).await?;
     let messages: Vec<_> = page.devices.iter().map(Snapshot::message).collect();
     let devices = page.devices.iter().zip(&messages).map(|(device, message)| viewer.view(device, message));
-    Ok(answer(&PageView {
+    let mut answer = answer(&PageView {
         devices: devices.collect(),
         next_cursor: page.next.map(|position| cursor::write(&position, &query.filter, query.sort)),
-    }))
+    });
+    // A device that has changed meanwhile may be missing, so what is shown does not tell whether the list is stale.
+    if viewer.freshness().is_any_stale() {
+        stale::mark(answer.headers_mut(), &context.health);
+    }
+    Ok(answer)
 }
 
 /// A page as text. Its room is made at once, because it is too large to be moved again and again while it grows.
@@ -155,11 +166,11 @@ fn streamed(context: Context, query: Query, format: Format) -> Body {
         let format = Arc::clone(&format);
         async move {
             let mut query = rest.query.take()?;
+            let viewer = Viewer::of(&rest.context);
             let Ok(page) = rest.context.list(&query).await else {
                 // The list ends in the middle, which nobody takes for its end.
                 return Some((Err(io::Error::other("the store cannot be read")), rest));
             };
-            let viewer = Viewer::of(&rest.context);
             let mut text = std::mem::take(&mut rest.head).as_bytes().to_vec();
             for device in &page.devices {
                 format.write(&viewer.view(device, &device.message()), &mut text);

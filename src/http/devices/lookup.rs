@@ -94,12 +94,12 @@ pub async fn lookup(
         let why = format!("devices[{number}]: no device can have this type and id");
         return Err(Error::BadBody { why });
     }
+    let viewer = Viewer::of(&context);
     let known = context.snapshots(&devices).await?.into_iter().map(|known| {
         let message = known.as_ref().map(Snapshot::message);
         known.zip(message)
     });
     let found: Vec<_> = devices.into_iter().zip(known).collect();
-    let viewer = Viewer::of(&context);
     let devices = found.iter().map(|(device, known)| match known {
         Some((snapshot, message)) => viewer.view(snapshot, message),
         None => viewer.unheard_of(*device),

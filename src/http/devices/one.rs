@@ -37,8 +37,8 @@ pub async fn one(
     _: NoParameters,
 ) -> Result<Response, Error> {
     let device = path.possible_device()?;
-    let known = context.snapshot(device).await?;
     let viewer = Viewer::of(&context);
+    let known = context.snapshot(device).await?;
     Ok(match known {
         Some(snapshot) => Json(viewer.view(&snapshot, &snapshot.message())).into_response(),
         None => Json(viewer.unheard_of(device)).into_response(),

@@ -8,6 +8,7 @@ use utoipa::ToSchema;
 
 use crate::clock;
 use crate::decode::{Device, close_code, iot_platform};
+use crate::freshness::Freshness;
 use crate::http::Context;
 use crate::map::{Evidence, Snapshot};
 use crate::presence::{Claim, Status};
@@ -51,7 +52,7 @@ pub struct DeviceView<'a> {
     /// The deciding message or its session is dated more than a day ahead of our clock, so one of the two clocks is wrong. The
     /// status counts all the same, and such a session decides until the time that it names.
     pub dated_ahead: bool,
-    /// The broker is out of reach, so the status may be out of date.
+    /// The link to the broker was lost, and the device has not been heard of since: the status may be out of date.
     pub stale: bool,
 }
 
@@ -128,19 +129,25 @@ impl From<Evidence> for EvidenceView {
     }
 }
 
-/// Shows devices as things stand at one moment.
+/// Shows devices as things stand at one moment. To be made before what it shows is read: the other way round, an old status
+/// could be shown as one that was read again in between.
 pub struct Viewer<'a> {
     organization: &'a str,
     populated: bool,
-    stale: bool,
+    freshness: Freshness,
     now_nanos: i64,
 }
 
 impl<'a> Viewer<'a> {
     pub fn of(context: &'a Context) -> Self {
-        let (populated, stale) = (context.health.populated(), context.health.stale());
+        let (populated, freshness) = (context.health.populated(), context.health.freshness());
         let now_nanos = clock::now_millis().saturating_mul(1_000_000);
-        Self { organization: &context.organization, populated, stale, now_nanos }
+        Self { organization: &context.organization, populated, freshness, now_nanos }
+    }
+
+    /// Which of the answers may be out of date.
+    pub fn freshness(&self) -> Freshness {
+        self.freshness
     }
 
     /// The device of a snapshot, whose deciding message is this.
@@ -174,7 +181,7 @@ impl<'a> Viewer<'a> {
             evidence: Some(if snapshot.inferred { EvidenceView::Inferred } else { snapshot.evidence.into() }),
             confirmed_at: Some(snapshot.heard_at.rfc3339()),
             dated_ahead: statement.is_dated_ahead(self.now_nanos),
-            stale: self.stale,
+            stale: self.freshness.is_stale(snapshot.heard_in),
         }
     }
 
@@ -195,7 +202,7 @@ impl<'a> Viewer<'a> {
             evidence: None,
             confirmed_at: None,
             dated_ahead: false,
-            stale: self.stale,
+            stale: self.freshness.is_any_stale(),
         }
     }
 

@@ -11,6 +11,7 @@ use super::stream::{Follower, joined};
 use crate::clock::UnixSeconds;
 use crate::decode::Device;
 use crate::feed::Kept;
+use crate::freshness::RoundNumber;
 use crate::history::{EventPage, KeptEvent};
 use crate::http::devices::view::Viewer;
 use crate::map::{Arrival, Evidence, Name, Snapshot};
@@ -106,7 +107,7 @@ impl Replay {
             blocks.extend(self.past_change(event, follower, &viewer));
         }
         if self.over {
-            blocks.extend(self.beside_the_history(until, follower));
+            blocks.extend(self.beside_the_history(until, follower, &viewer));
         }
         Past::Block(joined(blocks.into_iter()))
     }
@@ -131,19 +132,20 @@ impl Replay {
         if !belief.apply(row.statement) {
             return None;
         }
-        let heard = Arrival { evidence: Evidence::Live, at: UnixSeconds(row.heard_at.0) };
+        let heard =
+            Arrival { evidence: Evidence::Live, at: UnixSeconds(row.heard_at.0), round: RoundNumber::NONE };
         let snapshot = Snapshot::of_belief((device_type, id), belief, heard)?;
         let id = Position::in_history(position);
         follower.admits(&snapshot).then(|| frame::past_change(id, &snapshot, previous, viewer))
     }
 
     /// The changes of this process that the history does not tell of, up to where the feed takes over.
-    fn beside_the_history(&self, until: Kept, follower: &Follower) -> Vec<Bytes> {
+    fn beside_the_history(&self, until: Kept, follower: &Follower, viewer: &Viewer<'_>) -> Vec<Bytes> {
         let feed = &follower.context.feed;
         let mut blocks = VecDeque::new();
         for change in feed.beside_the_history(self.seen, until.changes) {
             if follower.admits_change(&change) {
-                blocks.push_back(frame::without_id(&follower.shown(&change)));
+                blocks.push_back(frame::without_id(&follower.shown(&change, viewer)));
             }
         }
         blocks.into()

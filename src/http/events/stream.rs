@@ -175,11 +175,11 @@ impl Follower {
     }
 
     /// A change as it is shown to everybody, with its id.
-    pub fn shown(&self, change: &Change) -> Bytes {
+    pub fn shown(&self, change: &Change, viewer: &Viewer<'_>) -> Bytes {
         let feed = &self.context.feed;
-        change.shown(|change| {
+        change.shown(viewer.freshness(), |change| {
             let id = Position { epoch: feed.epoch(), sequence: change.sequence, history: change.kept };
-            frame::change(id, change, &Viewer::of(&self.context))
+            frame::change(id, change, viewer)
         })
     }
 
@@ -188,14 +188,17 @@ impl Follower {
         if timeout_at(keep_alive_at, self.reader.wait()).await.is_err() {
             return Ok(frame::keep_alive(Some(self.position())));
         }
+        let viewer = Viewer::of(&self.context);
         let run = self.reader.take()?;
         let Some(last) = run.changes().last() else { return Ok(Bytes::new()) };
         self.kept = last.kept;
         if self.filter == Filter::default() {
-            return Ok(run.shown(|changes| joined(changes.iter().map(|change| self.shown(change)))));
+            return Ok(run.shown(viewer.freshness(), |changes| {
+                joined(changes.iter().map(|change| self.shown(change, &viewer)))
+            }));
         }
         let wanted = run.changes().iter().filter(|change| self.admits_change(change));
-        Ok(joined(wanted.map(|change| self.shown(change))))
+        Ok(joined(wanted.map(|change| self.shown(change, &viewer))))
     }
 }
 

@@ -14,6 +14,7 @@ use super::stream::{Wish, blocks};
 use crate::clock::UnixSeconds;
 use crate::decode::Device;
 use crate::feed::Kept;
+use crate::freshness::RoundNumber;
 use crate::history::{EventPage, KeptEvent, ReadError, ReadHistory, Row};
 use crate::http::settings::HttpSettings;
 use crate::http::tests::{Fixture, HistoryAfter, PATIENCE};
@@ -107,7 +108,7 @@ async fn a_store_that_is_away_is_a_gap_and_the_stream_goes_on_with_what_is_now()
     }
     let read = read_until(&mut anew, "event: snapshot_complete\n").await;
     assert!(read.contains("data: {\"devices\":0}\n"), "{read}");
-    let arrival = Arrival { evidence: Evidence::Live, at: UnixSeconds(1) };
+    let arrival = Arrival { evidence: Evidence::Live, at: UnixSeconds(1), round: RoundNumber::NONE };
     let device = Device { device_type: "pump", id: "1" };
     fixture.context.map.apply_then(device, connect(1), arrival, |record, _| {
         fixture.context.feed.publish(record, None, false);

@@ -136,7 +136,8 @@ impl Walk {
             let run = follower.reader.take()?;
             let news = run.changes().iter().filter(|change| follower.admits_change(change));
             let news = news.filter(|change| self.is_news(&follower.context.map, change));
-            blocks.extend(news.map(|change| frame::without_id(&follower.shown(change))));
+            let viewer = Viewer::of(&follower.context);
+            blocks.extend(news.map(|change| frame::without_id(&follower.shown(change, &viewer))));
         }
         Ok(joined(blocks.into_iter()))
     }

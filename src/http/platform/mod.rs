@@ -8,6 +8,7 @@ mod state;
 use axum::Json;
 use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, RawQuery, State};
+use axum::http::HeaderMap;
 use serde::Serialize;
 use utoipa::ToSchema;
 
@@ -16,6 +17,7 @@ use self::state::{ClientId, ClientState};
 use super::Context;
 use super::error::Error;
 use super::parameters::NoParameters;
+use super::stale;
 
 pub use form::{ClientError, ROOT, in_platform_form};
 pub use query::SortKey;
@@ -51,14 +53,19 @@ pub async fn one(
     State(context): State<Context>,
     path: Result<Path<String>, PathRejection>,
     _none: NoParameters,
-) -> Result<Json<ClientState>, Error> {
+) -> Result<(HeaderMap, Json<ClientState>), Error> {
     let Path(client_id) = path.map_err(|_| Error::BadPath)?;
     let device = ClientId::parse(&client_id, &context.organization).ok_or(Error::NotFound)?.device;
+    let freshness = context.health.freshness();
     match context.snapshot(device).await? {
         Some(snapshot) => {
+            let mut headers = HeaderMap::new();
+            if freshness.is_stale(snapshot.heard_in) {
+                stale::mark(&mut headers, &context.health);
+            }
             let state = ClientState::of(&snapshot, &context.organization);
             // Of a gateway there is no device with its names, and the other way round.
-            if state.id == client_id { Ok(Json(state)) } else { Err(Error::NotFound) }
+            if state.id == client_id { Ok((headers, Json(state))) } else { Err(Error::NotFound) }
         }
         None if !context.health.populated() => Err(Error::NotPopulated),
         None => Err(Error::NotFound),
@@ -99,8 +106,12 @@ pub async fn one(
 pub async fn list(
     State(context): State<Context>,
     RawQuery(query): RawQuery,
-) -> Result<Json<ClientStates>, Error> {
+) -> Result<(HeaderMap, Json<ClientStates>), Error> {
     let asked = StatesQuery::read(query.as_deref(), KNOWN)?;
+    let mut headers = HeaderMap::new();
+    if context.health.freshness().is_any_stale() {
+        stale::mark(&mut headers, &context.health);
+    }
     let mut results = Vec::new();
     let mut query = asked.first();
     loop {
@@ -113,10 +124,12 @@ pub async fn list(
                 let is_last =
                     page.next.is_none() && std::ptr::eq(snapshot, page.devices.last().unwrap_or(snapshot));
                 let bookmark = (!is_last).then(|| asked.bookmark(snapshot));
-                return Ok(Json(ClientStates { results, bookmark }));
+                return Ok((headers, Json(ClientStates { results, bookmark })));
             }
         }
-        let Some(next) = page.next else { return Ok(Json(ClientStates { results, bookmark: None })) };
+        let Some(next) = page.next else {
+            return Ok((headers, Json(ClientStates { results, bookmark: None })));
+        };
         query.after = Some(next);
         tokio::task::yield_now().await;
     }

@@ -32,6 +32,8 @@ struct State {
     to_broker_stopped: bool,
     to_service_stopped: bool,
     delay: Duration,
+    /// How many bytes still go from the broker to the service; `None`: as many as there are.
+    to_service_left: Option<usize>,
     /// Grows with every cut; a chunk read before one is not carried after it.
     cuts: u64,
 }
@@ -74,8 +76,16 @@ impl Link {
         self.set(|state| state.to_service_stopped = true);
     }
 
+    /// Carries only about so many bytes more from the broker to the service, over whichever connections.
+    pub fn stall_after(&self, bytes: usize) {
+        self.set(|state| state.to_service_left = Some(bytes));
+    }
+
     pub fn resume(&self) {
-        self.set(|state| (state.to_broker_stopped, state.to_service_stopped) = (false, false));
+        self.set(|state| {
+            (state.to_broker_stopped, state.to_service_stopped) = (false, false);
+            state.to_service_left = None;
+        });
     }
 
     /// Carries every chunk this much later.
@@ -132,7 +142,7 @@ impl Way {
         let mut chunk = vec![0; CHUNK_BYTES];
         let cuts = self.lock().cuts;
         while let Ok(length @ 1..) = from.read(&mut chunk) {
-            if !self.pass(direction, cuts) || to.write_all(&chunk[..length]).is_err() {
+            if !self.pass(direction, length, cuts) || to.write_all(&chunk[..length]).is_err() {
                 break;
             }
         }
@@ -143,10 +153,13 @@ impl Way {
     }
 
     /// Returns when a chunk may go on; `false` when its connection was cut meanwhile.
-    fn pass(&self, direction: Direction, cuts: u64) -> bool {
+    fn pass(&self, direction: Direction, length: usize, cuts: u64) -> bool {
         let mut state = self.lock();
         while state.cuts == cuts && state.stopped(direction) {
             state = self.changed.wait(state).expect("no thread panics with the lock");
+        }
+        if let (Direction::ToService, Some(left)) = (direction, &mut state.to_service_left) {
+            *left = left.saturating_sub(length);
         }
         let delay = state.delay;
         let passes = state.cuts == cuts;
@@ -161,7 +174,7 @@ impl State {
     fn stopped(&self, direction: Direction) -> bool {
         match direction {
             Direction::ToBroker => self.to_broker_stopped,
-            Direction::ToService => self.to_service_stopped,
+            Direction::ToService => self.to_service_stopped || self.to_service_left == Some(0),
         }
     }
 }
