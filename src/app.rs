@@ -94,6 +94,13 @@ pub async fn start(
     let health = Arc::new(Health::new(source.population.ready_on));
     let events = Arc::new(EventQueue::new(metrics.clone()));
     let feed = Arc::new(Feed::new(streams, Arc::clone(&health), metrics.clone()));
+    if !source.gets_retained() && !store.location.is_shared() {
+        tracing::warn!(
+            "the broker shares the messages among all processes that connect as this application, and the store is not \
+             shared: if there are others, each hears only a part of the changes and answers wrongly. Give them a --store \
+             that they share, or each its own --id"
+        );
+    }
     let lead = Arc::new(match store.location.is_shared() && !source.gets_retained() {
         true => Lead::of_several(),
         false => Lead::of_one(),

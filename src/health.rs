@@ -221,6 +221,8 @@ pub struct State {
     pub repairing: bool,
     pub progress: Progress,
     pub store: Keeping,
+    /// Another client with this client id is likely to take turns with this one; the text says so and what to do.
+    pub rival: Option<String>,
 }
 
 impl State {
@@ -239,6 +241,7 @@ impl Health {
             repairing: false,
             progress: Progress::default(),
             store: Keeping::Off,
+            rival: None,
         };
         Self {
             ready_on,
@@ -379,6 +382,15 @@ impl Health {
         }
         state.broker = broker;
         changed
+    }
+
+    /// Sets whether another client is likely to take turns with this one, and says whether that is another text than before.
+    pub fn set_rival(&self, rival: Option<String>) -> bool {
+        if self.state.read().rival == rival {
+            return false;
+        }
+        self.state.write().rival = rival;
+        true
     }
 
     pub fn set_store(&self, store: Keeping) {

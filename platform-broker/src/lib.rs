@@ -7,7 +7,7 @@
 pub mod listener;
 pub mod packet;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::io::{BufReader, Write};
 use std::net::{Shutdown, TcpStream};
 use std::ops::Bound;
@@ -66,7 +66,14 @@ struct State {
     next_session: u64,
     /// How many retained messages may match one filter, if not as many as there are.
     filter_messages_max: Option<usize>,
+    /// Scalable applications whose shared subscription is there: only who makes it gets what is retained.
+    shared_subscriptions: HashSet<String>,
+    /// How often the shared subscription of a scalable application was refused because its buffer was too small.
+    shared_refusals: HashMap<String, u32>,
 }
+
+/// After so many refusals of its shared subscription, every connection of a scalable application is closed at once.
+const SHARED_REFUSALS_MAX: u32 = 2;
 
 struct Client {
     session: u64,
@@ -163,6 +170,10 @@ impl Shared {
             stream.write_all(&packet::connack(connect.level, code)).ok();
             return;
         }
+        let refusals = self.lock().shared_refusals.get(&connect.client_id).copied();
+        if refusals.is_some_and(|refusals| refusals >= SHARED_REFUSALS_MAX) {
+            return;
+        }
         if connect.keep_alive_secs > 0 {
             let patience = Duration::from_millis(1_500) * u32::from(connect.keep_alive_secs);
             stream.set_read_timeout(Some(patience)).expect("a read timeout can be set");
@@ -238,11 +249,28 @@ impl Shared {
         if !is_allowed(&asked.filter) {
             return SUBACK_REFUSED;
         }
-        let State { retained, clients, dropped, filter_messages_max, .. } = state;
+        let State {
+            retained,
+            clients,
+            dropped,
+            filter_messages_max,
+            shared_subscriptions,
+            shared_refusals,
+            ..
+        } = state;
+        let is_whole = is_whole_application(&connect.client_id);
         let Some(client) = clients.get_mut(&connect.client_id) else { return SUBACK_REFUSED };
-        // A shared subscription gets no retained messages.
-        let replays = connect.client_id.starts_with("a:");
+        // Of a scalable application only who makes the shared subscription gets retained messages, and no instance.
+        let replays = connect.client_id.starts_with("a:")
+            || is_whole && !shared_subscriptions.contains(&connect.client_id);
         let found = retained_matching(retained, &asked.filter).filter(|_| replays).collect::<Vec<_>>();
+        if is_whole && replays {
+            if found.len() > self.limits.buffer_messages {
+                *shared_refusals.entry(connect.client_id.clone()).or_default() += 1;
+                return QUOTA_EXCEEDED;
+            }
+            shared_subscriptions.insert(connect.client_id.clone());
+        }
         let quota = if asked.qos > 0 { Some(self.limits.buffer_messages) } else { None };
         if [quota, *filter_messages_max].into_iter().flatten().any(|most| found.len() > most) {
             return QUOTA_EXCEEDED;
@@ -308,6 +336,11 @@ impl Client {
             self.filters.keys().filter(|filter| filter.contains('+') && packet::matches(filter, topic));
         exact + wild.count()
     }
+}
+
+/// Whether it is a scalable application that names no instance, `A:{organization}:{application}`.
+fn is_whole_application(client_id: &str) -> bool {
+    client_id.starts_with("A:") && client_id.split(':').count() == 3
 }
 
 /// The retained messages that match, looked for only where they can stand.

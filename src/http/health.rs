@@ -57,6 +57,8 @@ pub async fn readyz(State(context): State<Context>) -> (StatusCode, Json<Readine
     // A store that fails changes no answer, so it is shown but takes no instance out of service: with a store that is
     // shared that would be all of them at once.
     missing.extend(state.store.complaint());
+    // Named as long as it is likely, also in the moments in which this client has its turn.
+    missing.extend(state.rival);
     let (broker, population, store) = (state.broker.word(), state.population.word(), state.store.word());
     let stale = context.health.freshness().is_any_stale();
     let readiness = Readiness { ready, broker, population, store, stale, missing };

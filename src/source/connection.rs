@@ -75,6 +75,14 @@ pub enum OpenError {
 }
 
 impl OpenError {
+    /// Whether the broker took the connection and closed it without an answer.
+    pub fn is_closed_before_connack(&self) -> bool {
+        match self {
+            OpenError::Link(LinkError::Closed | LinkError::Io(_)) => true,
+            OpenError::Link(_) | OpenError::Dial(_) | OpenError::Timeout | OpenError::Refused(..) => false,
+        }
+    }
+
     /// Whether the broker refused who we are, so that trying again changes nothing.
     pub fn is_login_refused(&self) -> bool {
         match self {

@@ -2,6 +2,7 @@
 
 use std::cell::Cell;
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use tokio::sync::{Notify, mpsc};
 use tokio::time::{Instant, sleep};
@@ -11,7 +12,8 @@ use super::backoff::Backoff;
 use super::connection::{Connection, LinkError, OpenError, Publishes, Received};
 use super::link_watch::LinkWatch;
 use super::replay::{Due, Pong, Replay};
-use super::settings::SourceSettings;
+use super::rival::{self, ConnectionEnd, RivalWatch};
+use super::settings::{ApplicationKind, SourceSettings};
 use super::transport::Dialer;
 use super::{Source, SourceError, sentence, until};
 use crate::decode::iot_platform::{self, ALL_DEVICES};
@@ -59,6 +61,9 @@ enum End {
     ClosedInstead(LinkError),
 }
 
+/// The reason of a DISCONNECT that MQTT 5 has for it.
+const SESSION_TAKEN_OVER: u8 = 0x8e;
+
 /// How often the connection must end where a SUBACK is due until that counts as a refusal: a link can break at any moment.
 const CLOSES_MAX: u32 = 2;
 
@@ -68,8 +73,19 @@ pub struct Live<'a> {
     pub dialer: &'a Dialer,
     pub events: mpsc::UnboundedSender<LiveEvent>,
     pub way: Cell<Way>,
+    pub scaling: Cell<Scaling>,
     /// Asks for the broker's own counters.
     pub counters_wanted: &'a Notify,
+}
+
+/// As whom to connect.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Scaling {
+    AsConfigured,
+    /// As an instance of the scalable application, though none is configured. The broker refuses the subscription of the
+    /// application as a whole where more is retained than its buffer holds, and later every connection; an instance gets
+    /// nothing that is retained, so nothing is too much for it.
+    AsInstance,
 }
 
 /// How to subscribe. Each is tried where the broker has just refused the one before.
@@ -116,8 +132,10 @@ impl Live<'_> {
         let mut backoff = Backoff::default();
         let mut accepted_before = false;
         let mut closes = 0;
+        let mut rivals = RivalWatch::default();
         loop {
-            match self.open().await {
+            let client_id = self.source.live_client_id(self.scaling.get());
+            match self.open(&client_id).await {
                 None => return Ok(()),
                 Some(Ok(mut connection)) => {
                     accepted_before = true;
@@ -125,7 +143,10 @@ impl Live<'_> {
                     let (broker, receive_buffer) =
                         (&self.source.settings.endpoint, connection.receive_buffer());
                     tracing::info!(%broker, %receive_buffer, "connected");
+                    let accepted_at = Instant::now();
                     let end = self.subscribed(&mut connection, &mut backoff).await;
+                    let connection_end = connection_end(&end, accepted_at.elapsed());
+                    self.source.report_rival(rivals.note(connection_end, &client_id));
                     self.source.health.link_lost(connection.silent_for());
                     self.notify(LiveEvent::Down);
                     if matches!(end, End::Shutdown | End::Refused(_)) {
@@ -134,7 +155,9 @@ impl Live<'_> {
                     closes = if matches!(end, End::ClosedInstead(_)) { closes + 1 } else { 0 };
                     if matches!(end, End::Refused(_)) || closes == CLOSES_MAX {
                         // The same again would be refused again: try the other way next time.
-                        self.way.set(self.way.get().next(&self.source.settings));
+                        if !self.falls_back_to_instance() {
+                            self.way.set(self.way.get().next(&self.source.settings));
+                        }
                         closes = 0;
                     }
                     match state_after(&end) {
@@ -148,7 +171,15 @@ impl Live<'_> {
                     }
                     self.source.report(Broker::LoginRefused(sentence(&error)));
                 }
-                Some(Err(error)) => self.source.report(Broker::Lost(sentence(&error))),
+                Some(Err(error)) => {
+                    rivals.note(ConnectionEnd::Other, &client_id);
+                    closes = if error.is_closed_before_connack() { closes + 1 } else { 0 };
+                    if closes == CLOSES_MAX {
+                        self.falls_back_to_instance();
+                        closes = 0;
+                    }
+                    self.source.report(Broker::Lost(sentence(&error)));
+                }
             }
             tokio::select! {
                 () = sleep(backoff.wait()) => {}
@@ -158,12 +189,31 @@ impl Live<'_> {
     }
 
     /// `None`: shutdown came first.
-    async fn open(&self) -> Option<Result<Connection, OpenError>> {
-        let client_id = self.source.settings.identity.client_id();
+    async fn open(&self, client_id: &str) -> Option<Result<Connection, OpenError>> {
         tokio::select! {
-            opened = Connection::open(self.dialer, &self.source.settings, &client_id) => Some(opened),
+            opened = Connection::open(self.dialer, &self.source.settings, client_id) => Some(opened),
             () = self.source.shutdown.cancelled() => None,
         }
+    }
+
+    /// Connects as an instance from now on, if it is a scalable application without one. Returns whether that is new.
+    fn falls_back_to_instance(&self) -> bool {
+        let is_whole = match &self.source.settings.identity.kind {
+            ApplicationKind::Scalable { instance } => instance.is_none(),
+            ApplicationKind::Standalone => false,
+        };
+        if !is_whole || self.scaling.get() == Scaling::AsInstance {
+            return false;
+        }
+        self.scaling.set(Scaling::AsInstance);
+        tracing::warn!(
+            refused = self.source.live_client_id(Scaling::AsConfigured),
+            instead = self.source.live_client_id(Scaling::AsInstance),
+            "the broker refuses the shared subscription of the application as a whole, as the platform does where more \
+             statuses are retained than its buffer holds: connecting as an instance, which gets no retained status; \
+             these are read over other connections. To connect so from the start, name an instance: --scalable INSTANCE"
+        );
+        true
     }
 
     /// Subscribes and hands over what comes until the connection ends.
@@ -171,6 +221,7 @@ impl Live<'_> {
         // Before anything can come: what comes over this connection is heard of in this round.
         let round = self.source.settings.gets_retained().then(|| self.source.map.begin_round());
         let mut watch = LinkWatch::new(&self.source.health);
+        let accepted_at = Instant::now();
         let mut filters = self.filters();
         let of_every_device = filters.contains(ALL_DEVICES);
         let packet_id = match self.subscribe(connection, &filters).await {
@@ -207,6 +258,9 @@ impl Live<'_> {
                     continue;
                 }
                 () = watch.due() => {
+                    if accepted_at.elapsed() >= rival::SHORT_LIFE {
+                        self.source.report_rival(None);
+                    }
                     if let Err(error) = watch.look(connection).await {
                         return End::Lost(error);
                     }
@@ -344,6 +398,16 @@ fn replay_over(replay: &Replay, round: RoundNumber, of_every_device: bool) -> Li
     LiveEvent::ReplayOver(LiveReplay { pass, retained, lost, pong, of_every_device, started, round })
 }
 
+/// What the end of a connection says about other clients.
+fn connection_end(end: &End, lived: Duration) -> ConnectionEnd {
+    match end {
+        End::Lost(LinkError::Disconnected(SESSION_TAKEN_OVER))
+        | End::ClosedInstead(LinkError::Disconnected(SESSION_TAKEN_OVER)) => ConnectionEnd::TakenOver,
+        End::Lost(LinkError::Closed | LinkError::Io(_)) => ConnectionEnd::Closed { after: lived },
+        End::Lost(_) | End::Shutdown | End::Refused(_) | End::ClosedInstead(_) => ConnectionEnd::Other,
+    }
+}
+
 /// What the end of a subscription means for the state of the link; `None` at shutdown.
 fn state_after(end: &End) -> Option<Broker> {
     match end {
@@ -353,7 +417,7 @@ fn state_after(end: &End) -> Option<Broker> {
             "the broker refused the subscription to {ALL_DEVICES} with SUBACK code 0x{code:02x}: check that the key may subscribe to device status"
         ))),
         End::ClosedInstead(error) => Some(Broker::SubscriptionRefused(format!(
-            "the broker closed the connection instead of sending a SUBACK for the subscription to {ALL_DEVICES} ({}): check that the key may subscribe to device status",
+            "the broker closed the connection instead of sending a SUBACK for the subscription to {ALL_DEVICES} ({}): check that the key may subscribe to device status; brokers also do this where more is retained than the buffer of the subscription holds",
             sentence(error)
         ))),
     }

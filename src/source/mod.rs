@@ -21,6 +21,7 @@ pub mod packet;
 mod pass;
 mod population;
 mod replay;
+mod rival;
 mod round;
 pub mod settings;
 pub(crate) mod transport;
@@ -30,6 +31,7 @@ use std::collections::BTreeSet;
 use std::error::Error;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use parking_lot::Mutex;
 use tokio::sync::{Notify, mpsc, watch};
@@ -41,7 +43,7 @@ use self::connection::OpenError;
 use self::evidence::BrokerCounters;
 pub use self::kept::KeptDevices;
 pub use self::lead::Lead;
-use self::live::{Live, Way};
+use self::live::{Live, Scaling, Way};
 use self::population::Population;
 use self::settings::{ApplicationKind, SourceSettings};
 use self::transport::{DialError, Dialer};
@@ -62,6 +64,7 @@ pub struct Source {
     last_pass: AtomicU64,
     /// What the live subscription brought and the backlog did not take.
     live_loss: LiveLoss,
+    link_log: Mutex<LinkLog>,
     /// A round has ended: types may be known that were not before.
     types_read: Notify,
     /// Whether this instance reads what is retained for all.
@@ -71,6 +74,30 @@ pub struct Source {
     kept_types: Mutex<BTreeSet<String>>,
     /// Tells the members of a shared subscription apart, which have one client id.
     member: Option<String>,
+}
+
+/// A state of the link that lasts is logged again after this time, so that the log tells that it lasts.
+const LOG_INTERVAL: Duration = Duration::from_secs(60);
+
+/// Which reports of the link's state are logged: each that is new, and the same again once in a while.
+#[derive(Debug, Default)]
+struct LinkLog {
+    logged_at: Option<Instant>,
+    /// How often the same was reported since.
+    unlogged: u64,
+}
+
+impl LinkLog {
+    /// Notes a report. Returns how many before it were not logged if it is to be logged.
+    fn note(&mut self, is_new: bool, now: Instant) -> Option<u64> {
+        let is_due = is_new || self.logged_at.is_none_or(|at| now.duration_since(at) >= LOG_INTERVAL);
+        if !is_due {
+            self.unlogged += 1;
+            return None;
+        }
+        self.logged_at = Some(now);
+        Some(std::mem::take(&mut self.unlogged))
+    }
 }
 
 /// Counts runs of changes that were lost on our side, for the population to read again.
@@ -129,6 +156,7 @@ impl Source {
             shutdown,
             last_pass,
             live_loss,
+            link_log: Mutex::default(),
             types_read,
             lead: Arc::new(Lead::of_one()),
             kept: None,
@@ -154,7 +182,9 @@ impl Source {
         let (counters_sender, counters) = watch::channel(BrokerCounters::default());
         let counters_wanted = Notify::new();
         let way = Cell::new(Way::first(&self.settings));
-        let live = Live { source: self, dialer: &dialer, events, way, counters_wanted: &counters_wanted };
+        let scaling = Cell::new(Scaling::AsConfigured);
+        let live =
+            Live { source: self, dialer: &dialer, events, way, scaling, counters_wanted: &counters_wanted };
         let population = Population::new(self, &dialer, counters, &counters_wanted);
         let counting = async {
             broker_counters::watch(self, &dialer, &counters_wanted, counters_sender).await;
@@ -165,6 +195,14 @@ impl Source {
             ended = live.run() => ended,
             () = population.run(received) => Ok(()),
             () = counting => Ok(()),
+        }
+    }
+
+    /// The client id of the live subscription.
+    fn live_client_id(&self, scaling: Scaling) -> String {
+        match (scaling, &self.member) {
+            (Scaling::AsInstance, Some(member)) => self.settings.identity.client_id_of_instance(member),
+            (Scaling::AsInstance, None) | (Scaling::AsConfigured, _) => self.settings.identity.client_id(),
         }
     }
 
@@ -198,17 +236,25 @@ impl Source {
         PassId(self.last_pass.fetch_add(1, Ordering::Relaxed) + 1)
     }
 
+    /// Shows that another client with this client id is likely to take turns with this one, and logs it if that is new.
+    fn report_rival(&self, rival: Option<String>) {
+        if self.health.set_rival(rival.clone())
+            && let Some(rival) = rival
+        {
+            tracing::warn!(broker = %self.settings.endpoint, "{rival}");
+        }
+    }
+
     /// Shows the state of the link, and logs it if it is another than before.
     fn report(&self, broker: Broker) {
-        if !self.health.set_broker(broker.clone()) {
-            return;
-        }
+        let is_new = self.health.set_broker(broker.clone());
+        let Some(unlogged) = self.link_log.lock().note(is_new, Instant::now()) else { return };
         let endpoint = &self.settings.endpoint;
         match &broker {
             Broker::Subscribed => tracing::info!(broker = %endpoint, "subscribed to every device"),
             Broker::Connecting => tracing::info!(broker = %endpoint, "connecting"),
             Broker::LoginRefused(why) | Broker::SubscriptionRefused(why) | Broker::Lost(why) => {
-                tracing::warn!(broker = %endpoint, "{why}; trying again");
+                tracing::warn!(broker = %endpoint, unlogged_before = unlogged, "{why}; trying again");
             }
         }
     }
@@ -230,5 +276,21 @@ async fn until(deadline: Option<Instant>) {
     match deadline {
         Some(deadline) => sleep_until(deadline).await,
         None => std::future::pending().await,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_state_that_lasts_is_logged_once_a_minute() {
+        let (mut log, start) = (LinkLog::default(), Instant::now());
+        assert_eq!(log.note(true, start), Some(0));
+        for seconds in 1..60 {
+            assert_eq!(log.note(false, start + Duration::from_secs(seconds)), None, "after {seconds} s");
+        }
+        assert_eq!(log.note(false, start + LOG_INTERVAL), Some(59));
+        assert_eq!(log.note(true, start + LOG_INTERVAL), Some(0), "a change is logged at once");
     }
 }

@@ -205,6 +205,11 @@ impl Identity {
         }
     }
 
+    /// The client id of an instance of a scalable application: such a session never gets a retained message.
+    pub fn client_id_of_instance(&self, instance: &str) -> String {
+        format!("A:{}:{}:{instance}", self.organization, self.application)
+    }
+
     /// The client id of a further, standalone connection: a scalable session gets no retained messages.
     pub fn client_id_of(&self, role: &str) -> String {
         format!("a:{}:{}-{role}", self.organization, self.application)

@@ -29,6 +29,7 @@ mod reconnect;
 mod refusals;
 mod rig;
 mod rig_brokers;
+mod rivals;
 mod stale;
 mod start;
 mod stop;
