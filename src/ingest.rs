@@ -123,7 +123,7 @@ impl Ingest {
         }
         match iot_platform::decode(publish.topic, publish.payload) {
             Decoded::Statement { device, statement, client_id, flaws } => {
-                self.flaws(&flaws, &statement, publish, now);
+                self.flaws(&flaws, &statement, publish, arrivals.at);
                 if client_id == ClientId::Foreign {
                     self.metrics.client_id_mismatches.inc();
                 }
@@ -136,7 +136,7 @@ impl Ingest {
                 }
             }
             Decoded::FailedLogin { device, statement, flaws } => {
-                self.flaws(&flaws, &statement, publish, now);
+                self.flaws(&flaws, &statement, publish, arrivals.at);
                 self.notice(device, "failed_connect", publish.payload);
                 // Whoever makes up names must not fill the store: only a device that is known has a history. The store sees
                 // to it itself where not all that are known are held.
