@@ -30,6 +30,7 @@ pub mod presence;
 pub mod progress;
 pub mod recall;
 pub mod receipt;
+pub mod retention;
 pub mod secret;
 pub mod simulate;
 pub mod source;

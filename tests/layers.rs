@@ -17,7 +17,7 @@ const ROWS: &[&[&str]] = &[
     &["decode"],
     &["clock", "metrics", "descriptors"],
     &["health"],
-    &["history", "receipt", "access"],
+    &["history", "receipt", "access", "retention"],
     &["map"],
     &["source", "feed"],
     &["ingest", "recall"],
