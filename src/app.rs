@@ -33,7 +33,7 @@ use crate::store::instances::Instances;
 use crate::store::peers::Peers;
 use crate::store::settings::StoreSettings;
 use crate::store::writer::Writer;
-use crate::store::{self, DevicesOf, HistoryOf, Mark, StoreError};
+use crate::store::{self, DevicesOf, HistoryOf, Mark, StoreError, Upkeep};
 
 /// Connections that wait to be accepted; as the standard library has it.
 const LISTEN_BACKLOG: u32 = 1024;
@@ -321,7 +321,8 @@ async fn restore(settings: StoreSettings, means: &Means) -> Result<Restored, Err
         None if opened.outlives => DeviceMap::tracking_changes(),
         None => DeviceMap::default(),
     });
-    let devices = if map.is_limited() { 0 } else { store::restore(&*opened.store, &map).await? };
+    let restored =
+        if map.is_limited() { Default::default() } else { store::restore(&*opened.store, &map).await? };
     let writer = Writer {
         map: Arc::clone(&map),
         events: Arc::clone(events),
@@ -335,7 +336,7 @@ async fn restore(settings: StoreSettings, means: &Means) -> Result<Restored, Err
         good: if opened.outlives { Keeping::Good } else { Keeping::Off },
         horizon: Mutex::default(),
     };
-    writer.forget().await;
+    writer.begin_upkeep(restored.newest_heard_at).await;
     if opened.shared {
         // What the others write from now on is not here before they are followed.
         health.set_following(Following::Broken);
@@ -343,7 +344,7 @@ async fn restore(settings: StoreSettings, means: &Means) -> Result<Restored, Err
     writer.note_kept(feed.head()).await;
     if opened.outlives {
         let elapsed_ms = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
-        tracing::info!(devices, elapsed_ms, "restored from the store");
+        tracing::info!(devices = restored.devices, elapsed_ms, "restored from the store");
     }
     Ok(Restored { map, writer, mark })
 }
@@ -367,3 +368,4 @@ fn spawn_source(source: Source) -> Result<oneshot::Receiver<Result<(), SourceErr
         .map_err(|error| Error::Thread("source", error))?;
     Ok(receiver)
 }
+        upkeep: Upkeep::default(),

@@ -17,6 +17,10 @@ pub struct StoreMetrics {
     pub events_written: Counter,
     /// Events that had to give way because too many waited.
     pub events_dropped: Counter,
+    /// Events deleted because they were too old.
+    pub events_expired: Counter,
+    /// By how many seconds everything is kept longer than asked for.
+    pub retention_lag: Gauge,
     /// Batches that were refused; each is tried again.
     pub failures: Counter,
     /// How long a batch took, in seconds.
@@ -41,6 +45,8 @@ impl Default for StoreMetrics {
             devices_written: Counter::default(),
             events_written: Counter::default(),
             events_dropped: Counter::default(),
+            events_expired: Counter::default(),
+            retention_lag: Gauge::default(),
             failures: Counter::default(),
             flush_duration: Histogram::new(FLUSH_SECONDS),
             devices_waiting: Gauge::default(),
@@ -62,6 +68,17 @@ impl StoreMetrics {
             "events_dropped",
             "Events of the history dropped because too many waited",
             self.events_dropped.clone(),
+        );
+        r.register(
+            "events_expired",
+            "Events of the history deleted because they were older than --history-days",
+            self.events_expired.clone(),
+        );
+        r.register_with_unit(
+            "retention_lag",
+            "How much longer than asked for everything is kept, because the wall clock is not trusted that far",
+            Unit::Seconds,
+            self.retention_lag.clone(),
         );
         r.register("failures", "Batches refused, each of which is tried again", self.failures.clone());
         r.register_with_unit(

@@ -28,6 +28,7 @@ struct Contents {
     sequence: u64,
     /// The highest sequence of an event that was dropped or lost.
     dropped: u64,
+    retention_time: Option<UnixSeconds>,
 }
 
 #[derive(Default)]
@@ -215,14 +216,26 @@ impl Store for MemoryStore {
         Box::pin(ready(Ok(Some(self.contents.lock().events_after(after, limit)))))
     }
 
-    fn prune(&self, heard_before: UnixSeconds) -> BoxFuture<'_, Result<(), StoreError>> {
+    fn prune(&self, heard_before: UnixSeconds) -> BoxFuture<'_, Result<u64, StoreError>> {
         let contents = &mut *self.contents.lock();
+        let mut expired = 0;
         for entry in contents.devices.values_mut() {
             let old = entry.history.iter().filter(|row| row.heard_at < heard_before);
             let dropped = old.map(|row| row.sequence).max().unwrap_or(0);
             contents.dropped = contents.dropped.max(dropped);
+            let before = entry.history.len();
             entry.history.retain(|row| row.heard_at >= heard_before);
+            expired += (before - entry.history.len()) as u64;
         }
+        Box::pin(ready(Ok(expired)))
+    }
+
+    fn retention_time(&self) -> BoxFuture<'_, Result<Option<UnixSeconds>, StoreError>> {
+        Box::pin(ready(Ok(self.contents.lock().retention_time)))
+    }
+
+    fn set_retention_time(&self, time: UnixSeconds) -> BoxFuture<'_, Result<(), StoreError>> {
+        self.contents.lock().retention_time = Some(time);
         Box::pin(ready(Ok(())))
     }
 

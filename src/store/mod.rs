@@ -19,6 +19,7 @@ mod restore;
 pub mod settings;
 pub mod sqlite;
 mod totals;
+mod upkeep;
 pub mod valkey;
 pub mod writer;
 
@@ -40,7 +41,8 @@ use crate::source::backlog::Told;
 
 use self::totals::Counting;
 pub use open::{open, open_to_read};
-pub use restore::restore;
+pub use restore::{Restored, restore};
+pub use upkeep::Upkeep;
 
 /// Devices that one page of a list or of changes may hold.
 pub const PAGE_MAX: usize = 10_000;
@@ -283,8 +285,18 @@ pub trait Store: Send + Sync {
 
     /// Drops events heard before that time, and some of those beyond the number that a device may have.
     ///
-    /// What is beyond the number is never shown, dropped yet or not.
-    fn prune(&self, heard_before: UnixSeconds) -> BoxFuture<'_, Result<(), StoreError>>;
+    /// What is beyond the number is never shown, dropped yet or not. Returns how many were dropped because of that time.
+    fn prune(&self, heard_before: UnixSeconds) -> BoxFuture<'_, Result<u64, StoreError>>;
+
+    /// The retention time that was set last, by whichever instance; `None` if none was.
+    fn retention_time(&self) -> BoxFuture<'_, Result<Option<UnixSeconds>, StoreError>> {
+        Box::pin(ready(Ok(None)))
+    }
+
+    /// Keeps how late it is for everything that is deleted for being old, so that a restart and other instances go on from it.
+    fn set_retention_time(&self, _time: UnixSeconds) -> BoxFuture<'_, Result<(), StoreError>> {
+        Box::pin(ready(Ok(())))
+    }
 
     /// Drops those of the devices that are still disconnected since before the moment, in nanoseconds since 1970.
     fn forget(&self, names: Vec<DeviceName>, before_nanos: i64) -> BoxFuture<'_, Result<(), StoreError>>;

@@ -11,8 +11,8 @@ use tokio_util::sync::CancellationToken;
 
 use super::horizon::Horizon;
 use super::settings::StoreSettings;
-use super::{Batch, DeviceName, PAGE_MAX, Store, StoreError, StoredDevice};
-use crate::clock::{self, UnixSeconds};
+use super::upkeep::Upkeep;
+use super::{Batch, DeviceName, Store, StoreError, StoredDevice};
 use crate::feed::Feed;
 use crate::health::{Following, Health, Keeping};
 use crate::history::EventQueue;
@@ -60,6 +60,7 @@ pub struct Writer {
     pub good: Keeping,
     /// How far the history was found to follow.
     pub horizon: Mutex<Horizon>,
+    pub upkeep: Upkeep,
 }
 
 /// What is written next.
@@ -92,7 +93,7 @@ impl Writer {
             self.flush(&stop).await;
             self.map.evict_surplus(EVICTION_LOOKS);
             if Instant::now() >= upkeep_due && !stop.is_cancelled() {
-                self.upkeep().await;
+                self.tidy().await;
                 upkeep_due = Instant::now() + UPKEEP_INTERVAL;
             }
         }
@@ -170,7 +171,8 @@ impl Writer {
             self.map.take_dirty(BATCH_MAX, |record| devices.push(stored(record)));
         }
         // After the devices: those that led to what they are now are in the queue. Those that came meanwhile are few.
-        let events = self.events.take(if all_events_fit { usize::MAX } else { BATCH_MAX });
+        let mut events = self.events.take(if all_events_fit { usize::MAX } else { BATCH_MAX });
+        self.upkeep.date(&mut events);
         let is_all = all_events_fit && devices.len() < BATCH_MAX;
         let events_lost = self.events.take_overflowed();
         Taken { batch: Batch { devices, events, events_lost }, is_all }
@@ -247,37 +249,6 @@ impl Writer {
         self.health.set_store(Keeping::Failing(slow));
         upsert.await
     }
-
-    /// Drops what is too old, here and in the store.
-    async fn upkeep(&self) {
-        self.forget().await;
-        let history = u32::try_from(self.settings.history.as_secs()).unwrap_or(u32::MAX);
-        let before = UnixSeconds(clock::now().0.saturating_sub(history));
-        if let Err(error) = self.store.prune(before).await {
-            self.metrics.store.failures.inc();
-            tracing::warn!(%error, "cannot drop old events");
-        }
-    }
-
-    /// Drops the devices that are disconnected for too long.
-    ///
-    /// Those that the store could not drop are dropped when they come back from it at the next start.
-    pub async fn forget(&self) {
-        let Some(after) = self.settings.forget_after else { return };
-        let after = i64::try_from(after.as_millis()).unwrap_or(i64::MAX);
-        let before_nanos = clock::now_millis().saturating_sub(after).saturating_mul(1_000_000);
-        let mut names = Vec::new();
-        self.map.forget(before_nanos, |device| {
-            names.push(DeviceName { device_type: device.device_type.into(), id: device.id.into() });
-        });
-        self.metrics.store.devices_forgotten.inc_by(names.len() as u64);
-        for part in names.chunks(PAGE_MAX) {
-            if let Err(error) = self.store.forget(part.to_vec(), before_nanos).await {
-                self.metrics.store.failures.inc();
-                tracing::warn!(%error, "cannot drop devices that are to be forgotten");
-            }
-        }
-    }
 }
 
 fn stored(record: &Record) -> StoredDevice {
@@ -294,6 +265,7 @@ mod tests {
     use super::super::memory::MemoryStore;
     use super::super::{Changes, LoadSink, Mark, Page, Query, Retention};
     use super::*;
+    use crate::clock::UnixSeconds;
     use crate::decode::Device;
     use crate::feed::settings::FeedSettings;
     use crate::freshness::RoundNumber;
@@ -355,7 +327,7 @@ mod tests {
         fn mark(&self) -> BoxFuture<'_, Result<Mark, StoreError>> {
             self.kept.mark()
         }
-        fn prune(&self, heard_before: UnixSeconds) -> BoxFuture<'_, Result<(), StoreError>> {
+        fn prune(&self, heard_before: UnixSeconds) -> BoxFuture<'_, Result<u64, StoreError>> {
             self.kept.prune(heard_before)
         }
         fn forget(&self, names: Vec<DeviceName>, before: i64) -> BoxFuture<'_, Result<(), StoreError>> {
@@ -379,6 +351,7 @@ mod tests {
             lead: Arc::new(Lead::of_one()),
             good: Keeping::Good,
             horizon: Mutex::default(),
+            upkeep: Upkeep::default(),
         }
     }
 

@@ -37,3 +37,4 @@ mod tls;
 mod transports;
 mod two_hours;
 mod undecodable;
+mod wrong_clock;

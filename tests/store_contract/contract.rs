@@ -36,6 +36,8 @@ pub const CONTRACT: &[Promise] = promises![
     the_same_event_is_kept_once_and_one_that_changes_no_belief_is_kept_too,
     a_failed_login_is_kept_of_a_known_device_and_changes_no_belief,
     pruning_drops_what_was_heard_before_and_nothing_else,
+    the_retention_time_is_kept_and_may_be_set_back,
+    events_that_were_too_old_for_a_moment_are_shown_again_unless_they_were_deleted,
     only_what_is_still_disconnected_is_forgotten,
     a_store_is_an_object_that_any_thread_may_use,
 ];
@@ -425,13 +427,35 @@ pub fn pruning_drops_what_was_heard_before_and_nothing_else(place: &dyn Place) {
     for (at, heard_at) in [(1, 10), (2, 20), (3, 30)] {
         fixture.put(events(vec![event("a", statement(Claim::Connect, at, at), heard_at)]));
     }
-    wait(fixture.store().prune(UnixSeconds(20))).unwrap();
+    assert_eq!(wait(fixture.store().prune(UnixSeconds(20))).unwrap(), 1, "{place:?}");
+    assert_eq!(wait(fixture.store().prune(UnixSeconds(20))).unwrap(), 0, "{place:?}");
     let heard: Vec<_> = fixture.history("a", None, 10).iter().map(|row| row.heard_at.0).collect();
     assert_eq!(heard, [30, 20], "{place:?}");
     fixture.reopen();
     assert_eq!(fixture.history("a", None, 10).len(), 2, "{place:?}");
     fixture.put(events(vec![event("a", statement(Claim::Connect, 4, 4), 40)]));
     assert_eq!(fixture.history("a", None, 10).len(), 3, "{place:?}");
+}
+
+pub fn the_retention_time_is_kept_and_may_be_set_back(place: &dyn Place) {
+    let mut fixture = Fixture::new(place);
+    assert_eq!(wait(fixture.store().retention_time()).unwrap(), None, "{place:?}");
+    for time in [7, 4_000_000_000, 9] {
+        wait(fixture.store().set_retention_time(UnixSeconds(time))).unwrap();
+        fixture.reopen();
+        assert_eq!(wait(fixture.store().retention_time()).unwrap(), Some(UnixSeconds(time)), "{place:?}");
+    }
+}
+
+pub fn events_that_were_too_old_for_a_moment_are_shown_again_unless_they_were_deleted(place: &dyn Place) {
+    let fixture = Fixture::new(place);
+    fixture.put(events(vec![event("a", statement(Claim::Connect, 1, 1), 10)]));
+    // An earlier time than before: it was set back, after a clock that had been wrong for long.
+    for time in [10, 5] {
+        assert_eq!(wait(fixture.store().prune(UnixSeconds(time))).unwrap(), 0, "{place:?}");
+    }
+    fixture.put(events(vec![event("a", statement(Claim::Connect, 2, 2), 6)]));
+    assert_eq!(fixture.history("a", None, 10).len(), 2, "{place:?}");
 }
 
 pub fn only_what_is_still_disconnected_is_forgotten(place: &dyn Place) {

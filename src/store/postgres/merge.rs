@@ -130,12 +130,15 @@ pub async fn prune(
     heard_before: UnixSeconds,
     touched: (&[&str], &[&str]),
     per_device: i64,
-) -> Result<(), StoreError> {
-    let expired = client.prepare_cached(&statements.prune_expired).await.map_err(failed)?;
+) -> Result<u64, StoreError> {
+    let delete = client.prepare_cached(&statements.prune_expired).await.map_err(failed)?;
     let before = i64::from(heard_before.0);
+    let mut expired = 0;
     loop {
-        let pruned = client.query_one(&expired, &[&before, &EXPIRED_AT_ONCE]).await.map_err(failed)?;
-        if columns::column::<i64>(&pruned, "gone")? == 0 {
+        let pruned = client.query_one(&delete, &[&before, &EXPIRED_AT_ONCE]).await.map_err(failed)?;
+        let deleted = columns::column::<i64>(&pruned, "gone")?;
+        expired += deleted.unsigned_abs();
+        if deleted == 0 {
             break;
         }
     }
@@ -143,6 +146,28 @@ pub async fn prune(
         let beyond = client.prepare_cached(&statements.prune_beyond).await.map_err(failed)?;
         client.execute(&beyond, &[&touched.0, &touched.1, &per_device]).await.map_err(failed)?;
     }
+    Ok(expired)
+}
+
+/// The retention time that was set last, by whichever instance.
+pub async fn retention_time(
+    client: &Object,
+    statements: &Statements,
+) -> Result<Option<UnixSeconds>, StoreError> {
+    let select = client.prepare_cached(&statements.retention_time).await.map_err(failed)?;
+    let row = client.query_one(&select, &[]).await.map_err(failed)?;
+    let time: Option<i64> = columns::column(&row, "time")?;
+    Ok(time.and_then(|time| u32::try_from(time).ok()).map(UnixSeconds))
+}
+
+/// Keeps the retention time for a restart and for the other instances.
+pub async fn set_retention_time(
+    client: &Object,
+    statements: &Statements,
+    time: UnixSeconds,
+) -> Result<(), StoreError> {
+    let set = client.prepare_cached(&statements.set_retention_time).await.map_err(failed)?;
+    client.execute(&set, &[&i64::from(time.0)]).await.map_err(failed)?;
     Ok(())
 }
 

@@ -144,7 +144,7 @@ impl PostgresStore {
         Ok(looked.changes)
     }
 
-    async fn drop_old(&self, heard_before: UnixSeconds) -> Result<(), StoreError> {
+    async fn drop_old(&self, heard_before: UnixSeconds) -> Result<u64, StoreError> {
         let touched = std::mem::take(&mut *self.touched.lock());
         let (types, ids): (Vec<&str>, Vec<&str>) =
             touched.iter().map(|name| (&*name.device_type, &*name.id)).unzip();
@@ -361,8 +361,8 @@ impl Store for PostgresStore {
         })
     }
 
-    fn prune(&self, heard_before: UnixSeconds) -> BoxFuture<'_, Result<(), StoreError>> {
-        self.heard_since.fetch_max(heard_before.0, Ordering::Relaxed);
+    fn prune(&self, heard_before: UnixSeconds) -> BoxFuture<'_, Result<u64, StoreError>> {
+        self.heard_since.store(heard_before.0, Ordering::Relaxed);
         bounded(self.drop_old(heard_before))
     }
 
@@ -374,3 +374,19 @@ impl Store for PostgresStore {
         })
     }
 }
+    fn retention_time(&self) -> BoxFuture<'_, Result<Option<UnixSeconds>, StoreError>> {
+        bounded(async move {
+            let client = self.client().await?;
+            let done = merge::retention_time(&client, &self.statements).await;
+            client.served(done)
+        })
+    }
+
+    fn set_retention_time(&self, time: UnixSeconds) -> BoxFuture<'_, Result<(), StoreError>> {
+        bounded(async move {
+            let client = self.client().await?;
+            let done = merge::set_retention_time(&client, &self.statements, time).await;
+            client.served(done)
+        })
+    }
+

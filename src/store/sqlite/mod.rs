@@ -273,9 +273,17 @@ impl Store for SqliteStore {
         self.read(move |connection| read::events(connection, after, limit).map(Some))
     }
 
-    fn prune(&self, heard_before: UnixSeconds) -> BoxFuture<'_, Result<(), StoreError>> {
-        self.heard_since.fetch_max(heard_before.0, Ordering::Relaxed);
+    fn prune(&self, heard_before: UnixSeconds) -> BoxFuture<'_, Result<u64, StoreError>> {
+        self.heard_since.store(heard_before.0, Ordering::Relaxed);
         self.write(move |writing| writing.prune(heard_before))
+    }
+
+    fn retention_time(&self) -> BoxFuture<'_, Result<Option<UnixSeconds>, StoreError>> {
+        self.write(Writing::retention_time)
+    }
+
+    fn set_retention_time(&self, time: UnixSeconds) -> BoxFuture<'_, Result<(), StoreError>> {
+        self.write(move |writing| writing.set_retention_time(time))
     }
 
     fn forget(&self, names: Vec<DeviceName>, before_nanos: i64) -> BoxFuture<'_, Result<(), StoreError>> {

@@ -7,7 +7,7 @@ use rusqlite::Connection;
 pub const APPLICATION_ID: i64 = 0x6465_7653;
 
 /// Each step leads from the version of its position to the next. A step that was released is never changed.
-const STEPS: &[&str] = &[FIRST, LOST];
+const STEPS: &[&str] = &[FIRST, LOST, RETENTION];
 
 /// The version that this program writes.
 pub const VERSION: i64 = STEPS.len() as i64;
@@ -73,6 +73,9 @@ CREATE VIEW events AS SELECT
 
 /// `lost` is a place in the order of the events: some that belong before it never came here. 0: all did.
 const LOST: &str = "ALTER TABLE counter ADD COLUMN lost INTEGER NOT NULL DEFAULT 0;";
+
+/// How late it is for everything that is deleted for being old, in seconds since 1970; NULL: not known.
+const RETENTION: &str = "ALTER TABLE counter ADD COLUMN retention_time INTEGER;";
 
 /// What stands in the header.
 pub fn found(connection: &Connection) -> rusqlite::Result<(i64, i64)> {

@@ -147,14 +147,18 @@ impl Writing {
 
     /// Drops events heard before that time, and those beyond the number that a device may have as far as it comes: it
     /// visits twice as many as are new, so that the file stays bounded whatever comes.
-    pub fn prune(&mut self, heard_before: UnixSeconds) -> Result<(), WriteError> {
-        let expired = "DELETE FROM event WHERE heard_at < ?1 AND sequence <= (SELECT sequence FROM event ORDER BY sequence LIMIT 1) + ?2";
-        while self
-            .connection
-            .prepare_cached(expired)?
-            .execute(params![heard_before.0, signed(PRUNED_AT_ONCE)])?
-            > 0
-        {}
+    /// Returns how many were dropped because of that time.
+    pub fn prune(&mut self, heard_before: UnixSeconds) -> Result<u64, WriteError> {
+        let delete_expired = "DELETE FROM event WHERE heard_at < ?1 AND sequence <= (SELECT sequence FROM event ORDER BY sequence LIMIT 1) + ?2";
+        let mut expired = 0;
+        loop {
+            let mut delete = self.connection.prepare_cached(delete_expired)?;
+            let deleted = delete.execute(params![heard_before.0, signed(PRUNED_AT_ONCE)])?;
+            expired += deleted as u64;
+            if deleted == 0 {
+                break;
+            }
+        }
         let newest = self.counters.sequence;
         let mut left = (newest - self.pruned_at) * 2 + PRUNED_BESIDES;
         self.pruned_at = newest;
@@ -177,6 +181,18 @@ impl Writing {
                 break;
             }
         }
+        Ok(expired)
+    }
+
+    /// The retention time that was set last.
+    pub fn retention_time(&mut self) -> Result<Option<UnixSeconds>, WriteError> {
+        let time: Option<u32> =
+            self.connection.query_row("SELECT retention_time FROM counter", (), |row| row.get(0))?;
+        Ok(time.map(UnixSeconds))
+    }
+
+    pub fn set_retention_time(&mut self, time: UnixSeconds) -> Result<(), WriteError> {
+        self.connection.prepare_cached("UPDATE counter SET retention_time = ?1")?.execute([time.0])?;
         Ok(())
     }
 

@@ -257,9 +257,17 @@ impl Store for ValkeyStore {
         Box::pin(async move { Ok(self.grid.history(&name, before, limit, heard_since).await?) })
     }
 
-    fn prune(&self, heard_before: UnixSeconds) -> BoxFuture<'_, Result<(), StoreError>> {
-        self.heard_since.fetch_max(heard_before.0, Ordering::Relaxed);
+    fn prune(&self, heard_before: UnixSeconds) -> BoxFuture<'_, Result<u64, StoreError>> {
+        self.heard_since.store(heard_before.0, Ordering::Relaxed);
         Box::pin(async move { Ok(self.grid.prune(heard_before).await?) })
+    }
+
+    fn retention_time(&self) -> BoxFuture<'_, Result<Option<UnixSeconds>, StoreError>> {
+        Box::pin(async move { Ok(self.grid.retention_time().await?) })
+    }
+
+    fn set_retention_time(&self, time: UnixSeconds) -> BoxFuture<'_, Result<(), StoreError>> {
+        Box::pin(async move { Ok(self.grid.set_retention_time(time).await?) })
     }
 
     fn forget(&self, names: Vec<DeviceName>, before_nanos: i64) -> BoxFuture<'_, Result<(), StoreError>> {

@@ -22,6 +22,9 @@ const DEVICES_AT_ONCE: usize = 128;
 /// Events in one call, for the same reason.
 const EVENTS_AT_ONCE: usize = 1_024;
 
+/// The name of the key.
+const RETENTION_TIME: &str = "retention_time";
+
 /// Why something was not written.
 #[derive(Debug)]
 pub enum WriteError {
@@ -168,27 +171,42 @@ impl Grid {
     }
 
     /// Drops what was heard before that time. A bucket names those of its devices that have anything so old.
-    pub async fn prune(&self, heard_before: UnixSeconds) -> Result<(), WriteError> {
-        try_join_all(Bucket::all().map(|bucket| self.prune_bucket(bucket, heard_before))).await?;
-        Ok(())
+    /// Returns how many were dropped.
+    pub async fn prune(&self, heard_before: UnixSeconds) -> Result<u64, WriteError> {
+        let buckets = Bucket::all().map(|bucket| self.prune_bucket(bucket, heard_before));
+        Ok(try_join_all(buckets).await?.into_iter().sum())
     }
 
-    async fn prune_bucket(&self, bucket: Bucket, heard_before: UnixSeconds) -> Result<(), WriteError> {
+    async fn prune_bucket(&self, bucket: Bucket, heard_before: UnixSeconds) -> Result<u64, WriteError> {
+        let mut dropped = 0;
         loop {
             let mut command = redis::cmd("ZRANGEBYSCORE");
             command.arg(self.keys.due(bucket)).arg("-inf").arg(format!("({}", heard_before.0));
             command.arg("LIMIT").arg(0).arg(DEVICES_AT_ONCE);
             let names: Vec<Vec<u8>> = self.connection.ask(self.keys.slot(bucket), &command).await?;
             if names.is_empty() {
-                return Ok(());
+                return Ok(dropped);
             }
             let mut call = Call::default();
             call.key(self.keys.due(bucket)).argument(heard_before.0.to_string());
             for name in names {
                 call.key(self.keys.history(bucket, &name)).argument(name);
             }
-            self.connection.run::<()>(self.keys.slot(bucket), &scripts::PRUNE, &call).await?;
+            dropped += self.connection.run::<u64>(self.keys.slot(bucket), &scripts::PRUNE, &call).await?;
         }
+    }
+
+    /// The retention time that was set last, by whichever instance.
+    pub async fn retention_time(&self) -> Result<Option<UnixSeconds>, WriteError> {
+        let (slot, key) = (self.keys.slot_of_all(), self.keys.of_all(RETENTION_TIME));
+        let time: Option<u32> = self.connection.ask(slot, redis::cmd("GET").arg(key)).await?;
+        Ok(time.map(UnixSeconds))
+    }
+
+    /// Keeps the retention time for a restart and for the other instances.
+    pub async fn set_retention_time(&self, time: UnixSeconds) -> Result<(), WriteError> {
+        let (slot, key) = (self.keys.slot_of_all(), self.keys.of_all(RETENTION_TIME));
+        Ok(self.connection.ask(slot, redis::cmd("SET").arg(key).arg(time.0)).await?)
     }
 
     /// Drops those of the devices that are still disconnected since before the moment.

@@ -38,7 +38,12 @@ impl Keys {
 
     /// Makes a key with these scopes.
     pub fn create(&self, scopes: &str) -> Key {
-        let ended = self.run(&["create", "a test", "--scopes", scopes]);
+        self.create_with(scopes, &[])
+    }
+
+    /// The same with further flags.
+    pub fn create_with(&self, scopes: &str, flags: &[&str]) -> Key {
+        let ended = self.run(&[&["create", "a test", "--scopes", scopes], flags].concat());
         assert!(ended.status.success(), "{ended:?}");
         let line = |name: &str| {
             let found = ended.stdout.lines().find_map(|line| line.strip_prefix(name));

@@ -19,6 +19,7 @@ pub mod status;
 pub mod subscriber;
 pub mod tls_client;
 mod waiting;
+pub mod wall_clock;
 
 // The stand-in for the platform's broker is shared with the measurements.
 pub use ::platform_broker::{self, listener, packet};
