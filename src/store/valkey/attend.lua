@@ -25,6 +25,11 @@ else
     local youngest = redis.call('ZREVRANGE', joined, 0, 0, 'WITHSCORES')
     redis.call('ZADD', joined, tonumber(youngest[2] or 0) + 1, instance)
   end
+  -- None may live longer than that from now: if this server's clock was set back, the lease of an instance that has died would
+  -- else last until the clock is where it was.
+  for _, id in ipairs(redis.call('ZRANGEBYSCORE', lives_until, '(' .. now + lives_for, '+inf')) do
+    redis.call('ZADD', lives_until, now + lives_for, id)
+  end
   redis.call('ZADD', lives_until, now + lives_for, instance)
   redis.call('HSET', notes, instance, note)
 end
