@@ -2,6 +2,7 @@
 
 use std::backtrace::{Backtrace, BacktraceStatus};
 use std::ffi::OsString;
+use std::fs::File;
 use std::io::{self, Write};
 use std::process::ExitCode;
 
@@ -14,7 +15,7 @@ use devstatus::config::{
 use devstatus::exchange::{self, ExchangeError};
 use devstatus::progress::Screen;
 use devstatus::{demo, keys, simulate};
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 use tracing_subscriber::filter::{LevelFilter, Targets};
 use tracing_subscriber::layer::SubscriberExt;
@@ -142,19 +143,48 @@ async fn import(
     Ok(())
 }
 
-/// SIGINT and SIGTERM ask for an orderly stop.
+/// SIGINT, SIGTERM and SIGQUIT ask for an orderly stop. So does SIGHUP in a terminal, which was closed.
 fn stop_on_signal(shutdown: CancellationToken) -> io::Result<()> {
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut terminate = signal(SignalKind::terminate())?;
+    let mut quit = signal(SignalKind::quit())?;
+    let hangup = if ignores_hangup() { None } else { Some(signal(SignalKind::hangup())?) };
+    // At the start: the terminal that was closed cannot be opened any more.
+    let in_terminal = File::open("/dev/tty").is_ok();
     tokio::spawn(async move {
-        tokio::select! {
-            _ = interrupt.recv() => {}
-            _ = terminate.recv() => {}
-        }
-        tracing::info!("stopping");
+        let name = tokio::select! {
+            _ = interrupt.recv() => "SIGINT",
+            _ = terminate.recv() => "SIGTERM",
+            _ = quit.recv() => "SIGQUIT",
+            () = terminal_closed(hangup, in_terminal) => "SIGHUP",
+        };
+        tracing::info!(signal = name, "stopping");
         shutdown.cancel();
     });
     Ok(())
+}
+
+/// Waits for SIGHUP in a terminal. Without one it is a supervisor's request to reload, and there is nothing to do.
+async fn terminal_closed(hangup: Option<Signal>, in_terminal: bool) {
+    if let Some(mut hangup) = hangup {
+        while hangup.recv().await.is_some() {
+            if in_terminal {
+                return;
+            }
+            tracing::info!(
+                "SIGHUP: going on; files of keys and certificates are read again whenever they change"
+            );
+        }
+    }
+    std::future::pending().await
+}
+
+/// Whether whoever started the process wants it to outlive its terminal, as `nohup` does.
+fn ignores_hangup() -> bool {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let ignored = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    let ignored = ignored.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok());
+    ignored.is_some_and(|mask| mask & 1 << (SignalKind::hangup().as_raw_value() - 1) != 0)
 }
 
 /// Our own lines at the level asked for; of the libraries' only what is wrong. What is returned writes them, and can show
@@ -170,7 +200,11 @@ fn start_log(settings: LogSettings) -> Screen {
     let filter = Targets::new().with_target("devstatus", level).with_default(level.min(LevelFilter::ERROR));
     let is_terminal = io::IsTerminal::is_terminal(&io::stderr());
     let screen = Screen::new(is_terminal && settings.format == LogFormat::Text);
-    let log = tracing_subscriber::fmt::layer().with_writer(screen.clone()).with_target(false);
+    // A log that cannot be written, to a terminal that was closed, must not end an orderly stop.
+    let log = tracing_subscriber::fmt::layer()
+        .with_writer(screen.clone())
+        .with_target(false)
+        .log_internal_errors(false);
     let registry = tracing_subscriber::registry().with(filter);
     match settings.format {
         LogFormat::Text => {

@@ -12,9 +12,11 @@ use std::process::{Command, Output, Stdio};
 use tempfile::TempDir;
 
 use crate::rig::closing_broker::{ClosingBroker, Reply, Script};
+use crate::rig::http::Connection;
 use crate::rig::mosquitto::Mosquitto;
 use crate::rig::service::{Launch, Service, Signal, mentions};
 use crate::rig::status::Device;
+use crate::rig::{PATIENCE, http, poll, wait_until};
 
 const PUMP: Device<'_> = Device { kind: "pump", id: "1" };
 const FAN: Device<'_> = Device { kind: "fan", id: "2" };
@@ -84,17 +86,81 @@ fn what_was_learned_is_answered_after_a_stop_and_after_a_kill_though_the_broker_
     }
 }
 
-#[test]
-fn the_last_changes_before_a_stop_are_kept_whatever_the_flush_interval() {
-    let (file, broker) = (File::new(), Mosquitto::start());
+/// A service that has answered for a device and writes nothing until it is stopped.
+fn answered_and_not_written(file: &File, broker: &Mosquitto) -> Service {
     let flags = ["--store", &file.flag(), "--flush-interval-ms", "3600000"];
-    let service = Launch::to(&broker.url()).arguments(&flags).start();
+    let service = Launch::to(&broker.url()).arguments(&flags).without_terminal().start();
     service.wait_until_ready();
     let mut publisher = broker.publisher();
     publisher.publish(&PUMP.topic(), PUMP.connect(1));
     publisher.flush();
     service.wait_for_answer(&PUMP.path(), &PUMP.connect(1));
+    service
+}
+
+#[test]
+fn the_last_changes_before_a_stop_are_kept_whatever_the_signal_and_the_flush_interval() {
+    for signal in [Signal::TERM, Signal::INT, Signal::QUIT] {
+        let (file, broker) = (File::new(), Mosquitto::start());
+        let service = answered_and_not_written(&file, &broker);
+        assert_eq!(service.signal(signal).status.code(), Some(0), "{signal:?}");
+        assert_answers(&file.launch(&no_broker().url()).start(), PUMP, &PUMP.connect(1));
+    }
+}
+
+#[test]
+fn a_hangup_without_a_terminal_ends_nothing() {
+    let (file, broker) = (File::new(), Mosquitto::start());
+    let mut service = answered_and_not_written(&file, &broker);
+    service.notify(Signal::HUP);
+    service.wait_until("it was told", || !service.log_lines(&["SIGHUP", "going on"]).is_empty());
+    assert!(service.is_running());
+    assert_answers(&service, PUMP, &PUMP.connect(1));
     assert_eq!(service.terminate().status.code(), Some(0));
+    assert_answers(&file.launch(&no_broker().url()).start(), PUMP, &PUMP.connect(1));
+}
+
+/// `script` gives the service a terminal, and takes it away when it is killed.
+#[test]
+fn a_terminal_that_is_closed_ends_the_service_in_order() {
+    let (file, broker) = (File::new(), Mosquitto::start());
+    let log = file.directory.path().join("log");
+    let command = format!(
+        "exec {} -o org -i app -p 0 --broker {} --store {} --flush-interval-ms 3600000 2>{}",
+        env!("CARGO_BIN_EXE_devstatus"),
+        broker.url(),
+        file.flag(),
+        log.display()
+    );
+    let mut terminal = Command::new("script")
+        .args(["--quiet", "--command", &command, "/dev/null"])
+        .env("STATE_DIRECTORY", file.directory.path().join("state"))
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .spawn()
+        .expect("script is installed");
+    let address = || {
+        let text = fs::read_to_string(&log).unwrap_or_default();
+        let (_, rest) = text.split_once("listening on http://")?;
+        rest.lines().next()?.trim().parse().ok()
+    };
+    let address = poll(PATIENCE, address).expect("the service listens");
+    let get = |path: &str| {
+        let mut connection = Connection::open(address);
+        connection.send(&http::request("GET", path));
+        connection.receive("GET").expect("the service answers")
+    };
+    wait_until("it is ready", || get("/readyz").status == 200);
+    let mut publisher = broker.publisher();
+    publisher.publish(&PUMP.topic(), PUMP.connect(1));
+    publisher.flush();
+    wait_until("it has answered", || get(&PUMP.path()).body == PUMP.connect(1).as_bytes());
+    terminal.kill().expect("a child of ours can be killed");
+    terminal.wait().expect("a child of ours can be waited for");
+    let lock = fs::File::open(file.path().with_extension("db.lock")).expect("the service holds a lock");
+    wait_until("the service has ended", || lock.try_lock().is_ok());
+    drop(lock);
+    assert!(fs::read_to_string(&log).unwrap().contains("signal=\"SIGHUP\""));
     assert_answers(&file.launch(&no_broker().url()).start(), PUMP, &PUMP.connect(1));
 }
 

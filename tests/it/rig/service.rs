@@ -29,6 +29,7 @@ pub struct Launch {
     /// What a shell does before the service takes its place.
     preparations: Vec<String>,
     own_mounts: bool,
+    without_terminal: bool,
 }
 
 impl Launch {
@@ -87,6 +88,12 @@ impl Launch {
         self
     }
 
+    /// In a session of its own, as a supervisor starts it, wherever the tests run.
+    pub fn without_terminal(mut self) -> Self {
+        self.without_terminal = true;
+        self
+    }
+
     /// Under a limit, as `ulimit` of the shell takes it.
     pub fn limited_to(mut self, limit: &str) -> Self {
         self.preparations.push(format!("ulimit {limit}"));
@@ -142,6 +149,11 @@ impl Launch {
     fn command(&self) -> Command {
         const BINARY: &str = env!("CARGO_BIN_EXE_devstatus");
         if self.preparations.is_empty() {
+            if self.without_terminal {
+                let mut command = Command::new("setsid");
+                command.arg(BINARY);
+                return command;
+            }
             return Command::new(BINARY);
         }
         let mut command = Command::new(if self.own_mounts { "unshare" } else { "/bin/sh" });
@@ -270,7 +282,11 @@ impl Service {
 
     /// Keeps the process from doing anything, without ending it, or lets it go on.
     pub fn freeze(&self, frozen: bool) {
-        let signal = if frozen { Signal::STOP } else { Signal::CONT };
+        self.notify(if frozen { Signal::STOP } else { Signal::CONT });
+    }
+
+    /// Sends a signal that does not end the service.
+    pub fn notify(&self, signal: Signal) {
         kill_process(Pid::from_child(&self.process.child), signal).expect("a child of ours takes signals");
     }
 
