@@ -23,10 +23,11 @@ use crate::http::settings::HttpSettings;
 use crate::http::{Context, Front, FrontError, Gauges};
 use crate::ingest::Ingest;
 use crate::map::DeviceMap;
+use crate::memory;
 use crate::metrics::Metrics;
 use crate::progress::Watched;
 use crate::recall::{KeptInStore, Recall};
-use crate::source::backlog::{Backlog, backlog};
+use crate::source::backlog::{Abandon, Backlog, backlog};
 use crate::source::settings::SourceSettings;
 use crate::source::{Lead, Source, SourceError};
 use crate::store::instances::Instances;
@@ -38,8 +39,12 @@ use crate::store::{self, DevicesOf, HistoryOf, Mark, StoreError, Upkeep};
 /// Connections that wait to be accepted; as the standard library has it.
 const LISTEN_BACKLOG: u32 = 1024;
 
-/// How long the last flush may take: a stop is bounded by five seconds, and the decoder ends first.
-const LAST_FLUSH_TIMEOUT: Duration = Duration::from_millis(3_500);
+/// How long the decoder may go on with what waited when the stop began. A stop is bounded by five seconds. What it leaves was not
+/// answered yet, and the broker has retained the status of each device: the next start reads it.
+const DRAIN_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// How long the last flush may take, after the decoder has ended.
+const LAST_FLUSH_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// Why the service does not start, or ends by itself.
 #[derive(Debug, thiserror::Error)]
@@ -68,6 +73,9 @@ pub struct Running {
     source: oneshot::Receiver<Result<(), SourceError>>,
     http: JoinHandle<()>,
     ingest: thread::JoinHandle<()>,
+    /// Ends the decoder before it has applied everything.
+    abandon: Abandon,
+    metrics: Metrics,
     writer: JoinHandle<()>,
     /// Ends the writer, once nothing comes any more.
     stop_writer: CancellationToken,
@@ -116,7 +124,8 @@ pub async fn start(
         feed: Arc::clone(&feed),
     }));
     let watched = Watched { map: Arc::clone(&map), health: Arc::clone(&health), metrics: metrics.clone() };
-    let (backlog, pending) = backlog(source.backlog_max_bytes, metrics.clone());
+    let (backlog, pending) = backlog(within_memory(source.backlog_max_bytes), metrics.clone());
+    let abandon = pending.abandon();
     let recall = recall(&writer, &backlog, &shutdown);
     let kept = recall.clone().map(|recall| Arc::new(KeptInStore { recall, runtime: Handle::current() }) as _);
     let context = Context {
@@ -146,8 +155,8 @@ pub async fn start(
         .spawn(move || ingest.run(&pending))
         .map_err(|error| Error::Thread("ingest", error))?;
     let instances = mark.and_then(|mark| share(&source, mark, &writer, &backlog, &shutdown));
-    let source =
-        Source::new(source, backlog, Arc::clone(&map), health, metrics, shutdown.clone()).led_by(lead);
+    let source = Source::new(source, backlog, Arc::clone(&map), health, metrics.clone(), shutdown.clone())
+        .led_by(lead);
     let source = spawn_source(source.knowing(kept))?;
     let scheme = front.scheme();
     let http = tokio::spawn(front.serve(listener, context, shutdown.clone()));
@@ -155,7 +164,20 @@ pub async fn start(
     let writer = tokio::spawn(writer.run(stop_writer.clone()));
     tokio::spawn(Arc::clone(&feed).wake_readers(shutdown.clone()));
     tracing::info!("listening on {scheme}://{http_address}");
-    Ok(Running { http_address, watched, shutdown, source, http, ingest, writer, stop_writer, instances, map })
+    Ok(Running {
+        http_address,
+        watched,
+        shutdown,
+        source,
+        http,
+        ingest,
+        abandon,
+        metrics,
+        writer,
+        stop_writer,
+        instances,
+        map,
+    })
 }
 
 impl Running {
@@ -184,7 +206,18 @@ impl Running {
         let kept = async {
             let ingest = match ingested {
                 Some(ended) => ended,
-                None => ingest.await,
+                None => match timeout(DRAIN_TIMEOUT, &mut ingest).await {
+                    Ok(ended) => ended,
+                    Err(_elapsed) => {
+                        let bytes = self.metrics.backlog_waiting_bytes.get();
+                        tracing::warn!(
+                            bytes,
+                            "messages still wait for decoding and are given up: the next start reads what the broker has retained"
+                        );
+                        self.abandon.abandon();
+                        ingest.await
+                    }
+                },
             };
             self.stop_writer.cancel();
             let writer = timeout(LAST_FLUSH_TIMEOUT, self.writer).await;
@@ -284,6 +317,39 @@ fn within_descriptors(mut http: HttpSettings) -> HttpSettings {
 }
 
 /// Takes the address, so that a start that cannot listen fails at once; it listens once there are answers.
+/// Says which passwords others can read on their way to another machine.
+fn warn_of_readable_passwords(source: &SourceSettings, store: &StoreSettings) {
+    if source.login.is_some() && source.endpoint.is_readable_by_others() {
+        tracing::warn!(
+            "the token goes to {} without encryption, where others may read it: use mqtts:// or wss://",
+            source.endpoint.host
+        );
+    }
+    let (server, remedy) = match &store.location {
+        Location::Postgres(server) => (server, "sslmode=verify-full"),
+        Location::Valkey(server) => (server, "valkeys://"),
+        Location::Memory | Location::Sqlite(_) => return,
+    };
+    if server.shows_password() {
+        tracing::warn!(
+            "the password of the store may go to {server} without encryption, where others may read it: use {remedy}"
+        );
+    }
+}
+
+/// Lets no more wait for decoding than the memory of this process has room for beside everything else.
+fn within_memory(backlog_max_bytes: usize) -> usize {
+    let Some(limit) = memory::limit() else { return backlog_max_bytes };
+    let fit = memory::for_backlog(limit);
+    if fit < backlog_max_bytes {
+        tracing::info!(
+            "the control group allows {limit} bytes of memory: {fit} of them instead of the {backlog_max_bytes} of \
+             --backlog-max-bytes may wait for decoding"
+        );
+    }
+    fit.min(backlog_max_bytes)
+}
+
 fn bind(address: SocketAddr) -> io::Result<TcpSocket> {
     let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
     // The address of a process that has just ended is free.

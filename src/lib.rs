@@ -24,6 +24,7 @@ pub mod http;
 pub mod ingest;
 pub mod keys;
 pub mod map;
+pub mod memory;
 pub mod metrics;
 pub mod payload;
 pub mod presence;

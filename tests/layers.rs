@@ -15,7 +15,7 @@ const ROWS: &[&[&str]] = &[
     &["payload"],
     &["presence"],
     &["decode"],
-    &["clock", "metrics", "descriptors"],
+    &["clock", "metrics", "descriptors", "memory"],
     &["health"],
     &["history", "receipt", "access", "retention"],
     &["map"],

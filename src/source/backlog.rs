@@ -1,7 +1,7 @@
 //! The hand-over between the reader of the socket and the decoder: the reader never waits, what does not fit is counted.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::mpsc;
 use std::time::Instant;
 
@@ -114,7 +114,8 @@ pub enum Taken {
 pub fn backlog(max_bytes: usize, metrics: Metrics) -> (Backlog, Pending) {
     let (sender, receiver) = mpsc::channel();
     let bytes = Arc::new(AtomicUsize::new(0));
-    let pending = Pending { queue: receiver, bytes: Arc::clone(&bytes), metrics: metrics.clone() };
+    let (queue, abandoned) = (receiver, Arc::default());
+    let pending = Pending { queue, bytes: Arc::clone(&bytes), abandoned, metrics: metrics.clone() };
     (Backlog { queue: sender, bytes, max_bytes, metrics }, pending)
 }
 
@@ -161,10 +162,25 @@ impl Backlog {
     }
 }
 
+/// Ends the decoder before it has applied everything. What it leaves is lost here; the broker keeps what it has retained.
+pub struct Abandon(Arc<AtomicBool>);
+
+impl Abandon {
+    pub fn abandon(&self) {
+        self.0.store(true, Ordering::Release);
+    }
+}
+
 impl Pending {
-    /// The next item; `None` when no reader is left.
+    /// The next item; `None` when no reader is left, or nobody waits for the rest any more.
     pub fn next(&self) -> Option<Item> {
-        self.queue.recv().ok()
+        let item = self.queue.recv().ok()?;
+        (!self.abandoned.load(Ordering::Acquire)).then_some(item)
+    }
+
+    /// For whoever stops the decoder.
+    pub fn abandon(&self) -> Abandon {
+        Abandon(Arc::clone(&self.abandoned))
     }
 
     /// Makes room again after a run has been applied.
@@ -189,6 +205,17 @@ mod tests {
             pass: None,
             receipt: None,
         }
+    }
+
+    #[test]
+    fn what_waits_can_be_abandoned() {
+        let (backlog, pending) = backlog(1_000, Metrics::default());
+        for _ in 0..3 {
+            assert_eq!(backlog.offer(run(8)), Taken::Yes);
+        }
+        assert!(pending.next().is_some());
+        pending.abandon().abandon();
+        assert!(pending.next().is_none());
     }
 
     #[test]
