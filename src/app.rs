@@ -32,7 +32,7 @@ use crate::source::settings::SourceSettings;
 use crate::source::{Lead, Source, SourceError};
 use crate::store::instances::Instances;
 use crate::store::peers::Peers;
-use crate::store::settings::StoreSettings;
+use crate::store::settings::{Location, StoreSettings};
 use crate::store::writer::Writer;
 use crate::store::{self, DevicesOf, HistoryOf, Mark, StoreError, Upkeep};
 
@@ -91,6 +91,7 @@ pub async fn start(
     store: StoreSettings,
     shutdown: CancellationToken,
 ) -> Result<Running, Error> {
+    warn_of_readable_passwords(&source, &store);
     let metrics = Metrics::default();
     let http = within_descriptors(http);
     let address = http.address();
@@ -316,7 +317,6 @@ fn within_descriptors(mut http: HttpSettings) -> HttpSettings {
     http
 }
 
-/// Takes the address, so that a start that cannot listen fails at once; it listens once there are answers.
 /// Says which passwords others can read on their way to another machine.
 fn warn_of_readable_passwords(source: &SourceSettings, store: &StoreSettings) {
     if source.login.is_some() && source.endpoint.is_readable_by_others() {
@@ -350,6 +350,7 @@ fn within_memory(backlog_max_bytes: usize) -> usize {
     fit.min(backlog_max_bytes)
 }
 
+/// Takes the address, so that a start that cannot listen fails at once; it listens once there are answers.
 fn bind(address: SocketAddr) -> io::Result<TcpSocket> {
     let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
     // The address of a process that has just ended is free.
@@ -401,6 +402,7 @@ async fn restore(settings: StoreSettings, means: &Means) -> Result<Restored, Err
         settings,
         good: if opened.outlives { Keeping::Good } else { Keeping::Off },
         horizon: Mutex::default(),
+        upkeep: Upkeep::default(),
     };
     writer.begin_upkeep(restored.newest_heard_at).await;
     if opened.shared {
@@ -434,4 +436,3 @@ fn spawn_source(source: Source) -> Result<oneshot::Receiver<Result<(), SourceErr
         .map_err(|error| Error::Thread("source", error))?;
     Ok(receiver)
 }
-        upkeep: Upkeep::default(),

@@ -4,7 +4,7 @@
 use std::ffi::OsString;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Write};
-use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
@@ -17,6 +17,8 @@ use crate::clock::UnixSeconds;
 
 /// Read and written by its owner, nobody else.
 const OWNER_ONLY: u32 = 0o600;
+/// The mode of a directory that is made for it.
+const DIRECTORY_OWNER_ONLY: u32 = 0o700;
 /// Who may write the file decides who is let in.
 const WRITABLE_BY_OTHERS: u32 = 0o022;
 /// Some ten thousand keys; a larger file is something else.
@@ -97,7 +99,11 @@ impl KeysFile {
     pub fn change<T>(&self, change: impl FnOnce(&mut Vec<ApiKey>) -> T) -> Result<T, FileError> {
         let failed = |error| FileError::Write(self.0.clone(), error);
         if let Some(directory) = self.0.parent().filter(|path| !path.as_os_str().is_empty()) {
-            fs::create_dir_all(directory).map_err(failed)?;
+            fs::DirBuilder::new()
+                .recursive(true)
+                .mode(DIRECTORY_OWNER_ONLY)
+                .create(directory)
+                .map_err(failed)?;
         }
         let lock = owner_only().open(self.beside(".lock")).map_err(failed)?;
         lock.lock().map_err(failed)?;
@@ -201,6 +207,7 @@ mod tests {
         }
         assert_eq!(file.read().unwrap(), Some(keys.to_vec()));
         assert_eq!(mode(file.path()), 0o600);
+        assert_eq!(mode(file.path().parent().unwrap()), 0o700, "the store will be there, too");
         file.change(Vec::clear).unwrap();
         assert_eq!(file.read().unwrap(), Some(Vec::new()), "no keys is another thing than no file");
     }

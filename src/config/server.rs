@@ -31,8 +31,10 @@ pub(super) fn location(text: &str) -> Option<Result<Location, &'static str>> {
 
 fn postgres(rest: &str) -> Option<Server> {
     let (rest, query) = split(rest, '?');
-    // As libpq has it, but for the certificate: where there is one, it is checked.
-    let mut server = Server { tls: Tls::Offered, ..server(rest, POSTGRES_PORT)? };
+    let mut server = server(rest, POSTGRES_PORT)?;
+    // libpq prefers TLS without a check everywhere. Here a certificate is always checked, and what leaves this machine is
+    // encrypted unless the URL says otherwise: else whoever is on the way could have the password.
+    server.tls = if server.is_on_this_machine() { Tls::Offered } else { Tls::Required };
     for pair in query.iter().flat_map(|query| query.split('&')) {
         server.tls = match pair.split_once('=')? {
             ("sslmode", "disable") => Tls::Off,

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -133,6 +134,25 @@ pub struct Endpoint {
     pub port: u16,
     /// The request path of a websocket, `/mqtt` unless the URL names one; unused otherwise.
     pub path: String,
+}
+
+impl Endpoint {
+    /// Whether others may read what goes to the broker: it is not encrypted and leaves this machine.
+    pub fn is_readable_by_others(&self) -> bool {
+        let is_encrypted = match self.transport {
+            Transport::Tls | Transport::Wss => true,
+            Transport::Tcp | Transport::Ws => false,
+        };
+        !is_encrypted && !is_loopback(&self.host)
+    }
+}
+
+/// Whether nothing that goes to the host leaves this machine.
+pub fn is_loopback(host: &str) -> bool {
+    match host.parse::<IpAddr>() {
+        Ok(address) => address.to_canonical().is_loopback(),
+        Err(_name) => host == "localhost" || host.ends_with(".localhost"),
+    }
 }
 
 /// How bytes travel to the broker, one per URL scheme.

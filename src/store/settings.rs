@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::secret::Secret;
+use crate::source::settings::is_loopback;
 
 /// Which store, and what stays in it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -61,6 +62,18 @@ pub struct Server {
     pub tls: Tls,
 }
 
+impl Server {
+    /// Whether nothing that goes there leaves this machine.
+    pub fn is_on_this_machine(&self) -> bool {
+        self.addresses.iter().all(|address| address.host.starts_with('/') || is_loopback(&address.host))
+    }
+
+    /// Whether others may read the password on its way: TLS is not required, and it leaves this machine.
+    pub fn shows_password(&self) -> bool {
+        self.password.is_some() && self.tls != Tls::Required && !self.is_on_this_machine()
+    }
+}
+
 impl fmt::Display for Server {
     /// The addresses alone, for people.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -84,7 +97,7 @@ pub struct Address {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Tls {
     Off,
-    /// If the server offers it.
+    /// If the server offers it: whoever is on the way can see to it that it does not.
     Offered,
     Required,
 }

@@ -165,9 +165,22 @@ fn a_store_that_is_shared_is_named_by_the_usual_url() {
         user: None,
         password: None,
         database: None,
-        tls: Tls::Offered,
+        tls: Tls::Required,
     };
     assert_eq!(location("postgres://db"), Location::Postgres(plain.clone()));
+    let tls_of = |url| match location(url) {
+        Location::Postgres(server) => server.tls,
+        other => panic!("{other:?}"),
+    };
+    for (hosts, tls) in [
+        ("localhost", Tls::Offered),
+        ("127.0.0.1,[::1]:2,%2Frun%2Fpostgresql", Tls::Offered),
+        ("localhost,db", Tls::Required),
+        ("10.0.0.1", Tls::Required),
+    ] {
+        assert_eq!(tls_of(&format!("postgres://{hosts}")), tls, "{hosts}");
+        assert_eq!(tls_of(&format!("postgres://{hosts}?sslmode=prefer")), Tls::Offered, "{hosts}");
+    }
     let full = Server {
         addresses: vec![address("a.example", 1), address("::1", 2), address("/run/postgresql", 5432)],
         user: Some("u@x".to_owned()),
@@ -188,6 +201,43 @@ fn a_store_that_is_shared_is_named_by_the_usual_url() {
     let secure = Server { user: Some("u".to_owned()), tls: Tls::Required, ..login };
     for url in ["valkeys://u:p@a,b:7/3", "rediss://u:p@a,b:7/3"] {
         assert_eq!(location(url), Location::Valkey(secure.clone()));
+    }
+}
+
+#[test]
+fn a_password_that_others_can_read_on_its_way_is_known_beforehand() {
+    let files = Files::new();
+    let shows = |url: &str| {
+        let settings = serve(&files, &format!("--broker mqtt://h -o org --store {url}"), &[]);
+        match settings.store.location {
+            Location::Postgres(server) | Location::Valkey(server) => server.shows_password(),
+            other => panic!("{other:?}"),
+        }
+    };
+    for (url, expected) in [
+        ("postgres://u:p@db", false),
+        ("postgres://u:p@db?sslmode=prefer", true),
+        ("postgres://u:p@db?sslmode=disable", true),
+        ("postgres://u@db?sslmode=disable", false),
+        ("postgres://u:p@localhost?sslmode=disable", false),
+        ("valkey://:p@cache", true),
+        ("valkeys://:p@cache", false),
+        ("valkey://:p@[::1]", false),
+    ] {
+        assert_eq!(shows(url), expected, "{url}");
+    }
+    let readable = |url: &str| {
+        serve(&files, &format!("--broker {url} -o org"), &[]).source.endpoint.is_readable_by_others()
+    };
+    for (url, expected) in [
+        ("mqtt://h", true),
+        ("ws://10.0.0.1", true),
+        ("mqtts://h", false),
+        ("wss://h", false),
+        ("mqtt://127.0.0.1", false),
+        ("mqtt://localhost", false),
+    ] {
+        assert_eq!(readable(url), expected, "{url}");
     }
 }
 

@@ -24,6 +24,7 @@ use futures_util::future::BoxFuture;
 use parking_lot::Mutex;
 use rand::RngExt;
 use tokio::time::{Instant, sleep, timeout};
+use tokio_rustls::rustls::{self, CertificateError};
 
 use self::bell::Bell;
 use self::merge::Place;
@@ -193,8 +194,22 @@ fn is_final(error: &PoolError) -> bool {
         // What the TLS of this side finds wrong with the other.
         None => std::error::Error::source(error)
             .and_then(|source| source.downcast_ref::<std::io::Error>())
-            .is_some_and(|error| error.kind() == std::io::ErrorKind::InvalidData),
+            .is_some_and(|error| error.kind() == std::io::ErrorKind::InvalidData && !is_about_dates(error)),
     }
+}
+
+/// Whether a certificate is refused because of the time, which may be wrong on this machine until a time server is reached.
+fn is_about_dates(error: &std::io::Error) -> bool {
+    let refusal = error.get_ref().and_then(|error| error.downcast_ref::<rustls::Error>());
+    matches!(
+        refusal,
+        Some(rustls::Error::InvalidCertificate(
+            CertificateError::Expired
+                | CertificateError::ExpiredContext { .. }
+                | CertificateError::NotValidYet
+                | CertificateError::NotValidYetContext { .. }
+        ))
+    )
 }
 
 /// One instance at a time, so that all agree on who came first.
@@ -366,14 +381,6 @@ impl Store for PostgresStore {
         bounded(self.drop_old(heard_before))
     }
 
-    fn forget(&self, names: Vec<DeviceName>, before_nanos: i64) -> BoxFuture<'_, Result<(), StoreError>> {
-        bounded(async move {
-            let client = self.client().await?;
-            let done = merge::forget(&client, &self.statements, &names, before_nanos).await;
-            client.served(done)
-        })
-    }
-}
     fn retention_time(&self) -> BoxFuture<'_, Result<Option<UnixSeconds>, StoreError>> {
         bounded(async move {
             let client = self.client().await?;
@@ -390,3 +397,11 @@ impl Store for PostgresStore {
         })
     }
 
+    fn forget(&self, names: Vec<DeviceName>, before_nanos: i64) -> BoxFuture<'_, Result<(), StoreError>> {
+        bounded(async move {
+            let client = self.client().await?;
+            let done = merge::forget(&client, &self.statements, &names, before_nanos).await;
+            client.served(done)
+        })
+    }
+}
