@@ -98,6 +98,8 @@ pub struct Backlog {
 pub struct Pending {
     queue: mpsc::Receiver<Item>,
     bytes: Arc<AtomicUsize>,
+    /// Nobody waits for the rest any more.
+    abandoned: Arc<AtomicBool>,
     metrics: Metrics,
 }
 

@@ -168,7 +168,7 @@ fn a_store_that_is_shared_is_named_by_the_usual_url() {
         tls: Tls::Required,
     };
     assert_eq!(location("postgres://db"), Location::Postgres(plain.clone()));
-    let tls_of = |url| match location(url) {
+    let tls_of = |url: &str| match location(url) {
         Location::Postgres(server) => server.tls,
         other => panic!("{other:?}"),
     };
