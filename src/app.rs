@@ -403,6 +403,7 @@ async fn restore(settings: StoreSettings, means: &Means) -> Result<Restored, Err
         good: if opened.outlives { Keeping::Good } else { Keeping::Off },
         horizon: Mutex::default(),
         upkeep: Upkeep::default(),
+        refused: Mutex::default(),
     };
     writer.begin_upkeep(restored.newest_heard_at).await;
     if opened.shared {

@@ -223,6 +223,8 @@ pub struct State {
     pub store: Keeping,
     /// Another client with this client id is likely to take turns with this one; the text says so and what to do.
     pub rival: Option<String>,
+    /// Which devices the store refuses to keep, in a sentence; `None` if it takes all.
+    pub refused_by_store: Option<String>,
 }
 
 impl State {
@@ -242,6 +244,7 @@ impl Health {
             progress: Progress::default(),
             store: Keeping::Off,
             rival: None,
+            refused_by_store: None,
         };
         Self {
             ready_on,
@@ -395,6 +398,11 @@ impl Health {
 
     pub fn set_store(&self, store: Keeping) {
         self.state.write().store = store;
+    }
+
+    /// Sets the sentence that says which devices the store refuses to keep.
+    pub fn set_refused_by_store(&self, sentence: Option<String>) {
+        self.state.write().refused_by_store = sentence;
     }
 
     pub fn following(&self) -> Following {

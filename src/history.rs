@@ -13,9 +13,16 @@ use crate::decode::Device;
 use crate::metrics::Metrics;
 use crate::presence::{Claim, Statement};
 
-/// Events that may wait for the store, some thirty megabytes. Beyond it the oldest are dropped and counted: a store that is
-/// away must not take the memory, and the status itself waits elsewhere.
+/// Events that may wait for the store. Beyond it the oldest are dropped and counted: a store that is away must not take the
+/// memory, and the status itself waits elsewhere.
 const WAITING_MAX: usize = 100_000;
+
+/// The memory that the waiting events may take. A hundred thousand events of the platform take half of it; long messages reach
+/// it first.
+pub const WAITING_MAX_BYTES: usize = 64 << 20;
+
+/// What the allocator and the queue add to an event's own bytes, about.
+const EVENT_OVERHEAD_BYTES: usize = 64;
 
 /// One thing that happened to a device: a connect, a disconnect, a takeover, a refused or otherwise failed login.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -24,6 +31,21 @@ pub struct Event {
     pub id: Box<str>,
     pub statement: Statement,
     pub heard_at: UnixSeconds,
+}
+
+impl Event {
+    pub fn device(&self) -> Device<'_> {
+        Device { device_type: &self.device_type, id: &self.id }
+    }
+
+    /// The memory that it takes, about.
+    pub fn size_bytes(&self) -> usize {
+        size_of::<Self>()
+            + EVENT_OVERHEAD_BYTES
+            + self.device_type.len()
+            + self.id.len()
+            + self.statement.payload.packed_len()
+    }
 }
 
 /// One event as it is kept.
@@ -73,6 +95,8 @@ pub struct EventQueue {
 #[derive(Default)]
 struct Waiting {
     events: VecDeque<Event>,
+    /// The memory that they take.
+    bytes: usize,
     /// How many have left the queue, in whatever way.
     gone: u64,
     /// Some had to give way since that was last asked.
@@ -92,22 +116,45 @@ impl EventQueue {
         let event =
             Event { device_type: device.device_type.into(), id: device.id.into(), statement, heard_at };
         let mut waiting = self.waiting.lock();
-        if waiting.events.len() >= WAITING_MAX {
-            waiting.events.pop_front();
+        waiting.bytes += event.size_bytes();
+        waiting.events.push_back(event);
+        while waiting.events.len() > WAITING_MAX || waiting.bytes > WAITING_MAX_BYTES {
+            let Some(oldest) = waiting.events.pop_front() else { break };
+            waiting.bytes -= oldest.size_bytes();
             waiting.gone += 1;
             waiting.overflowed = true;
             self.metrics.store.events_dropped.inc();
         }
-        waiting.events.push_back(event);
+        self.metrics.store.events_waiting_bytes.set(i64::try_from(waiting.bytes).unwrap_or(i64::MAX));
         true
     }
 
-    /// Takes the oldest events, at most so many.
-    pub fn take(&self, most: usize) -> Vec<Event> {
+    /// Takes the oldest events: at most so many, and no further one once those that were taken have that size.
+    pub fn take(&self, most: usize, most_bytes: usize) -> Vec<Event> {
         let mut waiting = self.waiting.lock();
-        let most = most.min(waiting.events.len());
-        waiting.gone += most as u64;
-        waiting.events.drain(..most).collect()
+        let (mut number, mut bytes) = (0, 0);
+        while number < most
+            && bytes < most_bytes
+            && let Some(event) = waiting.events.get(number)
+        {
+            bytes += event.size_bytes();
+            number += 1;
+        }
+        waiting.gone += number as u64;
+        waiting.bytes -= bytes;
+        self.metrics.store.events_waiting_bytes.set(i64::try_from(waiting.bytes).unwrap_or(i64::MAX));
+        waiting.events.drain(..number).collect()
+    }
+
+    /// Whether one call of [`EventQueue::take`] takes everything that waits.
+    pub fn fits(&self, most: usize, most_bytes: usize) -> bool {
+        let waiting = self.waiting.lock();
+        waiting.events.len() <= most && waiting.bytes <= most_bytes
+    }
+
+    /// Notes that events which had been taken are lost, so that the next who asks is told of a hole.
+    pub fn note_lost(&self) {
+        self.waiting.lock().overflowed = true;
     }
 
     /// Whether some had to give way since this was last asked: the history then has a hole.
@@ -296,7 +343,30 @@ mod tests {
         }
         queue.push(Device { device_type: "t", id: "r" }, statement(Claim::Request, 1, 1), UnixSeconds(1));
         assert_eq!((queue.len(), metrics.store.events_dropped.get()), (WAITING_MAX, 2));
-        assert_eq!(&*queue.take(1)[0].id, "2");
+        assert_eq!(&*queue.take(1, usize::MAX)[0].id, "2");
         assert_eq!([queue.take_overflowed(), queue.take_overflowed()], [true, false]);
+    }
+
+    #[test]
+    fn waiting_events_are_bounded_in_bytes_and_are_taken_in_bounded_parts() {
+        let metrics = Metrics::default();
+        let queue = EventQueue::new(metrics.clone());
+        let long = Statement { payload: Payload::pack(&[b'x'; 64 << 10]), ..statement(Claim::Connect, 1, 1) };
+        let device = Device { device_type: "t", id: "d" };
+        let pushed = 3 * WAITING_MAX_BYTES / (64 << 10);
+        for _ in 0..pushed {
+            queue.push(device, long.clone(), UnixSeconds(1));
+        }
+        let waiting = queue.len();
+        let size = long.payload.packed_len() + size_of::<Event>();
+        assert!(waiting * size <= WAITING_MAX_BYTES, "{waiting} events of {size} bytes wait");
+        assert!((waiting + 2) * (size + 2 * EVENT_OVERHEAD_BYTES) > WAITING_MAX_BYTES, "the room is used");
+        assert_eq!(metrics.store.events_dropped.get() as usize, pushed - waiting);
+        assert!(!queue.fits(usize::MAX, 1 << 20) && queue.fits(waiting, WAITING_MAX_BYTES));
+        // The part ends with the event that reaches the size.
+        assert_eq!(queue.take(usize::MAX, 1 << 20).len(), 16);
+        assert_eq!(queue.take(3, usize::MAX).len(), 3);
+        assert_eq!(queue.take(usize::MAX, usize::MAX).len(), waiting - 19);
+        assert_eq!((queue.len(), metrics.store.events_waiting_bytes.get()), (0, 0));
     }
 }

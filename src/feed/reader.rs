@@ -7,7 +7,7 @@ use bytes::Bytes;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-use super::ring::{Behind, RUN_MAX};
+use super::ring::{Behind, Part};
 use super::{Change, Feed, SharedText};
 use crate::freshness::Freshness;
 
@@ -39,6 +39,8 @@ pub struct Run {
     /// The position after the last.
     to: u64,
     changes: Vec<Arc<Change>>,
+    /// It is as long as a run may be.
+    is_full: bool,
     shown: SharedText,
 }
 
@@ -118,9 +120,9 @@ impl Reader {
     }
 
     fn read(&self, from: u64) -> Result<Arc<Run>, Behind> {
-        let changes = self.feed.ring.read().after(from)?;
+        let Part { changes, is_full } = self.feed.ring.read().after(from)?;
         let to = changes.last().map_or(from, |change| change.sequence);
-        let run = Arc::new(Run { from, to, changes, shown: SharedText::default() });
+        let run = Arc::new(Run { from, to, changes, is_full, shown: SharedText::default() });
         if run.is_up_to_date(&self.feed) {
             *self.feed.latest_run.lock() = Some(Arc::clone(&run));
         }
@@ -144,7 +146,7 @@ impl Run {
     /// Whether it is what a reader at its beginning wants: all that it was woken for, or as much as is handed over at once.
     fn is_up_to_date(&self, feed: &Feed) -> bool {
         let is_all = self.to >= *feed.heads.borrow() && !self.changes.is_empty();
-        is_all || self.changes.len() == RUN_MAX
+        is_all || self.is_full
     }
 }
 

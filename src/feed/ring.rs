@@ -14,6 +14,9 @@ const CHANGE_BYTES: usize = 1_024;
 /// How many changes are handed over at once, so that what one stream holds stays near a megabyte.
 pub const RUN_MAX: usize = 1_024;
 
+/// The size at which a run ends all the same: only long messages reach it before that number.
+const RUN_MAX_BYTES: usize = 4 << 20;
+
 /// The changes after `first - 1`, without a hole.
 #[derive(Debug)]
 pub struct Ring {
@@ -22,6 +25,14 @@ pub struct Ring {
     first: u64,
     bytes: usize,
     beside: Beside,
+}
+
+/// Consecutive changes.
+#[derive(Debug)]
+pub struct Part {
+    pub changes: Vec<Arc<Change>>,
+    /// It ends because of a bound, so that whoever begins at the same position gets the same.
+    pub is_full: bool,
 }
 
 /// A position that the ring does not reach back to.
@@ -75,14 +86,22 @@ impl Ring {
         position + 1 >= self.first && position < self.next()
     }
 
-    /// The changes after a position, oldest first, at most [`RUN_MAX`].
-    pub fn after(&self, position: u64) -> Result<Vec<Arc<Change>>, Behind> {
+    /// The changes after a position, oldest first, at most [`RUN_MAX`] and about [`RUN_MAX_BYTES`].
+    pub fn after(&self, position: u64) -> Result<Part, Behind> {
         if !self.reaches(position) {
             return Err(Behind);
         }
         // Fits: the difference is less than what is here.
         let skipped = (position + 1 - self.first) as usize;
-        Ok(self.changes.iter().skip(skipped).take(RUN_MAX).cloned().collect())
+        let mut bytes = 0;
+        let within_bounds = self.changes.iter().skip(skipped).take(RUN_MAX).take_while(|change| {
+            let fits = bytes < RUN_MAX_BYTES;
+            bytes += size(change);
+            fits
+        });
+        let changes: Vec<_> = within_bounds.cloned().collect();
+        let is_full = changes.len() == RUN_MAX || bytes >= RUN_MAX_BYTES;
+        Ok(Part { changes, is_full })
     }
 
     /// The changes after one and up to another that the history does not tell of.

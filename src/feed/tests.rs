@@ -31,8 +31,12 @@ impl Fixture {
 
     /// One more change of one device.
     fn change(&self, at: i128, in_history: bool) {
-        let moment = Moment::from_nanos(at);
-        let payload = Payload::pack(at.to_string().as_bytes());
+        self.change_with(at, in_history, at.to_string().as_bytes());
+    }
+
+    /// The same with a message of those bytes.
+    fn change_with(&self, at: i128, in_history: bool, message: &[u8]) {
+        let (moment, payload) = (Moment::from_nanos(at), Payload::pack(message));
         let statement =
             Statement { claim: Claim::Connect, session: moment, time: moment, close_code: 0, payload };
         let arrival = Arrival { evidence: Evidence::Live, at: UnixSeconds(1), round: RoundNumber::NONE };
@@ -102,6 +106,18 @@ fn more_than_a_run_comes_in_several() {
     }
     let runs: Vec<usize> = (0..4).map(|_| reader.take().unwrap().changes().len()).collect();
     assert_eq!(runs, [most as usize, most as usize, 1, 0]);
+}
+
+#[test]
+fn a_run_of_long_changes_ends_by_its_size() {
+    let fixture = Fixture::new(10, 10_000);
+    let mut reader = fixture.follow();
+    for at in 0..200 {
+        fixture.change_with(at, true, &[b'x'; 64 << 10]);
+    }
+    let runs: Vec<usize> = (0..13).map(|_| reader.take().unwrap().changes().len()).collect();
+    // A change of 64 KiB counts as 256 KiB, as it is shown.
+    assert_eq!(runs, [vec![16; 12], vec![8]].concat());
 }
 
 #[test]

@@ -59,6 +59,7 @@ pub async fn readyz(State(context): State<Context>) -> (StatusCode, Json<Readine
     missing.extend(state.store.complaint());
     // Named as long as it is likely, also in the moments in which this client has its turn.
     missing.extend(state.rival);
+    missing.extend(state.refused_by_store);
     let (broker, population, store) = (state.broker.word(), state.population.word(), state.store.word());
     let stale = context.health.freshness().is_any_stale();
     let readiness = Readiness { ready, broker, population, store, stale, missing };

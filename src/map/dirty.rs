@@ -59,6 +59,12 @@ impl DirtySet {
         self.waiting.fetch_sub(taken.len(), Ordering::Relaxed);
         taken
     }
+
+    /// Puts back places whose records were not looked at: they are still marked.
+    fn give_back(&self, shard: usize, places: std::vec::IntoIter<u32>) {
+        self.waiting.fetch_add(places.len(), Ordering::Relaxed);
+        self.shards[shard].lock().extend(places);
+    }
 }
 
 impl DeviceMap {
@@ -82,20 +88,23 @@ impl DeviceMap {
         self.dirty.as_ref().map_or(0, |dirty| dirty.waiting.load(Ordering::Relaxed))
     }
 
-    /// Takes devices out of the set of the changed ones, at most so many, and shows each to `take`.
-    pub fn take_dirty(&self, most: usize, mut take: impl FnMut(&Record)) {
-        let Some(dirty) = &self.dirty else { return };
-        let mut left = most;
+    /// Takes devices out of the set of the changed ones and shows each to `take`, which returns its size: at most so many, and
+    /// no further one once those that were taken have that size. Says whether it came round without reaching a bound.
+    pub fn take_dirty(&self, most: usize, most_bytes: usize, mut take: impl FnMut(&Record) -> usize) -> bool {
+        let Some(dirty) = &self.dirty else { return true };
+        let (mut left, mut bytes) = (most, 0);
         let start = dirty.next.load(Ordering::Relaxed);
         for shard in (start..start + SHARDS).map(|shard| shard % SHARDS) {
-            while left > 0 {
-                let places = dirty.take(shard, left.min(TAKE_AT_ONCE));
-                if places.is_empty() {
+            while left > 0 && bytes < most_bytes {
+                let mut places = dirty.take(shard, left.min(TAKE_AT_ONCE)).into_iter();
+                if places.len() == 0 {
                     break;
                 }
                 left -= places.len();
                 let mut records = self.shards[shard].records.write();
-                for at in places {
+                while bytes < most_bytes
+                    && let Some(at) = places.next()
+                {
                     // One that was forgotten meanwhile is gone; who stands in its place has a mark of its own.
                     if let Some(record) = records.at_mut(at)
                         && record.marks.take(Mark::Dirty)
@@ -103,16 +112,19 @@ impl DeviceMap {
                         if self.limit.is_some() {
                             record.marks.set(Mark::Writing);
                         }
-                        take(record);
+                        bytes += take(record);
                     }
                 }
+                drop(records);
+                dirty.give_back(shard, places);
             }
-            if left == 0 {
+            if left == 0 || bytes >= most_bytes {
                 dirty.next.store(shard, Ordering::Relaxed);
-                return;
+                return false;
             }
             dirty.emptied.fetch_add(1, Ordering::Relaxed);
         }
+        true
     }
 
     /// What [`DeviceMap::dirty_emptied`] must reach for every device that waits now to have been taken: the taking goes
@@ -264,9 +276,37 @@ mod tests {
 
     fn taken(map: &DeviceMap, most: usize) -> Vec<String> {
         let mut ids = Vec::new();
-        map.take_dirty(most, |record| ids.push(record.device().id.to_owned()));
+        map.take_dirty(most, usize::MAX, |record| {
+            ids.push(record.device().id.to_owned());
+            1
+        });
         ids.sort();
         ids
+    }
+
+    #[test]
+    fn what_is_taken_at_once_is_bounded_in_bytes_and_nothing_is_lost() {
+        let map = DeviceMap::tracking_changes();
+        for id in 0..5_000 {
+            apply(&map, &id.to_string(), Claim::Connect, 1);
+        }
+        let mut all = Vec::new();
+        loop {
+            let (before, mut bytes) = (all.len(), 0);
+            let is_all = map.take_dirty(usize::MAX, 1_000, |record| {
+                all.push(record.device().id.to_owned());
+                bytes += 7;
+                7
+            });
+            assert!(bytes < 1_000 + 7, "{bytes} bytes at once");
+            assert_eq!(map.dirty_waiting(), 5_000 - all.len(), "after {before}");
+            if is_all {
+                break;
+            }
+        }
+        all.sort();
+        all.dedup();
+        assert_eq!(all.len(), 5_000);
     }
 
     #[test]

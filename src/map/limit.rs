@@ -352,7 +352,10 @@ mod tests {
     /// Takes what has changed and says that it is written.
     fn write(map: &DeviceMap) {
         let mut ids = Vec::new();
-        map.take_dirty(usize::MAX, |record| ids.push(record.device().id.to_owned()));
+        map.take_dirty(usize::MAX, usize::MAX, |record| {
+            ids.push(record.device().id.to_owned());
+            1
+        });
         map.written(ids.iter().map(|id| device(id)));
     }
 
@@ -433,7 +436,10 @@ mod tests {
         map.evict_surplus(1_000_000);
         assert_eq!((map.held(), map.evicted()), (1_000, 0));
         let mut taken = Vec::new();
-        map.take_dirty(500, |record| taken.push(record.device().id.to_owned()));
+        map.take_dirty(500, usize::MAX, |record| {
+            taken.push(record.device().id.to_owned());
+            1
+        });
         map.evict_surplus(1_000_000);
         assert_eq!(map.held(), 1_000, "what is being written may be refused");
         // Changed again while it is written: that is not in the store yet.

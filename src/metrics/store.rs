@@ -21,6 +21,10 @@ pub struct StoreMetrics {
     pub events_expired: Counter,
     /// By how many seconds everything is kept longer than asked for.
     pub retention_lag: Gauge,
+    /// Devices that the store refuses to keep.
+    pub devices_refused: Gauge,
+    /// Events that the store refused.
+    pub events_refused: Counter,
     /// Batches that were refused; each is tried again.
     pub failures: Counter,
     /// How long a batch took, in seconds.
@@ -29,6 +33,8 @@ pub struct StoreMetrics {
     pub devices_waiting: Gauge,
     /// Events that are not written.
     pub events_waiting: Gauge,
+    /// The memory that they take.
+    pub events_waiting_bytes: Gauge,
     /// Devices dropped because they are disconnected for too long.
     pub devices_forgotten: Counter,
     /// Changes read from the store that taught something: another instance made them.
@@ -47,10 +53,13 @@ impl Default for StoreMetrics {
             events_dropped: Counter::default(),
             events_expired: Counter::default(),
             retention_lag: Gauge::default(),
+            devices_refused: Gauge::default(),
+            events_refused: Counter::default(),
             failures: Counter::default(),
             flush_duration: Histogram::new(FLUSH_SECONDS),
             devices_waiting: Gauge::default(),
             events_waiting: Gauge::default(),
+            events_waiting_bytes: Gauge::default(),
             devices_forgotten: Counter::default(),
             devices_told: Counter::default(),
             devices_told_known: Counter::default(),
@@ -80,6 +89,16 @@ impl StoreMetrics {
             Unit::Seconds,
             self.retention_lag.clone(),
         );
+        r.register(
+            "devices_refused",
+            "Devices that the store refuses to keep while it takes others",
+            self.devices_refused.clone(),
+        );
+        r.register(
+            "events_refused",
+            "Events of the history lost because the store refuses their device",
+            self.events_refused.clone(),
+        );
         r.register("failures", "Batches refused, each of which is tried again", self.failures.clone());
         r.register_with_unit(
             "flush_duration",
@@ -93,6 +112,11 @@ impl StoreMetrics {
             self.devices_waiting.clone(),
         );
         r.register("events_waiting", "Events that are not written yet", self.events_waiting.clone());
+        r.register(
+            "events_waiting_bytes",
+            "Memory of the events that wait for the next batch",
+            self.events_waiting_bytes.clone(),
+        );
         r.register(
             "devices_forgotten",
             "Devices dropped because they are disconnected for too long",

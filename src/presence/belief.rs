@@ -81,6 +81,17 @@ impl Belief {
         changed
     }
 
+    /// The bytes that its messages take.
+    pub fn payload_bytes(&self) -> usize {
+        let size =
+            |statement: &Option<Statement>| statement.as_ref().map_or(0, |one| one.payload.packed_len());
+        let rare = self.rare.as_ref().map_or(0, |rare| {
+            let refusals: usize = rare.refusals.iter().map(|one| one.payload.packed_len()).sum();
+            size(&rare.takeover) + refusals + size(&rare.request)
+        });
+        size(&self.session) + rare
+    }
+
     /// The statements that the belief consists of: applied to an empty belief, they give the same one.
     pub fn into_statements(self) -> impl Iterator<Item = Statement> {
         self.session.into_iter().chain(self.rare.map(|rare| rare.others).unwrap_or_default())

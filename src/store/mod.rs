@@ -15,6 +15,7 @@ pub mod memory;
 mod open;
 pub mod peers;
 pub mod postgres;
+mod refused;
 mod restore;
 pub mod settings;
 pub mod sqlite;
@@ -60,6 +61,10 @@ pub struct DeviceName {
 }
 
 impl DeviceName {
+    pub fn of(device: Device<'_>) -> Self {
+        Self { device_type: device.device_type.into(), id: device.id.into() }
+    }
+
     pub fn device(&self) -> Device<'_> {
         Device { device_type: &self.device_type, id: &self.id }
     }
@@ -73,6 +78,13 @@ pub struct StoredDevice {
     pub belief: Belief,
     /// When the latest message arrived that taught something about it. Of two, the later is kept.
     pub heard_at: UnixSeconds,
+}
+
+impl StoredDevice {
+    /// The memory that it takes, about.
+    pub fn size_bytes(&self) -> usize {
+        size_of::<Self>() + self.name.id.len() + self.belief.payload_bytes()
+    }
 }
 
 /// What is written at once: all of it or nothing, or, where devices are spread over many servers, each device. One that has
@@ -202,6 +214,10 @@ pub enum StoreError {
     Gap(String),
     #[error("{0}")]
     Write(String),
+    /// What was to be written is refused for what it is, so it would be refused again. The store itself works; of the batch
+    /// nothing was written, or, where devices are spread over many servers, not all.
+    #[error("{0}")]
+    Refused(String),
     #[error("{0}")]
     Read(String),
     #[error("the store is open to be read only")]
@@ -221,6 +237,11 @@ pub trait LoadSink: Send + Sync {
 pub trait Store: Send + Sync {
     /// Merges a batch into what is kept, as one step; once done it outlives the process.
     fn upsert(&self, batch: Arc<Batch>) -> BoxFuture<'_, Result<(), StoreError>>;
+
+    /// Why the store can never keep a device of that name; `None` if it can.
+    fn refuses(&self, _device: Device<'_>) -> Option<&'static str> {
+        None
+    }
 
     /// Gives every device once, in any order.
     fn load(&self, sink: Arc<dyn LoadSink>) -> BoxFuture<'_, Result<(), StoreError>>;

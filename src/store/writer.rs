@@ -1,7 +1,8 @@
 //! Writes behind: takes what has changed out of the map and gives it to the store, in batches, soon after the change. A store
 //! that is slow or away holds up nobody: the changed devices wait in the map, each once, however often they change.
 
-use std::collections::VecDeque;
+use std::cell::RefCell;
+use std::collections::{HashSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,6 +11,7 @@ use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
 use super::horizon::Horizon;
+use super::refused::{self, RefusedDevices};
 use super::settings::StoreSettings;
 use super::upkeep::Upkeep;
 use super::{Batch, DeviceName, Store, StoreError, StoredDevice};
@@ -25,6 +27,10 @@ use crate::source::Lead;
 /// waits no longer than the flush interval.
 const BATCH_MAX: usize = 4_096;
 
+/// The memory of the devices in one batch, and of the events, at which no more are added: long messages must not make a batch
+/// of gigabytes. A database's client holds it some four times over while it is sent.
+const BATCH_MAX_BYTES: usize = 16 << 20;
+
 /// After a refusal the next attempt waits this long, then twice as long, up to [`RETRY_MAX`].
 const RETRY_MIN: Duration = Duration::from_millis(100);
 /// A store that is back is noticed within this time.
@@ -39,6 +45,9 @@ const NEWEST_TIMEOUT: Duration = Duration::from_millis(500);
 
 /// Devices looked at after a flush if more are held than may be: a millisecond or so.
 const EVICTION_LOOKS: usize = 16_384;
+
+/// How often at most a device that the store refuses is named in the log.
+const REFUSED_LOG_INTERVAL: Duration = Duration::from_secs(60);
 
 /// How often what is too old is dropped.
 const UPKEEP_INTERVAL: Duration = Duration::from_secs(10);
@@ -61,6 +70,17 @@ pub struct Writer {
     /// How far the history was found to follow.
     pub horizon: Mutex<Horizon>,
     pub upkeep: Upkeep,
+    /// The devices that the store refuses to keep.
+    pub refused: Mutex<Refused>,
+}
+
+/// The devices that the store refuses to keep, and what the log has said of them.
+#[derive(Default)]
+pub struct Refused {
+    devices: RefusedDevices,
+    logged_at: Option<Instant>,
+    /// Refusals since then.
+    unlogged: u64,
 }
 
 /// What is written next.
@@ -68,6 +88,12 @@ struct Taken {
     batch: Batch,
     /// It holds everything that waited.
     is_all: bool,
+}
+
+/// A part of a batch that the store refuses for what it is.
+struct Rejected {
+    part: Arc<Batch>,
+    reason: String,
 }
 
 /// Receipts, and how far the writing must have come for them to be given.
@@ -93,6 +119,7 @@ impl Writer {
             self.flush(&stop).await;
             self.map.evict_surplus(EVICTION_LOOKS);
             if Instant::now() >= upkeep_due && !stop.is_cancelled() {
+                self.retry_refused(Instant::now()).await;
                 self.tidy().await;
                 upkeep_due = Instant::now() + UPKEEP_INTERVAL;
             }
@@ -115,7 +142,7 @@ impl Writer {
             }
             self.show_waiting(&batch);
             let all_written = batch == Batch::default();
-            let was_refused = !all_written && self.write(Arc::new(batch), stop).await;
+            let was_refused = !all_written && self.write(batch, stop).await;
             while let Some(owed) = owed.pop_front_if(|owed: &mut Owed| all_written || self.has_reached(owed))
             {
                 owed.receipts.into_iter().for_each(Receipt::give);
@@ -164,16 +191,25 @@ impl Writer {
     /// In a store that others read, no device comes before its events: who is told of its change would believe that the
     /// history tells of that by then. So while more events wait than a batch holds, they go alone; each is evidence, too.
     fn next_batch(&self) -> Taken {
-        let all_events_fit = self.events.len() <= BATCH_MAX;
+        let all_events_fit = self.events.fits(BATCH_MAX, BATCH_MAX_BYTES);
         let is_shared = self.health.following() != Following::Off;
         let mut devices = Vec::new();
+        let mut all_devices_fit = true;
         if all_events_fit || !is_shared {
-            self.map.take_dirty(BATCH_MAX, |record| devices.push(stored(record)));
+            all_devices_fit = self.map.take_dirty(BATCH_MAX, BATCH_MAX_BYTES, |record| {
+                let device = stored(record);
+                let bytes = device.size_bytes();
+                devices.push(device);
+                bytes
+            });
         }
-        // After the devices: those that led to what they are now are in the queue. Those that came meanwhile are few.
-        let mut events = self.events.take(if all_events_fit { usize::MAX } else { BATCH_MAX });
+        // After the devices: those that led to what they are now are in the queue. Those that came meanwhile are few: what comes
+        // while the devices are taken is what one thread decodes in some milliseconds.
+        let (most, most_bytes) =
+            if all_events_fit { (usize::MAX, usize::MAX) } else { (BATCH_MAX, BATCH_MAX_BYTES) };
+        let mut events = self.events.take(most, most_bytes);
         self.upkeep.date(&mut events);
-        let is_all = all_events_fit && devices.len() < BATCH_MAX;
+        let is_all = all_events_fit && all_devices_fit;
         let events_lost = self.events.take_overflowed();
         Taken { batch: Batch { devices, events, events_lost }, is_all }
     }
@@ -185,8 +221,27 @@ impl Writer {
         self.metrics.store.events_waiting.set(gauge(self.events.len() + batch.events.len()));
     }
 
-    /// Tries until the store has taken the batch; says whether it was refused meanwhile.
-    async fn write(&self, batch: Arc<Batch>, stop: &CancellationToken) -> bool {
+    /// Tries until the store has taken the batch, but for the devices that it refuses; says whether it failed meanwhile.
+    async fn write(&self, batch: Batch, stop: &CancellationToken) -> bool {
+        let mut parts = vec![self.without_refused(batch)];
+        let mut failed = false;
+        while let Some(part) = parts.pop() {
+            if part == Batch::default() {
+                continue;
+            }
+            match self.write_part(Arc::new(part), stop).await {
+                Ok(failed_meanwhile) => failed |= failed_meanwhile,
+                Err(Rejected { part, reason }) => match refused::halves(&part) {
+                    Some([first, second]) => parts.extend([second, first]),
+                    None => self.set_aside(&part, &reason),
+                },
+            }
+        }
+        failed
+    }
+
+    /// Tries until the store has taken the part or refused it; says whether it failed meanwhile.
+    async fn write_part(&self, batch: Arc<Batch>, stop: &CancellationToken) -> Result<bool, Rejected> {
         let mut pause = RETRY_MIN;
         let mut failing = false;
         loop {
@@ -199,6 +254,10 @@ impl Writer {
                     metrics.events_written.inc_by(batch.events.len() as u64);
                     self.map.written(batch.devices.iter().map(|device| device.name.device()));
                     break;
+                }
+                Err(StoreError::Refused(reason)) => {
+                    self.health.set_store(self.good.clone());
+                    return Err(Rejected { part: batch, reason });
                 }
                 Err(error) => {
                     self.metrics.store.failures.inc();
@@ -227,7 +286,111 @@ impl Writer {
             tracing::info!("the store takes changes again");
         }
         self.health.set_store(self.good.clone());
-        failing
+        Ok(failing)
+    }
+
+    /// Takes devices that the store is known to refuse out of a batch: they would be refused again, at the cost of many
+    /// attempts each time.
+    fn without_refused(&self, batch: Batch) -> Batch {
+        let mut never = Vec::new();
+        let part = {
+            let mut refused = self.refused.lock();
+            let nothing_refused = refused.devices.is_empty();
+            let names = batch.devices.iter().map(|device| device.name.device());
+            let event_names = batch.events.iter().map(|event| event.device());
+            never.extend(names.chain(event_names).filter_map(|device| {
+                let reason = self.store.refuses(device)?;
+                Some((DeviceName::of(device), reason))
+            }));
+            if nothing_refused && never.is_empty() {
+                return batch;
+            }
+            let never: HashSet<&DeviceName> = never.iter().map(|(name, _)| name).collect();
+            let refused = RefCell::new(&mut refused.devices);
+            let [part, left_out] = refused::divide(&batch, |device_type, id| {
+                let name = DeviceName { device_type: device_type.into(), id: id.into() };
+                !refused.borrow_mut().note_change(&name) && !never.contains(&name)
+            });
+            self.note_lost_events(&left_out);
+            part
+        };
+        for (name, reason) in never {
+            self.note_refused(name, reason, Instant::now());
+        }
+        part
+    }
+
+    /// Gives up writing the one device of a part. It stays in the map, where the marks of [`DeviceMap::take_dirty`] hold it.
+    fn set_aside(&self, part: &Batch, reason: &str) {
+        self.note_lost_events(part);
+        if let Some(name) = refused::only_device(part) {
+            if part.events_lost {
+                self.events.note_lost();
+            }
+            self.note_refused(name, reason, Instant::now());
+        }
+    }
+
+    fn note_lost_events(&self, batch: &Batch) {
+        self.metrics.store.events_refused.inc_by(batch.events.len() as u64);
+        if !batch.events.is_empty() {
+            self.events.note_lost();
+            self.feed.note_lost();
+        }
+    }
+
+    fn note_refused(&self, name: DeviceName, reason: &str, now: Instant) {
+        let mut refused = self.refused.lock();
+        refused.unlogged += 1;
+        if refused.logged_at.is_none_or(|at| now.duration_since(at) >= REFUSED_LOG_INTERVAL) {
+            let DeviceName { device_type, id } = &name;
+            let refusals = std::mem::take(&mut refused.unlogged);
+            tracing::warn!(%device_type, %id, reason, refusals, "the store refuses a device, which is kept in memory alone");
+            refused.logged_at = Some(now);
+        }
+        for name in refused.devices.add(name, reason, now) {
+            self.map.written([name.device()].into_iter());
+        }
+        self.show_refused(&refused);
+    }
+
+    fn show_refused(&self, refused: &Refused) {
+        let number = refused.devices.len();
+        self.metrics.store.devices_refused.set(i64::try_from(number).unwrap_or(i64::MAX));
+        let sentence = refused.devices.example().map(|(DeviceName { device_type, id }, reason)| {
+            format!("The store refuses to keep {number} of the devices, as {device_type}/{id}: {reason}.")
+        });
+        self.health.set_refused_by_store(sentence);
+    }
+
+    /// Tries again some of the devices that the store refused.
+    async fn retry_refused(&self, now: Instant) {
+        let due = self.refused.lock().devices.due(now);
+        for name in due {
+            if let Some(reason) = self.store.refuses(name.device()) {
+                self.note_refused(name, reason, now);
+                continue;
+            }
+            let device = self.map.read(name.device(), stored);
+            if let Some(device) = device {
+                let batch = Batch { devices: vec![device], ..Batch::default() };
+                match self.store.upsert(Arc::new(batch)).await {
+                    Ok(()) => {
+                        self.metrics.store.devices_written.inc();
+                        self.map.written([name.device()].into_iter());
+                    }
+                    Err(StoreError::Refused(reason)) => {
+                        self.note_refused(name, &reason, now);
+                        continue;
+                    }
+                    // The store has failed, which the next batch shows.
+                    Err(_) => return,
+                }
+            }
+            let mut refused = self.refused.lock();
+            refused.devices.remove(&name);
+            self.show_refused(&refused);
+        }
     }
 
     /// What only the store held is lost with it: the broker is asked for it again.
@@ -257,140 +420,4 @@ fn stored(record: &Record) -> StoredDevice {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::sync::atomic::{AtomicUsize, Ordering};
-
-    use futures_util::future::BoxFuture;
-
-    use super::super::memory::MemoryStore;
-    use super::super::{Changes, LoadSink, Mark, Page, Query, Retention};
-    use super::*;
-    use crate::clock::UnixSeconds;
-    use crate::decode::Device;
-    use crate::feed::settings::FeedSettings;
-    use crate::freshness::RoundNumber;
-    use crate::health::ReadyOn;
-    use crate::history::Row;
-    use crate::map::{Arrival, Evidence};
-    use crate::payload::Payload;
-    use crate::presence::{Claim, Moment, Statement};
-
-    /// Something changes whenever a batch is written.
-    struct Busy {
-        kept: MemoryStore,
-        map: Arc<DeviceMap>,
-        batches: AtomicUsize,
-    }
-
-    fn connected(nanos: i128) -> Statement {
-        let at = Moment::from_nanos(nanos);
-        Statement {
-            claim: Claim::Connect,
-            session: at,
-            time: at,
-            close_code: 0,
-            payload: Payload::pack(b"{}"),
-        }
-    }
-
-    fn change(map: &DeviceMap, nanos: i128) {
-        let arrival = Arrival { evidence: Evidence::Live, at: UnixSeconds(1), round: RoundNumber::NONE };
-        map.apply(Device { device_type: "t", id: "a" }, connected(nanos), arrival);
-    }
-
-    impl Store for Busy {
-        fn upsert(&self, batch: Arc<Batch>) -> BoxFuture<'_, Result<(), StoreError>> {
-            let batches = self.batches.fetch_add(1, Ordering::Relaxed);
-            change(&self.map, 10 + batches as i128);
-            self.kept.upsert(batch)
-        }
-        fn load(&self, sink: Arc<dyn LoadSink>) -> BoxFuture<'_, Result<(), StoreError>> {
-            self.kept.load(sink)
-        }
-        fn read(&self, names: Vec<DeviceName>) -> BoxFuture<'_, Result<Vec<StoredDevice>, StoreError>> {
-            self.kept.read(names)
-        }
-        fn list(&self, query: Query) -> BoxFuture<'_, Result<Page, StoreError>> {
-            self.kept.list(query)
-        }
-        fn changes(&self, since: Mark, limit: usize) -> BoxFuture<'_, Result<Changes, StoreError>> {
-            self.kept.changes(since, limit)
-        }
-        fn history(
-            &self,
-            name: DeviceName,
-            before: Option<u64>,
-            limit: usize,
-        ) -> BoxFuture<'_, Result<Vec<Row>, StoreError>> {
-            self.kept.history(name, before, limit)
-        }
-        fn mark(&self) -> BoxFuture<'_, Result<Mark, StoreError>> {
-            self.kept.mark()
-        }
-        fn prune(&self, heard_before: UnixSeconds) -> BoxFuture<'_, Result<u64, StoreError>> {
-            self.kept.prune(heard_before)
-        }
-        fn forget(&self, names: Vec<DeviceName>, before: i64) -> BoxFuture<'_, Result<(), StoreError>> {
-            self.kept.forget(names, before)
-        }
-    }
-
-    /// A writer of what changes in a map into a store.
-    fn writer(map: &Arc<DeviceMap>, store: Arc<dyn Store>) -> Writer {
-        let metrics = Metrics::default();
-        let health = Arc::new(Health::new(ReadyOn::Unproven));
-        Writer {
-            map: Arc::clone(map),
-            events: Arc::new(EventQueue::new(metrics.clone())),
-            receipts: Arc::default(),
-            store,
-            feed: Arc::new(Feed::new(FeedSettings::default(), Arc::clone(&health), metrics.clone())),
-            health,
-            metrics,
-            settings: StoreSettings::memory(),
-            lead: Arc::new(Lead::of_one()),
-            good: Keeping::Good,
-            horizon: Mutex::default(),
-            upkeep: Upkeep::default(),
-        }
-    }
-
-    #[tokio::test]
-    async fn what_changes_while_a_batch_is_written_waits_for_the_next_flush() {
-        let map = Arc::new(DeviceMap::tracking_changes());
-        let kept = MemoryStore::new(Retention { per_device: 1 });
-        let store = Arc::new(Busy { kept, map: Arc::clone(&map), batches: AtomicUsize::new(0) });
-        let writer = writer(&map, Arc::clone(&store) as Arc<dyn Store>);
-        change(&map, 1);
-        for flushes in 1..=3 {
-            writer.flush(&CancellationToken::new()).await;
-            assert_eq!(store.batches.load(Ordering::Relaxed), flushes);
-            assert_eq!(map.dirty_waiting(), 1, "the change that came meanwhile");
-        }
-    }
-
-    #[test]
-    fn others_are_told_of_no_device_before_its_events_are_kept() {
-        for shared in [false, true] {
-            let map = Arc::new(DeviceMap::tracking_changes());
-            let writer = writer(&map, Arc::new(MemoryStore::new(Retention { per_device: 1 })));
-            writer.health.set_following(if shared { Following::Broken } else { Following::Off });
-            let happen = |events: usize| {
-                for at in 0..events {
-                    let statement = connected(at as i128);
-                    writer.events.push(Device { device_type: "t", id: "a" }, statement, UnixSeconds(1));
-                }
-                change(&map, events as i128);
-            };
-            happen(BATCH_MAX + 3);
-            let taken: Vec<Taken> = (0..3).map(|_| writer.next_batch()).collect();
-            let sizes = taken.iter().map(|taken| (taken.batch.events.len(), taken.batch.devices.len()));
-            let devices = if shared { [0, 1, 0] } else { [1, 0, 0] };
-            assert!(sizes.eq([BATCH_MAX, 3, 0].into_iter().zip(devices)), "shared: {shared}");
-            assert_eq!(taken.iter().map(|taken| taken.is_all).collect::<Vec<_>>(), [false, true, true]);
-            happen(200_000);
-            let lost: Vec<bool> = (0..2).map(|_| writer.next_batch().batch.events_lost).collect();
-            assert_eq!(lost, [true, false], "with the first of those that are left");
-        }
-    }
-}
+mod tests;

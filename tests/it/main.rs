@@ -27,6 +27,7 @@ mod platform_api;
 mod population;
 mod reconnect;
 mod refusals;
+mod refused_records;
 mod rig;
 mod rig_brokers;
 mod rivals;

@@ -1,20 +1,27 @@
 //! Listens for the database's notifications, on a connection of its own that is made again whenever it breaks.
 
-use std::future::{pending, poll_fn};
+use std::future::poll_fn;
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::Notify;
 use tokio::task::JoinHandle;
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep};
 use tokio_postgres::tls::MakeTlsConnect;
 use tokio_postgres::{AsyncMessage, NoTls, Socket};
 
+use super::connect::SESSION;
 use super::statements::quoted;
 use super::tls::Encryption;
 
 /// Between two attempts to connect; meanwhile everybody looks from time to time.
 const RETRY: Duration = Duration::from_secs(1);
+
+/// How often something is sent over the connection: proxies end one on which nothing happens, many after 30 or 60 s.
+const PING_INTERVAL: Duration = Duration::from_secs(10);
+
+/// Connections that were lost within [`PING_INTERVAL`], one after the other, until the log tells of it.
+const SHORT_MAX: u32 = 3;
 
 /// Rings until it is dropped.
 pub struct Bell {
@@ -27,7 +34,9 @@ impl Bell {
         let rung = Arc::new(Notify::new());
         let (told, listen) = (Arc::clone(&rung), format!("LISTEN {}", quoted(channel)));
         let listening = tokio::spawn(async move {
+            let mut short = 0;
             loop {
+                let began_at = Instant::now();
                 let ended = match &encryption {
                     Some(encryption) => {
                         listen_until_it_breaks(&config, encryption.clone(), &listen, &told).await
@@ -36,6 +45,17 @@ impl Bell {
                 };
                 if let Err(error) = ended {
                     tracing::debug!(%error, "no notifications from the database at present");
+                }
+                // One that could not be made at all ends at once, and is told of by those who write.
+                let is_short = (RETRY..PING_INTERVAL).contains(&began_at.elapsed());
+                short = if is_short { short + 1 } else { 0 };
+                if short == SHORT_MAX {
+                    let seconds = began_at.elapsed().as_secs();
+                    tracing::warn!(
+                        seconds,
+                        "connections to the database on which nothing happens are ended soon, as by a proxy's timeout: what \
+                         other instances change is found by asking every half second"
+                    );
                 }
                 sleep(RETRY).await;
             }
@@ -74,10 +94,17 @@ where
         Ok(())
     };
     let listening = async {
+        for setting in SESSION {
+            // A server that does not know it is used all the same.
+            client.batch_execute(setting).await.ok();
+        }
         client.batch_execute(listen).await?;
         // What has changed before has rung nowhere.
         rung.notify_one();
-        pending().await
+        loop {
+            sleep(PING_INTERVAL).await;
+            client.batch_execute("").await?;
+        }
     };
     // The connection is what carries the statement, so both go on together.
     tokio::select! {

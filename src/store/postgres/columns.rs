@@ -41,17 +41,20 @@ pub fn said(batch: &Batch) -> BTreeMap<(&str, &str), Said> {
     said
 }
 
-/// The database's texts hold every character but this. No device of the platform has it in its name.
-fn can_be_kept((device_type, id): (&str, &str)) -> bool {
-    let can = !device_type.contains('\0') && !id.contains('\0');
-    if !can {
-        tracing::warn!(
-            ?device_type,
-            ?id,
-            "the database cannot keep a device with a zero character in its name"
-        );
+/// The most bytes of a device's type and id together: an entry of an index has at most 2,704 bytes.
+const NAME_MAX_BYTES: usize = 2_600;
+
+/// Why the database can keep no device of that name; `None` if it can.
+pub fn refusal(device_type: &str, id: &str) -> Option<&'static str> {
+    if device_type.contains('\0') || id.contains('\0') {
+        return Some("the database keeps no zero character in a name");
     }
-    can
+    let is_too_long = device_type.len() + id.len() > NAME_MAX_BYTES;
+    is_too_long.then_some("the database keeps no name of more than 2,600 bytes")
+}
+
+fn can_be_kept((device_type, id): (&str, &str)) -> bool {
+    refusal(device_type, id).is_none()
 }
 
 /// Devices, column by column.

@@ -22,12 +22,16 @@ const KEEPALIVE_RETRIES: u32 = 3;
 const UNACKNOWLEDGED_MAX: Duration = Duration::from_secs(10);
 /// What each session is set to: no parameters of the start, which poolers refuse. A server that does not know one is used all the
 /// same.
-const SESSION: [&str; 2] = [
+pub const SESSION: [&str; 4] = [
     // The other way round: the server ends the session of an instance that it has heard nothing of in the midst of a batch, so
     // that what the batch has locked is free for the others before their statements are given up.
     "SET idle_in_transaction_session_timeout = '10s'",
     // Compiling a statement takes a second or two, and where the planner knows little of the tables yet it is done each time.
     "SET jit = off",
+    // What is merged is decided on a row as it is when it is a batch's turn.
+    "SET default_transaction_isolation = 'read committed'",
+    // A connection of the pool may have nothing to do for as long as nothing changes.
+    "SET idle_session_timeout = 0",
 ];
 
 /// Everything needed to connect.

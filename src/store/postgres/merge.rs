@@ -96,7 +96,9 @@ async fn settle(
     let select = transaction.prepare_cached(&place.statements.named).await.map_err(failed)?;
     let rows = transaction.query(&select, &[&outcome.types, &outcome.ids]).await.map_err(failed)?;
     let mut type_names = TypeNames::default();
-    let kept = rows.iter().map(|row| columns::device(row, &mut type_names)).collect::<Result<Vec<_>, _>>()?;
+    let kept: Result<Vec<_>, _> = rows.iter().map(|row| columns::device(row, &mut type_names)).collect();
+    // A row that makes no sense keeps its own device from being written, and no other.
+    let kept = kept.map_err(|error| StoreError::Refused(error.to_string()))?;
     let mut kept: BTreeMap<DeviceName, StoredDevice> =
         kept.into_iter().map(|kept| (kept.name.clone(), kept)).collect();
     let mut columns = DeviceColumns::default();

@@ -4,6 +4,7 @@
 //! they rely on is said there. Of a connection nothing is expected: after any error it is given up and another one made.
 
 mod bell;
+mod check;
 mod columns;
 mod connect;
 mod merge;
@@ -36,6 +37,7 @@ use super::{
     StoredDevice,
 };
 use crate::clock::UnixSeconds;
+use crate::decode::Device;
 use crate::history::{EventPage, Row};
 use crate::recall::Total;
 use crate::source::sentence;
@@ -84,9 +86,10 @@ impl PostgresStore {
         let pool = connect::pool(config.clone(), encryption.clone())?;
         let cannot = |why: String| StoreError::Connect { server: server.to_string(), why };
         let mut client = first_connection(&pool).await.map_err(cannot)?;
+        check::check(&pool).await.map_err(cannot)?;
         let schema = settings.schema.clone();
         migrate::migrate(&mut client, &schema).await.map_err(|error| match error {
-            StoreError::Write(why) => cannot(why),
+            StoreError::Write(why) | StoreError::Refused(why) => cannot(why),
             other => other,
         })?;
         let timeline = match client.query_one(&format!("SELECT {TIMELINE}"), &[]).await {
@@ -275,9 +278,22 @@ impl DerefMut for Held {
     }
 }
 
+/// Classes of SQLSTATE that are about what was written: data, constraints, triggers, what somebody raised, limits of a row.
+const REFUSED_CLASSES: [&str; 8] = ["22", "23", "27", "38", "39", "44", "54", "P0"];
+/// A prepared statement is there already, or is gone: somebody else uses the same session.
+const FOREIGN_STATEMENTS: [&str; 2] = ["42P05", "26000"];
+
 /// What the database or the way to it says.
 fn failed(error: tokio_postgres::Error) -> StoreError {
-    StoreError::Write(sentence(&error))
+    let code = error.code().map(|state| state.code().to_owned()).unwrap_or_default();
+    let why = sentence(&error);
+    if REFUSED_CLASSES.iter().any(|class| code.starts_with(class)) {
+        StoreError::Refused(why)
+    } else if FOREIGN_STATEMENTS.contains(&&*code) {
+        StoreError::Write(format!("{why}: {}", check::SESSIONS_SHARED))
+    } else {
+        StoreError::Write(why)
+    }
 }
 
 /// Boxes what is done, and bounds it. What is broken off takes its connection with it.
@@ -295,6 +311,10 @@ fn bounded<'a, T: Send + 'a>(
 impl Store for PostgresStore {
     fn upsert(&self, batch: Arc<Batch>) -> BoxFuture<'_, Result<(), StoreError>> {
         bounded(async move { self.merge(&batch).await })
+    }
+
+    fn refuses(&self, device: Device<'_>) -> Option<&'static str> {
+        columns::refusal(device.device_type, device.id)
     }
 
     fn load(&self, sink: Arc<dyn LoadSink>) -> BoxFuture<'_, Result<(), StoreError>> {

@@ -135,6 +135,28 @@ pub fn is_damage(error: &rusqlite::Error) -> bool {
     matches!(error.sqlite_error_code(), Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase))
 }
 
+/// Whether an error is about what was to be written, or about the row that it was to be merged with, and not about the file.
+pub fn is_refusal(error: &rusqlite::Error) -> bool {
+    use rusqlite::Error;
+    let by_code = matches!(
+        error.sqlite_error_code(),
+        Some(
+            ErrorCode::ConstraintViolation
+                | ErrorCode::TooBig
+                | ErrorCode::TypeMismatch
+                | ErrorCode::ParameterOutOfRange
+        )
+    );
+    by_code
+        || matches!(
+            error,
+            Error::InvalidColumnType(..)
+                | Error::IntegralValueOutOfRange(..)
+                | Error::FromSqlConversionFailure(..)
+                | Error::ToSqlConversionFailure(..)
+        )
+}
+
 /// Renames the file and its log, so that nothing is lost that a person may still get out of them.
 pub fn set_aside(path: &Path) -> io::Result<PathBuf> {
     let aside = beside(path, &format!(".damaged-{}", clock::now_millis()));

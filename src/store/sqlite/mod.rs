@@ -165,6 +165,9 @@ impl Writer {
         };
         match write(writing) {
             Ok(done) => Ok(done),
+            Err(WriteError::Failed(error)) if file::is_refusal(&error) => {
+                Err(StoreError::Refused(error.to_string()))
+            }
             Err(WriteError::Failed(error)) => Err(StoreError::Write(error.to_string())),
             Err(WriteError::Damaged) => Err(self.begin_anew()),
         }

@@ -4,7 +4,7 @@
 //! Not by the client library's own connection to a cluster: with some hundred requests under way it stops for ever when a
 //! master dies, because it looks for the new one under a lock that is held by requests it does not poll meanwhile.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -86,6 +86,24 @@ impl Connection {
         Err(unreachable(server, &why))
     }
 
+    pub fn is_cluster(&self) -> bool {
+        self.is_cluster
+    }
+
+    /// What each server that can be reached says of itself.
+    pub async fn infos(&self) -> Vec<(Address, String)> {
+        let known = self.topology.read().clone();
+        let addresses: HashSet<&Address> = known.topology.addresses().collect();
+        let mut infos = Vec::new();
+        for address in addresses {
+            let answer = self.node(address).ask(&self.access, &redis::cmd("INFO")).await;
+            if let Ok(Ok(info)) = answer.map(redis::from_redis_value::<String>) {
+                infos.push((address.clone(), info));
+            }
+        }
+        infos
+    }
+
     pub async fn ask<T: FromRedisValue>(&self, slot: Slot, command: &Cmd) -> RedisResult<T> {
         let deadline = Instant::now() + PERSISTENCE;
         loop {
@@ -124,10 +142,16 @@ impl Connection {
     /// Hears a channel, for ever: by a connection of its own to whoever has the slot. The listener is told when it has
     /// begun, too, because it may have missed something before.
     pub async fn listen(&self, slot: Slot, channel: &str, listener: Listener) {
+        let mut said = false;
         loop {
             let known = self.topology.read().clone();
             if let Err(error) = self.listen_once(&known, slot, channel, &listener).await {
-                tracing::debug!(%error, "cannot hear of changes at present");
+                // A server that is away is told of elsewhere; one that refuses may be a proxy, or want a right.
+                if error.is_io_error() || std::mem::replace(&mut said, true) {
+                    tracing::debug!(%error, "cannot hear of changes at present");
+                } else {
+                    tracing::warn!(%error, "the store does not let us subscribe; what other instances change is found by asking it");
+                }
             }
             sleep(LISTEN_PAUSE).await;
             let number = self.topology.read().number;

@@ -8,6 +8,7 @@
 //! the changes then writes everything again that the map holds.
 
 mod buckets;
+mod check;
 mod connection;
 mod encoding;
 mod node;
@@ -31,7 +32,7 @@ use tokio::time::{Instant, sleep_until};
 use self::buckets::{Bucket, Keys};
 use self::connection::{Call, Connection};
 use self::position::Sight;
-use super::settings::Server;
+use super::settings::{Address, Server};
 use super::{
     Batch, Changes, DeviceName, Instance, LoadSink, Mark, Page, Query, Retention, Store, StoreError,
     StoredDevice,
@@ -102,6 +103,7 @@ impl ValkeyStore {
         let connection = Arc::new(Connection::open(server, ca_file).await?);
         let (keys, sender) = (Keys::new(prefix), rand::random());
         let grid = Grid { connection, keys, retention, sight, bell, sender };
+        grid.check_servers(server).await?;
         grid.check_format().await?;
         let listening = tokio::spawn(grid.listen()).abort_handle();
         let (heard_since, looked_at, looked_at_all) = Default::default();
@@ -150,6 +152,22 @@ impl Grid {
         let (connection, slot) = (Arc::clone(&self.connection), self.keys.slot_of_all());
         let channel = self.keys.of_all("bell");
         async move { connection.listen(slot, &channel, listener).await }
+    }
+
+    /// Refuses servers that would lose what they are given, or take nothing.
+    async fn check_servers(&self, server: &Server) -> Result<(), StoreError> {
+        let cannot = |why: String| StoreError::Connect { server: server.to_string(), why };
+        for (Address { host, port }, info) in self.connection.infos().await {
+            if let Some(fault) = check::fault(&info, self.connection.is_cluster()) {
+                return Err(cannot(format!("the server {host}:{port} {fault}")));
+            }
+        }
+        let bucket = Bucket::from(0);
+        let (slot, call) = (self.keys.slot(bucket), self.call(bucket, 0, &[]));
+        let tried = self.connection.run::<Value>(slot, &scripts::MERGE, &call).await;
+        tried
+            .map(drop)
+            .map_err(|error| cannot(format!("it does not run our scripts (EVAL, EVALSHA): {error}")))
     }
 
     /// Refuses keys of a newer version.

@@ -29,6 +29,8 @@ const RETENTION_TIME: &str = "retention_time";
 #[derive(Debug)]
 pub enum WriteError {
     Failed(RedisError),
+    /// What is kept of a device cannot be merged with what is new.
+    Refused(String),
     /// An answer that makes no sense, or a record that no devstatus wrote.
     Damaged,
 }
@@ -48,7 +50,9 @@ impl From<Damaged> for WriteError {
 impl From<WriteError> for StoreError {
     fn from(error: WriteError) -> Self {
         match error {
+            WriteError::Failed(error) if is_refusal(&error) => Self::Refused(error.to_string()),
             WriteError::Failed(error) => Self::Write(error.to_string()),
+            WriteError::Refused(why) => Self::Refused(why),
             WriteError::Damaged => Self::Write(
                 "the store holds what no devstatus wrote: give it a --store-schema of its own".to_owned(),
             ),
@@ -141,7 +145,10 @@ impl Grid {
                     return Err(WriteError::Damaged);
                 }
                 let (name, mut news) = some.swap_remove(number);
-                let (belief, heard_at) = encoding::belief(kept)?;
+                // A record that makes no sense keeps its own device from being written, and no other.
+                let (belief, heard_at) = encoding::belief(kept).map_err(|Damaged| {
+                    WriteError::Refused("what is kept of the device makes no sense".to_owned())
+                })?;
                 news.belief.merge(belief);
                 news.heard_at = news.heard_at.max(heard_at);
                 news.replaces.clone_from(kept);
@@ -151,7 +158,7 @@ impl Grid {
         Ok(changed.then_some(bucket))
     }
 
-    fn call(&self, bucket: Bucket, token: u64, news: &[(Vec<u8>, News<'_>)]) -> Call {
+    pub(super) fn call(&self, bucket: Bucket, token: u64, news: &[(Vec<u8>, News<'_>)]) -> Call {
         let mut call = Call::default();
         call.key(self.keys.devices(bucket)).key(self.keys.names(bucket));
         call.key(self.keys.changes(bucket)).key(self.keys.due(bucket));
@@ -237,6 +244,21 @@ impl Grid {
             call.key(self.keys.history(bucket, name)).argument(name.as_slice());
         }
         Ok(self.connection.run(self.keys.slot(bucket), &scripts::FORGET, &call).await?)
+    }
+}
+
+/// Whether an error is about one device: a key of another kind, or a record that the script cannot read.
+fn is_refusal(error: &RedisError) -> bool {
+    match error.code() {
+        Some("WRONGTYPE") => true,
+        // What a script fails for by its own lines; what it may not do here it may do for no device.
+        Some("ERR") => error.detail().is_some_and(|detail| {
+            detail.contains("user_script")
+                && !["permission", "can't run", "not allowed", "Unknown Redis command"]
+                    .iter()
+                    .any(|other| detail.contains(other))
+        }),
+        _ => false,
     }
 }
 

@@ -9,6 +9,7 @@ pub mod link;
 pub mod mosquitto;
 pub mod peace;
 pub mod peers;
+pub mod pgbouncer;
 pub mod port;
 pub mod postgres;
 pub mod private_ca;

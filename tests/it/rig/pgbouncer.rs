@@ -1,0 +1,63 @@
+//! Debian's PgBouncer on a port of loopback, in front of a PostgreSQL server of the rig.
+
+use std::process::{Child, Command, Stdio};
+
+use tempfile::TempDir;
+
+use super::port::Port;
+use super::{PATIENCE, poll};
+
+pub struct PgBouncer {
+    port: Port,
+    child: Child,
+    _directory: TempDir,
+}
+
+impl PgBouncer {
+    /// A pooler in one of the modes `session`, `transaction` or `statement`.
+    pub fn start(postgres: u16, mode: &str) -> Self {
+        let (port, directory) = (Port::take(), tempfile::tempdir().expect("a directory can be made"));
+        let config = directory.path().join("pgbouncer.ini");
+        let users = directory.path().join("users.txt");
+        std::fs::write(&users, "\"devstatus\" \"\"\n").expect("a file can be written into the directory");
+        let text = format!(
+            "[databases]\n* = host=127.0.0.1 port={postgres} user=devstatus\n[pgbouncer]\nlisten_addr = 127.0.0.1\n\
+             listen_port = {}\nunix_socket_dir =\nauth_type = trust\nauth_file = {}\npool_mode = {mode}\n\
+             default_pool_size = 30\n",
+            port.number,
+            users.display()
+        );
+        std::fs::write(&config, text).expect("a file can be written into the directory");
+        open_to_all(directory.path());
+        let mut command = Command::new("pgbouncer");
+        // It refuses to run as root.
+        if rustix::process::geteuid().is_root() {
+            command.args(["--user", "nobody"]);
+        }
+        command.arg(&config).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+        let child = command.spawn().expect("pgbouncer is installed");
+        let pooler = Self { port, child, _directory: directory };
+        let takes = poll(PATIENCE, || std::net::TcpStream::connect(("127.0.0.1", pooler.port())).ok());
+        assert!(takes.is_some(), "pgbouncer takes connections");
+        pooler
+    }
+
+    pub fn port(&self) -> u16 {
+        self.port.number
+    }
+}
+
+/// So that another user can read what is there.
+fn open_to_all(directory: &std::path::Path) {
+    use std::os::unix::fs::PermissionsExt;
+    let open = std::fs::Permissions::from_mode(0o755);
+    std::fs::set_permissions(directory, open).expect("it is ours");
+}
+
+impl Drop for PgBouncer {
+    fn drop(&mut self) {
+        // It may have ended by itself; then there is nothing to end.
+        self.child.kill().ok();
+        self.child.wait().ok();
+    }
+}
