@@ -83,13 +83,7 @@ impl Belief {
 
     /// The bytes that its messages take.
     pub fn payload_bytes(&self) -> usize {
-        let size =
-            |statement: &Option<Statement>| statement.as_ref().map_or(0, |one| one.payload.packed_len());
-        let rare = self.rare.as_ref().map_or(0, |rare| {
-            let refusals: usize = rare.refusals.iter().map(|one| one.payload.packed_len()).sum();
-            size(&rare.takeover) + refusals + size(&rare.request)
-        });
-        size(&self.session) + rare
+        self.statements().map(|statement| statement.payload.packed_len()).sum()
     }
 
     /// The statements that the belief consists of: applied to an empty belief, they give the same one.

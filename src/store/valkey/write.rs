@@ -64,7 +64,7 @@ impl From<WriteError> for StoreError {
 type Buckets<'a> = BTreeMap<Bucket, BTreeMap<Vec<u8>, News<'a>>>;
 
 /// All that one batch says of one device.
-struct News<'a> {
+pub(super) struct News<'a> {
     belief: Belief,
     heard_at: UnixSeconds,
     events: Vec<&'a Event>,
