@@ -10,7 +10,7 @@ use parking_lot::Mutex;
 use prometheus_client::registry::Registry;
 use tokio::net::TcpSocket;
 use tokio::runtime::Handle;
-use tokio::sync::oneshot;
+use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
@@ -27,6 +27,7 @@ use crate::memory;
 use crate::metrics::Metrics;
 use crate::progress::Watched;
 use crate::recall::{KeptInStore, Recall};
+use crate::removal::{self, Removal};
 use crate::source::backlog::{Abandon, Backlog, backlog};
 use crate::source::settings::SourceSettings;
 use crate::source::{Lead, Source, SourceError};
@@ -114,8 +115,9 @@ pub async fn start(
         true => Lead::of_several(),
         false => Lead::of_one(),
     });
+    let (removals, removals_of_writer) = removal::queue();
     let means = Means { events, health, feed, metrics, lead };
-    let Restored { map, writer, mark } = restore(store, &means).await?;
+    let Restored { map, writer, mark } = restore(store, &means, removals_of_writer).await?;
     let Means { events, health, feed, metrics, lead } = means;
     let listener = socket.listen(LISTEN_BACKLOG).map_err(|error| Error::Listen(address, error))?;
     let http_address = listener.local_addr().map_err(|error| Error::Listen(address, error))?;
@@ -139,6 +141,7 @@ pub async fn start(
         organization: source.identity.organization.as_str().into(),
         history: Arc::new(HistoryOf(Arc::clone(&writer.store))),
         feed: Arc::clone(&feed),
+        removals,
         history_kept: writer.settings.history,
     };
 
@@ -377,7 +380,11 @@ struct Means {
 }
 
 /// Opens the store and fills a map from it, unless only what is asked for is to be held.
-async fn restore(settings: StoreSettings, means: &Means) -> Result<Restored, Error> {
+async fn restore(
+    settings: StoreSettings,
+    means: &Means,
+    removals: mpsc::Receiver<Removal>,
+) -> Result<Restored, Error> {
     let Means { events, health, feed, metrics, lead } = means;
     let started = Instant::now();
     let opened = store::open(&settings).await?;
@@ -400,6 +407,7 @@ async fn restore(settings: StoreSettings, means: &Means) -> Result<Restored, Err
         feed: Arc::clone(feed),
         lead: Arc::clone(lead),
         settings,
+        removals,
         good: if opened.outlives { Keeping::Good } else { Keeping::Off },
         horizon: Mutex::default(),
         upkeep: Upkeep::default(),

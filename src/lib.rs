@@ -31,6 +31,7 @@ pub mod presence;
 pub mod progress;
 pub mod recall;
 pub mod receipt;
+pub mod removal;
 pub mod retention;
 pub mod secret;
 pub mod simulate;

@@ -17,7 +17,7 @@ const ROWS: &[&[&str]] = &[
     &["decode"],
     &["clock", "metrics", "descriptors", "memory"],
     &["health"],
-    &["history", "receipt", "access", "retention"],
+    &["history", "receipt", "access", "retention", "removal"],
     &["map"],
     &["source", "feed"],
     &["ingest", "recall"],

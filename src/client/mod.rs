@@ -84,6 +84,10 @@ fn ask(settings: ClientSettings) -> Result<Outcome, ClientError> {
     let mut output = Output { to: io::BufWriter::new(stdout.lock()), colour, json: settings.json };
     let outcome = match settings.question {
         Question::Device { device_type, id } => device(&service, &device_type, &id, &mut output)?,
+        Question::Forget { device_type, id } => {
+            service.delete(&service::device_path(&device_type, &id))?;
+            Outcome::Done
+        }
         Question::Devices(selection) => devices(&service, &selection, &mut output)?,
         Question::Changes(selection) => watch::watch(&service, &selection, &mut output)?,
         Question::Summary => summary(&service, &mut output)?,

@@ -4,6 +4,7 @@ use std::io::Read;
 use std::time::Duration;
 
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+use ureq::http::Response;
 use ureq::{Agent, Body, BodyReader};
 use url::form_urlencoded::Serializer;
 
@@ -50,6 +51,15 @@ impl Service {
         text_of(self.ask(path, "application/json", None)?)
     }
 
+    /// Has the service drop what is at a path.
+    pub fn delete(&self, path: &str) -> Result<(), ClientError> {
+        let mut request = self.agent.delete(format!("{}{path}", self.url));
+        if let Some(authorization) = &self.authorization {
+            request = request.header("authorization", authorization);
+        }
+        self.accepted(request.call(), 204).map(drop)
+    }
+
     /// The devices, each a line of JSON.
     pub fn devices(&self, selection: &Selection) -> Result<BodyReader<'static>, ClientError> {
         let path = format!("/api/v1/devices{}", query(selection));
@@ -74,10 +84,18 @@ impl Service {
         if let Some(id) = last_event_id {
             request = request.header("last-event-id", id);
         }
-        let answer =
-            request.call().map_err(|source| ClientError::Unreachable { url: self.url.clone(), source })?;
+        self.accepted(request.call(), 200)
+    }
+
+    /// The body of an answer with the expected status.
+    fn accepted(
+        &self,
+        answer: Result<Response<Body>, ureq::Error>,
+        expected: u16,
+    ) -> Result<Body, ClientError> {
+        let answer = answer.map_err(|source| ClientError::Unreachable { url: self.url.clone(), source })?;
         match answer.status().as_u16() {
-            200 => Ok(answer.into_body()),
+            status if status == expected => Ok(answer.into_body()),
             status => {
                 // What an error says besides its status is welcome and no more.
                 let body = text_of(answer.into_body()).unwrap_or_default();

@@ -37,7 +37,15 @@ pub struct ClientCertificate {
 /// What is asked.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Question {
-    Device { device_type: String, id: String },
+    Device {
+        device_type: String,
+        id: String,
+    },
+    /// Not asked but told: the service is to forget the device.
+    Forget {
+        device_type: String,
+        id: String,
+    },
     Devices(Selection),
     Changes(Selection),
     Summary,

@@ -52,6 +52,14 @@ pub struct SnapshotCompleteView {
     pub devices: u64,
 }
 
+/// The data of the event `forgotten`.
+#[derive(Debug, Deserialize)]
+pub struct ForgottenView {
+    #[serde(rename = "type")]
+    pub device_type: String,
+    pub id: String,
+}
+
 /// The data of the event `gap`.
 #[derive(Debug, Deserialize)]
 pub struct GapView {

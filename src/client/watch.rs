@@ -12,7 +12,7 @@ use super::problem::ClientError;
 use super::service::Service;
 use super::settings::Selection;
 use super::show::ChangeTable;
-use super::view::{ChangeView, DeviceView, GapView, SnapshotCompleteView};
+use super::view::{ChangeView, DeviceView, ForgottenView, GapView, SnapshotCompleteView};
 use super::{Outcome, Output, next_line, understand};
 
 /// How long to wait before a stream is asked for again, if the service does not say.
@@ -99,6 +99,11 @@ impl Watch {
             "snapshot_complete" => {
                 let SnapshotCompleteView { devices } = understand(&event.data)?;
                 note(&format!("these were all, {devices} devices; from here on it is changes"));
+            }
+            "forgotten" => {
+                let ForgottenView { device_type, id } = understand(&event.data)?;
+                let name = super::table::plain(&format!("{device_type} {id}"));
+                note(&format!("{name} has been forgotten by an administrator"));
             }
             "gap" => {
                 let gap: GapView = understand(&event.data)?;

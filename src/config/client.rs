@@ -21,6 +21,7 @@ pub(super) fn settings(values: &Values, operands: &[String]) -> Result<ClientSet
     let operand = |at: usize| operands.get(at).cloned().unwrap_or_default();
     let question = match values.verb {
         Verb::Get => Question::Device { device_type: operand(0), id: operand(1) },
+        Verb::Forget => Question::Forget { device_type: operand(0), id: operand(1) },
         Verb::List => Question::Devices(selection(values)?),
         Verb::Watch => Question::Changes(selection(values)?),
         Verb::Summary

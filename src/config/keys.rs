@@ -69,6 +69,7 @@ pub(super) fn settings(
         | Verb::Export
         | Verb::Import
         | Verb::Get
+        | Verb::Forget
         | Verb::List
         | Verb::Watch
         | Verb::Summary

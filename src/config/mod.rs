@@ -182,7 +182,7 @@ where
         Verb::KeysCreate | Verb::KeysList | Verb::KeysRevoke => {
             Command::Keys(keys::settings(&values, &environment.state, &operands, build::log(&values)?)?)
         }
-        Verb::Get | Verb::List | Verb::Watch | Verb::Summary | Verb::Completions => {
+        Verb::Get | Verb::Forget | Verb::List | Verb::Watch | Verb::Summary | Verb::Completions => {
             Command::Client(client::settings(&values, &operands)?)
         }
     })

@@ -106,6 +106,8 @@ pub(super) enum Verb {
     KeysList,
     KeysRevoke,
     Get,
+    /// Makes a running service forget a device.
+    Forget,
     List,
     Watch,
     Summary,
@@ -113,7 +115,7 @@ pub(super) enum Verb {
 }
 
 impl Verb {
-    pub const ALL: [Verb; 13] = [
+    pub const ALL: [Verb; 14] = [
         Verb::Serve,
         Verb::Demo,
         Verb::Simulate,
@@ -123,6 +125,7 @@ impl Verb {
         Verb::KeysList,
         Verb::KeysRevoke,
         Verb::Get,
+        Verb::Forget,
         Verb::List,
         Verb::Watch,
         Verb::Summary,
@@ -141,6 +144,7 @@ impl Verb {
             Verb::KeysList => &["keys", "list"],
             Verb::KeysRevoke => &["keys", "revoke"],
             Verb::Get => &["get"],
+            Verb::Forget => &["forget"],
             Verb::List => &["list"],
             Verb::Watch => &["watch"],
             Verb::Summary => &["summary"],
@@ -159,6 +163,9 @@ impl Verb {
             Verb::KeysList => "Lists the API keys",
             Verb::KeysRevoke => "Takes an API key out of force; a running service knows within a second",
             Verb::Get => "Asks a running service for one device",
+            Verb::Forget => {
+                "Makes a running service forget a device, as if nothing had been heard of it; needs a key with the scope admin"
+            }
             Verb::List => "Asks a running service for its devices",
             Verb::Watch => "Shows what changes at a running service, until Ctrl-C",
             Verb::Summary => "Asks a running service for its totals",
@@ -171,7 +178,7 @@ impl Verb {
         match self {
             Verb::KeysCreate => &["NAME"],
             Verb::KeysRevoke => &["ID"],
-            Verb::Get => &["TYPE", "ID"],
+            Verb::Get | Verb::Forget => &["TYPE", "ID"],
             Verb::Completions => &["SHELL"],
             Verb::Serve
             | Verb::Demo
@@ -196,6 +203,7 @@ impl Verb {
             | Verb::KeysList
             | Verb::KeysRevoke
             | Verb::Get
+            | Verb::Forget
             | Verb::List
             | Verb::Watch
             | Verb::Summary
@@ -210,7 +218,7 @@ impl Verb {
                 "Exit code: 0 connected, 3 disconnected, 4 never connected, 5 unknown; 1 if the service cannot be \
                  asked or refuses, 2 if the arguments or settings are bad.",
             ),
-            Verb::List | Verb::Watch | Verb::Summary => Some(
+            Verb::Forget | Verb::List | Verb::Watch | Verb::Summary => Some(
                 "Exit code: 0 when done, 1 if the service cannot be asked or refuses, 2 if the arguments or settings \
                  are bad.",
             ),

@@ -67,6 +67,8 @@ pub struct Change {
     pub snapshot: Snapshot,
     /// The status before; `None`: nothing was known of the device.
     pub previous: Option<Status>,
+    /// The device was forgotten; the snapshot shows it as it was before.
+    pub is_removal: bool,
     /// Whether the history that is kept tells of it.
     pub in_history: bool,
     /// Up to which of its positions the history told of nothing that was published later; `None` while that is not known, or
@@ -151,22 +153,31 @@ impl Feed {
         }
     }
 
-    /// Adds a change; `record` is the device as it is now, and its shard is locked. Called by one thread.
+    /// Adds a change; `record` is the device as it is now, and its shard is locked.
     pub fn publish(&self, record: &Record, previous: Option<Status>, in_history: bool) {
+        self.add(Snapshot::of(record), previous, in_history, false);
+    }
+
+    /// Adds that a device was forgotten; `record` is the device as it was, and its shard is locked. No history tells of it.
+    pub fn publish_removal(&self, record: &Record) {
+        self.add(Snapshot::of(record), Some(record.verdict().status), false, true);
+    }
+
+    fn add(&self, snapshot: Snapshot, previous: Option<Status>, in_history: bool, is_removal: bool) {
         // Before the lock of the ring is taken, for which readers wait.
         let kept = self.kept().filter(|_| self.health.populated()).map(|kept| kept.events);
-        let snapshot = Snapshot::of(record);
         let followed = self.followers.load(Ordering::SeqCst) > 0;
         let most = self.settings.stream_lag_max as usize;
         let most = if followed { most } else { most.min(UNFOLLOWED_MAX) };
         let mut ring = self.ring.write();
         let sequence = ring.next();
         let (address, shown) = (OnceLock::new(), SharedText::default());
-        let change = Change { sequence, snapshot, previous, in_history, kept, address, shown };
+        let change = Change { sequence, snapshot, previous, is_removal, in_history, kept, address, shown };
         ring.push(change, most, RING_MAX_BYTES);
+        // Under the lock of the ring, so that it never goes back: decoder and writer publish.
+        self.head.store(sequence, Ordering::SeqCst);
         drop(ring);
         self.metrics.feed.changes.inc();
-        self.head.store(sequence, Ordering::SeqCst);
         // Whoever begins to follow is counted before it looks at the head, so either it sees this change or is seen here.
         if followed || self.followers.load(Ordering::SeqCst) > 0 {
             self.bell.notify_one();

@@ -49,6 +49,7 @@ use crate::history::ReadHistory;
 use crate::map::DeviceMap;
 use crate::metrics::RequestMetrics;
 use crate::recall::Recall;
+use crate::removal::RemovalQueue;
 
 pub use front::{Front, FrontError};
 pub use gauges::Gauges;
@@ -72,6 +73,8 @@ pub struct Context {
     pub organization: Arc<str>,
     pub history: Arc<dyn ReadHistory>,
     pub feed: Arc<Feed>,
+    /// Where the wish to forget a device goes.
+    pub removals: RemovalQueue,
     /// How long an event is kept.
     pub history_kept: Duration,
 }
@@ -103,12 +106,18 @@ fn followable() -> OpenApiRouter<Context> {
     OpenApiRouter::new().routes(routes!(events::events))
 }
 
+/// What needs the scope `admin`.
+fn administrable() -> OpenApiRouter<Context> {
+    OpenApiRouter::new().routes(routes!(devices::forget))
+}
+
 /// All resources, and the document about them.
 fn resources(guard: &Arc<Guard>) -> (Router<Context>, OpenApi) {
     let need = |scope| middleware::from_fn_with_state((Arc::clone(guard), scope), guard::authorize);
     let (router, document) = OpenApiRouter::with_openapi(openapi::head())
         .merge(readable().route_layer(need(Scope::Read)))
         .merge(followable().route_layer(need(Scope::Events)))
+        .merge(administrable().route_layer(need(Scope::Admin)))
         .merge(open())
         .split_for_parts();
     let document = described::complete(document);

@@ -7,7 +7,7 @@ use utoipa::OpenApi;
 use utoipa::openapi::OpenApi as Document;
 
 use super::error::Problem;
-use super::events::{ChangeView, GapView, SnapshotCompleteView};
+use super::events::{ChangeView, ForgottenView, GapView, SnapshotCompleteView};
 
 /// What stands in the document beside the resources.
 #[derive(OpenApi)]
@@ -24,7 +24,7 @@ use super::events::{ChangeView, GapView, SnapshotCompleteView};
         (name = "fleet", description = "All devices at a glance"),
         (name = "service", description = "The service itself"),
     ),
-    components(schemas(Problem, crate::http::platform::SortKey, ChangeView, SnapshotCompleteView, GapView)),
+    components(schemas(Problem, crate::http::platform::SortKey, ChangeView, ForgottenView, SnapshotCompleteView, GapView)),
 )]
 struct Head;
 

@@ -48,6 +48,7 @@ impl Fixture {
             organization: "org".into(),
             history: Arc::new(HistoryAfter(|_, _| Ok(None))),
             feed,
+            removals: crate::removal::queue().0,
             history_kept: Duration::from_secs(1),
         };
         let guard = Arc::new(Guard::new(settings, metrics.http.clone()));

@@ -224,14 +224,30 @@ impl DeviceMap {
                 records.iter().filter(|(_, record)| is_gone(record)).map(|(at, _)| at).collect()
             };
             for at in gone {
-                self.forget_one(Place::new(number, at), &mut forgotten);
+                self.forget_one(Place::new(number, at), &mut |record| forgotten(record.device()));
             }
+        }
+    }
+
+    /// Drops one device, whatever its status, and shows it to `forgotten` before anybody can find it again.
+    pub fn forget_device(&self, device: Device<'_>, mut forgotten: impl FnMut(&Record)) {
+        let hash = self.hash(device);
+        let number = Self::shard_number(hash);
+        let shard = &self.shards[number];
+        let _changing = shard.changing.lock();
+        if let Some(limit) = &self.limit {
+            // What was read from the store before is not remembered.
+            limit.note_loss(hash);
+        }
+        let found = shard.records.read().find(hash, device);
+        if let Some(at) = found {
+            self.forget_one(Place::new(number, at), &mut forgotten);
         }
     }
 
     /// Drops a device: first from the orders, because whoever reads those relies on the record. The caller holds
     /// `changing` of its shard.
-    fn forget_one(&self, place: Place, forgotten: &mut impl FnMut(Device<'_>)) {
+    fn forget_one(&self, place: Place, forgotten: &mut impl FnMut(&Record)) {
         let shard = &self.shards[place.shard()];
         let known = shard
             .records
@@ -242,7 +258,7 @@ impl DeviceMap {
         self.change_orders(&device_type, place, &id, (face, None));
         let device = Device { device_type: &device_type.name, id: &id };
         let Some(record) = shard.records.write().remove(self.hash(device), place.at()) else { return };
-        forgotten(device);
+        forgotten(&record);
         let status = record.verdict().status;
         device_type.counts.drop_one(status);
         self.counts.drop_one(status);

@@ -239,12 +239,18 @@ impl Store for MemoryStore {
         Box::pin(ready(Ok(())))
     }
 
-    fn forget(&self, names: Vec<DeviceName>, before_nanos: i64) -> BoxFuture<'_, Result<(), StoreError>> {
+    fn forget(
+        &self,
+        names: Vec<DeviceName>,
+        before_nanos: Option<i64>,
+    ) -> BoxFuture<'_, Result<(), StoreError>> {
         let devices = &mut self.contents.lock().devices;
         for name in names {
             let gone = devices.get(&name).and_then(|entry| entry.belief.verdict()).is_some_and(|verdict| {
-                verdict.status == Status::Disconnected
-                    && verdict.statement.time.nanos().is_some_and(|time| time < before_nanos)
+                before_nanos.is_none_or(|before| {
+                    verdict.status == Status::Disconnected
+                        && verdict.statement.time.nanos().is_some_and(|time| time < before)
+                })
             });
             if gone {
                 devices.remove(&name);

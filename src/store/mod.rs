@@ -16,6 +16,7 @@ mod open;
 pub mod peers;
 pub mod postgres;
 mod refused;
+mod removal;
 mod restore;
 pub mod settings;
 pub mod sqlite;
@@ -319,8 +320,13 @@ pub trait Store: Send + Sync {
         Box::pin(ready(Ok(())))
     }
 
-    /// Drops those of the devices that are still disconnected since before the moment, in nanoseconds since 1970.
-    fn forget(&self, names: Vec<DeviceName>, before_nanos: i64) -> BoxFuture<'_, Result<(), StoreError>>;
+    /// Drops those of the devices that are still disconnected since before the moment, in nanoseconds since 1970, or, without
+    /// a moment, all of them, with their histories.
+    fn forget(
+        &self,
+        names: Vec<DeviceName>,
+        before_nanos: Option<i64>,
+    ) -> BoxFuture<'_, Result<(), StoreError>>;
 }
 
 /// The devices of any store, as they are recalled.

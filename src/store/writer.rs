@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use parking_lot::Mutex;
+use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
@@ -21,6 +22,7 @@ use crate::history::EventQueue;
 use crate::map::{DeviceMap, Record};
 use crate::metrics::Metrics;
 use crate::receipt::{Receipt, Receipts};
+use crate::removal::Removal;
 use crate::source::Lead;
 
 /// Devices, and as many events, in one batch: some thirty milliseconds of an embedded store, so that what changes meanwhile
@@ -63,6 +65,8 @@ pub struct Writer {
     pub metrics: Metrics,
     pub feed: Arc<Feed>,
     pub settings: StoreSettings,
+    /// Devices that an administrator wants to be forgotten.
+    pub removals: mpsc::Receiver<Removal>,
     /// Who reads what the broker has retained.
     pub lead: Arc<Lead>,
     /// What `health` shows while all is well.
@@ -105,18 +109,22 @@ struct Owed {
 
 impl Writer {
     /// Writes until `stop`, then what is left; whoever calls bounds how long that may take.
-    pub async fn run(self, stop: CancellationToken) {
+    pub async fn run(mut self, stop: CancellationToken) {
         self.health.set_store(self.good.clone());
         // Half, as a change may come just after a look, and the writing itself takes its time.
         let pause = self.settings.flush_interval / 2;
         let mut upkeep_due = Instant::now();
         while !stop.is_cancelled() {
-            tokio::select! {
-                () = sleep(pause) => {}
-                () = self.receipts.wait() => {}
-                () = stop.cancelled() => {}
-            }
+            let removal = tokio::select! {
+                () = sleep(pause) => None,
+                () = self.receipts.wait() => None,
+                () = stop.cancelled() => None,
+                removal = self.removals.recv(), if !self.removals.is_closed() => removal,
+            };
             self.flush(&stop).await;
+            if let Some(removal) = removal {
+                self.remove(removal).await;
+            }
             self.map.evict_surplus(EVICTION_LOOKS);
             if Instant::now() >= upkeep_due && !stop.is_cancelled() {
                 self.retry_refused(Instant::now()).await;

@@ -14,6 +14,7 @@ mod events_load;
 mod events_shared;
 mod exchange;
 mod fleet;
+mod forget;
 mod grid;
 mod grid_chaos;
 mod history;

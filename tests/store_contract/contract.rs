@@ -13,6 +13,9 @@ use proptest::sample::Index;
 use proptest::test_runner::TestRunner;
 
 use crate::fixture::{Fixture, device, devices, event, events, name, session, statement, wait};
+use crate::forget::{
+    only_what_is_still_disconnected_is_forgotten, without_a_moment_whatever_is_named_is_forgotten,
+};
 use crate::places::Place;
 
 /// A promise and its name.
@@ -39,6 +42,7 @@ pub const CONTRACT: &[Promise] = promises![
     the_retention_time_is_kept_and_may_be_set_back,
     events_that_were_too_old_for_a_moment_are_shown_again_unless_they_were_deleted,
     only_what_is_still_disconnected_is_forgotten,
+    without_a_moment_whatever_is_named_is_forgotten,
     a_store_is_an_object_that_any_thread_may_use,
 ];
 
@@ -456,23 +460,6 @@ pub fn events_that_were_too_old_for_a_moment_are_shown_again_unless_they_were_de
     }
     fixture.put(events(vec![event("a", statement(Claim::Connect, 2, 2), 6)]));
     assert_eq!(fixture.history("a", None, 10).len(), 2, "{place:?}");
-}
-
-pub fn only_what_is_still_disconnected_is_forgotten(place: &dyn Place) {
-    let fixture = Fixture::new(place);
-    fixture.put(devices(vec![
-        device("gone", [statement(Claim::Disconnect, 1, 9)], 1),
-        device("back", [statement(Claim::Disconnect, 1, 9), statement(Claim::Connect, 10, 10)], 1),
-        device("later", [statement(Claim::Disconnect, 1, 10)], 1),
-        device("unknown", [Statement { time: Moment::UNKNOWN, ..statement(Claim::Disconnect, 1, 1) }], 1),
-    ]));
-    let names = ["gone", "back", "later", "unknown", "absent"].map(name).to_vec();
-    wait(fixture.store().forget(names, 10)).unwrap();
-    let left: Vec<_> = fixture.all().into_keys().map(|name| name.id).collect();
-    assert_eq!(left, ["back", "later", "unknown"].map(Box::<str>::from), "{place:?}");
-    // Who comes back begins a new history.
-    fixture.put(events(vec![event("gone", statement(Claim::Connect, 20, 20), 1)]));
-    assert_eq!(fixture.history("gone", None, 10).len(), 1, "{place:?}");
 }
 
 pub fn a_store_is_an_object_that_any_thread_may_use(place: &dyn Place) {

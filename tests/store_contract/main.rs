@@ -8,6 +8,7 @@ mod contract;
 mod events;
 mod failover;
 mod fixture;
+mod forget;
 mod places;
 mod postgres;
 mod postgres_events;

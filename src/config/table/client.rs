@@ -4,7 +4,9 @@ use super::NONE;
 use crate::config::setting::{Setting, Spec, Verb};
 
 /// Those that ask.
-const CLIENT: &[Verb] = &[Verb::Get, Verb::List, Verb::Watch, Verb::Summary];
+const CLIENT: &[Verb] = &[Verb::Get, Verb::Forget, Verb::List, Verb::Watch, Verb::Summary];
+/// Those that show an answer.
+const SHOWING: &[Verb] = &[Verb::Get, Verb::List, Verb::Watch, Verb::Summary];
 /// Those that show many devices.
 const MANY: &[Verb] = &[Verb::List, Verb::Watch];
 /// Those that show them in an order.
@@ -19,13 +21,14 @@ pub(super) const CONFIGURED: &[Verb] = &[
     Verb::KeysList,
     Verb::KeysRevoke,
     Verb::Get,
+    Verb::Forget,
     Verb::List,
     Verb::Watch,
     Verb::Summary,
 ];
 /// Those that check a certificate.
 pub(super) const CERTIFIED: &[Verb] =
-    &[Verb::Serve, Verb::Simulate, Verb::Get, Verb::List, Verb::Watch, Verb::Summary];
+    &[Verb::Serve, Verb::Simulate, Verb::Get, Verb::Forget, Verb::List, Verb::Watch, Verb::Summary];
 
 pub(super) const URL: Spec = Spec {
     setting: Setting::Url,
@@ -86,7 +89,7 @@ pub(super) const TLS_CLIENT_KEY: Spec = Spec {
 pub(super) const JSON: Spec = Spec {
     setting: Setting::Json,
     long: Some("json"),
-    verbs: CLIENT,
+    verbs: SHOWING,
     help: "Show JSON, of many devices a line each, instead of aligned text",
     ..NONE
 };

@@ -12,4 +12,4 @@ pub mod view;
 pub use history::{__path_history, history};
 pub use list::{__path_list, list};
 pub use lookup::{__path_lookup, lookup};
-pub use one::{__path_one, one};
+pub use one::{__path_forget, __path_one, forget, one};

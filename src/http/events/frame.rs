@@ -24,6 +24,17 @@ pub struct ChangeView<'a> {
     previous_status: Option<StatusView>,
 }
 
+/// The data of `forgotten`.
+#[derive(Serialize, ToSchema)]
+#[schema(as = Forgotten)]
+pub struct ForgottenView<'a> {
+    #[serde(rename = "type")]
+    device_type: &'a str,
+    id: &'a str,
+    /// The status before.
+    previous_status: Option<StatusView>,
+}
+
 /// The data of `gap`.
 #[derive(Serialize, ToSchema)]
 #[schema(as = Gap)]
@@ -79,6 +90,11 @@ pub fn keep_alive(id: Option<Position>) -> Bytes {
 
 /// One change with its id.
 pub fn change(id: Position, change: &Change, viewer: &Viewer<'_>) -> Bytes {
+    if change.is_removal {
+        let Snapshot { device_type, id: device_id, .. } = &change.snapshot;
+        let previous_status = change.previous.map(StatusView::from);
+        return event(Some(id), "forgotten", &ForgottenView { device_type, id: device_id, previous_status });
+    }
     past_change(id, &change.snapshot, change.previous, viewer)
 }
 

@@ -21,7 +21,7 @@ use super::devices::filter;
 use super::error::{Error, Problem};
 use super::parameters::Parameters;
 
-pub use self::frame::{ChangeView, GapView, SnapshotCompleteView};
+pub use self::frame::{ChangeView, ForgottenView, GapView, SnapshotCompleteView};
 
 const KNOWN: &[&str] = &["type", "id_prefix", "status", "close_code", "address", "snapshot"];
 

@@ -173,12 +173,12 @@ pub async fn set_retention_time(
     Ok(())
 }
 
-/// Drops devices that are disconnected since before the moment.
+/// Drops devices that are disconnected since before the moment, or all of these.
 pub async fn forget(
     client: &Object,
     statements: &Statements,
     names: &[DeviceName],
-    before_nanos: i64,
+    before_nanos: Option<i64>,
 ) -> Result<(), StoreError> {
     let (types, ids): (Vec<&str>, Vec<&str>) =
         names.iter().map(|name| (&*name.device_type, &*name.id)).unzip();

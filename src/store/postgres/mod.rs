@@ -417,7 +417,11 @@ impl Store for PostgresStore {
         })
     }
 
-    fn forget(&self, names: Vec<DeviceName>, before_nanos: i64) -> BoxFuture<'_, Result<(), StoreError>> {
+    fn forget(
+        &self,
+        names: Vec<DeviceName>,
+        before_nanos: Option<i64>,
+    ) -> BoxFuture<'_, Result<(), StoreError>> {
         bounded(async move {
             let client = self.client().await?;
             let done = merge::forget(&client, &self.statements, &names, before_nanos).await;

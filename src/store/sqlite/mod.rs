@@ -289,7 +289,11 @@ impl Store for SqliteStore {
         self.write(move |writing| writing.set_retention_time(time))
     }
 
-    fn forget(&self, names: Vec<DeviceName>, before_nanos: i64) -> BoxFuture<'_, Result<(), StoreError>> {
+    fn forget(
+        &self,
+        names: Vec<DeviceName>,
+        before_nanos: Option<i64>,
+    ) -> BoxFuture<'_, Result<(), StoreError>> {
         self.write(move |writing| writing.forget(&names, before_nanos))
     }
 }

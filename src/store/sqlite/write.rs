@@ -196,13 +196,13 @@ impl Writing {
         Ok(())
     }
 
-    /// Drops devices that are disconnected since before the moment.
-    pub fn forget(&mut self, names: &[DeviceName], before_nanos: i64) -> Result<(), WriteError> {
+    /// Drops devices that are disconnected since before the moment, or all of these.
+    pub fn forget(&mut self, names: &[DeviceName], before_nanos: Option<i64>) -> Result<(), WriteError> {
         let transaction = self.connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
         for name in names {
             transaction
                 .prepare_cached(
-                    "DELETE FROM device WHERE type = ?1 AND id = ?2 AND NOT connected AND time < ?3",
+                    "DELETE FROM device WHERE type = ?1 AND id = ?2 AND (?3 IS NULL OR (NOT connected AND time < ?3))",
                 )?
                 .execute(params![&*name.device_type, &*name.id, before_nanos])?;
         }

@@ -1,12 +1,13 @@
--- Drops devices of one bucket that are still disconnected since before a moment.
+-- Drops devices of one bucket that are still disconnected since before a moment, or, without a moment, all of these.
 --
 -- KEYS  1 devices   2 names   3 due   4… the history of each device
--- ARGV  1, 2 the moment, its upper and lower four bytes   3… the names
+-- ARGV  1, 2 the moment, its upper and lower four bytes, or two empty texts   3… the names
 
 local devices, names, due = KEYS[1], KEYS[2], KEYS[3]
 local before_high, before_low = tonumber(ARGV[1]), tonumber(ARGV[2])
 
 local function is_gone(record)
+  if not before_high then return true end
   local flags = record:byte(5)
   if flags % 2 == 1 then return false end
   -- Of several statements the first decides, and its length stands before it.

@@ -288,7 +288,11 @@ impl Store for ValkeyStore {
         Box::pin(async move { Ok(self.grid.set_retention_time(time).await?) })
     }
 
-    fn forget(&self, names: Vec<DeviceName>, before_nanos: i64) -> BoxFuture<'_, Result<(), StoreError>> {
+    fn forget(
+        &self,
+        names: Vec<DeviceName>,
+        before_nanos: Option<i64>,
+    ) -> BoxFuture<'_, Result<(), StoreError>> {
         Box::pin(async move { Ok(self.grid.forget(&names, before_nanos).await?) })
     }
 }

@@ -216,8 +216,8 @@ impl Grid {
         Ok(self.connection.ask(slot, redis::cmd("SET").arg(key).arg(time.0)).await?)
     }
 
-    /// Drops those of the devices that are still disconnected since before the moment.
-    pub async fn forget(&self, names: &[DeviceName], before_nanos: i64) -> Result<(), WriteError> {
+    /// Drops those of the devices that are still disconnected since before the moment, or all of them.
+    pub async fn forget(&self, names: &[DeviceName], before_nanos: Option<i64>) -> Result<(), WriteError> {
         let mut buckets: BTreeMap<Bucket, Vec<Vec<u8>>> = BTreeMap::new();
         for name in names {
             let name = joined(name.device());
@@ -234,12 +234,14 @@ impl Grid {
         &self,
         bucket: Bucket,
         names: &[Vec<u8>],
-        before_nanos: i64,
+        before_nanos: Option<i64>,
     ) -> Result<(), WriteError> {
-        let (high, low) = encoding::halves(before_nanos);
         let mut call = Call::default();
         call.key(self.keys.devices(bucket)).key(self.keys.names(bucket)).key(self.keys.due(bucket));
-        call.argument(high.to_string()).argument(low.to_string());
+        match before_nanos.map(encoding::halves) {
+            Some((high, low)) => call.argument(high.to_string()).argument(low.to_string()),
+            None => call.argument("").argument(""),
+        };
         for name in names {
             call.key(self.keys.history(bucket, name)).argument(name.as_slice());
         }

@@ -70,7 +70,7 @@ impl<F: Fn(&Batch) -> Result<(), StoreError> + Send + Sync> Store for Hooked<F> 
     fn prune(&self, heard_before: UnixSeconds) -> BoxFuture<'_, Result<u64, StoreError>> {
         self.kept.prune(heard_before)
     }
-    fn forget(&self, names: Vec<DeviceName>, before: i64) -> BoxFuture<'_, Result<(), StoreError>> {
+    fn forget(&self, names: Vec<DeviceName>, before: Option<i64>) -> BoxFuture<'_, Result<(), StoreError>> {
         self.kept.forget(names, before)
     }
 }
@@ -88,6 +88,7 @@ fn writer(map: &Arc<DeviceMap>, store: Arc<dyn Store>) -> Writer {
         health,
         metrics,
         settings: StoreSettings::memory(),
+        removals: crate::removal::queue().1,
         lead: Arc::new(Lead::of_one()),
         good: Keeping::Good,
         horizon: Mutex::default(),
