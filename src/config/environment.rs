@@ -44,8 +44,8 @@ impl StateDirectories {
     }
 }
 
-/// Sorts the variables. One that begins like ours and is none is refused, as it is a setting that would not work;
-/// others belong to other programs.
+/// Sorts the variables. An empty one counts as unset, as `${NAME:-}` in a Compose file means it. One that begins like ours
+/// and is none is refused, as it is a setting that would not work; others belong to other programs.
 pub(super) fn read(variables: impl Iterator<Item = (OsString, OsString)>) -> Result<Environment, Refusal> {
     let mut environment = Environment::default();
     // The names as they were given, to know the stronger of two for one setting.
@@ -54,7 +54,13 @@ pub(super) fn read(variables: impl Iterator<Item = (OsString, OsString)>) -> Res
         // Every name that matters is ASCII, and a lossy look is enough to refuse the others.
         let name = name.to_string_lossy();
         environment.state.add(&name, &value);
-        if name.starts_with(PREFIX) {
+        if value.is_empty() {
+            continue;
+        }
+        if let Some(rest) = name.strip_prefix(PREFIX) {
+            if is_service_link(rest, &value.to_string_lossy()) {
+                continue;
+            }
             let spec = SPECS
                 .iter()
                 .find(|spec| spec.variable().as_deref() == Some(&name))
@@ -70,6 +76,40 @@ pub(super) fn read(variables: impl Iterator<Item = (OsString, OsString)>) -> Res
     platform.retain(|(rank, given)| *rank == 0 || !(newer && is_login(given)));
     environment.platform = platform.into_iter().map(|(_, given)| given).collect();
     Ok(environment)
+}
+
+/// Whether a container platform has set the variable, and no person: Kubernetes and Docker describe other services so, to
+/// every container that can reach them. The names come from those services' names, so one that is called `devstatus`, or
+/// `devstatus-` and more, gives names that begin like ours. `rest` is what follows our prefix.
+fn is_service_link(rest: &str, value: &str) -> bool {
+    let is_url = ["tcp://", "udp://", "sctp://"].iter().any(|scheme| value.starts_with(scheme));
+    // What comes last in the name, with or without the rest of the service's name before it.
+    let ends_with =
+        |word: &str| rest.strip_suffix(word).is_some_and(|before| before.is_empty() || before.ends_with('_'));
+    let contains = |word: &str| rest.starts_with(word) || rest.contains(&format!("_{word}"));
+    ends_with("SERVICE_HOST")
+        || ends_with("SERVICE_PORT")
+        // The port by its name.
+        || contains("SERVICE_PORT_")
+        || has_port_and_protocol(rest)
+        || (ends_with("PORT") && is_url)
+        // Docker's legacy links: the name of the container, and all of its variables.
+        || (ends_with("NAME") && value.starts_with('/'))
+        || contains("ENV_")
+}
+
+/// As in `PORT_80_TCP`, `PORT_80_TCP_ADDR` and, for a range, `PORT_80_TCP_START`.
+fn has_port_and_protocol(rest: &str) -> bool {
+    let words: Vec<&str> = rest.split('_').collect();
+    words.windows(3).enumerate().any(|(at, three)| {
+        let is_number = !three[1].is_empty() && three[1].bytes().all(|byte| byte.is_ascii_digit());
+        let is_end = match words[at + 3..] {
+            [] => true,
+            [last] => matches!(last, "PROTO" | "PORT" | "ADDR" | "START" | "END"),
+            _ => false,
+        };
+        three[0] == "PORT" && is_number && matches!(three[2], "TCP" | "UDP" | "SCTP") && is_end
+    })
 }
 
 fn is_login(given: &Given) -> bool {

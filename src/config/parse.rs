@@ -35,13 +35,18 @@ impl Values {
         self.parse(setting, LOGIN_EXPECTED, |text| is_login(text).then(|| text.to_owned()))
     }
 
-    /// Whether the connection is scalable; inside, its instance if one is named.
+    /// Whether the connection is scalable; inside, its instance if one is named. A variable cannot be empty, so there `true`
+    /// stands for a connection without an instance.
     pub fn scalable(&self) -> Result<Option<Option<String>>, Refusal> {
-        let expected = format!("nothing, or 1 to {ID_MAX_CHARS} letters, digits, '-', '_' or '.'");
-        self.parse(Setting::Scalable, &expected, |text| match text {
-            "" => Some(None),
-            text => is_name(text, ID_MAX_CHARS).then(|| Some(text.to_owned())),
-        })
+        let expected = format!(
+            "nothing, true, false, or an instance of 1 to {ID_MAX_CHARS} letters, digits, '-', '_' or '.'"
+        );
+        let scalable = self.parse(Setting::Scalable, &expected, |text| match text {
+            "" | "true" => Some(Some(None)),
+            "false" => Some(None),
+            text => is_name(text, ID_MAX_CHARS).then(|| Some(Some(text.to_owned()))),
+        })?;
+        Ok(scalable.flatten())
     }
 
     /// The part of `--partition`.

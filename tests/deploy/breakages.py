@@ -15,6 +15,7 @@ BREAKAGES = [
     ("kubernetes/devstatus.yaml", "path: /readyz", "path: /ready", "readinessProbe"),
     ("kubernetes/devstatus.yaml", "--id=$(POD_NAME)", "--id=devstatus", "application ids"),
     ("kubernetes/devstatus.yaml", "  DEVSTATUS_LOG_FORMAT: json", "  DEVSTATUS_LOG_FORMAT: jsonl", "DEVSTATUS_LOG_FORMAT"),
+    ("kubernetes/devstatus.yaml", "enableServiceLinks: false", "enableServiceLinks: true", "enableServiceLinks"),
     ("kubernetes/postgres.yaml", "accessModes: [ReadWriteOnce]", "accessModes: ReadWriteOnce", "StatefulSet"),
     ("kubernetes/postgres.yaml", "mountPath: /tmp", "  mountPath: /tmp", "syntax error"),
     ("kubernetes/valkey.yaml", "name: secrets\n          secret", "name: secret\n          secret", "no volume secrets"),

@@ -53,6 +53,8 @@ def of_workload(workload: dict, by_kind: dict) -> list[str]:
     name, spec = workload["metadata"]["name"], workload["spec"]
     labels, pod = spec["template"]["metadata"]["labels"], spec["template"]["spec"]
     found = []
+    if pod.get("enableServiceLinks", True):
+        found.append(f"{name}: its pods get variables about every service (enableServiceLinks)")
     selectors = {"its own selector": spec["selector"]["matchLabels"]}
     for kind in ("Service", "PodDisruptionBudget"):
         for other in by_kind.get(kind, {}).values():
@@ -81,7 +83,8 @@ def of_workload(workload: dict, by_kind: dict) -> list[str]:
 
 def launch(workload: dict, container: dict, number: int, by_kind: dict) -> Launch:
     pod_name = f"{workload['metadata']['name']}-{number}"
-    variables = {}
+    # As in a pod without `enableServiceLinks: false`: whoever copies the manifest may leave it out.
+    variables = service_links(by_kind["Service"])
     for source in container["envFrom"]:
         variables |= by_kind["ConfigMap"][source["configMapRef"]["name"]]["data"]
     for entry in container["env"]:
@@ -101,3 +104,24 @@ def launch(workload: dict, container: dict, number: int, by_kind: dict) -> Launc
             value = by_kind["Secret"][secret["secretName"]]["stringData"][item["key"]]
             files[f"{mount['mountPath']}/{item['path']}"] = value
     return Launch(pod_name, arguments, variables, files)
+
+
+def service_links(services: dict) -> dict[str, str]:
+    """The variables that Kubernetes adds to each pod for every service of its namespace that has an address."""
+    variables = {}
+    for number, (name, service) in enumerate(sorted(services.items())):
+        if service["spec"].get("clusterIP") == "None":
+            continue
+        address, prefix = f"10.43.0.{number + 7}", name.upper().replace("-", "_")
+        ports = service["spec"]["ports"]
+        variables[f"{prefix}_SERVICE_HOST"] = address
+        variables[f"{prefix}_SERVICE_PORT"] = str(ports[0]["port"])
+        for port in ports:
+            protocol = port.get("protocol", "TCP")
+            url = f"{protocol.lower()}://{address}:{port['port']}"
+            link = f"{prefix}_PORT_{port['port']}_{protocol}"
+            variables |= {link: url, f"{link}_PROTO": protocol.lower(), f"{link}_PORT": str(port["port"]), f"{link}_ADDR": address}
+            variables.setdefault(f"{prefix}_PORT", url)
+            if "name" in port:
+                variables[f"{prefix}_SERVICE_PORT_{port['name'].upper().replace('-', '_')}"] = str(port["port"])
+    return variables

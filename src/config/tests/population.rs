@@ -86,7 +86,8 @@ fn scalable_means_what_the_platforms_settings_mean() {
         |instance: Option<&str>| ApplicationKind::Scalable { instance: instance.map(str::to_owned) };
     assert_eq!(kind(&format!("{BROKER} --scalable"), &[]), scalable(None));
     assert_eq!(kind(&format!("--scalable {BROKER}"), &[]), scalable(None));
-    assert_eq!(kind(BROKER, &[("DEVSTATUS_SCALABLE", "")]), scalable(None));
+    assert_eq!(kind(BROKER, &[("DEVSTATUS_SCALABLE", "true")]), scalable(None));
+    assert_eq!(kind(BROKER, &[("DEVSTATUS_SCALABLE", "false")]), ApplicationKind::Standalone);
     assert_eq!(kind("-c {dir}/standalone.cfg --scalable two", &[]), scalable(Some("two")));
     assert_eq!(kind("-c {dir}/instance.yaml --scalable", &[]), scalable(Some("one")));
     assert_eq!(kind("-c {dir}/instance.yaml --scalable two", &[]), scalable(Some("two")));
@@ -140,7 +141,8 @@ fn refusals() {
         ("--broker-counters maybe", "--broker-counters: expected true or false".to_owned()),
         (
             "--scalable a:b",
-            "--scalable: expected nothing, or 1 to 36 letters, digits, '-', '_' or '.'".to_owned(),
+            "--scalable: expected nothing, true, false, or an instance of 1 to 36 letters, digits, '-', '_' or '.'"
+                .to_owned(),
         ),
         ("demo --ready-on complete", "this subcommand has no flag --ready-on (see --help)".to_owned()),
     ] {

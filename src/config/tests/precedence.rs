@@ -1,7 +1,8 @@
 //! Which of several places wins, key by key.
 
-use super::{Files, INI, KEY, TOKEN, YAML, serve};
-use crate::config::LogLevel;
+use super::{Files, INI, KEY, TOKEN, YAML, refusal, run, serve};
+use crate::config::table::SPECS;
+use crate::config::{Command, LogLevel};
 
 #[test]
 fn flag_beats_own_variable_beats_platform_variable_beats_file() {
@@ -77,4 +78,79 @@ fn the_config_file_can_be_named_by_variable() {
     let environment = [("DEVSTATUS_CONFIG", "{dir}/app.cfg")];
     assert_eq!(serve(&files, "", &environment).source.identity.application, "cfgapp");
     assert_eq!(serve(&files, "-c {dir}/other.cfg", &environment).source.identity.application, "other");
+}
+
+#[test]
+fn an_empty_variable_counts_as_unset() {
+    let files = Files::new();
+    let line = "-i app -k a-abc123-1 -t token";
+    for spec in SPECS {
+        for name in spec.variable().into_iter().chain(spec.platform.iter().map(|name| (*name).to_owned())) {
+            assert_eq!(serve(&files, line, &[(&name, "")]), serve(&files, line, &[]), "{name}");
+        }
+    }
+    // Nor does an empty one hide what a weaker place says.
+    files.add("app.cfg", INI);
+    let environment = [
+        ("DEVSTATUS_CONFIG", "{dir}/app.cfg"),
+        ("DEVSTATUS_ID", ""),
+        ("WIOTP_AUTH_TOKEN", ""),
+        ("WIOTP_API_TOKEN", ""),
+    ];
+    assert_eq!(serve(&files, "", &environment).source.identity.application, "cfgapp");
+    let environment = [
+        ("WIOTP_AUTH_KEY", ""),
+        ("WIOTP_AUTH_TOKEN", ""),
+        ("WIOTP_API_KEY", KEY),
+        ("WIOTP_API_TOKEN", TOKEN),
+    ];
+    let login = serve(&files, "-i app", &environment).source.login.expect("the older pair counts");
+    assert_eq!(login.key, KEY);
+}
+
+/// What Kubernetes and Docker put into the environment for services named `devstatus` and `devstatus-postgres`.
+const LINKS: &[(&str, &str)] = &[
+    ("DEVSTATUS_SERVICE_HOST", "10.43.0.7"),
+    ("DEVSTATUS_SERVICE_PORT", "80"),
+    ("DEVSTATUS_SERVICE_PORT_HTTP", "80"),
+    ("DEVSTATUS_SERVICE_PORT_COAP_UDP", "5683"),
+    ("DEVSTATUS_PORT", "tcp://10.43.0.7:80"),
+    ("DEVSTATUS_PORT_80_TCP", "tcp://10.43.0.7:80"),
+    ("DEVSTATUS_PORT_80_TCP_PROTO", "tcp"),
+    ("DEVSTATUS_PORT_80_TCP_PORT", "80"),
+    ("DEVSTATUS_PORT_80_TCP_ADDR", "10.43.0.7"),
+    ("DEVSTATUS_PORT_5683_UDP", "udp://[fd00::7]:5683"),
+    ("DEVSTATUS_PORT_5683_UDP_ADDR", "fd00::7"),
+    ("DEVSTATUS_PORT_9_SCTP_PROTO", "sctp"),
+    ("DEVSTATUS_PORT_8000_TCP_START", "tcp://172.17.0.2:8000"),
+    ("DEVSTATUS_PORT_8000_TCP_END", "tcp://172.17.0.2:8010"),
+    ("DEVSTATUS_NAME", "/web/devstatus"),
+    ("DEVSTATUS_ENV_PATH", "/usr/bin:/bin"),
+    ("DEVSTATUS_ENV_POSTGRES_PASSWORD", "secret"),
+    ("DEVSTATUS_POSTGRES_SERVICE_HOST", "10.43.0.8"),
+    ("DEVSTATUS_POSTGRES_SERVICE_PORT_SQL", "5432"),
+    ("DEVSTATUS_POSTGRES_PORT", "tcp://10.43.0.8:5432"),
+    ("DEVSTATUS_POSTGRES_PORT_5432_TCP_PORT", "5432"),
+    ("DEVSTATUS_POSTGRES_NAME", "/web/devstatus-postgres"),
+    ("DEVSTATUS_POSTGRES_ENV_LANG", "C.UTF-8"),
+];
+
+#[test]
+fn links_that_a_container_platform_sets_are_passed_over() {
+    let files = Files::new();
+    let line = "-i app -k a-abc123-1 -t token";
+    assert_eq!(serve(&files, line, LINKS), serve(&files, line, &[]));
+    assert!(matches!(run(&files, "summary", LINKS), Ok(Command::Client(_))));
+    // Ours all the same: a misspelled setting, and a value that no platform sets.
+    for (name, value) in [
+        ("DEVSTATUS_SERVICE_HOSTS", "10.43.0.7"),
+        ("DEVSTATUS_PORTS", "tcp://10.43.0.7:80"),
+        ("DEVSTATUS_PORT", "http://10.43.0.7:80"),
+        ("DEVSTATUS_PORT_80", "80"),
+        ("DEVSTATUS_PORT_80_TCP_NAME", "x"),
+        ("DEVSTATUS_NAME", "devstatus"),
+        ("DEVSTATUS_ENVIRONMENT", "x"),
+    ] {
+        assert!(refusal(&files, line, &[(name, value)]).contains("DEVSTATUS_"), "{name}");
+    }
 }

@@ -120,7 +120,7 @@ fn values_of_the_rest() {
         &[
             ("--map-limit 0", LOGIN, "--map-limit: expected a whole number of devices from 1 to 4000000000"),
             ("-p 70000", LOGIN, "--port: expected a whole number from 0 to 65535"),
-            ("", &[("DEVSTATUS_PORT", "")], "DEVSTATUS_PORT: expected a whole number from 0 to 65535"),
+            ("", &[("DEVSTATUS_PORT", "x")], "DEVSTATUS_PORT: expected a whole number from 0 to 65535"),
             ("--listen localhost", LOGIN, "--listen: expected an IP address"),
             ("--config=", LOGIN, "--config: expected the path of a file"),
             ("demo --log-format xml", &[], "--log-format: expected text or json"),
