@@ -16,6 +16,7 @@ pub mod demo;
 pub mod descriptors;
 pub mod exchange;
 pub mod feed;
+pub mod files;
 pub mod fleet;
 pub mod freshness;
 pub mod health;

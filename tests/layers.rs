@@ -11,7 +11,7 @@ use proc_macro2::{Delimiter, TokenStream, TokenTree};
 
 /// The modules in reading order. A module may name those of the rows above its own, and none of its own row.
 const ROWS: &[&[&str]] = &[
-    &["secret", "time_text", "freshness"],
+    &["secret", "time_text", "freshness", "files"],
     &["payload"],
     &["presence"],
     &["decode"],

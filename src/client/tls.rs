@@ -11,6 +11,10 @@ use ureq::tls::{Certificate, ClientCert, PemItem, PrivateKey, RootCerts, TlsConf
 
 use super::problem::ClientError;
 use super::settings::{ClientCertificate, ServiceSettings};
+use crate::files;
+
+/// Far above any chain of certificates: the system's whole trust store has a quarter of a megabyte.
+const PEM_MAX_BYTES: u64 = 4 << 20;
 
 pub(super) fn config(settings: &ServiceSettings) -> Result<TlsConfig, ClientError> {
     let trusted = trusted(settings.ca_file.as_deref())?;
@@ -26,7 +30,7 @@ pub(super) fn config(settings: &ServiceSettings) -> Result<TlsConfig, ClientErro
 /// Who may vouch for the service: those in the file, or else whom the system trusts.
 fn trusted(ca_file: Option<&Path>) -> Result<Vec<Certificate<'static>>, ClientError> {
     let (certificates, place) = match ca_file {
-        Some(path) => (certificates(&std::fs::read(path)?), path.display().to_string()),
+        Some(path) => (certificates(&files::read_once(path, PEM_MAX_BYTES)?), path.display().to_string()),
         None => {
             let system = rustls_native_certs::load_native_certs().certs;
             let certificates =
@@ -46,17 +50,17 @@ fn certificates(pem: &[u8]) -> Vec<Certificate<'static>> {
 }
 
 /// The certificate that is shown. That it is one, and the key its own, is checked here: the library takes it for granted.
-fn own(files: &ClientCertificate) -> Result<ClientCert, ClientError> {
+fn own(own: &ClientCertificate) -> Result<ClientCert, ClientError> {
     let unfit = |path: &Path| ClientError::ClientCertificate(path.display().to_string());
-    let chain = certificates(&std::fs::read(&files.certificate)?);
+    let chain = certificates(&files::read_once(&own.certificate, PEM_MAX_BYTES)?);
     if chain.is_empty() {
-        return Err(unfit(&files.certificate));
+        return Err(unfit(&own.certificate));
     }
-    let key = std::fs::read(&files.key)?;
-    let checked = PrivateKeyDer::from_pem_slice(&key).map_err(|_no_key| unfit(&files.key))?;
+    let key = files::read_once(&own.key, PEM_MAX_BYTES)?;
+    let checked = PrivateKeyDer::from_pem_slice(&key).map_err(|_no_key| unfit(&own.key))?;
     let ders = chain.iter().map(|certificate| CertificateDer::from(certificate.der().to_vec()));
     CertifiedKey::from_der(ders.collect(), checked, &ring::default_provider())
-        .map_err(|_not_its_own| unfit(&files.key))?;
-    let key = PrivateKey::from_pem(&key).map_err(|_no_key| unfit(&files.key))?;
+        .map_err(|_not_its_own| unfit(&own.key))?;
+    let key = PrivateKey::from_pem(&key).map_err(|_no_key| unfit(&own.key))?;
     Ok(ClientCert::new_with_certs(&chain, key))
 }

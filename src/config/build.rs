@@ -1,7 +1,5 @@
 //! From the given texts to settings: defaults, what is missing, and what contradicts what.
 
-use std::fs::File;
-use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -17,6 +15,7 @@ use super::{
 };
 use crate::exchange::settings::Format;
 use crate::feed::settings::FeedSettings;
+use crate::files;
 use crate::fleet::settings::{Endings, FleetSettings};
 use crate::http::settings::HttpSettings;
 use crate::secret::Secret;
@@ -318,7 +317,8 @@ pub(super) fn certificates(values: &Values, setting: Setting) -> Result<Option<P
         return Ok(None);
     }
     let path = PathBuf::from(text);
-    readable(&path).map_err(|source| Refusal::ReadFile { origin: given.origin.clone(), source })?;
+    files::check_readable(&path)
+        .map_err(|source| Refusal::ReadFile { origin: given.origin.clone(), source })?;
     Ok(Some(path))
 }
 
@@ -338,12 +338,4 @@ fn ca_file(values: &Values, endpoint: &Endpoint) -> Result<Option<PathBuf>, Refu
         return Ok(None);
     }
     certificates(values, Setting::CaFile)
-}
-
-/// That a file can be opened and is one; what stands in it is for its reader.
-pub(super) fn readable(path: &Path) -> io::Result<()> {
-    if File::open(path)?.metadata()?.is_dir() {
-        return Err(io::Error::from(io::ErrorKind::IsADirectory));
-    }
-    Ok(())
 }

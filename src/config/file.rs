@@ -1,7 +1,6 @@
 //! Reads the settings file, an `application.cfg` (INI) or the platform's YAML, into texts with their origin.
 
-use std::fs::File;
-use std::io::{self, Read};
+use std::io;
 use std::path::{Path, PathBuf};
 
 use super::refusal::{Origin, Refusal, nearest, showable};
@@ -9,6 +8,7 @@ use super::setting::Spec;
 use super::table::SPECS;
 use super::values::Given;
 use super::{ini, yaml};
+use crate::files;
 
 /// Far above any settings or token; more is some other file, and is refused before it fills the memory.
 pub(super) const SETTINGS_MAX_BYTES: u64 = 1 << 20;
@@ -25,11 +25,7 @@ pub(super) fn read(path: &Path, origin: &Origin) -> Result<Vec<Given>, Refusal> 
 
 /// The whole of a UTF-8 file of at most `max_bytes`, without the mark that some editors put before the text.
 pub(super) fn read_text(path: &Path, max_bytes: u64) -> io::Result<String> {
-    let mut bytes = Vec::new();
-    File::open(path)?.take(max_bytes + 1).read_to_end(&mut bytes)?;
-    if bytes.len() as u64 > max_bytes {
-        return Err(io::Error::other(format!("it is larger than {} MiB", max_bytes >> 20)));
-    }
+    let bytes = files::read_once(path, max_bytes)?;
     // The error of the conversion holds the bytes, so it does not go on.
     let text = String::from_utf8(bytes).map_err(|_| io::Error::other("it is not UTF-8 text"))?;
     Ok(text.strip_prefix('\u{feff}').map(str::to_owned).unwrap_or(text))

@@ -7,6 +7,7 @@ use super::refusal::Refusal;
 use super::setting::Setting;
 use super::values::Values;
 use super::{build, store};
+use crate::files;
 use crate::http::settings::{HttpSettings, TlsSettings};
 
 /// More than one machine answers.
@@ -62,7 +63,8 @@ fn path(values: &Values, setting: Setting) -> Result<Option<PathBuf>, Refusal> {
 /// A file that must be there.
 pub(super) fn readable(values: &Values, setting: Setting) -> Result<Option<PathBuf>, Refusal> {
     let (Some(path), Some(given)) = (path(values, setting)?, values.find(setting)) else { return Ok(None) };
-    build::readable(&path).map_err(|source| Refusal::ReadFile { origin: given.origin.clone(), source })?;
+    files::check_readable(&path)
+        .map_err(|source| Refusal::ReadFile { origin: given.origin.clone(), source })?;
     Ok(Some(path))
 }
 

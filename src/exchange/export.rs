@@ -1,9 +1,7 @@
 //! `devstatus export`: everything that a store keeps of the devices, as lines. A file of SQLite may be in use by the service
 //! meanwhile.
 
-use std::fs::{self, File, OpenOptions};
 use std::io::{self, BufWriter, Write};
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
@@ -15,6 +13,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::settings::Format;
 use super::{ExchangeError, csv, line, shown};
+use crate::files::Replacement;
 use crate::store::settings::StoreSettings;
 use crate::store::{self, LoadSink, StoredDevice};
 
@@ -24,7 +23,8 @@ const WAITING_MAX: usize = 4;
 /// Writes every device to the file, or to standard output; returns how many there were. A reader that ends early, as `head`
 /// does, is no fault.
 ///
-/// A file is written beside its final name and then renamed, so that under that name there is all or nothing.
+/// A regular file is replaced once all is written, so that under its name there is all or nothing; a pipe or a device is written
+/// to directly.
 pub async fn export(
     settings: &StoreSettings,
     format: Format,
@@ -44,14 +44,10 @@ pub async fn export(
         () = shutdown.cancelled() => return Err(ExchangeError::Interrupted),
     };
     let Written { devices, file } = written.map_err(|_| ExchangeError::Fault)??;
-    if let Some((unfinished, path)) = file {
-        let named = match &loaded {
-            Ok(()) => fs::rename(&unfinished, &path),
-            Err(_) => fs::remove_file(&unfinished),
-        };
-        named.map_err(|error| ExchangeError::Write(path.display().to_string(), error))?;
-    }
     loaded?;
+    if let Some((path, replacement)) = file {
+        replacement.commit().map_err(|error| ExchangeError::Write(path.display().to_string(), error))?;
+    }
     Ok(devices)
 }
 
@@ -71,10 +67,10 @@ impl LoadSink for ToWriter {
     }
 }
 
-/// What was written: how many devices, and where the file waits for its name.
+/// What was written: how many devices, and the file that waits to be put in force.
 struct Written {
     devices: u64,
-    file: Option<(PathBuf, PathBuf)>,
+    file: Option<(PathBuf, Replacement)>,
 }
 
 fn write_all(
@@ -86,23 +82,23 @@ fn write_all(
     let name = shown(file.map(Path::to_owned).as_ref(), "standard output");
     let failed = |error| ExchangeError::Write(name.clone(), error);
     let mut written = Written { devices: 0, file: None };
-    let out: Box<dyn Write> = match file {
-        None => Box::new(io::stdout().lock()),
+    let out: &mut dyn Write = match file {
+        None => &mut io::stdout().lock(),
         Some(path) => {
-            let mut unfinished = path.as_os_str().to_owned();
-            unfinished.push(".unfinished");
-            let unfinished = PathBuf::from(unfinished);
-            let out = private(&unfinished).map_err(failed)?;
-            written.file = Some((unfinished, path.to_owned()));
-            Box::new(out)
+            let replacement = Replacement::begin(path).map_err(failed)?;
+            &mut written.file.insert((path.to_owned(), replacement)).1
         }
     };
     let mut out = BufWriter::new(out);
+    let mut count = 0;
     let done = write_lines(&mut out, batches, format, |devices| {
-        written.devices += devices;
-        bar.set_position(written.devices);
+        count += devices;
+        bar.set_position(count);
     });
-    match done.and_then(|()| out.flush().map_err(Stop::Io)) {
+    let done = done.and_then(|()| out.flush().map_err(Stop::Io));
+    drop(out);
+    written.devices = count;
+    match done {
         Ok(()) => Ok(written),
         Err(Stop::Io(error)) if error.kind() == io::ErrorKind::BrokenPipe => Ok(written),
         Err(Stop::Io(error)) => Err(failed(error)),
@@ -137,9 +133,4 @@ fn write_lines(
         written(batch.len() as u64);
     }
     Ok(())
-}
-
-/// A file that only its owner can read, as the store's own is.
-fn private(path: &Path) -> io::Result<File> {
-    OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(path)
 }

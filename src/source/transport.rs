@@ -23,12 +23,16 @@ use tokio_tungstenite::tungstenite::protocol::{Message, WebSocketConfig};
 
 use super::packet::PACKET_MAX_BYTES;
 use super::settings::{Endpoint, SourceSettings, Transport};
+use crate::files;
 
 /// Room asked of one read: large enough that the system call costs nothing for each message.
 const READ_BYTES: usize = 256 * 1024;
 
 /// The receive buffer that rides out a pause of the reader at full replay speed (a broker sends about 100 MB/s).
 const RECEIVE_BUFFER_BYTES: usize = 64 * 1024 * 1024;
+
+/// Far above the certificates of any system's trust store, which have a quarter of a megabyte.
+const TRUST_STORE_MAX_BYTES: u64 = 4 << 20;
 
 /// Why no connection could be made.
 #[derive(Debug, thiserror::Error)]
@@ -240,9 +244,9 @@ pub(crate) fn tls_connector(ca_file: Option<&Path>) -> Result<TlsConnector, Dial
     match ca_file {
         Some(path) => {
             let name = || path.display().to_string();
-            let certificates = CertificateDer::pem_file_iter(path)
+            let pem = files::read_once(path, TRUST_STORE_MAX_BYTES)
                 .map_err(|error| DialError::TrustStore(format!("{}: {error}", name())))?;
-            roots.add_parsable_certificates(certificates.flatten());
+            roots.add_parsable_certificates(CertificateDer::pem_slice_iter(&pem).flatten());
             if roots.is_empty() {
                 return Err(DialError::TrustStore(name()));
             }

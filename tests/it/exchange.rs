@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::io::{BufRead, BufReader};
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
@@ -157,4 +157,82 @@ fn what_cannot_be_done_is_said() {
     drop(service);
     let refused = Launch::default().arguments(&["export"]).run();
     assert_eq!(refused.status.code(), Some(2), "{}", refused.stderr);
+}
+
+/// What a subcommand of the shell writes; `$0` is the binary, `$1` the store.
+fn shell(directory: &Directory, script: &str) -> String {
+    let mut command = Command::new("bash");
+    command.args(["-c", script, env!("CARGO_BIN_EXE_devstatus"), &directory.store("one.db")]);
+    let ended = command.current_dir(directory.0.path()).output().expect("bash can be started");
+    assert!(ended.status.success(), "{script}: {}", String::from_utf8_lossy(&ended.stderr));
+    String::from_utf8(ended.stdout).expect("devices are text")
+}
+
+#[test]
+fn what_exists_and_is_no_regular_file_is_written_to_and_a_link_is_followed() {
+    let (directory, broker) = (Directory::new(), Mosquitto::start());
+    let _service = service_with_devices(&directory, &broker);
+    let exported = directory.run("export", "one.db", &[]).stdout;
+    let expected = sorted(&exported);
+
+    let (target, link) = (directory.path("target"), directory.path("link"));
+    fs::write(&target, "old").unwrap();
+    fs::set_permissions(&target, fs::Permissions::from_mode(0o644)).unwrap();
+    symlink("target", &link).unwrap();
+    let ended = directory.run("export", "one.db", &["--file", link.to_str().unwrap()]);
+    assert_eq!(ended.status.code(), Some(0), "{}", ended.stderr);
+    assert_eq!(sorted(&fs::read_to_string(&target).unwrap()), expected);
+    assert!(fs::symlink_metadata(&link).unwrap().is_symlink());
+    assert_eq!(fs::metadata(&target).unwrap().mode() & 0o777, 0o644);
+
+    let through_pipe = shell(
+        &directory,
+        "mkfifo pipe && { cat pipe & } && \"$0\" export --store \"$1\" --file \"$PWD/pipe\" 2>/dev/null && wait",
+    );
+    assert_eq!(sorted(&through_pipe), expected);
+    assert!(fs::symlink_metadata(directory.path("pipe")).unwrap().file_type().is_fifo());
+
+    let substituted = shell(
+        &directory,
+        "\"$0\" export --store \"$1\" --file >(cat >taken) 2>/dev/null && wait $! && cat taken",
+    );
+    assert_eq!(sorted(&substituted), expected);
+    // The same once more behind what is there: `>>` says so.
+    let appended = shell(
+        &directory,
+        "for _ in 1 2; do \"$0\" export --store \"$1\" --file /dev/stdout 2>/dev/null >>both || exit; done; cat both",
+    );
+    assert_eq!(sorted(&appended).chunks(2).map(|two| two[0]).collect::<Vec<_>>(), expected);
+    let left: Vec<_> = fs::read_dir(directory.0.path())
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .filter(|name| name.contains("unfinished"))
+        .collect();
+    assert!(left.is_empty(), "{left:?}");
+}
+
+/// Only root can make devices, and give a file to somebody.
+#[test]
+fn a_device_stays_a_device_and_one_that_is_full_is_an_error() {
+    if !rustix::process::geteuid().is_root() {
+        return;
+    }
+    let (directory, broker) = (Directory::new(), Mosquitto::start());
+    let _service = service_with_devices(&directory, &broker);
+    // As /dev/null and /dev/full are, but the test's own.
+    shell(&directory, "mknod null c 1 3 && mknod full c 1 7");
+    let export =
+        |name: &str| directory.run("export", "one.db", &["--file", directory.path(name).to_str().unwrap()]);
+    assert_eq!(export("null").status.code(), Some(0));
+    assert_fails(&export("full"), &["cannot write", "full"]);
+    for name in ["null", "full"] {
+        assert!(fs::symlink_metadata(directory.path(name)).unwrap().file_type().is_char_device(), "{name}");
+    }
+    // Root writes what belongs to another, who can still read it.
+    fs::write(directory.path("theirs"), "old").unwrap();
+    std::os::unix::fs::chown(directory.path("theirs"), Some(12_345), Some(12_346)).unwrap();
+    assert_eq!(export("theirs").status.code(), Some(0));
+    let theirs = fs::metadata(directory.path("theirs")).unwrap();
+    assert_eq!((theirs.uid(), theirs.gid()), (12_345, 12_346));
+    assert!(theirs.len() > 1_000);
 }

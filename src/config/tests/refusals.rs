@@ -272,7 +272,7 @@ fn files_that_cannot_be_read() {
             (
                 "",
                 &[("DEVSTATUS_CONFIG", "{dir}")],
-                "DEVSTATUS_CONFIG: cannot read {dir}: Is a directory (os error 21)",
+                "DEVSTATUS_CONFIG: cannot read {dir}: is a directory",
             ),
             ("-c {dir}/latin1.cfg", &[], "--config: cannot read {dir}/latin1.cfg: it is not UTF-8 text"),
             ("-c {dir}/large.cfg", &[], "--config: cannot read {dir}/large.cfg: it is larger than 1 MiB"),

@@ -4,7 +4,7 @@ use std::cmp::Ordering;
 use std::ffi::OsString;
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io;
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt, fchown};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -12,6 +12,7 @@ use rusqlite::{Connection, ErrorCode, OpenFlags};
 
 use super::schema;
 use crate::clock;
+use crate::files;
 use crate::store::StoreError;
 
 /// How long a statement waits for another program that writes the file, which none should.
@@ -157,17 +158,35 @@ pub fn is_refusal(error: &rusqlite::Error) -> bool {
         )
 }
 
+/// The file that a path leads to. A lock and a log stand beside the file itself, whatever links lead to it.
+pub fn resolve(path: &Path) -> Result<PathBuf, StoreError> {
+    files::resolve_regular(path)
+        .map_err(|error| StoreError::Open { path: path.to_owned(), why: error.to_string() })
+}
+
 /// Renames the file and its log, so that nothing is lost that a person may still get out of them.
 pub fn set_aside(path: &Path) -> io::Result<PathBuf> {
     let aside = beside(path, &format!(".damaged-{}", clock::now_millis()));
-    fs::rename(path, &aside)?;
+    let old = fs::metadata(path)?;
+    match fs::rename(path, &aside) {
+        // The file is itself a mount point, so it can have no other name: it is copied, and an empty one is a new one.
+        Err(error) if error.kind() == io::ErrorKind::ResourceBusy => {
+            fs::copy(path, &aside)?;
+            OpenOptions::new().write(true).open(path)?.set_len(0)?;
+        }
+        renamed => renamed?,
+    }
     for suffix in ["-wal", "-shm"] {
         match fs::rename(beside(path, suffix), beside(&aside, suffix)) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
             Ok(()) | Err(_) => {}
         }
     }
-    drop(private(path)?);
+    let new = private(path)?;
+    // Whoever repairs it as root leaves it to the service's user.
+    if (old.uid(), old.gid()) != (new.metadata()?.uid(), new.metadata()?.gid()) {
+        fchown(&new, Some(old.uid()), Some(old.gid()))?;
+    }
     Ok(aside)
 }
 

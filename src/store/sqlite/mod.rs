@@ -40,6 +40,7 @@ pub struct SqliteStore {
 impl SqliteStore {
     /// Opens the file, made if need be. A damaged one is set aside; the second part says where.
     pub fn open(path: &Path, retention: Retention) -> Result<(Self, Option<PathBuf>), StoreError> {
+        let path = &*file::resolve(path)?;
         let lock = file::take(path)?;
         let (writing, set_aside) = match Writing::open(path, retention) {
             Ok(writing) => (writing, None),
@@ -70,6 +71,7 @@ impl SqliteStore {
     /// Opens a file that is there, to read it only; another process may write it meanwhile.
     pub fn open_to_read(path: &Path, retention: Retention) -> Result<Self, StoreError> {
         let cannot = |why: String| StoreError::Open { path: path.to_owned(), why };
+        let path = &*file::resolve(path)?;
         let connection = file::check(path)?;
         let reader =
             Reader { connection: Some(connection), path: path.into(), begun: Arc::default(), opened_at: 0 };
