@@ -1,4 +1,5 @@
-//! `devstatus keys`: makes, lists and revokes API keys. Works on the file alone; a running service rereads it.
+//! `devstatus keys`: makes, lists and revokes API keys. Works on the file alone; a running service rereads it, and is asked whether
+//! it has.
 
 use std::fmt::Write;
 use std::io;
@@ -7,10 +8,12 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use crate::access::{ApiKey, FileError, KeysFile, NewKey};
+use crate::client::settings::ServiceSettings;
+use crate::client::{self, ClientError};
 use crate::clock::{self, UnixSeconds};
 use crate::config::{KeysAction, KeysSettings};
 
-/// Why nothing came of it.
+/// Why nothing came of it, or less than was asked for.
 #[derive(Debug, thiserror::Error)]
 pub enum KeysError {
     #[error(transparent)]
@@ -19,49 +22,88 @@ pub enum KeysError {
     UnknownId,
     #[error("cannot write the answer")]
     Output(#[source] io::Error),
+    #[error("cannot write the answer, so the key was taken out of force again")]
+    Undone(#[source] io::Error),
+    /// The file failed second; what the user has to know is the id.
+    #[error("cannot write the answer, and the key {id} cannot be taken out of force again: revoke it")]
+    Unknown { id: String, source: FileError },
+    #[error(
+        "the key is revoked in the file, but the service at {url} does not confirm it: it uses other keys"
+    )]
+    OtherKeys { url: String },
+    #[error("the key is revoked in the file, but the service does not confirm it")]
+    NotConfirmed(#[source] ClientError),
 }
 
 /// Does what is asked; `say` gets the text for the user.
 pub fn run(settings: KeysSettings, say: impl FnOnce(&str) -> io::Result<()>) -> Result<(), KeysError> {
-    let has_secret = matches!(settings.action, KeysAction::Create { .. });
     let file = KeysFile::at(settings.file);
     let text = match settings.action {
         KeysAction::Create { organization, name, scopes, lifetime } => {
             let created_at = clock::now();
             let expires_at = lifetime.map(|lifetime| later(created_at, lifetime));
-            create(&file, NewKey { organization, name, scopes, created_at, expires_at })?
+            return create(&file, NewKey { organization, name, scopes, created_at, expires_at }, say);
         }
-        KeysAction::List => list(&file.read()?.unwrap_or_default(), clock::now()),
-        KeysAction::Revoke { id } => revoke(&file, &id)?,
+        KeysAction::List => {
+            let keys = file.read()?.map(|content| content.keys).unwrap_or_default();
+            list(&keys, clock::now())
+        }
+        KeysAction::Revoke { id, service, is_required } => {
+            let sha256 = revoke(&file, &id)?;
+            let confirmation = confirmation(service, &sha256, is_required)?;
+            format!("revoked in {}\n{confirmation}\n", file.path().display())
+        }
     };
     match say(&text) {
-        // Whoever reads has read enough, unless it is what is shown only once.
-        Err(error) if error.kind() == io::ErrorKind::BrokenPipe && !has_secret => Ok(()),
+        // Whoever reads has read enough.
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
         said => said.map_err(KeysError::Output),
     }
 }
 
-fn create(file: &KeysFile, new: NewKey) -> Result<String, FileError> {
+/// Makes a key. One whose secret nobody has seen does not stay in force.
+fn create(file: &KeysFile, new: NewKey, say: impl FnOnce(&str) -> io::Result<()>) -> Result<(), KeysError> {
     let (key, secret) = new.generate();
     let (id, expiry) = (key.id.clone(), expiry(&key));
     file.change(|keys| keys.push(key))?;
     let secret = secret.expose();
-    Ok(format!(
+    let text = format!(
         "key:     {id}\nsecret:  {secret}\nbearer:  {id}.{secret}\nexpires: {expiry}\n\n\
          The secret is kept nowhere and is not shown again. Use it as\n\n  \
          curl --user {id}:{secret} …\n  \
          curl --header 'Authorization: Bearer {id}.{secret}' …\n"
-    ))
+    );
+    let Err(error) = say(&text) else { return Ok(()) };
+    match file.change(|keys| keys.retain(|key| key.id != id)) {
+        Ok(_without_it) => Err(KeysError::Undone(error)),
+        Err(source) => Err(KeysError::Unknown { id, source }),
+    }
 }
 
+/// Takes the key out of the file; returns the SHA-256 that the file has then.
 fn revoke(file: &KeysFile, id: &str) -> Result<String, KeysError> {
-    let known = file.read()?.unwrap_or_default();
+    let known = file.read()?.map(|content| content.keys).unwrap_or_default();
     // Without it nothing is written: a file that is there, even an empty one, makes keys a must.
     if !known.iter().any(|key| key.id == id) {
         return Err(KeysError::UnknownId);
     }
-    file.change(|keys| keys.retain(|key| key.id != id))?;
-    Ok("revoked\n".to_owned())
+    let content = file.change(|keys| keys.retain(|key| key.id != id))?;
+    Ok(content.sha256.to_string())
+}
+
+/// What the running service says of it, as a line.
+fn confirmation(service: ServiceSettings, sha256: &str, is_required: bool) -> Result<String, KeysError> {
+    let url = service.url.clone();
+    let unconfirmed = |why: &str| {
+        format!("not confirmed: {why}; a service reads the file within a second, --url names one to ask")
+    };
+    match client::confirms_keys(service, sha256) {
+        Ok(true) => Ok(format!("confirmed: the service at {url} refuses the key now")),
+        Ok(false) if is_required => Err(KeysError::OtherKeys { url }),
+        Ok(false) => Ok(unconfirmed(&format!("the service at {url} uses other keys"))),
+        Err(error) if is_required => Err(KeysError::NotConfirmed(error)),
+        Err(error) => Ok(unconfirmed(&error.to_string())),
+    }
 }
 
 /// A line for each key, in columns, the oldest first.

@@ -17,10 +17,16 @@ impl Digest {
     /// What no secret has, for the comparison with the secret of an unknown key.
     pub const NONE: Digest = Digest([0; SHA256_OUTPUT_LEN]);
 
+    pub const BYTES: usize = SHA256_OUTPUT_LEN;
+
     pub fn of(secret: &[u8]) -> Self {
         let mut bytes = [0; SHA256_OUTPUT_LEN];
         bytes.copy_from_slice(digest(&SHA256, secret).as_ref());
         Self(bytes)
+    }
+
+    pub fn bytes(self) -> [u8; Self::BYTES] {
+        self.0
     }
 
     /// The digest that `Display` has written.

@@ -1,10 +1,9 @@
-//! The file of the API keys: JSON, for its owner only, replaced as a whole so that a reader never sees half of one. Two
-//! who change it at once take turns.
+//! The file of the API keys: JSON, replaced as a whole so that a reader never sees half of one, for its owner only unless somebody
+//! has given it to others. Two who change it at once take turns.
 
-use std::ffi::OsString;
-use std::fs::{self, File, OpenOptions};
-use std::io::{self, Read, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
+use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::io::{self, Write};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, fchown};
 use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
@@ -14,11 +13,12 @@ use super::digest::Digest;
 use super::key::{ApiKey, is_name};
 use super::scope::{Scope, Scopes};
 use crate::clock::UnixSeconds;
+use crate::files::{self, Replacement};
 
 /// Read and written by its owner, nobody else.
 const OWNER_ONLY: u32 = 0o600;
-/// The mode of a directory that is made for it.
-const DIRECTORY_OWNER_ONLY: u32 = 0o700;
+/// A directory that only its owner can enter, as the store's own is.
+const OWNER_ONLY_DIRECTORY: u32 = 0o700;
 /// Who may write the file decides who is let in.
 const WRITABLE_BY_OTHERS: u32 = 0o022;
 /// Some ten thousand keys; a larger file is something else.
@@ -27,6 +27,13 @@ const FILE_MAX_BYTES: u64 = 4 << 20;
 /// Where the keys are kept.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct KeysFile(PathBuf);
+
+/// The keys in the file, and the SHA-256 of its bytes, which tells whether two processes have read the same.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FileContent {
+    pub keys: Vec<ApiKey>,
+    pub sha256: Digest,
+}
 
 /// What is wrong with the file, or why it could not be changed.
 #[derive(Debug, thiserror::Error)]
@@ -70,74 +77,76 @@ impl KeysFile {
         &self.0
     }
 
-    /// The keys; `None`: there is no such file.
-    pub fn read(&self) -> Result<Option<Vec<ApiKey>>, FileError> {
+    /// What the file holds; `None`: there is no such file.
+    pub fn read(&self) -> Result<Option<FileContent>, FileError> {
         let failed = |error| FileError::Read(self.0.clone(), error);
-        let file = match File::open(&self.0) {
-            Ok(file) => file,
+        let text = match files::read_regular(&self.0, FILE_MAX_BYTES) {
+            Ok(text) => text,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
             Err(error) => return Err(failed(error)),
         };
-        let mode = file.metadata().map_err(failed)?.permissions().mode();
-        if mode & WRITABLE_BY_OTHERS != 0 {
+        if fs::metadata(&self.0).is_ok_and(|metadata| metadata.mode() & WRITABLE_BY_OTHERS != 0) {
             tracing::warn!(path = %self.0.display(), "the keys file can be written by others than its owner");
-        }
-        let mut text = Vec::new();
-        file.take(FILE_MAX_BYTES + 1).read_to_end(&mut text).map_err(failed)?;
-        if text.len() as u64 > FILE_MAX_BYTES {
-            return Err(failed(io::Error::other("it is larger than 4 MiB")));
         }
         let document: Document = serde_json::from_slice(&text)
             .map_err(|error| FileError::Syntax { path: self.0.clone(), line: error.line() })?;
         let keys = document.keys.into_iter().enumerate().map(|(at, row)| {
             row.key().map_err(|what| FileError::Key { path: self.0.clone(), number: at + 1, what })
         });
-        keys.collect::<Result<_, _>>().map(Some)
+        let keys = keys.collect::<Result<_, _>>()?;
+        Ok(Some(FileContent { keys, sha256: Digest::of(&text) }))
     }
 
-    /// Reads the keys, lets `change` change them, and writes them back, with nobody else between.
-    pub fn change<T>(&self, change: impl FnOnce(&mut Vec<ApiKey>) -> T) -> Result<T, FileError> {
+    /// Reads the keys, lets `change` change them, and writes them back, with nobody else between. Returns what the file holds then.
+    pub fn change(&self, change: impl FnOnce(&mut Vec<ApiKey>)) -> Result<FileContent, FileError> {
         let failed = |error| FileError::Write(self.0.clone(), error);
-        if let Some(directory) = self.0.parent().filter(|path| !path.as_os_str().is_empty()) {
-            fs::DirBuilder::new()
-                .recursive(true)
-                .mode(DIRECTORY_OWNER_ONLY)
-                .create(directory)
-                .map_err(failed)?;
+        // The file itself, so that all who change it take the same lock, whatever links they come by.
+        let path = files::resolve_regular(&self.0).map_err(failed)?;
+        if let Some(directory) = path.parent().filter(|path| !path.as_os_str().is_empty()) {
+            DirBuilder::new().recursive(true).mode(OWNER_ONLY_DIRECTORY).create(directory).map_err(failed)?;
         }
-        let lock = owner_only().open(self.beside(".lock")).map_err(failed)?;
+        let lock = lock_file(&path).map_err(failed)?;
         lock.lock().map_err(failed)?;
-        let mut keys = self.read()?.unwrap_or_default();
-        let changed = change(&mut keys);
-        self.write(&keys).map_err(failed)?;
-        Ok(changed)
-    }
-
-    fn write(&self, keys: &[ApiKey]) -> io::Result<()> {
+        let mut keys = self.read()?.map(|content| content.keys).unwrap_or_default();
+        change(&mut keys);
         let document = Document { keys: keys.iter().map(Row::of).collect() };
-        let new = self.beside(".new");
-        let mut file = owner_only().truncate(true).open(&new)?;
-        // One left behind by a crash may have another mode.
-        file.set_permissions(fs::Permissions::from_mode(OWNER_ONLY))?;
-        serde_json::to_writer_pretty(&mut file, &document)?;
-        file.write_all(b"\n")?;
-        file.sync_all()?;
-        fs::rename(&new, &self.0)?;
-        let directory = self.0.parent().filter(|path| !path.as_os_str().is_empty());
-        File::open(directory.unwrap_or(Path::new(".")))?.sync_all()
+        let mut text = serde_json::to_vec_pretty(&document).map_err(|error| failed(error.into()))?;
+        text.push(b'\n');
+        let mut file = Replacement::begin(&path).map_err(failed)?;
+        file.write_all(&text).and_then(|()| file.commit()).map_err(failed)?;
+        Ok(FileContent { keys, sha256: Digest::of(&text) })
     }
 
-    fn beside(&self, ending: &str) -> PathBuf {
-        let mut name = OsString::from(&self.0);
-        name.push(ending);
-        name.into()
+    /// Whether the file has no name any more although it can be read: it is mounted as a single file, and was replaced where it
+    /// comes from. Later changes there will not be seen either.
+    pub fn is_detached(&self) -> bool {
+        fs::metadata(&self.0).is_ok_and(|metadata| metadata.nlink() == 0)
     }
 }
 
-fn owner_only() -> OpenOptions {
-    let mut options = OpenOptions::new();
-    options.create(true).write(true).mode(OWNER_ONLY);
-    options
+/// What those who change the keys lock: a file beside them, as theirs is replaced; where none can be made, the keys file is not
+/// replaced either, and is locked itself.
+fn lock_file(path: &Path) -> io::Result<File> {
+    let mut beside = path.as_os_str().to_owned();
+    beside.push(".lock");
+    match OpenOptions::new().create(true).truncate(false).write(true).mode(OWNER_ONLY).open(beside) {
+        Ok(lock) => {
+            // One that root has made is for the owner of the keys as well. Who is not root cannot give it away, and need not.
+            if let Ok(keys) = fs::metadata(path) {
+                drop(fchown(&lock, Some(keys.uid()), Some(keys.gid())));
+            }
+            Ok(lock)
+        }
+        Err(error)
+            if matches!(
+                error.kind(),
+                io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem
+            ) =>
+        {
+            OpenOptions::new().write(true).open(path).map_err(|_| error)
+        }
+        Err(error) => Err(error),
+    }
 }
 
 impl Row {
@@ -182,6 +191,8 @@ fn seconds(timestamp: Timestamp) -> UnixSeconds {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::{PermissionsExt, symlink};
+
     use super::*;
     use crate::access::NewKey;
 
@@ -205,11 +216,11 @@ mod tests {
         for key in keys.clone() {
             file.change(|keys| keys.push(key)).unwrap();
         }
-        assert_eq!(file.read().unwrap(), Some(keys.to_vec()));
-        assert_eq!(mode(file.path()), 0o600);
-        assert_eq!(mode(file.path().parent().unwrap()), 0o700, "the store will be there, too");
-        file.change(Vec::clear).unwrap();
-        assert_eq!(file.read().unwrap(), Some(Vec::new()), "no keys is another thing than no file");
+        assert_eq!(file.read().unwrap().unwrap().keys, keys);
+        assert_eq!((mode(file.path()), mode(file.path().parent().unwrap())), (0o600, 0o700));
+        let written = file.change(Vec::clear).unwrap();
+        assert_eq!(written.keys, [], "no keys is another thing than no file");
+        assert_eq!(file.read().unwrap(), Some(written), "who has written it knows its digest");
     }
 
     #[test]
@@ -229,7 +240,7 @@ mod tests {
                 file.read().expect("a reader never sees half of a file");
             }
         });
-        assert_eq!(file.read().unwrap().unwrap().len(), 40);
+        assert_eq!(file.read().unwrap().unwrap().keys.len(), 40);
     }
 
     #[test]
@@ -251,6 +262,33 @@ mod tests {
             let error = file.read().unwrap_err().to_string();
             assert!(error.contains(words) && !error.contains(&digest), "{error}");
             assert!(file.change(Vec::clear).is_err(), "it is not overwritten either");
+        }
+    }
+
+    #[test]
+    fn a_file_that_others_may_read_stays_so_and_a_link_to_it_stays_a_link() {
+        let directory = tempfile::tempdir().unwrap();
+        let (target, link) = (directory.path().join("target"), directory.path().join("link"));
+        let (by_target, by_link) = (KeysFile::at(&target), KeysFile::at(&link));
+        by_target.change(|keys| keys.push(key("one", None))).unwrap();
+        fs::set_permissions(&target, fs::Permissions::from_mode(0o640)).unwrap();
+        symlink("target", &link).unwrap();
+        by_link.change(Vec::clear).unwrap();
+        assert_eq!(by_target.read().unwrap().unwrap().keys, []);
+        assert_eq!(mode(&target), 0o640);
+        assert!(fs::symlink_metadata(&link).unwrap().is_symlink());
+        assert!(!directory.path().join("link.lock").exists(), "there is one lock, beside the file itself");
+    }
+
+    #[test]
+    fn what_is_no_regular_file_is_neither_read_nor_written() {
+        let directory = tempfile::tempdir().unwrap();
+        let pipe = directory.path().join("pipe");
+        rustix::fs::mkfifoat(rustix::fs::CWD, &pipe, rustix::fs::Mode::from(0o600)).unwrap();
+        for path in [&pipe, directory.path()] {
+            let file = KeysFile::at(path);
+            assert!(matches!(file.read(), Err(FileError::Read(..))), "{}", path.display());
+            assert!(matches!(file.change(Vec::clear), Err(FileError::Write(..))), "{}", path.display());
         }
     }
 }

@@ -8,7 +8,8 @@ mod scope;
 pub mod settings;
 mod throttle;
 
-pub use file::{FileError, KeysFile};
+pub use digest::Digest;
+pub use file::{FileContent, FileError, KeysFile};
 pub use key::{ApiKey, NewKey, is_name};
 pub use keyring::{Denied, Grant, HeldKey, Keyring};
 pub use scope::{Scope, Scopes};

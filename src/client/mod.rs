@@ -1,6 +1,7 @@
 //! Asks a running service and shows its answers to a person, or as JSON to a program. What the answers mean is not known
 //! here beyond their names: the service has said it all.
 
+mod confirm;
 mod event_stream;
 mod problem;
 mod service;
@@ -16,6 +17,7 @@ use std::io::{self, BufRead, BufReader, IsTerminal, Read, Write};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
+pub use self::confirm::confirms_keys;
 pub use self::problem::ClientError;
 
 use self::service::Service;

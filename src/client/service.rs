@@ -57,7 +57,20 @@ impl Service {
         if let Some(authorization) = &self.authorization {
             request = request.header("authorization", authorization);
         }
-        self.accepted(request.call(), 204).map(drop)
+        let answer = self.answered(request.call())?;
+        match answer.status().as_u16() {
+            204 => Ok(()),
+            _ => Err(self.refusal(answer)),
+        }
+    }
+
+    /// What `/readyz` says, ready or not.
+    pub fn readiness(&self) -> Result<String, ClientError> {
+        let answer = self.send("/readyz", "application/json", None)?;
+        match answer.status().as_u16() {
+            200 | 503 => text_of(answer.into_body()),
+            _ => Err(self.refusal(answer)),
+        }
     }
 
     /// The devices, each a line of JSON.
@@ -77,6 +90,19 @@ impl Service {
     }
 
     fn ask(&self, path: &str, accept: &str, last_event_id: Option<&str>) -> Result<Body, ClientError> {
+        let answer = self.send(path, accept, last_event_id)?;
+        match answer.status().as_u16() {
+            200 => Ok(answer.into_body()),
+            _ => Err(self.refusal(answer)),
+        }
+    }
+
+    fn send(
+        &self,
+        path: &str,
+        accept: &str,
+        last_event_id: Option<&str>,
+    ) -> Result<Response<Body>, ClientError> {
         let mut request = self.agent.get(format!("{}{path}", self.url)).header("accept", accept);
         if let Some(authorization) = &self.authorization {
             request = request.header("authorization", authorization);
@@ -84,24 +110,18 @@ impl Service {
         if let Some(id) = last_event_id {
             request = request.header("last-event-id", id);
         }
-        self.accepted(request.call(), 200)
+        self.answered(request.call())
     }
 
-    /// The body of an answer with the expected status.
-    fn accepted(
-        &self,
-        answer: Result<Response<Body>, ureq::Error>,
-        expected: u16,
-    ) -> Result<Body, ClientError> {
-        let answer = answer.map_err(|source| ClientError::Unreachable { url: self.url.clone(), source })?;
-        match answer.status().as_u16() {
-            status if status == expected => Ok(answer.into_body()),
-            status => {
-                // What an error says besides its status is welcome and no more.
-                let body = text_of(answer.into_body()).unwrap_or_default();
-                Err(ClientError::Refused { url: self.url.clone(), status, why: problem::why(status, &body) })
-            }
-        }
+    fn answered(&self, called: Result<Response<Body>, ureq::Error>) -> Result<Response<Body>, ClientError> {
+        called.map_err(|source| ClientError::Unreachable { url: self.url.clone(), source })
+    }
+
+    fn refusal(&self, answer: Response<Body>) -> ClientError {
+        let status = answer.status().as_u16();
+        // What an error says besides its status is welcome and no more.
+        let body = text_of(answer.into_body()).unwrap_or_default();
+        ClientError::Refused { url: self.url.clone(), status, why: problem::why(status, &body) }
     }
 }
 

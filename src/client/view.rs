@@ -25,6 +25,11 @@ pub struct DeviceView {
 }
 
 #[derive(Debug, Deserialize)]
+pub struct ReadinessView {
+    pub keys_file_sha256: Option<String>,
+}
+
+#[derive(Debug, Deserialize)]
 pub struct SessionView {
     pub connect_time: Option<String>,
     pub protocol: Option<String>,

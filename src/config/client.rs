@@ -38,13 +38,18 @@ pub(super) fn settings(values: &Values, operands: &[String]) -> Result<ClientSet
     if operands.iter().any(String::is_empty) {
         return Err(Refusal::Arguments { what: "an operand is empty".to_owned() });
     }
-    let service = ServiceSettings {
+    let service = ServiceSettings { key: key(values)?, ..service(values)? };
+    Ok(ClientSettings { service, question, json: values.flag(Setting::Json)?.unwrap_or(false) })
+}
+
+/// The service to ask, without a key.
+pub(super) fn service(values: &Values) -> Result<ServiceSettings, Refusal> {
+    Ok(ServiceSettings {
         url: url(values)?,
-        key: key(values)?,
+        key: None,
         ca_file: build::certificates(values, Setting::CaFile)?,
         certificate: certificate(values)?,
-    };
-    Ok(ClientSettings { service, question, json: values.flag(Setting::Json)?.unwrap_or(false) })
+    })
 }
 
 /// Where the paths of the service begin, without a slash at the end.

@@ -7,9 +7,10 @@ use super::environment::StateDirectories;
 use super::refusal::Refusal;
 use super::setting::{Setting, Verb};
 use super::values::Values;
-use super::{LogSettings, http};
+use super::{LogSettings, client, http};
 use crate::access::settings::Scopes;
 use crate::access::settings::{KEY_NAME_EXPECTED, is_key_name};
+use crate::client::settings::ServiceSettings;
 
 /// A century.
 const DAYS_MAX: u32 = 36_500;
@@ -36,6 +37,10 @@ pub enum KeysAction {
     Revoke {
         /// The key's id.
         id: String,
+        /// The service that is asked whether it has taken the key out of force.
+        service: ServiceSettings,
+        /// Whether it has to confirm that: it was named.
+        is_required: bool,
     },
 }
 
@@ -61,7 +66,11 @@ pub(super) fn settings(
             scopes: scopes(values)?,
             lifetime: lifetime(values)?,
         },
-        Verb::KeysRevoke => KeysAction::Revoke { id: operand() },
+        Verb::KeysRevoke => KeysAction::Revoke {
+            id: operand(),
+            service: client::service(values)?,
+            is_required: values.find(Setting::Url).is_some(),
+        },
         Verb::KeysList
         | Verb::Serve
         | Verb::Demo

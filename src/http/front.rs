@@ -48,8 +48,8 @@ impl Front {
             Some(path) => {
                 let followed = Followed::new(vec![path.clone()]);
                 let file = KeysFile::at(path);
-                if let Some(keys) = file.read()? {
-                    guard.keyring.replace(keys);
+                if let Some(content) = file.read()? {
+                    guard.put_in_force(content);
                 }
                 Some((file, followed))
             }
@@ -106,22 +106,34 @@ impl Front {
 
 fn reread_keys(guard: &Guard, file: &KeysFile) {
     match file.read() {
-        Ok(Some(keys)) => {
-            guard.keyring.replace(keys);
-            let keys = guard.keyring.usable(clock::now());
-            tracing::info!(keys, "the keys file has changed: these keys are in force");
+        Ok(Some(content)) => {
+            if guard.put_in_force(content) {
+                let keys = guard.keyring.usable(clock::now());
+                tracing::info!(keys, "the keys file has changed: these keys are in force");
+            } else if file.is_detached() {
+                tracing::warn!(
+                    "the keys file was replaced, but this process still sees the old one, because it is mounted as a single \
+                     file: mount its directory instead"
+                );
+            }
         }
         Ok(None) => tracing::warn!("the keys file is gone: the keys that were in it stay in force"),
         Err(error) => {
             guard.metrics.reload_failed(Reloaded::Keys);
-            tracing::error!(%error, "the keys file has changed and cannot be used: the keys stay as they were");
+            let cause = std::error::Error::source(&error).map(ToString::to_string).unwrap_or_default();
+            tracing::error!(
+                %error,
+                cause,
+                "the keys file has changed and cannot be used: the keys stay as they were"
+            );
         }
     }
 }
 
 fn reread_tls(metrics: &HttpMetrics, tls: &Tls) {
     match tls.reload() {
-        Ok(()) => tracing::info!("the TLS files have changed: new connections use them"),
+        Ok(false) => {}
+        Ok(true) => tracing::info!("the TLS files have changed: new connections use them"),
         Err(error) => {
             metrics.reload_failed(Reloaded::Tls);
             let cause = std::error::Error::source(&error).map(ToString::to_string).unwrap_or_default();

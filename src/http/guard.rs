@@ -13,6 +13,7 @@ use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use futures_util::FutureExt;
 use http_body_util::{BodyExt, LengthLimitError, Limited};
+use parking_lot::Mutex;
 use tokio::time::timeout;
 
 use super::credentials::Credentials;
@@ -20,7 +21,7 @@ use super::error::Error;
 use super::platform;
 use super::refusal::Refusal;
 use super::settings::HttpSettings;
-use crate::access::{AddressThrottle, Denied, Grant, Keyring, Rate, Scope, Scopes};
+use crate::access::{AddressThrottle, Denied, Digest, FileContent, Grant, Keyring, Rate, Scope, Scopes};
 use crate::clock;
 use crate::metrics::{HttpMetrics, RefusedRequest};
 
@@ -45,6 +46,8 @@ pub struct Peer(pub IpAddr);
 #[derive(Debug)]
 pub struct Guard {
     pub keyring: Keyring,
+    /// Of the keys file whose keys are in force.
+    keys_file_sha256: Mutex<Option<Digest>>,
     allow_anonymous: bool,
     rate: Rate,
     addresses: AddressThrottle,
@@ -59,6 +62,7 @@ impl Guard {
     pub fn new(settings: &HttpSettings, metrics: HttpMetrics) -> Self {
         Self {
             keyring: Keyring::default(),
+            keys_file_sha256: Mutex::default(),
             allow_anonymous: settings.allow_anonymous,
             // A burst of one second's worth: a client may ask for a page of devices at once and then rest.
             rate: Rate::new(settings.requests_per_second, settings.requests_per_second),
@@ -68,6 +72,22 @@ impl Guard {
             https: settings.tls.is_some(),
             metrics,
         }
+    }
+
+    /// Puts the keys of a file in force; says whether it is another file than before.
+    pub fn put_in_force(&self, content: FileContent) -> bool {
+        let mut sha256 = self.keys_file_sha256.lock();
+        if *sha256 == Some(content.sha256) {
+            return false;
+        }
+        self.keyring.replace(content.keys);
+        *sha256 = Some(content.sha256);
+        true
+    }
+
+    /// The SHA-256 of the keys file whose keys are in force.
+    pub fn keys_file_sha256(&self) -> Option<Digest> {
+        *self.keys_file_sha256.lock()
     }
 
     /// What the request may do, if it may do that.

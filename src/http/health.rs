@@ -1,12 +1,15 @@
 //! `GET /livez` and `GET /readyz`: for those who restart the process and those who send it requests.
 
-use axum::Json;
+use std::sync::Arc;
+
 use axum::extract::State;
 use axum::http::StatusCode;
+use axum::{Extension, Json};
 use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::Context;
+use super::guard::Guard;
 
 #[derive(Serialize, ToSchema)]
 pub struct Liveness {
@@ -22,6 +25,9 @@ pub struct Readiness {
     store: &'static str,
     /// Answers may be out of date: the broker is out of reach, or was and not every device has been heard of since.
     stale: bool,
+    /// The SHA-256 of the keys file whose keys are in force; absent: no keys are in use.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    keys_file_sha256: Option<String>,
     /// One sentence for each thing that is not as it should be.
     missing: Vec<String>,
 }
@@ -50,7 +56,10 @@ pub async fn livez() -> Json<Liveness> {
         (status = 503, description = "Something is missing", body = Readiness)
     )
 )]
-pub async fn readyz(State(context): State<Context>) -> (StatusCode, Json<Readiness>) {
+pub async fn readyz(
+    State(context): State<Context>,
+    Extension(guard): Extension<Arc<Guard>>,
+) -> (StatusCode, Json<Readiness>) {
     let state = context.health.state();
     let mut missing = context.health.missing();
     let ready = missing.is_empty();
@@ -60,8 +69,9 @@ pub async fn readyz(State(context): State<Context>) -> (StatusCode, Json<Readine
     // Named as long as it is likely, also in the moments in which this client has its turn.
     missing.extend(state.rival);
     missing.extend(state.refused_by_store);
+    let keys_file_sha256 = guard.keys_file_sha256().map(|digest| digest.to_string());
     let (broker, population, store) = (state.broker.word(), state.population.word(), state.store.word());
     let stale = context.health.freshness().is_any_stale();
-    let readiness = Readiness { ready, broker, population, store, stale, missing };
+    let readiness = Readiness { ready, broker, population, store, stale, keys_file_sha256, missing };
     (if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE }, Json(readiness))
 }

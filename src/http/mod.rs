@@ -36,7 +36,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::routing::{get, post};
-use axum::{Router, middleware};
+use axum::{Extension, Router, middleware};
 use prometheus_client::registry::Registry;
 use utoipa::openapi::OpenApi;
 use utoipa_axum::router::OpenApiRouter;
@@ -118,7 +118,7 @@ fn resources(guard: &Arc<Guard>) -> (Router<Context>, OpenApi) {
         .merge(readable().route_layer(need(Scope::Read)))
         .merge(followable().route_layer(need(Scope::Events)))
         .merge(administrable().route_layer(need(Scope::Admin)))
-        .merge(open())
+        .merge(open().layer(Extension(Arc::clone(guard))))
         .split_for_parts();
     let document = described::complete(document);
     let text: Arc<str> = openapi::text(&document).into();

@@ -13,6 +13,11 @@ use tokio_rustls::rustls::server::{VerifierBuilderError, WebPkiClientVerifier};
 use tokio_rustls::rustls::{self, RootCertStore, ServerConfig};
 
 use super::settings::TlsSettings;
+use crate::access::Digest;
+use crate::files;
+
+/// Far above any chain of certificates: the system's whole trust store has a quarter of a megabyte.
+const PEM_MAX_BYTES: u64 = 4 << 20;
 
 /// What is wrong with the files.
 #[derive(Debug, thiserror::Error)]
@@ -34,24 +39,34 @@ pub enum TlsError {
 /// What new connections are accepted with.
 pub struct Tls {
     settings: TlsSettings,
-    current: RwLock<Arc<ServerConfig>>,
+    current: RwLock<Current>,
+}
+
+/// What the files say, and the digest of their bytes.
+struct Current {
+    config: Arc<ServerConfig>,
+    sha256: Digest,
 }
 
 impl Tls {
     pub fn load(settings: TlsSettings) -> Result<Self, TlsError> {
-        let current = RwLock::new(Arc::new(config(&settings)?));
+        let current = RwLock::new(read(&settings)?);
         Ok(Self { settings, current })
     }
 
-    /// Reads the files again; if they cannot be used, what was read before stays in force.
-    pub fn reload(&self) -> Result<(), TlsError> {
-        let config = Arc::new(config(&self.settings)?);
-        *self.current.write() = config;
-        Ok(())
+    /// Reads the files again and says whether they have changed; if they cannot be used, what was read before stays in force.
+    pub fn reload(&self) -> Result<bool, TlsError> {
+        let new = read(&self.settings)?;
+        let mut current = self.current.write();
+        let is_changed = current.sha256 != new.sha256;
+        if is_changed {
+            *current = new;
+        }
+        Ok(is_changed)
     }
 
     pub fn acceptor(&self) -> TlsAcceptor {
-        TlsAcceptor::from(Arc::clone(&self.current.read()))
+        TlsAcceptor::from(Arc::clone(&self.current.read().config))
     }
 }
 
@@ -63,7 +78,8 @@ impl TlsSettings {
     }
 }
 
-fn config(settings: &TlsSettings) -> Result<ServerConfig, TlsError> {
+fn read(settings: &TlsSettings) -> Result<Current, TlsError> {
+    let mut read = Vec::new();
     let provider = Arc::new(ring::default_provider());
     let builder = ServerConfig::builder_with_provider(Arc::clone(&provider))
         .with_safe_default_protocol_versions()
@@ -72,25 +88,37 @@ fn config(settings: &TlsSettings) -> Result<ServerConfig, TlsError> {
         None => builder.with_no_client_auth(),
         Some(path) => {
             let mut roots = RootCertStore::empty();
-            for certificate in certificates(path)? {
+            for certificate in certificates(path, &mut read)? {
                 roots.add(certificate).map_err(TlsError::Authority)?;
             }
             let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider);
             builder.with_client_cert_verifier(verifier.build().map_err(TlsError::ClientCa)?)
         }
     };
-    let key = PrivateKeyDer::from_pem_file(&settings.key)
+    let key = pem(&settings.key, &mut read)
+        .and_then(|pem| PrivateKeyDer::from_pem_slice(&pem))
         .map_err(|error| TlsError::Key(settings.key.clone(), error))?;
-    let chain = certificates(&settings.certificate)?;
+    let chain = certificates(&settings.certificate, &mut read)?;
     let mut config = builder.with_single_cert(chain, key).map_err(TlsError::Pair)?;
     config.alpn_protocols = vec![b"http/1.1".to_vec()];
-    Ok(config)
+    Ok(Current { config: Arc::new(config), sha256: Digest::of(&read.concat()) })
 }
 
-fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
+/// The text of a file, whose digest is added to those of the others.
+fn pem(path: &Path, read: &mut Vec<[u8; Digest::BYTES]>) -> Result<Vec<u8>, pem::Error> {
+    let pem = files::read_regular(path, PEM_MAX_BYTES).map_err(pem::Error::Io)?;
+    read.push(Digest::of(&pem).bytes());
+    Ok(pem)
+}
+
+fn certificates(
+    path: &Path,
+    read: &mut Vec<[u8; Digest::BYTES]>,
+) -> Result<Vec<CertificateDer<'static>>, TlsError> {
     let failed = |error| TlsError::Certificate(path.to_owned(), error);
-    let certificates = CertificateDer::pem_file_iter(path).map_err(failed)?;
-    let certificates: Vec<_> = certificates.collect::<Result<_, _>>().map_err(failed)?;
+    let pem = pem(path, read).map_err(failed)?;
+    let certificates: Vec<_> =
+        CertificateDer::pem_slice_iter(&pem).collect::<Result<_, _>>().map_err(failed)?;
     if certificates.is_empty() {
         return Err(TlsError::NoCertificate(path.to_owned()));
     }

@@ -50,8 +50,13 @@ def launch(name: str, service: dict, document: dict) -> Launch:
     if missing:
         raise KeyError(f"{name}: no such secret: {missing}")
     variables = {key: interpolated(str(value)) for key, value in service["environment"].items()}
-    secrets = {f"/run/secrets/{secret}": SECRET for secret in service["secrets"]}
-    return Launch(name, service.get("command", ["serve"]), variables, secrets)
+    files = {f"/run/secrets/{secret}": SECRET for secret in service["secrets"]}
+    # A file that is mounted alone is not seen to be replaced, so the keys come in a directory.
+    directories = [volume.split(":")[1] for volume in service["volumes"]]
+    keys_file = variables["DEVSTATUS_KEYS_FILE"]
+    if str(Path(keys_file).parent) in directories:
+        files[keys_file] = SECRET
+    return Launch(name, service.get("command", ["serve"]), variables, files)
 
 
 def interpolated(text: str) -> str:

@@ -1,13 +1,15 @@
 //! Who is answered: keys, their scopes, expiry and revocation, as Basic and as Bearer, on every resource; and that the
 //! service is open to others than this machine only if somebody has said so.
 
-use std::os::unix::fs::PermissionsExt;
+use std::fs;
+use std::os::unix::fs::{MetadataExt, PermissionsExt, chown, symlink};
+use std::process::{Command, Stdio};
 
 use crate::rig::events::EventStream;
 use crate::rig::http::{self, Connection};
 use crate::rig::keys::{Key, Keys, text};
 use crate::rig::mosquitto::Mosquitto;
-use crate::rig::service::{Launch, Service, mentions};
+use crate::rig::service::{Launch, Service, Signal, mentions};
 use crate::rig::status::Device;
 
 const PUMP: Device<'_> = Device { kind: "pump", id: "1" };
@@ -292,4 +294,115 @@ fn the_default_keys_file_stands_beside_the_store() {
     assert!(state.path().join("org.keys").exists());
     let service = home(Launch::to(&broker.url())).start();
     assert_eq!(status(&service, "/pump/1", None), 401);
+}
+
+#[test]
+fn a_revocation_is_confirmed_by_the_service_that_has_taken_it() {
+    let (broker, keys) = (broker(), Keys::new());
+    let (first, second) = (keys.create("read"), keys.create("read"));
+    let service = keys.launch(&broker.url()).start();
+    let url = format!("http://{}", service.address());
+    let revoked = keys.run(&["revoke", &first.id, "--url", &url]);
+    assert!(revoked.status.success() && mentions(&revoked.stdout, &["\nconfirmed:", &url]), "{revoked:?}");
+    assert_eq!(status(&service, "/pump/1", Some(&first.basic())), 401, "at once");
+    assert_eq!(status(&service, "/pump/1", Some(&second.basic())), 200);
+    let sum = Command::new("sha256sum").arg(keys.path()).output().expect("sha256sum can be started").stdout;
+    let digest = service.get("/readyz").json()["keys_file_sha256"].clone();
+    assert!(String::from_utf8(sum).unwrap().starts_with(digest.as_str().expect("keys are in use")));
+
+    // A service with other keys, and none at all: the key is revoked, but whoever named the service is told.
+    let others = Keys::new();
+    let key = others.create("read");
+    let unconfirmed = others.run(&["revoke", &key.id, "--url", &url]);
+    assert_eq!(unconfirmed.status.code(), Some(1), "{unconfirmed:?}");
+    assert!(
+        mentions(&unconfirmed.stderr, &["revoked in the file", "does not confirm", &url]),
+        "{unconfirmed:?}"
+    );
+    assert!(!others.run(&["list"]).stdout.contains(&key.id));
+    drop(service);
+    let unconfirmed = keys.run(&["revoke", &second.id, "--url", &url]);
+    assert_eq!(unconfirmed.status.code(), Some(1), "{unconfirmed:?}");
+    assert!(!keys.run(&["list"]).stdout.contains(&second.id));
+}
+
+#[test]
+fn a_key_is_revoked_through_a_link_and_owner_and_mode_of_the_file_stay() {
+    let (broker, keys) = (broker(), Keys::new());
+    let key = keys.create("read");
+    // Root may revoke what another user's service reads.
+    if rustix::process::geteuid().is_root() {
+        chown(keys.path(), Some(12_345), Some(12_346)).unwrap();
+    }
+    fs::set_permissions(keys.path(), fs::Permissions::from_mode(0o640)).unwrap();
+    let before = fs::metadata(keys.path()).unwrap();
+    let link = keys.path().with_file_name("link");
+    symlink("keys", &link).unwrap();
+    let through_link = |arguments: &[&str]| Launch::default().arguments(&["keys"]).arguments(arguments);
+    let service = Launch::to(&broker.url()).arguments(&["--keys-file", text(&link)]).start();
+    service.wait_until("the key is good", || status(&service, "/livez", None) == 200);
+    let url = format!("http://{}", service.address());
+    let revoked = through_link(&["revoke", &key.id, "--keys-file", text(&link), "--url", &url]).run();
+    assert!(revoked.status.success(), "{revoked:?}");
+    assert_eq!(status(&service, "/pump/1", Some(&key.basic())), 401);
+    let after = fs::metadata(keys.path()).unwrap();
+    let rights = |file: &fs::Metadata| (file.uid(), file.gid(), file.mode());
+    assert_eq!(rights(&after), rights(&before));
+    assert!(fs::symlink_metadata(&link).unwrap().is_symlink());
+}
+
+#[test]
+fn a_keys_file_that_is_mounted_alone_is_written_in_place_and_its_replacement_outside_is_warned_of() {
+    let (broker, keys) = (broker(), Keys::new());
+    let (first, second) = (keys.create("read"), keys.create("read"));
+    let mounted = keys.path().with_file_name("mounted");
+    fs::write(&mounted, "").unwrap();
+    let launch = Launch::to(&broker.url()).with_mounted_file(&keys.path(), &mounted);
+    let service = launch.arguments(&["--keys-file", text(&mounted)]).start();
+    let url = format!("http://{}", service.address());
+    // Where the file is a mount point it cannot be replaced.
+    let revoke = ["keys", "revoke", &first.id, "--keys-file", text(&mounted), "--url", &url];
+    let revoked = Launch::default().with_mounted_file(&keys.path(), &mounted).arguments(&revoke).run();
+    assert!(revoked.status.success(), "{revoked:?}");
+    assert_eq!(status(&service, "/pump/1", Some(&first.basic())), 401);
+    assert!(!keys.run(&["list"]).stdout.contains(&first.id), "it is the same file");
+    // Outside it is replaced, which cannot be seen inside: the log must not claim a reload.
+    let reloads = service.log_lines(&["these keys are in force"]).len();
+    let revoked = keys.run(&["revoke", &second.id, "--url", &url]);
+    assert_eq!(revoked.status.code(), Some(1), "{revoked:?}");
+    service
+        .wait_until("the log warns", || !service.log_lines(&["WARN", "mounted as a single file"]).is_empty());
+    assert_eq!(service.log_lines(&["these keys are in force"]).len(), reloads);
+}
+
+#[test]
+fn a_pipe_in_place_of_the_keys_file_changes_nothing_and_holds_up_nothing() {
+    let (broker, keys) = (broker(), Keys::new());
+    let key = keys.create("read");
+    let service = keys.launch(&broker.url()).start();
+    service.wait_until_ready();
+    fs::remove_file(keys.path()).unwrap();
+    rustix::fs::mkfifoat(rustix::fs::CWD, keys.path(), rustix::fs::Mode::from(0o600)).unwrap();
+    service.wait_until("the log says so", || !service.log_lines(&["ERROR", "no regular file"]).is_empty());
+    assert_eq!(status(&service, "/pump/1", Some(&key.basic())), 200);
+    let ended = service.signal(Signal::TERM);
+    assert!(ended.status.success(), "{ended:?}");
+    let refused = keys.launch(&broker.url()).run();
+    assert_eq!(refused.status.code(), Some(1), "{refused:?}");
+}
+
+#[test]
+fn a_key_that_nobody_has_seen_does_not_stay_in_force() {
+    let keys = Keys::new();
+    let known = keys.create("read");
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    let mut command = Command::new(env!("CARGO_BIN_EXE_devstatus"));
+    command.args(["keys", "create", "unseen", "-o", "org", "--keys-file", text(&keys.path())]);
+    let ended = command.stdout(writer).stderr(Stdio::piped()).output().expect("the binary can be started");
+    let error = String::from_utf8_lossy(&ended.stderr);
+    assert_eq!(ended.status.code(), Some(1), "{error}");
+    assert!(error.contains("out of force again"), "{error}");
+    let list = keys.run(&["list"]).stdout;
+    assert!(list.contains(&known.id) && !list.contains("unseen"), "{list}");
 }

@@ -7,6 +7,8 @@ use crate::config::setting::{Setting, Spec, Verb};
 const CLIENT: &[Verb] = &[Verb::Get, Verb::Forget, Verb::List, Verb::Watch, Verb::Summary];
 /// Those that show an answer.
 const SHOWING: &[Verb] = &[Verb::Get, Verb::List, Verb::Watch, Verb::Summary];
+/// Those that ask, or want to know whether a service has taken a change.
+const ASKING: &[Verb] = &[Verb::Get, Verb::Forget, Verb::List, Verb::Watch, Verb::Summary, Verb::KeysRevoke];
 /// Those that show many devices.
 const MANY: &[Verb] = &[Verb::List, Verb::Watch];
 /// Those that show them in an order.
@@ -27,8 +29,16 @@ pub(super) const CONFIGURED: &[Verb] = &[
     Verb::Summary,
 ];
 /// Those that check a certificate.
-pub(super) const CERTIFIED: &[Verb] =
-    &[Verb::Serve, Verb::Simulate, Verb::Get, Verb::Forget, Verb::List, Verb::Watch, Verb::Summary];
+pub(super) const CERTIFIED: &[Verb] = &[
+    Verb::Serve,
+    Verb::Simulate,
+    Verb::Get,
+    Verb::Forget,
+    Verb::List,
+    Verb::Watch,
+    Verb::Summary,
+    Verb::KeysRevoke,
+];
 
 pub(super) const URL: Spec = Spec {
     setting: Setting::Url,
@@ -37,8 +47,8 @@ pub(super) const URL: Spec = Spec {
     ini: Some("devstatus-url"),
     yaml: Some("devstatus.url"),
     default: Some("http://127.0.0.1:5000"),
-    verbs: CLIENT,
-    help: "The service to ask, http:// or https://",
+    verbs: ASKING,
+    help: "The service to ask, http:// or https://; keys revoke fails if the service that is named here does not confirm",
     ..NONE
 };
 
@@ -70,7 +80,7 @@ pub(super) const TLS_CLIENT_CERT: Spec = Spec {
     value: Some("FILE"),
     ini: Some("devstatus-tls-client-cert"),
     yaml: Some("devstatus.tlsClientCert"),
-    verbs: CLIENT,
+    verbs: ASKING,
     help: "PEM file with the certificate to show to a service that asks for one, and those that vouch for it",
     ..NONE
 };
@@ -81,7 +91,7 @@ pub(super) const TLS_CLIENT_KEY: Spec = Spec {
     value: Some("FILE"),
     ini: Some("devstatus-tls-client-key"),
     yaml: Some("devstatus.tlsClientKey"),
-    verbs: CLIENT,
+    verbs: ASKING,
     help: "PEM file with the private key of that certificate",
     ..NONE
 };

@@ -269,11 +269,7 @@ fn files_that_cannot_be_read() {
                 &[],
                 "--config: cannot read {dir}/none: No such file or directory (os error 2)",
             ),
-            (
-                "",
-                &[("DEVSTATUS_CONFIG", "{dir}")],
-                "DEVSTATUS_CONFIG: cannot read {dir}: is a directory",
-            ),
+            ("", &[("DEVSTATUS_CONFIG", "{dir}")], "DEVSTATUS_CONFIG: cannot read {dir}: is a directory"),
             ("-c {dir}/latin1.cfg", &[], "--config: cannot read {dir}/latin1.cfg: it is not UTF-8 text"),
             ("-c {dir}/large.cfg", &[], "--config: cannot read {dir}/large.cfg: it is larger than 1 MiB"),
             (

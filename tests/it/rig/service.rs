@@ -94,6 +94,13 @@ impl Launch {
         self
     }
 
+    /// Where nobody else sees it, a single file is mounted at another path, as container engines mount one.
+    pub fn with_mounted_file(mut self, from: &Path, to: &Path) -> Self {
+        self.own_mounts = true;
+        self.preparations.push(format!("mount --bind '{}' '{}'", from.display(), to.display()));
+        self
+    }
+
     /// Under a limit, as `ulimit` of the shell takes it.
     pub fn limited_to(mut self, limit: &str) -> Self {
         self.preparations.push(format!("ulimit {limit}"));
