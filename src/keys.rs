@@ -111,7 +111,7 @@ fn list(keys: &[ApiKey], now: UnixSeconds) -> String {
     let mut rows = vec![["ID", "SCOPES", "CREATED", "EXPIRES", "NAME"].map(str::to_owned)];
     rows.extend(keys.iter().map(|key| {
         let expiry = if key.is_expired(now) { "expired".to_owned() } else { expiry(key) };
-        [key.id.clone(), key.scopes.to_string(), date(key.created_at), expiry, key.name.clone()]
+        [key.id.clone(), key.scopes.to_string(), date(key.created_at), expiry, client::plain(&key.name)]
     }));
     let widths: Vec<usize> =
         (0..4).map(|at| rows.iter().map(|row| row[at].len()).max().unwrap_or(0)).collect();

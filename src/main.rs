@@ -105,7 +105,7 @@ fn ask(settings: ClientSettings) -> ExitCode {
     match asked {
         Ok(outcome) => ExitCode::from(outcome.exit_code()),
         Err(error) => {
-            eprintln!("devstatus: {}", chain(&error));
+            eprintln!("devstatus: {}", client::plain(&chain(&error)));
             ExitCode::FAILURE
         }
     }
@@ -208,7 +208,8 @@ fn start_log(settings: LogSettings) -> Screen {
     let registry = tracing_subscriber::registry().with(filter);
     match settings.format {
         LogFormat::Text => {
-            registry.with(log.fmt_fields(log_escape::TextFields).with_ansi(is_terminal)).init();
+            let may_colour = is_terminal && client::may_colour();
+            registry.with(log.fmt_fields(log_escape::TextFields).with_ansi(may_colour)).init();
         }
         LogFormat::Json => registry.with(log.json().map_event_format(log_escape::JsonEvent)).init(),
     }

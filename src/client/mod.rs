@@ -19,6 +19,7 @@ use serde_json::value::RawValue;
 
 pub use self::confirm::confirms_keys;
 pub use self::problem::ClientError;
+pub use self::table::plain;
 
 use self::service::Service;
 use self::settings::{ClientSettings, Question, Selection};
@@ -80,9 +81,7 @@ pub async fn run(settings: ClientSettings) -> Result<Outcome, ClientError> {
 fn ask(settings: ClientSettings) -> Result<Outcome, ClientError> {
     let service = Service::new(settings.service)?;
     let stdout = io::stdout();
-    // As https://no-color.org has it: set, and not to nothing.
-    let no_colour = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
-    let colour = stdout.is_terminal() && !no_colour;
+    let colour = stdout.is_terminal() && may_colour();
     let mut output = Output { to: io::BufWriter::new(stdout.lock()), colour, json: settings.json };
     let outcome = match settings.question {
         Question::Device { device_type, id } => device(&service, &device_type, &id, &mut output)?,
@@ -96,6 +95,14 @@ fn ask(settings: ClientSettings) -> Result<Outcome, ClientError> {
     };
     output.flush()?;
     Ok(outcome)
+}
+
+/// Whether a terminal is to be written to in colour. Not where `NO_COLOR` is set, and not to nothing, as https://no-color.org has it;
+/// and not on a terminal that says of itself that it can do nothing.
+pub fn may_colour() -> bool {
+    let is_set = |name| std::env::var_os(name).is_some_and(|value| !value.is_empty());
+    let is_dumb = std::env::var_os("TERM").is_some_and(|term| term == "dumb");
+    !is_set("NO_COLOR") && !is_dumb
 }
 
 /// Where answers are shown, and how.

@@ -28,8 +28,8 @@ impl Paint {
     }
 }
 
-/// A text in a column. Never empty, so that a program can count the columns, and without a control character: what a
-/// device is called must not steer the terminal.
+/// A text in a column. Never empty, so that a program can count the columns, and without a character that steers the terminal: a
+/// device can be called anything.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Cell {
     text: String,
@@ -52,13 +52,24 @@ impl Cell {
     }
 }
 
-/// The text with its control characters spelled out.
+/// The text with what a terminal does not show as a character spelled out: control characters, those that turn the direction of
+/// writing, and those without a width, which make two different names look alike.
 pub fn plain(text: &str) -> String {
     let mut plain = String::with_capacity(text.len());
     for c in text.chars() {
-        if c.is_control() { plain.extend(c.escape_default()) } else { plain.push(c) }
+        if is_unseen(c) { plain.extend(c.escape_unicode()) } else { plain.push(c) }
     }
     plain
+}
+
+fn is_unseen(c: char) -> bool {
+    // By block: soft hyphen, joiner, Arabic letter mark, fillers, vowel separators, spaces without width and marks of direction,
+    // separators of lines, overrides and isolates, invisible operators, byte order mark, annotations, tags.
+    c.is_control()
+        || matches!(c,
+            '\u{ad}' | '\u{34f}' | '\u{61c}' | '\u{115f}' | '\u{1160}' | '\u{17b4}' | '\u{17b5}' | '\u{180b}'..='\u{180f}'
+            | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{3164}' | '\u{feff}' | '\u{ffa0}'
+            | '\u{fff0}'..='\u{fffb}' | '\u{1d173}'..='\u{1d17a}' | '\u{e0000}'..='\u{e0fff}')
 }
 
 /// The widths of columns: as wide as the widest cell so far.
@@ -142,6 +153,13 @@ mod tests {
     #[test]
     fn no_name_steers_the_terminal() {
         let row = [vec![cell("a\u{1b}[2J\nb"), cell("\u{9b}1m")]];
-        assert_eq!(Columns::new(&[], false).lines(&row), ["a\\u{1b}[2J\\nb  \\u{9b}1m"]);
+        assert_eq!(Columns::new(&[], false).lines(&row), ["a\\u{1b}[2J\\u{a}b  \\u{9b}1m"]);
+        for unseen in
+            ['\u{202e}', '\u{2066}', '\u{200b}', '\u{200d}', '\u{feff}', '\u{2028}', '\u{ad}', '\u{e0041}']
+        {
+            assert_eq!(plain(&format!("a{unseen}b")), format!("a{}b", unseen.escape_unicode()));
+        }
+        let seen = "pump-1 ü é Ω 電梯 מעלית 🛗 e\u{301}";
+        assert_eq!(plain(seen), seen, "letters of all scripts stay");
     }
 }

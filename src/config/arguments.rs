@@ -90,7 +90,11 @@ fn verb(command: Command, verb: Verb) -> Command {
     let operands = verb
         .operands()
         .iter()
-        .map(|name| Arg::new(*name).value_name(*name).required(true).value_parser(ValueParser::os_string()));
+        // A number with a minus can be no flag, so it needs no `--` before it.
+        .map(|name| {
+            let operand = Arg::new(*name).value_name(*name).required(true).allow_negative_numbers(true);
+            operand.value_parser(ValueParser::os_string())
+        });
     command.args(flags).args(operands).after_help(after)
 }
 
@@ -192,7 +196,7 @@ fn unknown(error: &clap::Error) -> String {
             {
                 format!("this subcommand has no flag -{short}")
             }
-            Some(short) => format!("unknown flag -{short}"),
+            Some(short) => format!("unknown flag -{short}: an operand that begins with - goes behind --"),
             None => "an argument is neither a flag nor a subcommand".to_owned(),
         };
     };

@@ -87,9 +87,10 @@ pub(super) fn simulate(values: &Values) -> Result<SimulateSettings, Refusal> {
 }
 
 pub(super) fn export(values: &Values, state: &StateDirectories) -> Result<ExportSettings, Refusal> {
-    let format = values.parse(Setting::Format, "jsonl or csv", |text| match text {
+    let format = values.parse(Setting::Format, "jsonl, csv or csv-spreadsheet", |text| match text {
         "jsonl" => Some(Format::JsonLines),
         "csv" => Some(Format::Csv),
+        "csv-spreadsheet" => Some(Format::CsvForSpreadsheet),
         _ => None,
     })?;
     let format = format.unwrap_or(Format::JsonLines);

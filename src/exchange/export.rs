@@ -11,6 +11,7 @@ use indicatif::ProgressBar;
 use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 
+use super::csv::Cells;
 use super::settings::Format;
 use super::{ExchangeError, csv, line, shown};
 use crate::files::Replacement;
@@ -117,14 +118,15 @@ fn write_lines(
     format: Format,
     mut written: impl FnMut(u64),
 ) -> Result<(), Stop> {
-    if format == Format::Csv {
+    if format != Format::JsonLines {
         out.write_all(csv::HEAD.as_bytes()).map_err(Stop::Io)?;
     }
     for batch in batches {
         for device in &batch {
             let line = match format {
                 Format::JsonLines => line::write(device),
-                Format::Csv => csv::write(device),
+                Format::Csv => csv::write(device, Cells::Exact),
+                Format::CsvForSpreadsheet => csv::write(device, Cells::WithoutFormulas),
             };
             let line =
                 line.ok_or_else(|| Stop::NotText(format!("{}/{}", device.name.device_type, device.name.id)))?;

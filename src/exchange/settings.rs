@@ -7,4 +7,6 @@ pub enum Format {
     JsonLines,
     /// One row for each device, with what a person reads: for spreadsheets.
     Csv,
+    /// The same, with the cells escaped that a spreadsheet would take for formulas.
+    CsvForSpreadsheet,
 }

@@ -106,6 +106,6 @@ pub const FORMAT: Spec = Spec {
     value: Some("FORMAT"),
     default: Some("jsonl"),
     verbs: &[Verb::Export],
-    help: "Form of an export: jsonl (JSON Lines, which an import reads) or csv",
+    help: "Form of an export: jsonl (JSON Lines, which an import reads), csv, or csv-spreadsheet, where what would be a formula is escaped",
     ..NONE
 };

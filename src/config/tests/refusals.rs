@@ -21,7 +21,7 @@ fn arguments() {
         &[
             ("--confg x", &[], "unknown flag --confg: did you mean --config? (see --help)"),
             ("--zzz", &[], "unknown flag --zzz (see --help)"),
-            ("-x", &[], "unknown flag -x (see --help)"),
+            ("-x", &[], "unknown flag -x: an operand that begins with - goes behind -- (see --help)"),
             ("demo --broker mqtt://h", &[], "this subcommand has no flag --broker (see --help)"),
             ("simulate -p 1", &[], "this subcommand has no flag -p (see --help)"),
             ("sevre", &[], "an argument is neither a flag nor a subcommand (see --help)"),

@@ -8,6 +8,8 @@ use super::view::DeviceView;
 pub enum Format {
     Json,
     Csv,
+    /// CSV in which what a spreadsheet would take for a formula, and might run, begins with an apostrophe.
+    CsvForSpreadsheet,
     NdJson,
 }
 
@@ -52,7 +54,7 @@ impl Format {
     pub fn content_type(self) -> &'static str {
         match self {
             Format::Json => "application/json",
-            Format::Csv => "text/csv; charset=utf-8; header=present",
+            Format::Csv | Format::CsvForSpreadsheet => "text/csv; charset=utf-8; header=present",
             Format::NdJson => "application/x-ndjson",
         }
     }
@@ -61,7 +63,7 @@ impl Format {
     pub fn head(self) -> &'static str {
         match self {
             Format::Json | Format::NdJson => "",
-            Format::Csv => COLUMNS,
+            Format::Csv | Format::CsvForSpreadsheet => COLUMNS,
         }
     }
 
@@ -73,7 +75,7 @@ impl Format {
                     .expect("texts and numbers are JSON, and memory takes them");
                 text.push(b'\n');
             }
-            Format::Csv => write_row(device, text),
+            Format::Csv | Format::CsvForSpreadsheet => self.write_row(device, text),
         }
     }
 }
@@ -86,56 +88,63 @@ fn range(text: &str) -> (&str, u16) {
     (range, (quality.clamp(0.0, 1.0) * 1000.0) as u16)
 }
 
-fn write_row(device: &DeviceView<'_>, text: &mut Vec<u8>) {
-    fn word<T: serde::Serialize>(value: &T) -> String {
-        serde_json::to_value(value)
-            .ok()
-            .and_then(|value| Some(value.as_str()?.to_owned()))
-            .unwrap_or_default()
-    }
-    let code = |code: Option<u16>| code.map(|code| code.to_string()).unwrap_or_default();
-    fn owned(text: Option<&(impl AsRef<str> + ?Sized)>) -> String {
-        text.map(|text| text.as_ref().to_owned()).unwrap_or_default()
-    }
-    let (session, last) = (device.session.as_ref(), device.last_event.as_ref());
-    let cells = [
-        device.device_type.to_string(),
-        device.id.to_string(),
-        device.client_id.to_string(),
-        word(&device.status),
-        owned(device.since.as_ref()),
-        owned(device.address.as_ref()),
-        code(device.close_code),
-        owned(device.reason.as_ref()),
-        device.cause.unwrap_or_default().to_owned(),
-        session.map(|session| owned(session.connect_time.as_ref())).unwrap_or_default(),
-        session.map(|session| owned(session.protocol.as_ref())).unwrap_or_default(),
-        session.and_then(|session| session.secure).map(|secure| secure.to_string()).unwrap_or_default(),
-        last.map(|last| last.event.to_owned()).unwrap_or_default(),
-        last.map(|last| owned(last.time.as_ref())).unwrap_or_default(),
-        code(last.and_then(|last| last.close_code)),
-        device.evidence.map(|evidence| word(&evidence)).unwrap_or_default(),
-        owned(device.confirmed_at.as_ref()),
-        device.stale.to_string(),
-        device.dated_ahead.to_string(),
-    ];
-    for (number, cell) in cells.iter().enumerate() {
-        if number > 0 {
-            text.push(b',');
+impl Format {
+    fn write_row(self, device: &DeviceView<'_>, text: &mut Vec<u8>) {
+        fn word<T: serde::Serialize>(value: &T) -> String {
+            serde_json::to_value(value)
+                .ok()
+                .and_then(|value| Some(value.as_str()?.to_owned()))
+                .unwrap_or_default()
         }
-        write_cell(cell, text);
+        let code = |code: Option<u16>| code.map(|code| code.to_string()).unwrap_or_default();
+        fn owned(text: Option<&(impl AsRef<str> + ?Sized)>) -> String {
+            text.map(|text| text.as_ref().to_owned()).unwrap_or_default()
+        }
+        let (session, last) = (device.session.as_ref(), device.last_event.as_ref());
+        let cells = [
+            device.device_type.to_string(),
+            device.id.to_string(),
+            device.client_id.to_string(),
+            word(&device.status),
+            owned(device.since.as_ref()),
+            owned(device.address.as_ref()),
+            code(device.close_code),
+            owned(device.reason.as_ref()),
+            device.cause.unwrap_or_default().to_owned(),
+            session.map(|session| owned(session.connect_time.as_ref())).unwrap_or_default(),
+            session.map(|session| owned(session.protocol.as_ref())).unwrap_or_default(),
+            session.and_then(|session| session.secure).map(|secure| secure.to_string()).unwrap_or_default(),
+            last.map(|last| last.event.to_owned()).unwrap_or_default(),
+            last.map(|last| owned(last.time.as_ref())).unwrap_or_default(),
+            code(last.and_then(|last| last.close_code)),
+            device.evidence.map(|evidence| word(&evidence)).unwrap_or_default(),
+            owned(device.confirmed_at.as_ref()),
+            device.stale.to_string(),
+            device.dated_ahead.to_string(),
+        ];
+        for (number, cell) in cells.iter().enumerate() {
+            if number > 0 {
+                text.push(b',');
+            }
+            self.write_cell(cell, text);
+        }
+        text.extend(b"\r\n");
     }
-    text.extend(b"\r\n");
-}
 
-/// As RFC 4180 has it.
-fn write_cell(cell: &str, text: &mut Vec<u8>) {
-    if cell.contains([',', '"', '\r', '\n']) {
-        text.push(b'"');
-        text.extend(cell.replace('"', "\"\"").as_bytes());
-        text.push(b'"');
-    } else {
-        text.extend(cell.as_bytes());
+    /// As RFC 4180 has it.
+    fn write_cell(self, cell: &str, text: &mut Vec<u8>) {
+        let is_escaped =
+            self == Format::CsvForSpreadsheet && cell.starts_with(['=', '+', '-', '@', '\t', '\r']);
+        let escape: &[u8] = if is_escaped { b"'" } else { b"" };
+        if cell.contains([',', '"', '\r', '\n']) {
+            text.push(b'"');
+            text.extend(escape);
+            text.extend(cell.replace('"', "\"\"").as_bytes());
+            text.push(b'"');
+        } else {
+            text.extend(escape);
+            text.extend(cell.as_bytes());
+        }
     }
 }
 
@@ -169,9 +178,25 @@ mod tests {
     fn cells_are_quoted_where_they_must_be() {
         let mut text = Vec::new();
         for cell in ["plain", "a,b", "say \"no\"", "two\nlines"] {
-            write_cell(cell, &mut text);
+            Format::Csv.write_cell(cell, &mut text);
             text.push(b'|');
         }
         assert_eq!(std::str::from_utf8(&text).unwrap(), "plain|\"a,b\"|\"say \"\"no\"\"\"|\"two\nlines\"|");
+    }
+
+    #[test]
+    fn what_would_be_a_formula_is_escaped_for_spreadsheets() {
+        let cells = ["=1", "+1", "-1", "@a", "\ta", "\ra", "-a,\"b\"", "a-1", ""];
+        let write = |format: Format| {
+            let mut text = Vec::new();
+            for cell in cells {
+                format.write_cell(cell, &mut text);
+                text.push(b'|');
+            }
+            String::from_utf8(text).unwrap()
+        };
+        assert_eq!(write(Format::Csv), "=1|+1|-1|@a|\ta|\"\ra\"|\"-a,\"\"b\"\"\"|a-1||");
+        let escaped = "'=1|'+1|'-1|'@a|'\ta|\"'\ra\"|\"'-a,\"\"b\"\"\"|a-1||";
+        assert_eq!(write(Format::CsvForSpreadsheet), escaped);
     }
 }

@@ -32,8 +32,19 @@ const PAGE_BYTES: usize = 512;
 /// Devices that a stream takes out of the map at once, some 150 kilobytes of text: what a slow reader costs.
 const STREAM_AT_ONCE: usize = 256;
 
-const KNOWN: &[&str] =
-    &["type", "id_prefix", "status", "close_code", "address", "since", "until", "sort", "limit", "cursor"];
+const KNOWN: &[&str] = &[
+    "type",
+    "id_prefix",
+    "status",
+    "close_code",
+    "address",
+    "since",
+    "until",
+    "sort",
+    "limit",
+    "cursor",
+    "spreadsheet",
+];
 
 /// Part of a list.
 #[derive(Serialize, ToSchema)]
@@ -64,7 +75,8 @@ pub struct PageView<'a> {
         ("until" = Option<String>, Query, description = "With a status decided before (RFC 3339)"),
         ("sort" = Option<String>, Query, description = "`id`: by type, then id, the default; `since`: by the time of the status; `-id`, `-since`: from the end"),
         ("limit" = Option<usize>, Query, minimum = 1, maximum = 1000, description = "Devices of a page; 100 by default"),
-        ("cursor" = Option<String>, Query, description = "`next_cursor` of the page before; everything else must be the same")
+        ("cursor" = Option<String>, Query, description = "`next_cursor` of the page before; everything else must be the same"),
+        ("spreadsheet" = Option<bool>, Query, description = "With `text/csv`: an apostrophe before what a spreadsheet would take for a formula")
     ),
     responses(
         (
@@ -94,6 +106,14 @@ pub async fn list(
     })?;
     let expected = "next_cursor of an answer to the same query";
     let after = parameters.parse("cursor", expected, |text| cursor::read(text, &filter, sort))?;
+    let for_spreadsheet = parameters.parse("spreadsheet", "true or false", |text| text.parse().ok())?;
+    let format = match (format, for_spreadsheet.unwrap_or(false)) {
+        (Format::Csv, true) => Format::CsvForSpreadsheet,
+        (Format::Json | Format::NdJson, true) => {
+            return Err(Error::bad_parameter("spreadsheet", "left out where text/csv is not asked for"));
+        }
+        (format, _) => format,
+    };
     if format == Format::Json {
         let query = Query { filter, sort, after, limit: limit.unwrap_or(LIMIT) };
         return page(&context, &query).await;

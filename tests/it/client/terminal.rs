@@ -8,12 +8,12 @@ use crate::rig::service::Service;
 use crate::rig::status::Device;
 
 /// Runs the client on a terminal of its own; what it showed there, and how it ended.
-fn on_a_terminal(service: &Service, arguments: &str, no_colour: Option<&str>) -> (String, Option<i32>) {
+fn on_a_terminal(service: &Service, arguments: &str, variables: &[(&str, &str)]) -> (String, Option<i32>) {
     let command = format!("{BINARY} {arguments} --url {}", url(service));
     let mut terminal = Command::new("script");
     // Nothing of it is written to a file.
     terminal.args(["--quiet", "--return", "--command", &command, "/dev/null"]).env_remove("NO_COLOR");
-    terminal.envs(no_colour.map(|value| ("NO_COLOR", value))).stdin(Stdio::null());
+    terminal.env("TERM", "xterm").envs(variables.iter().copied()).stdin(Stdio::null());
     let shown = terminal.output().expect("there is a terminal");
     (String::from_utf8(shown.stdout).expect("it is text"), shown.status.code())
 }
@@ -21,18 +21,20 @@ fn on_a_terminal(service: &Service, arguments: &str, no_colour: Option<&str>) ->
 #[test]
 fn there_is_colour_on_a_terminal_unless_it_is_not_wanted() {
     let (_broker, service) = service();
-    let (shown, exit_code) = on_a_terminal(&service, "list", None);
+    let (shown, exit_code) = on_a_terminal(&service, "list", &[]);
     assert_eq!(exit_code, Some(0), "{shown}");
     assert!(shown.contains("\u{1b}[32mconnected\u{1b}[0m"), "{shown:?}");
     assert!(shown.contains("\u{1b}[31mdisconnected\u{1b}[0m"), "{shown:?}");
-    let (plain, _) = on_a_terminal(&service, "list", Some("1"));
+    let (plain, _) = on_a_terminal(&service, "list", &[("NO_COLOR", "1")]);
     assert!(plain.contains("disconnected") && !plain.contains('\u{1b}'), "{plain:?}");
+    let (dumb, _) = on_a_terminal(&service, "list", &[("TERM", "dumb")]);
+    assert!(dumb.contains("disconnected") && !dumb.contains('\u{1b}'), "{dumb:?}");
     // As https://no-color.org has it.
-    let (empty, _) = on_a_terminal(&service, "list", Some(""));
+    let (empty, _) = on_a_terminal(&service, "list", &[("NO_COLOR", "")]);
     assert!(empty.contains('\u{1b}'), "{empty:?}");
-    let (json, _) = on_a_terminal(&service, "list --json", None);
+    let (json, _) = on_a_terminal(&service, "list --json", &[]);
     assert!(json.contains("\"disconnected\"") && !json.contains('\u{1b}'), "{json:?}");
-    let (shown, exit_code) = on_a_terminal(&service, &format!("get {} '{}'", FAN.kind, FAN.id), None);
+    let (shown, exit_code) = on_a_terminal(&service, &format!("get {} '{}'", FAN.kind, FAN.id), &[]);
     assert_eq!(exit_code, Some(3), "{shown}");
     assert!(shown.contains('\u{1b}'), "{shown:?}");
 }
