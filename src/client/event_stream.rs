@@ -2,6 +2,13 @@
 
 use std::time::Duration;
 
+/// An event of a device has about a thousand bytes; one without an end would fill the memory.
+const EVENT_MAX_BYTES: usize = 1 << 20;
+
+/// An event is larger than any that the service sends.
+#[derive(Debug, PartialEq, Eq)]
+pub struct TooLarge;
+
 /// One event.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Event {
@@ -38,9 +45,12 @@ impl EventStream {
     }
 
     /// Takes a line without its end; gives the event that it ends.
-    pub fn line(&mut self, line: &str) -> Option<Event> {
+    pub fn line(&mut self, line: &str) -> Result<Option<Event>, TooLarge> {
         if line.is_empty() {
-            return self.end();
+            return Ok(self.end());
+        }
+        if self.data.as_ref().map_or(0, String::len) + line.len() > EVENT_MAX_BYTES {
+            return Err(TooLarge);
         }
         let (field, value) = line.split_once(':').unwrap_or((line, ""));
         let value = value.strip_prefix(' ').unwrap_or(value);
@@ -59,7 +69,7 @@ impl EventStream {
             // A comment, or a field of another time.
             _ => {}
         }
-        None
+        Ok(None)
     }
 
     fn end(&mut self) -> Option<Event> {
@@ -74,7 +84,10 @@ mod tests {
     use super::*;
 
     fn events(stream: &mut EventStream, text: &str) -> Vec<(String, String)> {
-        text.lines().filter_map(|line| stream.line(line)).map(|event| (event.name, event.data)).collect()
+        text.lines()
+            .filter_map(|line| stream.line(line).unwrap())
+            .map(|event| (event.name, event.data))
+            .collect()
     }
 
     #[test]
@@ -96,5 +109,13 @@ mod tests {
         stream.begin();
         assert!(events(&mut stream, "\n").is_empty());
         assert_eq!(stream.last_event_id(), Some("a-1"));
+    }
+
+    #[test]
+    fn an_event_without_an_end_is_refused_before_it_fills_the_memory() {
+        let mut stream = EventStream::default();
+        let line = format!("data: {}", "x".repeat(1_000));
+        let taken = (0..10_000).take_while(|_| stream.line(&line) == Ok(None)).count();
+        assert!((1_000..1_100).contains(&taken), "{taken}");
     }
 }

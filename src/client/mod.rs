@@ -28,6 +28,8 @@ use self::view::{DeviceView, SummaryView};
 
 /// Rows that are aligned with each other; the next ones may be wider.
 const PAGE: usize = 200;
+/// Text of rows that wait to be aligned: lines may be long.
+const PAGE_MAX_BYTES: usize = 4 << 20;
 /// No line of an answer is longer: a device has about a thousand bytes.
 const LINE_MAX_BYTES: u64 = 1 << 20;
 
@@ -158,7 +160,7 @@ fn devices(
     let mut reader = BufReader::new(service.devices(selection)?);
     let mut left = selection.limit.unwrap_or(u64::MAX);
     let mut table = DeviceTable::new(output.colour);
-    let mut page: Vec<DeviceView> = Vec::new();
+    let (mut page, mut page_bytes) = (Vec::<DeviceView>::new(), 0);
     while left > 0
         && let Some(line) = next_line(&mut reader)?
     {
@@ -169,9 +171,11 @@ fn devices(
             continue;
         }
         page.push(understand(&line)?);
-        if page.len() == PAGE {
+        page_bytes += line.len();
+        if page.len() == PAGE || page_bytes >= PAGE_MAX_BYTES {
             table.page(&page).iter().try_for_each(|line| output.line(line))?;
             page.clear();
+            page_bytes = 0;
         }
     }
     if !output.json {

@@ -1,7 +1,7 @@
 //! A running service: how it is reached and asked. The key is sent to it alone: no proxy and no redirect is followed.
 
-use std::io::Read;
-use std::time::Duration;
+use std::io::{self, Read};
+use std::time::{Duration, Instant};
 
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use ureq::http::Response;
@@ -18,6 +18,11 @@ const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
 const SILENCE_MAX: Duration = Duration::from_secs(45);
 /// No answer that comes in one piece is larger: a summary lists a thousand types at most.
 const ANSWER_MAX_BYTES: u64 = 16 << 20;
+/// From its first byte to its last: a service that sends a byte now and then would keep the client for ever.
+const WHOLE_ANSWER_TIMEOUT: Duration = Duration::from_secs(120);
+
+/// Bytes of one read.
+const PART_BYTES: usize = 16 << 10;
 
 /// Everything that could mean something in a path, a dot included: `..` is a name like any other.
 const SEGMENT: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_');
@@ -126,8 +131,26 @@ impl Service {
 }
 
 fn text_of(body: Body) -> Result<String, ClientError> {
-    let mut bytes = Vec::new();
-    body.into_reader().take(ANSWER_MAX_BYTES).read_to_end(&mut bytes).map_err(ClientError::Broken)?;
+    whole(body.into_reader(), ANSWER_MAX_BYTES, WHOLE_ANSWER_TIMEOUT)
+}
+
+/// All that a reader gives, within limits; each single read has a limit of its own.
+fn whole(mut reader: impl Read, max_bytes: u64, timeout: Duration) -> Result<String, ClientError> {
+    let deadline = Instant::now() + timeout;
+    let (mut bytes, mut part) = (Vec::new(), vec![0; PART_BYTES]);
+    loop {
+        let len = reader.read(&mut part).map_err(ClientError::Broken)?;
+        bytes.extend_from_slice(&part[..len]);
+        if len == 0 {
+            break;
+        }
+        if bytes.len() as u64 > max_bytes {
+            return Err(ClientError::NotUnderstood);
+        }
+        if Instant::now() >= deadline {
+            return Err(ClientError::Broken(io::ErrorKind::TimedOut.into()));
+        }
+    }
     String::from_utf8(bytes).map_err(|_| ClientError::NotUnderstood)
 }
 
@@ -194,5 +217,17 @@ mod tests {
                         &address=192.0.2.0%2F24&since=2026-11-24T12%3A00%3A00%2B01%3A00\
                         &until=2026-11-24T12%3A00%3A00Z&sort=-since&snapshot=true";
         assert_eq!(query(&selection), expected);
+    }
+
+    #[test]
+    fn an_answer_without_an_end_is_given_up() {
+        let endless = || std::io::repeat(b' ');
+        assert!(matches!(
+            whole(endless(), 1 << 20, Duration::from_secs(3600)),
+            Err(ClientError::NotUnderstood)
+        ));
+        // No time is left after the first part, however little it brings.
+        assert!(matches!(whole(endless(), u64::MAX, Duration::ZERO), Err(ClientError::Broken(_))));
+        assert_eq!(whole("text".as_bytes(), 4, Duration::from_secs(3600)).unwrap(), "text");
     }
 }

@@ -70,7 +70,8 @@ impl Watch {
             let Some(line) = next_line(&mut reader)? else {
                 return Err(ClientError::Broken(std::io::ErrorKind::UnexpectedEof.into()));
             };
-            if let Some(event) = self.stream.line(&line) {
+            let event = self.stream.line(&line).map_err(|_too_large| ClientError::NotUnderstood)?;
+            if let Some(event) = event {
                 self.show(&event, output)?;
                 output.flush()?;
             }

@@ -34,6 +34,10 @@ const SDK_DEFAULTS: [(&str, &str); 4] = [
 
 /// References inside references that `configparser` follows before it gives up.
 const REFERENCES_MAX_DEPTH: usize = 10;
+/// References that one value may lead to in all: each may lead to many, and ten steps of that would never end.
+const REFERENCES_MAX: usize = 1_000;
+/// Far above any setting; a value that refers to long ones many times would fill the memory.
+const VALUE_MAX_BYTES: usize = 1 << 20;
 
 /// The keys of `[application]`, those of `[DEFAULT]` that it inherits included, in the order of their lines.
 ///
@@ -45,15 +49,22 @@ pub(super) fn read(text: &str, known: &[&str]) -> Result<Vec<Entry>, Fault> {
     names.extend(sections.application.clone());
     let mut entries = Vec::with_capacity(names.len());
     for (key, raw) in names {
-        let mut value = String::new();
+        let mut value = Resolved::default();
         // The SDK never asks for another key, so what it would make of its references does not matter.
         if known.contains(&key.as_str()) {
             sections.resolve(&raw.text(), raw.line, 1, &mut value)?;
         }
-        entries.push(Entry { key, value: Secret::new(value), line: raw.line });
+        entries.push(Entry { key, value: Secret::new(value.text), line: raw.line });
     }
     entries.sort_by_key(|entry| entry.line);
     Ok(entries)
+}
+
+/// A value whose references are being followed.
+#[derive(Default)]
+struct Resolved {
+    text: String,
+    references: usize,
 }
 
 /// A value before its references are followed.
@@ -180,16 +191,20 @@ impl Sections {
     }
 
     /// Appends `text` to `value` with its `%(name)s` and `%%` resolved; `line` is where the text came from.
-    fn resolve(&self, text: &str, line: usize, depth: usize, value: &mut String) -> Result<(), Fault> {
+    fn resolve(&self, text: &str, line: usize, depth: usize, value: &mut Resolved) -> Result<(), Fault> {
         let fault = |what| Fault { line, what };
         if depth > REFERENCES_MAX_DEPTH {
             return Err(fault("the value's %(name)s references go in a circle"));
         }
+        value.references += 1;
+        if value.references > REFERENCES_MAX || value.text.len() + text.len() > VALUE_MAX_BYTES {
+            return Err(fault("the value's %(name)s references lead to too much"));
+        }
         let mut rest = text;
         while let Some((before, after)) = rest.split_once('%') {
-            value.push_str(before);
+            value.text.push_str(before);
             if let Some(after) = after.strip_prefix('%') {
-                value.push('%');
+                value.text.push('%');
                 rest = after;
                 continue;
             }
@@ -206,7 +221,7 @@ impl Sections {
             self.resolve(&referred, line, depth + 1, value)?;
             rest = after;
         }
-        value.push_str(rest);
+        value.text.push_str(rest);
         Ok(())
     }
 }

@@ -114,6 +114,17 @@ fn values_of_the_source() {
 }
 
 #[test]
+fn references_that_multiply_are_refused_in_time() {
+    let files = Files::new();
+    // Each of eight steps refers sixteen times to the next: four thousand million references in all, to nothing.
+    let keys: String =
+        (0..8).map(|step| format!("x{step}={}\n", format!("%(x{})s", step + 1).repeat(16))).collect();
+    files.add("app.cfg", format!("[application]\norg=%(x0)s\n{keys}x8=\n"));
+    let line = refusal(&files, "-c {dir}/app.cfg", &[]);
+    assert!(line.contains("lead to too much") && line.contains("line 2"), "{line}");
+}
+
+#[test]
 fn values_of_the_rest() {
     check(
         &Files::new(),
