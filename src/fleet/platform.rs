@@ -90,6 +90,8 @@ pub struct DeviceState {
     newest_connect_time: Option<Millis>,
     /// The newest session that ended otherwise than by a takeover.
     newest_ended: Option<Millis>,
+    /// The Connect of a newer session that was taken over was retained last, and no other session has begun since.
+    retained_loser: bool,
     retained: Option<Status>,
 }
 
@@ -110,7 +112,13 @@ struct Session {
 
 impl Default for DeviceState {
     fn default() -> Self {
-        Self { phase: Phase::NeverConnected, newest_connect_time: None, newest_ended: None, retained: None }
+        Self {
+            phase: Phase::NeverConnected,
+            newest_connect_time: None,
+            newest_ended: None,
+            retained_loser: false,
+            retained: None,
+        }
     }
 }
 
@@ -127,6 +135,12 @@ impl DeviceState {
     /// [`Event::RefusedWhileConnected`].
     pub fn retained(&self) -> Option<&Status> {
         self.retained.as_ref()
+    }
+
+    /// Whether a reader that has missed some messages of the device's sessions may be wrong until the next one begins, though
+    /// what is retained is true: it may have been given the Connect of a session that had been taken over.
+    pub fn may_have_misled(&self) -> bool {
+        self.retained_loser
     }
 
     /// Whether the event can happen to the device as it is.
@@ -182,14 +196,14 @@ impl DeviceState {
             (Event::NearSimultaneous, Phase::NeverConnected | Phase::Disconnected) => {
                 let (winner, mut sent) = self.connect_several(at, platform);
                 self.phase = Phase::Connected(winner);
-                sent.shuffle(platform.rng);
+                self.shuffle(&mut sent, winner, platform);
                 sent
             }
             (Event::SimultaneousReset, Phase::NeverConnected | Phase::Disconnected) => {
                 let (winner, mut sent) = self.connect_several(at, platform);
                 self.end(winner);
                 sent.push(platform.disconnect(winner, CloseCode::ClosedByClient, at));
-                sent.shuffle(platform.rng);
+                self.shuffle(&mut sent, winner, platform);
                 sent
             }
             (
@@ -205,6 +219,9 @@ impl DeviceState {
                 Phase::Connected(_),
             ) => Vec::new(),
         };
+        if matches!(event, Event::Connect | Event::Takeover | Event::DropBeforeConnack) {
+            self.retained_loser &= sent.is_empty();
+        }
         self.retained = sent.iter().rfind(|status| status.is_retained()).copied().or(self.retained);
         sent
     }
@@ -253,6 +270,14 @@ impl DeviceState {
         }
         self.newest_connect_time = Some(newest);
         (winner, sent)
+    }
+
+    fn shuffle(&mut self, sent: &mut [Status], winner: Session, platform: &mut Platform<'_>) {
+        sent.shuffle(platform.rng);
+        let last = sent.iter().rfind(|status| status.is_retained());
+        self.retained_loser = last.is_some_and(|status| {
+            matches!(status.action, Action::Connect { .. }) && status.connect_time > Some(winner.connect_time)
+        });
     }
 
     fn end(&mut self, session: Session) {

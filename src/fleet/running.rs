@@ -156,6 +156,11 @@ impl Fleet {
         self.states.get(index as usize).map_or(Truth::NeverConnected, DeviceState::truth)
     }
 
+    /// See [`DeviceState::may_have_misled`].
+    pub fn may_have_misled(&self, index: u32) -> bool {
+        self.states.get(index as usize).is_some_and(DeviceState::may_have_misled)
+    }
+
     /// Who a device is. Made anew each time: ten million of them would fill the memory with names.
     pub fn device(&self, index: u32) -> Device {
         let device_type = self.type_starts.partition_point(|start| *start <= index).saturating_sub(1);

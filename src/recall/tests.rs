@@ -69,7 +69,8 @@ fn name(id: &str) -> Name {
 }
 
 fn statement(claim: Claim, at: i128) -> Statement {
-    let moment = Moment::from_nanos(at);
+    // Sessions far enough apart that none is simultaneous with another.
+    let moment = Moment::from_nanos(at * 10_000_000_000);
     Statement { claim, session: moment, time: moment, close_code: 0, payload: Payload::pack(b"{}") }
 }
 

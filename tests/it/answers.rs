@@ -49,6 +49,44 @@ fn a_device_is_answered_with_its_deciding_message_byte_for_byte() {
     assert_eq!(answer.text(), odd);
 }
 
+/// The four messages that the platform sent of two simultaneous connections that were both seen to begin: the later one was
+/// taken over by the earlier one, which was then ended by its client.
+#[test]
+fn of_simultaneous_connections_that_were_both_reset_none_is_connected_whatever_the_order() {
+    let message = |action: &str, began: &str, code: u16| {
+        format!(
+            r#"{{"Action":"{action}","Time":"2026-11-28T14:26:43.969Z","ConnectTime":"2026-11-28T14:26:43.{began}Z","CloseCode":{code}}}"#
+        )
+    };
+    let messages = [
+        message("Disconnect", "969", 288),
+        message("Connect", "968", 0),
+        message("Connect", "969", 0),
+        message("Disconnect", "968", 91),
+    ];
+    let (broker, service) = ready_with(&[]);
+    let mut publisher = broker.publisher();
+    let mut ids = Vec::new();
+    for number in 0..256 {
+        let order = [number >> 6 & 3, number >> 4 & 3, number >> 2 & 3, number & 3];
+        if (0..4).all(|one| order.contains(&one)) {
+            let id = format!("order-{number}");
+            let topic = Device::new("pump", &id).topic();
+            order.iter().for_each(|one| publisher.publish(&topic, messages[*one].as_str()));
+            ids.push(id);
+        }
+    }
+    assert_eq!(ids.len(), 24);
+    // The last message shows that the others have been read.
+    publisher.publish(&PUMP.topic(), PUMP.connect(1));
+    publisher.flush();
+    service.wait_for_answer(&PUMP.path(), &PUMP.connect(1));
+    for id in ids {
+        let answer = service.get(&Device::new("pump", &id).path());
+        assert_eq!(answer.text(), messages[3], "{id}");
+    }
+}
+
 #[test]
 fn a_device_without_a_status_never_connected_once_the_replay_is_over() {
     let (_broker, service) = ready_with(&[(PUMP, PUMP.connect(1))]);
