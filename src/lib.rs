@@ -39,3 +39,4 @@ pub mod simulate;
 pub mod source;
 pub mod store;
 pub mod time_text;
+pub mod tls;

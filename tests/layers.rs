@@ -15,7 +15,7 @@ const ROWS: &[&[&str]] = &[
     &["payload"],
     &["presence"],
     &["decode"],
-    &["clock", "metrics", "descriptors", "memory"],
+    &["clock", "metrics", "descriptors", "memory", "tls"],
     &["health"],
     &["history", "receipt", "access", "retention", "removal"],
     &["map"],

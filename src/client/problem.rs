@@ -5,11 +5,15 @@ use std::io;
 use serde::Deserialize;
 use thiserror::Error;
 
+use crate::tls;
+
 /// Why a service could not be asked, or did not answer.
 #[derive(Debug, Error)]
 pub enum ClientError {
     #[error("cannot ask {url}")]
     Unreachable { url: String, source: ureq::Error },
+    #[error("cannot ask {url}: {why}")]
+    Tls { url: String, why: String },
     #[error("{url} refuses: {why}")]
     Refused { url: String, status: u16, why: String },
     #[error("the answer breaks off")]
@@ -27,12 +31,26 @@ pub enum ClientError {
 }
 
 impl ClientError {
+    /// The service was not reached. The library shows no cause of its errors by itself.
+    pub(super) fn unreachable(url: &str, source: ureq::Error) -> Self {
+        let why = match &source {
+            ureq::Error::Rustls(error) => tls::explain(error),
+            ureq::Error::Io(error) => tls::explain(error),
+            _ => None,
+        };
+        match why {
+            Some(why) => ClientError::Tls { url: url.to_owned(), why },
+            None => ClientError::Unreachable { url: url.to_owned(), source },
+        }
+    }
+
     /// Whether the same may be answered a little later.
     pub(super) fn may_pass(&self) -> bool {
         match self {
             ClientError::Unreachable { .. } | ClientError::Broken(_) => true,
             ClientError::Refused { status, .. } => matches!(status, 408 | 429 | 502..=504),
             ClientError::NotUnderstood
+            | ClientError::Tls { .. }
             | ClientError::TrustStore(_)
             | ClientError::ClientCertificate(_)
             | ClientError::Output(_)

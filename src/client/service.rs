@@ -119,7 +119,7 @@ impl Service {
     }
 
     fn answered(&self, called: Result<Response<Body>, ureq::Error>) -> Result<Response<Body>, ClientError> {
-        called.map_err(|source| ClientError::Unreachable { url: self.url.clone(), source })
+        called.map_err(|error| ClientError::unreachable(&self.url, error))
     }
 
     fn refusal(&self, answer: Response<Body>) -> ClientError {

@@ -14,6 +14,7 @@ use tokio_rustls::client::TlsStream;
 use tokio_rustls::rustls::pki_types::ServerName;
 
 use crate::source::transport::{DialError, tls_connector};
+use crate::tls::explain_handshake;
 
 /// Encrypts connections and checks the server's certificate.
 #[derive(Clone)]
@@ -49,8 +50,12 @@ impl TlsConnect<Socket> for ToHost {
     type Future = BoxFuture<'static, io::Result<Encrypted>>;
 
     fn connect(self, stream: Socket) -> Self::Future {
-        async move { self.connector.connect(self.name, stream).await.map(|stream| Encrypted(Box::new(stream))) }
-            .boxed()
+        async move {
+            let connected = self.connector.connect(self.name, stream).await;
+            let connected = connected.map_err(|error| io::Error::other(explain_handshake(&error)));
+            connected.map(|stream| Encrypted(Box::new(stream)))
+        }
+        .boxed()
     }
 }
 

@@ -21,6 +21,7 @@ use super::node::{Access, Listener, Node};
 use super::topology::Topology;
 use crate::store::StoreError;
 use crate::store::settings::{Address, Server};
+use crate::tls;
 
 /// How long what fails for want of a server is tried again. Then the store has failed for now, which its users see, and they
 /// ask again themselves.
@@ -74,12 +75,15 @@ impl Connection {
                         refreshing: tokio::sync::Mutex::default(),
                         next: AtomicUsize::new(0),
                     };
-                    connection.refresh(0).await.map_err(|error| unreachable(server, &error.to_string()))?;
+                    connection
+                        .refresh(0)
+                        .await
+                        .map_err(|error| unreachable(server, &why_unreachable(&error)))?;
                     return Ok(connection);
                 }
                 Err(error) => {
                     tracing::debug!(host = address.host, port = address.port, %error, "no answer");
-                    why = error.to_string();
+                    why = why_unreachable(&error);
                 }
             }
         }
@@ -267,6 +271,10 @@ fn is_about_the_server(error: &RedisError) -> bool {
 
 fn no_server() -> RedisError {
     RedisError::from((ErrorKind::Io, "no server of the cluster has the slot"))
+}
+
+fn why_unreachable(error: &RedisError) -> String {
+    tls::explain(error).unwrap_or_else(|| error.to_string())
 }
 
 fn unreachable(server: &Server, why: &str) -> StoreError {
