@@ -225,6 +225,10 @@ pub struct State {
     pub rival: Option<String>,
     /// Which devices the store refuses to keep, in a sentence; `None` if it takes all.
     pub refused_by_store: Option<String>,
+    /// What the broker does not offer, one sentence each.
+    pub broker_limits: Vec<String>,
+    /// Why the latest reading of the retained statuses was broken off; `None` once one has ended by itself.
+    pub reading_failed: Option<String>,
 }
 
 impl State {
@@ -245,6 +249,8 @@ impl Health {
             store: Keeping::Off,
             rival: None,
             refused_by_store: None,
+            broker_limits: Vec::new(),
+            reading_failed: None,
         };
         Self {
             ready_on,
@@ -347,9 +353,17 @@ impl Health {
         };
         let types = state.report.as_ref().map(|report| report.unproven_types()).unwrap_or_default();
         let population = population.map(|sentence| format!("{sentence}{types}"));
-        let missing: Vec<_> = state.broker.complaint().into_iter().chain(population).collect();
+        let mut missing: Vec<String> = state.broker.complaint().into_iter().chain(population).collect();
+        if !missing.is_empty() {
+            // What may be the cause; a service that is ready does well without.
+            let failed = state.reading_failed.iter();
+            missing
+                .extend(failed.map(|why| format!("Reading them was broken off and is tried again: {why}.")));
+            missing.extend(state.broker_limits.iter().cloned());
+            return missing;
+        }
         drop(state);
-        if missing.is_empty() { self.outdated().into_iter().collect() } else { missing }
+        self.outdated().into_iter().collect()
     }
 
     /// Why some answers may be out of date though link and population are good.
@@ -370,6 +384,19 @@ impl Health {
                     .to_owned(),
             ),
         }
+    }
+
+    /// Sets what the broker does not offer and says whether it is something else than before.
+    pub fn set_broker_limits(&self, limits: Vec<String>) -> bool {
+        let mut state = self.state.write();
+        let changed = state.broker_limits != limits;
+        state.broker_limits = limits;
+        changed
+    }
+
+    /// A reading of the retained statuses was broken off.
+    pub fn reading_failed(&self, why: String) {
+        self.state.write().reading_failed = Some(why);
     }
 
     /// Sets the state of the link and says whether it is another than before.
@@ -453,6 +480,7 @@ impl Health {
         let mut state = self.state.write();
         state.population = report.state;
         state.repairing = false;
+        state.reading_failed = None;
         state.report = Some(Arc::new(report));
         let counts = match (state.population, self.ready_on) {
             (Population::Complete, _) | (Population::Unproven, ReadyOn::Unproven) => true,

@@ -28,13 +28,12 @@ fn read(frame: &Frame<'_>, version: MqttVersion) {
             if let Ok(publish) = packet::publish(frame, version) {
                 assert!(publish.topic.len() + publish.payload.len() + 2 <= frame.body.len());
                 assert!(frame.body.ends_with(publish.payload), "the payload is the end of the packet");
+                packet::has_topic_alias(frame);
             }
         }
-        kind::CONNACK => drop(packet::connack(frame.body)),
+        kind::CONNACK => drop(packet::connack(frame.body, version)),
         kind::SUBACK => drop(packet::suback(frame.body, version)),
-        kind::DISCONNECT => {
-            assert!(frame.body.is_empty() || packet::disconnect_reason(frame.body) == frame.body[0])
-        }
+        kind::DISCONNECT => drop(packet::disconnect(frame.body)),
         _ => {}
     }
 }

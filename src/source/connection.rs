@@ -7,20 +7,24 @@ use std::time::Duration;
 use bytes::{Buf, Bytes, BytesMut};
 use tokio::time::{Instant, sleep_until, timeout};
 
+use super::deadlines::{AnswerError, Deadlines, Due, PONG_TIMEOUT, SUBACK_TIMEOUT};
+use super::offer::{self, NotOffered, Offer};
 use super::packet::{self, Malformed, Suback, kind};
+use super::property::Properties;
+use super::reason;
 use super::settings::{MqttVersion, SourceSettings};
-use super::transport::{DialError, Dialer, Link, ReceiveBuffer};
+use super::transport::{DialError, Dialer, Link, ReceiveBuffer, Step};
 
 /// How long connecting may take, from the first address to the CONNACK.
 const OPEN_TIMEOUT: Duration = Duration::from_secs(30);
-/// A year; a deadline farther away could overflow.
-const FOR_EVER: Duration = Duration::from_secs(365 * 86_400);
 /// A message up to this size is skipped without keeping it, so that one oversized message costs only itself; of more than
 /// that the stream is taken for broken.
 const SKIP_MAX_BYTES: usize = 16 * packet::PACKET_MAX_BYTES;
 /// How long a broker that is there may take to answer a PINGREQ. Beyond that the link is doubted, long before the connection
 /// is given up.
 const ANSWER_TIME: Duration = Duration::from_secs(5);
+/// A broker that takes nothing of a packet of ours for this long has stopped reading.
+const WRITE_TIMEOUT: Duration = Duration::from_secs(30);
 /// How long a goodbye may take.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
 
@@ -30,12 +34,9 @@ pub struct Connection {
     receive_buffer: ReceiveBuffer,
     version: MqttVersion,
     buffer: BytesMut,
-    keep_alive: Duration,
-    last_sent: Instant,
-    last_received: Instant,
+    deadlines: Deadlines,
+    offer: Offer,
     last_packet_id: u16,
-    /// PINGREQs that were sent and not answered yet.
-    pings_unanswered: u32,
     /// Bytes still to be dropped of a packet that is too large.
     skip: usize,
 }
@@ -66,29 +67,50 @@ pub struct Publishes {
 pub enum OpenError {
     #[error(transparent)]
     Dial(#[from] DialError),
-    #[error("the broker did not accept the connection within {} seconds", OPEN_TIMEOUT.as_secs())]
-    Timeout,
+    #[error("the broker did not accept the connection within {} seconds: {}", OPEN_TIMEOUT.as_secs(), .0)]
+    Timeout(Step),
     #[error("the connection ended before the broker accepted it")]
     Link(#[source] LinkError),
-    #[error("{}", refusal(*.0, *.1))]
-    Refused(MqttVersion, u8),
+    #[error("{}", reason::login_refusal(*.version, *.code, .properties))]
+    Refused { version: MqttVersion, code: u8, properties: Box<Properties> },
+    /// The login was accepted, and what is needed is not to be had.
+    #[error(transparent)]
+    NotOffered(#[from] NotOffered),
 }
 
 impl OpenError {
     /// Whether the broker took the connection and closed it without an answer.
     pub fn is_closed_before_connack(&self) -> bool {
         match self {
-            OpenError::Link(LinkError::Closed | LinkError::Io(_)) => true,
-            OpenError::Link(_) | OpenError::Dial(_) | OpenError::Timeout | OpenError::Refused(..) => false,
+            OpenError::Link(LinkError::Closed { .. } | LinkError::Io { .. }) => true,
+            OpenError::Link(_)
+            | OpenError::Dial(_)
+            | OpenError::Timeout(_)
+            | OpenError::Refused { .. }
+            | OpenError::NotOffered(_) => false,
         }
     }
 
     /// Whether the broker refused who we are, so that trying again changes nothing.
     pub fn is_login_refused(&self) -> bool {
         match self {
-            OpenError::Refused(MqttVersion::V311, code) => matches!(code, 1 | 2 | 4 | 5),
-            OpenError::Refused(MqttVersion::V5, code) => matches!(code, 0x84..=0x87 | 0x8a | 0x8c),
-            OpenError::Dial(_) | OpenError::Timeout | OpenError::Link(_) => false,
+            OpenError::Refused { version: MqttVersion::V311, code, .. } => matches!(code, 1 | 2 | 4 | 5),
+            OpenError::Refused { version: MqttVersion::V5, code, .. } => {
+                matches!(code, 0x84..=0x87 | 0x8a | 0x8c)
+            }
+            OpenError::Dial(_) | OpenError::Timeout(_) | OpenError::Link(_) | OpenError::NotOffered(_) => {
+                false
+            }
+        }
+    }
+
+    /// Whether the broker has said that it would not grant the subscription.
+    pub fn is_subscription_refused(&self) -> bool {
+        match self {
+            OpenError::NotOffered(_) => true,
+            OpenError::Dial(_) | OpenError::Timeout(_) | OpenError::Link(_) | OpenError::Refused { .. } => {
+                false
+            }
         }
     }
 }
@@ -96,19 +118,86 @@ impl OpenError {
 /// Why a connection ended.
 #[derive(Debug, thiserror::Error)]
 pub enum LinkError {
+    /// `idle`: for how long nothing had been sent either way.
     #[error("the broker closed the connection")]
-    Closed,
-    #[error("the broker ended the connection with reason 0x{0:02x}")]
-    Disconnected(u8),
+    Closed { idle: Duration },
+    #[error("{}", reason::disconnect(*.code, .properties))]
+    Disconnected { code: u8, properties: Box<Properties> },
     #[error("the connection failed")]
-    Io(#[source] io::Error),
+    Io { source: io::Error, idle: Duration },
     #[error("the broker sent what is not MQTT")]
     Malformed(#[from] Malformed),
-    #[error("the broker has been silent for {} seconds", .0.as_secs())]
+    #[error(
+        "the port answers as a web server, not as an MQTT broker: check the port, or use ws:// or wss://"
+    )]
+    Http,
+    #[error("the port answers with TLS: use mqtts:// or wss:// in --broker, or the port without TLS")]
+    Tls,
+    #[error(transparent)]
+    Answer(#[from] AnswerError),
+    #[error("the broker used a topic alias (MQTT 5), though none was allowed to it")]
+    TopicAlias,
+    #[error("the broker wants to authenticate in steps (AUTH), which devstatus does not offer")]
+    Authentication,
+    #[error("a SUBSCRIBE of {len} bytes is due, and the broker takes packets of at most {max} bytes")]
+    PacketTooLarge { len: usize, max: usize },
+    #[error("the broker has sent no whole packet for {} seconds", .0.as_secs_f32())]
     Silent(Duration),
+    #[error("the broker did not answer a SUBSCRIBE with a SUBACK within {} seconds", SUBACK_TIMEOUT.as_secs())]
+    NoSuback,
+    #[error("the broker did not answer a PINGREQ within {} seconds", PONG_TIMEOUT.as_secs())]
+    NoPong,
+    #[error("the broker has read nothing for {} seconds", WRITE_TIMEOUT.as_secs())]
+    NotReading,
     /// Without a new connection the broker would not send again what is not acknowledged.
     #[error("more messages that must be acknowledged arrived than may wait for decoding")]
     Overrun,
+}
+
+impl LinkError {
+    /// Whether somebody else ended the connection, which may be an answer, and not we for a fault of the broker's.
+    pub fn is_end_by_peer(&self) -> bool {
+        match self {
+            LinkError::Closed { .. } | LinkError::Io { .. } | LinkError::Disconnected { .. } => true,
+            LinkError::Malformed(_)
+            | LinkError::Http
+            | LinkError::Tls
+            | LinkError::Answer(_)
+            | LinkError::TopicAlias
+            | LinkError::Authentication
+            | LinkError::PacketTooLarge { .. }
+            | LinkError::Silent(_)
+            | LinkError::NoSuback
+            | LinkError::NoPong
+            | LinkError::NotReading
+            | LinkError::Overrun => false,
+        }
+    }
+
+    /// For how long nothing had been sent either way, if the connection broke without a word.
+    pub fn idle(&self) -> Option<Duration> {
+        match self {
+            LinkError::Closed { idle } | LinkError::Io { idle, .. } => Some(*idle),
+            _ => None,
+        }
+    }
+
+    /// The reason code of the DISCONNECT with which we end the connection; `None` where it has ended already.
+    fn reason_code(&self) -> Option<u8> {
+        match self {
+            LinkError::Closed { .. } | LinkError::Io { .. } | LinkError::Disconnected { .. } => None,
+            LinkError::Http | LinkError::Tls | LinkError::NotReading => None,
+            LinkError::Malformed(Malformed::TooLarge { .. }) => Some(0x95),
+            LinkError::Malformed(_) => Some(0x81),
+            LinkError::Answer(_) | LinkError::Authentication => Some(0x82),
+            LinkError::TopicAlias => Some(0x94),
+            LinkError::PacketTooLarge { .. }
+            | LinkError::Silent(_)
+            | LinkError::NoSuback
+            | LinkError::NoPong
+            | LinkError::Overrun => Some(0x80),
+        }
+    }
 }
 
 impl Connection {
@@ -118,28 +207,27 @@ impl Connection {
         settings: &SourceSettings,
         client_id: &str,
     ) -> Result<Self, OpenError> {
-        let opened = timeout(OPEN_TIMEOUT, Self::open_untimed(dialer, settings, client_id)).await;
-        opened.map_err(|_| OpenError::Timeout)?
+        let mut step = Step::default();
+        let opened = timeout(OPEN_TIMEOUT, Self::open_untimed(dialer, settings, client_id, &mut step)).await;
+        opened.map_err(|_| OpenError::Timeout(step))?
     }
 
     async fn open_untimed(
         dialer: &Dialer,
         settings: &SourceSettings,
         client_id: &str,
+        step: &mut Step,
     ) -> Result<Self, OpenError> {
-        let (link, receive_buffer) = dialer.dial().await?;
-        let now = Instant::now();
+        let (link, receive_buffer) = dialer.dial(step).await?;
+        *step = Step::Login;
         let mut connection = Self {
             link,
             receive_buffer,
             version: settings.mqtt_version,
             buffer: BytesMut::new(),
-            // MQTT's zero: no keep-alive.
-            keep_alive: if settings.keep_alive.is_zero() { FOR_EVER } else { settings.keep_alive },
-            last_sent: now,
-            last_received: now,
+            deadlines: Deadlines::new(settings.keep_alive, Instant::now()),
+            offer: Offer::new(&Properties::default(), settings, client_id),
             last_packet_id: 0,
-            pings_unanswered: 0,
             skip: 0,
         };
         let connect = packet::Connect {
@@ -152,20 +240,37 @@ impl Connection {
             session_expiry_s: u32::try_from(settings.session_expiry.as_secs()).unwrap_or(u32::MAX),
         };
         connection.write(&connect.encode()).await.map_err(OpenError::Link)?;
-        let connack = connection.connack().await.map_err(OpenError::Link)?;
-        if connack.code != 0 {
-            return Err(OpenError::Refused(settings.mqtt_version, connack.code));
+        let packet::Connack { code, properties, .. } = connection.connack().await.map_err(OpenError::Link)?;
+        for property in &properties.user_properties {
+            tracing::debug!(name = property.name, value = property.value, "the broker's CONNACK adds");
         }
+        if code != 0 {
+            let (version, properties) = (settings.mqtt_version, Box::new(properties));
+            return Err(OpenError::Refused { version, code, properties });
+        }
+        offer::check(&properties, settings)?;
+        connection.offer = Offer::new(&properties, settings, client_id);
+        connection.deadlines.set_keep_alive(connection.offer.keep_alive);
+        tracing::debug!(keep_alive_seconds = connection.offer.keep_alive.as_secs(), "the broker accepts");
         Ok(connection)
     }
 
     async fn connack(&mut self) -> Result<packet::Connack, LinkError> {
         loop {
+            if self.buffer.starts_with(b"HTTP/") {
+                return Err(LinkError::Http);
+            }
+            // The record of a TLS alert.
+            if self.buffer.starts_with(&[0x15, 3]) {
+                return Err(LinkError::Tls);
+            }
             if let Some(frame) = packet::frame(&self.buffer)? {
-                if frame.kind() != kind::CONNACK {
-                    return Err(Malformed::Unexpected(frame.kind()).into());
+                match frame.kind() {
+                    kind::CONNACK => {}
+                    kind::AUTH => return Err(LinkError::Authentication),
+                    other => return Err(Malformed::Unexpected(other).into()),
                 }
-                let (connack, len) = (packet::connack(frame.body)?, frame.len);
+                let (connack, len) = (packet::connack(frame.body, self.version)?, frame.len);
                 let _ = self.buffer.split_to(len);
                 return Ok(connack);
             }
@@ -173,19 +278,29 @@ impl Connection {
         }
     }
 
-    /// How long nothing has come from the broker.
+    /// How long no packet has come from the broker.
     pub fn silent_for(&self) -> Duration {
-        self.last_received.elapsed()
+        self.deadlines.silent_for(Instant::now())
     }
 
     /// How long a broker that is there can be silent: until the next PINGREQ, and while it answers.
     pub fn longest_silence(&self) -> Duration {
-        self.keep_alive / 2 + ANSWER_TIME.min(self.keep_alive / 4)
+        self.keep_alive() / 2 + ANSWER_TIME.min(self.keep_alive() / 4)
     }
 
     /// How many PINGREQs have not been answered yet. If it is none, the broker was there when the last one reached it.
-    pub fn pings_unanswered(&self) -> u32 {
-        self.pings_unanswered
+    pub fn pings_unanswered(&self) -> usize {
+        self.deadlines.pings_unanswered()
+    }
+
+    /// What the broker offers to this connection.
+    pub fn offer(&self) -> &Offer {
+        &self.offer
+    }
+
+    /// How long nothing may be sent until the broker ends the connection.
+    pub fn keep_alive(&self) -> Duration {
+        self.deadlines.keep_alive()
     }
 
     pub fn version(&self) -> MqttVersion {
@@ -200,7 +315,13 @@ impl Connection {
     /// Sends a SUBSCRIBE at a quality of service and returns the number its SUBACK will carry.
     pub async fn subscribe(&mut self, filters: &[impl AsRef<str>], quality: u8) -> Result<u16, LinkError> {
         let packet_id = self.next_packet_id();
-        self.write(&packet::subscribe(self.version, packet_id, filters, quality)).await?;
+        let subscribe = packet::subscribe(self.version, packet_id, filters, quality);
+        let (len, max) = (subscribe.len(), self.offer.packet_max_bytes);
+        if len > max {
+            return Err(LinkError::PacketTooLarge { len, max });
+        }
+        self.write(&subscribe).await?;
+        self.deadlines.sent_subscribe(packet_id, filters.len(), Instant::now());
         Ok(packet_id)
     }
 
@@ -211,8 +332,9 @@ impl Connection {
 
     /// Sends a PINGREQ; some brokers answer it only after everything that was due before.
     pub async fn ping(&mut self) -> Result<(), LinkError> {
-        self.pings_unanswered += 1;
-        self.write(&packet::PINGREQ).await
+        self.write(&packet::PINGREQ).await?;
+        self.deadlines.sent_ping(Instant::now());
+        Ok(())
     }
 
     pub async fn acknowledge(&mut self, packet_ids: &[u16]) -> Result<(), LinkError> {
@@ -230,23 +352,33 @@ impl Connection {
 
     /// What the broker sends next. Keeps the connection alive meanwhile. Safe to cancel.
     pub async fn receive(&mut self) -> Result<Received, LinkError> {
+        let received = self.receive_untold().await;
+        if let Err(reason) = received.as_ref().map_err(LinkError::reason_code)
+            && let Some(reason) = reason
+        {
+            let goodbye = packet::disconnect_for(self.version, reason);
+            // The broker may read nothing any more.
+            let _ = timeout(CLOSE_TIMEOUT, self.link.write(&goodbye)).await;
+        }
+        received
+    }
+
+    async fn receive_untold(&mut self) -> Result<Received, LinkError> {
         loop {
             if !self.skipping()
                 && let Some(received) = self.take()?
             {
                 return Ok(received);
             }
-            // What the broker wants within the keep-alive is a packet from us, however much it sends itself.
-            let ping_at = self.last_sent + self.keep_alive / 2;
-            // Anything received is a sign of life: an answer to a PINGREQ may wait behind a long replay.
-            let silent_at = self.last_received + self.keep_alive * 3 / 2;
+            let (at, due) = self.deadlines.next();
             tokio::select! {
                 read = self.read() => read?,
-                () = sleep_until(ping_at.min(silent_at)) => {
-                    if Instant::now() >= silent_at {
-                        return Err(LinkError::Silent(self.keep_alive * 3 / 2));
-                    }
-                    self.ping().await?;
+                () = sleep_until(at) => match due {
+                    Due::Ping => self.ping().await?,
+                    Due::Silent => return Err(LinkError::Silent(self.deadlines.silence_max())),
+                    Due::NoSuback => return Err(LinkError::NoSuback),
+                    Due::NoPong if self.deadlines.excuse_pong(Instant::now()) => {}
+                    Due::NoPong => return Err(LinkError::NoPong),
                 }
             }
         }
@@ -270,6 +402,9 @@ impl Connection {
             if frame.kind() != kind::PUBLISH {
                 break;
             }
+            if self.version == MqttVersion::V5 && packet::has_topic_alias(&frame) {
+                break;
+            }
             publishes.retained += u64::from(frame.head & 1);
             if frame.head & 0b110 != 0
                 && let Ok(publish) = packet::publish(&frame, self.version)
@@ -280,36 +415,54 @@ impl Connection {
         }
         if run_len > 0 {
             publishes.packets = self.buffer.split_to(run_len).freeze();
+            self.deadlines.received_publishes(Instant::now());
             return Ok(Some(Received::Publishes(publishes)));
         }
-        let frame = match packet::frame(&self.buffer) {
-            Ok(Some(frame)) => frame,
-            Ok(None) => return Ok(None),
-            Err(Malformed::TooLarge { len, publish: true }) if len <= SKIP_MAX_BYTES => {
-                self.skip = len;
-                return Ok(Some(Received::TooLarge));
+        loop {
+            let frame = match packet::frame(&self.buffer) {
+                Ok(Some(frame)) => frame,
+                Ok(None) => return Ok(None),
+                Err(Malformed::TooLarge { len, publish: true }) if len <= SKIP_MAX_BYTES => {
+                    self.skip = len;
+                    return Ok(Some(Received::TooLarge));
+                }
+                Err(error) => return Err(error.into()),
+            };
+            let (now, len) = (Instant::now(), frame.len);
+            let received = match frame.kind() {
+                kind::PUBLISH => return Err(LinkError::TopicAlias),
+                kind::SUBACK => {
+                    let suback = packet::suback(frame.body, self.version)?;
+                    self.deadlines.received_suback(&suback, now)?;
+                    Some(Received::Suback(suback))
+                }
+                kind::UNSUBACK => {
+                    self.deadlines.received_packet(now);
+                    Some(Received::Unsuback)
+                }
+                kind::PINGRESP => self.deadlines.received_pong(now)?.then_some(Received::Pong),
+                kind::DISCONNECT => {
+                    let packet::Disconnect { code, properties } = packet::disconnect(frame.body)?;
+                    return Err(LinkError::Disconnected { code, properties: Box::new(properties) });
+                }
+                kind::AUTH => return Err(LinkError::Authentication),
+                other => return Err(Malformed::Unexpected(other).into()),
+            };
+            self.buffer.advance(len);
+            // Without a value it is a PINGRESP that nobody asked for.
+            if received.is_some() {
+                return Ok(received);
             }
-            Err(error) => return Err(error.into()),
-        };
-        let received = match frame.kind() {
-            kind::SUBACK => Received::Suback(packet::suback(frame.body, self.version)?),
-            kind::UNSUBACK => Received::Unsuback,
-            kind::PINGRESP => {
-                self.pings_unanswered = self.pings_unanswered.saturating_sub(1);
-                Received::Pong
-            }
-            kind::DISCONNECT => return Err(LinkError::Disconnected(packet::disconnect_reason(frame.body))),
-            other => return Err(Malformed::Unexpected(other).into()),
-        };
-        let len = frame.len;
-        let _ = self.buffer.split_to(len);
-        Ok(Some(received))
+        }
     }
 
     async fn read(&mut self) -> Result<(), LinkError> {
-        let len = self.link.read(&mut self.buffer).await.map_err(LinkError::Io)?;
-        self.last_received = Instant::now();
-        if len == 0 { Err(LinkError::Closed) } else { Ok(()) }
+        let read = self.link.read(&mut self.buffer).await;
+        let now = Instant::now();
+        let idle = self.deadlines.idle(now);
+        let len = read.map_err(|source| LinkError::Io { source, idle })?;
+        self.deadlines.received_bytes(len, now);
+        if len == 0 { Err(LinkError::Closed { idle }) } else { Ok(()) }
     }
 
     /// Drops what has arrived of a packet that is being skipped; true while more of it must come.
@@ -321,8 +474,11 @@ impl Connection {
     }
 
     async fn write(&mut self, bytes: &[u8]) -> Result<(), LinkError> {
-        self.link.write(bytes).await.map_err(LinkError::Io)?;
-        self.last_sent = Instant::now();
+        let idle = self.deadlines.idle(Instant::now());
+        let written =
+            timeout(WRITE_TIMEOUT, self.link.write(bytes)).await.map_err(|_| LinkError::NotReading)?;
+        written.map_err(|source| LinkError::Io { source, idle })?;
+        self.deadlines.sent(Instant::now());
         Ok(())
     }
 
@@ -330,25 +486,4 @@ impl Connection {
         self.last_packet_id = self.last_packet_id.checked_add(1).unwrap_or(1);
         self.last_packet_id
     }
-}
-
-/// What a refusing CONNACK means and what to check.
-fn refusal(version: MqttVersion, code: u8) -> String {
-    let meaning = match (version, code) {
-        (MqttVersion::V311, 1) | (MqttVersion::V5, 0x84) => {
-            "it does not speak this version of MQTT: check --mqtt-version"
-        }
-        (MqttVersion::V311, 2) | (MqttVersion::V5, 0x85) => {
-            "it does not accept the client id: check organization and id"
-        }
-        (MqttVersion::V311, 3) | (MqttVersion::V5, 0x88 | 0x89) => "it is not available",
-        (MqttVersion::V311, 4) | (MqttVersion::V5, 0x86) => "key or token is wrong: check both",
-        (MqttVersion::V311, 5) | (MqttVersion::V5, 0x87) => {
-            "the login is not authorised: check key and token, that the organization exists, and that the key may be used by applications"
-        }
-        (MqttVersion::V5, 0x8a) => "this client is banned: ask the broker's administrator",
-        (MqttVersion::V5, 0x8c) => "it wants another authentication method",
-        (MqttVersion::V311 | MqttVersion::V5, _) => "see the broker's log",
-    };
-    format!("the broker refused the login with code {code} (0x{code:02x}): {meaning}")
 }

@@ -10,12 +10,15 @@ use tokio::time::{Instant, sleep};
 use super::backlog::{PassId, Run, Taken};
 use super::backoff::Backoff;
 use super::connection::{Connection, LinkError, OpenError, Publishes, Received};
+use super::idle::IdleCloses;
 use super::link_watch::LinkWatch;
+use super::packet::Suback;
+use super::property::Properties;
 use super::replay::{Due, Pong, Replay};
 use super::rival::{self, ConnectionEnd, RivalWatch};
-use super::settings::{ApplicationKind, SourceSettings};
+use super::settings::{ApplicationKind, MqttVersion, SourceSettings};
 use super::transport::Dialer;
-use super::{Source, SourceError, sentence, until};
+use super::{Source, SourceError, reason, sentence, until};
 use crate::decode::iot_platform::{self, ALL_DEVICES};
 use crate::freshness::RoundNumber;
 use crate::health::Broker;
@@ -56,13 +59,21 @@ enum End {
     Shutdown,
     Lost(LinkError),
     /// Refused by the code of a SUBACK.
-    Refused(u8),
+    Refused(Refusal),
     /// The connection ended where a SUBACK was due.
     ClosedInstead(LinkError),
 }
 
 /// The reason of a DISCONNECT that MQTT 5 has for it.
 const SESSION_TAKEN_OVER: u8 = 0x8e;
+
+/// A SUBACK that refuses.
+#[derive(Debug)]
+struct Refusal {
+    version: MqttVersion,
+    code: u8,
+    properties: Properties,
+}
 
 /// How often the connection must end where a SUBACK is due until that counts as a refusal: a link can break at any moment.
 const CLOSES_MAX: u32 = 2;
@@ -133,6 +144,7 @@ impl Live<'_> {
         let mut accepted_before = false;
         let mut closes = 0;
         let mut rivals = RivalWatch::default();
+        let mut idle_closes = IdleCloses::default();
         loop {
             let client_id = self.source.live_client_id(self.scaling.get());
             match self.open(&client_id).await {
@@ -145,7 +157,11 @@ impl Live<'_> {
                     tracing::info!(%broker, %receive_buffer, "connected");
                     let accepted_at = Instant::now();
                     let end = self.subscribed(&mut connection, &mut backoff).await;
-                    let connection_end = connection_end(&end, accepted_at.elapsed());
+                    let idle_timeout = idle_closes.note(end.idle(), connection.keep_alive());
+                    let connection_end = match &idle_timeout {
+                        Some(_) => ConnectionEnd::Other,
+                        None => connection_end(&end, accepted_at.elapsed()),
+                    };
                     self.source.report_rival(rivals.note(connection_end, &client_id));
                     self.source.health.link_lost(connection.silent_for());
                     self.notify(LiveEvent::Down);
@@ -160,7 +176,7 @@ impl Live<'_> {
                         }
                         closes = 0;
                     }
-                    match state_after(&end) {
+                    match state_after(&end, idle_timeout) {
                         None => return Ok(()),
                         Some(state) => self.source.report(state),
                     }
@@ -178,7 +194,11 @@ impl Live<'_> {
                         self.falls_back_to_instance();
                         closes = 0;
                     }
-                    self.source.report(Broker::Lost(sentence(&error)));
+                    self.source.report(if error.is_subscription_refused() {
+                        Broker::SubscriptionRefused(sentence(&error))
+                    } else {
+                        Broker::Lost(sentence(&error))
+                    });
                 }
             }
             tokio::select! {
@@ -226,7 +246,7 @@ impl Live<'_> {
         let of_every_device = filters.contains(ALL_DEVICES);
         let packet_id = match self.subscribe(connection, &filters).await {
             Ok(packet_id) => packet_id,
-            Err(error) => return End::ClosedInstead(error),
+            Err(error) => return before_the_suback(error),
         };
         let settings = &self.source.settings;
         let pass = self.source.next_pass();
@@ -286,8 +306,11 @@ impl Live<'_> {
                 }
                 Ok(Received::Suback(suback)) if suback.packet_id == packet_id => {
                     if let Some(&code) = suback.codes.iter().find(|&&code| code >= 0x80) {
-                        return End::Refused(code);
+                        let version = connection.version();
+                        return End::Refused(Refusal { version, code, properties: suback.properties });
                     }
+                    let granted = self.lower_quality(&suback);
+                    self.source.report_limits(connection.offer(), granted);
                     accepted = true;
                     replay.iter_mut().for_each(|replay| replay.accept(Instant::now()));
                     self.source.report(Broker::Subscribed);
@@ -299,10 +322,22 @@ impl Live<'_> {
                 }
                 Ok(Received::TooLarge) => self.source.metrics.undecodable("too_long"),
                 Ok(Received::Suback(_) | Received::Unsuback) => {}
-                Err(error) if !accepted => return End::ClosedInstead(error),
+                Err(error) if !accepted => return before_the_suback(error),
                 Err(error) => return End::Lost(error),
             }
         }
+    }
+
+    /// What it means that a SUBACK grants less than was asked for; `None` if it does not.
+    fn lower_quality(&self, suback: &Suback) -> Option<String> {
+        let asked = self.way.get().quality();
+        let lowest = suback.codes.iter().copied().min()?;
+        (lowest < asked).then(|| {
+            format!(
+                "The broker grants QoS {lowest} where QoS {asked} was asked for, so what is published while the service \
+                 is away is read only as far as it is retained."
+            )
+        })
     }
 
     async fn subscribe(
@@ -401,20 +436,44 @@ fn replay_over(replay: &Replay, round: RoundNumber, of_every_device: bool) -> Li
 /// What the end of a connection says about other clients.
 fn connection_end(end: &End, lived: Duration) -> ConnectionEnd {
     match end {
-        End::Lost(LinkError::Disconnected(SESSION_TAKEN_OVER))
-        | End::ClosedInstead(LinkError::Disconnected(SESSION_TAKEN_OVER)) => ConnectionEnd::TakenOver,
-        End::Lost(LinkError::Closed | LinkError::Io(_)) => ConnectionEnd::Closed { after: lived },
+        End::Lost(LinkError::Disconnected { code: SESSION_TAKEN_OVER, .. })
+        | End::ClosedInstead(LinkError::Disconnected { code: SESSION_TAKEN_OVER, .. }) => {
+            ConnectionEnd::TakenOver
+        }
+        End::Lost(LinkError::Closed { .. } | LinkError::Io { .. }) => ConnectionEnd::Closed { after: lived },
         End::Lost(_) | End::Shutdown | End::Refused(_) | End::ClosedInstead(_) => ConnectionEnd::Other,
     }
 }
 
-/// What the end of a subscription means for the state of the link; `None` at shutdown.
-fn state_after(end: &End) -> Option<Broker> {
+impl End {
+    /// For how long nothing had been sent either way, if the connection broke without a word.
+    fn idle(&self) -> Option<Duration> {
+        match self {
+            End::Lost(error) => error.idle(),
+            End::Shutdown | End::Refused(_) | End::ClosedInstead(_) => None,
+        }
+    }
+}
+
+/// Some brokers close the connection instead of refusing with a SUBACK. What ends it otherwise is no refusal.
+fn before_the_suback(error: LinkError) -> End {
+    if error.is_end_by_peer() { End::ClosedInstead(error) } else { End::Lost(error) }
+}
+
+/// What the end of a subscription means for the state of the link; `None` at shutdown. `idle_timeout`: what is to be told of
+/// one on the way, if it looks like one.
+fn state_after(end: &End, idle_timeout: Option<String>) -> Option<Broker> {
     match end {
         End::Shutdown => None,
-        End::Lost(error) => Some(Broker::Lost(sentence(error))),
-        End::Refused(code) => Some(Broker::SubscriptionRefused(format!(
-            "the broker refused the subscription to {ALL_DEVICES} with SUBACK code 0x{code:02x}: check that the key may subscribe to device status"
+        End::Lost(error) => {
+            let told = [Some(sentence(error)), idle_timeout].into_iter().flatten();
+            Some(Broker::Lost(told.collect::<Vec<_>>().join("; ")))
+        }
+        End::Refused(Refusal { version, code, properties }) => Some(Broker::SubscriptionRefused(format!(
+            "the broker refused the subscription to {ALL_DEVICES} with {}: {}{}",
+            reason::subscription_refusal(*version, *code),
+            reason::subscription_advice(*version, *code),
+            reason::said(properties)
         ))),
         End::ClosedInstead(error) => Some(Broker::SubscriptionRefused(format!(
             "the broker closed the connection instead of sending a SUBACK for the subscription to {ALL_DEVICES} ({}): check that the key may subscribe to device status; brokers also do this where more is retained than the buffer of the subscription holds",

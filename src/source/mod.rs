@@ -12,14 +12,19 @@ pub mod backlog;
 pub(crate) mod backoff;
 mod broker_counters;
 pub(crate) mod connection;
+mod deadlines;
 mod evidence;
+mod idle;
 mod kept;
 mod lead;
 mod link_watch;
 mod live;
+mod offer;
 pub mod packet;
 mod pass;
 mod population;
+mod property;
+mod reason;
 mod replay;
 mod rival;
 mod round;
@@ -30,7 +35,7 @@ use std::cell::Cell;
 use std::collections::BTreeSet;
 use std::error::Error;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use parking_lot::Mutex;
@@ -44,6 +49,7 @@ use self::evidence::BrokerCounters;
 pub use self::kept::KeptDevices;
 pub use self::lead::Lead;
 use self::live::{Live, Scaling, Way};
+use self::offer::Offer;
 use self::population::Population;
 use self::settings::{ApplicationKind, SourceSettings};
 use self::transport::{DialError, Dialer};
@@ -51,6 +57,7 @@ use crate::freshness::RoundNumber;
 use crate::health::{Broker, Health};
 use crate::map::DeviceMap;
 use crate::metrics::Metrics;
+use crate::tls;
 
 /// One broker, read as one application.
 pub struct Source {
@@ -62,6 +69,8 @@ pub struct Source {
     pub metrics: Metrics,
     pub shutdown: CancellationToken,
     last_pass: AtomicU64,
+    /// The broker has said that it keeps no retained messages.
+    retains_nothing: AtomicBool,
     /// What the live subscription brought and the backlog did not take.
     live_loss: LiveLoss,
     link_log: Mutex<LinkLog>,
@@ -155,6 +164,7 @@ impl Source {
             metrics,
             shutdown,
             last_pass,
+            retains_nothing: AtomicBool::new(false),
             live_loss,
             link_log: Mutex::default(),
             types_read,
@@ -236,6 +246,17 @@ impl Source {
         PassId(self.last_pass.fetch_add(1, Ordering::Relaxed) + 1)
     }
 
+    /// Shows what the broker does not offer, and logs it if it is something else than before.
+    fn report_limits(&self, offer: &Offer, granted: Option<String>) {
+        self.retains_nothing.store(!offer.retains, Ordering::Relaxed);
+        let limits: Vec<String> = offer.limits.iter().cloned().chain(granted).collect();
+        if self.health.set_broker_limits(limits.clone()) {
+            for limit in limits {
+                tracing::warn!(broker = %self.settings.endpoint, "{limit}");
+            }
+        }
+    }
+
     /// Shows that another client with this client id is likely to take turns with this one, and logs it if that is new.
     fn report_rival(&self, rival: Option<String>) {
         if self.health.set_rival(rival.clone())
@@ -265,6 +286,9 @@ pub(crate) fn sentence(error: &dyn Error) -> String {
     let mut text = error.to_string();
     let mut source = error.source();
     while let Some(cause) = source {
+        if let Some(explained) = tls::explain(cause) {
+            return format!("{text}: {explained}");
+        }
         text = format!("{text}: {cause}");
         source = cause.source();
     }

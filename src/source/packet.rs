@@ -4,6 +4,7 @@
 //! boundaries and hands whole runs of PUBLISH packets over, which no client library offers; both versions share one
 //! path; and a PINGREQ can be sent where a plan needs a barrier.
 
+use super::property::{self, Properties};
 use super::settings::MqttVersion;
 
 /// The largest packet taken from a broker. A status message is below 5 KiB; what is larger is a fault or an attack, and the
@@ -22,6 +23,7 @@ pub mod kind {
     pub const UNSUBACK: u8 = 11;
     pub const PINGRESP: u8 = 13;
     pub const DISCONNECT: u8 = 14;
+    pub const AUTH: u8 = 15;
 }
 
 /// What a broker sent that is not MQTT.
@@ -35,6 +37,12 @@ pub enum Malformed {
     Truncated,
     #[error("a packet of type {0}, which no broker sends to a subscriber")]
     Unexpected(u8),
+    #[error("a property 0x{0:02x}, which MQTT 5 does not have")]
+    PropertyUnknown(u8),
+    #[error("the property 0x{0:02x} twice in one packet")]
+    PropertyTwice(u8),
+    #[error("a value that the property 0x{0:02x} cannot have")]
+    PropertyValue(u8),
 }
 
 /// One packet as it stands in the stream.
@@ -97,38 +105,63 @@ pub fn publish<'a>(frame: &Frame<'a>, version: MqttVersion) -> Result<Publish<'a
     Ok(Publish { topic, payload, retained: frame.head & 1 == 1, packet_id })
 }
 
+/// Whether a PUBLISH of MQTT 5 has a topic alias.
+pub fn has_topic_alias(frame: &Frame<'_>) -> bool {
+    let Ok((_, rest)) = text(frame.body) else { return false };
+    let id_len = if frame.head & 0b110 == 0 { 0 } else { 2 };
+    let block = rest.get(id_len..).and_then(|rest| property::block(rest).ok());
+    block.is_some_and(|(block, _)| property::has_topic_alias(block))
+}
+
 /// The broker's answer to CONNECT.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Connack {
     pub session_present: bool,
     /// 0: accepted; else the reason, numbered differently in 3.1.1 and 5.
     pub code: u8,
+    pub properties: Properties,
 }
 
-pub fn connack(body: &[u8]) -> Result<Connack, Malformed> {
-    match body {
-        [flags, code, ..] => Ok(Connack { session_present: flags & 1 == 1, code: *code }),
-        _ => Err(Malformed::Truncated),
-    }
+pub fn connack(body: &[u8], version: MqttVersion) -> Result<Connack, Malformed> {
+    let [flags, code, rest @ ..] = body else { return Err(Malformed::Truncated) };
+    let (properties, _) = properties(rest, version)?;
+    Ok(Connack { session_present: flags & 1 == 1, code: *code, properties })
 }
 
 /// The broker's answer to SUBSCRIBE.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Suback {
     pub packet_id: u16,
     /// One for each filter: the quality granted, or from 0x80 on the refusal.
     pub codes: Vec<u8>,
+    pub properties: Properties,
 }
 
 pub fn suback(body: &[u8], version: MqttVersion) -> Result<Suback, Malformed> {
     let (id, rest) = body.split_first_chunk::<2>().ok_or(Malformed::Truncated)?;
-    let codes = skip_properties(rest, version)?.to_vec();
-    Ok(Suback { packet_id: u16::from_be_bytes(*id), codes })
+    let (properties, codes) = properties(rest, version)?;
+    Ok(Suback { packet_id: u16::from_be_bytes(*id), codes: codes.to_vec(), properties })
 }
 
-/// The reason code of a DISCONNECT sent by an MQTT 5 broker; 0 where it gives none.
-pub fn disconnect_reason(body: &[u8]) -> u8 {
-    body.first().copied().unwrap_or(0)
+/// The DISCONNECT of an MQTT 5 broker.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Disconnect {
+    /// 0 where it gives none.
+    pub code: u8,
+    pub properties: Properties,
+}
+
+pub fn disconnect(body: &[u8]) -> Result<Disconnect, Malformed> {
+    let (code, rest) = body.split_first().unwrap_or((&0, &[]));
+    let (properties, _) = property::read(rest)?;
+    Ok(Disconnect { code: *code, properties })
+}
+
+fn properties(body: &[u8], version: MqttVersion) -> Result<(Properties, &[u8]), Malformed> {
+    match version {
+        MqttVersion::V311 => Ok((Properties::default(), body)),
+        MqttVersion::V5 => property::read(body),
+    }
 }
 
 /// What goes into a CONNECT.
@@ -214,6 +247,14 @@ pub fn put_publish(packets: &mut Vec<u8>, version: MqttVersion, publish: &Publis
 pub const PINGREQ: [u8; 2] = [0xc0, 0];
 pub const DISCONNECT: [u8; 2] = [0xe0, 0];
 
+/// A DISCONNECT with a reason. MQTT 3.1.1 has none.
+pub fn disconnect_for(version: MqttVersion, reason: u8) -> Vec<u8> {
+    match version {
+        MqttVersion::V311 => DISCONNECT.to_vec(),
+        MqttVersion::V5 => packet(0xe0, &[reason]),
+    }
+}
+
 fn packet(head: u8, body: &[u8]) -> Vec<u8> {
     let mut packet = Vec::with_capacity(body.len() + 5);
     packet.push(head);
@@ -250,17 +291,10 @@ fn text(body: &[u8]) -> Result<(&[u8], &[u8]), Malformed> {
 
 /// MQTT 5 puts properties before the payload; none of them matters here.
 fn skip_properties(body: &[u8], version: MqttVersion) -> Result<&[u8], Malformed> {
-    if version == MqttVersion::V311 {
-        return Ok(body);
+    match version {
+        MqttVersion::V311 => Ok(body),
+        MqttVersion::V5 => property::block(body).map(|(_, rest)| rest),
     }
-    let mut len = 0usize;
-    for (i, &byte) in body.iter().enumerate().take(4) {
-        len |= usize::from(byte & 0x7f) << (7 * i);
-        if byte & 0x80 == 0 {
-            return body.get(i + 1 + len..).ok_or(Malformed::Truncated);
-        }
-    }
-    Err(Malformed::Truncated)
 }
 
 #[cfg(test)]
@@ -317,7 +351,9 @@ mod tests {
             for version in [MqttVersion::V311, MqttVersion::V5] {
                 if let Ok(Some(frame)) = frame(&bytes) {
                     let _ = publish(&frame, version);
-                    let _ = connack(frame.body);
+                    let _ = has_topic_alias(&frame);
+                    let _ = connack(frame.body, version);
+                    let _ = disconnect(frame.body);
                     let _ = suback(frame.body, version);
                 }
             }

@@ -9,8 +9,9 @@ use super::Source;
 use super::backlog::{Run, Taken};
 use super::connection::{Connection, LinkError, OpenError, Received};
 use super::evidence::Pass;
+use super::reason;
 use super::replay::{Due, Pong, Replay};
-use super::settings::SourceSettings;
+use super::settings::{MqttVersion, SourceSettings};
 use super::transport::Dialer;
 use super::until;
 
@@ -64,9 +65,9 @@ pub struct Reader<'a> {
 pub enum PassError {
     #[error("no connection to read retained messages")]
     Open(#[source] OpenError),
-    #[error("the broker refused the subscription with code 0x{0:02x}")]
-    Refused(u8),
-    #[error("the broker closed the connection instead of sending a SUBACK")]
+    #[error("the broker refused the subscription with {}", reason::subscription_refusal(*.0, *.1))]
+    Refused(MqttVersion, u8),
+    #[error("the broker sent no SUBACK")]
     ClosedInstead(#[source] LinkError),
     #[error("the connection ended in the middle of a replay")]
     Lost(#[source] LinkError),
@@ -78,7 +79,7 @@ impl PassError {
     /// Whether the broker does not grant what was asked for, so that asking for less may help.
     pub fn is_refusal(&self) -> bool {
         match self {
-            PassError::Refused(_) | PassError::ClosedInstead(_) => true,
+            PassError::Refused(..) | PassError::ClosedInstead(_) => true,
             PassError::Open(_) | PassError::Lost(_) | PassError::Stopping => false,
         }
     }
@@ -135,8 +136,8 @@ impl<'a> Reader<'a> {
     }
 
     async fn replay(&self, connection: &mut Connection, filters: &[String]) -> Result<Replay, PassError> {
-        let packet_id = connection.subscribe(filters, 0).await.map_err(PassError::ClosedInstead)?;
-        connection.ping().await.map_err(PassError::ClosedInstead)?;
+        let packet_id = connection.subscribe(filters, 0).await.map_err(before_the_suback)?;
+        connection.ping().await.map_err(before_the_suback)?;
         let pass = self.source.next_pass();
         let mut replay =
             Replay::new(pass, self.settings.quiet_interval, self.trust_pong.get(), Instant::now());
@@ -173,18 +174,24 @@ impl<'a> Reader<'a> {
                 }
                 Ok(Received::Suback(suback)) if suback.packet_id == packet_id => {
                     if let Some(&code) = suback.codes.iter().find(|&&code| code >= 0x80) {
-                        return Err(PassError::Refused(code));
+                        return Err(PassError::Refused(connection.version(), code));
                     }
                     replay.accept(Instant::now());
                 }
                 Ok(Received::Pong) => replay.pong(connection.pings_unanswered()),
                 Ok(Received::TooLarge) => self.source.metrics.undecodable("too_long"),
                 Ok(Received::Suback(_) | Received::Unsuback) => {}
-                Err(error) if !replay.is_accepted() => return Err(PassError::ClosedInstead(error)),
+                Err(error) if !replay.is_accepted() => return Err(before_the_suback(error)),
                 Err(error) => return Err(PassError::Lost(error)),
             }
         }
     }
+}
+
+/// What it means that a connection ended before the SUBACK. A packet that the broker would not take is as good as refused.
+fn before_the_suback(error: LinkError) -> PassError {
+    let is_refusal = error.is_end_by_peer() || matches!(error, LinkError::PacketTooLarge { .. });
+    if is_refusal { PassError::ClosedInstead(error) } else { PassError::Lost(error) }
 }
 
 /// Whether each filter names one device, so that it is known how many messages can come.

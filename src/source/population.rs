@@ -10,6 +10,7 @@ mod by_name;
 
 use std::cell::RefCell;
 use std::collections::VecDeque;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use futures_util::future::try_join_all;
@@ -148,7 +149,9 @@ impl<'a> Population<'a> {
                 Ok(report) => self.finish(number, report, &mut schedule),
                 Err(PassError::Stopping) => return,
                 Err(error) => {
-                    tracing::warn!("reading the retained statuses was broken off: {}", sentence(&error));
+                    let why = sentence(&error);
+                    tracing::warn!("reading the retained statuses was broken off: {why}");
+                    self.source.health.reading_failed(why);
                     schedule.broken_off.wait()
                 }
             };
@@ -201,7 +204,8 @@ impl<'a> Population<'a> {
         let mut round = Round::new(start.first);
         self.sweeps(&mut round, start.at).await?;
         let mut report = self.report(&round);
-        if self.source.live_loss.count() != losses_before {
+        let retains_nothing = self.source.retains_nothing.load(Ordering::Relaxed);
+        if self.source.live_loss.count() != losses_before || retains_nothing {
             (report.state, report.evidence) = (State::Incomplete, Evidence::Missing.word());
         }
         tracing::info!(

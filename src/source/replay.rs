@@ -93,7 +93,7 @@ impl Replay {
     }
 
     /// A PINGRESP came; so many PINGREQs are still unanswered.
-    pub fn pong(&mut self, unanswered: u32) {
+    pub fn pong(&mut self, unanswered: usize) {
         if self.pong == Pong::Awaited {
             self.pong = Pong::After(self.retained);
         }

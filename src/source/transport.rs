@@ -17,13 +17,17 @@ use tokio_rustls::rustls::pki_types::pem::PemObject;
 use tokio_rustls::rustls::pki_types::{CertificateDer, ServerName};
 use tokio_rustls::rustls::{ClientConfig, RootCertStore};
 use tokio_tungstenite::WebSocketStream;
+use tokio_tungstenite::tungstenite::Error as WebSocketError;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest;
+use tokio_tungstenite::tungstenite::error::ProtocolError;
 use tokio_tungstenite::tungstenite::http::HeaderValue;
 use tokio_tungstenite::tungstenite::protocol::{Message, WebSocketConfig};
 
 use super::packet::PACKET_MAX_BYTES;
+use super::sentence;
 use super::settings::{Endpoint, SourceSettings, Transport};
 use crate::files;
+use crate::tls;
 
 /// Room asked of one read: large enough that the system call costs nothing for each message.
 const READ_BYTES: usize = 256 * 1024;
@@ -45,10 +49,37 @@ pub enum DialError {
     TrustStore(String),
     #[error("{0} is no name that a certificate can be checked against")]
     ServerName(String),
-    #[error("the TLS handshake with {0} failed")]
-    Tls(Endpoint, #[source] io::Error),
-    #[error("the websocket handshake with {0} failed")]
-    WebSocket(Endpoint, #[source] Box<tokio_tungstenite::tungstenite::Error>),
+    #[error("the TLS handshake with {0} failed: {1}")]
+    Tls(Endpoint, String),
+    #[error("the websocket handshake with {0} failed: {1}")]
+    WebSocket(Endpoint, String),
+}
+
+/// How far the opening of a connection has come, for who must say what took too long.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Step {
+    #[default]
+    Tcp,
+    Tls,
+    WebSocket,
+    Login,
+}
+
+impl fmt::Display for Step {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Step::Tcp => "no TCP connection was made, so a firewall may drop what is sent to the port",
+            Step::Tls => {
+                "the TLS handshake was not answered, so the port may be one without TLS (mqtt://), or a proxy that does not reach the broker"
+            }
+            Step::WebSocket => {
+                "the websocket handshake was not answered, so the port may be one without websockets (mqtt://), or a proxy that does not reach the broker"
+            }
+            Step::Login => {
+                "CONNECT was not answered with a CONNACK, so it may be the port of another service, one with TLS (mqtts://), or a proxy that does not reach the broker"
+            }
+        })
+    }
 }
 
 /// An open connection.
@@ -97,15 +128,20 @@ impl Dialer {
     }
 
     /// Connects; tries every address of the host.
-    pub async fn dial(&self) -> Result<(Link, ReceiveBuffer), DialError> {
+    pub async fn dial(&self, step: &mut Step) -> Result<(Link, ReceiveBuffer), DialError> {
+        *step = Step::Tcp;
         let (tcp, receive_buffer) = self.tcp().await?;
+        *step = Step::Tls;
         let stream: Box<dyn Stream> = match &self.tls {
             None => Box::new(tcp),
             Some(tls) => Box::new(self.tls(tls, tcp).await?),
         };
         let link = match self.endpoint.transport {
             Transport::Tcp | Transport::Tls => Link::Stream(stream),
-            Transport::Ws | Transport::Wss => self.web_socket(stream).await?,
+            Transport::Ws | Transport::Wss => {
+                *step = Step::WebSocket;
+                self.web_socket(stream).await?
+            }
         };
         Ok((link, receive_buffer))
     }
@@ -128,12 +164,13 @@ impl Dialer {
     async fn tls(&self, connector: &TlsConnector, tcp: TcpStream) -> Result<TlsStream<TcpStream>, DialError> {
         let name = ServerName::try_from(self.endpoint.host.clone())
             .map_err(|_| DialError::ServerName(self.endpoint.host.clone()))?;
-        connector.connect(name, tcp).await.map_err(|error| DialError::Tls(self.endpoint.clone(), error))
+        let connected = connector.connect(name, tcp).await;
+        connected.map_err(|error| DialError::Tls(self.endpoint.clone(), tls::explain_handshake(&error)))
     }
 
     async fn web_socket(&self, stream: Box<dyn Stream>) -> Result<Link, DialError> {
         let Endpoint { transport, host, port, path } = &self.endpoint;
-        let failed = |error| DialError::WebSocket(self.endpoint.clone(), Box::new(error));
+        let failed = |error| DialError::WebSocket(self.endpoint.clone(), web_socket_refusal(&error, path));
         let host = if host.contains(':') { format!("[{host}]") } else { host.clone() };
         let url = format!("{}://{host}:{port}{path}", transport.scheme());
         let mut request = url.into_client_request().map_err(failed)?;
@@ -192,6 +229,32 @@ impl Link {
             Link::WebSocket(socket) => SinkExt::close(socket).await.map_err(io::Error::other),
         }
     }
+}
+
+/// Why there is no websocket, and what to do about it.
+fn web_socket_refusal(error: &WebSocketError, path: &str) -> String {
+    let response = match error {
+        WebSocketError::Http(response) => response,
+        WebSocketError::Protocol(ProtocolError::SecWebSocketSubProtocolError(_)) => {
+            return "the server does not speak MQTT over websockets (it does not agree to the subprotocol mqtt)"
+                .to_owned();
+        }
+        WebSocketError::Protocol(ProtocolError::HandshakeIncomplete) => {
+            return "the server closed the connection instead of an answer: check that the port is one for websockets"
+                .to_owned();
+        }
+        WebSocketError::HttpFormat(_) | WebSocketError::Url(_) => return format!("{error}: check the URL"),
+        other => return sentence(other),
+    };
+    let status = response.status();
+    let advice = match status.as_u16() {
+        300..=399 => "the server redirects, which is not followed: name the final URL in --broker",
+        401 | 403 => "a server in front of the broker wants to know who asks, or refuses this machine",
+        404 | 405 => "there is no websocket at this path: name the broker's in the URL, as in ws://host/path",
+        502..=504 => "a proxy in front does not reach the broker: check the broker and the proxy",
+        _ => "the server does not offer a websocket there: check host, port and path",
+    };
+    format!("status {status} for {path}: {advice}")
 }
 
 async fn connect(address: SocketAddr) -> io::Result<(TcpStream, ReceiveBuffer)> {

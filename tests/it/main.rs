@@ -5,6 +5,7 @@ mod access;
 mod acknowledging;
 mod answers;
 mod bad_input;
+mod broker_offers;
 mod client;
 mod crash;
 mod database;

@@ -35,6 +35,11 @@ impl Reply {
         Self { close: true, ..Self::silence() }
     }
 
+    /// Sends the bytes instead of an answer and stays.
+    pub fn bytes(bytes: &[u8]) -> Self {
+        Self { after: bytes.to_vec(), ..Self::silence() }
+    }
+
     /// Sends the bytes instead of an answer and closes.
     pub fn raw(bytes: &[u8]) -> Self {
         Self { after: bytes.to_vec(), close: true, ..Self::silence() }
@@ -46,12 +51,13 @@ impl Reply {
 pub struct Script {
     pub connect: Reply,
     pub subscribe: Reply,
+    pub ping: Reply,
 }
 
 impl Default for Script {
     /// Lets everybody in and grants everything.
     fn default() -> Self {
-        Self { connect: Reply::code(0), subscribe: Reply::code(0) }
+        Self { connect: Reply::code(0), subscribe: Reply::code(0), ping: Reply::code(0) }
     }
 }
 
@@ -64,6 +70,7 @@ struct Shared {
     script: Mutex<Script>,
     connects: Mutex<Vec<Connect>>,
     subscribes: Mutex<Vec<Subscribe>>,
+    pings: AtomicUsize,
     disconnects: AtomicUsize,
 }
 
@@ -78,6 +85,7 @@ impl ClosingBroker {
             script: Mutex::new(script),
             connects: Mutex::default(),
             subscribes: Mutex::default(),
+            pings: AtomicUsize::new(0),
             disconnects: AtomicUsize::new(0),
         });
         let listener = Listener::start({
@@ -111,6 +119,11 @@ impl ClosingBroker {
     /// Every SUBSCRIBE so far.
     pub fn subscribes(&self) -> Vec<Subscribe> {
         self.shared.subscribes.lock().expect("no thread panics with the lock").clone()
+    }
+
+    /// How many PINGREQs came so far.
+    pub fn pings(&self) -> usize {
+        self.shared.pings.load(Ordering::Relaxed)
     }
 
     /// How many clients said DISCONNECT before they went.
@@ -148,7 +161,12 @@ impl Shared {
                     });
                     (reply, answer)
                 }
-                packet::PINGREQ => (Reply::silence(), Some(packet::pingresp())),
+                packet::PINGREQ => {
+                    self.pings.fetch_add(1, Ordering::Relaxed);
+                    let reply = self.script().ping;
+                    let answer = reply.code.map(|_| packet::pingresp());
+                    (reply, answer)
+                }
                 packet::DISCONNECT => {
                     self.disconnects.fetch_add(1, Ordering::Relaxed);
                     return Ok(());

@@ -3,6 +3,7 @@
 
 pub mod closing_broker;
 pub mod events;
+pub mod haproxy;
 pub mod http;
 pub mod keys;
 pub mod link;
