@@ -298,18 +298,19 @@ mod tests {
         assert_eq!(told(server(), "broker.example"), None);
         let words = ["not for other.example", "broker.example, 192.0.2.1;"];
         assert_told(told(server(), "other.example"), &words);
-        let expired = CertificateParams { not_after: date_time_ymd(2020, 1, 2), ..server() };
-        assert_told(told(expired, "broker.example"), &["expired at 2020-01-02", "clock"]);
-        let early = CertificateParams { not_before: date_time_ymd(2040, 1, 2), ..server() };
-        assert_told(told(early, "broker.example"), &["not valid before 2040-01-02", "clock"]);
-        let extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
-        let client = CertificateParams { extended_key_usages, ..server() };
-        assert_told(told(client, "broker.example"), &["not for servers", "serverAuth"]);
-        let is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        assert_told(
-            told(CertificateParams { is_ca, ..server() }, "broker.example"),
-            &["CA:TRUE", "--ca-file"],
-        );
+        let with = |change: fn(&mut CertificateParams)| {
+            let mut params = server();
+            change(&mut params);
+            told(params, "broker.example")
+        };
+        let expired = with(|params| params.not_after = date_time_ymd(2020, 1, 2));
+        assert_told(expired, &["expired at 2020-01-02", "clock"]);
+        let early = with(|params| params.not_before = date_time_ymd(2040, 1, 2));
+        assert_told(early, &["not valid before 2040-01-02", "clock"]);
+        let client = with(|params| params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth]);
+        assert_told(client, &["not for servers", "serverAuth"]);
+        let authority = with(|params| params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained));
+        assert_told(authority, &["CA:TRUE", "--ca-file"]);
     }
 
     #[test]

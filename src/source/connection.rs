@@ -248,7 +248,7 @@ impl Connection {
             let (version, properties) = (settings.mqtt_version, Box::new(properties));
             return Err(OpenError::Refused { version, code, properties });
         }
-        offer::check(&properties, settings)?;
+        offer::check(&properties, &settings.share)?;
         connection.offer = Offer::new(&properties, settings, client_id);
         connection.deadlines.set_keep_alive(connection.offer.keep_alive);
         tracing::debug!(keep_alive_seconds = connection.offer.keep_alive.as_secs(), "the broker accepts");

@@ -72,7 +72,7 @@ const SESSION_TAKEN_OVER: u8 = 0x8e;
 struct Refusal {
     version: MqttVersion,
     code: u8,
-    properties: Properties,
+    properties: Box<Properties>,
 }
 
 /// How often the connection must end where a SUBACK is due until that counts as a refusal: a link can break at any moment.
@@ -305,17 +305,11 @@ impl Live<'_> {
                     }
                 }
                 Ok(Received::Suback(suback)) if suback.packet_id == packet_id => {
-                    if let Some(&code) = suback.codes.iter().find(|&&code| code >= 0x80) {
-                        let version = connection.version();
-                        return End::Refused(Refusal { version, code, properties: suback.properties });
+                    if let Err(refusal) = self.accepted(connection, suback, round) {
+                        return End::Refused(refusal);
                     }
-                    let granted = self.lower_quality(&suback);
-                    self.source.report_limits(connection.offer(), granted);
                     accepted = true;
                     replay.iter_mut().for_each(|replay| replay.accept(Instant::now()));
-                    self.source.report(Broker::Subscribed);
-                    round.into_iter().for_each(|round| self.source.health.round_begun(round));
-                    self.notify(LiveEvent::Subscribed { replays: round.is_some() });
                 }
                 Ok(Received::Pong) => {
                     replay.iter_mut().for_each(|replay| replay.pong(connection.pings_unanswered()));
@@ -326,6 +320,24 @@ impl Live<'_> {
                 Err(error) => return End::Lost(error),
             }
         }
+    }
+
+    /// Shows that the subscription holds, if its SUBACK grants it.
+    fn accepted(
+        &self,
+        connection: &Connection,
+        suback: Suback,
+        round: Option<RoundNumber>,
+    ) -> Result<(), Refusal> {
+        if let Some(&code) = suback.codes.iter().find(|&&code| code >= 0x80) {
+            let version = connection.version();
+            return Err(Refusal { version, code, properties: suback.properties });
+        }
+        self.source.report_limits(connection.offer(), self.lower_quality(&suback));
+        self.source.report(Broker::Subscribed);
+        round.into_iter().for_each(|round| self.source.health.round_begun(round));
+        self.notify(LiveEvent::Subscribed { replays: round.is_some() });
+        Ok(())
     }
 
     /// What it means that a SUBACK grants less than was asked for; `None` if it does not.

@@ -48,15 +48,15 @@ fn keep_alive(asked: Duration, server_s: Option<u16>) -> Duration {
     }
 }
 
-/// Whether a connection of these settings can do what it is for.
-pub fn check(properties: &Properties, settings: &SourceSettings) -> Result<(), NotOffered> {
+/// Whether a connection that shares its messages so can do what it is for.
+pub fn check(properties: &Properties, share: &Share) -> Result<(), NotOffered> {
     if properties.wildcards_available == Some(false) {
         return Err(NotOffered(
             "the broker offers no subscriptions with wildcards (Wildcard Subscription Available is 0), \
              without which the statuses of all devices cannot be read: allow them at the broker",
         ));
     }
-    if properties.shared_available == Some(false) && matches!(settings.share, Share::Group(_)) {
+    if properties.shared_available == Some(false) && matches!(share, Share::Group(_)) {
         return Err(NotOffered(
             "the broker offers no shared subscriptions (Shared Subscription Available is 0): \
              start without --share or share the device types instead",
@@ -105,6 +105,15 @@ mod tests {
     use super::*;
 
     const SECOND: Duration = Duration::from_secs(1);
+
+    #[test]
+    fn shared_subscriptions_are_missed_only_by_who_wants_them() {
+        let none = Properties { shared_available: Some(false), ..Properties::default() };
+        assert_eq!(check(&none, &Share::Everything), Ok(()));
+        let told = check(&none, &Share::Group("g".to_owned())).unwrap_err().to_string();
+        assert!(told.contains("--share"), "{told}");
+        assert_eq!(check(&Properties::default(), &Share::Group("g".to_owned())), Ok(()));
+    }
 
     #[test]
     fn the_shorter_keep_alive_counts() {

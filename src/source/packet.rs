@@ -134,13 +134,13 @@ pub struct Suback {
     pub packet_id: u16,
     /// One for each filter: the quality granted, or from 0x80 on the refusal.
     pub codes: Vec<u8>,
-    pub properties: Properties,
+    pub properties: Box<Properties>,
 }
 
 pub fn suback(body: &[u8], version: MqttVersion) -> Result<Suback, Malformed> {
     let (id, rest) = body.split_first_chunk::<2>().ok_or(Malformed::Truncated)?;
     let (properties, codes) = properties(rest, version)?;
-    Ok(Suback { packet_id: u16::from_be_bytes(*id), codes: codes.to_vec(), properties })
+    Ok(Suback { packet_id: u16::from_be_bytes(*id), codes: codes.to_vec(), properties: Box::new(properties) })
 }
 
 /// The DISCONNECT of an MQTT 5 broker.
