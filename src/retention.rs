@@ -25,7 +25,7 @@ const EARLIEST: Duration = Duration::from_secs(1_767_225_600);
 pub struct Reading {
     /// Since 1970, by the clock that people and time servers set.
     pub wall: Duration,
-    /// Since any fixed moment, by a clock that nobody sets, and that goes on while the machine sleeps.
+    /// Since any fixed moment, by the clock that nobody sets.
     pub monotonic: Duration,
 }
 

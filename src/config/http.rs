@@ -8,7 +8,8 @@ use super::setting::Setting;
 use super::values::Values;
 use super::{build, store};
 use crate::files;
-use crate::http::settings::{HttpSettings, TlsSettings};
+use crate::http::settings::{AllowedHost, ForwardedHeader, HttpSettings, TlsSettings};
+use crate::presence::query::Network;
 
 /// More than one machine answers.
 const REQUESTS_PER_SECOND_MAX: u32 = 10_000_000;
@@ -24,13 +25,24 @@ pub(super) fn settings(values: &Values) -> Result<HttpSettings, Refusal> {
             text.parse().ok().filter(|connections| (1..=CONNECTIONS_MAX).contains(connections))
         })
     };
+    let trusted_proxies = trusted_proxies(values)?;
+    let proxy_protocol = values.flag(Setting::ProxyProtocol)?.unwrap_or(default.proxy_protocol);
+    if proxy_protocol && trusted_proxies.is_empty() {
+        // Nobody's header would be believed.
+        return Err(Refusal::Missing(vec![Setting::TrustedProxy]));
+    }
     Ok(HttpSettings {
         listen: values.listen()?.unwrap_or(default.listen),
         port: values.port()?.unwrap_or(default.port),
+        keys_file_is_named: keys_file(values)?.is_some(),
         keys_file: keys_file(values)?,
         allow_anonymous: values.flag(Setting::AllowAnonymous)?.unwrap_or(default.allow_anonymous),
         tls: tls(values)?,
         cors_origins: cors_origins(values)?,
+        allowed_hosts: allowed_hosts(values)?,
+        trusted_proxies,
+        forwarded_header: forwarded_header(values)?.unwrap_or(default.forwarded_header),
+        proxy_protocol,
         streams: build::streams(values)?,
         requests_per_second: requests_per_second(values)?.unwrap_or(default.requests_per_second),
         connections_max: connections(Setting::ConnectionsMax)?.unwrap_or(default.connections_max),
@@ -89,6 +101,26 @@ fn cors_origins(values: &Values) -> Result<Vec<String>, Refusal> {
         text.split(',').map(|origin| cors_origin(origin.trim())).collect::<Option<Vec<_>>>()
     })?;
     Ok(origins.unwrap_or_default())
+}
+
+fn trusted_proxies(values: &Values) -> Result<Vec<Network>, Refusal> {
+    let expected = "IP addresses or blocks of them separated by commas, as in 192.0.2.0/24";
+    let networks = values.parse(Setting::TrustedProxy, expected, |text| {
+        text.split(',').map(|network| network.trim().parse().ok()).collect::<Option<Vec<_>>>()
+    })?;
+    Ok(networks.unwrap_or_default())
+}
+
+fn forwarded_header(values: &Values) -> Result<Option<ForwardedHeader>, Refusal> {
+    values.parse(Setting::ForwardedHeader, "X-Forwarded-For or Forwarded", ForwardedHeader::named)
+}
+
+fn allowed_hosts(values: &Values) -> Result<Vec<AllowedHost>, Refusal> {
+    let expected = "host names or IP addresses separated by commas, each without a scheme and a port";
+    let hosts = values.parse(Setting::AllowedHost, expected, |text| {
+        text.split(',').map(|host| host.trim().parse().ok()).collect::<Option<Vec<_>>>()
+    })?;
+    Ok(hosts.unwrap_or_default())
 }
 
 /// As a browser writes it in its `Origin`: a path, a default port or a capital letter would never match. `*` is none: an

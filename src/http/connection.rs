@@ -22,6 +22,8 @@ use tower::Service as _;
 
 use super::cut::Cut;
 use super::guard::Peer;
+use super::path;
+use super::places::Use;
 use super::stream::{Busy, Progress, Watched};
 use crate::metrics::{CutConnection, HttpMetrics, RefusedRequest};
 
@@ -54,6 +56,13 @@ pub struct Served {
     pub write_timeout: Duration,
 }
 
+/// Whose connection it is, and what it may be used for.
+pub struct Client {
+    pub peer: IpAddr,
+    pub good_for: Use,
+    pub progress: Arc<Progress>,
+}
+
 enum End {
     Done(hyper::Result<()>),
     SlowHeaders,
@@ -61,14 +70,14 @@ enum End {
 
 impl Served {
     /// Serves one client to its end; at shutdown, to the end of the request that runs.
-    pub async fn connection<T>(self, stream: T, peer: IpAddr)
+    pub async fn connection<T>(self, stream: T, client: Client)
     where
         T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
-        let progress = Arc::new(Progress::default());
+        let Client { peer, good_for, progress } = client;
         let stream = TokioIo::new(Watched::new(stream, Arc::clone(&progress), self.write_timeout));
         let cut = Cut::default();
-        let told = (Peer(peer), cut.clone());
+        let told = (Peer(peer), good_for, cut.clone());
         let service = Service { router: self.router, told, progress: Arc::clone(&progress) };
         // Without `pipeline_flush`: with it, hyper gathers an answer that a slow client does not take without any limit, and keeps
         // the answer to a request that it cannot read.
@@ -76,6 +85,7 @@ impl Served {
             .timer(TokioTimer::new())
             .header_read_timeout(IDLE_TIMEOUT)
             .max_buf_size(HEAD_MAX_BYTES)
+            .keep_alive(good_for == Use::Anything)
             .serve_connection(stream, service);
         let mut head_timer = Box::pin(sleep_until(tokio::time::Instant::now()));
         let mut stopping = false;
@@ -94,6 +104,15 @@ impl Served {
                 biased;
                 end = end => break end,
                 () = cut.0.cancelled() => return,
+                () = progress.evicted.notified(), if !stopping => {
+                    if !progress.is_busy() {
+                        self.metrics.cut(CutConnection::GaveWay);
+                        return;
+                    }
+                    // A request came just then: it is answered before.
+                    stopping = true;
+                    Pin::new(&mut connection).graceful_shutdown();
+                }
                 () = self.shutdown.cancelled(), if !stopping => {
                     stopping = true;
                     Pin::new(&mut connection).graceful_shutdown();
@@ -154,7 +173,7 @@ fn count(metrics: &HttpMetrics, end: &End, progress: &Progress) -> bool {
 struct Service {
     router: Router,
     /// What stands among the extensions of each request.
-    told: (Peer, Cut),
+    told: (Peer, Use, Cut),
     progress: Arc<Progress>,
 }
 
@@ -165,8 +184,12 @@ impl hyper::service::Service<Request<Incoming>> for Service {
 
     fn call(&self, mut request: Request<Incoming>) -> Answering {
         let busy = self.progress.request();
-        let (peer, cut) = &self.told;
+        let (peer, good_for, cut) = &self.told;
+        if let Some(plain) = path::normalized(request.uri()) {
+            *request.uri_mut() = plain;
+        }
         request.extensions_mut().insert(*peer);
+        request.extensions_mut().insert(*good_for);
         request.extensions_mut().insert(cut.clone());
         Answering { route: self.router.clone().call(request), busy: Some(busy) }
     }
@@ -238,7 +261,9 @@ mod tests {
         let router = fixture.router(Router::new().route("/large", get(large)));
         let metrics = fixture.metrics.http.clone();
         let served = Served { router, metrics, shutdown: CancellationToken::new(), write_timeout };
-        (served.connection(ours, [192, 0, 2, 1].into()), theirs)
+        let client =
+            Client { peer: [192, 0, 2, 1].into(), good_for: Use::Anything, progress: Arc::default() };
+        (served.connection(ours, client), theirs)
     }
 
     const SLOW_READER: &str = "devstatus_http_connections_cut_total{reason=\"slow_reader\"}";

@@ -21,13 +21,15 @@ const OF_KEYS: [(&str, &str); 3] = [
     ("429", "The key, or the address, asks too often; the header retry-after says when it may again"),
 ];
 
-const OF_ALL: [(&str, &str); 6] = [
+const OF_ALL: [(&str, &str); 8] = [
     ("400", "Path, parameter or body is refused; the problem says which, and why"),
     ("408", "Headers or body did not arrive in time"),
     ("413", "The body is too large"),
     ("414", "The URL is too long"),
+    ("421", "Without keys: the request names another host than those of loopback and of --allowed-host"),
     ("431", "The headers are too large"),
     ("500", "A fault of the service"),
+    ("503", "Too many connections are being answered, or too many large bodies are on their way"),
 ];
 
 /// What follows all devices is to be had only where all are held.

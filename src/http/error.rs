@@ -3,7 +3,7 @@
 
 use std::borrow::Cow;
 
-use axum::http::{HeaderValue, StatusCode, header};
+use axum::http::{HeaderValue, Method, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -247,14 +247,23 @@ impl From<Refusal> for Error {
     }
 }
 
-/// Any path without a resource.
-pub async fn not_found() -> Error {
-    Error::NotFound
+/// Any path without a resource. `OPTIONS *` asks for the whole service.
+pub async fn not_found(method: Method, uri: Uri) -> Response {
+    if method == Method::OPTIONS && uri.path() == "*" {
+        StatusCode::NO_CONTENT.into_response()
+    } else {
+        Error::NotFound.into_response()
+    }
 }
 
-/// A resource asked for with a method that it does not have; the router adds `Allow`.
-pub async fn method_not_allowed() -> Error {
-    Error::MethodNotAllowed
+/// A resource asked for with a method that it does not have; the router adds `Allow`. `OPTIONS` is answered with nothing
+/// else: load balancers ask so whether a service is there.
+pub async fn other_method(method: Method) -> Response {
+    if method == Method::OPTIONS {
+        StatusCode::NO_CONTENT.into_response()
+    } else {
+        Error::MethodNotAllowed.into_response()
+    }
 }
 
 #[cfg(test)]

@@ -2,6 +2,7 @@
 //! answered and followed while it is.
 
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use tokio::net::TcpListener;
@@ -24,6 +25,11 @@ pub enum FrontError {
     Keys(#[from] FileError),
     #[error(transparent)]
     Tls(#[from] TlsError),
+    #[error(
+        "the keys file {0} is not there: make a key with devstatus keys create, correct --keys-file, or let everybody ask with \
+         --allow-anonymous"
+    )]
+    KeysFileMissing(PathBuf),
     #[error(
         "{0} can be reached by others, and there is no API key: make one with devstatus keys create, or let everybody ask \
          with --allow-anonymous"
@@ -48,8 +54,15 @@ impl Front {
             Some(path) => {
                 let followed = Followed::new(vec![path.clone()]);
                 let file = KeysFile::at(path);
-                if let Some(content) = file.read()? {
-                    guard.put_in_force(content);
+                match file.read()? {
+                    Some(content) => {
+                        guard.put_in_force(content);
+                    }
+                    // Without it everybody would be let in where the operator has asked for keys.
+                    None if settings.keys_file_is_named && !settings.allow_anonymous => {
+                        return Err(FrontError::KeysFileMissing(path.clone()));
+                    }
+                    None => {}
                 }
                 Some((file, followed))
             }

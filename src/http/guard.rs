@@ -8,19 +8,23 @@ use std::time::{Duration, Instant};
 
 use axum::body::{Body, HttpBody};
 use axum::extract::{Request, State};
+use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderValue, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use futures_util::FutureExt;
-use http_body_util::{BodyExt, LengthLimitError, Limited};
 use parking_lot::Mutex;
 use tokio::time::timeout;
 
 use super::credentials::Credentials;
 use super::error::Error;
+use super::origin::{self, BadHost};
+use super::places::Use;
 use super::platform;
+use super::proxy::TrustedProxies;
 use super::refusal::Refusal;
-use super::settings::HttpSettings;
+use super::room::{ANSWERS_MAX_BYTES, BodyFault, Full, REQUESTS_MAX_BYTES, Room, WholeBody};
+use super::settings::{AllowedHost, HttpSettings};
 use crate::access::{AddressThrottle, Denied, Digest, FileContent, Grant, Keyring, Rate, Scope, Scopes};
 use crate::clock;
 use crate::metrics::{HttpMetrics, RefusedRequest};
@@ -33,8 +37,13 @@ const HEADERS_MAX_BYTES: usize = 16 * 1024;
 const BODY_MAX_BYTES: usize = 1 << 20;
 /// From the end of the headers to the end of the body.
 const BODY_TIMEOUT: Duration = Duration::from_secs(10);
-/// Tries with a wrong key that one address has: nobody guesses 190 bits, but each try costs a hash and an answer.
+/// Requests with a wrong key, or without the key that is needed, that one address has: nobody guesses 190 bits, but each
+/// costs a hash and an answer.
 const FAILURES: Rate = Rate::new(10, 100);
+/// Answered whatever host is named: it says nothing but that the process lives, and who does not hear that ends it.
+const LIVENESS: &str = "/livez";
+/// Answered even if all places for connections are taken.
+const HEALTH: [&str; 3] = [LIVENESS, "/readyz", "/metrics"];
 /// What a name and a value cost beside their own bytes: a colon, a space and a line end.
 const HEADER_EXTRA_BYTES: usize = 4;
 
@@ -55,6 +64,12 @@ pub struct Guard {
     /// What the throttles count from.
     started: Instant,
     https: bool,
+    /// Only this machine can reach the service.
+    on_loopback: bool,
+    allowed_hosts: Vec<AllowedHost>,
+    cors_origins: Vec<String>,
+    room: Room,
+    proxies: TrustedProxies,
     pub metrics: HttpMetrics,
 }
 
@@ -70,6 +85,11 @@ impl Guard {
             failures: AddressThrottle::default(),
             started: Instant::now(),
             https: settings.tls.is_some(),
+            on_loopback: settings.listen.to_canonical().is_loopback(),
+            allowed_hosts: settings.allowed_hosts.clone(),
+            cors_origins: settings.cors_origins.clone(),
+            proxies: TrustedProxies::new(settings),
+            room: Room::new(REQUESTS_MAX_BYTES, ANSWERS_MAX_BYTES),
             metrics,
         }
     }
@@ -107,7 +127,7 @@ impl Guard {
         }
         match Credentials::of(headers) {
             Ok(None) if self.allow_anonymous => self.anonymous(peer),
-            Ok(None) => Err(self.unauthorized(RefusedRequest::MissingKey)),
+            Ok(None) => Err(self.failed(peer, RefusedRequest::MissingKey)),
             Ok(Some(credentials)) => {
                 let checked = self.keyring.check(&credentials.id, &credentials.secret, clock::now());
                 let held = checked.map_err(|denied| self.failed(peer, refused(denied)))?;
@@ -128,7 +148,7 @@ impl Guard {
         Ok(Grant::Anonymous(Scopes::read_only().with(Scope::Events)))
     }
 
-    /// A key that is none. Here loopback counts too: whoever has a key is let in whatever others try.
+    /// No key, or none that is good. Here loopback counts too: whoever has a key is let in whatever others try.
     fn failed(&self, peer: IpAddr, why: RefusedRequest) -> Refusal {
         match self.failures.take(peer, FAILURES, self.started.elapsed()) {
             Ok(()) => self.unauthorized(why),
@@ -146,33 +166,57 @@ impl Guard {
         Refusal::TooManyRequests { wait }
     }
 
-    /// The request with its whole body, if neither is too large or too slow.
-    async fn bounded(&self, request: Request) -> Result<Request, Refusal> {
-        let url = request.uri().path_and_query().map_or(0, |url| url.as_str().len());
+    /// Refuses what can be refused by the head of a request, before anything else is read.
+    fn check_head(&self, parts: &Parts) -> Result<(), Refusal> {
+        let url = parts.uri.path_and_query().map_or(0, |url| url.as_str().len());
         if url > URL_MAX_BYTES {
             return Err(self.refused(RefusedRequest::UrlTooLong, Refusal::UrlTooLong));
         }
-        let headers = request.headers().iter();
+        let headers = parts.headers.iter();
         let bytes: usize =
             headers.map(|(name, value)| name.as_str().len() + value.len() + HEADER_EXTRA_BYTES).sum();
         if bytes > HEADERS_MAX_BYTES {
             return Err(self.refused(RefusedRequest::HeadersTooLarge, Refusal::HeadersTooLarge));
         }
-        if request.body().is_end_stream() {
-            return Ok(request);
+        self.check_origin(parts)?;
+        let is_reserved = parts.extensions.get::<Use>() == Some(&Use::HealthOnly);
+        if is_reserved && !HEALTH.contains(&parts.uri.path()) {
+            return Err(self.refused(RefusedRequest::ConnectionsMax, Refusal::TooManyConnections));
         }
-        let (parts, body) = request.into_parts();
+        Ok(())
+    }
+
+    /// The whole body of a request, if it is neither too large nor too slow.
+    async fn read_body(&self, body: Body) -> Result<WholeBody, Refusal> {
         if body.size_hint().lower() > BODY_MAX_BYTES as u64 {
             return Err(self.refused(RefusedRequest::BodyTooLarge, Refusal::BodyTooLarge));
         }
-        match timeout(BODY_TIMEOUT, Limited::new(body, BODY_MAX_BYTES).collect()).await {
-            Ok(Ok(whole)) => Ok(Request::from_parts(parts, Body::from(whole.to_bytes()))),
-            Ok(Err(error)) if error.is::<LengthLimitError>() => {
-                Err(self.refused(RefusedRequest::BodyTooLarge, Refusal::BodyTooLarge))
-            }
-            Ok(Err(_broken)) => Err(self.refused(RefusedRequest::Malformed, Refusal::BrokenBody)),
-            Err(_elapsed) => Err(self.refused(RefusedRequest::SlowBody, Refusal::SlowRequest)),
+        let (why, refusal) = match timeout(BODY_TIMEOUT, self.room.read(body, BODY_MAX_BYTES)).await {
+            Ok(Ok(whole)) => return Ok(whole),
+            Ok(Err(BodyFault::TooLarge)) => (RefusedRequest::BodyTooLarge, Refusal::BodyTooLarge),
+            Ok(Err(BodyFault::Broken)) => (RefusedRequest::Malformed, Refusal::BrokenBody),
+            Ok(Err(BodyFault::Full)) => (RefusedRequest::RequestMemory, Refusal::Overloaded),
+            Err(_elapsed) => (RefusedRequest::SlowBody, Refusal::SlowRequest),
+        };
+        Err(self.refused(why, refusal))
+    }
+
+    /// Refuses what a web page must not do: read the answers of a service that is open to this machine by a name of the
+    /// page's own, or change anything from another origin.
+    fn check_origin(&self, parts: &Parts) -> Result<(), Refusal> {
+        let host = origin::named_host(parts)
+            .map_err(|BadHost| self.refused(RefusedRequest::BadHost, Refusal::BadHost))?;
+        let is_open = self.on_loopback && (self.allow_anonymous || !self.keyring.is_in_use());
+        if is_open
+            && parts.uri.path() != LIVENESS
+            && host.is_some_and(|host| !origin::is_allowed(host, &self.allowed_hosts))
+        {
+            return Err(self.refused(RefusedRequest::OtherHost, Refusal::OtherHost));
         }
+        if origin::is_cross_origin_change(&parts.method, &parts.headers, &self.cors_origins) {
+            return Err(self.refused(RefusedRequest::CrossOrigin, Refusal::CrossOrigin));
+        }
+        Ok(())
     }
 
     fn refused(&self, why: RefusedRequest, refusal: Refusal) -> Refusal {
@@ -199,8 +243,22 @@ pub async fn authorize(
         tracing::error!("a request came without the address of its sender");
         return Error::from(Refusal::Fault).into_response();
     };
-    match guard.admit(peer, request.headers(), scope) {
+    let client = guard.proxies.client(peer, request.headers());
+    match guard.admit(client, request.headers(), scope) {
         Ok(_grant) => next.run(request).await,
+        Err(refusal) => Error::from(refusal).into_response(),
+    }
+}
+
+/// Around the resources that take a body: whoever gets so far may ask, so the body is read.
+pub async fn with_body(State(guard): State<Arc<Guard>>, request: Request, next: Next) -> Response {
+    let (parts, body) = request.into_parts();
+    match guard.read_body(body).await {
+        Ok(WholeBody { bytes, room }) => {
+            let response = next.run(Request::from_parts(parts, Body::from(bytes))).await;
+            drop(room);
+            response
+        }
         Err(refusal) => Error::from(refusal).into_response(),
     }
 }
@@ -209,7 +267,8 @@ pub async fn authorize(
 /// keep browsers from making more of it than it is.
 pub async fn shield(State(guard): State<Arc<Guard>>, request: Request, next: Next) -> Response {
     let of_platform = request.uri().path().starts_with(platform::ROOT);
-    let mut response = match guard.bounded(request).await {
+    let (parts, body) = request.into_parts();
+    let response = match guard.check_head(&parts).map(|()| Request::from_parts(parts, body)) {
         Ok(request) => match AssertUnwindSafe(next.run(request)).catch_unwind().await {
             Ok(response) => response,
             Err(_panic) => {
@@ -219,6 +278,9 @@ pub async fn shield(State(guard): State<Arc<Guard>>, request: Request, next: Nex
         },
         Err(refusal) => Error::from(refusal).into_response(),
     };
+    let mut response = guard.room.hold(response).unwrap_or_else(|Full| {
+        Error::from(guard.refused(RefusedRequest::AnswerMemory, Refusal::Overloaded)).into_response()
+    });
     if of_platform {
         response = platform::in_platform_form(response).await;
     }
@@ -235,6 +297,11 @@ const NO_STORE: HeaderValue = HeaderValue::from_static("no-store");
 const HSTS: HeaderValue = HeaderValue::from_static("max-age=15768000");
 
 fn add_headers(headers: &mut HeaderMap, https: bool) {
+    // The router lists the methods of the resources; every resource has this one.
+    if let Some(methods) = headers.get(header::ALLOW).and_then(|methods| methods.to_str().ok()) {
+        let methods = HeaderValue::try_from(format!("{methods},OPTIONS"));
+        headers.insert(header::ALLOW, methods.expect("methods are words, and so are these"));
+    }
     headers.insert(header::X_CONTENT_TYPE_OPTIONS, NOSNIFF);
     headers.entry(header::CONTENT_SECURITY_POLICY).or_insert(POLICY);
     headers.entry(header::CACHE_CONTROL).or_insert(NO_STORE);

@@ -1,13 +1,22 @@
 //! Where what is known of a device is found: in the map, or, if that holds only some devices and not this one, in the store.
 
+use std::sync::Arc;
+
+use tokio::sync::Semaphore;
+
 use super::Context;
 use super::error::Error;
+use super::refusal::Refusal;
 use crate::decode::Device;
 use crate::freshness::RoundNumber;
 use crate::map::{NotHeld, Page, Snapshot};
 use crate::presence::Belief;
 use crate::presence::query::{Query, Sort};
 use crate::recall::{FleetTotals, Recall, Unavailable};
+
+/// How many requests gather the totals of all types at once; further ones wait. There can be many types, so it is done where
+/// nothing else waits for the thread.
+static GATHERED_AT_ONCE: Semaphore = Semaphore::const_new(2);
 
 impl From<Unavailable> for Error {
     fn from(Unavailable: Unavailable) -> Self {
@@ -77,8 +86,13 @@ impl Context {
     /// The whole fleet in numbers, with so many close codes.
     pub async fn totals(&self, close_codes: usize) -> Result<FleetTotals, Error> {
         let Some(recall) = &self.recall else {
-            let (all, types) = (self.map.totals(), self.map.totals_by_type());
-            return Ok(FleetTotals { all, types, close_codes: self.map.top_close_codes(close_codes) });
+            let _gathering = GATHERED_AT_ONCE.acquire().await.expect("the semaphore is never closed");
+            let map = Arc::clone(&self.map);
+            let gathered = tokio::task::spawn_blocking(move || {
+                let (all, types) = (map.totals(), map.totals_by_type());
+                FleetTotals { all, types, close_codes: map.top_close_codes(close_codes) }
+            });
+            return gathered.await.map_err(|_panic| Refusal::Fault.into());
         };
         let mut totals = FleetTotals::clone(&*recall.totals().await?);
         totals.close_codes.truncate(close_codes);

@@ -1,15 +1,14 @@
-//! `GET /metrics`: all counters, in the text format that Prometheus reads.
+//! `GET /metrics`: all counters, in the text format that the client asks for.
 
 use axum::extract::State;
-use axum::http::header;
+use axum::http::{HeaderMap, header};
 use axum::response::{IntoResponse, Response};
 use prometheus_client::encoding::text::encode;
 
 use super::Context;
 use super::error::Error;
+use super::metrics_format::{MetricsFormat, text_format};
 use super::refusal::Refusal;
-
-const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
 /// Counters for Prometheus
 #[utoipa::path(
@@ -18,15 +17,21 @@ const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset
     tag = "service",
     responses((
         status = 200,
-        description = "The OpenMetrics text format",
-        body = String,
-        content_type = "application/openmetrics-text"
+        description = "OpenMetrics for a client that names it in `Accept`, else the text format 0.0.4",
+        content((String = "text/plain"), (String = "application/openmetrics-text"))
     ))
 )]
-pub async fn metrics(State(context): State<Context>) -> Response {
+pub async fn metrics(State(context): State<Context>, headers: HeaderMap) -> Response {
+    let format = MetricsFormat::of(&headers);
     let mut text = String::new();
     match encode(&mut text, &context.registry) {
-        Ok(()) => ([(header::CONTENT_TYPE, CONTENT_TYPE)], text).into_response(),
+        Ok(()) => {
+            let text = match format {
+                MetricsFormat::OpenMetrics => text,
+                MetricsFormat::Text => text_format(&text),
+            };
+            ([(header::CONTENT_TYPE, format.content_type())], text).into_response()
+        }
         Err(std::fmt::Error) => Error::from(Refusal::Fault).into_response(),
     }
 }

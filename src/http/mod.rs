@@ -1,5 +1,6 @@
 //! The HTTP side: one file for each resource, one for connections, one for errors. Reads the map, never writes it.
 
+mod accept;
 mod connection;
 mod cors;
 mod credentials;
@@ -11,18 +12,26 @@ mod devices;
 mod error;
 mod events;
 mod follow;
+mod framing;
 mod front;
 mod gauges;
 mod guard;
 mod health;
 mod known;
+mod log_limit;
 mod metrics;
+mod metrics_format;
 mod openapi;
+mod origin;
 mod page;
 mod parameters;
+mod path;
+mod places;
 mod platform;
 mod population;
+mod proxy;
 mod refusal;
+mod room;
 mod server;
 pub mod settings;
 mod stale;
@@ -35,7 +44,8 @@ mod types;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::routing::{get, post};
+use axum::body::Bytes;
+use axum::routing::get;
 use axum::{Extension, Router, middleware};
 use prometheus_client::registry::Registry;
 use utoipa::openapi::OpenApi;
@@ -93,12 +103,16 @@ fn readable() -> OpenApiRouter<Context> {
         .routes(routes!(population::population))
         .routes(routes!(types::types))
         .routes(routes!(devices::list))
-        .routes(routes!(devices::lookup))
         .routes(routes!(devices::one))
         .routes(routes!(devices::history))
         .routes(routes!(device::last_message))
         .routes(routes!(platform::list))
         .routes(routes!(platform::one))
+}
+
+/// The same with a body.
+fn readable_with_body() -> OpenApiRouter<Context> {
+    OpenApiRouter::new().routes(routes!(devices::lookup))
 }
 
 /// What needs the scope `events`.
@@ -116,17 +130,18 @@ fn resources(guard: &Arc<Guard>) -> (Router<Context>, OpenApi) {
     let need = |scope| middleware::from_fn_with_state((Arc::clone(guard), scope), guard::authorize);
     let (router, document) = OpenApiRouter::with_openapi(openapi::head())
         .merge(readable().route_layer(need(Scope::Read)))
+        .merge(
+            readable_with_body()
+                .route_layer(middleware::from_fn_with_state(Arc::clone(guard), guard::with_body))
+                .route_layer(need(Scope::Read)),
+        )
         .merge(followable().route_layer(need(Scope::Events)))
         .merge(administrable().route_layer(need(Scope::Admin)))
         .merge(open().layer(Extension(Arc::clone(guard))))
         .split_for_parts();
     let document = described::complete(document);
-    let text: Arc<str> = openapi::text(&document).into();
+    let text = Bytes::from(openapi::text(&document));
     let served = get(move || openapi::answer(text)).route_layer(need(Scope::Read));
-    // Some clients encode the colon of a path, which RFC 3986 lets them do.
-    let lookup = || post(devices::lookup).route_layer(need(Scope::Read));
-    let router =
-        router.route("/api/v1/devices%3Alookup", lookup()).route("/api/v1/devices%3alookup", lookup());
     (router.route("/openapi.json", served), document)
 }
 
@@ -145,7 +160,7 @@ fn surrounded(
 ) -> Router {
     let router = resources
         .fallback(error::not_found)
-        .method_not_allowed_fallback(error::method_not_allowed)
+        .method_not_allowed_fallback(error::other_method)
         .layer(middleware::from_fn_with_state(context.requests.clone(), timing::time))
         .with_state(context);
     let router = if cors_origins.is_empty() { router } else { router.layer(cors::layer(cors_origins)) };

@@ -1,6 +1,8 @@
 //! `GET /openapi.json`: the OpenAPI 3.1 document, made from the annotations of the resources, and what it says of the
 //! whole. `docs/openapi.json` is the same document; a test holds that.
 
+use axum::Extension;
+use axum::body::Bytes;
 use axum::http::header;
 use axum::response::IntoResponse;
 use utoipa::OpenApi;
@@ -8,6 +10,7 @@ use utoipa::openapi::OpenApi as Document;
 
 use super::error::Problem;
 use super::events::{ChangeView, ForgottenView, GapView, SnapshotCompleteView};
+use super::room::Uncounted;
 
 /// What stands in the document beside the resources.
 #[derive(OpenApi)]
@@ -41,8 +44,8 @@ pub fn text(document: &Document) -> String {
 }
 
 /// The answer of `GET /openapi.json`.
-pub async fn answer(text: std::sync::Arc<str>) -> impl IntoResponse {
-    ([(header::CONTENT_TYPE, "application/json")], text.to_string())
+pub async fn answer(text: Bytes) -> impl IntoResponse {
+    ([(header::CONTENT_TYPE, "application/json")], Extension(Uncounted), text)
 }
 
 #[cfg(test)]

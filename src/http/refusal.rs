@@ -17,6 +17,12 @@ pub enum Refusal {
     Forbidden {
         scope: &'static str,
     },
+    /// The `Host` is missing, given twice, malformed, or contradicts the request target.
+    BadHost,
+    /// The host is none that is answered without a key.
+    OtherHost,
+    /// A web page of another origin asks for a change.
+    CrossOrigin,
     TooManyRequests {
         /// How long it will be refused.
         wait: Duration,
@@ -28,6 +34,10 @@ pub enum Refusal {
     BrokenBody,
     /// The body does not arrive.
     SlowRequest,
+    /// All connections that may be open are being answered, and this one came in a place that is kept for health checks.
+    TooManyConnections,
+    /// All memory for bodies is taken.
+    Overloaded,
     /// A fault of the service.
     Fault,
 }
@@ -40,6 +50,15 @@ impl Refusal {
             }
             Refusal::Forbidden { .. } => {
                 kind(StatusCode::FORBIDDEN, "forbidden", "The API key is not good for this")
+            }
+            Refusal::BadHost => {
+                kind(StatusCode::BAD_REQUEST, "bad-host", "The request does not name one host")
+            }
+            Refusal::OtherHost => {
+                kind(StatusCode::MISDIRECTED_REQUEST, "other-host", "The request names another host")
+            }
+            Refusal::CrossOrigin => {
+                kind(StatusCode::FORBIDDEN, "cross-origin", "A page of another origin may change nothing")
             }
             Refusal::TooManyRequests { .. } => {
                 kind(StatusCode::TOO_MANY_REQUESTS, "too-many-requests", "There are too many requests")
@@ -57,6 +76,14 @@ impl Refusal {
             Refusal::SlowRequest => {
                 kind(StatusCode::REQUEST_TIMEOUT, "slow-request", "The request took too long")
             }
+            Refusal::TooManyConnections => kind(
+                StatusCode::SERVICE_UNAVAILABLE,
+                "too-many-connections",
+                "As many connections are being answered as may be",
+            ),
+            Refusal::Overloaded => {
+                kind(StatusCode::SERVICE_UNAVAILABLE, "overloaded", "There is no memory for this at present")
+            }
             Refusal::Fault => {
                 kind(StatusCode::INTERNAL_SERVER_ERROR, "fault", "The service has made a mistake")
             }
@@ -69,12 +96,30 @@ impl Refusal {
                 "Send a key that is in force, as Basic user and password or as Bearer id.secret.".into()
             }
             Refusal::Forbidden { scope } => format!("The key needs the scope {scope}.").into(),
+            Refusal::BadHost => {
+                "An HTTP/1.1 request has one Host, a name or address and perhaps a port, and a request target that \
+                 names a host names the same."
+                    .into()
+            }
+            Refusal::OtherHost => {
+                "Without API keys only localhost and loopback addresses are answered, and the hosts of \
+                 --allowed-host."
+                    .into()
+            }
+            Refusal::CrossOrigin => "--cors-origin names the pages that may send this.".into(),
             Refusal::TooManyRequests { .. } => "The header retry-after says how many seconds to wait.".into(),
             Refusal::UrlTooLong => "Path and query together may have 8192 bytes.".into(),
             Refusal::HeadersTooLarge => "The headers together may have 16384 bytes.".into(),
             Refusal::BodyTooLarge => "The body may have 1048576 bytes.".into(),
             Refusal::BrokenBody => "The body breaks off, or is not encoded as the headers say.".into(),
             Refusal::SlowRequest => "The body has to arrive within ten seconds.".into(),
+            Refusal::TooManyConnections => {
+                "Close connections that are not needed, or have --connections-max raised. Ask again.".into()
+            }
+            Refusal::Overloaded => {
+                "Too many large requests or answers are on their way. Read faster, or ask for less at once. Ask again."
+                    .into()
+            }
             Refusal::Fault => {
                 "This is not the fault of the request. The log of the service says more.".into()
             }
@@ -96,11 +141,16 @@ impl Refusal {
                 headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
             }
             Refusal::Forbidden { .. }
+            | Refusal::BadHost
+            | Refusal::OtherHost
+            | Refusal::CrossOrigin
             | Refusal::UrlTooLong
             | Refusal::HeadersTooLarge
             | Refusal::BodyTooLarge
             | Refusal::BrokenBody
             | Refusal::SlowRequest
+            | Refusal::TooManyConnections
+            | Refusal::Overloaded
             | Refusal::Fault => {}
         }
     }

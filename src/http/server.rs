@@ -11,13 +11,15 @@ use futures_util::FutureExt;
 use parking_lot::Mutex;
 use socket2::SockRef;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{sleep, timeout};
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::connection::Served;
+use super::connection::{Client, Served};
+use super::log_limit::OnceAMinute;
+use super::places::{Place, Places, Use};
+use super::proxy::{self, TrustedProxies};
 use super::settings::HttpSettings;
 use super::tls::Tls;
 use crate::access::network;
@@ -32,6 +34,8 @@ const WRITE_TIMEOUT: Duration = Duration::from_secs(30);
 const UNSENT_MAX_BYTES: u32 = 128 * 1024;
 /// How long requests that run may go on once a stop is asked for.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(3);
+/// How long a connection in a reserved place may take, which is good for one short answer.
+const RESERVED_TIMEOUT: Duration = Duration::from_secs(10);
 /// Pause after a failed accept: mostly there are no file descriptors left, and trying at once only burns the processor.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
@@ -40,8 +44,9 @@ pub struct Server {
     listener: TcpListener,
     served: Served,
     tls: Option<Arc<Tls>>,
-    slots: Arc<Semaphore>,
+    places: Arc<Places>,
     addresses: Arc<Addresses>,
+    proxy_protocol: bool,
 }
 
 impl Server {
@@ -53,13 +58,14 @@ impl Server {
         metrics: HttpMetrics,
         shutdown: CancellationToken,
     ) -> Self {
-        let addresses = Addresses { most: settings.connections_per_address, open: Mutex::default() };
+        let addresses = Addresses::new(settings.connections_per_address, TrustedProxies::new(settings));
         Self {
             listener,
             served: Served { router, metrics, shutdown, write_timeout: WRITE_TIMEOUT },
             tls,
-            slots: Arc::new(Semaphore::new(settings.connections_max)),
+            places: Arc::new(Places::new(settings.connections_max)),
             addresses: Arc::new(addresses),
+            proxy_protocol: settings.proxy_protocol,
         }
     }
 
@@ -72,7 +78,7 @@ impl Server {
                 () = self.served.shutdown.cancelled() => break,
             };
             match accepted {
-                Ok((stream, address, slot)) => self.admit(&connections, stream, address.ip(), slot),
+                Ok((stream, address, place)) => self.admit(&connections, stream, address.ip(), place),
                 Err(error) => {
                     tracing::warn!(%error, "cannot accept a connection");
                     sleep(ACCEPT_PAUSE).await;
@@ -86,43 +92,83 @@ impl Server {
         }
     }
 
-    async fn accept(&self) -> std::io::Result<(TcpStream, SocketAddr, OwnedSemaphorePermit)> {
-        let slot = Arc::clone(&self.slots).acquire_owned().await.expect("the semaphore is never closed");
+    async fn accept(&self) -> std::io::Result<(TcpStream, SocketAddr, Place)> {
         let (stream, address) = self.listener.accept().await?;
         stream.set_nodelay(true)?;
         SockRef::from(&stream).set_tcp_notsent_lowat(UNSENT_MAX_BYTES)?;
-        Ok((stream, address, slot))
+        Ok((stream, address, self.places.take().await))
     }
 
-    fn admit(&self, connections: &TaskTracker, stream: TcpStream, peer: IpAddr, slot: OwnedSemaphorePermit) {
-        let served = self.served.clone();
-        let Some(counted) = Addresses::count(&self.addresses, peer) else {
-            served.metrics.cut(CutConnection::TooManyOfAddress);
-            return;
+    fn admit(&self, connections: &TaskTracker, stream: TcpStream, peer: IpAddr, place: Place) {
+        let open = Open::new(&self.served.metrics);
+        let admission = Admission {
+            served: self.served.clone(),
+            acceptor: self.tls.as_ref().map(|tls| tls.acceptor()),
+            addresses: Arc::clone(&self.addresses),
+            is_announced: self.proxy_protocol && self.addresses.proxies.trust(peer),
         };
-        let acceptor = self.tls.as_ref().map(|tls| tls.acceptor());
-        let open = Open::new(&served.metrics);
         connections.spawn(async move {
-            let metrics = served.metrics.clone();
+            let metrics = admission.served.metrics.clone();
+            let client = Client { peer, good_for: place.good_for, progress: Arc::clone(&place.progress) };
             // A fault while an answer is on its way: no other can be given, so the connection is broken off.
-            if AssertUnwindSafe(serve(served, acceptor, stream, peer)).catch_unwind().await.is_err() {
+            let serving = AssertUnwindSafe(admission.serve(stream, client)).catch_unwind();
+            let ended = match place.good_for {
+                Use::Anything => serving.await,
+                Use::HealthOnly => timeout(RESERVED_TIMEOUT, serving).await.unwrap_or(Ok(())),
+            };
+            if ended.is_err() {
                 metrics.panics.inc();
             }
-            drop((counted, slot, open));
+            drop((place, open));
         });
     }
 }
 
+/// What one connection is served with, once it is known whose it is.
+struct Admission {
+    served: Served,
+    acceptor: Option<TlsAcceptor>,
+    addresses: Arc<Addresses>,
+    /// It begins with a header of the PROXY protocol.
+    is_announced: bool,
+}
+
+impl Admission {
+    /// Serves a client whose address has not too many connections.
+    async fn serve(self, mut stream: TcpStream, mut client: Client) {
+        let Self { served, acceptor, addresses, is_announced } = self;
+        if is_announced {
+            let header = timeout(HANDSHAKE_TIMEOUT, proxy::read_header(&mut stream));
+            let header = tokio::select! {
+                header = header => header,
+                () = served.shutdown.cancelled() => return,
+                () = client.progress.evicted.notified() => return served.metrics.cut(CutConnection::GaveWay),
+            };
+            match header {
+                Ok(Ok(Some(source))) => client.peer = source,
+                Ok(Ok(None)) => {}
+                Ok(Err(_)) | Err(_) => return served.metrics.cut(CutConnection::ProxyProtocol),
+            }
+        }
+        let Some(_counted) = Addresses::count(&addresses, client.peer) else {
+            served.metrics.cut(CutConnection::TooManyOfAddress);
+            return addresses.warn(client.peer);
+        };
+        serve(served, acceptor, stream, client).await;
+    }
+}
+
 /// Serves one client, inside TLS if there is an acceptor.
-async fn serve(served: Served, acceptor: Option<TlsAcceptor>, stream: TcpStream, peer: IpAddr) {
-    let Some(acceptor) = acceptor else { return served.connection(stream, peer).await };
+async fn serve(served: Served, acceptor: Option<TlsAcceptor>, stream: TcpStream, client: Client) {
+    let Some(acceptor) = acceptor else { return served.connection(stream, client).await };
     let handshake = timeout(HANDSHAKE_TIMEOUT, acceptor.accept(stream));
     let accepted = tokio::select! {
         accepted = handshake => accepted,
         () = served.shutdown.cancelled() => return,
+        () = client.progress.evicted.notified() => return served.metrics.cut(CutConnection::GaveWay),
     };
     match accepted {
-        Ok(Ok(stream)) => served.connection(stream, peer).await,
+        Ok(Ok(stream)) => served.connection(stream, client).await,
         Ok(Err(_refused)) => served.metrics.cut(CutConnection::TlsHandshake),
         Err(_elapsed) => served.metrics.cut(CutConnection::SlowTlsHandshake),
     }
@@ -149,6 +195,8 @@ impl Drop for Open {
 struct Addresses {
     most: usize,
     open: Mutex<HashMap<u64, usize>>,
+    log: OnceAMinute,
+    proxies: TrustedProxies,
 }
 
 /// One connection of an address, as long as this lives.
@@ -158,9 +206,26 @@ struct Counted {
 }
 
 impl Addresses {
-    /// `None`: the address has as many as it may. On loopback there may be a proxy with the connections of everybody.
+    fn new(most: usize, proxies: TrustedProxies) -> Self {
+        Self { most, open: Mutex::default(), log: OnceAMinute::default(), proxies }
+    }
+
+    /// Says that connections of an address are closed.
+    fn warn(&self, address: IpAddr) {
+        if let Some(times) = self.log.pass(std::time::Instant::now()) {
+            tracing::warn!(
+                %address,
+                times,
+                "connections are closed: the address has as many as --connections-per-address allows"
+            );
+        }
+    }
+
+    /// `None`: the address has as many as it may. A trusted proxy has the connections of everybody, and on loopback there may be a
+    /// proxy, too.
     fn count(addresses: &Arc<Self>, address: IpAddr) -> Option<Counted> {
-        let network = (!address.to_canonical().is_loopback()).then(|| network(address));
+        let is_limited = !address.to_canonical().is_loopback() && !addresses.proxies.trust(address);
+        let network = is_limited.then(|| network(address));
         if let Some(network) = network {
             let mut open = addresses.open.lock();
             let connections = open.entry(network).or_default();
@@ -195,7 +260,7 @@ mod tests {
 
     #[test]
     fn an_address_has_as_many_connections_as_it_may_and_loopback_as_many_as_it_likes() {
-        let addresses = Arc::new(Addresses { most: 2, open: Mutex::default() });
+        let addresses = Arc::new(Addresses::new(2, TrustedProxies::new(&HttpSettings::default())));
         let count = |address: &str| Addresses::count(&addresses, address.parse().unwrap());
         let first = count("192.0.2.1").unwrap();
         let second = count("::ffff:192.0.2.1").unwrap();
@@ -226,8 +291,8 @@ mod tests {
 
         async fn connect(&self, from: &str) -> TcpStream {
             let client = TcpStream::connect(self.server.listener.local_addr().unwrap()).await.unwrap();
-            let (stream, _, slot) = self.server.accept().await.unwrap();
-            self.server.admit(&self.connections, stream, from.parse().unwrap(), slot);
+            let (stream, _, place) = self.server.accept().await.unwrap();
+            self.server.admit(&self.connections, stream, from.parse().unwrap(), place);
             client
         }
     }

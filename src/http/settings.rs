@@ -2,8 +2,10 @@
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
+use std::str::FromStr;
 
 use crate::feed::settings::FeedSettings;
+use crate::presence::query::Network;
 
 /// Everything about the HTTP server that an operator decides.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -14,12 +16,21 @@ pub struct HttpSettings {
     pub port: u16,
     /// Where the API keys are; without the file no key is known. `None`: keys are not used at all.
     pub keys_file: Option<PathBuf>,
+    /// The operator has named the keys file, so it must be there.
+    pub keys_file_is_named: bool,
     /// Requests without a key are answered, wherever they come from.
     pub allow_anonymous: bool,
     /// `None`: plain HTTP.
     pub tls: Option<TlsSettings>,
     /// The web pages that may read the answers, each as the browser writes it: scheme, host and port.
     pub cors_origins: Vec<String>,
+    /// Hosts that a request may name, beside those of loopback, while anybody on this machine may ask without a key.
+    pub allowed_hosts: Vec<AllowedHost>,
+    /// Proxies that are believed when they say whose requests they pass on.
+    pub trusted_proxies: Vec<Network>,
+    pub forwarded_header: ForwardedHeader,
+    /// Trusted proxies begin each connection with a header of the PROXY protocol.
+    pub proxy_protocol: bool,
     /// How often one key may ask, or one address without a key.
     pub requests_per_second: u32,
     /// Open connections of all clients.
@@ -27,6 +38,56 @@ pub struct HttpSettings {
     /// Open connections of one address.
     pub connections_per_address: usize,
     pub streams: FeedSettings,
+}
+
+/// The header in which proxies say whose requests they pass on. A proxy writes one of them and passes on the other as the
+/// client has written it, so only one can be believed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ForwardedHeader {
+    XForwardedFor,
+    Forwarded,
+}
+
+impl ForwardedHeader {
+    /// As `HeaderMap` has it.
+    pub fn name(self) -> &'static str {
+        match self {
+            ForwardedHeader::XForwardedFor => "x-forwarded-for",
+            ForwardedHeader::Forwarded => "forwarded",
+        }
+    }
+
+    /// The header of this name, in any case.
+    pub fn named(name: &str) -> Option<Self> {
+        let all = [ForwardedHeader::XForwardedFor, ForwardedHeader::Forwarded];
+        all.into_iter().find(|header| header.name().eq_ignore_ascii_case(name))
+    }
+}
+
+/// A host as a request names it, without a port.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum AllowedHost {
+    /// In lower case, without a dot at the end.
+    Name(String),
+    Address(IpAddr),
+}
+
+/// A DNS name, or an IP address with or without brackets.
+impl FromStr for AllowedHost {
+    type Err = ();
+
+    fn from_str(text: &str) -> Result<Self, ()> {
+        let bare = text.strip_prefix('[').and_then(|text| text.strip_suffix(']')).unwrap_or(text);
+        if let Ok(address) = bare.parse::<IpAddr>() {
+            return Ok(AllowedHost::Address(address.to_canonical()));
+        }
+        let name = text.strip_suffix('.').unwrap_or(text).to_ascii_lowercase();
+        let is_label = |label: &str| {
+            !label.is_empty()
+                && label.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_".contains(&byte))
+        };
+        if name.split('.').all(is_label) { Ok(AllowedHost::Name(name)) } else { Err(()) }
+    }
 }
 
 /// The files for TLS, PEM each.
@@ -59,9 +120,14 @@ impl Default for HttpSettings {
             listen: IpAddr::V4(Ipv4Addr::LOCALHOST),
             port: 5000,
             keys_file: None,
+            keys_file_is_named: false,
             allow_anonymous: false,
             tls: None,
             cors_origins: Vec::new(),
+            allowed_hosts: Vec::new(),
+            trusted_proxies: Vec::new(),
+            forwarded_header: ForwardedHeader::XForwardedFor,
+            proxy_protocol: false,
             requests_per_second: Self::REQUESTS_PER_SECOND,
             connections_max: Self::CONNECTIONS_MAX,
             connections_per_address: Self::CONNECTIONS_PER_ADDRESS,

@@ -1,5 +1,5 @@
-//! The bytes of one connection, watched: whether a request has begun and not come to the end of its headers, and whether the
-//! client still takes what it is sent.
+//! The bytes of one connection, watched: whether a request has begun and not come to the end of its headers, whether its
+//! framing is plain, and whether the client still takes what it is sent.
 
 use std::io;
 use std::pin::Pin;
@@ -10,17 +10,53 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::sync::Notify;
 use tokio::time::{Instant, Sleep, sleep};
 
+use super::framing::{Fault, Framing};
+
 /// What is known of the connection's request, shared by the stream and the service on top of it.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Progress {
-    /// When the first bytes of a request came that has not been handed over yet.
-    head_since: Mutex<Option<Instant>>,
+    activity: Mutex<Activity>,
     /// A request is being answered, so what arrives meanwhile belongs to it or to one that has to wait.
     busy: AtomicBool,
     /// The client took nothing for too long.
     stalled: AtomicBool,
+    /// Notified when the connection has to give its place to another.
+    pub evicted: Notify,
+}
+
+#[derive(Debug)]
+struct Activity {
+    /// When the first bytes of a request came that has not been handed over yet.
+    head_since: Option<Instant>,
+    /// When the last answer ended, or the connection began.
+    idle_since: Instant,
+    has_asked: bool,
+}
+
+/// What an idle connection waits for, in the order in which connections give way.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Idle {
+    /// The first byte.
+    First(Instant),
+    /// A further request.
+    Next(Instant),
+    /// The rest of a request.
+    Rest(Instant),
+}
+
+impl Default for Progress {
+    fn default() -> Self {
+        let activity = Activity { head_since: None, idle_since: Instant::now(), has_asked: false };
+        Self {
+            activity: Mutex::new(activity),
+            busy: AtomicBool::default(),
+            stalled: AtomicBool::default(),
+            evicted: Notify::new(),
+        }
+    }
 }
 
 /// A request is being answered as long as this lives.
@@ -28,7 +64,24 @@ pub struct Busy(Arc<Progress>);
 
 impl Progress {
     pub fn head_since(&self) -> Option<Instant> {
-        *self.head_since.lock()
+        self.activity.lock().head_since
+    }
+
+    pub fn is_busy(&self) -> bool {
+        self.busy.load(Ordering::Relaxed)
+    }
+
+    /// What the connection waits for; `None`: a request is being answered.
+    pub fn idle(&self) -> Option<Idle> {
+        if self.is_busy() {
+            return None;
+        }
+        let activity = self.activity.lock();
+        Some(match (activity.head_since, activity.has_asked) {
+            (Some(since), _) => Idle::Rest(since),
+            (None, true) => Idle::Next(activity.idle_since),
+            (None, false) => Idle::First(activity.idle_since),
+        })
     }
 
     pub fn is_stalled(&self) -> bool {
@@ -38,19 +91,23 @@ impl Progress {
     /// The headers are complete.
     pub fn request(self: &Arc<Self>) -> Busy {
         self.busy.store(true, Ordering::Relaxed);
-        *self.head_since.lock() = None;
+        let mut activity = self.activity.lock();
+        activity.head_since = None;
+        activity.has_asked = true;
+        drop(activity);
         Busy(Arc::clone(self))
     }
 
     fn arrived(&self) {
         if !self.busy.load(Ordering::Relaxed) {
-            self.head_since.lock().get_or_insert_with(Instant::now);
+            self.activity.lock().head_since.get_or_insert_with(Instant::now);
         }
     }
 }
 
 impl Drop for Busy {
     fn drop(&mut self) {
+        self.0.activity.lock().idle_since = Instant::now();
         self.0.busy.store(false, Ordering::Relaxed);
     }
 }
@@ -59,6 +116,9 @@ impl Drop for Busy {
 pub struct Watched<T> {
     inner: T,
     progress: Arc<Progress>,
+    framing: Framing,
+    /// The framing had a fault, and nothing is read any more.
+    refused: Option<Fault>,
     /// A client that takes nothing for so long is cut off.
     write_timeout: Duration,
     /// Runs while a write waits for the client.
@@ -67,7 +127,7 @@ pub struct Watched<T> {
 
 impl<T> Watched<T> {
     pub fn new(inner: T, progress: Arc<Progress>, write_timeout: Duration) -> Self {
-        Self { inner, progress, write_timeout, waiting: None }
+        Self { inner, progress, framing: Framing::default(), refused: None, write_timeout, waiting: None }
     }
 
     pub fn into_inner(self) -> T {
@@ -96,12 +156,36 @@ impl<T: AsyncRead + Unpin> AsyncRead for Watched<T> {
         cx: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
+        match self.refused {
+            None => {}
+            // The answer to it, or to the request before it, is on its way.
+            Some(Fault::Head { .. }) => return Poll::Pending,
+            Some(Fault::Body { .. }) => return Poll::Ready(Err(io::ErrorKind::InvalidData.into())),
+        }
         let before = buffer.filled().len();
         let outcome = Pin::new(&mut self.inner).poll_read(cx, buffer);
-        if buffer.filled().len() > before {
-            self.progress.arrived();
+        if buffer.filled().len() == before {
+            return outcome;
         }
-        outcome
+        self.progress.arrived();
+        let Err(fault) = self.framing.check(&buffer.filled()[before..]) else { return outcome };
+        self.refused = Some(fault);
+        match fault {
+            Fault::Head { at } => {
+                // No head has such a byte, so the HTTP library answers 400, once the requests before it are answered.
+                buffer.set_filled(before + at);
+                buffer.put_slice(b"\0");
+                Poll::Ready(Ok(()))
+            }
+            Fault::Body { at: 0 } => {
+                buffer.set_filled(before);
+                Poll::Ready(Err(io::ErrorKind::InvalidData.into()))
+            }
+            Fault::Body { at } => {
+                buffer.set_filled(before + at);
+                Poll::Ready(Ok(()))
+            }
+        }
     }
 }
 

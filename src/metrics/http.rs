@@ -26,10 +26,16 @@ pub enum RefusedRequest {
     SlowBody,
     SlowHeaders,
     Malformed,
+    BadHost,
+    OtherHost,
+    CrossOrigin,
+    ConnectionsMax,
+    RequestMemory,
+    AnswerMemory,
 }
 
 impl RefusedRequest {
-    pub const ALL: [RefusedRequest; 15] = [
+    pub const ALL: [RefusedRequest; 21] = [
         RefusedRequest::MissingKey,
         RefusedRequest::MalformedCredentials,
         RefusedRequest::UnknownKey,
@@ -45,6 +51,12 @@ impl RefusedRequest {
         RefusedRequest::SlowBody,
         RefusedRequest::SlowHeaders,
         RefusedRequest::Malformed,
+        RefusedRequest::BadHost,
+        RefusedRequest::OtherHost,
+        RefusedRequest::CrossOrigin,
+        RefusedRequest::ConnectionsMax,
+        RefusedRequest::RequestMemory,
+        RefusedRequest::AnswerMemory,
     ];
 
     pub fn reason(self) -> &'static str {
@@ -64,6 +76,12 @@ impl RefusedRequest {
             RefusedRequest::SlowBody => "slow_body",
             RefusedRequest::SlowHeaders => "slow_headers",
             RefusedRequest::Malformed => "malformed",
+            RefusedRequest::BadHost => "bad_host",
+            RefusedRequest::OtherHost => "other_host",
+            RefusedRequest::CrossOrigin => "cross_origin",
+            RefusedRequest::ConnectionsMax => "connections_max",
+            RefusedRequest::RequestMemory => "request_memory",
+            RefusedRequest::AnswerMemory => "answer_memory",
         }
     }
 }
@@ -75,14 +93,20 @@ pub enum CutConnection {
     SlowTlsHandshake,
     TooManyOfAddress,
     SlowReader,
+    /// It was idle, and others needed its place.
+    GaveWay,
+    /// A trusted proxy did not begin it with a header of the PROXY protocol.
+    ProxyProtocol,
 }
 
 impl CutConnection {
-    pub const ALL: [CutConnection; 4] = [
+    pub const ALL: [CutConnection; 6] = [
         CutConnection::TlsHandshake,
         CutConnection::SlowTlsHandshake,
         CutConnection::TooManyOfAddress,
         CutConnection::SlowReader,
+        CutConnection::GaveWay,
+        CutConnection::ProxyProtocol,
     ];
 
     pub fn reason(self) -> &'static str {
@@ -91,6 +115,8 @@ impl CutConnection {
             CutConnection::SlowTlsHandshake => "slow_tls_handshake",
             CutConnection::TooManyOfAddress => "too_many_of_address",
             CutConnection::SlowReader => "slow_reader",
+            CutConnection::GaveWay => "idle",
+            CutConnection::ProxyProtocol => "proxy_protocol",
         }
     }
 }

@@ -20,8 +20,10 @@ const SHARE_INTERVAL: Duration = Duration::from_secs(60);
 const LOG_INTERVAL: Duration = Duration::from_secs(3_600);
 
 /// What the upkeep of the store remembers.
-#[derive(Default)]
-pub struct Upkeep(Mutex<State>);
+pub struct Upkeep {
+    started: Instant,
+    state: Mutex<State>,
+}
 
 #[derive(Default)]
 struct State {
@@ -32,11 +34,17 @@ struct State {
     logged_at: Option<Instant>,
 }
 
+impl Default for Upkeep {
+    fn default() -> Self {
+        Self { started: Instant::now(), state: Mutex::default() }
+    }
+}
+
 impl Upkeep {
     /// Reads both clocks.
     fn advance(&self) {
-        let reading = Reading { wall: clock::since_1970(), monotonic: clock::since_boot() };
-        let jump = self.0.lock().clock.advance(reading);
+        let reading = Reading { wall: clock::since_1970(), monotonic: self.started.elapsed() };
+        let jump = self.state.lock().clock.advance(reading);
         let (direction, by) = match jump {
             None => return,
             Some(Jump::Ahead(by)) => ("ahead", by),
@@ -51,19 +59,19 @@ impl Upkeep {
 
     /// Dates events, where the wall clock cannot have been right.
     pub fn date(&self, events: &mut [Event]) {
-        let state = self.0.lock();
+        let state = self.state.lock();
         for event in events {
             event.heard_at = state.clock.heard_at(event.heard_at, event.statement.time.nanos());
         }
     }
 
     fn expiry(&self, age: Duration) -> Option<Duration> {
-        self.0.lock().clock.expiry(age)
+        self.state.lock().clock.expiry(age)
     }
 
     /// Whether it is time to share the retention time.
     fn is_share_due(&self) -> bool {
-        let mut state = self.0.lock();
+        let mut state = self.state.lock();
         let due = state.shared_at.is_none_or(|at| at.elapsed() >= SHARE_INTERVAL);
         if due {
             state.shared_at = Some(Instant::now());
@@ -72,7 +80,7 @@ impl Upkeep {
     }
 
     fn log_expired(&self, events: u64) {
-        let mut state = self.0.lock();
+        let mut state = self.state.lock();
         state.expired += events;
         if state.expired > 0 && state.logged_at.is_none_or(|at| at.elapsed() >= LOG_INTERVAL) {
             state.logged_at = Some(Instant::now());
@@ -92,7 +100,7 @@ impl Writer {
         });
         self.upkeep.advance();
         if let Some(time) = stored.or(newest_heard_at) {
-            self.upkeep.0.lock().clock.resume(time);
+            self.upkeep.state.lock().clock.resume(time);
         }
         self.forget().await;
     }
@@ -103,7 +111,7 @@ impl Writer {
         if self.upkeep.is_share_due() {
             self.share_retention_time().await;
         }
-        let lag = self.upkeep.0.lock().clock.lag();
+        let lag = self.upkeep.state.lock().clock.lag();
         self.metrics.store.retention_lag.set(i64::try_from(lag.as_secs()).unwrap_or(i64::MAX));
         self.forget().await;
         // Also where nothing is known to be old: events beyond the number of one device are deleted, too.
@@ -124,9 +132,9 @@ impl Writer {
     async fn share_retention_time(&self) {
         let shared = async {
             if let Some(stored) = self.store.retention_time().await? {
-                self.upkeep.0.lock().clock.resume(stored);
+                self.upkeep.state.lock().clock.resume(stored);
             }
-            let time = self.upkeep.0.lock().clock.time();
+            let time = self.upkeep.state.lock().clock.time();
             match time {
                 Some(time) => self.store.set_retention_time(time).await,
                 None => Ok(()),

@@ -213,18 +213,36 @@ fn bad_arguments_of_keys_are_refused_in_one_line() {
 #[test]
 fn an_address_that_others_reach_needs_a_key_or_the_operators_word() {
     let (broker, keys) = (broker(), Keys::new());
-    let exposed = keys.launch(&broker.url()).arguments(&["--listen", "0.0.0.0"]);
-    let ended = exposed.clone().run();
+    let exposed = |launch: Launch| launch.arguments(&["--listen", "0.0.0.0"]);
+    let ended = exposed(Launch::to(&broker.url())).run();
     assert_eq!(ended.status.code(), Some(1), "{ended:?}");
     assert!(mentions(&ended.stderr, &["--allow-anonymous", "0.0.0.0"]), "{}", ended.stderr);
 
-    let service = exposed.clone().arguments(&["--allow-anonymous"]).start();
+    let service = exposed(Launch::to(&broker.url())).arguments(&["--allow-anonymous"]).start();
     assert!(!service.log_lines(&["WARN", "--allow-anonymous"]).is_empty(), "{}", service.log());
     drop(service);
 
     keys.create("read");
-    let service = exposed.start();
+    let service = exposed(keys.launch(&broker.url())).start();
     assert!(!service.log_lines(&["every request needs an API key"]).is_empty(), "{}", service.log());
+}
+
+#[test]
+fn a_keys_file_that_is_named_and_missing_stops_the_start_unless_everybody_may_ask() {
+    let (broker, keys) = (broker(), Keys::new());
+    let ended = keys.launch(&broker.url()).run();
+    assert_eq!(ended.status.code(), Some(1), "{ended:?}");
+    let file = keys.path();
+    assert!(mentions(&ended.stderr, &[text(&file), "--keys-file", "--allow-anonymous"]), "{}", ended.stderr);
+    let service = keys.launch(&broker.url()).arguments(&["--allow-anonymous"]).start();
+    service.wait_until_ready();
+    assert_eq!(status(&service, "/pump/1", None), 200);
+    // One that is made later is found.
+    let key = keys.create("read");
+    service.wait_until("a wrong key is refused", || {
+        status(&service, "/pump/1", Some("Bearer a-org-x.y")) == 401
+            && status(&service, "/pump/1", Some(&key.bearer())) == 200
+    });
 }
 
 #[test]
@@ -240,8 +258,8 @@ fn anonymous_requests_can_be_let_in_beside_keys_and_a_wrong_key_is_refused_all_t
 
 #[test]
 fn without_a_keys_file_whoever_is_on_this_machine_may_ask_whatever_a_proxy_has_checked() {
-    let (broker, keys) = (broker(), Keys::new());
-    let service = keys.launch(&broker.url()).start();
+    let broker = broker();
+    let service = Launch::to(&broker.url()).start();
     service.wait_until_ready();
     assert_eq!(status(&service, "/pump/1", None), 200);
     assert_eq!(status(&service, "/pump/1", Some("Basic dXNlcjpwYXNzd29yZA==")), 200);
@@ -282,6 +300,15 @@ fn an_address_that_tries_many_wrong_keys_has_to_wait_and_others_do_not() {
     assert_eq!(refused.header("retry-after"), Some("1"));
     assert_eq!(refused.json()["type"], "urn:devstatus:problem:too-many-requests");
     assert_eq!(ask(&mut other, guess).status, 401, "another address has tries of its own");
+    let mut keyless = connect([127, 0, 0, 3]);
+    let statuses: Vec<_> = (0..1_000)
+        .map(|_| {
+            keyless.send(&http::request("GET", "/openapi.json"));
+            keyless.receive("GET").expect("each try is answered").status
+        })
+        .collect();
+    assert!(statuses[0] == 401 && statuses.contains(&429), "so has one without a key: {statuses:?}");
+    assert_eq!(ask(&mut keyless, &key.bearer()).status, 200, "the right key is let in there, too");
     assert_eq!(ask(&mut guessing, &key.bearer()).status, 200, "the right key is let in all the same");
 }
 

@@ -210,11 +210,10 @@ fn many_devices_are_looked_up_in_the_order_of_the_request() {
     let (_broker, service) = fleet();
     let asked = json!({"devices": [
         {"type": "valve", "id": "v-003"}, {"type": "pump", "id": "nobody"}, {"type": "pump", "id": "p-001"},
-        {"type": "valve", "id": "v-003"},
     ]});
     let answer = post(&service, "application/json; charset=utf-8", &asked.to_string());
     assert_eq!(answer.status, 200, "{answer:?}");
-    let expected: Vec<Value> = ["valve/v-003", "pump/nobody", "pump/p-001", "valve/v-003"]
+    let expected: Vec<Value> = ["valve/v-003", "pump/nobody", "pump/p-001"]
         .map(|name| service.get(&format!("/api/v1/devices/{name}")).json())
         .into();
     assert_eq!(answer.json()["devices"], json!(expected));
@@ -224,10 +223,22 @@ fn many_devices_are_looked_up_in_the_order_of_the_request() {
 #[test]
 fn a_lookup_that_is_none_is_refused_with_the_reason() {
     let (_broker, service) = fleet();
+    let names = |count: usize| -> String {
+        let names: Vec<_> =
+            (0..count).map(|number| json!({"type": "pump", "id": format!("{number}")})).collect();
+        json!({"devices": names}).to_string()
+    };
+    assert_eq!(post(&service, "application/json", &names(1_000)).status, 200);
+    let more = names(1_001);
     let name = json!({"type": "pump", "id": "p-001"});
-    let most = json!({"devices": vec![&name; 1_000]}).to_string();
-    assert_eq!(post(&service, "application/json", &most).status, 200);
-    let more = json!({"devices": vec![&name; 1_001]}).to_string();
+    let twice = json!({"devices": [name, {"type": "pump", "id": "p-002"}, name]}).to_string();
+    let refused_twice = post(&service, "application/json", &twice);
+    assert_eq!(refused(&refused_twice).0, 400);
+    assert!(
+        refused_twice.text().contains("devices[2] is the same device as devices[0]"),
+        "{}",
+        refused_twice.text()
+    );
     let large = format!("{{\"devices\":[]{}}}", " ".repeat(1 << 20));
     for (content_type, body, status) in [
         ("application/json", more.as_str(), 400),

@@ -1,6 +1,8 @@
 //! The whole service from outside: the real binary, real brokers, brokers with scripted faults, HTTP.
 
 mod abuse;
+mod abuse_bodies;
+mod abuse_connections;
 mod access;
 mod acknowledging;
 mod answers;
@@ -27,6 +29,7 @@ mod metrics;
 mod openapi;
 mod platform_api;
 mod population;
+mod proxies;
 mod reconnect;
 mod refusals;
 mod refused_records;
@@ -40,4 +43,5 @@ mod tls;
 mod transports;
 mod two_hours;
 mod undecodable;
+mod web_pages;
 mod wrong_clock;

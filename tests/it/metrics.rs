@@ -29,7 +29,8 @@ fn documented() -> BTreeSet<Described> {
 
 /// What Prometheus's parser reads: every family.
 fn scraped(service: &Service) -> Vec<Value> {
-    let text = service.get("/metrics").text().to_owned();
+    let openmetrics = [("Accept", "application/openmetrics-text;version=1.0.0")];
+    let text = service.request_with("GET", "/metrics", &openmetrics).text().to_owned();
     let families = peers::run("read_metrics.py", &text);
     families.lines().map(|line| serde_json::from_str(line).expect("a line of JSON")).collect()
 }

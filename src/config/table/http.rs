@@ -34,7 +34,7 @@ pub(super) const KEYS_FILE: Spec = Spec {
     long: Some("keys-file"),
     value: Some("FILE"),
     verbs: KEPT,
-    help: "File with the API keys, read again when it changes; by default {state directory}/{organization}.keys; if it is there, every request needs a key",
+    help: "File with the API keys, read again when it changes; by default {state directory}/{organization}.keys; if it is there, every request needs a key, and one that is named must be there",
     ..NONE
 };
 
@@ -83,6 +83,44 @@ pub(super) const CORS_ORIGIN: Spec = Spec {
     ..NONE
 };
 
+pub(super) const ALLOWED_HOST: Spec = Spec {
+    setting: Setting::AllowedHost,
+    long: Some("allowed-host"),
+    value: Some("HOST"),
+    repeatable: true,
+    verbs: SERVE,
+    help: "While loopback is open without keys, a host that requests may name besides localhost and loopback addresses, as a proxy on this machine passes it on; may stand more than once, or be a list separated by commas",
+    ..NONE
+};
+
+pub(super) const TRUSTED_PROXY: Spec = Spec {
+    setting: Setting::TrustedProxy,
+    long: Some("trusted-proxy"),
+    value: Some("NETWORK"),
+    repeatable: true,
+    verbs: SERVE,
+    help: "Address or block of addresses (CIDR) of proxies that are believed when they say whose requests they pass on; may stand more than once, or be a list separated by commas",
+    ..NONE
+};
+
+pub(super) const FORWARDED_HEADER: Spec = Spec {
+    setting: Setting::ForwardedHeader,
+    long: Some("forwarded-header"),
+    value: Some("HEADER"),
+    default: Some("X-Forwarded-For"),
+    verbs: SERVE,
+    help: "Header in which trusted proxies name the client: X-Forwarded-For or Forwarded; the other one is passed over",
+    ..NONE
+};
+
+pub(super) const PROXY_PROTOCOL: Spec = Spec {
+    setting: Setting::ProxyProtocol,
+    long: Some("proxy-protocol"),
+    verbs: SERVE,
+    help: "Every connection of a trusted proxy begins with a header of the PROXY protocol, version 1 or 2",
+    ..NONE
+};
+
 pub(super) const REQUESTS_PER_SECOND: Spec = Spec {
     setting: Setting::RequestsPerSecond,
     long: Some("requests-per-second"),
@@ -99,7 +137,7 @@ pub(super) const CONNECTIONS_MAX: Spec = Spec {
     value: Some("N"),
     default: Some("10000"),
     verbs: SERVE,
-    help: "Open connections of all clients, 1 to 1000000; further ones wait",
+    help: "Open connections of all clients, 1 to 1000000; idle ones are closed for new ones",
     ..NONE
 };
 

@@ -1,8 +1,9 @@
 //! In which form a list is given: which one a client accepts, and how a device is written in it.
 
-use axum::http::HeaderValue;
+use axum::http::HeaderMap;
 
 use super::view::DeviceView;
+use crate::http::accept::Accept;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Format {
@@ -27,25 +28,9 @@ const COLUMNS: &str = "type,id,client_id,status,since,address,close_code,reason,
 
 impl Format {
     /// What a client accepts best; `None` if it accepts none of them.
-    pub fn of(accept: Option<&HeaderValue>) -> Option<Self> {
-        let Some(accept) = accept else { return Some(Format::Json) };
-        let ranges: Vec<_> = accept.to_str().ok()?.split(',').map(range).collect();
-        let quality = |name: &str| {
-            // The most exact range counts.
-            let exactness = |range: &str| match range.split_once('/') {
-                _ if range.eq_ignore_ascii_case(name) => 3,
-                Some((kind, "*"))
-                    if name.split('/').next().is_some_and(|own| own.eq_ignore_ascii_case(kind)) =>
-                {
-                    2
-                }
-                Some(("*", "*")) => 1,
-                _ => 0,
-            };
-            let best = ranges.iter().map(|(range, quality)| (exactness(range), *quality)).max();
-            best.filter(|(exactness, _)| *exactness > 0).map_or(0, |(_, quality)| quality)
-        };
-        let given = FORMATS.iter().map(|(format, name)| (*format, quality(name)));
+    pub fn of(headers: &HeaderMap) -> Option<Self> {
+        let Some(accept) = Accept::of(headers) else { return Some(Format::Json) };
+        let given = FORMATS.iter().map(|(format, name)| (*format, accept.quality(name)));
         // Of equals the first: `max_by_key` would take the last.
         let best = given.rev().max_by_key(|(_, quality)| *quality)?;
         (best.1 > 0).then_some(best.0)
@@ -78,17 +63,7 @@ impl Format {
             Format::Csv | Format::CsvForSpreadsheet => self.write_row(device, text),
         }
     }
-}
 
-/// A media range and its quality in thousandths.
-fn range(text: &str) -> (&str, u16) {
-    let mut parts = text.split(';').map(str::trim);
-    let range = parts.next().unwrap_or_default();
-    let quality = parts.find_map(|part| part.strip_prefix("q=")?.parse::<f32>().ok()).unwrap_or(1.0);
-    (range, (quality.clamp(0.0, 1.0) * 1000.0) as u16)
-}
-
-impl Format {
     fn write_row(self, device: &DeviceView<'_>, text: &mut Vec<u8>) {
         fn word<T: serde::Serialize>(value: &T) -> String {
             serde_json::to_value(value)
@@ -150,6 +125,8 @@ impl Format {
 
 #[cfg(test)]
 mod tests {
+    use axum::http::{HeaderValue, header};
+
     use super::*;
 
     #[test]
@@ -169,9 +146,10 @@ mod tests {
             ("text/csv;q=0", None),
             ("image/png", None),
         ] {
-            assert_eq!(Format::of(Some(&HeaderValue::from_static(accept))), format, "{accept}");
+            let headers = [(header::ACCEPT, HeaderValue::from_static(accept))].into_iter().collect();
+            assert_eq!(Format::of(&headers), format, "{accept}");
         }
-        assert_eq!(Format::of(None), Some(Format::Json));
+        assert_eq!(Format::of(&HeaderMap::new()), Some(Format::Json));
     }
 
     #[test]

@@ -1,8 +1,11 @@
 //! `GET /api/v1/devices/{type}/{id}/history`: what happened to a device, newest first, and what that comes to.
 
+use std::time::Duration;
+
 use axum::Json;
 use axum::extract::{RawQuery, State};
 use serde::Serialize;
+use tokio::sync::Semaphore;
 use utoipa::ToSchema;
 
 use crate::clock;
@@ -12,6 +15,7 @@ use crate::http::Context;
 use crate::http::device_path::DevicePath;
 use crate::http::error::{Error, Problem};
 use crate::http::parameters::Parameters;
+use crate::http::refusal::Refusal;
 use crate::presence::{Belief, Claim, Moment, Statement, Status};
 use crate::time_text::TimeText;
 
@@ -20,6 +24,9 @@ const LIMIT: usize = 100;
 const LIMIT_MAX: usize = 1_000;
 /// As many as the settings let be kept of one device at most.
 const ALL: usize = 100_000;
+
+/// Histories that are read at once: each holds all events of a device for a moment. Further ones wait.
+static READINGS: Semaphore = Semaphore::const_new(8);
 
 /// What happened to one device.
 #[derive(Debug, Serialize, ToSchema)]
@@ -135,6 +142,7 @@ pub async fn history(
         })?
         .unwrap_or(LIMIT);
     let before = parameters.parse("before", "a whole number", |text| text.parse().ok())?;
+    let _reading = READINGS.acquire().await.expect("the semaphore is never closed");
     // Everything that is kept, for the totals; the settings bound it.
     let rows = context.history.read(device, None, ALL).await.map_err(|error| {
         tracing::warn!(%error, "a history cannot be read");
@@ -142,25 +150,30 @@ pub async fn history(
     })?;
     let believed =
         context.belief(device, |belief, _heard_in| known_statements(belief)).await?.unwrap_or_default();
-    let totals = totals(&context, believed, &rows);
-    let mut wanted = rows.into_iter().filter(|row| before.is_none_or(|before: u64| row.sequence < before));
-    let shown: Vec<Row> = wanted.by_ref().take(limit).collect();
-    let next = wanted.next().and(shown.last()).map(|row| row.sequence);
-    let events = shown.into_iter().map(EventView::of).collect();
+    let kept = context.history_kept;
+    let shown = tokio::task::spawn_blocking(move || {
+        let totals = totals(kept, believed, &rows);
+        let mut wanted =
+            rows.into_iter().filter(|row| before.is_none_or(|before: u64| row.sequence < before));
+        let shown: Vec<Row> = wanted.by_ref().take(limit).collect();
+        let next = wanted.next().and(shown.last()).map(|row| row.sequence);
+        (shown.into_iter().map(EventView::of).collect(), next, totals)
+    });
+    let (events, next, totals) = shown.await.map_err(|_panic| Error::from(Refusal::Fault))?;
     let DevicePath { device_type, id } = path;
     Ok(Json(History { device_type, id, events, next, totals }))
 }
 
 /// Over what is kept and what is believed: of a device that has been connected for longer than its history reaches back, only
 /// the belief tells of that session.
-fn totals(context: &Context, believed: Vec<Statement>, rows: &[Row]) -> Option<TotalsView> {
+fn totals(kept: Duration, believed: Vec<Statement>, rows: &[Row]) -> Option<TotalsView> {
     let mut statements: Vec<Statement> = rows.iter().map(|row| row.statement.clone()).collect();
     statements.extend(believed);
     let moments = || statements.iter().flat_map(|told| [told.session, told.time]).filter_map(Moment::nanos);
     let now = clock::now_millis().saturating_mul(1_000_000);
     // The platform's clock may be ahead of ours.
     let to = moments().max()?.max(now);
-    let kept = i64::try_from(context.history_kept.as_nanos()).unwrap_or(i64::MAX);
+    let kept = i64::try_from(kept.as_nanos()).unwrap_or(i64::MAX);
     let from = moments().min()?.max(to.saturating_sub(kept));
     let history::Totals { connects, connected_percent, longest_offline_s, flaps_last_hour } =
         history::totals(&statements, from, to);

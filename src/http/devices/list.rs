@@ -17,8 +17,8 @@ use super::{cursor, filter};
 use crate::http::Context;
 use crate::http::error::{Error, Problem};
 use crate::http::parameters::Parameters;
+use crate::http::room::STREAM_PART_BYTES;
 use crate::http::stale;
-use crate::map::Snapshot;
 use crate::presence::query::{Query, Sort, SortBy};
 
 /// Devices of a page if nothing is asked for, and at most.
@@ -29,7 +29,14 @@ const LIMIT_MAX: usize = 1_000;
 const DEVICE_BYTES: usize = 768;
 const PAGE_BYTES: usize = 512;
 
-/// Devices that a stream takes out of the map at once, some 150 kilobytes of text: what a slow reader costs.
+/// Devices that a page takes out of the map without a pause.
+const PAGE_AT_ONCE: usize = 128;
+/// A page whose messages are together longer ends early, with a cursor.
+const PAGE_MAX_BYTES: usize = 4 << 20;
+
+/// Devices that a stream takes out of the map at once, at first and at most. Usually that is some 150 kilobytes of text, which is
+/// what a slow reader costs; where messages are long, it takes fewer.
+const STREAM_AT_ONCE_FIRST: usize = 16;
 const STREAM_AT_ONCE: usize = 256;
 
 const KNOWN: &[&str] = &[
@@ -98,7 +105,7 @@ pub async fn list(
     headers: HeaderMap,
 ) -> Result<Response, Error> {
     let parameters = Parameters::read(query.as_deref(), KNOWN)?;
-    let format = Format::of(headers.get(header::ACCEPT)).ok_or(Error::NotAcceptable)?;
+    let format = Format::of(&headers).ok_or(Error::NotAcceptable)?;
     let filter = filter::read(&parameters)?;
     let sort = sort(&parameters)?;
     let limit = parameters.parse("limit", format!("a number from 1 to {LIMIT_MAX}"), |text| {
@@ -124,23 +131,43 @@ pub async fn list(
         }
     }
     let limit = context.listed_at_once(sort, STREAM_AT_ONCE);
-    let query = Query { filter, sort, after: None, limit };
+    let first = limit.min(STREAM_AT_ONCE_FIRST);
+    let query = Query { filter, sort, after: None, limit: first };
     let mut headers =
         HeaderMap::from_iter([(header::CONTENT_TYPE, HeaderValue::from_static(format.content_type()))]);
     if context.health.freshness().is_any_stale() {
         stale::mark(&mut headers, &context.health);
     }
-    Ok((headers, streamed(context, query, format)).into_response())
+    Ok((headers, streamed(context, query, format, limit)).into_response())
 }
 
 async fn page(context: &Context, query: &Query) -> Result<Response, Error> {
     let viewer = Viewer::of(context);
-    let page = context.list(query).await?;
-    let messages: Vec<_> = page.devices.iter().map(Snapshot::message).collect();
-    let devices = page.devices.iter().zip(&messages).map(|(device, message)| viewer.view(device, message));
+    let (mut devices, mut messages) = (Vec::new(), Vec::new());
+    let mut bytes = 0;
+    let mut part = query.clone();
+    let next = loop {
+        part.limit = query.limit - devices.len();
+        if context.recall.is_none() {
+            part.limit = part.limit.min(PAGE_AT_ONCE);
+        }
+        let found = context.list(&part).await?;
+        for device in found.devices {
+            let message = device.message();
+            bytes += message.len();
+            messages.push(message);
+            devices.push(device);
+        }
+        if found.next.is_none() || devices.len() >= query.limit || bytes > PAGE_MAX_BYTES {
+            break found.next;
+        }
+        part.after = found.next;
+        tokio::task::yield_now().await;
+    };
+    let views = devices.iter().zip(&messages).map(|(device, message)| viewer.view(device, message));
     let mut answer = answer(&PageView {
-        devices: devices.collect(),
-        next_cursor: page.next.map(|position| cursor::write(&position, &query.filter, query.sort)),
+        devices: views.collect(),
+        next_cursor: next.map(|position| cursor::write(&position, &query.filter, query.sort)),
     });
     // A device that has changed meanwhile may be missing, so what is shown does not tell whether the list is stale.
     if viewer.freshness().is_any_stale() {
@@ -179,7 +206,7 @@ struct Rest {
 }
 
 /// The whole list, taken out of the map part by part as the client reads.
-fn streamed(context: Context, query: Query, format: Format) -> Body {
+fn streamed(context: Context, query: Query, format: Format, at_once: usize) -> Body {
     let rest = Rest { context, query: Some(query), head: format.head() };
     let format = Arc::new(format);
     Body::from_stream(stream::unfold(rest, move |mut rest| {
@@ -197,6 +224,10 @@ fn streamed(context: Context, query: Query, format: Format) -> Body {
             }
             if page.next.is_some() {
                 query.after = page.next;
+                query.limit = match text.len() {
+                    ..STREAM_PART_BYTES => (query.limit * 2).min(at_once),
+                    _ => (query.limit / 2).max(1),
+                };
                 rest.query = Some(query);
             }
             Some((Ok(Bytes::from(text)), rest))

@@ -1,24 +1,34 @@
 //! `POST /api/v1/devices:lookup`: what is known of many devices at once, in the order in which they are asked for.
 
-use axum::Json;
+use std::collections::HashMap;
+use std::io;
+
 use axum::body::{Body, to_bytes};
 use axum::extract::State;
 use axum::http::{HeaderMap, header};
 use axum::response::{IntoResponse, Response};
+use futures_util::{StreamExt, stream};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
+use super::format::Format;
 use super::view::{DeviceView, Viewer};
 use crate::decode::Device;
 use crate::http::Context;
 use crate::http::error::{Error, Problem};
 use crate::http::parameters::NoParameters;
+use crate::http::room::STREAM_PART_BYTES;
 use crate::map::Snapshot;
 
 /// Devices of one request.
 const DEVICES_MAX: usize = 1_000;
 /// A thousand devices whose names are as long as a topic allows for all of them together.
 const BODY_MAX_BYTES: usize = 1 << 20;
+
+/// Devices that are shown without a pause: their messages may have the greatest length.
+const SHOWN_AT_ONCE: usize = 16;
+/// Devices that the store is asked for at once.
+const READ_AT_ONCE: usize = 128;
 
 /// Which devices are asked for.
 #[derive(Deserialize, ToSchema)]
@@ -40,6 +50,12 @@ pub struct Name {
     id: String,
 }
 
+impl Name {
+    fn device(&self) -> Device<'_> {
+        Device { device_type: &self.device_type, id: &self.id }
+    }
+}
+
 /// The devices, in the order of the request.
 #[derive(Serialize, ToSchema)]
 pub struct LookedUp<'a> {
@@ -48,7 +64,7 @@ pub struct LookedUp<'a> {
 
 /// Many devices at once
 ///
-/// Up to 1,000, each answered as `/api/v1/devices/{type}/{id}` does, in the order of the request.
+/// Up to 1,000 different ones, each answered as `/api/v1/devices/{type}/{id}` does, in the order of the request.
 #[utoipa::path(
     post,
     path = "/api/v1/devices:lookup",
@@ -88,23 +104,85 @@ pub async fn lookup(
     if devices.len() > DEVICES_MAX {
         return Err(Error::BadBody { why: format!("more than {DEVICES_MAX} devices are asked for") });
     }
-    let devices: Vec<_> =
-        devices.iter().map(|name| Device { device_type: &name.device_type, id: &name.id }).collect();
-    if let Some(number) = devices.iter().position(|device| !device.is_possible()) {
-        let why = format!("devices[{number}]: no device can have this type and id");
-        return Err(Error::BadBody { why });
+    check(&devices)?;
+    let mut answer = Answer { context, names: devices, written: 0 };
+    let first = answer.part().await?;
+    let headers = [(header::CONTENT_TYPE, Format::Json.content_type())];
+    if answer.is_complete() {
+        return Ok((headers, first).into_response());
     }
-    let viewer = Viewer::of(&context);
-    let known = context.snapshots(&devices).await?.into_iter().map(|known| {
-        let message = known.as_ref().map(Snapshot::message);
-        known.zip(message)
+    let rest = stream::unfold(Some(answer), async |rest| {
+        let mut answer = rest.filter(|answer| !answer.is_complete())?;
+        match answer.part().await {
+            Ok(part) => Some((Ok(part), Some(answer))),
+            // The answer ends in the middle, which nobody takes for its end.
+            Err(_) => Some((Err(io::Error::other("the store cannot be read")), None)),
+        }
     });
-    let found: Vec<_> = devices.into_iter().zip(known).collect();
-    let devices = found.iter().map(|(device, known)| match known {
-        Some((snapshot, message)) => viewer.view(snapshot, message),
-        None => viewer.unheard_of(*device),
-    });
-    Ok(Json(LookedUp { devices: devices.collect() }).into_response())
+    Ok((headers, Body::from_stream(stream::iter([Ok(first)]).chain(rest))).into_response())
+}
+
+/// Every name must be one that a device can have, and be there once: a name costs its sender some bytes, and the answer to it
+/// can be a thousand times as long.
+fn check(names: &[Name]) -> Result<(), Error> {
+    let mut places = HashMap::with_capacity(names.len());
+    for (number, name) in names.iter().enumerate() {
+        if !name.device().is_possible() {
+            let why = format!("devices[{number}]: no device can have this type and id");
+            return Err(Error::BadBody { why });
+        }
+        if let Some(before) = places.insert((&name.device_type, &name.id), number) {
+            let why = format!("devices[{number}] is the same device as devices[{before}]");
+            return Err(Error::BadBody { why });
+        }
+    }
+    Ok(())
+}
+
+/// The answer, written part by part as the client reads it.
+struct Answer {
+    context: Context,
+    names: Vec<Name>,
+    written: usize,
+}
+
+impl Answer {
+    fn is_complete(&self) -> bool {
+        self.written == self.names.len()
+    }
+
+    /// The next part, of some `STREAM_PART_BYTES`.
+    async fn part(&mut self) -> Result<Vec<u8>, Error> {
+        let mut text = if self.written == 0 { b"{\"devices\":[".to_vec() } else { Vec::new() };
+        let at_once = if self.context.recall.is_some() { READ_AT_ONCE } else { SHOWN_AT_ONCE };
+        loop {
+            let rest = &self.names[self.written..];
+            let devices: Vec<_> = rest.iter().take(at_once).map(Name::device).collect();
+            let viewer = Viewer::of(&self.context);
+            let known = self.context.snapshots(&devices).await?;
+            for (device, snapshot) in devices.iter().zip(known) {
+                if self.written > 0 {
+                    text.push(b',');
+                }
+                let message = snapshot.as_ref().map(Snapshot::message);
+                let view = match (&snapshot, &message) {
+                    (Some(snapshot), Some(message)) => viewer.view(snapshot, message),
+                    _ => viewer.unheard_of(*device),
+                };
+                serde_json::to_writer(&mut text, &view).expect("a device is JSON, and a Vec takes all");
+                self.written += 1;
+            }
+            if self.is_complete() {
+                text.extend_from_slice(b"]}");
+                return Ok(text);
+            }
+            if text.len() >= STREAM_PART_BYTES {
+                return Ok(text);
+            }
+            // Reading long messages takes its time, in which others have their turn.
+            tokio::task::yield_now().await;
+        }
+    }
 }
 
 fn is_json(headers: &HeaderMap) -> bool {

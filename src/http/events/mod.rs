@@ -20,6 +20,7 @@ use super::cut::Cut;
 use super::devices::filter;
 use super::error::{Error, Problem};
 use super::parameters::Parameters;
+use super::room::Uncounted;
 
 pub use self::frame::{ChangeView, ForgottenView, GapView, SnapshotCompleteView};
 
@@ -100,5 +101,6 @@ pub async fn events(
         (header::CACHE_CONTROL, NO_STORE),
         (BUFFERING, HeaderValue::from_static("no")),
     ];
-    Ok((headers, body).into_response())
+    // All streams share the bytes of one ring, and their number has a limit of its own.
+    Ok((headers, Extension(Uncounted), body).into_response())
 }
