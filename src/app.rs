@@ -17,6 +17,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::descriptors;
 use crate::feed::Feed;
+use crate::feed::settings::FeedSettings;
 use crate::health::{Following, Health, Keeping};
 use crate::history::EventQueue;
 use crate::http::settings::HttpSettings;
@@ -28,7 +29,7 @@ use crate::metrics::Metrics;
 use crate::progress::Watched;
 use crate::recall::{KeptInStore, Recall};
 use crate::removal::{self, Removal};
-use crate::source::backlog::{Abandon, Backlog, backlog};
+use crate::source::backlog::{Abandon, Backlog, Pending, backlog};
 use crate::source::settings::SourceSettings;
 use crate::source::{Lead, Source, SourceError};
 use crate::store::instances::Instances;
@@ -101,31 +102,14 @@ pub async fn start(
     let socket = bind(address).map_err(|error| Error::Listen(address, error))?;
     let mut registry = Registry::default();
     metrics.register(&mut registry);
-    let health = Arc::new(Health::new(source.population.ready_on));
-    let events = Arc::new(EventQueue::new(metrics.clone()));
-    let feed = Arc::new(Feed::new(streams, Arc::clone(&health), metrics.clone()));
-    if !source.gets_retained() && !store.location.is_shared() {
-        tracing::warn!(
-            "the broker shares the messages among all processes that connect as this application, and the store is not \
-             shared: if there are others, each hears only a part of the changes and answers wrongly. Give them a --store \
-             that they share, or each its own --id"
-        );
-    }
-    let lead = Arc::new(match store.location.is_shared() && !source.gets_retained() {
-        true => Lead::of_several(),
-        false => Lead::of_one(),
-    });
+    let means = Means::new(&source, &store, streams, metrics);
     let (removals, removals_of_writer) = removal::queue();
-    let means = Means { events, health, feed, metrics, lead };
     let Restored { map, writer, mark } = restore(store, &means, removals_of_writer).await?;
     let Means { events, health, feed, metrics, lead } = means;
     let listener = socket.listen(LISTEN_BACKLOG).map_err(|error| Error::Listen(address, error))?;
     let http_address = listener.local_addr().map_err(|error| Error::Listen(address, error))?;
-    registry.register_collector(Box::new(Gauges {
-        map: Arc::clone(&map),
-        health: Arc::clone(&health),
-        feed: Arc::clone(&feed),
-    }));
+    let gauges = Gauges { map: Arc::clone(&map), health: Arc::clone(&health), feed: Arc::clone(&feed) };
+    registry.register_collector(Box::new(gauges));
     let watched = Watched { map: Arc::clone(&map), health: Arc::clone(&health), metrics: metrics.clone() };
     let (backlog, pending) = backlog(within_memory(source.backlog_max_bytes), metrics.clone());
     let abandon = pending.abandon();
@@ -154,20 +138,16 @@ pub async fn start(
         Arc::clone(&feed),
         source.share.partition(),
     );
-    let ingest = thread::Builder::new()
-        .name("ingest".to_owned())
-        .spawn(move || ingest.run(&pending))
-        .map_err(|error| Error::Thread("ingest", error))?;
+    let ingest = spawn_ingest(ingest, pending)?;
     let instances = mark.and_then(|mark| share(&source, mark, &writer, &backlog, &shutdown));
     let source = Source::new(source, backlog, Arc::clone(&map), health, metrics.clone(), shutdown.clone())
         .led_by(lead);
     let source = spawn_source(source.knowing(kept))?;
-    let scheme = front.scheme();
+    tracing::info!("listening on {}://{http_address}", front.scheme());
     let http = tokio::spawn(front.serve(listener, context, shutdown.clone()));
     let stop_writer = CancellationToken::new();
     let writer = tokio::spawn(writer.run(stop_writer.clone()));
     tokio::spawn(Arc::clone(&feed).wake_readers(shutdown.clone()));
-    tracing::info!("listening on {scheme}://{http_address}");
     Ok(Running {
         http_address,
         watched,
@@ -377,6 +357,36 @@ struct Means {
     feed: Arc<Feed>,
     metrics: Metrics,
     lead: Arc<Lead>,
+}
+
+impl Means {
+    fn new(source: &SourceSettings, store: &StoreSettings, streams: FeedSettings, metrics: Metrics) -> Self {
+        let health = Arc::new(Health::new(source.population.ready_on));
+        let is_shared = store.location.is_shared();
+        if !source.gets_retained() && !is_shared {
+            tracing::warn!(
+                "the broker shares the messages among all processes that connect as this application, and the store is not \
+                 shared: if there are others, each hears only a part of the changes and answers wrongly. Give them a --store \
+                 that they share, or each its own --id"
+            );
+        }
+        let has_others = is_shared && !source.gets_retained();
+        Self {
+            events: Arc::new(EventQueue::new(metrics.clone())),
+            feed: Arc::new(Feed::new(streams, Arc::clone(&health), metrics.clone())),
+            health,
+            metrics,
+            lead: Arc::new(if has_others { Lead::of_several() } else { Lead::of_one() }),
+        }
+    }
+}
+
+/// Starts the thread that decodes and merges, so that nothing else waits for it.
+fn spawn_ingest(ingest: Ingest, pending: Pending) -> Result<thread::JoinHandle<()>, Error> {
+    thread::Builder::new()
+        .name("ingest".to_owned())
+        .spawn(move || ingest.run(&pending))
+        .map_err(|error| Error::Thread("ingest", error))
 }
 
 /// Opens the store and fills a map from it, unless only what is asked for is to be held.

@@ -162,7 +162,8 @@ fn explain_chain(error: Option<&ChainError>) -> &'static str {
 fn explain_alert(alert: AlertDescription) -> String {
     let what = match alert {
         AlertDescription::CertificateRequired => {
-            "the server wants a certificate of this client, which devstatus does not show to a broker or database"
+            "a client certificate is required: the server wants a certificate of this client, which devstatus shows only to a \
+             devstatus service (--tls-client-cert)"
         }
         AlertDescription::BadCertificate
         | AlertDescription::UnsupportedCertificate

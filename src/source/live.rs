@@ -238,36 +238,43 @@ impl Live<'_> {
 
     /// Subscribes and hands over what comes until the connection ends.
     async fn subscribed(&self, connection: &mut Connection, backoff: &mut Backoff) -> End {
+        let mut accepted = false;
+        match self.follow(connection, backoff, &mut accepted).await {
+            Ok(end) => end,
+            Err(error) if !accepted => before_the_suback(error),
+            Err(error) => End::Lost(error),
+        }
+    }
+
+    /// The same; `accepted` says whether the SUBACK had come when an error ends it.
+    async fn follow(
+        &self,
+        connection: &mut Connection,
+        backoff: &mut Backoff,
+        accepted: &mut bool,
+    ) -> Result<End, LinkError> {
         // Before anything can come: what comes over this connection is heard of in this round.
         let round = self.source.settings.gets_retained().then(|| self.source.map.begin_round());
         let mut watch = LinkWatch::new(&self.source.health);
         let accepted_at = Instant::now();
         let mut filters = self.filters();
         let of_every_device = filters.contains(ALL_DEVICES);
-        let packet_id = match self.subscribe(connection, &filters).await {
-            Ok(packet_id) => packet_id,
-            Err(error) => return before_the_suback(error),
-        };
+        let packet_id = self.subscribe(connection, &filters).await?;
         let settings = &self.source.settings;
         let pass = self.source.next_pass();
         let mut replay = Some(Replay::new(pass, settings.quiet_interval, false, Instant::now()));
-        let mut accepted = false;
         let (receipts, mut durable) = mpsc::unbounded_channel::<Vec<u16>>();
         loop {
             let over_at = replay.as_ref().and_then(Replay::over_at);
             let received = tokio::select! {
-                received = connection.receive() => received,
+                received = connection.receive() => received?,
                 Some(packet_ids) = durable.recv() => {
-                    if let Err(error) = connection.acknowledge(&packet_ids).await {
-                        return End::Lost(error);
-                    }
+                    connection.acknowledge(&packet_ids).await?;
                     continue;
                 }
                 () = until(over_at) => {
                     if replay.as_mut().map(Replay::due) == Some(Due::Ping) {
-                        if let Err(error) = connection.ping().await {
-                            return End::Lost(error);
-                        }
+                        connection.ping().await?;
                         continue;
                     }
                     // It held long enough: a broker that breaks every subscription at once is asked ever more rarely.
@@ -281,43 +288,32 @@ impl Live<'_> {
                     if accepted_at.elapsed() >= rival::SHORT_LIFE {
                         self.source.report_rival(None);
                     }
-                    if let Err(error) = watch.look(connection).await {
-                        return End::Lost(error);
-                    }
+                    watch.look(connection).await?;
                     continue;
                 }
                 () = self.source.types_read.notified(), if !of_every_device => {
-                    if let Err(error) = self.follow_new_types(connection, &mut filters).await {
-                        return End::Lost(error);
-                    }
+                    self.follow_new_types(connection, &mut filters).await?;
                     continue;
                 }
-                () = self.source.shutdown.cancelled() => return End::Shutdown,
+                () = self.source.shutdown.cancelled() => return Ok(End::Shutdown),
             };
-            if received.is_ok() {
-                watch.received(connection);
-            }
+            watch.received(connection);
             match received {
-                Ok(Received::Publishes(publishes)) => {
-                    let handed_over = self.hand_over(connection, publishes, replay.as_mut(), &receipts);
-                    if let Err(error) = handed_over.await {
-                        return End::Lost(error);
-                    }
+                Received::Publishes(publishes) => {
+                    self.hand_over(connection, publishes, replay.as_mut(), &receipts).await?;
                 }
-                Ok(Received::Suback(suback)) if suback.packet_id == packet_id => {
+                Received::Suback(suback) if suback.packet_id == packet_id => {
                     if let Err(refusal) = self.accepted(connection, suback, round) {
-                        return End::Refused(refusal);
+                        return Ok(End::Refused(refusal));
                     }
-                    accepted = true;
+                    *accepted = true;
                     replay.iter_mut().for_each(|replay| replay.accept(Instant::now()));
                 }
-                Ok(Received::Pong) => {
+                Received::Pong => {
                     replay.iter_mut().for_each(|replay| replay.pong(connection.pings_unanswered()));
                 }
-                Ok(Received::TooLarge) => self.source.metrics.undecodable("too_long"),
-                Ok(Received::Suback(_) | Received::Unsuback) => {}
-                Err(error) if !accepted => return before_the_suback(error),
-                Err(error) => return End::Lost(error),
+                Received::TooLarge => self.source.metrics.undecodable("too_long"),
+                Received::Suback(_) | Received::Unsuback => {}
             }
         }
     }

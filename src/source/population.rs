@@ -148,15 +148,18 @@ impl<'a> Population<'a> {
             let wait = match ended {
                 Ok(report) => self.finish(number, report, &mut schedule),
                 Err(PassError::Stopping) => return,
-                Err(error) => {
-                    let why = sentence(&error);
-                    tracing::warn!("reading the retained statuses was broken off: {why}");
-                    self.source.health.reading_failed(why);
-                    schedule.broken_off.wait()
-                }
+                Err(error) => self.broken_off(&error, &mut schedule),
             };
             schedule.next = Some(Instant::now() + wait);
         }
+    }
+
+    /// Shows why a round was broken off, and returns how long to wait before the next.
+    fn broken_off(&self, error: &PassError, schedule: &mut Schedule) -> Duration {
+        let why = sentence(error);
+        tracing::warn!("reading the retained statuses was broken off: {why}");
+        self.source.health.reading_failed(why);
+        schedule.broken_off.wait()
     }
 
     fn begin_round(&self) -> Start {

@@ -41,7 +41,7 @@ fn a_connected_and_a_disconnected_device_show_every_field() {
             "since": "2026-11-23T17:00:05.186Z", "address": "198.51.100.7", "close_code": null,
             "reason": null, "cause": null, "session": session,
             "last_event": {"event": "connect", "time": "2026-11-23T17:00:05.186Z", "close_code": null},
-            "evidence": "retained", "stale": false
+            "evidence": "retained", "stale": false, "dated_ahead": false
         })
     );
     assert!(confirmed_at.is_some_and(|time| time.ends_with('Z') && time.len() == 20));
@@ -58,7 +58,7 @@ fn a_connected_and_a_disconnected_device_show_every_field() {
             "reason": "The connection was closed by the client.",
             "cause": "closed by the client, or its TCP connection was lost", "session": session,
             "last_event": {"event": "disconnect", "time": "2026-11-23T17:00:09.186Z", "close_code": 91},
-            "evidence": "live", "stale": false
+            "evidence": "live", "stale": false, "dated_ahead": false
         })
     );
 }
@@ -101,7 +101,8 @@ fn a_device_that_was_never_heard_of_is_unknown_until_it_can_be_said_that_it_neve
         json!({
             "type": "pump", "id": "unseen", "client_id": "d:org:pump:unseen", "status": status,
             "since": null, "address": null, "close_code": null, "reason": null, "cause": null,
-            "session": null, "last_event": null, "evidence": null, "stale": stale
+            "session": null, "last_event": null, "evidence": null, "stale": stale,
+            "dated_ahead": false
         })
     };
     assert_eq!(ask(&service, UNSEEN), (expected("unknown", true), None));

@@ -383,6 +383,6 @@ fn an_export_needs_no_login_but_a_store_that_outlives_the_process() {
     assert_eq!((settings.store.location, settings.file), (Location::Sqlite("x".into()), None));
     assert!(refusal(&files, "export", &[]).contains("--organization"));
     assert!(refusal(&files, "export -o abc --store memory:", &[]).contains("outlives"));
-    assert!(refusal(&files, "export -o abc --format xml", &[]).contains("jsonl or csv"));
+    assert!(refusal(&files, "export -o abc --format xml", &[]).contains("jsonl, csv or csv-spreadsheet"));
     assert!(refusal(&files, "import -o abc --format csv", &[]).contains("no flag --format"));
 }

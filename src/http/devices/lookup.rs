@@ -1,6 +1,6 @@
 //! `POST /api/v1/devices:lookup`: what is known of many devices at once, in the order in which they are asked for.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::io;
 
 use axum::body::{Body, to_bytes};
@@ -27,8 +27,6 @@ const BODY_MAX_BYTES: usize = 1 << 20;
 
 /// Devices that are shown without a pause: their messages may have the greatest length.
 const SHOWN_AT_ONCE: usize = 16;
-/// Devices that the store is asked for at once.
-const READ_AT_ONCE: usize = 128;
 
 /// Which devices are asked for.
 #[derive(Deserialize, ToSchema)]
@@ -105,7 +103,7 @@ pub async fn lookup(
         return Err(Error::BadBody { why: format!("more than {DEVICES_MAX} devices are asked for") });
     }
     check(&devices)?;
-    let mut answer = Answer { context, names: devices, written: 0 };
+    let mut answer = Answer { context, names: devices, written: 0, read: VecDeque::new() };
     let first = answer.part().await?;
     let headers = [(header::CONTENT_TYPE, Format::Json.content_type())];
     if answer.is_complete() {
@@ -144,6 +142,8 @@ struct Answer {
     context: Context,
     names: Vec<Name>,
     written: usize,
+    /// What is known of the devices that are not written yet and have been looked up already.
+    read: VecDeque<Option<Snapshot>>,
 }
 
 impl Answer {
@@ -154,20 +154,17 @@ impl Answer {
     /// The next part, of some `STREAM_PART_BYTES`.
     async fn part(&mut self) -> Result<Vec<u8>, Error> {
         let mut text = if self.written == 0 { b"{\"devices\":[".to_vec() } else { Vec::new() };
-        let at_once = if self.context.recall.is_some() { READ_AT_ONCE } else { SHOWN_AT_ONCE };
         loop {
-            let rest = &self.names[self.written..];
-            let devices: Vec<_> = rest.iter().take(at_once).map(Name::device).collect();
+            self.read_on().await?;
             let viewer = Viewer::of(&self.context);
-            let known = self.context.snapshots(&devices).await?;
-            for (device, snapshot) in devices.iter().zip(known) {
+            for snapshot in self.read.drain(..self.read.len().min(SHOWN_AT_ONCE)) {
                 if self.written > 0 {
                     text.push(b',');
                 }
                 let message = snapshot.as_ref().map(Snapshot::message);
                 let view = match (&snapshot, &message) {
                     (Some(snapshot), Some(message)) => viewer.view(snapshot, message),
-                    _ => viewer.unheard_of(*device),
+                    _ => viewer.unheard_of(self.names[self.written].device()),
                 };
                 serde_json::to_writer(&mut text, &view).expect("a device is JSON, and a Vec takes all");
                 self.written += 1;
@@ -182,6 +179,17 @@ impl Answer {
             // Reading long messages takes its time, in which others have their turn.
             tokio::task::yield_now().await;
         }
+    }
+
+    /// Looks up the devices that come next, unless some wait. A store is asked for all of them at once: one reading costs what
+    /// it costs, however many it brings, and they are a thousand short messages at most.
+    async fn read_on(&mut self) -> Result<(), Error> {
+        if self.read.is_empty() {
+            let at_once = if self.context.recall.is_some() { DEVICES_MAX } else { SHOWN_AT_ONCE };
+            let devices: Vec<_> = self.names[self.written..].iter().take(at_once).map(Name::device).collect();
+            self.read = self.context.snapshots(&devices).await?.into();
+        }
+        Ok(())
     }
 }
 

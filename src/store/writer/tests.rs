@@ -15,7 +15,7 @@ use crate::map::{Arrival, Evidence};
 use crate::payload::Payload;
 use crate::presence::{Claim, Moment, Statement};
 use crate::store::memory::MemoryStore;
-use crate::store::{Changes, LoadSink, Mark, PAGE_MAX, Page, Query, Retention};
+use crate::store::{Changes, EventPage, LoadSink, Mark, PAGE_MAX, Page, Query, Retention};
 
 /// A store in memory, and what is done before each batch reaches it.
 struct Hooked<F> {
@@ -63,6 +63,9 @@ impl<F: Fn(&Batch) -> Result<(), StoreError> + Send + Sync> Store for Hooked<F> 
         limit: usize,
     ) -> BoxFuture<'_, Result<Vec<Row>, StoreError>> {
         self.kept.history(name, before, limit)
+    }
+    fn events(&self, after: u64, limit: usize) -> BoxFuture<'_, Result<Option<EventPage>, StoreError>> {
+        self.kept.events(after, limit)
     }
     fn mark(&self) -> BoxFuture<'_, Result<Mark, StoreError>> {
         self.kept.mark()

@@ -76,7 +76,7 @@ impl Connection {
             headers.push((name.to_ascii_lowercase(), value.trim().to_owned()));
         }
         let mut response = Response { status, headers, body: Vec::new() };
-        if method != "HEAD" {
+        if method != "HEAD" && status != 204 {
             response.body = self.body(&response)?;
         }
         Ok(response)
