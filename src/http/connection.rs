@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::body::{Body, Bytes, HttpBody};
-use axum::http::{Request, Response};
+use axum::http::{HeaderMap, HeaderValue, Request, Response, StatusCode, header};
 use axum::routing::future::RouteFuture;
 use hyper::body::{Frame, Incoming, SizeHint};
 use hyper::server::conn::http1;
@@ -205,9 +205,20 @@ impl Future for Answering {
     type Output = Result<Response<Tracked>, Infallible>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let response = ready!(Pin::new(&mut self.route).poll(cx))?;
+        let mut response = ready!(Pin::new(&mut self.route).poll(cx))?;
+        if matches!(response.status(), StatusCode::NO_CONTENT | StatusCode::METHOD_NOT_ALLOWED) {
+            allow_options(response.headers_mut());
+        }
         let busy = self.busy.take();
         Poll::Ready(Ok(response.map(|inner| Tracked { inner, _busy: busy })))
+    }
+}
+
+/// The router lists the methods of a resource, outside of all its layers; every resource has this one besides.
+fn allow_options(headers: &mut HeaderMap) {
+    if let Some(methods) = headers.get(header::ALLOW).and_then(|methods| methods.to_str().ok()) {
+        let methods = HeaderValue::try_from(format!("{methods},OPTIONS"));
+        headers.insert(header::ALLOW, methods.expect("methods are words, and so are these"));
     }
 }
 

@@ -297,11 +297,6 @@ const NO_STORE: HeaderValue = HeaderValue::from_static("no-store");
 const HSTS: HeaderValue = HeaderValue::from_static("max-age=15768000");
 
 fn add_headers(headers: &mut HeaderMap, https: bool) {
-    // The router lists the methods of the resources; every resource has this one.
-    if let Some(methods) = headers.get(header::ALLOW).and_then(|methods| methods.to_str().ok()) {
-        let methods = HeaderValue::try_from(format!("{methods},OPTIONS"));
-        headers.insert(header::ALLOW, methods.expect("methods are words, and so are these"));
-    }
     headers.insert(header::X_CONTENT_TYPE_OPTIONS, NOSNIFF);
     headers.entry(header::CONTENT_SECURITY_POLICY).or_insert(POLICY);
     headers.entry(header::CACHE_CONTROL).or_insert(NO_STORE);

@@ -31,7 +31,7 @@ impl Stuck {
     fn new() -> Self {
         let (broker, keys) = (Mosquitto::start(), Keys::new());
         let (admin, reader) = (keys.create("admin"), keys.create("read,events"));
-        let directory = tempfile::tempdir().unwrap();
+        let directory = tempfile::tempdir().expect("a directory");
         Self { broker, keys, admin, reader, directory }
     }
 

@@ -101,8 +101,10 @@ fn without_origin(list: &str, accept: &str) -> String {
     let mut cut = String::new();
     for line in list.lines() {
         let (before, after) = if accept == CSV {
+            let (line, dated_ahead) = line.rsplit_once(',').expect("a last cell");
             let mut cells = line.rsplitn(4, ',');
-            let stale = cells.next().expect("a last cell");
+            let stale = cells.next().expect("a cell before it");
+            writeln!(cut, "{stale} {dated_ahead}").expect("text grows");
             (cells.nth(2).expect("cells before"), stale)
         } else {
             let (before, rest) = line.split_once(",\"evidence\":").expect("it says from where");
