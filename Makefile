@@ -18,7 +18,7 @@ export PROPTEST_CASES ?= 20000
 export TEST_LONG := 1
 endif
 
-.PHONY: help check fmt clippy deny advisories test test-valkey doc openapi deploy-check fuzz bench bench-smoke
+.PHONY: help check fmt clippy deny advisories test test-valkey doc openapi settings deploy-check fuzz bench bench-smoke
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 16
@@ -67,6 +67,9 @@ openapi: ## writes docs/openapi.json anew
 
 # The binaries are those that the tests were built with: another choice of packages would build most of them again.
 DEBUG := $(or $(CARGO_TARGET_DIR),target)/debug
+
+settings: ## writes the table of docs/settings.md anew
+	WRITE_SETTINGS=1 cargo test --locked --quiet --lib the_documented_table
 
 deploy-check: ## docs/deploy: schemas, linters, and its settings by the program itself
 	cargo build --locked --quiet --workspace --bins

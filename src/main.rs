@@ -1,7 +1,6 @@
 //! Arguments -> settings -> the command -> exit code.
 
 use std::backtrace::{Backtrace, BacktraceStatus};
-use std::ffi::OsString;
 use std::fs::File;
 use std::io::{self, Write};
 use std::process::ExitCode;
@@ -21,7 +20,7 @@ use tracing_subscriber::filter::{LevelFilter, Targets};
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 
-mod hide_token;
+mod hide_secrets;
 mod log_escape;
 
 /// Millions of small values live side by side for long: they take less room with it, and what a population needed for a moment
@@ -30,13 +29,13 @@ mod log_escape;
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
-    let arguments: Vec<OsString> = std::env::args_os().collect();
-    let command = match config::load(arguments.clone(), std::env::vars_os()) {
+    let given = hide_secrets::given();
+    let command = match config::load(given.arguments.clone(), given.environment.clone()) {
         Ok(command) => command,
         Err(stop) => return refuse(&stop),
     };
-    if let Err(error) = hide_token::from_process_title(&command, &arguments) {
-        eprintln!("devstatus: cannot take the token out of the process title: {error}");
+    if let Err(error) = hide_secrets::from_process_title(&command, &given) {
+        eprintln!("devstatus: cannot take the secret out of the process title: {error}");
         return ExitCode::FAILURE;
     }
     let log = match &command {

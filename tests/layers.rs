@@ -25,7 +25,7 @@ const ROWS: &[&[&str]] = &[
     &["fleet", "exchange", "client"],
     &["config"],
     &["app"],
-    &["demo", "simulate", "keys", "hide_token", "log_escape"],
+    &["demo", "simulate", "keys", "hide_secrets", "log_escape"],
     &["main"],
 ];
 

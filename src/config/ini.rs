@@ -7,22 +7,8 @@
 
 use std::collections::BTreeMap;
 
+use super::file::{Entry, Fault};
 use crate::secret::Secret;
-
-/// One key of the section with its final value.
-#[derive(Debug)]
-pub(super) struct Entry {
-    pub key: String,
-    pub value: Secret,
-    pub line: usize,
-}
-
-/// What is wrong with the text, without quoting it.
-#[derive(Debug, PartialEq, Eq)]
-pub(super) struct Fault {
-    pub line: usize,
-    pub what: &'static str,
-}
 
 /// The values that the SDK knows before it reads the file; a `%(name)s` may refer to them.
 const SDK_DEFAULTS: [(&str, &str); 4] = [
@@ -54,7 +40,7 @@ pub(super) fn read(text: &str, known: &[&str]) -> Result<Vec<Entry>, Fault> {
         if known.contains(&key.as_str()) {
             sections.resolve(&raw.text(), raw.line, 1, &mut value)?;
         }
-        entries.push(Entry { key, value: Secret::new(value.text), line: raw.line });
+        entries.push(Entry { key, value: Some(Secret::new(value.text)), line: raw.line });
     }
     entries.sort_by_key(|entry| entry.line);
     Ok(entries)
@@ -107,7 +93,7 @@ impl Lines {
     fn read(mut self, text: &str) -> Result<Sections, Fault> {
         let text = text.replace("\r\n", "\n").replace('\r', "\n");
         for (index, line) in text.split('\n').enumerate() {
-            self.line(index + 1, line).map_err(|what| Fault { line: index + 1, what })?;
+            self.line(index + 1, line).map_err(|what| Fault { line: index + 1, what: what.to_owned() })?;
         }
         Ok(self.sections)
     }
@@ -192,7 +178,7 @@ impl Sections {
 
     /// Appends `text` to `value` with its `%(name)s` and `%%` resolved; `line` is where the text came from.
     fn resolve(&self, text: &str, line: usize, depth: usize, value: &mut Resolved) -> Result<(), Fault> {
-        let fault = |what| Fault { line, what };
+        let fault = |what: &str| Fault { line, what: what.to_owned() };
         if depth > REFERENCES_MAX_DEPTH {
             return Err(fault("the value's %(name)s references go in a circle"));
         }

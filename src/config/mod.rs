@@ -1,30 +1,28 @@
-//! The root of every module's settings: load, validate, redact.
+//! The settings of every subcommand: load, check, hide secrets.
 //!
-//! A setting is found by key in this order: flag, `DEVSTATUS_*` variable, `WIOTP_*` variable, file, default. `table` lists
-//! each with all its names; `arguments`, `environment` and `file` collect texts with their origin into `values`; `build`
-//! turns those into types that cannot be wrong. What a setting does is not here but in the module that owns it.
+//! Each setting has one name and is looked for in this order: flag, `DEVSTATUS_*` variable, the platform's `WIOTP_*` variable,
+//! file, default. `arguments` lists the settings of each subcommand; `layers` and `file` collect the texts that variables and
+//! files hold; `grammar` hands them to clap as defaults, so that every text is read by the same parser in `value`; `build`
+//! combines the values into the types of the modules that use them.
 //!
-//! No text that came in is ever echoed in an error: a token may stand in any place by mistake. An error names the place
-//! and what was expected there; the name of an unknown key or flag is shown only when it cannot be a token.
+//! No text that came in is ever repeated in an error, because a token may stand in any place by mistake. An error names the
+//! place and what was expected there; the name of an unknown key or flag is shown only when it cannot be a token.
 
 mod arguments;
-mod broker;
+mod broker_url;
 mod build;
-mod client;
-mod environment;
 mod file;
-mod http;
+mod grammar;
 mod ini;
-mod keys;
+mod layers;
 mod log;
-mod parse;
-mod population;
+mod names_file;
+mod platform;
 mod refusal;
-mod server;
-mod setting;
-mod store;
-mod table;
-mod values;
+mod show;
+mod store_url;
+mod toml;
+mod value;
 mod yaml;
 
 #[cfg(test)]
@@ -35,21 +33,19 @@ use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::client::settings::ClientSettings;
+use crate::access::settings::Scopes;
+use crate::client::settings::{ClientSettings, ServiceSettings};
 use crate::exchange::settings::Format;
 use crate::fleet::settings::FleetSettings;
 use crate::http::settings::HttpSettings;
 use crate::source::settings::SourceSettings;
 use crate::store::settings::StoreSettings;
 
-pub use keys::{KeysAction, KeysSettings};
 pub use log::{LogFormat, LogLevel, LogSettings};
 pub use refusal::{Origin, Refusal};
-pub use setting::Setting;
 
-use arguments::Arguments;
-use setting::Verb;
-use values::Values;
+use grammar::Typed;
+use layers::Layers;
 
 /// What the service needs to run.
 #[derive(Clone, Debug, PartialEq)]
@@ -99,6 +95,35 @@ pub struct ImportSettings {
     pub log: LogSettings,
 }
 
+/// What `devstatus keys` needs.
+#[derive(Clone, Debug, PartialEq)]
+pub struct KeysSettings {
+    pub file: PathBuf,
+    pub action: KeysAction,
+    pub log: LogSettings,
+}
+
+/// What is to be done with the keys.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum KeysAction {
+    Create {
+        organization: String,
+        name: String,
+        scopes: Scopes,
+        /// How long the key is good; `None`: until it is revoked.
+        lifetime: Option<Duration>,
+    },
+    List,
+    Revoke {
+        /// The key's id.
+        id: String,
+        /// The service that is asked whether it has taken the key out of force.
+        service: ServiceSettings,
+        /// Whether it has to confirm that: it was named.
+        is_required: bool,
+    },
+}
+
 /// What the program was asked to do.
 #[derive(Clone, Debug, PartialEq)]
 #[expect(clippy::large_enum_variant, reason = "there is one of it in the process, and it is moved twice")]
@@ -115,7 +140,8 @@ pub enum Command {
 /// Why the program ends before it starts.
 #[derive(Debug)]
 pub enum Stop {
-    /// Help or version was asked for: the text for stdout, its last line break included.
+    /// Help, the version, completions or the settings themselves were asked for: the text for stdout, its last line break
+    /// included.
     Answer(String),
     /// The settings are bad: one line for stderr.
     Refused(Refusal),
@@ -158,32 +184,32 @@ where
     K: Into<OsString>,
     V: Into<OsString>,
 {
-    let Arguments { verb, flags, operands } = arguments::read(args)?;
-    if verb == Verb::Completions {
-        return Err(arguments::completions(&operands)?);
-    }
-    let environment =
-        environment::read(environment.into_iter().map(|(name, value)| (name.into(), value.into())))?;
-    let mut values = Values::new(verb);
-    values.add(flags);
-    values.add(environment.own);
-    if verb != Verb::Demo {
-        values.add(environment.platform);
-        if let Some((path, origin)) = build::config_file(&values)? {
-            values.add(file::read(&path, &origin)?);
+    let grammar = grammar::grammar();
+    let names = grammar::setting_names(grammar);
+    let typed = Typed::read(args.into_iter().collect(), grammar)?;
+    let variables = environment.into_iter().map(|(name, value)| (name.into(), value.into()));
+    let environment = layers::environment(variables, &names)?;
+    let mut layers = Layers::default();
+    layers.add(environment.own);
+    if typed.verb != ["demo"] {
+        layers.add(environment.platform);
+        if let Some((path, origin)) = config_file(&typed, &layers)? {
+            layers.add(file::read(&path, &origin, &names)?);
         }
     }
-    Ok(match verb {
-        Verb::Serve => Command::Serve(build::serve(&values, &environment.state)?),
-        Verb::Demo => Command::Demo(build::demo(&values)?),
-        Verb::Simulate => Command::Simulate(build::simulate(&values)?),
-        Verb::Export => Command::Export(build::export(&values, &environment.state)?),
-        Verb::Import => Command::Import(build::import(&values, &environment.state)?),
-        Verb::KeysCreate | Verb::KeysList | Verb::KeysRevoke => {
-            Command::Keys(keys::settings(&values, &environment.state, &operands, build::log(&values)?)?)
-        }
-        Verb::Get | Verb::Forget | Verb::List | Verb::Watch | Verb::Summary | Verb::Completions => {
-            Command::Client(client::settings(&values, &operands)?)
-        }
-    })
+    let (cli, origins) = typed.parse(grammar, layers)?;
+    build::command(cli, &build::Context { origins, state: environment.state })
+}
+
+/// The settings file, if one is named, and what named it.
+fn config_file(typed: &Typed, layers: &Layers) -> Result<Option<(PathBuf, Origin)>, Refusal> {
+    let (path, origin) = match (typed.flag("config"), layers.get("config")) {
+        (Some(path), _) => (PathBuf::from(path), Origin::Flag("config".to_owned())),
+        (None, Some(given)) => (PathBuf::from(given.text.expose()), given.origin.clone()),
+        (None, None) => return Ok(None),
+    };
+    if path.as_os_str().is_empty() {
+        return Err(Refusal::Invalid { origin, expected: "the path of a file".to_owned() });
+    }
+    Ok(Some((path, origin)))
 }

@@ -4,22 +4,27 @@ use std::fmt;
 use std::io;
 use std::path::PathBuf;
 
-use super::setting::Setting;
+use super::platform;
 
 /// Where a text came from.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Origin {
     /// A flag, by its long name.
-    Flag(&'static str),
+    Flag(String),
     /// One of our own variables.
     Own(String),
     /// One of the platform's variables.
     Platform(&'static str),
     /// A key of the settings file.
-    File { path: PathBuf, line: usize, key: &'static str },
+    File { path: PathBuf, line: usize, key: Box<str> },
 }
 
 impl Origin {
+    /// Our own variable of a setting: `DEVSTATUS_` and its name in capitals.
+    pub(super) fn variable_of(setting: &str) -> String {
+        format!("DEVSTATUS_{}", setting.replace('-', "_").to_uppercase())
+    }
+
     /// Whether neither can override the other: both flags, both of our variables, and so on.
     pub(super) fn same_layer(&self, other: &Origin) -> bool {
         self.rank() == other.rank()
@@ -72,8 +77,8 @@ pub enum Refusal {
     Line { origin: Origin, line: usize, expected: String },
     /// Two values cannot both be meant.
     Contradiction { one: Origin, other: Origin, why: &'static str },
-    /// Settings without a default are nowhere.
-    Missing(Vec<Setting>),
+    /// Settings without a default are given nowhere.
+    Missing(Vec<&'static str>),
 }
 
 impl std::error::Error for Refusal {
@@ -126,7 +131,7 @@ impl fmt::Display for Refusal {
             Refusal::Contradiction { one, other, why } => write!(f, "{one} contradicts {other}: {why}"),
             Refusal::Missing(settings) => {
                 let each: Vec<String> =
-                    settings.iter().map(|setting| setting.spec().places().join(" or ")).collect();
+                    settings.iter().map(|setting| platform::places(setting).join(" or ")).collect();
                 write!(f, "missing {}", each.join("; missing "))
             }
         }

@@ -6,48 +6,29 @@ use std::fmt;
 use serde::de::{DeserializeSeed, Deserializer, Error as _, IgnoredAny, MapAccess, Visitor};
 use serde_saphyr::Spanned;
 
+use super::file::{Entry, Fault};
 use crate::secret::Secret;
 
-/// One scalar of the file, as it is written: `007` stays `007`.
-#[derive(Debug)]
-pub(super) struct Entry {
-    pub path: String,
-    pub value: Secret,
-    pub line: usize,
-}
-
-/// What the file holds.
-#[derive(Debug, Default)]
-pub(super) struct Content {
-    pub entries: Vec<Entry>,
-    /// Dotted paths that nobody reads.
-    pub unknown: Vec<(String, usize)>,
-}
-
-/// Where the parser gave up. Its own text quotes the file, and so perhaps the token: it is dropped.
-#[derive(Debug)]
-pub(super) struct Fault {
-    pub line: usize,
-    pub column: usize,
-}
-
-/// The scalars of `text` at the paths in `known`. A key without a value (`null`, `~`, nothing) counts as absent, as it
-/// does in the SDK.
-pub(super) fn read(text: &str, known: &[&str]) -> Result<Content, Fault> {
+/// The scalars of `text`, as they are written (`007` stays `007`), by their dotted paths. A path that no setting in `known`
+/// has is there without a text. A key without a value (`null`, `~`, nothing) counts as absent, as it does in the SDK.
+pub(super) fn read(text: &str, known: &[&str]) -> Result<Vec<Entry>, Fault> {
     if text.lines().all(|line| line.trim().is_empty() || line.trim_start().starts_with('#')) {
-        return Ok(Content::default());
+        return Ok(Vec::new());
     }
     let options = serde_saphyr::options! { with_snippet: false };
-    let mut content = Content::default();
+    let mut entries = Vec::new();
     serde_saphyr::with_deserializer_from_str_with_options(text, options, |deserializer| {
-        Branch { prefix: "", known, content: &mut content }.deserialize(deserializer)
+        Branch { prefix: "", known, entries: &mut entries }.deserialize(deserializer)
     })
     .map_err(|error| {
+        // The parser's own text quotes the file, and so perhaps the token: only the place is kept.
         let at = error.location();
         let number = |value: u64| usize::try_from(value).unwrap_or(usize::MAX).max(1);
-        Fault { line: at.map_or(1, |at| number(at.line())), column: at.map_or(1, |at| number(at.column())) }
+        let column = at.map_or(1, |at| number(at.column()));
+        let what = format!("not the YAML that was expected, at column {column}");
+        Fault { line: at.map_or(1, |at| number(at.line())), what }
     })?;
-    Ok(content)
+    Ok(entries)
 }
 
 /// A mapping at a dotted path.
@@ -55,7 +36,7 @@ struct Branch<'a> {
     /// Its path with a dot at the end; empty at the root.
     prefix: &'a str,
     known: &'a [&'a str],
-    content: &'a mut Content,
+    entries: &'a mut Vec<Entry>,
 }
 
 impl<'de> DeserializeSeed<'de> for Branch<'_> {
@@ -94,13 +75,13 @@ impl<'de> Visitor<'de> for Branch<'_> {
             let plain = !key.value.contains('.');
             if plain && self.known.contains(&path.as_str()) {
                 if let Some(value) = map.next_value::<Option<String>>()? {
-                    self.content.entries.push(Entry { path, value: Secret::new(value), line });
+                    self.entries.push(Entry { key: path, value: Some(Secret::new(value)), line });
                 }
             } else if plain && self.known.iter().any(|known| known.starts_with(&inner)) {
-                map.next_value_seed(Branch { prefix: &inner, known: self.known, content: self.content })?;
+                map.next_value_seed(Branch { prefix: &inner, known: self.known, entries: self.entries })?;
             } else {
                 map.next_value::<IgnoredAny>()?;
-                self.content.unknown.push((path, line));
+                self.entries.push(Entry { key: path, value: None, line });
             }
         }
         Ok(())

@@ -21,9 +21,7 @@ use crate::fleet::message::Millis;
 use crate::fleet::publisher::{PublishError, Publisher};
 use crate::fleet::running::{Fleet, Showcase};
 use crate::http::settings::HttpSettings;
-use crate::source::settings::{
-    ApplicationKind, Endpoint, Identity, MqttVersion, PopulationSettings, Share, SourceSettings, Transport,
-};
+use crate::source::settings::{ApplicationKind, Endpoint, Identity, SourceSettings, Transport};
 use crate::store::settings::StoreSettings;
 
 /// The embedded broker sends its replay in one go, so a short silence is an end.
@@ -112,28 +110,21 @@ async fn run_on(
 
 /// The settings of one client of the embedded broker, told apart by the application's name.
 fn source(broker: SocketAddr, organization: &str, application: &str) -> SourceSettings {
+    let endpoint = Endpoint {
+        transport: Transport::Tcp,
+        host: broker.ip().to_string(),
+        port: broker.port(),
+        path: String::new(),
+    };
+    let identity = Identity {
+        organization: organization.to_owned(),
+        application: application.to_owned(),
+        kind: ApplicationKind::Standalone,
+    };
     SourceSettings {
-        endpoint: Endpoint {
-            transport: Transport::Tcp,
-            host: broker.ip().to_string(),
-            port: broker.port(),
-            path: String::new(),
-        },
-        ca_file: None,
-        mqtt_version: MqttVersion::V311,
-        identity: Identity {
-            organization: organization.to_owned(),
-            application: application.to_owned(),
-            kind: ApplicationKind::Standalone,
-        },
-        login: None,
-        keep_alive: Duration::from_secs(60),
-        clean_session: true,
-        session_expiry: Duration::ZERO,
         quiet_interval: QUIET_INTERVAL,
         backlog_max_bytes: BACKLOG_MAX_BYTES,
-        population: PopulationSettings::default(),
-        share: Share::Everything,
+        ..SourceSettings::new(endpoint, identity)
     }
 }
 

@@ -33,6 +33,28 @@ pub struct SourceSettings {
 }
 
 impl SourceSettings {
+    const KEEP_ALIVE: Duration = Duration::from_secs(60);
+    const QUIET_INTERVAL: Duration = Duration::from_secs(2);
+    const BACKLOG_MAX_BYTES: usize = 1 << 30;
+
+    /// A connection without login, all else as by default.
+    pub fn new(endpoint: Endpoint, identity: Identity) -> Self {
+        Self {
+            endpoint,
+            ca_file: None,
+            mqtt_version: MqttVersion::V311,
+            identity,
+            login: None,
+            keep_alive: Self::KEEP_ALIVE,
+            clean_session: true,
+            session_expiry: Duration::ZERO,
+            quiet_interval: Self::QUIET_INTERVAL,
+            backlog_max_bytes: Self::BACKLOG_MAX_BYTES,
+            population: PopulationSettings::default(),
+            share: Share::Everything,
+        }
+    }
+
     /// Whether the broker replays retained messages to the live subscription.
     pub fn gets_retained(&self) -> bool {
         match &self.share {

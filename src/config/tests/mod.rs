@@ -7,6 +7,7 @@ mod population;
 mod precedence;
 mod refusals;
 mod secrets;
+mod toml;
 
 use std::ffi::OsString;
 use std::path::PathBuf;

@@ -1,8 +1,8 @@
 //! Which of several places wins, key by key.
 
 use super::{Files, INI, KEY, TOKEN, YAML, refusal, run, serve};
-use crate::config::table::SPECS;
-use crate::config::{Command, LogLevel};
+use crate::config::grammar::{grammar, setting_names};
+use crate::config::{Command, LogLevel, Origin, platform};
 
 #[test]
 fn flag_beats_own_variable_beats_platform_variable_beats_file() {
@@ -84,10 +84,10 @@ fn the_config_file_can_be_named_by_variable() {
 fn an_empty_variable_counts_as_unset() {
     let files = Files::new();
     let line = "-i app -k a-abc123-1 -t token";
-    for spec in SPECS {
-        for name in spec.variable().into_iter().chain(spec.platform.iter().map(|name| (*name).to_owned())) {
-            assert_eq!(serve(&files, line, &[(&name, "")]), serve(&files, line, &[]), "{name}");
-        }
+    let own = setting_names(grammar()).into_iter().map(|setting| Origin::variable_of(&setting));
+    let platform = platform::ALL.iter().flat_map(|names| names.variables).map(|name| (*name).to_owned());
+    for name in own.chain(platform) {
+        assert_eq!(serve(&files, line, &[(&name, "")]), serve(&files, line, &[]), "{name}");
     }
     // Nor does an empty one hide what a weaker place says.
     files.add("app.cfg", INI);

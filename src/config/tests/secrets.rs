@@ -3,7 +3,8 @@
 use proptest::prelude::*;
 
 use super::{Files, INI, TOKEN, YAML, run};
-use crate::config::table::SPECS;
+use crate::config::Origin;
+use crate::config::grammar::{grammar, setting_names};
 
 /// A token with what real ones have, at least one digit included.
 fn token() -> impl Strategy<Value = String> {
@@ -28,8 +29,8 @@ proptest! {
     #[test]
     fn in_the_place_of_any_flag_or_variable(token in token()) {
         let files = Files::new();
-        for spec in SPECS {
-            let (Some(long), Some(variable)) = (spec.long, spec.variable()) else { continue };
+        for long in setting_names(grammar()) {
+            let (long, variable) = (long.as_str(), Origin::variable_of(&long));
             // The settings file is named in errors, so that it can be found.
             if long == "config" { continue }
             let flag = format!("--{long}={token}");

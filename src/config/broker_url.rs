@@ -4,22 +4,13 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 
 use url::Url;
 
-use super::parse::is_host_name;
-use super::refusal::Refusal;
-use super::setting::Setting;
-use super::values::Values;
+use super::arguments::PlatformArgs;
+use super::value::{PlatformTransport, is_host_name};
 use crate::source::settings::{Endpoint, Transport};
 
-const PLATFORM_DOMAIN: &str = "internetofthings.ibmcloud.com";
 /// What MQTT clients and brokers ask for and offer when nothing else is said.
 const WEBSOCKET_PATH: &str = "/mqtt";
 const EXPECTED: &str = "mqtt://, mqtts://, ws:// or wss:// with a host and, if need be, a port";
-
-/// The broker of `--broker`.
-pub(super) fn explicit(values: &Values) -> Result<Option<Endpoint>, Refusal> {
-    let Some(given) = values.find(Setting::Broker) else { return Ok(None) };
-    endpoint(given.text.expose()).map(Some).map_err(|expected| given.expected(expected))
-}
 
 /// The endpoint of a URL; the error says what was expected, without any of the URL.
 pub(super) fn endpoint(text: &str) -> Result<Endpoint, &'static str> {
@@ -64,28 +55,14 @@ fn host(url: &Url) -> Option<String> {
 }
 
 /// The platform's endpoint for an organization.
-pub(super) fn platform(values: &Values, organization: &str) -> Result<Endpoint, Refusal> {
-    let domain = values.domain()?.unwrap_or_else(|| PLATFORM_DOMAIN.to_owned());
-    let websockets = values.parse(Setting::BrokerTransport, "tcp or websockets", |text| match text {
-        "tcp" => Some(false),
-        "websockets" => Some(true),
-        _ => None,
-    })?;
-    let expected = "8883, 443, 1883 or 80, the platform's ports; for another broker use --broker";
-    let port = values.parse(Setting::BrokerPort, expected, |text| match text.parse::<u16>().ok()? {
-        443 => Some((443, true)),
-        8883 => Some((8883, true)),
-        80 => Some((80, false)),
-        1883 => Some((1883, false)),
-        _ => None,
-    })?;
-    let (port, tls) = port.unwrap_or((8883, true));
-    let transport = match (websockets.unwrap_or(false), tls) {
-        (false, false) => Transport::Tcp,
-        (false, true) => Transport::Tls,
-        (true, false) => Transport::Ws,
-        (true, true) => Transport::Wss,
+pub(super) fn platform(platform: &PlatformArgs, organization: &str) -> Endpoint {
+    let tls = matches!(platform.port, 443 | 8883);
+    let transport = match (platform.transport, tls) {
+        (PlatformTransport::Tcp, false) => Transport::Tcp,
+        (PlatformTransport::Tcp, true) => Transport::Tls,
+        (PlatformTransport::Websockets, false) => Transport::Ws,
+        (PlatformTransport::Websockets, true) => Transport::Wss,
     };
-    let host = format!("{organization}.messaging.{domain}");
-    Ok(Endpoint { transport, host, port, path: WEBSOCKET_PATH.to_owned() })
+    let host = format!("{organization}.messaging.{}", platform.domain);
+    Endpoint { transport, host, port: platform.port, path: WEBSOCKET_PATH.to_owned() }
 }

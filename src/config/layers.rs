@@ -1,37 +1,63 @@
-//! Picks our variables and the platform's out of the environment.
+//! What variables and files say, before its meaning is known: for each setting the strongest text, with its origin.
 
+use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::path::PathBuf;
 
+use super::platform;
 use super::refusal::{Origin, Refusal, nearest, showable};
-use super::setting::{Setting, Spec};
-use super::table::SPECS;
-use super::values::Given;
 use crate::secret::Secret;
 
 /// All of our own variables begin so.
 const PREFIX: &str = "DEVSTATUS_";
 
-/// The two layers of the environment.
+/// One text as it was given. Every text is a secret until its meaning is known.
+#[derive(Clone, Debug)]
+pub(super) struct Given {
+    pub text: Secret,
+    pub origin: Origin,
+}
+
+/// The texts that are weaker than a flag, by the setting's name.
+#[derive(Debug, Default)]
+pub(super) struct Layers(BTreeMap<String, Given>);
+
+impl Layers {
+    /// Adds the texts of one layer; what stronger layers gave stays.
+    pub fn add(&mut self, layer: impl IntoIterator<Item = (String, Given)>) {
+        for (setting, given) in layer {
+            self.0.entry(setting).or_insert(given);
+        }
+    }
+
+    pub fn get(&self, setting: &str) -> Option<&Given> {
+        self.0.get(setting)
+    }
+}
+
+/// What the environment holds for us.
 #[derive(Debug, Default)]
 pub(super) struct Environment {
-    pub own: Vec<Given>,
-    pub platform: Vec<Given>,
+    pub own: Vec<(String, Given)>,
+    pub platform: Vec<(String, Given)>,
     pub state: StateDirectories,
 }
 
-/// What the environment says of where a program keeps its state; not settings, so never refused.
+/// Where a program of this machine keeps its state; not settings, so never refused.
 #[derive(Debug, Default)]
 pub(super) struct StateDirectories {
     /// `STATE_DIRECTORY`: what systemd made for this service.
-    pub service: Option<PathBuf>,
+    service: Option<PathBuf>,
     /// `XDG_STATE_HOME`
-    pub user: Option<PathBuf>,
+    user: Option<PathBuf>,
     /// `HOME`
-    pub home: Option<PathBuf>,
+    home: Option<PathBuf>,
 }
 
 impl StateDirectories {
+    /// Without a home there is no user, so this is a service's.
+    const WITHOUT_HOME: &str = "/var/lib/devstatus";
+
     fn add(&mut self, name: &str, value: &OsString) {
         let directory = match name {
             "STATE_DIRECTORY" => &mut self.service,
@@ -39,19 +65,32 @@ impl StateDirectories {
             "HOME" => &mut self.home,
             _ => return,
         };
-        // A relative one is to be ignored, says the specification of `XDG_STATE_HOME`; the others are never relative.
+        // The specification of `XDG_STATE_HOME` says to ignore a relative one; the others are never relative.
         *directory = Some(PathBuf::from(value)).filter(|path| path.is_absolute());
+    }
+
+    /// Where files of this program belong: in what systemd made for the service, else with the user.
+    pub fn directory(&self) -> PathBuf {
+        match (&self.service, &self.user, &self.home) {
+            (Some(directory), _, _) => directory.clone(),
+            (None, Some(directory), _) => directory.join("devstatus"),
+            (None, None, Some(home)) => home.join(".local/state/devstatus"),
+            (None, None, None) => Self::WITHOUT_HOME.into(),
+        }
     }
 }
 
 /// Sorts the variables. An empty one counts as unset, as `${NAME:-}` in a Compose file means it. One that begins like ours
-/// and is none is refused, as it is a setting that would not work; others belong to other programs.
-pub(super) fn read(variables: impl Iterator<Item = (OsString, OsString)>) -> Result<Environment, Refusal> {
+/// and is not a known setting is refused, because it would have no effect; others belong to other programs.
+pub(super) fn environment(
+    variables: impl Iterator<Item = (OsString, OsString)>,
+    known: &[String],
+) -> Result<Environment, Refusal> {
     let mut environment = Environment::default();
-    // The names as they were given, to know the stronger of two for one setting.
-    let mut platform: Vec<(usize, Given)> = Vec::new();
+    // With the rank of the variable's name, to know the stronger of two for one setting.
+    let mut platform = Vec::new();
     for (name, value) in variables {
-        // Every name that matters is ASCII, and a lossy look is enough to refuse the others.
+        // Every name that matters is ASCII, so a lossy look is enough to refuse the others.
         let name = name.to_string_lossy();
         environment.state.add(&name, &value);
         if value.is_empty() {
@@ -61,20 +100,21 @@ pub(super) fn read(variables: impl Iterator<Item = (OsString, OsString)>) -> Res
             if is_service_link(rest, &value.to_string_lossy()) {
                 continue;
             }
-            let spec = SPECS
-                .iter()
-                .find(|spec| spec.variable().as_deref() == Some(&name))
-                .ok_or_else(|| unknown(&name))?;
-            environment.own.push(given(spec, value, Origin::Own(name.into_owned()))?);
-        } else if let Some((spec, rank, name)) = find_platform(&name) {
-            platform.push((rank, given(spec, value, Origin::Platform(name))?));
+            let setting = rest.to_lowercase().replace('_', "-");
+            if !known.contains(&setting) || Origin::variable_of(&setting) != name {
+                return Err(unknown_variable(&name, known));
+            }
+            environment.own.push((setting, given(value, Origin::Own(name.into_owned()))?));
+        } else if let Some((setting, rank, name)) = platform_setting(&name) {
+            platform.push((rank, setting.to_owned(), given(value, Origin::Platform(name))?));
         }
     }
     // As in the SDK: the older pair of names counts only when the newer is wholly absent, so that a key never meets
     // the token of another.
-    let newer = platform.iter().any(|(rank, given)| *rank == 0 && is_login(given));
-    platform.retain(|(rank, given)| *rank == 0 || !(newer && is_login(given)));
-    environment.platform = platform.into_iter().map(|(_, given)| given).collect();
+    let is_login = |setting: &str| matches!(setting, "key" | "token");
+    let newer = platform.iter().any(|(rank, setting, _)| *rank == 0 && is_login(setting));
+    platform.retain(|(rank, setting, _)| *rank == 0 || !(newer && is_login(setting)));
+    environment.platform = platform.into_iter().map(|(_, setting, given)| (setting, given)).collect();
     Ok(environment)
 }
 
@@ -112,26 +152,22 @@ fn has_port_and_protocol(rest: &str) -> bool {
     })
 }
 
-fn is_login(given: &Given) -> bool {
-    matches!(given.setting, Setting::Key | Setting::Token)
-}
-
-fn find_platform(name: &str) -> Option<(&'static Spec, usize, &'static str)> {
-    SPECS.iter().find_map(|spec| {
-        let rank = spec.platform.iter().position(|known| *known == name)?;
-        Some((spec, rank, spec.platform[rank]))
+fn platform_setting(variable: &str) -> Option<(&'static str, usize, &'static str)> {
+    platform::ALL.iter().find_map(|names| {
+        let rank = names.variables.iter().position(|known| *known == variable)?;
+        Some((names.setting, rank, names.variables[rank]))
     })
 }
 
-fn given(spec: &Spec, value: OsString, origin: Origin) -> Result<Given, Refusal> {
+fn given(value: OsString, origin: Origin) -> Result<Given, Refusal> {
     match value.into_string() {
-        Ok(text) => Ok(Given { setting: spec.setting, text: Secret::new(text), origin }),
+        Ok(text) => Ok(Given { text: Secret::new(text), origin }),
         Err(_) => Err(Refusal::Invalid { origin, expected: "UTF-8 text".to_owned() }),
     }
 }
 
-fn unknown(name: &str) -> Refusal {
-    let known: Vec<String> = SPECS.iter().filter_map(Spec::variable).collect();
+fn unknown_variable(name: &str, known: &[String]) -> Refusal {
+    let known: Vec<String> = known.iter().map(|setting| Origin::variable_of(setting)).collect();
     let near = nearest(&name[PREFIX.len()..], known.iter().map(|variable| &variable[PREFIX.len()..]));
     Refusal::UnknownVariable { name: showable(name), near: near.map(|near| format!("{PREFIX}{near}")) }
 }

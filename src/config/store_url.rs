@@ -1,15 +1,16 @@
-//! The URL of a store that several instances share: one or more hosts, a login, a database.
-//!
-//! Not by the `url` crate: it knows one host only.
+//! The URL of a store: memory, a file, or a server that several instances share, with one or more hosts, a login and a
+//! database. The `url` crate knows one host only.
 
 use std::net::Ipv6Addr;
 
 use percent_encoding::percent_decode_str;
 
-use super::parse::is_host_name;
+use super::value::is_host_name;
 use crate::secret::Secret;
 use crate::store::settings::{Address, Location, Server, Tls};
 
+const EXPECTED: &str =
+    "memory:, sqlite: with the path of a file, or a URL that begins with postgres:// or valkey://";
 const POSTGRES: &str = "postgres://USER:PASSWORD@HOST:PORT/DATABASE, several HOST:PORT separated by commas, with ?sslmode=disable, prefer or require if need be";
 const VALKEY: &str = "valkey://USER:PASSWORD@HOST:PORT, several HOST:PORT separated by commas, valkeys:// with TLS (or redis://, rediss://)";
 const POSTGRES_PORT: u16 = 5432;
@@ -17,16 +18,22 @@ const VALKEY_PORT: u16 = 6379;
 /// More hosts than anyone lists.
 const ADDRESSES_MAX: usize = 64;
 
-/// The location of a URL with one of our schemes, `None` for another scheme; the error says what was expected, without any
-/// of the URL.
-pub(super) fn location(text: &str) -> Option<Result<Location, &'static str>> {
-    let (scheme, rest) = text.split_once("://")?;
-    Some(match scheme {
+/// Where `text` says that the store is; the error says what was expected, without any of the text.
+pub(super) fn location(text: &str) -> Result<Location, &'static str> {
+    match text.split_once(':').ok_or(EXPECTED)? {
+        ("memory", "") => Ok(Location::Memory),
+        ("sqlite", path) if !path.is_empty() => Ok(Location::Sqlite(path.into())),
+        (scheme, rest) => server_location(scheme, rest.strip_prefix("//").ok_or(EXPECTED)?),
+    }
+}
+
+fn server_location(scheme: &str, rest: &str) -> Result<Location, &'static str> {
+    match scheme {
         "postgres" | "postgresql" => postgres(rest).map(Location::Postgres).ok_or(POSTGRES),
         "valkey" | "redis" => valkey(rest, Tls::Off).map(Location::Valkey).ok_or(VALKEY),
         "valkeys" | "rediss" => valkey(rest, Tls::Required).map(Location::Valkey).ok_or(VALKEY),
-        _ => return None,
-    })
+        _ => Err(EXPECTED),
+    }
 }
 
 fn postgres(rest: &str) -> Option<Server> {

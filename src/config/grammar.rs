@@ -1,0 +1,249 @@
+//! From arguments, variables and files to the typed settings of `arguments`, and clap's faults in our own words: clap's texts
+//! quote what was typed, which may be the token.
+//!
+//! The arguments are parsed twice. The first time says which subcommand and which file are meant, and what is wrong with the
+//! arguments themselves. The second time, variables and file are the defaults, so that what is wrong then is wrong there.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::ffi::OsString;
+use std::sync::LazyLock;
+
+use clap::error::{ContextKind, ContextValue, ErrorKind};
+use clap::parser::ValueSource;
+use clap::{Arg, ArgMatches, Command, CommandFactory, FromArgMatches};
+
+use super::Stop;
+use super::arguments::Cli;
+use super::layers::Layers;
+use super::refusal::{Origin, Refusal, nearest, showable};
+use super::value::Expected;
+
+/// The whole grammar, its help with the names of the variables.
+pub(super) fn grammar() -> &'static Command {
+    static GRAMMAR: LazyLock<Command> = LazyLock::new(|| with_variables(Cli::command()));
+    fn with_variables(mut command: Command) -> Command {
+        let subcommands: Vec<_> = command.get_subcommands().map(|one| one.get_name().to_owned()).collect();
+        for name in subcommands {
+            command = command.mut_subcommand(name, with_variables);
+        }
+        command.mut_args(|arg| {
+            // A number with a minus can be no flag, so an operand needs no `--` before it.
+            let Some(long) = arg.get_long() else { return arg.allow_negative_numbers(true) };
+            let help = arg.get_help().map(ToString::to_string).unwrap_or_default();
+            let variable = Origin::variable_of(long);
+            let takes_value = arg.get_action().takes_values();
+            // `--port -1` is a value that is refused, and no flag `-1`.
+            arg.help(format!("{help} [env: {variable}]")).allow_negative_numbers(takes_value)
+        })
+    }
+    &GRAMMAR
+}
+
+/// The long flags of all subcommands, which are the names of all settings, in the order of the help.
+pub(super) fn setting_names(command: &Command) -> Vec<String> {
+    let mut names: Vec<String> =
+        command.get_arguments().filter_map(Arg::get_long).map(str::to_owned).collect();
+    for subcommand in command.get_subcommands() {
+        names.extend(setting_names(subcommand));
+    }
+    let mut seen = BTreeSet::new();
+    names.retain(|name| seen.insert(name.clone()));
+    names
+}
+
+/// The arguments as they were typed.
+pub(super) struct Typed {
+    args: Vec<OsString>,
+    /// The words of the subcommand.
+    pub verb: Vec<String>,
+    /// The settings that were given as flags, with their texts.
+    flags: BTreeMap<String, Vec<OsString>>,
+}
+
+impl Typed {
+    pub fn read(args: Vec<OsString>, grammar: &Command) -> Result<Self, Stop> {
+        let mut grammar = grammar.clone();
+        let matches = grammar
+            .try_get_matches_from_mut(&args)
+            .map_err(|error| stop(&error, &grammar, |setting| Origin::Flag(setting.to_owned())))?;
+        let (mut verb, mut matches, mut command) = (Vec::new(), &matches, &grammar);
+        while let Some((word, of_subcommand)) = matches.subcommand() {
+            verb.push(word.to_owned());
+            matches = of_subcommand;
+            command = command.find_subcommand(word).unwrap_or(command);
+        }
+        Ok(Self { flags: typed_flags(command, matches), args, verb })
+    }
+
+    /// The text of a flag that was typed once.
+    pub fn flag(&self, setting: &str) -> Option<&OsString> {
+        self.flags.get(setting)?.first()
+    }
+
+    /// The arguments with the layers as defaults.
+    pub fn parse(self, grammar: &Command, layers: Layers) -> Result<(Cli, Origins), Stop> {
+        let mut with_layers = with_defaults(grammar.clone(), &self.verb, &layers);
+        let matches = with_layers
+            .try_get_matches_from_mut(&self.args)
+            .map_err(|error| stop(&error, grammar, |setting| origin(&layers, setting)))?;
+        let cli = Cli::from_arg_matches(&matches)
+            .map_err(|error| stop(&error, grammar, |setting| origin(&layers, setting)))?;
+        Ok((cli, Origins { flags: self.flags, layers }))
+    }
+}
+
+fn origin(layers: &Layers, setting: &str) -> Origin {
+    layers.get(setting).map_or_else(|| Origin::Flag(setting.to_owned()), |given| given.origin.clone())
+}
+
+fn typed_flags(command: &Command, matches: &ArgMatches) -> BTreeMap<String, Vec<OsString>> {
+    let given = |arg: &&Arg| matches.value_source(arg.get_id().as_str()) == Some(ValueSource::CommandLine);
+    let texts = |arg: &Arg| {
+        let raw = matches.get_raw(arg.get_id().as_str());
+        raw.map(|raw| raw.map(ToOwned::to_owned).collect()).unwrap_or_default()
+    };
+    command
+        .get_arguments()
+        .filter(given)
+        .filter_map(|arg| Some((arg.get_long()?.to_owned(), texts(arg))))
+        .collect()
+}
+
+fn with_defaults(command: Command, verb: &[String], layers: &Layers) -> Command {
+    if let Some((word, rest)) = verb.split_first() {
+        return command.mut_subcommand(word, |subcommand| with_defaults(subcommand, rest, layers));
+    }
+    command.mut_args(|arg| match arg.get_long().and_then(|long| layers.get(long)) {
+        Some(given) => arg.default_value(given.text.expose().to_owned()),
+        None => arg,
+    })
+}
+
+/// Where each setting was given.
+pub(super) struct Origins {
+    flags: BTreeMap<String, Vec<OsString>>,
+    layers: Layers,
+}
+
+impl Origins {
+    /// `None`: nowhere, so that the default holds.
+    pub fn of(&self, setting: &str) -> Option<Origin> {
+        if self.flags.contains_key(setting) {
+            return Some(Origin::Flag(setting.to_owned()));
+        }
+        self.layers.get(setting).map(|given| given.origin.clone())
+    }
+
+    /// The text that was given; `None`: nowhere.
+    pub fn text(&self, setting: &str) -> Option<String> {
+        if let Some(texts) = self.flags.get(setting) {
+            let texts: Vec<_> = texts.iter().map(|text| text.to_string_lossy()).collect();
+            return Some(texts.join(","));
+        }
+        self.layers.get(setting).map(|given| given.text.expose().to_owned())
+    }
+
+    /// Settings that no flag has, from the layers alone.
+    pub fn parse<T: CommandFactory + FromArgMatches>(&self) -> Result<T, Stop> {
+        let command = T::command();
+        let with_layers = with_defaults(command.clone(), &[], &self.layers);
+        let parsed =
+            with_layers.try_get_matches_from(["devstatus"]).and_then(|matches| T::from_arg_matches(&matches));
+        parsed.map_err(|error| stop(&error, &command, |setting| origin(&self.layers, setting)))
+    }
+
+    /// The refusal of the value of a setting.
+    pub fn expected(&self, setting: &str, expected: impl Into<String>) -> Refusal {
+        let origin = self.of(setting).unwrap_or_else(|| Origin::Flag(setting.to_owned()));
+        Refusal::Invalid { origin, expected: expected.into() }
+    }
+
+    /// The refusal of two settings that cannot both be meant; `None` if one of them is not given.
+    pub fn contradiction(&self, one: &str, other: &str, why: &'static str) -> Option<Refusal> {
+        Some(Refusal::Contradiction { one: self.of(one)?, other: self.of(other)?, why })
+    }
+}
+
+/// What clap says, in our own words and one line.
+fn stop(error: &clap::Error, grammar: &Command, origin_of: impl Fn(&str) -> Origin) -> Stop {
+    let names = setting_names(grammar);
+    let named = named(error, &names);
+    let what = match error.kind() {
+        ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => {
+            return Stop::Answer(error.render().to_string());
+        }
+        ErrorKind::ValueValidation => {
+            let cause = std::error::Error::source(error).and_then(|cause| cause.downcast_ref::<Expected>());
+            // The number of repetitions is the only value that clap reads itself.
+            let expected =
+                cause.map_or_else(|| "a whole number from 0 to 255".to_owned(), ToString::to_string);
+            match (named, operand(error)) {
+                (Some(setting), _) => {
+                    return Stop::Refused(Refusal::Invalid { origin: origin_of(&setting), expected });
+                }
+                (None, Some(name)) => format!("{name}: expected {expected}"),
+                (None, None) => format!("expected {expected}"),
+            }
+        }
+        ErrorKind::UnknownArgument | ErrorKind::InvalidSubcommand => unknown(error, grammar, &names),
+        ErrorKind::InvalidValue | ErrorKind::NoEquals => match named {
+            Some(setting) => format!("--{setting}: a value is missing"),
+            None => "a flag has no value".to_owned(),
+        },
+        ErrorKind::TooManyValues => match named {
+            Some(setting) => format!("--{setting} takes no value"),
+            None => "a flag has a value that takes none".to_owned(),
+        },
+        ErrorKind::ArgumentConflict => match (error.get(ContextKind::InvalidSubcommand), named) {
+            (None, Some(setting)) => format!("--{setting} stands twice"),
+            (Some(_), _) | (None, None) => "flags stand after the subcommand, not before it".to_owned(),
+        },
+        ErrorKind::MissingSubcommand | ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => {
+            "a subcommand is missing".to_owned()
+        }
+        ErrorKind::MissingRequiredArgument => "an operand is missing".to_owned(),
+        ErrorKind::InvalidUtf8 => "an argument is not UTF-8 text".to_owned(),
+        _ => "the arguments cannot be understood".to_owned(),
+    };
+    Stop::Refused(Refusal::Arguments { what })
+}
+
+fn unknown(error: &clap::Error, grammar: &Command, names: &[String]) -> String {
+    let typed = invalid_arg(error).unwrap_or_default();
+    let Some(name) = typed.strip_prefix("--").and_then(showable) else {
+        let short = typed.strip_prefix('-').filter(|rest| rest.len() == 1).and_then(showable);
+        return match short {
+            Some(short) if has_short(grammar, &short) => format!("this subcommand has no flag -{short}"),
+            Some(short) => format!("unknown flag -{short}: an operand that begins with - goes behind --"),
+            None => "an argument is neither a flag nor a subcommand".to_owned(),
+        };
+    };
+    match nearest(&name, names.iter().map(String::as_str)) {
+        Some(near) if near == name => format!("this subcommand has no flag --{name}"),
+        Some(near) => format!("unknown flag --{name}: did you mean --{near}?"),
+        None => format!("unknown flag --{name}"),
+    }
+}
+
+fn has_short(command: &Command, short: &str) -> bool {
+    command.get_arguments().filter_map(Arg::get_short).any(|known| short.starts_with(known))
+        || command.get_subcommands().any(|subcommand| has_short(subcommand, short))
+}
+
+fn invalid_arg(error: &clap::Error) -> Option<&str> {
+    match error.get(ContextKind::InvalidArg) {
+        Some(ContextValue::String(text)) => Some(text),
+        _ => None,
+    }
+}
+
+/// The setting an error is about: clap writes it as in `--port <PORT>` and `--verbose...`.
+fn named(error: &clap::Error, names: &[String]) -> Option<String> {
+    let long = invalid_arg(error)?.split([' ', '=', '.', '[']).next()?.strip_prefix("--")?;
+    names.iter().find(|name| *name == long).cloned()
+}
+
+/// The operand an error is about, as in `<NAME>`.
+fn operand(error: &clap::Error) -> Option<&str> {
+    invalid_arg(error)?.strip_prefix('<')?.strip_suffix('>')
+}

@@ -1,0 +1,65 @@
+//! The files of `--types-file` and `--devices-file`: what is known beforehand of the fleet, a name on each line.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+
+use super::file;
+use super::grammar::Origins;
+use super::refusal::{Origin, Refusal};
+use super::value::{TOPIC_LEVEL, is_topic_level};
+
+/// A list of ten million devices fits.
+const NAMES_FILE_MAX_BYTES: u64 = 1 << 30;
+
+/// The device types in the file.
+pub(super) fn types(path: &Path, origins: &Origins) -> Result<Vec<String>, Refusal> {
+    let expected = format!("a device type, {TOPIC_LEVEL}");
+    let lines = Lines { setting: "types-file", origins, expected };
+    lines.parse(path, |line| is_topic_level(line).then(|| line.to_owned()))
+}
+
+/// The devices in the file, by type.
+pub(super) fn devices(path: &Path, origins: &Origins) -> Result<BTreeMap<String, Vec<String>>, Refusal> {
+    let expected = format!("type/id or type,id, each {TOPIC_LEVEL}");
+    let lines = Lines { setting: "devices-file", origins, expected };
+    let devices = lines.parse(path, |line| {
+        let (device_type, id) = line.split_once('/').or_else(|| line.split_once(','))?;
+        let (device_type, id) = (device_type.trim(), id.trim());
+        (is_topic_level(device_type) && is_topic_level(id)).then(|| (device_type.to_owned(), id.to_owned()))
+    })?;
+    let mut by_type: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+    for (device_type, id) in devices {
+        by_type.entry(device_type).or_default().insert(id);
+    }
+    Ok(by_type.into_iter().map(|(device_type, ids)| (device_type, ids.into_iter().collect())).collect())
+}
+
+/// The file of a setting, and what each of its lines should be.
+struct Lines<'a> {
+    setting: &'static str,
+    origins: &'a Origins,
+    expected: String,
+}
+
+impl Lines<'_> {
+    /// What `parse` makes of each line; empty lines and comments are passed over.
+    fn parse<T>(&self, path: &Path, parse: impl Fn(&str) -> Option<T>) -> Result<Vec<T>, Refusal> {
+        let origin = self.origins.of(self.setting).unwrap_or(Origin::Flag(self.setting.to_owned()));
+        let text = file::read_text(path, NAMES_FILE_MAX_BYTES)
+            .map_err(|source| Refusal::ReadFile { origin: origin.clone(), source })?;
+        let mut parsed = Vec::new();
+        for (index, line) in text.lines().enumerate() {
+            // No name holds a '#', so that one can only begin a comment.
+            let line = line.split('#').next().unwrap_or_default().trim();
+            if line.is_empty() {
+                continue;
+            }
+            parsed.push(parse(line).ok_or_else(|| Refusal::Line {
+                origin: origin.clone(),
+                line: index + 1,
+                expected: self.expected.clone(),
+            })?);
+        }
+        Ok(parsed)
+    }
+}

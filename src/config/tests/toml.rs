@@ -1,0 +1,181 @@
+//! `devstatus.toml`, and `devstatus config`, which checks it and shows what it comes to.
+
+use super::{Files, INI, TOKEN, YAML, refusal, run, serve};
+use crate::config::Stop;
+use crate::config::arguments::PlatformArgs;
+use crate::config::grammar::{grammar, setting_names};
+
+const TOML: &str = "# The site's settings.\norganization = \"abc123\"\nbroker = \"mqtt://h\"\nport = 0\n\
+                    types = [\"pump\", \"tank\"]\nbroker-counters = false\n";
+
+/// A value for each key that can stand beside all the others.
+const VALUES: &[(&str, &str)] = &[
+    ("organization", "\"abc123\""),
+    ("key", "\"a-abc123-x\""),
+    ("id", "\"app\""),
+    ("token-file", "\"{dir}/names\""),
+    ("broker", "\"mqtts://h\""),
+    ("ca-file", "\"{dir}/ca.pem\""),
+    ("mqtt-version", "5"),
+    ("keep-alive", "7"),
+    ("clean-session", "false"),
+    ("session-expiry", "8"),
+    ("listen", "\"::1\""),
+    ("port", "0"),
+    ("keys-file", "\"k\""),
+    ("allow-anonymous", "true"),
+    ("tls-cert", "\"{dir}/ca.pem\""),
+    ("tls-key", "\"{dir}/ca.pem\""),
+    ("tls-client-ca", "\"{dir}/ca.pem\""),
+    ("cors-origin", "[\"https://a\", \"https://b:1\"]"),
+    ("allowed-host", "[\"a.example\", \"::1\"]"),
+    ("trusted-proxy", "[\"10.0.0.1\", \"192.0.2.0/24\"]"),
+    ("forwarded-header", "\"Forwarded\""),
+    ("proxy-protocol", "true"),
+    ("requests-per-second", "1"),
+    ("connections-max", "2"),
+    ("connections-per-address", "3"),
+    ("streams-max", "4"),
+    ("stream-lag-max", "100"),
+    ("quiet-interval-ms", "5"),
+    ("backlog-max-bytes", "65_536"),
+    ("types", "[\"pump\", \"tank\"]"),
+    ("devices-file", "\"{dir}/names\""),
+    ("replay-limits", "[10, 20]"),
+    ("ready-on", "\"complete\""),
+    ("reconcile-interval", "6"),
+    ("population-connections", "7"),
+    ("scalable", "\"one\""),
+    ("partition", "\"1/2\""),
+    ("broker-counters", "true"),
+    ("store", "\"postgres://u@h\""),
+    ("store-schema", "\"s\""),
+    ("store-password-file", "\"{dir}/names\""),
+    ("store-ca-file", "\"{dir}/ca.pem\""),
+    ("flush-interval-ms", "9"),
+    ("history-days", "10"),
+    ("history-per-device", "11"),
+    ("map-limit", "12"),
+    ("log-format", "\"json\""),
+    ("verbose", "2"),
+];
+
+#[test]
+fn every_flag_of_the_service_can_be_a_key() {
+    let files = Files::new();
+    files.add("ca.pem", "");
+    files.add("names", "pump/1\n");
+    let directory = files.0.path().to_str().unwrap().to_owned();
+    let (mut toml, mut flags) = (String::new(), String::new());
+    for &(setting, value) in VALUES {
+        toml += &format!("{setting} = {}\n", value.replace("{dir}", &directory));
+        let text: String = value.chars().filter(|c| !matches!(c, '"' | '[' | ']' | ' ' | '_')).collect();
+        flags += &match setting {
+            "verbose" => "-vv ".to_owned(),
+            _ => format!("--{setting}={text} "),
+        };
+    }
+    files.add("devstatus.toml", &toml);
+    let from_file = serve(&files, "-c {dir}/devstatus.toml", &[]);
+    assert_eq!(from_file, serve(&files, &flags, &[]));
+    // What the lists above leave out excludes something in them.
+    let left_out = ["config", "token", "types-file", "share", "forget-after", "help", "version"];
+    let serve = grammar().find_subcommand("serve").unwrap();
+    for setting in setting_names(serve) {
+        let is_there = VALUES.iter().any(|(name, _)| *name == setting);
+        assert!(is_there || left_out.contains(&setting.as_str()), "{setting}");
+    }
+}
+
+#[test]
+fn a_flag_and_a_variable_beat_the_file() {
+    let files = Files::new();
+    files.add("devstatus.toml", TOML);
+    let port = |line: &str, environment: &[(&str, &str)]| serve(&files, line, environment).http.port;
+    assert_eq!(port("-c {dir}/devstatus.toml", &[]), 0);
+    assert_eq!(port("-c {dir}/devstatus.toml", &[("DEVSTATUS_PORT", "1")]), 1);
+    assert_eq!(port("-c {dir}/devstatus.toml -p 2", &[("DEVSTATUS_PORT", "1")]), 2);
+    assert_eq!(port("", &[("DEVSTATUS_CONFIG", "{dir}/devstatus.toml")]), 0);
+}
+
+#[test]
+fn a_fault_names_file_line_key_and_what_was_expected() {
+    let files = Files::new();
+    for (text, expected) in [
+        ("port = 70000\n", "line 1, port: expected a whole number from 0 to 65535"),
+        ("\n\nport = \"x\"\n", "line 3, port: expected a whole number from 0 to 65535"),
+        ("broker-counters = \"maybe\"\n", "line 1, broker-counters: expected true or false"),
+        ("[[source]]\nname = \"a\"\n", "line 1: expected a text, a number, true, false, or a list of these"),
+        ("port = 1979-05-27\n", "line 1: expected a text, a number, true, false, or a list of these"),
+        ("port = 1\nport = 2\n", "line 2: not the TOML that was expected"),
+        ("port 1\n", "line 1: not the TOML that was expected"),
+    ] {
+        files.add("x.toml", text);
+        let line = refusal(&files, "--broker mqtt://h -o org -c {dir}/x.toml", &[]);
+        assert_eq!(line, format!("{{dir}}/x.toml {expected}"), "{text:?}");
+    }
+    files.add("x.toml", "prot = 1\n");
+    let line = refusal(&files, "-c {dir}/x.toml", &[]);
+    assert!(line.starts_with("{dir}/x.toml line 1: unknown key prot; known are organization, "), "{line}");
+    assert!(line.ends_with("did you mean port?"), "{line}");
+    files.add("both.toml", "organization = \"a\"\nkey = \"a-b-c\"\ntoken = \"t\"\n");
+    assert_eq!(
+        refusal(&files, "--broker mqtt://h -c {dir}/both.toml", &[]),
+        "{dir}/both.toml line 1, organization contradicts {dir}/both.toml line 2, key: the second part of the API key \
+         is another organization"
+    );
+}
+
+#[test]
+fn check_says_whether_the_service_would_start() {
+    let files = Files::new();
+    files.add("devstatus.toml", TOML);
+    let Err(Stop::Answer(text)) = run(&files, "config check -c {dir}/devstatus.toml", &[]) else { panic!() };
+    assert_eq!(text, "the settings are good\n");
+    files.add("devstatus.toml", "port = -1\n");
+    let line = refusal(&files, "config check -c {dir}/devstatus.toml", &[]);
+    assert_eq!(line, "{dir}/devstatus.toml line 1, port: expected a whole number from 0 to 65535");
+}
+
+#[test]
+fn show_names_every_setting_its_value_and_its_place_and_no_secret() {
+    let files = Files::new();
+    files.add("devstatus.toml", TOML);
+    let line = format!(
+        "config show -c {{dir}}/devstatus.toml -k user -t {TOKEN} --store postgres://u:secret-word@h/d"
+    );
+    let Err(Stop::Answer(text)) = run(&files, &line, &[("DEVSTATUS_ID", "app")]) else { panic!() };
+    let directory = files.0.path().to_str().unwrap();
+    let text = text.replace(directory, "{dir}");
+    for expected in [
+        "organization = \"abc123\"  # {dir}/devstatus.toml line 2, organization",
+        "id = \"app\"  # DEVSTATUS_ID",
+        "token = \"(hidden)\"  # --token",
+        "store = \"postgres://u:(hidden)@h/d\"  # --store",
+        "types = \"pump,tank\"  # {dir}/devstatus.toml line 5, types",
+        "port = 0  # {dir}/devstatus.toml line 4, port",
+        "keep-alive = 60  # default",
+        "# forget-after is not set",
+    ] {
+        assert!(text.lines().any(|line| line == expected), "{expected} is not in:\n{text}");
+    }
+    assert!(!text.contains(TOKEN) && !text.contains("secret-word"), "{text}");
+    let serve = grammar().find_subcommand("serve").unwrap();
+    for setting in setting_names(serve) {
+        assert!(text.contains(&setting), "{setting}");
+    }
+}
+
+#[test]
+fn show_includes_what_only_the_platforms_files_say() {
+    let files = Files::new();
+    files.add("app.yaml", format!("{YAML}options:\n  domain: example.com\n"));
+    let Err(Stop::Answer(text)) = run(&files, "config show -c {dir}/app.yaml", &[]) else { panic!() };
+    assert!(text.contains("# platform-domain is example.com, from "), "{text}");
+    files.add("app.cfg", INI);
+    let Err(Stop::Answer(text)) = run(&files, "config show -c {dir}/app.cfg", &[]) else { panic!() };
+    let platform = <PlatformArgs as clap::CommandFactory>::command();
+    for arg in platform.get_arguments() {
+        assert!(text.contains(arg.get_long().unwrap()), "{arg:?}: {text}");
+    }
+}
