@@ -10,16 +10,13 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout;
 
 use super::log_limit::OnceAMinute;
-use super::stream::{Idle, Progress};
+use super::stream::Progress;
 
 /// Places beyond `--connections-max`, for `/livez`, `/readyz` and `/metrics` only: many more than there are programs that ask
 /// so at the same time.
 pub const RESERVED: usize = 64;
 /// How long a newcomer waits for the place of a connection that was told to give way.
 const EVICTION_TIMEOUT: Duration = Duration::from_secs(1);
-/// How long a connection has for its first byte before it counts as silent: what its client has sent with the connect may not
-/// have been read yet.
-const FIRST_BYTE_GRACE: Duration = Duration::from_millis(250);
 /// One in so many gives way at once, so that a flood of newcomers does not look through all connections for each.
 const EVICTED_SHARE: usize = 100;
 
@@ -41,7 +38,6 @@ pub struct Places {
     taken: Mutex<Taken>,
     log: OnceAMinute,
     eviction_timeout: Duration,
-    first_byte_grace: Duration,
 }
 
 #[derive(Debug, Default)]
@@ -69,7 +65,6 @@ impl Places {
             taken: Mutex::default(),
             log: OnceAMinute::default(),
             eviction_timeout: EVICTION_TIMEOUT,
-            first_byte_grace: FIRST_BYTE_GRACE,
         }
     }
 
@@ -114,12 +109,7 @@ impl Places {
     fn evict(&self, good_for: Use) -> bool {
         let taken = self.taken.lock();
         let connections = taken.connections.values().filter(|(of, _)| *of == good_for);
-        let has_come = |idle: &Idle| match idle {
-            Idle::First(since) => since.elapsed() >= self.first_byte_grace,
-            Idle::Next(_) | Idle::Rest(_) => true,
-        };
-        let idle = connections.filter_map(|(_, it)| Some((it.idle().filter(has_come)?, it)));
-        let mut idle: Vec<_> = idle.collect();
+        let mut idle: Vec<_> = connections.filter_map(|(_, it)| Some((it.idle()?, it))).collect();
         let most = self.evicted_at_once.min(idle.len());
         if most == 0 {
             return false;
@@ -158,9 +148,7 @@ mod tests {
 
     #[tokio::test]
     async fn silent_connections_give_way_before_resting_ones_and_busy_ones_never() {
-        let places =
-            Places { eviction_timeout: PATIENCE, first_byte_grace: Duration::ZERO, ..Places::new(3) };
-        let places = Arc::new(places);
+        let places = Arc::new(Places { eviction_timeout: PATIENCE, ..Places::new(3) });
         let (busy, resting, silent) = (places.take().await, places.take().await, places.take().await);
         let _answering = busy.progress.request();
         drop(resting.progress.request());
@@ -181,7 +169,7 @@ mod tests {
 
     #[tokio::test]
     async fn reserved_places_give_way_to_one_another() {
-        let places = Arc::new(Places { first_byte_grace: Duration::ZERO, ..Places::new(1) });
+        let places = Arc::new(Places::new(1));
         let first = places.take().await;
         let _answering = first.progress.request();
         let mut left = tokio::task::JoinSet::new();
