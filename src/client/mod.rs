@@ -99,7 +99,7 @@ fn ask(settings: ClientSettings) -> Result<Outcome, ClientError> {
     Ok(outcome)
 }
 
-/// Whether a terminal is to be written to in colour. Not where `NO_COLOR` is set, and not to nothing, as https://no-color.org has it;
+/// Whether a terminal is to be written to in colour. Not where `NO_COLOR` is set, and not to nothing, as <https://no-color.org> has it;
 /// and not on a terminal that says of itself that it can do nothing.
 pub fn may_colour() -> bool {
     let is_set = |name| std::env::var_os(name).is_some_and(|value| !value.is_empty());
