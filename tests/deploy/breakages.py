@@ -7,7 +7,7 @@ BREAKAGES = [
     ("compose/docker-compose.yml", "DEVSTATUS_ID: devstatus-2", "DEVSTATUS_ID: devstatus-1", "application ids"),
     ("compose/docker-compose.yml", "DEVSTATUS_TOKEN_FILE", "DEVSTATUS_TOKENFILE", "DEVSTATUS_TOKENFILE"),
     ("compose/docker-compose.yml", "5000/livez", "5000/health", "health check"),
-    ("compose/docker-compose.yml", "./keys:/run/keys:ro", "./keys/api-keys:/run/keys/api-keys:ro", "no API key"),
+    ("compose/docker-compose.yml", "./keys:/run/keys:ro", "./keys/api-keys:/run/keys/api-keys:ro", "is not there"),
     ("compose/docker-compose.valkey.yml", "valkey://valkey", "grid://valkey", "DEVSTATUS_STORE"),
     ("compose/docker-compose.valkey.yml", "DEVSTATUS_LISTEN: 0.0.0.0", "DEVSTATUS_LISTEN: 127.0.0.1", "loopback"),
     ("kubernetes/devstatus.yaml", "maxUnavailable", "maxUnavailables", "PodDisruptionBudget"),
