@@ -22,7 +22,9 @@ pub fn run(size: &Size, load: &Load) -> Outcome<()> {
     let authorization = format!("Bearer {}", create_key(&binary, &keys)?);
     // Each under an id of its own, or the broker would let one take the place of the other again and again.
     let start = |id: &str, keys_file: &str| {
-        let arguments = [&UNLIMITED[..], &["--keys-file", keys_file]].concat();
+        // The side without keys names a file that is not there, which the service must be told to accept.
+        let open: &[&str] = if keys_file == none { &["--allow-anonymous"] } else { &[] };
+        let arguments = [&UNLIMITED[..], &["--keys-file", keys_file], open].concat();
         let mut service = Service::start_as(id, &binary, &broker.url(), &arguments)?;
         service.wait_until_ready()?;
         Ok::<_, Box<dyn std::error::Error>>(service)
