@@ -1,0 +1,113 @@
+//! Bytes of an MQTT message to presence events. Pure: no sockets, no clock, no state; malformed input is a value.
+//!
+//! A format decodes each message by itself. What a message means beside the state that is held, for example whether a
+//! disconnect ends the current session, is decided by the merge rule, not here.
+
+use std::borrow::Cow;
+
+/// The name of a device. Both parts may contain `/`, spaces and any UTF-8 except control characters.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct DeviceName<'a> {
+    pub device_type: Cow<'a, str>,
+    pub id: Cow<'a, str>,
+}
+
+/// Nanoseconds since 1970 by the clock of whoever wrote the message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct UnixNanos(pub i64);
+
+/// What one message turned out to be.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Decoded<'a> {
+    /// A device connected or disconnected, or was refused.
+    Event(Event<'a>),
+    /// The convention says that this message removes the device, for example an empty retained payload.
+    Removed(DeviceName<'a>),
+    /// A message that shows that the device is connected now, without being a status message. A retained one shows nothing.
+    Alive(DeviceName<'a>),
+    /// Something about the broker rather than one device.
+    Broker(BrokerEvent<'a>),
+    /// The message is sound and changes nothing; the word says why, for metrics and for people who write a profile.
+    Ignored(&'static str),
+    /// No topic filter of the format matches.
+    NoMatch,
+    /// Nothing can be made of the message; the word says why, for metrics and for people who write a profile.
+    Undecodable(&'static str),
+}
+
+/// One presence event of one device.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Event<'a> {
+    pub device: DeviceName<'a>,
+    pub kind: EventKind,
+    /// What names and orders the session that the event belongs to.
+    pub session: Session<'a>,
+    /// When it happened, if the message says so.
+    pub time: Option<UnixNanos>,
+    /// Why a session ended, or how its device went, if known.
+    pub cause: Option<Cause>,
+    /// The source's own word for the reason, as it was sent.
+    pub reason: Option<Cow<'a, str>>,
+    /// The address of the client, without its port.
+    pub address: Option<Cow<'a, str>>,
+    /// The protocol by its name, for example `MQTT`.
+    pub protocol: Option<Cow<'a, str>>,
+    /// The device is effectively connected only while this one is.
+    pub parent: Option<DeviceName<'a>>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum EventKind {
+    Connect,
+    Disconnect,
+    /// The session ended because another connection took its client id: the device is connected elsewhere.
+    Takeover,
+    /// A login was refused: it ends no session.
+    Refusal,
+}
+
+/// What names and orders sessions; see "Several sources" in the design.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Session<'a> {
+    /// The message names no session: the order of arrival decides.
+    Arrival,
+    /// The session is named by the time at which it began, by the broker's clock.
+    Started(UnixNanos),
+    /// A version per client id that grows with each session and starts again after a long time offline, and the name of the
+    /// session.
+    Versioned { version: u64, session: Cow<'a, str> },
+    /// A number from 0 to 255 that a birth and the death of the same session share; births are ordered by the event's time.
+    Matched(Option<u8>),
+}
+
+/// Why a device is not connected, in classes that are the same for all sources.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Cause {
+    /// The device said goodbye.
+    Clean,
+    /// The connection was lost: a will, a reset, an error of the network.
+    Lost,
+    /// The broker heard nothing within the keep-alive time.
+    KeepAlive,
+    /// Another connection took the client id.
+    Takeover,
+    /// The login was refused.
+    Refused,
+    /// An administrator or the broker ended the session.
+    Server,
+    /// The client broke the protocol.
+    Protocol,
+    /// The device says that it sleeps and will be back.
+    Asleep,
+}
+
+/// An event that concerns every client of a broker, or of a node of a cluster.
+#[derive(Clone, Debug, PartialEq)]
+pub enum BrokerEvent<'a> {
+    /// The broker started: sessions of earlier connections have ended.
+    Started,
+    /// The nodes of the cluster that are running now.
+    Nodes(Cow<'a, str>),
+    /// How many clients the broker counts as connected.
+    Connected(u64),
+}
