@@ -83,18 +83,20 @@ pub enum Session<'a> {
 /// Why a device is not connected, in classes that are the same for all sources.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Cause {
-    /// The device said goodbye.
-    Clean,
-    /// The connection was lost: a will, a reset, an error of the network.
-    Lost,
-    /// The broker heard nothing within the keep-alive time.
-    KeepAlive,
+    /// The device ended the session in order.
+    Ended,
+    /// The connection broke: a will, a reset, an error of the network or of either side.
+    Connection,
+    /// The broker or an administrator ended the session.
+    Server,
+    /// Nothing arrived within the keep-alive time.
+    Timeout,
+    /// The TLS session failed.
+    Tls,
+    /// The login was refused, or an authorization was withdrawn.
+    Refused,
     /// Another connection took the client id.
     Takeover,
-    /// The login was refused.
-    Refused,
-    /// An administrator or the broker ended the session.
-    Server,
     /// The client broke the protocol.
     Protocol,
     /// The device says that it sleeps and will be back.
