@@ -24,7 +24,8 @@ pub enum Decoded<'a> {
     /// The convention says that this message removes the device, for example an empty retained payload.
     Removed(DeviceName<'a>),
     /// A message that shows that the device is connected now, without being a status message. A retained one shows nothing.
-    Alive(DeviceName<'a>),
+    /// Where it names a parent, the parent is connected, too.
+    Alive { device: DeviceName<'a>, parent: Option<DeviceName<'a>> },
     /// Something about the broker rather than one device.
     Broker(BrokerEvent<'a>),
     /// The message is sound and changes nothing; the word says why, for metrics and for people who write a profile.
@@ -69,15 +70,19 @@ pub enum EventKind {
 /// What names and orders sessions; see "Several sources" in the design.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Session<'a> {
-    /// The message names no session: the order of arrival decides.
+    /// The message tells the state and names no session: the order of arrival decides, and a repetition is no event.
     Arrival,
+    /// The message tells of a change, in the order of arrival: each beginning is a session of its own. The text is the
+    /// client's address and port; if both the beginning and the end have one, they belong together only if it is equal.
+    Connection(Option<Cow<'a, str>>),
     /// The session is named by the time at which it began, by the broker's clock.
     Started(UnixNanos),
     /// A version per client id that grows with each session and starts again after a long time offline, and the name of the
     /// session.
     Versioned { version: u64, session: Cow<'a, str> },
-    /// A number from 0 to 255 that a birth and the death of the same session share; births are ordered by the event's time.
-    Matched(Option<u8>),
+    /// A number that a birth and the death of the same session share; it is compared for equality only, and births are
+    /// ordered by the event's time. `sequence` counts the messages of a session from 0 to 255 and starts again.
+    Matched { birth: Option<u64>, sequence: Option<u8> },
 }
 
 /// Why a device is not connected, in classes that are the same for all sources.
@@ -101,6 +106,8 @@ pub enum Cause {
     Protocol,
     /// The device says that it sleeps and will be back.
     Asleep,
+    /// The device through which this one is reached is not connected.
+    ParentOffline,
 }
 
 /// An event that concerns every client of a broker, or of a node of a cluster.
@@ -112,4 +119,6 @@ pub enum BrokerEvent<'a> {
     Nodes(Cow<'a, str>),
     /// How many clients the broker counts as connected.
     Connected(u64),
+    /// For how many seconds the broker has been running.
+    UptimeSeconds(u64),
 }
