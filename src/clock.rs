@@ -4,18 +4,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use rustix::time::{ClockId, clock_gettime};
 
-use crate::time_text::TimeText;
-
-/// Seconds since 1970 by this machine's clock; fits until 2106.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct UnixSeconds(pub u32);
-
-impl UnixSeconds {
-    /// RFC 3339 in UTC.
-    pub fn rfc3339(self) -> TimeText {
-        TimeText::of_seconds(self.0)
-    }
-}
+use presence::UnixSeconds;
 
 pub fn now() -> UnixSeconds {
     UnixSeconds(u32::try_from(since_1970().as_secs()).unwrap_or(u32::MAX))

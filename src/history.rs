@@ -3,15 +3,13 @@
 
 use std::collections::VecDeque;
 use std::fmt;
-use std::sync::Arc;
 
 use futures_util::future::BoxFuture;
 use parking_lot::Mutex;
 
-use crate::clock::UnixSeconds;
-use crate::decode::Device;
 use crate::metrics::Metrics;
-use crate::presence::{Claim, Statement};
+use presence::history::{Event, EventPage, Row};
+use presence::{Claim, Device, Statement, UnixSeconds};
 
 /// Events that may wait for the store. Beyond it the oldest are dropped and counted: a store that is away must not take the
 /// memory, and the status itself waits elsewhere.
@@ -20,70 +18,6 @@ const WAITING_MAX: usize = 100_000;
 /// The memory that the waiting events may take. A hundred thousand events of the platform take half of it; long messages reach
 /// it first.
 pub const WAITING_MAX_BYTES: usize = 64 << 20;
-
-/// What the allocator and the queue add to an event's own bytes, about.
-const EVENT_OVERHEAD_BYTES: usize = 64;
-
-/// One thing that happened to a device: a connect, a disconnect, a takeover, a refused or otherwise failed login.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Event {
-    pub device_type: Arc<str>,
-    pub id: Box<str>,
-    pub statement: Statement,
-    pub heard_at: UnixSeconds,
-}
-
-impl Event {
-    pub fn device(&self) -> Device<'_> {
-        Device { device_type: &self.device_type, id: &self.id }
-    }
-
-    /// The memory that it takes, about.
-    pub fn size_bytes(&self) -> usize {
-        size_of::<Self>()
-            + EVENT_OVERHEAD_BYTES
-            + self.device_type.len()
-            + self.id.len()
-            + self.statement.payload.packed_len()
-    }
-}
-
-/// One event as it is kept.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Row {
-    /// Rises from event to event of a device; what an older page is asked for by.
-    pub sequence: u64,
-    pub statement: Statement,
-    pub heard_at: UnixSeconds,
-}
-
-/// One event as it is kept, and whose it is.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct KeptEvent {
-    pub device_type: Arc<str>,
-    pub id: Box<str>,
-    /// Where to go on after it, in the order of the events of all devices. Events that were kept in one step may share it, or
-    /// come again to whoever goes on there; none is passed over.
-    pub position: u64,
-    pub row: Row,
-}
-
-/// Part of the events of all devices, in the order in which they were kept.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct EventPage {
-    /// After the position that was asked for, each once.
-    pub events: Vec<KeptEvent>,
-    /// Where to go on after this page without being given anything again.
-    pub reached: u64,
-    /// Up to here nothing can be added any more: what is kept later has a higher position.
-    pub newest: u64,
-    /// No event that had been kept when this was read has a higher position. More than `newest` where several write at
-    /// once, and one that began earlier may still add events that come before those of another.
-    pub begun: u64,
-    /// Some that belong here are missing: they were dropped because they were too old or too many of one device, or lost
-    /// before they came to the store, or the position is none of this store as it is now.
-    pub incomplete: bool,
-}
 
 /// The events that wait for the store.
 #[derive(Default)]
@@ -286,8 +220,9 @@ fn sessions<'a>(rows: impl IntoIterator<Item = &'a Statement>) -> Vec<Session> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::payload::Payload;
-    use crate::presence::Moment;
+    use presence::Moment;
+    use presence::history::EVENT_OVERHEAD_BYTES;
+    use presence::payload::Payload;
 
     const SECOND: i64 = 1_000_000_000;
 

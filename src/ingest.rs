@@ -7,18 +7,18 @@ mod sample;
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use crate::clock::{self, UnixSeconds};
-use crate::decode::{ClientId, Decoded, Device, Flaw, Notice, Undecodable, iot_platform};
+use crate::clock;
 use crate::feed::Feed;
 use crate::freshness::RoundNumber;
 use crate::history::EventQueue;
 use crate::map::{Applied, Arrival, DeviceMap, Evidence, Record};
 use crate::metrics::{FlawLabel, KindLabel, Metrics};
-use crate::presence::Statement;
 use crate::receipt::Receipts;
 use crate::source::backlog::{Item, PassId, Pending, Remembered, Run, Tally, Told};
 use crate::source::packet::{self, Publish};
 use crate::source::settings::Partition;
+use formats::iot_platform::{self, ClientId, Decoded, Flaw, Notice, Undecodable};
+use presence::{Device, Statement, UnixSeconds};
 use sample::Sampler;
 
 /// How much of a message a sample shows.

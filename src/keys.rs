@@ -10,8 +10,9 @@ use jiff::Timestamp;
 use crate::access::{ApiKey, FileError, KeysFile, NewKey};
 use crate::client::settings::ServiceSettings;
 use crate::client::{self, ClientError};
-use crate::clock::{self, UnixSeconds};
+use crate::clock;
 use crate::config::{KeysAction, KeysSettings};
+use presence::UnixSeconds;
 
 /// Why nothing came of it, or less than was asked for.
 #[derive(Debug, thiserror::Error)]

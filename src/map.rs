@@ -35,10 +35,9 @@ use self::rates::Rates;
 use self::shard::{Place, Records, SHARDS, Shard};
 pub use self::snapshot::{LastEvent, Snapshot};
 pub use self::walk::Name;
-use crate::clock::UnixSeconds;
-use crate::decode::{Device, iot_platform};
 use crate::freshness::RoundNumber;
-use crate::presence::{Belief, Claim, Statement, Status, Verdict};
+use formats::iot_platform;
+use presence::{Belief, Claim, Device, Statement, Status, UnixSeconds, Verdict};
 
 /// All devices that anything was ever heard of.
 pub struct DeviceMap {

@@ -3,7 +3,7 @@
 
 use tokio::sync::{mpsc, oneshot};
 
-use crate::decode::Device;
+use presence::Device;
 
 /// Wishes that wait at most; a further one waits for a place. People make them one at a time.
 const QUEUE_MAX: usize = 16;

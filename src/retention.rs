@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use crate::clock::UnixSeconds;
+use presence::UnixSeconds;
 
 /// The wall clock may be off by so much between two readings without having jumped: time servers speed clocks up and slow
 /// them down.

@@ -11,10 +11,7 @@ use proc_macro2::{Delimiter, TokenStream, TokenTree};
 
 /// The modules in reading order. A module may name those of the rows above its own, and none of its own row.
 const ROWS: &[&[&str]] = &[
-    &["secret", "time_text", "freshness", "files"],
-    &["payload"],
-    &["presence"],
-    &["decode"],
+    &["secret", "freshness", "files"],
     &["clock", "metrics", "descriptors", "memory", "tls"],
     &["health"],
     &["history", "receipt", "access", "retention", "removal"],
@@ -223,8 +220,8 @@ fn check(path: &str, code: &str) -> Vec<String> {
 fn a_module_above_may_be_named_in_every_way() {
     let code = "
         //! [`crate::http`] may be spoken of.
-        use crate::{clock, presence::{Belief, Claim as Said}};
-        use crate::decode::*;
+        use crate::{clock, map::{Record, Applied as Said}};
+        use crate::history::*;
         use super::source::settings::Endpoint;
         pub(crate) fn f() { crate::map::f(\"crate::http\"); tracing::info!(n = crate::metrics::N); }
         mod tests { use super::super::source; use super::*; use self::inner; }
@@ -239,7 +236,7 @@ fn a_module_below_may_be_named_in_no_way() {
         "use crate::http;",
         "use crate::http::Page;",
         "use ::devstatus::http;",
-        "use crate::{clock, presence::{Belief, Claim}, http::{self, Page}};",
+        "use crate::{clock, map::{Record, Applied}, http::{self, Page}};",
         "use super::http;",
         "use super::{clock, http};",
         "use self::super::http;",

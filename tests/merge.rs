@@ -8,10 +8,10 @@
 #[path = "merge/whole_set.rs"]
 mod whole_set;
 
-use devstatus::decode::{Decoded, iot_platform};
 use devstatus::fleet::history::{Quirks, device_history};
 use devstatus::fleet::platform::Truth;
-use devstatus::presence::{Belief, Claim, Moment, Statement, Status};
+use formats::iot_platform::{self, Decoded};
+use presence::{Belief, Claim, Moment, Statement, Status};
 use proptest::prelude::*;
 use proptest::sample::Index;
 use rand::SeedableRng;
@@ -310,7 +310,7 @@ fn any_statement() -> impl Strategy<Value = Statement> {
     let moment = prop_oneof![Just(Moment::UNKNOWN), nanos.prop_map(Moment::from_nanos)];
     (claim, moment.clone(), moment, 0u16..2, prop::collection::vec(b'0'..b'2', 0..2)).prop_map(
         |(claim, session, time, close_code, payload)| {
-            let payload = devstatus::payload::Payload::pack(&payload);
+            let payload = presence::payload::Payload::pack(&payload);
             Statement { claim, session, time, close_code, payload }
         },
     )

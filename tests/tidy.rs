@@ -9,7 +9,8 @@ use proc_macro2::{Delimiter, TokenStream, TokenTree};
 use sources::Source;
 
 /// Everything that is Rust and ours.
-const DIRECTORIES: &[&str] = &["src", "tests", "bench/src", "fuzz/fuzz_targets", "platform-broker/src"];
+const DIRECTORIES: &[&str] =
+    &["src", "tests", "bench/src", "crates", "fuzz/fuzz_targets", "platform-broker/src"];
 
 /// More does not fit a head; part it by what it is about.
 const FILE_LINES_MAX: usize = 500;

@@ -131,9 +131,8 @@ impl Random {
 
 #[cfg(test)]
 mod tests {
-    use devstatus::decode::iot_platform::decode;
-    use devstatus::decode::{ClientId, Decoded};
-    use devstatus::presence::Claim;
+    use formats::iot_platform::{ClientId, Decoded, decode};
+    use presence::Claim;
 
     use super::{change, message};
 

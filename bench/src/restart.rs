@@ -7,11 +7,10 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use devstatus::clock;
-use devstatus::decode::Decoded;
-use devstatus::decode::iot_platform::decode;
-use devstatus::presence::Belief;
 use devstatus::store::sqlite::SqliteStore;
-use devstatus::store::{Batch, DeviceName, Retention, Store, StoredDevice};
+use devstatus::store::{Batch, Retention, Store, StoredDevice};
+use formats::iot_platform::{Decoded, decode};
+use presence::{Belief, DeviceName};
 
 use crate::messages::{message, path};
 use crate::process::free_port;

@@ -2,10 +2,9 @@
 //! the messages mean is tested in the decoder's own table. Input: topic, line feed, payload.
 #![no_main]
 
-use devstatus::decode::iot_platform::{KEPT_MAX_BYTES, PAYLOAD_MAX_BYTES, decode, summary};
-use devstatus::decode::{Decoded, Device, Flaw, Undecodable};
-use devstatus::presence::Statement;
+use formats::iot_platform::{Decoded, Flaw, KEPT_MAX_BYTES, PAYLOAD_MAX_BYTES, Undecodable, decode, summary};
 use libfuzzer_sys::fuzz_target;
+use presence::{Device, Statement};
 
 fuzz_target!(|input: &[u8]| {
     let end = input.iter().position(|&byte| byte == b'\n').unwrap_or(input.len());

@@ -2,8 +2,8 @@
 //! messages are packed is tested where they are packed.
 #![no_main]
 
-use devstatus::payload::Payload;
 use libfuzzer_sys::fuzz_target;
+use presence::payload::Payload;
 
 fuzz_target!(|bytes: &[u8]| {
     let payload = Payload::pack(bytes);

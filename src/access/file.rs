@@ -12,8 +12,8 @@ use serde::{Deserialize, Serialize};
 use super::digest::Digest;
 use super::key::{ApiKey, is_name};
 use super::scope::{Scope, Scopes};
-use crate::clock::UnixSeconds;
 use crate::files::{self, Replacement};
+use presence::UnixSeconds;
 
 /// Read and written by its owner, nobody else.
 const OWNER_ONLY: u32 = 0o600;

@@ -8,8 +8,8 @@ use rand::distr::Alphanumeric;
 
 use super::digest::Digest;
 use super::scope::{Scope, Scopes};
-use crate::clock::UnixSeconds;
 use crate::secret::Secret;
+use presence::UnixSeconds;
 
 /// Letters and digits of the id's random part, as many as the platform has: 59 bits, so that ids do not meet.
 const ID_CHARS: usize = 10;

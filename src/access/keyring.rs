@@ -11,7 +11,7 @@ use super::digest::Digest;
 use super::key::ApiKey;
 use super::scope::{Scope, Scopes};
 use super::throttle::{Rate, Throttle};
-use crate::clock::UnixSeconds;
+use presence::UnixSeconds;
 
 /// Why a key is refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

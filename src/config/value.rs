@@ -12,10 +12,10 @@ use crate::access::settings::{KEY_NAME_EXPECTED, Scopes, is_key_name};
 use crate::exchange::settings::Format;
 use crate::health::ReadyOn;
 use crate::http::settings::{AllowedHost, ForwardedHeader};
-use crate::presence::query::Network;
 use crate::secret::Secret;
 use crate::source::settings::{Endpoint, MqttVersion, Partition};
 use crate::store::settings::Location;
+use presence::query::Network;
 
 /// The platform's limit for an application id.
 const ID_MAX_CHARS: usize = 36;

@@ -3,9 +3,9 @@
 use std::fmt::Write;
 
 use super::line::{at, timestamp, word};
-use crate::decode::iot_platform;
-use crate::presence::Status;
 use crate::store::StoredDevice;
+use formats::iot_platform;
+use presence::Status;
 
 /// The first row, with its line feed.
 pub const HEAD: &str = "type,id,status,since,session,close_code,reason,address,heard_at,message\n";
@@ -69,10 +69,8 @@ fn cell(row: &mut String, cells: Cells, text: &str) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::clock::UnixSeconds;
-    use crate::payload::Payload;
-    use crate::presence::{Belief, Claim, Moment, Statement};
-    use crate::store::DeviceName;
+    use presence::payload::Payload;
+    use presence::{Belief, Claim, DeviceName, Moment, Statement, UnixSeconds};
 
     #[test]
     fn a_row_has_a_cell_for_each_column_whatever_stands_in_it() {

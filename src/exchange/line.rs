@@ -6,10 +6,9 @@
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use crate::clock::UnixSeconds;
-use crate::payload::Payload;
-use crate::presence::{Belief, Claim, Moment, Statement, Status};
-use crate::store::{DeviceName, StoredDevice};
+use crate::store::StoredDevice;
+use presence::payload::Payload;
+use presence::{Belief, Claim, DeviceName, Moment, Statement, Status, UnixSeconds};
 
 /// More statements than any belief holds.
 const STATEMENTS_MAX: usize = 64;
@@ -143,7 +142,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::presence::strategy;
+    use presence::strategy;
 
     /// A message that can stand in a line.
     fn text() -> impl Strategy<Value = Vec<u8>> {

@@ -39,8 +39,8 @@ use crate::freshness::Freshness;
 use crate::health::Health;
 use crate::map::{Record, Snapshot};
 use crate::metrics::Metrics;
-use crate::presence::Status;
-use crate::presence::query::Traits;
+use presence::Status;
+use presence::query::Traits;
 
 /// Readers are woken at most once in this time, however many changes come: what comes meanwhile goes out in one piece. A
 /// thousand readers cost fifty thousand writes a second at this pace.

@@ -1,13 +1,11 @@
 //! What the feed promises to a reader, and what it does to one that is too slow.
 
 use super::*;
-use crate::clock::UnixSeconds;
-use crate::decode::Device;
 use crate::freshness::{Freshness, RoundNumber};
 use crate::health::{Following, ReadyOn};
 use crate::map::{Applied, Arrival, DeviceMap, Evidence};
-use crate::payload::Payload;
-use crate::presence::{Claim, Moment, Statement};
+use presence::payload::Payload;
+use presence::{Claim, Device, Moment, Statement, UnixSeconds};
 
 struct Fixture {
     map: DeviceMap,

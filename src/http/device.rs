@@ -6,12 +6,10 @@ use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use super::Context;
 use super::device_path::DevicePath;
 use super::error::{Error, Problem};
-use super::stale;
-use crate::decode::Device;
-use crate::presence::Status;
+use super::{Context, stale};
+use presence::{Device, Status};
 
 /// What the deciding message comes to. It matters where the message alone misleads: a Disconnect with close code 288
 /// says that another connection took over, so the device is connected.

@@ -10,7 +10,7 @@ use utoipa::{IntoParams, IntoResponses};
 
 use super::described;
 use super::error::Error;
-use crate::decode::Device;
+use presence::Device;
 
 /// The device that `{type}/{id}` in a path names, or could if a topic could.
 #[derive(Debug, Deserialize, IntoParams)]

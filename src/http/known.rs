@@ -7,12 +7,11 @@ use tokio::sync::Semaphore;
 use super::Context;
 use super::error::Error;
 use super::refusal::Refusal;
-use crate::decode::Device;
 use crate::freshness::RoundNumber;
 use crate::map::{NotHeld, Page, Snapshot};
-use crate::presence::Belief;
-use crate::presence::query::{Query, Sort};
 use crate::recall::{FleetTotals, Recall, Unavailable};
+use presence::query::{Query, Sort};
+use presence::{Belief, Device};
 
 /// How many requests gather the totals of all types at once; further ones wait. There can be many types, so it is done where
 /// nothing else waits for the thread.

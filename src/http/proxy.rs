@@ -9,7 +9,7 @@ use axum::http::{HeaderMap, HeaderValue};
 use tokio::io::{AsyncRead, AsyncReadExt};
 
 use super::settings::{ForwardedHeader, HttpSettings};
-use crate::presence::query::Network;
+use presence::query::Network;
 
 /// What a header of version 2 begins with.
 const SIGNATURE: &[u8; 12] = b"\r\n\r\n\0\r\nQUIT\n";

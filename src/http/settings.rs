@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::str::FromStr;
 
 use crate::feed::settings::FeedSettings;
-use crate::presence::query::Network;
+use presence::query::Network;
 
 /// Everything about the HTTP server that an operator decides.
 #[derive(Clone, Debug, PartialEq, Eq)]

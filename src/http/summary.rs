@@ -10,7 +10,7 @@ use super::error::Error;
 use super::parameters::NoParameters;
 use super::types::{self, TypeTotals};
 use crate::clock;
-use crate::decode::close_code;
+use formats::iot_platform::close_code;
 
 /// More types are not listed here; `/api/v1/types` has them.
 const TYPES_MAX: usize = 1_000;

@@ -16,10 +16,11 @@ use tokio_util::sync::CancellationToken;
 use super::server::Server;
 use super::settings::HttpSettings;
 use super::*;
-use crate::decode::Device;
 use crate::health::ReadyOn;
-use crate::history::{EventPage, ReadError, Row};
+use crate::history::ReadError;
 use crate::metrics::Metrics;
+use presence::Device;
+use presence::history::{EventPage, Row};
 
 /// Nothing that a test waits for takes longer.
 pub const PATIENCE: Duration = Duration::from_secs(60);

@@ -12,10 +12,8 @@ use parking_lot::Mutex;
 use super::limit::Mark;
 use super::shard::Place;
 use super::{Applied, Arrival, DeviceMap, Evidence, Record, SHARDS};
-use crate::clock::UnixSeconds;
-use crate::decode::Device;
 use crate::freshness::RoundNumber;
-use crate::presence::{Belief, Status};
+use presence::{Belief, Device, Status, UnixSeconds};
 
 /// Records that are visited under one lock of a shard, so that a reader waits for some ten microseconds at most.
 const TAKE_AT_ONCE: usize = 64;
@@ -272,8 +270,8 @@ impl DeviceMap {
 mod tests {
     use super::*;
     use crate::map::{Arrival, Totals};
-    use crate::payload::Payload;
-    use crate::presence::{Claim, Moment, Statement};
+    use presence::payload::Payload;
+    use presence::{Claim, Moment, Statement};
 
     fn statement(claim: Claim, at: i128) -> Statement {
         let moment = Moment::from_nanos(at);

@@ -10,7 +10,7 @@ use std::net::Ipv4Addr;
 
 use super::shard::Place;
 use super::sorted::{At, Sorted};
-use crate::presence::{Moment, Status};
+use presence::{Moment, Status};
 
 /// More new devices than this wait for their order only if that many times [`FRESH_SHARE`] are in order already.
 const FRESH_MAX: usize = 4_096;

@@ -13,10 +13,8 @@ use parking_lot::Mutex;
 
 use super::shard::Records;
 use super::{DeviceMap, Evidence, Record, SHARDS};
-use crate::clock::UnixSeconds;
-use crate::decode::Device;
 use crate::freshness::RoundNumber;
-use crate::presence::Belief;
+use presence::{Belief, Device, UnixSeconds};
 
 /// Losses are counted for so many parts of all devices: some hundred of them may change while a store is read, and what is
 /// read of another device in the same part is then not remembered.
@@ -321,8 +319,8 @@ impl Record {
 mod tests {
     use super::*;
     use crate::map::{Arrival, Totals};
-    use crate::payload::Payload;
-    use crate::presence::{Claim, Moment, Statement, Status};
+    use presence::payload::Payload;
+    use presence::{Claim, Moment, Statement, Status};
 
     fn statement(claim: Claim, at: i128) -> Statement {
         let moment = Moment::from_nanos(at);

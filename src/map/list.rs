@@ -13,8 +13,8 @@ use super::shard::Place;
 use super::sieve::Sieve;
 use super::sorted::At;
 use super::{DeviceMap, DeviceType, Snapshot};
-use crate::presence::Moment;
-use crate::presence::query::{Filter, Position, Query, SortBy};
+use presence::Moment;
+use presence::query::{Filter, Position, Query, SortBy};
 
 /// Entries that a step may pass over before it lets go of the order.
 const STEP_ENTRIES: usize = 16_384;

@@ -2,8 +2,7 @@
 
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
-use crate::clock::UnixSeconds;
-use crate::presence::Claim;
+use presence::{Claim, UnixSeconds};
 
 /// Sessions of one minute.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

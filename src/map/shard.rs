@@ -8,7 +8,7 @@ use hashbrown::HashTable;
 use parking_lot::{Mutex, RwLock};
 
 use super::Record;
-use crate::decode::Device;
+use presence::Device;
 
 /// A power of two. At ten million devices a shard holds 40,000.
 pub(super) const SHARDS: usize = 256;

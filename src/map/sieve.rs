@@ -1,8 +1,8 @@
 //! A filter as far as the entries of an order tell, in plain numbers: a list may pass over millions of them.
 
 use super::index::Face;
-use crate::presence::query::Filter;
-use crate::presence::{Moment, Status};
+use presence::query::Filter;
+use presence::{Moment, Status};
 
 pub(super) struct Sieve {
     connected: bool,
@@ -60,7 +60,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::presence::query::Traits;
+    use presence::query::Traits;
 
     fn moment() -> impl Strategy<Value = Moment> {
         prop_oneof![Just(Moment::UNKNOWN), (0i128..4).prop_map(Moment::from_nanos)]

@@ -4,11 +4,10 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use super::{Arrival, Evidence, Record};
-use crate::clock::UnixSeconds;
-use crate::decode::{Device, iot_platform};
 use crate::freshness::RoundNumber;
-use crate::presence::query::{Position, Traits};
-use crate::presence::{Belief, Claim, Moment, Statement, Status};
+use formats::iot_platform;
+use presence::query::{Position, Traits};
+use presence::{Belief, Claim, Device, Moment, Statement, Status, UnixSeconds};
 
 /// A copy of what answers show of a record.
 #[derive(Clone, Debug, PartialEq)]
@@ -16,7 +15,7 @@ pub struct Snapshot {
     pub device_type: Arc<str>,
     pub id: Box<str>,
     pub status: Status,
-    /// The status follows from a takeover; see [`crate::presence::Verdict`].
+    /// The status follows from a takeover; see [`presence::Verdict`].
     pub inferred: bool,
     /// The deciding statement.
     pub statement: Statement,

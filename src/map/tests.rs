@@ -7,9 +7,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use proptest::prelude::*;
 
 use super::*;
-use crate::payload::Payload;
-use crate::presence::Moment;
-use crate::presence::query::{Filter, Position, Query, Sort, SortBy, Traits};
+use presence::Moment;
+use presence::payload::Payload;
+use presence::query::{Filter, Position, Query, Sort, SortBy, Traits};
 
 const TYPES: [&str; 3] = ["a", "b", "b+"];
 

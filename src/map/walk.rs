@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use super::DeviceMap;
 use super::shard::SHARDS;
-use crate::decode::Device;
+use presence::Device;
 
 /// Entries that are visited under one lock, some tens of microseconds.
 const VISITED_AT_ONCE: u32 = 1_024;
@@ -47,11 +47,10 @@ impl DeviceMap {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::clock::UnixSeconds;
     use crate::freshness::RoundNumber;
     use crate::map::{Arrival, Evidence};
-    use crate::payload::Payload;
-    use crate::presence::{Claim, Moment, Statement};
+    use presence::payload::Payload;
+    use presence::{Claim, Moment, Statement, UnixSeconds};
 
     fn add(map: &DeviceMap, id: &str) {
         let at = Moment::from_nanos(1);

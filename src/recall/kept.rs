@@ -9,9 +9,9 @@ use futures_util::future::BoxFuture;
 use tokio::runtime::Handle;
 
 use super::Recall;
-use crate::presence::Moment;
-use crate::presence::query::{Filter, Position, Query, Sort, SortBy};
 use crate::source::KeptDevices;
+use presence::Moment;
+use presence::query::{Filter, Position, Query, Sort, SortBy};
 
 /// What the store has, read on one runtime for tasks of another.
 pub struct KeptInStore {

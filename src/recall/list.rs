@@ -9,9 +9,9 @@ use tokio::time::{Instant, timeout};
 use super::{Recall, Unavailable};
 use crate::freshness::RoundNumber;
 use crate::map::{Arrival, Evidence, Page, Snapshot, Totals};
-use crate::presence::query::{Filter, Position, Query, Sort, SortBy};
-use crate::presence::{Moment, Status};
 use crate::source::backlog::Told;
+use presence::query::{Filter, Position, Query, Sort, SortBy, Total};
+use presence::{Moment, Status};
 
 /// Devices that are looked at at once where a filter may pass over many.
 const LOOKED_AT: usize = 1_000;
@@ -44,16 +44,6 @@ pub struct Scan {
 pub struct Scanned {
     pub devices: Vec<Told>,
     pub more: bool,
-}
-
-/// Devices that have type, status and close code in common.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Total {
-    pub device_type: String,
-    pub status: Status,
-    /// 0 of connected devices.
-    pub close_code: u16,
-    pub devices: u64,
 }
 
 /// The whole fleet in numbers.

@@ -24,17 +24,16 @@ use parking_lot::Mutex;
 use tokio::sync::{Semaphore, oneshot};
 use tokio::time::timeout;
 
-use crate::decode::Device;
 use crate::freshness::RoundNumber;
 use crate::history::ReadError;
 use crate::map::{Arrival, DeviceMap, Evidence, Name, Snapshot};
 use crate::metrics::Metrics;
-use crate::presence::Belief;
 use crate::source::backlog::{Backlog, Remembered, Told};
+use presence::{Belief, Device};
 
 pub use self::kept::KeptInStore;
 use self::list::Counted;
-pub use self::list::{FleetTotals, Scan, Scanned, Total};
+pub use self::list::{FleetTotals, Scan, Scanned};
 
 /// Devices of one reading: as many as a lookup may name, a few milliseconds of any store.
 const NAMES_MAX: usize = 1_000;
@@ -61,7 +60,7 @@ pub trait ReadDevices: Send + Sync {
     fn listed(&self, scan: Scan) -> BoxFuture<'_, Result<Scanned, ReadError>>;
 
     /// All of them in numbers.
-    fn totals(&self) -> BoxFuture<'_, Result<Vec<Total>, ReadError>>;
+    fn totals(&self) -> BoxFuture<'_, Result<Vec<presence::query::Total>, ReadError>>;
 }
 
 /// What is known of a device, from the store and from memory.
@@ -252,7 +251,7 @@ impl Recall {
     fn with_what_is_held(
         &self,
         name: &Name,
-        kept: Option<(Belief, crate::clock::UnixSeconds)>,
+        kept: Option<(Belief, presence::UnixSeconds)>,
     ) -> Option<Recalled> {
         let held = self.map.read(device(name), |record| {
             let heard = Arrival { evidence: record.evidence, at: record.heard_at, round: record.heard_in };

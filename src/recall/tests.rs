@@ -5,10 +5,9 @@ use std::collections::BTreeMap;
 use tokio::sync::mpsc;
 
 use super::*;
-use crate::clock::UnixSeconds;
-use crate::payload::Payload;
-use crate::presence::{Claim, Moment, Statement, Status};
 use crate::source::backlog::{Item, Pending, backlog};
+use presence::payload::Payload;
+use presence::{Claim, Moment, Statement, Status, UnixSeconds};
 
 /// A reading under way: what is asked for, and where the answer goes.
 type Reading = (Vec<Name>, oneshot::Sender<Result<Vec<Told>, ReadError>>);
@@ -26,7 +25,7 @@ impl ReadDevices for Slow {
         unreachable!("nothing is listed here")
     }
 
-    fn totals(&self) -> BoxFuture<'_, Result<Vec<Total>, ReadError>> {
+    fn totals(&self) -> BoxFuture<'_, Result<Vec<presence::query::Total>, ReadError>> {
         unreachable!("nothing is counted here")
     }
 }

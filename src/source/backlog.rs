@@ -1,21 +1,18 @@
 //! The hand-over between the reader of the socket and the decoder: the reader never waits, what does not fit is counted.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::mpsc;
+use std::sync::{Arc, mpsc};
 use std::time::Instant;
 
 use bytes::Bytes;
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
 use super::settings::MqttVersion;
-use crate::clock::UnixSeconds;
-use crate::decode::Device;
 use crate::freshness::RoundNumber;
 use crate::map::{Name, Seen};
 use crate::metrics::Metrics;
-use crate::presence::Belief;
 use crate::receipt::Receipt;
+use presence::{Belief, Device, UnixSeconds};
 
 /// A run of whole PUBLISH packets, as they came from one connection.
 #[derive(Debug)]

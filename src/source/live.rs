@@ -19,10 +19,10 @@ use super::rival::{self, ConnectionEnd, RivalWatch};
 use super::settings::{ApplicationKind, MqttVersion, SourceSettings};
 use super::transport::Dialer;
 use super::{Source, SourceError, reason, sentence, until};
-use crate::decode::iot_platform::{self, ALL_DEVICES};
 use crate::freshness::RoundNumber;
 use crate::health::Broker;
 use crate::receipt::Receipt;
+use formats::iot_platform::{self, ALL_DEVICES};
 
 /// What the population needs to know of the live subscription.
 #[derive(Clone, Copy, Debug)]

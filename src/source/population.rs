@@ -25,10 +25,10 @@ use super::pass::{PassError, PongTrust, Reader};
 use super::round::{Round, TypePasses};
 use super::transport::Dialer;
 use super::{Source, sentence};
-use crate::decode::iot_platform;
 use crate::freshness::RoundNumber;
 use crate::health::{Population as State, PopulationReport, TypeReport};
 use crate::metrics::OutcomeLabel;
+use formats::iot_platform;
 
 /// How often the plan is gone through before what is left counts as not to be had.
 const SWEEPS_MAX: usize = 4;

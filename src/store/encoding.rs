@@ -1,8 +1,8 @@
 //! Statements and beliefs as numbers and bytes, and back: what all stores have in common, so that a belief is the same bytes
 //! in each. Total: bytes that no devstatus wrote are nothing, never a panic, because they come from a disk or a network.
 
-use crate::payload::Payload;
-use crate::presence::{Belief, Claim, Moment, Statement, Status};
+use presence::payload::Payload;
+use presence::{Belief, Claim, Moment, Statement, Status};
 
 /// What is kept of a belief beside the columns of its deciding statement.
 pub struct Parts {

@@ -5,7 +5,7 @@
 //! [`EventPage::newest`] only once that has come to where [`EventPage::begun`] was after the writing.
 
 use crate::feed::Kept;
-use crate::history::EventPage;
+use presence::history::EventPage;
 
 #[derive(Debug, Default)]
 pub struct Horizon {

@@ -8,12 +8,11 @@ use futures_util::future::{BoxFuture, ready};
 use parking_lot::Mutex;
 
 use super::{
-    Batch, Changes, Cursor, DeviceName, LoadSink, Mark, PAGE_MAX, Page, Query, REPEATS_WITHIN, Retention,
-    Store, StoreError, StoredDevice,
+    Batch, Changes, Cursor, LoadSink, Mark, PAGE_MAX, Page, Query, REPEATS_WITHIN, Retention, Store,
+    StoreError, StoredDevice,
 };
-use crate::clock::UnixSeconds;
-use crate::history::{EventPage, KeptEvent, Row};
-use crate::presence::{Belief, Claim, Status};
+use presence::history::{EventPage, KeptEvent, Row};
+use presence::{Belief, Claim, DeviceName, Status, UnixSeconds};
 
 /// Everything in one ordered map.
 pub struct MemoryStore {

@@ -32,14 +32,13 @@ use std::time::Duration;
 
 use futures_util::future::{BoxFuture, pending, ready};
 
-use crate::clock::UnixSeconds;
-use crate::decode::Device;
-use crate::history::{self, Event, EventPage, ReadError, ReadHistory, Row};
+use crate::history::{ReadError, ReadHistory};
 use crate::map::Name;
-use crate::presence::query::{Position, Sort, SortBy};
-use crate::presence::{Belief, Status};
-use crate::recall::{ReadDevices, Scan, Scanned, Total};
+use crate::recall::{ReadDevices, Scan, Scanned};
 use crate::source::backlog::Told;
+use presence::history::{Event, EventPage, Row};
+use presence::query::{Position, Sort, SortBy, Total};
+use presence::{Belief, Device, DeviceName, Status, UnixSeconds};
 
 use self::totals::Counting;
 pub use open::{open, open_to_read};
@@ -53,23 +52,6 @@ pub const PAGE_MAX: usize = 10_000;
 /// repeated by a broker, or heard by several instances, within moments of the first; whoever repeats it after so many
 /// others have come is kept twice.
 pub const REPEATS_WITHIN: usize = 32;
-
-/// A device's whole name. Ordered by type, then id.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct DeviceName {
-    pub device_type: Arc<str>,
-    pub id: Box<str>,
-}
-
-impl DeviceName {
-    pub fn of(device: Device<'_>) -> Self {
-        Self { device_type: device.device_type.into(), id: device.id.into() }
-    }
-
-    pub fn device(&self) -> Device<'_> {
-        Device { device_type: &self.device_type, id: &self.id }
-    }
-}
 
 /// All that is kept of one device.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -375,7 +357,7 @@ impl ReadHistory for HistoryOf {
         device: Device<'a>,
         before: Option<u64>,
         limit: usize,
-    ) -> BoxFuture<'a, Result<Vec<history::Row>, ReadError>> {
+    ) -> BoxFuture<'a, Result<Vec<Row>, ReadError>> {
         let name = DeviceName { device_type: device.device_type.into(), id: device.id.into() };
         Box::pin(async move {
             self.0.history(name, before, limit).await.map_err(|error| ReadError(error.to_string()))

@@ -19,9 +19,9 @@ use crate::feed::Feed;
 use crate::health::{Following, Health};
 use crate::map::DeviceMap;
 use crate::metrics::Metrics;
-use crate::presence::query::{Sort, SortBy};
 use crate::source::Lead;
 use crate::source::backlog::{Backlog, Told};
+use presence::query::{Sort, SortBy};
 
 /// Devices that are read and handed over at once: some milliseconds of the decoder, which then turns to the socket's runs.
 const PAGE: usize = 2_000;

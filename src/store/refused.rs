@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::{Batch, DeviceName};
+use super::Batch;
+use presence::DeviceName;
 
 /// The memory that the names of refused devices may take. At the bound any of them gives way; it is found to be refused again
 /// when it changes.
@@ -144,9 +145,8 @@ pub fn only_device(batch: &Batch) -> Option<DeviceName> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::clock::UnixSeconds;
-    use crate::presence::Belief;
     use crate::store::StoredDevice;
+    use presence::{Belief, UnixSeconds};
 
     fn name(id: &str) -> DeviceName {
         DeviceName { device_type: "t".into(), id: id.into() }

@@ -4,10 +4,9 @@ use std::time::Duration;
 
 use tokio::time::timeout;
 
-use super::DeviceName;
 use super::writer::Writer;
-use crate::decode::Device;
 use crate::removal::{Removal, StoreFailed};
+use presence::{Device, DeviceName};
 
 /// How long the store may take to drop one device.
 const REMOVE_TIMEOUT: Duration = Duration::from_secs(5);

@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 use super::{LoadSink, Store, StoreError, StoredDevice};
-use crate::clock::UnixSeconds;
 use crate::map::DeviceMap;
+use presence::UnixSeconds;
 
 /// What was loaded.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -6,8 +6,8 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 
 use super::{LoadSink, StoredDevice};
-use crate::presence::Status;
-use crate::recall::Total;
+use presence::Status;
+use presence::query::Total;
 
 /// Type, whether connected, and close code.
 type Kind = (Arc<str>, bool, u16);

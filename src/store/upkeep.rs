@@ -6,11 +6,12 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use tokio::time::Instant;
 
+use super::PAGE_MAX;
 use super::writer::Writer;
-use super::{DeviceName, PAGE_MAX};
-use crate::clock::{self, UnixSeconds};
-use crate::history::Event;
+use crate::clock;
 use crate::retention::{Jump, Reading, RetentionClock};
+use presence::history::Event;
+use presence::{DeviceName, UnixSeconds};
 
 /// How often the retention time is written to the store and read from it. A restart loses at most so much of it, which only
 /// keeps history longer.

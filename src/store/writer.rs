@@ -15,7 +15,7 @@ use super::horizon::Horizon;
 use super::refused::{self, RefusedDevices};
 use super::settings::StoreSettings;
 use super::upkeep::Upkeep;
-use super::{Batch, DeviceName, Store, StoreError, StoredDevice};
+use super::{Batch, Store, StoreError, StoredDevice};
 use crate::feed::Feed;
 use crate::health::{Following, Health, Keeping};
 use crate::history::EventQueue;
@@ -24,6 +24,7 @@ use crate::metrics::Metrics;
 use crate::receipt::{Receipt, Receipts};
 use crate::removal::Removal;
 use crate::source::Lead;
+use presence::DeviceName;
 
 /// Devices, and as many events, in one batch: some thirty milliseconds of an embedded store, so that what changes meanwhile
 /// waits no longer than the flush interval.

@@ -5,12 +5,12 @@
 
 use std::collections::BTreeMap;
 
-use devstatus::decode::{Decoded, iot_platform};
 use devstatus::fleet::message::{Millis, StatusMessage};
 use devstatus::fleet::platform::Truth;
 use devstatus::fleet::running::Fleet;
 use devstatus::fleet::settings::{Endings, FleetSettings};
-use devstatus::presence::{Belief, Status};
+use formats::iot_platform::{self, Decoded};
+use presence::{Belief, Status};
 use rand::rngs::ChaCha8Rng;
 use rand::{RngExt, SeedableRng};
 

@@ -1,7 +1,7 @@
 //! The belief that is built up message by message against the rule, evaluated on the whole set at once.
 
-use devstatus::payload::Payload;
-use devstatus::presence::{Belief, Claim, Moment, Statement, Status};
+use presence::payload::Payload;
+use presence::{Belief, Claim, Moment, Statement, Status};
 
 use super::{applied, merged};
 

@@ -3,11 +3,10 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use devstatus::clock::UnixSeconds;
-use devstatus::payload::Payload;
-use devstatus::presence::query::{Sort, SortBy};
-use devstatus::presence::{Belief, Claim, Moment, Statement, Status};
-use devstatus::store::{Cursor, DeviceName, Mark, Page, Query, StoreError, StoredDevice};
+use devstatus::store::{Cursor, Mark, Page, Query, StoreError, StoredDevice};
+use presence::payload::Payload;
+use presence::query::{Sort, SortBy};
+use presence::{Belief, Claim, DeviceName, Moment, Statement, Status, UnixSeconds};
 use proptest::prelude::*;
 use proptest::sample::Index;
 use proptest::test_runner::TestRunner;
@@ -384,7 +383,7 @@ pub fn history_is_paged_newest_first_and_ends_at_the_number_that_is_kept(place: 
             event("b", statement(Claim::Connect, at, at), 1),
         ]));
     }
-    let times = |rows: &[devstatus::history::Row]| -> Vec<i64> {
+    let times = |rows: &[presence::history::Row]| -> Vec<i64> {
         rows.iter().map(|row| row.statement.time.nanos().unwrap()).collect()
     };
     for reopened in [false, true] {

@@ -1,9 +1,8 @@
 //! The events of all devices in one order, as a stream that goes on from an earlier one reads them.
 
-use devstatus::clock::UnixSeconds;
-use devstatus::history::{EventPage, KeptEvent};
-use devstatus::presence::Claim;
 use devstatus::store::{Batch, Store};
+use presence::history::{EventPage, KeptEvent};
+use presence::{Claim, UnixSeconds};
 
 use crate::contract::Promise;
 use crate::fixture::{Fixture, device, devices, event, events, statement, wait};

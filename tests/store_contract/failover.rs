@@ -4,8 +4,8 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Instant;
 
-use devstatus::presence::Claim;
 use devstatus::store::{Changes, Mark, Store, StoreError, StoredDevice};
+use presence::Claim;
 
 use crate::fixture::{device, devices, statement, wait};
 use crate::places::{Cluster, Place};

@@ -5,11 +5,10 @@ use std::future::Future;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, LazyLock, Mutex};
 
-use devstatus::clock::UnixSeconds;
-use devstatus::history::Event;
-use devstatus::payload::Payload;
-use devstatus::presence::{Belief, Claim, Moment, Statement};
-use devstatus::store::{Batch, DeviceName, LoadSink, Store, StoredDevice};
+use devstatus::store::{Batch, LoadSink, Store, StoredDevice};
+use presence::history::Event;
+use presence::payload::Payload;
+use presence::{Belief, Claim, DeviceName, Moment, Statement, UnixSeconds};
 use tokio::runtime::Runtime;
 
 use crate::places::Place;
@@ -69,7 +68,7 @@ impl<'a> Fixture<'a> {
         all
     }
 
-    pub fn history(&self, id: &str, before: Option<u64>, limit: usize) -> Vec<devstatus::history::Row> {
+    pub fn history(&self, id: &str, before: Option<u64>, limit: usize) -> Vec<presence::history::Row> {
         wait(self.store().history(name(id), before, limit)).unwrap()
     }
 }

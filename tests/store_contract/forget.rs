@@ -1,6 +1,6 @@
 //! Forgetting devices: those that have been disconnected for too long, and any that an administrator names.
 
-use devstatus::presence::{Claim, Moment, Statement, Status};
+use presence::{Claim, Moment, Statement, Status};
 
 use crate::fixture::{Fixture, device, devices, event, events, name, statement, wait};
 use crate::places::Place;

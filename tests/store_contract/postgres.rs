@@ -2,9 +2,9 @@
 
 use std::collections::BTreeSet;
 
-use devstatus::presence::Claim;
 use devstatus::store::postgres::PostgresStore;
 use devstatus::store::{Mark, StoreError};
+use presence::Claim;
 
 use crate::fixture::{Fixture, device, devices, statement, wait, while_several_write};
 use crate::places::Postgres;

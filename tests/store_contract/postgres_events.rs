@@ -4,9 +4,9 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use devstatus::history::Event;
-use devstatus::presence::Claim;
 use devstatus::store::Store;
+use presence::Claim;
+use presence::history::Event;
 use tokio_postgres::{Client, NoTls};
 
 use crate::events::{events_after, follow, page, told};

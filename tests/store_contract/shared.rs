@@ -4,10 +4,9 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use devstatus::clock::UnixSeconds;
-use devstatus::payload::Payload;
-use devstatus::presence::{Belief, Claim, Moment, Statement};
 use devstatus::store::{Instance, Mark, Store, StoredDevice};
+use presence::payload::Payload;
+use presence::{Belief, Claim, Moment, Statement, UnixSeconds};
 use proptest::test_runner::{RngAlgorithm, TestRng};
 
 use crate::fixture::{Fixture, device, devices, event, events, name, session, statement, wait};

@@ -13,13 +13,11 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use clap::ValueEnum;
-use devstatus::clock::UnixSeconds;
-use devstatus::decode::iot_platform::decode;
-use devstatus::decode::{Decoded, Device};
-use devstatus::history::Event;
-use devstatus::presence::{Belief, Statement};
 use devstatus::store::settings::StoreSettings;
-use devstatus::store::{self, Batch, DeviceName, Store, StoredDevice};
+use devstatus::store::{self, Batch, Store, StoredDevice};
+use formats::iot_platform::{Decoded, decode};
+use presence::history::Event;
+use presence::{Belief, Device, DeviceName, Statement, UnixSeconds};
 
 use crate::messages::{self, Message};
 use crate::process::until;

@@ -3,6 +3,8 @@
 //! A format decodes each message by itself. What a message means beside the state that is held, for example whether a
 //! disconnect ends the current session, is decided by the merge rule, not here.
 
+pub mod iot_platform;
+
 use std::borrow::Cow;
 
 /// The name of a device. Both parts may contain `/`, spaces and any UTF-8 except control characters.

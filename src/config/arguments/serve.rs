@@ -10,8 +10,8 @@ use super::super::value;
 use super::{BrokerArgs, KeysFileArgs, LogArgs, OrganizationArgs, PortArgs, SYSTEM_TRUST_STORE};
 use crate::health::ReadyOn;
 use crate::http::settings::{AllowedHost, ForwardedHeader};
-use crate::presence::query::Network;
 use crate::source::settings::Partition;
+use presence::query::Network;
 
 /// A year.
 const RECONCILE_INTERVAL_MAX_SECONDS: u32 = 31_536_000;

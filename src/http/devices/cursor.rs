@@ -4,8 +4,8 @@
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
-use crate::presence::Moment;
-use crate::presence::query::{Filter, Position, Sort};
+use presence::Moment;
+use presence::query::{Filter, Position, Sort};
 
 /// The first byte; another form gets another.
 const FORM: u8 = 1;
@@ -53,7 +53,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::presence::query::SortBy;
+    use presence::query::SortBy;
 
     const SORT: Sort = Sort { by: SortBy::Since, descending: false };
 

@@ -4,8 +4,8 @@ use jiff::Timestamp;
 
 use crate::http::error::Error;
 use crate::http::parameters::Parameters;
-use crate::presence::query::Filter;
-use crate::presence::{Moment, Status};
+use presence::query::Filter;
+use presence::{Moment, Status};
 
 /// Types that one request may name: as many as a URL of ordinary length holds.
 const TYPES_MAX: usize = 100;

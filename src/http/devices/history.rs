@@ -8,16 +8,16 @@ use serde::Serialize;
 use tokio::sync::Semaphore;
 use utoipa::ToSchema;
 
-use crate::clock;
-use crate::decode::{close_code, iot_platform};
-use crate::history::{self, Row};
 use crate::http::Context;
 use crate::http::device_path::DevicePath;
 use crate::http::error::{Error, Problem};
 use crate::http::parameters::Parameters;
 use crate::http::refusal::Refusal;
-use crate::presence::{Belief, Claim, Moment, Statement, Status};
-use crate::time_text::TimeText;
+use crate::{clock, history};
+use formats::iot_platform::{self, close_code};
+use presence::history::Row;
+use presence::time_text::TimeText;
+use presence::{Belief, Claim, Moment, Statement, Status};
 
 const KNOWN: &[&str] = &["limit", "before"];
 const LIMIT: usize = 100;

@@ -14,12 +14,11 @@ use utoipa::ToSchema;
 use super::format::Format;
 use super::view::{DeviceView, Viewer};
 use super::{cursor, filter};
-use crate::http::Context;
 use crate::http::error::{Error, Problem};
 use crate::http::parameters::Parameters;
 use crate::http::room::STREAM_PART_BYTES;
-use crate::http::stale;
-use crate::presence::query::{Query, Sort, SortBy};
+use crate::http::{Context, stale};
+use presence::query::{Query, Sort, SortBy};
 
 /// Devices of a page if nothing is asked for, and at most.
 const LIMIT: usize = 100;

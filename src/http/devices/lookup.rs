@@ -13,12 +13,12 @@ use utoipa::ToSchema;
 
 use super::format::Format;
 use super::view::{DeviceView, Viewer};
-use crate::decode::Device;
 use crate::http::Context;
 use crate::http::error::{Error, Problem};
 use crate::http::parameters::NoParameters;
 use crate::http::room::STREAM_PART_BYTES;
 use crate::map::Snapshot;
+use presence::Device;
 
 /// Devices of one request.
 const DEVICES_MAX: usize = 1_000;

@@ -7,12 +7,12 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use crate::clock;
-use crate::decode::{Device, close_code, iot_platform};
 use crate::freshness::Freshness;
 use crate::http::Context;
 use crate::map::{Evidence, Snapshot};
-use crate::presence::{Claim, Status};
-use crate::time_text::TimeText;
+use formats::iot_platform::{self, close_code};
+use presence::time_text::TimeText;
+use presence::{Claim, Device, Status};
 
 /// What is known of one device.
 #[derive(Debug, Serialize, ToSchema)]

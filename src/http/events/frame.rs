@@ -9,7 +9,7 @@ use super::position::Position;
 use crate::feed::Change;
 use crate::http::devices::view::{DeviceView, StatusView, Viewer};
 use crate::map::Snapshot;
-use crate::presence::Status;
+use presence::Status;
 
 /// Room for one block, so that it is mostly made in one piece of memory.
 const BLOCK_BYTES: usize = 900;

@@ -8,14 +8,12 @@ use bytes::Bytes;
 use super::frame::{self, Gap};
 use super::position::Position;
 use super::stream::{Follower, joined};
-use crate::clock::UnixSeconds;
-use crate::decode::Device;
 use crate::feed::Kept;
 use crate::freshness::RoundNumber;
-use crate::history::{EventPage, KeptEvent};
 use crate::http::devices::view::Viewer;
 use crate::map::{Arrival, Evidence, Name, Snapshot};
-use crate::presence::{Belief, Claim};
+use presence::history::{EventPage, KeptEvent};
+use presence::{Belief, Claim, Device, UnixSeconds};
 
 /// Events that are read at once.
 const PAGE: usize = 1_000;

@@ -16,7 +16,7 @@ use crate::feed::{Behind, Change, Reader};
 use crate::http::Context;
 use crate::http::devices::view::Viewer;
 use crate::map::Snapshot;
-use crate::presence::query::Filter;
+use presence::query::Filter;
 
 /// A stream says at least this often that it is alive: shorter than the half minute after which common proxies give up.
 const KEEP_ALIVE: Duration = Duration::from_secs(15);

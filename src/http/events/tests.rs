@@ -11,17 +11,16 @@ use tokio_util::sync::CancellationToken;
 
 use super::replay::EVENTS_MAX;
 use super::stream::{Wish, blocks};
-use crate::clock::UnixSeconds;
-use crate::decode::Device;
 use crate::feed::Kept;
 use crate::freshness::RoundNumber;
-use crate::history::{EventPage, KeptEvent, ReadError, ReadHistory, Row};
+use crate::history::{ReadError, ReadHistory};
 use crate::http::settings::HttpSettings;
 use crate::http::tests::{Fixture, HistoryAfter, PATIENCE};
 use crate::map::{Arrival, Evidence};
-use crate::payload::Payload;
-use crate::presence::query::Filter;
-use crate::presence::{Claim, Moment, Statement};
+use presence::history::{EventPage, KeptEvent, Row};
+use presence::payload::Payload;
+use presence::query::Filter;
+use presence::{Claim, Device, Moment, Statement, UnixSeconds};
 
 /// The device began another session each second.
 fn connect(at: u64) -> Statement {

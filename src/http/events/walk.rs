@@ -17,10 +17,10 @@ use tokio::time::{Instant, timeout_at};
 
 use super::frame;
 use super::stream::{Follower, joined};
-use crate::decode::Device;
 use crate::feed::{Behind, Change};
 use crate::http::devices::view::Viewer;
 use crate::map::{DeviceMap, Name, Snapshot};
+use presence::Device;
 
 /// Devices that are read in one step, some two hundred kilobytes of text.
 const STEP: usize = 256;

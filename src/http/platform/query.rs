@@ -9,8 +9,8 @@ use crate::http::devices::cursor;
 use crate::http::error::Error;
 use crate::http::parameters::Parameters;
 use crate::map::Snapshot;
-use crate::presence::Moment;
-use crate::presence::query::{Filter, Position, Query, Sort, SortBy};
+use presence::Moment;
+use presence::query::{Filter, Position, Query, Sort, SortBy};
 
 pub const KNOWN: &[&str] =
     &["deviceType", "deviceId", "connectionStatus", "connectedAfter", "_limit", "_bookmark", "_sort"];

@@ -4,10 +4,10 @@
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use crate::decode::{Device, iot_platform};
 use crate::map::Snapshot;
-use crate::presence::{Claim, Status};
-use crate::time_text::TimeText;
+use formats::iot_platform;
+use presence::time_text::TimeText;
+use presence::{Claim, Device, Status};
 
 /// What is known of a client.
 #[derive(Debug, PartialEq, Serialize, ToSchema)]
@@ -80,7 +80,7 @@ impl ClientState {
                 Status::Connected => ConnectionStatus::Connected,
                 Status::Disconnected => ConnectionStatus::Disconnected,
             },
-            last_connect_time: last_connect(snapshot).and_then(crate::presence::Moment::rfc3339),
+            last_connect_time: last_connect(snapshot).and_then(presence::Moment::rfc3339),
             last_disconnect_time: statement
                 .time
                 .rfc3339()
@@ -94,7 +94,7 @@ impl ClientState {
 
 /// The beginning of the latest session that is known itself. Whoever took a client id over is not; a login that was refused
 /// and a request over HTTP began none.
-pub fn last_connect(snapshot: &Snapshot) -> Option<crate::presence::Moment> {
+pub fn last_connect(snapshot: &Snapshot) -> Option<presence::Moment> {
     let statement = &snapshot.statement;
     match statement.claim {
         Claim::Connect => Some(statement.time),

@@ -6,7 +6,7 @@ use super::super::evidence::Evidence;
 use super::super::pass::{PassError, Reader};
 use super::super::round::TypePasses;
 use super::Population;
-use crate::decode::iot_platform;
+use formats::iot_platform;
 
 /// Filters in one SUBSCRIBE of devices by name: some 20 KB, which every broker takes.
 const NAMES_MAX: u64 = 500;

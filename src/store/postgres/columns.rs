@@ -6,13 +6,13 @@ use std::sync::Arc;
 use tokio_postgres::Row;
 use tokio_postgres::types::ToSql;
 
-use crate::clock::UnixSeconds;
-use crate::decode::iot_platform;
-use crate::history::{self, Event};
-use crate::payload::Payload;
-use crate::presence::{Belief, Claim, Moment, Statement};
 use crate::store::encoding::{self, Parts};
-use crate::store::{Batch, DeviceName, StoreError, StoredDevice};
+use crate::store::{Batch, StoreError, StoredDevice};
+use formats::iot_platform;
+use presence::history;
+use presence::history::Event;
+use presence::payload::Payload;
+use presence::{Belief, Claim, DeviceName, Moment, Statement, UnixSeconds};
 
 /// The columns that [`device`] reads, in any order.
 pub const DEVICE: &str = "type, id, heard_at, claim, session, time, close_code, payload, others";

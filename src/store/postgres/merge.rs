@@ -12,8 +12,8 @@ use tokio_postgres::types::ToSql;
 use super::columns::{self, DeviceColumns, EventColumns, Said, TypeNames};
 use super::failed;
 use super::statements::Statements;
-use crate::clock::UnixSeconds;
-use crate::store::{Batch, DeviceName, StoreError, StoredDevice};
+use crate::store::{Batch, StoreError, StoredDevice};
+use presence::{DeviceName, UnixSeconds};
 
 /// Events that one statement drops at most.
 const EXPIRED_AT_ONCE: i64 = 20_000;

@@ -33,14 +33,12 @@ use self::read::{LANES, Window};
 use self::statements::Statements;
 use super::settings::{Server, StoreSettings};
 use super::{
-    Batch, Changes, DeviceName, Instance, LoadSink, Mark, Page, Query, Retention, Store, StoreError,
-    StoredDevice,
+    Batch, Changes, Instance, LoadSink, Mark, Page, Query, Retention, Store, StoreError, StoredDevice,
 };
-use crate::clock::UnixSeconds;
-use crate::decode::Device;
-use crate::history::{EventPage, Row};
-use crate::recall::Total;
 use crate::source::sentence;
+use presence::history::{EventPage, Row};
+use presence::query::Total;
+use presence::{Device, DeviceName, UnixSeconds};
 
 /// How long a start waits for a database that cannot be reached: services that start together need some patience.
 const START_PATIENCE: Duration = Duration::from_secs(30);

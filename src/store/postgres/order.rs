@@ -12,8 +12,8 @@ use deadpool_postgres::{GenericClient, Object};
 use super::columns::{self, TypeNames};
 use super::failed;
 use super::statements::Statements;
-use crate::history::{EventPage, KeptEvent};
 use crate::store::{PAGE_MAX, StoreError};
+use presence::history::{EventPage, KeptEvent};
 
 const TRANSACTION_BITS: u32 = 40;
 const TIMELINE_BITS: u32 = 16;

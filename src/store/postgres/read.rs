@@ -10,13 +10,10 @@ use tokio_postgres::types::ToSql;
 use super::columns::{self, TypeNames};
 use super::failed;
 use super::statements::{Statements, with_schema};
-use crate::history;
-use crate::presence::Status;
-use crate::presence::query::SortBy;
-use crate::recall::Total;
-use crate::store::{
-    Changes, Cursor, DeviceName, LoadSink, Mark, PAGE_MAX, Page, Query, StoreError, StoredDevice,
-};
+use crate::store::{Changes, Cursor, LoadSink, Mark, PAGE_MAX, Page, Query, StoreError, StoredDevice};
+use presence::history;
+use presence::query::{SortBy, Total};
+use presence::{DeviceName, Status};
 
 /// Lanes of changes, as the schema has them.
 pub const LANES: usize = 16;

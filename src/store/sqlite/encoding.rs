@@ -4,9 +4,9 @@
 use rusqlite::Row;
 use rusqlite::types::ValueRef;
 
-use crate::payload::Payload;
-use crate::presence::{Belief, Statement};
 use crate::store::encoding::{self, claim, claim_number, moment};
+use presence::payload::Payload;
+use presence::{Belief, Statement};
 
 /// A row that no devstatus wrote.
 #[derive(Debug)]

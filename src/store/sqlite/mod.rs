@@ -6,11 +6,10 @@ mod read;
 mod schema;
 mod write;
 
-use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, mpsc};
-use std::thread;
+use std::{io, thread};
 
 use futures_util::future::{BoxFuture, ready};
 use rusqlite::Connection;
@@ -19,12 +18,10 @@ use tokio::sync::oneshot;
 use self::file::{Lock, Unusable};
 use self::read::Window;
 use self::write::{WriteError, Writing};
-use super::{
-    Batch, Changes, DeviceName, LoadSink, Mark, Page, Query, Retention, Store, StoreError, StoredDevice,
-};
-use crate::clock::UnixSeconds;
-use crate::history::{EventPage, Row};
-use crate::recall::Total;
+use super::{Batch, Changes, LoadSink, Mark, Page, Query, Retention, Store, StoreError, StoredDevice};
+use presence::history::{EventPage, Row};
+use presence::query::Total;
+use presence::{DeviceName, UnixSeconds};
 
 /// One file, open for as long as this lives.
 pub struct SqliteStore {

@@ -10,15 +10,13 @@ use std::thread;
 use rusqlite::types::Value;
 use rusqlite::{Connection, Row, params, params_from_iter};
 
-use super::encoding;
-use super::file;
 use super::write::{WriteError, signed};
-use crate::clock::UnixSeconds;
-use crate::history::{self, EventPage, KeptEvent};
-use crate::presence::Status;
-use crate::presence::query::SortBy;
-use crate::recall::Total;
-use crate::store::{Changes, Cursor, DeviceName, LoadSink, Mark, PAGE_MAX, Page, Query, StoredDevice};
+use super::{encoding, file};
+use crate::store::{Changes, Cursor, LoadSink, Mark, PAGE_MAX, Page, Query, StoredDevice};
+use presence::history;
+use presence::history::{EventPage, KeptEvent};
+use presence::query::{SortBy, Total};
+use presence::{DeviceName, Status, UnixSeconds};
 
 /// Devices that are handed over at once while loading.
 const LOADED_AT_ONCE: usize = 4_096;

@@ -8,12 +8,11 @@ use rusqlite::{Connection, OptionalExtension, Row, Transaction, TransactionBehav
 
 use super::encoding::{self, Columns, Damaged};
 use super::file::{self, Unusable};
-use crate::clock::UnixSeconds;
-use crate::decode::iot_platform;
-use crate::history::Event;
-use crate::presence::{Belief, Claim, Statement};
 use crate::store::encoding::Parts;
-use crate::store::{Batch, DeviceName, REPEATS_WITHIN, Retention, StoreError, StoredDevice};
+use crate::store::{Batch, REPEATS_WITHIN, Retention, StoreError, StoredDevice};
+use formats::iot_platform;
+use presence::history::Event;
+use presence::{Belief, Claim, DeviceName, Statement, UnixSeconds};
 
 /// Events that one statement of a pruning visits: some tens of milliseconds, in which no batch is written.
 const PRUNED_AT_ONCE: u64 = 20_000;

@@ -5,8 +5,7 @@
 
 use std::sync::LazyLock;
 
-use crate::decode::Device;
-use crate::store::DeviceName;
+use presence::{Device, DeviceName};
 
 /// A power of two that divides the slots. More of them would make a look for changes dearer: it asks each.
 pub const BUCKETS: usize = 256;

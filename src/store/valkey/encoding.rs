@@ -1,11 +1,10 @@
 //! Beliefs and events as the bytes that stand in the grid, and back; `merge.lua` says what they are, because it reads them,
 //! too. Total: bytes that no devstatus wrote are an error, never a panic.
 
-use crate::clock::UnixSeconds;
-use crate::history::{Event, Row};
-use crate::payload::Payload;
-use crate::presence::{Belief, Moment, Statement, Status};
 use crate::store::encoding::{claim, claim_number};
+use presence::history::{Event, Row};
+use presence::payload::Payload;
+use presence::{Belief, Moment, Statement, Status, UnixSeconds};
 
 /// Bytes that no devstatus wrote.
 #[derive(Debug)]
@@ -125,7 +124,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::presence::strategy;
+    use presence::strategy;
 
     proptest! {
         #[test]

@@ -34,11 +34,10 @@ use self::connection::{Call, Connection};
 use self::position::Sight;
 use super::settings::{Address, Server};
 use super::{
-    Batch, Changes, DeviceName, Instance, LoadSink, Mark, Page, Query, Retention, Store, StoreError,
-    StoredDevice,
+    Batch, Changes, Instance, LoadSink, Mark, Page, Query, Retention, Store, StoreError, StoredDevice,
 };
-use crate::clock::UnixSeconds;
-use crate::history::Row;
+use presence::history::Row;
+use presence::{DeviceName, UnixSeconds};
 
 mod scripts {
     use std::sync::LazyLock;

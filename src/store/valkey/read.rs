@@ -5,9 +5,8 @@ use std::cmp::Ordering;
 use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
 use std::sync::Arc;
 
-use futures_util::StreamExt;
 use futures_util::future::try_join_all;
-use futures_util::stream;
+use futures_util::{StreamExt, stream};
 use redis::RedisError;
 
 use super::buckets::{BUCKETS, Bucket, SEPARATOR, joined, parted};
@@ -15,13 +14,10 @@ use super::connection::Call;
 use super::encoding::{self, Damaged};
 use super::position::{Look, Position, Positions};
 use super::{Grid, scripts};
-use crate::clock::UnixSeconds;
-use crate::history::Row;
-use crate::presence::Status;
-use crate::presence::query::{Sort, SortBy};
-use crate::store::{
-    Changes, Cursor, DeviceName, LoadSink, Mark, PAGE_MAX, Page, Query, StoreError, StoredDevice,
-};
+use crate::store::{Changes, Cursor, LoadSink, Mark, PAGE_MAX, Page, Query, StoreError, StoredDevice};
+use presence::history::Row;
+use presence::query::{Sort, SortBy};
+use presence::{DeviceName, Status, UnixSeconds};
 
 /// Devices that one call of a script reads: a server does nothing else meanwhile, one or two milliseconds.
 const READ_AT_ONCE: usize = 1_000;

@@ -11,11 +11,9 @@ use super::connection::Call;
 use super::encoding::{self, Damaged};
 use super::position::Position;
 use super::{Grid, scripts};
-use crate::clock::UnixSeconds;
-use crate::decode::Device;
-use crate::history::Event;
-use crate::presence::Belief;
-use crate::store::{Batch, DeviceName, REPEATS_WITHIN, StoreError};
+use crate::store::{Batch, REPEATS_WITHIN, StoreError};
+use presence::history::Event;
+use presence::{Belief, Device, DeviceName, UnixSeconds};
 
 /// Devices in one call: a server does nothing else meanwhile, some milliseconds at most.
 const DEVICES_AT_ONCE: usize = 128;

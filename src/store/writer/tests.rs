@@ -5,17 +5,15 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use futures_util::future::BoxFuture;
 
 use super::*;
-use crate::clock::UnixSeconds;
-use crate::decode::Device;
 use crate::feed::settings::FeedSettings;
 use crate::freshness::RoundNumber;
 use crate::health::ReadyOn;
-use crate::history::{Event, Row};
 use crate::map::{Arrival, Evidence};
-use crate::payload::Payload;
-use crate::presence::{Claim, Moment, Statement};
 use crate::store::memory::MemoryStore;
 use crate::store::{Changes, EventPage, LoadSink, Mark, PAGE_MAX, Page, Query, Retention};
+use presence::history::{Event, Row};
+use presence::payload::Payload;
+use presence::{Claim, Device, Moment, Statement, UnixSeconds};
 
 /// A store in memory, and what is done before each batch reaches it.
 struct Hooked<F> {
@@ -199,7 +197,7 @@ async fn kept(store: &dyn Store) -> Vec<String> {
     let query = Query {
         device_type: None,
         status: None,
-        sort: crate::presence::query::Sort { by: crate::presence::query::SortBy::Id, descending: false },
+        sort: presence::query::Sort { by: presence::query::SortBy::Id, descending: false },
         after: None,
         limit: PAGE_MAX,
     };

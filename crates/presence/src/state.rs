@@ -4,7 +4,7 @@
 //! end beats the beginning; a takeover ends its own session and leaves the device connected; a refused login ends only its
 //! own session.
 
-use super::statement::{Claim, Moment, Statement};
+use crate::event::{Claim, Moment, Statement};
 
 /// The belief about one device: a function of the set of statements applied, whatever their order, number or path.
 ///

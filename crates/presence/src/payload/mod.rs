@@ -111,7 +111,7 @@ mod tests {
     use super::{Payload, Piece};
 
     fn captured() -> Vec<String> {
-        include_str!("../../tests/data/captured.jsonl")
+        include_str!("../../../../tests/data/captured.jsonl")
             .lines()
             .map(|line| {
                 let message: serde_json::Value = serde_json::from_str(line).unwrap();

@@ -6,11 +6,11 @@
 use std::borrow::Cow;
 use std::net::Ipv4Addr;
 
-use super::fields::{self, Fields, Reading};
-pub use super::shorten::KEPT_MAX_BYTES;
-use super::{ClientId, Decoded, Device, Flaw, Notice, Undecodable, repair, shorten};
-use crate::payload::{Payload, Piece};
-use crate::presence::{Claim, Moment, Statement};
+use crate::iot_platform::fields::{self, Fields, Reading};
+pub use crate::iot_platform::shorten::KEPT_MAX_BYTES;
+use crate::iot_platform::{ClientId, Decoded, Flaw, Notice, Undecodable, repair, shorten};
+use presence::payload::{Payload, Piece};
+use presence::{Claim, Device, Moment, Statement};
 
 /// The filter that matches every device's status.
 pub const ALL_DEVICES: &str = "iot-2/type/+/id/+/mon";

@@ -10,7 +10,7 @@ use serde::de::{Deserialize, Deserializer, IgnoredAny, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
 use super::time;
-use crate::presence::Moment;
+use presence::Moment;
 
 /// The fields, each as its JSON text.
 #[derive(Default)]

@@ -2,9 +2,10 @@
 
 #![allow(clippy::unwrap_used, reason = "in a test a panic is the failure report")]
 
-use devstatus::decode::iot_platform::{self, KEPT_MAX_BYTES, PAYLOAD_MAX_BYTES, decode};
-use devstatus::decode::{ClientId, Decoded, Device, Flaw, Notice, Undecodable};
-use devstatus::presence::{Claim, Moment, Statement};
+use formats::iot_platform::{
+    self, ClientId, Decoded, Flaw, KEPT_MAX_BYTES, Notice, PAYLOAD_MAX_BYTES, Undecodable, decode,
+};
+use presence::{Claim, Device, Moment, Statement};
 
 const TOPIC: &[u8] = b"iot-2/type/pump/id/p1/mon";
 const DEVICE: Device<'_> = Device { device_type: "pump", id: "p1" };
@@ -190,7 +191,7 @@ fn an_unusable_connect_time_counts_as_missing() {
 
 #[test]
 fn every_form_of_a_time_is_in_the_documentation() {
-    let document = include_str!("../docs/api.md");
+    let document = include_str!("../../../docs/api.md");
     for (time, nanos) in forms_of_times().filter(|(time, _)| !time.contains('\\')) {
         let row = document.lines().find(|line| line.starts_with('|') && line.contains(&format!("`{time}`")));
         let row = row.unwrap_or_else(|| panic!("{time} is in no table of docs/api.md"));

@@ -1,37 +1,17 @@
-//! Topic and bytes in, statement out: one file for each wire format. Pure: what cannot be decoded is a value too.
+//! The IoT platform's status messages: topic and bytes in, presence event out. Pure: what cannot be decoded is a value too.
 
 pub mod close_code;
 mod fields;
-pub mod iot_platform;
+mod message;
 mod repair;
 mod shorten;
 mod time;
 
-use crate::presence::Statement;
-
-/// Which device a message is about; the text is borrowed from the topic.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Device<'a> {
-    /// The platform's device type.
-    pub device_type: &'a str,
-    /// The device id, unique within its type.
-    pub id: &'a str,
-}
-
-/// The longest type or id that a device can have. The platform allows 36 characters each; databases index some thousand bytes.
-pub const NAME_MAX_BYTES: usize = 256;
-
-impl Device<'_> {
-    /// Whether there can be such a device: a topic can name it, and neither type nor id is longer than any or holds a control
-    /// character.
-    pub fn is_possible(&self) -> bool {
-        [self.device_type, self.id].iter().all(|level| {
-            let is_allowed =
-                |character: char| !matches!(character, '/' | '+' | '#') && !character.is_control();
-            !level.is_empty() && level.len() <= NAME_MAX_BYTES && level.chars().all(is_allowed)
-        })
-    }
-}
+pub use self::message::{
+    ALL_DEVICES, Details, KEPT_MAX_BYTES, PAYLOAD_MAX_BYTES, Summary, decode, details, devices_of, ipv4,
+    summary, topic, type_in_topic,
+};
+use presence::{Device, Statement};
 
 /// What a message turned out to be.
 #[derive(Clone, Debug, PartialEq)]

@@ -110,6 +110,16 @@ pub struct Query {
     pub limit: usize,
 }
 
+/// Devices that have type, status and close code in common.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Total {
+    pub device_type: String,
+    pub status: Status,
+    /// 0 of connected devices.
+    pub close_code: u16,
+    pub devices: u64,
+}
+
 /// A block of IP addresses, as CIDR notation names it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Network {

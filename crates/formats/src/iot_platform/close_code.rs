@@ -32,7 +32,7 @@ mod tests {
     #[test]
     fn every_code_of_the_captured_messages_has_a_meaning_and_other_numbers_have_none() {
         let mut seen = 0;
-        for line in include_str!("../../tests/data/captured.jsonl").lines() {
+        for line in include_str!("../../../../tests/data/captured.jsonl").lines() {
             let message: serde_json::Value = serde_json::from_str(line).unwrap();
             let payload = message["payload"].as_str().unwrap();
             let Ok(payload) = serde_json::from_str::<serde_json::Value>(payload) else { continue };

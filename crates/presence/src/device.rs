@@ -1,0 +1,44 @@
+//! Which device something is about: its type and its id, borrowed or owned.
+
+use std::sync::Arc;
+
+/// Which device a message is about; the text is borrowed from the topic.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Device<'a> {
+    /// The platform's device type.
+    pub device_type: &'a str,
+    /// The device id, unique within its type.
+    pub id: &'a str,
+}
+
+/// The longest type or id that a device can have. The platform allows 36 characters each; databases index some thousand bytes.
+pub const NAME_MAX_BYTES: usize = 256;
+
+impl Device<'_> {
+    /// Whether there can be such a device: a topic can name it, and neither type nor id is longer than any or holds a control
+    /// character.
+    pub fn is_possible(&self) -> bool {
+        [self.device_type, self.id].iter().all(|level| {
+            let is_allowed =
+                |character: char| !matches!(character, '/' | '+' | '#') && !character.is_control();
+            !level.is_empty() && level.len() <= NAME_MAX_BYTES && level.chars().all(is_allowed)
+        })
+    }
+}
+
+/// A device's whole name. Ordered by type, then id.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct DeviceName {
+    pub device_type: Arc<str>,
+    pub id: Box<str>,
+}
+
+impl DeviceName {
+    pub fn of(device: Device<'_>) -> Self {
+        Self { device_type: device.device_type.into(), id: device.id.into() }
+    }
+
+    pub fn device(&self) -> Device<'_> {
+        Device { device_type: &self.device_type, id: &self.id }
+    }
+}

@@ -1,0 +1,69 @@
+//! One event in a device's history, on its way to a store and as a store keeps it.
+
+use std::sync::Arc;
+
+use crate::{Device, Statement, UnixSeconds};
+
+/// What the allocator and the queue add to an event's own bytes, about.
+pub const EVENT_OVERHEAD_BYTES: usize = 64;
+
+/// One thing that happened to a device: a connect, a disconnect, a takeover, a refused or otherwise failed login.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Event {
+    pub device_type: Arc<str>,
+    pub id: Box<str>,
+    pub statement: Statement,
+    pub heard_at: UnixSeconds,
+}
+
+impl Event {
+    pub fn device(&self) -> Device<'_> {
+        Device { device_type: &self.device_type, id: &self.id }
+    }
+
+    /// The memory that it takes, about.
+    pub fn size_bytes(&self) -> usize {
+        size_of::<Self>()
+            + EVENT_OVERHEAD_BYTES
+            + self.device_type.len()
+            + self.id.len()
+            + self.statement.payload.packed_len()
+    }
+}
+
+/// One event as it is kept.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Row {
+    /// Rises from event to event of a device; what an older page is asked for by.
+    pub sequence: u64,
+    pub statement: Statement,
+    pub heard_at: UnixSeconds,
+}
+
+/// One event as it is kept, and whose it is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KeptEvent {
+    pub device_type: Arc<str>,
+    pub id: Box<str>,
+    /// Where to go on after it, in the order of the events of all devices. Events that were kept in one step may share it, or
+    /// come again to whoever goes on there; none is passed over.
+    pub position: u64,
+    pub row: Row,
+}
+
+/// Part of the events of all devices, in the order in which they were kept.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct EventPage {
+    /// After the position that was asked for, each once.
+    pub events: Vec<KeptEvent>,
+    /// Where to go on after this page without being given anything again.
+    pub reached: u64,
+    /// Up to here nothing can be added any more: what is kept later has a higher position.
+    pub newest: u64,
+    /// No event that had been kept when this was read has a higher position. More than `newest` where several write at
+    /// once, and one that began earlier may still add events that come before those of another.
+    pub begun: u64,
+    /// Some that belong here are missing: they were dropped because they were too old or too many of one device, or lost
+    /// before they came to the store, or the position is none of this store as it is now.
+    pub incomplete: bool,
+}

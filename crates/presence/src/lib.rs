@@ -1,0 +1,18 @@
+//! What one message says about a device, what the state of the device is, how the two are merged, and how devices are asked
+//! for. Pure values: no IO, no clock, no log, no randomness, and nothing of any broker's wire format.
+
+mod device;
+mod event;
+pub mod history;
+pub mod payload;
+pub mod query;
+mod state;
+#[cfg(any(test, feature = "testing"))]
+pub mod strategy;
+pub mod time_text;
+mod unix_seconds;
+
+pub use device::{Device, DeviceName, NAME_MAX_BYTES};
+pub use event::{Claim, Moment, Statement};
+pub use state::{Belief, Status, Verdict};
+pub use unix_seconds::UnixSeconds;
