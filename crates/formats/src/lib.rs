@@ -3,7 +3,15 @@
 //! A format decodes each message by itself. What a message means beside the state that is held, for example whether a
 //! disconnect ends the current session, is decided by the merge rule, not here.
 
+pub mod aws_iot;
+pub mod chirpstack;
 pub mod iot_platform;
+pub mod mosquitto_log;
+mod name;
+pub mod nanomq;
+pub mod order;
+mod protobuf;
+pub mod sparkplug;
 
 use std::borrow::Cow;
 

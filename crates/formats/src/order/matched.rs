@@ -1,0 +1,207 @@
+//! Sparkplug: a death names the birth of its session by a number that is only compared for equality; births are ordered by
+//! their own times, by the node's clock. Devices of a node have no number; they are ordered by time, then by sequence.
+
+use crate::{Event, EventKind, Session, UnixNanos};
+
+use super::{Delivery, Held, Identity, Key, REORDERED_NANOS, Resolution, UNKNOWN_SESSION};
+
+/// A device that is born in the session of its node gets a key later than the node's by at least this, so that it stays
+/// later when a sign of life renews the node's key, by a nanosecond.
+const AFTER_BIRTH_NANOS: i64 = 1_000;
+
+/// How an event stands to the one that is held.
+enum Order {
+    Newer,
+    Same,
+    Older,
+}
+
+/// A birth or death of an edge node.
+pub fn node(event: &Event<'_>, delivery: Delivery, held: Option<&Held<'_>>) -> Resolution {
+    match event.kind {
+        EventKind::Connect => node_birth(event, delivery, held),
+        EventKind::Disconnect => node_death(event, delivery, held),
+        // The format has neither.
+        EventKind::Takeover | EventKind::Refusal => Resolution::Record,
+    }
+}
+
+fn node_birth(event: &Event<'_>, delivery: Delivery, held: Option<&Held<'_>>) -> Resolution {
+    let time = event.time.unwrap_or(delivery.received);
+    let apply = |session, time| Resolution::Apply(Key { session, kind: EventKind::Connect, time });
+    let Some(known) = held else { return apply(time, time) };
+    let is_same_session = {
+        let birth = birth_of(&event.session);
+        birth.is_some() && birth == held_birth(known)
+    };
+    // After a clock that stepped back, the key is later than the time of the birth.
+    let held_time = match &known.identity {
+        Some(Identity { session: Session::Matched { birth: Some(_), .. }, time: Some(time), .. })
+            if known.key.kind == EventKind::Connect =>
+        {
+            *time
+        }
+        _ => known.key.session,
+    };
+    let order = match time.cmp(&held_time) {
+        std::cmp::Ordering::Greater => Order::Newer,
+        std::cmp::Ordering::Equal if is_same_session => Order::Same,
+        std::cmp::Ordering::Equal => Order::Newer,
+        std::cmp::Ordering::Less if has_stepped_back(time, held_time, delivery, known) => Order::Newer,
+        std::cmp::Ordering::Less => Order::Older,
+    };
+    let session = time.max(known.key.session.later_by(super::MILLISECOND));
+    match order {
+        Order::Newer if is_same_session && known.key.is_connected() => {
+            Resolution::Renew(Key { session, kind: EventKind::Connect, time: known.key.time })
+        }
+        Order::Newer => apply(session, time),
+        Order::Same if known.key.is_connected() => Resolution::Confirm,
+        Order::Same | Order::Older => Resolution::Late,
+    }
+}
+
+/// Whether a time is earlier because the clock of the node was set back, not because the message is late: a late one is
+/// overtaken by seconds at most, and not after its successor was received.
+fn has_stepped_back(time: UnixNanos, held_time: UnixNanos, delivery: Delivery, known: &Held<'_>) -> bool {
+    time.later_by(REORDERED_NANOS) < held_time
+        && !delivery.is_retained()
+        && delivery.received > known.received.later_by(REORDERED_NANOS)
+}
+
+fn node_death(event: &Event<'_>, delivery: Delivery, held: Option<&Held<'_>>) -> Resolution {
+    let end =
+        |session| Resolution::Apply(Key { session, kind: EventKind::Disconnect, time: delivery.received });
+    let Some(known) = held else { return end(UNKNOWN_SESSION) };
+    if !known.key.is_connected() {
+        // The node has published it, and the broker its will.
+        return Resolution::Confirm;
+    }
+    match (birth_of(&event.session), held_birth(known)) {
+        (Some(death), Some(birth)) if death != birth => Resolution::Late,
+        _ => end(known.key.session),
+    }
+}
+
+/// A birth or death of a device of an edge node.
+pub fn device(
+    event: &Event<'_>,
+    delivery: Delivery,
+    held: Option<&Held<'_>>,
+    parent: Option<&Held<'_>>,
+) -> Resolution {
+    let time = event.time.unwrap_or(delivery.received);
+    let order = held.map_or(Order::Newer, |held| device_order(event, delivery, held));
+    match order {
+        Order::Newer => {}
+        Order::Same => return Resolution::Confirm,
+        Order::Older => return Resolution::Late,
+    }
+    let is_held_since_birth = held.is_some_and(|held| {
+        held.key.is_connected() && parent.is_none_or(|parent| held.key.session >= parent.key.session)
+    });
+    match event.kind {
+        EventKind::Connect => {
+            let session = device_session(time, held, parent);
+            let key = Key { session, kind: EventKind::Connect, time };
+            match held {
+                Some(known) if is_held_since_birth => Resolution::Renew(Key { time: known.key.time, ..key }),
+                _ => Resolution::Apply(key),
+            }
+        }
+        EventKind::Disconnect => match held {
+            Some(known) if !known.key.is_connected() => Resolution::Confirm,
+            Some(known) => {
+                Resolution::Apply(Key { session: known.key.session, kind: EventKind::Disconnect, time })
+            }
+            None => Resolution::Apply(Key { session: time, kind: EventKind::Disconnect, time }),
+        },
+        EventKind::Takeover | EventKind::Refusal => Resolution::Record,
+    }
+}
+
+/// The key of a device that was born: later than the birth of its node, unless it is dated before that.
+fn device_session(time: UnixNanos, held: Option<&Held<'_>>, parent: Option<&Held<'_>>) -> UnixNanos {
+    let after_held = held.map_or(UNKNOWN_SESSION, |held| held.key.session.later_by(super::MILLISECOND));
+    let after_birth = parent.map_or(UNKNOWN_SESSION, |parent| {
+        let birth =
+            parent.identity.as_ref().filter(|_| parent.key.is_connected()).and_then(
+                |identity| match identity.session {
+                    Session::Matched { birth: Some(_), .. } => identity.time,
+                    _ => None,
+                },
+            );
+        match birth {
+            Some(birth) if time < birth => UNKNOWN_SESSION,
+            _ => parent.key.session.later_by(AFTER_BIRTH_NANOS),
+        }
+    });
+    time.max(after_held).max(after_birth)
+}
+
+fn device_order(event: &Event<'_>, delivery: Delivery, held: &Held<'_>) -> Order {
+    let identity = held.identity.as_ref();
+    let held_time = identity.and_then(|identity| identity.time);
+    match (event.time, held_time) {
+        (Some(time), Some(held_time)) if time < held_time => {
+            return if has_stepped_back(time, held_time, delivery, held) {
+                Order::Newer
+            } else {
+                Order::Older
+            };
+        }
+        (Some(time), Some(held_time)) if time > held_time => return Order::Newer,
+        _ => {}
+    }
+    let sequences =
+        (sequence_of(&event.session), identity.and_then(|identity| sequence_of(&identity.session)));
+    match sequences {
+        // Half of the numbers lie ahead, half behind.
+        (Some(sequence), Some(held_sequence)) => match sequence.wrapping_sub(held_sequence) {
+            0 if held.key.kind == event.kind => Order::Same,
+            0..=127 => Order::Newer,
+            128.. => Order::Older,
+        },
+        _ if event.time.is_some() && event.time == held_time && held.key.kind == event.kind => Order::Same,
+        // Arrival decides.
+        _ => Order::Newer,
+    }
+}
+
+/// Data of a node or of a device: only what is connected sends it.
+pub fn alive(delivery: Delivery, held: Option<&Held<'_>>, parent: Option<&Held<'_>>) -> Resolution {
+    let apply =
+        |session| Resolution::Apply(Key { session, kind: EventKind::Connect, time: delivery.received });
+    let is_settled = |held: &Held<'_>| delivery.received > held.received.later_by(REORDERED_NANOS);
+    let after_birth = parent.map(|parent| parent.key.session.later_by(AFTER_BIRTH_NANOS));
+    let Some(known) = held else { return apply(after_birth.unwrap_or(UNKNOWN_SESSION)) };
+    let is_of_this_birth = parent.is_none_or(|parent| known.key.session >= parent.key.session);
+    if known.key.is_connected() && is_of_this_birth {
+        return Resolution::Confirm;
+    }
+    // What was sent before the death, or before the birth of the node, may arrive after it.
+    let ended_by = if known.key.is_connected() { parent } else { Some(known) };
+    if !ended_by.is_some_and(is_settled) {
+        return Resolution::Late;
+    }
+    // As little later as can be, so that the devices that were born in this session of their node stay so.
+    apply(known.key.session.later_by(1).max(after_birth.unwrap_or(UNKNOWN_SESSION)))
+}
+
+fn held_birth(held: &Held<'_>) -> Option<u64> {
+    birth_of(&held.identity.as_ref()?.session)
+}
+
+fn birth_of(session: &Session<'_>) -> Option<u64> {
+    match session {
+        Session::Matched { birth, .. } => *birth,
+        Session::Arrival | Session::Connection(_) | Session::Started(_) | Session::Versioned { .. } => None,
+    }
+}
+
+fn sequence_of(session: &Session<'_>) -> Option<u8> {
+    match session {
+        Session::Matched { sequence, .. } => *sequence,
+        Session::Arrival | Session::Connection(_) | Session::Started(_) | Session::Versioned { .. } => None,
+    }
+}

@@ -1,0 +1,181 @@
+//! What an event means beside the state that is held of its device: whether it is newer, and by which key.
+//!
+//! The stores keep one order for all sources: by session, then kind (the end of a session beats its beginning), then time.
+//! Sources order their sessions in four ways, see [`Session`]. Here each event gets the key by which that one order does
+//! what its source means. Pure: the time of receipt is an argument. docs/sources/order.md explains each way and its limits.
+
+mod arrival;
+mod matched;
+mod named;
+mod parent;
+mod versioned;
+
+use crate::{Cause, Event, EventKind, Session, UnixNanos};
+
+pub use parent::{EffectiveState, ParentRule, effective};
+
+/// The key of a session that nobody has seen begin: it gives way to every session that was.
+pub const UNKNOWN_SESSION: UnixNanos = UnixNanos(i64::MIN);
+
+/// How far a message may be overtaken by a later one in a cluster of brokers.
+const REORDERED_NANOS: i64 = 5_000_000_000;
+
+const MILLISECOND: i64 = 1_000_000;
+
+/// How the stores order an event, and what it says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Key {
+    /// Orders sessions. For [`Session::Started`] it is when the session began; for the others it is close to that, and is
+    /// not meant to be shown.
+    pub session: UnixNanos,
+    pub kind: EventKind,
+    /// Since when the device has been in this state.
+    pub time: UnixNanos,
+}
+
+impl Key {
+    /// Whether a device whose newest event this is, is connected. A refusal alone connects nobody.
+    pub fn is_connected(&self) -> bool {
+        is_connected(self.kind)
+    }
+}
+
+/// What a message says of its session, as its bytes alone tell.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Identity<'a> {
+    pub session: Session<'a>,
+    pub time: Option<UnixNanos>,
+    pub cause: Option<Cause>,
+}
+
+impl<'a> Event<'a> {
+    /// What the event says of its session.
+    pub fn into_identity(self) -> Identity<'a> {
+        Identity { session: self.session, time: self.time, cause: self.cause }
+    }
+}
+
+/// The state that is held of a device.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Held<'a> {
+    pub key: Key,
+    /// When the latest message about the device was received, by our clock.
+    pub received: UnixNanos,
+    /// What the message that decided says of its session, if it can still be decoded.
+    pub identity: Option<Identity<'a>>,
+}
+
+/// How a message came here.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Delivery {
+    /// When it was received by our clock: when its packet was read, not when it left a queue.
+    pub received: UnixNanos,
+    pub origin: Origin,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Origin {
+    /// It was published while we were subscribed.
+    Live,
+    /// The broker replayed it because we subscribed, at this time.
+    Retained { subscribed: UnixNanos },
+}
+
+/// What is to be done with an event.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Resolution {
+    /// Merge it under this key: it is a change, or the merge rule must decide.
+    Apply(Key),
+    /// Merge it under this key: the message replaces the one that is held, but the device is in the same state as before.
+    Renew(Key),
+    /// It repeats what is held: note the time of receipt, and change nothing else.
+    Confirm,
+    /// A later event is held: ignore and count it.
+    Late,
+    /// It belongs into the history and changes no state.
+    Record,
+}
+
+/// Decides what an event means beside the state of its device, and of its parent if it has one.
+pub fn resolve(
+    event: &Event<'_>,
+    delivery: Delivery,
+    held: Option<&Held<'_>>,
+    parent: Option<&Held<'_>>,
+) -> Resolution {
+    match &event.session {
+        Session::Arrival => arrival::state(event, delivery, held),
+        Session::Connection(peer) => arrival::change(event, peer.as_deref(), delivery, held),
+        Session::Started(started) => named::resolve(event, *started, delivery, held),
+        Session::Versioned { version, session } => {
+            versioned::resolve(event, versioned::Session { version: *version, name: session }, delivery, held)
+        }
+        Session::Matched { .. } if event.parent.is_some() => matched::device(event, delivery, held, parent),
+        Session::Matched { .. } => matched::node(event, delivery, held),
+    }
+}
+
+/// Which rule decides what a sign of life means.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AliveRule {
+    /// For profiles, whose messages arrive in order.
+    Arrival,
+    /// For Sparkplug.
+    Matched,
+}
+
+/// Decides what a sign of life means: a message that shows that a device is connected, without being a status message.
+pub fn resolve_alive(
+    rule: AliveRule,
+    delivery: Delivery,
+    held: Option<&Held<'_>>,
+    parent: Option<&Held<'_>>,
+) -> Resolution {
+    if delivery.is_retained() {
+        return Resolution::Late;
+    }
+    match rule {
+        AliveRule::Arrival => arrival::alive(delivery, held),
+        AliveRule::Matched => matched::alive(delivery, held, parent),
+    }
+}
+
+/// Whether an event shows that the parent of its device is connected. In Sparkplug a node speaks for its devices.
+pub fn shows_parent_alive(event: &Event<'_>, delivery: Delivery) -> bool {
+    event.parent.is_some() && matches!(event.session, Session::Matched { .. }) && !delivery.is_retained()
+}
+
+/// The key of the end of a connection that a restart of its broker ended: `None` if the device is not connected, or has
+/// connected since. For sources whose broker says since when it runs, and which replay nothing.
+pub fn ended_by_restart(held: &Held<'_>, broker_started: UnixNanos) -> Option<Key> {
+    /// The broker tells its uptime at intervals, so its start is known less exactly than that.
+    const UPTIME_ERROR_NANOS: i64 = 30_000_000_000;
+    let is_older = held.received.0 < broker_started.0.saturating_sub(UPTIME_ERROR_NANOS);
+    (held.key.is_connected() && is_older).then(|| {
+        let session = arrival::next(broker_started, Some(held));
+        Key { session, kind: EventKind::Disconnect, time: session }
+    })
+}
+
+impl Delivery {
+    fn is_retained(self) -> bool {
+        match self.origin {
+            Origin::Live => false,
+            Origin::Retained { .. } => true,
+        }
+    }
+}
+
+fn is_connected(kind: EventKind) -> bool {
+    match kind {
+        EventKind::Connect | EventKind::Takeover => true,
+        EventKind::Disconnect | EventKind::Refusal => false,
+    }
+}
+
+impl UnixNanos {
+    fn later_by(self, nanos: i64) -> Self {
+        Self(self.0.saturating_add(nanos))
+    }
+}
+
