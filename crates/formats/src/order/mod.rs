@@ -178,4 +178,3 @@ impl UnixNanos {
         Self(self.0.saturating_add(nanos))
     }
 }
-
