@@ -61,36 +61,36 @@ doc: ## the documentation, and the examples in it
 	RUSTDOCFLAGS="-D warnings -A rustdoc::private_intra_doc_links" cargo doc --locked --workspace --no-deps --document-private-items
 	cargo test --locked --workspace --doc
 
-# The document is made from the annotations in src/http; a test holds the committed one equal to it.
+# The document is made from the annotations in crates/http-api; a test holds the committed one equal to it.
 openapi: ## writes docs/openapi.json anew
-	WRITE_OPENAPI=1 cargo test --locked --quiet --lib openapi
+	WRITE_OPENAPI=1 cargo test --locked --quiet --package http-api --lib openapi
 
 # The binaries are those that the tests were built with: another choice of packages would build most of them again.
 DEBUG := $(or $(CARGO_TARGET_DIR),target)/debug
 
 settings: ## writes the table of docs/settings.md anew
-	WRITE_SETTINGS=1 cargo test --locked --quiet --lib the_documented_table
+	WRITE_SETTINGS=1 cargo test --locked --quiet --package devstatus --lib the_documented_table
 
 deploy-check: ## docs/deploy: schemas, linters, and its settings by the program itself
 	cargo build --locked --quiet --workspace --bins
 	@python=$$(tests/peers/setup.sh "$(CURDIR)/tests/deploy/requirements.txt") && "$$python" -B tests/deploy/check.py $(DEBUG)/devstatus
 
-# New inputs go below target/; a fault's input stands in fuzz/artifacts/ and belongs into a test.
+# New inputs go below target/; a fault's input stands in tools/fuzz/artifacts/ and belongs into a test.
 fuzz: ## FUZZ_SECONDS of fuzzing, shared by all targets
-	$(FUZZ_ENV) cargo fuzz build --sanitizer none
+	$(FUZZ_ENV) cargo fuzz build --fuzz-dir tools/fuzz --sanitizer none
 	@mkdir -p target/fuzz-corpus
 	@for target in $(FUZZ_TARGETS); do \
 		seconds=$$(( $(FUZZ_SECONDS) / $(words $(FUZZ_TARGETS)) )); \
 		log=target/fuzz-corpus/$$target.log; \
 		mkdir -p target/fuzz-corpus/$$target; \
-		$(FUZZ_ENV) cargo fuzz run --sanitizer none $$target target/fuzz-corpus/$$target fuzz/corpus/$$target -- \
+		$(FUZZ_ENV) cargo fuzz run --fuzz-dir tools/fuzz --sanitizer none $$target target/fuzz-corpus/$$target tools/fuzz/corpus/$$target -- \
 			-max_total_time=$$seconds -timeout=10 -rss_limit_mb=2048 >$$log 2>&1 || { cat $$log; exit 1; }; \
 		echo "fuzz $$target: $$(grep '^Done' $$log), no fault"; \
 	done
 
 BENCH := cargo run --locked --quiet --release --package bench --
 
-bench: ## every measurement at full size; see bench/README.md
+bench: ## every measurement at full size; see tools/bench/README.md
 	$(BENCH) events --rounds 3
 	$(BENCH) ingest
 	$(BENCH) lookup

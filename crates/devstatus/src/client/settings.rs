@@ -1,0 +1,70 @@
+//! Which service is asked, and for what. Built and checked by `config`.
+
+use std::path::PathBuf;
+
+use system::secret::Secret;
+
+/// What the client needs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ClientSettings {
+    pub service: ServiceSettings,
+    pub question: Question,
+    /// JSON instead of text for a person.
+    pub json: bool,
+}
+
+/// A running service.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ServiceSettings {
+    /// `http://` or `https://`, without a slash at the end.
+    pub url: String,
+    /// Sent as Bearer.
+    pub key: Option<Secret>,
+    /// PEM file with the certificates to trust; `None`: the system's trust store.
+    pub ca_file: Option<PathBuf>,
+    /// What the client shows if the service asks who it is.
+    pub certificate: Option<ClientCertificate>,
+}
+
+/// The files of a client's certificate, PEM both.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ClientCertificate {
+    /// The client's certificate first, then those that vouch for it.
+    pub certificate: PathBuf,
+    pub key: PathBuf,
+}
+
+/// What is asked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Question {
+    Device {
+        device_type: String,
+        id: String,
+    },
+    /// Not asked but told: the service is to forget the device.
+    Forget {
+        device_type: String,
+        id: String,
+    },
+    Devices(Selection),
+    Changes(Selection),
+    Summary,
+}
+
+/// Which devices are meant; the names are those of the API's query.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Selection {
+    pub types: Vec<String>,
+    pub id_prefix: Option<String>,
+    pub status: Option<String>,
+    pub close_code: Option<u16>,
+    pub address: Option<String>,
+    /// Of lists alone.
+    pub since: Option<String>,
+    pub until: Option<String>,
+    pub sort: Option<String>,
+    /// Of changes alone: every device first.
+    pub snapshot: bool,
+    /// How many devices or changes are shown at most.
+    pub limit: Option<u64>,
+}

@@ -1,0 +1,358 @@
+//! The command line: each subcommand with the settings it takes, by topic. A setting has one name, its long flag, in the
+//! arguments, in `devstatus.toml`, and with `DEVSTATUS_` before it in the environment.
+
+mod client;
+mod serve;
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{ArgAction, Args, Parser, Subcommand};
+use clap_complete::Shell;
+
+use super::{LogFormat, LogLevel, value};
+use crate::exchange::settings::Format;
+use mqtt::settings::{Endpoint, MqttVersion};
+use server::access::settings::Scopes;
+use system::secret::Secret;
+
+pub(super) use client::{
+    ClientArgs, FilterArgs, ForgetArgs, GetArgs, ListArgs, ServiceArgs, SummaryArgs, WatchArgs,
+};
+pub(super) use serve::{HttpArgs, PopulationArgs, RetentionArgs, ServeArgs, StoreArgs};
+
+const LOGIN: &str = "The token of the API key is best kept in a file for --token-file: an argument can be seen by other \
+                     users of the machine, and stays in the shell's history.";
+const ORDER: &str = "A flag beats its DEVSTATUS_ variable, which beats the platform's WIOTP_ variable, which beats the \
+                     file, which beats the default.";
+/// More devices than any simulation needs; the memory is the limit before.
+const FLEET_MAX: u32 = 100_000_000;
+
+/// Answers over HTTP which devices of an IoT fleet are connected
+#[derive(Debug, Parser)]
+#[command(name = "devstatus", bin_name = "devstatus", version, args_conflicts_with_subcommands = true)]
+#[command(after_help = format!("{ORDER}\n\n{LOGIN}"))]
+pub(super) struct Cli {
+    #[command(subcommand)]
+    pub verb: Option<Verb>,
+    /// The settings of `serve`, which is meant if no subcommand is named.
+    #[command(flatten)]
+    pub serve: ServeArgs,
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum Verb {
+    /// Runs the service (the default)
+    #[command(after_help = format!("{ORDER}\n\n{LOGIN}"))]
+    Serve(ServeArgs),
+    /// Runs the service on a simulated fleet and a broker of its own
+    #[command(after_help = ORDER)]
+    Demo(DemoArgs),
+    /// Runs a simulated fleet against a broker
+    #[command(after_help = format!("{ORDER}\n\n{LOGIN}"))]
+    Simulate(SimulateArgs),
+    /// Writes what a store keeps of every device, as JSON Lines or CSV
+    #[command(after_help = ORDER)]
+    Export(ExportArgs),
+    /// Merges an export into a store that no service uses meanwhile
+    #[command(after_help = ORDER)]
+    Import(ImportArgs),
+    /// Makes, lists and revokes API keys
+    #[command(subcommand)]
+    Keys(KeysVerb),
+    /// Asks a running service for one device
+    #[command(after_help = client::GET_EXIT_CODES)]
+    Get(GetArgs),
+    /// Makes a running service forget a device, as if nothing had been heard of it; needs a key with the scope admin
+    #[command(after_help = client::EXIT_CODES)]
+    Forget(ForgetArgs),
+    /// Asks a running service for its devices
+    #[command(after_help = client::EXIT_CODES)]
+    List(ListArgs),
+    /// Shows what changes at a running service, until Ctrl-C
+    #[command(after_help = client::EXIT_CODES)]
+    Watch(WatchArgs),
+    /// Asks a running service for its totals
+    #[command(after_help = client::EXIT_CODES)]
+    Summary(SummaryArgs),
+    /// Checks the settings of the service, or shows them
+    #[command(subcommand)]
+    Config(ConfigVerb),
+    /// Writes completions for a shell
+    Completions {
+        #[arg(value_name = "SHELL", value_parser = value::shell)]
+        shell: Shell,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum KeysVerb {
+    /// Makes an API key and shows its secret, once
+    #[command(after_help = ORDER)]
+    Create(KeysCreateArgs),
+    /// Lists the API keys
+    #[command(after_help = ORDER)]
+    List(KeysListArgs),
+    /// Takes an API key out of force; a running service knows within a second
+    #[command(after_help = ORDER)]
+    Revoke(KeysRevokeArgs),
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum ConfigVerb {
+    /// Checks that the service would start with these settings: exit code 0, or 2 and one line that says why not
+    #[command(after_help = ORDER)]
+    Check(ServeArgs),
+    /// Shows the value of each setting and where it comes from; secrets are hidden
+    #[command(after_help = ORDER)]
+    Show(ServeArgs),
+}
+
+/// Which organization is meant.
+#[derive(Args, Debug)]
+#[command(next_help_heading = "IoT platform")]
+pub(super) struct OrganizationArgs {
+    /// Organization id; by default the second part of the API key
+    #[arg(short, long, visible_alias = "org", value_name = "ORG", value_parser = value::organization)]
+    pub organization: Option<String>,
+    /// API key, a-{organization}-{random}; with --broker any MQTT user name, or none
+    #[arg(short, long, value_name = "KEY", value_parser = value::user_name)]
+    pub key: Option<String>,
+    #[command(flatten)]
+    pub config: ConfigArgs,
+}
+
+#[derive(Args, Debug)]
+#[command(next_help_heading = "Settings file")]
+pub(super) struct ConfigArgs {
+    /// devstatus.toml, or the platform's application.cfg (INI) or YAML file (.yaml, .yml, or by content)
+    #[arg(short, long, value_name = "FILE", value_parser = value::path)]
+    pub config: Option<PathBuf>,
+}
+
+/// How to connect to the broker, and as whom.
+#[derive(Args, Debug)]
+#[command(next_help_heading = "Broker")]
+pub(super) struct BrokerArgs {
+    /// Application id, unique in the organization; with --broker it defaults to devstatus (simulate: devstatus-simulate)
+    #[arg(short, long, value_name = "ID", value_parser = value::application_id)]
+    pub id: Option<String>,
+    /// Token of the API key; other users of the machine may see an argument, so --token-file is the safer way
+    #[arg(short, long, value_name = "TOKEN", value_parser = value::password, allow_hyphen_values = true)]
+    pub token: Option<Secret>,
+    /// File with the token of the API key on its only line
+    #[arg(long, value_name = "FILE", value_parser = value::path)]
+    pub token_file: Option<PathBuf>,
+    /// Any MQTT broker: mqtt://, mqtts://, ws:// or wss:// with host and port; by default the platform's, mqtts://{organization}.messaging.{domain}:8883
+    #[arg(long, value_name = "URL", value_parser = value::broker)]
+    pub broker: Option<Endpoint>,
+    #[command(flatten)]
+    pub ca: CaArgs,
+    /// MQTT version: 3.1.1 (or 3), or 5
+    #[arg(long, value_name = "VERSION", value_parser = value::mqtt_version, default_value = "3.1.1")]
+    pub mqtt_version: MqttVersion,
+    /// MQTT keep-alive, 1 to 65535 seconds
+    // 0 would switch it off, and a dead connection would never be noticed.
+    #[arg(long, value_name = "SECONDS", value_parser = value::seconds(1..=65_535), default_value = "60")]
+    pub keep_alive: Duration,
+    /// Begin a new MQTT session with each connection: true or false
+    #[arg(long, value_name = "BOOL", value_parser = value::boolean, action = ArgAction::Set, default_value = "true")]
+    pub clean_session: bool,
+    /// MQTT 5: how long the broker keeps the session after the connection ends
+    #[arg(long, value_name = "SECONDS", value_parser = value::seconds(0..=u32::MAX), default_value = "0")]
+    pub session_expiry: Duration,
+}
+
+#[derive(Args, Debug)]
+pub(super) struct CaArgs {
+    /// PEM file with the certificates to trust; _os_: the system's trust store
+    #[arg(long, value_name = "FILE", value_parser = value::path, default_value = SYSTEM_TRUST_STORE)]
+    pub ca_file: PathBuf,
+}
+
+/// Names the system's trust store, as in the platform's YAML.
+pub(super) const SYSTEM_TRUST_STORE: &str = "_os_";
+
+#[derive(Args, Debug)]
+#[command(next_help_heading = "Log")]
+pub(super) struct LogArgs {
+    /// Form of the log: text or json
+    #[arg(long, value_name = "FORMAT", value_parser = value::log_format, default_value = "text")]
+    pub log_format: LogFormat,
+    /// Log more: once debug, twice trace; the variable takes the number
+    #[arg(short, long, action = ArgAction::Count)]
+    pub verbose: u8,
+}
+
+#[derive(Args, Debug)]
+#[command(next_help_heading = "HTTP")]
+pub(super) struct PortArgs {
+    /// Port to answer HTTP on; 0: any free port
+    #[arg(short, long, value_name = "PORT", value_parser = value::whole(0..=u16::MAX, ""), default_value = "5000")]
+    pub port: u16,
+}
+
+#[derive(Args, Debug)]
+pub(super) struct KeysFileArgs {
+    /// File with the API keys, read again when it changes; by default {state directory}/{organization}.keys; if it is there, every request needs a key, and one that is named must be there
+    #[arg(long, value_name = "FILE", value_parser = value::path)]
+    pub keys_file: Option<PathBuf>,
+}
+
+#[derive(Args, Debug)]
+pub(super) struct DemoArgs {
+    #[command(flatten)]
+    pub port: PortArgs,
+    #[command(flatten)]
+    pub fleet: FleetArgs,
+    #[command(flatten)]
+    pub log: LogArgs,
+}
+
+#[derive(Args, Debug)]
+pub(super) struct SimulateArgs {
+    #[command(flatten)]
+    pub organization: OrganizationArgs,
+    #[command(flatten)]
+    pub broker: BrokerArgs,
+    #[command(flatten)]
+    pub fleet: FleetArgs,
+    /// Seconds to publish, counted from when every device is published; without it until Ctrl-C
+    #[arg(long, value_name = "S", value_parser = value::seconds(1..=u32::MAX))]
+    pub duration: Option<Duration>,
+    #[command(flatten)]
+    pub log: LogArgs,
+}
+
+/// How large a simulated fleet is and how its devices behave.
+#[derive(Args, Debug)]
+#[command(next_help_heading = "Simulated fleet")]
+pub(super) struct FleetArgs {
+    /// Number of simulated devices
+    #[arg(long, value_name = "N", value_parser = value::whole(1..=FLEET_MAX, ""), default_value = "1000")]
+    pub devices: u32,
+    /// Number of device types, at most one per device; by default 5
+    #[arg(long, value_name = "N", value_parser = value::whole(1..=FLEET_MAX, ""))]
+    pub device_types: Option<u32>,
+    /// Sessions that begin or end each second, over the whole fleet
+    #[arg(long, value_name = "F", value_parser = value::events_per_second, default_value = "20")]
+    pub events_per_second: f64,
+    /// Weight of sessions that end with a DISCONNECT
+    #[arg(long, value_name = "WEIGHT", value_parser = value::weight, default_value = "5")]
+    pub clean: f64,
+    /// Weight of sessions that end with a lost connection
+    #[arg(long, value_name = "WEIGHT", value_parser = value::weight, default_value = "2")]
+    pub dropped: f64,
+    /// Weight of sessions that end by their keep-alive
+    #[arg(long, value_name = "WEIGHT", value_parser = value::weight, default_value = "2")]
+    pub timed_out: f64,
+    /// Weight of sessions that end by a takeover
+    #[arg(long, value_name = "WEIGHT", value_parser = value::weight, default_value = "1")]
+    pub takeover: f64,
+    /// Weight of second logins that are refused
+    #[arg(long, value_name = "WEIGHT", value_parser = value::weight, default_value = "1")]
+    pub refused: f64,
+    /// The same seed gives the same fleet and the same history
+    #[arg(long, value_name = "N", value_parser = value::whole(0..=u64::MAX, ""), default_value = "1")]
+    pub seed: u64,
+}
+
+#[derive(Args, Debug)]
+pub(super) struct ExportArgs {
+    #[command(flatten)]
+    pub organization: OrganizationArgs,
+    #[command(flatten)]
+    pub store: StoreArgs,
+    #[command(flatten)]
+    pub file: ExchangedFileArgs,
+    /// Form of an export: jsonl (JSON Lines, which an import reads), csv, or csv-spreadsheet, where what would be a formula is escaped
+    #[arg(long, value_name = "FORMAT", value_parser = value::export_format, default_value = "jsonl")]
+    pub format: Format,
+    #[command(flatten)]
+    pub log: LogArgs,
+}
+
+#[derive(Args, Debug)]
+pub(super) struct ImportArgs {
+    #[command(flatten)]
+    pub organization: OrganizationArgs,
+    #[command(flatten)]
+    pub store: StoreArgs,
+    #[command(flatten)]
+    pub file: ExchangedFileArgs,
+    #[command(flatten)]
+    pub log: LogArgs,
+}
+
+#[derive(Args, Debug)]
+#[command(next_help_heading = "Export and import")]
+pub(super) struct ExchangedFileArgs {
+    /// File to export to or import from; by default standard output or input
+    #[arg(long, value_name = "FILE", value_parser = value::path_or_stream)]
+    pub file: Option<PathBuf>,
+}
+
+#[derive(Args, Debug)]
+pub(super) struct KeysCreateArgs {
+    /// What the key is for, as the list of keys shows it
+    #[arg(value_name = "NAME", value_parser = value::key_name)]
+    pub name: String,
+    #[command(flatten)]
+    pub list: KeysListArgs,
+    /// What the key is good for, separated by commas: read (ask), events (follow the changes), admin (everything)
+    #[arg(long, value_name = "LIST", value_parser = value::scopes, default_value = "read")]
+    pub scopes: Scopes,
+    /// Days for which the key is good, 1 to 36500; by default until it is revoked
+    #[arg(long, value_name = "DAYS", value_parser = value::days)]
+    pub expires_days: Option<Duration>,
+}
+
+#[derive(Args, Debug)]
+pub(super) struct KeysListArgs {
+    #[command(flatten)]
+    pub organization: OrganizationArgs,
+    #[command(flatten)]
+    pub keys_file: KeysFileArgs,
+    #[command(flatten)]
+    pub log: LogArgs,
+}
+
+#[derive(Args, Debug)]
+pub(super) struct KeysRevokeArgs {
+    /// The id of the key
+    #[arg(value_name = "ID")]
+    pub id: String,
+    #[command(flatten)]
+    pub list: KeysListArgs,
+    #[command(flatten)]
+    pub service: ServiceArgs,
+}
+
+/// Settings that only the platform's own files and variables have.
+#[derive(Debug, Parser)]
+pub(super) struct PlatformArgs {
+    /// Domain of the platform; unused with --broker
+    #[arg(long = "platform-domain", value_parser = value::host_name, default_value = "internetofthings.ibmcloud.com")]
+    pub domain: String,
+    /// Port of the platform: 8883 or 443 with TLS, 1883 or 80 without; unused with --broker
+    #[arg(long = "platform-port", value_parser = value::platform_port, default_value = "8883")]
+    pub port: u16,
+    /// tcp or websockets; unused with --broker
+    #[arg(long = "platform-transport", value_parser = value::platform_transport, default_value = "tcp")]
+    pub transport: value::PlatformTransport,
+    /// standalone or shared (a scalable application, client id A:…)
+    #[arg(long = "platform-type", value_parser = value::application_type, default_value = "standalone")]
+    pub application: value::ApplicationType,
+    /// Instance of a scalable application, client id A:…:{instance}
+    #[arg(long = "platform-instance", value_parser = value::application_id)]
+    pub instance: Option<String>,
+    /// apikey, the only method an application has
+    #[arg(long = "platform-auth-method", value_parser = value::auth_method, default_value = "apikey")]
+    pub auth_method: value::AuthMethod,
+    /// true or false; checked but unused, as no HTTP API of the platform is called
+    #[arg(long = "platform-http-verify", value_parser = value::boolean, action = ArgAction::Set)]
+    pub http_verify: Option<bool>,
+    /// error, warning, info or debug
+    #[arg(long = "platform-log-level", value_parser = value::log_level, default_value = "info")]
+    pub log_level: LogLevel,
+}

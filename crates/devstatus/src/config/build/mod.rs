@@ -1,0 +1,310 @@
+//! From the settings of a subcommand to the types of the modules that use them: combines values, applies the defaults that
+//! depend on others, refuses contradictions, and reads the secrets that are in files.
+
+mod secrets;
+mod source;
+mod store;
+
+use std::path::{Path, PathBuf};
+
+use super::arguments::{
+    Cli, ClientArgs, ConfigVerb, DemoArgs, ExchangedFileArgs, FilterArgs, FleetArgs, HttpArgs, KeysFileArgs,
+    KeysListArgs, KeysVerb, LogArgs, PlatformArgs, ServeArgs, ServiceArgs, SimulateArgs, Verb,
+};
+use super::grammar::{Origins, grammar};
+use super::layers::StateDirectories;
+use super::value::{API_KEY, api_key};
+use super::{
+    Command, DemoSettings, ExportSettings, ImportSettings, KeysAction, KeysSettings, LogLevel, LogSettings,
+    Refusal, Settings, SimulateSettings, Stop, show,
+};
+use crate::client::settings::{ClientCertificate, ClientSettings, Question, Selection, ServiceSettings};
+use http_api::settings::{HttpSettings, TlsSettings};
+use secrets::SecretNames;
+use server::feed::settings::FeedSettings;
+use server::sync::settings::SourceSettings;
+use simulator::settings::{Endings, FleetSettings};
+use source::Application;
+
+const DEMO_ORGANIZATION: &str = "demo";
+/// Device types of a simulated fleet that is large enough for them.
+const DEVICE_TYPES: u32 = 5;
+
+/// What the settings themselves do not say.
+pub(super) struct Context {
+    pub origins: Origins,
+    pub state: StateDirectories,
+}
+
+/// What the program was asked to do.
+pub(super) fn command(cli: Cli, context: &Context) -> Result<Command, Stop> {
+    let verb = cli.verb.unwrap_or(Verb::Serve(cli.serve));
+    Ok(match verb {
+        Verb::Serve(args) => Command::Serve(context.serve(args)?),
+        Verb::Demo(args) => Command::Demo(context.demo(&args)?),
+        Verb::Simulate(args) => Command::Simulate(context.simulate(args)?),
+        Verb::Export(args) => Command::Export(ExportSettings {
+            store: context.kept_store(args.organization, args.store)?,
+            format: args.format,
+            file: exchanged(args.file),
+            log: log(&args.log),
+        }),
+        Verb::Import(args) => Command::Import(ImportSettings {
+            store: context.kept_store(args.organization, args.store)?,
+            file: exchanged(args.file),
+            log: log(&args.log),
+        }),
+        Verb::Keys(verb) => Command::Keys(context.keys(verb)?),
+        Verb::Get(args) => {
+            let question = Question::Device { device_type: args.device_type, id: args.device_id };
+            Command::Client(context.client(args.client, question, args.output.json)?)
+        }
+        Verb::Forget(args) => {
+            let question = Question::Forget { device_type: args.device_type, id: args.device_id };
+            Command::Client(context.client(args.client, question, false)?)
+        }
+        Verb::List(args) => {
+            let (since, until, sort) = (args.since, args.until, args.sort);
+            let selection = Selection { since, until, sort, ..selection(args.filter) };
+            Command::Client(context.client(args.client, Question::Devices(selection), args.output.json)?)
+        }
+        Verb::Watch(args) => {
+            let selection = Selection { snapshot: args.snapshot, ..selection(args.filter) };
+            Command::Client(context.client(args.client, Question::Changes(selection), args.output.json)?)
+        }
+        Verb::Summary(args) => {
+            Command::Client(context.client(args.client, Question::Summary, args.output.json)?)
+        }
+        Verb::Config(ConfigVerb::Check(args)) => {
+            context.serve(args)?;
+            return Err(Stop::Answer("the settings are good\n".to_owned()));
+        }
+        Verb::Config(ConfigVerb::Show(args)) => {
+            context.serve(args)?;
+            return Err(Stop::Answer(show::settings(grammar(), &context.origins)));
+        }
+        Verb::Completions { shell } => {
+            let mut script = Vec::new();
+            clap_complete::generate(shell, &mut grammar().clone(), "devstatus", &mut script);
+            return Err(Stop::Answer(String::from_utf8_lossy(&script).into_owned()));
+        }
+    })
+}
+
+impl Context {
+    fn serve(&self, args: ServeArgs) -> Result<Settings, Stop> {
+        let ServeArgs { organization, broker, http, population, store, retention, log, .. } = args;
+        let platform: PlatformArgs = self.origins.parse()?;
+        let share = self.share(&population)?;
+        let scalable = population.scalable.clone();
+        let explicit_broker = broker.broker.is_some();
+        let backlog_max_bytes = population.backlog_max_bytes;
+        let quiet_interval = population.quiet_interval_ms;
+        let log = self.platform_log(&log, &platform);
+        let application = Application { default_id: "devstatus", scalable };
+        let source = self.source(organization, broker, &platform, application)?;
+        let source = SourceSettings {
+            population: self.population(population, explicit_broker)?,
+            share,
+            backlog_max_bytes,
+            quiet_interval,
+            ..source
+        };
+        let http = self.http(http, &source.identity.organization)?;
+        let store = self.retention(self.store(store, &source.identity.organization)?, &retention)?;
+        if !store.location.is_shared() {
+            for setting in ["partition", "share"] {
+                if self.origins.of(setting).is_some() {
+                    let expected = "a --store that several instances share besides, postgres:// or valkey://";
+                    return Err(self.origins.expected(setting, expected).into());
+                }
+            }
+        }
+        Ok(Settings { source, http, store, log })
+    }
+
+    fn demo(&self, args: &DemoArgs) -> Result<DemoSettings, Refusal> {
+        let fleet = self.fleet(&args.fleet, DEMO_ORGANIZATION.to_owned())?;
+        Ok(DemoSettings { port: args.port.port, fleet, log: log(&args.log) })
+    }
+
+    fn simulate(&self, args: SimulateArgs) -> Result<SimulateSettings, Stop> {
+        let platform: PlatformArgs = self.origins.parse()?;
+        if args.broker.broker.is_none() {
+            // The platform makes its status messages itself: a simulated fleet has nothing to say there.
+            return Err(Refusal::Missing(vec!["broker"]).into());
+        }
+        let log = self.platform_log(&args.log, &platform);
+        // Another default than the service's, whose client id it must not take over.
+        let application = Application { default_id: "devstatus-simulate", scalable: None };
+        let source = self.source(args.organization, args.broker, &platform, application)?;
+        let fleet = self.fleet(&args.fleet, source.identity.organization.clone())?;
+        Ok(SimulateSettings { source, fleet, duration: args.duration, log })
+    }
+
+    fn keys(&self, verb: KeysVerb) -> Result<KeysSettings, Refusal> {
+        match verb {
+            KeysVerb::List(list) => self.keys_settings(list, |_| Ok(KeysAction::List)),
+            KeysVerb::Revoke(args) => self.keys_settings(args.list, |_| {
+                let is_required = self.origins.of("url").is_some();
+                Ok(KeysAction::Revoke { id: args.id, service: self.service(args.service)?, is_required })
+            }),
+            KeysVerb::Create(args) => self.keys_settings(args.list, |organization| {
+                let (name, scopes, lifetime) = (args.name, args.scopes, args.expires_days);
+                let organization = organization.ok_or_else(missing_organization)?;
+                Ok(KeysAction::Create { organization, name, scopes, lifetime })
+            }),
+        }
+    }
+
+    fn keys_settings(
+        &self,
+        list: KeysListArgs,
+        action: impl FnOnce(Option<String>) -> Result<KeysAction, Refusal>,
+    ) -> Result<KeysSettings, Refusal> {
+        let organization = list.organization.organization;
+        let file = match (list.keys_file.keys_file, &organization) {
+            (Some(file), _) => file,
+            (None, Some(organization)) => self.default_keys_file(organization),
+            (None, None) => return Err(missing_organization()),
+        };
+        Ok(KeysSettings { file, action: action(organization)?, log: log(&list.log) })
+    }
+
+    fn client(&self, args: ClientArgs, question: Question, json: bool) -> Result<ClientSettings, Refusal> {
+        let key = SecretNames {
+            text: "api-key",
+            file: "api-key-file",
+            why: "give the key or the file it is in, not both",
+        };
+        let expected = format!("a file that holds {API_KEY}");
+        let read = |path: &Path| {
+            let line = self.secret_line("api-key-file", path)?;
+            line.and_then(|line| api_key(line.expose()).ok())
+                .ok_or_else(|| self.origins.expected("api-key-file", expected))
+        };
+        let key = self.secret(&key, args.api_key, args.api_key_file.as_deref(), read)?;
+        let service = ServiceSettings { key, ..self.service(args.service)? };
+        Ok(ClientSettings { service, question, json })
+    }
+
+    /// The service to ask, without a key.
+    fn service(&self, args: ServiceArgs) -> Result<ServiceSettings, Refusal> {
+        let certificate = match (&args.tls_client_cert, &args.tls_client_key) {
+            (Some(certificate), Some(key)) => Some(ClientCertificate {
+                certificate: self.readable("tls-client-cert", certificate)?,
+                key: self.readable("tls-client-key", key)?,
+            }),
+            (None, None) => None,
+            (Some(_), None) => return Err(Refusal::Missing(vec!["tls-client-key"])),
+            (None, Some(_)) => return Err(Refusal::Missing(vec!["tls-client-cert"])),
+        };
+        let ca_file = self.certificates("ca-file", args.ca.ca_file)?;
+        Ok(ServiceSettings { url: args.url, key: None, ca_file, certificate })
+    }
+
+    fn http(&self, args: HttpArgs, organization: &str) -> Result<HttpSettings, Refusal> {
+        let KeysFileArgs { keys_file } = args.keys_file;
+        let readable = |setting, path: &Option<PathBuf>| {
+            path.as_deref().map(|path| self.readable(setting, path)).transpose()
+        };
+        let certificate = readable("tls-cert", &args.tls_cert)?;
+        let key = readable("tls-key", &args.tls_key)?;
+        let client_ca = readable("tls-client-ca", &args.tls_client_ca)?;
+        let tls = match (certificate, key) {
+            (Some(certificate), Some(key)) => Some(TlsSettings { certificate, key, client_ca }),
+            (None, None) if client_ca.is_none() => None,
+            (certificate, key) => {
+                let both = [("tls-cert", certificate.is_none()), ("tls-key", key.is_none())];
+                let missing = both.into_iter().filter_map(|(setting, missing)| missing.then_some(setting));
+                return Err(Refusal::Missing(missing.collect()));
+            }
+        };
+        if args.proxy_protocol && args.trusted_proxy.is_empty() {
+            // Nobody's header would be believed.
+            return Err(Refusal::Missing(vec!["trusted-proxy"]));
+        }
+        Ok(HttpSettings {
+            listen: args.listen,
+            port: args.port.port,
+            keys_file_is_named: keys_file.is_some(),
+            keys_file: Some(keys_file.unwrap_or_else(|| self.default_keys_file(organization))),
+            allow_anonymous: args.allow_anonymous,
+            tls,
+            cors_origins: args.cors_origin,
+            allowed_hosts: args.allowed_host,
+            trusted_proxies: args.trusted_proxy,
+            forwarded_header: args.forwarded_header,
+            proxy_protocol: args.proxy_protocol,
+            streams: FeedSettings { streams_max: args.streams_max, stream_lag_max: args.stream_lag_max },
+            requests_per_second: args.requests_per_second,
+            connections_max: args.connections_max,
+            connections_per_address: args.connections_per_address,
+        })
+    }
+
+    fn fleet(&self, args: &FleetArgs, organization: String) -> Result<FleetSettings, Refusal> {
+        let &FleetArgs { devices, device_types, clean, dropped, timed_out, takeover, refused, .. } = args;
+        if device_types.is_some_and(|types| types > devices) {
+            let expected = format!("at most as many types as devices, {devices}");
+            return Err(self.origins.expected("device-types", expected));
+        }
+        if clean + dropped + timed_out + takeover + refused <= 0.0 {
+            return Err(self.origins.expected("clean", "a weight above 0 here or at another ending"));
+        }
+        Ok(FleetSettings {
+            organization,
+            devices,
+            types: device_types.unwrap_or(DEVICE_TYPES.min(devices)),
+            events_per_second: args.events_per_second,
+            endings: Endings { clean, dropped, timed_out, takeover, refused },
+            seed: args.seed,
+        })
+    }
+
+    /// Beside the store, one for each organization.
+    fn default_keys_file(&self, organization: &str) -> PathBuf {
+        self.state.directory().join(format!("{organization}.keys"))
+    }
+
+    /// A number of `-v` is stronger than the platform's level, which also asks for less than the default.
+    fn platform_log(&self, args: &LogArgs, platform: &PlatformArgs) -> LogSettings {
+        let log = log(args);
+        if self.origins.of("verbose").is_some() {
+            log
+        } else {
+            LogSettings { level: platform.log_level, ..log }
+        }
+    }
+}
+
+fn missing_organization() -> Refusal {
+    Refusal::Missing(vec!["organization"])
+}
+
+fn log(args: &LogArgs) -> LogSettings {
+    let level = match args.verbose {
+        0 => LogLevel::Info,
+        1 => LogLevel::Debug,
+        2.. => LogLevel::Trace,
+    };
+    LogSettings { format: args.log_format, level }
+}
+
+/// The devices that a list and a stream of changes show alike.
+fn selection(filter: FilterArgs) -> Selection {
+    Selection {
+        types: filter.types,
+        id_prefix: filter.id_prefix,
+        status: filter.status,
+        close_code: filter.close_code,
+        address: filter.address,
+        limit: filter.limit,
+        ..Selection::default()
+    }
+}
+
+/// The file of an export or import; `-` is the standard stream, as elsewhere.
+fn exchanged(args: ExchangedFileArgs) -> Option<PathBuf> {
+    args.file.filter(|path| path != Path::new("-"))
+}

@@ -1,0 +1,63 @@
+//! Secrets and certificates that settings name: which of two places wins, and whether the file can be read.
+
+use std::path::{Path, PathBuf};
+
+use super::super::arguments::SYSTEM_TRUST_STORE;
+use super::super::value::is_login;
+use super::super::{Origin, Refusal, file};
+use super::Context;
+use system::files;
+use system::secret::Secret;
+
+/// The two settings of one secret.
+pub(super) struct SecretNames {
+    pub text: &'static str,
+    pub file: &'static str,
+    /// Why they contradict each other.
+    pub why: &'static str,
+}
+
+impl Context {
+    /// A secret that is given as a text or as the file it is in: the stronger of both.
+    pub(super) fn secret(
+        &self,
+        names: &SecretNames,
+        text: Option<Secret>,
+        file: Option<&Path>,
+        read: impl FnOnce(&Path) -> Result<Secret, Refusal>,
+    ) -> Result<Option<Secret>, Refusal> {
+        match (text, file, self.origins.of(names.text), self.origins.of(names.file)) {
+            (Some(_), Some(_), Some(one), Some(other)) if one.same_layer(&other) => {
+                Err(Refusal::Contradiction { one, other, why: names.why })
+            }
+            (Some(text), Some(_), Some(one), Some(other)) if one.stronger_than(&other) => Ok(Some(text)),
+            (_, Some(file), _, _) => read(file).map(Some),
+            (text, None, _, _) => Ok(text),
+        }
+    }
+
+    /// The only line of a file, `None` if it is not fit for a login.
+    pub(super) fn secret_line(&self, setting: &str, path: &Path) -> Result<Option<Secret>, Refusal> {
+        let text = file::read_text(path, file::SETTINGS_MAX_BYTES)
+            .map_err(|source| Refusal::ReadFile { origin: self.origin(setting), source })?;
+        let line = text.strip_suffix('\n').unwrap_or(&text);
+        let line = line.strip_suffix('\r').unwrap_or(line);
+        Ok(is_login(line).then(|| Secret::new(line)))
+    }
+
+    /// The file of certificates that a setting names, `None` for the system's trust store.
+    pub(super) fn certificates(&self, setting: &str, path: PathBuf) -> Result<Option<PathBuf>, Refusal> {
+        if path == Path::new(SYSTEM_TRUST_STORE) { Ok(None) } else { self.readable(setting, &path).map(Some) }
+    }
+
+    /// A file that can be opened; what it holds is for its reader.
+    pub(super) fn readable(&self, setting: &str, path: &Path) -> Result<PathBuf, Refusal> {
+        files::check_readable(path)
+            .map_err(|source| Refusal::ReadFile { origin: self.origin(setting), source })?;
+        Ok(path.to_owned())
+    }
+
+    pub(super) fn origin(&self, setting: &str) -> Origin {
+        self.origins.of(setting).unwrap_or_else(|| Origin::Flag(setting.to_owned()))
+    }
+}

@@ -1,0 +1,189 @@
+//! Whom the source connects to, as whom, and which messages it reads.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+
+use super::super::arguments::{
+    BrokerArgs, OrganizationArgs, PlatformArgs, PopulationArgs, SYSTEM_TRUST_STORE,
+};
+use super::super::value::{ApplicationType, LOGIN, Scalable, organization_of};
+use super::super::{Refusal, broker_url, names_file};
+use super::secrets::SecretNames;
+use super::{Context, missing_organization};
+use mqtt::settings::{Endpoint, Login, Transport};
+use server::sync::settings::{ApplicationKind, Identity, PopulationSettings, Share, SourceSettings};
+
+/// What the platform's brokers and a stock mosquitto are known to keep for one subscription.
+const REPLAY_LIMITS: [u64; 3] = [1_000, 5_000, 50_000];
+
+/// As which application the source connects, beside what the platform's places say.
+pub(super) struct Application {
+    pub default_id: &'static str,
+    /// Our own setting, which is stronger than all of the platform's.
+    pub scalable: Option<Scalable>,
+}
+
+impl Context {
+    /// Whom the source connects to, and as whom. What only the service needs is filled in by the caller.
+    pub(super) fn source(
+        &self,
+        organization: OrganizationArgs,
+        broker: BrokerArgs,
+        platform: &PlatformArgs,
+        application: Application,
+    ) -> Result<SourceSettings, Refusal> {
+        let explicit = broker.broker.clone();
+        self.require(&organization, &broker)?;
+        let login = self.login(organization.key.clone(), &broker)?;
+        let organization =
+            self.organization(organization.organization, login.as_ref(), explicit.is_some())?;
+        let endpoint = explicit.unwrap_or_else(|| broker_url::platform(platform, &organization));
+        Ok(SourceSettings {
+            ca_file: self.broker_certificates(broker.ca.ca_file, &endpoint)?,
+            mqtt_version: broker.mqtt_version,
+            login,
+            keep_alive: broker.keep_alive,
+            clean_session: broker.clean_session,
+            session_expiry: broker.session_expiry,
+            ..SourceSettings::new(endpoint, identity(organization, broker.id, platform, application))
+        })
+    }
+
+    /// Names at once everything that has no default and is given nowhere.
+    pub(super) fn require(
+        &self,
+        organization: &OrganizationArgs,
+        broker: &BrokerArgs,
+    ) -> Result<(), Refusal> {
+        let explicit_broker = broker.broker.is_some();
+        let key = organization.key.is_some();
+        let token = broker.token.is_some() || broker.token_file.is_some();
+        // The API key holds the organization, but a user name of some broker need not.
+        let in_key = organization.key.as_deref().is_some_and(|key| organization_of(key).is_some());
+        let missing = [
+            ("organization", explicit_broker && organization.organization.is_none() && !in_key),
+            ("id", !explicit_broker && broker.id.is_none()),
+            ("key", !key && (token || !explicit_broker)),
+            ("token", !token && (key || !explicit_broker)),
+        ];
+        let missing: Vec<_> =
+            missing.into_iter().filter_map(|(setting, missing)| missing.then_some(setting)).collect();
+        if missing.is_empty() { Ok(()) } else { Err(Refusal::Missing(missing)) }
+    }
+
+    pub(super) fn login(&self, key: Option<String>, broker: &BrokerArgs) -> Result<Option<Login>, Refusal> {
+        let names = SecretNames {
+            text: "token",
+            file: "token-file",
+            why: "give the token or the file it is in, not both",
+        };
+        let read = |path: &Path| {
+            let expected =
+                || self.origins.expected("token-file", format!("a file that holds the token, {LOGIN}"));
+            self.secret_line("token-file", path)?.ok_or_else(expected)
+        };
+        let Some(key) = key else { return Ok(None) };
+        let token = self.secret(&names, broker.token.clone(), broker.token_file.as_deref(), read)?;
+        Ok(token.map(|token| Login { key, token }))
+    }
+
+    /// The organization that is given, or else the one in the key; they must be one.
+    pub(super) fn organization(
+        &self,
+        named: Option<String>,
+        login: Option<&Login>,
+        explicit_broker: bool,
+    ) -> Result<String, Refusal> {
+        let in_key = login.and_then(|login| organization_of(&login.key));
+        if in_key.is_none() && login.is_some() && !explicit_broker {
+            return Err(self.origins.expected("key", "an API key of the form a-{organization}-{random}"));
+        }
+        if let (Some(named), Some(in_key)) = (&named, in_key)
+            && named != in_key
+        {
+            let why = "the second part of the API key is another organization";
+            return Err(self
+                .origins
+                .contradiction("organization", "key", why)
+                .unwrap_or_else(missing_organization));
+        }
+        named.or_else(|| in_key.map(str::to_owned)).ok_or_else(missing_organization)
+    }
+
+    pub(super) fn population(
+        &self,
+        args: PopulationArgs,
+        explicit_broker: bool,
+    ) -> Result<PopulationSettings, Refusal> {
+        let mut types: BTreeSet<String> = args.types.into_iter().collect();
+        if let Some(path) = &args.types_file {
+            types.extend(names_file::types(path, &self.origins)?);
+        }
+        let devices = args.devices_file.as_deref().map(|path| names_file::devices(path, &self.origins));
+        let limits: &[u64] = if explicit_broker { &REPLAY_LIMITS } else { &REPLAY_LIMITS[1..] };
+        Ok(PopulationSettings {
+            types: types.into_iter().collect(),
+            devices: devices.transpose()?.unwrap_or_default(),
+            replay_limits: args.replay_limits.map_or_else(|| limits.to_vec(), |limits| limits.0),
+            reconcile_interval: args.reconcile_interval,
+            connections: args.population_connections,
+            ready_on: args.ready_on,
+            // The platform ends a connection that asks for them.
+            broker_counters: args.broker_counters.unwrap_or(explicit_broker),
+        })
+    }
+
+    /// Which part of the messages is taken.
+    pub(super) fn share(&self, args: &PopulationArgs) -> Result<Share, Refusal> {
+        let is_scalable = matches!(args.scalable, Some(Scalable::Yes(_)));
+        let twice = "messages are shared in one way or the other";
+        let scalable = "a scalable application shares its messages anyway";
+        let contradiction = self
+            .origins
+            .contradiction("partition", "share", twice)
+            .or_else(|| self.origins.contradiction("share", "scalable", scalable).filter(|_| is_scalable));
+        match (contradiction, args.partition, &args.share) {
+            (Some(refusal), _, _) => Err(refusal),
+            (None, Some(partition), _) => Ok(Share::Types(partition)),
+            (None, None, Some(group)) => Ok(Share::Group(group.clone())),
+            (None, None, None) => Ok(Share::Everything),
+        }
+    }
+
+    pub(super) fn broker_certificates(
+        &self,
+        path: PathBuf,
+        endpoint: &Endpoint,
+    ) -> Result<Option<PathBuf>, Refusal> {
+        match endpoint.transport {
+            Transport::Tls | Transport::Wss => self.certificates("ca-file", path),
+            Transport::Tcp | Transport::Ws => {
+                let (file, broker) = (self.origins.of("ca-file"), self.origins.of("broker"));
+                let is_meant = path != Path::new(SYSTEM_TRUST_STORE)
+                    && file.iter().zip(&broker).any(|(file, broker)| file.same_layer(broker));
+                let why = "mqtt:// and ws:// use no certificates";
+                let contradiction = self.origins.contradiction("ca-file", "broker", why);
+                contradiction.filter(|_| is_meant).map_or(Ok(None), Err)
+            }
+        }
+    }
+}
+
+fn identity(
+    organization: String,
+    id: Option<String>,
+    platform: &PlatformArgs,
+    application: Application,
+) -> Identity {
+    let (is_ours, own) = match application.scalable {
+        Some(Scalable::Yes(instance)) => (true, instance),
+        Some(Scalable::No) | None => (false, None),
+    };
+    let is_scalable = is_ours || platform.application == ApplicationType::Shared;
+    let kind = match (own.or_else(|| platform.instance.clone()), is_scalable) {
+        (Some(instance), _) => ApplicationKind::Scalable { instance: Some(instance) },
+        (None, true) => ApplicationKind::Scalable { instance: None },
+        (None, false) => ApplicationKind::Standalone,
+    };
+    Identity { organization, application: id.unwrap_or_else(|| application.default_id.to_owned()), kind }
+}

@@ -1,0 +1,106 @@
+//! Reads a settings file, `devstatus.toml` or the platform's INI or YAML, into texts with their origin.
+
+use std::io;
+use std::path::Path;
+
+use super::layers::Given;
+use super::platform::{self, PlatformNames};
+use super::refusal::{Origin, Refusal, nearest, showable};
+use super::{ini, toml, yaml};
+use system::files;
+use system::secret::Secret;
+
+/// Far above any settings or token; more is some other file, and is refused before it fills the memory.
+pub(super) const SETTINGS_MAX_BYTES: u64 = 1 << 20;
+
+/// One value of a file.
+#[derive(Debug)]
+pub(super) struct Entry {
+    pub key: String,
+    /// `None`: the key stands where no setting can.
+    pub value: Option<Secret>,
+    pub line: usize,
+}
+
+/// Where a parser gave up, and why, without quoting the file.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Fault {
+    pub line: usize,
+    pub what: String,
+}
+
+/// The texts of the file at `path`, which `origin` named, by the name of the setting. `flags` are the names that
+/// `devstatus.toml` may use.
+pub(super) fn read(path: &Path, origin: &Origin, flags: &[String]) -> Result<Vec<(String, Given)>, Refusal> {
+    let text = read_text(path, SETTINGS_MAX_BYTES).map_err(|source| Refusal::ReadConfig {
+        origin: origin.clone(),
+        path: path.to_owned(),
+        source,
+    })?;
+    if has_extension(path, &["toml"]) {
+        let known: Vec<&str> = flags.iter().map(String::as_str).collect();
+        return settings(path, toml::read(&text), &known, |key| Some(key.to_owned()));
+    }
+    let by = |name: fn(&PlatformNames) -> Option<&'static str>| {
+        let known: Vec<&str> = platform::ALL.iter().filter_map(name).collect();
+        let setting = move |key: &str| {
+            let names = platform::ALL.iter().find(|names| name(names) == Some(key));
+            names.map(|names| names.setting.to_owned())
+        };
+        (known, setting)
+    };
+    if is_yaml(path, &text) {
+        let (known, setting) = by(|names| names.yaml);
+        settings(path, yaml::read(&text, &known), &known, setting)
+    } else {
+        let (known, setting) = by(|names| names.ini);
+        settings(path, ini::read(&text, &known), &known, setting)
+    }
+}
+
+fn settings(
+    path: &Path,
+    entries: Result<Vec<Entry>, Fault>,
+    known: &[&str],
+    setting: impl Fn(&str) -> Option<String>,
+) -> Result<Vec<(String, Given)>, Refusal> {
+    let entries =
+        entries.map_err(|Fault { line, what }| Refusal::Syntax { path: path.into(), line, what })?;
+    let mut settings = Vec::with_capacity(entries.len());
+    for Entry { key, value, line } in entries {
+        let known_setting = setting(&key).filter(|_| known.contains(&key.as_str()));
+        let Some((setting, text)) = known_setting.zip(value) else {
+            let near = nearest(&key, known.iter().copied()).map(|near| format!("; did you mean {near}?"));
+            let known = known.join(", ") + &near.unwrap_or_default();
+            return Err(Refusal::UnknownKey { path: path.into(), line, key: showable(&key), known });
+        };
+        let origin = Origin::File { path: path.into(), line, key: key.into_boxed_str() };
+        settings.push((setting, Given { text, origin }));
+    }
+    Ok(settings)
+}
+
+/// The whole of a UTF-8 file of at most `max_bytes`, without the mark that some editors put before the text.
+pub(super) fn read_text(path: &Path, max_bytes: u64) -> io::Result<String> {
+    let bytes = files::read_once(path, max_bytes)?;
+    // The error of the conversion holds the bytes, so it does not go on.
+    let text = String::from_utf8(bytes).map_err(|_| io::Error::other("it is not UTF-8 text"))?;
+    Ok(text.strip_prefix('\u{feff}').map(str::to_owned).unwrap_or(text))
+}
+
+fn has_extension(path: &Path, names: &[&str]) -> bool {
+    path.extension().is_some_and(|extension| names.iter().any(|name| extension.eq_ignore_ascii_case(name)))
+}
+
+/// By extension, else by the first line that is no comment: an INI file has to open its section there.
+fn is_yaml(path: &Path, text: &str) -> bool {
+    if has_extension(path, &["yaml", "yml"]) {
+        return true;
+    }
+    let mut lines =
+        text.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with(['#', ';']));
+    let Some(first) = lines.next() else { return false };
+    let roots = platform::ALL.iter().filter_map(|names| names.yaml?.split('.').next());
+    let opens = |name| first.strip_prefix(name).is_some_and(|rest| rest.trim_start().starts_with(':'));
+    first.starts_with("---") || first.starts_with('{') || roots.into_iter().any(opens)
+}

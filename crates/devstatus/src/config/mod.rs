@@ -1,0 +1,215 @@
+//! The settings of every subcommand: load, check, hide secrets.
+//!
+//! Each setting has one name and is looked for in this order: flag, `DEVSTATUS_*` variable, the platform's `WIOTP_*` variable,
+//! file, default. `arguments` lists the settings of each subcommand; `layers` and `file` collect the texts that variables and
+//! files hold; `grammar` hands them to clap as defaults, so that every text is read by the same parser in `value`; `build`
+//! combines the values into the types of the modules that use them.
+//!
+//! No text that came in is ever repeated in an error, because a token may stand in any place by mistake. An error names the
+//! place and what was expected there; the name of an unknown key or flag is shown only when it cannot be a token.
+
+mod arguments;
+mod broker_url;
+mod build;
+mod file;
+mod grammar;
+mod ini;
+mod layers;
+mod log;
+mod names_file;
+mod platform;
+mod refusal;
+mod show;
+mod store_url;
+mod toml;
+mod value;
+mod yaml;
+
+#[cfg(test)]
+mod tests;
+
+use std::ffi::OsString;
+use std::fmt;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use crate::client::settings::{ClientSettings, ServiceSettings};
+use crate::exchange::settings::Format;
+use http_api::settings::HttpSettings;
+use server::access::settings::Scopes;
+use server::sync::settings::SourceSettings;
+use simulator::settings::FleetSettings;
+use store::settings::StoreSettings;
+
+pub use log::{LogFormat, LogLevel, LogSettings};
+pub use refusal::{Origin, Refusal};
+
+use grammar::Typed;
+use layers::Layers;
+
+/// What the service needs to run.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Settings {
+    pub source: SourceSettings,
+    pub http: HttpSettings,
+    pub store: StoreSettings,
+    pub log: LogSettings,
+}
+
+/// What the demo needs: it brings its own broker.
+#[derive(Clone, Debug, PartialEq)]
+pub struct DemoSettings {
+    /// HTTP port on loopback; 0: any free port.
+    pub port: u16,
+    pub fleet: FleetSettings,
+    pub log: LogSettings,
+}
+
+/// What the simulation needs.
+#[derive(Clone, Debug, PartialEq)]
+pub struct SimulateSettings {
+    /// The broker to publish to, and as whom.
+    pub source: SourceSettings,
+    pub fleet: FleetSettings,
+    /// How long to publish once every device is published; `None`: until told to stop.
+    pub duration: Option<Duration>,
+    pub log: LogSettings,
+}
+
+/// What an export needs.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ExportSettings {
+    pub store: StoreSettings,
+    pub format: Format,
+    /// `None`: standard output.
+    pub file: Option<PathBuf>,
+    pub log: LogSettings,
+}
+
+/// What an import needs.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ImportSettings {
+    pub store: StoreSettings,
+    /// `None`: standard input.
+    pub file: Option<PathBuf>,
+    pub log: LogSettings,
+}
+
+/// What `devstatus keys` needs.
+#[derive(Clone, Debug, PartialEq)]
+pub struct KeysSettings {
+    pub file: PathBuf,
+    pub action: KeysAction,
+    pub log: LogSettings,
+}
+
+/// What is to be done with the keys.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum KeysAction {
+    Create {
+        organization: String,
+        name: String,
+        scopes: Scopes,
+        /// How long the key is good; `None`: until it is revoked.
+        lifetime: Option<Duration>,
+    },
+    List,
+    Revoke {
+        /// The key's id.
+        id: String,
+        /// The service that is asked whether it has taken the key out of force.
+        service: ServiceSettings,
+        /// Whether it has to confirm that: it was named.
+        is_required: bool,
+    },
+}
+
+/// What the program was asked to do.
+#[derive(Clone, Debug, PartialEq)]
+#[expect(clippy::large_enum_variant, reason = "there is one of it in the process, and it is moved twice")]
+pub enum Command {
+    Serve(Settings),
+    Demo(DemoSettings),
+    Simulate(SimulateSettings),
+    Export(ExportSettings),
+    Import(ImportSettings),
+    Keys(KeysSettings),
+    Client(ClientSettings),
+}
+
+/// Why the program ends before it starts.
+#[derive(Debug)]
+pub enum Stop {
+    /// Help, the version, completions or the settings themselves were asked for: the text for stdout, its last line break
+    /// included.
+    Answer(String),
+    /// The settings are bad: one line for stderr.
+    Refused(Refusal),
+}
+
+impl Stop {
+    /// The exit code of the process: 0 after an answer, 2 when the settings are bad.
+    pub fn exit_code(&self) -> u8 {
+        match self {
+            Stop::Answer(_) => 0,
+            Stop::Refused(_) => 2,
+        }
+    }
+}
+
+impl fmt::Display for Stop {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Stop::Answer(text) => f.write_str(text),
+            Stop::Refused(refusal) => refusal.fmt(f),
+        }
+    }
+}
+
+impl From<Refusal> for Stop {
+    fn from(refusal: Refusal) -> Self {
+        Stop::Refused(refusal)
+    }
+}
+
+/// Reads arguments (the first is the program's name), environment and the files they name.
+///
+/// Nothing but those files is taken from the machine, so `main` passes `args_os()` and `vars_os()` and a test passes
+/// lists.
+pub fn load<K, V>(
+    args: impl IntoIterator<Item = OsString>,
+    environment: impl IntoIterator<Item = (K, V)>,
+) -> Result<Command, Stop>
+where
+    K: Into<OsString>,
+    V: Into<OsString>,
+{
+    let grammar = grammar::grammar();
+    let names = grammar::setting_names(grammar);
+    let typed = Typed::read(args.into_iter().collect(), grammar)?;
+    let variables = environment.into_iter().map(|(name, value)| (name.into(), value.into()));
+    let environment = layers::environment(variables, &names)?;
+    let mut layers = Layers::default();
+    layers.add(environment.own);
+    if typed.verb != ["demo"] {
+        layers.add(environment.platform);
+        if let Some((path, origin)) = config_file(&typed, &layers)? {
+            layers.add(file::read(&path, &origin, &names)?);
+        }
+    }
+    let (cli, origins) = typed.parse(grammar, layers)?;
+    build::command(cli, &build::Context { origins, state: environment.state })
+}
+
+/// The settings file, if one is named, and what named it.
+fn config_file(typed: &Typed, layers: &Layers) -> Result<Option<(PathBuf, Origin)>, Refusal> {
+    let (path, origin) = match (typed.flag("config"), layers.get("config")) {
+        (Some(path), _) => (PathBuf::from(path), Origin::Flag("config".to_owned())),
+        (None, Some(given)) => (PathBuf::from(given.text.expose()), given.origin.clone()),
+        (None, None) => return Ok(None),
+    };
+    if path.as_os_str().is_empty() {
+        return Err(Refusal::Invalid { origin, expected: "the path of a file".to_owned() });
+    }
+    Ok(Some((path, origin)))
+}

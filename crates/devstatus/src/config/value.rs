@@ -1,0 +1,457 @@
+//! From the text of one value to its type, with the words for what was expected. Knows no other setting.
+
+use std::borrow::Cow;
+use std::fmt;
+use std::ops::RangeInclusive;
+use std::path::PathBuf;
+use std::str::FromStr;
+use std::time::Duration;
+
+use super::{LogFormat, LogLevel};
+use crate::exchange::settings::Format;
+use http_api::settings::{AllowedHost, ForwardedHeader};
+use mqtt::settings::{Endpoint, MqttVersion};
+use presence::query::Network;
+use server::access::settings::{KEY_NAME_EXPECTED, Scopes, is_key_name};
+use server::health::ReadyOn;
+use server::sync::settings::Partition;
+use store::settings::Location;
+use system::secret::Secret;
+
+/// The platform's limit for an application id.
+const ID_MAX_CHARS: usize = 36;
+/// The organization is the first label of the platform's host name.
+const ORGANIZATION_MAX_CHARS: usize = 63;
+/// MQTT writes the length of a user name or password in two bytes.
+const LOGIN_MAX_BYTES: usize = 65_535;
+/// A longer line is no key, and would fill a whole request header.
+const API_KEY_MAX_BYTES: usize = 1_024;
+/// Less than one read of the socket could not take a single burst.
+const BACKLOG_MIN_BYTES: usize = 65_536;
+/// More events than any broker carries on one connection.
+const EVENTS_PER_SECOND_MAX: f64 = 1e7;
+/// More instances than anyone runs.
+const PARTITIONS_MAX: u32 = 10_000;
+/// PostgreSQL cuts names after 63 bytes.
+const SCHEMA_MAX_CHARS: usize = 63;
+/// MQTT allows 65,535 bytes for a whole topic; the platform 36 for a name.
+const TOPIC_LEVEL_MAX_BYTES: usize = 256;
+const SECONDS_PER_DAY: u64 = 86_400;
+
+pub(super) const LOGIN: &str = "1 to 65535 bytes of text on one line";
+pub(super) const API_KEY: &str = "an API key, the id.secret that keys create shows as bearer";
+pub(super) const TOPIC_LEVEL: &str =
+    "1 to 256 bytes without '/', '+', '#', spaces around them or control characters";
+
+/// What a value should have been. It never holds the text itself, which may be a token in the wrong place.
+#[derive(Clone, Debug)]
+pub(super) struct Expected(pub Cow<'static, str>);
+
+impl fmt::Display for Expected {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for Expected {}
+
+type Parsed<T> = Result<T, Expected>;
+
+fn or_expected<T>(value: Option<T>, expected: impl Into<Cow<'static, str>>) -> Parsed<T> {
+    value.ok_or_else(|| Expected(expected.into()))
+}
+
+/// A number type of a setting, to say what `whole` takes.
+pub(super) trait Whole: FromStr + PartialOrd + fmt::Display + Copy + Send + Sync + 'static {}
+impl<T: FromStr + PartialOrd + fmt::Display + Copy + Send + Sync + 'static> Whole for T {}
+
+/// A whole number in a range; `of` says of what, as in `" of seconds"`, or is empty.
+pub(super) fn whole<T: Whole>(
+    range: RangeInclusive<T>,
+    of: &'static str,
+) -> impl Fn(&str) -> Parsed<T> + Clone + Send + Sync + 'static {
+    move |text| {
+        let number = text.parse().ok().filter(|number| range.contains(number));
+        number.ok_or_else(|| {
+            Expected(format!("a whole number{of} from {} to {}", range.start(), range.end()).into())
+        })
+    }
+}
+
+pub(super) fn seconds(
+    range: RangeInclusive<u32>,
+) -> impl Fn(&str) -> Parsed<Duration> + Clone + Send + Sync + 'static {
+    let number = whole(range, " of seconds");
+    move |text| number(text).map(|seconds| Duration::from_secs(seconds.into()))
+}
+
+pub(super) fn milliseconds(
+    range: RangeInclusive<u32>,
+) -> impl Fn(&str) -> Parsed<Duration> + Clone + Send + Sync + 'static {
+    let number = whole(range, " of milliseconds");
+    move |text| number(text).map(|ms| Duration::from_millis(ms.into()))
+}
+
+pub(super) fn days(text: &str) -> Parsed<Duration> {
+    /// A century.
+    const DAYS_MAX: u32 = 36_500;
+    let days = whole(1..=DAYS_MAX, " of days")(text)?;
+    Ok(Duration::from_secs(u64::from(days) * SECONDS_PER_DAY))
+}
+
+pub(super) fn boolean(text: &str) -> Parsed<bool> {
+    // Not `yes` and `on`: the SDK takes them for true in its YAML and for false in its variables.
+    let value = match text.to_ascii_lowercase().as_str() {
+        "true" | "1" => Some(true),
+        "false" | "0" => Some(false),
+        _ => None,
+    };
+    or_expected(value, "true or false")
+}
+
+pub(super) fn organization(text: &str) -> Parsed<String> {
+    name(text, ORGANIZATION_MAX_CHARS)
+}
+
+pub(super) fn application_id(text: &str) -> Parsed<String> {
+    name(text, ID_MAX_CHARS)
+}
+
+fn name(text: &str, max_chars: usize) -> Parsed<String> {
+    let expected = || format!("1 to {max_chars} letters, digits, '-', '_' or '.'");
+    or_expected(is_name(text, max_chars).then(|| text.to_owned()), expected())
+}
+
+/// Whether the connection is scalable.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Scalable {
+    /// As if nothing were said.
+    No,
+    /// With the instance, if one is named.
+    Yes(Option<String>),
+}
+
+/// A variable cannot be empty, so there `true` stands for a connection without an instance.
+pub(super) fn scalable(text: &str) -> Parsed<Scalable> {
+    let scalable = match text {
+        "" | "true" => Some(Scalable::Yes(None)),
+        "false" => Some(Scalable::No),
+        text => is_name(text, ID_MAX_CHARS).then(|| Scalable::Yes(Some(text.to_owned()))),
+    };
+    let expected = format!(
+        "nothing, true, false, or an instance of 1 to {ID_MAX_CHARS} letters, digits, '-', '_' or '.'"
+    );
+    or_expected(scalable, expected)
+}
+
+pub(super) fn partition(text: &str) -> Parsed<Partition> {
+    let partition = || {
+        let (number, of) = text.split_once('/')?;
+        let (number, of) = (number.parse().ok()?, of.parse().ok()?);
+        ((1..=of).contains(&number) && of <= PARTITIONS_MAX).then_some(Partition { number, of })
+    };
+    or_expected(partition(), format!("K/N, two whole numbers with 1 ≤ K ≤ N ≤ {PARTITIONS_MAX}"))
+}
+
+pub(super) fn user_name(text: &str) -> Parsed<String> {
+    or_expected(is_login(text).then(|| text.to_owned()), LOGIN)
+}
+
+pub(super) fn password(text: &str) -> Parsed<Secret> {
+    user_name(text).map(Secret::new)
+}
+
+pub(super) fn api_key(text: &str) -> Parsed<Secret> {
+    let is_key =
+        (1..=API_KEY_MAX_BYTES).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_graphic());
+    or_expected(is_key.then(|| Secret::new(text)), API_KEY)
+}
+
+pub(super) fn path(text: &str) -> Parsed<PathBuf> {
+    or_expected((!text.is_empty()).then(|| text.into()), "the path of a file")
+}
+
+/// A path, or `-` for the standard stream.
+pub(super) fn path_or_stream(text: &str) -> Parsed<PathBuf> {
+    or_expected((!text.is_empty()).then(|| text.into()), "the path of a file, or -")
+}
+
+pub(super) fn host_name(text: &str) -> Parsed<String> {
+    or_expected(is_host_name(text).then(|| text.to_owned()), "a host name")
+}
+
+pub(super) fn ip_address(text: &str) -> Parsed<std::net::IpAddr> {
+    or_expected(text.parse().ok(), "an IP address")
+}
+
+pub(super) fn broker(text: &str) -> Parsed<Endpoint> {
+    super::broker_url::endpoint(text).map_err(|expected| Expected(expected.into()))
+}
+
+pub(super) fn store(text: &str) -> Parsed<StoreUrl> {
+    let location = super::store_url::location(text).map_err(|expected| Expected(expected.into()))?;
+    Ok(StoreUrl { location, is_file: text.starts_with("sqlite:") })
+}
+
+/// The store of `--store`.
+#[derive(Clone, Debug)]
+pub(super) struct StoreUrl {
+    pub location: Location,
+    pub is_file: bool,
+}
+
+pub(super) fn mqtt_version(text: &str) -> Parsed<MqttVersion> {
+    let version = match text {
+        "3.1.1" | "3" => Some(MqttVersion::V311),
+        "5" => Some(MqttVersion::V5),
+        _ => None,
+    };
+    or_expected(version, "3.1.1, 3 or 5")
+}
+
+pub(super) fn backlog_bytes(text: &str) -> Parsed<usize> {
+    let bytes = text.parse().ok().filter(|bytes| *bytes >= BACKLOG_MIN_BYTES);
+    or_expected(bytes, format!("a whole number of bytes, at least {BACKLOG_MIN_BYTES}"))
+}
+
+pub(super) fn events_per_second(text: &str) -> Parsed<f64> {
+    let rate = text.parse().ok().filter(|rate| (0.0..=EVENTS_PER_SECOND_MAX).contains(rate));
+    or_expected(rate, format!("a number from 0 to {EVENTS_PER_SECOND_MAX}"))
+}
+
+pub(super) fn weight(text: &str) -> Parsed<f64> {
+    let weight = text.parse::<f64>().ok().filter(|weight| weight.is_finite() && *weight >= 0.0);
+    or_expected(weight, "a weight: a number of at least 0")
+}
+
+pub(super) fn ready_on(text: &str) -> Parsed<ReadyOn> {
+    let ready_on = match text {
+        "complete" => Some(ReadyOn::Complete),
+        "unproven" => Some(ReadyOn::Unproven),
+        _ => None,
+    };
+    or_expected(ready_on, "complete or unproven")
+}
+
+pub(super) fn log_format(text: &str) -> Parsed<LogFormat> {
+    let format = match text {
+        "text" => Some(LogFormat::Text),
+        "json" => Some(LogFormat::Json),
+        _ => None,
+    };
+    or_expected(format, "text or json")
+}
+
+pub(super) fn export_format(text: &str) -> Parsed<Format> {
+    let format = match text {
+        "jsonl" => Some(Format::JsonLines),
+        "csv" => Some(Format::Csv),
+        "csv-spreadsheet" => Some(Format::CsvForSpreadsheet),
+        _ => None,
+    };
+    or_expected(format, "jsonl, csv or csv-spreadsheet")
+}
+
+pub(super) fn scopes(text: &str) -> Parsed<Scopes> {
+    or_expected(Scopes::parse(text), "read, events, admin, or several separated by commas")
+}
+
+pub(super) fn schema(text: &str) -> Parsed<String> {
+    let fits = is_name(text, SCHEMA_MAX_CHARS) && !text.starts_with("pg_");
+    let expected = "1 to 63 letters, digits and the signs - _ . that do not begin with pg_";
+    or_expected(fits.then(|| text.to_owned()), expected)
+}
+
+/// A device type of `--types`.
+pub(super) fn device_type(text: &str) -> Parsed<String> {
+    let name = text.trim();
+    let expected = || format!("device types separated by commas, each {TOPIC_LEVEL}");
+    or_expected(is_topic_level(name).then(|| name.to_owned()), expected())
+}
+
+/// The whole list at once, because the numbers must ascend.
+pub(super) fn replay_limits(text: &str) -> Parsed<ReplayLimits> {
+    let limits: Option<Vec<u64>> = text.split(',').map(|limit| limit.trim().parse().ok()).collect();
+    let limits = limits
+        .filter(|limits| limits[0] > 0 && limits.is_sorted_by(|one, next| one < next))
+        .map(ReplayLimits);
+    or_expected(limits, "ascending whole numbers above 0, separated by commas")
+}
+
+/// How many retained messages brokers send to one subscription at most, ascending.
+#[derive(Clone, Debug)]
+pub(super) struct ReplayLimits(pub Vec<u64>);
+
+/// An origin as a browser writes it in its `Origin` header: a path, a default port or a capital letter would never match. `*`
+/// is refused: an answer that needed a key is not for every page.
+pub(super) fn cors_origin(text: &str) -> Parsed<String> {
+    let origin = || {
+        let text = text.trim();
+        let url = url::Url::parse(text).ok()?;
+        let written = url.origin().ascii_serialization();
+        (matches!(url.scheme(), "http" | "https") && written == text).then_some(written)
+    };
+    let expected = "origins separated by commas, each http:// or https:// with a host and nothing behind it";
+    or_expected(origin(), expected)
+}
+
+pub(super) fn allowed_host(text: &str) -> Parsed<AllowedHost> {
+    let expected = "host names or IP addresses separated by commas, each without a scheme and a port";
+    or_expected(text.trim().parse().ok(), expected)
+}
+
+pub(super) fn trusted_proxy(text: &str) -> Parsed<Network> {
+    let expected = "IP addresses or blocks of them separated by commas, as in 192.0.2.0/24";
+    or_expected(text.trim().parse().ok(), expected)
+}
+
+pub(super) fn forwarded_header(text: &str) -> Parsed<ForwardedHeader> {
+    or_expected(ForwardedHeader::named(text), "X-Forwarded-For or Forwarded")
+}
+
+/// Where the paths of a service begin, without a slash at the end.
+pub(super) fn service_url(text: &str) -> Parsed<String> {
+    let url = || {
+        let url = url::Url::parse(text).ok()?;
+        let is_plain = url.username().is_empty()
+            && url.password().is_none()
+            && url.query().is_none()
+            && url.fragment().is_none();
+        let is_http = matches!(url.scheme(), "http" | "https");
+        (is_plain && is_http).then(|| url.as_str().trim_end_matches('/').to_owned())
+    };
+    or_expected(url(), "http:// or https:// with a host, without login, query and fragment")
+}
+
+pub(super) fn type_filter(text: &str) -> Parsed<String> {
+    let name = text.trim();
+    or_expected((!name.is_empty()).then(|| name.to_owned()), "device types separated by commas")
+}
+
+pub(super) fn status_filter(text: &str) -> Parsed<String> {
+    let known = matches!(text, "connected" | "disconnected");
+    or_expected(known.then(|| text.to_owned()), "connected or disconnected")
+}
+
+pub(super) fn address_filter(text: &str) -> Parsed<String> {
+    let fits = text.parse::<Network>().is_ok();
+    or_expected(fits.then(|| text.to_owned()), "an IP address or a block of them, as in 192.0.2.0/24")
+}
+
+pub(super) fn time(text: &str) -> Parsed<String> {
+    let fits = text.parse::<jiff::Timestamp>().is_ok();
+    or_expected(fits.then(|| text.to_owned()), "a time as in 2026-11-24T12:00:00Z")
+}
+
+pub(super) fn sort_order(text: &str) -> Parsed<String> {
+    let known = matches!(text, "id" | "-id" | "since" | "-since");
+    or_expected(known.then(|| text.to_owned()), "id, -id, since or -since")
+}
+
+/// The organization in an API key `a-{organization}-{random}`.
+pub(super) fn organization_of(key: &str) -> Option<&str> {
+    let (organization, random) = key.strip_prefix("a-")?.split_once('-')?;
+    (is_name(organization, ORGANIZATION_MAX_CHARS) && !random.is_empty()).then_some(organization)
+}
+
+/// Whether MQTT can carry `text` as user name or password. Control characters come from a wrong file, not from a token.
+pub(super) fn is_login(text: &str) -> bool {
+    (1..=LOGIN_MAX_BYTES).contains(&text.len()) && !text.chars().any(char::is_control)
+}
+
+/// Whether a client id can hold `text`: a ':' would end its field.
+fn is_name(text: &str, max_chars: usize) -> bool {
+    (1..=max_chars).contains(&text.len())
+        && text.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.'))
+}
+
+pub(super) fn is_host_name(text: &str) -> bool {
+    const MAX_CHARS: usize = 253;
+    let label = |label: &str| {
+        !label.is_empty() && label.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '_'))
+    };
+    text.len() <= MAX_CHARS && text.strip_suffix('.').unwrap_or(text).split('.').all(label)
+}
+
+/// Whether `text` is one level of a topic and no wildcard.
+pub(super) fn is_topic_level(text: &str) -> bool {
+    (1..=TOPIC_LEVEL_MAX_BYTES).contains(&text.len())
+        && !text.chars().any(|c| matches!(c, '/' | '+' | '#') || c.is_control())
+}
+
+/// The ports on which the platform listens.
+pub(super) fn platform_port(text: &str) -> Parsed<u16> {
+    let port = text.parse().ok().filter(|port| matches!(port, 443 | 8883 | 80 | 1883));
+    or_expected(port, "8883, 443, 1883 or 80, the platform's ports; for another broker use --broker")
+}
+
+/// Whether MQTT goes over a websocket, in the platform's words.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum PlatformTransport {
+    Tcp,
+    Websockets,
+}
+
+pub(super) fn platform_transport(text: &str) -> Parsed<PlatformTransport> {
+    let transport = match text {
+        "tcp" => Some(PlatformTransport::Tcp),
+        "websockets" => Some(PlatformTransport::Websockets),
+        _ => None,
+    };
+    or_expected(transport, "tcp or websockets")
+}
+
+/// The kind of application, in the platform's words.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum ApplicationType {
+    Standalone,
+    Shared,
+}
+
+pub(super) fn application_type(text: &str) -> Parsed<ApplicationType> {
+    let application = match text {
+        "standalone" => Some(ApplicationType::Standalone),
+        "shared" => Some(ApplicationType::Shared),
+        _ => None,
+    };
+    or_expected(application, "standalone or shared")
+}
+
+/// The platform knows one method for applications.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct AuthMethod;
+
+pub(super) fn auth_method(text: &str) -> Parsed<AuthMethod> {
+    or_expected((text == "apikey").then_some(AuthMethod), "apikey, the only method an application has")
+}
+
+pub(super) fn log_level(text: &str) -> Parsed<LogLevel> {
+    let level = match text {
+        "error" => Some(LogLevel::Error),
+        "warning" => Some(LogLevel::Warn),
+        "info" => Some(LogLevel::Info),
+        "debug" => Some(LogLevel::Debug),
+        _ => None,
+    };
+    or_expected(level, "error, warning, info or debug")
+}
+
+pub(super) fn shell(text: &str) -> Parsed<clap_complete::Shell> {
+    use clap_complete::Shell;
+    let shell = match text {
+        "bash" => Some(Shell::Bash),
+        "zsh" => Some(Shell::Zsh),
+        "fish" => Some(Shell::Fish),
+        _ => None,
+    };
+    or_expected(shell, "bash, zsh or fish")
+}
+
+pub(super) fn key_name(text: &str) -> Parsed<String> {
+    or_expected(is_key_name(text).then(|| text.to_owned()), KEY_NAME_EXPECTED)
+}
+
+/// A part of a device's name on the command line.
+pub(super) fn not_empty(text: &str) -> Parsed<String> {
+    or_expected((!text.is_empty()).then(|| text.to_owned()), "a text that is not empty")
+}

@@ -1,0 +1,118 @@
+//! One device as one row of CSV (RFC 4180, but with line feeds alone, as a pipe expects them).
+
+use std::fmt::Write;
+
+use super::line::{at, timestamp, word};
+use formats::iot_platform;
+use presence::Status;
+use store::StoredDevice;
+
+/// The first row, with its line feed.
+pub const HEAD: &str = "type,id,status,since,session,close_code,reason,address,heard_at,message\n";
+
+/// How texts stand in cells.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Cells {
+    Exact,
+    /// What a spreadsheet would take for a formula, and might run, begins with an apostrophe.
+    WithoutFormulas,
+}
+
+/// The row without its line feed; `None` if the message is no text. Of an unknown time the cell is empty, and so are code
+/// and reason of a device that is connected.
+pub fn write(device: &StoredDevice, cells: Cells) -> Option<String> {
+    let verdict = device.belief.verdict()?;
+    let statement = verdict.statement;
+    let message = String::from_utf8(statement.payload.unpack()).ok()?;
+    let summary = iot_platform::summary(message.as_bytes());
+    let is_off = verdict.status == Status::Disconnected;
+    let time = |moment| timestamp(moment).map(|time| time.to_string()).unwrap_or_default();
+    let mut row = String::with_capacity(message.len() + 200);
+    cell(&mut row, cells, &device.name.device_type);
+    for text in [&device.name.id, word(verdict.status), &time(statement.time), &time(statement.session)] {
+        row.push(',');
+        cell(&mut row, cells, text);
+    }
+    row.push(',');
+    if is_off {
+        write!(row, "{}", statement.close_code).ok()?;
+    }
+    row.push(',');
+    let reason = summary.as_ref().map(|summary| summary.reason.as_ref()).filter(|_| is_off);
+    cell(&mut row, cells, reason.unwrap_or_default());
+    row.push(',');
+    cell(&mut row, cells, summary.as_ref().map(|summary| summary.address.as_ref()).unwrap_or_default());
+    for text in [&at(device.heard_at).to_string(), &message] {
+        row.push(',');
+        cell(&mut row, cells, text);
+    }
+    Some(row)
+}
+
+/// In quotes where it holds what would end it.
+fn cell(row: &mut String, cells: Cells, text: &str) {
+    let escape = match cells {
+        Cells::WithoutFormulas if text.starts_with(['=', '+', '-', '@', '\t', '\r']) => "'",
+        Cells::WithoutFormulas | Cells::Exact => "",
+    };
+    if text.contains(['"', ',', '\n', '\r']) {
+        row.push('"');
+        row.push_str(escape);
+        row.push_str(&text.replace('"', "\"\""));
+        row.push('"');
+    } else {
+        row.push_str(escape);
+        row.push_str(text);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use presence::payload::Payload;
+    use presence::{Belief, Claim, DeviceName, Moment, Statement, UnixSeconds};
+
+    #[test]
+    fn a_row_has_a_cell_for_each_column_whatever_stands_in_it() {
+        let message = r#"{"Action":"Disconnect","ClientAddr":"192.0.2.1","Reason":"a \"b\", c"}"#;
+        let mut belief = Belief::default();
+        belief.apply(Statement {
+            claim: Claim::Disconnect,
+            session: Moment::UNKNOWN,
+            time: Moment::from_nanos(1_500_000_000),
+            close_code: 91,
+            payload: Payload::pack(message.as_bytes()),
+        });
+        let name = DeviceName { device_type: "t,u".into(), id: "1".into() };
+        let row = write(&StoredDevice { name, belief, heard_at: UnixSeconds(2) }, Cells::Exact).unwrap();
+        let quoted = format!("\"{}\"", message.replace('"', "\"\""));
+        assert_eq!(
+            row,
+            format!(
+                r#""t,u",1,disconnected,1970-01-01T00:00:01.5Z,,91,"a ""b"", c",192.0.2.1,1970-01-01T00:00:02Z,{quoted}"#
+            )
+        );
+        assert_eq!(HEAD.trim_end().split(',').count(), 10);
+    }
+
+    #[test]
+    fn what_would_be_a_formula_is_escaped_where_that_is_asked_for() {
+        for (text, exact, escaped) in [
+            ("=1+1", "=1+1", "'=1+1"),
+            ("+1", "+1", "'+1"),
+            ("-1", "-1", "'-1"),
+            ("@SUM(A1)", "@SUM(A1)", "'@SUM(A1)"),
+            ("\t=1", "\t=1", "'\t=1"),
+            ("\r=1", "\"\r=1\"", "\"'\r=1\""),
+            ("=\"a\"", "\"=\"\"a\"\"\"", "\"'=\"\"a\"\"\""),
+            ("a=1", "a=1", "a=1"),
+            ("", "", ""),
+        ] {
+            for (cells, expected) in [(Cells::Exact, exact), (Cells::WithoutFormulas, escaped)] {
+                let mut row = String::new();
+                cell(&mut row, cells, text);
+                assert_eq!(row, expected, "{cells:?}");
+            }
+        }
+    }
+}

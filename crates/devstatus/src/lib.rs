@@ -1,0 +1,14 @@
+//! devstatus: which devices of an IoT fleet are connected, since when, and why the others are not. Here are the subcommands
+//! and the wiring; the parts are the other crates of the workspace.
+//!
+//! The modules in reading order; each may name only those above it, and `tests/layers.rs` holds that.
+
+pub mod app;
+pub mod client;
+pub mod config;
+pub mod demo;
+pub mod exchange;
+pub mod keys;
+pub mod memory;
+pub mod progress;
+pub mod simulate;

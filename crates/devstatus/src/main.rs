@@ -1,0 +1,289 @@
+//! Arguments -> settings -> the command -> exit code.
+
+use std::backtrace::{Backtrace, BacktraceStatus};
+use std::fs::File;
+use std::io::{self, Write};
+use std::process::ExitCode;
+
+use devstatus::client::settings::ClientSettings;
+use devstatus::client::{self, ClientError};
+use devstatus::config::{
+    self, Command, ExportSettings, ImportSettings, LogFormat, LogLevel, LogSettings, Settings, Stop,
+};
+use devstatus::exchange::{self, ExchangeError};
+use devstatus::progress::Screen;
+use devstatus::{app, demo, keys, simulate};
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio_util::sync::CancellationToken;
+use tracing_subscriber::filter::{LevelFilter, Targets};
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::SubscriberInitExt;
+
+mod hide_secrets;
+mod log_escape;
+
+/// Millions of small values live side by side for long: they take less room with it, and what a population needed for a moment
+/// goes back to the system.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+fn main() -> ExitCode {
+    let given = hide_secrets::given();
+    let command = match config::load(given.arguments.clone(), given.environment.clone()) {
+        Ok(command) => command,
+        Err(stop) => return refuse(&stop),
+    };
+    if let Err(error) = hide_secrets::from_process_title(&command, &given) {
+        eprintln!("devstatus: cannot take the secret out of the process title: {error}");
+        return ExitCode::FAILURE;
+    }
+    let log = match &command {
+        Command::Serve(settings) => settings.log,
+        Command::Demo(settings) => settings.log,
+        Command::Simulate(settings) => settings.log,
+        Command::Export(settings) => settings.log,
+        Command::Import(settings) => settings.log,
+        Command::Keys(settings) => settings.log,
+        Command::Client(settings) => return ask(settings.clone()),
+    };
+    let screen = start_log(log);
+    match run(command, screen) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            tracing::error!("{}", chain(error.as_ref()));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Help goes to stdout, a refusal to stderr.
+fn refuse(stop: &Stop) -> ExitCode {
+    match stop {
+        // Whoever reads it may have read enough.
+        Stop::Answer(text) => drop(show(text)),
+        Stop::Refused(refusal) => eprintln!("devstatus: {refusal}"),
+    }
+    ExitCode::from(stop.exit_code())
+}
+
+fn show(text: &str) -> io::Result<()> {
+    let mut stdout = io::stdout();
+    stdout.write_all(text.as_bytes())?;
+    stdout.flush()
+}
+
+type AnyError = Box<dyn std::error::Error>;
+
+fn run(command: Command, screen: Screen) -> Result<(), AnyError> {
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    runtime.block_on(async {
+        let shutdown = CancellationToken::new();
+        stop_on_signal(shutdown.clone())?;
+        match command {
+            Command::Serve(settings) => serve(settings, screen, shutdown).await,
+            Command::Demo(settings) => Ok(demo::run(settings, shutdown, |text| drop(show(text))).await?),
+            Command::Simulate(settings) => Ok(simulate::run(settings, shutdown).await?),
+            Command::Export(settings) => Ok(export(settings, &screen, shutdown).await?),
+            Command::Import(settings) => Ok(import(settings, &screen, shutdown).await?),
+            Command::Keys(settings) => Ok(keys::run(settings, show)?),
+            Command::Client(settings) => Ok(client::run(settings).await.map(drop)?),
+        }
+    })
+}
+
+/// Asks a running service. Nothing is logged: the answer is the output, and an error is a line.
+fn ask(settings: ClientSettings) -> ExitCode {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let asked = runtime.map_err(ClientError::from).and_then(|runtime| {
+        let asked = runtime.block_on(client::run(settings));
+        // A stream that was broken off may still wait for its next line.
+        runtime.shutdown_background();
+        asked
+    });
+    match asked {
+        Ok(outcome) => ExitCode::from(outcome.exit_code()),
+        Err(error) => {
+            eprintln!("devstatus: {}", client::plain(&chain(&error)));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn serve(settings: Settings, screen: Screen, shutdown: CancellationToken) -> Result<(), AnyError> {
+    let running = app::start(settings.source, settings.http, settings.store, shutdown.clone()).await?;
+    tokio::spawn(screen.show(running.watched.clone(), shutdown));
+    Ok(running.wait().await?)
+}
+
+async fn export(
+    settings: ExportSettings,
+    screen: &Screen,
+    shutdown: CancellationToken,
+) -> Result<(), ExchangeError> {
+    let ExportSettings { store, format, file, .. } = settings;
+    let bar = screen.count("{pos} of {len} devices, {per_sec}");
+    let devices = exchange::export(&store, format, file, bar.clone(), shutdown).await;
+    bar.finish_and_clear();
+    tracing::info!(devices = devices?, "exported");
+    Ok(())
+}
+
+async fn import(
+    settings: ImportSettings,
+    screen: &Screen,
+    shutdown: CancellationToken,
+) -> Result<(), ExchangeError> {
+    let ImportSettings { store, file, .. } = settings;
+    let bar = screen.count("{bytes} of {total_bytes}, {bytes_per_sec}");
+    let devices = exchange::import(&store, file, bar.clone(), shutdown).await;
+    bar.finish_and_clear();
+    tracing::info!(devices = devices?, "imported");
+    Ok(())
+}
+
+/// SIGINT, SIGTERM and SIGQUIT ask for an orderly stop. So does SIGHUP in a terminal, which was closed.
+fn stop_on_signal(shutdown: CancellationToken) -> io::Result<()> {
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut quit = signal(SignalKind::quit())?;
+    let hangup = if ignores_hangup() { None } else { Some(signal(SignalKind::hangup())?) };
+    // At the start: the terminal that was closed cannot be opened any more.
+    let in_terminal = File::open("/dev/tty").is_ok();
+    tokio::spawn(async move {
+        let name = tokio::select! {
+            _ = interrupt.recv() => "SIGINT",
+            _ = terminate.recv() => "SIGTERM",
+            _ = quit.recv() => "SIGQUIT",
+            () = terminal_closed(hangup, in_terminal) => "SIGHUP",
+        };
+        tracing::info!(signal = name, "stopping");
+        shutdown.cancel();
+    });
+    Ok(())
+}
+
+/// Waits for SIGHUP in a terminal. Without one it is a supervisor's request to reload, and there is nothing to do.
+async fn terminal_closed(hangup: Option<Signal>, in_terminal: bool) {
+    if let Some(mut hangup) = hangup {
+        while hangup.recv().await.is_some() {
+            if in_terminal {
+                return;
+            }
+            tracing::info!(
+                "SIGHUP: going on; files of keys and certificates are read again whenever they change"
+            );
+        }
+    }
+    std::future::pending().await
+}
+
+/// Whether whoever started the process wants it to outlive its terminal, as `nohup` does.
+fn ignores_hangup() -> bool {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let ignored = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    let ignored = ignored.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok());
+    ignored.is_some_and(|mask| mask & 1 << (SignalKind::hangup().as_raw_value() - 1) != 0)
+}
+
+/// Where our own lines come from: the crates of the workspace.
+const OWN_TARGETS: [&str; 9] =
+    ["devstatus", "formats", "http_api", "mqtt", "presence", "server", "simulator", "store", "system"];
+
+/// Our own lines at the level asked for; of the libraries' only what is wrong. What is returned writes them, and can show
+/// a bar among them.
+fn start_log(settings: LogSettings) -> Screen {
+    let level = match settings.level {
+        LogLevel::Error => LevelFilter::ERROR,
+        LogLevel::Warn => LevelFilter::WARN,
+        LogLevel::Info => LevelFilter::INFO,
+        LogLevel::Debug => LevelFilter::DEBUG,
+        LogLevel::Trace => LevelFilter::TRACE,
+    };
+    let filter = Targets::new()
+        .with_targets(OWN_TARGETS.map(|target| (target, level)))
+        .with_default(level.min(LevelFilter::ERROR));
+    let is_terminal = io::IsTerminal::is_terminal(&io::stderr());
+    let screen = Screen::new(is_terminal && settings.format == LogFormat::Text);
+    // A log that cannot be written, to a terminal that was closed, must not end an orderly stop.
+    let log = tracing_subscriber::fmt::layer()
+        .with_writer(screen.clone())
+        .with_target(false)
+        .log_internal_errors(false);
+    let registry = tracing_subscriber::registry().with(filter);
+    match settings.format {
+        LogFormat::Text => {
+            let may_colour = is_terminal && client::may_colour();
+            registry.with(log.fmt_fields(log_escape::TextFields).with_ansi(may_colour)).init();
+        }
+        LogFormat::Json => registry.with(log.json().map_event_format(log_escape::JsonEvent)).init(),
+    }
+    log_faults();
+    screen
+}
+
+/// A panic is a line of the log like any other, so that whoever reads the log as JSON can read it. What goes on after it is for
+/// those to decide who catch it.
+fn log_faults() {
+    std::panic::set_hook(Box::new(|fault| {
+        let message = fault.payload_as_str().unwrap_or("of an unknown kind");
+        let location = fault.location().map(ToString::to_string);
+        // Empty unless RUST_BACKTRACE asks for it.
+        let backtrace = Backtrace::capture();
+        let backtrace = (backtrace.status() == BacktraceStatus::Captured).then(|| backtrace.to_string());
+        tracing::error!(location, backtrace, "a fault of the service: {message}");
+    }));
+}
+
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        text = format!("{text}: {cause}");
+        source = cause.source();
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::{Arc, Mutex};
+
+    use super::*;
+
+    struct Lines(Arc<Mutex<Vec<u8>>>);
+
+    impl Write for Lines {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0.lock().unwrap().write(bytes)
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn a_panic_is_one_line_of_the_log_that_says_what_and_where() {
+        let lines = Arc::new(Mutex::new(Vec::new()));
+        let writer = {
+            let lines = Arc::clone(&lines);
+            move || Lines(Arc::clone(&lines))
+        };
+        let log = tracing_subscriber::fmt().json().with_writer(writer).finish();
+        tracing::subscriber::with_default(log, || {
+            let before = std::panic::take_hook();
+            log_faults();
+            let number = 7;
+            assert!(std::panic::catch_unwind(|| panic!("it is {number},\nnot 8")).is_err());
+            std::panic::set_hook(before);
+        });
+        let text = String::from_utf8(lines.lock().unwrap().clone()).unwrap();
+        let line: serde_json::Value = serde_json::from_str(&text).expect("one line of JSON");
+        assert_eq!(line["level"], "ERROR");
+        assert_eq!(line["fields"]["message"], "a fault of the service: it is 7,\nnot 8");
+        assert!(
+            line["fields"]["location"].as_str().unwrap().starts_with("crates/devstatus/src/main.rs:"),
+            "{line}"
+        );
+    }
+}

@@ -1,0 +1,212 @@
+//! What a broker says of itself in CONNACK, SUBACK and DISCONNECT of MQTT 5, and answers that break the protocol.
+
+use testkit::closing_broker::{ClosingBroker, Reply, Script};
+use testkit::mosquitto::{Mosquitto, Setup};
+use testkit::service::{Launch, Service, mentions};
+
+/// What a CONNACK of MQTT 5 has: the properties, further arguments of the service, and words that it tells.
+struct Case<'a> {
+    properties: &'a [u8],
+    arguments: &'a [&'a str],
+    told: &'a [&'a str],
+}
+
+fn connack(code: u8, properties: &[u8]) -> Reply {
+    let length = |body: usize| u8::try_from(body).expect("a short packet");
+    let mut bytes = vec![0x20, length(properties.len() + 3), 0, code, length(properties.len())];
+    bytes.extend_from_slice(properties);
+    Reply::bytes(&bytes)
+}
+
+/// A property whose value is a text.
+fn text(id: u8, text: &str) -> Vec<u8> {
+    let mut property = vec![id, 0, u8::try_from(text.len()).expect("a short text")];
+    property.extend_from_slice(text.as_bytes());
+    property
+}
+
+fn launch(broker: &ClosingBroker) -> Launch {
+    Launch::to(&broker.url()).arguments(&["--mqtt-version", "5", "--quiet-interval-ms", "100"])
+}
+
+fn wait_until_missing(service: &Service, words: &[&str]) {
+    service.wait_until(&format!("/readyz has {words:?}"), || {
+        let ready = service.get("/readyz");
+        ready.status == 503 && mentions(ready.text(), words)
+    });
+}
+
+#[test]
+fn the_servers_keep_alive_replaces_ours() {
+    let script = Script { connect: connack(0, &[0x13, 0, 2]), ..Script::default() };
+    let broker = ClosingBroker::start(script);
+    let service = launch(&broker).start();
+    service.wait_until("it pings as often as the broker wants", || broker.pings() >= 5);
+    assert_eq!(broker.connects().len(), 1);
+}
+
+#[test]
+fn mosquitto_with_a_lower_keep_alive_keeps_the_link() {
+    let extra = vec!["max_keepalive 10".to_owned(), "log_type debug".to_owned()];
+    let broker = Mosquitto::start_with(Setup { extra, ..Setup::default() });
+    let arguments = ["--mqtt-version", "5", "--broker-counters", "false"];
+    let service = Launch::to(&broker.url()).arguments(&arguments).start();
+    let pings = || broker.log().matches("Received PINGREQ from").count();
+    service.wait_until("it has pinged for longer than mosquitto waits", || pings() >= 4);
+    assert!(!broker.log().contains("exceeded timeout"), "{}", broker.log());
+    assert_eq!(service.log_lines(&["subscribed to every device"]).len(), 1);
+}
+
+#[test]
+fn what_the_broker_does_not_offer_is_told() {
+    let durable = ["--clean-session", "false", "--session-expiry", "600"];
+    for Case { properties, arguments, told } in [
+        Case { properties: &[0x11, 0, 0, 0, 60], arguments: &durable, told: &["60 seconds", "600"] },
+        Case { properties: &[0x24, 0], arguments: &durable, told: &["Maximum QoS is 0"] },
+        Case {
+            properties: &text(0x12, "other"),
+            arguments: &[],
+            told: &["client id other instead of a:org:app"],
+        },
+    ] {
+        let granted = if arguments.is_empty() { 0 } else { 1 };
+        let subscribe = Reply::code(granted);
+        let broker =
+            ClosingBroker::start(Script { connect: connack(0, properties), subscribe, ..Script::default() });
+        let service = launch(&broker).arguments(arguments).start();
+        service.wait_until_ready();
+        assert_eq!(service.log_lines(told).len(), 1, "{told:?}: {}", service.log());
+    }
+}
+
+#[test]
+fn a_granted_quality_below_the_one_asked_for_is_told() {
+    let broker = ClosingBroker::start(Script::default());
+    let service = launch(&broker).arguments(&["--clean-session", "false"]).start();
+    service.wait_until_ready();
+    assert_eq!(service.log_lines(&["grants QoS 0 where QoS 1"]).len(), 1, "{}", service.log());
+}
+
+#[test]
+fn properties_that_bind_nothing_here_change_nothing() {
+    let properties = [
+        &[0x21, 0, 1, 0x22, 0, 9, 0x25, 1, 0x28, 1, 0x29, 0, 0x2a, 0, 0x27, 0, 0, 1, 0][..],
+        &text(0x1a, "response"),
+        &[0x26, 0, 1, b'n', 0, 1, b'v'],
+    ];
+    let broker =
+        ClosingBroker::start(Script { connect: connack(0, &properties.concat()), ..Script::default() });
+    let service = launch(&broker).start();
+    service.wait_until_ready();
+    assert!(service.log_lines(&["WARN"]).is_empty(), "{}", service.log());
+}
+
+#[test]
+fn without_retained_messages_the_population_is_never_taken_for_whole() {
+    let broker = ClosingBroker::start(Script { connect: connack(0, &[0x25, 0]), ..Script::default() });
+    let service = launch(&broker).start();
+    wait_until_missing(&service, &["known to be missing", "Retain Available is 0"]);
+    assert_eq!(service.get("/pump/1").status, 503, "nobody knows whether it ever connected");
+}
+
+#[test]
+fn what_the_broker_would_not_grant_is_not_asked_for() {
+    for Case { properties, arguments, told } in [
+        Case {
+            properties: &[0x28, 0],
+            arguments: &[],
+            told: &["wildcards", "Wildcard Subscription Available"],
+        },
+        Case { properties: &[0x27, 0, 0, 0, 9], arguments: &[], told: &["SUBSCRIBE of", "at most 9 bytes"] },
+    ] {
+        let broker = ClosingBroker::start(Script { connect: connack(0, properties), ..Script::default() });
+        let service = launch(&broker).arguments(arguments).start();
+        wait_until_missing(&service, told);
+        assert!(!service.log_lines(told).is_empty(), "{}", service.log());
+        assert!(broker.subscribes().is_empty());
+    }
+}
+
+#[test]
+fn another_server_and_the_brokers_reason_are_told_on_one_line() {
+    let properties = [text(0x1c, "b2.example:1883"), text(0x1f, "down\nfor \u{1b}[31mtoday")].concat();
+    let told = ["use another server", "b2.example:1883", r"down\u{a}for"];
+    let broker = ClosingBroker::start(Script { connect: connack(0x9c, &properties), ..Script::default() });
+    let service = launch(&broker).start();
+    service.wait_until("it is logged", || !service.log_lines(&told).is_empty());
+    wait_until_missing(&service, &["use another server", "b2.example:1883"]);
+
+    let mut disconnect = vec![0xe0, u8::try_from(properties.len() + 2).expect("short"), 0x9d];
+    disconnect.push(u8::try_from(properties.len()).expect("short"));
+    disconnect.extend_from_slice(&properties);
+    let ping = Reply { after: disconnect, ..Reply::silence() };
+    broker.follow(Script { ping, ..Script::default() });
+    wait_until_missing(&service, &["server moved", "b2.example:1883", "0x9d"]);
+}
+
+#[test]
+fn a_suback_that_answers_nothing_is_a_fault_of_the_broker() {
+    for (bytes, told) in
+        [(&[0x90, 2, 0, 1][..], "0 return codes for 1 filters"), (&[0x90, 3, 0, 9, 0], "packet id 9")]
+    {
+        let broker = ClosingBroker::start(Script { subscribe: Reply::bytes(bytes), ..Script::default() });
+        let service = Launch::to(&broker.url()).start();
+        wait_until_missing(&service, &[told]);
+        service.wait_until("it says goodbye and comes again", || broker.connects().len() >= 2);
+        assert!(broker.disconnects() >= 1);
+    }
+}
+
+#[test]
+fn a_subscribe_that_is_never_answered_has_an_end() {
+    let broker = ClosingBroker::start(Script { subscribe: Reply::silence(), ..Script::default() });
+    let service = Launch::to(&broker.url()).start();
+    wait_until_missing(&service, &["did not answer a SUBSCRIBE with a SUBACK"]);
+}
+
+#[test]
+fn a_broker_that_sends_a_byte_now_and_then_is_dead() {
+    let broker = ClosingBroker::start(Script { ping: Reply::bytes(&[0x30]), ..Script::default() });
+    let service = Launch::to(&broker.url()).arguments(&["--keep-alive", "1"]).start();
+    wait_until_missing(&service, &["no whole packet for 1.5 seconds"]);
+}
+
+#[test]
+fn a_flood_of_pingresps_has_an_end() {
+    let flood = [0xd0, 0].repeat(200);
+    let broker = ClosingBroker::start(Script { ping: Reply::bytes(&flood), ..Script::default() });
+    let service = Launch::to(&broker.url()).start();
+    wait_until_missing(&service, &["PINGRESPs that nobody asked for"]);
+}
+
+#[test]
+fn a_topic_alias_and_an_authentication_in_steps_are_faults_of_the_broker() {
+    let alias = [0x30, 7, 0, 1, b't', 3, 0x23, 0, 1];
+    for (bytes, told) in [(&alias[..], "topic alias"), (&[0xf0, 0], "AUTH")] {
+        let broker = ClosingBroker::start(Script { ping: Reply::bytes(bytes), ..Script::default() });
+        let service = launch(&broker).start();
+        wait_until_missing(&service, &[told]);
+    }
+}
+
+#[test]
+fn what_is_no_broker_is_told_as_what_it_is() {
+    for (bytes, told) in [
+        (&b"HTTP/1.1 400 Bad Request\r\n\r\n"[..], "answers as a web server"),
+        (&[0x15, 3, 1, 0, 2, 2, 70], "answers with TLS: use mqtts://"),
+    ] {
+        let broker = ClosingBroker::start(Script { connect: Reply::raw(bytes), ..Script::default() });
+        let service = Launch::to(&broker.url()).start();
+        wait_until_missing(&service, &[told]);
+    }
+}
+
+#[test]
+fn an_end_after_the_same_silence_twice_points_to_an_idle_timeout() {
+    let broker = Mosquitto::start();
+    let way = testkit::haproxy::Haproxy::start(broker.port(), "2s");
+    let arguments = ["--broker-counters", "false"];
+    let service = Launch::to(&way.url()).arguments(&arguments).start();
+    let told = ["after 2 seconds without traffic", "--keep-alive to 2 or less"];
+    service.wait_until("the log names the cause", || !service.log_lines(&told).is_empty());
+}

@@ -1,0 +1,96 @@
+//! What the OpenAPI document says of every resource alike: that it needs a key, and how requests are refused whatever they
+//! ask for.
+
+use utoipa::openapi::path::Operation;
+use utoipa::openapi::security::{Http, HttpAuthScheme, SecurityRequirement, SecurityScheme};
+use utoipa::openapi::{ContentBuilder, OpenApi, Ref, Response, ResponseBuilder};
+
+use crate::platform;
+
+/// Answered without a key.
+const OPEN: [&str; 2] = ["/livez", "/readyz"];
+
+/// Every way to bear a key.
+const SCHEMES: [(&str, HttpAuthScheme); 2] =
+    [("basic", HttpAuthScheme::Basic), ("bearer", HttpAuthScheme::Bearer)];
+
+/// What needs a key, is refused so as well.
+const OF_KEYS: [(&str, &str); 3] = [
+    ("401", "The request bears no key, or none that is in force"),
+    ("403", "The key lacks the scope"),
+    ("429", "The key, or the address, asks too often; the header retry-after says when it may again"),
+];
+
+const OF_ALL: [(&str, &str); 8] = [
+    ("400", "Path, parameter or body is refused; the problem says which, and why"),
+    ("408", "Headers or body did not arrive in time"),
+    ("413", "The body is too large"),
+    ("414", "The URL is too long"),
+    ("421", "Without keys: the request names another host than those of loopback and of --allowed-host"),
+    ("431", "The headers are too large"),
+    ("500", "A fault of the service"),
+    ("503", "Too many connections are being answered, or too many large bodies are on their way"),
+];
+
+/// What follows all devices is to be had only where all are held.
+const OF_ALL_DEVICES: [&str; 1] = ["/api/v1/events"];
+
+const NOT_ALL_HELD: (&str, &str) = ("501", "The instance was started with --map-limit");
+
+/// What is read from the store where not all devices are held.
+const FROM_THE_STORE: [&str; 4] =
+    ["/api/v1/devices", "/api/v1/summary", "/api/v1/types", "/api/v0002/clientconnectionstates"];
+
+const NOT_READ: (&str, &str) = ("503", "With --map-limit, if the store cannot be read at present");
+
+/// Adds it to the document.
+pub fn complete(mut document: OpenApi) -> OpenApi {
+    let components = document.components.get_or_insert_default();
+    for (name, scheme) in SCHEMES {
+        components.add_security_scheme(name, SecurityScheme::Http(Http::new(scheme)));
+    }
+    for (path, item) in &mut document.paths.paths {
+        let is_open = OPEN.contains(&path.as_str());
+        let methods = [&mut item.get, &mut item.post, &mut item.put, &mut item.delete, &mut item.patch];
+        for operation in methods.into_iter().flatten() {
+            let form = if path.starts_with(platform::ROOT) { PLATFORM_FORM } else { PROBLEM_FORM };
+            add_answers(operation, &OF_ALL, form);
+            for (paths, answer) in [(&OF_ALL_DEVICES[..], NOT_ALL_HELD), (&FROM_THE_STORE[..], NOT_READ)] {
+                if paths.contains(&path.as_str()) {
+                    add_answers(operation, &[answer], form);
+                }
+            }
+            if is_open {
+                continue;
+            }
+            add_answers(operation, &OF_KEYS, form);
+            let none: [&str; 0] = [];
+            let either = SCHEMES.map(|(name, _)| SecurityRequirement::new(name, none));
+            operation.security = Some(either.to_vec());
+        }
+    }
+    document
+}
+
+/// Media type and schema of an error.
+type Form = (&'static str, &'static str);
+
+const PROBLEM_FORM: Form = ("application/problem+json", "Problem");
+const PLATFORM_FORM: Form = ("application/json", "ClientError");
+
+fn add_answers(operation: &mut Operation, answers: &[(&str, &str)], form: Form) {
+    for (status, description) in answers {
+        let answer = || refusal(description, form).into();
+        operation.responses.responses.entry((*status).to_owned()).or_insert_with(answer);
+    }
+}
+
+/// A problem as an answer of one resource.
+pub fn problem(description: &str) -> Response {
+    refusal(description, PROBLEM_FORM)
+}
+
+fn refusal(description: &str, (media_type, schema): Form) -> Response {
+    let content = ContentBuilder::new().schema(Some(Ref::from_schema_name(schema))).build();
+    ResponseBuilder::new().description(description).content(media_type, content).build()
+}

@@ -1,0 +1,49 @@
+//! Which device a path names: read alike, and described alike, by every resource of one device.
+
+use std::collections::BTreeMap;
+
+use axum::extract::{FromRequestParts, Path};
+use axum::http::request::Parts;
+use serde::Deserialize;
+use utoipa::openapi::{RefOr, Response};
+use utoipa::{IntoParams, IntoResponses};
+
+use super::described;
+use crate::error::Error;
+use presence::Device;
+
+/// The device that `{type}/{id}` in a path names, or could if a topic could.
+#[derive(Debug, Deserialize, IntoParams)]
+#[into_params(parameter_in = Path)]
+pub struct DevicePath {
+    /// The device's type
+    #[serde(rename = "type")]
+    pub device_type: String,
+    /// The device's id
+    pub id: String,
+}
+
+impl DevicePath {
+    /// The device, if there can be such a one.
+    pub fn possible_device(&self) -> Result<Device<'_>, Error> {
+        let device = Device { device_type: &self.device_type, id: &self.id };
+        if device.is_possible() { Ok(device) } else { Err(Error::NotFound) }
+    }
+}
+
+impl<S: Send + Sync> FromRequestParts<S> for DevicePath {
+    type Rejection = Error;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Error> {
+        let Path(path) = Path::from_request_parts(parts, state).await.map_err(|_not_utf_8| Error::BadPath)?;
+        Ok(path)
+    }
+}
+
+/// How a name that is none is answered.
+impl IntoResponses for DevicePath {
+    fn responses() -> BTreeMap<String, RefOr<Response>> {
+        let impossible = described::problem("Type or id cannot be a device's");
+        [("404".to_owned(), impossible.into())].into()
+    }
+}

@@ -1,0 +1,180 @@
+//! In which form a list is given: which one a client accepts, and how a device is written in it.
+
+use axum::http::HeaderMap;
+
+use super::view::DeviceView;
+use crate::api::accept::Accept;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Format {
+    Json,
+    Csv,
+    /// CSV in which what a spreadsheet would take for a formula, and might run, begins with an apostrophe.
+    CsvForSpreadsheet,
+    NdJson,
+}
+
+/// In the order in which they are given to a client that accepts several equally well.
+const FORMATS: [(Format, &str); 4] = [
+    (Format::Json, "application/json"),
+    (Format::Csv, "text/csv"),
+    (Format::NdJson, "application/x-ndjson"),
+    (Format::NdJson, "application/ndjson"),
+];
+
+const COLUMNS: &str = "type,id,client_id,status,since,address,close_code,reason,cause,session_connect_time,\
+                       session_protocol,session_secure,last_event,last_event_time,last_event_close_code,evidence,\
+                       confirmed_at,stale,dated_ahead\r\n";
+
+impl Format {
+    /// What a client accepts best; `None` if it accepts none of them.
+    pub fn of(headers: &HeaderMap) -> Option<Self> {
+        let Some(accept) = Accept::of(headers) else { return Some(Format::Json) };
+        let given = FORMATS.iter().map(|(format, name)| (*format, accept.quality(name)));
+        // Of equals the first: `max_by_key` would take the last.
+        let best = given.rev().max_by_key(|(_, quality)| *quality)?;
+        (best.1 > 0).then_some(best.0)
+    }
+
+    pub fn content_type(self) -> &'static str {
+        match self {
+            Format::Json => "application/json",
+            Format::Csv | Format::CsvForSpreadsheet => "text/csv; charset=utf-8; header=present",
+            Format::NdJson => "application/x-ndjson",
+        }
+    }
+
+    /// What stands before the first device.
+    pub fn head(self) -> &'static str {
+        match self {
+            Format::Json | Format::NdJson => "",
+            Format::Csv | Format::CsvForSpreadsheet => COLUMNS,
+        }
+    }
+
+    /// Adds a device as one line.
+    pub fn write(self, device: &DeviceView<'_>, text: &mut Vec<u8>) {
+        match self {
+            Format::Json | Format::NdJson => {
+                serde_json::to_writer(&mut *text, device)
+                    .expect("texts and numbers are JSON, and memory takes them");
+                text.push(b'\n');
+            }
+            Format::Csv | Format::CsvForSpreadsheet => self.write_row(device, text),
+        }
+    }
+
+    fn write_row(self, device: &DeviceView<'_>, text: &mut Vec<u8>) {
+        fn word<T: serde::Serialize>(value: &T) -> String {
+            serde_json::to_value(value)
+                .ok()
+                .and_then(|value| Some(value.as_str()?.to_owned()))
+                .unwrap_or_default()
+        }
+        let code = |code: Option<u16>| code.map(|code| code.to_string()).unwrap_or_default();
+        fn owned(text: Option<&(impl AsRef<str> + ?Sized)>) -> String {
+            text.map(|text| text.as_ref().to_owned()).unwrap_or_default()
+        }
+        let (session, last) = (device.session.as_ref(), device.last_event.as_ref());
+        let cells = [
+            device.device_type.to_string(),
+            device.id.to_string(),
+            device.client_id.to_string(),
+            word(&device.status),
+            owned(device.since.as_ref()),
+            owned(device.address.as_ref()),
+            code(device.close_code),
+            owned(device.reason.as_ref()),
+            device.cause.unwrap_or_default().to_owned(),
+            session.map(|session| owned(session.connect_time.as_ref())).unwrap_or_default(),
+            session.map(|session| owned(session.protocol.as_ref())).unwrap_or_default(),
+            session.and_then(|session| session.secure).map(|secure| secure.to_string()).unwrap_or_default(),
+            last.map(|last| last.event.to_owned()).unwrap_or_default(),
+            last.map(|last| owned(last.time.as_ref())).unwrap_or_default(),
+            code(last.and_then(|last| last.close_code)),
+            device.evidence.map(|evidence| word(&evidence)).unwrap_or_default(),
+            owned(device.confirmed_at.as_ref()),
+            device.stale.to_string(),
+            device.dated_ahead.to_string(),
+        ];
+        for (number, cell) in cells.iter().enumerate() {
+            if number > 0 {
+                text.push(b',');
+            }
+            self.write_cell(cell, text);
+        }
+        text.extend(b"\r\n");
+    }
+
+    /// As RFC 4180 has it.
+    fn write_cell(self, cell: &str, text: &mut Vec<u8>) {
+        let is_escaped =
+            self == Format::CsvForSpreadsheet && cell.starts_with(['=', '+', '-', '@', '\t', '\r']);
+        let escape: &[u8] = if is_escaped { b"'" } else { b"" };
+        if cell.contains([',', '"', '\r', '\n']) {
+            text.push(b'"');
+            text.extend(escape);
+            text.extend(cell.replace('"', "\"\"").as_bytes());
+            text.push(b'"');
+        } else {
+            text.extend(escape);
+            text.extend(cell.as_bytes());
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::http::{HeaderValue, header};
+
+    use super::*;
+
+    #[test]
+    fn a_client_gets_what_it_accepts_best() {
+        for (accept, format) in [
+            ("*/*", Some(Format::Json)),
+            ("application/json", Some(Format::Json)),
+            ("text/csv", Some(Format::Csv)),
+            ("TEXT/CSV", Some(Format::Csv)),
+            ("text/*", Some(Format::Csv)),
+            ("application/x-ndjson", Some(Format::NdJson)),
+            ("application/ndjson", Some(Format::NdJson)),
+            ("text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8", Some(Format::Json)),
+            ("text/csv;q=0.5, application/x-ndjson;q=0.7", Some(Format::NdJson)),
+            ("application/json;q=0, text/csv;q=0.1", Some(Format::Csv)),
+            ("application/json;q=0.2, */*;q=0.5", Some(Format::Csv)),
+            ("text/csv;q=0", None),
+            ("image/png", None),
+        ] {
+            let headers = [(header::ACCEPT, HeaderValue::from_static(accept))].into_iter().collect();
+            assert_eq!(Format::of(&headers), format, "{accept}");
+        }
+        assert_eq!(Format::of(&HeaderMap::new()), Some(Format::Json));
+    }
+
+    #[test]
+    fn cells_are_quoted_where_they_must_be() {
+        let mut text = Vec::new();
+        for cell in ["plain", "a,b", "say \"no\"", "two\nlines"] {
+            Format::Csv.write_cell(cell, &mut text);
+            text.push(b'|');
+        }
+        assert_eq!(std::str::from_utf8(&text).unwrap(), "plain|\"a,b\"|\"say \"\"no\"\"\"|\"two\nlines\"|");
+    }
+
+    #[test]
+    fn what_would_be_a_formula_is_escaped_for_spreadsheets() {
+        let cells = ["=1", "+1", "-1", "@a", "\ta", "\ra", "-a,\"b\"", "a-1", ""];
+        let write = |format: Format| {
+            let mut text = Vec::new();
+            for cell in cells {
+                format.write_cell(cell, &mut text);
+                text.push(b'|');
+            }
+            String::from_utf8(text).unwrap()
+        };
+        assert_eq!(write(Format::Csv), "=1|+1|-1|@a|\ta|\"\ra\"|\"-a,\"\"b\"\"\"|a-1||");
+        let escaped = "'=1|'+1|'-1|'@a|'\ta|\"'\ra\"|\"'-a,\"\"b\"\"\"|a-1||";
+        assert_eq!(write(Format::CsvForSpreadsheet), escaped);
+    }
+}

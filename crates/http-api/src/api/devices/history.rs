@@ -1,0 +1,224 @@
+//! `GET /api/v1/devices/{type}/{id}/history`: what happened to a device, newest first, and what that comes to.
+
+use std::time::Duration;
+
+use axum::Json;
+use axum::extract::{RawQuery, State};
+use serde::Serialize;
+use tokio::sync::Semaphore;
+use utoipa::ToSchema;
+
+use crate::Context;
+use crate::api::device_path::DevicePath;
+use crate::api::parameters::Parameters;
+use crate::error::{Error, Problem};
+use crate::refusal::Refusal;
+use formats::iot_platform::{self, close_code};
+use presence::history::Row;
+use presence::time_text::TimeText;
+use presence::{Belief, Claim, Moment, Statement, Status};
+use server::{clock, history};
+
+const KNOWN: &[&str] = &["limit", "before"];
+const LIMIT: usize = 100;
+const LIMIT_MAX: usize = 1_000;
+/// As many as the settings let be kept of one device at most.
+const ALL: usize = 100_000;
+
+/// Histories that are read at once: each holds all events of a device for a moment. Further ones wait.
+static READINGS: Semaphore = Semaphore::const_new(8);
+
+/// What happened to one device.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct History {
+    #[serde(rename = "type")]
+    #[schema(example = "elevator")]
+    device_type: String,
+    #[schema(example = "elevator-0049")]
+    id: String,
+    /// Newest first.
+    events: Vec<EventView>,
+    /// What to give as `before` for the events that follow; `null`: none is kept.
+    next: Option<u64>,
+    /// Over everything that is kept, whatever part of it is shown; `null` if nothing is known of the device.
+    totals: Option<TotalsView>,
+}
+
+/// One thing that happened to a device.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = HistoryEvent)]
+pub struct EventView {
+    /// Rises from event to event of a device.
+    sequence: u64,
+    /// `connect`, `disconnect`, `takeover`, `refusal` or `failed_login`. The platform reports a refused login by up to three
+    /// messages, each of which is an event.
+    #[schema(example = "disconnect")]
+    event: &'static str,
+    /// When it happened, by the platform's clock, RFC 3339.
+    #[schema(value_type = Option<String>, format = DateTime)]
+    time: Option<TimeText>,
+    /// When the session began that it is about: the name of the session.
+    #[schema(value_type = Option<String>, format = DateTime)]
+    connect_time: Option<TimeText>,
+    /// How long the session lasted that it ended, in seconds.
+    duration_s: Option<f64>,
+    /// Of everything but a connect: why, as the platform numbers it.
+    #[schema(example = 91)]
+    close_code: Option<u16>,
+    /// The same in the platform's words.
+    reason: Option<String>,
+    /// What the close code means.
+    cause: Option<String>,
+    /// The address that the client connected from, as the platform saw it.
+    #[schema(example = "192.0.2.2")]
+    address: Option<String>,
+    /// What the platform read from the client in the session that ended.
+    read_bytes: Option<u64>,
+    read_messages: Option<u64>,
+    /// What the platform wrote to it.
+    write_bytes: Option<u64>,
+    write_messages: Option<u64>,
+    /// When it was heard of here, RFC 3339.
+    #[schema(value_type = String, format = DateTime)]
+    heard_at: TimeText,
+}
+
+/// What the events of a device come to between two moments.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = HistoryTotals)]
+pub struct TotalsView {
+    /// The beginning of what is kept, or of what is known of the device.
+    #[schema(value_type = Option<String>, format = DateTime)]
+    from: Option<TimeText>,
+    /// Now.
+    #[schema(value_type = Option<String>, format = DateTime)]
+    to: Option<TimeText>,
+    /// Sessions that began.
+    connects: u64,
+    /// Share of the time in which a session was on.
+    #[schema(example = 99.5)]
+    connected_percent: f64,
+    /// The longest time without any session, in seconds.
+    longest_offline_s: f64,
+    /// Sessions that ended within the last hour.
+    flaps_last_hour: u64,
+}
+
+/// What happened to a device
+///
+/// Connects, disconnects, takeovers and failed logins, with what they come to. As many are kept as `--history-days` and
+/// `--history-per-device` say. A device that was never heard of has no events.
+#[utoipa::path(
+    get,
+    path = "/api/v1/devices/{type}/{id}/history",
+    operation_id = "history",
+    tag = "devices",
+    params(
+        DevicePath,
+        ("limit" = Option<u64>, Query, description = "How many events, 1 to 1000; 100 if not given"),
+        ("before" = Option<u64>, Query, description = "Only events with a lower sequence: `next` of the answer before")
+    ),
+    responses(
+        (status = 200, description = "The newest events, and totals over all that are kept", body = History),
+        DevicePath,
+        (
+            status = 503,
+            description = "The store cannot be read at present",
+            body = Problem,
+            content_type = "application/problem+json"
+        )
+    )
+)]
+pub async fn history(
+    State(context): State<Context>,
+    path: DevicePath,
+    RawQuery(query): RawQuery,
+) -> Result<Json<History>, Error> {
+    let device = path.possible_device()?;
+    let parameters = Parameters::read(query.as_deref(), KNOWN)?;
+    let limit = parameters
+        .parse("limit", "a whole number from 1 to 1000", |text| {
+            text.parse().ok().filter(|limit| (1..=LIMIT_MAX).contains(limit))
+        })?
+        .unwrap_or(LIMIT);
+    let before = parameters.parse("before", "a whole number", |text| text.parse().ok())?;
+    let _reading = READINGS.acquire().await.expect("the semaphore is never closed");
+    // Everything that is kept, for the totals; the settings bound it.
+    let rows = context.history.read(device, None, ALL).await.map_err(|error| {
+        tracing::warn!(%error, "a history cannot be read");
+        Error::HistoryUnavailable
+    })?;
+    let believed =
+        context.belief(device, |belief, _heard_in| known_statements(belief)).await?.unwrap_or_default();
+    let kept = context.history_kept;
+    let shown = tokio::task::spawn_blocking(move || {
+        let totals = totals(kept, believed, &rows);
+        let mut wanted =
+            rows.into_iter().filter(|row| before.is_none_or(|before: u64| row.sequence < before));
+        let shown: Vec<Row> = wanted.by_ref().take(limit).collect();
+        let next = wanted.next().and(shown.last()).map(|row| row.sequence);
+        (shown.into_iter().map(EventView::of).collect(), next, totals)
+    });
+    let (events, next, totals) = shown.await.map_err(|_panic| Error::from(Refusal::Fault))?;
+    let DevicePath { device_type, id } = path;
+    Ok(Json(History { device_type, id, events, next, totals }))
+}
+
+/// Over what is kept and what is believed: of a device that has been connected for longer than its history reaches back, only
+/// the belief tells of that session.
+fn totals(kept: Duration, believed: Vec<Statement>, rows: &[Row]) -> Option<TotalsView> {
+    let mut statements: Vec<Statement> = rows.iter().map(|row| row.statement.clone()).collect();
+    statements.extend(believed);
+    let moments = || statements.iter().flat_map(|told| [told.session, told.time]).filter_map(Moment::nanos);
+    let now = clock::now_millis().saturating_mul(1_000_000);
+    // The platform's clock may be ahead of ours.
+    let to = moments().max()?.max(now);
+    let kept = i64::try_from(kept.as_nanos()).unwrap_or(i64::MAX);
+    let from = moments().min()?.max(to.saturating_sub(kept));
+    let history::Totals { connects, connected_percent, longest_offline_s, flaps_last_hour } =
+        history::totals(&statements, from, to);
+    let shown = |nanos: i64| Moment::from_nanos(i128::from(nanos)).rfc3339();
+    let (from, to) = (shown(from), shown(to));
+    Some(TotalsView { from, to, connects, connected_percent, longest_offline_s, flaps_last_hour })
+}
+
+/// What a belief says of the device's sessions.
+fn known_statements(belief: &Belief) -> Vec<Statement> {
+    let taken_over = belief.verdict().filter(|told| told.inferred && told.status == Status::Connected);
+    let taker = taken_over.and_then(|_| belief.newest_takeover()).map(|takeover| {
+        // Who took over is connected since then; its own session has not been seen. It begins a nanosecond later than the
+        // takeover, because a session that was taken over as it began has that moment for its name.
+        let began = takeover.time.max(takeover.session).earlier_by(-1);
+        Statement { claim: Claim::Connect, session: began, time: began, ..takeover.clone() }
+    });
+    taker.into_iter().chain(belief.clone().into_statements()).collect()
+}
+
+impl EventView {
+    fn of(row: Row) -> Self {
+        let Row { sequence, statement, heard_at } = row;
+        let message = statement.payload.unpack();
+        let details = iot_platform::details(&message);
+        let owned = |text: std::borrow::Cow<'_, str>| text.into_owned();
+        let is_connect = statement.claim == Claim::Connect;
+        let code = (!is_connect).then_some(statement.close_code);
+        let ended = matches!(statement.claim, Claim::Disconnect | Claim::Takeover);
+        let lasted = statement.time.nanos().zip(statement.session.nanos()).map(|(end, begin)| end - begin);
+        Self {
+            sequence,
+            event: statement.claim.word(),
+            time: statement.time.rfc3339(),
+            connect_time: statement.session.rfc3339(),
+            duration_s: lasted.filter(|nanos| ended && *nanos >= 0).map(|nanos| nanos as f64 / 1e9),
+            close_code: code,
+            reason: details.reason.filter(|_| !is_connect).map(owned),
+            cause: code.and_then(close_code::meaning).map(str::to_owned),
+            address: details.address.map(owned),
+            read_bytes: details.read_bytes,
+            read_messages: details.read_messages,
+            write_bytes: details.write_bytes,
+            write_messages: details.write_messages,
+            heard_at: heard_at.rfc3339(),
+        }
+    }
+}

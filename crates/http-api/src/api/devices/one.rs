@@ -1,0 +1,96 @@
+//! `GET /api/v1/devices/{type}/{id}`: all that is known of one device.
+
+use std::time::Duration;
+
+use axum::Json;
+use axum::extract::State;
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
+use tokio::time::timeout;
+
+use super::view::{DeviceView, Viewer};
+use crate::Context;
+use crate::api::device_path::DevicePath;
+use crate::api::parameters::NoParameters;
+use crate::error::{Error, Problem};
+use server::removal::StoreFailed;
+
+/// How long whoever asks waits for a store that is slow or away.
+const FORGET_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// What is known of a device
+///
+/// Always 200 for a name that a device can have: of one that was never heard of the status is `never_connected`, or
+/// `unknown` while not every retained status has been read.
+#[utoipa::path(
+    get,
+    path = "/api/v1/devices/{type}/{id}",
+    operation_id = "device",
+    tag = "devices",
+    params(DevicePath),
+    responses(
+        (status = 200, description = "The device's status and what it rests on", body = DeviceView),
+        DevicePath,
+        (
+            status = 503,
+            description = "The device is not held in memory, and the store cannot be read at present",
+            body = Problem,
+            content_type = "application/problem+json"
+        )
+    )
+)]
+pub async fn one(
+    State(context): State<Context>,
+    path: DevicePath,
+    _: NoParameters,
+) -> Result<Response, Error> {
+    let device = path.possible_device()?;
+    let viewer = Viewer::of(&context);
+    let known = context.snapshot(device).await?;
+    Ok(match known {
+        Some(snapshot) => Json(viewer.view(&snapshot, &snapshot.message())).into_response(),
+        None => Json(viewer.unheard_of(device)).into_response(),
+    })
+}
+
+/// Forgets a device
+///
+/// As if nothing had ever been heard of it: status and history are dropped, here and in the store, and streams are told. For a
+/// device whose session is dated in the future, which no later message ends. A message that the broker still retains is read
+/// again with the next round of the population or the next start; remove it there first.
+#[utoipa::path(
+    delete,
+    path = "/api/v1/devices/{type}/{id}",
+    operation_id = "forget_device",
+    tag = "devices",
+    params(DevicePath),
+    responses(
+        (status = 204, description = "The device is forgotten"),
+        (
+            status = 404,
+            description = "Type or id cannot be a device's, or nothing was ever heard of it",
+            body = Problem,
+            content_type = "application/problem+json"
+        ),
+        (
+            status = 503,
+            description = "The store does not answer or does not drop the device; it may be asked again",
+            body = Problem,
+            content_type = "application/problem+json"
+        )
+    )
+)]
+pub async fn forget(
+    State(context): State<Context>,
+    path: DevicePath,
+    _: NoParameters,
+) -> Result<StatusCode, Error> {
+    let device = path.possible_device()?;
+    if context.snapshot(device).await?.is_none() {
+        return Err(Error::NotFound);
+    }
+    match timeout(FORGET_TIMEOUT, context.removals.forget(device)).await {
+        Ok(Ok(())) => Ok(StatusCode::NO_CONTENT),
+        Ok(Err(StoreFailed)) | Err(_) => Err(Error::StoreUnavailable),
+    }
+}

@@ -1,0 +1,212 @@
+//! A device as the API shows it, the same in every resource: one field for each thing that is known, `null` where it is
+//! not.
+
+use std::borrow::Cow;
+
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use crate::Context;
+use formats::iot_platform::{self, close_code};
+use presence::time_text::TimeText;
+use presence::{Claim, Device, Status};
+use server::clock;
+use server::freshness::Freshness;
+use server::registry::{Evidence, Snapshot};
+
+/// What is known of one device.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = Device)]
+pub struct DeviceView<'a> {
+    #[serde(rename = "type")]
+    #[schema(example = "elevator")]
+    pub device_type: Cow<'a, str>,
+    #[schema(example = "elevator-0049")]
+    pub id: Cow<'a, str>,
+    /// The MQTT client id of the device.
+    #[schema(example = "d:demo:elevator:elevator-0049")]
+    pub client_id: Cow<'a, str>,
+    pub status: StatusView,
+    /// The time of the message that decided the status, RFC 3339.
+    #[schema(value_type = Option<String>, format = DateTime)]
+    pub since: Option<TimeText>,
+    /// The address the device connected from, as the platform saw it.
+    #[schema(example = "192.0.2.2")]
+    pub address: Option<Cow<'a, str>>,
+    /// Why a disconnected device is not connected, as the platform numbers it.
+    #[schema(example = 91)]
+    pub close_code: Option<u16>,
+    /// The same in the platform's words.
+    pub reason: Option<Cow<'a, str>>,
+    /// What the close code means.
+    pub cause: Option<&'static str>,
+    /// The session that the deciding message is about; an HTTP request has none.
+    pub session: Option<SessionView<'a>>,
+    /// What happened last, whether it decided the status or not.
+    pub last_event: Option<LastEventView>,
+    /// What the status rests on.
+    pub evidence: Option<EvidenceView>,
+    /// When the latest message about the device arrived here, RFC 3339.
+    #[schema(value_type = Option<String>, format = DateTime)]
+    pub confirmed_at: Option<TimeText>,
+    /// The deciding message or its session is dated more than a day ahead of our clock, so one of the two clocks is wrong. The
+    /// status counts all the same, and such a session decides until the time that it names.
+    pub dated_ahead: bool,
+    /// The link to the broker was lost, and the device has not been heard of since: the status may be out of date.
+    pub stale: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ToSchema)]
+#[schema(as = Status)]
+#[serde(rename_all = "snake_case")]
+pub enum StatusView {
+    Connected,
+    Disconnected,
+    /// No message was ever about it, and every retained status has been read.
+    NeverConnected,
+    /// No message was about it so far, and not every retained status has been read.
+    Unknown,
+}
+
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = Session)]
+pub struct SessionView<'a> {
+    /// When it began, RFC 3339: the name of the session.
+    #[schema(value_type = Option<String>, format = DateTime)]
+    pub connect_time: Option<TimeText>,
+    /// As the platform names it.
+    #[schema(example = "mqtt4")]
+    pub protocol: Option<Cow<'a, str>>,
+    /// Whether it uses TLS.
+    pub secure: Option<bool>,
+}
+
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = LastEvent)]
+pub struct LastEventView {
+    /// `connect`, `disconnect`, `takeover`, `refusal` or `request`.
+    #[schema(example = "disconnect")]
+    pub event: &'static str,
+    #[schema(value_type = Option<String>, format = DateTime)]
+    pub time: Option<TimeText>,
+    /// Of an event that ends a session or refuses one.
+    pub close_code: Option<u16>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ToSchema)]
+#[schema(as = Evidence)]
+#[serde(rename_all = "snake_case")]
+pub enum EvidenceView {
+    /// A message that came as it happened.
+    Live,
+    /// A message that the broker had retained.
+    Retained,
+    /// What the store held at the start; nothing has been heard of the device since.
+    Restored,
+    /// What another instance has heard.
+    Peer,
+    /// A takeover: who is connected now has not been seen itself.
+    Inferred,
+}
+
+impl From<Status> for StatusView {
+    fn from(status: Status) -> Self {
+        match status {
+            Status::Connected => StatusView::Connected,
+            Status::Disconnected => StatusView::Disconnected,
+        }
+    }
+}
+
+impl From<Evidence> for EvidenceView {
+    fn from(evidence: Evidence) -> Self {
+        match evidence {
+            Evidence::Live => EvidenceView::Live,
+            Evidence::Retained => EvidenceView::Retained,
+            Evidence::Restored => EvidenceView::Restored,
+            Evidence::Peer => EvidenceView::Peer,
+        }
+    }
+}
+
+/// Shows devices as things stand at one moment. To be made before what it shows is read: the other way round, an old status
+/// could be shown as one that was read again in between.
+pub struct Viewer<'a> {
+    organization: &'a str,
+    populated: bool,
+    freshness: Freshness,
+    now_nanos: i64,
+}
+
+impl<'a> Viewer<'a> {
+    pub fn of(context: &'a Context) -> Self {
+        let (populated, freshness) = (context.health.populated(), context.health.freshness());
+        let now_nanos = clock::now_millis().saturating_mul(1_000_000);
+        Self { organization: &context.organization, populated, freshness, now_nanos }
+    }
+
+    /// Which of the answers may be out of date.
+    pub fn freshness(&self) -> Freshness {
+        self.freshness
+    }
+
+    /// The device of a snapshot, whose deciding message is this.
+    pub fn view<'d>(&self, snapshot: &'d Snapshot, message: &'d [u8]) -> DeviceView<'d> {
+        let Snapshot { device_type, id, status, statement, latest, .. } = snapshot;
+        let details = iot_platform::details(message);
+        let is_off = *status == Status::Disconnected;
+        let code = is_off.then_some(statement.close_code);
+        DeviceView {
+            client_id: details
+                .client_id
+                .unwrap_or_else(|| Cow::Owned(self.client_id(Device { device_type, id }))),
+            device_type: Cow::Borrowed(device_type),
+            id: Cow::Borrowed(id),
+            status: (*status).into(),
+            since: statement.time.rfc3339(),
+            address: details.address,
+            close_code: code,
+            reason: details.reason.filter(|_| is_off),
+            cause: code.and_then(close_code::meaning),
+            session: (statement.claim != Claim::Request).then(|| SessionView {
+                connect_time: statement.session.rfc3339(),
+                protocol: details.protocol,
+                secure: details.secure,
+            }),
+            last_event: Some(LastEventView {
+                event: latest.claim.word(),
+                time: latest.time.rfc3339(),
+                close_code: latest.close_code,
+            }),
+            evidence: Some(if snapshot.inferred { EvidenceView::Inferred } else { snapshot.evidence.into() }),
+            confirmed_at: Some(snapshot.heard_at.rfc3339()),
+            dated_ahead: statement.is_dated_ahead(self.now_nanos),
+            stale: self.freshness.is_stale(snapshot.heard_in),
+        }
+    }
+
+    /// A device that no message was about.
+    pub fn unheard_of<'d>(&self, device: Device<'d>) -> DeviceView<'d> {
+        DeviceView {
+            device_type: Cow::Borrowed(device.device_type),
+            id: Cow::Borrowed(device.id),
+            client_id: Cow::Owned(self.client_id(device)),
+            status: if self.populated { StatusView::NeverConnected } else { StatusView::Unknown },
+            since: None,
+            address: None,
+            close_code: None,
+            reason: None,
+            cause: None,
+            session: None,
+            last_event: None,
+            evidence: None,
+            confirmed_at: None,
+            dated_ahead: false,
+            stale: self.freshness.is_any_stale(),
+        }
+    }
+
+    fn client_id(&self, Device { device_type, id }: Device<'_>) -> String {
+        format!("d:{}:{device_type}:{id}", self.organization)
+    }
+}

@@ -1,0 +1,140 @@
+//! What goes over the wire: the blocks of a `text/event-stream`, as the HTML standard describes it. Each ends with an empty
+//! line; a block without data sets the id and is no event.
+
+use bytes::{BufMut, Bytes, BytesMut};
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use super::position::Position;
+use crate::api::devices::view::{DeviceView, StatusView, Viewer};
+use presence::Status;
+use server::feed::Change;
+use server::registry::Snapshot;
+
+/// Room for one block, so that it is mostly made in one piece of memory.
+const BLOCK_BYTES: usize = 900;
+
+/// The data of `change`.
+#[derive(Serialize, ToSchema)]
+#[schema(as = Change)]
+pub struct ChangeView<'a> {
+    #[serde(flatten)]
+    device: DeviceView<'a>,
+    /// The status before; `null`: nothing was known of the device.
+    previous_status: Option<StatusView>,
+}
+
+/// The data of `forgotten`.
+#[derive(Serialize, ToSchema)]
+#[schema(as = Forgotten)]
+pub struct ForgottenView<'a> {
+    #[serde(rename = "type")]
+    device_type: &'a str,
+    id: &'a str,
+    /// The status before.
+    previous_status: Option<StatusView>,
+}
+
+/// The data of `gap`.
+#[derive(Serialize, ToSchema)]
+#[schema(as = Gap)]
+pub struct GapView {
+    reason: Gap,
+}
+
+/// Why a stream cannot show all that has happened since an earlier one ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ToSchema)]
+#[schema(as = GapReason)]
+#[serde(rename_all = "snake_case")]
+pub enum Gap {
+    /// The id is none that was given here.
+    UnknownId,
+    /// What has happened is not kept in order, or not all of it is.
+    NotKept,
+    /// The history no longer has all of it.
+    Dropped,
+    /// More has happened than is shown again.
+    TooMany,
+    /// The history cannot be read at present.
+    Store,
+}
+
+/// The data of `snapshot_complete`.
+#[derive(Serialize, ToSchema)]
+#[schema(as = SnapshotComplete)]
+pub struct SnapshotCompleteView {
+    /// The `device` events that were sent.
+    devices: u64,
+}
+
+/// Asks clients to come back soon, as a service that restarts does, too.
+const RETRY_MS: u32 = 2_000;
+
+/// The beginning of every stream. With an id, the stream goes on after it whatever comes first.
+pub fn begin(id: Option<Position>) -> Bytes {
+    let mut text = format!("retry: {RETRY_MS}\n");
+    if let Some(id) = id {
+        text.push_str(&format!("id: {id}\n"));
+    }
+    text.push('\n');
+    text.into()
+}
+
+/// Nothing happened, or nothing that the client wants to know: it can go on from here.
+pub fn keep_alive(id: Option<Position>) -> Bytes {
+    match id {
+        Some(id) => format!(": keep-alive\nid: {id}\n\n").into(),
+        None => Bytes::from_static(b": keep-alive\n\n"),
+    }
+}
+
+/// One change with its id.
+pub fn change(id: Position, change: &Change, viewer: &Viewer<'_>) -> Bytes {
+    if change.is_removal {
+        let Snapshot { device_type, id: device_id, .. } = &change.snapshot;
+        let previous_status = change.previous.map(StatusView::from);
+        return event(Some(id), "forgotten", &ForgottenView { device_type, id: device_id, previous_status });
+    }
+    past_change(id, &change.snapshot, change.previous, viewer)
+}
+
+/// One change out of the history.
+pub fn past_change(id: Position, device: &Snapshot, previous: Option<Status>, viewer: &Viewer<'_>) -> Bytes {
+    let message = device.message();
+    let device = viewer.view(device, &message);
+    event(Some(id), "change", &ChangeView { device, previous_status: previous.map(StatusView::from) })
+}
+
+/// The same text without its id: for as long as the client could not go on from there.
+pub fn without_id(block: &Bytes) -> Bytes {
+    match block.iter().position(|&byte| byte == b'\n') {
+        Some(end) if block.starts_with(b"id: ") => block.slice(end + 1..),
+        _ => block.clone(),
+    }
+}
+
+pub fn device(device: &Snapshot, viewer: &Viewer<'_>) -> Bytes {
+    event(None, "device", &viewer.view(device, &device.message()))
+}
+
+pub fn snapshot_complete(id: Position, devices: u64) -> Bytes {
+    event(Some(id), "snapshot_complete", &SnapshotCompleteView { devices })
+}
+
+pub fn gap(reason: Gap) -> Bytes {
+    event(None, "gap", &GapView { reason })
+}
+
+/// JSON has no line breaks of its own, so the data is one line.
+fn event(id: Option<Position>, name: &str, data: &impl Serialize) -> Bytes {
+    let mut block = BytesMut::with_capacity(BLOCK_BYTES);
+    if let Some(id) = id {
+        block.put_slice(format!("id: {id}\n").as_bytes());
+    }
+    block.put_slice(format!("event: {name}\ndata: ").as_bytes());
+    let mut writer = block.writer();
+    serde_json::to_writer(&mut writer, data).expect("texts and numbers are JSON, and memory takes them");
+    let mut block = writer.into_inner();
+    block.put_slice(b"\n\n");
+    block.freeze()
+}

@@ -1,0 +1,106 @@
+//! `GET /api/v1/events`: what changes, as it changes, as Server-Sent Events; first every device, or what was missed, if
+//! asked for.
+
+mod frame;
+mod position;
+mod replay;
+mod stream;
+#[cfg(test)]
+mod tests;
+mod walk;
+
+use axum::body::Body;
+use axum::extract::{Extension, RawQuery, State};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, header};
+use axum::response::{IntoResponse, Response};
+
+use self::stream::Wish;
+use super::devices::filter;
+use super::parameters::Parameters;
+use crate::Context;
+use crate::error::{Error, Problem};
+use crate::serving::cut::Cut;
+use crate::serving::room::Uncounted;
+
+pub use self::frame::{ChangeView, ForgottenView, GapView, SnapshotCompleteView};
+
+const KNOWN: &[&str] = &["type", "id_prefix", "status", "close_code", "address", "snapshot"];
+
+const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
+const EVENT_STREAM: HeaderValue = HeaderValue::from_static("text/event-stream");
+/// Proxies must neither keep a stream nor gather it.
+const NO_STORE: HeaderValue = HeaderValue::from_static("no-store");
+const BUFFERING: HeaderName = HeaderName::from_static("x-accel-buffering");
+
+/// What changes, as it changes
+///
+/// Server-Sent Events. `change`: what is believed of a device has changed; the data is the device as it was then, with its
+/// `previous_status`. Of one device, changes come in their order.
+///
+/// `snapshot=true`: every device first, each in an event `device`, mixed with the changes of those that were shown already,
+/// then `snapshot_complete`. No change is missed or comes twice.
+///
+/// A stream that is asked for with the `Last-Event-ID` of an earlier one goes on after that event: out of memory, or out of
+/// the history that is kept, then also after a restart, and at another instance on the same PostgreSQL. Out of the history,
+/// events may come again that had just been sent when the earlier stream ended. If something is missing, an event `gap` says
+/// so and why, and the snapshot follows if `snapshot=true`.
+///
+/// A client that reads too slowly is disconnected; it can come back with its `Last-Event-ID`.
+#[utoipa::path(
+    get,
+    path = "/api/v1/events",
+    operation_id = "events",
+    tag = "devices",
+    params(
+        ("type" = Option<Vec<String>>, Query, description = "Devices of this type; of any of them, if given more than once"),
+        ("id_prefix" = Option<String>, Query, description = "Devices whose id begins so"),
+        ("status" = Option<String>, Query, description = "`connected` or `disconnected`: changes to this status, or within it"),
+        ("close_code" = Option<u16>, Query, description = "Devices that are disconnected for this reason"),
+        ("address" = Option<String>, Query, description = "Devices that connected from this address or block of addresses"),
+        ("snapshot" = Option<bool>, Query, description = "`true`: every device first"),
+        ("Last-Event-ID" = Option<String>, Header, description = "The id of the last event that was received")
+    ),
+    responses(
+        (
+            status = 200,
+            description = "The events, without an end. The data of each is one line of JSON: `Change`, `Device`, \
+                           `SnapshotComplete` or `Gap`",
+            body = String,
+            content_type = "text/event-stream"
+        ),
+        (
+            status = 503,
+            description = "As many streams are open as may be",
+            body = Problem,
+            content_type = "application/problem+json"
+        )
+    )
+)]
+pub async fn events(
+    State(context): State<Context>,
+    cut: Option<Extension<Cut>>,
+    RawQuery(query): RawQuery,
+    headers: HeaderMap,
+) -> Result<Response, Error> {
+    context.all_are_held()?;
+    let parameters = Parameters::read(query.as_deref(), KNOWN)?;
+    let snapshot = parameters.parse("snapshot", "true or false", |text| text.parse().ok())?;
+    // What is no text is no id that was given here.
+    let last_event_id =
+        headers.get(LAST_EVENT_ID).map(|id| String::from_utf8_lossy(id.as_bytes()).into_owned());
+    let wish = Wish {
+        filter: filter::read(&parameters)?,
+        snapshot: snapshot.unwrap_or(false),
+        last_event_id: last_event_id.filter(|id| !id.is_empty()),
+    };
+    let cut = cut.map(|Extension(Cut(cut))| cut).unwrap_or_default();
+    let reader = context.feed.follow(cut).ok_or(Error::TooManyStreams)?;
+    let body = Body::from_stream(stream::blocks(context, reader, wish));
+    let headers = [
+        (header::CONTENT_TYPE, EVENT_STREAM),
+        (header::CACHE_CONTROL, NO_STORE),
+        (BUFFERING, HeaderValue::from_static("no")),
+    ];
+    // All streams share the bytes of one ring, and their number has a limit of its own.
+    Ok((headers, Extension(Uncounted), body).into_response())
+}

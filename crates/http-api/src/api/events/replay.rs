@@ -1,0 +1,151 @@
+//! What has happened since an earlier stream ended, out of the history that is kept: each event as it changed what was
+//! believed of its device, as far as the history tells.
+
+use std::collections::{HashMap, VecDeque};
+
+use bytes::Bytes;
+
+use super::frame::{self, Gap};
+use super::position::Position;
+use super::stream::{Follower, joined};
+use crate::api::devices::view::Viewer;
+use presence::history::{EventPage, KeptEvent};
+use presence::{Belief, Claim, Device, UnixSeconds};
+use server::feed::Kept;
+use server::freshness::RoundNumber;
+use server::registry::{Arrival, Evidence, Name, Snapshot};
+
+/// Events that are read at once.
+const PAGE: usize = 1_000;
+/// More events are not shown again: whoever has missed so many is better served by a snapshot.
+pub const EVENTS_MAX: usize = 100_000;
+
+/// How far a replay is.
+pub struct Replay {
+    /// Up to where in the history events were shown or passed over.
+    after: u64,
+    /// Changes of this process that the client has seen already.
+    seen: u64,
+    /// Where the history ends and the feed takes over.
+    until: Option<Kept>,
+    events: usize,
+    beliefs: HashMap<Name, Belief>,
+    over: bool,
+}
+
+/// What comes of a step.
+pub enum Past {
+    /// May be empty.
+    Block(Bytes),
+    /// The live changes follow.
+    Over,
+    Gap(Gap),
+}
+
+impl Replay {
+    /// After an event of the history, and after a change of this process.
+    pub fn new(after: u64, seen: u64) -> Self {
+        Self { after, seen, until: None, events: 0, beliefs: HashMap::new(), over: false }
+    }
+
+    pub async fn next(&mut self, follower: &mut Follower) -> Past {
+        if self.over {
+            return Past::Over;
+        }
+        let until = match self.until {
+            Some(until) => until,
+            None => match self.join(follower) {
+                Ok(until) => *self.until.insert(until),
+                Err(gap) => return Past::Gap(gap),
+            },
+        };
+        match self.read(follower).await {
+            Ok(page) => self.show(page, until, follower),
+            Err(gap) => Past::Gap(gap),
+        }
+    }
+
+    /// Decides where the history ends for this replay: the feed goes on after what it tells. The reader waits there, so that
+    /// it is noticed if the feed goes past it meanwhile.
+    fn join(&self, follower: &mut Follower) -> Result<Kept, Gap> {
+        let feed = &follower.context.feed;
+        let until = feed.kept().ok_or(Gap::NotKept)?;
+        // What stands in no history must still be in memory.
+        if !feed.reaches(until.changes) || feed.may_have_missed(self.seen, self.after) {
+            return Err(Gap::NotKept);
+        }
+        follower.reader.go_to(until.changes);
+        Ok(until)
+    }
+
+    async fn read(&mut self, follower: &Follower) -> Result<EventPage, Gap> {
+        let page = follower.context.history.read_after(self.after, PAGE).await.map_err(|error| {
+            tracing::warn!(%error, "a stream cannot read the history");
+            Gap::Store
+        })?;
+        let page = page.ok_or(Gap::NotKept)?;
+        if page.incomplete {
+            return Err(Gap::Dropped);
+        }
+        self.events += page.events.len();
+        if self.events > EVENTS_MAX { Err(Gap::TooMany) } else { Ok(page) }
+    }
+
+    fn show(&mut self, page: EventPage, until: Kept, follower: &Follower) -> Past {
+        let mut blocks = Vec::new();
+        // A page that does not lead on is the last one, too.
+        self.over = page.reached >= until.events || page.reached <= self.after;
+        self.after = page.reached;
+        let viewer = Viewer::of(&follower.context);
+        for event in page.events {
+            if event.position > until.events {
+                self.over = true;
+                break;
+            }
+            blocks.extend(self.past_change(event, follower, &viewer));
+        }
+        if self.over {
+            blocks.extend(self.beside_the_history(until, follower, &viewer));
+        }
+        Past::Block(joined(blocks.into_iter()))
+    }
+
+    /// An event as a change of what was believed, if it is one that the client wants.
+    fn past_change(&mut self, event: KeptEvent, follower: &Follower, viewer: &Viewer<'_>) -> Option<Bytes> {
+        let KeptEvent { device_type, id, position, row } = event;
+        let device = Device { device_type: &device_type, id: &id };
+        let is_refusal = row.statement.claim == Claim::Refusal;
+        let name = (device_type.clone(), id.clone());
+        // A refused login changes nothing, unless nothing else is known; the history alone cannot tell before the first
+        // event that is shown, but the map can.
+        let decides = |record: &server::registry::Record| record.verdict().statement.claim == Claim::Refusal;
+        if is_refusal
+            && !self.beliefs.contains_key(&name)
+            && !follower.context.map.read(device, decides).unwrap_or(false)
+        {
+            return None;
+        }
+        let belief = self.beliefs.entry(name).or_default();
+        let previous = belief.verdict().map(|verdict| verdict.status);
+        if !belief.apply(row.statement) {
+            return None;
+        }
+        let heard =
+            Arrival { evidence: Evidence::Live, at: UnixSeconds(row.heard_at.0), round: RoundNumber::NONE };
+        let snapshot = Snapshot::of_belief((device_type, id), belief, heard)?;
+        let id = Position::in_history(position);
+        follower.admits(&snapshot).then(|| frame::past_change(id, &snapshot, previous, viewer))
+    }
+
+    /// The changes of this process that the history does not tell of, up to where the feed takes over.
+    fn beside_the_history(&self, until: Kept, follower: &Follower, viewer: &Viewer<'_>) -> Vec<Bytes> {
+        let feed = &follower.context.feed;
+        let mut blocks = VecDeque::new();
+        for change in feed.beside_the_history(self.seen, until.changes) {
+            if follower.admits_change(&change) {
+                blocks.push_back(frame::without_id(&follower.shown(&change, viewer)));
+            }
+        }
+        blocks.into()
+    }
+}

@@ -1,0 +1,217 @@
+//! One stream from its first block to its last: where it begins, what comes before the live changes, and the live changes.
+//! How the history and the snapshot are gone through is in files of their own.
+
+use std::convert::Infallible;
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use futures_util::stream::{self, Stream};
+use tokio::time::{Instant, timeout_at};
+
+use super::frame::{self, Gap};
+use super::position::Position;
+use super::replay::{Past, Replay};
+use super::walk::Walk;
+use crate::Context;
+use crate::api::devices::view::Viewer;
+use presence::query::Filter;
+use server::feed::{Behind, Change, Reader};
+use server::registry::Snapshot;
+
+/// A stream says at least this often that it is alive: shorter than the half minute after which common proxies give up.
+const KEEP_ALIVE: Duration = Duration::from_secs(15);
+
+/// What a client asks for.
+pub struct Wish {
+    pub filter: Filter,
+    /// Every device first.
+    pub snapshot: bool,
+    pub last_event_id: Option<String>,
+}
+
+/// A client that follows.
+pub struct Follower {
+    pub context: Context,
+    pub filter: Filter,
+    pub reader: Reader,
+    /// Of the last change that was read.
+    kept: Option<u64>,
+}
+
+struct Running {
+    follower: Follower,
+    snapshot: bool,
+    stage: Stage,
+    keep_alive_at: Instant,
+}
+
+enum Stage {
+    Begin(Option<String>),
+    Replay(Replay),
+    Snapshot(Option<Box<Walk>>),
+    Live,
+    End,
+}
+
+/// The blocks, until the client is too slow or the service stops.
+pub fn blocks(context: Context, reader: Reader, wish: Wish) -> impl Stream<Item = Result<Bytes, Infallible>> {
+    let Wish { filter, snapshot, last_event_id } = wish;
+    let follower = Follower { context, filter, reader, kept: None };
+    let stage = Stage::Begin(last_event_id);
+    let running = Running { follower, snapshot, stage, keep_alive_at: Instant::now() + KEEP_ALIVE };
+    stream::unfold(running, |mut running| async move {
+        let ending = running.follower.reader.ending();
+        let block = tokio::select! {
+            biased;
+            () = ending.cancelled() => None,
+            block = running.next() => block,
+        };
+        running.keep_alive_at = Instant::now() + KEEP_ALIVE;
+        block.map(|block| (Ok(block), running))
+    })
+}
+
+impl Running {
+    async fn next(&mut self) -> Option<Bytes> {
+        loop {
+            let sent = match &mut self.stage {
+                Stage::Begin(last_event_id) => {
+                    let last_event_id = last_event_id.take();
+                    Some(self.begin(last_event_id))
+                }
+                Stage::Replay(replay) => match replay.next(&mut self.follower).await {
+                    Past::Block(block) => Some(block),
+                    Past::Over => {
+                        self.stage = Stage::Live;
+                        None
+                    }
+                    Past::Gap(gap) => Some(self.begin_after(gap)),
+                },
+                Stage::Snapshot(walk) => match self.follower.walk(walk, self.keep_alive_at).await {
+                    Ok((block, done)) => {
+                        if done {
+                            self.stage = Stage::Live;
+                        }
+                        Some(block)
+                    }
+                    Err(Behind) => return self.end_slow(),
+                },
+                Stage::Live => match self.follower.live(self.keep_alive_at).await {
+                    Ok(block) => Some(block),
+                    Err(Behind) => return self.end_slow(),
+                },
+                Stage::End => return None,
+            };
+            if let Some(block) = sent.filter(|block| !block.is_empty()) {
+                return Some(block);
+            }
+        }
+    }
+
+    fn end_slow(&mut self) -> Option<Bytes> {
+        self.follower.reader.note_slow();
+        self.stage = Stage::End;
+        None
+    }
+
+    fn begin(&mut self, last_event_id: Option<String>) -> Bytes {
+        let Some(id) = last_event_id else {
+            return self.begin_anew();
+        };
+        let Ok(position) = id.parse::<Position>() else { return self.begin_after(Gap::UnknownId) };
+        let feed = &self.follower.context.feed;
+        let is_ours = position.epoch == feed.epoch();
+        if is_ours && feed.reaches(position.sequence) {
+            self.follower.reader.go_to(position.sequence);
+            self.follower.kept = position.history;
+            self.stage = Stage::Live;
+            return frame::begin(None);
+        }
+        if is_ours && position.sequence > feed.head() {
+            return self.begin_after(Gap::UnknownId);
+        }
+        let Some(event) = position.history else { return self.begin_after(Gap::NotKept) };
+        self.stage = Stage::Replay(Replay::new(event, if is_ours { position.sequence } else { 0 }));
+        frame::begin(None)
+    }
+
+    /// Says that something is missing, and goes on with what is now.
+    fn begin_after(&mut self, gap: Gap) -> Bytes {
+        self.follower.context.feed.note_gap();
+        let mut blocks = BytesMut::from(frame::gap(gap));
+        blocks.extend_from_slice(&self.begin_anew());
+        blocks.freeze()
+    }
+
+    fn begin_anew(&mut self) -> Bytes {
+        let head = self.follower.context.feed.head();
+        self.follower.reader.go_to(head);
+        if self.snapshot {
+            self.stage = Stage::Snapshot(None);
+            return frame::begin(None);
+        }
+        self.stage = Stage::Live;
+        frame::begin(Some(self.follower.position()))
+    }
+}
+
+impl Follower {
+    /// The id with which a client goes on from here.
+    pub fn position(&self) -> Position {
+        let feed = &self.context.feed;
+        let sequence = self.reader.position();
+        // What is kept now serves if it tells of nothing that is still to be read.
+        let history = feed.history_seen_at(sequence).or(self.kept);
+        Position { epoch: feed.epoch(), sequence, history }
+    }
+
+    pub fn admits(&self, snapshot: &Snapshot) -> bool {
+        let address = self.filter.address.and_then(|_| snapshot.address());
+        self.filter.admits(&snapshot.traits(address))
+    }
+
+    pub fn admits_change(&self, change: &Change) -> bool {
+        self.filter.admits(&change.traits(self.filter.address.is_some()))
+    }
+
+    /// A change as it is shown to everybody, with its id.
+    pub fn shown(&self, change: &Change, viewer: &Viewer<'_>) -> Bytes {
+        let feed = &self.context.feed;
+        change.shown(viewer.freshness(), |change| {
+            let id = Position { epoch: feed.epoch(), sequence: change.sequence, history: change.kept };
+            frame::change(id, change, viewer)
+        })
+    }
+
+    /// The changes that come next and that the client wants; nothing if there is none among them.
+    async fn live(&mut self, keep_alive_at: Instant) -> Result<Bytes, Behind> {
+        if timeout_at(keep_alive_at, self.reader.wait()).await.is_err() {
+            return Ok(frame::keep_alive(Some(self.position())));
+        }
+        let viewer = Viewer::of(&self.context);
+        let run = self.reader.take()?;
+        let Some(last) = run.changes().last() else { return Ok(Bytes::new()) };
+        self.kept = last.kept;
+        if self.filter == Filter::default() {
+            return Ok(run.shown(viewer.freshness(), |changes| {
+                joined(changes.iter().map(|change| self.shown(change, &viewer)))
+            }));
+        }
+        let wanted = run.changes().iter().filter(|change| self.admits_change(change));
+        Ok(joined(wanted.map(|change| self.shown(change, &viewer))))
+    }
+}
+
+/// One after the other in one piece.
+pub fn joined(blocks: impl Iterator<Item = Bytes>) -> Bytes {
+    let blocks: Vec<Bytes> = blocks.collect();
+    match blocks.as_slice() {
+        [] => Bytes::new(),
+        [one] => one.clone(),
+        blocks => {
+            let mut all = BytesMut::with_capacity(blocks.iter().map(Bytes::len).sum());
+            blocks.iter().for_each(|block| all.extend_from_slice(block));
+            all.freeze()
+        }
+    }
+}

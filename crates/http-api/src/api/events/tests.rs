@@ -1,0 +1,122 @@
+//! Streams that go on where the history should tell what was missed, and cannot.
+
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use futures_util::{Stream, StreamExt};
+use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
+
+use super::replay::EVENTS_MAX;
+use super::stream::{Wish, blocks};
+use crate::settings::HttpSettings;
+use crate::tests::{Fixture, HistoryAfter, PATIENCE};
+use presence::history::{EventPage, KeptEvent, Row};
+use presence::payload::Payload;
+use presence::query::Filter;
+use presence::{Claim, Device, Moment, Statement, UnixSeconds};
+use server::feed::Kept;
+use server::freshness::RoundNumber;
+use server::history::{ReadError, ReadHistory};
+use server::registry::{Arrival, Evidence};
+
+/// The device began another session each second.
+fn connect(at: u64) -> Statement {
+    let moment = Moment::from_nanos(i128::from(at) * 1_000_000_000);
+    let payload = Payload::pack(b"{}");
+    Statement { claim: Claim::Connect, session: moment, time: moment, close_code: 0, payload }
+}
+
+/// So many events of one device.
+fn many(events: u64) -> impl ReadHistory {
+    HistoryAfter(move |sequence, limit| {
+        let reached = events.min(sequence + limit as u64);
+        let event = |sequence| {
+            let row = Row { sequence, statement: connect(sequence), heard_at: UnixSeconds(1) };
+            KeptEvent { device_type: "pump".into(), id: "1".into(), position: sequence, row }
+        };
+        let told = (sequence + 1..=reached).map(event).collect();
+        Ok(Some(EventPage { events: told, reached, newest: events, begun: events, incomplete: false }))
+    })
+}
+
+/// A store that is away.
+fn away() -> impl ReadHistory {
+    HistoryAfter(|_, _| Err(ReadError("away".to_owned())))
+}
+
+/// A service whose history is said to tell of everything up to an event.
+fn keeping(history: impl ReadHistory + 'static, events: u64) -> Fixture {
+    let mut fixture = Fixture::new(&HttpSettings::default());
+    fixture.context.history = Arc::new(history);
+    fixture.context.feed.note_kept(Kept { changes: 0, events }, Instant::now());
+    fixture
+}
+
+/// The stream of a client that has seen what came before the history.
+fn resumed(fixture: &Fixture, snapshot: bool) -> impl Stream<Item = Bytes> {
+    let reader = fixture.context.feed.follow(CancellationToken::new()).unwrap();
+    let wish = Wish { filter: Filter::default(), snapshot, last_event_id: Some("0-0-0".to_owned()) };
+    blocks(fixture.context.clone(), reader, wish).map(|block| block.unwrap())
+}
+
+/// Reads on until a text comes, and gives everything that came.
+async fn read_until(stream: &mut (impl Stream<Item = Bytes> + Unpin), text: &str) -> String {
+    let mut read = String::new();
+    loop {
+        let block = timeout(PATIENCE, stream.next()).await;
+        let block = block.unwrap_or_else(|_| panic!("waited in vain for {text}")).expect("it goes on");
+        let block = std::str::from_utf8(&block).unwrap();
+        read.push_str(block);
+        // A block is whole lines.
+        if block.contains(text) {
+            return read;
+        }
+    }
+}
+
+#[tokio::test]
+async fn as_much_as_is_shown_again_is_shown_and_more_is_a_gap() {
+    let most = EVENTS_MAX as u64;
+    let whole = keeping(many(most), most);
+    let read = read_until(&mut pin!(resumed(&whole, false)), &format!("id: 0-0-{most}\n")).await;
+    assert_eq!(read.matches("event: change\n").count(), EVENTS_MAX);
+    assert!(!read.contains("event: gap\n"));
+
+    let more = keeping(many(most + 1), most + 1);
+    let read = read_until(&mut pin!(resumed(&more, false)), "event: gap\n").await;
+    assert!(
+        read.contains("event: gap\ndata: {\"reason\":\"too_many\"}\n\n"),
+        "{}",
+        &read[read.len() - 500..]
+    );
+    assert!(more.counts("devstatus_stream_gaps_total 1"));
+}
+
+#[tokio::test]
+async fn a_store_that_is_away_is_a_gap_and_the_stream_goes_on_with_what_is_now() {
+    let fixture = keeping(away(), 7);
+    let shutdown = CancellationToken::new();
+    let waking = tokio::spawn(Arc::clone(&fixture.context.feed).wake_readers(shutdown.clone()));
+    let (mut live, mut anew) = (pin!(resumed(&fixture, false)), pin!(resumed(&fixture, true)));
+    for stream in [&mut live as &mut (dyn Stream<Item = Bytes> + Unpin), &mut anew] {
+        let read = read_until(&mut Box::pin(stream), "event: gap\n").await;
+        assert!(read.contains("event: gap\ndata: {\"reason\":\"store\"}\n\n"), "{read}");
+    }
+    let read = read_until(&mut anew, "event: snapshot_complete\n").await;
+    assert!(read.contains("data: {\"devices\":0}\n"), "{read}");
+    let arrival = Arrival { evidence: Evidence::Live, at: UnixSeconds(1), round: RoundNumber::NONE };
+    let device = Device { device_type: "pump", id: "1" };
+    fixture.context.map.apply_then(device, connect(1), arrival, |record, _| {
+        fixture.context.feed.publish(record, None, false);
+    });
+    for stream in [&mut live as &mut (dyn Stream<Item = Bytes> + Unpin), &mut anew] {
+        let read = read_until(&mut Box::pin(stream), "event: change\n").await;
+        assert!(read.contains("\"since\":\"1970-01-01T00:00:01.000Z\""), "{read}");
+    }
+    assert!(fixture.counts("devstatus_stream_gaps_total 2"));
+    shutdown.cancel();
+    timeout(PATIENCE + Duration::from_secs(1), waking).await.expect("it ends").unwrap();
+}

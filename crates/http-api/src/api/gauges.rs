@@ -1,0 +1,86 @@
+//! What `GET /metrics` reads off the state of the service at the moment of asking. What is counted is in `metrics`.
+
+use std::fmt;
+use std::sync::Arc;
+
+use prometheus_client::collector::Collector;
+use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric};
+use prometheus_client::metrics::MetricType;
+use prometheus_client::metrics::counter::ConstCounter;
+use prometheus_client::metrics::gauge::ConstGauge;
+
+use server::feed::Feed;
+use server::health::{Broker, Health, Keeping, Population};
+use server::registry::DeviceMap;
+
+/// The state of the service as gauges.
+pub struct Gauges {
+    pub map: Arc<DeviceMap>,
+    pub health: Arc<Health>,
+    pub feed: Arc<Feed>,
+}
+
+impl fmt::Debug for Gauges {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // The map may hold millions of devices.
+        f.debug_struct("Gauges").finish_non_exhaustive()
+    }
+}
+
+impl Collector for Gauges {
+    fn encode(&self, mut encoder: DescriptorEncoder) -> Result<(), fmt::Error> {
+        let (totals, state) = (self.map.totals(), self.health.state());
+        let devices = [("connected", totals.connected), ("disconnected", totals.disconnected)];
+        // Of what is not all, there are no totals.
+        let devices = if self.map.is_limited() { &[][..] } else { &devices[..] };
+        let help = "Devices by status";
+        let mut family = encoder.encode_descriptor("devstatus_devices", help, None, MetricType::Gauge)?;
+        for (status, devices) in devices {
+            let devices = i64::try_from(*devices).unwrap_or(i64::MAX);
+            ConstGauge::new(devices).encode(family.encode_family(&[("status", *status)])?)?;
+        }
+        let held = i64::try_from(self.map.held()).unwrap_or(i64::MAX);
+        let help = "Devices held in memory";
+        let name = "devstatus_map_devices_held";
+        ConstGauge::new(held).encode(encoder.encode_descriptor(name, help, None, MetricType::Gauge)?)?;
+        let help = "Devices that were let go because --map-limit was reached";
+        let name = "devstatus_map_devices_evicted";
+        let evicted = ConstCounter::new(self.map.evicted());
+        evicted.encode(encoder.encode_descriptor(name, help, None, MetricType::Counter)?)?;
+        let help = "1 for the state that the population is in";
+        let name = "devstatus_population_state";
+        let mut family = encoder.encode_descriptor(name, help, None, MetricType::Gauge)?;
+        for population in Population::ALL {
+            let is_it = i64::from(population == state.population);
+            ConstGauge::new(is_it).encode(family.encode_family(&[("state", population.word())])?)?;
+        }
+        let types = state.report.as_ref().map(|report| report.types.as_slice()).unwrap_or_default();
+        let proven = types.iter().filter(|t| t.proven).count();
+        let help = "Device types, by whether none of their devices is known to be missing";
+        let name = "devstatus_population_types";
+        let mut family = encoder.encode_descriptor(name, help, None, MetricType::Gauge)?;
+        for (label, types) in [("true", proven), ("false", types.len() - proven)] {
+            let types = i64::try_from(types).unwrap_or(i64::MAX);
+            ConstGauge::new(types).encode(family.encode_family(&[("proven", label)])?)?;
+        }
+        let help = "Devices that were heard of in the latest round of the population";
+        let name = "devstatus_population_devices_replayed";
+        let replayed: u64 = self.map.round_counts().iter().map(|count| count.heard).sum();
+        let replayed = ConstGauge::new(i64::try_from(replayed).unwrap_or(i64::MAX));
+        replayed.encode(encoder.encode_descriptor(name, help, None, MetricType::Gauge)?)?;
+        let help = "How many changes the slowest stream is behind";
+        let lag = encoder.encode_descriptor("devstatus_stream_lag_changes", help, None, MetricType::Gauge)?;
+        ConstGauge::new(i64::try_from(self.feed.lag()).unwrap_or(i64::MAX)).encode(lag)?;
+        let help = "1 while the store refuses changes or does not answer";
+        let failing = i64::from(matches!(state.store, Keeping::Failing(_)));
+        let name = "devstatus_store_failing";
+        ConstGauge::new(failing).encode(encoder.encode_descriptor(name, help, None, MetricType::Gauge)?)?;
+        let help = "1 while statuses may be out of date: the broker is out of reach, or was and they are being read again";
+        let stale = encoder.encode_descriptor("devstatus_stale", help, None, MetricType::Gauge)?;
+        ConstGauge::new(i64::from(self.health.freshness().is_any_stale())).encode(stale)?;
+        let help = "1 while the subscription to every device holds";
+        let name = "devstatus_broker_connected";
+        let connected = i64::from(state.broker == Broker::Subscribed);
+        ConstGauge::new(connected).encode(encoder.encode_descriptor(name, help, None, MetricType::Gauge)?)
+    }
+}

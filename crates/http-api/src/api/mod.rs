@@ -1,0 +1,20 @@
+//! `/api/v1` and what is served beside it, one resource in each file.
+
+pub(crate) mod accept;
+pub(crate) mod described;
+pub(crate) mod device;
+pub(crate) mod device_path;
+pub(crate) mod devices;
+pub(crate) mod events;
+pub(crate) mod gauges;
+pub(crate) mod health;
+pub(crate) mod known;
+pub(crate) mod metrics;
+pub(crate) mod metrics_format;
+pub(crate) mod openapi;
+pub(crate) mod page;
+pub(crate) mod parameters;
+pub(crate) mod population;
+pub(crate) mod stale;
+pub(crate) mod summary;
+pub(crate) mod types;

@@ -1,0 +1,101 @@
+//! `GET /api/v1/summary`: the fleet at a glance; the same cost for any number of devices.
+
+use axum::Json;
+use axum::extract::State;
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use super::parameters::NoParameters;
+use super::types::{self, TypeTotals};
+use crate::Context;
+use crate::error::Error;
+use formats::iot_platform::close_code;
+use server::clock;
+
+/// More types are not listed here; `/api/v1/types` has them.
+const TYPES_MAX: usize = 1_000;
+/// Close codes beyond the most frequent ones are no part of a glance.
+const CLOSE_CODES_MAX: usize = 10;
+
+#[derive(Serialize, ToSchema)]
+pub struct Summary {
+    /// Devices that at least one message was about.
+    total: u64,
+    connected: u64,
+    disconnected: u64,
+    /// Whether every retained status has been read: `pending`, `running`, `complete`, `unproven`, `incomplete`.
+    #[schema(example = "complete")]
+    population: &'static str,
+    /// The link to the broker: while it is not `subscribed`, statuses may be out of date.
+    #[schema(example = "subscribed")]
+    broker: &'static str,
+    /// Whether changes outlive the process: `off`, `good` or `failing`.
+    #[schema(example = "good")]
+    store: &'static str,
+    /// The link to the broker is down, or was and not every device has been heard of since: statuses may be out of date.
+    stale: bool,
+    per_minute: PerMinute,
+    /// Why disconnected devices are: the ten most frequent close codes.
+    top_close_codes: Vec<CloseCodeTotal>,
+    types_total: usize,
+    /// The first 1,000 by name.
+    types: Vec<TypeTotals>,
+}
+
+/// What happened in the last sixty seconds.
+#[derive(Serialize, ToSchema)]
+pub struct PerMinute {
+    /// Sessions that began.
+    connects: u64,
+    /// Sessions that ended; one that was taken over has ended, too.
+    disconnects: u64,
+}
+
+#[derive(Serialize, ToSchema)]
+pub struct CloseCodeTotal {
+    #[schema(example = 91)]
+    close_code: u16,
+    /// What it means.
+    cause: Option<&'static str>,
+    /// Disconnected devices that have it.
+    devices: u64,
+}
+
+/// The fleet at a glance
+///
+/// The same cost for any number of devices.
+#[utoipa::path(
+    get,
+    path = "/api/v1/summary",
+    tag = "fleet",
+    responses(
+        (status = 200, description = "Totals, and how far they can be trusted", body = Summary)
+    )
+)]
+pub async fn summary(State(context): State<Context>, _: NoParameters) -> Result<Json<Summary>, Error> {
+    let totals = context.totals(CLOSE_CODES_MAX).await?;
+    let state = context.health.state();
+    let per_minute = context.map.per_minute(clock::now());
+    let codes = totals.close_codes.into_iter();
+    let (types_total, types) = types::shown(totals.types, TYPES_MAX);
+    let totals = totals.all;
+    Ok(Json(Summary {
+        total: totals.total(),
+        connected: totals.connected,
+        disconnected: totals.disconnected,
+        population: state.population.word(),
+        broker: state.broker.word(),
+        store: state.store.word(),
+        stale: context.health.freshness().is_any_stale(),
+        per_minute: PerMinute { connects: per_minute.connects, disconnects: per_minute.disconnects },
+        top_close_codes: codes
+            .map(|(code, devices)| CloseCodeTotal {
+                close_code: code,
+                cause: close_code::meaning(code),
+                devices,
+            })
+            .collect(),
+        types_total,
+        types,
+    }))
+}

@@ -1,0 +1,316 @@
+//! Every answer that is not what was asked for, in one form: problem details (RFC 9457). What can go wrong is one enum;
+//! what each comes to, status, type, title and sentence, is one map.
+
+use std::borrow::Cow;
+
+use axum::http::{HeaderValue, Method, StatusCode, Uri, header};
+use axum::response::{IntoResponse, Response};
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use super::refusal::Refusal;
+
+/// How long a client should wait while something is not there yet or not there at present.
+const RETRY_AFTER_S: u64 = 2;
+
+const PROBLEM_JSON: HeaderValue = HeaderValue::from_static("application/problem+json");
+
+/// More of a name that a client sent is not repeated to it.
+const ECHO_MAX_CHARS: usize = 80;
+
+/// What went wrong with a request.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Error {
+    NotFound,
+    MethodNotAllowed,
+    /// A path segment that is not UTF-8 once decoded.
+    BadPath,
+    /// The device is not known yet, and it is too early to say that it never connected.
+    NotPopulated,
+    /// As many streams are open as may be.
+    TooManyStreams,
+    /// The store does not give the history of the device at present.
+    HistoryUnavailable,
+    /// The device is not held in memory, and the store cannot be read at present.
+    StoreUnavailable,
+    /// What goes through all devices in memory is not to be had where only some are there.
+    NotWithMapLimit,
+    /// Refused before it was looked at what is asked for.
+    Refused(Refusal),
+    /// The query holds a parameter that the resource does not have.
+    UnknownParameter {
+        name: String,
+        known: &'static [&'static str],
+    },
+    /// The query holds a parameter twice that counts once.
+    RepeatedParameter {
+        name: &'static str,
+    },
+    /// The value of a parameter is none that it can have.
+    BadParameter {
+        name: &'static str,
+        expected: Cow<'static, str>,
+    },
+    /// None of the media types that the client accepts can be given.
+    NotAcceptable,
+    /// The body is said to be something else than JSON, or nothing.
+    UnsupportedMediaType,
+    BodyTooLarge {
+        max: usize,
+    },
+    /// The body is not what the resource takes.
+    BadBody {
+        why: String,
+    },
+}
+
+/// An error as a client reads it (RFC 9457).
+#[derive(Serialize, ToSchema)]
+pub struct Problem {
+    /// Names the kind of problem for programs; one for each, and it never changes.
+    #[serde(rename = "type")]
+    #[schema(example = "urn:devstatus:problem:bad-parameter")]
+    kind: String,
+    /// What the kind of problem is, for people.
+    title: &'static str,
+    /// The status code of the answer.
+    #[schema(example = 400)]
+    status: u16,
+    /// What is wrong with this very request, in a sentence.
+    detail: Cow<'static, str>,
+    /// The query parameter that is refused.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    parameter: Option<String>,
+    /// The parameters that the resource has, if one is refused that it has not.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    known: Option<&'static [&'static str]>,
+}
+
+/// What a kind of problem comes to, whichever request had it.
+pub struct Kind {
+    pub status: StatusCode,
+    /// The last part of the type.
+    pub name: &'static str,
+    pub title: &'static str,
+}
+
+pub const fn kind(status: StatusCode, name: &'static str, title: &'static str) -> Kind {
+    Kind { status, name, title }
+}
+
+impl Error {
+    pub fn bad_parameter(name: &'static str, expected: impl Into<Cow<'static, str>>) -> Self {
+        Error::BadParameter { name, expected: expected.into() }
+    }
+
+    fn kind(&self) -> Kind {
+        match self {
+            Error::NotFound => kind(StatusCode::NOT_FOUND, "not-found", "There is nothing at this path"),
+            Error::MethodNotAllowed => kind(
+                StatusCode::METHOD_NOT_ALLOWED,
+                "method-not-allowed",
+                "The resource does not have this method",
+            ),
+            Error::BadPath => kind(StatusCode::BAD_REQUEST, "bad-path", "The path cannot be read"),
+            Error::NotPopulated => kind(
+                StatusCode::SERVICE_UNAVAILABLE,
+                "not-populated",
+                "Not every retained status has been read yet",
+            ),
+            Error::TooManyStreams => kind(
+                StatusCode::SERVICE_UNAVAILABLE,
+                "too-many-streams",
+                "As many streams are open as may be",
+            ),
+            Error::HistoryUnavailable => kind(
+                StatusCode::SERVICE_UNAVAILABLE,
+                "history-unavailable",
+                "The history cannot be read at present",
+            ),
+            Error::StoreUnavailable => kind(
+                StatusCode::SERVICE_UNAVAILABLE,
+                "store-unavailable",
+                "The store cannot be read at present",
+            ),
+            Error::NotWithMapLimit => kind(
+                StatusCode::NOT_IMPLEMENTED,
+                "not-with-map-limit",
+                "This instance holds only some of the devices",
+            ),
+            Error::Refused(refusal) => refusal.kind(),
+            Error::UnknownParameter { .. } => {
+                kind(StatusCode::BAD_REQUEST, "unknown-parameter", "The resource has no such parameter")
+            }
+            Error::RepeatedParameter { .. } => {
+                kind(StatusCode::BAD_REQUEST, "repeated-parameter", "A parameter stands twice")
+            }
+            Error::BadParameter { .. } => {
+                kind(StatusCode::BAD_REQUEST, "bad-parameter", "A parameter has no such value")
+            }
+            Error::NotAcceptable => {
+                kind(StatusCode::NOT_ACCEPTABLE, "not-acceptable", "No accepted media type can be given")
+            }
+            Error::UnsupportedMediaType => kind(
+                StatusCode::UNSUPPORTED_MEDIA_TYPE,
+                "unsupported-media-type",
+                "The body is of no media type that is taken here",
+            ),
+            Error::BodyTooLarge { .. } => {
+                kind(StatusCode::PAYLOAD_TOO_LARGE, "body-too-large", "The body is too large")
+            }
+            Error::BadBody { .. } => kind(StatusCode::BAD_REQUEST, "bad-body", "The body cannot be taken"),
+        }
+    }
+
+    fn detail(&self) -> Cow<'static, str> {
+        match self {
+            Error::NotFound => "A device is at /{type}/{id}; /openapi.json lists everything else.".into(),
+            Error::MethodNotAllowed => "The header allow lists the methods that it has.".into(),
+            Error::BadPath => "Device type and id must be UTF-8, percent-encoded.".into(),
+            Error::NotPopulated => {
+                "This device has not been seen, and not every retained status has been read yet. Ask again."
+                    .into()
+            }
+            Error::TooManyStreams => {
+                "Close a stream that is not needed, or have --streams-max raised. Ask again.".into()
+            }
+            Error::HistoryUnavailable => "The store does not answer; /readyz says more. Ask again.".into(),
+            Error::StoreUnavailable => {
+                "What is asked for stands in the store, which does not answer; /readyz says more. Ask again."
+                    .into()
+            }
+            Error::NotWithMapLimit => "Ask an instance that was started without --map-limit for this.".into(),
+            Error::Refused(refusal) => refusal.detail(),
+            Error::UnknownParameter { name, known } => {
+                let name = shortened(name);
+                match known {
+                    [] => format!("The resource has no parameter, and {name} is given."),
+                    known => format!("There is no parameter {name}; there are {}.", known.join(", ")),
+                }
+                .into()
+            }
+            Error::RepeatedParameter { name } => format!("{name} may be given once.").into(),
+            Error::BadParameter { name, expected } => format!("{name} must be {expected}.").into(),
+            Error::NotAcceptable => "There are application/json, text/csv and application/x-ndjson.".into(),
+            Error::UnsupportedMediaType => "The body must be application/json.".into(),
+            Error::BodyTooLarge { max } => format!("At most {max} bytes are taken.").into(),
+            Error::BadBody { why } => format!("The body is not as it must be: {why}.").into(),
+        }
+    }
+
+    /// The parameter that is refused.
+    fn parameter(&self) -> Option<String> {
+        let (Error::BadParameter { name, .. } | Error::RepeatedParameter { name }) = self else {
+            let Error::UnknownParameter { name, .. } = self else { return None };
+            return Some(shortened(name));
+        };
+        Some((*name).to_owned())
+    }
+
+    fn known(&self) -> Option<&'static [&'static str]> {
+        let Error::UnknownParameter { known, .. } = self else { return None };
+        Some(known)
+    }
+}
+
+fn shortened(name: &str) -> String {
+    name.chars().take(ECHO_MAX_CHARS).collect()
+}
+
+impl IntoResponse for Error {
+    fn into_response(self) -> Response {
+        let Kind { status, name, title } = self.kind();
+        let problem = Problem {
+            kind: format!("urn:devstatus:problem:{name}"),
+            title,
+            status: status.as_u16(),
+            detail: self.detail(),
+            parameter: self.parameter(),
+            known: self.known(),
+        };
+        let mut response = (status, axum::Json(problem)).into_response();
+        let headers = response.headers_mut();
+        headers.insert(header::CONTENT_TYPE, PROBLEM_JSON);
+        if status == StatusCode::SERVICE_UNAVAILABLE {
+            headers.insert(header::RETRY_AFTER, HeaderValue::from(RETRY_AFTER_S));
+        }
+        if let Error::Refused(refusal) = &self {
+            refusal.add_headers(headers);
+        }
+        response
+    }
+}
+
+impl From<Refusal> for Error {
+    fn from(refusal: Refusal) -> Self {
+        Error::Refused(refusal)
+    }
+}
+
+/// Any path without a resource. `OPTIONS *` asks for the whole service.
+pub async fn not_found(method: Method, uri: Uri) -> Response {
+    if method == Method::OPTIONS && uri.path() == "*" {
+        StatusCode::NO_CONTENT.into_response()
+    } else {
+        Error::NotFound.into_response()
+    }
+}
+
+/// A resource asked for with a method that it does not have; the router adds `Allow`. `OPTIONS` is answered with nothing
+/// else: load balancers ask so whether a service is there.
+pub async fn other_method(method: Method) -> Response {
+    if method == Method::OPTIONS {
+        StatusCode::NO_CONTENT.into_response()
+    } else {
+        Error::MethodNotAllowed.into_response()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::*;
+
+    /// The name of each problem and its status, as the code spells them: whatever is a problem is made by `kind`.
+    fn spelled(source: &str) -> BTreeMap<String, u16> {
+        let words: Vec<&str> = source.split("StatusCode::").skip(1).collect();
+        let spelled = words.iter().filter_map(|words| {
+            let (status, rest) = words.split_once(',')?;
+            let name = rest.trim_start().strip_prefix('"')?.split('"').next()?;
+            Some((name.to_owned(), code(status)))
+        });
+        spelled.collect()
+    }
+
+    /// The number of `NOT_FOUND` and its like.
+    fn code(name: &str) -> u16 {
+        let codes = (400..600).filter_map(|code| StatusCode::from_u16(code).ok());
+        let named = |status: &StatusCode| {
+            status.canonical_reason().is_some_and(|reason| reason.to_uppercase().replace(' ', "_") == name)
+        };
+        codes.filter(named).map(|status| status.as_u16()).next().unwrap_or_else(|| panic!("{name}"))
+    }
+
+    /// The same as documented: the first two columns of the table under the heading.
+    fn documented(document: &str) -> BTreeMap<String, u16> {
+        let (_, section) = document.split_once("\n## Errors\n").expect("there is such a section");
+        let rows = section.lines().filter_map(|line| line.strip_prefix("| `"));
+        let cells = rows.map(|row| row.split('|').collect::<Vec<_>>());
+        let names = cells.flat_map(|cells| {
+            let status: u16 = cells[1].trim().parse().unwrap();
+            let names = cells[0].split(", ").map(|name| name.trim_matches([' ', '`']).to_owned());
+            names.map(|name| (name, status)).collect::<Vec<_>>()
+        });
+        names.collect()
+    }
+
+    #[test]
+    fn every_problem_is_documented_and_no_other() {
+        let mut all = spelled(include_str!("error.rs").split("#[cfg(test)]").next().unwrap());
+        all.extend(spelled(include_str!("refusal.rs")));
+        assert_eq!(all.get("not-found"), Some(&404), "{all:?}");
+        assert_eq!(all.get("slow-request"), Some(&408), "{all:?}");
+        assert_eq!(documented(include_str!("../../../docs/api.md")), all);
+    }
+}

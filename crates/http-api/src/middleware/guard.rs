@@ -1,0 +1,306 @@
+//! Whether a request is answered at all: its size, its key, how often its sender asks; and the headers that every answer
+//! bears. The resources know nothing of it: each stands in a group that needs a scope.
+
+use std::net::IpAddr;
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use axum::body::{Body, HttpBody};
+use axum::extract::{Request, State};
+use axum::http::request::Parts;
+use axum::http::{HeaderMap, HeaderValue, header};
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
+use futures_util::FutureExt;
+use parking_lot::Mutex;
+use tokio::time::timeout;
+
+use super::credentials::Credentials;
+use super::origin::{self, BadHost};
+use crate::error::Error;
+use crate::platform;
+use crate::refusal::Refusal;
+use crate::serving::places::Use;
+use crate::serving::proxy::TrustedProxies;
+use crate::serving::room::{ANSWERS_MAX_BYTES, BodyFault, Full, REQUESTS_MAX_BYTES, Room, WholeBody};
+use crate::settings::{AllowedHost, HttpSettings};
+use server::access::{AddressThrottle, Denied, Digest, FileContent, Grant, Keyring, Rate, Scope, Scopes};
+use server::clock;
+use server::metrics::{HttpMetrics, RefusedRequest};
+
+/// The longest path and query: a lookup needs a hundred bytes, a list with every filter some hundreds.
+const URL_MAX_BYTES: usize = 8 * 1024;
+/// Headers of one request; browsers send one or two kilobytes. Beyond twice as much the connection stops reading.
+const HEADERS_MAX_BYTES: usize = 16 * 1024;
+/// The largest body is a lookup of a thousand devices, whose names may be long.
+const BODY_MAX_BYTES: usize = 1 << 20;
+/// From the end of the headers to the end of the body.
+const BODY_TIMEOUT: Duration = Duration::from_secs(10);
+/// Requests with a wrong key, or without the key that is needed, that one address has: nobody guesses 190 bits, but each
+/// costs a hash and an answer.
+const FAILURES: Rate = Rate::new(10, 100);
+/// Answered whatever host is named: it says nothing but that the process lives, and who does not hear that ends it.
+const LIVENESS: &str = "/livez";
+/// Answered even if all places for connections are taken.
+const HEALTH: [&str; 3] = [LIVENESS, "/readyz", "/metrics"];
+/// What a name and a value cost beside their own bytes: a colon, a space and a line end.
+const HEADER_EXTRA_BYTES: usize = 4;
+
+/// Where the request came from; the connection adds it.
+#[derive(Clone, Copy, Debug)]
+pub struct Peer(pub IpAddr);
+
+/// What decides on all requests.
+#[derive(Debug)]
+pub struct Guard {
+    pub keyring: Keyring,
+    /// Of the keys file whose keys are in force.
+    keys_file_sha256: Mutex<Option<Digest>>,
+    allow_anonymous: bool,
+    rate: Rate,
+    addresses: AddressThrottle,
+    failures: AddressThrottle,
+    /// What the throttles count from.
+    started: Instant,
+    https: bool,
+    /// Only this machine can reach the service.
+    on_loopback: bool,
+    allowed_hosts: Vec<AllowedHost>,
+    cors_origins: Vec<String>,
+    room: Room,
+    proxies: TrustedProxies,
+    pub metrics: HttpMetrics,
+}
+
+impl Guard {
+    pub fn new(settings: &HttpSettings, metrics: HttpMetrics) -> Self {
+        Self {
+            keyring: Keyring::default(),
+            keys_file_sha256: Mutex::default(),
+            allow_anonymous: settings.allow_anonymous,
+            // A burst of one second's worth: a client may ask for a page of devices at once and then rest.
+            rate: Rate::new(settings.requests_per_second, settings.requests_per_second),
+            addresses: AddressThrottle::default(),
+            failures: AddressThrottle::default(),
+            started: Instant::now(),
+            https: settings.tls.is_some(),
+            on_loopback: settings.listen.to_canonical().is_loopback(),
+            allowed_hosts: settings.allowed_hosts.clone(),
+            cors_origins: settings.cors_origins.clone(),
+            proxies: TrustedProxies::new(settings),
+            room: Room::new(REQUESTS_MAX_BYTES, ANSWERS_MAX_BYTES),
+            metrics,
+        }
+    }
+
+    /// Puts the keys of a file in force; says whether it is another file than before.
+    pub fn put_in_force(&self, content: FileContent) -> bool {
+        let mut sha256 = self.keys_file_sha256.lock();
+        if *sha256 == Some(content.sha256) {
+            return false;
+        }
+        self.keyring.replace(content.keys);
+        *sha256 = Some(content.sha256);
+        true
+    }
+
+    /// The SHA-256 of the keys file whose keys are in force.
+    pub fn keys_file_sha256(&self) -> Option<Digest> {
+        *self.keys_file_sha256.lock()
+    }
+
+    /// What the request may do, if it may do that.
+    fn admit(&self, peer: IpAddr, headers: &HeaderMap, scope: Scope) -> Result<Grant, Refusal> {
+        let grant = self.identify(peer, headers)?;
+        if !grant.allows(scope) {
+            self.metrics.refused(RefusedRequest::Scope);
+            return Err(Refusal::Forbidden { scope: scope.word() });
+        }
+        Ok(grant)
+    }
+
+    fn identify(&self, peer: IpAddr, headers: &HeaderMap) -> Result<Grant, Refusal> {
+        // Where no keys are in use, what a proxy before this service has checked for itself is passed over.
+        if !self.keyring.is_in_use() {
+            return self.anonymous(peer);
+        }
+        match Credentials::of(headers) {
+            Ok(None) if self.allow_anonymous => self.anonymous(peer),
+            Ok(None) => Err(self.failed(peer, RefusedRequest::MissingKey)),
+            Ok(Some(credentials)) => {
+                let checked = self.keyring.check(&credentials.id, &credentials.secret, clock::now());
+                let held = checked.map_err(|denied| self.failed(peer, refused(denied)))?;
+                let taken = held.take(self.rate, self.started.elapsed());
+                taken.map_err(|wait| self.too_often(RefusedRequest::KeyRate, wait))?;
+                Ok(Grant::Key(held))
+            }
+            Err(_malformed) => Err(self.failed(peer, RefusedRequest::MalformedCredentials)),
+        }
+    }
+
+    /// On loopback there may be a proxy, whose clients would share one address.
+    fn anonymous(&self, peer: IpAddr) -> Result<Grant, Refusal> {
+        if !peer.to_canonical().is_loopback() {
+            let taken = self.addresses.take(peer, self.rate, self.started.elapsed());
+            taken.map_err(|wait| self.too_often(RefusedRequest::AddressRate, wait))?;
+        }
+        Ok(Grant::Anonymous(Scopes::read_only().with(Scope::Events)))
+    }
+
+    /// No key, or none that is good. Here loopback counts too: whoever has a key is let in whatever others try.
+    fn failed(&self, peer: IpAddr, why: RefusedRequest) -> Refusal {
+        match self.failures.take(peer, FAILURES, self.started.elapsed()) {
+            Ok(()) => self.unauthorized(why),
+            Err(wait) => self.too_often(RefusedRequest::FailureRate, wait),
+        }
+    }
+
+    fn unauthorized(&self, why: RefusedRequest) -> Refusal {
+        self.metrics.refused(why);
+        Refusal::Unauthorized
+    }
+
+    fn too_often(&self, why: RefusedRequest, wait: Duration) -> Refusal {
+        self.metrics.refused(why);
+        Refusal::TooManyRequests { wait }
+    }
+
+    /// Refuses what can be refused by the head of a request, before anything else is read.
+    fn check_head(&self, parts: &Parts) -> Result<(), Refusal> {
+        let url = parts.uri.path_and_query().map_or(0, |url| url.as_str().len());
+        if url > URL_MAX_BYTES {
+            return Err(self.refused(RefusedRequest::UrlTooLong, Refusal::UrlTooLong));
+        }
+        let headers = parts.headers.iter();
+        let bytes: usize =
+            headers.map(|(name, value)| name.as_str().len() + value.len() + HEADER_EXTRA_BYTES).sum();
+        if bytes > HEADERS_MAX_BYTES {
+            return Err(self.refused(RefusedRequest::HeadersTooLarge, Refusal::HeadersTooLarge));
+        }
+        self.check_origin(parts)?;
+        let is_reserved = parts.extensions.get::<Use>() == Some(&Use::HealthOnly);
+        if is_reserved && !HEALTH.contains(&parts.uri.path()) {
+            return Err(self.refused(RefusedRequest::ConnectionsMax, Refusal::TooManyConnections));
+        }
+        Ok(())
+    }
+
+    /// The whole body of a request, if it is neither too large nor too slow.
+    async fn read_body(&self, body: Body) -> Result<WholeBody, Refusal> {
+        if body.size_hint().lower() > BODY_MAX_BYTES as u64 {
+            return Err(self.refused(RefusedRequest::BodyTooLarge, Refusal::BodyTooLarge));
+        }
+        let (why, refusal) = match timeout(BODY_TIMEOUT, self.room.read(body, BODY_MAX_BYTES)).await {
+            Ok(Ok(whole)) => return Ok(whole),
+            Ok(Err(BodyFault::TooLarge)) => (RefusedRequest::BodyTooLarge, Refusal::BodyTooLarge),
+            Ok(Err(BodyFault::Broken)) => (RefusedRequest::Malformed, Refusal::BrokenBody),
+            Ok(Err(BodyFault::Full)) => (RefusedRequest::RequestMemory, Refusal::Overloaded),
+            Err(_elapsed) => (RefusedRequest::SlowBody, Refusal::SlowRequest),
+        };
+        Err(self.refused(why, refusal))
+    }
+
+    /// Refuses what a web page must not do: read the answers of a service that is open to this machine by a name of the
+    /// page's own, or change anything from another origin.
+    fn check_origin(&self, parts: &Parts) -> Result<(), Refusal> {
+        let host = origin::named_host(parts)
+            .map_err(|BadHost| self.refused(RefusedRequest::BadHost, Refusal::BadHost))?;
+        let is_open = self.on_loopback && (self.allow_anonymous || !self.keyring.is_in_use());
+        if is_open
+            && parts.uri.path() != LIVENESS
+            && host.is_some_and(|host| !origin::is_allowed(host, &self.allowed_hosts))
+        {
+            return Err(self.refused(RefusedRequest::OtherHost, Refusal::OtherHost));
+        }
+        if origin::is_cross_origin_change(&parts.method, &parts.headers, &self.cors_origins) {
+            return Err(self.refused(RefusedRequest::CrossOrigin, Refusal::CrossOrigin));
+        }
+        Ok(())
+    }
+
+    fn refused(&self, why: RefusedRequest, refusal: Refusal) -> Refusal {
+        self.metrics.refused(why);
+        refusal
+    }
+}
+
+fn refused(denied: Denied) -> RefusedRequest {
+    match denied {
+        Denied::UnknownKey => RefusedRequest::UnknownKey,
+        Denied::WrongSecret => RefusedRequest::WrongSecret,
+        Denied::Expired => RefusedRequest::ExpiredKey,
+    }
+}
+
+/// Around the resources that need `scope`.
+pub async fn authorize(
+    State((guard, scope)): State<(Arc<Guard>, Scope)>,
+    request: Request,
+    next: Next,
+) -> Response {
+    let Some(Peer(peer)) = request.extensions().get::<Peer>().copied() else {
+        tracing::error!("a request came without the address of its sender");
+        return Error::from(Refusal::Fault).into_response();
+    };
+    let client = guard.proxies.client(peer, request.headers());
+    match guard.admit(client, request.headers(), scope) {
+        Ok(_grant) => next.run(request).await,
+        Err(refusal) => Error::from(refusal).into_response(),
+    }
+}
+
+/// Around the resources that take a body: whoever gets so far may ask, so the body is read.
+pub async fn with_body(State(guard): State<Arc<Guard>>, request: Request, next: Next) -> Response {
+    let (parts, body) = request.into_parts();
+    match guard.read_body(body).await {
+        Ok(WholeBody { bytes, room }) => {
+            let response = next.run(Request::from_parts(parts, Body::from(bytes))).await;
+            drop(room);
+            response
+        }
+        Err(refusal) => Error::from(refusal).into_response(),
+    }
+}
+
+/// Around everything: what is too large is refused, a fault of ours is an answer, and every answer bears the headers that
+/// keep browsers from making more of it than it is.
+pub async fn shield(State(guard): State<Arc<Guard>>, request: Request, next: Next) -> Response {
+    let of_platform = request.uri().path().starts_with(platform::ROOT);
+    let (parts, body) = request.into_parts();
+    let response = match guard.check_head(&parts).map(|()| Request::from_parts(parts, body)) {
+        Ok(request) => match AssertUnwindSafe(next.run(request)).catch_unwind().await {
+            Ok(response) => response,
+            Err(_panic) => {
+                guard.metrics.panics.inc();
+                Error::from(Refusal::Fault).into_response()
+            }
+        },
+        Err(refusal) => Error::from(refusal).into_response(),
+    };
+    let mut response = guard.room.hold(response).unwrap_or_else(|Full| {
+        Error::from(guard.refused(RefusedRequest::AnswerMemory, Refusal::Overloaded)).into_response()
+    });
+    if of_platform {
+        response = platform::in_platform_form(response).await;
+    }
+    add_headers(response.headers_mut(), guard.https);
+    response
+}
+
+const NOSNIFF: HeaderValue = HeaderValue::from_static("nosniff");
+/// What a resource does not say otherwise: nothing is loaded, run, or shown in a frame.
+const POLICY: HeaderValue = HeaderValue::from_static("default-src 'none'; frame-ancestors 'none'");
+/// Every answer is out of date a moment later, and is for whoever holds the key.
+const NO_STORE: HeaderValue = HeaderValue::from_static("no-store");
+/// Half a year.
+const HSTS: HeaderValue = HeaderValue::from_static("max-age=15768000");
+
+fn add_headers(headers: &mut HeaderMap, https: bool) {
+    headers.insert(header::X_CONTENT_TYPE_OPTIONS, NOSNIFF);
+    headers.entry(header::CONTENT_SECURITY_POLICY).or_insert(POLICY);
+    headers.entry(header::CACHE_CONTROL).or_insert(NO_STORE);
+    if https {
+        headers.insert(header::STRICT_TRANSPORT_SECURITY, HSTS);
+    }
+}

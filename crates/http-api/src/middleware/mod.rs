@@ -1,0 +1,7 @@
+//! What stands around every resource: keys, hosts and web pages, sizes, the time that a request takes.
+
+pub(crate) mod cors;
+pub(crate) mod credentials;
+pub(crate) mod guard;
+pub(crate) mod origin;
+pub(crate) mod timing;

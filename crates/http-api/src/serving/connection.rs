@@ -1,0 +1,314 @@
+//! One connection from its first byte to its last: HTTP/1.1, bounded against clients that are slow on purpose.
+
+use std::convert::Infallible;
+use std::future::poll_fn;
+use std::net::IpAddr;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use axum::Router;
+use axum::body::{Body, Bytes, HttpBody};
+use axum::http::{HeaderMap, HeaderValue, Request, Response, StatusCode, header};
+use axum::routing::future::RouteFuture;
+use hyper::body::{Frame, Incoming, SizeHint};
+use hyper::server::conn::http1;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::time::{sleep_until, timeout};
+use tokio_util::sync::CancellationToken;
+use tower::Service as _;
+
+use super::cut::Cut;
+use super::path;
+use super::places::Use;
+use super::stream::{Busy, Progress, Watched};
+use crate::middleware::guard::Peer;
+use server::metrics::{CutConnection, HttpMetrics, RefusedRequest};
+
+/// From the first byte of a request to the end of its headers.
+const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long a connection may rest: longer than the minute after which common proxies let go of theirs, so that it is not
+/// this side that closes under a request on its way.
+const IDLE_TIMEOUT: Duration = Duration::from_secs(75);
+/// What is read of a request before its headers end. The guard refuses less with a sentence; this is for what never ends.
+const HEAD_MAX_BYTES: usize = 32 * 1024;
+/// How long the last bytes may take to a client that has stopped reading.
+const FAREWELL_TIMEOUT: Duration = Duration::from_secs(1);
+/// What is read and dropped after the last answer: bytes that nobody has read when a socket is closed make the kernel
+/// throw the answer away.
+const FAREWELL_MAX_BYTES: u64 = 256 * 1024;
+
+/// The answer to headers that do not end.
+const SLOW_HEADERS: &[u8] = b"HTTP/1.1 408 Request Timeout\r\nconnection: close\r\n\
+    content-type: application/problem+json\r\ncontent-length: 152\r\n\r\n\
+    {\"type\":\"urn:devstatus:problem:slow-request\",\"title\":\"The request took too long\",\
+    \"status\":408,\"detail\":\"The headers have to arrive within ten seconds.\"}";
+
+/// What a connection is served with.
+#[derive(Clone)]
+pub struct Served {
+    pub router: Router,
+    pub metrics: HttpMetrics,
+    pub shutdown: CancellationToken,
+    /// A client that takes nothing of its answer for so long is cut off: what waits for it holds memory.
+    pub write_timeout: Duration,
+}
+
+/// Whose connection it is, and what it may be used for.
+pub struct Client {
+    pub peer: IpAddr,
+    pub good_for: Use,
+    pub progress: Arc<Progress>,
+}
+
+enum End {
+    Done(hyper::Result<()>),
+    SlowHeaders,
+}
+
+impl Served {
+    /// Serves one client to its end; at shutdown, to the end of the request that runs.
+    pub async fn connection<T>(self, stream: T, client: Client)
+    where
+        T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
+        let Client { peer, good_for, progress } = client;
+        let stream = TokioIo::new(Watched::new(stream, Arc::clone(&progress), self.write_timeout));
+        let cut = Cut::default();
+        let told = (Peer(peer), good_for, cut.clone());
+        let service = Service { router: self.router, told, progress: Arc::clone(&progress) };
+        // Without `pipeline_flush`: with it, hyper gathers an answer that a slow client does not take without any limit, and keeps
+        // the answer to a request that it cannot read.
+        let mut connection = http1::Builder::new()
+            .timer(TokioTimer::new())
+            .header_read_timeout(IDLE_TIMEOUT)
+            .max_buf_size(HEAD_MAX_BYTES)
+            .keep_alive(good_for == Use::Anything)
+            .serve_connection(stream, service);
+        let mut head_timer = Box::pin(sleep_until(tokio::time::Instant::now()));
+        let mut stopping = false;
+        let end = loop {
+            let end = poll_fn(|cx| {
+                if let Poll::Ready(done) = Pin::new(&mut connection).poll(cx) {
+                    return Poll::Ready(End::Done(done));
+                }
+                let Some(since) = progress.head_since() else { return Poll::Pending };
+                if head_timer.deadline() != since + HEAD_TIMEOUT {
+                    head_timer.as_mut().reset(since + HEAD_TIMEOUT);
+                }
+                head_timer.as_mut().poll(cx).map(|()| End::SlowHeaders)
+            });
+            tokio::select! {
+                biased;
+                end = end => break end,
+                () = cut.0.cancelled() => return,
+                () = progress.evicted.notified(), if !stopping => {
+                    if !progress.is_busy() {
+                        self.metrics.cut(CutConnection::GaveWay);
+                        return;
+                    }
+                    // A request came just then: it is answered before.
+                    stopping = true;
+                    Pin::new(&mut connection).graceful_shutdown();
+                }
+                () = self.shutdown.cancelled(), if !stopping => {
+                    stopping = true;
+                    Pin::new(&mut connection).graceful_shutdown();
+                }
+            }
+        };
+        let mut stream = connection.into_parts().io.into_inner().into_inner();
+        if count(&self.metrics, &end, &progress) {
+            return;
+        }
+        if matches!(end, End::SlowHeaders) {
+            // Whether it arrives is the client's business.
+            let _ = timeout(FAREWELL_TIMEOUT, stream.write_all(SLOW_HEADERS)).await;
+        }
+        let wait_for_client = !self.shutdown.is_cancelled();
+        let _ = timeout(FAREWELL_TIMEOUT, farewell(&mut stream, wait_for_client)).await;
+    }
+}
+
+/// Ends the sending side and waits until the client has seen it, unless a stop is pressing.
+async fn farewell<T>(stream: &mut T, wait_for_client: bool) -> std::io::Result<()>
+where
+    T: AsyncRead + AsyncWrite + Unpin,
+{
+    stream.shutdown().await?;
+    if !wait_for_client {
+        return Ok(());
+    }
+    tokio::io::copy(&mut stream.take(FAREWELL_MAX_BYTES), &mut tokio::io::sink()).await?;
+    Ok(())
+}
+
+/// Counts what was wrong; whether there is nobody left to say farewell to.
+fn count(metrics: &HttpMetrics, end: &End, progress: &Progress) -> bool {
+    match end {
+        End::SlowHeaders => {
+            metrics.refused(RefusedRequest::SlowHeaders);
+            false
+        }
+        End::Done(_) if progress.is_stalled() => {
+            metrics.cut(CutConnection::SlowReader);
+            true
+        }
+        End::Done(Err(error)) if error.is_parse_too_large() => {
+            metrics.refused(RefusedRequest::HeadersTooLarge);
+            false
+        }
+        End::Done(Err(error)) if error.is_parse() => {
+            metrics.refused(RefusedRequest::Malformed);
+            false
+        }
+        // A client that breaks off is its own business.
+        End::Done(_) => false,
+    }
+}
+
+/// The router with what it is told of the connection.
+struct Service {
+    router: Router,
+    /// What stands among the extensions of each request.
+    told: (Peer, Use, Cut),
+    progress: Arc<Progress>,
+}
+
+impl hyper::service::Service<Request<Incoming>> for Service {
+    type Response = Response<Tracked>;
+    type Error = Infallible;
+    type Future = Answering;
+
+    fn call(&self, mut request: Request<Incoming>) -> Answering {
+        let busy = self.progress.request();
+        let (peer, good_for, cut) = &self.told;
+        if let Some(plain) = path::normalized(request.uri()) {
+            *request.uri_mut() = plain;
+        }
+        request.extensions_mut().insert(*peer);
+        request.extensions_mut().insert(*good_for);
+        request.extensions_mut().insert(cut.clone());
+        Answering { route: self.router.clone().call(request), busy: Some(busy) }
+    }
+}
+
+/// An answer on its way.
+struct Answering {
+    route: RouteFuture<Infallible>,
+    busy: Option<Busy>,
+}
+
+impl Future for Answering {
+    type Output = Result<Response<Tracked>, Infallible>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let mut response = ready!(Pin::new(&mut self.route).poll(cx))?;
+        if matches!(response.status(), StatusCode::NO_CONTENT | StatusCode::METHOD_NOT_ALLOWED) {
+            allow_options(response.headers_mut());
+        }
+        let busy = self.busy.take();
+        Poll::Ready(Ok(response.map(|inner| Tracked { inner, _busy: busy })))
+    }
+}
+
+/// The router lists the methods of a resource, outside of all its layers; every resource has this one besides.
+fn allow_options(headers: &mut HeaderMap) {
+    if let Some(methods) = headers.get(header::ALLOW).and_then(|methods| methods.to_str().ok()) {
+        let methods = HeaderValue::try_from(format!("{methods},OPTIONS"));
+        headers.insert(header::ALLOW, methods.expect("methods are words, and so are these"));
+    }
+}
+
+/// A body that says when it is over.
+struct Tracked {
+    inner: Body,
+    _busy: Option<Busy>,
+}
+
+impl HttpBody for Tracked {
+    type Data = Bytes;
+    type Error = axum::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
+        Pin::new(&mut self.inner).poll_frame(cx)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.inner.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.inner.size_hint()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::routing::get;
+    use tokio::io::{DuplexStream, duplex};
+
+    use super::*;
+    use crate::settings::HttpSettings;
+    use crate::tests::{Fixture, PATIENCE, ask};
+
+    const LARGE: usize = 1 << 20;
+
+    async fn large() -> String {
+        "x".repeat(LARGE)
+    }
+
+    /// A service that cuts a client off after so long, and a connection to it that holds little of a large answer.
+    fn connected(
+        fixture: &Fixture,
+        write_timeout: Duration,
+    ) -> (impl Future<Output = ()> + use<>, DuplexStream) {
+        let (ours, theirs) = duplex(64 * 1024);
+        let router = fixture.router(Router::new().route("/large", get(large)));
+        let metrics = fixture.metrics.http.clone();
+        let served = Served { router, metrics, shutdown: CancellationToken::new(), write_timeout };
+        let client =
+            Client { peer: [192, 0, 2, 1].into(), good_for: Use::Anything, progress: Arc::default() };
+        (served.connection(ours, client), theirs)
+    }
+
+    const SLOW_READER: &str = "devstatus_http_connections_cut_total{reason=\"slow_reader\"}";
+
+    #[tokio::test]
+    async fn a_client_that_takes_nothing_of_its_answer_is_cut_off() {
+        let fixture = Fixture::new(&HttpSettings::default());
+        let (serving, mut client) = connected(&fixture, Duration::from_millis(50));
+        client.write_all(b"GET /large HTTP/1.1\r\nHost: localhost\r\n\r\n").await.unwrap();
+        timeout(PATIENCE, serving).await.expect("the connection ends by itself");
+        assert!(fixture.counts(&format!("{SLOW_READER} 1")));
+        let mut taken = Vec::new();
+        client.read_to_end(&mut taken).await.unwrap();
+        assert!((1..LARGE).contains(&taken.len()), "what was on its way is all: {}", taken.len());
+    }
+
+    #[tokio::test]
+    async fn a_client_that_takes_its_answer_gets_all_of_it() {
+        let fixture = Fixture::new(&HttpSettings::default());
+        let (serving, mut client) = connected(&fixture, PATIENCE);
+        let serving = tokio::spawn(serving);
+        let answer = ask(&mut client, "/large").await.unwrap();
+        assert_eq!((answer.status, answer.body.len()), (200, LARGE));
+        drop(client);
+        timeout(PATIENCE, serving).await.expect("the connection ends with its client").unwrap();
+        assert!(fixture.counts(&format!("{SLOW_READER} 0")));
+    }
+
+    #[test]
+    fn the_answer_to_slow_headers_is_one() {
+        let text = std::str::from_utf8(SLOW_HEADERS).unwrap();
+        let (head, body) = text.split_once("\r\n\r\n").unwrap();
+        assert!(head.contains(&format!("content-length: {}", body.len())), "{}", body.len());
+        let problem: serde_json::Value = serde_json::from_str(body).unwrap();
+        assert_eq!(problem["status"], 408);
+    }
+}

@@ -1,0 +1,156 @@
+//! What stands between the network and the resources: keys, TLS and limits as the settings say, read before anything is
+//! answered and followed while it is.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+
+use super::follow::Followed;
+use super::server::Server;
+use super::tls::{Tls, TlsError};
+use crate::middleware::guard::Guard;
+use crate::settings::HttpSettings;
+use crate::{Context, router};
+use server::access::{FileError, KeysFile};
+use server::clock;
+use server::metrics::{HttpMetrics, Reloaded};
+
+/// Why nothing is answered.
+#[derive(Debug, thiserror::Error)]
+pub enum FrontError {
+    #[error(transparent)]
+    Keys(#[from] FileError),
+    #[error(transparent)]
+    Tls(#[from] TlsError),
+    #[error(
+        "the keys file {0} is not there: make a key with devstatus keys create, correct --keys-file, or let everybody ask with \
+         --allow-anonymous"
+    )]
+    KeysFileMissing(PathBuf),
+    #[error(
+        "{0} can be reached by others, and there is no API key: make one with devstatus keys create, or let everybody ask \
+         with --allow-anonymous"
+    )]
+    Exposed(SocketAddr),
+}
+
+/// Everything that is read before the first answer.
+pub struct Front {
+    settings: HttpSettings,
+    guard: Arc<Guard>,
+    keys: Option<(KeysFile, Followed)>,
+    tls: Option<(Arc<Tls>, Followed)>,
+}
+
+impl Front {
+    /// Reads keys and certificates.
+    pub fn open(settings: HttpSettings, metrics: HttpMetrics) -> Result<Self, FrontError> {
+        let guard = Guard::new(&settings, metrics);
+        let keys = match &settings.keys_file {
+            None => None,
+            Some(path) => {
+                let followed = Followed::new(vec![path.clone()]);
+                let file = KeysFile::at(path);
+                match file.read()? {
+                    Some(content) => {
+                        guard.put_in_force(content);
+                    }
+                    // Without it everybody would be let in where the operator has asked for keys.
+                    None if settings.keys_file_is_named && !settings.allow_anonymous => {
+                        return Err(FrontError::KeysFileMissing(path.clone()));
+                    }
+                    None => {}
+                }
+                Some((file, followed))
+            }
+        };
+        let tls = match &settings.tls {
+            None => None,
+            Some(tls) => {
+                let followed = Followed::new(tls.paths());
+                Some((Arc::new(Tls::load(tls.clone())?), followed))
+            }
+        };
+        let front = Self { settings, guard: Arc::new(guard), keys, tls };
+        front.check_exposure()?;
+        Ok(front)
+    }
+
+    /// `http` or `https`.
+    pub fn scheme(&self) -> &'static str {
+        if self.tls.is_some() { "https" } else { "http" }
+    }
+
+    /// Whoever can reach the address must hold a key, unless the operator says otherwise.
+    fn check_exposure(&self) -> Result<(), FrontError> {
+        let HttpSettings { listen, allow_anonymous, .. } = self.settings;
+        let keys = self.guard.keyring.usable(clock::now());
+        let (exposed, in_use) = (!listen.to_canonical().is_loopback(), self.guard.keyring.is_in_use());
+        match (exposed, allow_anonymous) {
+            (true, false) if keys == 0 => return Err(FrontError::Exposed(self.settings.address())),
+            (true, true) => tracing::warn!("whoever reaches {listen} may ask: --allow-anonymous"),
+            (false, true) => tracing::info!("whoever reaches {listen} may ask: --allow-anonymous"),
+            (false, false) if !in_use => tracing::info!("no API keys: whoever is on this machine may ask"),
+            (_, false) => tracing::info!(keys, "every request needs an API key"),
+        }
+        Ok(())
+    }
+
+    /// Answers until shutdown, and follows the files meanwhile.
+    pub async fn serve(self, listener: TcpListener, context: Context, shutdown: CancellationToken) {
+        let Self { settings, guard, keys, tls } = self;
+        if let Some((file, followed)) = keys {
+            let guard = Arc::clone(&guard);
+            tokio::spawn(followed.run(Arc::new(move || reread_keys(&guard, &file)), shutdown.clone()));
+        }
+        let tls = tls.map(|(tls, followed)| {
+            let (metrics, reloaded) = (guard.metrics.clone(), Arc::clone(&tls));
+            tokio::spawn(followed.run(Arc::new(move || reread_tls(&metrics, &reloaded)), shutdown.clone()));
+            tls
+        });
+        let metrics = guard.metrics.clone();
+        let router = router(context, guard, &settings.cors_origins);
+        Server::new(listener, router, &settings, tls, metrics, shutdown).run().await;
+    }
+}
+
+fn reread_keys(guard: &Guard, file: &KeysFile) {
+    match file.read() {
+        Ok(Some(content)) => {
+            if guard.put_in_force(content) {
+                let keys = guard.keyring.usable(clock::now());
+                tracing::info!(keys, "the keys file has changed: these keys are in force");
+            } else if file.is_detached() {
+                tracing::warn!(
+                    "the keys file was replaced, but this process still sees the old one, because it is mounted as a single \
+                     file: mount its directory instead"
+                );
+            }
+        }
+        Ok(None) => tracing::warn!("the keys file is gone: the keys that were in it stay in force"),
+        Err(error) => {
+            guard.metrics.reload_failed(Reloaded::Keys);
+            let cause = std::error::Error::source(&error).map(ToString::to_string).unwrap_or_default();
+            tracing::error!(
+                %error,
+                cause,
+                "the keys file has changed and cannot be used: the keys stay as they were"
+            );
+        }
+    }
+}
+
+fn reread_tls(metrics: &HttpMetrics, tls: &Tls) {
+    match tls.reload() {
+        Ok(false) => {}
+        Ok(true) => tracing::info!("the TLS files have changed: new connections use them"),
+        Err(error) => {
+            metrics.reload_failed(Reloaded::Tls);
+            let cause = std::error::Error::source(&error).map(ToString::to_string).unwrap_or_default();
+            tracing::error!(%error, cause, "the TLS files have changed and cannot be used: the old ones stay");
+        }
+    }
+}

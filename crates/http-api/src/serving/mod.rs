@@ -1,0 +1,15 @@
+//! Between the network and the resources: accepting, TLS, slow clients, how many connections and how much memory.
+
+pub(crate) mod connection;
+pub(crate) mod cut;
+pub(crate) mod follow;
+pub(crate) mod framing;
+pub(crate) mod front;
+pub(crate) mod log_limit;
+pub(crate) mod path;
+pub(crate) mod places;
+pub(crate) mod proxy;
+pub(crate) mod room;
+pub(crate) mod server;
+pub(crate) mod stream;
+pub(crate) mod tls;

@@ -1,0 +1,169 @@
+//! A service without a broker: what stands around the resources, and the resources on a connection of the test's own. Its
+//! parts are for the tests of other files, too.
+
+use std::net::{IpAddr, Ipv4Addr};
+use std::time::Duration;
+
+use axum::body::{Body, Bytes};
+use futures_util::future::BoxFuture;
+use futures_util::{FutureExt, StreamExt, stream};
+use prometheus_client::encoding::text::encode;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
+
+use super::settings::HttpSettings;
+use super::*;
+use crate::serving::server::Server;
+use presence::Device;
+use presence::history::{EventPage, Row};
+use server::health::ReadyOn;
+use server::history::ReadError;
+use server::metrics::Metrics;
+
+/// Nothing that a test waits for takes longer.
+pub const PATIENCE: Duration = Duration::from_secs(60);
+
+/// What the answers are made from, and what is counted.
+pub struct Fixture {
+    pub context: Context,
+    pub metrics: Metrics,
+    guard: Arc<Guard>,
+}
+
+impl Fixture {
+    pub fn new(settings: &HttpSettings) -> Self {
+        let metrics = Metrics::default();
+        let mut registry = Registry::default();
+        metrics.register(&mut registry);
+        let health = Arc::new(Health::new(ReadyOn::Unproven));
+        let feed = Arc::new(Feed::new(settings.streams, Arc::clone(&health), metrics.clone()));
+        let context = Context {
+            map: Arc::default(),
+            recall: None,
+            health,
+            registry: Arc::new(registry),
+            requests: metrics.requests.clone(),
+            replay_limits: [].into(),
+            organization: "org".into(),
+            history: Arc::new(HistoryAfter(|_, _| Ok(None))),
+            feed,
+            removals: server::removal::queue().0,
+            history_kept: Duration::from_secs(1),
+        };
+        let guard = Arc::new(Guard::new(settings, metrics.http.clone()));
+        Self { context, metrics, guard }
+    }
+
+    /// All resources and some more, with everything around them.
+    pub fn router(&self, more: Router<Context>) -> Router {
+        let resources = resources(&self.guard).0.merge(more);
+        surrounded(resources, self.context.clone(), Arc::clone(&self.guard), &[])
+    }
+
+    /// Whether this line is among the metrics.
+    pub fn counts(&self, line: &str) -> bool {
+        let mut text = String::new();
+        encode(&mut text, &self.context.registry).unwrap();
+        text.lines().any(|found| found == line)
+    }
+}
+
+/// A history that tells nothing of one device, and of all of them after an event what it is made with.
+pub struct HistoryAfter<F>(pub F);
+
+impl<F> ReadHistory for HistoryAfter<F>
+where
+    F: Fn(u64, usize) -> Result<Option<EventPage>, ReadError> + Send + Sync,
+{
+    fn read<'a>(
+        &'a self,
+        _: Device<'a>,
+        _: Option<u64>,
+        _: usize,
+    ) -> BoxFuture<'a, Result<Vec<Row>, ReadError>> {
+        async { Ok(Vec::new()) }.boxed()
+    }
+
+    fn read_after(&self, sequence: u64, limit: usize) -> BoxFuture<'_, Result<Option<EventPage>, ReadError>> {
+        std::future::ready(self.0(sequence, limit)).boxed()
+    }
+}
+
+/// An answer as it came.
+#[derive(Debug)]
+pub struct Answer {
+    pub status: u16,
+    /// Status line and headers, in lower case.
+    pub head: String,
+    pub body: String,
+}
+
+/// Asks on a connection that stays open; `None`: it was closed instead.
+pub async fn ask(client: &mut (impl AsyncRead + AsyncWrite + Unpin), path: &str) -> Option<Answer> {
+    let request = format!("GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n");
+    client.write_all(request.as_bytes()).await.ok()?;
+    let mut head = Vec::new();
+    while !head.ends_with(b"\r\n\r\n") {
+        head.push(timeout(PATIENCE, client.read_u8()).await.expect("an answer comes").ok()?);
+    }
+    let head = String::from_utf8(head).unwrap().to_lowercase();
+    let length = head.lines().find_map(|line| line.strip_prefix("content-length: "));
+    let mut body = vec![0; length.expect("the answer has a length").parse().unwrap()];
+    client.read_exact(&mut body).await.ok()?;
+    let status = head.split(' ').nth(1).unwrap().parse().unwrap();
+    Some(Answer { status, head, body: String::from_utf8(body).unwrap() })
+}
+
+const SECRET: &str = "what no client may read";
+
+async fn fails() -> &'static str {
+    panic!("{SECRET}")
+}
+
+async fn fails_while_it_answers() -> Body {
+    let blocks = stream::iter(["begun", SECRET]).map(|block| match block {
+        SECRET => panic!("{SECRET}"),
+        block => Ok::<_, std::convert::Infallible>(Bytes::from(block)),
+    });
+    Body::from_stream(blocks)
+}
+
+#[tokio::test]
+async fn a_panic_is_a_problem_for_one_request_and_never_a_text_for_its_client() {
+    let settings = HttpSettings::default();
+    let fixture = Fixture::new(&settings);
+    let more = Router::new().route("/fails", get(fails)).route("/fails/later", get(fails_while_it_answers));
+    let listener = TcpListener::bind((IpAddr::V4(Ipv4Addr::LOCALHOST), 0)).await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let shutdown = CancellationToken::new();
+    let http = fixture.metrics.http.clone();
+    let server = Server::new(listener, fixture.router(more), &settings, None, http, shutdown.clone());
+    let serving = tokio::spawn(server.run());
+    let connect = async || TcpStream::connect(address).await.unwrap();
+
+    let mut client = connect().await;
+    let answer = ask(&mut client, "/fails").await.unwrap();
+    assert_eq!(answer.status, 500, "{answer:?}");
+    assert!(answer.head.contains("content-type: application/problem+json\r\n"), "{answer:?}");
+    assert!(answer.head.contains("x-content-type-options: nosniff\r\n"), "{answer:?}");
+    let problem: serde_json::Value = serde_json::from_str(&answer.body).unwrap();
+    assert_eq!(problem["type"], "urn:devstatus:problem:fault");
+    assert!(!answer.body.contains(SECRET), "{answer:?}");
+    assert_eq!(ask(&mut client, "/livez").await.unwrap().status, 200, "the connection goes on");
+
+    // The answer has begun, so there is no other: the client sees that it is not whole.
+    let mut broken = connect().await;
+    broken.write_all(b"GET /fails/later HTTP/1.1\r\nHost: localhost\r\n\r\n").await.unwrap();
+    let mut read = Vec::new();
+    // Whether the connection is closed or reset is the kernel's choice.
+    let _ = timeout(PATIENCE, broken.read_to_end(&mut read)).await.expect("the connection ends");
+    let read = String::from_utf8(read).unwrap();
+    assert!(!read.ends_with("0\r\n\r\n") && !read.contains(SECRET), "{read}");
+
+    let metrics = ask(&mut connect().await, "/metrics").await.unwrap();
+    assert!(metrics.body.contains("devstatus_http_panics_total 2\n"), "{}", metrics.body);
+    shutdown.cancel();
+    timeout(PATIENCE, serving).await.expect("the server ends").unwrap();
+}

@@ -1,0 +1,291 @@
+//! The live changes: `ingest` publishes each change of what is believed of a device, in order, into a ring; any number of
+//! readers follow the ring. There is no queue for each reader, so one that stalls costs nobody anything: it falls behind
+//! and is ended. What a change looks like to whoever follows is not known here.
+//!
+//! ```text
+//! ingest -publish-> ring <-after a position- Reader
+//!            `-> bell -at most every PACE-> all readers
+//! ```
+//!
+//! A change is published while the shard of its device is locked. So whoever reads a device from the map and asks for the
+//! [`Feed::head`] under the same lock has seen exactly the changes of this device up to it.
+
+mod keeping;
+mod reader;
+mod ring;
+pub mod settings;
+
+use std::collections::HashMap;
+use std::net::IpAddr;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use parking_lot::{Mutex, RwLock};
+use tokio::sync::{Notify, Semaphore, watch};
+use tokio::time::sleep;
+use tokio_util::sync::CancellationToken;
+
+use self::keeping::Keeping;
+pub use self::keeping::Kept;
+use self::reader::Seat;
+pub use self::reader::{Reader, Run};
+pub use self::ring::Behind;
+use self::ring::Ring;
+use self::settings::FeedSettings;
+use crate::clock;
+use crate::freshness::Freshness;
+use crate::health::Health;
+use crate::metrics::Metrics;
+use crate::registry::{Record, Snapshot};
+use presence::Status;
+use presence::query::Traits;
+
+/// Readers are woken at most once in this time, however many changes come: what comes meanwhile goes out in one piece. A
+/// thousand readers cost fifty thousand writes a second at this pace.
+const PACE: Duration = Duration::from_millis(20);
+
+/// How long streams have for a clean end before their connections are cut.
+const ENDING: Duration = Duration::from_millis(250);
+
+/// What the ring may take, about.
+const RING_MAX_BYTES: usize = 96 << 20;
+
+/// Changes that are held while nobody follows: enough for somebody who was cut off for a moment.
+const UNFOLLOWED_MAX: usize = 2_048;
+
+/// How many may go through all devices at once; further ones wait. Each holds the names of a part of them.
+const WALKS_MAX: usize = 16;
+
+/// One change of what is believed of a device.
+#[derive(Debug)]
+pub struct Change {
+    /// Rises by one from change to change of this process.
+    pub sequence: u64,
+    /// The device as it was then.
+    pub snapshot: Snapshot,
+    /// The status before; `None`: nothing was known of the device.
+    pub previous: Option<Status>,
+    /// The device was forgotten; the snapshot shows it as it was before.
+    pub is_removal: bool,
+    /// Whether the history that is kept tells of it.
+    pub in_history: bool,
+    /// Up to which of its positions the history told of nothing that was published later; `None` while that is not known, or
+    /// the devices are still being found.
+    pub kept: Option<u64>,
+    address: OnceLock<Option<IpAddr>>,
+    shown: SharedText,
+}
+
+impl Change {
+    /// What filters look at. The address costs more than all the rest, so it is found once, and if somebody wants it.
+    pub fn traits(&self, with_address: bool) -> Traits<'_> {
+        let address = || *self.address.get_or_init(|| self.snapshot.address());
+        self.snapshot.traits(if with_address { address() } else { None })
+    }
+
+    /// As a text that is made once, by whoever comes first, and shared by all who call the same answers stale.
+    pub fn shown(&self, freshness: Freshness, show: impl FnOnce(&Change) -> Bytes) -> Bytes {
+        self.shown.get(freshness, || show(self))
+    }
+}
+
+/// A text that many want, made once.
+#[derive(Debug, Default)]
+struct SharedText(OnceLock<(Freshness, Bytes)>);
+
+impl SharedText {
+    /// The text if it was made when the same answers were stale, else another that is not shared.
+    fn get(&self, freshness: Freshness, make: impl FnOnce() -> Bytes) -> Bytes {
+        match self.0.get() {
+            Some((then, text)) if *then == freshness => text.clone(),
+            Some(_) => make(),
+            None => {
+                let text = make();
+                // If another reader was quicker, its text is kept.
+                let _ = self.0.set((freshness, text.clone()));
+                text
+            }
+        }
+    }
+}
+
+/// The ring and those who follow it.
+pub struct Feed {
+    settings: FeedSettings,
+    health: Arc<Health>,
+    metrics: Metrics,
+    /// Tells this process's sequences from those of another.
+    epoch: u64,
+    ring: RwLock<Ring>,
+    /// The sequence of the newest change; beside the ring for those who hold the lock of a shard.
+    head: AtomicU64,
+    kept: Mutex<Keeping>,
+    seats: Mutex<HashMap<u64, Arc<Seat>>>,
+    followers: AtomicUsize,
+    bell: Notify,
+    heads: watch::Sender<u64>,
+    /// The run that most readers want next, all of them the same.
+    latest_run: Mutex<Option<Arc<Run>>>,
+    ending: CancellationToken,
+    /// Who may go through all devices.
+    walks: Arc<Semaphore>,
+}
+
+impl Feed {
+    pub fn new(settings: FeedSettings, health: Arc<Health>, metrics: Metrics) -> Self {
+        Self {
+            settings,
+            health,
+            metrics,
+            epoch: u64::try_from(clock::now_millis()).unwrap_or(0),
+            ring: RwLock::default(),
+            head: AtomicU64::new(0),
+            kept: Mutex::default(),
+            seats: Mutex::default(),
+            followers: AtomicUsize::new(0),
+            bell: Notify::new(),
+            heads: watch::Sender::new(0),
+            latest_run: Mutex::default(),
+            ending: CancellationToken::new(),
+            walks: Arc::new(Semaphore::new(WALKS_MAX)),
+        }
+    }
+
+    /// Adds a change; `record` is the device as it is now, and its shard is locked.
+    pub fn publish(&self, record: &Record, previous: Option<Status>, in_history: bool) {
+        self.add(Snapshot::of(record), previous, in_history, false);
+    }
+
+    /// Adds that a device was forgotten; `record` is the device as it was, and its shard is locked. No history tells of it.
+    pub fn publish_removal(&self, record: &Record) {
+        self.add(Snapshot::of(record), Some(record.verdict().status), false, true);
+    }
+
+    fn add(&self, snapshot: Snapshot, previous: Option<Status>, in_history: bool, is_removal: bool) {
+        // Before the lock of the ring is taken, for which readers wait.
+        let kept = self.kept().filter(|_| self.health.populated()).map(|kept| kept.events);
+        let followed = self.followers.load(Ordering::SeqCst) > 0;
+        let most = self.settings.stream_lag_max as usize;
+        let most = if followed { most } else { most.min(UNFOLLOWED_MAX) };
+        let mut ring = self.ring.write();
+        let sequence = ring.next();
+        let (address, shown) = (OnceLock::new(), SharedText::default());
+        let change = Change { sequence, snapshot, previous, is_removal, in_history, kept, address, shown };
+        ring.push(change, most, RING_MAX_BYTES);
+        // Under the lock of the ring, so that it never goes back: decoder and writer publish.
+        self.head.store(sequence, Ordering::SeqCst);
+        drop(ring);
+        self.metrics.feed.changes.inc();
+        // Whoever begins to follow is counted before it looks at the head, so either it sees this change or is seen here.
+        if followed || self.followers.load(Ordering::SeqCst) > 0 {
+            self.bell.notify_one();
+        }
+    }
+
+    /// The sequence of the newest change; 0 before the first.
+    pub fn head(&self) -> u64 {
+        self.head.load(Ordering::SeqCst)
+    }
+
+    /// Counts a stream that could not show everything.
+    pub fn note_gap(&self) {
+        self.metrics.feed.gaps.inc();
+    }
+
+    /// Whether the devices have been found: what is new from now on is news.
+    pub fn is_populated(&self) -> bool {
+        self.health.populated()
+    }
+
+    /// Whoever goes through all devices, to follow them from then on, takes one of these meanwhile.
+    pub fn walks(&self) -> &Arc<Semaphore> {
+        &self.walks
+    }
+
+    pub fn epoch(&self) -> u64 {
+        self.epoch
+    }
+
+    /// Whether every change after the position can be read here.
+    pub fn reaches(&self, position: u64) -> bool {
+        self.ring.read().reaches(position)
+    }
+
+    /// Whether somebody who has seen the changes of this process up to that one, and the history up to that position, may have
+    /// missed a change that is gone here and stands in no history.
+    pub fn may_have_missed(&self, seen: u64, history: u64) -> bool {
+        let beside = self.ring.read().beside();
+        beside.lost > seen && !self.kept.lock().covers(beside.covered_by, history)
+    }
+
+    /// The changes after one and up to another that the history does not tell of, as far as they are still here.
+    pub fn beside_the_history(&self, after: u64, up_to: u64) -> Vec<Arc<Change>> {
+        self.ring.read().beside_the_history(after, up_to)
+    }
+
+    /// How far the history follows, once that is known.
+    pub fn kept(&self) -> Option<Kept> {
+        self.kept.lock().confirmed()
+    }
+
+    /// Up to where whoever has seen all changes up to that one has seen what the history tells; `None` while that is not
+    /// known, or the devices are still being found.
+    pub fn history_seen_at(&self, sequence: u64) -> Option<u64> {
+        self.kept.lock().seen_at(sequence).filter(|_| self.is_populated())
+    }
+
+    /// Notes that the history follows so far, as was found at that moment. Where other instances write it, too, it may tell of
+    /// what has not arrived here yet; then it counts once that has.
+    pub fn note_kept(&self, kept: Kept, at: Instant) {
+        let (mut keeping, beside) = (self.kept.lock(), self.ring.read().beside());
+        keeping.note(kept, at, self.health.following(), beside, self.head());
+    }
+
+    /// Notes that the history does not tell of everything up to now: some of it could not wait for the store, or the store
+    /// has lost it.
+    pub fn note_lost(&self) {
+        self.ring.write().note_lost();
+    }
+
+    /// Wakes the readers until shutdown, ends those that are too far behind, and at last all.
+    pub async fn wake_readers(self: Arc<Self>, shutdown: CancellationToken) {
+        loop {
+            tokio::select! {
+                () = self.bell.notified() => {}
+                () = shutdown.cancelled() => break,
+            }
+            self.heads.send_replace(self.head());
+            self.end_the_slow();
+            sleep(PACE).await;
+        }
+        self.ending.cancel();
+        sleep(ENDING).await;
+        for seat in self.seats.lock().values() {
+            seat.cut.cancel();
+        }
+    }
+
+    /// How many changes the slowest reader is behind.
+    pub fn lag(&self) -> u64 {
+        let head = self.head();
+        let slowest = self.seats.lock().values().map(|seat| seat.position()).min();
+        head.saturating_sub(slowest.unwrap_or(head))
+    }
+
+    /// A reader that does not even come to ask for the next changes can only be ended with its connection.
+    fn end_the_slow(&self) {
+        let ring = self.ring.read();
+        let seats = self.seats.lock();
+        for seat in seats.values().filter(|seat| !ring.reaches(seat.position())) {
+            if seat.note_slow() {
+                self.metrics.feed.refused("slow");
+                seat.cut.cancel();
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,230 @@
+//! What the feed promises to a reader, and what it does to one that is too slow.
+
+use super::*;
+use crate::freshness::{Freshness, RoundNumber};
+use crate::health::{Following, ReadyOn};
+use crate::registry::{Applied, Arrival, DeviceMap, Evidence};
+use presence::payload::Payload;
+use presence::{Claim, Device, Moment, Statement, UnixSeconds};
+
+struct Fixture {
+    map: DeviceMap,
+    feed: Arc<Feed>,
+    metrics: Metrics,
+}
+
+impl Fixture {
+    /// The highest sequence of a change that is gone and stands in no history.
+    fn lost(&self) -> u64 {
+        self.feed.ring.read().beside().lost
+    }
+
+    fn new(streams_max: u32, stream_lag_max: u32) -> Self {
+        let metrics = Metrics::default();
+        let health = Arc::new(Health::new(ReadyOn::Unproven));
+        let settings = FeedSettings { streams_max, stream_lag_max };
+        let feed = Arc::new(Feed::new(settings, health, metrics.clone()));
+        Self { map: DeviceMap::default(), feed, metrics }
+    }
+
+    /// One more change of one device.
+    fn change(&self, at: i128, in_history: bool) {
+        self.change_with(at, in_history, at.to_string().as_bytes());
+    }
+
+    /// The same with a message of those bytes.
+    fn change_with(&self, at: i128, in_history: bool, message: &[u8]) {
+        let (moment, payload) = (Moment::from_nanos(at), Payload::pack(message));
+        let statement =
+            Statement { claim: Claim::Connect, session: moment, time: moment, close_code: 0, payload };
+        let arrival = Arrival { evidence: Evidence::Live, at: UnixSeconds(1), round: RoundNumber::NONE };
+        let device = Device { device_type: "t", id: "a" };
+        let applied = self.map.apply_then(device, statement, arrival, |record, applied| {
+            assert_ne!(applied, Applied::Known);
+            self.feed.publish(record, None, in_history);
+        });
+        assert_ne!(applied, Applied::Known);
+    }
+
+    fn follow(&self) -> Reader {
+        self.feed.follow(CancellationToken::new()).unwrap()
+    }
+}
+
+fn sequences(run: &Run) -> Vec<u64> {
+    run.changes().iter().map(|change| change.sequence).collect()
+}
+
+#[test]
+fn a_reader_gets_every_change_after_it_began_once_and_in_order() {
+    let fixture = Fixture::new(10, 1_000);
+    fixture.change(1, true);
+    let (mut one, mut other) = (fixture.follow(), fixture.follow());
+    assert!(one.take().unwrap().changes().is_empty());
+    for at in 2..5 {
+        fixture.change(at, true);
+    }
+    assert_eq!(sequences(&one.take().unwrap()), [2, 3, 4]);
+    fixture.change(5, true);
+    assert_eq!(sequences(&one.take().unwrap()), [5]);
+    let mut all = Vec::new();
+    while other.position() < fixture.feed.head() {
+        all.extend(sequences(&other.take().unwrap()));
+    }
+    assert_eq!(all, [2, 3, 4, 5]);
+    one.go_to(0);
+    assert_eq!(sequences(&one.take().unwrap()), [1, 2, 3, 4, 5]);
+}
+
+#[test]
+fn readers_at_the_same_place_share_one_run_and_its_text() {
+    let fixture = Fixture::new(10, 1_000);
+    let (mut one, mut other) = (fixture.follow(), fixture.follow());
+    fixture.change(1, true);
+    let (first, second) = (one.take().unwrap(), other.take().unwrap());
+    assert!(Arc::ptr_eq(&first, &second));
+    let count = |changes: &[Arc<Change>]| format!("{}", changes.len()).into();
+    assert_eq!(first.shown(Freshness::Current, count), "1");
+    assert_eq!(second.shown(Freshness::Current, |_| panic!("it is made once")), "1");
+    // Others are stale after the link was lost: the shared text would deny it.
+    assert_eq!(second.shown(Freshness::Unconfirmed, |_| "stale".into()), "stale");
+    assert_eq!(first.shown(Freshness::Current, |_| panic!("it is made once")), "1");
+    let change = &first.changes()[0];
+    assert_eq!(change.shown(Freshness::Unconfirmed, |_| "stale".into()), "stale");
+    assert_eq!(change.shown(Freshness::Current, |_| "current".into()), "current");
+}
+
+#[test]
+fn more_than_a_run_comes_in_several() {
+    let fixture = Fixture::new(10, 10_000);
+    let mut reader = fixture.follow();
+    let most = ring::RUN_MAX as u64;
+    for at in 0..most * 2 + 1 {
+        fixture.change(i128::from(at), true);
+    }
+    let runs: Vec<usize> = (0..4).map(|_| reader.take().unwrap().changes().len()).collect();
+    assert_eq!(runs, [most as usize, most as usize, 1, 0]);
+}
+
+#[test]
+fn a_run_of_long_changes_ends_by_its_size() {
+    let fixture = Fixture::new(10, 10_000);
+    let mut reader = fixture.follow();
+    for at in 0..200 {
+        fixture.change_with(at, true, &[b'x'; 64 << 10]);
+    }
+    let runs: Vec<usize> = (0..13).map(|_| reader.take().unwrap().changes().len()).collect();
+    // A change of 64 KiB counts as 256 KiB, as it is shown.
+    assert_eq!(runs, [vec![16; 12], vec![8]].concat());
+}
+
+#[test]
+fn whoever_is_too_far_behind_is_told_and_ended_and_the_others_are_not() {
+    let fixture = Fixture::new(10, 5);
+    let cut = CancellationToken::new();
+    let mut slow = fixture.feed.follow(cut.clone()).unwrap();
+    let mut quick = fixture.follow();
+    for at in 1..=5 {
+        fixture.change(at, at != 1);
+    }
+    assert_eq!(fixture.feed.lag(), 5);
+    fixture.feed.end_the_slow();
+    assert!(!cut.is_cancelled());
+    assert_eq!(sequences(&quick.take().unwrap()), [1, 2, 3, 4, 5]);
+    assert_eq!(fixture.lost(), 0);
+    fixture.change(6, true);
+    assert_eq!(fixture.lost(), 1, "it is in no history and no longer here");
+    assert!(!fixture.feed.reaches(0) && fixture.feed.reaches(1));
+    fixture.feed.end_the_slow();
+    fixture.feed.end_the_slow();
+    assert!(cut.is_cancelled());
+    let slow_ones = crate::metrics::ReasonLabel { reason: "slow" };
+    assert_eq!(fixture.metrics.feed.streams_refused.get_or_create(&slow_ones).get(), 1);
+    assert_eq!(sequences(&quick.take().unwrap()), [6]);
+    assert!(matches!(slow.take(), Err(Behind)));
+}
+
+#[test]
+fn a_hole_in_the_history_is_as_bad_as_a_change_that_stands_in_none() {
+    let fixture = Fixture::new(1, 5);
+    fixture.change(1, true);
+    fixture.change(2, false);
+    fixture.change(3, true);
+    let beside = |after, up_to| -> Vec<u64> {
+        fixture.feed.beside_the_history(after, up_to).iter().map(|change| change.sequence).collect()
+    };
+    assert_eq!((beside(0, 3), beside(0, 1), beside(2, 3)), (vec![2], vec![], vec![]));
+    assert_eq!(fixture.lost(), 0);
+    fixture.feed.note_lost();
+    assert_eq!(fixture.lost(), 3);
+}
+
+#[test]
+fn one_too_many_is_refused_and_a_place_comes_back() {
+    let fixture = Fixture::new(1, 5);
+    let first = fixture.follow();
+    assert!(fixture.feed.follow(CancellationToken::new()).is_none());
+    drop(first);
+    assert_eq!(fixture.metrics.feed.streams.get(), 0);
+    drop(fixture.follow());
+}
+
+#[test]
+fn a_change_says_how_far_the_history_follows_only_once_the_devices_have_been_found() {
+    let fixture = Fixture::new(1, 5);
+    let mut reader = fixture.follow();
+    fixture.feed.note_kept(Kept { changes: 0, events: 7 }, Instant::now());
+    fixture.change(1, true);
+    let report = crate::health::PopulationReport {
+        state: crate::health::Population::Complete,
+        evidence: "test",
+        types: Vec::new(),
+    };
+    fixture.feed.health.population_done(report);
+    fixture.change(2, true);
+    let kept: Vec<_> = reader.take().unwrap().changes().iter().map(|change| change.kept).collect();
+    assert_eq!(kept, [None, Some(7)]);
+    assert_eq!([fixture.feed.history_seen_at(0), fixture.feed.history_seen_at(2)], [Some(7); 2]);
+}
+
+#[test]
+fn a_change_that_is_gone_and_stands_in_no_history_was_seen_by_whoever_has_seen_what_was_kept_after_it() {
+    let fixture = Fixture::new(1, 2);
+    fixture.change(1, false);
+    fixture.change(2, true);
+    let now = Instant::now();
+    fixture.feed.health.set_following(Following::Current { at: now });
+    for kept in [Kept { changes: 1, events: 7 }, Kept { changes: 2, events: 8 }] {
+        fixture.feed.note_kept(kept, now);
+    }
+    assert!(!fixture.feed.may_have_missed(0, 0), "it is here");
+    fixture.change(3, true);
+    let missed = [(0, 6), (0, 7), (1, 0)].map(|(seen, history)| fixture.feed.may_have_missed(seen, history));
+    assert_eq!(missed, [true, false, false]);
+    fixture.feed.note_lost();
+    assert!(fixture.feed.may_have_missed(0, u64::MAX) && !fixture.feed.may_have_missed(3, 0));
+}
+
+#[tokio::test]
+async fn readers_are_woken_by_a_change_and_ended_with_the_service() {
+    let fixture = Fixture::new(2, 5);
+    let shutdown = CancellationToken::new();
+    let waking = tokio::spawn(Arc::clone(&fixture.feed).wake_readers(shutdown.clone()));
+    let cut = CancellationToken::new();
+    let mut reader = fixture.feed.follow(cut.clone()).unwrap();
+    let over = CancellationToken::new();
+    let early = fixture.feed.follow(over.clone()).unwrap();
+    fixture.change(1, true);
+    reader.wait().await;
+    assert_eq!(sequences(&reader.take().unwrap()), [1]);
+    // Woken for what it has not read, also if that came before.
+    reader.go_to(0);
+    reader.wait().await;
+    shutdown.cancel();
+    reader.ending().cancelled().await;
+    // Its stream is over, and its last words may wait for a client that does not read.
+    drop(early);
+    assert!(!cut.is_cancelled(), "there is time for a clean end");
+    waking.await.unwrap();
+    assert!([&cut, &over].iter().all(|cut| cut.is_cancelled()));
+}

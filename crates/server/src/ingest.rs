@@ -1,0 +1,303 @@
+//! The one place that writes the map: takes what the source hands over, decodes it, applies it, counts it.
+//!
+//! Runs on a thread of its own: it computes and never waits for anything but the backlog.
+
+mod sample;
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use crate::clock;
+use crate::feed::Feed;
+use crate::freshness::RoundNumber;
+use crate::history::EventQueue;
+use crate::metrics::{FlawLabel, KindLabel, Metrics};
+use crate::pending_ack::Receipts;
+use crate::registry::{Applied, Arrival, DeviceMap, Evidence, Record};
+use crate::sync::backlog::{Item, PassId, Pending, Remembered, Run, Tally, Told};
+use crate::sync::settings::Partition;
+use formats::iot_platform::{self, ClientId, Decoded, Flaw, Notice, Undecodable};
+use mqtt::packet::{self, Publish};
+use presence::{Device, Statement, UnixSeconds};
+use sample::Sampler;
+
+/// How much of a message a sample shows.
+const SAMPLE_BYTES: usize = 200;
+/// How many passes are counted at a time; the tally of one that was given up is forgotten with the oldest.
+const TALLIES_MAX: usize = 64;
+
+/// The writer of the map.
+pub struct Ingest {
+    map: Arc<DeviceMap>,
+    metrics: Metrics,
+    events: Arc<EventQueue>,
+    receipts: Arc<Receipts>,
+    feed: Arc<Feed>,
+    /// The device types that this instance takes; `None`: all.
+    partition: Option<Partition>,
+    tallies: HashMap<PassId, Tally>,
+    sampler: Sampler,
+}
+
+impl Ingest {
+    pub fn new(
+        map: Arc<DeviceMap>,
+        metrics: Metrics,
+        events: Arc<EventQueue>,
+        receipts: Arc<Receipts>,
+        feed: Arc<Feed>,
+        partition: Option<Partition>,
+    ) -> Self {
+        Self {
+            map,
+            metrics,
+            events,
+            receipts,
+            feed,
+            partition,
+            tallies: HashMap::new(),
+            sampler: Sampler::default(),
+        }
+    }
+
+    /// Applies what is handed over until every reader is gone.
+    pub fn run(mut self, pending: &Pending) {
+        while let Some(item) = pending.next() {
+            match item {
+                Item::Run(run, offered_at) => {
+                    self.apply_run(&run);
+                    pending.applied(&run, offered_at);
+                    run.receipt.into_iter().for_each(|receipt| self.receipts.push(receipt));
+                }
+                Item::Told { told, done } => {
+                    for told in told {
+                        self.apply_told(told);
+                    }
+                    // Whoever told it may have stopped.
+                    let _ = done.send(());
+                }
+                Item::Remembered { devices, _permit } => {
+                    let number = devices.len();
+                    for Remembered { name: (device_type, id), kept, seen } in devices {
+                        self.map.remember(Device { device_type: &device_type, id: &id }, kept, seen);
+                    }
+                    self.map.make_room_for(number);
+                }
+                Item::Mark { pass, done } => {
+                    // Whoever asked may have given up; then nobody needs the tally.
+                    let _ = done.send(self.tallies.remove(&pass).unwrap_or_default());
+                }
+            }
+        }
+    }
+
+    fn apply_run(&mut self, run: &Run) {
+        let now = clock::now();
+        let arrivals = Arrivals { at: now, round: run.round, may_have_waited: run.may_have_waited };
+        let mut tally = Tally::default();
+        let mut rest = &run.packets[..];
+        let mut messages = 0;
+        // The reader has found these packets to be whole; one that is not ends its run.
+        while let Ok(Some(frame)) = packet::frame(rest) {
+            match packet::publish(&frame, run.version) {
+                Ok(publish) => self.apply_message(&publish, &arrivals, &mut tally),
+                Err(_malformed) => self.metrics.undecodable("malformed_packet"),
+            }
+            messages += 1;
+            rest = &rest[frame.len..];
+        }
+        self.metrics.messages_received.inc_by(messages);
+        if let Some(pass) = run.pass {
+            self.count(pass, tally);
+        }
+    }
+
+    fn apply_message(&mut self, publish: &Publish<'_>, arrivals: &Arrivals, tally: &mut Tally) {
+        tally.retained += u64::from(publish.retained);
+        if let Some(partition) = self.partition
+            && iot_platform::type_in_topic(publish.topic)
+                .is_some_and(|device_type| !partition.holds(device_type))
+        {
+            self.metrics.messages_of_others.inc();
+            return;
+        }
+        match iot_platform::decode(publish.topic, publish.payload) {
+            Decoded::Statement { device, statement, client_id, flaws } => {
+                self.flaws(&flaws, &statement, publish, arrivals.at);
+                if client_id == ClientId::Foreign {
+                    self.metrics.client_id_mismatches.inc();
+                }
+                let evidence = if publish.retained { Evidence::Retained } else { Evidence::Live };
+                let applied = self.apply_statement(device, statement, arrivals.of(evidence));
+                tally.learned += u64::from(applied != Applied::Known);
+                tally.new_devices += u64::from(matches!(applied, Applied::Changed { from: None, .. }));
+                if evidence == Evidence::Live {
+                    log_status(device, publish.payload);
+                }
+            }
+            Decoded::FailedLogin { device, statement, flaws } => {
+                self.flaws(&flaws, &statement, publish, arrivals.at);
+                self.notice(device, "failed_connect", publish.payload);
+                // Whoever makes up names must not fill the store: only a device that is known has a history. The store sees
+                // to it itself where not all that are known are held.
+                if self.map.is_limited() || self.map.read(device, |_| ()).is_some() {
+                    self.events.push(device, statement, arrivals.at);
+                }
+            }
+            Decoded::Notice { device, notice } => self.notice(device, kind(notice), publish.payload),
+            Decoded::Application => {
+                self.metrics.messages_of_applications.inc();
+            }
+            Decoded::Undecodable(why) => self.undecodable(why, publish),
+        }
+    }
+
+    fn notice(&self, device: Device<'_>, kind: &'static str, payload: &[u8]) {
+        self.metrics.notices.get_or_create(&KindLabel { kind }).inc();
+        log_status(device, payload);
+    }
+
+    fn apply_statement(&self, device: Device<'_>, statement: Statement, arrival: Arrival) -> Applied {
+        let event = statement.clone();
+        let applied = self.map.apply_then(device, statement, arrival, |record, applied| {
+            // First the history, then the feed: what has been published is on its way into the history.
+            // Whether a replayed message is news cannot be told of a device of which not all is held.
+            let can_be_told = record.is_whole() || arrival.evidence == Evidence::Live;
+            let in_history = can_be_told
+                && is_event(arrival.evidence, applied, self.feed.is_populated())
+                && self.events.push(device, event, arrival.at);
+            self.publish(record, applied, in_history);
+        });
+        match applied {
+            Applied::Known => self.metrics.statements_known.inc(),
+            Applied::Refined | Applied::Changed { .. } => self.metrics.statements_applied.inc(),
+        };
+        applied
+    }
+
+    /// What another instance believes. No event comes of it: the instance that heard the message has written that.
+    fn apply_told(&self, told: Told) {
+        let device = Device { device_type: &told.device_type, id: &told.id };
+        let publish = |record: &Record, applied| {
+            // Whether the other instance heard of a new device live, and so wrote an event, is not known here.
+            let in_history = !matches!(applied, Applied::Changed { from: None, .. });
+            self.publish(record, applied, in_history);
+        };
+        match self.map.learn(device, told.belief, told.heard_at, publish) {
+            Applied::Known => self.metrics.store.devices_told_known.inc(),
+            Applied::Refined | Applied::Changed { .. } => self.metrics.store.devices_told.inc(),
+        };
+    }
+
+    fn publish(&self, record: &Record, applied: Applied, in_history: bool) {
+        // What was believed before is not known of a device that was not held, so nobody may follow such a map.
+        if self.map.is_limited() {
+            return;
+        }
+        match applied {
+            Applied::Known => {}
+            Applied::Refined => self.feed.publish(record, Some(record.verdict().status), in_history),
+            Applied::Changed { from, to: _ } => self.feed.publish(record, from, in_history),
+        }
+    }
+
+    fn undecodable(&mut self, why: Undecodable, publish: &Publish<'_>) {
+        self.metrics.undecodable(why.reason());
+        let Some(unlogged_before) = self.sampler.pick(why.reason()) else { return };
+        tracing::warn!(
+            reason = why.reason(),
+            topic = sample(publish.topic),
+            payload = sample(publish.payload),
+            payload_bytes = publish.payload.len(),
+            unlogged_before,
+            "a message cannot be decoded and changes nothing"
+        );
+    }
+
+    /// Counts what is wrong with a message that counts nevertheless, and logs a sample of each kind.
+    fn flaws(&mut self, flaws: &[Flaw], statement: &Statement, publish: &Publish<'_>, now: UnixSeconds) {
+        let now_nanos = i64::from(now.0) * 1_000_000_000;
+        let ahead = statement.is_dated_ahead(now_nanos).then_some(Flaw::DatedAhead);
+        for flaw in flaws.iter().copied().chain(ahead) {
+            let flaw = flaw.word();
+            self.metrics.message_flaws.get_or_create(&FlawLabel { flaw }).inc();
+            let Some(unlogged_before) = self.sampler.pick(flaw) else { continue };
+            tracing::warn!(
+                flaw,
+                topic = sample(publish.topic),
+                payload = sample(publish.payload),
+                payload_bytes = publish.payload.len(),
+                unlogged_before,
+                "a status counts, but something about it is wrong"
+            );
+        }
+    }
+
+    fn count(&mut self, pass: PassId, run: Tally) {
+        let tally = self.tallies.entry(pass).or_default();
+        tally.retained += run.retained;
+        tally.learned += run.learned;
+        tally.new_devices += run.new_devices;
+        if self.tallies.len() > TALLIES_MAX {
+            let oldest = self.tallies.keys().min().copied();
+            oldest.and_then(|pass| self.tallies.remove(&pass));
+        }
+    }
+}
+
+/// How the messages of a run came.
+struct Arrivals {
+    at: UnixSeconds,
+    round: RoundNumber,
+    /// See [`Run::may_have_waited`].
+    may_have_waited: bool,
+}
+
+impl Arrivals {
+    fn of(&self, evidence: Evidence) -> Arrival {
+        // Of what has waited, the broker keeps the oldest: the device may have changed since. Its retained message tells.
+        let is_old = self.may_have_waited && evidence == Evidence::Live;
+        Arrival { evidence, at: self.at, round: if is_old { RoundNumber::NONE } else { self.round } }
+    }
+}
+
+/// Whether a statement is news for the history: it came as it happened, or it tells what happened while nobody listened, to a
+/// known device or, once all had been found, to a new one. What the broker repeats to a new subscription is none.
+fn is_event(evidence: Evidence, applied: Applied, is_populated: bool) -> bool {
+    match (evidence, applied) {
+        (Evidence::Live, _) => true,
+        (Evidence::Retained, Applied::Changed { from: None, .. }) => is_populated,
+        (
+            Evidence::Retained | Evidence::Restored | Evidence::Peer,
+            Applied::Known | Applied::Changed { from: None, .. },
+        ) => false,
+        (
+            Evidence::Retained | Evidence::Restored | Evidence::Peer,
+            Applied::Refined | Applied::Changed { from: Some(_), .. },
+        ) => true,
+    }
+}
+
+/// The beginning of a topic or a message, as printable text.
+fn sample(bytes: &[u8]) -> String {
+    bytes[..bytes.len().min(SAMPLE_BYTES)].escape_ascii().to_string()
+}
+
+fn kind(notice: Notice) -> &'static str {
+    match notice {
+        Notice::Other => "other",
+        Notice::Cleared => "cleared",
+    }
+}
+
+/// The status line of the service this one replaces: time, device, action, address, reason.
+fn log_status(device: Device<'_>, payload: &[u8]) {
+    if !tracing::enabled!(target: "devstatus::status", tracing::Level::DEBUG) {
+        return;
+    }
+    let Some(line) = iot_platform::summary(payload) else { return };
+    let name = format!("{}:{}", device.device_type, device.id);
+    let (time, action, address) = (line.time.as_ref(), line.action.as_ref(), line.address.as_ref());
+    let reason = if line.reason.is_empty() { String::new() } else { format!(" ({})", line.reason) };
+    tracing::debug!(target: "devstatus::status", "{time:<30} {name:<30} {action:<12} {address}{reason}");
+}

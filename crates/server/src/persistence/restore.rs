@@ -1,0 +1,59 @@
+//! Everything from the store into the map, before the first answer.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+
+use crate::registry::DeviceMap;
+use presence::UnixSeconds;
+use store::{LoadSink, Store, StoreError, StoredDevice};
+
+/// What was loaded.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Restored {
+    pub devices: u64,
+    /// When the newest of the messages was heard that taught something; `None` without devices.
+    pub newest_heard_at: Option<UnixSeconds>,
+}
+
+struct IntoMap {
+    map: Arc<DeviceMap>,
+    devices: AtomicU64,
+    newest_heard_at: AtomicU32,
+}
+
+impl LoadSink for IntoMap {
+    fn expect(&self, devices: usize) {
+        self.map.reserve(devices);
+    }
+
+    fn take(&self, devices: Vec<StoredDevice>) {
+        self.devices.fetch_add(devices.len() as u64, Ordering::Relaxed);
+        let newest = devices.iter().map(|device| device.heard_at.0).max().unwrap_or(0);
+        self.newest_heard_at.fetch_max(newest, Ordering::Relaxed);
+        for StoredDevice { name, belief, heard_at } in devices {
+            self.map.restore(name.device(), belief, heard_at);
+        }
+    }
+}
+
+/// Loads all devices.
+///
+/// If the store turns out to be damaged, what could be read of it stays in the map, and goes into the store begun anew.
+pub async fn restore(store: &dyn Store, map: &Arc<DeviceMap>) -> Result<Restored, StoreError> {
+    let sink = Arc::new(IntoMap {
+        map: Arc::clone(map),
+        devices: AtomicU64::new(0),
+        newest_heard_at: AtomicU32::new(0),
+    });
+    match store.load(Arc::clone(&sink) as Arc<dyn LoadSink>).await {
+        Ok(()) => {}
+        Err(error @ StoreError::BegunAnew { .. }) => {
+            tracing::error!(%error, "the store is damaged: what can be read of it is used, the broker gives the rest");
+            map.mark_all_dirty();
+        }
+        Err(error) => return Err(error),
+    }
+    let devices = sink.devices.load(Ordering::Relaxed);
+    let newest_heard_at = UnixSeconds(sink.newest_heard_at.load(Ordering::Relaxed));
+    Ok(Restored { devices, newest_heard_at: (devices > 0).then_some(newest_heard_at) })
+}

@@ -1,0 +1,177 @@
+//! Deletes what is too old, in the map and in the store, and says so in the log. What is old is decided by [`RetentionClock`], so
+//! that a wrong wall clock deletes nothing.
+
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use tokio::time::Instant;
+
+use super::writer::Writer;
+use crate::clock;
+use crate::retention::{Jump, Reading, RetentionClock};
+use presence::history::Event;
+use presence::{DeviceName, UnixSeconds};
+use store::PAGE_MAX;
+
+/// How often the retention time is written to the store and read from it. A restart loses at most so much of it, which only
+/// keeps history longer.
+const SHARE_INTERVAL: Duration = Duration::from_secs(60);
+
+/// How often at most the log says how many events have expired: in a busy service some do at every look.
+const LOG_INTERVAL: Duration = Duration::from_secs(3_600);
+
+/// What the upkeep of the store remembers.
+pub struct Upkeep {
+    started: Instant,
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    clock: RetentionClock,
+    shared_at: Option<Instant>,
+    /// Events that have expired since the log said so.
+    expired: u64,
+    logged_at: Option<Instant>,
+}
+
+impl Default for Upkeep {
+    fn default() -> Self {
+        Self { started: Instant::now(), state: Mutex::default() }
+    }
+}
+
+impl Upkeep {
+    /// Reads both clocks.
+    fn advance(&self) {
+        let reading = Reading { wall: clock::since_1970(), monotonic: self.started.elapsed() };
+        let jump = self.state.lock().clock.advance(reading);
+        let (direction, by) = match jump {
+            None => return,
+            Some(Jump::Ahead(by)) => ("ahead", by),
+            Some(Jump::Back(by)) => ("back", by),
+        };
+        tracing::warn!(
+            direction,
+            seconds = by.as_secs(),
+            "the clock of this machine has jumped: what is kept for a time is deleted no faster than real time passes"
+        );
+    }
+
+    /// Dates events, where the wall clock cannot have been right.
+    pub fn date(&self, events: &mut [Event]) {
+        let state = self.state.lock();
+        for event in events {
+            event.heard_at = state.clock.heard_at(event.heard_at, event.statement.time.nanos());
+        }
+    }
+
+    fn expiry(&self, age: Duration) -> Option<Duration> {
+        self.state.lock().clock.expiry(age)
+    }
+
+    /// Whether it is time to share the retention time.
+    fn is_share_due(&self) -> bool {
+        let mut state = self.state.lock();
+        let due = state.shared_at.is_none_or(|at| at.elapsed() >= SHARE_INTERVAL);
+        if due {
+            state.shared_at = Some(Instant::now());
+        }
+        due
+    }
+
+    fn log_expired(&self, events: u64) {
+        let mut state = self.state.lock();
+        state.expired += events;
+        if state.expired > 0 && state.logged_at.is_none_or(|at| at.elapsed() >= LOG_INTERVAL) {
+            state.logged_at = Some(Instant::now());
+            let events = std::mem::take(&mut state.expired);
+            tracing::info!(events, "deleted events that were older than --history-days");
+        }
+    }
+}
+
+impl Writer {
+    /// Goes on from the retention time in the store. A store that has none yet was last used when its newest message was heard.
+    pub async fn begin_upkeep(&self, newest_heard_at: Option<UnixSeconds>) {
+        let stored = self.store.retention_time().await.unwrap_or_else(|error| {
+            self.metrics.store.failures.inc();
+            tracing::warn!(%error, "cannot read the retention time from the store");
+            None
+        });
+        self.upkeep.advance();
+        if let Some(time) = stored.or(newest_heard_at) {
+            self.upkeep.state.lock().clock.resume(time);
+        }
+        self.forget().await;
+    }
+
+    /// Deletes what is too old, here and in the store.
+    pub async fn tidy(&self) {
+        self.upkeep.advance();
+        if self.upkeep.is_share_due() {
+            self.share_retention_time().await;
+        }
+        let lag = self.upkeep.state.lock().clock.lag();
+        self.metrics.store.retention_lag.set(i64::try_from(lag.as_secs()).unwrap_or(i64::MAX));
+        self.forget().await;
+        // Also where nothing is known to be old: events beyond the number of one device are deleted, too.
+        let before = self.upkeep.expiry(self.settings.history).unwrap_or_default();
+        let before = UnixSeconds(u32::try_from(before.as_secs()).unwrap_or(u32::MAX));
+        match self.store.prune(before).await {
+            Ok(expired) => {
+                self.metrics.store.events_expired.inc_by(expired);
+                self.upkeep.log_expired(expired);
+            }
+            Err(error) => {
+                self.metrics.store.failures.inc();
+                tracing::warn!(%error, "cannot delete old events");
+            }
+        }
+    }
+
+    async fn share_retention_time(&self) {
+        let shared = async {
+            if let Some(stored) = self.store.retention_time().await? {
+                self.upkeep.state.lock().clock.resume(stored);
+            }
+            let time = self.upkeep.state.lock().clock.time();
+            match time {
+                Some(time) => self.store.set_retention_time(time).await,
+                None => Ok(()),
+            }
+        };
+        if let Err(error) = shared.await {
+            self.metrics.store.failures.inc();
+            tracing::warn!(%error, "cannot keep the retention time in the store");
+        }
+    }
+
+    /// Drops the devices that are disconnected for too long.
+    ///
+    /// Those that the store could not drop are dropped when they come back from it at the next start.
+    async fn forget(&self) {
+        let Some(before) = self.settings.forget_after.and_then(|after| self.upkeep.expiry(after)) else {
+            return;
+        };
+        let before_nanos = i64::try_from(before.as_nanos()).unwrap_or(i64::MAX);
+        let mut names = Vec::new();
+        self.map.forget(before_nanos, |device| {
+            names.push(DeviceName { device_type: device.device_type.into(), id: device.id.into() });
+        });
+        if names.is_empty() {
+            return;
+        }
+        self.metrics.store.devices_forgotten.inc_by(names.len() as u64);
+        tracing::info!(
+            devices = names.len(),
+            "deleted devices that were disconnected for longer than --forget-after"
+        );
+        for part in names.chunks(PAGE_MAX) {
+            if let Err(error) = self.store.forget(part.to_vec(), Some(before_nanos)).await {
+                self.metrics.store.failures.inc();
+                tracing::warn!(%error, "cannot delete devices that are to be forgotten");
+            }
+        }
+    }
+}

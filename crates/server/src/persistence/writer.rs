@@ -1,0 +1,432 @@
+//! Writes behind: takes what has changed out of the map and gives it to the store, in batches, soon after the change. A store
+//! that is slow or away holds up nobody: the changed devices wait in the map, each once, however often they change.
+
+use std::cell::RefCell;
+use std::collections::{HashSet, VecDeque};
+use std::sync::Arc;
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use tokio::sync::mpsc;
+use tokio::time::{Instant, sleep, timeout};
+use tokio_util::sync::CancellationToken;
+
+use super::refused::{self, RefusedDevices};
+use super::upkeep::Upkeep;
+use crate::feed::Feed;
+use crate::health::{Following, Health, Keeping};
+use crate::history::EventQueue;
+use crate::metrics::Metrics;
+use crate::pending_ack::{Receipt, Receipts};
+use crate::persistence::watermark::Horizon;
+use crate::registry::{DeviceMap, Record};
+use crate::removal::Removal;
+use crate::sync::Lead;
+use presence::DeviceName;
+use store::settings::StoreSettings;
+use store::{Batch, Store, StoreError, StoredDevice};
+
+/// Devices, and as many events, in one batch: some thirty milliseconds of an embedded store, so that what changes meanwhile
+/// waits no longer than the flush interval.
+const BATCH_MAX: usize = 4_096;
+
+/// The memory of the devices in one batch, and of the events, at which no more are added: long messages must not make a batch
+/// of gigabytes. A database's client holds it some four times over while it is sent.
+const BATCH_MAX_BYTES: usize = 16 << 20;
+
+/// After a refusal the next attempt waits this long, then twice as long, up to [`RETRY_MAX`].
+const RETRY_MIN: Duration = Duration::from_millis(100);
+/// A store that is back is noticed within this time.
+const RETRY_MAX: Duration = Duration::from_secs(5);
+
+/// A batch that takes longer is shown as a failure, while it is still waited for.
+const SLOW_AFTER: Duration = Duration::from_secs(5);
+
+/// How long the writing may wait to hear where the newest event stands. Without it, a stream that goes on from the history
+/// later is only told some events again.
+const NEWEST_TIMEOUT: Duration = Duration::from_millis(500);
+
+/// Devices looked at after a flush if more are held than may be: a millisecond or so.
+const EVICTION_LOOKS: usize = 16_384;
+
+/// How often at most a device that the store refuses is named in the log.
+const REFUSED_LOG_INTERVAL: Duration = Duration::from_secs(60);
+
+/// How often what is too old is dropped.
+const UPKEEP_INTERVAL: Duration = Duration::from_secs(10);
+
+/// What the writer takes from and shows its state to.
+pub struct Writer {
+    pub map: Arc<DeviceMap>,
+    pub events: Arc<EventQueue>,
+    /// For what is applied and must be written before it is acknowledged.
+    pub receipts: Arc<Receipts>,
+    pub store: Arc<dyn Store>,
+    pub health: Arc<Health>,
+    pub metrics: Metrics,
+    pub feed: Arc<Feed>,
+    pub settings: StoreSettings,
+    /// Devices that an administrator wants to be forgotten.
+    pub removals: mpsc::Receiver<Removal>,
+    /// Who reads what the broker has retained.
+    pub lead: Arc<Lead>,
+    /// What `health` shows while all is well.
+    pub good: Keeping,
+    /// How far the history was found to follow.
+    pub horizon: Mutex<Horizon>,
+    pub upkeep: Upkeep,
+    /// The devices that the store refuses to keep.
+    pub refused: Mutex<Refused>,
+}
+
+/// The devices that the store refuses to keep, and what the log has said of them.
+#[derive(Default)]
+pub struct Refused {
+    devices: RefusedDevices,
+    logged_at: Option<Instant>,
+    /// Refusals since then.
+    unlogged: u64,
+}
+
+/// What is written next.
+struct Taken {
+    batch: Batch,
+    /// It holds everything that waited.
+    is_all: bool,
+}
+
+/// A part of a batch that the store refuses for what it is.
+struct Rejected {
+    part: Arc<Batch>,
+    reason: String,
+}
+
+/// Receipts, and how far the writing must have come for them to be given.
+struct Owed {
+    receipts: VecDeque<Receipt>,
+    devices: u64,
+    events: u64,
+}
+
+impl Writer {
+    /// Writes until `stop`, then what is left; whoever calls bounds how long that may take.
+    pub async fn run(mut self, stop: CancellationToken) {
+        self.health.set_store(self.good.clone());
+        // Half, as a change may come just after a look, and the writing itself takes its time.
+        let pause = self.settings.flush_interval / 2;
+        let mut upkeep_due = Instant::now();
+        while !stop.is_cancelled() {
+            let removal = tokio::select! {
+                () = sleep(pause) => None,
+                () = self.receipts.wait() => None,
+                () = stop.cancelled() => None,
+                removal = self.removals.recv(), if !self.removals.is_closed() => removal,
+            };
+            self.flush(&stop).await;
+            if let Some(removal) = removal {
+                self.remove(removal).await;
+            }
+            self.map.evict_surplus(EVICTION_LOOKS);
+            if Instant::now() >= upkeep_due && !stop.is_cancelled() {
+                self.retry_refused(Instant::now()).await;
+                self.tidy().await;
+                upkeep_due = Instant::now() + UPKEEP_INTERVAL;
+            }
+        }
+        self.flush(&stop).await;
+    }
+
+    /// Writes everything that waits now. What comes while a batch is written waits for the next flush, unless the batch did not
+    /// hold everything: written at once, the changes of some milliseconds would make a batch of their own, again and again,
+    /// and a device that changes often would be written as often. After a refusal everything is caught up at once.
+    async fn flush(&self, stop: &CancellationToken) {
+        let mut owed = VecDeque::new();
+        loop {
+            owed.extend(self.owed());
+            // Before the events are taken: those of all changes up to here are in the queue by now.
+            let published = self.feed.head();
+            let Taken { batch, is_all } = self.next_batch();
+            if batch.events_lost {
+                self.feed.note_lost();
+            }
+            self.show_waiting(&batch);
+            let all_written = batch == Batch::default();
+            let was_refused = !all_written && self.write(batch, stop).await;
+            while let Some(owed) = owed.pop_front_if(|owed: &mut Owed| all_written || self.has_reached(owed))
+            {
+                owed.receipts.into_iter().for_each(Receipt::give);
+            }
+            if all_written {
+                // Others may have written what is published here.
+                if self.feed.kept().is_none_or(|kept| kept.changes < published) {
+                    self.note_kept(published).await;
+                }
+                return;
+            }
+            if is_all {
+                self.note_kept(published).await;
+            }
+            if is_all && owed.is_empty() && !was_refused && !stop.is_cancelled() {
+                return;
+            }
+        }
+    }
+
+    /// Tells the feed how far the history follows, if the store can say so at once: all changes up to that one are written.
+    pub async fn note_kept(&self, changes: u64) {
+        if self.health.following() == Following::Broken {
+            return;
+        }
+        let asked = timeout(NEWEST_TIMEOUT, self.store.events(u64::MAX, 0)).await;
+        let Ok(Ok(Some(page))) = asked else { return };
+        let found = self.horizon.lock().find(changes, &page);
+        if let Some(kept) = found {
+            self.feed.note_kept(kept, Instant::now().into_std());
+        }
+    }
+
+    /// What must be written for the receipts that wait: everything that waits now.
+    fn owed(&self) -> Option<Owed> {
+        let receipts = self.receipts.take();
+        let (devices, events) = (self.map.dirty_mark(), self.events.mark());
+        (!receipts.is_empty()).then_some(Owed { receipts, devices, events })
+    }
+
+    /// Whether what has been taken so far, all of which is written, holds what is owed for.
+    fn has_reached(&self, owed: &Owed) -> bool {
+        self.map.dirty_emptied() >= owed.devices && self.events.gone() >= owed.events
+    }
+
+    /// In a store that others read, no device comes before its events: who is told of its change would believe that the
+    /// history tells of that by then. So while more events wait than a batch holds, they go alone; each is evidence, too.
+    fn next_batch(&self) -> Taken {
+        let all_events_fit = self.events.fits(BATCH_MAX, BATCH_MAX_BYTES);
+        let is_shared = self.health.following() != Following::Off;
+        let mut devices = Vec::new();
+        let mut all_devices_fit = true;
+        if all_events_fit || !is_shared {
+            all_devices_fit = self.map.take_dirty(BATCH_MAX, BATCH_MAX_BYTES, |record| {
+                let device = stored(record);
+                let bytes = device.size_bytes();
+                devices.push(device);
+                bytes
+            });
+        }
+        // After the devices: those that led to what they are now are in the queue. Those that came meanwhile are few: what comes
+        // while the devices are taken is what one thread decodes in some milliseconds.
+        let (most, most_bytes) =
+            if all_events_fit { (usize::MAX, usize::MAX) } else { (BATCH_MAX, BATCH_MAX_BYTES) };
+        let mut events = self.events.take(most, most_bytes);
+        self.upkeep.date(&mut events);
+        let is_all = all_events_fit && all_devices_fit;
+        let events_lost = self.events.take_overflowed();
+        Taken { batch: Batch { devices, events, events_lost }, is_all }
+    }
+
+    /// What is being written waits, too: it may be refused.
+    fn show_waiting(&self, batch: &Batch) {
+        let gauge = |number: usize| i64::try_from(number).unwrap_or(i64::MAX);
+        self.metrics.store.devices_waiting.set(gauge(self.map.dirty_waiting() + batch.devices.len()));
+        self.metrics.store.events_waiting.set(gauge(self.events.len() + batch.events.len()));
+    }
+
+    /// Tries until the store has taken the batch, but for the devices that it refuses; says whether it failed meanwhile.
+    async fn write(&self, batch: Batch, stop: &CancellationToken) -> bool {
+        let mut parts = vec![self.without_refused(batch)];
+        let mut failed = false;
+        while let Some(part) = parts.pop() {
+            if part == Batch::default() {
+                continue;
+            }
+            match self.write_part(Arc::new(part), stop).await {
+                Ok(failed_meanwhile) => failed |= failed_meanwhile,
+                Err(Rejected { part, reason }) => match refused::halves(&part) {
+                    Some([first, second]) => parts.extend([second, first]),
+                    None => self.set_aside(&part, &reason),
+                },
+            }
+        }
+        failed
+    }
+
+    /// Tries until the store has taken the part or refused it; says whether it failed meanwhile.
+    async fn write_part(&self, batch: Arc<Batch>, stop: &CancellationToken) -> Result<bool, Rejected> {
+        let mut pause = RETRY_MIN;
+        let mut failing = false;
+        loop {
+            let started = Instant::now();
+            match self.attempt(&batch).await {
+                Ok(()) => {
+                    let metrics = &self.metrics.store;
+                    metrics.flush_duration.observe(started.elapsed().as_secs_f64());
+                    metrics.devices_written.inc_by(batch.devices.len() as u64);
+                    metrics.events_written.inc_by(batch.events.len() as u64);
+                    self.map.written(batch.devices.iter().map(|device| device.name.device()));
+                    break;
+                }
+                Err(StoreError::Refused(reason)) => {
+                    self.health.set_store(self.good.clone());
+                    return Err(Rejected { part: batch, reason });
+                }
+                Err(error) => {
+                    self.metrics.store.failures.inc();
+                    if !failing {
+                        tracing::error!(%error, "the store takes nothing at present; changes wait in memory");
+                    }
+                    failing = true;
+                    let begun_anew = matches!(error, StoreError::BegunAnew { .. });
+                    self.health.set_store(Keeping::Failing(error.to_string()));
+                    if begun_anew {
+                        self.map.mark_all_dirty();
+                        self.read_again();
+                        continue;
+                    }
+                }
+            }
+            self.show_waiting(&batch);
+            tokio::select! {
+                () = sleep(pause) => {}
+                // The last attempts come quickly: there is not much time left.
+                () = stop.cancelled(), if pause > RETRY_MIN => pause = RETRY_MIN,
+            }
+            pause = (pause * 2).min(if stop.is_cancelled() { RETRY_MIN } else { RETRY_MAX });
+        }
+        if failing {
+            tracing::info!("the store takes changes again");
+        }
+        self.health.set_store(self.good.clone());
+        Ok(failing)
+    }
+
+    /// Takes devices that the store is known to refuse out of a batch: they would be refused again, at the cost of many
+    /// attempts each time.
+    fn without_refused(&self, batch: Batch) -> Batch {
+        let mut never = Vec::new();
+        let part = {
+            let mut refused = self.refused.lock();
+            let nothing_refused = refused.devices.is_empty();
+            let names = batch.devices.iter().map(|device| device.name.device());
+            let event_names = batch.events.iter().map(|event| event.device());
+            never.extend(names.chain(event_names).filter_map(|device| {
+                let reason = self.store.refuses(device)?;
+                Some((DeviceName::of(device), reason))
+            }));
+            if nothing_refused && never.is_empty() {
+                return batch;
+            }
+            let never: HashSet<&DeviceName> = never.iter().map(|(name, _)| name).collect();
+            let refused = RefCell::new(&mut refused.devices);
+            let [part, left_out] = refused::divide(&batch, |device_type, id| {
+                let name = DeviceName { device_type: device_type.into(), id: id.into() };
+                !refused.borrow_mut().note_change(&name) && !never.contains(&name)
+            });
+            self.note_lost_events(&left_out);
+            part
+        };
+        for (name, reason) in never {
+            self.note_refused(name, reason, Instant::now());
+        }
+        part
+    }
+
+    /// Gives up writing the one device of a part. It stays in the map, where the marks of [`DeviceMap::take_dirty`] hold it.
+    fn set_aside(&self, part: &Batch, reason: &str) {
+        self.note_lost_events(part);
+        if let Some(name) = refused::only_device(part) {
+            if part.events_lost {
+                self.events.note_lost();
+            }
+            self.note_refused(name, reason, Instant::now());
+        }
+    }
+
+    fn note_lost_events(&self, batch: &Batch) {
+        self.metrics.store.events_refused.inc_by(batch.events.len() as u64);
+        if !batch.events.is_empty() {
+            self.events.note_lost();
+            self.feed.note_lost();
+        }
+    }
+
+    fn note_refused(&self, name: DeviceName, reason: &str, now: Instant) {
+        let mut refused = self.refused.lock();
+        refused.unlogged += 1;
+        if refused.logged_at.is_none_or(|at| now.duration_since(at) >= REFUSED_LOG_INTERVAL) {
+            let DeviceName { device_type, id } = &name;
+            let refusals = std::mem::take(&mut refused.unlogged);
+            tracing::warn!(%device_type, %id, reason, refusals, "the store refuses a device, which is kept in memory alone");
+            refused.logged_at = Some(now);
+        }
+        for name in refused.devices.add(name, reason, now) {
+            self.map.written([name.device()].into_iter());
+        }
+        self.show_refused(&refused);
+    }
+
+    fn show_refused(&self, refused: &Refused) {
+        let number = refused.devices.len();
+        self.metrics.store.devices_refused.set(i64::try_from(number).unwrap_or(i64::MAX));
+        let sentence = refused.devices.example().map(|(DeviceName { device_type, id }, reason)| {
+            format!("The store refuses to keep {number} of the devices, as {device_type}/{id}: {reason}.")
+        });
+        self.health.set_refused_by_store(sentence);
+    }
+
+    /// Tries again some of the devices that the store refused.
+    async fn retry_refused(&self, now: Instant) {
+        let due = self.refused.lock().devices.due(now);
+        for name in due {
+            if let Some(reason) = self.store.refuses(name.device()) {
+                self.note_refused(name, reason, now);
+                continue;
+            }
+            let device = self.map.read(name.device(), stored);
+            if let Some(device) = device {
+                let batch = Batch { devices: vec![device], ..Batch::default() };
+                match self.store.upsert(Arc::new(batch)).await {
+                    Ok(()) => {
+                        self.metrics.store.devices_written.inc();
+                        self.map.written([name.device()].into_iter());
+                    }
+                    Err(StoreError::Refused(reason)) => {
+                        self.note_refused(name, &reason, now);
+                        continue;
+                    }
+                    // The store has failed, which the next batch shows.
+                    Err(_) => return,
+                }
+            }
+            let mut refused = self.refused.lock();
+            refused.devices.remove(&name);
+            self.show_refused(&refused);
+        }
+    }
+
+    /// What only the store held is lost with it: the broker is asked for it again.
+    fn read_again(&self) {
+        if self.map.is_limited() {
+            self.health.unpopulate();
+            self.lead.ask_again();
+        }
+    }
+
+    /// One attempt. However long it takes, it is not given up, because it may still succeed.
+    async fn attempt(&self, batch: &Arc<Batch>) -> Result<(), StoreError> {
+        let mut upsert = self.store.upsert(Arc::clone(batch));
+        if let Ok(done) = timeout(SLOW_AFTER, &mut upsert).await {
+            return done;
+        }
+        tracing::warn!("the store is slow; changes wait in memory");
+        let slow = format!("the store has not taken a batch for {} s", SLOW_AFTER.as_secs());
+        self.health.set_store(Keeping::Failing(slow));
+        upsert.await
+    }
+}
+
+fn stored(record: &Record) -> StoredDevice {
+    let name = DeviceName { device_type: Arc::clone(record.device_type()), id: record.device().id.into() };
+    StoredDevice { name, belief: record.belief.clone(), heard_at: record.heard_at }
+}
+
+#[cfg(test)]
+mod tests;

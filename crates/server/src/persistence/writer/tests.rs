@@ -1,0 +1,292 @@
+//! How changes and events are put into batches, and what becomes of those that a store does not take.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use futures_util::future::BoxFuture;
+
+use super::*;
+use crate::feed::settings::FeedSettings;
+use crate::freshness::RoundNumber;
+use crate::health::ReadyOn;
+use crate::registry::{Arrival, Evidence};
+use presence::history::{Event, EventPage, Row};
+use presence::payload::Payload;
+use presence::{Claim, Device, Moment, Statement, UnixSeconds};
+use store::memory::MemoryStore;
+use store::{Changes, LoadSink, Mark, PAGE_MAX, Page, Query, Retention};
+
+/// A store in memory, and what is done before each batch reaches it.
+struct Hooked<F> {
+    kept: MemoryStore,
+    before: F,
+}
+
+fn hooked<F: Fn(&Batch) -> Result<(), StoreError> + Send + Sync>(before: F) -> Arc<Hooked<F>> {
+    Arc::new(Hooked { kept: MemoryStore::new(Retention { per_device: 9 }), before })
+}
+
+fn connected(nanos: i128) -> Statement {
+    let at = Moment::from_nanos(nanos);
+    Statement { claim: Claim::Connect, session: at, time: at, close_code: 0, payload: Payload::pack(b"{}") }
+}
+
+fn change(map: &DeviceMap, nanos: i128) {
+    let arrival = Arrival { evidence: Evidence::Live, at: UnixSeconds(1), round: RoundNumber::NONE };
+    map.apply(Device { device_type: "t", id: "a" }, connected(nanos), arrival);
+}
+
+impl<F: Fn(&Batch) -> Result<(), StoreError> + Send + Sync> Store for Hooked<F> {
+    fn upsert(&self, batch: Arc<Batch>) -> BoxFuture<'_, Result<(), StoreError>> {
+        match (self.before)(&batch) {
+            Ok(()) => self.kept.upsert(batch),
+            Err(error) => Box::pin(std::future::ready(Err(error))),
+        }
+    }
+    fn load(&self, sink: Arc<dyn LoadSink>) -> BoxFuture<'_, Result<(), StoreError>> {
+        self.kept.load(sink)
+    }
+    fn read(&self, names: Vec<DeviceName>) -> BoxFuture<'_, Result<Vec<StoredDevice>, StoreError>> {
+        self.kept.read(names)
+    }
+    fn list(&self, query: Query) -> BoxFuture<'_, Result<Page, StoreError>> {
+        self.kept.list(query)
+    }
+    fn changes(&self, since: Mark, limit: usize) -> BoxFuture<'_, Result<Changes, StoreError>> {
+        self.kept.changes(since, limit)
+    }
+    fn history(
+        &self,
+        name: DeviceName,
+        before: Option<u64>,
+        limit: usize,
+    ) -> BoxFuture<'_, Result<Vec<Row>, StoreError>> {
+        self.kept.history(name, before, limit)
+    }
+    fn events(&self, after: u64, limit: usize) -> BoxFuture<'_, Result<Option<EventPage>, StoreError>> {
+        self.kept.events(after, limit)
+    }
+    fn mark(&self) -> BoxFuture<'_, Result<Mark, StoreError>> {
+        self.kept.mark()
+    }
+    fn prune(&self, heard_before: UnixSeconds) -> BoxFuture<'_, Result<u64, StoreError>> {
+        self.kept.prune(heard_before)
+    }
+    fn forget(&self, names: Vec<DeviceName>, before: Option<i64>) -> BoxFuture<'_, Result<(), StoreError>> {
+        self.kept.forget(names, before)
+    }
+}
+
+/// A writer of what changes in a map into a store.
+fn writer(map: &Arc<DeviceMap>, store: Arc<dyn Store>) -> Writer {
+    let metrics = Metrics::default();
+    let health = Arc::new(Health::new(ReadyOn::Unproven));
+    Writer {
+        map: Arc::clone(map),
+        events: Arc::new(EventQueue::new(metrics.clone())),
+        receipts: Arc::default(),
+        store,
+        feed: Arc::new(Feed::new(FeedSettings::default(), Arc::clone(&health), metrics.clone())),
+        health,
+        metrics,
+        settings: StoreSettings::memory(),
+        removals: crate::removal::queue().1,
+        lead: Arc::new(Lead::of_one()),
+        good: Keeping::Good,
+        horizon: Mutex::default(),
+        upkeep: Upkeep::default(),
+        refused: Mutex::default(),
+    }
+}
+
+#[tokio::test]
+async fn what_changes_while_a_batch_is_written_waits_for_the_next_flush() {
+    let map = Arc::new(DeviceMap::tracking_changes());
+    let batches = Arc::new(AtomicUsize::new(0));
+    // Something changes whenever a batch is written.
+    let (changing, counted) = (Arc::clone(&map), Arc::clone(&batches));
+    let store = hooked(move |_| {
+        change(&changing, 10 + counted.fetch_add(1, Ordering::Relaxed) as i128);
+        Ok(())
+    });
+    let writer = writer(&map, store);
+    change(&map, 1);
+    for flushes in 1..=3 {
+        writer.flush(&CancellationToken::new()).await;
+        assert_eq!(batches.load(Ordering::Relaxed), flushes);
+        assert_eq!(map.dirty_waiting(), 1, "the change that came meanwhile");
+    }
+}
+
+#[test]
+fn others_are_told_of_no_device_before_its_events_are_kept() {
+    for shared in [false, true] {
+        let map = Arc::new(DeviceMap::tracking_changes());
+        let writer = writer(&map, Arc::new(MemoryStore::new(Retention { per_device: 1 })));
+        writer.health.set_following(if shared { Following::Broken } else { Following::Off });
+        let happen = |events: usize| {
+            for at in 0..events {
+                let statement = connected(at as i128);
+                writer.events.push(Device { device_type: "t", id: "a" }, statement, UnixSeconds(1));
+            }
+            change(&map, events as i128);
+        };
+        happen(BATCH_MAX + 3);
+        let taken: Vec<Taken> = (0..3).map(|_| writer.next_batch()).collect();
+        let sizes = taken.iter().map(|taken| (taken.batch.events.len(), taken.batch.devices.len()));
+        let devices = if shared { [0, 1, 0] } else { [1, 0, 0] };
+        assert!(sizes.eq([BATCH_MAX, 3, 0].into_iter().zip(devices)), "shared: {shared}");
+        assert_eq!(taken.iter().map(|taken| taken.is_all).collect::<Vec<_>>(), [false, true, true]);
+        happen(200_000);
+        let lost: Vec<bool> = (0..2).map(|_| writer.next_batch().batch.events_lost).collect();
+        assert_eq!(lost, [true, false], "with the first of those that are left");
+    }
+}
+
+#[test]
+fn long_messages_make_batches_of_a_bounded_size() {
+    for shared in [false, true] {
+        let map = Arc::new(DeviceMap::tracking_changes());
+        let writer = writer(&map, Arc::new(MemoryStore::new(Retention { per_device: 1 })));
+        writer.health.set_following(if shared { Following::Broken } else { Following::Off });
+        let long = Statement { payload: Payload::pack(&[b'x'; 64 << 10]), ..connected(1) };
+        let arrival = Arrival { evidence: Evidence::Live, at: UnixSeconds(1), round: RoundNumber::NONE };
+        for id in (0..600).map(|id| id.to_string()) {
+            let device = Device { device_type: "t", id: &id };
+            map.apply(device, long.clone(), arrival);
+            writer.events.push(device, long.clone(), UnixSeconds(1));
+        }
+        let (mut devices, mut events) = (0, 0);
+        loop {
+            let Taken { batch, is_all } = writer.next_batch();
+            let of_devices: usize = batch.devices.iter().map(StoredDevice::size_bytes).sum();
+            let of_events: usize = batch.events.iter().map(Event::size_bytes).sum();
+            assert!(of_devices.max(of_events) < BATCH_MAX_BYTES + (128 << 10), "{of_devices} {of_events}");
+            (devices, events) = (devices + batch.devices.len(), events + batch.events.len());
+            if is_all {
+                break;
+            }
+        }
+        assert_eq!((devices, events), (600, 600), "shared: {shared}");
+    }
+}
+
+/// Refuses a batch that holds anything of a device whose id begins with `bad`, and counts the batches.
+fn picky(
+    batches: &Arc<AtomicUsize>,
+) -> Arc<Hooked<impl Fn(&Batch) -> Result<(), StoreError> + Send + Sync + use<>>> {
+    let batches = Arc::clone(batches);
+    hooked(move |batch| {
+        batches.fetch_add(1, Ordering::Relaxed);
+        let devices = batch.devices.iter().map(|device| &*device.name.id);
+        let mut ids = devices.chain(batch.events.iter().map(|event| &*event.id));
+        match ids.any(|id| id.starts_with("bad")) {
+            true => Err(StoreError::Refused("no such letter".to_owned())),
+            false => Ok(()),
+        }
+    })
+}
+
+fn happen(writer: &Writer, id: &str, at: i128) {
+    let device = Device { device_type: "t", id };
+    let arrival = Arrival { evidence: Evidence::Live, at: UnixSeconds(1), round: RoundNumber::NONE };
+    writer.map.apply(device, connected(at), arrival);
+    writer.events.push(device, connected(at), UnixSeconds(1));
+}
+
+async fn kept(store: &dyn Store) -> Vec<String> {
+    let query = Query {
+        device_type: None,
+        status: None,
+        sort: presence::query::Sort { by: presence::query::SortBy::Id, descending: false },
+        after: None,
+        limit: PAGE_MAX,
+    };
+    let page = store.list(query).await.unwrap();
+    page.devices.into_iter().map(|device| device.name.id.into()).collect()
+}
+
+#[tokio::test]
+async fn a_device_that_the_store_refuses_keeps_no_other_back_and_is_answered_from_memory() {
+    for map in [DeviceMap::tracking_changes(), DeviceMap::holding(1)] {
+        let (map, batches) = (Arc::new(map), Arc::default());
+        let store = picky(&batches);
+        let writer = writer(&map, Arc::clone(&store) as Arc<dyn Store>);
+        for n in 0..500 {
+            happen(&writer, &format!("good{n:03}"), 1);
+        }
+        happen(&writer, "bad1", 1);
+        happen(&writer, "bad2", 1);
+        let (to, mut acknowledged) = tokio::sync::mpsc::unbounded_channel();
+        writer.receipts.push(Receipt::new(vec![7], to));
+        writer.flush(&CancellationToken::new()).await;
+
+        let expected: Vec<_> = (0..500).map(|n| format!("good{n:03}")).collect();
+        assert_eq!(kept(&*store).await, expected);
+        assert_eq!(acknowledged.try_recv(), Ok(vec![7]), "a refused device holds no acknowledgement back");
+        assert!(batches.load(Ordering::Relaxed) < 60, "{} attempts", batches.load(Ordering::Relaxed));
+        let state = writer.health.state();
+        assert_eq!(state.store, Keeping::Good);
+        let sentence = state.refused_by_store.unwrap();
+        assert!(
+            sentence.contains("2 of the devices, as t/bad") && sentence.contains("no such letter"),
+            "{sentence}"
+        );
+        let metrics = &writer.metrics.store;
+        let counted = (metrics.devices_refused.get(), metrics.events_refused.get(), metrics.failures.get());
+        assert_eq!(counted, (2, 2, 0));
+        // That events are lost goes with the next batch.
+        writer.flush(&CancellationToken::new()).await;
+        let page = store.events(0, 0).await.unwrap().unwrap();
+        assert!(page.newest > 500, "whoever reads on is told that events are missing");
+
+        // While more devices are held than may be, the refused ones are not let go: they are nowhere else.
+        map.evict_surplus(100_000);
+        for id in ["bad1", "bad2"] {
+            assert!(map.read(Device { device_type: "t", id }, |_| ()).is_some(), "{id}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_refused_device_costs_no_batch_when_it_changes_and_is_tried_again_rarely() {
+    let (map, batches) = (Arc::new(DeviceMap::tracking_changes()), Arc::default());
+    let store = picky(&batches);
+    let writer = writer(&map, Arc::clone(&store) as Arc<dyn Store>);
+    happen(&writer, "bad", 1);
+    writer.flush(&CancellationToken::new()).await;
+    let spent = |batches: &AtomicUsize| batches.swap(0, Ordering::Relaxed);
+    spent(&batches);
+    for at in 2..50 {
+        happen(&writer, "bad", at);
+        writer.flush(&CancellationToken::new()).await;
+    }
+    // Each flush says once that events are missing; none tries the device again.
+    assert!(spent(&batches) <= 50);
+    writer.retry_refused(Instant::now()).await;
+    assert_eq!(spent(&batches), 0, "it has just been tried");
+    let later = Instant::now() + Duration::from_secs(3_601);
+    writer.retry_refused(later).await;
+    writer.retry_refused(later).await;
+    assert_eq!(spent(&batches), 1, "once it may be tried again, it is, once");
+    assert!(kept(&*store).await.is_empty());
+}
+
+#[tokio::test]
+async fn a_device_that_is_no_longer_refused_is_written_and_no_longer_shown() {
+    let map = Arc::new(DeviceMap::tracking_changes());
+    let mended = Arc::new(std::sync::atomic::AtomicBool::new(false));
+    let is_mended = Arc::clone(&mended);
+    let store = hooked(move |_| match is_mended.load(Ordering::Relaxed) {
+        true => Ok(()),
+        false => Err(StoreError::Refused("not yet".to_owned())),
+    });
+    let writer = writer(&map, Arc::clone(&store) as Arc<dyn Store>);
+    change(&map, 1);
+    writer.flush(&CancellationToken::new()).await;
+    assert!(writer.health.state().refused_by_store.is_some());
+    mended.store(true, Ordering::Relaxed);
+    writer.retry_refused(Instant::now() + Duration::from_secs(3_601)).await;
+    assert_eq!(kept(&*store).await, ["a"]);
+    assert_eq!(writer.health.state().refused_by_store, None);
+    assert_eq!(writer.metrics.store.devices_refused.get(), 0);
+}

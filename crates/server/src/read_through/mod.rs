@@ -1,0 +1,277 @@
+//! Reads from the store what the map does not hold, where it holds only some of the devices: which devices are asked for,
+//! and by whom, until one reading answers all of them. Where and how the store keeps them is not known here.
+//!
+//! ```text
+//! requests -names-> [gathered while a reading is under way] -a batch-> store
+//!     ^---- answers: what is kept, merged with what is held ----'   `-> backlog -> ingest -> map
+//! ```
+//!
+//! Whoever asks after a reading has begun waits for the next one: so no answer is older than its question.
+
+mod kept;
+mod list;
+#[cfg(test)]
+mod tests;
+
+use std::collections::VecDeque;
+use std::collections::hash_map::{Entry, HashMap};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+
+use futures_util::future::BoxFuture;
+use parking_lot::Mutex;
+use tokio::sync::{Semaphore, oneshot};
+use tokio::time::timeout;
+
+use crate::freshness::RoundNumber;
+use crate::history::ReadError;
+use crate::metrics::Metrics;
+use crate::registry::{Arrival, DeviceMap, Evidence, Name, Snapshot};
+use crate::sync::backlog::{Backlog, Remembered, Told};
+use presence::{Belief, Device};
+
+pub use self::kept::KeptInStore;
+use self::list::Counted;
+pub use self::list::{FleetTotals, Scan, Scanned};
+
+/// Devices of one reading: as many as a lookup may name, a few milliseconds of any store.
+const NAMES_MAX: usize = 1_000;
+
+/// Readings under way at once: while one is on its way back, the store works at the other.
+const READS_MAX: usize = 2;
+
+/// Devices that may wait for a reading; whoever asks for more is told to come again.
+const WAITING_MAX: usize = 65_536;
+
+/// A reading that takes longer has failed: whoever waits for it is told so rather than kept.
+const READ_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Batches on their way into the map. What is read while the decoder has so many to take is not held, which costs another
+/// reading if it is asked for again.
+const REMEMBERED_MAX: usize = 16;
+
+/// Whoever keeps all devices.
+pub trait ReadDevices: Send + Sync {
+    /// Those of the devices that are kept, each once.
+    fn named(&self, names: Vec<Name>) -> BoxFuture<'_, Result<Vec<Told>, ReadError>>;
+
+    /// Some in the order that is asked for; fewer than asked for, if no more follow.
+    fn listed(&self, scan: Scan) -> BoxFuture<'_, Result<Scanned, ReadError>>;
+
+    /// All of them in numbers.
+    fn totals(&self) -> BoxFuture<'_, Result<Vec<presence::query::Total>, ReadError>>;
+}
+
+/// What is known of a device, from the store and from memory.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Recalled {
+    pub name: Name,
+    pub belief: Belief,
+    pub heard: Arrival,
+}
+
+impl Recalled {
+    /// `None` if the belief consists of nothing.
+    pub fn snapshot(&self) -> Option<Snapshot> {
+        Snapshot::of_belief(self.name.clone(), &self.belief, self.heard)
+    }
+}
+
+/// The store cannot be read at present.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Unavailable;
+
+type Answer = Result<Option<Arc<Recalled>>, Unavailable>;
+
+/// Asks the store for any number of requests at once.
+pub struct Recall {
+    devices: Arc<dyn ReadDevices>,
+    map: Arc<DeviceMap>,
+    /// Gone once the program stops: what is read then need not be held.
+    backlog: Weak<Backlog>,
+    metrics: Metrics,
+    asked: Mutex<Asked>,
+    remembered: Arc<Semaphore>,
+    failing: AtomicBool,
+    /// Locked while it is counted, so that it is counted once.
+    counted: tokio::sync::Mutex<Option<Counted>>,
+}
+
+/// What no reading has begun for.
+#[derive(Default)]
+struct Asked {
+    waiting: HashMap<Name, Vec<oneshot::Sender<Answer>>>,
+    order: VecDeque<Name>,
+    /// Readings under way.
+    reads: usize,
+}
+
+/// A device and those who wait for it.
+type Wanted = (Name, Vec<oneshot::Sender<Answer>>);
+
+impl Asked {
+    fn add(&mut self, name: Name) -> oneshot::Receiver<Answer> {
+        let (sender, answer) = oneshot::channel();
+        match self.waiting.entry(name) {
+            Entry::Occupied(mut others) => others.get_mut().push(sender),
+            Entry::Vacant(first) => {
+                self.order.push_back(first.key().clone());
+                first.insert(vec![sender]);
+            }
+        }
+        answer
+    }
+
+    /// Who has waited longest; without those who have gone meanwhile.
+    fn next_batch(&mut self) -> Vec<Wanted> {
+        let mut batch = Vec::new();
+        while batch.len() < NAMES_MAX
+            && let Some(name) = self.order.pop_front()
+        {
+            let waiting = self.waiting.remove_entry(&name);
+            batch.extend(waiting.filter(|(_, senders)| senders.iter().any(|sender| !sender.is_closed())));
+        }
+        batch
+    }
+}
+
+impl Recall {
+    pub fn new(
+        devices: Arc<dyn ReadDevices>,
+        map: Arc<DeviceMap>,
+        backlog: Weak<Backlog>,
+        metrics: Metrics,
+    ) -> Self {
+        let remembered = Arc::new(Semaphore::new(REMEMBERED_MAX));
+        let (asked, failing, counted) = Default::default();
+        Self { devices, map, backlog, metrics, asked, remembered, failing, counted }
+    }
+
+    /// What is known of a device; `None`: nothing is.
+    pub async fn read(self: &Arc<Self>, device: Device<'_>) -> Answer {
+        let name = (device.device_type.into(), device.id.into());
+        Ok(self.read_all(vec![name]).await?.pop().flatten())
+    }
+
+    /// The same for many devices, in their order.
+    pub async fn read_all(
+        self: &Arc<Self>,
+        names: Vec<Name>,
+    ) -> Result<Vec<Option<Arc<Recalled>>>, Unavailable> {
+        let (answers, begin) = {
+            let mut asked = self.asked.lock();
+            if asked.waiting.len() + names.len() > WAITING_MAX {
+                return Err(Unavailable);
+            }
+            self.metrics.recall.misses.inc_by(names.len() as u64);
+            let answers: Vec<_> = names.into_iter().map(|name| asked.add(name)).collect();
+            let begin = asked.reads < READS_MAX && !answers.is_empty();
+            asked.reads += usize::from(begin);
+            (answers, begin)
+        };
+        if begin {
+            tokio::spawn(Arc::clone(self).read_while_asked());
+        }
+        let mut known = Vec::with_capacity(answers.len());
+        for answer in answers {
+            known.push(answer.await.unwrap_or(Err(Unavailable))?);
+        }
+        Ok(known)
+    }
+
+    async fn read_while_asked(self: Arc<Self>) {
+        loop {
+            let batch = {
+                let mut asked = self.asked.lock();
+                let batch = asked.next_batch();
+                if batch.is_empty() {
+                    asked.reads -= 1;
+                    return;
+                }
+                batch
+            };
+            self.answer(batch).await;
+        }
+    }
+
+    async fn answer(&self, batch: Vec<Wanted>) {
+        let names: Vec<Name> = batch.iter().map(|(name, _)| name.clone()).collect();
+        // Before the store is read.
+        let seen: Vec<_> = names.iter().map(|name| self.map.seen(device(name))).collect();
+        let Ok(kept) = self.kept(names).await else {
+            for sender in batch.into_iter().flat_map(|(_, senders)| senders) {
+                // Whoever asked may have gone.
+                let _ = sender.send(Err(Unavailable));
+            }
+            return;
+        };
+        let mut kept: HashMap<Name, Told> =
+            kept.into_iter().map(|told| ((Arc::clone(&told.device_type), told.id.clone()), told)).collect();
+        let mut remembered = Vec::with_capacity(batch.len());
+        for ((name, senders), seen) in batch.into_iter().zip(seen) {
+            let kept = kept.remove(&name).map(|told| (told.belief, told.heard_at));
+            let known = self.with_what_is_held(&name, kept.clone()).map(Arc::new);
+            for sender in senders {
+                let _ = sender.send(Ok(known.clone()));
+            }
+            remembered.push(Remembered { name, kept, seen });
+        }
+        if let Ok(permit) = Arc::clone(&self.remembered).try_acquire_owned()
+            && let Some(backlog) = self.backlog.upgrade()
+        {
+            backlog.remember(remembered, permit);
+        }
+    }
+
+    /// One reading, counted and bounded.
+    async fn kept(&self, names: Vec<Name>) -> Result<Vec<Told>, Unavailable> {
+        let metrics = &self.metrics.recall;
+        metrics.reads.inc();
+        metrics.read_devices.observe(names.len() as f64);
+        let error = match timeout(READ_TIMEOUT, self.devices.named(names)).await {
+            Ok(Ok(kept)) => {
+                self.failing.store(false, Ordering::Relaxed);
+                return Ok(kept);
+            }
+            Ok(Err(ReadError(why))) => why,
+            Err(_) => format!("no answer for {} s", READ_TIMEOUT.as_secs()),
+        };
+        metrics.read_failures.inc();
+        if !self.failing.swap(true, Ordering::Relaxed) {
+            tracing::warn!(
+                error,
+                "the store cannot be read at present: devices that are not held are not answered"
+            );
+        }
+        Err(Unavailable)
+    }
+
+    /// What is kept of a device and what is held of it come to one belief: what has changed may not be written yet.
+    fn with_what_is_held(
+        &self,
+        name: &Name,
+        kept: Option<(Belief, presence::UnixSeconds)>,
+    ) -> Option<Recalled> {
+        let held = self.map.read(device(name), |record| {
+            let heard = Arrival { evidence: record.evidence, at: record.heard_at, round: record.heard_in };
+            (record.belief.clone(), heard)
+        });
+        let (belief, heard) = match (kept, held) {
+            (None, None) => return None,
+            (Some((belief, at)), None) => {
+                (belief, Arrival { evidence: Evidence::Restored, at, round: RoundNumber::NONE })
+            }
+            (None, Some(held)) => held,
+            (Some((mut belief, kept_at)), Some((held, heard))) => {
+                let evidence = if belief.merge(held) { heard.evidence } else { Evidence::Restored };
+                (belief, Arrival { evidence, at: kept_at.max(heard.at), ..heard })
+            }
+        };
+        Some(Recalled { name: name.clone(), belief, heard })
+    }
+}
+
+fn device((device_type, id): &Name) -> Device<'_> {
+    Device { device_type, id }
+}

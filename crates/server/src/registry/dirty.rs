@@ -1,0 +1,436 @@
+//! Which devices have changed since somebody last took the changes away, and the other ways in and out of the map that a
+//! store needs: restoring and forgetting. Where the changes are taken to is not known here.
+//!
+//! A device stands in the set at most once, whatever happens to it, so the set never outgrows the map: four bytes for
+//! each device that waits.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+
+use parking_lot::Mutex;
+
+use super::limit::Mark;
+use super::shard::Place;
+use super::{Applied, Arrival, DeviceMap, Evidence, Record, SHARDS};
+use crate::freshness::RoundNumber;
+use presence::{Belief, Device, Status, UnixSeconds};
+
+/// Records that are visited under one lock of a shard, so that a reader waits for some ten microseconds at most.
+const TAKE_AT_ONCE: usize = 64;
+
+/// Where the devices stand that have changed, by shard.
+#[derive(Debug)]
+pub(super) struct DirtySet {
+    shards: Box<[Mutex<Vec<u32>>]>,
+    waiting: AtomicUsize,
+    /// Where the next taking begins, so that no shard is taken less often than another.
+    next: AtomicUsize,
+    /// How often the taking has found a shard to be empty and gone on to the next.
+    emptied: AtomicU64,
+}
+
+impl Default for DirtySet {
+    fn default() -> Self {
+        Self {
+            shards: (0..SHARDS).map(|_| Mutex::default()).collect(),
+            waiting: AtomicUsize::new(0),
+            next: AtomicUsize::new(0),
+            emptied: AtomicU64::new(0),
+        }
+    }
+}
+
+impl DirtySet {
+    fn add(&self, place: Place) {
+        self.shards[place.shard()].lock().push(place.at());
+        self.waiting.fetch_add(1, Ordering::Relaxed);
+    }
+
+    fn take(&self, shard: usize, most: usize) -> Vec<u32> {
+        let mut places = self.shards[shard].lock();
+        let from = places.len().saturating_sub(most);
+        let taken = places.split_off(from);
+        if places.is_empty() {
+            // After a population of millions the room is given back.
+            places.shrink_to(TAKE_AT_ONCE);
+        }
+        self.waiting.fetch_sub(taken.len(), Ordering::Relaxed);
+        taken
+    }
+
+    /// Puts back places whose records were not looked at: they are still marked.
+    fn give_back(&self, shard: usize, places: std::vec::IntoIter<u32>) {
+        self.waiting.fetch_add(places.len(), Ordering::Relaxed);
+        self.shards[shard].lock().extend(places);
+    }
+}
+
+impl DeviceMap {
+    /// A map that remembers which devices have changed, for [`DeviceMap::take_dirty`].
+    pub fn tracking_changes() -> Self {
+        Self { dirty: Some(DirtySet::default()), ..Self::default() }
+    }
+
+    /// Marks a record as changed; the caller holds the lock of its shard.
+    pub(super) fn note_dirty(&self, place: Place, record: &mut Record) {
+        if let Some(dirty) = &self.dirty
+            && !record.marks.has(Mark::Dirty)
+        {
+            record.marks.set(Mark::Dirty);
+            dirty.add(place);
+        }
+    }
+
+    /// How many devices have changed and were not taken yet.
+    pub fn dirty_waiting(&self) -> usize {
+        self.dirty.as_ref().map_or(0, |dirty| dirty.waiting.load(Ordering::Relaxed))
+    }
+
+    /// Takes devices out of the set of the changed ones and shows each to `take`, which returns its size: at most so many, and
+    /// no further one once those that were taken have that size. Says whether it came round without reaching a bound.
+    pub fn take_dirty(&self, most: usize, most_bytes: usize, mut take: impl FnMut(&Record) -> usize) -> bool {
+        let Some(dirty) = &self.dirty else { return true };
+        let (mut left, mut bytes) = (most, 0);
+        let start = dirty.next.load(Ordering::Relaxed);
+        for shard in (start..start + SHARDS).map(|shard| shard % SHARDS) {
+            while left > 0 && bytes < most_bytes {
+                let mut places = dirty.take(shard, left.min(TAKE_AT_ONCE)).into_iter();
+                if places.len() == 0 {
+                    break;
+                }
+                left -= places.len();
+                let mut records = self.shards[shard].records.write();
+                while bytes < most_bytes
+                    && let Some(at) = places.next()
+                {
+                    // One that was forgotten meanwhile is gone; who stands in its place has a mark of its own.
+                    if let Some(record) = records.at_mut(at)
+                        && record.marks.take(Mark::Dirty)
+                    {
+                        if self.limit.is_some() {
+                            record.marks.set(Mark::Writing);
+                        }
+                        bytes += take(record);
+                    }
+                }
+                drop(records);
+                dirty.give_back(shard, places);
+            }
+            if left == 0 || bytes >= most_bytes {
+                dirty.next.store(shard, Ordering::Relaxed);
+                return false;
+            }
+            dirty.emptied.fetch_add(1, Ordering::Relaxed);
+        }
+        true
+    }
+
+    /// What [`DeviceMap::dirty_emptied`] must reach for every device that waits now to have been taken: the taking goes
+    /// round, so by then it has found each shard empty once.
+    pub fn dirty_mark(&self) -> u64 {
+        self.dirty_emptied() + SHARDS as u64
+    }
+
+    /// How often the taking has found a shard to be empty.
+    pub fn dirty_emptied(&self) -> u64 {
+        self.dirty.as_ref().map_or(0, |dirty| dirty.emptied.load(Ordering::Relaxed))
+    }
+
+    /// Marks every device as changed: after the store has lost what it had.
+    pub fn mark_all_dirty(&self) {
+        for (number, shard) in self.shards.iter().enumerate() {
+            for (at, record) in shard.records.write().iter_mut() {
+                self.note_dirty(Place::new(number, at), record);
+            }
+        }
+    }
+
+    /// Makes room for so many devices at once, instead of growing on the way.
+    pub fn reserve(&self, devices: usize) {
+        // An eighth more, because no two shards are equal.
+        let each = devices / SHARDS + devices / SHARDS / 8;
+        for shard in &self.shards {
+            shard.records.write().reserve(each);
+        }
+    }
+
+    /// Puts back what an earlier process believed; if the device is in the map already, the two are merged.
+    pub fn restore(&self, device: Device<'_>, belief: Belief, heard_at: UnixSeconds) {
+        self.merge(device, belief, heard_at, Evidence::Restored, |_, _| ());
+    }
+
+    /// Takes into account what another instance believes, which stands in the store already and so makes nothing dirty.
+    /// Shows what came of it as [`DeviceMap::apply_then`] does.
+    pub fn learn(
+        &self,
+        device: Device<'_>,
+        belief: Belief,
+        heard_at: UnixSeconds,
+        then: impl FnOnce(&Record, Applied),
+    ) -> Applied {
+        if !self.learns_of(device) {
+            return Applied::Known;
+        }
+        self.merge(device, belief, heard_at, Evidence::Peer, then)
+    }
+
+    /// Merges what stands in the store. What the map knows beyond that is dirty already or was taken to be written.
+    pub(super) fn merge(
+        &self,
+        device: Device<'_>,
+        belief: Belief,
+        heard_at: UnixSeconds,
+        evidence: Evidence,
+        then: impl FnOnce(&Record, Applied),
+    ) -> Applied {
+        if belief.verdict().is_none() {
+            return Applied::Known;
+        }
+        let arrival = Arrival { evidence, at: heard_at, round: RoundNumber::NONE };
+        self.change(device, arrival, |_place, record| {
+            let from = record.belief.verdict().map(|verdict| verdict.status);
+            record.heard_at = record.heard_at.max(heard_at);
+            if !record.belief.merge(belief) {
+                return Applied::Known;
+            }
+            record.evidence = evidence;
+            let to = record.verdict().status;
+            let applied = if from == Some(to) {
+                Applied::Refined
+            } else {
+                record.device_type.counts.move_one(from, to);
+                self.counts.move_one(from, to);
+                Applied::Changed { from, to }
+            };
+            then(record, applied);
+            applied
+        })
+    }
+
+    /// Drops the devices that are disconnected since before the moment, in nanoseconds since 1970, and shows each to
+    /// `forgotten`. A device whose time is unknown stays.
+    pub fn forget(&self, before_nanos: i64, mut forgotten: impl FnMut(Device<'_>)) {
+        let is_gone = |record: &Record| {
+            let verdict = record.verdict();
+            verdict.status == Status::Disconnected
+                && verdict.statement.time.nanos().is_some_and(|time| time < before_nanos)
+        };
+        for (number, shard) in self.shards.iter().enumerate() {
+            let _changing = shard.changing.lock();
+            let gone: Vec<u32> = {
+                let records = shard.records.read();
+                records.iter().filter(|(_, record)| is_gone(record)).map(|(at, _)| at).collect()
+            };
+            for at in gone {
+                self.forget_one(Place::new(number, at), &mut |record| forgotten(record.device()));
+            }
+        }
+    }
+
+    /// Drops one device, whatever its status, and shows it to `forgotten` before anybody can find it again.
+    pub fn forget_device(&self, device: Device<'_>, mut forgotten: impl FnMut(&Record)) {
+        let hash = self.hash(device);
+        let number = Self::shard_number(hash);
+        let shard = &self.shards[number];
+        let _changing = shard.changing.lock();
+        if let Some(limit) = &self.limit {
+            // What was read from the store before is not remembered.
+            limit.note_loss(hash);
+        }
+        let found = shard.records.read().find(hash, device);
+        if let Some(at) = found {
+            self.forget_one(Place::new(number, at), &mut forgotten);
+        }
+    }
+
+    /// Drops a device: first from the orders, because whoever reads those relies on the record. The caller holds
+    /// `changing` of its shard.
+    fn forget_one(&self, place: Place, forgotten: &mut impl FnMut(&Record)) {
+        let shard = &self.shards[place.shard()];
+        let known = shard
+            .records
+            .read()
+            .at(place.at())
+            .map(|record| (Arc::clone(&record.device_type), record.id.clone(), record.face()));
+        let Some((device_type, id, face)) = known else { return };
+        self.change_orders(&device_type, place, &id, (face, None));
+        let device = Device { device_type: &device_type.name, id: &id };
+        let Some(record) = shard.records.write().remove(self.hash(device), place.at()) else { return };
+        forgotten(&record);
+        let status = record.verdict().status;
+        device_type.counts.drop_one(status);
+        self.counts.drop_one(status);
+        if record.heard_in == self.round() && record.heard_in != RoundNumber::NONE {
+            device_type.heard_in_round.fetch_sub(1, Ordering::Relaxed);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::registry::{Arrival, Totals};
+    use presence::payload::Payload;
+    use presence::{Claim, Moment, Statement};
+
+    fn statement(claim: Claim, at: i128) -> Statement {
+        let moment = Moment::from_nanos(at);
+        let payload = Payload::pack(at.to_string().as_bytes());
+        Statement { claim, session: moment, time: moment, close_code: 0, payload }
+    }
+
+    fn apply(map: &DeviceMap, id: &str, claim: Claim, at: i128) -> Applied {
+        let device = Device { device_type: "t", id };
+        map.apply(device, statement(claim, at), arrival(Evidence::Live, 1))
+    }
+
+    fn arrival(evidence: Evidence, at: u32) -> Arrival {
+        Arrival { evidence, at: UnixSeconds(at), round: RoundNumber::NONE }
+    }
+
+    fn taken(map: &DeviceMap, most: usize) -> Vec<String> {
+        let mut ids = Vec::new();
+        map.take_dirty(most, usize::MAX, |record| {
+            ids.push(record.device().id.to_owned());
+            1
+        });
+        ids.sort();
+        ids
+    }
+
+    #[test]
+    fn what_is_taken_at_once_is_bounded_in_bytes_and_nothing_is_lost() {
+        let map = DeviceMap::tracking_changes();
+        for id in 0..5_000 {
+            apply(&map, &id.to_string(), Claim::Connect, 1);
+        }
+        let mut all = Vec::new();
+        loop {
+            let (before, mut bytes) = (all.len(), 0);
+            let is_all = map.take_dirty(usize::MAX, 1_000, |record| {
+                all.push(record.device().id.to_owned());
+                bytes += 7;
+                7
+            });
+            assert!(bytes < 1_000 + 7, "{bytes} bytes at once");
+            assert_eq!(map.dirty_waiting(), 5_000 - all.len(), "after {before}");
+            if is_all {
+                break;
+            }
+        }
+        all.sort();
+        all.dedup();
+        assert_eq!(all.len(), 5_000);
+    }
+
+    #[test]
+    fn a_device_that_changes_often_waits_once_and_is_taken_once() {
+        let map = DeviceMap::tracking_changes();
+        for at in 1..100 {
+            apply(&map, "a", Claim::Connect, at);
+        }
+        assert_eq!(map.dirty_waiting(), 1);
+        assert_eq!(taken(&map, 10), ["a"]);
+        assert!(taken(&map, 10).is_empty());
+        apply(&map, "a", Claim::Connect, 99);
+        assert_eq!(map.dirty_waiting(), 0, "nothing was learned");
+        apply(&map, "a", Claim::Disconnect, 99);
+        assert_eq!(taken(&map, 10), ["a"]);
+    }
+
+    #[test]
+    fn no_device_is_missed_however_few_are_taken_at_a_time() {
+        let map = DeviceMap::tracking_changes();
+        let mut expected: Vec<String> = (0..5_000).map(|n| n.to_string()).collect();
+        for id in &expected {
+            apply(&map, id, Claim::Connect, 1);
+        }
+        let mut all = Vec::new();
+        while map.dirty_waiting() > 0 {
+            let some = taken(&map, 333);
+            assert!(!some.is_empty());
+            all.extend(some);
+        }
+        all.sort();
+        expected.sort();
+        assert_eq!(all, expected);
+        map.mark_all_dirty();
+        assert_eq!(map.dirty_waiting(), 5_000);
+    }
+
+    #[test]
+    fn by_its_mark_everything_that_waited_is_taken_whatever_changes_meanwhile() {
+        let map = DeviceMap::tracking_changes();
+        let waited: Vec<String> = (0..2_000).map(|n| format!("waits-{n}")).collect();
+        for id in &waited {
+            apply(&map, id, Claim::Connect, 1);
+        }
+        // The taking may stand anywhere.
+        let mut all = taken(&map, 777);
+        let mark = map.dirty_mark();
+        for n in 0.. {
+            if map.dirty_emptied() >= mark {
+                break;
+            }
+            apply(&map, &format!("comes-{n}"), Claim::Connect, 1);
+            all.extend(taken(&map, 10));
+        }
+        all.retain(|id| id.starts_with("waits-"));
+        assert_eq!(all.len(), waited.len());
+    }
+
+    #[test]
+    fn what_is_restored_counts_is_clean_and_is_confirmed_by_what_the_broker_repeats() {
+        let map = DeviceMap::tracking_changes();
+        let device = Device { device_type: "t", id: "a" };
+        let mut belief = Belief::default();
+        belief.apply(statement(Claim::Connect, 5));
+        map.restore(device, belief, UnixSeconds(7));
+        assert_eq!((map.totals(), map.dirty_waiting()), (Totals { connected: 1, disconnected: 0 }, 0));
+        let read = |map: &DeviceMap| map.read(device, |record| (record.evidence, record.heard_at)).unwrap();
+        assert_eq!(read(&map), (Evidence::Restored, UnixSeconds(7)));
+        map.apply(device, statement(Claim::Connect, 5), arrival(Evidence::Retained, 8));
+        assert_eq!(read(&map), (Evidence::Retained, UnixSeconds(8)));
+    }
+
+    #[test]
+    fn what_another_instance_says_counts_and_makes_nothing_dirty() {
+        let map = DeviceMap::tracking_changes();
+        let device = Device { device_type: "t", id: "a" };
+        let told = |claim, at| {
+            let mut belief = Belief::default();
+            belief.apply(statement(claim, at));
+            belief
+        };
+        let (on, off) = (Status::Connected, Status::Disconnected);
+        let learn = |claim, at| map.learn(device, told(claim, at), UnixSeconds(3), |_, _| ());
+        assert_eq!(learn(Claim::Connect, 5), Applied::Changed { from: None, to: on });
+        assert_eq!(learn(Claim::Connect, 6), Applied::Refined);
+        assert_eq!(learn(Claim::Disconnect, 6), Applied::Changed { from: Some(on), to: off });
+        assert_eq!(learn(Claim::Connect, 5), Applied::Known);
+        assert_eq!((map.totals(), map.dirty_waiting()), (Totals { connected: 0, disconnected: 1 }, 0));
+        // What was heard here and not there stays to be written, whatever is said meanwhile.
+        apply(&map, "a", Claim::Connect, 9);
+        assert_eq!(learn(Claim::Disconnect, 6), Applied::Known);
+        assert_eq!(taken(&map, 10), ["a"]);
+    }
+
+    #[test]
+    fn only_what_is_disconnected_before_the_moment_is_forgotten() {
+        let map = DeviceMap::tracking_changes();
+        for (id, claim, at) in [
+            ("long gone", Claim::Disconnect, 9),
+            ("just gone", Claim::Disconnect, 10),
+            ("connected", Claim::Connect, 1),
+        ] {
+            apply(&map, id, claim, at);
+        }
+        let unknown = Statement { time: Moment::UNKNOWN, ..statement(Claim::Disconnect, 1) };
+        map.apply(Device { device_type: "t", id: "unknown" }, unknown, arrival(Evidence::Live, 1));
+        let mut forgotten = Vec::new();
+        map.forget(10, |device| forgotten.push(device.id.to_owned()));
+        assert_eq!(forgotten, ["long gone"]);
+        assert_eq!(map.totals(), Totals { connected: 1, disconnected: 2 });
+        assert_eq!(map.totals_by_type(), [("t".to_owned(), map.totals())]);
+    }
+}

@@ -1,0 +1,234 @@
+//! The hand-over between the reader of the socket and the decoder: the reader never waits, what does not fit is counted.
+
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, mpsc};
+use std::time::Instant;
+
+use bytes::Bytes;
+use tokio::sync::{OwnedSemaphorePermit, oneshot};
+
+use crate::freshness::RoundNumber;
+use crate::metrics::Metrics;
+use crate::pending_ack::Receipt;
+use crate::registry::{Name, Seen};
+use mqtt::settings::MqttVersion;
+use presence::{Belief, Device, UnixSeconds};
+
+/// A run of whole PUBLISH packets, as they came from one connection.
+#[derive(Debug)]
+pub struct Run {
+    pub packets: Bytes,
+    pub version: MqttVersion,
+    /// The round of the population in which it came.
+    pub round: RoundNumber,
+    /// It came to a session that outlives its connection: the broker may have kept messages while there was no link.
+    pub may_have_waited: bool,
+    /// Which replay it belongs to, where one is counted.
+    pub pass: Option<PassId>,
+    /// Where messages are to be acknowledged once they are durable.
+    pub receipt: Option<Receipt>,
+}
+
+/// The number of one replay of retained messages; never used again in this process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct PassId(pub u64);
+
+/// What the decoder counted of one pass.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Tally {
+    /// Messages with the retain flag.
+    pub retained: u64,
+    /// Messages of the pass that changed what is believed of a device.
+    pub learned: u64,
+    /// Messages of the pass about devices that were not in the map before.
+    pub new_devices: u64,
+}
+
+/// What a store says of a device: what another instance has written, or what was asked for.
+#[derive(Debug)]
+pub struct Told {
+    pub device_type: Arc<str>,
+    pub id: Box<str>,
+    pub belief: Belief,
+    pub heard_at: UnixSeconds,
+}
+
+impl Told {
+    pub fn device(&self) -> Device<'_> {
+        Device { device_type: &self.device_type, id: &self.id }
+    }
+}
+
+/// What was read of a device in a store because somebody asked for it, for the map to hold.
+#[derive(Debug)]
+pub struct Remembered {
+    pub name: Name,
+    /// `None`: the store holds nothing of it.
+    pub kept: Option<(Belief, UnixSeconds)>,
+    /// Asked of the map before the store was read.
+    pub seen: Seen,
+}
+
+/// One entry of the queue.
+#[derive(Debug)]
+pub enum Item {
+    /// With the moment at which it was handed over.
+    Run(Run, Instant),
+    /// What other instances believe, which is in the map when `done` is sent.
+    Told { told: Vec<Told>, done: oneshot::Sender<()> },
+    /// What was read in the store. So much of it may wait as there are permits.
+    Remembered { devices: Vec<Remembered>, _permit: OwnedSemaphorePermit },
+    /// Everything handed over before has been applied when the tally of the pass is sent back.
+    Mark { pass: PassId, done: oneshot::Sender<Tally> },
+}
+
+/// The end that the readers hold; cloning shares the queue.
+#[derive(Clone)]
+pub struct Backlog {
+    queue: mpsc::Sender<Item>,
+    bytes: Arc<AtomicUsize>,
+    max_bytes: usize,
+    metrics: Metrics,
+}
+
+/// The end that the decoder holds.
+pub struct Pending {
+    queue: mpsc::Receiver<Item>,
+    bytes: Arc<AtomicUsize>,
+    /// Nobody waits for the rest any more.
+    abandoned: Arc<AtomicBool>,
+    metrics: Metrics,
+}
+
+/// Whether a run was taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[must_use]
+pub enum Taken {
+    Yes,
+    /// The backlog is full: the run is lost with its receipt, and has been counted.
+    No,
+}
+
+/// Makes a queue that holds at most `max_bytes` of packets.
+pub fn backlog(max_bytes: usize, metrics: Metrics) -> (Backlog, Pending) {
+    let (sender, receiver) = mpsc::channel();
+    let bytes = Arc::new(AtomicUsize::new(0));
+    let (queue, abandoned) = (receiver, Arc::default());
+    let pending = Pending { queue, bytes: Arc::clone(&bytes), abandoned, metrics: metrics.clone() };
+    (Backlog { queue: sender, bytes, max_bytes, metrics }, pending)
+}
+
+impl Backlog {
+    /// Hands a run over, or drops and counts it if the limit is reached.
+    pub fn offer(&self, run: Run) -> Taken {
+        let len = run.packets.len();
+        if self.bytes.fetch_add(len, Ordering::AcqRel) + len > self.max_bytes {
+            self.bytes.fetch_sub(len, Ordering::AcqRel);
+            self.metrics.backlog_dropped_bytes.inc_by(len as u64);
+            return Taken::No;
+        }
+        self.metrics.bytes_received.inc_by(len as u64);
+        self.metrics.backlog_waiting_bytes.inc_by(len as i64);
+        // A decoder that is gone means that the program stops.
+        let _ = self.queue.send(Item::Run(run, Instant::now()));
+        Taken::Yes
+    }
+
+    /// Hands over what other instances believe and waits until it has been applied, so that whoever follows them has one
+    /// page under way at most; `None` if the program stops.
+    pub async fn tell(&self, told: Vec<Told>) -> Option<()> {
+        let (done, applied) = oneshot::channel();
+        self.queue.send(Item::Told { told, done }).ok()?;
+        applied.await.ok()
+    }
+
+    /// Hands over what was read in the store for the map to hold, and does not wait for it.
+    pub fn remember(&self, devices: Vec<Remembered>, permit: OwnedSemaphorePermit) {
+        // A decoder that is gone means that the program stops.
+        let _ = self.queue.send(Item::Remembered { devices, _permit: permit });
+    }
+
+    /// Waits until everything handed over so far has been applied; `None` if the program stops.
+    pub async fn drained(&self, pass: PassId) -> Option<Tally> {
+        let (done, tally) = oneshot::channel();
+        self.queue.send(Item::Mark { pass, done }).ok()?;
+        tally.await.ok()
+    }
+
+    /// Bytes handed over and not yet decoded.
+    pub fn waiting_bytes(&self) -> usize {
+        self.bytes.load(Ordering::Acquire)
+    }
+}
+
+/// Ends the decoder before it has applied everything. What it leaves is lost here; the broker keeps what it has retained.
+pub struct Abandon(Arc<AtomicBool>);
+
+impl Abandon {
+    pub fn abandon(&self) {
+        self.0.store(true, Ordering::Release);
+    }
+}
+
+impl Pending {
+    /// The next item; `None` when no reader is left, or nobody waits for the rest any more.
+    pub fn next(&self) -> Option<Item> {
+        let item = self.queue.recv().ok()?;
+        (!self.abandoned.load(Ordering::Acquire)).then_some(item)
+    }
+
+    /// For whoever stops the decoder.
+    pub fn abandon(&self) -> Abandon {
+        Abandon(Arc::clone(&self.abandoned))
+    }
+
+    /// Makes room again after a run has been applied.
+    pub fn applied(&self, run: &Run, offered_at: Instant) {
+        self.metrics.ingest_lag.observe(offered_at.elapsed());
+        self.bytes.fetch_sub(run.packets.len(), Ordering::AcqRel);
+        self.metrics.backlog_waiting_bytes.dec_by(run.packets.len() as i64);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn run(len: usize) -> Run {
+        let round = RoundNumber::NONE;
+        Run {
+            packets: Bytes::from(vec![0; len]),
+            version: MqttVersion::V311,
+            round,
+            may_have_waited: false,
+            pass: None,
+            receipt: None,
+        }
+    }
+
+    #[test]
+    fn what_waits_can_be_abandoned() {
+        let (backlog, pending) = backlog(1_000, Metrics::default());
+        for _ in 0..3 {
+            assert_eq!(backlog.offer(run(8)), Taken::Yes);
+        }
+        assert!(pending.next().is_some());
+        pending.abandon().abandon();
+        assert!(pending.next().is_none());
+    }
+
+    #[test]
+    fn what_does_not_fit_is_counted_and_room_comes_back() {
+        let metrics = Metrics::default();
+        let (backlog, pending) = backlog(10, metrics.clone());
+        assert_eq!(backlog.offer(run(8)), Taken::Yes);
+        assert_eq!(backlog.offer(run(3)), Taken::No);
+        assert_eq!(metrics.backlog_dropped_bytes.get(), 3);
+        let Some(Item::Run(first, offered_at)) = pending.next() else {
+            panic!("the run that fitted is there")
+        };
+        pending.applied(&first, offered_at);
+        assert_eq!(backlog.waiting_bytes(), 0);
+        assert_eq!(backlog.offer(run(10)), Taken::Yes);
+    }
+}

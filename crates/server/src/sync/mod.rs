@@ -1,0 +1,295 @@
+//! The MQTT side: connect as an application, subscribe, and hand every status message over as it came.
+//!
+//! ```text
+//! transport (bytes) <- connection (packets) <- live (one subscription for ever)  -> backlog -> ingest
+//!                                           <- pass <- population (rounds, evidence) ->
+//! ```
+//!
+//! Everything here runs on one thread of its own that only copies: a broker drops messages for a client that reads
+//! slowly.
+
+pub mod backlog;
+mod broker_counters;
+mod evidence;
+mod kept;
+mod lead;
+mod link_watch;
+mod live;
+mod pass;
+mod population;
+mod replay;
+mod rival;
+mod round;
+pub mod settings;
+
+use std::cell::Cell;
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use tokio::sync::{Notify, mpsc, watch};
+use tokio::time::{Instant, sleep_until};
+use tokio_util::sync::CancellationToken;
+
+use self::backlog::{Backlog, PassId};
+use self::evidence::BrokerCounters;
+pub use self::kept::KeptDevices;
+pub use self::lead::Lead;
+use self::live::{Live, Scaling, Way};
+use self::population::Population;
+use self::settings::{ApplicationKind, SourceSettings};
+use crate::freshness::RoundNumber;
+use crate::health::{Broker, Health};
+use crate::metrics::Metrics;
+use crate::registry::DeviceMap;
+use mqtt::connection::OpenError;
+use mqtt::offer::Offer;
+use mqtt::transport::{DialError, Dialer};
+
+/// One broker, read as one application.
+pub struct Source {
+    pub settings: SourceSettings,
+    pub backlog: Backlog,
+    /// Read only: which types and devices are known.
+    pub map: Arc<DeviceMap>,
+    pub health: Arc<Health>,
+    pub metrics: Metrics,
+    pub shutdown: CancellationToken,
+    last_pass: AtomicU64,
+    /// The broker has said that it keeps no retained messages.
+    retains_nothing: AtomicBool,
+    /// What the live subscription brought and the backlog did not take.
+    live_loss: LiveLoss,
+    link_log: Mutex<LinkLog>,
+    /// A round has ended: types may be known that were not before.
+    types_read: Notify,
+    /// Whether this instance reads what is retained for all.
+    lead: Arc<Lead>,
+    /// Where the map holds only some devices: whoever knows the others, and the types that they are of.
+    kept: Option<Arc<dyn KeptDevices>>,
+    kept_types: Mutex<BTreeSet<String>>,
+    /// Tells the members of a shared subscription apart, which have one client id.
+    member: Option<String>,
+}
+
+/// A state of the link that lasts is logged again after this time, so that the log tells that it lasts.
+const LOG_INTERVAL: Duration = Duration::from_secs(60);
+
+/// Which reports of the link's state are logged: each that is new, and the same again once in a while.
+#[derive(Debug, Default)]
+struct LinkLog {
+    logged_at: Option<Instant>,
+    /// How often the same was reported since.
+    unlogged: u64,
+}
+
+impl LinkLog {
+    /// Notes a report. Returns how many before it were not logged if it is to be logged.
+    fn note(&mut self, is_new: bool, now: Instant) -> Option<u64> {
+        let is_due = is_new || self.logged_at.is_none_or(|at| now.duration_since(at) >= LOG_INTERVAL);
+        if !is_due {
+            self.unlogged += 1;
+            return None;
+        }
+        self.logged_at = Some(now);
+        Some(std::mem::take(&mut self.unlogged))
+    }
+}
+
+/// Counts runs of changes that were lost on our side, for the population to read again.
+#[derive(Debug, Default)]
+struct LiveLoss {
+    count: AtomicU64,
+    noticed: Notify,
+}
+
+impl LiveLoss {
+    fn add(&self) {
+        self.count.fetch_add(1, Ordering::Relaxed);
+        self.noticed.notify_one();
+    }
+
+    fn count(&self) -> u64 {
+        self.count.load(Ordering::Relaxed)
+    }
+
+    /// Waits until something is lost.
+    async fn happened(&self) {
+        self.noticed.notified().await;
+    }
+}
+
+/// Why the source gave up: only before its first login was accepted.
+#[derive(Debug, thiserror::Error)]
+pub enum SourceError {
+    #[error("cannot prepare connections to the broker")]
+    Prepare(#[source] DialError),
+    #[error(transparent)]
+    LoginRefused(OpenError),
+}
+
+impl Source {
+    pub fn new(
+        settings: SourceSettings,
+        backlog: Backlog,
+        map: Arc<DeviceMap>,
+        health: Arc<Health>,
+        metrics: Metrics,
+        shutdown: CancellationToken,
+    ) -> Self {
+        let member = match &settings.identity.kind {
+            ApplicationKind::Standalone => None,
+            ApplicationKind::Scalable { instance: Some(instance) } => Some(instance.clone()),
+            ApplicationKind::Scalable { instance: None } => Some(format!("{:08x}", rand::random::<u32>())),
+        };
+        let (last_pass, live_loss, types_read) = (AtomicU64::new(0), LiveLoss::default(), Notify::new());
+        Self {
+            settings,
+            backlog,
+            map,
+            health,
+            metrics,
+            shutdown,
+            last_pass,
+            retains_nothing: AtomicBool::new(false),
+            live_loss,
+            link_log: Mutex::default(),
+            types_read,
+            lead: Arc::new(Lead::of_one()),
+            kept: None,
+            kept_types: Mutex::default(),
+            member,
+        }
+    }
+
+    /// One of several sources that share their messages: of those, one reads what is retained.
+    pub fn led_by(self, lead: Arc<Lead>) -> Self {
+        Self { lead, ..self }
+    }
+
+    /// Where the map holds only some of the devices, others are asked for by what a store knows.
+    pub fn knowing(self, kept: Option<Arc<dyn KeptDevices>>) -> Self {
+        Self { kept, ..self }
+    }
+
+    /// Runs until shutdown; returns an error only if the very first login is refused.
+    pub async fn run(&self) -> Result<(), SourceError> {
+        let dialer = Dialer::new(&self.settings.connect()).map_err(SourceError::Prepare)?;
+        let (events, received) = mpsc::unbounded_channel();
+        let (counters_sender, counters) = watch::channel(BrokerCounters::default());
+        let counters_wanted = Notify::new();
+        let way = Cell::new(Way::first(&self.settings));
+        let scaling = Cell::new(Scaling::AsConfigured);
+        let live =
+            Live { source: self, dialer: &dialer, events, way, scaling, counters_wanted: &counters_wanted };
+        let population = Population::new(self, &dialer, counters, &counters_wanted);
+        let counting = async {
+            broker_counters::watch(self, &dialer, &counters_wanted, counters_sender).await;
+            // A broker that does not count ends this, and nothing else.
+            std::future::pending::<()>().await;
+        };
+        tokio::select! {
+            ended = live.run() => ended,
+            () = population.run(received) => Ok(()),
+            () = counting => Ok(()),
+        }
+    }
+
+    /// The client id of the live subscription.
+    fn live_client_id(&self, scaling: Scaling) -> String {
+        match (scaling, &self.member) {
+            (Scaling::AsInstance, Some(member)) => self.settings.identity.client_id_of_instance(member),
+            (Scaling::AsInstance, None) | (Scaling::AsConfigured, _) => self.settings.identity.client_id(),
+        }
+    }
+
+    /// The client id of a further connection: no two at a time may have the same, whoever shares the application's.
+    fn client_id_of(&self, role: &str) -> String {
+        let identity = &self.settings.identity;
+        match &self.member {
+            Some(member) => identity.client_id_of(&format!("{member}-{role}")),
+            None => identity.client_id_of(role),
+        }
+    }
+
+    /// All device types that anybody knows of and that are this instance's to read.
+    fn known_types(&self) -> BTreeSet<String> {
+        let settings = &self.settings.population;
+        let seen = self.map.round_counts().into_iter().map(|count| count.device_type);
+        let kept = self.kept_types.lock();
+        let known = seen.chain(settings.types.iter().cloned()).chain(settings.devices.keys().cloned());
+        let known = known.chain(kept.iter().cloned());
+        known.filter(|device_type| self.settings.takes(device_type)).collect()
+    }
+
+    /// Begins a round: what is received from now on counts as heard of in it.
+    fn begin_round(&self) -> RoundNumber {
+        let round = self.map.begin_round();
+        self.health.round_begun(round);
+        round
+    }
+
+    fn next_pass(&self) -> PassId {
+        PassId(self.last_pass.fetch_add(1, Ordering::Relaxed) + 1)
+    }
+
+    /// Shows what the broker does not offer, and logs it if it is something else than before.
+    fn report_limits(&self, offer: &Offer, granted: Option<String>) {
+        self.retains_nothing.store(!offer.retains, Ordering::Relaxed);
+        let limits: Vec<String> = offer.limits.iter().cloned().chain(granted).collect();
+        if self.health.set_broker_limits(limits.clone()) {
+            for limit in limits {
+                tracing::warn!(broker = %self.settings.endpoint, "{limit}");
+            }
+        }
+    }
+
+    /// Shows that another client with this client id is likely to take turns with this one, and logs it if that is new.
+    fn report_rival(&self, rival: Option<String>) {
+        if self.health.set_rival(rival.clone())
+            && let Some(rival) = rival
+        {
+            tracing::warn!(broker = %self.settings.endpoint, "{rival}");
+        }
+    }
+
+    /// Shows the state of the link, and logs it if it is another than before.
+    fn report(&self, broker: Broker) {
+        let is_new = self.health.set_broker(broker.clone());
+        let Some(unlogged) = self.link_log.lock().note(is_new, Instant::now()) else { return };
+        let endpoint = &self.settings.endpoint;
+        match &broker {
+            Broker::Subscribed => tracing::info!(broker = %endpoint, "subscribed to every device"),
+            Broker::Connecting => tracing::info!(broker = %endpoint, "connecting"),
+            Broker::LoginRefused(why) | Broker::SubscriptionRefused(why) | Broker::Lost(why) => {
+                tracing::warn!(broker = %endpoint, unlogged_before = unlogged, "{why}; trying again");
+            }
+        }
+    }
+}
+
+/// Waits until `deadline`, for ever without one.
+async fn until(deadline: Option<Instant>) {
+    match deadline {
+        Some(deadline) => sleep_until(deadline).await,
+        None => std::future::pending().await,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_state_that_lasts_is_logged_once_a_minute() {
+        let (mut log, start) = (LinkLog::default(), Instant::now());
+        assert_eq!(log.note(true, start), Some(0));
+        for seconds in 1..60 {
+            assert_eq!(log.note(false, start + Duration::from_secs(seconds)), None, "after {seconds} s");
+        }
+        assert_eq!(log.note(false, start + LOG_INTERVAL), Some(59));
+        assert_eq!(log.note(true, start + LOG_INTERVAL), Some(0), "a change is logged at once");
+    }
+}

@@ -1,0 +1,483 @@
+//! Reads every retained status and knows whether it did: rounds of passes over ever narrower filters, until there is
+//! evidence that nothing is missing or nothing more to try. What a pass proves is judged in `evidence`, what a round comes
+//! to in `round`, how one is read is known to `pass`.
+//!
+//! ```text
+//! every device -> proven? -> each type -> proven? -> devices by name -> every device again -> the broker's counters
+//! ```
+
+mod by_name;
+
+use std::cell::RefCell;
+use std::collections::VecDeque;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use futures_util::future::try_join_all;
+use rand::RngExt;
+use tokio::sync::{Notify, mpsc, watch};
+use tokio::time::{Instant, sleep, timeout};
+
+use super::Source;
+use super::evidence::{BrokerCounters, Evidence, Pass, judge};
+use super::live::{LiveEvent, LiveReplay};
+use super::pass::{PassError, PongTrust, Reader};
+use super::round::{Round, TypePasses};
+use crate::freshness::RoundNumber;
+use crate::health::{Population as State, PopulationReport, TypeReport};
+use crate::metrics::OutcomeLabel;
+use formats::iot_platform;
+use mqtt::transport::Dialer;
+use system::backoff::Backoff;
+use system::sentence;
+
+/// How often the plan is gone through before what is left counts as not to be had.
+const SWEEPS_MAX: usize = 4;
+/// How often one filter is read in one sweep, where the broker has no counters to ask.
+const PASSES_MAX: usize = 4;
+/// How long the broker's counters are waited for; mosquitto publishes them every ten seconds.
+const COUNTERS_TIMEOUT: Duration = Duration::from_secs(15);
+/// How long the first of them are waited for: they are retained, and come at once or not at all.
+const COUNTERS_FIRST_TIMEOUT: Duration = Duration::from_secs(3);
+/// The counters of one moment arrive within this, also from a busy broker.
+const COUNTERS_SETTLE: Duration = Duration::from_millis(500);
+/// Reading everything again takes longer than what is left until the broker counts again, if the first reading did: its
+/// counters have been listened to for as long.
+const LONG_READING: Duration = Duration::from_secs(5);
+/// The reconcile interval is varied by this share either way, so that many instances do not ask at once.
+const JITTER: f64 = 0.1;
+
+/// The population of one source.
+pub struct Population<'a> {
+    source: &'a Source,
+    dialer: &'a Dialer,
+    counters: watch::Receiver<BrokerCounters>,
+    counters_wanted: &'a Notify,
+    trust_pong: PongTrust,
+}
+
+/// How a round begins.
+struct Start {
+    at: Instant,
+    number: RoundNumber,
+    /// The replay of the live subscription, if it was over every device.
+    first: Option<Pass>,
+}
+
+/// When the next round is due, and what for it is tried again ever more rarely.
+struct Schedule {
+    next: Option<Instant>,
+    /// Rounds that were broken off: the link is likely to be back soon.
+    broken_off: Backoff,
+    /// Rounds that found something missing: reading everything again costs the broker something each time.
+    incomplete: Backoff,
+}
+
+impl<'a> Population<'a> {
+    pub fn new(
+        source: &'a Source,
+        dialer: &'a Dialer,
+        counters: watch::Receiver<BrokerCounters>,
+        counters_wanted: &'a Notify,
+    ) -> Self {
+        Self { source, dialer, counters, counters_wanted, trust_pong: PongTrust::default() }
+    }
+
+    /// Runs a round after each connect of the live subscription and from time to time, until the source ends.
+    pub async fn run(&self, mut events: mpsc::UnboundedReceiver<LiveEvent>) {
+        let mut schedule = Schedule {
+            next: None,
+            broken_off: Backoff::default(),
+            incomplete: Backoff::up_to(self.source.settings.population.reconcile_interval),
+        };
+        let mut link_up = false;
+        let mut leads = self.source.lead.leads();
+        loop {
+            let start = tokio::select! {
+                event = events.recv() => match event {
+                    None => return,
+                    Some(LiveEvent::Down) => {
+                        link_up = false;
+                        continue;
+                    }
+                    Some(LiveEvent::Subscribed { replays: true }) => {
+                        link_up = true;
+                        self.source.health.population_running();
+                        continue;
+                    }
+                    Some(LiveEvent::Subscribed { replays: false }) => {
+                        link_up = true;
+                        if !leads {
+                            continue;
+                        }
+                        self.begin_round()
+                    }
+                    Some(LiveEvent::ReplayOver(replay)) => match self.replayed(replay).await {
+                        Some(start) => start,
+                        None => return,
+                    },
+                },
+                () = super::until(schedule.next), if link_up && leads => self.begin_round(),
+                () = self.source.lead.asked_again(), if link_up && leads => self.begin_round(),
+                () = self.source.lead.changed_from(leads) => {
+                    leads = !leads;
+                    // A round begins at once, whatever was planned.
+                    schedule.next = leads.then(Instant::now);
+                    continue;
+                }
+                () = self.source.live_loss.happened(), if link_up && leads => {
+                    self.source.health.population_incomplete();
+                    let soon = Instant::now() + schedule.incomplete.wait();
+                    schedule.next = Some(schedule.next.map_or(soon, |next| next.min(soon)));
+                    continue;
+                }
+            };
+            let number = start.number;
+            let ended = tokio::select! {
+                ended = self.round(start) => ended,
+                // What it has read stands; the next subscription begins another round.
+                () = link_lost(&mut events) => {
+                    link_up = false;
+                    continue;
+                }
+                // Another instance has taken over.
+                () = self.source.lead.changed_from(true) => {
+                    leads = false;
+                    continue;
+                }
+            };
+            let wait = match ended {
+                Ok(report) => self.finish(number, report, &mut schedule),
+                Err(PassError::Stopping) => return,
+                Err(error) => self.broken_off(&error, &mut schedule),
+            };
+            schedule.next = Some(Instant::now() + wait);
+        }
+    }
+
+    /// Shows why a round was broken off, and returns how long to wait before the next.
+    fn broken_off(&self, error: &PassError, schedule: &mut Schedule) -> Duration {
+        let why = sentence(error);
+        tracing::warn!("reading the retained statuses was broken off: {why}");
+        self.source.health.reading_failed(why);
+        schedule.broken_off.wait()
+    }
+
+    fn begin_round(&self) -> Start {
+        self.source.health.population_running();
+        let number = self.source.begin_round();
+        Start { at: Instant::now(), number, first: None }
+    }
+
+    /// Shows what a round came to; returns how long to wait for the next one.
+    fn finish(&self, number: RoundNumber, report: PopulationReport, schedule: &mut Schedule) -> Duration {
+        let again = report.state == State::Incomplete;
+        let outcome = OutcomeLabel { outcome: report.state.word() };
+        self.source.metrics.population_rounds.get_or_create(&outcome).inc();
+        self.source.health.population_done(report);
+        if !again {
+            // What it has not heard of is no longer retained. A round that knows of something missing cannot tell.
+            self.source.health.round_ended(number);
+        }
+        // Where the live subscription goes type by type, it may have to follow types that are new.
+        self.source.types_read.notify_one();
+        schedule.broken_off.reset();
+        if again {
+            return schedule.incomplete.wait();
+        }
+        schedule.incomplete.reset();
+        let interval = self.source.settings.population.reconcile_interval;
+        interval.mul_f64(rand::rng().random_range(1.0 - JITTER..=1.0 + JITTER))
+    }
+
+    /// A round whose first pass is the replay of the live subscription; `None` if the program stops.
+    async fn replayed(&self, replay: LiveReplay) -> Option<Start> {
+        self.trust_pong.learn(replay.retained, replay.pong);
+        let tally = self.source.backlog.drained(replay.pass).await?;
+        let pass = Pass { retained: tally.retained, new_devices: tally.new_devices, lost: replay.lost };
+        Some(Start {
+            at: replay.started,
+            number: replay.round,
+            first: replay.of_every_device.then_some(pass),
+        })
+    }
+
+    /// Reads until there is evidence or nothing more to try.
+    async fn round(&self, start: Start) -> Result<PopulationReport, PassError> {
+        let losses_before = self.source.live_loss.count();
+        let mut round = Round::new(start.first);
+        self.sweeps(&mut round, start.at).await?;
+        let mut report = self.report(&round);
+        let retains_nothing = self.source.retains_nothing.load(Ordering::Relaxed);
+        if self.source.live_loss.count() != losses_before || retains_nothing {
+            (report.state, report.evidence) = (State::Incomplete, Evidence::Missing.word());
+        }
+        tracing::info!(
+            population = report.state.word(),
+            evidence = report.evidence,
+            devices = self.source.map.totals().total(),
+            types = report.types.len(),
+            passes = round.passes(),
+            milliseconds = start.at.elapsed().as_millis(),
+            "the retained statuses have been read"
+        );
+        Ok(report)
+    }
+
+    async fn sweeps(&self, round: &mut Round, began: Instant) -> Result<(), PassError> {
+        if round.whole.is_empty() {
+            self.read_whole(round, 1).await?;
+        }
+        if self.is_settled(round) {
+            return Ok(());
+        }
+        self.learn_kept_types().await;
+        self.ask_for_counters(began.elapsed()).await;
+        if self.passes() > 1 && !self.is_settled(round) {
+            // Not all types may have been seen yet. On some brokers the same SUBSCRIBE again shows them.
+            self.read_whole(round, self.passes()).await?;
+        }
+        for _ in 0..SWEEPS_MAX {
+            if self.is_settled(round) {
+                return Ok(());
+            }
+            self.read_types(round).await?;
+            if self.is_settled(round) {
+                return Ok(());
+            }
+            let dropped_before = self.counters.borrow().dropped;
+            self.read_whole(round, self.passes()).await?;
+            if self.is_settled(round) || self.counters_prove(round, dropped_before).await {
+                return Ok(());
+            }
+            if round.is_exhausted(self.limits()) && self.unread_types(round) == 0 {
+                return Ok(());
+            }
+        }
+        Ok(())
+    }
+
+    /// Waits until the broker's counters are there, or known not to be. `reading`: how long the first pass took.
+    async fn ask_for_counters(&self, reading: Duration) {
+        self.counters_wanted.notify_one();
+        let mut counters = self.counters.clone();
+        let known = counters.wait_for(|counters| counters.offered.is_some());
+        let offered = match timeout(COUNTERS_FIRST_TIMEOUT, known).await {
+            Ok(Ok(counters)) => counters.offered == Some(true),
+            Ok(Err(_)) | Err(_) => false,
+        };
+        if !offered {
+            return;
+        }
+        sleep(COUNTERS_SETTLE).await;
+        // Messages of the broker's own expire when somebody asks for them, after they have been counted, and new ones come
+        // after the count: one that we are given may be off by a few, the next one is not.
+        let latest = *counters.borrow();
+        let heard = self.source.map.heard_in_round();
+        if reading > LONG_READING && !latest.count_matches(heard) && latest.nearly_matches(heard) {
+            let next = counters.wait_for(|counters| counters.ticks > latest.ticks);
+            if timeout(COUNTERS_TIMEOUT, next).await.is_ok() {
+                sleep(COUNTERS_SETTLE).await;
+            }
+        }
+    }
+
+    /// How often one filter is read in one sweep. Where the broker counts itself, one pass over everything is cheaper than
+    /// a second one over each filter.
+    fn passes(&self) -> usize {
+        if self.counters.borrow().retained.is_some() { 1 } else { PASSES_MAX }
+    }
+
+    /// Whether there is proof for everything, by the whole or by each type.
+    fn is_settled(&self, round: &mut Round) -> bool {
+        let lost = round.whole.last().is_some_and(|pass| pass.lost);
+        let types_are_known = !self.source.settings.population.types.is_empty();
+        let all_are_held = !self.source.map.evicted_in_round();
+        if !lost && (self.count_matches() || self.count_matches_pass(round)) {
+            round.proof = Some(Evidence::CountMatches);
+        } else if judge(&round.whole, self.limits()) == Evidence::BelowLimits {
+            round.proof = Some(Evidence::BelowLimits);
+        } else if self.unread_types(round) == 0
+            && (types_are_known
+                || all_are_held && round.whole_shows_every_type(self.source.map.heard_in_round()))
+        {
+            round.proof = round.proof_by_types(&self.source.map.round_counts());
+        }
+        round.proof.is_some()
+    }
+
+    /// Whether the broker counts as many retained messages as devices have been heard of in this round. No device may have
+    /// been let go meanwhile, or it may have been counted twice.
+    fn count_matches(&self) -> bool {
+        !self.source.map.evicted_in_round() && self.broker_counts(self.source.map.heard_in_round())
+    }
+
+    /// Whether it counts as many as the last pass over every device has brought, each of another device.
+    fn count_matches_pass(&self, round: &Round) -> bool {
+        let last = round.whole.last().filter(|_| self.source.map.is_limited());
+        last.is_some_and(|pass| self.broker_counts(pass.retained))
+    }
+
+    fn broker_counts(&self, retained: u64) -> bool {
+        // It counts what is retained for everybody's types.
+        let counts_are_ours = self.source.settings.share.partition().is_none();
+        counts_are_ours && self.counters.borrow().count_matches(retained)
+    }
+
+    /// A pass, as far as what is new in it can be told.
+    fn seen(&self, pass: Pass, before: &[Pass]) -> Pass {
+        if self.source.map.evicted_in_round() { pass.new_by_number(before) } else { pass }
+    }
+
+    /// Waits until the broker has counted what came after `dropped_before`, if it counts at all.
+    async fn counters_prove(&self, round: &mut Round, dropped_before: Option<u64>) -> bool {
+        let Some(dropped_before) = dropped_before else { return false };
+        let mut counters = self.counters.clone();
+        let ticks = counters.borrow().ticks;
+        // What is returned borrows the counters and must be gone before the next wait: whoever publishes them is on this thread.
+        let next = timeout(COUNTERS_TIMEOUT, counters.wait_for(|counters| counters.ticks > ticks)).await;
+        let counted = matches!(next, Ok(Ok(_)));
+        drop(next);
+        if !counted {
+            return false;
+        }
+        sleep(COUNTERS_SETTLE).await;
+        if self.is_settled(round) {
+            return true;
+        }
+        let lost = round.whole.last().is_none_or(|pass| pass.lost);
+        if self.counters.borrow().dropped == Some(dropped_before) && !lost && !round.whole_refused {
+            round.proof = Some(Evidence::NothingDropped);
+        }
+        round.proof.is_some()
+    }
+
+    /// Reads every device on a connection of its own, up to so many times: until it brings nothing new.
+    async fn read_whole(&self, round: &mut Round, passes: usize) -> Result<(), PassError> {
+        if round.whole_refused {
+            return Ok(());
+        }
+        let everything = [iot_platform::ALL_DEVICES.to_owned()];
+        let mut reader = Reader::new(self.source, self.dialer, "all", &self.trust_pong);
+        let before = round.whole.len();
+        for _ in 0..passes {
+            match reader.read(&everything).await {
+                Ok(pass) => round.whole.push(self.seen(pass, &round.whole)),
+                Err(error) if error.is_refusal() => {
+                    tracing::warn!(
+                        "every device at once cannot be read, only type by type: {}",
+                        sentence(&error)
+                    );
+                    round.whole_refused = true;
+                    break;
+                }
+                Err(error) => return Err(error),
+            }
+            if judge(&round.whole[before..], self.limits()) >= Evidence::Repeated {
+                break;
+            }
+        }
+        round.types_read_last = false;
+        reader.close().await;
+        Ok(())
+    }
+
+    /// Reads each type that is not proven yet, several side by side where each must be waited for in silence.
+    async fn read_types(&self, round: &mut Round) -> Result<(), PassError> {
+        let open: VecDeque<String> =
+            self.source.known_types().into_iter().filter(|t| !round.is_proven(t)).collect();
+        let connections = if self.trust_pong.get() { 1 } else { self.source.settings.population.connections };
+        let total = open.len();
+        let lost = round.whole.last().is_some_and(|pass| pass.lost);
+        let queue = RefCell::new(open);
+        let types = RefCell::new(std::mem::take(&mut round.types));
+        let workers = (0..connections.min(total)).map(|number| {
+            let (queue, types) = (&queue, &types);
+            async move {
+                let role = format!("type{number}");
+                let mut reader = Reader::new(self.source, self.dialer, &role, &self.trust_pong);
+                // The broker may count itself meanwhile.
+                while lost || !self.count_matches() {
+                    let Some(device_type) = queue.borrow_mut().pop_front() else { break };
+                    self.source.health.population_progress(total - queue.borrow().len() - 1, total);
+                    let mut read = types.borrow_mut().remove(&device_type).unwrap_or_default();
+                    self.read_type(&mut reader, &device_type, &mut read).await?;
+                    types.borrow_mut().insert(device_type, read);
+                }
+                reader.close().await;
+                Ok(())
+            }
+        });
+        let result = try_join_all(workers).await;
+        round.types = types.into_inner();
+        round.types_read_last = true;
+        self.source.health.population_progress(total, total);
+        result.map(|_: Vec<()>| ())
+    }
+
+    async fn read_type(
+        &self,
+        reader: &mut Reader<'_>,
+        device_type: &str,
+        read: &mut TypePasses,
+    ) -> Result<(), PassError> {
+        let filter = [iot_platform::devices_of(device_type)];
+        let before = read.passes.len();
+        for _ in 0..self.passes() {
+            match reader.read(&filter).await {
+                Ok(pass) => read.passes.push(self.seen(pass, &read.passes)),
+                Err(error) if error.is_refusal() => {
+                    tracing::warn!(device_type, "a type can be read only by name: {}", sentence(&error));
+                    read.refused = true;
+                    break;
+                }
+                Err(error) => return Err(error),
+            }
+            if judge(&read.passes, self.limits()) >= Evidence::Repeated {
+                break;
+            }
+        }
+        if read.passes.len() > before {
+            reader.leave(&filter).await;
+        }
+        let by_passes = if read.refused { Evidence::Missing } else { judge(&read.passes, self.limits()) };
+        read.evidence = Some(if by_passes.is_proof() {
+            by_passes
+        } else {
+            by_passes.max(self.ask_by_name(reader, device_type, read).await?)
+        });
+        Ok(())
+    }
+
+    fn unread_types(&self, round: &Round) -> usize {
+        self.source.known_types().into_iter().filter(|t| !round.types.contains_key(t)).count()
+    }
+
+    fn limits(&self) -> &[u64] {
+        &self.source.settings.population.replay_limits
+    }
+
+    fn report(&self, round: &Round) -> PopulationReport {
+        let (state, evidence) = round.outcome();
+        let counts = self.source.map.round_counts().into_iter();
+        let ours = counts.filter(|count| self.source.settings.takes(&count.device_type));
+        let types = ours.map(|count| {
+            let own = round.types.get(&count.device_type).and_then(|read| read.evidence);
+            let (known, replayed) = (count.total, count.heard);
+            let evidence = round.proof.or(own).unwrap_or(evidence);
+            let (evidence, proven) = (evidence.word(), evidence.is_proof());
+            TypeReport { device_type: count.device_type, known, replayed, evidence, proven }
+        });
+        PopulationReport { state, evidence: evidence.word(), types: types.collect() }
+    }
+}
+
+/// Waits until the live subscription is lost.
+async fn link_lost(events: &mut mpsc::UnboundedReceiver<LiveEvent>) {
+    while let Some(event) = events.recv().await {
+        match event {
+            LiveEvent::Down => return,
+            LiveEvent::Subscribed { .. } | LiveEvent::ReplayOver(_) => {}
+        }
+    }
+}

@@ -1,0 +1,158 @@
+//! What one round of the population has found out so far, and what it comes to. Pure: which passes are made is decided in
+//! `population`, what a pass proves in `evidence`.
+
+use std::collections::BTreeMap;
+
+use super::evidence::{Evidence, Pass, judge};
+use crate::health::Population as State;
+use crate::registry::RoundCount;
+
+/// The passes of one round.
+#[derive(Debug, Default)]
+pub struct Round {
+    /// Passes over every device.
+    pub whole: Vec<Pass>,
+    pub types: BTreeMap<String, TypePasses>,
+    /// Why everything is known to be here, whatever the types say.
+    pub proof: Option<Evidence>,
+    /// The broker refuses the subscription to every device.
+    pub whole_refused: bool,
+    /// Types have been read since the last pass over every device.
+    pub types_read_last: bool,
+}
+
+/// Passes over one type.
+#[derive(Debug, Default)]
+pub struct TypePasses {
+    pub passes: Vec<Pass>,
+    pub evidence: Option<Evidence>,
+    /// Each device that the store had has been asked for, where the map does not hold all.
+    pub kept_are_asked_for: bool,
+    /// The broker refuses the subscription to this type.
+    pub refused: bool,
+}
+
+impl Round {
+    pub fn new(first: Option<Pass>) -> Self {
+        Self { whole: first.into_iter().collect(), ..Self::default() }
+    }
+
+    /// How many passes were made.
+    pub fn passes(&self) -> usize {
+        self.whole.len() + self.types.values().map(|read| read.passes.len()).sum::<usize>()
+    }
+
+    pub fn is_proven(&self, device_type: &str) -> bool {
+        self.types.get(device_type).is_some_and(TypePasses::is_proven)
+    }
+
+    /// Why each of `known` types is whole, the weakest reason; `None` if one is not, or there is none.
+    pub fn proof_by_types(&self, known: &[RoundCount]) -> Option<Evidence> {
+        let each_is_proven =
+            !self.types.is_empty() && known.iter().all(|count| self.is_proven(&count.device_type));
+        let weakest = self.types.values().map(|read| read.evidence.unwrap_or(Evidence::None)).min();
+        weakest.filter(|weakest| each_is_proven && weakest.is_proof())
+    }
+
+    /// Whether the last pass over every device brought as much as was heard of, and nothing new: no type hides.
+    pub fn whole_shows_every_type(&self, heard: u64) -> bool {
+        self.whole.last().is_some_and(|pass| pass.retained >= heard && pass.new_devices == 0 && !pass.lost)
+    }
+
+    /// Whether reading the same again can bring nothing more, as far as anybody can tell.
+    pub fn is_exhausted(&self, limits: &[u64]) -> bool {
+        let enough = |evidence| evidence >= Evidence::Repeated;
+        let types = self.types.values().all(|read| read.refused || read.evidence.is_some_and(enough));
+        types && (self.whole_refused || enough(judge(&self.whole, limits)))
+    }
+
+    /// What the round comes to.
+    pub fn outcome(&self) -> (State, Evidence) {
+        match self.proof {
+            Some(proof) => (State::Complete, proof),
+            None if self.is_short() => (State::Incomplete, Evidence::Missing),
+            None => (State::Unproven, Evidence::Repeated),
+        }
+    }
+
+    /// Something is known to be missing: what was read last still brought new devices or lost messages, or could not be
+    /// read at all.
+    fn is_short(&self) -> bool {
+        let short = |pass: &Pass| pass.lost || pass.new_devices > 0;
+        let missing = self.types.values().any(|read| read.evidence == Some(Evidence::Missing));
+        let mut unproven = self.types.values().filter(|read| !read.is_proven());
+        let whole_is_short = self.whole.last().is_some_and(short);
+        let types_are_short = unproven.any(|read| read.passes.last().is_some_and(short));
+        let nothing_read = self.whole.is_empty() && self.types.is_empty();
+        nothing_read || missing || whole_is_short || self.types_read_last && types_are_short
+    }
+}
+
+impl TypePasses {
+    pub fn is_proven(&self) -> bool {
+        self.evidence.is_some_and(Evidence::is_proof)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn pass(retained: u64, new_devices: u64) -> Pass {
+        Pass { retained, new_devices, lost: false }
+    }
+
+    fn read(passes: &[Pass], evidence: Evidence) -> TypePasses {
+        TypePasses { passes: passes.to_vec(), evidence: Some(evidence), ..TypePasses::default() }
+    }
+
+    fn known(names: &[&str]) -> Vec<RoundCount> {
+        let count =
+            |name: &&str| RoundCount { device_type: (*name).to_owned(), before: 0, total: 1, heard: 1 };
+        names.iter().map(count).collect()
+    }
+
+    #[test]
+    fn the_weakest_type_speaks_for_all_and_an_unread_one_for_none() {
+        let mut round = Round::default();
+        assert_eq!(round.proof_by_types(&known(&[])), None);
+        round.types.insert("a".to_owned(), read(&[pass(1, 1)], Evidence::CountMatches));
+        round.types.insert("b".to_owned(), read(&[pass(1, 1)], Evidence::ListedDevices));
+        assert_eq!(round.proof_by_types(&known(&["a", "b"])), Some(Evidence::ListedDevices));
+        assert_eq!(round.proof_by_types(&known(&["a", "b", "c"])), None);
+        round.types.insert("c".to_owned(), read(&[pass(1, 0), pass(1, 0)], Evidence::Repeated));
+        assert_eq!(round.proof_by_types(&known(&["a", "b", "c"])), None);
+    }
+
+    #[test]
+    fn new_devices_in_what_was_read_last_mean_that_more_is_missing() {
+        let mut round = Round::new(Some(pass(9, 9)));
+        assert_eq!(round.outcome(), (State::Incomplete, Evidence::Missing));
+        round.whole.push(pass(9, 0));
+        assert_eq!(round.outcome(), (State::Unproven, Evidence::Repeated));
+        round.types.insert("a".to_owned(), read(&[pass(9, 3)], Evidence::None));
+        round.types_read_last = true;
+        assert_eq!(round.outcome().0, State::Incomplete);
+        round.whole.push(pass(12, 0));
+        round.types_read_last = false;
+        assert_eq!(round.outcome().0, State::Unproven);
+    }
+
+    #[test]
+    fn what_could_not_be_read_is_missing() {
+        let refused = Round { whole_refused: true, ..Round::default() };
+        assert_eq!(refused.outcome().0, State::Incomplete);
+        let mut round = Round::new(Some(pass(9, 0)));
+        round.types.insert("a".to_owned(), read(&[], Evidence::Missing));
+        assert_eq!(round.outcome().0, State::Incomplete);
+    }
+
+    #[test]
+    fn a_refused_pass_over_everything_leaves_the_types_to_be_exhausted() {
+        let mut round = Round { whole_refused: true, ..Round::default() };
+        round.types.insert("a".to_owned(), read(&[pass(2_000, 0)], Evidence::None));
+        assert!(!round.is_exhausted(&[1_000]));
+        round.types.insert("a".to_owned(), read(&[pass(2_000, 0), pass(2_000, 0)], Evidence::Repeated));
+        assert!(round.is_exhausted(&[1_000]));
+    }
+}

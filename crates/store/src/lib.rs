@@ -1,0 +1,298 @@
+//! What outlives the process: the beliefs about all devices and what happened to them. Here is what every store promises;
+//! each backend has a file of its own, and all pass `tests/store_contract`.
+//!
+//! ```text
+//! map -dirty devices-> writer -Batch-> Store -load-> restore -> map
+//! ```
+//!
+//! A belief in a store only grows, by the merge rule of `presence`: whoever writes an old belief over a newer one changes
+//! nothing. So a batch may be written twice, late, or by two instances at once.
+
+mod encoding;
+pub mod memory;
+mod open;
+pub mod postgres;
+pub mod settings;
+pub mod sqlite;
+mod totals;
+pub mod valkey;
+
+use std::cmp::Ordering;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::future::{BoxFuture, pending, ready};
+
+use presence::history::{Event, EventPage, Row};
+use presence::query::{Sort, SortBy, Total};
+use presence::{Belief, Device, DeviceName, Status, UnixSeconds};
+
+use self::totals::Counting;
+pub use open::{open, open_to_read};
+
+/// Devices that one page of a list or of changes may hold.
+pub const PAGE_MAX: usize = 10_000;
+
+/// How many of a device's newest events are compared with a new one to keep the same from being kept twice. A message is
+/// repeated by a broker, or heard by several instances, within moments of the first; whoever repeats it after so many
+/// others have come is kept twice.
+pub const REPEATS_WITHIN: usize = 32;
+
+/// All that is kept of one device.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StoredDevice {
+    pub name: DeviceName,
+    /// Of at least one statement.
+    pub belief: Belief,
+    /// When the latest message arrived that taught something about it. Of two, the later is kept.
+    pub heard_at: UnixSeconds,
+}
+
+impl StoredDevice {
+    /// The memory that it takes, about.
+    pub fn size_bytes(&self) -> usize {
+        size_of::<Self>() + self.name.id.len() + self.belief.payload_bytes()
+    }
+}
+
+/// What is written at once: all of it or nothing, or, where devices are spread over many servers, each device. One that has
+/// failed is written again whole.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Batch {
+    pub devices: Vec<StoredDevice>,
+    /// Each is also evidence: its statement is merged into the belief about its device, which therefore is never missing.
+    /// Except a failed login, which is evidence of nothing: it is kept only of a device that the store knows by then.
+    pub events: Vec<Event>,
+    /// Events that belong before or among these could not wait for the store and are lost. A store that orders its events
+    /// tells whoever reads on from an earlier one that some are missing.
+    pub events_lost: bool,
+}
+
+/// A point in the order of all changes of one store; [`Mark::BEGINNING`] stands before the first. What the numbers mean is
+/// the store's own affair: one is enough where all changes stand in one order.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Mark(pub Vec<u64>);
+
+impl Mark {
+    pub const BEGINNING: Mark = Mark(Vec::new());
+
+    /// Of a store that numbers its changes.
+    pub fn at(number: u64) -> Self {
+        if number == 0 { Self::BEGINNING } else { Self(vec![number]) }
+    }
+
+    /// The number of [`Mark::at`].
+    pub fn number(&self) -> u64 {
+        self.0.first().copied().unwrap_or(0)
+    }
+}
+
+/// An instance of the service, as the others know it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Instance {
+    /// Unlike any other's, and another one after a restart.
+    pub id: Box<str>,
+    /// What it tells the others about itself.
+    pub note: Box<str>,
+}
+
+/// Devices that changed after a mark, each once and as it is now.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Changes {
+    pub devices: Vec<StoredDevice>,
+    /// Where to go on. Equal to the mark asked for if nothing has changed.
+    pub mark: Mark,
+}
+
+/// Which devices a list shows, in which order, and which part of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Query {
+    pub device_type: Option<String>,
+    pub status: Option<Status>,
+    pub sort: Sort,
+    /// The end of the page before; `None` for the first.
+    pub after: Option<Cursor>,
+    /// At most [`PAGE_MAX`]; more is taken for that.
+    pub limit: usize,
+}
+
+/// The last device of a page, by what the list is ordered by.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Cursor {
+    pub name: DeviceName,
+    /// Time of its deciding statement in nanoseconds, the least number if it is unknown.
+    pub time: i64,
+}
+
+impl Cursor {
+    pub fn at(device: &StoredDevice) -> Self {
+        let time = device.belief.verdict().and_then(|verdict| verdict.statement.time.nanos());
+        Self { name: device.name.clone(), time: time.unwrap_or(i64::MIN) }
+    }
+
+    /// Which of two stands first in a list.
+    fn compare(&self, other: &Self, sort: Sort) -> Ordering {
+        let ascending = match sort.by {
+            SortBy::Id => self.name.cmp(&other.name),
+            SortBy::Since => (self.time, &self.name).cmp(&(other.time, &other.name)),
+        };
+        if sort.descending { ascending.reverse() } else { ascending }
+    }
+}
+
+/// Part of a list.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Page {
+    pub devices: Vec<StoredDevice>,
+    /// `None`: nothing follows.
+    pub next: Option<Cursor>,
+}
+
+/// How much history is kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Retention {
+    pub per_device: usize,
+}
+
+/// What went wrong with a store.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum StoreError {
+    #[error("another process uses {0}; give each its own --store")]
+    Locked(PathBuf),
+    #[error(
+        "{path} was written by a newer devstatus (its format is {found}, this one knows up to {known}): start that one, or name another file with --store"
+    )]
+    Newer { path: PathBuf, found: i64, known: i64 },
+    #[error(
+        "the schema {schema} was written by a newer devstatus (its version is {found}, this one knows up to {known}): start that one, or name another with --store-schema"
+    )]
+    NewerSchema { schema: String, found: i64, known: i64 },
+    #[error("{0} is a database, but none of devstatus: name another file with --store")]
+    Foreign(PathBuf),
+    #[error("cannot use the store at {server}: {why}")]
+    Connect { server: String, why: String },
+    #[error("cannot use {path}: {why}")]
+    Open { path: PathBuf, why: String },
+    /// The store found its own contents damaged, has put them aside and begun anew: everything must be written again.
+    #[error("the store was damaged and has been begun anew; what it held is in {set_aside}")]
+    BegunAnew { set_aside: PathBuf },
+    /// What has changed since a mark cannot be told: the store keeps changes no longer, or is not the one it was, because it
+    /// was restored from a backup or replaced by a copy that lagged behind.
+    #[error("what has changed meanwhile cannot be told: {0}")]
+    Gap(String),
+    #[error("{0}")]
+    Write(String),
+    /// What was to be written is refused for what it is, so it would be refused again. The store itself works; of the batch
+    /// nothing was written, or, where devices are spread over many servers, not all.
+    #[error("{0}")]
+    Refused(String),
+    #[error("{0}")]
+    Read(String),
+    #[error("the store is open to be read only")]
+    ReadOnly,
+    #[error("the store has ended")]
+    Ended,
+}
+
+/// Where a load goes: called from several threads at once if the store reads with several.
+pub trait LoadSink: Send + Sync {
+    /// About how many devices will come; called before the first.
+    fn expect(&self, devices: usize);
+    fn take(&self, devices: Vec<StoredDevice>);
+}
+
+/// A store. Every method may be called at any time, from anywhere; none blocks the thread it is called on.
+pub trait Store: Send + Sync {
+    /// Merges a batch into what is kept, as one step; once done it outlives the process.
+    fn upsert(&self, batch: Arc<Batch>) -> BoxFuture<'_, Result<(), StoreError>>;
+
+    /// Why the store can never keep a device of that name; `None` if it can.
+    fn refuses(&self, _device: Device<'_>) -> Option<&'static str> {
+        None
+    }
+
+    /// Gives every device once, in any order.
+    fn load(&self, sink: Arc<dyn LoadSink>) -> BoxFuture<'_, Result<(), StoreError>>;
+
+    /// Gives those of the devices that are kept, each once and in any order, in one round trip to each server that has some.
+    /// What was written before is found.
+    fn read(&self, names: Vec<DeviceName>) -> BoxFuture<'_, Result<Vec<StoredDevice>, StoreError>>;
+
+    /// How many devices there are, by type, status and, of disconnected ones, close code; in any order.
+    fn totals(&self) -> BoxFuture<'_, Result<Vec<Total>, StoreError>> {
+        let counting = Arc::new(Counting::default());
+        Box::pin(async move {
+            self.load(Arc::clone(&counting) as Arc<dyn LoadSink>).await?;
+            Ok(counting.totals())
+        })
+    }
+
+    /// Part of a list. Devices that do not change while it is read are neither skipped nor repeated.
+    fn list(&self, query: Query) -> BoxFuture<'_, Result<Page, StoreError>>;
+
+    /// What changed after the mark, at most about so many devices; oldest change first where all changes stand in one order.
+    fn changes(&self, since: Mark, limit: usize) -> BoxFuture<'_, Result<Changes, StoreError>>;
+
+    /// The newest events of a device with a sequence before the given, newest first, at most so many.
+    fn history(
+        &self,
+        name: DeviceName,
+        before: Option<u64>,
+        limit: usize,
+    ) -> BoxFuture<'_, Result<Vec<Row>, StoreError>>;
+
+    /// Where the newest change stands: who then loads everything has missed nothing up to there.
+    fn mark(&self) -> BoxFuture<'_, Result<Mark, StoreError>>;
+
+    /// Waits until others may have changed something. It may return for nothing, and now and then not at all: whoever waits
+    /// looks from time to time all the same. For ever, if nobody else writes the store.
+    fn bell(&self) -> BoxFuture<'_, ()> {
+        Box::pin(pending())
+    }
+
+    /// Says that this instance lives, for so long from now and by the store's own clock, and returns all that do, the one
+    /// that has lived longest first. With no time at all it leaves.
+    ///
+    /// An instance that is late joins anew, as the youngest.
+    fn attend(
+        &self,
+        instance: Instance,
+        lives_for: Duration,
+    ) -> BoxFuture<'_, Result<Vec<Instance>, StoreError>> {
+        let alone = if lives_for.is_zero() { Vec::new() } else { vec![instance] };
+        Box::pin(ready(Ok(alone)))
+    }
+
+    /// The events of all devices after that position, oldest first, about [`PAGE_MAX`] or so many at most, as those that were
+    /// kept in one step may come together: none that is kept later comes before one that was given here. Of one device,
+    /// those of a page come in the order of its history. Where to go on is a number that only this store understands; 0 is
+    /// before the first event, and a number beyond the last is no error. `None`, at once, if the store keeps no order over
+    /// all devices: a stream of changes then cannot go on from it, and says so.
+    fn events(&self, _after: u64, _limit: usize) -> BoxFuture<'_, Result<Option<EventPage>, StoreError>> {
+        Box::pin(ready(Ok(None)))
+    }
+
+    /// Drops events heard before that time, and some of those beyond the number that a device may have.
+    ///
+    /// What is beyond the number is never shown, dropped yet or not. Returns how many were dropped because of that time.
+    fn prune(&self, heard_before: UnixSeconds) -> BoxFuture<'_, Result<u64, StoreError>>;
+
+    /// The retention time that was set last, by whichever instance; `None` if none was.
+    fn retention_time(&self) -> BoxFuture<'_, Result<Option<UnixSeconds>, StoreError>> {
+        Box::pin(ready(Ok(None)))
+    }
+
+    /// Keeps how late it is for everything that is deleted for being old, so that a restart and other instances go on from it.
+    fn set_retention_time(&self, _time: UnixSeconds) -> BoxFuture<'_, Result<(), StoreError>> {
+        Box::pin(ready(Ok(())))
+    }
+
+    /// Drops those of the devices that are still disconnected since before the moment, in nanoseconds since 1970, or, without
+    /// a moment, all of them, with their histories.
+    fn forget(
+        &self,
+        names: Vec<DeviceName>,
+        before_nanos: Option<i64>,
+    ) -> BoxFuture<'_, Result<(), StoreError>>;
+}

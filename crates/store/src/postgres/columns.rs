@@ -1,0 +1,257 @@
+//! Beliefs and events as arrays of columns, and rows as beliefs and events. What is done with them is not known here.
+
+use std::collections::{BTreeMap, HashSet};
+use std::sync::Arc;
+
+use tokio_postgres::Row;
+use tokio_postgres::types::ToSql;
+
+use crate::encoding::{self, Parts};
+use crate::{Batch, StoreError, StoredDevice};
+use formats::iot_platform;
+use presence::history;
+use presence::history::Event;
+use presence::payload::Payload;
+use presence::{Belief, Claim, DeviceName, Moment, Statement, UnixSeconds};
+
+/// The columns that [`device`] reads, in any order.
+pub const DEVICE: &str = "type, id, heard_at, claim, session, time, close_code, payload, others";
+
+/// All that one batch says of one device.
+#[derive(Clone, Debug, Default)]
+pub struct Said {
+    pub belief: Belief,
+    pub heard_at: u32,
+}
+
+/// All that a batch says, each device once, by name; what is no belief is left out.
+pub fn said(batch: &Batch) -> BTreeMap<(&str, &str), Said> {
+    let mut said: BTreeMap<(&str, &str), Said> = BTreeMap::new();
+    for device in &batch.devices {
+        let one = said.entry((&device.name.device_type, &device.name.id)).or_default();
+        one.belief.merge(device.belief.clone());
+        one.heard_at = one.heard_at.max(device.heard_at.0);
+    }
+    for event in &batch.events {
+        let one = said.entry((&event.device_type, &event.id)).or_default();
+        one.belief.apply(event.statement.clone());
+        one.heard_at = one.heard_at.max(event.heard_at.0);
+    }
+    said.retain(|name, said| said.belief.verdict().is_some() && can_be_kept(*name));
+    said
+}
+
+/// The most bytes of a device's type and id together: an entry of an index has at most 2,704 bytes.
+const NAME_MAX_BYTES: usize = 2_600;
+
+/// Why the database can keep no device of that name; `None` if it can.
+pub fn refusal(device_type: &str, id: &str) -> Option<&'static str> {
+    if device_type.contains('\0') || id.contains('\0') {
+        return Some("the database keeps no zero character in a name");
+    }
+    let is_too_long = device_type.len() + id.len() > NAME_MAX_BYTES;
+    is_too_long.then_some("the database keeps no name of more than 2,600 bytes")
+}
+
+fn can_be_kept((device_type, id): (&str, &str)) -> bool {
+    refusal(device_type, id).is_none()
+}
+
+/// Devices, column by column.
+#[derive(Default)]
+pub struct DeviceColumns<'a> {
+    types: Vec<&'a str>,
+    ids: Vec<&'a str>,
+    connected: Vec<bool>,
+    claims: Vec<i16>,
+    sessions: Vec<i64>,
+    times: Vec<i64>,
+    close_codes: Vec<i32>,
+    addresses: Vec<Option<String>>,
+    reasons: Vec<Option<String>>,
+    heard_at: Vec<i64>,
+    payloads: Vec<Vec<u8>>,
+    others: Vec<Option<Vec<u8>>>,
+}
+
+impl<'a> DeviceColumns<'a> {
+    pub fn push(&mut self, (device_type, id): (&'a str, &'a str), said: &Said) {
+        let Some(parts) = Parts::of(&said.belief) else { return };
+        let deciding = &parts.deciding;
+        let unpacked = deciding.payload.unpack();
+        let (address, reason) = match iot_platform::summary(&unpacked) {
+            Some(summary) => (text(&summary.address), text(&summary.reason)),
+            None => (None, None),
+        };
+        self.types.push(device_type);
+        self.ids.push(id);
+        self.connected.push(parts.connected);
+        self.claims.push(encoding::claim_number(deciding.claim).into());
+        self.sessions.push(nanos(deciding.session));
+        self.times.push(nanos(deciding.time));
+        self.close_codes.push(deciding.close_code.into());
+        self.addresses.push(address);
+        self.reasons.push(reason);
+        self.heard_at.push(said.heard_at.into());
+        self.payloads.push(deciding.payload.packed().to_vec());
+        self.others.push(parts.others);
+    }
+
+    pub fn len(&self) -> usize {
+        self.types.len()
+    }
+
+    /// As parameters, in the order of the statements.
+    pub fn parameters(&self) -> [&(dyn ToSql + Sync); 12] {
+        [
+            &self.types,
+            &self.ids,
+            &self.connected,
+            &self.claims,
+            &self.sessions,
+            &self.times,
+            &self.close_codes,
+            &self.addresses,
+            &self.reasons,
+            &self.heard_at,
+            &self.payloads,
+            &self.others,
+        ]
+    }
+}
+
+fn text(text: &str) -> Option<String> {
+    (!text.is_empty()).then(|| text.replace('\0', "\u{fffd}"))
+}
+
+/// Events, column by column.
+#[derive(Default)]
+pub struct EventColumns<'a> {
+    types: Vec<&'a str>,
+    ids: Vec<&'a str>,
+    claims: Vec<i16>,
+    sessions: Vec<i64>,
+    times: Vec<i64>,
+    close_codes: Vec<i32>,
+    heard_at: Vec<i64>,
+    digests: Vec<i64>,
+    payloads: Vec<&'a [u8]>,
+}
+
+impl<'a> EventColumns<'a> {
+    /// By device, in their order for each: so two batches with the same events do not wait for each other.
+    pub fn of(events: &'a [Event]) -> Self {
+        let mut sorted: Vec<&Event> =
+            events.iter().filter(|event| can_be_kept((&event.device_type, &event.id))).collect();
+        sorted.sort_by_key(|event| (&event.device_type, &event.id));
+        let mut columns = Self::default();
+        for event in sorted {
+            let statement = &event.statement;
+            columns.types.push(&event.device_type);
+            columns.ids.push(&event.id);
+            columns.claims.push(encoding::claim_number(statement.claim).into());
+            columns.sessions.push(nanos(statement.session));
+            columns.times.push(nanos(statement.time));
+            columns.close_codes.push(statement.close_code.into());
+            columns.heard_at.push(event.heard_at.0.into());
+            columns.digests.push(digest(statement));
+            columns.payloads.push(statement.payload.packed());
+        }
+        columns
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.types.is_empty()
+    }
+
+    /// As parameters, in the order of the statement.
+    pub fn parameters(&self) -> [&(dyn ToSql + Sync); 9] {
+        [
+            &self.types,
+            &self.ids,
+            &self.claims,
+            &self.sessions,
+            &self.times,
+            &self.close_codes,
+            &self.heard_at,
+            &self.digests,
+            &self.payloads,
+        ]
+    }
+}
+
+/// 64 bits of everything that a statement is, the same in every version: FNV-1a over its fields and its message.
+fn digest(statement: &Statement) -> i64 {
+    const BASIS: u64 = 0xcbf2_9ce4_8422_2325;
+    const PRIME: u64 = 0x0000_0100_0000_01b3;
+    let add = |hash: u64, bytes: &[u8]| {
+        bytes.iter().fold(hash, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(PRIME))
+    };
+    let mut hash = add(BASIS, &[encoding::claim_number(statement.claim)]);
+    hash = add(hash, &nanos(statement.session).to_le_bytes());
+    hash = add(hash, &nanos(statement.time).to_le_bytes());
+    hash = add(hash, &statement.close_code.to_le_bytes());
+    hash = add(hash, &statement.payload.unpack());
+    i64::from_le_bytes(hash.to_le_bytes())
+}
+
+/// An unknown moment is the least number.
+fn nanos(moment: Moment) -> i64 {
+    moment.nanos().unwrap_or(i64::MIN)
+}
+
+/// One copy of each type's name.
+#[derive(Default)]
+pub struct TypeNames(HashSet<Arc<str>>);
+
+impl TypeNames {
+    pub fn shared(&mut self, name: &str) -> Arc<str> {
+        if let Some(known) = self.0.get(name) {
+            return Arc::clone(known);
+        }
+        let name: Arc<str> = name.into();
+        self.0.insert(Arc::clone(&name));
+        name
+    }
+}
+
+/// The device in a row.
+pub fn device(row: &Row, names: &mut TypeNames) -> Result<StoredDevice, StoreError> {
+    let name =
+        DeviceName { device_type: names.shared(column(row, "type")?), id: column::<&str>(row, "id")?.into() };
+    let others: Option<&[u8]> = column(row, "others")?;
+    let belief = encoding::belief(statement(row)?, others.unwrap_or_default()).ok_or_else(senseless)?;
+    Ok(StoredDevice { name, belief, heard_at: heard_at(row)? })
+}
+
+/// The event in a row.
+pub fn event(row: &Row) -> Result<history::Row, StoreError> {
+    let sequence = u64::try_from(column::<i64>(row, "sequence")?).map_err(|_| senseless())?;
+    Ok(history::Row { sequence, statement: statement(row)?, heard_at: heard_at(row)? })
+}
+
+fn statement(row: &Row) -> Result<Statement, StoreError> {
+    let moment =
+        |name| column::<i64>(row, name).map(|nanos| encoding::moment(Some(nanos).filter(|n| *n != i64::MIN)));
+    let claim: Option<Claim> = encoding::claim(column::<i16>(row, "claim")?.into());
+    Ok(Statement {
+        claim: claim.ok_or_else(senseless)?,
+        session: moment("session")?,
+        time: moment("time")?,
+        close_code: u16::try_from(column::<i32>(row, "close_code")?).map_err(|_| senseless())?,
+        payload: Payload::from_packed(column(row, "payload")?),
+    })
+}
+
+fn heard_at(row: &Row) -> Result<UnixSeconds, StoreError> {
+    u32::try_from(column::<i64>(row, "heard_at")?).map(UnixSeconds).map_err(|_| senseless())
+}
+
+pub fn column<'a, T: tokio_postgres::types::FromSql<'a>>(row: &'a Row, name: &str) -> Result<T, StoreError> {
+    row.try_get(name).map_err(|error| StoreError::Read(error.to_string()))
+}
+
+/// A row that no devstatus wrote.
+fn senseless() -> StoreError {
+    StoreError::Read("a row of the database makes no sense".to_owned())
+}

@@ -1,0 +1,188 @@
+//! Writing: merging a batch in one transaction, pruning, forgetting.
+//!
+//! The common belief, one beginning or one end, is merged by the one statement of `merge.sql`. It leaves the rare ones
+//! locked, which are merged here by the rule of `presence` itself and written before the same commit: at no time can another
+//! instance see or write between. All lock the devices in the order of their names, so none waits for another in a circle.
+
+use std::collections::BTreeMap;
+
+use deadpool_postgres::{GenericClient, Object, Transaction};
+use tokio_postgres::types::ToSql;
+
+use super::columns::{self, DeviceColumns, EventColumns, Said, TypeNames};
+use super::failed;
+use super::statements::Statements;
+use crate::{Batch, StoreError, StoredDevice};
+use presence::{DeviceName, UnixSeconds};
+
+/// Events that one statement drops at most.
+const EXPIRED_AT_ONCE: i64 = 20_000;
+
+/// Who writes where.
+pub struct Place<'a> {
+    pub statements: &'a Statements,
+    /// The lane whose numbers this instance takes.
+    pub lane: i16,
+    /// Who is told of a change.
+    pub channel: &'a str,
+}
+
+/// What the one statement has come to.
+struct Outcome {
+    /// The number of the newest change of the lane.
+    counter: i64,
+    /// Devices that have changed.
+    settled: i64,
+    types: Vec<String>,
+    ids: Vec<String>,
+}
+
+/// Merges a batch.
+pub async fn upsert(client: &mut Object, place: &Place<'_>, batch: &Batch) -> Result<(), StoreError> {
+    let said = columns::said(batch);
+    let events = EventColumns::of(&batch.events);
+    let transaction = client.transaction().await.map_err(failed)?;
+    if !said.is_empty() {
+        merge(&transaction, place, &said).await?;
+    }
+    if !events.is_empty() {
+        let insert = transaction.prepare_cached(&place.statements.add_events).await.map_err(failed)?;
+        transaction.execute(&insert, &events.parameters()).await.map_err(failed)?;
+    }
+    if batch.events_lost {
+        // The last lock that is taken, as whoever prunes has it last.
+        transaction.execute(&place.statements.lose_events, &[]).await.map_err(failed)?;
+    }
+    transaction.commit().await.map_err(failed)
+}
+
+async fn merge(
+    transaction: &Transaction<'_>,
+    place: &Place<'_>,
+    said: &BTreeMap<(&str, &str), Said>,
+) -> Result<(), StoreError> {
+    let mut columns = DeviceColumns::default();
+    for (name, said) in said {
+        columns.push(*name, said);
+    }
+    let number = i64::try_from(columns.len()).unwrap_or(i64::MAX);
+    let merge = transaction.prepare_cached(&place.statements.merge).await.map_err(failed)?;
+    let mut parameters: Vec<&(dyn ToSql + Sync)> = vec![&place.lane, &number];
+    parameters.extend(columns.parameters());
+    let row = transaction.query_one(&merge, &parameters).await.map_err(failed)?;
+    let outcome = Outcome {
+        counter: columns::column(&row, "counter")?,
+        settled: columns::column(&row, "settled")?,
+        types: columns::column(&row, "types")?,
+        ids: columns::column(&row, "ids")?,
+    };
+    let settled = outcome.settled + settle(transaction, place, said, &outcome).await?;
+    if settled > 0 {
+        transaction.execute("SELECT pg_notify($1, '')", &[&place.channel]).await.map_err(failed)?;
+    }
+    Ok(())
+}
+
+/// Merges what the statement has left, and says how many have changed.
+async fn settle(
+    transaction: &Transaction<'_>,
+    place: &Place<'_>,
+    said: &BTreeMap<(&str, &str), Said>,
+    outcome: &Outcome,
+) -> Result<i64, StoreError> {
+    if outcome.types.is_empty() {
+        return Ok(0);
+    }
+    let select = transaction.prepare_cached(&place.statements.named).await.map_err(failed)?;
+    let rows = transaction.query(&select, &[&outcome.types, &outcome.ids]).await.map_err(failed)?;
+    let mut type_names = TypeNames::default();
+    let kept: Result<Vec<_>, _> = rows.iter().map(|row| columns::device(row, &mut type_names)).collect();
+    // A row that makes no sense keeps its own device from being written, and no other.
+    let kept = kept.map_err(|error| StoreError::Refused(error.to_string()))?;
+    let mut kept: BTreeMap<DeviceName, StoredDevice> =
+        kept.into_iter().map(|kept| (kept.name.clone(), kept)).collect();
+    let mut columns = DeviceColumns::default();
+    let mut numbers = Vec::new();
+    // The numbers were taken for the whole batch, the last one for its last device; those that are used here were not yet.
+    for (number, (name, said)) in (outcome.counter - said.len() as i64 + 1..).zip(said) {
+        let Some(kept) = kept.remove(&DeviceName { device_type: name.0.into(), id: name.1.into() }) else {
+            continue;
+        };
+        let (mut belief, heard_at) = (kept.belief, kept.heard_at.0.max(said.heard_at));
+        if belief.merge(said.belief.clone()) || heard_at > kept.heard_at.0 {
+            columns.push(*name, &Said { belief, heard_at });
+            numbers.push(number);
+        }
+    }
+    if numbers.is_empty() {
+        return Ok(0);
+    }
+    let update = transaction.prepare_cached(&place.statements.settle).await.map_err(failed)?;
+    let mut parameters: Vec<&(dyn ToSql + Sync)> = vec![&place.lane];
+    parameters.extend(columns.parameters());
+    parameters.push(&numbers);
+    transaction.execute(&update, &parameters).await.map_err(failed)?;
+    Ok(i64::try_from(columns.len()).unwrap_or(i64::MAX))
+}
+
+/// Drops events heard before that time, and those of the devices beyond the number that a device may have.
+pub async fn prune(
+    client: &Object,
+    statements: &Statements,
+    heard_before: UnixSeconds,
+    touched: (&[&str], &[&str]),
+    per_device: i64,
+) -> Result<u64, StoreError> {
+    let delete = client.prepare_cached(&statements.prune_expired).await.map_err(failed)?;
+    let before = i64::from(heard_before.0);
+    let mut expired = 0;
+    loop {
+        let pruned = client.query_one(&delete, &[&before, &EXPIRED_AT_ONCE]).await.map_err(failed)?;
+        let deleted = columns::column::<i64>(&pruned, "gone")?;
+        expired += deleted.unsigned_abs();
+        if deleted == 0 {
+            break;
+        }
+    }
+    if !touched.0.is_empty() {
+        let beyond = client.prepare_cached(&statements.prune_beyond).await.map_err(failed)?;
+        client.execute(&beyond, &[&touched.0, &touched.1, &per_device]).await.map_err(failed)?;
+    }
+    Ok(expired)
+}
+
+/// The retention time that was set last, by whichever instance.
+pub async fn retention_time(
+    client: &Object,
+    statements: &Statements,
+) -> Result<Option<UnixSeconds>, StoreError> {
+    let select = client.prepare_cached(&statements.retention_time).await.map_err(failed)?;
+    let row = client.query_one(&select, &[]).await.map_err(failed)?;
+    let time: Option<i64> = columns::column(&row, "time")?;
+    Ok(time.and_then(|time| u32::try_from(time).ok()).map(UnixSeconds))
+}
+
+/// Keeps the retention time for a restart and for the other instances.
+pub async fn set_retention_time(
+    client: &Object,
+    statements: &Statements,
+    time: UnixSeconds,
+) -> Result<(), StoreError> {
+    let set = client.prepare_cached(&statements.set_retention_time).await.map_err(failed)?;
+    client.execute(&set, &[&i64::from(time.0)]).await.map_err(failed)?;
+    Ok(())
+}
+
+/// Drops devices that are disconnected since before the moment, or all of these.
+pub async fn forget(
+    client: &Object,
+    statements: &Statements,
+    names: &[DeviceName],
+    before_nanos: Option<i64>,
+) -> Result<(), StoreError> {
+    let (types, ids): (Vec<&str>, Vec<&str>) =
+        names.iter().map(|name| (&*name.device_type, &*name.id)).unzip();
+    let delete = client.prepare_cached(&statements.forget).await.map_err(failed)?;
+    client.execute(&delete, &[&types, &ids, &before_nanos]).await.map_err(failed)?;
+    Ok(())
+}

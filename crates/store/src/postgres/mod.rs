@@ -1,0 +1,429 @@
+//! The store in a PostgreSQL database, or what speaks its protocol, shared by any number of instances and readable with SQL.
+//!
+//! The statements stand in files of their own, in `sql`. Each is right whatever other instances do at the same moment; what
+//! they rely on is said there. Of a connection nothing is expected: after any error it is given up and another one made.
+
+mod bell;
+mod check;
+mod columns;
+mod connect;
+mod merge;
+mod migrate;
+mod order;
+mod read;
+mod statements;
+mod tls;
+
+use std::collections::HashSet;
+use std::ops::{Deref, DerefMut};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+
+use deadpool_postgres::{GenericClient, Object, Pool, PoolError};
+use futures_util::future::BoxFuture;
+use parking_lot::Mutex;
+use rand::RngExt;
+use tokio::time::{Instant, sleep, timeout};
+use tokio_rustls::rustls::{self, CertificateError};
+
+use self::bell::Bell;
+use self::merge::Place;
+use self::read::{LANES, Window};
+use self::statements::Statements;
+use super::settings::{Server, StoreSettings};
+use super::{
+    Batch, Changes, Instance, LoadSink, Mark, Page, Query, Retention, Store, StoreError, StoredDevice,
+};
+use presence::history::{EventPage, Row};
+use presence::query::Total;
+use presence::{Device, DeviceName, UnixSeconds};
+use system::sentence;
+
+/// How long a start waits for a database that cannot be reached: services that start together need some patience.
+const START_PATIENCE: Duration = Duration::from_secs(30);
+const START_PAUSE: Duration = Duration::from_millis(500);
+
+/// A statement that takes longer has failed: the connection may be dead without anyone having closed it. Loading everything
+/// is bounded by nothing but its progress.
+const STATEMENT_TIMEOUT: Duration = Duration::from_secs(20);
+
+/// Devices with new events that are remembered until the next pruning; the events of others beyond that are dropped when they
+/// have new ones again.
+const TOUCHED_MAX: usize = 100_000;
+
+/// The expression for what changes with each failover and restoring; not every server that speaks the protocol has it.
+const TIMELINE: &str = "left(pg_walfile_name(pg_current_wal_lsn()), 8)";
+const NO_TIMELINE: &str = "NULL::text";
+
+/// One schema of one database.
+pub struct PostgresStore {
+    pool: Pool,
+    bell: Bell,
+    statements: Statements,
+    schema: String,
+    /// In which of the lanes this instance writes: any, as long as not all take the same one.
+    lane: i16,
+    retention: Retention,
+    /// Events heard before are not shown, pruned yet or not.
+    heard_since: AtomicU32,
+    /// Devices that have new events since the last pruning.
+    touched: Mutex<HashSet<DeviceName>>,
+    timeline: Mutex<Option<String>>,
+}
+
+impl PostgresStore {
+    /// Connects, and makes the schema or brings it to the form of this version.
+    pub async fn open(
+        server: &Server,
+        settings: &StoreSettings,
+        retention: Retention,
+    ) -> Result<Self, StoreError> {
+        let config = connect::config(server);
+        let encryption = connect::encryption(server, settings)?;
+        let pool = connect::pool(config.clone(), encryption.clone())?;
+        let cannot = |why: String| StoreError::Connect { server: server.to_string(), why };
+        let mut client = first_connection(&pool).await.map_err(cannot)?;
+        check::check(&pool).await.map_err(cannot)?;
+        let schema = settings.schema.clone();
+        migrate::migrate(&mut client, &schema).await.map_err(|error| match error {
+            StoreError::Write(why) | StoreError::Refused(why) => cannot(why),
+            other => other,
+        })?;
+        let timeline = match client.query_one(&format!("SELECT {TIMELINE}"), &[]).await {
+            Ok(_) => TIMELINE,
+            Err(_) => NO_TIMELINE,
+        };
+        let statements = Statements::new(&schema, timeline);
+        order::renew(&mut client, &statements).await?;
+        Ok(Self {
+            pool,
+            bell: Bell::new(config, encryption, &schema),
+            statements,
+            schema,
+            lane: rand::rng().random_range(0..LANES as i16),
+            retention,
+            heard_since: AtomicU32::new(0),
+            touched: Mutex::default(),
+            timeline: Mutex::default(),
+        })
+    }
+
+    async fn client(&self) -> Result<Held, StoreError> {
+        match self.pool.get().await {
+            Ok(client) => Ok(Held(Some(client))),
+            Err(error) => Err(StoreError::Write(sentence(&error))),
+        }
+    }
+
+    fn per_device(&self) -> i64 {
+        i64::try_from(self.retention.per_device).unwrap_or(i64::MAX)
+    }
+
+    async fn merge(&self, batch: &Batch) -> Result<(), StoreError> {
+        let mut client = self.client().await?;
+        let place = Place { statements: &self.statements, lane: self.lane, channel: &self.schema };
+        let merged = merge::upsert(&mut client, &place, batch).await;
+        client.served(merged)?;
+        let mut touched = self.touched.lock();
+        for event in &batch.events {
+            if touched.len() >= TOUCHED_MAX {
+                break;
+            }
+            touched.insert(DeviceName { device_type: Arc::clone(&event.device_type), id: event.id.clone() });
+        }
+        Ok(())
+    }
+
+    async fn look(&self, since: Mark, limit: usize) -> Result<Changes, StoreError> {
+        let client = self.client().await?;
+        let looked = read::changes(&client, &self.statements, &since, limit).await;
+        let looked = client.served(looked)?;
+        let before = std::mem::replace(&mut *self.timeline.lock(), looked.timeline.clone());
+        if before.is_some() && before != looked.timeline {
+            return Err(StoreError::Gap("another server has taken over".to_owned()));
+        }
+        Ok(looked.changes)
+    }
+
+    async fn drop_old(&self, heard_before: UnixSeconds) -> Result<u64, StoreError> {
+        let touched = std::mem::take(&mut *self.touched.lock());
+        let (types, ids): (Vec<&str>, Vec<&str>) =
+            touched.iter().map(|name| (&*name.device_type, &*name.id)).unzip();
+        let client = self.client().await?;
+        let pruned =
+            merge::prune(&client, &self.statements, heard_before, (&types, &ids), self.per_device()).await;
+        let pruned = client.served(pruned);
+        if pruned.is_err() {
+            self.touched.lock().extend(touched);
+        }
+        pruned
+    }
+
+    async fn say_alive(&self, instance: Instance, lives_for: Duration) -> Result<Vec<Instance>, StoreError> {
+        let mut client = self.client().await?;
+        let living = attend(&mut client, &self.statements, &instance, lives_for).await;
+        client.served(living)
+    }
+}
+
+/// Waits for a database that is on its way.
+async fn first_connection(pool: &Pool) -> Result<Object, String> {
+    let started = Instant::now();
+    let mut said = false;
+    loop {
+        let error = match pool.get().await {
+            Ok(client) => return Ok(client),
+            Err(error) if is_final(&error) => return Err(sentence(&error)),
+            Err(error) => sentence(&error),
+        };
+        if started.elapsed() >= START_PATIENCE {
+            return Err(error);
+        }
+        if !std::mem::replace(&mut said, true) {
+            tracing::warn!("the database cannot be used yet: {error}; trying again");
+        }
+        sleep(START_PAUSE).await;
+    }
+}
+
+/// Whether waiting would change nothing: the login is refused, the database is not there, the certificate is not trusted.
+fn is_final(error: &PoolError) -> bool {
+    let PoolError::Backend(error) = error else { return false };
+    match error.as_db_error() {
+        Some(refusal) => ["28", "3D", "42"].iter().any(|class| refusal.code().code().starts_with(class)),
+        // What the TLS of this side finds wrong with the other.
+        None => std::error::Error::source(error)
+            .and_then(|source| source.downcast_ref::<std::io::Error>())
+            .is_some_and(|error| error.kind() == std::io::ErrorKind::InvalidData && !is_about_dates(error)),
+    }
+}
+
+/// Whether a certificate is refused because of the time, which may be wrong on this machine until a time server is reached.
+fn is_about_dates(error: &std::io::Error) -> bool {
+    let refusal = error.get_ref().and_then(|error| error.downcast_ref::<rustls::Error>());
+    matches!(
+        refusal,
+        Some(rustls::Error::InvalidCertificate(
+            CertificateError::Expired
+                | CertificateError::ExpiredContext { .. }
+                | CertificateError::NotValidYet
+                | CertificateError::NotValidYetContext { .. }
+        ))
+    )
+}
+
+/// One instance at a time, so that all agree on who came first.
+async fn attend(
+    client: &mut Object,
+    statements: &Statements,
+    instance: &Instance,
+    lives_for: Duration,
+) -> Result<Vec<Instance>, StoreError> {
+    let transaction = client.transaction().await.map_err(failed)?;
+    transaction.batch_execute(&statements.lock_instances).await.map_err(failed)?;
+    let (id, note) = (&*instance.id, &*instance.note);
+    let gone = if lives_for.is_zero() { id } else { "" };
+    if !lives_for.is_zero() {
+        let attend = transaction.prepare_cached(&statements.attend).await.map_err(failed)?;
+        transaction.execute(&attend, &[&id, &note, &lives_for.as_secs_f64()]).await.map_err(failed)?;
+    }
+    let leave = transaction.prepare_cached(&statements.leave).await.map_err(failed)?;
+    transaction.execute(&leave, &[&gone]).await.map_err(failed)?;
+    let select = transaction.prepare_cached(&statements.instances).await.map_err(failed)?;
+    let rows = transaction.query(&select, &[]).await.map_err(failed)?;
+    transaction.commit().await.map_err(failed)?;
+    rows.iter()
+        .map(|row| {
+            let (id, note): (String, String) = (columns::column(row, "id")?, columns::column(row, "note")?);
+            Ok(Instance { id: id.into(), note: note.into() })
+        })
+        .collect()
+}
+
+/// A connection that goes back to the pool only if what was done over it was done: after an error, and if it was waited
+/// for in vain, it is given up.
+struct Held(Option<Object>);
+
+impl Held {
+    fn served<T>(mut self, done: Result<T, StoreError>) -> Result<T, StoreError> {
+        if done.is_ok() {
+            drop(self.0.take());
+        }
+        done
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        if let Some(client) = self.0.take() {
+            drop(Object::take(client));
+        }
+    }
+}
+
+impl Deref for Held {
+    type Target = Object;
+
+    fn deref(&self) -> &Object {
+        self.0.as_ref().expect("it is held until it is dropped")
+    }
+}
+
+impl DerefMut for Held {
+    fn deref_mut(&mut self) -> &mut Object {
+        self.0.as_mut().expect("it is held until it is dropped")
+    }
+}
+
+/// Classes of SQLSTATE that are about what was written: data, constraints, triggers, what somebody raised, limits of a row.
+const REFUSED_CLASSES: [&str; 8] = ["22", "23", "27", "38", "39", "44", "54", "P0"];
+/// A prepared statement is there already, or is gone: somebody else uses the same session.
+const FOREIGN_STATEMENTS: [&str; 2] = ["42P05", "26000"];
+
+/// What the database or the way to it says.
+fn failed(error: tokio_postgres::Error) -> StoreError {
+    let code = error.code().map(|state| state.code().to_owned()).unwrap_or_default();
+    let why = sentence(&error);
+    if REFUSED_CLASSES.iter().any(|class| code.starts_with(class)) {
+        StoreError::Refused(why)
+    } else if FOREIGN_STATEMENTS.contains(&&*code) {
+        StoreError::Write(format!("{why}: {}", check::SESSIONS_SHARED))
+    } else {
+        StoreError::Write(why)
+    }
+}
+
+/// Boxes what is done, and bounds it. What is broken off takes its connection with it.
+fn bounded<'a, T: Send + 'a>(
+    done: impl Future<Output = Result<T, StoreError>> + Send + 'a,
+) -> BoxFuture<'a, Result<T, StoreError>> {
+    Box::pin(async move {
+        timeout(STATEMENT_TIMEOUT, done).await.unwrap_or_else(|_| {
+            let seconds = STATEMENT_TIMEOUT.as_secs();
+            Err(StoreError::Write(format!("the database has not answered for {seconds} s")))
+        })
+    })
+}
+
+impl Store for PostgresStore {
+    fn upsert(&self, batch: Arc<Batch>) -> BoxFuture<'_, Result<(), StoreError>> {
+        bounded(async move { self.merge(&batch).await })
+    }
+
+    fn refuses(&self, device: Device<'_>) -> Option<&'static str> {
+        columns::refusal(device.device_type, device.id)
+    }
+
+    fn load(&self, sink: Arc<dyn LoadSink>) -> BoxFuture<'_, Result<(), StoreError>> {
+        Box::pin(async move {
+            let client = self.client().await?;
+            let done = read::load(&client, &self.statements, &*sink).await;
+            client.served(done)
+        })
+    }
+
+    fn read(&self, names: Vec<DeviceName>) -> BoxFuture<'_, Result<Vec<StoredDevice>, StoreError>> {
+        bounded(async move {
+            let client = self.client().await?;
+            let done = read::named(&client, &self.statements, &names).await;
+            client.served(done)
+        })
+    }
+
+    fn totals(&self) -> BoxFuture<'_, Result<Vec<Total>, StoreError>> {
+        bounded(async move {
+            let client = self.client().await?;
+            let done = read::totals(&client, &self.statements).await;
+            client.served(done)
+        })
+    }
+
+    fn list(&self, query: Query) -> BoxFuture<'_, Result<Page, StoreError>> {
+        bounded(async move {
+            let client = self.client().await?;
+            let done = read::list(&client, &self.schema, &query).await;
+            client.served(done)
+        })
+    }
+
+    fn changes(&self, since: Mark, limit: usize) -> BoxFuture<'_, Result<Changes, StoreError>> {
+        bounded(self.look(since, limit))
+    }
+
+    fn mark(&self) -> BoxFuture<'_, Result<Mark, StoreError>> {
+        bounded(async move {
+            let client = self.client().await?;
+            let done = read::mark(&client, &self.statements).await;
+            client.served(done)
+        })
+    }
+
+    fn bell(&self) -> BoxFuture<'_, ()> {
+        Box::pin(self.bell.wait())
+    }
+
+    fn attend(
+        &self,
+        instance: Instance,
+        lives_for: Duration,
+    ) -> BoxFuture<'_, Result<Vec<Instance>, StoreError>> {
+        bounded(self.say_alive(instance, lives_for))
+    }
+
+    fn history(
+        &self,
+        name: DeviceName,
+        before: Option<u64>,
+        limit: usize,
+    ) -> BoxFuture<'_, Result<Vec<Row>, StoreError>> {
+        let heard_since = i64::from(self.heard_since.load(Ordering::Relaxed));
+        let window = Window { before, limit, per_device: self.per_device(), heard_since };
+        bounded(async move {
+            let client = self.client().await?;
+            let done = read::history(&client, &self.statements, &name, &window).await;
+            client.served(done)
+        })
+    }
+
+    fn events(&self, after: u64, limit: usize) -> BoxFuture<'_, Result<Option<EventPage>, StoreError>> {
+        bounded(async move {
+            let client = self.client().await?;
+            let done = order::events(&client, &self.statements, after, limit).await;
+            client.served(done).map(Some)
+        })
+    }
+
+    fn prune(&self, heard_before: UnixSeconds) -> BoxFuture<'_, Result<u64, StoreError>> {
+        self.heard_since.store(heard_before.0, Ordering::Relaxed);
+        bounded(self.drop_old(heard_before))
+    }
+
+    fn retention_time(&self) -> BoxFuture<'_, Result<Option<UnixSeconds>, StoreError>> {
+        bounded(async move {
+            let client = self.client().await?;
+            let done = merge::retention_time(&client, &self.statements).await;
+            client.served(done)
+        })
+    }
+
+    fn set_retention_time(&self, time: UnixSeconds) -> BoxFuture<'_, Result<(), StoreError>> {
+        bounded(async move {
+            let client = self.client().await?;
+            let done = merge::set_retention_time(&client, &self.statements, time).await;
+            client.served(done)
+        })
+    }
+
+    fn forget(
+        &self,
+        names: Vec<DeviceName>,
+        before_nanos: Option<i64>,
+    ) -> BoxFuture<'_, Result<(), StoreError>> {
+        bounded(async move {
+            let client = self.client().await?;
+            let done = merge::forget(&client, &self.statements, &names, before_nanos).await;
+            client.served(done)
+        })
+    }
+}

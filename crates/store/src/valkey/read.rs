@@ -1,0 +1,386 @@
+//! All that reads the grid: everything at the start, pages, changes, history. Always from the masters, so that whoever has
+//! written something finds it.
+
+use std::cmp::Ordering;
+use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
+use std::sync::Arc;
+
+use futures_util::future::try_join_all;
+use futures_util::{StreamExt, stream};
+use redis::RedisError;
+
+use super::buckets::{BUCKETS, Bucket, SEPARATOR, joined, parted};
+use super::connection::Call;
+use super::encoding::{self, Damaged};
+use super::position::{Look, Position, Positions};
+use super::{Grid, scripts};
+use crate::{Changes, Cursor, LoadSink, Mark, PAGE_MAX, Page, Query, StoreError, StoredDevice};
+use presence::history::Row;
+use presence::query::{Sort, SortBy};
+use presence::{DeviceName, Status, UnixSeconds};
+
+/// Devices that one call of a script reads: a server does nothing else meanwhile, one or two milliseconds.
+const READ_AT_ONCE: usize = 1_000;
+/// Buckets that are read side by side where everything is read.
+const BUCKETS_AT_ONCE: usize = 16;
+/// Names looked at for each page of a list that shows one status only, of which there may be few.
+const FILTERED_AT_ONCE: usize = 250;
+
+/// Why something was not read.
+#[derive(Debug)]
+pub enum ReadError {
+    Failed(RedisError),
+    Damaged,
+    Gap,
+}
+
+impl From<RedisError> for ReadError {
+    fn from(error: RedisError) -> Self {
+        Self::Failed(error)
+    }
+}
+
+impl From<Damaged> for ReadError {
+    fn from(Damaged: Damaged) -> Self {
+        Self::Damaged
+    }
+}
+
+impl From<ReadError> for StoreError {
+    fn from(error: ReadError) -> Self {
+        match error {
+            ReadError::Failed(error) => Self::Read(error.to_string()),
+            ReadError::Damaged => {
+                Self::Read("the store holds what no devstatus wrote: give it a --store-schema of its own".to_owned())
+            }
+            ReadError::Gap => Self::Gap(
+                "a bucket of the grid is not what it was, as after a failover, or has changed too often since".to_owned(),
+            ),
+        }
+    }
+}
+
+/// The names that a part of a bucket's list lies between, as ZRANGEBYLEX has them.
+#[derive(Clone)]
+struct Bounds {
+    from: Vec<u8>,
+    to: Vec<u8>,
+}
+
+impl Bounds {
+    fn of(device_type: Option<&str>, after: Option<&DeviceName>) -> Self {
+        let (mut from, mut to) = (b"-".to_vec(), b"+".to_vec());
+        if let Some(device_type) = device_type {
+            let begin = |sign: u8, end: u8| [&[sign], device_type.as_bytes(), &[end]].concat();
+            (from, to) = (begin(b'[', SEPARATOR), begin(b'(', SEPARATOR + 1));
+        }
+        if let Some(after) = after {
+            let after = excluded(&joined(after.device()));
+            // Who asks for one type may come from a device before it.
+            if device_type.is_none() || after[1..] > from[1..] {
+                from = after;
+            }
+        }
+        Self { from, to }
+    }
+}
+
+fn excluded(name: &[u8]) -> Vec<u8> {
+    [b"(", name].concat()
+}
+
+/// Part of a bucket's list.
+struct Part {
+    devices: Vec<StoredDevice>,
+    /// The last name looked at; `None` if nothing follows.
+    looked_at: Option<Vec<u8>>,
+}
+
+impl Grid {
+    /// Gives every device to the sink.
+    pub async fn load(&self, sink: Arc<dyn LoadSink>) -> Result<(), ReadError> {
+        let mut command = redis::cmd("HLEN");
+        let first = Bucket::from(0);
+        command.arg(self.keys.devices(first));
+        // The buckets are about equal.
+        let in_one: usize = self.connection.ask(self.keys.slot(first), &command).await?;
+        sink.expect(in_one * BUCKETS);
+        let mut loads = stream::iter(Bucket::all())
+            .map(|bucket| {
+                let sink = Arc::clone(&sink);
+                async move {
+                    let mut bounds = Bounds::of(None, None);
+                    loop {
+                        let part = self.part(bucket, &bounds, READ_AT_ONCE, None).await?;
+                        sink.take(part.devices);
+                        let Some(looked_at) = part.looked_at else { return Ok(()) };
+                        bounds.from = excluded(&looked_at);
+                    }
+                }
+            })
+            .buffer_unordered(BUCKETS_AT_ONCE);
+        while let Some(loaded) = loads.next().await {
+            loaded.map_err(|error: ReadError| error)?;
+        }
+        Ok(())
+    }
+
+    /// The devices of these names, each once: one command for each bucket that has some, all of them under way at once.
+    pub async fn named(&self, names: &[DeviceName]) -> Result<Vec<StoredDevice>, ReadError> {
+        let mut buckets: BTreeMap<Bucket, BTreeSet<Vec<u8>>> = BTreeMap::new();
+        for name in names {
+            let name = joined(name.device());
+            buckets.entry(Bucket::of(&name)).or_default().insert(name);
+        }
+        let reads = buckets.iter().map(|(bucket, names)| async move {
+            let mut command = redis::cmd("HMGET");
+            command.arg(self.keys.devices(*bucket)).arg(names);
+            let records: Vec<Option<Vec<u8>>> =
+                self.connection.ask(self.keys.slot(*bucket), &command).await?;
+            let kept = names.iter().zip(records).filter_map(|(name, record)| Some([name.clone(), record?]));
+            Ok(kept.flatten().collect::<Vec<_>>())
+        });
+        let found = try_join_all(reads).await.map_err(|error: ReadError| error)?;
+        Ok(devices(&found.concat())?)
+    }
+
+    async fn part(
+        &self,
+        bucket: Bucket,
+        bounds: &Bounds,
+        most: usize,
+        status: Option<Status>,
+    ) -> Result<Part, ReadError> {
+        let mut call = Call::default();
+        call.key(self.keys.devices(bucket)).key(self.keys.names(bucket));
+        call.argument(bounds.from.as_slice()).argument(bounds.to.as_slice()).argument(most.to_string());
+        call.argument(match status {
+            None => "",
+            Some(Status::Connected) => "1",
+            Some(Status::Disconnected) => "0",
+        });
+        let found: Vec<Vec<u8>> = self.connection.run(self.keys.slot(bucket), &scripts::LIST, &call).await?;
+        let (looked_at, found) = found.split_first().ok_or(Damaged)?;
+        Ok(Part { devices: devices(found)?, looked_at: (!looked_at.is_empty()).then(|| looked_at.clone()) })
+    }
+
+    pub async fn list(&self, query: &Query) -> Result<Page, ReadError> {
+        let limit = query.limit.min(PAGE_MAX);
+        // One more, to see whether anything follows.
+        let by_name = Sort { by: SortBy::Id, descending: false };
+        let mut devices = if query.sort == by_name {
+            self.by_name(query, limit + 1).await?
+        } else {
+            self.in_another_order(query, limit + 1).await?
+        };
+        let more = devices.len() > limit;
+        devices.truncate(limit);
+        let next = devices.last().filter(|_| more).map(Cursor::at);
+        Ok(Page { devices, next })
+    }
+
+    /// Merges the lists of the buckets, each read as far as the page reaches.
+    async fn by_name(&self, query: &Query, wanted: usize) -> Result<Vec<StoredDevice>, ReadError> {
+        let after = query.after.as_ref().map(|cursor| &cursor.name);
+        let bounds = Bounds::of(query.device_type.as_deref(), after);
+        let each = wanted / BUCKETS;
+        // So that mostly one round is enough, though no two buckets have the same share.
+        let each = if query.status.is_some() { FILTERED_AT_ONCE } else { each + 3 * each.isqrt() + 3 };
+        let mut reading: Vec<(Bucket, Bounds)> =
+            Bucket::all().map(|bucket| (bucket, bounds.clone())).collect();
+        let mut found: Vec<(Vec<u8>, StoredDevice)> = Vec::new();
+        loop {
+            let parts = reading.iter().map(|(bucket, bounds)| self.part(*bucket, bounds, each, query.status));
+            let parts = try_join_all(parts).await?;
+            for ((_, bounds), part) in reading.iter_mut().zip(&parts) {
+                bounds.from = part.looked_at.as_deref().map(excluded).unwrap_or_default();
+            }
+            found.extend(
+                parts
+                    .into_iter()
+                    .flat_map(|part| part.devices)
+                    .map(|device| (joined(device.name.device()), device)),
+            );
+            found.sort_unstable_by(|one, other| one.0.cmp(&other.0));
+            // Whoever has come beyond the end of the page has nothing more for it.
+            let end = found.get(wanted.saturating_sub(1)).map(|(name, _)| excluded(name));
+            reading.retain(|(_, bounds)| {
+                !bounds.from.is_empty() && end.as_ref().is_none_or(|end| bounds.from < *end)
+            });
+            if reading.is_empty() {
+                return Ok(found.into_iter().take(wanted).map(|(_, device)| device).collect());
+            }
+        }
+    }
+
+    /// Goes through all devices: an index by time would cost each change as much as the change itself.
+    async fn in_another_order(&self, query: &Query, wanted: usize) -> Result<Vec<StoredDevice>, ReadError> {
+        let bounds = Bounds::of(query.device_type.as_deref(), None);
+        let mut best: BinaryHeap<Placed> = BinaryHeap::new();
+        let mut reads = stream::iter(Bucket::all().map(|bucket| (bucket, Some(bounds.clone()))))
+            .flat_map_unordered(BUCKETS_AT_ONCE, |(bucket, bounds)| {
+                Box::pin(stream::unfold(bounds, move |bounds| async move {
+                    let mut bounds = bounds?;
+                    let part = self.part(bucket, &bounds, READ_AT_ONCE, query.status).await;
+                    let follows = part.as_ref().ok().and_then(|part| part.looked_at.as_deref()).map(excluded);
+                    let next = follows.map(|from| {
+                        bounds.from = from;
+                        bounds
+                    });
+                    Some((part, next))
+                }))
+            });
+        while let Some(part) = reads.next().await {
+            for device in part?.devices {
+                let placed = Placed { at: Cursor::at(&device), sort: query.sort, device };
+                let is_behind = |after| placed.at.compare(after, query.sort) == Ordering::Greater;
+                if query.after.as_ref().is_none_or(is_behind) {
+                    best.push(placed);
+                    if best.len() > wanted {
+                        best.pop();
+                    }
+                }
+            }
+        }
+        Ok(best.into_sorted_vec().into_iter().map(|one| one.device).collect())
+    }
+
+    pub async fn changes(&self, since: &Mark, limit: usize) -> Result<Changes, ReadError> {
+        let mut positions = Positions::of(since);
+        let looks = self.sight.lock().looks(&positions);
+        let limit = limit.clamp(1, PAGE_MAX);
+        let (mut found, mut at) = (Vec::new(), 0);
+        // As many buckets at a time as there may be devices; mostly that is all of them.
+        while at < looks.len() && found.len() < limit {
+            let left = limit - found.len();
+            let some = &looks[at..looks.len().min(at + left)];
+            let most = (left / some.len()).max(1);
+            let answers = try_join_all(some.iter().map(|look| self.look(*look, most))).await;
+            let answers = match answers {
+                Ok(answers) => answers,
+                Err(error) => {
+                    self.sight.lock().ring_all();
+                    return Err(error);
+                }
+            };
+            for (look, (reached, at_end, devices)) in some.iter().zip(answers) {
+                positions.set(look.bucket, reached);
+                self.sight.lock().note(look.bucket, reached, at_end);
+                found.extend(devices);
+            }
+            at += some.len();
+        }
+        let mut sight = self.sight.lock();
+        looks[at..].iter().for_each(|look| sight.ring(look.bucket));
+        Ok(Changes { devices: found, mark: positions.mark() })
+    }
+
+    async fn look(&self, look: Look, most: usize) -> Result<(Position, bool, Vec<StoredDevice>), ReadError> {
+        let mut call = Call::default();
+        call.key(self.keys.devices(look.bucket)).key(self.keys.changes(look.bucket));
+        call.argument(look.since.to_string());
+        call.argument(look.expected.map(|expected| expected.to_string()).unwrap_or_default());
+        call.argument(most.to_string());
+        let found: Vec<redis::Value> =
+            self.connection.run(self.keys.slot(look.bucket), &scripts::CHANGES, &call).await?;
+        let Some((head, found)) = found.split_first_chunk::<2>() else { return Err(ReadError::Gap) };
+        let [redis::Value::BulkString(reached), redis::Value::Int(at_end)] = head else {
+            return Err(ReadError::Damaged);
+        };
+        let found: Vec<Vec<u8>> =
+            redis::from_redis_value(redis::Value::Array(found.to_vec())).map_err(RedisError::from)?;
+        Ok((Position::parse(reached).ok_or(Damaged)?, *at_end == 1, devices(&found)?))
+    }
+
+    /// Where the newest change of each bucket stands.
+    pub async fn mark(&self) -> Result<Mark, ReadError> {
+        // Before reading: whatever is acknowledged from now on is expected again.
+        self.sight.lock().forget_acknowledged();
+        let newest = Bucket::all().map(|bucket| async move {
+            let mut command = redis::cmd("XREVRANGE");
+            command.arg(self.keys.changes(bucket)).arg("+").arg("-").arg("COUNT").arg(1);
+            let entries: Vec<(Vec<u8>, redis::Value)> =
+                self.connection.ask(self.keys.slot(bucket), &command).await?;
+            match entries.first() {
+                Some((position, _)) => Ok(Position::parse(position).ok_or(Damaged)?),
+                None => Ok(Position::BEGINNING),
+            }
+        });
+        let newest = try_join_all(newest).await.map_err(|error: ReadError| error)?;
+        let mut positions = Positions::of(&Mark::BEGINNING);
+        for (bucket, position) in Bucket::all().zip(newest) {
+            positions.set(bucket, position);
+        }
+        Ok(positions.mark())
+    }
+
+    pub async fn history(
+        &self,
+        name: &DeviceName,
+        before: Option<u64>,
+        limit: usize,
+        heard_since: UnixSeconds,
+    ) -> Result<Vec<Row>, ReadError> {
+        let name = joined(name.device());
+        let bucket = Bucket::of(&name);
+        let mut command = redis::cmd("LRANGE");
+        command.arg(self.keys.history(bucket, &name)).arg(0).arg(self.retention.per_device);
+        let entries: Vec<Vec<u8>> = self.connection.ask(self.keys.slot(bucket), &command).await?;
+        let mut rows = Vec::new();
+        for entry in entries.iter().take(self.retention.per_device) {
+            let row = encoding::row(entry)?;
+            if before.is_none_or(|before| row.sequence < before) && row.heard_at >= heard_since {
+                rows.push(row);
+            }
+            if rows.len() >= limit {
+                break;
+            }
+        }
+        Ok(rows)
+    }
+}
+
+/// Ordered as the list is: the last one is the greatest.
+struct Placed {
+    at: Cursor,
+    /// The same for all of them.
+    sort: Sort,
+    device: StoredDevice,
+}
+
+impl PartialEq for Placed {
+    fn eq(&self, other: &Self) -> bool {
+        self.cmp(other) == Ordering::Equal
+    }
+}
+
+impl Eq for Placed {}
+
+impl PartialOrd for Placed {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for Placed {
+    fn cmp(&self, other: &Self) -> Ordering {
+        self.at.compare(&other.at, self.sort)
+    }
+}
+
+/// Names and records by turns, with one copy of each type's name.
+fn devices(found: &[Vec<u8>]) -> Result<Vec<StoredDevice>, Damaged> {
+    let mut types: BTreeSet<Arc<str>> = BTreeSet::new();
+    let pairs = found.chunks_exact(2).map(|pair| {
+        let mut name = parted(&pair[0]).ok_or(Damaged)?;
+        match types.get(&name.device_type) {
+            Some(known) => name.device_type = Arc::clone(known),
+            None => {
+                types.insert(Arc::clone(&name.device_type));
+            }
+        }
+        let (belief, heard_at) = encoding::belief(&pair[1])?;
+        Ok(StoredDevice { name, belief, heard_at })
+    });
+    pairs.collect()
+}

@@ -1,0 +1,271 @@
+//! All that changes the grid: batches, pruning, forgetting. Each bucket is asked by itself, all at once; the client library
+//! sends what goes to one node over one connection.
+
+use std::collections::BTreeMap;
+
+use futures_util::future::try_join_all;
+use redis::{RedisError, Value};
+
+use super::buckets::{Bucket, joined};
+use super::connection::Call;
+use super::encoding::{self, Damaged};
+use super::position::Position;
+use super::{Grid, scripts};
+use crate::{Batch, REPEATS_WITHIN, StoreError};
+use presence::history::Event;
+use presence::{Belief, Device, DeviceName, UnixSeconds};
+
+/// Devices in one call: a server does nothing else meanwhile, some milliseconds at most.
+const DEVICES_AT_ONCE: usize = 128;
+/// Events in one call, for the same reason.
+const EVENTS_AT_ONCE: usize = 1_024;
+
+/// The name of the key.
+const RETENTION_TIME: &str = "retention_time";
+
+/// Why something was not written.
+#[derive(Debug)]
+pub enum WriteError {
+    Failed(RedisError),
+    /// What is kept of a device cannot be merged with what is new.
+    Refused(String),
+    /// An answer that makes no sense, or a record that no devstatus wrote.
+    Damaged,
+}
+
+impl From<RedisError> for WriteError {
+    fn from(error: RedisError) -> Self {
+        Self::Failed(error)
+    }
+}
+
+impl From<Damaged> for WriteError {
+    fn from(Damaged: Damaged) -> Self {
+        Self::Damaged
+    }
+}
+
+impl From<WriteError> for StoreError {
+    fn from(error: WriteError) -> Self {
+        match error {
+            WriteError::Failed(error) if is_refusal(&error) => Self::Refused(error.to_string()),
+            WriteError::Failed(error) => Self::Write(error.to_string()),
+            WriteError::Refused(why) => Self::Refused(why),
+            WriteError::Damaged => Self::Write(
+                "the store holds what no devstatus wrote: give it a --store-schema of its own".to_owned(),
+            ),
+        }
+    }
+}
+
+/// All that one batch says.
+type Buckets<'a> = BTreeMap<Bucket, BTreeMap<Vec<u8>, News<'a>>>;
+
+/// All that one batch says of one device.
+pub(super) struct News<'a> {
+    belief: Belief,
+    heard_at: UnixSeconds,
+    events: Vec<&'a Event>,
+    /// The record that this one replaces, once the two were merged here; before, empty.
+    replaces: Vec<u8>,
+}
+
+/// Where what is said of a device is gathered.
+fn news<'a, 'b>(buckets: &'b mut Buckets<'a>, device: Device<'_>) -> &'b mut News<'a> {
+    let name = joined(device);
+    buckets.entry(Bucket::of(&name)).or_default().entry(name).or_insert_with(|| News {
+        belief: Belief::default(),
+        heard_at: UnixSeconds(0),
+        events: Vec::new(),
+        replaces: Vec::new(),
+    })
+}
+
+/// How many from the end go into one call.
+fn at_once(news: &[(Vec<u8>, News<'_>)]) -> usize {
+    let mut events = 0;
+    let fitting = news.iter().rev().take(DEVICES_AT_ONCE).take_while(|(_, news)| {
+        let fits = events < EVENTS_AT_ONCE;
+        events += news.events.len();
+        fits
+    });
+    fitting.count()
+}
+
+impl Grid {
+    /// Merges a batch; each device is one step.
+    pub async fn upsert(&self, batch: &Batch) -> Result<(), WriteError> {
+        let mut buckets: Buckets<'_> = BTreeMap::new();
+        for device in &batch.devices {
+            let news = news(&mut buckets, device.name.device());
+            news.belief.merge(device.belief.clone());
+            news.heard_at = news.heard_at.max(device.heard_at);
+        }
+        for event in &batch.events {
+            let news = news(&mut buckets, Device { device_type: &event.device_type, id: &event.id });
+            news.belief.apply(event.statement.clone());
+            news.heard_at = news.heard_at.max(event.heard_at);
+            news.events.push(event);
+        }
+        let merged = buckets.into_iter().map(|(bucket, news)| self.merge(bucket, news));
+        let changed: Vec<Bucket> = try_join_all(merged).await?.into_iter().flatten().collect();
+        self.tell(&changed).await;
+        Ok(())
+    }
+
+    /// Merges what is new in one bucket; returns the bucket if that changed anything.
+    async fn merge(
+        &self,
+        bucket: Bucket,
+        news: BTreeMap<Vec<u8>, News<'_>>,
+    ) -> Result<Option<Bucket>, WriteError> {
+        let mut left: Vec<_> = news.into_iter().collect();
+        let mut changed = false;
+        while !left.is_empty() {
+            let mut some = left.split_off(left.len() - at_once(&left));
+            let token: u64 = rand::random();
+            let answer: Vec<Value> = self
+                .connection
+                .run(self.keys.slot(bucket), &scripts::MERGE, &self.call(bucket, token, &some))
+                .await?;
+            let mut answer = answer.into_iter();
+            let position = answer.next().and_then(|position| Position::parse(&bytes(position)?));
+            let position = position.ok_or(WriteError::Damaged)?;
+            changed |= position.token == token;
+            self.sight.lock().acknowledge(bucket, position);
+            let open: Vec<Value> = answer.collect();
+            for pair in open.chunks_exact(2).rev() {
+                let [Value::Int(number), Value::BulkString(kept)] = pair else {
+                    return Err(WriteError::Damaged);
+                };
+                let number = usize::try_from(*number).map_err(|_| WriteError::Damaged)?;
+                if number >= some.len() {
+                    return Err(WriteError::Damaged);
+                }
+                let (name, mut news) = some.swap_remove(number);
+                // A record that makes no sense keeps its own device from being written, and no other.
+                let (belief, heard_at) = encoding::belief(kept).map_err(|Damaged| {
+                    WriteError::Refused("what is kept of the device makes no sense".to_owned())
+                })?;
+                news.belief.merge(belief);
+                news.heard_at = news.heard_at.max(heard_at);
+                news.replaces.clone_from(kept);
+                left.push((name, news));
+            }
+        }
+        Ok(changed.then_some(bucket))
+    }
+
+    pub(super) fn call(&self, bucket: Bucket, token: u64, news: &[(Vec<u8>, News<'_>)]) -> Call {
+        let mut call = Call::default();
+        call.key(self.keys.devices(bucket)).key(self.keys.names(bucket));
+        call.key(self.keys.changes(bucket)).key(self.keys.due(bucket));
+        call.argument(token.to_string()).argument(self.retention.per_device.to_string());
+        call.argument(REPEATS_WITHIN.to_string());
+        for (name, news) in news {
+            call.argument(name.as_slice()).argument(encoding::record(&news.belief, news.heard_at));
+            call.argument(news.replaces.as_slice()).argument(news.events.len().to_string());
+            for event in &news.events {
+                call.argument(encoding::event(event));
+            }
+            if !news.events.is_empty() {
+                call.key(self.keys.history(bucket, name));
+            }
+        }
+        call
+    }
+
+    /// Drops what was heard before that time. A bucket names those of its devices that have anything so old.
+    /// Returns how many were dropped.
+    pub async fn prune(&self, heard_before: UnixSeconds) -> Result<u64, WriteError> {
+        let buckets = Bucket::all().map(|bucket| self.prune_bucket(bucket, heard_before));
+        Ok(try_join_all(buckets).await?.into_iter().sum())
+    }
+
+    async fn prune_bucket(&self, bucket: Bucket, heard_before: UnixSeconds) -> Result<u64, WriteError> {
+        let mut dropped = 0;
+        loop {
+            let mut command = redis::cmd("ZRANGEBYSCORE");
+            command.arg(self.keys.due(bucket)).arg("-inf").arg(format!("({}", heard_before.0));
+            command.arg("LIMIT").arg(0).arg(DEVICES_AT_ONCE);
+            let names: Vec<Vec<u8>> = self.connection.ask(self.keys.slot(bucket), &command).await?;
+            if names.is_empty() {
+                return Ok(dropped);
+            }
+            let mut call = Call::default();
+            call.key(self.keys.due(bucket)).argument(heard_before.0.to_string());
+            for name in names {
+                call.key(self.keys.history(bucket, &name)).argument(name);
+            }
+            dropped += self.connection.run::<u64>(self.keys.slot(bucket), &scripts::PRUNE, &call).await?;
+        }
+    }
+
+    /// The retention time that was set last, by whichever instance.
+    pub async fn retention_time(&self) -> Result<Option<UnixSeconds>, WriteError> {
+        let (slot, key) = (self.keys.slot_of_all(), self.keys.of_all(RETENTION_TIME));
+        let time: Option<u32> = self.connection.ask(slot, redis::cmd("GET").arg(key)).await?;
+        Ok(time.map(UnixSeconds))
+    }
+
+    /// Keeps the retention time for a restart and for the other instances.
+    pub async fn set_retention_time(&self, time: UnixSeconds) -> Result<(), WriteError> {
+        let (slot, key) = (self.keys.slot_of_all(), self.keys.of_all(RETENTION_TIME));
+        Ok(self.connection.ask(slot, redis::cmd("SET").arg(key).arg(time.0)).await?)
+    }
+
+    /// Drops those of the devices that are still disconnected since before the moment, or all of them.
+    pub async fn forget(&self, names: &[DeviceName], before_nanos: Option<i64>) -> Result<(), WriteError> {
+        let mut buckets: BTreeMap<Bucket, Vec<Vec<u8>>> = BTreeMap::new();
+        for name in names {
+            let name = joined(name.device());
+            buckets.entry(Bucket::of(&name)).or_default().push(name);
+        }
+        let forgotten = buckets.iter().flat_map(|(bucket, names)| {
+            names.chunks(DEVICES_AT_ONCE).map(|names| self.forget_some(*bucket, names, before_nanos))
+        });
+        try_join_all(forgotten).await?;
+        Ok(())
+    }
+
+    async fn forget_some(
+        &self,
+        bucket: Bucket,
+        names: &[Vec<u8>],
+        before_nanos: Option<i64>,
+    ) -> Result<(), WriteError> {
+        let mut call = Call::default();
+        call.key(self.keys.devices(bucket)).key(self.keys.names(bucket)).key(self.keys.due(bucket));
+        match before_nanos.map(encoding::halves) {
+            Some((high, low)) => call.argument(high.to_string()).argument(low.to_string()),
+            None => call.argument("").argument(""),
+        };
+        for name in names {
+            call.key(self.keys.history(bucket, name)).argument(name.as_slice());
+        }
+        Ok(self.connection.run(self.keys.slot(bucket), &scripts::FORGET, &call).await?)
+    }
+}
+
+/// Whether an error is about one device: a key of another kind, or a record that the script cannot read.
+fn is_refusal(error: &RedisError) -> bool {
+    match error.code() {
+        Some("WRONGTYPE") => true,
+        // What a script fails for by its own lines; what it may not do here it may do for no device.
+        Some("ERR") => error.detail().is_some_and(|detail| {
+            detail.contains("user_script")
+                && !["permission", "can't run", "not allowed", "Unknown Redis command"]
+                    .iter()
+                    .any(|other| detail.contains(other))
+        }),
+        _ => false,
+    }
+}
+
+fn bytes(value: Value) -> Option<Vec<u8>> {
+    match value {
+        Value::BulkString(bytes) => Some(bytes),
+        Value::SimpleString(text) => Some(text.into_bytes()),
+        _ => None,
+    }
+}

@@ -1,0 +1,155 @@
+//! The events of all devices in one order, as a stream that goes on from an earlier one reads them.
+
+use presence::history::{EventPage, KeptEvent};
+use presence::{Claim, UnixSeconds};
+use store::{Batch, Store};
+
+use crate::contract::Promise;
+use crate::fixture::{Fixture, device, devices, event, events, statement, wait};
+use crate::places::Place;
+use testkit::{PATIENCE, poll};
+
+/// Events after a position, as far as they are in order by now.
+pub fn page(store: &dyn Store, after: u64, limit: usize) -> EventPage {
+    wait(store.events(after, limit)).unwrap().expect("the store orders its events")
+}
+
+/// The same once everything that was put before is in order: a server has transactions of its own now and then.
+pub fn events_after(store: &dyn Store, after: u64, limit: usize) -> EventPage {
+    let begun = page(store, u64::MAX, 0).begun;
+    let settled = || (page(store, u64::MAX, 0).newest >= begun).then_some(());
+    poll(PATIENCE, settled).expect("what was under way comes to an end");
+    page(store, after, limit)
+}
+
+/// Reads on page by page to the end, and gives everything that came, and where the end is.
+pub fn follow(store: &dyn Store, mut after: u64, limit: usize) -> (Vec<KeptEvent>, u64) {
+    let mut followed = Vec::new();
+    loop {
+        let page = page(store, after, limit);
+        assert!(!page.incomplete);
+        followed.extend(page.events);
+        if page.reached <= after || page.reached >= page.newest {
+            return (followed, page.reached);
+        }
+        after = page.reached;
+    }
+}
+
+/// What an event is, without where it stands.
+pub fn told(event: &KeptEvent) -> (String, u64) {
+    (event.id.to_string(), event.row.sequence)
+}
+
+/// Nine events of three devices, put in three steps.
+fn put_nine(fixture: &Fixture<'_>) {
+    for at in 0..3 {
+        fixture
+            .put(events(["a", "b", "c"].map(|id| event(id, statement(Claim::Connect, at, at), 1)).to_vec()));
+    }
+}
+
+pub fn the_events_of_all_devices_can_be_followed_from_any_point(place: &dyn Place) {
+    let mut fixture = Fixture::new(place);
+    let none = events_after(fixture.store(), 0, 10);
+    assert_eq!((none.events.len(), none.incomplete), (0, false), "{place:?}");
+    put_nine(&fixture);
+    fixture.put(devices(vec![device("d", [statement(Claim::Connect, 1, 1)], 1)]));
+    fixture.reopen();
+    let all = events_after(fixture.store(), 0, 100);
+    assert_eq!((all.events.len(), all.incomplete), (9, false), "{place:?}");
+    assert_eq!((all.reached, all.begun >= all.newest), (all.newest, true), "{place:?}");
+    let (followed, _) = follow(fixture.store(), 0, 2);
+    assert_eq!(
+        followed.iter().map(told).collect::<Vec<_>>(),
+        all.events.iter().map(told).collect::<Vec<_>>()
+    );
+    // Per device they are in the order in which they came.
+    for id in ["a", "b", "c"] {
+        let of_one: Vec<_> = followed.iter().filter(|event| &*event.id == id).collect();
+        let history = fixture.history(id, None, 10);
+        assert!(of_one.iter().map(|event| &event.row).eq(history.iter().rev()), "{place:?} {id}");
+    }
+    // What comes later comes behind, and nothing else does.
+    fixture.put(events(vec![event("a", statement(Claim::Disconnect, 2, 9), 2)]));
+    let later = events_after(fixture.store(), all.newest, 100);
+    assert_eq!((later.events.len(), later.incomplete), (1, false), "{place:?}");
+    let newest = events_after(fixture.store(), u64::MAX, 0);
+    assert_eq!((newest.events, newest.newest >= later.newest), (Vec::new(), true), "{place:?}");
+}
+
+pub fn whoever_goes_on_after_an_event_is_given_all_that_stand_behind_it(place: &dyn Place) {
+    let fixture = Fixture::new(place);
+    put_nine(&fixture);
+    let all = events_after(fixture.store(), 0, 100);
+    for (at, event) in all.events.iter().enumerate() {
+        assert!(event.position <= all.newest, "{place:?}");
+        let (rest, _) = follow(fixture.store(), event.position, 2);
+        let rest: Vec<_> = rest.iter().map(told).collect();
+        let behind: Vec<_> = all.events[at + 1..].iter().map(told).collect();
+        assert!(rest.ends_with(&behind), "{place:?}: {rest:?} after {event:?}");
+        let again = rest.len() - behind.len();
+        assert!(again < 3, "{place:?}: at most those that were kept with it come again");
+    }
+    let last = all.events.last().unwrap();
+    assert_eq!(follow(fixture.store(), last.position, 2).0, [], "{place:?}");
+}
+
+pub fn whoever_follows_the_events_is_told_what_was_dropped_since(place: &dyn Place) {
+    let fixture = Fixture::new(place);
+    fixture.put(events(vec![event("a", statement(Claim::Connect, 1, 1), 10)]));
+    let seen = events_after(fixture.store(), 0, 10).newest;
+    for at in 2..5 {
+        fixture.put(events(vec![event("a", statement(Claim::Connect, at, at), at as u32 * 10)]));
+    }
+    assert!(!events_after(fixture.store(), seen, 10).incomplete, "{place:?}");
+    wait(fixture.store().prune(UnixSeconds(30))).unwrap();
+    let page = events_after(fixture.store(), seen, 10);
+    assert_eq!((page.events.len(), page.incomplete), (2, true), "{place:?}");
+    let newer = page.events[0].position;
+    assert!(!events_after(fixture.store(), newer, 10).incomplete, "{place:?}: all after it are there");
+    let beyond = page.begun + 1_000;
+    assert!(events_after(fixture.store(), beyond, 10).incomplete, "{place:?}: seen in no store of this kind");
+    // Those beyond the number that a device may have are dropped, too.
+    let newest = events_after(fixture.store(), newer, 10).newest;
+    for at in 5..20 {
+        fixture.put(events(vec![event("a", statement(Claim::Connect, at, at), at as u32 * 10)]));
+    }
+    wait(fixture.store().prune(UnixSeconds(30))).unwrap();
+    assert!(events_after(fixture.store(), newest, 10).incomplete, "{place:?}");
+}
+
+pub fn whoever_follows_the_events_is_told_that_some_never_came(place: &dyn Place) {
+    let mut fixture = Fixture::new(place);
+    put_nine(&fixture);
+    let seen = events_after(fixture.store(), 0, 10).newest;
+    fixture.put(Batch { events_lost: true, ..events(vec![event("b", statement(Claim::Connect, 9, 9), 1)]) });
+    fixture.put(devices(vec![device("a", [statement(Claim::Connect, 9, 9)], 1)]));
+    fixture.reopen();
+    let page = events_after(fixture.store(), seen, 10);
+    assert_eq!((page.events.len(), page.incomplete), (1, true), "{place:?}");
+    assert!(!events_after(fixture.store(), page.newest, 10).incomplete, "{place:?}");
+    let seen = page.newest;
+    fixture.put(Batch { events_lost: true, ..Batch::default() });
+    assert!(events_after(fixture.store(), seen, 10).incomplete, "{place:?}");
+}
+
+/// Of stores that can give the events of all devices in their order.
+pub const ORDERED_EVENTS: &[Promise] = &[
+    (
+        "the_events_of_all_devices_can_be_followed_from_any_point",
+        the_events_of_all_devices_can_be_followed_from_any_point,
+    ),
+    (
+        "whoever_goes_on_after_an_event_is_given_all_that_stand_behind_it",
+        whoever_goes_on_after_an_event_is_given_all_that_stand_behind_it,
+    ),
+    (
+        "whoever_follows_the_events_is_told_what_was_dropped_since",
+        whoever_follows_the_events_is_told_what_was_dropped_since,
+    ),
+    (
+        "whoever_follows_the_events_is_told_that_some_never_came",
+        whoever_follows_the_events_is_told_that_some_never_came,
+    ),
+];

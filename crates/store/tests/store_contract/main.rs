@@ -1,0 +1,79 @@
+//! What every store promises, held against each of them: merging in any order and any split, loading what was put, paging,
+//! changes, history. What stores that are shared promise besides is in `shared`; what only one of them does (files, locks,
+//! damage) is in `it/keeping`.
+
+#![expect(clippy::unwrap_used, reason = "in a test a panic is the report, also in what its functions share")]
+
+mod contract;
+mod events;
+mod failover;
+mod fixture;
+mod forget;
+mod places;
+mod postgres;
+mod postgres_events;
+mod shared;
+
+use contract::{CONTRACT, Promise};
+use events::ORDERED_EVENTS;
+use places::{Cluster, Memory, Place, Postgres, Redis, Sqlite};
+use shared::SHARED;
+
+/// Servers are started once for all promises. The name of the last one printed is that of the one that failed.
+fn hold(promises: &[Promise], place: &dyn Place) {
+    for (name, promise) in promises {
+        println!("{name}");
+        promise(place);
+    }
+}
+
+#[test]
+fn memory() {
+    hold(CONTRACT, &Memory);
+    hold(ORDERED_EVENTS, &Memory);
+}
+
+#[test]
+fn sqlite() {
+    let place = Sqlite::new();
+    hold(CONTRACT, &place);
+    hold(ORDERED_EVENTS, &place);
+}
+
+#[test]
+fn postgres() {
+    let place = Postgres::start();
+    hold(CONTRACT, &place);
+    hold(ORDERED_EVENTS, &place);
+    hold(SHARED, &place);
+    postgres::those_who_are_connected_are_counted_without_the_table(&place);
+    postgres::instances_that_start_together_make_the_schema_once(&place);
+    postgres::a_schema_of_a_newer_version_is_refused(&place);
+    postgres::no_change_is_missed_between_two_marks(&place);
+    postgres::a_database_restored_from_a_backup_is_noticed(&place);
+}
+
+#[test]
+fn postgres_events() {
+    let place = Postgres::start();
+    postgres_events::what_is_still_under_way_is_waited_for(&place);
+    postgres_events::events_that_several_keep_at_once_are_all_given_once(&place);
+    postgres_events::a_position_of_another_server_is_told_from_ones_own(&place);
+    postgres_events::events_of_a_restored_dump_do_not_come_again(&place);
+    postgres_events::a_schema_of_the_first_version_is_brought_up_to_date(&place);
+    postgres_events::where_the_newest_event_stands_is_read_off_an_index(&place);
+}
+
+#[test]
+fn redis() {
+    let place = Redis::start();
+    hold(CONTRACT, &place);
+    hold(SHARED, &place);
+}
+
+#[test]
+fn redis_cluster() {
+    let place = Cluster::start();
+    hold(CONTRACT, &place);
+    hold(SHARED, &place);
+}

@@ -1,0 +1,84 @@
+//! What only the store in PostgreSQL promises: to those who read it with SQL, and to instances that come at once.
+
+use std::collections::BTreeSet;
+
+use presence::Claim;
+use store::postgres::PostgresStore;
+use store::{Mark, StoreError};
+
+use crate::fixture::{Fixture, device, devices, statement, wait, while_several_write};
+use crate::places::Postgres;
+
+/// How many devices of each type are connected is read off an index.
+pub fn those_who_are_connected_are_counted_without_the_table(place: &Postgres) {
+    let fixture = Fixture::new(place);
+    let schema = fixture.name();
+    for part in 0..5 {
+        let some = (0..4_000).map(|n| {
+            let claim = if n % 4 == 0 { Claim::Disconnect } else { Claim::Connect };
+            let mut one = device(&format!("{part}-{n}"), [statement(claim, n, n)], 1);
+            one.name.device_type = format!("type{part}").into();
+            one
+        });
+        fixture.put(devices(some.collect()));
+    }
+    place.0.psql(&format!("VACUUM ANALYZE {schema}.device"));
+    let count =
+        format!("SELECT type, count(*) FROM {schema}.device WHERE connected GROUP BY type ORDER BY type");
+    let plan = place.0.psql(&format!("EXPLAIN {count}"));
+    assert!(plan.contains("Index Only Scan using device_connected"), "{plan}");
+    let rows = (0..5).map(|part| format!("type{part}|3000")).collect::<Vec<_>>().join("\n");
+    assert_eq!(place.0.psql(&count), rows);
+    let since = format!("SELECT status, since, reason, address FROM {schema}.devices WHERE id = '0-0'");
+    assert_eq!(place.0.psql(&since), "disconnected|1970-01-01 00:00:00+00|r|192.0.2.1");
+}
+
+/// Instances that start together make the schema once.
+pub fn instances_that_start_together_make_the_schema_once(place: &Postgres) {
+    let opened: Vec<PostgresStore> = std::thread::scope(|scope| {
+        let opening: Vec<_> =
+            (0..4).map(|_| scope.spawn(|| wait(place.try_open("made_at_once")).unwrap())).collect();
+        opening.into_iter().map(|opening| opening.join().unwrap()).collect()
+    });
+    assert_eq!(opened.len(), 4);
+    assert_eq!(place.0.psql("SELECT count(*) FROM made_at_once.version"), "1");
+}
+
+/// A schema of a later version is left alone.
+pub fn a_schema_of_a_newer_version_is_refused(place: &Postgres) {
+    drop(wait(place.try_open("newer")).unwrap());
+    place.0.psql("UPDATE newer.version SET version = 99");
+    let refused = wait(place.try_open("newer")).err();
+    assert!(matches!(refused, Some(StoreError::NewerSchema { found: 99, .. })), "{refused:?}");
+}
+
+/// Whoever reads on from mark to mark while several write misses nothing, whichever transaction commits first.
+pub fn no_change_is_missed_between_two_marks(place: &Postgres) {
+    let fixture = Fixture::new(place);
+    let reader = fixture.shared();
+    let batch = |writer, number, size| {
+        let some = (0..size)
+            .map(|n| device(&format!("{writer}-{number}-{n}"), [statement(Claim::Connect, 1, 1)], 1));
+        devices(some.collect())
+    };
+    let (mut mark, mut found) = (Mark::BEGINNING, BTreeSet::new());
+    let found = while_several_write(&fixture, batch, |last| {
+        let changes = wait(reader.changes(mark.clone(), 7)).unwrap();
+        let is_all = changes.devices.is_empty();
+        found.extend(changes.devices.into_iter().map(|one| one.name.id.to_string()));
+        mark = changes.mark;
+        (last && is_all).then(|| std::mem::take(&mut found))
+    });
+    let all: BTreeSet<String> = fixture.all().into_keys().map(|name| name.id.into()).collect();
+    assert_eq!(found, all);
+}
+
+/// A database that is older than what was read from it says so, instead of passing over what comes.
+pub fn a_database_restored_from_a_backup_is_noticed(place: &Postgres) {
+    let fixture = Fixture::new(place);
+    fixture.put(devices(vec![device("a", [statement(Claim::Connect, 1, 1)], 1)]));
+    let mark = wait(fixture.store().mark()).unwrap();
+    place.0.psql(&format!("UPDATE {}.counter SET changed = 0", fixture.name()));
+    let looked = wait(fixture.store().changes(mark, 10));
+    assert!(matches!(looked, Err(StoreError::Gap(_))), "{looked:?}");
+}

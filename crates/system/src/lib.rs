@@ -1,0 +1,13 @@
+//! What the service needs of the machine that it runs on, and of every network connection. Knows nothing of devices.
+
+pub mod backoff;
+pub mod clock;
+pub mod descriptors;
+pub mod files;
+mod loopback;
+pub mod secret;
+mod sentence;
+pub mod tls;
+
+pub use loopback::is_loopback;
+pub use sentence::sentence;

@@ -1,0 +1,115 @@
+//! Measures devstatus against peers in the same run: `cargo run --release -p bench -- COMMAND`. Here is the command
+//! line; each command has a file of its own and prints one ratio. No command judges its figures, people do.
+
+mod auth;
+mod broker;
+mod events;
+mod http;
+mod ingest;
+mod instances;
+mod latencies;
+mod list;
+mod lookup;
+mod memory;
+mod messages;
+mod model;
+mod organization;
+mod peers;
+mod platform_population;
+mod population;
+mod process;
+mod redis;
+mod restart;
+mod rounds;
+mod service;
+mod shared_store;
+mod spread;
+mod sustained;
+
+use std::error::Error;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// What goes wrong in a measurement ends it; nobody handles the kinds apart.
+type Outcome<T> = Result<T, Box<dyn Error>>;
+
+#[derive(Parser)]
+#[command(version, about)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+    #[command(flatten)]
+    size: Size,
+}
+
+/// How much is measured.
+#[derive(clap::Args, Clone)]
+struct Size {
+    /// Devices with a retained status each.
+    #[arg(long, global = true, default_value_t = 200_000, value_parser = clap::value_parser!(u32).range(1..=20_000_000))]
+    devices: u32,
+    /// How often each side is measured; the sides take turns, the median counts.
+    #[arg(long, global = true, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=1000))]
+    rounds: u32,
+    /// The devstatus binary to measure; it is built in this program's own profile if none is given.
+    #[arg(long, global = true)]
+    devstatus: Option<PathBuf>,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Requests a second with a key on every request, against the same without keys.
+    Auth(lookup::Load),
+    /// Milliseconds from MQTT publish to each of many clients of the live changes, against mosquitto's own subscribers.
+    Events(events::Load),
+    /// Messages a second from process start to the last retained status, against `mosquitto_sub` > /dev/null.
+    Ingest,
+    /// Requests a second for the status of random devices, against nginx returning an equal answer.
+    Lookup(lookup::Load),
+    /// Changes a second that three instances write into the store they share, against plain values; memory of a device there.
+    Instances(instances::Load),
+    /// 99th percentiles of a filtered page of 100 devices and of the summary, against a lookup.
+    List(list::Load),
+    /// Resident bytes per device, against the bytes of its topic and payload.
+    Memory,
+    /// What instances, broker and store have to do for up to 100 million devices, simulated; --check: against real ones.
+    Model(model::Options),
+    /// Seconds from process start to the first correct answer from the store, against redis-server loading an RDB.
+    Restart,
+    /// Milliseconds from MQTT publish until each of three instances that share a store tells of it, against one alone.
+    Spread(spread::Load),
+    /// Latency of lookups while statuses change, against the same without; whether the service keeps up; what it keeps.
+    Sustained(sustained::Load),
+    /// Devices right of all, and time to `complete`, on a stock mosquitto, which drops, against `mosquitto_sub` and paho.
+    Population(peers::Given),
+    /// The same on a stand-in for the platform's broker, which keeps 5,000 messages for one subscription.
+    PlatformPopulation(peers::Given),
+}
+
+fn main() -> ExitCode {
+    let Arguments { command, size } = Arguments::parse();
+    let outcome = match command {
+        Command::Auth(load) => auth::run(&size, &load),
+        Command::Events(load) => events::run(&size, &load),
+        Command::Ingest => ingest::run(&size),
+        Command::Instances(load) => instances::run(&size, &load),
+        Command::Lookup(load) => lookup::run(&size, &load),
+        Command::List(load) => list::run(&size, &load),
+        Command::Memory => memory::run(&size),
+        Command::Population(given) => population::run(&size, &given),
+        Command::PlatformPopulation(given) => platform_population::run(&size, &given),
+        Command::Model(options) => model::run(&size, &options),
+        Command::Restart => restart::run(&size),
+        Command::Spread(load) => spread::run(&size, &load),
+        Command::Sustained(load) => sustained::run(&size, &load),
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("bench: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}

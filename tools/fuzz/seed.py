@@ -1,0 +1,64 @@
+#!/usr/bin/env python3
+"""Writes the fuzz targets' seed inputs from the captured messages; run it again when messages were added there.
+
+Each message once, in the form of each target. The targets themselves are in fuzz_targets/.
+"""
+
+import json
+import pathlib
+import struct
+
+FUZZ = pathlib.Path(__file__).parent
+CAPTURED = FUZZ.parent.parent / "tests" / "data" / "captured.jsonl"
+
+# One packet of each kind that a broker sends, for both versions of MQTT.
+ANSWERS = {
+    "connack": [b"\x20\x02\x01\x00", b"\x20\x03\x00\x87\x00"],
+    "suback": [b"\x90\x03\x00\x01\x80", b"\x90\x04\x00\x01\x00\x8f"],
+    "unsuback": [b"\xb0\x02\x00\x01", b"\xb0\x04\x00\x01\x00\x00"],
+    "pingresp": [b"\xd0\x00", b"\xd0\x00"],
+    "disconnect": [b"\xe0\x00", b"\xe0\x02\x8e\x00"],
+}
+
+
+def write(target, name, data):
+    directory = FUZZ / "corpus" / target
+    directory.mkdir(parents=True, exist_ok=True)
+    (directory / name).write_bytes(data)
+
+
+def packet(head, body):
+    length, rest = bytearray(), len(body)
+    while rest >= 0x80:
+        length.append(rest & 0x7F | 0x80)
+        rest >>= 7
+    length.append(rest)
+    return bytes([head]) + bytes(length) + body
+
+
+def publish(message, version):
+    topic = message["topic"].encode()
+    properties = b"\x00" if version == 5 else b""
+    body = struct.pack(">H", len(topic)) + topic + properties + message["payload"].encode()
+    return packet(0x30 | message["retain"], body)
+
+
+def main():
+    lines = CAPTURED.read_text().splitlines()
+    messages = {(m["topic"], m["payload"]): m for m in map(json.loads, lines)}
+    for number, message in enumerate(messages.values()):
+        text = f"{message['topic']}\n{message['payload']}".encode()
+        write("decode", f"captured-{number:03}", text)
+    # The other two look at the form only: a message of each shape is enough.
+    shapes = {tuple(json.loads(m["payload"] or "{}")): m for m in messages.values()}
+    for number, message in enumerate(shapes.values()):
+        write("payload", f"captured-{number:03}", message["payload"].encode())
+        write("packet", f"publish-{number:03}-v3", b"\x00" + publish(message, 3))
+        write("packet", f"publish-{number:03}-v5", b"\x01" + publish(message, 5))
+    for name, (old, new) in ANSWERS.items():
+        write("packet", f"{name}-v3", b"\x00" + old)
+        write("packet", f"{name}-v5", b"\x01" + new)
+
+
+if __name__ == "__main__":
+    main()
