@@ -1,7 +1,7 @@
 //! devstatus: which devices of an IoT fleet are connected, since when, and why the others are not. Here are the subcommands
 //! and the wiring; the parts are the other crates of the workspace.
 //!
-//! The modules in reading order; each may name only those above it, and `tests/layers.rs` holds that.
+//! Which module may name which is in the table of `tests/layers.rs`.
 
 pub mod app;
 pub mod client;

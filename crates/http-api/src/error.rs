@@ -1,6 +1,8 @@
 //! Every answer that is not what was asked for, in one form: problem details (RFC 9457). What can go wrong is one enum;
 //! what each comes to, status, type, title and sentence, is one map.
 
+pub mod refusal;
+
 use std::borrow::Cow;
 
 use axum::http::{HeaderValue, Method, StatusCode, Uri, header};
@@ -8,7 +10,7 @@ use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use super::refusal::Refusal;
+use self::refusal::Refusal;
 
 /// How long a client should wait while something is not there yet or not there at present.
 const RETRY_AFTER_S: u64 = 2;
@@ -308,7 +310,7 @@ mod tests {
     #[test]
     fn every_problem_is_documented_and_no_other() {
         let mut all = spelled(include_str!("error.rs").split("#[cfg(test)]").next().unwrap());
-        all.extend(spelled(include_str!("refusal.rs")));
+        all.extend(spelled(include_str!("error/refusal.rs")));
         assert_eq!(all.get("not-found"), Some(&404), "{all:?}");
         assert_eq!(all.get("slow-request"), Some(&408), "{all:?}");
         assert_eq!(documented(include_str!("../../../docs/api.md")), all);

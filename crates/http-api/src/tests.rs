@@ -2,28 +2,42 @@
 //! parts are for the tests of other files, too.
 
 use std::net::{IpAddr, Ipv4Addr};
+use std::sync::Arc;
 use std::time::Duration;
 
+use axum::Router;
 use axum::body::{Body, Bytes};
+use axum::routing::get;
 use futures_util::future::BoxFuture;
 use futures_util::{FutureExt, StreamExt, stream};
 use prometheus_client::encoding::text::encode;
+use prometheus_client::registry::Registry;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
+use utoipa::openapi::OpenApi;
 
-use super::settings::HttpSettings;
-use super::*;
+use crate::context::Context;
+use crate::middleware::guard::Guard;
+use crate::router::{resources, surrounded};
 use crate::serving::server::Server;
+use crate::settings::HttpSettings;
 use presence::Device;
 use presence::history::{EventPage, Row};
-use server::health::ReadyOn;
-use server::history::ReadError;
-use server::metrics::Metrics;
+use server::feed::Feed;
+use server::health::{Health, ReadyOn};
+use server::history::{ReadError, ReadHistory};
+use server::metrics::{HttpMetrics, Metrics};
 
 /// Nothing that a test waits for takes longer.
 pub const PATIENCE: Duration = Duration::from_secs(60);
+
+/// The document about all resources.
+pub fn document() -> OpenApi {
+    let guard = Guard::new(&HttpSettings::default(), HttpMetrics::default());
+    resources(&Arc::new(guard)).1
+}
 
 /// What the answers are made from, and what is counted.
 pub struct Fixture {

@@ -5,7 +5,7 @@
 //!                                                             `-> persistence -> store
 //! ```
 //!
-//! The modules in reading order; each may name only those above it, and `tests/layers.rs` of `devstatus` holds that.
+//! Which module may name which is in the table of `tests/layers.rs` of `devstatus`.
 
 pub mod access;
 pub mod clock;

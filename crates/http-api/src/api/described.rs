@@ -5,7 +5,7 @@ use utoipa::openapi::path::Operation;
 use utoipa::openapi::security::{Http, HttpAuthScheme, SecurityRequirement, SecurityScheme};
 use utoipa::openapi::{ContentBuilder, OpenApi, Ref, Response, ResponseBuilder};
 
-use crate::platform;
+use crate::middleware::platform_form as platform;
 
 /// Answered without a key.
 const OPEN: [&str; 2] = ["/livez", "/readyz"];

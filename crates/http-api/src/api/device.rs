@@ -8,7 +8,7 @@ use utoipa::ToSchema;
 
 use super::device_path::DevicePath;
 use super::stale;
-use crate::Context;
+use crate::context::Context;
 use crate::error::{Error, Problem};
 use presence::{Device, Status};
 

@@ -8,7 +8,7 @@ use axum::{Extension, Json};
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use crate::Context;
+use crate::context::Context;
 use crate::middleware::guard::Guard;
 
 #[derive(Serialize, ToSchema)]

@@ -4,9 +4,9 @@ use std::sync::Arc;
 
 use tokio::sync::Semaphore;
 
-use crate::Context;
+use crate::context::Context;
 use crate::error::Error;
-use crate::refusal::Refusal;
+use crate::error::refusal::Refusal;
 use presence::query::{Query, Sort};
 use presence::{Belief, Device};
 use server::freshness::RoundNumber;

@@ -6,9 +6,9 @@ use axum::response::{IntoResponse, Response};
 use prometheus_client::encoding::text::encode;
 
 use super::metrics_format::{MetricsFormat, text_format};
-use crate::Context;
+use crate::context::Context;
 use crate::error::Error;
-use crate::refusal::Refusal;
+use crate::error::refusal::Refusal;
 
 /// Counters for Prometheus
 #[utoipa::path(

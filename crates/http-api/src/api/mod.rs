@@ -11,7 +11,6 @@ pub(crate) mod health;
 pub(crate) mod known;
 pub(crate) mod metrics;
 pub(crate) mod metrics_format;
-pub(crate) mod openapi;
 pub(crate) mod page;
 pub(crate) mod parameters;
 pub(crate) mod population;

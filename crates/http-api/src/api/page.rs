@@ -4,7 +4,7 @@ use axum::extract::State;
 use axum::http::{HeaderName, HeaderValue, header};
 use axum::response::Html;
 
-use crate::Context;
+use crate::context::Context;
 
 /// Its own style, and nothing else: no script, no frame, no form.
 const POLICY: HeaderValue = HeaderValue::from_static(

@@ -6,7 +6,7 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::parameters::NoParameters;
-use crate::Context;
+use crate::context::Context;
 use server::health::TypeReport;
 
 /// More types are not listed; an organization has a few dozen.

@@ -7,7 +7,7 @@ use utoipa::ToSchema;
 
 use super::parameters::NoParameters;
 use super::types::{self, TypeTotals};
-use crate::Context;
+use crate::context::Context;
 use crate::error::Error;
 use formats::iot_platform::close_code;
 use server::clock;

@@ -6,7 +6,7 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::parameters::NoParameters;
-use crate::Context;
+use crate::context::Context;
 use crate::error::Error;
 use server::registry::Totals;
 

@@ -18,9 +18,10 @@ use tokio::time::timeout;
 
 use super::credentials::Credentials;
 use super::origin::{self, BadHost};
+use super::platform_form;
 use crate::error::Error;
-use crate::platform;
-use crate::refusal::Refusal;
+use crate::error::refusal::Refusal;
+use crate::serving::connection::Peer;
 use crate::serving::places::Use;
 use crate::serving::proxy::TrustedProxies;
 use crate::serving::room::{ANSWERS_MAX_BYTES, BodyFault, Full, REQUESTS_MAX_BYTES, Room, WholeBody};
@@ -46,10 +47,6 @@ const LIVENESS: &str = "/livez";
 const HEALTH: [&str; 3] = [LIVENESS, "/readyz", "/metrics"];
 /// What a name and a value cost beside their own bytes: a colon, a space and a line end.
 const HEADER_EXTRA_BYTES: usize = 4;
-
-/// Where the request came from; the connection adds it.
-#[derive(Clone, Copy, Debug)]
-pub struct Peer(pub IpAddr);
 
 /// What decides on all requests.
 #[derive(Debug)]
@@ -266,7 +263,7 @@ pub async fn with_body(State(guard): State<Arc<Guard>>, request: Request, next: 
 /// Around everything: what is too large is refused, a fault of ours is an answer, and every answer bears the headers that
 /// keep browsers from making more of it than it is.
 pub async fn shield(State(guard): State<Arc<Guard>>, request: Request, next: Next) -> Response {
-    let of_platform = request.uri().path().starts_with(platform::ROOT);
+    let of_platform = request.uri().path().starts_with(platform_form::ROOT);
     let (parts, body) = request.into_parts();
     let response = match guard.check_head(&parts).map(|()| Request::from_parts(parts, body)) {
         Ok(request) => match AssertUnwindSafe(next.run(request)).catch_unwind().await {
@@ -282,7 +279,7 @@ pub async fn shield(State(guard): State<Arc<Guard>>, request: Request, next: Nex
         Error::from(guard.refused(RefusedRequest::AnswerMemory, Refusal::Overloaded)).into_response()
     });
     if of_platform {
-        response = platform::in_platform_form(response).await;
+        response = platform_form::in_platform_form(response).await;
     }
     add_headers(response.headers_mut(), guard.https);
     response

@@ -4,4 +4,5 @@ pub(crate) mod cors;
 pub(crate) mod credentials;
 pub(crate) mod guard;
 pub(crate) mod origin;
+pub(crate) mod platform_form;
 pub(crate) mod timing;

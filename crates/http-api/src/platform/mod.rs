@@ -1,7 +1,6 @@
 //! `/api/v0002`: what the platform's own later API says of connections, for the clients that were written against it. Only
 //! what it has in common with this service is here: the state of devices and gateways.
 
-mod form;
 mod query;
 mod state;
 
@@ -14,12 +13,12 @@ use utoipa::ToSchema;
 
 use self::query::{KNOWN, StatesQuery};
 use self::state::{ClientId, ClientState};
-use super::Context;
-use super::error::Error;
 use crate::api::parameters::NoParameters;
 use crate::api::stale;
+use crate::context::Context;
+use crate::error::Error;
+use crate::middleware::platform_form::ClientError;
 
-pub use form::{ClientError, ROOT, in_platform_form};
 pub use query::SortKey;
 
 /// Devices that are looked at in one go; between two of them other requests have their turn.

@@ -24,7 +24,6 @@ use super::cut::Cut;
 use super::path;
 use super::places::Use;
 use super::stream::{Busy, Progress, Watched};
-use crate::middleware::guard::Peer;
 use server::metrics::{CutConnection, HttpMetrics, RefusedRequest};
 
 /// From the first byte of a request to the end of its headers.
@@ -45,6 +44,10 @@ const SLOW_HEADERS: &[u8] = b"HTTP/1.1 408 Request Timeout\r\nconnection: close\
     content-type: application/problem+json\r\ncontent-length: 152\r\n\r\n\
     {\"type\":\"urn:devstatus:problem:slow-request\",\"title\":\"The request took too long\",\
     \"status\":408,\"detail\":\"The headers have to arrive within ten seconds.\"}";
+
+/// Where a request came from, for whatever handles it.
+#[derive(Clone, Copy, Debug)]
+pub struct Peer(pub IpAddr);
 
 /// What a connection is served with.
 #[derive(Clone)]

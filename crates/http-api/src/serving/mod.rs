@@ -4,7 +4,6 @@ pub(crate) mod connection;
 pub(crate) mod cut;
 pub(crate) mod follow;
 pub(crate) mod framing;
-pub(crate) mod front;
 pub(crate) mod log_limit;
 pub(crate) mod path;
 pub(crate) mod places;

@@ -8,11 +8,11 @@ use serde::Serialize;
 use tokio::sync::Semaphore;
 use utoipa::ToSchema;
 
-use crate::Context;
 use crate::api::device_path::DevicePath;
 use crate::api::parameters::Parameters;
+use crate::context::Context;
+use crate::error::refusal::Refusal;
 use crate::error::{Error, Problem};
-use crate::refusal::Refusal;
 use formats::iot_platform::{self, close_code};
 use presence::history::Row;
 use presence::time_text::TimeText;

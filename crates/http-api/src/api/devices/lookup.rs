@@ -13,8 +13,8 @@ use utoipa::ToSchema;
 
 use super::format::Format;
 use super::view::{DeviceView, Viewer};
-use crate::Context;
 use crate::api::parameters::NoParameters;
+use crate::context::Context;
 use crate::error::{Error, Problem};
 use crate::serving::room::STREAM_PART_BYTES;
 use presence::Device;

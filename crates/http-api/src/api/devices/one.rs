@@ -9,9 +9,9 @@ use axum::response::{IntoResponse, Response};
 use tokio::time::timeout;
 
 use super::view::{DeviceView, Viewer};
-use crate::Context;
 use crate::api::device_path::DevicePath;
 use crate::api::parameters::NoParameters;
+use crate::context::Context;
 use crate::error::{Error, Problem};
 use server::removal::StoreFailed;
 

@@ -6,7 +6,7 @@ use std::borrow::Cow;
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use crate::Context;
+use crate::context::Context;
 use formats::iot_platform::{self, close_code};
 use presence::time_text::TimeText;
 use presence::{Claim, Device, Status};

@@ -17,7 +17,7 @@ use axum::response::{IntoResponse, Response};
 use self::stream::Wish;
 use super::devices::filter;
 use super::parameters::Parameters;
-use crate::Context;
+use crate::context::Context;
 use crate::error::{Error, Problem};
 use crate::serving::cut::Cut;
 use crate::serving::room::Uncounted;

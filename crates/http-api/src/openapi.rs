@@ -8,7 +8,7 @@ use axum::response::IntoResponse;
 use utoipa::OpenApi;
 use utoipa::openapi::OpenApi as Document;
 
-use super::events::{ChangeView, ForgottenView, GapView, SnapshotCompleteView};
+use crate::api::events::{ChangeView, ForgottenView, GapView, SnapshotCompleteView};
 use crate::error::Problem;
 use crate::serving::room::Uncounted;
 
@@ -50,22 +50,13 @@ pub async fn answer(text: Bytes) -> impl IntoResponse {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
     use super::*;
-    use crate::middleware::guard::Guard;
-    use crate::settings::HttpSettings;
-    use server::metrics::HttpMetrics;
+    use crate::tests::document;
 
     const COMMITTED: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/openapi.json");
 
     /// `make openapi` sets this to have the committed document written anew.
     const WRITE: &str = "WRITE_OPENAPI";
-
-    fn document() -> Document {
-        let guard = Guard::new(&HttpSettings::default(), HttpMetrics::default());
-        crate::resources(&Arc::new(guard)).1
-    }
 
     #[test]
     fn the_committed_document_is_the_one_that_the_code_makes() {
@@ -95,7 +86,7 @@ mod tests {
                     assert!(
                         is_problem == status.starts_with(['4', '5'])
                             || path == "/readyz"
-                            || path.starts_with(crate::platform::ROOT),
+                            || path.starts_with(crate::middleware::platform_form::ROOT),
                         "{method} {path} {status}"
                     );
                 }

@@ -8,12 +8,13 @@ use std::sync::Arc;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
-use super::follow::Followed;
-use super::server::Server;
-use super::tls::{Tls, TlsError};
+use crate::context::Context;
 use crate::middleware::guard::Guard;
+use crate::router::router;
+use crate::serving::follow::Followed;
+use crate::serving::server::Server;
+use crate::serving::tls::{Tls, TlsError};
 use crate::settings::HttpSettings;
-use crate::{Context, router};
 use server::access::{FileError, KeysFile};
 use server::clock;
 use server::metrics::{HttpMetrics, Reloaded};

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 
-use super::error::{Kind, kind};
+use super::{Kind, kind};
 
 /// What every resource can refuse a request for.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -1,0 +1,34 @@
+//! What the answers are made from.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use prometheus_client::registry::Registry;
+use server::feed::Feed;
+use server::health::Health;
+use server::history::ReadHistory;
+use server::metrics::RequestMetrics;
+use server::read_through::Recall;
+use server::registry::DeviceMap;
+use server::removal::RemovalQueue;
+
+/// What the answers are made from.
+#[derive(Clone)]
+pub struct Context {
+    pub map: Arc<DeviceMap>,
+    /// For what the map does not hold; `None`: it holds all devices.
+    pub recall: Option<Arc<Recall>>,
+    pub health: Arc<Health>,
+    pub registry: Arc<Registry>,
+    pub requests: RequestMetrics,
+    /// How many retained messages brokers are known to send to one subscription.
+    pub replay_limits: Arc<[u64]>,
+    /// Stands in the client id of a device that was never heard of.
+    pub organization: Arc<str>,
+    pub history: Arc<dyn ReadHistory>,
+    pub feed: Arc<Feed>,
+    /// Where the wish to forget a device goes.
+    pub removals: RemovalQueue,
+    /// How long an event is kept.
+    pub history_kept: Duration,
+}

@@ -1,0 +1,96 @@
+//! Which resources there are, what each needs, and what stands around all of them.
+
+use std::sync::Arc;
+
+use axum::body::Bytes;
+use axum::middleware::from_fn_with_state;
+use axum::routing::get;
+use axum::{Extension, Router};
+use server::access::Scope;
+use utoipa::openapi::OpenApi;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+use crate::api::{described, device, devices, events, health, metrics, page, population, summary, types};
+use crate::context::Context;
+use crate::middleware::guard::{self, Guard};
+use crate::middleware::{cors, timing};
+use crate::{error, openapi, platform};
+
+/// Answered without a key: those who restart the process or send it requests have none, and no device is named.
+fn open() -> OpenApiRouter<Context> {
+    OpenApiRouter::new().routes(routes!(health::livez)).routes(routes!(health::readyz))
+}
+
+/// What needs the scope `read`.
+fn readable() -> OpenApiRouter<Context> {
+    OpenApiRouter::new()
+        .routes(routes!(page::page))
+        .routes(routes!(metrics::metrics))
+        .routes(routes!(summary::summary))
+        .routes(routes!(population::population))
+        .routes(routes!(types::types))
+        .routes(routes!(devices::list))
+        .routes(routes!(devices::one))
+        .routes(routes!(devices::history))
+        .routes(routes!(device::last_message))
+        .routes(routes!(platform::list))
+        .routes(routes!(platform::one))
+}
+
+/// The same with a body.
+fn readable_with_body() -> OpenApiRouter<Context> {
+    OpenApiRouter::new().routes(routes!(devices::lookup))
+}
+
+/// What needs the scope `events`.
+fn followable() -> OpenApiRouter<Context> {
+    OpenApiRouter::new().routes(routes!(events::events))
+}
+
+/// What needs the scope `admin`.
+fn administrable() -> OpenApiRouter<Context> {
+    OpenApiRouter::new().routes(routes!(devices::forget))
+}
+
+/// All resources, and the document about them.
+pub fn resources(guard: &Arc<Guard>) -> (Router<Context>, OpenApi) {
+    let need = |scope| from_fn_with_state((Arc::clone(guard), scope), guard::authorize);
+    let (router, document) = OpenApiRouter::with_openapi(openapi::head())
+        .merge(readable().route_layer(need(Scope::Read)))
+        .merge(
+            readable_with_body()
+                .route_layer(from_fn_with_state(Arc::clone(guard), guard::with_body))
+                .route_layer(need(Scope::Read)),
+        )
+        .merge(followable().route_layer(need(Scope::Events)))
+        .merge(administrable().route_layer(need(Scope::Admin)))
+        .merge(open().layer(Extension(Arc::clone(guard))))
+        .split_for_parts();
+    let document = described::complete(document);
+    let text = Bytes::from(openapi::text(&document));
+    let served = get(move || openapi::answer(text)).route_layer(need(Scope::Read));
+    (router.route("/openapi.json", served), document)
+}
+
+/// Answers every request.
+pub fn router(context: Context, guard: Arc<Guard>, cors_origins: &[String]) -> Router {
+    let (resources, _document) = resources(&guard);
+    surrounded(resources, context, guard, cors_origins)
+}
+
+/// The resources with what stands around all of them.
+pub fn surrounded(
+    resources: Router<Context>,
+    context: Context,
+    guard: Arc<Guard>,
+    cors_origins: &[String],
+) -> Router {
+    let router = resources
+        .fallback(error::not_found)
+        .method_not_allowed_fallback(error::other_method)
+        .layer(from_fn_with_state(context.requests.clone(), timing::time))
+        .with_state(context);
+    let router = if cors_origins.is_empty() { router } else { router.layer(cors::layer(cors_origins)) };
+    router.layer(from_fn_with_state(guard, guard::shield))
+}
