@@ -338,16 +338,16 @@ fn ask_sqlite3(file: &Path, query: &str) -> Output {
     child.wait_with_output().expect("sqlite3 ends")
 }
 
-/// The statements in the README's block of SQL.
+/// The statements of the document's block of SQL.
 fn documented_queries() -> Vec<String> {
-    let readme = include_str!("../../../../../README.md");
-    let (_, rest) = readme.split_once("```sql\n").expect("the README has a block of SQL");
+    let document = include_str!("../../../../../docs/persistence.md");
+    let (_, rest) = document.split_once("```sql\n").expect("the document has a block of SQL");
     let (block, _) = rest.split_once("```").expect("a block ends");
     block.split_inclusive(";\n").map(str::to_owned).collect()
 }
 
 #[test]
-fn the_queries_of_the_readme_answer_from_the_file_of_a_running_service() {
+fn the_documented_queries_answer_from_the_file_of_a_running_service() {
     let (file, broker) = (File::new(), Mosquitto::start());
     let service = file.launch(&broker.url()).start();
     service.wait_until_ready();
