@@ -1,7 +1,7 @@
 //! A stand-in for the platform's broker, with the behaviour that was measured there: how it replays retained messages,
-//! which it drops without a word, and what it closes the connection for. Sessions are not kept.
+//! which it drops without a word, and what it closes the connection for. Clients may publish. Sessions are not kept.
 //!
-//! A package of its own, because the end-to-end tests and the measurements both need it. It knows nothing of devstatus:
+//! A package of its own, because the end-to-end tests, the measurements and the demo need it. It knows nothing of devstatus:
 //! what the two say to each other is written down twice, independently.
 
 pub mod listener;
@@ -104,20 +104,7 @@ impl PlatformBroker {
     /// Sends to every subscription that matches; retained, it replaces the topic's retained message, and an empty one
     /// clears it.
     pub fn publish(&self, topic: &str, payload: impl AsRef<[u8]>, retain: bool) {
-        let payload = payload.as_ref();
-        let mut state = self.shared.lock();
-        if retain && payload.is_empty() {
-            state.retained.remove(topic);
-        } else if retain {
-            state.retained.insert(topic.to_owned(), payload.to_vec());
-        }
-        for client in state.clients.values() {
-            let mut chunk = Vec::new();
-            for _ in 0..client.matching(topic) {
-                packet::write_publish(&mut chunk, client.level, Message { topic, payload, retain: false });
-            }
-            client.outbox.push(|queues| queues.messages.extend((!chunk.is_empty()).then_some(chunk)));
-        }
+        self.shared.publish(Message { topic, payload: payload.as_ref(), retain });
     }
 
     /// Replaces the topic's retained message and sends it to nobody: every buffer was full.
@@ -159,6 +146,22 @@ impl PlatformBroker {
 impl Shared {
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().expect("no thread panics with the lock")
+    }
+
+    fn publish(&self, Message { topic, payload, retain }: Message<'_>) {
+        let mut state = self.lock();
+        if retain && payload.is_empty() {
+            state.retained.remove(topic);
+        } else if retain {
+            state.retained.insert(topic.to_owned(), payload.to_vec());
+        }
+        for client in state.clients.values() {
+            let mut chunk = Vec::new();
+            for _ in 0..client.matching(topic) {
+                packet::write_publish(&mut chunk, client.level, Message { topic, payload, retain: false });
+            }
+            client.outbox.push(|queues| queues.messages.extend((!chunk.is_empty()).then_some(chunk)));
+        }
     }
 
     fn serve(&self, mut stream: TcpStream) {
@@ -207,6 +210,12 @@ impl Shared {
             }
             UNSUBSCRIBE => {
                 self.unsubscribe(connect, outbox, &packet.body);
+                Some(())
+            }
+            packet::PUBLISH => {
+                // At quality of service 0, which is all that the platform's devices use for their statuses.
+                let (topic, payload) = packet::parse_published(connect.level, &packet.body)?;
+                self.publish(Message { topic: &topic, payload: &payload, retain: packet.retain() });
                 Some(())
             }
             packet::PINGREQ => {

@@ -61,7 +61,8 @@ impl Shared {
             if self.ending.load(Ordering::Relaxed) {
                 return;
             }
-            let stream = stream.expect("a connection can be accepted");
+            // A client that went away before it was accepted harms nobody.
+            let Ok(stream) = stream else { continue };
             self.accepted.fetch_add(1, Ordering::Relaxed);
             if self.refusing.load(Ordering::Relaxed) {
                 continue;

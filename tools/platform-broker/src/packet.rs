@@ -274,6 +274,16 @@ pub fn parse_unsubscribe(level: u8, body: &[u8]) -> Option<Unsubscribe> {
     Some(Unsubscribe { packet_id, filters })
 }
 
+/// Topic and payload of a PUBLISH of quality of service 0, in the version of its sender.
+pub fn parse_published(level: u8, body: &[u8]) -> Option<(String, Vec<u8>)> {
+    let mut fields = Fields(body);
+    let topic = fields.text()?;
+    if level == 5 {
+        fields.skip_properties()?;
+    }
+    Some((topic, fields.0.to_vec()))
+}
+
 /// Topic and payload of a PUBLISH at QoS 0 of MQTT 3.1.1.
 pub fn parse_publish(body: &[u8]) -> Option<(String, Vec<u8>)> {
     let mut fields = Fields(body);

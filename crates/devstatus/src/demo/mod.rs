@@ -13,7 +13,7 @@ use tokio::net::TcpStream;
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
-use self::broker::{BrokerError, EmbeddedBroker};
+use self::broker::EmbeddedBroker;
 use crate::app;
 use crate::config::DemoSettings;
 use http_api::settings::HttpSettings;
@@ -43,8 +43,6 @@ const ANSWER_MAX_BYTES: u64 = 4_096;
 /// Why there is no demo.
 #[derive(Debug, thiserror::Error)]
 pub enum DemoError {
-    #[error(transparent)]
-    Broker(#[from] BrokerError),
     #[error("cannot publish the simulated fleet")]
     Publish(#[from] PublishError),
     #[error("cannot start the service")]
@@ -61,10 +59,8 @@ pub async fn run(
     shutdown: CancellationToken,
     say: impl FnOnce(&str),
 ) -> Result<(), DemoError> {
-    let broker = EmbeddedBroker::start().await?;
-    let ended = run_on(broker.address, settings, shutdown, say).await;
-    broker.stop().await;
-    ended
+    let broker = EmbeddedBroker::start();
+    run_on(broker.address, settings, shutdown, say).await
 }
 
 async fn run_on(
