@@ -1,0 +1,131 @@
+//! That the documents fit the tree: each relative link leads to a file, and each anchor to a heading. What a document says is
+//! not checked here.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+/// Directories above the package; the repository's own has the lock file of the workspace.
+fn root() -> &'static Path {
+    let package = Path::new(env!("CARGO_MANIFEST_DIR"));
+    package.ancestors().find(|path| path.join("Cargo.lock").exists()).expect("the workspace has a lock file")
+}
+
+/// The files that git knows, relative to the root.
+fn tracked() -> Vec<String> {
+    let output = Command::new("git").arg("ls-files").current_dir(root()).output().expect("git is installed");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout).expect("paths are UTF-8").lines().map(str::to_owned).collect()
+}
+
+/// The lines of a document without its blocks of code.
+fn prose(document: &str) -> Vec<&str> {
+    let mut in_code = false;
+    let mut lines = Vec::new();
+    for line in document.lines() {
+        if line.trim_start().starts_with("```") {
+            in_code = !in_code;
+        } else if !in_code {
+            lines.push(line);
+        }
+    }
+    lines
+}
+
+/// A line without what stands between backticks, and what stands there.
+fn split_code(line: &str) -> (String, Vec<&str>) {
+    let (mut plain, mut code) = (String::new(), Vec::new());
+    for (number, part) in line.split('`').enumerate() {
+        if number % 2 == 0 { plain.push_str(part) } else { code.push(part) }
+    }
+    (plain, code)
+}
+
+/// The targets of the links in a document.
+fn links(document: &str) -> Vec<String> {
+    let lines = prose(document).into_iter().map(|line| split_code(line).0);
+    let targets = |line: String| -> Vec<String> {
+        let ends = line.split("](").skip(1).filter_map(|rest| Some(rest.split_once(')')?.0.to_owned()));
+        ends.collect()
+    };
+    lines.flat_map(targets).collect()
+}
+
+/// The anchors that a document offers, made of its headings as the common renderers make them.
+fn anchors(document: &str) -> BTreeSet<String> {
+    let headings = prose(document).into_iter().filter(|line| line.starts_with('#'));
+    let anchor = |heading: &str| {
+        let words = heading.trim_start_matches('#').trim().to_lowercase();
+        let kept = words.chars().filter(|c| c.is_alphanumeric() || matches!(c, ' ' | '-' | '_'));
+        kept.map(|c| if c == ' ' { '-' } else { c }).collect()
+    };
+    headings.map(anchor).collect()
+}
+
+/// A target relative to the document that names it, relative to the root.
+fn resolve(document: &str, target: &str) -> String {
+    let mut path = PathBuf::from(document);
+    path.pop();
+    for part in Path::new(target).components() {
+        match part.as_os_str().to_str() {
+            Some("..") => {
+                path.pop();
+            }
+            Some(".") | None => {}
+            Some(name) => path.push(name),
+        }
+    }
+    path.to_string_lossy().into_owned()
+}
+
+/// What is wrong with the links of one document, a line each.
+fn broken_links(document: &str, text_of: impl Fn(&str) -> Option<String>) -> Vec<String> {
+    let own = text_of(document).expect("the document exists");
+    let mut broken = Vec::new();
+    for link in links(&own).into_iter().filter(|link| !link.contains("://") && !link.starts_with("mailto:")) {
+        let (target, anchor) =
+            link.split_once('#').map_or((&*link, None), |(target, anchor)| (target, Some(anchor)));
+        let path = if target.is_empty() { document.to_owned() } else { resolve(document, target) };
+        let Some(linked) = text_of(&path) else {
+            broken.push(format!("{document}: {link}: there is no {path}"));
+            continue;
+        };
+        if anchor.is_some_and(|anchor| path.ends_with(".md") && !anchors(&linked).contains(anchor)) {
+            broken.push(format!("{document}: {link}: {path} has no such heading"));
+        }
+    }
+    broken
+}
+
+#[test]
+fn every_link_of_every_document_leads_somewhere() {
+    let text_of = |path: &str| {
+        let path = root().join(path);
+        if path.is_dir() {
+            Some(String::new())
+        } else {
+            fs::read(path).ok().map(|bytes| String::from_utf8_lossy(&bytes).into_owned())
+        }
+    };
+    let documents = tracked().into_iter().filter(|path| path.ends_with(".md"));
+    let broken: Vec<_> = documents.flat_map(|document| broken_links(&document, text_of)).collect();
+    assert!(broken.is_empty(), "broken links:\n{}", broken.join("\n"));
+}
+
+#[test]
+fn a_link_to_nothing_is_noticed() {
+    let files = BTreeMap::from([
+        (
+            "a.md",
+            "# A\n[b](docs/b.md#one-two), [self](#a), [out](https://example.org/x), `[no](link.md)`\n```\n[no](code.md)\n```",
+        ),
+        ("docs/b.md", "## One, *two*\n[up](../a.md) [gone](c.md) [nowhere](../a.md#b)"),
+    ]);
+    let text_of = |path: &str| files.get(path).map(|text| (*text).to_owned());
+    assert_eq!(broken_links("a.md", text_of), Vec::<String>::new());
+    assert_eq!(
+        broken_links("docs/b.md", text_of),
+        ["docs/b.md: c.md: there is no docs/c.md", "docs/b.md: ../a.md#b: a.md has no such heading"]
+    );
+}
