@@ -14,12 +14,13 @@ use crate::history::EventQueue;
 use crate::metrics::{FlawLabel, KindLabel, Metrics};
 use crate::pending_ack::Receipts;
 use crate::registry::{Applied, Arrival, DeviceMap, Evidence, Record};
-use crate::sync::backlog::{Item, PassId, Pending, Remembered, Run, Tally, Told};
+use crate::sync::backlog::{Item, PassId, Pending, Remembered, Run, Tally};
 use crate::sync::settings::Partition;
 use formats::iot_platform::{self, ClientId, Decoded, Flaw, Notice, Undecodable};
 use mqtt::packet::{self, Publish};
 use presence::{Device, Statement, UnixSeconds};
 use sample::Sampler;
+use store::StoredDevice;
 
 /// How much of a message a sample shows.
 const SAMPLE_BYTES: usize = 200;
@@ -69,17 +70,17 @@ impl Ingest {
                     pending.applied(&run, offered_at);
                     run.receipt.into_iter().for_each(|receipt| self.receipts.push(receipt));
                 }
-                Item::Told { told, done } => {
-                    for told in told {
-                        self.apply_told(told);
+                Item::PeerUpdate { devices, done } => {
+                    for device in devices {
+                        self.apply_peer_update(device);
                     }
-                    // Whoever told it may have stopped.
+                    // The sender may have stopped.
                     let _ = done.send(());
                 }
                 Item::Remembered { devices, _permit } => {
                     let number = devices.len();
-                    for Remembered { name: (device_type, id), kept, seen } in devices {
-                        self.map.remember(Device { device_type: &device_type, id: &id }, kept, seen);
+                    for Remembered { name, kept, seen } in devices {
+                        self.map.remember(name.device(), kept, seen);
                     }
                     self.map.make_room_for(number);
                 }
@@ -176,14 +177,13 @@ impl Ingest {
     }
 
     /// What another instance believes. No event comes of it: the instance that heard the message has written that.
-    fn apply_told(&self, told: Told) {
-        let device = Device { device_type: &told.device_type, id: &told.id };
+    fn apply_peer_update(&self, device: StoredDevice) {
         let publish = |record: &Record, applied| {
             // Whether the other instance heard of a new device live, and so wrote an event, is not known here.
             let in_history = !matches!(applied, Applied::Changed { from: None, .. });
             self.publish(record, applied, in_history);
         };
-        match self.map.learn(device, told.belief, told.heard_at, publish) {
+        match self.map.learn(device.name.device(), device.belief, device.heard_at, publish) {
             Applied::Known => self.metrics.store.devices_told_known.inc(),
             Applied::Refined | Applied::Changed { .. } => self.metrics.store.devices_told.inc(),
         };

@@ -34,10 +34,9 @@ pub use self::rates::PerMinute;
 use self::rates::Rates;
 use self::shard::{Place, Records, SHARDS, Shard};
 pub use self::snapshot::{LastEvent, Snapshot};
-pub use self::walk::Name;
 use crate::freshness::RoundNumber;
 use formats::iot_platform;
-use presence::{Belief, Claim, Device, Statement, Status, UnixSeconds, Verdict};
+use presence::{Belief, Claim, Device, DeviceName, Statement, Status, UnixSeconds, Verdict};
 
 /// All devices that anything was ever heard of.
 pub struct DeviceMap {
@@ -490,5 +489,9 @@ impl Record {
     /// The name of its type, shared with all devices of the type.
     pub fn device_type(&self) -> &Arc<str> {
         &self.device_type.name
+    }
+
+    pub fn name(&self) -> DeviceName {
+        DeviceName { device_type: Arc::clone(self.device_type()), id: self.id.clone() }
     }
 }

@@ -8,7 +8,7 @@ use crate::context::Context;
 use crate::error::Error;
 use crate::error::refusal::Refusal;
 use presence::query::{Query, Sort};
-use presence::{Belief, Device};
+use presence::{Belief, Device, DeviceName};
 use server::freshness::RoundNumber;
 use server::read_through::{FleetTotals, Recall, Unavailable};
 use server::registry::{NotHeld, Page, Snapshot};
@@ -56,7 +56,7 @@ impl Context {
         let (mut known, mut missing) = (Vec::with_capacity(devices.len()), Vec::new());
         for device in devices {
             known.push(self.map.read_whole(*device, Snapshot::of).unwrap_or_else(|NotHeld| {
-                missing.push((known.len(), (device.device_type.into(), device.id.into())));
+                missing.push((known.len(), DeviceName::of(*device)));
                 None
             }));
         }

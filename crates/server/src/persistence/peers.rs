@@ -19,7 +19,7 @@ use crate::health::{Following, Health};
 use crate::metrics::Metrics;
 use crate::registry::DeviceMap;
 use crate::sync::Lead;
-use crate::sync::backlog::{Backlog, Told};
+use crate::sync::backlog::Backlog;
 use presence::query::{Sort, SortBy};
 use store::{Mark, Query, Store, StoreError, StoredDevice};
 
@@ -155,7 +155,7 @@ impl Peers {
     }
 
     async fn tell(&self, devices: Vec<StoredDevice>) -> Result<(), Broken> {
-        self.backlog.tell(devices.into_iter().map(Told::from).collect()).await.ok_or(Broken::Stopping)
+        self.backlog.tell(devices).await.ok_or(Broken::Stopping)
     }
 }
 

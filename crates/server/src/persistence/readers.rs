@@ -10,19 +10,13 @@ use store::{Cursor, Page, Query, Store, StoredDevice};
 
 use crate::history::{ReadError, ReadHistory};
 use crate::read_through::{ReadDevices, Scan, Scanned};
-use crate::registry::Name;
-use crate::sync::backlog::Told;
 
 /// The devices of any store, as they are recalled.
 pub struct DevicesOf(pub Arc<dyn Store>);
 
 impl ReadDevices for DevicesOf {
-    fn named(&self, names: Vec<Name>) -> BoxFuture<'_, Result<Vec<Told>, ReadError>> {
-        let names = names.into_iter().map(|(device_type, id)| DeviceName { device_type, id }).collect();
-        Box::pin(async move {
-            let kept = self.0.read(names).await.map_err(|error| ReadError(error.to_string()))?;
-            Ok(kept.into_iter().map(Told::from).collect())
-        })
+    fn named(&self, names: Vec<DeviceName>) -> BoxFuture<'_, Result<Vec<StoredDevice>, ReadError>> {
+        Box::pin(async move { self.0.read(names).await.map_err(|error| ReadError(error.to_string())) })
     }
 
     fn listed(&self, scan: Scan) -> BoxFuture<'_, Result<Scanned, ReadError>> {
@@ -35,18 +29,12 @@ impl ReadDevices for DevicesOf {
         Box::pin(async move {
             let Page { devices, next } =
                 self.0.list(query).await.map_err(|error| ReadError(error.to_string()))?;
-            Ok(Scanned { devices: devices.into_iter().map(Told::from).collect(), more: next.is_some() })
+            Ok(Scanned { devices, more: next.is_some() })
         })
     }
 
     fn totals(&self) -> BoxFuture<'_, Result<Vec<Total>, ReadError>> {
         Box::pin(async move { self.0.totals().await.map_err(|error| ReadError(error.to_string())) })
-    }
-}
-
-impl From<StoredDevice> for Told {
-    fn from(StoredDevice { name, belief, heard_at }: StoredDevice) -> Self {
-        Self { device_type: name.device_type, id: name.id, belief, heard_at }
     }
 }
 

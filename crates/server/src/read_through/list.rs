@@ -9,9 +9,9 @@ use tokio::time::{Instant, timeout};
 use super::{Recall, Unavailable};
 use crate::freshness::RoundNumber;
 use crate::registry::{Arrival, Evidence, Page, Snapshot, Totals};
-use crate::sync::backlog::Told;
 use presence::query::{Filter, Position, Query, Sort, SortBy, Total};
 use presence::{Moment, Status};
+use store::StoredDevice;
 
 /// Devices that are looked at at once where a filter may pass over many.
 const LOOKED_AT: usize = 1_000;
@@ -42,7 +42,7 @@ pub struct Scan {
 /// What came of it.
 #[derive(Debug)]
 pub struct Scanned {
-    pub devices: Vec<Told>,
+    pub devices: Vec<StoredDevice>,
     pub more: bool,
 }
 
@@ -108,7 +108,7 @@ impl Recall {
                 let scan = Scan { device_type, status, sort: query.sort, after: after.take(), limit };
                 let asked = timeout(LIST_TIMEOUT, self.devices.listed(scan)).await;
                 let Ok(Ok(scanned)) = asked else { return Err(Unavailable) };
-                after = scanned.devices.last().map(told_position);
+                after = scanned.devices.last().map(position);
                 for snapshot in scanned.devices.into_iter().filter_map(admitted(&query.filter)) {
                     if found.len() == query.limit {
                         let next = found.last().map(Snapshot::position);
@@ -180,15 +180,15 @@ fn is_plain(filter: &Filter, listed: &[Option<String>]) -> bool {
 }
 
 /// Where a device stands, in any order.
-fn told_position(told: &Told) -> Position {
-    let time = told.belief.verdict().map_or(Moment::UNKNOWN, |verdict| verdict.statement.time);
-    Position { device_type: told.device_type.to_string(), id: told.id.to_string(), time }
+fn position(device: &StoredDevice) -> Position {
+    let time = device.belief.verdict().map_or(Moment::UNKNOWN, |verdict| verdict.statement.time);
+    Position { device_type: device.name.device_type.to_string(), id: device.name.id.to_string(), time }
 }
 
-fn admitted(filter: &Filter) -> impl Fn(Told) -> Option<Snapshot> {
-    move |told| {
-        let heard = Arrival { evidence: Evidence::Restored, at: told.heard_at, round: RoundNumber::NONE };
-        let snapshot = Snapshot::of_belief((told.device_type, told.id), &told.belief, heard)?;
+fn admitted(filter: &Filter) -> impl Fn(StoredDevice) -> Option<Snapshot> {
+    move |device| {
+        let heard = Arrival { evidence: Evidence::Restored, at: device.heard_at, round: RoundNumber::NONE };
+        let snapshot = Snapshot::of_belief(device.name, &device.belief, heard)?;
         let address = filter.address.and_then(|_| snapshot.address());
         filter.admits(&snapshot.traits(address)).then_some(snapshot)
     }

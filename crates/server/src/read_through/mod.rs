@@ -27,9 +27,10 @@ use tokio::time::timeout;
 use crate::freshness::RoundNumber;
 use crate::history::ReadError;
 use crate::metrics::Metrics;
-use crate::registry::{Arrival, DeviceMap, Evidence, Name, Snapshot};
-use crate::sync::backlog::{Backlog, Remembered, Told};
-use presence::{Belief, Device};
+use crate::registry::{Arrival, DeviceMap, Evidence, Snapshot};
+use crate::sync::backlog::{Backlog, Remembered};
+use presence::{Belief, Device, DeviceName};
+use store::StoredDevice;
 
 pub use self::kept::KeptInStore;
 use self::list::Counted;
@@ -54,7 +55,7 @@ const REMEMBERED_MAX: usize = 16;
 /// Whoever keeps all devices.
 pub trait ReadDevices: Send + Sync {
     /// Those of the devices that are kept, each once.
-    fn named(&self, names: Vec<Name>) -> BoxFuture<'_, Result<Vec<Told>, ReadError>>;
+    fn named(&self, names: Vec<DeviceName>) -> BoxFuture<'_, Result<Vec<StoredDevice>, ReadError>>;
 
     /// Some in the order that is asked for; fewer than asked for, if no more follow.
     fn listed(&self, scan: Scan) -> BoxFuture<'_, Result<Scanned, ReadError>>;
@@ -66,7 +67,7 @@ pub trait ReadDevices: Send + Sync {
 /// What is known of a device, from the store and from memory.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Recalled {
-    pub name: Name,
+    pub name: DeviceName,
     pub belief: Belief,
     pub heard: Arrival,
 }
@@ -101,17 +102,17 @@ pub struct Recall {
 /// What no reading has begun for.
 #[derive(Default)]
 struct Asked {
-    waiting: HashMap<Name, Vec<oneshot::Sender<Answer>>>,
-    order: VecDeque<Name>,
+    waiting: HashMap<DeviceName, Vec<oneshot::Sender<Answer>>>,
+    order: VecDeque<DeviceName>,
     /// Readings under way.
     reads: usize,
 }
 
 /// A device and those who wait for it.
-type Wanted = (Name, Vec<oneshot::Sender<Answer>>);
+type Wanted = (DeviceName, Vec<oneshot::Sender<Answer>>);
 
 impl Asked {
-    fn add(&mut self, name: Name) -> oneshot::Receiver<Answer> {
+    fn add(&mut self, name: DeviceName) -> oneshot::Receiver<Answer> {
         let (sender, answer) = oneshot::channel();
         match self.waiting.entry(name) {
             Entry::Occupied(mut others) => others.get_mut().push(sender),
@@ -150,14 +151,13 @@ impl Recall {
 
     /// What is known of a device; `None`: nothing is.
     pub async fn read(self: &Arc<Self>, device: Device<'_>) -> Answer {
-        let name = (device.device_type.into(), device.id.into());
-        Ok(self.read_all(vec![name]).await?.pop().flatten())
+        Ok(self.read_all(vec![DeviceName::of(device)]).await?.pop().flatten())
     }
 
     /// The same for many devices, in their order.
     pub async fn read_all(
         self: &Arc<Self>,
-        names: Vec<Name>,
+        names: Vec<DeviceName>,
     ) -> Result<Vec<Option<Arc<Recalled>>>, Unavailable> {
         let (answers, begin) = {
             let mut asked = self.asked.lock();
@@ -196,9 +196,9 @@ impl Recall {
     }
 
     async fn answer(&self, batch: Vec<Wanted>) {
-        let names: Vec<Name> = batch.iter().map(|(name, _)| name.clone()).collect();
+        let names: Vec<DeviceName> = batch.iter().map(|(name, _)| name.clone()).collect();
         // Before the store is read.
-        let seen: Vec<_> = names.iter().map(|name| self.map.seen(device(name))).collect();
+        let seen: Vec<_> = names.iter().map(|name| self.map.seen(name.device())).collect();
         let Ok(kept) = self.kept(names).await else {
             for sender in batch.into_iter().flat_map(|(_, senders)| senders) {
                 // Whoever asked may have gone.
@@ -206,11 +206,11 @@ impl Recall {
             }
             return;
         };
-        let mut kept: HashMap<Name, Told> =
-            kept.into_iter().map(|told| ((Arc::clone(&told.device_type), told.id.clone()), told)).collect();
+        let mut kept: HashMap<DeviceName, StoredDevice> =
+            kept.into_iter().map(|device| (device.name.clone(), device)).collect();
         let mut remembered = Vec::with_capacity(batch.len());
         for ((name, senders), seen) in batch.into_iter().zip(seen) {
-            let kept = kept.remove(&name).map(|told| (told.belief, told.heard_at));
+            let kept = kept.remove(&name).map(|device| (device.belief, device.heard_at));
             let known = self.with_what_is_held(&name, kept.clone()).map(Arc::new);
             for sender in senders {
                 let _ = sender.send(Ok(known.clone()));
@@ -225,7 +225,7 @@ impl Recall {
     }
 
     /// One reading, counted and bounded.
-    async fn kept(&self, names: Vec<Name>) -> Result<Vec<Told>, Unavailable> {
+    async fn kept(&self, names: Vec<DeviceName>) -> Result<Vec<StoredDevice>, Unavailable> {
         let metrics = &self.metrics.recall;
         metrics.reads.inc();
         metrics.read_devices.observe(names.len() as f64);
@@ -250,10 +250,10 @@ impl Recall {
     /// What is kept of a device and what is held of it come to one belief: what has changed may not be written yet.
     fn with_what_is_held(
         &self,
-        name: &Name,
+        name: &DeviceName,
         kept: Option<(Belief, presence::UnixSeconds)>,
     ) -> Option<Recalled> {
-        let held = self.map.read(device(name), |record| {
+        let held = self.map.read(name.device(), |record| {
             let heard = Arrival { evidence: record.evidence, at: record.heard_at, round: record.heard_in };
             (record.belief.clone(), heard)
         });
@@ -270,8 +270,4 @@ impl Recall {
         };
         Some(Recalled { name: name.clone(), belief, heard })
     }
-}
-
-fn device((device_type, id): &Name) -> Device<'_> {
-    Device { device_type, id }
 }

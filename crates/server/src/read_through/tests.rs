@@ -10,12 +10,12 @@ use presence::payload::Payload;
 use presence::{Claim, Moment, Statement, Status, UnixSeconds};
 
 /// A reading under way: what is asked for, and where the answer goes.
-type Reading = (Vec<Name>, oneshot::Sender<Result<Vec<Told>, ReadError>>);
+type Reading = (Vec<DeviceName>, oneshot::Sender<Result<Vec<StoredDevice>, ReadError>>);
 
 struct Slow(mpsc::UnboundedSender<Reading>);
 
 impl ReadDevices for Slow {
-    fn named(&self, names: Vec<Name>) -> BoxFuture<'_, Result<Vec<Told>, ReadError>> {
+    fn named(&self, names: Vec<DeviceName>) -> BoxFuture<'_, Result<Vec<StoredDevice>, ReadError>> {
         let (answer, answered) = oneshot::channel();
         self.0.send((names, answer)).unwrap();
         Box::pin(async { answered.await.unwrap() })
@@ -63,8 +63,8 @@ impl Fixture {
     }
 }
 
-fn name(id: &str) -> Name {
-    ("t".into(), id.into())
+fn name(id: &str) -> DeviceName {
+    DeviceName { device_type: "t".into(), id: id.into() }
 }
 
 fn statement(claim: Claim, at: i128) -> Statement {
@@ -73,10 +73,10 @@ fn statement(claim: Claim, at: i128) -> Statement {
     Statement { claim, session: moment, time: moment, close_code: 0, payload: Payload::pack(b"{}") }
 }
 
-fn told(id: &str, claim: Claim, at: i128) -> Told {
+fn told(id: &str, claim: Claim, at: i128) -> StoredDevice {
     let mut belief = Belief::default();
     belief.apply(statement(claim, at));
-    Told { device_type: "t".into(), id: id.into(), belief, heard_at: UnixSeconds(1) }
+    StoredDevice { name: name(id), belief, heard_at: UnixSeconds(1) }
 }
 
 fn statuses(known: &[Option<Arc<Recalled>>]) -> Vec<Option<Status>> {
@@ -99,7 +99,7 @@ async fn what_is_asked_for_while_readings_are_under_way_goes_out_in_one_and_is_s
     fixture.until_waiting(3).await;
     answer_first.send(Ok(vec![told("a", Claim::Disconnect, 1)])).unwrap();
     let (names, answer) = fixture.readings.recv().await.unwrap();
-    let asked: std::collections::BTreeSet<Name> = names.iter().cloned().collect();
+    let asked: std::collections::BTreeSet<DeviceName> = names.iter().cloned().collect();
     assert_eq!((names.len(), asked), (3, ["a", "c", "d"].map(name).into()));
     answer.send(Ok(vec![told("a", Claim::Connect, 5), told("c", Claim::Connect, 5)])).unwrap();
     answer_second.send(Ok(vec![])).unwrap();
@@ -127,7 +127,7 @@ async fn what_is_held_and_not_written_yet_is_part_of_the_answer_and_what_was_rea
     let Some(Item::Remembered { devices, .. }) = fixture.pending.next() else {
         panic!("what was read is handed over")
     };
-    let kept: BTreeMap<Name, bool> =
+    let kept: BTreeMap<DeviceName, bool> =
         devices.into_iter().map(|device| (device.name, device.kept.is_some())).collect();
     assert_eq!(kept, [(name("a"), true), (name("b"), true)].into());
 }

@@ -7,7 +7,7 @@ use super::{Arrival, Evidence, Record};
 use crate::freshness::RoundNumber;
 use formats::iot_platform;
 use presence::query::{Position, Traits};
-use presence::{Belief, Claim, Device, Moment, Statement, Status, UnixSeconds};
+use presence::{Belief, Claim, Device, DeviceName, Moment, Statement, Status, UnixSeconds};
 
 /// A copy of what answers show of a record.
 #[derive(Clone, Debug, PartialEq)]
@@ -37,13 +37,13 @@ pub struct LastEvent {
 
 impl Snapshot {
     pub fn of(record: &Record) -> Self {
-        let device = (Arc::clone(record.device_type()), record.id.clone());
         let heard = Arrival { evidence: record.evidence, at: record.heard_at, round: record.heard_in };
-        Self::of_belief(device, &record.belief, heard).expect("a record is made by its first statement")
+        Self::of_belief(record.name(), &record.belief, heard)
+            .expect("a record is made by its first statement")
     }
 
     /// The same of a belief that is in no map; `None` if it consists of nothing.
-    pub fn of_belief(device: (Arc<str>, Box<str>), belief: &Belief, heard: Arrival) -> Option<Self> {
+    pub fn of_belief(name: DeviceName, belief: &Belief, heard: Arrival) -> Option<Self> {
         let verdict = belief.verdict()?;
         let latest = belief.latest().unwrap_or(verdict.statement);
         let close_code = match latest.claim {
@@ -52,7 +52,7 @@ impl Snapshot {
             }
             Claim::Connect | Claim::Request => None,
         };
-        let (device_type, id) = device;
+        let DeviceName { device_type, id } = name;
         Some(Self {
             device_type,
             id,

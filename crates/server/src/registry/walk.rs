@@ -2,17 +2,12 @@
 //! walks reads the devices one by one. What is added while a part's names are gathered may be among them or not; the walker
 //! can tell, because it has the names.
 
-use std::sync::Arc;
-
 use super::DeviceMap;
 use super::shard::SHARDS;
-use presence::Device;
+use presence::{Device, DeviceName};
 
 /// Entries that are visited under one lock, some tens of microseconds.
 const VISITED_AT_ONCE: u32 = 1_024;
-
-/// A device's whole name. Ordered by type, then id.
-pub type Name = (Arc<str>, Box<str>);
 
 impl DeviceMap {
     /// In how many parts the map is walked through.
@@ -24,8 +19,8 @@ impl DeviceMap {
     }
 
     /// The names of one part that `wanted` lets through, in order.
-    pub fn names_in_part(&self, part: usize, wanted: impl Fn(Device<'_>) -> bool) -> Vec<Name> {
-        let mut names: Vec<Name> = Vec::new();
+    pub fn names_in_part(&self, part: usize, wanted: impl Fn(Device<'_>) -> bool) -> Vec<DeviceName> {
+        let mut names: Vec<DeviceName> = Vec::new();
         // A record keeps its place for life, so none is passed over and none is met twice.
         let mut next = 0;
         loop {
@@ -33,7 +28,7 @@ impl DeviceMap {
             let end = records.places().min(next + VISITED_AT_ONCE);
             let visited = (next..end).filter_map(|at| records.at(at));
             let named = visited.filter(|record| wanted(record.device()));
-            names.extend(named.map(|record| (Arc::clone(record.device_type()), record.id.clone())));
+            names.extend(named.map(|record| record.name()));
             if end == records.places() {
                 break;
             }
@@ -73,7 +68,7 @@ mod tests {
         for part in 0..DeviceMap::PARTS {
             let names = map.names_in_part(part, |_| true);
             assert!(names.is_sorted());
-            for (device_type, id) in &names {
+            for DeviceName { device_type, id } in &names {
                 assert_eq!(map.part_of(Device { device_type, id }), part);
             }
             all.extend(names);
@@ -99,7 +94,7 @@ mod tests {
             while !growing.is_finished() {
                 let found: usize = (0..DeviceMap::PARTS)
                     .flat_map(|part| map.names_in_part(part, |_| true))
-                    .filter(|(_, id)| id.parse::<u32>().is_ok_and(|n| n < 5_000))
+                    .filter(|name| name.id.parse::<u32>().is_ok_and(|n| n < 5_000))
                     .count();
                 assert_eq!(found, 5_000);
             }

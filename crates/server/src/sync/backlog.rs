@@ -10,9 +10,10 @@ use tokio::sync::{OwnedSemaphorePermit, oneshot};
 use crate::freshness::RoundNumber;
 use crate::metrics::Metrics;
 use crate::pending_ack::Receipt;
-use crate::registry::{Name, Seen};
+use crate::registry::Seen;
 use mqtt::settings::MqttVersion;
-use presence::{Belief, Device, UnixSeconds};
+use presence::{Belief, DeviceName, UnixSeconds};
+use store::StoredDevice;
 
 /// A run of whole PUBLISH packets, as they came from one connection.
 #[derive(Debug)]
@@ -44,25 +45,10 @@ pub struct Tally {
     pub new_devices: u64,
 }
 
-/// What a store says of a device: what another instance has written, or what was asked for.
-#[derive(Debug)]
-pub struct Told {
-    pub device_type: Arc<str>,
-    pub id: Box<str>,
-    pub belief: Belief,
-    pub heard_at: UnixSeconds,
-}
-
-impl Told {
-    pub fn device(&self) -> Device<'_> {
-        Device { device_type: &self.device_type, id: &self.id }
-    }
-}
-
 /// What was read of a device in a store because somebody asked for it, for the map to hold.
 #[derive(Debug)]
 pub struct Remembered {
-    pub name: Name,
+    pub name: DeviceName,
     /// `None`: the store holds nothing of it.
     pub kept: Option<(Belief, UnixSeconds)>,
     /// Asked of the map before the store was read.
@@ -75,7 +61,7 @@ pub enum Item {
     /// With the moment at which it was handed over.
     Run(Run, Instant),
     /// What other instances believe, which is in the map when `done` is sent.
-    Told { told: Vec<Told>, done: oneshot::Sender<()> },
+    PeerUpdate { devices: Vec<StoredDevice>, done: oneshot::Sender<()> },
     /// What was read in the store. So much of it may wait as there are permits.
     Remembered { devices: Vec<Remembered>, _permit: OwnedSemaphorePermit },
     /// Everything handed over before has been applied when the tally of the pass is sent back.
@@ -136,9 +122,9 @@ impl Backlog {
 
     /// Hands over what other instances believe and waits until it has been applied, so that whoever follows them has one
     /// page under way at most; `None` if the program stops.
-    pub async fn tell(&self, told: Vec<Told>) -> Option<()> {
+    pub async fn tell(&self, devices: Vec<StoredDevice>) -> Option<()> {
         let (done, applied) = oneshot::channel();
-        self.queue.send(Item::Told { told, done }).ok()?;
+        self.queue.send(Item::PeerUpdate { devices, done }).ok()?;
         applied.await.ok()
     }
 

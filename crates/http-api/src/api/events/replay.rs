@@ -10,10 +10,10 @@ use super::position::Position;
 use super::stream::{Follower, joined};
 use crate::api::devices::view::Viewer;
 use presence::history::{EventPage, KeptEvent};
-use presence::{Belief, Claim, Device, UnixSeconds};
+use presence::{Belief, Claim, DeviceName, UnixSeconds};
 use server::feed::Kept;
 use server::freshness::RoundNumber;
-use server::registry::{Arrival, Evidence, Name, Snapshot};
+use server::registry::{Arrival, Evidence, Snapshot};
 
 /// Events that are read at once.
 const PAGE: usize = 1_000;
@@ -29,7 +29,7 @@ pub struct Replay {
     /// Where the history ends and the feed takes over.
     until: Option<Kept>,
     events: usize,
-    beliefs: HashMap<Name, Belief>,
+    beliefs: HashMap<DeviceName, Belief>,
     over: bool,
 }
 
@@ -113,26 +113,25 @@ impl Replay {
     /// An event as a change of what was believed, if it is one that the client wants.
     fn past_change(&mut self, event: KeptEvent, follower: &Follower, viewer: &Viewer<'_>) -> Option<Bytes> {
         let KeptEvent { device_type, id, position, row } = event;
-        let device = Device { device_type: &device_type, id: &id };
+        let name = DeviceName { device_type, id };
         let is_refusal = row.statement.claim == Claim::Refusal;
-        let name = (device_type.clone(), id.clone());
         // A refused login changes nothing, unless nothing else is known; the history alone cannot tell before the first
         // event that is shown, but the map can.
         let decides = |record: &server::registry::Record| record.verdict().statement.claim == Claim::Refusal;
         if is_refusal
             && !self.beliefs.contains_key(&name)
-            && !follower.context.map.read(device, decides).unwrap_or(false)
+            && !follower.context.map.read(name.device(), decides).unwrap_or(false)
         {
             return None;
         }
-        let belief = self.beliefs.entry(name).or_default();
+        let belief = self.beliefs.entry(name.clone()).or_default();
         let previous = belief.verdict().map(|verdict| verdict.status);
         if !belief.apply(row.statement) {
             return None;
         }
         let heard =
             Arrival { evidence: Evidence::Live, at: UnixSeconds(row.heard_at.0), round: RoundNumber::NONE };
-        let snapshot = Snapshot::of_belief((device_type, id), belief, heard)?;
+        let snapshot = Snapshot::of_belief(name, belief, heard)?;
         let id = Position::in_history(position);
         follower.admits(&snapshot).then(|| frame::past_change(id, &snapshot, previous, viewer))
     }

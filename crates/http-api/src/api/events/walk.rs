@@ -18,9 +18,9 @@ use tokio::time::{Instant, timeout_at};
 use super::frame;
 use super::stream::{Follower, joined};
 use crate::api::devices::view::Viewer;
-use presence::Device;
+use presence::{Device, DeviceName};
 use server::feed::{Behind, Change};
-use server::registry::{DeviceMap, Name, Snapshot};
+use server::registry::{DeviceMap, Snapshot};
 
 /// Devices that are read in one step, some two hundred kilobytes of text.
 const STEP: usize = 256;
@@ -30,7 +30,7 @@ pub struct Walk {
     part: usize,
     /// The newest change before the names were gathered.
     gathered_at: u64,
-    names: Vec<Name>,
+    names: Vec<DeviceName>,
     /// The first name of the latest step, and the newest change when each device of it was read.
     step_from: usize,
     read_at: Vec<u64>,
@@ -114,9 +114,8 @@ impl Walk {
         let end = self.names.len().min(self.step_from + STEP);
         let viewer = Viewer::of(context);
         let mut shown = Vec::with_capacity(end - self.step_from);
-        for (device_type, id) in &self.names[self.step_from..end] {
-            let device = Device { device_type, id };
-            let read = context.map.read(device, |record| (Snapshot::of(record), context.feed.head()));
+        for name in &self.names[self.step_from..end] {
+            let read = context.map.read(name.device(), |record| (Snapshot::of(record), context.feed.head()));
             // A device that was forgotten meanwhile has no changes before it comes back.
             let read_at = read.as_ref().map_or(self.gathered_at, |(_, read_at)| *read_at);
             self.read_at.push(read_at);
@@ -149,7 +148,7 @@ impl Walk {
             return part < self.part;
         }
         let name =
-            |(device_type, id): &Name| (**device_type).cmp(device.device_type).then((**id).cmp(device.id));
+            |name: &DeviceName| (*name.device_type).cmp(device.device_type).then((*name.id).cmp(device.id));
         match self.names.binary_search_by(name) {
             Ok(at) if at < self.step_from => true,
             Ok(at) => self.read_at.get(at - self.step_from).is_some_and(|read_at| change.sequence > *read_at),
