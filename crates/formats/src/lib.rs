@@ -34,8 +34,8 @@ pub enum Decoded<'a> {
     /// The convention says that this message removes the device, for example an empty retained payload.
     Removed(DeviceName<'a>),
     /// A message that shows that the device is connected now, without being a status message. A retained one shows nothing.
-    /// Where it names a parent, the parent is connected, too.
-    Alive { device: DeviceName<'a>, parent: Option<DeviceName<'a>> },
+    /// Where it names a parent, the parent is connected, too. The time is when it was sent, if the message says so.
+    Alive { device: DeviceName<'a>, parent: Option<DeviceName<'a>>, time: Option<UnixNanos> },
     /// Something about the broker rather than one device.
     Broker(BrokerEvent<'a>),
     /// The message is sound and changes nothing; the word says why, for metrics and for people who write a profile.

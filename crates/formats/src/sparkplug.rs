@@ -4,7 +4,7 @@
 
 use crate::name::is_valid_name;
 use crate::order::Identity;
-use crate::protobuf::{Fields, Malformed, Value};
+use crate::protobuf::{Field, Fields, Malformed, Value};
 use crate::{Cause, Decoded, DeviceName, Event, EventKind, Session, UnixNanos};
 
 /// What to subscribe to: Sparkplug 3.0, and the host state of 2.2.
@@ -81,7 +81,7 @@ fn node_message<'a>(names: Names<'a>, verb: &str, payload: &[u8]) -> Decoded<'a>
         ("NBIRTH", None) | ("DBIRTH", Some(_)) => EventKind::Connect,
         ("NDEATH", None) | ("DDEATH", Some(_)) => EventKind::Disconnect,
         ("NDATA", None) | ("DDATA", Some(_)) => {
-            return Decoded::Alive { device: subject, parent: names.parent() };
+            return Decoded::Alive { device: subject, parent: names.parent(), time: sent_at(payload) };
         }
         ("NCMD", None) | ("DCMD", Some(_)) => return Decoded::Ignored("command"),
         _ => return Decoded::Undecodable("topic"),
@@ -127,6 +127,15 @@ impl Message {
 
     fn session(&self) -> Session<'static> {
         Session::Matched { birth: self.birth, sequence: self.sequence }
+    }
+}
+
+/// When data was sent. Encoders write the time first, so the metrics behind it need not be read.
+fn sent_at(payload: &[u8]) -> Option<UnixNanos> {
+    let is_time = |field: &Field<'_>| field.number == 1;
+    match Fields::new(payload).map_while(Result::ok).find(is_time)?.value {
+        Value::Varint(time) => nanos(time),
+        Value::Fixed64(_) | Value::Bytes(_) | Value::Fixed32(_) => None,
     }
 }
 

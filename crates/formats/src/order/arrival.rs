@@ -33,7 +33,7 @@ pub fn state(event: &Event<'_>, delivery: Delivery, held: Option<&Held<'_>>) -> 
     let Some(known) = held else { return apply(kind, event.time, delivery, held) };
     let is_repetition = known.key.is_connected() == is_connected(kind);
     if let Origin::Retained { subscribed } = delivery.origin
-        && known.received >= subscribed
+        && (subscribed..=delivery.received).contains(&known.received)
         && !is_repetition
     {
         // The broker read it for the replay before the live message came that is held.

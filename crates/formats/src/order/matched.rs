@@ -3,7 +3,7 @@
 
 use crate::{Event, EventKind, Session, UnixNanos};
 
-use super::{Delivery, Held, Identity, Key, REORDERED_NANOS, Resolution, UNKNOWN_SESSION};
+use super::{Delivery, Held, Key, REORDERED_NANOS, Resolution, UNKNOWN_SESSION};
 
 /// A device that is born in the session of its node gets a key later than the node's by at least this, so that it stays
 /// later when a sign of life renews the node's key, by a nanosecond.
@@ -34,15 +34,7 @@ fn node_birth(event: &Event<'_>, delivery: Delivery, held: Option<&Held<'_>>) ->
         let birth = birth_of(&event.session);
         birth.is_some() && birth == held_birth(known)
     };
-    // After a clock that stepped back, the key is later than the time of the birth.
-    let held_time = match &known.identity {
-        Some(Identity { session: Session::Matched { birth: Some(_), .. }, time: Some(time), .. })
-            if known.key.kind == EventKind::Connect =>
-        {
-            *time
-        }
-        _ => known.key.session,
-    };
+    let held_time = birth_time(known).unwrap_or(known.key.session);
     let order = match time.cmp(&held_time) {
         std::cmp::Ordering::Greater => Order::Newer,
         std::cmp::Ordering::Equal if is_same_session => Order::Same,
@@ -50,7 +42,12 @@ fn node_birth(event: &Event<'_>, delivery: Delivery, held: Option<&Held<'_>>) ->
         std::cmp::Ordering::Less if has_stepped_back(time, held_time, delivery, known) => Order::Newer,
         std::cmp::Ordering::Less => Order::Older,
     };
-    let session = time.max(known.key.session.later_by(super::MILLISECOND));
+    // Our clock stands in for one that was set back: devices that were born before have keys that are later than the
+    // node's, but hardly later than now.
+    let session = match time {
+        time if time > known.key.session => time,
+        _ => super::arrival::next(delivery.received, held),
+    };
     match order {
         Order::Newer if is_same_session && known.key.is_connected() => {
             Resolution::Renew(Key { session, kind: EventKind::Connect, time: known.key.time })
@@ -123,18 +120,9 @@ pub fn device(
 /// The key of a device that was born: later than the birth of its node, unless it is dated before that.
 fn device_session(time: UnixNanos, held: Option<&Held<'_>>, parent: Option<&Held<'_>>) -> UnixNanos {
     let after_held = held.map_or(UNKNOWN_SESSION, |held| held.key.session.later_by(super::MILLISECOND));
-    let after_birth = parent.map_or(UNKNOWN_SESSION, |parent| {
-        let birth =
-            parent.identity.as_ref().filter(|_| parent.key.is_connected()).and_then(
-                |identity| match identity.session {
-                    Session::Matched { birth: Some(_), .. } => identity.time,
-                    _ => None,
-                },
-            );
-        match birth {
-            Some(birth) if time < birth => UNKNOWN_SESSION,
-            _ => parent.key.session.later_by(AFTER_BIRTH_NANOS),
-        }
+    let after_birth = parent.map_or(UNKNOWN_SESSION, |parent| match birth_time(parent) {
+        Some(birth) if time < birth => UNKNOWN_SESSION,
+        _ => parent.key.session.later_by(AFTER_BIRTH_NANOS),
     });
     time.max(after_held).max(after_birth)
 }
@@ -169,23 +157,38 @@ fn device_order(event: &Event<'_>, delivery: Delivery, held: &Held<'_>) -> Order
 }
 
 /// Data of a node or of a device: only what is connected sends it.
-pub fn alive(delivery: Delivery, held: Option<&Held<'_>>, parent: Option<&Held<'_>>) -> Resolution {
+pub fn alive(
+    time: Option<UnixNanos>,
+    delivery: Delivery,
+    held: Option<&Held<'_>>,
+    parent: Option<&Held<'_>>,
+) -> Resolution {
     let apply =
         |session| Resolution::Apply(Key { session, kind: EventKind::Connect, time: delivery.received });
-    let is_settled = |held: &Held<'_>| delivery.received > held.received.later_by(REORDERED_NANOS);
-    let after_birth = parent.map(|parent| parent.key.session.later_by(AFTER_BIRTH_NANOS));
-    let Some(known) = held else { return apply(after_birth.unwrap_or(UNKNOWN_SESSION)) };
+    let after_birth = parent.map_or(UNKNOWN_SESSION, |parent| parent.key.session.later_by(AFTER_BIRTH_NANOS));
+    let Some(known) = held else { return apply(after_birth) };
     let is_of_this_birth = parent.is_none_or(|parent| known.key.session >= parent.key.session);
     if known.key.is_connected() && is_of_this_birth {
         return Resolution::Confirm;
     }
-    // What was sent before the death, or before the birth of the node, may arrive after it.
-    let ended_by = if known.key.is_connected() { parent } else { Some(known) };
-    if !ended_by.is_some_and(is_settled) {
+    // What was sent before the death, or before the birth of the node, may arrive after it. A death of a node has no time,
+    // so there the time of receipt must do.
+    let is_overtaken = if known.key.is_connected() {
+        parent.and_then(birth_time).is_some_and(|birth| time.is_none_or(|time| time < birth))
+    } else {
+        delivery.received <= known.received.later_by(REORDERED_NANOS)
+    };
+    if is_overtaken {
         return Resolution::Late;
     }
     // As little later as can be, so that the devices that were born in this session of their node stay so.
-    apply(known.key.session.later_by(1).max(after_birth.unwrap_or(UNKNOWN_SESSION)))
+    apply(known.key.session.later_by(1).max(after_birth))
+}
+
+/// When the session of a node began, by its own clock, if that is known.
+fn birth_time(node: &Held<'_>) -> Option<UnixNanos> {
+    let identity = node.identity.as_ref().filter(|_identity| node.key.is_connected())?;
+    birth_of(&identity.session).and(identity.time)
 }
 
 fn held_birth(held: &Held<'_>) -> Option<u64> {

@@ -120,8 +120,8 @@ pub fn resolve(
 pub enum AliveRule {
     /// For profiles, whose messages arrive in order.
     Arrival,
-    /// For Sparkplug.
-    Matched,
+    /// For Sparkplug, whose data is sent at this time by the clock of its births.
+    Matched(Option<UnixNanos>),
 }
 
 /// Decides what a sign of life means: a message that shows that a device is connected, without being a status message.
@@ -136,7 +136,7 @@ pub fn resolve_alive(
     }
     match rule {
         AliveRule::Arrival => arrival::alive(delivery, held),
-        AliveRule::Matched => matched::alive(delivery, held, parent),
+        AliveRule::Matched(time) => matched::alive(time, delivery, held, parent),
     }
 }
 

@@ -71,13 +71,14 @@ pub fn resolve(
             }
         };
     }
+    let place = place(session, time, held_session, known);
     // The merge rule compares the time of a takeover with the end of an older session. The versions have decided that, so
     // the time must not contradict them.
     let time = match event.kind {
         EventKind::Takeover => time.max(known.key.time.later_by(MILLISECOND)),
         EventKind::Connect | EventKind::Disconnect | EventKind::Refusal => time,
     };
-    match place(session, time, held_session, known) {
+    match place {
         Place::Same => match (known.key.kind, event.kind) {
             (EventKind::Connect, EventKind::Disconnect | EventKind::Takeover) => key(known.key.session, time),
             // It had begun, so this is an end; and the other way round.

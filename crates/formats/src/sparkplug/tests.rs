@@ -60,11 +60,15 @@ fn reads_births_and_deaths_of_devices() {
 fn takes_data_for_a_sign_of_life() {
     assert_eq!(
         decode("spBv1.0/plant/NDATA/edge", b"\xff"),
-        Decoded::Alive { device: name("plant", "edge"), parent: None }
+        Decoded::Alive { device: name("plant", "edge"), parent: None, time: None }
     );
     assert_eq!(
-        decode("spBv1.0/plant/DDATA/edge/pump", b""),
-        Decoded::Alive { device: name("plant", "edge/pump"), parent: Some(name("plant", "edge")) }
+        decode("spBv1.0/plant/DDATA/edge/pump", b"\x08\xfb\xd0\xea\xb6\xb7\x33"),
+        Decoded::Alive {
+            device: name("plant", "edge/pump"),
+            parent: Some(name("plant", "edge")),
+            time: Some(UnixNanos(1_767_225_600_123_000_000)),
+        }
     );
     assert_eq!(decode("spBv1.0/plant/NCMD/edge", b""), Decoded::Ignored("command"));
     assert_eq!(decode("spBv1.0/plant/DCMD/edge/pump", b""), Decoded::Ignored("command"));
