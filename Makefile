@@ -8,7 +8,7 @@ FUZZ_SECONDS ?= $(if $(LONG),900,60)
 # Where cargo-deny keeps its copy of the advisory database.
 ADVISORIES := $(or $(CARGO_HOME),$(HOME)/.cargo)/advisory-dbs
 
-FUZZ_TARGETS := decode payload packet
+FUZZ_TARGETS := decode formats payload packet
 # Without a sanitizer: the code is safe Rust, and what runs faster finds more. A little optimisation is enough, and
 # the build takes half as long.
 FUZZ_ENV := CARGO_PROFILE_RELEASE_LTO=off CARGO_PROFILE_RELEASE_CODEGEN_UNITS=16 CARGO_PROFILE_RELEASE_OPT_LEVEL=1

@@ -10,6 +10,7 @@ import struct
 
 FUZZ = pathlib.Path(__file__).parent
 CAPTURED = FUZZ.parent.parent / "tests" / "data" / "captured.jsonl"
+MOSQUITTO = FUZZ.parent.parent / "crates" / "formats" / "tests" / "data" / "mosquitto-2.0.11-log.jsonl"
 
 # One packet of each kind that a broker sends, for both versions of MQTT.
 ANSWERS = {
@@ -18,6 +19,16 @@ ANSWERS = {
     "unsuback": [b"\xb0\x02\x00\x01", b"\xb0\x04\x00\x01\x00\x00"],
     "pingresp": [b"\xd0\x00", b"\xd0\x00"],
     "disconnect": [b"\xe0\x00", b"\xe0\x02\x8e\x00"],
+}
+
+# A message of each format that has no captured one.
+FORMATS = {
+    "sparkplug-birth": b"spBv1.0/plant/NBIRTH/edge\n\x08\xfb\xd0\xea\xb6\xb7\x33\x12\x0b\x0a\x05bdSeq\x20\x04\x58\x07\x18\x00",
+    "sparkplug-host": b'spBv1.0/STATE/scada1\n{"online":true,"timestamp":1767225600123}',
+    "aws": b'$aws/events/presence/disconnected/a\n{"timestamp":1767225590000,"sessionIdentifier":"5e0bff","versionNumber":40,"disconnectReason":"AUTH_ERROR"}',
+    "nanomq": b'$SYS/brokers/client_status/a\n{"status":"online", "username":"u", "ts":1767225600123,"return_code":"0","client_id":"a"}',
+    "chirpstack": b"eu868/gateway/1/state/conn\n\x10\x01\x1a\x0100",
+    "mosquitto-2.1": b"$SYS/broker/log/N\n1767225731: Client a [192.0.2.10:50122] disconnected: exceeded timeout.",
 }
 
 
@@ -49,6 +60,13 @@ def main():
     for number, message in enumerate(messages.values()):
         text = f"{message['topic']}\n{message['payload']}".encode()
         write("decode", f"captured-{number:03}", text)
+    # One line of each wording: its last words.
+    lines = map(json.loads, MOSQUITTO.read_text().splitlines())
+    wordings = {message["payload"].split()[-1]: message for message in lines}
+    for number, message in enumerate(wordings.values()):
+        write("formats", f"mosquitto-{number:03}", f"{message['topic']}\n{message['payload']}".encode())
+    for name, message in FORMATS.items():
+        write("formats", name, message)
     # The other two look at the form only: a message of each shape is enough.
     shapes = {tuple(json.loads(m["payload"] or "{}")): m for m in messages.values()}
     for number, message in enumerate(shapes.values()):

@@ -45,8 +45,6 @@ fn messages() -> impl Strategy<Value = Vec<u8>> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(3_000))]
-
     #[test]
     fn decoders_take_any_bytes(
         topic in prop::sample::select(TOPICS),

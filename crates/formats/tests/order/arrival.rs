@@ -37,8 +37,6 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(4_000))]
-
     /// Once the link is up and everything was read, the state is what the broker retains; and `since` moves only when the
     /// state does.
     #[test]

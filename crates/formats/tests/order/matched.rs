@@ -91,8 +91,6 @@ fn history(plans: &[Plan], first_number: u64, is_constant: bool, is_open: bool) 
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(4_000))]
-
     /// Messages are overtaken by seconds, repeated and lost, and the node's clock is set back and forth.
     #[test]
     fn nodes_end_in_the_truth(

@@ -27,8 +27,6 @@ fn a_repeated_message_confirms_and_leaves_the_time_alone() {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(2_000))]
-
     /// The end state is the same in whatever order the events arrive, also where sessions begin within a second.
     #[test]
     fn any_order_gives_the_same_state(

@@ -76,8 +76,6 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(4_000))]
-
     /// A device is shown as connected exactly while its node is and it was born in this session of it; messages are
     /// overtaken by seconds unless a clock was set.
     #[test]

@@ -84,8 +84,6 @@ fn received(at: usize) -> i64 {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(6_000))]
-
     /// Whatever is lost, repeated or late by any time: the newest session of which anything arrived decides, and the end
     /// beats the beginning.
     #[test]
