@@ -1,0 +1,136 @@
+// Asks the API. Everything the page shows comes from here or from the stream of changes.
+
+/** How long an answer may take before the page says that there is none. */
+const TIMEOUT_MS = 15_000;
+
+/** An answer that is no success, or no answer at all (`status` 0). */
+export class ApiError extends Error {
+  /**
+   * @param {number} status
+   * @param {string} message
+   * @param {string} [title]
+   */
+  constructor(status, message, title = "") {
+    super(message);
+    this.status = status;
+    this.title = title;
+  }
+}
+
+/**
+ * @param {string} path
+ * @param {RequestInit} options
+ */
+async function ask(path, { signal, ...options }) {
+  const timeout = AbortSignal.timeout(TIMEOUT_MS);
+  try {
+    return await fetch(path, {
+      ...options,
+      cache: "no-store",
+      signal: signal ? AbortSignal.any([signal, timeout]) : timeout,
+    });
+  } catch (error) {
+    if (signal?.aborted) throw error;
+    throw new ApiError(0, timeout.aborted ? "The service has not answered in 15 seconds." : "The service cannot be reached.");
+  }
+}
+
+/** @param {Response} response */
+async function problemOf(response) {
+  const problem = await response.json().catch(() => null);
+  const title = typeof problem?.title === "string" ? problem.title : "";
+  const detail = typeof problem?.detail === "string" ? problem.detail : `The service answered ${response.status}.`;
+  return new ApiError(response.status, detail, title);
+}
+
+/**
+ * @template Answer
+ * @param {string} path
+ * @param {AbortSignal} [signal]
+ * @returns {Promise<Answer>}
+ */
+export async function get(path, signal) {
+  const response = await ask(path, { signal, headers: { Accept: "application/json" } });
+  if (!response.ok) throw await problemOf(response);
+  return response.json();
+}
+
+/**
+ * @param {string} path
+ * @param {AbortSignal} [signal]
+ */
+export async function getText(path, signal) {
+  const response = await ask(path, { signal });
+  if (!response.ok) throw await problemOf(response);
+  return response.text();
+}
+
+/**
+ * The present state of devices that are shown.
+ * @param {{type: string, id: string}[]} devices
+ * @param {AbortSignal} [signal]
+ * @returns {Promise<import("./types").Device[]>}
+ */
+export async function lookup(devices, signal) {
+  const response = await ask("/api/v1/devices:lookup", {
+    signal,
+    method: "POST",
+    headers: { "Content-Type": "application/json" },
+    body: JSON.stringify({ devices: devices.map(({ type, id }) => ({ type, id })) }),
+  });
+  if (!response.ok) throw await problemOf(response);
+  return (await response.json()).devices;
+}
+
+/**
+ * 503 is an answer here: its body says what is missing.
+ * @param {AbortSignal} [signal]
+ * @returns {Promise<{readiness: import("./types").Readiness, staleSince: number | null}>}
+ */
+export async function readiness(signal) {
+  const response = await ask("/readyz", { signal });
+  if (!response.ok && response.status !== 503) throw await problemOf(response);
+  const seconds = Number(response.headers.get("devstatus-stale-seconds") ?? NaN);
+  const staleSince = Number.isFinite(seconds) ? Date.now() - 1000 * seconds : null;
+  return { readiness: await response.json(), staleSince };
+}
+
+/**
+ * Calls again and again while the tab is looked at; a failure is the callee's to show.
+ * @param {() => Promise<void>} call
+ * @param {number} interval
+ * @param {AbortSignal} signal
+ */
+export async function poll(call, interval, signal) {
+  while (!signal.aborted) {
+    if (!document.hidden) await call();
+    await sleep(interval, signal);
+  }
+}
+
+/**
+ * @param {number} milliseconds
+ * @param {AbortSignal} signal
+ */
+function sleep(milliseconds, signal) {
+  return new Promise((resolve) => {
+    const done = () => {
+      clearTimeout(timer);
+      document.removeEventListener("visibilitychange", shown);
+      resolve(undefined);
+    };
+    const shown = () => !document.hidden && done();
+    const timer = setTimeout(done, milliseconds);
+    document.addEventListener("visibilitychange", shown);
+    signal.addEventListener("abort", done, { once: true });
+  });
+}
+
+/** A segment of a path; what the shell would take for a quote is escaped, too. @param {string} text */
+export const segment = (text) => encodeURIComponent(text).replace(/['()*!]/g, (c) => `%${c.charCodeAt(0).toString(16)}`);
+
+/** @param {string} type @param {string} id */
+export const devicePath = (type, id) => `/api/v1/devices/${segment(type)}/${segment(id)}`;
+
+/** @param {string} type @param {string} id */
+export const deviceLink = (type, id) => `#/devices/${segment(type)}/${segment(id)}`;

@@ -1,0 +1,338 @@
+// One device: what it is now, what happened to it, and what that rests on.
+
+import { devicePath, get, getText, segment } from "./api.js";
+import { timeline } from "./charts.js";
+import { fill, h, patch } from "./dom.js";
+import { absolute, bytes, count, counted, duration, exact, percent, shortCause } from "./format.js";
+import { badge, curl, failure, name, notice, shape, when } from "./parts.js";
+import { address, go } from "./router.js";
+import { connectedSpans, lengthOf, sessionsOf } from "./sessions.js";
+import { subscribe } from "./stream.js";
+
+const HOUR_MS = 3_600_000;
+/** @type {Record<string, {label: string, words: string, length: number}>} */
+const RANGES = {
+  "24h": { label: "24 h", words: "the last 24 hours", length: 24 * HOUR_MS },
+  "7d": { label: "7 d", words: "the last 7 days", length: 7 * 24 * HOUR_MS },
+  "30d": { label: "30 d", words: "the last 30 days", length: 30 * 24 * HOUR_MS },
+};
+const RANGE = "24h";
+
+const PAGE = 1_000;
+/** Events that are read for the timeline. A device with more of them has a shorter one, which says so. */
+const EVENTS_MAX = 5_000;
+const EVENTS_SHOWN = 50;
+/** Sessions in the list beside the timeline. */
+const SESSIONS_SHOWN = 100;
+/** After a change, the store needs a moment to have it; several changes are read at once. */
+const SETTLE_MS = 1_000;
+const REDRAW_MS = 30_000;
+
+/**
+ * @param {HTMLElement} root
+ * @param {import("./types").Route} route
+ * @param {AbortSignal} signal
+ */
+export function device(root, route, signal) {
+  const [type = "", id = ""] = route.segments;
+  const path = devicePath(type, id);
+  let query = route.query;
+  /** @type {import("./types").Device | null} */
+  let known = null;
+  /** @type {{events: import("./types").HistoryEvent[], more: boolean, from: number | null} | null} */
+  let past = null;
+  let eventsShown = EVENTS_SHOWN;
+
+  const sentence = h("div", { class: "sentence" });
+  const facts = h("section", { class: "card", "aria-label": "Facts" });
+  const chart = h("div", {});
+  const ranges = h("div", { class: "ranges", role: "group", "aria-label": "Period" });
+  const events = h("section", { class: "card" });
+  const message = h("section", { class: "card" });
+  fill(
+    root,
+    h("p", { class: "crumbs" }, h("a", { href: "#/devices" }, "Devices"), " / ", h("a", { href: address("devices", new URLSearchParams({ type })) }, name(type))),
+    h("h1", { class: "device-title", tabindex: -1 }, name(id)),
+    sentence,
+    h("section", { class: "card" }, h("div", { class: "card-head" }, h("h2", {}, "Sessions"), ranges), chart),
+    h("div", { class: "columns" }, facts, message),
+    events,
+    curl([{ path }, { path: `${path}/history` }, { path: `/${segment(type)}/${segment(id)}` }, { path: `/api/v1/events?${new URLSearchParams({ type, id_prefix: id })}`, options: "-N" }]),
+  );
+  for (const part of [sentence, chart]) fill(part, h("p", { class: "loading" }, "Loading…"));
+
+  const drawRanges = () =>
+    fill(
+      ranges,
+      Object.entries(RANGES).map(([key, { label }]) =>
+        h(
+          "button",
+          {
+            type: "button",
+            "aria-pressed": String((query.get("range") ?? RANGE) === key),
+            on: { click: () => go(address(`devices/${segment(type)}/${segment(id)}`, new URLSearchParams({ range: key })), { replace: true }) },
+          },
+          label,
+        ),
+      ),
+    );
+  const draw = () => {
+    if (!known) return;
+    patch(sentence, ...sentenceOf(known));
+    patch(facts, ...factsOf(known));
+    if (!past) return;
+    const range = RANGES[query.get("range") ?? RANGE] ?? /** @type {typeof RANGES[string]} */ (RANGES[RANGE]);
+    patch(chart, ...chartOf(known, past, range));
+    fill(events, ...eventsOf(past, eventsShown, () => {
+      eventsShown += EVENTS_SHOWN * 4;
+      draw();
+    }));
+  };
+  const load = async () => {
+    try {
+      known = await get(path, signal);
+      draw();
+    } catch (error) {
+      if (!signal.aborted) fill(sentence, failure(error, "The device"));
+      return;
+    }
+    await Promise.all([loadMessage(), loadHistory()]);
+  };
+  const loadMessage = async () => {
+    try {
+      patch(message, h("h2", {}, "The deciding message"), h("pre", { class: "message", tabindex: 0 }, await getText(`/${segment(type)}/${segment(id)}`, signal)));
+    } catch (error) {
+      if (!signal.aborted) patch(message, h("h2", {}, "The deciding message"), failure(error, "The message"));
+    }
+  };
+  const loadHistory = async () => {
+    try {
+      past = await readHistory(path, signal);
+      draw();
+    } catch (error) {
+      if (!signal.aborted) fill(chart, failure(error, "The history"));
+    }
+  };
+
+  /** @type {ReturnType<typeof setTimeout> | undefined} */
+  let timer;
+  const settle = () => {
+    clearTimeout(timer);
+    timer = setTimeout(() => void Promise.all([loadMessage(), loadHistory()]), SETTLE_MS);
+  };
+  const redraw = setInterval(() => !document.hidden && draw(), REDRAW_MS);
+  signal.addEventListener("abort", () => {
+    clearInterval(redraw);
+    clearTimeout(timer);
+  });
+  subscribe(
+    { devices: [`${type}/${id}`] },
+    {
+      changes: (changes, forgotten) => {
+        if (forgotten.length > 0) return void load();
+        known = changes.at(-1) ?? known;
+        draw();
+        settle();
+      },
+      refresh: () => void load(),
+    },
+    signal,
+  );
+  drawRanges();
+  void load();
+  return (/** @type {import("./types").Route} */ next) => {
+    query = next.query;
+    drawRanges();
+    draw();
+  };
+}
+
+/**
+ * @param {string} path
+ * @param {AbortSignal} signal
+ */
+async function readHistory(path, signal) {
+  /** @type {import("./types").HistoryEvent[]} */
+  const events = [];
+  /** @type {number | null} */
+  let next = null;
+  /** @type {number | null} */
+  let from = null;
+  do {
+    /** @type {import("./types").History} */
+    const page = await get(`${path}/history?limit=${PAGE}${next === null ? "" : `&before=${next}`}`, signal);
+    events.push(...page.events);
+    const begin = Date.parse(page.totals?.from ?? "");
+    if (!Number.isNaN(begin)) from = begin;
+    next = page.next;
+  } while (next !== null && events.length < EVENTS_MAX);
+  const oldest = Date.parse(events.at(-1)?.time ?? "");
+  return { events, more: next !== null, from: next !== null && !Number.isNaN(oldest) ? oldest : from };
+}
+
+/** @param {import("./types").Device} device */
+function sentenceOf(device) {
+  const { status, since, stale, dated_ahead, last_event } = device;
+  const at = Date.parse(since ?? "");
+  const lasts = Number.isNaN(at) ? "" : ` for ${duration(Date.now() - at)}`;
+  const why = shortCause(device.close_code, device.cause);
+  const words = {
+    connected: `Connected${lasts}`,
+    disconnected: `Offline${lasts}${why ? `: ${why}` : ""}`,
+    never_connected: "Never connected: no message has ever been about this device",
+    unknown: "Not known yet: the statuses are still being read",
+  };
+  return [
+    h("p", { class: `lead ${status}` }, shape(status), h("span", {}, words[status])),
+    !Number.isNaN(at) && h("p", { class: "muted" }, "since ", h("time", { datetime: since }, exact(at))),
+    last_event?.event === "refusal" && notice("info", `The last login was refused${last_event.time ? `, ${absolute(Date.parse(last_event.time))}` : ""}.`),
+    stale && notice("info", "This may be out of date: the link to the broker was lost, and nothing has come about the device since."),
+    dated_ahead && notice("info", "The message is dated more than a day ahead of the service's clock: one of the two clocks is wrong."),
+  ];
+}
+
+/** @type {Record<string, string>} */
+const PROVENANCE = {
+  live: "a message that came as it happened",
+  retained: "a message that the broker had kept",
+  restored: "the store; nothing has come since the start",
+  peer: "what another instance has received",
+  inferred: "a takeover; the new session has not been seen itself",
+};
+
+/** @param {import("./types").Device} device */
+function factsOf(device) {
+  const { session } = device;
+  const provenance = device.provenance ?? device.evidence;
+  const row = (/** @type {string} */ term, /** @type {import("./dom.js").Child} */ value) => [h("dt", {}, term), h("dd", {}, value ?? "–")];
+  const code = device.close_code;
+  const secure = session?.secure;
+  return [
+    h("h2", {}, "Facts"),
+    h(
+      "dl",
+      {},
+      row("Status", badge(device.status)),
+      code !== null && row("Close code", `${code}${device.cause ? `: ${device.cause}` : ""}`),
+      device.reason && row("Reason", h("bdi", {}, device.reason)),
+      row("Address", device.address),
+      row("Session since", when(session?.connect_time ?? null)),
+      row("Protocol", session?.protocol && `${session.protocol}${secure === true ? " with TLS" : secure === false ? " without TLS" : ""}`),
+      row("Client id", name(device.client_id)),
+      row("Known from", provenance && (PROVENANCE[provenance] ?? provenance)),
+      row("Last message", when(device.confirmed_at)),
+    ),
+  ];
+}
+
+/**
+ * @param {import("./types").Device} device
+ * @param {{events: import("./types").HistoryEvent[], more: boolean, from: number | null}} past
+ * @param {{words: string, length: number}} range
+ */
+function chartOf(device, past, range) {
+  const now = Date.now();
+  const period = { from: now - range.length, to: now };
+  const sessions = sessionsOf(past.events, device, now);
+  if (sessions.length === 0) return [h("p", { class: "muted" }, "No session is known.")];
+  const knownFrom = Math.max(period.from, past.from ?? sessions[0]?.from ?? now);
+  const connected = connectedSpans(sessions, { from: knownFrom, to: now });
+  const [on, seen] = [lengthOf(connected), Math.max(0, now - knownFrom)];
+  const within = sessions.filter((session) => session.to > knownFrom);
+  const covered = seen >= range.length * 0.999 ? "all of it is known" : `known of ${duration(seen)}, ${percent(seen, range.length)} of it`;
+  const label = `Connected ${percent(on, seen)} of ${range.words}; ${covered}`;
+  return [
+    timeline({ connected, period, knownFrom, label }),
+    h("p", {}, h("strong", {}, `${percent(on, seen)} connected`), ` in ${range.words}; ${covered}. ${counted(within.length, "session")}. `),
+    h(
+      "p",
+      { class: "legend" },
+      badge("connected"),
+      badge("disconnected"),
+      h("span", { class: "muted" }, past.more ? `Of this device only the newest ${count(past.events.length)} events are drawn. ` : "", "While the service itself was away, the last known status is drawn."),
+    ),
+    sessionList(within),
+  ];
+}
+
+/** @param {import("./sessions.js").Session[]} sessions */
+function sessionList(sessions) {
+  const newest = sessions.slice(-SESSIONS_SHOWN).reverse();
+  const item = (/** @type {import("./sessions.js").Session} */ { from, to, open, code, cause }) => {
+    const why = shortCause(code, cause);
+    return h(
+      "li",
+      {},
+      `${absolute(from)} to ${open ? "now" : absolute(to)}: connected ${duration(to - from)}`,
+      !open && (why ? `, then ${why}` : ", end not told"),
+    );
+  };
+  return h(
+    "details",
+    {},
+    h("summary", {}, "Sessions as a list"),
+    h("ol", { class: "sessions" }, newest.map(item)),
+    sessions.length > newest.length && h("p", { class: "muted" }, `The newest ${count(newest.length)} of ${count(sessions.length)}.`),
+  );
+}
+
+/** @type {Record<string, [string, string]>} */
+const EVENT_WORDS = {
+  connect: ["connected", "Connected"],
+  disconnect: ["disconnected", "Disconnected"],
+  takeover: ["unknown", "Taken over"],
+  refusal: ["disconnected", "Login refused"],
+  failed_login: ["disconnected", "Login failed"],
+};
+
+/**
+ * @param {{events: import("./types").HistoryEvent[], more: boolean}} past
+ * @param {number} most
+ * @param {() => void} showMore
+ */
+function eventsOf({ events, more }, most, showMore) {
+  const heading = h("h2", {}, "Events ", h("small", {}, "newest first"));
+  if (events.length === 0) return [heading, h("p", { class: "muted" }, "No event is kept of this device.")];
+  const row = (/** @type {import("./types").HistoryEvent} */ event) => {
+    const [status, word] = EVENT_WORDS[event.event] ?? ["unknown", event.event];
+    const traffic = event.read_bytes === null && event.write_bytes === null ? "–" : `${bytes(event.read_bytes ?? 0)} / ${bytes(event.write_bytes ?? 0)}`;
+    return h(
+      "tr",
+      {},
+      h("th", { scope: "row" }, when(event.time)),
+      h("td", {}, badge(status, word)),
+      h("td", {}, h("span", { title: event.reason }, shortCause(event.close_code, event.cause) || "–")),
+      h("td", { class: "number" }, event.duration_s === null ? "–" : duration(event.duration_s * 1000)),
+      h("td", { class: "wide address" }, event.address ?? "–"),
+      h("td", { class: "wide number" }, traffic),
+    );
+  };
+  const rest = events.length - most;
+  return [
+    heading,
+    h(
+      "div",
+      { class: "table-frame", tabindex: 0, role: "region", "aria-label": "Events" },
+      h(
+        "table",
+        { class: "events" },
+        h(
+          "thead",
+          {},
+          h(
+            "tr",
+            {},
+            h("th", { scope: "col", "aria-sort": "descending" }, "Time"),
+            h("th", { scope: "col" }, "Event"),
+            h("th", { scope: "col" }, "Why"),
+            h("th", { scope: "col", class: "number" }, "Session lasted"),
+            h("th", { scope: "col", class: "wide" }, "Address"),
+            h("th", { scope: "col", class: "wide number" }, "Read / written"),
+          ),
+        ),
+        h("tbody", {}, events.slice(0, most).map(row)),
+      ),
+    ),
+    rest > 0 && h("button", { type: "button", class: "quiet", on: { click: showMore } }, `Show more (${count(rest)}${more ? " and older" : ""})`),
+  ];
+}

@@ -1,0 +1,141 @@
+// The shapes of the API's answers that the page reads; docs/openapi.json is the reference. Not served.
+
+export type Status = "connected" | "disconnected" | "never_connected" | "unknown";
+
+export interface Device {
+  type: string;
+  id: string;
+  client_id: string;
+  status: Status;
+  since: string | null;
+  address: string | null;
+  close_code: number | null;
+  reason: string | null;
+  cause: string | null;
+  session: { connect_time: string | null; protocol: string | null; secure: boolean | null } | null;
+  last_event: { event: string; time: string | null; close_code: number | null } | null;
+  provenance?: string | null;
+  evidence?: string | null;
+  confirmed_at: string | null;
+  dated_ahead: boolean;
+  stale: boolean;
+}
+
+export interface Change extends Device {
+  previous_status: Status | null;
+}
+
+export interface DevicePage {
+  devices: Device[];
+  next_cursor: string | null;
+}
+
+export interface TypeTotals {
+  type: string;
+  total: number;
+  connected: number;
+  disconnected: number;
+}
+
+export interface Summary {
+  total: number;
+  connected: number;
+  disconnected: number;
+  population: string;
+  broker: string;
+  store: string;
+  stale: boolean;
+  per_minute: { connects: number; disconnects: number };
+  top_close_codes: { close_code: number; cause: string | null; devices: number }[];
+  types_total: number;
+  types: TypeTotals[];
+}
+
+export interface Readiness {
+  ready: boolean;
+  broker: string;
+  population: string;
+  store: string;
+  stale: boolean;
+  missing: string[];
+}
+
+export interface HistoryEvent {
+  sequence: number;
+  event: string;
+  time: string | null;
+  connect_time: string | null;
+  duration_s: number | null;
+  close_code: number | null;
+  reason: string | null;
+  cause: string | null;
+  address: string | null;
+  read_bytes: number | null;
+  read_messages: number | null;
+  write_bytes: number | null;
+  write_messages: number | null;
+}
+
+export interface History {
+  events: HistoryEvent[];
+  next: number | null;
+  totals: { from: string | null; to: string | null; connects: number; connected_percent: number } | null;
+}
+
+export interface Population {
+  state: string;
+  evidence: string | null;
+  ready_on: string;
+  repairing: boolean;
+  progress: { types_done: number; types_total: number; replayed: number };
+  limits: number[];
+  types_total: number;
+  types: { type: string; known: number; replayed: number; evidence: string | null; proven: boolean }[];
+}
+
+/** What a list or the feed shows; the names are those of the API's parameters. */
+export interface Filter {
+  type: string[];
+  id_prefix: string;
+  status: string;
+  close_code: string;
+  address: string;
+}
+
+/** What a tab wants to be told of the stream. */
+export interface Interest {
+  /** Whether the tab is looked at; a hidden one is told nothing but the state. */
+  visible: boolean;
+  /** Devices whose changes are wanted, as `type/id`. */
+  devices: string[];
+  /** Changes that match are counted, and shown as far as `FEED_ROWS_PER_SECOND` lets. */
+  feed: Filter | null;
+  /** Whether the devices that changed most are wanted. */
+  top: boolean;
+}
+
+export type StreamState = "connecting" | "live" | "reconnecting" | "locked" | "unavailable";
+
+export interface Second {
+  at: number;
+  total: number;
+  connects: number;
+  others: number;
+  types: [string, { connects: number; others: number }][];
+  causes: [string, number][];
+}
+
+export type StreamMessage =
+  | { kind: "state"; state: StreamState; since: number; detail: string }
+  | { kind: "changes"; changes: Change[]; forgotten: { type: string; id: string }[] }
+  | { kind: "feed"; changes: Change[] }
+  | { kind: "second"; second: Second }
+  | { kind: "gap" }
+  | { kind: "top"; since: number; devices: { type: string; id: string; changes: number }[] };
+
+/** A view and the part of the address that it reads. */
+export interface Route {
+  view: string;
+  segments: string[];
+  query: URLSearchParams;
+}
