@@ -15,27 +15,27 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use crate::memory;
-use crate::progress::Watched;
+use crate::progress::ProgressSource;
 use http_api::settings::HttpSettings;
-use http_api::{Context, Front, FrontError, Gauges};
+use http_api::{Context, Frontend, FrontendError, Gauges};
 use server::feed::Feed;
 use server::feed::settings::FeedSettings;
-use server::health::{Following, Health, Keeping};
+use server::health::{Health, PeerHealth, StoreHealth};
 use server::history::EventQueue;
 use server::ingest::Ingest;
 use server::metrics::Metrics;
 use server::persistence::instances::Instances;
 use server::persistence::peers::Peers;
 use server::persistence::writer::Writer;
-use server::persistence::{self, DevicesOf, HistoryOf, Upkeep};
-use server::read_through::{KeptInStore, Recall};
-use server::registry::DeviceMap;
+use server::persistence::{self, DevicesOf, HistoryOf, Maintenance};
+use server::read_through::{ReadThrough, StoreCatalog};
+use server::registry::DeviceRegistry;
 use server::removal::{self, Removal};
 use server::sync::backlog::{Abandon, Backlog, Pending, backlog};
 use server::sync::settings::SourceSettings;
-use server::sync::{Lead, Source, SourceError};
+use server::sync::{Leadership, Source, SourceError};
 use store::settings::{Location, StoreSettings};
-use store::{self, Mark, StoreError};
+use store::{self, ChangeCursor, StoreError};
 use system::descriptors;
 
 /// Connections that wait to be accepted; as the standard library has it.
@@ -56,13 +56,13 @@ pub enum Error {
     #[error("cannot start the thread for {0}")]
     Thread(&'static str, #[source] io::Error),
     #[error(transparent)]
-    Front(#[from] FrontError),
+    Frontend(#[from] FrontendError),
     #[error(transparent)]
     Store(#[from] StoreError),
     #[error(transparent)]
     Source(#[from] SourceError),
-    #[error("the {0} ended by a fault of its own")]
-    Fault(&'static str),
+    #[error("internal error: the {0} ended unexpectedly")]
+    Internal(&'static str),
 }
 
 /// A service that runs.
@@ -70,7 +70,7 @@ pub struct Running {
     /// Where HTTP is answered; the port is real even if any was asked for.
     pub http_address: SocketAddr,
     /// For whoever shows how far the population is.
-    pub watched: Watched,
+    pub watched: ProgressSource,
     shutdown: CancellationToken,
     source: oneshot::Receiver<Result<(), SourceError>>,
     http: JoinHandle<()>,
@@ -83,7 +83,7 @@ pub struct Running {
     stop_writer: CancellationToken,
     /// Says goodbye to the others; `None` where there are none to say it to.
     instances: Option<JoinHandle<()>>,
-    map: Arc<DeviceMap>,
+    map: Arc<DeviceRegistry>,
 }
 
 /// Starts everything; `shutdown` ends it.
@@ -98,26 +98,29 @@ pub async fn start(
     let http = within_descriptors(http);
     let address = http.address();
     let streams = http.streams;
-    let front = Front::open(http, metrics.http.clone())?;
+    let frontend = Frontend::open(http, metrics.http.clone())?;
     let socket = bind(address).map_err(|error| Error::Listen(address, error))?;
     let mut registry = Registry::default();
     metrics.register(&mut registry);
     let means = Means::new(&source, &store, streams, metrics);
     let (removals, removals_of_writer) = removal::queue();
-    let Restored { map, writer, mark } = restore(store, &means, removals_of_writer).await?;
-    let Means { events, health, feed, metrics, lead } = means;
+    let StartState { map, writer, cursor } = restore(store, &means, removals_of_writer).await?;
+    let Means { events, health, feed, metrics, leadership } = means;
     let listener = socket.listen(LISTEN_BACKLOG).map_err(|error| Error::Listen(address, error))?;
     let http_address = listener.local_addr().map_err(|error| Error::Listen(address, error))?;
     let gauges = Gauges { map: Arc::clone(&map), health: Arc::clone(&health), feed: Arc::clone(&feed) };
     registry.register_collector(Box::new(gauges));
-    let watched = Watched { map: Arc::clone(&map), health: Arc::clone(&health), metrics: metrics.clone() };
+    let watched =
+        ProgressSource { map: Arc::clone(&map), health: Arc::clone(&health), metrics: metrics.clone() };
     let (backlog, pending) = backlog(within_memory(source.backlog_max_bytes), metrics.clone());
     let abandon = pending.abandon();
-    let recall = recall(&writer, &backlog, &shutdown);
-    let kept = recall.clone().map(|recall| Arc::new(KeptInStore { recall, runtime: Handle::current() }) as _);
+    let read_through = read_through(&writer, &backlog, &shutdown);
+    let runtime = Handle::current();
+    let catalog =
+        read_through.clone().map(|read_through| Arc::new(StoreCatalog { read_through, runtime }) as _);
     let context = Context {
         map: Arc::clone(&map),
-        recall,
+        read_through,
         health: Arc::clone(&health),
         registry: Arc::new(registry),
         requests: metrics.requests.clone(),
@@ -126,25 +129,19 @@ pub async fn start(
         history: Arc::new(HistoryOf(Arc::clone(&writer.store))),
         feed: Arc::clone(&feed),
         removals,
-        history_kept: writer.settings.history,
+        history_retention: writer.settings.history,
     };
 
-    let receipts = Arc::clone(&writer.receipts);
-    let ingest = Ingest::new(
-        Arc::clone(&map),
-        metrics.clone(),
-        events,
-        receipts,
-        Arc::clone(&feed),
-        source.share.partition(),
-    );
+    let (pending_acks, changes) = (Arc::clone(&writer.pending_acks), Arc::clone(&feed));
+    let partition = source.share.partition();
+    let ingest = Ingest::new(Arc::clone(&map), metrics.clone(), events, pending_acks, changes, partition);
     let ingest = spawn_ingest(ingest, pending)?;
-    let instances = mark.and_then(|mark| share(&source, mark, &writer, &backlog, &shutdown));
+    let instances = cursor.and_then(|cursor| share(&source, cursor, &writer, &backlog, &shutdown));
     let source = Source::new(source, backlog, Arc::clone(&map), health, metrics.clone(), shutdown.clone())
-        .led_by(lead);
-    let source = spawn_source(source.knowing(kept))?;
-    tracing::info!("listening on {}://{http_address}", front.scheme());
-    let http = tokio::spawn(front.serve(listener, context, shutdown.clone()));
+        .with_leadership(leadership);
+    let source = spawn_source(source.knowing(catalog))?;
+    tracing::info!("listening on {}://{http_address}", frontend.scheme());
+    let http = tokio::spawn(frontend.serve(listener, context, shutdown.clone()));
     let stop_writer = CancellationToken::new();
     let writer = tokio::spawn(writer.run(stop_writer.clone()));
     tokio::spawn(Arc::clone(&feed).wake_readers(shutdown.clone()));
@@ -182,7 +179,7 @@ impl Running {
             Err(Ok(Ok(()))) => (source.await, Some(Ok(Ok(())))),
             Err(_) => {
                 self.shutdown.cancel();
-                return Err(Error::Fault("decoder"));
+                return Err(Error::Internal("decoder"));
             }
         };
         let source = source.unwrap_or(Ok(()));
@@ -196,7 +193,7 @@ impl Running {
                         let bytes = self.metrics.backlog_waiting_bytes.get();
                         tracing::warn!(
                             bytes,
-                            "messages still wait for decoding and are given up: the next start reads what the broker has retained"
+                            "messages that still wait for decoding are given up: the next start reads the retained messages again"
                         );
                         self.abandon.abandon();
                         ingest.await
@@ -220,10 +217,10 @@ impl Running {
         let (http, (ingest, writer), ()) = tokio::join!(self.http, kept, left);
         source?;
         match (http, ingest, writer) {
-            (Err(_), _, _) => Err(Error::Fault("HTTP server")),
-            (Ok(()), Ok(Ok(())), Ok(Err(_))) => Err(Error::Fault("writer of the store")),
+            (Err(_), _, _) => Err(Error::Internal("HTTP server")),
+            (Ok(()), Ok(Ok(())), Ok(Err(_))) => Err(Error::Internal("writer of the store")),
             (Ok(()), Ok(Ok(())), Ok(Ok(())) | Err(_)) => Ok(()),
-            (Ok(()), _, _) => Err(Error::Fault("decoder")),
+            (Ok(()), _, _) => Err(Error::Internal("decoder")),
         }
     }
 }
@@ -232,7 +229,7 @@ impl Running {
 /// retained.
 fn share(
     source: &SourceSettings,
-    mark: Mark,
+    cursor: ChangeCursor,
     writer: &Writer,
     backlog: &Backlog,
     shutdown: &CancellationToken,
@@ -244,10 +241,10 @@ fn share(
         health: Arc::clone(&writer.health),
         metrics: writer.metrics.clone(),
         feed: Arc::clone(&writer.feed),
-        lead: Arc::clone(&writer.lead),
+        leadership: Arc::clone(&writer.leadership),
     };
     // With the last end of the backlog, which it holds until shutdown, the decoder ends.
-    tokio::spawn(peers.run(mark, shutdown.clone()));
+    tokio::spawn(peers.run(cursor, shutdown.clone()));
     if !source.gets_retained() || source.share.partition().is_some() {
         writer.health.rely_on_others();
     }
@@ -259,8 +256,8 @@ fn share(
         health: Arc::clone(&writer.health),
         map: Arc::clone(&writer.map),
         metrics: writer.metrics.clone(),
-        receipts: Arc::clone(&writer.receipts),
-        lead: Arc::clone(&writer.lead),
+        pending_acks: Arc::clone(&writer.pending_acks),
+        leadership: Arc::clone(&writer.leadership),
         // One and a half times the interval, by the standard; brokers look now and then.
         broker_notices: 2 * source.keep_alive,
     };
@@ -268,21 +265,25 @@ fn share(
 }
 
 /// Whoever reads from the store what the map does not hold; `None` where it holds everything.
-fn recall(writer: &Writer, backlog: &Backlog, shutdown: &CancellationToken) -> Option<Arc<Recall>> {
+fn read_through(
+    writer: &Writer,
+    backlog: &Backlog,
+    shutdown: &CancellationToken,
+) -> Option<Arc<ReadThrough>> {
     if !writer.map.is_limited() {
         return None;
     }
     let devices = Arc::new(DevicesOf(Arc::clone(&writer.store)));
     let backlog = Arc::new(backlog.clone());
-    let recall =
-        Recall::new(devices, Arc::clone(&writer.map), Arc::downgrade(&backlog), writer.metrics.clone());
+    let read_through =
+        ReadThrough::new(devices, Arc::clone(&writer.map), Arc::downgrade(&backlog), writer.metrics.clone());
     let shutdown = shutdown.clone();
     // With the last end of the backlog the decoder ends, and requests may last longer.
     tokio::spawn(async move {
         shutdown.cancelled().await;
         drop(backlog);
     });
-    Some(Arc::new(recall))
+    Some(Arc::new(read_through))
 }
 
 /// Lets as few clients in as leave room for broker and store; further ones wait, as beyond any other number.
@@ -343,11 +344,11 @@ fn bind(address: SocketAddr) -> io::Result<TcpSocket> {
 }
 
 /// What the start has taken from the store.
-struct Restored {
-    map: Arc<DeviceMap>,
+struct StartState {
+    map: Arc<DeviceRegistry>,
     writer: Writer,
     /// Where the changes of other instances begin that are not in the map; `None` where there are no others.
-    mark: Option<Mark>,
+    cursor: Option<ChangeCursor>,
 }
 
 /// What is there before the store is.
@@ -356,7 +357,7 @@ struct Means {
     health: Arc<Health>,
     feed: Arc<Feed>,
     metrics: Metrics,
-    lead: Arc<Lead>,
+    leadership: Arc<Leadership>,
 }
 
 impl Means {
@@ -366,7 +367,7 @@ impl Means {
         if !source.gets_retained() && !is_shared {
             tracing::warn!(
                 "the broker shares the messages among all processes that connect as this application, and the store is not \
-                 shared: if there are others, each hears only a part of the changes and answers wrongly. Give them a --store \
+                 shared: if there are others, each receives only a part of the changes and answers wrongly. Give them a --store \
                  that they share, or each its own --id"
             );
         }
@@ -376,7 +377,7 @@ impl Means {
             feed: Arc::new(Feed::new(streams, Arc::clone(&health), metrics.clone())),
             health,
             metrics,
-            lead: Arc::new(if has_others { Lead::of_several() } else { Lead::of_one() }),
+            leadership: Arc::new(if has_others { Leadership::of_several() } else { Leadership::of_one() }),
         }
     }
 }
@@ -394,16 +395,16 @@ async fn restore(
     settings: StoreSettings,
     means: &Means,
     removals: mpsc::Receiver<Removal>,
-) -> Result<Restored, Error> {
-    let Means { events, health, feed, metrics, lead } = means;
+) -> Result<StartState, Error> {
+    let Means { events, health, feed, metrics, leadership } = means;
     let started = Instant::now();
     let opened = store::open(&settings).await?;
     // Before loading: what changes meanwhile comes twice rather than never.
-    let mark = if opened.shared { Some(opened.store.mark().await?) } else { None };
+    let cursor = if opened.shared { Some(opened.store.cursor().await?) } else { None };
     let map = Arc::new(match settings.map_limit {
-        Some(devices) => DeviceMap::holding(devices),
-        None if opened.outlives => DeviceMap::tracking_changes(),
-        None => DeviceMap::default(),
+        Some(devices) => DeviceRegistry::holding(devices),
+        None if opened.outlives => DeviceRegistry::tracking_changes(),
+        None => DeviceRegistry::default(),
     });
     let restored = if map.is_limited() {
         Default::default()
@@ -413,30 +414,30 @@ async fn restore(
     let writer = Writer {
         map: Arc::clone(&map),
         events: Arc::clone(events),
-        receipts: Arc::default(),
+        pending_acks: Arc::default(),
         store: opened.store,
         health: Arc::clone(health),
         metrics: metrics.clone(),
         feed: Arc::clone(feed),
-        lead: Arc::clone(lead),
+        leadership: Arc::clone(leadership),
         settings,
         removals,
-        good: if opened.outlives { Keeping::Good } else { Keeping::Off },
-        horizon: Mutex::default(),
-        upkeep: Upkeep::default(),
+        good: if opened.outlives { StoreHealth::Good } else { StoreHealth::Off },
+        commit_watermark: Mutex::default(),
+        maintenance: Maintenance::default(),
         refused: Mutex::default(),
     };
-    writer.begin_upkeep(restored.newest_heard_at).await;
+    writer.begin_maintenance(restored.newest_received_at).await;
     if opened.shared {
         // What the others write from now on is not here before they are followed.
-        health.set_following(Following::Broken);
+        health.set_peer_health(PeerHealth::Broken);
     }
-    writer.note_kept(feed.head()).await;
+    writer.note_watermark(feed.head()).await;
     if opened.outlives {
         let elapsed_ms = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
         tracing::info!(devices = restored.devices, elapsed_ms, "restored from the store");
     }
-    Ok(Restored { map, writer, mark })
+    Ok(StartState { map, writer, cursor })
 }
 
 /// Gives the source a thread and a runtime of its own, where nothing else can keep it from reading.

@@ -18,7 +18,7 @@ const PREFIX: &str = "DEVSTATUS_ARGUMENT_";
 const BLACKED_OUT: &[u8] = b"***";
 
 /// The arguments and the variables that the user gave, whether before or after the restart.
-pub struct Given {
+pub struct CommandLine {
     pub arguments: Vec<OsString>,
     pub environment: Vec<(OsString, OsString)>,
     /// The program has been started again, so the process title holds no secret.
@@ -26,7 +26,7 @@ pub struct Given {
 }
 
 /// Reads them from the process.
-pub fn given() -> Given {
+pub fn given() -> CommandLine {
     let (hidden, environment): (Vec<_>, Vec<_>) =
         std::env::vars_os().partition(|(name, _)| name.as_bytes().starts_with(PREFIX.as_bytes()));
     let mut hidden: Vec<(usize, OsString)> = hidden
@@ -40,11 +40,11 @@ pub fn given() -> Given {
     } else {
         std::env::args_os().collect()
     };
-    Given { arguments, environment, is_hidden }
+    CommandLine { arguments, environment, is_hidden }
 }
 
 /// Does nothing unless an argument holds a secret; returns only then, or on an error.
-pub fn from_process_title(command: &Command, given: &Given) -> io::Result<()> {
+pub fn from_process_title(command: &Command, given: &CommandLine) -> io::Result<()> {
     let secrets = secrets(command);
     let visible: Vec<OsString> =
         given.arguments.iter().map(|argument| blacked_out(argument, &secrets)).collect();

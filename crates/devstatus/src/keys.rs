@@ -70,7 +70,7 @@ fn create(file: &KeysFile, new: NewKey, say: impl FnOnce(&str) -> io::Result<()>
     let secret = secret.expose();
     let text = format!(
         "key:     {id}\nsecret:  {secret}\nbearer:  {id}.{secret}\nexpires: {expiry}\n\n\
-         The secret is kept nowhere and is not shown again. Use it as\n\n  \
+         The secret is stored nowhere and is not shown again. Use it as\n\n  \
          curl --user {id}:{secret} …\n  \
          curl --header 'Authorization: Bearer {id}.{secret}' …\n"
     );

@@ -230,7 +230,7 @@ fn log_faults() {
         // Empty unless RUST_BACKTRACE asks for it.
         let backtrace = Backtrace::capture();
         let backtrace = (backtrace.status() == BacktraceStatus::Captured).then(|| backtrace.to_string());
-        tracing::error!(location, backtrace, "a fault of the service: {message}");
+        tracing::error!(location, backtrace, "internal error: {message}");
     }));
 }
 
@@ -263,7 +263,7 @@ mod tests {
     }
 
     #[test]
-    fn a_panic_is_one_line_of_the_log_that_says_what_and_where() {
+    fn a_panic_is_one_log_line_with_message_and_place() {
         let lines = Arc::new(Mutex::new(Vec::new()));
         let writer = {
             let lines = Arc::clone(&lines);
@@ -280,7 +280,7 @@ mod tests {
         let text = String::from_utf8(lines.lock().unwrap().clone()).unwrap();
         let line: serde_json::Value = serde_json::from_str(&text).expect("one line of JSON");
         assert_eq!(line["level"], "ERROR");
-        assert_eq!(line["fields"]["message"], "a fault of the service: it is 7,\nnot 8");
+        assert_eq!(line["fields"]["message"], "internal error: it is 7,\nnot 8");
         assert!(
             line["fields"]["location"].as_str().unwrap().starts_with("crates/devstatus/src/main.rs:"),
             "{line}"

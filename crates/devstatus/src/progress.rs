@@ -10,9 +10,9 @@ use tokio::time::{Instant, MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 use tracing_subscriber::fmt::MakeWriter;
 
-use server::health::{Health, Progress};
+use server::health::{Health, RoundProgress};
 use server::metrics::Metrics;
-use server::registry::DeviceMap;
+use server::registry::DeviceRegistry;
 
 /// A person sees this as movement.
 const BAR_INTERVAL: Duration = Duration::from_millis(250);
@@ -22,8 +22,8 @@ const TEMPLATE: &str = "{spinner} retained statuses [{bar:24}] {msg}";
 
 /// What is looked at.
 #[derive(Clone)]
-pub struct Watched {
-    pub map: Arc<DeviceMap>,
+pub struct ProgressSource {
+    pub map: Arc<DeviceRegistry>,
     pub health: Arc<Health>,
     pub metrics: Metrics,
 }
@@ -61,7 +61,7 @@ impl Screen {
     }
 
     /// Shows every round until shutdown.
-    pub async fn show(self, watched: Watched, shutdown: CancellationToken) {
+    pub async fn show(self, watched: ProgressSource, shutdown: CancellationToken) {
         let mut ticks = interval(if self.is_terminal { BAR_INTERVAL } else { LINE_INTERVAL });
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut round = None;
@@ -77,14 +77,14 @@ impl Screen {
                 continue;
             }
             let messages = watched.metrics.messages_received.get();
-            let Some(Look { began, at, messages: before }) = round else {
-                round = Some(Look { began: Instant::now(), at: Instant::now(), messages });
+            let Some(RateSample { began, at, messages: before }) = round else {
+                round = Some(RateSample { began: Instant::now(), at: Instant::now(), messages });
                 continue;
             };
             let now = Instant::now();
-            round = Some(Look { began, at: now, messages });
+            round = Some(RateSample { began, at: now, messages });
             let seconds = (now - at).as_secs_f64().max(f64::EPSILON);
-            self.say(&Sight {
+            self.say(&ProgressReport {
                 progress: state.progress,
                 devices: watched.map.totals().total(),
                 messages_per_second: (messages.saturating_sub(before) as f64 / seconds) as u64,
@@ -94,9 +94,13 @@ impl Screen {
         self.hide();
     }
 
-    fn say(&self, sight: &Sight) {
-        let Sight { progress: Progress { types_done, types_total }, devices, messages_per_second, left } =
-            *sight;
+    fn say(&self, report: &ProgressReport) {
+        let ProgressReport {
+            progress: RoundProgress { types_done, types_total },
+            devices,
+            messages_per_second,
+            left,
+        } = *report;
         if !self.is_terminal {
             let left_s = left.map(|left| left.as_secs());
             tracing::info!(
@@ -115,7 +119,7 @@ impl Screen {
         // A bar of no length looks as if all were done.
         self.bar.set_length(types_total.max(1) as u64);
         self.bar.set_position(types_done as u64);
-        self.bar.set_message(words(sight));
+        self.bar.set_message(words(report));
         self.bar.tick();
     }
 
@@ -128,23 +132,28 @@ impl Screen {
 
 /// One look at a round.
 #[derive(Clone, Copy)]
-struct Look {
+struct RateSample {
     began: Instant,
     at: Instant,
     messages: u64,
 }
 
 /// What is shown.
-struct Sight {
-    progress: Progress,
+struct ProgressReport {
+    progress: RoundProgress,
     devices: u64,
     messages_per_second: u64,
     left: Option<Duration>,
 }
 
 /// What stands behind the bar.
-fn words(sight: &Sight) -> String {
-    let Sight { progress: Progress { types_done, types_total }, devices, messages_per_second, left } = *sight;
+fn words(report: &ProgressReport) -> String {
+    let ProgressReport {
+        progress: RoundProgress { types_done, types_total },
+        devices,
+        messages_per_second,
+        left,
+    } = *report;
     let types = match types_total {
         0 => "all types at once".to_owned(),
         total => format!("{types_done} of {total} types"),
@@ -154,8 +163,8 @@ fn words(sight: &Sight) -> String {
 }
 
 /// How long the rest takes if its types are as large as those that are done.
-fn left(progress: Progress, elapsed: Duration) -> Option<Duration> {
-    let Progress { types_done, types_total } = progress;
+fn left(progress: RoundProgress, elapsed: Duration) -> Option<Duration> {
+    let RoundProgress { types_done, types_total } = progress;
     let share = types_total.checked_sub(types_done)? as f64 / types_done as f64;
     (types_done > 0).then(|| elapsed.mul_f64(share))
 }
@@ -184,7 +193,7 @@ mod tests {
 
     #[test]
     fn the_rest_is_estimated_once_a_type_is_done() {
-        let progress = |types_done| Progress { types_done, types_total: 4 };
+        let progress = |types_done| RoundProgress { types_done, types_total: 4 };
         let elapsed = Duration::from_secs(6);
         assert_eq!(left(progress(0), elapsed), None);
         assert_eq!(left(progress(1), elapsed), Some(Duration::from_secs(18)));
@@ -192,15 +201,15 @@ mod tests {
     }
 
     #[test]
-    fn before_types_are_read_one_by_one_none_of_them_is_counted() {
-        let sight = |types_total, left| Sight {
-            progress: Progress { types_done: 0, types_total },
+    fn types_are_counted_only_once_they_are_read_one_by_one() {
+        let report = |types_total, left| ProgressReport {
+            progress: RoundProgress { types_done: 0, types_total },
             devices: 7,
             messages_per_second: 5,
             left,
         };
-        assert_eq!(words(&sight(0, None)), "all types at once, 7 devices, 5 messages/s");
+        assert_eq!(words(&report(0, None)), "all types at once, 7 devices, 5 messages/s");
         let left = Some(Duration::from_secs(9));
-        assert_eq!(words(&sight(4, left)), "0 of 4 types, 7 devices, 5 messages/s, about 9 s left");
+        assert_eq!(words(&report(4, left)), "0 of 4 types, 7 devices, 5 messages/s, about 9 s left");
     }
 }

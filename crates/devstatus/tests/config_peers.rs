@@ -10,7 +10,7 @@ use std::io::{BufRead, BufReader, Write};
 use std::path::Path;
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 
-use devstatus::config::{self, LogLevel, Refusal, Settings, Stop};
+use devstatus::config::{self, ConfigError, LogLevel, Settings, Stop};
 use mqtt::settings::Transport;
 use proptest::prelude::*;
 use proptest::test_runner::{TestCaseError, TestRunner};
@@ -67,14 +67,14 @@ impl Drop for Peer {
     }
 }
 
-fn ours_file(name: &str, text: &str) -> Result<Settings, Refusal> {
+fn ours_file(name: &str, text: &str) -> Result<Settings, ConfigError> {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join(name);
     std::fs::write(&path, text).unwrap();
     ours(&["-c", path.to_str().unwrap()], &BTreeMap::new())
 }
 
-fn ours(args: &[&str], variables: &BTreeMap<String, String>) -> Result<Settings, Refusal> {
+fn ours(args: &[&str], variables: &BTreeMap<String, String>) -> Result<Settings, ConfigError> {
     let args = std::iter::once("devstatus").chain(args.iter().copied()).map(Into::into);
     match config::load(args, variables.clone()) {
         Ok(config::Command::Serve(settings)) => Ok(settings),
@@ -321,10 +321,10 @@ fn ini_by_property() {
                 prop_assert_eq!(error, "NoOptionError", "only a missing organization is known: {}", case)
             }
             // A name for references is known in [DEFAULT] only, and an id by chance is refused.
-            (Err(Refusal::UnknownKey { .. }), None) => {
+            (Err(ConfigError::UnknownKey { .. }), None) => {
                 prop_assert!(case.to_lowercase().contains("name"), "{}", case)
             }
-            (Err(Refusal::Missing(_)), None) => prop_assert!(has_id_by_chance(&theirs), "{}", case),
+            (Err(ConfigError::Missing(_)), None) => prop_assert!(has_id_by_chance(&theirs), "{}", case),
             (Err(refusal), None) => {
                 prop_assert!(!is_good(&theirs) || has_id_by_chance(&theirs), "{}: {}", refusal, case)
             }

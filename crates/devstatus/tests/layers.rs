@@ -48,7 +48,7 @@ const CRATES: &[Layers] = &[
             &["platform"],
             &["openapi"],
             &["router"],
-            &["front"],
+            &["frontend"],
         ],
         shared_by_tests: &["tests"],
     },

@@ -96,7 +96,7 @@ fn faults(path: &str, text: &str) -> usize {
 }
 
 #[test]
-fn a_tidy_file_has_no_fault() {
+fn a_tidy_file_has_no_violations() {
     let text = "//! What lives here.\n/// Not #[ignore].\nfn get() {}\nfn budget_ms() {}\n#[doc = \"#[ignore]\"]\nstruct A;";
     assert_eq!(faults("src/presence.rs", text), 0);
     assert_eq!(faults("src/presence.rs", &format!("//! Long.\n{}", "\n".repeat(499))), 0);

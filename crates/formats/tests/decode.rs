@@ -3,31 +3,31 @@
 #![allow(clippy::unwrap_used, reason = "in a test a panic is the failure report")]
 
 use formats::iot_platform::{
-    self, ClientId, Decoded, Flaw, KEPT_MAX_BYTES, Notice, PAYLOAD_MAX_BYTES, Undecodable, decode,
+    self, ClientIdMatch, Decoded, Flaw, Notice, PAYLOAD_MAX_BYTES, STORED_MAX_BYTES, Undecodable, decode,
 };
-use presence::{Claim, Device, Moment, Statement};
+use presence::{Device, EventKind, Moment, PresenceEvent};
 
 const TOPIC: &[u8] = b"iot-2/type/pump/id/p1/mon";
 const DEVICE: Device<'_> = Device { device_type: "pump", id: "p1" };
 
 const FULL: &str = r#"{"Action":"Disconnect","Time":"2026-11-23T17:52:33.902Z","ClientAddr":"127.0.0.1","ClientID":"d:org1:pump:p1","Port":11883,"Secure":false,"Protocol":"mqtt4","User":"u","CertName":"c","ConnectTime":"2026-11-23T17:52:32.194Z","Durable":true,"NewSession":true,"CloseCode":91,"Reason":"r","ReadBytes":107,"ReadMsg":0,"WriteBytes":7,"WriteMsg":0}"#;
 
-fn statement(payload: &str) -> (Statement, ClientId) {
-    let (statement, client_id, _flaws) = decoded(payload);
-    (statement, client_id)
+fn event(payload: &str) -> (PresenceEvent, ClientIdMatch) {
+    let (event, client_id, _flaws) = decoded(payload);
+    (event, client_id)
 }
 
 /// The statement and what is wrong with its message.
-fn flawed(payload: &str) -> (Statement, Vec<Flaw>) {
-    let (statement, _client_id, flaws) = decoded(payload);
-    (statement, flaws)
+fn flawed(payload: &str) -> (PresenceEvent, Vec<Flaw>) {
+    let (event, _client_id, flaws) = decoded(payload);
+    (event, flaws)
 }
 
-fn decoded(payload: &str) -> (Statement, ClientId, Vec<Flaw>) {
+fn decoded(payload: &str) -> (PresenceEvent, ClientIdMatch, Vec<Flaw>) {
     match decode(TOPIC, payload.as_bytes()) {
-        Decoded::Statement { device, statement, client_id, flaws } => {
+        Decoded::Event { device, event, client_id, flaws } => {
             assert_eq!(device, DEVICE);
-            (statement, client_id, flaws)
+            (event, client_id, flaws)
         }
         other => panic!("{payload}: {other:?}"),
     }
@@ -41,13 +41,13 @@ fn undecodable(topic: &[u8], payload: &[u8]) -> Undecodable {
 }
 
 #[test]
-fn a_whole_message_is_understood_and_kept_as_it_came() {
-    let (statement, client_id) = statement(FULL);
-    assert_eq!((statement.claim, statement.close_code), (Claim::Disconnect, 91));
-    assert_eq!(statement.session, Moment::from_nanos(1_795_456_352_194_000_000));
-    assert_eq!(statement.time, Moment::from_nanos(1_795_456_353_902_000_000));
-    assert_eq!(client_id, ClientId::Matching);
-    assert_eq!(statement.payload.unpack(), FULL.as_bytes());
+fn a_complete_message_is_decoded_and_stored_unchanged() {
+    let (event, client_id) = event(FULL);
+    assert_eq!((event.kind, event.close_code), (EventKind::Disconnect, 91));
+    assert_eq!(event.session, Moment::from_nanos(1_795_456_352_194_000_000));
+    assert_eq!(event.time, Moment::from_nanos(1_795_456_353_902_000_000));
+    assert_eq!(client_id, ClientIdMatch::Matching);
+    assert_eq!(event.payload.unpack(), FULL.as_bytes());
 }
 
 #[test]
@@ -64,7 +64,7 @@ fn any_field_but_the_action_can_be_missing_null_or_of_another_type() {
         }
         for variant in variants {
             let payload = serde_json::to_string(&variant).unwrap();
-            assert_eq!(statement(&payload).0.payload.unpack(), payload.as_bytes());
+            assert_eq!(event(&payload).0.payload.unpack(), payload.as_bytes());
         }
     }
 }
@@ -167,25 +167,25 @@ fn a_time_is_understood_exactly_or_unusable_and_never_another() {
         let expected = nanos.map_or(Moment::UNKNOWN, Moment::from_nanos);
         let connect = flawed(&format!(r#"{{"Action":"Connect","ConnectTime":{time}}}"#));
         let end = flawed(&format!(r#"{{"Action":"Disconnect","CloseCode":91,"Time":{time}}}"#));
-        assert_eq!((connect.0.claim, connect.0.session), (Claim::Connect, expected), "{time}");
-        assert_eq!((end.0.claim, end.0.time), (Claim::Disconnect, expected), "{time}");
+        assert_eq!((connect.0.kind, connect.0.session), (EventKind::Connect, expected), "{time}");
+        assert_eq!((end.0.kind, end.0.time), (EventKind::Disconnect, expected), "{time}");
         let flaws = |flaw| if nanos.is_some() { Vec::new() } else { vec![flaw] };
         assert_eq!(connect.1, flaws(Flaw::UnusableConnectTime), "{time}");
         assert_eq!(end.1, flaws(Flaw::UnusableTime), "{time}");
         assert_eq!(expected.rfc3339().is_some(), nanos.is_some(), "{time}");
     }
     for absent in ["null", r#""""#] {
-        let (statement, flaws) = flawed(&format!(r#"{{"Action":"Connect","ConnectTime":{absent}}}"#));
-        assert_eq!((statement.session, flaws), (Moment::UNKNOWN, Vec::new()), "{absent}");
+        let (event, flaws) = flawed(&format!(r#"{{"Action":"Connect","ConnectTime":{absent}}}"#));
+        assert_eq!((event.session, flaws), (Moment::UNKNOWN, Vec::new()), "{absent}");
     }
 }
 
 #[test]
 fn an_unusable_connect_time_counts_as_missing() {
-    let (statement, flaws) = flawed(
+    let (event, flaws) = flawed(
         r#"{"Action":"Disconnect","Time":"2026-11-23T17:52:32.194Z","ConnectTime":"0001-01-01T00:00:00Z"}"#,
     );
-    assert_eq!(statement.session, Moment::from_nanos(MOMENT_NANOS));
+    assert_eq!(event.session, Moment::from_nanos(MOMENT_NANOS));
     assert_eq!(flaws, [Flaw::UnusableConnectTime]);
 }
 
@@ -202,25 +202,25 @@ fn every_form_of_a_time_is_in_the_documentation() {
 #[test]
 fn a_missing_connect_time_is_taken_from_the_time() {
     let at = |ms: i128| Moment::from_nanos((1_795_456_352_194 + ms) * 1_000_000);
-    let connect = statement(r#"{"Action":"Connect","Time":"2026-11-23T17:52:32.194Z"}"#).0;
-    let disconnect = statement(r#"{"Action":"Disconnect","Time":"2026-11-23T17:52:32.194Z"}"#).0;
+    let connect = event(r#"{"Action":"Connect","Time":"2026-11-23T17:52:32.194Z"}"#).0;
+    let disconnect = event(r#"{"Action":"Disconnect","Time":"2026-11-23T17:52:32.194Z"}"#).0;
     assert_eq!((connect.session, disconnect.session), (at(-5), at(0)));
 }
 
 #[test]
 fn the_close_code_says_what_kind_of_end_it_was() {
-    for (rest, claim) in [
-        ("", Claim::Disconnect),
-        (r#","CloseCode":0"#, Claim::Disconnect),
-        (r#","CloseCode":160"#, Claim::Disconnect),
-        (r#","CloseCode":99999"#, Claim::Disconnect),
-        (r#","CloseCode":288"#, Claim::Takeover),
-        (r#","CloseCode":180"#, Claim::Refusal),
-        (r#","CloseCode":180,"Protocol":"mqtt-tcp""#, Claim::Disconnect),
-        (r#","CloseCode":91,"Protocol":"iotrest""#, Claim::Request),
+    for (rest, kind) in [
+        ("", EventKind::Disconnect),
+        (r#","CloseCode":0"#, EventKind::Disconnect),
+        (r#","CloseCode":160"#, EventKind::Disconnect),
+        (r#","CloseCode":99999"#, EventKind::Disconnect),
+        (r#","CloseCode":288"#, EventKind::Takeover),
+        (r#","CloseCode":180"#, EventKind::Refusal),
+        (r#","CloseCode":180,"Protocol":"mqtt-tcp""#, EventKind::Disconnect),
+        (r#","CloseCode":91,"Protocol":"iotrest""#, EventKind::Request),
     ] {
         let payload = format!(r#"{{"Action":"Disconnect"{rest}}}"#);
-        assert_eq!(statement(&payload).0.claim, claim, "{payload}");
+        assert_eq!(event(&payload).0.kind, kind, "{payload}");
     }
 }
 
@@ -245,16 +245,16 @@ fn numbers_may_be_text_and_texts_numbers_where_the_meaning_is_plain() {
         ("1e400", None),
         ("[91]", None),
     ] {
-        let (statement, flaws) = flawed(&format!(r#"{{"Action":"Disconnect","CloseCode":{code}}}"#));
-        assert_eq!(statement.close_code, expected.unwrap_or(0), "{code}");
+        let (event, flaws) = flawed(&format!(r#"{{"Action":"Disconnect","CloseCode":{code}}}"#));
+        assert_eq!(event.close_code, expected.unwrap_or(0), "{code}");
         let expected_flaws = if expected.is_some() { vec![] } else { vec![Flaw::UnusableCloseCode] };
         assert_eq!(flaws, expected_flaws, "{code}");
-        let claim = if expected == Some(288) { Claim::Takeover } else { Claim::Disconnect };
-        assert_eq!(statement.claim, claim, "{code}");
+        let kind = if expected == Some(288) { EventKind::Takeover } else { EventKind::Disconnect };
+        assert_eq!(event.kind, kind, "{code}");
     }
     for absent in ["null", r#""""#] {
-        let (statement, flaws) = flawed(&format!(r#"{{"Action":"Disconnect","CloseCode":{absent}}}"#));
-        assert_eq!((statement.close_code, flaws), (0, vec![]), "{absent}");
+        let (event, flaws) = flawed(&format!(r#"{{"Action":"Disconnect","CloseCode":{absent}}}"#));
+        assert_eq!((event.close_code, flaws), (0, vec![]), "{absent}");
     }
     let secure = |value: &str| iot_platform::details(format!(r#"{{"Secure":{value}}}"#).as_bytes()).secure;
     for yes in ["true", "1", r#""true""#, r#""True""#, r#""1""#] {
@@ -276,7 +276,7 @@ fn numbers_may_be_text_and_texts_numbers_where_the_meaning_is_plain() {
 }
 
 #[test]
-fn careless_json_is_repaired_and_kept_as_repaired() {
+fn careless_json_is_repaired_and_stored_as_repaired() {
     for (payload, kept) in [
         (
             "\u{feff}{\"Action\":\"Disconnect\",\"CloseCode\":91}".to_owned(),
@@ -292,10 +292,10 @@ fn careless_json_is_repaired_and_kept_as_repaired() {
             r#"{"Action":"Disconnect","CloseCode":91,"Reason":"a\u0009b\u000ac\u001b","Load":null}"#,
         ),
     ] {
-        let (statement, flaws) = flawed(&payload);
-        assert_eq!((statement.claim, statement.close_code), (Claim::Disconnect, 91), "{payload}");
+        let (event, flaws) = flawed(&payload);
+        assert_eq!((event.kind, event.close_code), (EventKind::Disconnect, 91), "{payload}");
         assert_eq!(flaws, [Flaw::Repaired], "{payload}");
-        assert_eq!(String::from_utf8(statement.payload.unpack()).unwrap(), kept);
+        assert_eq!(String::from_utf8(event.payload.unpack()).unwrap(), kept);
         assert_eq!(iot_platform::summary(payload.as_bytes()).unwrap().action, "Disconnect");
     }
     for hopeless in ["\u{feff}", "\0", "\u{feff}{\"Action\":\"Connect\"", "{\"Action\":NaN\"Connect\"}"] {
@@ -304,26 +304,26 @@ fn careless_json_is_repaired_and_kept_as_repaired() {
 }
 
 #[test]
-fn a_message_longer_than_any_status_counts_and_its_known_fields_are_kept() {
+fn an_oversized_status_counts_and_its_known_fields_are_stored() {
     let longest = FULL.replace(
         "\"Reason\":\"r\"",
-        &format!("\"Reason\":\"{}\"", "r".repeat(KEPT_MAX_BYTES - FULL.len() + 1)),
+        &format!("\"Reason\":\"{}\"", "r".repeat(STORED_MAX_BYTES - FULL.len() + 1)),
     );
-    assert_eq!(longest.len(), KEPT_MAX_BYTES);
-    let (statement, flaws) = flawed(&longest);
-    assert_eq!((statement.payload.unpack(), flaws), (longest.into_bytes(), vec![]));
+    assert_eq!(longest.len(), STORED_MAX_BYTES);
+    let (event, flaws) = flawed(&longest);
+    assert_eq!((event.payload.unpack(), flaws), (longest.into_bytes(), vec![]));
     for long in [
-        FULL.replace("\"Reason\":\"r\"", &format!("\"Reason\":\"{}\"", "é\\n".repeat(KEPT_MAX_BYTES))),
+        FULL.replace("\"Reason\":\"r\"", &format!("\"Reason\":\"{}\"", "é\\n".repeat(STORED_MAX_BYTES))),
         FULL.replacen('{', &format!("{{\"Other\":\"{}\",", "x".repeat(60_000)), 1),
         FULL.replacen('{', &format!("\u{feff}{{\"Other\":\"{}\",", "\t".repeat(30_000)), 1),
     ] {
-        let (statement, flaws) = flawed(&long);
+        let (event, flaws) = flawed(&long);
         assert!(flaws.ends_with(&[Flaw::Shortened]), "{flaws:?}");
         let (whole, _) = flawed(FULL);
-        assert_eq!((statement.claim, statement.close_code), (whole.claim, whole.close_code));
-        assert_eq!((statement.session, statement.time), (whole.session, whole.time));
-        let kept = statement.payload.unpack();
-        assert!(kept.len() <= KEPT_MAX_BYTES, "{}", kept.len());
+        assert_eq!((event.kind, event.close_code), (whole.kind, whole.close_code));
+        assert_eq!((event.session, event.time), (whole.session, whole.time));
+        let kept = event.payload.unpack();
+        assert!(kept.len() <= STORED_MAX_BYTES, "{}", kept.len());
         let json: serde_json::Value = serde_json::from_slice(&kept).unwrap();
         let expected: serde_json::Value = serde_json::from_str(FULL).unwrap();
         for (name, value) in expected.as_object().unwrap().iter().filter(|(name, _)| *name != "Reason") {
@@ -337,16 +337,16 @@ fn a_message_longer_than_any_status_counts_and_its_known_fields_are_kept() {
 #[test]
 fn the_topic_names_the_device_and_the_payload_is_compared_with_it() {
     for (client_id, expected) in [
-        ("d:org1:pump:p1", ClientId::Matching),
-        ("g:org1:pump:p1", ClientId::Matching),
-        ("d:org1:pump:p2", ClientId::Foreign),
-        ("g:org1:valve:p1", ClientId::Foreign),
-        ("p1", ClientId::Absent),
+        ("d:org1:pump:p1", ClientIdMatch::Matching),
+        ("g:org1:pump:p1", ClientIdMatch::Matching),
+        ("d:org1:pump:p2", ClientIdMatch::Foreign),
+        ("g:org1:valve:p1", ClientIdMatch::Foreign),
+        ("p1", ClientIdMatch::Absent),
     ] {
         let payload = format!(r#"{{"Action":"Connect","ClientID":"{client_id}"}}"#);
-        assert_eq!(statement(&payload).1, expected, "{client_id}");
+        assert_eq!(event(&payload).1, expected, "{client_id}");
     }
-    assert_eq!(statement(r#"{"Action":"Connect"}"#).1, ClientId::Absent);
+    assert_eq!(event(r#"{"Action":"Connect"}"#).1, ClientIdMatch::Absent);
 }
 
 #[test]
@@ -359,18 +359,18 @@ fn applications_are_no_devices() {
 }
 
 #[test]
-fn a_failed_login_is_told_apart_from_every_session() {
+fn a_failed_login_belongs_to_no_session() {
     let payload = FULL.replace("Disconnect", "FailedConnect").replace("91", "180");
-    let Decoded::FailedLogin { device, statement, flaws: _ } = decode(TOPIC, payload.as_bytes()) else {
+    let Decoded::FailedLogin { device, event, flaws: _ } = decode(TOPIC, payload.as_bytes()) else {
         panic!("{payload}")
     };
-    assert_eq!((device, statement.claim, statement.close_code), (DEVICE, Claim::FailedLogin, 180));
-    assert_eq!(statement.session, Moment::from_nanos(1_795_456_352_194_000_000));
-    assert_eq!(statement.payload.unpack(), payload.as_bytes());
+    assert_eq!((device, event.kind, event.close_code), (DEVICE, EventKind::FailedLogin, 180));
+    assert_eq!(event.session, Moment::from_nanos(1_795_456_352_194_000_000));
+    assert_eq!(event.payload.unpack(), payload.as_bytes());
 }
 
 #[test]
-fn what_changes_no_status_is_a_notice() {
+fn a_message_that_changes_no_status_is_a_notice() {
     for (payload, notice) in [
         ("", Notice::Cleared),
         (r#"{"Action":"Active"}"#, Notice::Other),
@@ -381,7 +381,7 @@ fn what_changes_no_status_is_a_notice() {
 }
 
 #[test]
-fn what_cannot_be_decoded_is_told_by_reason() {
+fn an_undecodable_message_is_reported_with_its_reason() {
     for topic in [
         &b"iot-2/app/a/mon"[..],
         b"iot-2/type/pump/id//mon",
@@ -412,14 +412,14 @@ fn what_cannot_be_decoded_is_told_by_reason() {
 }
 
 #[test]
-fn unknown_and_repeated_fields_are_kept_and_the_last_of_them_counts() {
+fn unknown_and_repeated_fields_are_stored_and_the_last_one_counts() {
     let payload = r#"{"Act\u0069on":"Disconnect","Zone":{"a":[1]},"CloseCode":91,"CloseCode":288}"#;
-    let (statement, _) = statement(payload);
-    assert_eq!((statement.claim, statement.payload.unpack()), (Claim::Takeover, payload.as_bytes().to_vec()));
+    let (event, _) = event(payload);
+    assert_eq!((event.kind, event.payload.unpack()), (EventKind::Takeover, payload.as_bytes().to_vec()));
 }
 
 #[test]
-fn the_summary_for_the_log_has_what_is_there() {
+fn the_log_summary_holds_the_fields_that_are_present() {
     let summary = iot_platform::summary(FULL.as_bytes()).unwrap();
     assert_eq!((summary.action.as_ref(), summary.address.as_ref()), ("Disconnect", "127.0.0.1"));
     assert_eq!(iot_platform::summary(b"{}").unwrap().reason, "");

@@ -8,16 +8,16 @@ use server::feed::Feed;
 use server::health::Health;
 use server::history::ReadHistory;
 use server::metrics::RequestMetrics;
-use server::read_through::Recall;
-use server::registry::DeviceMap;
+use server::read_through::ReadThrough;
+use server::registry::DeviceRegistry;
 use server::removal::RemovalQueue;
 
 /// What the answers are made from.
 #[derive(Clone)]
 pub struct Context {
-    pub map: Arc<DeviceMap>,
+    pub map: Arc<DeviceRegistry>,
     /// For what the map does not hold; `None`: it holds all devices.
-    pub recall: Option<Arc<Recall>>,
+    pub read_through: Option<Arc<ReadThrough>>,
     pub health: Arc<Health>,
     pub registry: Arc<Registry>,
     pub requests: RequestMetrics,
@@ -30,5 +30,5 @@ pub struct Context {
     /// Where the wish to forget a device goes.
     pub removals: RemovalQueue,
     /// How long an event is kept.
-    pub history_kept: Duration,
+    pub history_retention: Duration,
 }

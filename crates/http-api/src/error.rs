@@ -10,7 +10,7 @@ use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use self::refusal::Refusal;
+use self::refusal::RequestRefusal;
 
 /// How long a client should wait while something is not there yet or not there at present.
 const RETRY_AFTER_S: u64 = 2;
@@ -38,7 +38,7 @@ pub enum Error {
     /// What goes through all devices in memory is not to be had where only some are there.
     NotWithMapLimit,
     /// Refused before it was looked at what is asked for.
-    Refused(Refusal),
+    Refused(RequestRefusal),
     /// The query holds a parameter that the resource does not have.
     UnknownParameter {
         name: String,
@@ -89,15 +89,15 @@ pub struct Problem {
 }
 
 /// What a kind of problem comes to, whichever request had it.
-pub struct Kind {
+pub struct ProblemKind {
     pub status: StatusCode,
     /// The last part of the type.
     pub name: &'static str,
     pub title: &'static str,
 }
 
-pub const fn kind(status: StatusCode, name: &'static str, title: &'static str) -> Kind {
-    Kind { status, name, title }
+pub const fn kind(status: StatusCode, name: &'static str, title: &'static str) -> ProblemKind {
+    ProblemKind { status, name, title }
 }
 
 impl Error {
@@ -105,7 +105,7 @@ impl Error {
         Error::BadParameter { name, expected: expected.into() }
     }
 
-    fn kind(&self) -> Kind {
+    fn kind(&self) -> ProblemKind {
         match self {
             Error::NotFound => kind(StatusCode::NOT_FOUND, "not-found", "There is nothing at this path"),
             Error::MethodNotAllowed => kind(
@@ -144,7 +144,7 @@ impl Error {
                 kind(StatusCode::BAD_REQUEST, "unknown-parameter", "The resource has no such parameter")
             }
             Error::RepeatedParameter { .. } => {
-                kind(StatusCode::BAD_REQUEST, "repeated-parameter", "A parameter stands twice")
+                kind(StatusCode::BAD_REQUEST, "repeated-parameter", "A parameter is given twice")
             }
             Error::BadParameter { .. } => {
                 kind(StatusCode::BAD_REQUEST, "bad-parameter", "A parameter has no such value")
@@ -178,8 +178,7 @@ impl Error {
             }
             Error::HistoryUnavailable => "The store does not answer; /readyz says more. Ask again.".into(),
             Error::StoreUnavailable => {
-                "What is asked for stands in the store, which does not answer; /readyz says more. Ask again."
-                    .into()
+                "The answer is in the store, which does not respond; /readyz says more. Try again.".into()
             }
             Error::NotWithMapLimit => "Ask an instance that was started without --map-limit for this.".into(),
             Error::Refused(refusal) => refusal.detail(),
@@ -221,7 +220,7 @@ fn shortened(name: &str) -> String {
 
 impl IntoResponse for Error {
     fn into_response(self) -> Response {
-        let Kind { status, name, title } = self.kind();
+        let ProblemKind { status, name, title } = self.kind();
         let problem = Problem {
             kind: format!("urn:devstatus:problem:{name}"),
             title,
@@ -243,8 +242,8 @@ impl IntoResponse for Error {
     }
 }
 
-impl From<Refusal> for Error {
-    fn from(refusal: Refusal) -> Self {
+impl From<RequestRefusal> for Error {
+    fn from(refusal: RequestRefusal) -> Self {
         Error::Refused(refusal)
     }
 }

@@ -6,7 +6,7 @@
 mod api;
 mod context;
 mod error;
-mod front;
+mod frontend;
 mod middleware;
 mod openapi;
 mod platform;
@@ -16,7 +16,7 @@ pub mod settings;
 
 pub use self::api::gauges::Gauges;
 pub use self::context::Context;
-pub use self::front::{Front, FrontError};
+pub use self::frontend::{Frontend, FrontendError};
 
 #[cfg(test)]
 mod tests;

@@ -69,7 +69,7 @@ mod tests {
     }
 
     #[test]
-    fn every_resource_says_what_it_is_and_every_refusal_has_the_one_form() {
+    fn every_resource_is_described_and_every_refusal_has_the_same_form() {
         let document: serde_json::Value = serde_json::from_str(&text(&document())).unwrap();
         assert!(document["openapi"].as_str().unwrap().starts_with("3.1"));
         let mut operation_ids = std::collections::BTreeSet::new();

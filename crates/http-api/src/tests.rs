@@ -24,7 +24,7 @@ use crate::router::{resources, surrounded};
 use crate::serving::server::Server;
 use crate::settings::HttpSettings;
 use presence::Device;
-use presence::history::{EventPage, Row};
+use presence::history::{EventPage, HistoryRow};
 use server::feed::Feed;
 use server::health::{Health, ReadyOn};
 use server::history::{ReadError, ReadHistory};
@@ -55,7 +55,7 @@ impl Fixture {
         let feed = Arc::new(Feed::new(settings.streams, Arc::clone(&health), metrics.clone()));
         let context = Context {
             map: Arc::default(),
-            recall: None,
+            read_through: None,
             health,
             registry: Arc::new(registry),
             requests: metrics.requests.clone(),
@@ -64,7 +64,7 @@ impl Fixture {
             history: Arc::new(HistoryAfter(|_, _| Ok(None))),
             feed,
             removals: server::removal::queue().0,
-            history_kept: Duration::from_secs(1),
+            history_retention: Duration::from_secs(1),
         };
         let guard = Arc::new(Guard::new(settings, metrics.http.clone()));
         Self { context, metrics, guard }
@@ -96,7 +96,7 @@ where
         _: Device<'a>,
         _: Option<u64>,
         _: usize,
-    ) -> BoxFuture<'a, Result<Vec<Row>, ReadError>> {
+    ) -> BoxFuture<'a, Result<Vec<HistoryRow>, ReadError>> {
         async { Ok(Vec::new()) }.boxed()
     }
 

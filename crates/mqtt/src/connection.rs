@@ -9,11 +9,11 @@ use tokio::time::{Instant, sleep_until, timeout};
 
 use super::deadlines::{AnswerError, Deadlines, Due, PONG_TIMEOUT, SUBACK_TIMEOUT};
 use super::offer::{self, NotOffered, Offer};
-use super::packet::{self, Malformed, Suback, kind};
+use super::packet::{self, MalformedPacket, Suback, kind};
 use super::property::Properties;
 use super::reason;
 use super::settings::{ConnectSettings, MqttVersion};
-use super::transport::{DialError, Dialer, Link, ReceiveBuffer, Step};
+use super::transport::{DialError, DialStep, Dialer, Link, ReceiveBuffer};
 
 /// How long connecting may take, from the first address to the CONNACK.
 const OPEN_TIMEOUT: Duration = Duration::from_secs(30);
@@ -68,7 +68,7 @@ pub enum OpenError {
     #[error(transparent)]
     Dial(#[from] DialError),
     #[error("the broker did not accept the connection within {} seconds: {}", OPEN_TIMEOUT.as_secs(), .0)]
-    Timeout(Step),
+    Timeout(DialStep),
     #[error("the connection ended before the broker accepted it")]
     Link(#[source] LinkError),
     #[error("{}", reason::login_refusal(*.version, *.code, .properties))]
@@ -125,8 +125,8 @@ pub enum LinkError {
     Disconnected { code: u8, properties: Box<Properties> },
     #[error("the connection failed")]
     Io { source: io::Error, idle: Duration },
-    #[error("the broker sent what is not MQTT")]
-    Malformed(#[from] Malformed),
+    #[error("the broker sent data that is not MQTT")]
+    Malformed(#[from] MalformedPacket),
     #[error(
         "the port answers as a web server, not as an MQTT broker: check the port, or use ws:// or wss://"
     )]
@@ -187,7 +187,7 @@ impl LinkError {
         match self {
             LinkError::Closed { .. } | LinkError::Io { .. } | LinkError::Disconnected { .. } => None,
             LinkError::Http | LinkError::Tls | LinkError::NotReading => None,
-            LinkError::Malformed(Malformed::TooLarge { .. }) => Some(0x95),
+            LinkError::Malformed(MalformedPacket::TooLarge { .. }) => Some(0x95),
             LinkError::Malformed(_) => Some(0x81),
             LinkError::Answer(_) | LinkError::Authentication => Some(0x82),
             LinkError::TopicAlias => Some(0x94),
@@ -207,7 +207,7 @@ impl Connection {
         settings: &ConnectSettings,
         client_id: &str,
     ) -> Result<Self, OpenError> {
-        let mut step = Step::default();
+        let mut step = DialStep::default();
         let opened = timeout(OPEN_TIMEOUT, Self::open_untimed(dialer, settings, client_id, &mut step)).await;
         opened.map_err(|_| OpenError::Timeout(step))?
     }
@@ -216,10 +216,10 @@ impl Connection {
         dialer: &Dialer,
         settings: &ConnectSettings,
         client_id: &str,
-        step: &mut Step,
+        step: &mut DialStep,
     ) -> Result<Self, OpenError> {
         let (link, receive_buffer) = dialer.dial(step).await?;
-        *step = Step::Login;
+        *step = DialStep::Login;
         let mut connection = Self {
             link,
             receive_buffer,
@@ -268,7 +268,7 @@ impl Connection {
                 match frame.kind() {
                     kind::CONNACK => {}
                     kind::AUTH => return Err(LinkError::Authentication),
-                    other => return Err(Malformed::Unexpected(other).into()),
+                    other => return Err(MalformedPacket::Unexpected(other).into()),
                 }
                 let (connack, len) = (packet::connack(frame.body, self.version)?, frame.len);
                 let _ = self.buffer.split_to(len);
@@ -352,7 +352,7 @@ impl Connection {
 
     /// What the broker sends next. Keeps the connection alive meanwhile. Safe to cancel.
     pub async fn receive(&mut self) -> Result<Received, LinkError> {
-        let received = self.receive_untold().await;
+        let received = self.receive_pending().await;
         if let Err(reason) = received.as_ref().map_err(LinkError::reason_code)
             && let Some(reason) = reason
         {
@@ -363,7 +363,7 @@ impl Connection {
         received
     }
 
-    async fn receive_untold(&mut self) -> Result<Received, LinkError> {
+    async fn receive_pending(&mut self) -> Result<Received, LinkError> {
         loop {
             if !self.skipping()
                 && let Some(received) = self.take()?
@@ -422,7 +422,7 @@ impl Connection {
             let frame = match packet::frame(&self.buffer) {
                 Ok(Some(frame)) => frame,
                 Ok(None) => return Ok(None),
-                Err(Malformed::TooLarge { len, publish: true }) if len <= SKIP_MAX_BYTES => {
+                Err(MalformedPacket::TooLarge { len, publish: true }) if len <= SKIP_MAX_BYTES => {
                     self.skip = len;
                     return Ok(Some(Received::TooLarge));
                 }
@@ -446,7 +446,7 @@ impl Connection {
                     return Err(LinkError::Disconnected { code, properties: Box::new(properties) });
                 }
                 kind::AUTH => return Err(LinkError::Authentication),
-                other => return Err(Malformed::Unexpected(other).into()),
+                other => return Err(MalformedPacket::Unexpected(other).into()),
             };
             self.buffer.advance(len);
             // Without a value it is a PINGRESP that nobody asked for.

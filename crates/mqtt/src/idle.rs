@@ -48,13 +48,13 @@ mod tests {
     fn two_ends_after_the_same_silence_are_an_idle_timeout() {
         let mut closes = IdleCloses::default();
         assert_eq!(note(&mut closes, 5_010), None);
-        let told = note(&mut closes, 5_120).unwrap();
-        assert!(told.contains("after 5 seconds") && told.contains("--keep-alive to 5 or less"), "{told}");
-        assert_eq!(note(&mut closes, 5_020), Some(told), "the same is told in the same words");
+        let said = note(&mut closes, 5_120).unwrap();
+        assert!(said.contains("after 5 seconds") && said.contains("--keep-alive to 5 or less"), "{said}");
+        assert_eq!(note(&mut closes, 5_020), Some(said), "the same is told in the same words");
     }
 
     #[test]
-    fn anything_else_is_none() {
+    fn other_closes_are_no_idle_timeout() {
         let mut closes = IdleCloses::default();
         for idle_ms in [3_000, 9_000, 400, 410, 61_000, 61_010] {
             assert_eq!(note(&mut closes, idle_ms), None, "{idle_ms}");

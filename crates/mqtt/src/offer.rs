@@ -119,8 +119,8 @@ mod tests {
         let alone = ConnectSettings::new(endpoint);
         let sharing = ConnectSettings { needs_shared_subscriptions: true, ..alone.clone() };
         assert_eq!(check(&none, &alone), Ok(()));
-        let told = check(&none, &sharing).unwrap_err().to_string();
-        assert!(told.contains("--share"), "{told}");
+        let said = check(&none, &sharing).unwrap_err().to_string();
+        assert!(said.contains("--share"), "{said}");
         assert_eq!(check(&Properties::default(), &sharing), Ok(()));
     }
 

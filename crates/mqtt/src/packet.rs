@@ -28,7 +28,7 @@ pub mod kind {
 
 /// What a broker sent that is not MQTT.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Malformed {
+pub enum MalformedPacket {
     #[error("a packet length of more than four bytes")]
     Length,
     #[error("a packet of {len} bytes, where at most {PACKET_MAX_BYTES} are taken")]
@@ -63,7 +63,7 @@ impl Frame<'_> {
 }
 
 /// The first packet of the stream; `None` until it is there as a whole.
-pub fn frame(stream: &[u8]) -> Result<Option<Frame<'_>>, Malformed> {
+pub fn frame(stream: &[u8]) -> Result<Option<Frame<'_>>, MalformedPacket> {
     let Some((&head, rest)) = stream.split_first() else { return Ok(None) };
     let mut body_len = 0usize;
     for (i, &byte) in rest.iter().enumerate().take(4) {
@@ -72,12 +72,12 @@ pub fn frame(stream: &[u8]) -> Result<Option<Frame<'_>>, Malformed> {
             let start = i + 2;
             let len = start + body_len;
             if len > PACKET_MAX_BYTES {
-                return Err(Malformed::TooLarge { len, publish: head >> 4 == kind::PUBLISH });
+                return Err(MalformedPacket::TooLarge { len, publish: head >> 4 == kind::PUBLISH });
             }
             return Ok(stream.get(start..len).map(|body| Frame { head, body, len }));
         }
     }
-    if rest.len() >= 4 { Err(Malformed::Length) } else { Ok(None) }
+    if rest.len() >= 4 { Err(MalformedPacket::Length) } else { Ok(None) }
 }
 
 /// A message from the broker; topic and payload are borrowed from the stream.
@@ -92,13 +92,13 @@ pub struct Publish<'a> {
 }
 
 /// Reads a PUBLISH.
-pub fn publish<'a>(frame: &Frame<'a>, version: MqttVersion) -> Result<Publish<'a>, Malformed> {
+pub fn publish<'a>(frame: &Frame<'a>, version: MqttVersion) -> Result<Publish<'a>, MalformedPacket> {
     let (topic, rest) = text(frame.body)?;
     let quality = (frame.head >> 1) & 3;
     let (packet_id, rest) = if quality == 0 {
         (None, rest)
     } else {
-        let (id, rest) = rest.split_first_chunk::<2>().ok_or(Malformed::Truncated)?;
+        let (id, rest) = rest.split_first_chunk::<2>().ok_or(MalformedPacket::Truncated)?;
         (Some(u16::from_be_bytes(*id)), rest)
     };
     let payload = skip_properties(rest, version)?;
@@ -122,8 +122,8 @@ pub struct Connack {
     pub properties: Properties,
 }
 
-pub fn connack(body: &[u8], version: MqttVersion) -> Result<Connack, Malformed> {
-    let [flags, code, rest @ ..] = body else { return Err(Malformed::Truncated) };
+pub fn connack(body: &[u8], version: MqttVersion) -> Result<Connack, MalformedPacket> {
+    let [flags, code, rest @ ..] = body else { return Err(MalformedPacket::Truncated) };
     let (properties, _) = properties(rest, version)?;
     Ok(Connack { session_present: flags & 1 == 1, code: *code, properties })
 }
@@ -137,8 +137,8 @@ pub struct Suback {
     pub properties: Box<Properties>,
 }
 
-pub fn suback(body: &[u8], version: MqttVersion) -> Result<Suback, Malformed> {
-    let (id, rest) = body.split_first_chunk::<2>().ok_or(Malformed::Truncated)?;
+pub fn suback(body: &[u8], version: MqttVersion) -> Result<Suback, MalformedPacket> {
+    let (id, rest) = body.split_first_chunk::<2>().ok_or(MalformedPacket::Truncated)?;
     let (properties, codes) = properties(rest, version)?;
     Ok(Suback { packet_id: u16::from_be_bytes(*id), codes: codes.to_vec(), properties: Box::new(properties) })
 }
@@ -151,13 +151,13 @@ pub struct Disconnect {
     pub properties: Properties,
 }
 
-pub fn disconnect(body: &[u8]) -> Result<Disconnect, Malformed> {
+pub fn disconnect(body: &[u8]) -> Result<Disconnect, MalformedPacket> {
     let (code, rest) = body.split_first().unwrap_or((&0, &[]));
     let (properties, _) = property::read(rest)?;
     Ok(Disconnect { code: *code, properties })
 }
 
-fn properties(body: &[u8], version: MqttVersion) -> Result<(Properties, &[u8]), Malformed> {
+fn properties(body: &[u8], version: MqttVersion) -> Result<(Properties, &[u8]), MalformedPacket> {
     match version {
         MqttVersion::V311 => Ok((Properties::default(), body)),
         MqttVersion::V5 => property::read(body),
@@ -284,13 +284,13 @@ fn put_no_properties(packet: &mut Vec<u8>, version: MqttVersion) {
     }
 }
 
-fn text(body: &[u8]) -> Result<(&[u8], &[u8]), Malformed> {
-    let (len, rest) = body.split_first_chunk::<2>().ok_or(Malformed::Truncated)?;
-    rest.split_at_checked(usize::from(u16::from_be_bytes(*len))).ok_or(Malformed::Truncated)
+fn text(body: &[u8]) -> Result<(&[u8], &[u8]), MalformedPacket> {
+    let (len, rest) = body.split_first_chunk::<2>().ok_or(MalformedPacket::Truncated)?;
+    rest.split_at_checked(usize::from(u16::from_be_bytes(*len))).ok_or(MalformedPacket::Truncated)
 }
 
 /// MQTT 5 puts properties before the payload; none of them matters here.
-fn skip_properties(body: &[u8], version: MqttVersion) -> Result<&[u8], Malformed> {
+fn skip_properties(body: &[u8], version: MqttVersion) -> Result<&[u8], MalformedPacket> {
     match version {
         MqttVersion::V311 => Ok(body),
         MqttVersion::V5 => property::block(body).map(|(_, rest)| rest),
@@ -335,14 +335,14 @@ mod tests {
     }
 
     #[test]
-    fn faults_are_named() {
-        assert_eq!(frame(&[0x30, 0xff, 0xff, 0xff, 0xff, 1]), Err(Malformed::Length));
+    fn malformed_packets_are_named() {
+        assert_eq!(frame(&[0x30, 0xff, 0xff, 0xff, 0xff, 1]), Err(MalformedPacket::Length));
         assert!(matches!(
             frame(&[0x30, 0xff, 0xff, 0xff, 0x7f]),
-            Err(Malformed::TooLarge { publish: true, .. })
+            Err(MalformedPacket::TooLarge { publish: true, .. })
         ));
         let short = Frame { head: 0x30, body: &[0, 9, b'a'], len: 5 };
-        assert_eq!(publish(&short, MqttVersion::V311), Err(Malformed::Truncated));
+        assert_eq!(publish(&short, MqttVersion::V311), Err(MalformedPacket::Truncated));
     }
 
     proptest! {

@@ -3,7 +3,7 @@
 //! What each one means for us is decided in `offer` (CONNACK) and in `connection` (the rest); the whole list is in
 //! docs/mqtt.md.
 
-use super::packet::Malformed;
+use super::packet::MalformedPacket;
 
 /// Texts from the broker are kept up to this size: a sentence for a person, who reads no more of it. The rest is cut.
 const TEXT_MAX_BYTES: usize = 300;
@@ -39,7 +39,7 @@ pub struct UserProperty {
 }
 
 /// How a property's value is written.
-enum Form {
+enum PropertyType {
     Byte,
     Number2,
     Number4,
@@ -50,7 +50,7 @@ enum Form {
 }
 
 /// A property as it stands in the packet.
-struct Raw<'a> {
+struct RawProperty<'a> {
     id: u8,
     /// The number, for those that are one.
     number: u32,
@@ -59,7 +59,7 @@ struct Raw<'a> {
 }
 
 /// Reads the properties at the front of `body`; returns them and what follows. A packet may end before them.
-pub fn read(body: &[u8]) -> Result<(Properties, &[u8]), Malformed> {
+pub fn read(body: &[u8]) -> Result<(Properties, &[u8]), MalformedPacket> {
     let mut properties = Properties::default();
     if body.is_empty() {
         return Ok((properties, body));
@@ -71,7 +71,7 @@ pub fn read(body: &[u8]) -> Result<(Properties, &[u8]), Malformed> {
         block = after;
         let bit = 1u64 << raw.id;
         if seen & bit != 0 && !matches!(raw.id, id::USER_PROPERTY | id::SUBSCRIPTION_ID) {
-            return Err(Malformed::PropertyTwice(raw.id));
+            return Err(MalformedPacket::PropertyTwice(raw.id));
         }
         seen |= bit;
         properties.set(&raw)?;
@@ -80,9 +80,9 @@ pub fn read(body: &[u8]) -> Result<(Properties, &[u8]), Malformed> {
 }
 
 /// The block of properties at the front of `body`, and what follows it.
-pub fn block(body: &[u8]) -> Result<(&[u8], &[u8]), Malformed> {
+pub fn block(body: &[u8]) -> Result<(&[u8], &[u8]), MalformedPacket> {
     let (len, rest) = length(body)?;
-    rest.split_at_checked(len).ok_or(Malformed::Truncated)
+    rest.split_at_checked(len).ok_or(MalformedPacket::Truncated)
 }
 
 /// Whether a block of properties, of a PUBLISH, has a topic alias. What cannot be read has none.
@@ -118,22 +118,22 @@ mod id {
 }
 
 /// The form of each property that MQTT 5 has, section 2.2.2.2.
-fn form(id: u8) -> Option<Form> {
+fn form(id: u8) -> Option<PropertyType> {
     match id {
-        0x01 | 0x17 | 0x19 | 0x24 | 0x25 | 0x28..=0x2a => Some(Form::Byte),
-        0x13 | 0x21..=0x23 => Some(Form::Number2),
-        0x02 | 0x11 | 0x18 | 0x27 => Some(Form::Number4),
-        0x0b => Some(Form::Length),
-        0x03 | 0x08 | 0x12 | 0x15 | 0x1a | 0x1c | 0x1f => Some(Form::Text),
-        0x09 | 0x16 => Some(Form::Bytes),
-        0x26 => Some(Form::Pair),
+        0x01 | 0x17 | 0x19 | 0x24 | 0x25 | 0x28..=0x2a => Some(PropertyType::Byte),
+        0x13 | 0x21..=0x23 => Some(PropertyType::Number2),
+        0x02 | 0x11 | 0x18 | 0x27 => Some(PropertyType::Number4),
+        0x0b => Some(PropertyType::Length),
+        0x03 | 0x08 | 0x12 | 0x15 | 0x1a | 0x1c | 0x1f => Some(PropertyType::Text),
+        0x09 | 0x16 => Some(PropertyType::Bytes),
+        0x26 => Some(PropertyType::Pair),
         _ => None,
     }
 }
 
 impl Properties {
-    fn set(&mut self, raw: &Raw<'_>) -> Result<(), Malformed> {
-        let wrong = Malformed::PropertyValue(raw.id);
+    fn set(&mut self, raw: &RawProperty<'_>) -> Result<(), MalformedPacket> {
+        let wrong = MalformedPacket::PropertyValue(raw.id);
         let flag = || match raw.number {
             0 => Ok(Some(false)),
             1 => Ok(Some(true)),
@@ -170,32 +170,32 @@ impl Properties {
 }
 
 /// The first property of a block, and the rest of the block.
-fn one(block: &[u8]) -> Result<(Raw<'_>, &[u8]), Malformed> {
-    let (&id, rest) = block.split_first().ok_or(Malformed::Truncated)?;
-    let mut raw = Raw { id, number: 0, text: &[], value: &[] };
-    let rest = match form(id).ok_or(Malformed::PropertyUnknown(id))? {
-        Form::Byte => {
-            let (&byte, rest) = rest.split_first().ok_or(Malformed::Truncated)?;
+fn one(block: &[u8]) -> Result<(RawProperty<'_>, &[u8]), MalformedPacket> {
+    let (&id, rest) = block.split_first().ok_or(MalformedPacket::Truncated)?;
+    let mut raw = RawProperty { id, number: 0, text: &[], value: &[] };
+    let rest = match form(id).ok_or(MalformedPacket::PropertyUnknown(id))? {
+        PropertyType::Byte => {
+            let (&byte, rest) = rest.split_first().ok_or(MalformedPacket::Truncated)?;
             raw.number = u32::from(byte);
             rest
         }
-        Form::Number2 => {
-            let (bytes, rest) = rest.split_first_chunk::<2>().ok_or(Malformed::Truncated)?;
+        PropertyType::Number2 => {
+            let (bytes, rest) = rest.split_first_chunk::<2>().ok_or(MalformedPacket::Truncated)?;
             raw.number = u32::from(u16::from_be_bytes(*bytes));
             rest
         }
-        Form::Number4 => {
-            let (bytes, rest) = rest.split_first_chunk::<4>().ok_or(Malformed::Truncated)?;
+        PropertyType::Number4 => {
+            let (bytes, rest) = rest.split_first_chunk::<4>().ok_or(MalformedPacket::Truncated)?;
             raw.number = u32::from_be_bytes(*bytes);
             rest
         }
-        Form::Length => length(rest)?.1,
-        Form::Text | Form::Bytes => {
+        PropertyType::Length => length(rest)?.1,
+        PropertyType::Text | PropertyType::Bytes => {
             let (text, rest) = text(rest)?;
             raw.text = text;
             rest
         }
-        Form::Pair => {
+        PropertyType::Pair => {
             let (name, rest) = text(rest)?;
             let (value, rest) = text(rest)?;
             (raw.text, raw.value) = (name, value);
@@ -205,7 +205,7 @@ fn one(block: &[u8]) -> Result<(Raw<'_>, &[u8]), Malformed> {
     Ok((raw, rest))
 }
 
-fn length(body: &[u8]) -> Result<(usize, &[u8]), Malformed> {
+fn length(body: &[u8]) -> Result<(usize, &[u8]), MalformedPacket> {
     let mut len = 0usize;
     for (i, &byte) in body.iter().enumerate().take(4) {
         len |= usize::from(byte & 0x7f) << (7 * i);
@@ -213,12 +213,12 @@ fn length(body: &[u8]) -> Result<(usize, &[u8]), Malformed> {
             return Ok((len, &body[i + 1..]));
         }
     }
-    Err(Malformed::Truncated)
+    Err(MalformedPacket::Truncated)
 }
 
-fn text(body: &[u8]) -> Result<(&[u8], &[u8]), Malformed> {
-    let (len, rest) = body.split_first_chunk::<2>().ok_or(Malformed::Truncated)?;
-    rest.split_at_checked(usize::from(u16::from_be_bytes(*len))).ok_or(Malformed::Truncated)
+fn text(body: &[u8]) -> Result<(&[u8], &[u8]), MalformedPacket> {
+    let (len, rest) = body.split_first_chunk::<2>().ok_or(MalformedPacket::Truncated)?;
+    rest.split_at_checked(usize::from(u16::from_be_bytes(*len))).ok_or(MalformedPacket::Truncated)
 }
 
 /// A broker's text as it can stand in a log line or an answer: control characters are escaped, and what is long is cut.
@@ -290,19 +290,19 @@ mod tests {
     }
 
     #[test]
-    fn what_the_protocol_forbids_is_named() {
+    fn a_protocol_violation_is_named() {
         for (block, error) in [
-            (&[0x7e, 0][..], Malformed::PropertyUnknown(0x7e)),
-            (&[0x13, 0, 1, 0x13, 0, 1], Malformed::PropertyTwice(0x13)),
-            (&[0x25, 2], Malformed::PropertyValue(0x25)),
-            (&[0x24, 2], Malformed::PropertyValue(0x24)),
-            (&[0x21, 0, 0], Malformed::PropertyValue(0x21)),
-            (&[0x27, 0, 0, 0, 0], Malformed::PropertyValue(0x27)),
-            (&[0x13, 0], Malformed::Truncated),
+            (&[0x7e, 0][..], MalformedPacket::PropertyUnknown(0x7e)),
+            (&[0x13, 0, 1, 0x13, 0, 1], MalformedPacket::PropertyTwice(0x13)),
+            (&[0x25, 2], MalformedPacket::PropertyValue(0x25)),
+            (&[0x24, 2], MalformedPacket::PropertyValue(0x24)),
+            (&[0x21, 0, 0], MalformedPacket::PropertyValue(0x21)),
+            (&[0x27, 0, 0, 0, 0], MalformedPacket::PropertyValue(0x27)),
+            (&[0x13, 0], MalformedPacket::Truncated),
         ] {
             assert_eq!(read(&packet(block)), Err(error), "{block:x?}");
         }
-        assert_eq!(read(&[9, 0x25]), Err(Malformed::Truncated), "a block longer than the packet");
+        assert_eq!(read(&[9, 0x25]), Err(MalformedPacket::Truncated), "a block longer than the packet");
         assert_eq!(read(&[]), Ok((Properties::default(), &[][..])));
     }
 

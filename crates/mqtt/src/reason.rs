@@ -67,7 +67,7 @@ pub fn subscription_advice(version: MqttVersion, code: u8) -> &'static str {
 /// Why the broker ended the connection with a DISCONNECT, which only MQTT 5 has.
 pub fn disconnect(code: u8, properties: &Properties) -> String {
     let advice = match code {
-        0x8d => ": it heard nothing of this client for longer than the keep-alive",
+        0x8d => ": it received nothing from this client for longer than the keep-alive",
         0x8e => ": another client has connected with the same client id: give each its own --id",
         0x9c => ": for the time being another broker is to be used: check --broker",
         0x9d => ": the broker has moved: change --broker",
@@ -175,7 +175,7 @@ mod tests {
     }
 
     #[test]
-    fn the_brokers_own_words_and_the_server_that_it_names_are_told() {
+    fn the_brokers_reason_and_server_reference_are_reported() {
         let properties = Properties {
             server_reference: Some("b2.example:1883".to_owned()),
             reason: Some("maintenance".to_owned()),

@@ -47,7 +47,7 @@ pub enum DialError {
 
 /// How far the opening of a connection has come, for who must say what took too long.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Step {
+pub enum DialStep {
     #[default]
     Tcp,
     Tls,
@@ -55,17 +55,17 @@ pub enum Step {
     Login,
 }
 
-impl fmt::Display for Step {
+impl fmt::Display for DialStep {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Step::Tcp => "no TCP connection was made, so a firewall may drop what is sent to the port",
-            Step::Tls => {
+            DialStep::Tcp => "no TCP connection was made, so a firewall may drop what is sent to the port",
+            DialStep::Tls => {
                 "the TLS handshake was not answered, so the port may be one without TLS (mqtt://), or a proxy that does not reach the broker"
             }
-            Step::WebSocket => {
+            DialStep::WebSocket => {
                 "the websocket handshake was not answered, so the port may be one without websockets (mqtt://), or a proxy that does not reach the broker"
             }
-            Step::Login => {
+            DialStep::Login => {
                 "CONNECT was not answered with a CONNACK, so it may be the port of another service, one with TLS (mqtts://), or a proxy that does not reach the broker"
             }
         })
@@ -118,10 +118,10 @@ impl Dialer {
     }
 
     /// Connects; tries every address of the host.
-    pub async fn dial(&self, step: &mut Step) -> Result<(Link, ReceiveBuffer), DialError> {
-        *step = Step::Tcp;
+    pub async fn dial(&self, step: &mut DialStep) -> Result<(Link, ReceiveBuffer), DialError> {
+        *step = DialStep::Tcp;
         let (tcp, receive_buffer) = self.tcp().await?;
-        *step = Step::Tls;
+        *step = DialStep::Tls;
         let stream: Box<dyn Stream> = match &self.tls {
             None => Box::new(tcp),
             Some(tls) => Box::new(self.tls(tls, tcp).await?),
@@ -129,7 +129,7 @@ impl Dialer {
         let link = match self.endpoint.transport {
             Transport::Tcp | Transport::Tls => Link::Stream(stream),
             Transport::Ws | Transport::Wss => {
-                *step = Step::WebSocket;
+                *step = DialStep::WebSocket;
                 self.web_socket(stream).await?
             }
         };

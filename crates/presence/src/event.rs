@@ -49,7 +49,7 @@ impl Moment {
 
 /// What a message says of the session that it names.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Claim {
+pub enum EventKind {
     /// A login failed: nothing was on, so it says nothing of any session. It belongs into a history, into no belief.
     FailedLogin,
     /// A request without a session, an HTTP post, began or ended: it says nothing about the device's connection.
@@ -65,24 +65,24 @@ pub enum Claim {
     Disconnect,
 }
 
-impl Claim {
+impl EventKind {
     /// The word for it in answers.
     pub fn word(self) -> &'static str {
         match self {
-            Claim::FailedLogin => "failed_login",
-            Claim::Request => "request",
-            Claim::Connect => "connect",
-            Claim::Takeover => "takeover",
-            Claim::Refusal => "refusal",
-            Claim::Disconnect => "disconnect",
+            EventKind::FailedLogin => "failed_login",
+            EventKind::Request => "request",
+            EventKind::Connect => "connect",
+            EventKind::Takeover => "takeover",
+            EventKind::Refusal => "refusal",
+            EventKind::Disconnect => "disconnect",
         }
     }
 }
 
 /// One message about one device.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Statement {
-    pub claim: Claim,
+pub struct PresenceEvent {
+    pub kind: EventKind,
     /// When the session began that the message is about: the name of the session, and what sessions are ordered by.
     pub session: Moment,
     /// When the message was made.
@@ -96,7 +96,7 @@ pub struct Statement {
 /// How far ahead of our clock a status may be dated before it is marked: clocks and time zones that are set wrong differ by less.
 const AHEAD_MAX_NANOS: i64 = 24 * 3_600 * 1_000_000_000;
 
-impl Statement {
+impl PresenceEvent {
     /// Whether its session began, or it was made, more than a day after this time of our clock. It is a mark and no reason to
     /// refuse it: our clock may be the wrong one.
     pub fn is_dated_ahead(&self, now_nanos: i64) -> bool {
@@ -109,15 +109,15 @@ impl Statement {
 
 /// The later session stands higher; in one session an end stands above its beginning, whatever their times say; then the
 /// later time. Equal in all of these, the greater bytes: arbitrary, but the same everywhere.
-impl Ord for Statement {
+impl Ord for PresenceEvent {
     fn cmp(&self, other: &Self) -> Ordering {
-        (self.session, self.claim, self.time, self.close_code)
-            .cmp(&(other.session, other.claim, other.time, other.close_code))
+        (self.session, self.kind, self.time, self.close_code)
+            .cmp(&(other.session, other.kind, other.time, other.close_code))
             .then_with(|| self.payload.cmp(&other.payload))
     }
 }
 
-impl PartialOrd for Statement {
+impl PartialOrd for PresenceEvent {
     fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
         Some(self.cmp(other))
     }

@@ -2,21 +2,21 @@
 
 use std::sync::Arc;
 
-use crate::{Device, Statement, UnixSeconds};
+use crate::{Device, PresenceEvent, UnixSeconds};
 
 /// What the allocator and the queue add to an event's own bytes, about.
 pub const EVENT_OVERHEAD_BYTES: usize = 64;
 
 /// One thing that happened to a device: a connect, a disconnect, a takeover, a refused or otherwise failed login.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Event {
+pub struct HistoryEvent {
     pub device_type: Arc<str>,
     pub id: Box<str>,
-    pub statement: Statement,
-    pub heard_at: UnixSeconds,
+    pub event: PresenceEvent,
+    pub received_at: UnixSeconds,
 }
 
-impl Event {
+impl HistoryEvent {
     pub fn device(&self) -> Device<'_> {
         Device { device_type: &self.device_type, id: &self.id }
     }
@@ -27,35 +27,35 @@ impl Event {
             + EVENT_OVERHEAD_BYTES
             + self.device_type.len()
             + self.id.len()
-            + self.statement.payload.packed_len()
+            + self.event.payload.packed_len()
     }
 }
 
 /// One event as it is kept.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Row {
+pub struct HistoryRow {
     /// Rises from event to event of a device; what an older page is asked for by.
     pub sequence: u64,
-    pub statement: Statement,
-    pub heard_at: UnixSeconds,
+    pub event: PresenceEvent,
+    pub received_at: UnixSeconds,
 }
 
 /// One event as it is kept, and whose it is.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct KeptEvent {
+pub struct StoredEvent {
     pub device_type: Arc<str>,
     pub id: Box<str>,
     /// Where to go on after it, in the order of the events of all devices. Events that were kept in one step may share it, or
     /// come again to whoever goes on there; none is passed over.
     pub position: u64,
-    pub row: Row,
+    pub row: HistoryRow,
 }
 
 /// Part of the events of all devices, in the order in which they were kept.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct EventPage {
     /// After the position that was asked for, each once.
-    pub events: Vec<KeptEvent>,
+    pub events: Vec<StoredEvent>,
     /// Where to go on after this page without being given anything again.
     pub reached: u64,
     /// Up to here nothing can be added any more: what is kept later has a higher position.

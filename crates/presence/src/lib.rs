@@ -13,6 +13,6 @@ pub mod time_text;
 mod unix_seconds;
 
 pub use device::{Device, DeviceName, NAME_MAX_BYTES};
-pub use event::{Claim, Moment, Statement};
-pub use state::{Belief, Status, Verdict};
+pub use event::{EventKind, Moment, PresenceEvent};
+pub use state::{DeviceState, ResolvedStatus, Status};
 pub use unix_seconds::UnixSeconds;

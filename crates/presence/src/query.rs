@@ -207,7 +207,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_network_is_refused() {
+    fn an_invalid_network_is_refused() {
         for text in [
             "",
             "10",
@@ -226,7 +226,7 @@ mod tests {
     }
 
     #[test]
-    fn each_filter_looks_at_its_own_trait() {
+    fn each_filter_checks_its_own_trait() {
         let moment = Moment::from_nanos;
         let device = Traits {
             device_type: "pump",

@@ -4,15 +4,15 @@
 //! end beats the beginning; a takeover ends its own session and leaves the device connected; a refused login ends only its
 //! own session.
 
-use crate::event::{Claim, Moment, Statement};
+use crate::event::{EventKind, Moment, PresenceEvent};
 
 /// The belief about one device: a function of the set of statements applied, whatever their order, number or path.
 ///
 /// Most devices hold exactly one statement; the rest is boxed because it is rare.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Belief {
+pub struct DeviceState {
     /// The end of the newest session of which a beginning or an end is known; while no end is known, its beginning.
-    session: Option<Statement>,
+    session: Option<PresenceEvent>,
     rare: Option<Box<Rare>>,
 }
 
@@ -20,7 +20,7 @@ pub struct Belief {
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Rare {
     /// In ascending order; never empty.
-    others: Vec<Statement>,
+    others: Vec<PresenceEvent>,
 }
 
 /// How many refused logins are remembered; beyond it the oldest is forgotten.
@@ -45,60 +45,60 @@ pub enum Status {
 
 /// What a belief comes to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Verdict<'a> {
+pub struct ResolvedStatus<'a> {
     pub status: Status,
     /// The deciding statement.
-    pub statement: &'a Statement,
+    pub event: &'a PresenceEvent,
     /// The status follows from a takeover: the session that is connected now has not been seen itself.
     pub inferred: bool,
 }
 
-impl Belief {
+impl DeviceState {
     /// Takes one statement into account and says whether the belief changed.
-    pub fn apply(&mut self, statement: Statement) -> bool {
-        if statement.claim == Claim::FailedLogin || self.makes_needless(&statement) {
+    pub fn apply(&mut self, event: PresenceEvent) -> bool {
+        if event.kind == EventKind::FailedLogin || self.makes_needless(&event) {
             return false;
         }
-        if begins_or_ends(&statement) && self.is_superseded_by(&statement) {
-            *self = Self { session: Some(statement), rare: None };
+        if begins_or_ends(&event) && self.is_superseded_by(&event) {
+            *self = Self { session: Some(event), rare: None };
             return true;
         }
-        if self.statements().any(|held| *held == statement) {
+        if self.events().any(|held| *held == event) {
             return false;
         }
-        let next = Self::of(self.statements().cloned().chain([statement]).collect());
+        let next = Self::of(self.events().cloned().chain([event]).collect());
         let changed = next != *self;
         *self = next;
         changed
     }
 
     /// Takes everything that another belief about the same device holds into account.
-    pub fn merge(&mut self, other: Belief) -> bool {
+    pub fn merge(&mut self, other: DeviceState) -> bool {
         let mut changed = false;
-        for statement in other.into_statements() {
-            changed |= self.apply(statement);
+        for event in other.into_events() {
+            changed |= self.apply(event);
         }
         changed
     }
 
     /// The bytes that its messages take.
     pub fn payload_bytes(&self) -> usize {
-        self.statements().map(|statement| statement.payload.packed_len()).sum()
+        self.events().map(|event| event.payload.packed_len()).sum()
     }
 
     /// The statements that the belief consists of: applied to an empty belief, they give the same one.
-    pub fn into_statements(self) -> impl Iterator<Item = Statement> {
+    pub fn into_events(self) -> impl Iterator<Item = PresenceEvent> {
         self.session.into_iter().chain(self.rare.map(|rare| rare.others).unwrap_or_default())
     }
 
     /// The statement made last, whether it decides or not; `None` before the first.
-    pub fn latest(&self) -> Option<&Statement> {
-        self.statements().max_by_key(|statement| (statement.time, statement.session, statement.claim))
+    pub fn latest(&self) -> Option<&PresenceEvent> {
+        self.events().max_by_key(|event| (event.time, event.session, event.kind))
     }
 
     /// The takeover of the newest session that was taken over, if there is one that the belief still needs.
-    pub fn newest_takeover(&self) -> Option<&Statement> {
-        self.others().iter().rfind(|statement| statement.claim == Claim::Takeover)
+    pub fn newest_takeover(&self) -> Option<&PresenceEvent> {
+        self.others().iter().rfind(|event| event.kind == EventKind::Takeover)
     }
 
     /// Whether it may consist of more than its deciding statement, which most beliefs do not.
@@ -107,90 +107,90 @@ impl Belief {
     }
 
     /// Status and deciding statement; `None` before the first statement.
-    pub fn verdict(&self) -> Option<Verdict<'_>> {
+    pub fn resolve(&self) -> Option<ResolvedStatus<'_>> {
         let takeover = self.newest_takeover().filter(|takeover| {
             self.session.as_ref().is_none_or(|session| session.session <= takeover.session)
         });
         let Some(takeover) = takeover else {
             // A refusal or a request alone connects nobody.
-            let statement = self.session.as_ref().or(self.others().last())?;
-            return Some(seen(statement));
+            let event = self.session.as_ref().or(self.others().last())?;
+            return Some(seen(event));
         };
         match self.newest_not_taken_over() {
             Some(other) if counts_after(other, takeover) => Some(seen(other)),
             // Whoever took over has not been seen.
             _ => {
-                let connect = self.session.as_ref().filter(|session| session.claim == Claim::Connect);
-                let statement = connect.unwrap_or(takeover);
-                Some(Verdict { status: Status::Connected, statement, inferred: true })
+                let connect = self.session.as_ref().filter(|session| session.kind == EventKind::Connect);
+                let event = connect.unwrap_or(takeover);
+                Some(ResolvedStatus { status: Status::Connected, event, inferred: true })
             }
         }
     }
 
     /// The beginning or end of the newest session of which one is known and that was not taken over.
-    fn newest_not_taken_over(&self) -> Option<&Statement> {
+    fn newest_not_taken_over(&self) -> Option<&PresenceEvent> {
         let was_taken_over = |session: Moment| {
-            self.others().iter().any(|other| other.claim == Claim::Takeover && other.session == session)
+            self.others().iter().any(|other| other.kind == EventKind::Takeover && other.session == session)
         };
         let mut newest_first = self.session.iter().chain(self.others().iter().rev());
-        newest_first.find(|statement| match statement.claim {
-            Claim::Connect => !was_taken_over(statement.session),
+        newest_first.find(|event| match event.kind {
+            EventKind::Connect => !was_taken_over(event.session),
             // Of two sessions that share a moment one was taken over; this is the end of the other.
-            Claim::Disconnect => true,
-            Claim::FailedLogin | Claim::Request | Claim::Takeover | Claim::Refusal => false,
+            EventKind::Disconnect => true,
+            EventKind::FailedLogin | EventKind::Request | EventKind::Takeover | EventKind::Refusal => false,
         })
     }
 
-    fn others(&self) -> &[Statement] {
+    fn others(&self) -> &[PresenceEvent] {
         self.rare.as_ref().map_or(&[], |rare| &rare.others)
     }
 
-    fn statements(&self) -> impl Iterator<Item = &Statement> {
+    fn events(&self) -> impl Iterator<Item = &PresenceEvent> {
         self.session.iter().chain(self.others())
     }
 
     /// Whether a statement changes nothing, as can be told without a look at the rare ones.
-    fn makes_needless(&self, statement: &Statement) -> bool {
+    fn makes_needless(&self, event: &PresenceEvent) -> bool {
         self.session.as_ref().is_some_and(|session| {
-            statement.claim == Claim::Request
-                || statement.session < session.session.earlier_by(SIMULTANEOUS_NANOS)
-                || (begins_or_ends(statement) && statement.session == session.session && statement <= session)
+            event.kind == EventKind::Request
+                || event.session < session.session.earlier_by(SIMULTANEOUS_NANOS)
+                || (begins_or_ends(event) && event.session == session.session && event <= session)
         })
     }
 
     /// Whether nothing that is held matters beside a beginning or end that is not needless.
-    fn is_superseded_by(&self, statement: &Statement) -> bool {
-        let oldest_that_matters = statement.session.earlier_by(SIMULTANEOUS_NANOS);
-        self.statements().all(|held| {
-            held.session < oldest_that_matters || (self.rare.is_none() && held.session == statement.session)
+    fn is_superseded_by(&self, event: &PresenceEvent) -> bool {
+        let oldest_that_matters = event.session.earlier_by(SIMULTANEOUS_NANOS);
+        self.events().all(|held| {
+            held.session < oldest_that_matters || (self.rare.is_none() && held.session == event.session)
         })
     }
 
     /// The belief of all these statements: drops what can no longer matter, whatever is still to come.
-    fn of(mut statements: Vec<Statement>) -> Self {
-        statements.sort_unstable();
-        let one_session = |one: &Statement, other: &Statement| one.session == other.session;
-        let mut held: Vec<Statement> = statements.chunk_by(one_session).flat_map(reduce_session).collect();
-        let decided = held.iter().rfind(|statement| begins_or_ends(statement)).map(|newest| newest.session);
+    fn of(mut events: Vec<PresenceEvent>) -> Self {
+        events.sort_unstable();
+        let one_session = |one: &PresenceEvent, other: &PresenceEvent| one.session == other.session;
+        let mut held: Vec<PresenceEvent> = events.chunk_by(one_session).flat_map(reduce_session).collect();
+        let decided = held.iter().rfind(|event| begins_or_ends(event)).map(|newest| newest.session);
         let oldest = oldest_simultaneous(&held);
-        held.retain(|statement| {
-            let may_be_simultaneous = statement.session >= oldest;
+        held.retain(|event| {
+            let may_be_simultaneous = event.session >= oldest;
             may_be_simultaneous
-                || match statement.claim {
-                    Claim::Connect | Claim::Disconnect => Some(statement.session) == decided,
-                    Claim::Refusal => Some(statement.session) > decided,
-                    Claim::FailedLogin | Claim::Request | Claim::Takeover => false,
+                || match event.kind {
+                    EventKind::Connect | EventKind::Disconnect => Some(event.session) == decided,
+                    EventKind::Refusal => Some(event.session) > decided,
+                    EventKind::FailedLogin | EventKind::Request | EventKind::Takeover => false,
                 }
         });
-        let refusals = held.iter().filter(|statement| statement.claim == Claim::Refusal).count();
+        let refusals = held.iter().filter(|event| event.kind == EventKind::Refusal).count();
         let mut surplus = refusals.saturating_sub(REFUSALS_MAX);
-        held.retain(|statement| {
-            let is_surplus = surplus > 0 && statement.claim == Claim::Refusal;
+        held.retain(|event| {
+            let is_surplus = surplus > 0 && event.kind == EventKind::Refusal;
             surplus -= usize::from(is_surplus);
             !is_surplus
         });
         if held.is_empty() {
-            let request = statements.into_iter().rfind(|statement| statement.claim == Claim::Request);
+            let request = events.into_iter().rfind(|event| event.kind == EventKind::Request);
             held.extend(request);
         }
         let session = held.iter().rposition(begins_or_ends).map(|at| held.remove(at));
@@ -199,27 +199,27 @@ impl Belief {
     }
 }
 
-fn begins_or_ends(statement: &Statement) -> bool {
-    matches!(statement.claim, Claim::Connect | Claim::Disconnect)
+fn begins_or_ends(event: &PresenceEvent) -> bool {
+    matches!(event.kind, EventKind::Connect | EventKind::Disconnect)
 }
 
 /// What a statement says by itself; a takeover is never asked.
-fn seen(statement: &Statement) -> Verdict<'_> {
-    let status = if statement.claim == Claim::Connect { Status::Connected } else { Status::Disconnected };
-    Verdict { status, statement, inferred: false }
+fn seen(event: &PresenceEvent) -> ResolvedStatus<'_> {
+    let status = if event.kind == EventKind::Connect { Status::Connected } else { Status::Disconnected };
+    ResolvedStatus { status, event, inferred: false }
 }
 
 /// Whether the beginning or end of a session still counts after the takeover of a newer one: if that session may have taken
 /// over, or ended later.
-fn counts_after(statement: &Statement, takeover: &Statement) -> bool {
-    let is_simultaneous = statement.session >= takeover.session.earlier_by(SIMULTANEOUS_NANOS);
-    if statement.claim == Claim::Connect {
+fn counts_after(event: &PresenceEvent, takeover: &PresenceEvent) -> bool {
+    let is_simultaneous = event.session >= takeover.session.earlier_by(SIMULTANEOUS_NANOS);
+    if event.kind == EventKind::Connect {
         return is_simultaneous;
     }
     // An end that a broker found out after being killed carries the time of its beginning, or an earlier one.
-    let had_ended = |takeover_time: Moment| statement.time < takeover_time;
+    let had_ended = |takeover_time: Moment| event.time < takeover_time;
     if is_simultaneous {
-        !had_ended(takeover.time.earlier_by(SIMULTANEOUS_NANOS)) || statement.time < statement.session
+        !had_ended(takeover.time.earlier_by(SIMULTANEOUS_NANOS)) || event.time < event.session
     } else {
         !had_ended(takeover.time)
     }
@@ -227,13 +227,17 @@ fn counts_after(statement: &Statement, takeover: &Statement) -> bool {
 
 /// What can matter of the statements about one session, in ascending order: its end; while none is known, its beginning, its
 /// takeover and its refusal.
-fn reduce_session(statements: &[Statement]) -> impl Iterator<Item = Statement> {
-    let last = |claim| statements.iter().rfind(|statement| statement.claim == claim).cloned();
-    let (connect, takeover, refusal, end) =
-        (last(Claim::Connect), last(Claim::Takeover), last(Claim::Refusal), last(Claim::Disconnect));
+fn reduce_session(events: &[PresenceEvent]) -> impl Iterator<Item = PresenceEvent> {
+    let last = |kind| events.iter().rfind(|event| event.kind == kind).cloned();
+    let (connect, takeover, refusal, end) = (
+        last(EventKind::Connect),
+        last(EventKind::Takeover),
+        last(EventKind::Refusal),
+        last(EventKind::Disconnect),
+    );
     let (refusal, refused) = if connect.is_some() || end.is_some() {
         // It was no refused login: the session had begun.
-        (None, refusal.map(|refusal| Statement { claim: Claim::Disconnect, ..refusal }))
+        (None, refusal.map(|refusal| PresenceEvent { kind: EventKind::Disconnect, ..refusal }))
     } else {
         (refusal, None)
     };
@@ -245,9 +249,9 @@ fn reduce_session(statements: &[Statement]) -> impl Iterator<Item = Statement> {
 }
 
 /// From which moment on a session may be simultaneous with the newest one, or with one that is still to come.
-fn oldest_simultaneous(ascending: &[Statement]) -> Moment {
+fn oldest_simultaneous(ascending: &[PresenceEvent]) -> Moment {
     let mut sessions: Vec<Moment> = Vec::with_capacity(ascending.len());
-    sessions.extend(ascending.iter().filter(|one| one.claim != Claim::Refusal).map(|one| one.session));
+    sessions.extend(ascending.iter().filter(|one| one.kind != EventKind::Refusal).map(|one| one.session));
     sessions.dedup();
     let Some(newest) = sessions.last() else { return Moment::UNKNOWN };
     let within_reach = newest.earlier_by(SIMULTANEOUS_NANOS);

@@ -9,7 +9,7 @@
 mod whole_set;
 
 use formats::iot_platform::{self, Decoded};
-use presence::{Belief, Claim, Moment, Statement, Status};
+use presence::{DeviceState, EventKind, Moment, PresenceEvent, Status};
 use proptest::prelude::*;
 use proptest::sample::Index;
 use rand::SeedableRng;
@@ -18,26 +18,26 @@ use simulator::history::{Quirks, device_history};
 use simulator::platform::Truth;
 
 /// What a set of messages comes to; `None` if none of them says anything of a session.
-fn believe<'a>(messages: impl IntoIterator<Item = (&'a str, &'a str)>) -> Belief {
-    let mut belief = Belief::default();
+fn believe<'a>(messages: impl IntoIterator<Item = (&'a str, &'a str)>) -> DeviceState {
+    let mut state = DeviceState::default();
     for (topic, payload) in messages {
-        if let Some(statement) = statement(topic, payload) {
-            belief.apply(statement);
+        if let Some(event) = event(topic, payload) {
+            state.apply(event);
         }
     }
-    belief
+    state
 }
 
-fn statement(topic: &str, payload: &str) -> Option<Statement> {
+fn event(topic: &str, payload: &str) -> Option<PresenceEvent> {
     match iot_platform::decode(topic.as_bytes(), payload.as_bytes()) {
-        Decoded::Statement { statement, .. } | Decoded::FailedLogin { statement, .. } => Some(statement),
+        Decoded::Event { event, .. } | Decoded::FailedLogin { event, .. } => Some(event),
         Decoded::Notice { .. } | Decoded::Application => None,
         Decoded::Undecodable(why) => panic!("{why:?}: {topic} {payload}"),
     }
 }
 
-fn status(belief: &Belief) -> Option<Status> {
-    belief.verdict().map(|verdict| verdict.status)
+fn status(state: &DeviceState) -> Option<Status> {
+    state.resolve().map(|resolved| resolved.status)
 }
 
 /// Calls `check` with every order of `items`.
@@ -73,16 +73,16 @@ fn message(action: &str, connect_ms: i64, time_ms: i64, code: Option<u16>) -> St
 /// split over two instances at any place.
 fn assert_row(name: &str, messages: &[String], expected: Status) {
     let believe = |messages: &[String]| believe(messages.iter().map(|payload| (TOPIC, payload.as_str())));
-    let belief = believe(messages);
+    let state = believe(messages);
     every_order(messages, &mut |order| {
         let repeated = [order, order].concat();
-        assert_eq!(believe(&repeated), belief, "{name}: {order:#?}");
+        assert_eq!(believe(&repeated), state, "{name}: {order:#?}");
         for at in 0..=order.len() {
             let (one, other) = (believe(&order[..at]), believe(&order[at..]));
-            assert_eq!(merged(one, other), belief, "{name}, split at {at}: {order:#?}");
+            assert_eq!(merged(one, other), state, "{name}, split at {at}: {order:#?}");
         }
     });
-    assert_eq!(status(&belief), Some(expected), "{name}: {messages:#?}");
+    assert_eq!(status(&state), Some(expected), "{name}: {messages:#?}");
 }
 
 #[test]
@@ -179,7 +179,7 @@ fn of_simultaneous_sessions_the_one_that_was_not_taken_over_decides() {
 }
 
 #[test]
-fn of_four_connections_that_are_reset_at_once_none_is_connected() {
+fn four_connections_reset_at_once_end_disconnected() {
     let began = |session| message("Connect", session, 1_003, None);
     let ended = |session, code| message("Disconnect", session, 1_003, Some(code));
     let group = [1_000, 1_001, 1_002, 1_002];
@@ -268,7 +268,7 @@ fn an_http_request_leaves_the_session_alone() {
 
 /// The captured messages of one scenario and one device, each in every order: one belief.
 #[test]
-fn captured_messages_come_to_one_belief_in_every_order() {
+fn captured_messages_merge_to_one_state_in_every_order() {
     let mut scenarios: Vec<(String, Vec<(String, String)>)> = Vec::new();
     for line in include_str!("../../../tests/data/captured.jsonl").lines() {
         let captured: serde_json::Value = serde_json::from_str(line).unwrap();
@@ -288,43 +288,43 @@ fn captured_messages_come_to_one_belief_in_every_order() {
         for window in messages.windows(messages.len().min(8)) {
             let expected = believe(window.iter().map(|(topic, payload)| (topic.as_str(), payload.as_str())));
             every_order(window, &mut |order| {
-                let belief = believe(order.iter().map(|(topic, payload)| (topic.as_str(), payload.as_str())));
-                assert_eq!(belief, expected, "{name}");
+                let state = believe(order.iter().map(|(topic, payload)| (topic.as_str(), payload.as_str())));
+                assert_eq!(state, expected, "{name}");
             });
         }
     }
 }
 
 /// Few moments and codes, so that ties of every kind are common.
-fn any_statement() -> impl Strategy<Value = Statement> {
-    let claim = prop_oneof![
-        Just(Claim::FailedLogin),
-        Just(Claim::Request),
-        Just(Claim::Connect),
-        Just(Claim::Takeover),
-        Just(Claim::Refusal),
-        Just(Claim::Disconnect),
+fn any_event() -> impl Strategy<Value = PresenceEvent> {
+    let kind = prop_oneof![
+        Just(EventKind::FailedLogin),
+        Just(EventKind::Request),
+        Just(EventKind::Connect),
+        Just(EventKind::Takeover),
+        Just(EventKind::Refusal),
+        Just(EventKind::Disconnect),
     ];
     // A nanosecond and a second apart, and a little more.
     let nanos = prop::sample::select(vec![0, 1, 1_000_000_000, 1_000_000_001, 1_000_000_002, 3_000_000_000]);
     let moment = prop_oneof![Just(Moment::UNKNOWN), nanos.prop_map(Moment::from_nanos)];
-    (claim, moment.clone(), moment, 0u16..2, prop::collection::vec(b'0'..b'2', 0..2)).prop_map(
-        |(claim, session, time, close_code, payload)| {
+    (kind, moment.clone(), moment, 0u16..2, prop::collection::vec(b'0'..b'2', 0..2)).prop_map(
+        |(kind, session, time, close_code, payload)| {
             let payload = presence::payload::Payload::pack(&payload);
-            Statement { claim, session, time, close_code, payload }
+            PresenceEvent { kind, session, time, close_code, payload }
         },
     )
 }
 
-fn applied(statements: impl IntoIterator<Item = Statement>) -> Belief {
-    let mut belief = Belief::default();
-    statements.into_iter().for_each(|statement| {
-        belief.apply(statement);
+fn applied(events: impl IntoIterator<Item = PresenceEvent>) -> DeviceState {
+    let mut state = DeviceState::default();
+    events.into_iter().for_each(|event| {
+        state.apply(event);
     });
-    belief
+    state
 }
 
-fn merged(mut one: Belief, other: Belief) -> Belief {
+fn merged(mut one: DeviceState, other: DeviceState) -> DeviceState {
     one.merge(other);
     one
 }
@@ -334,14 +334,14 @@ proptest! {
 
     #[test]
     fn order_and_repetition_do_not_matter(
-        statements in prop::collection::vec(any_statement(), 0..12),
+        events in prop::collection::vec(any_event(), 0..12),
         shuffle in prop::collection::vec(any::<Index>(), 24),
     ) {
-        let expected = applied(statements.clone());
-        if !statements.is_empty() {
-            let repeated = shuffle.iter().map(|index| index.get(&statements).clone());
-            let belief = merged(applied(repeated), applied(statements.iter().rev().cloned()));
-            prop_assert_eq!(&belief, &expected);
+        let expected = applied(events.clone());
+        if !events.is_empty() {
+            let repeated = shuffle.iter().map(|index| index.get(&events).clone());
+            let state = merged(applied(repeated), applied(events.iter().rev().cloned()));
+            prop_assert_eq!(&state, &expected);
         }
         let again = merged(expected.clone(), expected.clone());
         prop_assert_eq!(again, expected);
@@ -349,9 +349,9 @@ proptest! {
 
     #[test]
     fn merging_is_commutative_and_associative_and_splits_nothing(
-        a in prop::collection::vec(any_statement(), 0..6),
-        b in prop::collection::vec(any_statement(), 0..6),
-        c in prop::collection::vec(any_statement(), 0..6),
+        a in prop::collection::vec(any_event(), 0..6),
+        b in prop::collection::vec(any_event(), 0..6),
+        c in prop::collection::vec(any_event(), 0..6),
     ) {
         let whole = applied([a.clone(), b.clone(), c.clone()].concat());
         let [a, b, c] = [a, b, c].map(applied);
@@ -363,28 +363,28 @@ proptest! {
     /// A history of one device with every oddity of the platform, in a random order, with repetitions, split over two
     /// instances: the belief is the truth.
     #[test]
-    fn the_belief_is_the_truth(seed: u64, order in prop::collection::vec(any::<Index>(), 40), split: u64) {
+    fn the_device_state_is_the_truth(seed: u64, order in prop::collection::vec(any::<Index>(), 40), split: u64) {
         let history = device_history(&mut ChaCha8Rng::seed_from_u64(seed), &Quirks::all());
         let messages: Vec<_> = history.messages.iter().map(|m| (m.topic.as_str(), m.payload.as_str())).collect();
         let in_order = believe(messages.iter().copied());
-        let mut instances = [Belief::default(), Belief::default()];
+        let mut instances = [DeviceState::default(), DeviceState::default()];
         let repeated = order.iter().filter(|_| !messages.is_empty()).map(|index| *index.get(&messages));
         for (i, (topic, payload)) in repeated.chain(messages.iter().rev().copied()).enumerate() {
             let instance = usize::from(split >> (i % 64) & 1 == 1);
-            if let Some(statement) = statement(topic, payload) {
-                instances[instance].apply(statement);
+            if let Some(event) = event(topic, payload) {
+                instances[instance].apply(event);
             }
         }
         let [one, other] = instances;
-        let belief = merged(one, other);
-        prop_assert_eq!(&belief, &in_order, "{:#?}", history);
+        let state = merged(one, other);
+        prop_assert_eq!(&state, &in_order, "{:#?}", history);
         let expected = match history.truth {
             Truth::Connected => Some(Status::Connected),
             Truth::Disconnected => Some(Status::Disconnected),
             // No session was ever seen; what is left of refused logins and HTTP requests connects nobody for long.
             Truth::NeverConnected => None,
         };
-        let believed = status(&belief);
+        let believed = status(&state);
         if let Some(expected) = expected {
             prop_assert_eq!(believed, Some(expected), "{:#?}", history);
         } else {

@@ -50,10 +50,10 @@ pub enum Freshness {
 
 impl Freshness {
     /// Whether the answer about a device that was last heard of in this round may be out of date.
-    pub fn is_stale(self, heard_in: RoundNumber) -> bool {
+    pub fn is_stale(self, received_in: RoundNumber) -> bool {
         match self {
             Freshness::Current => false,
-            Freshness::ReadingAgain { from, now } => !heard_in.is_between(from, now),
+            Freshness::ReadingAgain { from, now } => !received_in.is_between(from, now),
             Freshness::Unconfirmed => true,
         }
     }
@@ -76,10 +76,10 @@ mod tests {
     }
 
     #[test]
-    fn a_device_is_current_once_it_was_heard_of_in_a_round_after_the_reconnect() {
+    fn a_device_is_current_once_a_round_after_the_reconnect_has_read_it() {
         let freshness = Freshness::ReadingAgain { from: round(7), now: round(9) };
-        for (heard_in, stale) in [(0, true), (6, true), (7, false), (8, false), (9, false), (10, true)] {
-            assert_eq!(freshness.is_stale(round(heard_in)), stale, "heard of in round {heard_in}");
+        for (received_in, stale) in [(0, true), (6, true), (7, false), (8, false), (9, false), (10, true)] {
+            assert_eq!(freshness.is_stale(round(received_in)), stale, "heard of in round {received_in}");
         }
         let not_begun = Freshness::ReadingAgain { from: RoundNumber::NONE, now: round(9) };
         assert!(not_begun.is_stale(round(9)) && not_begun.is_stale(RoundNumber::NONE));
@@ -89,10 +89,10 @@ mod tests {
     fn the_numbers_may_start_again_while_statuses_are_read_again() {
         assert_eq!(round(u16::MAX).next(), round(1));
         let freshness = Freshness::ReadingAgain { from: round(u16::MAX), now: round(2) };
-        for (heard_in, stale) in
+        for (received_in, stale) in
             [(0, true), (u16::MAX - 1, true), (u16::MAX, false), (1, false), (2, false), (3, true)]
         {
-            assert_eq!(freshness.is_stale(round(heard_in)), stale, "heard of in round {heard_in}");
+            assert_eq!(freshness.is_stale(round(received_in)), stale, "heard of in round {received_in}");
         }
     }
 }

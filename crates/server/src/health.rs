@@ -14,7 +14,7 @@ use crate::freshness::{Freshness, RoundNumber};
 
 /// The link to the broker.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Broker {
+pub enum BrokerHealth {
     /// Not connected yet, or again.
     Connecting,
     /// Connected and subscribed.
@@ -27,33 +27,33 @@ pub enum Broker {
     Lost(String),
 }
 
-impl Broker {
+impl BrokerHealth {
     /// The word for it in answers, logs and metrics.
     pub fn word(&self) -> &'static str {
         match self {
-            Broker::Connecting => "connecting",
-            Broker::Subscribed => "subscribed",
-            Broker::LoginRefused(_) => "login_refused",
-            Broker::SubscriptionRefused(_) => "subscription_refused",
-            Broker::Lost(_) => "lost",
+            BrokerHealth::Connecting => "connecting",
+            BrokerHealth::Subscribed => "subscribed",
+            BrokerHealth::LoginRefused(_) => "login_refused",
+            BrokerHealth::SubscriptionRefused(_) => "subscription_refused",
+            BrokerHealth::Lost(_) => "lost",
         }
     }
 
     /// What is wrong, for a person; `None` where nothing is.
     pub fn complaint(&self) -> Option<String> {
         match self {
-            Broker::Subscribed => None,
-            Broker::Connecting => Some("The broker has not been reached yet.".to_owned()),
-            Broker::LoginRefused(why) | Broker::SubscriptionRefused(why) | Broker::Lost(why) => {
-                Some(why.clone())
-            }
+            BrokerHealth::Subscribed => None,
+            BrokerHealth::Connecting => Some("The broker has not been reached yet.".to_owned()),
+            BrokerHealth::LoginRefused(why)
+            | BrokerHealth::SubscriptionRefused(why)
+            | BrokerHealth::Lost(why) => Some(why.clone()),
         }
     }
 }
 
 /// How far the retained statuses have been read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Population {
+pub enum PopulationState {
     /// No replay has begun yet.
     Pending,
     /// The first replay is on its way.
@@ -66,23 +66,23 @@ pub enum Population {
     Incomplete,
 }
 
-impl Population {
-    pub const ALL: [Population; 5] = [
-        Population::Pending,
-        Population::Running,
-        Population::Complete,
-        Population::Unproven,
-        Population::Incomplete,
+impl PopulationState {
+    pub const ALL: [PopulationState; 5] = [
+        PopulationState::Pending,
+        PopulationState::Running,
+        PopulationState::Complete,
+        PopulationState::Unproven,
+        PopulationState::Incomplete,
     ];
 
     /// The word for it in answers, logs and metrics.
     pub fn word(self) -> &'static str {
         match self {
-            Population::Pending => "pending",
-            Population::Running => "running",
-            Population::Complete => "complete",
-            Population::Unproven => "unproven",
-            Population::Incomplete => "incomplete",
+            PopulationState::Pending => "pending",
+            PopulationState::Running => "running",
+            PopulationState::Complete => "complete",
+            PopulationState::Unproven => "unproven",
+            PopulationState::Incomplete => "incomplete",
         }
     }
 }
@@ -109,7 +109,7 @@ impl ReadyOn {
 /// What the latest round of the population came to.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PopulationReport {
-    pub state: Population,
+    pub state: PopulationState,
     /// Why: the word for the evidence.
     pub evidence: &'static str,
     pub types: Vec<TypeReport>,
@@ -145,14 +145,14 @@ impl PopulationReport {
 
 /// How far a round is: types read, of how many that are to be read one by one.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Progress {
+pub struct RoundProgress {
     pub types_done: usize,
     pub types_total: usize,
 }
 
 /// Whether what is learned outlives the process.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Keeping {
+pub enum StoreHealth {
     /// Nothing is to be kept.
     Off,
     /// Everything is kept within the flush interval.
@@ -161,28 +161,28 @@ pub enum Keeping {
     Failing(String),
 }
 
-impl Keeping {
+impl StoreHealth {
     /// The word for it in answers, logs and metrics.
     pub fn word(&self) -> &'static str {
         match self {
-            Keeping::Off => "off",
-            Keeping::Good => "good",
-            Keeping::Failing(_) => "failing",
+            StoreHealth::Off => "off",
+            StoreHealth::Good => "good",
+            StoreHealth::Failing(_) => "failing",
         }
     }
 
     /// What is wrong, for a person; `None` where nothing is.
     pub fn complaint(&self) -> Option<String> {
         match self {
-            Keeping::Off | Keeping::Good => None,
-            Keeping::Failing(why) => Some(format!("Changes are not kept at present: {why}.")),
+            StoreHealth::Off | StoreHealth::Good => None,
+            StoreHealth::Failing(why) => Some(format!("Changes are not stored at present: {why}.")),
         }
     }
 }
 
 /// Whether what other instances learn arrives here.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Following {
+pub enum PeerHealth {
     /// No other instance shares the store.
     Off,
     /// Everything that had been written at that moment is here.
@@ -195,32 +195,32 @@ pub enum Following {
 #[derive(Debug)]
 pub struct Health {
     ready_on: ReadyOn,
-    state: RwLock<State>,
+    state: RwLock<HealthState>,
     /// Whether a device that is not in the map may be called never connected: beside the lock, because lookups must not
     /// share one. Once it is true it stays so: later rounds only correct what was missed meanwhile.
     populated: AtomicBool,
     /// Which answers may be out of date because of the broker link; beside the lock for the same reason.
     link: LinkFreshness,
-    following: Mutex<Following>,
+    peer_health: Mutex<PeerHealth>,
     /// When everything that others had written was here for the last time.
-    followed_at: Mutex<Option<Instant>>,
+    peers_read_at: Mutex<Option<Instant>>,
     /// Whether some devices are heard of through other instances only.
     relies_on_others: AtomicBool,
 }
 
 /// How long what others write may take to come here until what is answered counts as out of date: some looks at the store.
-const FOLLOWED_WITHIN: Duration = Duration::from_secs(5);
+const PEERS_READ_WITHIN: Duration = Duration::from_secs(5);
 
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct State {
-    pub broker: Broker,
-    pub population: Population,
+pub struct HealthState {
+    pub broker: BrokerHealth,
+    pub population: PopulationState,
     /// What the latest finished round came to.
     pub report: Option<Arc<PopulationReport>>,
     /// A round is going on in the background of a population that counts.
     pub repairing: bool,
-    pub progress: Progress,
-    pub store: Keeping,
+    pub progress: RoundProgress,
+    pub store: StoreHealth,
     /// Another client with this client id is likely to take turns with this one; the text says so and what to do.
     pub rival: Option<String>,
     /// Which devices the store refuses to keep, in a sentence; `None` if it takes all.
@@ -231,22 +231,22 @@ pub struct State {
     pub reading_failed: Option<String>,
 }
 
-impl State {
+impl HealthState {
     /// Whether retained statuses are being read, for the first time or again.
     pub fn is_reading(&self) -> bool {
-        self.population == Population::Running || self.repairing
+        self.population == PopulationState::Running || self.repairing
     }
 }
 
 impl Health {
     pub fn new(ready_on: ReadyOn) -> Self {
-        let state = State {
-            broker: Broker::Connecting,
-            population: Population::Pending,
+        let state = HealthState {
+            broker: BrokerHealth::Connecting,
+            population: PopulationState::Pending,
             report: None,
             repairing: false,
-            progress: Progress::default(),
-            store: Keeping::Off,
+            progress: RoundProgress::default(),
+            store: StoreHealth::Off,
             rival: None,
             refused_by_store: None,
             broker_limits: Vec::new(),
@@ -257,8 +257,8 @@ impl Health {
             state: RwLock::new(state),
             populated: AtomicBool::new(false),
             link: LinkFreshness::default(),
-            following: Mutex::new(Following::Off),
-            followed_at: Mutex::default(),
+            peer_health: Mutex::new(PeerHealth::Off),
+            peers_read_at: Mutex::default(),
             relies_on_others: AtomicBool::new(false),
         }
     }
@@ -267,7 +267,7 @@ impl Health {
         self.ready_on
     }
 
-    pub fn state(&self) -> State {
+    pub fn state(&self) -> HealthState {
         self.state.read().clone()
     }
 
@@ -285,27 +285,27 @@ impl Health {
     /// followed. To be asked before a device is read, so that what is read is at least as new as this says.
     pub fn freshness(&self) -> Freshness {
         let others_are_lost =
-            self.relies_on_others.load(Ordering::Acquire) && !self.is_followed_within(FOLLOWED_WITHIN);
+            self.relies_on_others.load(Ordering::Acquire) && !self.peers_read_within(PEERS_READ_WITHIN);
         if others_are_lost { Freshness::Unconfirmed } else { self.link.freshness(clock::since_boot()) }
     }
 
-    fn is_followed_within(&self, bound: Duration) -> bool {
-        self.followed_at.lock().is_some_and(|at| at.elapsed() <= bound)
+    fn peers_read_within(&self, bound: Duration) -> bool {
+        self.peers_read_at.lock().is_some_and(|at| at.elapsed() <= bound)
     }
 
     /// For how many seconds answers may have been out of date, at most; `None` before the first link.
     pub fn stale_seconds(&self) -> Option<u64> {
         let now = clock::since_boot();
         let link = self.link.lost_at(now).map(|at| now.saturating_sub(at));
-        let others = (*self.followed_at.lock()).filter(|_| self.relies_on_others.load(Ordering::Acquire));
+        let others = (*self.peers_read_at.lock()).filter(|_| self.relies_on_others.load(Ordering::Acquire));
         let longest = [link, others.map(|at| at.elapsed())].into_iter().flatten().max()?;
         Some(longest.as_secs())
     }
 
     /// The source looks at the link, as it does every second. Returns whether too much time has gone by since the last look
     /// to tell if the broker is still there: then answers count as out of date until [`Health::link_is_alive`].
-    pub fn look_at_link(&self) -> bool {
-        self.link.look(clock::since_boot()).is_some()
+    pub fn check_link(&self) -> bool {
+        self.link.check(clock::since_boot()).is_some()
     }
 
     /// Nothing has come from the broker for so long that the link may be dead.
@@ -343,13 +343,13 @@ impl Health {
     pub fn missing(&self) -> Vec<String> {
         let state = self.state.read();
         let population = match (state.population, self.ready_on) {
-            (Population::Complete, _) | (Population::Unproven, ReadyOn::Unproven) => None,
-            (Population::Unproven, ReadyOn::Complete) => {
+            (PopulationState::Complete, _) | (PopulationState::Unproven, ReadyOn::Unproven) => None,
+            (PopulationState::Unproven, ReadyOn::Complete) => {
                 Some("The retained statuses have been read, and nothing proves that none is missing.")
             }
-            (Population::Pending, _) => Some("The retained statuses have not been asked for yet."),
-            (Population::Running, _) => Some("The retained statuses are still being read."),
-            (Population::Incomplete, _) => Some("Some retained statuses are known to be missing."),
+            (PopulationState::Pending, _) => Some("The retained statuses have not been asked for yet."),
+            (PopulationState::Running, _) => Some("The retained statuses are still being read."),
+            (PopulationState::Incomplete, _) => Some("Some retained statuses are known to be missing."),
         };
         let types = state.report.as_ref().map(|report| report.unproven_types()).unwrap_or_default();
         let population = population.map(|sentence| format!("{sentence}{types}"));
@@ -374,10 +374,10 @@ impl Health {
             (Freshness::Current, _) => None,
             (Freshness::ReadingAgain { .. }, Some(seconds)) => Some(format!(
                 "The link to the broker was lost {seconds} s ago and is back; the retained statuses are being read again, \
-                 and what has not been heard of since is called stale."
+                 and devices that have not been read since are stale."
             )),
             (Freshness::ReadingAgain { .. }, None) => {
-                Some("The retained statuses are still being read; what has not been heard of is called stale.".to_owned())
+                Some("The retained statuses are still being read; devices that have not been read yet are stale.".to_owned())
             }
             (Freshness::Unconfirmed, _) => Some(
                 "The broker has been silent, so the link may be dead: every answer is called stale until it answers."
@@ -400,15 +400,15 @@ impl Health {
     }
 
     /// Sets the state of the link and says whether it is another than before.
-    pub fn set_broker(&self, broker: Broker) -> bool {
+    pub fn set_broker(&self, broker: BrokerHealth) -> bool {
         let mut state = self.state.write();
         let changed = state.broker != broker;
         match broker {
-            Broker::Subscribed => self.link.restore(),
-            Broker::Connecting
-            | Broker::LoginRefused(_)
-            | Broker::SubscriptionRefused(_)
-            | Broker::Lost(_) => self.link.lose(clock::since_boot()),
+            BrokerHealth::Subscribed => self.link.restore(),
+            BrokerHealth::Connecting
+            | BrokerHealth::LoginRefused(_)
+            | BrokerHealth::SubscriptionRefused(_)
+            | BrokerHealth::Lost(_) => self.link.lose(clock::since_boot()),
         }
         state.broker = broker;
         changed
@@ -423,7 +423,7 @@ impl Health {
         true
     }
 
-    pub fn set_store(&self, store: Keeping) {
+    pub fn set_store(&self, store: StoreHealth) {
         self.state.write().store = store;
     }
 
@@ -432,38 +432,41 @@ impl Health {
         self.state.write().refused_by_store = sentence;
     }
 
-    pub fn following(&self) -> Following {
-        *self.following.lock()
+    pub fn peer_health(&self) -> PeerHealth {
+        *self.peer_health.lock()
     }
 
     /// Sets whether other instances can be followed.
-    pub fn set_following(&self, following: Following) {
-        if let Following::Current { at } = following {
-            *self.followed_at.lock() = Some(at);
+    pub fn set_peer_health(&self, peer_health: PeerHealth) {
+        if let PeerHealth::Current { at } = peer_health {
+            *self.peers_read_at.lock() = Some(at);
         }
-        *self.following.lock() = following;
+        *self.peer_health.lock() = peer_health;
     }
 
     /// A round begins; what earlier rounds came to stays in force until it ends.
     pub fn population_running(&self) {
         let mut state = self.state.write();
-        state.progress = Progress::default();
+        state.progress = RoundProgress::default();
         state.repairing = state.report.is_some();
         if !state.repairing {
-            state.population = Population::Running;
+            state.population = PopulationState::Running;
         }
     }
 
     pub fn population_progress(&self, types_done: usize, types_total: usize) {
-        self.state.write().progress = Progress { types_done, types_total };
+        self.state.write().progress = RoundProgress { types_done, types_total };
     }
 
     /// Something that was received has been lost since the latest round, so it must be read again.
     pub fn population_incomplete(&self) {
         let mut state = self.state.write();
         let Some(report) = &state.report else { return };
-        let lost =
-            PopulationReport { state: Population::Incomplete, evidence: "missing", ..(**report).clone() };
+        let lost = PopulationReport {
+            state: PopulationState::Incomplete,
+            evidence: "missing",
+            ..(**report).clone()
+        };
         state.population = lost.state;
         state.report = Some(Arc::new(lost));
     }
@@ -483,9 +486,9 @@ impl Health {
         state.reading_failed = None;
         state.report = Some(Arc::new(report));
         let counts = match (state.population, self.ready_on) {
-            (Population::Complete, _) | (Population::Unproven, ReadyOn::Unproven) => true,
-            (Population::Unproven, ReadyOn::Complete) => false,
-            (Population::Pending | Population::Running | Population::Incomplete, _) => false,
+            (PopulationState::Complete, _) | (PopulationState::Unproven, ReadyOn::Unproven) => true,
+            (PopulationState::Unproven, ReadyOn::Complete) => false,
+            (PopulationState::Pending | PopulationState::Running | PopulationState::Incomplete, _) => false,
         };
         if counts {
             self.populated.store(true, Ordering::Release);

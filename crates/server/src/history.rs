@@ -8,8 +8,8 @@ use futures_util::future::BoxFuture;
 use parking_lot::Mutex;
 
 use crate::metrics::Metrics;
-use presence::history::{Event, EventPage, Row};
-use presence::{Claim, Device, Statement, UnixSeconds};
+use presence::history::{EventPage, HistoryEvent, HistoryRow};
+use presence::{Device, EventKind, PresenceEvent, UnixSeconds};
 
 /// Events that may wait for the store. Beyond it the oldest are dropped and counted: a store that is away must not take the
 /// memory, and the status itself waits elsewhere.
@@ -28,7 +28,7 @@ pub struct EventQueue {
 
 #[derive(Default)]
 struct Waiting {
-    events: VecDeque<Event>,
+    events: VecDeque<HistoryEvent>,
     /// The memory that they take.
     bytes: usize,
     /// How many have left the queue, in whatever way.
@@ -43,15 +43,15 @@ impl EventQueue {
     }
 
     /// Adds an event and says whether it is one: a request is none, as it says nothing of a connection.
-    pub fn push(&self, device: Device<'_>, statement: Statement, heard_at: UnixSeconds) -> bool {
-        if statement.claim == Claim::Request {
+    pub fn push(&self, device: Device<'_>, event: PresenceEvent, received_at: UnixSeconds) -> bool {
+        if event.kind == EventKind::Request {
             return false;
         }
-        let event =
-            Event { device_type: device.device_type.into(), id: device.id.into(), statement, heard_at };
+        let entry =
+            HistoryEvent { device_type: device.device_type.into(), id: device.id.into(), event, received_at };
         let mut waiting = self.waiting.lock();
-        waiting.bytes += event.size_bytes();
-        waiting.events.push_back(event);
+        waiting.bytes += entry.size_bytes();
+        waiting.events.push_back(entry);
         while waiting.events.len() > WAITING_MAX || waiting.bytes > WAITING_MAX_BYTES {
             let Some(oldest) = waiting.events.pop_front() else { break };
             waiting.bytes -= oldest.size_bytes();
@@ -64,14 +64,14 @@ impl EventQueue {
     }
 
     /// Takes the oldest events: at most so many, and no further one once those that were taken have that size.
-    pub fn take(&self, most: usize, most_bytes: usize) -> Vec<Event> {
+    pub fn take(&self, most: usize, most_bytes: usize) -> Vec<HistoryEvent> {
         let mut waiting = self.waiting.lock();
         let (mut number, mut bytes) = (0, 0);
         while number < most
             && bytes < most_bytes
-            && let Some(event) = waiting.events.get(number)
+            && let Some(entry) = waiting.events.get(number)
         {
-            bytes += event.size_bytes();
+            bytes += entry.size_bytes();
             number += 1;
         }
         waiting.gone += number as u64;
@@ -97,7 +97,7 @@ impl EventQueue {
     }
 
     /// What [`EventQueue::gone`] must reach for every event that waits now to have been taken.
-    pub fn mark(&self) -> u64 {
+    pub fn end_position(&self) -> u64 {
         let waiting = self.waiting.lock();
         waiting.gone + waiting.events.len() as u64
     }
@@ -134,7 +134,7 @@ pub trait ReadHistory: Send + Sync {
         device: Device<'a>,
         before: Option<u64>,
         limit: usize,
-    ) -> BoxFuture<'a, Result<Vec<Row>, ReadError>>;
+    ) -> BoxFuture<'a, Result<Vec<HistoryRow>, ReadError>>;
 
     /// The events of all devices after that position, oldest first, about so many; `None` if they are kept in no order.
     fn read_after(&self, position: u64, limit: usize) -> BoxFuture<'_, Result<Option<EventPage>, ReadError>>;
@@ -142,7 +142,7 @@ pub trait ReadHistory: Send + Sync {
 
 /// What a window of a history comes to.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub struct Totals {
+pub struct HistoryTotals {
     /// Sessions that began in the window.
     pub connects: u64,
     /// Share of the window in which some session was on.
@@ -159,15 +159,15 @@ const HOUR_NANOS: i64 = 3_600_000_000_000;
 ///
 /// A session is what its statements say of it, so one whose Connect was missed counts from its beginning all the same. One
 /// that has not ended is taken to be on until the next begins: a device has one session at a time.
-pub fn totals<'a>(rows: impl IntoIterator<Item = &'a Statement>, from: i64, to: i64) -> Totals {
+pub fn totals<'a>(rows: impl IntoIterator<Item = &'a PresenceEvent>, from: i64, to: i64) -> HistoryTotals {
     let mut sessions = sessions(rows);
-    let mut totals = Totals {
+    let mut totals = HistoryTotals {
         connects: sessions.iter().filter(|session| session.counts && session.begin >= from).count() as u64,
         flaps_last_hour: sessions
             .iter()
             .filter(|session| session.end.is_some_and(|end| end >= to.saturating_sub(HOUR_NANOS)))
             .count() as u64,
-        ..Totals::default()
+        ..HistoryTotals::default()
     };
     let begins: Vec<i64> = sessions.iter().skip(1).map(|session| session.begin).collect();
     for (session, next) in sessions.iter_mut().zip(begins.into_iter().chain([to])) {
@@ -190,7 +190,7 @@ pub fn totals<'a>(rows: impl IntoIterator<Item = &'a Statement>, from: i64, to: 
     totals
 }
 
-struct Session {
+struct SessionSpan {
     begin: i64,
     end: Option<i64>,
     /// It began: a login that was refused did not.
@@ -198,20 +198,20 @@ struct Session {
 }
 
 /// The sessions that the statements name, in the order of their beginnings.
-fn sessions<'a>(rows: impl IntoIterator<Item = &'a Statement>) -> Vec<Session> {
+fn sessions<'a>(rows: impl IntoIterator<Item = &'a PresenceEvent>) -> Vec<SessionSpan> {
     let mut by_begin = std::collections::BTreeMap::new();
-    for statement in rows {
-        let Some(begin) = statement.session.nanos() else { continue };
-        let session = by_begin.entry(begin).or_insert(Session { begin, end: None, counts: false });
-        match statement.claim {
-            Claim::Connect => session.counts = true,
-            Claim::Disconnect | Claim::Takeover => {
+    for event in rows {
+        let Some(begin) = event.session.nanos() else { continue };
+        let session = by_begin.entry(begin).or_insert(SessionSpan { begin, end: None, counts: false });
+        match event.kind {
+            EventKind::Connect => session.counts = true,
+            EventKind::Disconnect | EventKind::Takeover => {
                 session.counts = true;
-                session.end = session.end.max(statement.time.nanos());
+                session.end = session.end.max(event.time.nanos());
             }
             // An end only if the session is known to have begun; else nothing was on.
-            Claim::Refusal => session.end = session.end.max(statement.time.nanos()),
-            Claim::Request | Claim::FailedLogin => {}
+            EventKind::Refusal => session.end = session.end.max(event.time.nanos()),
+            EventKind::Request | EventKind::FailedLogin => {}
         }
     }
     by_begin.into_values().filter(|session| session.counts).collect()
@@ -226,10 +226,10 @@ mod tests {
 
     const SECOND: i64 = 1_000_000_000;
 
-    fn statement(claim: Claim, session: i64, time: i64) -> Statement {
+    fn event(kind: EventKind, session: i64, time: i64) -> PresenceEvent {
         let at = |seconds| Moment::from_nanos(i128::from(seconds * SECOND));
-        Statement {
-            claim,
+        PresenceEvent {
+            kind,
             session: at(session),
             time: at(time),
             close_code: 0,
@@ -240,14 +240,14 @@ mod tests {
     #[test]
     fn a_window_is_summed_up_whatever_the_order_and_whatever_is_missing() {
         let rows = [
-            statement(Claim::Disconnect, 60, 80),
+            event(EventKind::Disconnect, 60, 80),
             // Its Connect was missed.
-            statement(Claim::Disconnect, 10, 30),
-            statement(Claim::Connect, 60, 60),
+            event(EventKind::Disconnect, 10, 30),
+            event(EventKind::Connect, 60, 60),
             // Refused while nobody was connected.
-            statement(Claim::Refusal, 85, 85),
+            event(EventKind::Refusal, 85, 85),
             // Still on.
-            statement(Claim::Connect, 90, 90),
+            event(EventKind::Connect, 90, 90),
         ];
         let totals = totals(&rows, 0, 100 * SECOND);
         assert_eq!(totals.connects, 3);
@@ -257,11 +257,11 @@ mod tests {
     }
 
     #[test]
-    fn sessions_that_overlap_are_not_counted_twice_and_the_window_cuts_them() {
+    fn overlapping_sessions_count_once_and_are_cut_by_the_window() {
         let rows = [
-            statement(Claim::Connect, 0, 0),
-            statement(Claim::Connect, 50, 50),
-            statement(Claim::Takeover, 0, 51),
+            event(EventKind::Connect, 0, 0),
+            event(EventKind::Connect, 50, 50),
+            event(EventKind::Takeover, 0, 51),
         ];
         let totals = totals(&rows, 40 * SECOND, 60 * SECOND);
         assert_eq!((totals.connects, totals.connected_percent, totals.longest_offline_s), (1, 100.0, 0.0));
@@ -274,9 +274,9 @@ mod tests {
         let queue = EventQueue::new(metrics.clone());
         for n in 0..WAITING_MAX + 2 {
             let id = n.to_string();
-            queue.push(Device { device_type: "t", id: &id }, statement(Claim::Connect, 1, 1), UnixSeconds(1));
+            queue.push(Device { device_type: "t", id: &id }, event(EventKind::Connect, 1, 1), UnixSeconds(1));
         }
-        queue.push(Device { device_type: "t", id: "r" }, statement(Claim::Request, 1, 1), UnixSeconds(1));
+        queue.push(Device { device_type: "t", id: "r" }, event(EventKind::Request, 1, 1), UnixSeconds(1));
         assert_eq!((queue.len(), metrics.store.events_dropped.get()), (WAITING_MAX, 2));
         assert_eq!(&*queue.take(1, usize::MAX)[0].id, "2");
         assert_eq!([queue.take_overflowed(), queue.take_overflowed()], [true, false]);
@@ -286,14 +286,15 @@ mod tests {
     fn waiting_events_are_bounded_in_bytes_and_are_taken_in_bounded_parts() {
         let metrics = Metrics::default();
         let queue = EventQueue::new(metrics.clone());
-        let long = Statement { payload: Payload::pack(&[b'x'; 64 << 10]), ..statement(Claim::Connect, 1, 1) };
+        let long =
+            PresenceEvent { payload: Payload::pack(&[b'x'; 64 << 10]), ..event(EventKind::Connect, 1, 1) };
         let device = Device { device_type: "t", id: "d" };
         let pushed = 3 * WAITING_MAX_BYTES / (64 << 10);
         for _ in 0..pushed {
             queue.push(device, long.clone(), UnixSeconds(1));
         }
         let waiting = queue.len();
-        let size = long.payload.packed_len() + size_of::<Event>();
+        let size = long.payload.packed_len() + size_of::<HistoryEvent>();
         assert!(waiting * size <= WAITING_MAX_BYTES, "{waiting} events of {size} bytes wait");
         assert!((waiting + 2) * (size + 2 * EVENT_OVERHEAD_BYTES) > WAITING_MAX_BYTES, "the room is used");
         assert_eq!(metrics.store.events_dropped.get() as usize, pushed - waiting);

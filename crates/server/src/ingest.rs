@@ -12,13 +12,13 @@ use crate::feed::Feed;
 use crate::freshness::RoundNumber;
 use crate::history::EventQueue;
 use crate::metrics::{FlawLabel, KindLabel, Metrics};
-use crate::pending_ack::Receipts;
-use crate::registry::{Applied, Arrival, DeviceMap, Evidence, Record};
-use crate::sync::backlog::{Item, PassId, Pending, Remembered, Run, Tally};
+use crate::pending_ack::PendingAcks;
+use crate::registry::{Applied, Arrival, DeviceRegistry, Provenance, Record};
+use crate::sync::backlog::{Item, PacketBatch, PassId, Pending, Remembered, Tally};
 use crate::sync::settings::Partition;
-use formats::iot_platform::{self, ClientId, Decoded, Flaw, Notice, Undecodable};
+use formats::iot_platform::{self, ClientIdMatch, Decoded, Flaw, Notice, Undecodable};
 use mqtt::packet::{self, Publish};
-use presence::{Device, Statement, UnixSeconds};
+use presence::{Device, PresenceEvent, UnixSeconds};
 use sample::Sampler;
 use store::StoredDevice;
 
@@ -29,10 +29,10 @@ const TALLIES_MAX: usize = 64;
 
 /// The writer of the map.
 pub struct Ingest {
-    map: Arc<DeviceMap>,
+    map: Arc<DeviceRegistry>,
     metrics: Metrics,
     events: Arc<EventQueue>,
-    receipts: Arc<Receipts>,
+    pending_acks: Arc<PendingAcks>,
     feed: Arc<Feed>,
     /// The device types that this instance takes; `None`: all.
     partition: Option<Partition>,
@@ -42,10 +42,10 @@ pub struct Ingest {
 
 impl Ingest {
     pub fn new(
-        map: Arc<DeviceMap>,
+        map: Arc<DeviceRegistry>,
         metrics: Metrics,
         events: Arc<EventQueue>,
-        receipts: Arc<Receipts>,
+        pending_acks: Arc<PendingAcks>,
         feed: Arc<Feed>,
         partition: Option<Partition>,
     ) -> Self {
@@ -53,7 +53,7 @@ impl Ingest {
             map,
             metrics,
             events,
-            receipts,
+            pending_acks,
             feed,
             partition,
             tallies: HashMap::new(),
@@ -65,12 +65,12 @@ impl Ingest {
     pub fn run(mut self, pending: &Pending) {
         while let Some(item) = pending.next() {
             match item {
-                Item::Run(run, offered_at) => {
-                    self.apply_run(&run);
-                    pending.applied(&run, offered_at);
-                    run.receipt.into_iter().for_each(|receipt| self.receipts.push(receipt));
+                Item::PacketBatch(batch, offered_at) => {
+                    self.apply_batch(&batch);
+                    pending.applied(&batch, offered_at);
+                    batch.pending_ack.into_iter().for_each(|pending_ack| self.pending_acks.push(pending_ack));
                 }
-                Item::PeerUpdate { devices, done } => {
+                Item::PeerUpdates { devices, done } => {
                     for device in devices {
                         self.apply_peer_update(device);
                     }
@@ -84,7 +84,7 @@ impl Ingest {
                     }
                     self.map.make_room_for(number);
                 }
-                Item::Mark { pass, done } => {
+                Item::Barrier { pass, done } => {
                     // Whoever asked may have given up; then nobody needs the tally.
                     let _ = done.send(self.tallies.remove(&pass).unwrap_or_default());
                 }
@@ -92,15 +92,15 @@ impl Ingest {
         }
     }
 
-    fn apply_run(&mut self, run: &Run) {
+    fn apply_batch(&mut self, batch: &PacketBatch) {
         let now = clock::now();
-        let arrivals = Arrivals { at: now, round: run.round, may_have_waited: run.may_have_waited };
+        let arrivals = Arrivals { at: now, round: batch.round, may_have_waited: batch.may_have_waited };
         let mut tally = Tally::default();
-        let mut rest = &run.packets[..];
+        let mut rest = &batch.packets[..];
         let mut messages = 0;
         // The reader has found these packets to be whole; one that is not ends its run.
         while let Ok(Some(frame)) = packet::frame(rest) {
-            match packet::publish(&frame, run.version) {
+            match packet::publish(&frame, batch.version) {
                 Ok(publish) => self.apply_message(&publish, &arrivals, &mut tally),
                 Err(_malformed) => self.metrics.undecodable("malformed_packet"),
             }
@@ -108,7 +108,7 @@ impl Ingest {
             rest = &rest[frame.len..];
         }
         self.metrics.messages_received.inc_by(messages);
-        if let Some(pass) = run.pass {
+        if let Some(pass) = batch.pass {
             self.count(pass, tally);
         }
     }
@@ -123,26 +123,26 @@ impl Ingest {
             return;
         }
         match iot_platform::decode(publish.topic, publish.payload) {
-            Decoded::Statement { device, statement, client_id, flaws } => {
-                self.flaws(&flaws, &statement, publish, arrivals.at);
-                if client_id == ClientId::Foreign {
+            Decoded::Event { device, event, client_id, flaws } => {
+                self.flaws(&flaws, &event, publish, arrivals.at);
+                if client_id == ClientIdMatch::Foreign {
                     self.metrics.client_id_mismatches.inc();
                 }
-                let evidence = if publish.retained { Evidence::Retained } else { Evidence::Live };
-                let applied = self.apply_statement(device, statement, arrivals.of(evidence));
+                let provenance = if publish.retained { Provenance::Retained } else { Provenance::Live };
+                let applied = self.apply_event(device, event, arrivals.of(provenance));
                 tally.learned += u64::from(applied != Applied::Known);
                 tally.new_devices += u64::from(matches!(applied, Applied::Changed { from: None, .. }));
-                if evidence == Evidence::Live {
+                if provenance == Provenance::Live {
                     log_status(device, publish.payload);
                 }
             }
-            Decoded::FailedLogin { device, statement, flaws } => {
-                self.flaws(&flaws, &statement, publish, arrivals.at);
+            Decoded::FailedLogin { device, event, flaws } => {
+                self.flaws(&flaws, &event, publish, arrivals.at);
                 self.notice(device, "failed_connect", publish.payload);
                 // Whoever makes up names must not fill the store: only a device that is known has a history. The store sees
                 // to it itself where not all that are known are held.
                 if self.map.is_limited() || self.map.read(device, |_| ()).is_some() {
-                    self.events.push(device, statement, arrivals.at);
+                    self.events.push(device, event, arrivals.at);
                 }
             }
             Decoded::Notice { device, notice } => self.notice(device, kind(notice), publish.payload),
@@ -158,20 +158,20 @@ impl Ingest {
         log_status(device, payload);
     }
 
-    fn apply_statement(&self, device: Device<'_>, statement: Statement, arrival: Arrival) -> Applied {
-        let event = statement.clone();
-        let applied = self.map.apply_then(device, statement, arrival, |record, applied| {
+    fn apply_event(&self, device: Device<'_>, event: PresenceEvent, arrival: Arrival) -> Applied {
+        let entry = event.clone();
+        let applied = self.map.apply_then(device, event, arrival, |record, applied| {
             // First the history, then the feed: what has been published is on its way into the history.
             // Whether a replayed message is news cannot be told of a device of which not all is held.
-            let can_be_told = record.is_whole() || arrival.evidence == Evidence::Live;
-            let in_history = can_be_told
-                && is_event(arrival.evidence, applied, self.feed.is_populated())
-                && self.events.push(device, event, arrival.at);
+            let is_certain = record.is_whole() || arrival.provenance == Provenance::Live;
+            let in_history = is_certain
+                && is_event(arrival.provenance, applied, self.feed.is_populated())
+                && self.events.push(device, entry, arrival.at);
             self.publish(record, applied, in_history);
         });
         match applied {
-            Applied::Known => self.metrics.statements_known.inc(),
-            Applied::Refined | Applied::Changed { .. } => self.metrics.statements_applied.inc(),
+            Applied::Known => self.metrics.events_known.inc(),
+            Applied::Refined | Applied::Changed { .. } => self.metrics.events_applied.inc(),
         };
         applied
     }
@@ -183,9 +183,9 @@ impl Ingest {
             let in_history = !matches!(applied, Applied::Changed { from: None, .. });
             self.publish(record, applied, in_history);
         };
-        match self.map.learn(device.name.device(), device.belief, device.heard_at, publish) {
-            Applied::Known => self.metrics.store.devices_told_known.inc(),
-            Applied::Refined | Applied::Changed { .. } => self.metrics.store.devices_told.inc(),
+        match self.map.learn(device.name.device(), device.state, device.received_at, publish) {
+            Applied::Known => self.metrics.store.peer_updates_known.inc(),
+            Applied::Refined | Applied::Changed { .. } => self.metrics.store.peer_updates.inc(),
         };
     }
 
@@ -196,7 +196,7 @@ impl Ingest {
         }
         match applied {
             Applied::Known => {}
-            Applied::Refined => self.feed.publish(record, Some(record.verdict().status), in_history),
+            Applied::Refined => self.feed.publish(record, Some(record.resolve().status), in_history),
             Applied::Changed { from, to: _ } => self.feed.publish(record, from, in_history),
         }
     }
@@ -210,14 +210,14 @@ impl Ingest {
             payload = sample(publish.payload),
             payload_bytes = publish.payload.len(),
             unlogged_before,
-            "a message cannot be decoded and changes nothing"
+            "a message cannot be decoded and is ignored"
         );
     }
 
     /// Counts what is wrong with a message that counts nevertheless, and logs a sample of each kind.
-    fn flaws(&mut self, flaws: &[Flaw], statement: &Statement, publish: &Publish<'_>, now: UnixSeconds) {
+    fn flaws(&mut self, flaws: &[Flaw], event: &PresenceEvent, publish: &Publish<'_>, now: UnixSeconds) {
         let now_nanos = i64::from(now.0) * 1_000_000_000;
-        let ahead = statement.is_dated_ahead(now_nanos).then_some(Flaw::DatedAhead);
+        let ahead = event.is_dated_ahead(now_nanos).then_some(Flaw::DatedAhead);
         for flaw in flaws.iter().copied().chain(ahead) {
             let flaw = flaw.word();
             self.metrics.message_flaws.get_or_create(&FlawLabel { flaw }).inc();
@@ -233,11 +233,11 @@ impl Ingest {
         }
     }
 
-    fn count(&mut self, pass: PassId, run: Tally) {
+    fn count(&mut self, pass: PassId, batch: Tally) {
         let tally = self.tallies.entry(pass).or_default();
-        tally.retained += run.retained;
-        tally.learned += run.learned;
-        tally.new_devices += run.new_devices;
+        tally.retained += batch.retained;
+        tally.learned += batch.learned;
+        tally.new_devices += batch.new_devices;
         if self.tallies.len() > TALLIES_MAX {
             let oldest = self.tallies.keys().min().copied();
             oldest.and_then(|pass| self.tallies.remove(&pass));
@@ -249,30 +249,30 @@ impl Ingest {
 struct Arrivals {
     at: UnixSeconds,
     round: RoundNumber,
-    /// See [`Run::may_have_waited`].
+    /// See [`PacketBatch::may_have_waited`].
     may_have_waited: bool,
 }
 
 impl Arrivals {
-    fn of(&self, evidence: Evidence) -> Arrival {
+    fn of(&self, provenance: Provenance) -> Arrival {
         // Of what has waited, the broker keeps the oldest: the device may have changed since. Its retained message tells.
-        let is_old = self.may_have_waited && evidence == Evidence::Live;
-        Arrival { evidence, at: self.at, round: if is_old { RoundNumber::NONE } else { self.round } }
+        let is_old = self.may_have_waited && provenance == Provenance::Live;
+        Arrival { provenance, at: self.at, round: if is_old { RoundNumber::NONE } else { self.round } }
     }
 }
 
 /// Whether a statement is news for the history: it came as it happened, or it tells what happened while nobody listened, to a
 /// known device or, once all had been found, to a new one. What the broker repeats to a new subscription is none.
-fn is_event(evidence: Evidence, applied: Applied, is_populated: bool) -> bool {
-    match (evidence, applied) {
-        (Evidence::Live, _) => true,
-        (Evidence::Retained, Applied::Changed { from: None, .. }) => is_populated,
+fn is_event(provenance: Provenance, applied: Applied, is_populated: bool) -> bool {
+    match (provenance, applied) {
+        (Provenance::Live, _) => true,
+        (Provenance::Retained, Applied::Changed { from: None, .. }) => is_populated,
         (
-            Evidence::Retained | Evidence::Restored | Evidence::Peer,
+            Provenance::Retained | Provenance::Restored | Provenance::Peer,
             Applied::Known | Applied::Changed { from: None, .. },
         ) => false,
         (
-            Evidence::Retained | Evidence::Restored | Evidence::Peer,
+            Provenance::Retained | Provenance::Restored | Provenance::Peer,
             Applied::Refined | Applied::Changed { from: Some(_), .. },
         ) => true,
     }

@@ -3,7 +3,7 @@
 
 mod feed;
 mod http;
-mod recall;
+mod read_through;
 mod requests;
 mod store;
 
@@ -21,7 +21,7 @@ use prometheus_client::registry::{Registry, Unit};
 
 pub use feed::FeedMetrics;
 pub use http::{CutConnection, HttpMetrics, RefusedRequest, Reloaded};
-pub use recall::RecallMetrics;
+pub use read_through::ReadThroughMetrics;
 pub use requests::RequestMetrics;
 pub use store::StoreMetrics;
 
@@ -44,10 +44,10 @@ pub struct Metrics {
     pub notices: Family<KindLabel, Counter>,
     /// Messages whose payload names another device than their topic.
     pub client_id_mismatches: Counter,
-    /// Statements that changed what is believed of a device.
-    pub statements_applied: Counter,
+    /// Presence events that changed a device's state.
+    pub events_applied: Counter,
     /// Statements that were known or superseded already.
-    pub statements_known: Counter,
+    pub events_known: Counter,
     /// Packets refused because the backlog was full.
     pub backlog_dropped_bytes: Counter,
     /// Bytes handed over by the source and not yet decoded.
@@ -63,7 +63,7 @@ pub struct Metrics {
     /// What is kept, and what waits for it.
     pub store: StoreMetrics,
     /// What is read from the store because it is asked for and not held.
-    pub recall: RecallMetrics,
+    pub read_through: ReadThroughMetrics,
     /// The live changes, and those who follow them.
     pub feed: FeedMetrics,
     /// What the HTTP server refuses and whom it cuts off.
@@ -146,12 +146,12 @@ impl Metrics {
             "Messages whose payload names another device than their topic",
             self.client_id_mismatches.clone(),
         );
-        r.register("statements_applied", "Statements that changed a belief", self.statements_applied.clone());
         r.register(
-            "statements_known",
-            "Statements already known or superseded",
-            self.statements_known.clone(),
+            "events_applied",
+            "Presence events that changed a device's state",
+            self.events_applied.clone(),
         );
+        r.register("events_known", "Presence events already known or superseded", self.events_known.clone());
         r.register(
             "backlog_dropped_bytes",
             "Bytes dropped because the backlog between socket and decoder was full",
@@ -177,7 +177,7 @@ impl Metrics {
         r.register("build", "What runs", Info::new(vec![("version", env!("CARGO_PKG_VERSION"))]));
         self.requests.register(r);
         self.store.register(r);
-        self.recall.register(r);
+        self.read_through.register(r);
         self.feed.register(r);
         self.http.register(r);
     }

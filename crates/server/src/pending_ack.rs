@@ -12,14 +12,14 @@ use tokio::sync::mpsc::UnboundedSender;
 
 /// Messages of one connection that are to be acknowledged once they are durable.
 #[derive(Debug)]
-pub struct Receipt {
+pub struct PendingAck {
     packet_ids: Vec<u16>,
     /// Gone with the connection: no other may acknowledge its messages. As a packet id is not used twice before it is
     /// acknowledged, a connection has at most 65,535 on the way.
     to: UnboundedSender<Vec<u16>>,
 }
 
-impl Receipt {
+impl PendingAck {
     pub fn new(packet_ids: Vec<u16>, to: UnboundedSender<Vec<u16>>) -> Self {
         Self { packet_ids, to }
     }
@@ -36,26 +36,26 @@ impl Receipt {
 
 /// The receipts for what is applied and not known to be durable yet.
 #[derive(Default)]
-pub struct Receipts {
-    waiting: Mutex<VecDeque<Receipt>>,
+pub struct PendingAcks {
+    waiting: Mutex<VecDeque<PendingAck>>,
     wake: Notify,
 }
 
-impl Receipts {
+impl PendingAcks {
     /// Adds the receipt for what has just been applied, and wakes whoever makes it durable: a broker sends only so many
     /// messages before the first is acknowledged, so each moment of waiting is one without news.
-    pub fn push(&self, receipt: Receipt) {
+    pub fn push(&self, pending_ack: PendingAck) {
         let mut waiting = self.waiting.lock();
         // While nothing can be made durable, connections come and go: what the last of them owes is all that is kept.
-        if waiting.front().is_some_and(Receipt::is_void) {
-            waiting.retain(|receipt| !receipt.is_void());
+        if waiting.front().is_some_and(PendingAck::is_void) {
+            waiting.retain(|pending_ack| !pending_ack.is_void());
         }
-        waiting.push_back(receipt);
+        waiting.push_back(pending_ack);
         self.wake.notify_one();
     }
 
     /// Takes all of them, in the order in which they were applied.
-    pub fn take(&self) -> VecDeque<Receipt> {
+    pub fn take(&self) -> VecDeque<PendingAck> {
         std::mem::take(&mut *self.waiting.lock())
     }
 
@@ -72,19 +72,19 @@ mod tests {
     use super::*;
 
     #[test]
-    fn receipts_come_in_order_and_those_of_connections_that_are_gone_take_no_room() {
-        let receipts = Receipts::default();
+    fn acks_keep_their_order_and_those_of_closed_connections_are_dropped() {
+        let pending_acks = PendingAcks::default();
         let (gone, nobody) = unbounded_channel();
-        receipts.push(Receipt::new(vec![1], gone));
+        pending_acks.push(PendingAck::new(vec![1], gone));
         drop(nobody);
         let (to, mut acknowledged) = unbounded_channel();
         for packet_ids in [vec![1, 2], vec![3]] {
-            receipts.push(Receipt::new(packet_ids, to.clone()));
+            pending_acks.push(PendingAck::new(packet_ids, to.clone()));
         }
-        let taken = receipts.take();
+        let taken = pending_acks.take();
         assert_eq!(taken.len(), 2);
-        taken.into_iter().for_each(Receipt::give);
+        taken.into_iter().for_each(PendingAck::give);
         assert_eq!([acknowledged.try_recv(), acknowledged.try_recv()], [Ok(vec![1, 2]), Ok(vec![3])]);
-        assert!(receipts.take().is_empty());
+        assert!(pending_acks.take().is_empty());
     }
 }

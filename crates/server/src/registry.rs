@@ -6,13 +6,14 @@
 //! Locks are taken in this order: `changing` of a shard, then either its records or, once those are free again, the orders
 //! of a type, under which records may be read. Nobody holds the records of a shard while waiting for an order.
 
+mod counts;
 mod dirty;
 mod index;
+mod index_filter;
 mod limit;
 mod list;
 mod rates;
 mod shard;
-mod sieve;
 mod snapshot;
 mod sorted;
 #[cfg(test)]
@@ -25,21 +26,25 @@ use std::sync::atomic::{AtomicU16, AtomicU64, Ordering};
 use hashbrown::{HashMap, HashTable};
 use parking_lot::{Mutex, RwLock};
 
+use self::counts::Counts;
+pub use self::counts::Totals;
 use self::dirty::DirtySet;
-use self::index::{Face, TypeIndex};
-use self::limit::{Limit, Mark, Marks};
-pub use self::limit::{NotHeld, Seen};
+use self::index::{IndexKey, TypeIndex};
+use self::limit::{Limit, RecordFlag, RecordFlags};
+pub use self::limit::{LossCount, NotHeld};
 pub use self::list::Page;
 pub use self::rates::PerMinute;
 use self::rates::Rates;
-use self::shard::{Place, Records, SHARDS, Shard};
+use self::shard::{RecordPlace, Records, SHARDS, Shard};
 pub use self::snapshot::{LastEvent, Snapshot};
 use crate::freshness::RoundNumber;
 use formats::iot_platform;
-use presence::{Belief, Claim, Device, DeviceName, Statement, Status, UnixSeconds, Verdict};
+use presence::{
+    Device, DeviceName, DeviceState, EventKind, PresenceEvent, ResolvedStatus, Status, UnixSeconds,
+};
 
 /// All devices that anything was ever heard of.
-pub struct DeviceMap {
+pub struct DeviceRegistry {
     shards: Box<[Shard]>,
     hasher: foldhash::fast::RandomState,
     types: RwLock<HashTable<Arc<DeviceType>>>,
@@ -59,19 +64,19 @@ pub struct DeviceMap {
 pub struct Record {
     device_type: Arc<DeviceType>,
     id: Box<str>,
-    pub belief: Belief,
-    pub evidence: Evidence,
+    pub state: DeviceState,
+    pub provenance: Provenance,
     /// When the latest message about the device arrived.
-    pub heard_at: UnixSeconds,
+    pub received_at: UnixSeconds,
     /// The round of the population in which the device was last heard of.
-    pub heard_in: RoundNumber,
-    marks: Marks,
+    pub received_in: RoundNumber,
+    flags: RecordFlags,
 }
 
 /// How and when a statement came.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Arrival {
-    pub evidence: Evidence,
+    pub provenance: Provenance,
     pub at: UnixSeconds,
     /// The round of the population that was on when the broker sent it; none for what came otherwise, or may have waited at
     /// the broker while there was no link.
@@ -87,12 +92,12 @@ pub struct RoundCount {
     /// In the map now.
     pub total: u64,
     /// Heard of since the round began.
-    pub heard: u64,
+    pub received: u64,
 }
 
 /// How the latest message about a device came.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Evidence {
+pub enum Provenance {
     /// As it happened.
     Live,
     /// Replayed by the broker to a new subscription.
@@ -114,19 +119,6 @@ pub enum Applied {
     Changed { from: Option<Status>, to: Status },
 }
 
-/// Devices by status.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Totals {
-    pub connected: u64,
-    pub disconnected: u64,
-}
-
-impl Totals {
-    pub fn total(&self) -> u64 {
-        self.connected + self.disconnected
-    }
-}
-
 struct DeviceType {
     name: Arc<str>,
     counts: Counts,
@@ -134,48 +126,14 @@ struct DeviceType {
     /// Devices in the map when the round began.
     before_round: AtomicU64,
     /// Devices heard of since the round began.
-    heard_in_round: AtomicU64,
+    received_in_round: AtomicU64,
 }
 
 impl DeviceType {
     fn new(name: &str) -> Self {
-        let (before_round, heard_in_round) = (AtomicU64::new(0), AtomicU64::new(0));
+        let (before_round, received_in_round) = (AtomicU64::new(0), AtomicU64::new(0));
         let (counts, index) = (Counts::default(), RwLock::default());
-        Self { name: name.into(), counts, index, before_round, heard_in_round }
-    }
-}
-
-/// Updated under the lock of the device's shard, so that no change is counted twice; read without any.
-#[derive(Debug, Default)]
-struct Counts {
-    connected: AtomicU64,
-    disconnected: AtomicU64,
-}
-
-impl Counts {
-    fn of(&self, status: Status) -> &AtomicU64 {
-        match status {
-            Status::Connected => &self.connected,
-            Status::Disconnected => &self.disconnected,
-        }
-    }
-
-    fn move_one(&self, from: Option<Status>, to: Status) {
-        if let Some(from) = from {
-            self.of(from).fetch_sub(1, Ordering::Relaxed);
-        }
-        self.of(to).fetch_add(1, Ordering::Relaxed);
-    }
-
-    fn drop_one(&self, from: Status) {
-        self.of(from).fetch_sub(1, Ordering::Relaxed);
-    }
-
-    fn totals(&self) -> Totals {
-        Totals {
-            connected: self.connected.load(Ordering::Relaxed),
-            disconnected: self.disconnected.load(Ordering::Relaxed),
-        }
+        Self { name: name.into(), counts, index, before_round, received_in_round }
     }
 }
 
@@ -185,12 +143,12 @@ impl Record {
     }
 
     /// Status and deciding statement.
-    pub fn verdict(&self) -> Verdict<'_> {
-        self.belief.verdict().expect("a record is made by its first statement")
+    pub fn resolve(&self) -> ResolvedStatus<'_> {
+        self.state.resolve().expect("a record is made by its first statement")
     }
 }
 
-impl Default for DeviceMap {
+impl Default for DeviceRegistry {
     fn default() -> Self {
         Self {
             shards: (0..SHARDS).map(|_| Shard::default()).collect(),
@@ -206,31 +164,31 @@ impl Default for DeviceMap {
     }
 }
 
-impl DeviceMap {
+impl DeviceRegistry {
     /// Takes one statement about one device into account. A failed login makes no device.
-    pub fn apply(&self, device: Device<'_>, statement: Statement, arrival: Arrival) -> Applied {
-        self.apply_then(device, statement, arrival, |_, _| ())
+    pub fn apply(&self, device: Device<'_>, event: PresenceEvent, arrival: Arrival) -> Applied {
+        self.apply_then(device, event, arrival, |_, _| ())
     }
 
     /// The same, and shows what came of it before anybody else can see it: the shard is locked while `then` runs.
     pub fn apply_then(
         &self,
         device: Device<'_>,
-        statement: Statement,
+        event: PresenceEvent,
         arrival: Arrival,
         then: impl FnOnce(&Record, Applied),
     ) -> Applied {
-        if statement.claim == Claim::FailedLogin {
+        if event.kind == EventKind::FailedLogin {
             return Applied::Known;
         }
-        let claim = statement.claim;
+        let kind = event.kind;
         let applied = self.change(device, arrival, |place, record| {
-            let applied = self.apply_to(place, record, statement, arrival);
+            let applied = self.apply_to(place, record, event, arrival);
             then(record, applied);
             applied
         });
-        if applied != Applied::Known && arrival.evidence == Evidence::Live {
-            self.rates.count(claim, arrival.at);
+        if applied != Applied::Known && arrival.provenance == Provenance::Live {
+            self.rates.count(kind, arrival.at);
         }
         applied
     }
@@ -240,7 +198,7 @@ impl DeviceMap {
         &self,
         device: Device<'_>,
         arrival: Arrival,
-        change: impl FnOnce(Place, &mut Record) -> Applied,
+        change: impl FnOnce(RecordPlace, &mut Record) -> Applied,
     ) -> Applied {
         let hash = self.hash(device);
         let number = Self::shard_number(hash);
@@ -248,32 +206,32 @@ impl DeviceMap {
         let _changing = shard.changing.lock();
         let mut records = shard.records.write();
         let at = records.find(hash, device).unwrap_or_else(|| self.add(&mut records, hash, device, arrival));
-        let place = Place::new(number, at);
+        let place = RecordPlace::new(number, at);
         let record = records.at_mut(at).expect("it was found or added under this lock");
-        let from = record.face();
+        let from = record.index_key();
         let applied = change(place, record);
         if applied == Applied::Known {
             return applied;
         }
-        let (to, device_type) = (record.face(), Arc::clone(&record.device_type));
+        let (to, device_type) = (record.index_key(), Arc::clone(&record.device_type));
         drop(records);
         self.change_orders(&device_type, place, device.id, (from, to));
         applied
     }
 
     fn add(&self, records: &mut Records, hash: u64, device: Device<'_>, arrival: Arrival) -> u32 {
-        let mut marks = Marks::default();
+        let mut flags = RecordFlags::default();
         if self.limit.is_some() {
-            marks.set(Mark::Partial);
+            flags.set(RecordFlag::Partial);
         }
         let record = Record {
             device_type: self.device_type(device.device_type),
             id: device.id.into(),
-            belief: Belief::default(),
-            evidence: arrival.evidence,
-            heard_at: arrival.at,
-            heard_in: RoundNumber::NONE,
-            marks,
+            state: DeviceState::default(),
+            provenance: arrival.provenance,
+            received_at: arrival.at,
+            received_in: RoundNumber::NONE,
+            flags,
         };
         records.insert(hash, record)
     }
@@ -282,17 +240,17 @@ impl DeviceMap {
     fn change_orders(
         &self,
         device_type: &DeviceType,
-        place: Place,
+        place: RecordPlace,
         id: &str,
-        faces: (Option<Face>, Option<Face>),
+        index_keys: (Option<IndexKey>, Option<IndexKey>),
     ) {
-        let (from, to) = faces;
+        let (from, to) = index_keys;
         // Of what is not all, nothing is listed.
         if from == to || self.limit.is_some() {
             return;
         }
-        let code = |face: Option<Face>| {
-            face.filter(|face| face.status == Status::Disconnected).map(|f| f.close_code)
+        let code = |index_key: Option<IndexKey>| {
+            index_key.filter(|index_key| index_key.status == Status::Disconnected).map(|f| f.close_code)
         };
         if code(from) != code(to) {
             let mut codes = self.close_codes.lock();
@@ -312,23 +270,29 @@ impl DeviceMap {
         }
     }
 
-    fn apply_to(&self, place: Place, record: &mut Record, statement: Statement, arrival: Arrival) -> Applied {
-        record.heard_at = arrival.at;
+    fn apply_to(
+        &self,
+        place: RecordPlace,
+        record: &mut Record,
+        event: PresenceEvent,
+        arrival: Arrival,
+    ) -> Applied {
+        record.received_at = arrival.at;
         // A request is never retained, so it says nothing about what the broker has replayed.
-        if statement.claim != Claim::Request {
-            record.hear(arrival.round, self.round());
+        if event.kind != EventKind::Request {
+            record.note_received(arrival.round, self.round());
         }
-        let from = record.belief.verdict().map(|verdict| verdict.status);
-        if !record.belief.apply(statement) {
-            if matches!(record.evidence, Evidence::Restored | Evidence::Peer) {
+        let from = record.state.resolve().map(|resolved| resolved.status);
+        if !record.state.apply(event) {
+            if matches!(record.provenance, Provenance::Restored | Provenance::Peer) {
                 // The broker has nothing newer, so what was told still holds.
-                record.evidence = arrival.evidence;
+                record.provenance = arrival.provenance;
             }
             return Applied::Known;
         }
-        record.evidence = arrival.evidence;
+        record.provenance = arrival.provenance;
         self.note_dirty(place, record);
-        let to = record.verdict().status;
+        let to = record.resolve().status;
         if from == Some(to) {
             return Applied::Refined;
         }
@@ -386,7 +350,7 @@ impl DeviceMap {
         self.round.store(round.to_bits(), Ordering::Relaxed);
         for device_type in self.types.read().iter() {
             device_type.before_round.store(device_type.counts.totals().total(), Ordering::Relaxed);
-            device_type.heard_in_round.store(0, Ordering::Relaxed);
+            device_type.received_in_round.store(0, Ordering::Relaxed);
         }
         round
     }
@@ -398,7 +362,7 @@ impl DeviceMap {
             device_type: t.name.to_string(),
             before: t.before_round.load(Ordering::Relaxed),
             total: t.counts.totals().total(),
-            heard: t.heard_in_round.load(Ordering::Relaxed),
+            received: t.received_in_round.load(Ordering::Relaxed),
         });
         let mut counts: Vec<_> = counts.collect();
         counts.sort_unstable_by(|a, b| a.device_type.cmp(&b.device_type));
@@ -406,13 +370,13 @@ impl DeviceMap {
     }
 
     /// Devices that were heard of in the current round.
-    pub fn heard_in_round(&self) -> u64 {
-        self.types.read().iter().map(|t| t.heard_in_round.load(Ordering::Relaxed)).sum()
+    pub fn received_in_round(&self) -> u64 {
+        self.types.read().iter().map(|t| t.received_in_round.load(Ordering::Relaxed)).sum()
     }
 
     /// The ids of this type's devices, heard of in the current round or not. Goes through the whole map, one shard at a
     /// time.
-    pub fn ids_in_round(&self, device_type: &str, heard: bool) -> Vec<String> {
+    pub fn ids_in_round(&self, device_type: &str, received: bool) -> Vec<String> {
         let round = self.round();
         let mut ids = Vec::new();
         for shard in &self.shards {
@@ -421,7 +385,7 @@ impl DeviceMap {
             let of_type = of_type.filter(|record| *record.device_type.name == *device_type);
             ids.extend(
                 of_type
-                    .filter(|record| (record.heard_in == round) == heard)
+                    .filter(|record| (record.received_in == round) == received)
                     .map(|record| record.id.to_string()),
             );
         }
@@ -459,25 +423,25 @@ impl DeviceMap {
 
 impl Record {
     /// Notes that the broker sent something in a round. Counts the device once in the round that is on.
-    fn hear(&mut self, round: RoundNumber, now: RoundNumber) {
-        if round == RoundNumber::NONE || self.heard_in == round {
+    fn note_received(&mut self, round: RoundNumber, now: RoundNumber) {
+        if round == RoundNumber::NONE || self.received_in == round {
             return;
         }
-        self.heard_in = round;
+        self.received_in = round;
         // What waited for the decoder since before this round began is no part of it.
         if round == now {
-            self.device_type.heard_in_round.fetch_add(1, Ordering::Relaxed);
+            self.device_type.received_in_round.fetch_add(1, Ordering::Relaxed);
         }
     }
 
     /// What filters look at; `None` before the first statement.
-    fn face(&self) -> Option<Face> {
-        let verdict = self.belief.verdict()?;
-        Some(Face {
-            status: verdict.status,
-            close_code: verdict.statement.close_code,
-            time: verdict.statement.time,
-            address: iot_platform::ipv4(&verdict.statement.payload),
+    fn index_key(&self) -> Option<IndexKey> {
+        let resolved = self.state.resolve()?;
+        Some(IndexKey {
+            status: resolved.status,
+            close_code: resolved.event.close_code,
+            time: resolved.event.time,
+            address: iot_platform::ipv4(&resolved.event.payload),
         })
     }
 

@@ -22,7 +22,7 @@ const EARLIEST: Duration = Duration::from_secs(1_767_225_600);
 
 /// Both clocks of the machine, read at one moment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Reading {
+pub struct ClockReading {
     /// Since 1970, by the clock that people and time servers set.
     pub wall: Duration,
     /// Since any fixed moment, by the clock that nobody sets.
@@ -49,14 +49,14 @@ pub enum Jump {
 pub struct RetentionClock {
     /// Since 1970; `None`: not known yet, nothing is old.
     time: Option<Duration>,
-    last: Option<Reading>,
+    last: Option<ClockReading>,
     /// For how long the wall clock has not jumped.
     steady_for: Duration,
 }
 
 impl RetentionClock {
     /// Takes a reading of both clocks; returns by how much the wall clock has jumped since the one before.
-    pub fn advance(&mut self, reading: Reading) -> Option<Jump> {
+    pub fn advance(&mut self, reading: ClockReading) -> Option<Jump> {
         let before = self.last.replace(reading).unwrap_or(reading);
         let elapsed = reading.monotonic.saturating_sub(before.monotonic);
         let jump = jump(before.wall + elapsed, reading.wall);
@@ -101,7 +101,7 @@ impl RetentionClock {
 
     /// When an event was heard that a wall clock has dated: not before it happened, as far as it can have happened by now. A
     /// machine that starts in 1970 would else hear events that are too old to be kept once its clock is set.
-    pub fn heard_at(&self, dated: UnixSeconds, happened_nanos: Option<i64>) -> UnixSeconds {
+    pub fn received_at(&self, dated: UnixSeconds, happened_nanos: Option<i64>) -> UnixSeconds {
         let latest = match self.time {
             Some(time) => seconds(time).0,
             None if Duration::from_secs(dated.0.into()) < EARLIEST => u32::MAX,
@@ -164,7 +164,7 @@ mod tests {
         fn read(&mut self) {
             let wall = Duration::from_secs(self.now.saturating_add_signed(self.off));
             let monotonic = Duration::from_secs(self.now - NOW + 7);
-            self.jumps += usize::from(self.clock.advance(Reading { wall, monotonic }).is_some());
+            self.jumps += usize::from(self.clock.advance(ClockReading { wall, monotonic }).is_some());
         }
 
         fn run(&mut self, seconds: u64) {
@@ -234,7 +234,7 @@ mod tests {
     }
 
     #[test]
-    fn a_start_with_a_wrong_clock_goes_on_from_what_the_store_holds() {
+    fn a_start_with_a_wrong_clock_continues_from_the_stored_time() {
         for off in [50 * DAY as i64, 3_650 * DAY as i64, -20_000 * DAY as i64] {
             let mut machine = Machine::start(Some(NOW - DAY), off);
             machine.run(HOUR / 2);
@@ -273,11 +273,11 @@ mod tests {
     }
 
     #[test]
-    fn an_event_is_heard_no_earlier_than_it_happened_and_no_later_than_now() {
+    fn an_event_is_received_between_its_own_time_and_now() {
         let nanos = |seconds: u64| Some(seconds as i64 * 1_000_000_000);
         let machine = Machine::start(Some(NOW), 0);
         let heard =
-            |dated, happened| u64::from(machine.clock.heard_at(UnixSeconds(dated as u32), happened).0);
+            |dated, happened| u64::from(machine.clock.received_at(UnixSeconds(dated as u32), happened).0);
         assert_eq!(heard(NOW, nanos(NOW - 5)), NOW);
         assert_eq!(heard(NOW, nanos(NOW + DAY)), NOW, "a message of the future");
         assert_eq!(heard(77, nanos(NOW - 5)), NOW - 5);
@@ -285,8 +285,8 @@ mod tests {
         assert_eq!(heard(77, None), NOW);
         assert_eq!(heard(NOW + DAY, nanos(NOW)), NOW + DAY, "kept a day longer");
         let fresh = Machine::start(None, 0);
-        assert_eq!(fresh.clock.heard_at(UnixSeconds(77), nanos(NOW)), UnixSeconds(NOW as u32));
-        assert_eq!(fresh.clock.heard_at(UnixSeconds(NOW as u32), nanos(2 * NOW)), UnixSeconds(NOW as u32));
+        assert_eq!(fresh.clock.received_at(UnixSeconds(77), nanos(NOW)), UnixSeconds(NOW as u32));
+        assert_eq!(fresh.clock.received_at(UnixSeconds(NOW as u32), nanos(2 * NOW)), UnixSeconds(NOW as u32));
     }
 
     proptest! {

@@ -2,63 +2,63 @@
 //! in each. Total: bytes that no devstatus wrote are nothing, never a panic, because they come from a disk or a network.
 
 use presence::payload::Payload;
-use presence::{Belief, Claim, Moment, Statement, Status};
+use presence::{DeviceState, EventKind, Moment, PresenceEvent, Status};
 
 /// What is kept of a belief beside the columns of its deciding statement.
 pub struct Parts {
     pub connected: bool,
-    pub deciding: Statement,
+    pub deciding: PresenceEvent,
     /// The other statements, one after the other; `None` if there are none.
     pub others: Option<Vec<u8>>,
 }
 
 impl Parts {
     /// `None`: the belief is of no statement.
-    pub fn of(belief: &Belief) -> Option<Self> {
-        let verdict = belief.verdict()?;
-        let deciding = verdict.statement.clone();
+    pub fn of(state: &DeviceState) -> Option<Self> {
+        let resolved = state.resolve()?;
+        let deciding = resolved.event.clone();
         let mut others = Vec::new();
-        if belief.holds_more_than_one() {
-            for other in belief.clone().into_statements().filter(|other| *other != deciding) {
+        if state.holds_more_than_one() {
+            for other in state.clone().into_events().filter(|other| *other != deciding) {
                 put(&mut others, &other);
             }
         }
         let others = (!others.is_empty()).then_some(others);
-        Some(Self { connected: verdict.status == Status::Connected, deciding, others })
+        Some(Self { connected: resolved.status == Status::Connected, deciding, others })
     }
 }
 
 /// The belief of a deciding statement and the others, as [`Parts`] has them; `None` if the bytes make no sense.
-pub fn belief(deciding: Statement, mut others: &[u8]) -> Option<Belief> {
-    let mut belief = Belief::default();
-    belief.apply(deciding);
+pub fn state(deciding: PresenceEvent, mut others: &[u8]) -> Option<DeviceState> {
+    let mut state = DeviceState::default();
+    state.apply(deciding);
     while !others.is_empty() {
-        belief.apply(take(&mut others)?);
+        state.apply(take(&mut others)?);
     }
-    Some(belief)
+    Some(state)
 }
 
 /// The number of a claim; never another one, as it is kept.
-pub fn claim_number(claim: Claim) -> u8 {
-    match claim {
-        Claim::Request => 0,
-        Claim::Connect => 1,
-        Claim::Takeover => 2,
-        Claim::Refusal => 3,
-        Claim::Disconnect => 4,
-        Claim::FailedLogin => 5,
+pub fn kind_number(kind: EventKind) -> u8 {
+    match kind {
+        EventKind::Request => 0,
+        EventKind::Connect => 1,
+        EventKind::Takeover => 2,
+        EventKind::Refusal => 3,
+        EventKind::Disconnect => 4,
+        EventKind::FailedLogin => 5,
     }
 }
 
 /// The claim of a number.
-pub fn claim(number: i64) -> Option<Claim> {
+pub fn kind(number: i64) -> Option<EventKind> {
     Some(match number {
-        0 => Claim::Request,
-        1 => Claim::Connect,
-        2 => Claim::Takeover,
-        3 => Claim::Refusal,
-        4 => Claim::Disconnect,
-        5 => Claim::FailedLogin,
+        0 => EventKind::Request,
+        1 => EventKind::Connect,
+        2 => EventKind::Takeover,
+        3 => EventKind::Refusal,
+        4 => EventKind::Disconnect,
+        5 => EventKind::FailedLogin,
         _ => return None,
     })
 }
@@ -69,21 +69,21 @@ pub fn moment(nanos: Option<i64>) -> Moment {
 }
 
 /// Claim, session, time, close code, length of the payload, payload; numbers little endian, an unknown time the least.
-fn put(bytes: &mut Vec<u8>, statement: &Statement) {
-    let packed = statement.payload.packed();
+fn put(bytes: &mut Vec<u8>, event: &PresenceEvent) {
+    let packed = event.payload.packed();
     // A payload comes from one MQTT packet and so has less than 256 MiB.
     let len = u32::try_from(packed.len()).unwrap_or(u32::MAX);
-    bytes.push(claim_number(statement.claim));
-    for moment in [statement.session, statement.time] {
+    bytes.push(kind_number(event.kind));
+    for moment in [event.session, event.time] {
         bytes.extend_from_slice(&moment.nanos().unwrap_or(i64::MIN).to_le_bytes());
     }
-    bytes.extend_from_slice(&statement.close_code.to_le_bytes());
+    bytes.extend_from_slice(&event.close_code.to_le_bytes());
     bytes.extend_from_slice(&len.to_le_bytes());
     bytes.extend_from_slice(packed);
 }
 
-fn take(bytes: &mut &[u8]) -> Option<Statement> {
-    let claim = claim(i64::from(take_array::<1>(bytes)?[0]))?;
+fn take(bytes: &mut &[u8]) -> Option<PresenceEvent> {
+    let kind = kind(i64::from(take_array::<1>(bytes)?[0]))?;
     let mut next_moment = || {
         let nanos = i64::from_le_bytes(take_array(bytes)?);
         Some(moment(Some(nanos).filter(|nanos| *nanos != i64::MIN)))
@@ -93,7 +93,7 @@ fn take(bytes: &mut &[u8]) -> Option<Statement> {
     let len = usize::try_from(u32::from_le_bytes(take_array(bytes)?)).ok()?;
     let (packed, rest) = bytes.split_at_checked(len)?;
     *bytes = rest;
-    Some(Statement { claim, session, time, close_code, payload: Payload::from_packed(packed) })
+    Some(PresenceEvent { kind, session, time, close_code, payload: Payload::from_packed(packed) })
 }
 
 fn take_array<const N: usize>(bytes: &mut &[u8]) -> Option<[u8; N]> {

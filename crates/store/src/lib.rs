@@ -24,9 +24,9 @@ use std::time::Duration;
 
 use futures_util::future::{BoxFuture, pending, ready};
 
-use presence::history::{Event, EventPage, Row};
+use presence::history::{EventPage, HistoryEvent, HistoryRow};
 use presence::query::{Sort, SortBy, Total};
-use presence::{Belief, Device, DeviceName, Status, UnixSeconds};
+use presence::{Device, DeviceName, DeviceState, Status, UnixSeconds};
 
 use self::totals::Counting;
 pub use open::{open, open_to_read};
@@ -44,15 +44,15 @@ pub const REPEATS_WITHIN: usize = 32;
 pub struct StoredDevice {
     pub name: DeviceName,
     /// Of at least one statement.
-    pub belief: Belief,
+    pub state: DeviceState,
     /// When the latest message arrived that taught something about it. Of two, the later is kept.
-    pub heard_at: UnixSeconds,
+    pub received_at: UnixSeconds,
 }
 
 impl StoredDevice {
     /// The memory that it takes, about.
     pub fn size_bytes(&self) -> usize {
-        size_of::<Self>() + self.name.id.len() + self.belief.payload_bytes()
+        size_of::<Self>() + self.name.id.len() + self.state.payload_bytes()
     }
 }
 
@@ -63,26 +63,26 @@ pub struct Batch {
     pub devices: Vec<StoredDevice>,
     /// Each is also evidence: its statement is merged into the belief about its device, which therefore is never missing.
     /// Except a failed login, which is evidence of nothing: it is kept only of a device that the store knows by then.
-    pub events: Vec<Event>,
+    pub events: Vec<HistoryEvent>,
     /// Events that belong before or among these could not wait for the store and are lost. A store that orders its events
     /// tells whoever reads on from an earlier one that some are missing.
     pub events_lost: bool,
 }
 
-/// A point in the order of all changes of one store; [`Mark::BEGINNING`] stands before the first. What the numbers mean is
+/// A point in the order of all changes of one store; [`ChangeCursor::BEGINNING`] stands before the first. What the numbers mean is
 /// the store's own affair: one is enough where all changes stand in one order.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Mark(pub Vec<u64>);
+pub struct ChangeCursor(pub Vec<u64>);
 
-impl Mark {
-    pub const BEGINNING: Mark = Mark(Vec::new());
+impl ChangeCursor {
+    pub const BEGINNING: ChangeCursor = ChangeCursor(Vec::new());
 
     /// Of a store that numbers its changes.
     pub fn at(number: u64) -> Self {
         if number == 0 { Self::BEGINNING } else { Self(vec![number]) }
     }
 
-    /// The number of [`Mark::at`].
+    /// The number of [`ChangeCursor::at`].
     pub fn number(&self) -> u64 {
         self.0.first().copied().unwrap_or(0)
     }
@@ -102,7 +102,7 @@ pub struct Instance {
 pub struct Changes {
     pub devices: Vec<StoredDevice>,
     /// Where to go on. Equal to the mark asked for if nothing has changed.
-    pub mark: Mark,
+    pub cursor: ChangeCursor,
 }
 
 /// Which devices a list shows, in which order, and which part of it.
@@ -127,7 +127,7 @@ pub struct Cursor {
 
 impl Cursor {
     pub fn at(device: &StoredDevice) -> Self {
-        let time = device.belief.verdict().and_then(|verdict| verdict.statement.time.nanos());
+        let time = device.state.resolve().and_then(|resolved| resolved.event.time.nanos());
         Self { name: device.name.clone(), time: time.unwrap_or(i64::MIN) }
     }
 
@@ -168,18 +168,20 @@ pub enum StoreError {
         "the schema {schema} was written by a newer devstatus (its version is {found}, this one knows up to {known}): start that one, or name another with --store-schema"
     )]
     NewerSchema { schema: String, found: i64, known: i64 },
-    #[error("{0} is a database, but none of devstatus: name another file with --store")]
+    #[error("{0} is a database, but not of devstatus: name another file with --store")]
     Foreign(PathBuf),
     #[error("cannot use the store at {server}: {why}")]
     Connect { server: String, why: String },
     #[error("cannot use {path}: {why}")]
     Open { path: PathBuf, why: String },
     /// The store found its own contents damaged, has put them aside and begun anew: everything must be written again.
-    #[error("the store was damaged and has been begun anew; what it held is in {set_aside}")]
+    #[error(
+        "the store was damaged and has been replaced by an empty one; the damaged file is in {set_aside}"
+    )]
     BegunAnew { set_aside: PathBuf },
     /// What has changed since a mark cannot be told: the store keeps changes no longer, or is not the one it was, because it
     /// was restored from a backup or replaced by a copy that lagged behind.
-    #[error("what has changed meanwhile cannot be told: {0}")]
+    #[error("changes were missed: {0}")]
     Gap(String),
     #[error("{0}")]
     Write(String),
@@ -232,7 +234,7 @@ pub trait Store: Send + Sync {
     fn list(&self, query: Query) -> BoxFuture<'_, Result<Page, StoreError>>;
 
     /// What changed after the mark, at most about so many devices; oldest change first where all changes stand in one order.
-    fn changes(&self, since: Mark, limit: usize) -> BoxFuture<'_, Result<Changes, StoreError>>;
+    fn changes(&self, since: ChangeCursor, limit: usize) -> BoxFuture<'_, Result<Changes, StoreError>>;
 
     /// The newest events of a device with a sequence before the given, newest first, at most so many.
     fn history(
@@ -240,14 +242,14 @@ pub trait Store: Send + Sync {
         name: DeviceName,
         before: Option<u64>,
         limit: usize,
-    ) -> BoxFuture<'_, Result<Vec<Row>, StoreError>>;
+    ) -> BoxFuture<'_, Result<Vec<HistoryRow>, StoreError>>;
 
     /// Where the newest change stands: who then loads everything has missed nothing up to there.
-    fn mark(&self) -> BoxFuture<'_, Result<Mark, StoreError>>;
+    fn cursor(&self) -> BoxFuture<'_, Result<ChangeCursor, StoreError>>;
 
     /// Waits until others may have changed something. It may return for nothing, and now and then not at all: whoever waits
     /// looks from time to time all the same. For ever, if nobody else writes the store.
-    fn bell(&self) -> BoxFuture<'_, ()> {
+    fn change_notified(&self) -> BoxFuture<'_, ()> {
         Box::pin(pending())
     }
 
@@ -255,7 +257,7 @@ pub trait Store: Send + Sync {
     /// that has lived longest first. With no time at all it leaves.
     ///
     /// An instance that is late joins anew, as the youngest.
-    fn attend(
+    fn heartbeat(
         &self,
         instance: Instance,
         lives_for: Duration,
@@ -276,7 +278,7 @@ pub trait Store: Send + Sync {
     /// Drops events heard before that time, and some of those beyond the number that a device may have.
     ///
     /// What is beyond the number is never shown, dropped yet or not. Returns how many were dropped because of that time.
-    fn prune(&self, heard_before: UnixSeconds) -> BoxFuture<'_, Result<u64, StoreError>>;
+    fn prune(&self, received_before: UnixSeconds) -> BoxFuture<'_, Result<u64, StoreError>>;
 
     /// The retention time that was set last, by whichever instance; `None` if none was.
     fn retention_time(&self) -> BoxFuture<'_, Result<Option<UnixSeconds>, StoreError>> {

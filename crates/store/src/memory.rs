@@ -8,11 +8,11 @@ use futures_util::future::{BoxFuture, ready};
 use parking_lot::Mutex;
 
 use super::{
-    Batch, Changes, Cursor, LoadSink, Mark, PAGE_MAX, Page, Query, REPEATS_WITHIN, Retention, Store,
+    Batch, ChangeCursor, Changes, Cursor, LoadSink, PAGE_MAX, Page, Query, REPEATS_WITHIN, Retention, Store,
     StoreError, StoredDevice,
 };
-use presence::history::{EventPage, KeptEvent, Row};
-use presence::{Belief, Claim, DeviceName, Status, UnixSeconds};
+use presence::history::{EventPage, HistoryRow, StoredEvent};
+use presence::{DeviceName, DeviceState, EventKind, Status, UnixSeconds};
 
 /// Everything in one ordered map.
 pub struct MemoryStore {
@@ -22,7 +22,7 @@ pub struct MemoryStore {
 
 #[derive(Default)]
 struct Contents {
-    devices: BTreeMap<DeviceName, Entry>,
+    devices: BTreeMap<DeviceName, MemoryEntry>,
     changed: u64,
     sequence: u64,
     /// The highest sequence of an event that was dropped or lost.
@@ -31,12 +31,12 @@ struct Contents {
 }
 
 #[derive(Default)]
-struct Entry {
-    belief: Belief,
-    heard_at: Option<UnixSeconds>,
+struct MemoryEntry {
+    state: DeviceState,
+    received_at: Option<UnixSeconds>,
     changed: u64,
     /// Oldest first.
-    history: VecDeque<Row>,
+    history: VecDeque<HistoryRow>,
 }
 
 impl MemoryStore {
@@ -48,29 +48,29 @@ impl MemoryStore {
         let contents = &mut *self.contents.lock();
         for device in &batch.devices {
             let entry = contents.devices.entry(device.name.clone()).or_default();
-            let grown = entry.belief.merge(device.belief.clone());
-            entry.learned(grown, device.heard_at, &mut contents.changed);
+            let grown = entry.state.merge(device.state.clone());
+            entry.learned(grown, device.received_at, &mut contents.changed);
         }
         if batch.events_lost {
             // It takes a place in the order, so that whoever has read up to here is told.
             contents.sequence += 1;
             contents.dropped = contents.sequence;
         }
-        for event in &batch.events {
-            let name = DeviceName { device_type: Arc::clone(&event.device_type), id: event.id.clone() };
-            if event.statement.claim == Claim::FailedLogin && !contents.devices.contains_key(&name) {
+        for incoming in &batch.events {
+            let name = DeviceName { device_type: Arc::clone(&incoming.device_type), id: incoming.id.clone() };
+            if incoming.event.kind == EventKind::FailedLogin && !contents.devices.contains_key(&name) {
                 continue;
             }
             let entry = contents.devices.entry(name).or_default();
-            let grown = entry.belief.apply(event.statement.clone());
-            entry.learned(grown, event.heard_at, &mut contents.changed);
+            let grown = entry.state.apply(incoming.event.clone());
+            entry.learned(grown, incoming.received_at, &mut contents.changed);
             let mut newest = entry.history.iter().rev().take(REPEATS_WITHIN);
-            if newest.any(|row| row.statement == event.statement) {
+            if newest.any(|row| row.event == incoming.event) {
                 continue;
             }
             contents.sequence += 1;
-            let (statement, heard_at) = (event.statement.clone(), event.heard_at);
-            entry.history.push_back(Row { sequence: contents.sequence, statement, heard_at });
+            let (event, received_at) = (incoming.event.clone(), incoming.received_at);
+            entry.history.push_back(HistoryRow { sequence: contents.sequence, event, received_at });
             if entry.history.len() > self.retention.per_device {
                 let oldest = entry.history.pop_front().map_or(0, |row| row.sequence);
                 contents.dropped = contents.dropped.max(oldest);
@@ -82,7 +82,7 @@ impl MemoryStore {
         let contents = self.contents.lock();
         let wanted = |device: &StoredDevice| {
             query.device_type.as_deref().is_none_or(|wanted| *device.name.device_type == *wanted)
-                && query.status.is_none_or(|wanted| status(&device.belief) == Some(wanted))
+                && query.status.is_none_or(|wanted| status(&device.state) == Some(wanted))
                 && query
                     .after
                     .as_ref()
@@ -97,14 +97,14 @@ impl MemoryStore {
         Page { devices, next }
     }
 
-    fn changes_since(&self, since: Mark, limit: usize) -> Changes {
+    fn changes_since(&self, since: ChangeCursor, limit: usize) -> Changes {
         let contents = self.contents.lock();
         let mut changed: Vec<_> =
             contents.devices.iter().filter(|(_, entry)| entry.changed > since.number()).collect();
         changed.sort_by_key(|(_, entry)| entry.changed);
         changed.truncate(limit.min(PAGE_MAX));
-        let mark = changed.last().map_or(since, |(_, entry)| Mark::at(entry.changed));
-        Changes { devices: changed.into_iter().map(|(name, entry)| entry.stored(name)).collect(), mark }
+        let cursor = changed.last().map_or(since, |(_, entry)| ChangeCursor::at(entry.changed));
+        Changes { devices: changed.into_iter().map(|(name, entry)| entry.stored(name)).collect(), cursor }
     }
 }
 
@@ -126,7 +126,7 @@ impl Contents {
         let is_all = rows.len() <= limit;
         rows.truncate(limit);
         let reached = rows.last().filter(|_| !is_all).map_or(newest, |(_, row)| row.sequence);
-        let kept = |(name, row): (&DeviceName, &Row)| KeptEvent {
+        let kept = |(name, row): (&DeviceName, &HistoryRow)| StoredEvent {
             device_type: Arc::clone(&name.device_type),
             id: name.id.clone(),
             position: row.sequence,
@@ -136,8 +136,8 @@ impl Contents {
     }
 }
 
-fn status(belief: &Belief) -> Option<Status> {
-    belief.verdict().map(|verdict| verdict.status)
+fn status(state: &DeviceState) -> Option<Status> {
+    state.resolve().map(|resolved| resolved.status)
 }
 
 impl Contents {
@@ -146,18 +146,18 @@ impl Contents {
     }
 }
 
-impl Entry {
-    fn learned(&mut self, grown: bool, heard_at: UnixSeconds, changed: &mut u64) {
-        if grown || self.heard_at < Some(heard_at) {
+impl MemoryEntry {
+    fn learned(&mut self, grown: bool, received_at: UnixSeconds, changed: &mut u64) {
+        if grown || self.received_at < Some(received_at) {
             *changed += 1;
             self.changed = *changed;
-            self.heard_at = self.heard_at.max(Some(heard_at));
+            self.received_at = self.received_at.max(Some(received_at));
         }
     }
 
     fn stored(&self, name: &DeviceName) -> StoredDevice {
-        let heard_at = self.heard_at.unwrap_or(UnixSeconds(0));
-        StoredDevice { name: name.clone(), belief: self.belief.clone(), heard_at }
+        let received_at = self.received_at.unwrap_or(UnixSeconds(0));
+        StoredDevice { name: name.clone(), state: self.state.clone(), received_at }
     }
 }
 
@@ -185,12 +185,12 @@ impl Store for MemoryStore {
         Box::pin(ready(Ok(self.page(&query))))
     }
 
-    fn changes(&self, since: Mark, limit: usize) -> BoxFuture<'_, Result<Changes, StoreError>> {
+    fn changes(&self, since: ChangeCursor, limit: usize) -> BoxFuture<'_, Result<Changes, StoreError>> {
         Box::pin(ready(Ok(self.changes_since(since, limit))))
     }
 
-    fn mark(&self) -> BoxFuture<'_, Result<Mark, StoreError>> {
-        Box::pin(ready(Ok(Mark::at(self.contents.lock().changed))))
+    fn cursor(&self) -> BoxFuture<'_, Result<ChangeCursor, StoreError>> {
+        Box::pin(ready(Ok(ChangeCursor::at(self.contents.lock().changed))))
     }
 
     fn history(
@@ -198,7 +198,7 @@ impl Store for MemoryStore {
         name: DeviceName,
         before: Option<u64>,
         limit: usize,
-    ) -> BoxFuture<'_, Result<Vec<Row>, StoreError>> {
+    ) -> BoxFuture<'_, Result<Vec<HistoryRow>, StoreError>> {
         let contents = self.contents.lock();
         let rows = contents.devices.get(&name).map(|entry| {
             let newest = entry.history.iter().rev();
@@ -215,15 +215,15 @@ impl Store for MemoryStore {
         Box::pin(ready(Ok(Some(self.contents.lock().events_after(after, limit)))))
     }
 
-    fn prune(&self, heard_before: UnixSeconds) -> BoxFuture<'_, Result<u64, StoreError>> {
+    fn prune(&self, received_before: UnixSeconds) -> BoxFuture<'_, Result<u64, StoreError>> {
         let contents = &mut *self.contents.lock();
         let mut expired = 0;
         for entry in contents.devices.values_mut() {
-            let old = entry.history.iter().filter(|row| row.heard_at < heard_before);
+            let old = entry.history.iter().filter(|row| row.received_at < received_before);
             let dropped = old.map(|row| row.sequence).max().unwrap_or(0);
             contents.dropped = contents.dropped.max(dropped);
             let before = entry.history.len();
-            entry.history.retain(|row| row.heard_at >= heard_before);
+            entry.history.retain(|row| row.received_at >= received_before);
             expired += (before - entry.history.len()) as u64;
         }
         Box::pin(ready(Ok(expired)))
@@ -245,10 +245,10 @@ impl Store for MemoryStore {
     ) -> BoxFuture<'_, Result<(), StoreError>> {
         let devices = &mut self.contents.lock().devices;
         for name in names {
-            let gone = devices.get(&name).and_then(|entry| entry.belief.verdict()).is_some_and(|verdict| {
+            let gone = devices.get(&name).and_then(|entry| entry.state.resolve()).is_some_and(|resolved| {
                 before_nanos.is_none_or(|before| {
-                    verdict.status == Status::Disconnected
-                        && verdict.statement.time.nanos().is_some_and(|time| time < before)
+                    resolved.status == Status::Disconnected
+                        && resolved.event.time.nanos().is_some_and(|time| time < before)
                 })
             });
             if gone {

@@ -35,9 +35,9 @@ pub enum Location {
     /// One file.
     Sqlite(PathBuf),
     /// PostgreSQL, or what speaks its protocol.
-    Postgres(Server),
+    Postgres(StoreServer),
     /// Valkey or Redis, one server or a cluster.
-    Valkey(Server),
+    Valkey(StoreServer),
 }
 
 impl Location {
@@ -52,17 +52,17 @@ impl Location {
 
 /// A store that several instances share, and how it is reached.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Server {
+pub struct StoreServer {
     /// At least one: the servers among which the right one is found, or some members of a cluster.
     pub addresses: Vec<Address>,
     pub user: Option<String>,
     pub password: Option<Secret>,
     /// The name of the database, or its number; `None`: the server's default.
     pub database: Option<String>,
-    pub tls: Tls,
+    pub tls: StoreTls,
 }
 
-impl Server {
+impl StoreServer {
     /// Whether nothing that goes there leaves this machine.
     pub fn is_on_this_machine(&self) -> bool {
         self.addresses.iter().all(|address| address.host.starts_with('/') || is_loopback(&address.host))
@@ -70,11 +70,11 @@ impl Server {
 
     /// Whether others may read the password on its way: TLS is not required, and it leaves this machine.
     pub fn shows_password(&self) -> bool {
-        self.password.is_some() && self.tls != Tls::Required && !self.is_on_this_machine()
+        self.password.is_some() && self.tls != StoreTls::Required && !self.is_on_this_machine()
     }
 }
 
-impl fmt::Display for Server {
+impl fmt::Display for StoreServer {
     /// The addresses alone, for people.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (n, Address { host, port }) in self.addresses.iter().enumerate() {
@@ -95,7 +95,7 @@ pub struct Address {
 
 /// Whether what goes to a server is encrypted. Where it is, the certificate is checked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Tls {
+pub enum StoreTls {
     Off,
     /// If the server offers it: whoever is on the way can see to it that it does not.
     Offered,

@@ -10,16 +10,16 @@ use presence::Status;
 use presence::query::Total;
 
 /// Type, whether connected, and close code.
-type Kind = (Arc<str>, bool, u16);
+type TotalsKey = (Arc<str>, bool, u16);
 
 /// What was counted so far.
 #[derive(Default)]
-pub(super) struct Counting(Mutex<BTreeMap<Kind, u64>>);
+pub(super) struct Counting(Mutex<BTreeMap<TotalsKey, u64>>);
 
 impl Counting {
     pub fn totals(&self) -> Vec<Total> {
         let counted = std::mem::take(&mut *self.0.lock());
-        let total = |((device_type, connected, close_code), devices): (Kind, u64)| Total {
+        let total = |((device_type, connected, close_code), devices): (TotalsKey, u64)| Total {
             device_type: device_type.to_string(),
             status: if connected { Status::Connected } else { Status::Disconnected },
             close_code,
@@ -34,10 +34,10 @@ impl LoadSink for Counting {
 
     fn take(&self, devices: Vec<StoredDevice>) {
         let mut counted = self.0.lock();
-        for StoredDevice { name, belief, .. } in devices {
-            let Some(verdict) = belief.verdict() else { continue };
-            let connected = verdict.status == Status::Connected;
-            let close_code = if connected { 0 } else { verdict.statement.close_code };
+        for StoredDevice { name, state, .. } in devices {
+            let Some(resolved) = state.resolve() else { continue };
+            let connected = resolved.status == Status::Connected;
+            let close_code = if connected { 0 } else { resolved.event.close_code };
             *counted.entry((name.device_type, connected, close_code)).or_default() += 1;
         }
     }

@@ -30,7 +30,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_allowed_is_taken_and_enough_is_kept_from_clients() {
+    fn the_descriptor_limit_is_raised_and_enough_are_reserved() {
         let most = raise();
         let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
         assert_eq!((current, most), (maximum, maximum));

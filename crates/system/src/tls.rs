@@ -49,7 +49,7 @@ fn explain_tls(error: &TlsError) -> String {
     match error {
         TlsError::InvalidCertificate(error) => explain_certificate(error),
         TlsError::InvalidMessage(InvalidMessage::InvalidContentType) => {
-            "what the server sent is not TLS: check that the port is one with TLS (for MQTT mostly 8883; 1883 is \
+            "the server does not speak TLS: check that the port is one with TLS (for MQTT mostly 8883; 1883 is \
              without, mqtt://)"
                 .to_owned()
         }
@@ -66,7 +66,7 @@ fn explain_tls(error: &TlsError) -> String {
         | TlsError::PeerMisbehaved(_)
         | TlsError::DecryptError
         | TlsError::PeerSentOversizedRecord => {
-            "the server breaks the TLS protocol, or something on the way changes what it sends: look into its log".to_owned()
+            "the server breaks the TLS protocol, or something on the way changes its data: look into its log".to_owned()
         }
         _ => "TLS failed for a reason that the library does not name: look into the server's log".to_owned(),
     }
@@ -141,7 +141,7 @@ fn explain_chain(error: Option<&ChainError>) -> &'static str {
              an authority, name its certificate with --ca-file, and have it sign one for the server with CA:FALSE"
         }
         Some(ChainError::EndEntityUsedAsCa) => {
-            "the certificate that vouches for the server's is none of an authority (CA:FALSE): have the server's signed \
+            "the certificate that signed the server's is not a CA certificate (CA:FALSE): have the server's signed \
              by an authority"
         }
         Some(ChainError::UnsupportedCertVersion) => {
@@ -282,71 +282,71 @@ mod tests {
     }
 
     /// What is told of a certificate that a trusted authority has signed.
-    fn told(params: CertificateParams, name: &str) -> Option<String> {
+    fn said(params: CertificateParams, name: &str) -> Option<String> {
         let (authority_key, key) = (KeyPair::generate().unwrap(), KeyPair::generate().unwrap());
         let trusted = authority().self_signed(&authority_key).unwrap();
         let shown = params.signed_by(&key, &Issuer::new(authority(), authority_key)).unwrap();
         verify(trusted.der().clone(), shown.der(), name)
     }
 
-    fn assert_told(told: Option<String>, words: &[&str]) {
-        let told = told.unwrap();
-        assert!(words.iter().all(|word| told.contains(word)), "{told}");
+    fn assert_explained(said: Option<String>, words: &[&str]) {
+        let said = said.unwrap();
+        assert!(words.iter().all(|word| said.contains(word)), "{said}");
         // A name of Rust's in camel case, as Debug writes it.
         let shows_debug =
             ["Error", "Other(", "Context", "DnsName", "IpAddress", "Unsupported", "AsEndEntity"];
-        assert!(!shows_debug.iter().any(|word| told.contains(word)), "{told}");
+        assert!(!shows_debug.iter().any(|word| said.contains(word)), "{said}");
     }
 
     #[test]
-    fn every_fault_of_a_certificate_is_a_sentence() {
-        assert_eq!(told(server(), "broker.example"), None);
+    fn every_certificate_error_is_a_sentence() {
+        assert_eq!(said(server(), "broker.example"), None);
         let words = ["not for other.example", "broker.example, 192.0.2.1;"];
-        assert_told(told(server(), "other.example"), &words);
+        assert_explained(said(server(), "other.example"), &words);
         let with = |change: fn(&mut CertificateParams)| {
             let mut params = server();
             change(&mut params);
-            told(params, "broker.example")
+            said(params, "broker.example")
         };
         let expired = with(|params| params.not_after = date_time_ymd(2020, 1, 2));
-        assert_told(expired, &["expired at 2020-01-02", "clock"]);
+        assert_explained(expired, &["expired at 2020-01-02", "clock"]);
         let early = with(|params| params.not_before = date_time_ymd(2040, 1, 2));
-        assert_told(early, &["not valid before 2040-01-02", "clock"]);
+        assert_explained(early, &["not valid before 2040-01-02", "clock"]);
         let client = with(|params| params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth]);
-        assert_told(client, &["not for servers", "serverAuth"]);
+        assert_explained(client, &["not for servers", "serverAuth"]);
         let authority = with(|params| params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained));
-        assert_told(authority, &["CA:TRUE", "--ca-file"]);
+        assert_explained(authority, &["CA:TRUE", "--ca-file"]);
     }
 
     #[test]
-    fn a_self_signed_certificate_an_unknown_and_a_false_authority_are_told_apart() {
+    fn self_signed_unknown_and_false_authorities_have_different_errors() {
         let key = KeyPair::generate().unwrap();
         let mut params = authority();
         params.subject_alt_names = server().subject_alt_names;
         let own = params.self_signed(&key).unwrap();
-        assert_told(verify(own.der().clone(), own.der(), "broker.example"), &["CA:TRUE"]);
+        assert_explained(verify(own.der().clone(), own.der(), "broker.example"), &["CA:TRUE"]);
         let (other_key, third_key) = (KeyPair::generate().unwrap(), KeyPair::generate().unwrap());
         let shown = server().signed_by(&third_key, &Issuer::new(authority(), other_key)).unwrap();
         let mut stranger = authority();
         stranger.distinguished_name.push(rcgen::DnType::CommonName, "somebody else");
         let stranger = stranger.self_signed(&key).unwrap();
         let unknown = verify(stranger.der().clone(), shown.der(), "broker.example");
-        assert_told(unknown, &["unknown issuer", "--ca-file"]);
+        assert_explained(unknown, &["unknown issuer", "--ca-file"]);
         let namesake = authority().self_signed(&key).unwrap();
         let forged = verify(namesake.der().clone(), shown.der(), "broker.example");
-        assert_told(forged, &["signature", "same name"]);
+        assert_explained(forged, &["signature", "same name"]);
     }
 
     #[test]
-    fn a_certificate_of_version_1_is_told_as_that() {
+    fn a_version_1_certificate_has_its_own_error() {
         let read = |pem: &str| CertificateDer::from_pem_slice(pem.as_bytes()).unwrap();
         let trusted = read(include_str!("../../../tests/data/certificate-v1-authority.pem"));
         let shown = read(include_str!("../../../tests/data/certificate-v1.pem"));
-        assert_told(verify(trusted, &shown, "localhost"), &["version 1", "version 3"]);
+        assert_explained(verify(trusted, &shown, "localhost"), &["version 1", "version 3"]);
     }
 
     #[test]
-    fn a_server_without_tls_is_told_as_that() {
+    fn a_server_without_tls_has_its_own_error() {
         let roots = RootCertStore::empty();
         let config = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
             .with_safe_default_protocol_versions()
@@ -358,29 +358,32 @@ mod tests {
             let mut client = ClientConnection::new(Arc::new(config.clone()), name).unwrap();
             client.read_tls(&mut &answer[..]).unwrap();
             let error = client.process_new_packets().unwrap_err();
-            assert_told(explain(&error), &["not TLS", "8883"]);
+            assert_explained(explain(&error), &["does not speak TLS", "8883"]);
         }
         let closed = explain_handshake(&io::Error::new(io::ErrorKind::UnexpectedEof, "tls handshake eof"));
-        assert_told(Some(closed), &["closed the connection during the handshake", "8883"]);
+        assert_explained(Some(closed), &["closed the connection during the handshake", "8883"]);
     }
 
     #[test]
     fn every_alert_is_a_sentence() {
         for code in 0..=255 {
             let alert = TlsError::AlertReceived(AlertDescription::from(code));
-            assert_told(explain(&alert), &["TLS alert", &code.to_string()]);
+            assert_explained(explain(&alert), &["TLS alert", &code.to_string()]);
         }
-        let told = |alert| explain(&TlsError::AlertReceived(alert));
-        assert_told(told(AlertDescription::CertificateRequired), &["wants a certificate of this client"]);
-        assert_told(told(AlertDescription::UnknownCA), &["refuses the certificate of this client"]);
-        assert_told(told(AlertDescription::ProtocolVersion), &["TLS 1.2 or 1.3"]);
-        assert_told(told(AlertDescription::HandshakeFailure), &["no cipher in common"]);
+        let said = |alert| explain(&TlsError::AlertReceived(alert));
+        assert_explained(
+            said(AlertDescription::CertificateRequired),
+            &["wants a certificate of this client"],
+        );
+        assert_explained(said(AlertDescription::UnknownCA), &["refuses the certificate of this client"]);
+        assert_explained(said(AlertDescription::ProtocolVersion), &["TLS 1.2 or 1.3"]);
+        assert_explained(said(AlertDescription::HandshakeFailure), &["no cipher in common"]);
         let old = TlsError::PeerIncompatible(PeerIncompatible::ServerDoesNotSupportTls12Or13);
-        assert_told(explain(&old), &["before 1.2"]);
+        assert_explained(explain(&old), &["before 1.2"]);
     }
 
     #[test]
-    fn what_is_not_of_tls_is_left_alone() {
+    fn other_errors_are_left_alone() {
         assert_eq!(explain(&io::Error::other("something else")), None);
         assert_eq!(explain(&io::Error::from(io::ErrorKind::ConnectionRefused)), None);
     }

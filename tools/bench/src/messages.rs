@@ -131,8 +131,8 @@ impl Random {
 
 #[cfg(test)]
 mod tests {
-    use formats::iot_platform::{ClientId, Decoded, decode};
-    use presence::Claim;
+    use formats::iot_platform::{ClientIdMatch, Decoded, decode};
+    use presence::EventKind;
 
     use super::{change, message};
 
@@ -142,9 +142,9 @@ mod tests {
         for device in 0..3000 {
             let message = if device % 3 == 0 { change(device, device) } else { message(device) };
             match decode(message.topic.as_bytes(), message.payload.as_bytes()) {
-                Decoded::Statement { statement, client_id: ClientId::Matching, .. } => {
+                Decoded::Event { event, client_id: ClientIdMatch::Matching, .. } => {
                     assert!(serde_json::from_str::<serde_json::Value>(&message.payload).is_ok());
-                    connects += u32::from(matches!(statement.claim, Claim::Connect));
+                    connects += u32::from(matches!(event.kind, EventKind::Connect));
                 }
                 other => panic!("{}: {other:?}", message.payload),
             }

@@ -48,7 +48,7 @@ pub fn run(size: &Size, given: &Given) -> Outcome<()> {
             (stored, MONTH, &mut from_store, &mut right_by_store),
         ] {
             organization.month = month;
-            organization.messages().for_each(|m| broker.publish_unheard(&m.topic, m.payload));
+            organization.messages().for_each(|m| broker.publish_unforwarded(&m.topic, m.payload));
             let started = Instant::now();
             let mut service = Service::start_with(&binary, &broker.url(), &arguments)?;
             let outcome = service.wait_for_outcome()?;

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use formats::iot_platform::{Decoded, decode};
-use presence::{Belief, DeviceName};
+use presence::{DeviceName, DeviceState};
 use server::clock;
 use store::sqlite::SqliteStore;
 use store::{Batch, Retention, Store, StoredDevice};
@@ -92,15 +92,14 @@ fn fill(file: &Path, devices: u32) -> Outcome<()> {
 
 fn stored(device: u32) -> Outcome<StoredDevice> {
     let message = message(device);
-    let Decoded::Statement { device, statement, .. } =
-        decode(message.topic.as_bytes(), message.payload.as_bytes())
+    let Decoded::Event { device, event, .. } = decode(message.topic.as_bytes(), message.payload.as_bytes())
     else {
         return Err(format!("{} is no status", message.payload).into());
     };
     let name = DeviceName { device_type: device.device_type.into(), id: device.id.into() };
-    let mut belief = Belief::default();
-    belief.apply(statement);
-    Ok(StoredDevice { name, belief, heard_at: clock::now() })
+    let mut state = DeviceState::default();
+    state.apply(event);
+    Ok(StoredDevice { name, state, received_at: clock::now() })
 }
 
 fn megabytes(bytes: u64) -> u64 {

@@ -180,7 +180,7 @@ mod tests {
     use super::Fleet;
 
     #[test]
-    fn a_change_is_told_by_its_device_and_its_time() {
+    fn a_change_is_identified_by_its_device_and_its_time() {
         let fleet = Fleet { devices: 1_000 };
         for change in [0, 999, 1_000, 61_234, 3_700_001] {
             let payload: serde_json::Value = serde_json::from_str(&fleet.message(change).payload).unwrap();

@@ -2,9 +2,11 @@
 //! the messages mean is tested in the decoder's own table. Input: topic, line feed, payload.
 #![no_main]
 
-use formats::iot_platform::{Decoded, Flaw, KEPT_MAX_BYTES, PAYLOAD_MAX_BYTES, Undecodable, decode, summary};
+use formats::iot_platform::{
+    Decoded, Flaw, PAYLOAD_MAX_BYTES, STORED_MAX_BYTES, Undecodable, decode, summary,
+};
 use libfuzzer_sys::fuzz_target;
-use presence::{Device, Statement};
+use presence::{Device, PresenceEvent};
 
 fuzz_target!(|input: &[u8]| {
     let end = input.iter().position(|&byte| byte == b'\n').unwrap_or(input.len());
@@ -13,14 +15,14 @@ fuzz_target!(|input: &[u8]| {
     let decoded = decode(topic, payload);
     assert_eq!(decoded, decode(topic, payload), "the same bytes, decoded twice");
     match decoded {
-        Decoded::Statement { device, statement, client_id: _, flaws }
-        | Decoded::FailedLogin { device, statement, flaws } => {
+        Decoded::Event { device, event, client_id: _, flaws }
+        | Decoded::FailedLogin { device, event, flaws } => {
             assert_topic_names(device, topic);
             assert!(payload.len() <= PAYLOAD_MAX_BYTES, "a payload over the limit was decoded");
-            let kept = statement.payload.unpack();
-            assert!(kept.len() <= KEPT_MAX_BYTES, "more was kept than the limit");
+            let kept = event.payload.unpack();
+            assert!(kept.len() <= STORED_MAX_BYTES, "more was kept than the limit");
             if flaws.contains(&Flaw::Repaired) || flaws.contains(&Flaw::Shortened) {
-                assert_decodes_alike(&statement, topic, &kept);
+                assert_decodes_alike(&event, topic, &kept);
             } else {
                 assert_eq!(kept, payload, "the payload comes back whole");
             }
@@ -33,11 +35,10 @@ fuzz_target!(|input: &[u8]| {
 });
 
 /// What is kept in place of a message is sound, and says the same.
-fn assert_decodes_alike(statement: &Statement, topic: &[u8], kept: &[u8]) {
+fn assert_decodes_alike(event: &PresenceEvent, topic: &[u8], kept: &[u8]) {
     match decode(topic, kept) {
-        Decoded::Statement { statement: again, flaws, .. }
-        | Decoded::FailedLogin { statement: again, flaws, .. } => {
-            assert_eq!(again, *statement, "the message that is kept says something else");
+        Decoded::Event { event: again, flaws, .. } | Decoded::FailedLogin { event: again, flaws, .. } => {
+            assert_eq!(again, *event, "the message that is kept says something else");
             assert!(!flaws.contains(&Flaw::Repaired) && !flaws.contains(&Flaw::Shortened));
         }
         other => panic!("the message that is kept is no status: {other:?}"),

@@ -108,7 +108,7 @@ impl PlatformBroker {
     }
 
     /// Replaces the topic's retained message and sends it to nobody: every buffer was full.
-    pub fn publish_unheard(&self, topic: &str, payload: impl AsRef<[u8]>) {
+    pub fn publish_unforwarded(&self, topic: &str, payload: impl AsRef<[u8]>) {
         self.shared.lock().retained.insert(topic.to_owned(), payload.as_ref().to_vec());
     }
 

@@ -4,17 +4,17 @@ use rand::{RngExt, rngs::ChaCha8Rng};
 
 /// One device of an organisation.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Device {
+pub struct SimulatedDevice {
     pub organization: String,
     pub device_type: String,
     pub device_id: String,
-    pub kind: Kind,
+    pub kind: DeviceKind,
     pub profile: Profile,
 }
 
 /// A gateway has a client id of its own form and uses the same topics.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind {
+pub enum DeviceKind {
     Device,
     Gateway,
 }
@@ -33,7 +33,7 @@ pub struct Profile {
     pub certificate: Option<String>,
 }
 
-impl Device {
+impl SimulatedDevice {
     /// The topic of its status messages.
     pub fn topic(&self) -> String {
         format!("iot-2/type/{}/id/{}/mon", self.device_type, self.device_id)
@@ -42,8 +42,8 @@ impl Device {
     /// Its MQTT client id.
     pub fn client_id(&self) -> String {
         let prefix = match self.kind {
-            Kind::Device => 'd',
-            Kind::Gateway => 'g',
+            DeviceKind::Device => 'd',
+            DeviceKind::Gateway => 'g',
         };
         format!("{prefix}:{}:{}:{}", self.organization, self.device_type, self.device_id)
     }

@@ -23,9 +23,9 @@
 
 use rand::{RngExt, rngs::ChaCha8Rng};
 
-use super::device::{Device, Kind, Profile};
-use super::message::{Action, Channel, CloseCode, Millis, Status, StatusMessage};
-use super::platform::{DeviceState, Event, Manner, Platform, Truth, Weights};
+use super::device::{DeviceKind, Profile, SimulatedDevice};
+use super::message::{Action, Channel, CloseCode, Millis, StatusFields, StatusMessage};
+use super::platform::{Manner, Platform, PlatformEvent, SimulatedState, Truth, Weights};
 
 /// What may happen in a history, and how often.
 #[derive(Clone, Debug, PartialEq)]
@@ -45,8 +45,8 @@ pub struct Quirks {
 
 /// A device's history as one subscriber saw it, and what is true at its end.
 #[derive(Clone, Debug, PartialEq)]
-pub struct History {
-    pub device: Device,
+pub struct SimulatedHistory {
+    pub device: SimulatedDevice,
     /// What arrived, in the platform's order.
     pub messages: Vec<StatusMessage>,
     /// What was lost on the way, in the platform's order: for the report of a failed test.
@@ -61,7 +61,10 @@ impl Quirks {
     pub fn none() -> Self {
         Self {
             events_max: 8,
-            weights: Weights(vec![(Event::Connect, 1.0), (Event::End(CloseCode::Normal), 1.0)]),
+            weights: Weights(vec![
+                (PlatformEvent::Connect, 1.0),
+                (PlatformEvent::End(CloseCode::Normal), 1.0),
+            ]),
             manner: Manner {
                 late_takeover: 0.0,
                 same_connect_time: 0.0,
@@ -82,24 +85,24 @@ impl Quirks {
         Self {
             events_max: 8,
             weights: Weights(vec![
-                (Event::Connect, 4.0),
-                (Event::End(CloseCode::Normal), 1.0),
-                (Event::End(CloseCode::ClosedByClient), 1.0),
-                (Event::End(CloseCode::TimedOut), 1.0),
-                (Event::End(CloseCode::ClosedByServer), 0.2),
-                (Event::End(CloseCode::ServerShutdown), 0.2),
-                (Event::End(CloseCode::ByAdministrator), 0.2),
-                (Event::End(CloseCode::SystemError), 0.2),
-                (Event::End(CloseCode::MessageTooLarge), 0.2),
-                (Event::End(CloseCode::NotAuthorized), 1.0),
-                (Event::Takeover, 2.0),
-                (Event::DropBeforeConnack, 1.0),
-                (Event::RefusedWhileConnected, 1.0),
-                (Event::RefusedWhileOffline, 0.5),
-                (Event::NearSimultaneous, 1.0),
-                (Event::SimultaneousReset, 1.0),
-                (Event::FoundAfterRestart, 0.5),
-                (Event::HttpPost, 0.5),
+                (PlatformEvent::Connect, 4.0),
+                (PlatformEvent::End(CloseCode::Normal), 1.0),
+                (PlatformEvent::End(CloseCode::ClosedByClient), 1.0),
+                (PlatformEvent::End(CloseCode::TimedOut), 1.0),
+                (PlatformEvent::End(CloseCode::ClosedByServer), 0.2),
+                (PlatformEvent::End(CloseCode::ServerShutdown), 0.2),
+                (PlatformEvent::End(CloseCode::ByAdministrator), 0.2),
+                (PlatformEvent::End(CloseCode::SystemError), 0.2),
+                (PlatformEvent::End(CloseCode::MessageTooLarge), 0.2),
+                (PlatformEvent::End(CloseCode::NotAuthorized), 1.0),
+                (PlatformEvent::Takeover, 2.0),
+                (PlatformEvent::DropBeforeConnack, 1.0),
+                (PlatformEvent::RefusedWhileConnected, 1.0),
+                (PlatformEvent::RefusedWhileOffline, 0.5),
+                (PlatformEvent::NearSimultaneous, 1.0),
+                (PlatformEvent::SimultaneousReset, 1.0),
+                (PlatformEvent::FoundAfterRestart, 0.5),
+                (PlatformEvent::HttpPost, 0.5),
             ]),
             manner: Manner {
                 late_takeover: 0.5,
@@ -121,14 +124,14 @@ impl Quirks {
 const BEGINNING: Millis = Millis(1_795_456_352_194);
 
 /// A device and its history; the same state of the generator gives the same history.
-pub fn device_history(rng: &mut ChaCha8Rng, quirks: &Quirks) -> History {
+pub fn device_history(rng: &mut ChaCha8Rng, quirks: &Quirks) -> SimulatedHistory {
     let device = random_device(rng);
     let plan = plan(rng, quirks);
     let deciding = plan.iter().rposition(|event| begins_session(*event));
     let mut clock = Clock { now: BEGINNING, stepped: false };
-    let mut state = DeviceState::default();
+    let mut state = SimulatedState::default();
     let mut newest = BEGINNING;
-    let mut sent: Vec<(usize, Status)> = Vec::new();
+    let mut sent: Vec<(usize, StatusFields)> = Vec::new();
     for (index, event) in plan.iter().enumerate() {
         clock.advance(rng, quirks);
         let mut manner = quirks.manner;
@@ -150,7 +153,7 @@ pub fn device_history(rng: &mut ChaCha8Rng, quirks: &Quirks) -> History {
         }
     }
     let losable = Losable { plan: &plan, deciding, ended: state.truth() == Truth::Disconnected };
-    let mut history = History {
+    let mut history = SimulatedHistory {
         messages: Vec::new(),
         lost: Vec::new(),
         retained: state.retained().map(|status| status.message(&device)),
@@ -171,10 +174,10 @@ const CLOCK_OF_ANOTHER_NODE: i64 = 300;
 /// How far the deciding session begins after all times seen before: more than `Time` can run backwards.
 const DECIDING_LEAD_MS: i64 = 10;
 
-fn random_device(rng: &mut ChaCha8Rng) -> Device {
-    let kind = if rng.random_bool(0.1) { Kind::Gateway } else { Kind::Device };
+fn random_device(rng: &mut ChaCha8Rng) -> SimulatedDevice {
+    let kind = if rng.random_bool(0.1) { DeviceKind::Gateway } else { DeviceKind::Device };
     let device_id = format!("d{}", rng.random_range(0..1_000));
-    Device {
+    SimulatedDevice {
         organization: "org1".to_owned(),
         device_type: "t".to_owned(),
         kind,
@@ -185,8 +188,8 @@ fn random_device(rng: &mut ChaCha8Rng) -> Device {
 
 /// Which events happen, found by trying them on a state that is thrown away: the loop that keeps the messages must know
 /// beforehand which session will be the last.
-fn plan(rng: &mut ChaCha8Rng, quirks: &Quirks) -> Vec<Event> {
-    let mut state = DeviceState::default();
+fn plan(rng: &mut ChaCha8Rng, quirks: &Quirks) -> Vec<PlatformEvent> {
+    let mut state = SimulatedState::default();
     let mut plan = Vec::new();
     for _ in 0..rng.random_range(0..=quirks.events_max) {
         let Some(event) = quirks.weights.choose(&state, rng) else { break };
@@ -196,18 +199,18 @@ fn plan(rng: &mut ChaCha8Rng, quirks: &Quirks) -> Vec<Event> {
     plan
 }
 
-fn begins_session(event: Event) -> bool {
+fn begins_session(event: PlatformEvent) -> bool {
     match event {
-        Event::Connect
-        | Event::Takeover
-        | Event::DropBeforeConnack
-        | Event::NearSimultaneous
-        | Event::SimultaneousReset => true,
-        Event::End(_)
-        | Event::RefusedWhileConnected
-        | Event::RefusedWhileOffline
-        | Event::FoundAfterRestart
-        | Event::HttpPost => false,
+        PlatformEvent::Connect
+        | PlatformEvent::Takeover
+        | PlatformEvent::DropBeforeConnack
+        | PlatformEvent::NearSimultaneous
+        | PlatformEvent::SimultaneousReset => true,
+        PlatformEvent::End(_)
+        | PlatformEvent::RefusedWhileConnected
+        | PlatformEvent::RefusedWhileOffline
+        | PlatformEvent::FoundAfterRestart
+        | PlatformEvent::HttpPost => false,
     }
 }
 
@@ -232,14 +235,14 @@ impl Clock {
 
 /// Which messages the truth does not depend on; the rule is written out at the top of this file.
 struct Losable<'a> {
-    plan: &'a [Event],
+    plan: &'a [PlatformEvent],
     /// Index of the event that began the last session.
     deciding: Option<usize>,
     ended: bool,
 }
 
 impl Losable<'_> {
-    fn may_lose(&self, index: usize, status: &Status) -> bool {
+    fn may_lose(&self, index: usize, status: &StatusFields) -> bool {
         let Some(deciding) = self.deciding else { return true };
         if index < deciding || status.channel == Channel::Http {
             return true;
@@ -248,11 +251,11 @@ impl Losable<'_> {
             Action::FailedConnect { .. } => true,
             // Nothing but the deciding session, and those that it took over, connects from here on.
             Action::Connect { .. } => {
-                self.ended && !self.plan[deciding..].contains(&Event::End(CloseCode::NotAuthorized))
+                self.ended && !self.plan[deciding..].contains(&PlatformEvent::End(CloseCode::NotAuthorized))
             }
             Action::Disconnect { code, .. } => {
-                (code == CloseCode::ClientIdReused && self.plan[index] == Event::Takeover)
-                    || self.plan[index] == Event::RefusedWhileConnected
+                (code == CloseCode::ClientIdReused && self.plan[index] == PlatformEvent::Takeover)
+                    || self.plan[index] == PlatformEvent::RefusedWhileConnected
             }
         }
     }

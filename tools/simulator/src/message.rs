@@ -5,7 +5,7 @@ use std::fmt::Write;
 use jiff::{Timestamp, tz::Offset};
 use serde::Serialize;
 
-use super::device::Device;
+use super::device::SimulatedDevice;
 
 /// Milliseconds since the Unix epoch, as the platform's clock shows them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -27,9 +27,9 @@ pub struct StatusMessage {
     pub retain: bool,
 }
 
-/// The content of a status message, less what its [`Device`] says.
+/// The content of a status message, less what its [`SimulatedDevice`] says.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Status {
+pub struct StatusFields {
     pub action: Action,
     pub time: Millis,
     /// When the session began; only a legacy Connect has none.
@@ -165,7 +165,7 @@ pub struct Counters {
     pub write_messages: u32,
 }
 
-impl Status {
+impl StatusFields {
     /// Whether the platform's broker keeps this message: failed connects and HTTP clients leave no trace.
     pub fn is_retained(&self) -> bool {
         match self.channel {
@@ -178,11 +178,11 @@ impl Status {
     }
 
     /// The message as the platform publishes it for this device.
-    pub fn message(&self, device: &Device) -> StatusMessage {
+    pub fn message(&self, device: &SimulatedDevice) -> StatusMessage {
         StatusMessage { topic: device.topic(), payload: self.payload(device), retain: self.is_retained() }
     }
 
-    fn payload(&self, device: &Device) -> String {
+    fn payload(&self, device: &SimulatedDevice) -> String {
         let profile = &device.profile;
         let now = self.channel == Channel::Mqtt;
         let mut fields = Fields {

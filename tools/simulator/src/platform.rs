@@ -5,7 +5,7 @@
 use rand::seq::SliceRandom;
 use rand::{RngExt, rngs::ChaCha8Rng};
 
-use super::message::{Action, Channel, CloseCode, Counters, Millis, Status, TimeForm};
+use super::message::{Action, Channel, CloseCode, Counters, Millis, StatusFields, TimeForm};
 
 /// What is really so, whatever the messages say.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -18,7 +18,7 @@ pub enum Truth {
 
 /// Something that happens to a device.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Event {
+pub enum PlatformEvent {
     /// An offline device begins a session.
     Connect,
     /// The session ends; with `NotAuthorized` the device's right to connect was withdrawn.
@@ -85,32 +85,32 @@ pub struct Platform<'a> {
 
 /// What the platform knows of one device.
 #[derive(Clone, Debug)]
-pub struct DeviceState {
+pub struct SimulatedState {
     phase: Phase,
     newest_connect_time: Option<Millis>,
     /// The newest session that ended otherwise than by a takeover.
     newest_ended: Option<Millis>,
     /// The Connect of a newer session that was taken over was retained last, and no other session has begun since.
     retained_loser: bool,
-    retained: Option<Status>,
+    retained: Option<StatusFields>,
 }
 
 #[derive(Clone, Copy, Debug)]
 enum Phase {
     NeverConnected,
-    Connected(Session),
+    Connected(SimulatedSession),
     Disconnected,
 }
 
 #[derive(Clone, Copy, Debug)]
-struct Session {
+struct SimulatedSession {
     connect_time: Millis,
     /// `Time` of its Connect.
     reported: Millis,
     channel: Channel,
 }
 
-impl Default for DeviceState {
+impl Default for SimulatedState {
     fn default() -> Self {
         Self {
             phase: Phase::NeverConnected,
@@ -122,7 +122,7 @@ impl Default for DeviceState {
     }
 }
 
-impl DeviceState {
+impl SimulatedState {
     pub fn truth(&self) -> Truth {
         match self.phase {
             Phase::NeverConnected => Truth::NeverConnected,
@@ -131,9 +131,9 @@ impl DeviceState {
         }
     }
 
-    /// What the broker gives a new subscriber. It can contradict the truth: see [`Event::DropBeforeConnack`] and
-    /// [`Event::RefusedWhileConnected`].
-    pub fn retained(&self) -> Option<&Status> {
+    /// What the broker gives a new subscriber. It can contradict the truth: see [`PlatformEvent::DropBeforeConnack`] and
+    /// [`PlatformEvent::RefusedWhileConnected`].
+    pub fn retained(&self) -> Option<&StatusFields> {
         self.retained.as_ref()
     }
 
@@ -144,62 +144,70 @@ impl DeviceState {
     }
 
     /// Whether the event can happen to the device as it is.
-    pub fn allows(&self, event: Event) -> bool {
+    pub fn allows(&self, event: PlatformEvent) -> bool {
         let connected = matches!(self.phase, Phase::Connected(_));
         match event {
-            Event::HttpPost => true,
-            Event::Connect
-            | Event::DropBeforeConnack
-            | Event::RefusedWhileOffline
-            | Event::NearSimultaneous
-            | Event::SimultaneousReset => !connected,
-            Event::End(_) | Event::Takeover | Event::RefusedWhileConnected | Event::FoundAfterRestart => {
-                connected
-            }
+            PlatformEvent::HttpPost => true,
+            PlatformEvent::Connect
+            | PlatformEvent::DropBeforeConnack
+            | PlatformEvent::RefusedWhileOffline
+            | PlatformEvent::NearSimultaneous
+            | PlatformEvent::SimultaneousReset => !connected,
+            PlatformEvent::End(_)
+            | PlatformEvent::Takeover
+            | PlatformEvent::RefusedWhileConnected
+            | PlatformEvent::FoundAfterRestart => connected,
         }
     }
 
     /// Lets the event happen at a moment of the platform's clock and returns what the platform sends, in its order.
     /// Nothing happens if the device does not [allow](Self::allows) the event.
-    pub fn apply(&mut self, event: Event, at: Millis, platform: &mut Platform<'_>) -> Vec<Status> {
+    pub fn apply(
+        &mut self,
+        event: PlatformEvent,
+        at: Millis,
+        platform: &mut Platform<'_>,
+    ) -> Vec<StatusFields> {
         let sent = match (event, self.phase) {
-            (Event::HttpPost, _) => platform.http_post(at).to_vec(),
-            (Event::End(code), Phase::Connected(session)) => {
+            (PlatformEvent::HttpPost, _) => platform.http_post(at).to_vec(),
+            (PlatformEvent::End(code), Phase::Connected(session)) => {
                 self.end(session);
                 vec![platform.disconnect(session, code, at)]
             }
-            (Event::FoundAfterRestart, Phase::Connected(session)) => {
+            (PlatformEvent::FoundAfterRestart, Phase::Connected(session)) => {
                 self.end(session);
                 vec![platform.found_after_restart(session)]
             }
-            (Event::Takeover, Phase::Connected(session)) => self.take_over(session, at, platform).to_vec(),
-            (Event::RefusedWhileConnected, Phase::Connected(_)) => {
+            (PlatformEvent::Takeover, Phase::Connected(session)) => {
+                self.take_over(session, at, platform).to_vec()
+            }
+            (PlatformEvent::RefusedWhileConnected, Phase::Connected(_)) => {
                 let refused = self.session(at, Channel::Mqtt, platform);
                 let failed = platform.failed(refused, CloseCode::NotAuthorized, at);
                 let ended = platform.disconnect(refused, CloseCode::NotAuthorized, at);
                 vec![failed, ended, failed]
             }
-            (Event::Connect, Phase::NeverConnected | Phase::Disconnected) => {
+            (PlatformEvent::Connect, Phase::NeverConnected | Phase::Disconnected) => {
                 let session = self.session(at, platform.channel(), platform);
                 self.phase = Phase::Connected(session);
                 vec![platform.connect(session)]
             }
-            (Event::DropBeforeConnack, Phase::NeverConnected | Phase::Disconnected) => {
+            (PlatformEvent::DropBeforeConnack, Phase::NeverConnected | Phase::Disconnected) => {
                 let session = self.session(at, Channel::Mqtt, platform);
                 self.end(session);
                 vec![platform.disconnect(session, CloseCode::ClosedByClient, at), platform.connect(session)]
             }
-            (Event::RefusedWhileOffline, Phase::NeverConnected | Phase::Disconnected) => {
+            (PlatformEvent::RefusedWhileOffline, Phase::NeverConnected | Phase::Disconnected) => {
                 let refused = self.session(at, Channel::Mqtt, platform);
                 vec![platform.failed(refused, CloseCode::NotAuthorized, at)]
             }
-            (Event::NearSimultaneous, Phase::NeverConnected | Phase::Disconnected) => {
+            (PlatformEvent::NearSimultaneous, Phase::NeverConnected | Phase::Disconnected) => {
                 let (winner, mut sent) = self.connect_several(at, platform);
                 self.phase = Phase::Connected(winner);
                 self.shuffle(&mut sent, winner, platform);
                 sent
             }
-            (Event::SimultaneousReset, Phase::NeverConnected | Phase::Disconnected) => {
+            (PlatformEvent::SimultaneousReset, Phase::NeverConnected | Phase::Disconnected) => {
                 let (winner, mut sent) = self.connect_several(at, platform);
                 self.end(winner);
                 sent.push(platform.disconnect(winner, CloseCode::ClosedByClient, at));
@@ -207,32 +215,43 @@ impl DeviceState {
                 sent
             }
             (
-                Event::End(_) | Event::FoundAfterRestart | Event::Takeover | Event::RefusedWhileConnected,
+                PlatformEvent::End(_)
+                | PlatformEvent::FoundAfterRestart
+                | PlatformEvent::Takeover
+                | PlatformEvent::RefusedWhileConnected,
                 _,
             )
             | (
-                Event::Connect
-                | Event::DropBeforeConnack
-                | Event::RefusedWhileOffline
-                | Event::NearSimultaneous
-                | Event::SimultaneousReset,
+                PlatformEvent::Connect
+                | PlatformEvent::DropBeforeConnack
+                | PlatformEvent::RefusedWhileOffline
+                | PlatformEvent::NearSimultaneous
+                | PlatformEvent::SimultaneousReset,
                 Phase::Connected(_),
             ) => Vec::new(),
         };
-        if matches!(event, Event::Connect | Event::Takeover | Event::DropBeforeConnack) {
+        if matches!(
+            event,
+            PlatformEvent::Connect | PlatformEvent::Takeover | PlatformEvent::DropBeforeConnack
+        ) {
             self.retained_loser &= sent.is_empty();
         }
         self.retained = sent.iter().rfind(|status| status.is_retained()).copied().or(self.retained);
         sent
     }
 
-    fn take_over(&mut self, old: Session, at: Millis, platform: &mut Platform<'_>) -> [Status; 2] {
+    fn take_over(
+        &mut self,
+        old: SimulatedSession,
+        at: Millis,
+        platform: &mut Platform<'_>,
+    ) -> [StatusFields; 2] {
         let channel = platform.channel();
         let plain = channel == Channel::Mqtt && old.channel == Channel::Mqtt;
         // Else the moment that the two share could be mixed up with other sessions.
         let alone = self.newest_connect_time == Some(old.connect_time) && !self.ended_shortly_before(old);
         let new = if plain && alone && platform.rng.random_bool(platform.manner.same_connect_time) {
-            Session { reported: platform.shown(at.max(old.connect_time)), ..old }
+            SimulatedSession { reported: platform.shown(at.max(old.connect_time)), ..old }
         } else {
             self.session(at, channel, platform)
         };
@@ -244,12 +263,16 @@ impl DeviceState {
     }
 
     /// Several connections at once: the one that is not taken over, and what is sent of all.
-    fn connect_several(&mut self, at: Millis, platform: &mut Platform<'_>) -> (Session, Vec<Status>) {
+    fn connect_several(
+        &mut self,
+        at: Millis,
+        platform: &mut Platform<'_>,
+    ) -> (SimulatedSession, Vec<StatusFields>) {
         let first = self.session(at, Channel::Mqtt, platform);
         let spread_ms = platform.manner.simultaneous_spread_ms;
         let begun = |platform: &mut Platform<'_>| {
             let connect_time = first.connect_time.plus(platform.rng.random_range(0..=spread_ms));
-            Session { connect_time, ..first }
+            SimulatedSession { connect_time, ..first }
         };
         let winner = begun(platform);
         let mut newest = winner.connect_time;
@@ -272,7 +295,7 @@ impl DeviceState {
         (winner, sent)
     }
 
-    fn shuffle(&mut self, sent: &mut [Status], winner: Session, platform: &mut Platform<'_>) {
+    fn shuffle(&mut self, sent: &mut [StatusFields], winner: SimulatedSession, platform: &mut Platform<'_>) {
         sent.shuffle(platform.rng);
         let last = sent.iter().rfind(|status| status.is_retained());
         self.retained_loser = last.is_some_and(|status| {
@@ -280,17 +303,17 @@ impl DeviceState {
         });
     }
 
-    fn end(&mut self, session: Session) {
+    fn end(&mut self, session: SimulatedSession) {
         self.phase = Phase::Disconnected;
         self.newest_ended = self.newest_ended.max(Some(session.connect_time));
     }
 
-    fn ended_shortly_before(&self, session: Session) -> bool {
+    fn ended_shortly_before(&self, session: SimulatedSession) -> bool {
         self.newest_ended.is_some_and(|ended| ended.plus(SIMULTANEOUS_MS) >= session.connect_time)
     }
 
     /// A session of its own name: no other session of this device begins so near that the two could be mixed up.
-    fn session(&mut self, at: Millis, channel: Channel, platform: &mut Platform<'_>) -> Session {
+    fn session(&mut self, at: Millis, channel: Channel, platform: &mut Platform<'_>) -> SimulatedSession {
         let mut connect_time = at.plus(-platform.rng.random_range(0..=1));
         if let Some(newest) = self.newest_connect_time {
             let least = newest.plus(SESSION_SPACING_MS);
@@ -303,7 +326,7 @@ impl DeviceState {
             Channel::LegacyMqtt => connect_time.plus(1),
             Channel::Mqtt | Channel::Http => platform.shown(at.max(connect_time)),
         };
-        Session { connect_time, reported, channel }
+        SimulatedSession { connect_time, reported, channel }
     }
 }
 
@@ -329,14 +352,14 @@ impl Platform<'_> {
         }
     }
 
-    fn connect(&mut self, session: Session) -> Status {
+    fn connect(&mut self, session: SimulatedSession) -> StatusFields {
         let outlives = self.rng.random_bool(0.2);
         let new_session = outlives && self.rng.random_bool(0.3);
         let connect_time = match session.channel {
             Channel::LegacyMqtt => None,
             Channel::Mqtt | Channel::Http => Some(session.connect_time),
         };
-        Status {
+        StatusFields {
             action: Action::Connect { durable: !outlives, new_session },
             time: session.reported,
             connect_time,
@@ -345,24 +368,24 @@ impl Platform<'_> {
         }
     }
 
-    fn disconnect(&mut self, session: Session, code: CloseCode, at: Millis) -> Status {
+    fn disconnect(&mut self, session: SimulatedSession, code: CloseCode, at: Millis) -> StatusFields {
         let counters = Some(self.counters());
         let time = self.shown(at);
         self.ended(session, Action::Disconnect { code, counters }, time)
     }
 
-    fn found_after_restart(&mut self, session: Session) -> Status {
+    fn found_after_restart(&mut self, session: SimulatedSession) -> StatusFields {
         let action = Action::Disconnect { code: CloseCode::FoundAfterRestart, counters: None };
         self.ended(session, action, session.reported)
     }
 
-    fn failed(&mut self, session: Session, code: CloseCode, at: Millis) -> Status {
+    fn failed(&mut self, session: SimulatedSession, code: CloseCode, at: Millis) -> StatusFields {
         let time = self.shown(at);
         self.ended(session, Action::FailedConnect { code }, time)
     }
 
-    fn ended(&mut self, session: Session, action: Action, time: Millis) -> Status {
-        Status {
+    fn ended(&mut self, session: SimulatedSession, action: Action, time: Millis) -> StatusFields {
+        StatusFields {
             action,
             time,
             connect_time: Some(session.connect_time),
@@ -371,8 +394,8 @@ impl Platform<'_> {
         }
     }
 
-    fn http_post(&mut self, at: Millis) -> [Status; 2] {
-        let session = Session { connect_time: at, reported: at, channel: Channel::Http };
+    fn http_post(&mut self, at: Millis) -> [StatusFields; 2] {
+        let session = SimulatedSession { connect_time: at, reported: at, channel: Channel::Http };
         [self.connect(session), self.disconnect(session, CloseCode::HttpClosed, at.plus(1))]
     }
 
@@ -390,11 +413,11 @@ impl Platform<'_> {
 
 /// How likely each kind of event is: relative weights; what the device does not allow counts as zero.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Weights(pub Vec<(Event, f64)>);
+pub struct Weights(pub Vec<(PlatformEvent, f64)>);
 
 impl Weights {
     /// One event that the device allows, or none if there is none with a weight above zero.
-    pub fn choose(&self, state: &DeviceState, rng: &mut ChaCha8Rng) -> Option<Event> {
+    pub fn choose(&self, state: &SimulatedState, rng: &mut ChaCha8Rng) -> Option<PlatformEvent> {
         let possible = || self.0.iter().filter(|(event, weight)| *weight > 0.0 && state.allows(*event));
         let total: f64 = possible().map(|(_, weight)| weight).sum();
         let mut left = rng.random::<f64>() * total;

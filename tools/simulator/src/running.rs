@@ -4,9 +4,9 @@
 use rand::seq::SliceRandom;
 use rand::{RngExt, SeedableRng, rngs::ChaCha8Rng};
 
-use super::device::{Device, Kind, Profile};
+use super::device::{DeviceKind, Profile, SimulatedDevice};
 use super::message::{CloseCode, Millis, StatusMessage};
-use super::platform::{DeviceState, Event, Manner, Platform, Truth, Weights};
+use super::platform::{Manner, Platform, PlatformEvent, SimulatedState, Truth, Weights};
 use super::settings::{Endings, FleetSettings};
 
 /// Shares of the first state; the rest is disconnected.
@@ -45,7 +45,7 @@ pub struct Fleet {
     settings: FleetSettings,
     /// For each type the index of its first device.
     type_starts: Vec<u32>,
-    states: Vec<DeviceState>,
+    states: Vec<SimulatedState>,
     /// Devices that events choose from, by what is true of them. Those that never connected stay so and are in neither.
     connected: Vec<u32>,
     disconnected: Vec<u32>,
@@ -79,7 +79,7 @@ impl Fleet {
         let disconnected = order.split_off(connected_count.min(order.len()));
         let mut fleet = Self {
             type_starts: type_starts(count, settings.types),
-            states: vec![DeviceState::default(); order.len() + disconnected.len() + never],
+            states: vec![SimulatedState::default(); order.len() + disconnected.len() + never],
             connected: order,
             disconnected,
             showcase: Showcase::default(),
@@ -131,7 +131,7 @@ impl Fleet {
     pub fn restart_broker(&mut self, now: Millis) -> Vec<StatusMessage> {
         let mut sent = Vec::new();
         for index in 0..self.settings.devices {
-            self.apply(index, Event::FoundAfterRestart, now, &mut sent);
+            self.apply(index, PlatformEvent::FoundAfterRestart, now, &mut sent);
         }
         self.disconnected.append(&mut self.connected);
         sent
@@ -153,16 +153,16 @@ impl Fleet {
 
     /// What is true of a device now; `NeverConnected` for a number that is no device's.
     pub fn truth(&self, index: u32) -> Truth {
-        self.states.get(index as usize).map_or(Truth::NeverConnected, DeviceState::truth)
+        self.states.get(index as usize).map_or(Truth::NeverConnected, SimulatedState::truth)
     }
 
-    /// See [`DeviceState::may_have_misled`].
+    /// See [`SimulatedState::may_have_misled`].
     pub fn may_have_misled(&self, index: u32) -> bool {
-        self.states.get(index as usize).is_some_and(DeviceState::may_have_misled)
+        self.states.get(index as usize).is_some_and(SimulatedState::may_have_misled)
     }
 
     /// Who a device is. Made anew each time: ten million of them would fill the memory with names.
-    pub fn device(&self, index: u32) -> Device {
+    pub fn device(&self, index: u32) -> SimulatedDevice {
         let device_type = self.type_starts.partition_point(|start| *start <= index).saturating_sub(1);
         let number = index - self.type_starts.get(device_type).copied().unwrap_or(0) + 1;
         let name = match TYPE_NAMES.get(device_type) {
@@ -173,9 +173,9 @@ impl Fleet {
         // A stream of its own gives each device the same profile each time, whatever else was drawn.
         let mut rng = ChaCha8Rng::seed_from_u64(self.settings.seed);
         rng.set_stream(u64::from(index) + 1);
-        Device {
+        SimulatedDevice {
             organization: self.settings.organization.clone(),
-            kind: if name == GATEWAY_TYPE { Kind::Gateway } else { Kind::Device },
+            kind: if name == GATEWAY_TYPE { DeviceKind::Gateway } else { DeviceKind::Device },
             profile: Profile::random(&device_id, &mut rng),
             device_type: name,
             device_id,
@@ -192,7 +192,7 @@ impl Fleet {
             for index in group {
                 // Short ago is as likely as long ago, each on its own scale.
                 let ago_ms = NEWEST_MS * (OLDEST_MS / NEWEST_MS).powf(self.rng.random());
-                self.apply(index, Event::Connect, now.plus(-(ago_ms as i64)), &mut unread);
+                self.apply(index, PlatformEvent::Connect, now.plus(-(ago_ms as i64)), &mut unread);
                 if ends {
                     let after_ms = 1.0 + (ago_ms - 2.0) * self.rng.random::<f64>();
                     let at = now.plus((after_ms - ago_ms) as i64);
@@ -205,8 +205,8 @@ impl Fleet {
     }
 
     /// The first state shows every way to be disconnected, also those that the settings leave out.
-    fn first_ending(&mut self) -> Event {
-        Event::End(match self.rng.random_range(0..100) {
+    fn first_ending(&mut self) -> PlatformEvent {
+        PlatformEvent::End(match self.rng.random_range(0..100) {
             0..40 => CloseCode::Normal,
             40..70 => CloseCode::ClosedByClient,
             70..90 => CloseCode::TimedOut,
@@ -249,16 +249,16 @@ impl Fleet {
             | (false, Truth::Disconnected | Truth::NeverConnected) => {}
         }
         match event {
-            Event::Takeover | Event::DropBeforeConnack => 2,
+            PlatformEvent::Takeover | PlatformEvent::DropBeforeConnack => 2,
             // With three connections, of which every second one that is taken over got as far as a Connect.
-            Event::NearSimultaneous => 4,
-            Event::SimultaneousReset => 5,
-            Event::Connect
-            | Event::End(_)
-            | Event::RefusedWhileConnected
-            | Event::RefusedWhileOffline
-            | Event::FoundAfterRestart
-            | Event::HttpPost => 1,
+            PlatformEvent::NearSimultaneous => 4,
+            PlatformEvent::SimultaneousReset => 5,
+            PlatformEvent::Connect
+            | PlatformEvent::End(_)
+            | PlatformEvent::RefusedWhileConnected
+            | PlatformEvent::RefusedWhileOffline
+            | PlatformEvent::FoundAfterRestart
+            | PlatformEvent::HttpPost => 1,
         }
     }
 
@@ -266,11 +266,11 @@ impl Fleet {
         let index = self.rng.random_range(0..self.settings.devices);
         let offline = self.truth(index) != Truth::Connected;
         let refused = offline && self.rng.random();
-        let event = if refused { Event::RefusedWhileOffline } else { Event::HttpPost };
+        let event = if refused { PlatformEvent::RefusedWhileOffline } else { PlatformEvent::HttpPost };
         self.apply(index, event, at, sent);
     }
 
-    fn apply(&mut self, index: u32, event: Event, at: Millis, sent: &mut Vec<StatusMessage>) {
+    fn apply(&mut self, index: u32, event: PlatformEvent, at: Millis, sent: &mut Vec<StatusMessage>) {
         let mut platform = Platform { manner: MANNER, rng: &mut self.rng };
         let statuses = self.states[index as usize].apply(event, at, &mut platform);
         if !statuses.is_empty() {
@@ -304,25 +304,25 @@ fn type_starts(devices: u32, types: u32) -> Vec<u32> {
 
 fn beginnings() -> Weights {
     Weights(vec![
-        (Event::Connect, 0.984),
-        (Event::DropBeforeConnack, 0.01),
-        (Event::NearSimultaneous, 0.004),
-        (Event::SimultaneousReset, 0.002),
+        (PlatformEvent::Connect, 0.984),
+        (PlatformEvent::DropBeforeConnack, 0.01),
+        (PlatformEvent::NearSimultaneous, 0.004),
+        (PlatformEvent::SimultaneousReset, 0.002),
     ])
 }
 
 fn endings(endings: Endings) -> Weights {
     let server_ended = endings.dropped * SERVER_ENDED_SHARE / 4.0;
     Weights(vec![
-        (Event::End(CloseCode::Normal), endings.clean),
-        (Event::End(CloseCode::ClosedByClient), endings.dropped * (1.0 - SERVER_ENDED_SHARE)),
-        (Event::End(CloseCode::ClosedByServer), server_ended),
-        (Event::End(CloseCode::ByAdministrator), server_ended),
-        (Event::End(CloseCode::SystemError), server_ended),
-        (Event::End(CloseCode::MessageTooLarge), server_ended),
-        (Event::End(CloseCode::TimedOut), endings.timed_out),
-        (Event::Takeover, endings.takeover),
-        (Event::RefusedWhileConnected, endings.refused * (1.0 - REVOKED_SHARE)),
-        (Event::End(CloseCode::NotAuthorized), endings.refused * REVOKED_SHARE),
+        (PlatformEvent::End(CloseCode::Normal), endings.clean),
+        (PlatformEvent::End(CloseCode::ClosedByClient), endings.dropped * (1.0 - SERVER_ENDED_SHARE)),
+        (PlatformEvent::End(CloseCode::ClosedByServer), server_ended),
+        (PlatformEvent::End(CloseCode::ByAdministrator), server_ended),
+        (PlatformEvent::End(CloseCode::SystemError), server_ended),
+        (PlatformEvent::End(CloseCode::MessageTooLarge), server_ended),
+        (PlatformEvent::End(CloseCode::TimedOut), endings.timed_out),
+        (PlatformEvent::Takeover, endings.takeover),
+        (PlatformEvent::RefusedWhileConnected, endings.refused * (1.0 - REVOKED_SHARE)),
+        (PlatformEvent::End(CloseCode::NotAuthorized), endings.refused * REVOKED_SHARE),
     ])
 }

@@ -7,10 +7,10 @@ use jiff::Timestamp;
 use rand::{SeedableRng, rngs::ChaCha8Rng};
 use serde_json::Value;
 
-use super::device::{Device, Kind, Profile};
+use super::device::{DeviceKind, Profile, SimulatedDevice};
 use super::history::{Quirks, device_history};
-use super::message::{Action, Channel, CloseCode, Counters, Millis, Status, StatusMessage, TimeForm};
-use super::platform::{DeviceState, Event, Platform, Truth};
+use super::message::{Action, Channel, CloseCode, Counters, Millis, StatusFields, StatusMessage, TimeForm};
+use super::platform::{Platform, PlatformEvent, SimulatedState, Truth};
 use super::running::Fleet;
 use super::settings::{Endings, FleetSettings};
 
@@ -39,7 +39,7 @@ fn small_fleet(seed: u64) -> FleetSettings {
 }
 
 /// Reads a captured message of a device into the model's own terms.
-fn modelled(topic: &str, payload: &Value) -> (Device, Status) {
+fn modelled(topic: &str, payload: &Value) -> (SimulatedDevice, StatusFields) {
     let text = |key: &str| payload[key].as_str().unwrap();
     let number = |key: &str| u32::try_from(payload[key].as_u64().unwrap()).unwrap();
     let names: Vec<&str> = topic.split('/').collect();
@@ -74,11 +74,11 @@ fn modelled(topic: &str, payload: &Value) -> (Device, Status) {
             }),
         },
     };
-    let device = Device {
+    let device = SimulatedDevice {
         organization: text("ClientID").split(':').nth(1).unwrap().to_owned(),
         device_type: names[2].to_owned(),
         device_id: names[4].to_owned(),
-        kind: if text("ClientID").starts_with("g:") { Kind::Gateway } else { Kind::Device },
+        kind: if text("ClientID").starts_with("g:") { DeviceKind::Gateway } else { DeviceKind::Device },
         profile: Profile {
             address: text("ClientAddr").to_owned(),
             port: u16::try_from(number("Port")).unwrap(),
@@ -91,7 +91,7 @@ fn modelled(topic: &str, payload: &Value) -> (Device, Status) {
             certificate: payload["CertName"].as_str().map(str::to_owned),
         },
     };
-    let status = Status {
+    let status = StatusFields {
         action,
         time: millis(&payload["Time"]).unwrap(),
         connect_time: millis(&payload["ConnectTime"]),
@@ -242,10 +242,10 @@ fn the_retained_message_is_the_last_one_that_may_be_retained() {
 
 /// The rows of the platform's truth table: what is sent, in which order, and what is true then.
 #[test]
-fn each_event_sends_what_the_truth_table_says() {
+fn each_event_sends_the_messages_of_the_truth_table() {
     let mut rng = ChaCha8Rng::seed_from_u64(1);
     let mut platform = Platform { manner: Quirks::none().manner, rng: &mut rng };
-    let mut device = DeviceState::default();
+    let mut device = SimulatedState::default();
     let mut at = NOW;
     let mut check = |event, platform: &mut Platform<'_>, sent: &[&str], truth| {
         at = at.plus(1_000);
@@ -263,20 +263,23 @@ fn each_event_sends_what_the_truth_table_says() {
         assert_eq!(device.truth(), truth, "{event:?}");
     };
     let p = &mut platform;
-    check(Event::RefusedWhileOffline, p, &["FailedConnect 180"], Truth::NeverConnected);
-    check(Event::HttpPost, p, &["Connect", "Disconnect 91"], Truth::NeverConnected);
-    check(Event::Connect, p, &["Connect"], Truth::Connected);
-    check(Event::Takeover, p, &["Disconnect 288", "Connect"], Truth::Connected);
+    check(PlatformEvent::RefusedWhileOffline, p, &["FailedConnect 180"], Truth::NeverConnected);
+    check(PlatformEvent::HttpPost, p, &["Connect", "Disconnect 91"], Truth::NeverConnected);
+    check(PlatformEvent::Connect, p, &["Connect"], Truth::Connected);
+    check(PlatformEvent::Takeover, p, &["Disconnect 288", "Connect"], Truth::Connected);
     p.manner.late_takeover = 1.0;
-    check(Event::Takeover, p, &["Connect", "Disconnect 288"], Truth::Connected);
+    check(PlatformEvent::Takeover, p, &["Connect", "Disconnect 288"], Truth::Connected);
     let refusal = ["FailedConnect 180", "Disconnect 180", "FailedConnect 180"];
-    check(Event::RefusedWhileConnected, p, &refusal, Truth::Connected);
-    check(Event::HttpPost, p, &["Connect", "Disconnect 91"], Truth::Connected);
-    check(Event::FoundAfterRestart, p, &["Disconnect 0"], Truth::Disconnected);
-    check(Event::DropBeforeConnack, p, &["Disconnect 91", "Connect"], Truth::Disconnected);
-    check(Event::Connect, p, &["Connect"], Truth::Connected);
-    check(Event::End(CloseCode::NotAuthorized), p, &["Disconnect 180"], Truth::Disconnected);
-    assert!(device.apply(Event::Takeover, NOW, p).is_empty(), "an offline device cannot be taken over");
+    check(PlatformEvent::RefusedWhileConnected, p, &refusal, Truth::Connected);
+    check(PlatformEvent::HttpPost, p, &["Connect", "Disconnect 91"], Truth::Connected);
+    check(PlatformEvent::FoundAfterRestart, p, &["Disconnect 0"], Truth::Disconnected);
+    check(PlatformEvent::DropBeforeConnack, p, &["Disconnect 91", "Connect"], Truth::Disconnected);
+    check(PlatformEvent::Connect, p, &["Connect"], Truth::Connected);
+    check(PlatformEvent::End(CloseCode::NotAuthorized), p, &["Disconnect 180"], Truth::Disconnected);
+    assert!(
+        device.apply(PlatformEvent::Takeover, NOW, p).is_empty(),
+        "an offline device cannot be taken over"
+    );
 }
 
 #[test]

@@ -14,7 +14,7 @@ pub struct PgBouncer {
 }
 
 impl PgBouncer {
-    /// A pooler in one of the modes `session`, `transaction` or `statement`.
+    /// A pooler in one of the modes `session`, `transaction` or `event`.
     pub fn start(postgres: u16, mode: &str) -> Self {
         let (port, directory) = (Port::take(), tempfile::tempdir().expect("a directory can be made"));
         let config = directory.path().join("pgbouncer.ini");

@@ -11,7 +11,7 @@ pub struct TooLarge;
 
 /// One event.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Event {
+pub struct StreamEvent {
     pub name: String,
     pub data: String,
 }
@@ -45,7 +45,7 @@ impl EventStream {
     }
 
     /// Takes a line without its end; gives the event that it ends.
-    pub fn line(&mut self, line: &str) -> Result<Option<Event>, TooLarge> {
+    pub fn line(&mut self, line: &str) -> Result<Option<StreamEvent>, TooLarge> {
         if line.is_empty() {
             return Ok(self.end());
         }
@@ -72,10 +72,10 @@ impl EventStream {
         Ok(None)
     }
 
-    fn end(&mut self) -> Option<Event> {
+    fn end(&mut self) -> Option<StreamEvent> {
         self.last_event_id.clone_from(&self.id);
         let name = std::mem::take(&mut self.name);
-        self.data.take().map(|data| Event { name, data })
+        self.data.take().map(|data| StreamEvent { name, data })
     }
 }
 
@@ -91,7 +91,7 @@ mod tests {
     }
 
     #[test]
-    fn events_have_their_names_and_data_and_the_place_after_them_is_kept() {
+    fn events_have_names_and_data_and_the_position_after_them_is_remembered() {
         let mut stream = EventStream::default();
         let text =
             "retry: 2000\nid: a-1\n\nid: a-2\nevent: change\ndata: {\"a\":1}\n\n: keep-alive\nid: a-3\n\n";

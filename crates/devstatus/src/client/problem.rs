@@ -18,7 +18,7 @@ pub enum ClientError {
     Refused { url: String, status: u16, why: String },
     #[error("the answer breaks off")]
     Broken(#[source] io::Error),
-    #[error("the answer is none of devstatus: check the URL")]
+    #[error("the answer is not from devstatus: check the URL")]
     NotUnderstood,
     #[error("no certificate to trust is in {0}")]
     TrustStore(String),

@@ -1,6 +1,6 @@
 //! Answers as lines for a person (pure).
 
-use super::table::{Cell, Columns, Paint};
+use super::table::{Cell, Paint, TableColumns};
 use super::view::{ChangeView, DeviceView, SummaryView};
 
 /// Wide enough for most names, so that a table whose rows come one by one does not move.
@@ -11,13 +11,13 @@ const STALE: &str = "yes: the link to the broker was lost, and this has not been
 
 /// A list of devices, page by page, with a heading.
 pub struct DeviceTable {
-    columns: Columns,
+    columns: TableColumns,
     has_heading: bool,
 }
 
 impl DeviceTable {
     pub fn new(colour: bool) -> Self {
-        Self { columns: Columns::new(&[], colour), has_heading: false }
+        Self { columns: TableColumns::new(&[], colour), has_heading: false }
     }
 
     pub fn page(&mut self, devices: &[DeviceView]) -> Vec<String> {
@@ -37,12 +37,12 @@ impl DeviceTable {
 
 /// Changes, one by one.
 pub struct ChangeTable {
-    columns: Columns,
+    columns: TableColumns,
 }
 
 impl ChangeTable {
     pub fn new(colour: bool) -> Self {
-        Self { columns: Columns::new(&CHANGE_WIDTHS, colour) }
+        Self { columns: TableColumns::new(&CHANGE_WIDTHS, colour) }
     }
 
     pub fn heading(&mut self) -> Vec<String> {
@@ -119,7 +119,7 @@ pub fn device(device: &DeviceView, colour: bool) -> Vec<String> {
         ("cause", device.cause.clone()),
         ("session", session),
         ("last event", last_event),
-        ("evidence", device.evidence.clone()),
+        ("provenance", device.provenance.clone()),
         ("confirmed at", device.confirmed_at.clone()),
         ("client id", device.client_id.clone()),
     ];
@@ -130,7 +130,7 @@ pub fn device(device: &DeviceView, colour: bool) -> Vec<String> {
     if device.stale {
         rows.push(field("stale", Cell::new(STALE, Paint::Bad)));
     }
-    Columns::new(&[], colour).lines(&rows)
+    TableColumns::new(&[], colour).lines(&rows)
 }
 
 fn joined(parts: &[Option<&str>]) -> Option<String> {
@@ -152,7 +152,7 @@ pub fn summary(summary: &SummaryView, colour: bool) -> Vec<String> {
         total("connects per minute", summary.per_minute.connects, Paint::Plain),
         total("disconnects per minute", summary.per_minute.disconnects, Paint::Plain),
     ];
-    let mut lines = Columns::new(&[], colour).lines(&totals);
+    let mut lines = TableColumns::new(&[], colour).lines(&totals);
     let mut states = vec![
         field("population", state(&summary.population)),
         field("broker", state(&summary.broker)),
@@ -194,7 +194,7 @@ fn numbered(names: &[&str], text: Option<&str>) -> Vec<Cell> {
 
 fn section(rows: &[Vec<Cell>], colour: bool) -> Vec<String> {
     let mut lines = vec![String::new()];
-    lines.extend(Columns::new(&[], colour).lines(rows));
+    lines.extend(TableColumns::new(&[], colour).lines(rows));
     lines
 }
 

@@ -74,12 +74,12 @@ fn is_unseen(c: char) -> bool {
 
 /// The widths of columns: as wide as the widest cell so far.
 #[derive(Debug)]
-pub struct Columns {
+pub struct TableColumns {
     widths: Vec<usize>,
     colour: bool,
 }
 
-impl Columns {
+impl TableColumns {
     /// Columns of these widths at least.
     pub fn new(widths: &[usize], colour: bool) -> Self {
         Self { widths: widths.to_vec(), colour }
@@ -136,8 +136,8 @@ mod tests {
     #[test]
     fn columns_are_as_wide_as_their_widest_cell_on_the_screen() {
         let rows = [vec![cell("a"), cell("1"), cell("x")], vec![cell("電梯"), Cell::number(12), cell("")]];
-        assert_eq!(Columns::new(&[], false).lines(&rows), ["a     1   x", "電梯  12  -"]);
-        let mut columns = Columns::new(&[3], false);
+        assert_eq!(TableColumns::new(&[], false).lines(&rows), ["a     1   x", "電梯  12  -"]);
+        let mut columns = TableColumns::new(&[3], false);
         assert_eq!(columns.lines(&[vec![cell("a"), Cell::number(1)]]), ["a    1"]);
         assert_eq!(columns.lines(&[vec![cell("b"), Cell::number(10)]]), ["b    10"]);
         assert_eq!(columns.lines(&[vec![cell("c"), Cell::number(1)]]), ["c     1"], "as wide as before");
@@ -146,14 +146,14 @@ mod tests {
     #[test]
     fn colour_takes_no_room_and_is_only_where_it_is_wanted() {
         let row = [vec![cell("on"), Cell::new("x", Paint::Plain)]];
-        assert_eq!(Columns::new(&[4], true).lines(&row), ["\u{1b}[32mon\u{1b}[0m    x"]);
-        assert_eq!(Columns::new(&[4], false).lines(&row), ["on    x"]);
+        assert_eq!(TableColumns::new(&[4], true).lines(&row), ["\u{1b}[32mon\u{1b}[0m    x"]);
+        assert_eq!(TableColumns::new(&[4], false).lines(&row), ["on    x"]);
     }
 
     #[test]
     fn no_name_steers_the_terminal() {
         let row = [vec![cell("a\u{1b}[2J\nb"), cell("\u{9b}1m")]];
-        assert_eq!(Columns::new(&[], false).lines(&row), ["a\\u{1b}[2J\\u{a}b  \\u{9b}1m"]);
+        assert_eq!(TableColumns::new(&[], false).lines(&row), ["a\\u{1b}[2J\\u{a}b  \\u{9b}1m"]);
         for unseen in
             ['\u{202e}', '\u{2066}', '\u{200b}', '\u{200d}', '\u{feff}', '\u{2028}', '\u{ad}', '\u{e0041}']
         {

@@ -16,7 +16,7 @@ pub struct DeviceView {
     pub cause: Option<String>,
     pub session: Option<SessionView>,
     pub last_event: Option<LastEventView>,
-    pub evidence: Option<String>,
+    pub provenance: Option<String>,
     pub confirmed_at: Option<String>,
     #[serde(default)]
     pub dated_ahead: bool,

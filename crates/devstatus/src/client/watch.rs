@@ -7,7 +7,7 @@ use serde::Serialize;
 use serde_json::value::RawValue;
 use ureq::BodyReader;
 
-use super::event_stream::{Event, EventStream};
+use super::event_stream::{EventStream, StreamEvent};
 use super::problem::ClientError;
 use super::service::Service;
 use super::settings::Selection;
@@ -79,7 +79,7 @@ impl Watch {
         Ok(())
     }
 
-    fn show(&mut self, event: &Event, output: &mut Output<impl Write>) -> Result<(), ClientError> {
+    fn show(&mut self, event: &StreamEvent, output: &mut Output<impl Write>) -> Result<(), ClientError> {
         let is_change = event.name == "change";
         self.left -= u64::from(is_change);
         if output.json {

@@ -3,9 +3,9 @@
 use std::io;
 use std::path::Path;
 
-use super::layers::Given;
+use super::layers::SettingText;
 use super::platform::{self, PlatformNames};
-use super::refusal::{Origin, Refusal, nearest, showable};
+use super::refusal::{ConfigError, Origin, nearest, showable};
 use super::{ini, toml, yaml};
 use system::files;
 use system::secret::Secret;
@@ -15,7 +15,7 @@ pub(super) const SETTINGS_MAX_BYTES: u64 = 1 << 20;
 
 /// One value of a file.
 #[derive(Debug)]
-pub(super) struct Entry {
+pub(super) struct FileEntry {
     pub key: String,
     /// `None`: the key stands where no setting can.
     pub value: Option<Secret>,
@@ -24,15 +24,19 @@ pub(super) struct Entry {
 
 /// Where a parser gave up, and why, without quoting the file.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Fault {
+pub(super) struct SyntaxError {
     pub line: usize,
     pub what: String,
 }
 
 /// The texts of the file at `path`, which `origin` named, by the name of the setting. `flags` are the names that
 /// `devstatus.toml` may use.
-pub(super) fn read(path: &Path, origin: &Origin, flags: &[String]) -> Result<Vec<(String, Given)>, Refusal> {
-    let text = read_text(path, SETTINGS_MAX_BYTES).map_err(|source| Refusal::ReadConfig {
+pub(super) fn read(
+    path: &Path,
+    origin: &Origin,
+    flags: &[String],
+) -> Result<Vec<(String, SettingText)>, ConfigError> {
+    let text = read_text(path, SETTINGS_MAX_BYTES).map_err(|source| ConfigError::ReadConfig {
         origin: origin.clone(),
         path: path.to_owned(),
         source,
@@ -60,22 +64,25 @@ pub(super) fn read(path: &Path, origin: &Origin, flags: &[String]) -> Result<Vec
 
 fn settings(
     path: &Path,
-    entries: Result<Vec<Entry>, Fault>,
+    entries: Result<Vec<FileEntry>, SyntaxError>,
     known: &[&str],
     setting: impl Fn(&str) -> Option<String>,
-) -> Result<Vec<(String, Given)>, Refusal> {
-    let entries =
-        entries.map_err(|Fault { line, what }| Refusal::Syntax { path: path.into(), line, what })?;
+) -> Result<Vec<(String, SettingText)>, ConfigError> {
+    let entries = entries.map_err(|SyntaxError { line, what }| ConfigError::Syntax {
+        path: path.into(),
+        line,
+        what,
+    })?;
     let mut settings = Vec::with_capacity(entries.len());
-    for Entry { key, value, line } in entries {
+    for FileEntry { key, value, line } in entries {
         let known_setting = setting(&key).filter(|_| known.contains(&key.as_str()));
         let Some((setting, text)) = known_setting.zip(value) else {
             let near = nearest(&key, known.iter().copied()).map(|near| format!("; did you mean {near}?"));
             let known = known.join(", ") + &near.unwrap_or_default();
-            return Err(Refusal::UnknownKey { path: path.into(), line, key: showable(&key), known });
+            return Err(ConfigError::UnknownKey { path: path.into(), line, key: showable(&key), known });
         };
         let origin = Origin::File { path: path.into(), line, key: key.into_boxed_str() };
-        settings.push((setting, Given { text, origin }));
+        settings.push((setting, SettingText { text, origin }));
     }
     Ok(settings)
 }

@@ -15,7 +15,7 @@ use clap::{Arg, ArgMatches, Command, CommandFactory, FromArgMatches};
 use super::Stop;
 use super::arguments::Cli;
 use super::layers::Layers;
-use super::refusal::{Origin, Refusal, nearest, showable};
+use super::refusal::{ConfigError, Origin, nearest, showable};
 use super::value::Expected;
 
 /// The whole grammar, its help with the names of the variables.
@@ -153,14 +153,14 @@ impl Origins {
     }
 
     /// The refusal of the value of a setting.
-    pub fn expected(&self, setting: &str, expected: impl Into<String>) -> Refusal {
+    pub fn expected(&self, setting: &str, expected: impl Into<String>) -> ConfigError {
         let origin = self.of(setting).unwrap_or_else(|| Origin::Flag(setting.to_owned()));
-        Refusal::Invalid { origin, expected: expected.into() }
+        ConfigError::Invalid { origin, expected: expected.into() }
     }
 
     /// The refusal of two settings that cannot both be meant; `None` if one of them is not given.
-    pub fn contradiction(&self, one: &str, other: &str, why: &'static str) -> Option<Refusal> {
-        Some(Refusal::Contradiction { one: self.of(one)?, other: self.of(other)?, why })
+    pub fn contradiction(&self, one: &str, other: &str, why: &'static str) -> Option<ConfigError> {
+        Some(ConfigError::Contradiction { one: self.of(one)?, other: self.of(other)?, why })
     }
 }
 
@@ -179,7 +179,7 @@ fn stop(error: &clap::Error, grammar: &Command, origin_of: impl Fn(&str) -> Orig
                 cause.map_or_else(|| "a whole number from 0 to 255".to_owned(), ToString::to_string);
             match (named, operand(error)) {
                 (Some(setting), _) => {
-                    return Stop::Refused(Refusal::Invalid { origin: origin_of(&setting), expected });
+                    return Stop::Refused(ConfigError::Invalid { origin: origin_of(&setting), expected });
                 }
                 (None, Some(name)) => format!("{name}: expected {expected}"),
                 (None, None) => format!("expected {expected}"),
@@ -195,8 +195,8 @@ fn stop(error: &clap::Error, grammar: &Command, origin_of: impl Fn(&str) -> Orig
             None => "a flag has a value that takes none".to_owned(),
         },
         ErrorKind::ArgumentConflict => match (error.get(ContextKind::InvalidSubcommand), named) {
-            (None, Some(setting)) => format!("--{setting} stands twice"),
-            (Some(_), _) | (None, None) => "flags stand after the subcommand, not before it".to_owned(),
+            (None, Some(setting)) => format!("--{setting} is given twice"),
+            (Some(_), _) | (None, None) => "flags belong after the subcommand, not before it".to_owned(),
         },
         ErrorKind::MissingSubcommand | ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => {
             "a subcommand is missing".to_owned()
@@ -205,7 +205,7 @@ fn stop(error: &clap::Error, grammar: &Command, origin_of: impl Fn(&str) -> Orig
         ErrorKind::InvalidUtf8 => "an argument is not UTF-8 text".to_owned(),
         _ => "the arguments cannot be understood".to_owned(),
     };
-    Stop::Refused(Refusal::Arguments { what })
+    Stop::Refused(ConfigError::Arguments { what })
 }
 
 fn unknown(error: &clap::Error, grammar: &Command, names: &[String]) -> String {

@@ -7,7 +7,7 @@
 
 use std::collections::BTreeMap;
 
-use super::file::{Entry, Fault};
+use super::file::{FileEntry, SyntaxError};
 use system::secret::Secret;
 
 /// The values that the SDK knows before it reads the file; a `%(name)s` may refer to them.
@@ -28,8 +28,8 @@ const VALUE_MAX_BYTES: usize = 1 << 20;
 /// The keys of `[application]`, those of `[DEFAULT]` that it inherits included, in the order of their lines.
 ///
 /// A name that only `[DEFAULT]` has and that is not in `known` serves references and is left out.
-pub(super) fn read(text: &str, known: &[&str]) -> Result<Vec<Entry>, Fault> {
-    let sections = Lines::default().read(text)?;
+pub(super) fn read(text: &str, known: &[&str]) -> Result<Vec<FileEntry>, SyntaxError> {
+    let sections = IniReader::default().read(text)?;
     let mut names = sections.defaults.clone();
     names.retain(|key, _| known.contains(&key.as_str()));
     names.extend(sections.application.clone());
@@ -40,7 +40,7 @@ pub(super) fn read(text: &str, known: &[&str]) -> Result<Vec<Entry>, Fault> {
         if known.contains(&key.as_str()) {
             sections.resolve(&raw.text(), raw.line, 1, &mut value)?;
         }
-        entries.push(Entry { key, value: Some(Secret::new(value.text)), line: raw.line });
+        entries.push(FileEntry { key, value: Some(Secret::new(value.text)), line: raw.line });
     }
     entries.sort_by_key(|entry| entry.line);
     Ok(entries)
@@ -55,12 +55,12 @@ struct Resolved {
 
 /// A value before its references are followed.
 #[derive(Clone)]
-struct Raw {
+struct RawValue {
     line: usize,
     lines: Vec<String>,
 }
 
-impl Raw {
+impl RawValue {
     fn text(&self) -> String {
         self.lines.join("\n").trim_end().to_owned()
     }
@@ -68,8 +68,8 @@ impl Raw {
 
 #[derive(Default)]
 struct Sections {
-    defaults: BTreeMap<String, Raw>,
-    application: BTreeMap<String, Raw>,
+    defaults: BTreeMap<String, RawValue>,
+    application: BTreeMap<String, RawValue>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -80,7 +80,7 @@ enum Section {
 
 /// The state while lines are read.
 #[derive(Default)]
-struct Lines {
+struct IniReader {
     sections: Sections,
     section: Option<Section>,
     /// The key that an indented line continues.
@@ -89,11 +89,12 @@ struct Lines {
     application_seen: bool,
 }
 
-impl Lines {
-    fn read(mut self, text: &str) -> Result<Sections, Fault> {
+impl IniReader {
+    fn read(mut self, text: &str) -> Result<Sections, SyntaxError> {
         let text = text.replace("\r\n", "\n").replace('\r', "\n");
         for (index, line) in text.split('\n').enumerate() {
-            self.line(index + 1, line).map_err(|what| Fault { line: index + 1, what: what.to_owned() })?;
+            self.line(index + 1, line)
+                .map_err(|what| SyntaxError { line: index + 1, what: what.to_owned() })?;
         }
         Ok(self.sections)
     }
@@ -131,7 +132,7 @@ impl Lines {
     fn open(&mut self, name: &str) -> Result<(), &'static str> {
         self.key = None;
         self.section = Some(match name {
-            "application" if self.application_seen => return Err("the section [application] stands twice"),
+            "application" if self.application_seen => return Err("the section [application] occurs twice"),
             "application" => Section::Application,
             "DEFAULT" => Section::Defaults,
             _ => return Err("expected the section [application], or [DEFAULT]"),
@@ -147,9 +148,9 @@ impl Lines {
         if key.is_empty() {
             return Err("expected a key before the '=' or ':'");
         }
-        let raw = Raw { line: number, lines: vec![value.trim().to_owned()] };
+        let raw = RawValue { line: number, lines: vec![value.trim().to_owned()] };
         if self.sections.keys(section).insert(key.clone(), raw).is_some() {
-            return Err("the key of this line stands twice");
+            return Err("the key of this line occurs twice");
         }
         self.key = Some(key);
         Ok(())
@@ -163,7 +164,7 @@ fn header(line: &str) -> Option<&str> {
 }
 
 impl Sections {
-    fn keys(&mut self, section: Section) -> &mut BTreeMap<String, Raw> {
+    fn keys(&mut self, section: Section) -> &mut BTreeMap<String, RawValue> {
         match section {
             Section::Defaults => &mut self.defaults,
             Section::Application => &mut self.application,
@@ -173,18 +174,24 @@ impl Sections {
     fn find(&self, key: &str) -> Option<String> {
         let default =
             || SDK_DEFAULTS.iter().find(|(name, _)| *name == key).map(|(_, value)| (*value).to_owned());
-        self.application.get(key).or_else(|| self.defaults.get(key)).map(Raw::text).or_else(default)
+        self.application.get(key).or_else(|| self.defaults.get(key)).map(RawValue::text).or_else(default)
     }
 
     /// Appends `text` to `value` with its `%(name)s` and `%%` resolved; `line` is where the text came from.
-    fn resolve(&self, text: &str, line: usize, depth: usize, value: &mut Resolved) -> Result<(), Fault> {
-        let fault = |what: &str| Fault { line, what: what.to_owned() };
+    fn resolve(
+        &self,
+        text: &str,
+        line: usize,
+        depth: usize,
+        value: &mut Resolved,
+    ) -> Result<(), SyntaxError> {
+        let syntax_error = |what: &str| SyntaxError { line, what: what.to_owned() };
         if depth > REFERENCES_MAX_DEPTH {
-            return Err(fault("the value's %(name)s references go in a circle"));
+            return Err(syntax_error("the value's %(name)s references go in a circle"));
         }
         value.references += 1;
         if value.references > REFERENCES_MAX || value.text.len() + text.len() > VALUE_MAX_BYTES {
-            return Err(fault("the value's %(name)s references lead to too much"));
+            return Err(syntax_error("the value's %(name)s references lead to too much"));
         }
         let mut rest = text;
         while let Some((before, after)) = rest.split_once('%') {
@@ -196,13 +203,17 @@ impl Sections {
             }
             let Some((name, after)) = after.strip_prefix('(').and_then(|reference| reference.split_once(')'))
             else {
-                return Err(fault("a '%' in a value must be written '%%', or be a reference '%(name)s'"));
+                return Err(syntax_error(
+                    "a '%' in a value must be written '%%', or be a reference '%(name)s'",
+                ));
             };
             let Some(after) = after.strip_prefix('s').filter(|_| !name.is_empty()) else {
-                return Err(fault("a reference in a value must be written '%(name)s'"));
+                return Err(syntax_error("a reference in a value must be written '%(name)s'"));
             };
             let Some(referred) = self.find(&name.to_lowercase()) else {
-                return Err(fault("a reference '%(name)s' in the value names a key that is not in the file"));
+                return Err(syntax_error(
+                    "a reference '%(name)s' in the value names a key that is not in the file",
+                ));
             };
             self.resolve(&referred, line, depth + 1, value)?;
             rest = after;

@@ -5,7 +5,7 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 
 use super::platform;
-use super::refusal::{Origin, Refusal, nearest, showable};
+use super::refusal::{ConfigError, Origin, nearest, showable};
 use system::secret::Secret;
 
 /// All of our own variables begin so.
@@ -13,24 +13,24 @@ const PREFIX: &str = "DEVSTATUS_";
 
 /// One text as it was given. Every text is a secret until its meaning is known.
 #[derive(Clone, Debug)]
-pub(super) struct Given {
+pub(super) struct SettingText {
     pub text: Secret,
     pub origin: Origin,
 }
 
 /// The texts that are weaker than a flag, by the setting's name.
 #[derive(Debug, Default)]
-pub(super) struct Layers(BTreeMap<String, Given>);
+pub(super) struct Layers(BTreeMap<String, SettingText>);
 
 impl Layers {
     /// Adds the texts of one layer; what stronger layers gave stays.
-    pub fn add(&mut self, layer: impl IntoIterator<Item = (String, Given)>) {
+    pub fn add(&mut self, layer: impl IntoIterator<Item = (String, SettingText)>) {
         for (setting, given) in layer {
             self.0.entry(setting).or_insert(given);
         }
     }
 
-    pub fn get(&self, setting: &str) -> Option<&Given> {
+    pub fn get(&self, setting: &str) -> Option<&SettingText> {
         self.0.get(setting)
     }
 }
@@ -38,8 +38,8 @@ impl Layers {
 /// What the environment holds for us.
 #[derive(Debug, Default)]
 pub(super) struct Environment {
-    pub own: Vec<(String, Given)>,
-    pub platform: Vec<(String, Given)>,
+    pub own: Vec<(String, SettingText)>,
+    pub platform: Vec<(String, SettingText)>,
     pub state: StateDirectories,
 }
 
@@ -85,7 +85,7 @@ impl StateDirectories {
 pub(super) fn environment(
     variables: impl Iterator<Item = (OsString, OsString)>,
     known: &[String],
-) -> Result<Environment, Refusal> {
+) -> Result<Environment, ConfigError> {
     let mut environment = Environment::default();
     // With the rank of the variable's name, to know the stronger of two for one setting.
     let mut platform = Vec::new();
@@ -159,15 +159,15 @@ fn platform_setting(variable: &str) -> Option<(&'static str, usize, &'static str
     })
 }
 
-fn given(value: OsString, origin: Origin) -> Result<Given, Refusal> {
+fn given(value: OsString, origin: Origin) -> Result<SettingText, ConfigError> {
     match value.into_string() {
-        Ok(text) => Ok(Given { text: Secret::new(text), origin }),
-        Err(_) => Err(Refusal::Invalid { origin, expected: "UTF-8 text".to_owned() }),
+        Ok(text) => Ok(SettingText { text: Secret::new(text), origin }),
+        Err(_) => Err(ConfigError::Invalid { origin, expected: "UTF-8 text".to_owned() }),
     }
 }
 
-fn unknown_variable(name: &str, known: &[String]) -> Refusal {
+fn unknown_variable(name: &str, known: &[String]) -> ConfigError {
     let known: Vec<String> = known.iter().map(|setting| Origin::variable_of(setting)).collect();
     let near = nearest(&name[PREFIX.len()..], known.iter().map(|variable| &variable[PREFIX.len()..]));
-    Refusal::UnknownVariable { name: showable(name), near: near.map(|near| format!("{PREFIX}{near}")) }
+    ConfigError::UnknownVariable { name: showable(name), near: near.map(|near| format!("{PREFIX}{near}")) }
 }

@@ -34,7 +34,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::client::settings::{ClientSettings, ServiceSettings};
-use crate::exchange::settings::Format;
+use crate::exchange::settings::ExportFormat;
 use http_api::settings::HttpSettings;
 use server::access::settings::Scopes;
 use server::sync::settings::SourceSettings;
@@ -42,7 +42,7 @@ use simulator::settings::FleetSettings;
 use store::settings::StoreSettings;
 
 pub use log::{LogFormat, LogLevel, LogSettings};
-pub use refusal::{Origin, Refusal};
+pub use refusal::{ConfigError, Origin};
 
 use grammar::Typed;
 use layers::Layers;
@@ -80,7 +80,7 @@ pub struct SimulateSettings {
 #[derive(Clone, Debug, PartialEq)]
 pub struct ExportSettings {
     pub store: StoreSettings,
-    pub format: Format,
+    pub format: ExportFormat,
     /// `None`: standard output.
     pub file: Option<PathBuf>,
     pub log: LogSettings,
@@ -144,7 +144,7 @@ pub enum Stop {
     /// included.
     Answer(String),
     /// The settings are bad: one line for stderr.
-    Refused(Refusal),
+    Refused(ConfigError),
 }
 
 impl Stop {
@@ -166,8 +166,8 @@ impl fmt::Display for Stop {
     }
 }
 
-impl From<Refusal> for Stop {
-    fn from(refusal: Refusal) -> Self {
+impl From<ConfigError> for Stop {
+    fn from(refusal: ConfigError) -> Self {
         Stop::Refused(refusal)
     }
 }
@@ -198,18 +198,18 @@ where
         }
     }
     let (cli, origins) = typed.parse(grammar, layers)?;
-    build::command(cli, &build::Context { origins, state: environment.state })
+    build::command(cli, &build::BuildContext { origins, state: environment.state })
 }
 
 /// The settings file, if one is named, and what named it.
-fn config_file(typed: &Typed, layers: &Layers) -> Result<Option<(PathBuf, Origin)>, Refusal> {
+fn config_file(typed: &Typed, layers: &Layers) -> Result<Option<(PathBuf, Origin)>, ConfigError> {
     let (path, origin) = match (typed.flag("config"), layers.get("config")) {
         (Some(path), _) => (PathBuf::from(path), Origin::Flag("config".to_owned())),
         (None, Some(given)) => (PathBuf::from(given.text.expose()), given.origin.clone()),
         (None, None) => return Ok(None),
     };
     if path.as_os_str().is_empty() {
-        return Err(Refusal::Invalid { origin, expected: "the path of a file".to_owned() });
+        return Err(ConfigError::Invalid { origin, expected: "the path of a file".to_owned() });
     }
     Ok(Some((path, origin)))
 }

@@ -5,23 +5,23 @@ use std::path::Path;
 
 use super::file;
 use super::grammar::Origins;
-use super::refusal::{Origin, Refusal};
+use super::refusal::{ConfigError, Origin};
 use super::value::{TOPIC_LEVEL, is_topic_level};
 
 /// A list of ten million devices fits.
 const NAMES_FILE_MAX_BYTES: u64 = 1 << 30;
 
 /// The device types in the file.
-pub(super) fn types(path: &Path, origins: &Origins) -> Result<Vec<String>, Refusal> {
+pub(super) fn types(path: &Path, origins: &Origins) -> Result<Vec<String>, ConfigError> {
     let expected = format!("a device type, {TOPIC_LEVEL}");
-    let lines = Lines { setting: "types-file", origins, expected };
+    let lines = NamesFile { setting: "types-file", origins, expected };
     lines.parse(path, |line| is_topic_level(line).then(|| line.to_owned()))
 }
 
 /// The devices in the file, by type.
-pub(super) fn devices(path: &Path, origins: &Origins) -> Result<BTreeMap<String, Vec<String>>, Refusal> {
+pub(super) fn devices(path: &Path, origins: &Origins) -> Result<BTreeMap<String, Vec<String>>, ConfigError> {
     let expected = format!("type/id or type,id, each {TOPIC_LEVEL}");
-    let lines = Lines { setting: "devices-file", origins, expected };
+    let lines = NamesFile { setting: "devices-file", origins, expected };
     let devices = lines.parse(path, |line| {
         let (device_type, id) = line.split_once('/').or_else(|| line.split_once(','))?;
         let (device_type, id) = (device_type.trim(), id.trim());
@@ -35,18 +35,18 @@ pub(super) fn devices(path: &Path, origins: &Origins) -> Result<BTreeMap<String,
 }
 
 /// The file of a setting, and what each of its lines should be.
-struct Lines<'a> {
+struct NamesFile<'a> {
     setting: &'static str,
     origins: &'a Origins,
     expected: String,
 }
 
-impl Lines<'_> {
+impl NamesFile<'_> {
     /// What `parse` makes of each line; empty lines and comments are passed over.
-    fn parse<T>(&self, path: &Path, parse: impl Fn(&str) -> Option<T>) -> Result<Vec<T>, Refusal> {
+    fn parse<T>(&self, path: &Path, parse: impl Fn(&str) -> Option<T>) -> Result<Vec<T>, ConfigError> {
         let origin = self.origins.of(self.setting).unwrap_or(Origin::Flag(self.setting.to_owned()));
         let text = file::read_text(path, NAMES_FILE_MAX_BYTES)
-            .map_err(|source| Refusal::ReadFile { origin: origin.clone(), source })?;
+            .map_err(|source| ConfigError::ReadFile { origin: origin.clone(), source })?;
         let mut parsed = Vec::new();
         for (index, line) in text.lines().enumerate() {
             // No name holds a '#', so that one can only begin a comment.
@@ -54,7 +54,7 @@ impl Lines<'_> {
             if line.is_empty() {
                 continue;
             }
-            parsed.push(parse(line).ok_or_else(|| Refusal::Line {
+            parsed.push(parse(line).ok_or_else(|| ConfigError::Line {
                 origin: origin.clone(),
                 line: index + 1,
                 expected: self.expected.clone(),

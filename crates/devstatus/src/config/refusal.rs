@@ -58,7 +58,7 @@ impl fmt::Display for Origin {
 
 /// Why the settings are refused. `Display` is one line.
 #[derive(Debug)]
-pub enum Refusal {
+pub enum ConfigError {
     /// The arguments cannot be taken apart.
     Arguments { what: String },
     /// A variable that begins like ours is none of ours.
@@ -81,55 +81,55 @@ pub enum Refusal {
     Missing(Vec<&'static str>),
 }
 
-impl std::error::Error for Refusal {
+impl std::error::Error for ConfigError {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
             // The start stops with one line, so the causes stand in it and not behind it.
-            Refusal::Arguments { .. }
-            | Refusal::UnknownVariable { .. }
-            | Refusal::UnknownKey { .. }
-            | Refusal::Syntax { .. }
-            | Refusal::ReadConfig { .. }
-            | Refusal::ReadFile { .. }
-            | Refusal::Invalid { .. }
-            | Refusal::Line { .. }
-            | Refusal::Contradiction { .. }
-            | Refusal::Missing(_) => None,
+            ConfigError::Arguments { .. }
+            | ConfigError::UnknownVariable { .. }
+            | ConfigError::UnknownKey { .. }
+            | ConfigError::Syntax { .. }
+            | ConfigError::ReadConfig { .. }
+            | ConfigError::ReadFile { .. }
+            | ConfigError::Invalid { .. }
+            | ConfigError::Line { .. }
+            | ConfigError::Contradiction { .. }
+            | ConfigError::Missing(_) => None,
         }
     }
 }
 
-impl fmt::Display for Refusal {
+impl fmt::Display for ConfigError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Refusal::Arguments { what } => write!(f, "{what} (see --help)"),
-            Refusal::UnknownVariable { name: Some(name), near: Some(near) } => {
+            ConfigError::Arguments { what } => write!(f, "{what} (see --help)"),
+            ConfigError::UnknownVariable { name: Some(name), near: Some(near) } => {
                 write!(f, "unknown variable {name}: did you mean {near}?")
             }
-            Refusal::UnknownVariable { name: Some(name), near: None } => {
+            ConfigError::UnknownVariable { name: Some(name), near: None } => {
                 write!(f, "unknown variable {name}: no setting of this name exists (see --help)")
             }
-            Refusal::UnknownVariable { name: None, .. } => f.write_str(
+            ConfigError::UnknownVariable { name: None, .. } => f.write_str(
                 "an unknown variable begins with DEVSTATUS_: no setting of its name exists (see --help)",
             ),
-            Refusal::UnknownKey { path, line, key, known } => {
+            ConfigError::UnknownKey { path, line, key, known } => {
                 write!(f, "{} line {line}: unknown key", Path(path))?;
                 if let Some(key) = key {
                     write!(f, " {key}")?;
                 }
                 write!(f, "; known are {known}")
             }
-            Refusal::Syntax { path, line, what } => write!(f, "{} line {line}: {what}", Path(path)),
-            Refusal::ReadConfig { origin, path, source } => {
+            ConfigError::Syntax { path, line, what } => write!(f, "{} line {line}: {what}", Path(path)),
+            ConfigError::ReadConfig { origin, path, source } => {
                 write!(f, "{origin}: cannot read {}: {source}", Path(path))
             }
-            Refusal::ReadFile { origin, source } => write!(f, "{origin}: cannot read the file: {source}"),
-            Refusal::Invalid { origin, expected } => write!(f, "{origin}: expected {expected}"),
-            Refusal::Line { origin, line, expected } => {
+            ConfigError::ReadFile { origin, source } => write!(f, "{origin}: cannot read the file: {source}"),
+            ConfigError::Invalid { origin, expected } => write!(f, "{origin}: expected {expected}"),
+            ConfigError::Line { origin, line, expected } => {
                 write!(f, "line {line} of the file of {origin}: expected {expected}")
             }
-            Refusal::Contradiction { one, other, why } => write!(f, "{one} contradicts {other}: {why}"),
-            Refusal::Missing(settings) => {
+            ConfigError::Contradiction { one, other, why } => write!(f, "{one} contradicts {other}: {why}"),
+            ConfigError::Missing(settings) => {
                 let each: Vec<String> =
                     settings.iter().map(|setting| platform::places(setting).join(" or ")).collect();
                 write!(f, "missing {}", each.join("; missing "))

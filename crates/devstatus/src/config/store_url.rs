@@ -6,7 +6,7 @@ use std::net::Ipv6Addr;
 use percent_encoding::percent_decode_str;
 
 use super::value::is_host_name;
-use store::settings::{Address, Location, Server, Tls};
+use store::settings::{Address, Location, StoreServer, StoreTls};
 use system::secret::Secret;
 
 const EXPECTED: &str =
@@ -30,37 +30,37 @@ pub(super) fn location(text: &str) -> Result<Location, &'static str> {
 fn server_location(scheme: &str, rest: &str) -> Result<Location, &'static str> {
     match scheme {
         "postgres" | "postgresql" => postgres(rest).map(Location::Postgres).ok_or(POSTGRES),
-        "valkey" | "redis" => valkey(rest, Tls::Off).map(Location::Valkey).ok_or(VALKEY),
-        "valkeys" | "rediss" => valkey(rest, Tls::Required).map(Location::Valkey).ok_or(VALKEY),
+        "valkey" | "redis" => valkey(rest, StoreTls::Off).map(Location::Valkey).ok_or(VALKEY),
+        "valkeys" | "rediss" => valkey(rest, StoreTls::Required).map(Location::Valkey).ok_or(VALKEY),
         _ => Err(EXPECTED),
     }
 }
 
-fn postgres(rest: &str) -> Option<Server> {
+fn postgres(rest: &str) -> Option<StoreServer> {
     let (rest, query) = split(rest, '?');
     let mut server = server(rest, POSTGRES_PORT)?;
     // libpq prefers TLS without a check everywhere. Here a certificate is always checked, and what leaves this machine is
     // encrypted unless the URL says otherwise: else whoever is on the way could have the password.
-    server.tls = if server.is_on_this_machine() { Tls::Offered } else { Tls::Required };
+    server.tls = if server.is_on_this_machine() { StoreTls::Offered } else { StoreTls::Required };
     for pair in query.iter().flat_map(|query| query.split('&')) {
         server.tls = match pair.split_once('=')? {
-            ("sslmode", "disable") => Tls::Off,
-            ("sslmode", "prefer") => Tls::Offered,
-            ("sslmode", "require" | "verify-ca" | "verify-full") => Tls::Required,
+            ("sslmode", "disable") => StoreTls::Off,
+            ("sslmode", "prefer") => StoreTls::Offered,
+            ("sslmode", "require" | "verify-ca" | "verify-full") => StoreTls::Required,
             _ => return None,
         };
     }
     Some(server)
 }
 
-fn valkey(rest: &str, tls: Tls) -> Option<Server> {
-    let server = Server { tls, ..server(rest, VALKEY_PORT)? };
+fn valkey(rest: &str, tls: StoreTls) -> Option<StoreServer> {
+    let server = StoreServer { tls, ..server(rest, VALKEY_PORT)? };
     let is_number = |text: &String| text.parse::<u16>().is_ok();
     server.database.as_ref().is_none_or(is_number).then_some(server)
 }
 
 /// `[user[:password]@]host[:port][,host[:port]]…[/database]`
-fn server(text: &str, port: u16) -> Option<Server> {
+fn server(text: &str, port: u16) -> Option<StoreServer> {
     // Signs that separate are encoded where they do not, so the last '@' ends the login.
     let (login, rest) = text.rsplit_once('@').unwrap_or(("", text));
     let (user, password) = split(login, ':');
@@ -69,12 +69,12 @@ fn server(text: &str, port: u16) -> Option<Server> {
     if addresses.len() > ADDRESSES_MAX {
         return None;
     }
-    Some(Server {
+    Some(StoreServer {
         addresses,
         user: decoded(user)?,
         password: decoded(password.unwrap_or_default())?.map(Secret::new),
         database: decoded(database.unwrap_or_default())?,
-        tls: Tls::Off,
+        tls: StoreTls::Off,
     })
 }
 

@@ -2,28 +2,28 @@
 
 use toml::de::{DeTable, DeValue};
 
-use super::file::{Entry, Fault};
+use super::file::{FileEntry, SyntaxError};
 use system::secret::Secret;
 
 /// The values of `text` in the order of their lines. A list counts as its items with commas between them, as the flag of
 /// the same name takes it. A table is no value; its name is refused as an unknown key.
-pub(super) fn read(text: &str) -> Result<Vec<Entry>, Fault> {
+pub(super) fn read(text: &str) -> Result<Vec<FileEntry>, SyntaxError> {
     let line_of =
         |at: usize| text.as_bytes()[..at.min(text.len())].iter().filter(|b| **b == b'\n').count() + 1;
     // The parser's own text quotes the file, and so perhaps the token: only the place is kept.
-    let table = DeTable::parse(text).map_err(|error| Fault {
+    let table = DeTable::parse(text).map_err(|error| SyntaxError {
         line: line_of(error.span().map_or(0, |span| span.start)),
         what: "not the TOML that was expected".to_owned(),
     })?;
     let mut entries = Vec::new();
     for (key, value) in table.into_inner() {
         let line = line_of(key.span().start);
-        let value = scalars(value.get_ref()).ok_or_else(|| Fault {
+        let value = scalars(value.get_ref()).ok_or_else(|| SyntaxError {
             line,
             what: "expected a text, a number, true, false, or a list of these".to_owned(),
         });
         let key = key.into_inner().into_owned();
-        entries.push(Entry { key, value: Some(Secret::new(value?)), line });
+        entries.push(FileEntry { key, value: Some(Secret::new(value?)), line });
     }
     entries.sort_by_key(|entry| entry.line);
     Ok(entries)

@@ -8,7 +8,7 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use super::{LogFormat, LogLevel};
-use crate::exchange::settings::Format;
+use crate::exchange::settings::ExportFormat;
 use http_api::settings::{AllowedHost, ForwardedHeader};
 use mqtt::settings::{Endpoint, MqttVersion};
 use presence::query::Network;
@@ -242,11 +242,11 @@ pub(super) fn log_format(text: &str) -> Parsed<LogFormat> {
     or_expected(format, "text or json")
 }
 
-pub(super) fn export_format(text: &str) -> Parsed<Format> {
+pub(super) fn export_format(text: &str) -> Parsed<ExportFormat> {
     let format = match text {
-        "jsonl" => Some(Format::JsonLines),
-        "csv" => Some(Format::Csv),
-        "csv-spreadsheet" => Some(Format::CsvForSpreadsheet),
+        "jsonl" => Some(ExportFormat::JsonLines),
+        "csv" => Some(ExportFormat::Csv),
+        "csv-spreadsheet" => Some(ExportFormat::CsvForSpreadsheet),
         _ => None,
     };
     or_expected(format, "jsonl, csv or csv-spreadsheet")

@@ -6,12 +6,12 @@ use std::fmt;
 use serde::de::{DeserializeSeed, Deserializer, Error as _, IgnoredAny, MapAccess, Visitor};
 use serde_saphyr::Spanned;
 
-use super::file::{Entry, Fault};
+use super::file::{FileEntry, SyntaxError};
 use system::secret::Secret;
 
 /// The scalars of `text`, as they are written (`007` stays `007`), by their dotted paths. A path that no setting in `known`
 /// has is there without a text. A key without a value (`null`, `~`, nothing) counts as absent, as it does in the SDK.
-pub(super) fn read(text: &str, known: &[&str]) -> Result<Vec<Entry>, Fault> {
+pub(super) fn read(text: &str, known: &[&str]) -> Result<Vec<FileEntry>, SyntaxError> {
     if text.lines().all(|line| line.trim().is_empty() || line.trim_start().starts_with('#')) {
         return Ok(Vec::new());
     }
@@ -26,7 +26,7 @@ pub(super) fn read(text: &str, known: &[&str]) -> Result<Vec<Entry>, Fault> {
         let number = |value: u64| usize::try_from(value).unwrap_or(usize::MAX).max(1);
         let column = at.map_or(1, |at| number(at.column()));
         let what = format!("not the YAML that was expected, at column {column}");
-        Fault { line: at.map_or(1, |at| number(at.line())), what }
+        SyntaxError { line: at.map_or(1, |at| number(at.line())), what }
     })?;
     Ok(entries)
 }
@@ -36,7 +36,7 @@ struct Branch<'a> {
     /// Its path with a dot at the end; empty at the root.
     prefix: &'a str,
     known: &'a [&'a str],
-    entries: &'a mut Vec<Entry>,
+    entries: &'a mut Vec<FileEntry>,
 }
 
 impl<'de> DeserializeSeed<'de> for Branch<'_> {
@@ -75,13 +75,13 @@ impl<'de> Visitor<'de> for Branch<'_> {
             let plain = !key.value.contains('.');
             if plain && self.known.contains(&path.as_str()) {
                 if let Some(value) = map.next_value::<Option<String>>()? {
-                    self.entries.push(Entry { key: path, value: Some(Secret::new(value)), line });
+                    self.entries.push(FileEntry { key: path, value: Some(Secret::new(value)), line });
                 }
             } else if plain && self.known.iter().any(|known| known.starts_with(&inner)) {
                 map.next_value_seed(Branch { prefix: &inner, known: self.known, entries: self.entries })?;
             } else {
                 map.next_value::<IgnoredAny>()?;
-                self.entries.push(Entry { key: path, value: None, line });
+                self.entries.push(FileEntry { key: path, value: None, line });
             }
         }
         Ok(())

@@ -49,7 +49,7 @@ pub enum DemoError {
     Service(#[from] app::Error),
     #[error("the service did not get ready within {} seconds", READY_TIMEOUT.as_secs())]
     NotReady,
-    #[error("the simulated fleet ended by a fault of its own")]
+    #[error("internal error: the simulated fleet ended unexpectedly")]
     Fleet,
 }
 

@@ -8,7 +8,7 @@ use presence::Status;
 use store::StoredDevice;
 
 /// The first row, with its line feed.
-pub const HEAD: &str = "type,id,status,since,session,close_code,reason,address,heard_at,message\n";
+pub const HEAD: &str = "type,id,status,since,session,close_code,reason,address,received_at,message\n";
 
 /// How texts stand in cells.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -21,28 +21,28 @@ pub enum Cells {
 /// The row without its line feed; `None` if the message is no text. Of an unknown time the cell is empty, and so are code
 /// and reason of a device that is connected.
 pub fn write(device: &StoredDevice, cells: Cells) -> Option<String> {
-    let verdict = device.belief.verdict()?;
-    let statement = verdict.statement;
-    let message = String::from_utf8(statement.payload.unpack()).ok()?;
+    let resolved = device.state.resolve()?;
+    let event = resolved.event;
+    let message = String::from_utf8(event.payload.unpack()).ok()?;
     let summary = iot_platform::summary(message.as_bytes());
-    let is_off = verdict.status == Status::Disconnected;
+    let is_off = resolved.status == Status::Disconnected;
     let time = |moment| timestamp(moment).map(|time| time.to_string()).unwrap_or_default();
     let mut row = String::with_capacity(message.len() + 200);
     cell(&mut row, cells, &device.name.device_type);
-    for text in [&device.name.id, word(verdict.status), &time(statement.time), &time(statement.session)] {
+    for text in [&device.name.id, word(resolved.status), &time(event.time), &time(event.session)] {
         row.push(',');
         cell(&mut row, cells, text);
     }
     row.push(',');
     if is_off {
-        write!(row, "{}", statement.close_code).ok()?;
+        write!(row, "{}", event.close_code).ok()?;
     }
     row.push(',');
     let reason = summary.as_ref().map(|summary| summary.reason.as_ref()).filter(|_| is_off);
     cell(&mut row, cells, reason.unwrap_or_default());
     row.push(',');
     cell(&mut row, cells, summary.as_ref().map(|summary| summary.address.as_ref()).unwrap_or_default());
-    for text in [&at(device.heard_at).to_string(), &message] {
+    for text in [&at(device.received_at).to_string(), &message] {
         row.push(',');
         cell(&mut row, cells, text);
     }
@@ -70,21 +70,21 @@ fn cell(row: &mut String, cells: Cells, text: &str) {
 mod tests {
     use super::*;
     use presence::payload::Payload;
-    use presence::{Belief, Claim, DeviceName, Moment, Statement, UnixSeconds};
+    use presence::{DeviceName, DeviceState, EventKind, Moment, PresenceEvent, UnixSeconds};
 
     #[test]
-    fn a_row_has_a_cell_for_each_column_whatever_stands_in_it() {
+    fn a_row_has_a_cell_for_each_column_whatever_its_content() {
         let message = r#"{"Action":"Disconnect","ClientAddr":"192.0.2.1","Reason":"a \"b\", c"}"#;
-        let mut belief = Belief::default();
-        belief.apply(Statement {
-            claim: Claim::Disconnect,
+        let mut state = DeviceState::default();
+        state.apply(PresenceEvent {
+            kind: EventKind::Disconnect,
             session: Moment::UNKNOWN,
             time: Moment::from_nanos(1_500_000_000),
             close_code: 91,
             payload: Payload::pack(message.as_bytes()),
         });
         let name = DeviceName { device_type: "t,u".into(), id: "1".into() };
-        let row = write(&StoredDevice { name, belief, heard_at: UnixSeconds(2) }, Cells::Exact).unwrap();
+        let row = write(&StoredDevice { name, state, received_at: UnixSeconds(2) }, Cells::Exact).unwrap();
         let quoted = format!("\"{}\"", message.replace('"', "\"\""));
         assert_eq!(
             row,
@@ -96,7 +96,7 @@ mod tests {
     }
 
     #[test]
-    fn what_would_be_a_formula_is_escaped_where_that_is_asked_for() {
+    fn formulas_are_escaped_on_request() {
         for (text, exact, escaped) in [
             ("=1+1", "=1+1", "'=1+1"),
             ("+1", "+1", "'+1"),

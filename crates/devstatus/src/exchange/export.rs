@@ -12,7 +12,7 @@ use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 
 use super::csv::Cells;
-use super::settings::Format;
+use super::settings::ExportFormat;
 use super::{ExchangeError, csv, line, shown};
 use store::settings::StoreSettings;
 use store::{self, LoadSink, StoredDevice};
@@ -28,7 +28,7 @@ const WAITING_MAX: usize = 4;
 /// to directly.
 pub async fn export(
     settings: &StoreSettings,
-    format: Format,
+    format: ExportFormat,
     file: Option<PathBuf>,
     bar: ProgressBar,
     shutdown: CancellationToken,
@@ -44,7 +44,7 @@ pub async fn export(
         ended = async { tokio::join!(store.load(sink), written) } => ended,
         () = shutdown.cancelled() => return Err(ExchangeError::Interrupted),
     };
-    let Written { devices, file } = written.map_err(|_| ExchangeError::Fault)??;
+    let Written { devices, file } = written.map_err(|_| ExchangeError::Internal)??;
     loaded?;
     if let Some((path, replacement)) = file {
         replacement.commit().map_err(|error| ExchangeError::Write(path.display().to_string(), error))?;
@@ -76,7 +76,7 @@ struct Written {
 
 fn write_all(
     batches: &Receiver<Vec<StoredDevice>>,
-    format: Format,
+    format: ExportFormat,
     file: Option<&Path>,
     bar: &ProgressBar,
 ) -> Result<Written, ExchangeError> {
@@ -96,18 +96,18 @@ fn write_all(
         count += devices;
         bar.set_position(count);
     });
-    let done = done.and_then(|()| out.flush().map_err(Stop::Io));
+    let done = done.and_then(|()| out.flush().map_err(ExportEnd::Io));
     drop(out);
     written.devices = count;
     match done {
         Ok(()) => Ok(written),
-        Err(Stop::Io(error)) if error.kind() == io::ErrorKind::BrokenPipe => Ok(written),
-        Err(Stop::Io(error)) => Err(failed(error)),
-        Err(Stop::NotText(device)) => Err(ExchangeError::NotText(device)),
+        Err(ExportEnd::Io(error)) if error.kind() == io::ErrorKind::BrokenPipe => Ok(written),
+        Err(ExportEnd::Io(error)) => Err(failed(error)),
+        Err(ExportEnd::NotText(device)) => Err(ExchangeError::NotText(device)),
     }
 }
 
-enum Stop {
+enum ExportEnd {
     Io(io::Error),
     NotText(String),
 }
@@ -115,22 +115,23 @@ enum Stop {
 fn write_lines(
     out: &mut impl Write,
     batches: &Receiver<Vec<StoredDevice>>,
-    format: Format,
+    format: ExportFormat,
     mut written: impl FnMut(u64),
-) -> Result<(), Stop> {
-    if format != Format::JsonLines {
-        out.write_all(csv::HEAD.as_bytes()).map_err(Stop::Io)?;
+) -> Result<(), ExportEnd> {
+    if format != ExportFormat::JsonLines {
+        out.write_all(csv::HEAD.as_bytes()).map_err(ExportEnd::Io)?;
     }
     for batch in batches {
         for device in &batch {
             let line = match format {
-                Format::JsonLines => line::write(device),
-                Format::Csv => csv::write(device, Cells::Exact),
-                Format::CsvForSpreadsheet => csv::write(device, Cells::WithoutFormulas),
+                ExportFormat::JsonLines => line::write(device),
+                ExportFormat::Csv => csv::write(device, Cells::Exact),
+                ExportFormat::CsvForSpreadsheet => csv::write(device, Cells::WithoutFormulas),
             };
-            let line =
-                line.ok_or_else(|| Stop::NotText(format!("{}/{}", device.name.device_type, device.name.id)))?;
-            out.write_all(line.as_bytes()).and_then(|()| out.write_all(b"\n")).map_err(Stop::Io)?;
+            let line = line.ok_or_else(|| {
+                ExportEnd::NotText(format!("{}/{}", device.name.device_type, device.name.id))
+            })?;
+            out.write_all(line.as_bytes()).and_then(|()| out.write_all(b"\n")).map_err(ExportEnd::Io)?;
         }
         written(batch.len() as u64);
     }

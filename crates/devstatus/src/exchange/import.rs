@@ -44,7 +44,7 @@ pub async fn import(
         imported += devices.len() as u64;
         opened.store.upsert(Arc::new(Batch { devices, ..Batch::default() })).await?;
     }
-    read.await.map_err(|_| ExchangeError::Fault)??;
+    read.await.map_err(|_| ExchangeError::Internal)??;
     Ok(imported)
 }
 

@@ -1,4 +1,4 @@
-//! One device as one line of JSON, and back: `{"type":…,"id":…,"status":…,"since":…,"heard_at":…,"statements":[…]}`.
+//! One device as one line of JSON, and back: `{"type":…,"id":…,"status":…,"since":…,"received_at":…,"events":[…]}`.
 //!
 //! The statements are the belief: applied to nothing, they give the same one. `status` and `since` follow from them; they are
 //! written for whoever reads the line, and not read back.
@@ -7,11 +7,11 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use presence::payload::Payload;
-use presence::{Belief, Claim, DeviceName, Moment, Statement, Status, UnixSeconds};
+use presence::{DeviceName, DeviceState, EventKind, Moment, PresenceEvent, Status, UnixSeconds};
 use store::StoredDevice;
 
 /// More statements than any belief holds.
-const STATEMENTS_MAX: usize = 64;
+const EVENTS_MAX: usize = 64;
 /// The text of one message; sixteen times what the platform's buffer holds.
 const MESSAGE_MAX_BYTES: usize = 64 * 1024;
 
@@ -25,14 +25,17 @@ struct Line {
     #[serde(skip_deserializing)]
     since: Option<Timestamp>,
     /// When the latest message arrived that taught something about it.
-    heard_at: Timestamp,
-    statements: Vec<Told>,
+    #[serde(alias = "heard_at")]
+    received_at: Timestamp,
+    #[serde(alias = "statements")]
+    events: Vec<ExportedEvent>,
 }
 
 /// One statement; an unknown moment is `null`.
 #[derive(Serialize, Deserialize)]
-struct Told {
-    claim: Word,
+struct ExportedEvent {
+    #[serde(alias = "claim")]
+    kind: Word,
     session: Option<Timestamp>,
     time: Option<Timestamp>,
     close_code: u16,
@@ -71,70 +74,70 @@ pub fn at(time: UnixSeconds) -> Timestamp {
 
 /// The line without its line feed; `None` if a message is no text.
 pub fn write(device: &StoredDevice) -> Option<String> {
-    let verdict = device.belief.verdict();
+    let resolved = device.state.resolve();
     let line = Line {
         device_type: device.name.device_type.to_string(),
         id: device.name.id.to_string(),
-        status: verdict.map(|verdict| word(verdict.status)),
-        since: verdict.and_then(|verdict| timestamp(verdict.statement.time)),
-        heard_at: at(device.heard_at),
-        statements: device.belief.clone().into_statements().map(told).collect::<Option<_>>()?,
+        status: resolved.map(|resolved| word(resolved.status)),
+        since: resolved.and_then(|resolved| timestamp(resolved.event.time)),
+        received_at: at(device.received_at),
+        events: device.state.clone().into_events().map(exported).collect::<Option<_>>()?,
     };
     serde_json::to_string(&line).ok()
 }
 
 /// Reads a line back, or says what is wrong with it.
 pub fn read(line: &[u8]) -> Result<StoredDevice, String> {
-    let Line { device_type, id, heard_at, statements, .. } =
+    let Line { device_type, id, received_at, events, .. } =
         serde_json::from_slice(line).map_err(|error| error.to_string())?;
     let sound = |name: &str| !name.is_empty() && !name.contains(['/', '+', '#', '\0']);
     if !sound(&device_type) || !sound(&id) {
         return Err("no topic can name such a type and id".to_owned());
     }
-    if statements.is_empty() || statements.len() > STATEMENTS_MAX {
-        return Err(format!("1 to {STATEMENTS_MAX} statements are expected"));
+    if events.is_empty() || events.len() > EVENTS_MAX {
+        return Err(format!("1 to {EVENTS_MAX} events are expected"));
     }
-    let mut belief = Belief::default();
-    for told in statements {
-        if told.message.len() > MESSAGE_MAX_BYTES {
+    let mut state = DeviceState::default();
+    for exported in events {
+        if exported.message.len() > MESSAGE_MAX_BYTES {
             return Err(format!("a message may have at most {MESSAGE_MAX_BYTES} bytes"));
         }
-        belief.apply(statement(&told));
+        state.apply(event(&exported));
     }
-    let heard_at = UnixSeconds(u32::try_from(heard_at.as_second()).unwrap_or(0));
+    let received_at = UnixSeconds(u32::try_from(received_at.as_second()).unwrap_or(0));
     let name = DeviceName { device_type: device_type.into(), id: id.into() };
-    Ok(StoredDevice { name, belief, heard_at })
+    Ok(StoredDevice { name, state, received_at })
 }
 
-fn told(statement: Statement) -> Option<Told> {
-    let claim = match statement.claim {
-        Claim::Request => Word::Request,
-        Claim::Connect => Word::Connect,
-        Claim::Takeover => Word::Takeover,
-        Claim::Refusal => Word::Refusal,
-        Claim::Disconnect => Word::Disconnect,
+fn exported(event: PresenceEvent) -> Option<ExportedEvent> {
+    let kind = match event.kind {
+        EventKind::Request => Word::Request,
+        EventKind::Connect => Word::Connect,
+        EventKind::Takeover => Word::Takeover,
+        EventKind::Refusal => Word::Refusal,
+        EventKind::Disconnect => Word::Disconnect,
         // No belief holds one.
-        Claim::FailedLogin => return None,
+        EventKind::FailedLogin => return None,
     };
-    let message = String::from_utf8(statement.payload.unpack()).ok()?;
-    let (session, time) = (timestamp(statement.session), timestamp(statement.time));
-    Some(Told { claim, session, time, close_code: statement.close_code, message })
+    let message = String::from_utf8(event.payload.unpack()).ok()?;
+    let (session, time) = (timestamp(event.session), timestamp(event.time));
+    Some(ExportedEvent { kind, session, time, close_code: event.close_code, message })
 }
 
-fn statement(told: &Told) -> Statement {
-    let claim = match told.claim {
-        Word::Request => Claim::Request,
-        Word::Connect => Claim::Connect,
-        Word::Takeover => Claim::Takeover,
-        Word::Refusal => Claim::Refusal,
-        Word::Disconnect => Claim::Disconnect,
+fn event(exported: &ExportedEvent) -> PresenceEvent {
+    let kind = match exported.kind {
+        Word::Request => EventKind::Request,
+        Word::Connect => EventKind::Connect,
+        Word::Takeover => EventKind::Takeover,
+        Word::Refusal => EventKind::Refusal,
+        Word::Disconnect => EventKind::Disconnect,
     };
     let moment = |time: Option<Timestamp>| {
         time.map_or(Moment::UNKNOWN, |time| Moment::from_nanos(time.as_nanosecond()))
     };
-    let payload = Payload::pack(told.message.as_bytes());
-    let (session, time) = (moment(told.session), moment(told.time));
-    Statement { claim, session, time, close_code: told.close_code, payload }
+    let payload = Payload::pack(exported.message.as_bytes());
+    let (session, time) = (moment(exported.session), moment(exported.time));
+    PresenceEvent { kind, session, time, close_code: exported.close_code, payload }
 }
 
 #[cfg(test)]
@@ -151,17 +154,17 @@ mod tests {
 
     proptest! {
         #[test]
-        fn every_belief_comes_back_whole(
-            statements in prop::collection::vec(strategy::statement(text()), 1..8),
+        fn every_device_state_survives_a_round_trip(
+            events in prop::collection::vec(strategy::event(text()), 1..8),
             id in "[^/+#\u{0}]{1,8}",
-            heard_at: u32,
+            received_at: u32,
         ) {
-            let mut belief = Belief::default();
-            for statement in statements {
-                belief.apply(statement);
+            let mut state = DeviceState::default();
+            for event in events {
+                state.apply(event);
             }
             let name = DeviceName { device_type: "t".into(), id: id.into() };
-            let device = StoredDevice { name, belief, heard_at: UnixSeconds(heard_at) };
+            let device = StoredDevice { name, state, received_at: UnixSeconds(received_at) };
             let line = write(&device).unwrap();
             prop_assert!(!line.contains('\n'));
             prop_assert_eq!(read(line.as_bytes()), Ok(device));
@@ -174,8 +177,17 @@ mod tests {
     }
 
     #[test]
-    fn what_is_wrong_with_a_line_is_said() {
+    fn a_line_of_an_earlier_version_is_read() {
         let line = r#"{"type":"t","id":"1","heard_at":"2026-11-23T17:00:00Z","statements":[{"claim":"connect","session":null,"time":null,"close_code":0,"message":"{}"}]}"#;
+        let new =
+            line.replace("heard_at", "received_at").replace("statements", "events").replace("claim", "kind");
+        assert!(read(line.as_bytes()).is_ok());
+        assert_eq!(read(line.as_bytes()), read(new.as_bytes()));
+    }
+
+    #[test]
+    fn an_invalid_line_is_refused_with_its_reason() {
+        let line = r#"{"type":"t","id":"1","received_at":"2026-11-23T17:00:00Z","events":[{"kind":"connect","session":null,"time":null,"close_code":0,"message":"{}"}]}"#;
         assert!(read(line.as_bytes()).is_ok());
         for (was, is, why) in [
             (r#""id":"1""#, r#""id":"a/b""#, "topic"),
@@ -185,9 +197,9 @@ mod tests {
             ("2026-11-23T17", "yesterday", "year"),
         ] {
             let refused = read(line.replace(was, is).as_bytes());
-            assert!(refused.as_ref().is_err_and(|told| told.contains(why)), "{is}: {refused:?}");
+            assert!(refused.as_ref().is_err_and(|exported| exported.contains(why)), "{is}: {refused:?}");
         }
         let none = format!("{}[]}}", &line[..line.find('[').unwrap()]);
-        assert!(read(none.as_bytes()).is_err_and(|why| why.contains("statements")));
+        assert!(read(none.as_bytes()).is_err_and(|why| why.contains("events")));
     }
 }

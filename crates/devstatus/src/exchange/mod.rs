@@ -34,8 +34,8 @@ pub enum ExchangeError {
     NotText(String),
     #[error("interrupted")]
     Interrupted,
-    #[error("the thread that reads or writes the text ended by a fault of its own")]
-    Fault,
+    #[error("internal error: the thread that reads or writes the text ended unexpectedly")]
+    Internal,
 }
 
 /// The file as an error names it.

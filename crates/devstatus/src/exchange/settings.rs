@@ -2,7 +2,7 @@
 
 /// The form of an export.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Format {
+pub enum ExportFormat {
     /// One JSON object on each line, with everything that is kept: what an import reads.
     JsonLines,
     /// One row for each device, with what a person reads: for spreadsheets.

@@ -69,7 +69,7 @@ fn a_body_that_never_comes_is_answered_408() {
 }
 
 #[test]
-fn what_is_too_large_is_refused_with_its_own_status() {
+fn oversized_requests_are_refused_with_their_own_status() {
     let (_broker, service) = ready_service();
     let long = "x".repeat(9_000);
     assert_problem(&service.get(&format!("/pump/{long}")), 414, "url-too-long");
@@ -98,7 +98,7 @@ fn what_is_too_large_is_refused_with_its_own_status() {
 }
 
 #[test]
-fn what_is_no_http_is_answered_400_or_nothing_and_counted() {
+fn non_http_bytes_get_400_or_nothing_and_are_counted() {
     let (_broker, service) = ready_service();
     for bytes in [
         &b"\x16\x03\x01\x02\x00\x01\x00"[..],
@@ -177,7 +177,7 @@ fn a_hundred_thousand_keys_tried_find_nothing_and_cost_no_memory() {
 }
 
 #[test]
-fn answers_bear_the_headers_that_keep_browsers_from_making_more_of_them() {
+fn responses_carry_browser_security_headers() {
     let (broker, _unused) = ready_service();
     let origin = "https://wall.example";
     let service = Launch::to(&broker.url()).arguments(&["--cors-origin", origin]);

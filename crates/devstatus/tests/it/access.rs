@@ -73,7 +73,7 @@ fn every_resource_but_the_probes_needs_a_key_and_takes_it_as_basic_and_as_bearer
 }
 
 #[test]
-fn a_wrong_secret_an_unknown_key_and_what_is_no_key_are_all_the_same_401() {
+fn a_wrong_secret_an_unknown_key_and_a_malformed_key_get_the_same_401() {
     let (broker, keys) = (broker(), Keys::new());
     let (key, other) = (keys.create("read"), keys.create("read"));
     let service = keys.launch(&broker.url()).start();
@@ -188,7 +188,7 @@ fn keys_are_listed_without_secrets_in_a_file_for_their_owner() {
 }
 
 #[test]
-fn revoking_what_is_not_there_makes_no_file() {
+fn revoking_an_unknown_key_creates_no_file() {
     let keys = Keys::new();
     assert_eq!(keys.run(&["revoke", "a-org-nobody"]).status.code(), Some(1));
     assert!(!keys.path().exists(), "a file would make keys a must");
@@ -246,7 +246,7 @@ fn a_keys_file_that_is_named_and_missing_stops_the_start_unless_everybody_may_as
 }
 
 #[test]
-fn anonymous_requests_can_be_let_in_beside_keys_and_a_wrong_key_is_refused_all_the_same() {
+fn anonymous_requests_can_be_allowed_and_a_wrong_key_is_still_refused() {
     let (broker, keys) = (broker(), Keys::new());
     let key = keys.create("events");
     let service = keys.launch(&broker.url()).arguments(&["--allow-anonymous"]).start();
@@ -257,7 +257,7 @@ fn anonymous_requests_can_be_let_in_beside_keys_and_a_wrong_key_is_refused_all_t
 }
 
 #[test]
-fn without_a_keys_file_whoever_is_on_this_machine_may_ask_whatever_a_proxy_has_checked() {
+fn without_a_keys_file_loopback_clients_may_ask_whatever_a_proxy_has_checked() {
     let broker = broker();
     let service = Launch::to(&broker.url()).start();
     service.wait_until_ready();
@@ -266,7 +266,7 @@ fn without_a_keys_file_whoever_is_on_this_machine_may_ask_whatever_a_proxy_has_c
 }
 
 #[test]
-fn a_key_that_asks_too_often_is_told_when_it_may_again() {
+fn a_throttled_key_gets_retry_after() {
     let (broker, keys) = (broker(), Keys::new());
     let (busy, other) = (keys.create("read"), keys.create("read"));
     let service = keys.launch(&broker.url()).arguments(&["--requests-per-second", "1"]).start();
@@ -313,7 +313,7 @@ fn an_address_that_tries_many_wrong_keys_has_to_wait_and_others_do_not() {
 }
 
 #[test]
-fn the_default_keys_file_stands_beside_the_store() {
+fn the_default_keys_file_is_next_to_the_store() {
     let (broker, state) = (broker(), tempfile::tempdir().unwrap());
     let home = |launch: Launch| launch.environment("STATE_DIRECTORY", text(state.path()));
     let created = home(Launch::default().arguments(&["keys", "create", "x", "-o", "org"])).run();

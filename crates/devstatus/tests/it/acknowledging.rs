@@ -54,7 +54,7 @@ fn start_and_wait(launch: Launch) -> Service {
 }
 
 #[test]
-fn what_was_taken_in_but_not_written_is_sent_again_after_a_kill() {
+fn unwritten_messages_are_redelivered_after_a_kill() {
     let (file, broker) = (File::new(), Mosquitto::start());
     let service = start_and_wait(file.launch(&broker));
     // From here on the service can write nothing.

@@ -52,7 +52,7 @@ fn a_device_is_answered_with_its_deciding_message_byte_for_byte() {
 /// The four messages that the platform sent of two simultaneous connections that were both seen to begin: the later one was
 /// taken over by the earlier one, which was then ended by its client.
 #[test]
-fn of_simultaneous_connections_that_were_both_reset_none_is_connected_whatever_the_order() {
+fn two_simultaneous_resets_end_disconnected_in_any_order() {
     let message = |action: &str, began: &str, code: u16| {
         format!(
             r#"{{"Action":"{action}","Time":"2026-11-28T14:26:43.969Z","ConnectTime":"2026-11-28T14:26:43.{began}Z","CloseCode":{code}}}"#
@@ -218,7 +218,7 @@ fn any_other_path_is_404_with_a_problem() {
 }
 
 #[test]
-fn health_and_summary_count_what_is_known() {
+fn health_and_summary_count_the_known_devices() {
     let others = [Device::new("pump", "2"), Device::new("valve", "3")];
     let (_broker, service) = ready_with(&[
         (PUMP, PUMP.connect(1)),
@@ -240,7 +240,7 @@ fn health_and_summary_count_what_is_known() {
 }
 
 #[test]
-fn the_page_at_the_root_says_what_this_is_and_how_many_devices_it_knows() {
+fn the_root_page_names_the_service_and_counts_devices() {
     let others = [Device::new("pump", "2"), Device::new("pump", "3")];
     let statuses = [PUMP, others[0], others[1]].map(|device| (device, device.connect(1)));
     let (_broker, service) = ready_with(&statuses);

@@ -8,7 +8,7 @@ use testkit::service::{Launch, Service, mentions};
 struct Case<'a> {
     properties: &'a [u8],
     arguments: &'a [&'a str],
-    told: &'a [&'a str],
+    said: &'a [&'a str],
 }
 
 fn connack(code: u8, properties: &[u8]) -> Reply {
@@ -58,15 +58,15 @@ fn mosquitto_with_a_lower_keep_alive_keeps_the_link() {
 }
 
 #[test]
-fn what_the_broker_does_not_offer_is_told() {
+fn missing_broker_features_are_reported() {
     let durable = ["--clean-session", "false", "--session-expiry", "600"];
-    for Case { properties, arguments, told } in [
-        Case { properties: &[0x11, 0, 0, 0, 60], arguments: &durable, told: &["60 seconds", "600"] },
-        Case { properties: &[0x24, 0], arguments: &durable, told: &["Maximum QoS is 0"] },
+    for Case { properties, arguments, said } in [
+        Case { properties: &[0x11, 0, 0, 0, 60], arguments: &durable, said: &["60 seconds", "600"] },
+        Case { properties: &[0x24, 0], arguments: &durable, said: &["Maximum QoS is 0"] },
         Case {
             properties: &text(0x12, "other"),
             arguments: &[],
-            told: &["client id other instead of a:org:app"],
+            said: &["client id other instead of a:org:app"],
         },
     ] {
         let granted = if arguments.is_empty() { 0 } else { 1 };
@@ -75,12 +75,12 @@ fn what_the_broker_does_not_offer_is_told() {
             ClosingBroker::start(Script { connect: connack(0, properties), subscribe, ..Script::default() });
         let service = launch(&broker).arguments(arguments).start();
         service.wait_until_ready();
-        assert_eq!(service.log_lines(told).len(), 1, "{told:?}: {}", service.log());
+        assert_eq!(service.log_lines(said).len(), 1, "{said:?}: {}", service.log());
     }
 }
 
 #[test]
-fn a_granted_quality_below_the_one_asked_for_is_told() {
+fn a_granted_quality_below_the_requested_one_is_reported() {
     let broker = ClosingBroker::start(Script::default());
     let service = launch(&broker).arguments(&["--clean-session", "false"]).start();
     service.wait_until_ready();
@@ -110,30 +110,30 @@ fn without_retained_messages_the_population_is_never_taken_for_whole() {
 }
 
 #[test]
-fn what_the_broker_would_not_grant_is_not_asked_for() {
-    for Case { properties, arguments, told } in [
+fn unsupported_features_are_not_requested() {
+    for Case { properties, arguments, said } in [
         Case {
             properties: &[0x28, 0],
             arguments: &[],
-            told: &["wildcards", "Wildcard Subscription Available"],
+            said: &["wildcards", "Wildcard Subscription Available"],
         },
-        Case { properties: &[0x27, 0, 0, 0, 9], arguments: &[], told: &["SUBSCRIBE of", "at most 9 bytes"] },
+        Case { properties: &[0x27, 0, 0, 0, 9], arguments: &[], said: &["SUBSCRIBE of", "at most 9 bytes"] },
     ] {
         let broker = ClosingBroker::start(Script { connect: connack(0, properties), ..Script::default() });
         let service = launch(&broker).arguments(arguments).start();
-        wait_until_missing(&service, told);
-        assert!(!service.log_lines(told).is_empty(), "{}", service.log());
+        wait_until_missing(&service, said);
+        assert!(!service.log_lines(said).is_empty(), "{}", service.log());
         assert!(broker.subscribes().is_empty());
     }
 }
 
 #[test]
-fn another_server_and_the_brokers_reason_are_told_on_one_line() {
+fn the_brokers_reason_and_server_reference_are_one_line() {
     let properties = [text(0x1c, "b2.example:1883"), text(0x1f, "down\nfor \u{1b}[31mtoday")].concat();
-    let told = ["use another server", "b2.example:1883", r"down\u{a}for"];
+    let said = ["use another server", "b2.example:1883", r"down\u{a}for"];
     let broker = ClosingBroker::start(Script { connect: connack(0x9c, &properties), ..Script::default() });
     let service = launch(&broker).start();
-    service.wait_until("it is logged", || !service.log_lines(&told).is_empty());
+    service.wait_until("it is logged", || !service.log_lines(&said).is_empty());
     wait_until_missing(&service, &["use another server", "b2.example:1883"]);
 
     let mut disconnect = vec![0xe0, u8::try_from(properties.len() + 2).expect("short"), 0x9d];
@@ -145,13 +145,13 @@ fn another_server_and_the_brokers_reason_are_told_on_one_line() {
 }
 
 #[test]
-fn a_suback_that_answers_nothing_is_a_fault_of_the_broker() {
-    for (bytes, told) in
+fn an_unmatched_suback_is_a_broker_error() {
+    for (bytes, said) in
         [(&[0x90, 2, 0, 1][..], "0 return codes for 1 filters"), (&[0x90, 3, 0, 9, 0], "packet id 9")]
     {
         let broker = ClosingBroker::start(Script { subscribe: Reply::bytes(bytes), ..Script::default() });
         let service = Launch::to(&broker.url()).start();
-        wait_until_missing(&service, &[told]);
+        wait_until_missing(&service, &[said]);
         service.wait_until("it says goodbye and comes again", || broker.connects().len() >= 2);
         assert!(broker.disconnects() >= 1);
     }
@@ -180,33 +180,33 @@ fn a_flood_of_pingresps_has_an_end() {
 }
 
 #[test]
-fn a_topic_alias_and_an_authentication_in_steps_are_faults_of_the_broker() {
+fn a_topic_alias_and_enhanced_authentication_are_broker_errors() {
     let alias = [0x30, 7, 0, 1, b't', 3, 0x23, 0, 1];
-    for (bytes, told) in [(&alias[..], "topic alias"), (&[0xf0, 0], "AUTH")] {
+    for (bytes, said) in [(&alias[..], "topic alias"), (&[0xf0, 0], "AUTH")] {
         let broker = ClosingBroker::start(Script { ping: Reply::bytes(bytes), ..Script::default() });
         let service = launch(&broker).start();
-        wait_until_missing(&service, &[told]);
+        wait_until_missing(&service, &[said]);
     }
 }
 
 #[test]
-fn what_is_no_broker_is_told_as_what_it_is() {
-    for (bytes, told) in [
+fn a_server_that_is_no_broker_is_named() {
+    for (bytes, said) in [
         (&b"HTTP/1.1 400 Bad Request\r\n\r\n"[..], "answers as a web server"),
         (&[0x15, 3, 1, 0, 2, 2, 70], "answers with TLS: use mqtts://"),
     ] {
         let broker = ClosingBroker::start(Script { connect: Reply::raw(bytes), ..Script::default() });
         let service = Launch::to(&broker.url()).start();
-        wait_until_missing(&service, &[told]);
+        wait_until_missing(&service, &[said]);
     }
 }
 
 #[test]
-fn an_end_after_the_same_silence_twice_points_to_an_idle_timeout() {
+fn two_closes_after_the_same_silence_suggest_an_idle_timeout() {
     let broker = Mosquitto::start();
     let way = testkit::haproxy::Haproxy::start(broker.port(), "2s");
     let arguments = ["--broker-counters", "false"];
     let service = Launch::to(&way.url()).arguments(&arguments).start();
-    let told = ["after 2 seconds without traffic", "--keep-alive to 2 or less"];
-    service.wait_until("the log names the cause", || !service.log_lines(&told).is_empty());
+    let said = ["after 2 seconds without traffic", "--keep-alive to 2 or less"];
+    service.wait_until("the log names the cause", || !service.log_lines(&said).is_empty());
 }

@@ -46,7 +46,7 @@ fn rounds() -> u32 {
 }
 
 #[test]
-fn what_was_answered_survives_a_kill_at_any_moment() {
+fn answered_statuses_survive_a_kill_at_any_moment() {
     let seed = std::env::var("CRASH_SEED").ok().and_then(|seed| seed.parse().ok()).unwrap_or(4);
     let mut random = ChaCha8Rng::seed_from_u64(seed);
     let directory = tempfile::tempdir().expect("a directory can be made");

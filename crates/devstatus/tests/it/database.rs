@@ -55,7 +55,7 @@ fn a_database_is_reached_by_password_and_encrypted_and_nothing_shows_the_passwor
 }
 
 #[test]
-fn a_standby_that_takes_over_is_found_and_given_what_it_had_not_received() {
+fn a_promoted_standby_is_found_and_gets_the_writes_that_it_missed() {
     let broker = Mosquitto::start();
     let mut primary = PostgresServer::start();
     let store = |standby: &PostgresServer, primary: &PostgresServer| {

@@ -41,7 +41,7 @@ fn a_connected_and_a_disconnected_device_show_every_field() {
             "since": "2026-11-23T17:00:05.186Z", "address": "198.51.100.7", "close_code": null,
             "reason": null, "cause": null, "session": session,
             "last_event": {"event": "connect", "time": "2026-11-23T17:00:05.186Z", "close_code": null},
-            "evidence": "retained", "stale": false, "dated_ahead": false
+            "provenance": "retained", "stale": false, "dated_ahead": false
         })
     );
     assert!(confirmed_at.is_some_and(|time| time.ends_with('Z') && time.len() == 20));
@@ -58,7 +58,7 @@ fn a_connected_and_a_disconnected_device_show_every_field() {
             "reason": "The connection was closed by the client.",
             "cause": "closed by the client, or its TCP connection was lost", "session": session,
             "last_event": {"event": "disconnect", "time": "2026-11-23T17:00:09.186Z", "close_code": 91},
-            "evidence": "live", "stale": false, "dated_ahead": false
+            "provenance": "live", "stale": false, "dated_ahead": false
         })
     );
 }
@@ -80,15 +80,15 @@ fn a_takeover_of_an_unseen_session_is_connected_by_inference_and_a_refusal_is_on
     publisher.flush();
     service.wait_for_answer(&PUMP.path(), &PUMP.connect(40));
     let (body, _) = ask(&service, taken_over);
-    assert_eq!((&body["status"], &body["evidence"]), (&json!("connected"), &json!("inferred")), "{body}");
+    assert_eq!((&body["status"], &body["provenance"]), (&json!("connected"), &json!("inferred")), "{body}");
     assert_eq!((&body["close_code"], &body["last_event"]["close_code"]), (&Value::Null, &json!(288)));
     let (body, _) = ask(&service, refused);
-    assert_eq!((&body["status"], &body["evidence"]), (&json!("connected"), &json!("live")), "{body}");
+    assert_eq!((&body["status"], &body["provenance"]), (&json!("connected"), &json!("live")), "{body}");
     assert_eq!(body["last_event"]["event"], json!("refusal"), "{body}");
 }
 
 #[test]
-fn a_device_that_was_never_heard_of_is_unknown_until_it_can_be_said_that_it_never_connected() {
+fn an_unseen_device_is_unknown_until_the_population_counts() {
     let mut early = Vec::new();
     let payload = PUMP.connect(1);
     let message = Message { topic: &PUMP.topic(), payload: payload.as_bytes(), retain: true };
@@ -101,7 +101,7 @@ fn a_device_that_was_never_heard_of_is_unknown_until_it_can_be_said_that_it_neve
         json!({
             "type": "pump", "id": "unseen", "client_id": "d:org:pump:unseen", "status": status,
             "since": null, "address": null, "close_code": null, "reason": null, "cause": null,
-            "session": null, "last_event": null, "evidence": null, "stale": stale,
+            "session": null, "last_event": null, "provenance": null, "stale": stale,
             "dated_ahead": false
         })
     };

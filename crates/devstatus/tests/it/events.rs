@@ -57,7 +57,7 @@ fn a_change_shows_the_device_as_the_resource_of_the_device_does() {
 }
 
 #[test]
-fn a_stream_shows_what_its_filters_let_through_in_order() {
+fn a_stream_shows_matching_changes_in_order() {
     let (broker, service) = ready(&[]);
     let statuses = [
         (PUMP, PUMP.connect(1)),
@@ -99,7 +99,7 @@ fn a_stream_shows_what_its_filters_let_through_in_order() {
 }
 
 #[test]
-fn what_cannot_be_asked_for_is_refused_by_name() {
+fn invalid_stream_parameters_are_refused_by_name() {
     let (_broker, service) = ready(&[]);
     for (query, name) in [
         ("snapshot=yes", "snapshot"),
@@ -130,7 +130,7 @@ fn one_stream_too_many_is_refused_until_another_has_ended() {
 }
 
 #[test]
-fn a_stream_goes_on_after_the_last_event_that_was_received() {
+fn a_stream_resumes_after_the_last_received_event() {
     let (broker, service) = ready(&[]);
     let mut stream = EventStream::open(service.address(), "type=pump");
     publish(&broker, &[(PUMP, PUMP.connect(1)), (VALVE, VALVE.connect(1)), (PUMP, PUMP.connect(2))]);
@@ -157,7 +157,7 @@ fn first_id(id: &str) -> String {
 }
 
 #[test]
-fn what_was_missed_over_a_restart_comes_out_of_the_store() {
+fn changes_missed_over_a_restart_come_from_the_store() {
     let directory = tempfile::tempdir().unwrap();
     let store = format!("sqlite:{}", directory.path().join("store.db").display());
     let flags = ["--store", &store, "--flush-interval-ms", "20"];
@@ -213,7 +213,7 @@ fn what_was_missed_over_a_restart_comes_out_of_the_store() {
 }
 
 #[test]
-fn what_memory_no_longer_holds_comes_out_of_the_store_and_goes_over_into_what_is_live() {
+fn changes_beyond_the_buffer_come_from_the_store_and_lead_into_live_ones() {
     let (broker, service) = ready(&["--stream-lag-max", "100", "--flush-interval-ms", "20"]);
     let mut stream = EventStream::open(service.address(), "");
     publish(&broker, &[(PUMP, PUMP.connect(1))]);

@@ -60,7 +60,7 @@ impl Site {
 
     /// Lets pumps change until the stream names a transaction from which on it can be taken up anywhere, at least that one;
     /// returns it.
-    fn happen_until_kept(&mut self, stream: &mut EventStream, at_least: u64) -> u64 {
+    fn happen_until_stored(&mut self, stream: &mut EventStream, at_least: u64) -> u64 {
         let kept = poll(PATIENCE, || {
             let change = self.happen(PUMP, true);
             let seen = read_until(stream, &change).pop().expect("it ends with the change");
@@ -110,7 +110,7 @@ fn assert_seen(seen: &[Event], expected: &[String]) {
 }
 
 #[test]
-fn a_stream_goes_on_at_another_instance_when_its_own_was_killed_and_after_that_was_restarted() {
+fn a_stream_resumes_at_another_instance_after_a_kill_and_after_the_restart() {
     let mut site = Site::start();
     // The second one finds all devices itself, as the store has none yet.
     let second = site.launch("app2");
@@ -124,8 +124,8 @@ fn a_stream_goes_on_at_another_instance_when_its_own_was_killed_and_after_that_w
     let found = site.database.psql("SELECT txid_current()").parse().expect("a number");
     let mut stream = EventStream::open(first.address(), "type=pump&snapshot=true");
     stream.expect("snapshot_complete");
-    let second_follows = site.happen_until_kept(&mut EventStream::open(second.address(), PUMPS), found);
-    site.happen_until_kept(&mut stream, second_follows);
+    let second_follows = site.happen_until_stored(&mut EventStream::open(second.address(), PUMPS), found);
+    site.happen_until_stored(&mut stream, second_follows);
     let id = stream.last_event_id.clone();
     drop(stream);
 
@@ -137,7 +137,7 @@ fn a_stream_goes_on_at_another_instance_when_its_own_was_killed_and_after_that_w
     assert_seen(&seen, &expected);
     let live = site.happen(OTHER, true);
     assert_eq!(read_until(&mut resumed, &live).len(), 1, "and it is live from there on");
-    site.happen_until_kept(&mut resumed, second_follows);
+    site.happen_until_stored(&mut resumed, second_follows);
     let id = resumed.last_event_id.clone();
     drop(resumed);
 

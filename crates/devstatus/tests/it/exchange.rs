@@ -73,7 +73,7 @@ fn sorted(text: &str) -> Vec<&str> {
 }
 
 #[test]
-fn what_is_exported_while_the_service_runs_and_imported_elsewhere_is_answered_there() {
+fn an_export_of_a_running_service_imports_elsewhere() {
     let (directory, broker) = (Directory::new(), Mosquitto::start());
     let service = service_with_devices(&directory, &broker);
     let exported = directory.run("export", "one.db", &[]);
@@ -81,7 +81,7 @@ fn what_is_exported_while_the_service_runs_and_imported_elsewhere_is_answered_th
     let devices = lines(&exported.stdout);
     assert_eq!(devices.len(), MANY + 2);
     let fan = devices.iter().find(|device| device["id"] == FAN.id).expect("each device has a line");
-    assert_eq!((&fan["status"], fan["statements"].as_array().map(Vec::len)), (&"connected".into(), Some(2)));
+    assert_eq!((&fan["status"], fan["events"].as_array().map(Vec::len)), (&"connected".into(), Some(2)));
 
     let file = directory.path("devices.jsonl");
     let to_file = directory.run("export", "one.db", &["--file", file.to_str().unwrap()]);
@@ -112,7 +112,9 @@ fn a_table_has_a_row_for_each_device_and_a_reader_may_end_early() {
     let (directory, broker) = (Directory::new(), Mosquitto::start());
     let _service = service_with_devices(&directory, &broker);
     let table = directory.run("export", "one.db", &["--format", "csv"]).stdout;
-    assert!(table.starts_with("type,id,status,since,session,close_code,reason,address,heard_at,message\n"));
+    assert!(
+        table.starts_with("type,id,status,since,session,close_code,reason,address,received_at,message\n")
+    );
     assert_eq!(table.lines().count(), MANY + 3);
     let pump = "pump,1,connected,2026-11-23T17:00:01.186Z,2026-11-23T17:00:01.186Z,,,198.51.100.7,2";
     assert!(table.lines().any(|row| row.starts_with(pump)), "{table}");
@@ -135,7 +137,7 @@ fn assert_fails(ended: &Ended, words: &[&str]) {
 }
 
 #[test]
-fn what_cannot_be_done_is_said() {
+fn impossible_exchanges_are_refused_with_a_reason() {
     let (directory, broker) = (Directory::new(), Mosquitto::start());
     let file = |name: &str, text: &str| {
         let path = directory.path(name);
@@ -169,7 +171,7 @@ fn shell(directory: &Directory, script: &str) -> String {
 }
 
 #[test]
-fn what_exists_and_is_no_regular_file_is_written_to_and_a_link_is_followed() {
+fn an_export_writes_to_special_files_and_follows_links() {
     let (directory, broker) = (Directory::new(), Mosquitto::start());
     let _service = service_with_devices(&directory, &broker);
     let exported = directory.run("export", "one.db", &[]).stdout;

@@ -182,7 +182,7 @@ fn get(address: SocketAddr, path: &str) -> Response {
 }
 
 #[test]
-fn the_demo_prints_three_lines_that_work_and_ends_when_told() {
+fn the_demo_prints_three_working_lines_and_ends_on_a_signal() {
     let runtime = Runtime::new().expect("a runtime");
     let shutdown = CancellationToken::new();
     let (said, text) = std::sync::mpsc::channel();

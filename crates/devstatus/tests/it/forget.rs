@@ -122,7 +122,7 @@ fn a_device_is_forgotten_where_only_some_are_held() {
 }
 
 #[test]
-fn what_the_broker_still_retains_is_read_again() {
+fn a_forgotten_device_that_is_still_retained_comes_back() {
     let stuck = Stuck::new();
     let mut publisher = stuck.broker.publisher();
     publisher.retain(&PUMP.topic(), ahead());

@@ -49,7 +49,7 @@ fn wait_for_all(service: &Service, ids: &[String], message: impl Fn(Device<'_>) 
     assert!(done.is_some(), "devices {left:?} are not answered as they should be; log:\n{}", service.log());
 }
 
-fn wait_until_kept(service: &Service) {
+fn wait_until_stored(service: &Service) {
     service.wait_until("everything is written", || {
         let metrics = service.get("/metrics");
         metrics.text().contains("devstatus_store_devices_waiting 0")
@@ -89,7 +89,7 @@ fn any_instance_answers_for_any_device_whichever_instance_or_master_dies() {
     // The one that was killed comes back as a replica, and so does the instance, with what happened meanwhile.
     cluster.nodes[1].start_again();
     cluster.wait_until_whole();
-    wait_until_kept(&two);
+    wait_until_stored(&two);
     let one = instance("one", &nobody.url(), &store).start();
     wait_for_all(&one, &ids, |device| device.disconnect(3, 4));
     let summary = one.get("/api/v1/summary").json();
@@ -97,7 +97,7 @@ fn any_instance_answers_for_any_device_whichever_instance_or_master_dies() {
 }
 
 #[test]
-fn what_a_dead_master_had_not_passed_on_is_written_again() {
+fn changes_lost_with_a_master_are_written_again() {
     let (mut cluster, broker, nobody) = (RedisCluster::start(), Mosquitto::start(), ClosingBroker::silent());
     let store = format!("redis://{}", cluster.hosts());
     let ids = ids();
@@ -105,13 +105,13 @@ fn what_a_dead_master_had_not_passed_on_is_written_again() {
     one.wait_until_ready();
     publish(&broker, &ids, |device| device.connect(1));
     wait_for_all(&one, &ids, |device| device.connect(1));
-    wait_until_kept(&one);
+    wait_until_stored(&one);
     cluster.wait_until_whole();
 
     cluster.cut_replica(2);
     publish(&broker, &ids, |device| device.disconnect(1, 2));
     wait_for_all(&one, &ids, |device| device.disconnect(1, 2));
-    wait_until_kept(&one);
+    wait_until_stored(&one);
     cluster.kill_master(2);
 
     // Whoever has heard nothing of it learns from the grid what was lost to it.
@@ -149,7 +149,7 @@ fn an_instance_that_is_cut_off_answers_on_says_so_and_catches_up() {
 }
 
 #[test]
-fn a_server_that_is_started_again_has_what_was_written_and_takes_more() {
+fn a_restarted_server_has_its_data_and_accepts_more() {
     let mut server = RedisServer::start(Setup { persistence: true, ..Setup::default() });
     let (broker, nobody) = (Mosquitto::start(), ClosingBroker::silent());
     let store = format!("valkey://127.0.0.1:{}", server.port());
@@ -158,13 +158,13 @@ fn a_server_that_is_started_again_has_what_was_written_and_takes_more() {
     one.wait_until_ready();
     publish(&broker, &ids, |device| device.connect(1));
     wait_for_all(&one, &ids, |device| device.connect(1));
-    wait_until_kept(&one);
+    wait_until_stored(&one);
     server.kill();
     publish(&broker, &ids[..100], |device| device.disconnect(1, 2));
     wait_for_all(&one, &ids[..100], |device| device.disconnect(1, 2));
     one.wait_until("it says that the store is away", || one.get("/readyz").json()["store"] != "good");
     server.start_again();
-    wait_until_kept(&one);
+    wait_until_stored(&one);
     let two = instance("two", &nobody.url(), &store).start();
     wait_for_all(&two, &ids[..100], |device| device.disconnect(1, 2));
     wait_for_all(&two, &ids[100..], |device| device.connect(1));

@@ -11,9 +11,9 @@ use rand::{RngExt, SeedableRng};
 use testkit::closing_broker::ClosingBroker;
 use testkit::link::Link;
 use testkit::mosquitto::Mosquitto;
-use testkit::peace::Peace;
 use testkit::poll;
 use testkit::publisher::Publisher;
+use testkit::recovery::Recovery;
 use testkit::redis::RedisCluster;
 use testkit::service::{Launch, Service, Signal};
 use testkit::status::Device;
@@ -62,8 +62,8 @@ impl Fleet {
 
     /// Devices of which the instance does not answer the truth.
     fn wrong(&self, service: &Service) -> Vec<&str> {
-        let told = self.ids.iter().zip(&self.said).filter(|(_, said)| !said.is_empty());
-        told.filter(|(id, said)| {
+        let said = self.ids.iter().zip(&self.said).filter(|(_, said)| !said.is_empty());
+        said.filter(|(id, said)| {
             let answer = service.get(&Device::new("fan", id).path());
             answer.status != 200 || answer.text() != **said
         })
@@ -151,7 +151,7 @@ fn after_any_kills_and_cuts_every_instance_answers_the_truth() {
     let (mut world, mut fleet) = (World::new(), Fleet::new());
     let mut publisher = world.broker.publisher();
     let nobody = ClosingBroker::silent();
-    let mut peace = Peace::default();
+    let mut recovery = Recovery::default();
     for time in 1..=times() {
         let mut faults = Vec::new();
         for _ in 0..FAULTS_AT_A_TIME {
@@ -160,7 +160,7 @@ fn after_any_kills_and_cuts_every_instance_answers_the_truth() {
         }
         let what = format!("seed {seed}, time {time}: after {}", faults.join("; "));
         println!("{what}");
-        peace.lasts(&what, || {
+        recovery.lasts(&what, || {
             for service in world.instances.iter().flatten() {
                 fleet.wait_for_the_truth(service, &what);
             }
@@ -169,5 +169,5 @@ fn after_any_kills_and_cuts_every_instance_answers_the_truth() {
         let guest = world.launch("guest", &nobody.url()).start();
         fleet.wait_for_the_truth(&guest, &format!("{what}; a new instance"));
     }
-    println!("{peace}");
+    println!("{recovery}");
 }

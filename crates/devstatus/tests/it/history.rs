@@ -15,11 +15,11 @@ fn events(service: &Service, query: &str) -> Value {
 
 fn words(history: &Value) -> Vec<&str> {
     let events = history["events"].as_array().expect("a list");
-    events.iter().map(|event| event["event"].as_str().expect("a word")).collect()
+    events.iter().map(|entry| entry["event"].as_str().expect("a word")).collect()
 }
 
 #[test]
-fn what_happened_is_told_newest_first_with_totals_and_outlives_the_process() {
+fn the_history_is_newest_first_has_totals_and_survives_a_restart() {
     let (directory, broker) = (tempfile::tempdir().unwrap(), Mosquitto::start());
     let store = format!("sqlite:{}/store.db", directory.path().display());
     let flags = ["--store", &store, "--flush-interval-ms", "20"];

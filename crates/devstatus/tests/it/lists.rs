@@ -54,7 +54,7 @@ fn fitting(fits: impl Fn(&str, u32) -> bool) -> Vec<String> {
 }
 
 #[test]
-fn every_filter_admits_what_it_says() {
+fn every_filter_admits_matching_devices_only() {
     let (_broker, service) = fleet();
     let is_off = |number: u32| number.is_multiple_of(3);
     for (query, expected) in [
@@ -123,7 +123,7 @@ fn refused(answer: &Response) -> (u16, String) {
 }
 
 #[test]
-fn what_a_list_cannot_be_asked_is_refused_by_name() {
+fn invalid_list_parameters_are_refused_by_name() {
     let (_broker, service) = fleet();
     let cursor = list(&service, "limit=5")["next_cursor"].as_str().expect("more").to_owned();
     for (query, parameter) in [
@@ -221,7 +221,7 @@ fn many_devices_are_looked_up_in_the_order_of_the_request() {
 }
 
 #[test]
-fn a_lookup_that_is_none_is_refused_with_the_reason() {
+fn an_invalid_lookup_is_refused_with_its_reason() {
     let (_broker, service) = fleet();
     let names = |count: usize| -> String {
         let names: Vec<_> =

@@ -44,7 +44,7 @@ fn texts(value: &Value) -> BTreeSet<String> {
 }
 
 #[test]
-fn what_is_scraped_is_documented_what_is_documented_is_scraped_and_no_label_holds_a_device() {
+fn scraped_and_documented_metrics_agree_and_no_label_holds_a_device() {
     let broker = Mosquitto::start();
     let service = Launch::to(&broker.url()).start();
     service.wait_until_ready();

@@ -152,7 +152,7 @@ fn pages_follow_each_other_in_every_order_and_bookmarks_are_of_one_list() {
 }
 
 #[test]
-fn what_is_refused_has_the_platforms_form() {
+fn refusals_have_the_platforms_form() {
     let broker = broker();
     let service = Launch::to(&broker.url()).start();
     service.wait_until_ready();

@@ -101,7 +101,7 @@ fn named_types_are_read_from_a_broker_that_always_drops_the_same() {
 }
 
 #[test]
-fn what_is_hidden_on_such_a_broker_is_never_called_complete() {
+fn a_population_with_hidden_statuses_is_never_called_complete() {
     let broker = filled(stubborn(), FITTING);
     let service = launch(&broker, &["--ready-on", "complete", "--reconcile-interval", "1"]).start();
     service.wait_until("three rounds have been gone through", || {
@@ -188,7 +188,7 @@ fn a_type_that_is_refused_is_read_by_name() {
     // Nobody hears of it, and neither every device nor every pump can be asked for any more.
     for (device, _) in devices(ONE_TOO_LARGE) {
         let device = Device::new(&device.0, &device.1);
-        broker.publish_unheard(&device.topic(), device.connect(3_500));
+        broker.publish_unforwarded(&device.topic(), device.connect(3_500));
     }
     for (device, _) in devices(ONE_TOO_LARGE) {
         let device = Device::new(&device.0, &device.1);
@@ -224,20 +224,20 @@ fn a_change_that_the_backlog_cannot_take_makes_it_incomplete_until_it_is_read_ag
     broker.publish(&PUMP.topic(), &large, true);
     wait_for_state(&service, "incomplete");
     assert_eq!(service.get("/readyz").status, 503);
-    broker.publish_unheard(&PUMP.topic(), PUMP.connect(2));
+    broker.publish_unforwarded(&PUMP.topic(), PUMP.connect(2));
     service.wait_for_answer(&PUMP.path(), &PUMP.connect(2));
     service.wait_until_ready();
 }
 
 #[test]
-fn what_was_never_delivered_is_corrected_in_the_background() {
+fn undelivered_statuses_are_corrected_in_the_background() {
     let broker = filled(limits(), FITTING);
     let service = launch(&broker, &["--reconcile-interval", "1"]).start();
     service.wait_until_ready();
     let new = Device::new("valve", "new");
     let changed = Device::new("pump", "0000");
-    broker.publish_unheard(&new.topic(), new.connect(5));
-    broker.publish_unheard(&changed.topic(), changed.disconnect(258, 3_000));
+    broker.publish_unforwarded(&new.topic(), new.connect(5));
+    broker.publish_unforwarded(&changed.topic(), changed.disconnect(258, 3_000));
     service.wait_for_answer(&new.path(), &new.connect(5));
     service.wait_for_answer(&changed.path(), &changed.disconnect(258, 3_000));
     assert_eq!(connects(&service), 1.0, "the live subscription was never lost");

@@ -43,7 +43,7 @@ fn a_broker_that_restarts_is_found_again_and_no_status_changes_meanwhile() {
 }
 
 #[test]
-fn a_broker_that_is_killed_and_kept_its_messages_is_read_again() {
+fn a_killed_broker_with_persistence_is_read_again() {
     let mut broker = Mosquitto::start_with(Setup { persistence: true, ..Setup::default() });
     let service = Launch::to(&broker.url()).start();
     service.wait_until_ready();
@@ -90,7 +90,7 @@ fn every_connection_subscribes_again() {
 }
 
 #[test]
-fn what_was_published_while_the_link_was_down_is_read_after() {
+fn messages_published_during_a_link_loss_are_read_afterwards() {
     let broker = broker_with_a_status();
     let link = Link::to(broker.port());
     let service = Launch::to(&link.url()).start();

@@ -26,14 +26,14 @@ fn script_with_a_status() -> Script {
 }
 
 /// Waits until one line of the log and `/readyz` say all of the words.
-fn wait_until_told(service: &Service, words: &[&str]) {
+fn wait_until_logged(service: &Service, words: &[&str]) {
     service.wait_until(&format!("a line of the log has {words:?}"), || !service.log_lines(words).is_empty());
     service.wait_until(&format!("/readyz has {words:?}"), || {
         let ready = service.get("/readyz");
         let missing = ready.json()["missing"].as_array().cloned().unwrap_or_default();
-        let told =
+        let said =
             missing.iter().filter_map(|sentence| sentence.as_str()).any(|sentence| mentions(sentence, words));
-        ready.status == 503 && told
+        ready.status == 503 && said
     });
 }
 
@@ -63,23 +63,23 @@ fn a_broker_that_is_not_available_is_tried_again() {
 }
 
 #[test]
-fn a_login_refused_later_is_tried_again_told_once_and_changes_no_status() {
+fn a_login_refused_later_is_retried_logged_once_and_changes_no_status() {
     let broker = ClosingBroker::start(script_with_a_status());
     let service = Launch::to(&broker.url()).start();
     service.wait_until_ready();
     broker.follow(Script { connect: Reply::code(5), ..Script::default() });
     broker.cut();
     service.wait_until("the refused login is tried again", || broker.connects().len() >= 4);
-    wait_until_told(&service, &["refused"]);
+    wait_until_logged(&service, &["refused"]);
     assert_eq!(service.get(&PUMP.path()).text(), PUMP.connect(1));
-    let told = service.log_lines(&["refused"]);
-    assert_eq!(told.len(), 1, "one line for the change, not one per attempt: {told:#?}");
+    let said = service.log_lines(&["refused"]);
+    assert_eq!(said.len(), 1, "one line for the change, not one per attempt: {said:#?}");
     broker.follow(script_with_a_status());
     service.wait_until_ready();
 }
 
 #[test]
-fn a_broker_that_cannot_be_reached_is_told_once() {
+fn an_unreachable_broker_is_logged_once() {
     let broker = ClosingBroker::start(Script { connect: Reply::close(), ..Script::default() });
     let service = Launch::to(&broker.url()).start();
     service.wait_until("the first failure is logged", || broker.connects().len() >= 2);
@@ -94,12 +94,12 @@ fn a_broker_that_cannot_be_reached_is_told_once() {
 }
 
 #[test]
-fn a_refused_subscription_is_told_as_that() {
+fn a_refused_subscription_is_reported_as_such() {
     let refusals: [Refusal; 4] = [("3.1.1", 0x80), ("5", 0x80), ("5", 0x87), ("5", 0x8F)];
     for (version, code) in refusals {
         let broker = ClosingBroker::start(Script { subscribe: Reply::code(code), ..Script::default() });
         let service = launch(&broker, version).start();
-        wait_until_told(&service, &["subscription", "refused", &format!("{code:#04x}")]);
+        wait_until_logged(&service, &["subscription", "refused", &format!("{code:#04x}")]);
         broker.follow(Script::default());
         broker.cut();
         service.wait_until_ready();
@@ -107,11 +107,11 @@ fn a_refused_subscription_is_told_as_that() {
 }
 
 #[test]
-fn a_connection_closed_instead_of_a_suback_is_told_as_that() {
+fn a_connection_closed_instead_of_a_suback_is_reported_as_such() {
     for version in ["3.1.1", "5"] {
         let broker = ClosingBroker::start(Script { subscribe: Reply::close(), ..Script::default() });
         let service = launch(&broker, version).start();
-        wait_until_told(&service, &["closed", "instead", "subscription"]);
+        wait_until_logged(&service, &["closed", "instead", "subscription"]);
         broker.follow(Script::default());
         service.wait_until_ready();
     }

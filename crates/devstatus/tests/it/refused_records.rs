@@ -185,5 +185,5 @@ fn a_server_that_runs_no_scripts_or_lets_nobody_subscribe_says_so() {
     assert!(mentions(&ended.stderr, &["does not run our scripts"]), "{}", ended.stderr);
     let _: String = server.ask(&["ACL", "SETUSER", "limited", "+@scripting"]).unwrap();
     let service = launch(&broker, &store).start();
-    service.wait_until("it is told", || !service.log_lines(&["does not let us subscribe"]).is_empty());
+    service.wait_until("it is told", || !service.log_lines(&["allows no subscription"]).is_empty());
 }

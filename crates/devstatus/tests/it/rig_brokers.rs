@@ -68,7 +68,7 @@ fn mosquitto_passes_a_live_message_on_byte_for_byte() {
 }
 
 #[test]
-fn mosquitto_keeps_what_is_retained_over_a_stop_only_with_persistence() {
+fn mosquitto_keeps_retained_messages_over_a_stop_only_with_persistence() {
     for persistence in [false, true] {
         let mut broker = Mosquitto::start_with(Setup { persistence, ..Setup::default() });
         let device = Device::new("pump", "1");
@@ -101,7 +101,7 @@ fn mosquitto_lets_only_the_one_login_in() {
 }
 
 #[test]
-fn platform_drops_what_a_buffer_does_not_hold_and_a_second_equal_subscribe_brings_it() {
+fn platform_drops_messages_beyond_its_buffer_and_a_repeated_subscribe_delivers_them() {
     let broker = PlatformBroker::start(Limits::default());
     fill(&broker, "pump", 12_000);
     let mut subscriber = Subscriber::connect(broker.port(), "a:org:app");
@@ -112,7 +112,7 @@ fn platform_drops_what_a_buffer_does_not_hold_and_a_second_equal_subscribe_bring
 }
 
 #[test]
-fn platform_brings_all_of_a_type_that_fits_and_can_be_told_to_drop_for_ever() {
+fn platform_delivers_a_type_that_fits_and_can_drop_for_ever() {
     let limits = Limits { buffer_messages: 100, second_subscribe_brings_all: false, ..Limits::default() };
     let broker = PlatformBroker::start(limits);
     fill(&broker, "pump", 100);
@@ -173,7 +173,7 @@ fn platform_gives_scalable_applications_live_messages_only() {
 }
 
 #[test]
-fn platform_forgets_what_an_empty_message_clears_and_delivers_only_to_filters_that_match() {
+fn platform_clears_retained_messages_and_delivers_to_matching_filters_only() {
     let broker = PlatformBroker::start(Limits::default());
     let device = Device::new("pump", "1");
     broker.publish(&device.topic(), device.connect(1), true);
@@ -223,7 +223,7 @@ fn platform_replays_two_hundred_thousand_devices_within_seconds() {
 }
 
 #[test]
-fn closing_broker_follows_its_script_and_writes_down_what_it_was_asked() {
+fn closing_broker_follows_its_script_and_records_requests() {
     let broker = ClosingBroker::start(Script { subscribe: Reply::code(0x80), ..Script::default() });
     let mut subscriber = Subscriber::connect(broker.port(), "reader");
     subscriber.subscribe(FILTER, 1);

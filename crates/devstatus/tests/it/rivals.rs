@@ -84,8 +84,8 @@ fn a_shared_subscription_that_the_broker_refuses_is_replaced_by_that_of_an_insta
             let answer = service.get(&device.path());
             assert_eq!((answer.text(), answer.header("devstatus-stale")), (device.connect(1).as_str(), None));
         }
-        let told = if version == "5" { "0x97" } else { "closed the connection instead of sending a SUBACK" };
-        assert!(!service.log_lines(&[told]).is_empty(), "{}", service.log());
+        let said = if version == "5" { "0x97" } else { "closed the connection instead of sending a SUBACK" };
+        assert!(!service.log_lines(&[said]).is_empty(), "{}", service.log());
         let fallback = service.log_lines(&["connecting as an instance", "A:org:app:", "--scalable"]);
         assert_eq!(fallback.len(), 1, "{}", service.log());
         // What changes comes over the other subscription.

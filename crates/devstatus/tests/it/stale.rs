@@ -155,7 +155,7 @@ fn is_called_stale(service: &Service) -> bool {
 }
 
 #[test]
-fn after_a_reconnect_only_what_was_heard_of_again_is_given_as_current() {
+fn after_a_reconnect_only_confirmed_devices_are_current() {
     let mut broker = broker();
     let link = Link::to(broker.port());
     let service = launch(&link).start();
@@ -217,7 +217,7 @@ fn after_a_reconnect_only_what_was_heard_of_again_is_given_as_current() {
 }
 
 #[test]
-fn what_a_store_kept_is_stale_until_the_broker_has_been_read() {
+fn restored_devices_are_stale_until_the_broker_has_been_read() {
     let mut broker = broker();
     let link = Link::to(broker.port());
     let directory = tempfile::tempdir().expect("a directory can be made");

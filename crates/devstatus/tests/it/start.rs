@@ -166,7 +166,7 @@ fn a_port_that_is_taken_stops_the_start_and_is_named() {
 }
 
 #[test]
-fn help_and_version_are_told_without_settings() {
+fn help_and_version_need_no_settings() {
     for (flag, word) in
         [("-h", "--broker"), ("--help", "--broker"), ("-V", "devstatus"), ("--version", "devstatus")]
     {

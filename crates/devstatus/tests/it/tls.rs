@@ -85,7 +85,7 @@ fn files_that_cannot_be_used_stop_the_start() {
 }
 
 #[test]
-fn whoever_never_finishes_the_handshake_is_cut_off_and_plain_http_is_refused() {
+fn an_unfinished_handshake_is_cut_off_and_plain_http_is_refused() {
     let directory = tempfile::tempdir().unwrap();
     let broker = ClosingBroker::start(Script::default());
     let files = PrivateCa::issue(directory.path(), &["localhost"]);

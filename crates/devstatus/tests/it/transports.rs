@@ -93,7 +93,7 @@ fn the_right_login_is_let_in() {
 }
 
 #[test]
-fn a_wrong_login_ends_the_start_with_a_sentence_that_says_what_to_check() {
+fn a_wrong_login_ends_the_start_with_advice() {
     for version in VERSIONS {
         let broker = broker_with_a_status(Setup { login: Some((KEY, "another token")), ..Setup::default() });
         let ended = Launch::to(&broker.url()).arguments(&["--mqtt-version", version]).run();

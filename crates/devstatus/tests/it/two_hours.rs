@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 
 use formats::iot_platform::{self, Decoded};
-use presence::{Belief, Status};
+use presence::{DeviceState, Status};
 use rand::rngs::ChaCha8Rng;
 use rand::{RngExt, SeedableRng};
 use simulator::message::{Millis, StatusMessage};
@@ -32,7 +32,7 @@ const MISLED_MAX: usize = DEVICES as usize / 10;
 
 /// What happens between two repairs, beside the dropping.
 #[derive(Clone, Copy, Debug)]
-enum Fault {
+enum Disturbance {
     /// Messages are dropped on the way to the service, nothing else.
     Drops,
     /// The connections break; new ones are carried at once.
@@ -91,27 +91,27 @@ impl World {
         }
         self.dropped += 1;
         if *retain {
-            self.broker.publish_unheard(topic, payload);
+            self.broker.publish_unforwarded(topic, payload);
         }
     }
 
     /// A part of the simulated time, with a fault in its middle and messages lost all the while.
-    fn suffer(&mut self, fault: Fault) {
+    fn suffer(&mut self, disturbance: Disturbance) {
         let (before, during, after) = self.thirds();
         self.live(before, 0.2);
-        match fault {
-            Fault::Drops => self.live(during, 0.5),
-            Fault::Cut => {
+        match disturbance {
+            Disturbance::Drops => self.live(during, 0.5),
+            Disturbance::Cut => {
                 self.link.cut();
                 self.live(during, 0.2);
                 self.link.cut();
             }
-            Fault::Outage => {
+            Disturbance::Outage => {
                 self.link.down();
                 self.live(during, 0.2);
                 self.link.up();
             }
-            Fault::Restart => {
+            Disturbance::Restart => {
                 self.broker.refuse(true);
                 self.broker.cut();
                 self.now = self.now.plus(during);
@@ -158,13 +158,12 @@ impl World {
 
 /// What a retained message alone comes to.
 fn said(topic: &str, payload: &str) -> Truth {
-    let Decoded::Statement { statement, .. } = iot_platform::decode(topic.as_bytes(), payload.as_bytes())
-    else {
+    let Decoded::Event { event, .. } = iot_platform::decode(topic.as_bytes(), payload.as_bytes()) else {
         panic!("the fleet sends statements: {payload}");
     };
-    let mut belief = Belief::default();
-    belief.apply(statement);
-    match belief.verdict().expect("a statement decides").status {
+    let mut state = DeviceState::default();
+    state.apply(event);
+    match state.resolve().expect("a statement decides").status {
         Status::Connected => Truth::Connected,
         Status::Disconnected => Truth::Disconnected,
     }
@@ -226,9 +225,9 @@ fn after_each_repair_there_is_no_difference_from_the_truth() {
     let end = BEGINNING.plus(minutes() * MINUTE_MS);
     let (mut repairs, mut compared) = (0, 0);
     while world.now < end {
-        let fault =
-            [Fault::Drops, Fault::Cut, Fault::Outage, Fault::Restart][world.random.random_range(0..4)];
-        world.suffer(fault);
+        let disturbance = [Disturbance::Drops, Disturbance::Cut, Disturbance::Outage, Disturbance::Restart]
+            [world.random.random_range(0..4)];
+        world.suffer(disturbance);
         wait_for_repair(&service);
         let (expected, misled) = world.expected();
         assert!(misled <= MISLED_MAX, "seed {seed}: the broker misleads about {misled} devices");
@@ -237,7 +236,7 @@ fn after_each_repair_there_is_no_difference_from_the_truth() {
             let answered = answered(&mut connection, &path);
             assert!(
                 answered.is_some_and(|answered| agrees(answered, truth)),
-                "seed {seed}, repair {repairs} after {fault:?}: {path} is {answered:?}, in truth {truth:?}; log:\n{}",
+                "seed {seed}, repair {repairs} after {disturbance:?}: {path} is {answered:?}, in truth {truth:?}; log:\n{}",
                 service.log()
             );
             compared += 1;

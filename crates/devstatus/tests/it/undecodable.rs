@@ -58,7 +58,7 @@ fn wait_until_read(service: &Service, publisher: &mut Publisher, at: u32) {
 }
 
 #[test]
-fn what_cannot_be_decoded_changes_nothing_when_it_arrives_live() {
+fn undecodable_live_messages_change_nothing() {
     let broker = Mosquitto::start();
     let mut publisher = broker.publisher();
     publisher.retain(&KNOWN.topic(), KNOWN.connect(1));
@@ -74,12 +74,12 @@ fn what_cannot_be_decoded_changes_nothing_when_it_arrives_live() {
         assert_eq!(service.get("/readyz").status, 200, "{fault}");
     }
     assert_eq!(service.get("/api/v1/summary").json()["total"], json!(2));
-    let told = service.log_lines(&["warn"]);
-    assert!(told.len() < undecodable().len(), "sampled, not one line per message: {told:#?}");
+    let said = service.log_lines(&["warn"]);
+    assert!(said.len() < undecodable().len(), "sampled, not one line per message: {said:#?}");
 }
 
 #[test]
-fn what_cannot_be_decoded_hides_nothing_when_it_is_retained() {
+fn undecodable_retained_messages_hide_nothing() {
     let broker = Mosquitto::start();
     let mut publisher = broker.publisher();
     let faults = undecodable();

@@ -11,7 +11,7 @@ pub fn meaning(code: u16) -> Option<&'static str> {
         93 => "the server was shut down",
         94 => "closed by an administrator",
         95 => "failed while a message was being sent",
-        96 => "the client did not acknowledge what was sent",
+        96 => "the client did not acknowledge a message",
         100 => "system error",
         160 => "timed out: the client was silent for longer than its keep-alive",
         161 => "a ping was not answered",
@@ -45,7 +45,7 @@ mod tests {
     }
 
     #[test]
-    fn what_stands_in_a_range_and_by_name_means_what_its_name_says() {
+    fn codes_in_a_range_and_named_codes_have_the_meaning_of_their_name() {
         assert!(meaning(288).is_some_and(|meaning| meaning.contains("took over")));
         assert!(meaning(287).is_some_and(|meaning| meaning.contains("too large")));
         assert_eq!(meaning(286), meaning(104));

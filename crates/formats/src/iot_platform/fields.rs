@@ -102,7 +102,7 @@ impl<'de> Visitor<'de> for NameVisitor {
 
 /// What a field that decides something holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Reading<T> {
+pub enum FieldReading<T> {
     /// Missing, null or empty.
     Absent,
     /// There is something, but not what the field is for.
@@ -110,25 +110,25 @@ pub enum Reading<T> {
     Value(T),
 }
 
-impl<T> Reading<T> {
+impl<T> FieldReading<T> {
     /// The value; `None` if it is absent or unusable.
     pub fn value(self) -> Option<T> {
         match self {
-            Reading::Value(value) => Some(value),
-            Reading::Absent | Reading::Unusable => None,
+            FieldReading::Value(value) => Some(value),
+            FieldReading::Absent | FieldReading::Unusable => None,
         }
     }
 
     fn of(field: Option<&RawValue>, read: impl FnOnce(&str) -> Option<T>) -> Self {
         let Some(json) = field.map(RawValue::get).filter(|json| *json != "null") else {
-            return Reading::Absent;
+            return FieldReading::Absent;
         };
         match text_or_number(field) {
-            Some(text) if text.is_empty() && json.starts_with('"') => Reading::Absent,
+            Some(text) if text.is_empty() && json.starts_with('"') => FieldReading::Absent,
             Some(text) if text.len() <= time::TEXT_MAX_BYTES => {
-                read(text.trim_ascii()).map_or(Reading::Unusable, Reading::Value)
+                read(text.trim_ascii()).map_or(FieldReading::Unusable, FieldReading::Value)
             }
-            Some(_) | None => Reading::Unusable,
+            Some(_) | None => FieldReading::Unusable,
         }
     }
 }
@@ -167,13 +167,13 @@ pub fn flag(value: Option<&RawValue>) -> Option<bool> {
 }
 
 /// A close code; negative, fractional and too large ones are unusable.
-pub fn code(value: Option<&RawValue>) -> Reading<u16> {
-    Reading::of(value, |text| whole_number(text)?.try_into().ok())
+pub fn code(value: Option<&RawValue>) -> FieldReading<u16> {
+    FieldReading::of(value, |text| whole_number(text)?.try_into().ok())
 }
 
 /// A counter; negative and fractional ones count as missing.
 pub fn counter(value: Option<&RawValue>) -> Option<u64> {
-    Reading::of(value, whole_number).value()
+    FieldReading::of(value, whole_number).value()
 }
 
 /// Also as writers put it that know floating point only: `91.0`, `9.1e1`.
@@ -187,6 +187,6 @@ fn whole_number(text: &str) -> Option<u64> {
 }
 
 /// A time in one of the forms that `docs/api.md` lists.
-pub fn moment(value: Option<&RawValue>) -> Reading<Moment> {
-    Reading::of(value, |text| Moment::exactly(time::nanos(text)?))
+pub fn moment(value: Option<&RawValue>) -> FieldReading<Moment> {
+    FieldReading::of(value, |text| Moment::exactly(time::nanos(text)?))
 }

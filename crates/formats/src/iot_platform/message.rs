@@ -6,11 +6,11 @@
 use std::borrow::Cow;
 use std::net::Ipv4Addr;
 
-use crate::iot_platform::fields::{self, Fields, Reading};
-pub use crate::iot_platform::shorten::KEPT_MAX_BYTES;
-use crate::iot_platform::{ClientId, Decoded, Flaw, Notice, Undecodable, repair, shorten};
+use crate::iot_platform::fields::{self, FieldReading, Fields};
+pub use crate::iot_platform::shorten::STORED_MAX_BYTES;
+use crate::iot_platform::{ClientIdMatch, Decoded, Flaw, Notice, Undecodable, repair, shorten};
 use presence::payload::{Payload, Piece};
-use presence::{Claim, Device, Moment, Statement};
+use presence::{Device, EventKind, Moment, PresenceEvent};
 
 /// The filter that matches every device's status.
 pub const ALL_DEVICES: &str = "iot-2/type/+/id/+/mon";
@@ -39,14 +39,14 @@ pub fn decode<'a>(topic: &'a [u8], payload: &'a [u8]) -> Decoded<'a> {
 
 /// What a log line shows of a message: the fields an operator reads, as they were received.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Summary<'a> {
+pub struct StatusLine<'a> {
     pub time: Cow<'a, str>,
     pub action: Cow<'a, str>,
     pub address: Cow<'a, str>,
     pub reason: Cow<'a, str>,
 }
 
-impl<'a> Summary<'a> {
+impl<'a> StatusLine<'a> {
     fn of(fields: &Fields<'a>) -> Self {
         Self {
             time: fields::text_or_number(fields.time).unwrap_or_default(),
@@ -56,22 +56,27 @@ impl<'a> Summary<'a> {
         }
     }
 
-    fn into_owned(self) -> Summary<'static> {
+    fn into_owned(self) -> StatusLine<'static> {
         let owned = |text: Cow<'a, str>| Cow::Owned(text.into_owned());
         let Self { time, action, address, reason } = self;
-        Summary { time: owned(time), action: owned(action), address: owned(address), reason: owned(reason) }
+        StatusLine {
+            time: owned(time),
+            action: owned(action),
+            address: owned(address),
+            reason: owned(reason),
+        }
     }
 }
 
 /// The fields for a log line; fields that are missing are empty.
-pub fn summary(payload: &[u8]) -> Option<Summary<'_>> {
+pub fn summary(payload: &[u8]) -> Option<StatusLine<'_>> {
     let json = std::str::from_utf8(payload).ok()?;
     if let Ok(fields) = serde_json::from_str(json) {
-        return Some(Summary::of(&fields));
+        return Some(StatusLine::of(&fields));
     }
     let repaired = repair::repair(json)?;
     let fields = serde_json::from_str(&repaired).ok()?;
-    Some(Summary::of(&fields).into_owned())
+    Some(StatusLine::of(&fields).into_owned())
 }
 
 /// What a message tells of a session beside what it claims; a field that is missing or empty is `None`.
@@ -184,12 +189,12 @@ fn decode_fields<'a>(
     let Some(action) = Action::parse(&action) else {
         return Decoded::Notice { device, notice: Notice::Other };
     };
-    let statement = statement(action, fields, json, &mut flaws);
-    if statement.claim == Claim::FailedLogin {
-        return Decoded::FailedLogin { device, statement, flaws };
+    let event = event(action, fields, json, &mut flaws);
+    if event.kind == EventKind::FailedLogin {
+        return Decoded::FailedLogin { device, event, flaws };
     }
     let client_id = compare_client_id(device, client_id.as_deref());
-    Decoded::Statement { device, statement, client_id, flaws }
+    Decoded::Event { device, event, client_id, flaws }
 }
 
 fn plain_text(payload: &[u8]) -> Result<&str, Undecodable> {
@@ -242,7 +247,7 @@ const NOT_AUTHORIZED: u16 = 180;
 /// millisecond, as seen. Five times that keeps the two together, and is less than any client needs to come back.
 const CONNECT_LAG_NANOS: i64 = 5_000_000;
 
-fn statement(action: Action, fields: &Fields<'_>, json: &str, flaws: &mut Vec<Flaw>) -> Statement {
+fn event(action: Action, fields: &Fields<'_>, json: &str, flaws: &mut Vec<Flaw>) -> PresenceEvent {
     let time = usable(fields::moment(fields.time), Flaw::UnusableTime, flaws).unwrap_or(Moment::UNKNOWN);
     let connect_time = usable(fields::moment(fields.connect_time), Flaw::UnusableConnectTime, flaws);
     let close_code = usable(fields::code(fields.close_code), Flaw::UnusableCloseCode, flaws).unwrap_or(0);
@@ -250,14 +255,14 @@ fn statement(action: Action, fields: &Fields<'_>, json: &str, flaws: &mut Vec<Fl
     let is_request = protocol == "iotrest";
     // An older platform's Connect does not name its session exactly, so a refusal could not be told to be its end.
     let is_older = protocol == "mqtt-tcp";
-    let claim = match action {
-        Action::FailedConnect => Claim::FailedLogin,
-        Action::Connect | Action::Disconnect if is_request => Claim::Request,
-        Action::Connect => Claim::Connect,
+    let kind = match action {
+        Action::FailedConnect => EventKind::FailedLogin,
+        Action::Connect | Action::Disconnect if is_request => EventKind::Request,
+        Action::Connect => EventKind::Connect,
         Action::Disconnect => match close_code {
-            CLIENT_ID_REUSED => Claim::Takeover,
-            NOT_AUTHORIZED if !is_older => Claim::Refusal,
-            _ => Claim::Disconnect,
+            CLIENT_ID_REUSED => EventKind::Takeover,
+            NOT_AUTHORIZED if !is_older => EventKind::Refusal,
+            _ => EventKind::Disconnect,
         },
     };
     let session = connect_time.unwrap_or(match action {
@@ -265,20 +270,20 @@ fn statement(action: Action, fields: &Fields<'_>, json: &str, flaws: &mut Vec<Fl
         // It ends whatever session was on at that time.
         Action::Disconnect | Action::FailedConnect => time,
     });
-    Statement { claim, session, time, close_code, payload: kept(json, flaws) }
+    PresenceEvent { kind, session, time, close_code, payload: kept(json, flaws) }
 }
 
-fn usable<T>(reading: Reading<T>, flaw: Flaw, flaws: &mut Vec<Flaw>) -> Option<T> {
+fn usable<T>(reading: FieldReading<T>, flaw: Flaw, flaws: &mut Vec<Flaw>) -> Option<T> {
     match reading {
-        Reading::Unusable => flaws.push(flaw),
-        Reading::Absent | Reading::Value(_) => {}
+        FieldReading::Unusable => flaws.push(flaw),
+        FieldReading::Absent | FieldReading::Value(_) => {}
     }
     reading.value()
 }
 
 /// What is kept of a message: all of it, unless it is longer than any status.
 fn kept(json: &str, flaws: &mut Vec<Flaw>) -> Payload {
-    if json.len() <= KEPT_MAX_BYTES {
+    if json.len() <= STORED_MAX_BYTES {
         return Payload::pack(json.as_bytes());
     }
     flaws.push(Flaw::Shortened);
@@ -286,15 +291,15 @@ fn kept(json: &str, flaws: &mut Vec<Flaw>) -> Payload {
 }
 
 /// A device's client id is `d:{org}:{type}:{id}`, a gateway's `g:{org}:{type}:{id}`.
-fn compare_client_id(device: Device<'_>, client_id: Option<&str>) -> ClientId {
-    let Some(client_id) = client_id else { return ClientId::Absent };
+fn compare_client_id(device: Device<'_>, client_id: Option<&str>) -> ClientIdMatch {
+    let Some(client_id) = client_id else { return ClientIdMatch::Absent };
     let mut parts = client_id.splitn(4, ':');
     let (class, _org, device_type, id) = (parts.next(), parts.next(), parts.next(), parts.next());
     match (class, device_type, id) {
         (Some("d" | "g"), Some(device_type), Some(id)) if (Device { device_type, id }) == device => {
-            ClientId::Matching
+            ClientIdMatch::Matching
         }
-        (Some("d" | "g"), Some(_), Some(_)) => ClientId::Foreign,
-        _ => ClientId::Absent,
+        (Some("d" | "g"), Some(_), Some(_)) => ClientIdMatch::Foreign,
+        _ => ClientIdMatch::Absent,
     }
 }

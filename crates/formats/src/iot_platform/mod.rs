@@ -8,18 +8,18 @@ mod shorten;
 mod time;
 
 pub use self::message::{
-    ALL_DEVICES, Details, KEPT_MAX_BYTES, PAYLOAD_MAX_BYTES, Summary, decode, details, devices_of, ipv4,
+    ALL_DEVICES, Details, PAYLOAD_MAX_BYTES, STORED_MAX_BYTES, StatusLine, decode, details, devices_of, ipv4,
     summary, topic, type_in_topic,
 };
-use presence::{Device, Statement};
+use presence::{Device, PresenceEvent};
 
 /// What a message turned out to be.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Decoded<'a> {
     /// It says something about a device's connection.
-    Statement { device: Device<'a>, statement: Statement, client_id: ClientId, flaws: Vec<Flaw> },
+    Event { device: Device<'a>, event: PresenceEvent, client_id: ClientIdMatch, flaws: Vec<Flaw> },
     /// A login was refused or overtaken: it changes no status, but belongs into the history of the device.
-    FailedLogin { device: Device<'a>, statement: Statement, flaws: Vec<Flaw> },
+    FailedLogin { device: Device<'a>, event: PresenceEvent, flaws: Vec<Flaw> },
     /// It is sound and changes no status.
     Notice { device: Device<'a>, notice: Notice },
     /// It is about an application, which matches the same filter.
@@ -30,7 +30,7 @@ pub enum Decoded<'a> {
 
 /// Whether the payload names the device that the topic names; the topic decides.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ClientId {
+pub enum ClientIdMatch {
     Matching,
     /// No client id, or one that is no device's.
     Absent,

@@ -64,7 +64,7 @@ mod tests {
     use super::repair;
 
     #[test]
-    fn only_what_has_one_meaning_is_mended() {
+    fn repair_changes_only_unambiguous_json() {
         for (text, mended) in [
             ("\u{feff}{}", Some("{}")),
             ("{}\0\0", Some("{}")),

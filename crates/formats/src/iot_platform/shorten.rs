@@ -8,7 +8,7 @@ use serde_json::value::RawValue;
 
 /// The most bytes that are kept of one message. The platform writes its messages into a buffer of 4,096 bytes and fills some
 /// hundreds of them; a million devices with the longest messages take 8 GiB.
-pub const KEPT_MAX_BYTES: usize = 8 * 1024;
+pub const STORED_MAX_BYTES: usize = 8 * 1024;
 
 /// Every field that the platform writes, in its order.
 const FIELDS: [&str; 18] = [
@@ -32,7 +32,7 @@ const FIELDS: [&str; 18] = [
     "WriteMsg",
 ];
 
-/// The most bytes of one field's value; all fields together stay below [`KEPT_MAX_BYTES`].
+/// The most bytes of one field's value; all fields together stay below [`STORED_MAX_BYTES`].
 const VALUE_MAX_BYTES: usize = 384;
 
 /// An object with the known fields of this one, and `"Shortened":true`.
@@ -79,7 +79,7 @@ mod tests {
         ] {
             let fields: Vec<_> = FIELDS.iter().map(|name| format!("\"{name}\":{long}")).collect();
             let kept = shorten(&format!("{{{},\"Other\":{long}}}", fields.join(",")));
-            assert!(kept.len() <= KEPT_MAX_BYTES, "{}", kept.len());
+            assert!(kept.len() <= STORED_MAX_BYTES, "{}", kept.len());
             let read: BTreeMap<String, &RawValue> = serde_json::from_str(&kept).unwrap();
             assert_eq!(read["Shortened"].get(), "true");
             assert!(!read.contains_key("Other"));

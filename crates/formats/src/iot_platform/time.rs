@@ -49,7 +49,7 @@ fn billionths(digits: &[u8]) -> i128 {
 
 /// ISO 8601 in its extended or basic form, with the freedoms of RFC 3339.
 fn calendar(text: &[u8]) -> Option<i128> {
-    let mut reader = Reader { rest: text };
+    let mut reader = TimeReader { rest: text };
     let year = reader.digits(4)?;
     let is_extended = reader.takes(b"-");
     let month = reader.digits(2)?;
@@ -89,11 +89,11 @@ fn midnight(year: u32, month: u32, day: u32) -> Option<i64> {
     Some(Offset::UTC.to_timestamp(date.to_datetime(Time::midnight())).ok()?.as_second())
 }
 
-struct Reader<'a> {
+struct TimeReader<'a> {
     rest: &'a [u8],
 }
 
-impl<'a> Reader<'a> {
+impl<'a> TimeReader<'a> {
     /// Exactly so many digits, or nothing is taken.
     fn digits(&mut self, number: usize) -> Option<u32> {
         let (digits, rest) = self.rest.split_at_checked(number)?;

@@ -3,7 +3,7 @@
 use formats::order::{self, AliveRule, Delivery, Held, Identity, Key, Origin, Resolution};
 use formats::{DeviceName, Event, EventKind, Session, UnixNanos};
 use presence::payload::Payload;
-use presence::{Belief, Claim, Moment, Statement, Status};
+use presence::{DeviceState, EventKind as PresenceKind, Moment, PresenceEvent, Status};
 
 pub const SECOND: i64 = 1_000_000_000;
 pub const MINUTE: i64 = 60 * SECOND;
@@ -13,7 +13,7 @@ pub const START: i64 = 1_767_225_600 * SECOND;
 
 #[derive(Default)]
 pub struct Instance {
-    state: Belief,
+    state: DeviceState,
     received: Option<UnixNanos>,
     /// The messages that were merged; a payload is an index of one.
     messages: Vec<Identity<'static>>,
@@ -50,21 +50,17 @@ impl Instance {
     }
 
     pub fn held(&self) -> Option<Held<'static>> {
-        let verdict = self.state.verdict()?;
-        let statement = verdict.statement;
+        let resolved = self.state.resolve()?;
+        let event = resolved.event;
         Some(Held {
-            key: Key {
-                session: nanos(statement.session),
-                kind: kind(statement.claim),
-                time: nanos(statement.time),
-            },
+            key: Key { session: nanos(event.session), kind: kind(event.kind), time: nanos(event.time) },
             received: self.received?,
-            identity: Some(self.messages[index(statement)].clone()),
+            identity: Some(self.messages[index(event)].clone()),
         })
     }
 
     pub fn is_connected(&self) -> Option<bool> {
-        Some(self.state.verdict()?.status == Status::Connected)
+        Some(self.state.resolve()?.status == Status::Connected)
     }
 
     fn merge(&mut self, resolution: Resolution, identity: Identity<'static>, delivery: Delivery) {
@@ -72,14 +68,14 @@ impl Instance {
             Resolution::Apply(key) | Resolution::Renew(key) => {
                 let payload = payload(self.messages.len());
                 self.messages.push(identity);
-                let statement = Statement {
-                    claim: claim(key.kind),
+                let event = PresenceEvent {
+                    kind: presence_kind(key.kind),
                     session: moment(key.session),
                     time: moment(key.time),
                     close_code: 0,
                     payload,
                 };
-                self.state.apply(statement);
+                self.state.apply(event);
             }
             Resolution::Confirm => {}
             Resolution::Late | Resolution::Record => return,
@@ -114,8 +110,9 @@ fn payload(index: usize) -> Payload {
     Payload::pack(index.to_string().as_bytes())
 }
 
-fn index(statement: &Statement) -> usize {
-    String::from_utf8(statement.payload.unpack()).unwrap().parse().unwrap()
+fn index(event: &PresenceEvent) -> usize {
+    let text = String::from_utf8(event.payload.unpack()).expect("the model writes text");
+    text.parse().expect("the model writes numbers")
 }
 
 fn moment(time: UnixNanos) -> Moment {
@@ -126,21 +123,21 @@ fn nanos(moment: Moment) -> UnixNanos {
     moment.nanos().map_or(order::UNKNOWN_SESSION, UnixNanos)
 }
 
-fn claim(kind: EventKind) -> Claim {
+fn presence_kind(kind: EventKind) -> PresenceKind {
     match kind {
-        EventKind::Connect => Claim::Connect,
-        EventKind::Disconnect => Claim::Disconnect,
-        EventKind::Takeover => Claim::Takeover,
-        EventKind::Refusal => Claim::Refusal,
+        EventKind::Connect => PresenceKind::Connect,
+        EventKind::Disconnect => PresenceKind::Disconnect,
+        EventKind::Takeover => PresenceKind::Takeover,
+        EventKind::Refusal => PresenceKind::Refusal,
     }
 }
 
-fn kind(claim: Claim) -> EventKind {
-    match claim {
-        Claim::Connect => EventKind::Connect,
-        Claim::Disconnect => EventKind::Disconnect,
-        Claim::Takeover => EventKind::Takeover,
-        Claim::Refusal => EventKind::Refusal,
-        Claim::FailedLogin | Claim::Request => panic!("no source has these"),
+fn kind(presence_kind: PresenceKind) -> EventKind {
+    match presence_kind {
+        PresenceKind::Connect => EventKind::Connect,
+        PresenceKind::Disconnect => EventKind::Disconnect,
+        PresenceKind::Takeover => EventKind::Takeover,
+        PresenceKind::Refusal => EventKind::Refusal,
+        PresenceKind::FailedLogin | PresenceKind::Request => panic!("no source has these"),
     }
 }

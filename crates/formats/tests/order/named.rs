@@ -39,7 +39,7 @@ proptest! {
             for (at, (kind, session, time)) in events.iter().enumerate() {
                 let half_seconds = |number: i64| START + number * SECOND / 2;
                 let session = Session::Started(UnixNanos(half_seconds(*session)));
-                let received = live(half_seconds(20) + i64::try_from(at).unwrap());
+                let received = live(half_seconds(20) + i64::try_from(at).expect("few events"));
                 instance.take(&event(*kind, session, Some(half_seconds(*time))), received);
             }
             instance.held().map(|held| held.key)

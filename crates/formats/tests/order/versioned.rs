@@ -80,7 +80,7 @@ fn history((plans, is_open): (Vec<Plan>, bool)) -> (Vec<Event<'static>>, Option<
 }
 
 fn received(at: usize) -> i64 {
-    START + 200 * HOUR + i64::try_from(at).unwrap() * SECOND
+    START + 200 * HOUR + i64::try_from(at).expect("few events") * SECOND
 }
 
 proptest! {

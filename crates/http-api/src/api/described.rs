@@ -16,7 +16,7 @@ const SCHEMES: [(&str, HttpAuthScheme); 2] =
 
 /// What needs a key, is refused so as well.
 const OF_KEYS: [(&str, &str); 3] = [
-    ("401", "The request bears no key, or none that is in force"),
+    ("401", "The request has no key, or none that is valid"),
     ("403", "The key lacks the scope"),
     ("429", "The key, or the address, asks too often; the header retry-after says when it may again"),
 ];
@@ -28,7 +28,7 @@ const OF_ALL: [(&str, &str); 8] = [
     ("414", "The URL is too long"),
     ("421", "Without keys: the request names another host than those of loopback and of --allowed-host"),
     ("431", "The headers are too large"),
-    ("500", "A fault of the service"),
+    ("500", "An internal error"),
     ("503", "Too many connections are being answered, or too many large bodies are on their way"),
 ];
 
@@ -73,12 +73,12 @@ pub fn complete(mut document: OpenApi) -> OpenApi {
 }
 
 /// Media type and schema of an error.
-type Form = (&'static str, &'static str);
+type ErrorForm = (&'static str, &'static str);
 
-const PROBLEM_FORM: Form = ("application/problem+json", "Problem");
-const PLATFORM_FORM: Form = ("application/json", "ClientError");
+const PROBLEM_FORM: ErrorForm = ("application/problem+json", "Problem");
+const PLATFORM_FORM: ErrorForm = ("application/json", "ClientError");
 
-fn add_answers(operation: &mut Operation, answers: &[(&str, &str)], form: Form) {
+fn add_answers(operation: &mut Operation, answers: &[(&str, &str)], form: ErrorForm) {
     for (status, description) in answers {
         let answer = || refusal(description, form).into();
         operation.responses.responses.entry((*status).to_owned()).or_insert_with(answer);
@@ -90,7 +90,7 @@ pub fn problem(description: &str) -> Response {
     refusal(description, PROBLEM_FORM)
 }
 
-fn refusal(description: &str, (media_type, schema): Form) -> Response {
+fn refusal(description: &str, (media_type, schema): ErrorForm) -> Response {
     let content = ContentBuilder::new().schema(Some(Ref::from_schema_name(schema))).build();
     ResponseBuilder::new().description(description).content(media_type, content).build()
 }

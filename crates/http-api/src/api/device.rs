@@ -50,7 +50,7 @@ pub struct NeverConnected {
             headers(
                 ("devstatus-status" = String, description = "connected, disconnected or never_connected"),
                 ("devstatus-population" = String, description = "How complete the map is, with never_connected"),
-                ("devstatus-stale" = String, description = "true: the link to the broker was lost, and the device has not been heard of since; or others that hear of it are out of reach"),
+                ("devstatus-stale" = String, description = "true: the link to the broker was lost, and nothing has been received of the device since; or the peers that receive its messages are out of reach"),
                 ("devstatus-stale-seconds" = String, description = "How long ago the link was lost, if there ever was one"),
             )
         ),
@@ -70,14 +70,14 @@ pub async fn last_message(State(context): State<Context>, path: DevicePath) -> R
     }
     // Before the device is read, or a status that is read again in between would be shown as current.
     let freshness = context.health.freshness();
-    let known = context.belief(device, |belief, heard_in| {
-        let verdict = belief.verdict()?;
-        Some((verdict.status, verdict.statement.payload.unpack(), heard_in))
+    let known = context.state(device, |state, received_in| {
+        let resolved = state.resolve()?;
+        Some((resolved.status, resolved.event.payload.unpack(), received_in))
     });
     let (mut response, is_stale) = match known.await?.flatten() {
-        Some((status, message, heard_in)) => {
+        Some((status, message, received_in)) => {
             let answer = ([(header::CONTENT_TYPE, JSON), (STATUS, word(status))], message).into_response();
-            (answer, freshness.is_stale(heard_in))
+            (answer, freshness.is_stale(received_in))
         }
         None if !context.health.populated() => return Err(Error::NotPopulated),
         None => (never_connected(&context, device), freshness.is_any_stale()),

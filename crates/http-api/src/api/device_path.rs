@@ -40,7 +40,7 @@ impl<S: Send + Sync> FromRequestParts<S> for DevicePath {
     }
 }
 
-/// How a name that is none is answered.
+/// How an invalid name is answered.
 impl IntoResponses for DevicePath {
     fn responses() -> BTreeMap<String, RefOr<Response>> {
         let impossible = described::problem("Type or id cannot be a device's");

@@ -10,12 +10,12 @@ use prometheus_client::metrics::counter::ConstCounter;
 use prometheus_client::metrics::gauge::ConstGauge;
 
 use server::feed::Feed;
-use server::health::{Broker, Health, Keeping, Population};
-use server::registry::DeviceMap;
+use server::health::{BrokerHealth, Health, PopulationState, StoreHealth};
+use server::registry::DeviceRegistry;
 
 /// The state of the service as gauges.
 pub struct Gauges {
-    pub map: Arc<DeviceMap>,
+    pub map: Arc<DeviceRegistry>,
     pub health: Arc<Health>,
     pub feed: Arc<Feed>,
 }
@@ -50,29 +50,29 @@ impl Collector for Gauges {
         let help = "1 for the state that the population is in";
         let name = "devstatus_population_state";
         let mut family = encoder.encode_descriptor(name, help, None, MetricType::Gauge)?;
-        for population in Population::ALL {
+        for population in PopulationState::ALL {
             let is_it = i64::from(population == state.population);
             ConstGauge::new(is_it).encode(family.encode_family(&[("state", population.word())])?)?;
         }
         let types = state.report.as_ref().map(|report| report.types.as_slice()).unwrap_or_default();
         let proven = types.iter().filter(|t| t.proven).count();
-        let help = "Device types, by whether none of their devices is known to be missing";
+        let help = "Device types, by whether all their devices are known";
         let name = "devstatus_population_types";
         let mut family = encoder.encode_descriptor(name, help, None, MetricType::Gauge)?;
         for (label, types) in [("true", proven), ("false", types.len() - proven)] {
             let types = i64::try_from(types).unwrap_or(i64::MAX);
             ConstGauge::new(types).encode(family.encode_family(&[("proven", label)])?)?;
         }
-        let help = "Devices that were heard of in the latest round of the population";
+        let help = "Devices that were received in the latest round of the population";
         let name = "devstatus_population_devices_replayed";
-        let replayed: u64 = self.map.round_counts().iter().map(|count| count.heard).sum();
+        let replayed: u64 = self.map.round_counts().iter().map(|count| count.received).sum();
         let replayed = ConstGauge::new(i64::try_from(replayed).unwrap_or(i64::MAX));
         replayed.encode(encoder.encode_descriptor(name, help, None, MetricType::Gauge)?)?;
         let help = "How many changes the slowest stream is behind";
         let lag = encoder.encode_descriptor("devstatus_stream_lag_changes", help, None, MetricType::Gauge)?;
         ConstGauge::new(i64::try_from(self.feed.lag()).unwrap_or(i64::MAX)).encode(lag)?;
         let help = "1 while the store refuses changes or does not answer";
-        let failing = i64::from(matches!(state.store, Keeping::Failing(_)));
+        let failing = i64::from(matches!(state.store, StoreHealth::Failing(_)));
         let name = "devstatus_store_failing";
         ConstGauge::new(failing).encode(encoder.encode_descriptor(name, help, None, MetricType::Gauge)?)?;
         let help = "1 while statuses may be out of date: the broker is out of reach, or was and they are being read again";
@@ -80,7 +80,7 @@ impl Collector for Gauges {
         ConstGauge::new(i64::from(self.health.freshness().is_any_stale())).encode(stale)?;
         let help = "1 while the subscription to every device holds";
         let name = "devstatus_broker_connected";
-        let connected = i64::from(state.broker == Broker::Subscribed);
+        let connected = i64::from(state.broker == BrokerHealth::Subscribed);
         ConstGauge::new(connected).encode(encoder.encode_descriptor(name, help, None, MetricType::Gauge)?)
     }
 }

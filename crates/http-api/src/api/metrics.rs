@@ -8,7 +8,7 @@ use prometheus_client::encoding::text::encode;
 use super::metrics_format::{MetricsFormat, text_format};
 use crate::context::Context;
 use crate::error::Error;
-use crate::error::refusal::Refusal;
+use crate::error::refusal::RequestRefusal;
 
 /// Counters for Prometheus
 #[utoipa::path(
@@ -32,6 +32,6 @@ pub async fn metrics(State(context): State<Context>, headers: HeaderMap) -> Resp
             };
             ([(header::CONTENT_TYPE, format.content_type())], text).into_response()
         }
-        Err(std::fmt::Error) => Error::from(Refusal::Fault).into_response(),
+        Err(std::fmt::Error) => Error::from(RequestRefusal::Internal).into_response(),
     }
 }

@@ -72,7 +72,7 @@ mod tests {
     }
 
     #[test]
-    fn whoever_names_openmetrics_gets_it_and_everybody_else_text() {
+    fn openmetrics_is_served_on_request_and_text_otherwise() {
         use MetricsFormat::{OpenMetrics, Text};
         let prometheus_2 = "application/openmetrics-text;version=1.0.0,application/openmetrics-text;version=0.0.1;q=0.75,\
                             text/plain;version=0.0.4;q=0.5,*/*;q=0.1";

@@ -16,7 +16,7 @@ const POLICY: HeaderValue = HeaderValue::from_static(
     get,
     path = "/",
     tag = "service",
-    responses((status = 200, description = "What this is and how it is", body = String, content_type = "text/html"))
+    responses((status = 200, description = "Name, version and health of the service", body = String, content_type = "text/html"))
 )]
 pub async fn page(State(context): State<Context>) -> ([(HeaderName, HeaderValue); 1], Html<String>) {
     let totals = context.map.totals();

@@ -78,7 +78,7 @@ mod tests {
     }
 
     #[test]
-    fn what_the_resource_does_not_have_is_refused_by_name() {
+    fn an_unknown_parameter_is_refused_by_name() {
         for (query, name) in [("limt=7", "limt"), ("type=a&Limit=7", "Limit"), ("=1", ""), ("%6C=1", "l")] {
             let refused = Parameters::read(Some(query), KNOWN).unwrap_err();
             assert_eq!(refused, Error::UnknownParameter { name: name.to_owned(), known: KNOWN }, "{query}");
@@ -86,7 +86,7 @@ mod tests {
     }
 
     #[test]
-    fn a_value_that_means_nothing_is_refused_with_what_was_expected() {
+    fn an_invalid_value_is_refused_with_the_expected_form() {
         let parameters = Parameters::read(Some("limit=many"), KNOWN).unwrap();
         let refused = parameters.parse("limit", "a number", |text| text.parse::<u32>().ok());
         assert_eq!(refused, Err(Error::bad_parameter("limit", "a number")));

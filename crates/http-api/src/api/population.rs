@@ -13,7 +13,7 @@ use server::health::TypeReport;
 const TYPES_MAX: usize = 10_000;
 
 #[derive(Serialize, ToSchema)]
-pub struct Population {
+pub struct PopulationView {
     /// `pending`, `running`, `complete`, `unproven` or `incomplete`.
     state: &'static str,
     /// Why the latest finished round came to that; `null` before the first.
@@ -23,7 +23,7 @@ pub struct Population {
     /// A further round is going on in the background.
     repairing: bool,
     /// How far the current round is.
-    progress: Progress,
+    progress: ProgressView,
     /// How many retained messages brokers are known to send to one subscription.
     limits: Vec<u64>,
     types_total: usize,
@@ -32,7 +32,7 @@ pub struct Population {
 }
 
 #[derive(Serialize, ToSchema)]
-pub struct Progress {
+pub struct ProgressView {
     types_done: usize,
     types_total: usize,
     /// Devices that were heard of in the round.
@@ -61,25 +61,25 @@ pub struct Type {
     path = "/api/v1/population",
     tag = "fleet",
     responses(
-        (status = 200, description = "How far the retained statuses have been read", body = Population)
+        (status = 200, description = "How far the retained statuses have been read", body = PopulationView)
     )
 )]
-pub async fn population(State(context): State<Context>, _: NoParameters) -> Json<Population> {
+pub async fn population(State(context): State<Context>, _: NoParameters) -> Json<PopulationView> {
     let state = context.health.state();
     let counts = context.map.round_counts();
-    let replayed = counts.iter().map(|count| count.heard).sum();
+    let replayed = counts.iter().map(|count| count.received).sum();
     let mut types: Vec<Type> = match &state.report {
         Some(report) => report.types.iter().cloned().map(Type::from).collect(),
         None => counts.into_iter().map(Type::unread).collect(),
     };
     let types_total = types.len();
     types.truncate(TYPES_MAX);
-    Json(Population {
+    Json(PopulationView {
         state: state.population.word(),
         evidence: state.report.as_ref().map(|report| report.evidence),
         ready_on: context.health.ready_on().word(),
         repairing: state.repairing,
-        progress: Progress {
+        progress: ProgressView {
             types_done: state.progress.types_done,
             types_total: state.progress.types_total,
             replayed,
@@ -95,7 +95,7 @@ impl Type {
         Self {
             device_type: count.device_type,
             known: count.total,
-            replayed: count.heard,
+            replayed: count.received,
             evidence: None,
             proven: false,
         }

@@ -14,17 +14,17 @@ pub struct Credentials<'a> {
 
 /// There is an `Authorization`, and no key can be read from it.
 #[derive(Debug, PartialEq, Eq)]
-pub struct Malformed;
+pub struct MalformedCredentials;
 
 impl<'a> Credentials<'a> {
     /// `None`: the request bears no key.
-    pub fn of(headers: &'a HeaderMap) -> Result<Option<Self>, Malformed> {
+    pub fn of(headers: &'a HeaderMap) -> Result<Option<Self>, MalformedCredentials> {
         let mut values = headers.get_all(header::AUTHORIZATION).iter();
         let Some(value) = values.next() else { return Ok(None) };
         if values.next().is_some() {
-            return Err(Malformed);
+            return Err(MalformedCredentials);
         }
-        Self::read(value).map(Some).ok_or(Malformed)
+        Self::read(value).map(Some).ok_or(MalformedCredentials)
     }
 
     fn read(value: &'a HeaderValue) -> Option<Self> {
@@ -49,7 +49,7 @@ impl<'a> Credentials<'a> {
 mod tests {
     use super::*;
 
-    fn read(values: &[&str]) -> Result<Option<(String, String)>, Malformed> {
+    fn read(values: &[&str]) -> Result<Option<(String, String)>, MalformedCredentials> {
         let mut headers = HeaderMap::new();
         for value in values {
             headers.append(header::AUTHORIZATION, HeaderValue::from_str(value).unwrap());
@@ -70,12 +70,12 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_key_is_told_from_none() {
+    fn a_malformed_key_differs_from_a_missing_one() {
         for value in
             ["", "Basic", "Basic !", "Basic YQ==", "Basic /zo=", "Bearer x", "Digest a=b", "a-org-x.s3"]
         {
-            assert_eq!(read(&[value]), Err(Malformed), "{value}");
+            assert_eq!(read(&[value]), Err(MalformedCredentials), "{value}");
         }
-        assert_eq!(read(&["Bearer a.b", "Bearer a.b"]), Err(Malformed));
+        assert_eq!(read(&["Bearer a.b", "Bearer a.b"]), Err(MalformedCredentials));
     }
 }

@@ -20,11 +20,11 @@ use super::credentials::Credentials;
 use super::origin::{self, BadHost};
 use super::platform_form;
 use crate::error::Error;
-use crate::error::refusal::Refusal;
+use crate::error::refusal::RequestRefusal;
 use crate::serving::connection::Peer;
 use crate::serving::places::Use;
 use crate::serving::proxy::TrustedProxies;
-use crate::serving::room::{ANSWERS_MAX_BYTES, BodyFault, Full, REQUESTS_MAX_BYTES, Room, WholeBody};
+use crate::serving::room::{ANSWERS_MAX_BYTES, BodyError, Full, REQUESTS_MAX_BYTES, Room, WholeBody};
 use crate::settings::{AllowedHost, HttpSettings};
 use server::access::{AddressThrottle, Denied, Digest, FileContent, Grant, Keyring, Rate, Scope, Scopes};
 use server::clock;
@@ -108,16 +108,16 @@ impl Guard {
     }
 
     /// What the request may do, if it may do that.
-    fn admit(&self, peer: IpAddr, headers: &HeaderMap, scope: Scope) -> Result<Grant, Refusal> {
+    fn admit(&self, peer: IpAddr, headers: &HeaderMap, scope: Scope) -> Result<Grant, RequestRefusal> {
         let grant = self.identify(peer, headers)?;
         if !grant.allows(scope) {
             self.metrics.refused(RefusedRequest::Scope);
-            return Err(Refusal::Forbidden { scope: scope.word() });
+            return Err(RequestRefusal::Forbidden { scope: scope.word() });
         }
         Ok(grant)
     }
 
-    fn identify(&self, peer: IpAddr, headers: &HeaderMap) -> Result<Grant, Refusal> {
+    fn identify(&self, peer: IpAddr, headers: &HeaderMap) -> Result<Grant, RequestRefusal> {
         // Where no keys are in use, what a proxy before this service has checked for itself is passed over.
         if !self.keyring.is_in_use() {
             return self.anonymous(peer);
@@ -137,7 +137,7 @@ impl Guard {
     }
 
     /// On loopback there may be a proxy, whose clients would share one address.
-    fn anonymous(&self, peer: IpAddr) -> Result<Grant, Refusal> {
+    fn anonymous(&self, peer: IpAddr) -> Result<Grant, RequestRefusal> {
         if !peer.to_canonical().is_loopback() {
             let taken = self.addresses.take(peer, self.rate, self.started.elapsed());
             taken.map_err(|wait| self.too_often(RefusedRequest::AddressRate, wait))?;
@@ -146,77 +146,77 @@ impl Guard {
     }
 
     /// No key, or none that is good. Here loopback counts too: whoever has a key is let in whatever others try.
-    fn failed(&self, peer: IpAddr, why: RefusedRequest) -> Refusal {
+    fn failed(&self, peer: IpAddr, why: RefusedRequest) -> RequestRefusal {
         match self.failures.take(peer, FAILURES, self.started.elapsed()) {
             Ok(()) => self.unauthorized(why),
             Err(wait) => self.too_often(RefusedRequest::FailureRate, wait),
         }
     }
 
-    fn unauthorized(&self, why: RefusedRequest) -> Refusal {
+    fn unauthorized(&self, why: RefusedRequest) -> RequestRefusal {
         self.metrics.refused(why);
-        Refusal::Unauthorized
+        RequestRefusal::Unauthorized
     }
 
-    fn too_often(&self, why: RefusedRequest, wait: Duration) -> Refusal {
+    fn too_often(&self, why: RefusedRequest, wait: Duration) -> RequestRefusal {
         self.metrics.refused(why);
-        Refusal::TooManyRequests { wait }
+        RequestRefusal::TooManyRequests { wait }
     }
 
     /// Refuses what can be refused by the head of a request, before anything else is read.
-    fn check_head(&self, parts: &Parts) -> Result<(), Refusal> {
+    fn check_head(&self, parts: &Parts) -> Result<(), RequestRefusal> {
         let url = parts.uri.path_and_query().map_or(0, |url| url.as_str().len());
         if url > URL_MAX_BYTES {
-            return Err(self.refused(RefusedRequest::UrlTooLong, Refusal::UrlTooLong));
+            return Err(self.refused(RefusedRequest::UrlTooLong, RequestRefusal::UrlTooLong));
         }
         let headers = parts.headers.iter();
         let bytes: usize =
             headers.map(|(name, value)| name.as_str().len() + value.len() + HEADER_EXTRA_BYTES).sum();
         if bytes > HEADERS_MAX_BYTES {
-            return Err(self.refused(RefusedRequest::HeadersTooLarge, Refusal::HeadersTooLarge));
+            return Err(self.refused(RefusedRequest::HeadersTooLarge, RequestRefusal::HeadersTooLarge));
         }
         self.check_origin(parts)?;
         let is_reserved = parts.extensions.get::<Use>() == Some(&Use::HealthOnly);
         if is_reserved && !HEALTH.contains(&parts.uri.path()) {
-            return Err(self.refused(RefusedRequest::ConnectionsMax, Refusal::TooManyConnections));
+            return Err(self.refused(RefusedRequest::ConnectionsMax, RequestRefusal::TooManyConnections));
         }
         Ok(())
     }
 
     /// The whole body of a request, if it is neither too large nor too slow.
-    async fn read_body(&self, body: Body) -> Result<WholeBody, Refusal> {
+    async fn read_body(&self, body: Body) -> Result<WholeBody, RequestRefusal> {
         if body.size_hint().lower() > BODY_MAX_BYTES as u64 {
-            return Err(self.refused(RefusedRequest::BodyTooLarge, Refusal::BodyTooLarge));
+            return Err(self.refused(RefusedRequest::BodyTooLarge, RequestRefusal::BodyTooLarge));
         }
         let (why, refusal) = match timeout(BODY_TIMEOUT, self.room.read(body, BODY_MAX_BYTES)).await {
             Ok(Ok(whole)) => return Ok(whole),
-            Ok(Err(BodyFault::TooLarge)) => (RefusedRequest::BodyTooLarge, Refusal::BodyTooLarge),
-            Ok(Err(BodyFault::Broken)) => (RefusedRequest::Malformed, Refusal::BrokenBody),
-            Ok(Err(BodyFault::Full)) => (RefusedRequest::RequestMemory, Refusal::Overloaded),
-            Err(_elapsed) => (RefusedRequest::SlowBody, Refusal::SlowRequest),
+            Ok(Err(BodyError::TooLarge)) => (RefusedRequest::BodyTooLarge, RequestRefusal::BodyTooLarge),
+            Ok(Err(BodyError::Broken)) => (RefusedRequest::Malformed, RequestRefusal::BrokenBody),
+            Ok(Err(BodyError::Full)) => (RefusedRequest::RequestMemory, RequestRefusal::Overloaded),
+            Err(_elapsed) => (RefusedRequest::SlowBody, RequestRefusal::SlowRequest),
         };
         Err(self.refused(why, refusal))
     }
 
     /// Refuses what a web page must not do: read the answers of a service that is open to this machine by a name of the
     /// page's own, or change anything from another origin.
-    fn check_origin(&self, parts: &Parts) -> Result<(), Refusal> {
+    fn check_origin(&self, parts: &Parts) -> Result<(), RequestRefusal> {
         let host = origin::named_host(parts)
-            .map_err(|BadHost| self.refused(RefusedRequest::BadHost, Refusal::BadHost))?;
+            .map_err(|BadHost| self.refused(RefusedRequest::BadHost, RequestRefusal::BadHost))?;
         let is_open = self.on_loopback && (self.allow_anonymous || !self.keyring.is_in_use());
         if is_open
             && parts.uri.path() != LIVENESS
             && host.is_some_and(|host| !origin::is_allowed(host, &self.allowed_hosts))
         {
-            return Err(self.refused(RefusedRequest::OtherHost, Refusal::OtherHost));
+            return Err(self.refused(RefusedRequest::OtherHost, RequestRefusal::OtherHost));
         }
         if origin::is_cross_origin_change(&parts.method, &parts.headers, &self.cors_origins) {
-            return Err(self.refused(RefusedRequest::CrossOrigin, Refusal::CrossOrigin));
+            return Err(self.refused(RefusedRequest::CrossOrigin, RequestRefusal::CrossOrigin));
         }
         Ok(())
     }
 
-    fn refused(&self, why: RefusedRequest, refusal: Refusal) -> Refusal {
+    fn refused(&self, why: RefusedRequest, refusal: RequestRefusal) -> RequestRefusal {
         self.metrics.refused(why);
         refusal
     }
@@ -238,7 +238,7 @@ pub async fn authorize(
 ) -> Response {
     let Some(Peer(peer)) = request.extensions().get::<Peer>().copied() else {
         tracing::error!("a request came without the address of its sender");
-        return Error::from(Refusal::Fault).into_response();
+        return Error::from(RequestRefusal::Internal).into_response();
     };
     let client = guard.proxies.client(peer, request.headers());
     match guard.admit(client, request.headers(), scope) {
@@ -270,13 +270,13 @@ pub async fn shield(State(guard): State<Arc<Guard>>, request: Request, next: Nex
             Ok(response) => response,
             Err(_panic) => {
                 guard.metrics.panics.inc();
-                Error::from(Refusal::Fault).into_response()
+                Error::from(RequestRefusal::Internal).into_response()
             }
         },
         Err(refusal) => Error::from(refusal).into_response(),
     };
     let mut response = guard.room.hold(response).unwrap_or_else(|Full| {
-        Error::from(guard.refused(RefusedRequest::AnswerMemory, Refusal::Overloaded)).into_response()
+        Error::from(guard.refused(RefusedRequest::AnswerMemory, RequestRefusal::Overloaded)).into_response()
     });
     if of_platform {
         response = platform_form::in_platform_form(response).await;

@@ -114,7 +114,7 @@ mod tests {
     }
 
     #[test]
-    fn a_request_names_one_host_or_none_if_it_is_of_http_1_0() {
+    fn a_request_names_one_host_and_http_1_0_may_omit_it() {
         let in_11 = |target: &str, hosts: &[&str]| named(Version::HTTP_11, target, hosts);
         let host = |name: &str| Ok(Some(name.to_owned()));
         assert_eq!(in_11("/", &["a.example"]), host("a.example"));

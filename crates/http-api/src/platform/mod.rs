@@ -22,7 +22,7 @@ use crate::middleware::platform_form::ClientError;
 pub use query::SortKey;
 
 /// Devices that are looked at in one go; between two of them other requests have their turn.
-const LOOKED_AT: usize = 1_000;
+const SCANNED_AT_ONCE: usize = 1_000;
 
 /// Part of a list of clients.
 #[derive(Serialize, ToSchema)]
@@ -43,7 +43,7 @@ pub struct ClientStates {
     tag = "platform",
     params(("clientId" = String, Path, description = "The MQTT client id")),
     responses(
-        (status = 200, description = "What is known of the client", body = ClientState),
+        (status = 200, description = "The connection state of the client", body = ClientState),
         (status = 404, description = "No message was ever about this client", body = ClientError),
         (status = 503, description = "Not every retained status has been read yet, or the store cannot be read", body = ClientError)
     )
@@ -59,7 +59,7 @@ pub async fn one(
     match context.snapshot(device).await? {
         Some(snapshot) => {
             let mut headers = HeaderMap::new();
-            if freshness.is_stale(snapshot.heard_in) {
+            if freshness.is_stale(snapshot.received_in) {
                 stale::mark(&mut headers, &context.health);
             }
             let state = ClientState::of(&snapshot, &context.organization);
@@ -115,7 +115,7 @@ pub async fn list(
     let mut query = asked.first();
     loop {
         // Without a filter of its own each device is a result.
-        query.limit = if asked.passes_over() { LOOKED_AT } else { asked.limit - results.len() };
+        query.limit = if asked.passes_over() { SCANNED_AT_ONCE } else { asked.limit - results.len() };
         let page = context.list(&query).await?;
         for snapshot in page.devices.iter().filter(|snapshot| asked.admits(snapshot)) {
             results.push(ClientState::of(snapshot, &context.organization));

@@ -90,9 +90,9 @@ impl StatesQuery {
 
     /// What goes on behind this device.
     pub fn bookmark(&self, snapshot: &Snapshot) -> String {
-        let Snapshot { device_type, id, statement, .. } = snapshot;
+        let Snapshot { device_type, id, event, .. } = snapshot;
         let position =
-            Position { device_type: device_type.to_string(), id: id.to_string(), time: statement.time };
+            Position { device_type: device_type.to_string(), id: id.to_string(), time: event.time };
         cursor::write(&position, &self.filter, self.sort)
     }
 }

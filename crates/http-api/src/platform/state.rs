@@ -6,7 +6,7 @@ use utoipa::ToSchema;
 
 use formats::iot_platform;
 use presence::time_text::TimeText;
-use presence::{Claim, Device, Status};
+use presence::{Device, EventKind, Status};
 use server::registry::Snapshot;
 
 /// What is known of a client.
@@ -65,8 +65,8 @@ impl ConnectionStatus {
 
 impl ClientState {
     pub fn of(snapshot: &Snapshot, organization: &str) -> Self {
-        let Snapshot { device_type, id, status, statement, .. } = snapshot;
-        let message = statement.payload.unpack();
+        let Snapshot { device_type, id, status, event, .. } = snapshot;
+        let message = event.payload.unpack();
         let details = iot_platform::details(&message);
         let client_id = details
             .client_id
@@ -81,12 +81,9 @@ impl ClientState {
                 Status::Disconnected => ConnectionStatus::Disconnected,
             },
             last_connect_time: last_connect(snapshot).and_then(presence::Moment::rfc3339),
-            last_disconnect_time: statement
-                .time
-                .rfc3339()
-                .filter(|_| disconnected && is_of_session(statement.claim)),
-            last_activity_event: activity(statement.claim),
-            last_activity_time: statement.time.rfc3339(),
+            last_disconnect_time: event.time.rfc3339().filter(|_| disconnected && is_of_session(event.kind)),
+            last_activity_event: activity(event.kind),
+            last_activity_time: event.time.rfc3339(),
             mqtt_connect_protocol: details.protocol.and_then(|protocol| version(&protocol)),
         }
     }
@@ -95,27 +92,27 @@ impl ClientState {
 /// The beginning of the latest session that is known itself. Whoever took a client id over is not; a login that was refused
 /// and a request over HTTP began none.
 pub fn last_connect(snapshot: &Snapshot) -> Option<presence::Moment> {
-    let statement = &snapshot.statement;
-    match statement.claim {
-        Claim::Connect => Some(statement.time),
-        Claim::Disconnect => Some(statement.session),
-        Claim::Takeover | Claim::Refusal | Claim::FailedLogin | Claim::Request => None,
+    let event = &snapshot.event;
+    match event.kind {
+        EventKind::Connect => Some(event.time),
+        EventKind::Disconnect => Some(event.session),
+        EventKind::Takeover | EventKind::Refusal | EventKind::FailedLogin | EventKind::Request => None,
     }
 }
 
-fn is_of_session(claim: Claim) -> bool {
-    match claim {
-        Claim::Connect | Claim::Disconnect | Claim::Takeover => true,
-        Claim::Refusal | Claim::FailedLogin | Claim::Request => false,
+fn is_of_session(kind: EventKind) -> bool {
+    match kind {
+        EventKind::Connect | EventKind::Disconnect | EventKind::Takeover => true,
+        EventKind::Refusal | EventKind::FailedLogin | EventKind::Request => false,
     }
 }
 
-fn activity(claim: Claim) -> Option<&'static str> {
-    match claim {
-        Claim::Connect => Some("mqttConnect"),
-        Claim::Disconnect | Claim::Takeover | Claim::Refusal => Some("mqttDisconnect"),
-        Claim::Request => Some("httpPublish"),
-        Claim::FailedLogin => None,
+fn activity(kind: EventKind) -> Option<&'static str> {
+    match kind {
+        EventKind::Connect => Some("mqttConnect"),
+        EventKind::Disconnect | EventKind::Takeover | EventKind::Refusal => Some("mqttDisconnect"),
+        EventKind::Request => Some("httpPublish"),
+        EventKind::FailedLogin => None,
     }
 }
 

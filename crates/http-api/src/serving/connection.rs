@@ -23,7 +23,7 @@ use tower::Service as _;
 use super::cut::Cut;
 use super::path;
 use super::places::Use;
-use super::stream::{Busy, Progress, Watched};
+use super::stream::{Busy, StreamProgress, WatchedStream};
 use server::metrics::{CutConnection, HttpMetrics, RefusedRequest};
 
 /// From the first byte of a request to the end of its headers.
@@ -63,10 +63,10 @@ pub struct Served {
 pub struct Client {
     pub peer: IpAddr,
     pub good_for: Use,
-    pub progress: Arc<Progress>,
+    pub progress: Arc<StreamProgress>,
 }
 
-enum End {
+enum CloseReason {
     Done(hyper::Result<()>),
     SlowHeaders,
 }
@@ -78,10 +78,10 @@ impl Served {
         T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
         let Client { peer, good_for, progress } = client;
-        let stream = TokioIo::new(Watched::new(stream, Arc::clone(&progress), self.write_timeout));
+        let stream = TokioIo::new(WatchedStream::new(stream, Arc::clone(&progress), self.write_timeout));
         let cut = Cut::default();
-        let told = (Peer(peer), good_for, cut.clone());
-        let service = Service { router: self.router, told, progress: Arc::clone(&progress) };
+        let context = (Peer(peer), good_for, cut.clone());
+        let service = Service { router: self.router, context, progress: Arc::clone(&progress) };
         // Without `pipeline_flush`: with it, hyper gathers an answer that a slow client does not take without any limit, and keeps
         // the answer to a request that it cannot read.
         let mut connection = http1::Builder::new()
@@ -95,13 +95,13 @@ impl Served {
         let end = loop {
             let end = poll_fn(|cx| {
                 if let Poll::Ready(done) = Pin::new(&mut connection).poll(cx) {
-                    return Poll::Ready(End::Done(done));
+                    return Poll::Ready(CloseReason::Done(done));
                 }
                 let Some(since) = progress.head_since() else { return Poll::Pending };
                 if head_timer.deadline() != since + HEAD_TIMEOUT {
                     head_timer.as_mut().reset(since + HEAD_TIMEOUT);
                 }
-                head_timer.as_mut().poll(cx).map(|()| End::SlowHeaders)
+                head_timer.as_mut().poll(cx).map(|()| CloseReason::SlowHeaders)
             });
             tokio::select! {
                 biased;
@@ -126,7 +126,7 @@ impl Served {
         if count(&self.metrics, &end, &progress) {
             return;
         }
-        if matches!(end, End::SlowHeaders) {
+        if matches!(end, CloseReason::SlowHeaders) {
             // Whether it arrives is the client's business.
             let _ = timeout(FAREWELL_TIMEOUT, stream.write_all(SLOW_HEADERS)).await;
         }
@@ -149,26 +149,26 @@ where
 }
 
 /// Counts what was wrong; whether there is nobody left to say farewell to.
-fn count(metrics: &HttpMetrics, end: &End, progress: &Progress) -> bool {
+fn count(metrics: &HttpMetrics, end: &CloseReason, progress: &StreamProgress) -> bool {
     match end {
-        End::SlowHeaders => {
+        CloseReason::SlowHeaders => {
             metrics.refused(RefusedRequest::SlowHeaders);
             false
         }
-        End::Done(_) if progress.is_stalled() => {
+        CloseReason::Done(_) if progress.is_stalled() => {
             metrics.cut(CutConnection::SlowReader);
             true
         }
-        End::Done(Err(error)) if error.is_parse_too_large() => {
+        CloseReason::Done(Err(error)) if error.is_parse_too_large() => {
             metrics.refused(RefusedRequest::HeadersTooLarge);
             false
         }
-        End::Done(Err(error)) if error.is_parse() => {
+        CloseReason::Done(Err(error)) if error.is_parse() => {
             metrics.refused(RefusedRequest::Malformed);
             false
         }
         // A client that breaks off is its own business.
-        End::Done(_) => false,
+        CloseReason::Done(_) => false,
     }
 }
 
@@ -176,8 +176,8 @@ fn count(metrics: &HttpMetrics, end: &End, progress: &Progress) -> bool {
 struct Service {
     router: Router,
     /// What stands among the extensions of each request.
-    told: (Peer, Use, Cut),
-    progress: Arc<Progress>,
+    context: (Peer, Use, Cut),
+    progress: Arc<StreamProgress>,
 }
 
 impl hyper::service::Service<Request<Incoming>> for Service {
@@ -187,7 +187,7 @@ impl hyper::service::Service<Request<Incoming>> for Service {
 
     fn call(&self, mut request: Request<Incoming>) -> Answering {
         let busy = self.progress.request();
-        let (peer, good_for, cut) = &self.told;
+        let (peer, good_for, cut) = &self.context;
         if let Some(plain) = path::normalized(request.uri()) {
             *request.uri_mut() = plain;
         }

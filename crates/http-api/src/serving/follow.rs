@@ -39,7 +39,7 @@ impl Followed {
                 () = shutdown.cancelled() => return,
             }
             let reread = Arc::clone(&reread);
-            let look = tokio::task::spawn_blocking(move || {
+            let read = tokio::task::spawn_blocking(move || {
                 let now = stamps(&self.paths);
                 if now != self.seen {
                     self.seen = now;
@@ -47,7 +47,7 @@ impl Followed {
                 }
                 self
             });
-            match look.await {
+            match read.await {
                 Ok(followed) => self = followed,
                 // The runtime ends, or the closure has failed, which it has logged.
                 Err(_ended) => return,

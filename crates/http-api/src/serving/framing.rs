@@ -9,7 +9,7 @@ const CHUNK_LINE_MAX_BYTES: usize = 256;
 
 /// The bytes from here on must not be read as a request. The offset is of a byte in the piece that was checked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Fault {
+pub enum FramingError {
     Head { at: usize },
     Body { at: usize },
 }
@@ -17,14 +17,14 @@ pub enum Fault {
 /// How far a connection is in its requests.
 #[derive(Debug, Default)]
 pub struct Framing {
-    state: State,
-    head: Head,
+    state: FramingState,
+    head: RequestHead,
     /// The beginning of a line whose end has not arrived.
     line: Vec<u8>,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-enum State {
+enum FramingState {
     #[default]
     RequestLine,
     Field,
@@ -41,7 +41,7 @@ enum State {
 
 /// What the head of the request has said so far of its body.
 #[derive(Clone, Copy, Debug, Default)]
-struct Head {
+struct RequestHead {
     is_http_1_0: bool,
     length: Option<u64>,
     is_chunked: bool,
@@ -52,28 +52,30 @@ struct Ambiguous;
 
 impl Framing {
     /// Follows the bytes that have arrived.
-    pub fn check(&mut self, bytes: &[u8]) -> Result<(), Fault> {
+    pub fn check(&mut self, bytes: &[u8]) -> Result<(), FramingError> {
         let mut at = 0;
         while at < bytes.len() {
             let rest = &bytes[at..];
             at += match self.state {
-                State::Body { left } | State::Chunk { left } => self.skip(left, rest.len()),
-                State::RequestLine | State::Field | State::ChunkSize | State::ChunkEnd | State::Trailer => {
-                    self.take_line(rest).map_err(|offset| self.fault(at + offset))?
-                }
+                FramingState::Body { left } | FramingState::Chunk { left } => self.skip(left, rest.len()),
+                FramingState::RequestLine
+                | FramingState::Field
+                | FramingState::ChunkSize
+                | FramingState::ChunkEnd
+                | FramingState::Trailer => self.take_line(rest).map_err(|offset| self.error(at + offset))?,
             };
         }
         Ok(())
     }
 
-    fn fault(&self, at: usize) -> Fault {
+    fn error(&self, at: usize) -> FramingError {
         match self.state {
-            State::RequestLine | State::Field => Fault::Head { at },
-            State::Body { .. }
-            | State::ChunkSize
-            | State::Chunk { .. }
-            | State::ChunkEnd
-            | State::Trailer => Fault::Body { at },
+            FramingState::RequestLine | FramingState::Field => FramingError::Head { at },
+            FramingState::Body { .. }
+            | FramingState::ChunkSize
+            | FramingState::Chunk { .. }
+            | FramingState::ChunkEnd
+            | FramingState::Trailer => FramingError::Body { at },
         }
     }
 
@@ -82,10 +84,10 @@ impl Framing {
         let skipped = usize::try_from(left).map_or(available, |left| left.min(available));
         let left = left - skipped as u64;
         self.state = match self.state {
-            State::Chunk { .. } if left == 0 => State::ChunkEnd,
-            State::Chunk { .. } => State::Chunk { left },
-            _ if left == 0 => State::RequestLine,
-            _ => State::Body { left },
+            FramingState::Chunk { .. } if left == 0 => FramingState::ChunkEnd,
+            FramingState::Chunk { .. } => FramingState::Chunk { left },
+            _ if left == 0 => FramingState::RequestLine,
+            _ => FramingState::Body { left },
         };
         skipped
     }
@@ -95,7 +97,7 @@ impl Framing {
         let Some(end) = bytes.iter().position(|byte| *byte == b'\n') else {
             self.line.extend_from_slice(bytes);
             let most = match self.state {
-                State::ChunkSize | State::ChunkEnd => CHUNK_LINE_MAX_BYTES,
+                FramingState::ChunkSize | FramingState::ChunkEnd => CHUNK_LINE_MAX_BYTES,
                 _ => LINE_MAX_BYTES,
             };
             return if self.line.len() > most { Err(0) } else { Ok(bytes.len()) };
@@ -114,35 +116,40 @@ impl Framing {
     }
 
     /// What follows after this line.
-    fn after(&mut self, line: &[u8]) -> Result<State, Ambiguous> {
+    fn after(&mut self, line: &[u8]) -> Result<FramingState, Ambiguous> {
         match (self.state, line) {
             // Empty lines between requests mean nothing.
-            (State::RequestLine, []) => Ok(State::RequestLine),
-            (State::RequestLine, line) => {
-                self.head = Head { is_http_1_0: line.ends_with(b" HTTP/1.0"), ..Head::default() };
-                Ok(State::Field)
+            (FramingState::RequestLine, []) => Ok(FramingState::RequestLine),
+            (FramingState::RequestLine, line) => {
+                self.head =
+                    RequestHead { is_http_1_0: line.ends_with(b" HTTP/1.0"), ..RequestHead::default() };
+                Ok(FramingState::Field)
             }
-            (State::Field, []) if self.head.is_chunked => Ok(State::ChunkSize),
-            (State::Field, []) => Ok(match self.head.length {
-                None | Some(0) => State::RequestLine,
-                Some(left) => State::Body { left },
+            (FramingState::Field, []) if self.head.is_chunked => Ok(FramingState::ChunkSize),
+            (FramingState::Field, []) => Ok(match self.head.length {
+                None | Some(0) => FramingState::RequestLine,
+                Some(left) => FramingState::Body { left },
             }),
-            (State::Field, line) => self.head.read_field(line).map(|()| State::Field),
-            (State::ChunkSize, line) => Ok(match chunk_size(line)? {
-                0 => State::Trailer,
-                left => State::Chunk { left },
+            (FramingState::Field, line) => self.head.read_field(line).map(|()| FramingState::Field),
+            (FramingState::ChunkSize, line) => Ok(match chunk_size(line)? {
+                0 => FramingState::Trailer,
+                left => FramingState::Chunk { left },
             }),
-            (State::ChunkEnd, []) => Ok(State::ChunkSize),
-            (State::Trailer, []) => Ok(State::RequestLine),
-            (State::Trailer, line) if !is_folded(line) => Ok(State::Trailer),
-            (State::ChunkEnd | State::Trailer | State::Body { .. } | State::Chunk { .. }, _) => {
-                Err(Ambiguous)
-            }
+            (FramingState::ChunkEnd, []) => Ok(FramingState::ChunkSize),
+            (FramingState::Trailer, []) => Ok(FramingState::RequestLine),
+            (FramingState::Trailer, line) if !is_folded(line) => Ok(FramingState::Trailer),
+            (
+                FramingState::ChunkEnd
+                | FramingState::Trailer
+                | FramingState::Body { .. }
+                | FramingState::Chunk { .. },
+                _,
+            ) => Err(Ambiguous),
         }
     }
 }
 
-impl Head {
+impl RequestHead {
     fn read_field(&mut self, line: &[u8]) -> Result<(), Ambiguous> {
         let colon = line.iter().position(|byte| *byte == b':').ok_or(Ambiguous)?;
         let (name, value) = (&line[..colon], &line[colon + 1..]);
@@ -197,13 +204,13 @@ mod tests {
     use super::*;
 
     /// The fault of these bytes, which is the same however they are cut into pieces.
-    fn fault(text: &str) -> Option<Fault> {
+    fn error(text: &str) -> Option<FramingError> {
         let whole = Framing::default().check(text.as_bytes()).err();
         let mut framing = Framing::default();
         let singly = text.bytes().enumerate().find_map(|(at, byte)| {
-            framing.check(&[byte]).err().map(|fault| match fault {
-                Fault::Head { .. } => Fault::Head { at },
-                Fault::Body { .. } => Fault::Body { at },
+            framing.check(&[byte]).err().map(|error| match error {
+                FramingError::Head { .. } => FramingError::Head { at },
+                FramingError::Body { .. } => FramingError::Body { at },
             })
         });
         assert_eq!(whole, singly, "{text:?}");
@@ -220,12 +227,12 @@ mod tests {
             "POST / HTTP/1.1\r\nTransfer-Encoding: Chunked\r\n\r\n3\r\na\r\n\r\nA;x=\"y\"\r\n0123456789\r\n0\r\nT: 1\r\n\r\n\
              GET / HTTP/1.1\r\n\r\n",
         ] {
-            assert_eq!(fault(text), None, "{text:?}");
+            assert_eq!(error(text), None, "{text:?}");
         }
     }
 
     #[test]
-    fn what_a_proxy_may_read_otherwise_is_refused_where_it_begins_to_differ() {
+    fn ambiguous_framing_is_refused_at_the_ambiguous_byte() {
         let head = "POST / HTTP/1.1\r\n";
         for line in [
             "Host: a\n",
@@ -247,8 +254,8 @@ mod tests {
             "Transfer-Encoding : chunked\r\n",
             "Transfer-Encoding:\x0bchunked\r\n",
         ] {
-            let expected = Fault::Head { at: head.len() + line.find('\n').unwrap() };
-            assert_eq!(fault(&format!("{head}{line}\r\n")), Some(expected), "{line:?}");
+            let expected = FramingError::Head { at: head.len() + line.find('\n').unwrap() };
+            assert_eq!(error(&format!("{head}{line}\r\n")), Some(expected), "{line:?}");
         }
         for fields in [
             ["Content-Length: 3", "Content-Length: 3"],
@@ -257,10 +264,10 @@ mod tests {
             ["Transfer-Encoding: chunked", "Transfer-Encoding: chunked"],
         ] {
             let text = format!("{head}{}\r\n\r\n", fields.join("\r\n"));
-            assert_eq!(fault(&text), Some(Fault::Head { at: text.len() - 3 }), "{text:?}");
+            assert_eq!(error(&text), Some(FramingError::Head { at: text.len() - 3 }), "{text:?}");
         }
-        assert!(fault("GET / HTTP/1.0\r\nTransfer-Encoding: chunked\r\n\r\n").is_some());
-        assert!(fault("GET / HTTP/1.1\n").is_some() && fault("\nGET").is_some());
+        assert!(error("GET / HTTP/1.0\r\nTransfer-Encoding: chunked\r\n\r\n").is_some());
+        assert!(error("GET / HTTP/1.1\n").is_some() && error("\nGET").is_some());
     }
 
     #[test]
@@ -281,8 +288,8 @@ mod tests {
             "0\r\nA: b\n\r\n",
             "0\r\n folded\r\n\r\n",
         ] {
-            let found = fault(&format!("{head}{body}"));
-            assert!(matches!(found, Some(Fault::Body { .. })), "{body:?}: {found:?}");
+            let found = error(&format!("{head}{body}"));
+            assert!(matches!(found, Some(FramingError::Body { .. })), "{body:?}: {found:?}");
         }
         let endless = format!("{head}3;{}", "a".repeat(CHUNK_LINE_MAX_BYTES));
         assert!(Framing::default().check(endless.as_bytes()).is_err());

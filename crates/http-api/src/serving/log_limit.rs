@@ -8,10 +8,10 @@ const INTERVAL: Duration = Duration::from_secs(60);
 
 /// Lets one line through in a minute.
 #[derive(Debug, Default)]
-pub struct OnceAMinute(Mutex<Seen>);
+pub struct OnceAMinute(Mutex<LogWindow>);
 
 #[derive(Debug, Default)]
-struct Seen {
+struct LogWindow {
     next: Option<Instant>,
     times: u64,
 }

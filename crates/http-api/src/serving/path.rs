@@ -43,7 +43,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_needs_no_encoding_is_decoded_once_and_nothing_else() {
+    fn a_path_is_decoded_exactly_once() {
         for (given, plain) in [
             ("/api/v1/devices%3Alookup", Some("/api/v1/devices:lookup")),
             ("/api/v1/devices%3alookup?a=%3A", Some("/api/v1/devices:lookup?a=%3A")),

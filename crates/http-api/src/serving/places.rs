@@ -10,7 +10,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout;
 
 use super::log_limit::OnceAMinute;
-use super::stream::Progress;
+use super::stream::StreamProgress;
 
 /// Places beyond `--connections-max`, for `/livez`, `/readyz` and `/metrics` only: many more than there are programs that ask
 /// so at the same time.
@@ -35,23 +35,23 @@ pub struct Places {
     free_reserved: Arc<Semaphore>,
     /// How many give way at once, at most.
     evicted_at_once: usize,
-    taken: Mutex<Taken>,
+    taken: Mutex<PlacesInUse>,
     log: OnceAMinute,
     eviction_timeout: Duration,
 }
 
 #[derive(Debug, Default)]
-struct Taken {
-    connections: HashMap<u64, (Use, Arc<Progress>)>,
+struct PlacesInUse {
+    connections: HashMap<u64, (Use, Arc<StreamProgress>)>,
     last_number: u64,
 }
 
 /// The place of one connection, as long as this lives.
 #[derive(Debug)]
-pub struct Place {
+pub struct ConnectionPlace {
     places: Arc<Places>,
     number: u64,
-    pub progress: Arc<Progress>,
+    pub progress: Arc<StreamProgress>,
     pub good_for: Use,
     _permit: OwnedSemaphorePermit,
 }
@@ -70,7 +70,7 @@ impl Places {
 
     /// A place for a connection that has come. If none is free, idle connections give way; if none is idle, there is a reserved
     /// place; if there is none either, this waits.
-    pub async fn take(self: &Arc<Self>) -> Place {
+    pub async fn take(self: &Arc<Self>) -> ConnectionPlace {
         if let Ok(permit) = Arc::clone(&self.free).try_acquire_owned() {
             return self.place(Use::Anything, permit);
         }
@@ -95,13 +95,13 @@ impl Places {
         }
     }
 
-    fn place(self: &Arc<Self>, good_for: Use, permit: OwnedSemaphorePermit) -> Place {
-        let progress = Arc::new(Progress::default());
+    fn place(self: &Arc<Self>, good_for: Use, permit: OwnedSemaphorePermit) -> ConnectionPlace {
+        let progress = Arc::new(StreamProgress::default());
         let mut taken = self.taken.lock();
         taken.last_number += 1;
         let number = taken.last_number;
         taken.connections.insert(number, (good_for, Arc::clone(&progress)));
-        Place { places: Arc::clone(self), number, progress, good_for, _permit: permit }
+        ConnectionPlace { places: Arc::clone(self), number, progress, good_for, _permit: permit }
     }
 
     /// Tells connections to give way: first those on which nothing was ever sent, then those that rest between two requests,
@@ -130,7 +130,7 @@ impl Places {
     }
 }
 
-impl Drop for Place {
+impl Drop for ConnectionPlace {
     fn drop(&mut self) {
         self.places.taken.lock().connections.remove(&self.number);
     }
@@ -142,7 +142,7 @@ mod tests {
     use crate::tests::PATIENCE;
 
     /// A place whose connection leaves when it is told to.
-    async fn leaving(place: Place) {
+    async fn leaving(place: ConnectionPlace) {
         place.progress.evicted.notified().await;
     }
 

@@ -208,7 +208,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_is_no_header_of_the_proxy_protocol_is_refused_within_its_bound() {
+    async fn an_invalid_proxy_header_is_refused_within_its_bound() {
         let endless = [b"PROXY TCP4 ".as_slice(), &[b'1'; 200]].concat();
         for bytes in [
             b"GET / HTTP/1.1\r\n\r\n".as_slice(),

@@ -32,7 +32,7 @@ pub struct Uncounted;
 
 /// Why a body was not read.
 #[derive(Debug, PartialEq, Eq)]
-pub enum BodyFault {
+pub enum BodyError {
     TooLarge,
     Broken,
     Full,
@@ -60,17 +60,17 @@ impl Room {
     }
 
     /// Reads a body of at most so many bytes. It takes room as its bytes arrive, so one that is only announced takes none.
-    pub async fn read(&self, mut body: Body, most: usize) -> Result<WholeBody, BodyFault> {
+    pub async fn read(&self, mut body: Body, most: usize) -> Result<WholeBody, BodyError> {
         let mut bytes = Vec::new();
         let mut room: Option<OwnedSemaphorePermit> = None;
         while let Some(frame) = body.frame().await {
-            let Ok(data) = frame.map_err(|_broken| BodyFault::Broken)?.into_data() else { continue };
+            let Ok(data) = frame.map_err(|_broken| BodyError::Broken)?.into_data() else { continue };
             if bytes.len() + data.len() > most {
-                return Err(BodyFault::TooLarge);
+                return Err(BodyError::TooLarge);
             }
-            let permits = u32::try_from(data.len()).map_err(|_| BodyFault::TooLarge)?;
+            let permits = u32::try_from(data.len()).map_err(|_| BodyError::TooLarge)?;
             let more = Arc::clone(&self.requests).try_acquire_many_owned(permits);
-            let more = more.map_err(|_none_left| BodyFault::Full)?;
+            let more = more.map_err(|_none_left| BodyError::Full)?;
             match &mut room {
                 Some(room) => room.merge(more),
                 None => room = Some(more),
@@ -90,12 +90,12 @@ impl Room {
         let permits = u32::try_from(bytes.div_ceil(KIB)).map_err(|_| Full)?;
         let room = Arc::clone(&self.answers).try_acquire_many_owned(permits).map_err(|_none_left| Full)?;
         let room = Arc::new(room);
-        Ok(response.map(|body| Body::new(Held { body, room })))
+        Ok(response.map(|body| Body::new(ReservedBody { body, room })))
     }
 }
 
 /// A body whose bytes keep its room, wherever the connection holds them.
-struct Held {
+struct ReservedBody {
     body: Body,
     room: Arc<OwnedSemaphorePermit>,
 }
@@ -112,7 +112,7 @@ impl AsRef<[u8]> for HeldBytes {
     }
 }
 
-impl HttpBody for Held {
+impl HttpBody for ReservedBody {
     type Data = Bytes;
     type Error = axum::Error;
 
@@ -152,7 +152,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn answers_take_room_until_their_bytes_are_gone() {
+    async fn a_response_holds_its_memory_until_it_is_sent() {
         let room = Room::new(0, 2 * LARGE);
         let first = room.hold(answer(LARGE)).unwrap();
         let second = room.hold(answer(LARGE)).unwrap();
@@ -187,13 +187,13 @@ mod tests {
         let read = async |bytes: usize, most: usize| room.read(Body::from(vec![1; bytes]), most).await;
         let first = read(6, 8).await.map_err(|_| ()).unwrap();
         assert_eq!(first.bytes.len(), 6);
-        assert_eq!(read(6, 8).await.err(), Some(BodyFault::Full));
-        assert_eq!(read(9, 8).await.err(), Some(BodyFault::TooLarge));
+        assert_eq!(read(6, 8).await.err(), Some(BodyError::Full));
+        assert_eq!(read(9, 8).await.err(), Some(BodyError::TooLarge));
         assert!(read(4, 8).await.is_ok());
         drop(first);
         assert!(read(8, 8).await.is_ok());
         let broken = stream::iter([Ok(Bytes::from_static(b"a")), Err(std::io::Error::other("cut"))]);
-        assert_eq!(room.read(Body::from_stream(broken), 8).await.err(), Some(BodyFault::Broken));
+        assert_eq!(room.read(Body::from_stream(broken), 8).await.err(), Some(BodyError::Broken));
         assert_eq!(room.requests.available_permits(), 10);
     }
 }

@@ -18,7 +18,7 @@ use tokio_util::task::TaskTracker;
 
 use super::connection::{Client, Served};
 use super::log_limit::OnceAMinute;
-use super::places::{Place, Places, Use};
+use super::places::{ConnectionPlace, Places, Use};
 use super::proxy::{self, TrustedProxies};
 use super::tls::Tls;
 use crate::settings::HttpSettings;
@@ -92,14 +92,14 @@ impl Server {
         }
     }
 
-    async fn accept(&self) -> std::io::Result<(TcpStream, SocketAddr, Place)> {
+    async fn accept(&self) -> std::io::Result<(TcpStream, SocketAddr, ConnectionPlace)> {
         let (stream, address) = self.listener.accept().await?;
         stream.set_nodelay(true)?;
         SockRef::from(&stream).set_tcp_notsent_lowat(UNSENT_MAX_BYTES)?;
         Ok((stream, address, self.places.take().await))
     }
 
-    fn admit(&self, connections: &TaskTracker, stream: TcpStream, peer: IpAddr, place: Place) {
+    fn admit(&self, connections: &TaskTracker, stream: TcpStream, peer: IpAddr, place: ConnectionPlace) {
         let open = Open::new(&self.served.metrics);
         let admission = Admission {
             served: self.served.clone(),
@@ -200,7 +200,7 @@ struct Addresses {
 }
 
 /// One connection of an address, as long as this lives.
-struct Counted {
+struct ConnectionCount {
     addresses: Arc<Addresses>,
     network: Option<u64>,
 }
@@ -223,7 +223,7 @@ impl Addresses {
 
     /// `None`: the address has as many as it may. A trusted proxy has the connections of everybody, and on loopback there may be a
     /// proxy, too.
-    fn count(addresses: &Arc<Self>, address: IpAddr) -> Option<Counted> {
+    fn count(addresses: &Arc<Self>, address: IpAddr) -> Option<ConnectionCount> {
         let is_limited = !address.to_canonical().is_loopback() && !addresses.proxies.trust(address);
         let network = is_limited.then(|| network(address));
         if let Some(network) = network {
@@ -234,11 +234,11 @@ impl Addresses {
             }
             *connections += 1;
         }
-        Some(Counted { addresses: Arc::clone(addresses), network })
+        Some(ConnectionCount { addresses: Arc::clone(addresses), network })
     }
 }
 
-impl Drop for Counted {
+impl Drop for ConnectionCount {
     fn drop(&mut self) {
         let Some(network) = self.network else { return };
         let mut open = self.addresses.open.lock();
@@ -318,7 +318,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn an_address_that_asks_too_often_is_told_when_it_may_again_and_others_are_answered() {
+    async fn a_throttled_address_gets_retry_after_and_others_are_answered() {
         let fleet = Fleet::new(&HttpSettings { requests_per_second: 1, ..HttpSettings::default() }).await;
         let (mut busy, mut other) = (fleet.connect("192.0.2.1").await, fleet.connect("192.0.2.2").await);
         let mut answers = Vec::new();

@@ -13,11 +13,11 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::sync::Notify;
 use tokio::time::{Instant, Sleep, sleep};
 
-use super::framing::{Fault, Framing};
+use super::framing::{Framing, FramingError};
 
 /// What is known of the connection's request, shared by the stream and the service on top of it.
 #[derive(Debug)]
-pub struct Progress {
+pub struct StreamProgress {
     activity: Mutex<Activity>,
     /// A request is being answered, so what arrives meanwhile belongs to it or to one that has to wait.
     busy: AtomicBool,
@@ -47,7 +47,7 @@ pub enum Idle {
     Rest(Instant),
 }
 
-impl Default for Progress {
+impl Default for StreamProgress {
     fn default() -> Self {
         let activity = Activity { head_since: None, idle_since: Instant::now(), has_asked: false };
         Self {
@@ -60,9 +60,9 @@ impl Default for Progress {
 }
 
 /// A request is being answered as long as this lives.
-pub struct Busy(Arc<Progress>);
+pub struct Busy(Arc<StreamProgress>);
 
-impl Progress {
+impl StreamProgress {
     pub fn head_since(&self) -> Option<Instant> {
         self.activity.lock().head_since
     }
@@ -113,20 +113,20 @@ impl Drop for Busy {
 }
 
 /// A stream whose reads and writes are watched.
-pub struct Watched<T> {
+pub struct WatchedStream<T> {
     inner: T,
-    progress: Arc<Progress>,
+    progress: Arc<StreamProgress>,
     framing: Framing,
     /// The framing had a fault, and nothing is read any more.
-    refused: Option<Fault>,
+    refused: Option<FramingError>,
     /// A client that takes nothing for so long is cut off.
     write_timeout: Duration,
     /// Runs while a write waits for the client.
     waiting: Option<Pin<Box<Sleep>>>,
 }
 
-impl<T> Watched<T> {
-    pub fn new(inner: T, progress: Arc<Progress>, write_timeout: Duration) -> Self {
+impl<T> WatchedStream<T> {
+    pub fn new(inner: T, progress: Arc<StreamProgress>, write_timeout: Duration) -> Self {
         Self { inner, progress, framing: Framing::default(), refused: None, write_timeout, waiting: None }
     }
 
@@ -150,7 +150,7 @@ impl<T> Watched<T> {
     }
 }
 
-impl<T: AsyncRead + Unpin> AsyncRead for Watched<T> {
+impl<T: AsyncRead + Unpin> AsyncRead for WatchedStream<T> {
     fn poll_read(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -159,8 +159,8 @@ impl<T: AsyncRead + Unpin> AsyncRead for Watched<T> {
         match self.refused {
             None => {}
             // The answer to it, or to the request before it, is on its way.
-            Some(Fault::Head { .. }) => return Poll::Pending,
-            Some(Fault::Body { .. }) => return Poll::Ready(Err(io::ErrorKind::InvalidData.into())),
+            Some(FramingError::Head { .. }) => return Poll::Pending,
+            Some(FramingError::Body { .. }) => return Poll::Ready(Err(io::ErrorKind::InvalidData.into())),
         }
         let before = buffer.filled().len();
         let outcome = Pin::new(&mut self.inner).poll_read(cx, buffer);
@@ -168,20 +168,20 @@ impl<T: AsyncRead + Unpin> AsyncRead for Watched<T> {
             return outcome;
         }
         self.progress.arrived();
-        let Err(fault) = self.framing.check(&buffer.filled()[before..]) else { return outcome };
-        self.refused = Some(fault);
-        match fault {
-            Fault::Head { at } => {
+        let Err(error) = self.framing.check(&buffer.filled()[before..]) else { return outcome };
+        self.refused = Some(error);
+        match error {
+            FramingError::Head { at } => {
                 // No head has such a byte, so the HTTP library answers 400, once the requests before it are answered.
                 buffer.set_filled(before + at);
                 buffer.put_slice(b"\0");
                 Poll::Ready(Ok(()))
             }
-            Fault::Body { at: 0 } => {
+            FramingError::Body { at: 0 } => {
                 buffer.set_filled(before);
                 Poll::Ready(Err(io::ErrorKind::InvalidData.into()))
             }
-            Fault::Body { at } => {
+            FramingError::Body { at } => {
                 buffer.set_filled(before + at);
                 Poll::Ready(Ok(()))
             }
@@ -189,7 +189,7 @@ impl<T: AsyncRead + Unpin> AsyncRead for Watched<T> {
     }
 }
 
-impl<T: AsyncWrite + Unpin> AsyncWrite for Watched<T> {
+impl<T: AsyncWrite + Unpin> AsyncWrite for WatchedStream<T> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         let outcome = Pin::new(&mut self.inner).poll_write(cx, bytes);
         self.bounded(cx, outcome)

@@ -133,7 +133,7 @@ mod tests {
     }
 
     #[test]
-    fn an_address_is_found_where_it_stands_once_and_nowhere_else() {
+    fn an_address_is_found_only_where_it_occurs_once() {
         const PIECE: Piece = Piece::of(r#"","ClientAddr":""#);
         let found = |text: &str| Payload::pack(text.as_bytes()).ipv4_behind(PIECE);
         let address = Some(std::net::Ipv4Addr::new(192, 0, 2, 7));
@@ -160,7 +160,7 @@ mod tests {
     }
 
     #[test]
-    fn what_looks_like_a_value_but_is_written_another_way_stays_literal() {
+    fn a_value_in_another_notation_stays_literal() {
         for text in [
             r#"{"Time":"2026-02-30T00:00:00.000Z"}"#,
             r#"{"Time":"2026-11-23T23:59:60.000Z"}"#,

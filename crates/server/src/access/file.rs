@@ -53,12 +53,12 @@ pub enum FileError {
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Document {
-    keys: Vec<Row>,
+    keys: Vec<KeyRow>,
 }
 
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Row {
+struct KeyRow {
     id: String,
     name: String,
     scopes: Vec<String>,
@@ -109,7 +109,7 @@ impl KeysFile {
         lock.lock().map_err(failed)?;
         let mut keys = self.read()?.map(|content| content.keys).unwrap_or_default();
         change(&mut keys);
-        let document = Document { keys: keys.iter().map(Row::of).collect() };
+        let document = Document { keys: keys.iter().map(KeyRow::of).collect() };
         let mut text = serde_json::to_vec_pretty(&document).map_err(|error| failed(error.into()))?;
         text.push(b'\n');
         let mut file = Replacement::begin(&path).map_err(failed)?;
@@ -149,7 +149,7 @@ fn lock_file(path: &Path) -> io::Result<File> {
     }
 }
 
-impl Row {
+impl KeyRow {
     fn of(key: &ApiKey) -> Self {
         Self {
             id: key.id.clone(),
@@ -164,10 +164,10 @@ impl Row {
     fn key(self) -> Result<ApiKey, &'static str> {
         let scopes: Option<Scopes> = self.scopes.iter().map(|word| Scope::parse(word)).collect();
         Ok(ApiKey {
-            id: Some(self.id).filter(|id| is_id(id)).ok_or("an id that is none")?,
-            name: Some(self.name).filter(|name| is_name(name)).ok_or("a name that is none")?,
+            id: Some(self.id).filter(|id| is_id(id)).ok_or("an invalid id")?,
+            name: Some(self.name).filter(|name| is_name(name)).ok_or("an invalid name")?,
             scopes: scopes.filter(|scopes| !scopes.is_empty()).ok_or("scopes that are none")?,
-            digest: Digest::parse(&self.sha256).ok_or("a sha256 that is none")?,
+            digest: Digest::parse(&self.sha256).ok_or("an invalid sha256")?,
             created_at: seconds(self.created_at),
             expires_at: self.expires_at.map(seconds),
         })
@@ -208,7 +208,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_written_is_read_and_only_the_owner_can() {
+    fn a_written_file_is_readable_by_its_owner_alone() {
         let directory = tempfile::tempdir().unwrap();
         let file = KeysFile::at(directory.path().join("state/org.keys"));
         assert_eq!(file.read().unwrap(), None);
@@ -281,7 +281,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_regular_file_is_neither_read_nor_written() {
+    fn an_irregular_file_is_neither_read_nor_written() {
         let directory = tempfile::tempdir().unwrap();
         let pipe = directory.path().join("pipe");
         rustix::fs::mkfifoat(rustix::fs::CWD, &pipe, rustix::fs::Mode::from(0o600)).unwrap();

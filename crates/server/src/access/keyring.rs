@@ -64,7 +64,7 @@ impl HeldKey {
     }
 }
 
-/// By id. Who asks for an id that is none adds nothing, so a quick hash is safe.
+/// By id. Who asks for an invalid id adds nothing, so a quick hash is safe.
 type Keys = HashMap<String, Arc<HeldKey>, foldhash::fast::RandomState>;
 
 /// All keys in force; they can be replaced while requests are checked.

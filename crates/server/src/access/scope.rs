@@ -86,7 +86,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn admin_stands_for_all_and_nothing_else_does() {
+    fn only_admin_includes_all_scopes() {
         let admin = Scopes::parse("admin").unwrap();
         assert!(Scope::ALL.into_iter().all(|scope| admin.allow(scope)));
         let others = Scopes::parse("read, events").unwrap();

@@ -118,7 +118,7 @@ mod tests {
     }
 
     #[test]
-    fn addresses_are_told_apart_and_those_of_one_network_are_not() {
+    fn addresses_are_limited_separately_and_those_of_one_network_together() {
         let throttle = AddressThrottle::default();
         let take = |address: &str| throttle.take(address.parse().unwrap(), Rate::new(1, 1), at(0)).is_ok();
         assert!(take("192.0.2.1") && take("192.0.2.2") && take("2001:db8::1"));

@@ -10,10 +10,10 @@
 //! A change is published while the shard of its device is locked. So whoever reads a device from the map and asks for the
 //! [`Feed::head`] under the same lock has seen exactly the changes of this device up to it.
 
-mod keeping;
+mod buffer;
 mod reader;
-mod ring;
 pub mod settings;
+mod tracker;
 
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -27,13 +27,13 @@ use tokio::sync::{Notify, Semaphore, watch};
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
-use self::keeping::Keeping;
-pub use self::keeping::Kept;
-use self::reader::Seat;
-pub use self::reader::{Reader, Run};
-pub use self::ring::Behind;
-use self::ring::Ring;
+pub use self::buffer::Behind;
+use self::buffer::ChangeBuffer;
+use self::reader::Subscription;
+pub use self::reader::{ChangeBatch, ChangeReader};
 use self::settings::FeedSettings;
+pub use self::tracker::HistoryWatermark;
+use self::tracker::WatermarkTracker;
 use crate::clock;
 use crate::freshness::Freshness;
 use crate::health::Health;
@@ -50,7 +50,7 @@ const PACE: Duration = Duration::from_millis(20);
 const ENDING: Duration = Duration::from_millis(250);
 
 /// What the ring may take, about.
-const RING_MAX_BYTES: usize = 96 << 20;
+const BUFFER_MAX_BYTES: usize = 96 << 20;
 
 /// Changes that are held while nobody follows: enough for somebody who was cut off for a moment.
 const UNFOLLOWED_MAX: usize = 2_048;
@@ -73,7 +73,7 @@ pub struct Change {
     pub in_history: bool,
     /// Up to which of its positions the history told of nothing that was published later; `None` while that is not known, or
     /// the devices are still being found.
-    pub kept: Option<u64>,
+    pub watermark: Option<u64>,
     address: OnceLock<Option<IpAddr>>,
     shown: SharedText,
 }
@@ -118,16 +118,16 @@ pub struct Feed {
     metrics: Metrics,
     /// Tells this process's sequences from those of another.
     epoch: u64,
-    ring: RwLock<Ring>,
+    buffer: RwLock<ChangeBuffer>,
     /// The sequence of the newest change; beside the ring for those who hold the lock of a shard.
     head: AtomicU64,
-    kept: Mutex<Keeping>,
-    seats: Mutex<HashMap<u64, Arc<Seat>>>,
+    watermark: Mutex<WatermarkTracker>,
+    subscriptions: Mutex<HashMap<u64, Arc<Subscription>>>,
     followers: AtomicUsize,
-    bell: Notify,
+    change_notification: Notify,
     heads: watch::Sender<u64>,
     /// The run that most readers want next, all of them the same.
-    latest_run: Mutex<Option<Arc<Run>>>,
+    latest_batch: Mutex<Option<Arc<ChangeBatch>>>,
     ending: CancellationToken,
     /// Who may go through all devices.
     walks: Arc<Semaphore>,
@@ -140,14 +140,14 @@ impl Feed {
             health,
             metrics,
             epoch: u64::try_from(clock::now_millis()).unwrap_or(0),
-            ring: RwLock::default(),
+            buffer: RwLock::default(),
             head: AtomicU64::new(0),
-            kept: Mutex::default(),
-            seats: Mutex::default(),
+            watermark: Mutex::default(),
+            subscriptions: Mutex::default(),
             followers: AtomicUsize::new(0),
-            bell: Notify::new(),
+            change_notification: Notify::new(),
             heads: watch::Sender::new(0),
-            latest_run: Mutex::default(),
+            latest_batch: Mutex::default(),
             ending: CancellationToken::new(),
             walks: Arc::new(Semaphore::new(WALKS_MAX)),
         }
@@ -160,27 +160,29 @@ impl Feed {
 
     /// Adds that a device was forgotten; `record` is the device as it was, and its shard is locked. No history tells of it.
     pub fn publish_removal(&self, record: &Record) {
-        self.add(Snapshot::of(record), Some(record.verdict().status), false, true);
+        self.add(Snapshot::of(record), Some(record.resolve().status), false, true);
     }
 
     fn add(&self, snapshot: Snapshot, previous: Option<Status>, in_history: bool, is_removal: bool) {
         // Before the lock of the ring is taken, for which readers wait.
-        let kept = self.kept().filter(|_| self.health.populated()).map(|kept| kept.events);
+        let watermark =
+            self.watermark().filter(|_| self.health.populated()).map(|watermark| watermark.events);
         let followed = self.followers.load(Ordering::SeqCst) > 0;
         let most = self.settings.stream_lag_max as usize;
         let most = if followed { most } else { most.min(UNFOLLOWED_MAX) };
-        let mut ring = self.ring.write();
-        let sequence = ring.next();
+        let mut buffer = self.buffer.write();
+        let sequence = buffer.next();
         let (address, shown) = (OnceLock::new(), SharedText::default());
-        let change = Change { sequence, snapshot, previous, is_removal, in_history, kept, address, shown };
-        ring.push(change, most, RING_MAX_BYTES);
+        let change =
+            Change { sequence, snapshot, previous, is_removal, in_history, watermark, address, shown };
+        buffer.push(change, most, BUFFER_MAX_BYTES);
         // Under the lock of the ring, so that it never goes back: decoder and writer publish.
         self.head.store(sequence, Ordering::SeqCst);
-        drop(ring);
+        drop(buffer);
         self.metrics.feed.changes.inc();
         // Whoever begins to follow is counted before it looks at the head, so either it sees this change or is seen here.
         if followed || self.followers.load(Ordering::SeqCst) > 0 {
-            self.bell.notify_one();
+            self.change_notification.notify_one();
         }
     }
 
@@ -210,50 +212,50 @@ impl Feed {
 
     /// Whether every change after the position can be read here.
     pub fn reaches(&self, position: u64) -> bool {
-        self.ring.read().reaches(position)
+        self.buffer.read().reaches(position)
     }
 
     /// Whether somebody who has seen the changes of this process up to that one, and the history up to that position, may have
     /// missed a change that is gone here and stands in no history.
     pub fn may_have_missed(&self, seen: u64, history: u64) -> bool {
-        let beside = self.ring.read().beside();
-        beside.lost > seen && !self.kept.lock().covers(beside.covered_by, history)
+        let unlogged = self.buffer.read().unlogged();
+        unlogged.lost > seen && !self.watermark.lock().commit_seen_at(unlogged.committed_by, history)
     }
 
     /// The changes after one and up to another that the history does not tell of, as far as they are still here.
-    pub fn beside_the_history(&self, after: u64, up_to: u64) -> Vec<Arc<Change>> {
-        self.ring.read().beside_the_history(after, up_to)
+    pub fn unlogged_changes(&self, after: u64, up_to: u64) -> Vec<Arc<Change>> {
+        self.buffer.read().unlogged_changes(after, up_to)
     }
 
     /// How far the history follows, once that is known.
-    pub fn kept(&self) -> Option<Kept> {
-        self.kept.lock().confirmed()
+    pub fn watermark(&self) -> Option<HistoryWatermark> {
+        self.watermark.lock().confirmed()
     }
 
     /// Up to where whoever has seen all changes up to that one has seen what the history tells; `None` while that is not
     /// known, or the devices are still being found.
     pub fn history_seen_at(&self, sequence: u64) -> Option<u64> {
-        self.kept.lock().seen_at(sequence).filter(|_| self.is_populated())
+        self.watermark.lock().seen_at(sequence).filter(|_| self.is_populated())
     }
 
     /// Notes that the history follows so far, as was found at that moment. Where other instances write it, too, it may tell of
     /// what has not arrived here yet; then it counts once that has.
-    pub fn note_kept(&self, kept: Kept, at: Instant) {
-        let (mut keeping, beside) = (self.kept.lock(), self.ring.read().beside());
-        keeping.note(kept, at, self.health.following(), beside, self.head());
+    pub fn note_watermark(&self, watermark: HistoryWatermark, at: Instant) {
+        let (mut tracker, unlogged) = (self.watermark.lock(), self.buffer.read().unlogged());
+        tracker.note(watermark, at, self.health.peer_health(), unlogged, self.head());
     }
 
     /// Notes that the history does not tell of everything up to now: some of it could not wait for the store, or the store
     /// has lost it.
     pub fn note_lost(&self) {
-        self.ring.write().note_lost();
+        self.buffer.write().note_lost();
     }
 
     /// Wakes the readers until shutdown, ends those that are too far behind, and at last all.
     pub async fn wake_readers(self: Arc<Self>, shutdown: CancellationToken) {
         loop {
             tokio::select! {
-                () = self.bell.notified() => {}
+                () = self.change_notification.notified() => {}
                 () = shutdown.cancelled() => break,
             }
             self.heads.send_replace(self.head());
@@ -262,26 +264,28 @@ impl Feed {
         }
         self.ending.cancel();
         sleep(ENDING).await;
-        for seat in self.seats.lock().values() {
-            seat.cut.cancel();
+        for subscription in self.subscriptions.lock().values() {
+            subscription.cut.cancel();
         }
     }
 
     /// How many changes the slowest reader is behind.
     pub fn lag(&self) -> u64 {
         let head = self.head();
-        let slowest = self.seats.lock().values().map(|seat| seat.position()).min();
+        let slowest = self.subscriptions.lock().values().map(|subscription| subscription.position()).min();
         head.saturating_sub(slowest.unwrap_or(head))
     }
 
     /// A reader that does not even come to ask for the next changes can only be ended with its connection.
     fn end_the_slow(&self) {
-        let ring = self.ring.read();
-        let seats = self.seats.lock();
-        for seat in seats.values().filter(|seat| !ring.reaches(seat.position())) {
-            if seat.note_slow() {
+        let buffer = self.buffer.read();
+        let subscriptions = self.subscriptions.lock();
+        for subscription in
+            subscriptions.values().filter(|subscription| !buffer.reaches(subscription.position()))
+        {
+            if subscription.note_slow() {
                 self.metrics.feed.refused("slow");
-                seat.cut.cancel();
+                subscription.cut.cancel();
             }
         }
     }

@@ -7,20 +7,20 @@ use bytes::Bytes;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-use super::ring::{Behind, Part};
+use super::buffer::{Behind, BufferPart};
 use super::{Change, Feed, SharedText};
 use crate::freshness::Freshness;
 
 /// What the feed knows of a reader.
 #[derive(Debug)]
-pub(super) struct Seat {
+pub(super) struct Subscription {
     position: AtomicU64,
     pub(super) cut: CancellationToken,
     /// It is too far behind and has been counted as that.
     is_slow: AtomicBool,
 }
 
-impl Seat {
+impl Subscription {
     pub(super) fn position(&self) -> u64 {
         self.position.load(Ordering::Relaxed)
     }
@@ -33,7 +33,7 @@ impl Seat {
 
 /// Consecutive changes, shared by all readers that want the same.
 #[derive(Debug)]
-pub struct Run {
+pub struct ChangeBatch {
     /// The position before the first.
     from: u64,
     /// The position after the last.
@@ -44,7 +44,7 @@ pub struct Run {
     shown: SharedText,
 }
 
-impl Run {
+impl ChangeBatch {
     pub fn changes(&self) -> &[Arc<Change>] {
         &self.changes
     }
@@ -56,45 +56,48 @@ impl Run {
 }
 
 /// Follows the changes; dropping it gives the place back.
-pub struct Reader {
+pub struct ChangeReader {
     feed: Arc<Feed>,
     number: u64,
-    seat: Arc<Seat>,
+    subscription: Arc<Subscription>,
     heads: watch::Receiver<u64>,
 }
 
 impl Feed {
     /// Begins to follow at the newest change; `None` if too many do. `cut` ends the reader's connection: it is called for
     /// when the reader is too far behind, or does not end by itself at the shutdown.
-    pub fn follow(self: &Arc<Self>, cut: CancellationToken) -> Option<Reader> {
-        let mut seats = self.seats.lock();
-        if seats.len() >= self.settings.streams_max as usize {
-            drop(seats);
+    pub fn follow(self: &Arc<Self>, cut: CancellationToken) -> Option<ChangeReader> {
+        let mut subscriptions = self.subscriptions.lock();
+        if subscriptions.len() >= self.settings.streams_max as usize {
+            drop(subscriptions);
             self.metrics.feed.refused("too_many");
             return None;
         }
         self.followers.fetch_add(1, Ordering::SeqCst);
-        let seat =
-            Arc::new(Seat { position: AtomicU64::new(self.head()), cut, is_slow: AtomicBool::new(false) });
+        let subscription = Arc::new(Subscription {
+            position: AtomicU64::new(self.head()),
+            cut,
+            is_slow: AtomicBool::new(false),
+        });
         let begun = &self.metrics.feed.streams_begun;
         let number = begun.inc();
-        seats.insert(number, Arc::clone(&seat));
-        drop(seats);
+        subscriptions.insert(number, Arc::clone(&subscription));
+        drop(subscriptions);
         self.metrics.feed.streams.inc();
-        Some(Reader { feed: Arc::clone(self), number, seat, heads: self.heads.subscribe() })
+        Some(ChangeReader { feed: Arc::clone(self), number, subscription, heads: self.heads.subscribe() })
     }
 }
 
-impl Reader {
+impl ChangeReader {
     /// The sequence of the last change that was read, or after which it began.
     pub fn position(&self) -> u64 {
-        self.seat.position()
+        self.subscription.position()
     }
 
     /// Goes to another position.
     pub fn go_to(&mut self, position: u64) {
-        self.seat.position.store(position, Ordering::Relaxed);
-        self.feed.bell.notify_one();
+        self.subscription.position.store(position, Ordering::Relaxed);
+        self.feed.change_notification.notify_one();
     }
 
     /// Waits until there are changes after the position, and it is the readers' turn.
@@ -108,25 +111,25 @@ impl Reader {
     }
 
     /// The changes after the position, at most a thousand or so, and goes on behind them; none if there are none.
-    pub fn take(&mut self) -> Result<Arc<Run>, Behind> {
+    pub fn take(&mut self) -> Result<Arc<ChangeBatch>, Behind> {
         let from = self.position();
-        let latest = self.feed.latest_run.lock().clone();
-        let run = match latest.filter(|run| run.from == from && run.is_up_to_date(&self.feed)) {
-            Some(run) => run,
+        let latest = self.feed.latest_batch.lock().clone();
+        let batch = match latest.filter(|batch| batch.from == from && batch.is_up_to_date(&self.feed)) {
+            Some(batch) => batch,
             None => self.read(from)?,
         };
-        self.seat.position.store(run.to, Ordering::Relaxed);
-        Ok(run)
+        self.subscription.position.store(batch.to, Ordering::Relaxed);
+        Ok(batch)
     }
 
-    fn read(&self, from: u64) -> Result<Arc<Run>, Behind> {
-        let Part { changes, is_full } = self.feed.ring.read().after(from)?;
+    fn read(&self, from: u64) -> Result<Arc<ChangeBatch>, Behind> {
+        let BufferPart { changes, is_full } = self.feed.buffer.read().after(from)?;
         let to = changes.last().map_or(from, |change| change.sequence);
-        let run = Arc::new(Run { from, to, changes, is_full, shown: SharedText::default() });
-        if run.is_up_to_date(&self.feed) {
-            *self.feed.latest_run.lock() = Some(Arc::clone(&run));
+        let batch = Arc::new(ChangeBatch { from, to, changes, is_full, shown: SharedText::default() });
+        if batch.is_up_to_date(&self.feed) {
+            *self.feed.latest_batch.lock() = Some(Arc::clone(&batch));
         }
-        Ok(run)
+        Ok(batch)
     }
 
     /// The service is about to stop.
@@ -136,13 +139,13 @@ impl Reader {
 
     /// Counts this reader as one that is ended because it is too far behind.
     pub fn note_slow(&self) {
-        if self.seat.note_slow() {
+        if self.subscription.note_slow() {
             self.feed.metrics.feed.refused("slow");
         }
     }
 }
 
-impl Run {
+impl ChangeBatch {
     /// Whether it is what a reader at its beginning wants: all that it was woken for, or as much as is handed over at once.
     fn is_up_to_date(&self, feed: &Feed) -> bool {
         let is_all = self.to >= *feed.heads.borrow() && !self.changes.is_empty();
@@ -150,12 +153,12 @@ impl Run {
     }
 }
 
-impl Drop for Reader {
+impl Drop for ChangeReader {
     fn drop(&mut self) {
         // At the end of the service a connection must go also if its stream is over: what is left of it may wait for a client that
         // does not read.
         if !self.feed.ending.is_cancelled() {
-            self.feed.seats.lock().remove(&self.number);
+            self.feed.subscriptions.lock().remove(&self.number);
         }
         self.feed.followers.fetch_sub(1, Ordering::SeqCst);
         self.feed.metrics.feed.streams.dec();

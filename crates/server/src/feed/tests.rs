@@ -2,13 +2,13 @@
 
 use super::*;
 use crate::freshness::{Freshness, RoundNumber};
-use crate::health::{Following, ReadyOn};
-use crate::registry::{Applied, Arrival, DeviceMap, Evidence};
+use crate::health::{PeerHealth, ReadyOn};
+use crate::registry::{Applied, Arrival, DeviceRegistry, Provenance};
 use presence::payload::Payload;
-use presence::{Claim, Device, Moment, Statement, UnixSeconds};
+use presence::{Device, EventKind, Moment, PresenceEvent, UnixSeconds};
 
 struct Fixture {
-    map: DeviceMap,
+    map: DeviceRegistry,
     feed: Arc<Feed>,
     metrics: Metrics,
 }
@@ -16,7 +16,7 @@ struct Fixture {
 impl Fixture {
     /// The highest sequence of a change that is gone and stands in no history.
     fn lost(&self) -> u64 {
-        self.feed.ring.read().beside().lost
+        self.feed.buffer.read().unlogged().lost
     }
 
     fn new(streams_max: u32, stream_lag_max: u32) -> Self {
@@ -24,7 +24,7 @@ impl Fixture {
         let health = Arc::new(Health::new(ReadyOn::Unproven));
         let settings = FeedSettings { streams_max, stream_lag_max };
         let feed = Arc::new(Feed::new(settings, health, metrics.clone()));
-        Self { map: DeviceMap::default(), feed, metrics }
+        Self { map: DeviceRegistry::default(), feed, metrics }
     }
 
     /// One more change of one device.
@@ -35,24 +35,24 @@ impl Fixture {
     /// The same with a message of those bytes.
     fn change_with(&self, at: i128, in_history: bool, message: &[u8]) {
         let (moment, payload) = (Moment::from_nanos(at), Payload::pack(message));
-        let statement =
-            Statement { claim: Claim::Connect, session: moment, time: moment, close_code: 0, payload };
-        let arrival = Arrival { evidence: Evidence::Live, at: UnixSeconds(1), round: RoundNumber::NONE };
+        let event =
+            PresenceEvent { kind: EventKind::Connect, session: moment, time: moment, close_code: 0, payload };
+        let arrival = Arrival { provenance: Provenance::Live, at: UnixSeconds(1), round: RoundNumber::NONE };
         let device = Device { device_type: "t", id: "a" };
-        let applied = self.map.apply_then(device, statement, arrival, |record, applied| {
+        let applied = self.map.apply_then(device, event, arrival, |record, applied| {
             assert_ne!(applied, Applied::Known);
             self.feed.publish(record, None, in_history);
         });
         assert_ne!(applied, Applied::Known);
     }
 
-    fn follow(&self) -> Reader {
+    fn follow(&self) -> ChangeReader {
         self.feed.follow(CancellationToken::new()).unwrap()
     }
 }
 
-fn sequences(run: &Run) -> Vec<u64> {
-    run.changes().iter().map(|change| change.sequence).collect()
+fn sequences(batch: &ChangeBatch) -> Vec<u64> {
+    batch.changes().iter().map(|change| change.sequence).collect()
 }
 
 #[test]
@@ -77,7 +77,7 @@ fn a_reader_gets_every_change_after_it_began_once_and_in_order() {
 }
 
 #[test]
-fn readers_at_the_same_place_share_one_run_and_its_text() {
+fn readers_at_the_same_position_share_one_batch_and_its_text() {
     let fixture = Fixture::new(10, 1_000);
     let (mut one, mut other) = (fixture.follow(), fixture.follow());
     fixture.change(1, true);
@@ -95,31 +95,31 @@ fn readers_at_the_same_place_share_one_run_and_its_text() {
 }
 
 #[test]
-fn more_than_a_run_comes_in_several() {
+fn changes_beyond_one_batch_come_in_several() {
     let fixture = Fixture::new(10, 10_000);
     let mut reader = fixture.follow();
-    let most = ring::RUN_MAX as u64;
+    let most = buffer::BATCH_MAX as u64;
     for at in 0..most * 2 + 1 {
         fixture.change(i128::from(at), true);
     }
-    let runs: Vec<usize> = (0..4).map(|_| reader.take().unwrap().changes().len()).collect();
-    assert_eq!(runs, [most as usize, most as usize, 1, 0]);
+    let batches: Vec<usize> = (0..4).map(|_| reader.take().unwrap().changes().len()).collect();
+    assert_eq!(batches, [most as usize, most as usize, 1, 0]);
 }
 
 #[test]
-fn a_run_of_long_changes_ends_by_its_size() {
+fn a_batch_of_long_changes_is_limited_by_size() {
     let fixture = Fixture::new(10, 10_000);
     let mut reader = fixture.follow();
     for at in 0..200 {
         fixture.change_with(at, true, &[b'x'; 64 << 10]);
     }
-    let runs: Vec<usize> = (0..13).map(|_| reader.take().unwrap().changes().len()).collect();
+    let batches: Vec<usize> = (0..13).map(|_| reader.take().unwrap().changes().len()).collect();
     // A change of 64 KiB counts as 256 KiB, as it is shown.
-    assert_eq!(runs, [vec![16; 12], vec![8]].concat());
+    assert_eq!(batches, [vec![16; 12], vec![8]].concat());
 }
 
 #[test]
-fn whoever_is_too_far_behind_is_told_and_ended_and_the_others_are_not() {
+fn a_reader_too_far_behind_is_ended_and_the_others_are_not() {
     let fixture = Fixture::new(10, 5);
     let cut = CancellationToken::new();
     let mut slow = fixture.feed.follow(cut.clone()).unwrap();
@@ -145,15 +145,15 @@ fn whoever_is_too_far_behind_is_told_and_ended_and_the_others_are_not() {
 }
 
 #[test]
-fn a_hole_in_the_history_is_as_bad_as_a_change_that_stands_in_none() {
+fn a_gap_in_the_history_counts_like_an_unlogged_change() {
     let fixture = Fixture::new(1, 5);
     fixture.change(1, true);
     fixture.change(2, false);
     fixture.change(3, true);
-    let beside = |after, up_to| -> Vec<u64> {
-        fixture.feed.beside_the_history(after, up_to).iter().map(|change| change.sequence).collect()
+    let unlogged = |after, up_to| -> Vec<u64> {
+        fixture.feed.unlogged_changes(after, up_to).iter().map(|change| change.sequence).collect()
     };
-    assert_eq!((beside(0, 3), beside(0, 1), beside(2, 3)), (vec![2], vec![], vec![]));
+    assert_eq!((unlogged(0, 3), unlogged(0, 1), unlogged(2, 3)), (vec![2], vec![], vec![]));
     assert_eq!(fixture.lost(), 0);
     fixture.feed.note_lost();
     assert_eq!(fixture.lost(), 3);
@@ -170,32 +170,33 @@ fn one_too_many_is_refused_and_a_place_comes_back() {
 }
 
 #[test]
-fn a_change_says_how_far_the_history_follows_only_once_the_devices_have_been_found() {
+fn a_change_carries_a_watermark_only_after_the_population() {
     let fixture = Fixture::new(1, 5);
     let mut reader = fixture.follow();
-    fixture.feed.note_kept(Kept { changes: 0, events: 7 }, Instant::now());
+    fixture.feed.note_watermark(HistoryWatermark { changes: 0, events: 7 }, Instant::now());
     fixture.change(1, true);
     let report = crate::health::PopulationReport {
-        state: crate::health::Population::Complete,
+        state: crate::health::PopulationState::Complete,
         evidence: "test",
         types: Vec::new(),
     };
     fixture.feed.health.population_done(report);
     fixture.change(2, true);
-    let kept: Vec<_> = reader.take().unwrap().changes().iter().map(|change| change.kept).collect();
-    assert_eq!(kept, [None, Some(7)]);
+    let watermark: Vec<_> = reader.take().unwrap().changes().iter().map(|change| change.watermark).collect();
+    assert_eq!(watermark, [None, Some(7)]);
     assert_eq!([fixture.feed.history_seen_at(0), fixture.feed.history_seen_at(2)], [Some(7); 2]);
 }
 
 #[test]
-fn a_change_that_is_gone_and_stands_in_no_history_was_seen_by_whoever_has_seen_what_was_kept_after_it() {
+fn an_evicted_unlogged_change_was_seen_by_clients_past_its_commit_watermark() {
     let fixture = Fixture::new(1, 2);
     fixture.change(1, false);
     fixture.change(2, true);
     let now = Instant::now();
-    fixture.feed.health.set_following(Following::Current { at: now });
-    for kept in [Kept { changes: 1, events: 7 }, Kept { changes: 2, events: 8 }] {
-        fixture.feed.note_kept(kept, now);
+    fixture.feed.health.set_peer_health(PeerHealth::Current { at: now });
+    for watermark in [HistoryWatermark { changes: 1, events: 7 }, HistoryWatermark { changes: 2, events: 8 }]
+    {
+        fixture.feed.note_watermark(watermark, now);
     }
     assert!(!fixture.feed.may_have_missed(0, 0), "it is here");
     fixture.change(3, true);

@@ -13,7 +13,7 @@ use crate::freshness::{Freshness, RoundNumber};
 /// busy lets a thread wait for a second or two.
 pub const UNWATCHED_AFTER: Duration = Duration::from_secs(5);
 
-/// [`LinkFreshness::looked_at_ms`] before the source has looked at a link for the first time.
+/// [`LinkFreshness::checked_at_ms`] before the source has looked at a link for the first time.
 const NEVER: u64 = u64::MAX;
 
 /// What follows from the state of the link for the answers.
@@ -24,7 +24,7 @@ pub(super) struct LinkFreshness {
     /// The link may be dead: nothing has come for too long.
     doubted: AtomicBool,
     /// When the source last looked at the link, in milliseconds since the machine started.
-    looked_at_ms: AtomicU64,
+    checked_at_ms: AtomicU64,
     /// When the link was lost, in time since the machine started, for as long as answers may be out of date. `None` if they
     /// are not, and before the first link.
     lost_at: Mutex<Option<Duration>>,
@@ -36,7 +36,7 @@ impl Default for LinkFreshness {
         Self {
             state: AtomicU64::new(pack(Freshness::Unconfirmed)),
             doubted: AtomicBool::new(false),
-            looked_at_ms: AtomicU64::new(NEVER),
+            checked_at_ms: AtomicU64::new(NEVER),
             lost_at: Mutex::default(),
         }
     }
@@ -46,8 +46,8 @@ impl LinkFreshness {
     /// Which answers may be out of date now.
     pub fn freshness(&self, now: Duration) -> Freshness {
         // In the opposite order of the writes: whoever looks at the link after a pause doubts it first.
-        let looked_at_ms = self.looked_at_ms.load(Ordering::Acquire);
-        let unwatched = looked_at_ms != NEVER && is_unwatched(looked_at_ms, now);
+        let checked_at_ms = self.checked_at_ms.load(Ordering::Acquire);
+        let unwatched = checked_at_ms != NEVER && is_unwatched(checked_at_ms, now);
         if unwatched || self.doubted.load(Ordering::Acquire) {
             return Freshness::Unconfirmed;
         }
@@ -56,16 +56,16 @@ impl LinkFreshness {
 
     /// When the link was lost, as long as answers may be out of date because of it.
     pub fn lost_at(&self, now: Duration) -> Option<Duration> {
-        let looked_at_ms = self.looked_at_ms.load(Ordering::Acquire);
-        let unwatched = looked_at_ms != NEVER && is_unwatched(looked_at_ms, now);
-        (*self.lost_at.lock()).or(unwatched.then_some(Duration::from_millis(looked_at_ms)))
+        let checked_at_ms = self.checked_at_ms.load(Ordering::Acquire);
+        let unwatched = checked_at_ms != NEVER && is_unwatched(checked_at_ms, now);
+        (*self.lost_at.lock()).or(unwatched.then_some(Duration::from_millis(checked_at_ms)))
     }
 
     /// The link is down. `since`: the last sign of life of the broker.
     pub fn lose(&self, since: Duration) {
         let mut lost_at = self.lost_at.lock();
         let before = unpack(self.state.swap(pack(Freshness::Unconfirmed), Ordering::AcqRel));
-        self.looked_at_ms.store(NEVER, Ordering::Release);
+        self.checked_at_ms.store(NEVER, Ordering::Release);
         self.doubted.store(false, Ordering::Release);
         match before {
             // Before the first link nothing was lost.
@@ -127,14 +127,14 @@ impl LinkFreshness {
     }
 
     /// The source looks at the link. Returns since when nobody had, if that is too long ago.
-    pub fn look(&self, now: Duration) -> Option<Duration> {
-        let looked_at_ms = self.looked_at_ms.load(Ordering::Acquire);
-        let unwatched = looked_at_ms != NEVER && is_unwatched(looked_at_ms, now);
-        let unwatched_since = unwatched.then_some(Duration::from_millis(looked_at_ms));
+    pub fn check(&self, now: Duration) -> Option<Duration> {
+        let checked_at_ms = self.checked_at_ms.load(Ordering::Acquire);
+        let unwatched = checked_at_ms != NEVER && is_unwatched(checked_at_ms, now);
+        let unwatched_since = unwatched.then_some(Duration::from_millis(checked_at_ms));
         if let Some(since) = unwatched_since {
             self.doubt(since);
         }
-        self.looked_at_ms.store(millis(now), Ordering::Release);
+        self.checked_at_ms.store(millis(now), Ordering::Release);
         unwatched_since
     }
 
@@ -155,8 +155,8 @@ impl LinkFreshness {
     }
 }
 
-fn is_unwatched(looked_at_ms: u64, now: Duration) -> bool {
-    millis(now).saturating_sub(looked_at_ms) >= millis(UNWATCHED_AFTER)
+fn is_unwatched(checked_at_ms: u64, now: Duration) -> bool {
+    millis(now).saturating_sub(checked_at_ms) >= millis(UNWATCHED_AFTER)
 }
 
 fn millis(time: Duration) -> u64 {
@@ -208,7 +208,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_store_kept_is_stale_until_the_first_round_has_ended() {
+    fn restored_devices_are_stale_until_the_first_round_has_ended() {
         let link = LinkFreshness::default();
         assert_eq!(link.freshness(at(0)), Freshness::Unconfirmed);
         link.restore();
@@ -238,7 +238,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_heard_before_the_link_was_lost_again_is_stale_again() {
+    fn a_second_link_loss_makes_confirmed_devices_stale_again() {
         let link = settled();
         link.lose(at(10));
         link.restore();
@@ -261,12 +261,12 @@ mod tests {
     #[test]
     fn a_link_that_nobody_has_looked_at_is_doubted_until_the_broker_answers() {
         let link = settled();
-        assert_eq!(link.look(at(100)), None);
+        assert_eq!(link.check(at(100)), None);
         assert_eq!(link.freshness(at(102)), Freshness::Current);
         // The process stands still for an hour, and a request is answered before the source runs.
         assert_eq!(link.freshness(at(3_700)), Freshness::Unconfirmed);
         assert_eq!(link.lost_at(at(3_700)), Some(at(100)));
-        assert_eq!(link.look(at(3_700)), Some(at(100)));
+        assert_eq!(link.check(at(3_700)), Some(at(100)));
         assert_eq!(link.freshness(at(3_700)), Freshness::Unconfirmed, "nothing has come since");
         link.trust();
         assert_eq!((link.freshness(at(3_701)), link.lost_at(at(3_701))), (Freshness::Current, None));
@@ -275,9 +275,9 @@ mod tests {
     #[test]
     fn a_dead_link_counts_as_lost_since_the_last_sign_of_life() {
         let link = settled();
-        link.look(at(100));
+        link.check(at(100));
         link.doubt(at(70));
-        link.look(at(101));
+        link.check(at(101));
         assert_eq!(link.freshness(at(101)), Freshness::Unconfirmed);
         link.lose(at(99));
         link.restore();

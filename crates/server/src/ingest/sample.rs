@@ -9,11 +9,11 @@ const SAMPLE_INTERVAL: Duration = Duration::from_secs(60);
 /// Picks the events that are logged. The kinds are fixed words, so their number is bounded.
 #[derive(Default)]
 pub struct Sampler {
-    kinds: HashMap<&'static str, Kind>,
+    kinds: HashMap<&'static str, SampledKind>,
 }
 
 #[derive(Default)]
-struct Kind {
+struct SampledKind {
     last_logged: Option<Instant>,
     unlogged: u64,
 }

@@ -33,7 +33,7 @@ impl FeedMetrics {
         for reason in ["slow", "too_many"] {
             drop(self.streams_refused.get_or_create(&ReasonLabel { reason }));
         }
-        registry.register("changes", "Changes of what is believed of a device", self.changes.clone());
+        registry.register("changes", "Changes of a device's state", self.changes.clone());
         registry.register("streams", "Streams of changes that are open", self.streams.clone());
         registry.register("streams_begun", "Streams of changes that were begun", self.streams_begun.clone());
         registry.register(
@@ -41,6 +41,6 @@ impl FeedMetrics {
             "Streams of changes that were ended or not begun, by reason",
             self.streams_refused.clone(),
         );
-        registry.register("stream_gaps", "Streams of changes that were told of a gap", self.gaps.clone());
+        registry.register("stream_gaps", "Streams of changes that received a gap event", self.gaps.clone());
     }
 }

@@ -206,7 +206,7 @@ impl HttpMetrics {
         );
         r.register(
             "panics",
-            "Requests that ended in a fault of the service: answered with 500, or broken off",
+            "Requests that ended in an internal error: answered with 500, or broken off",
             self.panics.clone(),
         );
         r.register("connections", "Open connections", self.connections.clone());

@@ -38,9 +38,9 @@ pub struct StoreMetrics {
     /// Devices dropped because they are disconnected for too long.
     pub devices_forgotten: Counter,
     /// Changes read from the store that taught something: another instance made them.
-    pub devices_told: Counter,
+    pub peer_updates: Counter,
     /// Changes read from the store that were known already: mostly this instance made them.
-    pub devices_told_known: Counter,
+    pub peer_updates_known: Counter,
     /// Looks for changes of other instances that failed; each is repeated.
     pub follow_failures: Counter,
 }
@@ -61,8 +61,8 @@ impl Default for StoreMetrics {
             events_waiting: Gauge::default(),
             events_waiting_bytes: Gauge::default(),
             devices_forgotten: Counter::default(),
-            devices_told: Counter::default(),
-            devices_told_known: Counter::default(),
+            peer_updates: Counter::default(),
+            peer_updates_known: Counter::default(),
             follow_failures: Counter::default(),
         }
     }
@@ -99,7 +99,7 @@ impl StoreMetrics {
             "Events of the history lost because the store refuses their device",
             self.events_refused.clone(),
         );
-        r.register("failures", "Batches refused, each of which is tried again", self.failures.clone());
+        r.register("failures", "Failed attempts to write a batch; each is repeated", self.failures.clone());
         r.register_with_unit(
             "flush_duration",
             "Time that a batch took",
@@ -123,18 +123,18 @@ impl StoreMetrics {
             self.devices_forgotten.clone(),
         );
         r.register(
-            "devices_told",
+            "peer_updates",
             "Changes of other instances read from the store",
-            self.devices_told.clone(),
+            self.peer_updates.clone(),
         );
         r.register(
-            "devices_told_known",
+            "peer_updates_known",
             "Changes read from the store that were known already",
-            self.devices_told_known.clone(),
+            self.peer_updates_known.clone(),
         );
         r.register(
             "follow_failures",
-            "Failed looks for changes of other instances, each of which is repeated",
+            "Failed polls for changes of other instances; each is repeated",
             self.follow_failures.clone(),
         );
     }

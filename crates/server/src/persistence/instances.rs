@@ -12,11 +12,11 @@ use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
 use crate::freshness::Freshness;
-use crate::health::{Broker, Following, Health, Population, PopulationReport, TypeReport};
+use crate::health::{BrokerHealth, Health, PeerHealth, PopulationReport, PopulationState, TypeReport};
 use crate::metrics::Metrics;
-use crate::pending_ack::{Receipt, Receipts};
-use crate::registry::DeviceMap;
-use crate::sync::Lead;
+use crate::pending_ack::{PendingAck, PendingAcks};
+use crate::registry::DeviceRegistry;
+use crate::sync::Leadership;
 use store::{Instance, Store};
 
 /// Between two signs of life.
@@ -24,23 +24,23 @@ const BEAT: Duration = Duration::from_secs(1);
 /// Who gives none for so long is taken for dead: whatever it did is done by another within ten seconds.
 const LIVES_FOR: Duration = Duration::from_secs(6);
 /// A store that does not answer within this is asked again.
-const ATTEND_TIMEOUT: Duration = Duration::from_secs(3);
+const HEARTBEAT_TIMEOUT: Duration = Duration::from_secs(3);
 /// A link to the broker that is down for so long makes others do what this instance did; one that is mended sooner does not.
 const AWAY_AFTER: Duration = Duration::from_secs(3);
 /// How long saying goodbye may take.
 const LEAVE_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// Stands for the evidence of a population that another instance has read.
-const TOLD: &str = "other_instance";
+const OTHER_INSTANCE: &str = "other_instance";
 
 /// This instance among the others.
 pub struct Instances {
     pub store: Arc<dyn Store>,
     pub health: Arc<Health>,
-    pub map: Arc<DeviceMap>,
+    pub map: Arc<DeviceRegistry>,
     pub metrics: Metrics,
-    pub receipts: Arc<Receipts>,
-    pub lead: Arc<Lead>,
+    pub pending_acks: Arc<PendingAcks>,
+    pub leadership: Arc<Leadership>,
     /// When the broker has noticed at the latest that an instance is gone: until then it gives it messages.
     pub broker_notices: Duration,
 }
@@ -61,9 +61,9 @@ struct Note {
 
 /// What is remembered from one beat to the next.
 #[derive(Default)]
-struct Memory {
+struct InstanceMemory {
     /// When the store last said that this instance lives.
-    attended_at: Option<Instant>,
+    heartbeat_at: Option<Instant>,
     /// Since when it has been seen that the broker is out of reach.
     down_since: Option<Instant>,
     /// The others, as they were.
@@ -71,9 +71,9 @@ struct Memory {
     /// Those without a link, and when the broker will have noticed that; `None`: it has, and all has been read since.
     away: BTreeMap<Box<str>, Option<Instant>>,
     /// What this instance tells the others of the population.
-    population: Option<Population>,
+    population: Option<PopulationState>,
     /// What the one that leads has said, and when that was heard.
-    heard: Option<(Population, Instant)>,
+    received: Option<(PopulationState, Instant)>,
     /// How many rounds this instance has read and written.
     rounds: u64,
     /// The connections to the broker that were seen so far.
@@ -92,7 +92,7 @@ impl Instances {
     /// Lives until `stop`, then leaves.
     pub async fn run(self, stop: CancellationToken) {
         let id: Box<str> = format!("{:016x}", rand::random::<u64>()).into();
-        let mut memory = Memory::default();
+        let mut memory = InstanceMemory::default();
         while !stop.is_cancelled() {
             self.beat(&id, &mut memory).await;
             tokio::select! {
@@ -102,72 +102,74 @@ impl Instances {
         }
         let gone = Instance { id, note: "".into() };
         // In vain if the store is away: then the others find out by themselves.
-        let _ = timeout(LEAVE_TIMEOUT, self.store.attend(gone, Duration::ZERO)).await;
+        let _ = timeout(LEAVE_TIMEOUT, self.store.heartbeat(gone, Duration::ZERO)).await;
     }
 
-    async fn beat(&self, id: &str, memory: &mut Memory) {
+    async fn beat(&self, id: &str, memory: &mut InstanceMemory) {
         let population = memory.population.map(|population| population.word().to_owned());
         let connects = self.metrics.broker_connects.get();
         let note = Note { away: self.is_away(memory), connects, population, rounds: memory.rounds };
         let note = serde_json::to_string(&note).expect("a note is numbers and words");
         let asked_at = Instant::now();
-        let attended = self.store.attend(Instance { id: id.into(), note: note.into() }, LIVES_FOR);
-        match timeout(ATTEND_TIMEOUT, attended).await {
-            Ok(Ok(living)) => {
-                memory.attended_at = Some(asked_at);
-                self.consider(id, &living, memory);
+        let heartbeat = self.store.heartbeat(Instance { id: id.into(), note: note.into() }, LIVES_FOR);
+        match timeout(HEARTBEAT_TIMEOUT, heartbeat).await {
+            Ok(Ok(live_members)) => {
+                memory.heartbeat_at = Some(asked_at);
+                self.consider(id, &live_members, memory);
             }
             Ok(Err(_)) | Err(_) => {
                 // Others may think it dead by now, and one of them leads.
-                if memory.attended_at.is_none_or(|at| at.elapsed() >= LIVES_FOR) && self.lead.set(false) {
-                    tracing::warn!("leads no more: the store cannot be reached");
+                if memory.heartbeat_at.is_none_or(|at| at.elapsed() >= LIVES_FOR)
+                    && self.leadership.set(false)
+                {
+                    tracing::warn!("no longer the leader: the store cannot be reached");
                 }
             }
         }
-        if self.lead.leads() { self.lead_on(memory) } else { self.follow(memory) }
+        if self.leadership.is_leader() { self.share_population(memory) } else { self.follow(memory) }
     }
 
-    fn is_away(&self, memory: &mut Memory) -> bool {
-        if self.health.state().broker == Broker::Subscribed {
+    fn is_away(&self, memory: &mut InstanceMemory) -> bool {
+        if self.health.state().broker == BrokerHealth::Subscribed {
             memory.down_since = None;
             return false;
         }
         memory.down_since.get_or_insert_with(Instant::now).elapsed() >= AWAY_AFTER
     }
 
-    fn consider(&self, id: &str, living: &[Instance], memory: &mut Memory) {
+    fn consider(&self, id: &str, live_members: &[Instance], memory: &mut InstanceMemory) {
         let note = |instance: &Instance| serde_json::from_str::<Note>(&instance.note).unwrap_or_default();
         // Where nobody has a link, it does not matter who waits for one.
-        let leader = living.iter().find(|one| !note(one).away).or(living.first());
-        let leads = leader.is_some_and(|first| *first.id == *id);
-        if self.lead.set(leads) && leads {
-            tracing::info!(instances = living.len(), "reads the retained statuses for all instances");
+        let leader = live_members.iter().find(|one| !note(one).away).or(live_members.first());
+        let is_leader = leader.is_some_and(|first| *first.id == *id);
+        if self.leadership.set(is_leader) && is_leader {
+            tracing::info!(instances = live_members.len(), "reads the retained statuses for all instances");
         }
-        let others = living.iter().filter(|one| *one.id != *id);
+        let others = live_members.iter().filter(|one| *one.id != *id);
         let others: BTreeMap<Box<str>, Note> = others.map(|one| (one.id.clone(), note(one))).collect();
         let lost = memory.others.iter().any(|(id, before)| {
             others.get(id).is_none_or(|now| now.connects > before.connects && before.connects > 0)
         });
         // What the broker gave to that instance may have gone with it.
-        if (self.have_messages_gone(&others, memory) || lost) && leads {
-            self.lead.ask_again();
+        if (self.have_messages_gone(&others, memory) || lost) && is_leader {
+            self.leadership.ask_again();
         }
         memory.others = others;
-        if let Some(leader) = leader.filter(|_| !leads) {
+        if let Some(leader) = leader.filter(|_| !is_leader) {
             self.await_round(leader, &note(leader), memory);
         }
-        if leads {
-            (memory.heard, memory.read_again_at, memory.round_awaited) = (None, None, None);
+        if is_leader {
+            (memory.received, memory.read_again_at, memory.round_awaited) = (None, None, None);
         } else if let Some(said) = leader.and_then(|leader| population(note(leader).population.as_deref()))
             && (memory.population != Some(said) || self.is_doubted(said))
-            && memory.heard.is_none_or(|(before, _)| before != said)
+            && memory.received.is_none_or(|(before, _)| before != said)
         {
-            memory.heard = Some((said, Instant::now()));
+            memory.received = Some((said, Instant::now()));
         }
     }
 
     /// Where statuses may be out of date because the own link was lost: notes when the one that leads has read a round since.
-    fn await_round(&self, leader: &Instance, said: &Note, memory: &mut Memory) {
+    fn await_round(&self, leader: &Instance, said: &Note, memory: &mut InstanceMemory) {
         let connects = self.metrics.broker_connects.get();
         // The first link has lost nothing, whatever was read before it.
         if std::mem::replace(&mut memory.connects, connects) != connects && connects > 1 {
@@ -175,8 +177,9 @@ impl Instances {
             memory.read_again_at = None;
         }
         let counts = match population(said.population.as_deref()) {
-            Some(Population::Complete | Population::Unproven) => true,
-            Some(Population::Pending | Population::Running | Population::Incomplete) | None => false,
+            Some(PopulationState::Complete | PopulationState::Unproven) => true,
+            Some(PopulationState::Pending | PopulationState::Running | PopulationState::Incomplete)
+            | None => false,
         };
         let is_read = match &memory.round_awaited {
             Some((id, rounds)) => *id != leader.id || said.rounds > *rounds || said.rounds == 0,
@@ -189,7 +192,7 @@ impl Instances {
 
     /// Whether the broker may have given messages to an instance that has no link: when it has just lost it, and once more when
     /// the broker has noticed that, too.
-    fn have_messages_gone(&self, others: &BTreeMap<Box<str>, Note>, memory: &mut Memory) -> bool {
+    fn have_messages_gone(&self, others: &BTreeMap<Box<str>, Note>, memory: &mut InstanceMemory) -> bool {
         memory.away.retain(|id, _| others.get(id).is_some_and(|note| note.away));
         let mut gone = false;
         for (id, _) in others.iter().filter(|(_, note)| note.away) {
@@ -205,12 +208,12 @@ impl Instances {
     }
 
     /// Whether what was believed of the population counts no longer, because the store has lost something, and this would again.
-    fn is_doubted(&self, said: Population) -> bool {
-        matches!(said, Population::Complete | Population::Unproven) && !self.health.populated()
+    fn is_doubted(&self, said: PopulationState) -> bool {
+        matches!(said, PopulationState::Complete | PopulationState::Unproven) && !self.health.populated()
     }
 
     /// Tells the others what the population came to, once all of it is in the store.
-    fn lead_on(&self, memory: &mut Memory) {
+    fn share_population(&self, memory: &mut InstanceMemory) {
         let state = self.health.state();
         if memory.written.as_mut().is_some_and(|written| written.try_recv().is_ok()) {
             memory.population = memory.reported.as_ref().map(|report| report.state);
@@ -220,35 +223,38 @@ impl Instances {
         let Some(report) = state.report else { return };
         if memory.reported.as_ref().is_none_or(|before| !Arc::ptr_eq(before, &report)) {
             let (sender, written) = unbounded_channel();
-            self.receipts.push(Receipt::new(Vec::new(), sender));
+            self.pending_acks.push(PendingAck::new(Vec::new(), sender));
             (memory.reported, memory.written) = (Some(report), Some(written));
         }
     }
 
     /// Believes what was said of the population, once all that had been written by then is here.
-    fn follow(&self, memory: &mut Memory) {
-        let is_here =
-            |heard_at| matches!(self.health.following(), Following::Current { at } if at >= heard_at);
+    fn follow(&self, memory: &mut InstanceMemory) {
+        let is_here = |received_at| matches!(self.health.peer_health(), PeerHealth::Current { at } if at >= received_at);
         if memory.read_again_at.is_some_and(is_here) {
             self.health.others_have_read();
             (memory.read_again_at, memory.round_awaited) = (None, None);
         }
-        let Some((said, heard_at)) = memory.heard else { return };
-        if !is_here(heard_at) {
+        let Some((said, received_at)) = memory.received else { return };
+        if !is_here(received_at) {
             return;
         }
         let types = self.map.totals_by_type().into_iter().map(|(device_type, totals)| TypeReport {
             device_type,
             known: totals.total(),
             replayed: 0,
-            proven: said == Population::Complete,
-            evidence: TOLD,
+            proven: said == PopulationState::Complete,
+            evidence: OTHER_INSTANCE,
         });
-        self.health.population_done(PopulationReport { state: said, evidence: TOLD, types: types.collect() });
-        (memory.population, memory.heard) = (Some(said), None);
+        self.health.population_done(PopulationReport {
+            state: said,
+            evidence: OTHER_INSTANCE,
+            types: types.collect(),
+        });
+        (memory.population, memory.received) = (Some(said), None);
     }
 }
 
-fn population(word: Option<&str>) -> Option<Population> {
-    Population::ALL.into_iter().find(|population| Some(population.word()) == word)
+fn population(word: Option<&str>) -> Option<PopulationState> {
+    PopulationState::ALL.into_iter().find(|population| Some(population.word()) == word)
 }

@@ -15,19 +15,19 @@ use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
 use crate::feed::Feed;
-use crate::health::{Following, Health};
+use crate::health::{Health, PeerHealth};
 use crate::metrics::Metrics;
-use crate::registry::DeviceMap;
-use crate::sync::Lead;
+use crate::registry::DeviceRegistry;
+use crate::sync::Leadership;
 use crate::sync::backlog::Backlog;
 use presence::query::{Sort, SortBy};
-use store::{Mark, Query, Store, StoreError, StoredDevice};
+use store::{ChangeCursor, Query, Store, StoreError, StoredDevice};
 
 /// Devices that are read and handed over at once: some milliseconds of the decoder, which then turns to the socket's runs.
 const PAGE: usize = 2_000;
 
 /// How long the bell is waited for before looking all the same: a bell may be lost with a connection.
-const LOOK_INTERVAL: Duration = Duration::from_millis(500);
+const POLL_INTERVAL: Duration = Duration::from_millis(500);
 
 /// Looks at least so far apart, so that changes that come one by one are read a few at a time.
 const PAUSE: Duration = Duration::from_millis(20);
@@ -38,18 +38,18 @@ const RETRY_MIN: Duration = Duration::from_millis(100);
 const RETRY_MAX: Duration = Duration::from_secs(2);
 
 /// A look that takes longer has failed: the connection may be dead without anyone having closed it.
-const LOOK_TIMEOUT: Duration = Duration::from_secs(10);
+const POLL_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// What the changes of other instances come from and go to.
 pub struct Peers {
     pub store: Arc<dyn Store>,
     pub backlog: Backlog,
-    pub map: Arc<DeviceMap>,
+    pub map: Arc<DeviceRegistry>,
     pub health: Arc<Health>,
     pub metrics: Metrics,
     pub feed: Arc<Feed>,
     /// Who reads what the broker has retained.
-    pub lead: Arc<Lead>,
+    pub leadership: Arc<Leadership>,
 }
 
 /// Why a look ended early.
@@ -61,35 +61,35 @@ enum Broken {
 
 impl Peers {
     /// Follows every change after the mark until `stop`.
-    pub async fn run(self, mut mark: Mark, stop: CancellationToken) {
+    pub async fn run(self, mut cursor: ChangeCursor, stop: CancellationToken) {
         tokio::select! {
-            () = self.follow(&mut mark) => {}
+            () = self.follow(&mut cursor) => {}
             () = stop.cancelled() => {}
         }
     }
 
-    async fn follow(&self, mark: &mut Mark) {
+    async fn follow(&self, cursor: &mut ChangeCursor) {
         let mut pause = RETRY_MIN;
         // Nothing has been said yet: a store that cannot be read from the start is worth a line, too.
         let mut said = None;
         loop {
-            let looked_at = Instant::now();
-            match self.catch_up(mark).await {
+            let polled_at = Instant::now();
+            match self.catch_up(cursor).await {
                 Ok(()) => {
                     // Everything that had been written when the look began is here.
-                    self.health.set_following(Following::Current { at: looked_at.into_std() });
+                    self.health.set_peer_health(PeerHealth::Current { at: polled_at.into_std() });
                     if said.replace(true) != Some(true) {
                         tracing::info!("the changes of other instances are followed");
                     }
                     pause = RETRY_MIN;
                     sleep(PAUSE).await;
                     // Whether it rang or not: both are reasons to look.
-                    let _ = timeout(LOOK_INTERVAL, self.store.bell()).await;
+                    let _ = timeout(POLL_INTERVAL, self.store.change_notified()).await;
                 }
                 Err(Broken::Stopping) => return,
                 Err(Broken::Failed(error)) => {
                     self.metrics.store.follow_failures.inc();
-                    self.health.set_following(Following::Broken);
+                    self.health.set_peer_health(PeerHealth::Broken);
                     if said.replace(false) != Some(false) {
                         tracing::warn!(%error, "the changes of other instances cannot be followed at present");
                     }
@@ -101,32 +101,29 @@ impl Peers {
     }
 
     /// Reads until nothing has changed since the mark.
-    async fn catch_up(&self, mark: &mut Mark) -> Result<(), Broken> {
+    async fn catch_up(&self, cursor: &mut ChangeCursor) -> Result<(), Broken> {
         loop {
-            let changes = match bounded(self.store.changes(mark.clone(), PAGE)).await {
+            let changes = match bounded(self.store.changes(cursor.clone(), PAGE)).await {
                 Err(Broken::Failed(StoreError::Gap(why))) => {
-                    tracing::warn!(
-                        why,
-                        "what other instances changed cannot be told: everything is read again"
-                    );
-                    *mark = self.read_again().await?;
+                    tracing::warn!(why, "changes of other instances were missed: everything is read again");
+                    *cursor = self.read_again().await?;
                     continue;
                 }
                 changes => changes?,
             };
             if !changes.devices.is_empty() {
-                self.tell(changes.devices).await?;
+                self.hand_over(changes.devices).await?;
             }
             // Only now: what is not in the map yet must be read again if this is broken off.
-            if std::mem::replace(mark, changes.mark) == *mark {
+            if std::mem::replace(cursor, changes.cursor) == *cursor {
                 return Ok(());
             }
         }
     }
 
     /// Reads every device, and writes every one: the store may have lost what this instance knows.
-    async fn read_again(&self) -> Result<Mark, Broken> {
-        let mark = bounded(self.store.mark()).await?;
+    async fn read_again(&self) -> Result<ChangeCursor, Broken> {
+        let cursor = bounded(self.store.cursor()).await?;
         self.map.mark_all_dirty();
         // Events that were written may be gone, and are not written again.
         self.feed.note_lost();
@@ -134,8 +131,8 @@ impl Peers {
             // What only the store held may be lost: the broker is asked for it again. The rest is read when it is asked for.
             self.map.doubt_all();
             self.health.unpopulate();
-            self.lead.ask_again();
-            return Ok(mark);
+            self.leadership.ask_again();
+            return Ok(cursor);
         }
         let mut query = Query {
             device_type: None,
@@ -146,24 +143,24 @@ impl Peers {
         };
         loop {
             let page = bounded(self.store.list(query.clone())).await?;
-            self.tell(page.devices).await?;
+            self.hand_over(page.devices).await?;
             match page.next {
                 Some(next) => query.after = Some(next),
-                None => return Ok(mark),
+                None => return Ok(cursor),
             }
         }
     }
 
-    async fn tell(&self, devices: Vec<StoredDevice>) -> Result<(), Broken> {
-        self.backlog.tell(devices).await.ok_or(Broken::Stopping)
+    async fn hand_over(&self, devices: Vec<StoredDevice>) -> Result<(), Broken> {
+        self.backlog.send_peer_updates(devices).await.ok_or(Broken::Stopping)
     }
 }
 
-async fn bounded<T>(look: impl Future<Output = Result<T, StoreError>>) -> Result<T, Broken> {
-    match timeout(LOOK_TIMEOUT, look).await {
+async fn bounded<T>(poll: impl Future<Output = Result<T, StoreError>>) -> Result<T, Broken> {
+    match timeout(POLL_TIMEOUT, poll).await {
         Ok(done) => done.map_err(Broken::Failed),
         Err(_) => {
-            let seconds = LOOK_TIMEOUT.as_secs();
+            let seconds = POLL_TIMEOUT.as_secs();
             Err(Broken::Failed(StoreError::Read(format!("the store has not answered for {seconds} s"))))
         }
     }

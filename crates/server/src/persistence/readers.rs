@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use futures_util::future::BoxFuture;
-use presence::history::{EventPage, Row};
+use presence::history::{EventPage, HistoryRow};
 use presence::query::{Position, Total};
 use presence::{Device, DeviceName};
 use store::{Cursor, Page, Query, Store, StoredDevice};
@@ -47,7 +47,7 @@ impl ReadHistory for HistoryOf {
         device: Device<'a>,
         before: Option<u64>,
         limit: usize,
-    ) -> BoxFuture<'a, Result<Vec<Row>, ReadError>> {
+    ) -> BoxFuture<'a, Result<Vec<HistoryRow>, ReadError>> {
         let name = DeviceName { device_type: device.device_type.into(), id: device.id.into() };
         Box::pin(async move {
             self.0.history(name, before, limit).await.map_err(|error| ReadError(error.to_string()))

@@ -27,11 +27,11 @@ const RETRIES_AT_ONCE: usize = 16;
 /// The devices that are refused at present.
 #[derive(Default)]
 pub struct RefusedDevices {
-    refusals: HashMap<DeviceName, Refusal>,
+    refusals: HashMap<DeviceName, DeviceRefusal>,
     bytes: usize,
 }
 
-struct Refusal {
+struct DeviceRefusal {
     tried_at: Instant,
     reason: Box<str>,
     has_changed: bool,
@@ -55,7 +55,7 @@ impl RefusedDevices {
     pub fn add(&mut self, name: DeviceName, reason: &str, now: Instant) -> Vec<DeviceName> {
         self.remove(&name);
         let reason = shortened(reason).into();
-        let refusal = Refusal { tried_at: now, reason, has_changed: false };
+        let refusal = DeviceRefusal { tried_at: now, reason, has_changed: false };
         self.bytes += size(&name, &refusal);
         let mut given_way = Vec::new();
         while self.bytes > REFUSED_MAX_BYTES
@@ -89,13 +89,13 @@ impl RefusedDevices {
     }
 }
 
-impl Refusal {
+impl DeviceRefusal {
     fn is_due(&self, now: Instant) -> bool {
         now.duration_since(self.tried_at) >= if self.has_changed { RETRY_CHANGED } else { RETRY_UNCHANGED }
     }
 }
 
-fn size(name: &DeviceName, refusal: &Refusal) -> usize {
+fn size(name: &DeviceName, refusal: &DeviceRefusal) -> usize {
     OVERHEAD_BYTES + name.device_type.len() + name.id.len() + refusal.reason.len()
 }
 
@@ -145,7 +145,7 @@ pub fn only_device(batch: &Batch) -> Option<DeviceName> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use presence::{Belief, UnixSeconds};
+    use presence::{DeviceState, UnixSeconds};
     use store::StoredDevice;
 
     fn name(id: &str) -> DeviceName {
@@ -190,9 +190,12 @@ mod tests {
     }
 
     #[test]
-    fn the_halves_of_a_batch_hold_all_of_it_and_a_single_device_has_none() {
-        let device =
-            |id: &str| StoredDevice { name: name(id), belief: Belief::default(), heard_at: UnixSeconds(1) };
+    fn a_batch_splits_into_halves_and_a_single_device_does_not() {
+        let device = |id: &str| StoredDevice {
+            name: name(id),
+            state: DeviceState::default(),
+            received_at: UnixSeconds(1),
+        };
         let batch = Batch { devices: ["a", "b", "c"].map(device).to_vec(), ..Batch::default() };
         let ids = |batch: &Batch| batch.devices.iter().map(|one| one.name.id.to_string()).collect::<String>();
         let [first, second] = halves(&batch).unwrap();

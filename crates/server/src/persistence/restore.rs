@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
-use crate::registry::DeviceMap;
+use crate::registry::DeviceRegistry;
 use presence::UnixSeconds;
 use store::{LoadSink, Store, StoreError, StoredDevice};
 
@@ -12,13 +12,13 @@ use store::{LoadSink, Store, StoreError, StoredDevice};
 pub struct Restored {
     pub devices: u64,
     /// When the newest of the messages was heard that taught something; `None` without devices.
-    pub newest_heard_at: Option<UnixSeconds>,
+    pub newest_received_at: Option<UnixSeconds>,
 }
 
 struct IntoMap {
-    map: Arc<DeviceMap>,
+    map: Arc<DeviceRegistry>,
     devices: AtomicU64,
-    newest_heard_at: AtomicU32,
+    newest_received_at: AtomicU32,
 }
 
 impl LoadSink for IntoMap {
@@ -28,10 +28,10 @@ impl LoadSink for IntoMap {
 
     fn take(&self, devices: Vec<StoredDevice>) {
         self.devices.fetch_add(devices.len() as u64, Ordering::Relaxed);
-        let newest = devices.iter().map(|device| device.heard_at.0).max().unwrap_or(0);
-        self.newest_heard_at.fetch_max(newest, Ordering::Relaxed);
-        for StoredDevice { name, belief, heard_at } in devices {
-            self.map.restore(name.device(), belief, heard_at);
+        let newest = devices.iter().map(|device| device.received_at.0).max().unwrap_or(0);
+        self.newest_received_at.fetch_max(newest, Ordering::Relaxed);
+        for StoredDevice { name, state, received_at } in devices {
+            self.map.restore(name.device(), state, received_at);
         }
     }
 }
@@ -39,11 +39,11 @@ impl LoadSink for IntoMap {
 /// Loads all devices.
 ///
 /// If the store turns out to be damaged, what could be read of it stays in the map, and goes into the store begun anew.
-pub async fn restore(store: &dyn Store, map: &Arc<DeviceMap>) -> Result<Restored, StoreError> {
+pub async fn restore(store: &dyn Store, map: &Arc<DeviceRegistry>) -> Result<Restored, StoreError> {
     let sink = Arc::new(IntoMap {
         map: Arc::clone(map),
         devices: AtomicU64::new(0),
-        newest_heard_at: AtomicU32::new(0),
+        newest_received_at: AtomicU32::new(0),
     });
     match store.load(Arc::clone(&sink) as Arc<dyn LoadSink>).await {
         Ok(()) => {}
@@ -54,6 +54,6 @@ pub async fn restore(store: &dyn Store, map: &Arc<DeviceMap>) -> Result<Restored
         Err(error) => return Err(error),
     }
     let devices = sink.devices.load(Ordering::Relaxed);
-    let newest_heard_at = UnixSeconds(sink.newest_heard_at.load(Ordering::Relaxed));
-    Ok(Restored { devices, newest_heard_at: (devices > 0).then_some(newest_heard_at) })
+    let newest_received_at = UnixSeconds(sink.newest_received_at.load(Ordering::Relaxed));
+    Ok(Restored { devices, newest_received_at: (devices > 0).then_some(newest_received_at) })
 }

@@ -4,33 +4,33 @@
 //! something that has begun before them is still under way. So what has been written is told by the history up to
 //! [`EventPage::newest`] only once that has come to where [`EventPage::begun`] was after the writing.
 
-use crate::feed::Kept;
+use crate::feed::HistoryWatermark;
 use presence::history::EventPage;
 
 #[derive(Debug, Default)]
-pub struct Horizon {
-    awaited: Option<Awaited>,
+pub struct CommitWatermark {
+    awaited: Option<PendingWatermark>,
 }
 
 #[derive(Debug)]
-struct Awaited {
+struct PendingWatermark {
     changes: u64,
     begun: u64,
 }
 
-impl Horizon {
+impl CommitWatermark {
     /// What has been found, if anything: all changes up to that one had been written when the page was read.
     ///
     /// What is awaited stays so until it has come, so that something comes however often more is written.
-    pub fn find(&mut self, changes: u64, page: &EventPage) -> Option<Kept> {
+    pub fn find(&mut self, changes: u64, page: &EventPage) -> Option<HistoryWatermark> {
         let events = page.newest;
         if events >= page.begun {
             self.awaited = None;
-            return Some(Kept { changes, events });
+            return Some(HistoryWatermark { changes, events });
         }
         let come = self.awaited.take_if(|awaited| events >= awaited.begun);
-        self.awaited.get_or_insert(Awaited { changes, begun: page.begun });
-        come.map(|awaited| Kept { changes: awaited.changes, events })
+        self.awaited.get_or_insert(PendingWatermark { changes, begun: page.begun });
+        come.map(|awaited| HistoryWatermark { changes: awaited.changes, events })
     }
 }
 
@@ -43,16 +43,16 @@ mod tests {
     }
 
     #[test]
-    fn what_was_written_is_told_once_nothing_is_under_way_that_had_begun_by_then() {
-        let mut horizon = Horizon::default();
-        let kept = |changes, events| Some(Kept { changes, events });
-        assert_eq!(horizon.find(1, &page(5, 5)), kept(1, 5));
-        assert_eq!(horizon.find(2, &page(5, 8)), None);
-        assert_eq!(horizon.find(3, &page(7, 9)), None);
-        assert_eq!(horizon.find(4, &page(8, 12)), kept(2, 8), "and the next is awaited");
-        assert_eq!(horizon.find(5, &page(11, 13)), None);
-        assert_eq!(horizon.find(6, &page(12, 14)), kept(4, 12));
-        assert_eq!(horizon.find(7, &page(20, 20)), kept(7, 20));
-        assert_eq!(horizon.find(8, &page(20, 21)), None, "nothing of before is awaited");
+    fn the_watermark_waits_for_transactions_that_began_before_it() {
+        let mut commit_watermark = CommitWatermark::default();
+        let watermark = |changes, events| Some(HistoryWatermark { changes, events });
+        assert_eq!(commit_watermark.find(1, &page(5, 5)), watermark(1, 5));
+        assert_eq!(commit_watermark.find(2, &page(5, 8)), None);
+        assert_eq!(commit_watermark.find(3, &page(7, 9)), None);
+        assert_eq!(commit_watermark.find(4, &page(8, 12)), watermark(2, 8), "and the next is awaited");
+        assert_eq!(commit_watermark.find(5, &page(11, 13)), None);
+        assert_eq!(commit_watermark.find(6, &page(12, 14)), watermark(4, 12));
+        assert_eq!(commit_watermark.find(7, &page(20, 20)), watermark(7, 20));
+        assert_eq!(commit_watermark.find(8, &page(20, 21)), None, "nothing of before is awaited");
     }
 }

@@ -11,17 +11,17 @@ use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
+use super::maintenance::Maintenance;
 use super::refused::{self, RefusedDevices};
-use super::upkeep::Upkeep;
 use crate::feed::Feed;
-use crate::health::{Following, Health, Keeping};
+use crate::health::{Health, PeerHealth, StoreHealth};
 use crate::history::EventQueue;
 use crate::metrics::Metrics;
-use crate::pending_ack::{Receipt, Receipts};
-use crate::persistence::watermark::Horizon;
-use crate::registry::{DeviceMap, Record};
+use crate::pending_ack::{PendingAck, PendingAcks};
+use crate::persistence::watermark::CommitWatermark;
+use crate::registry::{DeviceRegistry, Record};
 use crate::removal::Removal;
-use crate::sync::Lead;
+use crate::sync::Leadership;
 use presence::DeviceName;
 use store::settings::StoreSettings;
 use store::{Batch, Store, StoreError, StoredDevice};
@@ -47,20 +47,20 @@ const SLOW_AFTER: Duration = Duration::from_secs(5);
 const NEWEST_TIMEOUT: Duration = Duration::from_millis(500);
 
 /// Devices looked at after a flush if more are held than may be: a millisecond or so.
-const EVICTION_LOOKS: usize = 16_384;
+const EVICTION_CHECKS: usize = 16_384;
 
 /// How often at most a device that the store refuses is named in the log.
 const REFUSED_LOG_INTERVAL: Duration = Duration::from_secs(60);
 
 /// How often what is too old is dropped.
-const UPKEEP_INTERVAL: Duration = Duration::from_secs(10);
+const MAINTENANCE_INTERVAL: Duration = Duration::from_secs(10);
 
 /// What the writer takes from and shows its state to.
 pub struct Writer {
-    pub map: Arc<DeviceMap>,
+    pub map: Arc<DeviceRegistry>,
     pub events: Arc<EventQueue>,
     /// For what is applied and must be written before it is acknowledged.
-    pub receipts: Arc<Receipts>,
+    pub pending_acks: Arc<PendingAcks>,
     pub store: Arc<dyn Store>,
     pub health: Arc<Health>,
     pub metrics: Metrics,
@@ -69,12 +69,12 @@ pub struct Writer {
     /// Devices that an administrator wants to be forgotten.
     pub removals: mpsc::Receiver<Removal>,
     /// Who reads what the broker has retained.
-    pub lead: Arc<Lead>,
+    pub leadership: Arc<Leadership>,
     /// What `health` shows while all is well.
-    pub good: Keeping,
+    pub good: StoreHealth,
     /// How far the history was found to follow.
-    pub horizon: Mutex<Horizon>,
-    pub upkeep: Upkeep,
+    pub commit_watermark: Mutex<CommitWatermark>,
+    pub maintenance: Maintenance,
     /// The devices that the store refuses to keep.
     pub refused: Mutex<Refused>,
 }
@@ -89,7 +89,7 @@ pub struct Refused {
 }
 
 /// What is written next.
-struct Taken {
+struct NextBatch {
     batch: Batch,
     /// It holds everything that waited.
     is_all: bool,
@@ -103,7 +103,7 @@ struct Rejected {
 
 /// Receipts, and how far the writing must have come for them to be given.
 struct Owed {
-    receipts: VecDeque<Receipt>,
+    pending_acks: VecDeque<PendingAck>,
     devices: u64,
     events: u64,
 }
@@ -114,11 +114,11 @@ impl Writer {
         self.health.set_store(self.good.clone());
         // Half, as a change may come just after a look, and the writing itself takes its time.
         let pause = self.settings.flush_interval / 2;
-        let mut upkeep_due = Instant::now();
+        let mut maintenance_due = Instant::now();
         while !stop.is_cancelled() {
             let removal = tokio::select! {
                 () = sleep(pause) => None,
-                () = self.receipts.wait() => None,
+                () = self.pending_acks.wait() => None,
                 () = stop.cancelled() => None,
                 removal = self.removals.recv(), if !self.removals.is_closed() => removal,
             };
@@ -126,11 +126,11 @@ impl Writer {
             if let Some(removal) = removal {
                 self.remove(removal).await;
             }
-            self.map.evict_surplus(EVICTION_LOOKS);
-            if Instant::now() >= upkeep_due && !stop.is_cancelled() {
+            self.map.evict_surplus(EVICTION_CHECKS);
+            if Instant::now() >= maintenance_due && !stop.is_cancelled() {
                 self.retry_refused(Instant::now()).await;
                 self.tidy().await;
-                upkeep_due = Instant::now() + UPKEEP_INTERVAL;
+                maintenance_due = Instant::now() + MAINTENANCE_INTERVAL;
             }
         }
         self.flush(&stop).await;
@@ -145,7 +145,7 @@ impl Writer {
             owed.extend(self.owed());
             // Before the events are taken: those of all changes up to here are in the queue by now.
             let published = self.feed.head();
-            let Taken { batch, is_all } = self.next_batch();
+            let NextBatch { batch, is_all } = self.next_batch();
             if batch.events_lost {
                 self.feed.note_lost();
             }
@@ -154,17 +154,17 @@ impl Writer {
             let was_refused = !all_written && self.write(batch, stop).await;
             while let Some(owed) = owed.pop_front_if(|owed: &mut Owed| all_written || self.has_reached(owed))
             {
-                owed.receipts.into_iter().for_each(Receipt::give);
+                owed.pending_acks.into_iter().for_each(PendingAck::give);
             }
             if all_written {
                 // Others may have written what is published here.
-                if self.feed.kept().is_none_or(|kept| kept.changes < published) {
-                    self.note_kept(published).await;
+                if self.feed.watermark().is_none_or(|watermark| watermark.changes < published) {
+                    self.note_watermark(published).await;
                 }
                 return;
             }
             if is_all {
-                self.note_kept(published).await;
+                self.note_watermark(published).await;
             }
             if is_all && owed.is_empty() && !was_refused && !stop.is_cancelled() {
                 return;
@@ -173,35 +173,35 @@ impl Writer {
     }
 
     /// Tells the feed how far the history follows, if the store can say so at once: all changes up to that one are written.
-    pub async fn note_kept(&self, changes: u64) {
-        if self.health.following() == Following::Broken {
+    pub async fn note_watermark(&self, changes: u64) {
+        if self.health.peer_health() == PeerHealth::Broken {
             return;
         }
         let asked = timeout(NEWEST_TIMEOUT, self.store.events(u64::MAX, 0)).await;
         let Ok(Ok(Some(page))) = asked else { return };
-        let found = self.horizon.lock().find(changes, &page);
-        if let Some(kept) = found {
-            self.feed.note_kept(kept, Instant::now().into_std());
+        let found = self.commit_watermark.lock().find(changes, &page);
+        if let Some(watermark) = found {
+            self.feed.note_watermark(watermark, Instant::now().into_std());
         }
     }
 
     /// What must be written for the receipts that wait: everything that waits now.
     fn owed(&self) -> Option<Owed> {
-        let receipts = self.receipts.take();
-        let (devices, events) = (self.map.dirty_mark(), self.events.mark());
-        (!receipts.is_empty()).then_some(Owed { receipts, devices, events })
+        let pending_acks = self.pending_acks.take();
+        let (devices, events) = (self.map.flush_epoch(), self.events.end_position());
+        (!pending_acks.is_empty()).then_some(Owed { pending_acks, devices, events })
     }
 
     /// Whether what has been taken so far, all of which is written, holds what is owed for.
     fn has_reached(&self, owed: &Owed) -> bool {
-        self.map.dirty_emptied() >= owed.devices && self.events.gone() >= owed.events
+        self.map.flushed_epoch() >= owed.devices && self.events.gone() >= owed.events
     }
 
     /// In a store that others read, no device comes before its events: who is told of its change would believe that the
     /// history tells of that by then. So while more events wait than a batch holds, they go alone; each is evidence, too.
-    fn next_batch(&self) -> Taken {
+    fn next_batch(&self) -> NextBatch {
         let all_events_fit = self.events.fits(BATCH_MAX, BATCH_MAX_BYTES);
-        let is_shared = self.health.following() != Following::Off;
+        let is_shared = self.health.peer_health() != PeerHealth::Off;
         let mut devices = Vec::new();
         let mut all_devices_fit = true;
         if all_events_fit || !is_shared {
@@ -217,10 +217,10 @@ impl Writer {
         let (most, most_bytes) =
             if all_events_fit { (usize::MAX, usize::MAX) } else { (BATCH_MAX, BATCH_MAX_BYTES) };
         let mut events = self.events.take(most, most_bytes);
-        self.upkeep.date(&mut events);
+        self.maintenance.date(&mut events);
         let is_all = all_events_fit && all_devices_fit;
         let events_lost = self.events.take_overflowed();
-        Taken { batch: Batch { devices, events, events_lost }, is_all }
+        NextBatch { batch: Batch { devices, events, events_lost }, is_all }
     }
 
     /// What is being written waits, too: it may be refused.
@@ -271,11 +271,11 @@ impl Writer {
                 Err(error) => {
                     self.metrics.store.failures.inc();
                     if !failing {
-                        tracing::error!(%error, "the store takes nothing at present; changes wait in memory");
+                        tracing::error!(%error, "the store accepts no writes at present; changes wait in memory");
                     }
                     failing = true;
                     let begun_anew = matches!(error, StoreError::BegunAnew { .. });
-                    self.health.set_store(Keeping::Failing(error.to_string()));
+                    self.health.set_store(StoreHealth::Failing(error.to_string()));
                     if begun_anew {
                         self.map.mark_all_dirty();
                         self.read_again();
@@ -292,7 +292,7 @@ impl Writer {
             pause = (pause * 2).min(if stop.is_cancelled() { RETRY_MIN } else { RETRY_MAX });
         }
         if failing {
-            tracing::info!("the store takes changes again");
+            tracing::info!("the store accepts writes again");
         }
         self.health.set_store(self.good.clone());
         Ok(failing)
@@ -329,7 +329,7 @@ impl Writer {
         part
     }
 
-    /// Gives up writing the one device of a part. It stays in the map, where the marks of [`DeviceMap::take_dirty`] hold it.
+    /// Gives up writing the one device of a part. It stays in the map, where the marks of [`DeviceRegistry::take_dirty`] hold it.
     fn set_aside(&self, part: &Batch, reason: &str) {
         self.note_lost_events(part);
         if let Some(name) = refused::only_device(part) {
@@ -354,7 +354,7 @@ impl Writer {
         if refused.logged_at.is_none_or(|at| now.duration_since(at) >= REFUSED_LOG_INTERVAL) {
             let DeviceName { device_type, id } = &name;
             let refusals = std::mem::take(&mut refused.unlogged);
-            tracing::warn!(%device_type, %id, reason, refusals, "the store refuses a device, which is kept in memory alone");
+            tracing::warn!(%device_type, %id, reason, refusals, "the store refuses a device, which stays in memory only");
             refused.logged_at = Some(now);
         }
         for name in refused.devices.add(name, reason, now) {
@@ -406,7 +406,7 @@ impl Writer {
     fn read_again(&self) {
         if self.map.is_limited() {
             self.health.unpopulate();
-            self.lead.ask_again();
+            self.leadership.ask_again();
         }
     }
 
@@ -418,14 +418,14 @@ impl Writer {
         }
         tracing::warn!("the store is slow; changes wait in memory");
         let slow = format!("the store has not taken a batch for {} s", SLOW_AFTER.as_secs());
-        self.health.set_store(Keeping::Failing(slow));
+        self.health.set_store(StoreHealth::Failing(slow));
         upsert.await
     }
 }
 
 fn stored(record: &Record) -> StoredDevice {
     let name = DeviceName { device_type: Arc::clone(record.device_type()), id: record.device().id.into() };
-    StoredDevice { name, belief: record.belief.clone(), heard_at: record.heard_at }
+    StoredDevice { name, state: record.state.clone(), received_at: record.received_at }
 }
 
 #[cfg(test)]

@@ -6,15 +6,15 @@ use std::time::Duration;
 
 use tokio::time::{Instant, timeout};
 
-use super::{Recall, Unavailable};
+use super::{ReadThrough, Unavailable};
 use crate::freshness::RoundNumber;
-use crate::registry::{Arrival, Evidence, Page, Snapshot, Totals};
+use crate::registry::{Arrival, Page, Provenance, Snapshot, Totals};
 use presence::query::{Filter, Position, Query, Sort, SortBy, Total};
 use presence::{Moment, Status};
 use store::StoredDevice;
 
 /// Devices that are looked at at once where a filter may pass over many.
-const LOOKED_AT: usize = 1_000;
+const SCANNED_AT_ONCE: usize = 1_000;
 
 /// Devices of a whole list that are taken at once, some megabytes, where each part costs the store a look at all devices.
 const LISTED_AT_ONCE: usize = 9_000;
@@ -82,12 +82,12 @@ impl FleetTotals {
 }
 
 /// Totals, and until when they will do.
-pub(super) struct Counted {
+pub(super) struct CachedTotals {
     totals: Arc<FleetTotals>,
     good_until: Instant,
 }
 
-impl Recall {
+impl ReadThrough {
     /// How many devices of a whole list are best taken at once, if usually it is so many: where a store has no order at hand,
     /// it goes through all devices for each part.
     pub fn listed_at_once(sort: Sort, usual: usize) -> usize {
@@ -104,7 +104,7 @@ impl Recall {
             loop {
                 let (device_type, status) = (device_type.clone(), query.filter.status);
                 let wanted = query.limit - found.len() + 1;
-                let limit = if is_plain { wanted } else { wanted.max(LOOKED_AT) };
+                let limit = if is_plain { wanted } else { wanted.max(SCANNED_AT_ONCE) };
                 let scan = Scan { device_type, status, sort: query.sort, after: after.take(), limit };
                 let asked = timeout(LIST_TIMEOUT, self.devices.listed(scan)).await;
                 let Ok(Ok(scanned)) = asked else { return Err(Unavailable) };
@@ -136,7 +136,7 @@ impl Recall {
         };
         let totals = Arc::new(FleetTotals::of(parts));
         let good_for = (begun.elapsed() * TOTALS_SHARE).max(TOTALS_MIN_AGE);
-        *counted = Some(Counted { totals: Arc::clone(&totals), good_until: Instant::now() + good_for });
+        *counted = Some(CachedTotals { totals: Arc::clone(&totals), good_until: Instant::now() + good_for });
         Ok(totals)
     }
 }
@@ -181,14 +181,15 @@ fn is_plain(filter: &Filter, listed: &[Option<String>]) -> bool {
 
 /// Where a device stands, in any order.
 fn position(device: &StoredDevice) -> Position {
-    let time = device.belief.verdict().map_or(Moment::UNKNOWN, |verdict| verdict.statement.time);
+    let time = device.state.resolve().map_or(Moment::UNKNOWN, |resolved| resolved.event.time);
     Position { device_type: device.name.device_type.to_string(), id: device.name.id.to_string(), time }
 }
 
 fn admitted(filter: &Filter) -> impl Fn(StoredDevice) -> Option<Snapshot> {
     move |device| {
-        let heard = Arrival { evidence: Evidence::Restored, at: device.heard_at, round: RoundNumber::NONE };
-        let snapshot = Snapshot::of_belief(device.name, &device.belief, heard)?;
+        let arrival =
+            Arrival { provenance: Provenance::Restored, at: device.received_at, round: RoundNumber::NONE };
+        let snapshot = Snapshot::of_state(device.name, &device.state, arrival)?;
         let address = filter.address.and_then(|_| snapshot.address());
         filter.admits(&snapshot.traits(address)).then_some(snapshot)
     }
@@ -221,7 +222,7 @@ mod tests {
     }
 
     #[test]
-    fn a_list_of_several_types_goes_on_in_the_right_one() {
+    fn a_list_of_several_types_continues_in_the_right_type() {
         let position = Position { device_type: "b".to_owned(), id: "7".to_owned(), time: Moment::UNKNOWN };
         let query = |by, descending| Query {
             filter: Filter { types: ["b", "a", "b"].map(str::to_owned).to_vec(), ..Filter::default() },

@@ -8,7 +8,7 @@
 //!
 //! Whoever asks after a reading has begun waits for the next one: so no answer is older than its question.
 
-mod kept;
+mod catalog;
 mod list;
 #[cfg(test)]
 mod tests;
@@ -27,13 +27,13 @@ use tokio::time::timeout;
 use crate::freshness::RoundNumber;
 use crate::history::ReadError;
 use crate::metrics::Metrics;
-use crate::registry::{Arrival, DeviceMap, Evidence, Snapshot};
+use crate::registry::{Arrival, DeviceRegistry, Provenance, Snapshot};
 use crate::sync::backlog::{Backlog, Remembered};
-use presence::{Belief, Device, DeviceName};
+use presence::{Device, DeviceName, DeviceState};
 use store::StoredDevice;
 
-pub use self::kept::KeptInStore;
-use self::list::Counted;
+pub use self::catalog::StoreCatalog;
+use self::list::CachedTotals;
 pub use self::list::{FleetTotals, Scan, Scanned};
 
 /// Devices of one reading: as many as a lookup may name, a few milliseconds of any store.
@@ -66,16 +66,16 @@ pub trait ReadDevices: Send + Sync {
 
 /// What is known of a device, from the store and from memory.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Recalled {
+pub struct FetchedDevice {
     pub name: DeviceName,
-    pub belief: Belief,
-    pub heard: Arrival,
+    pub state: DeviceState,
+    pub arrival: Arrival,
 }
 
-impl Recalled {
+impl FetchedDevice {
     /// `None` if the belief consists of nothing.
     pub fn snapshot(&self) -> Option<Snapshot> {
-        Snapshot::of_belief(self.name.clone(), &self.belief, self.heard)
+        Snapshot::of_state(self.name.clone(), &self.state, self.arrival)
     }
 }
 
@@ -83,12 +83,12 @@ impl Recalled {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Unavailable;
 
-type Answer = Result<Option<Arc<Recalled>>, Unavailable>;
+type FetchResult = Result<Option<Arc<FetchedDevice>>, Unavailable>;
 
 /// Asks the store for any number of requests at once.
-pub struct Recall {
+pub struct ReadThrough {
     devices: Arc<dyn ReadDevices>,
-    map: Arc<DeviceMap>,
+    map: Arc<DeviceRegistry>,
     /// Gone once the program stops: what is read then need not be held.
     backlog: Weak<Backlog>,
     metrics: Metrics,
@@ -96,23 +96,23 @@ pub struct Recall {
     remembered: Arc<Semaphore>,
     failing: AtomicBool,
     /// Locked while it is counted, so that it is counted once.
-    counted: tokio::sync::Mutex<Option<Counted>>,
+    counted: tokio::sync::Mutex<Option<CachedTotals>>,
 }
 
 /// What no reading has begun for.
 #[derive(Default)]
 struct Asked {
-    waiting: HashMap<DeviceName, Vec<oneshot::Sender<Answer>>>,
+    waiting: HashMap<DeviceName, Vec<oneshot::Sender<FetchResult>>>,
     order: VecDeque<DeviceName>,
     /// Readings under way.
     reads: usize,
 }
 
 /// A device and those who wait for it.
-type Wanted = (DeviceName, Vec<oneshot::Sender<Answer>>);
+type Wanted = (DeviceName, Vec<oneshot::Sender<FetchResult>>);
 
 impl Asked {
-    fn add(&mut self, name: DeviceName) -> oneshot::Receiver<Answer> {
+    fn add(&mut self, name: DeviceName) -> oneshot::Receiver<FetchResult> {
         let (sender, answer) = oneshot::channel();
         match self.waiting.entry(name) {
             Entry::Occupied(mut others) => others.get_mut().push(sender),
@@ -137,10 +137,10 @@ impl Asked {
     }
 }
 
-impl Recall {
+impl ReadThrough {
     pub fn new(
         devices: Arc<dyn ReadDevices>,
-        map: Arc<DeviceMap>,
+        map: Arc<DeviceRegistry>,
         backlog: Weak<Backlog>,
         metrics: Metrics,
     ) -> Self {
@@ -150,7 +150,7 @@ impl Recall {
     }
 
     /// What is known of a device; `None`: nothing is.
-    pub async fn read(self: &Arc<Self>, device: Device<'_>) -> Answer {
+    pub async fn read(self: &Arc<Self>, device: Device<'_>) -> FetchResult {
         Ok(self.read_all(vec![DeviceName::of(device)]).await?.pop().flatten())
     }
 
@@ -158,13 +158,13 @@ impl Recall {
     pub async fn read_all(
         self: &Arc<Self>,
         names: Vec<DeviceName>,
-    ) -> Result<Vec<Option<Arc<Recalled>>>, Unavailable> {
+    ) -> Result<Vec<Option<Arc<FetchedDevice>>>, Unavailable> {
         let (answers, begin) = {
             let mut asked = self.asked.lock();
             if asked.waiting.len() + names.len() > WAITING_MAX {
                 return Err(Unavailable);
             }
-            self.metrics.recall.misses.inc_by(names.len() as u64);
+            self.metrics.read_through.misses.inc_by(names.len() as u64);
             let answers: Vec<_> = names.into_iter().map(|name| asked.add(name)).collect();
             let begin = asked.reads < READS_MAX && !answers.is_empty();
             asked.reads += usize::from(begin);
@@ -210,7 +210,7 @@ impl Recall {
             kept.into_iter().map(|device| (device.name.clone(), device)).collect();
         let mut remembered = Vec::with_capacity(batch.len());
         for ((name, senders), seen) in batch.into_iter().zip(seen) {
-            let kept = kept.remove(&name).map(|device| (device.belief, device.heard_at));
+            let kept = kept.remove(&name).map(|device| (device.state, device.received_at));
             let known = self.with_what_is_held(&name, kept.clone()).map(Arc::new);
             for sender in senders {
                 let _ = sender.send(Ok(known.clone()));
@@ -226,7 +226,7 @@ impl Recall {
 
     /// One reading, counted and bounded.
     async fn kept(&self, names: Vec<DeviceName>) -> Result<Vec<StoredDevice>, Unavailable> {
-        let metrics = &self.metrics.recall;
+        let metrics = &self.metrics.read_through;
         metrics.reads.inc();
         metrics.read_devices.observe(names.len() as f64);
         let error = match timeout(READ_TIMEOUT, self.devices.named(names)).await {
@@ -241,7 +241,7 @@ impl Recall {
         if !self.failing.swap(true, Ordering::Relaxed) {
             tracing::warn!(
                 error,
-                "the store cannot be read at present: devices that are not held are not answered"
+                "the store cannot be read at present: requests for devices outside memory fail"
             );
         }
         Err(Unavailable)
@@ -251,23 +251,24 @@ impl Recall {
     fn with_what_is_held(
         &self,
         name: &DeviceName,
-        kept: Option<(Belief, presence::UnixSeconds)>,
-    ) -> Option<Recalled> {
+        kept: Option<(DeviceState, presence::UnixSeconds)>,
+    ) -> Option<FetchedDevice> {
         let held = self.map.read(name.device(), |record| {
-            let heard = Arrival { evidence: record.evidence, at: record.heard_at, round: record.heard_in };
-            (record.belief.clone(), heard)
+            let arrival =
+                Arrival { provenance: record.provenance, at: record.received_at, round: record.received_in };
+            (record.state.clone(), arrival)
         });
-        let (belief, heard) = match (kept, held) {
+        let (state, arrival) = match (kept, held) {
             (None, None) => return None,
-            (Some((belief, at)), None) => {
-                (belief, Arrival { evidence: Evidence::Restored, at, round: RoundNumber::NONE })
+            (Some((state, at)), None) => {
+                (state, Arrival { provenance: Provenance::Restored, at, round: RoundNumber::NONE })
             }
             (None, Some(held)) => held,
-            (Some((mut belief, kept_at)), Some((held, heard))) => {
-                let evidence = if belief.merge(held) { heard.evidence } else { Evidence::Restored };
-                (belief, Arrival { evidence, at: kept_at.max(heard.at), ..heard })
+            (Some((mut state, kept_at)), Some((held, arrival))) => {
+                let provenance = if state.merge(held) { arrival.provenance } else { Provenance::Restored };
+                (state, Arrival { provenance, at: kept_at.max(arrival.at), ..arrival })
             }
         };
-        Some(Recalled { name: name.clone(), belief, heard })
+        Some(FetchedDevice { name: name.clone(), state, arrival })
     }
 }

@@ -7,7 +7,7 @@ use tokio::sync::mpsc;
 use super::*;
 use crate::sync::backlog::{Item, Pending, backlog};
 use presence::payload::Payload;
-use presence::{Claim, Moment, Statement, Status, UnixSeconds};
+use presence::{EventKind, Moment, PresenceEvent, Status, UnixSeconds};
 
 /// A reading under way: what is asked for, and where the answer goes.
 type Reading = (Vec<DeviceName>, oneshot::Sender<Result<Vec<StoredDevice>, ReadError>>);
@@ -31,8 +31,8 @@ impl ReadDevices for Slow {
 }
 
 struct Fixture {
-    recall: Arc<Recall>,
-    map: Arc<DeviceMap>,
+    read_through: Arc<ReadThrough>,
+    map: Arc<DeviceRegistry>,
     readings: mpsc::UnboundedReceiver<Reading>,
     pending: Pending,
     _backlog: Arc<Backlog>,
@@ -41,23 +41,27 @@ struct Fixture {
 impl Fixture {
     fn new() -> Self {
         let (sender, readings) = mpsc::unbounded_channel();
-        let (map, metrics) = (Arc::new(DeviceMap::holding(10)), Metrics::default());
+        let (map, metrics) = (Arc::new(DeviceRegistry::holding(10)), Metrics::default());
         let (backlog, pending) = backlog(1 << 20, metrics.clone());
         let backlog = Arc::new(backlog);
-        let recall = Recall::new(Arc::new(Slow(sender)), Arc::clone(&map), Arc::downgrade(&backlog), metrics);
-        Self { recall: Arc::new(recall), map, readings, pending, _backlog: backlog }
+        let read_through =
+            ReadThrough::new(Arc::new(Slow(sender)), Arc::clone(&map), Arc::downgrade(&backlog), metrics);
+        Self { read_through: Arc::new(read_through), map, readings, pending, _backlog: backlog }
     }
 
     /// Somebody asks and waits.
-    fn ask(&self, ids: &[&str]) -> tokio::task::JoinHandle<Result<Vec<Option<Arc<Recalled>>>, Unavailable>> {
-        let recall = Arc::clone(&self.recall);
+    fn ask(
+        &self,
+        ids: &[&str],
+    ) -> tokio::task::JoinHandle<Result<Vec<Option<Arc<FetchedDevice>>>, Unavailable>> {
+        let read_through = Arc::clone(&self.read_through);
         let names = ids.iter().map(|id| name(id)).collect();
-        tokio::spawn(async move { recall.read_all(names).await })
+        tokio::spawn(async move { read_through.read_all(names).await })
     }
 
     /// Waits until so many names wait for a reading.
     async fn until_waiting(&self, names: usize) {
-        while self.recall.asked.lock().waiting.len() != names {
+        while self.read_through.asked.lock().waiting.len() != names {
             tokio::task::yield_now().await;
         }
     }
@@ -67,26 +71,26 @@ fn name(id: &str) -> DeviceName {
     DeviceName { device_type: "t".into(), id: id.into() }
 }
 
-fn statement(claim: Claim, at: i128) -> Statement {
+fn event(kind: EventKind, at: i128) -> PresenceEvent {
     // Sessions far enough apart that none is simultaneous with another.
     let moment = Moment::from_nanos(at * 10_000_000_000);
-    Statement { claim, session: moment, time: moment, close_code: 0, payload: Payload::pack(b"{}") }
+    PresenceEvent { kind, session: moment, time: moment, close_code: 0, payload: Payload::pack(b"{}") }
 }
 
-fn told(id: &str, claim: Claim, at: i128) -> StoredDevice {
-    let mut belief = Belief::default();
-    belief.apply(statement(claim, at));
-    StoredDevice { name: name(id), belief, heard_at: UnixSeconds(1) }
+fn device(id: &str, kind: EventKind, at: i128) -> StoredDevice {
+    let mut state = DeviceState::default();
+    state.apply(event(kind, at));
+    StoredDevice { name: name(id), state, received_at: UnixSeconds(1) }
 }
 
-fn statuses(known: &[Option<Arc<Recalled>>]) -> Vec<Option<Status>> {
-    known.iter().map(|one| Some(one.as_ref()?.belief.verdict()?.status)).collect()
+fn statuses(known: &[Option<Arc<FetchedDevice>>]) -> Vec<Option<Status>> {
+    known.iter().map(|one| Some(one.as_ref()?.state.resolve()?.status)).collect()
 }
 
 const ON: Option<Status> = Some(Status::Connected);
 
 #[tokio::test]
-async fn what_is_asked_for_while_readings_are_under_way_goes_out_in_one_and_is_shared() {
+async fn requests_during_a_read_share_the_next_read() {
     let mut fixture = Fixture::new();
     let first = fixture.ask(&["a"]);
     let (names, answer_first) = fixture.readings.recv().await.unwrap();
@@ -97,11 +101,11 @@ async fn what_is_asked_for_while_readings_are_under_way_goes_out_in_one_and_is_s
     // Two are under way. The same device again is not answered by a reading that has begun before.
     let others = [fixture.ask(&["a", "c"]), fixture.ask(&["c", "d", "a"])];
     fixture.until_waiting(3).await;
-    answer_first.send(Ok(vec![told("a", Claim::Disconnect, 1)])).unwrap();
+    answer_first.send(Ok(vec![device("a", EventKind::Disconnect, 1)])).unwrap();
     let (names, answer) = fixture.readings.recv().await.unwrap();
     let asked: std::collections::BTreeSet<DeviceName> = names.iter().cloned().collect();
     assert_eq!((names.len(), asked), (3, ["a", "c", "d"].map(name).into()));
-    answer.send(Ok(vec![told("a", Claim::Connect, 5), told("c", Claim::Connect, 5)])).unwrap();
+    answer.send(Ok(vec![device("a", EventKind::Connect, 5), device("c", EventKind::Connect, 5)])).unwrap();
     answer_second.send(Ok(vec![])).unwrap();
     assert_eq!(statuses(&first.await.unwrap().unwrap()), [Some(Status::Disconnected)]);
     assert_eq!(statuses(&second.await.unwrap().unwrap()), [None]);
@@ -111,19 +115,22 @@ async fn what_is_asked_for_while_readings_are_under_way_goes_out_in_one_and_is_s
 }
 
 #[tokio::test]
-async fn what_is_held_and_not_written_yet_is_part_of_the_answer_and_what_was_read_goes_to_the_map() {
+async fn an_unwritten_change_is_merged_into_the_fetched_state_which_is_cached() {
     let mut fixture = Fixture::new();
     let asked = fixture.ask(&["a", "b"]);
     let (_, answer) = fixture.readings.recv().await.unwrap();
     let round = RoundNumber::NONE;
-    let heard = Arrival { evidence: Evidence::Live, at: UnixSeconds(9), round };
-    fixture.map.apply(Device { device_type: "t", id: "a" }, statement(Claim::Disconnect, 7), heard);
-    fixture.map.apply(Device { device_type: "t", id: "b" }, statement(Claim::Disconnect, 2), heard);
-    answer.send(Ok(vec![told("a", Claim::Connect, 5), told("b", Claim::Connect, 5)])).unwrap();
+    let arrival = Arrival { provenance: Provenance::Live, at: UnixSeconds(9), round };
+    fixture.map.apply(Device { device_type: "t", id: "a" }, event(EventKind::Disconnect, 7), arrival);
+    fixture.map.apply(Device { device_type: "t", id: "b" }, event(EventKind::Disconnect, 2), arrival);
+    answer.send(Ok(vec![device("a", EventKind::Connect, 5), device("b", EventKind::Connect, 5)])).unwrap();
     let known = asked.await.unwrap().unwrap();
     assert_eq!(statuses(&known), [Some(Status::Disconnected), ON]);
-    let evidence: Vec<_> = known.iter().flatten().map(|known| known.heard).collect();
-    assert_eq!(evidence, [heard, Arrival { evidence: Evidence::Restored, at: UnixSeconds(9), round }]);
+    let provenance: Vec<_> = known.iter().flatten().map(|known| known.arrival).collect();
+    assert_eq!(
+        provenance,
+        [arrival, Arrival { provenance: Provenance::Restored, at: UnixSeconds(9), round }]
+    );
     let Some(Item::Remembered { devices, .. }) = fixture.pending.next() else {
         panic!("what was read is handed over")
     };
@@ -146,12 +153,12 @@ async fn a_store_that_fails_is_said_to_all_who_wait_and_asked_again_by_the_next(
     }
     let again = fixture.ask(&["a"]);
     let (_, answer) = fixture.readings.recv().await.unwrap();
-    answer.send(Ok(vec![told("a", Claim::Connect, 5)])).unwrap();
+    answer.send(Ok(vec![device("a", EventKind::Connect, 5)])).unwrap();
     assert_eq!(statuses(&again.await.unwrap().unwrap()), [ON]);
 }
 
 #[tokio::test]
-async fn a_batch_has_a_bound_and_who_has_gone_is_not_asked_for() {
+async fn a_batch_is_bounded_and_skips_cancelled_requests() {
     let mut fixture = Fixture::new();
     let (mut under_way, mut answers) = (Vec::new(), Vec::new());
     for id in ["x", "y"] {
@@ -179,5 +186,5 @@ async fn a_batch_has_a_bound_and_who_has_gone_is_not_asked_for() {
         assert_eq!(statuses(&asked.await.unwrap().unwrap()), [None]);
     }
     let too_many = (0..WAITING_MAX + 1).map(|n| name(&n.to_string())).collect();
-    assert_eq!(fixture.recall.read_all(too_many).await, Err(Unavailable));
+    assert_eq!(fixture.read_through.read_all(too_many).await, Err(Unavailable));
 }

@@ -9,11 +9,11 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use parking_lot::Mutex;
 
-use super::limit::Mark;
-use super::shard::Place;
-use super::{Applied, Arrival, DeviceMap, Evidence, Record, SHARDS};
+use super::limit::RecordFlag;
+use super::shard::RecordPlace;
+use super::{Applied, Arrival, DeviceRegistry, Provenance, Record, SHARDS};
 use crate::freshness::RoundNumber;
-use presence::{Belief, Device, Status, UnixSeconds};
+use presence::{Device, DeviceState, Status, UnixSeconds};
 
 /// Records that are visited under one lock of a shard, so that a reader waits for some ten microseconds at most.
 const TAKE_AT_ONCE: usize = 64;
@@ -41,7 +41,7 @@ impl Default for DirtySet {
 }
 
 impl DirtySet {
-    fn add(&self, place: Place) {
+    fn add(&self, place: RecordPlace) {
         self.shards[place.shard()].lock().push(place.at());
         self.waiting.fetch_add(1, Ordering::Relaxed);
     }
@@ -65,18 +65,18 @@ impl DirtySet {
     }
 }
 
-impl DeviceMap {
-    /// A map that remembers which devices have changed, for [`DeviceMap::take_dirty`].
+impl DeviceRegistry {
+    /// A map that remembers which devices have changed, for [`DeviceRegistry::take_dirty`].
     pub fn tracking_changes() -> Self {
         Self { dirty: Some(DirtySet::default()), ..Self::default() }
     }
 
     /// Marks a record as changed; the caller holds the lock of its shard.
-    pub(super) fn note_dirty(&self, place: Place, record: &mut Record) {
+    pub(super) fn note_dirty(&self, place: RecordPlace, record: &mut Record) {
         if let Some(dirty) = &self.dirty
-            && !record.marks.has(Mark::Dirty)
+            && !record.flags.has(RecordFlag::Dirty)
         {
-            record.marks.set(Mark::Dirty);
+            record.flags.set(RecordFlag::Dirty);
             dirty.add(place);
         }
     }
@@ -105,10 +105,10 @@ impl DeviceMap {
                 {
                     // One that was forgotten meanwhile is gone; who stands in its place has a mark of its own.
                     if let Some(record) = records.at_mut(at)
-                        && record.marks.take(Mark::Dirty)
+                        && record.flags.take(RecordFlag::Dirty)
                     {
                         if self.limit.is_some() {
-                            record.marks.set(Mark::Writing);
+                            record.flags.set(RecordFlag::Writing);
                         }
                         bytes += take(record);
                     }
@@ -125,14 +125,14 @@ impl DeviceMap {
         true
     }
 
-    /// What [`DeviceMap::dirty_emptied`] must reach for every device that waits now to have been taken: the taking goes
+    /// What [`DeviceRegistry::flushed_epoch`] must reach for every device that waits now to have been taken: the taking goes
     /// round, so by then it has found each shard empty once.
-    pub fn dirty_mark(&self) -> u64 {
-        self.dirty_emptied() + SHARDS as u64
+    pub fn flush_epoch(&self) -> u64 {
+        self.flushed_epoch() + SHARDS as u64
     }
 
     /// How often the taking has found a shard to be empty.
-    pub fn dirty_emptied(&self) -> u64 {
+    pub fn flushed_epoch(&self) -> u64 {
         self.dirty.as_ref().map_or(0, |dirty| dirty.emptied.load(Ordering::Relaxed))
     }
 
@@ -140,7 +140,7 @@ impl DeviceMap {
     pub fn mark_all_dirty(&self) {
         for (number, shard) in self.shards.iter().enumerate() {
             for (at, record) in shard.records.write().iter_mut() {
-                self.note_dirty(Place::new(number, at), record);
+                self.note_dirty(RecordPlace::new(number, at), record);
             }
         }
     }
@@ -155,46 +155,46 @@ impl DeviceMap {
     }
 
     /// Puts back what an earlier process believed; if the device is in the map already, the two are merged.
-    pub fn restore(&self, device: Device<'_>, belief: Belief, heard_at: UnixSeconds) {
-        self.merge(device, belief, heard_at, Evidence::Restored, |_, _| ());
+    pub fn restore(&self, device: Device<'_>, state: DeviceState, received_at: UnixSeconds) {
+        self.merge(device, state, received_at, Provenance::Restored, |_, _| ());
     }
 
     /// Takes into account what another instance believes, which stands in the store already and so makes nothing dirty.
-    /// Shows what came of it as [`DeviceMap::apply_then`] does.
+    /// Shows what came of it as [`DeviceRegistry::apply_then`] does.
     pub fn learn(
         &self,
         device: Device<'_>,
-        belief: Belief,
-        heard_at: UnixSeconds,
+        state: DeviceState,
+        received_at: UnixSeconds,
         then: impl FnOnce(&Record, Applied),
     ) -> Applied {
         if !self.learns_of(device) {
             return Applied::Known;
         }
-        self.merge(device, belief, heard_at, Evidence::Peer, then)
+        self.merge(device, state, received_at, Provenance::Peer, then)
     }
 
     /// Merges what stands in the store. What the map knows beyond that is dirty already or was taken to be written.
     pub(super) fn merge(
         &self,
         device: Device<'_>,
-        belief: Belief,
-        heard_at: UnixSeconds,
-        evidence: Evidence,
+        state: DeviceState,
+        received_at: UnixSeconds,
+        provenance: Provenance,
         then: impl FnOnce(&Record, Applied),
     ) -> Applied {
-        if belief.verdict().is_none() {
+        if state.resolve().is_none() {
             return Applied::Known;
         }
-        let arrival = Arrival { evidence, at: heard_at, round: RoundNumber::NONE };
+        let arrival = Arrival { provenance, at: received_at, round: RoundNumber::NONE };
         self.change(device, arrival, |_place, record| {
-            let from = record.belief.verdict().map(|verdict| verdict.status);
-            record.heard_at = record.heard_at.max(heard_at);
-            if !record.belief.merge(belief) {
+            let from = record.state.resolve().map(|resolved| resolved.status);
+            record.received_at = record.received_at.max(received_at);
+            if !record.state.merge(state) {
                 return Applied::Known;
             }
-            record.evidence = evidence;
-            let to = record.verdict().status;
+            record.provenance = provenance;
+            let to = record.resolve().status;
             let applied = if from == Some(to) {
                 Applied::Refined
             } else {
@@ -211,9 +211,9 @@ impl DeviceMap {
     /// `forgotten`. A device whose time is unknown stays.
     pub fn forget(&self, before_nanos: i64, mut forgotten: impl FnMut(Device<'_>)) {
         let is_gone = |record: &Record| {
-            let verdict = record.verdict();
-            verdict.status == Status::Disconnected
-                && verdict.statement.time.nanos().is_some_and(|time| time < before_nanos)
+            let resolved = record.resolve();
+            resolved.status == Status::Disconnected
+                && resolved.event.time.nanos().is_some_and(|time| time < before_nanos)
         };
         for (number, shard) in self.shards.iter().enumerate() {
             let _changing = shard.changing.lock();
@@ -222,7 +222,7 @@ impl DeviceMap {
                 records.iter().filter(|(_, record)| is_gone(record)).map(|(at, _)| at).collect()
             };
             for at in gone {
-                self.forget_one(Place::new(number, at), &mut |record| forgotten(record.device()));
+                self.forget_one(RecordPlace::new(number, at), &mut |record| forgotten(record.device()));
             }
         }
     }
@@ -239,29 +239,29 @@ impl DeviceMap {
         }
         let found = shard.records.read().find(hash, device);
         if let Some(at) = found {
-            self.forget_one(Place::new(number, at), &mut forgotten);
+            self.forget_one(RecordPlace::new(number, at), &mut forgotten);
         }
     }
 
     /// Drops a device: first from the orders, because whoever reads those relies on the record. The caller holds
     /// `changing` of its shard.
-    fn forget_one(&self, place: Place, forgotten: &mut impl FnMut(&Record)) {
+    fn forget_one(&self, place: RecordPlace, forgotten: &mut impl FnMut(&Record)) {
         let shard = &self.shards[place.shard()];
         let known = shard
             .records
             .read()
             .at(place.at())
-            .map(|record| (Arc::clone(&record.device_type), record.id.clone(), record.face()));
-        let Some((device_type, id, face)) = known else { return };
-        self.change_orders(&device_type, place, &id, (face, None));
+            .map(|record| (Arc::clone(&record.device_type), record.id.clone(), record.index_key()));
+        let Some((device_type, id, index_key)) = known else { return };
+        self.change_orders(&device_type, place, &id, (index_key, None));
         let device = Device { device_type: &device_type.name, id: &id };
         let Some(record) = shard.records.write().remove(self.hash(device), place.at()) else { return };
         forgotten(&record);
-        let status = record.verdict().status;
+        let status = record.resolve().status;
         device_type.counts.drop_one(status);
         self.counts.drop_one(status);
-        if record.heard_in == self.round() && record.heard_in != RoundNumber::NONE {
-            device_type.heard_in_round.fetch_sub(1, Ordering::Relaxed);
+        if record.received_in == self.round() && record.received_in != RoundNumber::NONE {
+            device_type.received_in_round.fetch_sub(1, Ordering::Relaxed);
         }
     }
 }
@@ -271,24 +271,24 @@ mod tests {
     use super::*;
     use crate::registry::{Arrival, Totals};
     use presence::payload::Payload;
-    use presence::{Claim, Moment, Statement};
+    use presence::{EventKind, Moment, PresenceEvent};
 
-    fn statement(claim: Claim, at: i128) -> Statement {
+    fn event(kind: EventKind, at: i128) -> PresenceEvent {
         let moment = Moment::from_nanos(at);
         let payload = Payload::pack(at.to_string().as_bytes());
-        Statement { claim, session: moment, time: moment, close_code: 0, payload }
+        PresenceEvent { kind, session: moment, time: moment, close_code: 0, payload }
     }
 
-    fn apply(map: &DeviceMap, id: &str, claim: Claim, at: i128) -> Applied {
+    fn apply(map: &DeviceRegistry, id: &str, kind: EventKind, at: i128) -> Applied {
         let device = Device { device_type: "t", id };
-        map.apply(device, statement(claim, at), arrival(Evidence::Live, 1))
+        map.apply(device, event(kind, at), arrival(Provenance::Live, 1))
     }
 
-    fn arrival(evidence: Evidence, at: u32) -> Arrival {
-        Arrival { evidence, at: UnixSeconds(at), round: RoundNumber::NONE }
+    fn arrival(provenance: Provenance, at: u32) -> Arrival {
+        Arrival { provenance, at: UnixSeconds(at), round: RoundNumber::NONE }
     }
 
-    fn taken(map: &DeviceMap, most: usize) -> Vec<String> {
+    fn taken(map: &DeviceRegistry, most: usize) -> Vec<String> {
         let mut ids = Vec::new();
         map.take_dirty(most, usize::MAX, |record| {
             ids.push(record.device().id.to_owned());
@@ -299,10 +299,10 @@ mod tests {
     }
 
     #[test]
-    fn what_is_taken_at_once_is_bounded_in_bytes_and_nothing_is_lost() {
-        let map = DeviceMap::tracking_changes();
+    fn a_batch_of_dirty_devices_is_bounded_in_bytes_and_loses_nothing() {
+        let map = DeviceRegistry::tracking_changes();
         for id in 0..5_000 {
-            apply(&map, &id.to_string(), Claim::Connect, 1);
+            apply(&map, &id.to_string(), EventKind::Connect, 1);
         }
         let mut all = Vec::new();
         loop {
@@ -325,25 +325,25 @@ mod tests {
 
     #[test]
     fn a_device_that_changes_often_waits_once_and_is_taken_once() {
-        let map = DeviceMap::tracking_changes();
+        let map = DeviceRegistry::tracking_changes();
         for at in 1..100 {
-            apply(&map, "a", Claim::Connect, at);
+            apply(&map, "a", EventKind::Connect, at);
         }
         assert_eq!(map.dirty_waiting(), 1);
         assert_eq!(taken(&map, 10), ["a"]);
         assert!(taken(&map, 10).is_empty());
-        apply(&map, "a", Claim::Connect, 99);
+        apply(&map, "a", EventKind::Connect, 99);
         assert_eq!(map.dirty_waiting(), 0, "nothing was learned");
-        apply(&map, "a", Claim::Disconnect, 99);
+        apply(&map, "a", EventKind::Disconnect, 99);
         assert_eq!(taken(&map, 10), ["a"]);
     }
 
     #[test]
     fn no_device_is_missed_however_few_are_taken_at_a_time() {
-        let map = DeviceMap::tracking_changes();
+        let map = DeviceRegistry::tracking_changes();
         let mut expected: Vec<String> = (0..5_000).map(|n| n.to_string()).collect();
         for id in &expected {
-            apply(&map, id, Claim::Connect, 1);
+            apply(&map, id, EventKind::Connect, 1);
         }
         let mut all = Vec::new();
         while map.dirty_waiting() > 0 {
@@ -359,20 +359,20 @@ mod tests {
     }
 
     #[test]
-    fn by_its_mark_everything_that_waited_is_taken_whatever_changes_meanwhile() {
-        let map = DeviceMap::tracking_changes();
+    fn reaching_the_flush_epoch_means_that_every_waiting_device_was_taken() {
+        let map = DeviceRegistry::tracking_changes();
         let waited: Vec<String> = (0..2_000).map(|n| format!("waits-{n}")).collect();
         for id in &waited {
-            apply(&map, id, Claim::Connect, 1);
+            apply(&map, id, EventKind::Connect, 1);
         }
         // The taking may stand anywhere.
         let mut all = taken(&map, 777);
-        let mark = map.dirty_mark();
+        let flag = map.flush_epoch();
         for n in 0.. {
-            if map.dirty_emptied() >= mark {
+            if map.flushed_epoch() >= flag {
                 break;
             }
-            apply(&map, &format!("comes-{n}"), Claim::Connect, 1);
+            apply(&map, &format!("comes-{n}"), EventKind::Connect, 1);
             all.extend(taken(&map, 10));
         }
         all.retain(|id| id.starts_with("waits-"));
@@ -380,53 +380,55 @@ mod tests {
     }
 
     #[test]
-    fn what_is_restored_counts_is_clean_and_is_confirmed_by_what_the_broker_repeats() {
-        let map = DeviceMap::tracking_changes();
+    fn a_restored_device_counts_is_clean_and_is_confirmed_by_a_replay() {
+        let map = DeviceRegistry::tracking_changes();
         let device = Device { device_type: "t", id: "a" };
-        let mut belief = Belief::default();
-        belief.apply(statement(Claim::Connect, 5));
-        map.restore(device, belief, UnixSeconds(7));
+        let mut state = DeviceState::default();
+        state.apply(event(EventKind::Connect, 5));
+        map.restore(device, state, UnixSeconds(7));
         assert_eq!((map.totals(), map.dirty_waiting()), (Totals { connected: 1, disconnected: 0 }, 0));
-        let read = |map: &DeviceMap| map.read(device, |record| (record.evidence, record.heard_at)).unwrap();
-        assert_eq!(read(&map), (Evidence::Restored, UnixSeconds(7)));
-        map.apply(device, statement(Claim::Connect, 5), arrival(Evidence::Retained, 8));
-        assert_eq!(read(&map), (Evidence::Retained, UnixSeconds(8)));
+        let read = |map: &DeviceRegistry| {
+            map.read(device, |record| (record.provenance, record.received_at)).unwrap()
+        };
+        assert_eq!(read(&map), (Provenance::Restored, UnixSeconds(7)));
+        map.apply(device, event(EventKind::Connect, 5), arrival(Provenance::Retained, 8));
+        assert_eq!(read(&map), (Provenance::Retained, UnixSeconds(8)));
     }
 
     #[test]
-    fn what_another_instance_says_counts_and_makes_nothing_dirty() {
-        let map = DeviceMap::tracking_changes();
+    fn a_peer_update_counts_and_makes_nothing_dirty() {
+        let map = DeviceRegistry::tracking_changes();
         let device = Device { device_type: "t", id: "a" };
-        let told = |claim, at| {
-            let mut belief = Belief::default();
-            belief.apply(statement(claim, at));
-            belief
+        let state = |kind, at| {
+            let mut state = DeviceState::default();
+            state.apply(event(kind, at));
+            state
         };
         let (on, off) = (Status::Connected, Status::Disconnected);
-        let learn = |claim, at| map.learn(device, told(claim, at), UnixSeconds(3), |_, _| ());
-        assert_eq!(learn(Claim::Connect, 5), Applied::Changed { from: None, to: on });
-        assert_eq!(learn(Claim::Connect, 6), Applied::Refined);
-        assert_eq!(learn(Claim::Disconnect, 6), Applied::Changed { from: Some(on), to: off });
-        assert_eq!(learn(Claim::Connect, 5), Applied::Known);
+        let learn = |kind, at| map.learn(device, state(kind, at), UnixSeconds(3), |_, _| ());
+        assert_eq!(learn(EventKind::Connect, 5), Applied::Changed { from: None, to: on });
+        assert_eq!(learn(EventKind::Connect, 6), Applied::Refined);
+        assert_eq!(learn(EventKind::Disconnect, 6), Applied::Changed { from: Some(on), to: off });
+        assert_eq!(learn(EventKind::Connect, 5), Applied::Known);
         assert_eq!((map.totals(), map.dirty_waiting()), (Totals { connected: 0, disconnected: 1 }, 0));
         // What was heard here and not there stays to be written, whatever is said meanwhile.
-        apply(&map, "a", Claim::Connect, 9);
-        assert_eq!(learn(Claim::Disconnect, 6), Applied::Known);
+        apply(&map, "a", EventKind::Connect, 9);
+        assert_eq!(learn(EventKind::Disconnect, 6), Applied::Known);
         assert_eq!(taken(&map, 10), ["a"]);
     }
 
     #[test]
-    fn only_what_is_disconnected_before_the_moment_is_forgotten() {
-        let map = DeviceMap::tracking_changes();
-        for (id, claim, at) in [
-            ("long gone", Claim::Disconnect, 9),
-            ("just gone", Claim::Disconnect, 10),
-            ("connected", Claim::Connect, 1),
+    fn only_devices_disconnected_before_the_deadline_are_forgotten() {
+        let map = DeviceRegistry::tracking_changes();
+        for (id, kind, at) in [
+            ("long gone", EventKind::Disconnect, 9),
+            ("just gone", EventKind::Disconnect, 10),
+            ("connected", EventKind::Connect, 1),
         ] {
-            apply(&map, id, claim, at);
+            apply(&map, id, kind, at);
         }
-        let unknown = Statement { time: Moment::UNKNOWN, ..statement(Claim::Disconnect, 1) };
-        map.apply(Device { device_type: "t", id: "unknown" }, unknown, arrival(Evidence::Live, 1));
+        let unknown = PresenceEvent { time: Moment::UNKNOWN, ..event(EventKind::Disconnect, 1) };
+        map.apply(Device { device_type: "t", id: "unknown" }, unknown, arrival(Provenance::Live, 1));
         let mut forgotten = Vec::new();
         map.forget(10, |device| forgotten.push(device.id.to_owned()));
         assert_eq!(forgotten, ["long gone"]);

@@ -8,7 +8,7 @@
 use std::cmp::Ordering;
 use std::net::Ipv4Addr;
 
-use super::shard::Place;
+use super::shard::RecordPlace;
 use super::sorted::{At, Sorted};
 use presence::{Moment, Status};
 
@@ -23,7 +23,7 @@ const PREFIX_AT: [usize; 5] = [16, 64, 256, 1_024, 4_096];
 
 /// What filters look at of a device.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Face {
+pub(super) struct IndexKey {
     pub status: Status,
     pub close_code: u16,
     pub time: Moment,
@@ -34,30 +34,30 @@ pub(super) struct Face {
 /// One device in an order. Packed, because there are millions.
 #[derive(Clone, Copy)]
 #[repr(C, packed(4))]
-pub(super) struct Entry {
+pub(super) struct IndexEntry {
     /// Orders ids that differ in it; see [`Prefix::key`].
     pub key: u64,
     time: Moment,
-    place: Place,
+    place: RecordPlace,
     /// All zeros: look at the record.
     address: u32,
     close_code: u16,
     is_connected: bool,
 }
 
-impl Entry {
-    fn new(key: u64, place: Place, face: Face) -> Self {
+impl IndexEntry {
+    fn new(key: u64, place: RecordPlace, index_key: IndexKey) -> Self {
         Self {
             key,
-            time: face.time,
+            time: index_key.time,
             place,
-            address: face.address.map_or(0, u32::from),
-            close_code: face.close_code,
-            is_connected: face.status == Status::Connected,
+            address: index_key.address.map_or(0, u32::from),
+            close_code: index_key.close_code,
+            is_connected: index_key.status == Status::Connected,
         }
     }
 
-    pub fn place(&self) -> Place {
+    pub fn place(&self) -> RecordPlace {
         self.place
     }
 
@@ -68,8 +68,8 @@ impl Entry {
 
     // A list may pass over millions of them.
     #[inline]
-    pub fn face(&self) -> Face {
-        Face {
+    pub fn index_key(&self) -> IndexKey {
+        IndexKey {
             status: if self.is_connected { Status::Connected } else { Status::Disconnected },
             close_code: self.close_code,
             time: self.time,
@@ -80,8 +80,8 @@ impl Entry {
 
 /// Whoever knows the ids of the records.
 pub(super) trait Ids {
-    /// Shows the id of the record there to `look`.
-    fn look<T>(&self, place: Place, look: impl FnOnce(&str) -> T) -> T;
+    /// Shows the id of the record there to `read_id`.
+    fn read_id<T>(&self, place: RecordPlace, read_id: impl FnOnce(&str) -> T) -> T;
 }
 
 /// What nearly all ids of the type begin with.
@@ -109,18 +109,18 @@ impl Prefix {
 #[derive(Default)]
 pub(super) struct TypeIndex {
     prefix: Prefix,
-    by_id: Sorted<Entry>,
-    by_time: Sorted<Entry>,
+    by_id: Sorted<IndexEntry>,
+    by_time: Sorted<IndexEntry>,
     /// In neither order yet.
-    fresh: Vec<Entry>,
+    fresh: Vec<IndexEntry>,
     removals: u64,
     version: u64,
 }
 
 impl TypeIndex {
     /// Adds a device that is not in it.
-    pub fn add(&mut self, place: Place, id: &str, face: Face, ids: &impl Ids) {
-        self.fresh.push(Entry::new(self.prefix.key(id), place, face));
+    pub fn add(&mut self, place: RecordPlace, id: &str, index_key: IndexKey, ids: &impl Ids) {
+        self.fresh.push(IndexEntry::new(self.prefix.key(id), place, index_key));
         let all = self.by_id.len() + self.fresh.len();
         if PREFIX_AT.contains(&all) {
             self.settle(ids);
@@ -131,9 +131,9 @@ impl TypeIndex {
     }
 
     /// A device in it has another face.
-    pub fn change(&mut self, place: Place, id: &str, (from, to): (Face, Face), ids: &impl Ids) {
+    pub fn change(&mut self, place: RecordPlace, id: &str, (from, to): (IndexKey, IndexKey), ids: &impl Ids) {
         self.settle(ids);
-        let entry = Entry::new(self.prefix.key(id), place, to);
+        let entry = IndexEntry::new(self.prefix.key(id), place, to);
         let by_id = self.by_id.lower_bound(self.side_of_id(id, ids));
         if let Some(found) = self.by_id.at_mut(by_id) {
             *found = entry;
@@ -157,12 +157,12 @@ impl TypeIndex {
     }
 
     /// Takes a device out; its record must still be there.
-    pub fn remove(&mut self, id: &str, face: Face, ids: &impl Ids) {
+    pub fn remove(&mut self, id: &str, index_key: IndexKey, ids: &impl Ids) {
         self.settle(ids);
         self.removals += 1;
         self.version += 1;
         self.by_id.remove(self.by_id.lower_bound(self.side_of_id(id, ids)));
-        self.by_time.remove(self.by_time.lower_bound(self.side_of_time(face.time, id, ids)));
+        self.by_time.remove(self.by_time.lower_bound(self.side_of_time(index_key.time, id, ids)));
     }
 
     /// How many devices have been taken out. While that stays, no place in the orders is given to another device.
@@ -204,9 +204,9 @@ impl TypeIndex {
 
     /// Looks for what nearly all ids begin with; a few odd ones do not matter.
     fn choose_prefix(&mut self, ids: &impl Ids) {
-        let entries: Vec<Entry> = self.by_id.range((0, 0), self.by_id.end()).copied().collect();
+        let entries: Vec<IndexEntry> = self.by_id.range((0, 0), self.by_id.end()).copied().collect();
         let odd = entries.len() / 16;
-        let id = |entry: &Entry| ids.look(entry.place(), str::to_owned);
+        let id = |entry: &IndexEntry| ids.read_id(entry.place(), str::to_owned);
         let (low, high) = (id(&entries[odd]), id(&entries[entries.len() - 1 - odd]));
         let shared = low.char_indices().zip(high.chars()).find(|((_, one), other)| one != other);
         let prefix = Prefix(low[..shared.map_or(low.len().min(high.len()), |((at, _), _)| at)].into());
@@ -214,29 +214,32 @@ impl TypeIndex {
             return;
         }
         for entry in self.by_id.iter_mut().chain(self.by_time.iter_mut()) {
-            entry.key = ids.look(entry.place(), |id| prefix.key(id));
+            entry.key = ids.read_id(entry.place(), |id| prefix.key(id));
         }
         self.prefix = prefix;
     }
 
-    pub fn by_id(&self) -> &Sorted<Entry> {
+    pub fn by_id(&self) -> &Sorted<IndexEntry> {
         &self.by_id
     }
 
-    pub fn by_time(&self) -> &Sorted<Entry> {
+    pub fn by_time(&self) -> &Sorted<IndexEntry> {
         &self.by_time
     }
 
     /// Where the devices whose ids begin so end, by id.
     pub fn behind_prefix(&self, prefix: &str, ids: &impl Ids) -> At {
         self.by_id.lower_bound(|entry| {
-            ids.look(entry.place(), |id| if id.starts_with(prefix) { Ordering::Less } else { id.cmp(prefix) })
+            ids.read_id(
+                entry.place(),
+                |id| if id.starts_with(prefix) { Ordering::Less } else { id.cmp(prefix) },
+            )
         })
     }
 
     /// Whether the id of the entry begins so, if that can be told without a look at it.
     #[inline]
-    pub fn begins_with(&self, entry: &Entry, prefix: &str) -> Option<bool> {
+    pub fn begins_with(&self, entry: &IndexEntry, prefix: &str) -> Option<bool> {
         if prefix.is_empty() {
             return Some(true);
         }
@@ -251,32 +254,32 @@ impl TypeIndex {
     }
 
     /// On which side of this id an entry stands.
-    pub fn side_of_id(&self, id: &str, ids: &impl Ids) -> impl Fn(&Entry) -> Ordering {
+    pub fn side_of_id(&self, id: &str, ids: &impl Ids) -> impl Fn(&IndexEntry) -> Ordering {
         let key = self.prefix.key(id);
         move |entry| {
             let entry_key = entry.key;
-            entry_key.cmp(&key).then_with(|| ids.look(entry.place(), |other| other.cmp(id)))
+            entry_key.cmp(&key).then_with(|| ids.read_id(entry.place(), |other| other.cmp(id)))
         }
     }
 
     /// On which side of this time and id an entry stands.
-    pub fn side_of_time(&self, time: Moment, id: &str, ids: &impl Ids) -> impl Fn(&Entry) -> Ordering {
+    pub fn side_of_time(&self, time: Moment, id: &str, ids: &impl Ids) -> impl Fn(&IndexEntry) -> Ordering {
         let side_of_id = self.side_of_id(id, ids);
         move |entry| entry.time().cmp(&time).then_with(|| side_of_id(entry))
     }
 }
 
-fn by_id(one: &Entry, other: &Entry, ids: &impl Ids) -> Ordering {
+fn by_id(one: &IndexEntry, other: &IndexEntry, ids: &impl Ids) -> Ordering {
     let (one_key, other_key) = (one.key, other.key);
     one_key.cmp(&other_key).then_with(|| {
         if one.place() == other.place() {
             return Ordering::Equal;
         }
-        let id = ids.look(other.place(), str::to_owned);
-        ids.look(one.place(), |one| one.cmp(&id))
+        let id = ids.read_id(other.place(), str::to_owned);
+        ids.read_id(one.place(), |one| one.cmp(&id))
     })
 }
 
-fn by_time(one: &Entry, other: &Entry, ids: &impl Ids) -> Ordering {
+fn by_time(one: &IndexEntry, other: &IndexEntry, ids: &impl Ids) -> Ordering {
     one.time().cmp(&other.time()).then_with(|| by_id(one, other, ids))
 }

@@ -12,23 +12,23 @@ use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering};
 use parking_lot::Mutex;
 
 use super::shard::Records;
-use super::{DeviceMap, Evidence, Record, SHARDS};
+use super::{DeviceRegistry, Provenance, Record, SHARDS};
 use crate::freshness::RoundNumber;
-use presence::{Belief, Device, UnixSeconds};
+use presence::{Device, DeviceState, UnixSeconds};
 
 /// Losses are counted for so many parts of all devices: some hundred of them may change while a store is read, and what is
 /// read of another device in the same part is then not remembered.
 const STRIPES: usize = 1 << 16;
 
 /// Records that are looked at under one lock of a shard.
-const LOOKS_AT_ONCE: u32 = 64;
+const CHECKS_PER_LOCK: u32 = 64;
 
 /// Looks for each device that has come in: most find one that may go at once.
-const LOOKS_FOR_EACH: usize = 8;
+const CHECKS_PER_DEVICE: usize = 8;
 
 /// One of the yes-or-no facts about a record.
 #[derive(Clone, Copy, Debug)]
-pub(super) enum Mark {
+pub(super) enum RecordFlag {
     /// Stands in the dirty set.
     Dirty = 1,
     /// Was taken out of the dirty set and is not written yet.
@@ -41,28 +41,28 @@ pub(super) enum Mark {
 
 /// All of them in one byte, as there are millions of records.
 #[derive(Debug, Default)]
-pub(super) struct Marks(AtomicU8);
+pub(super) struct RecordFlags(AtomicU8);
 
-impl Marks {
-    pub fn has(&self, mark: Mark) -> bool {
-        self.0.load(Ordering::Relaxed) & mark as u8 != 0
+impl RecordFlags {
+    pub fn has(&self, flag: RecordFlag) -> bool {
+        self.0.load(Ordering::Relaxed) & flag as u8 != 0
     }
 
-    pub fn set(&mut self, mark: Mark) {
-        *self.0.get_mut() |= mark as u8;
+    pub fn set(&mut self, flag: RecordFlag) {
+        *self.0.get_mut() |= flag as u8;
     }
 
     /// Clears the mark and says whether it was set.
-    pub fn take(&mut self, mark: Mark) -> bool {
-        let had = self.has(mark);
-        *self.0.get_mut() &= !(mark as u8);
+    pub fn take(&mut self, flag: RecordFlag) -> bool {
+        let had = self.has(flag);
+        *self.0.get_mut() &= !(flag as u8);
         had
     }
 
     /// Notes that somebody has asked. Writes only the first time, so that readers of one device share its line of the cache.
     fn ask(&self) {
-        if !self.has(Mark::Asked) {
-            self.0.fetch_or(Mark::Asked as u8, Ordering::Relaxed);
+        if !self.has(RecordFlag::Asked) {
+            self.0.fetch_or(RecordFlag::Asked as u8, Ordering::Relaxed);
         }
     }
 }
@@ -108,8 +108,8 @@ impl Limit {
         self.losses(hash).fetch_add(1, Ordering::Relaxed);
     }
 
-    fn seen(&self, hash: u64) -> Seen {
-        Seen {
+    fn seen(&self, hash: u64) -> LossCount {
+        LossCount {
             losses: self.losses(hash).load(Ordering::Relaxed),
             doubts: self.doubts.load(Ordering::Relaxed),
         }
@@ -126,12 +126,12 @@ pub struct NotHeld;
 
 /// How far changes of a device had gone past the map at one moment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Seen {
+pub struct LossCount {
     losses: u32,
     doubts: u32,
 }
 
-impl DeviceMap {
+impl DeviceRegistry {
     /// A map that holds about so many devices, beside those that have changed and are not written yet.
     pub fn holding(devices: usize) -> Self {
         Self { limit: Some(Limit::new(devices)), ..Self::tracking_changes() }
@@ -157,7 +157,7 @@ impl DeviceMap {
         self.limit.as_ref().is_some_and(|limit| limit.evicted_in_round.load(Ordering::Relaxed))
     }
 
-    /// Reads one device as [`DeviceMap::read`] does, if what is held of it is all that there is.
+    /// Reads one device as [`DeviceRegistry::read`] does, if what is held of it is all that there is.
     pub fn read_whole<T>(
         &self,
         device: Device<'_>,
@@ -168,19 +168,19 @@ impl DeviceMap {
         let record = records.find(hash, device).and_then(|at| records.at(at));
         if self.limit.is_some() {
             let record = record.filter(|record| record.is_whole()).ok_or(NotHeld)?;
-            record.marks.ask();
+            record.flags.ask();
             return Ok(Some(read(record)));
         }
         Ok(record.map(read))
     }
 
-    /// To be asked before a store is read, for [`DeviceMap::remember`].
-    pub fn seen(&self, device: Device<'_>) -> Seen {
-        self.limit.as_ref().map_or(Seen { losses: 0, doubts: 0 }, |limit| limit.seen(self.hash(device)))
+    /// To be asked before a store is read, for [`DeviceRegistry::remember`].
+    pub fn seen(&self, device: Device<'_>) -> LossCount {
+        self.limit.as_ref().map_or(LossCount { losses: 0, doubts: 0 }, |limit| limit.seen(self.hash(device)))
     }
 
     /// Takes over what a store was found to hold of a device, `None` if nothing, unless something has been lost since `seen`.
-    pub fn remember(&self, device: Device<'_>, kept: Option<(Belief, UnixSeconds)>, seen: Seen) {
+    pub fn remember(&self, device: Device<'_>, kept: Option<(DeviceState, UnixSeconds)>, seen: LossCount) {
         let Some(limit) = &self.limit else { return };
         let hash = self.hash(device);
         let shard = &self.shards[Self::shard_number(hash)];
@@ -194,22 +194,22 @@ impl DeviceMap {
                 && let Some(at) = records.find(hash, device)
                 && let Some(record) = records.at_mut(at)
             {
-                record.marks.take(Mark::Partial);
+                record.flags.take(RecordFlag::Partial);
             }
         }
-        let Some((belief, heard_at)) = kept else { return };
-        self.merge(device, belief, heard_at, Evidence::Restored, |_, _| ());
+        let Some((state, received_at)) = kept else { return };
+        self.merge(device, state, received_at, Provenance::Restored, |_, _| ());
         let _changing = shard.changing.lock();
         let mut records = shard.records.write();
         // Between the two locks it may have been let go, or others may have changed it unnoticed.
         let at = records.find(hash, device).filter(|_| limit.seen(hash) == seen);
         if let Some(record) = at.and_then(|at| records.at_mut(at)) {
-            record.marks.take(Mark::Partial);
-            record.marks.set(Mark::Asked);
+            record.flags.take(RecordFlag::Partial);
+            record.flags.set(RecordFlag::Asked);
         }
     }
 
-    /// What another instance has changed, as [`DeviceMap::learn`] takes it, if the device is held; else it stands in the store.
+    /// What another instance has changed, as [`DeviceRegistry::learn`] takes it, if the device is held; else it stands in the store.
     pub(super) fn learns_of(&self, device: Device<'_>) -> bool {
         let Some(limit) = &self.limit else { return true };
         let hash = self.hash(device);
@@ -230,12 +230,12 @@ impl DeviceMap {
         for shard in &self.shards {
             let _changing = shard.changing.lock();
             for (_, record) in shard.records.write().iter_mut() {
-                record.marks.set(Mark::Partial);
+                record.flags.set(RecordFlag::Partial);
             }
         }
     }
 
-    /// Notes that what was taken of these devices by [`DeviceMap::take_dirty`] stands in the store, and lets go of those that
+    /// Notes that what was taken of these devices by [`DeviceRegistry::take_dirty`] stands in the store, and lets go of those that
     /// nobody has asked for, if more are held than may be.
     pub fn written<'a>(&self, devices: impl Iterator<Item = Device<'a>>) {
         let Some(limit) = &self.limit else { return };
@@ -246,7 +246,7 @@ impl DeviceMap {
             let mut records = shard.records.write();
             let Some(at) = records.find(hash, device) else { continue };
             let Some(record) = records.at_mut(at) else { continue };
-            record.marks.take(Mark::Writing);
+            record.flags.take(RecordFlag::Writing);
             if self.is_over(limit) && record.may_go() {
                 self.evict(limit, &mut records, at);
             }
@@ -255,20 +255,22 @@ impl DeviceMap {
 
     /// Makes room after so many devices have come in that are not to be written.
     pub fn make_room_for(&self, devices: usize) {
-        self.evict_surplus(devices.saturating_add(LOOKS_AT_ONCE as usize).saturating_mul(LOOKS_FOR_EACH));
+        self.evict_surplus(
+            devices.saturating_add(CHECKS_PER_LOCK as usize).saturating_mul(CHECKS_PER_DEVICE),
+        );
     }
 
     /// Lets go of devices while more are held than may be, after so many looks at the latest: those that have changed, and
     /// once those that were asked for since the last look, stay.
-    pub fn evict_surplus(&self, looks: usize) {
+    pub fn evict_surplus(&self, checks: usize) {
         let Some(limit) = &self.limit else { return };
         let mut hand = limit.hand.lock();
-        let mut left = looks;
+        let mut left = checks;
         while left > 0 && self.is_over(limit) {
             let shard = &self.shards[hand.shard];
             let _changing = shard.changing.lock();
             let mut records = shard.records.write();
-            let end = records.places().min(hand.at + LOOKS_AT_ONCE);
+            let end = records.places().min(hand.at + CHECKS_PER_LOCK);
             let from = hand.at;
             while hand.at < end && self.is_over(limit) {
                 let at = hand.at;
@@ -294,10 +296,10 @@ impl DeviceMap {
         let Some(record) = records.remove(hash, at) else { return };
         limit.note_loss(hash);
         limit.evicted.fetch_add(1, Ordering::Relaxed);
-        let status = record.verdict().status;
+        let status = record.resolve().status;
         record.device_type.counts.drop_one(status);
         self.counts.drop_one(status);
-        if record.heard_in == self.round() && record.heard_in != RoundNumber::NONE {
+        if record.received_in == self.round() && record.received_in != RoundNumber::NONE {
             limit.evicted_in_round.store(true, Ordering::Relaxed);
         }
     }
@@ -306,12 +308,14 @@ impl DeviceMap {
 impl Record {
     /// Whether it holds all that is known of the device anywhere.
     pub fn is_whole(&self) -> bool {
-        !self.marks.has(Mark::Partial)
+        !self.flags.has(RecordFlag::Partial)
     }
 
     /// Whether nothing is lost with it, and nobody has asked for it since this was last looked at.
     fn may_go(&mut self) -> bool {
-        !self.marks.has(Mark::Dirty) && !self.marks.has(Mark::Writing) && !self.marks.take(Mark::Asked)
+        !self.flags.has(RecordFlag::Dirty)
+            && !self.flags.has(RecordFlag::Writing)
+            && !self.flags.take(RecordFlag::Asked)
     }
 }
 
@@ -320,35 +324,35 @@ mod tests {
     use super::*;
     use crate::registry::{Arrival, Totals};
     use presence::payload::Payload;
-    use presence::{Claim, Moment, Statement, Status};
+    use presence::{EventKind, Moment, PresenceEvent, Status};
 
-    fn statement(claim: Claim, at: i128) -> Statement {
+    fn event(kind: EventKind, at: i128) -> PresenceEvent {
         let moment = Moment::from_nanos(at);
-        Statement { claim, session: moment, time: moment, close_code: 0, payload: Payload::pack(b"{}") }
+        PresenceEvent { kind, session: moment, time: moment, close_code: 0, payload: Payload::pack(b"{}") }
     }
 
-    fn belief(claim: Claim, at: i128) -> Belief {
-        let mut belief = Belief::default();
-        belief.apply(statement(claim, at));
-        belief
+    fn state(kind: EventKind, at: i128) -> DeviceState {
+        let mut state = DeviceState::default();
+        state.apply(event(kind, at));
+        state
     }
 
     fn device(id: &str) -> Device<'_> {
         Device { device_type: "t", id }
     }
 
-    fn hear(map: &DeviceMap, id: &str, claim: Claim, at: i128) {
-        let arrival = Arrival { evidence: Evidence::Live, at: UnixSeconds(1), round: map.round() };
-        map.apply(device(id), statement(claim, at), arrival);
+    fn receive(map: &DeviceRegistry, id: &str, kind: EventKind, at: i128) {
+        let arrival = Arrival { provenance: Provenance::Live, at: UnixSeconds(1), round: map.round() };
+        map.apply(device(id), event(kind, at), arrival);
     }
 
-    fn remember(map: &DeviceMap, id: &str, claim: Claim, at: i128) {
+    fn remember(map: &DeviceRegistry, id: &str, kind: EventKind, at: i128) {
         let seen = map.seen(device(id));
-        map.remember(device(id), Some((belief(claim, at), UnixSeconds(1))), seen);
+        map.remember(device(id), Some((state(kind, at), UnixSeconds(1))), seen);
     }
 
     /// Takes what has changed and says that it is written.
-    fn write(map: &DeviceMap) {
+    fn write(map: &DeviceRegistry) {
         let mut ids = Vec::new();
         map.take_dirty(usize::MAX, usize::MAX, |record| {
             ids.push(record.device().id.to_owned());
@@ -357,18 +361,18 @@ mod tests {
         map.written(ids.iter().map(|id| device(id)));
     }
 
-    fn status(map: &DeviceMap, id: &str) -> Result<Option<Status>, NotHeld> {
-        map.read_whole(device(id), |record| record.verdict().status)
+    fn status(map: &DeviceRegistry, id: &str) -> Result<Option<Status>, NotHeld> {
+        map.read_whole(device(id), |record| record.resolve().status)
     }
 
     const ON: Result<Option<Status>, NotHeld> = Ok(Some(Status::Connected));
     const OFF: Result<Option<Status>, NotHeld> = Ok(Some(Status::Disconnected));
 
     #[test]
-    fn without_a_limit_whatever_is_there_is_all_there_is() {
-        let map = DeviceMap::tracking_changes();
+    fn without_a_limit_every_record_answers() {
+        let map = DeviceRegistry::tracking_changes();
         assert_eq!(status(&map, "a"), Ok(None));
-        hear(&map, "a", Claim::Connect, 1);
+        receive(&map, "a", EventKind::Connect, 1);
         assert_eq!(status(&map, "a"), ON);
         write(&map);
         map.evict_surplus(1_000_000);
@@ -376,47 +380,47 @@ mod tests {
     }
 
     #[test]
-    fn a_record_answers_only_once_what_the_store_held_is_merged_into_it() {
-        let map = DeviceMap::holding(10);
+    fn a_record_answers_only_after_the_stored_state_is_merged() {
+        let map = DeviceRegistry::holding(10);
         assert_eq!(status(&map, "a"), Err(NotHeld));
         // Of an old session: the store knows better.
-        hear(&map, "a", Claim::Disconnect, 1);
+        receive(&map, "a", EventKind::Disconnect, 1);
         assert_eq!(status(&map, "a"), Err(NotHeld));
-        remember(&map, "a", Claim::Connect, 5);
+        remember(&map, "a", EventKind::Connect, 5);
         assert_eq!(status(&map, "a"), ON);
         // Of a device that the store knows nothing of, what was heard is all there is.
-        hear(&map, "b", Claim::Disconnect, 1);
+        receive(&map, "b", EventKind::Disconnect, 1);
         map.remember(device("b"), None, map.seen(device("b")));
         assert_eq!(status(&map, "b"), OFF);
         map.remember(device("c"), None, map.seen(device("c")));
         assert_eq!(status(&map, "c"), Err(NotHeld), "nothing is held of it");
         // From now on it is kept up to date here.
-        map.learn(device("a"), belief(Claim::Disconnect, 7), UnixSeconds(1), |_, _| ());
+        map.learn(device("a"), state(EventKind::Disconnect, 7), UnixSeconds(1), |_, _| ());
         assert_eq!(status(&map, "a"), OFF);
         map.doubt_all();
         assert_eq!(status(&map, "a"), Err(NotHeld));
     }
 
     #[test]
-    fn what_is_read_is_not_remembered_if_a_change_has_gone_past_meanwhile() {
-        let map = DeviceMap::holding(1);
-        let kept = Some((belief(Claim::Connect, 5), UnixSeconds(1)));
+    fn a_fetched_state_is_not_cached_if_a_change_was_missed_meanwhile() {
+        let map = DeviceRegistry::holding(1);
+        let kept = Some((state(EventKind::Connect, 5), UnixSeconds(1)));
         // Another instance's change of a device that is not held.
         let seen = map.seen(device("a"));
-        map.learn(device("a"), belief(Claim::Disconnect, 7), UnixSeconds(1), |_, _| ());
+        map.learn(device("a"), state(EventKind::Disconnect, 7), UnixSeconds(1), |_, _| ());
         map.remember(device("a"), kept.clone(), seen);
         assert_eq!(status(&map, "a"), Err(NotHeld));
         // A change that was heard here, written, and let go.
         let seen = map.seen(device("b"));
-        hear(&map, "b", Claim::Disconnect, 7);
-        hear(&map, "other", Claim::Connect, 1);
+        receive(&map, "b", EventKind::Disconnect, 7);
+        receive(&map, "other", EventKind::Connect, 1);
         write(&map);
         assert_eq!(map.held(), 1);
         let gone = if map.read(device("b"), |_| ()).is_none() { "b" } else { "other" };
         map.remember(
             device(gone),
             kept.clone(),
-            if gone == "b" { seen } else { Seen { losses: 0, doubts: 0 } },
+            if gone == "b" { seen } else { LossCount { losses: 0, doubts: 0 } },
         );
         assert_eq!(status(&map, gone), Err(NotHeld));
         // The store itself may have lost something.
@@ -427,10 +431,10 @@ mod tests {
     }
 
     #[test]
-    fn what_has_changed_stays_until_it_is_written_and_then_as_much_as_there_is_room_for() {
-        let map = DeviceMap::holding(100);
+    fn dirty_devices_stay_until_written_and_then_as_many_as_fit() {
+        let map = DeviceRegistry::holding(100);
         let ids: Vec<String> = (0..1_000).map(|n| n.to_string()).collect();
-        ids.iter().for_each(|id| hear(&map, id, Claim::Connect, 1));
+        ids.iter().for_each(|id| receive(&map, id, EventKind::Connect, 1));
         map.evict_surplus(1_000_000);
         assert_eq!((map.held(), map.evicted()), (1_000, 0));
         let mut taken = Vec::new();
@@ -441,7 +445,7 @@ mod tests {
         map.evict_surplus(1_000_000);
         assert_eq!(map.held(), 1_000, "what is being written may be refused");
         // Changed again while it is written: that is not in the store yet.
-        hear(&map, &taken[0], Claim::Disconnect, 1);
+        receive(&map, &taken[0], EventKind::Disconnect, 1);
         map.written(taken.iter().map(|id| device(id)));
         assert_eq!(map.held(), 501);
         assert!(map.read(device(&taken[0]), |_| ()).is_some());
@@ -454,14 +458,14 @@ mod tests {
     }
 
     #[test]
-    fn what_is_asked_for_again_and_again_stays() {
-        let map = DeviceMap::holding(100);
+    fn frequently_requested_devices_stay() {
+        let map = DeviceRegistry::holding(100);
         for n in 0..100 {
-            remember(&map, &format!("often-{n}"), Claim::Connect, 1);
+            remember(&map, &format!("often-{n}"), EventKind::Connect, 1);
         }
         for round in 0..20 {
             for n in 0..50 {
-                remember(&map, &format!("once-{round}-{n}"), Claim::Connect, 1);
+                remember(&map, &format!("once-{round}-{n}"), EventKind::Connect, 1);
                 map.make_room_for(1);
                 let asked = (0..100).filter(|n| status(&map, &format!("often-{n}")).is_ok());
                 assert!(asked.count() > 0);
@@ -473,12 +477,12 @@ mod tests {
     }
 
     #[test]
-    fn letting_go_of_a_device_of_this_round_is_known_until_the_next() {
-        let map = DeviceMap::holding(1);
-        hear(&map, "before", Claim::Connect, 1);
+    fn evicting_a_device_of_this_round_is_remembered_until_the_next() {
+        let map = DeviceRegistry::holding(1);
+        receive(&map, "before", EventKind::Connect, 1);
         map.begin_round();
-        hear(&map, "a", Claim::Connect, 1);
-        hear(&map, "b", Claim::Connect, 1);
+        receive(&map, "a", EventKind::Connect, 1);
+        receive(&map, "b", EventKind::Connect, 1);
         assert!(!map.evicted_in_round());
         write(&map);
         assert!(map.evicted_in_round());

@@ -8,18 +8,18 @@ use std::sync::Arc;
 
 use parking_lot::{RwLockReadGuard, RwLockWriteGuard};
 
-use super::index::{Entry, Ids, TypeIndex};
-use super::shard::Place;
-use super::sieve::Sieve;
+use super::index::{Ids, IndexEntry, TypeIndex};
+use super::index_filter::IndexFilter;
+use super::shard::RecordPlace;
 use super::sorted::At;
-use super::{DeviceMap, DeviceType, Snapshot};
+use super::{DeviceRegistry, DeviceType, Snapshot};
 use presence::Moment;
 use presence::query::{Filter, Position, Query, SortBy};
 
 /// Entries that a step may pass over before it lets go of the order.
 const STEP_ENTRIES: usize = 16_384;
 /// Looking at a record costs as much as passing over so many entries.
-const LOOK_COST: usize = 64;
+const RECORD_COST: usize = 64;
 
 /// Part of a list.
 #[derive(Clone, Debug, PartialEq)]
@@ -42,7 +42,7 @@ impl Found {
 }
 
 /// What one step over the devices of one type has come to.
-struct Step<T> {
+struct ScanStep<T> {
     taken: Vec<T>,
     left: Left,
 }
@@ -54,19 +54,19 @@ enum Left {
     Behind(Position),
     /// It has taken as many as were wanted, the last one last; the range is what is left of the order as it is.
     Range {
-        last: Option<Entry>,
+        last: Option<IndexEntry>,
         range: (At, At),
     },
 }
 
-impl Ids for DeviceMap {
-    fn look<T>(&self, place: Place, look: impl FnOnce(&str) -> T) -> T {
+impl Ids for DeviceRegistry {
+    fn read_id<T>(&self, place: RecordPlace, read_id: impl FnOnce(&str) -> T) -> T {
         let records = self.shards[place.shard()].records.read();
-        look(&records.at(place.at()).expect("a record outlives its place in the orders").id)
+        read_id(&records.at(place.at()).expect("a record outlives its place in the orders").id)
     }
 }
 
-impl DeviceMap {
+impl DeviceRegistry {
     /// Part of a list. A device that does not change while the list is read is neither skipped nor repeated.
     pub fn list(&self, query: &Query) -> Page {
         // One more tells whether any follow.
@@ -123,8 +123,8 @@ impl DeviceMap {
             loop {
                 let index = self.settled(device_type);
                 let range = self.range(&index, &device_type.name, query, after.as_ref());
-                let look = |entry: &Entry| self.found(query, entry);
-                let step = self.step(&index, device_type, (query, range), want - all.len(), look);
+                let take = |entry: &IndexEntry| self.found(query, entry);
+                let step = self.step(&index, device_type, (query, range), want - all.len(), take);
                 all.extend(step.taken);
                 after = match step.left {
                     Left::Behind(position) => Some(position),
@@ -141,32 +141,33 @@ impl DeviceMap {
     /// All types side by side: of their first devices the first, again and again. Only what comes to be shown is looked at.
     fn list_by_since(&self, types: &[Arc<DeviceType>], query: &Query, want: usize) -> Vec<Found> {
         let at_once = (2 * want / types.len().max(1)).clamp(2, 64);
-        let mut fronts: Vec<Front> = types.iter().map(|_| Front::after(query.after.clone())).collect();
+        let mut queues: Vec<TypeQueue> =
+            types.iter().map(|_| TypeQueue::after(query.after.clone())).collect();
         let mut firsts = BTreeSet::new();
-        let first = |front: &mut Front, number: usize, shown: &[Found]| loop {
-            match self.fill(front, &types[number], query, at_once) {
+        let first = |queue: &mut TypeQueue, number: usize, shown: &[Found]| loop {
+            match self.fill(queue, &types[number], query, at_once) {
                 Ok(time) => return time.map(|time| (time, number)),
-                Err(Moved) => front.restart(shown, query),
+                Err(Moved) => queue.restart(shown, query),
             }
         };
-        for (number, front) in fronts.iter_mut().enumerate() {
-            firsts.extend(first(front, number, &[]));
+        for (number, queue) in queues.iter_mut().enumerate() {
+            firsts.extend(first(queue, number, &[]));
         }
         let mut all: Vec<Found> = Vec::with_capacity(want);
         while all.len() < want {
             let next = if query.sort.descending { firsts.pop_last() } else { firsts.pop_first() };
             let Some((_, number)) = next else { break };
-            let front = &mut fronts[number];
-            match self.look_at_first(front, &types[number], query) {
+            let queue = &mut queues[number];
+            match self.take_first(queue, &types[number], query) {
                 Ok(found) => {
                     if found.is_some() {
-                        front.shown = Some(all.len());
+                        queue.shown = Some(all.len());
                     }
                     all.extend(found);
                 }
-                Err(Moved) => front.restart(&all, query),
+                Err(Moved) => queue.restart(&all, query),
             }
-            firsts.extend(first(front, number, &all));
+            firsts.extend(first(queue, number, &all));
         }
         all
     }
@@ -174,27 +175,27 @@ impl DeviceMap {
     /// Sees to it that the first device of a type is there, if there is one, and tells its time.
     fn fill(
         &self,
-        front: &mut Front,
+        queue: &mut TypeQueue,
         device_type: &DeviceType,
         query: &Query,
         at_once: usize,
     ) -> Result<Option<Moment>, Moved> {
-        while let (None, Some(next)) = (front.waiting.front(), &front.next) {
+        while let (None, Some(next)) = (queue.waiting.front(), &queue.next) {
             let index = self.settled(device_type);
             let range = match next {
                 Next::After(position) => self.range(&index, &device_type.name, query, position.as_ref()),
                 Next::Range { range, version, .. } if *version == index.version() => *range,
-                Next::Range { last, .. } if front.removals == index.removals() => {
+                Next::Range { last, .. } if queue.removals == index.removals() => {
                     let last = self.position(device_type, last);
                     self.range(&index, &device_type.name, query, Some(&last))
                 }
                 Next::Range { .. } => return Err(Moved),
             };
-            let take = |entry: &Entry| Some(*entry);
+            let take = |entry: &IndexEntry| Some(*entry);
             let step = self.step(&index, device_type, (query, range), at_once, take);
-            front.waiting.extend(step.taken);
-            front.removals = index.removals();
-            front.next = match step.left {
+            queue.waiting.extend(step.taken);
+            queue.removals = index.removals();
+            queue.next = match step.left {
                 Left::Nothing => None,
                 Left::Behind(position) => Some(Next::After(Some(position))),
                 Left::Range { last, range } => {
@@ -202,22 +203,22 @@ impl DeviceMap {
                 }
             };
         }
-        Ok(front.waiting.front().map(Entry::time))
+        Ok(queue.waiting.front().map(IndexEntry::time))
     }
 
     /// The first device that waits, if it still fits.
-    fn look_at_first(
+    fn take_first(
         &self,
-        front: &mut Front,
+        queue: &mut TypeQueue,
         device_type: &DeviceType,
         query: &Query,
     ) -> Result<Option<Found>, Moved> {
         let index = device_type.index.read();
-        if index.removals() != front.removals {
+        if index.removals() != queue.removals {
             return Err(Moved);
         }
         // Nothing is taken out while the order is locked, so the place is still that of the device which was found there.
-        Ok(front.waiting.pop_front().and_then(|entry| self.found(query, &entry)))
+        Ok(queue.waiting.pop_front().and_then(|entry| self.found(query, &entry)))
     }
 
     /// Goes over a range of the order of one type until so many are taken, or the step is long enough.
@@ -227,18 +228,19 @@ impl DeviceMap {
         device_type: &DeviceType,
         (query, range): (&Query, (At, At)),
         want: usize,
-        take: impl Fn(&Entry) -> Option<T>,
-    ) -> Step<T> {
-        let (sieve, id_prefix) = (Sieve::of(&query.filter), &query.filter.id_prefix);
+        take: impl Fn(&IndexEntry) -> Option<T>,
+    ) -> ScanStep<T> {
+        let (index_filter, id_prefix) = (IndexFilter::of(&query.filter), &query.filter.id_prefix);
         let (mut taken, mut cost, mut last) = (Vec::new(), 0, None);
-        let visit = |entry: &'i Entry| {
+        let visit = |entry: &'i IndexEntry| {
             if taken.len() == want || cost >= STEP_ENTRIES {
                 return ControlFlow::Break(());
             }
             cost += 1;
             last = Some(entry);
-            if sieve.may_admit(entry.face()) && index.begins_with(entry, id_prefix) != Some(false) {
-                cost += LOOK_COST;
+            if index_filter.may_admit(entry.index_key()) && index.begins_with(entry, id_prefix) != Some(false)
+            {
+                cost += RECORD_COST;
                 taken.extend(take(entry));
             }
             ControlFlow::Continue(())
@@ -253,25 +255,25 @@ impl DeviceMap {
             Some(range) if taken.len() == want => Left::Range { last: last.copied(), range },
             Some(_) => last.map_or(Left::Nothing, |last| Left::Behind(self.position(device_type, last))),
         };
-        Step { taken, left }
+        ScanStep { taken, left }
     }
 
     /// Where the device of an entry stands. No device has been taken out of the type since the entry was found.
-    fn position(&self, device_type: &DeviceType, entry: &Entry) -> Position {
+    fn position(&self, device_type: &DeviceType, entry: &IndexEntry) -> Position {
         Position {
             device_type: device_type.name.to_string(),
-            id: self.look(entry.place(), str::to_owned),
+            id: self.read_id(entry.place(), str::to_owned),
             time: entry.time(),
         }
     }
 
     /// The device of an entry. One that has changed on the way to the order may no longer fit.
-    fn found(&self, query: &Query, entry: &Entry) -> Option<Found> {
+    fn found(&self, query: &Query, entry: &IndexEntry) -> Option<Found> {
         let place = entry.place();
         let records = self.shards[place.shard()].records.read();
         let snapshot = Snapshot::of(records.at(place.at())?);
         drop(records);
-        let is_in_place = query.sort.by == SortBy::Id || snapshot.statement.time == entry.time();
+        let is_in_place = query.sort.by == SortBy::Id || snapshot.event.time == entry.time();
         // Looked for in the message only if it matters.
         let address = query.filter.address.and_then(|_| snapshot.address());
         let fits = is_in_place && query.filter.admits(&snapshot.traits(address));
@@ -341,14 +343,16 @@ impl DeviceMap {
             _ if after.is_some() && !query.sort.descending => (0, 0),
             (Some(since), _) => at(since),
             // An unknown time is in no span.
-            (None, Some(_)) => order.lower_bound(behind(|entry: &Entry| entry.time().cmp(&Moment::UNKNOWN))),
+            (None, Some(_)) => {
+                order.lower_bound(behind(|entry: &IndexEntry| entry.time().cmp(&Moment::UNKNOWN)))
+            }
             (None, None) => (0, 0),
         };
         let end = until.filter(|_| after.is_none() || !query.sort.descending).map_or(order.end(), at);
         let Some(after) = after else { return (start, end) };
         let side_of_type = name.cmp(after.device_type.as_str());
         let side_of_name = index.side_of_id(&after.id, self);
-        let side = |entry: &Entry| {
+        let side = |entry: &IndexEntry| {
             let side = entry.time().cmp(&after.time).then(side_of_type);
             side.then_with(|| side_of_name(entry))
         };
@@ -361,8 +365,8 @@ impl DeviceMap {
 }
 
 /// The devices of one type that are next in a list of several types, as far as filters tell without a look at them.
-struct Front {
-    waiting: VecDeque<Entry>,
+struct TypeQueue {
+    waiting: VecDeque<IndexEntry>,
     /// Devices that had been taken out of the type when those that wait were found.
     removals: u64,
     /// What comes behind those that wait; `None`: nothing.
@@ -376,10 +380,10 @@ enum Next {
     /// Behind a position, or from the beginning.
     After(Option<Position>),
     /// Behind an entry: this range, for as long as the order has this version.
-    Range { last: Entry, range: (At, At), version: u64 },
+    Range { last: IndexEntry, range: (At, At), version: u64 },
 }
 
-impl Front {
+impl TypeQueue {
     fn after(after: Option<Position>) -> Self {
         Self { waiting: VecDeque::new(), removals: 0, next: Some(Next::After(after)), shown: None }
     }
@@ -396,6 +400,6 @@ impl Front {
 struct Moved;
 
 /// Makes the first entry behind a place of what would find the place itself.
-fn behind(side: impl Fn(&Entry) -> Ordering) -> impl Fn(&Entry) -> Ordering {
+fn behind(side: impl Fn(&IndexEntry) -> Ordering) -> impl Fn(&IndexEntry) -> Ordering {
     move |entry| if side(entry) == Ordering::Greater { Ordering::Greater } else { Ordering::Less }
 }

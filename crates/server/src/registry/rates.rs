@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
-use presence::{Claim, UnixSeconds};
+use presence::{EventKind, UnixSeconds};
 
 /// Sessions of one minute.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -17,7 +17,7 @@ const MINUTE_S: u32 = 60;
 const SLOTS: usize = 64;
 
 #[derive(Default)]
-struct Slot {
+struct SecondCount {
     /// Which second is counted here.
     second: AtomicU32,
     connects: AtomicU64,
@@ -25,26 +25,26 @@ struct Slot {
 }
 
 /// Counted by one thread, read by any.
-pub(super) struct Rates([Slot; SLOTS]);
+pub(super) struct Rates([SecondCount; SLOTS]);
 
 impl Default for Rates {
     fn default() -> Self {
-        Self(std::array::from_fn(|_| Slot::default()))
+        Self(std::array::from_fn(|_| SecondCount::default()))
     }
 }
 
 impl Rates {
-    pub fn count(&self, claim: Claim, at: UnixSeconds) {
+    pub fn count(&self, kind: EventKind, at: UnixSeconds) {
         let slot = &self.0[at.0 as usize % SLOTS];
         if slot.second.load(Ordering::Relaxed) != at.0 {
             slot.connects.store(0, Ordering::Relaxed);
             slot.disconnects.store(0, Ordering::Relaxed);
             slot.second.store(at.0, Ordering::Relaxed);
         }
-        match claim {
-            Claim::Connect => slot.connects.fetch_add(1, Ordering::Relaxed),
-            Claim::Disconnect | Claim::Takeover => slot.disconnects.fetch_add(1, Ordering::Relaxed),
-            Claim::Refusal | Claim::FailedLogin | Claim::Request => 0,
+        match kind {
+            EventKind::Connect => slot.connects.fetch_add(1, Ordering::Relaxed),
+            EventKind::Disconnect | EventKind::Takeover => slot.disconnects.fetch_add(1, Ordering::Relaxed),
+            EventKind::Refusal | EventKind::FailedLogin | EventKind::Request => 0,
         };
     }
 
@@ -65,15 +65,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_minute_is_the_sixty_seconds_before_and_forgets_what_is_older() {
+    fn a_minute_is_the_sixty_seconds_before() {
         let rates = Rates::default();
         for second in 100..200 {
-            rates.count(Claim::Connect, UnixSeconds(second));
-            rates.count(Claim::Connect, UnixSeconds(second));
-            rates.count(Claim::Disconnect, UnixSeconds(second));
-            rates.count(Claim::Refusal, UnixSeconds(second));
+            rates.count(EventKind::Connect, UnixSeconds(second));
+            rates.count(EventKind::Connect, UnixSeconds(second));
+            rates.count(EventKind::Disconnect, UnixSeconds(second));
+            rates.count(EventKind::Refusal, UnixSeconds(second));
         }
-        rates.count(Claim::Takeover, UnixSeconds(150));
+        rates.count(EventKind::Takeover, UnixSeconds(150));
         let at = |second| rates.per_minute(UnixSeconds(second));
         assert_eq!(at(200), PerMinute { connects: 120, disconnects: 61 });
         assert_eq!(at(230), PerMinute { connects: 60, disconnects: 30 });

@@ -16,14 +16,14 @@ pub(super) const SHARDS: usize = 256;
 /// Records in a block. What is not used of the last one is wasted, in each shard.
 const BLOCK: usize = 128;
 
-/// Bits of a [`Place`] that say where in its shard: sixteen million records in each.
+/// Bits of a [`RecordPlace`] that say where in its shard: sixteen million records in each.
 const PLACE_BITS: u32 = 24;
 
 /// Where a record stands, in the whole map.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Place(u32);
+pub(super) struct RecordPlace(u32);
 
-impl Place {
+impl RecordPlace {
     pub fn new(shard: usize, at: u32) -> Self {
         assert!(at < 1 << PLACE_BITS, "a shard holds at most sixteen million devices");
         Self((shard as u32) << PLACE_BITS | at)
@@ -48,18 +48,18 @@ pub(super) struct Shard {
 
 #[derive(Default)]
 pub(super) struct Records {
-    table: HashTable<Slot>,
+    table: HashTable<TableSlot>,
     blocks: Vec<Vec<Option<Record>>>,
     free: Vec<u32>,
 }
 
 #[derive(Clone, Copy)]
-struct Slot {
+struct TableSlot {
     hash: u32,
     at: u32,
 }
 
-impl Slot {
+impl TableSlot {
     /// The table takes its bucket from the lowest bits and compares the highest, so both ends must be filled.
     fn spread(hash: u32) -> u64 {
         u64::from(hash) << 32 | u64::from(hash)
@@ -70,8 +70,8 @@ impl Records {
     pub fn find(&self, hash: u64, device: Device<'_>) -> Option<u32> {
         let hash = hash as u32;
         let is_it =
-            |slot: &Slot| slot.hash == hash && self.at(slot.at).is_some_and(|record| record.is(device));
-        self.table.find(Slot::spread(hash), is_it).map(|slot| slot.at)
+            |slot: &TableSlot| slot.hash == hash && self.at(slot.at).is_some_and(|record| record.is(device));
+        self.table.find(TableSlot::spread(hash), is_it).map(|slot| slot.at)
     }
 
     pub fn at(&self, at: u32) -> Option<&Record> {
@@ -100,7 +100,9 @@ impl Records {
             None => self.push(record),
         };
         let hash = hash as u32;
-        self.table.insert_unique(Slot::spread(hash), Slot { hash, at }, |slot| Slot::spread(slot.hash));
+        self.table.insert_unique(TableSlot::spread(hash), TableSlot { hash, at }, |slot| {
+            TableSlot::spread(slot.hash)
+        });
         at
     }
 
@@ -117,7 +119,7 @@ impl Records {
     /// Takes a record out; its place is given to another later.
     pub fn remove(&mut self, hash: u64, at: u32) -> Option<Record> {
         let hash = hash as u32;
-        let slot = self.table.find_entry(Slot::spread(hash), |slot| slot.at == at).ok()?;
+        let slot = self.table.find_entry(TableSlot::spread(hash), |slot| slot.at == at).ok()?;
         slot.remove();
         self.free.push(at);
         self.blocks[at as usize / BLOCK][at as usize % BLOCK].take()
@@ -136,7 +138,7 @@ impl Records {
 
     /// Makes room for so many records more.
     pub fn reserve(&mut self, more: usize) {
-        self.table.reserve(more, |slot| Slot::spread(slot.hash));
+        self.table.reserve(more, |slot| TableSlot::spread(slot.hash));
     }
 }
 
@@ -145,9 +147,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_place_gives_back_what_it_was_made_of() {
+    fn a_place_returns_its_shard_and_index() {
         for (shard, at) in [(0, 0), (255, 0), (0, (1 << 24) - 1), (SHARDS - 1, 39_999)] {
-            let place = Place::new(shard, at);
+            let place = RecordPlace::new(shard, at);
             assert_eq!((place.shard(), place.at()), (shard, at));
         }
     }

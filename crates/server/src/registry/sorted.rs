@@ -229,7 +229,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn it_holds_what_a_sorted_vector_holds(
+        fn the_sorted_list_equals_a_sorted_vector(
             steps in prop::collection::vec(step(), 0..200),
             ends in any::<(u16, u16)>(),
             at_once in 1usize..300,
@@ -286,7 +286,7 @@ mod tests {
     }
 
     #[test]
-    fn what_comes_in_order_fills_its_chunks_and_what_goes_gives_them_back() {
+    fn ordered_insertion_fills_chunks_and_removal_frees_them() {
         let mut sorted = Sorted::<u16>::default();
         for number in 0..10_000u16 {
             sorted.insert(sorted.lower_bound(|entry| entry.cmp(&number)), number);

@@ -23,7 +23,7 @@ fn id(number: u16) -> String {
     }
 }
 
-fn statement(claim: Claim, time: i64, address: u8) -> Statement {
+fn event(kind: EventKind, time: i64, address: u8) -> PresenceEvent {
     let moment = Moment::from_nanos(i128::from(time));
     let close_code = [0, 91, 160, 92][time as usize % 4];
     let address = match address {
@@ -32,7 +32,7 @@ fn statement(claim: Claim, time: i64, address: u8) -> Statement {
     };
     let message = format!(r#"{{"Action":"Connect","Time":"","ClientAddr":"{address}","Port":1883}}"#);
     let payload = Payload::pack(message.as_bytes());
-    Statement { claim, session: moment, time: moment, close_code, payload }
+    PresenceEvent { kind, session: moment, time: moment, close_code, payload }
 }
 
 #[derive(Clone, Debug)]
@@ -104,11 +104,11 @@ fn query() -> impl Strategy<Value = Query> {
 
 fn position(snapshot: &Snapshot) -> Position {
     let (device_type, id) = (snapshot.device_type.to_string(), snapshot.id.to_string());
-    Position { device_type, id, time: snapshot.statement.time }
+    Position { device_type, id, time: snapshot.event.time }
 }
 
 /// The whole list, read part by part.
-fn listed(map: &DeviceMap, mut query: Query) -> Vec<Position> {
+fn listed(map: &DeviceRegistry, mut query: Query) -> Vec<Position> {
     let mut all = Vec::new();
     loop {
         let page = map.list(&query);
@@ -126,20 +126,20 @@ fn listed(map: &DeviceMap, mut query: Query) -> Vec<Position> {
 }
 
 /// The same from the records, one by one.
-fn expected(map: &DeviceMap, query: &Query) -> Vec<Position> {
+fn expected(map: &DeviceRegistry, query: &Query) -> Vec<Position> {
     let mut all = Vec::new();
     for device_type in TYPES {
         for id in (0..400).map(id).collect::<BTreeSet<_>>() {
             let Some(snapshot) = map.read(Device { device_type, id: &id }, Snapshot::of) else { continue };
-            let message = snapshot.statement.payload.unpack();
+            let message = snapshot.event.payload.unpack();
             let address = iot_platform::details(&message).address.map(|text| text.parse().unwrap());
             let traits = Traits {
                 device_type,
                 id: &id,
                 status: snapshot.status,
-                close_code: snapshot.statement.close_code,
+                close_code: snapshot.event.close_code,
                 address,
-                time: snapshot.statement.time,
+                time: snapshot.event.time,
             };
             if query.filter.admits(&traits) {
                 all.push(position(&snapshot));
@@ -152,23 +152,23 @@ fn expected(map: &DeviceMap, query: &Query) -> Vec<Position> {
 
 proptest! {
     #[test]
-    fn a_list_read_in_parts_is_what_the_records_say(
+    fn a_list_read_in_pages_equals_the_records(
         steps in prop::collection::vec(step(), 0..500),
         queries in prop::collection::vec(query(), 1..8),
     ) {
-        let map = DeviceMap::default();
+        let map = DeviceRegistry::default();
         for step in steps {
             match step {
                 Step::Apply { kind, number, connects, time, address } => {
-                    let claim = if connects { Claim::Connect } else { Claim::Disconnect };
+                    let event_kind = if connects { EventKind::Connect } else { EventKind::Disconnect };
                     let device = Device { device_type: TYPES[kind], id: &id(number) };
-                    let arrival = Arrival { evidence: Evidence::Live, at: UnixSeconds(1), round: RoundNumber::NONE };
-                    map.apply(device, statement(claim, time, address), arrival);
+                    let arrival = Arrival { provenance: Provenance::Live, at: UnixSeconds(1), round: RoundNumber::NONE };
+                    map.apply(device, event(event_kind, time, address), arrival);
                 }
                 Step::Restore { kind, number, time } => {
-                    let mut belief = Belief::default();
-                    belief.apply(statement(Claim::Disconnect, time, 1));
-                    map.restore(Device { device_type: TYPES[kind], id: &id(number) }, belief, UnixSeconds(1));
+                    let mut state = DeviceState::default();
+                    state.apply(event(EventKind::Disconnect, time, 1));
+                    map.restore(Device { device_type: TYPES[kind], id: &id(number) }, state, UnixSeconds(1));
                 }
                 Step::Forget { before } => map.forget(before, |_| ()),
                 Step::Read => drop(listed(&map, Query { limit: 50, ..queries[0].clone() })),
@@ -182,20 +182,20 @@ proptest! {
         let off = Filter { status: Some(Status::Disconnected), ..Filter::default() };
         let all = Query { filter: off, sort: Sort { by: SortBy::Id, descending: false }, after: None, limit: 5_000 };
         for snapshot in map.list(&all).devices {
-            *codes.entry(snapshot.statement.close_code).or_default() += 1;
+            *codes.entry(snapshot.event.close_code).or_default() += 1;
         }
         prop_assert_eq!(map.top_close_codes(10).into_iter().collect::<BTreeMap<u16, u64>>(), codes);
     }
 }
 
-fn connect(map: &DeviceMap, id: &str, time: i64) {
-    let arrival = Arrival { evidence: Evidence::Live, at: UnixSeconds(1), round: RoundNumber::NONE };
-    map.apply(Device { device_type: "a", id }, statement(Claim::Connect, time, 1), arrival);
+fn connect(map: &DeviceRegistry, id: &str, time: i64) {
+    let arrival = Arrival { provenance: Provenance::Live, at: UnixSeconds(1), round: RoundNumber::NONE };
+    map.apply(Device { device_type: "a", id }, event(EventKind::Connect, time, 1), arrival);
 }
 
 #[test]
 fn thousands_of_devices_come_in_order_however_they_came_in() {
-    let map = DeviceMap::default();
+    let map = DeviceRegistry::default();
     // Multiplying by an odd number visits every number once.
     let mut ids: Vec<String> =
         (0..20_000u32).map(|n| format!("unit-{:08}", n.wrapping_mul(7_919) % 20_000)).collect();
@@ -214,7 +214,7 @@ fn thousands_of_devices_come_in_order_however_they_came_in() {
 
 #[test]
 fn a_device_that_does_not_change_is_neither_skipped_nor_repeated_while_others_come_change_and_go() {
-    let map = DeviceMap::default();
+    let map = DeviceRegistry::default();
     let quiet: Vec<String> = (0..3_000).map(|n| format!("unit-{n:05}-quiet")).collect();
     for (time, id) in (1_000..).zip(&quiet) {
         connect(&map, id, time);
@@ -229,10 +229,10 @@ fn a_device_that_does_not_change_is_neither_skipped_nor_repeated_while_others_co
                     random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
                 time += 1;
                 let id = format!("unit-{:05}-busy", (random >> 33) % 3_000);
-                let claim = if random >> 63 == 0 { Claim::Connect } else { Claim::Disconnect };
+                let kind = if random >> 63 == 0 { EventKind::Connect } else { EventKind::Disconnect };
                 let arrival =
-                    Arrival { evidence: Evidence::Live, at: UnixSeconds(1), round: RoundNumber::NONE };
-                map.apply(Device { device_type: "a", id: &id }, statement(claim, time, 1), arrival);
+                    Arrival { provenance: Provenance::Live, at: UnixSeconds(1), round: RoundNumber::NONE };
+                map.apply(Device { device_type: "a", id: &id }, event(kind, time, 1), arrival);
                 if time % 1_000 == 0 {
                     map.forget(time - 500, |_| ());
                 }
@@ -256,20 +256,20 @@ fn a_device_that_does_not_change_is_neither_skipped_nor_repeated_while_others_co
 }
 
 #[test]
-fn what_waited_for_the_decoder_since_before_a_round_was_not_heard_in_it() {
-    let map = DeviceMap::default();
+fn a_message_queued_before_a_round_is_not_counted_in_it() {
+    let map = DeviceRegistry::default();
     let device = Device { device_type: "a", id: "1" };
-    let hear = |round, time| {
-        let arrival = Arrival { evidence: Evidence::Live, at: UnixSeconds(1), round };
-        map.apply(device, statement(Claim::Connect, time, 1), arrival);
-        (map.read(device, |record| record.heard_in).unwrap(), map.heard_in_round())
+    let note_received = |round, time| {
+        let arrival = Arrival { provenance: Provenance::Live, at: UnixSeconds(1), round };
+        map.apply(device, event(EventKind::Connect, time, 1), arrival);
+        (map.read(device, |record| record.received_in).unwrap(), map.received_in_round())
     };
     let first = map.begin_round();
-    assert_eq!(hear(first, 1), (first, 1));
+    assert_eq!(note_received(first, 1), (first, 1));
     // The link is lost; what had come over it is applied after the next one has begun.
     let second = map.begin_round();
-    assert_eq!(hear(first, 2), (first, 0));
+    assert_eq!(note_received(first, 2), (first, 0));
     // A message that may have waited at the broker tells nothing of now.
-    assert_eq!(hear(RoundNumber::NONE, 3), (first, 0));
-    assert_eq!(hear(second, 3), (second, 1));
+    assert_eq!(note_received(RoundNumber::NONE, 3), (first, 0));
+    assert_eq!(note_received(second, 3), (second, 1));
 }

@@ -2,14 +2,14 @@
 //! walks reads the devices one by one. What is added while a part's names are gathered may be among them or not; the walker
 //! can tell, because it has the names.
 
-use super::DeviceMap;
+use super::DeviceRegistry;
 use super::shard::SHARDS;
 use presence::{Device, DeviceName};
 
 /// Entries that are visited under one lock, some tens of microseconds.
 const VISITED_AT_ONCE: u32 = 1_024;
 
-impl DeviceMap {
+impl DeviceRegistry {
     /// In how many parts the map is walked through.
     pub const PARTS: usize = SHARDS;
 
@@ -43,29 +43,29 @@ impl DeviceMap {
 mod tests {
     use super::*;
     use crate::freshness::RoundNumber;
-    use crate::registry::{Arrival, Evidence};
+    use crate::registry::{Arrival, Provenance};
     use presence::payload::Payload;
-    use presence::{Claim, Moment, Statement, UnixSeconds};
+    use presence::{EventKind, Moment, PresenceEvent, UnixSeconds};
 
-    fn add(map: &DeviceMap, id: &str) {
+    fn add(map: &DeviceRegistry, id: &str) {
         let at = Moment::from_nanos(1);
         let payload = Payload::pack(b"{}");
-        let statement = Statement { claim: Claim::Connect, session: at, time: at, close_code: 0, payload };
+        let event = PresenceEvent { kind: EventKind::Connect, session: at, time: at, close_code: 0, payload };
         map.apply(
             Device { device_type: "t", id },
-            statement,
-            Arrival { evidence: Evidence::Live, at: UnixSeconds(1), round: RoundNumber::NONE },
+            event,
+            Arrival { provenance: Provenance::Live, at: UnixSeconds(1), round: RoundNumber::NONE },
         );
     }
 
     #[test]
     fn every_device_is_in_exactly_one_part_and_that_is_where_it_is_said_to_be() {
-        let map = DeviceMap::default();
+        let map = DeviceRegistry::default();
         for n in 0..20_000 {
             add(&map, &n.to_string());
         }
         let mut all = Vec::new();
-        for part in 0..DeviceMap::PARTS {
+        for part in 0..DeviceRegistry::PARTS {
             let names = map.names_in_part(part, |_| true);
             assert!(names.is_sorted());
             for DeviceName { device_type, id } in &names {
@@ -77,22 +77,22 @@ mod tests {
         let number = all.len();
         all.dedup();
         assert_eq!((number, all.len()), (20_000, 20_000));
-        let some: usize = (0..DeviceMap::PARTS)
+        let some: usize = (0..DeviceRegistry::PARTS)
             .map(|part| map.names_in_part(part, |device| device.id.starts_with('7')).len())
             .sum();
         assert_eq!(some, 1_111);
     }
 
     #[test]
-    fn what_was_there_before_is_found_while_the_map_grows() {
-        let map = DeviceMap::default();
+    fn earlier_devices_are_found_while_the_registry_grows() {
+        let map = DeviceRegistry::default();
         for n in 0..5_000 {
             add(&map, &n.to_string());
         }
         std::thread::scope(|scope| {
             let growing = scope.spawn(|| (5_000..60_000).for_each(|n| add(&map, &n.to_string())));
             while !growing.is_finished() {
-                let found: usize = (0..DeviceMap::PARTS)
+                let found: usize = (0..DeviceRegistry::PARTS)
                     .flat_map(|part| map.names_in_part(part, |_| true))
                     .filter(|name| name.id.parse::<u32>().is_ok_and(|n| n < 5_000))
                     .count();

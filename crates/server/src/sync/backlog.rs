@@ -9,15 +9,15 @@ use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
 use crate::freshness::RoundNumber;
 use crate::metrics::Metrics;
-use crate::pending_ack::Receipt;
-use crate::registry::Seen;
+use crate::pending_ack::PendingAck;
+use crate::registry::LossCount;
 use mqtt::settings::MqttVersion;
-use presence::{Belief, DeviceName, UnixSeconds};
+use presence::{DeviceName, DeviceState, UnixSeconds};
 use store::StoredDevice;
 
 /// A run of whole PUBLISH packets, as they came from one connection.
 #[derive(Debug)]
-pub struct Run {
+pub struct PacketBatch {
     pub packets: Bytes,
     pub version: MqttVersion,
     /// The round of the population in which it came.
@@ -27,7 +27,7 @@ pub struct Run {
     /// Which replay it belongs to, where one is counted.
     pub pass: Option<PassId>,
     /// Where messages are to be acknowledged once they are durable.
-    pub receipt: Option<Receipt>,
+    pub pending_ack: Option<PendingAck>,
 }
 
 /// The number of one replay of retained messages; never used again in this process.
@@ -50,22 +50,22 @@ pub struct Tally {
 pub struct Remembered {
     pub name: DeviceName,
     /// `None`: the store holds nothing of it.
-    pub kept: Option<(Belief, UnixSeconds)>,
+    pub kept: Option<(DeviceState, UnixSeconds)>,
     /// Asked of the map before the store was read.
-    pub seen: Seen,
+    pub seen: LossCount,
 }
 
 /// One entry of the queue.
 #[derive(Debug)]
 pub enum Item {
     /// With the moment at which it was handed over.
-    Run(Run, Instant),
+    PacketBatch(PacketBatch, Instant),
     /// What other instances believe, which is in the map when `done` is sent.
-    PeerUpdate { devices: Vec<StoredDevice>, done: oneshot::Sender<()> },
+    PeerUpdates { devices: Vec<StoredDevice>, done: oneshot::Sender<()> },
     /// What was read in the store. So much of it may wait as there are permits.
     Remembered { devices: Vec<Remembered>, _permit: OwnedSemaphorePermit },
     /// Everything handed over before has been applied when the tally of the pass is sent back.
-    Mark { pass: PassId, done: oneshot::Sender<Tally> },
+    Barrier { pass: PassId, done: oneshot::Sender<Tally> },
 }
 
 /// The end that the readers hold; cloning shares the queue.
@@ -89,7 +89,7 @@ pub struct Pending {
 /// Whether a run was taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[must_use]
-pub enum Taken {
+pub enum Acceptance {
     Yes,
     /// The backlog is full: the run is lost with its receipt, and has been counted.
     No,
@@ -106,25 +106,25 @@ pub fn backlog(max_bytes: usize, metrics: Metrics) -> (Backlog, Pending) {
 
 impl Backlog {
     /// Hands a run over, or drops and counts it if the limit is reached.
-    pub fn offer(&self, run: Run) -> Taken {
-        let len = run.packets.len();
+    pub fn offer(&self, batch: PacketBatch) -> Acceptance {
+        let len = batch.packets.len();
         if self.bytes.fetch_add(len, Ordering::AcqRel) + len > self.max_bytes {
             self.bytes.fetch_sub(len, Ordering::AcqRel);
             self.metrics.backlog_dropped_bytes.inc_by(len as u64);
-            return Taken::No;
+            return Acceptance::No;
         }
         self.metrics.bytes_received.inc_by(len as u64);
         self.metrics.backlog_waiting_bytes.inc_by(len as i64);
         // A decoder that is gone means that the program stops.
-        let _ = self.queue.send(Item::Run(run, Instant::now()));
-        Taken::Yes
+        let _ = self.queue.send(Item::PacketBatch(batch, Instant::now()));
+        Acceptance::Yes
     }
 
     /// Hands over what other instances believe and waits until it has been applied, so that whoever follows them has one
     /// page under way at most; `None` if the program stops.
-    pub async fn tell(&self, devices: Vec<StoredDevice>) -> Option<()> {
+    pub async fn send_peer_updates(&self, devices: Vec<StoredDevice>) -> Option<()> {
         let (done, applied) = oneshot::channel();
-        self.queue.send(Item::PeerUpdate { devices, done }).ok()?;
+        self.queue.send(Item::PeerUpdates { devices, done }).ok()?;
         applied.await.ok()
     }
 
@@ -137,7 +137,7 @@ impl Backlog {
     /// Waits until everything handed over so far has been applied; `None` if the program stops.
     pub async fn drained(&self, pass: PassId) -> Option<Tally> {
         let (done, tally) = oneshot::channel();
-        self.queue.send(Item::Mark { pass, done }).ok()?;
+        self.queue.send(Item::Barrier { pass, done }).ok()?;
         tally.await.ok()
     }
 
@@ -169,10 +169,10 @@ impl Pending {
     }
 
     /// Makes room again after a run has been applied.
-    pub fn applied(&self, run: &Run, offered_at: Instant) {
+    pub fn applied(&self, batch: &PacketBatch, offered_at: Instant) {
         self.metrics.ingest_lag.observe(offered_at.elapsed());
-        self.bytes.fetch_sub(run.packets.len(), Ordering::AcqRel);
-        self.metrics.backlog_waiting_bytes.dec_by(run.packets.len() as i64);
+        self.bytes.fetch_sub(batch.packets.len(), Ordering::AcqRel);
+        self.metrics.backlog_waiting_bytes.dec_by(batch.packets.len() as i64);
     }
 }
 
@@ -180,23 +180,23 @@ impl Pending {
 mod tests {
     use super::*;
 
-    fn run(len: usize) -> Run {
+    fn batch(len: usize) -> PacketBatch {
         let round = RoundNumber::NONE;
-        Run {
+        PacketBatch {
             packets: Bytes::from(vec![0; len]),
             version: MqttVersion::V311,
             round,
             may_have_waited: false,
             pass: None,
-            receipt: None,
+            pending_ack: None,
         }
     }
 
     #[test]
-    fn what_waits_can_be_abandoned() {
+    fn waiting_batches_can_be_abandoned() {
         let (backlog, pending) = backlog(1_000, Metrics::default());
         for _ in 0..3 {
-            assert_eq!(backlog.offer(run(8)), Taken::Yes);
+            assert_eq!(backlog.offer(batch(8)), Acceptance::Yes);
         }
         assert!(pending.next().is_some());
         pending.abandon().abandon();
@@ -204,17 +204,17 @@ mod tests {
     }
 
     #[test]
-    fn what_does_not_fit_is_counted_and_room_comes_back() {
+    fn a_batch_that_does_not_fit_is_counted_and_capacity_returns() {
         let metrics = Metrics::default();
         let (backlog, pending) = backlog(10, metrics.clone());
-        assert_eq!(backlog.offer(run(8)), Taken::Yes);
-        assert_eq!(backlog.offer(run(3)), Taken::No);
+        assert_eq!(backlog.offer(batch(8)), Acceptance::Yes);
+        assert_eq!(backlog.offer(batch(3)), Acceptance::No);
         assert_eq!(metrics.backlog_dropped_bytes.get(), 3);
-        let Some(Item::Run(first, offered_at)) = pending.next() else {
+        let Some(Item::PacketBatch(first, offered_at)) = pending.next() else {
             panic!("the run that fitted is there")
         };
         pending.applied(&first, offered_at);
         assert_eq!(backlog.waiting_bytes(), 0);
-        assert_eq!(backlog.offer(run(10)), Taken::Yes);
+        assert_eq!(backlog.offer(batch(10)), Acceptance::Yes);
     }
 }

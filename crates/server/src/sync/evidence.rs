@@ -132,7 +132,7 @@ mod tests {
     }
 
     #[test]
-    fn one_pass_proves_only_what_fits_every_limit() {
+    fn one_pass_proves_only_a_replay_within_every_limit() {
         assert_eq!(judge(&[pass(999, 999)], &LIMITS), Evidence::BelowLimits);
         assert_eq!(judge(&[pass(1_000, 1_000)], &LIMITS), Evidence::None);
         assert_eq!(judge(&[pass(4_900, 4_900)], &LIMITS[1..]), Evidence::BelowLimits);
@@ -152,7 +152,7 @@ mod tests {
     }
 
     #[test]
-    fn where_devices_are_let_go_only_a_pass_that_brings_more_brings_new_ones() {
+    fn with_eviction_only_a_larger_pass_brings_new_devices() {
         let mut passes = Vec::new();
         for (retained, new) in [(7_000, 7_000), (12_000, 5_000), (11_000, 0), (12_000, 0), (12_001, 1)] {
             // Each message may be about a device that the map has let go.

@@ -9,7 +9,7 @@ use crate::health::Health;
 use mqtt::connection::{Connection, LinkError};
 
 /// Time between two looks at the link.
-const LOOK_INTERVAL: Duration = Duration::from_secs(1);
+const POLL_INTERVAL: Duration = Duration::from_secs(1);
 
 /// The watch over one connection.
 pub struct LinkWatch<'a> {
@@ -30,8 +30,8 @@ enum Doubt {
 
 impl<'a> LinkWatch<'a> {
     pub fn new(health: &'a Health) -> Self {
-        health.look_at_link();
-        let mut ticks = interval(LOOK_INTERVAL);
+        health.check_link();
+        let mut ticks = interval(POLL_INTERVAL);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         Self { health, ticks, doubt: Doubt::None }
     }
@@ -42,8 +42,8 @@ impl<'a> LinkWatch<'a> {
     }
 
     /// Looks at the link, and asks the broker for a sign of life if nobody has looked for too long.
-    pub async fn look(&mut self, connection: &mut Connection) -> Result<(), LinkError> {
-        if self.health.look_at_link() {
+    pub async fn check(&mut self, connection: &mut Connection) -> Result<(), LinkError> {
+        if self.health.check_link() {
             self.doubt = Doubt::Pause;
             tracing::warn!("the process stood still: answers are called stale until the broker has answered");
             return connection.ping().await;

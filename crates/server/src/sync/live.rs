@@ -7,15 +7,15 @@ use std::time::Duration;
 use tokio::sync::{Notify, mpsc};
 use tokio::time::{Instant, sleep};
 
-use super::backlog::{PassId, Run, Taken};
+use super::backlog::{Acceptance, PacketBatch, PassId};
 use super::link_watch::LinkWatch;
-use super::replay::{Due, Pong, Replay};
+use super::replay::{Pong, Replay, ReplayStep};
 use super::rival::{self, ConnectionEnd, RivalWatch};
 use super::settings::{ApplicationKind, SourceSettings};
 use super::{Source, SourceError, until};
 use crate::freshness::RoundNumber;
-use crate::health::Broker;
-use crate::pending_ack::Receipt;
+use crate::health::BrokerHealth;
+use crate::pending_ack::PendingAck;
 use formats::iot_platform::{self, ALL_DEVICES};
 use mqtt::connection::{Connection, LinkError, OpenError, Publishes, Received};
 use mqtt::idle::IdleCloses;
@@ -58,11 +58,11 @@ pub struct LiveReplay {
 
 /// How a subscription ended.
 #[derive(Debug)]
-enum End {
+enum LiveEnd {
     Shutdown,
     Lost(LinkError),
     /// Refused by the code of a SUBACK.
-    Refused(Refusal),
+    Refused(SubackRefusal),
     /// The connection ended where a SUBACK was due.
     ClosedInstead(LinkError),
 }
@@ -72,7 +72,7 @@ const SESSION_TAKEN_OVER: u8 = 0x8e;
 
 /// A SUBACK that refuses.
 #[derive(Debug)]
-struct Refusal {
+struct SubackRefusal {
     version: MqttVersion,
     code: u8,
     properties: Box<Properties>,
@@ -168,11 +168,11 @@ impl Live<'_> {
                     self.source.report_rival(rivals.note(connection_end, &client_id));
                     self.source.health.link_lost(connection.silent_for());
                     self.notify(LiveEvent::Down);
-                    if matches!(end, End::Shutdown | End::Refused(_)) {
+                    if matches!(end, LiveEnd::Shutdown | LiveEnd::Refused(_)) {
                         connection.close().await;
                     }
-                    closes = if matches!(end, End::ClosedInstead(_)) { closes + 1 } else { 0 };
-                    if matches!(end, End::Refused(_)) || closes == CLOSES_MAX {
+                    closes = if matches!(end, LiveEnd::ClosedInstead(_)) { closes + 1 } else { 0 };
+                    if matches!(end, LiveEnd::Refused(_)) || closes == CLOSES_MAX {
                         // The same again would be refused again: try the other way next time.
                         if !self.falls_back_to_instance() {
                             self.way.set(self.way.get().next(&self.source.settings));
@@ -188,7 +188,7 @@ impl Live<'_> {
                     if !accepted_before {
                         return Err(SourceError::LoginRefused(error));
                     }
-                    self.source.report(Broker::LoginRefused(sentence(&error)));
+                    self.source.report(BrokerHealth::LoginRefused(sentence(&error)));
                 }
                 Some(Err(error)) => {
                     rivals.note(ConnectionEnd::Other, &client_id);
@@ -198,9 +198,9 @@ impl Live<'_> {
                         closes = 0;
                     }
                     self.source.report(if error.is_subscription_refused() {
-                        Broker::SubscriptionRefused(sentence(&error))
+                        BrokerHealth::SubscriptionRefused(sentence(&error))
                     } else {
-                        Broker::Lost(sentence(&error))
+                        BrokerHealth::Lost(sentence(&error))
                     });
                 }
             }
@@ -241,12 +241,12 @@ impl Live<'_> {
     }
 
     /// Subscribes and hands over what comes until the connection ends.
-    async fn subscribed(&self, connection: &mut Connection, backoff: &mut Backoff) -> End {
+    async fn subscribed(&self, connection: &mut Connection, backoff: &mut Backoff) -> LiveEnd {
         let mut accepted = false;
         match self.follow(connection, backoff, &mut accepted).await {
             Ok(end) => end,
             Err(error) if !accepted => before_the_suback(error),
-            Err(error) => End::Lost(error),
+            Err(error) => LiveEnd::Lost(error),
         }
     }
 
@@ -256,7 +256,7 @@ impl Live<'_> {
         connection: &mut Connection,
         backoff: &mut Backoff,
         accepted: &mut bool,
-    ) -> Result<End, LinkError> {
+    ) -> Result<LiveEnd, LinkError> {
         // Before anything can come: what comes over this connection is heard of in this round.
         let round = self.source.settings.gets_retained().then(|| self.source.map.begin_round());
         let mut watch = LinkWatch::new(&self.source.health);
@@ -267,7 +267,7 @@ impl Live<'_> {
         let settings = &self.source.settings;
         let pass = self.source.next_pass();
         let mut replay = Some(Replay::new(pass, settings.quiet_interval, false, Instant::now()));
-        let (receipts, mut durable) = mpsc::unbounded_channel::<Vec<u16>>();
+        let (pending_acks, mut durable) = mpsc::unbounded_channel::<Vec<u16>>();
         loop {
             let over_at = replay.as_ref().and_then(Replay::over_at);
             let received = tokio::select! {
@@ -277,7 +277,7 @@ impl Live<'_> {
                     continue;
                 }
                 () = until(over_at) => {
-                    if replay.as_mut().map(Replay::due) == Some(Due::Ping) {
+                    if replay.as_mut().map(Replay::due) == Some(ReplayStep::Ping) {
                         connection.ping().await?;
                         continue;
                     }
@@ -292,23 +292,23 @@ impl Live<'_> {
                     if accepted_at.elapsed() >= rival::SHORT_LIFE {
                         self.source.report_rival(None);
                     }
-                    watch.look(connection).await?;
+                    watch.check(connection).await?;
                     continue;
                 }
                 () = self.source.types_read.notified(), if !of_every_device => {
                     self.follow_new_types(connection, &mut filters).await?;
                     continue;
                 }
-                () = self.source.shutdown.cancelled() => return Ok(End::Shutdown),
+                () = self.source.shutdown.cancelled() => return Ok(LiveEnd::Shutdown),
             };
             watch.received(connection);
             match received {
                 Received::Publishes(publishes) => {
-                    self.hand_over(connection, publishes, replay.as_mut(), &receipts).await?;
+                    self.hand_over(connection, publishes, replay.as_mut(), &pending_acks).await?;
                 }
                 Received::Suback(suback) if suback.packet_id == packet_id => {
                     if let Err(refusal) = self.accepted(connection, suback, round) {
-                        return Ok(End::Refused(refusal));
+                        return Ok(LiveEnd::Refused(refusal));
                     }
                     *accepted = true;
                     replay.iter_mut().for_each(|replay| replay.accept(Instant::now()));
@@ -328,13 +328,13 @@ impl Live<'_> {
         connection: &Connection,
         suback: Suback,
         round: Option<RoundNumber>,
-    ) -> Result<(), Refusal> {
+    ) -> Result<(), SubackRefusal> {
         if let Some(&code) = suback.codes.iter().find(|&&code| code >= 0x80) {
             let version = connection.version();
-            return Err(Refusal { version, code, properties: suback.properties });
+            return Err(SubackRefusal { version, code, properties: suback.properties });
         }
         self.source.report_limits(connection.offer(), self.lower_quality(&suback));
-        self.source.report(Broker::Subscribed);
+        self.source.report(BrokerHealth::Subscribed);
         round.into_iter().for_each(|round| self.source.health.round_begun(round));
         self.notify(LiveEvent::Subscribed { replays: round.is_some() });
         Ok(())
@@ -394,7 +394,7 @@ impl Live<'_> {
         connection: &mut Connection,
         publishes: Publishes,
         replay: Option<&mut Replay>,
-        receipts: &mpsc::UnboundedSender<Vec<u16>>,
+        pending_acks: &mpsc::UnboundedSender<Vec<u16>>,
     ) -> Result<(), LinkError> {
         let pass = replay.as_ref().map(|replay| replay.pass);
         let (at_once, later) = if self.source.settings.clean_session {
@@ -403,11 +403,12 @@ impl Live<'_> {
             (Vec::new(), publishes.packet_ids)
         };
         let must_not_be_lost = !later.is_empty();
-        let receipt = must_not_be_lost.then(|| Receipt::new(later, receipts.clone()));
+        let pending_ack = must_not_be_lost.then(|| PendingAck::new(later, pending_acks.clone()));
         let (version, round) = (connection.version(), self.source.map.round());
         let may_have_waited = !self.source.settings.clean_session;
-        let run = Run { packets: publishes.packets, version, round, may_have_waited, pass, receipt };
-        let lost = self.source.backlog.offer(run) == Taken::No;
+        let batch =
+            PacketBatch { packets: publishes.packets, version, round, may_have_waited, pass, pending_ack };
+        let lost = self.source.backlog.offer(batch) == Acceptance::No;
         match replay {
             Some(replay) => {
                 replay.received(publishes.retained, Instant::now());
@@ -446,48 +447,50 @@ fn replay_over(replay: &Replay, round: RoundNumber, of_every_device: bool) -> Li
 }
 
 /// What the end of a connection says about other clients.
-fn connection_end(end: &End, lived: Duration) -> ConnectionEnd {
+fn connection_end(end: &LiveEnd, lived: Duration) -> ConnectionEnd {
+    use LiveEnd::{ClosedInstead, Lost, Refused, Shutdown};
+
     match end {
-        End::Lost(LinkError::Disconnected { code: SESSION_TAKEN_OVER, .. })
-        | End::ClosedInstead(LinkError::Disconnected { code: SESSION_TAKEN_OVER, .. }) => {
-            ConnectionEnd::TakenOver
-        }
-        End::Lost(LinkError::Closed { .. } | LinkError::Io { .. }) => ConnectionEnd::Closed { after: lived },
-        End::Lost(_) | End::Shutdown | End::Refused(_) | End::ClosedInstead(_) => ConnectionEnd::Other,
+        Lost(LinkError::Disconnected { code: SESSION_TAKEN_OVER, .. })
+        | ClosedInstead(LinkError::Disconnected { code: SESSION_TAKEN_OVER, .. }) => ConnectionEnd::TakenOver,
+        Lost(LinkError::Closed { .. } | LinkError::Io { .. }) => ConnectionEnd::Closed { after: lived },
+        Lost(_) | Shutdown | Refused(_) | ClosedInstead(_) => ConnectionEnd::Other,
     }
 }
 
-impl End {
+impl LiveEnd {
     /// For how long nothing had been sent either way, if the connection broke without a word.
     fn idle(&self) -> Option<Duration> {
         match self {
-            End::Lost(error) => error.idle(),
-            End::Shutdown | End::Refused(_) | End::ClosedInstead(_) => None,
+            LiveEnd::Lost(error) => error.idle(),
+            LiveEnd::Shutdown | LiveEnd::Refused(_) | LiveEnd::ClosedInstead(_) => None,
         }
     }
 }
 
 /// Some brokers close the connection instead of refusing with a SUBACK. What ends it otherwise is no refusal.
-fn before_the_suback(error: LinkError) -> End {
-    if error.is_end_by_peer() { End::ClosedInstead(error) } else { End::Lost(error) }
+fn before_the_suback(error: LinkError) -> LiveEnd {
+    if error.is_end_by_peer() { LiveEnd::ClosedInstead(error) } else { LiveEnd::Lost(error) }
 }
 
 /// What the end of a subscription means for the state of the link; `None` at shutdown. `idle_timeout`: what is to be told of
 /// one on the way, if it looks like one.
-fn state_after(end: &End, idle_timeout: Option<String>) -> Option<Broker> {
+fn state_after(end: &LiveEnd, idle_timeout: Option<String>) -> Option<BrokerHealth> {
     match end {
-        End::Shutdown => None,
-        End::Lost(error) => {
-            let told = [Some(sentence(error)), idle_timeout].into_iter().flatten();
-            Some(Broker::Lost(told.collect::<Vec<_>>().join("; ")))
+        LiveEnd::Shutdown => None,
+        LiveEnd::Lost(error) => {
+            let said = [Some(sentence(error)), idle_timeout].into_iter().flatten();
+            Some(BrokerHealth::Lost(said.collect::<Vec<_>>().join("; ")))
         }
-        End::Refused(Refusal { version, code, properties }) => Some(Broker::SubscriptionRefused(format!(
-            "the broker refused the subscription to {ALL_DEVICES} with {}: {}{}",
-            reason::subscription_refusal(*version, *code),
-            reason::subscription_advice(*version, *code),
-            reason::said(properties)
-        ))),
-        End::ClosedInstead(error) => Some(Broker::SubscriptionRefused(format!(
+        LiveEnd::Refused(SubackRefusal { version, code, properties }) => {
+            Some(BrokerHealth::SubscriptionRefused(format!(
+                "the broker refused the subscription to {ALL_DEVICES} with {}: {}{}",
+                reason::subscription_refusal(*version, *code),
+                reason::subscription_advice(*version, *code),
+                reason::said(properties)
+            )))
+        }
+        LiveEnd::ClosedInstead(error) => Some(BrokerHealth::SubscriptionRefused(format!(
             "the broker closed the connection instead of sending a SUBACK for the subscription to {ALL_DEVICES} ({}): check that the key may subscribe to device status; brokers also do this where more is retained than the buffer of the subscription holds",
             sentence(error)
         ))),

@@ -10,9 +10,9 @@
 
 pub mod backlog;
 mod broker_counters;
+mod catalog;
 mod evidence;
-mod kept;
-mod lead;
+mod leadership;
 mod link_watch;
 mod live;
 mod pass;
@@ -34,16 +34,16 @@ use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 
 use self::backlog::{Backlog, PassId};
+pub use self::catalog::DeviceCatalog;
 use self::evidence::BrokerCounters;
-pub use self::kept::KeptDevices;
-pub use self::lead::Lead;
+pub use self::leadership::Leadership;
 use self::live::{Live, Scaling, Way};
-use self::population::Population;
+use self::population::PopulationReader;
 use self::settings::{ApplicationKind, SourceSettings};
 use crate::freshness::RoundNumber;
-use crate::health::{Broker, Health};
+use crate::health::{BrokerHealth, Health};
 use crate::metrics::Metrics;
-use crate::registry::DeviceMap;
+use crate::registry::DeviceRegistry;
 use mqtt::connection::OpenError;
 use mqtt::offer::Offer;
 use mqtt::transport::{DialError, Dialer};
@@ -53,7 +53,7 @@ pub struct Source {
     pub settings: SourceSettings,
     pub backlog: Backlog,
     /// Read only: which types and devices are known.
-    pub map: Arc<DeviceMap>,
+    pub map: Arc<DeviceRegistry>,
     pub health: Arc<Health>,
     pub metrics: Metrics,
     pub shutdown: CancellationToken,
@@ -66,10 +66,10 @@ pub struct Source {
     /// A round has ended: types may be known that were not before.
     types_read: Notify,
     /// Whether this instance reads what is retained for all.
-    lead: Arc<Lead>,
+    leadership: Arc<Leadership>,
     /// Where the map holds only some devices: whoever knows the others, and the types that they are of.
-    kept: Option<Arc<dyn KeptDevices>>,
-    kept_types: Mutex<BTreeSet<String>>,
+    kept: Option<Arc<dyn DeviceCatalog>>,
+    catalog_types: Mutex<BTreeSet<String>>,
     /// Tells the members of a shared subscription apart, which have one client id.
     member: Option<String>,
 }
@@ -134,7 +134,7 @@ impl Source {
     pub fn new(
         settings: SourceSettings,
         backlog: Backlog,
-        map: Arc<DeviceMap>,
+        map: Arc<DeviceRegistry>,
         health: Arc<Health>,
         metrics: Metrics,
         shutdown: CancellationToken,
@@ -157,20 +157,20 @@ impl Source {
             live_loss,
             link_log: Mutex::default(),
             types_read,
-            lead: Arc::new(Lead::of_one()),
+            leadership: Arc::new(Leadership::of_one()),
             kept: None,
-            kept_types: Mutex::default(),
+            catalog_types: Mutex::default(),
             member,
         }
     }
 
     /// One of several sources that share their messages: of those, one reads what is retained.
-    pub fn led_by(self, lead: Arc<Lead>) -> Self {
-        Self { lead, ..self }
+    pub fn with_leadership(self, leadership: Arc<Leadership>) -> Self {
+        Self { leadership, ..self }
     }
 
     /// Where the map holds only some of the devices, others are asked for by what a store knows.
-    pub fn knowing(self, kept: Option<Arc<dyn KeptDevices>>) -> Self {
+    pub fn knowing(self, kept: Option<Arc<dyn DeviceCatalog>>) -> Self {
         Self { kept, ..self }
     }
 
@@ -184,7 +184,7 @@ impl Source {
         let scaling = Cell::new(Scaling::AsConfigured);
         let live =
             Live { source: self, dialer: &dialer, events, way, scaling, counters_wanted: &counters_wanted };
-        let population = Population::new(self, &dialer, counters, &counters_wanted);
+        let population = PopulationReader::new(self, &dialer, counters, &counters_wanted);
         let counting = async {
             broker_counters::watch(self, &dialer, &counters_wanted, counters_sender).await;
             // A broker that does not count ends this, and nothing else.
@@ -218,7 +218,7 @@ impl Source {
     fn known_types(&self) -> BTreeSet<String> {
         let settings = &self.settings.population;
         let seen = self.map.round_counts().into_iter().map(|count| count.device_type);
-        let kept = self.kept_types.lock();
+        let kept = self.catalog_types.lock();
         let known = seen.chain(settings.types.iter().cloned()).chain(settings.devices.keys().cloned());
         let known = known.chain(kept.iter().cloned());
         known.filter(|device_type| self.settings.takes(device_type)).collect()
@@ -256,14 +256,16 @@ impl Source {
     }
 
     /// Shows the state of the link, and logs it if it is another than before.
-    fn report(&self, broker: Broker) {
+    fn report(&self, broker: BrokerHealth) {
         let is_new = self.health.set_broker(broker.clone());
         let Some(unlogged) = self.link_log.lock().note(is_new, Instant::now()) else { return };
         let endpoint = &self.settings.endpoint;
         match &broker {
-            Broker::Subscribed => tracing::info!(broker = %endpoint, "subscribed to every device"),
-            Broker::Connecting => tracing::info!(broker = %endpoint, "connecting"),
-            Broker::LoginRefused(why) | Broker::SubscriptionRefused(why) | Broker::Lost(why) => {
+            BrokerHealth::Subscribed => tracing::info!(broker = %endpoint, "subscribed to every device"),
+            BrokerHealth::Connecting => tracing::info!(broker = %endpoint, "connecting"),
+            BrokerHealth::LoginRefused(why)
+            | BrokerHealth::SubscriptionRefused(why)
+            | BrokerHealth::Lost(why) => {
                 tracing::warn!(broker = %endpoint, unlogged_before = unlogged, "{why}; trying again");
             }
         }

@@ -5,9 +5,9 @@ use std::cell::Cell;
 
 use tokio::time::Instant;
 
-use super::backlog::{Run, Taken};
+use super::backlog::{Acceptance, PacketBatch};
 use super::evidence::Pass;
-use super::replay::{Due, Pong, Replay};
+use super::replay::{Pong, Replay, ReplayStep};
 use super::{Source, until};
 use mqtt::connection::{Connection, LinkError, OpenError, Received};
 use mqtt::reason;
@@ -50,7 +50,7 @@ impl PongTrust {
 }
 
 /// Reads with a client id of its own beside the live subscription.
-pub struct Reader<'a> {
+pub struct PassReader<'a> {
     source: &'a Source,
     dialer: &'a Dialer,
     settings: ConnectSettings,
@@ -84,7 +84,7 @@ impl PassError {
     }
 }
 
-impl<'a> Reader<'a> {
+impl<'a> PassReader<'a> {
     pub fn new(source: &'a Source, dialer: &'a Dialer, role: &str, trust_pong: &'a PongTrust) -> Self {
         // Nothing of these sessions is worth keeping: each pass reads anew.
         let settings = ConnectSettings { clean_session: true, ..source.settings.connect() };
@@ -147,8 +147,8 @@ impl<'a> Reader<'a> {
             let received = tokio::select! {
                 received = connection.receive() => received,
                 () = until(replay.over_at()) => match replay.due() {
-                    Due::Over => return Ok(replay),
-                    Due::Ping => {
+                    ReplayStep::Over => return Ok(replay),
+                    ReplayStep::Ping => {
                         connection.ping().await.map_err(PassError::Lost)?;
                         continue;
                     }
@@ -160,15 +160,15 @@ impl<'a> Reader<'a> {
                     replay.received(publishes.retained, Instant::now());
                     let (packets, version) = (publishes.packets, connection.version());
                     let round = self.source.map.round();
-                    let run = Run {
+                    let batch = PacketBatch {
                         packets,
                         version,
                         round,
                         may_have_waited: false,
                         pass: Some(pass),
-                        receipt: None,
+                        pending_ack: None,
                     };
-                    replay.lost |= self.source.backlog.offer(run) == Taken::No;
+                    replay.lost |= self.source.backlog.offer(batch) == Acceptance::No;
                     connection.acknowledge(&publishes.packet_ids).await.map_err(PassError::Lost)?;
                 }
                 Ok(Received::Suback(suback)) if suback.packet_id == packet_id => {

@@ -21,10 +21,10 @@ use tokio::time::{Instant, sleep, timeout};
 use super::Source;
 use super::evidence::{BrokerCounters, Evidence, Pass, judge};
 use super::live::{LiveEvent, LiveReplay};
-use super::pass::{PassError, PongTrust, Reader};
+use super::pass::{PassError, PassReader, PongTrust};
 use super::round::{Round, TypePasses};
 use crate::freshness::RoundNumber;
-use crate::health::{Population as State, PopulationReport, TypeReport};
+use crate::health::{PopulationReport, PopulationState, TypeReport};
 use crate::metrics::OutcomeLabel;
 use formats::iot_platform;
 use mqtt::transport::Dialer;
@@ -48,7 +48,7 @@ const LONG_READING: Duration = Duration::from_secs(5);
 const JITTER: f64 = 0.1;
 
 /// The population of one source.
-pub struct Population<'a> {
+pub struct PopulationReader<'a> {
     source: &'a Source,
     dialer: &'a Dialer,
     counters: watch::Receiver<BrokerCounters>,
@@ -73,7 +73,7 @@ struct Schedule {
     incomplete: Backoff,
 }
 
-impl<'a> Population<'a> {
+impl<'a> PopulationReader<'a> {
     pub fn new(
         source: &'a Source,
         dialer: &'a Dialer,
@@ -91,7 +91,7 @@ impl<'a> Population<'a> {
             incomplete: Backoff::up_to(self.source.settings.population.reconcile_interval),
         };
         let mut link_up = false;
-        let mut leads = self.source.lead.leads();
+        let mut is_leader = self.source.leadership.is_leader();
         loop {
             let start = tokio::select! {
                 event = events.recv() => match event {
@@ -107,7 +107,7 @@ impl<'a> Population<'a> {
                     }
                     Some(LiveEvent::Subscribed { replays: false }) => {
                         link_up = true;
-                        if !leads {
+                        if !is_leader {
                             continue;
                         }
                         self.begin_round()
@@ -117,15 +117,15 @@ impl<'a> Population<'a> {
                         None => return,
                     },
                 },
-                () = super::until(schedule.next), if link_up && leads => self.begin_round(),
-                () = self.source.lead.asked_again(), if link_up && leads => self.begin_round(),
-                () = self.source.lead.changed_from(leads) => {
-                    leads = !leads;
+                () = super::until(schedule.next), if link_up && is_leader => self.begin_round(),
+                () = self.source.leadership.asked_again(), if link_up && is_leader => self.begin_round(),
+                () = self.source.leadership.changed_from(is_leader) => {
+                    is_leader = !is_leader;
                     // A round begins at once, whatever was planned.
-                    schedule.next = leads.then(Instant::now);
+                    schedule.next = is_leader.then(Instant::now);
                     continue;
                 }
-                () = self.source.live_loss.happened(), if link_up && leads => {
+                () = self.source.live_loss.happened(), if link_up && is_leader => {
                     self.source.health.population_incomplete();
                     let soon = Instant::now() + schedule.incomplete.wait();
                     schedule.next = Some(schedule.next.map_or(soon, |next| next.min(soon)));
@@ -141,8 +141,8 @@ impl<'a> Population<'a> {
                     continue;
                 }
                 // Another instance has taken over.
-                () = self.source.lead.changed_from(true) => {
-                    leads = false;
+                () = self.source.leadership.changed_from(true) => {
+                    is_leader = false;
                     continue;
                 }
             };
@@ -171,7 +171,7 @@ impl<'a> Population<'a> {
 
     /// Shows what a round came to; returns how long to wait for the next one.
     fn finish(&self, number: RoundNumber, report: PopulationReport, schedule: &mut Schedule) -> Duration {
-        let again = report.state == State::Incomplete;
+        let again = report.state == PopulationState::Incomplete;
         let outcome = OutcomeLabel { outcome: report.state.word() };
         self.source.metrics.population_rounds.get_or_create(&outcome).inc();
         self.source.health.population_done(report);
@@ -210,7 +210,7 @@ impl<'a> Population<'a> {
         let mut report = self.report(&round);
         let retains_nothing = self.source.retains_nothing.load(Ordering::Relaxed);
         if self.source.live_loss.count() != losses_before || retains_nothing {
-            (report.state, report.evidence) = (State::Incomplete, Evidence::Missing.word());
+            (report.state, report.evidence) = (PopulationState::Incomplete, Evidence::Missing.word());
         }
         tracing::info!(
             population = report.state.word(),
@@ -231,7 +231,7 @@ impl<'a> Population<'a> {
         if self.is_settled(round) {
             return Ok(());
         }
-        self.learn_kept_types().await;
+        self.learn_catalog_types().await;
         self.ask_for_counters(began.elapsed()).await;
         if self.passes() > 1 && !self.is_settled(round) {
             // Not all types may have been seen yet. On some brokers the same SUBSCRIBE again shows them.
@@ -273,8 +273,8 @@ impl<'a> Population<'a> {
         // Messages of the broker's own expire when somebody asks for them, after they have been counted, and new ones come
         // after the count: one that we are given may be off by a few, the next one is not.
         let latest = *counters.borrow();
-        let heard = self.source.map.heard_in_round();
-        if reading > LONG_READING && !latest.count_matches(heard) && latest.nearly_matches(heard) {
+        let received = self.source.map.received_in_round();
+        if reading > LONG_READING && !latest.count_matches(received) && latest.nearly_matches(received) {
             let next = counters.wait_for(|counters| counters.ticks > latest.ticks);
             if timeout(COUNTERS_TIMEOUT, next).await.is_ok() {
                 sleep(COUNTERS_SETTLE).await;
@@ -299,7 +299,7 @@ impl<'a> Population<'a> {
             round.proof = Some(Evidence::BelowLimits);
         } else if self.unread_types(round) == 0
             && (types_are_known
-                || all_are_held && round.whole_shows_every_type(self.source.map.heard_in_round()))
+                || all_are_held && round.whole_shows_every_type(self.source.map.received_in_round()))
         {
             round.proof = round.proof_by_types(&self.source.map.round_counts());
         }
@@ -309,7 +309,7 @@ impl<'a> Population<'a> {
     /// Whether the broker counts as many retained messages as devices have been heard of in this round. No device may have
     /// been let go meanwhile, or it may have been counted twice.
     fn count_matches(&self) -> bool {
-        !self.source.map.evicted_in_round() && self.broker_counts(self.source.map.heard_in_round())
+        !self.source.map.evicted_in_round() && self.broker_counts(self.source.map.received_in_round())
     }
 
     /// Whether it counts as many as the last pass over every device has brought, each of another device.
@@ -358,7 +358,7 @@ impl<'a> Population<'a> {
             return Ok(());
         }
         let everything = [iot_platform::ALL_DEVICES.to_owned()];
-        let mut reader = Reader::new(self.source, self.dialer, "all", &self.trust_pong);
+        let mut reader = PassReader::new(self.source, self.dialer, "all", &self.trust_pong);
         let before = round.whole.len();
         for _ in 0..passes {
             match reader.read(&everything).await {
@@ -395,7 +395,7 @@ impl<'a> Population<'a> {
             let (queue, types) = (&queue, &types);
             async move {
                 let role = format!("type{number}");
-                let mut reader = Reader::new(self.source, self.dialer, &role, &self.trust_pong);
+                let mut reader = PassReader::new(self.source, self.dialer, &role, &self.trust_pong);
                 // The broker may count itself meanwhile.
                 while lost || !self.count_matches() {
                     let Some(device_type) = queue.borrow_mut().pop_front() else { break };
@@ -417,7 +417,7 @@ impl<'a> Population<'a> {
 
     async fn read_type(
         &self,
-        reader: &mut Reader<'_>,
+        reader: &mut PassReader<'_>,
         device_type: &str,
         read: &mut TypePasses,
     ) -> Result<(), PassError> {
@@ -463,7 +463,7 @@ impl<'a> Population<'a> {
         let ours = counts.filter(|count| self.source.settings.takes(&count.device_type));
         let types = ours.map(|count| {
             let own = round.types.get(&count.device_type).and_then(|read| read.evidence);
-            let (known, replayed) = (count.total, count.heard);
+            let (known, replayed) = (count.total, count.received);
             let evidence = round.proof.or(own).unwrap_or(evidence);
             let (evidence, proven) = (evidence.word(), evidence.is_proof());
             TypeReport { device_type: count.device_type, known, replayed, evidence, proven }

@@ -42,7 +42,7 @@ enum Silence {
 
 /// What follows from [`Replay::over_at`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Due {
+pub enum ReplayStep {
     /// The replay is over.
     Over,
     /// The broker must be sent a PINGREQ, and its answer tells.
@@ -123,13 +123,13 @@ impl Replay {
     }
 
     /// What is due at [`Replay::over_at`].
-    pub fn due(&mut self) -> Due {
+    pub fn due(&mut self) -> ReplayStep {
         match self.silence {
             Silence::Unexplained if !self.has_end_mark() => {
                 self.silence = Silence::Asked;
-                Due::Ping
+                ReplayStep::Ping
             }
-            Silence::Unexplained | Silence::Asked | Silence::Answered => Due::Over,
+            Silence::Unexplained | Silence::Asked | Silence::Answered => ReplayStep::Over,
         }
     }
 
@@ -183,20 +183,20 @@ mod tests {
         let mut replay = Replay::new(PassId(1), QUIET, false, start);
         replay.accept(start);
         replay.received(7, start);
-        assert_eq!(replay.due(), Due::Ping);
+        assert_eq!(replay.due(), ReplayStep::Ping);
         assert_eq!(replay.over_at(), None, "the link may stand still");
         replay.pong(1);
         assert_eq!(replay.over_at(), None, "that was the answer to an earlier PINGREQ");
         // It stood still: the rest of the replay comes now, and another silence must be explained.
         replay.received(3, start + QUIET * 5);
         replay.pong(0);
-        assert_eq!((replay.over_at(), replay.due()), (Some(start + QUIET * 6), Due::Ping));
+        assert_eq!((replay.over_at(), replay.due()), (Some(start + QUIET * 6), ReplayStep::Ping));
         replay.pong(0);
-        assert_eq!((replay.over_at(), replay.due()), (Some(start + QUIET * 6), Due::Over));
+        assert_eq!((replay.over_at(), replay.due()), (Some(start + QUIET * 6), ReplayStep::Over));
     }
 
     #[test]
-    fn a_pong_that_is_overtaken_is_no_end_mark() {
+    fn an_overtaken_pong_does_not_end_the_replay() {
         let start = Instant::now();
         let mut replay = Replay::new(PassId(1), QUIET, true, start);
         replay.accept(start);

@@ -64,9 +64,9 @@ mod tests {
     fn two_short_lives_in_a_row_point_to_another_client() {
         let mut watch = RivalWatch::default();
         assert_eq!(watch.note(closed(1), ID), None);
-        let told = watch.note(closed(30), ID).unwrap();
-        assert!(told.contains(ID) && told.contains("take turns") && told.contains("--id"), "{told}");
-        assert_eq!(watch.note(closed(2), ID), Some(told), "the same is told in the same words");
+        let said = watch.note(closed(30), ID).unwrap();
+        assert!(said.contains(ID) && said.contains("take turns") && said.contains("--id"), "{said}");
+        assert_eq!(watch.note(closed(2), ID), Some(said), "the same is told in the same words");
     }
 
     #[test]
@@ -80,8 +80,8 @@ mod tests {
     }
 
     #[test]
-    fn what_the_broker_says_is_told_at_once() {
-        let told = RivalWatch::default().note(ConnectionEnd::TakenOver, ID).unwrap();
-        assert!(told.contains(ID) && told.contains("--id"), "{told}");
+    fn a_takeover_reported_by_the_broker_is_reported_at_once() {
+        let said = RivalWatch::default().note(ConnectionEnd::TakenOver, ID).unwrap();
+        assert!(said.contains(ID) && said.contains("--id"), "{said}");
     }
 }

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use super::evidence::{Evidence, Pass, judge};
-use crate::health::Population as State;
+use crate::health::PopulationState;
 use crate::registry::RoundCount;
 
 /// The passes of one round.
@@ -27,7 +27,7 @@ pub struct TypePasses {
     pub passes: Vec<Pass>,
     pub evidence: Option<Evidence>,
     /// Each device that the store had has been asked for, where the map does not hold all.
-    pub kept_are_asked_for: bool,
+    pub catalog_is_asked_for: bool,
     /// The broker refuses the subscription to this type.
     pub refused: bool,
 }
@@ -55,8 +55,8 @@ impl Round {
     }
 
     /// Whether the last pass over every device brought as much as was heard of, and nothing new: no type hides.
-    pub fn whole_shows_every_type(&self, heard: u64) -> bool {
-        self.whole.last().is_some_and(|pass| pass.retained >= heard && pass.new_devices == 0 && !pass.lost)
+    pub fn whole_shows_every_type(&self, received: u64) -> bool {
+        self.whole.last().is_some_and(|pass| pass.retained >= received && pass.new_devices == 0 && !pass.lost)
     }
 
     /// Whether reading the same again can bring nothing more, as far as anybody can tell.
@@ -67,11 +67,11 @@ impl Round {
     }
 
     /// What the round comes to.
-    pub fn outcome(&self) -> (State, Evidence) {
+    pub fn outcome(&self) -> (PopulationState, Evidence) {
         match self.proof {
-            Some(proof) => (State::Complete, proof),
-            None if self.is_short() => (State::Incomplete, Evidence::Missing),
-            None => (State::Unproven, Evidence::Repeated),
+            Some(proof) => (PopulationState::Complete, proof),
+            None if self.is_short() => (PopulationState::Incomplete, Evidence::Missing),
+            None => (PopulationState::Unproven, Evidence::Repeated),
         }
     }
 
@@ -108,12 +108,12 @@ mod tests {
 
     fn known(names: &[&str]) -> Vec<RoundCount> {
         let count =
-            |name: &&str| RoundCount { device_type: (*name).to_owned(), before: 0, total: 1, heard: 1 };
+            |name: &&str| RoundCount { device_type: (*name).to_owned(), before: 0, total: 1, received: 1 };
         names.iter().map(count).collect()
     }
 
     #[test]
-    fn the_weakest_type_speaks_for_all_and_an_unread_one_for_none() {
+    fn the_weakest_type_decides_and_an_unread_one_is_ignored() {
         let mut round = Round::default();
         assert_eq!(round.proof_by_types(&known(&[])), None);
         round.types.insert("a".to_owned(), read(&[pass(1, 1)], Evidence::CountMatches));
@@ -125,26 +125,26 @@ mod tests {
     }
 
     #[test]
-    fn new_devices_in_what_was_read_last_mean_that_more_is_missing() {
+    fn new_devices_in_the_last_pass_mean_that_more_is_missing() {
         let mut round = Round::new(Some(pass(9, 9)));
-        assert_eq!(round.outcome(), (State::Incomplete, Evidence::Missing));
+        assert_eq!(round.outcome(), (PopulationState::Incomplete, Evidence::Missing));
         round.whole.push(pass(9, 0));
-        assert_eq!(round.outcome(), (State::Unproven, Evidence::Repeated));
+        assert_eq!(round.outcome(), (PopulationState::Unproven, Evidence::Repeated));
         round.types.insert("a".to_owned(), read(&[pass(9, 3)], Evidence::None));
         round.types_read_last = true;
-        assert_eq!(round.outcome().0, State::Incomplete);
+        assert_eq!(round.outcome().0, PopulationState::Incomplete);
         round.whole.push(pass(12, 0));
         round.types_read_last = false;
-        assert_eq!(round.outcome().0, State::Unproven);
+        assert_eq!(round.outcome().0, PopulationState::Unproven);
     }
 
     #[test]
-    fn what_could_not_be_read_is_missing() {
+    fn an_unreadable_type_is_missing() {
         let refused = Round { whole_refused: true, ..Round::default() };
-        assert_eq!(refused.outcome().0, State::Incomplete);
+        assert_eq!(refused.outcome().0, PopulationState::Incomplete);
         let mut round = Round::new(Some(pass(9, 0)));
         round.types.insert("a".to_owned(), read(&[], Evidence::Missing));
-        assert_eq!(round.outcome().0, State::Incomplete);
+        assert_eq!(round.outcome().0, PopulationState::Incomplete);
     }
 
     #[test]

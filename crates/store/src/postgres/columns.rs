@@ -10,18 +10,18 @@ use crate::encoding::{self, Parts};
 use crate::{Batch, StoreError, StoredDevice};
 use formats::iot_platform;
 use presence::history;
-use presence::history::Event;
+use presence::history::HistoryEvent;
 use presence::payload::Payload;
-use presence::{Belief, Claim, DeviceName, Moment, Statement, UnixSeconds};
+use presence::{DeviceName, DeviceState, EventKind, Moment, PresenceEvent, UnixSeconds};
 
 /// The columns that [`device`] reads, in any order.
-pub const DEVICE: &str = "type, id, heard_at, claim, session, time, close_code, payload, others";
+pub const DEVICE: &str = "type, id, received_at, kind, session, time, close_code, payload, others";
 
 /// All that one batch says of one device.
 #[derive(Clone, Debug, Default)]
 pub struct Said {
-    pub belief: Belief,
-    pub heard_at: u32,
+    pub state: DeviceState,
+    pub received_at: u32,
 }
 
 /// All that a batch says, each device once, by name; what is no belief is left out.
@@ -29,15 +29,15 @@ pub fn said(batch: &Batch) -> BTreeMap<(&str, &str), Said> {
     let mut said: BTreeMap<(&str, &str), Said> = BTreeMap::new();
     for device in &batch.devices {
         let one = said.entry((&device.name.device_type, &device.name.id)).or_default();
-        one.belief.merge(device.belief.clone());
-        one.heard_at = one.heard_at.max(device.heard_at.0);
+        one.state.merge(device.state.clone());
+        one.received_at = one.received_at.max(device.received_at.0);
     }
-    for event in &batch.events {
-        let one = said.entry((&event.device_type, &event.id)).or_default();
-        one.belief.apply(event.statement.clone());
-        one.heard_at = one.heard_at.max(event.heard_at.0);
+    for entry in &batch.events {
+        let one = said.entry((&entry.device_type, &entry.id)).or_default();
+        one.state.apply(entry.event.clone());
+        one.received_at = one.received_at.max(entry.received_at.0);
     }
-    said.retain(|name, said| said.belief.verdict().is_some() && can_be_kept(*name));
+    said.retain(|name, said| said.state.resolve().is_some() && is_storable(*name));
     said
 }
 
@@ -53,7 +53,7 @@ pub fn refusal(device_type: &str, id: &str) -> Option<&'static str> {
     is_too_long.then_some("the database keeps no name of more than 2,600 bytes")
 }
 
-fn can_be_kept((device_type, id): (&str, &str)) -> bool {
+fn is_storable((device_type, id): (&str, &str)) -> bool {
     refusal(device_type, id).is_none()
 }
 
@@ -63,20 +63,20 @@ pub struct DeviceColumns<'a> {
     types: Vec<&'a str>,
     ids: Vec<&'a str>,
     connected: Vec<bool>,
-    claims: Vec<i16>,
+    kinds: Vec<i16>,
     sessions: Vec<i64>,
     times: Vec<i64>,
     close_codes: Vec<i32>,
     addresses: Vec<Option<String>>,
     reasons: Vec<Option<String>>,
-    heard_at: Vec<i64>,
+    received_at: Vec<i64>,
     payloads: Vec<Vec<u8>>,
     others: Vec<Option<Vec<u8>>>,
 }
 
 impl<'a> DeviceColumns<'a> {
     pub fn push(&mut self, (device_type, id): (&'a str, &'a str), said: &Said) {
-        let Some(parts) = Parts::of(&said.belief) else { return };
+        let Some(parts) = Parts::of(&said.state) else { return };
         let deciding = &parts.deciding;
         let unpacked = deciding.payload.unpack();
         let (address, reason) = match iot_platform::summary(&unpacked) {
@@ -86,13 +86,13 @@ impl<'a> DeviceColumns<'a> {
         self.types.push(device_type);
         self.ids.push(id);
         self.connected.push(parts.connected);
-        self.claims.push(encoding::claim_number(deciding.claim).into());
+        self.kinds.push(encoding::kind_number(deciding.kind).into());
         self.sessions.push(nanos(deciding.session));
         self.times.push(nanos(deciding.time));
         self.close_codes.push(deciding.close_code.into());
         self.addresses.push(address);
         self.reasons.push(reason);
-        self.heard_at.push(said.heard_at.into());
+        self.received_at.push(said.received_at.into());
         self.payloads.push(deciding.payload.packed().to_vec());
         self.others.push(parts.others);
     }
@@ -107,13 +107,13 @@ impl<'a> DeviceColumns<'a> {
             &self.types,
             &self.ids,
             &self.connected,
-            &self.claims,
+            &self.kinds,
             &self.sessions,
             &self.times,
             &self.close_codes,
             &self.addresses,
             &self.reasons,
-            &self.heard_at,
+            &self.received_at,
             &self.payloads,
             &self.others,
         ]
@@ -129,33 +129,33 @@ fn text(text: &str) -> Option<String> {
 pub struct EventColumns<'a> {
     types: Vec<&'a str>,
     ids: Vec<&'a str>,
-    claims: Vec<i16>,
+    kinds: Vec<i16>,
     sessions: Vec<i64>,
     times: Vec<i64>,
     close_codes: Vec<i32>,
-    heard_at: Vec<i64>,
+    received_at: Vec<i64>,
     digests: Vec<i64>,
     payloads: Vec<&'a [u8]>,
 }
 
 impl<'a> EventColumns<'a> {
     /// By device, in their order for each: so two batches with the same events do not wait for each other.
-    pub fn of(events: &'a [Event]) -> Self {
-        let mut sorted: Vec<&Event> =
-            events.iter().filter(|event| can_be_kept((&event.device_type, &event.id))).collect();
-        sorted.sort_by_key(|event| (&event.device_type, &event.id));
+    pub fn of(events: &'a [HistoryEvent]) -> Self {
+        let mut sorted: Vec<&HistoryEvent> =
+            events.iter().filter(|entry| is_storable((&entry.device_type, &entry.id))).collect();
+        sorted.sort_by_key(|entry| (&entry.device_type, &entry.id));
         let mut columns = Self::default();
-        for event in sorted {
-            let statement = &event.statement;
-            columns.types.push(&event.device_type);
-            columns.ids.push(&event.id);
-            columns.claims.push(encoding::claim_number(statement.claim).into());
-            columns.sessions.push(nanos(statement.session));
-            columns.times.push(nanos(statement.time));
-            columns.close_codes.push(statement.close_code.into());
-            columns.heard_at.push(event.heard_at.0.into());
-            columns.digests.push(digest(statement));
-            columns.payloads.push(statement.payload.packed());
+        for entry in sorted {
+            let event = &entry.event;
+            columns.types.push(&entry.device_type);
+            columns.ids.push(&entry.id);
+            columns.kinds.push(encoding::kind_number(event.kind).into());
+            columns.sessions.push(nanos(event.session));
+            columns.times.push(nanos(event.time));
+            columns.close_codes.push(event.close_code.into());
+            columns.received_at.push(entry.received_at.0.into());
+            columns.digests.push(digest(event));
+            columns.payloads.push(event.payload.packed());
         }
         columns
     }
@@ -169,11 +169,11 @@ impl<'a> EventColumns<'a> {
         [
             &self.types,
             &self.ids,
-            &self.claims,
+            &self.kinds,
             &self.sessions,
             &self.times,
             &self.close_codes,
-            &self.heard_at,
+            &self.received_at,
             &self.digests,
             &self.payloads,
         ]
@@ -181,17 +181,17 @@ impl<'a> EventColumns<'a> {
 }
 
 /// 64 bits of everything that a statement is, the same in every version: FNV-1a over its fields and its message.
-fn digest(statement: &Statement) -> i64 {
+fn digest(event: &PresenceEvent) -> i64 {
     const BASIS: u64 = 0xcbf2_9ce4_8422_2325;
     const PRIME: u64 = 0x0000_0100_0000_01b3;
     let add = |hash: u64, bytes: &[u8]| {
         bytes.iter().fold(hash, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(PRIME))
     };
-    let mut hash = add(BASIS, &[encoding::claim_number(statement.claim)]);
-    hash = add(hash, &nanos(statement.session).to_le_bytes());
-    hash = add(hash, &nanos(statement.time).to_le_bytes());
-    hash = add(hash, &statement.close_code.to_le_bytes());
-    hash = add(hash, &statement.payload.unpack());
+    let mut hash = add(BASIS, &[encoding::kind_number(event.kind)]);
+    hash = add(hash, &nanos(event.session).to_le_bytes());
+    hash = add(hash, &nanos(event.time).to_le_bytes());
+    hash = add(hash, &event.close_code.to_le_bytes());
+    hash = add(hash, &event.payload.unpack());
     i64::from_le_bytes(hash.to_le_bytes())
 }
 
@@ -220,22 +220,22 @@ pub fn device(row: &Row, names: &mut TypeNames) -> Result<StoredDevice, StoreErr
     let name =
         DeviceName { device_type: names.shared(column(row, "type")?), id: column::<&str>(row, "id")?.into() };
     let others: Option<&[u8]> = column(row, "others")?;
-    let belief = encoding::belief(statement(row)?, others.unwrap_or_default()).ok_or_else(senseless)?;
-    Ok(StoredDevice { name, belief, heard_at: heard_at(row)? })
+    let state = encoding::state(event(row)?, others.unwrap_or_default()).ok_or_else(senseless)?;
+    Ok(StoredDevice { name, state, received_at: received_at(row)? })
 }
 
 /// The event in a row.
-pub fn event(row: &Row) -> Result<history::Row, StoreError> {
+pub fn history_event(row: &Row) -> Result<history::HistoryRow, StoreError> {
     let sequence = u64::try_from(column::<i64>(row, "sequence")?).map_err(|_| senseless())?;
-    Ok(history::Row { sequence, statement: statement(row)?, heard_at: heard_at(row)? })
+    Ok(history::HistoryRow { sequence, event: event(row)?, received_at: received_at(row)? })
 }
 
-fn statement(row: &Row) -> Result<Statement, StoreError> {
+fn event(row: &Row) -> Result<PresenceEvent, StoreError> {
     let moment =
         |name| column::<i64>(row, name).map(|nanos| encoding::moment(Some(nanos).filter(|n| *n != i64::MIN)));
-    let claim: Option<Claim> = encoding::claim(column::<i16>(row, "claim")?.into());
-    Ok(Statement {
-        claim: claim.ok_or_else(senseless)?,
+    let kind: Option<EventKind> = encoding::kind(column::<i16>(row, "kind")?.into());
+    Ok(PresenceEvent {
+        kind: kind.ok_or_else(senseless)?,
         session: moment("session")?,
         time: moment("time")?,
         close_code: u16::try_from(column::<i32>(row, "close_code")?).map_err(|_| senseless())?,
@@ -243,8 +243,8 @@ fn statement(row: &Row) -> Result<Statement, StoreError> {
     })
 }
 
-fn heard_at(row: &Row) -> Result<UnixSeconds, StoreError> {
-    u32::try_from(column::<i64>(row, "heard_at")?).map(UnixSeconds).map_err(|_| senseless())
+fn received_at(row: &Row) -> Result<UnixSeconds, StoreError> {
+    u32::try_from(column::<i64>(row, "received_at")?).map(UnixSeconds).map_err(|_| senseless())
 }
 
 pub fn column<'a, T: tokio_postgres::types::FromSql<'a>>(row: &'a Row, name: &str) -> Result<T, StoreError> {
@@ -253,5 +253,5 @@ pub fn column<'a, T: tokio_postgres::types::FromSql<'a>>(row: &'a Row, name: &st
 
 /// A row that no devstatus wrote.
 fn senseless() -> StoreError {
-    StoreError::Read("a row of the database makes no sense".to_owned())
+    StoreError::Read("a row of the database is invalid".to_owned())
 }

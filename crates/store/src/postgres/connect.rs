@@ -7,7 +7,7 @@ use tokio_postgres::config::{SslMode, TargetSessionAttrs};
 
 use super::tls::Encryption;
 use crate::StoreError;
-use crate::settings::{Server, StoreSettings, Tls};
+use crate::settings::{StoreServer, StoreSettings, StoreTls};
 
 /// One that writes, one that follows the others, one that says that this instance lives, and some that answer readers.
 const CONNECTIONS_MAX: usize = 8;
@@ -35,7 +35,7 @@ pub const SESSION: [&str; 4] = [
 ];
 
 /// Everything needed to connect.
-pub fn config(server: &Server) -> tokio_postgres::Config {
+pub fn config(server: &StoreServer) -> tokio_postgres::Config {
     let mut config = tokio_postgres::Config::new();
     for address in &server.addresses {
         config.host(&address.host).port(address.port);
@@ -51,9 +51,9 @@ pub fn config(server: &Server) -> tokio_postgres::Config {
     }
     config
         .ssl_mode(match server.tls {
-            Tls::Off => SslMode::Disable,
-            Tls::Offered => SslMode::Prefer,
-            Tls::Required => SslMode::Require,
+            StoreTls::Off => SslMode::Disable,
+            StoreTls::Offered => SslMode::Prefer,
+            StoreTls::Required => SslMode::Require,
         })
         // Of several hosts the primary, and after a failover the new one.
         .target_session_attrs(TargetSessionAttrs::ReadWrite)
@@ -67,14 +67,14 @@ pub fn config(server: &Server) -> tokio_postgres::Config {
 }
 
 /// The certificates to trust. They are not looked for where nothing is encrypted.
-pub fn encryption(server: &Server, settings: &StoreSettings) -> Result<Option<Encryption>, StoreError> {
-    if server.tls == Tls::Off {
+pub fn encryption(server: &StoreServer, settings: &StoreSettings) -> Result<Option<Encryption>, StoreError> {
+    if server.tls == StoreTls::Off {
         return Ok(None);
     }
     match Encryption::trusting(settings.ca_file.as_deref()) {
         Ok(encryption) => Ok(Some(encryption)),
         // A machine without a trust store can still use what is not encrypted.
-        Err(_) if server.tls == Tls::Offered && settings.ca_file.is_none() => Ok(None),
+        Err(_) if server.tls == StoreTls::Offered && settings.ca_file.is_none() => Ok(None),
         Err(error) => Err(StoreError::Read(error.to_string())),
     }
 }

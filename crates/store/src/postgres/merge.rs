@@ -19,16 +19,16 @@ use presence::{DeviceName, UnixSeconds};
 const EXPIRED_AT_ONCE: i64 = 20_000;
 
 /// Who writes where.
-pub struct Place<'a> {
+pub struct MergeTarget<'a> {
     pub statements: &'a Statements,
     /// The lane whose numbers this instance takes.
-    pub lane: i16,
+    pub counter_shard: i16,
     /// Who is told of a change.
     pub channel: &'a str,
 }
 
 /// What the one statement has come to.
-struct Outcome {
+struct MergeOutcome {
     /// The number of the newest change of the lane.
     counter: i64,
     /// Devices that have changed.
@@ -38,7 +38,7 @@ struct Outcome {
 }
 
 /// Merges a batch.
-pub async fn upsert(client: &mut Object, place: &Place<'_>, batch: &Batch) -> Result<(), StoreError> {
+pub async fn upsert(client: &mut Object, place: &MergeTarget<'_>, batch: &Batch) -> Result<(), StoreError> {
     let said = columns::said(batch);
     let events = EventColumns::of(&batch.events);
     let transaction = client.transaction().await.map_err(failed)?;
@@ -58,7 +58,7 @@ pub async fn upsert(client: &mut Object, place: &Place<'_>, batch: &Batch) -> Re
 
 async fn merge(
     transaction: &Transaction<'_>,
-    place: &Place<'_>,
+    place: &MergeTarget<'_>,
     said: &BTreeMap<(&str, &str), Said>,
 ) -> Result<(), StoreError> {
     let mut columns = DeviceColumns::default();
@@ -67,10 +67,10 @@ async fn merge(
     }
     let number = i64::try_from(columns.len()).unwrap_or(i64::MAX);
     let merge = transaction.prepare_cached(&place.statements.merge).await.map_err(failed)?;
-    let mut parameters: Vec<&(dyn ToSql + Sync)> = vec![&place.lane, &number];
+    let mut parameters: Vec<&(dyn ToSql + Sync)> = vec![&place.counter_shard, &number];
     parameters.extend(columns.parameters());
     let row = transaction.query_one(&merge, &parameters).await.map_err(failed)?;
-    let outcome = Outcome {
+    let outcome = MergeOutcome {
         counter: columns::column(&row, "counter")?,
         settled: columns::column(&row, "settled")?,
         types: columns::column(&row, "types")?,
@@ -86,9 +86,9 @@ async fn merge(
 /// Merges what the statement has left, and says how many have changed.
 async fn settle(
     transaction: &Transaction<'_>,
-    place: &Place<'_>,
+    place: &MergeTarget<'_>,
     said: &BTreeMap<(&str, &str), Said>,
-    outcome: &Outcome,
+    outcome: &MergeOutcome,
 ) -> Result<i64, StoreError> {
     if outcome.types.is_empty() {
         return Ok(0);
@@ -108,9 +108,9 @@ async fn settle(
         let Some(kept) = kept.remove(&DeviceName { device_type: name.0.into(), id: name.1.into() }) else {
             continue;
         };
-        let (mut belief, heard_at) = (kept.belief, kept.heard_at.0.max(said.heard_at));
-        if belief.merge(said.belief.clone()) || heard_at > kept.heard_at.0 {
-            columns.push(*name, &Said { belief, heard_at });
+        let (mut state, received_at) = (kept.state, kept.received_at.0.max(said.received_at));
+        if state.merge(said.state.clone()) || received_at > kept.received_at.0 {
+            columns.push(*name, &Said { state, received_at });
             numbers.push(number);
         }
     }
@@ -118,7 +118,7 @@ async fn settle(
         return Ok(0);
     }
     let update = transaction.prepare_cached(&place.statements.settle).await.map_err(failed)?;
-    let mut parameters: Vec<&(dyn ToSql + Sync)> = vec![&place.lane];
+    let mut parameters: Vec<&(dyn ToSql + Sync)> = vec![&place.counter_shard];
     parameters.extend(columns.parameters());
     parameters.push(&numbers);
     transaction.execute(&update, &parameters).await.map_err(failed)?;
@@ -129,12 +129,12 @@ async fn settle(
 pub async fn prune(
     client: &Object,
     statements: &Statements,
-    heard_before: UnixSeconds,
+    received_before: UnixSeconds,
     touched: (&[&str], &[&str]),
     per_device: i64,
 ) -> Result<u64, StoreError> {
     let delete = client.prepare_cached(&statements.prune_expired).await.map_err(failed)?;
-    let before = i64::from(heard_before.0);
+    let before = i64::from(received_before.0);
     let mut expired = 0;
     loop {
         let pruned = client.query_one(&delete, &[&before, &EXPIRED_AT_ONCE]).await.map_err(failed)?;

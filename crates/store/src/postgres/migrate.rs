@@ -7,8 +7,12 @@ use super::statements::with_schema;
 use crate::StoreError;
 
 /// Each step leads from the version of its position to the next. A step that was released is never changed.
-const STEPS: &[&str] =
-    &[include_str!("sql/schema_1.sql"), include_str!("sql/schema_2.sql"), include_str!("sql/schema_3.sql")];
+const STEPS: &[&str] = &[
+    include_str!("sql/schema_1.sql"),
+    include_str!("sql/schema_2.sql"),
+    include_str!("sql/schema_3.sql"),
+    include_str!("sql/schema_4.sql"),
+];
 
 /// Takes every step that is missing, all or none.
 pub async fn migrate(client: &mut Object, schema: &str) -> Result<(), StoreError> {

@@ -3,10 +3,10 @@
 //! The statements stand in files of their own, in `sql`. Each is right whatever other instances do at the same moment; what
 //! they rely on is said there. Of a connection nothing is expected: after any error it is given up and another one made.
 
-mod bell;
 mod check;
 mod columns;
 mod connect;
+mod listener;
 mod merge;
 mod migrate;
 mod order;
@@ -27,15 +27,15 @@ use rand::RngExt;
 use tokio::time::{Instant, sleep, timeout};
 use tokio_rustls::rustls::{self, CertificateError};
 
-use self::bell::Bell;
-use self::merge::Place;
-use self::read::{LANES, Window};
+use self::listener::ChangeListener;
+use self::merge::MergeTarget;
+use self::read::{COUNTER_SHARDS, Window};
 use self::statements::Statements;
-use super::settings::{Server, StoreSettings};
+use super::settings::{StoreServer, StoreSettings};
 use super::{
-    Batch, Changes, Instance, LoadSink, Mark, Page, Query, Retention, Store, StoreError, StoredDevice,
+    Batch, ChangeCursor, Changes, Instance, LoadSink, Page, Query, Retention, Store, StoreError, StoredDevice,
 };
-use presence::history::{EventPage, Row};
+use presence::history::{EventPage, HistoryRow};
 use presence::query::Total;
 use presence::{Device, DeviceName, UnixSeconds};
 use system::sentence;
@@ -59,14 +59,14 @@ const NO_TIMELINE: &str = "NULL::text";
 /// One schema of one database.
 pub struct PostgresStore {
     pool: Pool,
-    bell: Bell,
+    change_notified: ChangeListener,
     statements: Statements,
     schema: String,
     /// In which of the lanes this instance writes: any, as long as not all take the same one.
-    lane: i16,
+    counter_shard: i16,
     retention: Retention,
     /// Events heard before are not shown, pruned yet or not.
-    heard_since: AtomicU32,
+    received_since: AtomicU32,
     /// Devices that have new events since the last pruning.
     touched: Mutex<HashSet<DeviceName>>,
     timeline: Mutex<Option<String>>,
@@ -75,7 +75,7 @@ pub struct PostgresStore {
 impl PostgresStore {
     /// Connects, and makes the schema or brings it to the form of this version.
     pub async fn open(
-        server: &Server,
+        server: &StoreServer,
         settings: &StoreSettings,
         retention: Retention,
     ) -> Result<Self, StoreError> {
@@ -98,20 +98,20 @@ impl PostgresStore {
         order::renew(&mut client, &statements).await?;
         Ok(Self {
             pool,
-            bell: Bell::new(config, encryption, &schema),
+            change_notified: ChangeListener::new(config, encryption, &schema),
             statements,
             schema,
-            lane: rand::rng().random_range(0..LANES as i16),
+            counter_shard: rand::rng().random_range(0..COUNTER_SHARDS as i16),
             retention,
-            heard_since: AtomicU32::new(0),
+            received_since: AtomicU32::new(0),
             touched: Mutex::default(),
             timeline: Mutex::default(),
         })
     }
 
-    async fn client(&self) -> Result<Held, StoreError> {
+    async fn client(&self) -> Result<PooledConnection, StoreError> {
         match self.pool.get().await {
-            Ok(client) => Ok(Held(Some(client))),
+            Ok(client) => Ok(PooledConnection(Some(client))),
             Err(error) => Err(StoreError::Write(sentence(&error))),
         }
     }
@@ -122,7 +122,11 @@ impl PostgresStore {
 
     async fn merge(&self, batch: &Batch) -> Result<(), StoreError> {
         let mut client = self.client().await?;
-        let place = Place { statements: &self.statements, lane: self.lane, channel: &self.schema };
+        let place = MergeTarget {
+            statements: &self.statements,
+            counter_shard: self.counter_shard,
+            channel: &self.schema,
+        };
         let merged = merge::upsert(&mut client, &place, batch).await;
         client.served(merged)?;
         let mut touched = self.touched.lock();
@@ -135,24 +139,24 @@ impl PostgresStore {
         Ok(())
     }
 
-    async fn look(&self, since: Mark, limit: usize) -> Result<Changes, StoreError> {
+    async fn poll(&self, since: ChangeCursor, limit: usize) -> Result<Changes, StoreError> {
         let client = self.client().await?;
-        let looked = read::changes(&client, &self.statements, &since, limit).await;
-        let looked = client.served(looked)?;
-        let before = std::mem::replace(&mut *self.timeline.lock(), looked.timeline.clone());
-        if before.is_some() && before != looked.timeline {
+        let polled = read::changes(&client, &self.statements, &since, limit).await;
+        let polled = client.served(polled)?;
+        let before = std::mem::replace(&mut *self.timeline.lock(), polled.timeline.clone());
+        if before.is_some() && before != polled.timeline {
             return Err(StoreError::Gap("another server has taken over".to_owned()));
         }
-        Ok(looked.changes)
+        Ok(polled.changes)
     }
 
-    async fn drop_old(&self, heard_before: UnixSeconds) -> Result<u64, StoreError> {
+    async fn drop_old(&self, received_before: UnixSeconds) -> Result<u64, StoreError> {
         let touched = std::mem::take(&mut *self.touched.lock());
         let (types, ids): (Vec<&str>, Vec<&str>) =
             touched.iter().map(|name| (&*name.device_type, &*name.id)).unzip();
         let client = self.client().await?;
         let pruned =
-            merge::prune(&client, &self.statements, heard_before, (&types, &ids), self.per_device()).await;
+            merge::prune(&client, &self.statements, received_before, (&types, &ids), self.per_device()).await;
         let pruned = client.served(pruned);
         if pruned.is_err() {
             self.touched.lock().extend(touched);
@@ -162,8 +166,8 @@ impl PostgresStore {
 
     async fn say_alive(&self, instance: Instance, lives_for: Duration) -> Result<Vec<Instance>, StoreError> {
         let mut client = self.client().await?;
-        let living = attend(&mut client, &self.statements, &instance, lives_for).await;
-        client.served(living)
+        let live_members = heartbeat(&mut client, &self.statements, &instance, lives_for).await;
+        client.served(live_members)
     }
 }
 
@@ -214,7 +218,7 @@ fn is_about_dates(error: &std::io::Error) -> bool {
 }
 
 /// One instance at a time, so that all agree on who came first.
-async fn attend(
+async fn heartbeat(
     client: &mut Object,
     statements: &Statements,
     instance: &Instance,
@@ -225,8 +229,8 @@ async fn attend(
     let (id, note) = (&*instance.id, &*instance.note);
     let gone = if lives_for.is_zero() { id } else { "" };
     if !lives_for.is_zero() {
-        let attend = transaction.prepare_cached(&statements.attend).await.map_err(failed)?;
-        transaction.execute(&attend, &[&id, &note, &lives_for.as_secs_f64()]).await.map_err(failed)?;
+        let heartbeat = transaction.prepare_cached(&statements.heartbeat).await.map_err(failed)?;
+        transaction.execute(&heartbeat, &[&id, &note, &lives_for.as_secs_f64()]).await.map_err(failed)?;
     }
     let leave = transaction.prepare_cached(&statements.leave).await.map_err(failed)?;
     transaction.execute(&leave, &[&gone]).await.map_err(failed)?;
@@ -243,9 +247,9 @@ async fn attend(
 
 /// A connection that goes back to the pool only if what was done over it was done: after an error, and if it was waited
 /// for in vain, it is given up.
-struct Held(Option<Object>);
+struct PooledConnection(Option<Object>);
 
-impl Held {
+impl PooledConnection {
     fn served<T>(mut self, done: Result<T, StoreError>) -> Result<T, StoreError> {
         if done.is_ok() {
             drop(self.0.take());
@@ -254,7 +258,7 @@ impl Held {
     }
 }
 
-impl Drop for Held {
+impl Drop for PooledConnection {
     fn drop(&mut self) {
         if let Some(client) = self.0.take() {
             drop(Object::take(client));
@@ -262,7 +266,7 @@ impl Drop for Held {
     }
 }
 
-impl Deref for Held {
+impl Deref for PooledConnection {
     type Target = Object;
 
     fn deref(&self) -> &Object {
@@ -270,7 +274,7 @@ impl Deref for Held {
     }
 }
 
-impl DerefMut for Held {
+impl DerefMut for PooledConnection {
     fn deref_mut(&mut self) -> &mut Object {
         self.0.as_mut().expect("it is held until it is dropped")
     }
@@ -347,23 +351,23 @@ impl Store for PostgresStore {
         })
     }
 
-    fn changes(&self, since: Mark, limit: usize) -> BoxFuture<'_, Result<Changes, StoreError>> {
-        bounded(self.look(since, limit))
+    fn changes(&self, since: ChangeCursor, limit: usize) -> BoxFuture<'_, Result<Changes, StoreError>> {
+        bounded(self.poll(since, limit))
     }
 
-    fn mark(&self) -> BoxFuture<'_, Result<Mark, StoreError>> {
+    fn cursor(&self) -> BoxFuture<'_, Result<ChangeCursor, StoreError>> {
         bounded(async move {
             let client = self.client().await?;
-            let done = read::mark(&client, &self.statements).await;
+            let done = read::cursor(&client, &self.statements).await;
             client.served(done)
         })
     }
 
-    fn bell(&self) -> BoxFuture<'_, ()> {
-        Box::pin(self.bell.wait())
+    fn change_notified(&self) -> BoxFuture<'_, ()> {
+        Box::pin(self.change_notified.wait())
     }
 
-    fn attend(
+    fn heartbeat(
         &self,
         instance: Instance,
         lives_for: Duration,
@@ -376,9 +380,9 @@ impl Store for PostgresStore {
         name: DeviceName,
         before: Option<u64>,
         limit: usize,
-    ) -> BoxFuture<'_, Result<Vec<Row>, StoreError>> {
-        let heard_since = i64::from(self.heard_since.load(Ordering::Relaxed));
-        let window = Window { before, limit, per_device: self.per_device(), heard_since };
+    ) -> BoxFuture<'_, Result<Vec<HistoryRow>, StoreError>> {
+        let received_since = i64::from(self.received_since.load(Ordering::Relaxed));
+        let window = Window { before, limit, per_device: self.per_device(), received_since };
         bounded(async move {
             let client = self.client().await?;
             let done = read::history(&client, &self.statements, &name, &window).await;
@@ -394,9 +398,9 @@ impl Store for PostgresStore {
         })
     }
 
-    fn prune(&self, heard_before: UnixSeconds) -> BoxFuture<'_, Result<u64, StoreError>> {
-        self.heard_since.store(heard_before.0, Ordering::Relaxed);
-        bounded(self.drop_old(heard_before))
+    fn prune(&self, received_before: UnixSeconds) -> BoxFuture<'_, Result<u64, StoreError>> {
+        self.received_since.store(received_before.0, Ordering::Relaxed);
+        bounded(self.drop_old(received_before))
     }
 
     fn retention_time(&self) -> BoxFuture<'_, Result<Option<UnixSeconds>, StoreError>> {

@@ -13,7 +13,7 @@ use super::columns::{self, TypeNames};
 use super::failed;
 use super::statements::Statements;
 use crate::{PAGE_MAX, StoreError};
-use presence::history::{EventPage, KeptEvent};
+use presence::history::{EventPage, StoredEvent};
 
 const TRANSACTION_BITS: u32 = 40;
 const TIMELINE_BITS: u32 = 16;
@@ -47,17 +47,17 @@ pub async fn events(
         return Err(StoreError::Read("the server has become a standby".to_owned()));
     }
     let transaction = |name| columns::column::<Option<i64>>(moment, name).map(|id| id.unwrap_or(0) as u64);
-    let (horizon, next) = (transaction("horizon")?, transaction("next")?);
+    let (commit_watermark, next) = (transaction("commit_watermark")?, transaction("next")?);
     let dropped = transaction("dropped")?;
     let restored = columns::column::<Option<i32>>(moment, "restored")?.ok_or_else(gone)?;
     let line = line(columns::column(moment, "timeline")?, restored);
     let is_of_this_order = after == 0 || after & !lowest(TRANSACTION_BITS) == line;
     let is_all = columns::column::<i64>(moment, "found")? < limit;
-    let upto = if is_all { horizon.saturating_sub(1) } else { transaction("upto")? };
+    let upto = if is_all { commit_watermark.saturating_sub(1) } else { transaction("upto")? };
     let mut page = EventPage {
         events: Vec::new(),
         reached: if limit == 0 { after } else { line | upto.max(after_transaction) },
-        newest: line | horizon.saturating_sub(1),
+        newest: line | commit_watermark.saturating_sub(1),
         begun: line | next.saturating_sub(1),
         // What is kept by a transaction that has not begun is of another server, and not in order.
         incomplete: !is_of_this_order
@@ -68,11 +68,11 @@ pub async fn events(
     let mut names = TypeNames::default();
     for row in &rows {
         let Some(kept_in) = columns::column::<Option<i64>>(row, "kept_in")? else { continue };
-        page.events.push(KeptEvent {
+        page.events.push(StoredEvent {
             device_type: names.shared(columns::column(row, "type")?),
             id: columns::column::<&str>(row, "id")?.into(),
             position: u64::try_from(kept_in).unwrap_or(0),
-            row: columns::event(row)?,
+            row: columns::history_event(row)?,
         });
     }
     // Whoever goes on in the midst of a transaction, or before one that has begun earlier, is given all of it again.
@@ -94,7 +94,7 @@ pub async fn renew(client: &mut Object, statements: &Statements) -> Result<(), S
     let renewed = transaction.execute(&statements.renew_order, &[&cleared]).await.map_err(failed)? > 0;
     transaction.commit().await.map_err(failed)?;
     if renewed {
-        tracing::warn!("the database was restored: streams of changes from before begin anew");
+        tracing::warn!("the database was restored: earlier streams of changes start again");
     }
     Ok(())
 }

@@ -10,13 +10,13 @@ use tokio_postgres::types::ToSql;
 use super::columns::{self, TypeNames};
 use super::failed;
 use super::statements::{Statements, with_schema};
-use crate::{Changes, Cursor, LoadSink, Mark, PAGE_MAX, Page, Query, StoreError, StoredDevice};
+use crate::{ChangeCursor, Changes, Cursor, LoadSink, PAGE_MAX, Page, Query, StoreError, StoredDevice};
 use presence::history;
 use presence::query::{SortBy, Total};
 use presence::{DeviceName, Status};
 
 /// Lanes of changes, as the schema has them.
-pub const LANES: usize = 16;
+pub const COUNTER_SHARDS: usize = 16;
 
 /// Devices that are handed over at once while loading.
 const LOADED_AT_ONCE: usize = 4_096;
@@ -119,7 +119,7 @@ pub async fn list(client: &Object, schema: &str, query: &Query) -> Result<Page, 
 }
 
 /// What a look for changes has found, beside the changes.
-pub struct Looked {
+pub struct PolledChanges {
     pub changes: Changes,
     /// The server's timeline, if it tells one: another one after each failover and restoring.
     pub timeline: Option<String>,
@@ -129,18 +129,19 @@ pub struct Looked {
 pub async fn changes(
     client: &Object,
     statements: &Statements,
-    since: &Mark,
+    since: &ChangeCursor,
     limit: usize,
-) -> Result<Looked, StoreError> {
-    let numbers: Vec<i64> = (0..LANES).map(|lane| number(since, lane)).collect();
+) -> Result<PolledChanges, StoreError> {
+    let numbers: Vec<i64> = (0..COUNTER_SHARDS).map(|counter_shard| number(since, counter_shard)).collect();
     let limit = limit.clamp(1, PAGE_MAX);
     let select = client.prepare_cached(&statements.changes).await.map_err(failed)?;
     let rows = client.query(&select, &[&numbers, &(limit as i64)]).await.map_err(failed)?;
     let (mut names, mut devices) = (TypeNames::default(), Vec::new());
-    let (mut reached, mut found, mut timeline) = (numbers.clone(), [0; LANES], None);
+    let (mut reached, mut found, mut timeline) = (numbers.clone(), [0; COUNTER_SHARDS], None);
     for row in &rows {
-        let lane: usize = columns::column::<i16>(row, "lane")?.try_into().unwrap_or(LANES);
-        if lane >= LANES {
+        let counter_shard: usize =
+            columns::column::<i16>(row, "counter_shard")?.try_into().unwrap_or(COUNTER_SHARDS);
+        if counter_shard >= COUNTER_SHARDS {
             continue;
         }
         if columns::column(row, "standby")? {
@@ -148,44 +149,45 @@ pub async fn changes(
         }
         timeline = columns::column(row, "timeline")?;
         let newest: i64 = columns::column(row, "newest")?;
-        if newest < numbers[lane] {
+        if newest < numbers[counter_shard] {
             return Err(StoreError::Gap("the database is older than what was read from it".to_owned()));
         }
         match columns::column::<Option<i64>>(row, "changed")? {
             Some(changed) => {
                 devices.push(columns::device(row, &mut names)?);
-                found[lane] += 1;
+                found[counter_shard] += 1;
                 // A lane that brought less than was asked for is read to its end.
-                reached[lane] = if found[lane] < limit { newest } else { changed };
+                reached[counter_shard] = if found[counter_shard] < limit { newest } else { changed };
             }
-            None => reached[lane] = newest,
+            None => reached[counter_shard] = newest,
         }
     }
-    Ok(Looked { changes: Changes { devices, mark: mark_at(&reached) }, timeline })
+    Ok(PolledChanges { changes: Changes { devices, cursor: cursor_at(&reached) }, timeline })
 }
 
 /// Where the newest change stands.
-pub async fn mark(client: &Object, statements: &Statements) -> Result<Mark, StoreError> {
-    let rows = client.query(&statements.mark, &[]).await.map_err(failed)?;
-    let mut numbers = [0; LANES];
+pub async fn cursor(client: &Object, statements: &Statements) -> Result<ChangeCursor, StoreError> {
+    let rows = client.query(&statements.cursor, &[]).await.map_err(failed)?;
+    let mut numbers = [0; COUNTER_SHARDS];
     for row in &rows {
-        let lane = usize::try_from(columns::column::<i16>(row, "lane")?).unwrap_or(LANES);
-        if let Some(number) = numbers.get_mut(lane) {
+        let counter_shard =
+            usize::try_from(columns::column::<i16>(row, "counter_shard")?).unwrap_or(COUNTER_SHARDS);
+        if let Some(number) = numbers.get_mut(counter_shard) {
             *number = columns::column(row, "changed")?;
         }
     }
-    Ok(mark_at(&numbers))
+    Ok(cursor_at(&numbers))
 }
 
-fn number(mark: &Mark, lane: usize) -> i64 {
-    mark.0.get(lane).and_then(|number| i64::try_from(*number).ok()).unwrap_or(0)
+fn number(cursor: &ChangeCursor, counter_shard: usize) -> i64 {
+    cursor.0.get(counter_shard).and_then(|number| i64::try_from(*number).ok()).unwrap_or(0)
 }
 
-fn mark_at(numbers: &[i64]) -> Mark {
+fn cursor_at(numbers: &[i64]) -> ChangeCursor {
     if numbers.iter().all(|number| *number == 0) {
-        return Mark::BEGINNING;
+        return ChangeCursor::BEGINNING;
     }
-    Mark(numbers.iter().map(|number| u64::try_from(*number).unwrap_or(0)).collect())
+    ChangeCursor(numbers.iter().map(|number| u64::try_from(*number).unwrap_or(0)).collect())
 }
 
 /// Which events are shown.
@@ -193,7 +195,7 @@ pub struct Window {
     pub before: Option<u64>,
     pub limit: usize,
     pub per_device: i64,
-    pub heard_since: i64,
+    pub received_since: i64,
 }
 
 /// The newest events of a device.
@@ -202,13 +204,13 @@ pub async fn history(
     statements: &Statements,
     name: &DeviceName,
     window: &Window,
-) -> Result<Vec<history::Row>, StoreError> {
+) -> Result<Vec<history::HistoryRow>, StoreError> {
     let before = window.before.and_then(|before| i64::try_from(before).ok()).unwrap_or(i64::MAX);
     let limit = i64::try_from(window.limit).unwrap_or(i64::MAX);
     let select = client.prepare_cached(&statements.history).await.map_err(failed)?;
     let (device_type, id) = (&*name.device_type, &*name.id);
     let parameters: [&(dyn ToSql + Sync); 6] =
-        [&device_type, &id, &window.per_device, &before, &window.heard_since, &limit];
+        [&device_type, &id, &window.per_device, &before, &window.received_since, &limit];
     let rows = client.query(&select, &parameters).await.map_err(failed)?;
-    rows.iter().map(columns::event).collect()
+    rows.iter().map(columns::history_event).collect()
 }

@@ -18,19 +18,21 @@ use tokio::sync::oneshot;
 use self::file::{Lock, Unusable};
 use self::read::Window;
 use self::write::{WriteError, Writing};
-use super::{Batch, Changes, LoadSink, Mark, Page, Query, Retention, Store, StoreError, StoredDevice};
-use presence::history::{EventPage, Row};
+use super::{
+    Batch, ChangeCursor, Changes, LoadSink, Page, Query, Retention, Store, StoreError, StoredDevice,
+};
+use presence::history::{EventPage, HistoryRow};
 use presence::query::Total;
 use presence::{DeviceName, UnixSeconds};
 
 /// One file, open for as long as this lives.
 pub struct SqliteStore {
     /// Ends before the writer: only a connection that may write moves the log into the file when it is the last to close.
-    reader: Worker<Reader>,
+    reader: Worker<ReadWorker>,
     /// `None`: opened to be read only.
-    writer: Option<Worker<Writer>>,
+    writer: Option<Worker<WriteWorker>>,
     /// Events heard before are not shown, pruned yet or not.
-    heard_since: AtomicU32,
+    received_since: AtomicU32,
     retention: Retention,
 }
 
@@ -50,19 +52,19 @@ impl SqliteStore {
         };
         let begun = Arc::new(AtomicU64::new(0));
         let path: Arc<Path> = path.into();
-        let writer = Writer {
+        let writer = WriteWorker {
             writing: Some(writing),
             path: Arc::clone(&path),
             retention,
             begun: Arc::clone(&begun),
             _lock: lock,
         };
-        let reader = Reader { connection: None, path: Arc::clone(&path), begun, opened_at: 0 };
+        let reader = ReadWorker { connection: None, path: Arc::clone(&path), begun, opened_at: 0 };
         let cannot = |error: io::Error| StoreError::Open { path: path.to_path_buf(), why: error.to_string() };
         let writer = Worker::start("store", writer).map_err(cannot)?;
         let reader = Worker::start("store-read", reader).map_err(cannot)?;
         let writer = Some(writer);
-        Ok((Self { writer, reader, heard_since: AtomicU32::new(0), retention }, set_aside))
+        Ok((Self { writer, reader, received_since: AtomicU32::new(0), retention }, set_aside))
     }
 
     /// Opens a file that is there, to read it only; another process may write it meanwhile.
@@ -70,10 +72,14 @@ impl SqliteStore {
         let cannot = |why: String| StoreError::Open { path: path.to_owned(), why };
         let path = &*file::resolve(path)?;
         let connection = file::check(path)?;
-        let reader =
-            Reader { connection: Some(connection), path: path.into(), begun: Arc::default(), opened_at: 0 };
+        let reader = ReadWorker {
+            connection: Some(connection),
+            path: path.into(),
+            begun: Arc::default(),
+            opened_at: 0,
+        };
         let reader = Worker::start("store-read", reader).map_err(|error| cannot(error.to_string()))?;
-        Ok(Self { writer: None, reader, heard_since: AtomicU32::new(0), retention })
+        Ok(Self { writer: None, reader, received_since: AtomicU32::new(0), retention })
     }
 
     fn write<T: Send + 'static>(
@@ -128,7 +134,7 @@ impl<W> Drop for Worker<W> {
     fn drop(&mut self) {
         self.jobs = None;
         if self.thread.take().is_some_and(|thread| thread.join().is_err()) {
-            tracing::error!("a thread of the store ended by a fault of its own");
+            tracing::error!("internal error: a thread of the store ended unexpectedly");
         }
     }
 }
@@ -145,7 +151,7 @@ fn begin_anew(path: &Path, retention: Retention) -> Result<(Writing, PathBuf), S
 }
 
 /// What the writing thread holds.
-struct Writer {
+struct WriteWorker {
     /// `None` while a new file could not be begun.
     writing: Option<Writing>,
     path: Arc<Path>,
@@ -156,7 +162,7 @@ struct Writer {
     _lock: Lock,
 }
 
-impl Writer {
+impl WriteWorker {
     fn run<T>(&mut self, write: impl FnOnce(&mut Writing) -> Result<T, WriteError>) -> Result<T, StoreError> {
         let writing = match &mut self.writing {
             Some(writing) => writing,
@@ -194,7 +200,7 @@ fn reopened(path: &Path, retention: Retention) -> Result<Writing, StoreError> {
 }
 
 /// What the reading thread holds.
-struct Reader {
+struct ReadWorker {
     connection: Option<Connection>,
     path: Arc<Path>,
     begun: Arc<AtomicU64>,
@@ -202,7 +208,7 @@ struct Reader {
     opened_at: u64,
 }
 
-impl Reader {
+impl ReadWorker {
     fn run<T>(&mut self, read: impl FnOnce(&Connection) -> Result<T, WriteError>) -> Result<T, StoreError> {
         let begun = self.begun.load(Ordering::Acquire);
         let failed = |error: rusqlite::Error| StoreError::Read(error.to_string());
@@ -252,12 +258,12 @@ impl Store for SqliteStore {
         self.read(move |connection| read::list(connection, &query))
     }
 
-    fn changes(&self, since: Mark, limit: usize) -> BoxFuture<'_, Result<Changes, StoreError>> {
+    fn changes(&self, since: ChangeCursor, limit: usize) -> BoxFuture<'_, Result<Changes, StoreError>> {
         self.read(move |connection| read::changes(connection, &since, limit))
     }
 
-    fn mark(&self) -> BoxFuture<'_, Result<Mark, StoreError>> {
-        self.read(read::mark)
+    fn cursor(&self) -> BoxFuture<'_, Result<ChangeCursor, StoreError>> {
+        self.read(read::cursor)
     }
 
     fn history(
@@ -265,9 +271,9 @@ impl Store for SqliteStore {
         name: DeviceName,
         before: Option<u64>,
         limit: usize,
-    ) -> BoxFuture<'_, Result<Vec<Row>, StoreError>> {
-        let heard_since = UnixSeconds(self.heard_since.load(Ordering::Relaxed));
-        let window = Window { before, limit, per_device: self.retention.per_device, heard_since };
+    ) -> BoxFuture<'_, Result<Vec<HistoryRow>, StoreError>> {
+        let received_since = UnixSeconds(self.received_since.load(Ordering::Relaxed));
+        let window = Window { before, limit, per_device: self.retention.per_device, received_since };
         self.read(move |connection| read::history(connection, &name, &window))
     }
 
@@ -275,9 +281,9 @@ impl Store for SqliteStore {
         self.read(move |connection| read::events(connection, after, limit).map(Some))
     }
 
-    fn prune(&self, heard_before: UnixSeconds) -> BoxFuture<'_, Result<u64, StoreError>> {
-        self.heard_since.store(heard_before.0, Ordering::Relaxed);
-        self.write(move |writing| writing.prune(heard_before))
+    fn prune(&self, received_before: UnixSeconds) -> BoxFuture<'_, Result<u64, StoreError>> {
+        self.received_since.store(received_before.0, Ordering::Relaxed);
+        self.write(move |writing| writing.prune(received_before))
     }
 
     fn retention_time(&self) -> BoxFuture<'_, Result<Option<UnixSeconds>, StoreError>> {

@@ -12,9 +12,9 @@ use rusqlite::{Connection, Row, params, params_from_iter};
 
 use super::write::{WriteError, signed};
 use super::{encoding, file};
-use crate::{Changes, Cursor, LoadSink, Mark, PAGE_MAX, Page, Query, StoredDevice};
+use crate::{ChangeCursor, Changes, Cursor, LoadSink, PAGE_MAX, Page, Query, StoredDevice};
 use presence::history;
-use presence::history::{EventPage, KeptEvent};
+use presence::history::{EventPage, StoredEvent};
 use presence::query::{SortBy, Total};
 use presence::{DeviceName, Status, UnixSeconds};
 
@@ -26,7 +26,7 @@ const LOAD_THREADS_MAX: usize = 4;
 const LOADED_BY_ONE: i64 = 50_000;
 
 /// The columns that [`device`] reads.
-const COLUMNS: &str = "type, id, heard_at, claim, session, time, close_code, payload, others";
+const COLUMNS: &str = "type, id, received_at, kind, session, time, close_code, payload, others";
 
 /// Gives every device to the sink.
 pub fn load(path: &Path, sink: &dyn LoadSink) -> Result<(), WriteError> {
@@ -87,8 +87,8 @@ impl TypeNames {
 fn device(row: &Row<'_>, names: &mut TypeNames) -> Result<StoredDevice, WriteError> {
     let text = |at: usize| row.get_ref(at)?.as_str().map_err(|_| WriteError::Damaged);
     let name = DeviceName { device_type: names.shared(text(0)?), id: text(1)?.into() };
-    let heard_at = UnixSeconds(row.get::<_, u32>(2).map_err(|_| WriteError::Damaged)?);
-    Ok(StoredDevice { name, heard_at, belief: encoding::belief(row, 3)? })
+    let received_at = UnixSeconds(row.get::<_, u32>(2).map_err(|_| WriteError::Damaged)?);
+    Ok(StoredDevice { name, received_at, state: encoding::state(row, 3)? })
 }
 
 fn devices(connection: &Connection, sql: &str, values: Vec<Value>) -> Result<Vec<StoredDevice>, WriteError> {
@@ -177,24 +177,24 @@ pub fn list(connection: &Connection, query: &Query) -> Result<Page, WriteError> 
 
 /// What changed after the mark. Reads the whole table: no index follows the changes, as each would cost a batch as much as
 /// its rows do, and with one process per file nobody asks often.
-pub fn changes(connection: &Connection, since: &Mark, limit: usize) -> Result<Changes, WriteError> {
+pub fn changes(connection: &Connection, since: &ChangeCursor, limit: usize) -> Result<Changes, WriteError> {
     let sql = format!("SELECT {COLUMNS}, changed FROM device WHERE changed > ?1 ORDER BY changed LIMIT ?2");
     let mut select = connection.prepare_cached(&sql)?;
     let mut rows = select.query(params![signed(since.number()), limit.min(PAGE_MAX) as i64])?;
     let mut names = TypeNames::default();
-    let mut changes = Changes { devices: Vec::new(), mark: since.clone() };
+    let mut changes = Changes { devices: Vec::new(), cursor: since.clone() };
     while let Some(row) = rows.next()? {
         changes.devices.push(device(row, &mut names)?);
         let changed: i64 = row.get(9)?;
-        changes.mark = Mark::at(u64::try_from(changed).map_err(|_| WriteError::Damaged)?);
+        changes.cursor = ChangeCursor::at(u64::try_from(changed).map_err(|_| WriteError::Damaged)?);
     }
     Ok(changes)
 }
 
 /// Where the newest change stands.
-pub fn mark(connection: &Connection) -> Result<Mark, WriteError> {
+pub fn cursor(connection: &Connection) -> Result<ChangeCursor, WriteError> {
     let changed: i64 = connection.query_row("SELECT changed FROM counter", (), |row| row.get(0))?;
-    Ok(Mark::at(u64::try_from(changed).map_err(|_| WriteError::Damaged)?))
+    Ok(ChangeCursor::at(u64::try_from(changed).map_err(|_| WriteError::Damaged)?))
 }
 
 /// Which events are shown.
@@ -202,7 +202,7 @@ pub struct Window {
     pub before: Option<u64>,
     pub limit: usize,
     pub per_device: usize,
-    pub heard_since: UnixSeconds,
+    pub received_since: UnixSeconds,
 }
 
 /// Follows the chain of a device's events from the newest.
@@ -210,7 +210,7 @@ pub fn history(
     connection: &Connection,
     name: &DeviceName,
     window: &Window,
-) -> Result<Vec<history::Row>, WriteError> {
+) -> Result<Vec<history::HistoryRow>, WriteError> {
     let mut select =
         connection.prepare_cached("SELECT newest_event FROM device WHERE type = ?1 AND id = ?2")?;
     let mut rows = select.query(params![&*name.device_type, &*name.id])?;
@@ -219,7 +219,7 @@ pub fn history(
         None => None,
     };
     let mut select = connection.prepare_cached(
-        "SELECT previous, heard_at, claim, session, time, close_code, payload FROM event WHERE sequence = ?1",
+        "SELECT previous, received_at, kind, session, time, close_code, payload FROM event WHERE sequence = ?1",
     )?;
     let mut found = Vec::new();
     for _ in 0..window.per_device {
@@ -227,10 +227,10 @@ pub fn history(
         let mut rows = select.query([sequence])?;
         let Some(row) = rows.next()? else { break };
         next = row.get(0)?;
-        let heard_at = UnixSeconds(row.get(1)?);
+        let received_at = UnixSeconds(row.get(1)?);
         let sequence = u64::try_from(sequence).map_err(|_| WriteError::Damaged)?;
-        if window.before.is_none_or(|before| sequence < before) && heard_at >= window.heard_since {
-            found.push(history::Row { sequence, heard_at, statement: encoding::statement(row, 2)? });
+        if window.before.is_none_or(|before| sequence < before) && received_at >= window.received_since {
+            found.push(history::HistoryRow { sequence, received_at, event: encoding::event(row, 2)? });
         }
     }
     Ok(found)
@@ -264,7 +264,7 @@ pub fn events(connection: &Connection, after: u64, limit: usize) -> Result<Event
         return Ok(page);
     }
     let mut select = transaction.prepare_cached(
-        "SELECT type, id, sequence, previous, event.heard_at, event.claim, event.session, event.time, event.close_code,
+        "SELECT type, id, sequence, previous, event.received_at, event.kind, event.session, event.time, event.close_code,
          event.payload FROM event JOIN device ON device.row = event.device WHERE sequence > ?1 ORDER BY sequence LIMIT ?2",
     )?;
     let mut rows = select.query(params![after, limit as i64])?;
@@ -276,18 +276,18 @@ pub fn events(connection: &Connection, after: u64, limit: usize) -> Result<Event
         page.incomplete |= previous.is_some_and(|previous| previous > after && !given.contains(&previous));
         given.insert(sequence);
         let sequence = unsigned(sequence)?;
-        page.events.push(KeptEvent {
+        page.events.push(StoredEvent {
             device_type: names.shared(text(0)?),
             id: text(1)?.into(),
             position: sequence,
-            row: history::Row {
+            row: history::HistoryRow {
                 sequence,
-                heard_at: UnixSeconds(row.get(4)?),
-                statement: encoding::statement(row, 5)?,
+                received_at: UnixSeconds(row.get(4)?),
+                event: encoding::event(row, 5)?,
             },
         });
     }
     let is_all = page.events.len() < limit;
-    page.reached = page.events.last().filter(|_| !is_all).map_or(page.newest, |event| event.position);
+    page.reached = page.events.last().filter(|_| !is_all).map_or(page.newest, |entry| entry.position);
     Ok(page)
 }

@@ -7,12 +7,12 @@ use rusqlite::Connection;
 pub const APPLICATION_ID: i64 = 0x6465_7653;
 
 /// Each step leads from the version of its position to the next. A step that was released is never changed.
-const STEPS: &[&str] = &[FIRST, LOST, RETENTION];
+const STEPS: &[&str] = &[FIRST, LOST, RETENTION, COLUMN_NAMES];
 
 /// The version that this program writes.
 pub const VERSION: i64 = STEPS.len() as i64;
 
-/// Times are nanoseconds since 1970, NULL if unknown; `heard_at` is seconds. The columns of `device` are those of the deciding
+/// Times are nanoseconds since 1970, NULL if unknown; `received_at` is seconds. The columns of `device` are those of the deciding
 /// statement; what else the belief consists of, mostly nothing, is in `others`. `payload` is packed: a quarter of the size, so
 /// a quarter of the writing.
 ///
@@ -76,6 +76,33 @@ const LOST: &str = "ALTER TABLE counter ADD COLUMN lost INTEGER NOT NULL DEFAULT
 
 /// How late it is for everything that is deleted for being old, in seconds since 1970; NULL: not known.
 const RETENTION: &str = "ALTER TABLE counter ADD COLUMN retention_time INTEGER;";
+
+/// Columns get the names that the rest of the program uses.
+const COLUMN_NAMES: &str = "
+DROP VIEW devices;
+DROP VIEW events;
+ALTER TABLE device RENAME COLUMN claim TO kind;
+ALTER TABLE device RENAME COLUMN heard_at TO received_at;
+ALTER TABLE event RENAME COLUMN claim TO kind;
+ALTER TABLE event RENAME COLUMN heard_at TO received_at;
+CREATE VIEW devices AS SELECT
+  type, id,
+  CASE connected WHEN 1 THEN 'connected' ELSE 'disconnected' END AS status,
+  strftime('%Y-%m-%dT%H:%M:%fZ', time / 1e9, 'unixepoch') AS since,
+  strftime('%Y-%m-%dT%H:%M:%fZ', session / 1e9, 'unixepoch') AS session,
+  device.close_code AS close_code, reason.text AS reason, address,
+  strftime('%Y-%m-%dT%H:%M:%SZ', received_at, 'unixepoch') AS received_at
+  FROM device LEFT JOIN reason ON kind <> 1 AND reason.close_code = device.close_code;
+CREATE VIEW events AS SELECT
+  type, id,
+  CASE event.kind WHEN 1 THEN 'connect' WHEN 2 THEN 'takeover' WHEN 3 THEN 'refusal' WHEN 5 THEN 'failed_login'
+    ELSE 'disconnect' END AS event,
+  strftime('%Y-%m-%dT%H:%M:%fZ', event.time / 1e9, 'unixepoch') AS time,
+  CASE event.kind WHEN 1 THEN NULL ELSE (event.time - event.session) / 1e9 END AS duration_s,
+  event.close_code AS close_code, reason.text AS reason
+  FROM event JOIN device ON device.row = event.device
+  LEFT JOIN reason ON event.kind <> 1 AND reason.close_code = event.close_code;
+";
 
 /// What stands in the header.
 pub fn found(connection: &Connection) -> rusqlite::Result<(i64, i64)> {

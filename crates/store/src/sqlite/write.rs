@@ -6,25 +6,25 @@ use std::path::Path;
 
 use rusqlite::{Connection, OptionalExtension, Row, Transaction, TransactionBehavior, params};
 
-use super::encoding::{self, Columns, Damaged};
+use super::encoding::{self, Damaged, EventColumns};
 use super::file::{self, Unusable};
 use crate::encoding::Parts;
 use crate::{Batch, REPEATS_WITHIN, Retention, StoreError, StoredDevice};
 use formats::iot_platform;
-use presence::history::Event;
-use presence::{Belief, Claim, DeviceName, Statement, UnixSeconds};
+use presence::history::HistoryEvent;
+use presence::{DeviceName, DeviceState, EventKind, PresenceEvent, UnixSeconds};
 
 /// Events that one statement of a pruning visits: some tens of milliseconds, in which no batch is written.
 const PRUNED_AT_ONCE: u64 = 20_000;
 
 /// Events beside the number of new ones that one pruning visits, so that it comes round when nothing is new, too.
-const PRUNED_BESIDES: u64 = 50_000;
+const PRUNED_MORE: u64 = 50_000;
 
 /// The connection that writes.
 pub struct Writing {
     connection: Connection,
     retention: Retention,
-    counters: Counters,
+    counters: ChangeCounters,
     /// Close codes whose words are kept.
     reasons: HashSet<u16>,
     /// Up to which event the last pruning has come.
@@ -34,7 +34,7 @@ pub struct Writing {
 }
 
 #[derive(Clone, Copy)]
-struct Counters {
+struct ChangeCounters {
     changed: u64,
     sequence: u64,
 }
@@ -61,17 +61,17 @@ impl From<Damaged> for WriteError {
 
 /// All that one batch says of one device.
 #[derive(Default)]
-struct News<'a> {
+struct DeviceWrite<'a> {
     devices: Vec<&'a StoredDevice>,
-    events: Vec<&'a Event>,
+    events: Vec<&'a HistoryEvent>,
 }
 
 /// What the file holds of one device.
 #[derive(Default)]
-struct Kept {
+struct StoredRow {
     row: Option<i64>,
-    belief: Belief,
-    heard_at: u32,
+    state: DeviceState,
+    received_at: u32,
     newest_event: Option<u64>,
     events: u64,
 }
@@ -82,7 +82,7 @@ impl Writing {
         let mut writing = Self {
             connection,
             retention,
-            counters: Counters { changed: 0, sequence: 0 },
+            counters: ChangeCounters { changed: 0, sequence: 0 },
             reasons: HashSet::new(),
             pruned_to: 0,
             pruned_at: 0,
@@ -98,7 +98,7 @@ impl Writing {
 
     fn read_counters(&mut self) -> Result<(), WriteError> {
         let counters = self.connection.query_row("SELECT changed, sequence FROM counter", (), |row| {
-            Ok(Counters { changed: unsigned(row, 0)?, sequence: unsigned(row, 1)? })
+            Ok(ChangeCounters { changed: unsigned(row, 0)?, sequence: unsigned(row, 1)? })
         });
         self.counters = counters.optional()?.ok_or(WriteError::Damaged)?;
         self.pruned_at = self.counters.sequence;
@@ -109,12 +109,12 @@ impl Writing {
 
     /// Merges a batch in one transaction.
     pub fn upsert(&mut self, batch: &Batch) -> Result<(), WriteError> {
-        let mut news: BTreeMap<(&str, &str), News<'_>> = BTreeMap::new();
+        let mut news: BTreeMap<(&str, &str), DeviceWrite<'_>> = BTreeMap::new();
         for device in &batch.devices {
             news.entry((&device.name.device_type, &device.name.id)).or_default().devices.push(device);
         }
-        for event in &batch.events {
-            news.entry((&event.device_type, &event.id)).or_default().events.push(event);
+        for entry in &batch.events {
+            news.entry((&entry.device_type, &entry.id)).or_default().events.push(entry);
         }
         let mut counters = self.counters;
         let mut reasons = Vec::new();
@@ -127,8 +127,8 @@ impl Writing {
                 .execute([signed(counters.sequence)])?;
         }
         for (name, news) in &news {
-            let statement = merge(&transaction, *name, news, &mut counters)?;
-            if let Some((code, text)) = statement.and_then(|statement| reason(&statement, &self.reasons)) {
+            let event = merge(&transaction, *name, news, &mut counters)?;
+            if let Some((code, text)) = event.and_then(|event| reason(&event, &self.reasons)) {
                 transaction
                     .prepare_cached("INSERT OR IGNORE INTO reason VALUES (?1, ?2)")?
                     .execute(params![code, text])?;
@@ -147,19 +147,19 @@ impl Writing {
     /// Drops events heard before that time, and those beyond the number that a device may have as far as it comes: it
     /// visits twice as many as are new, so that the file stays bounded whatever comes.
     /// Returns how many were dropped because of that time.
-    pub fn prune(&mut self, heard_before: UnixSeconds) -> Result<u64, WriteError> {
-        let delete_expired = "DELETE FROM event WHERE heard_at < ?1 AND sequence <= (SELECT sequence FROM event ORDER BY sequence LIMIT 1) + ?2";
+    pub fn prune(&mut self, received_before: UnixSeconds) -> Result<u64, WriteError> {
+        let delete_expired = "DELETE FROM event WHERE received_at < ?1 AND sequence <= (SELECT sequence FROM event ORDER BY sequence LIMIT 1) + ?2";
         let mut expired = 0;
         loop {
             let mut delete = self.connection.prepare_cached(delete_expired)?;
-            let deleted = delete.execute(params![heard_before.0, signed(PRUNED_AT_ONCE)])?;
+            let deleted = delete.execute(params![received_before.0, signed(PRUNED_AT_ONCE)])?;
             expired += deleted as u64;
             if deleted == 0 {
                 break;
             }
         }
         let newest = self.counters.sequence;
-        let mut left = (newest - self.pruned_at) * 2 + PRUNED_BESIDES;
+        let mut left = (newest - self.pruned_at) * 2 + PRUNED_MORE;
         self.pruned_at = newest;
         while left > 0 {
             let to = self.pruned_to + PRUNED_AT_ONCE.min(left);
@@ -213,53 +213,56 @@ impl Writing {
 fn merge(
     transaction: &Transaction<'_>,
     name: (&str, &str),
-    news: &News<'_>,
-    counters: &mut Counters,
-) -> Result<Option<Statement>, WriteError> {
-    let mut kept = kept(transaction, name)?.unwrap_or_default();
+    news: &DeviceWrite<'_>,
+    counters: &mut ChangeCounters,
+) -> Result<Option<PresenceEvent>, WriteError> {
+    let mut stored = stored(transaction, name)?.unwrap_or_default();
     let mut grown = false;
-    let mut heard_at = kept.heard_at;
-    let mut fresh: Vec<&Event> = Vec::new();
-    for &event in &news.events {
+    let mut received_at = stored.received_at;
+    let mut fresh: Vec<&HistoryEvent> = Vec::new();
+    for &entry in &news.events {
         // What changes the belief was never merged before, so it needs no search.
-        let taught = kept.belief.apply(event.statement.clone());
-        grown |= taught;
-        heard_at = heard_at.max(event.heard_at.0);
-        if taught || !is_repeated(transaction, kept.newest_event, &fresh, &event.statement)? {
-            fresh.push(event);
+        let changed = stored.state.apply(entry.event.clone());
+        grown |= changed;
+        received_at = received_at.max(entry.received_at.0);
+        if changed || !is_repeated(transaction, stored.newest_event, &fresh, &entry.event)? {
+            fresh.push(entry);
         }
     }
     for device in &news.devices {
-        grown |= kept.belief.merge(device.belief.clone());
-        heard_at = heard_at.max(device.heard_at.0);
+        grown |= stored.state.merge(device.state.clone());
+        received_at = received_at.max(device.received_at.0);
     }
-    if !grown && heard_at == kept.heard_at && fresh.is_empty() {
+    if !grown && received_at == stored.received_at && fresh.is_empty() {
         return Ok(None);
     }
-    kept.heard_at = heard_at;
-    if kept.belief == Belief::default() {
+    stored.received_at = received_at;
+    if stored.state == DeviceState::default() {
         // Only failed logins, of a device that is not known.
         return Ok(None);
     }
     counters.changed += 1;
-    write_device(transaction, name, &mut kept, fresh.len() as u64, counters)?;
-    write_events(transaction, &kept, &fresh, counters)?;
-    Ok(kept.belief.verdict().filter(|_| grown).map(|verdict| verdict.statement.clone()))
+    write_device(transaction, name, &mut stored, fresh.len() as u64, counters)?;
+    write_events(transaction, &stored, &fresh, counters)?;
+    Ok(stored.state.resolve().filter(|_| grown).map(|resolved| resolved.event.clone()))
 }
 
-fn kept(transaction: &Transaction<'_>, (device_type, id): (&str, &str)) -> Result<Option<Kept>, WriteError> {
+fn stored(
+    transaction: &Transaction<'_>,
+    (device_type, id): (&str, &str),
+) -> Result<Option<StoredRow>, WriteError> {
     let mut select = transaction.prepare_cached(
-        "SELECT row, heard_at, newest_event, events, claim, session, time, close_code, payload, others
+        "SELECT row, received_at, newest_event, events, kind, session, time, close_code, payload, others
          FROM device WHERE type = ?1 AND id = ?2",
     )?;
     let mut rows = select.query(params![device_type, id])?;
     let Some(row) = rows.next()? else { return Ok(None) };
-    Ok(Some(Kept {
+    Ok(Some(StoredRow {
         row: Some(row.get(0)?),
-        heard_at: row.get(1)?,
+        received_at: row.get(1)?,
         newest_event: row.get::<_, Option<i64>>(2)?.and_then(|sequence| u64::try_from(sequence).ok()),
         events: unsigned(row, 3)?,
-        belief: encoding::belief(row, 4)?,
+        state: encoding::state(row, 4)?,
     }))
 }
 
@@ -267,25 +270,25 @@ fn kept(transaction: &Transaction<'_>, (device_type, id): (&str, &str)) -> Resul
 fn is_repeated(
     transaction: &Transaction<'_>,
     newest: Option<u64>,
-    fresh: &[&Event],
-    statement: &Statement,
+    fresh: &[&HistoryEvent],
+    event: &PresenceEvent,
 ) -> Result<bool, WriteError> {
     let mut left = REPEATS_WITHIN;
-    for event in fresh.iter().rev().take(left) {
-        if event.statement == *statement {
+    for entry in fresh.iter().rev().take(left) {
+        if entry.event == *event {
             return Ok(true);
         }
         left -= 1;
     }
     let mut select = transaction.prepare_cached(
-        "SELECT previous, claim, session, time, close_code, payload FROM event WHERE sequence = ?1",
+        "SELECT previous, kind, session, time, close_code, payload FROM event WHERE sequence = ?1",
     )?;
     let mut next = newest;
     while let Some(sequence) = next.filter(|_| left > 0) {
         let mut rows = select.query([signed(sequence)])?;
         // The chain ends where it was pruned.
         let Some(row) = rows.next()? else { return Ok(false) };
-        if encoding::statement(row, 1)? == *statement {
+        if encoding::event(row, 1)? == *event {
             return Ok(true);
         }
         next = row.get::<_, Option<i64>>(0)?.and_then(|sequence| u64::try_from(sequence).ok());
@@ -298,22 +301,22 @@ fn is_repeated(
 fn write_device(
     transaction: &Transaction<'_>,
     (device_type, id): (&str, &str),
-    kept: &mut Kept,
+    stored: &mut StoredRow,
     new_events: u64,
-    counters: &Counters,
+    counters: &ChangeCounters,
 ) -> Result<(), WriteError> {
-    let Some(parts) = Parts::of(&kept.belief) else { return Ok(()) };
-    let newest = if new_events > 0 { Some(counters.sequence + new_events) } else { kept.newest_event };
-    let deciding = Columns::of(&parts.deciding);
+    let Some(parts) = Parts::of(&stored.state) else { return Ok(()) };
+    let newest = if new_events > 0 { Some(counters.sequence + new_events) } else { stored.newest_event };
+    let deciding = EventColumns::of(&parts.deciding);
     let unpacked = parts.deciding.payload.unpack();
     let summary = iot_platform::summary(&unpacked);
     let address = summary.as_ref().map(|summary| summary.address.as_ref()).filter(|text| !text.is_empty());
-    let sql = if kept.row.is_some() {
-        "UPDATE device SET connected = ?3, claim = ?4, session = ?5, time = ?6, close_code = ?7, address = ?8,
-         heard_at = ?9, changed = ?10, newest_event = ?11, events = ?12, payload = ?13, others = ?14
+    let sql = if stored.row.is_some() {
+        "UPDATE device SET connected = ?3, kind = ?4, session = ?5, time = ?6, close_code = ?7, address = ?8,
+         received_at = ?9, changed = ?10, newest_event = ?11, events = ?12, payload = ?13, others = ?14
          WHERE row = ?15 AND type = ?1 AND id = ?2"
     } else {
-        "INSERT INTO device (type, id, connected, claim, session, time, close_code, address, heard_at, changed,
+        "INSERT INTO device (type, id, connected, kind, session, time, close_code, address, received_at, changed,
          newest_event, events, payload, others, row)
          VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15)"
     };
@@ -321,48 +324,48 @@ fn write_device(
         device_type,
         id,
         parts.connected,
-        deciding.claim,
+        deciding.kind,
         deciding.session,
         deciding.time,
         deciding.close_code,
         address,
-        kept.heard_at,
+        stored.received_at,
         signed(counters.changed),
         newest.map(signed),
-        signed(kept.events + new_events),
+        signed(stored.events + new_events),
         deciding.payload,
         parts.others,
-        kept.row,
+        stored.row,
     ])?;
-    kept.row.get_or_insert_with(|| transaction.last_insert_rowid());
+    stored.row.get_or_insert_with(|| transaction.last_insert_rowid());
     Ok(())
 }
 
 fn write_events(
     transaction: &Transaction<'_>,
-    kept: &Kept,
-    events: &[&Event],
-    counters: &mut Counters,
+    stored: &StoredRow,
+    events: &[&HistoryEvent],
+    counters: &mut ChangeCounters,
 ) -> Result<(), WriteError> {
     if events.is_empty() {
         return Ok(());
     }
     let mut insert =
         transaction.prepare_cached("INSERT INTO event VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)")?;
-    let mut previous = kept.newest_event;
-    for (number, event) in (kept.events + 1..).zip(events) {
+    let mut previous = stored.newest_event;
+    for (number, entry) in (stored.events + 1..).zip(events) {
         counters.sequence += 1;
-        let columns = Columns::of(&event.statement);
+        let columns = EventColumns::of(&entry.event);
         insert.execute(params![
             signed(counters.sequence),
-            kept.row,
+            stored.row,
             previous.map(signed),
             signed(number),
-            columns.claim,
+            columns.kind,
             columns.session,
             columns.time,
             columns.close_code,
-            event.heard_at.0,
+            entry.received_at.0,
             columns.payload,
         ])?;
         previous = Some(counters.sequence);
@@ -371,13 +374,13 @@ fn write_events(
 }
 
 /// The words for a close code that has none yet.
-fn reason(statement: &Statement, known: &HashSet<u16>) -> Option<(u16, String)> {
-    if statement.claim == Claim::Connect || known.contains(&statement.close_code) {
+fn reason(event: &PresenceEvent, known: &HashSet<u16>) -> Option<(u16, String)> {
+    if event.kind == EventKind::Connect || known.contains(&event.close_code) {
         return None;
     }
-    let payload = statement.payload.unpack();
+    let payload = event.payload.unpack();
     let reason = iot_platform::summary(&payload)?.reason;
-    (!reason.is_empty()).then(|| (statement.close_code, reason.into_owned()))
+    (!reason.is_empty()).then(|| (event.close_code, reason.into_owned()))
 }
 
 fn unsigned(row: &Row<'_>, at: usize) -> rusqlite::Result<u64> {

@@ -26,7 +26,7 @@ impl Bucket {
         Self::of_slot(slot_of(joined))
     }
 
-    fn of_slot(slot: Slot) -> Self {
+    fn of_slot(slot: HashSlot) -> Self {
         Self(u8::try_from(usize::from(slot.0) * BUCKETS / usize::from(SLOTS)).unwrap_or(u8::MAX))
     }
 
@@ -51,7 +51,7 @@ impl From<u8> for Bucket {
 
 /// Which of the slots of a cluster.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Slot(pub u16);
+pub struct HashSlot(pub u16);
 
 /// The hash tag of each bucket.
 static TAGS: LazyLock<Vec<String>> = LazyLock::new(|| {
@@ -76,11 +76,11 @@ const OF_ALL: &str = "instances";
 
 /// The keys below one prefix.
 #[derive(Clone, Debug)]
-pub struct Keys {
+pub struct BucketKeys {
     prefix: String,
 }
 
-impl Keys {
+impl BucketKeys {
     pub fn new(prefix: &str) -> Self {
         Self { prefix: prefix.to_owned() }
     }
@@ -113,12 +113,12 @@ impl Keys {
     }
 
     /// The slot of all keys of a bucket.
-    pub fn slot(&self, bucket: Bucket) -> Slot {
+    pub fn slot(&self, bucket: Bucket) -> HashSlot {
         slot_of(TAGS[bucket.index()].as_bytes())
     }
 
     /// The slot of what is of all instances.
-    pub fn slot_of_all(&self) -> Slot {
+    pub fn slot_of_all(&self) -> HashSlot {
         slot_of(OF_ALL.as_bytes())
     }
 
@@ -149,13 +149,13 @@ pub fn parted(joined: &[u8]) -> Option<DeviceName> {
 }
 
 /// The slot of a text that has no hash tag: CRC-16 with the polynomial 0x1021, as the specification of the cluster has it.
-fn slot_of(text: &[u8]) -> Slot {
+fn slot_of(text: &[u8]) -> HashSlot {
     let crc = text.iter().fold(0u16, |crc, byte| {
         (0..8).fold(crc ^ (u16::from(*byte) << 8), |crc, _| {
             if crc & 0x8000 == 0 { crc << 1 } else { (crc << 1) ^ 0x1021 }
         })
     });
-    Slot(crc % SLOTS)
+    HashSlot(crc % SLOTS)
 }
 
 #[cfg(test)]
@@ -164,14 +164,14 @@ mod tests {
 
     #[test]
     fn slots_are_those_of_the_specification() {
-        assert_eq!(slot_of(b"123456789"), Slot(0x31C3));
-        assert_eq!(slot_of(b"foo"), Slot(12_182));
+        assert_eq!(slot_of(b"123456789"), HashSlot(0x31C3));
+        assert_eq!(slot_of(b"foo"), HashSlot(12_182));
     }
 
     #[test]
     fn each_part_of_the_slots_holds_one_bucket() {
         for bucket in Bucket::all() {
-            let slot = Keys::new("any").slot(bucket);
+            let slot = BucketKeys::new("any").slot(bucket);
             assert_eq!(usize::from(slot.0 / 64), bucket.index());
         }
     }

@@ -27,7 +27,7 @@ mod tests {
     use super::fault;
 
     #[test]
-    fn servers_that_would_lose_devices_or_take_none_are_told_from_others() {
+    fn servers_that_may_evict_devices_are_refused() {
         let info = |maxmemory: u64, policy: &str, role: &str| {
             format!(
                 "# Memory\r\nmaxmemory:{maxmemory}\r\nmaxmemory_policy:{policy}\r\n# Replication\r\nrole:{role}\r\n"

@@ -16,11 +16,11 @@ use redis::{ServerErrorKind, Value};
 use tokio::sync::Notify;
 use tokio::time::{Instant, sleep, timeout};
 
-use super::buckets::Slot;
-use super::node::{Access, Listener, Node};
+use super::buckets::HashSlot;
+use super::node::{Access, Node, PushListener};
 use super::topology::Topology;
 use crate::StoreError;
-use crate::settings::{Address, Server};
+use crate::settings::{Address, StoreServer};
 use system::tls;
 
 /// How long what fails for want of a server is tried again. Then the store has failed for now, which its users see, and they
@@ -34,7 +34,7 @@ const LISTEN_PAUSE: Duration = Duration::from_millis(500);
 const PING_INTERVAL: Duration = Duration::from_secs(5);
 
 /// Any number of users at once.
-pub struct Connection {
+pub struct ClusterConnection {
     access: Access,
     /// What the settings name: asked when nobody else answers.
     seeds: Vec<Address>,
@@ -54,9 +54,9 @@ struct Known {
     number: u64,
 }
 
-impl Connection {
+impl ClusterConnection {
     /// Connects to the first of the addresses that answers, and to the whole cluster if it belongs to one.
-    pub async fn open(server: &Server, ca_file: Option<&Path>) -> Result<Self, StoreError> {
+    pub async fn open(server: &StoreServer, ca_file: Option<&Path>) -> Result<Self, StoreError> {
         let access = Access::new(server, ca_file)?;
         let mut why = String::new();
         for address in &server.addresses {
@@ -108,7 +108,7 @@ impl Connection {
         infos
     }
 
-    pub async fn ask<T: FromRedisValue>(&self, slot: Slot, command: &Cmd) -> RedisResult<T> {
+    pub async fn ask<T: FromRedisValue>(&self, slot: HashSlot, command: &Cmd) -> RedisResult<T> {
         let deadline = Instant::now() + PERSISTENCE;
         loop {
             let known = self.topology.read().clone();
@@ -128,7 +128,12 @@ impl Connection {
     }
 
     /// Runs a script. A server that does not have it, because it was started or promoted since, gets it.
-    pub async fn run<T: FromRedisValue>(&self, slot: Slot, script: &Source, call: &Call) -> RedisResult<T> {
+    pub async fn run<T: FromRedisValue>(
+        &self,
+        slot: HashSlot,
+        script: &ScriptSource,
+        call: &Call,
+    ) -> RedisResult<T> {
         match self.ask(slot, &call.command("EVALSHA", script.script.get_hash())).await {
             Err(error) if error.kind() == ErrorKind::Server(ServerErrorKind::NoScript) => {
                 self.ask(slot, &call.command("EVAL", script.text)).await
@@ -138,23 +143,23 @@ impl Connection {
     }
 
     /// In a cluster only the nodes of the slot carry the channel.
-    pub async fn publish(&self, slot: Slot, channel: &str, message: &[u8]) -> RedisResult<()> {
+    pub async fn publish(&self, slot: HashSlot, channel: &str, message: &[u8]) -> RedisResult<()> {
         let command = if self.is_cluster { "SPUBLISH" } else { "PUBLISH" };
         self.ask(slot, redis::cmd(command).arg(channel).arg(message)).await
     }
 
     /// Hears a channel, for ever: by a connection of its own to whoever has the slot. The listener is told when it has
     /// begun, too, because it may have missed something before.
-    pub async fn listen(&self, slot: Slot, channel: &str, listener: Listener) {
+    pub async fn listen(&self, slot: HashSlot, channel: &str, listener: PushListener) {
         let mut said = false;
         loop {
             let known = self.topology.read().clone();
             if let Err(error) = self.listen_once(&known, slot, channel, &listener).await {
                 // A server that is away is told of elsewhere; one that refuses may be a proxy, or want a right.
                 if error.is_io_error() || std::mem::replace(&mut said, true) {
-                    tracing::debug!(%error, "cannot hear of changes at present");
+                    tracing::debug!(%error, "cannot subscribe to change notifications at present");
                 } else {
-                    tracing::warn!(%error, "the store does not let us subscribe; what other instances change is found by asking it");
+                    tracing::warn!(%error, "the store allows no subscription; changes of other instances are found by polling");
                 }
             }
             sleep(LISTEN_PAUSE).await;
@@ -167,13 +172,13 @@ impl Connection {
     async fn listen_once(
         &self,
         known: &Known,
-        slot: Slot,
+        slot: HashSlot,
         channel: &str,
-        listener: &Listener,
+        listener: &PushListener,
     ) -> RedisResult<()> {
         let master = known.topology.master_of(slot).ok_or_else(no_server)?;
         let ended = Arc::new(Notify::new());
-        let told = {
+        let notified = {
             let (listener, ended) = (Arc::clone(listener), Arc::clone(&ended));
             Arc::new(move |push: PushInfo| {
                 if matches!(
@@ -185,7 +190,7 @@ impl Connection {
                 listener(push);
             })
         };
-        let mut connection = self.access.connect(master, Some(told)).await?;
+        let mut connection = self.access.connect(master, Some(notified)).await?;
         let command = if self.is_cluster { "SSUBSCRIBE" } else { "SUBSCRIBE" };
         redis::cmd(command).arg(channel).query_async::<Value>(&mut connection).await?;
         while timeout(PING_INTERVAL, ended.notified()).await.is_err() {
@@ -194,7 +199,7 @@ impl Connection {
         Ok(())
     }
 
-    async fn ask_once(&self, known: &Known, slot: Slot, command: &Cmd) -> RedisResult<Value> {
+    async fn ask_once(&self, known: &Known, slot: HashSlot, command: &Cmd) -> RedisResult<Value> {
         let master = known.topology.master_of(slot).ok_or_else(no_server)?;
         let answer = self.node(master).ask(&self.access, command).await;
         match answer {
@@ -277,19 +282,19 @@ fn why_unreachable(error: &RedisError) -> String {
     tls::explain(error).unwrap_or_else(|| error.to_string())
 }
 
-fn unreachable(server: &Server, why: &str) -> StoreError {
+fn unreachable(server: &StoreServer, why: &str) -> StoreError {
     let hosts: Vec<_> =
         server.addresses.iter().map(|address| format!("{}:{}", address.host, address.port)).collect();
     StoreError::Read(format!("cannot use the store at {}: {why}", hosts.join(", ")))
 }
 
 /// A script in a file of its own.
-pub struct Source {
+pub struct ScriptSource {
     text: &'static str,
     script: Script,
 }
 
-impl Source {
+impl ScriptSource {
     pub fn new(text: &'static str) -> Self {
         Self { text, script: Script::new(text) }
     }

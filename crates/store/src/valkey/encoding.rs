@@ -1,10 +1,10 @@
 //! Beliefs and events as the bytes that stand in the grid, and back; `merge.lua` says what they are, because it reads them,
 //! too. Total: bytes that no devstatus wrote are an error, never a panic.
 
-use crate::encoding::{claim, claim_number};
-use presence::history::{Event, Row};
+use crate::encoding::{kind, kind_number};
+use presence::history::{HistoryEvent, HistoryRow};
 use presence::payload::Payload;
-use presence::{Belief, Moment, Statement, Status, UnixSeconds};
+use presence::{DeviceState, Moment, PresenceEvent, Status, UnixSeconds};
 
 /// Bytes that no devstatus wrote.
 #[derive(Debug)]
@@ -14,13 +14,13 @@ const CONNECTED: u8 = 1;
 const SEVERAL: u8 = 2;
 
 /// A belief and when its device was heard of. A belief of nothing has no statement.
-pub fn record(belief: &Belief, heard_at: UnixSeconds) -> Vec<u8> {
-    let mut bytes = heard_at.0.to_be_bytes().to_vec();
-    let Some(verdict) = belief.verdict() else { return bytes };
-    let connected = if verdict.status == Status::Connected { CONNECTED } else { 0 };
-    let deciding = verdict.statement;
-    let others: Vec<Statement> = if belief.holds_more_than_one() {
-        belief.clone().into_statements().filter(|other| other != deciding).collect()
+pub fn record(state: &DeviceState, received_at: UnixSeconds) -> Vec<u8> {
+    let mut bytes = received_at.0.to_be_bytes().to_vec();
+    let Some(resolved) = state.resolve() else { return bytes };
+    let connected = if resolved.status == Status::Connected { CONNECTED } else { 0 };
+    let deciding = resolved.event;
+    let others: Vec<PresenceEvent> = if state.holds_more_than_one() {
+        state.clone().into_events().filter(|other| other != deciding).collect()
     } else {
         Vec::new()
     };
@@ -30,9 +30,9 @@ pub fn record(belief: &Belief, heard_at: UnixSeconds) -> Vec<u8> {
         return bytes;
     }
     bytes.push(connected | SEVERAL);
-    for statement in std::iter::once(deciding).chain(&others) {
+    for event in std::iter::once(deciding).chain(&others) {
         let mut one = Vec::new();
-        put(&mut one, statement);
+        put(&mut one, event);
         // A payload comes from one MQTT packet and so has less than 256 MiB.
         bytes.extend_from_slice(&u32::try_from(one.len()).unwrap_or(u32::MAX).to_be_bytes());
         bytes.extend_from_slice(&one);
@@ -41,39 +41,39 @@ pub fn record(belief: &Belief, heard_at: UnixSeconds) -> Vec<u8> {
 }
 
 /// What [`record`] gave.
-pub fn belief(record: &[u8]) -> Result<(Belief, UnixSeconds), Damaged> {
-    let (heard_at, rest) = record.split_first_chunk().ok_or(Damaged)?;
+pub fn state(record: &[u8]) -> Result<(DeviceState, UnixSeconds), Damaged> {
+    let (received_at, rest) = record.split_first_chunk().ok_or(Damaged)?;
     let (flags, mut rest) = rest.split_first().ok_or(Damaged)?;
-    let mut belief = Belief::default();
+    let mut state = DeviceState::default();
     if flags & SEVERAL == 0 {
-        belief.apply(statement(rest)?);
+        state.apply(event(rest)?);
     }
     while flags & SEVERAL != 0 && !rest.is_empty() {
         let (len, after) = rest.split_first_chunk().ok_or(Damaged)?;
         let len = usize::try_from(u32::from_be_bytes(*len)).map_err(|_| Damaged)?;
         let (one, after) = after.split_at_checked(len).ok_or(Damaged)?;
-        belief.apply(statement(one)?);
+        state.apply(event(one)?);
         rest = after;
     }
-    if belief.verdict().is_none() {
+    if state.resolve().is_none() {
         return Err(Damaged);
     }
-    Ok((belief, UnixSeconds(u32::from_be_bytes(*heard_at))))
+    Ok((state, UnixSeconds(u32::from_be_bytes(*received_at))))
 }
 
 /// An event as it is put into a history, where it gets its sequence.
-pub fn event(event: &Event) -> Vec<u8> {
-    let mut bytes = event.heard_at.0.to_be_bytes().to_vec();
-    put(&mut bytes, &event.statement);
+pub fn history_event(entry: &HistoryEvent) -> Vec<u8> {
+    let mut bytes = entry.received_at.0.to_be_bytes().to_vec();
+    put(&mut bytes, &entry.event);
     bytes
 }
 
 /// An entry of a history.
-pub fn row(entry: &[u8]) -> Result<Row, Damaged> {
+pub fn row(entry: &[u8]) -> Result<HistoryRow, Damaged> {
     let (sequence, rest) = entry.split_first_chunk().ok_or(Damaged)?;
-    let (heard_at, rest) = rest.split_first_chunk().ok_or(Damaged)?;
-    let heard_at = UnixSeconds(u32::from_be_bytes(*heard_at));
-    Ok(Row { sequence: u64::from_be_bytes(*sequence), heard_at, statement: statement(rest)? })
+    let (received_at, rest) = rest.split_first_chunk().ok_or(Damaged)?;
+    let received_at = UnixSeconds(u32::from_be_bytes(*received_at));
+    Ok(HistoryRow { sequence: u64::from_be_bytes(*sequence), received_at, event: event(rest)? })
 }
 
 /// A moment as the upper and lower four bytes of the number that sorts as it does.
@@ -83,23 +83,23 @@ pub fn halves(nanos: i64) -> (u32, u32) {
 }
 
 /// Claim, session, time, close code, payload to the end.
-fn put(bytes: &mut Vec<u8>, statement: &Statement) {
+fn put(bytes: &mut Vec<u8>, event: &PresenceEvent) {
     // In the order of the claims, for the script compares these.
-    bytes.push(claim_number(statement.claim));
-    for moment in [statement.session, statement.time] {
+    bytes.push(kind_number(event.kind));
+    for moment in [event.session, event.time] {
         bytes.extend_from_slice(&sortable(moment.nanos().unwrap_or(i64::MIN)).to_be_bytes());
     }
-    bytes.extend_from_slice(&statement.close_code.to_be_bytes());
-    bytes.extend_from_slice(statement.payload.packed());
+    bytes.extend_from_slice(&event.close_code.to_be_bytes());
+    bytes.extend_from_slice(event.payload.packed());
 }
 
-fn statement(bytes: &[u8]) -> Result<Statement, Damaged> {
+fn event(bytes: &[u8]) -> Result<PresenceEvent, Damaged> {
     let (number, rest) = bytes.split_first().ok_or(Damaged)?;
     let (session, rest) = rest.split_first_chunk().ok_or(Damaged)?;
     let (time, rest) = rest.split_first_chunk().ok_or(Damaged)?;
     let (close_code, packed) = rest.split_first_chunk().ok_or(Damaged)?;
-    Ok(Statement {
-        claim: claim(i64::from(*number)).ok_or(Damaged)?,
+    Ok(PresenceEvent {
+        kind: kind(i64::from(*number)).ok_or(Damaged)?,
         session: moment(u64::from_be_bytes(*session)),
         time: moment(u64::from_be_bytes(*time)),
         close_code: u16::from_be_bytes(*close_code),
@@ -128,21 +128,21 @@ mod tests {
 
     proptest! {
         #[test]
-        fn what_was_put_comes_back(
-            statements in prop::collection::vec(strategy::statement(prop::collection::vec(any::<u8>(), 0..9)), 1..6),
-            heard_at: u32,
+        fn a_record_survives_a_round_trip(
+            events in prop::collection::vec(strategy::event(prop::collection::vec(any::<u8>(), 0..9)), 1..6),
+            received_at: u32,
         ) {
-            let mut put = Belief::default();
-            for statement in statements {
-                put.apply(statement);
+            let mut put = DeviceState::default();
+            for event in events {
+                put.apply(event);
             }
-            let heard_at = UnixSeconds(heard_at);
-            prop_assert_eq!(belief(&record(&put, heard_at)).unwrap(), (put, heard_at));
+            let received_at = UnixSeconds(received_at);
+            prop_assert_eq!(state(&record(&put, received_at)).unwrap(), (put, received_at));
         }
 
         #[test]
         fn no_bytes_are_a_panic(bytes in prop::collection::vec(any::<u8>(), 0..60)) {
-            let _ = belief(&bytes);
+            let _ = state(&bytes);
             let _ = row(&bytes);
         }
 

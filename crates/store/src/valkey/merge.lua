@@ -6,7 +6,7 @@
 --       4… for each device: name, record, the record that this one replaces or '', number of events, the events
 --
 -- A record is: heard at (4 bytes), flags (1), then one statement; or, if the flags say so, several, each after its length
--- (4 bytes); or nothing, if only events come that say nothing of a status. A statement is: claim (1), session (8), time (8), close code (2), payload. An event is: heard at, statement;
+-- (4 bytes); or nothing, if only events come that say nothing of a status. A statement is: kind (1), session (8), time (8), close code (2), payload. An event is: heard at, statement;
 -- in a history its sequence (8 bytes) stands before it. Numbers are big endian; of two moments the later is the greater.
 --
 -- Decided here is what two beliefs come to of which each is one statement, as nearly all are. What the rule needs more for (a
@@ -21,9 +21,9 @@ local SEVERAL = 2
 
 -- What the order of statements looks at, but for the payload; nil for a belief of several.
 local function place(record)
-  local _, flags, claim, s1, s2, t1, t2, code = struct.unpack('>I4BBI4I4I4I4I2', record)
+  local _, flags, kind, s1, s2, t1, t2, code = struct.unpack('>I4BBI4I4I4I4I2', record)
   if flags >= SEVERAL then return nil end
-  return {s1, s2, claim, t1, t2, code}
+  return {s1, s2, kind, t1, t2, code}
 end
 
 local function compare(one, other, parts)
@@ -40,25 +40,25 @@ local function are_simultaneous(one, other)
   return nanos ~= 0 and math.abs(nanos) <= 1000000000
 end
 
--- Whether the new record teaches anything; nil: not to be decided here.
-local function teaches(kept, new)
+-- Whether the new record changes anything; nil: not to be decided here.
+local function would_change(kept, new)
   if #new == 4 or kept:sub(5) == new:sub(5) then return false end
-  local old, told = place(kept), place(new)
-  if not old or not told or (old[3] ~= CONNECT and old[3] ~= DISCONNECT) then return nil end
-  local claim = told[3]
-  if claim == REQUEST then return false end
-  if are_simultaneous(told, old) then return nil end
-  if claim == CONNECT or claim == DISCONNECT then
-    local order = compare(told, old, 6)
+  local old, page = place(kept), place(new)
+  if not old or not page or (old[3] ~= CONNECT and old[3] ~= DISCONNECT) then return nil end
+  local kind = page[3]
+  if kind == REQUEST then return false end
+  if are_simultaneous(page, old) then return nil end
+  if kind == CONNECT or kind == DISCONNECT then
+    local order = compare(page, old, 6)
     if order ~= 0 then return order > 0 end
     return nil
   end
   -- The end of a session that is long past.
-  if compare(told, old, 2) < 0 then return false end
+  if compare(page, old, 2) < 0 then return false end
   return nil
 end
 
-local function heard_at(bytes)
+local function received_at(bytes)
   return (struct.unpack('>I4', bytes))
 end
 
@@ -81,13 +81,13 @@ local function add_events(key, due, name, events, events_max, search)
   end
   for _, event in ipairs(events) do
     if not is_among(newest, event:sub(5), search) then
-      sequence = math.max(sequence + 1, heard_at(event) * 1048576)
+      sequence = math.max(sequence + 1, received_at(event) * 1048576)
       local entry = struct.pack('>I4I4', math.floor(sequence / 4294967296), sequence % 4294967296) .. event
       redis.call('LPUSH', key, entry)
       table.insert(newest, 1, entry)
     end
   end
-  if was_empty then redis.call('ZADD', due, heard_at(events[1]), name) end
+  if was_empty then redis.call('ZADD', due, received_at(events[1]), name) end
   redis.call('LTRIM', key, 0, events_max - 1)
 end
 
@@ -107,23 +107,23 @@ local at, number, history = 4, 0, 5
 while at <= #ARGV do
   local name, record, replaces, events_len = ARGV[at], ARGV[at + 1], ARGV[at + 2], tonumber(ARGV[at + 3])
   local kept = redis.call('HGET', devices, name)
-  local taught
+  local changed
   if not kept then
-    taught = #record > 4
+    changed = #record > 4
   elseif replaces == '' then
-    taught = teaches(kept, record)
+    changed = would_change(kept, record)
   elseif replaces == kept then
-    taught = kept:sub(5) ~= record:sub(5)
+    changed = kept:sub(5) ~= record:sub(5)
   end
-  local is_known = kept or taught
-  if taught == nil then
+  local is_known = kept or changed
+  if changed == nil then
     table.insert(open, number)
     table.insert(open, kept)
   elseif is_known then
-    local heard, kept_heard = heard_at(record), kept and heard_at(kept) or 0
-    if taught or heard > kept_heard then
-      local body = taught and record or kept
-      redis.call('HSET', devices, name, struct.pack('>I4', math.max(heard, kept_heard)) .. body:sub(5))
+    local heard, kept_received = received_at(record), kept and received_at(kept) or 0
+    if changed or heard > kept_received then
+      local body = changed and record or kept
+      redis.call('HSET', devices, name, struct.pack('>I4', math.max(heard, kept_received)) .. body:sub(5))
       if not kept then redis.call('ZADD', names, 0, name) end
       sequence = sequence + 1
       position = string.format('%.0f-%s', sequence, token)
@@ -131,8 +131,8 @@ while at <= #ARGV do
     end
     if events_len > 0 then
       local events = {unpack(ARGV, at + 4, at + 3 + events_len)}
-      -- What has just taught something was never heard before, so it needs no search.
-      local is_new = taught and events_len == 1 and events[1]:sub(5) == record:sub(6)
+      -- What has just changed something was never heard before, so it needs no search.
+      local is_new = changed and events_len == 1 and events[1]:sub(5) == record:sub(6)
       add_events(KEYS[history], due, name, events, events_max, is_new and 1 or repeats_within)
     end
   end

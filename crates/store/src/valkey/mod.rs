@@ -29,27 +29,30 @@ use tokio::sync::Notify;
 use tokio::task::AbortHandle;
 use tokio::time::{Instant, sleep_until};
 
-use self::buckets::{Bucket, Keys};
-use self::connection::{Call, Connection};
-use self::position::Sight;
-use super::settings::{Address, Server};
+use self::buckets::{Bucket, BucketKeys};
+use self::connection::{Call, ClusterConnection};
+use self::position::ChangeTracker;
+use super::settings::{Address, StoreServer};
 use super::{
-    Batch, Changes, Instance, LoadSink, Mark, Page, Query, Retention, Store, StoreError, StoredDevice,
+    Batch, ChangeCursor, Changes, Instance, LoadSink, Page, Query, Retention, Store, StoreError, StoredDevice,
 };
-use presence::history::Row;
+use presence::history::HistoryRow;
 use presence::{DeviceName, UnixSeconds};
 
 mod scripts {
     use std::sync::LazyLock;
 
-    use super::connection::Source;
+    use super::connection::ScriptSource;
 
-    pub static MERGE: LazyLock<Source> = LazyLock::new(|| Source::new(include_str!("merge.lua")));
-    pub static CHANGES: LazyLock<Source> = LazyLock::new(|| Source::new(include_str!("changes.lua")));
-    pub static LIST: LazyLock<Source> = LazyLock::new(|| Source::new(include_str!("list.lua")));
-    pub static FORGET: LazyLock<Source> = LazyLock::new(|| Source::new(include_str!("forget.lua")));
-    pub static PRUNE: LazyLock<Source> = LazyLock::new(|| Source::new(include_str!("prune.lua")));
-    pub static ATTEND: LazyLock<Source> = LazyLock::new(|| Source::new(include_str!("attend.lua")));
+    pub static MERGE: LazyLock<ScriptSource> = LazyLock::new(|| ScriptSource::new(include_str!("merge.lua")));
+    pub static CHANGES: LazyLock<ScriptSource> =
+        LazyLock::new(|| ScriptSource::new(include_str!("changes.lua")));
+    pub static LIST: LazyLock<ScriptSource> = LazyLock::new(|| ScriptSource::new(include_str!("list.lua")));
+    pub static FORGET: LazyLock<ScriptSource> =
+        LazyLock::new(|| ScriptSource::new(include_str!("forget.lua")));
+    pub static PRUNE: LazyLock<ScriptSource> = LazyLock::new(|| ScriptSource::new(include_str!("prune.lua")));
+    pub static HEARTBEAT: LazyLock<ScriptSource> =
+        LazyLock::new(|| ScriptSource::new(include_str!("heartbeat.lua")));
 }
 
 /// What the keys and their contents look like; another number with the first version that reads them otherwise.
@@ -57,19 +60,19 @@ const FORMAT: i64 = 1;
 
 /// Without the bell every bucket is looked at so often: messages may be lost with a connection, and the truth is in the
 /// changes themselves.
-const LOOK_AT_ALL_INTERVAL: Duration = Duration::from_millis(400);
+const POLL_ALL_INTERVAL: Duration = Duration::from_millis(400);
 
 /// The bell rings so long after a look at the earliest: a look asks each bucket that has changed, which under load are all, so
 /// many looks would cost the grid more than the changes do.
-const LOOK_PAUSE: Duration = Duration::from_millis(100);
+const POLL_PAUSE: Duration = Duration::from_millis(100);
 
 /// A grid, connected for as long as this lives.
 pub struct ValkeyStore {
     grid: Grid,
     /// Events heard before are not shown, pruned yet or not.
-    heard_since: AtomicU32,
-    looked_at: Mutex<Option<Instant>>,
-    looked_at_all: Mutex<Option<Instant>>,
+    received_since: AtomicU32,
+    polled_at: Mutex<Option<Instant>>,
+    polled_all_at: Mutex<Option<Instant>>,
     listening: AbortHandle,
 }
 
@@ -81,11 +84,11 @@ impl Drop for ValkeyStore {
 
 /// What reading and writing share.
 struct Grid {
-    connection: Arc<Connection>,
-    keys: Keys,
+    connection: Arc<ClusterConnection>,
+    keys: BucketKeys,
     retention: Retention,
-    sight: Arc<Mutex<Sight>>,
-    bell: Arc<Notify>,
+    tracker: Arc<Mutex<ChangeTracker>>,
+    change_notified: Arc<Notify>,
     /// Tells our own messages from those of others.
     sender: u64,
 }
@@ -93,39 +96,39 @@ struct Grid {
 impl ValkeyStore {
     /// Connects; `prefix` begins all keys.
     pub async fn open(
-        server: &Server,
+        server: &StoreServer,
         ca_file: Option<&Path>,
         prefix: &str,
         retention: Retention,
     ) -> Result<Self, StoreError> {
-        let (sight, bell): (Arc<Mutex<Sight>>, Arc<Notify>) = Default::default();
-        let connection = Arc::new(Connection::open(server, ca_file).await?);
-        let (keys, sender) = (Keys::new(prefix), rand::random());
-        let grid = Grid { connection, keys, retention, sight, bell, sender };
+        let (tracker, change_notified): (Arc<Mutex<ChangeTracker>>, Arc<Notify>) = Default::default();
+        let connection = Arc::new(ClusterConnection::open(server, ca_file).await?);
+        let (keys, sender) = (BucketKeys::new(prefix), rand::random());
+        let grid = Grid { connection, keys, retention, tracker, change_notified, sender };
         grid.check_servers(server).await?;
         grid.check_format().await?;
         let listening = tokio::spawn(grid.listen()).abort_handle();
-        let (heard_since, looked_at, looked_at_all) = Default::default();
-        Ok(Self { grid, heard_since, looked_at, looked_at_all, listening })
+        let (received_since, polled_at, polled_all_at) = Default::default();
+        Ok(Self { grid, received_since, polled_at, polled_all_at, listening })
     }
 
-    fn begin_look(&self) {
-        let (now, mut looked_at_all) = (Instant::now(), self.looked_at_all.lock());
-        *self.looked_at.lock() = Some(now);
-        if looked_at_all.is_none_or(|at| at + LOOK_AT_ALL_INTERVAL <= now) {
-            *looked_at_all = Some(now);
-            self.grid.sight.lock().ring_all();
+    fn begin_poll(&self) {
+        let (now, mut polled_all_at) = (Instant::now(), self.polled_all_at.lock());
+        *self.polled_at.lock() = Some(now);
+        if polled_all_at.is_none_or(|at| at + POLL_ALL_INTERVAL <= now) {
+            *polled_all_at = Some(now);
+            self.grid.tracker.lock().note_all_changed();
         }
     }
 }
 
 /// Whether a message says that others have changed something.
-fn hear(push: &PushInfo, own: u64, sight: &mut Sight) -> bool {
+fn note_push(push: &PushInfo, own: u64, tracker: &mut ChangeTracker) -> bool {
     match push.kind {
         PushKind::Message | PushKind::SMessage => {}
         // What was said while nobody listened is lost.
         PushKind::Subscribe | PushKind::SSubscribe => {
-            sight.ring_all();
+            tracker.note_all_changed();
             return true;
         }
         _ => return false,
@@ -135,17 +138,18 @@ fn hear(push: &PushInfo, own: u64, sight: &mut Sight) -> bool {
     if u64::from_be_bytes(*sender) == own {
         return false;
     }
-    buckets.iter().for_each(|number| sight.ring(Bucket::from(*number)));
+    buckets.iter().for_each(|number| tracker.note_changed(Bucket::from(*number)));
     true
 }
 
 impl Grid {
     /// Hears what others have changed, for ever.
     fn listen(&self) -> impl Future<Output = ()> + use<> {
-        let (sight, bell, sender) = (Arc::clone(&self.sight), Arc::clone(&self.bell), self.sender);
+        let (tracker, change_notified, sender) =
+            (Arc::clone(&self.tracker), Arc::clone(&self.change_notified), self.sender);
         let listener = Arc::new(move |push: PushInfo| {
-            if hear(&push, sender, &mut sight.lock()) {
-                bell.notify_one();
+            if note_push(&push, sender, &mut tracker.lock()) {
+                change_notified.notify_one();
             }
         });
         let (connection, slot) = (Arc::clone(&self.connection), self.keys.slot_of_all());
@@ -154,7 +158,7 @@ impl Grid {
     }
 
     /// Refuses servers that would lose what they are given, or take nothing.
-    async fn check_servers(&self, server: &Server) -> Result<(), StoreError> {
+    async fn check_servers(&self, server: &StoreServer) -> Result<(), StoreError> {
         let cannot = |why: String| StoreError::Connect { server: server.to_string(), why };
         for (Address { host, port }, info) in self.connection.infos().await {
             if let Some(fault) = check::fault(&info, self.connection.is_cluster()) {
@@ -183,35 +187,35 @@ impl Grid {
     }
 
     /// Rings for the buckets, here and at all other instances. A message that is lost delays, nothing more.
-    async fn tell(&self, changed: &[Bucket]) {
+    async fn hand_over(&self, changed: &[Bucket]) {
         if changed.is_empty() {
             return;
         }
         let mut message = self.sender.to_be_bytes().to_vec();
         {
-            let mut sight = self.sight.lock();
+            let mut tracker = self.tracker.lock();
             for bucket in changed {
-                sight.ring(*bucket);
+                tracker.note_changed(*bucket);
                 message.push(bucket.number());
             }
         }
         if let Err(error) =
             self.connection.publish(self.keys.slot_of_all(), &self.keys.of_all("bell"), &message).await
         {
-            tracing::debug!(%error, "other instances were not told of a change and find it by themselves");
+            tracing::debug!(%error, "a change notification could not be sent; other instances find the change at their next poll");
         }
     }
 
-    async fn attend(&self, instance: &Instance, lives_for: Duration) -> redis::RedisResult<Vec<Instance>> {
+    async fn heartbeat(&self, instance: &Instance, lives_for: Duration) -> redis::RedisResult<Vec<Instance>> {
         let mut call = Call::default();
         for key in ["until", "joined", "notes"] {
             call.key(self.keys.of_all(key));
         }
         call.argument(instance.id.as_bytes()).argument(instance.note.as_bytes());
         call.argument(lives_for.as_millis().to_string());
-        let living: Vec<(String, String)> =
-            self.connection.run(self.keys.slot_of_all(), &scripts::ATTEND, &call).await?;
-        Ok(living.into_iter().map(|(id, note)| Instance { id: id.into(), note: note.into() }).collect())
+        let live_members: Vec<(String, String)> =
+            self.connection.run(self.keys.slot_of_all(), &scripts::HEARTBEAT, &call).await?;
+        Ok(live_members.into_iter().map(|(id, note)| Instance { id: id.into(), note: note.into() }).collect())
     }
 }
 
@@ -232,35 +236,35 @@ impl Store for ValkeyStore {
         Box::pin(async move { Ok(self.grid.list(&query).await?) })
     }
 
-    fn changes(&self, since: Mark, limit: usize) -> BoxFuture<'_, Result<Changes, StoreError>> {
+    fn changes(&self, since: ChangeCursor, limit: usize) -> BoxFuture<'_, Result<Changes, StoreError>> {
         Box::pin(async move {
-            self.begin_look();
+            self.begin_poll();
             Ok(self.grid.changes(&since, limit).await?)
         })
     }
 
-    fn mark(&self) -> BoxFuture<'_, Result<Mark, StoreError>> {
-        Box::pin(async move { Ok(self.grid.mark().await?) })
+    fn cursor(&self) -> BoxFuture<'_, Result<ChangeCursor, StoreError>> {
+        Box::pin(async move { Ok(self.grid.cursor().await?) })
     }
 
-    fn bell(&self) -> BoxFuture<'_, ()> {
+    fn change_notified(&self) -> BoxFuture<'_, ()> {
         Box::pin(async move {
-            self.grid.bell.notified().await;
-            let looked_at = *self.looked_at.lock();
-            if let Some(looked_at) = looked_at {
-                sleep_until(looked_at + LOOK_PAUSE).await;
+            self.grid.change_notified.notified().await;
+            let polled_at = *self.polled_at.lock();
+            if let Some(polled_at) = polled_at {
+                sleep_until(polled_at + POLL_PAUSE).await;
             }
         })
     }
 
-    fn attend(
+    fn heartbeat(
         &self,
         instance: Instance,
         lives_for: Duration,
     ) -> BoxFuture<'_, Result<Vec<Instance>, StoreError>> {
         Box::pin(async move {
-            let living = self.grid.attend(&instance, lives_for).await;
-            living.map_err(|error| StoreError::Write(error.to_string()))
+            let live_members = self.grid.heartbeat(&instance, lives_for).await;
+            live_members.map_err(|error| StoreError::Write(error.to_string()))
         })
     }
 
@@ -269,14 +273,14 @@ impl Store for ValkeyStore {
         name: DeviceName,
         before: Option<u64>,
         limit: usize,
-    ) -> BoxFuture<'_, Result<Vec<Row>, StoreError>> {
-        let heard_since = UnixSeconds(self.heard_since.load(Ordering::Relaxed));
-        Box::pin(async move { Ok(self.grid.history(&name, before, limit, heard_since).await?) })
+    ) -> BoxFuture<'_, Result<Vec<HistoryRow>, StoreError>> {
+        let received_since = UnixSeconds(self.received_since.load(Ordering::Relaxed));
+        Box::pin(async move { Ok(self.grid.history(&name, before, limit, received_since).await?) })
     }
 
-    fn prune(&self, heard_before: UnixSeconds) -> BoxFuture<'_, Result<u64, StoreError>> {
-        self.heard_since.store(heard_before.0, Ordering::Relaxed);
-        Box::pin(async move { Ok(self.grid.prune(heard_before).await?) })
+    fn prune(&self, received_before: UnixSeconds) -> BoxFuture<'_, Result<u64, StoreError>> {
+        self.received_since.store(received_before.0, Ordering::Relaxed);
+        Box::pin(async move { Ok(self.grid.prune(received_before).await?) })
     }
 
     fn retention_time(&self) -> BoxFuture<'_, Result<Option<UnixSeconds>, StoreError>> {

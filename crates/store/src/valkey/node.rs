@@ -14,7 +14,7 @@ use tokio::sync::Mutex;
 use tokio::time::Instant;
 
 use crate::StoreError;
-use crate::settings::{Address, Server, Tls};
+use crate::settings::{Address, StoreServer, StoreTls};
 use system::files;
 
 /// A node that takes no connection within this time is taken for one that is down.
@@ -28,17 +28,17 @@ const CONNECT_PAUSE: Duration = Duration::from_millis(200);
 const TRUST_STORE_MAX_BYTES: u64 = 4 << 20;
 
 /// What is told of messages that were subscribed to, and of a lost connection.
-pub type Listener = Arc<dyn Fn(PushInfo) + Send + Sync>;
+pub type PushListener = Arc<dyn Fn(PushInfo) + Send + Sync>;
 
 /// How any of the servers is reached.
 pub struct Access {
-    server: Server,
+    server: StoreServer,
     certificates: Option<TlsCertificates>,
 }
 
 impl Access {
-    pub fn new(server: &Server, ca_file: Option<&Path>) -> Result<Self, StoreError> {
-        let certificates = match ca_file.filter(|_| server.tls != Tls::Off) {
+    pub fn new(server: &StoreServer, ca_file: Option<&Path>) -> Result<Self, StoreError> {
+        let certificates = match ca_file.filter(|_| server.tls != StoreTls::Off) {
             Some(path) => {
                 let root_cert = files::read_once(path, TRUST_STORE_MAX_BYTES)
                     .map_err(|error| StoreError::Open { path: path.to_owned(), why: error.to_string() })?;
@@ -53,7 +53,7 @@ impl Access {
     pub async fn connect(
         &self,
         address: &Address,
-        listener: Option<Listener>,
+        listener: Option<PushListener>,
     ) -> RedisResult<MultiplexedConnection> {
         let mut config = AsyncConnectionConfig::new()
             .set_connection_timeout(Some(CONNECT_TIMEOUT))
@@ -79,7 +79,7 @@ impl Access {
         let Address { host, port } = address.clone();
         let at = if host.starts_with('/') {
             ConnectionAddr::Unix(host.into())
-        } else if self.server.tls == Tls::Off {
+        } else if self.server.tls == StoreTls::Off {
             ConnectionAddr::Tcp(host, port)
         } else {
             ConnectionAddr::TcpTls { host, port, insecure: false, tls_params: None }
@@ -100,11 +100,11 @@ impl Access {
 /// One server, asked by any number of users at once.
 pub struct Node {
     pub address: Address,
-    state: Mutex<State>,
+    state: Mutex<NodeState>,
 }
 
 #[derive(Default)]
-struct State {
+struct NodeState {
     /// With how many there were before it, so that nobody drops one that has replaced the lost one.
     connection: Option<(u64, MultiplexedConnection)>,
     made: u64,

@@ -12,10 +12,10 @@ use redis::RedisError;
 use super::buckets::{BUCKETS, Bucket, SEPARATOR, joined, parted};
 use super::connection::Call;
 use super::encoding::{self, Damaged};
-use super::position::{Look, Position, Positions};
+use super::position::{BucketPoll, BucketPosition, Positions};
 use super::{Grid, scripts};
-use crate::{Changes, Cursor, LoadSink, Mark, PAGE_MAX, Page, Query, StoreError, StoredDevice};
-use presence::history::Row;
+use crate::{ChangeCursor, Changes, Cursor, LoadSink, PAGE_MAX, Page, Query, StoreError, StoredDevice};
+use presence::history::HistoryRow;
 use presence::query::{Sort, SortBy};
 use presence::{DeviceName, Status, UnixSeconds};
 
@@ -28,32 +28,32 @@ const FILTERED_AT_ONCE: usize = 250;
 
 /// Why something was not read.
 #[derive(Debug)]
-pub enum ReadError {
+pub enum BucketReadError {
     Failed(RedisError),
     Damaged,
     Gap,
 }
 
-impl From<RedisError> for ReadError {
+impl From<RedisError> for BucketReadError {
     fn from(error: RedisError) -> Self {
         Self::Failed(error)
     }
 }
 
-impl From<Damaged> for ReadError {
+impl From<Damaged> for BucketReadError {
     fn from(Damaged: Damaged) -> Self {
         Self::Damaged
     }
 }
 
-impl From<ReadError> for StoreError {
-    fn from(error: ReadError) -> Self {
+impl From<BucketReadError> for StoreError {
+    fn from(error: BucketReadError) -> Self {
         match error {
-            ReadError::Failed(error) => Self::Read(error.to_string()),
-            ReadError::Damaged => {
+            BucketReadError::Failed(error) => Self::Read(error.to_string()),
+            BucketReadError::Damaged => {
                 Self::Read("the store holds what no devstatus wrote: give it a --store-schema of its own".to_owned())
             }
-            ReadError::Gap => Self::Gap(
+            BucketReadError::Gap => Self::Gap(
                 "a bucket of the grid is not what it was, as after a failover, or has changed too often since".to_owned(),
             ),
         }
@@ -90,15 +90,15 @@ fn excluded(name: &[u8]) -> Vec<u8> {
 }
 
 /// Part of a bucket's list.
-struct Part {
+struct BucketPart {
     devices: Vec<StoredDevice>,
     /// The last name looked at; `None` if nothing follows.
-    looked_at: Option<Vec<u8>>,
+    polled_at: Option<Vec<u8>>,
 }
 
 impl Grid {
     /// Gives every device to the sink.
-    pub async fn load(&self, sink: Arc<dyn LoadSink>) -> Result<(), ReadError> {
+    pub async fn load(&self, sink: Arc<dyn LoadSink>) -> Result<(), BucketReadError> {
         let mut command = redis::cmd("HLEN");
         let first = Bucket::from(0);
         command.arg(self.keys.devices(first));
@@ -113,20 +113,20 @@ impl Grid {
                     loop {
                         let part = self.part(bucket, &bounds, READ_AT_ONCE, None).await?;
                         sink.take(part.devices);
-                        let Some(looked_at) = part.looked_at else { return Ok(()) };
-                        bounds.from = excluded(&looked_at);
+                        let Some(polled_at) = part.polled_at else { return Ok(()) };
+                        bounds.from = excluded(&polled_at);
                     }
                 }
             })
             .buffer_unordered(BUCKETS_AT_ONCE);
         while let Some(loaded) = loads.next().await {
-            loaded.map_err(|error: ReadError| error)?;
+            loaded.map_err(|error: BucketReadError| error)?;
         }
         Ok(())
     }
 
     /// The devices of these names, each once: one command for each bucket that has some, all of them under way at once.
-    pub async fn named(&self, names: &[DeviceName]) -> Result<Vec<StoredDevice>, ReadError> {
+    pub async fn named(&self, names: &[DeviceName]) -> Result<Vec<StoredDevice>, BucketReadError> {
         let mut buckets: BTreeMap<Bucket, BTreeSet<Vec<u8>>> = BTreeMap::new();
         for name in names {
             let name = joined(name.device());
@@ -140,7 +140,7 @@ impl Grid {
             let kept = names.iter().zip(records).filter_map(|(name, record)| Some([name.clone(), record?]));
             Ok(kept.flatten().collect::<Vec<_>>())
         });
-        let found = try_join_all(reads).await.map_err(|error: ReadError| error)?;
+        let found = try_join_all(reads).await.map_err(|error: BucketReadError| error)?;
         Ok(devices(&found.concat())?)
     }
 
@@ -150,7 +150,7 @@ impl Grid {
         bounds: &Bounds,
         most: usize,
         status: Option<Status>,
-    ) -> Result<Part, ReadError> {
+    ) -> Result<BucketPart, BucketReadError> {
         let mut call = Call::default();
         call.key(self.keys.devices(bucket)).key(self.keys.names(bucket));
         call.argument(bounds.from.as_slice()).argument(bounds.to.as_slice()).argument(most.to_string());
@@ -160,11 +160,14 @@ impl Grid {
             Some(Status::Disconnected) => "0",
         });
         let found: Vec<Vec<u8>> = self.connection.run(self.keys.slot(bucket), &scripts::LIST, &call).await?;
-        let (looked_at, found) = found.split_first().ok_or(Damaged)?;
-        Ok(Part { devices: devices(found)?, looked_at: (!looked_at.is_empty()).then(|| looked_at.clone()) })
+        let (polled_at, found) = found.split_first().ok_or(Damaged)?;
+        Ok(BucketPart {
+            devices: devices(found)?,
+            polled_at: (!polled_at.is_empty()).then(|| polled_at.clone()),
+        })
     }
 
-    pub async fn list(&self, query: &Query) -> Result<Page, ReadError> {
+    pub async fn list(&self, query: &Query) -> Result<Page, BucketReadError> {
         let limit = query.limit.min(PAGE_MAX);
         // One more, to see whether anything follows.
         let by_name = Sort { by: SortBy::Id, descending: false };
@@ -180,7 +183,7 @@ impl Grid {
     }
 
     /// Merges the lists of the buckets, each read as far as the page reaches.
-    async fn by_name(&self, query: &Query, wanted: usize) -> Result<Vec<StoredDevice>, ReadError> {
+    async fn by_name(&self, query: &Query, wanted: usize) -> Result<Vec<StoredDevice>, BucketReadError> {
         let after = query.after.as_ref().map(|cursor| &cursor.name);
         let bounds = Bounds::of(query.device_type.as_deref(), after);
         let each = wanted / BUCKETS;
@@ -193,7 +196,7 @@ impl Grid {
             let parts = reading.iter().map(|(bucket, bounds)| self.part(*bucket, bounds, each, query.status));
             let parts = try_join_all(parts).await?;
             for ((_, bounds), part) in reading.iter_mut().zip(&parts) {
-                bounds.from = part.looked_at.as_deref().map(excluded).unwrap_or_default();
+                bounds.from = part.polled_at.as_deref().map(excluded).unwrap_or_default();
             }
             found.extend(
                 parts
@@ -214,7 +217,11 @@ impl Grid {
     }
 
     /// Goes through all devices: an index by time would cost each change as much as the change itself.
-    async fn in_another_order(&self, query: &Query, wanted: usize) -> Result<Vec<StoredDevice>, ReadError> {
+    async fn in_another_order(
+        &self,
+        query: &Query,
+        wanted: usize,
+    ) -> Result<Vec<StoredDevice>, BucketReadError> {
         let bounds = Bounds::of(query.device_type.as_deref(), None);
         let mut best: BinaryHeap<Placed> = BinaryHeap::new();
         let mut reads = stream::iter(Bucket::all().map(|bucket| (bucket, Some(bounds.clone()))))
@@ -222,7 +229,7 @@ impl Grid {
                 Box::pin(stream::unfold(bounds, move |bounds| async move {
                     let mut bounds = bounds?;
                     let part = self.part(bucket, &bounds, READ_AT_ONCE, query.status).await;
-                    let follows = part.as_ref().ok().and_then(|part| part.looked_at.as_deref()).map(excluded);
+                    let follows = part.as_ref().ok().and_then(|part| part.polled_at.as_deref()).map(excluded);
                     let next = follows.map(|from| {
                         bounds.from = from;
                         bounds
@@ -245,73 +252,77 @@ impl Grid {
         Ok(best.into_sorted_vec().into_iter().map(|one| one.device).collect())
     }
 
-    pub async fn changes(&self, since: &Mark, limit: usize) -> Result<Changes, ReadError> {
+    pub async fn changes(&self, since: &ChangeCursor, limit: usize) -> Result<Changes, BucketReadError> {
         let mut positions = Positions::of(since);
-        let looks = self.sight.lock().looks(&positions);
+        let polls = self.tracker.lock().polls(&positions);
         let limit = limit.clamp(1, PAGE_MAX);
         let (mut found, mut at) = (Vec::new(), 0);
         // As many buckets at a time as there may be devices; mostly that is all of them.
-        while at < looks.len() && found.len() < limit {
+        while at < polls.len() && found.len() < limit {
             let left = limit - found.len();
-            let some = &looks[at..looks.len().min(at + left)];
+            let some = &polls[at..polls.len().min(at + left)];
             let most = (left / some.len()).max(1);
-            let answers = try_join_all(some.iter().map(|look| self.look(*look, most))).await;
+            let answers = try_join_all(some.iter().map(|poll| self.poll(*poll, most))).await;
             let answers = match answers {
                 Ok(answers) => answers,
                 Err(error) => {
-                    self.sight.lock().ring_all();
+                    self.tracker.lock().note_all_changed();
                     return Err(error);
                 }
             };
-            for (look, (reached, at_end, devices)) in some.iter().zip(answers) {
-                positions.set(look.bucket, reached);
-                self.sight.lock().note(look.bucket, reached, at_end);
+            for (poll, (reached, at_end, devices)) in some.iter().zip(answers) {
+                positions.set(poll.bucket, reached);
+                self.tracker.lock().note(poll.bucket, reached, at_end);
                 found.extend(devices);
             }
             at += some.len();
         }
-        let mut sight = self.sight.lock();
-        looks[at..].iter().for_each(|look| sight.ring(look.bucket));
-        Ok(Changes { devices: found, mark: positions.mark() })
+        let mut tracker = self.tracker.lock();
+        polls[at..].iter().for_each(|poll| tracker.note_changed(poll.bucket));
+        Ok(Changes { devices: found, cursor: positions.cursor() })
     }
 
-    async fn look(&self, look: Look, most: usize) -> Result<(Position, bool, Vec<StoredDevice>), ReadError> {
+    async fn poll(
+        &self,
+        poll: BucketPoll,
+        most: usize,
+    ) -> Result<(BucketPosition, bool, Vec<StoredDevice>), BucketReadError> {
         let mut call = Call::default();
-        call.key(self.keys.devices(look.bucket)).key(self.keys.changes(look.bucket));
-        call.argument(look.since.to_string());
-        call.argument(look.expected.map(|expected| expected.to_string()).unwrap_or_default());
+        call.key(self.keys.devices(poll.bucket)).key(self.keys.changes(poll.bucket));
+        call.argument(poll.since.to_string());
+        call.argument(poll.expected.map(|expected| expected.to_string()).unwrap_or_default());
         call.argument(most.to_string());
         let found: Vec<redis::Value> =
-            self.connection.run(self.keys.slot(look.bucket), &scripts::CHANGES, &call).await?;
-        let Some((head, found)) = found.split_first_chunk::<2>() else { return Err(ReadError::Gap) };
+            self.connection.run(self.keys.slot(poll.bucket), &scripts::CHANGES, &call).await?;
+        let Some((head, found)) = found.split_first_chunk::<2>() else { return Err(BucketReadError::Gap) };
         let [redis::Value::BulkString(reached), redis::Value::Int(at_end)] = head else {
-            return Err(ReadError::Damaged);
+            return Err(BucketReadError::Damaged);
         };
         let found: Vec<Vec<u8>> =
             redis::from_redis_value(redis::Value::Array(found.to_vec())).map_err(RedisError::from)?;
-        Ok((Position::parse(reached).ok_or(Damaged)?, *at_end == 1, devices(&found)?))
+        Ok((BucketPosition::parse(reached).ok_or(Damaged)?, *at_end == 1, devices(&found)?))
     }
 
     /// Where the newest change of each bucket stands.
-    pub async fn mark(&self) -> Result<Mark, ReadError> {
+    pub async fn cursor(&self) -> Result<ChangeCursor, BucketReadError> {
         // Before reading: whatever is acknowledged from now on is expected again.
-        self.sight.lock().forget_acknowledged();
+        self.tracker.lock().forget_acknowledged();
         let newest = Bucket::all().map(|bucket| async move {
             let mut command = redis::cmd("XREVRANGE");
             command.arg(self.keys.changes(bucket)).arg("+").arg("-").arg("COUNT").arg(1);
             let entries: Vec<(Vec<u8>, redis::Value)> =
                 self.connection.ask(self.keys.slot(bucket), &command).await?;
             match entries.first() {
-                Some((position, _)) => Ok(Position::parse(position).ok_or(Damaged)?),
-                None => Ok(Position::BEGINNING),
+                Some((position, _)) => Ok(BucketPosition::parse(position).ok_or(Damaged)?),
+                None => Ok(BucketPosition::BEGINNING),
             }
         });
-        let newest = try_join_all(newest).await.map_err(|error: ReadError| error)?;
-        let mut positions = Positions::of(&Mark::BEGINNING);
+        let newest = try_join_all(newest).await.map_err(|error: BucketReadError| error)?;
+        let mut positions = Positions::of(&ChangeCursor::BEGINNING);
         for (bucket, position) in Bucket::all().zip(newest) {
             positions.set(bucket, position);
         }
-        Ok(positions.mark())
+        Ok(positions.cursor())
     }
 
     pub async fn history(
@@ -319,8 +330,8 @@ impl Grid {
         name: &DeviceName,
         before: Option<u64>,
         limit: usize,
-        heard_since: UnixSeconds,
-    ) -> Result<Vec<Row>, ReadError> {
+        received_since: UnixSeconds,
+    ) -> Result<Vec<HistoryRow>, BucketReadError> {
         let name = joined(name.device());
         let bucket = Bucket::of(&name);
         let mut command = redis::cmd("LRANGE");
@@ -329,7 +340,7 @@ impl Grid {
         let mut rows = Vec::new();
         for entry in entries.iter().take(self.retention.per_device) {
             let row = encoding::row(entry)?;
-            if before.is_none_or(|before| row.sequence < before) && row.heard_at >= heard_since {
+            if before.is_none_or(|before| row.sequence < before) && row.received_at >= received_since {
                 rows.push(row);
             }
             if rows.len() >= limit {
@@ -379,8 +390,8 @@ fn devices(found: &[Vec<u8>]) -> Result<Vec<StoredDevice>, Damaged> {
                 types.insert(Arc::clone(&name.device_type));
             }
         }
-        let (belief, heard_at) = encoding::belief(&pair[1])?;
-        Ok(StoredDevice { name, belief, heard_at })
+        let (state, received_at) = encoding::state(&pair[1])?;
+        Ok(StoredDevice { name, state, received_at })
     });
     pairs.collect()
 }

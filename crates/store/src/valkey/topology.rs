@@ -2,7 +2,7 @@
 
 use redis::Value;
 
-use super::buckets::Slot;
+use super::buckets::HashSlot;
 use crate::settings::Address;
 
 /// The masters of a cluster, or the one server that has everything.
@@ -46,7 +46,7 @@ impl Topology {
     }
 
     /// `None`: nobody serves the slot at present.
-    pub fn master_of(&self, slot: Slot) -> Option<&Address> {
+    pub fn master_of(&self, slot: HashSlot) -> Option<&Address> {
         let at = self.ranges.partition_point(|range| range.last < slot.0);
         self.ranges.get(at).filter(|range| range.first <= slot.0).map(|range| &range.master)
     }
@@ -101,7 +101,7 @@ mod tests {
             (200, Some(at("b", 2))),
             (201, None),
         ] {
-            assert_eq!(topology.master_of(Slot(slot)), master.as_ref(), "{slot}");
+            assert_eq!(topology.master_of(HashSlot(slot)), master.as_ref(), "{slot}");
         }
         assert!(topology.addresses().any(|address| *address == at("c", 3)));
         assert_eq!(Topology::parse(Value::Array(vec![]), &at("asked", 9)), None);

@@ -9,11 +9,11 @@ use redis::{RedisError, Value};
 use super::buckets::{Bucket, joined};
 use super::connection::Call;
 use super::encoding::{self, Damaged};
-use super::position::Position;
+use super::position::BucketPosition;
 use super::{Grid, scripts};
 use crate::{Batch, REPEATS_WITHIN, StoreError};
-use presence::history::Event;
-use presence::{Belief, Device, DeviceName, UnixSeconds};
+use presence::history::HistoryEvent;
+use presence::{Device, DeviceName, DeviceState, UnixSeconds};
 
 /// Devices in one call: a server does nothing else meanwhile, some milliseconds at most.
 const DEVICES_AT_ONCE: usize = 128;
@@ -59,30 +59,30 @@ impl From<WriteError> for StoreError {
 }
 
 /// All that one batch says.
-type Buckets<'a> = BTreeMap<Bucket, BTreeMap<Vec<u8>, News<'a>>>;
+type Buckets<'a> = BTreeMap<Bucket, BTreeMap<Vec<u8>, PendingWrite<'a>>>;
 
 /// All that one batch says of one device.
-pub(super) struct News<'a> {
-    belief: Belief,
-    heard_at: UnixSeconds,
-    events: Vec<&'a Event>,
+pub(super) struct PendingWrite<'a> {
+    state: DeviceState,
+    received_at: UnixSeconds,
+    events: Vec<&'a HistoryEvent>,
     /// The record that this one replaces, once the two were merged here; before, empty.
     replaces: Vec<u8>,
 }
 
 /// Where what is said of a device is gathered.
-fn news<'a, 'b>(buckets: &'b mut Buckets<'a>, device: Device<'_>) -> &'b mut News<'a> {
+fn news<'a, 'b>(buckets: &'b mut Buckets<'a>, device: Device<'_>) -> &'b mut PendingWrite<'a> {
     let name = joined(device);
-    buckets.entry(Bucket::of(&name)).or_default().entry(name).or_insert_with(|| News {
-        belief: Belief::default(),
-        heard_at: UnixSeconds(0),
+    buckets.entry(Bucket::of(&name)).or_default().entry(name).or_insert_with(|| PendingWrite {
+        state: DeviceState::default(),
+        received_at: UnixSeconds(0),
         events: Vec::new(),
         replaces: Vec::new(),
     })
 }
 
 /// How many from the end go into one call.
-fn at_once(news: &[(Vec<u8>, News<'_>)]) -> usize {
+fn at_once(news: &[(Vec<u8>, PendingWrite<'_>)]) -> usize {
     let mut events = 0;
     let fitting = news.iter().rev().take(DEVICES_AT_ONCE).take_while(|(_, news)| {
         let fits = events < EVENTS_AT_ONCE;
@@ -98,18 +98,18 @@ impl Grid {
         let mut buckets: Buckets<'_> = BTreeMap::new();
         for device in &batch.devices {
             let news = news(&mut buckets, device.name.device());
-            news.belief.merge(device.belief.clone());
-            news.heard_at = news.heard_at.max(device.heard_at);
+            news.state.merge(device.state.clone());
+            news.received_at = news.received_at.max(device.received_at);
         }
-        for event in &batch.events {
-            let news = news(&mut buckets, Device { device_type: &event.device_type, id: &event.id });
-            news.belief.apply(event.statement.clone());
-            news.heard_at = news.heard_at.max(event.heard_at);
-            news.events.push(event);
+        for entry in &batch.events {
+            let news = news(&mut buckets, Device { device_type: &entry.device_type, id: &entry.id });
+            news.state.apply(entry.event.clone());
+            news.received_at = news.received_at.max(entry.received_at);
+            news.events.push(entry);
         }
         let merged = buckets.into_iter().map(|(bucket, news)| self.merge(bucket, news));
         let changed: Vec<Bucket> = try_join_all(merged).await?.into_iter().flatten().collect();
-        self.tell(&changed).await;
+        self.hand_over(&changed).await;
         Ok(())
     }
 
@@ -117,7 +117,7 @@ impl Grid {
     async fn merge(
         &self,
         bucket: Bucket,
-        news: BTreeMap<Vec<u8>, News<'_>>,
+        news: BTreeMap<Vec<u8>, PendingWrite<'_>>,
     ) -> Result<Option<Bucket>, WriteError> {
         let mut left: Vec<_> = news.into_iter().collect();
         let mut changed = false;
@@ -129,10 +129,10 @@ impl Grid {
                 .run(self.keys.slot(bucket), &scripts::MERGE, &self.call(bucket, token, &some))
                 .await?;
             let mut answer = answer.into_iter();
-            let position = answer.next().and_then(|position| Position::parse(&bytes(position)?));
+            let position = answer.next().and_then(|position| BucketPosition::parse(&bytes(position)?));
             let position = position.ok_or(WriteError::Damaged)?;
             changed |= position.token == token;
-            self.sight.lock().acknowledge(bucket, position);
+            self.tracker.lock().acknowledge(bucket, position);
             let open: Vec<Value> = answer.collect();
             for pair in open.chunks_exact(2).rev() {
                 let [Value::Int(number), Value::BulkString(kept)] = pair else {
@@ -144,11 +144,11 @@ impl Grid {
                 }
                 let (name, mut news) = some.swap_remove(number);
                 // A record that makes no sense keeps its own device from being written, and no other.
-                let (belief, heard_at) = encoding::belief(kept).map_err(|Damaged| {
-                    WriteError::Refused("what is kept of the device makes no sense".to_owned())
+                let (state, received_at) = encoding::state(kept).map_err(|Damaged| {
+                    WriteError::Refused("the stored record of the device is invalid".to_owned())
                 })?;
-                news.belief.merge(belief);
-                news.heard_at = news.heard_at.max(heard_at);
+                news.state.merge(state);
+                news.received_at = news.received_at.max(received_at);
                 news.replaces.clone_from(kept);
                 left.push((name, news));
             }
@@ -156,17 +156,17 @@ impl Grid {
         Ok(changed.then_some(bucket))
     }
 
-    pub(super) fn call(&self, bucket: Bucket, token: u64, news: &[(Vec<u8>, News<'_>)]) -> Call {
+    pub(super) fn call(&self, bucket: Bucket, token: u64, news: &[(Vec<u8>, PendingWrite<'_>)]) -> Call {
         let mut call = Call::default();
         call.key(self.keys.devices(bucket)).key(self.keys.names(bucket));
         call.key(self.keys.changes(bucket)).key(self.keys.due(bucket));
         call.argument(token.to_string()).argument(self.retention.per_device.to_string());
         call.argument(REPEATS_WITHIN.to_string());
         for (name, news) in news {
-            call.argument(name.as_slice()).argument(encoding::record(&news.belief, news.heard_at));
+            call.argument(name.as_slice()).argument(encoding::record(&news.state, news.received_at));
             call.argument(news.replaces.as_slice()).argument(news.events.len().to_string());
-            for event in &news.events {
-                call.argument(encoding::event(event));
+            for entry in &news.events {
+                call.argument(encoding::history_event(entry));
             }
             if !news.events.is_empty() {
                 call.key(self.keys.history(bucket, name));
@@ -177,23 +177,23 @@ impl Grid {
 
     /// Drops what was heard before that time. A bucket names those of its devices that have anything so old.
     /// Returns how many were dropped.
-    pub async fn prune(&self, heard_before: UnixSeconds) -> Result<u64, WriteError> {
-        let buckets = Bucket::all().map(|bucket| self.prune_bucket(bucket, heard_before));
+    pub async fn prune(&self, received_before: UnixSeconds) -> Result<u64, WriteError> {
+        let buckets = Bucket::all().map(|bucket| self.prune_bucket(bucket, received_before));
         Ok(try_join_all(buckets).await?.into_iter().sum())
     }
 
-    async fn prune_bucket(&self, bucket: Bucket, heard_before: UnixSeconds) -> Result<u64, WriteError> {
+    async fn prune_bucket(&self, bucket: Bucket, received_before: UnixSeconds) -> Result<u64, WriteError> {
         let mut dropped = 0;
         loop {
             let mut command = redis::cmd("ZRANGEBYSCORE");
-            command.arg(self.keys.due(bucket)).arg("-inf").arg(format!("({}", heard_before.0));
+            command.arg(self.keys.due(bucket)).arg("-inf").arg(format!("({}", received_before.0));
             command.arg("LIMIT").arg(0).arg(DEVICES_AT_ONCE);
             let names: Vec<Vec<u8>> = self.connection.ask(self.keys.slot(bucket), &command).await?;
             if names.is_empty() {
                 return Ok(dropped);
             }
             let mut call = Call::default();
-            call.key(self.keys.due(bucket)).argument(heard_before.0.to_string());
+            call.key(self.keys.due(bucket)).argument(received_before.0.to_string());
             for name in names {
                 call.key(self.keys.history(bucket, &name)).argument(name);
             }

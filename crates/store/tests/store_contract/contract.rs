@@ -5,15 +5,15 @@ use std::sync::Arc;
 
 use presence::payload::Payload;
 use presence::query::{Sort, SortBy};
-use presence::{Belief, Claim, DeviceName, Moment, Statement, Status, UnixSeconds};
+use presence::{DeviceName, DeviceState, EventKind, Moment, PresenceEvent, Status, UnixSeconds};
 use proptest::prelude::*;
 use proptest::sample::Index;
 use proptest::test_runner::TestRunner;
-use store::{Cursor, Mark, Page, Query, StoreError, StoredDevice};
+use store::{ChangeCursor, Cursor, Page, Query, StoreError, StoredDevice};
 
-use crate::fixture::{Fixture, device, devices, event, events, name, session, statement, wait};
+use crate::fixture::{Fixture, device, devices, event, events, history_event, name, session, wait};
 use crate::forget::{
-    only_what_is_still_disconnected_is_forgotten, without_a_moment_whatever_is_named_is_forgotten,
+    only_devices_that_are_still_disconnected_are_forgotten, without_a_moment_whatever_is_named_is_forgotten,
 };
 use crate::places::Place;
 
@@ -26,42 +26,42 @@ macro_rules! promises {
 
 /// All of them.
 pub const CONTRACT: &[Promise] = promises![
-    what_is_kept_is_the_merge_of_what_was_put,
+    the_stored_state_is_the_merge_of_all_writes,
     of_simultaneous_sessions_the_one_that_was_not_taken_over_decides,
     many_devices_are_loaded_by_several_threads_each_once,
     those_that_are_asked_for_by_name_are_given_as_they_are,
     totals_count_each_device_once_as_it_is_now,
     a_list_neither_skips_nor_repeats_whatever_the_order_the_filter_and_the_size_of_a_page,
     a_change_between_two_pages_moves_nobody_else,
-    changes_since_a_mark_are_all_changes_and_only_those,
-    history_is_paged_newest_first_and_ends_at_the_number_that_is_kept,
-    the_same_event_is_kept_once_and_one_that_changes_no_belief_is_kept_too,
-    a_failed_login_is_kept_of_a_known_device_and_changes_no_belief,
-    pruning_drops_what_was_heard_before_and_nothing_else,
-    the_retention_time_is_kept_and_may_be_set_back,
+    changes_since_a_cursor_are_complete_and_exact,
+    history_is_paged_newest_first_and_ends_at_the_limit,
+    a_repeated_event_is_stored_once_and_one_that_changes_nothing_is_stored_too,
+    a_failed_login_of_a_known_device_is_stored_and_changes_no_state,
+    pruning_drops_only_events_received_before_the_time,
+    the_retention_time_is_stored_and_may_be_set_back,
     events_that_were_too_old_for_a_moment_are_shown_again_unless_they_were_deleted,
-    only_what_is_still_disconnected_is_forgotten,
+    only_devices_that_are_still_disconnected_are_forgotten,
     without_a_moment_whatever_is_named_is_forgotten,
     a_store_is_an_object_that_any_thread_may_use,
 ];
 
 /// Few moments and codes, so that ties of every kind are common; devices with odd names among them.
-fn any_step() -> impl Strategy<Value = (usize, Statement, u32)> {
-    let claim = prop_oneof![
-        Just(Claim::Request),
-        Just(Claim::Connect),
-        Just(Claim::Takeover),
-        Just(Claim::Refusal),
-        Just(Claim::Disconnect),
+fn any_step() -> impl Strategy<Value = (usize, PresenceEvent, u32)> {
+    let kind = prop_oneof![
+        Just(EventKind::Request),
+        Just(EventKind::Connect),
+        Just(EventKind::Takeover),
+        Just(EventKind::Refusal),
+        Just(EventKind::Disconnect),
     ];
     // A nanosecond and a second apart, and a little more.
     let nanos = prop::sample::select(vec![0, 1, 1_000_000_000, 1_000_000_001, 3_000_000_000, i128::MAX]);
     let moment = prop_oneof![Just(Moment::UNKNOWN), nanos.prop_map(Moment::from_nanos)];
     let payload = prop::collection::vec(any::<u8>(), 0..3);
-    (0usize..3, claim, moment.clone(), moment, 0u16..2, payload, 1u32..4).prop_map(
-        |(device, claim, session, time, close_code, payload, heard_at)| {
+    (0usize..3, kind, moment.clone(), moment, 0u16..2, payload, 1u32..4).prop_map(
+        |(device, kind, session, time, close_code, payload, received_at)| {
             let payload = Payload::pack(&payload);
-            (device, Statement { claim, session, time, close_code, payload }, heard_at)
+            (device, PresenceEvent { kind, session, time, close_code, payload }, received_at)
         },
     )
 }
@@ -69,7 +69,7 @@ fn any_step() -> impl Strategy<Value = (usize, Statement, u32)> {
 const IDS: [&str; 3] = ["plain", "ünï'\"%_ ", "\u{1}\u{10ffff}"];
 
 /// Whatever the order, the repetition and the split into batches, the same is kept: the merge of all of it.
-pub fn what_is_kept_is_the_merge_of_what_was_put(place: &dyn Place) {
+pub fn the_stored_state_is_the_merge_of_all_writes(place: &dyn Place) {
     let steps = prop::collection::vec(any_step(), 1..20);
     let order = prop::collection::vec(any::<Index>(), 30);
     let config =
@@ -81,18 +81,18 @@ pub fn what_is_kept_is_the_merge_of_what_was_put(place: &dyn Place) {
     put.unwrap_or_else(|failure| panic!("{place:?}: {failure}"));
 }
 
-fn put_in_some_order(place: &dyn Place, steps: &[(usize, Statement, u32)], order: &[Index], cuts: u64) {
-    let mut expected: BTreeMap<DeviceName, (Belief, UnixSeconds)> = BTreeMap::new();
-    for (id, statement, heard_at) in steps {
-        let entry = expected.entry(name(IDS[*id])).or_insert((Belief::default(), UnixSeconds(0)));
-        entry.0.apply(statement.clone());
-        entry.1 = entry.1.max(UnixSeconds(*heard_at));
+fn put_in_some_order(place: &dyn Place, steps: &[(usize, PresenceEvent, u32)], order: &[Index], cuts: u64) {
+    let mut expected: BTreeMap<DeviceName, (DeviceState, UnixSeconds)> = BTreeMap::new();
+    for (id, event, received_at) in steps {
+        let entry = expected.entry(name(IDS[*id])).or_insert((DeviceState::default(), UnixSeconds(0)));
+        entry.0.apply(event.clone());
+        entry.1 = entry.1.max(UnixSeconds(*received_at));
     }
     let mut fixture = Fixture::new(place);
     let mut batch = Vec::new();
     let shuffled = order.iter().map(|index| index.get(steps)).chain(steps);
-    for (at, (id, statement, heard_at)) in shuffled.enumerate() {
-        batch.push(device(IDS[*id], [statement.clone()], *heard_at));
+    for (at, (id, event, received_at)) in shuffled.enumerate() {
+        batch.push(device(IDS[*id], [event.clone()], *received_at));
         if cuts >> (at % 64) & 1 == 1 {
             fixture.put(devices(std::mem::take(&mut batch)));
         }
@@ -100,10 +100,10 @@ fn put_in_some_order(place: &dyn Place, steps: &[(usize, Statement, u32)], order
     fixture.put(devices(batch));
     assert_eq!(&fixture.all(), &expected);
     // A belief as a whole changes nothing either.
-    let again = expected.iter().map(|(name, (belief, heard_at))| StoredDevice {
+    let again = expected.iter().map(|(name, (state, received_at))| StoredDevice {
         name: name.clone(),
-        belief: belief.clone(),
-        heard_at: *heard_at,
+        state: state.clone(),
+        received_at: *received_at,
     });
     fixture.put(devices(again.collect()));
     fixture.reopen();
@@ -112,9 +112,9 @@ fn put_in_some_order(place: &dyn Place, steps: &[(usize, Statement, u32)], order
 
 /// Sessions of one device that begin a millisecond apart: each row's messages in every order, one a batch.
 pub fn of_simultaneous_sessions_the_one_that_was_not_taken_over_decides(place: &dyn Place) {
-    use Claim::{Connect, Disconnect, Takeover};
+    use EventKind::{Connect, Disconnect, Takeover};
     // The earlier session is 0, the later one 1.
-    let rows: [(&[(Claim, i128)], Status); 7] = [
+    let rows: [(&[(EventKind, i128)], Status); 7] = [
         (&[(Connect, 1), (Takeover, 1), (Connect, 0), (Disconnect, 0)], Status::Disconnected),
         (&[(Connect, 1), (Takeover, 1), (Connect, 0)], Status::Connected),
         (&[(Connect, 1), (Takeover, 1)], Status::Connected),
@@ -128,9 +128,9 @@ pub fn of_simultaneous_sessions_the_one_that_was_not_taken_over_decides(place: &
     for (row, (messages, status)) in rows.iter().enumerate() {
         for (number, order) in orders(messages.to_vec()).into_iter().enumerate() {
             let id = format!("row {row}, order {number}");
-            for (batch, (claim, after_ms)) in batches.iter_mut().zip(order) {
+            for (batch, (kind, after_ms)) in batches.iter_mut().zip(order) {
                 let begun = Moment::from_nanos(session(5).nanos().unwrap() as i128 + after_ms * 1_000_000);
-                let told = Statement { session: begun, time: begun, ..statement(claim, 5, 5) };
+                let told = PresenceEvent { session: begun, time: begun, ..event(kind, 5, 5) };
                 batch.push(device(&id, [told], 1));
             }
             expected.push((name(&id), *status));
@@ -142,8 +142,8 @@ pub fn of_simultaneous_sessions_the_one_that_was_not_taken_over_decides(place: &
     let holds = |fixture: &Fixture<'_>| {
         let all = fixture.all();
         for (name, status) in &expected {
-            let verdict = all[name].0.verdict().unwrap();
-            assert_eq!(verdict.status, *status, "{place:?}: {name:?}");
+            let resolved = all[name].0.resolve().unwrap();
+            assert_eq!(resolved.status, *status, "{place:?}: {name:?}");
         }
         let disconnected = Query { status: Some(Status::Disconnected), ..everything() };
         let listed = pages(fixture, &disconnected).len();
@@ -181,13 +181,13 @@ fn everything() -> Query {
 pub fn many_devices_are_loaded_by_several_threads_each_once(place: &dyn Place) {
     let fixture = Fixture::new(place);
     for part in 0..12 {
-        let some = (0..5_000).map(|n| device(&format!("{part}-{n}"), [statement(Claim::Connect, n, n)], 1));
+        let some = (0..5_000).map(|n| device(&format!("{part}-{n}"), [event(EventKind::Connect, n, n)], 1));
         fixture.put(devices(some.collect()));
     }
     let all = fixture.all();
     assert_eq!(all.len(), 60_000, "{place:?}");
-    let (belief, _) = &all[&name("7-4999")];
-    assert_eq!(belief.verdict().unwrap().statement, &statement(Claim::Connect, 4999, 4999));
+    let (state, _) = &all[&name("7-4999")];
+    assert_eq!(state.resolve().unwrap().event, &event(EventKind::Connect, 4999, 4999));
 }
 
 pub fn those_that_are_asked_for_by_name_are_given_as_they_are(place: &dyn Place) {
@@ -203,14 +203,14 @@ pub fn those_that_are_asked_for_by_name_are_given_as_they_are(place: &dyn Place)
     assert!(read(&fixture, vec![name("a")]).is_empty(), "{place:?}");
     // As many as go over at once, those with odd names and of another type among them, and one of several statements.
     let mut kept: Vec<_> =
-        (0..2_000).map(|n| device(&n.to_string(), [statement(Claim::Connect, n, n)], 1)).collect();
-    kept.extend(IDS.map(|id| device(id, [statement(Claim::Disconnect, 7, 9)], 3)));
+        (0..2_000).map(|n| device(&n.to_string(), [event(EventKind::Connect, n, n)], 1)).collect();
+    kept.extend(IDS.map(|id| device(id, [event(EventKind::Disconnect, 7, 9)], 3)));
     kept.push(device(
         "taken over",
-        [statement(Claim::Disconnect, 1, 2), statement(Claim::Takeover, 5, 6)],
+        [event(EventKind::Disconnect, 1, 2), event(EventKind::Takeover, 5, 6)],
         2,
     ));
-    let mut other = device("1", [statement(Claim::Disconnect, 4, 4)], 4);
+    let mut other = device("1", [event(EventKind::Disconnect, 4, 4)], 4);
     other.name.device_type = "other".into();
     kept.push(other);
     fixture.put(devices(kept.clone()));
@@ -222,7 +222,7 @@ pub fn those_that_are_asked_for_by_name_are_given_as_they_are(place: &dyn Place)
     assert_eq!(read(&fixture, asked), expected, "{place:?}: opened again");
     // What has just been written is found.
     for at in 10..20 {
-        let changed = device("1", [statement(Claim::Connect, at, at)], 5);
+        let changed = device("1", [event(EventKind::Connect, at, at)], 5);
         fixture.put(devices(vec![changed.clone()]));
         assert_eq!(read(&fixture, vec![name("1")])[&name("1")], changed, "{place:?}");
     }
@@ -242,15 +242,15 @@ pub fn totals_count_each_device_once_as_it_is_now(place: &dyn Place) {
         totals
     };
     assert!(totals(&fixture).is_empty(), "{place:?}");
-    let of = |n: i128, claim| {
+    let of = |n: i128, kind| {
         // A connected device has no close code, whatever its message says.
-        let told = Statement { close_code: (n % 3) as u16, ..statement(claim, n, n) };
+        let told = PresenceEvent { close_code: (n % 3) as u16, ..event(kind, n, n) };
         let mut one = device(&n.to_string(), [told], 1);
         one.name.device_type = if n % 2 == 0 { "even".into() } else { "odd".into() };
         one
     };
-    fixture.put(devices((0..60).map(|n| of(n, Claim::Connect)).collect()));
-    fixture.put(devices((0..30).map(|n| of(n, Claim::Disconnect)).collect()));
+    fixture.put(devices((0..60).map(|n| of(n, EventKind::Connect)).collect()));
+    fixture.put(devices((0..30).map(|n| of(n, EventKind::Disconnect)).collect()));
     let mut expected = BTreeMap::new();
     for (name, even) in [("even", 0), ("odd", 1)] {
         expected.insert((name.to_owned(), true, 0), 15);
@@ -282,9 +282,9 @@ pub fn a_list_neither_skips_nor_repeats_whatever_the_order_the_filter_and_the_si
     let fixture = Fixture::new(place);
     let mut all = Vec::new();
     for n in 0..40 {
-        let claim = if n % 3 == 0 { Claim::Disconnect } else { Claim::Connect };
+        let kind = if n % 3 == 0 { EventKind::Disconnect } else { EventKind::Connect };
         // Times with many ties; one is unknown.
-        let mut told = statement(claim, 5, i128::from(n % 4));
+        let mut told = event(kind, 5, i128::from(n % 4));
         if n == 7 {
             told.time = Moment::UNKNOWN;
         }
@@ -310,7 +310,7 @@ pub fn a_list_neither_skips_nor_repeats_whatever_the_order_the_filter_and_the_si
         let mut expected: Vec<_> = all
             .iter()
             .filter(|one| device_type.is_none_or(|wanted| &*one.name.device_type == wanted))
-            .filter(|one| status.is_none_or(|wanted| one.belief.verdict().unwrap().status == wanted))
+            .filter(|one| status.is_none_or(|wanted| one.state.resolve().unwrap().status == wanted))
             .cloned()
             .collect();
         expected.sort_by_key(|one| {
@@ -331,7 +331,7 @@ pub fn a_list_neither_skips_nor_repeats_whatever_the_order_the_filter_and_the_si
 pub fn a_change_between_two_pages_moves_nobody_else(place: &dyn Place) {
     let fixture = Fixture::new(place);
     fixture
-        .put(devices((0..9).map(|n| device(&n.to_string(), [statement(Claim::Connect, n, n)], 1)).collect()));
+        .put(devices((0..9).map(|n| device(&n.to_string(), [event(EventKind::Connect, n, n)], 1)).collect()));
     let mut query = Query {
         device_type: None,
         status: None,
@@ -342,25 +342,25 @@ pub fn a_change_between_two_pages_moves_nobody_else(place: &dyn Place) {
     let first = wait(fixture.store().list(query.clone())).unwrap();
     // A device of the first page changes, one is added before and one after it.
     fixture.put(devices(
-        ["0", "00", "9"].map(|id| device(id, [statement(Claim::Disconnect, 50, 50)], 2)).to_vec(),
+        ["0", "00", "9"].map(|id| device(id, [event(EventKind::Disconnect, 50, 50)], 2)).to_vec(),
     ));
     query.after = first.next;
     let rest: Vec<_> = pages(&fixture, &query).into_iter().map(|one| one.name.id).collect();
     assert_eq!(rest, ["4", "5", "6", "7", "8", "9"].map(Box::<str>::from), "{place:?}");
 }
 
-pub fn changes_since_a_mark_are_all_changes_and_only_those(place: &dyn Place) {
+pub fn changes_since_a_cursor_are_complete_and_exact(place: &dyn Place) {
     let mut fixture = Fixture::new(place);
     let changes = |fixture: &Fixture, since, limit| {
         let changes = wait(fixture.store().changes(since, limit)).unwrap();
         let ids: Vec<String> = changes.devices.iter().map(|one| one.name.id.to_string()).collect();
-        (ids, changes.mark)
+        (ids, changes.cursor)
     };
-    assert_eq!(changes(&fixture, Mark::BEGINNING, 10), (vec![], Mark::BEGINNING));
-    let connect = |id: &str, at| device(id, [statement(Claim::Connect, at, at)], 1);
+    assert_eq!(changes(&fixture, ChangeCursor::BEGINNING, 10), (vec![], ChangeCursor::BEGINNING));
+    let connect = |id: &str, at| device(id, [event(EventKind::Connect, at, at)], 1);
     fixture.put(devices(vec![connect("a", 1), connect("b", 1), connect("c", 1)]));
-    let (mut ids, mark) = changes(&fixture, Mark::BEGINNING, 2);
-    let (rest, mark) = changes(&fixture, mark, 2);
+    let (mut ids, cursor) = changes(&fixture, ChangeCursor::BEGINNING, 2);
+    let (rest, cursor) = changes(&fixture, cursor, 2);
     ids.extend(rest);
     // In one order where all changes stand in one; where they are spread, each part has its own.
     ids.sort();
@@ -369,22 +369,22 @@ pub fn changes_since_a_mark_are_all_changes_and_only_those(place: &dyn Place) {
     fixture.put(devices(vec![connect("a", 1), connect("b", 2)]));
     fixture.put(devices(vec![connect("b", 3)]));
     fixture.reopen();
-    let (ids, mark) = changes(&fixture, mark, 10);
+    let (ids, cursor) = changes(&fixture, cursor, 10);
     assert_eq!(ids, ["b"], "{place:?}");
-    assert_eq!(changes(&fixture, mark.clone(), 10), (vec![], mark.clone()), "{place:?}");
-    assert_eq!(wait(fixture.store().mark()).unwrap(), mark, "{place:?}: where the newest change stands");
+    assert_eq!(changes(&fixture, cursor.clone(), 10), (vec![], cursor.clone()), "{place:?}");
+    assert_eq!(wait(fixture.store().cursor()).unwrap(), cursor, "{place:?}: where the newest change stands");
 }
 
-pub fn history_is_paged_newest_first_and_ends_at_the_number_that_is_kept(place: &dyn Place) {
+pub fn history_is_paged_newest_first_and_ends_at_the_limit(place: &dyn Place) {
     let mut fixture = Fixture::new(place);
     for at in 0..8 {
         fixture.put(events(vec![
-            event("a", statement(Claim::Connect, at, at), 1),
-            event("b", statement(Claim::Connect, at, at), 1),
+            history_event("a", event(EventKind::Connect, at, at), 1),
+            history_event("b", event(EventKind::Connect, at, at), 1),
         ]));
     }
-    let times = |rows: &[presence::history::Row]| -> Vec<i64> {
-        rows.iter().map(|row| row.statement.time.nanos().unwrap()).collect()
+    let times = |rows: &[presence::history::HistoryRow]| -> Vec<i64> {
+        rows.iter().map(|row| row.event.time.nanos().unwrap()).collect()
     };
     for reopened in [false, true] {
         let first = fixture.history("a", None, 3);
@@ -399,48 +399,52 @@ pub fn history_is_paged_newest_first_and_ends_at_the_number_that_is_kept(place: 
     assert_eq!(fixture.all().len(), 2, "an event is evidence of its device");
 }
 
-pub fn the_same_event_is_kept_once_and_one_that_changes_no_belief_is_kept_too(place: &dyn Place) {
+pub fn a_repeated_event_is_stored_once_and_one_that_changes_nothing_is_stored_too(place: &dyn Place) {
     let fixture = Fixture::new(place);
-    let late = event("a", statement(Claim::Disconnect, 1, 2), 1);
-    fixture.put(events(vec![event("a", statement(Claim::Connect, 9, 9), 1), late.clone(), late.clone()]));
+    let late = history_event("a", event(EventKind::Disconnect, 1, 2), 1);
+    fixture.put(events(vec![
+        history_event("a", event(EventKind::Connect, 9, 9), 1),
+        late.clone(),
+        late.clone(),
+    ]));
     fixture.put(events(vec![late.clone()]));
-    let claims: Vec<_> = fixture.history("a", None, 10).iter().map(|row| row.statement.claim).collect();
-    assert_eq!(claims, [Claim::Disconnect, Claim::Connect], "{place:?}");
-    let belief = &fixture.all()[&name("a")].0;
-    assert_eq!(belief.verdict().unwrap().status, Status::Connected, "{place:?}");
+    let kinds: Vec<_> = fixture.history("a", None, 10).iter().map(|row| row.event.kind).collect();
+    assert_eq!(kinds, [EventKind::Disconnect, EventKind::Connect], "{place:?}");
+    let state = &fixture.all()[&name("a")].0;
+    assert_eq!(state.resolve().unwrap().status, Status::Connected, "{place:?}");
 }
 
-pub fn a_failed_login_is_kept_of_a_known_device_and_changes_no_belief(place: &dyn Place) {
+pub fn a_failed_login_of_a_known_device_is_stored_and_changes_no_state(place: &dyn Place) {
     let fixture = Fixture::new(place);
-    let failed = |id| event(id, statement(Claim::FailedLogin, 5, 5), 1);
+    let failed = |id| history_event(id, event(EventKind::FailedLogin, 5, 5), 1);
     fixture.put(events(vec![failed("known"), failed("unknown")]));
     assert!(fixture.all().is_empty(), "{place:?}: a failed login makes no device");
-    fixture.put(events(vec![event("known", statement(Claim::Connect, 1, 1), 1)]));
+    fixture.put(events(vec![history_event("known", event(EventKind::Connect, 1, 1), 1)]));
     fixture.put(events(vec![failed("known"), failed("unknown"), failed("known")]));
-    let claims: Vec<_> = fixture.history("known", None, 10).iter().map(|row| row.statement.claim).collect();
-    assert_eq!(claims, [Claim::FailedLogin, Claim::Connect], "{place:?}");
+    let kinds: Vec<_> = fixture.history("known", None, 10).iter().map(|row| row.event.kind).collect();
+    assert_eq!(kinds, [EventKind::FailedLogin, EventKind::Connect], "{place:?}");
     assert!(fixture.history("unknown", None, 10).is_empty(), "{place:?}");
     let all = fixture.all();
-    let verdict = all[&name("known")].0.verdict().unwrap();
-    assert_eq!((all.len(), verdict.statement.claim), (1, Claim::Connect), "{place:?}");
+    let resolved = all[&name("known")].0.resolve().unwrap();
+    assert_eq!((all.len(), resolved.event.kind), (1, EventKind::Connect), "{place:?}");
 }
 
-pub fn pruning_drops_what_was_heard_before_and_nothing_else(place: &dyn Place) {
+pub fn pruning_drops_only_events_received_before_the_time(place: &dyn Place) {
     let mut fixture = Fixture::new(place);
-    for (at, heard_at) in [(1, 10), (2, 20), (3, 30)] {
-        fixture.put(events(vec![event("a", statement(Claim::Connect, at, at), heard_at)]));
+    for (at, received_at) in [(1, 10), (2, 20), (3, 30)] {
+        fixture.put(events(vec![history_event("a", event(EventKind::Connect, at, at), received_at)]));
     }
     assert_eq!(wait(fixture.store().prune(UnixSeconds(20))).unwrap(), 1, "{place:?}");
     assert_eq!(wait(fixture.store().prune(UnixSeconds(20))).unwrap(), 0, "{place:?}");
-    let heard: Vec<_> = fixture.history("a", None, 10).iter().map(|row| row.heard_at.0).collect();
+    let heard: Vec<_> = fixture.history("a", None, 10).iter().map(|row| row.received_at.0).collect();
     assert_eq!(heard, [30, 20], "{place:?}");
     fixture.reopen();
     assert_eq!(fixture.history("a", None, 10).len(), 2, "{place:?}");
-    fixture.put(events(vec![event("a", statement(Claim::Connect, 4, 4), 40)]));
+    fixture.put(events(vec![history_event("a", event(EventKind::Connect, 4, 4), 40)]));
     assert_eq!(fixture.history("a", None, 10).len(), 3, "{place:?}");
 }
 
-pub fn the_retention_time_is_kept_and_may_be_set_back(place: &dyn Place) {
+pub fn the_retention_time_is_stored_and_may_be_set_back(place: &dyn Place) {
     let mut fixture = Fixture::new(place);
     assert_eq!(wait(fixture.store().retention_time()).unwrap(), None, "{place:?}");
     for time in [7, 4_000_000_000, 9] {
@@ -452,12 +456,12 @@ pub fn the_retention_time_is_kept_and_may_be_set_back(place: &dyn Place) {
 
 pub fn events_that_were_too_old_for_a_moment_are_shown_again_unless_they_were_deleted(place: &dyn Place) {
     let fixture = Fixture::new(place);
-    fixture.put(events(vec![event("a", statement(Claim::Connect, 1, 1), 10)]));
+    fixture.put(events(vec![history_event("a", event(EventKind::Connect, 1, 1), 10)]));
     // An earlier time than before: it was set back, after a clock that had been wrong for long.
     for time in [10, 5] {
         assert_eq!(wait(fixture.store().prune(UnixSeconds(time))).unwrap(), 0, "{place:?}");
     }
-    fixture.put(events(vec![event("a", statement(Claim::Connect, 2, 2), 6)]));
+    fixture.put(events(vec![history_event("a", event(EventKind::Connect, 2, 2), 6)]));
     assert_eq!(fixture.history("a", None, 10).len(), 2, "{place:?}");
 }
 
@@ -471,13 +475,13 @@ pub fn a_store_is_an_object_that_any_thread_may_use(place: &dyn Place) {
             let store = fixture.shared();
             scope.spawn(move || {
                 for at in 0..20 {
-                    let batch = devices(vec![device("one", [statement(Claim::Connect, at * 8 + n, 1)], 1)]);
+                    let batch = devices(vec![device("one", [event(EventKind::Connect, at * 8 + n, 1)], 1)]);
                     let done: Result<(), StoreError> = wait(store.upsert(Arc::new(batch)));
                     done.unwrap();
                 }
             });
         }
     });
-    let belief = &fixture.all()[&name("one")].0;
-    assert_eq!(belief.verdict().unwrap().statement.session, session(159), "{place:?}");
+    let state = &fixture.all()[&name("one")].0;
+    assert_eq!(state.resolve().unwrap().event.session, session(159), "{place:?}");
 }

@@ -1,11 +1,11 @@
 //! The events of all devices in one order, as a stream that goes on from an earlier one reads them.
 
-use presence::history::{EventPage, KeptEvent};
-use presence::{Claim, UnixSeconds};
+use presence::history::{EventPage, StoredEvent};
+use presence::{EventKind, UnixSeconds};
 use store::{Batch, Store};
 
 use crate::contract::Promise;
-use crate::fixture::{Fixture, device, devices, event, events, statement, wait};
+use crate::fixture::{Fixture, device, devices, event, events, history_event, wait};
 use crate::places::Place;
 use testkit::{PATIENCE, poll};
 
@@ -23,7 +23,7 @@ pub fn events_after(store: &dyn Store, after: u64, limit: usize) -> EventPage {
 }
 
 /// Reads on page by page to the end, and gives everything that came, and where the end is.
-pub fn follow(store: &dyn Store, mut after: u64, limit: usize) -> (Vec<KeptEvent>, u64) {
+pub fn follow(store: &dyn Store, mut after: u64, limit: usize) -> (Vec<StoredEvent>, u64) {
     let mut followed = Vec::new();
     loop {
         let page = page(store, after, limit);
@@ -37,15 +37,16 @@ pub fn follow(store: &dyn Store, mut after: u64, limit: usize) -> (Vec<KeptEvent
 }
 
 /// What an event is, without where it stands.
-pub fn told(event: &KeptEvent) -> (String, u64) {
-    (event.id.to_string(), event.row.sequence)
+pub fn told(entry: &StoredEvent) -> (String, u64) {
+    (entry.id.to_string(), entry.row.sequence)
 }
 
 /// Nine events of three devices, put in three steps.
 fn put_nine(fixture: &Fixture<'_>) {
     for at in 0..3 {
-        fixture
-            .put(events(["a", "b", "c"].map(|id| event(id, statement(Claim::Connect, at, at), 1)).to_vec()));
+        fixture.put(events(
+            ["a", "b", "c"].map(|id| history_event(id, event(EventKind::Connect, at, at), 1)).to_vec(),
+        ));
     }
 }
 
@@ -54,7 +55,7 @@ pub fn the_events_of_all_devices_can_be_followed_from_any_point(place: &dyn Plac
     let none = events_after(fixture.store(), 0, 10);
     assert_eq!((none.events.len(), none.incomplete), (0, false), "{place:?}");
     put_nine(&fixture);
-    fixture.put(devices(vec![device("d", [statement(Claim::Connect, 1, 1)], 1)]));
+    fixture.put(devices(vec![device("d", [event(EventKind::Connect, 1, 1)], 1)]));
     fixture.reopen();
     let all = events_after(fixture.store(), 0, 100);
     assert_eq!((all.events.len(), all.incomplete), (9, false), "{place:?}");
@@ -66,28 +67,28 @@ pub fn the_events_of_all_devices_can_be_followed_from_any_point(place: &dyn Plac
     );
     // Per device they are in the order in which they came.
     for id in ["a", "b", "c"] {
-        let of_one: Vec<_> = followed.iter().filter(|event| &*event.id == id).collect();
+        let of_one: Vec<_> = followed.iter().filter(|entry| &*entry.id == id).collect();
         let history = fixture.history(id, None, 10);
-        assert!(of_one.iter().map(|event| &event.row).eq(history.iter().rev()), "{place:?} {id}");
+        assert!(of_one.iter().map(|entry| &entry.row).eq(history.iter().rev()), "{place:?} {id}");
     }
     // What comes later comes behind, and nothing else does.
-    fixture.put(events(vec![event("a", statement(Claim::Disconnect, 2, 9), 2)]));
+    fixture.put(events(vec![history_event("a", event(EventKind::Disconnect, 2, 9), 2)]));
     let later = events_after(fixture.store(), all.newest, 100);
     assert_eq!((later.events.len(), later.incomplete), (1, false), "{place:?}");
     let newest = events_after(fixture.store(), u64::MAX, 0);
     assert_eq!((newest.events, newest.newest >= later.newest), (Vec::new(), true), "{place:?}");
 }
 
-pub fn whoever_goes_on_after_an_event_is_given_all_that_stand_behind_it(place: &dyn Place) {
+pub fn reading_on_from_an_event_returns_all_later_events(place: &dyn Place) {
     let fixture = Fixture::new(place);
     put_nine(&fixture);
     let all = events_after(fixture.store(), 0, 100);
-    for (at, event) in all.events.iter().enumerate() {
-        assert!(event.position <= all.newest, "{place:?}");
-        let (rest, _) = follow(fixture.store(), event.position, 2);
+    for (at, entry) in all.events.iter().enumerate() {
+        assert!(entry.position <= all.newest, "{place:?}");
+        let (rest, _) = follow(fixture.store(), entry.position, 2);
         let rest: Vec<_> = rest.iter().map(told).collect();
         let behind: Vec<_> = all.events[at + 1..].iter().map(told).collect();
-        assert!(rest.ends_with(&behind), "{place:?}: {rest:?} after {event:?}");
+        assert!(rest.ends_with(&behind), "{place:?}: {rest:?} after {entry:?}");
         let again = rest.len() - behind.len();
         assert!(again < 3, "{place:?}: at most those that were kept with it come again");
     }
@@ -95,12 +96,12 @@ pub fn whoever_goes_on_after_an_event_is_given_all_that_stand_behind_it(place: &
     assert_eq!(follow(fixture.store(), last.position, 2).0, [], "{place:?}");
 }
 
-pub fn whoever_follows_the_events_is_told_what_was_dropped_since(place: &dyn Place) {
+pub fn reading_on_reports_events_dropped_since(place: &dyn Place) {
     let fixture = Fixture::new(place);
-    fixture.put(events(vec![event("a", statement(Claim::Connect, 1, 1), 10)]));
+    fixture.put(events(vec![history_event("a", event(EventKind::Connect, 1, 1), 10)]));
     let seen = events_after(fixture.store(), 0, 10).newest;
     for at in 2..5 {
-        fixture.put(events(vec![event("a", statement(Claim::Connect, at, at), at as u32 * 10)]));
+        fixture.put(events(vec![history_event("a", event(EventKind::Connect, at, at), at as u32 * 10)]));
     }
     assert!(!events_after(fixture.store(), seen, 10).incomplete, "{place:?}");
     wait(fixture.store().prune(UnixSeconds(30))).unwrap();
@@ -113,18 +114,21 @@ pub fn whoever_follows_the_events_is_told_what_was_dropped_since(place: &dyn Pla
     // Those beyond the number that a device may have are dropped, too.
     let newest = events_after(fixture.store(), newer, 10).newest;
     for at in 5..20 {
-        fixture.put(events(vec![event("a", statement(Claim::Connect, at, at), at as u32 * 10)]));
+        fixture.put(events(vec![history_event("a", event(EventKind::Connect, at, at), at as u32 * 10)]));
     }
     wait(fixture.store().prune(UnixSeconds(30))).unwrap();
     assert!(events_after(fixture.store(), newest, 10).incomplete, "{place:?}");
 }
 
-pub fn whoever_follows_the_events_is_told_that_some_never_came(place: &dyn Place) {
+pub fn reading_on_reports_events_that_never_arrived(place: &dyn Place) {
     let mut fixture = Fixture::new(place);
     put_nine(&fixture);
     let seen = events_after(fixture.store(), 0, 10).newest;
-    fixture.put(Batch { events_lost: true, ..events(vec![event("b", statement(Claim::Connect, 9, 9), 1)]) });
-    fixture.put(devices(vec![device("a", [statement(Claim::Connect, 9, 9)], 1)]));
+    fixture.put(Batch {
+        events_lost: true,
+        ..events(vec![history_event("b", event(EventKind::Connect, 9, 9), 1)])
+    });
+    fixture.put(devices(vec![device("a", [event(EventKind::Connect, 9, 9)], 1)]));
     fixture.reopen();
     let page = events_after(fixture.store(), seen, 10);
     assert_eq!((page.events.len(), page.incomplete), (1, true), "{place:?}");
@@ -140,16 +144,7 @@ pub const ORDERED_EVENTS: &[Promise] = &[
         "the_events_of_all_devices_can_be_followed_from_any_point",
         the_events_of_all_devices_can_be_followed_from_any_point,
     ),
-    (
-        "whoever_goes_on_after_an_event_is_given_all_that_stand_behind_it",
-        whoever_goes_on_after_an_event_is_given_all_that_stand_behind_it,
-    ),
-    (
-        "whoever_follows_the_events_is_told_what_was_dropped_since",
-        whoever_follows_the_events_is_told_what_was_dropped_since,
-    ),
-    (
-        "whoever_follows_the_events_is_told_that_some_never_came",
-        whoever_follows_the_events_is_told_that_some_never_came,
-    ),
+    ("reading_on_from_an_event_returns_all_later_events", reading_on_from_an_event_returns_all_later_events),
+    ("reading_on_reports_events_dropped_since", reading_on_reports_events_dropped_since),
+    ("reading_on_reports_events_that_never_arrived", reading_on_reports_events_that_never_arrived),
 ];

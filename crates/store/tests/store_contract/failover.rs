@@ -4,17 +4,17 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Instant;
 
-use presence::Claim;
-use store::{Changes, Mark, Store, StoreError, StoredDevice};
+use presence::EventKind;
+use store::{ChangeCursor, Changes, Store, StoreError, StoredDevice};
 
-use crate::fixture::{device, devices, statement, wait};
+use crate::fixture::{device, devices, event, wait};
 use crate::places::{Cluster, Place};
 use crate::shared::PATIENCE;
 
 const DEVICES: i128 = 600;
 
 fn fleet(session: i128) -> Vec<StoredDevice> {
-    (0..DEVICES).map(|n| device(&n.to_string(), [statement(Claim::Connect, session, n)], 1)).collect()
+    (0..DEVICES).map(|n| device(&n.to_string(), [event(EventKind::Connect, session, n)], 1)).collect()
 }
 
 /// Asks until the grid answers: while a master is being replaced it does not.
@@ -35,18 +35,18 @@ fn put(store: &dyn Store, fleet: Vec<StoredDevice>) {
 }
 
 /// Reads on until every device is at the session, or there is a gap.
-fn follow(store: &dyn Store, mark: &mut Mark, session: i128) -> Result<(), StoreError> {
+fn follow(store: &dyn Store, cursor: &mut ChangeCursor, session: i128) -> Result<(), StoreError> {
     let deadline = Instant::now() + PATIENCE;
     let mut there = BTreeSet::new();
     while there.len() < usize::try_from(DEVICES).unwrap() {
-        let Changes { devices, mark: next } =
-            insist("changes are read", || wait(store.changes(mark.clone(), 1_000)))?;
-        *mark = next;
+        let Changes { devices, cursor: next } =
+            insist("changes are read", || wait(store.changes(cursor.clone(), 1_000)))?;
+        *cursor = next;
         let session = crate::fixture::session(session);
         there.extend(
             devices
                 .into_iter()
-                .filter(|one| one.belief.verdict().unwrap().statement.session == session)
+                .filter(|one| one.state.resolve().unwrap().event.session == session)
                 .map(|one| one.name),
         );
         assert!(Instant::now() < deadline, "{} devices of {DEVICES} are there", there.len());
@@ -55,14 +55,14 @@ fn follow(store: &dyn Store, mark: &mut Mark, session: i128) -> Result<(), Store
 }
 
 #[test]
-fn what_was_acknowledged_and_lost_is_missed_by_those_who_wrote_and_those_who_saw_it() {
+fn writers_and_readers_notice_a_lost_acknowledged_change() {
     let mut place = Cluster::start();
     let [writer, witness, other] = [(); 3].map(|()| place.open("failover"));
-    let start = wait(writer.mark()).unwrap();
+    let start = wait(writer.cursor()).unwrap();
     let [mut of_writer, mut of_witness, mut of_other] = [(); 3].map(|()| start.clone());
     put(&*writer, fleet(1));
-    for (store, mark) in [(&writer, &mut of_writer), (&witness, &mut of_witness), (&other, &mut of_other)] {
-        follow(&**store, mark, 1).unwrap();
+    for (store, cursor) in [(&writer, &mut of_writer), (&witness, &mut of_witness), (&other, &mut of_other)] {
+        follow(&**store, cursor, 1).unwrap();
     }
 
     place.0.wait_until_whole();
@@ -71,15 +71,15 @@ fn what_was_acknowledged_and_lost_is_missed_by_those_who_wrote_and_those_who_saw
     follow(&*witness, &mut of_witness, 2).unwrap();
     place.0.kill_master(0);
 
-    let gap = |store: &dyn Store, mark: &Mark| {
-        let asked = insist("changes are read", || wait(store.changes(mark.clone(), 1_000)));
+    let gap = |store: &dyn Store, cursor: &ChangeCursor| {
+        let asked = insist("changes are read", || wait(store.changes(cursor.clone(), 1_000)));
         matches!(asked, Err(StoreError::Gap(_)))
     };
     assert!(gap(&*witness, &of_witness), "what was seen is no longer there");
     assert!(gap(&*writer, &of_writer), "what was acknowledged is not there");
     assert!(gap(&*writer, &of_writer), "and that stays so until the writer begins anew");
     // Who begins anew writes what it knows, and all can follow again.
-    of_writer = insist("the mark is read", || wait(writer.mark())).unwrap();
+    of_writer = insist("the mark is read", || wait(writer.cursor())).unwrap();
     put(&*writer, fleet(2));
     put(&*writer, fleet(3));
     follow(&*writer, &mut of_writer, 3).unwrap();

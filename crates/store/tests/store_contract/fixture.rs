@@ -5,9 +5,9 @@ use std::future::Future;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, LazyLock, Mutex};
 
-use presence::history::Event;
+use presence::history::HistoryEvent;
 use presence::payload::Payload;
-use presence::{Belief, Claim, DeviceName, Moment, Statement, UnixSeconds};
+use presence::{DeviceName, DeviceState, EventKind, Moment, PresenceEvent, UnixSeconds};
 use store::{Batch, LoadSink, Store, StoredDevice};
 use tokio::runtime::Runtime;
 
@@ -57,18 +57,18 @@ impl<'a> Fixture<'a> {
         wait(self.store().upsert(Arc::new(batch))).unwrap();
     }
 
-    pub fn all(&self) -> BTreeMap<DeviceName, (Belief, UnixSeconds)> {
+    pub fn all(&self) -> BTreeMap<DeviceName, (DeviceState, UnixSeconds)> {
         let sink = Arc::new(Collected::default());
         wait(self.store().load(Arc::clone(&sink) as Arc<dyn LoadSink>)).unwrap();
         let devices = std::mem::take(&mut *sink.0.lock().unwrap());
         let number = devices.len();
         let all: BTreeMap<_, _> =
-            devices.into_iter().map(|device| (device.name, (device.belief, device.heard_at))).collect();
+            devices.into_iter().map(|device| (device.name, (device.state, device.received_at))).collect();
         assert_eq!(all.len(), number, "each device comes once");
         all
     }
 
-    pub fn history(&self, id: &str, before: Option<u64>, limit: usize) -> Vec<presence::history::Row> {
+    pub fn history(&self, id: &str, before: Option<u64>, limit: usize) -> Vec<presence::history::HistoryRow> {
         wait(self.store().history(name(id), before, limit)).unwrap()
     }
 }
@@ -139,30 +139,30 @@ pub fn session(number: i128) -> Moment {
     Moment::from_nanos(number * 10_000_000_000)
 }
 
-pub fn statement(claim: Claim, session: i128, time: i128) -> Statement {
+pub fn event(kind: EventKind, session: i128, time: i128) -> PresenceEvent {
     let payload =
         Payload::pack(format!(r#"{{"Time":{time},"ClientAddr":"192.0.2.1","Reason":"r"}}"#).as_bytes());
     let (session, time) = (self::session(session), Moment::from_nanos(time));
-    Statement { claim, session, time, close_code: 0, payload }
+    PresenceEvent { kind, session, time, close_code: 0, payload }
 }
 
-pub fn device(id: &str, statements: impl IntoIterator<Item = Statement>, heard_at: u32) -> StoredDevice {
-    let mut belief = Belief::default();
-    for statement in statements {
-        belief.apply(statement);
+pub fn device(id: &str, events: impl IntoIterator<Item = PresenceEvent>, received_at: u32) -> StoredDevice {
+    let mut state = DeviceState::default();
+    for event in events {
+        state.apply(event);
     }
-    StoredDevice { name: name(id), belief, heard_at: UnixSeconds(heard_at) }
+    StoredDevice { name: name(id), state, received_at: UnixSeconds(received_at) }
 }
 
-pub fn event(id: &str, statement: Statement, heard_at: u32) -> Event {
+pub fn history_event(id: &str, event: PresenceEvent, received_at: u32) -> HistoryEvent {
     let DeviceName { device_type, id } = name(id);
-    Event { device_type, id, statement, heard_at: UnixSeconds(heard_at) }
+    HistoryEvent { device_type, id, event, received_at: UnixSeconds(received_at) }
 }
 
 pub fn devices(devices: Vec<StoredDevice>) -> Batch {
     Batch { devices, ..Batch::default() }
 }
 
-pub fn events(events: Vec<Event>) -> Batch {
+pub fn events(events: Vec<HistoryEvent>) -> Batch {
     Batch { events, ..Batch::default() }
 }

@@ -49,19 +49,19 @@ fn postgres() {
     postgres::those_who_are_connected_are_counted_without_the_table(&place);
     postgres::instances_that_start_together_make_the_schema_once(&place);
     postgres::a_schema_of_a_newer_version_is_refused(&place);
-    postgres::no_change_is_missed_between_two_marks(&place);
+    postgres::no_change_is_missed_between_two_cursors(&place);
     postgres::a_database_restored_from_a_backup_is_noticed(&place);
 }
 
 #[test]
 fn postgres_events() {
     let place = Postgres::start();
-    postgres_events::what_is_still_under_way_is_waited_for(&place);
+    postgres_events::events_wait_for_running_transactions(&place);
     postgres_events::events_that_several_keep_at_once_are_all_given_once(&place);
-    postgres_events::a_position_of_another_server_is_told_from_ones_own(&place);
+    postgres_events::a_position_of_another_server_is_recognized(&place);
     postgres_events::events_of_a_restored_dump_do_not_come_again(&place);
     postgres_events::a_schema_of_the_first_version_is_brought_up_to_date(&place);
-    postgres_events::where_the_newest_event_stands_is_read_off_an_index(&place);
+    postgres_events::the_newest_event_is_read_from_an_index(&place);
 }
 
 #[test]

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use store::memory::MemoryStore;
 use store::postgres::PostgresStore;
-use store::settings::{Address, Server, StoreSettings, Tls};
+use store::settings::{Address, StoreServer, StoreSettings, StoreTls};
 use store::sqlite::SqliteStore;
 use store::valkey::ValkeyStore;
 use store::{Retention, Store, StoreError};
@@ -73,12 +73,12 @@ impl Postgres {
     }
 
     pub async fn try_open(&self, schema: &str) -> Result<PostgresStore, StoreError> {
-        let server = Server {
+        let server = StoreServer {
             addresses: vec![Address { host: "127.0.0.1".to_owned(), port: self.0.port() }],
             user: Some("devstatus".to_owned()),
             password: None,
             database: Some("postgres".to_owned()),
-            tls: Tls::Off,
+            tls: StoreTls::Off,
         };
         let settings = StoreSettings { schema: schema.to_owned(), ..StoreSettings::memory() };
         PostgresStore::open(&server, &settings, RETENTION).await
@@ -155,6 +155,6 @@ impl Place for Cluster {
 
 fn open_grid(ports: &[u16], name: &str) -> Arc<dyn Store> {
     let addresses = ports.iter().map(|port| Address { host: "127.0.0.1".to_owned(), port: *port }).collect();
-    let server = Server { addresses, user: None, password: None, database: None, tls: Tls::Off };
+    let server = StoreServer { addresses, user: None, password: None, database: None, tls: StoreTls::Off };
     Arc::new(wait(ValkeyStore::open(&server, None, name, RETENTION)).unwrap())
 }

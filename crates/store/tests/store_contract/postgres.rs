@@ -2,11 +2,11 @@
 
 use std::collections::BTreeSet;
 
-use presence::Claim;
+use presence::EventKind;
 use store::postgres::PostgresStore;
-use store::{Mark, StoreError};
+use store::{ChangeCursor, StoreError};
 
-use crate::fixture::{Fixture, device, devices, statement, wait, while_several_write};
+use crate::fixture::{Fixture, device, devices, event, wait, while_several_write};
 use crate::places::Postgres;
 
 /// How many devices of each type are connected is read off an index.
@@ -15,8 +15,8 @@ pub fn those_who_are_connected_are_counted_without_the_table(place: &Postgres) {
     let schema = fixture.name();
     for part in 0..5 {
         let some = (0..4_000).map(|n| {
-            let claim = if n % 4 == 0 { Claim::Disconnect } else { Claim::Connect };
-            let mut one = device(&format!("{part}-{n}"), [statement(claim, n, n)], 1);
+            let kind = if n % 4 == 0 { EventKind::Disconnect } else { EventKind::Connect };
+            let mut one = device(&format!("{part}-{n}"), [event(kind, n, n)], 1);
             one.name.device_type = format!("type{part}").into();
             one
         });
@@ -53,20 +53,20 @@ pub fn a_schema_of_a_newer_version_is_refused(place: &Postgres) {
 }
 
 /// Whoever reads on from mark to mark while several write misses nothing, whichever transaction commits first.
-pub fn no_change_is_missed_between_two_marks(place: &Postgres) {
+pub fn no_change_is_missed_between_two_cursors(place: &Postgres) {
     let fixture = Fixture::new(place);
     let reader = fixture.shared();
     let batch = |writer, number, size| {
         let some = (0..size)
-            .map(|n| device(&format!("{writer}-{number}-{n}"), [statement(Claim::Connect, 1, 1)], 1));
+            .map(|n| device(&format!("{writer}-{number}-{n}"), [event(EventKind::Connect, 1, 1)], 1));
         devices(some.collect())
     };
-    let (mut mark, mut found) = (Mark::BEGINNING, BTreeSet::new());
+    let (mut cursor, mut found) = (ChangeCursor::BEGINNING, BTreeSet::new());
     let found = while_several_write(&fixture, batch, |last| {
-        let changes = wait(reader.changes(mark.clone(), 7)).unwrap();
+        let changes = wait(reader.changes(cursor.clone(), 7)).unwrap();
         let is_all = changes.devices.is_empty();
         found.extend(changes.devices.into_iter().map(|one| one.name.id.to_string()));
-        mark = changes.mark;
+        cursor = changes.cursor;
         (last && is_all).then(|| std::mem::take(&mut found))
     });
     let all: BTreeSet<String> = fixture.all().into_keys().map(|name| name.id.into()).collect();
@@ -76,9 +76,9 @@ pub fn no_change_is_missed_between_two_marks(place: &Postgres) {
 /// A database that is older than what was read from it says so, instead of passing over what comes.
 pub fn a_database_restored_from_a_backup_is_noticed(place: &Postgres) {
     let fixture = Fixture::new(place);
-    fixture.put(devices(vec![device("a", [statement(Claim::Connect, 1, 1)], 1)]));
-    let mark = wait(fixture.store().mark()).unwrap();
+    fixture.put(devices(vec![device("a", [event(EventKind::Connect, 1, 1)], 1)]));
+    let cursor = wait(fixture.store().cursor()).unwrap();
     place.0.psql(&format!("UPDATE {}.counter SET changed = 0", fixture.name()));
-    let looked = wait(fixture.store().changes(mark, 10));
-    assert!(matches!(looked, Err(StoreError::Gap(_))), "{looked:?}");
+    let polled = wait(fixture.store().changes(cursor, 10));
+    assert!(matches!(polled, Err(StoreError::Gap(_))), "{polled:?}");
 }

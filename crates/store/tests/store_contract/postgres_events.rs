@@ -4,18 +4,18 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use presence::Claim;
-use presence::history::Event;
+use presence::EventKind;
+use presence::history::HistoryEvent;
 use store::Store;
 use tokio_postgres::{Client, NoTls};
 
 use crate::events::{events_after, follow, page, told};
-use crate::fixture::{Fixture, WRITERS, event, events, statement, wait, while_several_write};
+use crate::fixture::{Fixture, WRITERS, event, events, history_event, wait, while_several_write};
 use crate::places::Postgres;
 
 /// One event of a device that has none like it.
-fn connected(id: &str, at: i128) -> Event {
-    event(id, statement(Claim::Connect, at, at), 1)
+fn connected(id: &str, at: i128) -> HistoryEvent {
+    history_event(id, event(EventKind::Connect, at, at), 1)
 }
 
 /// A connection of somebody else.
@@ -29,7 +29,7 @@ fn stranger(place: &Postgres) -> Client {
 }
 
 /// What has begun earlier and ends later comes before what ended meanwhile: nothing of that is given until then.
-pub fn what_is_still_under_way_is_waited_for(place: &Postgres) {
+pub fn events_wait_for_running_transactions(place: &Postgres) {
     let fixture = Fixture::new(place);
     let (store, schema) = (fixture.store(), fixture.name());
     fixture.put(events(vec![connected("a", 1)]));
@@ -37,8 +37,8 @@ pub fn what_is_still_under_way_is_waited_for(place: &Postgres) {
     let slow = stranger(place);
     // An event, as another instance would keep it.
     let keeps = format!(
-        "INSERT INTO {schema}.event (device, claim, session, time, close_code, heard_at, digest, payload)
-         SELECT device, claim, session, 2, close_code, heard_at, 2, payload FROM {schema}.event"
+        "INSERT INTO {schema}.event (device, kind, session, time, close_code, received_at, digest, payload)
+         SELECT device, kind, session, 2, close_code, received_at, 2, payload FROM {schema}.event"
     );
     for keeping in [keeps.as_str(), "SELECT txid_current()"] {
         wait(slow.batch_execute(&format!("BEGIN; {keeping}"))).unwrap();
@@ -55,7 +55,7 @@ pub fn what_is_still_under_way_is_waited_for(place: &Postgres) {
         assert!(events_after(store, end, 10).newest >= held.begun, "all that had begun is over");
     }
     let (missed, _) = follow(store, before.newest, 1);
-    let missed: Vec<_> = missed.iter().map(|event| (&*event.id, event.row.statement.time.nanos())).collect();
+    let missed: Vec<_> = missed.iter().map(|entry| (&*entry.id, entry.row.event.time.nanos())).collect();
     assert_eq!(missed, [("a", Some(2)), ("b", Some(1))]);
 }
 
@@ -86,12 +86,12 @@ pub fn events_that_several_keep_at_once_are_all_given_once(place: &Postgres) {
     for part in (0..followed.len()).step_by(followed.len() / 20) {
         let (rest, _) = follow(&*reader, followed[part].position, 1_000);
         let rest: BTreeSet<_> = rest.iter().map(told).collect();
-        assert!(followed[part + 1..].iter().all(|event| rest.contains(&told(event))), "from event {part} on");
+        assert!(followed[part + 1..].iter().all(|entry| rest.contains(&told(entry))), "from event {part} on");
     }
 }
 
 /// A position is none of this order if it was given on another timeline, or is of a transaction that is still to come.
-pub fn a_position_of_another_server_is_told_from_ones_own(place: &Postgres) {
+pub fn a_position_of_another_server_is_recognized(place: &Postgres) {
     let fixture = Fixture::new(place);
     fixture.put(events(vec![connected("a", 1)]));
     let page = events_after(fixture.store(), 0, 10);
@@ -122,7 +122,7 @@ pub fn events_of_a_restored_dump_do_not_come_again(place: &Postgres) {
         fixture.put(events(vec![connected("b", at)]));
         events_after(fixture.store(), after, 0);
         let (given, end) = follow(fixture.store(), after, 10);
-        assert_eq!(given.iter().map(|event| &*event.id).collect::<Vec<_>>(), ["b"]);
+        assert_eq!(given.iter().map(|entry| &*entry.id).collect::<Vec<_>>(), ["b"]);
         after = end;
     }
     // Also if all of those events are gone.
@@ -149,10 +149,10 @@ pub fn a_schema_of_the_first_version_is_brought_up_to_date(place: &Postgres) {
          SELECT number, 1, 5, 5, 0, 7, 1, {payload} FROM {{schema}}.device"
     ));
     let store: Arc<dyn Store> = Arc::new(wait(place.try_open(schema)).unwrap());
-    assert_eq!(make("SELECT version FROM {schema}.version"), "3");
+    assert_eq!(make("SELECT version FROM {schema}.version"), "4");
     let name = crate::fixture::name("a");
     let devices = wait(store.read(vec![name.clone()])).unwrap();
-    assert_eq!(devices[0].belief.verdict().unwrap().statement.session.nanos(), Some(5));
+    assert_eq!(devices[0].state.resolve().unwrap().event.session.nanos(), Some(5));
     assert_eq!(wait(store.history(name.clone(), None, 10)).unwrap().len(), 1);
     // The event of before has no place in the order.
     let page = events_after(&*store, 0, 10);
@@ -163,14 +163,14 @@ pub fn a_schema_of_the_first_version_is_brought_up_to_date(place: &Postgres) {
     assert_eq!(wait(store.history(name, None, 10)).unwrap().len(), 2);
     // An instance of the version before may still write: it names the columns that it knows.
     make(
-        "INSERT INTO {schema}.event (device, claim, session, time, close_code, heard_at, digest, payload)
-         SELECT device, claim, session, 10, close_code, heard_at, 10, payload FROM {schema}.event WHERE time = 9",
+        "INSERT INTO {schema}.event (device, kind, session, time, close_code, received_at, digest, payload)
+         SELECT device, kind, session, 10, close_code, received_at, 10, payload FROM {schema}.event WHERE time = 9",
     );
     assert_eq!(events_after(&*store, later.newest, 10).events.len(), 1);
 }
 
 /// Where the newest event stands is asked after each batch: it is read off an index, however many devices and events there are.
-pub fn where_the_newest_event_stands_is_read_off_an_index(place: &Postgres) {
+pub fn the_newest_event_is_read_from_an_index(place: &Postgres) {
     let fixture = Fixture::new(place);
     let schema = fixture.name();
     for part in 0..4 {

@@ -16,7 +16,7 @@ const LINKS_MAX: usize = 40;
 
 /// What a path leads to once its links are followed.
 #[derive(Debug)]
-pub enum Target {
+pub enum FileTarget {
     /// A descriptor of this process, as `/dev/stdout` and the `/dev/fd/63` of a process substitution name it.
     Descriptor(u32),
     /// A pipe or a device.
@@ -28,18 +28,18 @@ pub enum Target {
 
 /// Follows the links of the last part of `path`, one after the other: a link may lead to a file that does not exist yet, and the
 /// links to a process's descriptors lead to no path at all.
-pub fn resolve(path: &Path) -> io::Result<Target> {
+pub fn resolve(path: &Path) -> io::Result<FileTarget> {
     let mut path = path.to_owned();
     for _ in 0..LINKS_MAX {
         if let Some(number) = descriptor(&path) {
-            return Ok(Target::Descriptor(number));
+            return Ok(FileTarget::Descriptor(number));
         }
         match fs::symlink_metadata(&path) {
             Ok(metadata) if metadata.is_symlink() => path = directory_of(&path).join(fs::read_link(&path)?),
-            Ok(metadata) if metadata.is_file() => return Ok(Target::Regular(path, metadata)),
+            Ok(metadata) if metadata.is_file() => return Ok(FileTarget::Regular(path, metadata)),
             Ok(metadata) if metadata.is_dir() => return Err(io::ErrorKind::IsADirectory.into()),
-            Ok(_) => return Ok(Target::Special(path)),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Target::Absent(path)),
+            Ok(_) => return Ok(FileTarget::Special(path)),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(FileTarget::Absent(path)),
             Err(error) => return Err(error),
         }
     }
@@ -49,8 +49,8 @@ pub fn resolve(path: &Path) -> io::Result<Target> {
 /// The path of a regular file, or of one that may be made, with its links followed.
 pub fn resolve_regular(path: &Path) -> io::Result<PathBuf> {
     match resolve(path)? {
-        Target::Regular(path, _) | Target::Absent(path) => Ok(path),
-        Target::Descriptor(_) | Target::Special(_) => Err(not_regular()),
+        FileTarget::Regular(path, _) | FileTarget::Absent(path) => Ok(path),
+        FileTarget::Descriptor(_) | FileTarget::Special(_) => Err(not_regular()),
     }
 }
 

@@ -7,7 +7,7 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt, fchown};
 use std::path::{Path, PathBuf};
 
-use super::{Target, directory_of, resolve};
+use super::{FileTarget, directory_of, resolve};
 
 /// Read and written by its owner, nobody else: a new file names devices, or keys.
 const OWNER_ONLY: u32 = 0o600;
@@ -22,7 +22,7 @@ pub struct Replacement {
 
 enum How {
     /// Written beside `target`, which gets it by a rename.
-    Beside { temporary: PathBuf, target: PathBuf },
+    UnloggedChanges { temporary: PathBuf, target: PathBuf },
     /// A regular file that cannot be replaced.
     InPlace,
     /// A pipe, a device or a descriptor: what is written is gone.
@@ -33,13 +33,13 @@ impl Replacement {
     /// Begins to write what `path` is to hold. Links are followed; what exists and is no regular file is written to directly.
     pub fn begin(path: &Path) -> io::Result<Self> {
         match resolve(path)? {
-            Target::Descriptor(number) => Ok(Self { file: open_descriptor(number)?, how: How::Stream }),
+            FileTarget::Descriptor(number) => Ok(Self { file: open_descriptor(number)?, how: How::Stream }),
             // Like a shell, this waits for the reader of a pipe.
-            Target::Special(path) => {
+            FileTarget::Special(path) => {
                 Ok(Self { file: OpenOptions::new().write(true).open(path)?, how: How::Stream })
             }
-            Target::Absent(path) => Self::beside(path, None),
-            Target::Regular(path, metadata) => match Self::beside(path.clone(), Some(&metadata)) {
+            FileTarget::Absent(path) => Self::beside(path, None),
+            FileTarget::Regular(path, metadata) => match Self::beside(path.clone(), Some(&metadata)) {
                 // The directory may be read-only where the file is not, and only root can give a file away.
                 Err(error) if is_refused(&error) => {
                     Ok(Self { file: OpenOptions::new().write(true).open(path)?, how: How::InPlace })
@@ -62,7 +62,7 @@ impl Replacement {
             created => created?,
         };
         // From here on dropping it removes the temporary file.
-        let replacement = Self { file, how: How::Beside { temporary, target } };
+        let replacement = Self { file, how: How::UnloggedChanges { temporary, target } };
         if let Some(old) = old {
             take_over(&replacement.file, old)?;
         }
@@ -74,7 +74,7 @@ impl Replacement {
         match std::mem::replace(&mut self.how, How::Stream) {
             How::Stream => self.file.flush(),
             How::InPlace => end_in_place(&mut self.file),
-            How::Beside { temporary, target } => {
+            How::UnloggedChanges { temporary, target } => {
                 let done = self.file.sync_all().and_then(|()| fs::rename(&temporary, &target));
                 match done {
                     // A file that is itself a mount point, as Compose mounts a single secret, has no other name to get.
@@ -106,7 +106,7 @@ impl Write for Replacement {
 impl Drop for Replacement {
     fn drop(&mut self) {
         match &self.how {
-            How::Beside { temporary, .. } => drop(fs::remove_file(temporary)),
+            How::UnloggedChanges { temporary, .. } => drop(fs::remove_file(temporary)),
             How::InPlace | How::Stream => {}
         }
     }
@@ -271,7 +271,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_committed_changes_nothing() {
+    fn an_uncommitted_replacement_changes_nothing() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("file");
         fs::write(&path, "old").unwrap();

@@ -3,7 +3,7 @@
 use std::thread;
 use std::time::Instant;
 
-use store::settings::{Address, Location, Server, StoreSettings, Tls};
+use store::settings::{Address, Location, StoreServer, StoreSettings, StoreTls};
 use tokio::runtime::Runtime;
 use tokio_postgres::{Client, NoTls};
 
@@ -37,12 +37,12 @@ fn connect(runtime: &Runtime, port: u16) -> Outcome<Client> {
 }
 
 fn settings(port: u16) -> StoreSettings {
-    StoreSettings::at(Location::Postgres(Server {
+    StoreSettings::at(Location::Postgres(StoreServer {
         addresses: vec![Address { host: "127.0.0.1".to_owned(), port }],
         user: Some("devstatus".to_owned()),
         password: None,
         database: Some("postgres".to_owned()),
-        tls: Tls::Off,
+        tls: StoreTls::Off,
     }))
 }
 

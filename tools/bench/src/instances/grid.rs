@@ -4,7 +4,7 @@ use std::thread;
 use std::time::Instant;
 
 use redis::cluster::{ClusterClient, cluster_pipe};
-use store::settings::{Address, Location, Server, StoreSettings, Tls};
+use store::settings::{Address, Location, StoreServer, StoreSettings, StoreTls};
 
 use super::{BATCH, INSTANCES, Load, Names, Plain, measure, share};
 use crate::messages::Message;
@@ -41,12 +41,12 @@ fn settings(cluster: &RedisCluster) -> StoreSettings {
     let addresses =
         cluster.nodes.iter().map(|node| Address { host: "127.0.0.1".to_owned(), port: node.port() });
     let addresses = addresses.collect();
-    StoreSettings::at(Location::Valkey(Server {
+    StoreSettings::at(Location::Valkey(StoreServer {
         addresses,
         user: None,
         password: None,
         database: None,
-        tls: Tls::Off,
+        tls: StoreTls::Off,
     }))
 }
 

@@ -14,8 +14,8 @@ use std::time::{Duration, Instant};
 
 use clap::ValueEnum;
 use formats::iot_platform::{Decoded, decode};
-use presence::history::Event;
-use presence::{Belief, Device, DeviceName, Statement, UnixSeconds};
+use presence::history::HistoryEvent;
+use presence::{Device, DeviceName, DeviceState, PresenceEvent, UnixSeconds};
 use store::settings::StoreSettings;
 use store::{self, Batch, Store, StoredDevice};
 
@@ -123,24 +123,24 @@ fn share(devices: u32, instance: u32) -> impl Iterator<Item = u32> {
 }
 
 /// What one message comes to, on its way to the store.
-fn batch_part(device: u32, message: &Message, with_event: bool) -> (StoredDevice, Option<Event>) {
-    let heard_at = UnixSeconds(1_800_000_000 + device % 1000);
-    let (name, statement) = decoded(message);
-    let event = with_event.then(|| Event {
+fn batch_part(device: u32, message: &Message, with_event: bool) -> (StoredDevice, Option<HistoryEvent>) {
+    let received_at = UnixSeconds(1_800_000_000 + device % 1000);
+    let (name, event) = decoded(message);
+    let entry = with_event.then(|| HistoryEvent {
         device_type: Arc::clone(&name.device_type),
         id: name.id.clone(),
-        statement: statement.clone(),
-        heard_at,
+        event: event.clone(),
+        received_at,
     });
-    let mut belief = Belief::default();
-    belief.apply(statement);
-    (StoredDevice { name, belief, heard_at }, event)
+    let mut state = DeviceState::default();
+    state.apply(event);
+    (StoredDevice { name, state, received_at }, entry)
 }
 
-fn decoded(message: &Message) -> (DeviceName, Statement) {
+fn decoded(message: &Message) -> (DeviceName, PresenceEvent) {
     match decode(message.topic.as_bytes(), message.payload.as_bytes()) {
-        Decoded::Statement { device: Device { device_type, id }, statement, .. } => {
-            (DeviceName { device_type: device_type.into(), id: id.into() }, statement)
+        Decoded::Event { device: Device { device_type, id }, event, .. } => {
+            (DeviceName { device_type: device_type.into(), id: id.into() }, event)
         }
         _ => unreachable!("the messages are statements; a test says so"),
     }
@@ -150,7 +150,7 @@ fn decoded(message: &Message) -> (DeviceName, Statement) {
 fn write(
     settings: &StoreSettings,
     devices: u32,
-    part: impl Fn(u32) -> (StoredDevice, Option<Event>) + Sync,
+    part: impl Fn(u32) -> (StoredDevice, Option<HistoryEvent>) + Sync,
 ) -> Outcome<(f64, f64)> {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
     let mut stores: Vec<Arc<dyn Store>> = Vec::new();
@@ -181,9 +181,9 @@ fn write(
                     let devices: Vec<u32> = share(devices, instance).collect();
                     devices.chunks(BATCH).try_for_each(|some| {
                         let mut batch = Batch::default();
-                        for (device, event) in some.iter().map(|device| part(*device)) {
+                        for (device, entry) in some.iter().map(|device| part(*device)) {
                             batch.devices.push(device);
-                            batch.events.extend(event);
+                            batch.events.extend(entry);
                         }
                         runtime.block_on(store.upsert(Arc::new(batch)))
                     })
@@ -214,14 +214,14 @@ impl Follower {
 
     /// As an instance does, until something fails.
     async fn follow_on(&self, store: &dyn Store) -> Result<Infallible, store::StoreError> {
-        let mut mark = store.mark().await?;
+        let mut cursor = store.cursor().await?;
         self.begun.store(true, Ordering::Relaxed);
         loop {
-            let changes = store.changes(mark.clone(), 2_000).await?;
+            let changes = store.changes(cursor.clone(), 2_000).await?;
             self.seen.fetch_add(changes.devices.len() as u64, Ordering::Relaxed);
-            if std::mem::replace(&mut mark, changes.mark) == mark {
+            if std::mem::replace(&mut cursor, changes.cursor) == cursor {
                 tokio::time::sleep(Duration::from_millis(20)).await;
-                let _ = tokio::time::timeout(Duration::from_millis(500), store.bell()).await;
+                let _ = tokio::time::timeout(Duration::from_millis(500), store.change_notified()).await;
             }
         }
     }

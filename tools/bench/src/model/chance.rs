@@ -66,7 +66,7 @@ mod tests {
     }
 
     #[test]
-    fn as_many_devices_are_marked_as_when_each_one_is_kept() {
+    fn sampling_marks_as_many_devices_as_simulating_each_one() {
         const SIZE: usize = 500;
         let mut chance = Chance(3);
         let mut total = 0;

@@ -43,10 +43,10 @@ const COUNTERS: [(&str, &str); 4] = [
     ("messages heard", "devstatus_messages_received_total"),
     ("devices written", "devstatus_store_devices_written_total"),
     ("events written", "devstatus_store_events_written_total"),
-    ("devices told by the store", "devstatus_store_devices_told_total"),
+    ("devices told by the store", "devstatus_store_peer_updates_total"),
 ];
 /// Counted apart, and told all the same.
-const TOLD_KNOWN: &str = "devstatus_store_devices_told_known_total";
+const PEER_UPDATES_KNOWN: &str = "devstatus_store_peer_updates_known_total";
 
 struct Measured {
     counts: Vec<[f64; 4]>,
@@ -194,7 +194,7 @@ fn counts(services: &[Service]) -> Outcome<Vec<[f64; 4]>> {
         for (count, (_, name)) in counts.iter_mut().zip(COUNTERS) {
             *count = service.figure(name)?;
         }
-        counts[3] += service.figure(TOLD_KNOWN)?;
+        counts[3] += service.figure(PEER_UPDATES_KNOWN)?;
         Ok(counts)
     };
     services.iter().map(of).collect()

@@ -128,7 +128,7 @@ fn row(scenario: &Scenario, engine: Engine, played: &Played) -> Vec<String> {
         per_second(sum(|one| one.rows)),
         per_second(played.changes),
         per_second(sum(|one| one.told)),
-        per_second(sum(|one| one.looks)),
+        per_second(sum(|one| one.polls)),
         format!("{:.2}", played.store_busy / scenario.seconds),
         gigabytes(scenario.devices() * scenario.store.bytes_per_device),
         gigabytes(scenario.memory(scenario.devices(), most(&|one| one.waiting_max))),
@@ -138,7 +138,7 @@ fn row(scenario: &Scenario, engine: Engine, played: &Played) -> Vec<String> {
         } else {
             format!("{:.0}/{:.0}", lag(0.50), lag(0.99))
         },
-        format!("{:.0}/{:.0}", played.unheard, played.lost),
+        format!("{:.0}/{:.0}", played.unreceived, played.lost),
         format!("{:.0}", scenario.repaired_after()),
     ]
 }

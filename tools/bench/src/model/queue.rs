@@ -11,7 +11,7 @@ pub enum Event {
     /// The store has taken its batch.
     Written,
     /// It looks for what others have changed; the number tells a look that was called for from one that was not.
-    Look(u64),
+    Poll(u64),
     /// The answer to that is here.
     Read,
     Die,
@@ -109,7 +109,7 @@ mod tests {
     }
 
     #[test]
-    fn what_finds_every_core_at_work_waits() {
+    fn a_job_waits_while_every_core_is_busy() {
         let mut one = Cores::new(1, false);
         assert_eq!([one.work(0.0, 2.0), one.work(1.0, 2.0), one.work(9.0, 2.0)], [2.0, 4.0, 11.0]);
         let mut two = Cores::new(2, false);

@@ -3,7 +3,7 @@
 
 use super::chance::{Chance, marked_after};
 use super::queue::{Agenda, Cores, Event};
-use super::scenario::{BATCH_MAX, Class, LOOK_INTERVAL, LOOK_PAUSE, PAGE, Scenario, Sharing};
+use super::scenario::{BATCH_MAX, Class, PAGE, POLL_INTERVAL, POLL_PAUSE, Scenario, Sharing};
 
 /// Events of the history that wait at most; as the service has it.
 const EVENTS_WAITING_MAX: f64 = 100_000.0;
@@ -18,8 +18,8 @@ pub struct Counted {
     pub batches: f64,
     /// Devices told by the store, those of them that were known included.
     pub told: f64,
-    pub told_known: f64,
-    pub looks: f64,
+    pub peer_updates_known: f64,
+    pub polls: f64,
     pub waiting_max: f64,
 }
 
@@ -34,7 +34,7 @@ pub struct Outcome {
     /// Seconds from a message at one instance to the answer at another, one for each batch and reader.
     pub lags: Vec<f64>,
     /// Messages that nobody heard because who should have was away.
-    pub unheard: f64,
+    pub unreceived: f64,
     /// Changes heard and not yet written when an instance died, which no other had heard.
     pub lost: f64,
 }
@@ -64,9 +64,9 @@ struct Instance {
     own_seen: Vec<f64>,
     commits_seen: usize,
     commits_read: usize,
-    look: u64,
+    poll: u64,
     waits: bool,
-    looks_from: f64,
+    polls_from: f64,
     counted: Counted,
 }
 
@@ -117,9 +117,9 @@ pub fn run(scenario: &Scenario) -> Outcome {
         scenario,
     };
     for instance in 0..scenario.instances {
-        let (flush, look) = (run.chance.share() * scenario.flush_pause, run.chance.share() * LOOK_PAUSE);
+        let (flush, poll) = (run.chance.share() * scenario.flush_pause, run.chance.share() * POLL_PAUSE);
         run.agenda.add(flush, instance, Event::Flush);
-        run.agenda.add(look, instance, Event::Look(0));
+        run.agenda.add(poll, instance, Event::Poll(0));
     }
     if let Some(death) = scenario.death {
         let victim = scenario.victim();
@@ -133,7 +133,7 @@ pub fn run(scenario: &Scenario) -> Outcome {
         }
         run.happen(now, instance, event);
     }
-    (0..scenario.instances).for_each(|instance| run.hear(scenario.seconds, instance));
+    (0..scenario.instances).for_each(|instance| run.receive(scenario.seconds, instance));
     run.outcome.instances = run.instances.into_iter().map(|instance| instance.counted).collect();
     run.outcome.store_busy = run.cores.busy;
     run.outcome
@@ -144,7 +144,7 @@ impl Run<'_> {
         match event {
             Event::Flush => self.flush(now, number),
             Event::Written => self.written(now, number),
-            Event::Look(look) => self.look(now, number, look),
+            Event::Poll(poll) => self.poll(now, number, poll),
             Event::Read => self.read(now, number),
             Event::Die => self.die(now, number),
             Event::Return => self.come_back(now, number),
@@ -152,16 +152,16 @@ impl Run<'_> {
     }
 
     /// Counts the messages that an instance has heard until now.
-    fn hear(&mut self, now: f64, number: usize) {
+    fn receive(&mut self, now: f64, number: usize) {
         let instance = &mut self.instances[number];
         let lasted = now - std::mem::replace(&mut instance.drained, now);
         for (class, at) in self.scenario.classes.iter().zip(0..) {
             let count = self.chance.count(class.messages * instance.share * lasted);
             if !instance.up {
-                self.outcome.unheard += count;
+                self.outcome.unreceived += count;
                 continue;
             }
-            let size = heard_devices(self.scenario.sharing, class, instance.share);
+            let size = received_devices(self.scenario.sharing, class, instance.share);
             let marked = marked_after(size, instance.dirty[at], count);
             instance.dirty[at] = self.chance.whole(marked).min(size);
             instance.events = (instance.events + count).min(EVENTS_WAITING_MAX);
@@ -175,7 +175,7 @@ impl Run<'_> {
         if !self.instances[number].up || self.instances[number].batch.is_some() {
             return;
         }
-        self.hear(now, number);
+        self.receive(now, number);
         let waiting: f64 = self.instances[number].dirty.iter().sum();
         if waiting == 0.0 && self.instances[number].events == 0.0 {
             self.instances[number].taken = now;
@@ -193,8 +193,8 @@ impl Run<'_> {
         let arrived = instance.taken + (now - instance.taken) * chance;
         instance.taken = now;
         let costs = &self.scenario.store;
-        let (written, taught) = (rows.iter().sum::<f64>(), news.iter().sum::<f64>());
-        let work = costs.batch + taught * costs.row + (written - taught) * costs.known_row;
+        let (written, changed) = (rows.iter().sum::<f64>(), news.iter().sum::<f64>());
+        let work = costs.batch + changed * costs.row + (written - changed) * costs.known_row;
         let full = part < 1.0 || events >= BATCH_MAX;
         instance.batch = Some(Batch { rows, news, events, full, arrived });
         let done = self.cores.work(now, work);
@@ -236,15 +236,15 @@ impl Run<'_> {
         self.commits.push(Commit { by: number, arrived: batch.arrived });
         for (number, instance) in self.instances.iter_mut().enumerate() {
             if std::mem::take(&mut instance.waits) {
-                instance.look += 1;
-                self.agenda.add(now.max(instance.looks_from), number, Event::Look(instance.look));
+                instance.poll += 1;
+                self.agenda.add(now.max(instance.polls_from), number, Event::Poll(instance.poll));
             }
         }
     }
 
-    fn look(&mut self, now: f64, number: usize, look: u64) {
+    fn poll(&mut self, now: f64, number: usize, poll: u64) {
         let instance = &mut self.instances[number];
-        if look != instance.look || !instance.up {
+        if poll != instance.poll || !instance.up {
             return;
         }
         instance.waits = false;
@@ -260,11 +260,12 @@ impl Run<'_> {
             }
         }
         let pages = (rows / PAGE).ceil() + 1.0;
-        instance.counted.looks += pages;
+        instance.counted.polls += pages;
         instance.counted.told += rows;
-        instance.counted.told_known += if self.scenario.sharing == Sharing::All { rows } else { known };
+        instance.counted.peer_updates_known +=
+            if self.scenario.sharing == Sharing::All { rows } else { known };
         let costs = &self.scenario.store;
-        let done = self.cores.work(now, pages * costs.look + rows * costs.read_row);
+        let done = self.cores.work(now, pages * costs.poll + rows * costs.read_row);
         self.agenda.add(done, number, Event::Read);
     }
 
@@ -277,15 +278,15 @@ impl Run<'_> {
         let others = read.filter(|commit| commit.by != number);
         self.outcome.lags.extend(others.map(|commit| now - commit.arrived));
         instance.commits_seen = instance.commits_read;
-        instance.look += 1;
-        instance.looks_from = now + LOOK_PAUSE;
+        instance.poll += 1;
+        instance.polls_from = now + POLL_PAUSE;
         instance.waits = self.commits.len() == instance.commits_read;
-        let next = if instance.waits { LOOK_PAUSE + LOOK_INTERVAL } else { LOOK_PAUSE };
-        self.agenda.add(now + next, number, Event::Look(instance.look));
+        let next = if instance.waits { POLL_PAUSE + POLL_INTERVAL } else { POLL_PAUSE };
+        self.agenda.add(now + next, number, Event::Poll(instance.poll));
     }
 
     fn die(&mut self, now: f64, number: usize) {
-        (0..self.instances.len()).for_each(|number| self.hear(now, number));
+        (0..self.instances.len()).for_each(|number| self.receive(now, number));
         let sharing = self.scenario.sharing;
         let instance = &mut self.instances[number];
         instance.up = false;
@@ -298,7 +299,7 @@ impl Run<'_> {
     }
 
     fn come_back(&mut self, now: f64, number: usize) {
-        (0..self.instances.len()).for_each(|number| self.hear(now, number));
+        (0..self.instances.len()).for_each(|number| self.receive(now, number));
         let commits = self.commits.len();
         let instance = &mut self.instances[number];
         instance.up = true;
@@ -306,11 +307,11 @@ impl Run<'_> {
         instance.seen.clone_from(&self.changed);
         instance.own_seen.clone_from(&instance.own);
         (instance.commits_seen, instance.commits_read) = (commits, commits);
-        (instance.taken, instance.look, instance.waits) = (now, instance.look + 1, false);
-        let look = instance.look;
+        (instance.taken, instance.poll, instance.waits) = (now, instance.poll + 1, false);
+        let poll = instance.poll;
         self.share_out();
         self.agenda.add(now + self.scenario.flush_pause, number, Event::Flush);
-        self.agenda.add(now, number, Event::Look(look));
+        self.agenda.add(now, number, Event::Poll(poll));
     }
 
     /// Whoever is there takes what a shared subscription gives; nobody takes a partition or a share of everything.
@@ -327,7 +328,7 @@ impl Run<'_> {
 }
 
 /// How many devices of a class an instance may hear of.
-fn heard_devices(sharing: Sharing, class: &Class, share: f64) -> f64 {
+fn received_devices(sharing: Sharing, class: &Class, share: f64) -> f64 {
     match sharing {
         Sharing::All | Sharing::Shared => class.devices,
         Sharing::Partition => class.devices * share,
@@ -346,7 +347,7 @@ mod tests {
             batch: 0.0,
             row: 0.0,
             known_row: 0.0,
-            look: 0.0,
+            poll: 0.0,
             read_row: 0.0,
             ..StoreCosts::of(Engine::Postgres)
         };
@@ -424,11 +425,11 @@ mod tests {
     }
 
     #[test]
-    fn every_message_is_heard_once_by_each_who_should() {
+    fn every_message_reaches_each_receiver_once() {
         for (sharing, times) in [(Sharing::All, 3.0), (Sharing::Shared, 1.0), (Sharing::Partition, 1.0)] {
             let outcome = run(&scenario(sharing));
-            let heard: f64 = outcome.instances.iter().map(|instance| instance.messages).sum();
-            assert!((heard / (2_000.0 * 60.0 * times) - 1.0).abs() < 0.02, "{sharing:?}: {heard}");
+            let received: f64 = outcome.instances.iter().map(|instance| instance.messages).sum();
+            assert!((received / (2_000.0 * 60.0 * times) - 1.0).abs() < 0.02, "{sharing:?}: {received}");
             assert!(
                 outcome.instances.iter().all(|instance| instance.told > 0.0),
                 "everybody follows the others"
@@ -442,7 +443,7 @@ mod tests {
         {
             let death = Some(Death { at: 20.0, down: 20.0 });
             let outcome = run(&Scenario { death, ..scenario(sharing) });
-            assert_eq!(outcome.unheard > 0.0, costs, "{sharing:?}");
+            assert_eq!(outcome.unreceived > 0.0, costs, "{sharing:?}");
             assert_eq!(outcome.lost > 0.0, sharing != Sharing::All, "{sharing:?}");
         }
     }

@@ -68,7 +68,7 @@ pub struct StoreCosts {
     /// The same where the store holds it already.
     pub known_row: f64,
     /// A look for changes that finds none.
-    pub look: f64,
+    pub poll: f64,
     pub read_row: f64,
     pub cores: usize,
     /// Whether a batch is spread over all cores.
@@ -127,7 +127,7 @@ impl StoreCosts {
                 batch: 1.0e-3,
                 row: 120e-6,
                 known_row: 60e-6,
-                look: 0.4e-3,
+                poll: 0.4e-3,
                 read_row: 6e-6,
                 cores: 1,
                 spreads: false,
@@ -137,7 +137,7 @@ impl StoreCosts {
                 batch: 0.2e-3,
                 row: 40e-6,
                 known_row: 20e-6,
-                look: 0.2e-3,
+                poll: 0.2e-3,
                 read_row: 4e-6,
                 cores: 1,
                 spreads: true,
@@ -164,8 +164,8 @@ impl InstanceCosts {
 pub const BATCH_MAX: f64 = 4_096.0;
 pub const PAGE: f64 = 2_000.0;
 /// Between two looks for changes, and the longest wait for the bell.
-pub const LOOK_PAUSE: f64 = 0.020;
-pub const LOOK_INTERVAL: f64 = 0.500;
+pub const POLL_PAUSE: f64 = 0.020;
+pub const POLL_INTERVAL: f64 = 0.500;
 /// Until the others know that the instance which reads what is retained is gone.
 pub const LEASE: f64 = 6.0;
 /// Shards of the map, each a table whose size is a power of two, at most seven eighths full.

@@ -11,7 +11,7 @@ use clap::{ArgAction, Args, Parser, Subcommand};
 use clap_complete::Shell;
 
 use super::{LogFormat, LogLevel, value};
-use crate::exchange::settings::Format;
+use crate::exchange::settings::ExportFormat;
 use mqtt::settings::{Endpoint, MqttVersion};
 use server::access::settings::Scopes;
 use system::secret::Secret;
@@ -21,7 +21,7 @@ pub(super) use client::{
 };
 pub(super) use serve::{HttpArgs, PopulationArgs, RetentionArgs, ServeArgs, StoreArgs};
 
-const LOGIN: &str = "The token of the API key is best kept in a file for --token-file: an argument can be seen by other \
+const LOGIN: &str = "The token of the API key belongs in a file for --token-file: an argument can be seen by other \
                      users of the machine, and stays in the shell's history.";
 const ORDER: &str = "A flag beats its DEVSTATUS_ variable, which beats the platform's WIOTP_ variable, which beats the \
                      file, which beats the default.";
@@ -267,7 +267,7 @@ pub(super) struct ExportArgs {
     pub file: ExchangedFileArgs,
     /// Form of an export: jsonl (JSON Lines, which an import reads), csv, or csv-spreadsheet, where what would be a formula is escaped
     #[arg(long, value_name = "FORMAT", value_parser = value::export_format, default_value = "jsonl")]
-    pub format: Format,
+    pub format: ExportFormat,
     #[command(flatten)]
     pub log: LogArgs,
 }

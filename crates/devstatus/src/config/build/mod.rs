@@ -15,8 +15,8 @@ use super::grammar::{Origins, grammar};
 use super::layers::StateDirectories;
 use super::value::{API_KEY, api_key};
 use super::{
-    Command, DemoSettings, ExportSettings, ImportSettings, KeysAction, KeysSettings, LogLevel, LogSettings,
-    Refusal, Settings, SimulateSettings, Stop, show,
+    Command, ConfigError, DemoSettings, ExportSettings, ImportSettings, KeysAction, KeysSettings, LogLevel,
+    LogSettings, Settings, SimulateSettings, Stop, show,
 };
 use crate::client::settings::{ClientCertificate, ClientSettings, Question, Selection, ServiceSettings};
 use http_api::settings::{HttpSettings, TlsSettings};
@@ -31,13 +31,13 @@ const DEMO_ORGANIZATION: &str = "demo";
 const DEVICE_TYPES: u32 = 5;
 
 /// What the settings themselves do not say.
-pub(super) struct Context {
+pub(super) struct BuildContext {
     pub origins: Origins,
     pub state: StateDirectories,
 }
 
 /// What the program was asked to do.
-pub(super) fn command(cli: Cli, context: &Context) -> Result<Command, Stop> {
+pub(super) fn command(cli: Cli, context: &BuildContext) -> Result<Command, Stop> {
     let verb = cli.verb.unwrap_or(Verb::Serve(cli.serve));
     Ok(match verb {
         Verb::Serve(args) => Command::Serve(context.serve(args)?),
@@ -91,7 +91,7 @@ pub(super) fn command(cli: Cli, context: &Context) -> Result<Command, Stop> {
     })
 }
 
-impl Context {
+impl BuildContext {
     fn serve(&self, args: ServeArgs) -> Result<Settings, Stop> {
         let ServeArgs { organization, broker, http, population, store, retention, log, .. } = args;
         let platform: PlatformArgs = self.origins.parse()?;
@@ -123,7 +123,7 @@ impl Context {
         Ok(Settings { source, http, store, log })
     }
 
-    fn demo(&self, args: &DemoArgs) -> Result<DemoSettings, Refusal> {
+    fn demo(&self, args: &DemoArgs) -> Result<DemoSettings, ConfigError> {
         let fleet = self.fleet(&args.fleet, DEMO_ORGANIZATION.to_owned())?;
         Ok(DemoSettings { port: args.port.port, fleet, log: log(&args.log) })
     }
@@ -132,7 +132,7 @@ impl Context {
         let platform: PlatformArgs = self.origins.parse()?;
         if args.broker.broker.is_none() {
             // The platform makes its status messages itself: a simulated fleet has nothing to say there.
-            return Err(Refusal::Missing(vec!["broker"]).into());
+            return Err(ConfigError::Missing(vec!["broker"]).into());
         }
         let log = self.platform_log(&args.log, &platform);
         // Another default than the service's, whose client id it must not take over.
@@ -142,7 +142,7 @@ impl Context {
         Ok(SimulateSettings { source, fleet, duration: args.duration, log })
     }
 
-    fn keys(&self, verb: KeysVerb) -> Result<KeysSettings, Refusal> {
+    fn keys(&self, verb: KeysVerb) -> Result<KeysSettings, ConfigError> {
         match verb {
             KeysVerb::List(list) => self.keys_settings(list, |_| Ok(KeysAction::List)),
             KeysVerb::Revoke(args) => self.keys_settings(args.list, |_| {
@@ -160,8 +160,8 @@ impl Context {
     fn keys_settings(
         &self,
         list: KeysListArgs,
-        action: impl FnOnce(Option<String>) -> Result<KeysAction, Refusal>,
-    ) -> Result<KeysSettings, Refusal> {
+        action: impl FnOnce(Option<String>) -> Result<KeysAction, ConfigError>,
+    ) -> Result<KeysSettings, ConfigError> {
         let organization = list.organization.organization;
         let file = match (list.keys_file.keys_file, &organization) {
             (Some(file), _) => file,
@@ -171,7 +171,12 @@ impl Context {
         Ok(KeysSettings { file, action: action(organization)?, log: log(&list.log) })
     }
 
-    fn client(&self, args: ClientArgs, question: Question, json: bool) -> Result<ClientSettings, Refusal> {
+    fn client(
+        &self,
+        args: ClientArgs,
+        question: Question,
+        json: bool,
+    ) -> Result<ClientSettings, ConfigError> {
         let key = SecretNames {
             text: "api-key",
             file: "api-key-file",
@@ -189,21 +194,21 @@ impl Context {
     }
 
     /// The service to ask, without a key.
-    fn service(&self, args: ServiceArgs) -> Result<ServiceSettings, Refusal> {
+    fn service(&self, args: ServiceArgs) -> Result<ServiceSettings, ConfigError> {
         let certificate = match (&args.tls_client_cert, &args.tls_client_key) {
             (Some(certificate), Some(key)) => Some(ClientCertificate {
                 certificate: self.readable("tls-client-cert", certificate)?,
                 key: self.readable("tls-client-key", key)?,
             }),
             (None, None) => None,
-            (Some(_), None) => return Err(Refusal::Missing(vec!["tls-client-key"])),
-            (None, Some(_)) => return Err(Refusal::Missing(vec!["tls-client-cert"])),
+            (Some(_), None) => return Err(ConfigError::Missing(vec!["tls-client-key"])),
+            (None, Some(_)) => return Err(ConfigError::Missing(vec!["tls-client-cert"])),
         };
         let ca_file = self.certificates("ca-file", args.ca.ca_file)?;
         Ok(ServiceSettings { url: args.url, key: None, ca_file, certificate })
     }
 
-    fn http(&self, args: HttpArgs, organization: &str) -> Result<HttpSettings, Refusal> {
+    fn http(&self, args: HttpArgs, organization: &str) -> Result<HttpSettings, ConfigError> {
         let KeysFileArgs { keys_file } = args.keys_file;
         let readable = |setting, path: &Option<PathBuf>| {
             path.as_deref().map(|path| self.readable(setting, path)).transpose()
@@ -217,12 +222,12 @@ impl Context {
             (certificate, key) => {
                 let both = [("tls-cert", certificate.is_none()), ("tls-key", key.is_none())];
                 let missing = both.into_iter().filter_map(|(setting, missing)| missing.then_some(setting));
-                return Err(Refusal::Missing(missing.collect()));
+                return Err(ConfigError::Missing(missing.collect()));
             }
         };
         if args.proxy_protocol && args.trusted_proxy.is_empty() {
             // Nobody's header would be believed.
-            return Err(Refusal::Missing(vec!["trusted-proxy"]));
+            return Err(ConfigError::Missing(vec!["trusted-proxy"]));
         }
         Ok(HttpSettings {
             listen: args.listen,
@@ -243,7 +248,7 @@ impl Context {
         })
     }
 
-    fn fleet(&self, args: &FleetArgs, organization: String) -> Result<FleetSettings, Refusal> {
+    fn fleet(&self, args: &FleetArgs, organization: String) -> Result<FleetSettings, ConfigError> {
         let &FleetArgs { devices, device_types, clean, dropped, timed_out, takeover, refused, .. } = args;
         if device_types.is_some_and(|types| types > devices) {
             let expected = format!("at most as many types as devices, {devices}");
@@ -278,8 +283,8 @@ impl Context {
     }
 }
 
-fn missing_organization() -> Refusal {
-    Refusal::Missing(vec!["organization"])
+fn missing_organization() -> ConfigError {
+    ConfigError::Missing(vec!["organization"])
 }
 
 fn log(args: &LogArgs) -> LogSettings {

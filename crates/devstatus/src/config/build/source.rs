@@ -7,9 +7,9 @@ use super::super::arguments::{
     BrokerArgs, OrganizationArgs, PlatformArgs, PopulationArgs, SYSTEM_TRUST_STORE,
 };
 use super::super::value::{ApplicationType, LOGIN, Scalable, organization_of};
-use super::super::{Refusal, broker_url, names_file};
+use super::super::{ConfigError, broker_url, names_file};
 use super::secrets::SecretNames;
-use super::{Context, missing_organization};
+use super::{BuildContext, missing_organization};
 use mqtt::settings::{Endpoint, Login, Transport};
 use server::sync::settings::{ApplicationKind, Identity, PopulationSettings, Share, SourceSettings};
 
@@ -23,7 +23,7 @@ pub(super) struct Application {
     pub scalable: Option<Scalable>,
 }
 
-impl Context {
+impl BuildContext {
     /// Whom the source connects to, and as whom. What only the service needs is filled in by the caller.
     pub(super) fn source(
         &self,
@@ -31,7 +31,7 @@ impl Context {
         broker: BrokerArgs,
         platform: &PlatformArgs,
         application: Application,
-    ) -> Result<SourceSettings, Refusal> {
+    ) -> Result<SourceSettings, ConfigError> {
         let explicit = broker.broker.clone();
         self.require(&organization, &broker)?;
         let login = self.login(organization.key.clone(), &broker)?;
@@ -54,7 +54,7 @@ impl Context {
         &self,
         organization: &OrganizationArgs,
         broker: &BrokerArgs,
-    ) -> Result<(), Refusal> {
+    ) -> Result<(), ConfigError> {
         let explicit_broker = broker.broker.is_some();
         let key = organization.key.is_some();
         let token = broker.token.is_some() || broker.token_file.is_some();
@@ -68,10 +68,14 @@ impl Context {
         ];
         let missing: Vec<_> =
             missing.into_iter().filter_map(|(setting, missing)| missing.then_some(setting)).collect();
-        if missing.is_empty() { Ok(()) } else { Err(Refusal::Missing(missing)) }
+        if missing.is_empty() { Ok(()) } else { Err(ConfigError::Missing(missing)) }
     }
 
-    pub(super) fn login(&self, key: Option<String>, broker: &BrokerArgs) -> Result<Option<Login>, Refusal> {
+    pub(super) fn login(
+        &self,
+        key: Option<String>,
+        broker: &BrokerArgs,
+    ) -> Result<Option<Login>, ConfigError> {
         let names = SecretNames {
             text: "token",
             file: "token-file",
@@ -93,7 +97,7 @@ impl Context {
         named: Option<String>,
         login: Option<&Login>,
         explicit_broker: bool,
-    ) -> Result<String, Refusal> {
+    ) -> Result<String, ConfigError> {
         let in_key = login.and_then(|login| organization_of(&login.key));
         if in_key.is_none() && login.is_some() && !explicit_broker {
             return Err(self.origins.expected("key", "an API key of the form a-{organization}-{random}"));
@@ -114,7 +118,7 @@ impl Context {
         &self,
         args: PopulationArgs,
         explicit_broker: bool,
-    ) -> Result<PopulationSettings, Refusal> {
+    ) -> Result<PopulationSettings, ConfigError> {
         let mut types: BTreeSet<String> = args.types.into_iter().collect();
         if let Some(path) = &args.types_file {
             types.extend(names_file::types(path, &self.origins)?);
@@ -134,7 +138,7 @@ impl Context {
     }
 
     /// Which part of the messages is taken.
-    pub(super) fn share(&self, args: &PopulationArgs) -> Result<Share, Refusal> {
+    pub(super) fn share(&self, args: &PopulationArgs) -> Result<Share, ConfigError> {
         let is_scalable = matches!(args.scalable, Some(Scalable::Yes(_)));
         let twice = "messages are shared in one way or the other";
         let scalable = "a scalable application shares its messages anyway";
@@ -154,7 +158,7 @@ impl Context {
         &self,
         path: PathBuf,
         endpoint: &Endpoint,
-    ) -> Result<Option<PathBuf>, Refusal> {
+    ) -> Result<Option<PathBuf>, ConfigError> {
         match endpoint.transport {
             Transport::Tls | Transport::Wss => self.certificates("ca-file", path),
             Transport::Tcp | Transport::Ws => {

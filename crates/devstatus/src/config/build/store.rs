@@ -2,15 +2,15 @@
 
 use std::path::Path;
 
-use super::super::Refusal;
+use super::super::ConfigError;
 use super::super::arguments::{OrganizationArgs, RetentionArgs, StoreArgs};
 use super::super::value::{LOGIN, organization_of};
-use super::{Context, missing_organization};
+use super::{BuildContext, missing_organization};
 use store::settings::{Location, StoreSettings, default_schema};
 
-impl Context {
+impl BuildContext {
     /// Which store, and how it is reached.
-    pub(super) fn store(&self, args: StoreArgs, organization: &str) -> Result<StoreSettings, Refusal> {
+    pub(super) fn store(&self, args: StoreArgs, organization: &str) -> Result<StoreSettings, ConfigError> {
         let default = || Location::Sqlite(self.state.directory().join(format!("{organization}.db")));
         let mut location = args.store.map_or_else(default, |store| store.location);
         self.add_store_password(args.store_password_file.as_deref(), &mut location)?;
@@ -27,7 +27,7 @@ impl Context {
         &self,
         organization: OrganizationArgs,
         args: StoreArgs,
-    ) -> Result<StoreSettings, Refusal> {
+    ) -> Result<StoreSettings, ConfigError> {
         let in_key = || organization.key.as_deref().and_then(organization_of).map(str::to_owned);
         let is_file = args.store.as_ref().is_some_and(|store| store.is_file);
         let organization = match organization.organization.clone().or_else(in_key) {
@@ -46,9 +46,9 @@ impl Context {
         &self,
         store: StoreSettings,
         args: &RetentionArgs,
-    ) -> Result<StoreSettings, Refusal> {
+    ) -> Result<StoreSettings, ConfigError> {
         let contradiction = if store.location == Location::Memory {
-            let why = "what is not held must be kept by a store that outlives the process";
+            let why = "devices beyond the limit need a store that outlives the process";
             self.origins.contradiction("map-limit", "store", why)
         } else {
             let why = "only devices that are held can be found to be too old";
@@ -72,7 +72,7 @@ impl Context {
         &self,
         file: Option<&Path>,
         location: &mut Location,
-    ) -> Result<(), Refusal> {
+    ) -> Result<(), ConfigError> {
         let Some(file) = file else { return Ok(()) };
         let (origins, name) = (&self.origins, "store-password-file");
         let (of_file, of_url) = (origins.of(name), origins.of("store"));

@@ -5,11 +5,11 @@ use std::time::Duration;
 
 use super::{Files, INI, KEY, TOKEN, YAML, refusal, run, serve};
 use crate::config::{Command, DemoSettings, LogFormat, LogLevel, LogSettings, SimulateSettings, Stop};
-use crate::exchange::settings::Format;
+use crate::exchange::settings::ExportFormat;
 use mqtt::settings::{Endpoint, Login, MqttVersion, Transport};
 use server::sync::settings::ApplicationKind;
 use simulator::settings::{Endings, FleetSettings};
-use store::settings::{Address, Location, Server, StoreSettings, Tls, days};
+use store::settings::{Address, Location, StoreServer, StoreSettings, StoreTls, days};
 use system::secret::Secret;
 
 #[test]
@@ -99,7 +99,7 @@ fn every_setting_of_the_service_can_be_a_flag_or_a_variable() {
 }
 
 #[test]
-fn a_limit_of_devices_is_given_beside_a_store_that_keeps_the_rest() {
+fn a_device_limit_needs_a_store_that_holds_the_rest() {
     let files = Files::new();
     let limit = |line: &str, environment: &[_]| serve(&files, line, environment).store.map_limit;
     assert_eq!(limit("--broker mqtt://h -o org", &[]), None);
@@ -132,7 +132,7 @@ fn the_default_store_is_one_file_for_each_organization_in_the_directory_for_stat
 }
 
 #[test]
-fn the_password_of_a_store_can_stand_in_a_file() {
+fn the_store_password_can_be_read_from_a_file() {
     let files = Files::new();
     files.add("password", "p/@ 1\n");
     let password = |line: &str, environment: &[(&str, &str)]| {
@@ -161,12 +161,12 @@ fn a_store_that_is_shared_is_named_by_the_usual_url() {
     let location =
         |url: &str| serve(&files, &format!("--broker mqtt://h -o org --store {url}"), &[]).store.location;
     let address = |host: &str, port| Address { host: host.to_owned(), port };
-    let plain = Server {
+    let plain = StoreServer {
         addresses: vec![address("db", 5432)],
         user: None,
         password: None,
         database: None,
-        tls: Tls::Required,
+        tls: StoreTls::Required,
     };
     assert_eq!(location("postgres://db"), Location::Postgres(plain.clone()));
     let tls_of = |url: &str| match location(url) {
@@ -174,32 +174,33 @@ fn a_store_that_is_shared_is_named_by_the_usual_url() {
         other => panic!("{other:?}"),
     };
     for (hosts, tls) in [
-        ("localhost", Tls::Offered),
-        ("127.0.0.1,[::1]:2,%2Frun%2Fpostgresql", Tls::Offered),
-        ("localhost,db", Tls::Required),
-        ("10.0.0.1", Tls::Required),
+        ("localhost", StoreTls::Offered),
+        ("127.0.0.1,[::1]:2,%2Frun%2Fpostgresql", StoreTls::Offered),
+        ("localhost,db", StoreTls::Required),
+        ("10.0.0.1", StoreTls::Required),
     ] {
         assert_eq!(tls_of(&format!("postgres://{hosts}")), tls, "{hosts}");
-        assert_eq!(tls_of(&format!("postgres://{hosts}?sslmode=prefer")), Tls::Offered, "{hosts}");
+        assert_eq!(tls_of(&format!("postgres://{hosts}?sslmode=prefer")), StoreTls::Offered, "{hosts}");
     }
-    let full = Server {
+    let full = StoreServer {
         addresses: vec![address("a.example", 1), address("::1", 2), address("/run/postgresql", 5432)],
         user: Some("u@x".to_owned()),
         password: Some(Secret::new("p:/@,?")),
         database: Some("d b".to_owned()),
-        tls: Tls::Required,
+        tls: StoreTls::Required,
     };
     let url = "postgresql://u%40x:p%3A%2F%40%2C%3F@a.example:1,[::1]:2,%2Frun%2Fpostgresql/d%20b?sslmode=verify-full";
     assert_eq!(location(url), Location::Postgres(full));
     assert_eq!(
         location("postgres://db?sslmode=disable"),
-        Location::Postgres(Server { tls: Tls::Off, ..plain.clone() })
+        Location::Postgres(StoreServer { tls: StoreTls::Off, ..plain.clone() })
     );
-    let grid = Server { addresses: vec![address("a", 6379), address("b", 7)], tls: Tls::Off, ..plain };
+    let grid =
+        StoreServer { addresses: vec![address("a", 6379), address("b", 7)], tls: StoreTls::Off, ..plain };
     assert_eq!(location("valkey://a,b:7"), Location::Valkey(grid.clone()));
-    let login = Server { password: Some(Secret::new("p")), database: Some("3".to_owned()), ..grid };
+    let login = StoreServer { password: Some(Secret::new("p")), database: Some("3".to_owned()), ..grid };
     assert_eq!(location("redis://:p@a,b:7/3"), Location::Valkey(login.clone()));
-    let secure = Server { user: Some("u".to_owned()), tls: Tls::Required, ..login };
+    let secure = StoreServer { user: Some("u".to_owned()), tls: StoreTls::Required, ..login };
     for url in ["valkeys://u:p@a,b:7/3", "rediss://u:p@a,b:7/3"] {
         assert_eq!(location(url), Location::Valkey(secure.clone()));
     }
@@ -304,7 +305,7 @@ fn kinds_of_application() {
 }
 
 #[test]
-fn a_file_without_a_telling_extension_is_known_by_its_content() {
+fn a_file_without_a_known_extension_is_recognized_by_its_content() {
     let files = Files::new();
     let noted = |text: &str| format!("\u{feff}# a comment\n\n{text}");
     for text in [INI.to_owned(), YAML.to_owned(), noted(INI), noted(YAML), format!("---\n{YAML}")] {
@@ -377,7 +378,7 @@ fn an_export_needs_no_login_but_a_store_that_outlives_the_process() {
     let line = format!("export -c {} --format csv --file out.csv", ini.display());
     let Ok(Command::Export(settings)) = run(&files, &line, &[("HOME", "/home/u")]) else { panic!("{line}") };
     assert_eq!(settings.store.location, Location::Sqlite("/home/u/.local/state/devstatus/abc123.db".into()));
-    assert_eq!((settings.format, settings.file), (Format::Csv, Some("out.csv".into())));
+    assert_eq!((settings.format, settings.file), (ExportFormat::Csv, Some("out.csv".into())));
     let Ok(Command::Import(settings)) = run(&files, "import --store sqlite:x --file -", &[]) else {
         panic!()
     };

@@ -76,7 +76,7 @@ fn the_counters_of_the_platforms_host_are_read_only_if_asked_for() {
 }
 
 #[test]
-fn scalable_means_what_the_platforms_settings_mean() {
+fn scalable_follows_the_platforms_settings() {
     let files = Files::new();
     files.add("standalone.cfg", format!("{INI}type = standalone\n"));
     files.add("instance.yaml", format!("{YAML}options:\n  mqtt:\n    instanceId: one\n"));

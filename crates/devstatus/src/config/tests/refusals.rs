@@ -29,8 +29,8 @@ fn arguments() {
             ("--port", &[], "--port: a value is missing (see --help)"),
             ("-p", &[], "--port: a value is missing (see --help)"),
             ("--verbose=1", &[], "--verbose takes no value (see --help)"),
-            ("-p 1 -p 2", &[], "--port stands twice (see --help)"),
-            ("-p 1 demo", &[], "flags stand after the subcommand, not before it (see --help)"),
+            ("-p 1 -p 2", &[], "--port is given twice (see --help)"),
+            ("-p 1 demo", &[], "flags belong after the subcommand, not before it (see --help)"),
         ],
     );
 }
@@ -252,7 +252,7 @@ fn contradictions() {
             (
                 "-o org --broker mqtt://h --map-limit 10 --store memory:",
                 &[],
-                "--map-limit contradicts --store: what is not held must be kept by a store that outlives the process",
+                "--map-limit contradicts --store: devices beyond the limit need a store that outlives the process",
             ),
             (
                 "-o org --broker mqtt://h --map-limit 10",
@@ -309,7 +309,7 @@ fn files_that_cannot_be_read() {
 }
 
 #[test]
-fn faults_of_an_ini_file() {
+fn errors_in_an_ini_file() {
     let files = Files::new();
     let known = "org, id, auth-key, auth-token, clean-session, domain, port, type, auth-method, devstatus-url, \
                  devstatus-api-key, devstatus-api-key-file, \
@@ -319,8 +319,8 @@ fn faults_of_an_ini_file() {
         ("[application]\n= abc\n", "line 2: expected a key before the '=' or ':'".to_owned()),
         ("# c\norg = abc\n", "line 2: expected [application] before the first key".to_owned()),
         ("[device]\norg=abc\n", "line 1: expected the section [application], or [DEFAULT]".to_owned()),
-        ("[application]\n\n[application]\n", "line 3: the section [application] stands twice".to_owned()),
-        ("[application]\nid=a\nID=b\n", "line 3: the key of this line stands twice".to_owned()),
+        ("[application]\n\n[application]\n", "line 3: the section [application] occurs twice".to_owned()),
+        ("[application]\nid=a\nID=b\n", "line 3: the key of this line occurs twice".to_owned()),
         ("[application]\nid=a%b\n", "line 2: a '%' in a value must be written '%%', or be a reference '%(name)s'".to_owned()),
         ("[application]\nid=%(org)d\n", "line 2: a reference in a value must be written '%(name)s'".to_owned()),
         ("[application]\nid=%(who)s\n", "line 2: a reference '%(name)s' in the value names a key that is not in the file".to_owned()),
@@ -339,7 +339,7 @@ fn faults_of_an_ini_file() {
 }
 
 #[test]
-fn faults_of_a_yaml_file() {
+fn errors_in_a_yaml_file() {
     let files = Files::new();
     let known = "identity.appId, auth.key, auth.token, options.mqtt.caFile, options.mqtt.keepAlive, \
                  options.mqtt.cleanStart, options.mqtt.sessionExpiry, options.domain, options.mqtt.port, \

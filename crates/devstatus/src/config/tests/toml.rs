@@ -99,7 +99,7 @@ fn a_flag_and_a_variable_beat_the_file() {
 }
 
 #[test]
-fn a_fault_names_file_line_key_and_what_was_expected() {
+fn an_error_names_file_line_key_and_the_expected_value() {
     let files = Files::new();
     for (text, expected) in [
         ("port = 70000\n", "line 1, port: expected a whole number from 0 to 65535"),
@@ -167,7 +167,7 @@ fn show_names_every_setting_its_value_and_its_place_and_no_secret() {
 }
 
 #[test]
-fn show_includes_what_only_the_platforms_files_say() {
+fn show_includes_settings_from_the_platforms_files() {
     let files = Files::new();
     files.add("app.yaml", format!("{YAML}options:\n  domain: example.com\n"));
     let Err(Stop::Answer(text)) = run(&files, "config show -c {dir}/app.yaml", &[]) else { panic!() };

@@ -73,7 +73,7 @@ fn a_device_is_shown_and_its_status_is_the_exit_code() {
 }
 
 #[test]
-fn what_is_not_known_yet_has_an_exit_code_of_its_own() {
+fn an_unknown_status_has_its_own_exit_code() {
     let broker = Mosquitto::start();
     // An hour of silence until all is taken to have been read.
     let flags = ["--quiet-interval-ms", "3600000"];
@@ -203,7 +203,7 @@ fn every_device_is_shown_before_the_changes_if_that_is_wanted() {
 }
 
 #[test]
-fn a_stream_goes_on_where_a_restart_of_the_service_has_cut_it_off() {
+fn a_watch_resumes_after_a_service_restart() {
     let (broker, directory) = (Mosquitto::start(), tempfile::tempdir().unwrap());
     retain(&broker);
     let (port, broker_url) = (Port::take(), broker.url());
@@ -263,7 +263,7 @@ fn a_refusal_is_one_clear_line_that_never_shows_the_key() {
 }
 
 #[test]
-fn a_service_that_is_not_there_and_arguments_that_are_wrong_are_told_apart() {
+fn an_unreachable_service_and_wrong_arguments_have_different_exit_codes() {
     let port = Port::take();
     let nowhere = format!("http://127.0.0.1:{}", port.number);
     let absent = Launch::default().arguments(&["summary", "--url", &nowhere]).run();

@@ -55,7 +55,7 @@ fn read_enough(client: &mut Child) -> String {
 }
 
 #[test]
-fn whoever_has_read_enough_of_a_list_may_close_the_pipe() {
+fn a_reader_of_a_list_may_close_the_pipe() {
     let (broker, service) = service();
     // More than a pipe holds.
     let mut publisher = broker.publisher();
@@ -75,7 +75,7 @@ fn whoever_has_read_enough_of_a_list_may_close_the_pipe() {
 }
 
 #[test]
-fn whoever_has_seen_enough_changes_may_close_the_pipe() {
+fn a_reader_of_changes_may_close_the_pipe() {
     let (broker, service) = service();
     let mut client = piped(&service, &["watch"]);
     wait_for_streams(&service, 1);

@@ -4,7 +4,7 @@
 pub mod site;
 
 use self::site::{INSTANCES, Site, devices, names};
-use testkit::peace::Peace;
+use testkit::recovery::Recovery;
 use testkit::service::Service;
 use testkit::status::Device;
 
@@ -19,7 +19,7 @@ fn no_flags(_: usize) -> Vec<String> {
 }
 
 #[test]
-fn any_instance_answers_for_any_device_also_for_what_only_another_has_heard() {
+fn any_instance_answers_for_any_device_that_a_peer_has_received() {
     let all = devices(3, 40);
     let mut site = Site::start(no_flags);
     site.happen(names(&all));
@@ -41,7 +41,7 @@ fn any_instance_answers_for_any_device_also_for_what_only_another_has_heard() {
     site.brokers[1].up();
     site.launch(1);
     site.wait_until_all_know_the_truth();
-    assert!(metric(site.service(2), "devstatus_store_devices_told_total") > 0);
+    assert!(metric(site.service(2), "devstatus_store_peer_updates_total") > 0);
 }
 
 #[test]
@@ -90,7 +90,7 @@ fn each_part_of_the_types_is_taken_by_one_instance_and_answered_by_all() {
     site.launch_all();
     site.wait_until_all_know_the_truth();
     let taken: Vec<u64> =
-        site.running().map(|service| metric(service, "devstatus_statements_applied_total")).collect();
+        site.running().map(|service| metric(service, "devstatus_events_applied_total")).collect();
     assert_eq!(taken.iter().sum::<u64>(), all.len() as u64, "each device is taken by one: {taken:?}");
     assert!(taken.iter().all(|taken| *taken > 0), "and each takes some: {taken:?}");
     for service in site.running() {
@@ -160,7 +160,7 @@ fn messages_shared_by_the_broker_are_answered_by_all_and_another_reads_on_when_t
 }
 
 #[test]
-fn what_the_broker_gave_to_an_instance_without_a_link_is_read_by_one_that_has_one() {
+fn messages_sent_to_a_disconnected_instance_are_read_by_a_connected_one() {
     let all = devices(3, 20);
     let mut site = sharing(&all);
     let reader = site.readers()[0];
@@ -207,7 +207,7 @@ fn whatever_is_killed_and_cut_off_all_come_to_the_same_truth() {
     let mut site = Site::start(no_flags);
     site.happen(names(&all));
     site.launch_all();
-    let (mut done, mut peace) = (0, Peace::default());
+    let (mut done, mut recovery) = (0, Recovery::default());
     while done < faults() {
         let mut faults = Vec::new();
         for _ in 0..3 {
@@ -227,8 +227,8 @@ fn whatever_is_killed_and_cut_off_all_come_to_the_same_truth() {
                 site.launch(number);
             }
         }
-        peace.lasts(&faults.join("; "), || site.wait_until_all_know_the_truth());
+        recovery.lasts(&faults.join("; "), || site.wait_until_all_know_the_truth());
     }
-    println!("{peace}");
+    println!("{recovery}");
     site.wait_until_the_database_says_so();
 }

@@ -49,7 +49,7 @@ fn no_broker() -> ClosingBroker {
     ClosingBroker::start(Script { connect: Reply::silence(), ..Script::default() })
 }
 
-fn wait_until_kept(service: &Service, devices: u64) {
+fn wait_until_stored(service: &Service, devices: u64) {
     let written = format!("devstatus_store_devices_written_total {devices}");
     service.wait_until(&format!("{devices} devices are kept"), || {
         service.get("/metrics").text().contains(&written)
@@ -62,7 +62,7 @@ fn assert_answers(service: &Service, device: Device<'_>, body: &str) {
 }
 
 #[test]
-fn what_was_learned_is_answered_after_a_stop_and_after_a_kill_though_the_broker_is_gone() {
+fn statuses_survive_a_stop_and_a_kill_without_the_broker() {
     for signal in [Signal::TERM, Signal::KILL] {
         let (file, broker) = (File::new(), Mosquitto::start());
         let service = file.launch(&broker.url()).start();
@@ -71,7 +71,7 @@ fn what_was_learned_is_answered_after_a_stop_and_after_a_kill_though_the_broker_
         publisher.retain(&PUMP.topic(), PUMP.connect(1));
         publisher.publish(&FAN.topic(), FAN.disconnect(1, 2));
         publisher.flush();
-        wait_until_kept(&service, 2);
+        wait_until_stored(&service, 2);
         service.signal(signal);
 
         let nobody = no_broker();
@@ -99,7 +99,7 @@ fn answered_and_not_written(file: &File, broker: &Mosquitto) -> Service {
 }
 
 #[test]
-fn the_last_changes_before_a_stop_are_kept_whatever_the_signal_and_the_flush_interval() {
+fn the_last_changes_before_a_stop_are_stored_for_any_signal_and_flush_interval() {
     for signal in [Signal::TERM, Signal::INT, Signal::QUIT] {
         let (file, broker) = (File::new(), Mosquitto::start());
         let service = answered_and_not_written(&file, &broker);
@@ -165,14 +165,14 @@ fn a_terminal_that_is_closed_ends_the_service_in_order() {
 }
 
 #[test]
-fn what_happened_meanwhile_corrects_what_was_restored() {
+fn newer_retained_statuses_replace_restored_ones() {
     let (file, broker) = (File::new(), Mosquitto::start());
     let mut publisher = broker.publisher();
     publisher.retain(&PUMP.topic(), PUMP.connect(1));
     publisher.retain(&FAN.topic(), FAN.connect(1));
     publisher.flush();
     let service = file.launch(&broker.url()).start();
-    wait_until_kept(&service, 2);
+    wait_until_stored(&service, 2);
     service.signal(Signal::KILL);
     publisher.retain(&PUMP.topic(), PUMP.disconnect(1, 5));
     publisher.flush();
@@ -184,7 +184,7 @@ fn what_happened_meanwhile_corrects_what_was_restored() {
 }
 
 #[test]
-fn the_file_is_the_owners_alone_and_so_is_everything_beside_it() {
+fn the_file_and_its_companions_are_private_to_the_owner() {
     let file = File::new();
     let broker = no_broker();
     let _service = file.launch(&broker.url()).start();
@@ -212,7 +212,7 @@ fn a_second_process_on_the_same_file_is_refused_and_harms_nothing() {
     let mut publisher = broker.publisher();
     publisher.publish(&PUMP.topic(), PUMP.connect(1));
     publisher.flush();
-    wait_until_kept(&service, 1);
+    wait_until_stored(&service, 1);
 }
 
 #[test]
@@ -220,7 +220,7 @@ fn a_file_of_a_newer_version_or_of_somebody_else_is_refused_and_left_alone() {
     let broker = no_broker();
     for (sql, words) in [
         ("PRAGMA user_version = 99", &["newer", "99", "store.db"][..]),
-        ("PRAGMA application_id = 1", &["none of devstatus", "store.db"][..]),
+        ("PRAGMA application_id = 1", &["not of devstatus", "store.db"][..]),
     ] {
         let file = File::new();
         file.launch(&broker.url()).start().terminate();
@@ -272,7 +272,7 @@ fn a_damaged_file_is_set_aside_and_the_broker_fills_a_new_one() {
     for damage in damages {
         let file = File::new();
         let service = file.launch(&broker.url()).start();
-        wait_until_kept(&service, 500);
+        wait_until_stored(&service, 500);
         // An orderly stop leaves everything in the one file.
         assert_eq!(service.terminate().status.code(), Some(0));
         damage(&file.path());
@@ -280,32 +280,32 @@ fn a_damaged_file_is_set_aside_and_the_broker_fills_a_new_one() {
         service.wait_until_ready();
         assert_eq!(set_aside(&file.path()).len(), 1, "{}", service.log());
         assert_eq!(service.log_lines(&["damaged", "set_aside"]).len(), 1, "{}", service.log());
-        wait_until_kept(&service, 500);
+        wait_until_stored(&service, 500);
         service.terminate();
         assert_eq!(file.launch(&no_broker().url()).start().get("/api/v1/summary").json()["total"], 500);
     }
 }
 
 #[test]
-fn a_status_that_the_broker_has_expired_stays_known_and_says_what_it_rests_on() {
+fn a_status_expired_at_the_broker_stays_known_with_its_provenance() {
     let (file, broker) = (File::new(), Mosquitto::start());
     let mut publisher = broker.publisher();
     publisher.retain(&PUMP.topic(), PUMP.connect(1));
     publisher.flush();
     let service = file.launch(&broker.url()).start();
-    wait_until_kept(&service, 1);
+    wait_until_stored(&service, 1);
     service.terminate();
 
     let forgetful = Mosquitto::start();
     let again = file.launch(&forgetful.url()).start();
     again.wait_until_ready();
     assert_answers(&again, PUMP, &PUMP.connect(1));
-    let evidence = || again.get("/api/v1/devices/pump/1").json()["evidence"].clone();
-    assert_eq!(evidence(), "restored");
+    let provenance = || again.get("/api/v1/devices/pump/1").json()["provenance"].clone();
+    assert_eq!(provenance(), "restored");
     let mut publisher = forgetful.publisher();
     publisher.publish(&PUMP.topic(), PUMP.connect(1));
     publisher.flush();
-    again.wait_until("it is confirmed", || evidence() == "live");
+    again.wait_until("it is confirmed", || provenance() == "live");
 }
 
 #[test]
@@ -317,7 +317,7 @@ fn only_who_has_been_disconnected_for_too_long_is_forgotten_here_and_in_the_file
     publisher.retain(&FAN.topic(), long_ago(FAN.disconnect(1, 2)));
     publisher.flush();
     let service = file.launch(&broker.url()).start();
-    wait_until_kept(&service, 2);
+    wait_until_stored(&service, 2);
     service.terminate();
     let nobody = no_broker();
     for flags in [&["--forget-after", "30"][..], &[]] {
@@ -359,7 +359,7 @@ fn the_documented_queries_answer_from_the_file_of_a_running_service() {
         FAN.disconnect(1, 2).replace("2026-11-23T17:00:02.186Z", &format!("{now:.3}")),
     );
     publisher.flush();
-    wait_until_kept(&service, 2);
+    wait_until_stored(&service, 2);
     let queries = documented_queries();
     assert_eq!(queries.len(), 2);
     for query in queries {

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 
 use serde_json::{Value, json};
 
-use super::{File, no_broker, wait_until_kept};
+use super::{File, no_broker, wait_until_stored};
 use testkit::mosquitto::Mosquitto;
 use testkit::service::{Launch, Service};
 use testkit::status::Device;
@@ -53,19 +53,20 @@ fn assert_same_events(service: &Service, recorded: &[Value]) {
     };
     for (kind, id) in recorded.iter().map(name).collect::<BTreeSet<_>>() {
         let of_device = recorded.iter().filter(|event| name(event) == (kind.clone(), id.clone()));
-        let told = history(service, Device { kind: &kind, id: &id });
-        let told = told.iter().map(|event| {
-            let fields = ["sequence", "event", "time", "connect_time", "close_code", "address", "heard_at"];
+        let said = history(service, Device { kind: &kind, id: &id });
+        let said = said.iter().map(|event| {
+            let fields =
+                ["sequence", "event", "time", "connect_time", "close_code", "address", "received_at"];
             let mut kept = json!({ "type": kind, "id": id });
             fields.iter().for_each(|field| kept[*field] = event[*field].clone());
             kept
         });
-        assert_eq!(told.collect::<Vec<_>>(), of_device.cloned().collect::<Vec<_>>(), "{kind}/{id}");
+        assert_eq!(said.collect::<Vec<_>>(), of_device.cloned().collect::<Vec<_>>(), "{kind}/{id}");
     }
 }
 
 #[test]
-fn the_file_of_every_released_schema_says_what_it_always_said_and_is_written_on() {
+fn the_file_of_every_schema_keeps_its_content_and_accepts_writes() {
     for (number, released) in RELEASED.iter().enumerate() {
         let file = File::new();
         std::fs::create_dir(file.path().parent().expect("a file is in a directory")).unwrap();
@@ -94,7 +95,7 @@ fn the_file_of_every_released_schema_says_what_it_always_said_and_is_written_on(
         let mut publisher = broker.publisher();
         publisher.publish(&CHANGED.topic(), CHANGED.disconnect(100, 200));
         publisher.flush();
-        wait_until_kept(&service, 1);
+        wait_until_stored(&service, 1);
         let newest = events.iter().filter_map(|event| event["sequence"].as_u64()).max();
         service.wait_until("its event is kept", || history(&service, CHANGED).len() == 2);
         assert_eq!(history(&service, CHANGED)[0]["sequence"].as_u64(), newest.map(|newest| newest + 1));

@@ -142,7 +142,7 @@ fn lookup(service: &Service, asked: &str) -> Value {
 fn comparable(mut answer: Value) -> Value {
     for device in answer["devices"].as_array_mut().into_iter().flatten() {
         let device = device.as_object_mut().expect("a device");
-        assert!(device.remove("evidence").is_some() && device.remove("confirmed_at").is_some());
+        assert!(device.remove("provenance").is_some() && device.remove("confirmed_at").is_some());
     }
     answer
 }

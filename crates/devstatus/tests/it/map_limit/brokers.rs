@@ -44,7 +44,7 @@ fn is_state(service: &Service, state: &str) -> bool {
 }
 
 #[test]
-fn a_durable_session_that_lost_the_newest_comes_to_what_one_that_lost_nothing_says() {
+fn a_durable_session_that_lost_messages_converges_with_one_that_lost_none() {
     let extra = ["max_queued_messages 10", "queue_qos0_messages true"].map(str::to_owned).to_vec();
     let broker = Mosquitto::start_with(Setup { extra, ..Setup::default() });
     let directory = tempfile::tempdir().expect("a directory can be made");
@@ -75,7 +75,7 @@ fn a_durable_session_that_lost_the_newest_comes_to_what_one_that_lost_nothing_sa
 }
 
 #[test]
-fn types_below_the_platforms_limit_are_read_each_and_what_nobody_was_told_is_found() {
+fn types_below_the_platforms_limit_are_read_and_undelivered_statuses_are_found() {
     // Both together are more than the 5,000 that it keeps for a subscription, whichever way that is repeated.
     let types = [("pump", 2_600), ("valve", 2_500)];
     let broker = PlatformBroker::start(Limits { second_subscribe_brings_all: false, ..Limits::default() });
@@ -104,7 +104,7 @@ fn types_below_the_platforms_limit_are_read_each_and_what_nobody_was_told_is_fou
     let mut truth = truth;
     let changed: Truth = fleet(&types, 1, false).into_iter().step_by(50).collect();
     for (names, said) in &changed {
-        broker.publish_unheard(&topic(names), said);
+        broker.publish_unforwarded(&topic(names), said);
         truth.insert(names.clone(), said.clone());
     }
     for service in [&few, &all] {

@@ -13,8 +13,8 @@ const DEVICES: usize = 400;
 fn start(cluster: &RedisCluster, all: bool) -> Site {
     let mut site = Site::start(&store(cluster), 2, all);
     site.add(DEVICES);
-    site.wait_until_all_are_heard();
-    site.wait_until_kept();
+    site.wait_until_all_are_received();
+    site.wait_until_stored();
     site.wait_until_few_are_held();
     site
 }
@@ -46,7 +46,7 @@ fn instances_that_hold_few_devices_of_a_cluster_answer_as_one_that_holds_all_whi
     let changed = site.some(100);
     site.change(&changed);
     site.few.iter().for_each(|few| site.wait_for(few, &changed));
-    site.wait_until_kept();
+    site.wait_until_stored();
     site.assert_every_lookup();
     let listed = listed_while_devices_change(&mut site);
     assert!(
@@ -56,7 +56,7 @@ fn instances_that_hold_few_devices_of_a_cluster_answer_as_one_that_holds_all_whi
             .eq(site.truth.keys().map(|(kind, id)| (Some(kind.as_str()), Some(id.as_str()))))
     );
     site.wait_until_all_know_the_truth();
-    site.wait_until_kept();
+    site.wait_until_stored();
     site.assert_every_list();
 
     // Some of it comes before the death of a third of the grid, some while nobody serves that.
@@ -67,7 +67,7 @@ fn instances_that_hold_few_devices_of_a_cluster_answer_as_one_that_holds_all_whi
     site.change(&changed);
     cluster.kill_master(0);
     site.wait_until_all_know_the_truth();
-    site.wait_until_kept();
+    site.wait_until_stored();
     site.wait_until_few_are_held();
     site.assert_every_body();
     site.assert_every_lookup();
@@ -75,7 +75,7 @@ fn instances_that_hold_few_devices_of_a_cluster_answer_as_one_that_holds_all_whi
 }
 
 #[test]
-fn what_a_dead_master_took_with_it_comes_from_the_broker_again() {
+fn changes_lost_with_a_master_come_from_the_broker_again() {
     let mut cluster = RedisCluster::start();
     // Nobody holds what is lost.
     let mut site = start(&cluster, false);
@@ -84,11 +84,11 @@ fn what_a_dead_master_took_with_it_comes_from_the_broker_again() {
     let all: Vec<_> = site.truth.keys().cloned().collect();
     site.change(&all);
     site.wait_until_all_know_the_truth();
-    site.wait_until_kept();
+    site.wait_until_stored();
     site.wait_until_few_are_held();
     cluster.kill_master(1);
     site.wait_until_all_know_the_truth();
-    site.wait_until_kept();
+    site.wait_until_stored();
     site.wait_until_few_are_held();
     site.assert_every_lookup();
     // The grid has it all again: somebody who hears nothing learns it there.

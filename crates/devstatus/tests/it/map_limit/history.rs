@@ -78,12 +78,12 @@ fn histories(service: &Service, query: &str) -> Vec<String> {
 }
 
 /// The same without what is counted and dated by whoever heard it.
-fn told(histories: &[String]) -> Vec<Value> {
+fn said(histories: &[String]) -> Vec<Value> {
     let parse = |text: &String| -> Value {
         let mut history: Value = serde_json::from_str(text).expect("JSON");
-        for event in history["events"].as_array_mut().expect("a list") {
-            let event = event.as_object_mut().expect("an event");
-            assert!(event.remove("sequence").is_some() && event.remove("heard_at").is_some());
+        for entry in history["events"].as_array_mut().expect("a list") {
+            let entry = entry.as_object_mut().expect("an event");
+            assert!(entry.remove("sequence").is_some() && entry.remove("received_at").is_some());
         }
         history
     };
@@ -96,7 +96,7 @@ fn whole_list(service: &Service, query: &str, accept: &str) -> String {
     answer.text().to_owned()
 }
 
-/// A whole list without `evidence` and `confirmed_at`, which say from where and since when an instance itself knows it.
+/// A whole list without `provenance` and `confirmed_at`, which say from where and since when an instance itself knows it.
 fn without_origin(list: &str, accept: &str) -> String {
     let mut cut = String::new();
     for line in list.lines() {
@@ -107,7 +107,7 @@ fn without_origin(list: &str, accept: &str) -> String {
             writeln!(cut, "{stale} {dated_ahead}").expect("text grows");
             (cells.nth(2).expect("cells before"), stale)
         } else {
-            let (before, rest) = line.split_once(",\"evidence\":").expect("it says from where");
+            let (before, rest) = line.split_once(",\"provenance\":").expect("it says from where");
             (before, rest.split_once(",\"stale\":").expect("it is the last field").1)
         };
         writeln!(cut, "{before} {after}").expect("text grows");
@@ -115,7 +115,7 @@ fn without_origin(list: &str, accept: &str) -> String {
     cut
 }
 
-fn wait_until_kept(service: &Service) {
+fn wait_until_stored(service: &Service) {
     service.wait_until("all is written", || {
         metric(service, "devstatus_store_devices_waiting") == 0
             && metric(service, "devstatus_store_events_waiting") == 0
@@ -136,7 +136,7 @@ fn histories_and_whole_lists_are_the_same_byte_for_byte() {
     let all = launch(&broker.url(), "all", &own).start();
     for service in [&few, &all] {
         service.wait_until_ready();
-        wait_until_kept(service);
+        wait_until_stored(service);
     }
     few.wait_until("few are held", || metric(&few, "devstatus_map_devices_held") < 200);
     live(&mut publisher, &ago);
@@ -146,9 +146,9 @@ fn histories_and_whole_lists_are_the_same_byte_for_byte() {
     };
     for service in [&few, &all] {
         service.wait_until("every event is kept", || expected(service));
-        wait_until_kept(service);
+        wait_until_stored(service);
     }
-    assert_eq!(told(&histories(&few, "")), told(&histories(&all, "")));
+    assert_eq!(said(&histories(&few, "")), said(&histories(&all, "")));
 
     // Two that hear nothing, one of which holds few, read what the limited one has written: not a byte differs.
     let reader = limited(&nobody.url(), "reader", &database.url()).start();

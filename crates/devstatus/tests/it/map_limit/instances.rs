@@ -100,7 +100,7 @@ fn each_part_of_the_types_is_taken_by_one_that_holds_few_and_answered_by_all() {
     assert_all_say_the_same(&site, &all);
     for few in site.running() {
         assert_eq!(few.get("/readyz").json()["population"], "complete");
-        assert!(metric(few, "devstatus_statements_applied_total") > 0, "each takes some");
+        assert!(metric(few, "devstatus_events_applied_total") > 0, "each takes some");
         assert!(metric(few, "devstatus_messages_of_others_total") > 0, "and none takes all");
     }
     site.happen(names(&all_devices[..100]));

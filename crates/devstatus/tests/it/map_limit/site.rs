@@ -85,7 +85,7 @@ impl Site {
     }
 
     /// Waits until each instance has what was published last, and so all before it.
-    pub fn wait_until_all_are_heard(&self) {
+    pub fn wait_until_all_are_received(&self) {
         let last: Vec<_> = self.truth.keys().next_back().cloned().into_iter().collect();
         self.services().into_iter().for_each(|service| self.wait_for(service, &last));
     }
@@ -96,7 +96,7 @@ impl Site {
     }
 
     /// Waits until everything that was heard is written.
-    pub fn wait_until_kept(&self) {
+    pub fn wait_until_stored(&self) {
         for service in self.services() {
             service.wait_until("all is written", || metric(service, "devstatus_store_devices_waiting") == 0);
         }

@@ -14,8 +14,8 @@ fn instances_that_hold_few_devices_answer_as_one_that_holds_all_of_a_database() 
     let mut database = PostgresServer::start();
     let mut site = Site::start(&database.url(), 3, true);
     site.add(2_000);
-    site.wait_until_all_are_heard();
-    site.wait_until_kept();
+    site.wait_until_all_are_received();
+    site.wait_until_stored();
     site.wait_until_few_are_held();
     site.assert_every_body();
     site.assert_every_lookup();
@@ -34,7 +34,7 @@ fn instances_that_hold_few_devices_answer_as_one_that_holds_all_of_a_database() 
             .for_each(|few| asked.iter().for_each(|(kind, id)| drop(few.get(&Device { kind, id }.path()))));
         site.few.iter().for_each(|few| site.wait_for(few, &changed));
     }
-    site.wait_until_kept();
+    site.wait_until_stored();
     site.assert_every_lookup();
     site.assert_every_list();
     site.wait_until_few_are_held();
@@ -60,7 +60,7 @@ fn instances_that_hold_few_devices_answer_as_one_that_holds_all_of_a_database() 
     }
     database.start_again();
     site.few.iter().for_each(|few| site.wait_for(few, &changed));
-    site.wait_until_kept();
+    site.wait_until_stored();
     site.assert_every_body();
     site.assert_every_lookup();
 }
@@ -70,12 +70,12 @@ fn instances_that_hold_few_devices_of_a_grid_answer_as_one_that_holds_all() {
     let server = RedisServer::start(redis::Setup::default());
     let mut site = Site::start(&format!("valkey://127.0.0.1:{}", server.port()), 2, true);
     site.add(1_000);
-    site.wait_until_all_are_heard();
+    site.wait_until_all_are_received();
     for _ in 0..2 {
         let changed = site.some(100);
         site.change(&changed);
         site.few.iter().for_each(|few| site.wait_for(few, &changed));
-        site.wait_until_kept();
+        site.wait_until_stored();
         site.assert_every_lookup();
     }
     site.assert_every_body();
@@ -93,7 +93,7 @@ fn an_instance_that_holds_few_devices_of_a_file_answers_for_all_also_after_a_res
         let changed = site.some(100);
         site.change(&changed);
         site.wait_for(&site.few[0], &changed);
-        site.wait_until_kept();
+        site.wait_until_stored();
         site.assert_every_lookup();
     }
     site.wait_until_few_are_held();
@@ -102,7 +102,7 @@ fn an_instance_that_holds_few_devices_of_a_file_answers_for_all_also_after_a_res
     site.few.push(limited(&site.broker.url(), "few0", &store).start());
     site.assert_every_body();
     site.few[0].wait_until_ready();
-    site.wait_until_kept();
+    site.wait_until_stored();
     site.assert_every_body();
     site.wait_until_few_are_held();
 }

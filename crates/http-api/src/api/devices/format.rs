@@ -6,7 +6,7 @@ use super::view::DeviceView;
 use crate::api::accept::Accept;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Format {
+pub enum ListFormat {
     Json,
     Csv,
     /// CSV in which what a spreadsheet would take for a formula, and might run, begins with an apostrophe.
@@ -15,21 +15,21 @@ pub enum Format {
 }
 
 /// In the order in which they are given to a client that accepts several equally well.
-const FORMATS: [(Format, &str); 4] = [
-    (Format::Json, "application/json"),
-    (Format::Csv, "text/csv"),
-    (Format::NdJson, "application/x-ndjson"),
-    (Format::NdJson, "application/ndjson"),
+const FORMATS: [(ListFormat, &str); 4] = [
+    (ListFormat::Json, "application/json"),
+    (ListFormat::Csv, "text/csv"),
+    (ListFormat::NdJson, "application/x-ndjson"),
+    (ListFormat::NdJson, "application/ndjson"),
 ];
 
 const COLUMNS: &str = "type,id,client_id,status,since,address,close_code,reason,cause,session_connect_time,\
-                       session_protocol,session_secure,last_event,last_event_time,last_event_close_code,evidence,\
+                       session_protocol,session_secure,last_event,last_event_time,last_event_close_code,provenance,\
                        confirmed_at,stale,dated_ahead\r\n";
 
-impl Format {
+impl ListFormat {
     /// What a client accepts best; `None` if it accepts none of them.
     pub fn of(headers: &HeaderMap) -> Option<Self> {
-        let Some(accept) = Accept::of(headers) else { return Some(Format::Json) };
+        let Some(accept) = Accept::of(headers) else { return Some(ListFormat::Json) };
         let given = FORMATS.iter().map(|(format, name)| (*format, accept.quality(name)));
         // Of equals the first: `max_by_key` would take the last.
         let best = given.rev().max_by_key(|(_, quality)| *quality)?;
@@ -38,29 +38,29 @@ impl Format {
 
     pub fn content_type(self) -> &'static str {
         match self {
-            Format::Json => "application/json",
-            Format::Csv | Format::CsvForSpreadsheet => "text/csv; charset=utf-8; header=present",
-            Format::NdJson => "application/x-ndjson",
+            ListFormat::Json => "application/json",
+            ListFormat::Csv | ListFormat::CsvForSpreadsheet => "text/csv; charset=utf-8; header=present",
+            ListFormat::NdJson => "application/x-ndjson",
         }
     }
 
     /// What stands before the first device.
     pub fn head(self) -> &'static str {
         match self {
-            Format::Json | Format::NdJson => "",
-            Format::Csv | Format::CsvForSpreadsheet => COLUMNS,
+            ListFormat::Json | ListFormat::NdJson => "",
+            ListFormat::Csv | ListFormat::CsvForSpreadsheet => COLUMNS,
         }
     }
 
     /// Adds a device as one line.
     pub fn write(self, device: &DeviceView<'_>, text: &mut Vec<u8>) {
         match self {
-            Format::Json | Format::NdJson => {
+            ListFormat::Json | ListFormat::NdJson => {
                 serde_json::to_writer(&mut *text, device)
                     .expect("texts and numbers are JSON, and memory takes them");
                 text.push(b'\n');
             }
-            Format::Csv | Format::CsvForSpreadsheet => self.write_row(device, text),
+            ListFormat::Csv | ListFormat::CsvForSpreadsheet => self.write_row(device, text),
         }
     }
 
@@ -92,7 +92,7 @@ impl Format {
             last.map(|last| last.event.to_owned()).unwrap_or_default(),
             last.map(|last| owned(last.time.as_ref())).unwrap_or_default(),
             code(last.and_then(|last| last.close_code)),
-            device.evidence.map(|evidence| word(&evidence)).unwrap_or_default(),
+            device.provenance.map(|provenance| word(&provenance)).unwrap_or_default(),
             owned(device.confirmed_at.as_ref()),
             device.stale.to_string(),
             device.dated_ahead.to_string(),
@@ -109,7 +109,7 @@ impl Format {
     /// As RFC 4180 has it.
     fn write_cell(self, cell: &str, text: &mut Vec<u8>) {
         let is_escaped =
-            self == Format::CsvForSpreadsheet && cell.starts_with(['=', '+', '-', '@', '\t', '\r']);
+            self == ListFormat::CsvForSpreadsheet && cell.starts_with(['=', '+', '-', '@', '\t', '\r']);
         let escape: &[u8] = if is_escaped { b"'" } else { b"" };
         if cell.contains([',', '"', '\r', '\n']) {
             text.push(b'"');
@@ -130,42 +130,42 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_client_gets_what_it_accepts_best() {
+    fn a_client_gets_the_format_that_it_prefers() {
         for (accept, format) in [
-            ("*/*", Some(Format::Json)),
-            ("application/json", Some(Format::Json)),
-            ("text/csv", Some(Format::Csv)),
-            ("TEXT/CSV", Some(Format::Csv)),
-            ("text/*", Some(Format::Csv)),
-            ("application/x-ndjson", Some(Format::NdJson)),
-            ("application/ndjson", Some(Format::NdJson)),
-            ("text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8", Some(Format::Json)),
-            ("text/csv;q=0.5, application/x-ndjson;q=0.7", Some(Format::NdJson)),
-            ("application/json;q=0, text/csv;q=0.1", Some(Format::Csv)),
-            ("application/json;q=0.2, */*;q=0.5", Some(Format::Csv)),
+            ("*/*", Some(ListFormat::Json)),
+            ("application/json", Some(ListFormat::Json)),
+            ("text/csv", Some(ListFormat::Csv)),
+            ("TEXT/CSV", Some(ListFormat::Csv)),
+            ("text/*", Some(ListFormat::Csv)),
+            ("application/x-ndjson", Some(ListFormat::NdJson)),
+            ("application/ndjson", Some(ListFormat::NdJson)),
+            ("text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8", Some(ListFormat::Json)),
+            ("text/csv;q=0.5, application/x-ndjson;q=0.7", Some(ListFormat::NdJson)),
+            ("application/json;q=0, text/csv;q=0.1", Some(ListFormat::Csv)),
+            ("application/json;q=0.2, */*;q=0.5", Some(ListFormat::Csv)),
             ("text/csv;q=0", None),
             ("image/png", None),
         ] {
             let headers = [(header::ACCEPT, HeaderValue::from_static(accept))].into_iter().collect();
-            assert_eq!(Format::of(&headers), format, "{accept}");
+            assert_eq!(ListFormat::of(&headers), format, "{accept}");
         }
-        assert_eq!(Format::of(&HeaderMap::new()), Some(Format::Json));
+        assert_eq!(ListFormat::of(&HeaderMap::new()), Some(ListFormat::Json));
     }
 
     #[test]
     fn cells_are_quoted_where_they_must_be() {
         let mut text = Vec::new();
         for cell in ["plain", "a,b", "say \"no\"", "two\nlines"] {
-            Format::Csv.write_cell(cell, &mut text);
+            ListFormat::Csv.write_cell(cell, &mut text);
             text.push(b'|');
         }
         assert_eq!(std::str::from_utf8(&text).unwrap(), "plain|\"a,b\"|\"say \"\"no\"\"\"|\"two\nlines\"|");
     }
 
     #[test]
-    fn what_would_be_a_formula_is_escaped_for_spreadsheets() {
+    fn formulas_are_escaped_for_spreadsheets() {
         let cells = ["=1", "+1", "-1", "@a", "\ta", "\ra", "-a,\"b\"", "a-1", ""];
-        let write = |format: Format| {
+        let write = |format: ListFormat| {
             let mut text = Vec::new();
             for cell in cells {
                 format.write_cell(cell, &mut text);
@@ -173,8 +173,8 @@ mod tests {
             }
             String::from_utf8(text).unwrap()
         };
-        assert_eq!(write(Format::Csv), "=1|+1|-1|@a|\ta|\"\ra\"|\"-a,\"\"b\"\"\"|a-1||");
+        assert_eq!(write(ListFormat::Csv), "=1|+1|-1|@a|\ta|\"\ra\"|\"-a,\"\"b\"\"\"|a-1||");
         let escaped = "'=1|'+1|'-1|'@a|'\ta|\"'\ra\"|\"'-a,\"\"b\"\"\"|a-1||";
-        assert_eq!(write(Format::CsvForSpreadsheet), escaped);
+        assert_eq!(write(ListFormat::CsvForSpreadsheet), escaped);
     }
 }

@@ -11,12 +11,12 @@ use utoipa::ToSchema;
 use crate::api::device_path::DevicePath;
 use crate::api::parameters::Parameters;
 use crate::context::Context;
-use crate::error::refusal::Refusal;
+use crate::error::refusal::RequestRefusal;
 use crate::error::{Error, Problem};
 use formats::iot_platform::{self, close_code};
-use presence::history::Row;
+use presence::history::HistoryRow;
 use presence::time_text::TimeText;
-use presence::{Belief, Claim, Moment, Statement, Status};
+use presence::{DeviceState, EventKind, Moment, PresenceEvent, Status};
 use server::{clock, history};
 
 const KNOWN: &[&str] = &["limit", "before"];
@@ -30,7 +30,7 @@ static READINGS: Semaphore = Semaphore::const_new(8);
 
 /// What happened to one device.
 #[derive(Debug, Serialize, ToSchema)]
-pub struct History {
+pub struct HistoryView {
     #[serde(rename = "type")]
     #[schema(example = "elevator")]
     device_type: String,
@@ -80,7 +80,7 @@ pub struct EventView {
     write_messages: Option<u64>,
     /// When it was heard of here, RFC 3339.
     #[schema(value_type = String, format = DateTime)]
-    heard_at: TimeText,
+    received_at: TimeText,
 }
 
 /// What the events of a device come to between two moments.
@@ -119,7 +119,7 @@ pub struct TotalsView {
         ("before" = Option<u64>, Query, description = "Only events with a lower sequence: `next` of the answer before")
     ),
     responses(
-        (status = 200, description = "The newest events, and totals over all that are kept", body = History),
+        (status = 200, description = "The newest events, and totals over all stored events", body = HistoryView),
         DevicePath,
         (
             status = 503,
@@ -133,7 +133,7 @@ pub async fn history(
     State(context): State<Context>,
     path: DevicePath,
     RawQuery(query): RawQuery,
-) -> Result<Json<History>, Error> {
+) -> Result<Json<HistoryView>, Error> {
     let device = path.possible_device()?;
     let parameters = Parameters::read(query.as_deref(), KNOWN)?;
     let limit = parameters
@@ -149,66 +149,66 @@ pub async fn history(
         Error::HistoryUnavailable
     })?;
     let believed =
-        context.belief(device, |belief, _heard_in| known_statements(belief)).await?.unwrap_or_default();
-    let kept = context.history_kept;
+        context.state(device, |state, _received_in| known_events(state)).await?.unwrap_or_default();
+    let kept = context.history_retention;
     let shown = tokio::task::spawn_blocking(move || {
         let totals = totals(kept, believed, &rows);
         let mut wanted =
             rows.into_iter().filter(|row| before.is_none_or(|before: u64| row.sequence < before));
-        let shown: Vec<Row> = wanted.by_ref().take(limit).collect();
+        let shown: Vec<HistoryRow> = wanted.by_ref().take(limit).collect();
         let next = wanted.next().and(shown.last()).map(|row| row.sequence);
         (shown.into_iter().map(EventView::of).collect(), next, totals)
     });
-    let (events, next, totals) = shown.await.map_err(|_panic| Error::from(Refusal::Fault))?;
+    let (events, next, totals) = shown.await.map_err(|_panic| Error::from(RequestRefusal::Internal))?;
     let DevicePath { device_type, id } = path;
-    Ok(Json(History { device_type, id, events, next, totals }))
+    Ok(Json(HistoryView { device_type, id, events, next, totals }))
 }
 
 /// Over what is kept and what is believed: of a device that has been connected for longer than its history reaches back, only
 /// the belief tells of that session.
-fn totals(kept: Duration, believed: Vec<Statement>, rows: &[Row]) -> Option<TotalsView> {
-    let mut statements: Vec<Statement> = rows.iter().map(|row| row.statement.clone()).collect();
-    statements.extend(believed);
-    let moments = || statements.iter().flat_map(|told| [told.session, told.time]).filter_map(Moment::nanos);
+fn totals(kept: Duration, believed: Vec<PresenceEvent>, rows: &[HistoryRow]) -> Option<TotalsView> {
+    let mut events: Vec<PresenceEvent> = rows.iter().map(|row| row.event.clone()).collect();
+    events.extend(believed);
+    let moments = || events.iter().flat_map(|event| [event.session, event.time]).filter_map(Moment::nanos);
     let now = clock::now_millis().saturating_mul(1_000_000);
     // The platform's clock may be ahead of ours.
     let to = moments().max()?.max(now);
     let kept = i64::try_from(kept.as_nanos()).unwrap_or(i64::MAX);
     let from = moments().min()?.max(to.saturating_sub(kept));
-    let history::Totals { connects, connected_percent, longest_offline_s, flaps_last_hour } =
-        history::totals(&statements, from, to);
+    let history::HistoryTotals { connects, connected_percent, longest_offline_s, flaps_last_hour } =
+        history::totals(&events, from, to);
     let shown = |nanos: i64| Moment::from_nanos(i128::from(nanos)).rfc3339();
     let (from, to) = (shown(from), shown(to));
     Some(TotalsView { from, to, connects, connected_percent, longest_offline_s, flaps_last_hour })
 }
 
 /// What a belief says of the device's sessions.
-fn known_statements(belief: &Belief) -> Vec<Statement> {
-    let taken_over = belief.verdict().filter(|told| told.inferred && told.status == Status::Connected);
-    let taker = taken_over.and_then(|_| belief.newest_takeover()).map(|takeover| {
+fn known_events(state: &DeviceState) -> Vec<PresenceEvent> {
+    let taken_over = state.resolve().filter(|event| event.inferred && event.status == Status::Connected);
+    let taker = taken_over.and_then(|_| state.newest_takeover()).map(|takeover| {
         // Who took over is connected since then; its own session has not been seen. It begins a nanosecond later than the
         // takeover, because a session that was taken over as it began has that moment for its name.
         let began = takeover.time.max(takeover.session).earlier_by(-1);
-        Statement { claim: Claim::Connect, session: began, time: began, ..takeover.clone() }
+        PresenceEvent { kind: EventKind::Connect, session: began, time: began, ..takeover.clone() }
     });
-    taker.into_iter().chain(belief.clone().into_statements()).collect()
+    taker.into_iter().chain(state.clone().into_events()).collect()
 }
 
 impl EventView {
-    fn of(row: Row) -> Self {
-        let Row { sequence, statement, heard_at } = row;
-        let message = statement.payload.unpack();
+    fn of(row: HistoryRow) -> Self {
+        let HistoryRow { sequence, event, received_at } = row;
+        let message = event.payload.unpack();
         let details = iot_platform::details(&message);
         let owned = |text: std::borrow::Cow<'_, str>| text.into_owned();
-        let is_connect = statement.claim == Claim::Connect;
-        let code = (!is_connect).then_some(statement.close_code);
-        let ended = matches!(statement.claim, Claim::Disconnect | Claim::Takeover);
-        let lasted = statement.time.nanos().zip(statement.session.nanos()).map(|(end, begin)| end - begin);
+        let is_connect = event.kind == EventKind::Connect;
+        let code = (!is_connect).then_some(event.close_code);
+        let ended = matches!(event.kind, EventKind::Disconnect | EventKind::Takeover);
+        let lasted = event.time.nanos().zip(event.session.nanos()).map(|(end, begin)| end - begin);
         Self {
             sequence,
-            event: statement.claim.word(),
-            time: statement.time.rfc3339(),
-            connect_time: statement.session.rfc3339(),
+            event: event.kind.word(),
+            time: event.time.rfc3339(),
+            connect_time: event.session.rfc3339(),
             duration_s: lasted.filter(|nanos| ended && *nanos >= 0).map(|nanos| nanos as f64 / 1e9),
             close_code: code,
             reason: details.reason.filter(|_| !is_connect).map(owned),
@@ -218,7 +218,7 @@ impl EventView {
             read_messages: details.read_messages,
             write_bytes: details.write_bytes,
             write_messages: details.write_messages,
-            heard_at: heard_at.rfc3339(),
+            received_at: received_at.rfc3339(),
         }
     }
 }

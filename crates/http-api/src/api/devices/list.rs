@@ -11,7 +11,7 @@ use futures_util::stream;
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use super::format::Format;
+use super::format::ListFormat;
 use super::view::{DeviceView, Viewer};
 use super::{cursor, filter};
 use crate::api::parameters::Parameters;
@@ -93,7 +93,7 @@ pub struct PageView<'a> {
         ),
         (
             status = 406,
-            description = "None of the media types that are accepted can be given",
+            description = "None of the accepted media types is available",
             body = Problem,
             content_type = "application/problem+json"
         )
@@ -105,7 +105,7 @@ pub async fn list(
     headers: HeaderMap,
 ) -> Result<Response, Error> {
     let parameters = Parameters::read(query.as_deref(), KNOWN)?;
-    let format = Format::of(&headers).ok_or(Error::NotAcceptable)?;
+    let format = ListFormat::of(&headers).ok_or(Error::NotAcceptable)?;
     let filter = filter::read(&parameters)?;
     let sort = sort(&parameters)?;
     let limit = parameters.parse("limit", format!("a number from 1 to {LIMIT_MAX}"), |text| {
@@ -115,13 +115,13 @@ pub async fn list(
     let after = parameters.parse("cursor", expected, |text| cursor::read(text, &filter, sort))?;
     let for_spreadsheet = parameters.parse("spreadsheet", "true or false", |text| text.parse().ok())?;
     let format = match (format, for_spreadsheet.unwrap_or(false)) {
-        (Format::Csv, true) => Format::CsvForSpreadsheet,
-        (Format::Json | Format::NdJson, true) => {
+        (ListFormat::Csv, true) => ListFormat::CsvForSpreadsheet,
+        (ListFormat::Json | ListFormat::NdJson, true) => {
             return Err(Error::bad_parameter("spreadsheet", "left out where text/csv is not asked for"));
         }
         (format, _) => format,
     };
-    if format == Format::Json {
+    if format == ListFormat::Json {
         let query = Query { filter, sort, after, limit: limit.unwrap_or(LIMIT) };
         return page(&context, &query).await;
     }
@@ -148,7 +148,7 @@ async fn page(context: &Context, query: &Query) -> Result<Response, Error> {
     let mut part = query.clone();
     let next = loop {
         part.limit = query.limit - devices.len();
-        if context.recall.is_none() {
+        if context.read_through.is_none() {
             part.limit = part.limit.min(PAGE_AT_ONCE);
         }
         let found = context.list(&part).await?;
@@ -181,7 +181,7 @@ fn answer(page: &PageView<'_>) -> Response {
     let mut text = Vec::with_capacity(PAGE_BYTES + page.devices.len() * DEVICE_BYTES);
     serde_json::to_writer(&mut text, page)
         .expect("a page has no key that is not a text, and a Vec takes all");
-    ([(header::CONTENT_TYPE, Format::Json.content_type())], text).into_response()
+    ([(header::CONTENT_TYPE, ListFormat::Json.content_type())], text).into_response()
 }
 
 fn sort(parameters: &Parameters) -> Result<Sort, Error> {
@@ -206,7 +206,7 @@ struct Rest {
 }
 
 /// The whole list, taken out of the map part by part as the client reads.
-fn streamed(context: Context, query: Query, format: Format, at_once: usize) -> Body {
+fn streamed(context: Context, query: Query, format: ListFormat, at_once: usize) -> Body {
     let rest = Rest { context, query: Some(query), head: format.head() };
     let format = Arc::new(format);
     Body::from_stream(stream::unfold(rest, move |mut rest| {

@@ -11,7 +11,7 @@ use futures_util::{StreamExt, stream};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::format::Format;
+use super::format::ListFormat;
 use super::view::{DeviceView, Viewer};
 use crate::api::parameters::NoParameters;
 use crate::context::Context;
@@ -33,14 +33,14 @@ const SHOWN_AT_ONCE: usize = 16;
 #[serde(deny_unknown_fields)]
 pub struct Lookup {
     #[schema(max_items = 1000)]
-    devices: Vec<Name>,
+    devices: Vec<LookupName>,
 }
 
 /// The whole name of a device.
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 #[schema(as = DeviceName)]
-pub struct Name {
+pub struct LookupName {
     #[serde(rename = "type")]
     #[schema(example = "elevator")]
     device_type: String,
@@ -48,7 +48,7 @@ pub struct Name {
     id: String,
 }
 
-impl Name {
+impl LookupName {
     fn device(&self) -> Device<'_> {
         Device { device_type: &self.device_type, id: &self.id }
     }
@@ -103,9 +103,9 @@ pub async fn lookup(
         return Err(Error::BadBody { why: format!("more than {DEVICES_MAX} devices are asked for") });
     }
     check(&devices)?;
-    let mut answer = Answer { context, names: devices, written: 0, read: VecDeque::new() };
+    let mut answer = LookupBody { context, names: devices, written: 0, read: VecDeque::new() };
     let first = answer.part().await?;
-    let headers = [(header::CONTENT_TYPE, Format::Json.content_type())];
+    let headers = [(header::CONTENT_TYPE, ListFormat::Json.content_type())];
     if answer.is_complete() {
         return Ok((headers, first).into_response());
     }
@@ -122,7 +122,7 @@ pub async fn lookup(
 
 /// Every name must be one that a device can have, and be there once: a name costs its sender some bytes, and the answer to it
 /// can be a thousand times as long.
-fn check(names: &[Name]) -> Result<(), Error> {
+fn check(names: &[LookupName]) -> Result<(), Error> {
     let mut places = HashMap::with_capacity(names.len());
     for (number, name) in names.iter().enumerate() {
         if !name.device().is_possible() {
@@ -138,15 +138,15 @@ fn check(names: &[Name]) -> Result<(), Error> {
 }
 
 /// The answer, written part by part as the client reads it.
-struct Answer {
+struct LookupBody {
     context: Context,
-    names: Vec<Name>,
+    names: Vec<LookupName>,
     written: usize,
     /// What is known of the devices that are not written yet and have been looked up already.
     read: VecDeque<Option<Snapshot>>,
 }
 
-impl Answer {
+impl LookupBody {
     fn is_complete(&self) -> bool {
         self.written == self.names.len()
     }
@@ -164,7 +164,7 @@ impl Answer {
                 let message = snapshot.as_ref().map(Snapshot::message);
                 let view = match (&snapshot, &message) {
                     (Some(snapshot), Some(message)) => viewer.view(snapshot, message),
-                    _ => viewer.unheard_of(self.names[self.written].device()),
+                    _ => viewer.unknown(self.names[self.written].device()),
                 };
                 serde_json::to_writer(&mut text, &view).expect("a device is JSON, and a Vec takes all");
                 self.written += 1;
@@ -185,8 +185,9 @@ impl Answer {
     /// it costs, however many it brings, and they are a thousand short messages at most.
     async fn read_on(&mut self) -> Result<(), Error> {
         if self.read.is_empty() {
-            let at_once = if self.context.recall.is_some() { DEVICES_MAX } else { SHOWN_AT_ONCE };
-            let devices: Vec<_> = self.names[self.written..].iter().take(at_once).map(Name::device).collect();
+            let at_once = if self.context.read_through.is_some() { DEVICES_MAX } else { SHOWN_AT_ONCE };
+            let devices: Vec<_> =
+                self.names[self.written..].iter().take(at_once).map(LookupName::device).collect();
             self.read = self.context.snapshots(&devices).await?.into();
         }
         Ok(())

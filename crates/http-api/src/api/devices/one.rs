@@ -49,7 +49,7 @@ pub async fn one(
     let known = context.snapshot(device).await?;
     Ok(match known {
         Some(snapshot) => Json(viewer.view(&snapshot, &snapshot.message())).into_response(),
-        None => Json(viewer.unheard_of(device)).into_response(),
+        None => Json(viewer.unknown(device)).into_response(),
     })
 }
 
@@ -68,7 +68,7 @@ pub async fn one(
         (status = 204, description = "The device is forgotten"),
         (
             status = 404,
-            description = "Type or id cannot be a device's, or nothing was ever heard of it",
+            description = "Type or id is invalid, or no message of the device was ever received",
             body = Problem,
             content_type = "application/problem+json"
         ),

@@ -9,10 +9,10 @@ use utoipa::ToSchema;
 use crate::context::Context;
 use formats::iot_platform::{self, close_code};
 use presence::time_text::TimeText;
-use presence::{Claim, Device, Status};
+use presence::{Device, EventKind, Status};
 use server::clock;
 use server::freshness::Freshness;
-use server::registry::{Evidence, Snapshot};
+use server::registry::{Provenance, Snapshot};
 
 /// What is known of one device.
 #[derive(Debug, Serialize, ToSchema)]
@@ -45,7 +45,7 @@ pub struct DeviceView<'a> {
     /// What happened last, whether it decided the status or not.
     pub last_event: Option<LastEventView>,
     /// What the status rests on.
-    pub evidence: Option<EvidenceView>,
+    pub provenance: Option<ProvenanceView>,
     /// When the latest message about the device arrived here, RFC 3339.
     #[schema(value_type = Option<String>, format = DateTime)]
     pub confirmed_at: Option<TimeText>,
@@ -94,9 +94,9 @@ pub struct LastEventView {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ToSchema)]
-#[schema(as = Evidence)]
+#[schema(as = Provenance)]
 #[serde(rename_all = "snake_case")]
-pub enum EvidenceView {
+pub enum ProvenanceView {
     /// A message that came as it happened.
     Live,
     /// A message that the broker had retained.
@@ -118,13 +118,13 @@ impl From<Status> for StatusView {
     }
 }
 
-impl From<Evidence> for EvidenceView {
-    fn from(evidence: Evidence) -> Self {
-        match evidence {
-            Evidence::Live => EvidenceView::Live,
-            Evidence::Retained => EvidenceView::Retained,
-            Evidence::Restored => EvidenceView::Restored,
-            Evidence::Peer => EvidenceView::Peer,
+impl From<Provenance> for ProvenanceView {
+    fn from(provenance: Provenance) -> Self {
+        match provenance {
+            Provenance::Live => ProvenanceView::Live,
+            Provenance::Retained => ProvenanceView::Retained,
+            Provenance::Restored => ProvenanceView::Restored,
+            Provenance::Peer => ProvenanceView::Peer,
         }
     }
 }
@@ -152,10 +152,10 @@ impl<'a> Viewer<'a> {
 
     /// The device of a snapshot, whose deciding message is this.
     pub fn view<'d>(&self, snapshot: &'d Snapshot, message: &'d [u8]) -> DeviceView<'d> {
-        let Snapshot { device_type, id, status, statement, latest, .. } = snapshot;
+        let Snapshot { device_type, id, status, event, latest, .. } = snapshot;
         let details = iot_platform::details(message);
         let is_off = *status == Status::Disconnected;
-        let code = is_off.then_some(statement.close_code);
+        let code = is_off.then_some(event.close_code);
         DeviceView {
             client_id: details
                 .client_id
@@ -163,30 +163,34 @@ impl<'a> Viewer<'a> {
             device_type: Cow::Borrowed(device_type),
             id: Cow::Borrowed(id),
             status: (*status).into(),
-            since: statement.time.rfc3339(),
+            since: event.time.rfc3339(),
             address: details.address,
             close_code: code,
             reason: details.reason.filter(|_| is_off),
             cause: code.and_then(close_code::meaning),
-            session: (statement.claim != Claim::Request).then(|| SessionView {
-                connect_time: statement.session.rfc3339(),
+            session: (event.kind != EventKind::Request).then(|| SessionView {
+                connect_time: event.session.rfc3339(),
                 protocol: details.protocol,
                 secure: details.secure,
             }),
             last_event: Some(LastEventView {
-                event: latest.claim.word(),
+                event: latest.kind.word(),
                 time: latest.time.rfc3339(),
                 close_code: latest.close_code,
             }),
-            evidence: Some(if snapshot.inferred { EvidenceView::Inferred } else { snapshot.evidence.into() }),
-            confirmed_at: Some(snapshot.heard_at.rfc3339()),
-            dated_ahead: statement.is_dated_ahead(self.now_nanos),
-            stale: self.freshness.is_stale(snapshot.heard_in),
+            provenance: Some(if snapshot.inferred {
+                ProvenanceView::Inferred
+            } else {
+                snapshot.provenance.into()
+            }),
+            confirmed_at: Some(snapshot.received_at.rfc3339()),
+            dated_ahead: event.is_dated_ahead(self.now_nanos),
+            stale: self.freshness.is_stale(snapshot.received_in),
         }
     }
 
     /// A device that no message was about.
-    pub fn unheard_of<'d>(&self, device: Device<'d>) -> DeviceView<'d> {
+    pub fn unknown<'d>(&self, device: Device<'d>) -> DeviceView<'d> {
         DeviceView {
             device_type: Cow::Borrowed(device.device_type),
             id: Cow::Borrowed(device.id),
@@ -199,7 +203,7 @@ impl<'a> Viewer<'a> {
             cause: None,
             session: None,
             last_event: None,
-            evidence: None,
+            provenance: None,
             confirmed_at: None,
             dated_ahead: false,
             stale: self.freshness.is_any_stale(),

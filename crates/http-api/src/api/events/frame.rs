@@ -5,7 +5,7 @@ use bytes::{BufMut, Bytes, BytesMut};
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use super::position::Position;
+use super::position::StreamPosition;
 use crate::api::devices::view::{DeviceView, StatusView, Viewer};
 use presence::Status;
 use server::feed::Change;
@@ -50,7 +50,7 @@ pub enum Gap {
     /// The id is none that was given here.
     UnknownId,
     /// What has happened is not kept in order, or not all of it is.
-    NotKept,
+    NotLogged,
     /// The history no longer has all of it.
     Dropped,
     /// More has happened than is shown again.
@@ -71,7 +71,7 @@ pub struct SnapshotCompleteView {
 const RETRY_MS: u32 = 2_000;
 
 /// The beginning of every stream. With an id, the stream goes on after it whatever comes first.
-pub fn begin(id: Option<Position>) -> Bytes {
+pub fn begin(id: Option<StreamPosition>) -> Bytes {
     let mut text = format!("retry: {RETRY_MS}\n");
     if let Some(id) = id {
         text.push_str(&format!("id: {id}\n"));
@@ -81,7 +81,7 @@ pub fn begin(id: Option<Position>) -> Bytes {
 }
 
 /// Nothing happened, or nothing that the client wants to know: it can go on from here.
-pub fn keep_alive(id: Option<Position>) -> Bytes {
+pub fn keep_alive(id: Option<StreamPosition>) -> Bytes {
     match id {
         Some(id) => format!(": keep-alive\nid: {id}\n\n").into(),
         None => Bytes::from_static(b": keep-alive\n\n"),
@@ -89,7 +89,7 @@ pub fn keep_alive(id: Option<Position>) -> Bytes {
 }
 
 /// One change with its id.
-pub fn change(id: Position, change: &Change, viewer: &Viewer<'_>) -> Bytes {
+pub fn change(id: StreamPosition, change: &Change, viewer: &Viewer<'_>) -> Bytes {
     if change.is_removal {
         let Snapshot { device_type, id: device_id, .. } = &change.snapshot;
         let previous_status = change.previous.map(StatusView::from);
@@ -99,7 +99,12 @@ pub fn change(id: Position, change: &Change, viewer: &Viewer<'_>) -> Bytes {
 }
 
 /// One change out of the history.
-pub fn past_change(id: Position, device: &Snapshot, previous: Option<Status>, viewer: &Viewer<'_>) -> Bytes {
+pub fn past_change(
+    id: StreamPosition,
+    device: &Snapshot,
+    previous: Option<Status>,
+    viewer: &Viewer<'_>,
+) -> Bytes {
     let message = device.message();
     let device = viewer.view(device, &message);
     event(Some(id), "change", &ChangeView { device, previous_status: previous.map(StatusView::from) })
@@ -117,7 +122,7 @@ pub fn device(device: &Snapshot, viewer: &Viewer<'_>) -> Bytes {
     event(None, "device", &viewer.view(device, &device.message()))
 }
 
-pub fn snapshot_complete(id: Position, devices: u64) -> Bytes {
+pub fn snapshot_complete(id: StreamPosition, devices: u64) -> Bytes {
     event(Some(id), "snapshot_complete", &SnapshotCompleteView { devices })
 }
 
@@ -126,7 +131,7 @@ pub fn gap(reason: Gap) -> Bytes {
 }
 
 /// JSON has no line breaks of its own, so the data is one line.
-fn event(id: Option<Position>, name: &str, data: &impl Serialize) -> Bytes {
+fn event(id: Option<StreamPosition>, name: &str, data: &impl Serialize) -> Bytes {
     let mut block = BytesMut::with_capacity(BLOCK_BYTES);
     if let Some(id) = id {
         block.put_slice(format!("id: {id}\n").as_bytes());

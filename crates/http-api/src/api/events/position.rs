@@ -9,7 +9,7 @@ use std::str::FromStr;
 
 /// A place in the order of all changes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Position {
+pub struct StreamPosition {
     /// The process that the sequence is of; 0: none, only the history counts.
     pub epoch: u64,
     pub sequence: u64,
@@ -17,21 +17,21 @@ pub struct Position {
     pub history: Option<u64>,
 }
 
-impl Position {
+impl StreamPosition {
     /// At a position of the history.
     pub fn in_history(position: u64) -> Self {
         Self { epoch: 0, sequence: 0, history: Some(position) }
     }
 }
 
-impl fmt::Display for Position {
+impl fmt::Display for StreamPosition {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{:x}-{}", self.epoch, self.sequence)?;
         self.history.map_or(Ok(()), |position| write!(f, "-{position}"))
     }
 }
 
-impl FromStr for Position {
+impl FromStr for StreamPosition {
     type Err = ();
 
     fn from_str(text: &str) -> Result<Self, ()> {
@@ -51,18 +51,18 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_a_client_gives_back_is_what_it_was_given() {
+    fn a_stream_position_survives_a_round_trip() {
         for position in [
-            Position { epoch: 0x19a_b3c4_d5e6, sequence: 17, history: Some(4) },
-            Position { epoch: 1, sequence: 0, history: None },
-            Position::in_history(u64::MAX),
+            StreamPosition { epoch: 0x19a_b3c4_d5e6, sequence: 17, history: Some(4) },
+            StreamPosition { epoch: 1, sequence: 0, history: None },
+            StreamPosition::in_history(u64::MAX),
         ] {
             assert_eq!(position.to_string().parse(), Ok(position));
         }
         for text in
             ["", "1", "-1", "1-", "1-2-", "1-2-3-4", "x-1", "1-x", "1-2-x", "1-2-18446744073709551616"]
         {
-            assert_eq!(text.parse::<Position>(), Err(()), "{text}");
+            assert_eq!(text.parse::<StreamPosition>(), Err(()), "{text}");
         }
     }
 }

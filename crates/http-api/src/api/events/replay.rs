@@ -6,14 +6,14 @@ use std::collections::{HashMap, VecDeque};
 use bytes::Bytes;
 
 use super::frame::{self, Gap};
-use super::position::Position;
+use super::position::StreamPosition;
 use super::stream::{Follower, joined};
 use crate::api::devices::view::Viewer;
-use presence::history::{EventPage, KeptEvent};
-use presence::{Belief, Claim, DeviceName, UnixSeconds};
-use server::feed::Kept;
+use presence::history::{EventPage, StoredEvent};
+use presence::{DeviceName, DeviceState, EventKind, UnixSeconds};
+use server::feed::HistoryWatermark;
 use server::freshness::RoundNumber;
-use server::registry::{Arrival, Evidence, Snapshot};
+use server::registry::{Arrival, Provenance, Snapshot};
 
 /// Events that are read at once.
 const PAGE: usize = 1_000;
@@ -21,15 +21,15 @@ const PAGE: usize = 1_000;
 pub const EVENTS_MAX: usize = 100_000;
 
 /// How far a replay is.
-pub struct Replay {
+pub struct HistoryReplay {
     /// Up to where in the history events were shown or passed over.
     after: u64,
     /// Changes of this process that the client has seen already.
     seen: u64,
     /// Where the history ends and the feed takes over.
-    until: Option<Kept>,
+    until: Option<HistoryWatermark>,
     events: usize,
-    beliefs: HashMap<DeviceName, Belief>,
+    states: HashMap<DeviceName, DeviceState>,
     over: bool,
 }
 
@@ -42,10 +42,10 @@ pub enum Past {
     Gap(Gap),
 }
 
-impl Replay {
+impl HistoryReplay {
     /// After an event of the history, and after a change of this process.
     pub fn new(after: u64, seen: u64) -> Self {
-        Self { after, seen, until: None, events: 0, beliefs: HashMap::new(), over: false }
+        Self { after, seen, until: None, events: 0, states: HashMap::new(), over: false }
     }
 
     pub async fn next(&mut self, follower: &mut Follower) -> Past {
@@ -67,12 +67,12 @@ impl Replay {
 
     /// Decides where the history ends for this replay: the feed goes on after what it tells. The reader waits there, so that
     /// it is noticed if the feed goes past it meanwhile.
-    fn join(&self, follower: &mut Follower) -> Result<Kept, Gap> {
+    fn join(&self, follower: &mut Follower) -> Result<HistoryWatermark, Gap> {
         let feed = &follower.context.feed;
-        let until = feed.kept().ok_or(Gap::NotKept)?;
+        let until = feed.watermark().ok_or(Gap::NotLogged)?;
         // What stands in no history must still be in memory.
         if !feed.reaches(until.changes) || feed.may_have_missed(self.seen, self.after) {
-            return Err(Gap::NotKept);
+            return Err(Gap::NotLogged);
         }
         follower.reader.go_to(until.changes);
         Ok(until)
@@ -83,7 +83,7 @@ impl Replay {
             tracing::warn!(%error, "a stream cannot read the history");
             Gap::Store
         })?;
-        let page = page.ok_or(Gap::NotKept)?;
+        let page = page.ok_or(Gap::NotLogged)?;
         if page.incomplete {
             return Err(Gap::Dropped);
         }
@@ -91,56 +91,64 @@ impl Replay {
         if self.events > EVENTS_MAX { Err(Gap::TooMany) } else { Ok(page) }
     }
 
-    fn show(&mut self, page: EventPage, until: Kept, follower: &Follower) -> Past {
+    fn show(&mut self, page: EventPage, until: HistoryWatermark, follower: &Follower) -> Past {
         let mut blocks = Vec::new();
         // A page that does not lead on is the last one, too.
         self.over = page.reached >= until.events || page.reached <= self.after;
         self.after = page.reached;
         let viewer = Viewer::of(&follower.context);
-        for event in page.events {
-            if event.position > until.events {
+        for entry in page.events {
+            if entry.position > until.events {
                 self.over = true;
                 break;
             }
-            blocks.extend(self.past_change(event, follower, &viewer));
+            blocks.extend(self.past_change(entry, follower, &viewer));
         }
         if self.over {
-            blocks.extend(self.beside_the_history(until, follower, &viewer));
+            blocks.extend(self.unlogged_changes(until, follower, &viewer));
         }
         Past::Block(joined(blocks.into_iter()))
     }
 
     /// An event as a change of what was believed, if it is one that the client wants.
-    fn past_change(&mut self, event: KeptEvent, follower: &Follower, viewer: &Viewer<'_>) -> Option<Bytes> {
-        let KeptEvent { device_type, id, position, row } = event;
+    fn past_change(&mut self, entry: StoredEvent, follower: &Follower, viewer: &Viewer<'_>) -> Option<Bytes> {
+        let StoredEvent { device_type, id, position, row } = entry;
         let name = DeviceName { device_type, id };
-        let is_refusal = row.statement.claim == Claim::Refusal;
+        let is_refusal = row.event.kind == EventKind::Refusal;
         // A refused login changes nothing, unless nothing else is known; the history alone cannot tell before the first
         // event that is shown, but the map can.
-        let decides = |record: &server::registry::Record| record.verdict().statement.claim == Claim::Refusal;
+        let decides = |record: &server::registry::Record| record.resolve().event.kind == EventKind::Refusal;
         if is_refusal
-            && !self.beliefs.contains_key(&name)
+            && !self.states.contains_key(&name)
             && !follower.context.map.read(name.device(), decides).unwrap_or(false)
         {
             return None;
         }
-        let belief = self.beliefs.entry(name.clone()).or_default();
-        let previous = belief.verdict().map(|verdict| verdict.status);
-        if !belief.apply(row.statement) {
+        let state = self.states.entry(name.clone()).or_default();
+        let previous = state.resolve().map(|resolved| resolved.status);
+        if !state.apply(row.event) {
             return None;
         }
-        let heard =
-            Arrival { evidence: Evidence::Live, at: UnixSeconds(row.heard_at.0), round: RoundNumber::NONE };
-        let snapshot = Snapshot::of_belief(name, belief, heard)?;
-        let id = Position::in_history(position);
+        let arrival = Arrival {
+            provenance: Provenance::Live,
+            at: UnixSeconds(row.received_at.0),
+            round: RoundNumber::NONE,
+        };
+        let snapshot = Snapshot::of_state(name, state, arrival)?;
+        let id = StreamPosition::in_history(position);
         follower.admits(&snapshot).then(|| frame::past_change(id, &snapshot, previous, viewer))
     }
 
     /// The changes of this process that the history does not tell of, up to where the feed takes over.
-    fn beside_the_history(&self, until: Kept, follower: &Follower, viewer: &Viewer<'_>) -> Vec<Bytes> {
+    fn unlogged_changes(
+        &self,
+        until: HistoryWatermark,
+        follower: &Follower,
+        viewer: &Viewer<'_>,
+    ) -> Vec<Bytes> {
         let feed = &follower.context.feed;
         let mut blocks = VecDeque::new();
-        for change in feed.beside_the_history(self.seen, until.changes) {
+        for change in feed.unlogged_changes(self.seen, until.changes) {
             if follower.admits_change(&change) {
                 blocks.push_back(frame::without_id(&follower.shown(&change, viewer)));
             }

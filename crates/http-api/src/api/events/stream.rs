@@ -9,13 +9,13 @@ use futures_util::stream::{self, Stream};
 use tokio::time::{Instant, timeout_at};
 
 use super::frame::{self, Gap};
-use super::position::Position;
-use super::replay::{Past, Replay};
+use super::position::StreamPosition;
+use super::replay::{HistoryReplay, Past};
 use super::walk::Walk;
 use crate::api::devices::view::Viewer;
 use crate::context::Context;
 use presence::query::Filter;
-use server::feed::{Behind, Change, Reader};
+use server::feed::{Behind, Change, ChangeReader};
 use server::registry::Snapshot;
 
 /// A stream says at least this often that it is alive: shorter than the half minute after which common proxies give up.
@@ -33,12 +33,12 @@ pub struct Wish {
 pub struct Follower {
     pub context: Context,
     pub filter: Filter,
-    pub reader: Reader,
+    pub reader: ChangeReader,
     /// Of the last change that was read.
-    kept: Option<u64>,
+    watermark: Option<u64>,
 }
 
-struct Running {
+struct OpenStream {
     follower: Follower,
     snapshot: bool,
     stage: Stage,
@@ -47,18 +47,22 @@ struct Running {
 
 enum Stage {
     Begin(Option<String>),
-    Replay(Replay),
+    Replay(HistoryReplay),
     Snapshot(Option<Box<Walk>>),
     Live,
     End,
 }
 
 /// The blocks, until the client is too slow or the service stops.
-pub fn blocks(context: Context, reader: Reader, wish: Wish) -> impl Stream<Item = Result<Bytes, Infallible>> {
+pub fn blocks(
+    context: Context,
+    reader: ChangeReader,
+    wish: Wish,
+) -> impl Stream<Item = Result<Bytes, Infallible>> {
     let Wish { filter, snapshot, last_event_id } = wish;
-    let follower = Follower { context, filter, reader, kept: None };
+    let follower = Follower { context, filter, reader, watermark: None };
     let stage = Stage::Begin(last_event_id);
-    let running = Running { follower, snapshot, stage, keep_alive_at: Instant::now() + KEEP_ALIVE };
+    let running = OpenStream { follower, snapshot, stage, keep_alive_at: Instant::now() + KEEP_ALIVE };
     stream::unfold(running, |mut running| async move {
         let ending = running.follower.reader.ending();
         let block = tokio::select! {
@@ -71,7 +75,7 @@ pub fn blocks(context: Context, reader: Reader, wish: Wish) -> impl Stream<Item 
     })
 }
 
-impl Running {
+impl OpenStream {
     async fn next(&mut self) -> Option<Bytes> {
         loop {
             let sent = match &mut self.stage {
@@ -118,20 +122,20 @@ impl Running {
         let Some(id) = last_event_id else {
             return self.begin_anew();
         };
-        let Ok(position) = id.parse::<Position>() else { return self.begin_after(Gap::UnknownId) };
+        let Ok(position) = id.parse::<StreamPosition>() else { return self.begin_after(Gap::UnknownId) };
         let feed = &self.follower.context.feed;
         let is_ours = position.epoch == feed.epoch();
         if is_ours && feed.reaches(position.sequence) {
             self.follower.reader.go_to(position.sequence);
-            self.follower.kept = position.history;
+            self.follower.watermark = position.history;
             self.stage = Stage::Live;
             return frame::begin(None);
         }
         if is_ours && position.sequence > feed.head() {
             return self.begin_after(Gap::UnknownId);
         }
-        let Some(event) = position.history else { return self.begin_after(Gap::NotKept) };
-        self.stage = Stage::Replay(Replay::new(event, if is_ours { position.sequence } else { 0 }));
+        let Some(event) = position.history else { return self.begin_after(Gap::NotLogged) };
+        self.stage = Stage::Replay(HistoryReplay::new(event, if is_ours { position.sequence } else { 0 }));
         frame::begin(None)
     }
 
@@ -157,12 +161,12 @@ impl Running {
 
 impl Follower {
     /// The id with which a client goes on from here.
-    pub fn position(&self) -> Position {
+    pub fn position(&self) -> StreamPosition {
         let feed = &self.context.feed;
         let sequence = self.reader.position();
         // What is kept now serves if it tells of nothing that is still to be read.
-        let history = feed.history_seen_at(sequence).or(self.kept);
-        Position { epoch: feed.epoch(), sequence, history }
+        let history = feed.history_seen_at(sequence).or(self.watermark);
+        StreamPosition { epoch: feed.epoch(), sequence, history }
     }
 
     pub fn admits(&self, snapshot: &Snapshot) -> bool {
@@ -178,7 +182,8 @@ impl Follower {
     pub fn shown(&self, change: &Change, viewer: &Viewer<'_>) -> Bytes {
         let feed = &self.context.feed;
         change.shown(viewer.freshness(), |change| {
-            let id = Position { epoch: feed.epoch(), sequence: change.sequence, history: change.kept };
+            let id =
+                StreamPosition { epoch: feed.epoch(), sequence: change.sequence, history: change.watermark };
             frame::change(id, change, viewer)
         })
     }
@@ -191,7 +196,7 @@ impl Follower {
         let viewer = Viewer::of(&self.context);
         let run = self.reader.take()?;
         let Some(last) = run.changes().last() else { return Ok(Bytes::new()) };
-        self.kept = last.kept;
+        self.watermark = last.watermark;
         if self.filter == Filter::default() {
             return Ok(run.shown(viewer.freshness(), |changes| {
                 joined(changes.iter().map(|change| self.shown(change, &viewer)))

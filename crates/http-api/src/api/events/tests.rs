@@ -13,31 +13,31 @@ use super::replay::EVENTS_MAX;
 use super::stream::{Wish, blocks};
 use crate::settings::HttpSettings;
 use crate::tests::{Fixture, HistoryAfter, PATIENCE};
-use presence::history::{EventPage, KeptEvent, Row};
+use presence::history::{EventPage, HistoryRow, StoredEvent};
 use presence::payload::Payload;
 use presence::query::Filter;
-use presence::{Claim, Device, Moment, Statement, UnixSeconds};
-use server::feed::Kept;
+use presence::{Device, EventKind, Moment, PresenceEvent, UnixSeconds};
+use server::feed::HistoryWatermark;
 use server::freshness::RoundNumber;
 use server::history::{ReadError, ReadHistory};
-use server::registry::{Arrival, Evidence};
+use server::registry::{Arrival, Provenance};
 
 /// The device began another session each second.
-fn connect(at: u64) -> Statement {
+fn connect(at: u64) -> PresenceEvent {
     let moment = Moment::from_nanos(i128::from(at) * 1_000_000_000);
     let payload = Payload::pack(b"{}");
-    Statement { claim: Claim::Connect, session: moment, time: moment, close_code: 0, payload }
+    PresenceEvent { kind: EventKind::Connect, session: moment, time: moment, close_code: 0, payload }
 }
 
 /// So many events of one device.
 fn many(events: u64) -> impl ReadHistory {
     HistoryAfter(move |sequence, limit| {
         let reached = events.min(sequence + limit as u64);
-        let event = |sequence| {
-            let row = Row { sequence, statement: connect(sequence), heard_at: UnixSeconds(1) };
-            KeptEvent { device_type: "pump".into(), id: "1".into(), position: sequence, row }
+        let entry = |sequence| {
+            let row = HistoryRow { sequence, event: connect(sequence), received_at: UnixSeconds(1) };
+            StoredEvent { device_type: "pump".into(), id: "1".into(), position: sequence, row }
         };
-        let told = (sequence + 1..=reached).map(event).collect();
+        let told = (sequence + 1..=reached).map(entry).collect();
         Ok(Some(EventPage { events: told, reached, newest: events, begun: events, incomplete: false }))
     })
 }
@@ -51,7 +51,7 @@ fn away() -> impl ReadHistory {
 fn keeping(history: impl ReadHistory + 'static, events: u64) -> Fixture {
     let mut fixture = Fixture::new(&HttpSettings::default());
     fixture.context.history = Arc::new(history);
-    fixture.context.feed.note_kept(Kept { changes: 0, events }, Instant::now());
+    fixture.context.feed.note_watermark(HistoryWatermark { changes: 0, events }, Instant::now());
     fixture
 }
 
@@ -96,7 +96,7 @@ async fn as_much_as_is_shown_again_is_shown_and_more_is_a_gap() {
 }
 
 #[tokio::test]
-async fn a_store_that_is_away_is_a_gap_and_the_stream_goes_on_with_what_is_now() {
+async fn an_unavailable_store_causes_a_gap_and_the_stream_continues_with_live_changes() {
     let fixture = keeping(away(), 7);
     let shutdown = CancellationToken::new();
     let waking = tokio::spawn(Arc::clone(&fixture.context.feed).wake_readers(shutdown.clone()));
@@ -107,7 +107,7 @@ async fn a_store_that_is_away_is_a_gap_and_the_stream_goes_on_with_what_is_now()
     }
     let read = read_until(&mut anew, "event: snapshot_complete\n").await;
     assert!(read.contains("data: {\"devices\":0}\n"), "{read}");
-    let arrival = Arrival { evidence: Evidence::Live, at: UnixSeconds(1), round: RoundNumber::NONE };
+    let arrival = Arrival { provenance: Provenance::Live, at: UnixSeconds(1), round: RoundNumber::NONE };
     let device = Device { device_type: "pump", id: "1" };
     fixture.context.map.apply_then(device, connect(1), arrival, |record, _| {
         fixture.context.feed.publish(record, None, false);

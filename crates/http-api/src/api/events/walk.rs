@@ -20,7 +20,7 @@ use super::stream::{Follower, joined};
 use crate::api::devices::view::Viewer;
 use presence::{Device, DeviceName};
 use server::feed::{Behind, Change};
-use server::registry::{DeviceMap, Snapshot};
+use server::registry::{DeviceRegistry, Snapshot};
 
 /// Devices that are read in one step, some two hundred kilobytes of text.
 const STEP: usize = 256;
@@ -99,7 +99,7 @@ impl Walk {
         self.step_from += self.read_at.len();
         self.read_at.clear();
         while self.step_from == self.names.len() {
-            if self.part + 1 == DeviceMap::PARTS {
+            if self.part + 1 == DeviceRegistry::PARTS {
                 return false;
             }
             self.part += 1;
@@ -141,7 +141,7 @@ impl Walk {
         Ok(joined(blocks.into_iter()))
     }
 
-    fn is_news(&self, map: &DeviceMap, change: &Change) -> bool {
+    fn is_news(&self, map: &DeviceRegistry, change: &Change) -> bool {
         let device = change.snapshot.device();
         let part = map.part_of(device);
         if part != self.part {

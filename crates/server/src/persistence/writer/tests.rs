@@ -8,99 +8,105 @@ use super::*;
 use crate::feed::settings::FeedSettings;
 use crate::freshness::RoundNumber;
 use crate::health::ReadyOn;
-use crate::registry::{Arrival, Evidence};
-use presence::history::{Event, EventPage, Row};
+use crate::registry::{Arrival, Provenance};
+use presence::history::{EventPage, HistoryEvent, HistoryRow};
 use presence::payload::Payload;
-use presence::{Claim, Device, Moment, Statement, UnixSeconds};
+use presence::{Device, EventKind, Moment, PresenceEvent, UnixSeconds};
 use store::memory::MemoryStore;
-use store::{Changes, LoadSink, Mark, PAGE_MAX, Page, Query, Retention};
+use store::{ChangeCursor, Changes, LoadSink, PAGE_MAX, Page, Query, Retention};
 
 /// A store in memory, and what is done before each batch reaches it.
 struct Hooked<F> {
-    kept: MemoryStore,
+    inner: MemoryStore,
     before: F,
 }
 
 fn hooked<F: Fn(&Batch) -> Result<(), StoreError> + Send + Sync>(before: F) -> Arc<Hooked<F>> {
-    Arc::new(Hooked { kept: MemoryStore::new(Retention { per_device: 9 }), before })
+    Arc::new(Hooked { inner: MemoryStore::new(Retention { per_device: 9 }), before })
 }
 
-fn connected(nanos: i128) -> Statement {
+fn connected(nanos: i128) -> PresenceEvent {
     let at = Moment::from_nanos(nanos);
-    Statement { claim: Claim::Connect, session: at, time: at, close_code: 0, payload: Payload::pack(b"{}") }
+    PresenceEvent {
+        kind: EventKind::Connect,
+        session: at,
+        time: at,
+        close_code: 0,
+        payload: Payload::pack(b"{}"),
+    }
 }
 
-fn change(map: &DeviceMap, nanos: i128) {
-    let arrival = Arrival { evidence: Evidence::Live, at: UnixSeconds(1), round: RoundNumber::NONE };
+fn change(map: &DeviceRegistry, nanos: i128) {
+    let arrival = Arrival { provenance: Provenance::Live, at: UnixSeconds(1), round: RoundNumber::NONE };
     map.apply(Device { device_type: "t", id: "a" }, connected(nanos), arrival);
 }
 
 impl<F: Fn(&Batch) -> Result<(), StoreError> + Send + Sync> Store for Hooked<F> {
     fn upsert(&self, batch: Arc<Batch>) -> BoxFuture<'_, Result<(), StoreError>> {
         match (self.before)(&batch) {
-            Ok(()) => self.kept.upsert(batch),
+            Ok(()) => self.inner.upsert(batch),
             Err(error) => Box::pin(std::future::ready(Err(error))),
         }
     }
     fn load(&self, sink: Arc<dyn LoadSink>) -> BoxFuture<'_, Result<(), StoreError>> {
-        self.kept.load(sink)
+        self.inner.load(sink)
     }
     fn read(&self, names: Vec<DeviceName>) -> BoxFuture<'_, Result<Vec<StoredDevice>, StoreError>> {
-        self.kept.read(names)
+        self.inner.read(names)
     }
     fn list(&self, query: Query) -> BoxFuture<'_, Result<Page, StoreError>> {
-        self.kept.list(query)
+        self.inner.list(query)
     }
-    fn changes(&self, since: Mark, limit: usize) -> BoxFuture<'_, Result<Changes, StoreError>> {
-        self.kept.changes(since, limit)
+    fn changes(&self, since: ChangeCursor, limit: usize) -> BoxFuture<'_, Result<Changes, StoreError>> {
+        self.inner.changes(since, limit)
     }
     fn history(
         &self,
         name: DeviceName,
         before: Option<u64>,
         limit: usize,
-    ) -> BoxFuture<'_, Result<Vec<Row>, StoreError>> {
-        self.kept.history(name, before, limit)
+    ) -> BoxFuture<'_, Result<Vec<HistoryRow>, StoreError>> {
+        self.inner.history(name, before, limit)
     }
     fn events(&self, after: u64, limit: usize) -> BoxFuture<'_, Result<Option<EventPage>, StoreError>> {
-        self.kept.events(after, limit)
+        self.inner.events(after, limit)
     }
-    fn mark(&self) -> BoxFuture<'_, Result<Mark, StoreError>> {
-        self.kept.mark()
+    fn cursor(&self) -> BoxFuture<'_, Result<ChangeCursor, StoreError>> {
+        self.inner.cursor()
     }
-    fn prune(&self, heard_before: UnixSeconds) -> BoxFuture<'_, Result<u64, StoreError>> {
-        self.kept.prune(heard_before)
+    fn prune(&self, received_before: UnixSeconds) -> BoxFuture<'_, Result<u64, StoreError>> {
+        self.inner.prune(received_before)
     }
     fn forget(&self, names: Vec<DeviceName>, before: Option<i64>) -> BoxFuture<'_, Result<(), StoreError>> {
-        self.kept.forget(names, before)
+        self.inner.forget(names, before)
     }
 }
 
 /// A writer of what changes in a map into a store.
-fn writer(map: &Arc<DeviceMap>, store: Arc<dyn Store>) -> Writer {
+fn writer(map: &Arc<DeviceRegistry>, store: Arc<dyn Store>) -> Writer {
     let metrics = Metrics::default();
     let health = Arc::new(Health::new(ReadyOn::Unproven));
     Writer {
         map: Arc::clone(map),
         events: Arc::new(EventQueue::new(metrics.clone())),
-        receipts: Arc::default(),
+        pending_acks: Arc::default(),
         store,
         feed: Arc::new(Feed::new(FeedSettings::default(), Arc::clone(&health), metrics.clone())),
         health,
         metrics,
         settings: StoreSettings::memory(),
         removals: crate::removal::queue().1,
-        lead: Arc::new(Lead::of_one()),
-        good: Keeping::Good,
-        horizon: Mutex::default(),
-        upkeep: Upkeep::default(),
+        leadership: Arc::new(Leadership::of_one()),
+        good: StoreHealth::Good,
+        commit_watermark: Mutex::default(),
+        maintenance: Maintenance::default(),
         refused: Mutex::default(),
     }
 }
 
 #[tokio::test]
-async fn what_changes_while_a_batch_is_written_waits_for_the_next_flush() {
-    let map = Arc::new(DeviceMap::tracking_changes());
+async fn changes_during_a_write_wait_for_the_next_flush() {
+    let map = Arc::new(DeviceRegistry::tracking_changes());
     let batches = Arc::new(AtomicUsize::new(0));
     // Something changes whenever a batch is written.
     let (changing, counted) = (Arc::clone(&map), Arc::clone(&batches));
@@ -118,20 +124,20 @@ async fn what_changes_while_a_batch_is_written_waits_for_the_next_flush() {
 }
 
 #[test]
-fn others_are_told_of_no_device_before_its_events_are_kept() {
+fn peers_see_a_device_only_after_its_events_are_stored() {
     for shared in [false, true] {
-        let map = Arc::new(DeviceMap::tracking_changes());
+        let map = Arc::new(DeviceRegistry::tracking_changes());
         let writer = writer(&map, Arc::new(MemoryStore::new(Retention { per_device: 1 })));
-        writer.health.set_following(if shared { Following::Broken } else { Following::Off });
+        writer.health.set_peer_health(if shared { PeerHealth::Broken } else { PeerHealth::Off });
         let happen = |events: usize| {
             for at in 0..events {
-                let statement = connected(at as i128);
-                writer.events.push(Device { device_type: "t", id: "a" }, statement, UnixSeconds(1));
+                let event = connected(at as i128);
+                writer.events.push(Device { device_type: "t", id: "a" }, event, UnixSeconds(1));
             }
             change(&map, events as i128);
         };
         happen(BATCH_MAX + 3);
-        let taken: Vec<Taken> = (0..3).map(|_| writer.next_batch()).collect();
+        let taken: Vec<NextBatch> = (0..3).map(|_| writer.next_batch()).collect();
         let sizes = taken.iter().map(|taken| (taken.batch.events.len(), taken.batch.devices.len()));
         let devices = if shared { [0, 1, 0] } else { [1, 0, 0] };
         assert!(sizes.eq([BATCH_MAX, 3, 0].into_iter().zip(devices)), "shared: {shared}");
@@ -145,11 +151,11 @@ fn others_are_told_of_no_device_before_its_events_are_kept() {
 #[test]
 fn long_messages_make_batches_of_a_bounded_size() {
     for shared in [false, true] {
-        let map = Arc::new(DeviceMap::tracking_changes());
+        let map = Arc::new(DeviceRegistry::tracking_changes());
         let writer = writer(&map, Arc::new(MemoryStore::new(Retention { per_device: 1 })));
-        writer.health.set_following(if shared { Following::Broken } else { Following::Off });
-        let long = Statement { payload: Payload::pack(&[b'x'; 64 << 10]), ..connected(1) };
-        let arrival = Arrival { evidence: Evidence::Live, at: UnixSeconds(1), round: RoundNumber::NONE };
+        writer.health.set_peer_health(if shared { PeerHealth::Broken } else { PeerHealth::Off });
+        let long = PresenceEvent { payload: Payload::pack(&[b'x'; 64 << 10]), ..connected(1) };
+        let arrival = Arrival { provenance: Provenance::Live, at: UnixSeconds(1), round: RoundNumber::NONE };
         for id in (0..600).map(|id| id.to_string()) {
             let device = Device { device_type: "t", id: &id };
             map.apply(device, long.clone(), arrival);
@@ -157,9 +163,9 @@ fn long_messages_make_batches_of_a_bounded_size() {
         }
         let (mut devices, mut events) = (0, 0);
         loop {
-            let Taken { batch, is_all } = writer.next_batch();
+            let NextBatch { batch, is_all } = writer.next_batch();
             let of_devices: usize = batch.devices.iter().map(StoredDevice::size_bytes).sum();
-            let of_events: usize = batch.events.iter().map(Event::size_bytes).sum();
+            let of_events: usize = batch.events.iter().map(HistoryEvent::size_bytes).sum();
             assert!(of_devices.max(of_events) < BATCH_MAX_BYTES + (128 << 10), "{of_devices} {of_events}");
             (devices, events) = (devices + batch.devices.len(), events + batch.events.len());
             if is_all {
@@ -178,7 +184,7 @@ fn picky(
     hooked(move |batch| {
         batches.fetch_add(1, Ordering::Relaxed);
         let devices = batch.devices.iter().map(|device| &*device.name.id);
-        let mut ids = devices.chain(batch.events.iter().map(|event| &*event.id));
+        let mut ids = devices.chain(batch.events.iter().map(|entry| &*entry.id));
         match ids.any(|id| id.starts_with("bad")) {
             true => Err(StoreError::Refused("no such letter".to_owned())),
             false => Ok(()),
@@ -188,12 +194,12 @@ fn picky(
 
 fn happen(writer: &Writer, id: &str, at: i128) {
     let device = Device { device_type: "t", id };
-    let arrival = Arrival { evidence: Evidence::Live, at: UnixSeconds(1), round: RoundNumber::NONE };
+    let arrival = Arrival { provenance: Provenance::Live, at: UnixSeconds(1), round: RoundNumber::NONE };
     writer.map.apply(device, connected(at), arrival);
     writer.events.push(device, connected(at), UnixSeconds(1));
 }
 
-async fn kept(store: &dyn Store) -> Vec<String> {
+async fn inner(store: &dyn Store) -> Vec<String> {
     let query = Query {
         device_type: None,
         status: None,
@@ -207,7 +213,7 @@ async fn kept(store: &dyn Store) -> Vec<String> {
 
 #[tokio::test]
 async fn a_device_that_the_store_refuses_keeps_no_other_back_and_is_answered_from_memory() {
-    for map in [DeviceMap::tracking_changes(), DeviceMap::holding(1)] {
+    for map in [DeviceRegistry::tracking_changes(), DeviceRegistry::holding(1)] {
         let (map, batches) = (Arc::new(map), Arc::default());
         let store = picky(&batches);
         let writer = writer(&map, Arc::clone(&store) as Arc<dyn Store>);
@@ -217,15 +223,15 @@ async fn a_device_that_the_store_refuses_keeps_no_other_back_and_is_answered_fro
         happen(&writer, "bad1", 1);
         happen(&writer, "bad2", 1);
         let (to, mut acknowledged) = tokio::sync::mpsc::unbounded_channel();
-        writer.receipts.push(Receipt::new(vec![7], to));
+        writer.pending_acks.push(PendingAck::new(vec![7], to));
         writer.flush(&CancellationToken::new()).await;
 
         let expected: Vec<_> = (0..500).map(|n| format!("good{n:03}")).collect();
-        assert_eq!(kept(&*store).await, expected);
+        assert_eq!(inner(&*store).await, expected);
         assert_eq!(acknowledged.try_recv(), Ok(vec![7]), "a refused device holds no acknowledgement back");
         assert!(batches.load(Ordering::Relaxed) < 60, "{} attempts", batches.load(Ordering::Relaxed));
         let state = writer.health.state();
-        assert_eq!(state.store, Keeping::Good);
+        assert_eq!(state.store, StoreHealth::Good);
         let sentence = state.refused_by_store.unwrap();
         assert!(
             sentence.contains("2 of the devices, as t/bad") && sentence.contains("no such letter"),
@@ -249,7 +255,7 @@ async fn a_device_that_the_store_refuses_keeps_no_other_back_and_is_answered_fro
 
 #[tokio::test]
 async fn a_refused_device_costs_no_batch_when_it_changes_and_is_tried_again_rarely() {
-    let (map, batches) = (Arc::new(DeviceMap::tracking_changes()), Arc::default());
+    let (map, batches) = (Arc::new(DeviceRegistry::tracking_changes()), Arc::default());
     let store = picky(&batches);
     let writer = writer(&map, Arc::clone(&store) as Arc<dyn Store>);
     happen(&writer, "bad", 1);
@@ -268,12 +274,12 @@ async fn a_refused_device_costs_no_batch_when_it_changes_and_is_tried_again_rare
     writer.retry_refused(later).await;
     writer.retry_refused(later).await;
     assert_eq!(spent(&batches), 1, "once it may be tried again, it is, once");
-    assert!(kept(&*store).await.is_empty());
+    assert!(inner(&*store).await.is_empty());
 }
 
 #[tokio::test]
 async fn a_device_that_is_no_longer_refused_is_written_and_no_longer_shown() {
-    let map = Arc::new(DeviceMap::tracking_changes());
+    let map = Arc::new(DeviceRegistry::tracking_changes());
     let mended = Arc::new(std::sync::atomic::AtomicBool::new(false));
     let is_mended = Arc::clone(&mended);
     let store = hooked(move |_| match is_mended.load(Ordering::Relaxed) {
@@ -286,7 +292,7 @@ async fn a_device_that_is_no_longer_refused_is_written_and_no_longer_shown() {
     assert!(writer.health.state().refused_by_store.is_some());
     mended.store(true, Ordering::Relaxed);
     writer.retry_refused(Instant::now() + Duration::from_secs(3_601)).await;
-    assert_eq!(kept(&*store).await, ["a"]);
+    assert_eq!(inner(&*store).await, ["a"]);
     assert_eq!(writer.health.state().refused_by_store, None);
     assert_eq!(writer.metrics.store.devices_refused.get(), 0);
 }

@@ -3,9 +3,9 @@
 use std::collections::BTreeSet;
 
 use super::super::evidence::Evidence;
-use super::super::pass::{PassError, Reader};
+use super::super::pass::{PassError, PassReader};
 use super::super::round::TypePasses;
-use super::Population;
+use super::PopulationReader;
 use formats::iot_platform;
 
 /// Filters in one SUBSCRIBE of devices by name: some 20 KB, which every broker takes.
@@ -19,11 +19,11 @@ struct Batches {
     refusals: usize,
 }
 
-impl Population<'_> {
+impl PopulationReader<'_> {
     /// Asks for each known device of the type that no pass has brought.
     pub(super) async fn ask_by_name(
         &self,
-        reader: &mut Reader<'_>,
+        reader: &mut PassReader<'_>,
         device_type: &str,
         read: &mut TypePasses,
     ) -> Result<Evidence, PassError> {
@@ -32,7 +32,7 @@ impl Population<'_> {
         let mut batches = Batches { size, refusals: 0 };
         let missing = self.missing_topics(device_type);
         if !self.ask_for(reader, missing, &mut batches).await?
-            || !self.ask_for_kept(reader, device_type, read, &mut batches).await?
+            || !self.ask_for_catalog(reader, device_type, read, &mut batches).await?
         {
             return Ok(Evidence::Missing);
         }
@@ -42,7 +42,7 @@ impl Population<'_> {
     /// Says whether all could be asked for.
     async fn ask_for(
         &self,
-        reader: &mut Reader<'_>,
+        reader: &mut PassReader<'_>,
         mut topics: Vec<String>,
         batches: &mut Batches,
     ) -> Result<bool, PassError> {
@@ -66,14 +66,14 @@ impl Population<'_> {
     /// Asks for what the store has of the type and the map does not show to have been heard of, once in a round, unless the
     /// passes brought as many devices as the store has. What was brought and is not written yet makes that uncertain; it is
     /// written by the next round.
-    async fn ask_for_kept(
+    async fn ask_for_catalog(
         &self,
-        reader: &mut Reader<'_>,
+        reader: &mut PassReader<'_>,
         device_type: &str,
         read: &mut TypePasses,
         batches: &mut Batches,
     ) -> Result<bool, PassError> {
-        let Some(kept) = self.source.kept.as_ref().filter(|_| !read.kept_are_asked_for) else {
+        let Some(kept) = self.source.kept.as_ref().filter(|_| !read.catalog_is_asked_for) else {
             return Ok(true);
         };
         let brought = read.passes.last().map_or(0, |pass| pass.retained);
@@ -83,29 +83,30 @@ impl Population<'_> {
             return Ok(true);
         }
         let limit = usize::try_from(NAMES_MAX).unwrap_or(1);
-        let heard: BTreeSet<String> = self.source.map.ids_in_round(device_type, true).into_iter().collect();
+        let received: BTreeSet<String> =
+            self.source.map.ids_in_round(device_type, true).into_iter().collect();
         let mut after = None;
         loop {
             let Some(ids) = kept.ids_of(device_type, after, limit).await else { return Ok(true) };
             after = ids.last().cloned();
             let is_last = ids.len() < limit;
-            let missing = ids.iter().filter(|id| !heard.contains(*id));
+            let missing = ids.iter().filter(|id| !received.contains(*id));
             let topics = missing.map(|id| iot_platform::topic(device_type, id)).collect();
             if !self.ask_for(reader, topics, batches).await? {
                 return Ok(false);
             }
             if is_last {
-                read.kept_are_asked_for = true;
+                read.catalog_is_asked_for = true;
                 return Ok(true);
             }
         }
     }
 
     /// Finds out of which types the store has devices, where the map does not hold all.
-    pub(super) async fn learn_kept_types(&self) {
+    pub(super) async fn learn_catalog_types(&self) {
         let Some(kept) = &self.source.kept else { return };
         if let Some(types) = kept.by_type().await {
-            *self.source.kept_types.lock() = types.into_keys().collect();
+            *self.source.catalog_types.lock() = types.into_keys().collect();
         }
     }
 
@@ -114,8 +115,8 @@ impl Population<'_> {
         let (map, listed) = (&self.source.map, self.source.settings.population.devices.get(device_type));
         let mut missing: BTreeSet<String> = map.ids_in_round(device_type, false).into_iter().collect();
         if let Some(listed) = listed {
-            let heard: BTreeSet<String> = map.ids_in_round(device_type, true).into_iter().collect();
-            missing.extend(listed.iter().filter(|id| !heard.contains(*id)).cloned());
+            let received: BTreeSet<String> = map.ids_in_round(device_type, true).into_iter().collect();
+            missing.extend(listed.iter().filter(|id| !received.contains(*id)).cloned());
         }
         missing.iter().map(|id| iot_platform::topic(device_type, id)).collect()
     }
@@ -128,8 +129,8 @@ impl Population<'_> {
         }
         if let Some(listed) = self.source.settings.population.devices.get(device_type) {
             let listed: BTreeSet<&String> = listed.iter().collect();
-            let heard = self.source.map.ids_in_round(device_type, true);
-            return if heard.iter().all(|id| listed.contains(id)) {
+            let received = self.source.map.ids_in_round(device_type, true);
+            return if received.iter().all(|id| listed.contains(id)) {
                 Evidence::ListedDevices
             } else {
                 Evidence::None

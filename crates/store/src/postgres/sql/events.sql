@@ -7,29 +7,29 @@
 -- would read all devices. What is known of the order is read by itself: of a table that was never analysed the planner expects
 -- thousands of rows.
 WITH moment AS (
-  SELECT txid_snapshot_xmin(snapshot) AS horizon, txid_snapshot_xmax(snapshot) AS next
+  SELECT txid_snapshot_xmin(snapshot) AS commit_watermark, txid_snapshot_xmax(snapshot) AS next
   FROM txid_current_snapshot() AS snapshot
 ), step AS (
   SELECT count(*) AS found, max(kept_in) AS upto
   FROM (
     SELECT kept_in FROM {schema}.event
-    WHERE kept_in > 0 AND kept_in > $1 AND kept_in < (SELECT horizon FROM moment)
+    WHERE kept_in > 0 AND kept_in > $1 AND kept_in < (SELECT commit_watermark FROM moment)
     ORDER BY kept_in LIMIT $2
   ) AS events
 )
 SELECT
-  moment.horizon, moment.next, {timeline} AS timeline, pg_is_in_recovery() AS standby,
+  moment.commit_watermark, moment.next, {timeline} AS timeline, pg_is_in_recovery() AS standby,
   (SELECT dropped FROM {schema}.event_order) AS dropped, (SELECT restored FROM {schema}.event_order) AS restored,
   (
     SELECT kept_in FROM {schema}.event WHERE kept_in > 0 AND kept_in >= moment.next ORDER BY kept_in LIMIT 1
   ) IS NOT NULL AS is_foreign,
   step.found, step.upto,
-  told.type, told.id, told.kept_in, told.sequence, told.heard_at, told.claim, told.session, told.time, told.close_code,
-  told.payload
+  page.type, page.id, page.kept_in, page.sequence, page.received_at, page.kind, page.session, page.time, page.close_code,
+  page.payload
 FROM moment CROSS JOIN step
 LEFT JOIN LATERAL (
   SELECT * FROM {schema}.event
   CROSS JOIN LATERAL (SELECT type, id FROM {schema}.device WHERE device.number = event.device LIMIT 1) AS owner
   WHERE event.kept_in > 0 AND event.kept_in > $1 AND event.kept_in <= step.upto
-) AS told ON true
-ORDER BY told.sequence
+) AS page ON true
+ORDER BY page.sequence

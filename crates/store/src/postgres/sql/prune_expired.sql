@@ -2,7 +2,7 @@
 -- says how many they were.
 WITH gone AS (
   DELETE FROM {schema}.event
-  WHERE ctid = ANY (ARRAY(SELECT ctid FROM {schema}.event WHERE heard_at < $1 LIMIT $2))
+  WHERE ctid = ANY (ARRAY(SELECT ctid FROM {schema}.event WHERE received_at < $1 LIMIT $2))
   RETURNING kept_in
 ), noted AS (
   UPDATE {schema}.event_order SET dropped = newest.kept_in

@@ -8,8 +8,8 @@ use tokio::time::Instant;
 
 use super::writer::Writer;
 use crate::clock;
-use crate::retention::{Jump, Reading, RetentionClock};
-use presence::history::Event;
+use crate::retention::{ClockReading, Jump, RetentionClock};
+use presence::history::HistoryEvent;
 use presence::{DeviceName, UnixSeconds};
 use store::PAGE_MAX;
 
@@ -21,13 +21,13 @@ const SHARE_INTERVAL: Duration = Duration::from_secs(60);
 const LOG_INTERVAL: Duration = Duration::from_secs(3_600);
 
 /// What the upkeep of the store remembers.
-pub struct Upkeep {
+pub struct Maintenance {
     started: Instant,
-    state: Mutex<State>,
+    state: Mutex<MaintenanceState>,
 }
 
 #[derive(Default)]
-struct State {
+struct MaintenanceState {
     clock: RetentionClock,
     shared_at: Option<Instant>,
     /// Events that have expired since the log said so.
@@ -35,16 +35,16 @@ struct State {
     logged_at: Option<Instant>,
 }
 
-impl Default for Upkeep {
+impl Default for Maintenance {
     fn default() -> Self {
         Self { started: Instant::now(), state: Mutex::default() }
     }
 }
 
-impl Upkeep {
+impl Maintenance {
     /// Reads both clocks.
     fn advance(&self) {
-        let reading = Reading { wall: clock::since_1970(), monotonic: self.started.elapsed() };
+        let reading = ClockReading { wall: clock::since_1970(), monotonic: self.started.elapsed() };
         let jump = self.state.lock().clock.advance(reading);
         let (direction, by) = match jump {
             None => return,
@@ -54,15 +54,15 @@ impl Upkeep {
         tracing::warn!(
             direction,
             seconds = by.as_secs(),
-            "the clock of this machine has jumped: what is kept for a time is deleted no faster than real time passes"
+            "the clock of this machine has jumped: expired data is deleted no faster than real time passes"
         );
     }
 
     /// Dates events, where the wall clock cannot have been right.
-    pub fn date(&self, events: &mut [Event]) {
+    pub fn date(&self, events: &mut [HistoryEvent]) {
         let state = self.state.lock();
-        for event in events {
-            event.heard_at = state.clock.heard_at(event.heard_at, event.statement.time.nanos());
+        for entry in events {
+            entry.received_at = state.clock.received_at(entry.received_at, entry.event.time.nanos());
         }
     }
 
@@ -93,35 +93,35 @@ impl Upkeep {
 
 impl Writer {
     /// Goes on from the retention time in the store. A store that has none yet was last used when its newest message was heard.
-    pub async fn begin_upkeep(&self, newest_heard_at: Option<UnixSeconds>) {
+    pub async fn begin_maintenance(&self, newest_received_at: Option<UnixSeconds>) {
         let stored = self.store.retention_time().await.unwrap_or_else(|error| {
             self.metrics.store.failures.inc();
             tracing::warn!(%error, "cannot read the retention time from the store");
             None
         });
-        self.upkeep.advance();
-        if let Some(time) = stored.or(newest_heard_at) {
-            self.upkeep.state.lock().clock.resume(time);
+        self.maintenance.advance();
+        if let Some(time) = stored.or(newest_received_at) {
+            self.maintenance.state.lock().clock.resume(time);
         }
         self.forget().await;
     }
 
     /// Deletes what is too old, here and in the store.
     pub async fn tidy(&self) {
-        self.upkeep.advance();
-        if self.upkeep.is_share_due() {
+        self.maintenance.advance();
+        if self.maintenance.is_share_due() {
             self.share_retention_time().await;
         }
-        let lag = self.upkeep.state.lock().clock.lag();
+        let lag = self.maintenance.state.lock().clock.lag();
         self.metrics.store.retention_lag.set(i64::try_from(lag.as_secs()).unwrap_or(i64::MAX));
         self.forget().await;
         // Also where nothing is known to be old: events beyond the number of one device are deleted, too.
-        let before = self.upkeep.expiry(self.settings.history).unwrap_or_default();
+        let before = self.maintenance.expiry(self.settings.history).unwrap_or_default();
         let before = UnixSeconds(u32::try_from(before.as_secs()).unwrap_or(u32::MAX));
         match self.store.prune(before).await {
             Ok(expired) => {
                 self.metrics.store.events_expired.inc_by(expired);
-                self.upkeep.log_expired(expired);
+                self.maintenance.log_expired(expired);
             }
             Err(error) => {
                 self.metrics.store.failures.inc();
@@ -133,9 +133,9 @@ impl Writer {
     async fn share_retention_time(&self) {
         let shared = async {
             if let Some(stored) = self.store.retention_time().await? {
-                self.upkeep.state.lock().clock.resume(stored);
+                self.maintenance.state.lock().clock.resume(stored);
             }
-            let time = self.upkeep.state.lock().clock.time();
+            let time = self.maintenance.state.lock().clock.time();
             match time {
                 Some(time) => self.store.set_retention_time(time).await,
                 None => Ok(()),
@@ -151,7 +151,7 @@ impl Writer {
     ///
     /// Those that the store could not drop are dropped when they come back from it at the next start.
     async fn forget(&self) {
-        let Some(before) = self.settings.forget_after.and_then(|after| self.upkeep.expiry(after)) else {
+        let Some(before) = self.settings.forget_after.and_then(|after| self.maintenance.expiry(after)) else {
             return;
         };
         let before_nanos = i64::try_from(before.as_nanos()).unwrap_or(i64::MAX);

@@ -21,7 +21,7 @@ use server::metrics::{HttpMetrics, Reloaded};
 
 /// Why nothing is answered.
 #[derive(Debug, thiserror::Error)]
-pub enum FrontError {
+pub enum FrontendError {
     #[error(transparent)]
     Keys(#[from] FileError),
     #[error(transparent)]
@@ -39,16 +39,16 @@ pub enum FrontError {
 }
 
 /// Everything that is read before the first answer.
-pub struct Front {
+pub struct Frontend {
     settings: HttpSettings,
     guard: Arc<Guard>,
     keys: Option<(KeysFile, Followed)>,
     tls: Option<(Arc<Tls>, Followed)>,
 }
 
-impl Front {
+impl Frontend {
     /// Reads keys and certificates.
-    pub fn open(settings: HttpSettings, metrics: HttpMetrics) -> Result<Self, FrontError> {
+    pub fn open(settings: HttpSettings, metrics: HttpMetrics) -> Result<Self, FrontendError> {
         let guard = Guard::new(&settings, metrics);
         let keys = match &settings.keys_file {
             None => None,
@@ -61,7 +61,7 @@ impl Front {
                     }
                     // Without it everybody would be let in where the operator has asked for keys.
                     None if settings.keys_file_is_named && !settings.allow_anonymous => {
-                        return Err(FrontError::KeysFileMissing(path.clone()));
+                        return Err(FrontendError::KeysFileMissing(path.clone()));
                     }
                     None => {}
                 }
@@ -75,9 +75,9 @@ impl Front {
                 Some((Arc::new(Tls::load(tls.clone())?), followed))
             }
         };
-        let front = Self { settings, guard: Arc::new(guard), keys, tls };
-        front.check_exposure()?;
-        Ok(front)
+        let frontend = Self { settings, guard: Arc::new(guard), keys, tls };
+        frontend.check_exposure()?;
+        Ok(frontend)
     }
 
     /// `http` or `https`.
@@ -86,15 +86,15 @@ impl Front {
     }
 
     /// Whoever can reach the address must hold a key, unless the operator says otherwise.
-    fn check_exposure(&self) -> Result<(), FrontError> {
+    fn check_exposure(&self) -> Result<(), FrontendError> {
         let HttpSettings { listen, allow_anonymous, .. } = self.settings;
         let keys = self.guard.keyring.usable(clock::now());
         let (exposed, in_use) = (!listen.to_canonical().is_loopback(), self.guard.keyring.is_in_use());
         match (exposed, allow_anonymous) {
-            (true, false) if keys == 0 => return Err(FrontError::Exposed(self.settings.address())),
-            (true, true) => tracing::warn!("whoever reaches {listen} may ask: --allow-anonymous"),
-            (false, true) => tracing::info!("whoever reaches {listen} may ask: --allow-anonymous"),
-            (false, false) if !in_use => tracing::info!("no API keys: whoever is on this machine may ask"),
+            (true, false) if keys == 0 => return Err(FrontendError::Exposed(self.settings.address())),
+            (true, true) => tracing::warn!("every client that reaches {listen} may ask: --allow-anonymous"),
+            (false, true) => tracing::info!("every client that reaches {listen} may ask: --allow-anonymous"),
+            (false, false) if !in_use => tracing::info!("no API keys: every client on this machine may ask"),
             (_, false) => tracing::info!(keys, "every request needs an API key"),
         }
         Ok(())

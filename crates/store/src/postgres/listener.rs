@@ -24,24 +24,24 @@ const PING_INTERVAL: Duration = Duration::from_secs(10);
 const SHORT_MAX: u32 = 3;
 
 /// Rings until it is dropped.
-pub struct Bell {
+pub struct ChangeListener {
     rung: Arc<Notify>,
     listening: JoinHandle<()>,
 }
 
-impl Bell {
+impl ChangeListener {
     pub fn new(config: tokio_postgres::Config, encryption: Option<Encryption>, channel: &str) -> Self {
         let rung = Arc::new(Notify::new());
-        let (told, listen) = (Arc::clone(&rung), format!("LISTEN {}", quoted(channel)));
+        let (notified, listen) = (Arc::clone(&rung), format!("LISTEN {}", quoted(channel)));
         let listening = tokio::spawn(async move {
             let mut short = 0;
             loop {
                 let began_at = Instant::now();
                 let ended = match &encryption {
                     Some(encryption) => {
-                        listen_until_it_breaks(&config, encryption.clone(), &listen, &told).await
+                        listen_until_it_breaks(&config, encryption.clone(), &listen, &notified).await
                     }
-                    None => listen_until_it_breaks(&config, NoTls, &listen, &told).await,
+                    None => listen_until_it_breaks(&config, NoTls, &listen, &notified).await,
                 };
                 if let Err(error) = ended {
                     tracing::debug!(%error, "no notifications from the database at present");
@@ -69,7 +69,7 @@ impl Bell {
     }
 }
 
-impl Drop for Bell {
+impl Drop for ChangeListener {
     fn drop(&mut self) {
         self.listening.abort();
     }

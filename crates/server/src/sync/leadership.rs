@@ -4,29 +4,29 @@ use tokio::sync::{Notify, watch};
 
 /// Set by whoever knows the others, followed by the population.
 #[derive(Debug)]
-pub struct Lead {
-    leads: watch::Sender<bool>,
+pub struct Leadership {
+    is_leader: watch::Sender<bool>,
     again: Notify,
 }
 
-impl Lead {
+impl Leadership {
     /// There are no others.
     pub fn of_one() -> Self {
-        Self { leads: watch::Sender::new(true), again: Notify::new() }
+        Self { is_leader: watch::Sender::new(true), again: Notify::new() }
     }
 
     /// There are others, and nothing is decided yet.
     pub fn of_several() -> Self {
-        Self { leads: watch::Sender::new(false), again: Notify::new() }
+        Self { is_leader: watch::Sender::new(false), again: Notify::new() }
     }
 
-    pub fn leads(&self) -> bool {
-        *self.leads.borrow()
+    pub fn is_leader(&self) -> bool {
+        *self.is_leader.borrow()
     }
 
     /// Sets whether this instance leads and says whether that is new.
-    pub fn set(&self, leads: bool) -> bool {
-        self.leads.send_if_modified(|before| std::mem::replace(before, leads) != leads)
+    pub fn set(&self, is_leader: bool) -> bool {
+        self.is_leader.send_if_modified(|before| std::mem::replace(before, is_leader) != is_leader)
     }
 
     /// Asks for another round: messages may have gone to an instance that has gone with them.
@@ -40,9 +40,9 @@ impl Lead {
     }
 
     /// Waits until this instance leads, or leads no more.
-    pub(super) async fn changed_from(&self, leads: bool) {
-        let mut now = self.leads.subscribe();
+    pub(super) async fn changed_from(&self, is_leader: bool) {
+        let mut now = self.is_leader.subscribe();
         // The sender lives as long as this does.
-        let _ = now.wait_for(|now| *now != leads).await;
+        let _ = now.wait_for(|now| *now != is_leader).await;
     }
 }

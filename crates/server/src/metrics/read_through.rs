@@ -9,7 +9,7 @@ const READ_DEVICES: [f64; 7] = [1.0, 3.0, 10.0, 30.0, 100.0, 300.0, 1_000.0];
 
 /// Cloning shares them.
 #[derive(Clone)]
-pub struct RecallMetrics {
+pub struct ReadThroughMetrics {
     /// Devices that were asked for and not held.
     pub misses: Counter,
     /// Readings, each of many devices.
@@ -20,7 +20,7 @@ pub struct RecallMetrics {
     pub read_failures: Counter,
 }
 
-impl Default for RecallMetrics {
+impl Default for ReadThroughMetrics {
     fn default() -> Self {
         Self {
             misses: Counter::default(),
@@ -31,7 +31,7 @@ impl Default for RecallMetrics {
     }
 }
 
-impl RecallMetrics {
+impl ReadThroughMetrics {
     pub(super) fn register(&self, registry: &mut Registry) {
         registry.register(
             "map_misses",

@@ -1,10 +1,10 @@
 //! A filter as far as the entries of an order tell, in plain numbers: a list may pass over millions of them.
 
-use super::index::Face;
+use super::index::IndexKey;
 use presence::query::Filter;
 use presence::{Moment, Status};
 
-pub(super) struct Sieve {
+pub(super) struct IndexFilter {
     connected: bool,
     disconnected: bool,
     close_code: Option<u16>,
@@ -17,7 +17,7 @@ pub(super) struct Sieve {
     network: u32,
 }
 
-impl Sieve {
+impl IndexFilter {
     pub fn of(filter: &Filter) -> Self {
         // No address masked to nothing is 1.
         const NO_ADDRESS: (u32, u32) = (0, 1);
@@ -39,17 +39,17 @@ impl Sieve {
     /// Whether the filter may admit a device with this face, whatever its id. An address that the face does not have may be
     /// any.
     #[inline]
-    pub fn may_admit(&self, face: Face) -> bool {
-        let status = match face.status {
+    pub fn may_admit(&self, index_key: IndexKey) -> bool {
+        let status = match index_key.status {
             Status::Connected => self.connected,
             Status::Disconnected => self.disconnected,
         };
         status
-            && face.address.is_none_or(|address| address.to_bits() & self.mask == self.network)
-            && self.close_code.is_none_or(|wanted| wanted == face.close_code)
-            && face.time >= self.since
-            && self.until.is_none_or(|until| face.time < until)
-            && (self.unknown_time || face.time != Moment::UNKNOWN)
+            && index_key.address.is_none_or(|address| address.to_bits() & self.mask == self.network)
+            && self.close_code.is_none_or(|wanted| wanted == index_key.close_code)
+            && index_key.time >= self.since
+            && self.until.is_none_or(|until| index_key.time < until)
+            && (self.unknown_time || index_key.time != Moment::UNKNOWN)
     }
 }
 
@@ -76,15 +76,15 @@ mod tests {
 
     proptest! {
         #[test]
-        fn it_admits_what_the_filter_admits(
+        fn the_index_filter_admits_every_device_that_the_filter_admits(
             wanted in prop::option::of(status()),
             close_code in prop::option::of(0u16..3),
             network in prop::option::of(prop::sample::select(&NETWORKS[..])),
             since in prop::option::of((0i128..4).prop_map(Moment::from_nanos)),
             until in prop::option::of((0i128..4).prop_map(Moment::from_nanos)),
-            face in (status(), 0u16..3, moment(), prop::sample::select(&ADDRESSES[..])),
+            index_key in (status(), 0u16..3, moment(), prop::sample::select(&ADDRESSES[..])),
         ) {
-            let (status, code, time, address) = face;
+            let (status, code, time, address) = index_key;
             let address = Ipv4Addr::from(address);
             let network = network.map(|text| text.parse().unwrap());
             let filter = Filter { status: wanted, close_code, address: network, since, until, ..Filter::default() };
@@ -96,12 +96,12 @@ mod tests {
                 address: Some(IpAddr::V4(address)),
                 time,
             };
-            let face = Face { status, close_code: code, time, address: Some(address) };
-            let sieve = Sieve::of(&filter);
-            prop_assert_eq!(sieve.may_admit(face), filter.admits(&traits));
+            let index_key = IndexKey { status, close_code: code, time, address: Some(address) };
+            let index_filter = IndexFilter::of(&filter);
+            prop_assert_eq!(index_filter.may_admit(index_key), filter.admits(&traits));
             let without_address = Filter { address: None, ..filter };
             prop_assert_eq!(
-                sieve.may_admit(Face { address: None, ..face }),
+                index_filter.may_admit(IndexKey { address: None, ..index_key }),
                 without_address.admits(&Traits { address: None, ..traits })
             );
         }

@@ -8,21 +8,21 @@ use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use tokio::runtime::Handle;
 
-use super::Recall;
-use crate::sync::KeptDevices;
+use super::ReadThrough;
+use crate::sync::DeviceCatalog;
 use presence::Moment;
 use presence::query::{Filter, Position, Query, Sort, SortBy};
 
 /// What the store has, read on one runtime for tasks of another.
-pub struct KeptInStore {
-    pub recall: Arc<Recall>,
+pub struct StoreCatalog {
+    pub read_through: Arc<ReadThrough>,
     pub runtime: Handle,
 }
 
-impl KeptDevices for KeptInStore {
+impl DeviceCatalog for StoreCatalog {
     fn by_type(&self) -> BoxFuture<'_, Option<BTreeMap<String, u64>>> {
-        let recall = Arc::clone(&self.recall);
-        let counting = self.runtime.spawn(async move { recall.totals().await });
+        let read_through = Arc::clone(&self.read_through);
+        let counting = self.runtime.spawn(async move { read_through.totals().await });
         async {
             let totals = counting.await.ok()?.ok()?;
             Some(totals.types.iter().map(|(device_type, own)| (device_type.clone(), own.total())).collect())
@@ -36,7 +36,7 @@ impl KeptDevices for KeptInStore {
         after: Option<String>,
         limit: usize,
     ) -> BoxFuture<'a, Option<Vec<String>>> {
-        let recall = Arc::clone(&self.recall);
+        let read_through = Arc::clone(&self.read_through);
         let device_type = device_type.to_owned();
         let position = |id| Position { device_type: device_type.clone(), id, time: Moment::UNKNOWN };
         let query = Query {
@@ -45,7 +45,7 @@ impl KeptDevices for KeptInStore {
             sort: Sort { by: SortBy::Id, descending: false },
             limit,
         };
-        let listing = self.runtime.spawn(async move { recall.list(&query).await });
+        let listing = self.runtime.spawn(async move { read_through.list(&query).await });
         async {
             let page = listing.await.ok()?.ok()?;
             Some(page.devices.into_iter().map(|device| device.id.into()).collect())

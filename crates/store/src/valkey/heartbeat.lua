@@ -33,9 +33,9 @@ else
   redis.call('ZADD', lives_until, now + lives_for, instance)
   redis.call('HSET', notes, instance, note)
 end
-local living = {}
+local live_members = {}
 for _, id in ipairs(redis.call('ZRANGE', joined, 0, -1)) do
-  table.insert(living, id)
-  table.insert(living, redis.call('HGET', notes, id) or '')
+  table.insert(live_members, id)
+  table.insert(live_members, redis.call('HGET', notes, id) or '')
 end
-return living
+return live_members

@@ -8,12 +8,12 @@ const WANTED: Duration = Duration::from_secs(15);
 
 /// The times of peace so far.
 #[derive(Default)]
-pub struct Peace {
+pub struct Recovery {
     times: Vec<Duration>,
     longest_after: String,
 }
 
-impl Peace {
+impl Recovery {
     /// Peace begins after these faults, and lasts until `all_right` returns.
     pub fn lasts(&mut self, faults: &str, all_right: impl FnOnce()) {
         let began = Instant::now();
@@ -26,7 +26,7 @@ impl Peace {
     }
 }
 
-impl fmt::Display for Peace {
+impl fmt::Display for Recovery {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut times = self.times.clone();
         times.sort_unstable();

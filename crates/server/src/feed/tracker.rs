@@ -1,0 +1,188 @@
+//! How far the history follows the changes: from which of its positions whoever has seen a change goes on, and what of the
+//! changes that it does not tell somebody may have missed. Pure; who finds it out is not known here.
+
+use std::collections::VecDeque;
+use std::time::Instant;
+
+use crate::health::PeerHealth;
+
+/// Findings that are remembered for the sake of changes that stand in no history: sixteen kilobytes, a minute or two of such
+/// changes without a pause. Without an older one, somebody who has been away for longer is told of a gap.
+const COMMIT_WATERMARKS_MAX: usize = 1_024;
+
+/// How far the history follows: of all changes up to `changes`, it tells those that it tells at all up to `events` of its own
+/// positions, and all of them stand in the store.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct HistoryWatermark {
+    pub changes: u64,
+    pub events: u64,
+}
+
+/// A finding that counts.
+#[derive(Clone, Copy, Debug)]
+struct ConfirmedWatermark {
+    watermark: HistoryWatermark,
+    /// The newest change then: up to here everything is published that the history tells up to `watermark.events`.
+    head: u64,
+}
+
+/// What the ring holds, or held, that the history does not tell.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct UnloggedChanges {
+    /// The newest such change.
+    pub newest: u64,
+    /// The newest such change that is gone.
+    pub lost: u64,
+    /// Once all changes up to this one stand in the store, those that are gone do.
+    pub committed_by: u64,
+}
+
+#[derive(Debug, Default)]
+pub(super) struct WatermarkTracker {
+    confirmed: Option<ConfirmedWatermark>,
+    /// The one before: whoever follows may be a little behind the newest change.
+    before: Option<ConfirmedWatermark>,
+    /// What was found at that moment, and does not count before everything that others had written by then is here.
+    waiting: Option<(HistoryWatermark, Instant)>,
+    /// In a store that several share, what was found first after each change that stands in no history. The change stood in
+    /// the store then, so whoever has seen as much of the history, at whatever instance, has been shown the change there.
+    commit_watermarks: VecDeque<HistoryWatermark>,
+}
+
+impl WatermarkTracker {
+    /// Notes what was found at that moment. Where other instances write the history, too, it may tell of what has not arrived
+    /// here yet; then it counts once that has.
+    pub fn note(
+        &mut self,
+        watermark: HistoryWatermark,
+        at: Instant,
+        peer_health: PeerHealth,
+        unlogged: UnloggedChanges,
+        head: u64,
+    ) {
+        match peer_health {
+            PeerHealth::Off => self.confirm(ConfirmedWatermark { watermark, head }),
+            PeerHealth::Current { at: current } => {
+                if let Some((waited, _)) = self.waiting.take_if(|(_, found)| *found <= current) {
+                    self.confirm(ConfirmedWatermark { watermark: waited, head });
+                    self.add_commit_watermark(waited, unlogged);
+                }
+                self.waiting.get_or_insert((watermark, at));
+            }
+            PeerHealth::Broken => {}
+        }
+    }
+
+    fn confirm(&mut self, confirmed: ConfirmedWatermark) {
+        self.before = self.confirmed.replace(confirmed);
+    }
+
+    fn add_commit_watermark(&mut self, watermark: HistoryWatermark, unlogged: UnloggedChanges) {
+        while self.commit_watermarks.pop_front_if(|commit| commit.changes < unlogged.committed_by).is_some() {
+        }
+        let committed = self.commit_watermarks.back().map_or(0, |commit| commit.changes);
+        if committed < unlogged.newest.max(unlogged.committed_by) && committed < watermark.changes {
+            self.commit_watermarks.push_back(watermark);
+        }
+        if self.commit_watermarks.len() > COMMIT_WATERMARKS_MAX {
+            self.commit_watermarks.pop_front();
+        }
+    }
+
+    /// How far the history follows, once that is known.
+    pub fn confirmed(&self) -> Option<HistoryWatermark> {
+        self.confirmed.map(|confirmed| confirmed.watermark)
+    }
+
+    /// Up to where whoever has seen all changes up to that one has seen what the history tells.
+    pub fn seen_at(&self, sequence: u64) -> Option<u64> {
+        let found = [self.confirmed, self.before].into_iter().flatten();
+        found.filter(|found| found.head <= sequence).map(|found| found.watermark.events).next()
+    }
+
+    /// Whether whoever has seen the history up to that position has been shown, at another instance, what stood in the store
+    /// with all changes up to that one.
+    pub fn commit_seen_at(&self, change: u64, events: u64) -> bool {
+        let first = self.commit_watermarks.iter().find(|commit| commit.changes >= change);
+        first.is_some_and(|commit| events >= commit.events)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    fn watermark(changes: u64, events: u64) -> HistoryWatermark {
+        HistoryWatermark { changes, events }
+    }
+
+    const NOTHING: UnloggedChanges = UnloggedChanges { newest: 0, lost: 0, committed_by: 0 };
+
+    fn unlogged(newest: u64, lost: u64) -> UnloggedChanges {
+        UnloggedChanges { newest, lost, committed_by: lost }
+    }
+
+    #[test]
+    fn a_reader_behind_a_watermark_has_not_seen_the_history_up_to_it() {
+        let mut tracker = WatermarkTracker::default();
+        let now = Instant::now();
+        tracker.note(watermark(2, 7), now, PeerHealth::Off, NOTHING, 3);
+        assert_eq!([2, 3, 4].map(|sequence| tracker.seen_at(sequence)), [None, Some(7), Some(7)]);
+        tracker.note(watermark(5, 9), now, PeerHealth::Off, NOTHING, 6);
+        assert_eq!([2, 5, 6].map(|sequence| tracker.seen_at(sequence)), [None, Some(7), Some(9)]);
+        assert_eq!(tracker.confirmed(), Some(watermark(5, 9)));
+    }
+
+    #[test]
+    fn a_watermark_counts_once_the_changes_of_peers_have_arrived() {
+        let mut tracker = WatermarkTracker::default();
+        let begun = Instant::now();
+        let later = begun + Duration::from_secs(1);
+        let note = |tracker: &mut WatermarkTracker, events, peer_health| {
+            tracker.note(watermark(0, events), later, peer_health, NOTHING, 0);
+            tracker.confirmed()
+        };
+        assert_eq!(note(&mut tracker, 1, PeerHealth::Broken), None);
+        assert_eq!(note(&mut tracker, 2, PeerHealth::Current { at: begun }), None);
+        let unread = note(&mut tracker, 3, PeerHealth::Current { at: begun });
+        assert_eq!(unread, None, "the others have not been read since");
+        assert_eq!(note(&mut tracker, 4, PeerHealth::Current { at: later }), Some(watermark(0, 2)));
+    }
+
+    #[test]
+    fn an_unlogged_change_was_seen_by_clients_past_its_commit_watermark() {
+        let mut tracker = WatermarkTracker::default();
+        let now = Instant::now();
+        let peer_health = PeerHealth::Current { at: now };
+        let note = |tracker: &mut WatermarkTracker, watermark, unlogged| {
+            tracker.note(watermark, now, peer_health, unlogged, 100);
+            // A finding counts with the next.
+            tracker.note(watermark, now, peer_health, unlogged, 100);
+        };
+        note(&mut tracker, watermark(4, 10), unlogged(6, 0));
+        assert!(
+            tracker.commit_seen_at(3, 10) && !tracker.commit_seen_at(3, 9) && !tracker.commit_seen_at(6, 99)
+        );
+        note(&mut tracker, watermark(6, 20), unlogged(6, 0));
+        note(&mut tracker, watermark(8, 30), unlogged(6, 5));
+        assert!(
+            tracker.commit_seen_at(5, 20) && !tracker.commit_seen_at(5, 19),
+            "the first that was found after it"
+        );
+        assert!(!tracker.commit_seen_at(7, 99));
+        for changes in 9..9 + 2 * COMMIT_WATERMARKS_MAX as u64 {
+            note(&mut tracker, watermark(changes, 100), unlogged(changes, 5));
+        }
+        assert!(
+            tracker.commit_watermarks.len() <= COMMIT_WATERMARKS_MAX
+                && !tracker.commit_seen_at(5, 20)
+                && tracker.commit_seen_at(5, 100)
+        );
+        // One process alone shares nothing: what another has shown is not known.
+        let mut alone = WatermarkTracker::default();
+        alone.note(watermark(6, 20), now, PeerHealth::Off, unlogged(6, 0), 6);
+        assert!(!alone.commit_seen_at(6, 20));
+    }
+}
