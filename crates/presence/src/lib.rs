@@ -6,6 +6,7 @@ mod event;
 pub mod history;
 pub mod payload;
 pub mod query;
+mod stable_hash;
 mod state;
 #[cfg(any(test, feature = "testing"))]
 pub mod strategy;
@@ -14,5 +15,6 @@ mod unix_seconds;
 
 pub use device::{Device, DeviceName, NAME_MAX_BYTES};
 pub use event::{EventKind, Moment, PresenceEvent};
+pub use stable_hash::StableHash;
 pub use state::{DeviceState, ResolvedStatus, Status};
 pub use unix_seconds::UnixSeconds;

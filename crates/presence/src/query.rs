@@ -2,6 +2,7 @@
 //! changes, can be asked by them. How a query is written in a request is not known here.
 
 use std::cmp::Ordering;
+use std::fmt;
 use std::net::IpAddr;
 use std::str::FromStr;
 
@@ -139,6 +140,12 @@ impl Network {
         let IpAddr::V4(own) = self.address else { return None };
         let behind = 32u32.checked_sub(self.prefix_bits.into())?;
         Some((u32::MAX.checked_shl(behind).unwrap_or(0), own.to_bits()))
+    }
+}
+
+impl fmt::Display for Network {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.address, self.prefix_bits)
     }
 }
 

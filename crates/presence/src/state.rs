@@ -43,6 +43,16 @@ pub enum Status {
     Disconnected,
 }
 
+impl Status {
+    /// The word for it in requests and answers.
+    pub fn word(self) -> &'static str {
+        match self {
+            Status::Connected => "connected",
+            Status::Disconnected => "disconnected",
+        }
+    }
+}
+
 /// What a belief comes to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ResolvedStatus<'a> {

@@ -19,6 +19,9 @@ const WAITING_MAX: usize = 100_000;
 /// it first.
 pub const WAITING_MAX_BYTES: usize = 64 << 20;
 
+/// Events that are taken under one lock: the decoder waits for it with a shard of the registry locked.
+const TAKE_AT_ONCE: usize = 256;
+
 /// The events that wait for the store.
 #[derive(Default)]
 pub struct EventQueue {
@@ -65,19 +68,33 @@ impl EventQueue {
 
     /// Takes the oldest events: at most so many, and no further one once those that were taken have that size.
     pub fn take(&self, most: usize, most_bytes: usize) -> Vec<HistoryEvent> {
-        let mut waiting = self.waiting.lock();
-        let (mut number, mut bytes) = (0, 0);
-        while number < most
-            && bytes < most_bytes
-            && let Some(entry) = waiting.events.get(number)
-        {
-            bytes += entry.size_bytes();
-            number += 1;
+        let (mut taken, mut bytes) = (Vec::new(), 0);
+        while taken.len() < most && bytes < most_bytes {
+            let before = taken.len();
+            bytes += self.take_few(&mut taken, most - before, most_bytes - bytes);
+            if taken.len() == before {
+                break;
+            }
         }
-        waiting.gone += number as u64;
+        taken
+    }
+
+    /// The same for at most [`TAKE_AT_ONCE`]; returns their size.
+    fn take_few(&self, taken: &mut Vec<HistoryEvent>, most: usize, most_bytes: usize) -> usize {
+        let mut waiting = self.waiting.lock();
+        let mut bytes = 0;
+        for _ in 0..most.min(TAKE_AT_ONCE) {
+            if bytes >= most_bytes {
+                break;
+            }
+            let Some(entry) = waiting.events.pop_front() else { break };
+            bytes += entry.size_bytes();
+            waiting.gone += 1;
+            taken.push(entry);
+        }
         waiting.bytes -= bytes;
         self.metrics.store.events_waiting_bytes.set(i64::try_from(waiting.bytes).unwrap_or(i64::MAX));
-        waiting.events.drain(..number).collect()
+        bytes
     }
 
     /// Whether one call of [`EventQueue::take`] takes everything that waits.
@@ -280,6 +297,22 @@ mod tests {
         assert_eq!((queue.len(), metrics.store.events_dropped.get()), (WAITING_MAX, 2));
         assert_eq!(&*queue.take(1, usize::MAX)[0].id, "2");
         assert_eq!([queue.take_overflowed(), queue.take_overflowed()], [true, false]);
+    }
+
+    #[test]
+    fn few_events_are_taken_under_one_lock_and_all_of_them_in_order() {
+        let queue = EventQueue::new(Metrics::default());
+        for n in 0..1_000 {
+            let id = n.to_string();
+            queue.push(Device { device_type: "t", id: &id }, event(EventKind::Connect, 1, 1), UnixSeconds(1));
+        }
+        let mut few = Vec::new();
+        queue.take_few(&mut few, usize::MAX, usize::MAX);
+        assert_eq!(few.len(), TAKE_AT_ONCE);
+        few.extend(queue.take(700, usize::MAX));
+        few.extend(queue.take(usize::MAX, usize::MAX));
+        let ids: Vec<usize> = few.iter().map(|entry| entry.id.parse().unwrap()).collect();
+        assert_eq!((ids, queue.gone()), ((0..1_000).collect(), 1_000));
     }
 
     #[test]

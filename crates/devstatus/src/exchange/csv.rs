@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use super::line::{at, timestamp, word};
+use super::line::{at, timestamp};
 use formats::iot_platform;
 use presence::Status;
 use store::StoredDevice;
@@ -29,7 +29,7 @@ pub fn write(device: &StoredDevice, cells: Cells) -> Option<String> {
     let time = |moment| timestamp(moment).map(|time| time.to_string()).unwrap_or_default();
     let mut row = String::with_capacity(message.len() + 200);
     cell(&mut row, cells, &device.name.device_type);
-    for text in [&device.name.id, word(resolved.status), &time(event.time), &time(event.session)] {
+    for text in [&device.name.id, resolved.status.word(), &time(event.time), &time(event.session)] {
         row.push(',');
         cell(&mut row, cells, text);
     }

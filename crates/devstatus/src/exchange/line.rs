@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use presence::payload::Payload;
-use presence::{DeviceName, DeviceState, EventKind, Moment, PresenceEvent, Status, UnixSeconds};
+use presence::{DeviceName, DeviceState, EventKind, Moment, PresenceEvent, UnixSeconds};
 use store::StoredDevice;
 
 /// More statements than any belief holds.
@@ -54,14 +54,6 @@ enum Word {
     Disconnect,
 }
 
-/// The word for a status.
-pub fn word(status: Status) -> &'static str {
-    match status {
-        Status::Connected => "connected",
-        Status::Disconnected => "disconnected",
-    }
-}
-
 /// A moment as it stands in a line, with all its digits; `None` if it is unknown.
 pub fn timestamp(moment: Moment) -> Option<Timestamp> {
     Timestamp::from_nanosecond(i128::from(moment.nanos()?)).ok()
@@ -78,7 +70,7 @@ pub fn write(device: &StoredDevice) -> Option<String> {
     let line = Line {
         device_type: device.name.device_type.to_string(),
         id: device.name.id.to_string(),
-        status: resolved.map(|resolved| word(resolved.status)),
+        status: resolved.map(|resolved| resolved.status.word()),
         since: resolved.and_then(|resolved| timestamp(resolved.event.time)),
         received_at: at(device.received_at),
         events: device.state.clone().into_events().map(exported).collect::<Option<_>>()?,

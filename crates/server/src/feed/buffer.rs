@@ -17,6 +17,11 @@ pub const BATCH_MAX: usize = 1_024;
 /// The size at which a run ends all the same: only long messages reach it before that number.
 const BATCH_MAX_BYTES: usize = 4 << 20;
 
+/// Changes that one new change may push out. The device's shard is locked meanwhile, so a buffer whose bound has become
+/// lower, because the last stream ended, shrinks over the next changes. Sixty-four of the smallest take more than the largest
+/// one, so the bound in bytes holds.
+const DROPPED_AT_ONCE: usize = 64;
+
 /// The changes after `first - 1`, without a hole.
 #[derive(Debug)]
 pub struct ChangeBuffer {
@@ -70,7 +75,10 @@ impl ChangeBuffer {
             self.unlogged.newest = change.sequence;
         }
         self.changes.push_back(Arc::new(change));
-        while self.changes.len() > most.max(1) || (self.bytes > most_bytes && self.changes.len() > 1) {
+        for _ in 0..DROPPED_AT_ONCE {
+            if self.changes.len() <= most.max(1) && (self.bytes <= most_bytes || self.changes.len() <= 1) {
+                break;
+            }
             let Some(oldest) = self.changes.pop_front() else { break };
             self.first = oldest.sequence + 1;
             self.bytes -= size(&oldest);
@@ -104,10 +112,21 @@ impl ChangeBuffer {
         Ok(BufferPart { changes, is_full })
     }
 
-    /// The changes after one and up to another that the history does not tell of.
-    pub fn unlogged_changes(&self, after: u64, up_to: u64) -> Vec<Arc<Change>> {
-        let between = self.changes.iter().filter(|change| (after + 1..=up_to).contains(&change.sequence));
-        between.filter(|change| !change.in_history).cloned().collect()
+    /// The changes after one and up to another that the history does not tell of, as far as [`BATCH_MAX`] changes reach, and
+    /// the change up to which it has looked.
+    pub fn unlogged_changes(&self, after: u64, up_to: u64) -> (Vec<Arc<Change>>, u64) {
+        let after = after.max(self.first - 1);
+        let up_to = up_to.min(self.next() - 1);
+        // Fits: the difference is less than what is here.
+        let skipped = (after + 1 - self.first).min(self.changes.len() as u64) as usize;
+        let examined = (up_to.saturating_sub(after) as usize).min(BATCH_MAX);
+        let found = self.changes.iter().skip(skipped).take(examined);
+        (found.filter(|change| !change.in_history).cloned().collect(), after + examined as u64)
+    }
+
+    /// The oldest position that is reached.
+    pub fn reached(&self) -> u64 {
+        self.first - 1
     }
 }
 

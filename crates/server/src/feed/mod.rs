@@ -224,7 +224,16 @@ impl Feed {
 
     /// The changes after one and up to another that the history does not tell of, as far as they are still here.
     pub fn unlogged_changes(&self, after: u64, up_to: u64) -> Vec<Arc<Change>> {
-        self.buffer.read().unlogged_changes(after, up_to)
+        let (mut changes, mut after) = (Vec::new(), after);
+        loop {
+            // One lock for each part: the decoder waits for it with a shard locked.
+            let (part, examined) = self.buffer.read().unlogged_changes(after, up_to);
+            changes.extend(part);
+            if examined <= after {
+                return changes;
+            }
+            after = examined;
+        }
     }
 
     /// How far the history follows, once that is known.
@@ -278,11 +287,10 @@ impl Feed {
 
     /// A reader that does not even come to ask for the next changes can only be ended with its connection.
     fn end_the_slow(&self) {
-        let buffer = self.buffer.read();
+        // No reader is ahead of the newest change, so the oldest decides. The ring is free while streams are woken.
+        let reached = self.buffer.read().reached();
         let subscriptions = self.subscriptions.lock();
-        for subscription in
-            subscriptions.values().filter(|subscription| !buffer.reaches(subscription.position()))
-        {
+        for subscription in subscriptions.values().filter(|subscription| subscription.position() < reached) {
             if subscription.note_slow() {
                 self.metrics.feed.refused("slow");
                 subscription.cut.cancel();

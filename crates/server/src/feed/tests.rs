@@ -160,6 +160,42 @@ fn a_gap_in_the_history_counts_like_an_unlogged_change() {
 }
 
 #[test]
+fn a_buffer_that_nobody_follows_any_more_shrinks_over_the_next_changes() {
+    let fixture = Fixture::new(10, 10_000);
+    let reader = fixture.follow();
+    let number = UNFOLLOWED_MAX as u64 + 1_000;
+    for at in 0..number {
+        fixture.change(i128::from(at), true);
+    }
+    drop(reader);
+    let mut dropped = Vec::new();
+    let mut reached = fixture.feed.buffer.read().reached();
+    while reached < fixture.feed.head() - UNFOLLOWED_MAX as u64 {
+        fixture.change(i128::from(fixture.feed.head()), true);
+        let now = fixture.feed.buffer.read().reached();
+        dropped.push(now - reached);
+        reached = now;
+    }
+    assert!(dropped.len() > 10 && dropped.iter().all(|number| (1..=64).contains(number)), "{dropped:?}");
+}
+
+#[test]
+fn what_is_in_no_history_is_looked_for_in_parts() {
+    let fixture = Fixture::new(10, 10_000);
+    let _reader = fixture.follow();
+    let number = buffer::BATCH_MAX as u64 * 2 + 10;
+    for at in 0..number {
+        fixture.change(i128::from(at), false);
+    }
+    let (part, examined) = fixture.feed.buffer.read().unlogged_changes(5, number);
+    assert_eq!((part.len(), examined), (buffer::BATCH_MAX, 5 + buffer::BATCH_MAX as u64));
+    let sequences =
+        |changes: Vec<Arc<Change>>| -> Vec<u64> { changes.iter().map(|change| change.sequence).collect() };
+    assert_eq!(sequences(fixture.feed.unlogged_changes(5, number - 3)), (6..=number - 3).collect::<Vec<_>>());
+    assert_eq!(sequences(fixture.feed.unlogged_changes(number, u64::MAX)), Vec::<u64>::new());
+}
+
+#[test]
 fn one_too_many_is_refused_and_a_place_comes_back() {
     let fixture = Fixture::new(1, 5);
     let first = fixture.follow();

@@ -6,15 +6,16 @@
 //!     ^---- answers: what is kept, merged with what is held ----'   `-> backlog -> ingest -> map
 //! ```
 //!
-//! Whoever asks after a reading has begun waits for the next one: so no answer is older than its question.
+//! A request that comes after a reading has begun waits for the next one, so no answer is older than its question. A device
+//! is in one reading at a time, so no answer is older than one that was given before.
 
 mod catalog;
 mod list;
 #[cfg(test)]
 mod tests;
 
-use std::collections::VecDeque;
 use std::collections::hash_map::{Entry, HashMap};
+use std::collections::{HashSet, VecDeque};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
@@ -106,6 +107,8 @@ struct Asked {
     order: VecDeque<DeviceName>,
     /// Readings under way.
     reads: usize,
+    /// The devices that they ask for: none of them is in two readings at once, which might answer in the other order.
+    under_way: HashSet<DeviceName>,
 }
 
 /// A device and those who wait for it.
@@ -124,16 +127,32 @@ impl Asked {
         answer
     }
 
-    /// Who has waited longest; without those who have gone meanwhile.
+    /// Who has waited longest; without those who have gone meanwhile, and without the devices that are being read. The
+    /// reading that ends with those takes them up again.
     fn next_batch(&mut self) -> Vec<Wanted> {
-        let mut batch = Vec::new();
+        let (mut batch, mut deferred) = (Vec::new(), Vec::new());
         while batch.len() < NAMES_MAX
             && let Some(name) = self.order.pop_front()
         {
+            if self.under_way.contains(&name) {
+                deferred.push(name);
+                continue;
+            }
             let waiting = self.waiting.remove_entry(&name);
             batch.extend(waiting.filter(|(_, senders)| senders.iter().any(|sender| !sender.is_closed())));
         }
+        for name in deferred.into_iter().rev() {
+            self.order.push_front(name);
+        }
+        self.under_way.extend(batch.iter().map(|(name, _)| name.clone()));
         batch
+    }
+
+    /// Notes that a reading has answered.
+    fn end_reading(&mut self, names: &[DeviceName]) {
+        for name in names {
+            self.under_way.remove(name);
+        }
     }
 }
 
@@ -191,7 +210,9 @@ impl ReadThrough {
                 }
                 batch
             };
+            let names: Vec<DeviceName> = batch.iter().map(|(name, _)| name.clone()).collect();
             self.answer(batch).await;
+            self.asked.lock().end_reading(&names);
         }
     }
 

@@ -115,6 +115,28 @@ async fn requests_during_a_read_share_the_next_read() {
 }
 
 #[tokio::test]
+async fn a_device_is_in_one_reading_at_a_time_so_no_answer_is_older_than_one_before() {
+    let mut fixture = Fixture::new();
+    let first = fixture.ask(&["a"]);
+    let (names, answer_first) = fixture.readings.recv().await.unwrap();
+    assert_eq!(names, [name("a")]);
+    // A reading of its own might answer before the first, with something newer.
+    let second = fixture.ask(&["a"]);
+    let other = fixture.ask(&["b"]);
+    let (names, answer_other) = fixture.readings.recv().await.unwrap();
+    assert_eq!(names, [name("b")]);
+    answer_other.send(Ok(vec![])).unwrap();
+    assert_eq!(statuses(&other.await.unwrap().unwrap()), [None]);
+    fixture.until_waiting(1).await;
+    answer_first.send(Ok(vec![device("a", EventKind::Disconnect, 1)])).unwrap();
+    let (names, answer_second) = fixture.readings.recv().await.unwrap();
+    assert_eq!(names, [name("a")]);
+    answer_second.send(Ok(vec![device("a", EventKind::Connect, 5)])).unwrap();
+    assert_eq!(statuses(&first.await.unwrap().unwrap()), [Some(Status::Disconnected)]);
+    assert_eq!(statuses(&second.await.unwrap().unwrap()), [ON]);
+}
+
+#[tokio::test]
 async fn an_unwritten_change_is_merged_into_the_fetched_state_which_is_cached() {
     let mut fixture = Fixture::new();
     let asked = fixture.ask(&["a", "b"]);

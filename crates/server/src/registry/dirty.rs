@@ -11,6 +11,7 @@ use parking_lot::Mutex;
 
 use super::limit::RecordFlag;
 use super::shard::RecordPlace;
+use super::walk::next_range;
 use super::{Applied, Arrival, DeviceRegistry, Provenance, Record, SHARDS};
 use crate::freshness::RoundNumber;
 use presence::{Device, DeviceState, Status, UnixSeconds};
@@ -138,11 +139,7 @@ impl DeviceRegistry {
 
     /// Marks every device as changed: after the store has lost what it had.
     pub fn mark_all_dirty(&self) {
-        for (number, shard) in self.shards.iter().enumerate() {
-            for (at, record) in shard.records.write().iter_mut() {
-                self.note_dirty(RecordPlace::new(number, at), record);
-            }
-        }
+        self.visit_records(|place, record| self.note_dirty(place, record));
     }
 
     /// Makes room for so many devices at once, instead of growing on the way.
@@ -216,13 +213,22 @@ impl DeviceRegistry {
                 && resolved.event.time.nanos().is_some_and(|time| time < before_nanos)
         };
         for (number, shard) in self.shards.iter().enumerate() {
-            let _changing = shard.changing.lock();
-            let gone: Vec<u32> = {
-                let records = shard.records.read();
-                records.iter().filter(|(_, record)| is_gone(record)).map(|(at, _)| at).collect()
-            };
-            for at in gone {
-                self.forget_one(RecordPlace::new(number, at), &mut |record| forgotten(record.device()));
+            let mut next = 0;
+            loop {
+                let _changing = shard.changing.lock();
+                let (places, gone): (u32, Vec<u32>) = {
+                    let records = shard.records.read();
+                    let range = next_range(next, records.places());
+                    next = range.end;
+                    let gone = range.filter(|at| records.at(*at).is_some_and(is_gone));
+                    (records.places(), gone.collect())
+                };
+                for at in gone {
+                    self.forget_one(RecordPlace::new(number, at), &mut |record| forgotten(record.device()));
+                }
+                if next == places {
+                    break;
+                }
             }
         }
     }

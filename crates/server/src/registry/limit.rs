@@ -227,12 +227,7 @@ impl DeviceRegistry {
         let Some(limit) = &self.limit else { return };
         // First, so that what is remembered meanwhile is met below or refused.
         limit.doubts.fetch_add(1, Ordering::Relaxed);
-        for shard in &self.shards {
-            let _changing = shard.changing.lock();
-            for (_, record) in shard.records.write().iter_mut() {
-                record.flags.set(RecordFlag::Partial);
-            }
-        }
+        self.visit_records(|_place, record| record.flags.set(RecordFlag::Partial));
     }
 
     /// Notes that what was taken of these devices by [`DeviceRegistry::take_dirty`] stands in the store, and lets go of those that

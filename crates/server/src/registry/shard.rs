@@ -131,11 +131,6 @@ impl Records {
         numbered.filter_map(|(at, record)| Some((at as u32, record.as_ref()?)))
     }
 
-    pub fn iter_mut(&mut self) -> impl Iterator<Item = (u32, &mut Record)> {
-        let numbered = self.blocks.iter_mut().flatten().enumerate();
-        numbered.filter_map(|(at, record)| Some((at as u32, record.as_mut()?)))
-    }
-
     /// Makes room for so many records more.
     pub fn reserve(&mut self, more: usize) {
         self.table.reserve(more, |slot| TableSlot::spread(slot.hash));

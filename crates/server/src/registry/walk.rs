@@ -2,14 +2,46 @@
 //! walks reads the devices one by one. What is added while a part's names are gathered may be among them or not; the walker
 //! can tell, because it has the names.
 
-use super::DeviceRegistry;
-use super::shard::SHARDS;
+use std::ops::Range;
+
+use super::shard::{RecordPlace, SHARDS};
+use super::{DeviceRegistry, Record};
 use presence::{Device, DeviceName};
 
 /// Entries that are visited under one lock, some tens of microseconds.
 const VISITED_AT_ONCE: u32 = 1_024;
 
+/// Records that are changed under one lock, some ten microseconds.
+const CHANGED_AT_ONCE: u32 = 64;
+
+/// The places that are visited next under one lock.
+pub(super) fn next_range(from: u32, places: u32) -> Range<u32> {
+    from..places.min(from + CHANGED_AT_ONCE)
+}
+
 impl DeviceRegistry {
+    /// Visits every record, and holds the locks of its shard for at most [`CHANGED_AT_ONCE`] of them at a time, so that a
+    /// lookup waits for some ten microseconds at most. A record that is added meanwhile may be visited or not.
+    pub(super) fn visit_records(&self, mut visit: impl FnMut(RecordPlace, &mut Record)) {
+        for (number, shard) in self.shards.iter().enumerate() {
+            let mut next = 0;
+            loop {
+                let _changing = shard.changing.lock();
+                let mut records = shard.records.write();
+                let range = next_range(next, records.places());
+                for at in range.clone() {
+                    if let Some(record) = records.at_mut(at) {
+                        visit(RecordPlace::new(number, at), record);
+                    }
+                }
+                next = range.end;
+                if next == records.places() {
+                    break;
+                }
+            }
+        }
+    }
+
     /// In how many parts the map is walked through.
     pub const PARTS: usize = SHARDS;
 
@@ -81,6 +113,31 @@ mod tests {
             .map(|part| map.names_in_part(part, |device| device.id.starts_with('7')).len())
             .sum();
         assert_eq!(some, 1_111);
+    }
+
+    #[test]
+    fn records_are_visited_once_each_and_few_under_one_lock() {
+        for places in [0, 1, 63, 64, 65, 1_000] {
+            let (mut next, mut visited) = (0, Vec::new());
+            loop {
+                let range = next_range(next, places);
+                assert!(range.len() <= 64, "{range:?}");
+                next = range.end;
+                visited.extend(range);
+                if next == places {
+                    break;
+                }
+            }
+            assert_eq!(visited, (0..places).collect::<Vec<_>>());
+        }
+        let map = DeviceRegistry::default();
+        (0..20_000).for_each(|n| add(&map, &n.to_string()));
+        let mut visited = Vec::new();
+        map.visit_records(|_place, record| visited.push(record.device().id.to_owned()));
+        let number = visited.len();
+        visited.sort();
+        visited.dedup();
+        assert_eq!((number, visited.len()), (20_000, 20_000));
     }
 
     #[test]

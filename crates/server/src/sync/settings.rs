@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use crate::health::ReadyOn;
 use mqtt::settings::{ConnectSettings, Endpoint, Login, MqttVersion};
+use presence::StableHash;
 
 /// Everything the source needs; every value is already checked.
 #[derive(Clone, Debug, PartialEq)]
@@ -116,12 +117,9 @@ pub struct Partition {
 }
 
 impl Partition {
-    /// Whether the type is in this part: the same for all instances, whatever their version, so its hash is FNV-1a.
+    /// Whether the type is in this part: the same for all instances, whatever their version.
     pub fn holds(self, device_type: &str) -> bool {
-        let hash = device_type.bytes().fold(0xcbf2_9ce4_8422_2325, |hash: u64, byte| {
-            (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3)
-        });
-        hash % u64::from(self.of) == u64::from(self.number - 1)
+        StableHash::of(device_type.as_bytes()) % u64::from(self.of) == u64::from(self.number - 1)
     }
 }
 

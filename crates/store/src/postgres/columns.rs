@@ -12,7 +12,7 @@ use formats::iot_platform;
 use presence::history;
 use presence::history::HistoryEvent;
 use presence::payload::Payload;
-use presence::{DeviceName, DeviceState, EventKind, Moment, PresenceEvent, UnixSeconds};
+use presence::{DeviceName, DeviceState, EventKind, Moment, PresenceEvent, StableHash, UnixSeconds};
 
 /// The columns that [`device`] reads, in any order.
 pub const DEVICE: &str = "type, id, received_at, kind, session, time, close_code, payload, others";
@@ -180,19 +180,15 @@ impl<'a> EventColumns<'a> {
     }
 }
 
-/// 64 bits of everything that a statement is, the same in every version: FNV-1a over its fields and its message.
+/// 64 bits of everything that a statement is, the same in every version.
 fn digest(event: &PresenceEvent) -> i64 {
-    const BASIS: u64 = 0xcbf2_9ce4_8422_2325;
-    const PRIME: u64 = 0x0000_0100_0000_01b3;
-    let add = |hash: u64, bytes: &[u8]| {
-        bytes.iter().fold(hash, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(PRIME))
-    };
-    let mut hash = add(BASIS, &[encoding::kind_number(event.kind)]);
-    hash = add(hash, &nanos(event.session).to_le_bytes());
-    hash = add(hash, &nanos(event.time).to_le_bytes());
-    hash = add(hash, &event.close_code.to_le_bytes());
-    hash = add(hash, &event.payload.unpack());
-    i64::from_le_bytes(hash.to_le_bytes())
+    let hash = StableHash::default()
+        .with(&[encoding::kind_number(event.kind)])
+        .with(&nanos(event.session).to_le_bytes())
+        .with(&nanos(event.time).to_le_bytes())
+        .with(&event.close_code.to_le_bytes())
+        .with(&event.payload.unpack());
+    i64::from_le_bytes(hash.value().to_le_bytes())
 }
 
 /// An unknown moment is the least number.

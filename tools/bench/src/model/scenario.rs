@@ -2,6 +2,7 @@
 //! measurements stand here, each with the command that printed it.
 
 use clap::ValueEnum;
+use presence::StableHash;
 
 /// How the instances share the messages of the broker.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -191,7 +192,7 @@ impl Scenario {
     fn partition(&self) -> Vec<f64> {
         let mut shares = vec![0.0; self.instances];
         for DeviceType { name, share } in &self.types {
-            shares[(fnv_1a(name) % self.instances as u64) as usize] += share;
+            shares[(StableHash::of(name.as_bytes()) % self.instances as u64) as usize] += share;
         }
         shares
     }
@@ -233,11 +234,6 @@ pub fn falling_types(number: u32) -> Vec<DeviceType> {
     let total: f64 = (1..=number).map(|rank| 1.0 / f64::from(rank)).sum();
     let of = |rank| DeviceType { name: format!("type-{rank}"), share: 1.0 / f64::from(rank) / total };
     (1..=number).map(of).collect()
-}
-
-fn fnv_1a(text: &str) -> u64 {
-    text.bytes()
-        .fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3))
 }
 
 /// Places in the tables of all shards, each grown to twice its size whenever it was full.

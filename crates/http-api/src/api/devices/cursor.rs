@@ -1,14 +1,16 @@
 //! Where a list goes on, as a text that means nothing to a client: the last device of a page, and a check that the next page
 //! is of the same list. Any instance can go on from it, also after a restart.
 
+use std::fmt::Write as _;
+
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
-use presence::Moment;
-use presence::query::{Filter, Position, Sort};
+use presence::query::{Filter, Position, Sort, SortBy};
+use presence::{Moment, StableHash};
 
 /// The first byte; another form gets another.
-const FORM: u8 = 1;
+const FORM: u8 = 2;
 
 /// The cursor behind a device of this list.
 pub fn write(position: &Position, filter: &Filter, sort: Sort) -> String {
@@ -40,12 +42,48 @@ pub fn read(text: &str, filter: &Filter, sort: Sort) -> Option<Position> {
     Some(Position { device_type: text(device_type)?, id: text(id)?, time })
 }
 
-/// Tells a cursor of this list from others and from chance (FNV-1a). It is no secret: who forges one gets a page of what
-/// may be read anyway.
+/// Tells a cursor of this list from others and from chance. It is no secret: who forges one gets a page of what may be read
+/// anyway.
 fn check(bytes: &[u8], filter: &Filter, sort: Sort) -> u64 {
-    let list = format!("{filter:?} {sort:?}");
-    let all = bytes.iter().chain(list.as_bytes());
-    all.fold(0xcbf2_9ce4_8422_2325, |sum: u64, byte| (sum ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3))
+    StableHash::default().with(bytes).with(list_of(filter, sort).as_bytes()).value()
+}
+
+/// The list as a text that stays the same from version to version: the parameters that are given, by their names in the API. A
+/// parameter that a later version adds changes only the cursors of the lists that use it. Each value bears its length, so
+/// that no value can look like another parameter.
+fn list_of(filter: &Filter, sort: Sort) -> String {
+    let Filter { types, id_prefix, status, close_code, address, since, until } = filter;
+    let mut list = String::new();
+    let mut add = |name: &str, value: &str| {
+        let _ = write!(list, "{name}={}:{value};", value.len());
+    };
+    let mut types: Vec<_> = types.iter().collect();
+    types.sort_unstable();
+    types.dedup();
+    types.into_iter().for_each(|name| add("type", name));
+    if !id_prefix.is_empty() {
+        add("id_prefix", id_prefix);
+    }
+    if let Some(status) = status {
+        add("status", status.word());
+    }
+    if let Some(code) = close_code {
+        add("close_code", &code.to_string());
+    }
+    if let Some(address) = address {
+        add("address", &address.to_string());
+    }
+    for (name, moment) in [("since", since), ("until", until)] {
+        if let Some(nanos) = moment.and_then(Moment::nanos) {
+            add(name, &nanos.to_string());
+        }
+    }
+    let by = match sort.by {
+        SortBy::Id => "id",
+        SortBy::Since => "since",
+    };
+    add("sort", &format!("{}{by}", if sort.descending { "-" } else { "" }));
+    list
 }
 
 #[cfg(test)]
@@ -53,9 +91,37 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use presence::query::SortBy;
+    use presence::Status;
 
     const SORT: Sort = Sort { by: SortBy::Since, descending: false };
+
+    #[test]
+    fn cursors_of_earlier_versions_are_understood() {
+        let position =
+            Position { device_type: "pump".to_owned(), id: "7".to_owned(), time: Moment::from_nanos(9) };
+        let all = Filter {
+            types: vec!["valve".to_owned(), "pump".to_owned()],
+            id_prefix: "p".to_owned(),
+            status: Some(Status::Disconnected),
+            close_code: Some(91),
+            address: "192.0.2.7/24".parse().ok(),
+            since: Some(Moment::from_nanos(1)),
+            until: Some(Moment::from_nanos(2)),
+        };
+        let descending = Sort { by: SortBy::Id, descending: true };
+        assert_eq!(
+            list_of(&all, descending),
+            "type=4:pump;type=5:valve;id_prefix=1:p;status=12:disconnected;close_code=2:91;address=12:192.0.2.0/24;\
+             since=1:1;until=1:2;sort=3:-id;"
+        );
+        for (cursor, filter, sort) in [
+            ("AgAAAAAAAAAJAAAABHB1bXA3RKc7499UsgA", Filter::default(), SORT),
+            ("AgAAAAAAAAAJAAAABHB1bXA3dG2wVoPv5q0", all, descending),
+        ] {
+            assert_eq!(write(&position, &filter, sort), cursor);
+            assert_eq!(read(cursor, &filter, sort).as_ref(), Some(&position));
+        }
+    }
 
     proptest! {
         #[test]
