@@ -17,6 +17,7 @@ fn death(number: u64) -> Event<'static> {
 }
 
 #[derive(Clone, Debug)]
+#[allow(clippy::large_enum_variant, reason = "a test holds a few of them")]
 enum Message {
     Event(Event<'static>),
     Data,
