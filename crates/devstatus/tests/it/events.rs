@@ -248,7 +248,7 @@ fn a_gap_is_said_and_a_snapshot_closes_it() {
     for (at, id, reason) in [
         (2, "nonsense", "unknown_id"),
         // Another process's change, of which the history knows nothing.
-        (3, "1-77", "not_kept"),
+        (3, "1-77", "not_logged"),
         // Another store's event.
         (4, "1-77-5000", "dropped"),
     ] {

@@ -33,7 +33,7 @@ fn assert_caught_up(
     service.wait_until("every device is answered", || total() == 2_000);
     service.wait_until("it is shown", || service.get("/readyz").json()["store"] == "failing");
     let readiness = service.get("/readyz");
-    assert!(mentions(readiness.text(), &["not kept at present", why]), "{}", readiness.text());
+    assert!(mentions(readiness.text(), &["not stored at present", why]), "{}", readiness.text());
     assert_eq!(readiness.status, 200, "what is answered is right all the same");
     assert!(service.get("/metrics").text().contains("\ndevstatus_store_failing 1\n"));
     assert_answers(&service, PUMP, &PUMP.connect(1));
