@@ -1,5 +1,5 @@
-//! That the documents fit the tree: each relative link leads to a file, and each anchor to a heading. What a document says is
-//! not checked here.
+//! That the documents fit the tree: each relative link leads to a file, each anchor to a heading, and each path, module and type that
+//! ARCHITECTURE.md names exists. What a document says is not checked here.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -17,6 +17,10 @@ fn tracked() -> Vec<String> {
     let output = Command::new("git").arg("ls-files").current_dir(root()).output().expect("git is installed");
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     String::from_utf8(output.stdout).expect("paths are UTF-8").lines().map(str::to_owned).collect()
+}
+
+fn text(path: &str) -> String {
+    fs::read_to_string(root().join(path)).unwrap_or_else(|error| panic!("{path}: {error}"))
 }
 
 /// The lines of a document without its blocks of code.
@@ -128,4 +132,96 @@ fn a_link_to_nothing_is_noticed() {
         broken_links("docs/b.md", text_of),
         ["docs/b.md: c.md: there is no docs/c.md", "docs/b.md: ../a.md#b: a.md has no such heading"]
     );
+}
+
+/// A name of ARCHITECTURE.md and where it would have to be.
+#[derive(Debug, PartialEq, Eq)]
+enum Named<'a> {
+    Path(&'a str),
+    Type(&'a str),
+    /// A module, or what stands in one: each of the words is a name of the code.
+    Module(Vec<&'a str>),
+}
+
+/// What a word between backticks names of the code; `None` if it names none: a setting, a status, a statement.
+fn named(code: &str) -> Option<Named<'_>> {
+    let is_word =
+        |text: &str| !text.is_empty() && text.chars().all(|c| c.is_ascii_alphanumeric() || c == '_');
+    let ends = [".rs", ".sql", ".lua", ".md", ".toml"];
+    if ends.iter().any(|end| code.ends_with(end))
+        && code.chars().all(|c| c.is_ascii_alphanumeric() || "_-./".contains(c))
+    {
+        return Some(Named::Path(code));
+    }
+    if code.contains("::") {
+        let parts: Vec<_> = code.split("::").collect();
+        return parts.iter().all(|part| is_word(part)).then_some(Named::Module(parts));
+    }
+    let is_type = is_word(code)
+        && code.starts_with(|c: char| c.is_ascii_uppercase())
+        && code.contains(|c: char| c.is_ascii_lowercase());
+    is_type.then_some(Named::Type(code))
+}
+
+/// Files of users.
+const NO_PATHS: &[&str] = &["devstatus.toml"];
+
+/// Words that look like types and are fields of a message, or kinds of a lock.
+const NO_TYPES: &[&str] = &["ConnectTime", "Time", "Debug"];
+
+#[test]
+fn every_path_module_and_type_of_the_architecture_exists() {
+    let files = tracked();
+    let sources: Vec<String> =
+        files.iter().filter(|path| path.ends_with(".rs")).map(|path| text(path)).collect();
+    let words: BTreeSet<&str> = sources
+        .iter()
+        .flat_map(|source| source.split(|c: char| !c.is_ascii_alphanumeric() && c != '_'))
+        .collect();
+    let defined: BTreeSet<&str> = sources.iter().flat_map(|source| definitions(source)).collect();
+    let stems: BTreeSet<&str> = files.iter().flat_map(|path| path.split(['/', '.'])).collect();
+    let architecture = text("ARCHITECTURE.md");
+    let mut missing = Vec::new();
+    for code in prose(&architecture).into_iter().flat_map(|line| split_code(line).1) {
+        let exists = match named(code) {
+            None => true,
+            Some(Named::Path(path)) => {
+                NO_PATHS.contains(&path)
+                    || files.iter().any(|file| file == path || file.ends_with(&format!("/{path}")))
+            }
+            Some(Named::Type(name)) => NO_TYPES.contains(&name) || defined.contains(name),
+            Some(Named::Module(parts)) => {
+                parts.iter().all(|part| stems.contains(part) || words.contains(part))
+            }
+        };
+        if !exists {
+            missing.push(code);
+        }
+    }
+    assert!(missing.is_empty(), "ARCHITECTURE.md names what is not there: {missing:?}");
+}
+
+/// The types that a file defines.
+fn definitions(source: &str) -> impl Iterator<Item = &str> {
+    let keywords = ["struct ", "enum ", "trait ", "type "];
+    let lines = source
+        .lines()
+        .map(|line| line.trim_start().trim_start_matches("pub(super) ").trim_start_matches("pub(crate) "));
+    let lines = lines.map(|line| line.trim_start_matches("pub "));
+    lines.filter_map(move |line| {
+        let rest = keywords.iter().find_map(|keyword| line.strip_prefix(keyword))?;
+        rest.split(|c: char| !c.is_ascii_alphanumeric() && c != '_').next()
+    })
+}
+
+#[test]
+fn names_of_the_code_are_told_from_other_words() {
+    assert_eq!(named("presence/src/state.rs"), Some(Named::Path("presence/src/state.rs")));
+    assert_eq!(named("DeviceState"), Some(Named::Type("DeviceState")));
+    assert_eq!(named("sync::live"), Some(Named::Module(vec!["sync", "live"])));
+    for other in ["--map-limit", "NOTIFY", "unproven", "GET /livez", "iot-2/type/+/id/+/mon"] {
+        assert_eq!(named(other), None, "{other}");
+    }
+    let source = "pub struct One<'a>(&'a str);\n    enum Two {\nlet three = 3;\npub(super) type Four = u8;";
+    assert_eq!(definitions(source).collect::<Vec<_>>(), ["One", "Two", "Four"]);
 }
