@@ -4,12 +4,14 @@
 //! disconnect ends the current session, is decided by the merge rule, not here.
 
 pub mod aws_iot;
+pub mod builtin;
 pub mod chirpstack;
 pub mod iot_platform;
 pub mod mosquitto_log;
 mod name;
 pub mod nanomq;
 pub mod order;
+pub mod profile;
 mod protobuf;
 pub mod sparkplug;
 

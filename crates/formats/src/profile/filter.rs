@@ -1,0 +1,66 @@
+//! Topic filters of MQTT, for `except` and for what is subscribed to.
+
+use super::template::{Level, Position};
+
+/// A topic filter: `+` stands for one level, `#` at the end for any number of them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Filter {
+    pub levels: Vec<Level>,
+    /// Whether `#` follows.
+    pub is_open: bool,
+}
+
+impl Filter {
+    pub fn parse(text: &str) -> Result<Self, String> {
+        let mut levels = Vec::new();
+        let mut is_open = false;
+        for level in text.split('/') {
+            if is_open {
+                return Err(format!("`{text}` has a level behind `#`"));
+            }
+            match level {
+                "#" => is_open = true,
+                "+" => levels.push(Level::One(None)),
+                _ if level.contains(['+', '#', '{', '}']) => {
+                    return Err(format!("`{text}` is no topic filter: a wildcard is a whole level"));
+                }
+                _ => levels.push(Level::Literal(level.into())),
+            }
+        }
+        if text.is_empty() || text.chars().any(char::is_control) {
+            return Err("a topic filter was expected".to_owned());
+        }
+        Ok(Self { levels, is_open })
+    }
+
+    pub fn matches(&self, topic: &str) -> bool {
+        let mut levels = self.levels.iter();
+        for (index, text) in topic.split('/').enumerate() {
+            let position = if index == 0 { Position::First } else { Position::Inner };
+            match levels.next() {
+                Some(level) if level.takes(text, position) => {}
+                Some(_) => return false,
+                None => return self.is_open && (index > 0 || !text.starts_with('$')),
+            }
+        }
+        levels.next().is_none()
+    }
+}
+
+/// Whether every topic that `inner` matches is matched by `outer`, too. Brokers may send a message once for each filter
+/// that matches, so covered ones are left out.
+pub(super) fn covers(outer: &str, inner: &str) -> bool {
+    let mut outer_levels = outer.split('/');
+    let mut inner_levels = inner.split('/');
+    let mut is_first = true;
+    loop {
+        match (outer_levels.next(), inner_levels.next()) {
+            (Some("#"), level) => return !(is_first && level.is_some_and(|level| level.starts_with('$'))),
+            (Some("+"), Some(level)) if level != "#" && !(is_first && level.starts_with('$')) => {}
+            (Some(outer), Some(inner)) if outer == inner => {}
+            (None, None) => return true,
+            _ => return false,
+        }
+        is_first = false;
+    }
+}

@@ -1,0 +1,143 @@
+//! Finds the template that a topic belongs to, over all profiles at once: a trie of levels. What it costs depends on the
+//! topic's levels, not on how many profiles there are.
+
+use std::collections::HashMap;
+
+use super::Profile;
+use super::template::{Level, Position, Template, first_level, last_level};
+
+/// What a template is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Role {
+    /// The state of the parent.
+    Parent,
+    /// The state of a device: which of the profile's topics.
+    Status(usize),
+    /// A sign of life: which of the profile's topics.
+    Alive(usize),
+}
+
+/// A template of a profile. The least of those that match takes the message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Target {
+    pub profile: usize,
+    pub role: Role,
+}
+
+/// All templates.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Matcher {
+    root: Node,
+}
+
+#[derive(Clone, Debug, Default)]
+struct Node {
+    literals: HashMap<Box<str>, Node>,
+    any: Option<Box<Node>>,
+    affixed: Vec<(Level, Node)>,
+    /// What follows a capture of several levels, from the last level to the first.
+    tail: Option<Box<Node>>,
+    targets: Vec<Target>,
+}
+
+impl Matcher {
+    pub fn new(profiles: &[Profile]) -> Self {
+        let mut matcher = Self::default();
+        for (profile, content) in profiles.iter().enumerate() {
+            for (role, template) in content.roles() {
+                matcher.root.insert(template).push(Target { profile, role });
+            }
+        }
+        matcher
+    }
+
+    /// The least target whose template matches and that the caller takes.
+    pub fn find(&self, topic: &str, takes: impl Fn(Target) -> bool) -> Option<Target> {
+        let mut best: Option<Target> = None;
+        let mut visit = |targets: &[Target]| {
+            for target in targets {
+                if best.is_none_or(|best| *target < best) && takes(*target) {
+                    best = Some(*target);
+                }
+            }
+        };
+        self.root.walk(Some(topic), Position::First, &mut visit);
+        best
+    }
+}
+
+impl Node {
+    fn insert(&mut self, template: &Template) -> &mut Vec<Target> {
+        let many = template.levels.iter().position(|level| matches!(level, Level::Many(_)));
+        let (head, tail) = template.levels.split_at(many.unwrap_or(template.levels.len()));
+        let mut node = head.iter().fold(self, |node, level| node.child(level));
+        if let Some((_many, tail)) = tail.split_first() {
+            node = node.tail.get_or_insert_default();
+            node = tail.iter().rev().fold(node, |node, level| node.child(level));
+        }
+        &mut node.targets
+    }
+
+    fn child(&mut self, level: &Level) -> &mut Node {
+        match level {
+            Level::Literal(literal) => self.literals.entry(literal.clone()).or_default(),
+            Level::One(_) | Level::Many(_) => self.any.get_or_insert_default(),
+            Level::Affixed { .. } => {
+                let known = self.affixed.iter().position(|(known, _)| known == level);
+                let index = known.unwrap_or_else(|| {
+                    self.affixed.push((level.clone(), Node::default()));
+                    self.affixed.len() - 1
+                });
+                &mut self.affixed[index].1
+            }
+        }
+    }
+
+    /// Visits the targets of all templates that match. The depth is that of the longest template.
+    fn walk(&self, mut rest: Option<&str>, position: Position, visit: &mut impl FnMut(&[Target])) {
+        if let (Some(tail), Some(topic)) = (&self.tail, rest)
+            && Level::Many(0).takes(topic, position)
+        {
+            tail.walk_back(topic, visit);
+        }
+        let Some(level) = first_level(&mut rest) else { return visit(&self.targets) };
+        for node in self.children(level, position) {
+            node.walk(rest, Position::Inner, visit);
+        }
+    }
+
+    /// The same from the end, as long as a level is left for the capture of several.
+    fn walk_back(&self, topic: &str, visit: &mut impl FnMut(&[Target])) {
+        visit(&self.targets);
+        let mut rest = Some(topic);
+        let Some(level) = last_level(&mut rest) else { return };
+        let Some(rest) = rest else { return };
+        for node in self.children(level, Position::Inner) {
+            node.walk_back(rest, visit);
+        }
+    }
+
+    fn children(&self, level: &str, position: Position) -> impl Iterator<Item = &Node> {
+        let any = self.any.as_deref().filter(|_| Level::One(None).takes(level, position));
+        let affixed = self.affixed.iter().filter(move |(affixed, _)| affixed.takes(level, position));
+        self.literals.get(level).into_iter().chain(any).chain(affixed.map(|(_, node)| node))
+    }
+}
+
+impl Profile {
+    pub(super) fn roles(&self) -> impl Iterator<Item = (Role, &Template)> {
+        let parent = self.under.iter().map(|under| (Role::Parent, &under.template));
+        let topics = self.topics.iter().enumerate();
+        let topics = topics.map(|(index, (template, _))| (Role::Status(index), template));
+        let alive = self.alive.iter().enumerate().map(|(index, template)| (Role::Alive(index), template));
+        parent.chain(topics).chain(alive)
+    }
+
+    /// Whether a matching topic is none of the exceptions.
+    pub(super) fn takes(&self, role: Role, topic: &str) -> bool {
+        match role {
+            Role::Parent => true,
+            Role::Status(_) | Role::Alive(_) => !self.excepts(topic),
+        }
+    }
+}

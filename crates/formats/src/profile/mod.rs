@@ -1,0 +1,234 @@
+//! Profiles: message formats that are described in a table instead of code. `docs/profiles.md` explains the language.
+//!
+//! [`parse`] reads `[[profile]]` tables, [`Profile::new`] checks one, and [`Profiles::new`] joins those that are used on one
+//! broker, so that a message is matched against all of them at once.
+
+mod clash;
+mod compile;
+mod decode;
+mod error;
+mod filter;
+mod matcher;
+mod pointer;
+mod table;
+mod template;
+mod text;
+mod values;
+
+use std::time::Duration;
+
+use serde::Deserialize;
+
+use crate::{Cause, Decoded, EventKind};
+use compile::{Compiler, Topic};
+pub use error::ProfileError;
+use filter::Filter;
+use matcher::{Matcher, Target};
+use pointer::Pointers;
+pub use table::ProfileTable;
+use table::{Payload, Unit};
+use template::Template;
+use text::{Split, Text};
+use values::{Value, Values};
+
+/// A longer payload is no status message; the bound is the one of the IoT platform's decoder.
+pub const PAYLOAD_MAX_BYTES: usize = 64 * 1024;
+
+/// One message as it came from the broker.
+#[derive(Clone, Copy, Debug)]
+pub struct Message<'a> {
+    pub topic: &'a str,
+    pub payload: &'a [u8],
+    /// Whether the broker sent it because it had retained it: its RETAIN flag is set.
+    pub is_retained: bool,
+}
+
+/// A profile that was checked.
+#[derive(Clone, Debug)]
+pub struct Profile {
+    name: Box<str>,
+    topics: Vec<Topic>,
+    alive: Vec<Template>,
+    except: Vec<Filter>,
+    under: Option<Parent>,
+    split: Option<Split>,
+    /// The slot of the capture that is the id, and the pointer to it where the topic has none; the same of the type.
+    id: Option<usize>,
+    id_at: Option<usize>,
+    device_type: Option<Text>,
+    type_at: Option<usize>,
+    payload: Payload,
+    pointers: Pointers,
+    at: Option<usize>,
+    values: Values,
+    also: Vec<(usize, Value)>,
+    time_at: Option<usize>,
+    session_at: Option<usize>,
+    unit: Option<Unit>,
+    reason_at: Option<usize>,
+    words: Words,
+    is_retained: bool,
+    grace: Option<Duration>,
+    stale_after: Option<Duration>,
+}
+
+/// The device through which others are reached.
+#[derive(Clone, Debug)]
+struct Parent {
+    template: Template,
+    id: Text,
+    values: Values,
+    /// Empty for a text; else the one pointer to the value.
+    pointers: Pointers,
+}
+
+/// Words that say why a session ended.
+#[derive(Clone, Debug, Default)]
+struct Words {
+    list: Vec<Word>,
+}
+
+#[derive(Clone, Debug)]
+struct Word {
+    text: Box<str>,
+    /// What the word makes of a disconnect, if anything else.
+    kind: Option<EventKind>,
+    cause: Cause,
+}
+
+impl Words {
+    fn find(&self, text: &str) -> Option<&Word> {
+        self.list.iter().find(|word| *word.text == *text)
+    }
+}
+
+impl Profile {
+    /// Checks a table.
+    pub fn new(table: &ProfileTable) -> Result<Self, ProfileError> {
+        Compiler::new(table).compile()
+    }
+
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The type of every device, if it is the same for all.
+    pub fn fixed_type(&self) -> Option<&str> {
+        self.device_type.as_ref().and_then(Text::fixed)
+    }
+
+    /// Whether the broker retains the states, so that a subscription begins with all of them.
+    pub fn is_retained(&self) -> bool {
+        self.is_retained
+    }
+
+    /// How long a disconnect is held back, in case the device is back by then.
+    pub fn grace(&self) -> Option<Duration> {
+        self.grace
+    }
+
+    /// After how long without any message the state of a device is unknown.
+    pub fn stale_after(&self) -> Option<Duration> {
+        self.stale_after
+    }
+
+    /// What to subscribe to. No filter is covered by another one.
+    pub fn filters(&self) -> Vec<String> {
+        uncovered(self.templates().map(Template::filter))
+    }
+
+    /// All templates, in the order in which one of them takes a message that several match.
+    fn templates(&self) -> impl Iterator<Item = &Template> {
+        let parent = self.under.iter().map(|under| &under.template);
+        parent.chain(self.topics.iter().map(|(topic, _)| topic)).chain(&self.alive)
+    }
+
+    fn excepts(&self, topic: &str) -> bool {
+        self.except.iter().any(|filter| filter.matches(topic))
+    }
+}
+
+/// Leaves out the filters that others cover.
+fn uncovered(filters: impl Iterator<Item = String>) -> Vec<String> {
+    let mut kept: Vec<String> = Vec::new();
+    for filter in filters {
+        if !kept.iter().any(|other| filter::covers(other, &filter)) {
+            kept.retain(|other| !filter::covers(&filter, other));
+            kept.push(filter);
+        }
+    }
+    kept
+}
+
+/// The profiles that are used on one broker.
+#[derive(Clone, Debug)]
+pub struct Profiles {
+    profiles: Vec<Profile>,
+    matcher: Matcher,
+}
+
+impl Profiles {
+    /// Joins profiles. No topic may belong to two of them.
+    pub fn new(profiles: Vec<Profile>) -> Result<Self, ProfileError> {
+        for (index, profile) in profiles.iter().enumerate() {
+            for other in &profiles[..index] {
+                if let Some(problem) = clash::problem(other, profile) {
+                    return Err(ProfileError {
+                        profile: Some(profile.name.to_string()),
+                        key: Some("topic"),
+                        problem,
+                        span: None,
+                    });
+                }
+            }
+        }
+        let matcher = Matcher::new(&profiles);
+        Ok(Self { profiles, matcher })
+    }
+
+    pub fn iter(&self) -> impl Iterator<Item = &Profile> {
+        self.profiles.iter()
+    }
+
+    /// What to subscribe to for all profiles. No filter is covered by another one.
+    pub fn filters(&self) -> Vec<String> {
+        uncovered(self.profiles.iter().flat_map(Profile::filters))
+    }
+
+    /// The profile that a topic belongs to.
+    pub fn find(&self, topic: &str) -> Option<&Profile> {
+        self.target(topic).map(|target| &self.profiles[target.profile])
+    }
+
+    /// Decodes one message.
+    pub fn decode<'a>(&'a self, message: Message<'a>) -> Decoded<'a> {
+        match self.target(message.topic) {
+            Some(target) => self.profiles[target.profile].decode(target.role, message),
+            None => Decoded::NoMatch,
+        }
+    }
+
+    fn target(&self, topic: &str) -> Option<Target> {
+        self.matcher.find(topic, |target| self.profiles[target.profile].takes(target.role, topic))
+    }
+}
+
+/// Reads the `[[profile]]` tables of a file that has nothing else.
+pub fn parse(text: &str) -> Result<Vec<Profile>, ProfileError> {
+    #[derive(Deserialize)]
+    #[serde(deny_unknown_fields)]
+    struct File {
+        #[serde(default)]
+        profile: Vec<ProfileTable>,
+    }
+    let file: File = toml::from_str(text).map_err(|error| ProfileError {
+        profile: error.span().and_then(|span| error::name_before(text, span.start)),
+        key: None,
+        problem: error.message().to_owned(),
+        span: error.span(),
+    })?;
+    file.profile.iter().map(Profile::new).collect()
+}
+
+#[cfg(test)]
+mod tests;
