@@ -1,6 +1,7 @@
 //! What works and what does not: the state of the broker link and of the population, as one value that all may read.
 
 mod link;
+mod report;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -9,6 +10,7 @@ use std::time::{Duration, Instant};
 use parking_lot::{Mutex, RwLock};
 
 use self::link::LinkFreshness;
+pub use self::report::{PopulationReport, READ_TYPES_MAX, REPORTED_TYPES_MAX, TypeReport};
 use crate::clock;
 use crate::freshness::{Freshness, RoundNumber};
 
@@ -103,43 +105,6 @@ impl ReadyOn {
             ReadyOn::Complete => "complete",
             ReadyOn::Unproven => "unproven",
         }
-    }
-}
-
-/// What the latest round of the population came to.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct PopulationReport {
-    pub state: PopulationState,
-    /// Why: the word for the evidence.
-    pub evidence: &'static str,
-    pub types: Vec<TypeReport>,
-}
-
-/// The same for one device type.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct TypeReport {
-    pub device_type: String,
-    /// Devices in the map.
-    pub known: u64,
-    /// Devices that were heard of in the round.
-    pub replayed: u64,
-    pub evidence: &'static str,
-    /// Whether the evidence is proof that no device of the type is missing.
-    pub proven: bool,
-}
-
-impl PopulationReport {
-    /// How many types nothing proves to be whole, and the first of them; empty if there is none.
-    fn unproven_types(&self) -> String {
-        const NAMED: usize = 5;
-        let unproven: Vec<&str> =
-            self.types.iter().filter(|t| !t.proven).map(|t| t.device_type.as_str()).collect();
-        if unproven.is_empty() {
-            return String::new();
-        }
-        let more = if unproven.len() > NAMED { ", …" } else { "" };
-        let named = unproven[..unproven.len().min(NAMED)].join(", ");
-        format!(" Not proven are {} of {} types: {named}{more}.", unproven.len(), self.types.len())
     }
 }
 

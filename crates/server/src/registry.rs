@@ -12,19 +12,21 @@ mod index;
 mod index_filter;
 mod limit;
 mod list;
+mod names;
 mod rates;
 mod shard;
 mod snapshot;
 mod sorted;
 #[cfg(test)]
 mod tests;
+mod types;
 mod walk;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU16, AtomicU64, Ordering};
 
-use hashbrown::{HashMap, HashTable};
-use parking_lot::{Mutex, RwLock};
+use hashbrown::HashMap;
+use parking_lot::Mutex;
 
 use self::counts::Counts;
 pub use self::counts::Totals;
@@ -32,11 +34,14 @@ use self::dirty::DirtySet;
 use self::index::{IndexKey, TypeIndex};
 use self::limit::{Limit, RecordFlag, RecordFlags};
 pub use self::limit::{LossCount, NotHeld};
-pub use self::list::Page;
+pub use self::list::{Listing, Page};
+use self::names::Names;
 pub use self::rates::PerMinute;
 use self::rates::Rates;
 use self::shard::{RecordPlace, Records, SHARDS, Shard};
 pub use self::snapshot::{LastEvent, Snapshot};
+pub use self::types::RoundCount;
+use self::types::{DeviceType, TimeOrder, Types};
 use crate::freshness::RoundNumber;
 use formats::iot_platform;
 use presence::{
@@ -47,13 +52,15 @@ use presence::{
 pub struct DeviceRegistry {
     shards: Box<[Shard]>,
     hasher: foldhash::fast::RandomState,
-    types: RwLock<HashTable<Arc<DeviceType>>>,
+    types: Types,
     counts: Counts,
     /// Disconnected devices by close code.
     close_codes: Mutex<HashMap<u16, u64, foldhash::fast::RandomState>>,
     rates: Rates,
     /// The round of the population that is on.
     round: AtomicU16,
+    /// Devices that were heard of in it.
+    received_in_round: AtomicU64,
     /// `None` where nobody takes the changes anywhere.
     dirty: Option<DirtySet>,
     /// `None`: all devices are held.
@@ -83,18 +90,6 @@ pub struct Arrival {
     pub round: RoundNumber,
 }
 
-/// Devices of one type in the current round of the population.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct RoundCount {
-    pub device_type: String,
-    /// In the map when the round began.
-    pub before: u64,
-    /// In the map now.
-    pub total: u64,
-    /// Heard of since the round began.
-    pub received: u64,
-}
-
 /// How the latest message about a device came.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Provenance {
@@ -119,24 +114,6 @@ pub enum Applied {
     Changed { from: Option<Status>, to: Status },
 }
 
-struct DeviceType {
-    name: Arc<str>,
-    counts: Counts,
-    index: RwLock<TypeIndex>,
-    /// Devices in the map when the round began.
-    before_round: AtomicU64,
-    /// Devices heard of since the round began.
-    received_in_round: AtomicU64,
-}
-
-impl DeviceType {
-    fn new(name: &str) -> Self {
-        let (before_round, received_in_round) = (AtomicU64::new(0), AtomicU64::new(0));
-        let (counts, index) = (Counts::default(), RwLock::default());
-        Self { name: name.into(), counts, index, before_round, received_in_round }
-    }
-}
-
 impl Record {
     fn is(&self, device: Device<'_>) -> bool {
         *self.id == *device.id && *self.device_type.name == *device.device_type
@@ -153,11 +130,12 @@ impl Default for DeviceRegistry {
         Self {
             shards: (0..SHARDS).map(|_| Shard::default()).collect(),
             hasher: foldhash::fast::RandomState::default(),
-            types: RwLock::default(),
+            types: Types::default(),
             counts: Counts::default(),
             close_codes: Mutex::default(),
             rates: Rates::default(),
             round: AtomicU16::new(0),
+            received_in_round: AtomicU64::new(0),
             dirty: None,
             limit: None,
         }
@@ -225,7 +203,7 @@ impl DeviceRegistry {
             flags.set(RecordFlag::Partial);
         }
         let record = Record {
-            device_type: self.device_type(device.device_type),
+            device_type: self.types.find_or_add(device.device_type),
             id: device.id.into(),
             state: DeviceState::default(),
             provenance: arrival.provenance,
@@ -261,12 +239,16 @@ impl DeviceRegistry {
                 *codes.entry(code).or_default() += 1;
             }
         }
-        let mut index = device_type.index.write();
-        match (from, to) {
-            (None, Some(to)) => index.add(place, id, to, self),
-            (Some(from), Some(to)) => index.change(place, id, (from, to), self),
-            (Some(from), None) => index.remove(id, from, self),
+        let change = |index: &mut TypeIndex, name: &str, names: &Names<'_>| match (from, to) {
+            (None, Some(to)) => index.add(place, name, to, names),
+            (Some(from), Some(to)) => index.change(place, name, (from, to), names),
+            (Some(from), None) => index.remove(name, from, names),
             (None, None) => {}
+        };
+        change(&mut device_type.index.write(), id, &Names::Ids(self));
+        if device_type.time_order == TimeOrder::Further {
+            let name = names::full(&device_type.name, id);
+            change(&mut self.types.further.write(), &name, &Names::Full(self));
         }
     }
 
@@ -280,7 +262,11 @@ impl DeviceRegistry {
         record.received_at = arrival.at;
         // A request is never retained, so it says nothing about what the broker has replayed.
         if event.kind != EventKind::Request {
-            record.note_received(arrival.round, self.round());
+            let round = self.round();
+            if record.note_received(arrival.round, round) {
+                record.device_type.hear_one(round);
+                self.received_in_round.fetch_add(1, Ordering::Relaxed);
+            }
         }
         let from = record.state.resolve().map(|resolved| resolved.status);
         if !record.state.apply(event) {
@@ -296,7 +282,7 @@ impl DeviceRegistry {
         if from == Some(to) {
             return Applied::Refined;
         }
-        record.device_type.counts.move_one(from, to);
+        record.device_type.move_one(from, to, self.round());
         self.counts.move_one(from, to);
         Applied::Changed { from, to }
     }
@@ -311,14 +297,6 @@ impl DeviceRegistry {
     /// Totals over all devices, in constant time.
     pub fn totals(&self) -> Totals {
         self.counts.totals()
-    }
-
-    /// Totals for each device type, by name.
-    pub fn totals_by_type(&self) -> Vec<(String, Totals)> {
-        let types = self.types.read();
-        let mut totals: Vec<_> = types.iter().map(|t| (t.name.to_string(), t.counts.totals())).collect();
-        totals.sort_unstable_by(|a, b| a.0.cmp(&b.0));
-        totals
     }
 
     /// Disconnected devices by close code, the most frequent first, at most so many codes.
@@ -348,48 +326,13 @@ impl DeviceRegistry {
         }
         let round = self.round().next();
         self.round.store(round.to_bits(), Ordering::Relaxed);
-        for device_type in self.types.read().iter() {
-            device_type.before_round.store(device_type.counts.totals().total(), Ordering::Relaxed);
-            device_type.received_in_round.store(0, Ordering::Relaxed);
-        }
+        self.received_in_round.store(0, Ordering::Relaxed);
         round
-    }
-
-    /// What the current round has come to, by type.
-    pub fn round_counts(&self) -> Vec<RoundCount> {
-        let types = self.types.read();
-        let counts = types.iter().map(|t| RoundCount {
-            device_type: t.name.to_string(),
-            before: t.before_round.load(Ordering::Relaxed),
-            total: t.counts.totals().total(),
-            received: t.received_in_round.load(Ordering::Relaxed),
-        });
-        let mut counts: Vec<_> = counts.collect();
-        counts.sort_unstable_by(|a, b| a.device_type.cmp(&b.device_type));
-        counts
     }
 
     /// Devices that were heard of in the current round.
     pub fn received_in_round(&self) -> u64 {
-        self.types.read().iter().map(|t| t.received_in_round.load(Ordering::Relaxed)).sum()
-    }
-
-    /// The ids of this type's devices, heard of in the current round or not. Goes through the whole map, one shard at a
-    /// time.
-    pub fn ids_in_round(&self, device_type: &str, received: bool) -> Vec<String> {
-        let round = self.round();
-        let mut ids = Vec::new();
-        for shard in &self.shards {
-            let records = shard.records.read();
-            let of_type = records.iter().map(|(_, record)| record);
-            let of_type = of_type.filter(|record| *record.device_type.name == *device_type);
-            ids.extend(
-                of_type
-                    .filter(|record| (record.received_in == round) == received)
-                    .map(|record| record.id.to_string()),
-            );
-        }
-        ids
+        self.received_in_round.load(Ordering::Relaxed)
     }
 
     fn hash(&self, device: Device<'_>) -> u64 {
@@ -404,34 +347,17 @@ impl DeviceRegistry {
     fn shard_number(hash: u64) -> usize {
         (hash >> 32) as usize % SHARDS
     }
-
-    /// The one copy of this type's name and totals.
-    fn device_type(&self, name: &str) -> Arc<DeviceType> {
-        use std::hash::BuildHasher;
-        let hash = self.hasher.hash_one(name);
-        if let Some(found) = self.types.read().find(hash, |t| *t.name == *name) {
-            return Arc::clone(found);
-        }
-        let mut types = self.types.write();
-        let rehash = |t: &Arc<DeviceType>| self.hasher.hash_one(&*t.name);
-        let entry = types
-            .entry(hash, |t| *t.name == *name, rehash)
-            .or_insert_with(|| Arc::new(DeviceType::new(name)));
-        Arc::clone(entry.get())
-    }
 }
 
 impl Record {
-    /// Notes that the broker sent something in a round. Counts the device once in the round that is on.
-    fn note_received(&mut self, round: RoundNumber, now: RoundNumber) {
+    /// Notes that the broker sent something in a round; says whether the device counts as heard of in the round that is on.
+    fn note_received(&mut self, round: RoundNumber, now: RoundNumber) -> bool {
         if round == RoundNumber::NONE || self.received_in == round {
-            return;
+            return false;
         }
         self.received_in = round;
         // What waited for the decoder since before this round began is no part of it.
-        if round == now {
-            self.device_type.received_in_round.fetch_add(1, Ordering::Relaxed);
-        }
+        round == now
     }
 
     /// What filters look at; `None` before the first statement.

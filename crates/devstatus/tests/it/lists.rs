@@ -257,13 +257,49 @@ fn an_invalid_lookup_is_refused_with_its_reason() {
 }
 
 #[test]
+fn types_are_read_page_by_page() {
+    let broker = Mosquitto::start();
+    let mut publisher = broker.publisher();
+    for number in 0..25 {
+        let device = Device { kind: &format!("type-{number:02}"), id: "1" };
+        publisher.retain(&device.topic(), device.connect(number));
+    }
+    publisher.flush();
+    let service = Launch::to(&broker.url()).start();
+    service.wait_until_ready();
+    let whole = service.get("/api/v1/types").json();
+    assert_eq!((&whole["types_total"], &whole["next_cursor"]), (&json!(25), &Value::Null));
+    for limit in [1, 7, 24, 25, 10_000] {
+        let (mut parts, mut cursor) = (Vec::new(), String::new());
+        loop {
+            let page = service.get(&format!("/api/v1/types?limit={limit}{cursor}")).json();
+            let types = page["types"].as_array().expect("a list");
+            assert!(types.len() <= limit && page["types_total"] == 25, "{page}");
+            parts.extend(types.iter().cloned());
+            let Some(next) = page["next_cursor"].as_str() else { break };
+            assert_eq!(types.len(), limit, "only the last page is shorter");
+            cursor = format!("&cursor={next}");
+        }
+        assert_eq!(Value::from(parts), whole["types"], "limit={limit}");
+    }
+    let of_a_list = service.get("/api/v1/devices?limit=1&sort=since").json()["next_cursor"].clone();
+    let of_a_list = format!("cursor={}", of_a_list.as_str().expect("a cursor"));
+    for query in ["limit=0", "limit=10001", "limit=-1", "limit=many", "cursor=none", "cursor=", &of_a_list] {
+        let answer = service.get(&format!("/api/v1/types?{query}"));
+        let name = query.split('=').next().expect("a name");
+        assert_eq!((answer.status, &answer.json()["parameter"]), (400, &json!(name)), "{query}");
+    }
+}
+
+#[test]
 fn types_and_summary_count_the_fleet() {
     let (broker, service) = fleet();
     let types = json!([
         {"type": "pump", "total": 50, "connected": 33, "disconnected": 17},
         {"type": "valve", "total": 20, "connected": 13, "disconnected": 7},
     ]);
-    assert_eq!(service.get("/api/v1/types").json(), json!({"types_total": 2, "types": types}));
+    let all = json!({"types_total": 2, "types": types, "next_cursor": null});
+    assert_eq!(service.get("/api/v1/types").json(), all);
     let summary = service.get("/api/v1/summary").json();
     assert_eq!((&summary["total"], &summary["types"]), (&json!(70), &types));
     assert_eq!((&summary["stale"], &summary["store"]), (&json!(false), &json!("off")));

@@ -167,6 +167,24 @@ fn a_type_above_the_buffer_is_asked_for_by_the_names_in_the_store() {
 }
 
 #[test]
+fn more_types_than_are_read_one_by_one_leave_the_population_unproven() {
+    let kinds: Vec<String> = (0..1_001).map(|number| format!("type-{number:04}")).collect();
+    let fleet: Vec<(&str, usize)> = kinds.iter().map(|kind| (kind.as_str(), 1)).collect();
+    // The broker keeps all of them for one subscription, and the service cannot know that.
+    let broker = filled(Limits { buffer_messages: 5_000, ..Limits::default() }, &fleet);
+    let service = launch(&broker, &["--ready-on", "complete"]).start();
+    wait_for_state(&service, "unproven");
+    let ready = service.get("/readyz");
+    assert_eq!(ready.status, 503);
+    let why = "More than 1000 types are known, so they are not read one by one.";
+    assert!(ready.text().contains(why), "{}", ready.text());
+    let population = population(&service);
+    let replayed = &population["progress"]["replayed"];
+    assert_eq!((&population["types_total"], replayed), (&1_001.into(), &1_001.into()));
+    assert_all_right(&service, &fleet);
+}
+
+#[test]
 fn where_every_device_at_once_is_refused_the_types_are_read_and_followed() {
     let broker = filled(limits(), FITTING);
     broker.refuse_above(BUFFER);

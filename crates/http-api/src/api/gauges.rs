@@ -54,19 +54,18 @@ impl Collector for Gauges {
             let is_it = i64::from(population == state.population);
             ConstGauge::new(is_it).encode(family.encode_family(&[("state", population.word())])?)?;
         }
-        let types = state.report.as_ref().map(|report| report.types.as_slice()).unwrap_or_default();
-        let proven = types.iter().filter(|t| t.proven).count();
+        let report = state.report.as_ref();
+        let (types, proven) = report.map_or((0, 0), |report| (report.types_total, report.types_proven));
         let help = "Device types, by whether all their devices are known";
         let name = "devstatus_population_types";
         let mut family = encoder.encode_descriptor(name, help, None, MetricType::Gauge)?;
-        for (label, types) in [("true", proven), ("false", types.len() - proven)] {
+        for (label, types) in [("true", proven), ("false", types - proven)] {
             let types = i64::try_from(types).unwrap_or(i64::MAX);
             ConstGauge::new(types).encode(family.encode_family(&[("proven", label)])?)?;
         }
         let help = "Devices that were received in the latest round of the population";
         let name = "devstatus_population_devices_replayed";
-        let replayed: u64 = self.map.round_counts().iter().map(|count| count.received).sum();
-        let replayed = ConstGauge::new(i64::try_from(replayed).unwrap_or(i64::MAX));
+        let replayed = ConstGauge::new(i64::try_from(self.map.received_in_round()).unwrap_or(i64::MAX));
         replayed.encode(encoder.encode_descriptor(name, help, None, MetricType::Gauge)?)?;
         let help = "How many changes the slowest stream is behind";
         let lag = encoder.encode_descriptor("devstatus_stream_lag_changes", help, None, MetricType::Gauge)?;

@@ -2,20 +2,32 @@
 
 use std::sync::Arc;
 
-use tokio::sync::Semaphore;
-
 use crate::context::Context;
 use crate::error::Error;
-use crate::error::refusal::RequestRefusal;
 use presence::query::{Query, Sort};
 use presence::{Device, DeviceName, DeviceState};
 use server::freshness::RoundNumber;
-use server::read_through::{FleetTotals, ReadThrough, Unavailable};
-use server::registry::{NotHeld, Page, Snapshot};
+use server::read_through::{ReadThrough, Unavailable};
+use server::registry::{NotHeld, Page, Snapshot, Totals};
 
-/// How many requests gather the totals of all types at once; further ones wait. There can be many types, so it is done where
-/// nothing else waits for the thread.
-static GATHERED_AT_ONCE: Semaphore = Semaphore::const_new(2);
+/// Which part of the totals an answer shows.
+pub struct TotalsQuery {
+    /// Types behind this one.
+    pub after: Option<String>,
+    pub types_max: usize,
+    pub close_codes_max: usize,
+}
+
+/// The fleet in numbers, as far as one answer shows it.
+pub struct TotalsPage {
+    pub all: Totals,
+    pub types_total: usize,
+    /// By name.
+    pub types: Vec<(Arc<str>, Totals)>,
+    /// Whether more types follow.
+    pub more: bool,
+    pub close_codes: Vec<(u16, u64)>,
+}
 
 impl From<Unavailable> for Error {
     fn from(Unavailable: Unavailable) -> Self {
@@ -81,25 +93,48 @@ impl Context {
     /// Part of a list.
     pub async fn list(&self, query: &Query) -> Result<Page, Error> {
         match &self.read_through {
-            None => Ok(self.map.list(query)),
+            None => {
+                let mut listing = self.map.start_list(query);
+                loop {
+                    if let Some(page) = self.map.advance_list(&mut listing) {
+                        return Ok(page);
+                    }
+                    tokio::task::yield_now().await;
+                }
+            }
             Some(read_through) => Ok(read_through.list(query).await?),
         }
     }
 
-    /// The whole fleet in numbers, with so many close codes.
-    pub async fn totals(&self, close_codes: usize) -> Result<FleetTotals, Error> {
-        let Some(read_through) = &self.read_through else {
-            let _gathering = GATHERED_AT_ONCE.acquire().await.expect("the semaphore is never closed");
-            let map = Arc::clone(&self.map);
-            let gathered = tokio::task::spawn_blocking(move || {
-                let (all, types) = (map.totals(), map.totals_by_type());
-                FleetTotals { all, types, close_codes: map.top_close_codes(close_codes) }
-            });
-            return gathered.await.map_err(|_panic| RequestRefusal::Internal.into());
+    /// The fleet in numbers.
+    pub async fn totals(&self, query: &TotalsQuery) -> Result<TotalsPage, Error> {
+        let TotalsQuery { after, types_max, close_codes_max } = query;
+        // One more tells whether any follow.
+        let want = types_max + 1;
+        let mut page = if let Some(read_through) = &self.read_through {
+            let totals = read_through.totals().await?;
+            let passed = |(name, _): &(String, Totals)| after.as_ref().is_some_and(|after| name <= after);
+            let types = &totals.types[totals.types.partition_point(passed)..];
+            let types = types.iter().take(want).map(|(name, totals)| (name.as_str().into(), *totals));
+            TotalsPage {
+                all: totals.all,
+                types_total: totals.types.len(),
+                types: types.collect(),
+                more: false,
+                close_codes: totals.close_codes.iter().take(*close_codes_max).copied().collect(),
+            }
+        } else {
+            TotalsPage {
+                all: self.map.totals(),
+                types_total: self.map.types_total(),
+                types: self.map.totals_by_type(after.as_deref(), want),
+                more: false,
+                close_codes: self.map.top_close_codes(*close_codes_max),
+            }
         };
-        let mut totals = FleetTotals::clone(&*read_through.totals().await?);
-        totals.close_codes.truncate(close_codes);
-        Ok(totals)
+        page.more = page.types.len() > *types_max;
+        page.types.truncate(*types_max);
+        Ok(page)
     }
 
     /// Refuses what goes through all devices in memory, where not all are there.

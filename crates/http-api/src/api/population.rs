@@ -7,10 +7,7 @@ use utoipa::ToSchema;
 
 use super::parameters::NoParameters;
 use crate::context::Context;
-use server::health::TypeReport;
-
-/// More types are not listed; an organization has a few dozen.
-const TYPES_MAX: usize = 10_000;
+use server::health::{REPORTED_TYPES_MAX, TypeReport};
 
 #[derive(Serialize, ToSchema)]
 pub struct PopulationView {
@@ -66,14 +63,14 @@ pub struct Type {
 )]
 pub async fn population(State(context): State<Context>, _: NoParameters) -> Json<PopulationView> {
     let state = context.health.state();
-    let counts = context.map.round_counts();
-    let replayed = counts.iter().map(|count| count.received).sum();
-    let mut types: Vec<Type> = match &state.report {
-        Some(report) => report.types.iter().cloned().map(Type::from).collect(),
-        None => counts.into_iter().map(Type::unread).collect(),
+    let replayed = context.map.received_in_round();
+    let (types_total, types) = match &state.report {
+        Some(report) => (report.types_total, report.types.iter().cloned().map(Type::from).collect()),
+        None => {
+            let counts = context.map.round_counts(REPORTED_TYPES_MAX);
+            (context.map.types_total(), counts.into_iter().map(Type::unread).collect())
+        }
     };
-    let types_total = types.len();
-    types.truncate(TYPES_MAX);
     Json(PopulationView {
         state: state.population.word(),
         evidence: state.report.as_ref().map(|report| report.evidence),

@@ -5,8 +5,9 @@ use axum::extract::State;
 use serde::Serialize;
 use utoipa::ToSchema;
 
+use super::known::TotalsQuery;
 use super::parameters::NoParameters;
-use super::types::{self, TypeTotals};
+use super::types::TypeTotals;
 use crate::context::Context;
 use crate::error::Error;
 use formats::iot_platform::close_code;
@@ -73,11 +74,12 @@ pub struct CloseCodeTotal {
     )
 )]
 pub async fn summary(State(context): State<Context>, _: NoParameters) -> Result<Json<Summary>, Error> {
-    let totals = context.totals(CLOSE_CODES_MAX).await?;
+    let query = TotalsQuery { after: None, types_max: TYPES_MAX, close_codes_max: CLOSE_CODES_MAX };
+    let totals = context.totals(&query).await?;
     let state = context.health.state();
     let per_minute = context.map.per_minute(clock::now());
     let codes = totals.close_codes.into_iter();
-    let (types_total, types) = types::shown(totals.types, TYPES_MAX);
+    let (types_total, types) = (totals.types_total, totals.types.into_iter().map(TypeTotals::from).collect());
     let totals = totals.all;
     Ok(Json(Summary {
         total: totals.total(),

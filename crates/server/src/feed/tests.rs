@@ -214,6 +214,8 @@ fn a_change_carries_a_watermark_only_after_the_population() {
     let report = crate::health::PopulationReport {
         state: crate::health::PopulationState::Complete,
         evidence: "test",
+        types_total: 0,
+        types_proven: 0,
         types: Vec::new(),
     };
     fixture.feed.health.population_done(report);

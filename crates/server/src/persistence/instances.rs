@@ -12,7 +12,9 @@ use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
 use crate::freshness::Freshness;
-use crate::health::{BrokerHealth, Health, PeerHealth, PopulationReport, PopulationState, TypeReport};
+use crate::health::{
+    BrokerHealth, Health, PeerHealth, PopulationReport, PopulationState, REPORTED_TYPES_MAX, TypeReport,
+};
 use crate::metrics::Metrics;
 use crate::pending_ack::{PendingAck, PendingAcks};
 use crate::registry::DeviceRegistry;
@@ -239,16 +241,21 @@ impl Instances {
         if !is_here(received_at) {
             return;
         }
-        let types = self.map.totals_by_type().into_iter().map(|(device_type, totals)| TypeReport {
-            device_type,
+        let types = self.map.totals_by_type(None, REPORTED_TYPES_MAX);
+        let types = types.into_iter().map(|(device_type, totals)| TypeReport {
+            device_type: device_type.to_string(),
             known: totals.total(),
             replayed: 0,
             proven: said == PopulationState::Complete,
             evidence: OTHER_INSTANCE,
         });
+        let types_total = self.map.types_total();
+        let types_proven = if said == PopulationState::Complete { types_total } else { 0 };
         self.health.population_done(PopulationReport {
             state: said,
             evidence: OTHER_INSTANCE,
+            types_total,
+            types_proven,
             types: types.collect(),
         });
         (memory.population, memory.received) = (Some(said), None);

@@ -134,7 +134,9 @@ impl ReadThrough {
         let Ok(Ok(parts)) = timeout(TOTALS_TIMEOUT, self.devices.totals()).await else {
             return Err(Unavailable);
         };
-        let totals = Arc::new(FleetTotals::of(parts));
+        // There may be millions of types.
+        let summed = tokio::task::spawn_blocking(|| FleetTotals::of(parts)).await;
+        let totals = Arc::new(summed.map_err(|_panic| Unavailable)?);
         let good_for = (begun.elapsed() * TOTALS_SHARE).max(TOTALS_MIN_AGE);
         *counted = Some(CachedTotals { totals: Arc::clone(&totals), good_until: Instant::now() + good_for });
         Ok(totals)

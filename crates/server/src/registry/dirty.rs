@@ -195,7 +195,7 @@ impl DeviceRegistry {
             let applied = if from == Some(to) {
                 Applied::Refined
             } else {
-                record.device_type.counts.move_one(from, to);
+                record.device_type.move_one(from, to, self.round());
                 self.counts.move_one(from, to);
                 Applied::Changed { from, to }
             };
@@ -264,10 +264,17 @@ impl DeviceRegistry {
         let Some(record) = shard.records.write().remove(self.hash(device), place.at()) else { return };
         forgotten(&record);
         let status = record.resolve().status;
-        device_type.counts.drop_one(status);
+        device_type.drop_one(status, self.round());
         self.counts.drop_one(status);
         if record.received_in == self.round() && record.received_in != RoundNumber::NONE {
-            device_type.received_in_round.fetch_sub(1, Ordering::Relaxed);
+            device_type.unhear_one(record.received_in);
+            self.received_in_round.fetch_sub(1, Ordering::Relaxed);
+        }
+        let is_empty = device_type.counts.totals().total() == 0;
+        let name = Arc::clone(&device_type.name);
+        drop((record, device_type));
+        if is_empty {
+            self.types.drop_if_empty(&name);
         }
     }
 }
@@ -439,6 +446,6 @@ mod tests {
         map.forget(10, |device| forgotten.push(device.id.to_owned()));
         assert_eq!(forgotten, ["long gone"]);
         assert_eq!(map.totals(), Totals { connected: 1, disconnected: 2 });
-        assert_eq!(map.totals_by_type(), [("t".to_owned(), map.totals())]);
+        assert_eq!(map.totals_by_type(None, 9), [("t".into(), map.totals())]);
     }
 }

@@ -7,6 +7,7 @@
 //!
 //! Nothing is in order here: lists come from the store.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering};
 
 use parking_lot::Mutex;
@@ -292,10 +293,16 @@ impl DeviceRegistry {
         limit.note_loss(hash);
         limit.evicted.fetch_add(1, Ordering::Relaxed);
         let status = record.resolve().status;
-        record.device_type.counts.drop_one(status);
+        record.device_type.drop_one(status, self.round());
         self.counts.drop_one(status);
         if record.received_in == self.round() && record.received_in != RoundNumber::NONE {
             limit.evicted_in_round.store(true, Ordering::Relaxed);
+        }
+        let is_empty = record.device_type.counts.totals().total() == 0;
+        let name = Arc::clone(&record.device_type.name);
+        drop(record);
+        if is_empty {
+            self.types.drop_if_empty(&name);
         }
     }
 }

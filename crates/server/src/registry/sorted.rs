@@ -156,7 +156,8 @@ impl<T: Copy> Sorted<T> {
     pub fn merge(&mut self, entries: Vec<T>, compare: impl Fn(&T, &T) -> Ordering) {
         self.len += entries.len();
         let mut new = entries.into_iter().peekable();
-        let mut merged = Filling::default();
+        let mut merged =
+            Filling { chunks: Vec::with_capacity(self.len.div_ceil(CHUNK_FILLED)), left: self.len };
         for chunk in std::mem::take(&mut self.chunks) {
             for old in chunk {
                 while let Some(first) = new.next_if(|new| compare(new, &old) == Ordering::Less) {
@@ -173,12 +174,8 @@ impl<T: Copy> Sorted<T> {
 /// Chunks that are being filled in one go.
 struct Filling<T> {
     chunks: Vec<Vec<T>>,
-}
-
-impl<T> Default for Filling<T> {
-    fn default() -> Self {
-        Self { chunks: Vec::new() }
-    }
+    /// Entries that are still to come: there may be millions of orders with one entry each.
+    left: usize,
 }
 
 impl<T> Filling<T> {
@@ -186,11 +183,12 @@ impl<T> Filling<T> {
         match self.chunks.last_mut() {
             Some(last) if last.len() < CHUNK_FILLED => last.push(entry),
             Some(_) | None => {
-                let mut chunk = Vec::with_capacity(CHUNK_FILLED);
+                let mut chunk = Vec::with_capacity(CHUNK_FILLED.min(self.left));
                 chunk.push(entry);
                 self.chunks.push(chunk);
             }
         }
+        self.left -= 1;
     }
 }
 
@@ -298,5 +296,13 @@ mod tests {
         check(&sorted, &(0..100).map(|n| n * 100).collect::<Vec<_>>());
         let room: usize = sorted.chunks.iter().map(Vec::capacity).sum();
         assert!(room < 500, "room for {room} is kept for 100");
+    }
+
+    #[test]
+    fn an_order_of_one_entry_keeps_room_for_one() {
+        let mut sorted = Sorted::<u16>::default();
+        sorted.merge(vec![7], u16::cmp);
+        let room: usize = sorted.chunks.iter().map(Vec::capacity).sum();
+        assert_eq!((room, sorted.chunks.capacity()), (1, 1));
     }
 }

@@ -155,8 +155,9 @@ proptest! {
     fn a_list_read_in_pages_equals_the_records(
         steps in prop::collection::vec(step(), 0..500),
         queries in prop::collection::vec(query(), 1..8),
+        merged_types in prop_oneof![Just(types::MERGED_TYPES_MAX), Just(0), Just(1)],
     ) {
-        let map = DeviceRegistry::default();
+        let map = DeviceRegistry { types: Types::merging(merged_types), ..DeviceRegistry::default() };
         for step in steps {
             match step {
                 Step::Apply { kind, number, connects, time, address } => {

@@ -365,7 +365,7 @@ impl Live<'_> {
 
     /// What to subscribe to: every device at once, or each known type if the broker has just refused that.
     fn filters(&self) -> BTreeSet<String> {
-        let types = self.source.known_types();
+        let types = self.source.subscribed_types();
         if self.way.get() != Way::ByType || types.is_empty() {
             return BTreeSet::from([ALL_DEVICES.to_owned()]);
         }

@@ -41,7 +41,7 @@ use self::live::{Live, Scaling, Way};
 use self::population::PopulationReader;
 use self::settings::{ApplicationKind, SourceSettings};
 use crate::freshness::RoundNumber;
-use crate::health::{BrokerHealth, Health};
+use crate::health::{BrokerHealth, Health, READ_TYPES_MAX};
 use crate::metrics::Metrics;
 use crate::registry::DeviceRegistry;
 use mqtt::connection::OpenError;
@@ -214,13 +214,29 @@ impl Source {
         }
     }
 
-    /// All device types that anybody knows of and that are this instance's to read.
+    /// Whether more types are known than are read one by one, beside those that are configured.
+    fn has_too_many_types(&self) -> bool {
+        self.map.types_total() > READ_TYPES_MAX || self.catalog_types.lock().len() > READ_TYPES_MAX
+    }
+
+    /// The device types that are this instance's to read one by one: those that are configured, and all others that anybody
+    /// knows of unless they are too many.
     fn known_types(&self) -> BTreeSet<String> {
+        let others = if self.has_too_many_types() { 0 } else { READ_TYPES_MAX };
+        self.types_with_others(others)
+    }
+
+    /// The types that a subscription names which cannot be to every device.
+    fn subscribed_types(&self) -> BTreeSet<String> {
+        self.types_with_others(READ_TYPES_MAX)
+    }
+
+    fn types_with_others(&self, most: usize) -> BTreeSet<String> {
         let settings = &self.settings.population;
-        let seen = self.map.round_counts().into_iter().map(|count| count.device_type);
+        let seen = self.map.totals_by_type(None, most).into_iter().map(|(name, _)| name.to_string());
         let kept = self.catalog_types.lock();
         let known = seen.chain(settings.types.iter().cloned()).chain(settings.devices.keys().cloned());
-        let known = known.chain(kept.iter().cloned());
+        let known = known.chain(kept.iter().take(most).cloned());
         known.filter(|device_type| self.settings.takes(device_type)).collect()
     }
 

@@ -24,7 +24,7 @@ use super::live::{LiveEvent, LiveReplay};
 use super::pass::{PassError, PassReader, PongTrust};
 use super::round::{Round, TypePasses};
 use crate::freshness::RoundNumber;
-use crate::health::{PopulationReport, PopulationState, TypeReport};
+use crate::health::{PopulationReport, PopulationState, READ_TYPES_MAX, REPORTED_TYPES_MAX, TypeReport};
 use crate::metrics::OutcomeLabel;
 use formats::iot_platform;
 use mqtt::transport::Dialer;
@@ -216,7 +216,7 @@ impl<'a> PopulationReader<'a> {
             population = report.state.word(),
             evidence = report.evidence,
             devices = self.source.map.totals().total(),
-            types = report.types.len(),
+            types = report.types_total,
             passes = round.passes(),
             milliseconds = start.at.elapsed().as_millis(),
             "the retained statuses have been read"
@@ -297,11 +297,12 @@ impl<'a> PopulationReader<'a> {
             round.proof = Some(Evidence::CountMatches);
         } else if judge(&round.whole, self.limits()) == Evidence::BelowLimits {
             round.proof = Some(Evidence::BelowLimits);
-        } else if self.unread_types(round) == 0
+        } else if !self.source.has_too_many_types()
+            && self.unread_types(round) == 0
             && (types_are_known
                 || all_are_held && round.whole_shows_every_type(self.source.map.received_in_round()))
         {
-            round.proof = round.proof_by_types(&self.source.map.round_counts());
+            round.proof = round.proof_by_types(&self.source.map.round_counts(READ_TYPES_MAX));
         }
         round.proof.is_some()
     }
@@ -459,7 +460,7 @@ impl<'a> PopulationReader<'a> {
 
     fn report(&self, round: &Round) -> PopulationReport {
         let (state, evidence) = round.outcome();
-        let counts = self.source.map.round_counts().into_iter();
+        let counts = self.source.map.round_counts(REPORTED_TYPES_MAX).into_iter();
         let ours = counts.filter(|count| self.source.settings.takes(&count.device_type));
         let types = ours.map(|count| {
             let own = round.types.get(&count.device_type).and_then(|read| read.evidence);
@@ -468,7 +469,17 @@ impl<'a> PopulationReader<'a> {
             let (evidence, proven) = (evidence.word(), evidence.is_proof());
             TypeReport { device_type: count.device_type, known, replayed, evidence, proven }
         });
-        PopulationReport { state, evidence: evidence.word(), types: types.collect() }
+        let types: Vec<TypeReport> = types.collect();
+        let listed = types.len();
+        let others = self.source.map.types_total().saturating_sub(REPORTED_TYPES_MAX);
+        let proven = types.iter().filter(|t| t.proven).count();
+        PopulationReport {
+            state,
+            evidence: evidence.word(),
+            types_total: listed + others,
+            types_proven: proven + if round.proof.is_some() { others } else { 0 },
+            types,
+        }
     }
 }
 

@@ -6,6 +6,7 @@ use super::super::evidence::Evidence;
 use super::super::pass::{PassError, PassReader};
 use super::super::round::TypePasses;
 use super::PopulationReader;
+use crate::health::READ_TYPES_MAX;
 use formats::iot_platform;
 
 /// Filters in one SUBSCRIBE of devices by name: some 20 KB, which every broker takes.
@@ -106,7 +107,8 @@ impl PopulationReader<'_> {
     pub(super) async fn learn_catalog_types(&self) {
         let Some(kept) = &self.source.kept else { return };
         if let Some(types) = kept.by_type().await {
-            *self.source.catalog_types.lock() = types.into_keys().collect();
+            // One more tells that they are too many.
+            *self.source.catalog_types.lock() = types.into_keys().take(READ_TYPES_MAX + 1).collect();
         }
     }
 
@@ -136,9 +138,7 @@ impl PopulationReader<'_> {
                 Evidence::None
             };
         }
-        let counts = self.source.map.round_counts();
-        let count = counts.iter().find(|count| count.device_type == device_type);
-        match count {
+        match self.source.map.round_count(device_type) {
             Some(count) if count.before > 0 && count.total == count.before => Evidence::KnownDevices,
             Some(_) | None => Evidence::None,
         }

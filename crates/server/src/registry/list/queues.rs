@@ -1,0 +1,191 @@
+//! A list by time: several orders side by side, and of their first devices the first, again and again. Only what comes to be
+//! shown is looked at.
+
+use std::collections::{BTreeSet, VecDeque};
+use std::sync::Arc;
+
+use super::{Found, Left, ORDER_COST, Order, Progress, RECORD_COST, ScanStep};
+use crate::registry::DeviceRegistry;
+use crate::registry::index::IndexEntry;
+use crate::registry::sorted::At;
+use presence::Moment;
+use presence::query::{Position, Query};
+
+pub(super) struct ByTime {
+    fronts: Vec<Front>,
+    /// The first device of each order: when, of which type, and the number of its front.
+    firsts: BTreeSet<(Moment, Arc<str>, usize)>,
+    /// Fronts whose first device is not known.
+    open: Vec<usize>,
+    /// Devices that are taken of an order at once.
+    at_once: usize,
+}
+
+/// The devices of one order that are next, as far as filters tell without a look at them.
+struct Front {
+    order: Order,
+    waiting: VecDeque<IndexEntry>,
+    /// Devices that had been taken out of the order when those that wait were found.
+    removals: u64,
+    /// What comes behind those that wait; `None`: nothing.
+    next: Option<Next>,
+    /// Where the last device of this order stands that is shown.
+    shown: Option<usize>,
+}
+
+/// From where on an order is still to be gone over.
+enum Next {
+    /// Behind a position, or from the beginning.
+    After(Option<Position>),
+    /// Behind an entry: this range, for as long as the order has this version.
+    Range { last: IndexEntry, range: (At, At), version: u64 },
+}
+
+/// What one step of a front has come to.
+enum First {
+    Known(Moment, Arc<str>),
+    /// A further step is needed.
+    Sought,
+    /// Nothing is left.
+    None,
+}
+
+/// Devices were taken out of an order, so that places in it may be those of others now.
+struct Moved;
+
+impl ByTime {
+    pub fn new(map: &DeviceRegistry, query: &Query, want: usize) -> Self {
+        let names = &query.filter.types;
+        let orders: Vec<Order> = if names.is_empty() {
+            let merged = map.types.merged();
+            let further = (map.types.len() > merged.len()).then_some(Order::OfFurtherTypes);
+            merged.into_iter().map(Order::OfType).chain(further).collect()
+        } else {
+            let names: BTreeSet<&String> = names.iter().collect();
+            names.into_iter().filter_map(|name| map.types.get(name)).map(Order::OfType).collect()
+        };
+        let at_once = (2 * want / orders.len().max(1)).clamp(2, 64);
+        let fronts: Vec<Front> = orders.into_iter().map(|order| Front::new(order, query)).collect();
+        Self { open: (0..fronts.len()).collect(), firsts: BTreeSet::new(), fronts, at_once }
+    }
+
+    pub fn advance(
+        &mut self,
+        map: &DeviceRegistry,
+        query: &Query,
+        found: &mut Vec<Found>,
+        want: usize,
+    ) -> Progress {
+        if let Some(number) = self.open.last().copied() {
+            let front = &mut self.fronts[number];
+            let mut cost = ORDER_COST;
+            match front.seek(map, query, self.at_once, &mut cost) {
+                Ok(First::Known(time, device_type)) => {
+                    self.open.pop();
+                    self.firsts.insert((time, device_type, number));
+                }
+                Ok(First::None) => {
+                    self.open.pop();
+                }
+                Ok(First::Sought) => {}
+                Err(Moved) => front.restart(found, query),
+            }
+            return Progress::Costs(cost);
+        }
+        let next = if found.len() >= want {
+            None
+        } else if query.sort.descending {
+            self.firsts.pop_last()
+        } else {
+            self.firsts.pop_first()
+        };
+        let Some((_, _, number)) = next else { return Progress::Done };
+        let front = &mut self.fronts[number];
+        match front.take_first(map, query) {
+            Ok(device) => {
+                if device.is_some() {
+                    front.shown = Some(found.len());
+                }
+                found.extend(device);
+            }
+            Err(Moved) => front.restart(found, query),
+        }
+        self.open.push(number);
+        Progress::Costs(RECORD_COST)
+    }
+}
+
+impl Front {
+    fn new(order: Order, query: &Query) -> Self {
+        let next = Some(Next::After(query.after.clone()));
+        Self { order, waiting: VecDeque::new(), removals: 0, next, shown: None }
+    }
+
+    /// Begins again behind what is shown.
+    fn restart(&mut self, found: &[Found], query: &Query) {
+        let after = self.shown.map(|at| found[at].position()).or_else(|| query.after.clone());
+        self.waiting.clear();
+        (self.removals, self.next) = (0, Some(Next::After(after)));
+    }
+
+    /// Goes one step towards the first device, if none waits.
+    fn seek(
+        &mut self,
+        map: &DeviceRegistry,
+        query: &Query,
+        at_once: usize,
+        cost: &mut usize,
+    ) -> Result<First, Moved> {
+        if let Some(first) = self.waiting.front() {
+            return self.first(map, first);
+        }
+        let Some(next) = &self.next else { return Ok(First::None) };
+        let index = map.settled(&self.order);
+        let range = match next {
+            Next::After(position) => map.range(&index, &self.order, query, position.as_ref()),
+            Next::Range { range, version, .. } if *version == index.version() => *range,
+            Next::Range { last, .. } if self.removals == index.removals() => {
+                map.range(&index, &self.order, query, Some(&map.position(last)))
+            }
+            Next::Range { .. } => return Err(Moved),
+        };
+        let step: ScanStep<IndexEntry> =
+            map.step(&index, &self.order, (query, range), at_once, |entry| Some(*entry));
+        *cost += step.cost;
+        self.waiting.extend(step.taken);
+        self.removals = index.removals();
+        self.next = match step.left {
+            Left::Nothing => None,
+            Left::Behind(position) => Some(Next::After(Some(position))),
+            Left::Range { last, range } => {
+                last.map(|last| Next::Range { last, range, version: index.version() })
+            }
+        };
+        Ok(First::Sought)
+    }
+
+    fn first(&self, map: &DeviceRegistry, entry: &IndexEntry) -> Result<First, Moved> {
+        match &self.order {
+            Order::OfType(device_type) => Ok(First::Known(entry.time(), Arc::clone(&device_type.name))),
+            Order::OfFurtherTypes => {
+                let index = self.order.index(map).read();
+                if index.removals() != self.removals {
+                    return Err(Moved);
+                }
+                let records = map.shards[entry.place().shard()].records.read();
+                let record = records.at(entry.place().at()).ok_or(Moved)?;
+                Ok(First::Known(entry.time(), Arc::clone(&record.device_type.name)))
+            }
+        }
+    }
+
+    /// The first device that waits, if it still fits.
+    fn take_first(&mut self, map: &DeviceRegistry, query: &Query) -> Result<Option<Found>, Moved> {
+        let index = self.order.index(map).read();
+        if index.removals() != self.removals {
+            return Err(Moved);
+        }
+        // Nothing is taken out while the order is locked, so the place is still that of the device which was found there.
+        Ok(self.waiting.pop_front().and_then(|entry| map.found(query, &entry)))
+    }
+}
