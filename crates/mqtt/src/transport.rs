@@ -216,7 +216,7 @@ impl Link {
     pub async fn close(mut self) -> io::Result<()> {
         match &mut self {
             Link::Stream(stream) => stream.shutdown().await,
-            Link::WebSocket(socket) => SinkExt::close(socket).await.map_err(io::Error::other),
+            Link::WebSocket(socket) => SinkExt::close(socket.as_mut()).await.map_err(io::Error::other),
         }
     }
 }
