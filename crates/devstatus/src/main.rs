@@ -217,13 +217,13 @@ fn start_log(settings: LogSettings) -> Screen {
         }
         LogFormat::Json => registry.with(log.json().map_event_format(log_escape::JsonEvent)).init(),
     }
-    log_faults();
+    log_panics();
     screen
 }
 
 /// A panic is a line of the log like any other, so that whoever reads the log as JSON can read it. What goes on after it is for
 /// those to decide who catch it.
-fn log_faults() {
+fn log_panics() {
     std::panic::set_hook(Box::new(|fault| {
         let message = fault.payload_as_str().unwrap_or("of an unknown kind");
         let location = fault.location().map(ToString::to_string);
@@ -272,7 +272,7 @@ mod tests {
         let log = tracing_subscriber::fmt().json().with_writer(writer).finish();
         tracing::subscriber::with_default(log, || {
             let before = std::panic::take_hook();
-            log_faults();
+            log_panics();
             let number = 7;
             assert!(std::panic::catch_unwind(|| panic!("it is {number},\nnot 8")).is_err());
             std::panic::set_hook(before);

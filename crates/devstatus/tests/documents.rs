@@ -215,7 +215,7 @@ fn definitions(source: &str) -> impl Iterator<Item = &str> {
 }
 
 #[test]
-fn names_of_the_code_are_told_from_other_words() {
+fn names_of_the_code_differ_from_other_words() {
     assert_eq!(named("presence/src/state.rs"), Some(Named::Path("presence/src/state.rs")));
     assert_eq!(named("DeviceState"), Some(Named::Type("DeviceState")));
     assert_eq!(named("sync::live"), Some(Named::Module(vec!["sync", "live"])));

@@ -139,8 +139,8 @@ impl Layers {
         let Some(target_row) = self.row(target) else {
             return Some(format!("`{target}` is not in the table of rows; decide where it stands"));
         };
-        let stands_above = self.row(module).is_some_and(|own_row| own_row > target_row);
-        (!stands_above).then(|| format!("`{target}` does not stand above `{module}`"))
+        let is_above = self.row(module).is_some_and(|own_row| own_row > target_row);
+        (!is_above).then(|| format!("`{target}` does not stand above `{module}`"))
     }
 
     /// Where a path leads that begins with this word; none if nothing is held of what it begins.

@@ -276,14 +276,14 @@ mod tests {
     fn an_event_is_received_between_its_own_time_and_now() {
         let nanos = |seconds: u64| Some(seconds as i64 * 1_000_000_000);
         let machine = Machine::start(Some(NOW), 0);
-        let heard =
+        let received =
             |dated, happened| u64::from(machine.clock.received_at(UnixSeconds(dated as u32), happened).0);
-        assert_eq!(heard(NOW, nanos(NOW - 5)), NOW);
-        assert_eq!(heard(NOW, nanos(NOW + DAY)), NOW, "a message of the future");
-        assert_eq!(heard(77, nanos(NOW - 5)), NOW - 5);
-        assert_eq!(heard(77, nanos(NOW + DAY)), NOW);
-        assert_eq!(heard(77, None), NOW);
-        assert_eq!(heard(NOW + DAY, nanos(NOW)), NOW + DAY, "kept a day longer");
+        assert_eq!(received(NOW, nanos(NOW - 5)), NOW);
+        assert_eq!(received(NOW, nanos(NOW + DAY)), NOW, "a message of the future");
+        assert_eq!(received(77, nanos(NOW - 5)), NOW - 5);
+        assert_eq!(received(77, nanos(NOW + DAY)), NOW);
+        assert_eq!(received(77, None), NOW);
+        assert_eq!(received(NOW + DAY, nanos(NOW)), NOW + DAY, "kept a day longer");
         let fresh = Machine::start(None, 0);
         assert_eq!(fresh.clock.received_at(UnixSeconds(77), nanos(NOW)), UnixSeconds(NOW as u32));
         assert_eq!(fresh.clock.received_at(UnixSeconds(NOW as u32), nanos(2 * NOW)), UnixSeconds(NOW as u32));

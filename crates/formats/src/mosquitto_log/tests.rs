@@ -12,7 +12,7 @@ fn event(line: &str) -> Event<'_> {
 }
 
 /// Id, kind, cause and address with port.
-fn told(line: &str) -> (String, EventKind, Option<Cause>, Option<String>) {
+fn reported(line: &str) -> (String, EventKind, Option<Cause>, Option<String>) {
     let event = event(line);
     assert_eq!(event.device.device_type, "mqtt");
     let Session::Connection(peer) = event.session else { panic!("{:?}", event.session) };
@@ -65,7 +65,7 @@ fn reads_ends_up_to_1_6() {
         ("1: Client ID disconnected due to protocol error.", Cause::Protocol),
         ("1: Client ID already connected, closing old connection.", Cause::Takeover),
     ] {
-        assert_eq!(told(line), end("ID", cause, None), "{line}");
+        assert_eq!(reported(line), end("ID", cause, None), "{line}");
     }
 }
 
@@ -84,7 +84,7 @@ fn reads_ends_of_2_0() {
         ("1: Client ID disconnected: Connection reset by peer.", Cause::Connection),
         ("1: Bad socket read/write on client ID: Unknown error.", Cause::Connection),
     ] {
-        assert_eq!(told(line), end("ID", cause, None), "{line}");
+        assert_eq!(reported(line), end("ID", cause, None), "{line}");
     }
 }
 
@@ -103,7 +103,7 @@ fn reads_ends_since_2_1() {
         (": something new.", Cause::Connection),
     ] {
         let line = format!("1: Client ID [192.0.2.10:50122] disconnected{reason}");
-        assert_eq!(told(&line), end("ID", cause, Some("192.0.2.10:50122")), "{line}");
+        assert_eq!(reported(&line), end("ID", cause, Some("192.0.2.10:50122")), "{line}");
     }
 }
 
@@ -134,7 +134,7 @@ fn finds_ids_that_hold_the_brokers_words() {
                 "1: New client connected from 192.0.2.1:50000 as {id} (p2, c1, k60, u'it''s (me), u')')."
             ),
         ] {
-            assert_eq!(told(&line).0, id, "{line}");
+            assert_eq!(reported(&line).0, id, "{line}");
         }
         for suffix in [
             " disconnected.",
@@ -150,10 +150,10 @@ fn finds_ids_that_hold_the_brokers_words() {
             " [192.0.2.1:50000] disconnected: session taken over.",
         ] {
             let line = format!("1: Client {id}{suffix}");
-            assert_eq!(told(&line).0, id, "{line}");
+            assert_eq!(reported(&line).0, id, "{line}");
         }
-        assert_eq!(told(&format!("1: Socket error on client {id}, disconnecting.")).0, id);
-        assert_eq!(told(&format!("1: Bad socket read/write on client {id}: Unknown error.")).0, id);
+        assert_eq!(reported(&format!("1: Socket error on client {id}, disconnecting.")).0, id);
+        assert_eq!(reported(&format!("1: Bad socket read/write on client {id}: Unknown error.")).0, id);
     }
 }
 

@@ -1,12 +1,12 @@
 -- Merges what is new about devices of one bucket into what is kept of them, as one step.
 --
 -- KEYS  1 devices (hash: name to record)   2 names (sorted set, all of score 0)   3 changes (stream of names)
---       4 due (sorted set: name by when its oldest event was heard)   5… the history of each device that has events
+--       4 due (sorted set: name by when its oldest event was received)   5… the history of each device that has events
 -- ARGV  1 the token of this call   2 events that a device may have   3 events among which a repeated one is looked for
 --       4… for each device: name, record, the record that this one replaces or '', number of events, the events
 --
--- A record is: heard at (4 bytes), flags (1), then one statement; or, if the flags say so, several, each after its length
--- (4 bytes); or nothing, if only events come that say nothing of a status. A statement is: kind (1), session (8), time (8), close code (2), payload. An event is: heard at, statement;
+-- A record is: received at (4 bytes), flags (1), then one presence event; or, if the flags say so, several, each after its length
+-- (4 bytes); or nothing, if only events come that say nothing of a status. A presence event is: kind (1), session (8), time (8), close code (2), payload. An event is: received at, presence event;
 -- in a history its sequence (8 bytes) stands before it. Numbers are big endian; of two moments the later is the greater.
 --
 -- Decided here is what two beliefs come to of which each is one statement, as nearly all are. What the rule needs more for (a
@@ -43,18 +43,18 @@ end
 -- Whether the new record changes anything; nil: not to be decided here.
 local function would_change(kept, new)
   if #new == 4 or kept:sub(5) == new:sub(5) then return false end
-  local old, page = place(kept), place(new)
-  if not old or not page or (old[3] ~= CONNECT and old[3] ~= DISCONNECT) then return nil end
-  local kind = page[3]
+  local old, incoming = place(kept), place(new)
+  if not old or not incoming or (old[3] ~= CONNECT and old[3] ~= DISCONNECT) then return nil end
+  local kind = incoming[3]
   if kind == REQUEST then return false end
-  if are_simultaneous(page, old) then return nil end
+  if are_simultaneous(incoming, old) then return nil end
   if kind == CONNECT or kind == DISCONNECT then
-    local order = compare(page, old, 6)
+    local order = compare(incoming, old, 6)
     if order ~= 0 then return order > 0 end
     return nil
   end
   -- The end of a session that is long past.
-  if compare(page, old, 2) < 0 then return false end
+  if compare(incoming, old, 2) < 0 then return false end
   return nil
 end
 
@@ -120,10 +120,10 @@ while at <= #ARGV do
     table.insert(open, number)
     table.insert(open, kept)
   elseif is_known then
-    local heard, kept_received = received_at(record), kept and received_at(kept) or 0
-    if changed or heard > kept_received then
+    local received, kept_received = received_at(record), kept and received_at(kept) or 0
+    if changed or received > kept_received then
       local body = changed and record or kept
-      redis.call('HSET', devices, name, struct.pack('>I4', math.max(heard, kept_received)) .. body:sub(5))
+      redis.call('HSET', devices, name, struct.pack('>I4', math.max(received, kept_received)) .. body:sub(5))
       if not kept then redis.call('ZADD', names, 0, name) end
       sequence = sequence + 1
       position = string.format('%.0f-%s', sequence, token)
@@ -131,7 +131,7 @@ while at <= #ARGV do
     end
     if events_len > 0 then
       local events = {unpack(ARGV, at + 4, at + 3 + events_len)}
-      -- What has just changed something was never heard before, so it needs no search.
+      -- What has just changed something was never received before, so it needs no search.
       local is_new = changed and events_len == 1 and events[1]:sub(5) == record:sub(6)
       add_events(KEYS[history], due, name, events, events_max, is_new and 1 or repeats_within)
     end

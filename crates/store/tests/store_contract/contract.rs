@@ -130,8 +130,8 @@ pub fn of_simultaneous_sessions_the_one_that_was_not_taken_over_decides(place: &
             let id = format!("row {row}, order {number}");
             for (batch, (kind, after_ms)) in batches.iter_mut().zip(order) {
                 let begun = Moment::from_nanos(session(5).nanos().unwrap() as i128 + after_ms * 1_000_000);
-                let told = PresenceEvent { session: begun, time: begun, ..event(kind, 5, 5) };
-                batch.push(device(&id, [told], 1));
+                let reported = PresenceEvent { session: begun, time: begun, ..event(kind, 5, 5) };
+                batch.push(device(&id, [reported], 1));
             }
             expected.push((name(&id), *status));
         }
@@ -244,8 +244,8 @@ pub fn totals_count_each_device_once_as_it_is_now(place: &dyn Place) {
     assert!(totals(&fixture).is_empty(), "{place:?}");
     let of = |n: i128, kind| {
         // A connected device has no close code, whatever its message says.
-        let told = PresenceEvent { close_code: (n % 3) as u16, ..event(kind, n, n) };
-        let mut one = device(&n.to_string(), [told], 1);
+        let reported = PresenceEvent { close_code: (n % 3) as u16, ..event(kind, n, n) };
+        let mut one = device(&n.to_string(), [reported], 1);
         one.name.device_type = if n % 2 == 0 { "even".into() } else { "odd".into() };
         one
     };
@@ -284,11 +284,11 @@ pub fn a_list_neither_skips_nor_repeats_whatever_the_order_the_filter_and_the_si
     for n in 0..40 {
         let kind = if n % 3 == 0 { EventKind::Disconnect } else { EventKind::Connect };
         // Times with many ties; one is unknown.
-        let mut told = event(kind, 5, i128::from(n % 4));
+        let mut reported = event(kind, 5, i128::from(n % 4));
         if n == 7 {
-            told.time = Moment::UNKNOWN;
+            reported.time = Moment::UNKNOWN;
         }
-        let mut one = device(&format!("{n:02}"), [told], 1);
+        let mut one = device(&format!("{n:02}"), [reported], 1);
         one.name.device_type = if n % 2 == 0 { "a".into() } else { "b".into() };
         all.push(one);
     }
@@ -436,8 +436,8 @@ pub fn pruning_drops_only_events_received_before_the_time(place: &dyn Place) {
     }
     assert_eq!(wait(fixture.store().prune(UnixSeconds(20))).unwrap(), 1, "{place:?}");
     assert_eq!(wait(fixture.store().prune(UnixSeconds(20))).unwrap(), 0, "{place:?}");
-    let heard: Vec<_> = fixture.history("a", None, 10).iter().map(|row| row.received_at.0).collect();
-    assert_eq!(heard, [30, 20], "{place:?}");
+    let received: Vec<_> = fixture.history("a", None, 10).iter().map(|row| row.received_at.0).collect();
+    assert_eq!(received, [30, 20], "{place:?}");
     fixture.reopen();
     assert_eq!(fixture.history("a", None, 10).len(), 2, "{place:?}");
     fixture.put(events(vec![history_event("a", event(EventKind::Connect, 4, 4), 40)]));

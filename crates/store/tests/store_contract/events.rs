@@ -37,7 +37,7 @@ pub fn follow(store: &dyn Store, mut after: u64, limit: usize) -> (Vec<StoredEve
 }
 
 /// What an event is, without where it stands.
-pub fn told(entry: &StoredEvent) -> (String, u64) {
+pub fn reported(entry: &StoredEvent) -> (String, u64) {
     (entry.id.to_string(), entry.row.sequence)
 }
 
@@ -62,8 +62,8 @@ pub fn the_events_of_all_devices_can_be_followed_from_any_point(place: &dyn Plac
     assert_eq!((all.reached, all.begun >= all.newest), (all.newest, true), "{place:?}");
     let (followed, _) = follow(fixture.store(), 0, 2);
     assert_eq!(
-        followed.iter().map(told).collect::<Vec<_>>(),
-        all.events.iter().map(told).collect::<Vec<_>>()
+        followed.iter().map(reported).collect::<Vec<_>>(),
+        all.events.iter().map(reported).collect::<Vec<_>>()
     );
     // Per device they are in the order in which they came.
     for id in ["a", "b", "c"] {
@@ -86,8 +86,8 @@ pub fn reading_on_from_an_event_returns_all_later_events(place: &dyn Place) {
     for (at, entry) in all.events.iter().enumerate() {
         assert!(entry.position <= all.newest, "{place:?}");
         let (rest, _) = follow(fixture.store(), entry.position, 2);
-        let rest: Vec<_> = rest.iter().map(told).collect();
-        let behind: Vec<_> = all.events[at + 1..].iter().map(told).collect();
+        let rest: Vec<_> = rest.iter().map(reported).collect();
+        let behind: Vec<_> = all.events[at + 1..].iter().map(reported).collect();
         assert!(rest.ends_with(&behind), "{place:?}: {rest:?} after {entry:?}");
         let again = rest.len() - behind.len();
         assert!(again < 3, "{place:?}: at most those that were kept with it come again");

@@ -9,7 +9,7 @@ use presence::history::HistoryEvent;
 use store::Store;
 use tokio_postgres::{Client, NoTls};
 
-use crate::events::{events_after, follow, page, told};
+use crate::events::{events_after, follow, page, reported};
 use crate::fixture::{Fixture, WRITERS, event, events, history_event, wait, while_several_write};
 use crate::places::Postgres;
 
@@ -81,12 +81,15 @@ pub fn events_that_several_keep_at_once_are_all_given_once(place: &Postgres) {
         last.then(|| std::mem::take(&mut followed))
     });
     let kept = place.0.psql(&format!("SELECT count(*) FROM {}.event", fixture.name()));
-    let all: BTreeSet<_> = followed.iter().map(told).collect();
+    let all: BTreeSet<_> = followed.iter().map(reported).collect();
     assert_eq!((followed.len(), all.len().to_string()), (all.len(), kept), "each once");
     for part in (0..followed.len()).step_by(followed.len() / 20) {
         let (rest, _) = follow(&*reader, followed[part].position, 1_000);
-        let rest: BTreeSet<_> = rest.iter().map(told).collect();
-        assert!(followed[part + 1..].iter().all(|entry| rest.contains(&told(entry))), "from event {part} on");
+        let rest: BTreeSet<_> = rest.iter().map(reported).collect();
+        assert!(
+            followed[part + 1..].iter().all(|entry| rest.contains(&reported(entry))),
+            "from event {part} on"
+        );
     }
 }
 

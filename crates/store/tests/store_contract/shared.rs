@@ -50,8 +50,8 @@ pub fn concurrent_writes_of_one_device_are_merged(place: &dyn Place) {
             let mut one = |rng: &mut TestRng| {
                 let id = ids[below(rng, 4) as usize];
                 let events: Vec<_> = (0..=below(rng, 2)).map(|_| any_event(rng)).collect();
-                for told in &events {
-                    expected.entry(id).or_default().apply(told.clone());
+                for reported in &events {
+                    expected.entry(id).or_default().apply(reported.clone());
                 }
                 device(id, events, 1)
             };
@@ -83,8 +83,8 @@ pub fn an_event_received_by_several_instances_is_stored_once(place: &dyn Place) 
         for store in stores {
             scope.spawn(move || {
                 for at in 0..4 {
-                    let heard = history_event("a", event(EventKind::Connect, at, at), 1);
-                    wait(store.upsert(Arc::new(events(vec![heard])))).unwrap();
+                    let received = history_event("a", event(EventKind::Connect, at, at), 1);
+                    wait(store.upsert(Arc::new(events(vec![received])))).unwrap();
                 }
             });
         }
@@ -187,8 +187,8 @@ pub fn clocks_of_instances_decide_nothing(place: &dyn Place) {
     let fixture = Fixture::new(place);
     let (slow, fast) = (fixture.shared(), fixture.another());
     let (minutes, truth) = (600, event(EventKind::Disconnect, 5, 9));
-    let put = |store: &Arc<dyn Store>, id: &str, told, at| {
-        wait(store.upsert(Arc::new(devices(vec![device(id, [told], at)])))).unwrap();
+    let put = |store: &Arc<dyn Store>, id: &str, reported, at| {
+        wait(store.upsert(Arc::new(devices(vec![device(id, [reported], at)])))).unwrap();
     };
     put(&slow, "a", event(EventKind::Connect, 5, 5), 1_000 + minutes);
     put(&fast, "a", truth.clone(), 1_000);

@@ -43,7 +43,7 @@ const COUNTERS: [(&str, &str); 4] = [
     ("messages heard", "devstatus_messages_received_total"),
     ("devices written", "devstatus_store_devices_written_total"),
     ("events written", "devstatus_store_events_written_total"),
-    ("devices told by the store", "devstatus_store_peer_updates_total"),
+    ("peer updates from the store", "devstatus_store_peer_updates_total"),
 ];
 /// Counted apart, and told all the same.
 const PEER_UPDATES_KNOWN: &str = "devstatus_store_peer_updates_known_total";
@@ -106,7 +106,7 @@ fn compare(size: &Size, options: &Options, binary: &Path, kind: (Engine, Sharing
         worst = worst.max(off);
     };
     for (number, (real, model)) in measured.counts.iter().zip(&modelled.instances).enumerate() {
-        let modelled = [model.messages, model.rows, model.events, model.told];
+        let modelled = [model.messages, model.rows, model.events, model.peer_updates];
         for (((what, _), real), model) in COUNTERS.iter().zip(real).zip(modelled) {
             line(what, number, *real, model);
         }

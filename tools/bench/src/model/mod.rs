@@ -112,7 +112,7 @@ fn row(scenario: &Scenario, engine: Engine, played: &Played) -> Vec<String> {
     let sum = |of: fn(&Counted) -> f64| played.instances.iter().map(of).sum::<f64>();
     let most = |of: &dyn Fn(&Counted) -> f64| played.instances.iter().map(of).fold(0.0, f64::max);
     let costs = &scenario.instance;
-    let ingest = most(&|one| one.messages * costs.message + one.told * costs.told);
+    let ingest = most(&|one| one.messages * costs.message + one.peer_updates * costs.peer_updates);
     let mut lags = played.lags.clone();
     lags.sort_unstable_by(f64::total_cmp);
     let lag = |share: f64| lags.get((lags.len() as f64 * share) as usize).map_or(0.0, |lag| lag * 1000.0);
@@ -127,7 +127,7 @@ fn row(scenario: &Scenario, engine: Engine, played: &Played) -> Vec<String> {
         format!("{:.1} %", ingest / scenario.seconds * 100.0),
         per_second(sum(|one| one.rows)),
         per_second(played.changes),
-        per_second(sum(|one| one.told)),
+        per_second(sum(|one| one.peer_updates)),
         per_second(sum(|one| one.polls)),
         format!("{:.2}", played.store_busy / scenario.seconds),
         gigabytes(scenario.devices() * scenario.store.bytes_per_device),

@@ -17,7 +17,7 @@ pub struct Counted {
     pub events: f64,
     pub batches: f64,
     /// Devices told by the store, those of them that were known included.
-    pub told: f64,
+    pub peer_updates: f64,
     pub peer_updates_known: f64,
     pub polls: f64,
     pub waiting_max: f64,
@@ -261,7 +261,7 @@ impl Run<'_> {
         }
         let pages = (rows / PAGE).ceil() + 1.0;
         instance.counted.polls += pages;
-        instance.counted.told += rows;
+        instance.counted.peer_updates += rows;
         instance.counted.peer_updates_known +=
             if self.scenario.sharing == Sharing::All { rows } else { known };
         let costs = &self.scenario.store;
@@ -431,7 +431,7 @@ mod tests {
             let received: f64 = outcome.instances.iter().map(|instance| instance.messages).sum();
             assert!((received / (2_000.0 * 60.0 * times) - 1.0).abs() < 0.02, "{sharing:?}: {received}");
             assert!(
-                outcome.instances.iter().all(|instance| instance.told > 0.0),
+                outcome.instances.iter().all(|instance| instance.peer_updates > 0.0),
                 "everybody follows the others"
             );
         }

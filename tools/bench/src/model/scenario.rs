@@ -83,7 +83,7 @@ pub struct InstanceCosts {
     /// Seconds of the ingest thread for a message.
     pub message: f64,
     /// The same for a device told by the store.
-    pub told: f64,
+    pub peer_updates: f64,
     /// Bytes with an empty map.
     pub base_bytes: f64,
     /// Bytes more once it works: what was heard lately, buffers, what the allocator keeps.
@@ -152,7 +152,7 @@ impl InstanceCosts {
     /// `bench ingest` and `bench memory`; what a told device costs and how fast the store is loaded are estimates.
     pub const MEASURED: Self = Self {
         message: 9e-6,
-        told: 5e-6,
+        peer_updates: 5e-6,
         base_bytes: 20e6,
         working_bytes: 18e6,
         slot_bytes: 9.0,

@@ -37,8 +37,8 @@ fn many(events: u64) -> impl ReadHistory {
             let row = HistoryRow { sequence, event: connect(sequence), received_at: UnixSeconds(1) };
             StoredEvent { device_type: "pump".into(), id: "1".into(), position: sequence, row }
         };
-        let told = (sequence + 1..=reached).map(entry).collect();
-        Ok(Some(EventPage { events: told, reached, newest: events, begun: events, incomplete: false }))
+        let page = (sequence + 1..=reached).map(entry).collect();
+        Ok(Some(EventPage { events: page, reached, newest: events, begun: events, incomplete: false }))
     })
 }
 
