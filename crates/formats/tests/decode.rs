@@ -17,7 +17,7 @@ fn event(payload: &str) -> (PresenceEvent, ClientIdMatch) {
     (event, client_id)
 }
 
-/// The statement and what is wrong with its message.
+/// The event and what is wrong with its message.
 fn flawed(payload: &str) -> (PresenceEvent, Vec<Flaw>) {
     let (event, _client_id, flaws) = decoded(payload);
     (event, flaws)

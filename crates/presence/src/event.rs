@@ -50,7 +50,7 @@ impl Moment {
 /// What a message says of the session that it names.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum EventKind {
-    /// A login failed: nothing was on, so it says nothing of any session. It belongs into a history, into no belief.
+    /// A login failed: nothing was on, so it says nothing of any session. It belongs into a history, into no state.
     FailedLogin,
     /// A request without a session, an HTTP post, began or ended: it says nothing about the device's connection.
     Request,

@@ -32,11 +32,11 @@ pub struct Traits<'a> {
     pub device_type: &'a str,
     pub id: &'a str,
     pub status: Status,
-    /// Of the deciding statement.
+    /// Of the deciding event.
     pub close_code: u16,
-    /// Of the deciding statement; `None` if it names none.
+    /// Of the deciding event; `None` if it names none.
     pub address: Option<IpAddr>,
-    /// Of the deciding statement.
+    /// Of the deciding event.
     pub time: Moment,
 }
 

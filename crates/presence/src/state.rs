@@ -1,4 +1,4 @@
-//! What we believe of one device after any set of statements, in the least that later statements can still matter to.
+//! The state of one device after any set of events: the least that later events can still matter to.
 //!
 //! The rule, and why it is one: see "The merge rule" in ARCHITECTURE.md. In short: the newest session decides, and in it an
 //! end beats the beginning; a takeover ends its own session and leaves the device connected; a refused login ends only its
@@ -6,9 +6,9 @@
 
 use crate::event::{EventKind, Moment, PresenceEvent};
 
-/// The belief about one device: a function of the set of statements applied, whatever their order, number or path.
+/// The state of one device: a function of the set of events applied, whatever their order, number or path.
 ///
-/// Most devices hold exactly one statement; the rest is boxed because it is rare.
+/// Most devices hold exactly one event; the rest is boxed because it is rare.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct DeviceState {
     /// The end of the newest session of which a beginning or an end is known; while no end is known, its beginning.
@@ -16,7 +16,7 @@ pub struct DeviceState {
     rare: Option<Box<Rare>>,
 }
 
-/// Statements that can still matter beside `session`.
+/// Events that can still matter beside `session`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Rare {
     /// In ascending order; never empty.
@@ -53,18 +53,18 @@ impl Status {
     }
 }
 
-/// What a belief comes to.
+/// The status that follows from a state.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ResolvedStatus<'a> {
     pub status: Status,
-    /// The deciding statement.
+    /// The deciding event.
     pub event: &'a PresenceEvent,
     /// The status follows from a takeover: the session that is connected now has not been seen itself.
     pub inferred: bool,
 }
 
 impl DeviceState {
-    /// Takes one statement into account and says whether the belief changed.
+    /// Takes one event into account and says whether the state changed.
     pub fn apply(&mut self, event: PresenceEvent) -> bool {
         if event.kind == EventKind::FailedLogin || self.makes_needless(&event) {
             return false;
@@ -82,7 +82,7 @@ impl DeviceState {
         changed
     }
 
-    /// Takes everything that another belief about the same device holds into account.
+    /// Merges another state of the same device into this one.
     pub fn merge(&mut self, other: DeviceState) -> bool {
         let mut changed = false;
         for event in other.into_events() {
@@ -96,27 +96,27 @@ impl DeviceState {
         self.events().map(|event| event.payload.packed_len()).sum()
     }
 
-    /// The statements that the belief consists of: applied to an empty belief, they give the same one.
+    /// The events that the state consists of: applied to an empty state, they give the same one.
     pub fn into_events(self) -> impl Iterator<Item = PresenceEvent> {
         self.session.into_iter().chain(self.rare.map(|rare| rare.others).unwrap_or_default())
     }
 
-    /// The statement made last, whether it decides or not; `None` before the first.
+    /// The event made last, whether it decides or not; `None` before the first.
     pub fn latest(&self) -> Option<&PresenceEvent> {
         self.events().max_by_key(|event| (event.time, event.session, event.kind))
     }
 
-    /// The takeover of the newest session that was taken over, if there is one that the belief still needs.
+    /// The takeover of the newest session that was taken over, if there is one that the state still needs.
     pub fn newest_takeover(&self) -> Option<&PresenceEvent> {
         self.others().iter().rfind(|event| event.kind == EventKind::Takeover)
     }
 
-    /// Whether it may consist of more than its deciding statement, which most beliefs do not.
+    /// Whether it may consist of more than its deciding event, which most states do not.
     pub fn holds_more_than_one(&self) -> bool {
         self.rare.is_some()
     }
 
-    /// Status and deciding statement; `None` before the first statement.
+    /// Status and deciding event; `None` before the first event.
     pub fn resolve(&self) -> Option<ResolvedStatus<'_>> {
         let takeover = self.newest_takeover().filter(|takeover| {
             self.session.as_ref().is_none_or(|session| session.session <= takeover.session)
@@ -159,7 +159,7 @@ impl DeviceState {
         self.session.iter().chain(self.others())
     }
 
-    /// Whether a statement changes nothing, as can be told without a look at the rare ones.
+    /// Whether an event changes nothing, as can be told without a look at the rare ones.
     fn makes_needless(&self, event: &PresenceEvent) -> bool {
         self.session.as_ref().is_some_and(|session| {
             event.kind == EventKind::Request
@@ -176,7 +176,7 @@ impl DeviceState {
         })
     }
 
-    /// The belief of all these statements: drops what can no longer matter, whatever is still to come.
+    /// The state of all these events: drops what can no longer matter, whatever is still to come.
     fn of(mut events: Vec<PresenceEvent>) -> Self {
         events.sort_unstable();
         let one_session = |one: &PresenceEvent, other: &PresenceEvent| one.session == other.session;
@@ -213,7 +213,7 @@ fn begins_or_ends(event: &PresenceEvent) -> bool {
     matches!(event.kind, EventKind::Connect | EventKind::Disconnect)
 }
 
-/// What a statement says by itself; a takeover is never asked.
+/// What an event says by itself; a takeover is never asked.
 fn seen(event: &PresenceEvent) -> ResolvedStatus<'_> {
     let status = if event.kind == EventKind::Connect { Status::Connected } else { Status::Disconnected };
     ResolvedStatus { status, event, inferred: false }
@@ -235,7 +235,7 @@ fn counts_after(event: &PresenceEvent, takeover: &PresenceEvent) -> bool {
     }
 }
 
-/// What can matter of the statements about one session, in ascending order: its end; while none is known, its beginning, its
+/// What can matter of the events about one session, in ascending order: its end; while none is known, its beginning, its
 /// takeover and its refusal.
 fn reduce_session(events: &[PresenceEvent]) -> impl Iterator<Item = PresenceEvent> {
     let last = |kind| events.iter().rfind(|event| event.kind == kind).cloned();

@@ -1,11 +1,11 @@
-//! Statements of every kind, for the property tests of whoever writes them down and reads them back.
+//! Events of every kind, for the property tests of whoever writes them down and reads them back.
 
 use proptest::prelude::*;
 
 use super::{EventKind, Moment, PresenceEvent};
 use crate::payload::Payload;
 
-/// Any statement that a belief can hold, its message one of these. Ties and unknown moments are common.
+/// Any event that a state can hold, its message one of these. Ties and unknown moments are common.
 pub fn event(message: impl Strategy<Value = Vec<u8>>) -> impl Strategy<Value = PresenceEvent> {
     let kind = prop_oneof![
         Just(EventKind::Request),

@@ -1,4 +1,4 @@
-//! The laws of the merge: the belief is a function of the set of messages, and it is the truth.
+//! The laws of the merge: the state is a function of the set of messages, and it is the truth.
 //!
 //! Messages go through the real decoder. The rows of the platform's truth table are tried in every order, so are the
 //! messages captured from its broker; random histories come from the model of the platform, which knows the truth.
@@ -69,7 +69,7 @@ fn message(action: &str, connect_ms: i64, time_ms: i64, code: Option<u16>) -> St
     )
 }
 
-/// Every order of the messages comes to that status and to one belief, also if each message is repeated, and if they are
+/// Every order of the messages comes to that status and to one state, also if each message is repeated, and if they are
 /// split over two instances at any place.
 fn assert_row(name: &str, messages: &[String], expected: Status) {
     let believe = |messages: &[String]| believe(messages.iter().map(|payload| (TOPIC, payload.as_str())));
@@ -266,7 +266,7 @@ fn an_http_request_leaves_the_session_alone() {
     assert_row("half of it", &messages[1..2], Status::Disconnected);
 }
 
-/// The captured messages of one scenario and one device, each in every order: one belief.
+/// The captured messages of one scenario and one device, each in every order: one state.
 #[test]
 fn captured_messages_merge_to_one_state_in_every_order() {
     let mut scenarios: Vec<(String, Vec<(String, String)>)> = Vec::new();
@@ -361,7 +361,7 @@ proptest! {
     }
 
     /// A history of one device with every oddity of the platform, in a random order, with repetitions, split over two
-    /// instances: the belief is the truth.
+    /// instances: the state is the truth.
     #[test]
     fn the_device_state_is_the_truth(seed: u64, order in prop::collection::vec(any::<Index>(), 40), split: u64) {
         let history = device_history(&mut ChaCha8Rng::seed_from_u64(seed), &Quirks::all());

@@ -174,7 +174,7 @@ const HOUR_NANOS: i64 = 3_600_000_000_000;
 
 /// Sums up the events between two moments, in nanoseconds since 1970, in whatever order they come.
 ///
-/// A session is what its statements say of it, so one whose Connect was missed counts from its beginning all the same. One
+/// A session is what its events say of it, so one whose Connect was missed counts from its beginning all the same. One
 /// that has not ended is taken to be on until the next begins: a device has one session at a time.
 pub fn totals<'a>(rows: impl IntoIterator<Item = &'a PresenceEvent>, from: i64, to: i64) -> HistoryTotals {
     let mut sessions = sessions(rows);
@@ -214,7 +214,7 @@ struct SessionSpan {
     counts: bool,
 }
 
-/// The sessions that the statements name, in the order of their beginnings.
+/// The sessions that the events name, in the order of their beginnings.
 fn sessions<'a>(rows: impl IntoIterator<Item = &'a PresenceEvent>) -> Vec<SessionSpan> {
     let mut by_begin = std::collections::BTreeMap::new();
     for event in rows {

@@ -261,7 +261,7 @@ impl Arrivals {
     }
 }
 
-/// Whether a statement is news for the history: it came as it happened, or it tells what happened while nobody listened, to a
+/// Whether an event is news for the history: it came as it happened, or it tells what happened while nobody listened, to a
 /// known device or, once all had been found, to a new one. What the broker repeats to a new subscription is none.
 fn is_event(provenance: Provenance, applied: Applied, is_populated: bool) -> bool {
     match (provenance, applied) {

@@ -46,7 +46,7 @@ pub struct Metrics {
     pub client_id_mismatches: Counter,
     /// Presence events that changed a device's state.
     pub events_applied: Counter,
-    /// Statements that were known or superseded already.
+    /// Events that were known or superseded already.
     pub events_known: Counter,
     /// Packets refused because the backlog was full.
     pub backlog_dropped_bytes: Counter,

@@ -1,7 +1,7 @@
-//! The concurrent map of all devices: one writer applies statements, any number of readers look up.
+//! The concurrent map of all devices: one writer applies events, any number of readers look up.
 //!
-//! Sharded so that a reader waits for a writer only for the merge of one statement. Totals and the orders that lists need
-//! are kept as the statements come: asking for them costs the same for any number of devices.
+//! Sharded so that a reader waits for a writer only for the merge of one event. Totals and the orders that lists need
+//! are kept as the events come: asking for them costs the same for any number of devices.
 //!
 //! Locks are taken in this order: `changing` of a shard, then either its records or, once those are free again, the orders
 //! of a type, under which records may be read. Nobody holds the records of a shard while waiting for an order.
@@ -80,7 +80,7 @@ pub struct Record {
     flags: RecordFlags,
 }
 
-/// How and when a statement came.
+/// How and when an event came.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Arrival {
     pub provenance: Provenance,
@@ -103,12 +103,12 @@ pub enum Provenance {
     Peer,
 }
 
-/// What applying a statement did to the status of its device.
+/// What applying an event did to the status of its device.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Applied {
     /// Nothing was learned.
     Known,
-    /// The belief is another one, its status the same.
+    /// The state is another one, its status the same.
     Refined,
     /// The status is another one; `None`: the device was not in the map.
     Changed { from: Option<Status>, to: Status },
@@ -119,7 +119,7 @@ impl Record {
         *self.id == *device.id && *self.device_type.name == *device.device_type
     }
 
-    /// Status and deciding statement.
+    /// Status and deciding event.
     pub fn resolve(&self) -> ResolvedStatus<'_> {
         self.state.resolve().expect("a record is made by its first statement")
     }
@@ -143,7 +143,7 @@ impl Default for DeviceRegistry {
 }
 
 impl DeviceRegistry {
-    /// Takes one statement about one device into account. A failed login makes no device.
+    /// Takes one event about one device into account. A failed login makes no device.
     pub fn apply(&self, device: Device<'_>, event: PresenceEvent, arrival: Arrival) -> Applied {
         self.apply_then(device, event, arrival, |_, _| ())
     }
@@ -360,7 +360,7 @@ impl Record {
         round == now
     }
 
-    /// What filters look at; `None` before the first statement.
+    /// What filters look at; `None` before the first event.
     fn index_key(&self) -> Option<IndexKey> {
         let resolved = self.state.resolve()?;
         Some(IndexKey {

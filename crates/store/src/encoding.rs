@@ -1,19 +1,19 @@
-//! Statements and beliefs as numbers and bytes, and back: what all stores have in common, so that a belief is the same bytes
+//! Events and states as numbers and bytes, and back: what all stores have in common, so that a state is the same bytes
 //! in each. Total: bytes that no devstatus wrote are nothing, never a panic, because they come from a disk or a network.
 
 use presence::payload::Payload;
 use presence::{DeviceState, EventKind, Moment, PresenceEvent, Status};
 
-/// What is kept of a belief beside the columns of its deciding statement.
+/// What is kept of a state beside the columns of its deciding event.
 pub struct Parts {
     pub connected: bool,
     pub deciding: PresenceEvent,
-    /// The other statements, one after the other; `None` if there are none.
+    /// The other events, one after the other; `None` if there are none.
     pub others: Option<Vec<u8>>,
 }
 
 impl Parts {
-    /// `None`: the belief is of no statement.
+    /// `None`: the state is of no event.
     pub fn of(state: &DeviceState) -> Option<Self> {
         let resolved = state.resolve()?;
         let deciding = resolved.event.clone();
@@ -28,7 +28,7 @@ impl Parts {
     }
 }
 
-/// The belief of a deciding statement and the others, as [`Parts`] has them; `None` if the bytes make no sense.
+/// The state of a deciding event and the others, as [`Parts`] has them; `None` if the bytes make no sense.
 pub fn state(deciding: PresenceEvent, mut others: &[u8]) -> Option<DeviceState> {
     let mut state = DeviceState::default();
     state.apply(deciding);

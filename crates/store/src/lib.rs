@@ -1,11 +1,11 @@
-//! What outlives the process: the beliefs about all devices and what happened to them. Here is what every store promises;
+//! What outlives the process: the states about all devices and what happened to them. Here is what every store promises;
 //! each backend has a file of its own, and all pass `tests/store_contract`.
 //!
 //! ```text
 //! map -dirty devices-> writer -Batch-> Store -load-> restore -> map
 //! ```
 //!
-//! A belief in a store only grows, by the merge rule of `presence`: whoever writes an old belief over a newer one changes
+//! A state in a store only grows, by the merge rule of `presence`: whoever writes an old state over a newer one changes
 //! nothing. So a batch may be written twice, late, or by two instances at once.
 
 mod encoding;
@@ -43,7 +43,7 @@ pub const REPEATS_WITHIN: usize = 32;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StoredDevice {
     pub name: DeviceName,
-    /// Of at least one statement.
+    /// Of at least one event.
     pub state: DeviceState,
     /// When the latest message arrived that taught something about it. Of two, the later is kept.
     pub received_at: UnixSeconds,
@@ -61,7 +61,7 @@ impl StoredDevice {
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Batch {
     pub devices: Vec<StoredDevice>,
-    /// Each is also evidence: its statement is merged into the belief about its device, which therefore is never missing.
+    /// Each is also evidence: its event is merged into the state about its device, which therefore is never missing.
     /// Except a failed login, which is evidence of nothing: it is kept only of a device that the store knows by then.
     pub events: Vec<HistoryEvent>,
     /// Events that belong before or among these could not wait for the store and are lost. A store that orders its events
@@ -121,7 +121,7 @@ pub struct Query {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Cursor {
     pub name: DeviceName,
-    /// Time of its deciding statement in nanoseconds, the least number if it is unknown.
+    /// Time of its deciding event in nanoseconds, the least number if it is unknown.
     pub time: i64,
 }
 

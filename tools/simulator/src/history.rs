@@ -1,10 +1,10 @@
-//! The history of one device with every oddity of the platform, for tests that compare a belief with the truth. Pure.
+//! The history of one device with every oddity of the platform, for tests that compare a state with the truth. Pure.
 //! The running fleet of the demo is in `running`.
 //!
 //! A test may feed the messages in any order and repeat them, so the truth must follow from the *set* of messages that
 //! are left. The device's last session, here the deciding one, has the latest `ConnectTime` of all sessions that were
-//! ever established, save those that it took over: they may share its millisecond, or be simultaneous and later. Earlier sessions can stand in any order of
-//! time, because the clock may have stepped back between them. Three kinds of message never name an established session
+//! ever established, save those that it took over: they may share its millisecond, or be simultaneous and later. Earlier
+//! sessions can stand in any order of time, because the clock may have stepped back between them. Three kinds of message never name an established session
 //! and may carry a later time: the Disconnect 180 of a refused login, which has no Connect; the Disconnect 288 of the
 //! loser of simultaneous connects that got as far as no Connect; and all messages of HTTP clients.
 //!

@@ -221,7 +221,7 @@ pub struct Session {
 }
 
 impl Session {
-    /// Has a statement done; when it is done can be seen in what it does.
+    /// Runs a statement; its effect shows when it has run.
     pub fn say(&mut self, sql: &str) {
         let stdin = self.psql.stdin.as_mut().expect("it is piped");
         writeln!(stdin, "{sql};").expect("psql reads what it is told");

@@ -1,6 +1,6 @@
 //! One device as one line of JSON, and back: `{"type":…,"id":…,"status":…,"since":…,"received_at":…,"events":[…]}`.
 //!
-//! The statements are the belief: applied to nothing, they give the same one. `status` and `since` follow from them; they are
+//! The events are the state: applied to nothing, they give the same one. `status` and `since` follow from them; they are
 //! written for whoever reads the line, and not read back.
 
 use jiff::Timestamp;
@@ -10,7 +10,7 @@ use presence::payload::Payload;
 use presence::{DeviceName, DeviceState, EventKind, Moment, PresenceEvent, UnixSeconds};
 use store::StoredDevice;
 
-/// More statements than any belief holds.
+/// More events than any state holds.
 const EVENTS_MAX: usize = 64;
 /// The text of one message; sixteen times what the platform's buffer holds.
 const MESSAGE_MAX_BYTES: usize = 64 * 1024;
@@ -31,7 +31,7 @@ struct Line {
     events: Vec<ExportedEvent>,
 }
 
-/// One statement; an unknown moment is `null`.
+/// One event; an unknown moment is `null`.
 #[derive(Serialize, Deserialize)]
 struct ExportedEvent {
     #[serde(alias = "claim")]
@@ -43,7 +43,7 @@ struct ExportedEvent {
     message: String,
 }
 
-/// The claims that a belief can hold.
+/// The claims that a state can hold.
 #[derive(Clone, Copy, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 enum Word {
@@ -108,7 +108,7 @@ fn exported(event: PresenceEvent) -> Option<ExportedEvent> {
         EventKind::Takeover => Word::Takeover,
         EventKind::Refusal => Word::Refusal,
         EventKind::Disconnect => Word::Disconnect,
-        // No belief holds one.
+        // No state holds one.
         EventKind::FailedLogin => return None,
     };
     let message = String::from_utf8(event.payload.unpack()).ok()?;

@@ -44,7 +44,7 @@ impl Directory {
 fn service_with_devices(directory: &Directory, broker: &Mosquitto) -> Service {
     let mut publisher = broker.publisher();
     publisher.retain(&PUMP.topic(), PUMP.connect(1));
-    // Taken over and not yet seen again: its belief rests on two messages.
+    // Taken over and not yet seen again: its state rests on two messages.
     publisher.retain(&FAN.topic(), FAN.connect(1));
     for id in (0..MANY).map(|id| id.to_string()) {
         let device = Device { kind: "valve", id: &id };

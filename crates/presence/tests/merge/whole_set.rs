@@ -1,4 +1,4 @@
-//! The belief that is built up message by message against the rule, evaluated on the whole set at once.
+//! The state that is built up message by message against the rule, evaluated on the whole set at once.
 
 use presence::payload::Payload;
 use presence::{DeviceState, EventKind, Moment, PresenceEvent, Status};
@@ -47,7 +47,7 @@ fn rule(set: &[PresenceEvent]) -> Option<(Status, bool)> {
     if had_ended { inferred } else { Some((Status::Disconnected, false)) }
 }
 
-/// Every set of messages about three sessions, near each other and far apart: whatever the order, the belief is what the rule
+/// Every set of messages about three sessions, near each other and far apart: whatever the order, the state is what the rule
 /// makes of the whole set. That the last one to come may be any of a set proves it for every order.
 #[test]
 fn a_device_state_follows_from_the_whole_set_of_events() {
@@ -94,7 +94,7 @@ fn a_device_state_follows_from_the_whole_set_of_events() {
     }
 }
 
-/// A client that connects without end holds a bounded number of statements.
+/// A client that connects without end holds a bounded number of events.
 #[test]
 fn a_device_state_stays_small_for_any_events() {
     let event = |kind, session: i128| PresenceEvent {

@@ -4,7 +4,7 @@
 //!
 //! ```text
 //! ingest -publish-> ring <-after a position- Reader
-//!            `-> bell -at most every PACE-> all readers
+//!            `-> notification -at most every PACE-> all readers
 //! ```
 //!
 //! A change is published while the shard of its device is locked. So whoever reads a device from the map and asks for the

@@ -1,8 +1,8 @@
 //! Follows what other instances write into a shared store and hands it to `ingest`, which alone writes the map. Where the
-//! changes stand, and what rings the bell, is the store's affair.
+//! changes stand, and what sends the notification, is the store's affair.
 //!
 //! ```text
-//! other instances -> Store -bell, changes since the mark-> peers -> backlog -> ingest -> map
+//! other instances -> Store -notification, changes since the mark-> peers -> backlog -> ingest -> map
 //! ```
 //!
 //! What this instance wrote comes back, too, and is then known. Nothing that comes from the store becomes dirty, so nothing
@@ -26,7 +26,7 @@ use store::{ChangeCursor, Query, Store, StoreError, StoredDevice};
 /// Devices that are read and handed over at once: some milliseconds of the decoder, which then turns to the socket's runs.
 const PAGE: usize = 2_000;
 
-/// How long the bell is waited for before looking all the same: a bell may be lost with a connection.
+/// How long the notification is waited for before looking all the same: a notification may be lost with a connection.
 const POLL_INTERVAL: Duration = Duration::from_millis(500);
 
 /// Looks at least so far apart, so that changes that come one by one are read a few at a time.

@@ -74,7 +74,7 @@ pub struct FetchedDevice {
 }
 
 impl FetchedDevice {
-    /// `None` if the belief consists of nothing.
+    /// `None` if the state consists of nothing.
     pub fn snapshot(&self) -> Option<Snapshot> {
         Snapshot::of_state(self.name.clone(), &self.state, self.arrival)
     }
@@ -268,7 +268,7 @@ impl ReadThrough {
         Err(Unavailable)
     }
 
-    /// What is kept of a device and what is held of it come to one belief: what has changed may not be written yet.
+    /// What is kept of a device and what is held of it come to one state: what has changed may not be written yet.
     fn with_what_is_held(
         &self,
         name: &DeviceName,

@@ -1,4 +1,4 @@
-//! How many sessions begin and end in a minute: a slot for each of the last seconds, counted as the statements come.
+//! How many sessions begin and end in a minute: a slot for each of the last seconds, counted as the events come.
 
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 

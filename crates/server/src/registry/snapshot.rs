@@ -17,7 +17,7 @@ pub struct Snapshot {
     pub status: Status,
     /// The status follows from a takeover; see [`presence::ResolvedStatus`].
     pub inferred: bool,
-    /// The deciding statement.
+    /// The deciding event.
     pub event: PresenceEvent,
     pub latest: LastEvent,
     pub provenance: Provenance,
@@ -43,7 +43,7 @@ impl Snapshot {
             .expect("a record is made by its first statement")
     }
 
-    /// The same of a belief that is in no map; `None` if it consists of nothing.
+    /// The same of a state that is in no map; `None` if it consists of nothing.
     pub fn of_state(name: DeviceName, state: &DeviceState, arrival: Arrival) -> Option<Self> {
         let resolved = state.resolve()?;
         let latest = state.latest().unwrap_or(resolved.event);

@@ -91,7 +91,7 @@ pub struct Pending {
 #[must_use]
 pub enum Acceptance {
     Yes,
-    /// The backlog is full: the run is lost with its receipt, and has been counted.
+    /// The backlog is full: the run is lost with its pending ack, and has been counted.
     No,
 }
 

@@ -1,4 +1,4 @@
-//! Beliefs and events as arrays of columns, and rows as beliefs and events. What is done with them is not known here.
+//! States and events as arrays of columns, and rows as states and events. What is done with them is not known here.
 
 use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
@@ -24,7 +24,7 @@ pub struct Said {
     pub received_at: u32,
 }
 
-/// All that a batch says, each device once, by name; what is no belief is left out.
+/// All that a batch says, each device once, by name; what is no state is left out.
 pub fn said(batch: &Batch) -> BTreeMap<(&str, &str), Said> {
     let mut said: BTreeMap<(&str, &str), Said> = BTreeMap::new();
     for device in &batch.devices {

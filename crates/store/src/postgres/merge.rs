@@ -1,6 +1,6 @@
 //! Writing: merging a batch in one transaction, pruning, forgetting.
 //!
-//! The common belief, one beginning or one end, is merged by the one statement of `merge.sql`. It leaves the rare ones
+//! The common state, one beginning or one end, is merged by the one statement of `merge.sql`. It leaves the rare ones
 //! locked, which are merged here by the rule of `presence` itself and written before the same commit: at no time can another
 //! instance see or write between. All lock the devices in the order of their names, so none waits for another in a circle.
 
@@ -21,7 +21,7 @@ const EXPIRED_AT_ONCE: i64 = 20_000;
 /// Who writes where.
 pub struct MergeTarget<'a> {
     pub statements: &'a Statements,
-    /// The lane whose numbers this instance takes.
+    /// The counter shard whose numbers this instance takes.
     pub counter_shard: i16,
     /// Who is told of a change.
     pub channel: &'a str,
@@ -29,7 +29,7 @@ pub struct MergeTarget<'a> {
 
 /// What the one statement has come to.
 struct MergeOutcome {
-    /// The number of the newest change of the lane.
+    /// The number of the newest change of the counter shard.
     counter: i64,
     /// Devices that have changed.
     settled: i64,

@@ -62,7 +62,7 @@ pub struct PostgresStore {
     change_notified: ChangeListener,
     statements: Statements,
     schema: String,
-    /// In which of the lanes this instance writes: any, as long as not all take the same one.
+    /// In which of the counter shards this instance writes: any, as long as not all take the same one.
     counter_shard: i16,
     retention: Retention,
     /// Events heard before are not shown, pruned yet or not.

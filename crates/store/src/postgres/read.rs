@@ -15,7 +15,7 @@ use presence::history;
 use presence::query::{SortBy, Total};
 use presence::{DeviceName, Status};
 
-/// Lanes of changes, as the schema has them.
+/// Counter shards of changes, as the schema has them.
 pub const COUNTER_SHARDS: usize = 16;
 
 /// Devices that are handed over at once while loading.
@@ -125,7 +125,7 @@ pub struct PolledChanges {
     pub timeline: Option<String>,
 }
 
-/// What changed after the mark: at most so many devices of each lane.
+/// What changed after the mark: at most so many devices of each counter shard.
 pub async fn changes(
     client: &Object,
     statements: &Statements,
@@ -156,7 +156,7 @@ pub async fn changes(
             Some(changed) => {
                 devices.push(columns::device(row, &mut names)?);
                 found[counter_shard] += 1;
-                // A lane that brought less than was asked for is read to its end.
+                // A counter shard that brought less than was asked for is read to its end.
                 reached[counter_shard] = if found[counter_shard] < limit { newest } else { changed };
             }
             None => reached[counter_shard] = newest,

@@ -1,4 +1,4 @@
-//! Statements and beliefs as columns, and back. Total: columns that no devstatus wrote are an error, never a panic,
+//! Statements and states as columns, and back. Total: columns that no devstatus wrote are an error, never a panic,
 //! because they come from a disk.
 
 use rusqlite::Row;
@@ -47,7 +47,7 @@ pub fn event(row: &Row<'_>, first: usize) -> Result<PresenceEvent, Damaged> {
     Ok(PresenceEvent { kind, session: moment(integer(1)?), time: moment(integer(2)?), close_code, payload })
 }
 
-/// The belief in six columns that begin at `first`: those of the deciding statement, then the others.
+/// The state in six columns that begin at `first`: those of the deciding statement, then the others.
 pub fn state(row: &Row<'_>, first: usize) -> Result<DeviceState, Damaged> {
     let deciding = event(row, first)?;
     let others = match row.get_ref(first + 5) {

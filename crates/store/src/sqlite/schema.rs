@@ -13,7 +13,7 @@ const STEPS: &[&str] = &[FIRST, LOST, RETENTION, COLUMN_NAMES];
 pub const VERSION: i64 = STEPS.len() as i64;
 
 /// Times are nanoseconds since 1970, NULL if unknown; `received_at` is seconds. The columns of `device` are those of the deciding
-/// statement; what else the belief consists of, mostly nothing, is in `others`. `payload` is packed: a quarter of the size, so
+/// statement; what else the state consists of, mostly nothing, is in `others`. `payload` is packed: a quarter of the size, so
 /// a quarter of the writing.
 ///
 /// The events of a device are a chain, each naming the one before it, and the device names the newest: so an event is written

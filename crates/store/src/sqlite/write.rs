@@ -209,7 +209,7 @@ impl Writing {
     }
 }
 
-/// Merges what is new about one device; returns the deciding statement if the belief has grown.
+/// Merges what is new about one device; returns the deciding statement if the state has grown.
 fn merge(
     transaction: &Transaction<'_>,
     name: (&str, &str),
@@ -221,7 +221,7 @@ fn merge(
     let mut received_at = stored.received_at;
     let mut fresh: Vec<&HistoryEvent> = Vec::new();
     for &entry in &news.events {
-        // What changes the belief was never merged before, so it needs no search.
+        // What changes the state was never merged before, so it needs no search.
         let changed = stored.state.apply(entry.event.clone());
         grown |= changed;
         received_at = received_at.max(entry.received_at.0);

@@ -1,4 +1,4 @@
-//! Beliefs and events as the bytes that stand in the grid, and back; `merge.lua` says what they are, because it reads them,
+//! States and events as the bytes that stand in the grid, and back; `merge.lua` says what they are, because it reads them,
 //! too. Total: bytes that no devstatus wrote are an error, never a panic.
 
 use crate::encoding::{kind, kind_number};
@@ -13,7 +13,7 @@ pub struct Damaged;
 const CONNECTED: u8 = 1;
 const SEVERAL: u8 = 2;
 
-/// A belief and when its device was heard of. A belief of nothing has no statement.
+/// A state and when its device was heard of. A state of nothing has no event.
 pub fn record(state: &DeviceState, received_at: UnixSeconds) -> Vec<u8> {
     let mut bytes = received_at.0.to_be_bytes().to_vec();
     let Some(resolved) = state.resolve() else { return bytes };

@@ -10,7 +10,7 @@ local function is_gone(record)
   if not before_high then return true end
   local flags = record:byte(5)
   if flags % 2 == 1 then return false end
-  -- Of several statements the first decides, and its length stands before it.
+  -- Of several events the first decides, and its length stands before it.
   local from = flags >= 2 and 10 or 6
   local high, low = struct.unpack('>I4I4', record, from + 9)
   local unknown = high == 0 and low == 0

@@ -5,21 +5,22 @@
 -- ARGV  1 the token of this call   2 events that a device may have   3 events among which a repeated one is looked for
 --       4… for each device: name, record, the record that this one replaces or '', number of events, the events
 --
--- A record is: received at (4 bytes), flags (1), then one presence event; or, if the flags say so, several, each after its length
--- (4 bytes); or nothing, if only events come that say nothing of a status. A presence event is: kind (1), session (8), time (8), close code (2), payload. An event is: received at, presence event;
--- in a history its sequence (8 bytes) stands before it. Numbers are big endian; of two moments the later is the greater.
+-- A record is: received at (4 bytes), flags (1), then one presence event; or, if the flags say so, several, each after its
+-- length (4 bytes); or nothing, if only events follow that say nothing of a status. A presence event is: kind (1), session (8),
+-- time (8), close code (2), payload. An event of a history is: received at, presence event; in a history its sequence
+-- (8 bytes) comes before it. Numbers are big endian; of two moments the later is the greater.
 --
--- Decided here is what two beliefs come to of which each is one statement, as nearly all are. What the rule needs more for (a
--- belief of several statements, two messages that differ in their bytes alone, two sessions that began within a second) is left as it is and returned, with what is
--- kept: the caller merges the two by the rule itself and comes again, naming the record that its result replaces. If that is
--- another one by then, it is returned once more.
+-- The script decides between two states of one presence event each, as nearly all are. It leaves as they are, and returns,
+-- those for which the rule needs more: a state of several presence events, two messages that differ in their bytes alone, two
+-- sessions that began within a second. The caller merges the two by the rule and calls again, naming the record that its
+-- result replaces. If another record is there by then, it is returned once more.
 --
 -- Returns the position of the newest change, then, for each device left open, its number in this call and its record.
 
 local REQUEST, CONNECT, TAKEOVER, REFUSAL, DISCONNECT = 0, 1, 2, 3, 4
 local SEVERAL = 2
 
--- What the order of statements looks at, but for the payload; nil for a belief of several.
+-- What the order of events looks at, but for the payload; nil for a state of several.
 local function place(record)
   local _, flags, kind, s1, s2, t1, t2, code = struct.unpack('>I4BBI4I4I4I4I2', record)
   if flags >= SEVERAL then return nil end

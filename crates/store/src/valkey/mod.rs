@@ -58,12 +58,12 @@ mod scripts {
 /// What the keys and their contents look like; another number with the first version that reads them otherwise.
 const FORMAT: i64 = 1;
 
-/// Without the bell every bucket is looked at so often: messages may be lost with a connection, and the truth is in the
+/// Without the notification every bucket is looked at so often: messages may be lost with a connection, and the truth is in the
 /// changes themselves.
 const POLL_ALL_INTERVAL: Duration = Duration::from_millis(400);
 
-/// The bell rings so long after a look at the earliest: a look asks each bucket that has changed, which under load are all, so
-/// many looks would cost the grid more than the changes do.
+/// The shortest time between two polls: a poll asks each bucket that has changed, under load all of them, so more polls would cost
+/// more than they bring.
 const POLL_PAUSE: Duration = Duration::from_millis(100);
 
 /// A grid, connected for as long as this lives.

@@ -106,7 +106,7 @@ impl ChangeTracker {
         self.acknowledged = Positions::of(&ChangeCursor::BEGINNING);
     }
 
-    /// What to ask for the changes since then. Until the answer is noted, the bell may ring anew.
+    /// What to ask for the changes since then. Until the answer is noted, another notification may come.
     pub fn polls(&mut self, since: &Positions) -> Vec<BucketPoll> {
         let mut polls = Vec::new();
         for bucket in Bucket::all() {

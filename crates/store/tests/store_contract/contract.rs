@@ -99,7 +99,7 @@ fn put_in_some_order(place: &dyn Place, steps: &[(usize, PresenceEvent, u32)], o
     }
     fixture.put(devices(batch));
     assert_eq!(&fixture.all(), &expected);
-    // A belief as a whole changes nothing either.
+    // A state as a whole changes nothing either.
     let again = expected.iter().map(|(name, (state, received_at))| StoredDevice {
         name: name.clone(),
         state: state.clone(),
@@ -201,7 +201,7 @@ pub fn those_that_are_asked_for_by_name_are_given_as_they_are(place: &dyn Place)
     };
     assert!(read(&fixture, vec![]).is_empty(), "{place:?}");
     assert!(read(&fixture, vec![name("a")]).is_empty(), "{place:?}");
-    // As many as go over at once, those with odd names and of another type among them, and one of several statements.
+    // As many as go over at once, those with odd names and of another type among them, and one of several events.
     let mut kept: Vec<_> =
         (0..2_000).map(|n| device(&n.to_string(), [event(EventKind::Connect, n, n)], 1)).collect();
     kept.extend(IDS.map(|id| device(id, [event(EventKind::Disconnect, 7, 9)], 3)));

@@ -38,7 +38,7 @@ fn any_event(rng: &mut TestRng) -> PresenceEvent {
     PresenceEvent { kind, session, time, close_code: below(rng, 2) as u16, payload }
 }
 
-/// Three instances write the same few devices at once, one statement or several at a time.
+/// Three instances write the same few devices at once, one event or several at a time.
 pub fn concurrent_writes_of_one_device_are_merged(place: &dyn Place) {
     let fixture = Fixture::new(place);
     let ids = ["a", "b", "c", "d"];
@@ -105,7 +105,7 @@ fn read_on(store: &dyn Store, cursor: &mut ChangeCursor, limit: usize) -> Vec<St
     }
 }
 
-/// Who follows the changes from the bell alone comes to hold what the store holds.
+/// Who follows the changes from the notification alone comes to hold what the store holds.
 pub fn a_change_of_another_instance_sends_a_notification(place: &dyn Place) {
     let fixture = Fixture::new(place);
     let (reader, writer) = (fixture.shared(), fixture.another());
@@ -127,7 +127,7 @@ pub fn a_change_of_another_instance_sends_a_notification(place: &dyn Place) {
     }
 }
 
-/// Without the bell, too: looking again is enough.
+/// Without the notification, too: looking again is enough.
 pub fn a_poll_finds_the_changes_of_other_instances(place: &dyn Place) {
     let fixture = Fixture::new(place);
     let (reader, writer) = (fixture.shared(), fixture.another());

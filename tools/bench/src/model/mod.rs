@@ -3,7 +3,7 @@
 //!
 //! Modelled: the messages that each instance hears; the changed devices that wait, each once; the batches of the writer, with
 //! their pause and their largest size; the store as a queue of work on a number of cores; the looks for others' changes, with
-//! their pause, the bell and the pages; an instance that dies and comes back. Not modelled: the network, a store that fails,
+//! their pause, the notification and the pages; an instance that dies and comes back. Not modelled: the network, a store that fails,
 //! and what HTTP costs. Devices of one class change independently.
 
 mod chance;

@@ -164,7 +164,7 @@ impl InstanceCosts {
 /// Devices of one batch, and of one page of changes; as the service has it.
 pub const BATCH_MAX: f64 = 4_096.0;
 pub const PAGE: f64 = 2_000.0;
-/// Between two looks for changes, and the longest wait for the bell.
+/// Between two looks for changes, and the longest wait for the notification.
 pub const POLL_PAUSE: f64 = 0.020;
 pub const POLL_INTERVAL: f64 = 0.500;
 /// Until the others know that the instance which reads what is retained is gone.

@@ -165,7 +165,7 @@ pub async fn history(
 }
 
 /// Over what is kept and what is believed: of a device that has been connected for longer than its history reaches back, only
-/// the belief tells of that session.
+/// the state tells of that session.
 fn totals(kept: Duration, believed: Vec<PresenceEvent>, rows: &[HistoryRow]) -> Option<TotalsView> {
     let mut events: Vec<PresenceEvent> = rows.iter().map(|row| row.event.clone()).collect();
     events.extend(believed);
@@ -182,7 +182,7 @@ fn totals(kept: Duration, believed: Vec<PresenceEvent>, rows: &[HistoryRow]) -> 
     Some(TotalsView { from, to, connects, connected_percent, longest_offline_s, flaps_last_hour })
 }
 
-/// What a belief says of the device's sessions.
+/// What a state says of the device's sessions.
 fn known_events(state: &DeviceState) -> Vec<PresenceEvent> {
     let taken_over = state.resolve().filter(|event| event.inferred && event.status == Status::Connected);
     let taker = taken_over.and_then(|_| state.newest_takeover()).map(|takeover| {

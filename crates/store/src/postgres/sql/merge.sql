@@ -1,7 +1,7 @@
--- Merges beliefs about devices, each device once, in the order of their names, so that no two batches wait for each other.
+-- Merges states about devices, each device once, in the order of their names, so that no two batches wait for each other.
 -- $1 counter_shard, $2 how many, $3 and on the columns.
 --
--- Of two beliefs that are one beginning or end each, the greater wins, and that is decided here, on the row as it is when it is
+-- Of two states that are one beginning or end each, the greater wins, and that is decided here, on the row as it is when it is
 -- this batch's turn. What consists of more, is equal in all but the bytes, or names two sessions that began within a second of
 -- each other, stays as it is, locked, and is returned: whoever asked merges it and writes it in the same transaction.
 -- (The least moment is raised by a second before a second is taken from it, because it would overflow.)

@@ -1,4 +1,4 @@
--- Writes beliefs that were merged outside, of devices that this transaction has locked. $1 counter_shard, $2 and on the columns.
+-- Writes states that were merged outside, of devices that this transaction has locked. $1 counter_shard, $2 and on the columns.
 UPDATE {schema}.device AS kept SET
   connected = i.connected, kind = i.kind, session = i.session, time = i.time, close_code = i.close_code,
   address = i.address, reason = i.reason, received_at = i.received_at, payload = i.payload, others = i.others,
