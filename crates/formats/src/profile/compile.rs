@@ -8,7 +8,7 @@ use toml::Spanned;
 use super::error::ProfileError;
 use super::filter::Filter;
 use super::pointer::Pointers;
-use super::table::{CauseName, Claim, Compare, Literal, Payload, ProfileTable, UnderTable};
+use super::table::{CauseName, Compare, Literal, Payload, ProfileTable, TopicEvent, UnderTable};
 use super::template::{Affixes, Level, Template};
 use super::text::{Split, Text};
 use super::values::{Meaning, Value, Values};
@@ -48,9 +48,9 @@ impl<'t> Compiler<'t> {
             let problem = "a `type`, `{type}` in every topic, or `type_at` must say the device's type";
             return Err(self.error("type", self.topic_span(), problem));
         }
-        let has_claims = topics.iter().all(|(_, claim)| claim.is_some());
-        let at = self.at(has_claims)?;
-        let values = self.values(has_claims)?;
+        let has_events = topics.iter().all(|(_, event)| event.is_some());
+        let at = self.at(has_events)?;
+        let values = self.values(has_events)?;
         let under = self.under(&topics)?;
         let alive = self.alive(id, device_type.as_ref(), split.as_ref(), under.as_ref())?;
         Ok(Profile {
@@ -117,7 +117,7 @@ impl<'t> Compiler<'t> {
             (None, [_, ..]) => {
                 let entries = table.topics.iter();
                 entries
-                    .map(|entry| Ok((self.template("topics", &entry.topic, Affixes::Refused)?, entry.claim)))
+                    .map(|entry| Ok((self.template("topics", &entry.topic, Affixes::Refused)?, entry.event)))
                     .collect::<Result<_>>()?
             }
             (Some(_), [_, ..]) | (None, []) => {
@@ -128,8 +128,8 @@ impl<'t> Compiler<'t> {
                 ));
             }
         };
-        if table.payload == Payload::None && topics.iter().any(|(_, claim)| claim.is_none()) {
-            let problem = "without a payload every topic needs a `claim`";
+        if table.payload == Payload::None && topics.iter().any(|(_, event)| event.is_none()) {
+            let problem = "without a payload every topic needs an `event`";
             return Err(self.error("payload", self.topic_span(), problem));
         }
         Ok(topics)
@@ -188,16 +188,16 @@ impl<'t> Compiler<'t> {
     }
 
     /// The pointer to the value that decides. Without one it is the document itself, unless the topic says all.
-    fn at(&mut self, has_claims: bool) -> Result<Option<usize>> {
+    fn at(&mut self, has_events: bool) -> Result<Option<usize>> {
         match &self.table.at {
-            None if self.table.payload == Payload::Json && !has_claims => {
+            None if self.table.payload == Payload::Json && !has_events => {
                 self.pointers.add("").map(Some).map_err(|problem| self.error("at", 0..0, problem))
             }
             at => self.pointer("at", at.as_ref()),
         }
     }
 
-    fn values(&mut self, has_claims: bool) -> Result<Values> {
+    fn values(&mut self, has_events: bool) -> Result<Values> {
         let table = self.table;
         let compare = self.compare(table.payload, table.compare.as_ref())?;
         let mut values = Values::new(compare);
@@ -211,15 +211,15 @@ impl<'t> Compiler<'t> {
         ];
         for (key, list, meaning) in lists {
             if let Some(first) = list.first()
-                && has_claims
+                && has_events
                 && !matches!(meaning, Meaning::Removed | Meaning::Ignored)
             {
-                let problem = "every topic has a `claim`, so no value is compared with this list";
+                let problem = "every topic has an `event`, so no value is compared with this list";
                 return Err(self.error(key, first.span(), problem));
             }
             self.add_list(&mut values, key, table.payload, list, meaning)?;
         }
-        if !has_claims && table.connected.is_empty() {
+        if !has_events && table.connected.is_empty() {
             let problem = "a list of the values that say that a device is connected was expected";
             return Err(self.error("connected", table.name.span(), problem));
         }
@@ -439,7 +439,7 @@ impl<'t> Compiler<'t> {
 }
 
 /// A topic of devices, and what it says if it says all.
-pub(super) type Topic = (Template, Option<Claim>);
+pub(super) type Topic = (Template, Option<TopicEvent>);
 
 /// Whether every topic, or the split, fills a slot.
 fn is_filled(slot: usize, topics: &[Topic], split: Option<&Split>) -> bool {

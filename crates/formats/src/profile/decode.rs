@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use super::matcher::Role;
 use super::pointer::Found;
-use super::table::{Claim, Payload, Unit};
+use super::table::{Payload, TopicEvent, Unit};
 use super::template::Captures;
 use super::values::Meaning;
 use super::{Message, PAYLOAD_MAX_BYTES, Parent, Profile};
@@ -27,8 +27,8 @@ impl Profile {
             Role::Parent => self.under.as_ref().map(|parent| parent.decode(message)),
             Role::Status(index) => {
                 let topic = self.topics.get(index);
-                topic.and_then(|(template, claim)| {
-                    Some(self.status(template.captures(message.topic)?, *claim, message))
+                topic.and_then(|(template, event)| {
+                    Some(self.status(template.captures(message.topic)?, *event, message))
                 })
             }
             Role::Alive(index) => {
@@ -55,7 +55,7 @@ impl Profile {
     fn status<'a>(
         &'a self,
         mut captures: Captures<'a>,
-        claim: Option<Claim>,
+        event: Option<TopicEvent>,
         message: Message<'a>,
     ) -> Result<Decoded<'a>, Fault> {
         self.split_captures(&mut captures)?;
@@ -81,8 +81,8 @@ impl Profile {
         if !self.also.iter().all(|(slot, value)| value.is(&content[*slot])) {
             return Ok(Decoded::Ignored("also"));
         }
-        let kind = match (claim, meaning) {
-            (Some(claim), _) => kind_of_claim(claim),
+        let kind = match (event, meaning) {
+            (Some(event), _) => kind_of_topic_event(event),
             (None, Some(meaning)) => kind_of_meaning(meaning),
             (None, None) => return Err("unknown_value"),
         };
@@ -234,12 +234,12 @@ impl Parent {
     }
 }
 
-fn kind_of_claim(claim: Claim) -> EventKind {
-    match claim {
-        Claim::Connect => EventKind::Connect,
-        Claim::Disconnect => EventKind::Disconnect,
-        Claim::Takeover => EventKind::Takeover,
-        Claim::Refusal => EventKind::Refusal,
+fn kind_of_topic_event(event: TopicEvent) -> EventKind {
+    match event {
+        TopicEvent::Connect => EventKind::Connect,
+        TopicEvent::Disconnect => EventKind::Disconnect,
+        TopicEvent::Takeover => EventKind::Takeover,
+        TopicEvent::Refusal => EventKind::Refusal,
     }
 }
 

@@ -63,13 +63,13 @@ pub struct ProfileTable {
 #[serde(deny_unknown_fields)]
 pub(super) struct TopicTable {
     pub topic: Spanned<String>,
-    pub claim: Option<Claim>,
+    pub event: Option<TopicEvent>,
 }
 
 /// What a message on a topic says, whatever its payload.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub(super) enum Claim {
+pub(super) enum TopicEvent {
     Connect,
     Disconnect,
     Takeover,

@@ -89,7 +89,7 @@ fn times_sessions_and_reasons() {
     let text = r#"
 [[profile]]
 name = "p"
-topics = [{ topic = "up/{id}", claim = "connect" }, { topic = "down/{id}", claim = "disconnect" }]
+topics = [{ topic = "up/{id}", event = "connect" }, { topic = "down/{id}", event = "disconnect" }]
 type = "t"
 payload = "json"
 session_at = "/s"
@@ -240,8 +240,8 @@ fn faults_name_profile_key_and_line() {
     ] {
         let text = format!("{head}{rest}\n");
         let error = parse(&text).expect_err(rest);
-        let told = format!("{} {error}", error.line(&text).unwrap_or(0));
-        assert!(told.starts_with(expected), "{rest}\n{told}");
+        let decoded = format!("{} {error}", error.line(&text).unwrap_or(0));
+        assert!(decoded.starts_with(expected), "{rest}\n{decoded}");
     }
 }
 
@@ -264,18 +264,18 @@ fn profiles_that_share_a_topic_are_refused_unless_one_makes_an_exception() {
         ("a/{id}", "b/{id}", "alive = [\"+/{id}\"]", Some("a/any")),
     ] {
         let text = profile("one", one, "") + &profile("other", other, more);
-        let told = Profiles::new(parse(&text).unwrap()).map_err(|error| error.to_string());
-        match (told, shared) {
+        let decoded = Profiles::new(parse(&text).unwrap()).map_err(|error| error.to_string());
+        match (decoded, shared) {
             (Ok(_), None) => {}
-            (Err(told), Some(topic)) => {
+            (Err(decoded), Some(topic)) => {
                 assert!(
-                    told.contains("`one`")
-                        && told.contains("`other`")
-                        && told.contains(&format!("`{topic}`")),
-                    "{told}"
+                    decoded.contains("`one`")
+                        && decoded.contains("`other`")
+                        && decoded.contains(&format!("`{topic}`")),
+                    "{decoded}"
                 );
             }
-            (told, _) => panic!("{one} and {other}: {:?}", told.map(|_| ())),
+            (decoded, _) => panic!("{one} and {other}: {:?}", decoded.map(|_| ())),
         }
     }
 }

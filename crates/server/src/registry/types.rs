@@ -336,7 +336,7 @@ mod tests {
     }
 
     #[test]
-    fn a_round_counts_what_was_there_before_and_what_is_heard_of_since() {
+    fn a_round_counts_what_was_there_before_and_what_is_received_since() {
         let map = DeviceRegistry::default();
         map.begin_round();
         apply(&map, "a", EventKind::Connect, 1);
