@@ -47,7 +47,7 @@ const CRATES: &[Layers] = &[
             &["api"],
             &["platform"],
             &["openapi"],
-            &["router"],
+            &["router", "fast_lookup"],
             &["frontend"],
         ],
         shared_by_tests: &["tests"],

@@ -9,8 +9,10 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 use crate::context::Context;
+use crate::fast_lookup::FastLookup;
 use crate::middleware::guard::Guard;
 use crate::router::router;
+use crate::serving::direct::{App, Direct};
 use crate::serving::follow::Followed;
 use crate::serving::server::Server;
 use crate::serving::tls::{Tls, TlsError};
@@ -113,8 +115,10 @@ impl Frontend {
             tls
         });
         let metrics = guard.metrics.clone();
-        let router = router(context, guard, &settings.cors_origins);
-        Server::new(listener, router, &settings, tls, metrics, shutdown).run().await;
+        let fast_lookup = FastLookup::new(&context, &guard, &settings.cors_origins);
+        let direct = fast_lookup.map(|lookup| Arc::new(lookup) as Arc<dyn Direct>);
+        let app = App { router: router(context, guard, &settings.cors_origins), direct };
+        Server::new(listener, app, &settings, tls, metrics, shutdown).run().await;
     }
 }
 

@@ -6,6 +6,7 @@
 mod api;
 mod context;
 mod error;
+mod fast_lookup;
 mod frontend;
 mod middleware;
 mod openapi;

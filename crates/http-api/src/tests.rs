@@ -21,6 +21,7 @@ use utoipa::openapi::OpenApi;
 use crate::context::Context;
 use crate::middleware::guard::Guard;
 use crate::router::{resources, surrounded};
+use crate::serving::direct::App;
 use crate::serving::server::Server;
 use crate::settings::HttpSettings;
 use presence::Device;
@@ -74,6 +75,10 @@ impl Fixture {
     pub fn router(&self, more: Router<Context>) -> Router {
         let resources = resources(&self.guard).0.merge(more);
         surrounded(resources, self.context.clone(), Arc::clone(&self.guard), &[])
+    }
+
+    pub fn guard(&self) -> &Arc<Guard> {
+        &self.guard
     }
 
     /// Whether this line is among the metrics.
@@ -153,7 +158,8 @@ async fn a_panic_is_a_problem_for_one_request_and_never_a_text_for_its_client() 
     let address = listener.local_addr().unwrap();
     let shutdown = CancellationToken::new();
     let http = fixture.metrics.http.clone();
-    let server = Server::new(listener, fixture.router(more), &settings, None, http, shutdown.clone());
+    let app = App { router: fixture.router(more), direct: None };
+    let server = Server::new(listener, app, &settings, None, http, shutdown.clone());
     let serving = tokio::spawn(server.run());
     let connect = async || TcpStream::connect(address).await.unwrap();
 

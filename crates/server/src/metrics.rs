@@ -22,7 +22,7 @@ use prometheus_client::registry::{Registry, Unit};
 pub use feed::FeedMetrics;
 pub use http::{CutConnection, HttpMetrics, RefusedRequest, Reloaded};
 pub use read_through::ReadThroughMetrics;
-pub use requests::RequestMetrics;
+pub use requests::{RequestMetrics, RouteMetrics};
 pub use store::StoreMetrics;
 
 /// All counters of the process; cloning shares them.

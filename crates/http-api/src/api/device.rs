@@ -1,8 +1,9 @@
 //! `GET /{type}/{id}`: the deciding message of one device, as the platform sent it, or that it never connected.
 
+use axum::body::{Body, Bytes};
 use axum::extract::State;
 use axum::http::{HeaderName, HeaderValue, header};
-use axum::response::{IntoResponse, Response};
+use axum::response::Response;
 use serde::Serialize;
 use utoipa::ToSchema;
 
@@ -10,7 +11,8 @@ use super::device_path::DevicePath;
 use super::stale;
 use crate::context::Context;
 use crate::error::{Error, Problem};
-use presence::{Device, Status};
+use presence::{Device, DeviceState, Status};
+use server::freshness::{Freshness, RoundNumber};
 
 /// What the deciding message comes to. It matters where the message alone misleads: a Disconnect with close code 288
 /// says that another connection took over, so the device is connected.
@@ -65,22 +67,51 @@ pub struct NeverConnected {
 )]
 pub async fn last_message(State(context): State<Context>, path: DevicePath) -> Result<Response, Error> {
     let device = path.possible_device()?;
-    if RESERVED.contains(&device.device_type) {
+    if is_reserved(device) {
         return Err(Error::NotFound);
     }
     // Before the device is read, or a status that is read again in between would be shown as current.
     let freshness = context.health.freshness();
-    let known = context.state(device, |state, received_in| {
+    let found = context.state(device, LastMessage::of).await?.flatten();
+    answer(&context, device, freshness, found).map(|response| response.map(Body::from))
+}
+
+/// Whether the path of the device is one of those that are not for devices here.
+pub fn is_reserved(device: Device<'_>) -> bool {
+    RESERVED.contains(&device.device_type)
+}
+
+/// The deciding message of a device, as an answer needs it.
+pub struct LastMessage {
+    status: Status,
+    message: Vec<u8>,
+    received_in: RoundNumber,
+}
+
+impl LastMessage {
+    /// `None`: no message decides.
+    pub fn of(state: &DeviceState, received_in: RoundNumber) -> Option<Self> {
         let resolved = state.resolve()?;
-        Some((resolved.status, resolved.event.payload.unpack(), received_in))
-    });
-    let (mut response, is_stale) = match known.await?.flatten() {
-        Some((status, message, received_in)) => {
-            let answer = ([(header::CONTENT_TYPE, JSON), (STATUS, word(status))], message).into_response();
-            (answer, freshness.is_stale(received_in))
+        Some(Self { status: resolved.status, message: resolved.event.payload.unpack(), received_in })
+    }
+}
+
+/// The answer about a device; the freshness is that of before the device was read.
+pub fn answer(
+    context: &Context,
+    device: Device<'_>,
+    freshness: Freshness,
+    found: Option<LastMessage>,
+) -> Result<Response<Bytes>, Error> {
+    let (mut response, is_stale) = match found {
+        Some(LastMessage { status, message, received_in }) => {
+            let mut response = Response::new(Bytes::from(message));
+            response.headers_mut().insert(header::CONTENT_TYPE, JSON);
+            response.headers_mut().insert(STATUS, word(status));
+            (response, freshness.is_stale(received_in))
         }
         None if !context.health.populated() => return Err(Error::NotPopulated),
-        None => (never_connected(&context, device), freshness.is_any_stale()),
+        None => (never_connected(context, device), freshness.is_any_stale()),
     };
     if is_stale {
         stale::mark(response.headers_mut(), &context.health);
@@ -88,13 +119,17 @@ pub async fn last_message(State(context): State<Context>, path: DevicePath) -> R
     Ok(response)
 }
 
-fn never_connected(context: &Context, device: Device<'_>) -> Response {
+fn never_connected(context: &Context, device: Device<'_>) -> Response<Bytes> {
     let Device { device_type, id } = device;
-    let population = HeaderValue::from_static(context.health.state().population.word());
     let client_id = format!("d:{}:{device_type}:{id}", context.organization);
-    let body = NeverConnected { action: "Never Connected", client_id };
-    let status = HeaderValue::from_static("never_connected");
-    ([(STATUS, status), (POPULATION, population)], axum::Json(body)).into_response()
+    let body = serde_json::to_vec(&NeverConnected { action: "Never Connected", client_id });
+    let mut response = Response::new(Bytes::from(body.expect("two texts are JSON")));
+    let population = HeaderValue::from_static(context.health.state().population.word());
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_TYPE, JSON);
+    headers.insert(STATUS, HeaderValue::from_static("never_connected"));
+    headers.insert(POPULATION, population);
+    response
 }
 
 fn word(status: Status) -> HeaderValue {

@@ -60,13 +60,13 @@ pub struct Guard {
     failures: AddressThrottle,
     /// What the throttles count from.
     started: Instant,
-    https: bool,
+    pub https: bool,
     /// Only this machine can reach the service.
     on_loopback: bool,
     allowed_hosts: Vec<AllowedHost>,
     cors_origins: Vec<String>,
     room: Room,
-    proxies: TrustedProxies,
+    pub proxies: TrustedProxies,
     pub metrics: HttpMetrics,
 }
 
@@ -108,7 +108,7 @@ impl Guard {
     }
 
     /// What the request may do, if it may do that.
-    fn admit(&self, peer: IpAddr, headers: &HeaderMap, scope: Scope) -> Result<Grant, RequestRefusal> {
+    pub fn admit(&self, peer: IpAddr, headers: &HeaderMap, scope: Scope) -> Result<Grant, RequestRefusal> {
         let grant = self.identify(peer, headers)?;
         if !grant.allows(scope) {
             self.metrics.refused(RefusedRequest::Scope);
@@ -164,7 +164,7 @@ impl Guard {
     }
 
     /// Refuses what can be refused by the head of a request, before anything else is read.
-    fn check_head(&self, parts: &Parts) -> Result<(), RequestRefusal> {
+    pub fn check_head(&self, parts: &Parts) -> Result<(), RequestRefusal> {
         let url = parts.uri.path_and_query().map_or(0, |url| url.as_str().len());
         if url > URL_MAX_BYTES {
             return Err(self.refused(RefusedRequest::UrlTooLong, RequestRefusal::UrlTooLong));
@@ -293,7 +293,7 @@ const NO_STORE: HeaderValue = HeaderValue::from_static("no-store");
 /// Half a year.
 const HSTS: HeaderValue = HeaderValue::from_static("max-age=15768000");
 
-fn add_headers(headers: &mut HeaderMap, https: bool) {
+pub fn add_headers(headers: &mut HeaderMap, https: bool) {
     headers.insert(header::X_CONTENT_TYPE_OPTIONS, NOSNIFF);
     headers.entry(header::CONTENT_SECURITY_POLICY).or_insert(POLICY);
     headers.entry(header::CACHE_CONTROL).or_insert(NO_STORE);

@@ -9,7 +9,7 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use axum::Router;
-use axum::body::{Body, Bytes, HttpBody};
+use axum::body::{Bytes, HttpBody};
 use axum::http::{HeaderMap, HeaderValue, Request, Response, StatusCode, header};
 use axum::routing::future::RouteFuture;
 use hyper::body::{Frame, Incoming, SizeHint};
@@ -21,6 +21,7 @@ use tokio_util::sync::CancellationToken;
 use tower::Service as _;
 
 use super::cut::Cut;
+use super::direct::{AnswerBody, App, Direct};
 use super::path;
 use super::places::Use;
 use super::stream::{Busy, StreamProgress, WatchedStream};
@@ -52,7 +53,7 @@ pub struct Peer(pub IpAddr);
 /// What a connection is served with.
 #[derive(Clone)]
 pub struct Served {
-    pub router: Router,
+    pub app: App,
     pub metrics: HttpMetrics,
     pub shutdown: CancellationToken,
     /// A client that takes nothing of its answer for so long is cut off: what waits for it holds memory.
@@ -81,7 +82,10 @@ impl Served {
         let stream = TokioIo::new(WatchedStream::new(stream, Arc::clone(&progress), self.write_timeout));
         let cut = Cut::default();
         let context = (Peer(peer), good_for, cut.clone());
-        let service = Service { router: self.router, context, progress: Arc::clone(&progress) };
+        // In a reserved place only health checks are answered.
+        let App { router, direct } = self.app;
+        let direct = direct.filter(|_| good_for == Use::Anything);
+        let service = Service { router, direct, context, progress: Arc::clone(&progress) };
         // Without `pipeline_flush`: with it, hyper gathers an answer that a slow client does not take without any limit, and keeps
         // the answer to a request that it cannot read.
         let mut connection = http1::Builder::new()
@@ -175,6 +179,7 @@ fn count(metrics: &HttpMetrics, end: &CloseReason, progress: &StreamProgress) ->
 /// The router with what it is told of the connection.
 struct Service {
     router: Router,
+    direct: Option<Arc<dyn Direct>>,
     /// What stands among the extensions of each request.
     context: (Peer, Use, Cut),
     progress: Arc<StreamProgress>,
@@ -186,34 +191,47 @@ impl hyper::service::Service<Request<Incoming>> for Service {
     type Future = Answering;
 
     fn call(&self, mut request: Request<Incoming>) -> Answering {
-        let busy = self.progress.request();
+        let busy = Some(self.progress.request());
         let (peer, good_for, cut) = &self.context;
+        if let Some(direct) = self.direct.as_ref().filter(|_| request.body().is_end_stream()) {
+            let (head, body) = request.into_parts();
+            if let Some(answer) = direct.answer(&head, peer.0) {
+                return Answering::Direct(Some(answer.map(|inner| Tracked { inner, _busy: busy })));
+            }
+            request = Request::from_parts(head, body);
+        }
         if let Some(plain) = path::normalized(request.uri()) {
             *request.uri_mut() = plain;
         }
         request.extensions_mut().insert(*peer);
         request.extensions_mut().insert(*good_for);
         request.extensions_mut().insert(cut.clone());
-        Answering { route: self.router.clone().call(request), busy: Some(busy) }
+        Answering::Routed { route: self.router.clone().call(request), busy }
     }
 }
 
 /// An answer on its way.
-struct Answering {
-    route: RouteFuture<Infallible>,
-    busy: Option<Busy>,
+enum Answering {
+    Direct(Option<Response<Tracked>>),
+    Routed { route: RouteFuture<Infallible>, busy: Option<Busy> },
 }
 
 impl Future for Answering {
     type Output = Result<Response<Tracked>, Infallible>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let mut response = ready!(Pin::new(&mut self.route).poll(cx))?;
-        if matches!(response.status(), StatusCode::NO_CONTENT | StatusCode::METHOD_NOT_ALLOWED) {
-            allow_options(response.headers_mut());
+        match &mut *self {
+            Answering::Direct(answer) => Poll::Ready(Ok(answer.take().expect("an answer is taken once"))),
+            Answering::Routed { route, busy } => {
+                let mut response = ready!(Pin::new(route).poll(cx))?;
+                if matches!(response.status(), StatusCode::NO_CONTENT | StatusCode::METHOD_NOT_ALLOWED) {
+                    allow_options(response.headers_mut());
+                }
+                let busy = busy.take();
+                let tracked = |body| Tracked { inner: AnswerBody::Routed(body), _busy: busy };
+                Poll::Ready(Ok(response.map(tracked)))
+            }
         }
-        let busy = self.busy.take();
-        Poll::Ready(Ok(response.map(|inner| Tracked { inner, _busy: busy })))
     }
 }
 
@@ -227,7 +245,7 @@ fn allow_options(headers: &mut HeaderMap) {
 
 /// A body that says when it is over.
 struct Tracked {
-    inner: Body,
+    inner: AnswerBody,
     _busy: Option<Busy>,
 }
 
@@ -272,9 +290,9 @@ mod tests {
         write_timeout: Duration,
     ) -> (impl Future<Output = ()> + use<>, DuplexStream) {
         let (ours, theirs) = duplex(64 * 1024);
-        let router = fixture.router(Router::new().route("/large", get(large)));
+        let app = App { router: fixture.router(Router::new().route("/large", get(large))), direct: None };
         let metrics = fixture.metrics.http.clone();
-        let served = Served { router, metrics, shutdown: CancellationToken::new(), write_timeout };
+        let served = Served { app, metrics, shutdown: CancellationToken::new(), write_timeout };
         let client =
             Client { peer: [192, 0, 2, 1].into(), good_for: Use::Anything, progress: Arc::default() };
         (served.connection(ours, client), theirs)

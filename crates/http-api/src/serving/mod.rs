@@ -2,6 +2,7 @@
 
 pub(crate) mod connection;
 pub(crate) mod cut;
+pub(crate) mod direct;
 pub(crate) mod follow;
 pub(crate) mod framing;
 pub(crate) mod log_limit;

@@ -17,7 +17,7 @@ pub const REQUESTS_MAX_BYTES: usize = 64 << 20;
 /// pages.
 pub const ANSWERS_MAX_BYTES: usize = 256 << 20;
 /// A smaller answer is not counted: `--connections-max` bounds them, and nearly all answers are.
-const SMALL_ANSWER_BYTES: u64 = 16 * 1024;
+pub const SMALL_ANSWER_BYTES: u64 = 16 * 1024;
 /// What an answer counts whose size is not known before: streams send about so much at once, and hold no more.
 pub const STREAM_PART_BYTES: usize = 256 * 1024;
 const KIB: u64 = 1024;

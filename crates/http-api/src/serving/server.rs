@@ -6,7 +6,6 @@ use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::Router;
 use futures_util::FutureExt;
 use parking_lot::Mutex;
 use socket2::SockRef;
@@ -17,6 +16,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::connection::{Client, Served};
+use super::direct::App;
 use super::log_limit::OnceAMinute;
 use super::places::{ConnectionPlace, Places, Use};
 use super::proxy::{self, TrustedProxies};
@@ -52,7 +52,7 @@ pub struct Server {
 impl Server {
     pub fn new(
         listener: TcpListener,
-        router: Router,
+        app: App,
         settings: &HttpSettings,
         tls: Option<Arc<Tls>>,
         metrics: HttpMetrics,
@@ -61,7 +61,7 @@ impl Server {
         let addresses = Addresses::new(settings.connections_per_address, TrustedProxies::new(settings));
         Self {
             listener,
-            served: Served { router, metrics, shutdown, write_timeout: WRITE_TIMEOUT },
+            served: Served { app, metrics, shutdown, write_timeout: WRITE_TIMEOUT },
             tls,
             places: Arc::new(Places::new(settings.connections_max)),
             addresses: Arc::new(addresses),
@@ -253,6 +253,7 @@ impl Drop for ConnectionCount {
 
 #[cfg(test)]
 mod tests {
+    use axum::Router;
     use tokio::io::AsyncReadExt;
 
     use super::*;
@@ -284,8 +285,9 @@ mod tests {
         async fn new(settings: &HttpSettings) -> Self {
             let fixture = Fixture::new(settings);
             let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-            let (router, http) = (fixture.router(Router::new()), fixture.metrics.http.clone());
-            let server = Server::new(listener, router, settings, None, http, CancellationToken::new());
+            let app = App { router: fixture.router(Router::new()), direct: None };
+            let http = fixture.metrics.http.clone();
+            let server = Server::new(listener, app, settings, None, http, CancellationToken::new());
             Self { fixture, server, connections: TaskTracker::new() }
         }
 

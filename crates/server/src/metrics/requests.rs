@@ -1,5 +1,6 @@
 //! How long requests take, by route.
 
+use std::sync::OnceLock;
 use std::time::Duration;
 
 use prometheus_client::encoding::EncodeLabelSet;
@@ -36,6 +37,11 @@ impl RequestMetrics {
         self.duration.get_or_create(&label).observe(took.as_secs_f64());
     }
 
+    /// The same of one route.
+    pub fn of_route(&self, route: &'static str) -> RouteMetrics {
+        RouteMetrics { requests: self.clone(), route, ok: OnceLock::new() }
+    }
+
     pub(super) fn register(&self, registry: &mut Registry) {
         registry.register_with_unit(
             "http_request_duration",
@@ -43,5 +49,27 @@ impl RequestMetrics {
             Unit::Seconds,
             self.duration.clone(),
         );
+    }
+}
+
+/// How long the requests of one route take. What nearly all of them answer is found without a search.
+pub struct RouteMetrics {
+    requests: RequestMetrics,
+    route: &'static str,
+    /// The histogram of status 200, once there was one.
+    ok: OnceLock<Histogram>,
+}
+
+impl RouteMetrics {
+    /// Counts one request.
+    pub fn answered(&self, status: u16, took: Duration) {
+        if status != 200 {
+            return self.requests.answered(self.route, status, took);
+        }
+        let histogram = self.ok.get_or_init(|| {
+            let label = RouteLabel { route: self.route.to_owned(), status: 200 };
+            self.requests.duration.get_or_create_owned(&label)
+        });
+        histogram.observe(took.as_secs_f64());
     }
 }
