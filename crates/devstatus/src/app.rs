@@ -17,7 +17,7 @@ use tokio_util::sync::CancellationToken;
 use crate::memory;
 use crate::progress::ProgressSource;
 use http_api::settings::HttpSettings;
-use http_api::{Context, Frontend, FrontendError, Gauges};
+use http_api::{Context, ContextParts, Frontend, FrontendError, Gauges};
 use server::feed::Feed;
 use server::feed::settings::FeedSettings;
 use server::health::{Health, PeerHealth, StoreHealth};
@@ -118,7 +118,7 @@ pub async fn start(
     let runtime = Handle::current();
     let catalog =
         read_through.clone().map(|read_through| Arc::new(StoreCatalog { read_through, runtime }) as _);
-    let context = Context {
+    let context = Context::new(ContextParts {
         map: Arc::clone(&map),
         read_through,
         health: Arc::clone(&health),
@@ -130,7 +130,7 @@ pub async fn start(
         feed: Arc::clone(&feed),
         removals,
         history_retention: writer.settings.history,
-    };
+    });
 
     let (pending_acks, changes) = (Arc::clone(&writer.pending_acks), Arc::clone(&feed));
     let partition = source.share.partition();

@@ -1,5 +1,6 @@
 //! What the answers are made from.
 
+use std::ops::Deref;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,9 +13,26 @@ use server::read_through::ReadThrough;
 use server::registry::DeviceRegistry;
 use server::removal::RemovalQueue;
 
-/// What the answers are made from.
+/// What the answers are made from. It is cloned for each request, so it is one pointer.
 #[derive(Clone)]
-pub struct Context {
+pub struct Context(Arc<ContextParts>);
+
+impl Context {
+    pub fn new(parts: ContextParts) -> Self {
+        Self(Arc::new(parts))
+    }
+}
+
+impl Deref for Context {
+    type Target = ContextParts;
+
+    fn deref(&self) -> &ContextParts {
+        &self.0
+    }
+}
+
+#[derive(Clone)]
+pub struct ContextParts {
     pub map: Arc<DeviceRegistry>,
     /// For what the map does not hold; `None`: it holds all devices.
     pub read_through: Option<Arc<ReadThrough>>,

@@ -16,7 +16,7 @@ mod serving;
 pub mod settings;
 
 pub use self::api::gauges::Gauges;
-pub use self::context::Context;
+pub use self::context::{Context, ContextParts};
 pub use self::frontend::{Frontend, FrontendError};
 
 #[cfg(test)]

@@ -18,7 +18,7 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use utoipa::openapi::OpenApi;
 
-use crate::context::Context;
+use crate::context::{Context, ContextParts};
 use crate::middleware::guard::Guard;
 use crate::router::{resources, surrounded};
 use crate::serving::direct::App;
@@ -54,7 +54,7 @@ impl Fixture {
         metrics.register(&mut registry);
         let health = Arc::new(Health::new(ReadyOn::Unproven));
         let feed = Arc::new(Feed::new(settings.streams, Arc::clone(&health), metrics.clone()));
-        let context = Context {
+        let context = Context::new(ContextParts {
             map: Arc::default(),
             read_through: None,
             health,
@@ -66,7 +66,7 @@ impl Fixture {
             feed,
             removals: server::removal::queue().0,
             history_retention: Duration::from_secs(1),
-        };
+        });
         let guard = Arc::new(Guard::new(settings, metrics.http.clone()));
         Self { context, metrics, guard }
     }

@@ -11,6 +11,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::replay::EVENTS_MAX;
 use super::stream::{Wish, blocks};
+use crate::context::{Context, ContextParts};
 use crate::settings::HttpSettings;
 use crate::tests::{Fixture, HistoryAfter, PATIENCE};
 use presence::history::{EventPage, HistoryRow, StoredEvent};
@@ -50,7 +51,8 @@ fn away() -> impl ReadHistory {
 /// A service whose history is said to tell of everything up to an event.
 fn keeping(history: impl ReadHistory + 'static, events: u64) -> Fixture {
     let mut fixture = Fixture::new(&HttpSettings::default());
-    fixture.context.history = Arc::new(history);
+    let parts = (*fixture.context).clone();
+    fixture.context = Context::new(ContextParts { history: Arc::new(history), ..parts });
     fixture.context.feed.note_watermark(HistoryWatermark { changes: 0, events }, Instant::now());
     fixture
 }
