@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use axum::body::Bytes;
-use axum::middleware::from_fn_with_state;
+use axum::middleware::{from_fn, from_fn_with_state};
 use axum::routing::get;
 use axum::{Extension, Router};
 use server::access::Scope;
@@ -22,10 +22,17 @@ fn open() -> OpenApiRouter<Context> {
     OpenApiRouter::new().routes(routes!(health::livez)).routes(routes!(health::readyz))
 }
 
+/// The root: browsers get the page, which holds no data, without a key; text needs the scope `read`.
+fn root(guard: &Arc<Guard>) -> OpenApiRouter<Context> {
+    OpenApiRouter::new()
+        .routes(routes!(page::text))
+        .route_layer(from_fn_with_state((Arc::clone(guard), Scope::Read), guard::authorize))
+        .route_layer(from_fn(page::for_browsers))
+}
+
 /// What needs the scope `read`.
 fn readable() -> OpenApiRouter<Context> {
     OpenApiRouter::new()
-        .routes(routes!(page::page))
         .routes(routes!(metrics::metrics))
         .routes(routes!(summary::summary))
         .routes(routes!(population::population))
@@ -65,12 +72,13 @@ pub fn resources(guard: &Arc<Guard>) -> (Router<Context>, OpenApi) {
         )
         .merge(followable().route_layer(need(Scope::Events)))
         .merge(administrable().route_layer(need(Scope::Admin)))
+        .merge(root(guard))
         .merge(open().layer(Extension(Arc::clone(guard))))
         .split_for_parts();
     let document = described::complete(document);
     let text = Bytes::from(openapi::text(&document));
     let served = get(move || openapi::answer(text)).route_layer(need(Scope::Read));
-    (router.route("/openapi.json", served), document)
+    (router.route("/openapi.json", served).route(page::ASSETS, get(page::asset)), document)
 }
 
 /// Answers every request.

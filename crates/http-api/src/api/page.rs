@@ -1,51 +1,106 @@
-//! `GET /`: a few plain lines for a person who opened the address in a browser.
+//! `GET /`: the web page for browsers, a few lines of text for everybody else; and the files of the page under `/assets/`.
 
-use axum::extract::State;
-use axum::http::{HeaderName, HeaderValue, header};
-use axum::response::Html;
+use std::fmt::Write;
 
+use axum::body::Bytes;
+use axum::extract::{Path, Request, State};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, header};
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
+use web_page::File;
+
+use super::accept::Accept;
 use crate::context::Context;
+use crate::error::Error;
+use crate::serving::room::Uncounted;
 
-/// Its own style, and nothing else: no script, no frame, no form.
+/// Everything comes from this service; nothing is inline, and nobody may show the page in a frame.
 const POLICY: HeaderValue = HeaderValue::from_static(
-    "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
+    "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self' data:; worker-src 'self'; \
+     base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
 );
+/// Where the files of the page are: three segments, as two are a device.
+pub const ASSETS: &str = "/assets/{hash}/{name}";
+/// The path holds a hash of the content.
+const FOR_EVER: HeaderValue = HeaderValue::from_static("public, max-age=31536000, immutable");
 
 /// A page for people
+///
+/// With `Accept: text/html`, as browsers send it, the web page, which needs no key as it holds no data; a few lines of text
+/// otherwise.
 #[utoipa::path(
     get,
     path = "/",
+    operation_id = "page",
     tag = "service",
-    responses((status = 200, description = "Name, version and health of the service", body = String, content_type = "text/html"))
+    responses((status = 200, description = "What this is and how it is", content((String = "text/plain"), (String = "text/html"))))
 )]
-pub async fn page(State(context): State<Context>) -> ([(HeaderName, HeaderValue); 1], Html<String>) {
+pub async fn text(State(context): State<Context>) -> String {
     let totals = context.map.totals();
     let state = context.health.state();
-    let complaints: String =
-        context.health.missing().iter().map(|why| format!("<p>{}</p>", escaped(why))).collect();
-    let page = Html(format!(
-        "<!doctype html>\n<html lang=\"en\"><meta charset=\"utf-8\">\
-         <meta name=\"viewport\" content=\"width=device-width\"><title>devstatus</title>\
-         <style>body{{font:16px/1.5 system-ui,sans-serif;max-width:42rem;margin:3rem auto;padding:0 1rem}}</style>\n\
-         <h1>devstatus</h1>\n\
-         <p>Which devices of organization <b>{organization}</b> are connected, and why the others are not.</p>\n\
-         <p>{total} devices {known}: {connected} connected, {disconnected} disconnected. \
-         Broker: {broker}. Population: {population}.</p>\n{complaints}\
-         <p>Ask for a device at <code>/{{type}}/{{id}}</code>, for all at \
-         <a href=\"/api/v1/summary\"><code>/api/v1/summary</code></a>, for this service at \
-         <a href=\"/readyz\"><code>/readyz</code></a> and <a href=\"/metrics\"><code>/metrics</code></a>.</p>\n</html>\n",
-        organization = escaped(&context.organization),
+    let mut text = format!(
+        "devstatus: which devices of organization {organization} are connected, and why the others are not.\n\n\
+         {total} devices {known}: {connected} connected, {disconnected} disconnected. Broker: {broker}. Population: {population}.\n",
+        organization = context.organization,
         total = totals.total(),
         known = if context.map.is_limited() { "held in memory" } else { "known" },
         connected = totals.connected,
         disconnected = totals.disconnected,
         broker = state.broker.word(),
         population = state.population.word(),
-    ));
-    ([(header::CONTENT_SECURITY_POLICY, POLICY)], page)
+    );
+    for complaint in context.health.missing() {
+        writeln!(text, "{complaint}").expect("a string takes everything");
+    }
+    text.push_str(
+        "\nAsk for a device at /{type}/{id}, for all at /api/v1/summary, for this service at /readyz and /metrics; \
+         /openapi.json lists everything. In a browser this is a page.\n",
+    );
+    text
 }
 
-/// Text as HTML.
-fn escaped(text: &str) -> String {
-    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
+/// Answers browsers with the page, and lets everybody else through. It stands before the check of keys: the page holds no
+/// data, and says which key is missing.
+pub async fn for_browsers(request: Request, next: Next) -> Response {
+    let names_html = Accept::of(request.headers())
+        .is_some_and(|accept| accept.quality_if_named("text/html", "").is_some_and(|quality| quality > 0));
+    let mut response = if names_html && matches!(*request.method(), Method::GET | Method::HEAD) {
+        let page = served(web_page::index(), request.headers());
+        ([(header::CONTENT_SECURITY_POLICY, POLICY)], page).into_response()
+    } else {
+        next.run(request).await
+    };
+    response.headers_mut().append(header::VARY, HeaderValue::from_static("accept"));
+    response
+}
+
+/// A file that the page refers to. It is the same for everybody and needs no key.
+pub async fn asset(
+    Path((hash, name)): Path<(String, String)>,
+    headers: HeaderMap,
+) -> Result<Response, Error> {
+    let file = web_page::asset(&hash, &name).ok_or(Error::NotFound)?;
+    Ok(([(header::CACHE_CONTROL, FOR_EVER)], served(file, &headers)).into_response())
+}
+
+fn served(file: &'static File, headers: &HeaderMap) -> Response {
+    let gzip = takes_gzip(headers);
+    let content = Bytes::from_static(if gzip { file.gzip } else { file.content });
+    let fields: [(HeaderName, HeaderValue); 2] = [
+        (header::CONTENT_TYPE, HeaderValue::from_static(file.media_type)),
+        (header::VARY, HeaderValue::from_static("accept-encoding")),
+    ];
+    let encoding = gzip.then_some([(header::CONTENT_ENCODING, HeaderValue::from_static("gzip"))]);
+    (fields, encoding, axum::Extension(Uncounted), content).into_response()
+}
+
+/// Whether `Accept-Encoding` names gzip, and not with `q=0`.
+fn takes_gzip(headers: &HeaderMap) -> bool {
+    let values = headers.get_all(header::ACCEPT_ENCODING).iter().filter_map(|value| value.to_str().ok());
+    values.flat_map(|value| value.split(',')).any(|coding| {
+        let (name, quality) = coding.split_once(';').unwrap_or((coding, ""));
+        let is_refused =
+            quality.trim().strip_prefix("q=").is_some_and(|quality| quality.parse() == Ok(0.0_f32));
+        name.trim().eq_ignore_ascii_case("gzip") && !is_refused
+    })
 }
