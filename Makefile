@@ -18,12 +18,12 @@ export PROPTEST_CASES ?= 20000
 export TEST_LONG := 1
 endif
 
-.PHONY: help check fmt clippy deny advisories test test-valkey doc openapi settings deploy-check fuzz bench bench-smoke
+.PHONY: help check fmt clippy deny advisories page-types test test-valkey doc openapi settings deploy-check fuzz bench bench-smoke
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 16
 
-check: fmt clippy deny advisories test doc deploy-check fuzz bench-smoke ## everything that CI runs
+check: fmt clippy deny advisories page-types test doc deploy-check fuzz bench-smoke ## everything that CI runs
 
 fmt: ## the layout of the code
 	cargo fmt --all --check
@@ -44,6 +44,9 @@ advisories: ## known faults of dependencies, as far as the advisory database can
 	else \
 		echo "advisories: NOT CHECKED, the database cannot be reached and there is no earlier copy"; \
 	fi
+
+page-types: ## the types of web/, as its comments say them
+	@npm exec --yes --package=typescript@7.0.2 -- tsc --project web
 
 test: ## all tests but the doc tests
 	cargo nextest run --locked --workspace

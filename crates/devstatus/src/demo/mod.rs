@@ -159,7 +159,8 @@ impl Introduction {
             writeln!(text, "  curl http://{address}{path}    # {what}")
                 .expect("writing to a String cannot fail");
         }
-        text.push_str("\nCtrl-C ends the demo.\n");
+        write!(text, "\nOr open http://{address}/ in a browser. Ctrl-C ends the demo.\n")
+            .expect("writing to a String cannot fail");
         text
     }
 }

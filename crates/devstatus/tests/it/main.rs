@@ -27,6 +27,7 @@ mod lists;
 mod map_limit;
 mod metrics;
 mod openapi;
+mod page;
 mod platform_api;
 mod population;
 mod proxies;

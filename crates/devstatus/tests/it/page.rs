@@ -1,0 +1,199 @@
+//! The web page: how it is served, and, in Chromium, what it shows, how it follows the changes, and whether everybody can use it.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use serde_json::json;
+use testkit::browser::Browser;
+use testkit::keys::Keys;
+use testkit::mosquitto::Mosquitto;
+use testkit::port::Port;
+use testkit::publisher::Publisher;
+use testkit::service::{Launch, Service};
+use testkit::status::{APPLICATION, Device, ORG};
+
+const BROWSER: [(&str, &str); 2] = [("Accept", "text/html,*/*;q=0.8"), ("Accept-Encoding", "gzip, br")];
+const PUMP: Device<'_> = Device { kind: "pump", id: "1" };
+
+/// The paths of the files that the page refers to.
+fn files_of(page: &str) -> Vec<&str> {
+    page.split("\"/assets/").skip(1).filter_map(|rest| rest.split('"').next()).collect()
+}
+
+#[test]
+fn a_browser_gets_the_page_and_its_files_without_a_key_and_others_get_text() {
+    let (broker, keys) = (Mosquitto::start(), Keys::new());
+    let key = keys.create("read");
+    let service = keys.launch(&broker.url()).start();
+    let page = service.request_with("GET", "/", &BROWSER[..1]);
+    assert_eq!(page.header("content-type"), Some("text/html; charset=utf-8"));
+    assert_eq!(page.header("cache-control"), Some("no-store"));
+    let policy = page.header("content-security-policy").unwrap();
+    assert!(
+        policy.starts_with("default-src 'none'; script-src 'self';") && !policy.contains("unsafe"),
+        "{policy}"
+    );
+    let files = files_of(page.text());
+    assert!(files.len() > 3, "{files:?}");
+    for file in files {
+        let path = format!("/assets/{file}");
+        let packed = service.request_with("GET", &path, &BROWSER);
+        assert_eq!((packed.status, packed.header("content-encoding")), (200, Some("gzip")), "{path}");
+        assert_eq!(packed.header("cache-control"), Some("public, max-age=31536000, immutable"), "{path}");
+        assert!(packed.body.len() < service.get(&path).body.len(), "{path}");
+    }
+    let packed = service.request_with("GET", "/", &BROWSER);
+    assert!(packed.body.starts_with(&[0x1f, 0x8b]) && packed.body.len() < page.body.len());
+    for path in ["/assets/0000000000000000/main.js", "/assets/0000000000000000/../main.js"] {
+        assert_eq!(service.get(path).status, 404, "{path}");
+    }
+    assert_eq!(service.get("/").status, 401, "the text names numbers of devices");
+    let text = service.request_with("GET", "/", &[("Authorization", &key.bearer())]);
+    assert_eq!(text.header("content-type"), Some("text/plain; charset=utf-8"));
+    assert_eq!(text.header("vary"), Some("accept"));
+}
+
+/// The service on a port that it can have again.
+fn launch(broker: &Mosquitto, port: &Port, store: &Path) -> Service {
+    let (url, port) = (broker.url(), port.number.to_string());
+    let store = format!("sqlite:{}", store.join("statuses").display());
+    let flags = ["-o", ORG, "-i", APPLICATION, "-p", &port, "--broker", &url];
+    let service = Launch::default().arguments(&flags).on_store(&store).start();
+    service.wait_until_ready();
+    service
+}
+
+/// Names that a page could take for something else.
+const HOSTILE: [Device<'_>; 4] = [
+    Device { kind: "<b>bold<\u{2215}b>", id: "<img src=x onerror=window.harmed=1>" },
+    Device { kind: "pump", id: "\"quoted\" 'twice' & $(x) `y`" },
+    Device { kind: "pump", id: "\u{202e}exe.gnp \u{200f}\u{5d0}\u{5d1}" },
+    Device {
+        kind: "meter",
+        id: concat!(
+            "xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx",
+            "xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx"
+        ),
+    },
+];
+
+fn publish(publisher: &mut Publisher, device: Device<'_>, message: String) {
+    // The quotes of a name are escaped in JSON; the message names the client only for people.
+    let message = message.replace(&device.client_id(), "d:org:device:id");
+    publisher.retain(&device.topic(), message);
+}
+
+#[test]
+fn the_page_shows_the_fleet_follows_it_and_can_be_used_by_everybody() {
+    let (broker, port, store) = (Mosquitto::start(), Port::take(), tempfile::tempdir().unwrap());
+    let mut publisher = broker.publisher();
+    publish(&mut publisher, PUMP, PUMP.connect(1));
+    for device in HOSTILE {
+        publish(&mut publisher, device, device.disconnect(1, 2));
+    }
+    publisher.flush();
+    let service = launch(&broker, &port, store.path());
+    let mut browser = Browser::start();
+    let page = format!("http://127.0.0.1:{}/", port.number);
+    each_view_is_shown_to_everybody(&mut browser, &page);
+    hostile_names_are_text(&mut browser, &page);
+    assert_eq!(browser.complaints(), Vec::<String>::new());
+
+    browser.open(&format!("{page}#/devices?type=pump"));
+    browser.wait_until("the pump is shown", &row_says("Connected"));
+    browser.wait_until("changes are followed", SAYS_LIVE);
+    browser.evaluate("window.loaded = 'once'");
+    publish(&mut publisher, PUMP, PUMP.disconnect(1, 3));
+    publisher.flush();
+    browser.wait_until("the row has followed", &row_says("Disconnected"));
+
+    service.terminate();
+    browser.wait_until(
+        "the page says that it is cut off",
+        "document.getElementById('connection').innerText.includes('since')",
+    );
+    let _service = launch(&broker, &port, store.path());
+    browser.wait_until("the page is live again", SAYS_LIVE);
+    publish(&mut publisher, PUMP, PUMP.connect(4));
+    publisher.flush();
+    browser.wait_until("the row has followed again", &row_says("Connected"));
+    assert_eq!(browser.evaluate("window.loaded"), "once", "the page was not loaded again");
+}
+
+const SAYS_LIVE: &str = "document.getElementById('connection').innerText.trim() === 'Live'";
+
+/// Whether the row of the pump says so.
+fn row_says(word: &str) -> String {
+    format!(
+        "[...document.querySelectorAll('tbody tr')].some((row) => \
+         row.querySelector('a')?.textContent === '1' && row.querySelector('.status')?.textContent === '{word}')"
+    )
+}
+
+/// The views, and a text that each shows once it has its data.
+const VIEWS: [(&str, &str, &str); 5] = [
+    ("overview", "#/", "5 devices known"),
+    ("devices", "#/devices", "5 shown"),
+    ("device", "#/devices/pump/1", "Connected for"),
+    ("live", "#/live", "changes in the last second"),
+    ("population", "#/population", "By type"),
+];
+
+fn each_view_is_shown_to_everybody(browser: &mut Browser, page: &str) {
+    let axe = fs::read_to_string(axe()).expect("axe-core is installed");
+    let screens = Path::new(env!("CARGO_TARGET_TMPDIR")).join("../screens");
+    fs::create_dir_all(&screens).expect("the build directory can be written");
+    for (scheme, width) in [("light", 1440), ("dark", 1440), ("light", 320)] {
+        browser.look(scheme, width);
+        for (name, hash, shown) in VIEWS {
+            browser.open("about:blank");
+            browser.open(&format!("{page}{hash}"));
+            browser.wait_until(name, &format!("document.body?.innerText.includes({})", json!(shown)));
+            browser.screenshot(&screens.join(format!("{name}-{scheme}-{width}.png")));
+            let wider = "document.documentElement.scrollWidth > document.documentElement.clientWidth";
+            assert_eq!(browser.evaluate(wider), false, "{name} is wider than {width}");
+            browser.evaluate(&axe);
+            let violations = browser.evaluate(
+                "axe.run().then(({violations}) => violations.map(({id, nodes}) => `${id}: ${nodes[0].html}`))",
+            );
+            assert_eq!(violations, json!([]), "{name}, {scheme}, {width}");
+        }
+    }
+    browser.look("light", 1440);
+}
+
+/// The script of the checker of accessibility.
+fn axe() -> PathBuf {
+    let setup = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/page/setup.sh");
+    let output = Command::new(setup).output().expect("a shell");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout).expect("a path").trim().into()
+}
+
+fn hostile_names_are_text(browser: &mut Browser, page: &str) {
+    for view in ["#/", "#/devices", "#/live", "#/population"] {
+        browser.open("about:blank");
+        browser.open(&format!("{page}{view}"));
+        browser
+            .wait_until(view, "document.querySelector('h1') !== null && !document.querySelector('.loading')");
+        assert_eq!(
+            browser.evaluate("document.querySelectorAll('main img, main b, main script').length"),
+            0,
+            "{view}"
+        );
+    }
+    browser.open(&format!("{page}#/devices"));
+    for shown in ["<img src=x onerror=window.harmed=1>", "\"quoted\" 'twice' & $(x) `y`", "⟨U+202E⟩exe.gnp"]
+    {
+        browser.wait_until(shown, &format!("document.body.innerText.includes({})", json!(shown)));
+    }
+    let first = "document.querySelector('tbody a').click()";
+    browser.evaluate(first);
+    browser.wait_until(
+        "the device is shown",
+        "document.querySelector('.lead')?.textContent.startsWith('Offline')",
+    );
+    assert_eq!(browser.evaluate("document.querySelector('h1').textContent"), HOSTILE[0].id);
+    assert_eq!(browser.evaluate("window.harmed === undefined"), true);
+}

@@ -1,0 +1,162 @@
+//! Debian's Chromium, driven over a pipe by its DevTools protocol: no driver and no library beside it.
+
+use std::io::{BufRead, BufReader, Write};
+use std::path::Path;
+use std::process::{Child, ChildStdin, Command, Stdio};
+use std::sync::mpsc::{Receiver, channel};
+use std::thread;
+
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD;
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+use super::{PATIENCE, poll};
+
+/// The pipe of the protocol is on the descriptors 3 and 4, so the shell moves stdin and stdout there.
+const START: &str = "exec chromium --headless --no-sandbox --disable-gpu --disable-quic --no-first-run \
+     --disable-background-networking --disable-component-update --disable-sync --remote-debugging-pipe \
+     --user-data-dir=\"$0\" about:blank 3<&0 4>&1 0</dev/null 1>/dev/null 2>&1";
+/// Ends each message on the pipe.
+const END: u8 = 0;
+
+/// A browser with one page.
+pub struct Browser {
+    child: Child,
+    pipe: ChildStdin,
+    messages: Receiver<Value>,
+    sent: u64,
+    session: String,
+    /// What the page complained of: exceptions, errors of the console, violations of its policy.
+    complaints: Vec<String>,
+    _profile: TempDir,
+}
+
+impl Browser {
+    pub fn start() -> Self {
+        let profile = tempfile::tempdir().expect("a directory for the profile");
+        let mut child = Command::new("sh")
+            .args(["-c", START])
+            .arg(profile.path())
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("a shell");
+        let pipe = child.stdin.take().expect("stdin is a pipe");
+        let mut answers = BufReader::new(child.stdout.take().expect("stdout is a pipe"));
+        let (sender, messages) = channel();
+        thread::spawn(move || {
+            let mut message = Vec::new();
+            while answers.read_until(END, &mut message).is_ok_and(|length| length > 0) {
+                let text = message.strip_suffix(&[END]).unwrap_or(&message);
+                let sent = serde_json::from_slice(text).is_ok_and(|message| sender.send(message).is_ok());
+                if !sent {
+                    return;
+                }
+                message.clear();
+            }
+        });
+        let (session, complaints) = (String::new(), Vec::new());
+        let mut browser = Self { child, pipe, messages, sent: 0, session, complaints, _profile: profile };
+        let target = browser.call("Target.createTarget", json!({"url": "about:blank"}));
+        let attached = json!({"targetId": target["targetId"], "flatten": true});
+        let session = browser.call("Target.attachToTarget", attached);
+        browser.session = session["sessionId"].as_str().expect("a session has an id").to_owned();
+        for domain in ["Page.enable", "Runtime.enable", "Log.enable"] {
+            browser.call(domain, json!({}));
+        }
+        browser
+    }
+
+    /// Asks the browser for something and waits for its answer.
+    pub fn call(&mut self, method: &str, parameters: Value) -> Value {
+        self.sent += 1;
+        let mut message = json!({"id": self.sent, "method": method, "params": parameters});
+        if !self.session.is_empty() {
+            message["sessionId"] = self.session.clone().into();
+        }
+        let mut bytes = message.to_string().into_bytes();
+        bytes.push(END);
+        self.pipe.write_all(&bytes).expect("the browser reads");
+        loop {
+            let message = self.messages.recv_timeout(PATIENCE);
+            let message = message.unwrap_or_else(|_| panic!("no answer to {method}"));
+            if message["id"] == self.sent {
+                assert!(message["error"].is_null(), "{method}: {message}");
+                return message["result"].clone();
+            }
+            self.note(&message);
+        }
+    }
+
+    fn note(&mut self, message: &Value) {
+        let parameters = &message["params"];
+        match message["method"].as_str() {
+            Some("Runtime.exceptionThrown") => {
+                self.complaints.push(parameters["exceptionDetails"].to_string())
+            }
+            Some("Log.entryAdded") if parameters["entry"]["level"] == "error" => {
+                self.complaints.push(parameters["entry"].to_string());
+            }
+            _ => {}
+        }
+    }
+
+    /// What the page has complained of since this was last asked.
+    pub fn complaints(&mut self) -> Vec<String> {
+        std::mem::take(&mut self.complaints)
+    }
+
+    pub fn open(&mut self, url: &str) {
+        self.call("Page.navigate", json!({"url": url}));
+    }
+
+    /// What a script gives; a promise is waited for.
+    pub fn evaluate(&mut self, script: &str) -> Value {
+        let asked = json!({"expression": script, "awaitPromise": true, "returnByValue": true});
+        let answer = self.call("Runtime.evaluate", asked);
+        assert!(answer["exceptionDetails"].is_null(), "{answer}\nof {script}");
+        answer["result"]["value"].clone()
+    }
+
+    /// Waits until a script gives `true`.
+    pub fn wait_until(&mut self, what: &str, condition: &str) {
+        let held = poll(PATIENCE, || (self.evaluate(condition) == true).then_some(()));
+        if held.is_none() {
+            panic!("waited {PATIENCE:?} in vain until {what}; the page:\n{}", self.text());
+        }
+    }
+
+    /// The text of the page as it is shown.
+    pub fn text(&mut self) -> String {
+        self.evaluate("document.body.innerText").as_str().unwrap_or_default().to_owned()
+    }
+
+    /// How the page is looked at: `light` or `dark`, and how wide the window is.
+    pub fn look(&mut self, scheme: &str, width: u32) {
+        let features = json!([{"name": "prefers-color-scheme", "value": scheme}]);
+        self.call("Emulation.setEmulatedMedia", json!({"features": features}));
+        let metrics = json!({"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": false});
+        self.call("Emulation.setDeviceMetricsOverride", metrics);
+    }
+
+    /// Writes the whole page as PNG.
+    pub fn screenshot(&mut self, path: &Path) {
+        let taken = self.call("Page.captureScreenshot", json!({"captureBeyondViewport": true}));
+        let data = taken["data"].as_str().expect("a picture");
+        std::fs::write(path, BASE64_STANDARD.decode(data).expect("base64"))
+            .expect("the picture can be written");
+    }
+}
+
+impl Drop for Browser {
+    fn drop(&mut self) {
+        // The browser ends its own processes when the pipe closes; what is left of it after a while is killed.
+        let _ = self.pipe.write_all(b"{\"id\":0,\"method\":\"Browser.close\"}\0");
+        let ended = poll(PATIENCE / 6, || self.child.try_wait().ok().flatten());
+        if ended.is_none() {
+            let _ = self.child.kill();
+            let _ = self.child.wait();
+        }
+    }
+}
