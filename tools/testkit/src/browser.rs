@@ -138,6 +138,8 @@ impl Browser {
         self.call("Emulation.setEmulatedMedia", json!({"features": features}));
         let metrics = json!({"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": false});
         self.call("Emulation.setDeviceMetricsOverride", metrics);
+        // As on a phone; a picture of the whole page would be too narrow by the bar.
+        self.call("Emulation.setScrollbarsHidden", json!({"hidden": true}));
     }
 
     /// Writes the whole page as PNG.

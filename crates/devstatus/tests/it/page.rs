@@ -41,6 +41,7 @@ fn a_browser_gets_the_page_and_its_files_without_a_key_and_others_get_text() {
         let packed = service.request_with("GET", &path, &BROWSER);
         assert_eq!((packed.status, packed.header("content-encoding")), (200, Some("gzip")), "{path}");
         assert_eq!(packed.header("cache-control"), Some("public, max-age=31536000, immutable"), "{path}");
+        assert_eq!(packed.header("content-security-policy"), Some(policy), "{path}: a worker obeys its own");
         assert!(packed.body.len() < service.get(&path).body.len(), "{path}");
     }
     let packed = service.request_with("GET", "/", &BROWSER);

@@ -14,7 +14,8 @@ use crate::context::Context;
 use crate::error::Error;
 use crate::serving::room::Uncounted;
 
-/// Everything comes from this service; nothing is inline, and nobody may show the page in a frame.
+/// Everything comes from this service; nothing is inline, and nobody may show the page in a frame. A worker obeys the policy of
+/// its own script, so the files carry it, too.
 const POLICY: HeaderValue = HeaderValue::from_static(
     "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self' data:; worker-src 'self'; \
      base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
@@ -80,7 +81,8 @@ pub async fn asset(
     headers: HeaderMap,
 ) -> Result<Response, Error> {
     let file = web_page::asset(&hash, &name).ok_or(Error::NotFound)?;
-    Ok(([(header::CACHE_CONTROL, FOR_EVER)], served(file, &headers)).into_response())
+    let fields = [(header::CACHE_CONTROL, FOR_EVER), (header::CONTENT_SECURITY_POLICY, POLICY)];
+    Ok((fields, served(file, &headers)).into_response())
 }
 
 fn served(file: &'static File, headers: &HeaderMap) -> Response {
