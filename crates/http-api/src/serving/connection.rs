@@ -24,7 +24,7 @@ use super::cut::Cut;
 use super::direct::{AnswerBody, App, Direct};
 use super::path;
 use super::places::Use;
-use super::stream::{Busy, StreamProgress, WatchedStream};
+use super::stream::{Busy, Idle, StreamProgress, WatchedStream};
 use server::metrics::{CutConnection, HttpMetrics, RefusedRequest};
 
 /// From the first byte of a request to the end of its headers.
@@ -34,6 +34,9 @@ const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
 const IDLE_TIMEOUT: Duration = Duration::from_secs(75);
 /// What is read of a request before its headers end. The guard refuses less with a sentence; this is for what never ends.
 const HEAD_MAX_BYTES: usize = 32 * 1024;
+/// How long a connection that has to give way is still listened to. A request that has already come is known only after the
+/// runtime has asked the system for events, which it does before any timer fires: so the time itself does not matter.
+const GIVE_WAY_PAUSE: Duration = Duration::from_millis(1);
 /// How long the last bytes may take to a client that has stopped reading.
 const FAREWELL_TIMEOUT: Duration = Duration::from_secs(1);
 /// What is read and dropped after the last answer: bytes that nobody has read when a socket is closed make the kernel
@@ -96,6 +99,7 @@ impl Served {
             .serve_connection(stream, service);
         let mut head_timer = Box::pin(sleep_until(tokio::time::Instant::now()));
         let mut stopping = false;
+        let (mut gives_way, mut give_way_timer) = (None, Box::pin(sleep_until(tokio::time::Instant::now())));
         let end = loop {
             let end = poll_fn(|cx| {
                 if let Poll::Ready(done) = Pin::new(&mut connection).poll(cx) {
@@ -111,8 +115,13 @@ impl Served {
                 biased;
                 end = end => break end,
                 () = cut.0.cancelled() => return,
-                () = progress.evicted.notified(), if !stopping => {
-                    if !progress.is_busy() {
+                () = progress.evicted.notified(), if !stopping && gives_way.is_none() => {
+                    gives_way = Some(progress.idle());
+                    give_way_timer.as_mut().reset(tokio::time::Instant::now() + GIVE_WAY_PAUSE);
+                }
+                () = give_way_timer.as_mut(), if !stopping && gives_way.is_some() => {
+                    let idle = progress.idle();
+                    if matches!(idle, Some(Idle::Rest(_))) || idle.is_some() && gives_way == Some(idle) {
                         self.metrics.cut(CutConnection::GaveWay);
                         return;
                     }
