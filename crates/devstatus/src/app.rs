@@ -406,6 +406,7 @@ async fn restore(
         None if opened.outlives => DeviceRegistry::tracking_changes(),
         None => DeviceRegistry::default(),
     });
+    map.forget_cursor.lock().clone_from(&cursor);
     let restored = if map.is_limited() {
         Default::default()
     } else {

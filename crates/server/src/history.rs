@@ -10,6 +10,7 @@ use parking_lot::Mutex;
 use crate::metrics::Metrics;
 use presence::history::{EventPage, HistoryEvent, HistoryRow};
 use presence::{Device, EventKind, PresenceEvent, UnixSeconds};
+use store::ForgottenDevices;
 
 /// Events that may wait for the store. Beyond it the oldest are dropped and counted: a store that is away must not take the
 /// memory, and the status itself waits elsewhere.
@@ -95,6 +96,20 @@ impl EventQueue {
         waiting.bytes -= bytes;
         self.metrics.store.events_waiting_bytes.set(i64::try_from(waiting.bytes).unwrap_or(i64::MAX));
         bytes
+    }
+
+    /// Drops the events of forgotten devices that were received before.
+    pub fn drop_forgotten(&self, forgotten: &ForgottenDevices<'_>) {
+        let mut waiting = self.waiting.lock();
+        let (before, mut bytes) = (waiting.events.len(), 0);
+        waiting.events.retain(|entry| {
+            let is_kept = !forgotten.covers(entry.device(), entry.received_at);
+            bytes += if is_kept { entry.size_bytes() } else { 0 };
+            is_kept
+        });
+        waiting.bytes = bytes;
+        waiting.gone += (before - waiting.events.len()) as u64;
+        self.metrics.store.events_waiting_bytes.set(i64::try_from(bytes).unwrap_or(i64::MAX));
     }
 
     /// Whether one call of [`EventQueue::take`] takes everything that waits.

@@ -20,7 +20,7 @@ use formats::iot_platform::{self, ClientIdMatch, Decoded, Flaw, Notice, Undecoda
 use mqtt::packet::{self, Publish};
 use presence::{Device, PresenceEvent, UnixSeconds};
 use sample::Sampler;
-use store::StoredDevice;
+use store::{Changes, ForgottenDevices, StoredDevice};
 
 /// How much of a message a sample shows.
 const SAMPLE_BYTES: usize = 200;
@@ -66,12 +66,20 @@ impl Ingest {
         while let Some(item) = pending.next() {
             match item {
                 Item::PacketBatch(batch, offered_at) => {
-                    self.apply_batch(&batch);
+                    let applied = self.apply_batch(&batch, pending);
                     pending.applied(&batch, offered_at);
-                    batch.pending_ack.into_iter().for_each(|pending_ack| self.pending_acks.push(pending_ack));
+                    // What was left is not acknowledged, so the broker keeps it.
+                    let pending_ack = batch.pending_ack.filter(|_| applied == Whole::Yes);
+                    pending_ack.into_iter().for_each(|pending_ack| self.pending_acks.push(pending_ack));
                 }
-                Item::PeerUpdates { devices, done } => {
-                    for device in devices {
+                Item::PeerUpdates { changes, done } => {
+                    if !changes.forgotten.is_empty() {
+                        self.drop_forgotten(&changes);
+                    }
+                    for device in changes.devices {
+                        if pending.is_abandoned() {
+                            break;
+                        }
                         self.apply_peer_update(device);
                     }
                     // The sender may have stopped.
@@ -92,7 +100,8 @@ impl Ingest {
         }
     }
 
-    fn apply_batch(&mut self, batch: &PacketBatch) {
+    /// Applies the messages of a batch, until nobody waits for the rest any more.
+    fn apply_batch(&mut self, batch: &PacketBatch, pending: &Pending) -> Whole {
         let now = clock::now();
         let arrivals = Arrivals { at: now, round: batch.round, may_have_waited: batch.may_have_waited };
         let mut tally = Tally::default();
@@ -100,6 +109,9 @@ impl Ingest {
         let mut messages = 0;
         // The reader has found these packets to be whole; one that is not ends its run.
         while let Ok(Some(frame)) = packet::frame(rest) {
+            if pending.is_abandoned() {
+                return Whole::No;
+            }
             match packet::publish(&frame, batch.version) {
                 Ok(publish) => self.apply_message(&publish, &arrivals, &mut tally),
                 Err(_malformed) => self.metrics.undecodable("malformed_packet"),
@@ -111,6 +123,7 @@ impl Ingest {
         if let Some(pass) = batch.pass {
             self.count(pass, tally);
         }
+        Whole::Yes
     }
 
     fn apply_message(&mut self, publish: &Publish<'_>, arrivals: &Arrivals, tally: &mut Tally) {
@@ -174,6 +187,20 @@ impl Ingest {
             Applied::Refined | Applied::Changed { .. } => self.metrics.events_applied.inc(),
         };
         applied
+    }
+
+    /// Drops devices that an instance forgot, and what was received about them before. What they are now follows.
+    fn drop_forgotten(&self, changes: &Changes) {
+        let mut cursor = self.map.forget_cursor.lock();
+        self.events.drop_forgotten(&ForgottenDevices::new(&changes.forgotten));
+        for forgotten in &changes.forgotten {
+            self.map.forget_device(forgotten.name.device(), |record| {
+                if !self.map.is_limited() {
+                    self.feed.publish_removal(record);
+                }
+            });
+        }
+        *cursor = Some(changes.cursor.clone());
     }
 
     /// What another instance believes. No event comes of it: the instance that heard the message has written that.
@@ -245,6 +272,13 @@ impl Ingest {
     }
 }
 
+/// Whether all messages of a batch were applied.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Whole {
+    Yes,
+    No,
+}
+
 /// How the messages of a run came.
 struct Arrivals {
     at: UnixSeconds,
@@ -301,3 +335,6 @@ fn log_status(device: Device<'_>, payload: &[u8]) {
     let reason = if line.reason.is_empty() { String::new() } else { format!(" ({})", line.reason) };
     tracing::debug!(target: "devstatus::status", "{time:<30} {name:<30} {action:<12} {address}{reason}");
 }
+
+#[cfg(test)]
+mod tests;

@@ -47,6 +47,7 @@ use formats::iot_platform;
 use presence::{
     Device, DeviceName, DeviceState, EventKind, PresenceEvent, ResolvedStatus, Status, UnixSeconds,
 };
+use store::ChangeCursor;
 
 /// All devices that anything was ever heard of.
 pub struct DeviceRegistry {
@@ -65,6 +66,9 @@ pub struct DeviceRegistry {
     dirty: Option<DirtySet>,
     /// `None`: all devices are held.
     limit: Option<Limit>,
+    /// The change cursor of a shared store up to which forgotten devices have been dropped; `None` where no others write the store.
+    /// Locked while devices are dropped and while a batch is made, so that all states of a batch are based on it.
+    pub forget_cursor: Mutex<Option<ChangeCursor>>,
 }
 
 /// One device.
@@ -138,6 +142,7 @@ impl Default for DeviceRegistry {
             received_in_round: AtomicU64::new(0),
             dirty: None,
             limit: None,
+            forget_cursor: Mutex::default(),
         }
     }
 }

@@ -1,11 +1,11 @@
-//! How the wish of an administrator to forget a device reaches the writer of the store, which alone knows that no earlier
-//! change of the device is still on its way there.
+//! How an administrator's request to forget a device reaches the writer of the store, which alone knows that no earlier change
+//! of the device is still on its way there.
 
 use tokio::sync::{mpsc, oneshot};
 
 use presence::Device;
 
-/// Wishes that wait at most; a further one waits for a place. People make them one at a time.
+/// Requests that wait at most; a further one waits for a place. People make them one at a time.
 const QUEUE_MAX: usize = 16;
 
 /// One device to forget.
@@ -21,7 +21,7 @@ pub struct Removal {
 #[derive(Debug)]
 pub struct StoreFailed;
 
-/// Takes the wishes.
+/// Takes the requests.
 #[derive(Clone, Debug)]
 pub struct RemovalQueue(mpsc::Sender<Removal>);
 

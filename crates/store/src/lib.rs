@@ -9,6 +9,7 @@
 //! nothing. So a batch may be written twice, late, or by two instances at once.
 
 mod encoding;
+mod forget;
 pub mod memory;
 mod open;
 pub mod postgres;
@@ -28,6 +29,7 @@ use presence::history::{EventPage, HistoryEvent, HistoryRow};
 use presence::query::{Sort, SortBy, Total};
 use presence::{Device, DeviceName, DeviceState, Status, UnixSeconds};
 
+pub use self::forget::{ForgottenDevice, ForgottenDevices, TOMBSTONES_MAX};
 use self::totals::Counting;
 pub use open::{open, open_to_read};
 
@@ -67,6 +69,9 @@ pub struct Batch {
     /// Events that belong before or among these could not wait for the store and are lost. A store that orders its events
     /// tells whoever reads on from an earlier one that some are missing.
     pub events_lost: bool,
+    /// Up to where the writer had dropped forgotten devices when it made the batch; `None`: it holds no earlier states, so what
+    /// it writes counts for every device.
+    pub based_on: Option<ChangeCursor>,
 }
 
 /// A point in the order of all changes of one store; [`ChangeCursor::BEGINNING`] stands before the first. What the numbers mean is
@@ -100,6 +105,8 @@ pub struct Instance {
 /// Devices that changed after a mark, each once and as it is now.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Changes {
+    /// Devices that were forgotten. Their earlier states count no longer; what they are now is in `devices`.
+    pub forgotten: Vec<ForgottenDevice>,
     pub devices: Vec<StoredDevice>,
     /// Where to go on. Equal to the mark asked for if nothing has changed.
     pub cursor: ChangeCursor,
@@ -290,11 +297,16 @@ pub trait Store: Send + Sync {
         Box::pin(ready(Ok(())))
     }
 
-    /// Drops those of the devices that are still disconnected since before the moment, in nanoseconds since 1970, or, without
-    /// a moment, all of them, with their histories.
-    fn forget(
-        &self,
-        names: Vec<DeviceName>,
-        before_nanos: Option<i64>,
-    ) -> BoxFuture<'_, Result<(), StoreError>>;
+    /// Deletes those of the devices that have been disconnected since before the moment, in nanoseconds since 1970, with their
+    /// histories.
+    fn expire(&self, names: Vec<DeviceName>, before_nanos: i64) -> BoxFuture<'_, Result<(), StoreError>>;
+
+    /// Deletes a device with its history, whatever its status. A store that others write, too, keeps a tombstone, so that none
+    /// of them writes the earlier state again: [`Changes`] shows it, and [`Batch::based_on`] is compared with it.
+    fn forget(&self, device: ForgottenDevice) -> BoxFuture<'_, Result<(), StoreError>>;
+
+    /// The tombstones that the store keeps.
+    fn forgotten(&self) -> BoxFuture<'_, Result<Vec<ForgottenDevice>, StoreError>> {
+        Box::pin(ready(Ok(Vec::new())))
+    }
 }

@@ -8,8 +8,8 @@ use futures_util::future::{BoxFuture, ready};
 use parking_lot::Mutex;
 
 use super::{
-    Batch, ChangeCursor, Changes, Cursor, LoadSink, PAGE_MAX, Page, Query, REPEATS_WITHIN, Retention, Store,
-    StoreError, StoredDevice,
+    Batch, ChangeCursor, Changes, Cursor, ForgottenDevice, LoadSink, PAGE_MAX, Page, Query, REPEATS_WITHIN,
+    Retention, Store, StoreError, StoredDevice,
 };
 use presence::history::{EventPage, HistoryRow, StoredEvent};
 use presence::{DeviceName, DeviceState, EventKind, Status, UnixSeconds};
@@ -104,7 +104,8 @@ impl MemoryStore {
         changed.sort_by_key(|(_, entry)| entry.changed);
         changed.truncate(limit.min(PAGE_MAX));
         let cursor = changed.last().map_or(since, |(_, entry)| ChangeCursor::at(entry.changed));
-        Changes { devices: changed.into_iter().map(|(name, entry)| entry.stored(name)).collect(), cursor }
+        let devices = changed.into_iter().map(|(name, entry)| entry.stored(name)).collect();
+        Changes { forgotten: Vec::new(), devices, cursor }
     }
 }
 
@@ -238,23 +239,23 @@ impl Store for MemoryStore {
         Box::pin(ready(Ok(())))
     }
 
-    fn forget(
-        &self,
-        names: Vec<DeviceName>,
-        before_nanos: Option<i64>,
-    ) -> BoxFuture<'_, Result<(), StoreError>> {
+    fn expire(&self, names: Vec<DeviceName>, before_nanos: i64) -> BoxFuture<'_, Result<(), StoreError>> {
         let devices = &mut self.contents.lock().devices;
         for name in names {
-            let gone = devices.get(&name).and_then(|entry| entry.state.resolve()).is_some_and(|resolved| {
-                before_nanos.is_none_or(|before| {
+            let is_expired =
+                devices.get(&name).and_then(|entry| entry.state.resolve()).is_some_and(|resolved| {
                     resolved.status == Status::Disconnected
-                        && resolved.event.time.nanos().is_some_and(|time| time < before)
-                })
-            });
-            if gone {
+                        && resolved.event.time.nanos().is_some_and(|time| time < before_nanos)
+                });
+            if is_expired {
                 devices.remove(&name);
             }
         }
+        Box::pin(ready(Ok(())))
+    }
+
+    fn forget(&self, device: ForgottenDevice) -> BoxFuture<'_, Result<(), StoreError>> {
+        self.contents.lock().devices.remove(&device.name);
         Box::pin(ready(Ok(())))
     }
 }

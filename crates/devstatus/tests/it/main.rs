@@ -18,6 +18,7 @@ mod events_shared;
 mod exchange;
 mod fleet;
 mod forget;
+mod forget_shared;
 mod grid;
 mod grid_chaos;
 mod history;

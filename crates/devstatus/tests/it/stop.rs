@@ -5,7 +5,9 @@ use std::time::Duration;
 use testkit::closing_broker::{ClosingBroker, Reply, Script};
 use testkit::http::{self, Connection};
 use testkit::link::Link;
+use testkit::packet::{self, Message};
 use testkit::service::{Launch, Service, Signal};
+use testkit::status::Device;
 
 const STOP_BOUND: Duration = Duration::from_secs(5);
 
@@ -82,4 +84,35 @@ fn a_link_that_carries_nothing_does_not_hold_up_the_stop() {
     let ended = service.terminate();
     assert_eq!(ended.status.code(), Some(0), "{ended:?}");
     assert!(ended.elapsed < STOP_BOUND, "{ended:?}");
+}
+
+#[test]
+fn messages_that_wait_do_not_hold_up_the_stop_and_what_was_answered_is_kept() {
+    // Some ten seconds of decoding, as it comes at once.
+    const MESSAGES: usize = 300_000;
+    let mut flood = Vec::new();
+    for number in 0..MESSAGES {
+        let id = format!("p-{number}");
+        let device = Device { kind: "pump", id: &id };
+        let (topic, payload) = (device.topic(), device.connect(1));
+        let message = Message { topic: &topic, payload: payload.as_bytes(), retain: true };
+        packet::write_publish(&mut flood, 4, message);
+    }
+    let subscribe = Reply { after: flood, ..Reply::code(0) };
+    let broker = ClosingBroker::start(Script { subscribe, ..Script::default() });
+    let directory = tempfile::tempdir().expect("a directory");
+    let store = format!("sqlite:{}", directory.path().join("store.db").display());
+    let service = Launch::to(&broker.url()).on_store(&store).start();
+    let first = Device { kind: "pump", id: "p-0" };
+    service.wait_for_answer(&first.path(), &first.connect(1));
+    let waiting = |service: &Service| {
+        let text = service.get("/metrics").text().to_owned();
+        let line = text.lines().find_map(|line| line.strip_prefix("devstatus_backlog_waiting_bytes "));
+        line.expect("the metric").parse::<u64>().expect("a number")
+    };
+    assert!(waiting(&service) > 0, "it is not through yet");
+    assert_stops(service, Signal::TERM);
+    broker.follow(Script { subscribe: Reply::silence(), ..Script::default() });
+    let service = Launch::to(&broker.url()).on_store(&store).start();
+    service.wait_for_answer(&first.path(), &first.connect(1));
 }

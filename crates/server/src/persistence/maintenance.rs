@@ -168,7 +168,7 @@ impl Writer {
             "deleted devices that were disconnected for longer than --forget-after"
         );
         for part in names.chunks(PAGE_MAX) {
-            if let Err(error) = self.store.forget(part.to_vec(), Some(before_nanos)).await {
+            if let Err(error) = self.store.expire(part.to_vec(), before_nanos).await {
                 self.metrics.store.failures.inc();
                 tracing::warn!(%error, "cannot delete devices that are to be forgotten");
             }

@@ -21,7 +21,7 @@ use crate::registry::DeviceRegistry;
 use crate::sync::Leadership;
 use crate::sync::backlog::Backlog;
 use presence::query::{Sort, SortBy};
-use store::{ChangeCursor, Query, Store, StoreError, StoredDevice};
+use store::{ChangeCursor, Changes, Query, Store, StoreError};
 
 /// Devices that are read and handed over at once: some milliseconds of the decoder, which then turns to the socket's runs.
 const PAGE: usize = 2_000;
@@ -111,11 +111,12 @@ impl Peers {
                 }
                 changes => changes?,
             };
-            if !changes.devices.is_empty() {
-                self.hand_over(changes.devices).await?;
+            let reached = changes.cursor.clone();
+            if !changes.devices.is_empty() || !changes.forgotten.is_empty() {
+                self.hand_over(changes).await?;
             }
             // Only now: what is not in the map yet must be read again if this is broken off.
-            if std::mem::replace(cursor, changes.cursor) == *cursor {
+            if std::mem::replace(cursor, reached) == *cursor {
                 return Ok(());
             }
         }
@@ -124,6 +125,7 @@ impl Peers {
     /// Reads every device, and writes every one: the store may have lost what this instance knows.
     async fn read_again(&self) -> Result<ChangeCursor, Broken> {
         let cursor = bounded(self.store.cursor()).await?;
+        self.drop_forgotten(&cursor).await?;
         self.map.mark_all_dirty();
         // Events that were written may be gone, and are not written again.
         self.feed.note_lost();
@@ -143,7 +145,8 @@ impl Peers {
         };
         loop {
             let page = bounded(self.store.list(query.clone())).await?;
-            self.hand_over(page.devices).await?;
+            let (forgotten, devices) = (Vec::new(), page.devices);
+            self.hand_over(Changes { forgotten, devices, cursor: cursor.clone() }).await?;
             match page.next {
                 Some(next) => query.after = Some(next),
                 None => return Ok(cursor),
@@ -151,8 +154,17 @@ impl Peers {
         }
     }
 
-    async fn hand_over(&self, devices: Vec<StoredDevice>) -> Result<(), Broken> {
-        self.backlog.send_peer_updates(devices).await.ok_or(Broken::Stopping)
+    /// Drops what was forgotten while changes were missed: devices of which nothing was received since.
+    async fn drop_forgotten(&self, cursor: &ChangeCursor) -> Result<(), Broken> {
+        let mut forgotten = bounded(self.store.forgotten()).await?;
+        forgotten.retain(|one| {
+            self.map.read(one.name.device(), |record| record.received_at <= one.at).unwrap_or(false)
+        });
+        self.hand_over(Changes { forgotten, devices: Vec::new(), cursor: cursor.clone() }).await
+    }
+
+    async fn hand_over(&self, changes: Changes) -> Result<(), Broken> {
+        self.backlog.send_peer_updates(changes).await.ok_or(Broken::Stopping)
     }
 }
 

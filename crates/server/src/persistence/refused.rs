@@ -117,6 +117,7 @@ pub fn divide(batch: &Batch, is_first: impl Fn(&str, &str) -> bool) -> [Batch; 2
     for part in &mut parts {
         // Either may be refused.
         part.events_lost = batch.events_lost;
+        part.based_on.clone_from(&batch.based_on);
     }
     parts
 }

@@ -1,48 +1,80 @@
-//! Forgets one device because an administrator wants it to be, in the map and in the store.
+//! Forgets one device because an administrator asked for it, in the registry and in the store.
 
+use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::time::timeout;
+use tokio::sync::oneshot;
+use tokio::time::{Instant, sleep, timeout};
 
 use super::writer::Writer;
+use crate::clock;
+use crate::health::{Health, PeerHealth};
 use crate::removal::{Removal, StoreFailed};
 use presence::{Device, DeviceName};
+use store::ForgottenDevice;
 
-/// How long the store may take to drop one device.
+/// How long the store may take to delete one device.
 const REMOVE_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// How long the tombstone of a shared store may take to come back, and how often it is looked for.
+const TOMBSTONE_TIMEOUT: Duration = Duration::from_secs(4);
+const TOMBSTONE_POLL: Duration = Duration::from_millis(20);
+
+/// A shared store tells old events of other instances from new ones by the second in which they were received. The answer waits
+/// for the next second, so that whatever a device says after it counts as new.
+const NEXT_SECOND: Duration = Duration::from_secs(1);
 
 impl Writer {
     /// Forgets a device, just after everything that was known of it has been written: so nothing of it is on its way to the
-    /// store, and what comes from now on is written after it was dropped there.
+    /// store, and what comes from now on is written after it was deleted there.
+    ///
+    /// Where others share the store, this instance drops the device as they do: when its tombstone comes with the changes.
     pub async fn remove(&self, removal: Removal) {
         let Removal { device_type, id, done } = removal;
         if done.is_closed() {
             return;
         }
         let device = Device { device_type: &device_type, id: &id };
-        let name = DeviceName { device_type: device_type.as_str().into(), id: id.as_str().into() };
+        let forgotten = ForgottenDevice { name: DeviceName::of(device), at: clock::now() };
+        let is_shared = self.health.peer_health() != PeerHealth::Off;
         // Where only some devices are held, what is read from the store meanwhile would come back.
-        if !self.map.is_limited() {
+        if !is_shared && !self.map.is_limited() {
             self.map.forget_device(device, |record| self.feed.publish_removal(record));
         }
-        let dropped = match timeout(REMOVE_TIMEOUT, self.store.forget(vec![name], None)).await {
+        let deleted = match timeout(REMOVE_TIMEOUT, self.store.forget(forgotten)).await {
             Ok(Ok(())) => Ok(()),
             Ok(Err(error)) => Err(error.to_string()),
             Err(_elapsed) => Err("the store does not answer".to_owned()),
         };
-        if self.map.is_limited() && dropped.is_ok() {
-            self.map.forget_device(device, |_| ());
-        }
-        let outcome = dropped.map_err(|error| {
+        if let Err(error) = deleted {
             self.metrics.store.failures.inc();
             tracing::warn!(device_type, id, error, "the store does not forget a device");
-            StoreFailed
-        });
-        if outcome.is_ok() {
-            self.metrics.store.devices_forgotten.inc();
-            tracing::info!(device_type, id, "a device is forgotten because an administrator wants it to be");
+            // Whoever asked may have given up.
+            let _ = done.send(Err(StoreFailed));
+            return;
         }
-        // Whoever asked may have given up.
-        let _ = done.send(outcome);
+        if !is_shared && self.map.is_limited() {
+            self.map.forget_device(device, |_| ());
+        }
+        self.metrics.store.devices_forgotten.inc();
+        tracing::info!(device_type, id, "a device is forgotten because an administrator asked for it");
+        if is_shared {
+            tokio::spawn(answer_once_dropped(Arc::clone(&self.health), done));
+        } else {
+            let _ = done.send(Ok(()));
+        }
     }
+}
+
+/// Answers when this instance has read every change up to now, and so has dropped the device.
+async fn answer_once_dropped(health: Arc<Health>, done: oneshot::Sender<Result<(), StoreFailed>>) {
+    let deleted_at = Instant::now().into_std();
+    sleep(NEXT_SECOND).await;
+    let dropped = async {
+        while !matches!(health.peer_health(), PeerHealth::Current { at } if at >= deleted_at) {
+            sleep(TOMBSTONE_POLL).await;
+        }
+    };
+    let dropped = timeout(TOMBSTONE_TIMEOUT, dropped).await;
+    let _ = done.send(dropped.map_err(|_elapsed| StoreFailed));
 }

@@ -150,7 +150,7 @@ impl Writer {
                 self.feed.note_lost();
             }
             self.show_waiting(&batch);
-            let all_written = batch == Batch::default();
+            let all_written = batch.is_empty();
             let was_refused = !all_written && self.write(batch, stop).await;
             while let Some(owed) = owed.pop_front_if(|owed: &mut Owed| all_written || self.has_reached(owed))
             {
@@ -204,6 +204,8 @@ impl Writer {
         let is_shared = self.health.peer_health() != PeerHealth::Off;
         let mut devices = Vec::new();
         let mut all_devices_fit = true;
+        // Locked until all is taken: none of it rests on more than that, or on less.
+        let based_on = self.map.forget_cursor.lock();
         if all_events_fit || !is_shared {
             all_devices_fit = self.map.take_dirty(BATCH_MAX, BATCH_MAX_BYTES, |record| {
                 let device = stored(record);
@@ -217,10 +219,11 @@ impl Writer {
         let (most, most_bytes) =
             if all_events_fit { (usize::MAX, usize::MAX) } else { (BATCH_MAX, BATCH_MAX_BYTES) };
         let mut events = self.events.take(most, most_bytes);
+        let based_on = based_on.clone();
         self.maintenance.date(&mut events);
         let is_all = all_events_fit && all_devices_fit;
         let events_lost = self.events.take_overflowed();
-        NextBatch { batch: Batch { devices, events, events_lost }, is_all }
+        NextBatch { batch: Batch { devices, events, events_lost, based_on }, is_all }
     }
 
     /// What is being written waits, too: it may be refused.
@@ -235,7 +238,7 @@ impl Writer {
         let mut parts = vec![self.without_refused(batch)];
         let mut failed = false;
         while let Some(part) = parts.pop() {
-            if part == Batch::default() {
+            if part.is_empty() {
                 continue;
             }
             match self.write_part(Arc::new(part), stop).await {
@@ -380,9 +383,10 @@ impl Writer {
                 self.note_refused(name, reason, now);
                 continue;
             }
+            let based_on = self.map.forget_cursor.lock().clone();
             let device = self.map.read(name.device(), stored);
             if let Some(device) = device {
-                let batch = Batch { devices: vec![device], ..Batch::default() };
+                let batch = Batch { devices: vec![device], based_on, ..Batch::default() };
                 match self.store.upsert(Arc::new(batch)).await {
                     Ok(()) => {
                         self.metrics.store.devices_written.inc();

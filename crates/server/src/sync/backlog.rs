@@ -13,7 +13,7 @@ use crate::pending_ack::PendingAck;
 use crate::registry::LossCount;
 use mqtt::settings::MqttVersion;
 use presence::{DeviceName, DeviceState, UnixSeconds};
-use store::StoredDevice;
+use store::Changes;
 
 /// A run of whole PUBLISH packets, as they came from one connection.
 #[derive(Debug)]
@@ -60,8 +60,8 @@ pub struct Remembered {
 pub enum Item {
     /// With the moment at which it was handed over.
     PacketBatch(PacketBatch, Instant),
-    /// What other instances believe, which is in the map when `done` is sent.
-    PeerUpdates { devices: Vec<StoredDevice>, done: oneshot::Sender<()> },
+    /// What other instances have changed in the store, which is in the registry when `done` is sent.
+    PeerUpdates { changes: Changes, done: oneshot::Sender<()> },
     /// What was read in the store. So much of it may wait as there are permits.
     Remembered { devices: Vec<Remembered>, _permit: OwnedSemaphorePermit },
     /// Everything handed over before has been applied when the tally of the pass is sent back.
@@ -120,11 +120,11 @@ impl Backlog {
         Acceptance::Yes
     }
 
-    /// Hands over what other instances believe and waits until it has been applied, so that whoever follows them has one
+    /// Hands over what other instances have changed and waits until it has been applied, so that whoever follows them has one
     /// page under way at most; `None` if the program stops.
-    pub async fn send_peer_updates(&self, devices: Vec<StoredDevice>) -> Option<()> {
+    pub async fn send_peer_updates(&self, changes: Changes) -> Option<()> {
         let (done, applied) = oneshot::channel();
-        self.queue.send(Item::PeerUpdates { devices, done }).ok()?;
+        self.queue.send(Item::PeerUpdates { changes, done }).ok()?;
         applied.await.ok()
     }
 
@@ -160,7 +160,12 @@ impl Pending {
     /// The next item; `None` when no reader is left, or nobody waits for the rest any more.
     pub fn next(&self) -> Option<Item> {
         let item = self.queue.recv().ok()?;
-        (!self.abandoned.load(Ordering::Acquire)).then_some(item)
+        (!self.is_abandoned()).then_some(item)
+    }
+
+    /// Whether nobody waits for the rest any more: the decoder then leaves what it has not applied of an item, too.
+    pub fn is_abandoned(&self) -> bool {
+        self.abandoned.load(Ordering::Acquire)
     }
 
     /// For whoever stops the decoder.

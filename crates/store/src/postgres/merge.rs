@@ -1,9 +1,10 @@
-//! Writing: merging a batch in one transaction, pruning, forgetting.
+//! Writing: merging a batch in one transaction, pruning.
 //!
 //! The common state, one beginning or one end, is merged by the one statement of `merge.sql`. It leaves the rare ones
 //! locked, which are merged here by the rule of `presence` itself and written before the same commit: at no time can another
 //! instance see or write between. All lock the devices in the order of their names, so none waits for another in a circle.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use deadpool_postgres::{GenericClient, Object, Transaction};
@@ -12,7 +13,8 @@ use tokio_postgres::types::ToSql;
 use super::columns::{self, DeviceColumns, EventColumns, Said, TypeNames};
 use super::failed;
 use super::statements::Statements;
-use crate::{Batch, StoreError, StoredDevice};
+use super::tombstones::{self, Tombstone};
+use crate::{Batch, ForgottenDevices, StoreError, StoredDevice};
 use presence::{DeviceName, UnixSeconds};
 
 /// Events that one statement drops at most.
@@ -37,13 +39,47 @@ struct MergeOutcome {
     ids: Vec<String>,
 }
 
-/// Merges a batch.
+/// Merges a batch, but for what it says about the earlier states of devices that were forgotten meanwhile.
 pub async fn upsert(client: &mut Object, place: &MergeTarget<'_>, batch: &Batch) -> Result<(), StoreError> {
+    let (mut batch, mut left_out) = (Cow::Borrowed(batch), Vec::new());
+    loop {
+        let forgotten = try_upsert(client, place, &batch, &left_out).await?;
+        if forgotten.is_empty() {
+            return Ok(());
+        }
+        let without =
+            batch.without(&ForgottenDevices::new(forgotten.iter().map(|tombstone| &tombstone.device)));
+        batch = Cow::Owned(without);
+        left_out.extend(forgotten);
+    }
+}
+
+/// Merges a batch, unless it is based on earlier states of forgotten devices: then nothing is written, and their tombstones are
+/// returned. Those in `left_out` have been taken into account.
+async fn try_upsert(
+    client: &mut Object,
+    place: &MergeTarget<'_>,
+    batch: &Batch,
+    left_out: &[Tombstone],
+) -> Result<Vec<Tombstone>, StoreError> {
     let said = columns::said(batch);
     let events = EventColumns::of(&batch.events);
     let transaction = client.transaction().await.map_err(failed)?;
     if !said.is_empty() {
         merge(&transaction, place, &said).await?;
+    }
+    if let Some(based_on) = &batch.based_on {
+        // After the merge, which has locked this instance's counter: whoever forgets a device locks all of the counters, so it
+        // has either committed and is seen here, or waits for this transaction and deletes what it has written.
+        let mut later = tombstones::later_than(&transaction, place.statements, based_on).await?;
+        later.retain(|one| {
+            said.contains_key(&(&*one.device.name.device_type, &*one.device.name.id))
+                && !left_out.contains(one)
+        });
+        if !later.is_empty() {
+            transaction.rollback().await.map_err(failed)?;
+            return Ok(later);
+        }
     }
     if !events.is_empty() {
         let insert = transaction.prepare_cached(&place.statements.add_events).await.map_err(failed)?;
@@ -53,7 +89,8 @@ pub async fn upsert(client: &mut Object, place: &MergeTarget<'_>, batch: &Batch)
         // The last lock that is taken, as whoever prunes has it last.
         transaction.execute(&place.statements.lose_events, &[]).await.map_err(failed)?;
     }
-    transaction.commit().await.map_err(failed)
+    transaction.commit().await.map_err(failed)?;
+    Ok(Vec::new())
 }
 
 async fn merge(
@@ -170,19 +207,5 @@ pub async fn set_retention_time(
 ) -> Result<(), StoreError> {
     let set = client.prepare_cached(&statements.set_retention_time).await.map_err(failed)?;
     client.execute(&set, &[&i64::from(time.0)]).await.map_err(failed)?;
-    Ok(())
-}
-
-/// Drops devices that are disconnected since before the moment, or all of these.
-pub async fn forget(
-    client: &Object,
-    statements: &Statements,
-    names: &[DeviceName],
-    before_nanos: Option<i64>,
-) -> Result<(), StoreError> {
-    let (types, ids): (Vec<&str>, Vec<&str>) =
-        names.iter().map(|name| (&*name.device_type, &*name.id)).unzip();
-    let delete = client.prepare_cached(&statements.forget).await.map_err(failed)?;
-    client.execute(&delete, &[&types, &ids, &before_nanos]).await.map_err(failed)?;
     Ok(())
 }

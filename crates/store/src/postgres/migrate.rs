@@ -12,6 +12,7 @@ const STEPS: &[&str] = &[
     include_str!("sql/schema_2.sql"),
     include_str!("sql/schema_3.sql"),
     include_str!("sql/schema_4.sql"),
+    include_str!("sql/schema_5.sql"),
 ];
 
 /// Takes every step that is missing, all or none.

@@ -13,6 +13,7 @@ mod order;
 mod read;
 mod statements;
 mod tls;
+mod tombstones;
 
 use std::collections::HashSet;
 use std::ops::{Deref, DerefMut};
@@ -33,7 +34,8 @@ use self::read::{COUNTER_SHARDS, Window};
 use self::statements::Statements;
 use super::settings::{StoreServer, StoreSettings};
 use super::{
-    Batch, ChangeCursor, Changes, Instance, LoadSink, Page, Query, Retention, Store, StoreError, StoredDevice,
+    Batch, ChangeCursor, Changes, ForgottenDevice, Instance, LoadSink, Page, Query, Retention, Store,
+    StoreError, StoredDevice,
 };
 use presence::history::{EventPage, HistoryRow};
 use presence::query::Total;
@@ -120,14 +122,13 @@ impl PostgresStore {
         i64::try_from(self.retention.per_device).unwrap_or(i64::MAX)
     }
 
+    fn merge_target(&self) -> MergeTarget<'_> {
+        MergeTarget { statements: &self.statements, counter_shard: self.counter_shard, channel: &self.schema }
+    }
+
     async fn merge(&self, batch: &Batch) -> Result<(), StoreError> {
         let mut client = self.client().await?;
-        let place = MergeTarget {
-            statements: &self.statements,
-            counter_shard: self.counter_shard,
-            channel: &self.schema,
-        };
-        let merged = merge::upsert(&mut client, &place, batch).await;
+        let merged = merge::upsert(&mut client, &self.merge_target(), batch).await;
         client.served(merged)?;
         let mut touched = self.touched.lock();
         for event in &batch.events {
@@ -419,15 +420,28 @@ impl Store for PostgresStore {
         })
     }
 
-    fn forget(
-        &self,
-        names: Vec<DeviceName>,
-        before_nanos: Option<i64>,
-    ) -> BoxFuture<'_, Result<(), StoreError>> {
+    fn expire(&self, names: Vec<DeviceName>, before_nanos: i64) -> BoxFuture<'_, Result<(), StoreError>> {
         bounded(async move {
             let client = self.client().await?;
-            let done = merge::forget(&client, &self.statements, &names, before_nanos).await;
+            let done = tombstones::expire(&client, &self.statements, &names, before_nanos).await;
             client.served(done)
+        })
+    }
+
+    fn forget(&self, device: ForgottenDevice) -> BoxFuture<'_, Result<(), StoreError>> {
+        bounded(async move {
+            let mut client = self.client().await?;
+            let done = tombstones::forget(&mut client, &self.merge_target(), &device).await;
+            client.served(done)
+        })
+    }
+
+    fn forgotten(&self) -> BoxFuture<'_, Result<Vec<ForgottenDevice>, StoreError>> {
+        bounded(async move {
+            let client = self.client().await?;
+            let found = tombstones::later_than(&*client, &self.statements, &ChangeCursor::BEGINNING).await;
+            let found = client.served(found)?;
+            Ok(found.into_iter().map(|tombstone| tombstone.device).collect())
         })
     }
 }

@@ -5,11 +5,13 @@ use std::pin::pin;
 
 use deadpool_postgres::{GenericClient, Object};
 use futures_util::TryStreamExt;
+use futures_util::future::try_join;
 use tokio_postgres::types::ToSql;
 
 use super::columns::{self, TypeNames};
 use super::failed;
 use super::statements::{Statements, with_schema};
+use super::tombstones;
 use crate::{ChangeCursor, Changes, Cursor, LoadSink, PAGE_MAX, Page, Query, StoreError, StoredDevice};
 use presence::history;
 use presence::query::{SortBy, Total};
@@ -132,10 +134,16 @@ pub async fn changes(
     since: &ChangeCursor,
     limit: usize,
 ) -> Result<PolledChanges, StoreError> {
-    let numbers: Vec<i64> = (0..COUNTER_SHARDS).map(|counter_shard| number(since, counter_shard)).collect();
+    let numbers = numbers(since);
     let limit = limit.clamp(1, PAGE_MAX);
     let select = client.prepare_cached(&statements.changes).await.map_err(failed)?;
-    let rows = client.query(&select, &[&numbers, &(limit as i64)]).await.map_err(failed)?;
+    let select_forgotten = client.prepare_cached(&statements.forgotten_since).await.map_err(failed)?;
+    let parameters: [&(dyn ToSql + Sync); 2] = [&numbers, &(limit as i64)];
+    // On one connection, so the second sees at least what the first has seen.
+    let (rows, forgotten_rows) =
+        try_join(client.query(&select, &parameters), client.query(&select_forgotten, &parameters[..1]))
+            .await
+            .map_err(failed)?;
     let (mut names, mut devices) = (TypeNames::default(), Vec::new());
     let (mut reached, mut found, mut timeline) = (numbers.clone(), [0; COUNTER_SHARDS], None);
     for row in &rows {
@@ -162,7 +170,20 @@ pub async fn changes(
             None => reached[counter_shard] = newest,
         }
     }
-    Ok(PolledChanges { changes: Changes { devices, cursor: cursor_at(&reached) }, timeline })
+    let mut forgotten = Vec::new();
+    for row in &forgotten_rows {
+        let tombstone = tombstones::tombstone(row, &mut names)?;
+        // A later one comes with the next page.
+        let reached = usize::try_from(tombstone.counter_shard).ok().and_then(|shard| reached.get(shard));
+        if reached.is_some_and(|reached| tombstone.changed <= *reached) {
+            forgotten.push(tombstone.device);
+            if columns::column::<Option<i16>>(row, "kind")?.is_some() {
+                devices.push(columns::device(row, &mut names)?);
+            }
+        }
+    }
+    let changes = Changes { forgotten, devices, cursor: cursor_at(&reached) };
+    Ok(PolledChanges { changes, timeline })
 }
 
 /// Where the newest change stands.
@@ -177,6 +198,11 @@ pub async fn cursor(client: &Object, statements: &Statements) -> Result<ChangeCu
         }
     }
     Ok(cursor_at(&numbers))
+}
+
+/// The number of each counter shard.
+pub fn numbers(cursor: &ChangeCursor) -> Vec<i64> {
+    (0..COUNTER_SHARDS).map(|counter_shard| number(cursor, counter_shard)).collect()
 }
 
 fn number(cursor: &ChangeCursor, counter_shard: usize) -> i64 {

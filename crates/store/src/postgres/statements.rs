@@ -21,7 +21,12 @@ pub struct Statements {
     pub renew_order: String,
     pub prune_beyond: String,
     pub prune_expired: String,
+    pub expire: String,
+    pub lock_counters: String,
     pub forget: String,
+    pub prune_tombstones: String,
+    pub tombstones: String,
+    pub forgotten_since: String,
     pub retention_time: String,
     pub set_retention_time: String,
     pub heartbeat: String,
@@ -58,7 +63,18 @@ impl Statements {
             renew_order: sql(include_str!("sql/renew_order.sql")),
             prune_beyond: sql(include_str!("sql/prune_beyond.sql")),
             prune_expired: sql(include_str!("sql/prune_expired.sql")),
+            expire: sql(include_str!("sql/expire.sql")),
+            lock_counters: sql("SELECT FROM {schema}.counter ORDER BY counter_shard FOR UPDATE"),
             forget: sql(include_str!("sql/forget.sql")),
+            prune_tombstones: sql(
+                "DELETE FROM {schema}.tombstone WHERE (type, id) IN (
+                   SELECT type, id FROM {schema}.tombstone ORDER BY forgotten_at DESC, type, id OFFSET $1)",
+            ),
+            tombstones: sql(
+                "SELECT type, id, forgotten_at, counter_shard, changed FROM {schema}.tombstone
+                 WHERE changed > ($1::bigint[])[counter_shard + 1]",
+            ),
+            forgotten_since: sql(include_str!("sql/forgotten_since.sql")),
             retention_time: sql("SELECT time FROM {schema}.retention"),
             set_retention_time: sql("UPDATE {schema}.retention SET time = $1"),
             heartbeat: sql(include_str!("sql/heartbeat.sql")),

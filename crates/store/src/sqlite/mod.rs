@@ -19,7 +19,8 @@ use self::file::{Lock, Unusable};
 use self::read::Window;
 use self::write::{WriteError, Writing};
 use super::{
-    Batch, ChangeCursor, Changes, LoadSink, Page, Query, Retention, Store, StoreError, StoredDevice,
+    Batch, ChangeCursor, Changes, ForgottenDevice, LoadSink, Page, Query, Retention, Store, StoreError,
+    StoredDevice,
 };
 use presence::history::{EventPage, HistoryRow};
 use presence::query::Total;
@@ -294,11 +295,11 @@ impl Store for SqliteStore {
         self.write(move |writing| writing.set_retention_time(time))
     }
 
-    fn forget(
-        &self,
-        names: Vec<DeviceName>,
-        before_nanos: Option<i64>,
-    ) -> BoxFuture<'_, Result<(), StoreError>> {
-        self.write(move |writing| writing.forget(&names, before_nanos))
+    fn expire(&self, names: Vec<DeviceName>, before_nanos: i64) -> BoxFuture<'_, Result<(), StoreError>> {
+        self.write(move |writing| writing.expire(&names, before_nanos))
+    }
+
+    fn forget(&self, device: ForgottenDevice) -> BoxFuture<'_, Result<(), StoreError>> {
+        self.write(move |writing| writing.forget(&device.name))
     }
 }

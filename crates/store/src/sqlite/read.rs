@@ -182,7 +182,7 @@ pub fn changes(connection: &Connection, since: &ChangeCursor, limit: usize) -> R
     let mut select = connection.prepare_cached(&sql)?;
     let mut rows = select.query(params![signed(since.number()), limit.min(PAGE_MAX) as i64])?;
     let mut names = TypeNames::default();
-    let mut changes = Changes { devices: Vec::new(), cursor: since.clone() };
+    let mut changes = Changes { forgotten: Vec::new(), devices: Vec::new(), cursor: since.clone() };
     while let Some(row) = rows.next()? {
         changes.devices.push(device(row, &mut names)?);
         let changed: i64 = row.get(9)?;

@@ -1,4 +1,4 @@
-//! All that changes the file, in the one connection that does: batches, pruning, forgetting. Called by the store's own
+//! All that changes the file, in the one connection that does: batches, pruning, deleting devices. Called by the store's own
 //! thread.
 
 use std::collections::{BTreeMap, HashSet};
@@ -195,17 +195,25 @@ impl Writing {
         Ok(())
     }
 
-    /// Drops devices that are disconnected since before the moment, or all of these.
-    pub fn forget(&mut self, names: &[DeviceName], before_nanos: Option<i64>) -> Result<(), WriteError> {
+    /// Deletes those of the devices that have been disconnected since before the moment.
+    pub fn expire(&mut self, names: &[DeviceName], before_nanos: i64) -> Result<(), WriteError> {
         let transaction = self.connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
         for name in names {
             transaction
                 .prepare_cached(
-                    "DELETE FROM device WHERE type = ?1 AND id = ?2 AND (?3 IS NULL OR (NOT connected AND time < ?3))",
+                    "DELETE FROM device WHERE type = ?1 AND id = ?2 AND NOT connected AND time < ?3",
                 )?
                 .execute(params![&*name.device_type, &*name.id, before_nanos])?;
         }
         Ok(transaction.commit()?)
+    }
+
+    /// Deletes a device. Nobody else writes the file, so no tombstone is needed.
+    pub fn forget(&mut self, name: &DeviceName) -> Result<(), WriteError> {
+        self.connection
+            .prepare_cached("DELETE FROM device WHERE type = ?1 AND id = ?2")?
+            .execute(params![&*name.device_type, &*name.id])?;
+        Ok(())
     }
 }
 

@@ -105,6 +105,11 @@ impl BucketKeys {
         self.in_bucket(bucket, "due")
     }
 
+    /// Devices that were forgotten.
+    pub fn tombstones(&self, bucket: Bucket) -> Vec<u8> {
+        self.in_bucket(bucket, "tombstones")
+    }
+
     /// The events of one device, the newest first.
     pub fn history(&self, bucket: Bucket, joined: &[u8]) -> Vec<u8> {
         let mut key = self.in_bucket(bucket, "history:");

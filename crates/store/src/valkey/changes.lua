@@ -3,7 +3,8 @@
 -- KEYS  1 devices   2 changes
 -- ARGV  1 the position, 0-0 for the beginning   2 a later position that must be there, or ''   3 the most devices to return
 --
--- Returns the position reached, whether nothing follows it, then names and records. Returns nothing if one of the two
+-- Returns the position reached, whether nothing follows it, then names and records. The record of a device that was forgotten
+-- comes after the name and the time at which it was forgotten, in four bytes. Returns nothing if one of the two
 -- positions is not there: it is too old, or this bucket is not the one in which it was. A position is the sequence of a change
 -- and a token by chance, so two histories that have parted never share one.
 
@@ -23,7 +24,7 @@ else
   table.remove(entries, 1)
 end
 
-local reached, at_end, seen, names = since, #entries < most_read, {}, {}
+local reached, at_end, seen, names, forgotten_at = since, #entries < most_read, {}, {}, {}
 for _, entry in ipairs(entries) do
   local name = entry[2][2]
   if not seen[name] then
@@ -34,12 +35,17 @@ for _, entry in ipairs(entries) do
     seen[name] = true
     table.insert(names, name)
   end
+  if entry[2][1] == 'f' then forgotten_at[name] = tonumber(entry[2][4]) end
   reached = entry[1]
 end
 local found = {reached, at_end and 1 or 0}
 if #names > 0 then
   local records = redis.call('HMGET', devices, unpack(names))
   for at, record in ipairs(records) do
+    if forgotten_at[names[at]] then
+      table.insert(found, names[at])
+      table.insert(found, struct.pack('>I4', forgotten_at[names[at]]))
+    end
     -- A device that was forgotten meanwhile is no longer there.
     if record then
       table.insert(found, names[at])

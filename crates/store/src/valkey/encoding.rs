@@ -76,6 +76,21 @@ pub fn row(entry: &[u8]) -> Result<HistoryRow, Damaged> {
     Ok(HistoryRow { sequence: u64::from_be_bytes(*sequence), received_at, event: event(rest)? })
 }
 
+/// A tombstone: the sequence of the change, and when the device was forgotten.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Tombstone {
+    pub sequence: u64,
+    pub at: UnixSeconds,
+}
+
+/// What `forget.lua` wrote.
+pub fn tombstone(bytes: &[u8]) -> Result<Tombstone, Damaged> {
+    let parts = std::str::from_utf8(bytes).ok().and_then(|text| text.split_once(' '));
+    let (sequence, at) = parts.ok_or(Damaged)?;
+    let (sequence, at) = (sequence.parse().ok(), at.parse().ok());
+    Ok(Tombstone { sequence: sequence.ok_or(Damaged)?, at: UnixSeconds(at.ok_or(Damaged)?) })
+}
+
 /// A moment as the upper and lower four bytes of the number that sorts as it does.
 pub fn halves(nanos: i64) -> (u32, u32) {
     let sortable = sortable(nanos);
@@ -144,6 +159,7 @@ mod tests {
         fn no_bytes_are_a_panic(bytes in prop::collection::vec(any::<u8>(), 0..60)) {
             let _ = state(&bytes);
             let _ = row(&bytes);
+            let _ = tombstone(&bytes);
         }
 
         #[test]

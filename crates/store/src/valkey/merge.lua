@@ -1,9 +1,11 @@
 -- Merges what is new about devices of one bucket into what is kept of them, as one step.
 --
 -- KEYS  1 devices (hash: name to record)   2 names (sorted set, all of score 0)   3 changes (stream of names)
---       4 due (sorted set: name by when its oldest event was received)   5… the history of each device that has events
+--       4 due (sorted set: name by when its oldest event was received)   5 tombstones (see forget.lua)
+--       6… the history of each device that has events
 -- ARGV  1 the token of this call   2 events that a device may have   3 events among which a repeated one is looked for
---       4… for each device: name, record, the record that this one replaces or '', number of events, the events
+--       4… for each device: name, record, the record that this one replaces or '', the sequence of the change that the record
+--       is based on or '', number of events, the events
 --
 -- A record is: received at (4 bytes), flags (1), then one presence event; or, if the flags say so, several, each after its
 -- length (4 bytes); or nothing, if only events follow that say nothing of a status. A presence event is: kind (1), session (8),
@@ -15,7 +17,8 @@
 -- sessions that began within a second. The caller merges the two by the rule and calls again, naming the record that its
 -- result replaces. If another record is there by then, it is returned once more.
 --
--- Returns the position of the newest change, then, for each device left open, its number in this call and its record.
+-- Returns the position of the newest change, then, for each device left open, its number in this call and its record; or, if it
+-- was forgotten after the change that the new record is based on, its number and its tombstone in a list of one.
 
 local REQUEST, CONNECT, TAKEOVER, REFUSAL, DISCONNECT = 0, 1, 2, 3, 4
 local SEVERAL = 2
@@ -92,7 +95,8 @@ local function add_events(key, due, name, events, events_max, search)
   redis.call('LTRIM', key, 0, events_max - 1)
 end
 
-local devices, names, changes, due = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
+local devices, names, changes, due, tombstones = unpack(KEYS, 1, 5)
+local has_tombstones = redis.call('EXISTS', tombstones) == 1
 local token, events_max, repeats_within = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3])
 -- An instance that has been away for as many changes as there are devices reads everything again sooner than all of these. Of a
 -- small fleet more are kept: all buckets together what a busy one changes in some seconds, so that whoever only falls behind
@@ -103,21 +107,32 @@ local newest = redis.call('XREVRANGE', changes, '+', '-', 'COUNT', 1)[1]
 local position = newest and newest[1] or '0-0'
 local sequence = tonumber(position:match('^%d+'))
 
+-- The tombstone of a device that was forgotten after that change.
+local function later_tombstone(name, based_on)
+  local tombstone = has_tombstones and based_on ~= '' and redis.call('HGET', tombstones, name)
+  return tombstone and tonumber(tombstone:match('^%d+')) > tonumber(based_on) and tombstone
+end
+
 local open = {position}
-local at, number, history = 4, 0, 5
+local at, number, history = 4, 0, 6
 while at <= #ARGV do
-  local name, record, replaces, events_len = ARGV[at], ARGV[at + 1], ARGV[at + 2], tonumber(ARGV[at + 3])
+  local name, record, replaces, based_on = unpack(ARGV, at, at + 3)
+  local events_len = tonumber(ARGV[at + 4])
   local kept = redis.call('HGET', devices, name)
+  local tombstone = later_tombstone(name, based_on)
   local changed
-  if not kept then
+  if tombstone then
+    table.insert(open, number)
+    table.insert(open, {tombstone})
+  elseif not kept then
     changed = #record > 4
   elseif replaces == '' then
     changed = would_change(kept, record)
   elseif replaces == kept then
     changed = kept:sub(5) ~= record:sub(5)
   end
-  local is_known = kept or changed
-  if changed == nil then
+  local is_known = not tombstone and (kept or changed)
+  if changed == nil and not tombstone then
     table.insert(open, number)
     table.insert(open, kept)
   elseif is_known then
@@ -131,7 +146,7 @@ while at <= #ARGV do
       redis.call('XADD', changes, 'MAXLEN', '~', changes_max, position, 'd', name)
     end
     if events_len > 0 then
-      local events = {unpack(ARGV, at + 4, at + 3 + events_len)}
+      local events = {unpack(ARGV, at + 5, at + 4 + events_len)}
       -- What has just changed something was never received before, so it needs no search.
       local is_new = changed and events_len == 1 and events[1]:sub(5) == record:sub(6)
       add_events(KEYS[history], due, name, events, events_max, is_new and 1 or repeats_within)
@@ -139,7 +154,7 @@ while at <= #ARGV do
   end
   if events_len > 0 then history = history + 1 end
   number = number + 1
-  at = at + 4 + events_len
+  at = at + 5 + events_len
 end
 open[1] = position
 return open

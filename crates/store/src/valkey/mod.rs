@@ -34,7 +34,8 @@ use self::connection::{Call, ClusterConnection};
 use self::position::ChangeTracker;
 use super::settings::{Address, StoreServer};
 use super::{
-    Batch, ChangeCursor, Changes, Instance, LoadSink, Page, Query, Retention, Store, StoreError, StoredDevice,
+    Batch, ChangeCursor, Changes, ForgottenDevice, Instance, LoadSink, Page, Query, Retention, Store,
+    StoreError, StoredDevice,
 };
 use presence::history::HistoryRow;
 use presence::{DeviceName, UnixSeconds};
@@ -48,6 +49,8 @@ mod scripts {
     pub static CHANGES: LazyLock<ScriptSource> =
         LazyLock::new(|| ScriptSource::new(include_str!("changes.lua")));
     pub static LIST: LazyLock<ScriptSource> = LazyLock::new(|| ScriptSource::new(include_str!("list.lua")));
+    pub static EXPIRE: LazyLock<ScriptSource> =
+        LazyLock::new(|| ScriptSource::new(include_str!("expire.lua")));
     pub static FORGET: LazyLock<ScriptSource> =
         LazyLock::new(|| ScriptSource::new(include_str!("forget.lua")));
     pub static PRUNE: LazyLock<ScriptSource> = LazyLock::new(|| ScriptSource::new(include_str!("prune.lua")));
@@ -291,11 +294,15 @@ impl Store for ValkeyStore {
         Box::pin(async move { Ok(self.grid.set_retention_time(time).await?) })
     }
 
-    fn forget(
-        &self,
-        names: Vec<DeviceName>,
-        before_nanos: Option<i64>,
-    ) -> BoxFuture<'_, Result<(), StoreError>> {
-        Box::pin(async move { Ok(self.grid.forget(&names, before_nanos).await?) })
+    fn expire(&self, names: Vec<DeviceName>, before_nanos: i64) -> BoxFuture<'_, Result<(), StoreError>> {
+        Box::pin(async move { Ok(self.grid.expire(&names, before_nanos).await?) })
+    }
+
+    fn forget(&self, device: ForgottenDevice) -> BoxFuture<'_, Result<(), StoreError>> {
+        Box::pin(async move { Ok(self.grid.forget(&device).await?) })
+    }
+
+    fn forgotten(&self) -> BoxFuture<'_, Result<Vec<ForgottenDevice>, StoreError>> {
+        Box::pin(async move { Ok(self.grid.forgotten().await?) })
     }
 }

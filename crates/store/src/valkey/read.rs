@@ -14,7 +14,9 @@ use super::connection::Call;
 use super::encoding::{self, Damaged};
 use super::position::{BucketPoll, BucketPosition, Positions};
 use super::{Grid, scripts};
-use crate::{ChangeCursor, Changes, Cursor, LoadSink, PAGE_MAX, Page, Query, StoreError, StoredDevice};
+use crate::{
+    ChangeCursor, Changes, Cursor, ForgottenDevice, LoadSink, PAGE_MAX, Page, Query, StoreError, StoredDevice,
+};
 use presence::history::HistoryRow;
 use presence::query::{Sort, SortBy};
 use presence::{DeviceName, Status, UnixSeconds};
@@ -94,6 +96,15 @@ struct BucketPart {
     devices: Vec<StoredDevice>,
     /// The last name looked at; `None` if nothing follows.
     polled_at: Option<Vec<u8>>,
+}
+
+/// What changed in one bucket.
+struct BucketChanges {
+    reached: BucketPosition,
+    /// Nothing follows.
+    at_end: bool,
+    forgotten: Vec<ForgottenDevice>,
+    devices: Vec<StoredDevice>,
 }
 
 impl Grid {
@@ -256,7 +267,7 @@ impl Grid {
         let mut positions = Positions::of(since);
         let polls = self.tracker.lock().polls(&positions);
         let limit = limit.clamp(1, PAGE_MAX);
-        let (mut found, mut at) = (Vec::new(), 0);
+        let (mut found, mut forgotten, mut at) = (Vec::new(), Vec::new(), 0);
         // As many buckets at a time as there may be devices; mostly that is all of them.
         while at < polls.len() && found.len() < limit {
             let left = limit - found.len();
@@ -270,23 +281,20 @@ impl Grid {
                     return Err(error);
                 }
             };
-            for (poll, (reached, at_end, devices)) in some.iter().zip(answers) {
-                positions.set(poll.bucket, reached);
-                self.tracker.lock().note(poll.bucket, reached, at_end);
-                found.extend(devices);
+            for (poll, answer) in some.iter().zip(answers) {
+                positions.set(poll.bucket, answer.reached);
+                self.tracker.lock().note(poll.bucket, answer.reached, answer.at_end);
+                forgotten.extend(answer.forgotten);
+                found.extend(answer.devices);
             }
             at += some.len();
         }
         let mut tracker = self.tracker.lock();
         polls[at..].iter().for_each(|poll| tracker.note_changed(poll.bucket));
-        Ok(Changes { devices: found, cursor: positions.cursor() })
+        Ok(Changes { forgotten, devices: found, cursor: positions.cursor() })
     }
 
-    async fn poll(
-        &self,
-        poll: BucketPoll,
-        most: usize,
-    ) -> Result<(BucketPosition, bool, Vec<StoredDevice>), BucketReadError> {
+    async fn poll(&self, poll: BucketPoll, most: usize) -> Result<BucketChanges, BucketReadError> {
         let mut call = Call::default();
         call.key(self.keys.devices(poll.bucket)).key(self.keys.changes(poll.bucket));
         call.argument(poll.since.to_string());
@@ -300,7 +308,34 @@ impl Grid {
         };
         let found: Vec<Vec<u8>> =
             redis::from_redis_value(redis::Value::Array(found.to_vec())).map_err(RedisError::from)?;
-        Ok((BucketPosition::parse(reached).ok_or(Damaged)?, *at_end == 1, devices(&found)?))
+        let reached = BucketPosition::parse(reached).ok_or(Damaged)?;
+        // A time alone is a tombstone, and no record.
+        let (tombstones, records): (Vec<_>, Vec<_>) =
+            found.chunks_exact(2).partition(|pair| pair[1].len() == size_of::<u32>());
+        let forgotten = tombstones.into_iter().map(|pair| {
+            let at = pair[1].first_chunk().ok_or(Damaged)?;
+            let at = UnixSeconds(u32::from_be_bytes(*at));
+            Ok(ForgottenDevice { name: parted(&pair[0]).ok_or(Damaged)?, at })
+        });
+        let forgotten = forgotten.collect::<Result<_, Damaged>>()?;
+        Ok(BucketChanges { reached, at_end: *at_end == 1, forgotten, devices: devices(&records.concat())? })
+    }
+
+    /// The tombstones of all buckets.
+    pub async fn forgotten(&self) -> Result<Vec<ForgottenDevice>, BucketReadError> {
+        let reads = Bucket::all().map(|bucket| async move {
+            let mut command = redis::cmd("HGETALL");
+            command.arg(self.keys.tombstones(bucket));
+            let found: Vec<(Vec<u8>, Vec<u8>)> =
+                self.connection.ask(self.keys.slot(bucket), &command).await?;
+            let forgotten = found.iter().map(|(name, tombstone)| {
+                let name = parted(name).ok_or(Damaged)?;
+                Ok(ForgottenDevice { name, at: encoding::tombstone(tombstone)?.at })
+            });
+            Ok(forgotten.collect::<Result<Vec<_>, Damaged>>()?)
+        });
+        let found = try_join_all(reads).await.map_err(|error: BucketReadError| error)?;
+        Ok(found.concat())
     }
 
     /// Where the newest change of each bucket stands.

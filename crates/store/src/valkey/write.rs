@@ -1,4 +1,4 @@
-//! All that changes the grid: batches, pruning, forgetting. Each bucket is asked by itself, all at once; the client library
+//! All that changes the grid: batches, pruning, deleting devices. Each bucket is asked by itself, all at once; the client library
 //! sends what goes to one node over one connection.
 
 use std::collections::BTreeMap;
@@ -6,12 +6,12 @@ use std::collections::BTreeMap;
 use futures_util::future::try_join_all;
 use redis::{RedisError, Value};
 
-use super::buckets::{Bucket, joined};
+use super::buckets::{BUCKETS, Bucket, joined};
 use super::connection::Call;
-use super::encoding::{self, Damaged};
-use super::position::BucketPosition;
+use super::encoding::{self, Damaged, Tombstone};
+use super::position::{BucketPosition, Positions};
 use super::{Grid, scripts};
-use crate::{Batch, REPEATS_WITHIN, StoreError};
+use crate::{Batch, ForgottenDevice, REPEATS_WITHIN, StoreError, TOMBSTONES_MAX};
 use presence::history::HistoryEvent;
 use presence::{Device, DeviceName, DeviceState, UnixSeconds};
 
@@ -68,6 +68,34 @@ pub(super) struct PendingWrite<'a> {
     events: Vec<&'a HistoryEvent>,
     /// The record that this one replaces, once the two were merged here; before, empty.
     replaces: Vec<u8>,
+    /// The sequence of the change that it is based on; `None`: it counts whatever was forgotten.
+    based_on: Option<u64>,
+}
+
+impl PendingWrite<'_> {
+    /// Merges what is kept into what is new, for a further attempt.
+    fn merge_with(&mut self, kept: &[u8]) -> Result<(), WriteError> {
+        // A record that makes no sense keeps its own device from being written, and no other.
+        let (state, received_at) = encoding::state(kept).map_err(|Damaged| {
+            WriteError::Refused("the stored record of the device is invalid".to_owned())
+        })?;
+        self.state.merge(state);
+        self.received_at = self.received_at.max(received_at);
+        self.replaces = kept.to_vec();
+        Ok(())
+    }
+
+    /// Leaves only what was received after the device was forgotten.
+    fn forget(&mut self, tombstone: Tombstone) {
+        self.events.retain(|event| event.received_at > tombstone.at);
+        self.state = DeviceState::default();
+        for event in &self.events {
+            self.state.apply(event.event.clone());
+        }
+        self.received_at = self.events.iter().map(|event| event.received_at).max().unwrap_or(UnixSeconds(0));
+        self.replaces = Vec::new();
+        self.based_on = Some(tombstone.sequence);
+    }
 }
 
 /// Where what is said of a device is gathered.
@@ -78,6 +106,7 @@ fn news<'a, 'b>(buckets: &'b mut Buckets<'a>, device: Device<'_>) -> &'b mut Pen
         received_at: UnixSeconds(0),
         events: Vec::new(),
         replaces: Vec::new(),
+        based_on: None,
     })
 }
 
@@ -107,6 +136,13 @@ impl Grid {
             news.received_at = news.received_at.max(entry.received_at);
             news.events.push(entry);
         }
+        if let Some(based_on) = &batch.based_on {
+            let positions = Positions::of(based_on);
+            for (bucket, news) in &mut buckets {
+                let sequence = positions.at(*bucket).sequence;
+                news.values_mut().for_each(|news| news.based_on = Some(sequence));
+            }
+        }
         let merged = buckets.into_iter().map(|(bucket, news)| self.merge(bucket, news));
         let changed: Vec<Bucket> = try_join_all(merged).await?.into_iter().flatten().collect();
         self.hand_over(&changed).await;
@@ -135,21 +171,22 @@ impl Grid {
             self.tracker.lock().acknowledge(bucket, position);
             let open: Vec<Value> = answer.collect();
             for pair in open.chunks_exact(2).rev() {
-                let [Value::Int(number), Value::BulkString(kept)] = pair else {
-                    return Err(WriteError::Damaged);
-                };
+                let [Value::Int(number), found] = pair else { return Err(WriteError::Damaged) };
                 let number = usize::try_from(*number).map_err(|_| WriteError::Damaged)?;
                 if number >= some.len() {
                     return Err(WriteError::Damaged);
                 }
                 let (name, mut news) = some.swap_remove(number);
-                // A record that makes no sense keeps its own device from being written, and no other.
-                let (state, received_at) = encoding::state(kept).map_err(|Damaged| {
-                    WriteError::Refused("the stored record of the device is invalid".to_owned())
-                })?;
-                news.state.merge(state);
-                news.received_at = news.received_at.max(received_at);
-                news.replaces.clone_from(kept);
+                match found {
+                    Value::BulkString(kept) => news.merge_with(kept)?,
+                    Value::Array(tombstone) => {
+                        let [Value::BulkString(tombstone)] = &**tombstone else {
+                            return Err(WriteError::Damaged);
+                        };
+                        news.forget(encoding::tombstone(tombstone)?);
+                    }
+                    _ => return Err(WriteError::Damaged),
+                }
                 left.push((name, news));
             }
         }
@@ -159,12 +196,14 @@ impl Grid {
     pub(super) fn call(&self, bucket: Bucket, token: u64, news: &[(Vec<u8>, PendingWrite<'_>)]) -> Call {
         let mut call = Call::default();
         call.key(self.keys.devices(bucket)).key(self.keys.names(bucket));
-        call.key(self.keys.changes(bucket)).key(self.keys.due(bucket));
+        call.key(self.keys.changes(bucket)).key(self.keys.due(bucket)).key(self.keys.tombstones(bucket));
         call.argument(token.to_string()).argument(self.retention.per_device.to_string());
         call.argument(REPEATS_WITHIN.to_string());
         for (name, news) in news {
             call.argument(name.as_slice()).argument(encoding::record(&news.state, news.received_at));
-            call.argument(news.replaces.as_slice()).argument(news.events.len().to_string());
+            call.argument(news.replaces.as_slice());
+            call.argument(news.based_on.map(|sequence| sequence.to_string()).unwrap_or_default());
+            call.argument(news.events.len().to_string());
             for entry in &news.events {
                 call.argument(encoding::history_event(entry));
             }
@@ -214,36 +253,52 @@ impl Grid {
         Ok(self.connection.ask(slot, redis::cmd("SET").arg(key).arg(time.0)).await?)
     }
 
-    /// Drops those of the devices that are still disconnected since before the moment, or all of them.
-    pub async fn forget(&self, names: &[DeviceName], before_nanos: Option<i64>) -> Result<(), WriteError> {
+    /// Deletes those of the devices that have been disconnected since before the moment.
+    pub async fn expire(&self, names: &[DeviceName], before_nanos: i64) -> Result<(), WriteError> {
         let mut buckets: BTreeMap<Bucket, Vec<Vec<u8>>> = BTreeMap::new();
         for name in names {
             let name = joined(name.device());
             buckets.entry(Bucket::of(&name)).or_default().push(name);
         }
-        let forgotten = buckets.iter().flat_map(|(bucket, names)| {
-            names.chunks(DEVICES_AT_ONCE).map(|names| self.forget_some(*bucket, names, before_nanos))
+        let expired = buckets.iter().flat_map(|(bucket, names)| {
+            names.chunks(DEVICES_AT_ONCE).map(|names| self.expire_some(*bucket, names, before_nanos))
         });
-        try_join_all(forgotten).await?;
+        try_join_all(expired).await?;
         Ok(())
     }
 
-    async fn forget_some(
+    async fn expire_some(
         &self,
         bucket: Bucket,
         names: &[Vec<u8>],
-        before_nanos: Option<i64>,
+        before_nanos: i64,
     ) -> Result<(), WriteError> {
         let mut call = Call::default();
         call.key(self.keys.devices(bucket)).key(self.keys.names(bucket)).key(self.keys.due(bucket));
-        match before_nanos.map(encoding::halves) {
-            Some((high, low)) => call.argument(high.to_string()).argument(low.to_string()),
-            None => call.argument("").argument(""),
-        };
+        let (high, low) = encoding::halves(before_nanos);
+        call.argument(high.to_string()).argument(low.to_string());
         for name in names {
             call.key(self.keys.history(bucket, name)).argument(name.as_slice());
         }
-        Ok(self.connection.run(self.keys.slot(bucket), &scripts::FORGET, &call).await?)
+        Ok(self.connection.run(self.keys.slot(bucket), &scripts::EXPIRE, &call).await?)
+    }
+
+    /// Deletes a device, and leaves a tombstone.
+    pub async fn forget(&self, device: &ForgottenDevice) -> Result<(), WriteError> {
+        let name = joined(device.name.device());
+        let bucket = Bucket::of(&name);
+        let token: u64 = rand::random();
+        let mut call = Call::default();
+        call.key(self.keys.devices(bucket)).key(self.keys.names(bucket)).key(self.keys.due(bucket));
+        call.key(self.keys.history(bucket, &name)).key(self.keys.changes(bucket));
+        call.key(self.keys.tombstones(bucket));
+        call.argument(name.as_slice()).argument(token.to_string()).argument(device.at.0.to_string());
+        call.argument(TOMBSTONES_MAX.div_ceil(BUCKETS).to_string());
+        let position: Value = self.connection.run(self.keys.slot(bucket), &scripts::FORGET, &call).await?;
+        let position = bytes(position).and_then(|position| BucketPosition::parse(&position));
+        self.tracker.lock().acknowledge(bucket, position.ok_or(WriteError::Damaged)?);
+        self.hand_over(&[bucket]).await;
+        Ok(())
     }
 }
 

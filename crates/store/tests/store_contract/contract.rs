@@ -13,7 +13,7 @@ use store::{ChangeCursor, Cursor, Page, Query, StoreError, StoredDevice};
 
 use crate::fixture::{Fixture, device, devices, event, events, history_event, name, session, wait};
 use crate::forget::{
-    only_devices_that_are_still_disconnected_are_forgotten, without_a_moment_whatever_is_named_is_forgotten,
+    a_device_is_forgotten_whatever_its_status, only_devices_that_are_still_disconnected_expire,
 };
 use crate::places::Place;
 
@@ -40,8 +40,8 @@ pub const CONTRACT: &[Promise] = promises![
     pruning_drops_only_events_received_before_the_time,
     the_retention_time_is_stored_and_may_be_set_back,
     events_that_were_too_old_for_a_moment_are_shown_again_unless_they_were_deleted,
-    only_devices_that_are_still_disconnected_are_forgotten,
-    without_a_moment_whatever_is_named_is_forgotten,
+    only_devices_that_are_still_disconnected_expire,
+    a_device_is_forgotten_whatever_its_status,
     a_store_is_an_object_that_any_thread_may_use,
 ];
 

@@ -39,7 +39,7 @@ fn follow(store: &dyn Store, cursor: &mut ChangeCursor, session: i128) -> Result
     let deadline = Instant::now() + PATIENCE;
     let mut there = BTreeSet::new();
     while there.len() < usize::try_from(DEVICES).unwrap() {
-        let Changes { devices, cursor: next } =
+        let Changes { devices, cursor: next, .. } =
             insist("changes are read", || wait(store.changes(cursor.clone(), 1_000)))?;
         *cursor = next;
         let session = crate::fixture::session(session);

@@ -10,6 +10,10 @@ use proptest::test_runner::{RngAlgorithm, TestRng};
 use store::{ChangeCursor, Instance, Store, StoredDevice};
 
 use crate::fixture::{Fixture, device, devices, event, events, history_event, name, session, wait};
+use crate::forget::{
+    a_state_from_before_is_not_written_after_a_device_was_forgotten,
+    an_event_from_after_a_device_was_forgotten_counts, no_write_slips_past_a_forgetting,
+};
 use crate::places::Place;
 
 /// Longer than anything takes that is waited for here.
@@ -211,6 +215,12 @@ pub const SHARED: &[crate::contract::Promise] = &[
     ),
     ("a_change_of_another_instance_sends_a_notification", a_change_of_another_instance_sends_a_notification),
     ("a_poll_finds_the_changes_of_other_instances", a_poll_finds_the_changes_of_other_instances),
+    (
+        "a_state_from_before_is_not_written_after_a_device_was_forgotten",
+        a_state_from_before_is_not_written_after_a_device_was_forgotten,
+    ),
+    ("an_event_from_after_a_device_was_forgotten_counts", an_event_from_after_a_device_was_forgotten_counts),
+    ("no_write_slips_past_a_forgetting", no_write_slips_past_a_forgetting),
     (
         "those_who_live_are_known_in_the_order_of_their_coming",
         those_who_live_are_known_in_the_order_of_their_coming,

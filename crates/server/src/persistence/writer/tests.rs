@@ -13,7 +13,7 @@ use presence::history::{EventPage, HistoryEvent, HistoryRow};
 use presence::payload::Payload;
 use presence::{Device, EventKind, Moment, PresenceEvent, UnixSeconds};
 use store::memory::MemoryStore;
-use store::{ChangeCursor, Changes, LoadSink, PAGE_MAX, Page, Query, Retention};
+use store::{ChangeCursor, Changes, ForgottenDevice, LoadSink, PAGE_MAX, Page, Query, Retention};
 
 /// A store in memory, and what is done before each batch reaches it.
 struct Hooked<F> {
@@ -77,8 +77,11 @@ impl<F: Fn(&Batch) -> Result<(), StoreError> + Send + Sync> Store for Hooked<F> 
     fn prune(&self, received_before: UnixSeconds) -> BoxFuture<'_, Result<u64, StoreError>> {
         self.inner.prune(received_before)
     }
-    fn forget(&self, names: Vec<DeviceName>, before: Option<i64>) -> BoxFuture<'_, Result<(), StoreError>> {
-        self.inner.forget(names, before)
+    fn expire(&self, names: Vec<DeviceName>, before: i64) -> BoxFuture<'_, Result<(), StoreError>> {
+        self.inner.expire(names, before)
+    }
+    fn forget(&self, device: ForgottenDevice) -> BoxFuture<'_, Result<(), StoreError>> {
+        self.inner.forget(device)
     }
 }
 

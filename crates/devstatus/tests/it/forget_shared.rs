@@ -1,0 +1,138 @@
+//! One of several instances forgets a device: so do the others, whatever they hold of it, and what the device says afterwards
+//! counts at all of them.
+
+use serde_json::{Value, json};
+
+use testkit::events::EventStream;
+use testkit::http::Response;
+use testkit::keys::{Key, Keys, text};
+use testkit::service::{Launch, Service};
+use testkit::status::Device;
+
+use crate::instances::site::{INSTANCES, Site};
+
+const PUMP: Device<'_> = Device { kind: "pump", id: "p-1" };
+const OTHER: Device<'_> = Device { kind: "pump", id: "p-2" };
+
+/// Three instances on one database, and a key for all that these tests do.
+struct Fleet {
+    site: Site,
+    _keys: Keys,
+    key: Key,
+}
+
+impl Fleet {
+    fn start() -> Self {
+        let keys = Keys::new();
+        let key = keys.create("admin,read,events");
+        let flags = ["--keys-file".to_owned(), text(&keys.path()).to_owned()];
+        let mut site = Site::start(|_| flags.to_vec());
+        site.launch_all();
+        Self { site, _keys: keys, key }
+    }
+
+    fn get(&self, service: &Service, path: &str) -> Response {
+        service.request_with("GET", path, &[("authorization", &self.key.bearer())])
+    }
+
+    fn status(&self, service: &Service, device: Device<'_>) -> Value {
+        self.get(service, &view(device)).json()["status"].clone()
+    }
+
+    fn wait_until_all_say(&self, device: Device<'_>, status: &str) {
+        for service in self.site.running() {
+            service.wait_until(status, || self.status(service, device) == status);
+        }
+    }
+
+    fn forget(&self, number: usize, device: Device<'_>) {
+        let url = format!("http://{}", self.site.service(number).address());
+        let key = format!("{}.{}", self.key.id, self.key.secret);
+        let launch = Launch::default().arguments(&["forget", device.kind, device.id]);
+        let forgotten = launch.arguments(&["--url", &url, "--api-key", &key]).run();
+        assert!(forgotten.status.success(), "{forgotten:?}");
+    }
+
+    fn publish(&self, statuses: &[(Device<'_>, String)]) {
+        let mut publisher = self.site.broker.publisher();
+        for (device, payload) in statuses {
+            publisher.publish(&device.topic(), payload);
+        }
+        publisher.flush();
+    }
+
+    fn stored(&self, device: Device<'_>) -> String {
+        let id = device.id;
+        self.site.database.psql(&format!("SELECT status FROM devstatus_org.devices WHERE id = '{id}'"))
+    }
+}
+
+/// What a device says whose clock is far ahead. It is not retained, so no instance reads it again.
+fn ahead(device: Device<'_>, second: u32) -> String {
+    device.connect(second).replace("2026-", "2099-")
+}
+
+fn view(device: Device<'_>) -> String {
+    format!("/api/v1/devices/{}/{}", device.kind, device.id)
+}
+
+#[test]
+fn a_device_that_one_instance_forgets_is_forgotten_by_all() {
+    let mut fleet = Fleet::start();
+    fleet.publish(&[(PUMP, ahead(PUMP, 1)), (OTHER, OTHER.connect(1))]);
+    fleet.wait_until_all_say(PUMP, "connected");
+    fleet.wait_until_all_say(OTHER, "connected");
+    let address = fleet.site.service(1).address();
+    let mut stream =
+        EventStream::ask_with(address, "", &[("authorization", &fleet.key.bearer())]).expect("a stream");
+    fleet.forget(0, PUMP);
+    let event = stream.expect("forgotten");
+    assert_eq!(event.data, json!({"type": "pump", "id": "p-1", "previous_status": "connected"}));
+    fleet.wait_until_all_say(PUMP, "never_connected");
+    fleet.wait_until_all_say(OTHER, "connected");
+    assert_eq!((fleet.stored(PUMP), fleet.stored(OTHER)), (String::new(), "connected".to_owned()));
+    // What it says from now on counts, as for a new device, and after a restart, too.
+    fleet.publish(&[(PUMP, PUMP.disconnect(5, 6))]);
+    fleet.wait_until_all_say(PUMP, "disconnected");
+    fleet.site.service(2).wait_until("it is stored", || fleet.stored(PUMP) == "disconnected");
+    fleet.site.kill(1);
+    fleet.site.launch(1);
+    fleet.site.service(1).wait_until_ready();
+    fleet.wait_until_all_say(PUMP, "disconnected");
+}
+
+#[test]
+fn an_instance_that_was_cut_off_from_the_store_brings_no_forgotten_device_back() {
+    let fleet = Fleet::start();
+    fleet.publish(&[(PUMP, ahead(PUMP, 1)), (OTHER, ahead(OTHER, 1))]);
+    fleet.wait_until_all_say(PUMP, "connected");
+    fleet.wait_until_all_say(OTHER, "connected");
+    fleet.site.service(0).wait_until("both are stored", || {
+        (fleet.stored(PUMP), fleet.stored(OTHER)) == ("connected".to_owned(), "connected".to_owned())
+    });
+    // An instance has a change of the device that it cannot write.
+    fleet.site.stores[1].down();
+    fleet.publish(&[(PUMP, ahead(PUMP, 2))]);
+    fleet
+        .site
+        .service(1)
+        .wait_until("the change waits", || fleet.site.service(1).get("/readyz").json()["store"] == "failing");
+    fleet.forget(0, PUMP);
+    fleet.forget(0, OTHER);
+    // Only that instance receives what one of the devices says afterwards, and its earlier session hides it there.
+    fleet.site.brokers[0].down();
+    fleet.site.brokers[2].down();
+    for number in [0, 2] {
+        fleet.site.service(number).wait_until_not_ready();
+    }
+    fleet.publish(&[(OTHER, OTHER.disconnect(5, 6))]);
+    fleet.site.service(1).wait_until("the message has arrived", || {
+        fleet.get(fleet.site.service(1), "/metrics").text().contains("devstatus_messages_received_total 4\n")
+    });
+    assert_eq!(fleet.status(fleet.site.service(1), OTHER), "connected", "of 2099");
+    fleet.site.stores[1].up();
+    fleet.wait_until_all_say(PUMP, "never_connected");
+    fleet.wait_until_all_say(OTHER, "disconnected");
+    assert_eq!(fleet.site.running().count(), INSTANCES);
+    assert_eq!((fleet.stored(PUMP), fleet.stored(OTHER)), (String::new(), "disconnected".to_owned()));
+}
