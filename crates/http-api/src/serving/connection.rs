@@ -333,6 +333,72 @@ mod tests {
         assert!(fixture.counts(&format!("{SLOW_READER} 0")));
     }
 
+    /// A socket of which the runtime does not know yet that there is something to read: so it is when the first look at it fails.
+    struct Unseen {
+        stream: DuplexStream,
+        is_seen: bool,
+    }
+
+    impl AsyncRead for Unseen {
+        fn poll_read(
+            mut self: Pin<&mut Self>,
+            cx: &mut Context<'_>,
+            buf: &mut tokio::io::ReadBuf<'_>,
+        ) -> Poll<std::io::Result<()>> {
+            if std::mem::replace(&mut self.is_seen, true) {
+                return Pin::new(&mut self.stream).poll_read(cx, buf);
+            }
+            cx.waker().wake_by_ref();
+            Poll::Pending
+        }
+    }
+
+    impl AsyncWrite for Unseen {
+        fn poll_write(
+            mut self: Pin<&mut Self>,
+            cx: &mut Context<'_>,
+            buf: &[u8],
+        ) -> Poll<std::io::Result<usize>> {
+            Pin::new(&mut self.stream).poll_write(cx, buf)
+        }
+
+        fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<std::io::Result<()>> {
+            Pin::new(&mut self.stream).poll_flush(cx)
+        }
+
+        fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<std::io::Result<()>> {
+            Pin::new(&mut self.stream).poll_shutdown(cx)
+        }
+    }
+
+    /// What a client gets that has sent so much when its connection is told to give way before it was looked at.
+    async fn answer_of_a_yielding_connection(sent: &[u8]) -> String {
+        let fixture = Fixture::new(&HttpSettings::default());
+        let app = App { router: fixture.router(Router::new()), direct: None };
+        let metrics = fixture.metrics.http.clone();
+        let served = Served { app, metrics, shutdown: CancellationToken::new(), write_timeout: PATIENCE };
+        let (stream, mut client) = duplex(64 * 1024);
+        client.write_all(sent).await.unwrap();
+        let progress = Arc::new(StreamProgress::default());
+        progress.evicted.notify_one();
+        let whose = Client { peer: [192, 0, 2, 1].into(), good_for: Use::Anything, progress };
+        let serving = tokio::spawn(served.connection(Unseen { stream, is_seen: false }, whose));
+        let mut answer = String::new();
+        timeout(PATIENCE, client.read_to_string(&mut answer)).await.expect("the connection ends").unwrap();
+        drop(client);
+        serving.await.unwrap();
+        answer
+    }
+
+    #[tokio::test]
+    async fn a_request_that_has_come_is_answered_before_its_connection_gives_way() {
+        let answer = answer_of_a_yielding_connection(b"GET /livez HTTP/1.1\r\nHost: localhost\r\n\r\n").await;
+        assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
+        for sent in [&b""[..], b"GET /livez HT"] {
+            assert_eq!(answer_of_a_yielding_connection(sent).await, "", "there is nothing to answer");
+        }
+    }
+
     #[test]
     fn the_answer_to_slow_headers_is_one() {
         let text = std::str::from_utf8(SLOW_HEADERS).unwrap();
