@@ -35,8 +35,12 @@ async function ask(path, { signal, ...options }) {
   }
 }
 
+/** Is sent to the document when the service asks for a key. */
+export const LOCKED = "devstatus-locked";
+
 /** @param {Response} response */
 async function problemOf(response) {
+  if (response.status === 401) document.dispatchEvent(new Event(LOCKED));
   const problem = await response.json().catch(() => null);
   const title = typeof problem?.title === "string" ? problem.title : "";
   const detail = typeof problem?.detail === "string" ? problem.detail : `The service answered ${response.status}.`;
@@ -80,6 +84,35 @@ export async function lookup(devices, signal) {
   });
   if (!response.ok) throw await problemOf(response);
   return (await response.json()).devices;
+}
+
+const SESSION = "/api/v1/session";
+
+/**
+ * What this browser may do, and until when if it is logged in; `null`: it has to log in.
+ * @returns {Promise<import("./types").Session | null>}
+ */
+export async function session() {
+  const response = await ask(SESSION, {});
+  if (response.status === 401) return null;
+  if (!response.ok) throw await problemOf(response);
+  return response.json();
+}
+
+/**
+ * Logs in: from then on the browser sends a cookie in place of the key, which is kept nowhere.
+ * @param {string} key
+ */
+export async function logIn(key) {
+  // A header takes bytes, and every key is ASCII.
+  const response = await ask(SESSION, { method: "POST", headers: { Authorization: `Bearer ${encodeURIComponent(key)}` } });
+  if (response.status === 401) throw new ApiError(401, "No such key is in force.");
+  if (!response.ok) throw await problemOf(response);
+}
+
+export async function logOut() {
+  const response = await ask(SESSION, { method: "DELETE" });
+  if (!response.ok) throw await problemOf(response);
 }
 
 /**

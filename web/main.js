@@ -1,11 +1,12 @@
 // The frame around the views: which one is shown, the connection, the display settings.
 
-import { poll, readiness } from "./api.js";
+import { LOCKED, logOut, poll, readiness, session } from "./api.js";
 import { device } from "./device.js";
 import { devices } from "./devices.js";
 import { fill, h, patch } from "./dom.js";
-import { browserZone, clock, currentZone, setZone } from "./format.js";
+import { absolute, browserZone, clock, currentZone, setZone } from "./format.js";
 import { live } from "./live.js";
+import { login } from "./login.js";
 import { overview } from "./overview.js";
 import { followTime, notice, shape } from "./parts.js";
 import { population } from "./population.js";
@@ -28,6 +29,8 @@ const IN_NAVIGATION = ["", "devices", "live", "population"];
 
 const element = (/** @type {string} */ id) => /** @type {HTMLElement} */ (document.getElementById(id));
 
+/** Whether the service has asked for a key. */
+let locked = false;
 let leave = new AbortController();
 let shown = "";
 /** @type {void | ((route: Route) => void)} */
@@ -43,6 +46,7 @@ function show(anew = false) {
     if (current) link.setAttribute("aria-current", "page");
     else link.removeAttribute("aria-current");
   }
+  if (locked) return;
   if (which === shown && update && !anew) return update(route);
   const isFirst = shown === "";
   shown = which;
@@ -97,6 +101,36 @@ async function watchReadiness() {
   showConnection();
 }
 
+/** Puts the login in the place of the view. */
+function lock() {
+  if (locked) return;
+  locked = true;
+  leave.abort();
+  document.title = "Log in · devstatus";
+  login(element("main"), () => {
+    locked = false;
+    // The stream waits for a key; other tabs share it.
+    dispatchEvent(new Event("online"));
+    show(true);
+    void showSession();
+  });
+}
+
+/** Who is logged in can log out. */
+async function showSession() {
+  const current = await session().catch(() => undefined);
+  if (current === null) return lock();
+  const leaveSession = async () => {
+    await logOut();
+    location.reload();
+  };
+  fill(
+    element("session"),
+    current?.expires_at &&
+      h("p", {}, h("span", { class: "muted" }, `Logged in until ${absolute(Date.parse(current.expires_at))}`), h("button", { type: "button", on: { click: leaveSession } }, "Log out")),
+  );
+}
+
 /** @param {string} label @param {HTMLSelectElement} select */
 const setting = (label, select) => h("label", {}, h("span", {}, label), select);
 
@@ -121,7 +155,7 @@ function buildMenu() {
     show(true);
     showConnection();
   });
-  fill(element("menu-body"), setting("Theme", theme), setting("Times in", zone), h("p", {}, h("a", { href: "/openapi.json" }, "API"), " · ", h("a", { href: "/metrics" }, "Metrics")));
+  fill(element("menu-body"), setting("Theme", theme), setting("Times in", zone), h("p", {}, h("a", { href: "/openapi.json" }, "API"), " · ", h("a", { href: "/metrics" }, "Metrics")), h("div", { id: "session" }));
   const menu = /** @type {HTMLDetailsElement} */ (element("menu"));
   addEventListener("keydown", (event) => {
     if (event.key !== "Escape" || !menu.open) return;
@@ -147,8 +181,11 @@ showConnection();
 startStream((message) => {
   stream = message;
   showConnection();
+  if (message.state === "locked") void showSession();
 });
+document.addEventListener(LOCKED, lock);
 addEventListener("hashchange", () => show());
 show();
+void showSession();
 followTime();
 poll(watchReadiness, READY_INTERVAL_MS, new AbortController().signal);

@@ -86,15 +86,7 @@ export function notice(kind, ...children) {
  */
 export function failure(error, what) {
   const status = /** @type {any} */ (error)?.status;
-  if (status === 401 || status === 403) {
-    return notice(
-      "warning",
-      h("strong", {}, status === 401 ? "An API key is needed. " : "The key lacks a scope. "),
-      "This service answers only requests that carry an API key, and a browser does not send one by itself. Ask with ",
-      h("code", {}, "curl -H 'Authorization: Bearer KEY'"),
-      ", or put a proxy in front of the service that authenticates people and adds a key with the scopes read and events.",
-    );
-  }
+  if (status === 403) return notice("warning", h("strong", {}, "The key lacks a scope. "), "This page needs the scopes read and events.");
   const message = error instanceof Error ? error.message : String(error);
   return notice("warning", h("strong", {}, `${what} cannot be shown. `), message);
 }

@@ -60,6 +60,13 @@ export interface Readiness {
   missing: string[];
 }
 
+export interface Session {
+  key_id: string | null;
+  scopes: string[];
+  /** `null`: no login is needed. */
+  expires_at: string | null;
+}
+
 export interface HistoryEvent {
   sequence: number;
   event: string;

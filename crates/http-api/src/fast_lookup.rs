@@ -16,6 +16,7 @@ use crate::context::Context;
 use crate::error::Error;
 use crate::error::refusal::RequestRefusal;
 use crate::middleware::guard::{self, Guard};
+use crate::middleware::origin;
 use crate::serving::direct::{AnswerBody, Direct};
 use crate::serving::room::SMALL_ANSWER_BYTES;
 use presence::Device;
@@ -74,6 +75,9 @@ impl Direct for FastLookup {
             Some(problem(RequestRefusal::Internal))
         })?;
         guard::add_headers(response.headers_mut(), self.guard.https);
+        if origin::is_sent_by_script(&head.headers) {
+            guard::challenge_script(response.headers_mut());
+        }
         if let Some(length) = response.body().size_hint().exact() {
             response.headers_mut().insert(header::CONTENT_LENGTH, HeaderValue::from(length));
         }

@@ -11,15 +11,21 @@ use utoipa::openapi::OpenApi;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use crate::api::{described, device, devices, events, health, metrics, page, population, summary, types};
+use crate::api::{
+    described, device, devices, events, health, metrics, page, population, session, summary, types,
+};
 use crate::context::Context;
 use crate::middleware::guard::{self, Guard};
 use crate::middleware::{cors, timing};
 use crate::{error, openapi, platform};
 
-/// Answered without a key: those who restart the process or send it requests have none, and no device is named.
+/// No device is named here, so no scope is needed. Those who restart the process or send it requests have no key.
 fn open() -> OpenApiRouter<Context> {
-    OpenApiRouter::new().routes(routes!(health::livez)).routes(routes!(health::readyz))
+    OpenApiRouter::new().routes(routes!(health::livez)).routes(routes!(health::readyz)).routes(routes!(
+        session::log_in,
+        session::session,
+        session::log_out
+    ))
 }
 
 /// The root: browsers get the page, which holds no data, without a key; text needs the scope `read`.

@@ -37,6 +37,7 @@ mod refusals;
 mod refused_records;
 mod rig_brokers;
 mod rivals;
+mod session;
 mod stale;
 mod start;
 mod stop;

@@ -164,6 +164,35 @@ fn each_view_is_shown_to_everybody(browser: &mut Browser, page: &str) {
     browser.look("light", 1440);
 }
 
+/// The pictures of the README; `make pictures` keeps them.
+#[test]
+fn the_page_of_the_demo_is_a_picture() {
+    let demo = Launch::default().arguments(&["demo", "-p", "0"]).start();
+    let address = demo.address();
+    let mut browser = Browser::start();
+    let pictures = match std::env::var_os("WRITE_PICTURES") {
+        Some(_) => Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/pictures"),
+        None => Path::new(env!("CARGO_TARGET_TMPDIR")).join("../screens"),
+    };
+    fs::create_dir_all(&pictures).expect("the directory can be written");
+    for (name, scheme, hash, shown) in [
+        ("overview", "light", "#/", "document.querySelectorAll('.rows a').length >= 8"),
+        (
+            "device",
+            "dark",
+            "#/devices/thermostat/thermostat-0340",
+            "document.querySelector('.events') !== null",
+        ),
+    ] {
+        browser.look(scheme, 1180);
+        browser.open("about:blank");
+        browser.open(&format!("http://{address}/{hash}"));
+        browser.wait_until(name, &format!("{shown} && {SAYS_LIVE}"));
+        browser.screenshot(&pictures.join(format!("page-{name}.png")));
+    }
+    assert_eq!(browser.complaints(), Vec::<String>::new());
+}
+
 /// The script of the checker of accessibility.
 fn axe() -> PathBuf {
     let setup = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/page/setup.sh");

@@ -2,10 +2,13 @@
 //! ask for.
 
 use utoipa::openapi::path::Operation;
-use utoipa::openapi::security::{Http, HttpAuthScheme, SecurityRequirement, SecurityScheme};
+use utoipa::openapi::security::{
+    ApiKey, ApiKeyValue, Http, HttpAuthScheme, SecurityRequirement, SecurityScheme,
+};
 use utoipa::openapi::{ContentBuilder, OpenApi, Ref, Response, ResponseBuilder};
 
 use crate::middleware::platform_form as platform;
+use crate::middleware::sessions;
 
 /// Answered without a key.
 const OPEN: [&str; 2] = ["/livez", "/readyz"];
@@ -13,6 +16,9 @@ const OPEN: [&str; 2] = ["/livez", "/readyz"];
 /// Every way to bear a key.
 const SCHEMES: [(&str, HttpAuthScheme); 2] =
     [("basic", HttpAuthScheme::Basic), ("bearer", HttpAuthScheme::Bearer)];
+
+/// What a browser sends in place of a key once it is logged in.
+const COOKIE_SCHEME: &str = "session";
 
 /// What needs a key, is refused so as well.
 const OF_KEYS: [(&str, &str); 3] = [
@@ -49,6 +55,8 @@ pub fn complete(mut document: OpenApi) -> OpenApi {
     for (name, scheme) in SCHEMES {
         components.add_security_scheme(name, SecurityScheme::Http(Http::new(scheme)));
     }
+    let cookie = ApiKey::Cookie(ApiKeyValue::new(sessions::COOKIE));
+    components.add_security_scheme(COOKIE_SCHEME, SecurityScheme::ApiKey(cookie));
     for (path, item) in &mut document.paths.paths {
         let is_open = OPEN.contains(&path.as_str());
         let methods = [&mut item.get, &mut item.post, &mut item.put, &mut item.delete, &mut item.patch];
@@ -65,8 +73,8 @@ pub fn complete(mut document: OpenApi) -> OpenApi {
             }
             add_answers(operation, &OF_KEYS, form);
             let none: [&str; 0] = [];
-            let either = SCHEMES.map(|(name, _)| SecurityRequirement::new(name, none));
-            operation.security = Some(either.to_vec());
+            let names = SCHEMES.iter().map(|(name, _)| *name).chain([COOKIE_SCHEME]);
+            operation.security = Some(names.map(|name| SecurityRequirement::new(name, none)).collect());
         }
     }
     document

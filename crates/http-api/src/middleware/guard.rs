@@ -19,6 +19,7 @@ use tokio::time::timeout;
 use super::credentials::Credentials;
 use super::origin::{self, BadHost};
 use super::platform_form;
+use super::sessions::{self, LIFETIME, Session, Sessions};
 use crate::error::Error;
 use crate::error::refusal::RequestRefusal;
 use crate::serving::connection::Peer;
@@ -26,7 +27,10 @@ use crate::serving::places::Use;
 use crate::serving::proxy::TrustedProxies;
 use crate::serving::room::{ANSWERS_MAX_BYTES, BodyError, Full, REQUESTS_MAX_BYTES, Room, WholeBody};
 use crate::settings::{AllowedHost, HttpSettings};
-use server::access::{AddressThrottle, Denied, Digest, FileContent, Grant, Keyring, Rate, Scope, Scopes};
+use presence::UnixSeconds;
+use server::access::{
+    AddressThrottle, Denied, Digest, FileContent, Grant, HeldKey, Keyring, Rate, Scope, Scopes,
+};
 use server::clock;
 use server::metrics::{HttpMetrics, RefusedRequest};
 
@@ -48,12 +52,19 @@ const HEALTH: [&str; 3] = [LIVENESS, "/readyz", "/metrics"];
 /// What a name and a value cost beside their own bytes: a colon, a space and a line end.
 const HEADER_EXTRA_BYTES: usize = 4;
 
+/// What a request may do, and until when if that is by a login.
+pub struct LoggedIn {
+    pub grant: Grant,
+    pub expires_at: Option<UnixSeconds>,
+}
+
 /// What decides on all requests.
 #[derive(Debug)]
 pub struct Guard {
     pub keyring: Keyring,
     /// Of the keys file whose keys are in force.
     keys_file_sha256: Mutex<Option<Digest>>,
+    sessions: Sessions,
     allow_anonymous: bool,
     rate: Rate,
     addresses: AddressThrottle,
@@ -75,6 +86,7 @@ impl Guard {
         Self {
             keyring: Keyring::default(),
             keys_file_sha256: Mutex::default(),
+            sessions: Sessions::default(),
             allow_anonymous: settings.allow_anonymous,
             // A burst of one second's worth: a client may ask for a page of devices at once and then rest.
             rate: Rate::new(settings.requests_per_second, settings.requests_per_second),
@@ -97,7 +109,8 @@ impl Guard {
         if *sha256 == Some(content.sha256) {
             return false;
         }
-        self.keyring.replace(content.keys);
+        self.keyring.replace(content.keys.clone());
+        self.sessions.keep_those_of(&content.keys);
         *sha256 = Some(content.sha256);
         true
     }
@@ -123,16 +136,76 @@ impl Guard {
             return self.anonymous(peer);
         }
         match Credentials::of(headers) {
-            Ok(None) if self.allow_anonymous => self.anonymous(peer),
-            Ok(None) => Err(self.failed(peer, RefusedRequest::MissingKey)),
+            Ok(None) => match self.session(headers) {
+                Some(Session { key, .. }) => self.counted(key),
+                None if self.allow_anonymous => self.anonymous(peer),
+                None => Err(self.failed(peer, RefusedRequest::MissingKey)),
+            },
             Ok(Some(credentials)) => {
                 let checked = self.keyring.check(&credentials.id, &credentials.secret, clock::now());
-                let held = checked.map_err(|denied| self.failed(peer, refused(denied)))?;
-                let taken = held.take(self.rate, self.started.elapsed());
-                taken.map_err(|wait| self.too_often(RefusedRequest::KeyRate, wait))?;
-                Ok(Grant::Key(held))
+                self.counted(checked.map_err(|denied| self.failed(peer, refused(denied)))?)
             }
             Err(_malformed) => Err(self.failed(peer, RefusedRequest::MalformedCredentials)),
+        }
+    }
+
+    /// One request more with a key.
+    fn counted(&self, key: Arc<HeldKey>) -> Result<Grant, RequestRefusal> {
+        let taken = key.take(self.rate, self.started.elapsed());
+        taken.map_err(|wait| self.too_often(RefusedRequest::KeyRate, wait))?;
+        Ok(Grant::Key(key))
+    }
+
+    /// The login that the cookie stands for.
+    fn session(&self, headers: &HeaderMap) -> Option<Session> {
+        let session = self.sessions.find(sessions::token(headers)?, self.started.elapsed())?;
+        (!session.key.key.is_expired(clock::now())).then_some(session)
+    }
+
+    /// Logs a browser in with the key that the request carries; `None` for the cookie: no key is needed.
+    pub fn log_in(
+        &self,
+        peer: IpAddr,
+        headers: &HeaderMap,
+    ) -> Result<(LoggedIn, Option<HeaderValue>), RequestRefusal> {
+        if self.keyring.is_in_use() && !headers.contains_key(header::AUTHORIZATION) {
+            return Err(self.failed(peer, RefusedRequest::MissingKey));
+        }
+        let grant = self.identify(peer, headers)?;
+        let Grant::Key(key) = &grant else { return Ok((LoggedIn { grant, expires_at: None }, None)) };
+        let token = self.sessions.open(Arc::clone(key), self.started.elapsed());
+        let token = token.map_err(|_no_entropy| RequestRefusal::Internal)?;
+        // The key can have been revoked since it was checked, and what is revoked later ends its sessions.
+        let credentials = Credentials::of(headers).ok().flatten();
+        let check = |sent: Credentials<'_>| self.keyring.check(&sent.id, &sent.secret, clock::now());
+        if !credentials.is_some_and(|sent| check(sent).is_ok()) {
+            self.sessions.close(&token);
+            return Err(self.unauthorized(RefusedRequest::UnknownKey));
+        }
+        let expires_at = Some(self.expiry(key, LIFETIME));
+        Ok((LoggedIn { grant, expires_at }, Some(sessions::cookie(&token))))
+    }
+
+    /// What the request may do, and until when if that is by a login.
+    pub fn logged_in(&self, peer: IpAddr, headers: &HeaderMap) -> Result<LoggedIn, RequestRefusal> {
+        let grant = self.identify(peer, headers)?;
+        let by_cookie = matches!(grant, Grant::Key(_)) && !headers.contains_key(header::AUTHORIZATION);
+        let session = by_cookie.then(|| self.session(headers)).flatten();
+        let expires_at = session
+            .map(|Session { key, ends }| self.expiry(&key, ends.saturating_sub(self.started.elapsed())));
+        Ok(LoggedIn { grant, expires_at })
+    }
+
+    /// A login ends with its key at the latest.
+    fn expiry(&self, key: &HeldKey, remaining: Duration) -> UnixSeconds {
+        let remaining = u32::try_from(remaining.as_secs()).unwrap_or(u32::MAX);
+        let end = UnixSeconds(clock::now().0.saturating_add(remaining));
+        key.key.expires_at.map_or(end, |expiry| expiry.min(end))
+    }
+
+    pub fn log_out(&self, headers: &HeaderMap) {
+        if let Some(token) = sessions::token(headers) {
+            self.sessions.close(token);
         }
     }
 
@@ -265,6 +338,7 @@ pub async fn with_body(State(guard): State<Arc<Guard>>, request: Request, next: 
 pub async fn shield(State(guard): State<Arc<Guard>>, request: Request, next: Next) -> Response {
     let of_platform = request.uri().path().starts_with(platform_form::ROOT);
     let (parts, body) = request.into_parts();
+    let by_script = origin::is_sent_by_script(&parts.headers);
     let response = match guard.check_head(&parts).map(|()| Request::from_parts(parts, body)) {
         Ok(request) => match AssertUnwindSafe(next.run(request)).catch_unwind().await {
             Ok(response) => response,
@@ -282,6 +356,9 @@ pub async fn shield(State(guard): State<Arc<Guard>>, request: Request, next: Nex
         response = platform_form::in_platform_form(response).await;
     }
     add_headers(response.headers_mut(), guard.https);
+    if by_script {
+        challenge_script(response.headers_mut());
+    }
     response
 }
 
@@ -290,8 +367,16 @@ const NOSNIFF: HeaderValue = HeaderValue::from_static("nosniff");
 const POLICY: HeaderValue = HeaderValue::from_static("default-src 'none'; frame-ancestors 'none'");
 /// Every answer is out of date a moment later, and is for whoever holds the key.
 const NO_STORE: HeaderValue = HeaderValue::from_static("no-store");
+const BEARER: HeaderValue = HeaderValue::from_static(r#"Bearer realm="devstatus""#);
 /// Half a year.
 const HSTS: HeaderValue = HeaderValue::from_static("max-age=15768000");
+
+/// A browser would ask for a password by itself, and the script would wait for the answer; the page has a login of its own.
+pub fn challenge_script(headers: &mut HeaderMap) {
+    if headers.remove(header::WWW_AUTHENTICATE).is_some() {
+        headers.insert(header::WWW_AUTHENTICATE, BEARER);
+    }
+}
 
 pub fn add_headers(headers: &mut HeaderMap, https: bool) {
     headers.insert(header::X_CONTENT_TYPE_OPTIONS, NOSNIFF);

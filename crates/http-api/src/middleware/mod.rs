@@ -5,4 +5,5 @@ pub(crate) mod credentials;
 pub(crate) mod guard;
 pub(crate) mod origin;
 pub(crate) mod platform_form;
+pub(crate) mod sessions;
 pub(crate) mod timing;

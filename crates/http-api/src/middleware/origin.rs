@@ -7,9 +7,11 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, Version, header};
 
+use super::sessions;
 use crate::settings::AllowedHost;
 
 const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
+const SEC_FETCH_MODE: HeaderName = HeaderName::from_static("sec-fetch-mode");
 
 /// The `Host` is missing, given twice, malformed, or contradicts the request target (RFC 9112, section 3.2).
 #[derive(Debug, PartialEq, Eq)]
@@ -77,17 +79,27 @@ fn is_localhost(name: &str) -> bool {
     last.eq_ignore_ascii_case(LOCALHOST.as_bytes()) && (labels.is_empty() || labels.ends_with(b"."))
 }
 
+/// Whether a script of a page asks, not the browser for a person who opens the address.
+pub fn is_sent_by_script(headers: &HeaderMap) -> bool {
+    headers.get(SEC_FETCH_MODE).is_some_and(|mode| mode != "navigate")
+}
+
 /// Whether a web page of another origin sent a request that may change something. Programs that are no browsers send neither
 /// `Sec-Fetch-Site` nor `Origin`. The pages of `--cors-origin` are trusted.
 pub fn is_cross_origin_change(method: &Method, headers: &HeaderMap, trusted: &[String]) -> bool {
     if matches!(*method, Method::GET | Method::HEAD | Method::OPTIONS) {
         return false;
     }
+    let site = headers.get(SEC_FETCH_SITE).map(HeaderValue::as_bytes);
+    // A browser sends the cookie of a login by itself, so only a page of this service may change anything with it.
+    if sessions::token(headers).is_some() && !headers.contains_key(header::AUTHORIZATION) {
+        return site != Some(b"same-origin");
+    }
     let origin = headers.get(header::ORIGIN).map(HeaderValue::as_bytes);
     if origin.is_some_and(|origin| trusted.iter().any(|trusted| trusted.as_bytes() == origin)) {
         return false;
     }
-    match headers.get(SEC_FETCH_SITE).map(HeaderValue::as_bytes) {
+    match site {
         Some(b"same-origin" | b"none") => return false,
         Some(_) => return true,
         // An older browser, a page over plain HTTP, or no browser.
