@@ -18,7 +18,7 @@ export PROPTEST_CASES ?= 20000
 export TEST_LONG := 1
 endif
 
-.PHONY: help check fmt clippy deny advisories page-types test test-valkey doc openapi settings deploy-check fuzz bench bench-smoke
+.PHONY: help check fmt clippy deny advisories page-types pictures test test-valkey doc openapi settings deploy-check fuzz bench bench-smoke
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 16
@@ -47,6 +47,9 @@ advisories: ## known faults of dependencies, as far as the advisory database can
 
 page-types: ## the types of web/, as its comments say them
 	@npm exec --yes --package=typescript@7.0.2 -- tsc --project web
+
+pictures: ## the pictures of the page in the README, of the demo
+	WRITE_PICTURES=1 cargo test --locked --quiet --package devstatus --test it the_page_of_the_demo
 
 test: ## all tests but the doc tests
 	cargo nextest run --locked --workspace

@@ -144,7 +144,16 @@ impl Browser {
 
     /// Writes the whole page as PNG.
     pub fn screenshot(&mut self, path: &Path) {
-        let taken = self.call("Page.captureScreenshot", json!({"captureBeyondViewport": true}));
+        self.capture(path, json!({"captureBeyondViewport": true}));
+    }
+
+    /// Writes as much of the page as the window shows as PNG.
+    pub fn screenshot_of_window(&mut self, path: &Path) {
+        self.capture(path, json!({"captureBeyondViewport": false}));
+    }
+
+    fn capture(&mut self, path: &Path, options: Value) {
+        let taken = self.call("Page.captureScreenshot", options);
         let data = taken["data"].as_str().expect("a picture");
         std::fs::write(path, BASE64_STANDARD.decode(data).expect("base64"))
             .expect("the picture can be written");

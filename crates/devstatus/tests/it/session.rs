@@ -1,6 +1,9 @@
 //! Logins of browsers: a key is given once, and a cookie stands for it until it ends, the browser logs out, or the key is
 //! revoked.
 
+use std::fs;
+use std::path::Path;
+
 use serde_json::json;
 use testkit::browser::Browser;
 use testkit::http::Response;
@@ -8,6 +11,8 @@ use testkit::keys::Keys;
 use testkit::mosquitto::Mosquitto;
 use testkit::service::Service;
 use testkit::status::Device;
+
+use crate::page::axe;
 
 const PUMP: Device<'_> = Device { kind: "pump", id: "1" };
 const SESSION: &str = "/api/v1/session";
@@ -135,6 +140,15 @@ fn a_person_logs_in_and_out_on_the_page() {
     browser.look("light", 1440);
     browser.open(&format!("http://127.0.0.1:{}/#/devices", service.address().port()));
     browser.wait_until("a key is asked for", "document.querySelector('#key') !== null");
+    for scheme in ["dark", "light"] {
+        browser.look(scheme, 320);
+        let screens = Path::new(env!("CARGO_TARGET_TMPDIR")).join("../screens");
+        fs::create_dir_all(&screens).unwrap();
+        browser.screenshot(&screens.join(format!("login-{scheme}-320.png")));
+        browser.evaluate(&fs::read_to_string(axe()).unwrap());
+        let violations = "axe.run().then(({violations}) => violations.map(({id}) => id))";
+        assert_eq!(browser.evaluate(violations), json!([]), "{scheme}");
+    }
     let enter = |browser: &mut Browser, text: &str| {
         browser.evaluate(&format!(
             "document.querySelector('#key').value = {}; document.querySelector('.login button').click()",
