@@ -29,6 +29,10 @@ pub enum ExchangeError {
     Write(String, #[source] io::Error),
     #[error("line {number}: {why}; the lines before it are imported")]
     Line { number: u64, why: String },
+    #[error(
+        "the store refuses {refused} of the devices, the first of them {first}; the other {imported} are imported"
+    )]
+    Refused { imported: u64, refused: u64, first: String },
     /// Only a store that somebody else has written holds such a message.
     #[error("a message about {0} is no text, so no line can hold it")]
     NotText(String),

@@ -1,8 +1,12 @@
 //! What a broker says of itself in CONNACK, SUBACK and DISCONNECT of MQTT 5, and answers that break the protocol.
 
+use std::io::{Read, Write};
+use std::net::TcpListener;
+
 use testkit::closing_broker::{ClosingBroker, Reply, Script};
 use testkit::mosquitto::{Mosquitto, Setup};
 use testkit::service::{Launch, Service, mentions};
+use testkit::status::Device;
 
 /// What a CONNACK of MQTT 5 has: the properties, further arguments of the service, and words that it tells.
 struct Case<'a> {
@@ -93,12 +97,71 @@ fn properties_that_bind_nothing_here_change_nothing() {
         &[0x21, 0, 1, 0x22, 0, 9, 0x25, 1, 0x28, 1, 0x29, 0, 0x2a, 0, 0x27, 0, 0, 1, 0][..],
         &text(0x1a, "response"),
         &[0x26, 0, 1, b'n', 0, 1, b'v'],
+        // Authentication Method and Authentication Data, which nobody asked for.
+        &text(0x15, "SCRAM-SHA-256"),
+        &text(0x16, "data"),
     ];
     let broker =
         ClosingBroker::start(Script { connect: connack(0, &properties.concat()), ..Script::default() });
     let service = launch(&broker).start();
     service.wait_until_ready();
     assert!(service.log_lines(&["WARN"]).is_empty(), "{}", service.log());
+}
+
+#[test]
+fn properties_of_a_disconnect_change_nothing_but_what_is_logged() {
+    // Session Expiry Interval and User Property; the reason is 0x8b, the server shuts down.
+    let properties = [&[0x11, 0, 0, 0, 60][..], &[0x26, 0, 1, b'n', 0, 1, b'v']].concat();
+    let mut disconnect = vec![0xe0, u8::try_from(properties.len() + 2).expect("short"), 0x8b];
+    disconnect.push(u8::try_from(properties.len()).expect("short"));
+    disconnect.extend_from_slice(&properties);
+    let ping = Reply { after: disconnect, close: true, ..Reply::silence() };
+    let broker = ClosingBroker::start(Script { ping, ..Script::default() });
+    let service = launch(&broker).start();
+    wait_until_missing(&service, &["0x8b"]);
+    broker.follow(Script::default());
+    service.wait_until_ready();
+}
+
+/// A PUBLISH of MQTT 5 with these properties.
+fn publish(device: Device<'_>, payload: &str, properties: &[u8]) -> Vec<u8> {
+    let mut body = text(0, &device.topic())[1..].to_vec();
+    body.push(u8::try_from(properties.len()).expect("few properties"));
+    body.extend_from_slice(properties);
+    body.extend_from_slice(payload.as_bytes());
+    let (low, high) = (body.len() % 128 + 128, body.len() / 128);
+    let length = [low, high].map(|part| u8::try_from(part).expect("a short packet"));
+    [&[0x31, length[0], length[1]], &*body].concat()
+}
+
+#[test]
+fn properties_of_a_publish_change_nothing() {
+    for (number, properties) in [
+        // Message Expiry Interval of a second, or none.
+        &[2, 0, 0, 0, 1][..],
+        &[2, 0, 0, 0, 0],
+        // Subscription Identifiers, more than one of which may come.
+        &[0x0b, 1, 0x0b, 0x80, 1],
+        // Payload Format Indicator: UTF-8.
+        &[1, 1],
+        &text(3, "application/json"),
+        &text(8, "answers"),
+        &text(9, "correlation"),
+        &[0x26, 0, 1, b'n', 0, 1, b'v', 0x26, 0, 1, b'n', 0, 1, b'w'],
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let id = format!("p-{number}");
+        let device = Device { kind: "pump", id: &id };
+        let after = publish(device, &device.connect(1), properties);
+        let subscribe = Reply { after, ..Reply::code(0) };
+        let broker = ClosingBroker::start(Script { subscribe, ..Script::default() });
+        let service = launch(&broker).start();
+        service.wait_for_answer(&device.path(), &device.connect(1));
+        service.wait_until_ready();
+        assert!(service.log_lines(&["WARN"]).is_empty(), "{properties:?}: {}", service.log());
+    }
 }
 
 #[test]
@@ -198,6 +261,40 @@ fn a_server_that_is_no_broker_is_named() {
         let broker = ClosingBroker::start(Script { connect: Reply::raw(bytes), ..Script::default() });
         let service = Launch::to(&broker.url()).start();
         wait_until_missing(&service, &[said]);
+    }
+}
+
+/// A web server that gives everybody the same answer.
+fn web_server(status: &'static str) -> u16 {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port is free");
+    let port = listener.local_addr().expect("it is bound").port();
+    std::thread::spawn(move || {
+        for mut stream in listener.incoming().flatten() {
+            let (mut head, mut byte) = (Vec::new(), [0]);
+            while !head.ends_with(b"\r\n\r\n") && stream.read_exact(&mut byte).is_ok() {
+                head.extend_from_slice(&byte);
+            }
+            // A client that has gone away shows in the test.
+            let answer = format!("HTTP/1.1 {status}\r\nContent-Length: 0\r\nConnection: close\r\n\r\n");
+            stream.write_all(answer.as_bytes()).ok();
+        }
+    });
+    port
+}
+
+#[test]
+fn a_web_server_without_a_websocket_is_named() {
+    for (status, said) in [
+        ("200 OK", "does not offer a websocket"),
+        ("302 Found", "name the final URL"),
+        ("401 Unauthorized", "wants to know who asks"),
+        ("403 Forbidden", "refuses this machine"),
+        ("404 Not Found", "no websocket at this path"),
+        ("502 Bad Gateway", "does not reach the broker"),
+    ] {
+        let service = Launch::to(&format!("ws://127.0.0.1:{}/mqtt", web_server(status))).start();
+        wait_until_missing(&service, &[status, "/mqtt", said]);
+        assert!(!service.log_lines(&[status, said]).is_empty(), "{}", service.log());
     }
 }
 

@@ -161,6 +161,35 @@ fn impossible_exchanges_are_refused_with_a_reason() {
     assert_eq!(refused.status.code(), Some(2), "{}", refused.stderr);
 }
 
+#[test]
+fn a_device_that_the_store_refuses_keeps_no_other_from_being_imported() {
+    let (directory, broker) = (Directory::new(), Mosquitto::start());
+    let service = service_with_devices(&directory, &broker);
+    let exported = directory.run("export", "one.db", &[]).stdout;
+    drop(service);
+    let file = directory.path("devices.jsonl");
+    let first = exported.lines().next().expect("there are devices");
+    fs::write(&file, first).unwrap();
+    assert_eq!(directory.run("import", "two.db", &["--file", file.to_str().unwrap()]).status.code(), Some(0));
+    let store = rusqlite::Connection::open(directory.path("two.db")).unwrap();
+    store
+        .execute_batch(
+            "DELETE FROM device;
+             CREATE TRIGGER refuse BEFORE INSERT ON device WHEN new.type = 'fan'
+             BEGIN SELECT RAISE(ABORT, 'not this one'); END",
+        )
+        .unwrap();
+    drop(store);
+    fs::write(&file, &exported).unwrap();
+    let imported = directory.run("import", "two.db", &["--file", file.to_str().unwrap()]);
+    assert_eq!(imported.status.code(), Some(1), "{}", imported.stderr);
+    let said = ["refuses 1 of the devices", "fan/", "not this one", "501 are imported"];
+    assert!(mentions(&imported.stderr, &said), "{}", imported.stderr);
+    let left = sorted(&exported);
+    let left: Vec<_> = left.into_iter().filter(|line| !line.contains("\"type\":\"fan\"")).collect();
+    assert_eq!(sorted(&directory.run("export", "two.db", &[]).stdout), left);
+}
+
 /// What a subcommand of the shell writes; `$0` is the binary, `$1` the store.
 fn shell(directory: &Directory, script: &str) -> String {
     let mut command = Command::new("bash");
