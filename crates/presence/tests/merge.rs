@@ -330,7 +330,7 @@ fn merged(mut one: DeviceState, other: DeviceState) -> DeviceState {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: cases(2_000), ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: cases(CASES), ..ProptestConfig::default() })]
 
     #[test]
     fn order_and_repetition_do_not_matter(
@@ -392,6 +392,9 @@ proptest! {
         }
     }
 }
+
+/// Cases of each property in an ordinary run.
+const CASES: u32 = 2_000;
 
 /// `PROPTEST_CASES` makes a long campaign of it.
 fn cases(default: u32) -> u32 {
