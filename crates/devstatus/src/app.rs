@@ -27,7 +27,7 @@ use server::metrics::Metrics;
 use server::persistence::instances::Instances;
 use server::persistence::peers::Peers;
 use server::persistence::writer::Writer;
-use server::persistence::{self, DevicesOf, HistoryOf, Maintenance};
+use server::persistence::{self, Maintenance};
 use server::read_through::{ReadThrough, StoreCatalog};
 use server::registry::DeviceRegistry;
 use server::removal::{self, Removal};
@@ -126,7 +126,7 @@ pub async fn start(
         requests: metrics.requests.clone(),
         replay_limits: source.population.replay_limits.as_slice().into(),
         organization: source.identity.organization.as_str().into(),
-        history: Arc::new(HistoryOf(Arc::clone(&writer.store))),
+        history: Arc::clone(&writer.store) as _,
         feed: Arc::clone(&feed),
         removals,
         history_retention: writer.settings.history,
@@ -273,7 +273,7 @@ fn read_through(
     if !writer.map.is_limited() {
         return None;
     }
-    let devices = Arc::new(DevicesOf(Arc::clone(&writer.store)));
+    let devices = Arc::clone(&writer.store) as _;
     let backlog = Arc::new(backlog.clone());
     let read_through =
         ReadThrough::new(devices, Arc::clone(&writer.map), Arc::downgrade(&backlog), writer.metrics.clone());

@@ -7,11 +7,11 @@ use std::time::Duration;
 use prometheus_client::registry::Registry;
 use server::feed::Feed;
 use server::health::Health;
-use server::history::ReadHistory;
 use server::metrics::RequestMetrics;
 use server::read_through::ReadThrough;
 use server::registry::DeviceRegistry;
 use server::removal::RemovalQueue;
+use store::ReadHistory;
 
 /// What the answers are made from. It is cloned for each request, so it is one pointer.
 #[derive(Clone)]

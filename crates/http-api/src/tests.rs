@@ -24,12 +24,12 @@ use crate::router::{resources, surrounded};
 use crate::serving::direct::App;
 use crate::serving::server::Server;
 use crate::settings::HttpSettings;
-use presence::Device;
+use presence::DeviceName;
 use presence::history::{EventPage, HistoryRow};
 use server::feed::Feed;
 use server::health::{Health, ReadyOn};
-use server::history::{ReadError, ReadHistory};
 use server::metrics::{HttpMetrics, Metrics};
+use store::{ReadHistory, StoreError};
 
 /// Nothing that a test waits for takes longer.
 pub const PATIENCE: Duration = Duration::from_secs(60);
@@ -94,18 +94,18 @@ pub struct HistoryAfter<F>(pub F);
 
 impl<F> ReadHistory for HistoryAfter<F>
 where
-    F: Fn(u64, usize) -> Result<Option<EventPage>, ReadError> + Send + Sync,
+    F: Fn(u64, usize) -> Result<Option<EventPage>, StoreError> + Send + Sync,
 {
-    fn read<'a>(
-        &'a self,
-        _: Device<'a>,
+    fn history(
+        &self,
+        _: DeviceName,
         _: Option<u64>,
         _: usize,
-    ) -> BoxFuture<'a, Result<Vec<HistoryRow>, ReadError>> {
+    ) -> BoxFuture<'_, Result<Vec<HistoryRow>, StoreError>> {
         async { Ok(Vec::new()) }.boxed()
     }
 
-    fn read_after(&self, sequence: u64, limit: usize) -> BoxFuture<'_, Result<Option<EventPage>, ReadError>> {
+    fn events(&self, sequence: u64, limit: usize) -> BoxFuture<'_, Result<Option<EventPage>, StoreError>> {
         std::future::ready(self.0(sequence, limit)).boxed()
     }
 }

@@ -111,6 +111,26 @@ pub struct Query {
     pub limit: usize,
 }
 
+/// What whoever keeps devices can select by itself: all of them, or those of a type or with a status, in an order.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Scan {
+    pub device_type: Option<String>,
+    pub status: Option<Status>,
+    pub sort: Sort,
+    /// The end of the part before; `None` for the first.
+    pub after: Option<Position>,
+    /// At most so many devices.
+    pub limit: usize,
+}
+
+/// Part of a list.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Page<D> {
+    pub devices: Vec<D>,
+    /// The place of the last device, if any follow it.
+    pub next: Option<Position>,
+}
+
 /// Devices that have type, status and close code in common.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Total {

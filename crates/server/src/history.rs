@@ -2,13 +2,11 @@
 //! comes to. Where they are kept, and how they are shown, is not known here.
 
 use std::collections::VecDeque;
-use std::fmt;
 
-use futures_util::future::BoxFuture;
 use parking_lot::Mutex;
 
 use crate::metrics::Metrics;
-use presence::history::{EventPage, HistoryEvent, HistoryRow};
+use presence::history::HistoryEvent;
 use presence::{Device, EventKind, PresenceEvent, UnixSeconds};
 use store::ForgottenDevices;
 
@@ -146,30 +144,6 @@ impl EventQueue {
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
-}
-
-/// Why a history cannot be read; the text is for a log.
-#[derive(Debug)]
-pub struct ReadError(pub String);
-
-impl fmt::Display for ReadError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
-
-/// Whoever can read a history.
-pub trait ReadHistory: Send + Sync {
-    /// The newest events of a device before that sequence, newest first, at most so many.
-    fn read<'a>(
-        &'a self,
-        device: Device<'a>,
-        before: Option<u64>,
-        limit: usize,
-    ) -> BoxFuture<'a, Result<Vec<HistoryRow>, ReadError>>;
-
-    /// The events of all devices after that position, oldest first, about so many; `None` if they are kept in no order.
-    fn read_after(&self, position: u64, limit: usize) -> BoxFuture<'_, Result<Option<EventPage>, ReadError>>;
 }
 
 /// What a window of a history comes to.

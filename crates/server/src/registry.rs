@@ -34,7 +34,7 @@ use self::dirty::DirtySet;
 use self::index::{IndexKey, TypeIndex};
 use self::limit::{Limit, RecordFlag, RecordFlags};
 pub use self::limit::{LossCount, NotHeld};
-pub use self::list::{Listing, Page};
+pub use self::list::Listing;
 use self::names::Names;
 pub use self::rates::PerMinute;
 use self::rates::Rates;

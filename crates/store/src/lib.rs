@@ -18,7 +18,6 @@ pub mod sqlite;
 mod totals;
 pub mod valkey;
 
-use std::cmp::Ordering;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -26,11 +25,10 @@ use std::time::Duration;
 use futures_util::future::{BoxFuture, pending, ready};
 
 use presence::history::{EventPage, HistoryEvent, HistoryRow};
-use presence::query::{Sort, SortBy, Total};
-use presence::{Device, DeviceName, DeviceState, Status, UnixSeconds};
+use presence::query::{Page, Position, Scan, Total};
+use presence::{Device, DeviceName, DeviceState, Moment, UnixSeconds};
 
 pub use self::forget::{ForgottenDevice, ForgottenDevices, TOMBSTONES_MAX};
-use self::totals::Counting;
 pub use open::{open, open_to_read};
 
 /// Devices that one page of a list or of changes may hold.
@@ -55,6 +53,13 @@ impl StoredDevice {
     /// The memory that it takes, about.
     pub fn size_bytes(&self) -> usize {
         size_of::<Self>() + self.name.id.len() + self.state.payload_bytes()
+    }
+
+    /// Its place in a list.
+    pub fn position(&self) -> Position {
+        let DeviceName { device_type, id } = &self.name;
+        let time = self.state.resolve().map_or(Moment::UNKNOWN, |resolved| resolved.event.time);
+        Position { device_type: device_type.to_string(), id: id.to_string(), time }
     }
 }
 
@@ -112,50 +117,6 @@ pub struct Changes {
     pub cursor: ChangeCursor,
 }
 
-/// Which devices a list shows, in which order, and which part of it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Query {
-    pub device_type: Option<String>,
-    pub status: Option<Status>,
-    pub sort: Sort,
-    /// The end of the page before; `None` for the first.
-    pub after: Option<Cursor>,
-    /// At most [`PAGE_MAX`]; more is taken for that.
-    pub limit: usize,
-}
-
-/// The last device of a page, by what the list is ordered by.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Cursor {
-    pub name: DeviceName,
-    /// Time of its deciding event in nanoseconds, the least number if it is unknown.
-    pub time: i64,
-}
-
-impl Cursor {
-    pub fn at(device: &StoredDevice) -> Self {
-        let time = device.state.resolve().and_then(|resolved| resolved.event.time.nanos());
-        Self { name: device.name.clone(), time: time.unwrap_or(i64::MIN) }
-    }
-
-    /// Which of two stands first in a list.
-    fn compare(&self, other: &Self, sort: Sort) -> Ordering {
-        let ascending = match sort.by {
-            SortBy::Id => self.name.cmp(&other.name),
-            SortBy::Since => (self.time, &self.name).cmp(&(other.time, &other.name)),
-        };
-        if sort.descending { ascending.reverse() } else { ascending }
-    }
-}
-
-/// Part of a list.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Page {
-    pub devices: Vec<StoredDevice>,
-    /// `None`: nothing follows.
-    pub next: Option<Cursor>,
-}
-
 /// How much history is kept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Retention {
@@ -211,8 +172,42 @@ pub trait LoadSink: Send + Sync {
     fn take(&self, devices: Vec<StoredDevice>);
 }
 
+/// The devices of a store, as they are read.
+pub trait ReadDevices: Send + Sync {
+    /// Gives those of the devices that are kept, each once and in any order, in one round trip to each server that has some.
+    /// What was written before is found.
+    fn read(&self, names: Vec<DeviceName>) -> BoxFuture<'_, Result<Vec<StoredDevice>, StoreError>>;
+
+    /// Part of a list of at most [`PAGE_MAX`] devices. Devices that do not change while it is read are neither skipped nor
+    /// repeated.
+    fn list(&self, scan: Scan) -> BoxFuture<'_, Result<Page<StoredDevice>, StoreError>>;
+
+    /// How many devices there are, by type, status and, of disconnected ones, close code; in any order.
+    fn totals(&self) -> BoxFuture<'_, Result<Vec<Total>, StoreError>>;
+}
+
+/// The history of a store, as it is read.
+pub trait ReadHistory: Send + Sync {
+    /// The newest events of a device with a sequence before the given, newest first, at most so many.
+    fn history(
+        &self,
+        name: DeviceName,
+        before: Option<u64>,
+        limit: usize,
+    ) -> BoxFuture<'_, Result<Vec<HistoryRow>, StoreError>>;
+
+    /// The events of all devices after that position, oldest first, about [`PAGE_MAX`] or so many at most, as those that were
+    /// kept in one step may come together: none that is kept later comes before one that was given here. Of one device,
+    /// those of a page come in the order of its history. Where to go on is a number that only this store understands; 0 is
+    /// before the first event, and a number beyond the last is no error. `None`, at once, if the store keeps no order over
+    /// all devices: a stream of changes then cannot go on from it, and says so.
+    fn events(&self, _after: u64, _limit: usize) -> BoxFuture<'_, Result<Option<EventPage>, StoreError>> {
+        Box::pin(ready(Ok(None)))
+    }
+}
+
 /// A store. Every method may be called at any time, from anywhere; none blocks the thread it is called on.
-pub trait Store: Send + Sync {
+pub trait Store: ReadDevices + ReadHistory {
     /// Merges a batch into what is kept, as one step; once done it outlives the process.
     fn upsert(&self, batch: Arc<Batch>) -> BoxFuture<'_, Result<(), StoreError>>;
 
@@ -224,32 +219,8 @@ pub trait Store: Send + Sync {
     /// Gives every device once, in any order.
     fn load(&self, sink: Arc<dyn LoadSink>) -> BoxFuture<'_, Result<(), StoreError>>;
 
-    /// Gives those of the devices that are kept, each once and in any order, in one round trip to each server that has some.
-    /// What was written before is found.
-    fn read(&self, names: Vec<DeviceName>) -> BoxFuture<'_, Result<Vec<StoredDevice>, StoreError>>;
-
-    /// How many devices there are, by type, status and, of disconnected ones, close code; in any order.
-    fn totals(&self) -> BoxFuture<'_, Result<Vec<Total>, StoreError>> {
-        let counting = Arc::new(Counting::default());
-        Box::pin(async move {
-            self.load(Arc::clone(&counting) as Arc<dyn LoadSink>).await?;
-            Ok(counting.totals())
-        })
-    }
-
-    /// Part of a list. Devices that do not change while it is read are neither skipped nor repeated.
-    fn list(&self, query: Query) -> BoxFuture<'_, Result<Page, StoreError>>;
-
     /// What changed after the mark, at most about so many devices; oldest change first where all changes stand in one order.
     fn changes(&self, since: ChangeCursor, limit: usize) -> BoxFuture<'_, Result<Changes, StoreError>>;
-
-    /// The newest events of a device with a sequence before the given, newest first, at most so many.
-    fn history(
-        &self,
-        name: DeviceName,
-        before: Option<u64>,
-        limit: usize,
-    ) -> BoxFuture<'_, Result<Vec<HistoryRow>, StoreError>>;
 
     /// Where the newest change stands: who then loads everything has missed nothing up to there.
     fn cursor(&self) -> BoxFuture<'_, Result<ChangeCursor, StoreError>>;
@@ -271,15 +242,6 @@ pub trait Store: Send + Sync {
     ) -> BoxFuture<'_, Result<Vec<Instance>, StoreError>> {
         let alone = if lives_for.is_zero() { Vec::new() } else { vec![instance] };
         Box::pin(ready(Ok(alone)))
-    }
-
-    /// The events of all devices after that position, oldest first, about [`PAGE_MAX`] or so many at most, as those that were
-    /// kept in one step may come together: none that is kept later comes before one that was given here. Of one device,
-    /// those of a page come in the order of its history. Where to go on is a number that only this store understands; 0 is
-    /// before the first event, and a number beyond the last is no error. `None`, at once, if the store keeps no order over
-    /// all devices: a stream of changes then cannot go on from it, and says so.
-    fn events(&self, _after: u64, _limit: usize) -> BoxFuture<'_, Result<Option<EventPage>, StoreError>> {
-        Box::pin(ready(Ok(None)))
     }
 
     /// Drops events heard before that time, and some of those beyond the number that a device may have.

@@ -8,10 +8,10 @@ use futures_util::future::{BoxFuture, ready};
 use parking_lot::Mutex;
 
 use super::{
-    Batch, ChangeCursor, Changes, Cursor, ForgottenDevice, LoadSink, PAGE_MAX, Page, Query, REPEATS_WITHIN,
-    Retention, Store, StoreError, StoredDevice,
+    Batch, ChangeCursor, Changes, ForgottenDevice, LoadSink, PAGE_MAX, REPEATS_WITHIN, ReadDevices, ReadHistory, Retention, Store, StoreError, StoredDevice, totals,
 };
 use presence::history::{EventPage, HistoryRow, StoredEvent};
+use presence::query::{Page, Scan, Total};
 use presence::{DeviceName, DeviceState, EventKind, Status, UnixSeconds};
 
 /// Everything in one ordered map.
@@ -78,22 +78,22 @@ impl MemoryStore {
         }
     }
 
-    fn page(&self, query: &Query) -> Page {
+    fn page(&self, scan: &Scan) -> Page<StoredDevice> {
         let contents = self.contents.lock();
         let wanted = |device: &StoredDevice| {
-            query.device_type.as_deref().is_none_or(|wanted| *device.name.device_type == *wanted)
-                && query.status.is_none_or(|wanted| status(&device.state) == Some(wanted))
-                && query
+            scan.device_type.as_deref().is_none_or(|wanted| *device.name.device_type == *wanted)
+                && scan.status.is_none_or(|wanted| status(&device.state) == Some(wanted))
+                && scan
                     .after
                     .as_ref()
-                    .is_none_or(|after| Cursor::at(device).compare(after, query.sort) == Ordering::Greater)
+                    .is_none_or(|after| scan.sort.compare(&device.position(), after) == Ordering::Greater)
         };
         let mut devices: Vec<_> = contents.all().filter(wanted).collect();
-        devices.sort_by(|one, other| Cursor::at(one).compare(&Cursor::at(other), query.sort));
-        let limit = query.limit.min(PAGE_MAX);
+        devices.sort_by(|one, other| scan.sort.compare(&one.position(), &other.position()));
+        let limit = scan.limit.min(PAGE_MAX);
         let more = devices.len() > limit;
         devices.truncate(limit);
-        let next = devices.last().filter(|_| more).map(Cursor::at);
+        let next = devices.last().filter(|_| more).map(StoredDevice::position);
         Page { devices, next }
     }
 
@@ -162,19 +162,7 @@ impl MemoryEntry {
     }
 }
 
-impl Store for MemoryStore {
-    fn upsert(&self, batch: Arc<Batch>) -> BoxFuture<'_, Result<(), StoreError>> {
-        self.merge(&batch);
-        Box::pin(ready(Ok(())))
-    }
-
-    fn load(&self, sink: Arc<dyn LoadSink>) -> BoxFuture<'_, Result<(), StoreError>> {
-        let contents = self.contents.lock();
-        sink.expect(contents.devices.len());
-        sink.take(contents.all().collect());
-        Box::pin(ready(Ok(())))
-    }
-
+impl ReadDevices for MemoryStore {
     fn read(&self, names: Vec<DeviceName>) -> BoxFuture<'_, Result<Vec<StoredDevice>, StoreError>> {
         let contents = self.contents.lock();
         let names: BTreeSet<DeviceName> = names.into_iter().collect();
@@ -182,18 +170,16 @@ impl Store for MemoryStore {
         Box::pin(ready(Ok(kept.collect())))
     }
 
-    fn list(&self, query: Query) -> BoxFuture<'_, Result<Page, StoreError>> {
-        Box::pin(ready(Ok(self.page(&query))))
+    fn list(&self, scan: Scan) -> BoxFuture<'_, Result<Page<StoredDevice>, StoreError>> {
+        Box::pin(ready(Ok(self.page(&scan))))
     }
 
-    fn changes(&self, since: ChangeCursor, limit: usize) -> BoxFuture<'_, Result<Changes, StoreError>> {
-        Box::pin(ready(Ok(self.changes_since(since, limit))))
+    fn totals(&self) -> BoxFuture<'_, Result<Vec<Total>, StoreError>> {
+        Box::pin(totals::count(self))
     }
+}
 
-    fn cursor(&self) -> BoxFuture<'_, Result<ChangeCursor, StoreError>> {
-        Box::pin(ready(Ok(ChangeCursor::at(self.contents.lock().changed))))
-    }
-
+impl ReadHistory for MemoryStore {
     fn history(
         &self,
         name: DeviceName,
@@ -214,6 +200,28 @@ impl Store for MemoryStore {
 
     fn events(&self, after: u64, limit: usize) -> BoxFuture<'_, Result<Option<EventPage>, StoreError>> {
         Box::pin(ready(Ok(Some(self.contents.lock().events_after(after, limit)))))
+    }
+}
+
+impl Store for MemoryStore {
+    fn upsert(&self, batch: Arc<Batch>) -> BoxFuture<'_, Result<(), StoreError>> {
+        self.merge(&batch);
+        Box::pin(ready(Ok(())))
+    }
+
+    fn load(&self, sink: Arc<dyn LoadSink>) -> BoxFuture<'_, Result<(), StoreError>> {
+        let contents = self.contents.lock();
+        sink.expect(contents.devices.len());
+        sink.take(contents.all().collect());
+        Box::pin(ready(Ok(())))
+    }
+
+    fn changes(&self, since: ChangeCursor, limit: usize) -> BoxFuture<'_, Result<Changes, StoreError>> {
+        Box::pin(ready(Ok(self.changes_since(since, limit))))
+    }
+
+    fn cursor(&self) -> BoxFuture<'_, Result<ChangeCursor, StoreError>> {
+        Box::pin(ready(Ok(ChangeCursor::at(self.contents.lock().changed))))
     }
 
     fn prune(&self, received_before: UnixSeconds) -> BoxFuture<'_, Result<u64, StoreError>> {

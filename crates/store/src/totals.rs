@@ -5,19 +5,26 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 
-use super::{LoadSink, StoredDevice};
+use super::{LoadSink, Store, StoreError, StoredDevice};
 use presence::Status;
 use presence::query::Total;
+
+/// Counts the devices of a store.
+pub(super) async fn count(store: &impl Store) -> Result<Vec<Total>, StoreError> {
+    let counting = Arc::new(Counting::default());
+    store.load(Arc::clone(&counting) as Arc<dyn LoadSink>).await?;
+    Ok(counting.totals())
+}
 
 /// Type, whether connected, and close code.
 type TotalsKey = (Arc<str>, bool, u16);
 
 /// What was counted so far.
 #[derive(Default)]
-pub(super) struct Counting(Mutex<BTreeMap<TotalsKey, u64>>);
+struct Counting(Mutex<BTreeMap<TotalsKey, u64>>);
 
 impl Counting {
-    pub fn totals(&self) -> Vec<Total> {
+    fn totals(&self) -> Vec<Total> {
         let counted = std::mem::take(&mut *self.0.lock());
         let total = |((device_type, connected, close_code), devices): (TotalsKey, u64)| Total {
             device_type: device_type.to_string(),

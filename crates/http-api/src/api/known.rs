@@ -4,11 +4,11 @@ use std::sync::Arc;
 
 use crate::context::Context;
 use crate::error::Error;
-use presence::query::{Query, Sort};
+use presence::query::{Page, Query, Sort};
 use presence::{Device, DeviceName, DeviceState};
 use server::freshness::RoundNumber;
 use server::read_through::{ReadThrough, Unavailable};
-use server::registry::{NotHeld, Page, Snapshot, Totals};
+use server::registry::{NotHeld, Snapshot, Totals};
 
 /// Which part of the totals an answer shows.
 pub struct TotalsQuery {
@@ -91,7 +91,7 @@ impl Context {
     }
 
     /// Part of a list.
-    pub async fn list(&self, query: &Query) -> Result<Page, Error> {
+    pub async fn list(&self, query: &Query) -> Result<Page<Snapshot>, Error> {
         match &self.read_through {
             None => {
                 let mut listing = self.map.start_list(query);

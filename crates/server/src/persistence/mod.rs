@@ -3,7 +3,6 @@
 pub mod instances;
 mod maintenance;
 pub mod peers;
-mod readers;
 mod refused;
 mod removal;
 mod restore;
@@ -11,5 +10,4 @@ mod watermark;
 pub mod writer;
 
 pub use maintenance::Maintenance;
-pub use readers::{DevicesOf, HistoryOf};
 pub use restore::{Restored, restore};

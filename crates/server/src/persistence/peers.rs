@@ -20,8 +20,8 @@ use crate::metrics::Metrics;
 use crate::registry::DeviceRegistry;
 use crate::sync::Leadership;
 use crate::sync::backlog::Backlog;
-use presence::query::{Sort, SortBy};
-use store::{ChangeCursor, Changes, Query, Store, StoreError};
+use presence::query::{Scan, Sort, SortBy};
+use store::{ChangeCursor, Changes, Store, StoreError, StoredDevice};
 
 /// Devices that are read and handed over at once: some milliseconds of the decoder, which then turns to the socket's runs.
 const PAGE: usize = 2_000;
@@ -136,7 +136,7 @@ impl Peers {
             self.leadership.ask_again();
             return Ok(cursor);
         }
-        let mut query = Query {
+        let mut query = Scan {
             device_type: None,
             status: None,
             sort: Sort { by: SortBy::Id, descending: false },

@@ -8,9 +8,9 @@ use tokio::time::{Instant, timeout};
 
 use super::{ReadThrough, Unavailable};
 use crate::freshness::RoundNumber;
-use crate::registry::{Arrival, Page, Provenance, Snapshot, Totals};
-use presence::query::{Filter, Position, Query, Sort, SortBy, Total};
-use presence::{Moment, Status};
+use crate::registry::{Arrival, Provenance, Snapshot, Totals};
+use presence::Status;
+use presence::query::{Filter, Page, Position, Query, Scan, Sort, SortBy, Total};
 use store::StoredDevice;
 
 /// Devices that are looked at at once where a filter may pass over many.
@@ -28,23 +28,6 @@ const TOTALS_TIMEOUT: Duration = Duration::from_secs(60);
 /// Totals are as old as this, or nine times what counting took: a store spends a tenth of its time on it at most.
 const TOTALS_MIN_AGE: Duration = Duration::from_secs(1);
 const TOTALS_SHARE: u32 = 9;
-
-/// Part of what a store has, in order.
-#[derive(Clone, Debug)]
-pub struct Scan {
-    pub device_type: Option<String>,
-    pub status: Option<Status>,
-    pub sort: Sort,
-    pub after: Option<Position>,
-    pub limit: usize,
-}
-
-/// What came of it.
-#[derive(Debug)]
-pub struct Scanned {
-    pub devices: Vec<StoredDevice>,
-    pub more: bool,
-}
 
 /// The whole fleet in numbers.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -95,7 +78,7 @@ impl ReadThrough {
     }
 
     /// Part of a list. A device that does not change while the list is read is neither skipped nor repeated.
-    pub async fn list(&self, query: &Query) -> Result<Page, Unavailable> {
+    pub async fn list(&self, query: &Query) -> Result<Page<Snapshot>, Unavailable> {
         let mut found = Vec::new();
         let types = listed_types(query);
         let is_plain = is_plain(&query.filter, &types);
@@ -106,19 +89,17 @@ impl ReadThrough {
                 let wanted = query.limit - found.len() + 1;
                 let limit = if is_plain { wanted } else { wanted.max(SCANNED_AT_ONCE) };
                 let scan = Scan { device_type, status, sort: query.sort, after: after.take(), limit };
-                let asked = timeout(LIST_TIMEOUT, self.devices.listed(scan)).await;
-                let Ok(Ok(scanned)) = asked else { return Err(Unavailable) };
-                after = scanned.devices.last().map(position);
-                for snapshot in scanned.devices.into_iter().filter_map(admitted(&query.filter)) {
+                let asked = timeout(LIST_TIMEOUT, self.devices.list(scan)).await;
+                let Ok(Ok(part)) = asked else { return Err(Unavailable) };
+                for snapshot in part.devices.into_iter().filter_map(admitted(&query.filter)) {
                     if found.len() == query.limit {
                         let next = found.last().map(Snapshot::position);
                         return Ok(Page { devices: found, next });
                     }
                     found.push(snapshot);
                 }
-                if !scanned.more {
-                    break;
-                }
+                let Some(next) = part.next else { break };
+                after = Some(next);
             }
         }
         Ok(Page { devices: found, next: None })
@@ -181,12 +162,6 @@ fn is_plain(filter: &Filter, listed: &[Option<String>]) -> bool {
         && until.is_none()
 }
 
-/// Where a device stands, in any order.
-fn position(device: &StoredDevice) -> Position {
-    let time = device.state.resolve().map_or(Moment::UNKNOWN, |resolved| resolved.event.time);
-    Position { device_type: device.name.device_type.to_string(), id: device.name.id.to_string(), time }
-}
-
 fn admitted(filter: &Filter) -> impl Fn(StoredDevice) -> Option<Snapshot> {
     move |device| {
         let arrival =
@@ -200,6 +175,7 @@ fn admitted(filter: &Filter) -> impl Fn(StoredDevice) -> Option<Snapshot> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use presence::Moment;
 
     #[test]
     fn parts_add_up() {

@@ -20,22 +20,20 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
-use futures_util::future::BoxFuture;
 use parking_lot::Mutex;
 use tokio::sync::{Semaphore, oneshot};
 use tokio::time::timeout;
 
 use crate::freshness::RoundNumber;
-use crate::history::ReadError;
 use crate::metrics::Metrics;
 use crate::registry::{Arrival, DeviceRegistry, Provenance, Snapshot};
 use crate::sync::backlog::{Backlog, Remembered};
 use presence::{Device, DeviceName, DeviceState};
-use store::StoredDevice;
+use store::{ReadDevices, StoredDevice};
 
 pub use self::catalog::StoreCatalog;
 use self::list::CachedTotals;
-pub use self::list::{FleetTotals, Scan, Scanned};
+pub use self::list::FleetTotals;
 
 /// Devices of one reading: as many as a lookup may name, a few milliseconds of any store.
 const NAMES_MAX: usize = 1_000;
@@ -52,18 +50,6 @@ const READ_TIMEOUT: Duration = Duration::from_secs(5);
 /// Batches on their way into the map. What is read while the decoder has so many to take is not held, which costs another
 /// reading if it is asked for again.
 const REMEMBERED_MAX: usize = 16;
-
-/// Whoever keeps all devices.
-pub trait ReadDevices: Send + Sync {
-    /// Those of the devices that are kept, each once.
-    fn named(&self, names: Vec<DeviceName>) -> BoxFuture<'_, Result<Vec<StoredDevice>, ReadError>>;
-
-    /// Some in the order that is asked for; fewer than asked for, if no more follow.
-    fn listed(&self, scan: Scan) -> BoxFuture<'_, Result<Scanned, ReadError>>;
-
-    /// All of them in numbers.
-    fn totals(&self) -> BoxFuture<'_, Result<Vec<presence::query::Total>, ReadError>>;
-}
 
 /// What is known of a device, from the store and from memory.
 #[derive(Clone, Debug, PartialEq)]
@@ -250,12 +236,12 @@ impl ReadThrough {
         let metrics = &self.metrics.read_through;
         metrics.reads.inc();
         metrics.read_devices.observe(names.len() as f64);
-        let error = match timeout(READ_TIMEOUT, self.devices.named(names)).await {
+        let error = match timeout(READ_TIMEOUT, self.devices.read(names)).await {
             Ok(Ok(kept)) => {
                 self.failing.store(false, Ordering::Relaxed);
                 return Ok(kept);
             }
-            Ok(Err(ReadError(why))) => why,
+            Ok(Err(error)) => error.to_string(),
             Err(_) => format!("no answer for {} s", READ_TIMEOUT.as_secs()),
         };
         metrics.read_failures.inc();

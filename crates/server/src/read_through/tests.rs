@@ -2,30 +2,33 @@
 
 use std::collections::BTreeMap;
 
+use futures_util::future::BoxFuture;
 use tokio::sync::mpsc;
 
 use super::*;
 use crate::sync::backlog::{Item, Pending, backlog};
 use presence::payload::Payload;
+use presence::query::{Page, Scan, Total};
 use presence::{EventKind, Moment, PresenceEvent, Status, UnixSeconds};
+use store::StoreError;
 
 /// A reading under way: what is asked for, and where the answer goes.
-type Reading = (Vec<DeviceName>, oneshot::Sender<Result<Vec<StoredDevice>, ReadError>>);
+type Reading = (Vec<DeviceName>, oneshot::Sender<Result<Vec<StoredDevice>, StoreError>>);
 
 struct Slow(mpsc::UnboundedSender<Reading>);
 
 impl ReadDevices for Slow {
-    fn named(&self, names: Vec<DeviceName>) -> BoxFuture<'_, Result<Vec<StoredDevice>, ReadError>> {
+    fn read(&self, names: Vec<DeviceName>) -> BoxFuture<'_, Result<Vec<StoredDevice>, StoreError>> {
         let (answer, answered) = oneshot::channel();
         self.0.send((names, answer)).unwrap();
         Box::pin(async { answered.await.unwrap() })
     }
 
-    fn listed(&self, _scan: Scan) -> BoxFuture<'_, Result<Scanned, ReadError>> {
+    fn list(&self, _: Scan) -> BoxFuture<'_, Result<Page<StoredDevice>, StoreError>> {
         unreachable!("nothing is listed here")
     }
 
-    fn totals(&self) -> BoxFuture<'_, Result<Vec<presence::query::Total>, ReadError>> {
+    fn totals(&self) -> BoxFuture<'_, Result<Vec<Total>, StoreError>> {
         unreachable!("nothing is counted here")
     }
 }
@@ -168,7 +171,7 @@ async fn a_store_that_fails_is_said_to_all_who_wait_and_asked_again_by_the_next(
     for id in ["a", "b"] {
         asked.push(fixture.ask(&[id, "c"]));
         let (_, answer) = fixture.readings.recv().await.unwrap();
-        answer.send(Err(ReadError("away".to_owned()))).unwrap();
+        answer.send(Err(StoreError::Read("away".to_owned()))).unwrap();
     }
     for asked in asked {
         assert_eq!(asked.await.unwrap(), Err(Unavailable));

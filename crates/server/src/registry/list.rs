@@ -19,7 +19,7 @@ use super::sorted::At;
 use super::types::DeviceType;
 use super::{DeviceRegistry, Names, Record, Snapshot, names};
 use presence::Moment;
-use presence::query::{Filter, Position, Query, Sort, SortBy};
+use presence::query::{Filter, Page, Position, Query, Sort, SortBy};
 
 /// Entries that a step may pass over before it lets go of the order.
 const STEP_ENTRIES: usize = 16_384;
@@ -29,14 +29,6 @@ const RECORD_COST: usize = 64;
 const ORDER_COST: usize = 256;
 /// So much is done without a pause: some milliseconds at most.
 const COST_AT_ONCE: usize = 16 * STEP_ENTRIES;
-
-/// Part of a list.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Page {
-    pub devices: Vec<Snapshot>,
-    /// The last device, if any follow it.
-    pub next: Option<Position>,
-}
 
 /// Part of a list that is being looked for.
 pub struct Listing {
@@ -112,7 +104,7 @@ enum Left {
 
 impl DeviceRegistry {
     /// Part of a list. A device that does not change while the list is read is neither skipped nor repeated.
-    pub fn list(&self, query: &Query) -> Page {
+    pub fn list(&self, query: &Query) -> Page<Snapshot> {
         let mut listing = self.start_list(query);
         loop {
             if let Some(page) = self.advance_list(&mut listing) {
@@ -133,7 +125,7 @@ impl DeviceRegistry {
     }
 
     /// Goes on looking for about a millisecond; `None`: that was not enough.
-    pub fn advance_list(&self, listing: &mut Listing) -> Option<Page> {
+    pub fn advance_list(&self, listing: &mut Listing) -> Option<Page<Snapshot>> {
         let Listing { query, search, found } = listing;
         let want = query.limit.saturating_add(1);
         let mut cost = 0;

@@ -34,11 +34,10 @@ use self::read::{COUNTER_SHARDS, Window};
 use self::statements::Statements;
 use super::settings::{StoreServer, StoreSettings};
 use super::{
-    Batch, ChangeCursor, Changes, ForgottenDevice, Instance, LoadSink, Page, Query, Retention, Store,
-    StoreError, StoredDevice,
+    Batch, ChangeCursor, Changes, ForgottenDevice, Instance, LoadSink, ReadDevices, ReadHistory, Retention, Store, StoreError, StoredDevice,
 };
 use presence::history::{EventPage, HistoryRow};
-use presence::query::Total;
+use presence::query::{Page, Scan, Total};
 use presence::{Device, DeviceName, UnixSeconds};
 use system::sentence;
 
@@ -311,23 +310,7 @@ fn bounded<'a, T: Send + 'a>(
     })
 }
 
-impl Store for PostgresStore {
-    fn upsert(&self, batch: Arc<Batch>) -> BoxFuture<'_, Result<(), StoreError>> {
-        bounded(async move { self.merge(&batch).await })
-    }
-
-    fn refuses(&self, device: Device<'_>) -> Option<&'static str> {
-        columns::refusal(device.device_type, device.id)
-    }
-
-    fn load(&self, sink: Arc<dyn LoadSink>) -> BoxFuture<'_, Result<(), StoreError>> {
-        Box::pin(async move {
-            let client = self.client().await?;
-            let done = read::load(&client, &self.statements, &*sink).await;
-            client.served(done)
-        })
-    }
-
+impl ReadDevices for PostgresStore {
     fn read(&self, names: Vec<DeviceName>) -> BoxFuture<'_, Result<Vec<StoredDevice>, StoreError>> {
         bounded(async move {
             let client = self.client().await?;
@@ -344,10 +327,53 @@ impl Store for PostgresStore {
         })
     }
 
-    fn list(&self, query: Query) -> BoxFuture<'_, Result<Page, StoreError>> {
+    fn list(&self, scan: Scan) -> BoxFuture<'_, Result<Page<StoredDevice>, StoreError>> {
         bounded(async move {
             let client = self.client().await?;
-            let done = read::list(&client, &self.schema, &query).await;
+            let done = read::list(&client, &self.schema, &scan).await;
+            client.served(done)
+        })
+    }
+}
+
+impl ReadHistory for PostgresStore {
+    fn history(
+        &self,
+        name: DeviceName,
+        before: Option<u64>,
+        limit: usize,
+    ) -> BoxFuture<'_, Result<Vec<HistoryRow>, StoreError>> {
+        let received_since = i64::from(self.received_since.load(Ordering::Relaxed));
+        let window = Window { before, limit, per_device: self.per_device(), received_since };
+        bounded(async move {
+            let client = self.client().await?;
+            let done = read::history(&client, &self.statements, &name, &window).await;
+            client.served(done)
+        })
+    }
+
+    fn events(&self, after: u64, limit: usize) -> BoxFuture<'_, Result<Option<EventPage>, StoreError>> {
+        bounded(async move {
+            let client = self.client().await?;
+            let done = order::events(&client, &self.statements, after, limit).await;
+            client.served(done).map(Some)
+        })
+    }
+}
+
+impl Store for PostgresStore {
+    fn upsert(&self, batch: Arc<Batch>) -> BoxFuture<'_, Result<(), StoreError>> {
+        bounded(async move { self.merge(&batch).await })
+    }
+
+    fn refuses(&self, device: Device<'_>) -> Option<&'static str> {
+        columns::refusal(device.device_type, device.id)
+    }
+
+    fn load(&self, sink: Arc<dyn LoadSink>) -> BoxFuture<'_, Result<(), StoreError>> {
+        Box::pin(async move {
+            let client = self.client().await?;
+            let done = read::load(&client, &self.statements, &*sink).await;
             client.served(done)
         })
     }
@@ -374,29 +400,6 @@ impl Store for PostgresStore {
         lives_for: Duration,
     ) -> BoxFuture<'_, Result<Vec<Instance>, StoreError>> {
         bounded(self.say_alive(instance, lives_for))
-    }
-
-    fn history(
-        &self,
-        name: DeviceName,
-        before: Option<u64>,
-        limit: usize,
-    ) -> BoxFuture<'_, Result<Vec<HistoryRow>, StoreError>> {
-        let received_since = i64::from(self.received_since.load(Ordering::Relaxed));
-        let window = Window { before, limit, per_device: self.per_device(), received_since };
-        bounded(async move {
-            let client = self.client().await?;
-            let done = read::history(&client, &self.statements, &name, &window).await;
-            client.served(done)
-        })
-    }
-
-    fn events(&self, after: u64, limit: usize) -> BoxFuture<'_, Result<Option<EventPage>, StoreError>> {
-        bounded(async move {
-            let client = self.client().await?;
-            let done = order::events(&client, &self.statements, after, limit).await;
-            client.served(done).map(Some)
-        })
     }
 
     fn prune(&self, received_before: UnixSeconds) -> BoxFuture<'_, Result<u64, StoreError>> {

@@ -12,9 +12,9 @@ use super::columns::{self, TypeNames};
 use super::failed;
 use super::statements::{Statements, with_schema};
 use super::tombstones;
-use crate::{ChangeCursor, Changes, Cursor, LoadSink, PAGE_MAX, Page, Query, StoreError, StoredDevice};
+use crate::{ChangeCursor, Changes, LoadSink, PAGE_MAX, StoreError, StoredDevice};
 use presence::history;
-use presence::query::{SortBy, Total};
+use presence::query::{Page, Scan, SortBy, Total};
 use presence::{DeviceName, Status};
 
 /// Counter shards of changes, as the schema has them.
@@ -79,13 +79,13 @@ pub async fn totals(client: &Object, statements: &Statements) -> Result<Vec<Tota
 }
 
 /// Part of a list.
-pub async fn list(client: &Object, schema: &str, query: &Query) -> Result<Page, StoreError> {
-    let (direction, behind) = if query.sort.descending { ("DESC", "<") } else { ("ASC", ">") };
-    let order = match query.sort.by {
+pub async fn list(client: &Object, schema: &str, scan: &Scan) -> Result<Page<StoredDevice>, StoreError> {
+    let (direction, behind) = if scan.sort.descending { ("DESC", "<") } else { ("ASC", ">") };
+    let order = match scan.sort.by {
         SortBy::Id => format!("type {direction}, id {direction}"),
         SortBy::Since => format!("time {direction}, type {direction}, id {direction}"),
     };
-    let after = match (query.sort.by, &query.after) {
+    let after = match (scan.sort.by, &scan.after) {
         (_, None) => "true".to_owned(),
         (SortBy::Id, Some(_)) => format!("(type, id) {behind} ($4, $5)"),
         (SortBy::Since, Some(_)) => format!("(time, type, id) {behind} ($6, $4, $5)"),
@@ -96,17 +96,16 @@ pub async fn list(client: &Object, schema: &str, query: &Query) -> Result<Page, 
          ORDER BY {order} LIMIT $3",
         columns::DEVICE
     );
-    let limit = query.limit.min(PAGE_MAX);
+    let limit = scan.limit.min(PAGE_MAX);
     // One more, to see whether anything follows.
     let most = limit as i64 + 1;
-    let connected = query.status.map(|status| status == Status::Connected);
-    let mut parameters: Vec<&(dyn ToSql + Sync)> = vec![&query.device_type, &connected, &most];
-    let (device_type, id);
-    if let Some(Cursor { name, time }) = &query.after {
-        (device_type, id) = (&*name.device_type, &*name.id);
-        parameters.extend([&device_type as &(dyn ToSql + Sync), &id]);
-        if query.sort.by == SortBy::Since {
-            parameters.push(time);
+    let connected = scan.status.map(|status| status == Status::Connected);
+    let mut parameters: Vec<&(dyn ToSql + Sync)> = vec![&scan.device_type, &connected, &most];
+    let time = scan.after.as_ref().map(|after| after.time.nanos().unwrap_or(i64::MIN));
+    if let Some(after) = &scan.after {
+        parameters.extend([&after.device_type as &(dyn ToSql + Sync), &after.id]);
+        if scan.sort.by == SortBy::Since {
+            parameters.push(&time);
         }
     }
     let select = client.prepare_cached(&with_schema(&sql, schema)).await.map_err(failed)?;
@@ -116,7 +115,7 @@ pub async fn list(client: &Object, schema: &str, query: &Query) -> Result<Page, 
         rows.iter().map(|row| columns::device(row, &mut names)).collect::<Result<Vec<_>, _>>()?;
     let more = devices.len() > limit;
     devices.truncate(limit);
-    let next = devices.last().filter(|_| more).map(Cursor::at);
+    let next = devices.last().filter(|_| more).map(StoredDevice::position);
     Ok(Page { devices, next })
 }
 

@@ -19,11 +19,11 @@ use self::file::{Lock, Unusable};
 use self::read::Window;
 use self::write::{WriteError, Writing};
 use super::{
-    Batch, ChangeCursor, Changes, ForgottenDevice, LoadSink, Page, Query, Retention, Store, StoreError,
+    Batch, ChangeCursor, Changes, ForgottenDevice, LoadSink, ReadDevices, ReadHistory, Retention, Store, StoreError,
     StoredDevice,
 };
 use presence::history::{EventPage, HistoryRow};
-use presence::query::Total;
+use presence::query::{Page, Scan, Total};
 use presence::{DeviceName, UnixSeconds};
 
 /// One file, open for as long as this lives.
@@ -228,6 +228,37 @@ impl ReadWorker {
     }
 }
 
+impl ReadDevices for SqliteStore {
+    fn read(&self, names: Vec<DeviceName>) -> BoxFuture<'_, Result<Vec<StoredDevice>, StoreError>> {
+        self.read(move |connection| read::named(connection, names))
+    }
+
+    fn totals(&self) -> BoxFuture<'_, Result<Vec<Total>, StoreError>> {
+        self.read(read::totals)
+    }
+
+    fn list(&self, scan: Scan) -> BoxFuture<'_, Result<Page<StoredDevice>, StoreError>> {
+        self.read(move |connection| read::list(connection, &scan))
+    }
+}
+
+impl ReadHistory for SqliteStore {
+    fn history(
+        &self,
+        name: DeviceName,
+        before: Option<u64>,
+        limit: usize,
+    ) -> BoxFuture<'_, Result<Vec<HistoryRow>, StoreError>> {
+        let received_since = UnixSeconds(self.received_since.load(Ordering::Relaxed));
+        let window = Window { before, limit, per_device: self.retention.per_device, received_since };
+        self.read(move |connection| read::history(connection, &name, &window))
+    }
+
+    fn events(&self, after: u64, limit: usize) -> BoxFuture<'_, Result<Option<EventPage>, StoreError>> {
+        self.read(move |connection| read::events(connection, after, limit).map(Some))
+    }
+}
+
 impl Store for SqliteStore {
     fn upsert(&self, batch: Arc<Batch>) -> BoxFuture<'_, Result<(), StoreError>> {
         self.write(move |writing| writing.upsert(&batch))
@@ -247,39 +278,12 @@ impl Store for SqliteStore {
         }
     }
 
-    fn read(&self, names: Vec<DeviceName>) -> BoxFuture<'_, Result<Vec<StoredDevice>, StoreError>> {
-        self.read(move |connection| read::named(connection, names))
-    }
-
-    fn totals(&self) -> BoxFuture<'_, Result<Vec<Total>, StoreError>> {
-        self.read(read::totals)
-    }
-
-    fn list(&self, query: Query) -> BoxFuture<'_, Result<Page, StoreError>> {
-        self.read(move |connection| read::list(connection, &query))
-    }
-
     fn changes(&self, since: ChangeCursor, limit: usize) -> BoxFuture<'_, Result<Changes, StoreError>> {
         self.read(move |connection| read::changes(connection, &since, limit))
     }
 
     fn cursor(&self) -> BoxFuture<'_, Result<ChangeCursor, StoreError>> {
         self.read(read::cursor)
-    }
-
-    fn history(
-        &self,
-        name: DeviceName,
-        before: Option<u64>,
-        limit: usize,
-    ) -> BoxFuture<'_, Result<Vec<HistoryRow>, StoreError>> {
-        let received_since = UnixSeconds(self.received_since.load(Ordering::Relaxed));
-        let window = Window { before, limit, per_device: self.retention.per_device, received_since };
-        self.read(move |connection| read::history(connection, &name, &window))
-    }
-
-    fn events(&self, after: u64, limit: usize) -> BoxFuture<'_, Result<Option<EventPage>, StoreError>> {
-        self.read(move |connection| read::events(connection, after, limit).map(Some))
     }
 
     fn prune(&self, received_before: UnixSeconds) -> BoxFuture<'_, Result<u64, StoreError>> {

@@ -12,10 +12,10 @@ use rusqlite::{Connection, Row, params, params_from_iter};
 
 use super::write::{WriteError, signed};
 use super::{encoding, file};
-use crate::{ChangeCursor, Changes, Cursor, LoadSink, PAGE_MAX, Page, Query, StoredDevice};
+use crate::{ChangeCursor, Changes, LoadSink, PAGE_MAX, StoredDevice};
 use presence::history;
 use presence::history::{EventPage, StoredEvent};
-use presence::query::{SortBy, Total};
+use presence::query::{Page, Position, Scan, SortBy, Total};
 use presence::{DeviceName, Status, UnixSeconds};
 
 /// Devices that are handed over at once while loading.
@@ -138,15 +138,15 @@ pub fn totals(connection: &Connection) -> Result<Vec<Total>, WriteError> {
 }
 
 /// Part of a list.
-pub fn list(connection: &Connection, query: &Query) -> Result<Page, WriteError> {
+pub fn list(connection: &Connection, scan: &Scan) -> Result<Page<StoredDevice>, WriteError> {
     // An unknown time is the least.
     const TIME: &str = "coalesce(time, -9223372036854775807 - 1)";
-    let (direction, behind) = if query.sort.descending { ("DESC", "<") } else { ("ASC", ">") };
-    let order = match query.sort.by {
+    let (direction, behind) = if scan.sort.descending { ("DESC", "<") } else { ("ASC", ">") };
+    let order = match scan.sort.by {
         SortBy::Id => format!("type {direction}, id {direction}"),
         SortBy::Since => format!("{TIME} {direction}, type {direction}, id {direction}"),
     };
-    let after = match (query.sort.by, &query.after) {
+    let after = match (scan.sort.by, &scan.after) {
         (_, None) => "1".to_owned(),
         (SortBy::Id, Some(_)) => format!("(type, id) {behind} (?4, ?5)"),
         (SortBy::Since, Some(_)) => format!("({TIME}, type, id) {behind} (?6, ?4, ?5)"),
@@ -155,23 +155,23 @@ pub fn list(connection: &Connection, query: &Query) -> Result<Page, WriteError> 
         "SELECT {COLUMNS} FROM device WHERE (?1 IS NULL OR type = ?1) AND (?2 IS NULL OR connected = ?2) AND {after}
          ORDER BY {order} LIMIT ?3"
     );
-    let limit = query.limit.min(PAGE_MAX);
+    let limit = scan.limit.min(PAGE_MAX);
     let mut values: Vec<Value> = vec![
-        query.device_type.clone().into(),
-        query.status.map(|status| i64::from(status == Status::Connected)).into(),
+        scan.device_type.clone().into(),
+        scan.status.map(|status| i64::from(status == Status::Connected)).into(),
         // One more, to see whether anything follows.
         (limit as i64 + 1).into(),
     ];
-    if let Some(Cursor { name, time }) = &query.after {
-        values.extend([name.device_type.to_string().into(), name.id.to_string().into()]);
-        if query.sort.by == SortBy::Since {
-            values.push((*time).into());
+    if let Some(Position { device_type, id, time }) = &scan.after {
+        values.extend([device_type.clone().into(), id.clone().into()]);
+        if scan.sort.by == SortBy::Since {
+            values.push(time.nanos().unwrap_or(i64::MIN).into());
         }
     }
     let mut devices = devices(connection, &sql, values)?;
     let more = devices.len() > limit;
     devices.truncate(limit);
-    let next = devices.last().filter(|_| more).map(Cursor::at);
+    let next = devices.last().filter(|_| more).map(StoredDevice::position);
     Ok(Page { devices, next })
 }
 

@@ -34,10 +34,11 @@ use self::connection::{Call, ClusterConnection};
 use self::position::ChangeTracker;
 use super::settings::{Address, StoreServer};
 use super::{
-    Batch, ChangeCursor, Changes, ForgottenDevice, Instance, LoadSink, Page, Query, Retention, Store,
-    StoreError, StoredDevice,
+    Batch, ChangeCursor, Changes, ForgottenDevice, Instance, LoadSink, ReadDevices, ReadHistory, Retention, Store, StoreError, StoredDevice,
 };
+use crate::totals;
 use presence::history::HistoryRow;
+use presence::query::{Page, Scan, Total};
 use presence::{DeviceName, UnixSeconds};
 
 mod scripts {
@@ -222,6 +223,32 @@ impl Grid {
     }
 }
 
+impl ReadDevices for ValkeyStore {
+    fn read(&self, names: Vec<DeviceName>) -> BoxFuture<'_, Result<Vec<StoredDevice>, StoreError>> {
+        Box::pin(async move { Ok(self.grid.named(&names).await?) })
+    }
+
+    fn list(&self, scan: Scan) -> BoxFuture<'_, Result<Page<StoredDevice>, StoreError>> {
+        Box::pin(async move { Ok(self.grid.list(&scan).await?) })
+    }
+
+    fn totals(&self) -> BoxFuture<'_, Result<Vec<Total>, StoreError>> {
+        Box::pin(totals::count(self))
+    }
+}
+
+impl ReadHistory for ValkeyStore {
+    fn history(
+        &self,
+        name: DeviceName,
+        before: Option<u64>,
+        limit: usize,
+    ) -> BoxFuture<'_, Result<Vec<HistoryRow>, StoreError>> {
+        let received_since = UnixSeconds(self.received_since.load(Ordering::Relaxed));
+        Box::pin(async move { Ok(self.grid.history(&name, before, limit, received_since).await?) })
+    }
+}
+
 impl Store for ValkeyStore {
     fn upsert(&self, batch: Arc<Batch>) -> BoxFuture<'_, Result<(), StoreError>> {
         Box::pin(async move { Ok(self.grid.upsert(&batch).await?) })
@@ -229,14 +256,6 @@ impl Store for ValkeyStore {
 
     fn load(&self, sink: Arc<dyn LoadSink>) -> BoxFuture<'_, Result<(), StoreError>> {
         Box::pin(async move { Ok(self.grid.load(sink).await?) })
-    }
-
-    fn read(&self, names: Vec<DeviceName>) -> BoxFuture<'_, Result<Vec<StoredDevice>, StoreError>> {
-        Box::pin(async move { Ok(self.grid.named(&names).await?) })
-    }
-
-    fn list(&self, query: Query) -> BoxFuture<'_, Result<Page, StoreError>> {
-        Box::pin(async move { Ok(self.grid.list(&query).await?) })
     }
 
     fn changes(&self, since: ChangeCursor, limit: usize) -> BoxFuture<'_, Result<Changes, StoreError>> {
@@ -269,16 +288,6 @@ impl Store for ValkeyStore {
             let live_members = self.grid.heartbeat(&instance, lives_for).await;
             live_members.map_err(|error| StoreError::Write(error.to_string()))
         })
-    }
-
-    fn history(
-        &self,
-        name: DeviceName,
-        before: Option<u64>,
-        limit: usize,
-    ) -> BoxFuture<'_, Result<Vec<HistoryRow>, StoreError>> {
-        let received_since = UnixSeconds(self.received_since.load(Ordering::Relaxed));
-        Box::pin(async move { Ok(self.grid.history(&name, before, limit, received_since).await?) })
     }
 
     fn prune(&self, received_before: UnixSeconds) -> BoxFuture<'_, Result<u64, StoreError>> {

@@ -14,12 +14,10 @@ use super::connection::Call;
 use super::encoding::{self, Damaged};
 use super::position::{BucketPoll, BucketPosition, Positions};
 use super::{Grid, scripts};
-use crate::{
-    ChangeCursor, Changes, Cursor, ForgottenDevice, LoadSink, PAGE_MAX, Page, Query, StoreError, StoredDevice,
-};
+use crate::{ChangeCursor, Changes, ForgottenDevice, LoadSink, PAGE_MAX, StoreError, StoredDevice};
 use presence::history::HistoryRow;
-use presence::query::{Sort, SortBy};
-use presence::{DeviceName, Status, UnixSeconds};
+use presence::query::{Page, Position, Scan, Sort, SortBy};
+use presence::{Device, DeviceName, Status, UnixSeconds};
 
 /// Devices that one call of a script reads: a server does nothing else meanwhile, one or two milliseconds.
 const READ_AT_ONCE: usize = 1_000;
@@ -70,14 +68,14 @@ struct Bounds {
 }
 
 impl Bounds {
-    fn of(device_type: Option<&str>, after: Option<&DeviceName>) -> Self {
+    fn of(device_type: Option<&str>, after: Option<Device<'_>>) -> Self {
         let (mut from, mut to) = (b"-".to_vec(), b"+".to_vec());
         if let Some(device_type) = device_type {
             let begin = |sign: u8, end: u8| [&[sign], device_type.as_bytes(), &[end]].concat();
             (from, to) = (begin(b'[', SEPARATOR), begin(b'(', SEPARATOR + 1));
         }
         if let Some(after) = after {
-            let after = excluded(&joined(after.device()));
+            let after = excluded(&joined(after));
             // Who asks for one type may come from a device before it.
             if device_type.is_none() || after[1..] > from[1..] {
                 from = after;
@@ -178,33 +176,34 @@ impl Grid {
         })
     }
 
-    pub async fn list(&self, query: &Query) -> Result<Page, BucketReadError> {
-        let limit = query.limit.min(PAGE_MAX);
+    pub async fn list(&self, scan: &Scan) -> Result<Page<StoredDevice>, BucketReadError> {
+        let limit = scan.limit.min(PAGE_MAX);
         // One more, to see whether anything follows.
         let by_name = Sort { by: SortBy::Id, descending: false };
-        let mut devices = if query.sort == by_name {
-            self.by_name(query, limit + 1).await?
+        let mut devices = if scan.sort == by_name {
+            self.by_name(scan, limit + 1).await?
         } else {
-            self.in_another_order(query, limit + 1).await?
+            self.in_another_order(scan, limit + 1).await?
         };
         let more = devices.len() > limit;
         devices.truncate(limit);
-        let next = devices.last().filter(|_| more).map(Cursor::at);
+        let next = devices.last().filter(|_| more).map(StoredDevice::position);
         Ok(Page { devices, next })
     }
 
     /// Merges the lists of the buckets, each read as far as the page reaches.
-    async fn by_name(&self, query: &Query, wanted: usize) -> Result<Vec<StoredDevice>, BucketReadError> {
-        let after = query.after.as_ref().map(|cursor| &cursor.name);
-        let bounds = Bounds::of(query.device_type.as_deref(), after);
+    async fn by_name(&self, scan: &Scan, wanted: usize) -> Result<Vec<StoredDevice>, BucketReadError> {
+        let after =
+            scan.after.as_ref().map(|after| Device { device_type: &after.device_type, id: &after.id });
+        let bounds = Bounds::of(scan.device_type.as_deref(), after);
         let each = wanted / BUCKETS;
         // So that mostly one round is enough, though no two buckets have the same share.
-        let each = if query.status.is_some() { FILTERED_AT_ONCE } else { each + 3 * each.isqrt() + 3 };
+        let each = if scan.status.is_some() { FILTERED_AT_ONCE } else { each + 3 * each.isqrt() + 3 };
         let mut reading: Vec<(Bucket, Bounds)> =
             Bucket::all().map(|bucket| (bucket, bounds.clone())).collect();
         let mut found: Vec<(Vec<u8>, StoredDevice)> = Vec::new();
         loop {
-            let parts = reading.iter().map(|(bucket, bounds)| self.part(*bucket, bounds, each, query.status));
+            let parts = reading.iter().map(|(bucket, bounds)| self.part(*bucket, bounds, each, scan.status));
             let parts = try_join_all(parts).await?;
             for ((_, bounds), part) in reading.iter_mut().zip(&parts) {
                 bounds.from = part.polled_at.as_deref().map(excluded).unwrap_or_default();
@@ -230,16 +229,16 @@ impl Grid {
     /// Goes through all devices: an index by time would cost each change as much as the change itself.
     async fn in_another_order(
         &self,
-        query: &Query,
+        scan: &Scan,
         wanted: usize,
     ) -> Result<Vec<StoredDevice>, BucketReadError> {
-        let bounds = Bounds::of(query.device_type.as_deref(), None);
+        let bounds = Bounds::of(scan.device_type.as_deref(), None);
         let mut best: BinaryHeap<Placed> = BinaryHeap::new();
         let mut reads = stream::iter(Bucket::all().map(|bucket| (bucket, Some(bounds.clone()))))
             .flat_map_unordered(BUCKETS_AT_ONCE, |(bucket, bounds)| {
                 Box::pin(stream::unfold(bounds, move |bounds| async move {
                     let mut bounds = bounds?;
-                    let part = self.part(bucket, &bounds, READ_AT_ONCE, query.status).await;
+                    let part = self.part(bucket, &bounds, READ_AT_ONCE, scan.status).await;
                     let follows = part.as_ref().ok().and_then(|part| part.polled_at.as_deref()).map(excluded);
                     let next = follows.map(|from| {
                         bounds.from = from;
@@ -250,9 +249,9 @@ impl Grid {
             });
         while let Some(part) = reads.next().await {
             for device in part?.devices {
-                let placed = Placed { at: Cursor::at(&device), sort: query.sort, device };
-                let is_behind = |after| placed.at.compare(after, query.sort) == Ordering::Greater;
-                if query.after.as_ref().is_none_or(is_behind) {
+                let placed = Placed { at: device.position(), sort: scan.sort, device };
+                let is_behind = |after| scan.sort.compare(&placed.at, after) == Ordering::Greater;
+                if scan.after.as_ref().is_none_or(is_behind) {
                     best.push(placed);
                     if best.len() > wanted {
                         best.pop();
@@ -388,7 +387,7 @@ impl Grid {
 
 /// Ordered as the list is: the last one is the greatest.
 struct Placed {
-    at: Cursor,
+    at: Position,
     /// The same for all of them.
     sort: Sort,
     device: StoredDevice,
@@ -410,7 +409,7 @@ impl PartialOrd for Placed {
 
 impl Ord for Placed {
     fn cmp(&self, other: &Self) -> Ordering {
-        self.at.compare(&other.at, self.sort)
+        self.sort.compare(&self.at, &other.at)
     }
 }
 

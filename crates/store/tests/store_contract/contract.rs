@@ -4,12 +4,12 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use presence::payload::Payload;
-use presence::query::{Sort, SortBy};
+use presence::query::{Page, Scan, Sort, SortBy};
 use presence::{DeviceName, DeviceState, EventKind, Moment, PresenceEvent, Status, UnixSeconds};
 use proptest::prelude::*;
 use proptest::sample::Index;
 use proptest::test_runner::TestRunner;
-use store::{ChangeCursor, Cursor, Page, Query, StoreError, StoredDevice};
+use store::{ChangeCursor, StoreError, StoredDevice};
 
 use crate::fixture::{Fixture, device, devices, event, events, history_event, name, session, wait};
 use crate::forget::{
@@ -145,7 +145,7 @@ pub fn of_simultaneous_sessions_the_one_that_was_not_taken_over_decides(place: &
             let resolved = all[name].0.resolve().unwrap();
             assert_eq!(resolved.status, *status, "{place:?}: {name:?}");
         }
-        let disconnected = Query { status: Some(Status::Disconnected), ..everything() };
+        let disconnected = Scan { status: Some(Status::Disconnected), ..everything() };
         let listed = pages(fixture, &disconnected).len();
         let number = expected.iter().filter(|(_, status)| *status == Status::Disconnected).count();
         assert_eq!(listed, number, "{place:?}: the column for the status says the same");
@@ -173,9 +173,9 @@ fn orders<T: Clone>(items: Vec<T>) -> Vec<Vec<T>> {
 }
 
 /// All devices by id.
-fn everything() -> Query {
+fn everything() -> Scan {
     let sort = Sort { by: SortBy::Id, descending: false };
-    Query { device_type: None, status: None, sort, after: None, limit: 1_000 }
+    Scan { device_type: None, status: None, sort, after: None, limit: 1_000 }
 }
 
 pub fn many_devices_are_loaded_by_several_threads_each_once(place: &dyn Place) {
@@ -263,7 +263,7 @@ pub fn totals_count_each_device_once_as_it_is_now(place: &dyn Place) {
 }
 
 /// All pages of a list, and what stands in them.
-fn pages(fixture: &Fixture, query: &Query) -> Vec<StoredDevice> {
+fn pages(fixture: &Fixture, query: &Scan) -> Vec<StoredDevice> {
     let (mut query, mut found) = (query.clone(), Vec::new());
     loop {
         let Page { devices, next } = wait(fixture.store().list(query.clone())).unwrap();
@@ -314,7 +314,7 @@ pub fn a_list_neither_skips_nor_repeats_whatever_the_order_the_filter_and_the_si
             .cloned()
             .collect();
         expected.sort_by_key(|one| {
-            let time = Cursor::at(one).time;
+            let time = one.position().time;
             ((sort.by == SortBy::Since).then_some(time), one.name.clone())
         });
         if sort.descending {
@@ -322,7 +322,7 @@ pub fn a_list_neither_skips_nor_repeats_whatever_the_order_the_filter_and_the_si
         }
         for limit in [1, 7, 40, 1_000] {
             let device_type = device_type.map(str::to_owned);
-            let query = Query { device_type, status, sort, after: None, limit };
+            let query = Scan { device_type, status, sort, after: None, limit };
             assert_eq!(pages(&fixture, &query), expected, "{place:?} {query:?}");
         }
     }
@@ -332,7 +332,7 @@ pub fn a_change_between_two_pages_moves_nobody_else(place: &dyn Place) {
     let fixture = Fixture::new(place);
     fixture
         .put(devices((0..9).map(|n| device(&n.to_string(), [event(EventKind::Connect, n, n)], 1)).collect()));
-    let mut query = Query {
+    let mut query = Scan {
         device_type: None,
         status: None,
         sort: Sort { by: SortBy::Id, descending: false },

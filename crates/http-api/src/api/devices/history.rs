@@ -16,7 +16,7 @@ use crate::error::{Error, Problem};
 use formats::iot_platform::{self, close_code};
 use presence::history::HistoryRow;
 use presence::time_text::TimeText;
-use presence::{DeviceState, EventKind, Moment, PresenceEvent, Status};
+use presence::{DeviceName, DeviceState, EventKind, Moment, PresenceEvent, Status};
 use server::{clock, history};
 
 const KNOWN: &[&str] = &["limit", "before"];
@@ -144,7 +144,7 @@ pub async fn history(
     let before = parameters.parse("before", "a whole number", |text| text.parse().ok())?;
     let _reading = READINGS.acquire().await.expect("the semaphore is never closed");
     // Everything that is kept, for the totals; the settings bound it.
-    let rows = context.history.read(device, None, ALL).await.map_err(|error| {
+    let rows = context.history.history(DeviceName::of(device), None, ALL).await.map_err(|error| {
         tracing::warn!(%error, "a history cannot be read");
         Error::HistoryUnavailable
     })?;

@@ -79,7 +79,7 @@ impl HistoryReplay {
     }
 
     async fn read(&mut self, follower: &Follower) -> Result<EventPage, Gap> {
-        let page = follower.context.history.read_after(self.after, PAGE).await.map_err(|error| {
+        let page = follower.context.history.events(self.after, PAGE).await.map_err(|error| {
             tracing::warn!(%error, "a stream cannot read the history");
             Gap::Store
         })?;

@@ -20,8 +20,8 @@ use presence::query::Filter;
 use presence::{Device, EventKind, Moment, PresenceEvent, UnixSeconds};
 use server::feed::HistoryWatermark;
 use server::freshness::RoundNumber;
-use server::history::{ReadError, ReadHistory};
 use server::registry::{Arrival, Provenance};
+use store::{ReadHistory, StoreError};
 
 /// The device began another session each second.
 fn connect(at: u64) -> PresenceEvent {
@@ -45,7 +45,7 @@ fn many(events: u64) -> impl ReadHistory {
 
 /// A store that is away.
 fn away() -> impl ReadHistory {
-    HistoryAfter(|_, _| Err(ReadError("away".to_owned())))
+    HistoryAfter(|_, _| Err(StoreError::Read("away".to_owned())))
 }
 
 /// A service whose history is said to tell of everything up to an event.

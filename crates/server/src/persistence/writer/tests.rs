@@ -11,9 +11,10 @@ use crate::health::ReadyOn;
 use crate::registry::{Arrival, Provenance};
 use presence::history::{EventPage, HistoryEvent, HistoryRow};
 use presence::payload::Payload;
+use presence::query::{Page, Scan, Total};
 use presence::{Device, EventKind, Moment, PresenceEvent, UnixSeconds};
 use store::memory::MemoryStore;
-use store::{ChangeCursor, Changes, ForgottenDevice, LoadSink, PAGE_MAX, Page, Query, Retention};
+use store::{ChangeCursor, Changes, ForgottenDevice, LoadSink, PAGE_MAX, ReadDevices, ReadHistory, Retention};
 
 /// A store in memory, and what is done before each batch reaches it.
 struct Hooked<F> {
@@ -41,25 +42,19 @@ fn change(map: &DeviceRegistry, nanos: i128) {
     map.apply(Device { device_type: "t", id: "a" }, connected(nanos), arrival);
 }
 
-impl<F: Fn(&Batch) -> Result<(), StoreError> + Send + Sync> Store for Hooked<F> {
-    fn upsert(&self, batch: Arc<Batch>) -> BoxFuture<'_, Result<(), StoreError>> {
-        match (self.before)(&batch) {
-            Ok(()) => self.inner.upsert(batch),
-            Err(error) => Box::pin(std::future::ready(Err(error))),
-        }
-    }
-    fn load(&self, sink: Arc<dyn LoadSink>) -> BoxFuture<'_, Result<(), StoreError>> {
-        self.inner.load(sink)
-    }
+impl<F: Send + Sync> ReadDevices for Hooked<F> {
     fn read(&self, names: Vec<DeviceName>) -> BoxFuture<'_, Result<Vec<StoredDevice>, StoreError>> {
         self.inner.read(names)
     }
-    fn list(&self, query: Query) -> BoxFuture<'_, Result<Page, StoreError>> {
-        self.inner.list(query)
+    fn list(&self, scan: Scan) -> BoxFuture<'_, Result<Page<StoredDevice>, StoreError>> {
+        self.inner.list(scan)
     }
-    fn changes(&self, since: ChangeCursor, limit: usize) -> BoxFuture<'_, Result<Changes, StoreError>> {
-        self.inner.changes(since, limit)
+    fn totals(&self) -> BoxFuture<'_, Result<Vec<Total>, StoreError>> {
+        self.inner.totals()
     }
+}
+
+impl<F: Send + Sync> ReadHistory for Hooked<F> {
     fn history(
         &self,
         name: DeviceName,
@@ -70,6 +65,21 @@ impl<F: Fn(&Batch) -> Result<(), StoreError> + Send + Sync> Store for Hooked<F> 
     }
     fn events(&self, after: u64, limit: usize) -> BoxFuture<'_, Result<Option<EventPage>, StoreError>> {
         self.inner.events(after, limit)
+    }
+}
+
+impl<F: Fn(&Batch) -> Result<(), StoreError> + Send + Sync> Store for Hooked<F> {
+    fn upsert(&self, batch: Arc<Batch>) -> BoxFuture<'_, Result<(), StoreError>> {
+        match (self.before)(&batch) {
+            Ok(()) => self.inner.upsert(batch),
+            Err(error) => Box::pin(std::future::ready(Err(error))),
+        }
+    }
+    fn load(&self, sink: Arc<dyn LoadSink>) -> BoxFuture<'_, Result<(), StoreError>> {
+        self.inner.load(sink)
+    }
+    fn changes(&self, since: ChangeCursor, limit: usize) -> BoxFuture<'_, Result<Changes, StoreError>> {
+        self.inner.changes(since, limit)
     }
     fn cursor(&self) -> BoxFuture<'_, Result<ChangeCursor, StoreError>> {
         self.inner.cursor()
@@ -203,7 +213,7 @@ fn happen(writer: &Writer, id: &str, at: i128) {
 }
 
 async fn inner(store: &dyn Store) -> Vec<String> {
-    let query = Query {
+    let query = Scan {
         device_type: None,
         status: None,
         sort: presence::query::Sort { by: presence::query::SortBy::Id, descending: false },
