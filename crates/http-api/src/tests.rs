@@ -25,7 +25,7 @@ use crate::serving::direct::App;
 use crate::serving::server::Server;
 use crate::settings::HttpSettings;
 use presence::DeviceName;
-use presence::history::{EventPage, HistoryRow};
+use presence::history::{EventPage, HistoryPosition, HistoryRow};
 use server::feed::Feed;
 use server::health::{Health, ReadyOn};
 use server::metrics::{HttpMetrics, Metrics};
@@ -94,7 +94,7 @@ pub struct HistoryAfter<F>(pub F);
 
 impl<F> ReadHistory for HistoryAfter<F>
 where
-    F: Fn(u64, usize) -> Result<Option<EventPage>, StoreError> + Send + Sync,
+    F: Fn(HistoryPosition, usize) -> Result<Option<EventPage>, StoreError> + Send + Sync,
 {
     fn history(
         &self,
@@ -105,8 +105,12 @@ where
         async { Ok(Vec::new()) }.boxed()
     }
 
-    fn events(&self, sequence: u64, limit: usize) -> BoxFuture<'_, Result<Option<EventPage>, StoreError>> {
-        std::future::ready(self.0(sequence, limit)).boxed()
+    fn events(
+        &self,
+        after: HistoryPosition,
+        limit: usize,
+    ) -> BoxFuture<'_, Result<Option<EventPage>, StoreError>> {
+        std::future::ready(self.0(after, limit)).boxed()
     }
 }
 

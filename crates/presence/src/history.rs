@@ -1,5 +1,6 @@
 //! One event in a device's history, on its way to a store and as a store keeps it.
 
+use std::cmp::Ordering;
 use std::sync::Arc;
 
 use crate::{Device, PresenceEvent, UnixSeconds};
@@ -40,6 +41,26 @@ pub struct HistoryRow {
     pub received_at: UnixSeconds,
 }
 
+/// A place in the order in which a store keeps the events of all devices.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct HistoryPosition {
+    /// Names the order: another store has another one, and so has a store that was restored from a copy.
+    pub order: u64,
+    pub number: u64,
+}
+
+impl HistoryPosition {
+    /// Before the first event of any store.
+    pub const BEGINNING: HistoryPosition = HistoryPosition { order: 0, number: 0 };
+}
+
+/// Positions of different orders cannot be compared: neither is before the other.
+impl PartialOrd for HistoryPosition {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        (self.order == other.order).then(|| self.number.cmp(&other.number))
+    }
+}
+
 /// One event as it is kept, and whose it is.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StoredEvent {
@@ -47,7 +68,7 @@ pub struct StoredEvent {
     pub id: Box<str>,
     /// Where to go on after it, in the order of the events of all devices. Events that were kept in one step may share it, or
     /// come again to whoever goes on there; none is passed over.
-    pub position: u64,
+    pub position: HistoryPosition,
     pub row: HistoryRow,
 }
 
@@ -57,12 +78,12 @@ pub struct EventPage {
     /// After the position that was asked for, each once.
     pub events: Vec<StoredEvent>,
     /// Where to go on after this page without being given anything again.
-    pub reached: u64,
+    pub reached: HistoryPosition,
     /// Up to here nothing can be added any more: what is kept later has a higher position.
-    pub newest: u64,
+    pub newest: HistoryPosition,
     /// No event that had been kept when this was read has a higher position. More than `newest` where several write at
     /// once, and one that began earlier may still add events that come before those of another.
-    pub begun: u64,
+    pub begun: HistoryPosition,
     /// Some that belong here are missing: they were dropped because they were too old or too many of one device, or lost
     /// before they came to the store, or the position is none of this store as it is now.
     pub incomplete: bool,

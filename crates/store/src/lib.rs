@@ -24,7 +24,7 @@ use std::time::Duration;
 
 use futures_util::future::{BoxFuture, pending, ready};
 
-use presence::history::{EventPage, HistoryEvent, HistoryRow};
+use presence::history::{EventPage, HistoryEvent, HistoryPosition, HistoryRow};
 use presence::query::{Page, Position, Scan, Total};
 use presence::{Device, DeviceName, DeviceState, Moment, UnixSeconds};
 
@@ -198,10 +198,14 @@ pub trait ReadHistory: Send + Sync {
 
     /// The events of all devices after that position, oldest first, about [`PAGE_MAX`] or so many at most, as those that were
     /// kept in one step may come together: none that is kept later comes before one that was given here. Of one device,
-    /// those of a page come in the order of its history. Where to go on is a number that only this store understands; 0 is
-    /// before the first event, and a number beyond the last is no error. `None`, at once, if the store keeps no order over
+    /// those of a page come in the order of its history. A position of
+    /// another store, or of this one before it was restored from a copy, is no error: the page is `incomplete`. `None`, at once, if the store keeps no order over
     /// all devices: a stream of changes then cannot go on from it, and says so.
-    fn events(&self, _after: u64, _limit: usize) -> BoxFuture<'_, Result<Option<EventPage>, StoreError>> {
+    fn events(
+        &self,
+        _after: HistoryPosition,
+        _limit: usize,
+    ) -> BoxFuture<'_, Result<Option<EventPage>, StoreError>> {
         Box::pin(ready(Ok(None)))
     }
 }

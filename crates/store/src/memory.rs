@@ -10,7 +10,7 @@ use parking_lot::Mutex;
 use super::{
     Batch, ChangeCursor, Changes, ForgottenDevice, LoadSink, PAGE_MAX, REPEATS_WITHIN, ReadDevices, ReadHistory, Retention, Store, StoreError, StoredDevice, totals,
 };
-use presence::history::{EventPage, HistoryRow, StoredEvent};
+use presence::history::{EventPage, HistoryPosition, HistoryRow, StoredEvent};
 use presence::query::{Page, Scan, Total};
 use presence::{DeviceName, DeviceState, EventKind, Status, UnixSeconds};
 
@@ -22,6 +22,8 @@ pub struct MemoryStore {
 
 #[derive(Default)]
 struct Contents {
+    /// Another one in every process.
+    order: u64,
     devices: BTreeMap<DeviceName, MemoryEntry>,
     changed: u64,
     sequence: u64,
@@ -41,7 +43,8 @@ struct MemoryEntry {
 
 impl MemoryStore {
     pub fn new(retention: Retention) -> Self {
-        Self { contents: Mutex::default(), retention }
+        let contents = Contents { order: rand::random(), ..Contents::default() };
+        Self { contents: Mutex::new(contents), retention }
     }
 
     fn merge(&self, batch: &Batch) {
@@ -111,26 +114,28 @@ impl MemoryStore {
 
 impl Contents {
     /// Goes through everything: this store is a model, and who asks it keeps a process's memory, not a fleet.
-    fn events_after(&self, after: u64, limit: usize) -> EventPage {
+    fn events_after(&self, after: HistoryPosition, limit: usize) -> EventPage {
         let limit = limit.min(PAGE_MAX);
-        let incomplete = self.dropped > after || after > self.sequence;
-        let (newest, begun) = (self.sequence, self.sequence);
+        let is_of_this_order = after == HistoryPosition::BEGINNING || after.order == self.order;
+        let incomplete = !is_of_this_order || self.dropped > after.number || after.number > self.sequence;
+        let at = |number| HistoryPosition { order: self.order, number };
+        let (newest, begun) = (at(self.sequence), at(self.sequence));
         if limit == 0 {
             return EventPage { events: Vec::new(), reached: after, newest, begun, incomplete };
         }
         let rows = self.devices.iter().flat_map(|(name, entry)| {
-            let newer = entry.history.iter().filter(move |row| row.sequence > after);
+            let newer = entry.history.iter().filter(move |row| row.sequence > after.number);
             newer.map(move |row| (name, row))
         });
         let mut rows: Vec<_> = rows.collect();
         rows.sort_unstable_by_key(|(_, row)| row.sequence);
         let is_all = rows.len() <= limit;
         rows.truncate(limit);
-        let reached = rows.last().filter(|_| !is_all).map_or(newest, |(_, row)| row.sequence);
+        let reached = rows.last().filter(|_| !is_all).map_or(newest, |(_, row)| at(row.sequence));
         let kept = |(name, row): (&DeviceName, &HistoryRow)| StoredEvent {
             device_type: Arc::clone(&name.device_type),
             id: name.id.clone(),
-            position: row.sequence,
+            position: at(row.sequence),
             row: row.clone(),
         };
         EventPage { events: rows.into_iter().map(kept).collect(), reached, newest, begun, incomplete }
@@ -198,7 +203,11 @@ impl ReadHistory for MemoryStore {
         Box::pin(ready(Ok(rows.unwrap_or_default())))
     }
 
-    fn events(&self, after: u64, limit: usize) -> BoxFuture<'_, Result<Option<EventPage>, StoreError>> {
+    fn events(
+        &self,
+        after: HistoryPosition,
+        limit: usize,
+    ) -> BoxFuture<'_, Result<Option<EventPage>, StoreError>> {
         Box::pin(ready(Ok(Some(self.contents.lock().events_after(after, limit)))))
     }
 }

@@ -208,8 +208,43 @@ fn changes_missed_over_a_restart_come_from_the_store() {
     assert_eq!(of("fan"), ["fan/f-4 connected 2026-11-23T17:00:07.186Z"]);
     assert!(again.get("/metrics").text().contains("devstatus_stream_gaps_total 0\n"));
     // And from an event of the history on.
-    let mut third = EventStream::resume(again.address(), "type=valve", Some("0-0-1"));
+    let (_, order) = id.as_deref().and_then(|id| id.rsplit_once('-')).expect("an id has parts");
+    let mut third = EventStream::resume(again.address(), "type=valve", Some(&format!("0-0-1-{order}")));
     assert!(third.changes(1)[0].starts_with("valve/p-3 disconnected"));
+}
+
+#[test]
+fn a_new_store_does_not_take_an_id_of_another_for_its_own() {
+    let directory = tempfile::tempdir().unwrap();
+    let start = |file: &str, broker: &Mosquitto| {
+        let store = format!("sqlite:{}", directory.path().join(file).display());
+        let service =
+            Launch::to(&broker.url()).arguments(&["--store", &store, "--flush-interval-ms", "20"]).start();
+        service.wait_until_ready();
+        service
+    };
+    let kept = |service: &Service, events: u64| {
+        let line = format!("devstatus_store_events_written_total {events}\n");
+        service.wait_until("the events are kept", || service.get("/metrics").text().contains(&line));
+    };
+    let broker = Mosquitto::start();
+    let service = start("first.db", &broker);
+    publish(&broker, &[(VALVE, VALVE.connect(1))]);
+    kept(&service, 1);
+    let mut stream = EventStream::open(service.address(), "");
+    publish(&broker, &[(PUMP, PUMP.connect(2))]);
+    stream.expect("change");
+    let id = stream.last_event_id.clone();
+    assert_eq!(id.as_deref().map(|id| id.split('-').count()), Some(4), "it has a position in the history");
+    drop(stream);
+    assert_eq!(service.terminate().status.code(), Some(0));
+
+    // The other store has the same numbers, and more.
+    let service = start("second.db", &broker);
+    publish(&broker, &[1, 2, 3, 4].map(|at| (FAN, FAN.connect(at))));
+    kept(&service, 4);
+    let mut resumed = EventStream::resume(service.address(), "", id.as_deref());
+    assert_eq!(resumed.expect("gap").data, json!({ "reason": "dropped" }));
 }
 
 #[test]
@@ -250,7 +285,7 @@ fn a_gap_is_said_and_a_snapshot_closes_it() {
         // Another process's change, of which the history knows nothing.
         (3, "1-77", "not_logged"),
         // Another store's event.
-        (4, "1-77-5000", "dropped"),
+        (4, "1-77-5000-ab", "dropped"),
     ] {
         let mut stream = EventStream::resume(service.address(), "", Some(id));
         assert_eq!(stream.expect("gap").data, json!({ "reason": reason }), "{id}");

@@ -17,9 +17,6 @@ const FLEET: usize = 2_300;
 /// What is seen of the pumps alone.
 const PUMPS: &str = "type=pump";
 
-/// A position is a transaction, and something else above it.
-const TRANSACTION: u64 = (1 << 40) - 1;
-
 struct Site {
     broker: Mosquitto,
     database: PostgresServer,
@@ -72,8 +69,8 @@ impl Site {
 
 /// The transaction in the id of an event, if it has one.
 fn transaction(event: &Event) -> Option<u64> {
-    let history = event.id.as_deref()?.splitn(3, '-').nth(2)?;
-    Some(history.parse::<u64>().expect("a position is a number") & TRANSACTION)
+    let history = event.id.as_deref()?.split('-').nth(2)?;
+    Some(history.parse::<u64>().expect("a position is a number"))
 }
 
 /// Reads on until that change comes, and gives all that came. Nothing but changes may.

@@ -40,6 +40,7 @@ use crate::health::Health;
 use crate::metrics::Metrics;
 use crate::registry::{Record, Snapshot};
 use presence::Status;
+use presence::history::HistoryPosition;
 use presence::query::Traits;
 
 /// Readers are woken at most once in this time, however many changes come: what comes meanwhile goes out in one piece. A
@@ -73,7 +74,7 @@ pub struct Change {
     pub in_history: bool,
     /// Up to which of its positions the history told of nothing that was published later; `None` while that is not known, or
     /// the devices are still being found.
-    pub watermark: Option<u64>,
+    pub watermark: Option<HistoryPosition>,
     address: OnceLock<Option<IpAddr>>,
     shown: SharedText,
 }
@@ -217,7 +218,7 @@ impl Feed {
 
     /// Whether somebody who has seen the changes of this process up to that one, and the history up to that position, may have
     /// missed a change that is gone here and stands in no history.
-    pub fn may_have_missed(&self, seen: u64, history: u64) -> bool {
+    pub fn may_have_missed(&self, seen: u64, history: HistoryPosition) -> bool {
         let unlogged = self.buffer.read().unlogged();
         unlogged.lost > seen && !self.watermark.lock().commit_seen_at(unlogged.committed_by, history)
     }
@@ -243,7 +244,7 @@ impl Feed {
 
     /// Up to where whoever has seen all changes up to that one has seen what the history tells; `None` while that is not
     /// known, or the devices are still being found.
-    pub fn history_seen_at(&self, sequence: u64) -> Option<u64> {
+    pub fn history_seen_at(&self, sequence: u64) -> Option<HistoryPosition> {
         self.watermark.lock().seen_at(sequence).filter(|_| self.is_populated())
     }
 

@@ -4,6 +4,7 @@ use super::*;
 use crate::freshness::{Freshness, RoundNumber};
 use crate::health::{PeerHealth, ReadyOn};
 use crate::registry::{Applied, Arrival, DeviceRegistry, Provenance};
+use presence::history::HistoryPosition;
 use presence::payload::Payload;
 use presence::{Device, EventKind, Moment, PresenceEvent, UnixSeconds};
 
@@ -205,11 +206,15 @@ fn one_too_many_is_refused_and_a_place_comes_back() {
     drop(fixture.follow());
 }
 
+fn at(number: u64) -> HistoryPosition {
+    HistoryPosition { order: 1, number }
+}
+
 #[test]
 fn a_change_carries_a_watermark_only_after_the_population() {
     let fixture = Fixture::new(1, 5);
     let mut reader = fixture.follow();
-    fixture.feed.note_watermark(HistoryWatermark { changes: 0, events: 7 }, Instant::now());
+    fixture.feed.note_watermark(HistoryWatermark { changes: 0, events: at(7) }, Instant::now());
     fixture.change(1, true);
     let report = crate::health::PopulationReport {
         state: crate::health::PopulationState::Complete,
@@ -221,8 +226,8 @@ fn a_change_carries_a_watermark_only_after_the_population() {
     fixture.feed.health.population_done(report);
     fixture.change(2, true);
     let watermark: Vec<_> = reader.take().unwrap().changes().iter().map(|change| change.watermark).collect();
-    assert_eq!(watermark, [None, Some(7)]);
-    assert_eq!([fixture.feed.history_seen_at(0), fixture.feed.history_seen_at(2)], [Some(7); 2]);
+    assert_eq!(watermark, [None, Some(at(7))]);
+    assert_eq!([fixture.feed.history_seen_at(0), fixture.feed.history_seen_at(2)], [Some(at(7)); 2]);
 }
 
 #[test]
@@ -232,16 +237,18 @@ fn an_evicted_unlogged_change_was_seen_by_clients_past_its_commit_watermark() {
     fixture.change(2, true);
     let now = Instant::now();
     fixture.feed.health.set_peer_health(PeerHealth::Current { at: now });
-    for watermark in [HistoryWatermark { changes: 1, events: 7 }, HistoryWatermark { changes: 2, events: 8 }]
+    for watermark in
+        [HistoryWatermark { changes: 1, events: at(7) }, HistoryWatermark { changes: 2, events: at(8) }]
     {
         fixture.feed.note_watermark(watermark, now);
     }
-    assert!(!fixture.feed.may_have_missed(0, 0), "it is here");
+    assert!(!fixture.feed.may_have_missed(0, at(0)), "it is here");
     fixture.change(3, true);
-    let missed = [(0, 6), (0, 7), (1, 0)].map(|(seen, history)| fixture.feed.may_have_missed(seen, history));
+    let missed =
+        [(0, 6), (0, 7), (1, 0)].map(|(seen, history)| fixture.feed.may_have_missed(seen, at(history)));
     assert_eq!(missed, [true, false, false]);
     fixture.feed.note_lost();
-    assert!(fixture.feed.may_have_missed(0, u64::MAX) && !fixture.feed.may_have_missed(3, 0));
+    assert!(fixture.feed.may_have_missed(0, at(u64::MAX)) && !fixture.feed.may_have_missed(3, at(0)));
 }
 
 #[tokio::test]

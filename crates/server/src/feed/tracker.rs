@@ -5,6 +5,7 @@ use std::collections::VecDeque;
 use std::time::Instant;
 
 use crate::health::PeerHealth;
+use presence::history::HistoryPosition;
 
 /// Findings that are remembered for the sake of changes that stand in no history: sixteen kilobytes, a minute or two of such
 /// changes without a pause. Without an older one, somebody who has been away for longer is told of a gap.
@@ -15,7 +16,7 @@ const COMMIT_WATERMARKS_MAX: usize = 1_024;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct HistoryWatermark {
     pub changes: u64,
-    pub events: u64,
+    pub events: HistoryPosition,
 }
 
 /// A finding that counts.
@@ -95,14 +96,14 @@ impl WatermarkTracker {
     }
 
     /// Up to where whoever has seen all changes up to that one has seen what the history tells.
-    pub fn seen_at(&self, sequence: u64) -> Option<u64> {
+    pub fn seen_at(&self, sequence: u64) -> Option<HistoryPosition> {
         let found = [self.confirmed, self.before].into_iter().flatten();
         found.filter(|found| found.head <= sequence).map(|found| found.watermark.events).next()
     }
 
     /// Whether whoever has seen the history up to that position has been shown, at another instance, what stood in the store
     /// with all changes up to that one.
-    pub fn commit_seen_at(&self, change: u64, events: u64) -> bool {
+    pub fn commit_seen_at(&self, change: u64, events: HistoryPosition) -> bool {
         let first = self.commit_watermarks.iter().find(|commit| commit.changes >= change);
         first.is_some_and(|commit| events >= commit.events)
     }
@@ -114,8 +115,12 @@ mod tests {
 
     use super::*;
 
+    fn at(number: u64) -> HistoryPosition {
+        HistoryPosition { order: 1, number }
+    }
+
     fn watermark(changes: u64, events: u64) -> HistoryWatermark {
-        HistoryWatermark { changes, events }
+        HistoryWatermark { changes, events: at(events) }
     }
 
     const NOTHING: UnloggedChanges = UnloggedChanges { newest: 0, lost: 0, committed_by: 0 };
@@ -129,9 +134,9 @@ mod tests {
         let mut tracker = WatermarkTracker::default();
         let now = Instant::now();
         tracker.note(watermark(2, 7), now, PeerHealth::Off, NOTHING, 3);
-        assert_eq!([2, 3, 4].map(|sequence| tracker.seen_at(sequence)), [None, Some(7), Some(7)]);
+        assert_eq!([2, 3, 4].map(|sequence| tracker.seen_at(sequence)), [None, Some(at(7)), Some(at(7))]);
         tracker.note(watermark(5, 9), now, PeerHealth::Off, NOTHING, 6);
-        assert_eq!([2, 5, 6].map(|sequence| tracker.seen_at(sequence)), [None, Some(7), Some(9)]);
+        assert_eq!([2, 5, 6].map(|sequence| tracker.seen_at(sequence)), [None, Some(at(7)), Some(at(9))]);
         assert_eq!(tracker.confirmed(), Some(watermark(5, 9)));
     }
 
@@ -163,26 +168,30 @@ mod tests {
         };
         note(&mut tracker, watermark(4, 10), unlogged(6, 0));
         assert!(
-            tracker.commit_seen_at(3, 10) && !tracker.commit_seen_at(3, 9) && !tracker.commit_seen_at(6, 99)
+            tracker.commit_seen_at(3, at(10))
+                && !tracker.commit_seen_at(3, at(9))
+                && !tracker.commit_seen_at(6, at(99))
         );
         note(&mut tracker, watermark(6, 20), unlogged(6, 0));
         note(&mut tracker, watermark(8, 30), unlogged(6, 5));
         assert!(
-            tracker.commit_seen_at(5, 20) && !tracker.commit_seen_at(5, 19),
+            tracker.commit_seen_at(5, at(20)) && !tracker.commit_seen_at(5, at(19)),
             "the first that was found after it"
         );
-        assert!(!tracker.commit_seen_at(7, 99));
+        assert!(!tracker.commit_seen_at(7, at(99)));
         for changes in 9..9 + 2 * COMMIT_WATERMARKS_MAX as u64 {
             note(&mut tracker, watermark(changes, 100), unlogged(changes, 5));
         }
         assert!(
             tracker.commit_watermarks.len() <= COMMIT_WATERMARKS_MAX
-                && !tracker.commit_seen_at(5, 20)
-                && tracker.commit_seen_at(5, 100)
+                && !tracker.commit_seen_at(5, at(20))
+                && tracker.commit_seen_at(5, at(100))
         );
+        let elsewhere = HistoryPosition { order: 2, number: 1_000 };
+        assert!(!tracker.commit_seen_at(5, elsewhere), "the history of another store");
         // One process alone shares nothing: what another has shown is not known.
         let mut alone = WatermarkTracker::default();
         alone.note(watermark(6, 20), now, PeerHealth::Off, unlogged(6, 0), 6);
-        assert!(!alone.commit_seen_at(6, 20));
+        assert!(!alone.commit_seen_at(6, at(20)));
     }
 }

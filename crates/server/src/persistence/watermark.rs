@@ -5,7 +5,7 @@
 //! [`EventPage::newest`] only once that has come to where [`EventPage::begun`] was after the writing.
 
 use crate::feed::HistoryWatermark;
-use presence::history::EventPage;
+use presence::history::{EventPage, HistoryPosition};
 
 #[derive(Debug, Default)]
 pub struct CommitWatermark {
@@ -15,7 +15,7 @@ pub struct CommitWatermark {
 #[derive(Debug)]
 struct PendingWatermark {
     changes: u64,
-    begun: u64,
+    begun: HistoryPosition,
 }
 
 impl CommitWatermark {
@@ -28,6 +28,8 @@ impl CommitWatermark {
             self.awaited = None;
             return Some(HistoryWatermark { changes, events });
         }
+        // What was awaited of another store does not come.
+        self.awaited.take_if(|awaited| awaited.begun.order != events.order);
         let come = self.awaited.take_if(|awaited| events >= awaited.begun);
         self.awaited.get_or_insert(PendingWatermark { changes, begun: page.begun });
         come.map(|awaited| HistoryWatermark { changes: awaited.changes, events })
@@ -39,13 +41,17 @@ mod tests {
     use super::*;
 
     fn page(newest: u64, begun: u64) -> EventPage {
-        EventPage { newest, begun, ..EventPage::default() }
+        EventPage { newest: at(1, newest), begun: at(1, begun), ..EventPage::default() }
+    }
+
+    fn at(order: u64, number: u64) -> HistoryPosition {
+        HistoryPosition { order, number }
     }
 
     #[test]
     fn the_watermark_waits_for_transactions_that_began_before_it() {
         let mut commit_watermark = CommitWatermark::default();
-        let watermark = |changes, events| Some(HistoryWatermark { changes, events });
+        let watermark = |changes, events| Some(HistoryWatermark { changes, events: at(1, events) });
         assert_eq!(commit_watermark.find(1, &page(5, 5)), watermark(1, 5));
         assert_eq!(commit_watermark.find(2, &page(5, 8)), None);
         assert_eq!(commit_watermark.find(3, &page(7, 9)), None);
@@ -54,5 +60,11 @@ mod tests {
         assert_eq!(commit_watermark.find(6, &page(12, 14)), watermark(4, 12));
         assert_eq!(commit_watermark.find(7, &page(20, 20)), watermark(7, 20));
         assert_eq!(commit_watermark.find(8, &page(20, 21)), None, "nothing of before is awaited");
+        // The store is another one, whose numbers are higher.
+        let other =
+            |newest, begun| EventPage { newest: at(2, newest), begun: at(2, begun), ..EventPage::default() };
+        assert_eq!(commit_watermark.find(9, &other(90, 91)), None);
+        let watermark = HistoryWatermark { changes: 9, events: at(2, 91) };
+        assert_eq!(commit_watermark.find(10, &other(91, 92)), Some(watermark));
     }
 }

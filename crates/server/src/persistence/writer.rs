@@ -23,6 +23,7 @@ use crate::registry::{DeviceRegistry, Record};
 use crate::removal::Removal;
 use crate::sync::Leadership;
 use presence::DeviceName;
+use presence::history::HistoryPosition;
 use store::settings::StoreSettings;
 use store::{Batch, Store, StoreError, StoredDevice};
 
@@ -177,7 +178,7 @@ impl Writer {
         if self.health.peer_health() == PeerHealth::Broken {
             return;
         }
-        let asked = timeout(NEWEST_TIMEOUT, self.store.events(u64::MAX, 0)).await;
+        let asked = timeout(NEWEST_TIMEOUT, self.store.events(HistoryPosition::BEGINNING, 0)).await;
         let Ok(Ok(Some(page))) = asked else { return };
         let found = self.commit_watermark.lock().find(changes, &page);
         if let Some(watermark) = found {

@@ -36,7 +36,7 @@ use super::settings::{StoreServer, StoreSettings};
 use super::{
     Batch, ChangeCursor, Changes, ForgottenDevice, Instance, LoadSink, ReadDevices, ReadHistory, Retention, Store, StoreError, StoredDevice,
 };
-use presence::history::{EventPage, HistoryRow};
+use presence::history::{EventPage, HistoryPosition, HistoryRow};
 use presence::query::{Page, Scan, Total};
 use presence::{Device, DeviceName, UnixSeconds};
 use system::sentence;
@@ -56,6 +56,11 @@ const TOUCHED_MAX: usize = 100_000;
 /// The expression for what changes with each failover and restoring; not every server that speaks the protocol has it.
 const TIMELINE: &str = "left(pg_walfile_name(pg_current_wal_lsn()), 8)";
 const NO_TIMELINE: &str = "NULL::text";
+
+/// Tells one server and its replicas from all others.
+const CLUSTER: &str = "(SELECT system_identifier FROM pg_control_system())";
+/// Some hosts do not allow that.
+const NO_CLUSTER: &str = "current_database()";
 
 /// One schema of one database.
 pub struct PostgresStore {
@@ -91,11 +96,9 @@ impl PostgresStore {
             StoreError::Write(why) | StoreError::Refused(why) => cannot(why),
             other => other,
         })?;
-        let timeline = match client.query_one(&format!("SELECT {TIMELINE}"), &[]).await {
-            Ok(_) => TIMELINE,
-            Err(_) => NO_TIMELINE,
-        };
-        let statements = Statements::new(&schema, timeline);
+        let timeline = first_supported(&client, [TIMELINE, NO_TIMELINE]).await;
+        let cluster = first_supported(&client, [CLUSTER, NO_CLUSTER]).await;
+        let statements = Statements::new(&schema, timeline, cluster);
         order::renew(&mut client, &statements).await?;
         Ok(Self {
             pool,
@@ -245,6 +248,14 @@ async fn heartbeat(
         .collect()
 }
 
+/// Of two expressions the first, unless the server refuses it.
+async fn first_supported(client: &Object, [wanted, instead]: [&'static str; 2]) -> &'static str {
+    match client.query_one(&format!("SELECT {wanted}"), &[]).await {
+        Ok(_) => wanted,
+        Err(_) => instead,
+    }
+}
+
 /// A connection that goes back to the pool only if what was done over it was done: after an error, and if it was waited
 /// for in vain, it is given up.
 struct PooledConnection(Option<Object>);
@@ -352,7 +363,11 @@ impl ReadHistory for PostgresStore {
         })
     }
 
-    fn events(&self, after: u64, limit: usize) -> BoxFuture<'_, Result<Option<EventPage>, StoreError>> {
+    fn events(
+        &self,
+        after: HistoryPosition,
+        limit: usize,
+    ) -> BoxFuture<'_, Result<Option<EventPage>, StoreError>> {
         bounded(async move {
             let client = self.client().await?;
             let done = order::events(&client, &self.statements, after, limit).await;

@@ -1,11 +1,8 @@
 //! The order of the events of all devices: by the transactions that kept them, as far as none below is still under way.
 //!
-//! ```text
-//! position = how often restored (8 bits) | timeline (16 bits) | transaction (40 bits)
-//! ```
-//!
-//! So a position that was given before a failover or a restoring is none of this order and known to be none. Forty bits are
-//! a trillion transactions; the server itself counts 64.
+//! A position's number is a transaction, which the server itself counts with 64 bits. Its order is the server's cluster, the
+//! table, the timeline, and how often the database was restored: so a position that was given by another database, or before a
+//! failover or a restoring, is none of this order and known to be none.
 
 use deadpool_postgres::{GenericClient, Object};
 
@@ -13,34 +10,22 @@ use super::columns::{self, TypeNames};
 use super::failed;
 use super::statements::Statements;
 use crate::{PAGE_MAX, StoreError};
-use presence::history::{EventPage, StoredEvent};
-
-const TRANSACTION_BITS: u32 = 40;
-const TIMELINE_BITS: u32 = 16;
-const RESTORED_BITS: u32 = 8;
-
-const fn lowest(bits: u32) -> u64 {
-    (1 << bits) - 1
-}
-
-/// What positions of this order have in common, in its place.
-fn line(timeline: Option<&str>, restored: i32) -> u64 {
-    let timeline = timeline.and_then(|hex| u64::from_str_radix(hex, 16).ok()).unwrap_or(0);
-    let restored = u64::try_from(restored).unwrap_or(0);
-    ((restored & lowest(RESTORED_BITS)) << TIMELINE_BITS | timeline & lowest(TIMELINE_BITS))
-        << TRANSACTION_BITS
-}
+use presence::StableHash;
+use presence::history::{EventPage, HistoryPosition, StoredEvent};
 
 /// Events after a position, about so many.
 pub async fn events(
     client: &Object,
     statements: &Statements,
-    after: u64,
+    after: HistoryPosition,
     limit: usize,
 ) -> Result<EventPage, StoreError> {
-    let (limit, after_transaction) = (limit.min(PAGE_MAX) as i64, after & lowest(TRANSACTION_BITS));
+    let limit = limit.min(PAGE_MAX) as i64;
     let select = client.prepare_cached(&statements.events).await.map_err(failed)?;
-    let rows = client.query(&select, &[&(after_transaction as i64), &limit]).await.map_err(failed)?;
+    let rows = client
+        .query(&select, &[&i64::try_from(after.number).unwrap_or(i64::MAX), &limit])
+        .await
+        .map_err(failed)?;
     let gone = || StoreError::Read("the order of the events is gone".to_owned());
     let moment = rows.first().ok_or_else(gone)?;
     if columns::column(moment, "standby")? {
@@ -49,20 +34,21 @@ pub async fn events(
     let transaction = |name| columns::column::<Option<i64>>(moment, name).map(|id| id.unwrap_or(0) as u64);
     let (commit_watermark, next) = (transaction("commit_watermark")?, transaction("next")?);
     let dropped = transaction("dropped")?;
-    let restored = columns::column::<Option<i32>>(moment, "restored")?.ok_or_else(gone)?;
-    let line = line(columns::column(moment, "timeline")?, restored);
-    let is_of_this_order = after == 0 || after & !lowest(TRANSACTION_BITS) == line;
+    let name = columns::column::<Option<String>>(moment, "order_name")?.ok_or_else(gone)?;
+    let order = StableHash::of(name.as_bytes());
+    let at = |number| HistoryPosition { order, number };
+    let is_of_this_order = after == HistoryPosition::BEGINNING || after.order == order;
     let is_all = columns::column::<i64>(moment, "found")? < limit;
     let upto = if is_all { commit_watermark.saturating_sub(1) } else { transaction("upto")? };
     let mut page = EventPage {
         events: Vec::new(),
-        reached: if limit == 0 { after } else { line | upto.max(after_transaction) },
-        newest: line | commit_watermark.saturating_sub(1),
-        begun: line | next.saturating_sub(1),
+        reached: if limit == 0 { after } else { at(upto.max(after.number)) },
+        newest: at(commit_watermark.saturating_sub(1)),
+        begun: at(next.saturating_sub(1)),
         // What is kept by a transaction that has not begun is of another server, and not in order.
         incomplete: !is_of_this_order
-            || after_transaction >= next
-            || dropped > after_transaction
+            || after.number >= next
+            || dropped > after.number
             || columns::column(moment, "is_foreign")?,
     };
     let mut names = TypeNames::default();
@@ -71,15 +57,15 @@ pub async fn events(
         page.events.push(StoredEvent {
             device_type: names.shared(columns::column(row, "type")?),
             id: columns::column::<&str>(row, "id")?.into(),
-            position: u64::try_from(kept_in).unwrap_or(0),
+            position: at(u64::try_from(kept_in).unwrap_or(0)),
             row: columns::history_event(row)?,
         });
     }
     // Whoever goes on in the midst of a transaction, or before one that has begun earlier, is given all of it again.
     let mut before_next = u64::MAX;
     for event in page.events.iter_mut().rev() {
-        let kept_in = event.position;
-        event.position = line | kept_in.min(before_next);
+        let kept_in = event.position.number;
+        event.position.number = kept_in.min(before_next);
         before_next = before_next.min(kept_in.saturating_sub(1));
     }
     Ok(page)

@@ -36,8 +36,8 @@ pub struct Statements {
 }
 
 impl Statements {
-    /// `timeline`: the expression for the server's timeline, where it knows one.
-    pub fn new(schema: &str, timeline: &str) -> Self {
+    /// `timeline` and `cluster`: the expressions for these, where the server tells them.
+    pub fn new(schema: &str, timeline: &str, cluster: &str) -> Self {
         use super::columns::DEVICE;
         let sql = |text: &str| with_schema(text, schema);
         Self {
@@ -57,7 +57,7 @@ impl Statements {
             changes: sql(&include_str!("sql/changes.sql").replace("{timeline}", timeline)),
             cursor: sql("SELECT counter_shard, changed FROM {schema}.counter ORDER BY counter_shard"),
             history: sql(include_str!("sql/history.sql")),
-            events: sql(&include_str!("sql/events.sql").replace("{timeline}", timeline)),
+            events: sql(&include_str!("sql/events.sql").replace("{timeline}", timeline).replace("{cluster}", cluster)),
             lock_order: sql("SELECT FROM {schema}.event_order FOR UPDATE"),
             clear_order: sql(include_str!("sql/clear_order.sql")),
             renew_order: sql(include_str!("sql/renew_order.sql")),

@@ -22,7 +22,7 @@ use super::{
     Batch, ChangeCursor, Changes, ForgottenDevice, LoadSink, ReadDevices, ReadHistory, Retention, Store, StoreError,
     StoredDevice,
 };
-use presence::history::{EventPage, HistoryRow};
+use presence::history::{EventPage, HistoryPosition, HistoryRow};
 use presence::query::{Page, Scan, Total};
 use presence::{DeviceName, UnixSeconds};
 
@@ -254,7 +254,11 @@ impl ReadHistory for SqliteStore {
         self.read(move |connection| read::history(connection, &name, &window))
     }
 
-    fn events(&self, after: u64, limit: usize) -> BoxFuture<'_, Result<Option<EventPage>, StoreError>> {
+    fn events(
+        &self,
+        after: HistoryPosition,
+        limit: usize,
+    ) -> BoxFuture<'_, Result<Option<EventPage>, StoreError>> {
         self.read(move |connection| read::events(connection, after, limit).map(Some))
     }
 }

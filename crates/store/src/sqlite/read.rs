@@ -8,13 +8,13 @@ use std::sync::Arc;
 use std::thread;
 
 use rusqlite::types::Value;
-use rusqlite::{Connection, Row, params, params_from_iter};
+use rusqlite::{Connection, OptionalExtension, Row, params, params_from_iter};
 
 use super::write::{WriteError, signed};
 use super::{encoding, file};
 use crate::{ChangeCursor, Changes, LoadSink, PAGE_MAX, StoredDevice};
 use presence::history;
-use presence::history::{EventPage, StoredEvent};
+use presence::history::{EventPage, HistoryPosition, StoredEvent};
 use presence::query::{Page, Position, Scan, SortBy, Total};
 use presence::{DeviceName, Status, UnixSeconds};
 
@@ -175,6 +175,18 @@ pub fn list(connection: &Connection, scan: &Scan) -> Result<Page<StoredDevice>, 
     Ok(Page { devices, next })
 }
 
+/// Whether this file gave a position: if it is a copy, before it was copied.
+fn is_of_this_file(connection: &Connection, position: HistoryPosition) -> rusqlite::Result<bool> {
+    if position == HistoryPosition::BEGINNING {
+        return Ok(true);
+    }
+    let end = "SELECT (SELECT begins_after FROM event_order AS later WHERE later.row > own.row ORDER BY row LIMIT 1)
+               FROM event_order AS own WHERE name = ?1";
+    let order = position.order.cast_signed();
+    let end: Option<Option<i64>> = connection.query_row(end, [order], |row| row.get(0)).optional()?;
+    Ok(end.is_some_and(|end| end.is_none_or(|end| signed(position.number) <= end)))
+}
+
 /// What changed after the mark. Reads the whole table: no index follows the changes, as each would cost a batch as much as
 /// its rows do, and with one process per file nobody asks often.
 pub fn changes(connection: &Connection, since: &ChangeCursor, limit: usize) -> Result<Changes, WriteError> {
@@ -237,7 +249,11 @@ pub fn history(
 }
 
 /// The events of all devices after a sequence. Those of a device that was forgotten are no longer anybody's.
-pub fn events(connection: &Connection, after: u64, limit: usize) -> Result<EventPage, WriteError> {
+pub fn events(
+    connection: &Connection,
+    asked_after: HistoryPosition,
+    limit: usize,
+) -> Result<EventPage, WriteError> {
     // All of one moment.
     let transaction = connection.unchecked_transaction()?;
     let (newest, lost, oldest): (i64, i64, Option<i64>) = transaction.query_row(
@@ -246,18 +262,23 @@ pub fn events(connection: &Connection, after: u64, limit: usize) -> Result<Event
         |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)),
     )?;
     let unsigned = |number: i64| u64::try_from(number).map_err(|_| WriteError::Damaged);
-    let (limit, after) = (limit.min(PAGE_MAX), signed(after));
+    let order: i64 =
+        transaction
+            .query_row("SELECT name FROM event_order ORDER BY row DESC LIMIT 1", (), |row| row.get(0))?;
+    let at = |number| HistoryPosition { order: order.cast_unsigned(), number };
+    let (limit, after) = (limit.min(PAGE_MAX), signed(asked_after.number));
     // Those between are gone, or all are: then what the reader has seen was another file.
     let incomplete = match oldest {
         Some(oldest) => oldest > after.saturating_add(1),
         None => newest > after,
     } || lost > after
-        || after > newest;
+        || after > newest
+        || !is_of_this_file(&transaction, asked_after)?;
     let mut page = EventPage {
         events: Vec::new(),
-        reached: unsigned(after)?,
-        newest: unsigned(newest)?,
-        begun: unsigned(newest)?,
+        reached: asked_after,
+        newest: at(unsigned(newest)?),
+        begun: at(unsigned(newest)?),
         incomplete,
     };
     if limit == 0 {
@@ -279,7 +300,7 @@ pub fn events(connection: &Connection, after: u64, limit: usize) -> Result<Event
         page.events.push(StoredEvent {
             device_type: names.shared(text(0)?),
             id: text(1)?.into(),
-            position: sequence,
+            position: at(sequence),
             row: history::HistoryRow {
                 sequence,
                 received_at: UnixSeconds(row.get(4)?),

@@ -7,7 +7,7 @@ use rusqlite::Connection;
 pub const APPLICATION_ID: i64 = 0x6465_7653;
 
 /// Each step leads from the version of its position to the next. A step that was released is never changed.
-const STEPS: &[&str] = &[FIRST, LOST, RETENTION, COLUMN_NAMES];
+const STEPS: &[&str] = &[FIRST, LOST, RETENTION, COLUMN_NAMES, EVENT_ORDER];
 
 /// The version that this program writes.
 pub const VERSION: i64 = STEPS.len() as i64;
@@ -102,6 +102,13 @@ CREATE VIEW events AS SELECT
   event.close_code AS close_code, reason.text AS reason
   FROM event JOIN device ON device.row = event.device
   LEFT JOIN reason ON event.kind <> 1 AND reason.close_code = event.close_code;
+";
+
+/// The orders of the events: whoever opens the file to write begins another one, behind the events that are there. So a copy
+/// of the file, and the file that was copied, have no order in common from then on.
+const EVENT_ORDER: &str = "
+CREATE TABLE event_order (row INTEGER PRIMARY KEY, name INTEGER NOT NULL, begins_after INTEGER NOT NULL);
+INSERT INTO event_order (name, begins_after) SELECT random(), sequence FROM counter;
 ";
 
 /// What stands in the header.

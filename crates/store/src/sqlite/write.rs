@@ -20,6 +20,9 @@ const PRUNED_AT_ONCE: u64 = 20_000;
 /// Events beside the number of new ones that one pruning visits, so that it comes round when nothing is new, too.
 const PRUNED_MORE: u64 = 50_000;
 
+/// Orders of the events that are remembered, one for each start: a client that was last here before so many is told of a gap.
+const ORDERS_MAX: u32 = 1_000;
+
 /// The connection that writes.
 pub struct Writing {
     connection: Connection,
@@ -87,12 +90,33 @@ impl Writing {
             pruned_to: 0,
             pruned_at: 0,
         };
-        match writing.read_counters() {
+        match writing.read_counters().and_then(|()| writing.begin_order()) {
             Ok(()) => Ok(writing),
             Err(WriteError::Damaged) => Err(Unusable::Damaged("its counters cannot be read".to_owned())),
             Err(WriteError::Failed(error)) => {
                 Err(Unusable::Refused(StoreError::Open { path: path.to_owned(), why: error.to_string() }))
             }
+        }
+    }
+
+    /// Begins another order of the events, as this file may be a copy of one that has gone on meanwhile.
+    fn begin_order(&mut self) -> Result<(), WriteError> {
+        let begun = self.connection.execute_batch(&format!(
+            "BEGIN IMMEDIATE;
+             INSERT INTO event_order (name, begins_after) SELECT random(), sequence FROM counter;
+             DELETE FROM event_order WHERE row <= (SELECT max(row) FROM event_order) - {ORDERS_MAX};
+             COMMIT;"
+        ));
+        match begun.map_err(WriteError::from) {
+            // A disk that is full now keeps nobody from reading: the order that there is goes on.
+            Err(WriteError::Failed(error)) => {
+                tracing::warn!(%error, "the store cannot be written at present");
+                if !self.connection.is_autocommit() {
+                    self.connection.execute_batch("ROLLBACK")?;
+                }
+                Ok(())
+            }
+            done => done,
         }
     }
 

@@ -1,29 +1,37 @@
 //! The events of all devices in one order, as a stream that goes on from an earlier one reads them.
 
-use presence::history::{EventPage, StoredEvent};
+use presence::history::{EventPage, HistoryPosition, StoredEvent};
 use presence::{EventKind, UnixSeconds};
+use std::sync::Arc;
+
 use store::{Batch, Store};
 
 use crate::contract::Promise;
 use crate::fixture::{Fixture, device, devices, event, events, history_event, wait};
-use crate::places::Place;
+use crate::places::{Place, Sqlite};
 use testkit::{PATIENCE, poll};
 
+const BEGINNING: HistoryPosition = HistoryPosition::BEGINNING;
+
 /// Events after a position, as far as they are in order by now.
-pub fn page(store: &dyn Store, after: u64, limit: usize) -> EventPage {
+pub fn page(store: &dyn Store, after: HistoryPosition, limit: usize) -> EventPage {
     wait(store.events(after, limit)).unwrap().expect("the store orders its events")
 }
 
 /// The same once everything that was put before is in order: a server has transactions of its own now and then.
-pub fn events_after(store: &dyn Store, after: u64, limit: usize) -> EventPage {
-    let begun = page(store, u64::MAX, 0).begun;
-    let settled = || (page(store, u64::MAX, 0).newest >= begun).then_some(());
+pub fn events_after(store: &dyn Store, after: HistoryPosition, limit: usize) -> EventPage {
+    let begun = page(store, BEGINNING, 0).begun;
+    let settled = || (page(store, BEGINNING, 0).newest >= begun).then_some(());
     poll(PATIENCE, settled).expect("what was under way comes to an end");
     page(store, after, limit)
 }
 
 /// Reads on page by page to the end, and gives everything that came, and where the end is.
-pub fn follow(store: &dyn Store, mut after: u64, limit: usize) -> (Vec<StoredEvent>, u64) {
+pub fn follow(
+    store: &dyn Store,
+    mut after: HistoryPosition,
+    limit: usize,
+) -> (Vec<StoredEvent>, HistoryPosition) {
     let mut followed = Vec::new();
     loop {
         let page = page(store, after, limit);
@@ -52,15 +60,15 @@ fn put_nine(fixture: &Fixture<'_>) {
 
 pub fn the_events_of_all_devices_can_be_followed_from_any_point(place: &dyn Place) {
     let mut fixture = Fixture::new(place);
-    let none = events_after(fixture.store(), 0, 10);
+    let none = events_after(fixture.store(), BEGINNING, 10);
     assert_eq!((none.events.len(), none.incomplete), (0, false), "{place:?}");
     put_nine(&fixture);
     fixture.put(devices(vec![device("d", [event(EventKind::Connect, 1, 1)], 1)]));
     fixture.reopen();
-    let all = events_after(fixture.store(), 0, 100);
+    let all = events_after(fixture.store(), BEGINNING, 100);
     assert_eq!((all.events.len(), all.incomplete), (9, false), "{place:?}");
     assert_eq!((all.reached, all.begun >= all.newest), (all.newest, true), "{place:?}");
-    let (followed, _) = follow(fixture.store(), 0, 2);
+    let (followed, _) = follow(fixture.store(), BEGINNING, 2);
     assert_eq!(
         followed.iter().map(reported).collect::<Vec<_>>(),
         all.events.iter().map(reported).collect::<Vec<_>>()
@@ -75,14 +83,14 @@ pub fn the_events_of_all_devices_can_be_followed_from_any_point(place: &dyn Plac
     fixture.put(events(vec![history_event("a", event(EventKind::Disconnect, 2, 9), 2)]));
     let later = events_after(fixture.store(), all.newest, 100);
     assert_eq!((later.events.len(), later.incomplete), (1, false), "{place:?}");
-    let newest = events_after(fixture.store(), u64::MAX, 0);
+    let newest = events_after(fixture.store(), BEGINNING, 0);
     assert_eq!((newest.events, newest.newest >= later.newest), (Vec::new(), true), "{place:?}");
 }
 
 pub fn reading_on_from_an_event_returns_all_later_events(place: &dyn Place) {
     let fixture = Fixture::new(place);
     put_nine(&fixture);
-    let all = events_after(fixture.store(), 0, 100);
+    let all = events_after(fixture.store(), BEGINNING, 100);
     for (at, entry) in all.events.iter().enumerate() {
         assert!(entry.position <= all.newest, "{place:?}");
         let (rest, _) = follow(fixture.store(), entry.position, 2);
@@ -99,7 +107,7 @@ pub fn reading_on_from_an_event_returns_all_later_events(place: &dyn Place) {
 pub fn reading_on_reports_events_dropped_since(place: &dyn Place) {
     let fixture = Fixture::new(place);
     fixture.put(events(vec![history_event("a", event(EventKind::Connect, 1, 1), 10)]));
-    let seen = events_after(fixture.store(), 0, 10).newest;
+    let seen = events_after(fixture.store(), BEGINNING, 10).newest;
     for at in 2..5 {
         fixture.put(events(vec![history_event("a", event(EventKind::Connect, at, at), at as u32 * 10)]));
     }
@@ -109,7 +117,7 @@ pub fn reading_on_reports_events_dropped_since(place: &dyn Place) {
     assert_eq!((page.events.len(), page.incomplete), (2, true), "{place:?}");
     let newer = page.events[0].position;
     assert!(!events_after(fixture.store(), newer, 10).incomplete, "{place:?}: all after it are there");
-    let beyond = page.begun + 1_000;
+    let beyond = HistoryPosition { number: page.begun.number + 1_000, ..page.begun };
     assert!(events_after(fixture.store(), beyond, 10).incomplete, "{place:?}: seen in no store of this kind");
     // Those beyond the number that a device may have are dropped, too.
     let newest = events_after(fixture.store(), newer, 10).newest;
@@ -123,7 +131,7 @@ pub fn reading_on_reports_events_dropped_since(place: &dyn Place) {
 pub fn reading_on_reports_events_that_never_arrived(place: &dyn Place) {
     let mut fixture = Fixture::new(place);
     put_nine(&fixture);
-    let seen = events_after(fixture.store(), 0, 10).newest;
+    let seen = events_after(fixture.store(), BEGINNING, 10).newest;
     fixture.put(Batch {
         events_lost: true,
         ..events(vec![history_event("b", event(EventKind::Connect, 9, 9), 1)])
@@ -138,6 +146,53 @@ pub fn reading_on_reports_events_that_never_arrived(place: &dyn Place) {
     assert!(events_after(fixture.store(), seen, 10).incomplete, "{place:?}");
 }
 
+pub fn a_position_of_another_store_is_recognized(place: &dyn Place) {
+    let (mut own, other) = (Fixture::new(place), Fixture::new(place));
+    put_nine(&other);
+    let elsewhere = events_after(other.store(), BEGINNING, 100);
+    // There are as many events here, and more: the number alone says nothing.
+    for _ in 0..2 {
+        put_nine(&own);
+    }
+    for position in [elsewhere.newest, elsewhere.events[0].position] {
+        assert!(events_after(own.store(), position, 100).incomplete, "{place:?} {position:?}");
+    }
+    let seen = events_after(own.store(), BEGINNING, 100).newest;
+    own.reopen();
+    own.put(events(vec![history_event("a", event(EventKind::Connect, 20, 20), 1)]));
+    let later = events_after(own.store(), seen, 100);
+    assert_eq!(
+        (later.events.len(), later.incomplete),
+        (1, false),
+        "{place:?}: its own goes on after a restart"
+    );
+    assert!(!events_after(own.store(), later.newest, 100).incomplete, "{place:?}");
+}
+
+pub fn a_file_that_was_restored_from_a_copy_is_recognized(place: &Sqlite) {
+    let (path, copy) = (place.path("copied"), place.path("copy"));
+    let put = |store: &dyn Store, from: i128| {
+        for at in from..from + 3 {
+            let event = history_event(&at.to_string(), event(EventKind::Connect, at, at), 1);
+            wait(store.upsert(Arc::new(events(vec![event])))).unwrap();
+        }
+        page(store, BEGINNING, 0).newest
+    };
+    let before = put(&*place.open("copied"), 0);
+    std::fs::copy(&path, &copy).unwrap();
+    let after = put(&*place.open("copied"), 3);
+    std::fs::copy(&copy, &path).unwrap();
+    let restored = place.open("copied");
+    for from in [10, 20, 30] {
+        put(&*restored, from);
+        assert!(
+            page(&*restored, after, 100).incomplete,
+            "its events are gone, whatever has their numbers now"
+        );
+        assert!(!page(&*restored, before, 100).incomplete, "the copy has all that came before it");
+    }
+}
+
 /// Of stores that can give the events of all devices in their order.
 pub const ORDERED_EVENTS: &[Promise] = &[
     (
@@ -146,5 +201,6 @@ pub const ORDERED_EVENTS: &[Promise] = &[
     ),
     ("reading_on_from_an_event_returns_all_later_events", reading_on_from_an_event_returns_all_later_events),
     ("reading_on_reports_events_dropped_since", reading_on_reports_events_dropped_since),
+    ("a_position_of_another_store_is_recognized", a_position_of_another_store_is_recognized),
     ("reading_on_reports_events_that_never_arrived", reading_on_reports_events_that_never_arrived),
 ];

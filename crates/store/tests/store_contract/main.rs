@@ -38,6 +38,7 @@ fn sqlite() {
     let place = Sqlite::new();
     hold(CONTRACT, &place);
     hold(ORDERED_EVENTS, &place);
+    events::a_file_that_was_restored_from_a_copy_is_recognized(&place);
 }
 
 #[test]

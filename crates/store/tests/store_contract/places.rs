@@ -1,6 +1,7 @@
 //! Where stores are: each place makes any number of them, apart from each other by name.
 
 use std::fmt;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use store::memory::MemoryStore;
@@ -55,12 +56,15 @@ impl Sqlite {
     pub fn new() -> Self {
         Self(tempfile::tempdir().unwrap())
     }
+
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.0.path().join(format!("state/{name}.db"))
+    }
 }
 
 impl Place for Sqlite {
     fn open(&self, name: &str) -> Arc<dyn Store> {
-        let path = self.0.path().join(format!("state/{name}.db"));
-        Arc::new(SqliteStore::open(&path, RETENTION).unwrap().0)
+        Arc::new(SqliteStore::open(&self.path(name), RETENTION).unwrap().0)
     }
 }
 

@@ -9,7 +9,7 @@ use super::frame::{self, Gap};
 use super::position::StreamPosition;
 use super::stream::{Follower, joined};
 use crate::api::devices::view::Viewer;
-use presence::history::{EventPage, StoredEvent};
+use presence::history::{EventPage, HistoryPosition, StoredEvent};
 use presence::{DeviceName, DeviceState, EventKind, UnixSeconds};
 use server::feed::HistoryWatermark;
 use server::freshness::RoundNumber;
@@ -23,7 +23,7 @@ pub const EVENTS_MAX: usize = 100_000;
 /// How far a replay is.
 pub struct HistoryReplay {
     /// Up to where in the history events were shown or passed over.
-    after: u64,
+    after: HistoryPosition,
     /// Changes of this process that the client has seen already.
     seen: u64,
     /// Where the history ends and the feed takes over.
@@ -44,7 +44,7 @@ pub enum Past {
 
 impl HistoryReplay {
     /// After an event of the history, and after a change of this process.
-    pub fn new(after: u64, seen: u64) -> Self {
+    pub fn new(after: HistoryPosition, seen: u64) -> Self {
         Self { after, seen, until: None, events: 0, states: HashMap::new(), over: false }
     }
 

@@ -14,6 +14,7 @@ use super::replay::{HistoryReplay, Past};
 use super::walk::Walk;
 use crate::api::devices::view::Viewer;
 use crate::context::Context;
+use presence::history::HistoryPosition;
 use presence::query::Filter;
 use server::feed::{Behind, Change, ChangeReader};
 use server::registry::Snapshot;
@@ -35,7 +36,7 @@ pub struct Follower {
     pub filter: Filter,
     pub reader: ChangeReader,
     /// Of the last change that was read.
-    watermark: Option<u64>,
+    watermark: Option<HistoryPosition>,
 }
 
 struct OpenStream {

@@ -14,7 +14,7 @@ use super::stream::{Wish, blocks};
 use crate::context::{Context, ContextParts};
 use crate::settings::HttpSettings;
 use crate::tests::{Fixture, HistoryAfter, PATIENCE};
-use presence::history::{EventPage, HistoryRow, StoredEvent};
+use presence::history::{EventPage, HistoryPosition, HistoryRow, StoredEvent};
 use presence::payload::Payload;
 use presence::query::Filter;
 use presence::{Device, EventKind, Moment, PresenceEvent, UnixSeconds};
@@ -30,16 +30,26 @@ fn connect(at: u64) -> PresenceEvent {
     PresenceEvent { kind: EventKind::Connect, session: moment, time: moment, close_code: 0, payload }
 }
 
+fn at(number: u64) -> HistoryPosition {
+    HistoryPosition { order: 1, number }
+}
+
 /// So many events of one device.
 fn many(events: u64) -> impl ReadHistory {
-    HistoryAfter(move |sequence, limit| {
-        let reached = events.min(sequence + limit as u64);
+    HistoryAfter(move |after: HistoryPosition, limit| {
+        let reached = events.min(after.number + limit as u64);
         let entry = |sequence| {
             let row = HistoryRow { sequence, event: connect(sequence), received_at: UnixSeconds(1) };
-            StoredEvent { device_type: "pump".into(), id: "1".into(), position: sequence, row }
+            StoredEvent { device_type: "pump".into(), id: "1".into(), position: at(sequence), row }
         };
-        let page = (sequence + 1..=reached).map(entry).collect();
-        Ok(Some(EventPage { events: page, reached, newest: events, begun: events, incomplete: false }))
+        let page = (after.number + 1..=reached).map(entry).collect();
+        Ok(Some(EventPage {
+            events: page,
+            reached: at(reached),
+            newest: at(events),
+            begun: at(events),
+            incomplete: false,
+        }))
     })
 }
 
@@ -53,14 +63,14 @@ fn keeping(history: impl ReadHistory + 'static, events: u64) -> Fixture {
     let mut fixture = Fixture::new(&HttpSettings::default());
     let parts = (*fixture.context).clone();
     fixture.context = Context::new(ContextParts { history: Arc::new(history), ..parts });
-    fixture.context.feed.note_watermark(HistoryWatermark { changes: 0, events }, Instant::now());
+    fixture.context.feed.note_watermark(HistoryWatermark { changes: 0, events: at(events) }, Instant::now());
     fixture
 }
 
 /// The stream of a client that has seen what came before the history.
 fn resumed(fixture: &Fixture, snapshot: bool) -> impl Stream<Item = Bytes> {
     let reader = fixture.context.feed.follow(CancellationToken::new()).unwrap();
-    let wish = Wish { filter: Filter::default(), snapshot, last_event_id: Some("0-0-0".to_owned()) };
+    let wish = Wish { filter: Filter::default(), snapshot, last_event_id: Some("0-0-0-0".to_owned()) };
     blocks(fixture.context.clone(), reader, wish).map(|block| block.unwrap())
 }
 
@@ -83,7 +93,7 @@ async fn read_until(stream: &mut (impl Stream<Item = Bytes> + Unpin), text: &str
 async fn as_much_as_is_shown_again_is_shown_and_more_is_a_gap() {
     let most = EVENTS_MAX as u64;
     let whole = keeping(many(most), most);
-    let read = read_until(&mut pin!(resumed(&whole, false)), &format!("id: 0-0-{most}\n")).await;
+    let read = read_until(&mut pin!(resumed(&whole, false)), &format!("id: 0-0-{most}-1\n")).await;
     assert_eq!(read.matches("event: change\n").count(), EVENTS_MAX);
     assert!(!read.contains("event: gap\n"));
 

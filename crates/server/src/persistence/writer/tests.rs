@@ -9,7 +9,7 @@ use crate::feed::settings::FeedSettings;
 use crate::freshness::RoundNumber;
 use crate::health::ReadyOn;
 use crate::registry::{Arrival, Provenance};
-use presence::history::{EventPage, HistoryEvent, HistoryRow};
+use presence::history::{EventPage, HistoryEvent, HistoryPosition, HistoryRow};
 use presence::payload::Payload;
 use presence::query::{Page, Scan, Total};
 use presence::{Device, EventKind, Moment, PresenceEvent, UnixSeconds};
@@ -63,7 +63,11 @@ impl<F: Send + Sync> ReadHistory for Hooked<F> {
     ) -> BoxFuture<'_, Result<Vec<HistoryRow>, StoreError>> {
         self.inner.history(name, before, limit)
     }
-    fn events(&self, after: u64, limit: usize) -> BoxFuture<'_, Result<Option<EventPage>, StoreError>> {
+    fn events(
+        &self,
+        after: HistoryPosition,
+        limit: usize,
+    ) -> BoxFuture<'_, Result<Option<EventPage>, StoreError>> {
         self.inner.events(after, limit)
     }
 }
@@ -255,8 +259,8 @@ async fn a_device_that_the_store_refuses_keeps_no_other_back_and_is_answered_fro
         assert_eq!(counted, (2, 2, 0));
         // That events are lost goes with the next batch.
         writer.flush(&CancellationToken::new()).await;
-        let page = store.events(0, 0).await.unwrap().unwrap();
-        assert!(page.newest > 500, "whoever reads on is told that events are missing");
+        let page = store.events(HistoryPosition::BEGINNING, 0).await.unwrap().unwrap();
+        assert!(page.newest.number > 500, "whoever reads on is told that events are missing");
 
         // While more devices are held than may be, the refused ones are not let go: they are nowhere else.
         map.evict_surplus(100_000);

@@ -18,8 +18,9 @@ WITH moment AS (
   ) AS events
 )
 SELECT
-  moment.commit_watermark, moment.next, {timeline} AS timeline, pg_is_in_recovery() AS standby,
-  (SELECT dropped FROM {schema}.event_order) AS dropped, (SELECT restored FROM {schema}.event_order) AS restored,
+  moment.commit_watermark, moment.next, pg_is_in_recovery() AS standby,
+  (SELECT dropped FROM {schema}.event_order) AS dropped,
+  (SELECT concat_ws('/', {cluster}, tableoid, {timeline}, restored) FROM {schema}.event_order) AS order_name,
   (
     SELECT kept_in FROM {schema}.event WHERE kept_in > 0 AND kept_in >= moment.next ORDER BY kept_in LIMIT 1
   ) IS NOT NULL AS is_foreign,
