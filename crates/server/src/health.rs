@@ -1,7 +1,11 @@
-//! What works and what does not: the state of the broker link and of the population, as one value that all may read.
+//! What works and what does not: the state of the broker link and of the population, as one value that all may read. What
+//! the states are is in `state`, what is said of them in `complaint`, and what follows from the link for answers in `link`.
 
+mod complaint;
 mod link;
 mod report;
+mod settings;
+mod state;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -11,150 +15,10 @@ use parking_lot::{Mutex, RwLock};
 
 use self::link::LinkFreshness;
 pub use self::report::{PopulationReport, READ_TYPES_MAX, REPORTED_TYPES_MAX, TypeReport};
+pub use self::settings::ReadyOn;
+pub use self::state::{BrokerHealth, HealthState, PeerHealth, PopulationState, RoundProgress, StoreHealth};
 use crate::clock;
 use crate::freshness::{Freshness, RoundNumber};
-
-/// The link to the broker.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum BrokerHealth {
-    /// Not connected yet, or again.
-    Connecting,
-    /// Connected and subscribed.
-    Subscribed,
-    /// The login is refused; the text says what to check.
-    LoginRefused(String),
-    /// The subscription is refused; the text says how.
-    SubscriptionRefused(String),
-    /// The connection failed or was lost; the text says why.
-    Lost(String),
-}
-
-impl BrokerHealth {
-    /// The word for it in answers, logs and metrics.
-    pub fn word(&self) -> &'static str {
-        match self {
-            BrokerHealth::Connecting => "connecting",
-            BrokerHealth::Subscribed => "subscribed",
-            BrokerHealth::LoginRefused(_) => "login_refused",
-            BrokerHealth::SubscriptionRefused(_) => "subscription_refused",
-            BrokerHealth::Lost(_) => "lost",
-        }
-    }
-
-    /// What is wrong, for a person; `None` where nothing is.
-    pub fn complaint(&self) -> Option<String> {
-        match self {
-            BrokerHealth::Subscribed => None,
-            BrokerHealth::Connecting => Some("The broker has not been reached yet.".to_owned()),
-            BrokerHealth::LoginRefused(why)
-            | BrokerHealth::SubscriptionRefused(why)
-            | BrokerHealth::Lost(why) => Some(why.clone()),
-        }
-    }
-}
-
-/// How far the retained statuses have been read.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum PopulationState {
-    /// No replay has begun yet.
-    Pending,
-    /// The first replay is on its way.
-    Running,
-    /// Every retained status is known to be here.
-    Complete,
-    /// Nothing speaks against it, and nothing proves it.
-    Unproven,
-    /// Something is known to be missing.
-    Incomplete,
-}
-
-impl PopulationState {
-    pub const ALL: [PopulationState; 5] = [
-        PopulationState::Pending,
-        PopulationState::Running,
-        PopulationState::Complete,
-        PopulationState::Unproven,
-        PopulationState::Incomplete,
-    ];
-
-    /// The word for it in answers, logs and metrics.
-    pub fn word(self) -> &'static str {
-        match self {
-            PopulationState::Pending => "pending",
-            PopulationState::Running => "running",
-            PopulationState::Complete => "complete",
-            PopulationState::Unproven => "unproven",
-            PopulationState::Incomplete => "incomplete",
-        }
-    }
-}
-
-/// How sure the population must be before the service counts as ready.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ReadyOn {
-    /// Every retained status is known to be here.
-    Complete,
-    /// Nothing speaks against it, and a further pass added nothing.
-    Unproven,
-}
-
-impl ReadyOn {
-    /// The word for it in settings and answers.
-    pub fn word(self) -> &'static str {
-        match self {
-            ReadyOn::Complete => "complete",
-            ReadyOn::Unproven => "unproven",
-        }
-    }
-}
-
-/// How far a round is: types read, of how many that are to be read one by one.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct RoundProgress {
-    pub types_done: usize,
-    pub types_total: usize,
-}
-
-/// Whether what is learned outlives the process.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum StoreHealth {
-    /// Nothing is to be kept.
-    Off,
-    /// Everything is kept within the flush interval.
-    Good,
-    /// The store refuses or does not answer; the text says why. What waits for it is caught up later.
-    Failing(String),
-}
-
-impl StoreHealth {
-    /// The word for it in answers, logs and metrics.
-    pub fn word(&self) -> &'static str {
-        match self {
-            StoreHealth::Off => "off",
-            StoreHealth::Good => "good",
-            StoreHealth::Failing(_) => "failing",
-        }
-    }
-
-    /// What is wrong, for a person; `None` where nothing is.
-    pub fn complaint(&self) -> Option<String> {
-        match self {
-            StoreHealth::Off | StoreHealth::Good => None,
-            StoreHealth::Failing(why) => Some(format!("Changes are not stored at present: {why}.")),
-        }
-    }
-}
-
-/// Whether what other instances learn arrives here.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum PeerHealth {
-    /// No other instance shares the store.
-    Off,
-    /// Everything that had been written at that moment is here.
-    Current { at: Instant },
-    /// The store cannot be read, or was not read yet.
-    Broken,
-}
 
 /// The state of the whole, shared by those who set it and those who show it.
 #[derive(Debug)]
@@ -176,50 +40,11 @@ pub struct Health {
 /// How long what others write may take to come here until what is answered counts as out of date: some looks at the store.
 const PEERS_READ_WITHIN: Duration = Duration::from_secs(5);
 
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct HealthState {
-    pub broker: BrokerHealth,
-    pub population: PopulationState,
-    /// What the latest finished round came to.
-    pub report: Option<Arc<PopulationReport>>,
-    /// A round is going on in the background of a population that counts.
-    pub repairing: bool,
-    pub progress: RoundProgress,
-    pub store: StoreHealth,
-    /// Another client with this client id is likely to take turns with this one; the text says so and what to do.
-    pub rival: Option<String>,
-    /// Which devices the store refuses to keep, in a sentence; `None` if it takes all.
-    pub refused_by_store: Option<String>,
-    /// What the broker does not offer, one sentence each.
-    pub broker_limits: Vec<String>,
-    /// Why the latest reading of the retained statuses was broken off; `None` once one has ended by itself.
-    pub reading_failed: Option<String>,
-}
-
-impl HealthState {
-    /// Whether retained statuses are being read, for the first time or again.
-    pub fn is_reading(&self) -> bool {
-        self.population == PopulationState::Running || self.repairing
-    }
-}
-
 impl Health {
     pub fn new(ready_on: ReadyOn) -> Self {
-        let state = HealthState {
-            broker: BrokerHealth::Connecting,
-            population: PopulationState::Pending,
-            report: None,
-            repairing: false,
-            progress: RoundProgress::default(),
-            store: StoreHealth::Off,
-            rival: None,
-            refused_by_store: None,
-            broker_limits: Vec::new(),
-            reading_failed: None,
-        };
         Self {
             ready_on,
-            state: RwLock::new(state),
+            state: RwLock::new(HealthState::at_the_start()),
             populated: AtomicBool::new(false),
             link: LinkFreshness::default(),
             peer_health: Mutex::new(PeerHealth::Off),
@@ -306,49 +131,13 @@ impl Health {
 
     /// What keeps the service from being ready, one sentence each; empty if it is.
     pub fn missing(&self) -> Vec<String> {
-        let state = self.state.read();
-        let population = match (state.population, self.ready_on) {
-            (PopulationState::Complete, _) | (PopulationState::Unproven, ReadyOn::Unproven) => None,
-            (PopulationState::Unproven, ReadyOn::Complete) => {
-                Some("The retained statuses have been read, and nothing proves that none is missing.")
-            }
-            (PopulationState::Pending, _) => Some("The retained statuses have not been asked for yet."),
-            (PopulationState::Running, _) => Some("The retained statuses are still being read."),
-            (PopulationState::Incomplete, _) => Some("Some retained statuses are known to be missing."),
-        };
-        let types = state.report.as_ref().map(|report| report.unproven_types()).unwrap_or_default();
-        let population = population.map(|sentence| format!("{sentence}{types}"));
-        let mut missing: Vec<String> = state.broker.complaint().into_iter().chain(population).collect();
+        let missing = complaint::missing(&self.state.read(), self.ready_on);
         if !missing.is_empty() {
-            // What may be the cause; a service that is ready does well without.
-            let failed = state.reading_failed.iter();
-            missing
-                .extend(failed.map(|why| format!("Reading them was broken off and is tried again: {why}.")));
-            missing.extend(state.broker_limits.iter().cloned());
             return missing;
         }
-        drop(state);
-        self.outdated().into_iter().collect()
-    }
-
-    /// Why some answers may be out of date though link and population are good.
-    fn outdated(&self) -> Option<String> {
-        let seconds = |at: Duration| clock::since_boot().saturating_sub(at).as_secs();
-        let lost_at = self.link.lost_at(clock::since_boot()).map(seconds);
-        match (self.link.freshness(clock::since_boot()), lost_at) {
-            (Freshness::Current, _) => None,
-            (Freshness::ReadingAgain { .. }, Some(seconds)) => Some(format!(
-                "The link to the broker was lost {seconds} s ago and is back; the retained statuses are being read again, \
-                 and devices that have not been read since are stale."
-            )),
-            (Freshness::ReadingAgain { .. }, None) => {
-                Some("The retained statuses are still being read; devices that have not been read yet are stale.".to_owned())
-            }
-            (Freshness::Unconfirmed, _) => Some(
-                "The broker has been silent, so the link may be dead: every answer is called stale until it answers."
-                    .to_owned(),
-            ),
-        }
+        let now = clock::since_boot();
+        let lost_seconds = self.link.lost_at(now).map(|at| now.saturating_sub(at).as_secs());
+        complaint::outdated(self.link.freshness(now), lost_seconds).into_iter().collect()
     }
 
     /// Sets what the broker does not offer and says whether it is something else than before.
@@ -356,6 +145,14 @@ impl Health {
         let mut state = self.state.write();
         let changed = state.broker_limits != limits;
         state.broker_limits = limits;
+        changed
+    }
+
+    /// Sets why the broker's own counters cannot be read, and says whether that is another sentence than before.
+    pub fn set_hidden_counters(&self, why: Option<String>) -> bool {
+        let mut state = self.state.write();
+        let changed = state.hidden_counters != why;
+        state.hidden_counters = why;
         changed
     }
 
@@ -450,12 +247,7 @@ impl Health {
         state.repairing = false;
         state.reading_failed = None;
         state.report = Some(Arc::new(report));
-        let counts = match (state.population, self.ready_on) {
-            (PopulationState::Complete, _) | (PopulationState::Unproven, ReadyOn::Unproven) => true,
-            (PopulationState::Unproven, ReadyOn::Complete) => false,
-            (PopulationState::Pending | PopulationState::Running | PopulationState::Incomplete, _) => false,
-        };
-        if counts {
+        if state.population.counts(self.ready_on) {
             self.populated.store(true, Ordering::Release);
         }
     }
