@@ -20,6 +20,7 @@ mod population;
 mod replay;
 mod rival;
 mod round;
+mod schedule;
 pub mod settings;
 
 use std::cell::Cell;

@@ -1,6 +1,6 @@
 //! Reads every retained status and knows whether it did: rounds of passes over ever narrower filters, until there is
-//! evidence that nothing is missing or nothing more to try. What a pass proves is judged in `evidence`, what a round comes
-//! to in `round`, how one is read is known to `pass`.
+//! evidence that nothing is missing or nothing more to try. When a round is read is decided in `schedule`; what a pass proves
+//! is judged in `evidence`, what a round comes to in `round`, how a pass is read is known to `pass`.
 //!
 //! ```text
 //! every device -> proven? -> each type -> proven? -> devices by name -> every device again -> the broker's counters
@@ -23,12 +23,12 @@ use super::evidence::{BrokerCounters, Evidence, Pass, judge};
 use super::live::{LiveEvent, LiveReplay};
 use super::pass::{PassError, PassReader, PongTrust};
 use super::round::{Round, TypePasses};
+use super::schedule::{RoundEnd, RoundSchedule, ScheduleEvent, ScheduleStep};
 use crate::freshness::RoundNumber;
 use crate::health::{PopulationReport, PopulationState, READ_TYPES_MAX, REPORTED_TYPES_MAX, TypeReport};
 use crate::metrics::OutcomeLabel;
 use formats::iot_platform;
 use mqtt::transport::Dialer;
-use system::backoff::Backoff;
 use system::sentence;
 
 /// How often the plan is gone through before what is left counts as not to be had.
@@ -64,15 +64,6 @@ struct Start {
     first: Option<Pass>,
 }
 
-/// When the next round is due, and what for it is tried again ever more rarely.
-struct Schedule {
-    next: Option<Instant>,
-    /// Rounds that were broken off: the link is likely to be back soon.
-    broken_off: Backoff,
-    /// Rounds that found something missing: reading everything again costs the broker something each time.
-    incomplete: Backoff,
-}
-
 impl<'a> PopulationReader<'a> {
     pub fn new(
         source: &'a Source,
@@ -85,82 +76,56 @@ impl<'a> PopulationReader<'a> {
 
     /// Runs a round after each connect of the live subscription and from time to time, until the source ends.
     pub async fn run(&self, mut events: mpsc::UnboundedReceiver<LiveEvent>) {
-        let mut schedule = Schedule {
-            next: None,
-            broken_off: Backoff::default(),
-            incomplete: Backoff::up_to(self.source.settings.population.reconcile_interval),
-        };
-        let mut link_up = false;
-        let mut is_leader = self.source.leadership.is_leader();
+        let leadership = &self.source.leadership;
+        let longest_wait = self.source.settings.population.reconcile_interval;
+        let mut schedule = RoundSchedule::new(leadership.is_leader(), longest_wait);
         loop {
-            let start = tokio::select! {
+            let event = tokio::select! {
                 event = events.recv() => match event {
+                    Some(event) => event.into(),
                     None => return,
-                    Some(LiveEvent::Down) => {
-                        link_up = false;
-                        continue;
-                    }
-                    Some(LiveEvent::Subscribed { replays: true }) => {
-                        link_up = true;
-                        self.source.health.population_running();
-                        continue;
-                    }
-                    Some(LiveEvent::Subscribed { replays: false }) => {
-                        link_up = true;
-                        if !is_leader {
-                            continue;
-                        }
-                        self.begin_round()
-                    }
-                    Some(LiveEvent::ReplayOver(replay)) => match self.replayed(replay).await {
-                        Some(start) => start,
-                        None => return,
-                    },
                 },
-                () = super::until(schedule.next), if link_up && is_leader => self.begin_round(),
-                () = self.source.leadership.asked_again(), if link_up && is_leader => self.begin_round(),
-                () = self.source.leadership.changed_from(is_leader) => {
-                    is_leader = !is_leader;
-                    // A round begins at once, whatever was planned.
-                    schedule.next = is_leader.then(Instant::now);
+                () = super::until(schedule.due_at()) => ScheduleEvent::Due,
+                () = leadership.asked_again(), if schedule.may_read() => ScheduleEvent::AskedAgain,
+                () = leadership.changed_from(schedule.is_leader()) => ScheduleEvent::LeadershipChanged,
+                () = self.source.live_loss.happened(), if schedule.may_read() => ScheduleEvent::MessageLost,
+            };
+            let start = match schedule.on(event, Instant::now()) {
+                ScheduleStep::Wait => continue,
+                ScheduleStep::ShowRunning => {
+                    self.source.health.population_running();
                     continue;
                 }
-                () = self.source.live_loss.happened(), if link_up && is_leader => {
+                ScheduleStep::ShowIncomplete => {
                     self.source.health.population_incomplete();
-                    let soon = Instant::now() + schedule.incomplete.wait();
-                    schedule.next = Some(schedule.next.map_or(soon, |next| next.min(soon)));
                     continue;
                 }
+                ScheduleStep::Begin => self.begin_round(),
+                ScheduleStep::BeginWith(replay) => match self.replayed(replay).await {
+                    Some(start) => start,
+                    None => return,
+                },
             };
             let number = start.number;
-            let ended = tokio::select! {
-                ended = self.round(start) => ended,
-                // What it has read stands; the next subscription begins another round.
-                () = link_lost(&mut events) => {
-                    link_up = false;
-                    continue;
-                }
-                // Another instance has taken over.
-                () = self.source.leadership.changed_from(true) => {
-                    is_leader = false;
-                    continue;
-                }
+            let end = tokio::select! {
+                ended = self.round(start) => match ended {
+                    Ok(report) => self.finish(number, report),
+                    Err(PassError::Stopping) => return,
+                    Err(error) => self.broken_off(&error),
+                },
+                () = link_lost(&mut events) => RoundEnd::LinkLost,
+                () = leadership.changed_from(true) => RoundEnd::LeadershipLost,
             };
-            let wait = match ended {
-                Ok(report) => self.finish(number, report, &mut schedule),
-                Err(PassError::Stopping) => return,
-                Err(error) => self.broken_off(&error, &mut schedule),
-            };
-            schedule.next = Some(Instant::now() + wait);
+            schedule.ended(end, Instant::now());
         }
     }
 
-    /// Shows why a round was broken off, and returns how long to wait before the next.
-    fn broken_off(&self, error: &PassError, schedule: &mut Schedule) -> Duration {
+    /// Shows why a round was broken off.
+    fn broken_off(&self, error: &PassError) -> RoundEnd {
         let why = sentence(error);
         tracing::warn!("reading the retained statuses was broken off: {why}");
         self.source.health.reading_failed(why);
-        schedule.broken_off.wait()
+        RoundEnd::BrokenOff
     }
 
     fn begin_round(&self) -> Start {
@@ -169,25 +134,23 @@ impl<'a> PopulationReader<'a> {
         Start { at: Instant::now(), number, first: None }
     }
 
-    /// Shows what a round came to; returns how long to wait for the next one.
-    fn finish(&self, number: RoundNumber, report: PopulationReport, schedule: &mut Schedule) -> Duration {
-        let again = report.state == PopulationState::Incomplete;
+    /// Shows what a round came to.
+    fn finish(&self, number: RoundNumber, report: PopulationReport) -> RoundEnd {
+        let is_incomplete = report.state == PopulationState::Incomplete;
         let outcome = OutcomeLabel { outcome: report.state.word() };
         self.source.metrics.population_rounds.get_or_create(&outcome).inc();
         self.source.health.population_done(report);
-        if !again {
+        if !is_incomplete {
             // What it has not heard of is no longer retained. A round that knows of something missing cannot tell.
             self.source.health.round_ended(number);
         }
         // Where the live subscription goes type by type, it may have to follow types that are new.
         self.source.types_read.notify_one();
-        schedule.broken_off.reset();
-        if again {
-            return schedule.incomplete.wait();
+        if is_incomplete {
+            return RoundEnd::Incomplete;
         }
-        schedule.incomplete.reset();
         let interval = self.source.settings.population.reconcile_interval;
-        interval.mul_f64(rand::rng().random_range(1.0 - JITTER..=1.0 + JITTER))
+        RoundEnd::Read { next_after: interval.mul_f64(rand::rng().random_range(1.0 - JITTER..=1.0 + JITTER)) }
     }
 
     /// A round whose first pass is the replay of the live subscription; `None` if the program stops.
@@ -479,6 +442,17 @@ impl<'a> PopulationReader<'a> {
             types_total: listed + others,
             types_proven: proven + if round.proof.is_some() { others } else { 0 },
             types,
+        }
+    }
+}
+
+impl From<LiveEvent> for ScheduleEvent {
+    fn from(event: LiveEvent) -> Self {
+        match event {
+            LiveEvent::Down => ScheduleEvent::LinkDown,
+            LiveEvent::Subscribed { replays: true } => ScheduleEvent::ReplayComes,
+            LiveEvent::Subscribed { replays: false } => ScheduleEvent::SubscribedWithoutReplay,
+            LiveEvent::ReplayOver(replay) => ScheduleEvent::ReplayOver(replay),
         }
     }
 }
