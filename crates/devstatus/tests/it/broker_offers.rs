@@ -5,6 +5,7 @@ use std::net::TcpListener;
 
 use testkit::closing_broker::{ClosingBroker, Reply, Script};
 use testkit::mosquitto::{Mosquitto, Setup};
+use testkit::platform_broker::{Limits, PlatformBroker};
 use testkit::service::{Launch, Service, mentions};
 use testkit::status::Device;
 
@@ -306,4 +307,67 @@ fn two_closes_after_the_same_silence_suggest_an_idle_timeout() {
     let service = Launch::to(&way.url()).arguments(&arguments).start();
     let said = ["after 2 seconds without traffic", "--keep-alive to 2 or less"];
     service.wait_until("the log names the cause", || !service.log_lines(&said).is_empty());
+}
+
+const PUMP: Device<'_> = Device { kind: "pump", id: "1" };
+
+/// A service whose first pass proves nothing, so that it asks for the broker's counters; it reads again every second.
+fn in_need_of_counters(broker_url: &str) -> Service {
+    let flags = ["--quiet-interval-ms", "100", "--replay-limits", "1", "--reconcile-interval", "1"];
+    Launch::to(broker_url).arguments(&flags).arguments(&["--broker-counters", "true"]).start()
+}
+
+fn hidden_counters(service: &Service) -> serde_json::Value {
+    service.get("/api/v1/population").json()["hidden_counters"].clone()
+}
+
+/// In the log once, and in `/readyz` and in the population as long as it is so, whether or not the service is ready.
+fn assert_reported_once(service: &Service, said: &[&str]) {
+    service.wait_until(&format!("it says {said:?}"), || {
+        hidden_counters(service).as_str().is_some_and(|why| mentions(why, said))
+    });
+    let rounds = || service.log_lines(&["the retained statuses have been read"]).len();
+    let before = rounds();
+    service.wait_until("two more rounds have been read", || rounds() >= before + 2);
+    assert_eq!(service.log_lines(said).len(), 1, "{}", service.log());
+    let ready = service.get("/readyz").json();
+    assert_eq!(ready["population"], "unproven");
+    assert!(mentions(&ready["missing"].to_string(), said), "{ready}");
+}
+
+#[test]
+fn counters_that_an_acl_hides_are_reported_once() {
+    let directory = tempfile::tempdir().unwrap();
+    let acl = directory.path().join("acl");
+    for (read, said) in [
+        ("", Some("accepts the subscription to $SYS/# and sends nothing")),
+        ("pattern read $SYS/broker/uptime\n", Some("shows only a part of $SYS/#")),
+        ("pattern read $SYS/#\n", None),
+    ] {
+        std::fs::write(&acl, format!("pattern readwrite iot-2/#\n{read}")).unwrap();
+        let extra = vec![format!("acl_file {}", acl.display())];
+        let broker = Mosquitto::start_with(Setup { extra, ..Setup::default() });
+        let mut publisher = broker.publisher();
+        publisher.retain(&PUMP.topic(), PUMP.connect(1));
+        publisher.flush();
+        let service = in_need_of_counters(&broker.url());
+        match said {
+            Some(said) => assert_reported_once(&service, &[said, "let the login read $SYS/#"]),
+            None => {
+                service.wait_until("the counters prove it", || {
+                    service.get("/api/v1/population").json()["evidence"] == "count_matches"
+                });
+                assert_eq!(hidden_counters(&service), serde_json::Value::Null);
+                assert!(service.log_lines(&["$SYS/#"]).is_empty(), "{}", service.log());
+            }
+        }
+    }
+}
+
+#[test]
+fn counters_that_a_broker_refuses_are_reported_once() {
+    let broker = PlatformBroker::start(Limits::default());
+    broker.publish(&PUMP.topic(), PUMP.connect(1), true);
+    let service = in_need_of_counters(&broker.url());
+    assert_reported_once(&service, &["$SYS/#", "--broker-counters false"]);
 }

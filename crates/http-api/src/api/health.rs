@@ -10,6 +10,7 @@ use utoipa::ToSchema;
 
 use crate::context::Context;
 use crate::middleware::guard::Guard;
+use server::health::PopulationState;
 
 #[derive(Serialize, ToSchema)]
 pub struct Liveness {
@@ -69,6 +70,8 @@ pub async fn readyz(
     // Named as long as it is likely, also in the moments in which this client has its turn.
     missing.extend(state.rival);
     missing.extend(state.refused_by_store);
+    // A population that is proven needs no counters.
+    missing.extend(state.hidden_counters.filter(|_| state.population != PopulationState::Complete));
     let keys_file_sha256 = guard.keys_file_sha256().map(|digest| digest.to_string());
     let (broker, population, store) = (state.broker.word(), state.population.word(), state.store.word());
     let stale = context.health.freshness().is_any_stale();

@@ -23,6 +23,8 @@ pub struct PopulationView {
     progress: ProgressView,
     /// How many retained messages brokers are known to send to one subscription.
     limits: Vec<u64>,
+    /// Why the broker's counters of its own cannot be read as evidence, in a sentence; `null` if they can, or were not needed.
+    hidden_counters: Option<String>,
     types_total: usize,
     /// The first 10,000 by name, as the latest finished round has found them.
     types: Vec<Type>,
@@ -82,6 +84,7 @@ pub async fn population(State(context): State<Context>, _: NoParameters) -> Json
             replayed,
         },
         limits: context.replay_limits.to_vec(),
+        hidden_counters: state.hidden_counters,
         types_total,
         types,
     })

@@ -5,12 +5,13 @@ use std::collections::HashSet;
 use std::time::Duration;
 
 use tokio::sync::{Notify, watch};
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep};
 
-use super::Source;
-use super::evidence::BrokerCounters;
+use super::evidence::{BrokerCounters, HiddenCounters};
+use super::{Source, until};
 use mqtt::connection::{Connection, LinkError, Received};
 use mqtt::packet::{self, Publish};
+use mqtt::reason;
 use mqtt::settings::ConnectSettings;
 use mqtt::transport::Dialer;
 use system::backoff::Backoff;
@@ -18,6 +19,10 @@ use system::backoff::Backoff;
 const FILTER: &str = "$SYS/#";
 const DROPPED: &[u8] = b"$SYS/broker/publish/messages/dropped";
 const RETAINED: &[u8] = b"$SYS/broker/retained messages/count";
+/// What is retained comes with the subscription; counters that have not come after this are hidden.
+const HIDDEN_AFTER: Duration = Duration::from_secs(5);
+/// What an operator can do about it.
+const ADVICE: &str = "let the login read $SYS/#, or set --broker-counters false";
 /// Published each time, changed or not: what comes after it belongs to the same moment.
 const UPTIME: &[u8] = b"$SYS/broker/uptime";
 
@@ -44,8 +49,8 @@ pub async fn watch(
     loop {
         if let Ok(connection) = Connection::open(dialer, &settings, &client_id).await {
             match follow(connection, &counters, source).await {
-                Ended::NotOffered => {
-                    tracing::debug!("the broker does not publish counters of its own");
+                Ended::Refused(how) => {
+                    source.report_hidden_counters(Some(format!("The broker {how}: {ADVICE}.")));
                     counters.send_replace(not_offered);
                     return;
                 }
@@ -68,8 +73,8 @@ pub async fn watch(
 const MIN_PAUSE: Duration = Duration::from_secs(2);
 
 enum Ended {
-    /// The subscription was refused, or the connection closed for it.
-    NotOffered,
+    /// The subscription was refused, or the connection closed for it; the text says how.
+    Refused(String),
     Lost(LinkError),
     Shutdown,
 }
@@ -79,25 +84,35 @@ async fn follow(
     counters: &watch::Sender<BrokerCounters>,
     source: &Source,
 ) -> Ended {
+    let closed = || Ended::Refused(format!("closes the connection for a subscription to {FILTER}"));
     if connection.subscribe(&[FILTER], 0).await.is_err() {
-        return Ended::NotOffered;
+        return closed();
     }
-    let mut accepted = false;
+    let mut accepted_at = None;
+    let mut has_waited = false;
     let mut own_topics: HashSet<Vec<u8>> = HashSet::new();
     loop {
         let received = tokio::select! {
             received = connection.receive() => received,
+            () = until(accepted_at.map(|at| at + HIDDEN_AFTER)), if !has_waited => {
+                has_waited = true;
+                report_hidden(source, counters);
+                continue;
+            }
             () = source.shutdown.cancelled() => {
                 connection.close().await;
                 return Ended::Shutdown;
             }
         };
         match received {
-            Ok(Received::Suback(suback)) if suback.codes.iter().any(|&code| code >= 0x80) => {
-                connection.close().await;
-                return Ended::NotOffered;
+            Ok(Received::Suback(suback)) => {
+                if let Some(&code) = suback.codes.iter().find(|&&code| code >= 0x80) {
+                    let refusal = reason::subscription_refusal(connection.version(), code);
+                    connection.close().await;
+                    return Ended::Refused(format!("refuses the subscription to {FILTER} with {refusal}"));
+                }
+                accepted_at = Some(Instant::now());
             }
-            Ok(Received::Suback(_)) => accepted = true,
             Ok(Received::Publishes(publishes)) => {
                 let mut rest = &publishes.packets[..];
                 while let Ok(Some(frame)) = packet::frame(rest) {
@@ -106,11 +121,33 @@ async fn follow(
                     }
                     rest = &rest[frame.len..];
                 }
+                if has_waited {
+                    report_hidden(source, counters);
+                }
             }
             Ok(Received::Pong | Received::Unsuback | Received::TooLarge) => {}
-            Err(_) if !accepted => return Ended::NotOffered,
+            Err(_) if accepted_at.is_none() => return closed(),
             Err(error) => return Ended::Lost(error),
         }
+    }
+}
+
+/// Says what is hidden of the counters, once, and that nothing is any more. Whoever waits for counters that do not come need
+/// not do so in the next round.
+fn report_hidden(source: &Source, counters: &watch::Sender<BrokerCounters>) {
+    let hidden = counters.borrow().hidden();
+    source.report_hidden_counters(hidden.map(|hidden| match hidden {
+        HiddenCounters::All => format!(
+            "The broker accepts the subscription to {FILTER} and sends nothing, as mosquitto does where an ACL hides it, so \
+             its counters prove nothing: {ADVICE}."
+        ),
+        HiddenCounters::Part => format!(
+            "The broker shows only a part of {FILTER}, because of an ACL or because it counts other things than mosquitto, so \
+             its counters may prove nothing: {ADVICE}."
+        ),
+    }));
+    if hidden == Some(HiddenCounters::All) {
+        counters.send_if_modified(|counters| counters.offered.replace(false) != Some(false));
     }
 }
 

@@ -108,7 +108,28 @@ pub struct BrokerCounters {
     pub offered: Option<bool>,
 }
 
+/// Fewer topics of the broker's own are a part of them: mosquitto has some sixty.
+const OWN_TOPICS_MIN: u64 = 20;
+
+/// What of its counters a broker does not show to whoever subscribes to all of them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum HiddenCounters {
+    All,
+    /// The counts that are evidence, or others: then the count of retained messages cannot be freed from the broker's own.
+    Part,
+}
+
 impl BrokerCounters {
+    /// What is hidden, some time after the subscription was accepted: the counters are retained, and come with it.
+    pub fn hidden(&self) -> Option<HiddenCounters> {
+        if self.own_retained == 0 {
+            return Some(HiddenCounters::All);
+        }
+        let shows_all =
+            self.retained.is_some() && self.dropped.is_some() && self.own_retained >= OWN_TOPICS_MIN;
+        (!shows_all).then_some(HiddenCounters::Part)
+    }
+
     /// Whether the broker holds exactly so many retained messages besides its own.
     pub fn count_matches(&self, replayed: u64) -> bool {
         self.retained.is_some_and(|retained| retained.checked_sub(self.own_retained) == Some(replayed))
@@ -170,6 +191,25 @@ mod tests {
         let lost = Pass { lost: true, ..pass(10, 10) };
         assert_eq!(judge(&[lost], &LIMITS), Evidence::Missing);
         assert_eq!(judge(&[lost, pass(10, 0)], &LIMITS), Evidence::BelowLimits);
+    }
+
+    #[test]
+    fn counters_are_hidden_if_none_comes_or_some_are_missing() {
+        let all = BrokerCounters {
+            dropped: Some(0),
+            retained: Some(60),
+            own_retained: 57,
+            ..BrokerCounters::default()
+        };
+        assert_eq!(all.hidden(), None);
+        assert_eq!(BrokerCounters::default().hidden(), Some(HiddenCounters::All));
+        for part in [
+            BrokerCounters { dropped: None, ..all },
+            BrokerCounters { retained: None, ..all },
+            BrokerCounters { own_retained: 2, ..all },
+        ] {
+            assert_eq!(part.hidden(), Some(HiddenCounters::Part), "{part:?}");
+        }
     }
 
     #[test]

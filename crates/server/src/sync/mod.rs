@@ -263,6 +263,15 @@ impl Source {
         }
     }
 
+    /// Shows why the broker's own counters cannot be read, and logs it if that is new.
+    fn report_hidden_counters(&self, why: Option<String>) {
+        if self.health.set_hidden_counters(why.clone())
+            && let Some(why) = why
+        {
+            tracing::warn!(broker = %self.settings.endpoint, "{why}");
+        }
+    }
+
     /// Shows that another client with this client id is likely to take turns with this one, and logs it if that is new.
     fn report_rival(&self, rival: Option<String>) {
         if self.health.set_rival(rival.clone())
