@@ -1,4 +1,4 @@
-//! What the decoder leaves when nobody waits for it any more.
+//! What the decoder leaves when nobody waits for it any more, and which events are news for the history.
 
 use std::sync::Arc;
 
@@ -9,6 +9,7 @@ use crate::feed::settings::FeedSettings;
 use crate::health::{Health, ReadyOn};
 use crate::sync::backlog::backlog;
 use mqtt::settings::MqttVersion;
+use presence::Status;
 
 fn ingest(map: &Arc<DeviceRegistry>, pending_acks: &Arc<PendingAcks>) -> Ingest {
     let metrics = Metrics::default();
@@ -53,4 +54,40 @@ fn a_stop_does_not_wait_for_the_rest_of_a_batch() {
     assert_eq!(ingest.apply_batch(&batch(9), &pending), Whole::No);
     // What was applied before is still to be written.
     assert_eq!((map.held(), map.dirty_waiting()), (3, 3));
+}
+
+/// What applying an event can come to, and whether its device is new.
+const OUTCOMES: [Applied; 4] = [
+    Applied::Known,
+    Applied::Refined,
+    Applied::Changed { from: None, to: Status::Connected },
+    Applied::Changed { from: Some(Status::Disconnected), to: Status::Connected },
+];
+
+fn news(provenance: Provenance, is_populated: bool) -> [bool; 4] {
+    OUTCOMES.map(|applied| is_event(provenance, applied, is_populated))
+}
+
+#[test]
+fn what_happens_live_is_news_whatever_is_known() {
+    assert_eq!([false, true].map(|is_populated| news(Provenance::Live, is_populated)), [[true; 4]; 2]);
+}
+
+#[test]
+fn what_the_broker_repeats_is_news_only_if_it_says_something_new() {
+    assert_eq!(news(Provenance::Retained, true), [false, true, true, true]);
+    assert_eq!(
+        news(Provenance::Retained, false),
+        [false, true, false, true],
+        "before the population counts, a new device is one that has been found and has not just come"
+    );
+}
+
+#[test]
+fn what_another_has_written_brings_no_new_device() {
+    for provenance in [Provenance::Restored, Provenance::Peer] {
+        for is_populated in [false, true] {
+            assert_eq!(news(provenance, is_populated), [false, true, false, true], "{provenance:?}");
+        }
+    }
 }

@@ -2,6 +2,9 @@
 //! has lived longest, by the store's own clock. The others believe of the population what it says, once all that it had written
 //! by then is here.
 
+#[cfg(test)]
+mod tests;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};

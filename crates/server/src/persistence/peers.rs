@@ -8,6 +8,9 @@
 //! What this instance wrote comes back, too, and is then known. Nothing that comes from the store becomes dirty, so nothing
 //! goes round in circles.
 
+#[cfg(test)]
+mod tests;
+
 use std::sync::Arc;
 use std::time::Duration;
 

@@ -35,7 +35,7 @@ impl Leadership {
     }
 
     /// Waits until it is asked for another round.
-    pub(super) async fn asked_again(&self) {
+    pub(crate) async fn asked_again(&self) {
         self.again.notified().await;
     }
 

@@ -1,5 +1,8 @@
 //! The live subscription: connect, subscribe to every device, hand everything over, and begin again when it ends.
 
+#[cfg(test)]
+mod tests;
+
 use std::cell::Cell;
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -414,14 +417,8 @@ impl Live<'_> {
                 replay.received(publishes.retained, Instant::now());
                 replay.lost |= lost;
                 // So many prove nothing by themselves: the counters are asked for while the rest still comes.
-                if self
-                    .source
-                    .settings
-                    .population
-                    .replay_limits
-                    .first()
-                    .is_some_and(|&low| replay.retained >= low)
-                {
+                let lowest_limit = self.source.settings.population.replay_limits.first();
+                if lowest_limit.is_some_and(|&lowest| replay.retained >= lowest) {
                     self.counters_wanted.notify_one();
                 }
             }

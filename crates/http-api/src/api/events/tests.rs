@@ -1,5 +1,6 @@
-//! Streams that go on where the history should tell what was missed, and cannot.
+//! Streams that go on where the history should tell what was missed, and cannot; and snapshots of devices that change.
 
+use std::collections::HashMap;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -131,4 +132,67 @@ async fn an_unavailable_store_causes_a_gap_and_the_stream_continues_with_live_ch
     assert!(fixture.counts("devstatus_stream_gaps_total 2"));
     shutdown.cancel();
     timeout(PATIENCE + Duration::from_secs(1), waking).await.expect("it ends").unwrap();
+}
+
+/// Reads what was sent of each device, in its order: when its state began, by the id.
+fn note_shown(block: &Bytes, shown: &mut HashMap<String, Vec<String>>) -> Vec<String> {
+    let block = std::str::from_utf8(block).unwrap();
+    let mut names = Vec::new();
+    for event in block.split("\n\n").filter(|event| event.contains("event: ")) {
+        let field = |name: &str| event.lines().find_map(|line| line.strip_prefix(name)).unwrap();
+        let (name, data) = (field("event: "), field("data: "));
+        names.push(name.to_owned());
+        if name == "device" || name == "change" {
+            let data: serde_json::Value = serde_json::from_str(data).unwrap();
+            let text = |key: &str| data[key].as_str().unwrap().to_owned();
+            shown.entry(text("id")).or_default().push(text("since"));
+        }
+    }
+    names
+}
+
+#[tokio::test]
+async fn a_snapshot_while_devices_change_misses_and_repeats_nothing() {
+    let fixture = Fixture::new(&HttpSettings::default());
+    let (map, feed) = (&fixture.context.map, &fixture.context.feed);
+    let arrival = Arrival { provenance: Provenance::Live, at: UnixSeconds(1), round: RoundNumber::NONE };
+    let mut happened: HashMap<String, Vec<String>> = HashMap::new();
+    let mut second = 0;
+    let mut change = |number: u64| {
+        second += 1;
+        let id = number.to_string();
+        let event = connect(second);
+        happened.entry(id.clone()).or_default().push(event.time.rfc3339().unwrap().to_string());
+        let device = Device { device_type: "pump", id: &id };
+        map.apply_then(device, event, arrival, |record, _| feed.publish(record, None, false));
+    };
+    // Of these the last hundred are not there when the snapshot begins.
+    let numbers = 700;
+    (0..numbers - 100).for_each(&mut change);
+    let shutdown = CancellationToken::new();
+    let waking = tokio::spawn(Arc::clone(feed).wake_readers(shutdown.clone()));
+    let reader = feed.follow(CancellationToken::new()).unwrap();
+    let wish = Wish { filter: Filter::default(), snapshot: true, last_event_id: None };
+    let mut stream = pin!(blocks(fixture.context.clone(), reader, wish));
+    let mut shown = HashMap::new();
+    let (mut step, mut is_complete) = (0, false);
+    while !is_complete {
+        let block = timeout(PATIENCE, stream.next()).await.expect("it goes on").unwrap().unwrap();
+        is_complete = note_shown(&block, &mut shown).iter().any(|name| name == "snapshot_complete");
+        step += 1;
+        // Between two steps devices of every part change, and new ones come.
+        (0..5).for_each(|n| change((step * 7_919 + n * 131) % numbers));
+    }
+    assert!(step > 100, "the devices are in many parts");
+    change(numbers);
+    while !shown.contains_key(&numbers.to_string()) {
+        let block = timeout(PATIENCE, stream.next()).await.expect("it goes on").unwrap().unwrap();
+        note_shown(&block, &mut shown);
+    }
+    assert_eq!(shown.len(), happened.len());
+    for (id, happened) in &happened {
+        assert!(happened.ends_with(&shown[id]), "{id}: {:?} of {happened:?}", shown[id]);
+    }
+    shutdown.cancel();
+    timeout(PATIENCE, waking).await.expect("it ends").unwrap();
 }
