@@ -16,6 +16,7 @@ pub mod postgres;
 pub mod settings;
 pub mod sqlite;
 mod totals;
+mod type_names;
 pub mod valkey;
 
 use std::path::PathBuf;

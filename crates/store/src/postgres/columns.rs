@@ -1,12 +1,12 @@
 //! States and events as arrays of columns, and rows as states and events. What is done with them is not known here.
 
-use std::collections::{BTreeMap, HashSet};
-use std::sync::Arc;
+use std::collections::BTreeMap;
 
 use tokio_postgres::Row;
 use tokio_postgres::types::ToSql;
 
 use crate::encoding::{self, Parts};
+use crate::type_names::TypeNames;
 use crate::{Batch, StoreError, StoredDevice};
 use formats::iot_platform;
 use presence::history;
@@ -194,21 +194,6 @@ fn digest(event: &PresenceEvent) -> i64 {
 /// An unknown moment is the least number.
 fn nanos(moment: Moment) -> i64 {
     moment.nanos().unwrap_or(i64::MIN)
-}
-
-/// One copy of each type's name.
-#[derive(Default)]
-pub struct TypeNames(HashSet<Arc<str>>);
-
-impl TypeNames {
-    pub fn shared(&mut self, name: &str) -> Arc<str> {
-        if let Some(known) = self.0.get(name) {
-            return Arc::clone(known);
-        }
-        let name: Arc<str> = name.into();
-        self.0.insert(Arc::clone(&name));
-        name
-    }
 }
 
 /// The device in a row.

@@ -10,11 +10,12 @@ use std::collections::BTreeMap;
 use deadpool_postgres::{GenericClient, Object, Transaction};
 use tokio_postgres::types::ToSql;
 
-use super::columns::{self, DeviceColumns, EventColumns, Said, TypeNames};
+use super::columns::{self, DeviceColumns, EventColumns, Said};
 use super::failed;
 use super::statements::Statements;
 use super::tombstones::{self, Tombstone};
 use crate::{Batch, ForgottenDevices, StoreError, StoredDevice};
+use crate::type_names::TypeNames;
 use presence::{DeviceName, UnixSeconds};
 
 /// Events that one statement drops at most.

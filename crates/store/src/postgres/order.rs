@@ -6,9 +6,10 @@
 
 use deadpool_postgres::{GenericClient, Object};
 
-use super::columns::{self, TypeNames};
+use super::columns;
 use super::failed;
 use super::statements::Statements;
+use crate::type_names::TypeNames;
 use crate::{PAGE_MAX, StoreError};
 use presence::StableHash;
 use presence::history::{EventPage, HistoryPosition, StoredEvent};

@@ -8,10 +8,11 @@ use futures_util::TryStreamExt;
 use futures_util::future::try_join;
 use tokio_postgres::types::ToSql;
 
-use super::columns::{self, TypeNames};
+use super::columns;
 use super::failed;
 use super::statements::{Statements, with_schema};
 use super::tombstones;
+use crate::type_names::TypeNames;
 use crate::{ChangeCursor, Changes, LoadSink, PAGE_MAX, StoreError, StoredDevice};
 use presence::history;
 use presence::query::{Page, Scan, SortBy, Total};

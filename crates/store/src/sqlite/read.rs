@@ -4,7 +4,6 @@
 use std::collections::HashSet;
 use std::num::NonZero;
 use std::path::Path;
-use std::sync::Arc;
 use std::thread;
 
 use rusqlite::types::Value;
@@ -12,6 +11,7 @@ use rusqlite::{Connection, OptionalExtension, Row, params, params_from_iter};
 
 use super::write::{WriteError, signed};
 use super::{encoding, file};
+use crate::type_names::TypeNames;
 use crate::{ChangeCursor, Changes, LoadSink, PAGE_MAX, StoredDevice};
 use presence::history;
 use presence::history::{EventPage, HistoryPosition, StoredEvent};
@@ -67,21 +67,6 @@ fn load_part(path: &Path, from: i64, to: i64, sink: &dyn LoadSink) -> Result<(),
     }
     sink.take(devices);
     Ok(())
-}
-
-/// One copy of each type's name.
-#[derive(Default)]
-struct TypeNames(HashSet<Arc<str>>);
-
-impl TypeNames {
-    fn shared(&mut self, name: &str) -> Arc<str> {
-        if let Some(known) = self.0.get(name) {
-            return Arc::clone(known);
-        }
-        let name: Arc<str> = name.into();
-        self.0.insert(Arc::clone(&name));
-        name
-    }
 }
 
 fn device(row: &Row<'_>, names: &mut TypeNames) -> Result<StoredDevice, WriteError> {
