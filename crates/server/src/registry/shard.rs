@@ -125,12 +125,6 @@ impl Records {
         self.blocks[at as usize / BLOCK][at as usize % BLOCK].take()
     }
 
-    /// All records and where they stand.
-    pub fn iter(&self) -> impl Iterator<Item = (u32, &Record)> {
-        let numbered = self.blocks.iter().flatten().enumerate();
-        numbered.filter_map(|(at, record)| Some((at as u32, record.as_ref()?)))
-    }
-
     /// Makes room for so many records more.
     pub fn reserve(&mut self, more: usize) {
         self.table.reserve(more, |slot| TableSlot::spread(slot.hash));

@@ -241,7 +241,7 @@ impl DeviceRegistry {
     }
 
     /// The ids of this type's devices, heard of in the current round or not. Where not all devices are held this goes
-    /// through the whole map, one shard at a time, else through the devices of the type.
+    /// through the whole map, some records under one lock, else through the devices of the type.
     pub fn ids_in_round(&self, device_type: &str, received: bool) -> Vec<String> {
         let round = self.round();
         let wanted = |record: &Record| (record.received_in == round) == received;
@@ -250,11 +250,12 @@ impl DeviceRegistry {
             return self.ids_of(&device_type, wanted);
         }
         let mut ids = Vec::new();
-        for shard in &self.shards {
-            let records = shard.records.read();
-            let of_type = records.iter().map(|(_, record)| record);
-            let of_type = of_type.filter(|record| Arc::ptr_eq(&record.device_type, &device_type));
-            ids.extend(of_type.filter(|record| wanted(record)).map(|record| record.id.to_string()));
+        for part in 0..Self::PARTS {
+            self.read_part(part, |record| {
+                if Arc::ptr_eq(&record.device_type, &device_type) && wanted(record) {
+                    ids.push(record.id.to_string());
+                }
+            });
         }
         ids
     }

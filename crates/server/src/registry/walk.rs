@@ -50,22 +50,25 @@ impl DeviceRegistry {
         Self::shard_number(self.hash(device))
     }
 
-    /// The names of one part that `wanted` lets through, in order.
-    pub fn names_in_part(&self, part: usize, wanted: impl Fn(Device<'_>) -> bool) -> Vec<DeviceName> {
-        let mut names: Vec<DeviceName> = Vec::new();
-        // A record keeps its place for life, so none is passed over and none is met twice.
+    /// Reads every record of one part, [`VISITED_AT_ONCE`] under one lock. A record keeps its place for life, so none is
+    /// passed over and none is met twice.
+    pub(super) fn read_part(&self, part: usize, mut read: impl FnMut(&Record)) {
         let mut next = 0;
         loop {
             let records = self.shards[part].records.read();
             let end = records.places().min(next + VISITED_AT_ONCE);
-            let visited = (next..end).filter_map(|at| records.at(at));
-            let named = visited.filter(|record| wanted(record.device()));
-            names.extend(named.map(|record| record.name()));
+            (next..end).filter_map(|at| records.at(at)).for_each(&mut read);
             if end == records.places() {
-                break;
+                return;
             }
             next = end;
         }
+    }
+
+    /// The names of one part that `wanted` lets through, in order.
+    pub fn names_in_part(&self, part: usize, wanted: impl Fn(Device<'_>) -> bool) -> Vec<DeviceName> {
+        let mut names: Vec<DeviceName> = Vec::new();
+        self.read_part(part, |record| names.extend(wanted(record.device()).then(|| record.name())));
         names.sort_unstable();
         names
     }
