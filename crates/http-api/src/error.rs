@@ -1,6 +1,7 @@
 //! Every answer that is not what was asked for, in one form: problem details (RFC 9457). What can go wrong is one enum;
-//! what each comes to, status, type, title and sentence, is one map.
+//! the kind of problem that each is stands in `problem`.
 
+mod problem;
 pub mod refusal;
 
 use std::borrow::Cow;
@@ -10,6 +11,7 @@ use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 use utoipa::ToSchema;
 
+use self::problem::ProblemKind;
 use self::refusal::RequestRefusal;
 
 /// How long a client should wait while something is not there yet or not there at present.
@@ -88,18 +90,6 @@ pub struct Problem {
     known: Option<&'static [&'static str]>,
 }
 
-/// What a kind of problem comes to, whichever request had it.
-pub struct ProblemKind {
-    pub status: StatusCode,
-    /// The last part of the type.
-    pub name: &'static str,
-    pub title: &'static str,
-}
-
-pub const fn kind(status: StatusCode, name: &'static str, title: &'static str) -> ProblemKind {
-    ProblemKind { status, name, title }
-}
-
 impl Error {
     pub fn bad_parameter(name: &'static str, expected: impl Into<Cow<'static, str>>) -> Self {
         Error::BadParameter { name, expected: expected.into() }
@@ -107,60 +97,22 @@ impl Error {
 
     fn kind(&self) -> ProblemKind {
         match self {
-            Error::NotFound => kind(StatusCode::NOT_FOUND, "not-found", "There is nothing at this path"),
-            Error::MethodNotAllowed => kind(
-                StatusCode::METHOD_NOT_ALLOWED,
-                "method-not-allowed",
-                "The resource does not have this method",
-            ),
-            Error::BadPath => kind(StatusCode::BAD_REQUEST, "bad-path", "The path cannot be read"),
-            Error::NotPopulated => kind(
-                StatusCode::SERVICE_UNAVAILABLE,
-                "not-populated",
-                "Not every retained status has been read yet",
-            ),
-            Error::TooManyStreams => kind(
-                StatusCode::SERVICE_UNAVAILABLE,
-                "too-many-streams",
-                "As many streams are open as may be",
-            ),
-            Error::HistoryUnavailable => kind(
-                StatusCode::SERVICE_UNAVAILABLE,
-                "history-unavailable",
-                "The history cannot be read at present",
-            ),
-            Error::StoreUnavailable => kind(
-                StatusCode::SERVICE_UNAVAILABLE,
-                "store-unavailable",
-                "The store cannot be read at present",
-            ),
-            Error::NotWithMapLimit => kind(
-                StatusCode::NOT_IMPLEMENTED,
-                "not-with-map-limit",
-                "This instance holds only some of the devices",
-            ),
+            Error::NotFound => ProblemKind::NotFound,
+            Error::MethodNotAllowed => ProblemKind::MethodNotAllowed,
+            Error::BadPath => ProblemKind::BadPath,
+            Error::NotPopulated => ProblemKind::NotPopulated,
+            Error::TooManyStreams => ProblemKind::TooManyStreams,
+            Error::HistoryUnavailable => ProblemKind::HistoryUnavailable,
+            Error::StoreUnavailable => ProblemKind::StoreUnavailable,
+            Error::NotWithMapLimit => ProblemKind::NotWithMapLimit,
             Error::Refused(refusal) => refusal.kind(),
-            Error::UnknownParameter { .. } => {
-                kind(StatusCode::BAD_REQUEST, "unknown-parameter", "The resource has no such parameter")
-            }
-            Error::RepeatedParameter { .. } => {
-                kind(StatusCode::BAD_REQUEST, "repeated-parameter", "A parameter is given twice")
-            }
-            Error::BadParameter { .. } => {
-                kind(StatusCode::BAD_REQUEST, "bad-parameter", "A parameter has no such value")
-            }
-            Error::NotAcceptable => {
-                kind(StatusCode::NOT_ACCEPTABLE, "not-acceptable", "No accepted media type can be given")
-            }
-            Error::UnsupportedMediaType => kind(
-                StatusCode::UNSUPPORTED_MEDIA_TYPE,
-                "unsupported-media-type",
-                "The body is of no media type that is taken here",
-            ),
-            Error::BodyTooLarge { .. } => {
-                kind(StatusCode::PAYLOAD_TOO_LARGE, "body-too-large", "The body is too large")
-            }
-            Error::BadBody { .. } => kind(StatusCode::BAD_REQUEST, "bad-body", "The body cannot be taken"),
+            Error::UnknownParameter { .. } => ProblemKind::UnknownParameter,
+            Error::RepeatedParameter { .. } => ProblemKind::RepeatedParameter,
+            Error::BadParameter { .. } => ProblemKind::BadParameter,
+            Error::NotAcceptable => ProblemKind::NotAcceptable,
+            Error::UnsupportedMediaType => ProblemKind::UnsupportedMediaType,
+            Error::BodyTooLarge { .. } => ProblemKind::BodyTooLarge,
+            Error::BadBody { .. } => ProblemKind::BadBody,
         }
     }
 
@@ -220,10 +172,11 @@ fn shortened(name: &str) -> String {
 
 impl IntoResponse for Error {
     fn into_response(self) -> Response {
-        let ProblemKind { status, name, title } = self.kind();
+        let kind = self.kind();
+        let status = kind.status();
         let problem = Problem {
-            kind: format!("urn:devstatus:problem:{name}"),
-            title,
+            kind: format!("urn:devstatus:problem:{}", kind.name()),
+            title: kind.title(),
             status: status.as_u16(),
             detail: self.detail(),
             parameter: self.parameter(),
@@ -273,27 +226,7 @@ mod tests {
 
     use super::*;
 
-    /// The name of each problem and its status, as the code spells them: whatever is a problem is made by `kind`.
-    fn spelled(source: &str) -> BTreeMap<String, u16> {
-        let words: Vec<&str> = source.split("StatusCode::").skip(1).collect();
-        let spelled = words.iter().filter_map(|words| {
-            let (status, rest) = words.split_once(',')?;
-            let name = rest.trim_start().strip_prefix('"')?.split('"').next()?;
-            Some((name.to_owned(), code(status)))
-        });
-        spelled.collect()
-    }
-
-    /// The number of `NOT_FOUND` and its like.
-    fn code(name: &str) -> u16 {
-        let codes = (400..600).filter_map(|code| StatusCode::from_u16(code).ok());
-        let named = |status: &StatusCode| {
-            status.canonical_reason().is_some_and(|reason| reason.to_uppercase().replace(' ', "_") == name)
-        };
-        codes.filter(named).map(|status| status.as_u16()).next().unwrap_or_else(|| panic!("{name}"))
-    }
-
-    /// The same as documented: the first two columns of the table under the heading.
+    /// Each problem and its status as documented: the first two columns of the table under the heading.
     fn documented(document: &str) -> BTreeMap<String, u16> {
         let (_, section) = document.split_once("\n## Errors\n").expect("there is such a section");
         let rows = section.lines().filter_map(|line| line.strip_prefix("| `"));
@@ -308,10 +241,7 @@ mod tests {
 
     #[test]
     fn every_problem_is_documented_and_no_other() {
-        let mut all = spelled(include_str!("error.rs").split("#[cfg(test)]").next().unwrap());
-        all.extend(spelled(include_str!("error/refusal.rs")));
-        assert_eq!(all.get("not-found"), Some(&404), "{all:?}");
-        assert_eq!(all.get("slow-request"), Some(&408), "{all:?}");
-        assert_eq!(documented(include_str!("../../../docs/api.md")), all);
+        let all = ProblemKind::ALL.iter().map(|kind| (kind.name().to_owned(), kind.status().as_u16()));
+        assert_eq!(documented(include_str!("../../../docs/api.md")), all.collect());
     }
 }

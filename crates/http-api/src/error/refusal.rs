@@ -4,9 +4,9 @@
 use std::borrow::Cow;
 use std::time::Duration;
 
-use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::http::{HeaderMap, HeaderValue, header};
 
-use super::{ProblemKind, kind};
+use super::problem::ProblemKind;
 
 /// What every resource can refuse a request for.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -45,52 +45,20 @@ pub enum RequestRefusal {
 impl RequestRefusal {
     pub fn kind(&self) -> ProblemKind {
         match self {
-            RequestRefusal::Unauthorized => {
-                kind(StatusCode::UNAUTHORIZED, "unauthorized", "The request needs an API key")
-            }
-            RequestRefusal::Forbidden { .. } => {
-                kind(StatusCode::FORBIDDEN, "forbidden", "The API key is not good for this")
-            }
-            RequestRefusal::BadHost => {
-                kind(StatusCode::BAD_REQUEST, "bad-host", "The request does not name one host")
-            }
-            RequestRefusal::OtherHost => {
-                kind(StatusCode::MISDIRECTED_REQUEST, "other-host", "The request names another host")
-            }
-            RequestRefusal::CrossOrigin => {
-                kind(StatusCode::FORBIDDEN, "cross-origin", "A page of another origin may change nothing")
-            }
-            RequestRefusal::TooManyRequests { .. } => {
-                kind(StatusCode::TOO_MANY_REQUESTS, "too-many-requests", "There are too many requests")
-            }
-            RequestRefusal::UrlTooLong => {
-                kind(StatusCode::URI_TOO_LONG, "url-too-long", "The URL is too long")
-            }
-            RequestRefusal::HeadersTooLarge => kind(
-                StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
-                "headers-too-large",
-                "The headers are too large",
-            ),
-            RequestRefusal::BodyTooLarge => {
-                kind(StatusCode::PAYLOAD_TOO_LARGE, "body-too-large", "The body is too large")
-            }
-            RequestRefusal::BrokenBody => {
-                kind(StatusCode::BAD_REQUEST, "broken-body", "The body cannot be read")
-            }
-            RequestRefusal::SlowRequest => {
-                kind(StatusCode::REQUEST_TIMEOUT, "slow-request", "The request took too long")
-            }
-            RequestRefusal::TooManyConnections => kind(
-                StatusCode::SERVICE_UNAVAILABLE,
-                "too-many-connections",
-                "As many connections are being answered as may be",
-            ),
-            RequestRefusal::Overloaded => {
-                kind(StatusCode::SERVICE_UNAVAILABLE, "overloaded", "There is no memory for this at present")
-            }
-            RequestRefusal::Internal => {
-                kind(StatusCode::INTERNAL_SERVER_ERROR, "fault", "The service has made a mistake")
-            }
+            RequestRefusal::Unauthorized => ProblemKind::Unauthorized,
+            RequestRefusal::Forbidden { .. } => ProblemKind::Forbidden,
+            RequestRefusal::BadHost => ProblemKind::BadHost,
+            RequestRefusal::OtherHost => ProblemKind::OtherHost,
+            RequestRefusal::CrossOrigin => ProblemKind::CrossOrigin,
+            RequestRefusal::TooManyRequests { .. } => ProblemKind::TooManyRequests,
+            RequestRefusal::UrlTooLong => ProblemKind::UrlTooLong,
+            RequestRefusal::HeadersTooLarge => ProblemKind::HeadersTooLarge,
+            RequestRefusal::BodyTooLarge => ProblemKind::BodyTooLarge,
+            RequestRefusal::BrokenBody => ProblemKind::BrokenBody,
+            RequestRefusal::SlowRequest => ProblemKind::SlowRequest,
+            RequestRefusal::TooManyConnections => ProblemKind::TooManyConnections,
+            RequestRefusal::Overloaded => ProblemKind::Overloaded,
+            RequestRefusal::Internal => ProblemKind::Internal,
         }
     }
 
