@@ -5,18 +5,11 @@ use std::fmt::Write;
 use super::line::{at, timestamp};
 use formats::iot_platform;
 use presence::Status;
+use presence::csv::Cells;
 use store::StoredDevice;
 
 /// The first row, with its line feed.
 pub const HEAD: &str = "type,id,status,since,session,close_code,reason,address,received_at,message\n";
-
-/// How texts stand in cells.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Cells {
-    Exact,
-    /// What a spreadsheet would take for a formula, and might run, begins with an apostrophe.
-    WithoutFormulas,
-}
 
 /// The row without its line feed; `None` if the message is no text. Of an unknown time the cell is empty, and so are code
 /// and reason of a device that is connected.
@@ -28,10 +21,10 @@ pub fn write(device: &StoredDevice, cells: Cells) -> Option<String> {
     let is_off = resolved.status == Status::Disconnected;
     let time = |moment| timestamp(moment).map(|time| time.to_string()).unwrap_or_default();
     let mut row = String::with_capacity(message.len() + 200);
-    cell(&mut row, cells, &device.name.device_type);
+    row.push_str(&cells.cell(&device.name.device_type));
     for text in [&device.name.id, resolved.status.word(), &time(event.time), &time(event.session)] {
         row.push(',');
-        cell(&mut row, cells, text);
+        row.push_str(&cells.cell(text));
     }
     row.push(',');
     if is_off {
@@ -39,31 +32,14 @@ pub fn write(device: &StoredDevice, cells: Cells) -> Option<String> {
     }
     row.push(',');
     let reason = summary.as_ref().map(|summary| summary.reason.as_ref()).filter(|_| is_off);
-    cell(&mut row, cells, reason.unwrap_or_default());
+    row.push_str(&cells.cell(reason.unwrap_or_default()));
     row.push(',');
-    cell(&mut row, cells, summary.as_ref().map(|summary| summary.address.as_ref()).unwrap_or_default());
+    row.push_str(&cells.cell(summary.as_ref().map(|summary| summary.address.as_ref()).unwrap_or_default()));
     for text in [&at(device.received_at).to_string(), &message] {
         row.push(',');
-        cell(&mut row, cells, text);
+        row.push_str(&cells.cell(text));
     }
     Some(row)
-}
-
-/// In quotes where it holds what would end it.
-fn cell(row: &mut String, cells: Cells, text: &str) {
-    let escape = match cells {
-        Cells::WithoutFormulas if text.starts_with(['=', '+', '-', '@', '\t', '\r']) => "'",
-        Cells::WithoutFormulas | Cells::Exact => "",
-    };
-    if text.contains(['"', ',', '\n', '\r']) {
-        row.push('"');
-        row.push_str(escape);
-        row.push_str(&text.replace('"', "\"\""));
-        row.push('"');
-    } else {
-        row.push_str(escape);
-        row.push_str(text);
-    }
 }
 
 #[cfg(test)]
@@ -93,26 +69,5 @@ mod tests {
             )
         );
         assert_eq!(HEAD.trim_end().split(',').count(), 10);
-    }
-
-    #[test]
-    fn formulas_are_escaped_on_request() {
-        for (text, exact, escaped) in [
-            ("=1+1", "=1+1", "'=1+1"),
-            ("+1", "+1", "'+1"),
-            ("-1", "-1", "'-1"),
-            ("@SUM(A1)", "@SUM(A1)", "'@SUM(A1)"),
-            ("\t=1", "\t=1", "'\t=1"),
-            ("\r=1", "\"\r=1\"", "\"'\r=1\""),
-            ("=\"a\"", "\"=\"\"a\"\"\"", "\"'=\"\"a\"\"\""),
-            ("a=1", "a=1", "a=1"),
-            ("", "", ""),
-        ] {
-            for (cells, expected) in [(Cells::Exact, exact), (Cells::WithoutFormulas, escaped)] {
-                let mut row = String::new();
-                cell(&mut row, cells, text);
-                assert_eq!(row, expected, "{cells:?}");
-            }
-        }
     }
 }

@@ -11,9 +11,9 @@ use indicatif::ProgressBar;
 use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 
-use super::csv::Cells;
 use super::settings::ExportFormat;
 use super::{ExchangeError, csv, line, shown};
+use presence::csv::Cells;
 use store::settings::StoreSettings;
 use store::{self, LoadSink, StoredDevice};
 use system::files::Replacement;

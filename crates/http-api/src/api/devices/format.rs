@@ -4,6 +4,7 @@ use axum::http::HeaderMap;
 
 use super::view::DeviceView;
 use crate::api::accept::Accept;
+use presence::csv::Cells;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ListFormat {
@@ -97,29 +98,17 @@ impl ListFormat {
             device.stale.to_string(),
             device.dated_ahead.to_string(),
         ];
+        let as_cells = match self {
+            ListFormat::CsvForSpreadsheet => Cells::WithoutFormulas,
+            ListFormat::Csv | ListFormat::Json | ListFormat::NdJson => Cells::Exact,
+        };
         for (number, cell) in cells.iter().enumerate() {
             if number > 0 {
                 text.push(b',');
             }
-            self.write_cell(cell, text);
+            text.extend(as_cells.cell(cell).as_bytes());
         }
         text.extend(b"\r\n");
-    }
-
-    /// As RFC 4180 has it.
-    fn write_cell(self, cell: &str, text: &mut Vec<u8>) {
-        let is_escaped =
-            self == ListFormat::CsvForSpreadsheet && cell.starts_with(['=', '+', '-', '@', '\t', '\r']);
-        let escape: &[u8] = if is_escaped { b"'" } else { b"" };
-        if cell.contains([',', '"', '\r', '\n']) {
-            text.push(b'"');
-            text.extend(escape);
-            text.extend(cell.replace('"', "\"\"").as_bytes());
-            text.push(b'"');
-        } else {
-            text.extend(escape);
-            text.extend(cell.as_bytes());
-        }
     }
 }
 
@@ -150,31 +139,5 @@ mod tests {
             assert_eq!(ListFormat::of(&headers), format, "{accept}");
         }
         assert_eq!(ListFormat::of(&HeaderMap::new()), Some(ListFormat::Json));
-    }
-
-    #[test]
-    fn cells_are_quoted_where_they_must_be() {
-        let mut text = Vec::new();
-        for cell in ["plain", "a,b", "say \"no\"", "two\nlines"] {
-            ListFormat::Csv.write_cell(cell, &mut text);
-            text.push(b'|');
-        }
-        assert_eq!(std::str::from_utf8(&text).unwrap(), "plain|\"a,b\"|\"say \"\"no\"\"\"|\"two\nlines\"|");
-    }
-
-    #[test]
-    fn formulas_are_escaped_for_spreadsheets() {
-        let cells = ["=1", "+1", "-1", "@a", "\ta", "\ra", "-a,\"b\"", "a-1", ""];
-        let write = |format: ListFormat| {
-            let mut text = Vec::new();
-            for cell in cells {
-                format.write_cell(cell, &mut text);
-                text.push(b'|');
-            }
-            String::from_utf8(text).unwrap()
-        };
-        assert_eq!(write(ListFormat::Csv), "=1|+1|-1|@a|\ta|\"\ra\"|\"-a,\"\"b\"\"\"|a-1||");
-        let escaped = "'=1|'+1|'-1|'@a|'\ta|\"'\ra\"|\"'-a,\"\"b\"\"\"|a-1||";
-        assert_eq!(write(ListFormat::CsvForSpreadsheet), escaped);
     }
 }
