@@ -13,6 +13,7 @@ use devstatus::config::{
 use devstatus::exchange::{self, ExchangeError};
 use devstatus::progress::Screen;
 use devstatus::{app, demo, keys, simulate};
+use system::sentence;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 use tracing_subscriber::filter::{LevelFilter, Targets};
@@ -50,7 +51,7 @@ fn main() -> ExitCode {
     match run(command, screen) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            tracing::error!("{}", chain(error.as_ref()));
+            tracing::error!("{}", sentence(error.as_ref()));
             ExitCode::FAILURE
         }
     }
@@ -103,7 +104,7 @@ fn ask(settings: ClientSettings) -> ExitCode {
     match asked {
         Ok(outcome) => ExitCode::from(outcome.exit_code()),
         Err(error) => {
-            eprintln!("devstatus: {}", client::plain(&chain(&error)));
+            eprintln!("devstatus: {}", client::plain(&sentence(&error)));
             ExitCode::FAILURE
         }
     }
@@ -232,16 +233,6 @@ fn log_panics() {
         let backtrace = (backtrace.status() == BacktraceStatus::Captured).then(|| backtrace.to_string());
         tracing::error!(location, backtrace, "internal error: {message}");
     }));
-}
-
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        text = format!("{text}: {cause}");
-        source = cause.source();
-    }
-    text
 }
 
 #[cfg(test)]
