@@ -2,6 +2,8 @@
 //! of a service that is left alone while as many changes keep another one on the same machine as busy, in turns; how far what
 //! is applied is behind what is published; how large the file gets.
 
+mod streams;
+
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -40,6 +42,9 @@ pub struct Load {
     /// Lookups a second on each of them.
     #[arg(long, default_value_t = 100)]
     lookups: u32,
+    /// Streams that are resumed from an early event again and again while devices change, beside one that takes snapshots.
+    #[arg(long, default_value_t = 0)]
+    resumptions: u32,
     /// Events that the service keeps of one device: few enough that the bound of the file is reached within a round.
     #[arg(long, default_value_t = 3)]
     history_per_device: u32,
@@ -135,6 +140,13 @@ impl<'a> Bench<'a> {
                     publish(publisher, published, steps, devices, load, over).map_err(|e| e.to_string())
                 })
             });
+            let address = service.url.strip_prefix("http://").ok_or("the service listens without TLS")?;
+            let streams = if changes { load.resumptions } else { 0 };
+            let snapshots = (streams > 0)
+                .then(|| scope.spawn(|| streams::snapshots(address, over).map_err(|e| e.to_string())));
+            let resumptions: Vec<_> = (0..streams)
+                .map(|_| scope.spawn(|| streams::resumptions(address, over).map_err(|e| e.to_string())))
+                .collect();
             let started = Instant::now();
             let mut next = Duration::from_secs(5);
             while started.elapsed() < lasts {
@@ -153,6 +165,14 @@ impl<'a> Bench<'a> {
                 publishing.join().map_err(|_| "the publisher panicked")??;
                 let rate = published.load(Ordering::Relaxed) as f64;
                 println!("  {rate:.0} changes published so far");
+            }
+            let mut resumed = 0;
+            for stream in resumptions {
+                resumed += stream.join().map_err(|_| "a stream panicked")??;
+            }
+            if let Some(snapshots) = snapshots {
+                let snapshots = snapshots.join().map_err(|_| "a stream panicked")??;
+                println!("  {snapshots} whole snapshots, {resumed} resumptions");
             }
             Ok(latencies)
         })?;
