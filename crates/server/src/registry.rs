@@ -26,7 +26,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU16, AtomicU64, Ordering};
 
 use hashbrown::HashMap;
-use parking_lot::Mutex;
+use parking_lot::{Mutex, MutexGuard};
 
 use self::counts::Counts;
 pub use self::counts::Totals;
@@ -183,23 +183,20 @@ impl DeviceRegistry {
         arrival: Arrival,
         change: impl FnOnce(RecordPlace, &mut Record) -> Applied,
     ) -> Applied {
+        self.lock(device).change(arrival, change)
+    }
+
+    /// Takes the right to change a device.
+    fn lock<'a>(&'a self, device: Device<'a>) -> LockedDevice<'a> {
         let hash = self.hash(device);
-        let number = Self::shard_number(hash);
-        let shard = &self.shards[number];
-        let _changing = shard.changing.lock();
-        let mut records = shard.records.write();
-        let at = records.find(hash, device).unwrap_or_else(|| self.add(&mut records, hash, device, arrival));
-        let place = RecordPlace::new(number, at);
-        let record = records.at_mut(at).expect("it was found or added under this lock");
-        let from = record.index_key();
-        let applied = change(place, record);
-        if applied == Applied::Known {
-            return applied;
+        let shard_number = Self::shard_number(hash);
+        LockedDevice {
+            map: self,
+            device,
+            hash,
+            shard_number,
+            _changing: self.shards[shard_number].changing.lock(),
         }
-        let (to, device_type) = (record.index_key(), Arc::clone(&record.device_type));
-        drop(records);
-        self.change_orders(&device_type, place, device.id, (from, to));
-        applied
     }
 
     fn add(&self, records: &mut Records, hash: u64, device: Device<'_>, arrival: Arrival) -> u32 {
@@ -351,6 +348,50 @@ impl DeviceRegistry {
     /// The shard by the upper half of the hash: the table inside uses the lower.
     fn shard_number(hash: u64) -> usize {
         (hash >> 32) as usize % SHARDS
+    }
+}
+
+/// A device that nobody else changes, adds or lets go until this is dropped: what was seen of it stays so. It may be in the
+/// map or not.
+struct LockedDevice<'a> {
+    map: &'a DeviceRegistry,
+    device: Device<'a>,
+    hash: u64,
+    shard_number: usize,
+    _changing: MutexGuard<'a, ()>,
+}
+
+impl LockedDevice<'_> {
+    /// Whether it is in the map.
+    fn is_held(&self) -> bool {
+        self.map.shards[self.shard_number].records.read().find(self.hash, self.device).is_some()
+    }
+
+    /// Changes the flags of its record, if there is one.
+    fn flag(&self, change: impl FnOnce(&mut RecordFlags)) {
+        let mut records = self.map.shards[self.shard_number].records.write();
+        let at = records.find(self.hash, self.device);
+        if let Some(record) = at.and_then(|at| records.at_mut(at)) {
+            change(&mut record.flags);
+        }
+    }
+
+    /// Changes its record, which is made if there is none, and the orders with it.
+    fn change(&self, arrival: Arrival, change: impl FnOnce(RecordPlace, &mut Record) -> Applied) -> Applied {
+        let LockedDevice { map, device, hash, shard_number, .. } = *self;
+        let mut records = map.shards[shard_number].records.write();
+        let at = records.find(hash, device).unwrap_or_else(|| map.add(&mut records, hash, device, arrival));
+        let place = RecordPlace::new(shard_number, at);
+        let record = records.at_mut(at).expect("it was found or added under this lock");
+        let from = record.index_key();
+        let applied = change(place, record);
+        if applied == Applied::Known {
+            return applied;
+        }
+        let (to, device_type) = (record.index_key(), Arc::clone(&record.device_type));
+        drop(records);
+        map.change_orders(&device_type, place, device.id, (from, to));
+        applied
     }
 }
 

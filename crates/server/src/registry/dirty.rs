@@ -12,7 +12,7 @@ use parking_lot::Mutex;
 use super::limit::RecordFlag;
 use super::shard::RecordPlace;
 use super::walk::next_range;
-use super::{Applied, Arrival, DeviceRegistry, Provenance, Record, SHARDS};
+use super::{Applied, Arrival, DeviceRegistry, LockedDevice, Provenance, Record, SHARDS};
 use crate::freshness::RoundNumber;
 use presence::{Device, DeviceState, Status, UnixSeconds};
 
@@ -153,7 +153,7 @@ impl DeviceRegistry {
 
     /// Puts back what an earlier process believed; if the device is in the map already, the two are merged.
     pub fn restore(&self, device: Device<'_>, state: DeviceState, received_at: UnixSeconds) {
-        self.merge(device, state, received_at, Provenance::Restored, |_, _| ());
+        self.lock(device).merge(state, received_at, Provenance::Restored, |_, _| ());
     }
 
     /// Takes into account what another instance believes, which stands in the store already and so makes nothing dirty.
@@ -165,43 +165,11 @@ impl DeviceRegistry {
         received_at: UnixSeconds,
         then: impl FnOnce(&Record, Applied),
     ) -> Applied {
-        if !self.learns_of(device) {
+        let device = self.lock(device);
+        if !self.learns_of(&device) {
             return Applied::Known;
         }
-        self.merge(device, state, received_at, Provenance::Peer, then)
-    }
-
-    /// Merges what stands in the store. What the map knows beyond that is dirty already or was taken to be written.
-    pub(super) fn merge(
-        &self,
-        device: Device<'_>,
-        state: DeviceState,
-        received_at: UnixSeconds,
-        provenance: Provenance,
-        then: impl FnOnce(&Record, Applied),
-    ) -> Applied {
-        if state.resolve().is_none() {
-            return Applied::Known;
-        }
-        let arrival = Arrival { provenance, at: received_at, round: RoundNumber::NONE };
-        self.change(device, arrival, |_place, record| {
-            let from = record.state.resolve().map(|resolved| resolved.status);
-            record.received_at = record.received_at.max(received_at);
-            if !record.state.merge(state) {
-                return Applied::Known;
-            }
-            record.provenance = provenance;
-            let to = record.resolve().status;
-            let applied = if from == Some(to) {
-                Applied::Refined
-            } else {
-                record.device_type.move_one(from, to, self.round());
-                self.counts.move_one(from, to);
-                Applied::Changed { from, to }
-            };
-            then(record, applied);
-            applied
-        })
+        device.merge(state, received_at, Provenance::Peer, then)
     }
 
     /// Drops the devices that are disconnected since before the moment, in nanoseconds since 1970, and shows each to
@@ -276,6 +244,40 @@ impl DeviceRegistry {
         if is_empty {
             self.types.drop_if_empty(&name);
         }
+    }
+}
+
+impl LockedDevice<'_> {
+    /// Merges what stands in the store. What the map knows beyond that is dirty already or was taken to be written.
+    pub(super) fn merge(
+        &self,
+        state: DeviceState,
+        received_at: UnixSeconds,
+        provenance: Provenance,
+        then: impl FnOnce(&Record, Applied),
+    ) -> Applied {
+        if state.resolve().is_none() {
+            return Applied::Known;
+        }
+        let arrival = Arrival { provenance, at: received_at, round: RoundNumber::NONE };
+        self.change(arrival, |_place, record| {
+            let from = record.state.resolve().map(|resolved| resolved.status);
+            record.received_at = record.received_at.max(received_at);
+            if !record.state.merge(state) {
+                return Applied::Known;
+            }
+            record.provenance = provenance;
+            let to = record.resolve().status;
+            let applied = if from == Some(to) {
+                Applied::Refined
+            } else {
+                record.device_type.move_one(from, to, self.map.round());
+                self.map.counts.move_one(from, to);
+                Applied::Changed { from, to }
+            };
+            then(record, applied);
+            applied
+        })
     }
 }
 

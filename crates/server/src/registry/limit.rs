@@ -13,7 +13,7 @@ use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering};
 use parking_lot::Mutex;
 
 use super::shard::Records;
-use super::{DeviceRegistry, Provenance, Record, SHARDS};
+use super::{DeviceRegistry, LockedDevice, Provenance, Record, SHARDS};
 use crate::freshness::RoundNumber;
 use presence::{Device, DeviceState, UnixSeconds};
 
@@ -183,42 +183,28 @@ impl DeviceRegistry {
     /// Takes over what a store was found to hold of a device, `None` if nothing, unless something has been lost since `seen`.
     pub fn remember(&self, device: Device<'_>, kept: Option<(DeviceState, UnixSeconds)>, seen: LossCount) {
         let Some(limit) = &self.limit else { return };
-        let hash = self.hash(device);
-        let shard = &self.shards[Self::shard_number(hash)];
-        {
-            let _changing = shard.changing.lock();
-            if limit.seen(hash) != seen {
-                return;
-            }
-            let mut records = shard.records.write();
-            if kept.is_none()
-                && let Some(at) = records.find(hash, device)
-                && let Some(record) = records.at_mut(at)
-            {
-                record.flags.take(RecordFlag::Partial);
-            }
+        let device = self.lock(device);
+        if limit.seen(device.hash) != seen {
+            return;
         }
-        let Some((state, received_at)) = kept else { return };
-        self.merge(device, state, received_at, Provenance::Restored, |_, _| ());
-        let _changing = shard.changing.lock();
-        let mut records = shard.records.write();
-        // Between the two locks it may have been let go, or others may have changed it unnoticed.
-        let at = records.find(hash, device).filter(|_| limit.seen(hash) == seen);
-        if let Some(record) = at.and_then(|at| records.at_mut(at)) {
-            record.flags.take(RecordFlag::Partial);
-            record.flags.set(RecordFlag::Asked);
+        let is_kept = kept.is_some();
+        if let Some((state, received_at)) = kept {
+            device.merge(state, received_at, Provenance::Restored, |_, _| ());
         }
+        device.flag(|flags| {
+            flags.take(RecordFlag::Partial);
+            if is_kept {
+                flags.set(RecordFlag::Asked);
+            }
+        });
     }
 
     /// What another instance has changed, as [`DeviceRegistry::learn`] takes it, if the device is held; else it stands in the store.
-    pub(super) fn learns_of(&self, device: Device<'_>) -> bool {
+    pub(super) fn learns_of(&self, device: &LockedDevice<'_>) -> bool {
         let Some(limit) = &self.limit else { return true };
-        let hash = self.hash(device);
-        let shard = &self.shards[Self::shard_number(hash)];
-        let _changing = shard.changing.lock();
-        let held = shard.records.read().find(hash, device).is_some();
+        let held = device.is_held();
         if !held {
-            limit.note_loss(hash);
+            limit.note_loss(device.hash);
         }
         held
     }
