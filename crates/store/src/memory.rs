@@ -8,7 +8,8 @@ use futures_util::future::{BoxFuture, ready};
 use parking_lot::Mutex;
 
 use super::{
-    Batch, ChangeCursor, Changes, ForgottenDevice, LoadSink, PAGE_MAX, REPEATS_WITHIN, ReadDevices, ReadHistory, Retention, Store, StoreError, StoredDevice, totals,
+    Batch, ChangeCursor, Changes, ForgottenDevice, LoadSink, PAGE_MAX, REPEATS_WITHIN, ReadDevices,
+    ReadHistory, Retention, Store, StoreError, StoredDevice, totals,
 };
 use presence::history::{EventPage, HistoryPosition, HistoryRow, StoredEvent};
 use presence::query::{Page, Scan, Total};

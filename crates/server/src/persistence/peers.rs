@@ -24,7 +24,7 @@ use crate::registry::DeviceRegistry;
 use crate::sync::Leadership;
 use crate::sync::backlog::Backlog;
 use presence::query::{Scan, Sort, SortBy};
-use store::{ChangeCursor, Changes, Store, StoreError, StoredDevice};
+use store::{ChangeCursor, Changes, Store, StoreError};
 
 /// Devices that are read and handed over at once: some milliseconds of the decoder, which then turns to the socket's runs.
 const PAGE: usize = 2_000;

@@ -14,8 +14,8 @@ use super::columns::{self, DeviceColumns, EventColumns, Said};
 use super::failed;
 use super::statements::Statements;
 use super::tombstones::{self, Tombstone};
-use crate::{Batch, ForgottenDevices, StoreError, StoredDevice};
 use crate::type_names::TypeNames;
+use crate::{Batch, ForgottenDevices, StoreError, StoredDevice};
 use presence::{DeviceName, UnixSeconds};
 
 /// Events that one statement drops at most.

@@ -34,7 +34,8 @@ use self::read::{COUNTER_SHARDS, Window};
 use self::statements::Statements;
 use super::settings::{StoreServer, StoreSettings};
 use super::{
-    Batch, ChangeCursor, Changes, ForgottenDevice, Instance, LoadSink, ReadDevices, ReadHistory, Retention, Store, StoreError, StoredDevice,
+    Batch, ChangeCursor, Changes, ForgottenDevice, Instance, LoadSink, ReadDevices, ReadHistory, Retention,
+    Store, StoreError, StoredDevice,
 };
 use presence::history::{EventPage, HistoryPosition, HistoryRow};
 use presence::query::{Page, Scan, Total};

@@ -3,11 +3,12 @@
 use deadpool_postgres::{GenericClient, Object};
 use tokio_postgres::Row;
 
-use super::columns::{self, TypeNames};
+use super::columns;
 use super::failed;
 use super::merge::MergeTarget;
 use super::read;
 use super::statements::Statements;
+use crate::type_names::TypeNames;
 use crate::{ChangeCursor, ForgottenDevice, StoreError, TOMBSTONES_MAX};
 use presence::{DeviceName, UnixSeconds};
 

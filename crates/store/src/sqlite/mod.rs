@@ -19,8 +19,8 @@ use self::file::{Lock, Unusable};
 use self::read::Window;
 use self::write::{WriteError, Writing};
 use super::{
-    Batch, ChangeCursor, Changes, ForgottenDevice, LoadSink, ReadDevices, ReadHistory, Retention, Store, StoreError,
-    StoredDevice,
+    Batch, ChangeCursor, Changes, ForgottenDevice, LoadSink, ReadDevices, ReadHistory, Retention, Store,
+    StoreError, StoredDevice,
 };
 use presence::history::{EventPage, HistoryPosition, HistoryRow};
 use presence::query::{Page, Scan, Total};

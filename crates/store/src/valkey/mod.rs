@@ -34,7 +34,8 @@ use self::connection::{Call, ClusterConnection};
 use self::position::ChangeTracker;
 use super::settings::{Address, StoreServer};
 use super::{
-    Batch, ChangeCursor, Changes, ForgottenDevice, Instance, LoadSink, ReadDevices, ReadHistory, Retention, Store, StoreError, StoredDevice,
+    Batch, ChangeCursor, Changes, ForgottenDevice, Instance, LoadSink, ReadDevices, ReadHistory, Retention,
+    Store, StoreError, StoredDevice,
 };
 use crate::totals;
 use presence::history::HistoryRow;

@@ -9,7 +9,7 @@ use crate::sync::backlog::{Item, Pending, backlog};
 use presence::payload::Payload;
 use presence::{DeviceName, DeviceState, EventKind, Moment, PresenceEvent, UnixSeconds};
 use store::memory::MemoryStore;
-use store::{Batch, Retention};
+use store::{Batch, Retention, StoredDevice};
 
 struct Fixture {
     peers: Peers,
@@ -61,8 +61,8 @@ async fn all_that_changed_is_handed_over_part_by_part_and_the_cursor_follows() {
     let taking = thread::spawn(move || {
         let mut parts = Vec::new();
         while let Some(item) = pending.next() {
-            if let Item::PeerUpdates { devices, done } = item {
-                parts.push(devices.len());
+            if let Item::PeerUpdates { changes, done } = item {
+                parts.push(changes.devices.len());
                 done.send(()).unwrap();
             }
         }

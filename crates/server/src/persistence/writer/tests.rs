@@ -14,7 +14,9 @@ use presence::payload::Payload;
 use presence::query::{Page, Scan, Total};
 use presence::{Device, EventKind, Moment, PresenceEvent, UnixSeconds};
 use store::memory::MemoryStore;
-use store::{ChangeCursor, Changes, ForgottenDevice, LoadSink, PAGE_MAX, ReadDevices, ReadHistory, Retention};
+use store::{
+    ChangeCursor, Changes, ForgottenDevice, LoadSink, PAGE_MAX, ReadDevices, ReadHistory, Retention,
+};
 
 /// A store in memory, and what is done before each batch reaches it.
 struct Hooked<F> {
