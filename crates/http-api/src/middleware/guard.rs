@@ -178,7 +178,7 @@ impl Guard {
         // The key can have been revoked since it was checked, and what is revoked later ends its sessions.
         let credentials = Credentials::of(headers).ok().flatten();
         let check = |sent: Credentials<'_>| self.keyring.check(&sent.id, &sent.secret, clock::now());
-        if !credentials.is_some_and(|sent| check(sent).is_ok()) {
+        if credentials.is_none_or(|sent| check(sent).is_err()) {
             self.sessions.close(&token);
             return Err(self.unauthorized(RefusedRequest::UnknownKey));
         }
