@@ -164,6 +164,38 @@ fn each_view_is_shown_to_everybody(browser: &mut Browser, page: &str) {
     browser.look("light", 1440);
 }
 
+#[test]
+fn an_empty_fleet_and_a_broker_that_is_away_are_said_in_words() {
+    let mut broker = Mosquitto::start();
+    let service = Launch::to(&broker.url()).start();
+    service.wait_until_ready();
+    let mut browser = Browser::start();
+    browser.look("light", 1440);
+    let screens = Path::new(env!("CARGO_TARGET_TMPDIR")).join("../screens");
+    fs::create_dir_all(&screens).expect("the build directory can be written");
+    for (name, hash, shown) in [
+        ("overview", "#/", "No devices yet."),
+        ("devices", "#/devices", "No device"),
+        ("device", "#/devices/pump/1", "Never connected"),
+        ("live", "#/live", "No change so far."),
+        ("population", "#/population", "No device type is known yet."),
+    ] {
+        browser.open("about:blank");
+        browser.open(&format!("http://{}/{hash}", service.address()));
+        browser.wait_until(name, &format!("document.body?.innerText.includes({})", json!(shown)));
+        browser.wait_until(name, "!document.querySelector('.loading')");
+        browser.screenshot(&screens.join(format!("{name}-empty.png")));
+    }
+    broker.stop();
+    let away = "document.getElementById('connection').innerText.includes('broker away')";
+    browser.wait_until("the page says that the broker is away", away);
+    browser.screenshot(&screens.join("population-away.png"));
+    browser.open(&format!("http://{}/#/", service.address()));
+    browser.wait_until("the line says so, too", "!document.body.innerText.includes('Broker: subscribed')");
+    browser.wait_until("the line is there", "document.body.innerText.includes('Broker:')");
+    browser.screenshot(&screens.join("overview-away.png"));
+}
+
 /// The pictures of the README; `make pictures` keeps them.
 #[test]
 fn the_page_of_the_demo_is_a_picture() {
