@@ -122,6 +122,40 @@ pub enum Cause {
     ParentOffline,
 }
 
+impl Cause {
+    pub const ALL: [Cause; 10] = [
+        Cause::Ended,
+        Cause::Connection,
+        Cause::Server,
+        Cause::Timeout,
+        Cause::Tls,
+        Cause::Refused,
+        Cause::Takeover,
+        Cause::Protocol,
+        Cause::Asleep,
+        Cause::ParentOffline,
+    ];
+
+    /// The word for a cause that a message does not tell, or tells by a number that nobody knows.
+    pub const UNKNOWN: &str = "unknown";
+
+    /// The word for it in answers and metrics.
+    pub fn word(self) -> &'static str {
+        match self {
+            Cause::Ended => "ended",
+            Cause::Connection => "connection",
+            Cause::Server => "server",
+            Cause::Timeout => "timeout",
+            Cause::Tls => "tls",
+            Cause::Refused => "refused",
+            Cause::Takeover => "takeover",
+            Cause::Protocol => "protocol",
+            Cause::Asleep => "asleep",
+            Cause::ParentOffline => "parent_offline",
+        }
+    }
+}
+
 /// An event that concerns every client of a broker, or of a node of a cluster.
 #[derive(Clone, Debug, PartialEq)]
 pub enum BrokerEvent<'a> {

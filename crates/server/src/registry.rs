@@ -164,14 +164,14 @@ impl DeviceRegistry {
         if event.kind == EventKind::FailedLogin {
             return Applied::Known;
         }
-        let kind = event.kind;
+        let (kind, close_code) = (event.kind, event.close_code);
         let applied = self.change(device, arrival, |place, record| {
             let applied = self.apply_to(place, record, event, arrival);
             then(record, applied);
             applied
         });
         if applied != Applied::Known && arrival.provenance == Provenance::Live {
-            self.rates.count(kind, arrival.at);
+            self.rates.count(kind, close_code, arrival.at);
         }
         applied
     }
@@ -314,6 +314,11 @@ impl DeviceRegistry {
     /// Sessions that began and ended in the minute before.
     pub fn per_minute(&self, now: UnixSeconds) -> PerMinute {
         self.rates.per_minute(now)
+    }
+
+    /// Ends of sessions that were received live since the start, by the word for their cause.
+    pub fn disconnects_by_cause(&self) -> impl Iterator<Item = (&'static str, u64)> {
+        self.rates.disconnects_by_cause()
     }
 
     /// The round of the population that is on.

@@ -117,6 +117,7 @@ pub fn device(device: &DeviceView, colour: bool) -> Vec<String> {
         ("close code", device.close_code.map(|code| code.to_string())),
         ("reason", device.reason.clone()),
         ("cause", device.cause.clone()),
+        ("cause class", device.cause_class.clone()),
         ("session", session),
         ("last event", last_event),
         ("provenance", device.provenance.clone()),

@@ -14,6 +14,7 @@ pub struct DeviceView {
     pub close_code: Option<u16>,
     pub reason: Option<String>,
     pub cause: Option<String>,
+    pub cause_class: Option<String>,
     pub session: Option<SessionView>,
     pub last_event: Option<LastEventView>,
     pub provenance: Option<String>,

@@ -39,7 +39,7 @@ fn a_connected_and_a_disconnected_device_show_every_field() {
         json!({
             "type": "pump", "id": "1", "client_id": "d:org:pump:1", "status": "connected",
             "since": "2026-11-23T17:00:05.186Z", "address": "198.51.100.7", "close_code": null,
-            "reason": null, "cause": null, "session": session,
+            "reason": null, "cause": null, "cause_class": null, "session": session,
             "last_event": {"event": "connect", "time": "2026-11-23T17:00:05.186Z", "close_code": null},
             "provenance": "retained", "stale": false, "dated_ahead": false
         })
@@ -56,7 +56,8 @@ fn a_connected_and_a_disconnected_device_show_every_field() {
             "type": "pump", "id": "1", "client_id": "d:org:pump:1", "status": "disconnected",
             "since": "2026-11-23T17:00:09.186Z", "address": "198.51.100.7", "close_code": 91,
             "reason": "The connection was closed by the client.",
-            "cause": "closed by the client, or its TCP connection was lost", "session": session,
+            "cause": "closed by the client, or its TCP connection was lost", "cause_class": "connection",
+            "session": session,
             "last_event": {"event": "disconnect", "time": "2026-11-23T17:00:09.186Z", "close_code": 91},
             "provenance": "live", "stale": false, "dated_ahead": false
         })
@@ -101,7 +102,7 @@ fn an_unseen_device_is_unknown_until_the_population_counts() {
         json!({
             "type": "pump", "id": "unseen", "client_id": "d:org:pump:unseen", "status": status,
             "since": null, "address": null, "close_code": null, "reason": null, "cause": null,
-            "session": null, "last_event": null, "provenance": null, "stale": stale,
+            "cause_class": null, "session": null, "last_event": null, "provenance": null, "stale": stale,
             "dated_ahead": false
         })
     };

@@ -53,6 +53,7 @@ fn the_history_is_newest_first_has_totals_and_survives_a_restart() {
         ("connect_time", json!(ago.seconds(10_000))),
         ("duration_s", json!(1_000.0)),
         ("close_code", json!(91)),
+        ("cause_class", json!("connection")),
         ("reason", json!("The connection was closed by the client.")),
         ("address", json!("198.51.100.7")),
         ("read_bytes", json!(75)),

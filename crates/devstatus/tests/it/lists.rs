@@ -306,6 +306,19 @@ fn types_and_summary_count_the_fleet() {
     let codes = summary["top_close_codes"].as_array().expect("a list");
     let counts: Vec<_> = codes.iter().map(|code| (&code["close_code"], &code["devices"])).collect();
     assert_eq!(counts, [(&json!(91), &json!(21)), (&json!(160), &json!(3))]);
+    let classes: Vec<_> = codes.iter().map(|code| &code["cause_class"]).collect();
+    assert_eq!(classes, ["connection", "timeout"]);
+    let causes =
+        json!([{"cause_class": "connection", "devices": 21}, {"cause_class": "timeout", "devices": 3}]);
+    assert_eq!(summary["causes"], causes);
+    let metrics = service.get("/metrics");
+    for sample in [
+        "devstatus_type_devices{type=\"pump\",status=\"connected\"} 33",
+        "devstatus_type_devices{type=\"valve\",status=\"disconnected\"} 7",
+        "devstatus_disconnects_total{cause=\"connection\"} 0",
+    ] {
+        assert!(metrics.text().lines().any(|line| line == sample), "{sample} in {}", metrics.text());
+    }
     assert_eq!(
         summary["per_minute"],
         json!({"connects": 0, "disconnects": 0}),
@@ -320,4 +333,6 @@ fn types_and_summary_count_the_fleet() {
     service.wait_until("both are counted in the minute", || {
         service.get("/api/v1/summary").json()["per_minute"] == json!({"connects": 1, "disconnects": 1})
     });
+    let metrics = service.get("/metrics");
+    assert!(metrics.text().contains("devstatus_disconnects_total{cause=\"connection\"} 1\n"));
 }

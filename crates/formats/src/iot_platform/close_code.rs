@@ -1,6 +1,8 @@
 //! What the platform's close codes mean, in words. The numbers are those of its message format; which of them changes what
 //! is believed of a device is decided in `iot_platform`.
 
+use crate::Cause;
+
 /// The meaning of a close code in one clause; `None` for a number that the platform does not give.
 pub fn meaning(code: u16) -> Option<&'static str> {
     Some(match code {
@@ -25,9 +27,49 @@ pub fn meaning(code: u16) -> Option<&'static str> {
     })
 }
 
+/// The kind of cause that a close code stands for; `None` for a number that the platform does not give.
+pub fn cause(code: u16) -> Option<Cause> {
+    Some(match code {
+        0 | 10 | 193 => Cause::Ended,
+        // Either side, or the network: the platform does not say which.
+        91 | 92 => Cause::Connection,
+        93 | 94 | 100 => Cause::Server,
+        160 | 161 => Cause::Timeout,
+        163 => Cause::Tls,
+        180 => Cause::Refused,
+        288 => Cause::Takeover,
+        _ => meaning(code).map(|_| Cause::Protocol)?,
+    })
+}
+
+/// The word for the kind of cause.
+pub fn cause_class(code: u16) -> &'static str {
+    cause(code).map_or(Cause::UNKNOWN, Cause::word)
+}
+
 #[cfg(test)]
 mod tests {
-    use super::meaning;
+    use super::{cause_class, meaning};
+
+    #[test]
+    fn every_code_with_a_meaning_has_a_class_and_others_are_unknown() {
+        for code in 0..=u16::MAX {
+            assert_eq!(meaning(code).is_some(), cause_class(code) != "unknown", "{code}");
+        }
+        let classes = [0, 91, 94, 160, 163, 180, 288, 287, 95, 1].map(cause_class);
+        let expected = [
+            "ended",
+            "connection",
+            "server",
+            "timeout",
+            "tls",
+            "refused",
+            "takeover",
+            "protocol",
+            "protocol",
+        ];
+        assert_eq!((&classes[..9], classes[9]), (&expected[..], "unknown"));
+    }
 
     #[test]
     fn every_code_of_the_captured_messages_has_a_meaning_and_other_numbers_have_none() {

@@ -11,7 +11,10 @@ use prometheus_client::metrics::gauge::ConstGauge;
 
 use server::feed::Feed;
 use server::health::{BrokerHealth, Health, PopulationState, StoreHealth};
-use server::registry::DeviceRegistry;
+use server::registry::{DeviceRegistry, Totals};
+
+/// Each type is two time series in Prometheus; an organization has a few dozen types.
+const TYPES_MAX: usize = 200;
 
 /// The state of the service as gauges.
 pub struct Gauges {
@@ -27,6 +30,35 @@ impl fmt::Debug for Gauges {
     }
 }
 
+impl Gauges {
+    fn encode_types(&self, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
+        let help = "Devices by type and status; types beyond the first 200 by name together as other";
+        let mut family =
+            encoder.encode_descriptor("devstatus_type_devices", help, None, MetricType::Gauge)?;
+        if self.map.is_limited() {
+            return Ok(());
+        }
+        let types = self.map.totals_by_type(None, TYPES_MAX);
+        let sum = |of: fn(&Totals) -> u64| types.iter().map(|(_, totals)| of(totals)).sum::<u64>();
+        // The types are read while they are counted, so their sum can be ahead of the whole.
+        let all = self.map.totals();
+        let other = Totals {
+            connected: all.connected.saturating_sub(sum(|totals| totals.connected)),
+            disconnected: all.disconnected.saturating_sub(sum(|totals| totals.disconnected)),
+        };
+        let other = (self.map.types_total() > TYPES_MAX).then_some(("other", other));
+        for (name, totals) in types.iter().map(|(name, totals)| (&**name, *totals)).chain(other) {
+            for (status, devices) in [("connected", totals.connected), ("disconnected", totals.disconnected)]
+            {
+                let devices = i64::try_from(devices).unwrap_or(i64::MAX);
+                let labels = [("type", name), ("status", status)];
+                ConstGauge::new(devices).encode(family.encode_family(&labels)?)?;
+            }
+        }
+        Ok(())
+    }
+}
+
 impl Collector for Gauges {
     fn encode(&self, mut encoder: DescriptorEncoder) -> Result<(), fmt::Error> {
         let (totals, state) = (self.map.totals(), self.health.state());
@@ -38,6 +70,13 @@ impl Collector for Gauges {
         for (status, devices) in devices {
             let devices = i64::try_from(*devices).unwrap_or(i64::MAX);
             ConstGauge::new(devices).encode(family.encode_family(&[("status", *status)])?)?;
+        }
+        self.encode_types(&mut encoder)?;
+        let help = "Ends of sessions that were received live, by the kind of cause";
+        let mut family =
+            encoder.encode_descriptor("devstatus_disconnects", help, None, MetricType::Counter)?;
+        for (cause, disconnects) in self.map.disconnects_by_cause() {
+            ConstCounter::new(disconnects).encode(family.encode_family(&[("cause", cause)])?)?;
         }
         let held = i64::try_from(self.map.held()).unwrap_or(i64::MAX);
         let help = "Devices held in memory";

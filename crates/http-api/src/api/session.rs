@@ -20,7 +20,7 @@ use server::access::Grant;
 
 /// What the request may do, and how long.
 #[derive(Serialize, ToSchema)]
-#[schema(as = Session)]
+#[schema(as = Login)]
 pub struct SessionView {
     /// The id of the key; `null`: no key is needed here.
     key_id: Option<String>,

@@ -1,5 +1,8 @@
 //! `GET /api/v1/summary`: the fleet at a glance; the same cost for any number of devices.
 
+use std::cmp::Reverse;
+use std::collections::BTreeMap;
+
 use axum::Json;
 use axum::extract::State;
 use serde::Serialize;
@@ -38,6 +41,8 @@ pub struct Summary {
     per_minute: PerMinute,
     /// Why disconnected devices are: the ten most frequent close codes.
     top_close_codes: Vec<CloseCodeTotal>,
+    /// The same by the kind of cause, over all close codes, the most frequent first.
+    causes: Vec<CauseTotal>,
     types_total: usize,
     /// The first 1,000 by name.
     types: Vec<TypeTotals>,
@@ -58,8 +63,32 @@ pub struct CloseCodeTotal {
     close_code: u16,
     /// What it means.
     cause: Option<&'static str>,
+    /// The kind of cause, as of a device.
+    #[schema(example = "connection")]
+    cause_class: &'static str,
     /// Disconnected devices that have it.
     devices: u64,
+}
+
+#[derive(Serialize, ToSchema)]
+pub struct CauseTotal {
+    #[schema(example = "connection")]
+    cause_class: &'static str,
+    /// Disconnected devices whose close code is of this kind.
+    devices: u64,
+}
+
+impl CauseTotal {
+    fn of_all(close_codes: &[(u16, u64)]) -> Vec<Self> {
+        let mut sums = BTreeMap::new();
+        for (code, devices) in close_codes {
+            *sums.entry(close_code::cause_class(*code)).or_default() += devices;
+        }
+        let totals = sums.into_iter().map(|(cause_class, devices)| Self { cause_class, devices });
+        let mut totals: Vec<_> = totals.collect();
+        totals.sort_by_key(|total| Reverse(total.devices));
+        totals
+    }
 }
 
 /// The fleet at a glance
@@ -74,11 +103,12 @@ pub struct CloseCodeTotal {
     )
 )]
 pub async fn summary(State(context): State<Context>, _: NoParameters) -> Result<Json<Summary>, Error> {
-    let query = TotalsQuery { after: None, types_max: TYPES_MAX, close_codes_max: CLOSE_CODES_MAX };
+    let query = TotalsQuery { after: None, types_max: TYPES_MAX, close_codes_max: usize::from(u16::MAX) + 1 };
     let totals = context.totals(&query).await?;
     let state = context.health.state();
     let per_minute = context.map.per_minute(clock::now());
-    let codes = totals.close_codes.into_iter();
+    let causes = CauseTotal::of_all(&totals.close_codes);
+    let codes = totals.close_codes.into_iter().take(CLOSE_CODES_MAX);
     let (types_total, types) = (totals.types_total, totals.types.into_iter().map(TypeTotals::from).collect());
     let totals = totals.all;
     Ok(Json(Summary {
@@ -94,9 +124,11 @@ pub async fn summary(State(context): State<Context>, _: NoParameters) -> Result<
             .map(|(code, devices)| CloseCodeTotal {
                 close_code: code,
                 cause: close_code::meaning(code),
+                cause_class: close_code::cause_class(code),
                 devices,
             })
             .collect(),
+        causes,
         types_total,
         types,
     }))

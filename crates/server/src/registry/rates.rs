@@ -2,6 +2,8 @@
 
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
+use formats::Cause;
+use formats::iot_platform::close_code;
 use presence::{EventKind, UnixSeconds};
 
 /// Sessions of one minute.
@@ -25,17 +27,22 @@ struct SecondCount {
 }
 
 /// Counted by one thread, read by any.
-pub(super) struct Rates([SecondCount; SLOTS]);
+pub(super) struct Rates {
+    seconds: [SecondCount; SLOTS],
+    /// Ends of sessions since the start, in the order of [`Cause::ALL`]; the last place is for unknown causes.
+    disconnects: [AtomicU64; Cause::ALL.len() + 1],
+}
 
 impl Default for Rates {
     fn default() -> Self {
-        Self(std::array::from_fn(|_| SecondCount::default()))
+        let disconnects = std::array::from_fn(|_| AtomicU64::new(0));
+        Self { seconds: std::array::from_fn(|_| SecondCount::default()), disconnects }
     }
 }
 
 impl Rates {
-    pub fn count(&self, kind: EventKind, at: UnixSeconds) {
-        let slot = &self.0[at.0 as usize % SLOTS];
+    pub fn count(&self, kind: EventKind, close_code: u16, at: UnixSeconds) {
+        let slot = &self.seconds[at.0 as usize % SLOTS];
         if slot.second.load(Ordering::Relaxed) != at.0 {
             slot.connects.store(0, Ordering::Relaxed);
             slot.disconnects.store(0, Ordering::Relaxed);
@@ -43,16 +50,27 @@ impl Rates {
         }
         match kind {
             EventKind::Connect => slot.connects.fetch_add(1, Ordering::Relaxed),
-            EventKind::Disconnect | EventKind::Takeover => slot.disconnects.fetch_add(1, Ordering::Relaxed),
+            EventKind::Disconnect | EventKind::Takeover => {
+                let cause = close_code::cause(close_code);
+                let place = cause.and_then(|cause| Cause::ALL.iter().position(|one| *one == cause));
+                self.disconnects[place.unwrap_or(Cause::ALL.len())].fetch_add(1, Ordering::Relaxed);
+                slot.disconnects.fetch_add(1, Ordering::Relaxed)
+            }
             EventKind::Refusal | EventKind::FailedLogin | EventKind::Request => 0,
         };
+    }
+
+    /// Ends of sessions since the start, by the word for their cause.
+    pub fn disconnects_by_cause(&self) -> impl Iterator<Item = (&'static str, u64)> {
+        let words = Cause::ALL.iter().map(|cause| cause.word()).chain([Cause::UNKNOWN]);
+        words.zip(self.disconnects.iter().map(|count| count.load(Ordering::Relaxed)))
     }
 
     /// What was counted in the sixty seconds before this one.
     pub fn per_minute(&self, now: UnixSeconds) -> PerMinute {
         let minute = now.0.saturating_sub(MINUTE_S)..now.0;
         let mut sum = PerMinute::default();
-        for slot in self.0.iter().filter(|slot| minute.contains(&slot.second.load(Ordering::Relaxed))) {
+        for slot in self.seconds.iter().filter(|slot| minute.contains(&slot.second.load(Ordering::Relaxed))) {
             sum.connects += slot.connects.load(Ordering::Relaxed);
             sum.disconnects += slot.disconnects.load(Ordering::Relaxed);
         }
@@ -68,14 +86,17 @@ mod tests {
     fn a_minute_is_the_sixty_seconds_before() {
         let rates = Rates::default();
         for second in 100..200 {
-            rates.count(EventKind::Connect, UnixSeconds(second));
-            rates.count(EventKind::Connect, UnixSeconds(second));
-            rates.count(EventKind::Disconnect, UnixSeconds(second));
-            rates.count(EventKind::Refusal, UnixSeconds(second));
+            rates.count(EventKind::Connect, 0, UnixSeconds(second));
+            rates.count(EventKind::Connect, 0, UnixSeconds(second));
+            rates.count(EventKind::Disconnect, 91, UnixSeconds(second));
+            rates.count(EventKind::Refusal, 180, UnixSeconds(second));
         }
-        rates.count(EventKind::Takeover, UnixSeconds(150));
+        rates.count(EventKind::Takeover, 288, UnixSeconds(150));
+        rates.count(EventKind::Disconnect, 1, UnixSeconds(150));
+        let by_cause: Vec<_> = rates.disconnects_by_cause().filter(|(_, count)| *count > 0).collect();
+        assert_eq!(by_cause, [("connection", 100), ("takeover", 1), ("unknown", 1)]);
         let at = |second| rates.per_minute(UnixSeconds(second));
-        assert_eq!(at(200), PerMinute { connects: 120, disconnects: 61 });
+        assert_eq!(at(200), PerMinute { connects: 120, disconnects: 62 });
         assert_eq!(at(230), PerMinute { connects: 60, disconnects: 30 });
         assert_eq!(at(260), PerMinute::default());
     }

@@ -23,7 +23,7 @@ const FORMATS: [(ListFormat, &str); 4] = [
     (ListFormat::NdJson, "application/ndjson"),
 ];
 
-const COLUMNS: &str = "type,id,client_id,status,since,address,close_code,reason,cause,session_connect_time,\
+const COLUMNS: &str = "type,id,client_id,status,since,address,close_code,reason,cause,cause_class,session_connect_time,\
                        session_protocol,session_secure,last_event,last_event_time,last_event_close_code,provenance,\
                        confirmed_at,stale,dated_ahead\r\n";
 
@@ -87,6 +87,7 @@ impl ListFormat {
             code(device.close_code),
             owned(device.reason.as_ref()),
             device.cause.unwrap_or_default().to_owned(),
+            device.cause_class.unwrap_or_default().to_owned(),
             session.map(|session| owned(session.connect_time.as_ref())).unwrap_or_default(),
             session.map(|session| owned(session.protocol.as_ref())).unwrap_or_default(),
             session.and_then(|session| session.secure).map(|secure| secure.to_string()).unwrap_or_default(),

@@ -69,6 +69,9 @@ pub struct EventView {
     reason: Option<String>,
     /// What the close code means.
     cause: Option<String>,
+    /// The kind of cause, as of a device.
+    #[schema(example = "connection")]
+    cause_class: Option<&'static str>,
     /// The address that the client connected from, as the platform saw it.
     #[schema(example = "192.0.2.2")]
     address: Option<String>,
@@ -213,6 +216,7 @@ impl EventView {
             close_code: code,
             reason: details.reason.filter(|_| !is_connect).map(owned),
             cause: code.and_then(close_code::meaning).map(str::to_owned),
+            cause_class: code.map(close_code::cause_class),
             address: details.address.map(owned),
             read_bytes: details.read_bytes,
             read_messages: details.read_messages,

@@ -40,6 +40,9 @@ pub struct DeviceView<'a> {
     pub reason: Option<Cow<'a, str>>,
     /// What the close code means.
     pub cause: Option<&'static str>,
+    /// The kind of cause: `ended`, `connection`, `server`, `timeout`, `tls`, `refused`, `takeover`, `protocol` or `unknown`.
+    #[schema(example = "connection")]
+    pub cause_class: Option<&'static str>,
     /// The session that the deciding message is about; an HTTP request has none.
     pub session: Option<SessionView<'a>>,
     /// What happened last, whether it decided the status or not.
@@ -168,6 +171,7 @@ impl<'a> Viewer<'a> {
             close_code: code,
             reason: details.reason.filter(|_| is_off),
             cause: code.and_then(close_code::meaning),
+            cause_class: code.map(close_code::cause_class),
             session: (event.kind != EventKind::Request).then(|| SessionView {
                 connect_time: event.session.rfc3339(),
                 protocol: details.protocol,
@@ -201,6 +205,7 @@ impl<'a> Viewer<'a> {
             close_code: None,
             reason: None,
             cause: None,
+            cause_class: None,
             session: None,
             last_event: None,
             provenance: None,
