@@ -9,14 +9,7 @@ use tracing_subscriber::fmt::FmtContext;
 use tracing_subscriber::fmt::format::{DefaultFields, FormatEvent, FormatFields, Writer};
 use tracing_subscriber::registry::LookupSpan;
 
-/// Whether a character can end a line, change how others are shown, or not be seen at all.
-fn is_unsafe(character: char) -> bool {
-    character.is_control()
-        || matches!(
-            character,
-            '\u{61c}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}'
-        )
-}
+use system::is_unseen;
 
 /// Fields as tracing formats them, on one line: a line break is written as `\n`, other characters as `\u{…}`.
 pub struct TextFields;
@@ -33,7 +26,7 @@ struct EscapingText<'a, 'writer>(&'a mut Writer<'writer>);
 impl Write for EscapingText<'_, '_> {
     fn write_str(&mut self, text: &str) -> fmt::Result {
         let mut rest = text;
-        while let Some((at, character)) = rest.char_indices().find(|(_, character)| is_unsafe(*character)) {
+        while let Some((at, character)) = rest.char_indices().find(|(_, character)| is_unseen(*character)) {
             self.0.write_str(&rest[..at])?;
             write!(self.0, "{}", character.escape_default())?;
             rest = &rest[at + character.len_utf8()..];
@@ -62,7 +55,7 @@ where
         // All of them stand in texts: the rest of a line is ASCII, and has no line break but the last.
         let mut units = [0; 2];
         for character in line.trim_end_matches('\n').chars() {
-            if is_unsafe(character) {
+            if is_unseen(character) {
                 for unit in character.encode_utf16(&mut units) {
                     write!(writer, "\\u{unit:04x}")?;
                 }
@@ -120,7 +113,7 @@ mod tests {
         tracing::subscriber::with_default(tracing_subscriber::registry().with(layer), log_hostile);
         let text = logged(&bytes);
         let line = text.strip_suffix('\n').unwrap();
-        assert!(!line.contains(is_unsafe), "{line}");
+        assert!(!line.contains(is_unseen), "{line}");
         assert!(line.contains(r"a\nb\r") && line.contains(r"\u{2028}\u{202e}\u{200b}\u{feff}é"), "{line}");
     }
 
@@ -131,7 +124,7 @@ mod tests {
         tracing::subscriber::with_default(tracing_subscriber::registry().with(layer), log_hostile);
         let text = logged(&bytes);
         let line = text.strip_suffix('\n').unwrap();
-        assert!(!line.contains(is_unsafe), "{line}");
+        assert!(!line.contains(is_unseen), "{line}");
         let json: serde_json::Value = serde_json::from_str(line).unwrap();
         assert_eq!(json["fields"]["message"], HOSTILE);
         assert_eq!(json["fields"]["plain"], HOSTILE);

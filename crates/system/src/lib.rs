@@ -8,6 +8,8 @@ mod loopback;
 pub mod secret;
 mod sentence;
 pub mod tls;
+mod unseen;
 
 pub use loopback::is_loopback;
 pub use sentence::sentence;
+pub use unseen::is_unseen;

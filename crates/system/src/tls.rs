@@ -15,6 +15,10 @@ use webpki::Error as ChainError;
 
 pub use self::connector::{TrustError, connector};
 
+/// The most that is read of a file of certificates or keys: far above any chain, as the system's whole trust store has a quarter of
+/// a megabyte.
+pub const PEM_MAX_BYTES: u64 = 4 << 20;
+
 /// What the error itself says about TLS, where it stands for a failed handshake; `None` for any other error. Its own
 /// sources, and what an IO error carries, are looked at, too.
 pub fn explain(error: &(dyn Error + 'static)) -> Option<String> {

@@ -42,6 +42,10 @@ impl Haproxy {
         proxy
     }
 
+    pub fn port(&self) -> u16 {
+        self.port.number
+    }
+
     pub fn url(&self) -> String {
         format!("mqtt://127.0.0.1:{}", self.port.number)
     }

@@ -57,19 +57,9 @@ impl Cell {
 pub fn plain(text: &str) -> String {
     let mut plain = String::with_capacity(text.len());
     for c in text.chars() {
-        if is_unseen(c) { plain.extend(c.escape_unicode()) } else { plain.push(c) }
+        if system::is_unseen(c) { plain.extend(c.escape_unicode()) } else { plain.push(c) }
     }
     plain
-}
-
-fn is_unseen(c: char) -> bool {
-    // By block: soft hyphen, joiner, Arabic letter mark, fillers, vowel separators, spaces without width and marks of direction,
-    // separators of lines, overrides and isolates, invisible operators, byte order mark, annotations, tags.
-    c.is_control()
-        || matches!(c,
-            '\u{ad}' | '\u{34f}' | '\u{61c}' | '\u{115f}' | '\u{1160}' | '\u{17b4}' | '\u{17b5}' | '\u{180b}'..='\u{180f}'
-            | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{3164}' | '\u{feff}' | '\u{ffa0}'
-            | '\u{fff0}'..='\u{fffb}' | '\u{1d173}'..='\u{1d17a}' | '\u{e0000}'..='\u{e0fff}')
 }
 
 /// The widths of columns: as wide as the widest cell so far.

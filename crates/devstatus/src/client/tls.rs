@@ -12,9 +12,7 @@ use ureq::tls::{Certificate, ClientCert, PemItem, PrivateKey, RootCerts, TlsConf
 use super::problem::ClientError;
 use super::settings::{ClientCertificate, ServiceSettings};
 use system::files;
-
-/// Far above any chain of certificates: the system's whole trust store has a quarter of a megabyte.
-const PEM_MAX_BYTES: u64 = 4 << 20;
+use system::tls::PEM_MAX_BYTES;
 
 pub(super) fn config(settings: &ServiceSettings) -> Result<TlsConfig, ClientError> {
     let trusted = trusted(settings.ca_file.as_deref())?;

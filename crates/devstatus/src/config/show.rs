@@ -31,7 +31,8 @@ pub(super) fn settings(grammar: &Command, origins: &Origins) -> String {
 
 fn named(command: &Command) -> impl Iterator<Item = (&str, &Arg)> {
     let named = command.get_arguments().filter_map(|arg| Some((arg.get_long()?, arg)));
-    named.filter(|(setting, _)| !matches!(*setting, "help" | "version"))
+    // No file of settings can name itself.
+    named.filter(|(setting, _)| !matches!(*setting, "config" | "help" | "version"))
 }
 
 /// The value of a setting as text, and where it comes from.

@@ -354,6 +354,20 @@ fn a_revocation_is_confirmed_by_the_service_that_has_taken_it() {
 }
 
 #[test]
+fn a_new_keys_file_belongs_to_the_owner_of_its_directory() {
+    let keys = Keys::new();
+    let directory = keys.path().parent().expect("a directory").to_owned();
+    if rustix::process::geteuid().is_root() {
+        chown(&directory, Some(12_345), Some(12_346)).unwrap();
+    }
+    keys.create("read");
+    let owner = |file: &fs::Metadata| (file.uid(), file.gid());
+    let (directory, file) = (fs::metadata(directory).unwrap(), fs::metadata(keys.path()).unwrap());
+    assert_eq!(owner(&file), owner(&directory));
+    assert_eq!(file.mode() & 0o777, 0o600);
+}
+
+#[test]
 fn a_key_is_revoked_through_a_link_and_owner_and_mode_of_the_file_stay() {
     let (broker, keys) = (broker(), Keys::new());
     let key = keys.create("read");

@@ -56,6 +56,8 @@ fn mosquitto_with_a_lower_keep_alive_keeps_the_link() {
     let broker = Mosquitto::start_with(Setup { extra, ..Setup::default() });
     let arguments = ["--mqtt-version", "5", "--broker-counters", "false"];
     let service = Launch::to(&broker.url()).arguments(&arguments).start();
+    // Each comes after half of the ten seconds at the latest, so four take as long as mosquitto takes to notice a silence of one and
+    // a half times that.
     let pings = || broker.log().matches("Received PINGREQ from").count();
     service.wait_until("it has pinged for longer than mosquitto waits", || pings() >= 4);
     assert!(!broker.log().contains("exceeded timeout"), "{}", broker.log());

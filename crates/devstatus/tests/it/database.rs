@@ -104,6 +104,30 @@ fn a_promoted_standby_is_found_and_gets_the_writes_that_it_missed() {
     EventStream::resume(services[1].address(), "", Some(&id)).expect("gap");
 }
 
+#[test]
+fn a_proxy_that_ends_idle_connections_loses_no_change() {
+    let (broker, database) = (Mosquitto::start(), PostgresServer::start());
+    let way = testkit::haproxy::Haproxy::start(database.port(), "2s");
+    let direct = launch(&broker, "direct", &database.url()).start();
+    let behind = launch(&broker, "behind", &testkit::postgres::url(way.port())).start();
+    for service in [&direct, &behind] {
+        service.wait_until_ready();
+    }
+    behind.wait_until("the connection for notifications has been ended", || {
+        !behind.log_lines(&["WARN", "ended soon"]).is_empty()
+    });
+    let mut publisher = broker.publisher();
+    publisher.publish(&PUMP.topic(), PUMP.connect(1));
+    publisher.flush();
+    for service in [&direct, &behind] {
+        service.wait_for_answer(&PUMP.path(), &PUMP.connect(1));
+    }
+    behind.wait_until("it is written", || database.psql("SELECT count(*) FROM devstatus_org.device") == "1");
+    for service in [&direct, &behind] {
+        assert_eq!(service.get("/readyz").json()["store"], "good");
+    }
+}
+
 /// How many sessions of the service are in such a state.
 fn sessions(database: &PostgresServer, state: &str) -> u32 {
     let sql =

@@ -135,6 +135,40 @@ fn a_database_whose_encoding_cannot_hold_every_name_is_refused_at_the_start() {
 }
 
 #[test]
+fn a_database_that_takes_no_writes_is_refused_at_the_start() {
+    let (broker, database) = (Mosquitto::start(), PostgresServer::start());
+    database.psql("CREATE DATABASE fixed");
+    database.psql("ALTER DATABASE fixed SET default_transaction_read_only = on");
+    let store = database.url().replace("/postgres?", "/fixed?");
+    let ended = launch(&broker, &store).run();
+    assert_eq!(ended.status.code(), Some(1));
+    assert!(mentions(&ended.stderr, &["does not allow writes"]), "{}", ended.stderr);
+}
+
+#[test]
+fn a_database_with_another_collation_lists_devices_in_the_same_order() {
+    let (broker, database) = (Mosquitto::start(), PostgresServer::start());
+    database.psql("CREATE DATABASE words ENCODING 'UTF8' TEMPLATE template0 LOCALE_PROVIDER icu ICU_LOCALE 'de' LOCALE 'C'");
+    let store = database.url().replace("/postgres?", "/words?");
+    // Few are held, so lists come from the database.
+    let service = launch(&broker, &store).arguments(&["--map-limit", "1000"]).start();
+    service.wait_until_ready();
+    let ids = ["B", "Z", "a", "b", "z", "ä"];
+    let mut publisher = broker.publisher();
+    for id in ["ä", "a", "z", "B", "b", "Z"] {
+        let device = Device { kind: "pump", id };
+        publisher.publish(&device.topic(), device.connect(1));
+    }
+    publisher.flush();
+    let listed = |query: &str| -> Vec<String> {
+        let list = service.get(&format!("/api/v1/devices?sort=id{query}")).json();
+        let devices = list["devices"].as_array().cloned().unwrap_or_default();
+        devices.iter().filter_map(|device| device["id"].as_str().map(str::to_owned)).collect()
+    };
+    service.wait_until("all are listed, by their bytes", || listed("") == ids);
+}
+
+#[test]
 fn a_pooler_that_shares_sessions_is_refused_at_the_start_and_one_that_does_not_is_used() {
     let (broker, database) = (Mosquitto::start(), PostgresServer::start());
     for mode in ["transaction", "statement"] {

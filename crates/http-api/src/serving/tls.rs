@@ -15,9 +15,7 @@ use tokio_rustls::rustls::{self, RootCertStore, ServerConfig};
 use crate::settings::TlsSettings;
 use server::access::Digest;
 use system::files;
-
-/// Far above any chain of certificates: the system's whole trust store has a quarter of a megabyte.
-const PEM_MAX_BYTES: u64 = 4 << 20;
+use system::tls::PEM_MAX_BYTES;
 
 /// What is wrong with the files.
 #[derive(Debug, thiserror::Error)]

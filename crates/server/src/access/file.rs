@@ -112,7 +112,11 @@ impl KeysFile {
         let document = Document { keys: keys.iter().map(KeyRow::of).collect() };
         let mut text = serde_json::to_vec_pretty(&document).map_err(|error| failed(error.into()))?;
         text.push(b'\n');
+        let is_new = !path.exists();
         let mut file = Replacement::begin(&path).map_err(failed)?;
+        if is_new {
+            file.inherit_owner().map_err(failed)?;
+        }
         file.write_all(&text).and_then(|()| file.commit()).map_err(failed)?;
         Ok(FileContent { keys, sha256: Digest::of(&text) })
     }

@@ -24,9 +24,6 @@ const ANSWER_TIMEOUT: Duration = Duration::from_secs(3);
 /// Who has just failed to connect is not tried again within this time: hundreds may be waiting for it.
 const CONNECT_PAUSE: Duration = Duration::from_millis(200);
 
-/// Far above the certificates of any system's trust store, which have a quarter of a megabyte.
-const TRUST_STORE_MAX_BYTES: u64 = 4 << 20;
-
 /// What is told of messages that were subscribed to, and of a lost connection.
 pub type PushListener = Arc<dyn Fn(PushInfo) + Send + Sync>;
 
@@ -40,7 +37,7 @@ impl Access {
     pub fn new(server: &StoreServer, ca_file: Option<&Path>) -> Result<Self, StoreError> {
         let certificates = match ca_file.filter(|_| server.tls != StoreTls::Off) {
             Some(path) => {
-                let root_cert = files::read_once(path, TRUST_STORE_MAX_BYTES)
+                let root_cert = files::read_once(path, system::tls::PEM_MAX_BYTES)
                     .map_err(|error| StoreError::Open { path: path.to_owned(), why: error.to_string() })?;
                 Some(TlsCertificates { client_tls: None, root_cert: Some(root_cert) })
             }

@@ -69,6 +69,19 @@ impl Replacement {
         Ok(replacement)
     }
 
+    /// Gives the file to the owner of its directory, if this process may: what root writes for a service is then the service's.
+    pub fn inherit_owner(&self) -> io::Result<()> {
+        let How::UnloggedChanges { target, .. } = &self.how else { return Ok(()) };
+        let (directory, file) = (fs::metadata(directory_of(target))?, self.file.metadata()?);
+        if (directory.uid(), directory.gid()) == (file.uid(), file.gid()) {
+            return Ok(());
+        }
+        match fchown(&self.file, Some(directory.uid()), Some(directory.gid())) {
+            Err(error) if error.kind() != io::ErrorKind::PermissionDenied => Err(error),
+            Ok(()) | Err(_) => Ok(()),
+        }
+    }
+
     /// Puts the content in force and onto the disk.
     pub fn commit(mut self) -> io::Result<()> {
         match std::mem::replace(&mut self.how, How::Stream) {

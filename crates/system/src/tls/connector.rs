@@ -11,9 +11,6 @@ use tokio_rustls::rustls::{ClientConfig, RootCertStore};
 
 use crate::files;
 
-/// Far above the certificates of any system's trust store, which have a quarter of a megabyte.
-const TRUST_STORE_MAX_BYTES: u64 = 4 << 20;
-
 /// There is no certificate to trust; the text says where it was looked for.
 #[derive(Debug, thiserror::Error)]
 #[error("no certificate to trust could be read from {0}")]
@@ -25,7 +22,7 @@ pub fn connector(ca_file: Option<&Path>) -> Result<TlsConnector, TrustError> {
     match ca_file {
         Some(path) => {
             let name = || path.display().to_string();
-            let pem = files::read_once(path, TRUST_STORE_MAX_BYTES)
+            let pem = files::read_once(path, super::PEM_MAX_BYTES)
                 .map_err(|error| TrustError(format!("{}: {error}", name())))?;
             roots.add_parsable_certificates(CertificateDer::pem_slice_iter(&pem).flatten());
             if roots.is_empty() {
