@@ -126,6 +126,7 @@ pub async fn start(
         requests: metrics.requests.clone(),
         replay_limits: source.population.replay_limits.as_slice().into(),
         organization: source.identity.organization.as_str().into(),
+        formats: Arc::clone(&source.formats),
         history: Arc::clone(&writer.store) as _,
         feed: Arc::clone(&feed),
         removals,
@@ -134,7 +135,9 @@ pub async fn start(
 
     let (pending_acks, changes) = (Arc::clone(&writer.pending_acks), Arc::clone(&feed));
     let partition = source.share.partition();
-    let ingest = Ingest::new(Arc::clone(&map), metrics.clone(), events, pending_acks, changes, partition);
+    let formats = Arc::clone(&source.formats);
+    let ingest =
+        Ingest::new(Arc::clone(&map), metrics.clone(), events, pending_acks, changes, partition, formats);
     let ingest = spawn_ingest(ingest, pending)?;
     let instances = cursor.and_then(|cursor| share(&source, cursor, &writer, &backlog, &shutdown));
     let source = Source::new(source, backlog, Arc::clone(&map), health, metrics.clone(), shutdown.clone())

@@ -12,3 +12,4 @@ pub mod keys;
 pub mod memory;
 pub mod progress;
 pub mod simulate;
+pub mod sources;

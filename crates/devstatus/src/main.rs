@@ -12,7 +12,8 @@ use devstatus::config::{
 };
 use devstatus::exchange::{self, ExchangeError};
 use devstatus::progress::Screen;
-use devstatus::{app, demo, keys, simulate};
+use devstatus::{app, demo, keys, simulate, sources};
+use formats::catalog::Formats;
 use system::sentence;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
@@ -46,6 +47,7 @@ fn main() -> ExitCode {
         Command::Import(settings) => settings.log,
         Command::Keys(settings) => settings.log,
         Command::Client(settings) => return ask(settings.clone()),
+        Command::TestSource(formats) => return test_source(formats),
     };
     let screen = start_log(log);
     match run(command, screen) {
@@ -88,8 +90,20 @@ fn run(command: Command, screen: Screen) -> Result<(), AnyError> {
             Command::Import(settings) => Ok(import(settings, &screen, shutdown).await?),
             Command::Keys(settings) => Ok(keys::run(settings, show)?),
             Command::Client(settings) => Ok(client::run(settings).await.map(drop)?),
+            Command::TestSource(formats) => Ok(sources::test(&formats, io::stdin().lock(), io::stdout())?),
         }
     })
+}
+
+/// Tries formats on lines. Nothing is logged: the answer is the output.
+fn test_source(formats: &Formats) -> ExitCode {
+    match sources::test(formats, io::stdin().lock(), io::stdout().lock()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("devstatus: {error}");
+            ExitCode::FAILURE
+        }
+    }
 }
 
 /// Asks a running service. Nothing is logged: the answer is the output, and an error is a line.
@@ -111,6 +125,9 @@ fn ask(settings: ClientSettings) -> ExitCode {
 }
 
 async fn serve(settings: Settings, screen: Screen, shutdown: CancellationToken) -> Result<(), AnyError> {
+    if let Some(dry_run) = settings.dry_run {
+        return Ok(sources::dry_run(settings.source, dry_run, shutdown).await?);
+    }
     let running = app::start(settings.source, settings.http, settings.store, shutdown.clone()).await?;
     tokio::spawn(screen.show(running.watched.clone(), shutdown));
     Ok(running.wait().await?)

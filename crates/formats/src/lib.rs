@@ -5,6 +5,7 @@
 
 pub mod aws_iot;
 pub mod builtin;
+pub mod catalog;
 pub mod chirpstack;
 pub mod iot_platform;
 pub mod mosquitto_log;
@@ -14,6 +15,7 @@ pub mod order;
 pub mod profile;
 mod protobuf;
 pub mod sparkplug;
+pub mod status;
 
 use std::borrow::Cow;
 
@@ -153,6 +155,11 @@ impl Cause {
             Cause::Asleep => "asleep",
             Cause::ParentOffline => "parent_offline",
         }
+    }
+
+    /// The cause of a word.
+    pub fn of_word(word: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|cause| cause.word() == word)
     }
 }
 

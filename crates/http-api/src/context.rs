@@ -4,6 +4,8 @@ use std::ops::Deref;
 use std::sync::Arc;
 use std::time::Duration;
 
+use formats::catalog::Formats;
+use presence::Device;
 use prometheus_client::registry::Registry;
 use server::feed::Feed;
 use server::health::Health;
@@ -43,10 +45,23 @@ pub struct ContextParts {
     pub replay_limits: Arc<[u64]>,
     /// Stands in the client id of a device that was never heard of.
     pub organization: Arc<str>,
+    /// How the messages of the broker are read.
+    pub formats: Arc<Formats>,
     pub history: Arc<dyn ReadHistory>,
     pub feed: Arc<Feed>,
     /// Where the wish to forget a device goes.
     pub removals: RemovalQueue,
     /// How long an event is kept.
     pub history_retention: Duration,
+}
+
+impl Context {
+    /// The client id of a device that was never heard of: the IoT platform's form, or the device's id.
+    pub fn client_id(&self, Device { device_type, id }: Device<'_>) -> String {
+        if self.formats.are_platform_only() {
+            format!("d:{}:{device_type}:{id}", self.organization)
+        } else {
+            id.to_owned()
+        }
+    }
 }

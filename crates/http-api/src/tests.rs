@@ -61,6 +61,7 @@ impl Fixture {
             registry: Arc::new(registry),
             requests: metrics.requests.clone(),
             replay_limits: [].into(),
+            formats: Arc::default(),
             organization: "org".into(),
             history: Arc::new(HistoryAfter(|_, _| Ok(None))),
             feed,

@@ -15,14 +15,16 @@ pub struct Device<'a> {
 pub const NAME_MAX_BYTES: usize = 256;
 
 impl Device<'_> {
-    /// Whether there can be such a device: a topic can name it, and neither type nor id is longer than any or holds a control
-    /// character.
+    /// Whether there can be such a device: neither type nor id is empty, longer than any, or holds a control character.
     pub fn is_possible(&self) -> bool {
         [self.device_type, self.id].iter().all(|level| {
-            let is_allowed =
-                |character: char| !matches!(character, '/' | '+' | '#') && !character.is_control();
-            !level.is_empty() && level.len() <= NAME_MAX_BYTES && level.chars().all(is_allowed)
+            !level.is_empty() && level.len() <= NAME_MAX_BYTES && !level.chars().any(char::is_control)
         })
+    }
+
+    /// Whether a topic can name it with a level for the type and a level for the id.
+    pub fn fits_topic_levels(&self) -> bool {
+        self.is_possible() && ![self.device_type, self.id].iter().any(|level| level.contains(['/', '+', '#']))
     }
 }
 

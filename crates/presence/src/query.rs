@@ -13,6 +13,8 @@ use super::{Moment, Status};
 pub struct Filter {
     /// One of these types; empty: any.
     pub types: Vec<String>,
+    /// From one of these sources; empty: any.
+    pub sources: Vec<String>,
     /// What the id begins with.
     pub id_prefix: String,
     pub status: Option<Status>,
@@ -31,6 +33,8 @@ pub struct Filter {
 pub struct Traits<'a> {
     pub device_type: &'a str,
     pub id: &'a str,
+    /// The source of the deciding event.
+    pub source: &'a str,
     pub status: Status,
     /// Of the deciding event.
     pub close_code: u16,
@@ -44,6 +48,7 @@ impl Filter {
     /// Whether the filter lets a device through.
     pub fn admits(&self, device: &Traits<'_>) -> bool {
         (self.types.is_empty() || self.types.iter().any(|wanted| wanted == device.device_type))
+            && (self.sources.is_empty() || self.sources.iter().any(|wanted| wanted == device.source))
             && device.id.starts_with(&self.id_prefix)
             && self.status.is_none_or(|wanted| wanted == device.status)
             && self
@@ -256,6 +261,7 @@ mod tests {
     fn each_filter_checks_its_own_trait() {
         let moment = Moment::from_nanos;
         let device = Traits {
+            source: "tasmota",
             device_type: "pump",
             id: "p-17",
             status: Status::Disconnected,

@@ -2,6 +2,7 @@
 //!
 //! Runs on a thread of its own: it computes and never waits for anything but the backlog.
 
+mod other;
 mod sample;
 
 use std::collections::HashMap;
@@ -11,11 +12,13 @@ use crate::clock;
 use crate::feed::Feed;
 use crate::freshness::RoundNumber;
 use crate::history::EventQueue;
-use crate::metrics::{FlawLabel, KindLabel, Metrics};
+use crate::metrics::{FlawLabel, KindLabel, Metrics, SourceLabel};
 use crate::pending_ack::PendingAcks;
 use crate::registry::{Applied, Arrival, DeviceRegistry, Provenance, Record};
 use crate::sync::backlog::{Item, PacketBatch, PassId, Pending, Remembered, Tally};
 use crate::sync::settings::Partition;
+use formats::UnixNanos;
+use formats::catalog::{Formats, IOT_PLATFORM, Routed};
 use formats::iot_platform::{self, ClientIdMatch, Decoded, Flaw, Notice, Undecodable};
 use mqtt::packet::{self, Publish};
 use presence::{Device, PresenceEvent, UnixSeconds};
@@ -36,6 +39,9 @@ pub struct Ingest {
     feed: Arc<Feed>,
     /// The device types that this instance takes; `None`: all.
     partition: Option<Partition>,
+    formats: Arc<Formats>,
+    /// When the broker started, as far as it says so.
+    broker_started: Option<UnixNanos>,
     tallies: HashMap<PassId, Tally>,
     sampler: Sampler,
 }
@@ -48,6 +54,7 @@ impl Ingest {
         pending_acks: Arc<PendingAcks>,
         feed: Arc<Feed>,
         partition: Option<Partition>,
+        formats: Arc<Formats>,
     ) -> Self {
         Self {
             map,
@@ -56,6 +63,8 @@ impl Ingest {
             pending_acks,
             feed,
             partition,
+            formats,
+            broker_started: None,
             tallies: HashMap::new(),
             sampler: Sampler::default(),
         }
@@ -66,7 +75,7 @@ impl Ingest {
         while let Some(item) = pending.next() {
             match item {
                 Item::PacketBatch(batch, offered_at) => {
-                    let applied = self.apply_batch(&batch, pending);
+                    let applied = self.apply_batch(&batch, pending, other::received(offered_at.elapsed()));
                     pending.applied(&batch, offered_at);
                     // What was left is not acknowledged, so the broker keeps it.
                     let pending_ack = batch.pending_ack.filter(|_| applied == Whole::Yes);
@@ -101,9 +110,11 @@ impl Ingest {
     }
 
     /// Applies the messages of a batch, until nobody waits for the rest any more.
-    fn apply_batch(&mut self, batch: &PacketBatch, pending: &Pending) -> Whole {
+    fn apply_batch(&mut self, batch: &PacketBatch, pending: &Pending, received: UnixNanos) -> Whole {
         let now = clock::now();
-        let arrivals = Arrivals { at: now, round: batch.round, may_have_waited: batch.may_have_waited };
+        let (round, subscribed_ms) = (batch.round, batch.subscribed_ms);
+        let may_have_waited = batch.may_have_waited;
+        let arrivals = Arrivals { at: now, round, may_have_waited, received, subscribed_ms };
         let mut tally = Tally::default();
         let mut rest = &batch.packets[..];
         let mut messages = 0;
@@ -128,6 +139,16 @@ impl Ingest {
 
     fn apply_message(&mut self, publish: &Publish<'_>, arrivals: &Arrivals, tally: &mut Tally) {
         tally.retained += u64::from(publish.retained);
+        if !self.formats.are_platform_only() {
+            let formats = Arc::clone(&self.formats);
+            match formats.route(publish.topic, publish.payload, publish.retained) {
+                Routed::Platform => {}
+                Routed::Other(source, decoded) => {
+                    return self.apply_other((source, decoded), publish, arrivals, tally);
+                }
+                Routed::Nobody => return self.nobodys(publish),
+            }
+        }
         if let Some(partition) = self.partition
             && iot_platform::type_in_topic(publish.topic)
                 .is_some_and(|device_type| !partition.holds(device_type))
@@ -142,7 +163,7 @@ impl Ingest {
                     self.metrics.client_id_mismatches.inc();
                 }
                 let provenance = if publish.retained { Provenance::Retained } else { Provenance::Live };
-                let applied = self.apply_event(device, event, arrivals.of(provenance));
+                let applied = self.apply_event(device, event, arrivals.of(provenance), Recording::IfNews);
                 tally.learned += u64::from(applied != Applied::Known);
                 tally.new_devices += u64::from(matches!(applied, Applied::Changed { from: None, .. }));
                 if provenance == Provenance::Live {
@@ -168,16 +189,24 @@ impl Ingest {
 
     fn notice(&self, device: Device<'_>, kind: &'static str, payload: &[u8]) {
         self.metrics.notices.get_or_create(&KindLabel { kind }).inc();
+        self.pass_over(IOT_PLATFORM, kind);
         log_status(device, payload);
     }
 
-    fn apply_event(&self, device: Device<'_>, event: PresenceEvent, arrival: Arrival) -> Applied {
+    fn apply_event(
+        &self,
+        device: Device<'_>,
+        event: PresenceEvent,
+        arrival: Arrival,
+        recording: Recording,
+    ) -> Applied {
         let entry = event.clone();
         let applied = self.map.apply_then(device, event, arrival, |record, applied| {
             // First the history, then the feed: what has been published is on its way into the history.
             // Whether a replayed message is news cannot be told of a device of which not all is held.
             let is_certain = record.is_whole() || arrival.provenance == Provenance::Live;
-            let in_history = is_certain
+            let in_history = recording == Recording::IfNews
+                && is_certain
                 && is_event(arrival.provenance, applied, self.feed.is_populated())
                 && self.events.push(device, entry, arrival.at);
             self.publish(record, applied, in_history);
@@ -230,6 +259,8 @@ impl Ingest {
 
     fn undecodable(&mut self, why: Undecodable, publish: &Publish<'_>) {
         self.metrics.undecodable(why.reason());
+        let label = SourceLabel { source: IOT_PLATFORM.to_owned(), reason: why.reason() };
+        self.metrics.source_messages_undecodable.get_or_create(&label).inc();
         let Some(unlogged_before) = self.sampler.pick(why.reason()) else { return };
         tracing::warn!(
             reason = why.reason(),
@@ -279,12 +310,24 @@ enum Whole {
     No,
 }
 
+/// Whether an event goes into the history.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Recording {
+    /// If it is news.
+    IfNews,
+    /// The device is in the same state as before.
+    Never,
+}
+
 /// How the messages of a run came.
 struct Arrivals {
     at: UnixSeconds,
     round: RoundNumber,
     /// See [`PacketBatch::may_have_waited`].
     may_have_waited: bool,
+    /// When their packets were read.
+    received: UnixNanos,
+    subscribed_ms: i64,
 }
 
 impl Arrivals {

@@ -34,6 +34,10 @@ pub struct Metrics {
     pub bytes_received: Counter,
     /// Messages that nothing could be made of, by reason.
     pub messages_undecodable: Family<ReasonLabel, Counter>,
+    /// The same by source, with those about a device of another source.
+    pub source_messages_undecodable: Family<SourceLabel, Counter>,
+    /// Sound messages that change nothing, by source and reason.
+    pub messages_ignored: Family<SourceLabel, Counter>,
     /// Messages that counted although something about them was wrong, by what it was.
     pub message_flaws: Family<FlawLabel, Counter>,
     /// Messages about applications, which match the device filter.
@@ -95,6 +99,12 @@ pub struct ReasonLabel {
 }
 
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+pub struct SourceLabel {
+    pub source: String,
+    pub reason: &'static str,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
 pub struct FlawLabel {
     pub flaw: &'static str,
 }
@@ -124,6 +134,16 @@ impl Metrics {
             "messages_undecodable",
             "Messages that nothing could be made of",
             self.messages_undecodable.clone(),
+        );
+        r.register(
+            "source_messages_undecodable",
+            "Messages that nothing could be made of, by source",
+            self.source_messages_undecodable.clone(),
+        );
+        r.register(
+            "source_messages_ignored",
+            "Sound messages that change nothing, by source",
+            self.messages_ignored.clone(),
         );
         r.register(
             "message_flaws",

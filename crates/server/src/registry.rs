@@ -176,6 +176,17 @@ impl DeviceRegistry {
         applied
     }
 
+    /// Notes a message that repeats what is held of a device: nothing but when and how it was heard of changes.
+    pub fn confirm(&self, device: Device<'_>, arrival: Arrival) {
+        let hash = self.hash(device);
+        let mut records = self.shards[Self::shard_number(hash)].records.write();
+        let Some(at) = records.find(hash, device) else { return };
+        if let Some(record) = records.at_mut(at) {
+            self.note_arrival(record, arrival);
+            record.provenance = arrival.provenance;
+        }
+    }
+
     /// Changes the record of a device, which is made if there is none, and the orders with it.
     fn change(
         &self,
@@ -261,14 +272,11 @@ impl DeviceRegistry {
         event: PresenceEvent,
         arrival: Arrival,
     ) -> Applied {
-        record.received_at = arrival.at;
         // A request is never retained, so it says nothing about what the broker has replayed.
-        if event.kind != EventKind::Request {
-            let round = self.round();
-            if record.note_received(arrival.round, round) {
-                record.device_type.hear_one(round);
-                self.received_in_round.fetch_add(1, Ordering::Relaxed);
-            }
+        if event.kind == EventKind::Request {
+            record.received_at = arrival.at;
+        } else {
+            self.note_arrival(record, arrival);
         }
         let from = record.state.resolve().map(|resolved| resolved.status);
         if !record.state.apply(event) {
@@ -287,6 +295,15 @@ impl DeviceRegistry {
         record.device_type.move_one(from, to, self.round());
         self.counts.move_one(from, to);
         Applied::Changed { from, to }
+    }
+
+    fn note_arrival(&self, record: &mut Record, arrival: Arrival) {
+        record.received_at = arrival.at;
+        let round = self.round();
+        if record.note_received(arrival.round, round) {
+            record.device_type.hear_one(round);
+            self.received_in_round.fetch_add(1, Ordering::Relaxed);
+        }
     }
 
     /// Reads one device; the shard is locked while `read` runs, so it should only copy.

@@ -123,6 +123,7 @@ pub fn device(device: &DeviceView, colour: bool) -> Vec<String> {
         ("provenance", device.provenance.clone()),
         ("confirmed at", device.confirmed_at.clone()),
         ("client id", device.client_id.clone()),
+        ("source", device.source.clone()),
     ];
     rows.extend(optional.iter().filter_map(|(name, value)| Some(field(name, text(value.as_deref()?)))));
     if device.dated_ahead {

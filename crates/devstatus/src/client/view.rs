@@ -9,6 +9,7 @@ pub struct DeviceView {
     pub id: String,
     pub status: String,
     pub client_id: Option<String>,
+    pub source: Option<String>,
     pub since: Option<String>,
     pub address: Option<String>,
     pub close_code: Option<u16>,

@@ -41,7 +41,7 @@ pub(super) fn read(
         path: path.to_owned(),
         source,
     })?;
-    if has_extension(path, &["toml"]) {
+    if is_toml(path) {
         let known: Vec<&str> = flags.iter().map(String::as_str).collect();
         return settings(path, toml::read(&text), &known, |key| Some(key.to_owned()));
     }
@@ -93,6 +93,10 @@ pub(super) fn read_text(path: &Path, max_bytes: u64) -> io::Result<String> {
     // The error of the conversion holds the bytes, so it does not go on.
     let text = String::from_utf8(bytes).map_err(|_| io::Error::other("it is not UTF-8 text"))?;
     Ok(text.strip_prefix('\u{feff}').map(str::to_owned).unwrap_or(text))
+}
+
+pub(super) fn is_toml(path: &Path) -> bool {
+    has_extension(path, &["toml"])
 }
 
 fn has_extension(path: &Path, names: &[&str]) -> bool {

@@ -18,6 +18,7 @@ mod layers;
 mod log;
 mod names_file;
 mod platform;
+mod profiles;
 mod refusal;
 mod show;
 mod store_url;
@@ -31,10 +32,12 @@ mod tests;
 use std::ffi::OsString;
 use std::fmt;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::client::settings::{ClientSettings, ServiceSettings};
 use crate::exchange::settings::ExportFormat;
+use formats::catalog::Formats;
 use http_api::settings::HttpSettings;
 use server::access::settings::Scopes;
 use server::sync::settings::SourceSettings;
@@ -54,6 +57,15 @@ pub struct Settings {
     pub http: HttpSettings,
     pub store: StoreSettings,
     pub log: LogSettings,
+    /// Show what messages are, and do nothing else.
+    pub dry_run: Option<DryRunSettings>,
+}
+
+/// How a dry run ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct DryRunSettings {
+    /// How long it lasts; `None`: until told to stop.
+    pub duration: Option<Duration>,
 }
 
 /// What the demo needs: it brings its own broker.
@@ -135,6 +147,8 @@ pub enum Command {
     Import(ImportSettings),
     Keys(KeysSettings),
     Client(ClientSettings),
+    /// Tries these formats on lines from standard input.
+    TestSource(Arc<Formats>),
 }
 
 /// Why the program ends before it starts.
@@ -190,15 +204,17 @@ where
     let variables = environment.into_iter().map(|(name, value)| (name.into(), value.into()));
     let environment = layers::environment(variables, &names)?;
     let mut layers = Layers::default();
+    let mut profiles = Vec::new();
     layers.add(environment.own);
     if typed.verb != ["demo"] {
         layers.add(environment.platform);
         if let Some((path, origin)) = config_file(&typed, &layers)? {
             layers.add(file::read(&path, &origin, &names)?);
+            profiles = profiles::of_settings_file(&path, &origin)?;
         }
     }
     let (cli, origins) = typed.parse(grammar, layers)?;
-    build::command(cli, &build::BuildContext { origins, state: environment.state })
+    build::command(cli, &build::BuildContext { origins, state: environment.state, profiles })
 }
 
 /// The settings file, if one is named, and what named it.

@@ -75,6 +75,8 @@ pub enum ConfigError {
     Invalid { origin: Origin, expected: String },
     /// A line of a file that is not the settings file, and that `origin` named, is not what was expected.
     Line { origin: Origin, line: usize, expected: String },
+    /// A source cannot be used as it is named.
+    Source { origin: Origin, why: String },
     /// Two values cannot both be meant.
     Contradiction { one: Origin, other: Origin, why: &'static str },
     /// Settings without a default are given nowhere.
@@ -93,6 +95,7 @@ impl std::error::Error for ConfigError {
             | ConfigError::ReadFile { .. }
             | ConfigError::Invalid { .. }
             | ConfigError::Line { .. }
+            | ConfigError::Source { .. }
             | ConfigError::Contradiction { .. }
             | ConfigError::Missing(_) => None,
         }
@@ -128,6 +131,7 @@ impl fmt::Display for ConfigError {
             ConfigError::Line { origin, line, expected } => {
                 write!(f, "line {line} of the file of {origin}: expected {expected}")
             }
+            ConfigError::Source { origin, why } => write!(f, "{origin}: {why}"),
             ConfigError::Contradiction { one, other, why } => write!(f, "{one} contradicts {other}: {why}"),
             ConfigError::Missing(settings) => {
                 let each: Vec<String> =

@@ -29,6 +29,19 @@ pub(super) fn settings(grammar: &Command, origins: &Origins) -> String {
     lines
 }
 
+/// A line for each built-in source.
+pub(super) fn sources() -> String {
+    let infos: Vec<_> = formats::catalog::infos().collect();
+    let width = infos.iter().map(|info| info.name.len()).max().unwrap_or_default();
+    let mut lines = String::new();
+    for info in infos {
+        let note = if info.is_retained { "" } else { " (nothing is retained)" };
+        let line = format!("{:width$}  {}, type {}{note}\n", info.name, info.description, info.device_type);
+        lines.push_str(&line);
+    }
+    lines
+}
+
 fn named(command: &Command) -> impl Iterator<Item = (&str, &Arg)> {
     let named = command.get_arguments().filter_map(|arg| Some((arg.get_long()?, arg)));
     // No file of settings can name itself.

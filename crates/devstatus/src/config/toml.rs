@@ -17,6 +17,10 @@ pub(super) fn read(text: &str) -> Result<Vec<FileEntry>, SyntaxError> {
     })?;
     let mut entries = Vec::new();
     for (key, value) in table.into_inner() {
+        if key.get_ref() == PROFILES && is_tables(value.get_ref()) {
+            // Read by those who know profiles.
+            continue;
+        }
         let line = line_of(key.span().start);
         let value = scalars(value.get_ref()).ok_or_else(|| SyntaxError {
             line,
@@ -27,6 +31,14 @@ pub(super) fn read(text: &str) -> Result<Vec<FileEntry>, SyntaxError> {
     }
     entries.sort_by_key(|entry| entry.line);
     Ok(entries)
+}
+
+/// The key of the tables that describe formats.
+const PROFILES: &str = "profile";
+
+fn is_tables(value: &DeValue<'_>) -> bool {
+    let DeValue::Array(items) = value else { return false };
+    items.iter().all(|item| matches!(item.get_ref(), DeValue::Table(_)))
 }
 
 fn scalars(value: &DeValue<'_>) -> Option<String> {

@@ -113,6 +113,13 @@ pub(super) fn organization(text: &str) -> Parsed<String> {
     name(text, ORGANIZATION_MAX_CHARS)
 }
 
+/// The name of a source: a built-in format's, or a profile's.
+pub(super) fn source(text: &str) -> Parsed<String> {
+    let name = text.trim();
+    let expected = "names of sources separated by commas; `devstatus sources` lists the built-in ones";
+    or_expected(is_name(name, presence::payload::SOURCE_MAX_BYTES).then(|| name.to_owned()), expected)
+}
+
 pub(super) fn application_id(text: &str) -> Parsed<String> {
     name(text, ID_MAX_CHARS)
 }

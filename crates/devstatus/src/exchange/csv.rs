@@ -3,13 +3,14 @@
 use std::fmt::Write;
 
 use super::line::{at, timestamp};
+use formats::catalog::IOT_PLATFORM;
 use formats::iot_platform;
 use presence::Status;
 use presence::csv::Cells;
 use store::StoredDevice;
 
 /// The first row, with its line feed.
-pub const HEAD: &str = "type,id,status,since,session,close_code,reason,address,received_at,message\n";
+pub const HEAD: &str = "type,id,status,since,session,close_code,reason,address,received_at,message,source\n";
 
 /// The row without its line feed; `None` if the message is no text. Of an unknown time the cell is empty, and so are code
 /// and reason of a device that is connected.
@@ -27,7 +28,7 @@ pub fn write(device: &StoredDevice, cells: Cells) -> Option<String> {
         row.push_str(&cells.cell(text));
     }
     row.push(',');
-    if is_off {
+    if is_off && event.payload.source().is_none() {
         write!(row, "{}", event.close_code).ok()?;
     }
     row.push(',');
@@ -35,7 +36,8 @@ pub fn write(device: &StoredDevice, cells: Cells) -> Option<String> {
     row.push_str(&cells.cell(reason.unwrap_or_default()));
     row.push(',');
     row.push_str(&cells.cell(summary.as_ref().map(|summary| summary.address.as_ref()).unwrap_or_default()));
-    for text in [&at(device.received_at).to_string(), &message] {
+    let source = event.payload.source().unwrap_or(IOT_PLATFORM);
+    for text in [&at(device.received_at).to_string(), &message, source] {
         row.push(',');
         row.push_str(&cells.cell(text));
     }
@@ -65,9 +67,9 @@ mod tests {
         assert_eq!(
             row,
             format!(
-                r#""t,u",1,disconnected,1970-01-01T00:00:01.5Z,,91,"a ""b"", c",192.0.2.1,1970-01-01T00:00:02Z,{quoted}"#
+                r#""t,u",1,disconnected,1970-01-01T00:00:01.5Z,,91,"a ""b"", c",192.0.2.1,1970-01-01T00:00:02Z,{quoted},iot-platform"#
             )
         );
-        assert_eq!(HEAD.trim_end().split(',').count(), 10);
+        assert_eq!(HEAD.trim_end().split(',').count(), 11);
     }
 }

@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use presence::payload::Payload;
-use presence::{DeviceName, DeviceState, EventKind, Moment, PresenceEvent, UnixSeconds};
+use presence::{Device, DeviceName, DeviceState, EventKind, Moment, PresenceEvent, UnixSeconds};
 use store::StoredDevice;
 
 /// More events than any state holds.
@@ -39,7 +39,10 @@ struct ExportedEvent {
     session: Option<Timestamp>,
     time: Option<Timestamp>,
     close_code: u16,
-    /// The message, byte for byte.
+    /// The source, unless it is the IoT platform.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    source: Option<String>,
+    /// The message, byte for byte; of another source than the IoT platform the status document.
     message: String,
 }
 
@@ -82,9 +85,8 @@ pub fn write(device: &StoredDevice) -> Option<String> {
 pub fn read(line: &[u8]) -> Result<StoredDevice, String> {
     let Line { device_type, id, received_at, events, .. } =
         serde_json::from_slice(line).map_err(|error| error.to_string())?;
-    let sound = |name: &str| !name.is_empty() && !name.contains(['/', '+', '#', '\0']);
-    if !sound(&device_type) || !sound(&id) {
-        return Err("no topic can name such a type and id".to_owned());
+    if !(Device { device_type: &device_type, id: &id }).is_possible() {
+        return Err("no device can have such a type and id".to_owned());
     }
     if events.is_empty() || events.len() > EVENTS_MAX {
         return Err(format!("1 to {EVENTS_MAX} events are expected"));
@@ -113,7 +115,8 @@ fn exported(event: PresenceEvent) -> Option<ExportedEvent> {
     };
     let message = String::from_utf8(event.payload.unpack()).ok()?;
     let (session, time) = (timestamp(event.session), timestamp(event.time));
-    Some(ExportedEvent { kind, session, time, close_code: event.close_code, message })
+    let source = event.payload.source().map(str::to_owned);
+    Some(ExportedEvent { kind, session, time, close_code: event.close_code, source, message })
 }
 
 fn event(exported: &ExportedEvent) -> PresenceEvent {
@@ -127,7 +130,11 @@ fn event(exported: &ExportedEvent) -> PresenceEvent {
     let moment = |time: Option<Timestamp>| {
         time.map_or(Moment::UNKNOWN, |time| Moment::from_nanos(time.as_nanosecond()))
     };
-    let payload = Payload::pack(exported.message.as_bytes());
+    let message = exported.message.as_bytes();
+    let payload = match &exported.source {
+        Some(source) => Payload::pack_of(source, message),
+        None => Payload::pack(message),
+    };
     let (session, time) = (moment(exported.session), moment(exported.time));
     PresenceEvent { kind, session, time, close_code: exported.close_code, payload }
 }
@@ -148,7 +155,7 @@ mod tests {
         #[test]
         fn every_device_state_survives_a_round_trip(
             events in prop::collection::vec(strategy::event(text()), 1..8),
-            id in "[^/+#\u{0}]{1,8}",
+            id in "[^\\p{Cc}]{1,8}",
             received_at: u32,
         ) {
             let mut state = DeviceState::default();
@@ -182,8 +189,8 @@ mod tests {
         let line = r#"{"type":"t","id":"1","received_at":"2026-11-23T17:00:00Z","events":[{"kind":"connect","session":null,"time":null,"close_code":0,"message":"{}"}]}"#;
         assert!(read(line.as_bytes()).is_ok());
         for (was, is, why) in [
-            (r#""id":"1""#, r#""id":"a/b""#, "topic"),
-            (r#""id":"1""#, r#""id":"""#, "topic"),
+            (r#""id":"1""#, r#""id":"a\u0007b""#, "type and id"),
+            (r#""id":"1""#, r#""id":"""#, "type and id"),
             (r#""id":"1","#, "", "id"),
             ("connect", "failed_login", "failed_login"),
             ("2026-11-23T17", "yesterday", "year"),

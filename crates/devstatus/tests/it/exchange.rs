@@ -113,7 +113,9 @@ fn a_table_has_a_row_for_each_device_and_a_reader_may_end_early() {
     let _service = service_with_devices(&directory, &broker);
     let table = directory.run("export", "one.db", &["--format", "csv"]).stdout;
     assert!(
-        table.starts_with("type,id,status,since,session,close_code,reason,address,received_at,message\n")
+        table.starts_with(
+            "type,id,status,since,session,close_code,reason,address,received_at,message,source\n"
+        )
     );
     assert_eq!(table.lines().count(), MANY + 3);
     let pump = "pump,1,connected,2026-11-23T17:00:01.186Z,2026-11-23T17:00:01.186Z,,,198.51.100.7,2";

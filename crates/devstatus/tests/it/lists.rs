@@ -246,7 +246,7 @@ fn an_invalid_lookup_is_refused_with_its_reason() {
         ("application/json", "[]", 400),
         ("application/json", "{\"devices\":[{\"type\":\"pump\"}]}", 400),
         ("application/json", "{\"devices\":[{\"type\":\"pump\",\"id\":\"1\",\"more\":1}]}", 400),
-        ("application/json", "{\"devices\":[{\"type\":\"pump\",\"id\":\"a/b\"}]}", 400),
+        ("application/json", "{\"devices\":[{\"type\":\"pump\",\"id\":\"a\\u0007b\"}]}", 400),
         ("application/json", "{\"devices\":[{\"type\":\"\",\"id\":\"a\"}]}", 400),
         ("application/json", large.as_str(), 413),
         ("text/plain", "{\"devices\":[]}", 415),

@@ -142,7 +142,7 @@ fn topic_device(topic: &[u8]) -> Result<Option<Device<'_>>, Undecodable> {
         return Ok(None);
     }
     let device = Device { device_type, id };
-    if device.is_possible() { Ok(Some(device)) } else { Err(Undecodable::ImpossibleName) }
+    if device.fits_topic_levels() { Ok(Some(device)) } else { Err(Undecodable::ImpossibleName) }
 }
 
 fn decode_payload<'a>(device: Device<'a>, payload: &'a [u8]) -> Decoded<'a> {

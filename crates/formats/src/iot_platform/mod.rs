@@ -5,7 +5,7 @@ mod fields;
 mod message;
 mod repair;
 mod shorten;
-mod time;
+pub(crate) mod time;
 
 pub use self::message::{
     ALL_DEVICES, Details, PAYLOAD_MAX_BYTES, STORED_MAX_BYTES, StatusLine, decode, details, devices_of, ipv4,

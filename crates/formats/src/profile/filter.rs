@@ -49,7 +49,7 @@ impl Filter {
 
 /// Whether every topic that `inner` matches is matched by `outer`, too. Brokers may send a message once for each filter
 /// that matches, so covered ones are left out.
-pub(super) fn covers(outer: &str, inner: &str) -> bool {
+pub(crate) fn covers(outer: &str, inner: &str) -> bool {
     let mut outer_levels = outer.split('/');
     let mut inner_levels = inner.split('/');
     let mut is_first = true;

@@ -23,6 +23,7 @@ use crate::{Cause, Decoded, EventKind};
 use compile::{Compiler, Topic};
 pub use error::ProfileError;
 use filter::Filter;
+pub(crate) use filter::covers;
 use matcher::{Matcher, Target};
 use pointer::Pointers;
 pub use table::ProfileTable;
@@ -137,6 +138,13 @@ impl Profile {
         uncovered(self.templates().map(Template::filter))
     }
 
+    /// What to subscribe to for the states of devices and their parents, without signs of life.
+    pub(crate) fn status_filters(&self) -> Vec<String> {
+        let parent = self.under.iter().map(|under| &under.template);
+        let topics = self.topics.iter().map(|(topic, _)| topic);
+        uncovered(parent.chain(topics).map(Template::filter))
+    }
+
     /// All templates, in the order in which one of them takes a message that several match.
     fn templates(&self) -> impl Iterator<Item = &Template> {
         let parent = self.under.iter().map(|under| &under.template);
@@ -149,7 +157,7 @@ impl Profile {
 }
 
 /// Leaves out the filters that others cover.
-fn uncovered(filters: impl Iterator<Item = String>) -> Vec<String> {
+pub(crate) fn uncovered(filters: impl Iterator<Item = String>) -> Vec<String> {
     let mut kept: Vec<String> = Vec::new();
     for filter in filters {
         if !kept.iter().any(|other| filter::covers(other, &filter)) {
@@ -221,13 +229,44 @@ pub fn parse(text: &str) -> Result<Vec<Profile>, ProfileError> {
         #[serde(default)]
         profile: Vec<ProfileTable>,
     }
-    let file: File = toml::from_str(text).map_err(|error| ProfileError {
+    let file: File = toml::from_str(text).map_err(|error| syntax(text, &error))?;
+    compiled(&file.profile)
+}
+
+/// Reads the `[[profile]]` tables of a file that has other keys, too.
+pub fn parse_among_others(text: &str) -> Result<Vec<Profile>, ProfileError> {
+    #[derive(Deserialize)]
+    struct File {
+        #[serde(default)]
+        profile: Vec<ProfileTable>,
+    }
+    let file: File = toml::from_str(text).map_err(|error| syntax(text, &error))?;
+    compiled(&file.profile)
+}
+
+fn syntax(text: &str, error: &toml::de::Error) -> ProfileError {
+    ProfileError {
         profile: error.span().and_then(|span| error::name_before(text, span.start)),
         key: None,
         problem: error.message().to_owned(),
         span: error.span(),
-    })?;
-    file.profile.iter().map(Profile::new).collect()
+    }
+}
+
+/// No two may have one name.
+fn compiled(tables: &[ProfileTable]) -> Result<Vec<Profile>, ProfileError> {
+    let profiles: Vec<Profile> = tables.iter().map(Profile::new).collect::<Result<_, _>>()?;
+    for (index, profile) in profiles.iter().enumerate() {
+        if profiles[..index].iter().any(|other| other.name == profile.name) {
+            return Err(ProfileError {
+                profile: Some(profile.name.to_string()),
+                key: Some("name"),
+                problem: "another profile has this name".to_owned(),
+                span: Some(tables[index].name.span()),
+            });
+        }
+    }
+    Ok(profiles)
 }
 
 #[cfg(test)]

@@ -11,6 +11,8 @@ use super::device_path::DevicePath;
 use super::stale;
 use crate::context::Context;
 use crate::error::{Error, Problem};
+use formats::status;
+use presence::payload::Payload;
 use presence::{Device, DeviceState, Status};
 use server::freshness::{Freshness, RoundNumber};
 
@@ -37,7 +39,8 @@ pub struct NeverConnected {
 
 /// The deciding message of a device
 ///
-/// As the platform sent it, byte for byte. The header `devstatus-status` says what it comes to, `devstatus-stale` that it
+/// As the platform sent it, byte for byte. Of another source: what its message says, as `ClientID`, `Action`, `Time`, and where
+/// known `ClientAddr`, `Reason`, `Protocol` and `ConnectTime`. The header `devstatus-status` says what it comes to, `devstatus-stale` that it
 /// may be out of date. Query parameters are passed over.
 #[utoipa::path(
     get,
@@ -92,7 +95,7 @@ impl LastMessage {
     /// `None`: no message decides.
     pub fn of(state: &DeviceState, received_in: RoundNumber) -> Option<Self> {
         let resolved = state.resolve()?;
-        Some(Self { status: resolved.status, message: resolved.event.payload.unpack(), received_in })
+        Some(Self { status: resolved.status, message: shown(&resolved.event.payload), received_in })
     }
 }
 
@@ -119,9 +122,17 @@ pub fn answer(
     Ok(response)
 }
 
+/// The message as the IoT platform sent it; of another source what it says, in the platform's words.
+fn shown(message: &Payload) -> Vec<u8> {
+    let bytes = message.unpack();
+    match message.source().and_then(|_| status::read(&bytes)) {
+        Some(status) => status.public(),
+        None => bytes,
+    }
+}
+
 fn never_connected(context: &Context, device: Device<'_>) -> Response<Bytes> {
-    let Device { device_type, id } = device;
-    let client_id = format!("d:{}:{device_type}:{id}", context.organization);
+    let client_id = context.client_id(device);
     let body = serde_json::to_vec(&NeverConnected { action: "Never Connected", client_id });
     let mut response = Response::new(Bytes::from(body.expect("two texts are JSON")));
     let population = HeaderValue::from_static(context.health.state().population.word());

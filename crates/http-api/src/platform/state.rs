@@ -139,7 +139,7 @@ impl<'a> ClientId<'a> {
         let (class, of, device_type, id) = (parts.next()?, parts.next()?, parts.next()?, parts.next()?);
         let device = Device { device_type, id };
         let is_ours = matches!(class, "d" | "g") && of == organization;
-        (is_ours && device.is_possible()).then_some(Self { device })
+        (is_ours && device.fits_topic_levels()).then_some(Self { device })
     }
 }
 

@@ -1,5 +1,6 @@
 //! The bytes of one status message, held small: [`Payload::pack`] takes them, [`Payload::unpack`] gives exactly the same
-//! bytes back. What the message means is not known here.
+//! bytes back. What the message means is not known here. A message of another source than the IoT platform has that source's
+//! name before it.
 //!
 //! Ten million devices times three hundred bytes of JSON do not fit a small machine. Nearly all of those bytes are the
 //! same in every message, so a payload is kept as a program of small operations: a piece of the [`dictionary`], a time
@@ -24,6 +25,25 @@ impl Payload {
     /// Packs any bytes.
     pub fn pack(bytes: &[u8]) -> Self {
         Self(pack::pack(bytes).as_slice().into())
+    }
+
+    /// Packs the bytes of a message of another source than the IoT platform, whose messages name none. A name has at most
+    /// [`SOURCE_MAX_BYTES`]; of a longer one the rest is left out.
+    pub fn pack_of(source: &str, bytes: &[u8]) -> Self {
+        let source = &source[..source.floor_char_boundary(SOURCE_MAX_BYTES)];
+        let body = pack::pack(bytes);
+        let mut packed = Vec::with_capacity(2 + source.len() + body.len());
+        packed.extend([op::SOURCE, u8::try_from(source.len()).unwrap_or(u8::MAX)]);
+        packed.extend_from_slice(source.as_bytes());
+        packed.extend_from_slice(&body);
+        Self(packed.into())
+    }
+
+    /// The source that was named when it was packed.
+    pub fn source(&self) -> Option<&str> {
+        let (&code, rest) = self.0.split_first()?;
+        let (&len, rest) = rest.split_first().filter(|_| code == op::SOURCE)?;
+        std::str::from_utf8(rest.get(..usize::from(len))?).ok()
     }
 
     /// The bytes that were packed.
@@ -66,13 +86,19 @@ impl Piece {
     }
 }
 
+/// The longest name of a source.
+pub const SOURCE_MAX_BYTES: usize = 64;
+
 /// Room for a long Disconnect of the platform, so that unpacking one allocates once.
 const UNPACKED_CAPACITY: usize = 512;
 
 /// By the bytes they stand for, so that the order does not depend on how this version packs them.
 impl Ord for Payload {
     fn cmp(&self, other: &Self) -> Ordering {
-        if self.0 == other.0 { Ordering::Equal } else { self.unpack().cmp(&other.unpack()) }
+        if self.0 == other.0 {
+            return Ordering::Equal;
+        }
+        self.unpack().cmp(&other.unpack()).then_with(|| self.source().cmp(&other.source()))
     }
 }
 
@@ -100,6 +126,8 @@ mod op {
     pub const IPV4: u8 = 3;
     /// Varint; stands for a decimal integer without sign or leading zero.
     pub const INTEGER: u8 = 4;
+    /// Length (one byte), then the name of the source; only at the beginning. Stands for nothing.
+    pub const SOURCE: u8 = 5;
     /// Dictionary piece 0; piece n has the number `FIRST_PIECE + n`.
     pub const FIRST_PIECE: u8 = 16;
 }
@@ -108,7 +136,7 @@ mod op {
 mod tests {
     use proptest::prelude::*;
 
-    use super::{Payload, Piece};
+    use super::{Ordering, Payload, Piece};
 
     fn captured() -> Vec<String> {
         include_str!("../../../../tests/data/captured.jsonl")
@@ -178,6 +206,16 @@ mod tests {
     }
 
     proptest! {
+        #[test]
+        fn a_source_is_kept_beside_the_bytes(name in "[a-z0-9-]{1,64}", bytes in prop::collection::vec(any::<u8>(), 0..600)) {
+            let payload = Payload::from_packed(Payload::pack_of(&name, &bytes).packed());
+            prop_assert_eq!(payload.source(), Some(name.as_str()));
+            prop_assert_eq!(payload.unpack(), bytes.clone());
+            let plain = Payload::pack(&bytes);
+            prop_assert_eq!(plain.source(), None);
+            prop_assert_ne!(plain.cmp(&payload), Ordering::Equal);
+        }
+
         #[test]
         fn any_bytes_come_back(bytes in prop::collection::vec(any::<u8>(), 0..600)) {
             prop_assert_eq!(Payload::pack(&bytes).unpack(), bytes);

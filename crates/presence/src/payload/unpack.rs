@@ -44,8 +44,14 @@ fn skip(packed: &[u8]) -> Option<&[u8]> {
         op::TIME => rest.get(6..),
         op::TIME_DELTA | op::INTEGER => Some(varint(rest)?.1),
         op::IPV4 => rest.get(4..),
+        op::SOURCE => after_source(rest),
         _piece => Some(rest),
     }
+}
+
+fn after_source(packed: &[u8]) -> Option<&[u8]> {
+    let (&len, rest) = packed.split_first()?;
+    rest.get(usize::from(len)..)
 }
 
 /// Carries out one operation and returns what follows it.
@@ -83,6 +89,7 @@ fn step<'a>(packed: &'a [u8], last_time: &mut u64, text: &mut Vec<u8>) -> Option
             }
             Some(rest)
         }
+        op::SOURCE => after_source(rest),
         op::INTEGER => {
             let (integer, rest) = varint(rest)?;
             write_integer(integer, text);

@@ -35,6 +35,12 @@ pub struct TypeReport {
 }
 
 impl PopulationReport {
+    /// Of a source that retains nothing.
+    pub fn unproven(evidence: &'static str) -> Self {
+        let state = PopulationState::Unproven;
+        Self { state, evidence, types_total: 0, types_proven: 0, types: Vec::new() }
+    }
+
     /// How many types nothing proves to be whole, and the first of them; empty if there is none.
     pub(super) fn unproven_types(&self) -> String {
         const NAMED: usize = 5;

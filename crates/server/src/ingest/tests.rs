@@ -11,13 +11,15 @@ use crate::sync::backlog::backlog;
 use mqtt::settings::MqttVersion;
 use presence::Status;
 
+const RECEIVED: UnixNanos = UnixNanos(0);
+
 fn ingest(map: &Arc<DeviceRegistry>, pending_acks: &Arc<PendingAcks>) -> Ingest {
     let metrics = Metrics::default();
     let health = Arc::new(Health::new(ReadyOn::Unproven));
     let settings = FeedSettings { streams_max: 1, stream_lag_max: 100 };
     let feed = Arc::new(Feed::new(settings, health, metrics.clone()));
     let (events, acks) = (Arc::new(EventQueue::new(metrics.clone())), Arc::clone(pending_acks));
-    Ingest::new(Arc::clone(map), metrics, events, acks, feed, None)
+    Ingest::new(Arc::clone(map), metrics, events, acks, feed, None, Arc::default())
 }
 
 fn batch(messages: usize) -> PacketBatch {
@@ -33,6 +35,7 @@ fn batch(messages: usize) -> PacketBatch {
         packet::put_publish(&mut packets, MqttVersion::V311, &publish);
     }
     PacketBatch {
+        subscribed_ms: 0,
         packets: Bytes::from(packets),
         version: MqttVersion::V311,
         round: RoundNumber::NONE,
@@ -48,10 +51,10 @@ fn a_stop_does_not_wait_for_the_rest_of_a_batch() {
         (Arc::new(DeviceRegistry::tracking_changes()), Arc::new(PendingAcks::default()));
     let mut ingest = ingest(&map, &pending_acks);
     let (_backlog, pending) = backlog(1 << 20, Metrics::default());
-    assert_eq!(ingest.apply_batch(&batch(3), &pending), Whole::Yes);
+    assert_eq!(ingest.apply_batch(&batch(3), &pending, RECEIVED), Whole::Yes);
     assert_eq!((map.held(), map.dirty_waiting()), (3, 3));
     pending.abandon().abandon();
-    assert_eq!(ingest.apply_batch(&batch(9), &pending), Whole::No);
+    assert_eq!(ingest.apply_batch(&batch(9), &pending, RECEIVED), Whole::No);
     // What was applied before is still to be written.
     assert_eq!((map.held(), map.dirty_waiting()), (3, 3));
 }

@@ -153,8 +153,9 @@ fn start(device_type: Option<&str>, query: &Query) -> Option<Option<Position>> {
 
 /// Whether the store itself can filter.
 fn is_plain(filter: &Filter, listed: &[Option<String>]) -> bool {
-    let Filter { types, id_prefix, status: _, close_code, address, since, until } = filter;
+    let Filter { types, sources, id_prefix, status: _, close_code, address, since, until } = filter;
     (types.is_empty() || listed != [None])
+        && sources.is_empty()
         && id_prefix.is_empty()
         && close_code.is_none()
         && address.is_none()

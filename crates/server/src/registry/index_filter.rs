@@ -89,6 +89,7 @@ mod tests {
             let network = network.map(|text| text.parse().unwrap());
             let filter = Filter { status: wanted, close_code, address: network, since, until, ..Filter::default() };
             let traits = Traits {
+                source: "iot-platform",
                 device_type: "t",
                 id: "d",
                 status,

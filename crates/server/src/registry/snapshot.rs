@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use super::{Arrival, Provenance, Record};
 use crate::freshness::RoundNumber;
+use formats::catalog::IOT_PLATFORM;
 use formats::iot_platform;
 use presence::query::{Position, Traits};
 use presence::{Device, DeviceName, DeviceState, EventKind, Moment, PresenceEvent, Status, UnixSeconds};
@@ -72,6 +73,11 @@ impl Snapshot {
         self.event.payload.unpack()
     }
 
+    /// The source of the deciding message.
+    pub fn source(&self) -> &str {
+        self.event.payload.source().unwrap_or(IOT_PLATFORM)
+    }
+
     /// Where the device stands in a list of any order.
     pub fn position(&self) -> Position {
         let (device_type, id) = (self.device_type.to_string(), self.id.to_string());
@@ -96,6 +102,7 @@ impl Snapshot {
         Traits {
             device_type: &self.device_type,
             id: &self.id,
+            source: self.source(),
             status: self.status,
             close_code: self.event.close_code,
             address,

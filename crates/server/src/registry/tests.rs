@@ -93,7 +93,16 @@ fn query() -> impl Strategy<Value = Query> {
         |(types, id_prefix, (status, close_code, address), (since, until), (by_id, descending), limit)| {
             let address = address.map(|text| text.parse().unwrap());
             Query {
-                filter: Filter { types, id_prefix, status, close_code, address, since, until },
+                filter: Filter {
+                    sources: Vec::new(),
+                    types,
+                    id_prefix,
+                    status,
+                    close_code,
+                    address,
+                    since,
+                    until,
+                },
                 sort: Sort { by: if by_id { SortBy::Id } else { SortBy::Since }, descending },
                 after: None,
                 limit,
@@ -134,6 +143,7 @@ fn expected(map: &DeviceRegistry, query: &Query) -> Vec<Position> {
             let message = snapshot.event.payload.unpack();
             let address = iot_platform::details(&message).address.map(|text| text.parse().unwrap());
             let traits = Traits {
+                source: "iot-platform",
                 device_type,
                 id: &id,
                 status: snapshot.status,

@@ -22,6 +22,8 @@ pub struct PacketBatch {
     pub version: MqttVersion,
     /// The round of the population in which it came.
     pub round: RoundNumber,
+    /// When the subscription was asked for that brought it, in milliseconds since 1970.
+    pub subscribed_ms: i64,
     /// It came to a session that outlives its connection: the broker may have kept messages while there was no link.
     pub may_have_waited: bool,
     /// Which replay it belongs to, where one is counted.
@@ -188,6 +190,7 @@ mod tests {
     fn batch(len: usize) -> PacketBatch {
         let round = RoundNumber::NONE;
         PacketBatch {
+            subscribed_ms: 0,
             packets: Bytes::from(vec![0; len]),
             version: MqttVersion::V311,
             round,

@@ -1,21 +1,23 @@
 //! The live subscription: connect, subscribe to every device, hand everything over, and begin again when it ends.
 
+mod end;
 #[cfg(test)]
 mod tests;
 
 use std::cell::Cell;
 use std::collections::BTreeSet;
-use std::time::Duration;
 
 use tokio::sync::{Notify, mpsc};
 use tokio::time::{Instant, sleep};
 
+use self::end::{LiveEnd, SubackRefusal, before_the_suback, connection_end, state_after};
 use super::backlog::{Acceptance, PacketBatch, PassId};
 use super::link_watch::LinkWatch;
 use super::replay::{Pong, Replay, ReplayStep};
 use super::rival::{self, ConnectionEnd, RivalWatch};
 use super::settings::{ApplicationKind, SourceSettings};
 use super::{Source, SourceError, until};
+use crate::clock;
 use crate::freshness::RoundNumber;
 use crate::health::BrokerHealth;
 use crate::pending_ack::PendingAck;
@@ -23,9 +25,6 @@ use formats::iot_platform::{self, ALL_DEVICES};
 use mqtt::connection::{Connection, LinkError, OpenError, Publishes, Received};
 use mqtt::idle::IdleCloses;
 use mqtt::packet::Suback;
-use mqtt::property::Properties;
-use mqtt::reason;
-use mqtt::settings::MqttVersion;
 use mqtt::transport::Dialer;
 use system::backoff::Backoff;
 use system::sentence;
@@ -59,28 +58,6 @@ pub struct LiveReplay {
     pub round: RoundNumber,
 }
 
-/// How a subscription ended.
-#[derive(Debug)]
-enum LiveEnd {
-    Shutdown,
-    Lost(LinkError),
-    /// Refused by the code of a SUBACK.
-    Refused(SubackRefusal),
-    /// The connection ended where a SUBACK was due.
-    ClosedInstead(LinkError),
-}
-
-/// The reason of a DISCONNECT that MQTT 5 has for it.
-const SESSION_TAKEN_OVER: u8 = 0x8e;
-
-/// A SUBACK that refuses.
-#[derive(Debug)]
-struct SubackRefusal {
-    version: MqttVersion,
-    code: u8,
-    properties: Box<Properties>,
-}
-
 /// How often the connection must end where a SUBACK is due until that counts as a refusal: a link can break at any moment.
 const CLOSES_MAX: u32 = 2;
 
@@ -91,6 +68,8 @@ pub struct Live<'a> {
     pub events: mpsc::UnboundedSender<LiveEvent>,
     pub way: Cell<Way>,
     pub scaling: Cell<Scaling>,
+    /// When the subscription was asked for, in milliseconds since 1970.
+    pub subscribed_ms: Cell<i64>,
     /// Asks for the broker's own counters.
     pub counters_wanted: &'a Notify,
 }
@@ -119,7 +98,10 @@ pub enum Way {
 impl Way {
     /// Only a session that outlives its connection has anything to be sent again.
     pub fn first(settings: &SourceSettings) -> Self {
-        if settings.share.partition().is_some() && !settings.population.types.is_empty() {
+        if settings.formats.are_platform_only()
+            && settings.share.partition().is_some()
+            && !settings.population.types.is_empty()
+        {
             // All types are known, so what others take need not come here at all.
             return Way::ByType;
         }
@@ -130,6 +112,8 @@ impl Way {
     fn next(self, settings: &SourceSettings) -> Self {
         match self {
             Way::Acknowledged => Way::Everything,
+            // Only the platform's topics name types.
+            Way::Everything if !settings.formats.are_platform_only() => Way::first(settings),
             Way::Everything => Way::ByType,
             Way::ByType => Way::first(settings),
         }
@@ -182,7 +166,7 @@ impl Live<'_> {
                         }
                         closes = 0;
                     }
-                    match state_after(&end, idle_timeout) {
+                    match state_after(&end, idle_timeout, &self.topics()) {
                         None => return Ok(()),
                         Some(state) => self.source.report(state),
                     }
@@ -227,7 +211,7 @@ impl Live<'_> {
     fn falls_back_to_instance(&self) -> bool {
         let is_whole = match &self.source.settings.identity.kind {
             ApplicationKind::Scalable { instance } => instance.is_none(),
-            ApplicationKind::Standalone => false,
+            ApplicationKind::Client | ApplicationKind::Standalone => false,
         };
         if !is_whole || self.scaling.get() == Scaling::AsInstance {
             return false;
@@ -261,11 +245,13 @@ impl Live<'_> {
         accepted: &mut bool,
     ) -> Result<LiveEnd, LinkError> {
         // Before anything can come: what comes over this connection is heard of in this round.
-        let round = self.source.settings.gets_retained().then(|| self.source.map.begin_round());
+        let replays = self.source.settings.gets_retained() && self.source.reads_retained();
+        let round = replays.then(|| self.source.map.begin_round());
         let mut watch = LinkWatch::new(&self.source.health);
         let accepted_at = Instant::now();
         let mut filters = self.filters();
-        let of_every_device = filters.contains(ALL_DEVICES);
+        let of_every_device = self.is_to_every_device(&filters);
+        self.subscribed_ms.set(clock::now_millis());
         let packet_id = self.subscribe(connection, &filters).await?;
         let settings = &self.source.settings;
         let pass = self.source.next_pass();
@@ -370,9 +356,18 @@ impl Live<'_> {
     fn filters(&self) -> BTreeSet<String> {
         let types = self.source.subscribed_types();
         if self.way.get() != Way::ByType || types.is_empty() {
-            return BTreeSet::from([ALL_DEVICES.to_owned()]);
+            return self.source.settings.formats.filters().into_iter().collect();
         }
         types.iter().map(|device_type| iot_platform::devices_of(device_type)).collect()
+    }
+
+    /// The topics for a person.
+    fn topics(&self) -> String {
+        self.source.settings.formats.filters().join(", ")
+    }
+
+    fn is_to_every_device(&self, filters: &BTreeSet<String>) -> bool {
+        !self.source.settings.formats.are_platform_only() || filters.contains(ALL_DEVICES)
     }
 
     /// Subscribes to the types that have turned up since, where the subscription names its types.
@@ -409,8 +404,16 @@ impl Live<'_> {
         let pending_ack = must_not_be_lost.then(|| PendingAck::new(later, pending_acks.clone()));
         let (version, round) = (connection.version(), self.source.map.round());
         let may_have_waited = !self.source.settings.clean_session;
-        let batch =
-            PacketBatch { packets: publishes.packets, version, round, may_have_waited, pass, pending_ack };
+        let subscribed_ms = self.subscribed_ms.get();
+        let batch = PacketBatch {
+            packets: publishes.packets,
+            version,
+            round,
+            subscribed_ms,
+            may_have_waited,
+            pass,
+            pending_ack,
+        };
         let lost = self.source.backlog.offer(batch) == Acceptance::No;
         match replay {
             Some(replay) => {
@@ -441,55 +444,4 @@ fn replay_over(replay: &Replay, round: RoundNumber, of_every_device: bool) -> Li
     let Replay { pass, retained, lost, started, .. } = *replay;
     let pong = replay.pong_shown();
     LiveEvent::ReplayOver(LiveReplay { pass, retained, lost, pong, of_every_device, started, round })
-}
-
-/// What the end of a connection says about other clients.
-fn connection_end(end: &LiveEnd, lived: Duration) -> ConnectionEnd {
-    use LiveEnd::{ClosedInstead, Lost, Refused, Shutdown};
-
-    match end {
-        Lost(LinkError::Disconnected { code: SESSION_TAKEN_OVER, .. })
-        | ClosedInstead(LinkError::Disconnected { code: SESSION_TAKEN_OVER, .. }) => ConnectionEnd::TakenOver,
-        Lost(LinkError::Closed { .. } | LinkError::Io { .. }) => ConnectionEnd::Closed { after: lived },
-        Lost(_) | Shutdown | Refused(_) | ClosedInstead(_) => ConnectionEnd::Other,
-    }
-}
-
-impl LiveEnd {
-    /// For how long nothing had been sent either way, if the connection broke without a word.
-    fn idle(&self) -> Option<Duration> {
-        match self {
-            LiveEnd::Lost(error) => error.idle(),
-            LiveEnd::Shutdown | LiveEnd::Refused(_) | LiveEnd::ClosedInstead(_) => None,
-        }
-    }
-}
-
-/// Some brokers close the connection instead of refusing with a SUBACK. What ends it otherwise is no refusal.
-fn before_the_suback(error: LinkError) -> LiveEnd {
-    if error.is_end_by_peer() { LiveEnd::ClosedInstead(error) } else { LiveEnd::Lost(error) }
-}
-
-/// What the end of a subscription means for the state of the link; `None` at shutdown. `idle_timeout`: what is to be told of
-/// one on the way, if it looks like one.
-fn state_after(end: &LiveEnd, idle_timeout: Option<String>) -> Option<BrokerHealth> {
-    match end {
-        LiveEnd::Shutdown => None,
-        LiveEnd::Lost(error) => {
-            let said = [Some(sentence(error)), idle_timeout].into_iter().flatten();
-            Some(BrokerHealth::Lost(said.collect::<Vec<_>>().join("; ")))
-        }
-        LiveEnd::Refused(SubackRefusal { version, code, properties }) => {
-            Some(BrokerHealth::SubscriptionRefused(format!(
-                "the broker refused the subscription to {ALL_DEVICES} with {}: {}{}",
-                reason::subscription_refusal(*version, *code),
-                reason::subscription_advice(*version, *code),
-                reason::said(properties)
-            )))
-        }
-        LiveEnd::ClosedInstead(error) => Some(BrokerHealth::SubscriptionRefused(format!(
-            "the broker closed the connection instead of sending a SUBACK for the subscription to {ALL_DEVICES} ({}): check that the key may subscribe to device status; brokers also do this where more is retained than the buffer of the subscription holds",
-            sentence(error)
-        ))),
-    }
 }

@@ -141,7 +141,7 @@ impl Source {
         shutdown: CancellationToken,
     ) -> Self {
         let member = match &settings.identity.kind {
-            ApplicationKind::Standalone => None,
+            ApplicationKind::Client | ApplicationKind::Standalone => None,
             ApplicationKind::Scalable { instance: Some(instance) } => Some(instance.clone()),
             ApplicationKind::Scalable { instance: None } => Some(format!("{:08x}", rand::random::<u32>())),
         };
@@ -183,8 +183,15 @@ impl Source {
         let counters_wanted = Notify::new();
         let way = Cell::new(Way::first(&self.settings));
         let scaling = Cell::new(Scaling::AsConfigured);
-        let live =
-            Live { source: self, dialer: &dialer, events, way, scaling, counters_wanted: &counters_wanted };
+        let live = Live {
+            source: self,
+            dialer: &dialer,
+            events,
+            way,
+            scaling,
+            subscribed_ms: Cell::new(0),
+            counters_wanted: &counters_wanted,
+        };
         let population = PopulationReader::new(self, &dialer, counters, &counters_wanted);
         let counting = async {
             broker_counters::watch(self, &dialer, &counters_wanted, counters_sender).await;
@@ -196,6 +203,11 @@ impl Source {
             () = population.run(received) => Ok(()),
             () = counting => Ok(()),
         }
+    }
+
+    /// Whether there are retained states to read.
+    fn reads_retained(&self) -> bool {
+        !self.settings.formats.retained_filters().is_empty()
     }
 
     /// The client id of the live subscription.
@@ -233,6 +245,10 @@ impl Source {
     }
 
     fn types_with_others(&self, most: usize) -> BTreeSet<String> {
+        if !self.settings.formats.are_platform_only() {
+            // Of other formats no subscription can name a type.
+            return BTreeSet::new();
+        }
         let settings = &self.settings.population;
         let seen = self.map.totals_by_type(None, most).into_iter().map(|(name, _)| name.to_string());
         let kept = self.catalog_types.lock();

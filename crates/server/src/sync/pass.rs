@@ -9,6 +9,7 @@ use super::backlog::{Acceptance, PacketBatch};
 use super::evidence::Pass;
 use super::replay::{Pong, Replay, ReplayStep};
 use super::{Source, until};
+use crate::clock;
 use mqtt::connection::{Connection, LinkError, OpenError, Received};
 use mqtt::reason;
 use mqtt::settings::{ConnectSettings, MqttVersion};
@@ -135,6 +136,7 @@ impl<'a> PassReader<'a> {
     }
 
     async fn replay(&self, connection: &mut Connection, filters: &[String]) -> Result<Replay, PassError> {
+        let subscribed_ms = clock::now_millis();
         let packet_id = connection.subscribe(filters, 0).await.map_err(before_the_suback)?;
         connection.ping().await.map_err(before_the_suback)?;
         let pass = self.source.next_pass();
@@ -164,6 +166,7 @@ impl<'a> PassReader<'a> {
                         packets,
                         version,
                         round,
+                        subscribed_ms,
                         may_have_waited: false,
                         pass: Some(pass),
                         pending_ack: None,

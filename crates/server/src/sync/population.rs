@@ -167,10 +167,16 @@ impl<'a> PopulationReader<'a> {
 
     /// Reads until there is evidence or nothing more to try.
     async fn round(&self, start: Start) -> Result<PopulationReport, PassError> {
+        if !self.source.reads_retained() {
+            return Ok(PopulationReport::unproven(Evidence::None.word()));
+        }
         let losses_before = self.source.live_loss.count();
         let mut round = Round::new(start.first);
         self.sweeps(&mut round, start.at).await?;
         let mut report = self.report(&round);
+        if self.source.settings.formats.lack_retained() && report.state == PopulationState::Complete {
+            (report.state, report.evidence) = (PopulationState::Unproven, Evidence::None.word());
+        }
         let retains_nothing = self.source.retains_nothing.load(Ordering::Relaxed);
         if self.source.live_loss.count() != losses_before || retains_nothing {
             (report.state, report.evidence) = (PopulationState::Incomplete, Evidence::Missing.word());
@@ -283,9 +289,11 @@ impl<'a> PopulationReader<'a> {
     }
 
     fn broker_counts(&self, retained: u64) -> bool {
-        // It counts what is retained for everybody's types.
-        let counts_are_ours = self.source.settings.share.partition().is_none();
-        counts_are_ours && self.counters.borrow().count_matches(retained)
+        // It counts what is retained for everybody's types. Where some formats are not retained, not all that was heard of is.
+        let settings = &self.source.settings;
+        settings.share.partition().is_none()
+            && !settings.formats.lack_retained()
+            && self.counters.borrow().count_matches(retained)
     }
 
     /// A pass, as far as what is new in it can be told.
@@ -321,7 +329,7 @@ impl<'a> PopulationReader<'a> {
         if round.whole_refused {
             return Ok(());
         }
-        let everything = [iot_platform::ALL_DEVICES.to_owned()];
+        let everything = self.source.settings.formats.retained_filters();
         let mut reader = PassReader::new(self.source, self.dialer, "all", &self.trust_pong);
         let before = round.whole.len();
         for _ in 0..passes {

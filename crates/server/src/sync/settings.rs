@@ -2,9 +2,11 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::health::ReadyOn;
+use formats::catalog::Formats;
 use mqtt::settings::{ConnectSettings, Endpoint, Login, MqttVersion};
 use presence::StableHash;
 
@@ -29,6 +31,8 @@ pub struct SourceSettings {
     pub backlog_max_bytes: usize,
     pub population: PopulationSettings,
     pub share: Share,
+    /// How the broker's messages are read.
+    pub formats: Arc<Formats>,
 }
 
 impl SourceSettings {
@@ -50,6 +54,7 @@ impl SourceSettings {
             backlog_max_bytes: Self::BACKLOG_MAX_BYTES,
             population: PopulationSettings::default(),
             share: Share::Everything,
+            formats: Arc::default(),
         }
     }
 
@@ -165,9 +170,11 @@ pub struct Identity {
     pub kind: ApplicationKind,
 }
 
-/// The platform's two kinds of application.
+/// The platform's two kinds of application, and a client of any other broker.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ApplicationKind {
+    /// `{app}`, of any broker but the platform's: every message comes to this client.
+    Client,
     /// `a:{org}:{app}`: every message comes to this client.
     Standalone,
     /// `A:{org}:{app}` or `A:{org}:{app}:{instance}`: the instances share the messages.
@@ -179,6 +186,7 @@ impl Identity {
     pub fn client_id(&self) -> String {
         let (org, app) = (&self.organization, &self.application);
         match &self.kind {
+            ApplicationKind::Client => app.clone(),
             ApplicationKind::Standalone => format!("a:{org}:{app}"),
             ApplicationKind::Scalable { instance: None } => format!("A:{org}:{app}"),
             ApplicationKind::Scalable { instance: Some(instance) } => format!("A:{org}:{app}:{instance}"),
@@ -192,13 +200,18 @@ impl Identity {
 
     /// The client id of a further, standalone connection: a scalable session gets no retained messages.
     pub fn client_id_of(&self, role: &str) -> String {
-        format!("a:{}:{}-{role}", self.organization, self.application)
+        match self.kind {
+            ApplicationKind::Client => format!("{}-{role}", self.application),
+            ApplicationKind::Standalone | ApplicationKind::Scalable { .. } => {
+                format!("a:{}:{}-{role}", self.organization, self.application)
+            }
+        }
     }
 
     /// Whether the broker replays retained messages to the session itself.
     pub fn gets_retained(&self) -> bool {
         match self.kind {
-            ApplicationKind::Standalone => true,
+            ApplicationKind::Client | ApplicationKind::Standalone => true,
             ApplicationKind::Scalable { .. } => false,
         }
     }

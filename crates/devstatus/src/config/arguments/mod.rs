@@ -19,7 +19,7 @@ use system::secret::Secret;
 pub(super) use client::{
     ClientArgs, FilterArgs, ForgetArgs, GetArgs, ListArgs, ServiceArgs, SummaryArgs, WatchArgs,
 };
-pub(super) use serve::{HttpArgs, PopulationArgs, RetentionArgs, ServeArgs, StoreArgs};
+pub(super) use serve::{HttpArgs, PopulationArgs, RetentionArgs, ServeArgs, SourceArgs, StoreArgs};
 
 const LOGIN: &str = "The token of the API key belongs in a file for --token-file: an argument can be seen by other \
                      users of the machine, and stays in the shell's history.";
@@ -75,6 +75,12 @@ pub(super) enum Verb {
     /// Asks a running service for its totals
     #[command(after_help = client::EXIT_CODES)]
     Summary(SummaryArgs),
+    /// Lists the formats of messages that can be read, shows one, or tries it on messages
+    #[command(after_help = ORDER)]
+    Sources {
+        #[command(subcommand)]
+        verb: Option<SourcesVerb>,
+    },
     /// Checks the settings of the service, or shows them
     #[command(subcommand)]
     Config(ConfigVerb),
@@ -99,6 +105,34 @@ pub(super) enum KeysVerb {
 }
 
 #[derive(Debug, Subcommand)]
+pub(super) enum SourcesVerb {
+    /// Prints the profile of a built-in source, or its rules
+    Show {
+        #[arg(value_name = "NAME", value_parser = value::source)]
+        source_name: String,
+    },
+    /// Reads lines of topic and payload, as mosquitto_sub -v prints them, and prints what each is
+    #[command(after_help = ORDER)]
+    Test {
+        #[arg(value_name = "NAME", value_parser = value::source)]
+        source_name: String,
+        #[command(flatten)]
+        profiles: ProfilesArgs,
+        #[command(flatten)]
+        config: ConfigArgs,
+    },
+}
+
+/// Where formats are described beside the built-in ones.
+#[derive(Args, Debug)]
+#[command(next_help_heading = "Sources")]
+pub(super) struct ProfilesArgs {
+    /// File with [[profile]] tables, as devstatus.toml may have them too; each can be used as a source by its name
+    #[arg(long, value_name = "FILE", value_parser = value::path)]
+    pub profiles_file: Option<PathBuf>,
+}
+
+#[derive(Debug, Subcommand)]
 pub(super) enum ConfigVerb {
     /// Checks that the service would start with these settings: exit code 0, or 2 and one line that says why not
     #[command(after_help = ORDER)]
@@ -118,6 +152,9 @@ pub(super) struct OrganizationArgs {
     /// API key, a-{organization}-{random}; with --broker any MQTT user name, or none
     #[arg(short, long, value_name = "KEY", value_parser = value::user_name)]
     pub key: Option<String>,
+    /// Without the IoT platform: name of this service, in the names of its files; by default devstatus
+    #[arg(id = "service_name", long = "name", value_name = "NAME", value_parser = value::organization)]
+    pub service_name: Option<String>,
     #[command(flatten)]
     pub config: ConfigArgs,
 }

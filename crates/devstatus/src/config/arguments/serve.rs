@@ -7,7 +7,9 @@ use std::time::Duration;
 use clap::{ArgAction, Args};
 
 use super::super::value;
-use super::{BrokerArgs, KeysFileArgs, LogArgs, OrganizationArgs, PortArgs, SYSTEM_TRUST_STORE};
+use super::{
+    BrokerArgs, KeysFileArgs, LogArgs, OrganizationArgs, PortArgs, ProfilesArgs, SYSTEM_TRUST_STORE,
+};
 use http_api::settings::{AllowedHost, ForwardedHeader};
 use presence::query::Network;
 use server::health::ReadyOn;
@@ -40,6 +42,8 @@ pub(in crate::config) struct ServeArgs {
     #[command(flatten)]
     pub broker: BrokerArgs,
     #[command(flatten)]
+    pub sources: SourceArgs,
+    #[command(flatten)]
     pub http: HttpArgs,
     #[command(flatten)]
     pub population: PopulationArgs,
@@ -49,6 +53,24 @@ pub(in crate::config) struct ServeArgs {
     pub retention: RetentionArgs,
     #[command(flatten)]
     pub log: LogArgs,
+}
+
+/// How the messages of the broker are read.
+#[derive(Args, Debug)]
+#[command(next_help_heading = "Sources")]
+pub(in crate::config) struct SourceArgs {
+    /// Format of the broker's messages; `devstatus sources` lists the built-in ones. May be given more than once, or as a list separated by commas
+    #[arg(long, value_name = "NAME", value_parser = value::source, value_delimiter = ',', default_value = "iot-platform")]
+    pub source: Vec<String>,
+    #[command(flatten)]
+    pub profiles: ProfilesArgs,
+    /// Connect and subscribe, print what each message is, and store and answer nothing; until Ctrl-C, or for --dry-run-seconds
+    #[arg(long, value_name = "BOOL", value_parser = value::boolean, action = ArgAction::Set, num_args = 0..=1,
+          require_equals = true, default_missing_value = "true", default_value = "false", hide_default_value = true)]
+    pub dry_run: bool,
+    /// How long a dry run lasts, 1 to 31536000 seconds; by default until Ctrl-C
+    #[arg(long, value_name = "SECONDS", value_parser = value::seconds(1..=RECONCILE_INTERVAL_MAX_SECONDS))]
+    pub dry_run_seconds: Option<Duration>,
 }
 
 /// Where HTTP is answered, for whom and how much.

@@ -9,16 +9,18 @@ use std::path::{Path, PathBuf};
 
 use super::arguments::{
     Cli, ClientArgs, ConfigVerb, DemoArgs, ExchangedFileArgs, FilterArgs, FleetArgs, HttpArgs, KeysFileArgs,
-    KeysListArgs, KeysVerb, LogArgs, PlatformArgs, ServeArgs, ServiceArgs, SimulateArgs, Verb,
+    KeysListArgs, KeysVerb, LogArgs, PlatformArgs, ServeArgs, ServiceArgs, SimulateArgs, SourcesVerb, Verb,
 };
 use super::grammar::{Origins, grammar};
 use super::layers::StateDirectories;
 use super::value::{API_KEY, api_key};
 use super::{
-    Command, ConfigError, DemoSettings, ExportSettings, ImportSettings, KeysAction, KeysSettings, LogLevel,
-    LogSettings, Settings, SimulateSettings, Stop, show,
+    Command, ConfigError, DemoSettings, DryRunSettings, ExportSettings, ImportSettings, KeysAction,
+    KeysSettings, LogLevel, LogSettings, Settings, SimulateSettings, Stop, show,
 };
 use crate::client::settings::{ClientCertificate, ClientSettings, Question, Selection, ServiceSettings};
+use formats::catalog::IOT_PLATFORM;
+use formats::profile::Profile;
 use http_api::settings::{HttpSettings, TlsSettings};
 use secrets::SecretNames;
 use server::feed::settings::FeedSettings;
@@ -34,6 +36,8 @@ const DEVICE_TYPES: u32 = 5;
 pub(super) struct BuildContext {
     pub origins: Origins,
     pub state: StateDirectories,
+    /// The profiles of the settings file.
+    pub profiles: Vec<Profile>,
 }
 
 /// What the program was asked to do.
@@ -75,6 +79,19 @@ pub(super) fn command(cli: Cli, context: &BuildContext) -> Result<Command, Stop>
         Verb::Summary(args) => {
             Command::Client(context.client(args.client, Question::Summary, args.output.json)?)
         }
+        Verb::Sources { verb: None } => return Err(Stop::Answer(show::sources())),
+        Verb::Sources { verb: Some(SourcesVerb::Show { source_name }) } => {
+            return Err(Stop::Answer(context.source_description(&source_name)?));
+        }
+        Verb::Sources { verb: Some(SourcesVerb::Test { source_name, profiles, .. }) } => {
+            let file = profiles.profiles_file.as_deref();
+            Command::TestSource(super::profiles::formats(
+                &[source_name],
+                &context.profiles,
+                file,
+                &context.origins,
+            )?)
+        }
         Verb::Config(ConfigVerb::Check(args)) => {
             context.serve(args)?;
             return Err(Stop::Answer("the settings are good\n".to_owned()));
@@ -93,7 +110,7 @@ pub(super) fn command(cli: Cli, context: &BuildContext) -> Result<Command, Stop>
 
 impl BuildContext {
     fn serve(&self, args: ServeArgs) -> Result<Settings, Stop> {
-        let ServeArgs { organization, broker, http, population, store, retention, log, .. } = args;
+        let ServeArgs { organization, broker, sources, http, population, store, retention, log } = args;
         let platform: PlatformArgs = self.origins.parse()?;
         let share = self.share(&population)?;
         let scalable = population.scalable.clone();
@@ -102,8 +119,15 @@ impl BuildContext {
         let quiet_interval = population.quiet_interval_ms;
         let log = self.platform_log(&log, &platform);
         let application = Application { default_id: "devstatus", scalable };
-        let source = self.source(organization, broker, &platform, application)?;
+        let formats = self.formats(&sources, &broker)?;
+        self.refuse_platform_only(&formats)?;
+        let source = if formats.has(IOT_PLATFORM) {
+            self.source(organization, broker, &platform, application)?
+        } else {
+            self.other_source(organization, broker)?
+        };
         let source = SourceSettings {
+            formats,
             population: self.population(population, explicit_broker)?,
             share,
             backlog_max_bytes,
@@ -120,7 +144,8 @@ impl BuildContext {
                 }
             }
         }
-        Ok(Settings { source, http, store, log })
+        let dry_run = sources.dry_run.then_some(DryRunSettings { duration: sources.dry_run_seconds });
+        Ok(Settings { source, http, store, log, dry_run })
     }
 
     fn demo(&self, args: &DemoArgs) -> Result<DemoSettings, ConfigError> {

@@ -2,19 +2,24 @@
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use super::super::arguments::{
-    BrokerArgs, OrganizationArgs, PlatformArgs, PopulationArgs, SYSTEM_TRUST_STORE,
+    BrokerArgs, OrganizationArgs, PlatformArgs, PopulationArgs, SYSTEM_TRUST_STORE, SourceArgs,
 };
 use super::super::value::{ApplicationType, LOGIN, Scalable, organization_of};
-use super::super::{ConfigError, broker_url, names_file};
+use super::super::{ConfigError, broker_url, names_file, profiles};
 use super::secrets::SecretNames;
 use super::{BuildContext, missing_organization};
+use formats::catalog::Formats;
 use mqtt::settings::{Endpoint, Login, Transport};
 use server::sync::settings::{ApplicationKind, Identity, PopulationSettings, Share, SourceSettings};
 
 /// What the platform's brokers and a stock mosquitto are known to keep for one subscription.
 const REPLAY_LIMITS: [u64; 3] = [1_000, 5_000, 50_000];
+
+/// The name of a service that needs no organization, if it is given none.
+const DEFAULT_NAME: &str = "devstatus";
 
 /// As which application the source connects, beside what the platform's places say.
 pub(super) struct Application {
@@ -47,6 +52,77 @@ impl BuildContext {
             session_expiry: broker.session_expiry,
             ..SourceSettings::new(endpoint, identity(organization, broker.id, platform, application))
         })
+    }
+
+    /// How the messages are read.
+    pub(super) fn formats(
+        &self,
+        sources: &SourceArgs,
+        broker: &BrokerArgs,
+    ) -> Result<Arc<Formats>, ConfigError> {
+        let file = sources.profiles.profiles_file.as_deref();
+        let formats = profiles::formats(&sources.source, &self.profiles, file, &self.origins)?;
+        if broker.broker.is_none() && !formats.are_platform_only() {
+            // The platform's brokers have no other messages.
+            return Err(ConfigError::Missing(vec!["broker"]));
+        }
+        Ok(formats)
+    }
+
+    /// A broker without the IoT platform: no organization is needed.
+    pub(super) fn other_source(
+        &self,
+        organization: OrganizationArgs,
+        broker: BrokerArgs,
+    ) -> Result<SourceSettings, ConfigError> {
+        let OrganizationArgs { organization, key, service_name, .. } = organization;
+        let has_token = broker.token.is_some() || broker.token_file.is_some();
+        match (&key, has_token) {
+            (None, true) => return Err(ConfigError::Missing(vec!["key"])),
+            (Some(_), false) => return Err(ConfigError::Missing(vec!["token"])),
+            (None, false) | (Some(_), true) => {}
+        }
+        let login = self.login(key, &broker)?;
+        let name = service_name.or(organization).unwrap_or_else(|| DEFAULT_NAME.to_owned());
+        let endpoint = broker.broker.ok_or(ConfigError::Missing(vec!["broker"]))?;
+        let application = broker.id.unwrap_or_else(|| name.clone());
+        let identity = Identity { organization: name, application, kind: ApplicationKind::Client };
+        Ok(SourceSettings {
+            ca_file: self.broker_certificates(broker.ca.ca_file, &endpoint)?,
+            mqtt_version: broker.mqtt_version,
+            login,
+            keep_alive: broker.keep_alive,
+            clean_session: broker.clean_session,
+            session_expiry: broker.session_expiry,
+            ..SourceSettings::new(endpoint, identity)
+        })
+    }
+
+    /// Refuses settings that need the IoT platform's topics or its order of sessions.
+    pub(super) fn refuse_platform_only(&self, formats: &Formats) -> Result<(), ConfigError> {
+        if formats.are_platform_only() {
+            return Ok(());
+        }
+        let settings = ["map-limit", "partition", "share", "scalable", "types", "types-file", "devices-file"];
+        match settings.into_iter().find_map(|setting| self.origins.of(setting)) {
+            Some(origin) => {
+                let why = "it can be used with the source iot-platform alone".to_owned();
+                Err(ConfigError::Source { origin, why })
+            }
+            None => Ok(()),
+        }
+    }
+
+    /// The profile or the rules of a source, as text.
+    pub(super) fn source_description(&self, name: &str) -> Result<String, ConfigError> {
+        match formats::catalog::description(name) {
+            Some(text) => Ok(text.to_owned()),
+            None => {
+                // Says that there is no such source, unless the settings file has it.
+                profiles::formats(&[name.to_owned()], &self.profiles, None, &self.origins)?;
+                Ok(format!("`{name}` is a profile of the settings file\n"))
+            }
+        }
     }
 
     /// Names at once everything that has no default and is given nowhere.

@@ -30,7 +30,8 @@ impl BuildContext {
     ) -> Result<StoreSettings, ConfigError> {
         let in_key = || organization.key.as_deref().and_then(organization_of).map(str::to_owned);
         let is_file = args.store.as_ref().is_some_and(|store| store.is_file);
-        let organization = match organization.organization.clone().or_else(in_key) {
+        let named = organization.organization.clone().or_else(|| organization.service_name.clone());
+        let organization = match named.or_else(in_key) {
             Some(organization) => organization,
             None if is_file => String::new(),
             None => return Err(missing_organization()),

@@ -148,7 +148,6 @@ fn links_that_a_container_platform_sets_are_passed_over() {
         ("DEVSTATUS_PORT", "http://10.43.0.7:80"),
         ("DEVSTATUS_PORT_80", "80"),
         ("DEVSTATUS_PORT_80_TCP_NAME", "x"),
-        ("DEVSTATUS_NAME", "devstatus"),
         ("DEVSTATUS_ENVIRONMENT", "x"),
     ] {
         assert!(refusal(&files, line, &[(name, value)]).contains("DEVSTATUS_"), "{name}");

@@ -12,6 +12,11 @@ const TOML: &str = "# The site's settings.\norganization = \"abc123\"\nbroker = 
 const VALUES: &[(&str, &str)] = &[
     ("organization", "\"abc123\""),
     ("key", "\"a-abc123-x\""),
+    ("name", "\"site\""),
+    ("source", "\"iot-platform\""),
+    ("profiles-file", "\"{dir}/profiles.toml\""),
+    ("dry-run", "true"),
+    ("dry-run-seconds", "9"),
     ("id", "\"app\""),
     ("token-file", "\"{dir}/names\""),
     ("broker", "\"mqtts://h\""),
@@ -65,6 +70,7 @@ fn every_flag_of_the_service_can_be_a_key() {
     let files = Files::new();
     files.add("ca.pem", "");
     files.add("names", "pump/1\n");
+    files.add("profiles.toml", "");
     let directory = files.0.path().to_str().unwrap().to_owned();
     let (mut toml, mut flags) = (String::new(), String::new());
     for &(setting, value) in VALUES {

@@ -52,7 +52,7 @@ fn check(bytes: &[u8], filter: &Filter, sort: Sort) -> u64 {
 /// parameter that a later version adds changes only the cursors of the lists that use it. Each value bears its length, so
 /// that no value can look like another parameter.
 fn list_of(filter: &Filter, sort: Sort) -> String {
-    let Filter { types, id_prefix, status, close_code, address, since, until } = filter;
+    let Filter { types, sources, id_prefix, status, close_code, address, since, until } = filter;
     let mut list = String::new();
     let mut add = |name: &str, value: &str| {
         let _ = write!(list, "{name}={}:{value};", value.len());
@@ -61,6 +61,10 @@ fn list_of(filter: &Filter, sort: Sort) -> String {
     types.sort_unstable();
     types.dedup();
     types.into_iter().for_each(|name| add("type", name));
+    let mut sources: Vec<_> = sources.iter().collect();
+    sources.sort_unstable();
+    sources.dedup();
+    sources.into_iter().for_each(|name| add("source", name));
     if !id_prefix.is_empty() {
         add("id_prefix", id_prefix);
     }
@@ -101,6 +105,7 @@ mod tests {
             Position { device_type: "pump".to_owned(), id: "7".to_owned(), time: Moment::from_nanos(9) };
         let all = Filter {
             types: vec!["valve".to_owned(), "pump".to_owned()],
+            sources: Vec::new(),
             id_prefix: "p".to_owned(),
             status: Some(Status::Disconnected),
             close_code: Some(91),

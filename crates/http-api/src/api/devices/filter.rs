@@ -7,10 +7,10 @@ use crate::error::Error;
 use presence::query::Filter;
 use presence::{Moment, Status};
 
-/// Types that one request may name: as many as a URL of ordinary length holds.
+/// Types, or sources, that one request may name: as many as a URL of ordinary length holds.
 const TYPES_MAX: usize = 100;
 
-/// Reads the parameters `type`, `id_prefix`, `status`, `close_code`, `address`, `since` and `until`.
+/// Reads the parameters `type`, `source`, `id_prefix`, `status`, `close_code`, `address`, `since` and `until`.
 pub fn read(parameters: &Parameters) -> Result<Filter, Error> {
     let types: Vec<_> = parameters.all("type").map(str::to_owned).collect();
     if types.len() > TYPES_MAX || types.iter().any(String::is_empty) {
@@ -18,6 +18,10 @@ pub fn read(parameters: &Parameters) -> Result<Filter, Error> {
             "type",
             format!("a type of device, given {TYPES_MAX} times at most"),
         ));
+    }
+    let sources: Vec<_> = parameters.all("source").map(str::to_owned).collect();
+    if sources.len() > TYPES_MAX || sources.iter().any(String::is_empty) {
+        return Err(Error::bad_parameter("source", format!("a source, given {TYPES_MAX} times at most")));
     }
     let status = parameters.parse("status", "connected or disconnected", |text| match text {
         "connected" => Some(Status::Connected),
@@ -31,6 +35,7 @@ pub fn read(parameters: &Parameters) -> Result<Filter, Error> {
         })?;
     Ok(Filter {
         types,
+        sources,
         id_prefix: parameters.one("id_prefix")?.unwrap_or_default().to_owned(),
         status,
         close_code,
@@ -57,7 +62,8 @@ pub fn number<T: std::str::FromStr>(text: &str) -> Option<T> {
 mod tests {
     use super::*;
 
-    const KNOWN: &[&str] = &["type", "id_prefix", "status", "close_code", "address", "since", "until"];
+    const KNOWN: &[&str] =
+        &["type", "source", "id_prefix", "status", "close_code", "address", "since", "until"];
 
     fn filter(query: &str) -> Result<Filter, Error> {
         read(&Parameters::read(Some(query), KNOWN)?)
@@ -65,11 +71,12 @@ mod tests {
 
     #[test]
     fn every_parameter_becomes_its_filter() {
-        let query = "type=pump&type=valve&id_prefix=a%2Fb&status=disconnected&close_code=91&address=192.0.2.0/24\
+        let query = "type=pump&type=valve&source=tasmota&id_prefix=a%2Fb&status=disconnected&close_code=91&address=192.0.2.0/24\
                      &since=2026-11-24T12:00:00Z&until=2026-11-24T12:00:00.5%2B01:00";
         let noon = 1_795_521_600_000_000_000;
         let expected = Filter {
             types: vec!["pump".to_owned(), "valve".to_owned()],
+            sources: vec!["tasmota".to_owned()],
             id_prefix: "a/b".to_owned(),
             status: Some(Status::Disconnected),
             close_code: Some(91),

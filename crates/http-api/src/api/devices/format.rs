@@ -24,7 +24,7 @@ const FORMATS: [(ListFormat, &str); 4] = [
 ];
 
 const COLUMNS: &str = "type,id,client_id,status,since,address,close_code,reason,cause,cause_class,session_connect_time,\
-                       session_protocol,session_secure,last_event,last_event_time,last_event_close_code,provenance,\
+                       session_protocol,session_secure,last_event,last_event_time,last_event_close_code,source,provenance,\
                        confirmed_at,stale,dated_ahead\r\n";
 
 impl ListFormat {
@@ -94,6 +94,7 @@ impl ListFormat {
             last.map(|last| last.event.to_owned()).unwrap_or_default(),
             last.map(|last| owned(last.time.as_ref())).unwrap_or_default(),
             code(last.and_then(|last| last.close_code)),
+            owned(device.source.as_ref()),
             device.provenance.map(|provenance| word(&provenance)).unwrap_or_default(),
             owned(device.confirmed_at.as_ref()),
             device.stale.to_string(),

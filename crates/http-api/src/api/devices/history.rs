@@ -14,6 +14,7 @@ use crate::context::Context;
 use crate::error::refusal::RequestRefusal;
 use crate::error::{Error, Problem};
 use formats::iot_platform::{self, close_code};
+use formats::status;
 use presence::history::HistoryRow;
 use presence::time_text::TimeText;
 use presence::{DeviceName, DeviceState, EventKind, Moment, PresenceEvent, Status};
@@ -172,6 +173,7 @@ pub async fn history(
 fn totals(kept: Duration, believed: Vec<PresenceEvent>, rows: &[HistoryRow]) -> Option<TotalsView> {
     let mut events: Vec<PresenceEvent> = rows.iter().map(|row| row.event.clone()).collect();
     events.extend(believed);
+    let events = with_times_of_sessions(events);
     let moments = || events.iter().flat_map(|event| [event.session, event.time]).filter_map(Moment::nanos);
     let now = clock::now_millis().saturating_mul(1_000_000);
     // The platform's clock may be ahead of ours.
@@ -183,6 +185,31 @@ fn totals(kept: Duration, believed: Vec<PresenceEvent>, rows: &[HistoryRow]) -> 
     let shown = |nanos: i64| Moment::from_nanos(i128::from(nanos)).rfc3339();
     let (from, to) = (shown(from), shown(to));
     Some(TotalsView { from, to, connects, connected_percent, longest_offline_s, flaps_last_hour })
+}
+
+/// Of sources whose messages do not say when a session began, each end belongs to the beginning before it: there the key of a
+/// session only orders events.
+fn with_times_of_sessions(mut events: Vec<PresenceEvent>) -> Vec<PresenceEvent> {
+    events.sort_by_key(|event| event.session);
+    let mut began = None;
+    for event in &mut events {
+        if event.payload.source().is_none() {
+            continue;
+        }
+        let message = event.payload.unpack();
+        let said = status::read(&message).and_then(|status| status.connect_moment());
+        match event.kind {
+            EventKind::Connect => {
+                event.session = said.unwrap_or(event.time);
+                began = Some(event.session);
+            }
+            EventKind::Disconnect | EventKind::Takeover => {
+                event.session = said.or(began.take()).unwrap_or(event.time);
+            }
+            EventKind::Refusal | EventKind::FailedLogin | EventKind::Request => {}
+        }
+    }
+    events
 }
 
 /// What a state says of the device's sessions.
@@ -204,19 +231,30 @@ impl EventView {
         let details = iot_platform::details(&message);
         let owned = |text: std::borrow::Cow<'_, str>| text.into_owned();
         let is_connect = event.kind == EventKind::Connect;
-        let code = (!is_connect).then_some(event.close_code);
+        let source = event.payload.source();
+        let document = source.and_then(|_| status::read(&message));
+        let code = (!is_connect && source.is_none()).then_some(event.close_code);
+        let cause = match &document {
+            Some(document) => document.cause().map(formats::Cause::word),
+            None => code.and_then(close_code::meaning),
+        };
+        let connect_time = match source {
+            Some(_) => document.as_ref().and_then(status::Status::connect_moment),
+            None => Some(event.session),
+        };
         let ended = matches!(event.kind, EventKind::Disconnect | EventKind::Takeover);
-        let lasted = event.time.nanos().zip(event.session.nanos()).map(|(end, begin)| end - begin);
+        let began = connect_time.unwrap_or(Moment::UNKNOWN);
+        let lasted = event.time.nanos().zip(began.nanos()).map(|(end, begin)| end - begin);
         Self {
             sequence,
             event: event.kind.word(),
             time: event.time.rfc3339(),
-            connect_time: event.session.rfc3339(),
+            connect_time: began.rfc3339(),
             duration_s: lasted.filter(|nanos| ended && *nanos >= 0).map(|nanos| nanos as f64 / 1e9),
             close_code: code,
             reason: details.reason.filter(|_| !is_connect).map(owned),
-            cause: code.and_then(close_code::meaning).map(str::to_owned),
-            cause_class: code.map(close_code::cause_class),
+            cause: cause.map(str::to_owned),
+            cause_class: document.is_some().then_some(cause).unwrap_or(code.map(close_code::cause_class)),
             address: details.address.map(owned),
             read_bytes: details.read_bytes,
             read_messages: details.read_messages,
@@ -224,5 +262,33 @@ impl EventView {
             write_messages: details.write_messages,
             received_at: received_at.rfc3339(),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use presence::payload::Payload;
+
+    #[test]
+    fn an_end_that_names_no_session_ends_the_one_before_it() {
+        let moment = |seconds: i128| Moment::from_nanos(seconds * 1_000_000_000);
+        let event = |kind, key, time| PresenceEvent {
+            kind,
+            session: moment(key),
+            time: moment(time),
+            close_code: 0,
+            payload: Payload::pack_of("tasmota", b"{}"),
+        };
+        let events = vec![
+            event(EventKind::Disconnect, 21, 20),
+            event(EventKind::Connect, 11, 10),
+            event(EventKind::Disconnect, 5, 4),
+            event(EventKind::Connect, 31, 30),
+        ];
+        let shown = with_times_of_sessions(events);
+        let shown: Vec<_> = shown.iter().map(|event| (event.session, event.time)).collect();
+        let expected = [(4, 4), (10, 10), (10, 20), (30, 30)];
+        assert_eq!(shown, expected.map(|(session, time)| (moment(session), moment(time))));
     }
 }

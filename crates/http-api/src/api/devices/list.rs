@@ -41,6 +41,7 @@ const STREAM_AT_ONCE: usize = 256;
 
 const KNOWN: &[&str] = &[
     "type",
+    "source",
     "id_prefix",
     "status",
     "close_code",
@@ -74,6 +75,7 @@ pub struct PageView<'a> {
     tag = "devices",
     params(
         ("type" = Option<Vec<String>>, Query, style = Form, explode, description = "Of one of these types; may be given up to 100 times"),
+        ("source" = Option<Vec<String>>, Query, style = Form, explode, description = "From one of these sources; may be given up to 100 times"),
         ("id_prefix" = Option<String>, Query, description = "Whose id begins so"),
         ("status" = Option<String>, Query, description = "`connected` or `disconnected`"),
         ("close_code" = Option<u16>, Query, description = "Disconnected with this close code"),

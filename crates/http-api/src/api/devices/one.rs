@@ -8,7 +8,7 @@ use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use tokio::time::timeout;
 
-use super::view::{DeviceView, Viewer};
+use super::view::{DeviceView, MessageView, Viewer};
 use crate::api::device_path::DevicePath;
 use crate::api::parameters::NoParameters;
 use crate::context::Context;
@@ -48,7 +48,12 @@ pub async fn one(
     let viewer = Viewer::of(&context);
     let known = context.snapshot(device).await?;
     Ok(match known {
-        Some(snapshot) => Json(viewer.view(&snapshot, &snapshot.message())).into_response(),
+        Some(snapshot) => {
+            let message = snapshot.message();
+            // The IoT platform's is at `/{type}/{id}`.
+            let raw = snapshot.event.payload.source().and_then(|_| MessageView::of(&message));
+            Json(DeviceView { message: raw, ..viewer.view(&snapshot, &message) }).into_response()
+        }
         None => Json(viewer.unknown(device)).into_response(),
     })
 }

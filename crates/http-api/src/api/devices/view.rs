@@ -7,9 +7,11 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use crate::context::Context;
+use formats::catalog::IOT_PLATFORM;
 use formats::iot_platform::{self, close_code};
+use formats::status::{self, Raw};
 use presence::time_text::TimeText;
-use presence::{Device, EventKind, Status};
+use presence::{Device, EventKind, Moment, Status};
 use server::clock;
 use server::freshness::Freshness;
 use server::registry::{Provenance, Snapshot};
@@ -23,7 +25,10 @@ pub struct DeviceView<'a> {
     pub device_type: Cow<'a, str>,
     #[schema(example = "elevator-0049")]
     pub id: Cow<'a, str>,
-    /// The MQTT client id of the device.
+    /// The source that the deciding message came from; null if there is none.
+    #[schema(example = "iot-platform")]
+    pub source: Option<Cow<'a, str>>,
+    /// The MQTT client id of the device; of sources that do not know it, its id.
     #[schema(example = "d:demo:elevator:elevator-0049")]
     pub client_id: Cow<'a, str>,
     pub status: StatusView,
@@ -57,6 +62,34 @@ pub struct DeviceView<'a> {
     pub dated_ahead: bool,
     /// The link to the broker was lost, and the device has not been heard of since: the status may be out of date.
     pub stale: bool,
+    /// The deciding message as it was sent. Only where one device of a source other than the IoT platform is asked for, whose
+    /// messages are at `/{type}/{id}`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub message: Option<MessageView<'a>>,
+}
+
+/// A message: text, or base64 if it is no UTF-8.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = Message)]
+pub struct MessageView<'a> {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub text: Option<Cow<'a, str>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub base64: Option<Cow<'a, str>>,
+    /// It was longer: the first 4,096 bytes are kept.
+    pub truncated: bool,
+}
+
+impl<'a> MessageView<'a> {
+    /// The message in a status document.
+    pub fn of(document: &'a [u8]) -> Option<Self> {
+        let (raw, truncated) = status::read(document)?.into_raw()?;
+        let (text, base64) = match raw {
+            Raw::Text(text) => (Some(text), None),
+            Raw::Base64(text) => (None, Some(text)),
+        };
+        Some(Self { text, base64, truncated })
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ToSchema)]
@@ -135,7 +168,7 @@ impl From<Provenance> for ProvenanceView {
 /// Shows devices as things stand at one moment. To be made before what it shows is read: the other way round, an old status
 /// could be shown as one that was read again in between.
 pub struct Viewer<'a> {
-    organization: &'a str,
+    context: &'a Context,
     populated: bool,
     freshness: Freshness,
     now_nanos: i64,
@@ -145,7 +178,7 @@ impl<'a> Viewer<'a> {
     pub fn of(context: &'a Context) -> Self {
         let (populated, freshness) = (context.health.populated(), context.health.freshness());
         let now_nanos = clock::now_millis().saturating_mul(1_000_000);
-        Self { organization: &context.organization, populated, freshness, now_nanos }
+        Self { context, populated, freshness, now_nanos }
     }
 
     /// Which of the answers may be out of date.
@@ -158,11 +191,25 @@ impl<'a> Viewer<'a> {
         let Snapshot { device_type, id, status, event, latest, .. } = snapshot;
         let details = iot_platform::details(message);
         let is_off = *status == Status::Disconnected;
-        let code = is_off.then_some(event.close_code);
+        let source = event.payload.source();
+        // Of other sources the key of a session is no time that anybody sent, and there are no close codes.
+        let document = source.and_then(|_| status::read(message));
+        let code = event.close_code;
+        let code = (is_off && source.is_none()).then_some(code);
+        let cause = match &document {
+            Some(document) => document.cause().filter(|_| is_off).map(formats::Cause::word),
+            None => code.and_then(close_code::meaning),
+        };
+        let connect_time = match source {
+            Some(_) => document.as_ref().and_then(status::Status::connect_moment),
+            None => Some(event.session),
+        };
         DeviceView {
+            source: Some(Cow::Borrowed(source.unwrap_or(IOT_PLATFORM))),
+            message: None,
             client_id: details
                 .client_id
-                .unwrap_or_else(|| Cow::Owned(self.client_id(Device { device_type, id }))),
+                .unwrap_or_else(|| Cow::Owned(self.context.client_id(Device { device_type, id }))),
             device_type: Cow::Borrowed(device_type),
             id: Cow::Borrowed(id),
             status: (*status).into(),
@@ -170,17 +217,17 @@ impl<'a> Viewer<'a> {
             address: details.address,
             close_code: code,
             reason: details.reason.filter(|_| is_off),
-            cause: code.and_then(close_code::meaning),
-            cause_class: code.map(close_code::cause_class),
+            cause,
+            cause_class: document.is_some().then_some(cause).unwrap_or(code.map(close_code::cause_class)),
             session: (event.kind != EventKind::Request).then(|| SessionView {
-                connect_time: event.session.rfc3339(),
+                connect_time: connect_time.and_then(Moment::rfc3339),
                 protocol: details.protocol,
                 secure: details.secure,
             }),
             last_event: Some(LastEventView {
                 event: latest.kind.word(),
                 time: latest.time.rfc3339(),
-                close_code: latest.close_code,
+                close_code: latest.close_code.filter(|_| source.is_none()),
             }),
             provenance: Some(if snapshot.inferred {
                 ProvenanceView::Inferred
@@ -198,7 +245,9 @@ impl<'a> Viewer<'a> {
         DeviceView {
             device_type: Cow::Borrowed(device.device_type),
             id: Cow::Borrowed(device.id),
-            client_id: Cow::Owned(self.client_id(device)),
+            source: None,
+            message: None,
+            client_id: Cow::Owned(self.context.client_id(device)),
             status: if self.populated { StatusView::NeverConnected } else { StatusView::Unknown },
             since: None,
             address: None,
@@ -213,9 +262,5 @@ impl<'a> Viewer<'a> {
             dated_ahead: false,
             stale: self.freshness.is_any_stale(),
         }
-    }
-
-    fn client_id(&self, Device { device_type, id }: Device<'_>) -> String {
-        format!("d:{}:{device_type}:{id}", self.organization)
     }
 }

@@ -24,7 +24,7 @@ use crate::serving::room::Uncounted;
 
 pub use self::frame::{ChangeView, ForgottenView, GapView, SnapshotCompleteView};
 
-const KNOWN: &[&str] = &["type", "id_prefix", "status", "close_code", "address", "snapshot"];
+const KNOWN: &[&str] = &["type", "source", "id_prefix", "status", "close_code", "address", "snapshot"];
 
 const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
 const EVENT_STREAM: HeaderValue = HeaderValue::from_static("text/event-stream");
@@ -53,6 +53,7 @@ const BUFFERING: HeaderName = HeaderName::from_static("x-accel-buffering");
     tag = "devices",
     params(
         ("type" = Option<Vec<String>>, Query, description = "Devices of this type; of any of them, if given more than once"),
+        ("source" = Option<Vec<String>>, Query, style = Form, explode, description = "Devices of one of these sources; may be given up to 100 times"),
         ("id_prefix" = Option<String>, Query, description = "Devices whose id begins so"),
         ("status" = Option<String>, Query, description = "`connected` or `disconnected`: changes to this status, or within it"),
         ("close_code" = Option<u16>, Query, description = "Devices that are disconnected for this reason"),

@@ -1,6 +1,11 @@
 //! What the end of a subscription means, and what is tried next.
 
+use std::time::Duration;
+
+use super::super::rival::ConnectionEnd;
+use super::end::SESSION_TAKEN_OVER;
 use super::*;
+use mqtt::settings::MqttVersion;
 
 fn closed() -> LinkError {
     LinkError::Closed { idle: Duration::from_secs(1) }
@@ -18,14 +23,15 @@ fn a_connection_that_ends_where_a_suback_is_due_may_be_a_refusal() {
 
 #[test]
 fn each_end_has_a_state_and_shutdown_has_none() {
-    assert_eq!(state_after(&LiveEnd::Shutdown, None), None);
-    let Some(BrokerHealth::SubscriptionRefused(why)) = state_after(&refused(0x87), None) else {
+    assert_eq!(state_after(&LiveEnd::Shutdown, None, ALL_DEVICES), None);
+    let Some(BrokerHealth::SubscriptionRefused(why)) = state_after(&refused(0x87), None, ALL_DEVICES) else {
         panic!("a SUBACK that refuses is a refusal")
     };
     assert!(why.contains(ALL_DEVICES) && why.contains("0x87"), "{why}");
-    let instead = state_after(&LiveEnd::ClosedInstead(closed()), None);
+    let instead = state_after(&LiveEnd::ClosedInstead(closed()), None, ALL_DEVICES);
     assert!(matches!(instead, Some(BrokerHealth::SubscriptionRefused(_))), "{instead:?}");
-    let lost = state_after(&LiveEnd::Lost(closed()), Some("an idle timeout on the way".to_owned()));
+    let lost =
+        state_after(&LiveEnd::Lost(closed()), Some("an idle timeout on the way".to_owned()), ALL_DEVICES);
     let Some(BrokerHealth::Lost(why)) = lost else { panic!("a closed connection is lost") };
     assert!(why.contains("closed the connection") && why.ends_with("; an idle timeout on the way"), "{why}");
 }

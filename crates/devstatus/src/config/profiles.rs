@@ -1,0 +1,64 @@
+//! The `[[profile]]` tables of `devstatus.toml` and of `--profiles-file`, and the formats that `--source` names.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use super::file::{self, SETTINGS_MAX_BYTES};
+use super::grammar::Origins;
+use super::refusal::{ConfigError, Origin};
+use formats::catalog::{FormatError, Formats};
+use formats::profile::{self, Profile, ProfileError};
+
+/// The profiles of the settings file, if it is one that can have any.
+pub(super) fn of_settings_file(path: &Path, origin: &Origin) -> Result<Vec<Profile>, ConfigError> {
+    if !file::is_toml(path) {
+        return Ok(Vec::new());
+    }
+    let text = file::read_text(path, SETTINGS_MAX_BYTES).map_err(|source| ConfigError::ReadConfig {
+        origin: origin.clone(),
+        path: path.to_owned(),
+        source,
+    })?;
+    profile::parse_among_others(&text).map_err(|error| fault(path.to_owned(), &text, &error))
+}
+
+/// The formats of these names: of the profiles of the settings file, of `--profiles-file`, or built in.
+pub(super) fn formats(
+    names: &[String],
+    of_settings_file: &[Profile],
+    profiles_file: Option<&Path>,
+    origins: &Origins,
+) -> Result<Arc<Formats>, ConfigError> {
+    let mut profiles = of_settings_file.to_vec();
+    if let Some(path) = profiles_file {
+        let origin = origins.of("profiles-file").unwrap_or(Origin::Flag("profiles-file".to_owned()));
+        let text = file::read_text(path, SETTINGS_MAX_BYTES)
+            .map_err(|source| ConfigError::ReadFile { origin: origin.clone(), source })?;
+        let read = profile::parse(&text).map_err(|error| fault(path.to_owned(), &text, &error))?;
+        for profile in read {
+            if profiles.iter().any(|known| known.name() == profile.name()) {
+                let why = format!("the profile `{}` is described twice", profile.name());
+                return Err(ConfigError::Source { origin, why });
+            }
+            profiles.push(profile);
+        }
+    }
+    Formats::new(names, &profiles).map(Arc::new).map_err(|error| {
+        let origin = origins.of("source").unwrap_or(Origin::Flag("source".to_owned()));
+        let why = match &error {
+            FormatError::Unknown(name) => {
+                let known = formats::catalog::infos().map(|info| info.name);
+                let known = known.chain(profiles.iter().map(Profile::name));
+                let near = super::refusal::nearest(name, known);
+                let near = near.map(|near| format!("; did you mean {near}?")).unwrap_or_default();
+                format!("{error}{near}")
+            }
+            FormatError::Twice(_) | FormatError::Clash(..) | FormatError::Profile(_) => error.to_string(),
+        };
+        ConfigError::Source { origin, why }
+    })
+}
+
+fn fault(path: PathBuf, text: &str, error: &ProfileError) -> ConfigError {
+    ConfigError::Syntax { path, line: error.line(text).unwrap_or(1), what: error.to_string() }
+}

@@ -1,0 +1,350 @@
+//! Every format by its name, and the formats that are used on one broker: which topics they need, and which of them a message
+//! belongs to. This is the one place that chooses a format.
+
+mod rules;
+#[cfg(test)]
+mod tests;
+
+use crate::order::AliveRule;
+use crate::profile::{Message, Profile, ProfileError, Profiles, covers, uncovered};
+use crate::{
+    Decoded, UnixNanos, aws_iot, builtin, chirpstack, iot_platform, mosquitto_log, nanomq, sparkplug,
+};
+
+/// The name of the IoT platform's format.
+pub const IOT_PLATFORM: &str = "iot-platform";
+
+/// A format with a decoder of its own.
+#[derive(Clone, Debug)]
+struct Decoder {
+    name: &'static str,
+    filters: &'static [&'static str],
+    kind: DecoderKind,
+}
+
+#[derive(Clone, Debug)]
+enum DecoderKind {
+    MosquittoLog,
+    AwsIot,
+    NanoMq,
+    Sparkplug,
+    /// Protobuf, or JSON by the profile.
+    Chirpstack(Box<Profiles>),
+}
+
+/// One line of the list of built-in formats.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FormatInfo {
+    pub name: &'static str,
+    /// The type of its devices; braces stand for a part of the topic.
+    pub device_type: &'static str,
+    /// Whether the broker retains the states, so that a subscription begins with all of them.
+    pub is_retained: bool,
+    pub description: &'static str,
+}
+
+const DECODERS: [FormatInfo; 4] = [
+    FormatInfo {
+        name: "mosquitto-log",
+        device_type: mosquitto_log::DEVICE_TYPE,
+        is_retained: false,
+        description: "clients of a stock mosquitto by its log topics",
+    },
+    FormatInfo {
+        name: "nanomq",
+        device_type: nanomq::DEVICE_TYPE,
+        is_retained: false,
+        description: "clients of NanoMQ by its $SYS events",
+    },
+    FormatInfo {
+        name: "aws-iot",
+        device_type: aws_iot::DEVICE_TYPE,
+        is_retained: false,
+        description: "clients of AWS IoT Core by its lifecycle events",
+    },
+    FormatInfo {
+        name: "sparkplug",
+        device_type: "{group}",
+        is_retained: false,
+        description: "Sparkplug B edge nodes, their devices and hosts",
+    },
+];
+
+const PLATFORM: FormatInfo = FormatInfo {
+    name: IOT_PLATFORM,
+    device_type: "{type}",
+    is_retained: true,
+    description: "devices of the IoT platform by iot-2/type/+/id/+/mon",
+};
+
+/// Why formats cannot be used together.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum FormatError {
+    #[error("`{0}` is no source: `devstatus sources` lists the built-in ones")]
+    Unknown(String),
+    #[error("source `{0}` is named twice")]
+    Twice(String),
+    #[error("sources `{0}` and `{1}` read the same topics: {2}")]
+    Clash(String, String, String),
+    #[error(transparent)]
+    Profile(#[from] ProfileError),
+}
+
+/// All built-in formats, in the order in which they are listed.
+pub fn infos() -> impl Iterator<Item = FormatInfo> {
+    let profiles = builtin::ALL.iter().map(|builtin| FormatInfo {
+        name: builtin.name,
+        device_type: builtin.device_type,
+        is_retained: builtin.is_retained,
+        description: builtin.description,
+    });
+    [PLATFORM].into_iter().chain(DECODERS).chain(profiles)
+}
+
+/// How a built-in format reads messages, as text for people: its profile or its rules.
+pub fn description(name: &str) -> Option<&'static str> {
+    builtin::find(name).map(|builtin| builtin.toml).or_else(|| rules::of(name))
+}
+
+/// The formats that are used on one broker.
+#[derive(Clone, Debug)]
+pub struct Formats(Dispatch);
+
+#[derive(Clone, Debug)]
+enum Dispatch {
+    /// Every message is the IoT platform's.
+    Platform,
+    Several(Box<Several>),
+}
+
+#[derive(Clone, Debug)]
+struct Several {
+    reads_platform: bool,
+    decoders: Vec<Decoder>,
+    profiles: Profiles,
+    /// In the order in which they were named.
+    names: Vec<Box<str>>,
+}
+
+/// What a message belongs to.
+#[derive(Debug)]
+pub enum Routed<'a> {
+    /// The IoT platform's decoder reads it.
+    Platform,
+    /// It was read by the format of this name.
+    Other(&'a str, Decoded<'a>),
+    /// None of the formats.
+    Nobody,
+}
+
+impl Default for Formats {
+    /// The IoT platform's alone.
+    fn default() -> Self {
+        Self(Dispatch::Platform)
+    }
+}
+
+/// Equal sets read alike, but for the content of profiles of one name.
+impl PartialEq for Formats {
+    fn eq(&self, other: &Self) -> bool {
+        self.names() == other.names() && self.filters() == other.filters()
+    }
+}
+
+impl Formats {
+    /// The formats of these names: of the further profiles, or built in. A profile of the same name as a built-in format is
+    /// used in its place.
+    pub fn new(names: &[String], further: &[Profile]) -> Result<Self, FormatError> {
+        if names.iter().all(|name| name == IOT_PLATFORM) && names.len() < 2 {
+            return Ok(Self::default());
+        }
+        let mut several = Several {
+            reads_platform: false,
+            decoders: Vec::new(),
+            profiles: Profiles::new(Vec::new())?,
+            names: Vec::new(),
+        };
+        let mut profiles = Vec::new();
+        for name in names {
+            if several.names.iter().any(|known| **known == **name) {
+                return Err(FormatError::Twice(name.clone()));
+            }
+            several.names.push(name.as_str().into());
+            if let Some(profile) = further.iter().find(|profile| profile.name() == name) {
+                profiles.push(profile.clone());
+            } else if name == IOT_PLATFORM {
+                several.reads_platform = true;
+            } else if let Some(decoder) = decoder(name)? {
+                several.decoders.push(decoder);
+            } else if let Some(builtin) = builtin::find(name) {
+                profiles.push(builtin.profile()?);
+            } else {
+                return Err(FormatError::Unknown(name.clone()));
+            }
+        }
+        several.profiles = Profiles::new(profiles)?;
+        several.check()?;
+        Ok(Self(Dispatch::Several(Box::new(several))))
+    }
+
+    /// Whether the IoT platform's is the only one.
+    pub fn are_platform_only(&self) -> bool {
+        match &self.0 {
+            Dispatch::Platform => true,
+            Dispatch::Several(_) => false,
+        }
+    }
+
+    /// Whether the format of this name is among them.
+    pub fn has(&self, name: &str) -> bool {
+        match &self.0 {
+            Dispatch::Platform => name == IOT_PLATFORM,
+            Dispatch::Several(several) => several.names.iter().any(|known| **known == *name),
+        }
+    }
+
+    pub fn names(&self) -> Vec<&str> {
+        match &self.0 {
+            Dispatch::Platform => vec![IOT_PLATFORM],
+            Dispatch::Several(several) => several.names.iter().map(|name| &**name).collect(),
+        }
+    }
+
+    /// What to subscribe to. No filter is covered by another one.
+    pub fn filters(&self) -> Vec<String> {
+        match &self.0 {
+            Dispatch::Platform => vec![iot_platform::ALL_DEVICES.to_owned()],
+            Dispatch::Several(several) => several.filters(),
+        }
+    }
+
+    /// What to subscribe to for every state that a broker has retained; empty if no format's are.
+    pub fn retained_filters(&self) -> Vec<String> {
+        match &self.0 {
+            Dispatch::Platform => vec![iot_platform::ALL_DEVICES.to_owned()],
+            Dispatch::Several(several) => several.retained_filters(),
+        }
+    }
+
+    /// Whether some format's states are not retained, so that a device of it is unknown until it changes.
+    pub fn lack_retained(&self) -> bool {
+        match &self.0 {
+            Dispatch::Platform => false,
+            Dispatch::Several(several) => {
+                let unretained = |decoder: &Decoder| !decoder.is_retained();
+                several.decoders.iter().any(unretained)
+                    || several.profiles.iter().any(|profile| !profile.is_retained())
+            }
+        }
+    }
+
+    /// Finds the format of a message and lets it read it, unless it is the IoT platform's.
+    pub fn route<'a>(&'a self, topic: &'a [u8], payload: &'a [u8], is_retained: bool) -> Routed<'a> {
+        let Dispatch::Several(several) = &self.0 else { return Routed::Platform };
+        several.route(topic, payload, is_retained)
+    }
+
+    /// The rule for signs of life of the format of this name, sent at a time.
+    pub fn alive_rule(name: &str, time: Option<UnixNanos>) -> AliveRule {
+        if name == "sparkplug" { AliveRule::Matched(time) } else { AliveRule::Arrival }
+    }
+}
+
+impl Several {
+    fn check(&self) -> Result<(), FormatError> {
+        let platform = self.reads_platform.then_some((IOT_PLATFORM, &[iot_platform::ALL_DEVICES][..]));
+        let own = self.decoders.iter().map(|decoder| (decoder.name, decoder.filters)).chain(platform);
+        let own: Vec<_> = own.collect();
+        for (name, filters) in &own {
+            for profile in self.profiles.iter() {
+                for filter in profile.status_filters() {
+                    if filters.iter().any(|own| covers(own, &filter)) {
+                        return Err(FormatError::Clash((*name).into(), profile.name().into(), filter));
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn filters(&self) -> Vec<String> {
+        let own = self.decoders.iter().flat_map(|decoder| decoder.filters).map(|filter| (*filter).to_owned());
+        let platform = self.reads_platform.then(|| iot_platform::ALL_DEVICES.to_owned());
+        uncovered(own.chain(platform).chain(self.profiles.filters()))
+    }
+
+    fn retained_filters(&self) -> Vec<String> {
+        let own = self.decoders.iter().filter(|decoder| decoder.is_retained());
+        let own = own.flat_map(|decoder| decoder.filters).map(|filter| (*filter).to_owned());
+        let platform = self.reads_platform.then(|| iot_platform::ALL_DEVICES.to_owned());
+        let profiles = self.profiles.iter().filter(|profile| profile.is_retained());
+        uncovered(own.chain(platform).chain(profiles.flat_map(Profile::status_filters)))
+    }
+
+    fn route<'a>(&'a self, topic: &'a [u8], payload: &'a [u8], is_retained: bool) -> Routed<'a> {
+        if self.reads_platform && topic.starts_with(b"iot-2/type/") {
+            return Routed::Platform;
+        }
+        let Ok(topic) = std::str::from_utf8(topic) else { return Routed::Nobody };
+        let message = Message { topic, payload, is_retained };
+        // What a decoder has no use for may still be a profile's: `spBv1.0/status`, for example.
+        let mut passed_over = None;
+        for decoder in &self.decoders {
+            match decoder.decode(message) {
+                Decoded::NoMatch => {}
+                Decoded::Undecodable(why) if self.profiles.find(topic).is_some() => {
+                    passed_over = Some((decoder.name, Decoded::Undecodable(why)));
+                }
+                decoded => return Routed::Other(decoder.name, decoded),
+            }
+        }
+        match (self.profiles.find(topic), passed_over) {
+            (Some(profile), _) => Routed::Other(profile.name(), self.profiles.decode(message)),
+            (None, Some((name, decoded))) => Routed::Other(name, decoded),
+            (None, None) => Routed::Nobody,
+        }
+    }
+}
+
+fn decoder(name: &str) -> Result<Option<Decoder>, FormatError> {
+    let (filters, kind): (&'static [&'static str], _) = match name {
+        "mosquitto-log" => (mosquitto_log::FILTERS, DecoderKind::MosquittoLog),
+        "nanomq" => (nanomq::FILTERS, DecoderKind::NanoMq),
+        "aws-iot" => (aws_iot::FILTERS, DecoderKind::AwsIot),
+        "sparkplug" => (sparkplug::FILTERS, DecoderKind::Sparkplug),
+        "chirpstack" => {
+            let profile = builtin::find(name).map(builtin::Builtin::profile).transpose()?;
+            let json = Profiles::new(profile.into_iter().collect())?;
+            (chirpstack::FILTERS, DecoderKind::Chirpstack(Box::new(json)))
+        }
+        _ => return Ok(None),
+    };
+    let known = infos().find(|info| info.name == name);
+    Ok(known.map(|info| Decoder { name: info.name, filters, kind }))
+}
+
+impl Decoder {
+    fn is_retained(&self) -> bool {
+        match self.kind {
+            DecoderKind::Chirpstack(_) => true,
+            DecoderKind::MosquittoLog
+            | DecoderKind::AwsIot
+            | DecoderKind::NanoMq
+            | DecoderKind::Sparkplug => false,
+        }
+    }
+
+    fn decode<'a>(&'a self, message: Message<'a>) -> Decoded<'a> {
+        let Message { topic, payload, .. } = message;
+        match &self.kind {
+            DecoderKind::MosquittoLog => mosquitto_log::decode(topic, payload),
+            DecoderKind::AwsIot => aws_iot::decode(topic, payload),
+            DecoderKind::NanoMq => nanomq::decode(topic, payload),
+            DecoderKind::Sparkplug => sparkplug::decode(topic, payload),
+            DecoderKind::Chirpstack(_) if chirpstack::is_protobuf(payload) => {
+                chirpstack::decode(topic, payload)
+            }
+            DecoderKind::Chirpstack(json) => json.decode(message),
+        }
+    }
+}

@@ -1,0 +1,205 @@
+//! The status document: what is kept of an event of any format but the IoT platform's. One JSON object in the platform's own
+//! words, so that whatever shows or stores a message of the platform shows and stores these, too; and beside them what the
+//! order of the source needs when the next message comes, and the message itself.
+
+#[cfg(test)]
+mod tests;
+
+use std::borrow::Cow;
+
+use serde::{Deserialize, Serialize};
+
+use crate::order::{Identity, Key};
+use crate::{Cause, Event, EventKind, Session, UnixNanos};
+
+/// How much of a message is kept. A longer one, for example a birth with a thousand metrics, is cut.
+pub const MESSAGE_MAX_BYTES: usize = 4 * 1024;
+
+/// The document. Fields that are not known are left out.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Status<'a> {
+    #[serde(rename = "ClientID", borrow)]
+    pub client_id: Cow<'a, str>,
+    #[serde(rename = "Action", borrow)]
+    pub action: Cow<'a, str>,
+    #[serde(rename = "Time", borrow, skip_serializing_if = "Option::is_none")]
+    pub time: Option<Cow<'a, str>>,
+    #[serde(rename = "ClientAddr", borrow, default, skip_serializing_if = "Option::is_none")]
+    pub address: Option<Cow<'a, str>>,
+    #[serde(rename = "Reason", borrow, default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<Cow<'a, str>>,
+    #[serde(rename = "Protocol", borrow, default, skip_serializing_if = "Option::is_none")]
+    pub protocol: Option<Cow<'a, str>>,
+    #[serde(rename = "ConnectTime", borrow, default, skip_serializing_if = "Option::is_none")]
+    pub connect_time: Option<Cow<'a, str>>,
+    #[serde(rename = "_", borrow, default, skip_serializing_if = "Option::is_none")]
+    pub kept: Option<Kept<'a>>,
+}
+
+/// What is kept beside what is shown.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Kept<'a> {
+    #[serde(rename = "s", borrow, default, skip_serializing_if = "Option::is_none")]
+    session: Option<KeptSession<'a>>,
+    /// The time of the event in nanoseconds.
+    #[serde(rename = "t", default, skip_serializing_if = "Option::is_none")]
+    time: Option<i64>,
+    #[serde(rename = "c", borrow, default, skip_serializing_if = "Option::is_none")]
+    cause: Option<Cow<'a, str>>,
+    /// The type and the id of the parent.
+    #[serde(rename = "u", borrow, default, skip_serializing_if = "Option::is_none")]
+    parent: Option<(Cow<'a, str>, Cow<'a, str>)>,
+    #[serde(rename = "m", borrow, default, skip_serializing_if = "Option::is_none")]
+    text: Option<Cow<'a, str>>,
+    #[serde(rename = "b", borrow, default, skip_serializing_if = "Option::is_none")]
+    base64: Option<Cow<'a, str>>,
+    /// The message was longer.
+    #[serde(rename = "x", default, skip_serializing_if = "std::ops::Not::not")]
+    is_cut: bool,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+enum KeptSession<'a> {
+    #[serde(rename = "p")]
+    Connection(#[serde(borrow)] Option<Cow<'a, str>>),
+    #[serde(rename = "s")]
+    Started(i64),
+    #[serde(rename = "v")]
+    Versioned(u64, #[serde(borrow)] Cow<'a, str>),
+    #[serde(rename = "b")]
+    Matched(Option<u64>, Option<u8>),
+}
+
+/// The message that an event was read from, as the API shows it.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Raw<'a> {
+    Text(Cow<'a, str>),
+    Base64(Cow<'a, str>),
+}
+
+/// The document of an event that is held under a key.
+pub fn write(event: &Event<'_>, key: &Key, payload: &[u8]) -> Vec<u8> {
+    let action = match key.kind {
+        EventKind::Connect | EventKind::Takeover => "Connect",
+        EventKind::Disconnect | EventKind::Refusal => "Disconnect",
+    };
+    let is_cut = payload.len() > MESSAGE_MAX_BYTES;
+    let (text, base64) = match std::str::from_utf8(payload) {
+        Ok(text) => (Some(&text[..text.floor_char_boundary(MESSAGE_MAX_BYTES)]), None),
+        Err(_) => (None, Some(encode_base64(&payload[..payload.len().min(MESSAGE_MAX_BYTES)]))),
+    };
+    let connect_time = match (&event.session, key.kind) {
+        (Session::Started(started), _) => Some(*started),
+        (Session::Connection(_) | Session::Versioned { .. }, EventKind::Connect) => Some(key.time),
+        _ => None,
+    };
+    let parent = event.parent.as_ref();
+    let status = Status {
+        client_id: Cow::Borrowed(&event.device.id),
+        action: action.into(),
+        time: rfc3339(key.time).map(Cow::Owned),
+        address: borrowed(event.address.as_ref()),
+        reason: borrowed(event.reason.as_ref()),
+        protocol: borrowed(event.protocol.as_ref()),
+        connect_time: connect_time.and_then(rfc3339).map(Cow::Owned),
+        kept: Some(Kept {
+            session: kept_session(&event.session),
+            time: event.time.map(|time| time.0),
+            cause: event.cause.map(|cause| cause.word().into()),
+            parent: parent.map(|name| (Cow::Borrowed(&*name.device_type), Cow::Borrowed(&*name.id))),
+            text: text.map(Cow::Borrowed),
+            base64: base64.map(Cow::Owned),
+            is_cut,
+        }),
+    };
+    serde_json::to_vec(&status).unwrap_or_default()
+}
+
+/// Reads a document back; `None` for anything else.
+pub fn read(document: &[u8]) -> Option<Status<'_>> {
+    serde_json::from_slice(document).ok()
+}
+
+impl<'a> Status<'a> {
+    /// What the event said of its session.
+    pub fn identity(&self) -> Option<Identity<'_>> {
+        let kept = self.kept.as_ref()?;
+        let session = match &kept.session {
+            None => Session::Arrival,
+            Some(KeptSession::Connection(peer)) => Session::Connection(borrowed(peer.as_ref())),
+            Some(KeptSession::Started(started)) => Session::Started(UnixNanos(*started)),
+            Some(KeptSession::Versioned(version, session)) => {
+                Session::Versioned { version: *version, session: Cow::Borrowed(session) }
+            }
+            Some(KeptSession::Matched(birth, sequence)) => {
+                Session::Matched { birth: *birth, sequence: *sequence }
+            }
+        };
+        Some(Identity { session, time: kept.time.map(UnixNanos), cause: self.cause() })
+    }
+
+    pub fn cause(&self) -> Option<Cause> {
+        Cause::of_word(self.kept.as_ref()?.cause.as_deref()?)
+    }
+
+    /// When the session began, if that is known.
+    pub fn connect_moment(&self) -> Option<presence::Moment> {
+        let nanos = crate::iot_platform::time::nanos(self.connect_time.as_deref()?)?;
+        Some(presence::Moment::from_nanos(nanos))
+    }
+
+    /// The type and the id of the device through which this one is reached.
+    pub fn parent(&self) -> Option<(&str, &str)> {
+        let (device_type, id) = self.kept.as_ref()?.parent.as_ref()?;
+        Some((device_type, id))
+    }
+
+    /// The message, and whether it was longer than what is kept.
+    pub fn into_raw(self) -> Option<(Raw<'a>, bool)> {
+        let kept = self.kept?;
+        let raw = kept.text.map(Raw::Text).or_else(|| kept.base64.map(Raw::Base64))?;
+        Some((raw, kept.is_cut))
+    }
+
+    /// What is shown: the fields of the platform alone.
+    pub fn public(self) -> Vec<u8> {
+        serde_json::to_vec(&Status { kept: None, ..self }).unwrap_or_default()
+    }
+}
+
+fn borrowed<'a>(text: Option<&'a Cow<'_, str>>) -> Option<Cow<'a, str>> {
+    text.map(|text| Cow::Borrowed(&**text))
+}
+
+fn kept_session<'a>(session: &'a Session<'_>) -> Option<KeptSession<'a>> {
+    match session {
+        Session::Arrival => None,
+        Session::Connection(peer) => Some(KeptSession::Connection(borrowed(peer.as_ref()))),
+        Session::Started(started) => Some(KeptSession::Started(started.0)),
+        Session::Versioned { version, session } => {
+            Some(KeptSession::Versioned(*version, Cow::Borrowed(session)))
+        }
+        Session::Matched { birth, sequence } => Some(KeptSession::Matched(*birth, *sequence)),
+    }
+}
+
+/// In whole milliseconds, as the platform writes times.
+fn rfc3339(time: UnixNanos) -> Option<String> {
+    presence::Moment::exactly(i128::from(time.0))?.rfc3339().map(|text| text.to_string())
+}
+
+/// Standard base64 with padding.
+fn encode_base64(bytes: &[u8]) -> String {
+    const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    let mut text = String::with_capacity(bytes.len().div_ceil(3) * 4);
+    for group in bytes.chunks(3) {
+        let wide =
+            group.iter().fold(0u32, |wide, byte| wide << 8 | u32::from(*byte)) << (8 * (3 - group.len()));
+        for place in 0..4 {
+            let six = wide >> (18 - 6 * place) & 0x3f;
+            let is_padding = place > group.len();
+            text.push(if is_padding { '=' } else { char::from(ALPHABET[six as usize]) });
+        }
+    }
+    text
+}

@@ -1,0 +1,85 @@
+//! What is written into a status document comes back from it.
+
+use super::*;
+use crate::DeviceName;
+
+fn event<'a>(session: Session<'a>, kind: EventKind) -> Event<'a> {
+    Event {
+        device: DeviceName { device_type: "zigbee".into(), id: "kitchen/plug 2".into() },
+        kind,
+        session,
+        time: Some(UnixNanos(1_767_225_600_123_456_789)),
+        cause: Some(Cause::Asleep),
+        reason: Some("sleeping \"now\"".into()),
+        address: Some("192.0.2.7".into()),
+        protocol: None,
+        parent: Some(DeviceName { device_type: "bridge".into(), id: "zigbee2mqtt".into() }),
+    }
+}
+
+fn key(kind: EventKind) -> Key {
+    Key { session: UnixNanos(5), kind, time: UnixNanos(1_767_225_600_123_000_000) }
+}
+
+#[test]
+fn what_orders_an_event_comes_back_for_every_kind_of_session() {
+    for session in [
+        Session::Arrival,
+        Session::Connection(None),
+        Session::Connection(Some("192.0.2.7:4711".into())),
+        Session::Started(UnixNanos(-7)),
+        Session::Versioned { version: u64::MAX, session: "a\"b".into() },
+        Session::Matched { birth: None, sequence: Some(255) },
+        Session::Matched { birth: Some(3), sequence: None },
+    ] {
+        let event = event(session, EventKind::Disconnect);
+        let document = write(&event, &key(EventKind::Disconnect), b"x");
+        let status = read(&document).unwrap();
+        assert_eq!(status.identity(), Some(event.clone().into_identity()));
+        assert_eq!(status.parent(), Some(("bridge", "zigbee2mqtt")));
+    }
+}
+
+#[test]
+fn the_platforms_reader_finds_what_it_shows() {
+    let document = write(&event(Session::Arrival, EventKind::Disconnect), &key(EventKind::Disconnect), b"x");
+    let line = crate::iot_platform::summary(&document).unwrap();
+    assert_eq!((&*line.action, &*line.address), ("Disconnect", "192.0.2.7"));
+    assert_eq!((&*line.reason, &*line.time), ("sleeping \"now\"", "2026-01-01T00:00:00.123Z"));
+    let public = read(&document).unwrap().public();
+    assert_eq!(
+        String::from_utf8(public).unwrap(),
+        r#"{"ClientID":"kitchen/plug 2","Action":"Disconnect","Time":"2026-01-01T00:00:00.123Z","ClientAddr":"192.0.2.7","Reason":"sleeping \"now\""}"#
+    );
+}
+
+#[test]
+fn a_message_is_kept_as_text_or_base64_and_a_long_one_is_cut() {
+    let raw = |payload: &[u8]| {
+        let document = write(&event(Session::Arrival, EventKind::Connect), &key(EventKind::Connect), payload);
+        let (raw, is_cut) = read(&document)?.into_raw()?;
+        let text = match raw {
+            Raw::Text(text) => format!("text {text}"),
+            Raw::Base64(text) => format!("base64 {text}"),
+        };
+        Some((text, is_cut))
+    };
+    assert_eq!(raw("Onl\u{ef}ne".as_bytes()), Some(("text Onl\u{ef}ne".to_owned(), false)));
+    for (bytes, text) in [
+        (&[0xff][..], "/w=="),
+        (&[0xff, 0xfe], "//4="),
+        (&[0xff, 0xfe, 0xfd], "//79"),
+        (&[0xff, 0, 0, 0], "/wAAAA=="),
+    ] {
+        assert_eq!(raw(bytes), Some((format!("base64 {text}"), false)));
+    }
+    let (text, is_cut) = raw("\u{e9}".repeat(MESSAGE_MAX_BYTES).as_bytes()).unwrap();
+    assert!(is_cut && text.len() <= MESSAGE_MAX_BYTES + 5);
+}
+
+#[test]
+fn anything_else_is_no_document() {
+    for bytes in [&b""[..], b"{}", b"[1]", b"\xff", br#"{"ClientID":1,"Action":"Connect"}"#] {
+        assert!(read(bytes).is_none());
+    }
+}

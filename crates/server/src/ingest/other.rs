@@ -1,0 +1,389 @@
+//! Messages of formats other than the IoT platform's: what each means beside what is held is decided by the order of its
+//! source, and an event that counts becomes an event of the core, with a status document in place of the message.
+
+use std::borrow::Cow;
+
+use super::{Arrivals, Ingest, Recording, sample};
+use crate::clock;
+use crate::metrics::SourceLabel;
+use crate::registry::{Applied, Arrival, Provenance, Record};
+use crate::sync::backlog::Tally;
+use formats::catalog::{Formats, IOT_PLATFORM};
+use formats::order::{self, Delivery, Held, Key, Origin, Resolution};
+use formats::{BrokerEvent, Decoded, DeviceName, Event, EventKind as FormatKind, Session, UnixNanos, status};
+use mqtt::packet::Publish;
+use presence::payload::Payload;
+use presence::{Device, EventKind, Moment, PresenceEvent};
+
+/// What is held of a device, copied out of the registry.
+struct HeldDevice {
+    source: Option<Box<str>>,
+    key: Key,
+    received: UnixNanos,
+    document: Vec<u8>,
+}
+
+/// How one message came.
+struct Context<'a> {
+    source: &'a str,
+    payload: &'a [u8],
+    topic: &'a [u8],
+    delivery: Delivery,
+    arrival: Arrival,
+}
+
+impl Ingest {
+    /// Takes what a format has read from a message.
+    pub(super) fn apply_other(
+        &mut self,
+        (source, decoded): (&str, Decoded<'_>),
+        publish: &Publish<'_>,
+        arrivals: &Arrivals,
+        tally: &mut Tally,
+    ) {
+        let provenance = if publish.retained { Provenance::Retained } else { Provenance::Live };
+        let origin = match provenance {
+            Provenance::Retained => Origin::Retained { subscribed: nanos_of_millis(arrivals.subscribed_ms) },
+            Provenance::Live | Provenance::Restored | Provenance::Peer => Origin::Live,
+        };
+        let delivery = Delivery { received: arrivals.received, origin };
+        let context = Context {
+            source,
+            payload: publish.payload,
+            topic: publish.topic,
+            delivery,
+            arrival: arrivals.of(provenance),
+        };
+        match decoded {
+            Decoded::Event(event) => self.event(&event, &context, tally),
+            Decoded::Alive { device, parent, time } => self.alive(device, parent, time, &context),
+            Decoded::Removed(device) => self.removed(&device, &context),
+            Decoded::Broker(event) => self.broker_event(&event, &context),
+            Decoded::Ignored(why) => self.pass_over(source, why),
+            Decoded::NoMatch => self.not_decoded(source, "no_match", &context),
+            Decoded::Undecodable(why) => self.not_decoded(source, why, &context),
+        }
+    }
+
+    /// Counts a message that no format reads.
+    pub(super) fn nobodys(&mut self, publish: &Publish<'_>) {
+        let label = SourceLabel { source: "none".to_owned(), reason: "no_source" };
+        self.metrics.messages_ignored.get_or_create(&label).inc();
+        tracing::trace!(topic = sample(publish.topic), "a message belongs to no source");
+    }
+
+    fn event(&mut self, event: &Event<'_>, context: &Context<'_>, tally: &mut Tally) {
+        let device = device_of(&event.device);
+        if let Some(parent) = &event.parent
+            && order::shows_parent_alive(event, context.delivery)
+        {
+            self.show_alive((parent, None), event.time, context);
+        }
+        let held = self.held(device);
+        if self.is_anothers(held.as_ref(), context) {
+            return;
+        }
+        let parent = event.parent.as_ref().and_then(|parent| self.held(device_of(parent)));
+        let resolution = {
+            let (held, parent) = (held.as_ref().map(Documented::of), parent.as_ref().map(Documented::of));
+            let held = held.as_ref().map(Documented::held);
+            let parent = parent.as_ref().map(Documented::held);
+            order::resolve(event, context.delivery, held.as_ref(), parent.as_ref())
+        };
+        let applied = self.resolved(event, resolution, context);
+        tally.learned += u64::from(applied != Applied::Known);
+        tally.new_devices += u64::from(matches!(applied, Applied::Changed { from: None, .. }));
+    }
+
+    fn alive(
+        &mut self,
+        device: DeviceName<'_>,
+        parent: Option<DeviceName<'_>>,
+        time: Option<UnixNanos>,
+        context: &Context<'_>,
+    ) {
+        if let Some(parent) = &parent
+            && matches!(Formats::alive_rule(context.source, time), order::AliveRule::Matched(_))
+        {
+            self.show_alive((parent, None), time, context);
+        }
+        self.show_alive((&device, parent), time, context);
+    }
+
+    /// A message shows that a device is connected.
+    fn show_alive(
+        &mut self,
+        (name, parent): (&DeviceName<'_>, Option<DeviceName<'_>>),
+        time: Option<UnixNanos>,
+        context: &Context<'_>,
+    ) {
+        let device = device_of(name);
+        let held = self.held(device);
+        if self.is_anothers(held.as_ref(), context) {
+            return;
+        }
+        let held_parent = parent.as_ref().and_then(|parent| self.held(device_of(parent)));
+        let rule = Formats::alive_rule(context.source, time);
+        let resolution = {
+            let (held, parent) =
+                (held.as_ref().map(Documented::of), held_parent.as_ref().map(Documented::of));
+            let held = held.as_ref().map(Documented::held);
+            let parent = parent.as_ref().map(Documented::held);
+            order::resolve_alive(rule, context.delivery, held.as_ref(), parent.as_ref())
+        };
+        let session = match rule {
+            order::AliveRule::Arrival => Session::Arrival,
+            order::AliveRule::Matched(_) => Session::Matched { birth: None, sequence: None },
+        };
+        let event = Event {
+            device: name.clone(),
+            kind: FormatKind::Connect,
+            session,
+            time: None,
+            cause: None,
+            reason: None,
+            address: None,
+            protocol: None,
+            parent,
+        };
+        self.resolved(&event, resolution, context);
+    }
+
+    /// Does what the order of the source has decided.
+    fn resolved(&mut self, event: &Event<'_>, resolution: Resolution, context: &Context<'_>) -> Applied {
+        let device = device_of(&event.device);
+        match resolution {
+            Resolution::Apply(key) => {
+                let event = core_event(event, &key, core_kind(key.kind), context);
+                self.apply_event(device, event, context.arrival, Recording::IfNews)
+            }
+            Resolution::Renew(key) => {
+                let event = core_event(event, &key, core_kind(key.kind), context);
+                self.apply_event(device, event, context.arrival, Recording::Never)
+            }
+            Resolution::Confirm => {
+                self.map.confirm(device, context.arrival);
+                self.metrics.events_known.inc();
+                Applied::Known
+            }
+            Resolution::Late => {
+                self.map.confirm(device, context.arrival);
+                self.pass_over(context.source, "late");
+                Applied::Known
+            }
+            Resolution::Record => {
+                self.record(event, context);
+                Applied::Known
+            }
+        }
+    }
+
+    /// A refused login goes into the history of a device that is known.
+    fn record(&self, event: &Event<'_>, context: &Context<'_>) {
+        let device = device_of(&event.device);
+        if event.kind != FormatKind::Refusal || self.map.read(device, |_| ()).is_none() {
+            self.pass_over(context.source, "recorded_nowhere");
+            return;
+        }
+        let time = event.time.unwrap_or(context.delivery.received);
+        let key = Key { session: time, kind: FormatKind::Refusal, time };
+        let entry = core_event(event, &key, EventKind::FailedLogin, context);
+        self.events.push(device, entry, context.arrival.at);
+    }
+
+    /// The convention says that the device is gone. Its state stays as a disconnect: forgetting is for administrators.
+    fn removed(&mut self, name: &DeviceName<'_>, context: &Context<'_>) {
+        let held = self.held(device_of(name));
+        if held.is_none() || self.is_anothers(held.as_ref(), context) {
+            self.pass_over(context.source, "removed_unknown");
+            return;
+        }
+        let event = Event {
+            device: name.clone(),
+            kind: FormatKind::Disconnect,
+            session: Session::Arrival,
+            time: None,
+            cause: None,
+            reason: Some(Cow::Borrowed("removed")),
+            address: None,
+            protocol: None,
+            parent: None,
+        };
+        let resolution = {
+            let held = held.as_ref().map(Documented::of);
+            order::resolve(&event, context.delivery, held.as_ref().map(Documented::held).as_ref(), None)
+        };
+        self.resolved(&event, resolution, context);
+    }
+
+    fn broker_event(&mut self, event: &BrokerEvent<'_>, context: &Context<'_>) {
+        let started = match event {
+            BrokerEvent::Started => context.delivery.received,
+            BrokerEvent::UptimeSeconds(seconds) => {
+                let nanos = i64::try_from(*seconds).unwrap_or(i64::MAX).saturating_mul(1_000_000_000);
+                UnixNanos(context.delivery.received.0.saturating_sub(nanos))
+            }
+            BrokerEvent::Nodes(_) | BrokerEvent::Connected(_) => {
+                return self.pass_over(context.source, "broker");
+            }
+        };
+        // The broker dates its start a little differently each time.
+        let is_known =
+            self.broker_started.is_some_and(|known| started.0 <= known.0 + BROKER_START_ERROR_NANOS);
+        if !is_known {
+            self.broker_started = Some(started);
+            self.end_sessions_before(started, context);
+        }
+    }
+
+    /// Ends what was connected to the broker before it started.
+    fn end_sessions_before(&mut self, started: UnixNanos, context: &Context<'_>) {
+        for part in 0..crate::registry::DeviceRegistry::PARTS {
+            for name in self.map.names_in_part(part, |_| true) {
+                let Some(held) = self.held(name.device()) else { continue };
+                if held.source.as_deref() != Some(context.source) {
+                    continue;
+                }
+                let documented = Documented::of(&held);
+                let Some(key) = order::ended_by_restart(&documented.held(), started) else { continue };
+                let event = Event {
+                    device: DeviceName {
+                        device_type: Cow::Borrowed(&name.device_type),
+                        id: Cow::Borrowed(&name.id),
+                    },
+                    kind: FormatKind::Disconnect,
+                    session: Session::Connection(None),
+                    time: Some(key.time),
+                    cause: Some(formats::Cause::Server),
+                    reason: Some(Cow::Borrowed("the broker was restarted")),
+                    address: None,
+                    protocol: None,
+                    parent: None,
+                };
+                self.resolved(&event, Resolution::Apply(key), context);
+            }
+        }
+    }
+
+    /// What is held of a device, if anything is.
+    fn held(&self, device: Device<'_>) -> Option<HeldDevice> {
+        self.map.read(device, HeldDevice::of)
+    }
+
+    /// Whether the device belongs to another source that is in use: of two that name the same device, the first one keeps it.
+    fn is_anothers(&mut self, held: Option<&HeldDevice>, context: &Context<'_>) -> bool {
+        let Some(held) = held else { return false };
+        let owner = held.source.as_deref().unwrap_or(IOT_PLATFORM);
+        if owner == context.source || !self.formats.has(owner) {
+            return false;
+        }
+        self.not_decoded(context.source, "device_of_another_source", context);
+        true
+    }
+
+    pub(super) fn pass_over(&self, source: &str, reason: &'static str) {
+        let label = SourceLabel { source: source.to_owned(), reason };
+        self.metrics.messages_ignored.get_or_create(&label).inc();
+    }
+
+    /// Counts a message that nothing could be made of, and logs a sample of each reason.
+    fn not_decoded(&mut self, source: &str, reason: &'static str, context: &Context<'_>) {
+        let label = SourceLabel { source: source.to_owned(), reason };
+        self.metrics.source_messages_undecodable.get_or_create(&label).inc();
+        self.metrics.undecodable(reason);
+        let Some(unlogged_before) = self.sampler.pick(reason) else { return };
+        tracing::warn!(
+            source,
+            reason,
+            topic = sample(context.topic),
+            payload = sample(context.payload),
+            payload_bytes = context.payload.len(),
+            unlogged_before,
+            "a message cannot be used and is ignored"
+        );
+    }
+}
+
+/// A broker that says for how many seconds it has been running dates its start a second earlier or later each time, and the
+/// message may wait.
+const BROKER_START_ERROR_NANOS: i64 = 60 * 1_000_000_000;
+
+impl HeldDevice {
+    fn of(record: &Record) -> Self {
+        let event = record.resolve().event;
+        let kind = match event.kind {
+            EventKind::Connect => FormatKind::Connect,
+            EventKind::Takeover => FormatKind::Takeover,
+            EventKind::Refusal => FormatKind::Refusal,
+            EventKind::Disconnect | EventKind::FailedLogin | EventKind::Request => FormatKind::Disconnect,
+        };
+        let key = Key { session: nanos(event.session), kind, time: nanos(event.time) };
+        // The time of receipt is held in seconds; the key of what arrived in that second says it exactly.
+        let received = i64::from(record.received_at.0) * 1_000_000_000;
+        let in_same_second = key.session.0.div_euclid(1_000_000_000) == i64::from(record.received_at.0);
+        let received = UnixNanos(if in_same_second { key.session.0 } else { received });
+        let source = event.payload.source().map(Box::from);
+        Self { source, key, received, document: event.payload.unpack() }
+    }
+}
+
+/// A document that was read, and what is held beside it.
+struct Documented<'a> {
+    held: &'a HeldDevice,
+    status: Option<status::Status<'a>>,
+}
+
+impl<'a> Documented<'a> {
+    fn of(held: &'a HeldDevice) -> Self {
+        let status = held.source.as_ref().and_then(|_| status::read(&held.document));
+        Self { held, status }
+    }
+
+    fn held(&self) -> Held<'_> {
+        let identity = self.status.as_ref().and_then(status::Status::identity);
+        Held { key: self.held.key, received: self.held.received, identity }
+    }
+}
+
+fn core_event(event: &Event<'_>, key: &Key, kind: EventKind, context: &Context<'_>) -> PresenceEvent {
+    let document = status::write(event, key, context.payload);
+    PresenceEvent {
+        kind,
+        session: moment(key.session),
+        time: moment(key.time),
+        close_code: 0,
+        payload: Payload::pack_of(context.source, &document),
+    }
+}
+
+fn core_kind(kind: FormatKind) -> EventKind {
+    match kind {
+        FormatKind::Connect => EventKind::Connect,
+        FormatKind::Disconnect => EventKind::Disconnect,
+        FormatKind::Takeover => EventKind::Takeover,
+        FormatKind::Refusal => EventKind::Refusal,
+    }
+}
+
+fn device_of<'a>(name: &'a DeviceName<'_>) -> Device<'a> {
+    Device { device_type: &name.device_type, id: &name.id }
+}
+
+/// The least number is an unknown moment on both sides.
+fn moment(time: UnixNanos) -> Moment {
+    if time == order::UNKNOWN_SESSION { Moment::UNKNOWN } else { Moment::from_nanos(time.0.into()) }
+}
+
+fn nanos(moment: Moment) -> UnixNanos {
+    moment.nanos().map_or(order::UNKNOWN_SESSION, UnixNanos)
+}
+
+fn nanos_of_millis(millis: i64) -> UnixNanos {
+    UnixNanos(millis.saturating_mul(1_000_000))
+}
+
+/// When a batch was read, by our clock, if it has waited for so long.
+pub(super) fn received(waited: std::time::Duration) -> UnixNanos {
+    let waited = i64::try_from(waited.as_millis()).unwrap_or(i64::MAX);
+    nanos_of_millis(clock::now_millis().saturating_sub(waited))
+}
