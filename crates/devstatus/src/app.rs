@@ -136,8 +136,8 @@ pub async fn start(
     let (pending_acks, changes) = (Arc::clone(&writer.pending_acks), Arc::clone(&feed));
     let partition = source.share.partition();
     let formats = Arc::clone(&source.formats);
-    let ingest =
-        Ingest::new(Arc::clone(&map), metrics.clone(), events, pending_acks, changes, partition, formats);
+    let ingest = Ingest::new(Arc::clone(&map), metrics.clone(), events, pending_acks, changes, partition)
+        .with_formats(formats);
     let ingest = spawn_ingest(ingest, pending)?;
     let instances = cursor.and_then(|cursor| share(&source, cursor, &writer, &backlog, &shutdown));
     let source = Source::new(source, backlog, Arc::clone(&map), health, metrics.clone(), shutdown.clone())

@@ -128,6 +128,10 @@ struct Several {
 
 /// What a message belongs to.
 #[derive(Debug)]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "there is one at a time, and a box would be an allocation for each message"
+)]
 pub enum Routed<'a> {
     /// The IoT platform's decoder reads it.
     Platform,

@@ -54,7 +54,6 @@ impl Ingest {
         pending_acks: Arc<PendingAcks>,
         feed: Arc<Feed>,
         partition: Option<Partition>,
-        formats: Arc<Formats>,
     ) -> Self {
         Self {
             map,
@@ -63,11 +62,17 @@ impl Ingest {
             pending_acks,
             feed,
             partition,
-            formats,
+            formats: Arc::default(),
             broker_started: None,
             tallies: HashMap::new(),
             sampler: Sampler::default(),
         }
+    }
+
+    /// Reads messages of these formats, instead of the IoT platform's alone.
+    #[must_use]
+    pub fn with_formats(self, formats: Arc<Formats>) -> Self {
+        Self { formats, ..self }
     }
 
     /// Applies what is handed over until every reader is gone.

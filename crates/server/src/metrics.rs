@@ -128,6 +128,44 @@ impl Metrics {
     /// Registers everything under `devstatus_…`.
     pub fn register(&self, registry: &mut Registry) {
         let r = registry.sub_registry_with_prefix("devstatus");
+        self.register_messages(r);
+        r.register(
+            "events_applied",
+            "Presence events that changed a device's state",
+            self.events_applied.clone(),
+        );
+        r.register("events_known", "Presence events already known or superseded", self.events_known.clone());
+        r.register(
+            "backlog_dropped_bytes",
+            "Bytes dropped because the backlog between socket and decoder was full",
+            self.backlog_dropped_bytes.clone(),
+        );
+        r.register(
+            "backlog_waiting_bytes",
+            "Bytes between socket and decoder",
+            self.backlog_waiting_bytes.clone(),
+        );
+        r.register("broker_connects", "Connections to the broker established", self.broker_connects.clone());
+        r.register(
+            "population_rounds",
+            "Readings of every retained status, by what they came to",
+            self.population_rounds.clone(),
+        );
+        r.register_with_unit(
+            "ingest_lag",
+            "Time that a run of packets took from the socket into the map",
+            Unit::Seconds,
+            self.ingest_lag.0.clone(),
+        );
+        r.register("build", "What runs", Info::new(vec![("version", env!("CARGO_PKG_VERSION"))]));
+        self.requests.register(r);
+        self.store.register(r);
+        self.read_through.register(r);
+        self.feed.register(r);
+        self.http.register(r);
+    }
+
+    fn register_messages(&self, r: &mut Registry) {
         r.register("messages_received", "Status messages received", self.messages_received.clone());
         r.register("received_bytes", "Bytes of status packets received", self.bytes_received.clone());
         r.register(
@@ -166,39 +204,5 @@ impl Metrics {
             "Messages whose payload names another device than their topic",
             self.client_id_mismatches.clone(),
         );
-        r.register(
-            "events_applied",
-            "Presence events that changed a device's state",
-            self.events_applied.clone(),
-        );
-        r.register("events_known", "Presence events already known or superseded", self.events_known.clone());
-        r.register(
-            "backlog_dropped_bytes",
-            "Bytes dropped because the backlog between socket and decoder was full",
-            self.backlog_dropped_bytes.clone(),
-        );
-        r.register(
-            "backlog_waiting_bytes",
-            "Bytes between socket and decoder",
-            self.backlog_waiting_bytes.clone(),
-        );
-        r.register("broker_connects", "Connections to the broker established", self.broker_connects.clone());
-        r.register(
-            "population_rounds",
-            "Readings of every retained status, by what they came to",
-            self.population_rounds.clone(),
-        );
-        r.register_with_unit(
-            "ingest_lag",
-            "Time that a run of packets took from the socket into the map",
-            Unit::Seconds,
-            self.ingest_lag.0.clone(),
-        );
-        r.register("build", "What runs", Info::new(vec![("version", env!("CARGO_PKG_VERSION"))]));
-        self.requests.register(r);
-        self.store.register(r);
-        self.read_through.register(r);
-        self.feed.register(r);
-        self.http.register(r);
     }
 }

@@ -51,7 +51,8 @@ pub(super) fn formats(
                 let known = known.chain(profiles.iter().map(Profile::name));
                 let near = super::refusal::nearest(name, known);
                 let near = near.map(|near| format!("; did you mean {near}?")).unwrap_or_default();
-                format!("{error}{near}")
+                // Not what was typed, which may be the token.
+                format!("there is no such source: `devstatus sources` lists the built-in ones{near}")
             }
             FormatError::Twice(_) | FormatError::Clash(..) | FormatError::Profile(_) => error.to_string(),
         };

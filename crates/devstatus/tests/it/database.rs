@@ -85,7 +85,7 @@ fn a_promoted_standby_is_found_and_gets_the_writes_that_it_missed() {
         publisher.retain(&FAN.topic(), FAN.connect(at));
         publisher.flush();
         // With a position in the history.
-        stream.expect("change").id.filter(|id| id.split('-').count() == 3)
+        stream.expect("change").id.filter(|id| id.split('-').count() == 4)
     });
     let id = id.expect("the history follows");
     services[0].wait_until("the primary has both", || primary.psql(count) == "2");

@@ -181,9 +181,10 @@ fn a_restart_changes_no_since_and_what_happened_meanwhile_is_read() {
 
 /// What the SQL views of the store show.
 fn views_show_it(directory: &Path) {
-    let store = rusqlite::Connection::open(directory.join("store.db")).unwrap();
-    let devices: i64 =
-        store.query_row("SELECT count(*) FROM devices WHERE type = 'tasmota'", [], |row| row.get(0)).unwrap();
+    let store = rusqlite::Connection::open(directory.join("store.db")).expect("the store opens");
+    let devices: i64 = store
+        .query_row("SELECT count(*) FROM devices WHERE type = 'tasmota'", [], |row| row.get(0))
+        .expect("the view has a count");
     assert_eq!(devices, 2);
 }
 
@@ -281,7 +282,7 @@ fn bad_sources_stop_the_start_and_name_the_place() {
     };
     let bad = "[[profile]]\nname = \"boiler\"\ntopic = \"a/{id}\"\ntype = \"b\"\nconnected = [\"up\"]\nconected = 1\n";
     for (arguments, file, words) in [
-        (&["--source", "tasmotta"][..], "", &["--source", "tasmotta", "tasmota"][..]),
+        (&["--source", "tasmotta"][..], "", &["--source", "no such source", "mean tasmota?"][..]),
         (&["--source", "zigbee2mqtt,zigbee2mqtt1"], "", &["zigbee2mqtt1", "zigbee2mqtt`"]),
         (
             &["--source", "boiler", "-c", "devstatus.toml"],

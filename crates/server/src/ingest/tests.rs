@@ -19,7 +19,7 @@ fn ingest(map: &Arc<DeviceRegistry>, pending_acks: &Arc<PendingAcks>) -> Ingest 
     let settings = FeedSettings { streams_max: 1, stream_lag_max: 100 };
     let feed = Arc::new(Feed::new(settings, health, metrics.clone()));
     let (events, acks) = (Arc::new(EventQueue::new(metrics.clone())), Arc::clone(pending_acks));
-    Ingest::new(Arc::clone(map), metrics, events, acks, feed, None, Arc::default())
+    Ingest::new(Arc::clone(map), metrics, events, acks, feed, None)
 }
 
 fn batch(messages: usize) -> PacketBatch {

@@ -254,7 +254,7 @@ impl EventView {
             close_code: code,
             reason: details.reason.filter(|_| !is_connect).map(owned),
             cause: cause.map(str::to_owned),
-            cause_class: document.is_some().then_some(cause).unwrap_or(code.map(close_code::cause_class)),
+            cause_class: if document.is_some() { cause } else { code.map(close_code::cause_class) },
             address: details.address.map(owned),
             read_bytes: details.read_bytes,
             read_messages: details.read_messages,

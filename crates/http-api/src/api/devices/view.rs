@@ -218,7 +218,7 @@ impl<'a> Viewer<'a> {
             close_code: code,
             reason: details.reason.filter(|_| is_off),
             cause,
-            cause_class: document.is_some().then_some(cause).unwrap_or(code.map(close_code::cause_class)),
+            cause_class: if document.is_some() { cause } else { code.map(close_code::cause_class) },
             session: (event.kind != EventKind::Request).then(|| SessionView {
                 connect_time: connect_time.and_then(Moment::rfc3339),
                 protocol: details.protocol,
