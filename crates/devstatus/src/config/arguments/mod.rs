@@ -127,7 +127,7 @@ pub(super) enum SourcesVerb {
 #[derive(Args, Debug)]
 #[command(next_help_heading = "Sources")]
 pub(super) struct ProfilesArgs {
-    /// File with [[profile]] tables, as devstatus.toml may have them too; each can be used as a source by its name
+    /// File with the tables of profiles, as devstatus.toml may have them too; each can be used as a source by its name
     #[arg(long, value_name = "FILE", value_parser = value::path)]
     pub profiles_file: Option<PathBuf>,
 }
