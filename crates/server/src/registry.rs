@@ -147,6 +147,14 @@ impl Default for DeviceRegistry {
     }
 }
 
+/// Stands in orders and counters for the close code of a message that has none; the platform's have three digits.
+const NO_CLOSE_CODE: u16 = u16::MAX;
+
+/// The close code of a message; `None`: it is of another source, which has no such thing.
+fn platform_close_code(event: &PresenceEvent) -> Option<u16> {
+    event.payload.source().is_none().then_some(event.close_code)
+}
+
 impl DeviceRegistry {
     /// Takes one event about one device into account. A failed login makes no device.
     pub fn apply(&self, device: Device<'_>, event: PresenceEvent, arrival: Arrival) -> Applied {
@@ -164,7 +172,7 @@ impl DeviceRegistry {
         if event.kind == EventKind::FailedLogin {
             return Applied::Known;
         }
-        let (kind, close_code) = (event.kind, event.close_code);
+        let (kind, close_code) = (event.kind, platform_close_code(&event));
         let applied = self.change(device, arrival, |place, record| {
             let applied = self.apply_to(place, record, event, arrival);
             then(record, applied);
@@ -322,7 +330,7 @@ impl DeviceRegistry {
     pub fn top_close_codes(&self, most: usize) -> Vec<(u16, u64)> {
         let codes = self.close_codes.lock();
         let mut codes: Vec<_> = codes.iter().map(|(code, devices)| (*code, *devices)).collect();
-        codes.retain(|(_, devices)| *devices > 0);
+        codes.retain(|(code, devices)| *code != NO_CLOSE_CODE && *devices > 0);
         codes.sort_unstable_by_key(|(code, devices)| (std::cmp::Reverse(*devices), *code));
         codes.truncate(most);
         codes
@@ -433,7 +441,7 @@ impl Record {
         let resolved = self.state.resolve()?;
         Some(IndexKey {
             status: resolved.status,
-            close_code: resolved.event.close_code,
+            close_code: platform_close_code(resolved.event).unwrap_or(NO_CLOSE_CODE),
             time: resolved.event.time,
             address: iot_platform::ipv4(&resolved.event.payload),
         })

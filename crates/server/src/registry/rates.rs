@@ -41,7 +41,7 @@ impl Default for Rates {
 }
 
 impl Rates {
-    pub fn count(&self, kind: EventKind, close_code: u16, at: UnixSeconds) {
+    pub fn count(&self, kind: EventKind, close_code: Option<u16>, at: UnixSeconds) {
         let slot = &self.seconds[at.0 as usize % SLOTS];
         if slot.second.load(Ordering::Relaxed) != at.0 {
             slot.connects.store(0, Ordering::Relaxed);
@@ -51,7 +51,7 @@ impl Rates {
         match kind {
             EventKind::Connect => slot.connects.fetch_add(1, Ordering::Relaxed),
             EventKind::Disconnect | EventKind::Takeover => {
-                let cause = close_code::cause(close_code);
+                let cause = close_code.and_then(close_code::cause);
                 let place = cause.and_then(|cause| Cause::ALL.iter().position(|one| *one == cause));
                 self.disconnects[place.unwrap_or(Cause::ALL.len())].fetch_add(1, Ordering::Relaxed);
                 slot.disconnects.fetch_add(1, Ordering::Relaxed)
@@ -86,13 +86,13 @@ mod tests {
     fn a_minute_is_the_sixty_seconds_before() {
         let rates = Rates::default();
         for second in 100..200 {
-            rates.count(EventKind::Connect, 0, UnixSeconds(second));
-            rates.count(EventKind::Connect, 0, UnixSeconds(second));
-            rates.count(EventKind::Disconnect, 91, UnixSeconds(second));
-            rates.count(EventKind::Refusal, 180, UnixSeconds(second));
+            rates.count(EventKind::Connect, Some(0), UnixSeconds(second));
+            rates.count(EventKind::Connect, Some(0), UnixSeconds(second));
+            rates.count(EventKind::Disconnect, Some(91), UnixSeconds(second));
+            rates.count(EventKind::Refusal, Some(180), UnixSeconds(second));
         }
-        rates.count(EventKind::Takeover, 288, UnixSeconds(150));
-        rates.count(EventKind::Disconnect, 1, UnixSeconds(150));
+        rates.count(EventKind::Takeover, Some(288), UnixSeconds(150));
+        rates.count(EventKind::Disconnect, Some(1), UnixSeconds(150));
         let by_cause: Vec<_> = rates.disconnects_by_cause().filter(|(_, count)| *count > 0).collect();
         assert_eq!(by_cause, [("connection", 100), ("takeover", 1), ("unknown", 1)]);
         let at = |second| rates.per_minute(UnixSeconds(second));

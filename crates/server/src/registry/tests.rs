@@ -284,3 +284,20 @@ fn a_message_queued_before_a_round_is_not_counted_in_it() {
     assert_eq!(note_received(RoundNumber::NONE, 3), (first, 0));
     assert_eq!(note_received(second, 3), (second, 1));
 }
+
+#[test]
+fn a_disconnect_of_another_source_has_no_close_code_and_counts_for_none() {
+    let map = DeviceRegistry::default();
+    let arrival = Arrival { provenance: Provenance::Live, at: UnixSeconds(1), round: RoundNumber::NONE };
+    let of_platform = PresenceEvent { close_code: 0, ..event(EventKind::Disconnect, 4, 1) };
+    let payload = Payload::pack_of("tasmota", b"Offline");
+    let of_other = PresenceEvent { payload, ..of_platform.clone() };
+    map.apply(Device { device_type: "a", id: "1" }, of_platform, arrival);
+    map.apply(Device { device_type: "a", id: "2" }, of_other, arrival);
+    assert_eq!(map.top_close_codes(9), [(0, 1)]);
+    let unknown = map.disconnects_by_cause().find(|(cause, _)| *cause == "unknown");
+    assert_eq!(unknown, Some(("unknown", 1)));
+    let filter = Filter { close_code: Some(0), ..Filter::default() };
+    let sort = Sort { by: SortBy::Id, descending: false };
+    assert_eq!(listed(&map, Query { filter, sort, limit: 9, after: None }).len(), 1);
+}
