@@ -84,12 +84,9 @@ impl Ingest {
             return;
         }
         let parent = event.parent.as_ref().and_then(|parent| self.held(device_of(parent)));
-        let resolution = {
-            let (held, parent) = (held.as_ref().map(Documented::of), parent.as_ref().map(Documented::of));
-            let held = held.as_ref().map(Documented::held);
-            let parent = parent.as_ref().map(Documented::held);
-            order::resolve(event, context.delivery, held.as_ref(), parent.as_ref())
-        };
+        let resolution = with_held(held.as_ref(), parent.as_ref(), |held, parent| {
+            order::resolve(event, context.delivery, held, parent)
+        });
         let applied = self.resolved(event, resolution, context);
         tally.learned += u64::from(applied != Applied::Known);
         tally.new_devices += u64::from(matches!(applied, Applied::Changed { from: None, .. }));
@@ -124,13 +121,9 @@ impl Ingest {
         }
         let held_parent = parent.as_ref().and_then(|parent| self.held(device_of(parent)));
         let rule = Formats::alive_rule(context.source, time);
-        let resolution = {
-            let (held, parent) =
-                (held.as_ref().map(Documented::of), held_parent.as_ref().map(Documented::of));
-            let held = held.as_ref().map(Documented::held);
-            let parent = parent.as_ref().map(Documented::held);
-            order::resolve_alive(rule, context.delivery, held.as_ref(), parent.as_ref())
-        };
+        let resolution = with_held(held.as_ref(), held_parent.as_ref(), |held, parent| {
+            order::resolve_alive(rule, context.delivery, held, parent)
+        });
         let session = match rule {
             order::AliveRule::Arrival => Session::Arrival,
             order::AliveRule::Matched(_) => Session::Matched { birth: None, sequence: None },
@@ -209,10 +202,9 @@ impl Ingest {
             protocol: None,
             parent: None,
         };
-        let resolution = {
-            let held = held.as_ref().map(Documented::of);
-            order::resolve(&event, context.delivery, held.as_ref().map(Documented::held).as_ref(), None)
-        };
+        let resolution = with_held(held.as_ref(), None, |held, parent| {
+            order::resolve(&event, context.delivery, held, parent)
+        });
         self.resolved(&event, resolution, context);
     }
 
@@ -343,6 +335,17 @@ impl<'a> Documented<'a> {
         let identity = self.status.as_ref().and_then(status::Status::identity);
         Held { key: self.held.key, received: self.held.received, identity }
     }
+}
+
+/// Shows what is held of a device and of its parent as the order of a source needs it.
+fn with_held<T>(
+    held: Option<&HeldDevice>,
+    parent: Option<&HeldDevice>,
+    decide: impl FnOnce(Option<&Held<'_>>, Option<&Held<'_>>) -> T,
+) -> T {
+    let (held, parent) = (held.map(Documented::of), parent.map(Documented::of));
+    let (held, parent) = (held.as_ref().map(Documented::held), parent.as_ref().map(Documented::held));
+    decide(held.as_ref(), parent.as_ref())
 }
 
 fn core_event(event: &Event<'_>, key: &Key, kind: EventKind, context: &Context<'_>) -> PresenceEvent {

@@ -43,6 +43,18 @@ impl BuildContext {
         let organization =
             self.organization(organization.organization, login.as_ref(), explicit.is_some())?;
         let endpoint = explicit.unwrap_or_else(|| broker_url::platform(platform, &organization));
+        let identity = identity(organization, broker.id.clone(), platform, application);
+        self.connection(broker, endpoint, identity, login)
+    }
+
+    /// How the broker is connected to, whichever it is.
+    fn connection(
+        &self,
+        broker: BrokerArgs,
+        endpoint: Endpoint,
+        identity: Identity,
+        login: Option<Login>,
+    ) -> Result<SourceSettings, ConfigError> {
         Ok(SourceSettings {
             ca_file: self.broker_certificates(broker.ca.ca_file, &endpoint)?,
             mqtt_version: broker.mqtt_version,
@@ -50,7 +62,7 @@ impl BuildContext {
             keep_alive: broker.keep_alive,
             clean_session: broker.clean_session,
             session_expiry: broker.session_expiry,
-            ..SourceSettings::new(endpoint, identity(organization, broker.id, platform, application))
+            ..SourceSettings::new(endpoint, identity)
         })
     }
 
@@ -84,18 +96,10 @@ impl BuildContext {
         }
         let login = self.login(key, &broker)?;
         let name = service_name.or(organization).unwrap_or_else(|| DEFAULT_NAME.to_owned());
-        let endpoint = broker.broker.ok_or(ConfigError::Missing(vec!["broker"]))?;
-        let application = broker.id.unwrap_or_else(|| name.clone());
+        let endpoint = broker.broker.clone().ok_or(ConfigError::Missing(vec!["broker"]))?;
+        let application = broker.id.clone().unwrap_or_else(|| name.clone());
         let identity = Identity { organization: name, application, kind: ApplicationKind::Client };
-        Ok(SourceSettings {
-            ca_file: self.broker_certificates(broker.ca.ca_file, &endpoint)?,
-            mqtt_version: broker.mqtt_version,
-            login,
-            keep_alive: broker.keep_alive,
-            clean_session: broker.clean_session,
-            session_expiry: broker.session_expiry,
-            ..SourceSettings::new(endpoint, identity)
-        })
+        self.connection(broker, endpoint, identity, login)
     }
 
     /// Refuses settings that need the IoT platform's topics or its order of sessions.
