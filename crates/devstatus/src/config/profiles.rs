@@ -44,7 +44,6 @@ pub(super) fn formats(
         }
     }
     Formats::new(names, &profiles).map(Arc::new).map_err(|error| {
-        let origin = origins.of("source").unwrap_or(Origin::Flag("source".to_owned()));
         let why = match &error {
             FormatError::Unknown(name) => {
                 let known = formats::catalog::infos().map(|info| info.name);
@@ -56,7 +55,11 @@ pub(super) fn formats(
             }
             FormatError::Twice(_) | FormatError::Clash(..) | FormatError::Profile(_) => error.to_string(),
         };
-        ConfigError::Source { origin, why }
+        match origins.of("source") {
+            Some(origin) => ConfigError::Source { origin, why },
+            // The operand of `devstatus sources`.
+            None => ConfigError::Arguments { what: why },
+        }
     })
 }
 

@@ -321,6 +321,11 @@ fn the_built_in_sources_are_listed_and_shown() {
     for name in ["iot-platform", "tasmota", "mosquitto-log", "sparkplug", "zigbee2mqtt"] {
         assert!(listed.stdout.lines().any(|line| line.starts_with(&format!("{name} "))), "{}", listed.stdout);
     }
+    for verb in ["show", "test"] {
+        let ended = Launch::default().arguments(&["sources", verb, "tasmotta"]).run();
+        assert_eq!(ended.status.code(), Some(2), "{}", ended.stderr);
+        assert!(ended.stderr.starts_with("devstatus: there is no such source"), "{}", ended.stderr);
+    }
     let shown = Launch::default().arguments(&["sources", "show", "tasmota"]).run();
     assert!(
         shown.stdout.contains("[[profile]]") && shown.stdout.contains("tele/{id}/LWT"),
