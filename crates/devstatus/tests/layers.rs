@@ -75,6 +75,37 @@ const CONFIGURED_MODULES: &[&str] = &["client", "exchange"];
 /// What `config` may name beside settings: the words of `--ready-on` are those that health has for it.
 const NAMED_BY_CONFIG: &[&[&str]] = &[&["server", "health", "ReadyOn"]];
 
+/// Formats with a decoder of their own, by the modules of `formats`.
+const DECODERS: &[&str] = &["aws_iot", "chirpstack", "iot_platform", "mosquitto_log", "nanomq", "sparkplug"];
+
+/// Crates that must not know one source from another, and the places in them that must: where messages are decoded, and the
+/// IoT platform's own API.
+const SOURCE_BLIND: &[&str] =
+    &["crates/presence/src/", "crates/store/src/", "crates/server/src/", "crates/http-api/src/"];
+const DECODING: &[&str] = &["crates/server/src/ingest", "crates/http-api/src/platform/"];
+
+#[test]
+fn only_what_decodes_names_a_format() {
+    let mut faults = Vec::new();
+    for source in sources::read(SOURCE_BLIND) {
+        if !DECODING.iter().any(|place| source.path.starts_with(place)) {
+            let named = DECODERS.iter().filter(|decoder| names(source.tokens(), decoder));
+            faults.extend(named.map(|decoder| format!("{}: names `{decoder}`", source.path)));
+        }
+    }
+    assert!(faults.is_empty(), "ask `formats::catalog` or `formats::held`:\n{}", faults.join("\n"));
+    assert!(names("fn f() { g(&[iot_platform::topic()]) }".parse().expect("Rust"), "iot_platform"));
+}
+
+/// Whether an identifier is among the tokens.
+fn names(tokens: TokenStream, identifier: &str) -> bool {
+    tokens.into_iter().any(|token| match token {
+        TokenTree::Ident(ident) => ident == identifier,
+        TokenTree::Group(group) => names(group.stream(), identifier),
+        TokenTree::Punct(_) | TokenTree::Literal(_) => false,
+    })
+}
+
 #[test]
 fn every_module_names_only_those_above_it() {
     let mut faults = Vec::new();

@@ -7,6 +7,8 @@ mod tests;
 
 use crate::order::AliveRule;
 use crate::profile::{Message, Profile, ProfileError, Profiles, covers, uncovered};
+use presence::Device;
+
 use crate::{
     Decoded, UnixNanos, aws_iot, builtin, chirpstack, iot_platform, mosquitto_log, nanomq, sparkplug,
 };
@@ -228,6 +230,21 @@ impl Formats {
             Dispatch::Platform => vec![iot_platform::ALL_DEVICES.to_owned()],
             Dispatch::Several(several) => several.retained_filters(),
         }
+    }
+
+    /// What to subscribe to for the devices of one type, which only the IoT platform's topics name.
+    pub fn filter_of_type(device_type: &str) -> String {
+        iot_platform::devices_of(device_type)
+    }
+
+    /// The topic of one device of the IoT platform.
+    pub fn topic_of(device: Device<'_>) -> String {
+        iot_platform::topic(device.device_type, device.id)
+    }
+
+    /// Whether a subscription to these filters brings the messages of every device.
+    pub fn covers_all<'a>(&self, mut filters: impl Iterator<Item = &'a str>) -> bool {
+        !self.are_platform_only() || filters.any(|filter| filter == iot_platform::ALL_DEVICES)
     }
 
     /// Whether some format's states are not retained, so that a device of it is unknown until it changes.

@@ -7,6 +7,7 @@ pub mod aws_iot;
 pub mod builtin;
 pub mod catalog;
 pub mod chirpstack;
+pub mod held;
 pub mod iot_platform;
 pub mod mosquitto_log;
 mod name;

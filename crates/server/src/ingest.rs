@@ -19,7 +19,8 @@ use crate::sync::backlog::{Item, PacketBatch, PassId, Pending, Remembered, Tally
 use crate::sync::settings::Partition;
 use formats::UnixNanos;
 use formats::catalog::{Formats, IOT_PLATFORM, Routed};
-use formats::iot_platform::{self, ClientIdMatch, Decoded, Flaw, Notice, Undecodable};
+use formats::held;
+use formats::iot_platform::{self, ClientIdMatch, Decoded, Flaw, Notice};
 use mqtt::packet::{self, Publish};
 use presence::{Device, PresenceEvent, UnixSeconds};
 use sample::Sampler;
@@ -188,7 +189,9 @@ impl Ingest {
             Decoded::Application => {
                 self.metrics.messages_of_applications.inc();
             }
-            Decoded::Undecodable(why) => self.undecodable(why, publish),
+            Decoded::Undecodable(why) => {
+                self.undecodable(IOT_PLATFORM, why.reason(), (publish.topic, publish.payload));
+            }
         }
     }
 
@@ -262,18 +265,20 @@ impl Ingest {
         }
     }
 
-    fn undecodable(&mut self, why: Undecodable, publish: &Publish<'_>) {
-        self.metrics.undecodable(why.reason());
-        let label = SourceLabel { source: IOT_PLATFORM.to_owned(), reason: why.reason() };
+    /// Counts a message that nothing could be made of, and logs a sample of each reason.
+    fn undecodable(&mut self, source: &str, reason: &'static str, (topic, payload): (&[u8], &[u8])) {
+        self.metrics.undecodable(reason);
+        let label = SourceLabel { source: source.to_owned(), reason };
         self.metrics.source_messages_undecodable.get_or_create(&label).inc();
-        let Some(unlogged_before) = self.sampler.pick(why.reason()) else { return };
+        let Some(unlogged_before) = self.sampler.pick(reason) else { return };
         tracing::warn!(
-            reason = why.reason(),
-            topic = sample(publish.topic),
-            payload = sample(publish.payload),
-            payload_bytes = publish.payload.len(),
+            source,
+            reason,
+            topic = sample(topic),
+            payload = sample(payload),
+            payload_bytes = payload.len(),
             unlogged_before,
-            "a message cannot be decoded and is ignored"
+            "a message cannot be used and is ignored"
         );
     }
 
@@ -377,7 +382,7 @@ fn log_status(device: Device<'_>, payload: &[u8]) {
     if !tracing::enabled!(target: "devstatus::status", tracing::Level::DEBUG) {
         return;
     }
-    let Some(line) = iot_platform::summary(payload) else { return };
+    let Some(line) = held::summary(payload) else { return };
     let name = format!("{}:{}", device.device_type, device.id);
     let (time, action, address) = (line.time.as_ref(), line.action.as_ref(), line.address.as_ref());
     let reason = if line.reason.is_empty() { String::new() } else { format!(" ({})", line.reason) };

@@ -43,7 +43,7 @@ pub use self::snapshot::{LastEvent, Snapshot};
 pub use self::types::RoundCount;
 use self::types::{DeviceType, TimeOrder, Types};
 use crate::freshness::RoundNumber;
-use formats::iot_platform;
+use formats::held;
 use presence::{
     Device, DeviceName, DeviceState, EventKind, PresenceEvent, ResolvedStatus, Status, UnixSeconds,
 };
@@ -443,7 +443,7 @@ impl Record {
             status: resolved.status,
             close_code: platform_close_code(resolved.event).unwrap_or(NO_CLOSE_CODE),
             time: resolved.event.time,
-            address: iot_platform::ipv4(&resolved.event.payload),
+            address: held::ipv4(&resolved.event.payload),
         })
     }
 

@@ -13,7 +13,7 @@ use super::parameters::NoParameters;
 use super::types::TypeTotals;
 use crate::context::Context;
 use crate::error::Error;
-use formats::iot_platform::close_code;
+use formats::held::close_code;
 use server::clock;
 
 /// More types are not listed here; `/api/v1/types` has them.

@@ -54,14 +54,15 @@ impl Ingest {
             delivery,
             arrival: arrivals.of(provenance),
         };
+        let message = (publish.topic, publish.payload);
         match decoded {
             Decoded::Event(event) => self.event(&event, &context, tally),
             Decoded::Alive { device, parent, time } => self.alive(device, parent, time, &context),
             Decoded::Removed(device) => self.removed(&device, &context),
             Decoded::Broker(event) => self.broker_event(&event, &context),
             Decoded::Ignored(why) => self.pass_over(source, why),
-            Decoded::NoMatch => self.not_decoded(source, "no_match", &context),
-            Decoded::Undecodable(why) => self.not_decoded(source, why, &context),
+            Decoded::NoMatch => self.undecodable(source, "no_match", message),
+            Decoded::Undecodable(why) => self.undecodable(source, why, message),
         }
     }
 
@@ -269,30 +270,13 @@ impl Ingest {
         if owner == context.source || !self.formats.has(owner) {
             return false;
         }
-        self.not_decoded(context.source, "device_of_another_source", context);
+        self.undecodable(context.source, "device_of_another_source", (context.topic, context.payload));
         true
     }
 
     pub(super) fn pass_over(&self, source: &str, reason: &'static str) {
         let label = SourceLabel { source: source.to_owned(), reason };
         self.metrics.messages_ignored.get_or_create(&label).inc();
-    }
-
-    /// Counts a message that nothing could be made of, and logs a sample of each reason.
-    fn not_decoded(&mut self, source: &str, reason: &'static str, context: &Context<'_>) {
-        let label = SourceLabel { source: source.to_owned(), reason };
-        self.metrics.source_messages_undecodable.get_or_create(&label).inc();
-        self.metrics.undecodable(reason);
-        let Some(unlogged_before) = self.sampler.pick(reason) else { return };
-        tracing::warn!(
-            source,
-            reason,
-            topic = sample(context.topic),
-            payload = sample(context.payload),
-            payload_bytes = context.payload.len(),
-            unlogged_before,
-            "a message cannot be used and is ignored"
-        );
     }
 }
 

@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 use formats::Cause;
-use formats::iot_platform::close_code;
+use formats::held::close_code;
 use presence::{EventKind, UnixSeconds};
 
 /// Sessions of one minute.

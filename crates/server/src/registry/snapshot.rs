@@ -5,8 +5,7 @@ use std::sync::Arc;
 
 use super::{Arrival, Provenance, Record};
 use crate::freshness::RoundNumber;
-use formats::catalog::IOT_PLATFORM;
-use formats::iot_platform;
+use formats::held;
 use presence::query::{Position, Traits};
 use presence::{Device, DeviceName, DeviceState, EventKind, Moment, PresenceEvent, Status, UnixSeconds};
 
@@ -75,7 +74,7 @@ impl Snapshot {
 
     /// The source of the deciding message.
     pub fn source(&self) -> &str {
-        self.event.payload.source().unwrap_or(IOT_PLATFORM)
+        held::source(&self.event.payload)
     }
 
     /// Where the device stands in a list of any order.
@@ -91,10 +90,10 @@ impl Snapshot {
 
     /// Where the device connected from, as the deciding message says. All of the message is read only where it must be.
     pub fn address(&self) -> Option<IpAddr> {
-        if let Some(address) = iot_platform::ipv4(&self.event.payload) {
+        if let Some(address) = held::ipv4(&self.event.payload) {
             return Some(address.into());
         }
-        iot_platform::details(&self.message()).address?.parse().ok()
+        held::details(&self.message()).address?.parse().ok()
     }
 
     /// What filters look at; the address is given by whoever knows it.

@@ -141,7 +141,7 @@ fn expected(map: &DeviceRegistry, query: &Query) -> Vec<Position> {
         for id in (0..400).map(id).collect::<BTreeSet<_>>() {
             let Some(snapshot) = map.read(Device { device_type, id: &id }, Snapshot::of) else { continue };
             let message = snapshot.event.payload.unpack();
-            let address = iot_platform::details(&message).address.map(|text| text.parse().unwrap());
+            let address = held::details(&message).address.map(|text| text.parse().unwrap());
             let traits = Traits {
                 source: "iot-platform",
                 device_type,

@@ -21,7 +21,7 @@ use crate::clock;
 use crate::freshness::RoundNumber;
 use crate::health::BrokerHealth;
 use crate::pending_ack::PendingAck;
-use formats::iot_platform::{self, ALL_DEVICES};
+use formats::catalog::Formats;
 use mqtt::connection::{Connection, LinkError, OpenError, Publishes, Received};
 use mqtt::idle::IdleCloses;
 use mqtt::packet::Suback;
@@ -358,7 +358,7 @@ impl Live<'_> {
         if self.way.get() != Way::ByType || types.is_empty() {
             return self.source.settings.formats.filters().into_iter().collect();
         }
-        types.iter().map(|device_type| iot_platform::devices_of(device_type)).collect()
+        types.iter().map(|device_type| Formats::filter_of_type(device_type)).collect()
     }
 
     /// The topics for a person.
@@ -367,7 +367,7 @@ impl Live<'_> {
     }
 
     fn is_to_every_device(&self, filters: &BTreeSet<String>) -> bool {
-        !self.source.settings.formats.are_platform_only() || filters.contains(ALL_DEVICES)
+        self.source.settings.formats.covers_all(filters.iter().map(String::as_str))
     }
 
     /// Subscribes to the types that have turned up since, where the subscription names its types.

@@ -27,7 +27,7 @@ use super::schedule::{RoundEnd, RoundSchedule, ScheduleEvent, ScheduleStep};
 use crate::freshness::RoundNumber;
 use crate::health::{PopulationReport, PopulationState, READ_TYPES_MAX, REPORTED_TYPES_MAX, TypeReport};
 use crate::metrics::OutcomeLabel;
-use formats::iot_platform;
+use formats::catalog::Formats;
 use mqtt::transport::Dialer;
 use system::sentence;
 
@@ -393,7 +393,7 @@ impl<'a> PopulationReader<'a> {
         device_type: &str,
         read: &mut TypePasses,
     ) -> Result<(), PassError> {
-        let filter = [iot_platform::devices_of(device_type)];
+        let filter = [Formats::filter_of_type(device_type)];
         let before = read.passes.len();
         for _ in 0..self.passes() {
             match reader.read(&filter).await {

@@ -8,7 +8,7 @@ use tokio_postgres::types::ToSql;
 use crate::encoding::{self, Parts};
 use crate::type_names::TypeNames;
 use crate::{Batch, StoreError, StoredDevice};
-use formats::iot_platform;
+use formats::held;
 use presence::history;
 use presence::history::HistoryEvent;
 use presence::payload::Payload;
@@ -79,7 +79,7 @@ impl<'a> DeviceColumns<'a> {
         let Some(parts) = Parts::of(&said.state) else { return };
         let deciding = &parts.deciding;
         let unpacked = deciding.payload.unpack();
-        let (address, reason) = match iot_platform::summary(&unpacked) {
+        let (address, reason) = match held::summary(&unpacked) {
             Some(summary) => (text(&summary.address), text(&summary.reason)),
             None => (None, None),
         };

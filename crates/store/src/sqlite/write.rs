@@ -10,7 +10,7 @@ use super::encoding::{self, Damaged, EventColumns};
 use super::file::{self, Unusable};
 use crate::encoding::Parts;
 use crate::{Batch, REPEATS_WITHIN, Retention, StoreError, StoredDevice};
-use formats::iot_platform;
+use formats::held;
 use presence::history::HistoryEvent;
 use presence::{DeviceName, DeviceState, EventKind, PresenceEvent, UnixSeconds};
 
@@ -341,7 +341,7 @@ fn write_device(
     let newest = if new_events > 0 { Some(counters.sequence + new_events) } else { stored.newest_event };
     let deciding = EventColumns::of(&parts.deciding);
     let unpacked = parts.deciding.payload.unpack();
-    let summary = iot_platform::summary(&unpacked);
+    let summary = held::summary(&unpacked);
     let address = summary.as_ref().map(|summary| summary.address.as_ref()).filter(|text| !text.is_empty());
     let sql = if stored.row.is_some() {
         "UPDATE device SET connected = ?3, kind = ?4, session = ?5, time = ?6, close_code = ?7, address = ?8,
@@ -411,7 +411,7 @@ fn reason(event: &PresenceEvent, known: &HashSet<u16>) -> Option<(u16, String)> 
         return None;
     }
     let payload = event.payload.unpack();
-    let reason = iot_platform::summary(&payload)?.reason;
+    let reason = held::summary(&payload)?.reason;
     (!reason.is_empty()).then(|| (event.close_code, reason.into_owned()))
 }
 

@@ -13,7 +13,7 @@ use crate::api::parameters::Parameters;
 use crate::context::Context;
 use crate::error::refusal::RequestRefusal;
 use crate::error::{Error, Problem};
-use formats::iot_platform::{self, close_code};
+use formats::held::{self, close_code};
 use formats::status;
 use presence::history::HistoryRow;
 use presence::time_text::TimeText;
@@ -228,7 +228,7 @@ impl EventView {
     fn of(row: HistoryRow) -> Self {
         let HistoryRow { sequence, event, received_at } = row;
         let message = event.payload.unpack();
-        let details = iot_platform::details(&message);
+        let details = held::details(&message);
         let owned = |text: std::borrow::Cow<'_, str>| text.into_owned();
         let is_connect = event.kind == EventKind::Connect;
         let source = event.payload.source();

@@ -7,8 +7,7 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use crate::context::Context;
-use formats::catalog::IOT_PLATFORM;
-use formats::iot_platform::{self, close_code};
+use formats::held::{self, close_code};
 use formats::status::{self, Raw};
 use presence::time_text::TimeText;
 use presence::{Device, EventKind, Moment, Status};
@@ -189,7 +188,7 @@ impl<'a> Viewer<'a> {
     /// The device of a snapshot, whose deciding message is this.
     pub fn view<'d>(&self, snapshot: &'d Snapshot, message: &'d [u8]) -> DeviceView<'d> {
         let Snapshot { device_type, id, status, event, latest, .. } = snapshot;
-        let details = iot_platform::details(message);
+        let details = held::details(message);
         let is_off = *status == Status::Disconnected;
         let source = event.payload.source();
         // Of other sources the key of a session is no time that anybody sent, and there are no close codes.
@@ -205,7 +204,7 @@ impl<'a> Viewer<'a> {
             None => Some(event.session),
         };
         DeviceView {
-            source: Some(Cow::Borrowed(source.unwrap_or(IOT_PLATFORM))),
+            source: Some(Cow::Borrowed(held::source(&event.payload))),
             message: None,
             client_id: details
                 .client_id

@@ -7,6 +7,8 @@ use super::end::SESSION_TAKEN_OVER;
 use super::*;
 use mqtt::settings::MqttVersion;
 
+const TOPICS: &str = "iot-2/type/+/id/+/mon";
+
 fn closed() -> LinkError {
     LinkError::Closed { idle: Duration::from_secs(1) }
 }
@@ -23,15 +25,14 @@ fn a_connection_that_ends_where_a_suback_is_due_may_be_a_refusal() {
 
 #[test]
 fn each_end_has_a_state_and_shutdown_has_none() {
-    assert_eq!(state_after(&LiveEnd::Shutdown, None, ALL_DEVICES), None);
-    let Some(BrokerHealth::SubscriptionRefused(why)) = state_after(&refused(0x87), None, ALL_DEVICES) else {
+    assert_eq!(state_after(&LiveEnd::Shutdown, None, TOPICS), None);
+    let Some(BrokerHealth::SubscriptionRefused(why)) = state_after(&refused(0x87), None, TOPICS) else {
         panic!("a SUBACK that refuses is a refusal")
     };
-    assert!(why.contains(ALL_DEVICES) && why.contains("0x87"), "{why}");
-    let instead = state_after(&LiveEnd::ClosedInstead(closed()), None, ALL_DEVICES);
+    assert!(why.contains(TOPICS) && why.contains("0x87"), "{why}");
+    let instead = state_after(&LiveEnd::ClosedInstead(closed()), None, TOPICS);
     assert!(matches!(instead, Some(BrokerHealth::SubscriptionRefused(_))), "{instead:?}");
-    let lost =
-        state_after(&LiveEnd::Lost(closed()), Some("an idle timeout on the way".to_owned()), ALL_DEVICES);
+    let lost = state_after(&LiveEnd::Lost(closed()), Some("an idle timeout on the way".to_owned()), TOPICS);
     let Some(BrokerHealth::Lost(why)) = lost else { panic!("a closed connection is lost") };
     assert!(why.contains("closed the connection") && why.ends_with("; an idle timeout on the way"), "{why}");
 }

@@ -7,7 +7,8 @@ use super::super::pass::{PassError, PassReader};
 use super::super::round::TypePasses;
 use super::PopulationReader;
 use crate::health::READ_TYPES_MAX;
-use formats::iot_platform;
+use formats::catalog::Formats;
+use presence::Device;
 
 /// Filters in one SUBSCRIBE of devices by name: some 20 KB, which every broker takes.
 const NAMES_MAX: u64 = 500;
@@ -92,7 +93,7 @@ impl PopulationReader<'_> {
             after = ids.last().cloned();
             let is_last = ids.len() < limit;
             let missing = ids.iter().filter(|id| !received.contains(*id));
-            let topics = missing.map(|id| iot_platform::topic(device_type, id)).collect();
+            let topics = missing.map(|id| Formats::topic_of(Device { device_type, id })).collect();
             if !self.ask_for(reader, topics, batches).await? {
                 return Ok(false);
             }
@@ -120,7 +121,7 @@ impl PopulationReader<'_> {
             let received: BTreeSet<String> = map.ids_in_round(device_type, true).into_iter().collect();
             missing.extend(listed.iter().filter(|id| !received.contains(*id)).cloned());
         }
-        missing.iter().map(|id| iot_platform::topic(device_type, id)).collect()
+        missing.iter().map(|id| Formats::topic_of(Device { device_type, id })).collect()
     }
 
     /// What it says for a type that each device known beforehand has been asked for.
