@@ -9,10 +9,11 @@ const FIRST: Duration = Duration::from_millis(250);
 /// The longest wait: an operator who has mended the broker should not wait longer than this.
 const LONGEST: Duration = Duration::from_secs(30);
 
-/// Doubles from [`FIRST`] to the longest, [`LONGEST`] unless said otherwise; between half and all of each wait is taken,
-/// so that a thousand instances do not come back in the same instant.
+/// Doubles from the first wait to the longest, [`FIRST`] and [`LONGEST`] unless said otherwise; between half and all of each is
+/// taken, so that a thousand instances do not come back in the same instant.
 #[derive(Debug)]
 pub struct Backoff {
+    first: Duration,
     next: Duration,
     longest: Duration,
 }
@@ -26,7 +27,12 @@ impl Default for Backoff {
 impl Backoff {
     /// With another longest wait.
     pub fn up_to(longest: Duration) -> Self {
-        Self { next: FIRST.min(longest), longest }
+        Self::between(FIRST.min(longest), longest)
+    }
+
+    /// With another first and another longest wait.
+    pub fn between(first: Duration, longest: Duration) -> Self {
+        Self { first, next: first, longest }
     }
 
     /// How long to wait now.
@@ -38,7 +44,7 @@ impl Backoff {
 
     /// After a success: begin with the first wait again.
     pub fn reset(&mut self) {
-        *self = Self::up_to(self.longest);
+        self.next = self.first;
     }
 }
 

@@ -25,6 +25,7 @@ use crate::sync::Leadership;
 use crate::sync::backlog::Backlog;
 use presence::query::{Scan, Sort, SortBy};
 use store::{ChangeCursor, Changes, Store, StoreError};
+use system::backoff::Backoff;
 
 /// Devices that are read and handed over at once: some milliseconds of the decoder, which then turns to the socket's runs.
 const PAGE: usize = 2_000;
@@ -35,7 +36,7 @@ const POLL_INTERVAL: Duration = Duration::from_millis(500);
 /// Looks at least so far apart, so that changes that come one by one are read a few at a time.
 const PAUSE: Duration = Duration::from_millis(20);
 
-/// After a failure the next look waits this long, then twice as long, up to [`RETRY_MAX`].
+/// After a failure the next poll waits this long, then twice as long, up to [`RETRY_MAX`].
 const RETRY_MIN: Duration = Duration::from_millis(100);
 /// A store that is back is noticed within this time.
 const RETRY_MAX: Duration = Duration::from_secs(2);
@@ -72,7 +73,7 @@ impl Peers {
     }
 
     async fn follow(&self, cursor: &mut ChangeCursor) {
-        let mut pause = RETRY_MIN;
+        let mut backoff = Backoff::between(RETRY_MIN, RETRY_MAX);
         // Nothing has been said yet: a store that cannot be read from the start is worth a line, too.
         let mut said = None;
         loop {
@@ -84,7 +85,7 @@ impl Peers {
                     if said.replace(true) != Some(true) {
                         tracing::info!("the changes of other instances are followed");
                     }
-                    pause = RETRY_MIN;
+                    backoff.reset();
                     sleep(PAUSE).await;
                     // Whether it rang or not: both are reasons to look.
                     let _ = timeout(POLL_INTERVAL, self.store.change_notified()).await;
@@ -96,8 +97,7 @@ impl Peers {
                     if said.replace(false) != Some(false) {
                         tracing::warn!(%error, "the changes of other instances cannot be followed at present");
                     }
-                    sleep(pause).await;
-                    pause = (pause * 2).min(RETRY_MAX);
+                    sleep(backoff.wait()).await;
                 }
             }
         }

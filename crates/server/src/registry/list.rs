@@ -15,7 +15,7 @@ use self::queues::ByTime;
 use self::types::ById;
 use super::index::{IndexEntry, TypeIndex};
 use super::index_filter::IndexFilter;
-use super::sorted::At;
+use super::sorted::{At, Span};
 use super::types::DeviceType;
 use super::{DeviceRegistry, Names, Record, Snapshot, names};
 use presence::Moment;
@@ -98,7 +98,7 @@ enum Left {
     /// It has taken as many as were wanted, the last one last; the range is what is left of the order as it is.
     Range {
         last: Option<IndexEntry>,
-        range: (At, At),
+        range: Span,
     },
 }
 
@@ -180,7 +180,7 @@ impl DeviceRegistry {
         &self,
         index: &'i TypeIndex,
         order: &Order,
-        (query, range): (&Query, (At, At)),
+        (query, range): (&Query, Span),
         want: usize,
         take: impl Fn(&IndexEntry) -> Option<T>,
     ) -> ScanStep<T> {
@@ -253,12 +253,14 @@ impl DeviceRegistry {
     }
 
     /// The part of the order that the query admits, behind a position if one is given.
-    fn range(&self, index: &TypeIndex, order: &Order, query: &Query, after: Option<&Position>) -> (At, At) {
-        let (from, to) = match query.sort.by {
-            SortBy::Id => (self.start_by_id(index, query, after), self.end_by_id(index, query, after)),
+    fn range(&self, index: &TypeIndex, order: &Order, query: &Query, after: Option<&Position>) -> Span {
+        let Span { from, to } = match query.sort.by {
+            SortBy::Id => {
+                Span { from: self.start_by_id(index, query, after), to: self.end_by_id(index, query, after) }
+            }
             SortBy::Since => self.bounds_by_time(index, order, query, after),
         };
-        (from, to.max(from))
+        Span { from, to: to.max(from) }
     }
 
     fn start_by_id(&self, index: &TypeIndex, query: &Query, after: Option<&Position>) -> At {
@@ -298,7 +300,7 @@ impl DeviceRegistry {
         order: &Order,
         query: &Query,
         after: Option<&Position>,
-    ) -> (At, At) {
+    ) -> Span {
         let by_time = index.by_time();
         let at = |time: Moment| by_time.lower_bound(|entry| entry.time().cmp(&time));
         let Filter { since, until, .. } = query.filter;
@@ -313,7 +315,7 @@ impl DeviceRegistry {
             (None, None) => (0, 0),
         };
         let end = until.filter(|_| after.is_none() || !query.sort.descending).map_or(by_time.end(), at);
-        let Some(after) = after else { return (start, end) };
+        let Some(after) = after else { return Span { from: start, to: end } };
         let (side_of_type, name) = match order {
             Order::OfType(own) => (own.name.as_ref().cmp(after.device_type.as_str()), after.id.clone()),
             Order::OfFurtherTypes => (Ordering::Equal, names::full(&after.device_type, &after.id)),
@@ -325,9 +327,9 @@ impl DeviceRegistry {
             side.then_with(|| side_of_name(entry))
         };
         if query.sort.descending {
-            (start, by_time.lower_bound(side))
+            Span { from: start, to: by_time.lower_bound(side) }
         } else {
-            (by_time.lower_bound(behind(side)), end)
+            Span { from: by_time.lower_bound(behind(side)), to: end }
         }
     }
 }

@@ -16,6 +16,13 @@ const CHUNK_MIN: usize = 64;
 /// Where an entry stands: its chunk, and its place there. Good until the next change.
 pub(super) type At = (usize, usize);
 
+/// The entries from one place to before another.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Span {
+    pub from: At,
+    pub to: At,
+}
+
 pub(super) struct Sorted<T> {
     chunks: Vec<Vec<T>>,
     len: usize,
@@ -58,20 +65,20 @@ impl<T: Copy> Sorted<T> {
     /// are left are returned, and the one it broke off at is among them.
     pub fn visit<'a>(
         &'a self,
-        (from, to): (At, At),
+        Span { from, to }: Span,
         descending: bool,
         mut visit: impl FnMut(&'a T) -> ControlFlow<()>,
-    ) -> Option<(At, At)> {
+    ) -> Option<Span> {
         let mut slices = self.slices(from, to);
         if descending {
             slices.rev().find_map(|((chunk, start), entries)| {
                 let left = entries.iter().rposition(|entry| visit(entry).is_break())?;
-                Some((from, (chunk, start + left + 1)))
+                Some(Span { from, to: (chunk, start + left + 1) })
             })
         } else {
             slices.find_map(|((chunk, start), entries)| {
                 let left = entries.iter().position(|entry| visit(entry).is_break())?;
-                Some(((chunk, start + left), to))
+                Some(Span { from: (chunk, start + left), to })
             })
         }
     }
@@ -263,7 +270,7 @@ mod tests {
             prop_assert_eq!(&backwards, &between);
             for descending in [false, true] {
                 // Broken off again and again, it comes to the same.
-                let (mut left, mut shown) = (Some((bound(low), bound(high))), Vec::new());
+                let (mut left, mut shown) = (Some(Span { from: bound(low), to: bound(high) }), Vec::new());
                 while let Some(range) = left {
                     let mut room = at_once;
                     left = sorted.visit(range, descending, |entry| {

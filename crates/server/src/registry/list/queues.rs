@@ -7,14 +7,14 @@ use std::sync::Arc;
 use super::{Found, Left, ORDER_COST, Order, Progress, RECORD_COST, ScanStep};
 use crate::registry::DeviceRegistry;
 use crate::registry::index::IndexEntry;
-use crate::registry::sorted::At;
+use crate::registry::sorted::Span;
 use presence::Moment;
 use presence::query::{Position, Query};
 
 pub(super) struct ByTime {
     fronts: Vec<Front>,
-    /// The first device of each order: when, of which type, and the number of its front.
-    firsts: BTreeSet<(Moment, Arc<str>, usize)>,
+    /// The first device of each order.
+    firsts: BTreeSet<FrontFirst>,
     /// Fronts whose first device is not known.
     open: Vec<usize>,
     /// Devices that are taken of an order at once.
@@ -33,12 +33,21 @@ struct Front {
     shown: Option<usize>,
 }
 
+/// The first device of a front, in the order of the list.
+#[derive(PartialEq, Eq, PartialOrd, Ord)]
+struct FrontFirst {
+    time: Moment,
+    device_type: Arc<str>,
+    /// The number of the front.
+    front: usize,
+}
+
 /// From where on an order is still to be gone over.
 enum Next {
     /// Behind a position, or from the beginning.
     After(Option<Position>),
     /// Behind an entry: this range, for as long as the order has this version.
-    Range { last: IndexEntry, range: (At, At), version: u64 },
+    Range { last: IndexEntry, range: Span, version: u64 },
 }
 
 /// What one step of a front has come to.
@@ -82,7 +91,7 @@ impl ByTime {
             match front.seek(map, query, self.at_once, &mut cost) {
                 Ok(First::Known(time, device_type)) => {
                     self.open.pop();
-                    self.firsts.insert((time, device_type, number));
+                    self.firsts.insert(FrontFirst { time, device_type, front: number });
                 }
                 Ok(First::None) => {
                     self.open.pop();
@@ -99,7 +108,7 @@ impl ByTime {
         } else {
             self.firsts.pop_first()
         };
-        let Some((_, _, number)) = next else { return Progress::Done };
+        let Some(FrontFirst { front: number, .. }) = next else { return Progress::Done };
         let front = &mut self.fronts[number];
         match front.take_first(map, query) {
             Ok(device) => {
