@@ -89,7 +89,7 @@ impl Direct for FastLookup {
 }
 
 fn problem(error: impl Into<Error>) -> Response<AnswerBody> {
-    error.into().into_response().map(AnswerBody::Routed)
+    error.into().into_response().map(AnswerBody::routed)
 }
 
 /// The device that the path names, if it is one of two parts without escapes, and the method reads.

@@ -237,7 +237,7 @@ impl Future for Answering {
                     allow_options(response.headers_mut());
                 }
                 let busy = busy.take();
-                let tracked = |body| Tracked { inner: AnswerBody::Routed(body), _busy: busy };
+                let tracked = |body| Tracked { inner: AnswerBody::routed(body), _busy: busy };
                 Poll::Ready(Ok(response.map(tracked)))
             }
         }

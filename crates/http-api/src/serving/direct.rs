@@ -11,6 +11,8 @@ use axum::http::Response;
 use axum::http::request::Parts;
 use hyper::body::{Frame, SizeHint};
 
+use super::turns::BodyInTurns;
+
 /// Answers requests of one kind from their head alone.
 pub trait Direct: Send + Sync {
     /// `None`: the request is of another kind, and the router answers it. Nothing has been counted of it then.
@@ -28,7 +30,14 @@ pub struct App {
 /// The body of an answer.
 pub enum AnswerBody {
     Whole(Bytes),
-    Routed(Body),
+    Routed(BodyInTurns),
+}
+
+impl AnswerBody {
+    /// The body of an answer that the router has given.
+    pub fn routed(body: Body) -> Self {
+        AnswerBody::Routed(BodyInTurns::new(body))
+    }
 }
 
 impl HttpBody for AnswerBody {

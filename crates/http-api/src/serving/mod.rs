@@ -13,3 +13,4 @@ pub(crate) mod room;
 pub(crate) mod server;
 pub(crate) mod stream;
 pub(crate) mod tls;
+mod turns;
