@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use super::Change;
-use super::tracker::UnloggedChanges;
+use super::resume::UnloggedChanges;
 use crate::registry::Snapshot;
 
 /// What a change is taken to cost beside its texts: the value itself, and the text that it is shown as.

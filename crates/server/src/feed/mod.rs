@@ -1,25 +1,25 @@
-//! The live changes: `ingest` publishes each change of what is believed of a device, in order, into a ring; any number of
-//! readers follow the ring. There is no queue for each reader, so one that stalls costs nobody anything: it falls behind
-//! and is ended. What a change looks like to whoever follows is not known here.
+//! The live changes: `ingest` publishes each change of a device's state, in order, into a buffer; any number of readers follow
+//! it. There is no queue for each reader, so one that stalls costs nobody anything: it falls behind and is ended. What a
+//! change looks like to clients is not known here; how a stream goes on that was broken off is decided in [`resume`].
 //!
 //! ```text
-//! ingest -publish-> ring <-after a position- Reader
+//! ingest -publish-> ChangeBuffer <-after a position- ChangeReader
 //!            `-> notification -at most every PACE-> all readers
 //! ```
 //!
-//! A change is published while the shard of its device is locked. So whoever reads a device from the map and asks for the
+//! A change is published while the shard of its device is locked. So whoever reads a device from the registry and asks for the
 //! [`Feed::head`] under the same lock has seen exactly the changes of this device up to it.
 
 mod buffer;
 mod reader;
+pub mod resume;
 pub mod settings;
-mod tracker;
 
 use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use bytes::Bytes;
 use parking_lot::{Mutex, RwLock};
@@ -31,9 +31,8 @@ pub use self::buffer::Behind;
 use self::buffer::ChangeBuffer;
 use self::reader::Subscription;
 pub use self::reader::{ChangeBatch, ChangeReader};
+use self::resume::WatermarkTracker;
 use self::settings::FeedSettings;
-pub use self::tracker::HistoryWatermark;
-use self::tracker::WatermarkTracker;
 use crate::clock;
 use crate::freshness::Freshness;
 use crate::health::Health;
@@ -59,7 +58,7 @@ const UNFOLLOWED_MAX: usize = 2_048;
 /// How many may go through all devices at once; further ones wait. Each holds the names of a part of them.
 const WALKS_MAX: usize = 16;
 
-/// One change of what is believed of a device.
+/// One change of a device's state.
 #[derive(Debug)]
 pub struct Change {
     /// Rises by one from change to change of this process.
@@ -70,7 +69,7 @@ pub struct Change {
     pub previous: Option<Status>,
     /// The device was forgotten; the snapshot shows it as it was before.
     pub is_removal: bool,
-    /// Whether the history that is kept tells of it.
+    /// Whether the history tells of it.
     pub in_history: bool,
     /// Up to which of its positions the history told of nothing that was published later; `None` while that is not known, or
     /// the devices are still being found.
@@ -165,9 +164,8 @@ impl Feed {
     }
 
     fn add(&self, snapshot: Snapshot, previous: Option<Status>, in_history: bool, is_removal: bool) {
-        // Before the lock of the ring is taken, for which readers wait.
-        let watermark =
-            self.watermark().filter(|_| self.health.populated()).map(|watermark| watermark.events);
+        // Before the lock of the buffer is taken, for which readers wait.
+        let watermark = self.watermark_of_next();
         let followed = self.followers.load(Ordering::SeqCst) > 0;
         let most = self.settings.stream_lag_max as usize;
         let most = if followed { most } else { most.min(UNFOLLOWED_MAX) };
@@ -205,60 +203,6 @@ impl Feed {
     /// Whoever goes through all devices, to follow them from then on, takes one of these meanwhile.
     pub fn walks(&self) -> &Arc<Semaphore> {
         &self.walks
-    }
-
-    pub fn epoch(&self) -> u64 {
-        self.epoch
-    }
-
-    /// Whether every change after the position can be read here.
-    pub fn reaches(&self, position: u64) -> bool {
-        self.buffer.read().reaches(position)
-    }
-
-    /// Whether somebody who has seen the changes of this process up to that one, and the history up to that position, may have
-    /// missed a change that is gone here and stands in no history.
-    pub fn may_have_missed(&self, seen: u64, history: HistoryPosition) -> bool {
-        let unlogged = self.buffer.read().unlogged();
-        unlogged.lost > seen && !self.watermark.lock().commit_seen_at(unlogged.committed_by, history)
-    }
-
-    /// The changes after one and up to another that the history does not tell of, as far as they are still here.
-    pub fn unlogged_changes(&self, after: u64, up_to: u64) -> Vec<Arc<Change>> {
-        let (mut changes, mut after) = (Vec::new(), after);
-        loop {
-            // One lock for each part: the decoder waits for it with a shard locked.
-            let (part, examined) = self.buffer.read().unlogged_changes(after, up_to);
-            changes.extend(part);
-            if examined <= after {
-                return changes;
-            }
-            after = examined;
-        }
-    }
-
-    /// How far the history follows, once that is known.
-    pub fn watermark(&self) -> Option<HistoryWatermark> {
-        self.watermark.lock().confirmed()
-    }
-
-    /// Up to where whoever has seen all changes up to that one has seen what the history tells; `None` while that is not
-    /// known, or the devices are still being found.
-    pub fn history_seen_at(&self, sequence: u64) -> Option<HistoryPosition> {
-        self.watermark.lock().seen_at(sequence).filter(|_| self.is_populated())
-    }
-
-    /// Notes that the history follows so far, as was found at that moment. Where other instances write it, too, it may tell of
-    /// what has not arrived here yet; then it counts once that has.
-    pub fn note_watermark(&self, watermark: HistoryWatermark, at: Instant) {
-        let (mut tracker, unlogged) = (self.watermark.lock(), self.buffer.read().unlogged());
-        tracker.note(watermark, at, self.health.peer_health(), unlogged, self.head());
-    }
-
-    /// Notes that the history does not tell of everything up to now: some of it could not wait for the store, or the store
-    /// has lost it.
-    pub fn note_lost(&self) {
-        self.buffer.write().note_lost();
     }
 
     /// Wakes the readers until shutdown, ends those that are too far behind, and at last all.

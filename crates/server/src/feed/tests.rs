@@ -1,5 +1,8 @@
 //! What the feed promises to a reader, and what it does to one that is too slow.
 
+use std::time::Instant;
+
+use super::resume::{GapReason, HistoryWatermark, Resumption};
 use super::*;
 use crate::freshness::{Freshness, RoundNumber};
 use crate::health::{PeerHealth, ReadyOn};
@@ -135,7 +138,8 @@ fn a_reader_too_far_behind_is_ended_and_the_others_are_not() {
     assert_eq!(fixture.lost(), 0);
     fixture.change(6, true);
     assert_eq!(fixture.lost(), 1, "it is in no history and no longer here");
-    assert!(!fixture.feed.reaches(0) && fixture.feed.reaches(1));
+    let buffer = |position| fixture.feed.buffer.read().reaches(position);
+    assert!(!buffer(0) && buffer(1));
     fixture.feed.end_the_slow();
     fixture.feed.end_the_slow();
     assert!(cut.is_cancelled());
@@ -152,7 +156,8 @@ fn a_gap_in_the_history_counts_like_an_unlogged_change() {
     fixture.change(2, false);
     fixture.change(3, true);
     let unlogged = |after, up_to| -> Vec<u64> {
-        fixture.feed.unlogged_changes(after, up_to).iter().map(|change| change.sequence).collect()
+        let (found, _) = fixture.feed.buffer.read().unlogged_changes(after, up_to);
+        found.iter().map(|change| change.sequence).collect()
     };
     assert_eq!((unlogged(0, 3), unlogged(0, 1), unlogged(2, 3)), (vec![2], vec![], vec![]));
     assert_eq!(fixture.lost(), 0);
@@ -190,10 +195,32 @@ fn what_is_in_no_history_is_looked_for_in_parts() {
     }
     let (part, examined) = fixture.feed.buffer.read().unlogged_changes(5, number);
     assert_eq!((part.len(), examined), (buffer::BATCH_MAX, 5 + buffer::BATCH_MAX as u64));
-    let sequences =
-        |changes: Vec<Arc<Change>>| -> Vec<u64> { changes.iter().map(|change| change.sequence).collect() };
-    assert_eq!(sequences(fixture.feed.unlogged_changes(5, number - 3)), (6..=number - 3).collect::<Vec<_>>());
-    assert_eq!(sequences(fixture.feed.unlogged_changes(number, u64::MAX)), Vec::<u64>::new());
+    // A stream that goes on in the history is given them in such parts, too.
+    fixture.feed.note_watermark(HistoryWatermark { changes: number - 3, events: at(7) }, Instant::now());
+    let Ok(Resumption::History(mut resumption)) = fixture.feed.resume("0-0-7-1") else {
+        panic!("it is here")
+    };
+    let mut parts = Vec::new();
+    while let Some(part) = fixture.feed.unlogged_changes(&mut resumption).unwrap() {
+        parts.push(part.iter().map(|change| change.sequence).collect::<Vec<_>>());
+    }
+    assert!(parts.iter().all(|part| part.len() <= buffer::BATCH_MAX));
+    assert_eq!(parts.concat(), (1..=number - 3).collect::<Vec<_>>());
+}
+
+#[test]
+fn a_change_in_no_history_that_leaves_the_buffer_before_it_is_shown_is_a_gap() {
+    let fixture = Fixture::new(10, 5);
+    let _reader = fixture.follow();
+    for at in 1..=5 {
+        fixture.change(at, at != 2);
+    }
+    fixture.feed.note_watermark(HistoryWatermark { changes: 5, events: at(7) }, Instant::now());
+    let Ok(Resumption::History(mut resumption)) = fixture.feed.resume("0-0-7-1") else {
+        panic!("it is here")
+    };
+    (6..=7).for_each(|at| fixture.change(at, true));
+    assert_eq!(fixture.feed.unlogged_changes(&mut resumption).unwrap_err(), GapReason::NotLogged);
 }
 
 #[test]
@@ -227,7 +254,7 @@ fn a_change_carries_a_watermark_only_after_the_population() {
     fixture.change(2, true);
     let watermark: Vec<_> = reader.take().unwrap().changes().iter().map(|change| change.watermark).collect();
     assert_eq!(watermark, [None, Some(at(7))]);
-    assert_eq!([fixture.feed.history_seen_at(0), fixture.feed.history_seen_at(2)], [Some(at(7)); 2]);
+    assert_eq!([0, 2].map(|seen| fixture.feed.position_after(seen, None).history), [Some(at(7)); 2]);
 }
 
 #[test]
@@ -242,13 +269,12 @@ fn an_evicted_unlogged_change_was_seen_by_clients_past_its_commit_watermark() {
     {
         fixture.feed.note_watermark(watermark, now);
     }
-    assert!(!fixture.feed.may_have_missed(0, at(0)), "it is here");
+    let is_gap = |history: u64| fixture.feed.resume(&format!("0-0-{history}-1")).is_err();
+    assert!(!is_gap(0), "it is here");
     fixture.change(3, true);
-    let missed =
-        [(0, 6), (0, 7), (1, 0)].map(|(seen, history)| fixture.feed.may_have_missed(seen, at(history)));
-    assert_eq!(missed, [true, false, false]);
+    assert_eq!([6, 7].map(is_gap), [true, false]);
     fixture.feed.note_lost();
-    assert!(fixture.feed.may_have_missed(0, at(u64::MAX)) && !fixture.feed.may_have_missed(3, at(0)));
+    assert!(is_gap(u64::MAX));
 }
 
 #[tokio::test]

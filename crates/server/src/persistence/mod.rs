@@ -6,7 +6,6 @@ pub mod peers;
 mod refused;
 mod removal;
 mod restore;
-mod watermark;
 pub mod writer;
 
 pub use maintenance::Maintenance;

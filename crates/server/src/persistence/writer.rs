@@ -14,11 +14,11 @@ use tokio_util::sync::CancellationToken;
 use super::maintenance::Maintenance;
 use super::refused::{self, RefusedDevices};
 use crate::feed::Feed;
+use crate::feed::resume::CommitWatermark;
 use crate::health::{Health, PeerHealth, StoreHealth};
 use crate::history::EventQueue;
 use crate::metrics::Metrics;
 use crate::pending_ack::{PendingAck, PendingAcks};
-use crate::persistence::watermark::CommitWatermark;
 use crate::registry::{DeviceRegistry, Record};
 use crate::removal::Removal;
 use crate::sync::Leadership;
@@ -26,6 +26,7 @@ use presence::DeviceName;
 use presence::history::HistoryPosition;
 use store::settings::StoreSettings;
 use store::{Batch, Store, StoreError, StoredDevice};
+use system::backoff::Backoff;
 
 /// Devices, and as many events, in one batch: some thirty milliseconds of an embedded store, so that what changes meanwhile
 /// waits no longer than the flush interval.
@@ -159,7 +160,7 @@ impl Writer {
             }
             if all_written {
                 // Others may have written what is published here.
-                if self.feed.watermark().is_none_or(|watermark| watermark.changes < published) {
+                if !self.feed.is_followed_to(published) {
                     self.note_watermark(published).await;
                 }
                 return;
@@ -255,7 +256,7 @@ impl Writer {
 
     /// Tries until the store has taken the part or refused it; says whether it failed meanwhile.
     async fn write_part(&self, batch: Arc<Batch>, stop: &CancellationToken) -> Result<bool, Rejected> {
-        let mut pause = RETRY_MIN;
+        let mut backoff = Backoff::between(RETRY_MIN, RETRY_MAX);
         let mut failing = false;
         loop {
             let started = Instant::now();
@@ -288,12 +289,13 @@ impl Writer {
                 }
             }
             self.show_waiting(&batch);
+            // The last attempts come quickly: there is not much time left.
+            let is_stopping = stop.is_cancelled();
+            let wait = if is_stopping { RETRY_MIN } else { backoff.wait() };
             tokio::select! {
-                () = sleep(pause) => {}
-                // The last attempts come quickly: there is not much time left.
-                () = stop.cancelled(), if pause > RETRY_MIN => pause = RETRY_MIN,
+                () = sleep(wait) => {}
+                () = stop.cancelled(), if !is_stopping => {}
             }
-            pause = (pause * 2).min(if stop.is_cancelled() { RETRY_MIN } else { RETRY_MAX });
         }
         if failing {
             tracing::info!("the store accepts writes again");

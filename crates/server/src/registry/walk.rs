@@ -53,24 +53,41 @@ impl DeviceRegistry {
     /// Reads every record of one part, [`VISITED_AT_ONCE`] under one lock. A record keeps its place for life, so none is
     /// passed over and none is met twice.
     pub(super) fn read_part(&self, part: usize, mut read: impl FnMut(&Record)) {
-        let mut next = 0;
-        loop {
-            let records = self.shards[part].records.read();
-            let end = records.places().min(next + VISITED_AT_ONCE);
-            (next..end).filter_map(|at| records.at(at)).for_each(&mut read);
-            if end == records.places() {
-                return;
-            }
-            next = end;
+        let mut next = Some(0);
+        while let Some(from) = next {
+            next = self.read_places(part, from, &mut read);
         }
+    }
+
+    /// Reads the next records of one part under one lock; returns where to go on.
+    fn read_places(&self, part: usize, from: u32, read: impl FnMut(&Record)) -> Option<u32> {
+        let records = self.shards[part].records.read();
+        let end = records.places().min(from.saturating_add(VISITED_AT_ONCE));
+        (from..end).filter_map(|at| records.at(at)).for_each(read);
+        (end < records.places()).then_some(end)
     }
 
     /// The names of one part that `wanted` lets through, in order.
     pub fn names_in_part(&self, part: usize, wanted: impl Fn(Device<'_>) -> bool) -> Vec<DeviceName> {
         let mut names: Vec<DeviceName> = Vec::new();
-        self.read_part(part, |record| names.extend(wanted(record.device()).then(|| record.name())));
+        let mut next = Some(0);
+        while let Some(from) = next {
+            next = self.gather_names(part, from, &wanted, &mut names);
+        }
         names.sort_unstable();
         names
+    }
+
+    /// Adds the names from one place of a part on, as many as are read under one lock; returns where to go on. For those who
+    /// must let others do something in between.
+    pub fn gather_names(
+        &self,
+        part: usize,
+        from: u32,
+        wanted: impl Fn(Device<'_>) -> bool,
+        names: &mut Vec<DeviceName>,
+    ) -> Option<u32> {
+        self.read_places(part, from, |record| names.extend(wanted(record.device()).then(|| record.name())))
     }
 }
 

@@ -5,10 +5,10 @@ use bytes::{BufMut, Bytes, BytesMut};
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use super::position::StreamPosition;
 use crate::api::devices::view::{DeviceView, StatusView, Viewer};
 use presence::Status;
 use server::feed::Change;
+use server::feed::resume::{GapReason, StreamPosition};
 use server::registry::Snapshot;
 
 /// Room for one block, so that it is mostly made in one piece of memory.
@@ -46,7 +46,7 @@ pub struct GapView {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ToSchema)]
 #[schema(as = GapReason)]
 #[serde(rename_all = "snake_case")]
-pub enum Gap {
+enum Gap {
     /// The id is none that was given here.
     UnknownId,
     /// What has happened is not kept in order, or not all of it is.
@@ -126,7 +126,14 @@ pub fn snapshot_complete(id: StreamPosition, devices: u64) -> Bytes {
     event(Some(id), "snapshot_complete", &SnapshotCompleteView { devices })
 }
 
-pub fn gap(reason: Gap) -> Bytes {
+pub fn gap(reason: GapReason) -> Bytes {
+    let reason = match reason {
+        GapReason::UnknownId => Gap::UnknownId,
+        GapReason::NotLogged => Gap::NotLogged,
+        GapReason::Dropped => Gap::Dropped,
+        GapReason::TooMany => Gap::TooMany,
+        GapReason::Store => Gap::Store,
+    };
     event(None, "gap", &GapView { reason })
 }
 

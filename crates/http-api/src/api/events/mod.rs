@@ -2,7 +2,6 @@
 //! asked for.
 
 mod frame;
-mod position;
 mod replay;
 mod stream;
 #[cfg(test)]

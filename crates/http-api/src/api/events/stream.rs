@@ -6,16 +6,17 @@ use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use futures_util::stream::{self, Stream};
+use tokio::task::yield_now;
 use tokio::time::{Instant, timeout_at};
 
-use super::frame::{self, Gap};
-use super::position::StreamPosition;
-use super::replay::{HistoryReplay, Past};
+use super::frame;
+use super::replay::HistoryReplay;
 use super::walk::Walk;
 use crate::api::devices::view::Viewer;
 use crate::context::Context;
 use presence::history::HistoryPosition;
 use presence::query::Filter;
+use server::feed::resume::{GapReason, Resumption, StreamPosition};
 use server::feed::{Behind, Change, ChangeReader};
 use server::registry::Snapshot;
 
@@ -48,7 +49,7 @@ struct OpenStream {
 
 enum Stage {
     Begin(Option<String>),
-    Replay(HistoryReplay),
+    Replay(Box<HistoryReplay>),
     Snapshot(Option<Box<Walk>>),
     Live,
     End,
@@ -84,13 +85,13 @@ impl OpenStream {
                     let last_event_id = last_event_id.take();
                     Some(self.begin(last_event_id))
                 }
-                Stage::Replay(replay) => match replay.next(&mut self.follower).await {
-                    Past::Block(block) => Some(block),
-                    Past::Over => {
+                Stage::Replay(replay) => match replay.next(&self.follower).await {
+                    Ok(Some(block)) => Some(block),
+                    Ok(None) => {
                         self.stage = Stage::Live;
                         None
                     }
-                    Past::Gap(gap) => Some(self.begin_after(gap)),
+                    Err(reason) => Some(self.begin_after(reason)),
                 },
                 Stage::Snapshot(walk) => match self.follower.walk(walk, self.keep_alive_at).await {
                     Ok((block, done)) => {
@@ -110,6 +111,8 @@ impl OpenStream {
             if let Some(block) = sent.filter(|block| !block.is_empty()) {
                 return Some(block);
             }
+            // Steps that show nothing follow one another here, and other connections are served in between.
+            yield_now().await;
         }
     }
 
@@ -123,27 +126,25 @@ impl OpenStream {
         let Some(id) = last_event_id else {
             return self.begin_anew();
         };
-        let Ok(position) = id.parse::<StreamPosition>() else { return self.begin_after(Gap::UnknownId) };
-        let feed = &self.follower.context.feed;
-        let is_ours = position.epoch == feed.epoch();
-        if is_ours && feed.reaches(position.sequence) {
-            self.follower.reader.go_to(position.sequence);
-            self.follower.watermark = position.history;
-            self.stage = Stage::Live;
-            return frame::begin(None);
+        match self.follower.context.feed.resume(&id) {
+            Ok(Resumption::Memory { after, history }) => {
+                self.follower.reader.go_to(after);
+                self.follower.watermark = history;
+                self.stage = Stage::Live;
+            }
+            Ok(Resumption::History(resumption)) => {
+                self.follower.reader.go_to(resumption.then_after());
+                self.stage = Stage::Replay(Box::new(HistoryReplay::new(resumption)));
+            }
+            Err(reason) => return self.begin_after(reason),
         }
-        if is_ours && position.sequence > feed.head() {
-            return self.begin_after(Gap::UnknownId);
-        }
-        let Some(event) = position.history else { return self.begin_after(Gap::NotLogged) };
-        self.stage = Stage::Replay(HistoryReplay::new(event, if is_ours { position.sequence } else { 0 }));
         frame::begin(None)
     }
 
     /// Says that something is missing, and goes on with what is now.
-    fn begin_after(&mut self, gap: Gap) -> Bytes {
+    fn begin_after(&mut self, reason: GapReason) -> Bytes {
         self.follower.context.feed.note_gap();
-        let mut blocks = BytesMut::from(frame::gap(gap));
+        let mut blocks = BytesMut::from(frame::gap(reason));
         blocks.extend_from_slice(&self.begin_anew());
         blocks.freeze()
     }
@@ -163,11 +164,7 @@ impl OpenStream {
 impl Follower {
     /// The id with which a client goes on from here.
     pub fn position(&self) -> StreamPosition {
-        let feed = &self.context.feed;
-        let sequence = self.reader.position();
-        // What is kept now serves if it tells of nothing that is still to be read.
-        let history = feed.history_seen_at(sequence).or(self.watermark);
-        StreamPosition { epoch: feed.epoch(), sequence, history }
+        self.context.feed.position_after(self.reader.position(), self.watermark)
     }
 
     pub fn admits(&self, snapshot: &Snapshot) -> bool {
@@ -182,11 +179,7 @@ impl Follower {
     /// A change as it is shown to everybody, with its id.
     pub fn shown(&self, change: &Change, viewer: &Viewer<'_>) -> Bytes {
         let feed = &self.context.feed;
-        change.shown(viewer.freshness(), |change| {
-            let id =
-                StreamPosition { epoch: feed.epoch(), sequence: change.sequence, history: change.watermark };
-            frame::change(id, change, viewer)
-        })
+        change.shown(viewer.freshness(), |change| frame::change(feed.position_of(change), change, viewer))
     }
 
     /// The changes that come next and that the client wants; nothing if there is none among them.

@@ -10,7 +10,6 @@ use futures_util::{Stream, StreamExt};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
-use super::replay::EVENTS_MAX;
 use super::stream::{Wish, blocks};
 use crate::context::{Context, ContextParts};
 use crate::settings::HttpSettings;
@@ -19,7 +18,7 @@ use presence::history::{EventPage, HistoryPosition, HistoryRow, StoredEvent};
 use presence::payload::Payload;
 use presence::query::Filter;
 use presence::{Device, EventKind, Moment, PresenceEvent, UnixSeconds};
-use server::feed::HistoryWatermark;
+use server::feed::resume::{EVENTS_MAX, HistoryWatermark};
 use server::freshness::RoundNumber;
 use server::registry::{Arrival, Provenance};
 use store::{ReadHistory, StoreError};
@@ -106,6 +105,19 @@ async fn as_much_as_is_shown_again_is_shown_and_more_is_a_gap() {
         &read[read.len() - 500..]
     );
     assert!(more.counts("devstatus_stream_gaps_total 1"));
+}
+
+#[tokio::test]
+async fn a_replay_shows_few_events_in_one_step() {
+    let fixture = keeping(many(1_000), 1_000);
+    let mut stream = pin!(resumed(&fixture, false));
+    let mut shown = 0;
+    while shown < 1_000 {
+        let block = timeout(PATIENCE, stream.next()).await.expect("it goes on").unwrap();
+        let events = std::str::from_utf8(&block).unwrap().matches("event: change\n").count();
+        assert!(events <= 64, "{events} in one step");
+        shown += events;
+    }
 }
 
 #[tokio::test]

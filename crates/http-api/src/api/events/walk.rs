@@ -13,6 +13,7 @@
 
 use bytes::Bytes;
 use tokio::sync::OwnedSemaphorePermit;
+use tokio::task::yield_now;
 use tokio::time::{Instant, timeout_at};
 
 use super::frame;
@@ -53,10 +54,13 @@ impl Follower {
                     return Ok((frame::keep_alive(None), false));
                 };
                 self.reader.go_to(self.context.feed.head());
-                walk.insert(Box::new(Walk::new(self, permit.expect("the semaphore is never closed"))))
+                let permit = permit.expect("the semaphore is never closed");
+                let walk = walk.insert(Box::new(Walk::new(permit)));
+                walk.gather(self).await;
+                walk
             }
         };
-        if !walk.go_on(self) {
+        if !walk.go_on(self).await {
             return Ok((frame::snapshot_complete(self.position(), walk.devices), true));
         }
         let shown = walk.show(self);
@@ -73,8 +77,8 @@ impl Follower {
 }
 
 impl Walk {
-    fn new(follower: &Follower, permit: OwnedSemaphorePermit) -> Self {
-        let mut walk = Self {
+    fn new(permit: OwnedSemaphorePermit) -> Self {
+        Self {
             part: 0,
             gathered_at: 0,
             names: Vec::new(),
@@ -82,20 +86,24 @@ impl Walk {
             read_at: Vec::new(),
             devices: 0,
             _permit: permit,
-        };
-        walk.gather(follower);
-        walk
+        }
     }
 
-    fn gather(&mut self, follower: &Follower) {
+    /// Gathers the names of the part, some at a time: other connections are served in between.
+    async fn gather(&mut self, follower: &Follower) {
         // Before the names: a device that is added later is not to be missed.
         self.gathered_at = follower.context.feed.head();
-        self.names = follower.context.map.names_in_part(self.part, |device| follower.may_admit(device));
-        (self.step_from, self.read_at) = (0, Vec::new());
+        (self.step_from, self.names, self.read_at) = (0, Vec::new(), Vec::new());
+        let (map, mut next) = (&follower.context.map, Some(0));
+        while let Some(from) = next {
+            next = map.gather_names(self.part, from, |device| follower.may_admit(device), &mut self.names);
+            yield_now().await;
+        }
+        self.names.sort_unstable();
     }
 
     /// Goes to the next part that has devices if this one has been shown; false after the last.
-    fn go_on(&mut self, follower: &Follower) -> bool {
+    async fn go_on(&mut self, follower: &Follower) -> bool {
         self.step_from += self.read_at.len();
         self.read_at.clear();
         while self.step_from == self.names.len() {
@@ -103,7 +111,7 @@ impl Walk {
                 return false;
             }
             self.part += 1;
-            self.gather(follower);
+            self.gather(follower).await;
         }
         true
     }

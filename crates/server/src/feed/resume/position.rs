@@ -24,7 +24,7 @@ pub struct StreamPosition {
 }
 
 impl StreamPosition {
-    /// At a position of the history.
+    /// The id of an event out of the history.
     pub fn in_history(position: HistoryPosition) -> Self {
         Self { epoch: 0, sequence: 0, history: Some(position) }
     }

@@ -1,5 +1,5 @@
-//! How far the history follows the changes: from which of its positions whoever has seen a change goes on, and what of the
-//! changes that it does not tell somebody may have missed. Pure; who finds it out is not known here.
+//! How far the history follows the changes: the position that a client has seen with a change, and which of the changes in no
+//! history a client has seen at another instance. Pure: what the store says is an argument.
 
 use std::collections::VecDeque;
 use std::time::Instant;
@@ -7,19 +7,19 @@ use std::time::Instant;
 use crate::health::PeerHealth;
 use presence::history::HistoryPosition;
 
-/// Findings that are remembered for the sake of changes that stand in no history: sixteen kilobytes, a minute or two of such
-/// changes without a pause. Without an older one, somebody who has been away for longer is told of a gap.
+/// Watermarks that are remembered for the sake of changes in no history: sixteen kilobytes, a minute or two of such changes
+/// without a pause. A client that has been away for longer gets a gap.
 const COMMIT_WATERMARKS_MAX: usize = 1_024;
 
-/// How far the history follows: of all changes up to `changes`, it tells those that it tells at all up to `events` of its own
-/// positions, and all of them stand in the store.
+/// How far the history follows: all changes up to `changes` that are in the history at all are at positions up to `events`, and
+/// all of them are in the store.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct HistoryWatermark {
     pub changes: u64,
     pub events: HistoryPosition,
 }
 
-/// A finding that counts.
+/// A watermark that counts.
 #[derive(Clone, Copy, Debug)]
 struct ConfirmedWatermark {
     watermark: HistoryWatermark,
@@ -27,31 +27,31 @@ struct ConfirmedWatermark {
     head: u64,
 }
 
-/// What the ring holds, or held, that the history does not tell.
+/// What the buffer holds, or held, that is in no history.
 #[derive(Clone, Copy, Debug, Default)]
-pub(super) struct UnloggedChanges {
+pub(in crate::feed) struct UnloggedChanges {
     /// The newest such change.
     pub newest: u64,
-    /// The newest such change that is gone.
+    /// The newest such change that has left the buffer.
     pub lost: u64,
-    /// Once all changes up to this one stand in the store, those that are gone do.
+    /// Once all changes up to this one are in the store, those that have left the buffer are.
     pub committed_by: u64,
 }
 
 #[derive(Debug, Default)]
-pub(super) struct WatermarkTracker {
+pub(in crate::feed) struct WatermarkTracker {
     confirmed: Option<ConfirmedWatermark>,
-    /// The one before: whoever follows may be a little behind the newest change.
+    /// The one before: a stream may be a little behind the newest change.
     before: Option<ConfirmedWatermark>,
-    /// What was found at that moment, and does not count before everything that others had written by then is here.
+    /// The watermark of that moment, which does not count before everything that others had written by then is here.
     waiting: Option<(HistoryWatermark, Instant)>,
-    /// In a store that several share, what was found first after each change that stands in no history. The change stood in
-    /// the store then, so whoever has seen as much of the history, at whatever instance, has been shown the change there.
+    /// In a store that several share, the first watermark after each change that is in no history. The change was in the store
+    /// then, so a client that has seen as much of the history, at whatever instance, has been shown the change there.
     commit_watermarks: VecDeque<HistoryWatermark>,
 }
 
 impl WatermarkTracker {
-    /// Notes what was found at that moment. Where other instances write the history, too, it may tell of what has not arrived
+    /// Notes the watermark of that moment. Where other instances write the history, too, it may tell of what has not arrived
     /// here yet; then it counts once that has.
     pub fn note(
         &mut self,
@@ -95,14 +95,14 @@ impl WatermarkTracker {
         self.confirmed.map(|confirmed| confirmed.watermark)
     }
 
-    /// Up to where whoever has seen all changes up to that one has seen what the history tells.
+    /// Up to where a client that has seen all changes up to that one has seen what the history tells.
     pub fn seen_at(&self, sequence: u64) -> Option<HistoryPosition> {
         let found = [self.confirmed, self.before].into_iter().flatten();
         found.filter(|found| found.head <= sequence).map(|found| found.watermark.events).next()
     }
 
-    /// Whether whoever has seen the history up to that position has been shown, at another instance, what stood in the store
-    /// with all changes up to that one.
+    /// Whether a client that has seen the history up to that position has been shown, at another instance, what was in the
+    /// store with all changes up to that one.
     pub fn commit_seen_at(&self, change: u64, events: HistoryPosition) -> bool {
         let first = self.commit_watermarks.iter().find(|commit| commit.changes >= change);
         first.is_some_and(|commit| events >= commit.events)
@@ -163,7 +163,7 @@ mod tests {
         let peer_health = PeerHealth::Current { at: now };
         let note = |tracker: &mut WatermarkTracker, watermark, unlogged| {
             tracker.note(watermark, now, peer_health, unlogged, 100);
-            // A finding counts with the next.
+            // A watermark counts with the next.
             tracker.note(watermark, now, peer_health, unlogged, 100);
         };
         note(&mut tracker, watermark(4, 10), unlogged(6, 0));
@@ -176,7 +176,7 @@ mod tests {
         note(&mut tracker, watermark(8, 30), unlogged(6, 5));
         assert!(
             tracker.commit_seen_at(5, at(20)) && !tracker.commit_seen_at(5, at(19)),
-            "the first that was found after it"
+            "the first one after it"
         );
         assert!(!tracker.commit_seen_at(7, at(99)));
         for changes in 9..9 + 2 * COMMIT_WATERMARKS_MAX as u64 {

@@ -1,10 +1,10 @@
-//! Finds out how far the history follows the changes, from what the store says of the order of its events. Pure.
+//! Finds how far the history follows the changes, from what the store says of the order of its events. Pure.
 //!
-//! Where several write at once, events that are kept may have a place in the order beyond what can be read of it yet, because
-//! something that has begun before them is still under way. So what has been written is told by the history up to
-//! [`EventPage::newest`] only once that has come to where [`EventPage::begun`] was after the writing.
+//! Where several write at once, an event may have a place in the order that cannot be read yet, because a transaction that
+//! began earlier is still open. So what has been written is in the history up to [`EventPage::newest`] only once that has
+//! come to where [`EventPage::begun`] was after the writing.
 
-use crate::feed::HistoryWatermark;
+use super::HistoryWatermark;
 use presence::history::{EventPage, HistoryPosition};
 
 #[derive(Debug, Default)]
@@ -19,9 +19,9 @@ struct PendingWatermark {
 }
 
 impl CommitWatermark {
-    /// What has been found, if anything: all changes up to that one had been written when the page was read.
+    /// The watermark, if there is one: all changes up to that one had been written when the page was read.
     ///
-    /// What is awaited stays so until it has come, so that something comes however often more is written.
+    /// What is awaited stays so until it has come, so that a watermark comes however often more is written.
     pub fn find(&mut self, changes: u64, page: &EventPage) -> Option<HistoryWatermark> {
         let events = page.newest;
         if events >= page.begun {
