@@ -6,6 +6,7 @@ pub mod refusal;
 
 use std::borrow::Cow;
 
+use axum::body::{Body, Bytes};
 use axum::http::{HeaderValue, Method, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
@@ -170,8 +171,9 @@ fn shortened(name: &str) -> String {
     name.chars().take(ECHO_MAX_CHARS).collect()
 }
 
-impl IntoResponse for Error {
-    fn into_response(self) -> Response {
+impl Error {
+    /// The whole answer.
+    pub fn response(&self) -> Response<Bytes> {
         let kind = self.kind();
         let status = kind.status();
         let problem = Problem {
@@ -182,16 +184,24 @@ impl IntoResponse for Error {
             parameter: self.parameter(),
             known: self.known(),
         };
-        let mut response = (status, axum::Json(problem)).into_response();
+        let body = serde_json::to_vec(&problem).expect("texts and numbers are JSON");
+        let mut response = Response::new(Bytes::from(body));
+        *response.status_mut() = status;
         let headers = response.headers_mut();
         headers.insert(header::CONTENT_TYPE, PROBLEM_JSON);
         if status == StatusCode::SERVICE_UNAVAILABLE {
             headers.insert(header::RETRY_AFTER, HeaderValue::from(RETRY_AFTER_S));
         }
-        if let Error::Refused(refusal) = &self {
+        if let Error::Refused(refusal) = self {
             refusal.add_headers(headers);
         }
         response
+    }
+}
+
+impl IntoResponse for Error {
+    fn into_response(self) -> Response {
+        self.response().map(Body::from)
     }
 }
 

@@ -34,8 +34,8 @@ pub fn run(size: &Size, load: &Load) -> Outcome<()> {
     let mut peer = Figures::new("without", "requests/s");
     for round in 1..=size.rounds {
         println!("round {round}");
-        peer.push(wrk(&open.url, size.devices, load, round, Some(&authorization))?);
-        ours.push(wrk(&keyed.url, size.devices, load, round, Some(&authorization))?);
+        peer.push(wrk(&open.url, size.devices, load, round, Some(&authorization))?.rate);
+        ours.push(wrk(&keyed.url, size.devices, load, round, Some(&authorization))?.rate);
     }
     print_ratio("auth", &ours, &peer);
     Ok(())

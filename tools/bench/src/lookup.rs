@@ -57,12 +57,34 @@ pub fn run(size: &Size, load: &Load) -> Outcome<()> {
     }
     let mut ours = Figures::new("devstatus", "requests/s");
     let mut peer = Figures::new("nginx", "requests/s");
+    let mut our_time = Figures::new("devstatus, processor", "ns/request");
+    let mut peer_time = Figures::new("nginx, processor", "ns/request");
     for round in 1..=size.rounds {
         println!("round {round}");
-        peer.push(wrk(&nginx.url, size.devices, load, round, None)?);
-        ours.push(wrk(&service.url, size.devices, load, round, None)?);
+        let asked = |url: &str| wrk(url, size.devices, load, round, None);
+        measure(&nginx.process, &mut peer, &mut peer_time, || asked(&nginx.url))?;
+        measure(&service.process, &mut ours, &mut our_time, || asked(&service.url))?;
     }
+    print_ratio("processor time", &our_time, &peer_time);
     print_ratio("lookup", &ours, &peer);
+    Ok(())
+}
+
+/// Requests a second of a server, and the processor time that it takes for each.
+fn measure(
+    server: &Process,
+    rates: &mut Figures,
+    times: &mut Figures,
+    load: impl FnOnce() -> Outcome<Answered>,
+) -> Outcome<()> {
+    let before = server.processor_time_of_all()?;
+    let answered = load()?;
+    let after = server.processor_time_of_all()?;
+    let each = |before: Duration, after: Duration| (after - before).as_nanos() as f64 / answered.requests;
+    let (user, kernel) = (each(before.user, after.user), each(before.kernel, after.kernel));
+    rates.push(answered.rate);
+    times.push(user + kernel);
+    println!("    of these {user:.0} ns in user code, {kernel:.0} ns in the kernel");
     Ok(())
 }
 
@@ -84,7 +106,7 @@ fn check(service: &Service, devices: u32) -> Outcome<Answer> {
 /// A running nginx that gives one answer to everything.
 struct Nginx {
     url: String,
-    _process: Process,
+    process: Process,
     _directory: TempDir,
 }
 
@@ -113,7 +135,7 @@ impl Nginx {
             process.check_runs()?;
             Ok(client.ask(&url).is_ok_and(|answer| answer.status == 200))
         })?;
-        Ok(Self { url, _process: process, _directory: directory })
+        Ok(Self { url, process, _directory: directory })
     }
 }
 
@@ -148,8 +170,21 @@ fn configure(
     ))
 }
 
-/// Puts load on a server; requests a second.
-pub fn wrk(url: &str, devices: u32, load: &Load, seed: u32, authorization: Option<&str>) -> Outcome<f64> {
+/// What a server answered under load.
+pub struct Answered {
+    pub requests: f64,
+    /// Requests a second.
+    pub rate: f64,
+}
+
+/// Puts load on a server.
+pub fn wrk(
+    url: &str,
+    devices: u32,
+    load: &Load,
+    seed: u32,
+    authorization: Option<&str>,
+) -> Outcome<Answered> {
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/random_devices.lua");
     let number = |flag: &str, value: u32| format!("-{flag}{value}");
     let mut command = Command::new("wrk");
@@ -163,8 +198,12 @@ pub fn wrk(url: &str, devices: u32, load: &Load, seed: u32, authorization: Optio
     let report = String::from_utf8_lossy(&output.stdout);
     let figure = |key: &str| report.lines().find_map(|line| line.trim().strip_prefix(key));
     let failed = ["Non-2xx or 3xx responses:", "Socket errors:"].iter().find_map(|key| figure(key));
-    match (figure("Requests/sec:"), failed) {
-        (Some(rate), None) => Ok(rate.trim().parse()?),
+    let requests =
+        report.lines().find_map(|line| line.trim().split_once(" requests in ")).map(|(number, _)| number);
+    match (requests, figure("Requests/sec:"), failed) {
+        (Some(requests), Some(rate), None) => {
+            Ok(Answered { requests: requests.parse()?, rate: rate.trim().parse()? })
+        }
         _ => Err(format!("wrk failed:\n{report}{}", String::from_utf8_lossy(&output.stderr)).into()),
     }
 }

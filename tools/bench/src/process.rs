@@ -52,14 +52,22 @@ impl Process {
         }
     }
 
-    /// Processor time used so far, in user code and in the kernel.
+    /// Processor time used so far.
     pub fn processor_time(&self) -> Outcome<Duration> {
-        let stat = fs::read_to_string(format!("/proc/{}/stat", self.child.id()))?;
-        // The name in parentheses may hold anything; the fields behind it are numbers.
-        let (_, fields) = stat.rsplit_once(')').ok_or("no figures of the process")?;
-        let mut ticks = fields.split_whitespace().skip(11).map(str::parse::<u64>);
-        let (user, system) = (ticks.next().ok_or("no user time")??, ticks.next().ok_or("no system time")??);
-        Ok(Duration::from_millis((user + system) * 1_000 / rustix::param::clock_ticks_per_second()))
+        let ProcessorTime { user, kernel } = processor_time(self.child.id())?;
+        Ok(user + kernel)
+    }
+
+    /// Processor time used so far by it and by the processes that it started, which must not have started others.
+    pub fn processor_time_of_all(&self) -> Outcome<ProcessorTime> {
+        let id = self.child.id();
+        let children = fs::read_to_string(format!("/proc/{id}/task/{id}/children"))?;
+        let mut sum = processor_time(id)?;
+        for child in children.split_whitespace() {
+            let ProcessorTime { user, kernel } = processor_time(child.parse()?)?;
+            sum = ProcessorTime { user: sum.user + user, kernel: sum.kernel + kernel };
+        }
+        Ok(sum)
     }
 
     /// Bytes of memory: resident now, and at most so far.
@@ -72,6 +80,23 @@ impl Process {
         };
         Ok(Resident { now: bytes("VmRSS:")?, peak: bytes("VmHWM:")? })
     }
+}
+
+/// Time on a processor, by where it was spent.
+#[derive(Clone, Copy)]
+pub struct ProcessorTime {
+    pub user: Duration,
+    pub kernel: Duration,
+}
+
+fn processor_time(id: u32) -> Outcome<ProcessorTime> {
+    let stat = fs::read_to_string(format!("/proc/{id}/stat"))?;
+    // The name in parentheses may hold anything; the fields behind it are numbers.
+    let (_, fields) = stat.rsplit_once(')').ok_or("no figures of the process")?;
+    let mut ticks = fields.split_whitespace().skip(11).map(str::parse::<u64>);
+    let (user, kernel) = (ticks.next().ok_or("no user time")??, ticks.next().ok_or("no system time")??);
+    let duration = |ticks| Duration::from_millis(ticks * 1_000 / rustix::param::clock_ticks_per_second());
+    Ok(ProcessorTime { user: duration(user), kernel: duration(kernel) })
 }
 
 #[derive(Clone, Copy, PartialEq)]

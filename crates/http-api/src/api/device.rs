@@ -86,9 +86,9 @@ pub fn is_reserved(device: Device<'_>) -> bool {
 
 /// The deciding message of a device, as an answer needs it.
 pub struct LastMessage {
-    status: Status,
-    message: Vec<u8>,
-    received_in: RoundNumber,
+    pub status: Status,
+    pub message: Vec<u8>,
+    pub received_in: RoundNumber,
 }
 
 impl LastMessage {

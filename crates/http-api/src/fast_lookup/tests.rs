@@ -2,14 +2,15 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use axum::Router;
-use tokio::io::{AsyncReadExt, AsyncWriteExt, duplex};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt, duplex};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use super::*;
-use crate::serving::connection::{Client, Served};
+use crate::serving::connection::{Client, Patience, Served};
 use crate::serving::direct::App;
 use crate::serving::places::Use;
 use crate::settings::HttpSettings;
@@ -41,16 +42,17 @@ fn case(is_direct: bool, line: &str, headers: &str) -> Case {
 fn corpus() -> Vec<Case> {
     let host = "Host: localhost\r\n";
     let plain = |is_direct, line: &str| case(is_direct, line, host);
-    let with = |headers: &str| case(true, "GET /pump/1", &format!("{host}{headers}\r\n"));
+    let with = |is_direct, headers: &str| case(is_direct, "GET /pump/1", &format!("{host}{headers}\r\n"));
     let mut corpus = vec![
         plain(true, "GET /pump/1"),
         plain(true, "HEAD /pump/1"),
-        plain(true, "GET /pump/2?x=/y&%41"),
-        plain(true, "GET /pump/unknown"),
-        plain(true, "HEAD /pump/unknown"),
-        plain(true, "GET http://localhost/pump/1"),
+        plain(true, "GET /pump/2"),
+        plain(false, "GET /pump/2?x=/y&%41"),
+        plain(false, "GET /pump/unknown"),
+        plain(false, "HEAD /pump/unknown"),
+        plain(false, "GET http://localhost/pump/1"),
         plain(true, "GET /pump/~a.b_c:d@e"),
-        plain(true, "GET /assets/x"),
+        plain(false, "GET /assets/x"),
         plain(false, "GET /pump/large"),
         plain(false, "GET /p%75mp/1"),
         plain(false, "GET /pump/%2B"),
@@ -60,6 +62,7 @@ fn corpus() -> Vec<Case> {
         plain(false, "GET //1"),
         plain(false, "GET /pump"),
         plain(false, "GET /pump/1/"),
+        plain(false, "GET /pump/./1"),
         plain(false, "GET /api/v2"),
         plain(false, "GET /.well-known/security.txt"),
         plain(false, "GET /livez"),
@@ -67,27 +70,40 @@ fn corpus() -> Vec<Case> {
         plain(false, "POST /pump/1"),
         plain(false, "OPTIONS /pump/1"),
         plain(false, &format!("GET /pump/{}", "x".repeat(1_000))),
-        plain(true, &format!("GET /pump/1?{}", "x".repeat(9_000))),
-        case(true, "GET /pump/1", ""),
-        case(true, "GET /pump/1", "Host: a\r\nHost: b\r\n"),
-        case(true, "GET /pump/1", "Host: evil.example\r\n"),
-        case(true, "HEAD /pump/1", "Host: evil.example\r\n"),
+        plain(false, &format!("GET /pump/1?{}", "x".repeat(9_000))),
+        case(false, "GET /pump/1", ""),
+        case(false, "GET /pump/1", "Host: a\r\nHost: b\r\n"),
+        case(false, "GET /pump/1", "Host: evil.example\r\n"),
+        case(false, "HEAD /pump/1", "Host: evil.example\r\n"),
+        case(false, "GET /pump/1", "Host: a b\r\n"),
+        case(true, "GET /pump/1", "host:LOCALHOST:5000 \r\n"),
+        case(true, "GET /pump/1", "Host: [::1]:80\r\n"),
         case(false, "GET /pump/1", "Host: localhost\r\nContent-Length: 2\r\n\r\nab"),
-        with("Origin: http://evil.example"),
-        with("Connection: close"),
-        with("Accept: text/html"),
-        with("X-Forwarded-For: 198.51.100.7"),
-        with(&format!("X-Large: {}", "x".repeat(17_000))),
-        with("Authorization: Bearer a-org-x.wrong"),
-        with("Authorization: Digest x"),
-        with(&format!("Authorization: {KEY}")),
-        with(&format!("Authorization: {READ_NOTHING}")),
+        with(true, "User-Agent: curl/8\r\nAccept: */*"),
+        with(true, "Accept-Encoding: gzip, br\r\nConnection: keep-alive\r\nAccept: text/html"),
+        with(false, "Origin: http://evil.example"),
+        with(false, "Sec-Fetch-Mode: cors"),
+        with(false, "Cookie: __Host-devstatus=x"),
+        with(false, "Connection: close"),
+        with(false, "X-Forwarded-For: 198.51.100.7"),
+        with(false, &format!("X-Large: {}", "x".repeat(17_000))),
+        with(true, "Authorization: Bearer a-org-x.wrong"),
+        with(true, "Authorization: Digest x"),
+        with(true, "Authorization: Basic \u{e4}"),
+        with(true, &format!("Authorization: {KEY}")),
+        with(false, &format!("Authorization: {KEY}\r\nAuthorization: {KEY}")),
+        with(true, &format!("Authorization: {READ_NOTHING}")),
     ];
-    corpus.push(Case { request: "GET /pump/1 HTTP/1.0\r\n\r\n".to_owned(), is_direct: true });
+    corpus.push(Case { request: "GET /pump/1 HTTP/1.0\r\n\r\n".to_owned(), is_direct: false });
+    corpus.push(Case { request: "GET /pump/1 HTTP/1.1\nHost: localhost\n\n".to_owned(), is_direct: false });
+    corpus.push(Case {
+        request: "\r\nGET /pump/1 HTTP/1.1\r\nHost: localhost\r\n\r\n".to_owned(),
+        is_direct: true,
+    });
     corpus
 }
 
-/// A service that holds three devices.
+/// A service that holds some devices.
 fn service(settings: &HttpSettings) -> Fixture {
     let fixture = Fixture::new(settings);
     let arrival = Arrival { provenance: Provenance::Live, at: UnixSeconds(1), round: RoundNumber::NONE };
@@ -95,6 +111,8 @@ fn service(settings: &HttpSettings) -> Fixture {
     let devices = [
         ("1", EventKind::Connect, "{\"Action\":\"Connect\"}"),
         ("2", EventKind::Disconnect, "{\"Action\":\"Disconnect\"}"),
+        ("~a.b_c:d@e", EventKind::Connect, ""),
+        ("+", EventKind::Connect, "not JSON"),
         ("large", EventKind::Connect, &large),
     ];
     for (id, kind, message) in devices {
@@ -129,25 +147,45 @@ fn put_keys_in_force(fixture: &Fixture) {
     fixture.guard().put_in_force(FileContent { keys, sha256: Digest::of(b"file") });
 }
 
-/// Everything that the service answers to a request and one more on a connection of their own, without the time of day.
+/// Everything that the service answers to a request and, once that has come, to one more on a connection of their own, without
+/// the time of day.
 async fn answer(fixture: &Fixture, direct: Option<Arc<dyn Direct>>, request: &str) -> String {
     let (ours, mut theirs) = duplex(64 * 1024);
     let served = Served {
         app: App { router: fixture.router(Router::new()), direct },
         metrics: fixture.metrics.http.clone(),
         shutdown: CancellationToken::new(),
-        write_timeout: PATIENCE,
+        patience: Patience::default(),
     };
     let client = Client { peer: [192, 0, 2, 1].into(), good_for: Use::Anything, progress: Arc::default() };
     let serving = tokio::spawn(served.connection(ours, client));
+    theirs.write_all(request.as_bytes()).await.unwrap();
+    let mut bytes = whole_answer(&mut theirs, request.starts_with("HEAD ")).await;
     let last = format!("GET {LAST} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n");
-    theirs.write_all(format!("{request}{last}").as_bytes()).await.unwrap();
-    let mut bytes = Vec::new();
+    // After some bad requests the connection has ended.
+    let _ = theirs.write_all(last.as_bytes()).await;
     timeout(PATIENCE, theirs.read_to_end(&mut bytes)).await.expect("the connection ends").unwrap();
     drop(theirs);
     timeout(PATIENCE, serving).await.expect("the service ends it, too").unwrap();
     let text = String::from_utf8(bytes).unwrap();
     text.split_inclusive("\r\n").filter(|line| !line.starts_with("date: ")).collect()
+}
+
+/// One answer, or what comes before the end of the connection.
+async fn whole_answer(client: &mut (impl AsyncRead + Unpin), is_head: bool) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    let mut whole = None;
+    while whole.is_none_or(|whole| bytes.len() < whole) {
+        let Ok(byte) = timeout(PATIENCE, client.read_u8()).await.expect("an answer comes") else { break };
+        bytes.push(byte);
+        if whole.is_none() && bytes.ends_with(b"\r\n\r\n") {
+            let head = std::str::from_utf8(&bytes).unwrap();
+            let length = head.lines().find_map(|line| line.strip_prefix("content-length: "));
+            let length = length.filter(|_| !is_head).map_or(0, |length| length.parse().unwrap());
+            whole = Some(bytes.len() + length);
+        }
+    }
+    bytes
 }
 
 /// Sends every request of the corpus both ways, to a service each that differ in nothing else.
@@ -158,8 +196,12 @@ async fn compare(settings: &HttpSettings, prepare: impl Fn(&Fixture)) -> Vec<Str
         prepare(&fast);
         prepare(&routed);
         let lookup = FastLookup::new(&fast.context, fast.guard(), &[]).unwrap();
-        let direct: Arc<dyn Direct> = Arc::new(Answered { lookup, is_direct });
-        let answered = answer(&fast, Some(direct), &request).await;
+        let direct = Arc::new(Counted { lookup, answered: AtomicUsize::new(0) });
+        let answered = answer(&fast, Some(Arc::clone(&direct) as _), &request).await;
+        // With keys it does not matter by which name a service is asked.
+        let by_any_name = fast.guard().keyring.is_in_use() && request.contains("Host: evil.example\r\n\r\n");
+        let expected = usize::from(is_direct || by_any_name);
+        assert_eq!(direct.answered.load(Ordering::Relaxed), expected, "{request:.200}");
         assert_eq!(answered, answer(&routed, None, &request).await, "{request:.200}");
         let difference: Vec<_> = counted(&fast).symmetric_difference(&counted(&routed)).cloned().collect();
         assert_eq!(difference, Vec::<String>::new(), "{request:.200}");
@@ -178,18 +220,17 @@ fn counted(fixture: &Fixture) -> BTreeSet<String> {
     text.lines().filter(is_counter).map(str::to_owned).collect()
 }
 
-/// The fast lookup, which answers what the case says and nothing else.
-struct Answered {
+/// The fast lookup, and how often it has answered.
+struct Counted {
     lookup: FastLookup,
-    is_direct: bool,
+    answered: AtomicUsize,
 }
 
-impl Direct for Answered {
-    fn answer(&self, head: &Parts, peer: IpAddr) -> Option<Response<AnswerBody>> {
-        let answer = self.lookup.answer(head, peer);
-        let is_direct = self.is_direct && head.uri.path() != LAST;
-        assert_eq!(answer.is_some(), is_direct, "{} {}", head.method, head.uri);
-        answer
+impl Direct for Counted {
+    fn answer(&self, request: &PlainRequest<'_>, peer: IpAddr, answer: &mut Vec<u8>) -> bool {
+        let answered = self.lookup.answer(request, peer, answer);
+        self.answered.fetch_add(usize::from(answered), Ordering::Relaxed);
+        answered
     }
 }
 
@@ -197,10 +238,10 @@ impl Direct for Answered {
 async fn the_fast_lookup_answers_as_the_router_does() {
     let settings = HttpSettings::default();
     let answers = compare(&settings, |_| {}).await;
-    assert!(answers[3].starts_with("HTTP/1.1 503 "), "{}", answers[3]);
+    assert!(answers[4].starts_with("HTTP/1.1 503 "), "{}", answers[4]);
     let answers = compare(&settings, populate).await;
     assert!(answers[0].contains("\r\n\r\n{\"Action\":\"Connect\"}"), "{}", answers[0]);
-    assert!(answers[3].contains("devstatus-status: never_connected\r\n"), "{}", answers[3]);
+    assert!(answers[4].contains("devstatus-status: never_connected\r\n"), "{}", answers[4]);
 }
 
 #[tokio::test]
@@ -222,10 +263,73 @@ async fn the_fast_lookup_checks_keys_and_rates_once() {
     let fixture = service(&settings);
     let direct: Arc<dyn Direct> = Arc::new(FastLookup::new(&fixture.context, fixture.guard(), &[]).unwrap());
     let request = "GET /pump/1 HTTP/1.1\r\nHost: localhost\r\n\r\n";
-    assert!(answer(&fixture, Some(Arc::clone(&direct)), request).await.starts_with("HTTP/1.1 200 "));
-    // Two at once: at most one more is allowed by a second that ends in between.
-    let answers = answer(&fixture, Some(direct), &request.repeat(3)).await;
+    let mut answers = String::new();
+    // Three in a row: at most one more than one is allowed by a second that ends in between.
+    for _ in 0..3 {
+        answers += &answer(&fixture, Some(Arc::clone(&direct)), request).await;
+    }
+    assert!(answers.starts_with("HTTP/1.1 200 "), "{answers}");
     assert!(answers.contains("HTTP/1.1 429 "), "{answers}");
+}
+
+/// A service on one end of a pipe that holds few bytes.
+fn narrow(fixture: &Fixture, bytes: usize) -> (tokio::task::JoinHandle<()>, tokio::io::DuplexStream) {
+    let (ours, theirs) = duplex(bytes);
+    let lookup = FastLookup::new(&fixture.context, fixture.guard(), &[]).unwrap();
+    let served = Served {
+        app: App { router: fixture.router(Router::new()), direct: Some(Arc::new(lookup)) },
+        metrics: fixture.metrics.http.clone(),
+        shutdown: CancellationToken::new(),
+        patience: Patience::default(),
+    };
+    let client = Client { peer: [192, 0, 2, 1].into(), good_for: Use::Anything, progress: Arc::default() };
+    (tokio::spawn(served.connection(ours, client)), theirs)
+}
+
+#[tokio::test]
+async fn answers_come_whole_and_in_order_however_the_client_reads_and_writes() {
+    let fixture = service(&HttpSettings::default());
+    populate(&fixture);
+    let paths =
+        ["/pump/1", "/livez", "/pump/2", "/pump/1", "/pump/unknown", "/pump/2", "/pump/large", "/pump/1"];
+    let requests = paths.map(|path| format!("GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n"));
+    // In one go, each by itself, and cut anywhere; through a pipe that takes all, and through one that takes less than an answer.
+    let all = requests.concat();
+    let cuts: Vec<Vec<&str>> = vec![
+        vec![&all],
+        requests.iter().map(String::as_str).collect(),
+        all.as_bytes().chunks(7).map(|piece| std::str::from_utf8(piece).unwrap()).collect(),
+    ];
+    for (pieces, room) in cuts.iter().flat_map(|pieces| [(pieces, 64 * 1024), (pieces, 100)]) {
+        let (serving, client) = narrow(&fixture, room);
+        let (mut reader, mut writer) = tokio::io::split(client);
+        let write = async {
+            for piece in pieces {
+                writer.write_all(piece.as_bytes()).await.unwrap();
+                tokio::task::yield_now().await;
+            }
+        };
+        let read = async {
+            let mut bodies = Vec::new();
+            for _ in paths {
+                let answer = String::from_utf8(whole_answer(&mut reader, false).await).unwrap();
+                bodies.push(answer.split_once("\r\n\r\n").unwrap().1.to_owned());
+            }
+            bodies
+        };
+        let ((), bodies) = tokio::join!(write, read);
+        let starts = bodies.iter().map(|body| body.get(..20).unwrap_or(body)).collect::<Vec<_>>();
+        let connect = "{\"Action\":\"Connect\"}";
+        assert_eq!(bodies[0], connect, "{starts:?}");
+        assert_eq!((&bodies[2], &bodies[5]), (&bodies[5], &bodies[2]), "{starts:?}");
+        assert!(bodies[2].contains("Disconnect") && bodies[4].contains("Never Connected"), "{starts:?}");
+        assert_eq!(
+            (bodies[3].as_str(), bodies[7].as_str(), bodies[6].len() > 20_000),
+            (connect, connect, true)
+        );
+        drop((reader, writer));
+        timeout(PATIENCE, serving).await.expect("the connection ends with its client").unwrap();
+    }
 }
 
 #[test]

@@ -2,9 +2,12 @@
 
 use std::borrow::Cow;
 
-use axum::http::{HeaderMap, HeaderValue, header};
+use axum::http::{HeaderMap, header};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
+
+use super::sessions;
+use crate::serving::plain_request::PlainRequest;
 
 /// An id and the secret with it, as they were sent. Read on every request, so a token is not copied.
 pub struct Credentials<'a> {
@@ -16,6 +19,37 @@ pub struct Credentials<'a> {
 #[derive(Debug, PartialEq, Eq)]
 pub struct MalformedCredentials;
 
+/// What of a request says who asks.
+pub trait Identity {
+    /// The key that it bears; `None`: none.
+    fn credentials(&self) -> Result<Option<Credentials<'_>>, MalformedCredentials>;
+
+    /// The token of a login.
+    fn session_token(&self) -> Option<&str>;
+}
+
+impl Identity for HeaderMap {
+    fn credentials(&self) -> Result<Option<Credentials<'_>>, MalformedCredentials> {
+        Credentials::of(self)
+    }
+
+    fn session_token(&self) -> Option<&str> {
+        sessions::token(self)
+    }
+}
+
+/// A plain request has no cookie.
+impl Identity for PlainRequest<'_> {
+    fn credentials(&self) -> Result<Option<Credentials<'_>>, MalformedCredentials> {
+        let read = |value| Credentials::read(value).ok_or(MalformedCredentials);
+        self.authorization.map(read).transpose()
+    }
+
+    fn session_token(&self) -> Option<&str> {
+        None
+    }
+}
+
 impl<'a> Credentials<'a> {
     /// `None`: the request bears no key.
     pub fn of(headers: &'a HeaderMap) -> Result<Option<Self>, MalformedCredentials> {
@@ -24,11 +58,14 @@ impl<'a> Credentials<'a> {
         if values.next().is_some() {
             return Err(MalformedCredentials);
         }
-        Self::read(value).map(Some).ok_or(MalformedCredentials)
+        Self::read(value.as_bytes()).map(Some).ok_or(MalformedCredentials)
     }
 
-    fn read(value: &'a HeaderValue) -> Option<Self> {
-        let (scheme, rest) = value.to_str().ok()?.split_once(' ')?;
+    /// The key in the value of an `Authorization`.
+    pub fn read(value: &'a [u8]) -> Option<Self> {
+        let text = std::str::from_utf8(value).ok()?;
+        let is_printed = text.bytes().all(|byte| byte == b'\t' || byte == b' ' || byte.is_ascii_graphic());
+        let (scheme, rest) = text.split_once(' ').filter(|_| is_printed)?;
         let rest = rest.trim();
         if scheme.eq_ignore_ascii_case("basic") {
             let decoded = STANDARD.decode(rest).ok()?;
@@ -47,6 +84,8 @@ impl<'a> Credentials<'a> {
 
 #[cfg(test)]
 mod tests {
+    use axum::http::HeaderValue;
+
     use super::*;
 
     fn read(values: &[&str]) -> Result<Option<(String, String)>, MalformedCredentials> {

@@ -16,7 +16,7 @@ use futures_util::FutureExt;
 use parking_lot::Mutex;
 use tokio::time::timeout;
 
-use super::credentials::Credentials;
+use super::credentials::{Credentials, Identity};
 use super::origin::{self, BadHost};
 use super::platform_form;
 use super::sessions::{self, LIFETIME, Session, Sessions};
@@ -121,8 +121,13 @@ impl Guard {
     }
 
     /// What the request may do, if it may do that.
-    pub fn admit(&self, peer: IpAddr, headers: &HeaderMap, scope: Scope) -> Result<Grant, RequestRefusal> {
-        let grant = self.identify(peer, headers)?;
+    pub fn admit(
+        &self,
+        peer: IpAddr,
+        request: &impl Identity,
+        scope: Scope,
+    ) -> Result<Grant, RequestRefusal> {
+        let grant = self.identify(peer, request)?;
         if !grant.allows(scope) {
             self.metrics.refused(RefusedRequest::Scope);
             return Err(RequestRefusal::Forbidden { scope: scope.word() });
@@ -130,13 +135,13 @@ impl Guard {
         Ok(grant)
     }
 
-    fn identify(&self, peer: IpAddr, headers: &HeaderMap) -> Result<Grant, RequestRefusal> {
+    fn identify(&self, peer: IpAddr, request: &impl Identity) -> Result<Grant, RequestRefusal> {
         // Where no keys are in use, what a proxy before this service has checked for itself is passed over.
         if !self.keyring.is_in_use() {
             return self.anonymous(peer);
         }
-        match Credentials::of(headers) {
-            Ok(None) => match self.session(headers) {
+        match request.credentials() {
+            Ok(None) => match self.session(request) {
                 Some(Session { key, .. }) => self.counted(key),
                 None if self.allow_anonymous => self.anonymous(peer),
                 None => Err(self.failed(peer, RefusedRequest::MissingKey)),
@@ -157,8 +162,8 @@ impl Guard {
     }
 
     /// The login that the cookie stands for.
-    fn session(&self, headers: &HeaderMap) -> Option<Session> {
-        let session = self.sessions.find(sessions::token(headers)?, self.started.elapsed())?;
+    fn session(&self, request: &impl Identity) -> Option<Session> {
+        let session = self.sessions.find(request.session_token()?, self.started.elapsed())?;
         (!session.key.key.is_expired(clock::now())).then_some(session)
     }
 
@@ -276,17 +281,24 @@ impl Guard {
     fn check_origin(&self, parts: &Parts) -> Result<(), RequestRefusal> {
         let host = origin::named_host(parts)
             .map_err(|BadHost| self.refused(RefusedRequest::BadHost, RequestRefusal::BadHost))?;
-        let is_open = self.on_loopback && (self.allow_anonymous || !self.keyring.is_in_use());
-        if is_open
-            && parts.uri.path() != LIVENESS
-            && host.is_some_and(|host| !origin::is_allowed(host, &self.allowed_hosts))
-        {
+        if parts.uri.path() != LIVENESS && host.is_some_and(|host| !self.answers_name(host)) {
             return Err(self.refused(RefusedRequest::OtherHost, RequestRefusal::OtherHost));
         }
         if origin::is_cross_origin_change(&parts.method, &parts.headers, &self.cors_origins) {
             return Err(self.refused(RefusedRequest::CrossOrigin, RequestRefusal::CrossOrigin));
         }
         Ok(())
+    }
+
+    /// Whether requests with this `Host` are answered.
+    pub fn answers_host(&self, field: &str) -> bool {
+        origin::host_and_port(field).is_ok_and(|(host, _port)| self.answers_name(host))
+    }
+
+    /// A service that is open to this machine answers to its own names only.
+    fn answers_name(&self, host: &str) -> bool {
+        let is_open = self.on_loopback && (self.allow_anonymous || !self.keyring.is_in_use());
+        !is_open || origin::is_allowed(host, &self.allowed_hosts)
     }
 
     fn refused(&self, why: RefusedRequest, refusal: RequestRefusal) -> RequestRefusal {

@@ -38,7 +38,7 @@ pub fn named_host(parts: &Parts) -> Result<Option<&str>, BadHost> {
 }
 
 /// Splits `host[:port]`. A port that is empty, 80 or 443 counts as none.
-fn host_and_port(text: &str) -> Result<(&str, &str), BadHost> {
+pub fn host_and_port(text: &str) -> Result<(&str, &str), BadHost> {
     let end = if text.starts_with('[') {
         text.find(']').ok_or(BadHost)? + 1
     } else {

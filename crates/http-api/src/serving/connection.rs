@@ -14,24 +14,20 @@ use axum::http::{HeaderMap, HeaderValue, Request, Response, StatusCode, header};
 use axum::routing::future::RouteFuture;
 use hyper::body::{Frame, Incoming, SizeHint};
 use hyper::server::conn::http1;
-use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
-use tokio::time::{sleep_until, timeout};
+use tokio::time::{Instant, Sleep, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 use tower::Service as _;
 
 use super::cut::Cut;
-use super::direct::{AnswerBody, App, Direct};
+use super::direct::App;
 use super::path;
 use super::places::Use;
 use super::stream::{Busy, Idle, StreamProgress, WatchedStream};
+use super::turns::BodyInTurns;
 use server::metrics::{CutConnection, HttpMetrics, RefusedRequest};
 
-/// From the first byte of a request to the end of its headers.
-const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
-/// How long a connection may rest: longer than the minute after which common proxies let go of theirs, so that it is not
-/// this side that closes under a request on its way.
-const IDLE_TIMEOUT: Duration = Duration::from_secs(75);
 /// What is read of a request before its headers end. The guard refuses less with a sentence; this is for what never ends.
 const HEAD_MAX_BYTES: usize = 32 * 1024;
 /// How long a connection that has to give way is still listened to. A request that has already come is known only after the
@@ -49,6 +45,60 @@ const SLOW_HEADERS: &[u8] = b"HTTP/1.1 408 Request Timeout\r\nconnection: close\
     {\"type\":\"urn:devstatus:problem:slow-request\",\"title\":\"The request took too long\",\
     \"status\":408,\"detail\":\"The headers have to arrive within ten seconds.\"}";
 
+/// How long a client may keep a connection waiting.
+#[derive(Clone, Copy, Debug)]
+pub struct Patience {
+    /// From the first byte of a request to the end of its headers.
+    pub head: Duration,
+    /// Between requests.
+    pub idle: Duration,
+    /// A client that takes nothing of its answer for so long is cut off: what waits for it holds memory.
+    pub write: Duration,
+}
+
+impl Default for Patience {
+    /// Idle connections live longer than the minute after which common proxies let go of theirs, so that it is not this side
+    /// that closes under a request on its way. Nobody who waits for an answer waits 30 s to take any of it.
+    fn default() -> Self {
+        Self { head: Duration::from_secs(10), idle: Duration::from_secs(75), write: Duration::from_secs(30) }
+    }
+}
+
+impl Patience {
+    /// When it ends, and why the connection is closed then; `None`: a request is being answered.
+    fn end(self, progress: &StreamProgress) -> Option<(Instant, CloseReason)> {
+        Some(match progress.idle()? {
+            Idle::Rest(since) => (since + self.head, CloseReason::SlowHeaders),
+            Idle::First(since) | Idle::Next(since) => (since + self.idle, CloseReason::Idle),
+        })
+    }
+
+    /// Waits for the end. The timer is set only when it has fired, or when it would fire too late: to fire in vain now and then
+    /// costs less than to be set with each request.
+    fn poll(
+        self,
+        timer: &mut Pin<Box<Sleep>>,
+        progress: &StreamProgress,
+        cx: &mut Context<'_>,
+    ) -> Poll<CloseReason> {
+        loop {
+            let end = self.end(progress);
+            if let Some((end, _)) = end
+                && end < timer.deadline()
+            {
+                timer.as_mut().reset(end);
+            }
+            ready!(timer.as_mut().poll(cx));
+            let now = Instant::now();
+            match end {
+                Some((end, reason)) if end <= now => return Poll::Ready(reason),
+                Some((end, _)) => timer.as_mut().reset(end),
+                None => timer.as_mut().reset(now + self.idle),
+            }
+        }
+    }
+}
+
 /// Where a request came from, for whatever handles it.
 #[derive(Clone, Copy, Debug)]
 pub struct Peer(pub IpAddr);
@@ -59,8 +109,7 @@ pub struct Served {
     pub app: App,
     pub metrics: HttpMetrics,
     pub shutdown: CancellationToken,
-    /// A client that takes nothing of its answer for so long is cut off: what waits for it holds memory.
-    pub write_timeout: Duration,
+    pub patience: Patience,
 }
 
 /// Whose connection it is, and what it may be used for.
@@ -73,6 +122,7 @@ pub struct Client {
 enum CloseReason {
     Done(hyper::Result<()>),
     SlowHeaders,
+    Idle,
 }
 
 impl Served {
@@ -82,34 +132,31 @@ impl Served {
         T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
         let Client { peer, good_for, progress } = client;
-        let stream = TokioIo::new(WatchedStream::new(stream, Arc::clone(&progress), self.write_timeout));
+        let App { router, direct } = self.app;
+        // In a reserved place only health checks are answered.
+        let direct = direct.filter(|_| good_for == Use::Anything);
+        let stream = WatchedStream::new(stream, Arc::clone(&progress), self.patience.write);
+        let stream = TokioIo::new(stream.answering(direct, peer));
         let cut = Cut::default();
         let context = (Peer(peer), good_for, cut.clone());
-        // In a reserved place only health checks are answered.
-        let App { router, direct } = self.app;
-        let direct = direct.filter(|_| good_for == Use::Anything);
-        let service = Service { router, direct, context, progress: Arc::clone(&progress) };
+        let service = Service { router, context, progress: Arc::clone(&progress) };
         // Without `pipeline_flush`: with it, hyper gathers an answer that a slow client does not take without any limit, and keeps
         // the answer to a request that it cannot read.
         let mut connection = http1::Builder::new()
-            .timer(TokioTimer::new())
-            .header_read_timeout(IDLE_TIMEOUT)
+            // Here the library would set a timer for each request.
+            .header_read_timeout(None)
             .max_buf_size(HEAD_MAX_BYTES)
             .keep_alive(good_for == Use::Anything)
             .serve_connection(stream, service);
-        let mut head_timer = Box::pin(sleep_until(tokio::time::Instant::now()));
+        let mut timer = Box::pin(sleep_until(Instant::now() + self.patience.idle));
         let mut stopping = false;
-        let (mut gives_way, mut give_way_timer) = (None, Box::pin(sleep_until(tokio::time::Instant::now())));
+        let (mut gives_way, mut give_way_timer) = (None, Box::pin(sleep_until(Instant::now())));
         let end = loop {
             let end = poll_fn(|cx| {
                 if let Poll::Ready(done) = Pin::new(&mut connection).poll(cx) {
                     return Poll::Ready(CloseReason::Done(done));
                 }
-                let Some(since) = progress.head_since() else { return Poll::Pending };
-                if head_timer.deadline() != since + HEAD_TIMEOUT {
-                    head_timer.as_mut().reset(since + HEAD_TIMEOUT);
-                }
-                head_timer.as_mut().poll(cx).map(|()| CloseReason::SlowHeaders)
+                self.patience.poll(&mut timer, &progress, cx)
             });
             tokio::select! {
                 biased;
@@ -117,7 +164,7 @@ impl Served {
                 () = cut.0.cancelled() => return,
                 () = progress.evicted.notified(), if !stopping && gives_way.is_none() => {
                     gives_way = Some(progress.idle());
-                    give_way_timer.as_mut().reset(tokio::time::Instant::now() + GIVE_WAY_PAUSE);
+                    give_way_timer.as_mut().reset(Instant::now() + GIVE_WAY_PAUSE);
                 }
                 () = give_way_timer.as_mut(), if !stopping && gives_way.is_some() => {
                     let idle = progress.idle();
@@ -181,14 +228,13 @@ fn count(metrics: &HttpMetrics, end: &CloseReason, progress: &StreamProgress) ->
             false
         }
         // A client that breaks off is its own business.
-        CloseReason::Done(_) => false,
+        CloseReason::Done(_) | CloseReason::Idle => false,
     }
 }
 
 /// The router with what it is told of the connection.
 struct Service {
     router: Router,
-    direct: Option<Arc<dyn Direct>>,
     /// What stands among the extensions of each request.
     context: (Peer, Use, Cut),
     progress: Arc<StreamProgress>,
@@ -201,46 +247,33 @@ impl hyper::service::Service<Request<Incoming>> for Service {
 
     fn call(&self, mut request: Request<Incoming>) -> Answering {
         let busy = Some(self.progress.request());
-        let (peer, good_for, cut) = &self.context;
-        if let Some(direct) = self.direct.as_ref().filter(|_| request.body().is_end_stream()) {
-            let (head, body) = request.into_parts();
-            if let Some(answer) = direct.answer(&head, peer.0) {
-                return Answering::Direct(Some(answer.map(|inner| Tracked { inner, _busy: busy })));
-            }
-            request = Request::from_parts(head, body);
-        }
         if let Some(plain) = path::normalized(request.uri()) {
             *request.uri_mut() = plain;
         }
+        let (peer, good_for, cut) = &self.context;
         request.extensions_mut().insert(*peer);
         request.extensions_mut().insert(*good_for);
         request.extensions_mut().insert(cut.clone());
-        Answering::Routed { route: self.router.clone().call(request), busy }
+        Answering { route: self.router.clone().call(request), busy }
     }
 }
 
 /// An answer on its way.
-enum Answering {
-    Direct(Option<Response<Tracked>>),
-    Routed { route: RouteFuture<Infallible>, busy: Option<Busy> },
+struct Answering {
+    route: RouteFuture<Infallible>,
+    busy: Option<Busy>,
 }
 
 impl Future for Answering {
     type Output = Result<Response<Tracked>, Infallible>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        match &mut *self {
-            Answering::Direct(answer) => Poll::Ready(Ok(answer.take().expect("an answer is taken once"))),
-            Answering::Routed { route, busy } => {
-                let mut response = ready!(Pin::new(route).poll(cx))?;
-                if matches!(response.status(), StatusCode::NO_CONTENT | StatusCode::METHOD_NOT_ALLOWED) {
-                    allow_options(response.headers_mut());
-                }
-                let busy = busy.take();
-                let tracked = |body| Tracked { inner: AnswerBody::routed(body), _busy: busy };
-                Poll::Ready(Ok(response.map(tracked)))
-            }
+        let mut response = ready!(Pin::new(&mut self.route).poll(cx))?;
+        if matches!(response.status(), StatusCode::NO_CONTENT | StatusCode::METHOD_NOT_ALLOWED) {
+            allow_options(response.headers_mut());
         }
+        let busy = self.busy.take();
+        Poll::Ready(Ok(response.map(|body| Tracked { inner: BodyInTurns::new(body), _busy: busy })))
     }
 }
 
@@ -254,7 +287,7 @@ fn allow_options(headers: &mut HeaderMap) {
 
 /// A body that says when it is over.
 struct Tracked {
-    inner: AnswerBody,
+    inner: BodyInTurns,
     _busy: Option<Busy>,
 }
 
@@ -294,14 +327,12 @@ mod tests {
     }
 
     /// A service that cuts a client off after so long, and a connection to it that holds little of a large answer.
-    fn connected(
-        fixture: &Fixture,
-        write_timeout: Duration,
-    ) -> (impl Future<Output = ()> + use<>, DuplexStream) {
+    fn connected(fixture: &Fixture, write: Duration) -> (impl Future<Output = ()> + use<>, DuplexStream) {
         let (ours, theirs) = duplex(64 * 1024);
         let app = App { router: fixture.router(Router::new().route("/large", get(large))), direct: None };
         let metrics = fixture.metrics.http.clone();
-        let served = Served { app, metrics, shutdown: CancellationToken::new(), write_timeout };
+        let patience = Patience { write, ..Patience::default() };
+        let served = Served { app, metrics, shutdown: CancellationToken::new(), patience };
         let client =
             Client { peer: [192, 0, 2, 1].into(), good_for: Use::Anything, progress: Arc::default() };
         (served.connection(ours, client), theirs)
@@ -376,7 +407,8 @@ mod tests {
         let fixture = Fixture::new(&HttpSettings::default());
         let app = App { router: fixture.router(Router::new()), direct: None };
         let metrics = fixture.metrics.http.clone();
-        let served = Served { app, metrics, shutdown: CancellationToken::new(), write_timeout: PATIENCE };
+        let patience = Patience { write: PATIENCE, ..Patience::default() };
+        let served = Served { app, metrics, shutdown: CancellationToken::new(), patience };
         let (stream, mut client) = duplex(64 * 1024);
         client.write_all(sent).await.unwrap();
         let progress = Arc::new(StreamProgress::default());
@@ -396,6 +428,46 @@ mod tests {
         assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
         for sent in [&b""[..], b"GET /livez HT"] {
             assert_eq!(answer_of_a_yielding_connection(sent).await, "", "there is nothing to answer");
+        }
+    }
+
+    /// What a client gets that sends so much and no more, from a service whose patience ends soon.
+    async fn answer_to_a_waiting_client(patience: Patience, sent: &[u8]) -> (String, Fixture) {
+        let fixture = Fixture::new(&HttpSettings::default());
+        let app = App { router: fixture.router(Router::new()), direct: None };
+        let metrics = fixture.metrics.http.clone();
+        let served = Served { app, metrics, shutdown: CancellationToken::new(), patience };
+        let (stream, mut client) = duplex(64 * 1024);
+        let whose = Client { peer: [192, 0, 2, 1].into(), good_for: Use::Anything, progress: Arc::default() };
+        let serving = tokio::spawn(served.connection(stream, whose));
+        client.write_all(sent).await.unwrap();
+        let mut answer = String::new();
+        timeout(PATIENCE, client.read_to_string(&mut answer)).await.expect("the connection ends").unwrap();
+        drop(client);
+        serving.await.unwrap();
+        (answer, fixture)
+    }
+
+    const SLOW_HEADS: &str = "devstatus_http_requests_refused_total{reason=\"slow_headers\"}";
+
+    #[tokio::test]
+    async fn a_connection_without_requests_ends_in_silence() {
+        let patience = Patience { idle: Duration::from_millis(50), ..Patience::default() };
+        let (answer, fixture) = answer_to_a_waiting_client(patience, b"").await;
+        assert_eq!(answer, "");
+        assert!(fixture.counts(&format!("{SLOW_HEADS} 0")));
+        let request = b"GET /livez HTTP/1.1\r\nHost: localhost\r\n\r\n";
+        let (answer, _) = answer_to_a_waiting_client(patience, request).await;
+        assert!(answer.starts_with("HTTP/1.1 200 ") && answer.matches("HTTP/1.1").count() == 1, "{answer}");
+    }
+
+    #[tokio::test]
+    async fn headers_that_do_not_end_are_answered_and_counted() {
+        let patience = Patience { head: Duration::from_millis(50), ..Patience::default() };
+        for sent in ["G", "GET /livez HTTP/1.1\r\nHost: localhost\r\n"] {
+            let (answer, fixture) = answer_to_a_waiting_client(patience, sent.as_bytes()).await;
+            assert!(answer.contains("HTTP/1.1 408 Request Timeout\r\n"), "{answer}");
+            assert!(fixture.counts(&format!("{SLOW_HEADS} 1")));
         }
     }
 

@@ -1,22 +1,24 @@
-//! Answers that are given before the router is asked.
+//! Answers that are given below the HTTP library, straight into the bytes that are sent.
 
+use std::cell::RefCell;
+use std::fmt::Write as _;
 use std::net::IpAddr;
-use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::time::{Duration, UNIX_EPOCH};
 
 use axum::Router;
-use axum::body::{Body, Bytes, HttpBody};
-use axum::http::Response;
-use axum::http::request::Parts;
-use hyper::body::{Frame, SizeHint};
+use axum::body::Bytes;
+use axum::http::{HeaderName, HeaderValue, Response};
+use httpdate::HttpDate;
 
-use super::turns::BodyInTurns;
+use super::plain_request::PlainRequest;
+use system::clock;
 
 /// Answers requests of one kind from their head alone.
 pub trait Direct: Send + Sync {
-    /// `None`: the request is of another kind, and the router answers it. Nothing has been counted of it then.
-    fn answer(&self, head: &Parts, peer: IpAddr) -> Option<Response<AnswerBody>>;
+    /// Appends the whole answer, from its status line on. `false`: the request is of another kind, and the router answers it;
+    /// nothing has been appended and nothing counted then.
+    fn answer(&self, request: &PlainRequest<'_>, peer: IpAddr, answer: &mut Vec<u8>) -> bool;
 }
 
 /// What answers the requests of all connections.
@@ -27,45 +29,54 @@ pub struct App {
     pub direct: Option<Arc<dyn Direct>>,
 }
 
-/// The body of an answer.
-pub enum AnswerBody {
-    Whole(Bytes),
-    Routed(BodyInTurns),
+/// Appends an answer as the HTTP library would write it.
+pub fn write_response(response: &Response<Bytes>, is_head: bool, answer: &mut Vec<u8>) {
+    let status = response.status();
+    write_text(
+        answer,
+        format_args!("HTTP/1.1 {} {}\r\n", status.as_str(), status.canonical_reason().unwrap_or_default()),
+    );
+    for (name, value) in response.headers() {
+        write_header(answer, name, value);
+    }
+    write_body(response.body(), is_head, answer);
 }
 
-impl AnswerBody {
-    /// The body of an answer that the router has given.
-    pub fn routed(body: Body) -> Self {
-        AnswerBody::Routed(BodyInTurns::new(body))
+pub fn write_header(answer: &mut Vec<u8>, name: &HeaderName, value: &HeaderValue) {
+    answer.extend_from_slice(name.as_str().as_bytes());
+    answer.extend_from_slice(b": ");
+    answer.extend_from_slice(value.as_bytes());
+    answer.extend_from_slice(b"\r\n");
+}
+
+/// Appends the last headers of every answer, and its body.
+pub fn write_body(body: &[u8], is_head: bool, answer: &mut Vec<u8>) {
+    write_text(answer, format_args!("content-length: {}\r\ndate: ", body.len()));
+    write_date(answer);
+    answer.extend_from_slice(b"\r\n\r\n");
+    if !is_head {
+        answer.extend_from_slice(body);
     }
 }
 
-impl HttpBody for AnswerBody {
-    type Data = Bytes;
-    type Error = axum::Error;
+fn write_text(answer: &mut Vec<u8>, text: std::fmt::Arguments<'_>) {
+    use std::io::Write as _;
+    answer.write_fmt(text).expect("a vector takes any text");
+}
 
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
-        match &mut *self {
-            AnswerBody::Whole(bytes) if bytes.is_empty() => Poll::Ready(None),
-            AnswerBody::Whole(bytes) => Poll::Ready(Some(Ok(Frame::data(std::mem::take(bytes))))),
-            AnswerBody::Routed(body) => Pin::new(body).poll_frame(cx),
-        }
+/// The time of day as HTTP writes it (RFC 9110, section 5.6.7): a text that changes once a second.
+fn write_date(answer: &mut Vec<u8>) {
+    thread_local! {
+        static DATE: RefCell<(u64, String)> = const { RefCell::new((0, String::new())) };
     }
-
-    fn is_end_stream(&self) -> bool {
-        match self {
-            AnswerBody::Whole(bytes) => bytes.is_empty(),
-            AnswerBody::Routed(body) => body.is_end_stream(),
+    let now = clock::since_1970().as_secs();
+    DATE.with_borrow_mut(|(second, text)| {
+        if *second != now || text.is_empty() {
+            *second = now;
+            text.clear();
+            let date = HttpDate::from(UNIX_EPOCH + Duration::from_secs(now));
+            write!(text, "{date}").expect("a text takes any text");
         }
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        match self {
-            AnswerBody::Whole(bytes) => SizeHint::with_exact(bytes.len() as u64),
-            AnswerBody::Routed(body) => body.size_hint(),
-        }
-    }
+        answer.extend_from_slice(text.as_bytes());
+    });
 }

@@ -51,6 +51,11 @@ struct RequestHead {
 struct Ambiguous;
 
 impl Framing {
+    /// Whether all that has arrived are whole requests.
+    pub fn is_between_requests(&self) -> bool {
+        self.state == FramingState::RequestLine && self.line.is_empty()
+    }
+
     /// Follows the bytes that have arrived.
     pub fn check(&mut self, bytes: &[u8]) -> Result<(), FramingError> {
         let mut at = 0;

@@ -8,6 +8,7 @@ pub(crate) mod framing;
 pub(crate) mod log_limit;
 pub(crate) mod path;
 pub(crate) mod places;
+pub(crate) mod plain_request;
 pub(crate) mod proxy;
 pub(crate) mod room;
 pub(crate) mod server;

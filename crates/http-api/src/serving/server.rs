@@ -15,7 +15,7 @@ use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::connection::{Client, Served};
+use super::connection::{Client, Patience, Served};
 use super::direct::App;
 use super::log_limit::OnceAMinute;
 use super::places::{ConnectionPlace, Places, Use};
@@ -27,8 +27,6 @@ use server::metrics::{CutConnection, HttpMetrics};
 
 /// From the accepted connection to the end of the TLS handshake.
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
-/// A client that takes nothing for longer has stopped reading: nobody who waits for an answer waits so long to take it.
-const WRITE_TIMEOUT: Duration = Duration::from_secs(30);
 /// What the kernel holds of an answer that is not on its way yet. Without a limit it holds megabytes for each client that
 /// reads slowly, and some thousands of them take the memory of all sockets.
 const UNSENT_MAX_BYTES: u32 = 128 * 1024;
@@ -61,7 +59,7 @@ impl Server {
         let addresses = Addresses::new(settings.connections_per_address, TrustedProxies::new(settings));
         Self {
             listener,
-            served: Served { app, metrics, shutdown, write_timeout: WRITE_TIMEOUT },
+            served: Served { app, metrics, shutdown, patience: Patience::default() },
             tls,
             places: Arc::new(Places::new(settings.connections_max)),
             addresses: Arc::new(addresses),

@@ -1,11 +1,13 @@
 //! The bytes of one connection, watched: whether a request has begun and not come to the end of its headers, whether its
-//! framing is plain, and whether the client still takes what it is sent.
+//! framing is plain, and whether the client still takes what it is sent. A plain request that comes alone, between those that
+//! the HTTP library is at, is answered here.
 
 use std::io;
+use std::net::IpAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use parking_lot::Mutex;
@@ -13,7 +15,9 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::sync::Notify;
 use tokio::time::{Instant, Sleep, sleep};
 
+use super::direct::Direct;
 use super::framing::{Framing, FramingError};
+use super::plain_request::PlainRequest;
 
 /// What is known of the connection's request, shared by the stream and the service on top of it.
 #[derive(Debug)]
@@ -63,10 +67,6 @@ impl Default for StreamProgress {
 pub struct Busy(Arc<StreamProgress>);
 
 impl StreamProgress {
-    pub fn head_since(&self) -> Option<Instant> {
-        self.activity.lock().head_since
-    }
-
     pub fn is_busy(&self) -> bool {
         self.busy.load(Ordering::Relaxed)
     }
@@ -86,6 +86,13 @@ impl StreamProgress {
 
     pub fn is_stalled(&self) -> bool {
         self.stalled.load(Ordering::Relaxed)
+    }
+
+    /// A request came whole and was answered at once.
+    fn answered(&self) {
+        let mut activity = self.activity.lock();
+        activity.idle_since = Instant::now();
+        activity.has_asked = true;
     }
 
     /// The headers are complete.
@@ -112,6 +119,9 @@ impl Drop for Busy {
     }
 }
 
+/// Room for the headers and a long message of the platform.
+const ANSWER_CAPACITY: usize = 1_024;
+
 /// A stream whose reads and writes are watched.
 pub struct WatchedStream<T> {
     inner: T,
@@ -123,11 +133,38 @@ pub struct WatchedStream<T> {
     write_timeout: Duration,
     /// Runs while a write waits for the client.
     waiting: Option<Pin<Box<Sleep>>>,
+    /// What answers plain requests, and whose they are.
+    direct: Option<(Arc<dyn Direct>, IpAddr)>,
+    /// The library has written what it has not flushed.
+    unflushed: bool,
+    reply: Option<Reply>,
+}
+
+/// What was answered here and is not on its way yet.
+struct Reply {
+    bytes: Vec<u8>,
+    sent: usize,
+    _busy: Busy,
 }
 
 impl<T> WatchedStream<T> {
     pub fn new(inner: T, progress: Arc<StreamProgress>, write_timeout: Duration) -> Self {
-        Self { inner, progress, framing: Framing::default(), refused: None, write_timeout, waiting: None }
+        Self {
+            inner,
+            progress,
+            framing: Framing::default(),
+            refused: None,
+            write_timeout,
+            waiting: None,
+            direct: None,
+            unflushed: false,
+            reply: None,
+        }
+    }
+
+    /// Answers plain requests of this client.
+    pub fn answering(self, direct: Option<Arc<dyn Direct>>, peer: IpAddr) -> Self {
+        Self { direct: direct.map(|direct| (direct, peer)), ..self }
     }
 
     pub fn into_inner(self) -> T {
@@ -150,7 +187,54 @@ impl<T> WatchedStream<T> {
     }
 }
 
-impl<T: AsyncRead + Unpin> AsyncRead for WatchedStream<T> {
+impl<T: AsyncWrite + Unpin> WatchedStream<T> {
+    /// Answers one plain request if that is all that came, and the library has nothing half read or half written.
+    fn answer(&mut self, bytes: &[u8]) -> Option<Vec<u8>> {
+        let (direct, peer) = self.direct.as_ref()?;
+        if self.unflushed || self.progress.is_busy() {
+            return None;
+        }
+        let request = PlainRequest::read(bytes)?;
+        let mut answer = Vec::with_capacity(ANSWER_CAPACITY);
+        direct.answer(&request, *peer, &mut answer).then_some(answer)
+    }
+
+    /// Sends what was answered here. What the client does not take at once is sent before anything else is read.
+    fn send(&mut self, cx: &mut Context<'_>, bytes: Vec<u8>) -> Poll<io::Result<()>> {
+        let sent = match Pin::new(&mut self.inner).poll_write(cx, &bytes) {
+            Poll::Ready(sent) => sent?,
+            Poll::Pending => 0,
+        };
+        if sent == bytes.len() && Pin::new(&mut self.inner).poll_flush(cx)?.is_ready() {
+            return Poll::Ready(Ok(()));
+        }
+        self.reply = Some(Reply { bytes, sent, _busy: self.progress.request() });
+        self.poll_reply(cx)
+    }
+
+    fn poll_reply(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        while let Some(reply) = &mut self.reply {
+            let rest = &reply.bytes[reply.sent..];
+            if rest.is_empty() {
+                let flushed = Pin::new(&mut self.inner).poll_flush(cx);
+                ready!(self.bounded(cx, flushed))?;
+                self.reply = None;
+                break;
+            }
+            let written = Pin::new(&mut self.inner).poll_write(cx, rest);
+            let written = ready!(self.bounded(cx, written))?;
+            if written == 0 {
+                return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
+            }
+            if let Some(reply) = &mut self.reply {
+                reply.sent += written;
+            }
+        }
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl<T: AsyncRead + AsyncWrite + Unpin> AsyncRead for WatchedStream<T> {
     fn poll_read(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -163,12 +247,37 @@ impl<T: AsyncRead + Unpin> AsyncRead for WatchedStream<T> {
             Some(FramingError::Body { .. }) => return Poll::Ready(Err(io::ErrorKind::InvalidData.into())),
         }
         let before = buffer.filled().len();
-        let outcome = Pin::new(&mut self.inner).poll_read(cx, buffer);
-        if buffer.filled().len() == before {
-            return outcome;
+        loop {
+            ready!(self.poll_reply(cx))?;
+            let at_boundary = self.framing.is_between_requests();
+            let outcome = Pin::new(&mut self.inner).poll_read(cx, buffer);
+            if buffer.filled().len() == before {
+                return outcome;
+            }
+            if let Err(error) = self.framing.check(&buffer.filled()[before..]) {
+                self.progress.arrived();
+                return self.refuse(error, before, buffer);
+            }
+            let is_one = at_boundary && self.framing.is_between_requests();
+            let Some(answer) = is_one.then(|| self.answer(&buffer.filled()[before..])).flatten() else {
+                self.progress.arrived();
+                return outcome;
+            };
+            buffer.set_filled(before);
+            self.progress.answered();
+            ready!(self.send(cx, answer))?;
         }
-        self.progress.arrived();
-        let Err(error) = self.framing.check(&buffer.filled()[before..]) else { return outcome };
+    }
+}
+
+impl<T> WatchedStream<T> {
+    /// Keeps the library from reading on behind a fault.
+    fn refuse(
+        &mut self,
+        error: FramingError,
+        before: usize,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
         self.refused = Some(error);
         match error {
             FramingError::Head { at } => {
@@ -191,6 +300,8 @@ impl<T: AsyncRead + Unpin> AsyncRead for WatchedStream<T> {
 
 impl<T: AsyncWrite + Unpin> AsyncWrite for WatchedStream<T> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        ready!(self.poll_reply(cx))?;
+        self.unflushed = true;
         let outcome = Pin::new(&mut self.inner).poll_write(cx, bytes);
         self.bounded(cx, outcome)
     }
@@ -200,6 +311,8 @@ impl<T: AsyncWrite + Unpin> AsyncWrite for WatchedStream<T> {
         cx: &mut Context<'_>,
         slices: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
+        ready!(self.poll_reply(cx))?;
+        self.unflushed = true;
         let outcome = Pin::new(&mut self.inner).poll_write_vectored(cx, slices);
         self.bounded(cx, outcome)
     }
@@ -210,10 +323,12 @@ impl<T: AsyncWrite + Unpin> AsyncWrite for WatchedStream<T> {
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let outcome = Pin::new(&mut self.inner).poll_flush(cx);
+        self.unflushed &= !outcome.is_ready();
         self.bounded(cx, outcome)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        ready!(self.poll_reply(cx))?;
         let outcome = Pin::new(&mut self.inner).poll_shutdown(cx);
         self.bounded(cx, outcome)
     }

@@ -1,0 +1,143 @@
+//! A request whose head says nothing that takes an HTTP library to follow: what programs send that ask for a device and
+//! have no special wishes. Read without a copy and without an allocation.
+
+use httparse::{EMPTY_HEADER, Request, Status};
+
+/// A longer head is read by the library.
+pub const PLAIN_MAX_BYTES: usize = 2 * 1024;
+/// Programs send five or six.
+const HEADERS_MAX: usize = 16;
+
+/// What these say changes no answer to a plain request.
+const WITHOUT_EFFECT: [&str; 10] = [
+    "user-agent",
+    "accept",
+    "accept-encoding",
+    "accept-language",
+    "cache-control",
+    "pragma",
+    "priority",
+    "traceparent",
+    "tracestate",
+    "x-request-id",
+];
+
+/// A GET or HEAD without a body, of HTTP/1.1, on a connection that stays open.
+#[derive(Debug, PartialEq, Eq)]
+pub struct PlainRequest<'a> {
+    pub is_head: bool,
+    /// Without a query and without escapes.
+    pub path: &'a str,
+    pub host: &'a str,
+    pub authorization: Option<&'a [u8]>,
+}
+
+impl<'a> PlainRequest<'a> {
+    /// `None`: the bytes are not just one plain request. Their framing must have been checked before, since line ends are read
+    /// leniently here.
+    pub fn read(bytes: &'a [u8]) -> Option<Self> {
+        if bytes.len() > PLAIN_MAX_BYTES {
+            return None;
+        }
+        let mut headers = [EMPTY_HEADER; HEADERS_MAX];
+        let mut request = Request::new(&mut headers);
+        if request.parse(bytes) != Ok(Status::Complete(bytes.len())) || request.version != Some(1) {
+            return None;
+        }
+        let is_head = match request.method? {
+            "GET" => false,
+            "HEAD" => true,
+            _ => return None,
+        };
+        let path = request.path.filter(|path| is_plain_path(path))?;
+        let (mut host, mut authorization) = (None, None);
+        for header in request.headers.iter() {
+            let is = |name: &str| header.name.eq_ignore_ascii_case(name);
+            if is("host") && host.is_none() {
+                host = Some(std::str::from_utf8(header.value).ok()?);
+            } else if is("authorization") && authorization.is_none() {
+                authorization = Some(header.value);
+            } else if is("connection") {
+                if !header.value.eq_ignore_ascii_case(b"keep-alive") {
+                    return None;
+                }
+            } else if !WITHOUT_EFFECT.iter().any(|name| is(name)) {
+                return None;
+            }
+        }
+        Some(Self { is_head, path, host: host?, authorization })
+    }
+}
+
+/// Whether every character stands for itself, wherever a path is read.
+fn is_plain_path(path: &str) -> bool {
+    path.starts_with('/')
+        && path.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"/-._~:@!$&'()*+,;=".contains(&byte))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(line: &str, fields: &str) -> Option<(bool, String)> {
+        let request = format!("{line}\r\n{fields}\r\n");
+        let plain = PlainRequest::read(request.as_bytes())?;
+        Some((plain.is_head, format!("{} of {}", plain.path, plain.host)))
+    }
+
+    #[test]
+    fn what_common_programs_send_is_plain() {
+        let plain = Some((false, "/pump/1 of a:5000".to_owned()));
+        for fields in [
+            "Host: a:5000\r\n",
+            "host:a:5000\r\nUser-Agent: curl/8\r\nAccept: */*\r\n",
+            "Host: a:5000\r\nUser-Agent: x\r\nAccept-Encoding: gzip\r\nAccept: */*\r\nConnection: keep-alive\r\n",
+            "Host: a:5000\r\ntraceparent: 00-1\r\nAuthorization: Bearer x\r\n",
+        ] {
+            assert_eq!(read("GET /pump/1 HTTP/1.1", fields), plain, "{fields}");
+        }
+        assert_eq!(read("HEAD /a HTTP/1.1", "Host: b\r\n"), Some((true, "/a of b".to_owned())));
+    }
+
+    #[test]
+    fn what_says_more_is_left_to_the_library() {
+        let host = "Host: a\r\n";
+        for line in [
+            "POST /pump/1 HTTP/1.1",
+            "GET /pump/1 HTTP/1.0",
+            "GET /pump/1?x=1 HTTP/1.1",
+            "GET /pump/%41 HTTP/1.1",
+            "GET http://a/pump/1 HTTP/1.1",
+            "GET /pump/\u{e4} HTTP/1.1",
+            "GET /pump/\" HTTP/1.1",
+            "GET * HTTP/1.1",
+            "GET /pump/1",
+            &format!("GET /pump/{} HTTP/1.1", "x".repeat(PLAIN_MAX_BYTES)),
+        ] {
+            assert_eq!(read(line, host), None, "{line}");
+        }
+        for more in [
+            "Host: a",
+            "Connection: close",
+            "Connection: keep-alive, upgrade",
+            "Content-Length: 0",
+            "Transfer-Encoding: chunked",
+            "Expect: 100-continue",
+            "Cookie: a=b",
+            "Origin: http://b",
+            "Sec-Fetch-Mode: cors",
+            "X-Forwarded-For: 192.0.2.1",
+            "Forwarded: for=192.0.2.1",
+            "Authorization: a\r\nAuthorization: b",
+            "Unknown: x",
+            "Accept : x",
+        ] {
+            assert_eq!(read("GET /pump/1 HTTP/1.1", &format!("{host}{more}\r\n")), None, "{more}");
+        }
+        assert_eq!(read("GET /pump/1 HTTP/1.1", ""), None);
+        let request = "GET /pump/1 HTTP/1.1\r\nHost: a\r\n\r\n";
+        for bytes in [&request[..request.len() - 1], &request.repeat(2), ""] {
+            assert_eq!(PlainRequest::read(bytes.as_bytes()), None, "{bytes:?}");
+        }
+    }
+}
