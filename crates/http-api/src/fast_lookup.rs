@@ -1,14 +1,18 @@
-//! `GET /{type}/{id}` answered before the HTTP library: the request that applications send thousands of times a second. The
-//! router answers the same, byte for byte, and takes four times as long; it also answers what this leaves to it.
+//! `GET /{type}/{id}` and `GET /api/v1/devices/{type}/{id}` answered before the HTTP library: the requests that applications
+//! send thousands of times a second. The router answers the same, byte for byte, and takes several times as long; it also
+//! answers what this leaves to it.
 
 use std::net::IpAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Instant;
 
-use axum::http::HeaderMap;
+use axum::body::Bytes;
+use axum::http::{HeaderMap, Response};
 
 use crate::api::device::{self, LastMessage};
+use crate::api::devices::one;
+use crate::api::devices::view::Viewer;
 use crate::api::stale;
 use crate::context::Context;
 use crate::error::Error;
@@ -20,17 +24,32 @@ use crate::serving::room::SMALL_ANSWER_BYTES;
 use presence::{Device, Status};
 use server::access::Scope;
 use server::metrics::RouteMetrics;
+use server::registry::Snapshot;
 
-/// The route as the router names it.
-const ROUTE: &str = "/{type}/{id}";
+/// Where the view of a device is.
+const VIEWS: &str = "/api/v1/devices/";
 
 /// Looks devices up in the map.
 pub struct FastLookup {
     context: Context,
     guard: Arc<Guard>,
-    metrics: RouteMetrics,
+    last_messages: RouteMetrics,
+    views: RouteMetrics,
     /// The headers that every answer has.
     common: Vec<u8>,
+}
+
+/// What is asked for.
+#[derive(Clone, Copy)]
+enum Wanted<'a> {
+    LastMessage(Device<'a>),
+    View(Device<'a>),
+}
+
+/// What is answered if the request is let in.
+enum Answer {
+    LastMessage { found: LastMessage, is_stale: bool },
+    Other(Response<Bytes>),
 }
 
 impl FastLookup {
@@ -42,8 +61,13 @@ impl FastLookup {
         for (name, value) in &headers {
             direct::write_header(&mut common, name, value);
         }
-        let metrics = context.requests.of_route(ROUTE);
-        let lookup = Self { context: context.clone(), guard: Arc::clone(guard), metrics, common };
+        let lookup = Self {
+            context: context.clone(),
+            guard: Arc::clone(guard),
+            last_messages: context.requests.of_route("/{type}/{id}"),
+            views: context.requests.of_route("/api/v1/devices/{type}/{id}"),
+            common,
+        };
         cors_origins.is_empty().then_some(lookup)
     }
 
@@ -51,35 +75,69 @@ impl FastLookup {
         &self,
         request: &PlainRequest<'_>,
         peer: IpAddr,
-        device: Device<'_>,
+        wanted: Wanted<'_>,
         answer: &mut Vec<u8>,
     ) -> bool {
         if !self.guard.answers_host(request.host) {
             return false;
         }
         let began = Instant::now();
+        let (found, metrics) = match wanted {
+            Wanted::LastMessage(device) => (self.last_message(device), &self.last_messages),
+            Wanted::View(device) => (self.view(device), &self.views),
+        };
+        let Some(found) = found else { return false };
+        // Last, since a request counts against the rate of its sender once.
+        let status = match self.guard.admit(peer, request, Scope::Read) {
+            Ok(_grant) => self.write(found, request.is_head, answer),
+            Err(refusal) => self.refuse(refusal, request, answer),
+        };
+        metrics.answered(status, began.elapsed());
+        true
+    }
+
+    /// `None`: memory does not hold the device, or the answer is large.
+    fn last_message(&self, device: Device<'_>) -> Option<Answer> {
         // Before the device is read, or a status that is read again in between would be shown as current.
         let freshness = self.context.health.freshness();
         let read =
             self.context.map.read_whole(device, |record| LastMessage::of(&record.state, record.received_in));
-        let Ok(Some(Some(found))) = read else { return false };
-        if found.message.len() as u64 > SMALL_ANSWER_BYTES {
-            return false;
-        }
-        // Last, since a request counts against the rate of its sender once.
-        let status = match self.guard.admit(peer, request, Scope::Read) {
-            Ok(_grant) => {
+        match read.ok()?.flatten() {
+            Some(found) => {
                 let is_stale = freshness.is_stale(found.received_in);
-                self.write(&found, is_stale, request.is_head, answer);
-                200
+                let is_small = found.message.len() as u64 <= SMALL_ANSWER_BYTES;
+                is_small.then_some(Answer::LastMessage { found, is_stale })
             }
-            Err(refusal) => self.refuse(refusal, request, answer),
-        };
-        self.metrics.answered(status, began.elapsed());
-        true
+            None => {
+                let response = device::answer(&self.context, device, freshness, None);
+                Some(Answer::Other(response.unwrap_or_else(|error| error.response())))
+            }
+        }
     }
 
-    fn write(&self, found: &LastMessage, is_stale: bool, is_head: bool, answer: &mut Vec<u8>) {
+    /// `None`: memory does not hold the device, or the answer is large.
+    fn view(&self, device: Device<'_>) -> Option<Answer> {
+        let viewer = Viewer::of(&self.context);
+        let known = self.context.map.read_whole(device, Snapshot::of).ok()?;
+        let response = one::answer(&viewer, device, known.as_ref());
+        (response.body().len() as u64 <= SMALL_ANSWER_BYTES).then_some(Answer::Other(response))
+    }
+
+    fn write(&self, found: Answer, is_head: bool, answer: &mut Vec<u8>) -> u16 {
+        match found {
+            Answer::LastMessage { found, is_stale } => {
+                self.write_message(&found, is_stale, is_head, answer);
+                200
+            }
+            Answer::Other(mut response) => {
+                guard::add_headers(response.headers_mut(), self.guard.https);
+                direct::write_response(&response, is_head, answer);
+                response.status().as_u16()
+            }
+        }
+    }
+
+    fn write_message(&self, found: &LastMessage, is_stale: bool, is_head: bool, answer: &mut Vec<u8>) {
         answer.extend_from_slice(match found.status {
             Status::Connected => {
                 b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ndevstatus-status: connected\r\n"
@@ -100,21 +158,18 @@ impl FastLookup {
     }
 
     fn refuse(&self, refusal: RequestRefusal, request: &PlainRequest<'_>, answer: &mut Vec<u8>) -> u16 {
-        let mut response = Error::from(refusal).response();
-        guard::add_headers(response.headers_mut(), self.guard.https);
-        direct::write_response(&response, request.is_head, answer);
-        response.status().as_u16()
+        self.write(Answer::Other(Error::from(refusal).response()), request.is_head, answer)
     }
 }
 
 impl Direct for FastLookup {
     fn answer(&self, request: &PlainRequest<'_>, peer: IpAddr, answer: &mut Vec<u8>) -> bool {
         // Who asks through a trusted proxy is found out by the router.
-        let Some(device) = named_device(request.path).filter(|_| !self.guard.proxies.trust(peer)) else {
+        let Some(wanted) = wanted(request.path).filter(|_| !self.guard.proxies.trust(peer)) else {
             return false;
         };
         let begin = answer.len();
-        let lookup = AssertUnwindSafe(|| self.lookup(request, peer, device, answer));
+        let lookup = AssertUnwindSafe(|| self.lookup(request, peer, wanted, answer));
         catch_unwind(lookup).unwrap_or_else(|_panic| {
             self.guard.metrics.panics.inc();
             answer.truncate(begin);
@@ -124,12 +179,19 @@ impl Direct for FastLookup {
     }
 }
 
-/// The device that the path names, if it has two parts.
-fn named_device(path: &str) -> Option<Device<'_>> {
-    let (device_type, id) = path.strip_prefix('/')?.split_once('/')?;
+fn wanted(path: &str) -> Option<Wanted<'_>> {
+    if let Some(name) = path.strip_prefix(VIEWS) {
+        return named_device(name).map(Wanted::View);
+    }
+    let device = named_device(path.strip_prefix('/')?)?;
+    (!device::is_reserved(device)).then_some(Wanted::LastMessage(device))
+}
+
+/// The device that the end of a path names, if it has two parts.
+fn named_device(name: &str) -> Option<Device<'_>> {
+    let (device_type, id) = name.split_once('/')?;
     let device = Device { device_type, id };
-    let is_named = !device_type.is_empty() && !id.is_empty() && !id.contains('/');
-    (is_named && !device::is_reserved(device) && device.is_possible()).then_some(device)
+    (!id.contains('/') && device.is_possible()).then_some(device)
 }
 
 #[cfg(test)]

@@ -26,7 +26,7 @@ const POPULATION: HeaderName = HeaderName::from_static("devstatus-population");
 /// reserves. Devices of such a type are found under `/api/v1/devices`.
 const RESERVED: [&str; 2] = ["api", ".well-known"];
 
-const JSON: HeaderValue = HeaderValue::from_static("application/json");
+pub const JSON: HeaderValue = HeaderValue::from_static("application/json");
 
 /// The answer for a device that no message was ever about.
 #[derive(Serialize, ToSchema)]

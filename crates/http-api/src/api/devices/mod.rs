@@ -6,7 +6,7 @@ mod format;
 mod history;
 mod list;
 mod lookup;
-mod one;
+pub mod one;
 pub mod view;
 
 pub use history::{__path_history, history};

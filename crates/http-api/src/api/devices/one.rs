@@ -2,17 +2,20 @@
 
 use std::time::Duration;
 
-use axum::Json;
+use axum::body::{Body, Bytes};
 use axum::extract::State;
-use axum::http::StatusCode;
-use axum::response::{IntoResponse, Response};
+use axum::http::{StatusCode, header};
+use axum::response::Response;
 use tokio::time::timeout;
 
 use super::view::{DeviceView, MessageView, Viewer};
+use crate::api::device::JSON;
 use crate::api::device_path::DevicePath;
 use crate::api::parameters::NoParameters;
 use crate::context::Context;
 use crate::error::{Error, Problem};
+use presence::Device;
+use server::registry::Snapshot;
 use server::removal::StoreFailed;
 
 /// How long whoever asks waits for a store that is slow or away.
@@ -47,15 +50,23 @@ pub async fn one(
     let device = path.possible_device()?;
     let viewer = Viewer::of(&context);
     let known = context.snapshot(device).await?;
-    Ok(match known {
+    Ok(answer(&viewer, device, known.as_ref()).map(Body::from))
+}
+
+/// The answer about a device; the viewer is of before the device was read.
+pub fn answer(viewer: &Viewer, device: Device<'_>, known: Option<&Snapshot>) -> Response<Bytes> {
+    let body = match known {
         Some(snapshot) => {
             let message = snapshot.message();
             // The IoT platform's is at `/{type}/{id}`.
             let raw = snapshot.event.payload.source().and_then(|_| MessageView::of(&message));
-            Json(DeviceView { message: raw, ..viewer.view(&snapshot, &message) }).into_response()
+            serde_json::to_vec(&DeviceView { message: raw, ..viewer.view(snapshot, &message) })
         }
-        None => Json(viewer.unknown(device)).into_response(),
-    })
+        None => serde_json::to_vec(&viewer.unknown(device)),
+    };
+    let mut response = Response::new(Bytes::from(body.expect("texts and numbers are JSON")));
+    response.headers_mut().insert(header::CONTENT_TYPE, JSON);
+    response
 }
 
 /// Forgets a device
