@@ -5,7 +5,7 @@ mod rules;
 #[cfg(test)]
 mod tests;
 
-use crate::order::AliveRule;
+use crate::order::{AliveRule, ParentRule};
 use crate::profile::{Message, Profile, ProfileError, Profiles, covers, uncovered};
 use presence::Device;
 
@@ -266,8 +266,39 @@ impl Formats {
     }
 
     /// The rule for signs of life of the format of this name, sent at a time.
-    pub fn alive_rule(name: &str, time: Option<UnixNanos>) -> AliveRule {
-        if name == "sparkplug" { AliveRule::Matched(time) } else { AliveRule::Arrival }
+    pub fn alive_rule(&self, name: &str, time: Option<UnixNanos>) -> AliveRule {
+        match self.decoder_kind(name) {
+            Some(DecoderKind::Sparkplug) => AliveRule::Matched(time),
+            _ => AliveRule::Arrival,
+        }
+    }
+
+    /// When devices of the format of this name are hidden by their parents.
+    pub fn parent_rule(&self, name: &str) -> ParentRule {
+        match self.decoder_kind(name) {
+            Some(DecoderKind::Sparkplug) => ParentRule::SinceBirth,
+            _ => ParentRule::WhileConnected,
+        }
+    }
+
+    /// Whether some format has devices that are reached through others.
+    pub fn have_parents(&self) -> bool {
+        match &self.0 {
+            Dispatch::Platform => false,
+            Dispatch::Several(several) => {
+                let has_parents = |decoder: &Decoder| matches!(decoder.kind, DecoderKind::Sparkplug);
+                several.decoders.iter().any(has_parents) || several.profiles.iter().any(Profile::has_parents)
+            }
+        }
+    }
+
+    fn decoder_kind(&self, name: &str) -> Option<&DecoderKind> {
+        match &self.0 {
+            Dispatch::Platform => None,
+            Dispatch::Several(several) => {
+                several.decoders.iter().find(|decoder| decoder.name == name).map(|decoder| &decoder.kind)
+            }
+        }
     }
 }
 

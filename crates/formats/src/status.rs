@@ -9,7 +9,7 @@ use std::borrow::Cow;
 
 use serde::{Deserialize, Serialize};
 
-use crate::order::{Identity, Key};
+use crate::order::{Identity, Key, Own, Shown};
 use crate::{Cause, Event, EventKind, Session, UnixNanos};
 
 /// How much of a message is kept. A longer one, for example a birth with a thousand metrics, is cut.
@@ -49,6 +49,9 @@ pub struct Kept<'a> {
     /// The type and the id of the parent.
     #[serde(rename = "u", borrow, default, skip_serializing_if = "Option::is_none")]
     parent: Option<(Cow<'a, str>, Cow<'a, str>)>,
+    /// How the own state differs from what is shown with regard to the parent: [`Own`].
+    #[serde(rename = "o", default, skip_serializing_if = "Option::is_none")]
+    own: Option<(i64, i64)>,
     #[serde(rename = "m", borrow, default, skip_serializing_if = "Option::is_none")]
     text: Option<Cow<'a, str>>,
     #[serde(rename = "b", borrow, default, skip_serializing_if = "Option::is_none")]
@@ -77,12 +80,9 @@ pub enum Raw<'a> {
     Base64(Cow<'a, str>),
 }
 
-/// The document of an event that is held under a key.
-pub fn write(event: &Event<'_>, key: &Key, payload: &[u8]) -> Vec<u8> {
-    let action = match key.kind {
-        EventKind::Connect | EventKind::Takeover => "Connect",
-        EventKind::Disconnect | EventKind::Refusal => "Disconnect",
-    };
+/// The document of an event, as it is shown.
+pub fn write(event: &Event<'_>, shown: &Shown, payload: &[u8]) -> Vec<u8> {
+    let key = shown.key;
     let is_cut = payload.len() > MESSAGE_MAX_BYTES;
     let (text, base64) = match std::str::from_utf8(payload) {
         Ok(text) => (Some(&text[..text.floor_char_boundary(MESSAGE_MAX_BYTES)]), None),
@@ -94,25 +94,38 @@ pub fn write(event: &Event<'_>, key: &Key, payload: &[u8]) -> Vec<u8> {
         _ => None,
     };
     let parent = event.parent.as_ref();
+    let (cause, reason) = match shown.is_hidden {
+        true => (Some(Cause::ParentOffline), Some(Cow::Borrowed(Cause::ParentOffline.word()))),
+        false => (event.cause, borrowed(event.reason.as_ref())),
+    };
     let status = Status {
         client_id: Cow::Borrowed(&event.device.id),
-        action: action.into(),
+        action: action(&key).into(),
         time: rfc3339(key.time).map(Cow::Owned),
         address: borrowed(event.address.as_ref()),
-        reason: borrowed(event.reason.as_ref()),
+        reason,
         protocol: borrowed(event.protocol.as_ref()),
         connect_time: connect_time.and_then(rfc3339).map(Cow::Owned),
         kept: Some(Kept {
             session: kept_session(&event.session),
             time: event.time.map(|time| time.0),
-            cause: event.cause.map(|cause| cause.word().into()),
+            cause: cause.map(|cause| cause.word().into()),
             parent: parent.map(|name| (Cow::Borrowed(&*name.device_type), Cow::Borrowed(&*name.id))),
+            own: shown.own.map(|own| (own.shift, own.time.0)),
             text: text.map(Cow::Borrowed),
             base64: base64.map(Cow::Owned),
             is_cut,
         }),
     };
     serde_json::to_vec(&status).unwrap_or_default()
+}
+
+/// The word for what a device did last.
+fn action(key: &Key) -> &'static str {
+    match key.kind {
+        EventKind::Connect | EventKind::Takeover => "Connect",
+        EventKind::Disconnect | EventKind::Refusal => "Disconnect",
+    }
 }
 
 /// Reads a document back; `None` for anything else.
@@ -135,7 +148,32 @@ impl<'a> Status<'a> {
                 Session::Matched { birth: *birth, sequence: *sequence }
             }
         };
-        Some(Identity { session, time: kept.time.map(UnixNanos), cause: self.cause() })
+        // A device that its parent hides is connected itself, so it has no cause of its own.
+        let cause = self.cause().filter(|cause| *cause != Cause::ParentOffline);
+        Some(Identity { session, time: kept.time.map(UnixNanos), cause })
+    }
+
+    /// The state that the document is about, whose key is held beside it.
+    pub fn shown(&self, key: Key) -> Shown {
+        let own = self.kept.as_ref().and_then(|kept| kept.own);
+        Shown {
+            key,
+            own: own.map(|(shift, time)| Own { shift, time: UnixNanos(time) }),
+            is_hidden: !key.is_connected() && self.cause() == Some(Cause::ParentOffline),
+        }
+    }
+
+    /// The same document after a change of the parent.
+    pub fn shown_again(mut self, shown: &Shown) -> Vec<u8> {
+        self.action = action(&shown.key).into();
+        self.time = rfc3339(shown.key.time).map(Cow::Owned);
+        let word = shown.is_hidden.then_some(Cow::Borrowed(Cause::ParentOffline.word()));
+        self.reason.clone_from(&word);
+        if let Some(kept) = &mut self.kept {
+            kept.own = shown.own.map(|own| (own.shift, own.time.0));
+            kept.cause = word;
+        }
+        serde_json::to_vec(&self).unwrap_or_default()
     }
 
     pub fn cause(&self) -> Option<Cause> {

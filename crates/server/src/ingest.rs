@@ -2,11 +2,15 @@
 //!
 //! Runs on a thread of its own: it computes and never waits for anything but the backlog.
 
+mod families;
 mod other;
+mod parents;
 mod sample;
+mod standing;
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::Instant;
 
 use crate::clock;
 use crate::feed::Feed;
@@ -15,8 +19,9 @@ use crate::history::EventQueue;
 use crate::metrics::{FlawLabel, KindLabel, Metrics, SourceLabel};
 use crate::pending_ack::PendingAcks;
 use crate::registry::{Applied, Arrival, DeviceRegistry, Provenance, Record};
-use crate::sync::backlog::{Item, PacketBatch, PassId, Pending, Remembered, Tally};
+use crate::sync::backlog::{Item, NextItem, PacketBatch, PassId, Pending, Remembered, Tally};
 use crate::sync::settings::Partition;
+use families::Families;
 use formats::UnixNanos;
 use formats::catalog::{Formats, IOT_PLATFORM, Routed};
 use formats::held;
@@ -43,6 +48,7 @@ pub struct Ingest {
     formats: Arc<Formats>,
     /// When the broker started, as far as it says so.
     broker_started: Option<UnixNanos>,
+    families: Families,
     tallies: HashMap<PassId, Tally>,
     sampler: Sampler,
 }
@@ -65,6 +71,7 @@ impl Ingest {
             partition,
             formats: Arc::default(),
             broker_started: None,
+            families: Families::default(),
             tallies: HashMap::new(),
             sampler: Sampler::default(),
         }
@@ -78,39 +85,61 @@ impl Ingest {
 
     /// Applies what is handed over until every reader is gone.
     pub fn run(mut self, pending: &Pending) {
-        while let Some(item) = pending.next() {
-            match item {
-                Item::PacketBatch(batch, offered_at) => {
-                    let applied = self.apply_batch(&batch, pending, other::received(offered_at.elapsed()));
-                    pending.applied(&batch, offered_at);
-                    // What was left is not acknowledged, so the broker keeps it.
-                    let pending_ack = batch.pending_ack.filter(|_| applied == Whole::Yes);
-                    pending_ack.into_iter().for_each(|pending_ack| self.pending_acks.push(pending_ack));
+        self.find_families();
+        while let Some(item) = self.next_item(pending) {
+            self.apply_item(item, pending);
+        }
+    }
+
+    /// The next item. What is to be done between items is done meanwhile, a part at a time.
+    fn next_item(&mut self, pending: &Pending) -> Option<Item> {
+        while self.families.is_changing() {
+            self.advance_families();
+            match pending.next_before(Instant::now()) {
+                NextItem::Item(item) => return Some(item),
+                NextItem::NoneYet => {}
+                NextItem::Ended => return None,
+            }
+        }
+        pending.next()
+    }
+
+    fn apply_item(&mut self, item: Item, pending: &Pending) {
+        match item {
+            Item::PacketBatch(batch, offered_at) => {
+                let applied = self.apply_batch(&batch, pending, other::received(offered_at.elapsed()));
+                pending.applied(&batch, offered_at);
+                // What was left is not acknowledged, so the broker keeps it.
+                let pending_ack = batch.pending_ack.filter(|_| applied == Whole::Yes);
+                pending_ack.into_iter().for_each(|pending_ack| self.pending_acks.push(pending_ack));
+            }
+            Item::PeerUpdates { changes, done } => {
+                if !changes.forgotten.is_empty() {
+                    self.drop_forgotten(&changes);
                 }
-                Item::PeerUpdates { changes, done } => {
-                    if !changes.forgotten.is_empty() {
-                        self.drop_forgotten(&changes);
+                for device in changes.devices {
+                    if pending.is_abandoned() {
+                        break;
                     }
-                    for device in changes.devices {
-                        if pending.is_abandoned() {
-                            break;
-                        }
-                        self.apply_peer_update(device);
-                    }
-                    // The sender may have stopped.
-                    let _ = done.send(());
+                    self.apply_peer_update(device);
                 }
-                Item::Remembered { devices, _permit } => {
-                    let number = devices.len();
-                    for Remembered { name, kept, seen } in devices {
-                        self.map.remember(name.device(), kept, seen);
-                    }
-                    self.map.make_room_for(number);
+                // The sender may have stopped.
+                let _ = done.send(());
+            }
+            Item::Remembered { devices, _permit } => {
+                let number = devices.len();
+                for Remembered { name, kept, seen } in devices {
+                    self.map.remember(name.device(), kept, seen);
                 }
-                Item::Barrier { pass, done } => {
-                    // Whoever asked may have given up; then nobody needs the tally.
-                    let _ = done.send(self.tallies.remove(&pass).unwrap_or_default());
+                self.map.make_room_for(number);
+            }
+            Item::Barrier { pass, done } => {
+                // What a replay said of parents is part of it.
+                while self.families.is_changing() && !pending.is_abandoned() {
+                    self.advance_families();
                 }
+                // Whoever asked may have given up; then nobody needs the tally.
+                let _ = done.send(self.tallies.remove(&pass).unwrap_or_default());
             }
         }
     }
@@ -241,7 +270,7 @@ impl Ingest {
     }
 
     /// What another instance believes. No event comes of it: the instance that heard the message has written that.
-    fn apply_peer_update(&self, device: StoredDevice) {
+    fn apply_peer_update(&mut self, device: StoredDevice) {
         let publish = |record: &Record, applied| {
             // Whether the other instance heard of a new device live, and so wrote an event, is not known here.
             let in_history = !matches!(applied, Applied::Changed { from: None, .. });
@@ -249,7 +278,10 @@ impl Ingest {
         };
         match self.map.learn(device.name.device(), device.state, device.received_at, publish) {
             Applied::Known => self.metrics.store.peer_updates_known.inc(),
-            Applied::Refined | Applied::Changed { .. } => self.metrics.store.peer_updates.inc(),
+            Applied::Refined | Applied::Changed { .. } => {
+                self.note_peer_family(device.name.device());
+                self.metrics.store.peer_updates.inc()
+            }
         };
     }
 

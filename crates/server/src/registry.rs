@@ -7,6 +7,7 @@
 //! of a type, under which records may be read. Nobody holds the records of a shard while waiting for an order.
 
 mod counts;
+mod derived;
 mod dirty;
 mod index;
 mod index_filter;
@@ -286,15 +287,20 @@ impl DeviceRegistry {
         } else {
             self.note_arrival(record, arrival);
         }
+        let applied = self.merge_event(place, record, event);
+        // What was told still holds if the broker has nothing newer.
+        if applied != Applied::Known || matches!(record.provenance, Provenance::Restored | Provenance::Peer) {
+            record.provenance = arrival.provenance;
+        }
+        applied
+    }
+
+    /// Merges an event into a record, whose shard is locked.
+    fn merge_event(&self, place: RecordPlace, record: &mut Record, event: PresenceEvent) -> Applied {
         let from = record.state.resolve().map(|resolved| resolved.status);
         if !record.state.apply(event) {
-            if matches!(record.provenance, Provenance::Restored | Provenance::Peer) {
-                // The broker has nothing newer, so what was told still holds.
-                record.provenance = arrival.provenance;
-            }
             return Applied::Known;
         }
-        record.provenance = arrival.provenance;
         self.note_dirty(place, record);
         let to = record.resolve().status;
         if from == Some(to) {

@@ -38,6 +38,7 @@ mod refused_records;
 mod rig_brokers;
 mod rivals;
 mod session;
+mod source_parents;
 mod sources;
 mod stale;
 mod start;

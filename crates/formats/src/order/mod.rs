@@ -12,7 +12,7 @@ mod versioned;
 
 use crate::{Cause, Event, EventKind, Session, UnixNanos};
 
-pub use parent::{EffectiveState, ParentRule, effective};
+pub use parent::{EffectiveState, IsSame, Own, ParentRule, Shown, effective};
 
 /// The key of a session that nobody has seen begin: it gives way to every session that was.
 pub const UNKNOWN_SESSION: UnixNanos = UnixNanos(i64::MIN);

@@ -133,6 +133,11 @@ impl Profile {
         self.stale_after
     }
 
+    /// Whether its devices are reached through others.
+    pub fn has_parents(&self) -> bool {
+        self.under.is_some()
+    }
+
     /// What to subscribe to. No filter is covered by another one.
     pub fn filters(&self) -> Vec<String> {
         uncovered(self.templates().map(Template::filter))

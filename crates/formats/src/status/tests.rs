@@ -33,7 +33,7 @@ fn what_orders_an_event_comes_back_for_every_kind_of_session() {
         Session::Matched { birth: Some(3), sequence: None },
     ] {
         let event = event(session, EventKind::Disconnect);
-        let document = write(&event, &key(EventKind::Disconnect), b"x");
+        let document = write(&event, &key(EventKind::Disconnect).into(), b"x");
         let status = read(&document).unwrap();
         assert_eq!(status.identity(), Some(event.clone().into_identity()));
         assert_eq!(status.parent(), Some(("bridge", "zigbee2mqtt")));
@@ -42,7 +42,8 @@ fn what_orders_an_event_comes_back_for_every_kind_of_session() {
 
 #[test]
 fn the_platforms_reader_finds_what_it_shows() {
-    let document = write(&event(Session::Arrival, EventKind::Disconnect), &key(EventKind::Disconnect), b"x");
+    let document =
+        write(&event(Session::Arrival, EventKind::Disconnect), &key(EventKind::Disconnect).into(), b"x");
     let line = crate::iot_platform::summary(&document).unwrap();
     assert_eq!((&*line.action, &*line.address), ("Disconnect", "192.0.2.7"));
     assert_eq!((&*line.reason, &*line.time), ("sleeping \"now\"", "2026-01-01T00:00:00.123Z"));
@@ -56,7 +57,8 @@ fn the_platforms_reader_finds_what_it_shows() {
 #[test]
 fn a_message_is_kept_as_text_or_base64_and_a_long_one_is_cut() {
     let raw = |payload: &[u8]| {
-        let document = write(&event(Session::Arrival, EventKind::Connect), &key(EventKind::Connect), payload);
+        let document =
+            write(&event(Session::Arrival, EventKind::Connect), &key(EventKind::Connect).into(), payload);
         let (raw, is_cut) = read(&document)?.into_raw()?;
         let text = match raw {
             Raw::Text(text) => format!("text {text}"),

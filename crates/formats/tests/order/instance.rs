@@ -115,15 +115,15 @@ fn index(event: &PresenceEvent) -> usize {
     text.parse().expect("the model writes numbers")
 }
 
-fn moment(time: UnixNanos) -> Moment {
+pub fn moment(time: UnixNanos) -> Moment {
     if time == order::UNKNOWN_SESSION { Moment::UNKNOWN } else { Moment::from_nanos(i128::from(time.0)) }
 }
 
-fn nanos(moment: Moment) -> UnixNanos {
+pub fn nanos(moment: Moment) -> UnixNanos {
     moment.nanos().map_or(order::UNKNOWN_SESSION, UnixNanos)
 }
 
-fn presence_kind(kind: EventKind) -> PresenceKind {
+pub fn presence_kind(kind: EventKind) -> PresenceKind {
     match kind {
         EventKind::Connect => PresenceKind::Connect,
         EventKind::Disconnect => PresenceKind::Disconnect,
@@ -132,7 +132,7 @@ fn presence_kind(kind: EventKind) -> PresenceKind {
     }
 }
 
-fn kind(presence_kind: PresenceKind) -> EventKind {
+pub fn kind(presence_kind: PresenceKind) -> EventKind {
     match presence_kind {
         PresenceKind::Connect => EventKind::Connect,
         PresenceKind::Disconnect => EventKind::Disconnect,

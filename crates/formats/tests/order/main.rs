@@ -5,4 +5,5 @@ mod instance;
 mod matched;
 mod named;
 mod parents;
+mod shown;
 mod versioned;

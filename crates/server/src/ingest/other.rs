@@ -3,25 +3,18 @@
 
 use std::borrow::Cow;
 
+use super::standing::{Documented, HeldDevice, Standing};
 use super::{Arrivals, Ingest, Recording, sample};
 use crate::clock;
 use crate::metrics::SourceLabel;
-use crate::registry::{Applied, Arrival, Provenance, Record};
+use crate::registry::{Applied, Arrival, Provenance};
 use crate::sync::backlog::Tally;
-use formats::catalog::{Formats, IOT_PLATFORM};
-use formats::order::{self, Delivery, Held, Key, Origin, Resolution};
+use formats::catalog::IOT_PLATFORM;
+use formats::order::{self, Delivery, IsSame, Key, Origin, Resolution, Shown};
 use formats::{BrokerEvent, Decoded, DeviceName, Event, EventKind as FormatKind, Session, UnixNanos, status};
 use mqtt::packet::Publish;
 use presence::payload::Payload;
 use presence::{Device, EventKind, Moment, PresenceEvent};
-
-/// What is held of a device, copied out of the registry.
-struct HeldDevice {
-    source: Option<Box<str>>,
-    key: Key,
-    received: UnixNanos,
-    document: Vec<u8>,
-}
 
 /// How one message came.
 struct Context<'a> {
@@ -85,10 +78,10 @@ impl Ingest {
             return;
         }
         let parent = event.parent.as_ref().and_then(|parent| self.held(device_of(parent)));
-        let resolution = with_held(held.as_ref(), parent.as_ref(), |held, parent| {
-            order::resolve(event, context.delivery, held, parent)
-        });
-        let applied = self.resolved(event, resolution, context);
+        let standing = Standing::of(held.as_ref(), parent.as_ref());
+        let resolution =
+            standing.decide(|held, parent| order::resolve(event, context.delivery, held, parent));
+        let applied = self.resolved(event, resolution, &standing, context);
         tally.learned += u64::from(applied != Applied::Known);
         tally.new_devices += u64::from(matches!(applied, Applied::Changed { from: None, .. }));
     }
@@ -101,7 +94,7 @@ impl Ingest {
         context: &Context<'_>,
     ) {
         if let Some(parent) = &parent
-            && matches!(Formats::alive_rule(context.source, time), order::AliveRule::Matched(_))
+            && matches!(self.formats.alive_rule(context.source, time), order::AliveRule::Matched(_))
         {
             self.show_alive((parent, None), time, context);
         }
@@ -121,10 +114,10 @@ impl Ingest {
             return;
         }
         let held_parent = parent.as_ref().and_then(|parent| self.held(device_of(parent)));
-        let rule = Formats::alive_rule(context.source, time);
-        let resolution = with_held(held.as_ref(), held_parent.as_ref(), |held, parent| {
-            order::resolve_alive(rule, context.delivery, held, parent)
-        });
+        let rule = self.formats.alive_rule(context.source, time);
+        let standing = Standing::of(held.as_ref(), held_parent.as_ref());
+        let resolution =
+            standing.decide(|held, parent| order::resolve_alive(rule, context.delivery, held, parent));
         let session = match rule {
             order::AliveRule::Arrival => Session::Arrival,
             order::AliveRule::Matched(_) => Session::Matched { birth: None, sequence: None },
@@ -140,20 +133,26 @@ impl Ingest {
             protocol: None,
             parent,
         };
-        self.resolved(&event, resolution, context);
+        self.resolved(&event, resolution, &standing, context);
     }
 
     /// Does what the order of the source has decided.
-    fn resolved(&mut self, event: &Event<'_>, resolution: Resolution, context: &Context<'_>) -> Applied {
+    fn resolved(
+        &mut self,
+        event: &Event<'_>,
+        resolution: Resolution,
+        standing: &Standing<'_>,
+        context: &Context<'_>,
+    ) -> Applied {
         let device = device_of(&event.device);
         match resolution {
             Resolution::Apply(key) => {
-                let event = core_event(event, &key, core_kind(key.kind), context);
-                self.apply_event(device, event, context.arrival, Recording::IfNews)
+                let shown = self.shown(event, (&key, IsSame::No), standing, context);
+                self.apply_shown(event, &shown, Recording::IfNews, context)
             }
             Resolution::Renew(key) => {
-                let event = core_event(event, &key, core_kind(key.kind), context);
-                self.apply_event(device, event, context.arrival, Recording::Never)
+                let shown = self.shown(event, (&key, IsSame::Yes), standing, context);
+                self.apply_shown(event, &shown, Recording::Never, context)
             }
             Resolution::Confirm => {
                 self.map.confirm(device, context.arrival);
@@ -172,6 +171,42 @@ impl Ingest {
         }
     }
 
+    /// What is shown of a device whose own state is this one, and which has a parent or had one.
+    fn shown(
+        &mut self,
+        event: &Event<'_>,
+        (own, is_same): (&Key, IsSame),
+        standing: &Standing<'_>,
+        context: &Context<'_>,
+    ) -> Shown {
+        let rule = self.formats.parent_rule(context.source);
+        let parent = rule.parent_key(standing.parent.as_ref().map(Documented::own).as_ref());
+        let held = standing.held.as_ref().map(Documented::shown);
+        if let Some(name) = &event.parent
+            && standing.held.as_ref().and_then(Documented::parent).as_ref() != Some(name)
+        {
+            self.families.note(device_of(&event.device), device_of(name));
+        }
+        Shown::of_own(own, is_same, held.as_ref(), parent.as_ref(), rule)
+    }
+
+    fn apply_shown(
+        &mut self,
+        event: &Event<'_>,
+        shown: &Shown,
+        recording: Recording,
+        context: &Context<'_>,
+    ) -> Applied {
+        let device = device_of(&event.device);
+        let document = status::write(event, shown, context.payload);
+        let event = core_event(&shown.key, context.source, &document);
+        let applied = self.apply_event(device, event, context.arrival, recording);
+        if applied != Applied::Known {
+            self.families.parent_changed(device);
+        }
+        applied
+    }
+
     /// A refused login goes into the history of a device that is known.
     fn record(&self, event: &Event<'_>, context: &Context<'_>) {
         let device = device_of(&event.device);
@@ -181,7 +216,9 @@ impl Ingest {
         }
         let time = event.time.unwrap_or(context.delivery.received);
         let key = Key { session: time, kind: FormatKind::Refusal, time };
-        let entry = core_event(event, &key, EventKind::FailedLogin, context);
+        let document = status::write(event, &key.into(), context.payload);
+        let entry =
+            PresenceEvent { kind: EventKind::FailedLogin, ..core_event(&key, context.source, &document) };
         self.events.push(device, entry, context.arrival.at);
     }
 
@@ -203,10 +240,10 @@ impl Ingest {
             protocol: None,
             parent: None,
         };
-        let resolution = with_held(held.as_ref(), None, |held, parent| {
-            order::resolve(&event, context.delivery, held, parent)
-        });
-        self.resolved(&event, resolution, context);
+        let standing = Standing::of(held.as_ref(), None);
+        let resolution =
+            standing.decide(|held, parent| order::resolve(&event, context.delivery, held, parent));
+        self.resolved(&event, resolution, &standing, context);
     }
 
     fn broker_event(&mut self, event: &BrokerEvent<'_>, context: &Context<'_>) {
@@ -237,8 +274,9 @@ impl Ingest {
                 if held.source.as_deref() != Some(context.source) {
                     continue;
                 }
-                let documented = Documented::of(&held);
-                let Some(key) = order::ended_by_restart(&documented.held(), started) else { continue };
+                let standing = Standing::of(Some(&held), None);
+                let ended = standing.decide(|held, _| order::ended_by_restart(held?, started));
+                let Some(key) = ended else { continue };
                 let event = Event {
                     device: DeviceName {
                         device_type: Cow::Borrowed(&name.device_type),
@@ -253,13 +291,13 @@ impl Ingest {
                     protocol: None,
                     parent: None,
                 };
-                self.resolved(&event, Resolution::Apply(key), context);
+                self.resolved(&event, Resolution::Apply(key), &standing, context);
             }
         }
     }
 
     /// What is held of a device, if anything is.
-    fn held(&self, device: Device<'_>) -> Option<HeldDevice> {
+    pub(super) fn held(&self, device: Device<'_>) -> Option<HeldDevice> {
         self.map.read(device, HeldDevice::of)
     }
 
@@ -284,62 +322,14 @@ impl Ingest {
 /// message may wait.
 const BROKER_START_ERROR_NANOS: i64 = 60 * 1_000_000_000;
 
-impl HeldDevice {
-    fn of(record: &Record) -> Self {
-        let event = record.resolve().event;
-        let kind = match event.kind {
-            EventKind::Connect => FormatKind::Connect,
-            EventKind::Takeover => FormatKind::Takeover,
-            EventKind::Refusal => FormatKind::Refusal,
-            EventKind::Disconnect | EventKind::FailedLogin | EventKind::Request => FormatKind::Disconnect,
-        };
-        let key = Key { session: nanos(event.session), kind, time: nanos(event.time) };
-        // The time of receipt is held in seconds; the key of what arrived in that second says it exactly.
-        let received = i64::from(record.received_at.0) * 1_000_000_000;
-        let in_same_second = key.session.0.div_euclid(1_000_000_000) == i64::from(record.received_at.0);
-        let received = UnixNanos(if in_same_second { key.session.0 } else { received });
-        let source = event.payload.source().map(Box::from);
-        Self { source, key, received, document: event.payload.unpack() }
-    }
-}
-
-/// A document that was read, and what is held beside it.
-struct Documented<'a> {
-    held: &'a HeldDevice,
-    status: Option<status::Status<'a>>,
-}
-
-impl<'a> Documented<'a> {
-    fn of(held: &'a HeldDevice) -> Self {
-        let status = held.source.as_ref().and_then(|_| status::read(&held.document));
-        Self { held, status }
-    }
-
-    fn held(&self) -> Held<'_> {
-        let identity = self.status.as_ref().and_then(status::Status::identity);
-        Held { key: self.held.key, received: self.held.received, identity }
-    }
-}
-
-/// Shows what is held of a device and of its parent as the order of a source needs it.
-fn with_held<T>(
-    held: Option<&HeldDevice>,
-    parent: Option<&HeldDevice>,
-    decide: impl FnOnce(Option<&Held<'_>>, Option<&Held<'_>>) -> T,
-) -> T {
-    let (held, parent) = (held.map(Documented::of), parent.map(Documented::of));
-    let (held, parent) = (held.as_ref().map(Documented::held), parent.as_ref().map(Documented::held));
-    decide(held.as_ref(), parent.as_ref())
-}
-
-fn core_event(event: &Event<'_>, key: &Key, kind: EventKind, context: &Context<'_>) -> PresenceEvent {
-    let document = status::write(event, key, context.payload);
+/// The event of the core for a status document.
+pub(super) fn core_event(key: &Key, source: &str, document: &[u8]) -> PresenceEvent {
     PresenceEvent {
-        kind,
+        kind: core_kind(key.kind),
         session: moment(key.session),
         time: moment(key.time),
         close_code: 0,
-        payload: Payload::pack_of(context.source, &document),
+        payload: Payload::pack_of(source, document),
     }
 }
 
@@ -352,7 +342,7 @@ fn core_kind(kind: FormatKind) -> EventKind {
     }
 }
 
-fn device_of<'a>(name: &'a DeviceName<'_>) -> Device<'a> {
+pub(super) fn device_of<'a>(name: &'a DeviceName<'_>) -> Device<'a> {
     Device { device_type: &name.device_type, id: &name.id }
 }
 
@@ -361,7 +351,7 @@ fn moment(time: UnixNanos) -> Moment {
     if time == order::UNKNOWN_SESSION { Moment::UNKNOWN } else { Moment::from_nanos(time.0.into()) }
 }
 
-fn nanos(moment: Moment) -> UnixNanos {
+pub(super) fn nanos(moment: Moment) -> UnixNanos {
     moment.nanos().map_or(order::UNKNOWN_SESSION, UnixNanos)
 }
 

@@ -88,6 +88,14 @@ pub struct Pending {
     metrics: Metrics,
 }
 
+/// What [`Pending::next_before`] found.
+pub enum NextItem {
+    Item(Item),
+    NoneYet,
+    /// No reader is left, or nobody waits for the rest any more.
+    Ended,
+}
+
 /// Whether a run was taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[must_use]
@@ -163,6 +171,17 @@ impl Pending {
     pub fn next(&self) -> Option<Item> {
         let item = self.queue.recv().ok()?;
         (!self.is_abandoned()).then_some(item)
+    }
+
+    /// The next item, or none at that moment.
+    pub fn next_before(&self, deadline: Instant) -> NextItem {
+        let wait = deadline.saturating_duration_since(Instant::now());
+        match self.queue.recv_timeout(wait) {
+            Ok(_) if self.is_abandoned() => NextItem::Ended,
+            Ok(item) => NextItem::Item(item),
+            Err(mpsc::RecvTimeoutError::Timeout) => NextItem::NoneYet,
+            Err(mpsc::RecvTimeoutError::Disconnected) => NextItem::Ended,
+        }
     }
 
     /// Whether nobody waits for the rest any more: the decoder then leaves what it has not applied of an item, too.

@@ -1,0 +1,138 @@
+//! Which devices are reached through which, and the passes over the children of a parent that has changed. A pass goes on
+//! between two batches, so that a parent of ten thousand delays the messages behind it by a part of it only.
+
+use std::collections::{BTreeSet, VecDeque};
+use std::ops::Bound;
+
+use hashbrown::{Equivalent, HashMap};
+use presence::{Device, DeviceName};
+
+/// Children that are looked at between two batches, a millisecond or so.
+pub(super) const CHILDREN_AT_ONCE: usize = 128;
+
+/// All families. A child that is no longer held, or has another parent now, is dropped when a pass meets it.
+#[derive(Default)]
+pub(super) struct Families {
+    by_parent: HashMap<DeviceName, Family>,
+    /// The parents whose children a pass is going through, each once.
+    passes: VecDeque<DeviceName>,
+}
+
+#[derive(Default)]
+struct Family {
+    children: BTreeSet<DeviceName>,
+    pass: Pass,
+}
+
+/// How far a pass over the children of a parent has come.
+#[derive(Default)]
+enum Pass {
+    #[default]
+    None,
+    Begins,
+    After(DeviceName),
+}
+
+impl Families {
+    /// Notes that a device is reached through another one.
+    pub fn note(&mut self, child: Device<'_>, parent: Device<'_>) {
+        let child = DeviceName::of(child);
+        match self.by_parent.get_mut(&Name(parent.device_type, parent.id)) {
+            Some(family) => family.children.insert(child),
+            None => self.by_parent.entry(DeviceName::of(parent)).or_default().children.insert(child),
+        };
+    }
+
+    /// Drops a child of which a pass has found that it is none.
+    pub fn drop_child(&mut self, child: &DeviceName, parent: &DeviceName) {
+        let Some(family) = self.by_parent.get_mut(parent) else { return };
+        family.children.remove(child);
+        if family.children.is_empty() && matches!(family.pass, Pass::None) {
+            self.by_parent.remove(parent);
+        }
+    }
+
+    /// Begins a pass over the children of a device, if it has any; one that is under way begins again.
+    pub fn parent_changed(&mut self, parent: Device<'_>) {
+        let name = Name(parent.device_type, parent.id);
+        let Some((name, family)) = self.by_parent.get_key_value_mut(&name) else { return };
+        if matches!(family.pass, Pass::None) {
+            self.passes.push_back(name.clone());
+        }
+        family.pass = Pass::Begins;
+    }
+
+    /// Begins a pass over the children of every parent.
+    pub fn all_changed(&mut self) {
+        self.passes = self.by_parent.keys().cloned().collect();
+        self.by_parent.values_mut().for_each(|family| family.pass = Pass::Begins);
+    }
+
+    /// Whether a pass is under way.
+    pub fn is_changing(&self) -> bool {
+        !self.passes.is_empty()
+    }
+
+    /// The next children to look at, and their parent.
+    pub fn next_children(&mut self) -> Option<(DeviceName, Vec<DeviceName>)> {
+        let parent = self.passes.pop_front()?;
+        let Some(family) = self.by_parent.get_mut(&parent) else { return Some((parent, Vec::new())) };
+        let after = match &family.pass {
+            Pass::None | Pass::Begins => Bound::Unbounded,
+            Pass::After(child) => Bound::Excluded(child),
+        };
+        let children = family.children.range((after, Bound::Unbounded));
+        let next: Vec<DeviceName> = children.take(CHILDREN_AT_ONCE).cloned().collect();
+        family.pass = match next.last() {
+            Some(last) if next.len() == CHILDREN_AT_ONCE => Pass::After(last.clone()),
+            _ => Pass::None,
+        };
+        if !matches!(family.pass, Pass::None) {
+            self.passes.push_back(parent.clone());
+        }
+        Some((parent, next))
+    }
+}
+
+/// A name that is looked up without a copy of it. Hashed like a [`DeviceName`].
+#[derive(Hash)]
+struct Name<'a>(&'a str, &'a str);
+
+impl Equivalent<DeviceName> for Name<'_> {
+    fn equivalent(&self, name: &DeviceName) -> bool {
+        *self.1 == *name.id && *self.0 == *name.device_type
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const BRIDGE: Device<'static> = Device { device_type: "bridge", id: "z" };
+
+    #[test]
+    fn a_pass_meets_every_child_once_in_parts_and_begins_again_when_the_parent_changes_again() {
+        let mut families = Families::default();
+        let names: Vec<String> = (0..1_000).map(|number| format!("{number:04}")).collect();
+        for id in &names {
+            families.note(Device { device_type: "zigbee", id }, BRIDGE);
+        }
+        families.parent_changed(Device { device_type: "bridge", id: "another" });
+        assert!(!families.is_changing());
+        families.parent_changed(BRIDGE);
+        let (_, first) = families.next_children().unwrap();
+        families.parent_changed(BRIDGE);
+        let mut met = Vec::new();
+        while let Some((parent, children)) = families.next_children() {
+            assert!(parent.device() == BRIDGE && children.len() <= CHILDREN_AT_ONCE);
+            met.extend(children.into_iter().map(|child| child.id.to_string()));
+        }
+        assert_eq!((first.len(), met), (CHILDREN_AT_ONCE, names));
+        for number in 0..1_000 {
+            let child = DeviceName { device_type: "zigbee".into(), id: format!("{number:04}").into() };
+            families.drop_child(&child, &DeviceName::of(BRIDGE));
+        }
+        families.parent_changed(BRIDGE);
+        assert!(!families.is_changing(), "a parent without children is none");
+    }
+}

@@ -1,0 +1,95 @@
+//! What is held of a device, as the orders of sources need it.
+
+use std::borrow::Cow;
+
+use super::other::nanos;
+use crate::registry::Record;
+use formats::order::{Held, Key, Shown};
+use formats::status::Status;
+use formats::{DeviceName, EventKind as FormatKind, UnixNanos, status};
+use presence::EventKind;
+
+/// What is held of a device, copied out of the registry.
+pub(super) struct HeldDevice {
+    pub source: Option<Box<str>>,
+    /// The key of what is shown.
+    key: Key,
+    received_seconds: u32,
+    document: Vec<u8>,
+}
+
+impl HeldDevice {
+    pub fn of(record: &Record) -> Self {
+        let event = record.resolve().event;
+        let kind = match event.kind {
+            EventKind::Connect => FormatKind::Connect,
+            EventKind::Takeover => FormatKind::Takeover,
+            EventKind::Refusal => FormatKind::Refusal,
+            EventKind::Disconnect | EventKind::FailedLogin | EventKind::Request => FormatKind::Disconnect,
+        };
+        let key = Key { session: nanos(event.session), kind, time: nanos(event.time) };
+        let source = event.payload.source().map(Box::from);
+        Self { source, key, received_seconds: record.received_at.0, document: event.payload.unpack() }
+    }
+}
+
+/// A document that was read, and what is held beside it.
+pub(super) struct Documented<'a> {
+    held: &'a HeldDevice,
+    status: Option<Status<'a>>,
+}
+
+impl<'a> Documented<'a> {
+    pub fn of(held: &'a HeldDevice) -> Self {
+        let status = held.source.as_ref().and_then(|_| status::read(&held.document));
+        Self { held, status }
+    }
+
+    /// What is shown of the device, and its own state beside it.
+    pub fn shown(&self) -> Shown {
+        let key = self.held.key;
+        self.status.as_ref().map_or(key.into(), |status| status.shown(key))
+    }
+
+    /// The device's own state.
+    pub fn own(&self) -> Held<'_> {
+        let identity = self.status.as_ref().and_then(Status::identity);
+        let key = self.shown().own_key();
+        // The time of receipt is held in seconds; the key of what arrived in that second says it exactly.
+        let seconds = i64::from(self.held.received_seconds);
+        let in_same_second = key.session.0.div_euclid(1_000_000_000) == seconds;
+        let received = UnixNanos(if in_same_second { key.session.0 } else { seconds * 1_000_000_000 });
+        Held { key, received, identity }
+    }
+
+    /// The device through which this one is reached, as the document says.
+    pub fn parent(&self) -> Option<DeviceName<'_>> {
+        let (device_type, id) = self.status.as_ref()?.parent()?;
+        Some(DeviceName { device_type: Cow::Borrowed(device_type), id: Cow::Borrowed(id) })
+    }
+
+    /// The document with another state in it; `None` if there is none.
+    pub fn shown_again(self, shown: &Shown) -> Option<Vec<u8>> {
+        Some(self.status?.shown_again(shown))
+    }
+}
+
+/// What is held of a device and of its parent.
+#[derive(Default)]
+pub(super) struct Standing<'a> {
+    pub held: Option<Documented<'a>>,
+    pub parent: Option<Documented<'a>>,
+}
+
+impl<'a> Standing<'a> {
+    pub fn of(held: Option<&'a HeldDevice>, parent: Option<&'a HeldDevice>) -> Self {
+        Self { held: held.map(Documented::of), parent: parent.map(Documented::of) }
+    }
+
+    /// Lets the order of a source decide.
+    pub fn decide<T>(&self, decide: impl FnOnce(Option<&Held<'_>>, Option<&Held<'_>>) -> T) -> T {
+        let (held, parent) =
+            (self.held.as_ref().map(Documented::own), self.parent.as_ref().map(Documented::own));
+        decide(held.as_ref(), parent.as_ref())
+    }
+}
