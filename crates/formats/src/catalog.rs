@@ -5,8 +5,10 @@ mod rules;
 #[cfg(test)]
 mod tests;
 
+use std::collections::HashMap;
+
 use crate::order::{AliveRule, ParentRule};
-use crate::profile::{Message, Profile, ProfileError, Profiles, covers, uncovered};
+use crate::profile::{Message, Profile, ProfileError, Profiles, Timing, covers, uncovered};
 use presence::Device;
 
 use crate::{
@@ -124,6 +126,8 @@ struct Several {
     reads_platform: bool,
     decoders: Vec<Decoder>,
     profiles: Profiles,
+    /// Of the profiles that have some.
+    timings: HashMap<Box<str>, Timing>,
     /// In the order in which they were named.
     names: Vec<Box<str>>,
 }
@@ -168,6 +172,7 @@ impl Formats {
             reads_platform: false,
             decoders: Vec::new(),
             profiles: Profiles::new(Vec::new())?,
+            timings: HashMap::new(),
             names: Vec::new(),
         };
         let mut profiles = Vec::new();
@@ -188,6 +193,8 @@ impl Formats {
                 return Err(FormatError::Unknown(name.clone()));
             }
         }
+        let timings = profiles.iter().map(|profile| (profile.name().into(), profile.timing()));
+        several.timings = timings.filter(|(_, timing)| *timing != Timing::default()).collect();
         several.profiles = Profiles::new(profiles)?;
         several.check()?;
         Ok(Self(Dispatch::Several(Box::new(several))))
@@ -278,6 +285,35 @@ impl Formats {
         match self.decoder_kind(name) {
             Some(DecoderKind::Sparkplug) => ParentRule::SinceBirth,
             _ => ParentRule::WhileConnected,
+        }
+    }
+
+    /// Whether the format of this name is used, and its states are not retained.
+    pub fn is_unretained(&self, name: &str) -> bool {
+        let Dispatch::Several(several) = &self.0 else { return false };
+        let is_it = |decoder: &Decoder| decoder.name == name && !decoder.is_retained();
+        several.decoders.iter().any(is_it)
+            || several.profiles.iter().any(|profile| profile.name() == name && !profile.is_retained())
+    }
+
+    /// Whether the format of this name is used, and the broker retains its states.
+    pub fn is_retained(&self, name: &str) -> bool {
+        self.has(name) && !self.is_unretained(name)
+    }
+
+    /// The times that the profile of this name has.
+    pub fn timing(&self, name: &str) -> Timing {
+        match &self.0 {
+            Dispatch::Platform => Timing::default(),
+            Dispatch::Several(several) => several.timings.get(name).copied().unwrap_or_default(),
+        }
+    }
+
+    /// Whether some profile has times.
+    pub fn have_timings(&self) -> bool {
+        match &self.0 {
+            Dispatch::Platform => false,
+            Dispatch::Several(several) => !several.timings.is_empty(),
         }
     }
 

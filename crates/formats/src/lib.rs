@@ -27,6 +27,17 @@ pub struct DeviceName<'a> {
     pub id: Cow<'a, str>,
 }
 
+impl DeviceName<'_> {
+    /// The same without a borrow.
+    pub fn into_owned(self) -> DeviceName<'static> {
+        DeviceName { device_type: owned(self.device_type), id: owned(self.id) }
+    }
+}
+
+fn owned(text: Cow<'_, str>) -> Cow<'static, str> {
+    Cow::Owned(text.into_owned())
+}
+
 /// Nanoseconds since 1970 by the clock of whoever wrote the message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct UnixNanos(pub i64);
@@ -72,6 +83,23 @@ pub struct Event<'a> {
     pub parent: Option<DeviceName<'a>>,
 }
 
+impl Event<'_> {
+    /// The same without a borrow.
+    pub fn into_owned(self) -> Event<'static> {
+        Event {
+            device: self.device.into_owned(),
+            kind: self.kind,
+            session: self.session.into_owned(),
+            time: self.time,
+            cause: self.cause,
+            reason: self.reason.map(owned),
+            address: self.address.map(owned),
+            protocol: self.protocol.map(owned),
+            parent: self.parent.map(DeviceName::into_owned),
+        }
+    }
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum EventKind {
     Connect,
@@ -98,6 +126,21 @@ pub enum Session<'a> {
     /// A number that a birth and the death of the same session share; it is compared for equality only, and births are
     /// ordered by the event's time. `sequence` counts the messages of a session from 0 to 255 and starts again.
     Matched { birth: Option<u64>, sequence: Option<u8> },
+}
+
+impl Session<'_> {
+    /// The same without a borrow.
+    pub fn into_owned(self) -> Session<'static> {
+        match self {
+            Session::Arrival => Session::Arrival,
+            Session::Connection(peer) => Session::Connection(peer.map(owned)),
+            Session::Started(started) => Session::Started(started),
+            Session::Versioned { version, session } => {
+                Session::Versioned { version, session: owned(session) }
+            }
+            Session::Matched { birth, sequence } => Session::Matched { birth, sequence },
+        }
+    }
 }
 
 /// Why a device is not connected, in classes that are the same for all sources.

@@ -100,8 +100,10 @@ impl FastLookup {
     fn last_message(&self, device: Device<'_>) -> Option<Answer> {
         // Before the device is read, or a status that is read again in between would be shown as current.
         let freshness = self.context.health.freshness();
-        let read =
-            self.context.map.read_whole(device, |record| LastMessage::of(&record.state, record.received_in));
+        let read = self
+            .context
+            .map
+            .read_whole(device, |record| LastMessage::of(&record.state, record.freshness_round()));
         match read.ok()?.flatten() {
             Some(found) => {
                 let is_stale = freshness.is_stale(found.received_in);

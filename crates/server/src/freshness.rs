@@ -10,10 +10,15 @@ impl RoundNumber {
     /// Before the first round, and the mark of a device that the broker has sent nothing about.
     pub const NONE: RoundNumber = RoundNumber(0);
 
-    /// The next round. The numbers start again at 1 after 65,535 rounds.
+    /// In place of a round for a device whose state is out of date whatever is read again.
+    pub const SILENT: RoundNumber = RoundNumber(u16::MAX);
+
+    const LAST: u16 = u16::MAX - 1;
+
+    /// The next round. The numbers start again at 1 after 65,534 rounds.
     #[must_use]
     pub fn next(self) -> Self {
-        Self(self.0.checked_add(1).unwrap_or(1))
+        Self(if self.0 >= Self::LAST { 1 } else { self.0 + 1 })
     }
 
     /// The number as it is stored in atomics.
@@ -30,9 +35,12 @@ impl RoundNumber {
     pub fn is_between(self, first: RoundNumber, last: RoundNumber) -> bool {
         let rounds_since_first = |number: RoundNumber| {
             let (number, first) = (u32::from(number.0), u32::from(first.0));
-            (number + u32::from(u16::MAX) - first) % u32::from(u16::MAX)
+            (number + u32::from(Self::LAST) - first) % u32::from(Self::LAST)
         };
-        self != Self::NONE && first != Self::NONE && rounds_since_first(self) <= rounds_since_first(last)
+        self != Self::NONE
+            && self != Self::SILENT
+            && first != Self::NONE
+            && rounds_since_first(self) <= rounds_since_first(last)
     }
 }
 
@@ -51,6 +59,9 @@ pub enum Freshness {
 impl Freshness {
     /// Whether the answer about a device that was last heard of in this round may be out of date.
     pub fn is_stale(self, received_in: RoundNumber) -> bool {
+        if received_in == RoundNumber::SILENT {
+            return true;
+        }
         match self {
             Freshness::Current => false,
             Freshness::ReadingAgain { from, now } => !received_in.is_between(from, now),
@@ -83,14 +94,16 @@ mod tests {
         }
         let not_begun = Freshness::ReadingAgain { from: RoundNumber::NONE, now: round(9) };
         assert!(not_begun.is_stale(round(9)) && not_begun.is_stale(RoundNumber::NONE));
+        assert!(Freshness::Current.is_stale(RoundNumber::SILENT) && freshness.is_stale(RoundNumber::SILENT));
     }
 
     #[test]
     fn the_numbers_may_start_again_while_statuses_are_read_again() {
-        assert_eq!(round(u16::MAX).next(), round(1));
-        let freshness = Freshness::ReadingAgain { from: round(u16::MAX), now: round(2) };
+        let last = u16::MAX - 1;
+        assert_eq!(round(last).next(), round(1));
+        let freshness = Freshness::ReadingAgain { from: round(last), now: round(2) };
         for (received_in, stale) in
-            [(0, true), (u16::MAX - 1, true), (u16::MAX, false), (1, false), (2, false), (3, true)]
+            [(0, true), (last - 1, true), (last, false), (1, false), (2, false), (3, true)]
         {
             assert_eq!(freshness.is_stale(round(received_in)), stale, "heard of in round {received_in}");
         }

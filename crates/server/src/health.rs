@@ -30,6 +30,8 @@ pub struct Health {
     populated: AtomicBool,
     /// Which answers may be out of date because of the broker link; beside the lock for the same reason.
     link: LinkFreshness,
+    /// Since when there has been a subscription; `None` while there is none.
+    link_since: Mutex<Option<Instant>>,
     peer_health: Mutex<PeerHealth>,
     /// When everything that others had written was here for the last time.
     peers_read_at: Mutex<Option<Instant>>,
@@ -47,6 +49,7 @@ impl Health {
             state: RwLock::new(HealthState::at_the_start()),
             populated: AtomicBool::new(false),
             link: LinkFreshness::default(),
+            link_since: Mutex::default(),
             peer_health: Mutex::new(PeerHealth::Off),
             peers_read_at: Mutex::default(),
             relies_on_others: AtomicBool::new(false),
@@ -108,8 +111,15 @@ impl Health {
         self.link.trust();
     }
 
+    /// Since when everything that the broker sends has been received; `None` while it may not be.
+    pub fn link_since(&self) -> Option<Instant> {
+        let since = *self.link_since.lock();
+        since.filter(|_| self.link.freshness(clock::since_boot()) != Freshness::Unconfirmed)
+    }
+
     /// The link has ended; the broker had been silent for so long.
     pub fn link_lost(&self, silent_for: Duration) {
+        *self.link_since.lock() = None;
         self.link.lose(clock::since_boot().saturating_sub(silent_for));
     }
 
@@ -166,11 +176,17 @@ impl Health {
         let mut state = self.state.write();
         let changed = state.broker != broker;
         match broker {
-            BrokerHealth::Subscribed => self.link.restore(),
+            BrokerHealth::Subscribed => {
+                self.link_since.lock().get_or_insert_with(Instant::now);
+                self.link.restore();
+            }
             BrokerHealth::Connecting
             | BrokerHealth::LoginRefused(_)
             | BrokerHealth::SubscriptionRefused(_)
-            | BrokerHealth::Lost(_) => self.link.lose(clock::since_boot()),
+            | BrokerHealth::Lost(_) => {
+                *self.link_since.lock() = None;
+                self.link.lose(clock::since_boot());
+            }
         }
         state.broker = broker;
         changed

@@ -2,11 +2,13 @@
 //!
 //! Runs on a thread of its own: it computes and never waits for anything but the backlog.
 
+mod clocks;
 mod families;
 mod other;
 mod parents;
 mod sample;
 mod standing;
+mod timing;
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -30,6 +32,7 @@ use mqtt::packet::{self, Publish};
 use presence::{Device, PresenceEvent, UnixSeconds};
 use sample::Sampler;
 use store::{Changes, ForgottenDevices, StoredDevice};
+use timing::Timing;
 
 /// How much of a message a sample shows.
 const SAMPLE_BYTES: usize = 200;
@@ -49,6 +52,7 @@ pub struct Ingest {
     /// When the broker started, as far as it says so.
     broker_started: Option<UnixNanos>,
     families: Families,
+    timing: Timing,
     tallies: HashMap<PassId, Tally>,
     sampler: Sampler,
 }
@@ -72,6 +76,7 @@ impl Ingest {
             formats: Arc::default(),
             broker_started: None,
             families: Families::default(),
+            timing: Timing::default(),
             tallies: HashMap::new(),
             sampler: Sampler::default(),
         }
@@ -85,23 +90,28 @@ impl Ingest {
 
     /// Applies what is handed over until every reader is gone.
     pub fn run(mut self, pending: &Pending) {
-        self.find_families();
+        self.find_held();
         while let Some(item) = self.next_item(pending) {
             self.apply_item(item, pending);
+        }
+        if !pending.is_abandoned() {
+            self.settle_clocks();
         }
     }
 
     /// The next item. What is to be done between items is done meanwhile, a part at a time.
     fn next_item(&mut self, pending: &Pending) -> Option<Item> {
-        while self.families.is_changing() {
+        loop {
+            self.run_clocks(Instant::now());
             self.advance_families();
-            match pending.next_before(Instant::now()) {
+            let next = if self.families.is_changing() { Some(Instant::now()) } else { self.next_clock() };
+            let Some(deadline) = next else { return pending.next() };
+            match pending.next_before(deadline) {
                 NextItem::Item(item) => return Some(item),
                 NextItem::NoneYet => {}
                 NextItem::Ended => return None,
             }
         }
-        pending.next()
     }
 
     fn apply_item(&mut self, item: Item, pending: &Pending) {

@@ -16,6 +16,7 @@ mod list;
 mod names;
 mod rates;
 mod shard;
+mod silence;
 mod snapshot;
 mod sorted;
 #[cfg(test)]
@@ -185,14 +186,18 @@ impl DeviceRegistry {
         applied
     }
 
-    /// Notes a message that repeats what is held of a device: nothing but when and how it was heard of changes.
-    pub fn confirm(&self, device: Device<'_>, arrival: Arrival) {
+    /// Notes a message that repeats what is held of a device: nothing but when and how it was heard of changes. If that ends a
+    /// silence, `then` is shown it.
+    pub fn confirm_then(&self, device: Device<'_>, arrival: Arrival, then: impl FnOnce(&Record)) {
         let hash = self.hash(device);
         let mut records = self.shards[Self::shard_number(hash)].records.write();
         let Some(at) = records.find(hash, device) else { return };
         if let Some(record) = records.at_mut(at) {
             self.note_arrival(record, arrival);
             record.provenance = arrival.provenance;
+            if record.ends_silence(arrival) {
+                then(record);
+            }
         }
     }
 
@@ -287,10 +292,13 @@ impl DeviceRegistry {
         } else {
             self.note_arrival(record, arrival);
         }
-        let applied = self.merge_event(place, record, event);
+        let mut applied = self.merge_event(place, record, event);
         // What was told still holds if the broker has nothing newer.
         if applied != Applied::Known || matches!(record.provenance, Provenance::Restored | Provenance::Peer) {
             record.provenance = arrival.provenance;
+        }
+        if record.ends_silence(arrival) && applied == Applied::Known {
+            applied = Applied::Refined;
         }
         applied
     }

@@ -39,6 +39,7 @@ mod rig_brokers;
 mod rivals;
 mod session;
 mod source_parents;
+mod source_timing;
 mod sources;
 mod stale;
 mod start;

@@ -12,7 +12,7 @@ use super::table::{CauseName, Compare, Literal, Payload, ProfileTable, TopicEven
 use super::template::{Affixes, Level, Template};
 use super::text::{Split, Text};
 use super::values::{Meaning, Value, Values};
-use super::{Parent, Profile, Word, Words};
+use super::{Parent, Profile, Timing, Word, Words};
 use crate::{Cause, EventKind};
 
 /// Reads one profile; its errors know its name.
@@ -68,8 +68,10 @@ impl<'t> Compiler<'t> {
             reason_at: self.pointer("reason_at", table.reason_at.as_ref())?,
             words: self.words()?,
             except: self.except()?,
-            grace: self.duration("grace", table.grace.as_ref())?,
-            stale_after: self.duration("stale_after", table.stale_after.as_ref())?,
+            timing: Timing {
+                grace: self.duration("grace", table.grace.as_ref())?,
+                stale_after: self.duration("stale_after", table.stale_after.as_ref())?,
+            },
             is_retained: table.retained.unwrap_or(true),
             payload: table.payload,
             topics,

@@ -69,8 +69,16 @@ pub struct Profile {
     reason_at: Option<usize>,
     words: Words,
     is_retained: bool,
-    grace: Option<Duration>,
-    stale_after: Option<Duration>,
+    timing: Timing,
+}
+
+/// The times of a profile.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Timing {
+    /// How long a disconnect is held back, in case the device is back by then.
+    pub grace: Option<Duration>,
+    /// After how long without any message the state of a device is out of date.
+    pub stale_after: Option<Duration>,
 }
 
 /// The device through which others are reached.
@@ -123,14 +131,8 @@ impl Profile {
         self.is_retained
     }
 
-    /// How long a disconnect is held back, in case the device is back by then.
-    pub fn grace(&self) -> Option<Duration> {
-        self.grace
-    }
-
-    /// After how long without any message the state of a device is unknown.
-    pub fn stale_after(&self) -> Option<Duration> {
-        self.stale_after
+    pub fn timing(&self) -> Timing {
+        self.timing
     }
 
     /// Whether its devices are reached through others.

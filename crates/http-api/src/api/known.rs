@@ -44,7 +44,7 @@ impl Context {
         read: impl Fn(&DeviceState, RoundNumber) -> T,
     ) -> Result<Option<T>, Error> {
         match (
-            self.map.read_whole(device, |record| read(&record.state, record.received_in)),
+            self.map.read_whole(device, |record| read(&record.state, record.freshness_round())),
             &self.read_through,
         ) {
             (Ok(known), _) => Ok(known),

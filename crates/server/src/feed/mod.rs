@@ -19,7 +19,7 @@ use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use parking_lot::{Mutex, RwLock};
@@ -198,6 +198,11 @@ impl Feed {
     /// Whether the devices have been found: what is new from now on is news.
     pub fn is_populated(&self) -> bool {
         self.health.populated()
+    }
+
+    /// Since when everything that the broker sends has been received; `None` while it may not be.
+    pub fn link_since(&self) -> Option<Instant> {
+        self.health.link_since()
     }
 
     /// Whoever goes through all devices, to follow them from then on, takes one of these meanwhile.

@@ -46,7 +46,7 @@ impl<T> Clocks<T> {
         Some(clock.value)
     }
 
-    pub fn get_mut(&mut self, device: Device<'_>) -> Option<&mut T> {
+    pub fn value_mut(&mut self, device: Device<'_>) -> Option<&mut T> {
         Some(&mut self.of_device.get_mut(&Name(device.device_type, device.id))?.value)
     }
 

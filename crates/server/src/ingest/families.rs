@@ -96,7 +96,7 @@ impl Families {
 
 /// A name that is looked up without a copy of it. Hashed like a [`DeviceName`].
 #[derive(Hash)]
-struct Name<'a>(&'a str, &'a str);
+pub(super) struct Name<'a>(pub &'a str, pub &'a str);
 
 impl Equivalent<DeviceName> for Name<'_> {
     fn equivalent(&self, name: &DeviceName) -> bool {

@@ -17,12 +17,20 @@ use presence::payload::Payload;
 use presence::{Device, EventKind, Moment, PresenceEvent};
 
 /// How one message came.
-struct Context<'a> {
-    source: &'a str,
-    payload: &'a [u8],
-    topic: &'a [u8],
-    delivery: Delivery,
-    arrival: Arrival,
+pub(super) struct Context<'a> {
+    pub source: &'a str,
+    pub payload: &'a [u8],
+    pub topic: &'a [u8],
+    pub delivery: Delivery,
+    pub arrival: Arrival,
+}
+
+/// Whether a disconnect may be held back.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Grace {
+    Asked,
+    /// It was.
+    Over,
 }
 
 impl Ingest {
@@ -67,23 +75,35 @@ impl Ingest {
     }
 
     fn event(&mut self, event: &Event<'_>, context: &Context<'_>, tally: &mut Tally) {
-        let device = device_of(&event.device);
         if let Some(parent) = &event.parent
             && order::shows_parent_alive(event, context.delivery)
         {
             self.show_alive((parent, None), event.time, context);
         }
+        let applied = self.apply_own(event, Grace::Asked, context);
+        tally.learned += u64::from(applied != Applied::Known);
+        tally.new_devices += u64::from(matches!(applied, Applied::Changed { from: None, .. }));
+    }
+
+    /// Applies what a device says of itself.
+    pub(super) fn apply_own(&mut self, event: &Event<'_>, grace: Grace, context: &Context<'_>) -> Applied {
+        let device = device_of(&event.device);
         let held = self.held(device);
         if self.is_anothers(held.as_ref(), context) {
-            return;
+            return Applied::Known;
         }
         let parent = event.parent.as_ref().and_then(|parent| self.held(device_of(parent)));
         let standing = Standing::of(held.as_ref(), parent.as_ref());
         let resolution =
             standing.decide(|held, parent| order::resolve(event, context.delivery, held, parent));
-        let applied = self.resolved(event, resolution, &standing, context);
-        tally.learned += u64::from(applied != Applied::Known);
-        tally.new_devices += u64::from(matches!(applied, Applied::Changed { from: None, .. }));
+        if let Resolution::Apply(key) = resolution
+            && grace == Grace::Asked
+            && self.is_held_back(event, &key, &standing, context)
+        {
+            self.note_message(device, context);
+            return Applied::Known;
+        }
+        self.resolved(event, resolution, &standing, context)
     }
 
     fn alive(
@@ -145,6 +165,10 @@ impl Ingest {
         context: &Context<'_>,
     ) -> Applied {
         let device = device_of(&event.device);
+        self.note_message(device, context);
+        if !matches!(resolution, Resolution::Late | Resolution::Record) {
+            self.forget_held_back(device);
+        }
         match resolution {
             Resolution::Apply(key) => {
                 let shown = self.shown(event, (&key, IsSame::No), standing, context);
@@ -155,12 +179,12 @@ impl Ingest {
                 self.apply_shown(event, &shown, Recording::Never, context)
             }
             Resolution::Confirm => {
-                self.map.confirm(device, context.arrival);
+                self.confirm(device, context);
                 self.metrics.events_known.inc();
                 Applied::Known
             }
             Resolution::Late => {
-                self.map.confirm(device, context.arrival);
+                self.confirm(device, context);
                 self.pass_over(context.source, "late");
                 Applied::Known
             }
@@ -169,6 +193,12 @@ impl Ingest {
                 Applied::Known
             }
         }
+    }
+
+    fn confirm(&self, device: Device<'_>, context: &Context<'_>) {
+        self.map.confirm_then(device, context.arrival, |record| {
+            self.publish(record, Applied::Refined, false);
+        });
     }
 
     /// What is shown of a device whose own state is this one, and which has a parent or had one.

@@ -10,15 +10,18 @@ use formats::catalog::IOT_PLATFORM;
 use presence::{Device, DeviceName};
 
 impl Ingest {
-    /// Finds the families of what a store has kept, and shows again whoever a stop has left half done.
-    pub(super) fn find_families(&mut self) {
-        if !self.formats.have_parents() {
+    /// Finds the families of what a store has kept, and shows again whoever a stop has left half done. Starts the clocks.
+    pub(super) fn find_held(&mut self) {
+        if !self.formats.have_parents() && !self.formats.have_timings() {
             return;
         }
         for part in 0..DeviceRegistry::PARTS {
             for name in self.map.names_in_part(part, |_| true) {
-                let held = self.held(name.device());
-                note_parent(&mut self.families, name.device(), held.as_ref());
+                let Some(held) = self.held(name.device()) else { continue };
+                note_parent(&mut self.families, name.device(), &held);
+                if let Some(source) = &held.source {
+                    self.start_silence(name.device(), source);
+                }
             }
         }
         self.families.all_changed();
@@ -28,7 +31,7 @@ impl Ingest {
     pub(super) fn note_peer_family(&mut self, device: Device<'_>) {
         if self.formats.have_parents() {
             let held = self.held(device);
-            note_parent(&mut self.families, device, held.as_ref());
+            held.iter().for_each(|held| note_parent(&mut self.families, device, held));
         }
     }
 
@@ -68,9 +71,8 @@ impl Ingest {
     }
 }
 
-fn note_parent(families: &mut Families, device: Device<'_>, held: Option<&HeldDevice>) {
-    let documented = held.map(Documented::of);
-    if let Some(parent) = documented.as_ref().and_then(Documented::parent) {
+fn note_parent(families: &mut Families, device: Device<'_>, held: &HeldDevice) {
+    if let Some(parent) = Documented::of(held).parent() {
         families.note(device, device_of(&parent));
     }
 }

@@ -1,5 +1,5 @@
 //! The times that profiles name: a disconnect is held back in case the device is back at once (`grace`), and a device of which
-//! nothing is heard for too long is out of date (`stale_after`).
+//! nothing is received for too long is out of date (`stale_after`).
 //!
 //! A clock measures what was observed. While the link to the broker is down none runs out, and one that was running then
 //! begins again with the new link.
@@ -7,8 +7,8 @@
 use std::time::{Duration, Instant};
 
 use super::clocks::Clocks;
-use super::standing::Standing;
 use super::other::{Context, device_of};
+use super::standing::Standing;
 use super::{Ingest, other};
 use crate::registry::{Applied, Arrival};
 use formats::order::{Delivery, Key, Origin};
@@ -46,7 +46,7 @@ struct HeldBack {
 
 /// A device that was heard of.
 struct Silence {
-    heard: Instant,
+    received_at: Instant,
     stale_after: Duration,
 }
 
@@ -59,23 +59,27 @@ impl HeldBack {
 impl Ingest {
     /// When something is to be done without a message; `None`: never.
     pub(super) fn next_clock(&self) -> Option<Instant> {
-        let next = [self.timing.grace.next_at(), self.timing.silence.next_at()].into_iter().flatten().min()?;
+        let next =
+            [self.timing.grace.next_at(), self.timing.silence.next_at()].into_iter().flatten().min()?;
         Some(if self.feed.link_since().is_some() { next } else { next.max(Instant::now() + LINK_POLL) })
     }
 
     /// Notes a message about a device.
-    pub(super) fn note_heard(&mut self, device: Device<'_>, context: &Context<'_>) {
-        let Some(stale_after) = self.formats.timing(context.source).stale_after else { return };
-        let heard = Instant::now();
-        match (self.timing.silence.get_mut(device), context.delivery.origin) {
-            (Some(silence), Origin::Live) => silence.heard = heard,
-            // What the broker repeats says nothing new of the device; its clock runs from the first that was heard.
+    pub(super) fn note_message(&mut self, device: Device<'_>, context: &Context<'_>) {
+        match (self.timing.silence.value_mut(device), context.delivery.origin) {
+            (Some(silence), Origin::Live) => silence.received_at = Instant::now(),
+            // What the broker repeats says nothing new of the device; its clock runs from the first message.
             (Some(_), Origin::Retained { .. }) => {}
-            (None, _) => {
-                let silence = Silence { heard, stale_after };
-                self.timing.silence.start(DeviceName::of(device), heard + stale_after, silence);
-            }
+            (None, _) => self.start_silence(device, context.source),
         }
+    }
+
+    /// Starts the clock of a device that something is known of.
+    pub(super) fn start_silence(&mut self, device: Device<'_>, source: &str) {
+        let Some(stale_after) = self.formats.timing(source).stale_after else { return };
+        let received_at = Instant::now();
+        let silence = Silence { received_at, stale_after };
+        self.timing.silence.start(DeviceName::of(device), received_at + stale_after, silence);
     }
 
     /// Holds back a disconnect that would change what is shown, if its profile says so.
@@ -92,7 +96,7 @@ impl Ingest {
             return false;
         }
         let device = device_of(&event.device);
-        if self.timing.grace.get_mut(device).is_some() {
+        if self.timing.grace.value_mut(device).is_some() {
             return true;
         }
         let since = Instant::now();
@@ -138,11 +142,12 @@ impl Ingest {
                     self.apply_held_back(&held_back);
                 }
             } else if let Some((name, silence)) = self.timing.silence.take_due(now) {
-                let due = silence.heard.max(link_since) + silence.stale_after;
+                let due = silence.received_at.max(link_since) + silence.stale_after;
                 if due > now {
                     self.timing.silence.start(name, due, silence);
                 } else {
-                    self.map.silence_then(name.device(), |record| self.publish(record, Applied::Refined, false));
+                    self.map
+                        .silence_then(name.device(), |record| self.publish(record, Applied::Refined, false));
                 }
             } else {
                 return;
@@ -171,3 +176,6 @@ impl Ingest {
         self.apply_own(&held_back.event, other::Grace::Over, &context);
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -261,8 +261,11 @@ impl ReadThrough {
         kept: Option<(DeviceState, presence::UnixSeconds)>,
     ) -> Option<FetchedDevice> {
         let held = self.map.read(name.device(), |record| {
-            let arrival =
-                Arrival { provenance: record.provenance, at: record.received_at, round: record.received_in };
+            let arrival = Arrival {
+                provenance: record.provenance,
+                at: record.received_at,
+                round: record.freshness_round(),
+            };
             (record.state.clone(), arrival)
         });
         let (state, arrival) = match (kept, held) {

@@ -39,7 +39,7 @@ mod tests {
     }
 
     #[test]
-    fn a_derived_change_moves_totals_and_not_when_the_device_was_heard_of() {
+    fn a_derived_change_moves_totals_and_not_when_a_message_was_received() {
         let map = DeviceRegistry::tracking_changes();
         let device = Device { device_type: "t", id: "1" };
         let arrival =
@@ -48,8 +48,8 @@ mod tests {
         let applied = map.derive_then(device, event(EventKind::Disconnect, 2), |_, _| ());
         assert_eq!(applied, Applied::Changed { from: Some(Status::Connected), to: Status::Disconnected });
         assert_eq!((map.totals().connected, map.totals().disconnected), (0, 1));
-        let heard = map.read(device, |record| (record.received_at, record.provenance));
-        assert_eq!(heard, Some((UnixSeconds(5), Provenance::Restored)));
+        let received = map.read(device, |record| (record.received_at, record.provenance));
+        assert_eq!(received, Some((UnixSeconds(5), Provenance::Restored)));
         map.forget_device(device, |_| ());
         let applied = map.derive_then(device, event(EventKind::Connect, 3), |_, _| ());
         assert_eq!((applied, map.totals().total()), (Applied::Known, 0), "a forgotten device stays away");

@@ -38,6 +38,8 @@ pub(super) enum RecordFlag {
     Partial = 4,
     /// Was asked for since it was last looked at.
     Asked = 8,
+    /// Nothing was heard of the device for too long, or may have been missed: see `silence`.
+    Silent = 16,
 }
 
 /// All of them in one byte, as there are millions of records.

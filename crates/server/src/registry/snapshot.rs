@@ -37,8 +37,11 @@ pub struct LastEvent {
 
 impl Snapshot {
     pub fn of(record: &Record) -> Self {
-        let arrival =
-            Arrival { provenance: record.provenance, at: record.received_at, round: record.received_in };
+        let arrival = Arrival {
+            provenance: record.provenance,
+            at: record.received_at,
+            round: record.freshness_round(),
+        };
         Self::of_state(record.name(), &record.state, arrival)
             .expect("a record is made by its first statement")
     }

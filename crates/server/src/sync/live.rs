@@ -247,6 +247,7 @@ impl Live<'_> {
         // Before anything can come: what comes over this connection is heard of in this round.
         let replays = self.source.settings.gets_retained() && self.source.reads_retained();
         let round = replays.then(|| self.source.map.begin_round());
+        self.silence_unretained();
         let mut watch = LinkWatch::new(&self.source.health);
         let accepted_at = Instant::now();
         let mut filters = self.filters();
@@ -308,6 +309,15 @@ impl Live<'_> {
                 Received::TooLarge => self.source.metrics.undecodable("too_long"),
                 Received::Suback(_) | Received::Unsuback => {}
             }
+        }
+    }
+
+    /// What happened to devices of sources that retain nothing while there was no link is repeated by nobody.
+    fn silence_unretained(&self) {
+        let formats = &self.source.settings.formats;
+        if formats.lack_retained() {
+            let is_unretained = |source: Option<&str>| source.is_some_and(|name| formats.is_unretained(name));
+            self.source.map.silence_sources(is_unretained);
         }
     }
 

@@ -1,0 +1,85 @@
+//! Devices whose state is out of date although the link to the broker is good: nothing was heard of them for too long, or
+//! changes of them may have been missed that nobody repeats. Their answers are stale until a live message comes.
+
+use super::limit::RecordFlag;
+use super::{Arrival, DeviceRegistry, Provenance, Record};
+use crate::freshness::RoundNumber;
+use presence::{Device, Status};
+
+impl DeviceRegistry {
+    /// Marks a device, and shows it to `then` if it was not marked.
+    pub fn silence_then(&self, device: Device<'_>, then: impl FnOnce(&Record)) {
+        let hash = self.hash(device);
+        let mut records = self.shards[Self::shard_number(hash)].records.write();
+        let Some(at) = records.find(hash, device) else { return };
+        if let Some(record) = records.at_mut(at)
+            && !record.flags.has(RecordFlag::Silent)
+        {
+            record.flags.set(RecordFlag::Silent);
+            then(record);
+        }
+    }
+
+    /// Marks all devices of some sources; `None` is the IoT platform.
+    pub fn silence_sources(&self, is_silent: impl Fn(Option<&str>) -> bool) {
+        self.visit_records(|_place, record| {
+            if is_silent(record.resolve().event.payload.source()) {
+                record.flags.set(RecordFlag::Silent);
+            }
+        });
+    }
+}
+
+impl Record {
+    /// In which round it was last heard of, for whoever asks if it is out of date.
+    pub fn freshness_round(&self) -> RoundNumber {
+        if self.flags.has(RecordFlag::Silent) { RoundNumber::SILENT } else { self.received_in }
+    }
+
+    /// Notes a message; says whether it ends a silence.
+    pub(super) fn ends_silence(&mut self, arrival: Arrival) -> bool {
+        // What the broker repeats says nothing of the device now.
+        arrival.provenance == Provenance::Live && self.flags.take(RecordFlag::Silent)
+    }
+
+    /// Whether its answers say that it is connected.
+    pub fn is_connected(&self) -> bool {
+        self.resolve().status == Status::Connected
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::registry::Applied;
+    use presence::payload::Payload;
+    use presence::{EventKind, Moment, PresenceEvent, UnixSeconds};
+
+    #[test]
+    fn a_silent_device_is_out_of_date_until_a_live_message() {
+        let map = DeviceRegistry::default();
+        let device = Device { device_type: "t", id: "1" };
+        let at = Moment::from_nanos(1);
+        let payload = Payload::pack_of("log", b"{}");
+        let event = PresenceEvent { kind: EventKind::Connect, session: at, time: at, close_code: 0, payload };
+        let arrival = |provenance| Arrival { provenance, at: UnixSeconds(1), round: RoundNumber::NONE };
+        let is_silent =
+            || map.read(device, |record| record.freshness_round() == RoundNumber::SILENT).unwrap_or_default();
+        map.apply(device, event.clone(), arrival(Provenance::Live));
+        map.silence_sources(|source| source == Some("other"));
+        assert!(!is_silent());
+        map.silence_sources(|source| source == Some("log"));
+        assert!(is_silent());
+        assert_eq!(map.apply(device, event.clone(), arrival(Provenance::Retained)), Applied::Known);
+        assert!(is_silent(), "the broker repeats it");
+        assert_eq!(map.apply(device, event, arrival(Provenance::Live)), Applied::Refined);
+        assert!(!is_silent());
+        let mut shown = 0;
+        map.silence_then(device, |_| shown += 1);
+        map.silence_then(device, |_| shown += 1);
+        map.confirm_then(device, arrival(Provenance::Retained), |_| shown += 10);
+        map.confirm_then(device, arrival(Provenance::Live), |_| shown += 100);
+        map.confirm_then(device, arrival(Provenance::Live), |_| shown += 1_000);
+        assert_eq!((shown, is_silent()), (101, false));
+    }
+}
