@@ -100,7 +100,7 @@ fn reading(settings: &Settings) -> Value {
         "clean": source.clean_session,
         "session_expiry": source.session_expiry.as_secs(),
         "keep_alive": source.keep_alive.as_secs(),
-        "ca_file": source.ca_file,
+        "ca_file": source.tls.ca_file,
         "log_level": match settings.log.level {
             LogLevel::Error => 40,
             LogLevel::Warn => 30,
@@ -364,7 +364,7 @@ fn yaml_by_table() {
     }
     let system = format!("{YAML}options:\n  mqtt:\n    caFile: _os_\n");
     assert_eq!(peer.yaml(&system)["ca_file"], "_os_");
-    assert_eq!(ours_file("app.yaml", &system).unwrap().source.ca_file, None, "the system's trust store");
+    assert_eq!(ours_file("app.yaml", &system).unwrap().source.tls.ca_file, None, "the system's trust store");
 }
 
 #[test]

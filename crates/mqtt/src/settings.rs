@@ -1,18 +1,18 @@
 //! What a client must know to connect: where, as whom, and how.
 
 use std::fmt;
-use std::path::PathBuf;
 use std::time::Duration;
 
 use system::is_loopback;
 use system::secret::Secret;
+use system::tls::ClientTls;
 
 /// What a connection needs, beside the client id.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ConnectSettings {
     pub endpoint: Endpoint,
-    /// PEM file with the certificates to trust; `None`: the system's trust store.
-    pub ca_file: Option<PathBuf>,
+    /// For the transports that are encrypted.
+    pub tls: ClientTls,
     pub mqtt_version: MqttVersion,
     /// `None`: connect without user name and password (a broker that allows it).
     pub login: Option<Login>,
@@ -30,7 +30,7 @@ impl ConnectSettings {
     pub fn new(endpoint: Endpoint) -> Self {
         Self {
             endpoint,
-            ca_file: None,
+            tls: ClientTls::default(),
             mqtt_version: MqttVersion::V311,
             login: None,
             keep_alive: Self::KEEP_ALIVE,

@@ -7,7 +7,6 @@ use bytes::{Bytes, BytesMut};
 use futures_util::{SinkExt, StreamExt};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpSocket, TcpStream, lookup_host};
-use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 use tokio_rustls::rustls::pki_types::ServerName;
 use tokio_tungstenite::WebSocketStream;
@@ -20,7 +19,7 @@ use tokio_tungstenite::tungstenite::protocol::{Message, WebSocketConfig};
 use super::packet::PACKET_MAX_BYTES;
 use super::settings::{ConnectSettings, Endpoint, Transport};
 use system::sentence;
-use system::tls::{self, TrustError};
+use system::tls::{self, ClientCertificateError, ConnectorSource, TrustError};
 
 /// Room asked of one read: large enough that the system call costs nothing for each message.
 const READ_BYTES: usize = 256 * 1024;
@@ -37,6 +36,8 @@ pub enum DialError {
     Connect(Endpoint, #[source] io::Error),
     #[error(transparent)]
     TrustStore(#[from] TrustError),
+    #[error(transparent)]
+    ClientCertificate(#[from] ClientCertificateError),
     #[error("{0} is no name that a certificate can be checked against")]
     ServerName(String),
     #[error("the TLS handshake with {0} failed: {1}")]
@@ -104,14 +105,14 @@ impl<T: AsyncRead + AsyncWrite + Send + Unpin> Stream for T {}
 /// What is the same for every connection to one broker, made once.
 pub struct Dialer {
     endpoint: Endpoint,
-    tls: Option<TlsConnector>,
+    tls: Option<ConnectorSource>,
 }
 
 impl Dialer {
     /// Reads the certificates to trust, if they are needed.
     pub fn new(settings: &ConnectSettings) -> Result<Self, DialError> {
         let tls = match settings.endpoint.transport {
-            Transport::Tls | Transport::Wss => Some(tls::connector(settings.ca_file.as_deref())?),
+            Transport::Tls | Transport::Wss => Some(ConnectorSource::new(settings.tls.clone())?),
             Transport::Tcp | Transport::Ws => None,
         };
         Ok(Self { endpoint: settings.endpoint.clone(), tls })
@@ -151,10 +152,10 @@ impl Dialer {
         Err(DialError::Connect(endpoint.clone(), last))
     }
 
-    async fn tls(&self, connector: &TlsConnector, tcp: TcpStream) -> Result<TlsStream<TcpStream>, DialError> {
+    async fn tls(&self, tls: &ConnectorSource, tcp: TcpStream) -> Result<TlsStream<TcpStream>, DialError> {
         let name = ServerName::try_from(self.endpoint.host.clone())
             .map_err(|_| DialError::ServerName(self.endpoint.host.clone()))?;
-        let connected = connector.connect(name, tcp).await;
+        let connected = tls.connector()?.connect(name, tcp).await;
         connected.map_err(|error| DialError::Tls(self.endpoint.clone(), tls::explain_handshake(&error)))
     }
 

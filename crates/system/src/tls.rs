@@ -13,7 +13,9 @@ use tokio_rustls::rustls::{
 };
 use webpki::Error as ChainError;
 
-pub use self::connector::{TrustError, connector};
+pub use self::connector::{
+    ClientCertificate, ClientCertificateError, ClientTls, ConnectorSource, TrustError, connector,
+};
 
 /// The most that is read of a file of certificates or keys: far above any chain, as the system's whole trust store has a quarter of
 /// a megabyte.
@@ -170,8 +172,8 @@ fn explain_chain(error: Option<&ChainError>) -> &'static str {
 fn explain_alert(alert: AlertDescription) -> String {
     let what = match alert {
         AlertDescription::CertificateRequired => {
-            "a client certificate is required: the server wants a certificate of this client, which devstatus shows only to a \
-             devstatus service (--tls-client-cert)"
+            "a client certificate is required: the server wants a certificate of this client, which --broker-cert names for a \
+             broker, and --tls-client-cert for a devstatus service"
         }
         AlertDescription::BadCertificate
         | AlertDescription::UnsupportedCertificate

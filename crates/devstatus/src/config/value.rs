@@ -178,6 +178,23 @@ pub(super) fn path(text: &str) -> Parsed<PathBuf> {
     or_expected((!text.is_empty()).then(|| text.into()), "the path of a file")
 }
 
+/// The application protocols of `--broker-alpn`, the preferred one first.
+#[derive(Clone, Debug)]
+pub(super) struct Alpn(pub Vec<String>);
+
+pub(super) fn alpn(text: &str) -> Parsed<Alpn> {
+    /// TLS writes the length of a name in one byte.
+    const NAME_MAX_BYTES: usize = 255;
+    /// More than any broker knows; the list is in every handshake.
+    const NAMES_MAX: usize = 16;
+    let names: Vec<String> = text.split(',').map(|name| name.trim().to_owned()).collect();
+    let is_good = |name: &String| {
+        (1..=NAME_MAX_BYTES).contains(&name.len()) && name.bytes().all(|b| b.is_ascii_graphic())
+    };
+    let is_list = names.len() <= NAMES_MAX && names.iter().all(is_good);
+    or_expected(is_list.then_some(Alpn(names)), "names of protocols separated by commas, as x-amzn-mqtt-ca")
+}
+
 /// A path, or `-` for the standard stream.
 pub(super) fn path_or_stream(text: &str) -> Parsed<PathBuf> {
     or_expected((!text.is_empty()).then(|| text.into()), "the path of a file, or -")

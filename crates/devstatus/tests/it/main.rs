@@ -9,6 +9,7 @@ mod answers;
 mod bad_input;
 mod broker_offers;
 mod client;
+mod client_certificates;
 mod crash;
 mod database;
 mod devices;

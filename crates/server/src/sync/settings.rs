@@ -1,7 +1,6 @@
 //! What the source must know to connect: where, as whom, and how. Built and checked by `config`.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,13 +8,14 @@ use crate::health::ReadyOn;
 use formats::catalog::Formats;
 use mqtt::settings::{ConnectSettings, Endpoint, Login, MqttVersion};
 use presence::StableHash;
+use system::tls::ClientTls;
 
 /// Everything the source needs; every value is already checked.
 #[derive(Clone, Debug, PartialEq)]
 pub struct SourceSettings {
     pub endpoint: Endpoint,
-    /// PEM file with the certificates to trust; `None`: the system's trust store.
-    pub ca_file: Option<PathBuf>,
+    /// For the transports that are encrypted.
+    pub tls: ClientTls,
     pub mqtt_version: MqttVersion,
     pub identity: Identity,
     /// `None`: connect without user name and password (a broker that allows it).
@@ -43,7 +43,7 @@ impl SourceSettings {
     pub fn new(endpoint: Endpoint, identity: Identity) -> Self {
         Self {
             endpoint,
-            ca_file: None,
+            tls: ClientTls::default(),
             mqtt_version: MqttVersion::V311,
             identity,
             login: None,
@@ -62,7 +62,7 @@ impl SourceSettings {
     pub fn connect(&self) -> ConnectSettings {
         ConnectSettings {
             endpoint: self.endpoint.clone(),
-            ca_file: self.ca_file.clone(),
+            tls: self.tls.clone(),
             mqtt_version: self.mqtt_version,
             login: self.login.clone(),
             keep_alive: self.keep_alive,

@@ -185,6 +185,15 @@ pub(super) struct BrokerArgs {
     pub broker: Option<Endpoint>,
     #[command(flatten)]
     pub ca: CaArgs,
+    /// PEM file with the certificate that is shown to a broker that wants one, and those between it and its authority; needs --broker-key
+    #[arg(long, value_name = "FILE", value_parser = value::path)]
+    pub broker_cert: Option<PathBuf>,
+    /// PEM file with the private key of --broker-cert, not encrypted
+    #[arg(long, value_name = "FILE", value_parser = value::path)]
+    pub broker_key: Option<PathBuf>,
+    /// Application protocols to offer in the TLS handshake (ALPN), separated by commas; AWS IoT on port 443 wants x-amzn-mqtt-ca
+    #[arg(long, value_name = "LIST", value_parser = value::alpn)]
+    pub broker_alpn: Option<value::Alpn>,
     /// MQTT version: 3.1.1 (or 3), or 5
     #[arg(long, value_name = "VERSION", value_parser = value::mqtt_version, default_value = "3.1.1")]
     pub mqtt_version: MqttVersion,

@@ -1,7 +1,7 @@
 //! Whom the source connects to, as whom, and which messages it reads.
 
 use std::collections::BTreeSet;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
 use super::super::arguments::{
@@ -14,6 +14,7 @@ use super::{BuildContext, missing_organization};
 use formats::catalog::Formats;
 use mqtt::settings::{Endpoint, Login, Transport};
 use server::sync::settings::{ApplicationKind, Identity, PopulationSettings, Share, SourceSettings};
+use system::tls::{ClientCertificate, ClientCertificateError, ClientTls};
 
 /// What the platform's brokers and a stock mosquitto are known to keep for one subscription.
 const REPLAY_LIMITS: [u64; 3] = [1_000, 5_000, 50_000];
@@ -56,7 +57,7 @@ impl BuildContext {
         login: Option<Login>,
     ) -> Result<SourceSettings, ConfigError> {
         Ok(SourceSettings {
-            ca_file: self.broker_certificates(broker.ca.ca_file, &endpoint)?,
+            tls: self.broker_tls(&broker, &endpoint)?,
             mqtt_version: broker.mqtt_version,
             login,
             keep_alive: broker.keep_alive,
@@ -234,22 +235,56 @@ impl BuildContext {
         }
     }
 
-    pub(super) fn broker_certificates(
-        &self,
-        path: PathBuf,
-        endpoint: &Endpoint,
-    ) -> Result<Option<PathBuf>, ConfigError> {
+    /// Whom the broker must be vouched for by, and as whom the source shows itself.
+    fn broker_tls(&self, broker: &BrokerArgs, endpoint: &Endpoint) -> Result<ClientTls, ConfigError> {
         match endpoint.transport {
-            Transport::Tls | Transport::Wss => self.certificates("ca-file", path),
+            Transport::Tls | Transport::Wss => Ok(ClientTls {
+                ca_file: self.certificates("ca-file", broker.ca.ca_file.clone())?,
+                certificate: self.broker_certificate(broker)?,
+                alpn: broker.broker_alpn.clone().map(|alpn| alpn.0).unwrap_or_default(),
+            }),
             Transport::Tcp | Transport::Ws => {
-                let (file, broker) = (self.origins.of("ca-file"), self.origins.of("broker"));
-                let is_meant = path != Path::new(SYSTEM_TRUST_STORE)
-                    && file.iter().zip(&broker).any(|(file, broker)| file.same_layer(broker));
-                let why = "mqtt:// and ws:// use no certificates";
-                let contradiction = self.origins.contradiction("ca-file", "broker", why);
-                contradiction.filter(|_| is_meant).map_or(Ok(None), Err)
+                let refused = ["ca-file", "broker-cert", "broker-key", "broker-alpn"]
+                    .into_iter()
+                    .find_map(|setting| self.refuse_without_tls(setting, broker));
+                refused.map_or(Ok(ClientTls::default()), Err)
             }
         }
+    }
+
+    /// The refusal of a setting of TLS beside a URL without. It may stand in a weaker layer than the URL.
+    fn refuse_without_tls(&self, setting: &str, broker: &BrokerArgs) -> Option<ConfigError> {
+        let (given, url) = (self.origins.of(setting)?, self.origins.of("broker")?);
+        let is_default = setting == "ca-file" && broker.ca.ca_file == Path::new(SYSTEM_TRUST_STORE);
+        let is_meant = given.same_layer(&url) && !is_default;
+        let why = "mqtt:// and ws:// use no certificates";
+        is_meant.then_some(ConfigError::Contradiction { one: given, other: url, why })
+    }
+
+    /// What is shown to the broker: both files, readable and of one pair.
+    fn broker_certificate(&self, broker: &BrokerArgs) -> Result<Option<ClientCertificate>, ConfigError> {
+        let (certificate, key) = match (&broker.broker_cert, &broker.broker_key) {
+            (None, None) => return Ok(None),
+            (Some(certificate), Some(key)) => (certificate.clone(), key.clone()),
+            (Some(_), None) => return Err(ConfigError::Missing(vec!["broker-key"])),
+            (None, Some(_)) => return Err(ConfigError::Missing(vec!["broker-cert"])),
+        };
+        let files = ClientCertificate { certificate, key };
+        let unreadable = |setting, source| ConfigError::ReadFile { origin: self.origin(setting), source };
+        files.check().map_err(|error| match error {
+            ClientCertificateError::ReadCertificate(source) => unreadable("broker-cert", source),
+            ClientCertificateError::ReadKey(source) => unreadable("broker-key", source),
+            ClientCertificateError::NoCertificate => {
+                self.origins.expected("broker-cert", "a PEM file with a certificate")
+            }
+            ClientCertificateError::NoKey => {
+                self.origins.expected("broker-key", "a PEM file with a private key that is not encrypted")
+            }
+            ClientCertificateError::AnotherKey => {
+                self.origins.expected("broker-key", "the private key of the certificate of broker-cert")
+            }
+        })?;
+        Ok(Some(files))
     }
 }
 

@@ -28,7 +28,7 @@ fn the_shortest_start_has_the_documented_defaults() {
     );
     assert_eq!(source.identity.client_id(), "a:abc123:app");
     assert_eq!(source.login, Some(Login { key: KEY.into(), token: Secret::new(TOKEN) }));
-    assert_eq!((source.ca_file, source.mqtt_version), (None, MqttVersion::V311));
+    assert_eq!((source.tls.ca_file, source.mqtt_version), (None, MqttVersion::V311));
     assert_eq!((source.keep_alive, source.quiet_interval), (Duration::from_secs(60), Duration::from_secs(2)));
     assert_eq!((source.clean_session, source.session_expiry), (true, Duration::ZERO));
     assert_eq!(source.backlog_max_bytes, 1 << 30);
@@ -79,14 +79,14 @@ fn every_setting_of_the_service_can_be_a_flag_or_a_variable() {
     assert_eq!(settings, serve(&files, &format!("serve {flags}"), &[]));
     let source = &settings.source;
     assert_eq!((source.endpoint.port, source.endpoint.path.as_str()), (443, "/x"));
-    assert_eq!(source.ca_file.as_deref().and_then(Path::file_name), Some("ca.pem".as_ref()));
+    assert_eq!(source.tls.ca_file.as_deref().and_then(Path::file_name), Some("ca.pem".as_ref()));
     assert_eq!((source.mqtt_version, source.keep_alive), (MqttVersion::V5, Duration::from_secs(7)));
     assert_eq!((source.clean_session, source.session_expiry), (false, Duration::from_secs(8)));
     assert_eq!((source.quiet_interval, source.backlog_max_bytes), (Duration::from_millis(9), 65536));
     let store = StoreSettings {
         location: Location::Sqlite("/a/b.db".into()),
         schema: "s.1".to_owned(),
-        ca_file: source.ca_file.clone(),
+        ca_file: source.tls.ca_file.clone(),
         flush_interval: Duration::from_millis(10),
         forget_after: Some(days(11)),
         history: days(12),

@@ -21,6 +21,9 @@ const VALUES: &[(&str, &str)] = &[
     ("token-file", "\"{dir}/names\""),
     ("broker", "\"mqtts://h\""),
     ("ca-file", "\"{dir}/ca.pem\""),
+    ("broker-cert", "\"{dir}/client.pem\""),
+    ("broker-key", "\"{dir}/client.key\""),
+    ("broker-alpn", "[\"x-amzn-mqtt-ca\"]"),
     ("mqtt-version", "5"),
     ("keep-alive", "7"),
     ("clean-session", "false"),
@@ -71,6 +74,7 @@ fn every_flag_of_the_service_can_be_a_key() {
     files.add("ca.pem", "");
     files.add("names", "pump/1\n");
     files.add("profiles.toml", "");
+    testkit::private_ca::PrivateCa::issue_for_client(files.0.path());
     let directory = files.0.path().to_str().unwrap().to_owned();
     let (mut toml, mut flags) = (String::new(), String::new());
     for &(setting, value) in VALUES {
