@@ -256,6 +256,13 @@ impl Health {
         self.populated.store(false, Ordering::Release);
     }
 
+    /// The first round goes on: this is what it has come to so far.
+    pub fn population_so_far(&self, report: PopulationReport) {
+        if self.state.read().report.is_none() {
+            self.population_done(report);
+        }
+    }
+
     /// A round has ended.
     pub fn population_done(&self, report: PopulationReport) {
         let mut state = self.state.write();

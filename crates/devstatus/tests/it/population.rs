@@ -9,6 +9,7 @@ use testkit::mosquitto::{Mosquitto, Setup};
 use testkit::platform_broker::{Limits, PlatformBroker};
 use testkit::service::{Launch, Service};
 use testkit::status::Device;
+use testkit::subscriber::Subscriber;
 
 /// Messages that the stand-in keeps for one subscription.
 const BUFFER: usize = 100;
@@ -281,6 +282,30 @@ fn a_scalable_session_proves_nothing_by_having_been_given_nothing() {
     });
     // The replay of the live subscription is over long before that, and was empty.
     assert_eq!(population(&service)["state"], "unproven");
+}
+
+#[test]
+fn two_readings_that_agree_are_shown_before_the_broker_counts_again() {
+    // It counts when it starts, and the next time long after this test.
+    let extra = vec!["sys_interval 3600".to_owned()];
+    let broker = Mosquitto::start_with(Setup { extra, ..Setup::default() });
+    let mut counters = Subscriber::connect(broker.port(), "counters");
+    counters.subscribe("$SYS/broker/publish/messages/dropped", 0);
+    counters.messages(1);
+    let fleet: Fleet<'_> = &[("pump", 250)];
+    let mut publisher = broker.publisher();
+    for ((kind, id), second) in devices(fleet) {
+        let device = Device::new(&kind, &id);
+        publisher.retain(&device.topic(), device.connect(second));
+    }
+    publisher.flush();
+    let service = Launch::to(&broker.url()).arguments(&["--replay-limits", "100"]).start();
+    service.wait_until_ready();
+    let population = population(&service);
+    assert_eq!((&population["state"], &population["evidence"]), (&"unproven".into(), &"repeated".into()));
+    assert_all_right(&service, fleet);
+    let text = service.get("/metrics").text().to_owned();
+    assert!(!text.contains("devstatus_population_rounds_total{"), "the round goes on: {text}");
 }
 
 #[test]

@@ -7,16 +7,16 @@
 //! ```
 
 mod by_name;
+mod counted;
 
 use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::sync::atomic::Ordering;
-use std::time::Duration;
 
 use futures_util::future::try_join_all;
 use rand::RngExt;
 use tokio::sync::{Notify, mpsc, watch};
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::Instant;
 
 use super::Source;
 use super::evidence::{BrokerCounters, Evidence, Pass, judge};
@@ -35,15 +35,6 @@ use system::sentence;
 const SWEEPS_MAX: usize = 4;
 /// How often one filter is read in one sweep, where the broker has no counters to ask.
 const PASSES_MAX: usize = 4;
-/// How long the broker's counters are waited for; mosquitto publishes them every ten seconds.
-const COUNTERS_TIMEOUT: Duration = Duration::from_secs(15);
-/// How long the first of them are waited for: they are retained, and come at once or not at all.
-const COUNTERS_FIRST_TIMEOUT: Duration = Duration::from_secs(3);
-/// The counters of one moment arrive within this, also from a busy broker.
-const COUNTERS_SETTLE: Duration = Duration::from_millis(500);
-/// Reading everything again takes longer than what is left until the broker counts again, if the first reading did: its
-/// counters have been listened to for as long.
-const LONG_READING: Duration = Duration::from_secs(5);
 /// The reconcile interval is varied by this share either way, so that many instances do not ask at once.
 const JITTER: f64 = 0.1;
 
@@ -172,7 +163,7 @@ impl<'a> PopulationReader<'a> {
         }
         let losses_before = self.source.live_loss.count();
         let mut round = Round::new(start.first);
-        self.sweeps(&mut round, start.at).await?;
+        self.sweeps(&mut round, &start).await?;
         let mut report = self.report(&round);
         if self.source.settings.formats.lack_retained() && report.state == PopulationState::Complete {
             (report.state, report.evidence) = (PopulationState::Unproven, Evidence::None.word());
@@ -193,7 +184,7 @@ impl<'a> PopulationReader<'a> {
         Ok(report)
     }
 
-    async fn sweeps(&self, round: &mut Round, began: Instant) -> Result<(), PassError> {
+    async fn sweeps(&self, round: &mut Round, start: &Start) -> Result<(), PassError> {
         if round.whole.is_empty() {
             self.read_whole(round, 1).await?;
         }
@@ -201,10 +192,16 @@ impl<'a> PopulationReader<'a> {
             return Ok(());
         }
         self.learn_catalog_types().await;
-        self.ask_for_counters(began.elapsed()).await;
-        if self.passes() > 1 && !self.is_settled(round) {
+        self.ask_for_counters(start.at.elapsed()).await;
+        if !self.is_settled(round) && (self.passes() > 1 || self.may_agree(round)) {
             // Not all types may have been seen yet. On some brokers the same SUBSCRIBE again shows them.
+            let dropped_before = self.counters.borrow().dropped;
             self.read_whole(round, self.passes()).await?;
+            if self.agrees(round, start.number)
+                && (self.is_settled(round) || self.counters_prove(round, dropped_before).await)
+            {
+                return Ok(());
+            }
         }
         for _ in 0..SWEEPS_MAX {
             if self.is_settled(round) {
@@ -224,31 +221,6 @@ impl<'a> PopulationReader<'a> {
             }
         }
         Ok(())
-    }
-
-    /// Waits until the broker's counters are there, or known not to be. `reading`: how long the first pass took.
-    async fn ask_for_counters(&self, reading: Duration) {
-        self.counters_wanted.notify_one();
-        let mut counters = self.counters.clone();
-        let known = counters.wait_for(|counters| counters.offered.is_some());
-        let offered = match timeout(COUNTERS_FIRST_TIMEOUT, known).await {
-            Ok(Ok(counters)) => counters.offered == Some(true),
-            Ok(Err(_)) | Err(_) => false,
-        };
-        if !offered {
-            return;
-        }
-        sleep(COUNTERS_SETTLE).await;
-        // Messages of the broker's own expire when somebody asks for them, after they have been counted, and new ones come
-        // after the count: one that we are given may be off by a few, the next one is not.
-        let latest = *counters.borrow();
-        let received = self.source.map.received_in_round();
-        if reading > LONG_READING && !latest.count_matches(received) && latest.nearly_matches(received) {
-            let next = counters.wait_for(|counters| counters.ticks > latest.ticks);
-            if timeout(COUNTERS_TIMEOUT, next).await.is_ok() {
-                sleep(COUNTERS_SETTLE).await;
-            }
-        }
     }
 
     /// How often one filter is read in one sweep. Where the broker counts itself, one pass over everything is cheaper than
@@ -299,29 +271,6 @@ impl<'a> PopulationReader<'a> {
     /// A pass, as far as what is new in it can be told.
     fn seen(&self, pass: Pass, before: &[Pass]) -> Pass {
         if self.source.map.evicted_in_round() { pass.new_by_number(before) } else { pass }
-    }
-
-    /// Waits until the broker has counted what came after `dropped_before`, if it counts at all.
-    async fn counters_prove(&self, round: &mut Round, dropped_before: Option<u64>) -> bool {
-        let Some(dropped_before) = dropped_before else { return false };
-        let mut counters = self.counters.clone();
-        let ticks = counters.borrow().ticks;
-        // What is returned borrows the counters and must be gone before the next wait: whoever publishes them is on this thread.
-        let next = timeout(COUNTERS_TIMEOUT, counters.wait_for(|counters| counters.ticks > ticks)).await;
-        let counted = matches!(next, Ok(Ok(_)));
-        drop(next);
-        if !counted {
-            return false;
-        }
-        sleep(COUNTERS_SETTLE).await;
-        if self.is_settled(round) {
-            return true;
-        }
-        let lost = round.whole.last().is_none_or(|pass| pass.lost);
-        if self.counters.borrow().dropped == Some(dropped_before) && !lost && !round.whole_refused {
-            round.proof = Some(Evidence::NothingDropped);
-        }
-        round.proof.is_some()
     }
 
     /// Reads every device on a connection of its own, up to so many times: until it brings nothing new.

@@ -1,0 +1,90 @@
+//! What the broker's own counters prove of a round, and what is shown while they are waited for.
+
+use std::time::Duration;
+
+use tokio::time::{sleep, timeout};
+
+use super::PopulationReader;
+use crate::freshness::RoundNumber;
+use crate::sync::evidence::{Evidence, judge};
+use crate::sync::round::Round;
+
+/// How long the broker's counters are waited for; mosquitto publishes them every ten seconds.
+const COUNTERS_TIMEOUT: Duration = Duration::from_secs(15);
+/// How long the first of them are waited for: they are retained, and come at once or not at all.
+const COUNTERS_FIRST_TIMEOUT: Duration = Duration::from_secs(3);
+/// The counters of one moment arrive within this, also from a busy broker.
+const COUNTERS_SETTLE: Duration = Duration::from_millis(500);
+/// Reading everything again takes longer than what is left until the broker counts again, if the first reading did: its
+/// counters have been listened to for as long.
+const LONG_READING: Duration = Duration::from_secs(5);
+
+impl PopulationReader<'_> {
+    /// Whether a second pass over everything is likely to bring the same as the first.
+    pub(super) fn may_agree(&self, round: &Round) -> bool {
+        round.whole.last().is_some_and(|pass| !pass.lost)
+    }
+
+    /// Whether the last two passes brought the same. If so, it is shown before it is proven: a broker that counts itself may
+    /// take ten seconds to do so.
+    pub(super) fn agrees(&self, round: &Round, number: RoundNumber) -> bool {
+        let agrees = judge(&round.whole, self.limits()) >= Evidence::Repeated && self.passes() == 1;
+        if agrees {
+            let (map, health) = (&self.source.map, &self.source.health);
+            health.population_so_far(self.report(round));
+            if !map.evicted_in_round() && map.received_in_round() >= map.totals().total() {
+                // Of every device that is held a message came again.
+                health.round_ended(number);
+            }
+        }
+        agrees
+    }
+
+    /// Waits until the broker's counters are there, or known not to be. `reading`: how long the first pass took.
+    pub(super) async fn ask_for_counters(&self, reading: Duration) {
+        self.counters_wanted.notify_one();
+        let mut counters = self.counters.clone();
+        let known = counters.wait_for(|counters| counters.offered.is_some());
+        let offered = match timeout(COUNTERS_FIRST_TIMEOUT, known).await {
+            Ok(Ok(counters)) => counters.offered == Some(true),
+            Ok(Err(_)) | Err(_) => false,
+        };
+        if !offered {
+            return;
+        }
+        sleep(COUNTERS_SETTLE).await;
+        // Messages of the broker's own expire when somebody asks for them, after they have been counted, and new ones come
+        // after the count: one that we are given may be off by a few, the next one is not.
+        let latest = *counters.borrow();
+        let received = self.source.map.received_in_round();
+        if reading > LONG_READING && !latest.count_matches(received) && latest.nearly_matches(received) {
+            let next = counters.wait_for(|counters| counters.ticks > latest.ticks);
+            if timeout(COUNTERS_TIMEOUT, next).await.is_ok() {
+                sleep(COUNTERS_SETTLE).await;
+            }
+        }
+    }
+
+    /// Waits until the broker has counted what came after `dropped_before`, if it counts at all.
+    pub(super) async fn counters_prove(&self, round: &mut Round, dropped_before: Option<u64>) -> bool {
+        let Some(dropped_before) = dropped_before else { return false };
+        let mut counters = self.counters.clone();
+        let ticks = counters.borrow().ticks;
+        // What is returned borrows the counters and must be gone before the next wait: whoever publishes them is on this thread.
+        let next = timeout(COUNTERS_TIMEOUT, counters.wait_for(|counters| counters.ticks > ticks)).await;
+        let counted = matches!(next, Ok(Ok(_)));
+        drop(next);
+        if !counted {
+            return false;
+        }
+        sleep(COUNTERS_SETTLE).await;
+        if self.is_settled(round) {
+            return true;
+        }
+        let lost = round.whole.last().is_none_or(|pass| pass.lost);
+        if self.counters.borrow().dropped == Some(dropped_before) && !lost && !round.whole_refused {
+            round.proof = Some(Evidence::NothingDropped);
+        }
+        round.proof.is_some()
+    }
+}
