@@ -1,6 +1,7 @@
 //! Measures devstatus against peers in the same run: `cargo run --release -p bench -- COMMAND`. Here is the command
 //! line; each command has a file of its own and prints one ratio. No command judges its figures, people do.
 
+mod all;
 mod auth;
 mod broker;
 mod events;
@@ -60,6 +61,8 @@ struct Size {
 
 #[derive(Subcommand)]
 enum Command {
+    /// Several of these in turns, and with --compare the same of another commit: what a change costs or gains.
+    All(all::Options),
     /// Requests a second with a key on every request, against the same without keys.
     Auth(lookup::Load),
     /// Milliseconds from MQTT publish to each of many clients of the live changes, against mosquitto's own subscribers.
@@ -91,6 +94,7 @@ enum Command {
 fn main() -> ExitCode {
     let Arguments { command, size } = Arguments::parse();
     let outcome = match command {
+        Command::All(options) => all::run(&size, &options),
         Command::Auth(load) => auth::run(&size, &load),
         Command::Events(load) => events::run(&size, &load),
         Command::Ingest => ingest::run(&size),

@@ -34,7 +34,7 @@ pub fn print_ratio(name: &str, ours: &Figures, peer: &Figures) {
 }
 
 /// The middle value; of an even number, the mean of the middle two.
-fn median(values: &[f64]) -> f64 {
+pub fn median(values: &[f64]) -> f64 {
     let mut sorted = values.to_vec();
     sorted.sort_by(f64::total_cmp);
     match sorted.as_slice() {
