@@ -56,6 +56,12 @@ pub struct ContextParts {
 }
 
 impl Context {
+    /// Whether there can be such a device. A device of the IoT platform has a name that a topic can carry; other sources also
+    /// have names with `/`, `+` and `#`.
+    pub fn is_possible(&self, device: Device<'_>) -> bool {
+        if self.formats.are_platform_only() { device.fits_topic_levels() } else { device.is_possible() }
+    }
+
     /// The client id of a device that was never heard of: the IoT platform's form, or the device's id.
     pub fn client_id(&self, Device { device_type, id }: Device<'_>) -> String {
         if self.formats.are_platform_only() {

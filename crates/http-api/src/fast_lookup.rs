@@ -71,6 +71,17 @@ impl FastLookup {
         cors_origins.is_empty().then_some(lookup)
     }
 
+    /// `None`: the router answers.
+    fn wanted<'a>(&self, path: &'a str) -> Option<Wanted<'a>> {
+        let possible_device =
+            |name: &'a str| named_device(name).filter(|device| self.context.is_possible(*device));
+        if let Some(name) = path.strip_prefix(VIEWS) {
+            return possible_device(name).map(Wanted::View);
+        }
+        let device = possible_device(path.strip_prefix('/')?)?;
+        (!device::is_reserved(device)).then_some(Wanted::LastMessage(device))
+    }
+
     fn lookup(
         &self,
         request: &PlainRequest<'_>,
@@ -167,7 +178,7 @@ impl FastLookup {
 impl Direct for FastLookup {
     fn answer(&self, request: &PlainRequest<'_>, peer: IpAddr, answer: &mut Vec<u8>) -> bool {
         // Who asks through a trusted proxy is found out by the router.
-        let Some(wanted) = wanted(request.path).filter(|_| !self.guard.proxies.trust(peer)) else {
+        let Some(wanted) = self.wanted(request.path).filter(|_| !self.guard.proxies.trust(peer)) else {
             return false;
         };
         let begin = answer.len();
@@ -181,19 +192,10 @@ impl Direct for FastLookup {
     }
 }
 
-fn wanted(path: &str) -> Option<Wanted<'_>> {
-    if let Some(name) = path.strip_prefix(VIEWS) {
-        return named_device(name).map(Wanted::View);
-    }
-    let device = named_device(path.strip_prefix('/')?)?;
-    (!device::is_reserved(device)).then_some(Wanted::LastMessage(device))
-}
-
 /// The device that the end of a path names, if it has two parts.
 fn named_device(name: &str) -> Option<Device<'_>> {
     let (device_type, id) = name.split_once('/')?;
-    let device = Device { device_type, id };
-    (!id.contains('/') && device.is_possible()).then_some(device)
+    (!id.contains('/')).then_some(Device { device_type, id })
 }
 
 #[cfg(test)]

@@ -197,6 +197,11 @@ fn any_other_path_is_404_with_a_problem() {
     let of_no_device = [
         "/pump/%00",
         "/pump/a%0Ab",
+        "/pump/%2B",
+        "/pump/%23",
+        "/pump/a%2Fb",
+        "/p+mp/1",
+        "/api/v1/devices/pump/+/history",
         "/pump/%C2%85",
         "/%7F/1",
         "/api/v1/devices/pump/%01",

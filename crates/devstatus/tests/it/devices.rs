@@ -118,7 +118,8 @@ fn an_unseen_device_is_unknown_until_the_population_counts() {
 fn names_that_no_device_can_have_are_404_and_undecodable_ones_400() {
     let broker = Mosquitto::start();
     let service = Launch::to(&broker.url()).start();
-    for (path, status) in [("a/b%07c", 404), ("a%0Ab/c", 404), ("a/b/c", 404), ("a/%FF", 400)] {
+    for (path, status) in [("a/b%07c", 404), ("a%0Ab/c", 404), ("a/b/c", 404), ("a/%2B", 404), ("a/%FF", 400)]
+    {
         assert_eq!(service.get(&format!("/api/v1/devices/{path}")).status, status, "{path}");
     }
 }

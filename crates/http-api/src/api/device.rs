@@ -69,7 +69,7 @@ pub struct NeverConnected {
     )
 )]
 pub async fn last_message(State(context): State<Context>, path: DevicePath) -> Result<Response, Error> {
-    let device = path.possible_device()?;
+    let device = path.possible_device(&context)?;
     if is_reserved(device) {
         return Err(Error::NotFound);
     }

@@ -9,6 +9,7 @@ use utoipa::openapi::{RefOr, Response};
 use utoipa::{IntoParams, IntoResponses};
 
 use super::described;
+use crate::context::Context;
 use crate::error::Error;
 use presence::Device;
 
@@ -25,9 +26,9 @@ pub struct DevicePath {
 
 impl DevicePath {
     /// The device, if there can be such a one.
-    pub fn possible_device(&self) -> Result<Device<'_>, Error> {
+    pub fn possible_device(&self, context: &Context) -> Result<Device<'_>, Error> {
         let device = Device { device_type: &self.device_type, id: &self.id };
-        if device.is_possible() { Ok(device) } else { Err(Error::NotFound) }
+        if context.is_possible(device) { Ok(device) } else { Err(Error::NotFound) }
     }
 }
 

@@ -138,7 +138,7 @@ pub async fn history(
     path: DevicePath,
     RawQuery(query): RawQuery,
 ) -> Result<Json<HistoryView>, Error> {
-    let device = path.possible_device()?;
+    let device = path.possible_device(&context)?;
     let parameters = Parameters::read(query.as_deref(), KNOWN)?;
     let limit = parameters
         .parse("limit", "a whole number from 1 to 1000", |text| {

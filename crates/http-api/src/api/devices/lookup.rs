@@ -102,7 +102,7 @@ pub async fn lookup(
     if devices.len() > DEVICES_MAX {
         return Err(Error::BadBody { why: format!("more than {DEVICES_MAX} devices are asked for") });
     }
-    check(&devices)?;
+    check(&context, &devices)?;
     let mut answer = LookupBody { context, names: devices, written: 0, read: VecDeque::new() };
     let first = answer.part().await?;
     let headers = [(header::CONTENT_TYPE, ListFormat::Json.content_type())];
@@ -122,10 +122,10 @@ pub async fn lookup(
 
 /// Every name must be one that a device can have, and be there once: a name costs its sender some bytes, and the answer to it
 /// can be a thousand times as long.
-fn check(names: &[LookupName]) -> Result<(), Error> {
+fn check(context: &Context, names: &[LookupName]) -> Result<(), Error> {
     let mut places = HashMap::with_capacity(names.len());
     for (number, name) in names.iter().enumerate() {
-        if !name.device().is_possible() {
+        if !context.is_possible(name.device()) {
             let why = format!("devices[{number}]: no device can have this type and id");
             return Err(Error::BadBody { why });
         }

@@ -47,7 +47,7 @@ pub async fn one(
     path: DevicePath,
     _: NoParameters,
 ) -> Result<Response, Error> {
-    let device = path.possible_device()?;
+    let device = path.possible_device(&context)?;
     let viewer = Viewer::of(&context);
     let known = context.snapshot(device).await?;
     Ok(answer(&viewer, device, known.as_ref()).map(Body::from))
@@ -101,7 +101,7 @@ pub async fn forget(
     path: DevicePath,
     _: NoParameters,
 ) -> Result<StatusCode, Error> {
-    let device = path.possible_device()?;
+    let device = path.possible_device(&context)?;
     if context.snapshot(device).await?.is_none() {
         return Err(Error::NotFound);
     }
