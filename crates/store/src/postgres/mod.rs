@@ -14,8 +14,8 @@ mod read;
 mod statements;
 mod tls;
 mod tombstones;
+mod touched;
 
-use std::collections::HashSet;
 use std::ops::{Deref, DerefMut};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -32,6 +32,7 @@ use self::listener::ChangeListener;
 use self::merge::MergeTarget;
 use self::read::{COUNTER_SHARDS, Window};
 use self::statements::Statements;
+use self::touched::Touched;
 use super::settings::{StoreServer, StoreSettings};
 use super::{
     Batch, ChangeCursor, Changes, ForgottenDevice, Instance, LoadSink, ReadDevices, ReadHistory, Retention,
@@ -49,10 +50,6 @@ const START_PAUSE: Duration = Duration::from_millis(500);
 /// A statement that takes longer has failed: the connection may be dead without anyone having closed it. Loading everything
 /// is bounded by nothing but its progress.
 const STATEMENT_TIMEOUT: Duration = Duration::from_secs(20);
-
-/// Devices with new events that are remembered until the next pruning; the events of others beyond that are dropped when they
-/// have new ones again.
-const TOUCHED_MAX: usize = 100_000;
 
 /// The expression for what changes with each failover and restoring; not every server that speaks the protocol has it.
 const TIMELINE: &str = "left(pg_walfile_name(pg_current_wal_lsn()), 8)";
@@ -75,7 +72,7 @@ pub struct PostgresStore {
     /// Events heard before are not shown, pruned yet or not.
     received_since: AtomicU32,
     /// Devices that have new events since the last pruning.
-    touched: Mutex<HashSet<DeviceName>>,
+    touched: Mutex<Touched>,
     timeline: Mutex<Option<String>>,
 }
 
@@ -133,13 +130,11 @@ impl PostgresStore {
         let mut client = self.client().await?;
         let merged = merge::upsert(&mut client, &self.merge_target(), batch).await;
         client.served(merged)?;
-        let mut touched = self.touched.lock();
-        for event in &batch.events {
-            if touched.len() >= TOUCHED_MAX {
-                break;
-            }
-            touched.insert(DeviceName { device_type: Arc::clone(&event.device_type), id: event.id.clone() });
-        }
+        let names = batch
+            .events
+            .iter()
+            .map(|event| DeviceName { device_type: Arc::clone(&event.device_type), id: event.id.clone() });
+        self.touched.lock().note(names);
         Ok(())
     }
 
@@ -157,13 +152,13 @@ impl PostgresStore {
     async fn drop_old(&self, received_before: UnixSeconds) -> Result<u64, StoreError> {
         let touched = std::mem::take(&mut *self.touched.lock());
         let (types, ids): (Vec<&str>, Vec<&str>) =
-            touched.iter().map(|name| (&*name.device_type, &*name.id)).unzip();
+            touched.0.iter().map(|name| (&*name.device_type, &*name.id)).unzip();
         let client = self.client().await?;
         let pruned =
             merge::prune(&client, &self.statements, received_before, (&types, &ids), self.per_device()).await;
         let pruned = client.served(pruned);
         if pruned.is_err() {
-            self.touched.lock().extend(touched);
+            self.touched.lock().note(touched.0);
         }
         pruned
     }
