@@ -1,6 +1,7 @@
 //! The real binary in an empty directory: started with arguments, environment and files, asked over HTTP, ended by signals.
 
 use std::env;
+use std::ffi::OsString;
 use std::io::{BufRead, BufReader, Read};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -30,7 +31,8 @@ pub struct Launch {
     /// What a shell does before the service takes its place.
     preparations: Vec<String>,
     own_mounts: bool,
-    without_terminal: bool,
+    /// A program that runs the binary, with its arguments.
+    runner: Vec<String>,
 }
 
 impl Launch {
@@ -91,7 +93,24 @@ impl Launch {
 
     /// In a session of its own, as a supervisor starts it, wherever the tests run.
     pub fn without_terminal(mut self) -> Self {
-        self.without_terminal = true;
+        self.runner.push("setsid".to_owned());
+        self
+    }
+
+    /// As a user who may do what owner and mode of files allow and nothing more, also where root runs the tests.
+    pub fn bound_by_file_modes(mut self) -> Self {
+        // In a namespace of its own even others than root may give up what root may do.
+        self.own_mounts = true;
+        self.runner.extend(["setpriv", "--bounding-set=-dac_override,-dac_read_search"].map(str::to_owned));
+        self
+    }
+
+    /// Where nobody else sees it, nothing can be written to the filesystem that holds the directory.
+    pub fn on_a_read_only_filesystem(mut self, directory: &Path) -> Self {
+        self.own_mounts = true;
+        let directory = directory.display();
+        self.preparations.push(format!("mount --bind '{directory}' '{directory}'"));
+        self.preparations.push(format!("mount -o remount,bind,ro '{directory}'"));
         self
     }
 
@@ -161,21 +180,18 @@ fn binary() -> PathBuf {
 
 impl Launch {
     fn command(&self) -> Command {
-        let binary = binary();
-        if self.preparations.is_empty() {
-            if self.without_terminal {
-                let mut command = Command::new("setsid");
-                command.arg(binary);
-                return command;
-            }
-            return Command::new(binary);
-        }
-        let mut command = Command::new(if self.own_mounts { "unshare" } else { "/bin/sh" });
+        let mut words: Vec<OsString> = Vec::new();
         if self.own_mounts {
-            command.args(["--map-root-user", "--mount", "/bin/sh"]);
+            words.extend(["unshare", "--map-root-user", "--mount"].map(OsString::from));
         }
-        let script = format!("{} && exec \"$0\" \"$@\"", self.preparations.join(" && "));
-        command.args(["-c", &script]).arg(binary);
+        if !self.preparations.is_empty() {
+            let script = format!("{} && exec \"$0\" \"$@\"", self.preparations.join(" && "));
+            words.extend(["/bin/sh", "-c", &script].map(OsString::from));
+        }
+        words.extend(self.runner.iter().map(OsString::from));
+        words.push(binary().into());
+        let mut command = Command::new(&words[0]);
+        command.args(&words[1..]);
         command
     }
 }

@@ -11,6 +11,7 @@ mod merge;
 mod migrate;
 mod order;
 mod read;
+mod start;
 mod statements;
 mod tls;
 mod tombstones;
@@ -21,12 +22,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
-use deadpool_postgres::{GenericClient, Object, Pool, PoolError};
+use deadpool_postgres::{GenericClient, Object, Pool};
 use futures_util::future::BoxFuture;
 use parking_lot::Mutex;
 use rand::RngExt;
-use tokio::time::{Instant, sleep, timeout};
-use tokio_rustls::rustls::{self, CertificateError};
+use tokio::time::timeout;
 
 use self::listener::ChangeListener;
 use self::merge::MergeTarget;
@@ -42,10 +42,6 @@ use presence::history::{EventPage, HistoryPosition, HistoryRow};
 use presence::query::{Page, Scan, Total};
 use presence::{Device, DeviceName, UnixSeconds};
 use system::sentence;
-
-/// How long a start waits for a database that cannot be reached: services that start together need some patience.
-const START_PATIENCE: Duration = Duration::from_secs(30);
-const START_PAUSE: Duration = Duration::from_millis(500);
 
 /// A statement that takes longer has failed: the connection may be dead without anyone having closed it. Loading everything
 /// is bounded by nothing but its progress.
@@ -87,7 +83,8 @@ impl PostgresStore {
         let encryption = connect::encryption(server, settings)?;
         let pool = connect::pool(config.clone(), encryption.clone())?;
         let cannot = |why: String| StoreError::Connect { server: server.to_string(), why };
-        let mut client = first_connection(&pool).await.map_err(cannot)?;
+        let mut client =
+            start::first_connection(&pool, &config, encryption.as_ref()).await.map_err(cannot)?;
         check::check(&pool).await.map_err(cannot)?;
         let schema = settings.schema.clone();
         migrate::migrate(&mut client, &schema).await.map_err(|error| match error {
@@ -168,52 +165,6 @@ impl PostgresStore {
         let live_members = heartbeat(&mut client, &self.statements, &instance, lives_for).await;
         client.served(live_members)
     }
-}
-
-/// Waits for a database that is on its way.
-async fn first_connection(pool: &Pool) -> Result<Object, String> {
-    let started = Instant::now();
-    let mut said = false;
-    loop {
-        let error = match pool.get().await {
-            Ok(client) => return Ok(client),
-            Err(error) if is_final(&error) => return Err(sentence(&error)),
-            Err(error) => sentence(&error),
-        };
-        if started.elapsed() >= START_PATIENCE {
-            return Err(error);
-        }
-        if !std::mem::replace(&mut said, true) {
-            tracing::warn!("the database cannot be used yet: {error}; trying again");
-        }
-        sleep(START_PAUSE).await;
-    }
-}
-
-/// Whether waiting would change nothing: the login is refused, the database is not there, the certificate is not trusted.
-fn is_final(error: &PoolError) -> bool {
-    let PoolError::Backend(error) = error else { return false };
-    match error.as_db_error() {
-        Some(refusal) => ["28", "3D", "42"].iter().any(|class| refusal.code().code().starts_with(class)),
-        // What the TLS of this side finds wrong with the other.
-        None => std::error::Error::source(error)
-            .and_then(|source| source.downcast_ref::<std::io::Error>())
-            .is_some_and(|error| error.kind() == std::io::ErrorKind::InvalidData && !is_about_dates(error)),
-    }
-}
-
-/// Whether a certificate is refused because of the time, which may be wrong on this machine until a time server is reached.
-fn is_about_dates(error: &std::io::Error) -> bool {
-    let refusal = error.get_ref().and_then(|error| error.downcast_ref::<rustls::Error>());
-    matches!(
-        refusal,
-        Some(rustls::Error::InvalidCertificate(
-            CertificateError::Expired
-                | CertificateError::ExpiredContext { .. }
-                | CertificateError::NotValidYet
-                | CertificateError::NotValidYetContext { .. }
-        ))
-    )
 }
 
 /// One instance at a time, so that all agree on who came first.

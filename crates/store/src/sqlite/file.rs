@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use rusqlite::{Connection, ErrorCode, OpenFlags};
+use rustix::fs::{Access, access};
 
 use super::schema;
 use crate::StoreError;
@@ -30,12 +31,16 @@ pub struct Lock {
 
 /// Takes the file for this process, making it and its directory if need be.
 pub fn take(path: &Path) -> Result<Lock, StoreError> {
-    let cannot = |error: io::Error| StoreError::Open { path: path.to_owned(), why: error.to_string() };
+    let cannot = |error| cannot_write(path, &error);
     if let Some(directory) = path.parent().filter(|directory| !directory.as_os_str().is_empty()) {
-        fs::DirBuilder::new().recursive(true).mode(0o700).create(directory).map_err(cannot)?;
+        let made = fs::DirBuilder::new().recursive(true).mode(0o700).create(directory);
+        made.map_err(|error| cannot_write(directory, &error))?;
+        // SQLite makes files beside it whenever it likes.
+        access(directory, Access::WRITE_OK).map_err(|error| cannot_write(directory, &error.into()))?;
     }
     // A file beside it, because closing any handle of the file itself would end the locks that SQLite holds on it.
-    let file = private(&beside(path, ".lock")).map_err(cannot)?;
+    let lock = beside(path, ".lock");
+    let file = private(&lock).map_err(|error| cannot_write(&lock, &error))?;
     match file.try_lock() {
         Ok(()) => {}
         Err(TryLockError::WouldBlock) => return Err(StoreError::Locked(path.to_owned())),
@@ -43,6 +48,10 @@ pub fn take(path: &Path) -> Result<Lock, StoreError> {
     }
     drop(private(path).map_err(cannot)?);
     Ok(Lock { _file: file })
+}
+
+fn cannot_write(path: &Path, error: &io::Error) -> StoreError {
+    StoreError::Open { path: path.to_owned(), why: files::write_refusal(error) }
 }
 
 /// Opens or makes a file that only its owner can read.

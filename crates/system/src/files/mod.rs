@@ -46,6 +46,24 @@ pub fn resolve(path: &Path) -> io::Result<FileTarget> {
     Err(io::Error::other("too many links lead from one to the next"))
 }
 
+/// Why a file or directory cannot be written, and what to do about it where the answer is in its owner, its mode or its file
+/// system.
+pub fn write_refusal(error: &io::Error) -> String {
+    match error.kind() {
+        io::ErrorKind::ReadOnlyFilesystem => {
+            "its file system is read-only: mount it writable, or name a place elsewhere".to_owned()
+        }
+        io::ErrorKind::PermissionDenied => {
+            let uid = rustix::process::geteuid().as_raw();
+            format!(
+                "the user with uid {uid}, as whom this process runs, may not read and write it: change its owner or mode, or \
+                 name a place elsewhere"
+            )
+        }
+        _ => error.to_string(),
+    }
+}
+
 /// The path of a regular file, or of one that may be made, with its links followed.
 pub fn resolve_regular(path: &Path) -> io::Result<PathBuf> {
     match resolve(path)? {

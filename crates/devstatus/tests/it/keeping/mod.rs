@@ -238,6 +238,37 @@ fn a_place_where_no_file_can_be_is_refused() {
     assert_refused(launch, &["/dev/null/store.db"]);
 }
 
+#[test]
+fn a_file_that_cannot_be_written_is_refused_at_the_start_and_left_alone() {
+    let broker = no_broker();
+    let chmod = |path: &Path, mode| fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
+    for (read_only, advice) in [
+        ("file", "change its owner or mode"),
+        ("directory", "change its owner or mode"),
+        ("filesystem", "mount it writable"),
+    ] {
+        let file = File::new();
+        file.launch(&broker.url()).start().terminate();
+        let (path, before) = (file.path(), fs::read(file.path()).unwrap());
+        let directory = path.parent().unwrap();
+        let launch = file.launch(&broker.url());
+        let launch = match read_only {
+            "file" => {
+                chmod(&path, 0o400);
+                launch.bound_by_file_modes()
+            }
+            "directory" => {
+                chmod(directory, 0o500);
+                launch.bound_by_file_modes()
+            }
+            _ => launch.on_a_read_only_filesystem(directory),
+        };
+        assert_refused(launch, &["cannot use", &directory.display().to_string(), advice]);
+        chmod(directory, 0o700);
+        assert_eq!(fs::read(&path).unwrap(), before, "{read_only}");
+    }
+}
+
 fn set_aside(path: &Path) -> Vec<PathBuf> {
     let directory = path.parent().expect("a file is in a directory");
     let beside = fs::read_dir(directory).expect("the service has made the directory");
