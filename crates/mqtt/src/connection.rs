@@ -37,6 +37,7 @@ pub struct Connection {
     deadlines: Deadlines,
     offer: Offer,
     last_packet_id: u16,
+    write_timeout: Duration,
     /// Bytes still to be dropped of a packet that is too large.
     skip: usize,
 }
@@ -147,8 +148,8 @@ pub enum LinkError {
     NoSuback,
     #[error("the broker did not answer a PINGREQ within {} seconds", PONG_TIMEOUT.as_secs())]
     NoPong,
-    #[error("the broker has read nothing for {} seconds", WRITE_TIMEOUT.as_secs())]
-    NotReading,
+    #[error("the broker has read nothing for {} seconds", .limit.as_secs())]
+    NotReading { limit: Duration },
     /// Without a new connection the broker would not send again what is not acknowledged.
     #[error("more messages that must be acknowledged arrived than may wait for decoding")]
     Overrun,
@@ -169,7 +170,7 @@ impl LinkError {
             | LinkError::Silent(_)
             | LinkError::NoSuback
             | LinkError::NoPong
-            | LinkError::NotReading
+            | LinkError::NotReading { .. }
             | LinkError::Overrun => false,
         }
     }
@@ -186,7 +187,7 @@ impl LinkError {
     fn reason_code(&self) -> Option<u8> {
         match self {
             LinkError::Closed { .. } | LinkError::Io { .. } | LinkError::Disconnected { .. } => None,
-            LinkError::Http | LinkError::Tls | LinkError::NotReading => None,
+            LinkError::Http | LinkError::Tls | LinkError::NotReading { .. } => None,
             LinkError::Malformed(MalformedPacket::TooLarge { .. }) => Some(0x95),
             LinkError::Malformed(_) => Some(0x81),
             LinkError::Answer(_) | LinkError::Authentication => Some(0x82),
@@ -228,6 +229,7 @@ impl Connection {
             deadlines: Deadlines::new(settings.keep_alive, Instant::now()),
             offer: Offer::new(&Properties::default(), settings, client_id),
             last_packet_id: 0,
+            write_timeout: WRITE_TIMEOUT,
             skip: 0,
         };
         let connect = packet::Connect {
@@ -475,8 +477,9 @@ impl Connection {
 
     async fn write(&mut self, bytes: &[u8]) -> Result<(), LinkError> {
         let idle = self.deadlines.idle(Instant::now());
+        let limit = self.write_timeout;
         let written =
-            timeout(WRITE_TIMEOUT, self.link.write(bytes)).await.map_err(|_| LinkError::NotReading)?;
+            timeout(limit, self.link.write(bytes)).await.map_err(|_| LinkError::NotReading { limit })?;
         written.map_err(|source| LinkError::Io { source, idle })?;
         self.deadlines.sent(Instant::now());
         Ok(())
@@ -487,3 +490,6 @@ impl Connection {
         self.last_packet_id
     }
 }
+
+#[cfg(test)]
+mod tests;
