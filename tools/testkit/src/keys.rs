@@ -6,7 +6,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use tempfile::TempDir;
 
-use super::service::{Ended, Launch};
+use super::service::{Ended, Launch, Service};
 use super::status::ORG;
 
 /// A keys file in a directory of its own.
@@ -73,6 +73,13 @@ impl Key {
 
     pub fn bearer(&self) -> String {
         format!("Bearer {}.{}", self.id, self.secret)
+    }
+
+    /// A command that asks the service with this key, run to its end.
+    pub fn ask(&self, service: &Service, arguments: &[&str]) -> Ended {
+        let url = format!("http://{}", service.address());
+        let key = format!("{}.{}", self.id, self.secret);
+        Launch::default().arguments(arguments).arguments(&["--url", &url, "--api-key", &key]).run()
     }
 }
 

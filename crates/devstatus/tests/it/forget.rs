@@ -6,7 +6,7 @@ use tempfile::TempDir;
 use testkit::events::EventStream;
 use testkit::keys::{Key, Keys, text};
 use testkit::mosquitto::Mosquitto;
-use testkit::service::{Ended, Launch, Service};
+use testkit::service::{Ended, Service};
 use testkit::status::Device;
 
 const PUMP: Device<'_> = Device { kind: "pump", id: "p-1" };
@@ -62,9 +62,7 @@ impl Stuck {
     }
 
     fn forget(&self, service: &Service, key: &Key, id: &str) -> Ended {
-        let url = format!("http://{}", service.address());
-        let key = format!("{}.{}", key.id, key.secret);
-        Launch::default().arguments(&["forget", "pump", id, "--url", &url, "--api-key", &key]).run()
+        key.ask(service, &["forget", "pump", id])
     }
 }
 

@@ -3,10 +3,13 @@
 
 use serde_json::{Value, json};
 
+use testkit::closing_broker::ClosingBroker;
 use testkit::events::EventStream;
 use testkit::http::Response;
 use testkit::keys::{Key, Keys, text};
-use testkit::service::{Launch, Service};
+use testkit::mosquitto::Mosquitto;
+use testkit::redis::{RedisServer, Setup};
+use testkit::service::Service;
 use testkit::status::Device;
 
 use crate::instances::site::{INSTANCES, Site};
@@ -46,10 +49,7 @@ impl Fleet {
     }
 
     fn forget(&self, number: usize, device: Device<'_>) {
-        let url = format!("http://{}", self.site.service(number).address());
-        let key = format!("{}.{}", self.key.id, self.key.secret);
-        let launch = Launch::default().arguments(&["forget", device.kind, device.id]);
-        let forgotten = launch.arguments(&["--url", &url, "--api-key", &key]).run();
+        let forgotten = self.key.ask(self.site.service(number), &["forget", device.kind, device.id]);
         assert!(forgotten.status.success(), "{forgotten:?}");
     }
 
@@ -135,4 +135,71 @@ fn an_instance_that_was_cut_off_from_the_store_brings_no_forgotten_device_back()
     fleet.wait_until_all_say(OTHER, "disconnected");
     assert_eq!(fleet.site.running().count(), INSTANCES);
     assert_eq!((fleet.stored(PUMP), fleet.stored(OTHER)), (String::new(), "disconnected".to_owned()));
+}
+
+#[test]
+fn an_instance_that_missed_changes_drops_what_was_forgotten_meanwhile() {
+    let fleet = Fleet::start();
+    fleet.publish(&[(PUMP, ahead(PUMP, 1)), (OTHER, OTHER.connect(1))]);
+    fleet.wait_until_all_say(PUMP, "connected");
+    fleet.wait_until_all_say(OTHER, "connected");
+    fleet.site.service(0).wait_until("both are stored", || {
+        (fleet.stored(PUMP), fleet.stored(OTHER)) == ("connected".to_owned(), "connected".to_owned())
+    });
+    fleet.site.stores[1].down();
+    fleet.forget(0, PUMP);
+    // As in a database that was restored: no change since can be told.
+    fleet.site.database.psql("UPDATE devstatus_org.counter SET changed = 0");
+    fleet.site.stores[1].up();
+    let away = fleet.site.service(1);
+    away.wait_until("it has missed changes", || !away.log_lines(&["missed", "read again"]).is_empty());
+    fleet.wait_until_all_say(PUMP, "never_connected");
+    fleet.wait_until_all_say(OTHER, "connected");
+    assert_eq!(fleet.stored(PUMP), "");
+}
+
+#[test]
+fn a_device_that_one_of_two_instances_on_redis_forgets_is_forgotten_by_both() {
+    let (broker, server, keys) = (Mosquitto::start(), RedisServer::start(Setup::default()), Keys::new());
+    let key = keys.create("admin,read,events");
+    let store = format!("redis://127.0.0.1:{}", server.port());
+    let launch = |name: &str| keys.launch(&broker.url()).application(name).on_store(&store);
+    let services = [launch("one").start(), launch("two").start()];
+    let authorization = key.bearer();
+    let headers = [("authorization", authorization.as_str())];
+    let wait_until_both_say = |services: &[Service], device: Device<'_>, status: &str| {
+        for service in services {
+            service.wait_until(status, || {
+                service.request_with("GET", &view(device), &headers).json()["status"] == status
+            });
+        }
+    };
+    let publish = |device: Device<'_>, payload: String| {
+        let mut publisher = broker.publisher();
+        publisher.publish(&device.topic(), payload);
+        publisher.flush();
+    };
+    services.iter().for_each(Service::wait_until_ready);
+    publish(PUMP, ahead(PUMP, 1));
+    publish(OTHER, OTHER.connect(1));
+    wait_until_both_say(&services, PUMP, "connected");
+    wait_until_both_say(&services, OTHER, "connected");
+    let mut stream = EventStream::ask_with(services[1].address(), "", &headers).expect("a stream");
+    let forgotten = key.ask(&services[0], &["forget", PUMP.kind, PUMP.id]);
+    assert!(forgotten.status.success(), "{forgotten:?}");
+    assert_eq!(stream.expect("forgotten").data["id"], "p-1");
+    wait_until_both_say(&services, PUMP, "never_connected");
+    wait_until_both_say(&services, OTHER, "connected");
+
+    publish(PUMP, PUMP.disconnect(5, 6));
+    wait_until_both_say(&services, PUMP, "disconnected");
+    services[0].wait_until("it is stored", || {
+        services[0]
+            .request_with("GET", "/metrics", &headers)
+            .text()
+            .contains("devstatus_store_devices_waiting 0\n")
+    });
+    let nobody = ClosingBroker::silent();
+    let third = keys.launch(&nobody.url()).application("three").on_store(&store).start();
+    wait_until_both_say(&[third], PUMP, "disconnected");
 }

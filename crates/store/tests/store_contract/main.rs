@@ -12,6 +12,7 @@ mod forget;
 mod places;
 mod postgres;
 mod postgres_events;
+mod redis;
 mod shared;
 
 use contract::{CONTRACT, Promise};
@@ -52,6 +53,7 @@ fn postgres() {
     postgres::a_schema_of_a_newer_version_is_refused(&place);
     postgres::no_change_is_missed_between_two_cursors(&place);
     postgres::a_database_restored_from_a_backup_is_noticed(&place);
+    postgres::tombstones_are_bounded(&place);
 }
 
 #[test]
@@ -70,6 +72,7 @@ fn redis() {
     let place = Redis::start();
     hold(CONTRACT, &place);
     hold(SHARED, &place);
+    redis::tombstones_are_bounded(&place);
 }
 
 #[test]

@@ -2,11 +2,11 @@
 
 use std::collections::BTreeSet;
 
-use presence::EventKind;
+use presence::{EventKind, UnixSeconds};
 use store::postgres::PostgresStore;
-use store::{ChangeCursor, StoreError};
+use store::{ChangeCursor, ForgottenDevice, StoreError, TOMBSTONES_MAX};
 
-use crate::fixture::{Fixture, device, devices, event, wait, while_several_write};
+use crate::fixture::{Fixture, device, devices, event, name, wait, while_several_write};
 use crate::places::Postgres;
 
 /// How many devices of each type are connected is read off an index.
@@ -81,4 +81,19 @@ pub fn a_database_restored_from_a_backup_is_noticed(place: &Postgres) {
     place.0.psql(&format!("UPDATE {}.counter SET changed = 0", fixture.name()));
     let polled = wait(fixture.store().changes(cursor, 10));
     assert!(matches!(polled, Err(StoreError::Gap(_))), "{polled:?}");
+}
+
+/// The oldest tombstones give way.
+pub fn tombstones_are_bounded(place: &Postgres) {
+    let fixture = Fixture::new(place);
+    let table = format!("{}.tombstone", fixture.name());
+    let beyond = 5;
+    place.0.psql(&format!(
+        "INSERT INTO {table} SELECT 't', 'old-' || n, n, 0, 0 FROM generate_series(1, {}) AS n",
+        TOMBSTONES_MAX + beyond
+    ));
+    let at = UnixSeconds(4_000_000);
+    wait(fixture.store().forget(ForgottenDevice { name: name("newest"), at })).unwrap();
+    let left = place.0.psql(&format!("SELECT count(*), min(forgotten_at), max(forgotten_at) FROM {table}"));
+    assert_eq!(left, format!("{TOMBSTONES_MAX}|{}|{}", beyond + 2, at.0));
 }
