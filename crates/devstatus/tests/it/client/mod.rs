@@ -18,6 +18,8 @@ const BINARY: &str = env!("CARGO_BIN_EXE_devstatus");
 
 const PUMP: Device<'_> = Device { kind: "pump", id: "1" };
 const FAN: Device<'_> = Device { kind: "fan", id: "ünï, %" };
+/// An id that looks like a flag.
+const NEGATIVE: Device<'_> = Device { kind: "pump", id: "-1" };
 const VALVE: Device<'_> = Device { kind: "valve", id: "none" };
 
 /// A service that knows a connected pump and a disconnected fan, and its broker.
@@ -59,6 +61,7 @@ fn a_device_is_shown_and_its_status_is_the_exit_code() {
         (PUMP, 0, &["pump 1", "connected", "198.51.100.7", "2026-11-23T17:00:01.186Z"][..]),
         (FAN, 3, &["fan ünï, %", "disconnected", "91"]),
         (VALVE, 4, &["valve none", "never connected"]),
+        (NEGATIVE, 4, &["pump -1", "never connected"]),
     ] {
         let shown = ask(&service, &["get", device.kind, device.id]);
         assert_eq!(code(&shown), Some(exit_code), "{shown:?}");
