@@ -10,8 +10,9 @@ use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 
 use super::port::Port;
-use super::private_ca::PrivateCa;
+use super::private_ca::{Flaw, PrivateCa};
 use super::publisher::Publisher;
+use super::status::Device;
 use super::{PATIENCE, poll};
 
 /// How often a start is tried again with new ports because someone outside the tests has taken one.
@@ -32,6 +33,7 @@ pub struct Setup {
     pub transport: Transport,
     /// The names in the server certificate, for the transports that have one.
     pub certificate_names: Vec<&'static str>,
+    pub certificate_flaw: Option<Flaw>,
     /// The only user and password that are let in; `None` lets everybody in.
     pub login: Option<(&'static str, &'static str)>,
     /// Whether retained messages survive a restart.
@@ -45,6 +47,7 @@ impl Default for Setup {
         Self {
             transport: Transport::Tcp,
             certificate_names: vec!["localhost", "127.0.0.1"],
+            certificate_flaw: None,
             login: None,
             persistence: false,
             extra: Vec::new(),
@@ -69,7 +72,7 @@ impl Mosquitto {
 
     pub fn start_with(setup: Setup) -> Self {
         let directory = tempfile::tempdir().expect("a directory can be made");
-        let ca = PrivateCa::issue(directory.path(), &setup.certificate_names);
+        let ca = PrivateCa::issue_with(directory.path(), &setup.certificate_names, setup.certificate_flaw);
         let (plain, special) = (Port::take(), Port::take());
         let mut broker = Self { directory, setup, ca, plain, special, child: None };
         for _ in 0..START_TRIES {
@@ -79,6 +82,16 @@ impl Mosquitto {
             (broker.plain, broker.special) = (Port::take(), Port::take());
         }
         panic!("mosquitto did not start {START_TRIES} times; its log:\n{}", broker.log());
+    }
+
+    /// With these statuses retained.
+    pub fn retaining<'a>(self, statuses: impl IntoIterator<Item = (Device<'a>, String)>) -> Self {
+        let mut publisher = self.publisher();
+        for (device, payload) in statuses {
+            publisher.retain(&device.topic(), payload);
+        }
+        publisher.flush();
+        self
     }
 
     /// The URL for `--broker`; over TLS by name, so that the name is verified.

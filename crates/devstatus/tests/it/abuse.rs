@@ -13,10 +13,7 @@ const LOOKUP: &str = "/api/v1/devices:lookup";
 const PUMP: Device<'_> = Device { kind: "pump", id: "1" };
 
 fn ready_service() -> (Mosquitto, Service) {
-    let broker = Mosquitto::start();
-    let mut publisher = broker.publisher();
-    publisher.retain(&PUMP.topic(), PUMP.connect(1));
-    publisher.flush();
+    let broker = Mosquitto::start().retaining([(PUMP, PUMP.connect(1))]);
     let service = Launch::to(&broker.url()).start();
     service.wait_until_ready();
     (broker, service)

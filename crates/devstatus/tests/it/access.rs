@@ -30,11 +30,7 @@ const READABLE: [&str; 11] = [
 ];
 
 fn broker() -> Mosquitto {
-    let broker = Mosquitto::start();
-    let mut publisher = broker.publisher();
-    publisher.retain(&PUMP.topic(), PUMP.connect(1));
-    publisher.flush();
-    broker
+    Mosquitto::start().retaining([(PUMP, PUMP.connect(1))])
 }
 
 /// Answers in the platform's own form.

@@ -14,12 +14,7 @@ const UNSEEN: Device<'_> = Device { kind: "pump", id: "unseen" };
 
 /// A service that has read `statuses` from a mosquitto that retains them.
 fn ready_with(statuses: &[(Device<'_>, String)]) -> (Mosquitto, Service) {
-    let broker = Mosquitto::start();
-    let mut publisher = broker.publisher();
-    for (device, payload) in statuses {
-        publisher.retain(&device.topic(), payload);
-    }
-    publisher.flush();
+    let broker = Mosquitto::start().retaining(statuses.iter().cloned());
     let service = Launch::to(&broker.url()).start();
     service.wait_until_ready();
     (broker, service)

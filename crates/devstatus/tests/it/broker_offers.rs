@@ -349,9 +349,7 @@ fn counters_that_an_acl_hides_are_reported_once() {
         std::fs::write(&acl, format!("pattern readwrite iot-2/#\n{read}")).unwrap();
         let extra = vec![format!("acl_file {}", acl.display())];
         let broker = Mosquitto::start_with(Setup { extra, ..Setup::default() });
-        let mut publisher = broker.publisher();
-        publisher.retain(&PUMP.topic(), PUMP.connect(1));
-        publisher.flush();
+        let broker = broker.retaining([(PUMP, PUMP.connect(1))]);
         let service = in_need_of_counters(&broker.url());
         match said {
             Some(said) => assert_reported_once(&service, &[said, "let the login read $SYS/#"]),

@@ -26,10 +26,7 @@ fn ask(service: &Service, device: Device<'_>) -> (Value, Option<String>) {
 
 #[test]
 fn a_connected_and_a_disconnected_device_show_every_field() {
-    let broker = Mosquitto::start();
-    let mut publisher = broker.publisher();
-    publisher.retain(&PUMP.topic(), PUMP.connect(5));
-    publisher.flush();
+    let broker = Mosquitto::start().retaining([(PUMP, PUMP.connect(5))]);
     let service = Launch::to(&broker.url()).start();
     service.wait_until_ready();
     let (body, confirmed_at) = ask(&service, PUMP);
@@ -46,6 +43,7 @@ fn a_connected_and_a_disconnected_device_show_every_field() {
     );
     assert!(confirmed_at.is_some_and(|time| time.ends_with('Z') && time.len() == 20));
 
+    let mut publisher = broker.publisher();
     publisher.publish(&PUMP.topic(), PUMP.disconnect(5, 9));
     publisher.flush();
     service.wait_for_answer(&PUMP.path(), &PUMP.disconnect(5, 9));

@@ -91,11 +91,8 @@ fn the_history_is_newest_first_has_totals_and_survives_a_restart() {
 
 #[test]
 fn a_device_without_events_has_totals_if_anything_is_known_of_it() {
-    let broker = Mosquitto::start();
     let ago = Ago { now_ms: system::clock::now_millis() };
-    let mut publisher = broker.publisher();
-    publisher.retain(&PUMP.topic(), ago.connect(PUMP, 3_600));
-    publisher.flush();
+    let broker = Mosquitto::start().retaining([(PUMP, ago.connect(PUMP, 3_600))]);
     let service = Launch::to(&broker.url()).start();
     service.wait_until_ready();
     let history = events(&service, "");

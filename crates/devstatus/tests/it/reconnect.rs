@@ -11,11 +11,7 @@ const PUMP: Device<'_> = Device { kind: "pump", id: "1" };
 const VALVE: Device<'_> = Device { kind: "valve", id: "2" };
 
 fn broker_with_a_status() -> Mosquitto {
-    let broker = Mosquitto::start();
-    let mut publisher = broker.publisher();
-    publisher.retain(&PUMP.topic(), PUMP.connect(1));
-    publisher.flush();
-    broker
+    Mosquitto::start().retaining([(PUMP, PUMP.connect(1))])
 }
 
 #[test]

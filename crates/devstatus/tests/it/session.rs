@@ -18,11 +18,7 @@ const PUMP: Device<'_> = Device { kind: "pump", id: "1" };
 const SESSION: &str = "/api/v1/session";
 
 fn broker() -> Mosquitto {
-    let broker = Mosquitto::start();
-    let mut publisher = broker.publisher();
-    publisher.retain(&PUMP.topic(), PUMP.connect(1));
-    publisher.flush();
-    broker
+    Mosquitto::start().retaining([(PUMP, PUMP.connect(1))])
 }
 
 fn log_in(service: &Service, bearer: &str) -> Response {

@@ -123,10 +123,7 @@ fn a_flag_beats_the_environment_and_the_environment_beats_the_file() {
 
 #[test]
 fn started_by_application_cfg_it_answers_from_a_real_broker() {
-    let broker = Mosquitto::start();
-    let mut publisher = broker.publisher();
-    publisher.retain(&PUMP.topic(), PUMP.connect(1));
-    publisher.flush();
+    let broker = Mosquitto::start().retaining([(PUMP, PUMP.connect(1))]);
     let launch = Launch::default().file("application.cfg", &application_cfg());
     let service = launch.arguments(&["-c", "application.cfg", "-p", "0", "--broker", &broker.url()]).start();
     service.wait_for_answer(&PUMP.path(), &PUMP.connect(1));
