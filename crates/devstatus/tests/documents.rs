@@ -201,6 +201,44 @@ fn every_path_module_and_type_of_the_architecture_exists() {
     assert!(missing.is_empty(), "ARCHITECTURE.md names what is not there: {missing:?}");
 }
 
+/// The rows of the table of bounds: what is bounded, and the tests that are named for it.
+fn bounds(page: &str) -> Vec<(&str, Vec<&str>)> {
+    let (_, section) = page.split_once("## What bounds memory and time").expect("the page has the section");
+    let table =
+        section.lines().skip_while(|line| !line.starts_with('|')).take_while(|line| line.starts_with('|'));
+    table
+        .skip(2)
+        .map(|row| {
+            let cells: Vec<_> = row.trim_matches('|').split('|').map(str::trim).collect();
+            (cells[0], split_code(cells.last().expect("a row has cells")).1)
+        })
+        .collect()
+}
+
+#[test]
+fn every_bound_names_a_test_that_exists() {
+    let files = tracked();
+    let sources: Vec<String> =
+        files.iter().filter(|path| path.ends_with(".rs")).map(|path| text(path)).collect();
+    let exists = |test: &&str| match test.strip_suffix("::tests") {
+        Some(module) => {
+            let path = module.replace("::", "/");
+            let places = ["", "/mod", "/tests"].map(|end| format!("/{path}{end}.rs"));
+            files.iter().any(|file| places.iter().any(|place| file.ends_with(place)))
+        }
+        None if test.ends_with(".rs") => {
+            files.iter().any(|file| file.ends_with(&format!("/{test}")) || file == test)
+        }
+        None => sources.iter().any(|source| source.contains(&format!("fn {test}("))),
+    };
+    let page = text("docs/security.md");
+    let rows = bounds(&page);
+    assert!(rows.len() > 40, "the table is found: {} rows", rows.len());
+    let unchecked: Vec<_> =
+        rows.into_iter().filter(|(_, tests)| tests.is_empty() || !tests.iter().all(exists)).collect();
+    assert!(unchecked.is_empty(), "bounds without a test that exists: {unchecked:#?}");
+}
+
 /// The types that a file defines.
 fn definitions(source: &str) -> impl Iterator<Item = &str> {
     let keywords = ["struct ", "enum ", "trait ", "type "];

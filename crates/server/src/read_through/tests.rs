@@ -213,3 +213,16 @@ async fn a_batch_is_bounded_and_skips_cancelled_requests() {
     let too_many = (0..WAITING_MAX + 1).map(|n| name(&n.to_string())).collect();
     assert_eq!(fixture.read_through.read_all(too_many).await, Err(Unavailable));
 }
+
+#[tokio::test]
+async fn more_questions_than_may_wait_are_refused() {
+    let mut fixture = Fixture::new();
+    let _first = fixture.ask(&["a"]);
+    let _one = fixture.readings.recv().await.unwrap();
+    let _second = fixture.ask(&["b"]);
+    let _other = fixture.readings.recv().await.unwrap();
+    let ids: Vec<String> = (0..WAITING_MAX).map(|number| number.to_string()).collect();
+    let _waiting = fixture.ask(&ids.iter().map(String::as_str).collect::<Vec<_>>());
+    fixture.until_waiting(WAITING_MAX).await;
+    assert!(matches!(fixture.ask(&["one more"]).await.unwrap(), Err(Unavailable)));
+}

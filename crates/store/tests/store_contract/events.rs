@@ -193,6 +193,22 @@ pub fn a_file_that_was_restored_from_a_copy_is_recognized(place: &Sqlite) {
     }
 }
 
+/// Each start begins an order, and the oldest are forgotten.
+pub fn a_file_that_is_opened_often_remembers_a_bounded_number_of_orders(place: &Sqlite) {
+    const ORDERS_MAX: u32 = 1_000;
+    let first = page(&*place.open("often"), BEGINNING, 0).newest;
+    let file = rusqlite::Connection::open(place.path("often")).unwrap();
+    let open_often = format!(
+        "WITH RECURSIVE start(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM start WHERE n < {ORDERS_MAX})
+         INSERT INTO event_order (name, begins_after) SELECT random(), 0 FROM start"
+    );
+    file.execute_batch(&open_often).unwrap();
+    let store = place.open("often");
+    let orders: u32 = file.query_row("SELECT count(*) FROM event_order", (), |row| row.get(0)).unwrap();
+    assert_eq!(orders, ORDERS_MAX);
+    assert!(page(&*store, first, 100).incomplete, "its order is forgotten");
+}
+
 /// Of stores that can give the events of all devices in their order.
 pub const ORDERED_EVENTS: &[Promise] = &[
     (

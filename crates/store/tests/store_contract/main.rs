@@ -40,6 +40,7 @@ fn sqlite() {
     hold(CONTRACT, &place);
     hold(ORDERED_EVENTS, &place);
     events::a_file_that_was_restored_from_a_copy_is_recognized(&place);
+    events::a_file_that_is_opened_often_remembers_a_bounded_number_of_orders(&place);
 }
 
 #[test]

@@ -267,8 +267,60 @@ impl EventView {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use futures_util::FutureExt;
+    use futures_util::future::{BoxFuture, join_all};
+
     use super::*;
+    use crate::context::ContextParts;
+    use crate::settings::HttpSettings;
+    use crate::tests::Fixture;
     use presence::payload::Payload;
+    use store::{ReadHistory, StoreError};
+
+    /// A history that takes a while, and how often it was read at once.
+    #[derive(Default)]
+    struct SlowHistory {
+        reading: AtomicUsize,
+        most: AtomicUsize,
+    }
+
+    impl ReadHistory for SlowHistory {
+        fn history(
+            &self,
+            _: DeviceName,
+            _: Option<u64>,
+            _: usize,
+        ) -> BoxFuture<'_, Result<Vec<HistoryRow>, StoreError>> {
+            async {
+                let reading = self.reading.fetch_add(1, Ordering::Relaxed) + 1;
+                self.most.fetch_max(reading, Ordering::Relaxed);
+                for _ in 0..20 {
+                    tokio::task::yield_now().await;
+                }
+                self.reading.fetch_sub(1, Ordering::Relaxed);
+                Ok(Vec::new())
+            }
+            .boxed()
+        }
+    }
+
+    #[tokio::test]
+    async fn a_bounded_number_of_histories_is_read_at_once() {
+        let fixture = Fixture::new(&HttpSettings::default());
+        let slow = Arc::new(SlowHistory::default());
+        let parts =
+            ContextParts { history: Arc::clone(&slow) as Arc<dyn ReadHistory>, ..(*fixture.context).clone() };
+        let context = Context::new(parts);
+        let answers = join_all((0..20).map(|number| {
+            let path = DevicePath { device_type: "pump".to_owned(), id: number.to_string() };
+            history(State(context.clone()), path, RawQuery(None))
+        }));
+        assert!(answers.await.iter().all(Result::is_ok));
+        assert_eq!(slow.most.load(Ordering::Relaxed), 8);
+    }
 
     #[test]
     fn an_end_that_names_no_session_ends_the_one_before_it() {

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use futures_util::{Stream, StreamExt};
+use futures_util::{FutureExt, Stream, StreamExt};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
@@ -207,4 +207,21 @@ async fn a_snapshot_while_devices_change_misses_and_repeats_nothing() {
     }
     shutdown.cancel();
     timeout(PATIENCE, waking).await.expect("it ends").unwrap();
+}
+
+#[tokio::test]
+async fn a_bounded_number_of_snapshots_is_sent_at_once() {
+    let fixture = Fixture::new(&HttpSettings::default());
+    let walks = fixture.context.feed.walks();
+    let others: Vec<_> = (0..16).map(|_| Arc::clone(walks).try_acquire_owned().unwrap()).collect();
+    assert!(Arc::clone(walks).try_acquire_owned().is_err());
+    let reader = fixture.context.feed.follow(CancellationToken::new()).unwrap();
+    let wish = Wish { filter: Filter::default(), snapshot: true, last_event_id: None };
+    let mut stream = pin!(blocks(fixture.context.clone(), reader, wish).map(|block| block.unwrap()));
+    while let Some(block) = stream.next().now_or_never() {
+        let block = block.expect("the stream goes on");
+        assert!(!std::str::from_utf8(&block).unwrap().contains("snapshot_complete"), "it waits: {block:?}");
+    }
+    drop(others);
+    read_until(&mut stream, "event: snapshot_complete\n").await;
 }
