@@ -1,12 +1,23 @@
 //! The pieces of text that status messages are made of, each with a number of one byte.
 //!
-//! The numbers are positions in [`PIECES`]: a piece may be added at the end, none may be changed or removed once
-//! packed payloads are kept on disk. Of the pieces that match, the longest is taken, so their order is free.
+//! [`PIECES`] holds what the IoT platform writes, in its order and without spaces. [`FIELDS`] holds every field by itself,
+//! compact and with the spaces that most JSON libraries put, so that a sender with another order or spacing takes hardly more
+//! room. [`WORDS`] holds values and what status documents are made of.
+//!
+//! A number is a position in one of the three, each of which begins at a fixed number: a piece may be added at the end of
+//! one, none may be changed or removed once packed payloads are kept on disk. Of the pieces that match, the longest is
+//! taken, so their order is free.
 
 use std::cmp::Reverse;
 use std::sync::LazyLock;
 
-/// At most 240, so that piece and operation fit one byte.
+/// All numbers are below, so that piece and operation fit one byte.
+const NUMBERS: usize = 240;
+/// The numbers at which the three begin.
+const FIRST_FIELD: usize = 84;
+const FIRST_WORD: usize = 192;
+
+/// What the IoT platform writes.
 pub const PIECES: &[&str] = &[
     r#"{"Action":"Connect","Time":""#,
     r#"{"Action":"Disconnect","Time":""#,
@@ -79,9 +90,88 @@ pub const PIECES: &[&str] = &[
     r#"}"#,
 ];
 
-/// The piece at this number, none beyond the end.
+/// A field whose value is a text or another value, after a text, after another value, and as the first one; compact and with
+/// spaces.
+macro_rules! fields {
+    (texts: $($text:literal)* ; others: $($other:literal)*) => {
+        &[
+            $(
+                concat!("\",\"", $text, "\":\""),
+                concat!(",\"", $text, "\":\""),
+                concat!("{\"", $text, "\":\""),
+                concat!("\", \"", $text, "\": \""),
+                concat!(", \"", $text, "\": \""),
+                concat!("{\"", $text, "\": \""),
+            )*
+            $(
+                concat!("\",\"", $other, "\":"),
+                concat!(",\"", $other, "\":"),
+                concat!("{\"", $other, "\":"),
+                concat!("\", \"", $other, "\": "),
+                concat!(", \"", $other, "\": "),
+                concat!("{\"", $other, "\": "),
+            )*
+        ]
+    };
+}
+
+/// Each field by itself.
+const FIELDS: &[&str] = fields! {
+    texts: "Action" "Time" "ClientAddr" "ClientID" "Protocol" "User" "CertName" "ConnectTime" "Reason" ;
+    others: "Port" "Secure" "Durable" "NewSession" "CloseCode" "ReadBytes" "ReadMsg" "WriteBytes" "WriteMsg"
+};
+
+/// Values, and parts of status documents.
+const WORDS: &[&str] = &[
+    "true",
+    "false",
+    "Connect",
+    "Disconnect",
+    "FailedConnect",
+    "mqtt4",
+    "mqtt5",
+    "mqtt3",
+    "mqtt-tcp",
+    "iotrest",
+    "use-token-auth",
+    "The connection has completed normally.",
+    "Connection closed by client",
+    "The connection was closed by the client or network (0).",
+    "The connection was closed because the server was shutdown.",
+    "The connection was closed by an administrator.",
+    "The connection timed out",
+    "The client ID was reused.",
+    "The operation is not authorized.",
+    r#"","_":{"s":{"p":null},"t":"#,
+    r#"","_":{"s":{"p":null},"m":""#,
+    r#"","_":{"s":{"p":""#,
+    r#"","_":{"s":{"s":"#,
+    r#"","_":{"t":"#,
+    r#"","_":{"m":""#,
+    r#""},"t":"#,
+    r#"},"t":"#,
+    r#","c":""#,
+    r#"","m":""#,
+    r#","m":""#,
+    r#""}}"#,
+];
+
+const _: () = assert!(PIECES.len() <= FIRST_FIELD && FIRST_FIELD + FIELDS.len() <= FIRST_WORD);
+const _: () = assert!(FIRST_WORD + WORDS.len() <= NUMBERS);
+
+/// The piece with this number, if there is one.
 pub fn piece(number: usize) -> Option<&'static str> {
-    PIECES.get(number).copied()
+    let (pieces, first) = match number {
+        FIRST_WORD.. => (WORDS, FIRST_WORD),
+        FIRST_FIELD.. => (FIELDS, FIRST_FIELD),
+        _ => (PIECES, 0),
+    };
+    pieces.get(number - first).copied()
+}
+
+/// Every piece with its number.
+fn all() -> impl Iterator<Item = (u8, &'static str)> {
+    (0..NUMBERS).filter_map(|number| Some((u8::try_from(number).ok()?, piece(number)?)))
 }
 
 /// The number of the piece with just this text; there must be one.
@@ -109,7 +199,9 @@ pub fn find(text: &[u8]) -> Option<usize> {
 }
 
 fn longest(numbers: &[u8], text: &[u8]) -> Option<u8> {
-    numbers.iter().copied().find(|&number| text.starts_with(PIECES[usize::from(number)].as_bytes()))
+    let begins =
+        |number: &u8| piece(usize::from(*number)).is_some_and(|piece| text.starts_with(piece.as_bytes()));
+    numbers.iter().copied().find(begins)
 }
 
 /// The byte that tells most pieces apart: with it the search compares a handful of pieces instead of all.
@@ -124,10 +216,11 @@ struct Index {
 
 static INDEX: LazyLock<Index> = LazyLock::new(|| {
     let mut index = Index { by_key: std::array::from_fn(|_| Vec::new()), short: Vec::new() };
-    let mut numbers: Vec<u8> = (0u8..=u8::MAX).take(PIECES.len()).collect();
-    numbers.sort_by_key(|&number| Reverse(PIECES[usize::from(number)].len()));
-    for number in numbers {
-        match PIECES[usize::from(number)].as_bytes().get(KEY_AT) {
+    let mut pieces: Vec<_> = all().collect();
+    // Of two equal ones the first is taken, as before there were others.
+    pieces.sort_by_key(|(_, piece)| Reverse(piece.len()));
+    for (number, piece) in pieces {
+        match piece.as_bytes().get(KEY_AT) {
             Some(&key) => index.by_key[usize::from(key)].push(number),
             None => index.short.push(number),
         }
@@ -137,13 +230,27 @@ static INDEX: LazyLock<Index> = LazyLock::new(|| {
 
 #[cfg(test)]
 mod tests {
-    use super::{PIECES, find};
+    use super::{all, find, piece};
 
     #[test]
-    fn every_piece_is_found_and_fits_one_byte() {
-        assert!(PIECES.len() <= 240);
-        for (number, piece) in PIECES.iter().enumerate() {
-            assert_eq!(find(piece.as_bytes()), Some(number), "{piece} is hidden by another");
+    fn every_piece_is_found_by_its_text() {
+        for (number, text) in all() {
+            let found = find(text.as_bytes()).and_then(piece);
+            assert_eq!(found, Some(text), "{number} is hidden by another");
+        }
+    }
+
+    #[test]
+    fn what_packed_payloads_on_disk_hold_has_kept_its_number() {
+        for (number, text) in [
+            (0, r#"{"Action":"Connect","Time":""#),
+            (3, r#"","ClientAddr":""#),
+            (68, "}"),
+            (84, r#"","Action":""#),
+            (191, r#"{"WriteMsg": "#),
+            (192, "true"),
+        ] {
+            assert_eq!(piece(number), Some(text));
         }
     }
 }

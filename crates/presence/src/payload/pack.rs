@@ -10,11 +10,11 @@ pub fn pack(text: &[u8]) -> Vec<u8> {
     let mut packer =
         Packer { packed: Vec::with_capacity(PACKED_CAPACITY), literal_start: 0, last_time: None };
     let mut at = 0;
-    // A value is looked for only where a piece has just ended; numbers inside an identifier stay literal with it.
+    // A value or a word is looked for only where a piece has just ended; what is inside an identifier stays literal with it.
     let mut after_piece = false;
     while at < text.len() {
         let rest = &text[at..];
-        if starts_piece(rest[0])
+        if (starts_piece(rest[0]) || after_piece && rest[0].is_ascii_alphabetic())
             && let Some(number) = dictionary::find(rest)
             && let (Some(piece), Ok(code)) = (dictionary::piece(number), u8::try_from(number))
         {
