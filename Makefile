@@ -94,9 +94,10 @@ fuzz: ## FUZZ_SECONDS of fuzzing, shared by all targets
 		echo "fuzz $$target: $$(grep '^Done' $$log), no fault"; \
 	done
 
-BENCH := cargo run --locked --quiet --release --package bench --
+BENCH := target/release/bench
 
 bench: ## every measurement at full size; see tools/bench/README.md
+	cargo build --locked --quiet --release --package devstatus --package bench
 	$(BENCH) events --rounds 3
 	$(BENCH) ingest
 	$(BENCH) lookup

@@ -1,4 +1,4 @@
-//! Measures devstatus against peers in the same run: `cargo run --release -p bench -- COMMAND`. Here is the command
+//! Measures devstatus against peers in the same run: `target/release/bench COMMAND`. Here is the command
 //! line; each command has a file of its own and prints one ratio. No command judges its figures, people do.
 
 mod all;

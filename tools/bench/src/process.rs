@@ -16,6 +16,9 @@ const POLL_INTERVAL: Duration = Duration::from_millis(2);
 /// A program that has been told to end and has not by then is killed.
 const END_BOUND: Duration = Duration::from_secs(10);
 
+/// In what `/proc` counts the time of a process, on every architecture that is measured on.
+pub const CLOCK_TICKS_PER_SECOND: u64 = 100;
+
 /// A running program.
 pub struct Process {
     child: Child,
@@ -95,7 +98,7 @@ fn processor_time(id: u32) -> Outcome<ProcessorTime> {
     let (_, fields) = stat.rsplit_once(')').ok_or("no figures of the process")?;
     let mut ticks = fields.split_whitespace().skip(11).map(str::parse::<u64>);
     let (user, kernel) = (ticks.next().ok_or("no user time")??, ticks.next().ok_or("no system time")??);
-    let duration = |ticks| Duration::from_millis(ticks * 1_000 / rustix::param::clock_ticks_per_second());
+    let duration = |ticks| Duration::from_millis(ticks * 1_000 / CLOCK_TICKS_PER_SECOND);
     Ok(ProcessorTime { user: duration(user), kernel: duration(kernel) })
 }
 

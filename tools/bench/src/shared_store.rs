@@ -12,7 +12,7 @@ use std::time::Duration;
 use tempfile::TempDir;
 
 use crate::Outcome;
-use crate::process::{Process, free_port, until};
+use crate::process::{CLOCK_TICKS_PER_SECOND, Process, free_port, until};
 
 const START_BOUND: Duration = Duration::from_secs(60);
 
@@ -113,7 +113,7 @@ impl SharedStore {
                 ticks += user + system;
             }
         }
-        Ok(ticks as f64 / rustix::param::clock_ticks_per_second() as f64)
+        Ok(ticks as f64 / CLOCK_TICKS_PER_SECOND as f64)
     }
 
     /// Bytes of all its files; what is kept in memory alone is not among them.

@@ -258,6 +258,18 @@ impl RedisCluster {
         cluster
     }
 
+    /// Which node is the master of a key, until one has failed.
+    pub fn master_of(key: &str) -> usize {
+        // CRC-16/XMODEM, as the cluster specification says. Keys in braces are not used here.
+        let crc = key.bytes().fold(0u16, |crc, byte| {
+            (0..8).fold(crc ^ (u16::from(byte) << 8), |crc, _| {
+                (crc << 1) ^ if crc & 0x8000 == 0 { 0 } else { 0x1021 }
+            })
+        });
+        let slot = usize::from(crc) % SLOTS;
+        (0..MASTERS).rfind(|master| slot >= master * SLOTS / MASTERS).unwrap_or(0)
+    }
+
     /// Host and port of every node, for a URL.
     pub fn hosts(&self) -> String {
         let hosts: Vec<_> = self.nodes.iter().map(|node| format!("127.0.0.1:{}", node.port())).collect();

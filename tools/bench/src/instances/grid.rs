@@ -3,7 +3,6 @@
 use std::thread;
 use std::time::Instant;
 
-use redis::cluster::{ClusterClient, cluster_pipe};
 use store::settings::{Address, Location, StoreServer, StoreSettings, StoreTls};
 
 use super::{BATCH, INSTANCES, Load, Names, Plain, measure, share};
@@ -74,21 +73,31 @@ fn used(cluster: &RedisCluster) -> Outcome<u64> {
     Ok(used)
 }
 
-/// Seconds that all instances together take to set the devices' messages.
+/// Seconds that all instances together take to set the devices' messages. Each sends one pipeline to every master and then reads
+/// the answers, as a client library for clusters does.
 fn set(cluster: &RedisCluster, devices: u32, message: impl Fn(u32) -> Message + Sync) -> Outcome<f64> {
-    let nodes: Vec<_> =
-        cluster.nodes.iter().map(|node| format!("redis://127.0.0.1:{}/", node.port())).collect();
+    let masters = &cluster.nodes[..MASTERS];
     let started = Instant::now();
     let set = |instance: u32| -> redis::RedisResult<()> {
-        let mut connection = ClusterClient::new(nodes.clone())?.get_connection()?;
+        let urls = masters.iter().map(|node| format!("redis://127.0.0.1:{}/", node.port()));
+        let connections = urls.map(|url| redis::Client::open(url)?.get_connection());
+        let mut connections = connections.collect::<redis::RedisResult<Vec<_>>>()?;
         let devices: Vec<u32> = share(devices, instance).collect();
         for some in devices.chunks(BATCH) {
-            let mut pipe = cluster_pipe();
+            let mut pipes = vec![redis::pipe(); MASTERS];
             for device in some {
                 let Message { topic, payload } = message(*device);
-                pipe.set(topic.trim_start_matches("iot-2/type/").trim_end_matches("/mon"), payload).ignore();
+                let key = topic.trim_start_matches("iot-2/type/").trim_end_matches("/mon");
+                pipes[RedisCluster::master_of(key)].set(key, payload);
             }
-            pipe.query::<()>(&mut connection)?;
+            for (connection, pipe) in connections.iter_mut().zip(&pipes) {
+                connection.send_packed_command(&pipe.get_packed_pipeline())?;
+            }
+            for (connection, pipe) in connections.iter_mut().zip(&pipes) {
+                for _ in 0..pipe.len() {
+                    connection.recv_response()?.extract_error()?;
+                }
+            }
         }
         Ok(())
     };
