@@ -61,6 +61,19 @@ fn or_expected<T>(value: Option<T>, expected: impl Into<Cow<'static, str>>) -> P
     value.ok_or_else(|| Expected(expected.into()))
 }
 
+/// One of some words.
+fn word<T: Clone>(text: &str, words: &[(&str, T)]) -> Parsed<T> {
+    let known = words.iter().find(|(known, _)| *known == text).map(|(_, value)| value.clone());
+    let (last, others) = words.split_last().expect("a setting has words");
+    let others: Vec<_> = others.iter().map(|(word, _)| *word).collect();
+    or_expected(known, format!("{} or {}", others.join(", "), last.0))
+}
+
+/// A text, if it is one that fits.
+fn text_if(fits: bool, text: &str, expected: impl Into<Cow<'static, str>>) -> Parsed<String> {
+    or_expected(fits.then(|| text.to_owned()), expected)
+}
+
 /// A number type of a setting, to say what `whole` takes.
 pub(super) trait Whole: FromStr + PartialOrd + fmt::Display + Copy + Send + Sync + 'static {}
 impl<T: FromStr + PartialOrd + fmt::Display + Copy + Send + Sync + 'static> Whole for T {}
@@ -117,7 +130,7 @@ pub(super) fn organization(text: &str) -> Parsed<String> {
 pub(super) fn source(text: &str) -> Parsed<String> {
     let name = text.trim();
     let expected = "names of sources separated by commas; `devstatus sources` lists the built-in ones";
-    or_expected(is_name(name, presence::payload::SOURCE_MAX_BYTES).then(|| name.to_owned()), expected)
+    text_if(is_name(name, presence::payload::SOURCE_MAX_BYTES), name, expected)
 }
 
 pub(super) fn application_id(text: &str) -> Parsed<String> {
@@ -125,8 +138,7 @@ pub(super) fn application_id(text: &str) -> Parsed<String> {
 }
 
 fn name(text: &str, max_chars: usize) -> Parsed<String> {
-    let expected = || format!("1 to {max_chars} letters, digits, '-', '_' or '.'");
-    or_expected(is_name(text, max_chars).then(|| text.to_owned()), expected())
+    text_if(is_name(text, max_chars), text, format!("1 to {max_chars} letters, digits, '-', '_' or '.'"))
 }
 
 /// Whether the connection is scalable.
@@ -161,7 +173,7 @@ pub(super) fn partition(text: &str) -> Parsed<Partition> {
 }
 
 pub(super) fn user_name(text: &str) -> Parsed<String> {
-    or_expected(is_login(text).then(|| text.to_owned()), LOGIN)
+    text_if(is_login(text), text, LOGIN)
 }
 
 pub(super) fn password(text: &str) -> Parsed<Secret> {
@@ -201,7 +213,7 @@ pub(super) fn path_or_stream(text: &str) -> Parsed<PathBuf> {
 }
 
 pub(super) fn host_name(text: &str) -> Parsed<String> {
-    or_expected(is_host_name(text).then(|| text.to_owned()), "a host name")
+    text_if(is_host_name(text), text, "a host name")
 }
 
 pub(super) fn ip_address(text: &str) -> Parsed<std::net::IpAddr> {
@@ -225,12 +237,7 @@ pub(super) struct StoreUrl {
 }
 
 pub(super) fn mqtt_version(text: &str) -> Parsed<MqttVersion> {
-    let version = match text {
-        "3.1.1" | "3" => Some(MqttVersion::V311),
-        "5" => Some(MqttVersion::V5),
-        _ => None,
-    };
-    or_expected(version, "3.1.1, 3 or 5")
+    word(text, &[("3.1.1", MqttVersion::V311), ("3", MqttVersion::V311), ("5", MqttVersion::V5)])
 }
 
 pub(super) fn backlog_bytes(text: &str) -> Parsed<usize> {
@@ -249,31 +256,22 @@ pub(super) fn weight(text: &str) -> Parsed<f64> {
 }
 
 pub(super) fn ready_on(text: &str) -> Parsed<ReadyOn> {
-    let ready_on = match text {
-        "complete" => Some(ReadyOn::Complete),
-        "unproven" => Some(ReadyOn::Unproven),
-        _ => None,
-    };
-    or_expected(ready_on, "complete or unproven")
+    word(text, &[("complete", ReadyOn::Complete), ("unproven", ReadyOn::Unproven)])
 }
 
 pub(super) fn log_format(text: &str) -> Parsed<LogFormat> {
-    let format = match text {
-        "text" => Some(LogFormat::Text),
-        "json" => Some(LogFormat::Json),
-        _ => None,
-    };
-    or_expected(format, "text or json")
+    word(text, &[("text", LogFormat::Text), ("json", LogFormat::Json)])
 }
 
 pub(super) fn export_format(text: &str) -> Parsed<ExportFormat> {
-    let format = match text {
-        "jsonl" => Some(ExportFormat::JsonLines),
-        "csv" => Some(ExportFormat::Csv),
-        "csv-spreadsheet" => Some(ExportFormat::CsvForSpreadsheet),
-        _ => None,
-    };
-    or_expected(format, "jsonl, csv or csv-spreadsheet")
+    word(
+        text,
+        &[
+            ("jsonl", ExportFormat::JsonLines),
+            ("csv", ExportFormat::Csv),
+            ("csv-spreadsheet", ExportFormat::CsvForSpreadsheet),
+        ],
+    )
 }
 
 pub(super) fn scopes(text: &str) -> Parsed<Scopes> {
@@ -282,15 +280,13 @@ pub(super) fn scopes(text: &str) -> Parsed<Scopes> {
 
 pub(super) fn schema(text: &str) -> Parsed<String> {
     let fits = is_name(text, SCHEMA_MAX_CHARS) && !text.starts_with("pg_");
-    let expected = "1 to 63 letters, digits and the signs - _ . that do not begin with pg_";
-    or_expected(fits.then(|| text.to_owned()), expected)
+    text_if(fits, text, "1 to 63 letters, digits and the signs - _ . that do not begin with pg_")
 }
 
 /// A device type of `--types`.
 pub(super) fn device_type(text: &str) -> Parsed<String> {
     let name = text.trim();
-    let expected = || format!("device types separated by commas, each {TOPIC_LEVEL}");
-    or_expected(is_topic_level(name).then(|| name.to_owned()), expected())
+    text_if(is_topic_level(name), name, format!("device types separated by commas, each {TOPIC_LEVEL}"))
 }
 
 /// The whole list at once, because the numbers must ascend.
@@ -349,27 +345,23 @@ pub(super) fn service_url(text: &str) -> Parsed<String> {
 
 pub(super) fn type_filter(text: &str) -> Parsed<String> {
     let name = text.trim();
-    or_expected((!name.is_empty()).then(|| name.to_owned()), "device types separated by commas")
+    text_if(!name.is_empty(), name, "device types separated by commas")
 }
 
 pub(super) fn status_filter(text: &str) -> Parsed<String> {
-    let known = matches!(text, "connected" | "disconnected");
-    or_expected(known.then(|| text.to_owned()), "connected or disconnected")
+    word(text, &["connected", "disconnected"].map(|status| (status, status.to_owned())))
 }
 
 pub(super) fn address_filter(text: &str) -> Parsed<String> {
-    let fits = text.parse::<Network>().is_ok();
-    or_expected(fits.then(|| text.to_owned()), "an IP address or a block of them, as in 192.0.2.0/24")
+    text_if(text.parse::<Network>().is_ok(), text, "an IP address or a block of them, as in 192.0.2.0/24")
 }
 
 pub(super) fn time(text: &str) -> Parsed<String> {
-    let fits = text.parse::<jiff::Timestamp>().is_ok();
-    or_expected(fits.then(|| text.to_owned()), "a time as in 2026-11-24T12:00:00Z")
+    text_if(text.parse::<jiff::Timestamp>().is_ok(), text, "a time as in 2026-11-24T12:00:00Z")
 }
 
 pub(super) fn sort_order(text: &str) -> Parsed<String> {
-    let known = matches!(text, "id" | "-id" | "since" | "-since");
-    or_expected(known.then(|| text.to_owned()), "id, -id, since or -since")
+    word(text, &["id", "-id", "since", "-since"].map(|order| (order, order.to_owned())))
 }
 
 /// The organization in an API key `a-{organization}-{random}`.
@@ -417,12 +409,7 @@ pub(super) enum PlatformTransport {
 }
 
 pub(super) fn platform_transport(text: &str) -> Parsed<PlatformTransport> {
-    let transport = match text {
-        "tcp" => Some(PlatformTransport::Tcp),
-        "websockets" => Some(PlatformTransport::Websockets),
-        _ => None,
-    };
-    or_expected(transport, "tcp or websockets")
+    word(text, &[("tcp", PlatformTransport::Tcp), ("websockets", PlatformTransport::Websockets)])
 }
 
 /// The kind of application, in the platform's words.
@@ -433,12 +420,7 @@ pub(super) enum ApplicationType {
 }
 
 pub(super) fn application_type(text: &str) -> Parsed<ApplicationType> {
-    let application = match text {
-        "standalone" => Some(ApplicationType::Standalone),
-        "shared" => Some(ApplicationType::Shared),
-        _ => None,
-    };
-    or_expected(application, "standalone or shared")
+    word(text, &[("standalone", ApplicationType::Standalone), ("shared", ApplicationType::Shared)])
 }
 
 /// The platform knows one method for applications.
@@ -450,32 +432,27 @@ pub(super) fn auth_method(text: &str) -> Parsed<AuthMethod> {
 }
 
 pub(super) fn log_level(text: &str) -> Parsed<LogLevel> {
-    let level = match text {
-        "error" => Some(LogLevel::Error),
-        "warning" => Some(LogLevel::Warn),
-        "info" => Some(LogLevel::Info),
-        "debug" => Some(LogLevel::Debug),
-        _ => None,
-    };
-    or_expected(level, "error, warning, info or debug")
+    word(
+        text,
+        &[
+            ("error", LogLevel::Error),
+            ("warning", LogLevel::Warn),
+            ("info", LogLevel::Info),
+            ("debug", LogLevel::Debug),
+        ],
+    )
 }
 
 pub(super) fn shell(text: &str) -> Parsed<clap_complete::Shell> {
     use clap_complete::Shell;
-    let shell = match text {
-        "bash" => Some(Shell::Bash),
-        "zsh" => Some(Shell::Zsh),
-        "fish" => Some(Shell::Fish),
-        _ => None,
-    };
-    or_expected(shell, "bash, zsh or fish")
+    word(text, &[("bash", Shell::Bash), ("zsh", Shell::Zsh), ("fish", Shell::Fish)])
 }
 
 pub(super) fn key_name(text: &str) -> Parsed<String> {
-    or_expected(is_key_name(text).then(|| text.to_owned()), KEY_NAME_EXPECTED)
+    text_if(is_key_name(text), text, KEY_NAME_EXPECTED)
 }
 
 /// A part of a device's name on the command line.
 pub(super) fn not_empty(text: &str) -> Parsed<String> {
-    or_expected((!text.is_empty()).then(|| text.to_owned()), "a text that is not empty")
+    text_if(!text.is_empty(), text, "a text that is not empty")
 }
