@@ -1,6 +1,6 @@
-//! Who of the instances that share their messages reads what is retained: of those that have a link to the broker the one that
-//! has lived longest, by the store's own clock. The others believe of the population what it says, once all that it had written
-//! by then is here.
+//! Which of the instances that share their messages reads what is retained, the leader: of those with a link to the broker the
+//! oldest, by the store's own clock. The others take over what it says of the population, once all that it had written by
+//! then is here.
 
 #[cfg(test)]
 mod tests;
@@ -64,33 +64,74 @@ struct Note {
     rounds: u64,
 }
 
-/// What is remembered from one beat to the next.
+/// What is remembered from one heartbeat to the next.
 #[derive(Default)]
 struct InstanceMemory {
     /// When the store last said that this instance lives.
     heartbeat_at: Option<Instant>,
     /// Since when it has been seen that the broker is out of reach.
     down_since: Option<Instant>,
-    /// The others, as they were.
-    others: BTreeMap<Box<str>, Note>,
-    /// Those without a link, and when the broker will have noticed that; `None`: it has, and all has been read since.
-    away: BTreeMap<Box<str>, Option<Instant>>,
+    others: Others,
     /// What this instance tells the others of the population.
     population: Option<PopulationState>,
-    /// What the one that leads has said, and when that was heard.
-    received: Option<(PopulationState, Instant)>,
     /// How many rounds this instance has read and written.
     rounds: u64,
+    report: ReportToShare,
+    /// What the leader has said of the population, until it counts here.
+    received: Option<ReceivedPopulation>,
     /// The connections to the broker that were seen so far.
     connects: u64,
-    /// Which instance led when the own link was seen to be back, and how many rounds it had read: what the broker gave to
-    /// this instance before is in a later one.
-    round_awaited: Option<(Box<str>, u64)>,
-    /// When it was heard that such a round has been read.
-    read_again_at: Option<Instant>,
-    /// The report that waits for all of it to be written.
-    reported: Option<Arc<PopulationReport>>,
-    written: Option<UnboundedReceiver<Vec<u16>>>,
+    repair: Repair,
+}
+
+/// The other instances, as they were at the last heartbeat.
+#[derive(Default)]
+struct Others {
+    notes: BTreeMap<Box<str>, Note>,
+    /// Those without a link, and when the broker will have noticed that; `None`: it has, and all has been read since.
+    away: BTreeMap<Box<str>, Option<Instant>>,
+}
+
+/// The report of the latest round, which the others are told of once all that it brought is in the store.
+#[derive(Default)]
+enum ReportToShare {
+    #[default]
+    None,
+    Unwritten {
+        report: Arc<PopulationReport>,
+        written: UnboundedReceiver<Vec<u16>>,
+    },
+    Written(Arc<PopulationReport>),
+}
+
+impl ReportToShare {
+    fn is_of(&self, report: &Arc<PopulationReport>) -> bool {
+        match self {
+            ReportToShare::None => false,
+            ReportToShare::Unwritten { report: known, .. } | ReportToShare::Written(known) => {
+                Arc::ptr_eq(known, report)
+            }
+        }
+    }
+}
+
+/// What the leader said of the population, and when.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct ReceivedPopulation {
+    state: PopulationState,
+    at: Instant,
+}
+
+/// How far it is that what was missed while the own link was down has been read by the leader.
+#[derive(Default)]
+enum Repair {
+    /// By any round.
+    #[default]
+    AnyRound,
+    /// By a later round than the leader had read when the link was back, or by any of another leader.
+    LaterRound { leader: Box<str>, rounds: u64 },
+    /// The leader said at that moment that it has.
+    Read { at: Instant },
 }
 
 impl Instances {
@@ -152,64 +193,48 @@ impl Instances {
         }
         let others = live_members.iter().filter(|one| *one.id != *id);
         let others: BTreeMap<Box<str>, Note> = others.map(|one| (one.id.clone(), note(one))).collect();
-        let lost = memory.others.iter().any(|(id, before)| {
-            others.get(id).is_none_or(|now| now.connects > before.connects && before.connects > 0)
-        });
-        // What the broker gave to that instance may have gone with it.
-        if (self.have_messages_gone(&others, memory) || lost) && is_leader {
+        // What the broker gave to an instance that has gone may have gone with it.
+        if memory.others.update(others, self.broker_notices) && is_leader {
             self.leadership.ask_again();
         }
-        memory.others = others;
-        if let Some(leader) = leader.filter(|_| !is_leader) {
-            self.await_round(leader, &note(leader), memory);
-        }
-        if is_leader {
-            (memory.received, memory.read_again_at, memory.round_awaited) = (None, None, None);
-        } else if let Some(said) = leader.and_then(|leader| population(note(leader).population.as_deref()))
-            && (memory.population != Some(said) || self.is_doubted(said))
-            && memory.received.is_none_or(|(before, _)| before != said)
+        let Some(leader) = leader.filter(|_| !is_leader) else {
+            if is_leader {
+                (memory.received, memory.repair) = (None, Repair::AnyRound);
+            }
+            return;
+        };
+        let said = note(leader);
+        self.await_round(leader, &said, memory);
+        if let Some(state) = population(said.population.as_deref())
+            && (memory.population != Some(state) || self.is_doubted(state))
+            && memory.received.is_none_or(|before| before.state != state)
         {
-            memory.received = Some((said, Instant::now()));
+            memory.received = Some(ReceivedPopulation { state, at: Instant::now() });
         }
     }
 
-    /// Where statuses may be out of date because the own link was lost: notes when the one that leads has read a round since.
+    /// Where statuses may be out of date because the own link was lost: notes when the leader has read a round since.
     fn await_round(&self, leader: &Instance, said: &Note, memory: &mut InstanceMemory) {
         let connects = self.metrics.broker_connects.get();
         // The first link has lost nothing, whatever was read before it.
         if std::mem::replace(&mut memory.connects, connects) != connects && connects > 1 {
-            memory.round_awaited = Some((leader.id.clone(), said.rounds));
-            memory.read_again_at = None;
+            memory.repair = Repair::LaterRound { leader: leader.id.clone(), rounds: said.rounds };
         }
         let counts = match population(said.population.as_deref()) {
             Some(PopulationState::Complete | PopulationState::Unproven) => true,
             Some(PopulationState::Pending | PopulationState::Running | PopulationState::Incomplete)
             | None => false,
         };
-        let is_read = match &memory.round_awaited {
-            Some((id, rounds)) => *id != leader.id || said.rounds > *rounds || said.rounds == 0,
-            None => true,
+        let is_read = match &memory.repair {
+            Repair::AnyRound => true,
+            Repair::LaterRound { leader: id, rounds } => {
+                *id != leader.id || said.rounds > *rounds || said.rounds == 0
+            }
+            Repair::Read { .. } => false,
         };
         if counts && is_read && matches!(self.health.freshness(), Freshness::ReadingAgain { .. }) {
-            memory.read_again_at.get_or_insert_with(Instant::now);
+            memory.repair = Repair::Read { at: Instant::now() };
         }
-    }
-
-    /// Whether the broker may have given messages to an instance that has no link: when it has just lost it, and once more when
-    /// the broker has noticed that, too.
-    fn have_messages_gone(&self, others: &BTreeMap<Box<str>, Note>, memory: &mut InstanceMemory) -> bool {
-        memory.away.retain(|id, _| others.get(id).is_some_and(|note| note.away));
-        let mut gone = false;
-        for (id, _) in others.iter().filter(|(_, note)| note.away) {
-            match memory.away.get_mut(id) {
-                Some(noticed) => gone |= noticed.take_if(|at| *at <= Instant::now()).is_some(),
-                None => {
-                    memory.away.insert(id.clone(), Some(Instant::now() + self.broker_notices));
-                    gone = true;
-                }
-            }
-        }
-        gone
     }
 
     /// Whether what was believed of the population counts no longer, because the store has lost something, and this would again.
@@ -219,29 +244,33 @@ impl Instances {
 
     /// Tells the others what the population came to, once all of it is in the store.
     fn share_population(&self, memory: &mut InstanceMemory) {
-        let state = self.health.state();
-        if memory.written.as_mut().is_some_and(|written| written.try_recv().is_ok()) {
-            memory.population = memory.reported.as_ref().map(|report| report.state);
+        if let ReportToShare::Unwritten { report, written } = &mut memory.report
+            && written.try_recv().is_ok()
+        {
+            let report = Arc::clone(report);
+            memory.population = Some(report.state);
             memory.rounds += 1;
-            memory.written = None;
+            memory.report = ReportToShare::Written(report);
         }
-        let Some(report) = state.report else { return };
-        if memory.reported.as_ref().is_none_or(|before| !Arc::ptr_eq(before, &report)) {
+        let Some(report) = self.health.state().report else { return };
+        if !memory.report.is_of(&report) {
             let (sender, written) = unbounded_channel();
             self.pending_acks.push(PendingAck::new(Vec::new(), sender));
-            (memory.reported, memory.written) = (Some(report), Some(written));
+            memory.report = ReportToShare::Unwritten { report, written };
         }
     }
 
-    /// Believes what was said of the population, once all that had been written by then is here.
+    /// Takes over what was said of the population, once all that had been written by then is here.
     fn follow(&self, memory: &mut InstanceMemory) {
-        let is_here = |received_at| matches!(self.health.peer_health(), PeerHealth::Current { at } if at >= received_at);
-        if memory.read_again_at.is_some_and(is_here) {
+        let is_here = |then| matches!(self.health.peer_health(), PeerHealth::Current { at } if at >= then);
+        if let Repair::Read { at } = memory.repair
+            && is_here(at)
+        {
             self.health.others_have_read();
-            (memory.read_again_at, memory.round_awaited) = (None, None);
+            memory.repair = Repair::AnyRound;
         }
-        let Some((said, received_at)) = memory.received else { return };
-        if !is_here(received_at) {
+        let Some(ReceivedPopulation { state: said, at }) = memory.received else { return };
+        if !is_here(at) {
             return;
         }
         let types = self.map.totals_by_type(None, REPORTED_TYPES_MAX);
@@ -262,6 +291,28 @@ impl Instances {
             types: types.collect(),
         });
         (memory.population, memory.received) = (Some(said), None);
+    }
+}
+
+impl Others {
+    /// Takes the others as they are now; says whether messages of the broker may have gone with one of them: it has gone itself,
+    /// or had lost its link meanwhile, or has lost it, which counts once more when the broker has noticed.
+    fn update(&mut self, notes: BTreeMap<Box<str>, Note>, broker_notices: Duration) -> bool {
+        let mut gone = self.notes.iter().any(|(id, before)| {
+            notes.get(id).is_none_or(|now| now.connects > before.connects && before.connects > 0)
+        });
+        self.away.retain(|id, _| notes.get(id).is_some_and(|note| note.away));
+        for (id, _) in notes.iter().filter(|(_, note)| note.away) {
+            match self.away.get_mut(id) {
+                Some(noticed) => gone |= noticed.take_if(|at| *at <= Instant::now()).is_some(),
+                None => {
+                    self.away.insert(id.clone(), Some(Instant::now() + broker_notices));
+                    gone = true;
+                }
+            }
+        }
+        self.notes = notes;
+        gone
     }
 }
 
