@@ -9,7 +9,7 @@ use hyper::body::{Frame, SizeHint};
 use tokio::task::yield_now;
 
 /// What is sent before the others have their turn: the kernel takes some ten microseconds for it.
-const PART_MAX_BYTES: usize = 64 << 10;
+const PART_MAX_BYTES: usize = 32 << 10;
 
 /// A body that lets others have their turn.
 pub struct BodyInTurns {

@@ -30,7 +30,7 @@ use tokio_util::sync::CancellationToken;
 pub use self::buffer::Behind;
 use self::buffer::ChangeBuffer;
 use self::reader::Subscription;
-pub use self::reader::{ChangeBatch, ChangeReader};
+pub use self::reader::{ChangeBatch, ChangeReader, SHOWN_AT_ONCE};
 use self::resume::WatermarkTracker;
 use self::settings::FeedSettings;
 use crate::clock;

@@ -31,6 +31,10 @@ impl Subscription {
     }
 }
 
+/// Changes whose text is made at once, some hundred microseconds at most: other streams and requests have their turn after each such
+/// part.
+pub const SHOWN_AT_ONCE: usize = 32;
+
 /// Consecutive changes, shared by all readers that want the same.
 #[derive(Debug)]
 pub struct ChangeBatch {
@@ -41,7 +45,8 @@ pub struct ChangeBatch {
     changes: Vec<Arc<Change>>,
     /// It is as long as a run may be.
     is_full: bool,
-    shown: SharedText,
+    /// The text of each part of [`SHOWN_AT_ONCE`] changes.
+    shown: Vec<SharedText>,
 }
 
 impl ChangeBatch {
@@ -49,9 +54,28 @@ impl ChangeBatch {
         &self.changes
     }
 
-    /// As one text that is made once, by whoever comes first, and shared by all who call the same answers stale.
-    pub fn shown(&self, freshness: Freshness, show: impl FnOnce(&[Arc<Change>]) -> Bytes) -> Bytes {
-        self.shown.get(freshness, || show(&self.changes))
+    /// In how many parts it is shown.
+    pub fn parts(&self) -> usize {
+        self.shown.len()
+    }
+
+    /// The changes of one part.
+    pub fn part(&self, number: usize) -> &[Arc<Change>] {
+        self.changes.chunks(SHOWN_AT_ONCE).nth(number).unwrap_or_default()
+    }
+
+    /// One part as a text that is made once, by whoever comes first, and shared by all who call the same answers stale.
+    pub fn shown(
+        &self,
+        number: usize,
+        freshness: Freshness,
+        show: impl FnOnce(&[Arc<Change>]) -> Bytes,
+    ) -> Bytes {
+        let show = || show(self.part(number));
+        match self.shown.get(number) {
+            Some(shown) => shown.get(freshness, show),
+            None => Bytes::new(),
+        }
     }
 }
 
@@ -125,7 +149,9 @@ impl ChangeReader {
     fn read(&self, from: u64) -> Result<Arc<ChangeBatch>, Behind> {
         let BufferPart { changes, is_full } = self.feed.buffer.read().after(from)?;
         let to = changes.last().map_or(from, |change| change.sequence);
-        let batch = Arc::new(ChangeBatch { from, to, changes, is_full, shown: SharedText::default() });
+        let parts = changes.len().div_ceil(SHOWN_AT_ONCE);
+        let shown = std::iter::repeat_with(SharedText::default).take(parts).collect();
+        let batch = Arc::new(ChangeBatch { from, to, changes, is_full, shown });
         if batch.is_up_to_date(&self.feed) {
             *self.feed.latest_batch.lock() = Some(Arc::clone(&batch));
         }

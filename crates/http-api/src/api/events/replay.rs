@@ -20,7 +20,7 @@ use server::registry::{Arrival, Provenance, Snapshot};
 const PAGE: usize = 1_000;
 
 /// What is shown in one step, some hundred microseconds: the other connections of a thread wait meanwhile.
-const SHOWN_AT_ONCE: usize = 64;
+const SHOWN_AT_ONCE: usize = 32;
 
 /// How far a replay is.
 pub struct HistoryReplay {

@@ -2,6 +2,7 @@
 //! How the history and the snapshot are gone through is in files of their own.
 
 use std::convert::Infallible;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
@@ -17,7 +18,7 @@ use crate::context::Context;
 use presence::history::HistoryPosition;
 use presence::query::Filter;
 use server::feed::resume::{GapReason, Resumption, StreamPosition};
-use server::feed::{Behind, Change, ChangeReader};
+use server::feed::{Behind, Change, ChangeBatch, ChangeReader};
 use server::registry::Snapshot;
 
 /// A stream says at least this often that it is alive: shorter than the half minute after which common proxies give up.
@@ -38,6 +39,14 @@ pub struct Follower {
     pub reader: ChangeReader,
     /// Of the last change that was read.
     watermark: Option<HistoryPosition>,
+    /// Changes that were read and not all shown.
+    batch: Option<PartlyShown>,
+}
+
+struct PartlyShown {
+    batch: Arc<ChangeBatch>,
+    /// The part that comes next.
+    next: usize,
 }
 
 struct OpenStream {
@@ -62,7 +71,7 @@ pub fn blocks(
     wish: Wish,
 ) -> impl Stream<Item = Result<Bytes, Infallible>> {
     let Wish { filter, snapshot, last_event_id } = wish;
-    let follower = Follower { context, filter, reader, watermark: None };
+    let follower = Follower { context, filter, reader, watermark: None, batch: None };
     let stage = Stage::Begin(last_event_id);
     let running = OpenStream { follower, snapshot, stage, keep_alive_at: Instant::now() + KEEP_ALIVE };
     stream::unfold(running, |mut running| async move {
@@ -182,22 +191,33 @@ impl Follower {
         change.shown(viewer.freshness(), |change| frame::change(feed.position_of(change), change, viewer))
     }
 
-    /// The changes that come next and that the client wants; nothing if there is none among them.
+    /// The next part of the changes, as far as the client wants them; nothing if there is none among them.
     async fn live(&mut self, keep_alive_at: Instant) -> Result<Bytes, Behind> {
-        if timeout_at(keep_alive_at, self.reader.wait()).await.is_err() {
-            return Ok(frame::keep_alive(Some(self.position())));
-        }
+        let PartlyShown { batch, next } = match self.batch.take() {
+            Some(partly) => partly,
+            None => {
+                if timeout_at(keep_alive_at, self.reader.wait()).await.is_err() {
+                    return Ok(frame::keep_alive(Some(self.position())));
+                }
+                let batch = self.reader.take()?;
+                let Some(last) = batch.changes().last() else { return Ok(Bytes::new()) };
+                self.watermark = last.watermark;
+                PartlyShown { batch, next: 0 }
+            }
+        };
         let viewer = Viewer::of(&self.context);
-        let run = self.reader.take()?;
-        let Some(last) = run.changes().last() else { return Ok(Bytes::new()) };
-        self.watermark = last.watermark;
-        if self.filter == Filter::default() {
-            return Ok(run.shown(viewer.freshness(), |changes| {
+        let shown = if self.filter == Filter::default() {
+            batch.shown(next, viewer.freshness(), |changes| {
                 joined(changes.iter().map(|change| self.shown(change, &viewer)))
-            }));
+            })
+        } else {
+            let wanted = batch.part(next).iter().filter(|change| self.admits_change(change));
+            joined(wanted.map(|change| self.shown(change, &viewer)))
+        };
+        if next + 1 < batch.parts() {
+            self.batch = Some(PartlyShown { batch, next: next + 1 });
         }
-        let wanted = run.changes().iter().filter(|change| self.admits_change(change));
-        Ok(joined(wanted.map(|change| self.shown(change, &viewer))))
+        Ok(shown)
     }
 }
 

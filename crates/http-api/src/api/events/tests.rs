@@ -115,7 +115,7 @@ async fn a_replay_shows_few_events_in_one_step() {
     while shown < 1_000 {
         let block = timeout(PATIENCE, stream.next()).await.expect("it goes on").unwrap();
         let events = std::str::from_utf8(&block).unwrap().matches("event: change\n").count();
-        assert!(events <= 64, "{events} in one step");
+        assert!(events <= 32, "{events} in one step");
         shown += events;
     }
 }

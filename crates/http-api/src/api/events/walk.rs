@@ -23,8 +23,8 @@ use presence::{Device, DeviceName};
 use server::feed::{Behind, Change};
 use server::registry::{DeviceRegistry, Snapshot};
 
-/// Devices that are read in one step, some two hundred kilobytes of text.
-const STEP: usize = 256;
+/// Devices that are read in one step, some twenty-five kilobytes of text.
+const STEP: usize = 32;
 
 /// How far a walk is.
 pub struct Walk {
