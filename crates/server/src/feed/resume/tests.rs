@@ -14,7 +14,7 @@ use presence::Status;
 const STEPS_TO_THE_END: usize = 200;
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 2_000, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 1_000, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn a_stream_that_goes_on_misses_nothing_without_a_gap(steps in vec(step(), 1..80)) {
