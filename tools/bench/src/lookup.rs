@@ -37,17 +37,47 @@ pub struct Load {
     /// Workers of nginx; by default one for each core, as the service has.
     #[arg(long)]
     workers: Option<usize>,
+    /// Over TLS, on both sides with the same certificate.
+    #[arg(long)]
+    tls: bool,
+}
+
+/// A certificate that both servers show, and its key, in files.
+struct Certificate {
+    certificate: String,
+    key: String,
+    _directory: TempDir,
+}
+
+impl Certificate {
+    fn create() -> Outcome<Self> {
+        let directory = tempfile::tempdir()?;
+        let made = rcgen::generate_simple_self_signed(["127.0.0.1".to_owned()])?;
+        let write = |name: &str, text: String| -> Outcome<String> {
+            let path = directory.path().join(name);
+            fs::write(&path, text)?;
+            Ok(path.to_string_lossy().into_owned())
+        };
+        let (certificate, key) =
+            (write("cert", made.cert.pem())?, write("key", made.signing_key.serialize_pem())?);
+        Ok(Self { certificate, key, _directory: directory })
+    }
 }
 
 pub fn run(size: &Size, load: &Load) -> Outcome<()> {
     let binary = binary(size)?;
     let broker = Broker::start(size.devices)?;
-    let mut service = Service::start(&binary, &broker)?;
+    let certificate = load.tls.then(Certificate::create).transpose()?;
+    let mut arguments = vec!["--store", "memory:"];
+    if let Some(Certificate { certificate, key, .. }) = &certificate {
+        arguments.extend(["--tls-cert", certificate, "--tls-key", key]);
+    }
+    let mut service = Service::start_with(&binary, &broker.url(), &arguments)?;
     service.wait_for_devices(size.devices)?;
     service.wait_until_ready()?;
     let typical = check(&service, size.devices)?;
     let workers = load.workers.unwrap_or(available_parallelism()?.get());
-    let nginx = Nginx::start(workers, &typical)?;
+    let nginx = Nginx::start(workers, &typical, certificate.as_ref())?;
     let copy = Client::new().ask(&format!("{}{}", nginx.url, path(0)))?;
     for (side, answer) in [("devstatus", &typical), ("nginx", &copy)] {
         println!("{side}: {} bytes of headers, {} of body", answer.header_bytes(), answer.body.len());
@@ -112,24 +142,35 @@ struct Nginx {
 
 impl Nginx {
     /// Starts it with the same body, and headers that take as many bytes.
-    fn start(workers: usize, like: &Answer) -> Outcome<Self> {
+    fn start(workers: usize, like: &Answer, certificate: Option<&Certificate>) -> Outcome<Self> {
         // A first start shows how many bytes its own headers take, the second one fills up what is missing.
-        let plain = Self::start_padded(workers, like, None)?;
+        let plain = Self::start_padded(workers, like, certificate, None)?;
         let own = Client::new().ask(&plain.url)?.header_bytes();
         drop(plain);
-        Self::start_padded(workers, like, like.header_bytes().checked_sub(own + PAD_HEADER.len() + 4))
+        let missing = like.header_bytes().checked_sub(own + PAD_HEADER.len() + 4);
+        Self::start_padded(workers, like, certificate, missing)
     }
 
-    fn start_padded(workers: usize, like: &Answer, padding: Option<usize>) -> Outcome<Self> {
+    fn start_padded(
+        workers: usize,
+        like: &Answer,
+        certificate: Option<&Certificate>,
+        padding: Option<usize>,
+    ) -> Outcome<Self> {
         let directory = tempfile::tempdir()?;
         let port = free_port()?;
         let configuration = directory.path().join("nginx.conf");
-        fs::write(&configuration, configure(directory.path(), workers, port, like, padding)?)?;
+        let tls = certificate.map(|Certificate { certificate, key, .. }| {
+            format!(" ssl;\nssl_certificate {certificate};\nssl_certificate_key {key}")
+        });
+        let listen = format!("127.0.0.1:{port}{}", tls.as_deref().unwrap_or_default());
+        fs::write(&configuration, configure(directory.path(), workers, &listen, like, padding)?)?;
         let mut command = Command::new("nginx");
         command.arg("-p").arg(directory.path()).arg("-c").arg(&configuration).args(["-e", "stderr"]);
         command.stdin(Stdio::null()).stdout(Stdio::null());
         let mut process = Process::start(&mut command)?;
-        let url = format!("http://127.0.0.1:{port}");
+        let scheme = if tls.is_some() { "https" } else { "http" };
+        let url = format!("{scheme}://127.0.0.1:{port}");
         let client = Client::new();
         until("nginx to answer", START_BOUND, || {
             process.check_runs()?;
@@ -144,7 +185,7 @@ const PAD_HEADER: &str = "X-Pad";
 fn configure(
     directory: &Path,
     workers: usize,
-    port: u16,
+    listen: &str,
     like: &Answer,
     padding: Option<usize>,
 ) -> Outcome<String> {
@@ -162,7 +203,7 @@ fn configure(
         "daemon off;\nworker_processes {workers};\npid {directory}/nginx.pid;\nerror_log stderr error;\n\
          events {{ worker_connections 4096; }}\n\
          http {{\naccess_log off;\nkeepalive_requests 1000000000;\nserver_tokens off;\n{scratch}\
-         server {{\nlisten 127.0.0.1:{port};\ndefault_type '{content_type}';\n{pad}\n\
+         server {{\nlisten {listen};\ndefault_type '{content_type}';\n{pad}\n\
          location / {{ return 200 '{body}'; }}\n}}\n}}\n",
         directory = directory.display(),
         pad = pad.unwrap_or_default(),
