@@ -196,6 +196,10 @@ fn other(decoded: &Decoded<'_>) -> (String, String) {
             let parent = parent.as_ref().map(|parent| format!(" under {}", name(parent))).unwrap_or_default();
             ("alive".to_owned(), name(device) + &parent)
         }
+        Decoded::Parent { device, parent } => {
+            let below = parent.as_ref().map(|parent| format!(" under {}", name(parent))).unwrap_or_default();
+            ("parent".to_owned(), format!("{}{below}", name(device)))
+        }
         Decoded::Broker(event) => ("broker".to_owned(), broker(event)),
         Decoded::Ignored(why) => (format!("ignored: {why}"), String::new()),
         Decoded::NoMatch => (NO_MATCH.to_owned(), String::new()),

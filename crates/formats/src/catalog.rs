@@ -12,7 +12,8 @@ use crate::profile::{Message, Profile, ProfileError, Profiles, Timing, covers, u
 use presence::Device;
 
 use crate::{
-    Decoded, UnixNanos, aws_iot, builtin, chirpstack, iot_platform, mosquitto_log, nanomq, sparkplug,
+    Decoded, UnixNanos, aws_iot, builtin, chirpstack, emqx, homie5, iot_platform, mosquitto_log, nanomq,
+    sparkplug,
 };
 
 /// The name of the IoT platform's format.
@@ -34,6 +35,10 @@ enum DecoderKind {
     Sparkplug,
     /// Protobuf, or JSON by the profile.
     Chirpstack(Box<Profiles>),
+    /// Events by the profile, and the nodes that run.
+    Emqx(Box<Profiles>),
+    /// States by the profile, and the trees of devices.
+    Homie5(Box<Profiles>),
 }
 
 /// One line of the list of built-in formats.
@@ -284,6 +289,7 @@ impl Formats {
     pub fn parent_rule(&self, name: &str) -> ParentRule {
         match self.decoder_kind(name) {
             Some(DecoderKind::Sparkplug) => ParentRule::SinceBirth,
+            Some(DecoderKind::Homie5(_)) => ParentRule::UnlessLost,
             _ => ParentRule::WhileConnected,
         }
     }
@@ -322,7 +328,12 @@ impl Formats {
         match &self.0 {
             Dispatch::Platform => false,
             Dispatch::Several(several) => {
-                let has_parents = |decoder: &Decoder| matches!(decoder.kind, DecoderKind::Sparkplug);
+                let has_parents = |decoder: &Decoder| {
+                    matches!(
+                        decoder.kind,
+                        DecoderKind::Sparkplug | DecoderKind::Emqx(_) | DecoderKind::Homie5(_)
+                    )
+                };
                 several.decoders.iter().any(has_parents) || several.profiles.iter().any(Profile::has_parents)
             }
         }
@@ -400,22 +411,26 @@ fn decoder(name: &str) -> Result<Option<Decoder>, FormatError> {
         "nanomq" => (nanomq::FILTERS, DecoderKind::NanoMq),
         "aws-iot" => (aws_iot::FILTERS, DecoderKind::AwsIot),
         "sparkplug" => (sparkplug::FILTERS, DecoderKind::Sparkplug),
-        "chirpstack" => {
-            let profile = builtin::find(name).map(builtin::Builtin::profile).transpose()?;
-            let json = Profiles::new(profile.into_iter().collect())?;
-            (chirpstack::FILTERS, DecoderKind::Chirpstack(Box::new(json)))
-        }
+        "chirpstack" => (chirpstack::FILTERS, DecoderKind::Chirpstack(Box::new(builtin_profile(name)?))),
+        "emqx" => (emqx::FILTERS, DecoderKind::Emqx(Box::new(builtin_profile(name)?))),
+        "homie5" => (homie5::FILTERS, DecoderKind::Homie5(Box::new(builtin_profile(name)?))),
         _ => return Ok(None),
     };
     let known = infos().find(|info| info.name == name);
     Ok(known.map(|info| Decoder { name: info.name, filters, kind }))
 }
 
+fn builtin_profile(name: &str) -> Result<Profiles, ProfileError> {
+    let profile = builtin::find(name).map(builtin::Builtin::profile).transpose()?;
+    Profiles::new(profile.into_iter().collect())
+}
+
 impl Decoder {
     fn is_retained(&self) -> bool {
         match self.kind {
-            DecoderKind::Chirpstack(_) => true,
+            DecoderKind::Chirpstack(_) | DecoderKind::Homie5(_) => true,
             DecoderKind::MosquittoLog
+            | DecoderKind::Emqx(_)
             | DecoderKind::AwsIot
             | DecoderKind::NanoMq
             | DecoderKind::Sparkplug => false,
@@ -433,6 +448,8 @@ impl Decoder {
                 chirpstack::decode(topic, payload)
             }
             DecoderKind::Chirpstack(json) => json.decode(message),
+            DecoderKind::Emqx(events) => emqx::decode(events, message),
+            DecoderKind::Homie5(states) => homie5::decode(states, message),
         }
     }
 }

@@ -54,7 +54,9 @@ fn description<'a>(id: &'a str, payload: &'a [u8]) -> Decoded<'a> {
     if payload.len() > DESCRIPTION_MAX_BYTES {
         return Decoded::Undecodable("payload_too_long");
     }
-    let Ok(Description { root }) = serde_json::from_slice(payload) else { return Decoded::Undecodable("json") };
+    let Ok(Description { root }) = serde_json::from_slice(payload) else {
+        return Decoded::Undecodable("json");
+    };
     // A root may name itself.
     match root.filter(|root| **root != *id) {
         Some(root) if !is_valid_name(&root) => Decoded::Undecodable("parent_id"),

@@ -7,7 +7,9 @@ pub mod aws_iot;
 pub mod builtin;
 pub mod catalog;
 pub mod chirpstack;
+pub mod emqx;
 pub mod held;
+pub mod homie5;
 pub mod iot_platform;
 pub mod mosquitto_log;
 mod name;
@@ -52,6 +54,8 @@ pub enum Decoded<'a> {
     /// A message that shows that the device is connected now, without being a status message. A retained one shows nothing.
     /// Where it names a parent, the parent is connected, too. The time is when it was sent, if the message says so.
     Alive { device: DeviceName<'a>, parent: Option<DeviceName<'a>>, time: Option<UnixNanos> },
+    /// The message says through which device this one is reached, or that it is reached through none.
+    Parent { device: DeviceName<'a>, parent: Option<DeviceName<'a>> },
     /// Something about the broker rather than one device.
     Broker(BrokerEvent<'a>),
     /// The message is sound and changes nothing; the word says why, for metrics and for people who write a profile.

@@ -10,10 +10,13 @@ use std::borrow::Cow;
 use serde::{Deserialize, Serialize};
 
 use crate::order::{Identity, Key, Own, Shown};
-use crate::{Cause, Event, EventKind, Session, UnixNanos};
+use crate::{Cause, DeviceName, Event, EventKind, Session, UnixNanos};
 
 /// How much of a message is kept. A longer one, for example a birth with a thousand metrics, is cut.
 pub const MESSAGE_MAX_BYTES: usize = 4 * 1024;
+
+/// The reason of a device that a message of its source has removed.
+pub const REMOVED: &str = "removed";
 
 /// The document. Fields that are not known are left out.
 #[derive(Debug, Serialize, Deserialize)]
@@ -163,8 +166,8 @@ impl<'a> Status<'a> {
         }
     }
 
-    /// The same document after a change of the parent.
-    pub fn shown_again(mut self, shown: &Shown) -> Vec<u8> {
+    /// The same document after a change of the parent, or with another parent.
+    pub fn shown_again(mut self, shown: &Shown, parent: Option<&DeviceName<'_>>) -> Vec<u8> {
         self.action = action(&shown.key).into();
         self.time = rfc3339(shown.key.time).map(Cow::Owned);
         let word = shown.is_hidden.then_some(Cow::Borrowed(Cause::ParentOffline.word()));
@@ -172,12 +175,19 @@ impl<'a> Status<'a> {
         if let Some(kept) = &mut self.kept {
             kept.own = shown.own.map(|own| (own.shift, own.time.0));
             kept.cause = word;
+            kept.parent = parent
+                .map(|name| (Cow::Owned(name.device_type.to_string()), Cow::Owned(name.id.to_string())));
         }
         serde_json::to_vec(&self).unwrap_or_default()
     }
 
     pub fn cause(&self) -> Option<Cause> {
         Cause::of_word(self.kept.as_ref()?.cause.as_deref()?)
+    }
+
+    /// Whether a message of its source has removed the device.
+    pub fn is_removed(&self) -> bool {
+        self.reason.as_deref() == Some(REMOVED) && self.cause().is_none()
     }
 
     /// When the session began, if that is known.

@@ -61,7 +61,9 @@ proptest! {
         ] {
             let device = match &decoded {
                 Decoded::Event(event) => &event.device,
-                Decoded::Alive { device, .. } | Decoded::Removed(device) => device,
+                Decoded::Alive { device, .. } | Decoded::Removed(device) | Decoded::Parent { device, .. } => {
+                    device
+                },
                 _ => continue,
             };
             for part in [&device.device_type, &device.id] {

@@ -2,15 +2,18 @@
 //!
 //! Runs on a thread of its own: it computes and never waits for anything but the backlog.
 
+mod broker;
 mod clocks;
 mod families;
 mod other;
 mod parents;
+#[cfg(test)]
+mod rig;
 mod sample;
 mod standing;
 mod timing;
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -23,13 +26,14 @@ use crate::pending_ack::PendingAcks;
 use crate::registry::{Applied, Arrival, DeviceRegistry, Provenance, Record};
 use crate::sync::backlog::{Item, NextItem, PacketBatch, PassId, Pending, Remembered, Tally};
 use crate::sync::settings::Partition;
+use broker::BrokerFacts;
 use families::Families;
 use formats::UnixNanos;
 use formats::catalog::{Formats, IOT_PLATFORM, Routed};
 use formats::held;
 use formats::iot_platform::{self, ClientIdMatch, Decoded, Flaw, Notice};
 use mqtt::packet::{self, Publish};
-use presence::{Device, PresenceEvent, UnixSeconds};
+use presence::{Device, DeviceName, PresenceEvent, UnixSeconds};
 use sample::Sampler;
 use store::{Changes, ForgottenDevices, StoredDevice};
 use timing::Timing;
@@ -49,8 +53,9 @@ pub struct Ingest {
     /// The device types that this instance takes; `None`: all.
     partition: Option<Partition>,
     formats: Arc<Formats>,
-    /// When the broker started, as far as it says so.
-    broker_started: Option<UnixNanos>,
+    broker: BrokerFacts,
+    /// Nodes of a cluster that no longer run.
+    gone_nodes: BTreeSet<DeviceName>,
     families: Families,
     timing: Timing,
     tallies: HashMap<PassId, Tally>,
@@ -74,7 +79,8 @@ impl Ingest {
             feed,
             partition,
             formats: Arc::default(),
-            broker_started: None,
+            broker: BrokerFacts::default(),
+            gone_nodes: BTreeSet::new(),
             families: Families::default(),
             timing: Timing::default(),
             tallies: HashMap::new(),
@@ -431,5 +437,7 @@ fn log_status(device: Device<'_>, payload: &[u8]) {
     tracing::debug!(target: "devstatus::status", "{time:<30} {name:<30} {action:<12} {address}{reason}");
 }
 
+#[cfg(test)]
+mod source_tests;
 #[cfg(test)]
 mod tests;

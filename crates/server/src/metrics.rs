@@ -38,6 +38,8 @@ pub struct Metrics {
     pub source_messages_undecodable: Family<SourceLabel, Counter>,
     /// Sound messages that change nothing, by source and reason.
     pub messages_ignored: Family<SourceLabel, Counter>,
+    /// Clients that a broker says are connected to it, by source.
+    pub source_broker_clients: Family<SourceNameLabel, Gauge>,
     /// Messages that counted although something about them was wrong, by what it was.
     pub message_flaws: Family<FlawLabel, Counter>,
     /// Messages about applications, which match the device filter.
@@ -102,6 +104,11 @@ pub struct ReasonLabel {
 pub struct SourceLabel {
     pub source: String,
     pub reason: &'static str,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+pub struct SourceNameLabel {
+    pub source: String,
 }
 
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
@@ -182,6 +189,11 @@ impl Metrics {
             "source_messages_ignored",
             "Sound messages that change nothing, by source",
             self.messages_ignored.clone(),
+        );
+        r.register(
+            "source_broker_clients",
+            "Clients that the broker says are connected to it, by source",
+            self.source_broker_clients.clone(),
         );
         r.register(
             "message_flaws",

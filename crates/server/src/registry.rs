@@ -15,6 +15,7 @@ mod limit;
 mod list;
 mod names;
 mod rates;
+mod removed;
 mod shard;
 mod silence;
 mod snapshot;
@@ -24,6 +25,7 @@ mod tests;
 mod types;
 mod walk;
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU16, AtomicU64, Ordering};
 
@@ -68,6 +70,8 @@ pub struct DeviceRegistry {
     dirty: Option<DirtySet>,
     /// `None`: all devices are held.
     limit: Option<Limit>,
+    /// Devices that their sources have removed, for the writer to forget.
+    removed: Mutex<VecDeque<DeviceName>>,
     /// The change cursor of a shared store up to which forgotten devices have been dropped; `None` where no others write the store.
     /// Locked while devices are dropped and while a batch is made, so that all states of a batch are based on it.
     pub forget_cursor: Mutex<Option<ChangeCursor>>,
@@ -144,6 +148,7 @@ impl Default for DeviceRegistry {
             received_in_round: AtomicU64::new(0),
             dirty: None,
             limit: None,
+            removed: Mutex::default(),
             forget_cursor: Mutex::default(),
         }
     }

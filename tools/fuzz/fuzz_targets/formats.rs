@@ -19,7 +19,9 @@ fuzz_target!(|input: &[u8]| {
     ] {
         let device = match &decoded {
             Decoded::Event(event) => &event.device,
-            Decoded::Alive { device, .. } | Decoded::Removed(device) => device,
+            Decoded::Alive { device, .. } | Decoded::Removed(device) | Decoded::Parent { device, .. } => {
+                device
+            }
             Decoded::Broker(_) | Decoded::Ignored(_) | Decoded::NoMatch | Decoded::Undecodable(_) => continue,
         };
         for part in [&device.device_type, &device.id] {

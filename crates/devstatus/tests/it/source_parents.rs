@@ -126,3 +126,32 @@ fn the_devices_of_an_edge_node_die_with_it_and_must_be_born_again() {
     expect("plant/n1%2Fpump", "connected");
     assert_eq!(connected(&service), json!(2));
 }
+
+#[test]
+fn a_device_that_its_source_removes_is_forgotten_and_can_come_back() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = format!("sqlite:{}", directory.path().join("store.db").display());
+    let broker = Mosquitto::start();
+    let mut publisher = broker.publisher();
+    for id in ["plug", "lamp"] {
+        publisher.retain(&format!("zigbee2mqtt/{id}/availability"), r#"{"state":"online"}"#);
+    }
+    publisher.flush();
+    let service = launch(&broker, "zigbee2mqtt", &store).start();
+    service.wait_until_ready();
+    let total = |service: &Service| service.get("/api/v1/summary").json()["total"].clone();
+    assert_eq!(total(&service), json!(2));
+    publisher.retain("zigbee2mqtt/plug/availability", "");
+    publisher.flush();
+    service.wait_until("it is forgotten", || total(&service) == json!(1));
+    assert_eq!(service.get("/zigbee/plug").json()["Action"], json!("Never Connected"));
+    publisher.retain("zigbee2mqtt/plug/availability", r#"{"state":"online"}"#);
+    publisher.retain("zigbee2mqtt/lamp/availability", "");
+    publisher.flush();
+    service.wait_until("one is back", || device(&service, "zigbee/plug")["status"] == json!("connected"));
+    service.wait_until("the other is forgotten", || total(&service) == json!(1));
+    assert!(service.terminate().status.success());
+    let service = launch(&broker, "zigbee2mqtt", &store).start();
+    service.wait_until_ready();
+    assert_eq!(total(&service), json!(1), "the store has forgotten it, too");
+}

@@ -333,3 +333,34 @@ fn the_built_in_sources_are_listed_and_shown() {
         shown.stdout
     );
 }
+
+#[test]
+fn a_restart_of_the_broker_ends_the_connections_of_its_log_and_its_count_is_shown() {
+    let extra = ["log_dest topic", "connection_messages true", "sys_interval 1"].map(str::to_owned).to_vec();
+    let mut broker = Mosquitto::start_with(Setup { extra, ..Setup::default() });
+    let service = launch(&broker, "mosquitto-log").start();
+    service.wait_until_ready();
+    let mut client = WillClient::start(&broker, "frozen", &CONVENTIONS[0]);
+    expect_action(&service, "/mqtt/frozen", "Connect");
+    let metrics = || service.get("/metrics").text().to_owned();
+    service.wait_until("the broker has counted it, and itself told its uptime more than once", || {
+        let metrics = metrics();
+        let is_counted = metrics.contains(r#"devstatus_source_broker_clients{source="mosquitto-log"} "#);
+        let prefix = r#"devstatus_source_messages_ignored_total{source="mosquitto-log",reason="broker"} "#;
+        let messages = metrics.lines().find_map(|line| line.strip_prefix(prefix)?.parse::<u64>().ok());
+        is_counted && messages.is_some_and(|messages| messages >= 8)
+    });
+    client.freeze();
+    broker.kill();
+    broker.start_again();
+    let other = WillClient::start(&broker, "other", &CONVENTIONS[0]);
+    expect_action(&service, "/mqtt/frozen", "Disconnect");
+    let device = service.get("/api/v1/devices/mqtt/frozen").json();
+    assert_eq!(
+        (&device["cause"], &device["reason"]),
+        (&json!("server"), &json!("the broker was restarted")),
+        "{device}"
+    );
+    client.kill();
+    drop(other);
+}

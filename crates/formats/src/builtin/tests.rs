@@ -40,6 +40,7 @@ fn line(decoded: &Decoded<'_>) -> String {
         Decoded::Alive { device, parent: Some(parent), .. } => {
             format!("alive {} under={}", name(device), name(parent))
         }
+        Decoded::Parent { device, .. } => format!("parent of {}", name(device)),
         Decoded::Broker(_) => "broker".to_owned(),
         Decoded::Ignored(why) => format!("ignored {why}"),
         Decoded::NoMatch => "no match".to_owned(),

@@ -48,7 +48,23 @@ pub fn state(event: &Event<'_>, delivery: Delivery, held: Option<&Held<'_>>) -> 
             let session = next(delivery.received, held);
             Resolution::Renew(Key { session, kind, time: known.key.time })
         }
+        // The time of receipt is held in whole seconds. In the second of the subscription the key tells it exactly, or else what
+        // the broker read for the replay before this message would win.
+        _ if is_first_of_subscription(delivery, known) && known.key.kind == kind => {
+            let session = next(delivery.received, held);
+            Resolution::Renew(Key { session, kind, time: known.key.time })
+        }
         _ => Resolution::Confirm,
+    }
+}
+
+fn is_first_of_subscription(delivery: Delivery, known: &Held<'_>) -> bool {
+    let second = |time: UnixNanos| time.0.div_euclid(1_000_000_000);
+    match delivery.origin {
+        Origin::Live { subscribed } => {
+            second(subscribed) == second(delivery.received) && known.received < subscribed
+        }
+        Origin::Retained { .. } => false,
     }
 }
 

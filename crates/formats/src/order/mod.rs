@@ -75,8 +75,8 @@ pub struct Delivery {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Origin {
-    /// It was published while we were subscribed.
-    Live,
+    /// It was published while we were subscribed, since this time.
+    Live { subscribed: UnixNanos },
     /// The broker replayed it because we subscribed, at this time.
     Retained { subscribed: UnixNanos },
 }
@@ -145,13 +145,10 @@ pub fn shows_parent_alive(event: &Event<'_>, delivery: Delivery) -> bool {
     event.parent.is_some() && matches!(event.session, Session::Matched { .. }) && !delivery.is_retained()
 }
 
-/// The key of the end of a connection that a restart of its broker ended: `None` if the device is not connected, or has
-/// connected since. For sources whose broker says since when it runs, and which replay nothing.
-pub fn ended_by_restart(held: &Held<'_>, broker_started: UnixNanos) -> Option<Key> {
-    /// The broker tells its uptime at intervals, so its start is known less exactly than that.
-    const UPTIME_ERROR_NANOS: i64 = 30_000_000_000;
-    let is_older = held.received.0 < broker_started.0.saturating_sub(UPTIME_ERROR_NANOS);
-    (held.key.is_connected() && is_older).then(|| {
+/// The key of the end of a connection that a restart of its broker ended: `None` if the device is not connected, or a message of
+/// it was received since. For sources whose broker says since when it runs, and which replay nothing.
+pub fn ended_by_restart(held: &Held<'_>, broker_started: UnixNanos, ended_before: UnixNanos) -> Option<Key> {
+    (held.key.is_connected() && held.received < ended_before).then(|| {
         let session = arrival::next(broker_started, Some(held));
         Key { session, kind: EventKind::Disconnect, time: session }
     })
@@ -160,7 +157,7 @@ pub fn ended_by_restart(held: &Held<'_>, broker_started: UnixNanos) -> Option<Ke
 impl Delivery {
     fn is_retained(self) -> bool {
         match self.origin {
-            Origin::Live => false,
+            Origin::Live { .. } => false,
             Origin::Retained { .. } => true,
         }
     }

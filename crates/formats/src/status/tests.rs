@@ -1,7 +1,6 @@
 //! What is written into a status document comes back from it.
 
 use super::*;
-use crate::DeviceName;
 
 fn event<'a>(session: Session<'a>, kind: EventKind) -> Event<'a> {
     Event {

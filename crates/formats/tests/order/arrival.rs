@@ -156,10 +156,17 @@ fn a_restart_of_the_broker_ends_what_it_knew() {
     let connect = event(EventKind::Connect, Session::Connection(None), Some(START));
     instance.take(&connect, live(START));
     let held = instance.held().unwrap();
-    let ended = order::ended_by_restart(&held, UnixNanos(START + HOUR)).unwrap();
+    let ended = order::ended_by_restart(&held, UnixNanos(START + HOUR), UnixNanos(START + HOUR)).unwrap();
     assert_eq!((ended.kind, ended.time), (EventKind::Disconnect, UnixNanos(START + HOUR)));
     assert!(ended.session > held.key.session);
-    assert_eq!(order::ended_by_restart(&held, UnixNanos(START)), None, "it has connected since");
+    assert_eq!(
+        order::ended_by_restart(&held, UnixNanos(START), UnixNanos(START)),
+        None,
+        "it has connected since"
+    );
     instance.take(&event(EventKind::Disconnect, Session::Connection(None), None), live(START + MINUTE));
-    assert_eq!(order::ended_by_restart(&instance.held().unwrap(), UnixNanos(START + HOUR)), None);
+    assert_eq!(
+        order::ended_by_restart(&instance.held().unwrap(), UnixNanos(START + HOUR), UnixNanos(START + HOUR)),
+        None
+    );
 }

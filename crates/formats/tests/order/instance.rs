@@ -85,7 +85,7 @@ impl Instance {
 }
 
 pub fn live(received: i64) -> Delivery {
-    Delivery { received: UnixNanos(received), origin: Origin::Live }
+    Delivery { received: UnixNanos(received), origin: Origin::Live { subscribed: UnixNanos(0) } }
 }
 
 pub fn retained(subscribed: i64, received: i64) -> Delivery {

@@ -55,7 +55,7 @@ impl Child {
         let Some((key, document)) = self.document() else { return };
         let status = status::read(&document).expect("the model writes documents");
         let Some(shown) = status.shown(key).after_parent(parent, ParentRule::WhileConnected) else { return };
-        let document = status.shown_again(&shown);
+        let document = status.shown_again(&shown, None);
         self.merge(&shown.key, &document);
     }
 

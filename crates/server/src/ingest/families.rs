@@ -10,12 +10,17 @@ use presence::{Device, DeviceName};
 /// Children that are looked at between two batches, a millisecond or so.
 pub(super) const CHILDREN_AT_ONCE: usize = 128;
 
+/// Devices of which a message may have said what their parents are; they are of a hundred bytes or two each.
+const NAMED_MAX: usize = 1_000_000;
+
 /// All families. A child that is no longer held, or has another parent now, is dropped when a pass meets it.
 #[derive(Default)]
 pub(super) struct Families {
     by_parent: HashMap<DeviceName, Family>,
     /// The parents whose children a pass is going through, each once.
     passes: VecDeque<DeviceName>,
+    /// What messages of their own have said of parents, where the devices' states do not.
+    named: HashMap<DeviceName, Option<DeviceName>>,
 }
 
 #[derive(Default)]
@@ -43,6 +48,28 @@ impl Families {
         };
     }
 
+    /// Notes what a message says of the parent of a device. `false`: there is no room for more of that.
+    pub fn name_parent(&mut self, child: Device<'_>, parent: Option<Device<'_>>) -> bool {
+        let child_name = Name(child.device_type, child.id);
+        if self.named.len() >= NAMED_MAX && !self.named.contains_key(&child_name) {
+            return false;
+        }
+        self.named.insert(DeviceName::of(child), parent.map(DeviceName::of));
+        if let Some(parent) = parent {
+            self.note(child, parent);
+        }
+        true
+    }
+
+    /// What a message has said of the parent of a device; `None`: nothing.
+    pub fn named_parent(&self, child: Device<'_>) -> Option<Option<Device<'_>>> {
+        if self.named.is_empty() {
+            return None;
+        }
+        let parent = self.named.get(&Name(child.device_type, child.id))?;
+        Some(parent.as_ref().map(DeviceName::device))
+    }
+
     /// Drops a child of which a pass has found that it is none.
     pub fn drop_child(&mut self, child: &DeviceName, parent: &DeviceName) {
         let Some(family) = self.by_parent.get_mut(parent) else { return };
@@ -50,6 +77,16 @@ impl Families {
         if family.children.is_empty() && matches!(family.pass, Pass::None) {
             self.by_parent.remove(parent);
         }
+    }
+
+    /// The parents of one type.
+    pub fn parents_of_type(&self, device_type: &str) -> Vec<DeviceName> {
+        self.by_parent.keys().filter(|parent| *parent.device_type == *device_type).cloned().collect()
+    }
+
+    /// Whether devices are reached through this one.
+    pub fn is_parent(&self, device: Device<'_>) -> bool {
+        self.by_parent.contains_key(&Name(device.device_type, device.id))
     }
 
     /// Begins a pass over the children of a device, if it has any; one that is under way begins again.

@@ -11,10 +11,10 @@ use crate::registry::{Applied, Arrival, Provenance};
 use crate::sync::backlog::Tally;
 use formats::catalog::IOT_PLATFORM;
 use formats::order::{self, Delivery, IsSame, Key, Origin, Resolution, Shown};
-use formats::{BrokerEvent, Decoded, DeviceName, Event, EventKind as FormatKind, Session, UnixNanos, status};
+use formats::{Decoded, DeviceName, Event, EventKind as FormatKind, Session, UnixNanos, status};
 use mqtt::packet::Publish;
 use presence::payload::Payload;
-use presence::{Device, EventKind, Moment, PresenceEvent};
+use presence::{Device, EventKind, Moment, PresenceEvent, UnixSeconds};
 
 /// How one message came.
 pub(super) struct Context<'a> {
@@ -43,23 +43,26 @@ impl Ingest {
         tally: &mut Tally,
     ) {
         let provenance = if publish.retained { Provenance::Retained } else { Provenance::Live };
+        let subscribed = nanos_of_millis(arrivals.subscribed_ms);
         let origin = match provenance {
-            Provenance::Retained => Origin::Retained { subscribed: nanos_of_millis(arrivals.subscribed_ms) },
-            Provenance::Live | Provenance::Restored | Provenance::Peer => Origin::Live,
+            Provenance::Retained => Origin::Retained { subscribed },
+            Provenance::Live | Provenance::Restored | Provenance::Peer => Origin::Live { subscribed },
         };
         let delivery = Delivery { received: arrivals.received, origin };
-        let context = Context {
-            source,
-            payload: publish.payload,
-            topic: publish.topic,
-            delivery,
-            arrival: arrivals.of(provenance),
-        };
+        // The same second as in the key, however long the message has waited.
+        let arrival = Arrival { at: seconds(arrivals.received), ..arrivals.of(provenance) };
+        let context = Context { source, payload: publish.payload, topic: publish.topic, delivery, arrival };
         let message = (publish.topic, publish.payload);
         match decoded {
-            Decoded::Event(event) => self.event(&event, &context, tally),
+            Decoded::Event(mut event) => {
+                if event.parent.is_none() {
+                    event.parent = self.named_parent(&event.device, source);
+                }
+                self.event(&event, &context, tally);
+            }
             Decoded::Alive { device, parent, time } => self.alive(device, parent, time, &context),
             Decoded::Removed(device) => self.removed(&device, &context),
+            Decoded::Parent { device, parent } => self.name_parent(&device, parent.as_ref(), &context),
             Decoded::Broker(event) => self.broker_event(&event, &context),
             Decoded::Ignored(why) => self.pass_over(source, why),
             Decoded::NoMatch => self.undecodable(source, "no_match", message),
@@ -157,7 +160,7 @@ impl Ingest {
     }
 
     /// Does what the order of the source has decided.
-    fn resolved(
+    pub(super) fn resolved(
         &mut self,
         event: &Event<'_>,
         resolution: Resolution,
@@ -252,7 +255,8 @@ impl Ingest {
         self.events.push(device, entry, context.arrival.at);
     }
 
-    /// The convention says that the device is gone. Its state stays as a disconnect: forgetting is for administrators.
+    /// The convention says that the device is gone: it is disconnected, and then forgotten. One through which others are reached
+    /// stays, as they do.
     fn removed(&mut self, name: &DeviceName<'_>, context: &Context<'_>) {
         let held = self.held(device_of(name));
         if held.is_none() || self.is_anothers(held.as_ref(), context) {
@@ -265,7 +269,7 @@ impl Ingest {
             session: Session::Arrival,
             time: None,
             cause: None,
-            reason: Some(Cow::Borrowed("removed")),
+            reason: Some(Cow::Borrowed(status::REMOVED)),
             address: None,
             protocol: None,
             parent: None,
@@ -274,55 +278,9 @@ impl Ingest {
         let resolution =
             standing.decide(|held, parent| order::resolve(&event, context.delivery, held, parent));
         self.resolved(&event, resolution, &standing, context);
-    }
-
-    fn broker_event(&mut self, event: &BrokerEvent<'_>, context: &Context<'_>) {
-        let started = match event {
-            BrokerEvent::Started => context.delivery.received,
-            BrokerEvent::UptimeSeconds(seconds) => {
-                let nanos = i64::try_from(*seconds).unwrap_or(i64::MAX).saturating_mul(1_000_000_000);
-                UnixNanos(context.delivery.received.0.saturating_sub(nanos))
-            }
-            BrokerEvent::Nodes(_) | BrokerEvent::Connected(_) => {
-                return self.pass_over(context.source, "broker");
-            }
-        };
-        // The broker dates its start a little differently each time.
-        let is_known =
-            self.broker_started.is_some_and(|known| started.0 <= known.0 + BROKER_START_ERROR_NANOS);
-        if !is_known {
-            self.broker_started = Some(started);
-            self.end_sessions_before(started, context);
-        }
-    }
-
-    /// Ends what was connected to the broker before it started.
-    fn end_sessions_before(&mut self, started: UnixNanos, context: &Context<'_>) {
-        for part in 0..crate::registry::DeviceRegistry::PARTS {
-            for name in self.map.names_in_part(part, |_| true) {
-                let Some(held) = self.held(name.device()) else { continue };
-                if held.source.as_deref() != Some(context.source) {
-                    continue;
-                }
-                let standing = Standing::of(Some(&held), None);
-                let ended = standing.decide(|held, _| order::ended_by_restart(held?, started));
-                let Some(key) = ended else { continue };
-                let event = Event {
-                    device: DeviceName {
-                        device_type: Cow::Borrowed(&name.device_type),
-                        id: Cow::Borrowed(&name.id),
-                    },
-                    kind: FormatKind::Disconnect,
-                    session: Session::Connection(None),
-                    time: Some(key.time),
-                    cause: Some(formats::Cause::Server),
-                    reason: Some(Cow::Borrowed("the broker was restarted")),
-                    address: None,
-                    protocol: None,
-                    parent: None,
-                };
-                self.resolved(&event, Resolution::Apply(key), &standing, context);
-            }
+        let device = device_of(name);
+        if !self.families.is_parent(device) && !self.map.note_removed(device) {
+            self.pass_over(context.source, "removal_queue_full");
         }
     }
 
@@ -347,10 +305,6 @@ impl Ingest {
         self.metrics.messages_ignored.get_or_create(&label).inc();
     }
 }
-
-/// A broker that says for how many seconds it has been running dates its start a second earlier or later each time, and the
-/// message may wait.
-const BROKER_START_ERROR_NANOS: i64 = 60 * 1_000_000_000;
 
 /// The event of the core for a status document.
 pub(super) fn core_event(key: &Key, source: &str, document: &[u8]) -> PresenceEvent {
@@ -383,6 +337,10 @@ fn moment(time: UnixNanos) -> Moment {
 
 pub(super) fn nanos(moment: Moment) -> UnixNanos {
     moment.nanos().map_or(order::UNKNOWN_SESSION, UnixNanos)
+}
+
+fn seconds(time: UnixNanos) -> UnixSeconds {
+    UnixSeconds(u32::try_from(time.0.div_euclid(1_000_000_000).max(0)).unwrap_or(u32::MAX))
 }
 
 fn nanos_of_millis(millis: i64) -> UnixNanos {

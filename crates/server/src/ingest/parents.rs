@@ -2,11 +2,13 @@
 
 use super::Ingest;
 use super::families::Families;
-use super::other::{core_event, device_of};
+use super::other::{Context, core_event, device_of};
 use super::standing::{Documented, HeldDevice};
 use crate::clock;
 use crate::registry::{Applied, DeviceRegistry};
+use formats::DeviceName as FormatName;
 use formats::catalog::IOT_PLATFORM;
+use formats::order::ParentRule;
 use presence::{Device, DeviceName};
 
 impl Ingest {
@@ -45,30 +47,75 @@ impl Ingest {
         }
     }
 
+    /// Takes what a message says of the parent of a device.
+    pub(super) fn name_parent(
+        &mut self,
+        child: &FormatName<'_>,
+        parent: Option<&FormatName<'_>>,
+        context: &Context<'_>,
+    ) {
+        let (child, parent) = (device_of(child), parent.map(device_of));
+        if !self.families.name_parent(child, parent) {
+            return self.pass_over(context.source, "too_many_parents");
+        }
+        self.show_below(child, parent);
+    }
+
+    /// The parent of a device by what messages of their own have said, or by what is held of it.
+    pub(super) fn named_parent(&self, child: &FormatName<'_>, source: &str) -> Option<FormatName<'static>> {
+        if self.formats.parent_rule(source) != ParentRule::UnlessLost {
+            return None;
+        }
+        match self.families.named_parent(device_of(child)) {
+            Some(parent) => parent.map(format_name),
+            None => {
+                let held = self.held(device_of(child))?;
+                Documented::of(&held).parent().map(FormatName::into_owned)
+            }
+        }
+    }
+
+    /// Shows a child of a parent that has changed, if it is one.
     fn show_again(&mut self, child: &DeviceName, parent: &DeviceName) -> IsChild {
-        let Some(held) = self.held(child.device()) else { return IsChild::No };
-        let held_parent = self.held(parent.device());
-        let documented = Documented::of(&held);
-        if documented.parent().as_ref().map(device_of) != Some(parent.device()) {
+        let is_child = match self.families.named_parent(child.device()) {
+            Some(named) => named == Some(parent.device()),
+            None => self.held(child.device()).is_some_and(|held| {
+                Documented::of(&held).parent().as_ref().map(device_of) == Some(parent.device())
+            }),
+        };
+        if !is_child {
             return IsChild::No;
         }
+        if !self.silence_client(child.device(), parent) {
+            self.show_below(child.device(), Some(parent.device()));
+        }
+        IsChild::Yes
+    }
+
+    /// Shows a device as its own state and that of this parent say.
+    fn show_below(&mut self, child: Device<'_>, parent: Option<Device<'_>>) {
+        let Some(held) = self.held(child) else { return };
+        let documented = Documented::of(&held);
+        let held_parent = parent.and_then(|parent| self.held(parent));
         let source = held.source.as_deref().unwrap_or(IOT_PLATFORM);
         let rule = self.formats.parent_rule(source);
         let held_parent = held_parent.as_ref().map(Documented::of);
         let parent_key = rule.parent_key(held_parent.as_ref().map(Documented::own).as_ref());
-        let Some(shown) = documented.shown().after_parent(parent_key.as_ref(), rule) else {
-            return IsChild::Yes;
-        };
-        let Some(document) = documented.shown_again(&shown) else { return IsChild::No };
+        let Some(shown) = documented.shown().after_parent(parent_key.as_ref(), rule) else { return };
+        let parent = parent.map(format_name);
+        let Some(document) = documented.shown_again(&shown, parent.as_ref()) else { return };
         let event = core_event(&shown.key, source, &document);
         let entry = event.clone();
         let at = clock::now();
-        self.map.derive_then(child.device(), event, |record, applied| {
-            let in_history = applied != Applied::Known && self.events.push(child.device(), entry, at);
+        self.map.derive_then(child, event, |record, applied| {
+            let in_history = applied != Applied::Known && self.events.push(child, entry, at);
             self.publish(record, applied, in_history);
         });
-        IsChild::Yes
     }
+}
+
+fn format_name(device: Device<'_>) -> FormatName<'static> {
+    FormatName { device_type: device.device_type.to_owned().into(), id: device.id.to_owned().into() }
 }
 
 fn note_parent(families: &mut Families, device: Device<'_>, held: &HeldDevice) {

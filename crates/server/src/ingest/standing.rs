@@ -69,8 +69,8 @@ impl<'a> Documented<'a> {
     }
 
     /// The document with another state in it; `None` if there is none.
-    pub fn shown_again(self, shown: &Shown) -> Option<Vec<u8>> {
-        Some(self.status?.shown_again(shown))
+    pub fn shown_again(self, shown: &Shown, parent: Option<&DeviceName<'_>>) -> Option<Vec<u8>> {
+        Some(self.status?.shown_again(shown, parent))
     }
 }
 

@@ -67,7 +67,7 @@ impl Ingest {
     /// Notes a message about a device.
     pub(super) fn note_message(&mut self, device: Device<'_>, context: &Context<'_>) {
         match (self.timing.silence.value_mut(device), context.delivery.origin) {
-            (Some(silence), Origin::Live) => silence.received_at = Instant::now(),
+            (Some(silence), Origin::Live { .. }) => silence.received_at = Instant::now(),
             // What the broker repeats says nothing new of the device; its clock runs from the first message.
             (Some(_), Origin::Retained { .. }) => {}
             (None, _) => self.start_silence(device, context.source),

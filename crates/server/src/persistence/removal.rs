@@ -1,4 +1,5 @@
-//! Forgets one device because an administrator asked for it, in the registry and in the store.
+//! Forgets devices in the registry and in the store: one because an administrator asked for it, or those that messages of
+//! their sources have removed.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,7 +10,9 @@ use tokio::time::{Instant, sleep, timeout};
 use super::writer::Writer;
 use crate::clock;
 use crate::health::{Health, PeerHealth};
+use crate::registry::Record;
 use crate::removal::{Removal, StoreFailed};
+use formats::status;
 use presence::{Device, DeviceName};
 use store::ForgottenDevice;
 
@@ -64,6 +67,45 @@ impl Writer {
             let _ = done.send(Ok(()));
         }
     }
+}
+
+/// Devices that are forgotten between two flushes because their sources have removed them.
+const REMOVED_AT_ONCE: usize = 256;
+
+impl Writer {
+    /// Forgets devices that their sources have removed, unless they are back. Just after a flush, as the other.
+    pub async fn forget_removed(&self) {
+        let is_shared = self.health.peer_health() != PeerHealth::Off;
+        let mut removed = self.map.take_removed(REMOVED_AT_ONCE).into_iter();
+        while let Some(name) = removed.next() {
+            let device = name.device();
+            let is_gone = if is_shared {
+                // Each instance drops it when the tombstone comes with the changes.
+                !self.map.read(device, is_back).unwrap_or_default()
+            } else {
+                self.map.forget_removed(device, is_back, |record| self.feed.publish_removal(record))
+            };
+            if !is_gone {
+                continue;
+            }
+            let forgotten = ForgottenDevice { name: name.clone(), at: clock::now() };
+            if !matches!(timeout(REMOVE_TIMEOUT, self.store.forget(forgotten)).await, Ok(Ok(()))) {
+                self.metrics.store.failures.inc();
+                [name].into_iter().chain(removed).for_each(|name| {
+                    self.map.note_removed(name.device());
+                });
+                return;
+            }
+            self.metrics.store.devices_forgotten.inc();
+        }
+    }
+}
+
+/// Whether something was received of a device since its source removed it.
+fn is_back(record: &Record) -> bool {
+    let event = record.resolve().event;
+    event.payload.source().is_none()
+        || !status::read(&event.payload.unpack()).is_some_and(|status| status.is_removed())
 }
 
 /// Answers when this instance has read every change up to now, and so has dropped the device.

@@ -128,6 +128,7 @@ impl Writer {
             if let Some(removal) = removal {
                 self.remove(removal).await;
             }
+            self.forget_removed().await;
             self.map.evict_surplus(EVICTION_CHECKS);
             if Instant::now() >= maintenance_due && !stop.is_cancelled() {
                 self.retry_refused(Instant::now()).await;

@@ -202,19 +202,8 @@ impl DeviceRegistry {
     }
 
     /// Drops one device, whatever its status, and shows it to `forgotten` before anybody can find it again.
-    pub fn forget_device(&self, device: Device<'_>, mut forgotten: impl FnMut(&Record)) {
-        let hash = self.hash(device);
-        let number = Self::shard_number(hash);
-        let shard = &self.shards[number];
-        let _changing = shard.changing.lock();
-        if let Some(limit) = &self.limit {
-            // What was read from the store before is not remembered.
-            limit.note_loss(hash);
-        }
-        let found = shard.records.read().find(hash, device);
-        if let Some(at) = found {
-            self.forget_one(RecordPlace::new(number, at), &mut forgotten);
-        }
+    pub fn forget_device(&self, device: Device<'_>, forgotten: impl FnMut(&Record)) {
+        self.lock(device).forget(forgotten);
     }
 
     /// Drops a device: first from the orders, because whoever reads those relies on the record. The caller holds
@@ -248,6 +237,19 @@ impl DeviceRegistry {
 }
 
 impl LockedDevice<'_> {
+    /// Drops the device and shows it to `forgotten`.
+    pub(super) fn forget(&self, mut forgotten: impl FnMut(&Record)) {
+        let LockedDevice { map, device, hash, shard_number, .. } = *self;
+        if let Some(limit) = &map.limit {
+            // What was read from the store before is not remembered.
+            limit.note_loss(hash);
+        }
+        let found = map.shards[shard_number].records.read().find(hash, device);
+        if let Some(at) = found {
+            map.forget_one(RecordPlace::new(shard_number, at), &mut forgotten);
+        }
+    }
+
     /// Merges what stands in the store. What the map knows beyond that is dirty already or was taken to be written.
     pub(super) fn merge(
         &self,

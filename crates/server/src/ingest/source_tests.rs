@@ -1,0 +1,97 @@
+//! What messages of sources do to the registry.
+
+use super::rig::Rig;
+use presence::Status;
+
+const ON: Option<(Status, bool)> = Some((Status::Connected, false));
+const STALE: Option<(Status, bool)> = Some((Status::Connected, true));
+const OFF: Option<(Status, bool)> = Some((Status::Disconnected, false));
+
+/// A second's beginning, in milliseconds.
+const SECOND: i64 = 1_767_225_600_000;
+
+#[test]
+fn a_live_message_in_the_second_of_the_subscription_is_newer_than_the_replay() {
+    let mut rig = Rig::of_source("tasmota");
+    let before = (SECOND - 60_000, SECOND - 50_000);
+    rig.send_at("tele/a/LWT", "Online", false, before);
+    // While there was no link it was gone; it came back after the broker had read for the replay.
+    rig.send_at("tele/a/LWT", "Online", false, (SECOND + 500, SECOND + 700));
+    rig.send_at("tele/a/LWT", "Offline", true, (SECOND + 500, SECOND + 900));
+    assert_eq!(rig.shown("tasmota", "a"), ON);
+    // One that was received before the subscription, in the same second, is older.
+    rig.send_at("tele/a/LWT", "Online", false, (SECOND + 500, SECOND + 2_100));
+    rig.send_at("tele/a/LWT", "Offline", true, (SECOND + 2_500, SECOND + 2_900));
+    assert_eq!(rig.shown("tasmota", "a"), OFF);
+}
+
+#[test]
+fn clients_of_a_node_that_has_gone_are_stale_until_a_message() {
+    let mut rig = Rig::of_source("emqx");
+    let client = |rig: &mut Rig, node: &str, id: &str, at: i64| {
+        let topic = format!("$SYS/brokers/{node}/clients/{id}/connected");
+        rig.send(&topic, &format!(r#"{{"clientid":"{id}","connected_at":{at}}}"#), false);
+    };
+    client(&mut rig, "n1", "a", SECOND);
+    client(&mut rig, "n2", "b", SECOND);
+    client(&mut rig, "n2", "c", SECOND);
+    client(&mut rig, "n1", "c", SECOND + 60_000);
+    rig.send("$SYS/brokers", "n1,n2", true);
+    assert_eq!(rig.shown("mqtt", "b"), ON);
+    rig.send("$SYS/brokers", "n1", false);
+    let shown = ["a", "b", "c"].map(|id| rig.shown("mqtt", id));
+    assert_eq!(shown, [ON, STALE, ON], "the last one has gone over to another node");
+    client(&mut rig, "n1", "b", SECOND + 90_000);
+    rig.send("$SYS/brokers", "n1", false);
+    assert_eq!(rig.shown("mqtt", "b"), ON);
+}
+
+#[test]
+fn a_lost_root_hides_its_tree_and_one_that_ended_does_not() {
+    let mut rig = Rig::of_source("homie5");
+    rig.send("homie/5/lamp/$state", "ready", true);
+    rig.send("homie/5/lamp/$description", r#"{"root":"bridge"}"#, true);
+    rig.send("homie/5/plug/$description", r#"{"root":"bridge","parent":"lamp"}"#, true);
+    rig.send("homie/5/plug/$state", "ready", true);
+    rig.send("homie/5/bridge/$state", "ready", true);
+    let shown = |rig: &Rig| ["lamp", "plug"].map(|id| rig.shown("homie", id));
+    for (state, expected) in
+        [("disconnected", [ON, ON]), ("lost", [OFF, OFF]), ("ready", [ON, ON]), ("sleeping", [ON, ON])]
+    {
+        rig.send("homie/5/bridge/$state", state, false);
+        assert_eq!(shown(&rig), expected, "the root is {state}");
+    }
+    rig.send("homie/5/bridge/$state", "lost", false);
+    rig.send("homie/5/plug/$description", "{}", false);
+    assert_eq!(shown(&rig), [OFF, ON], "it is in no tree any more");
+}
+
+#[test]
+fn an_uptime_that_is_less_than_before_ends_what_was_received_before_the_subscription() {
+    let mut rig = Rig::of_source("mosquitto-log");
+    let connected =
+        |id: &str| format!("1767225600: New client connected from 192.0.2.1:4 as {id} (p2, c1, k60).");
+    let first = SECOND - 10_000;
+    rig.send_at("$SYS/broker/uptime", "15 seconds", true, (first, first + 1));
+    rig.send_at("$SYS/broker/log/N", &connected("a"), false, (first, first + 1_000));
+    rig.send_at("$SYS/broker/uptime", "20 seconds", false, (first, first + 5_000));
+    assert_eq!(rig.shown("mqtt", "a"), ON);
+    let second = SECOND;
+    rig.send_at("$SYS/broker/log/N", &connected("b"), false, (second, second + 100));
+    rig.send_at("$SYS/broker/uptime", "3 seconds", false, (second, second + 3_000));
+    assert_eq!(["a", "b"].map(|id| rig.shown("mqtt", id)), [OFF, ON]);
+}
+
+#[test]
+fn a_device_that_its_source_removes_waits_to_be_forgotten_unless_it_is_a_parent() {
+    let mut rig = Rig::of_source("zigbee2mqtt");
+    let online = r#"{"state":"online"}"#;
+    rig.send("zigbee2mqtt/bridge/state", online, true);
+    rig.send("zigbee2mqtt/plug/availability", online, true);
+    rig.send("zigbee2mqtt/plug/availability", "", false);
+    rig.send("zigbee2mqtt/unknown/availability", "", false);
+    rig.send("zigbee2mqtt/bridge/state", "", false);
+    assert_eq!(rig.shown("zigbee", "plug"), OFF);
+    let removed: Vec<String> = rig.map.take_removed(9).into_iter().map(|name| name.id.into()).collect();
+    assert_eq!(removed, ["plug"]);
+}
