@@ -40,6 +40,7 @@ mod rig_brokers;
 mod rivals;
 mod session;
 mod source_parents;
+mod source_stores;
 mod source_timing;
 mod sources;
 mod stale;

@@ -1,0 +1,71 @@
+//! Other sources on the stores that several instances share: what a restart and another instance show.
+
+use serde_json::{Value, json};
+use testkit::mosquitto::Mosquitto;
+use testkit::postgres::PostgresServer;
+use testkit::redis::{self, RedisServer};
+use testkit::service::{Launch, Service};
+
+/// Status, time, cause and source.
+type Shown = [Value; 4];
+
+fn launch(broker: &Mosquitto, name: &str, store: &str) -> Launch {
+    let arguments = ["--broker", &broker.url(), "-p", "0", "--source", "tasmota,zigbee2mqtt", "--id", name];
+    Launch::default().arguments(&arguments).on_store(store)
+}
+
+fn shown(service: &Service, path: &str) -> Shown {
+    let device = service.get(&format!("/api/v1/devices/{path}")).json();
+    ["status", "since", "cause", "source"].map(|field| device[field].clone())
+}
+
+/// What is shown outlives a restart, and another instance shows it, too, with the devices below a parent.
+fn restart_on(store: &str) {
+    const PATHS: [&str; 4] =
+        ["tasmota/plug", "tasmota/lamp", "zigbee/hall%2F1", "bridge/zigbee2mqtt%2Fbridge"];
+    let broker = Mosquitto::start();
+    let mut publisher = broker.publisher();
+    let state = |publisher: &mut testkit::publisher::Publisher, state: &str| {
+        publisher.retain("zigbee2mqtt/bridge/state", format!(r#"{{"state":"{state}"}}"#));
+        publisher.flush();
+    };
+    publisher.retain("tele/plug/LWT", "Online");
+    publisher.retain("tele/lamp/LWT", "Offline");
+    publisher.retain("zigbee2mqtt/hall/1/availability", r#"{"state":"online"}"#);
+    state(&mut publisher, "online");
+    let service = launch(&broker, "first", store).start();
+    service.wait_until_ready();
+    let hidden = || shown(&service, "zigbee/hall%2F1")[2] == json!("parent_offline");
+    assert!(!hidden());
+    state(&mut publisher, "offline");
+    service.wait_until("the bridge hides its device", hidden);
+    let before = PATHS.map(|path| shown(&service, path));
+    let other = launch(&broker, "second", store).start();
+    other.wait_until_ready();
+    other.wait_until("both show the same", || PATHS.map(|path| shown(&other, path)) == before);
+    assert!(service.terminate().status.success());
+    let service = launch(&broker, "first", store).start();
+    service.wait_until_ready();
+    service.wait_until("it shows the same again", || PATHS.map(|path| shown(&service, path)) == before);
+    state(&mut publisher, "online");
+    publisher.retain("tele/plug/LWT", "Offline");
+    publisher.flush();
+    for service in [&service, &other] {
+        service.wait_until("the device is back with its bridge", || {
+            shown(service, "zigbee/hall%2F1")[0] == json!("connected")
+        });
+        service.wait_until("a will is seen", || shown(service, "tasmota/plug")[0] == json!("disconnected"));
+    }
+}
+
+#[test]
+fn sources_on_postgres_show_the_same_after_a_restart_and_at_another_instance() {
+    let database = PostgresServer::start();
+    restart_on(&database.url());
+}
+
+#[test]
+fn sources_on_valkey_show_the_same_after_a_restart_and_at_another_instance() {
+    let server = RedisServer::start(redis::Setup::default());
+    restart_on(&format!("valkey://127.0.0.1:{}", server.port()));
+}
