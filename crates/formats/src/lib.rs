@@ -8,6 +8,7 @@ pub mod builtin;
 pub mod catalog;
 pub mod chirpstack;
 pub mod emqx;
+pub mod example;
 pub mod held;
 pub mod homie5;
 pub mod iot_platform;

@@ -7,6 +7,7 @@ mod clash;
 mod compile;
 mod decode;
 mod error;
+mod example;
 mod filter;
 mod matcher;
 mod pointer;

@@ -24,15 +24,15 @@ pub(super) enum Found<'a> {
 /// The pointers that a profile reads, as a tree over their tokens.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Pointers {
-    root: Node,
+    pub root: Node,
     slots: usize,
 }
 
 #[derive(Clone, Debug, Default)]
-struct Node {
+pub(super) struct Node {
     /// Where the value is put, if a pointer ends here.
-    slot: Option<usize>,
-    children: Vec<(Box<str>, Node)>,
+    pub slot: Option<usize>,
+    pub children: Vec<(Box<str>, Node)>,
 }
 
 /// Longer pointers are refused, so the descent is no deeper. serde_json itself refuses a depth of 128, and skips without

@@ -115,6 +115,11 @@ impl Values {
         self.find(|value| *value == Value::Empty)
     }
 
+    /// A value with this meaning.
+    pub fn example(&self, meaning: Meaning) -> Option<Value> {
+        self.list.iter().find(|(_, known)| *known == meaning).map(|(value, _)| value.clone())
+    }
+
     fn other(&self) -> Option<Meaning> {
         self.find(|value| *value == Value::Other)
     }
