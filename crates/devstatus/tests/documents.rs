@@ -201,22 +201,32 @@ fn every_path_module_and_type_of_the_architecture_exists() {
     assert!(missing.is_empty(), "ARCHITECTURE.md names what is not there: {missing:?}");
 }
 
-/// The rows of the table of bounds: what is bounded, and the tests that are named for it.
-fn bounds(page: &str) -> Vec<(&str, Vec<&str>)> {
-    let (_, section) = page.split_once("## What bounds memory and time").expect("the page has the section");
-    let table =
-        section.lines().skip_while(|line| !line.starts_with('|')).take_while(|line| line.starts_with('|'));
-    table
-        .skip(2)
-        .map(|row| {
-            let cells: Vec<_> = row.trim_matches('|').split('|').map(str::trim).collect();
-            (cells[0], split_code(cells.last().expect("a row has cells")).1)
-        })
-        .collect()
+/// The rows of the tables whose last column is headed "test": what each is about, and the tests that it names.
+fn tested_rows(document: &str) -> Vec<(&str, Vec<&str>)> {
+    let mut rows = Vec::new();
+    let mut lines = document.lines().peekable();
+    while let Some(header) = lines.next() {
+        if !header.starts_with('|') {
+            continue;
+        }
+        let mut table = Vec::new();
+        while let Some(row) = lines.next_if(|row| row.starts_with('|')) {
+            table.push(row);
+        }
+        if last_cell(header) == "test" {
+            // The first is the line below the header.
+            rows.extend(table.into_iter().skip(1).map(|row| (row, split_code(last_cell(row)).1)));
+        }
+    }
+    rows
+}
+
+fn last_cell(row: &str) -> &str {
+    row.trim_end().trim_end_matches('|').rsplit('|').next().unwrap_or_default().trim()
 }
 
 #[test]
-fn every_bound_names_a_test_that_exists() {
+fn every_test_that_a_document_names_exists() {
     let files = tracked();
     let sources: Vec<String> =
         files.iter().filter(|path| path.ends_with(".rs")).map(|path| text(path)).collect();
@@ -231,12 +241,16 @@ fn every_bound_names_a_test_that_exists() {
         }
         None => sources.iter().any(|source| source.contains(&format!("fn {test}("))),
     };
-    let page = text("docs/security.md");
-    let rows = bounds(&page);
-    assert!(rows.len() > 40, "the table is found: {} rows", rows.len());
-    let unchecked: Vec<_> =
+    let documents: Vec<String> = files
+        .iter()
+        .filter(|path| path.starts_with("docs/") && path.ends_with(".md"))
+        .map(|path| text(path))
+        .collect();
+    let rows: Vec<_> = documents.iter().flat_map(|document| tested_rows(document)).collect();
+    assert!(rows.len() > 60, "the tables are found: {} rows", rows.len());
+    let untested: Vec<_> =
         rows.into_iter().filter(|(_, tests)| tests.is_empty() || !tests.iter().all(exists)).collect();
-    assert!(unchecked.is_empty(), "bounds without a test that exists: {unchecked:#?}");
+    assert!(untested.is_empty(), "rows without a test that exists: {untested:#?}");
 }
 
 /// The types that a file defines.
