@@ -4,7 +4,7 @@
 use deadpool_postgres::{Object, Pool};
 use tokio_postgres::SimpleQueryMessage;
 
-use system::sentence;
+use super::no_connection;
 
 /// What is wrong with a pooler that gives a session to another client after each transaction, and what to do.
 pub const SESSIONS_SHARED: &str = "a connection pooler between us and the database shares sessions among its clients \
@@ -16,7 +16,7 @@ const ENCODINGS: [&str; 2] = ["UTF8", "SQL_ASCII"];
 
 /// Says in a sentence what the database cannot do; an error on the way is told by whoever uses the database next.
 pub async fn check(pool: &Pool) -> Result<(), String> {
-    let one = pool.get().await.map_err(|error| sentence(&error))?;
+    let one = pool.get().await.map_err(|error| no_connection(&error))?;
     let encoding = value(&one, "SHOW server_encoding").await.unwrap_or_default();
     if encoding.as_deref().is_some_and(|encoding| !ENCODINGS.contains(&encoding)) {
         let encoding = encoding.unwrap_or_default();

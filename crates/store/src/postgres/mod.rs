@@ -22,7 +22,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
-use deadpool_postgres::{GenericClient, Object, Pool};
+use deadpool_postgres::{GenericClient, Object, Pool, PoolError};
 use futures_util::future::BoxFuture;
 use parking_lot::Mutex;
 use rand::RngExt;
@@ -111,7 +111,7 @@ impl PostgresStore {
     async fn client(&self) -> Result<PooledConnection, StoreError> {
         match self.pool.get().await {
             Ok(client) => Ok(PooledConnection(Some(client))),
-            Err(error) => Err(StoreError::Write(sentence(&error))),
+            Err(error) => Err(StoreError::Write(no_connection(&error))),
         }
     }
 
@@ -242,6 +242,15 @@ impl DerefMut for PooledConnection {
 const REFUSED_CLASSES: [&str; 8] = ["22", "23", "27", "38", "39", "44", "54", "P0"];
 /// A prepared statement is there already, or is gone: somebody else uses the same session.
 const FOREIGN_STATEMENTS: [&str; 2] = ["42P05", "26000"];
+
+/// Why the pool has no connection to give, in the words of the database or of the way to it.
+fn no_connection(error: &PoolError) -> String {
+    match error {
+        PoolError::Backend(error) => sentence(error),
+        PoolError::Timeout(_) => "no connection to the database was free or made in time".to_owned(),
+        other => sentence(other),
+    }
+}
 
 /// What the database or the way to it says.
 fn failed(error: tokio_postgres::Error) -> StoreError {

@@ -10,9 +10,8 @@ use tokio_postgres::config::TargetSessionAttrs;
 use tokio_postgres::{Config, SimpleQueryMessage};
 use tokio_rustls::rustls::{self, CertificateError};
 
-use super::connect;
 use super::tls::Encryption;
-use system::sentence;
+use super::{connect, no_connection};
 
 /// How long a start waits for a database that cannot be reached: services that start together need some patience.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -29,16 +28,16 @@ pub async fn first_connection(
     loop {
         let error = match pool.get().await {
             Ok(client) => return Ok(client),
-            Err(error) if is_final(&error) => return Err(sentence(&error)),
+            Err(error) if is_final(&error) => return Err(no_connection(&error)),
             Err(error) if is_read_only(&error) => match read_only_cause(config, encryption).await {
                 // Of several servers another may take writes in a moment.
                 Some(cause @ ReadOnly::Setting) if config.get_hosts().len() == 1 => {
                     return Err(cause.to_string());
                 }
                 Some(cause) => cause.to_string(),
-                None => sentence(&error),
+                None => no_connection(&error),
             },
-            Err(error) => sentence(&error),
+            Err(error) => no_connection(&error),
         };
         if started.elapsed() >= PATIENCE {
             return Err(error);
