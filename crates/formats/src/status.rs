@@ -97,9 +97,10 @@ pub fn write(event: &Event<'_>, shown: &Shown, payload: &[u8]) -> Vec<u8> {
         _ => None,
     };
     let parent = event.parent.as_ref();
-    let (cause, reason) = match shown.is_hidden {
-        true => (Some(Cause::ParentOffline), Some(Cow::Borrowed(Cause::ParentOffline.word()))),
-        false => (event.cause, borrowed(event.reason.as_ref())),
+    let (cause, reason) = if shown.is_hidden {
+        (Some(Cause::ParentOffline), Some(Cow::Borrowed(Cause::ParentOffline.word())))
+    } else {
+        (event.cause, borrowed(event.reason.as_ref()))
     };
     let status = Status {
         client_id: Cow::Borrowed(&event.device.id),

@@ -44,9 +44,10 @@ impl Site {
     /// A pump begins a session, or ends the one before; returns what a stream tells of it.
     fn happen(&mut self, device: Device<'_>, connects: bool) -> String {
         self.clock += 1;
-        let (status, said) = match connects {
-            true => ("connected", device.connect(self.clock)),
-            false => ("disconnected", device.disconnect(self.clock - 1, self.clock)),
+        let (status, said) = if connects {
+            ("connected", device.connect(self.clock))
+        } else {
+            ("disconnected", device.disconnect(self.clock - 1, self.clock))
         };
         let mut publisher = self.broker.publisher();
         publisher.retain(&device.topic(), &said);

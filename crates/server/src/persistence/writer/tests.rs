@@ -204,9 +204,10 @@ fn picky(
         batches.fetch_add(1, Ordering::Relaxed);
         let devices = batch.devices.iter().map(|device| &*device.name.id);
         let mut ids = devices.chain(batch.events.iter().map(|entry| &*entry.id));
-        match ids.any(|id| id.starts_with("bad")) {
-            true => Err(StoreError::Refused("no such letter".to_owned())),
-            false => Ok(()),
+        if ids.any(|id| id.starts_with("bad")) {
+            Err(StoreError::Refused("no such letter".to_owned()))
+        } else {
+            Ok(())
         }
     })
 }
@@ -301,9 +302,9 @@ async fn a_device_that_is_no_longer_refused_is_written_and_no_longer_shown() {
     let map = Arc::new(DeviceRegistry::tracking_changes());
     let mended = Arc::new(std::sync::atomic::AtomicBool::new(false));
     let is_mended = Arc::clone(&mended);
-    let store = hooked(move |_| match is_mended.load(Ordering::Relaxed) {
-        true => Ok(()),
-        false => Err(StoreError::Refused("not yet".to_owned())),
+    let store = hooked(move |_| {
+        let is_mended = is_mended.load(Ordering::Relaxed);
+        is_mended.then_some(()).ok_or_else(|| StoreError::Refused("not yet".to_owned()))
     });
     let writer = writer(&map, Arc::clone(&store) as Arc<dyn Store>);
     change(&map, 1);
