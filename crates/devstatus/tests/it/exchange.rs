@@ -156,6 +156,10 @@ fn impossible_exchanges_are_refused_with_a_reason() {
     let faulty = file("faulty.jsonl", &format!("{good}\n\n{{\"type\":\"pump\"}}\n{good}\n"));
     assert_fails(&directory.run("import", "two.db", &["--file", &faulty]), &["line 3", "id"]);
     assert_eq!(directory.run("export", "two.db", &[]).stdout.lines().count(), 1, "what stood before it");
+    fs::copy(directory.path("two.db"), directory.path("copy.db")).unwrap();
+    let read_only = ["export", "--store", &directory.store("copy.db")];
+    let read_only = Launch::default().arguments(&read_only).on_a_read_only_filesystem(directory.0.path());
+    assert_fails(&read_only.run(), &["copy.db", "copy it to a directory that can be written"]);
     let sound = file("sound.jsonl", good);
     assert_fails(&directory.run("import", "one.db", &["--file", &sound]), &["another process", "one.db"]);
     drop(service);

@@ -100,7 +100,15 @@ pub fn open(path: &Path) -> Result<Connection, Unusable> {
 
 /// Opens a file to be read only, if it is ours and of this version.
 pub fn check(path: &Path) -> Result<Connection, StoreError> {
-    let failed = |error: rusqlite::Error| StoreError::Open { path: path.to_owned(), why: error.to_string() };
+    let failed = |error: rusqlite::Error| {
+        let why = if error.sqlite_error_code() == Some(ErrorCode::CannotOpen) && path.is_file() {
+            "SQLite makes files beside it also to read it, and may not do so there: copy it to a directory that can be written"
+                .to_owned()
+        } else {
+            error.to_string()
+        };
+        StoreError::Open { path: path.to_owned(), why }
+    };
     let connection = open_to_read(path).map_err(failed)?;
     let (application, version) = schema::found(&connection).map_err(failed)?;
     if application != schema::APPLICATION_ID {
