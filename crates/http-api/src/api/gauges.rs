@@ -122,3 +122,43 @@ impl Collector for Gauges {
         ConstGauge::new(connected).encode(encoder.encode_descriptor(name, help, None, MetricType::Gauge)?)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use prometheus_client::encoding::text::encode;
+    use prometheus_client::registry::Registry;
+
+    use super::*;
+    use crate::settings::HttpSettings;
+    use crate::tests::Fixture;
+    use presence::payload::Payload;
+    use presence::{Device, EventKind, Moment, PresenceEvent, UnixSeconds};
+    use server::freshness::RoundNumber;
+    use server::registry::{Arrival, Provenance};
+
+    #[test]
+    fn types_beyond_the_first_are_counted_together() {
+        let fixture = Fixture::new(&HttpSettings::default());
+        let arrival = Arrival { provenance: Provenance::Live, at: UnixSeconds(1), round: RoundNumber::NONE };
+        for number in 0..TYPES_MAX + 3 {
+            let at = Moment::from_nanos(1);
+            let payload = Payload::pack(b"{}");
+            let event =
+                PresenceEvent { kind: EventKind::Connect, session: at, time: at, close_code: 0, payload };
+            let device_type = &*format!("type-{number:04}");
+            fixture.context.map.apply(Device { device_type, id: "1" }, event, arrival);
+        }
+        let (map, health, feed) = (
+            Arc::clone(&fixture.context.map),
+            Arc::clone(&fixture.context.health),
+            Arc::clone(&fixture.context.feed),
+        );
+        let mut registry = Registry::default();
+        registry.register_collector(Box::new(Gauges { map, health, feed }));
+        let mut text = String::new();
+        encode(&mut text, &registry).unwrap();
+        let samples = text.lines().filter(|line| line.starts_with("devstatus_type_devices{")).count();
+        assert_eq!(samples, 2 * (TYPES_MAX + 1), "two for each type, and two for the rest");
+        assert!(text.contains("devstatus_type_devices{type=\"other\",status=\"connected\"} 3\n"), "{text}");
+    }
+}
