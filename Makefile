@@ -8,7 +8,7 @@ FUZZ_SECONDS ?= $(if $(LONG),900,60)
 # Where cargo-deny keeps its copy of the advisory database.
 ADVISORIES := $(or $(CARGO_HOME),$(HOME)/.cargo)/advisory-dbs
 
-FUZZ_TARGETS := decode formats payload packet
+FUZZ_TARGETS := decode formats payload packet profiles
 # Without a sanitizer: the code is safe Rust, and what runs faster finds more. A little optimisation is enough, and
 # the build takes half as long.
 FUZZ_ENV := CARGO_PROFILE_RELEASE_LTO=off CARGO_PROFILE_RELEASE_CODEGEN_UNITS=16 CARGO_PROFILE_RELEASE_OPT_LEVEL=1
@@ -99,6 +99,7 @@ BENCH := target/release/bench
 bench: ## every measurement at full size; see tools/bench/README.md
 	cargo build --locked --quiet --release --package devstatus --package bench
 	$(BENCH) events --rounds 3
+	$(BENCH) decode
 	$(BENCH) ingest
 	$(BENCH) lookup
 	$(BENCH) auth
@@ -121,6 +122,7 @@ SMOKE := $(DEBUG)/bench --devices 2000 --rounds 1 --devstatus $(DEBUG)/devstatus
 bench-smoke: ## every measurement, tiny; no figure is judged
 	cargo build --locked --quiet --workspace --bins
 	$(SMOKE) events --clients 20 --changes 100 --peer-changes 100 --seconds 3
+	$(SMOKE) decode
 	$(SMOKE) ingest
 	$(SMOKE) lookup --seconds 1 --connections 8
 	$(SMOKE) auth --seconds 1 --connections 8

@@ -32,6 +32,14 @@ FORMATS = {
 }
 
 
+# A profile, a zero byte, topic and payload.
+PROFILES = {
+    "boiler": b'[[profile]]\nname = "boiler"\ntopic = "plant/{site}/boiler/{id...}/link"\ntype = "{site}"\npayload = "json"\n'
+    b'at = "/link/state"\nconnected = ["up", 1]\ndisconnected = ["down", "(missing)"]\n'
+    b'\x00plant/north/boiler/hall 2/b-7/link\n{"link":{"state":"up"}}',
+}
+
+
 def write(target, name, data):
     directory = FUZZ / "corpus" / target
     directory.mkdir(parents=True, exist_ok=True)
@@ -55,6 +63,8 @@ def publish(message, version):
 
 
 def main():
+    for name, data in PROFILES.items():
+        write("profiles", name, data)
     lines = CAPTURED.read_text().splitlines()
     messages = {(m["topic"], m["payload"]): m for m in map(json.loads, lines)}
     for number, message in enumerate(messages.values()):

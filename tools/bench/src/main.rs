@@ -4,6 +4,7 @@
 mod all;
 mod auth;
 mod broker;
+mod decode;
 mod events;
 mod http;
 mod ingest;
@@ -65,6 +66,8 @@ enum Command {
     All(all::Options),
     /// Requests a second with a key on every request, against the same without keys.
     Auth(lookup::Load),
+    /// Messages a second that the decoder takes of other sources, against those of the platform.
+    Decode,
     /// Milliseconds from MQTT publish to each of many clients of the live changes, against mosquitto's own subscribers.
     Events(events::Load),
     /// Messages a second from process start to the last retained status, against `mosquitto_sub` > /dev/null.
@@ -96,6 +99,7 @@ fn main() -> ExitCode {
     let outcome = match command {
         Command::All(options) => all::run(&size, &options),
         Command::Auth(load) => auth::run(&size, &load),
+        Command::Decode => decode::run(&size),
         Command::Events(load) => events::run(&size, &load),
         Command::Ingest => ingest::run(&size),
         Command::Instances(load) => instances::run(&size, &load),

@@ -35,6 +35,8 @@ pub struct Limits {
     pub second_subscribe_brings_all: bool,
     /// How long after the SUBACK the replay begins; a PINGREQ is answered at once meanwhile.
     pub replay_delay: Duration,
+    /// Whether an application may subscribe to the topics of any other source, which the platform refuses.
+    pub any_topics: bool,
 }
 
 impl Default for Limits {
@@ -43,6 +45,7 @@ impl Default for Limits {
             buffer_messages: 5_000,
             second_subscribe_brings_all: true,
             replay_delay: Duration::from_millis(50),
+            any_topics: false,
         }
     }
 }
@@ -255,7 +258,7 @@ impl Shared {
         replay: &mut Vec<Vec<u8>>,
     ) -> u8 {
         const QUOTA_EXCEEDED: u8 = 0x97;
-        if !is_allowed(&asked.filter) {
+        if !self.limits.any_topics && !is_allowed(&asked.filter) {
             return SUBACK_REFUSED;
         }
         let State {
@@ -341,8 +344,10 @@ impl Client {
     /// How many subscriptions of this client match: each has a buffer of its own and delivers the message.
     fn matching(&self, topic: &str) -> usize {
         let exact = usize::from(self.filters.contains_key(topic));
-        let wild =
-            self.filters.keys().filter(|filter| filter.contains('+') && packet::matches(filter, topic));
+        let wild = self
+            .filters
+            .keys()
+            .filter(|filter| filter.contains(['+', '#']) && packet::matches(filter, topic));
         exact + wild.count()
     }
 }
@@ -357,7 +362,7 @@ fn retained_matching<'a>(
     retained: &'a BTreeMap<String, Vec<u8>>,
     filter: &'a str,
 ) -> impl Iterator<Item = (&'a str, &'a [u8])> {
-    let prefix = &filter[..filter.find('+').unwrap_or(filter.len())];
+    let prefix = &filter[..filter.find(['+', '#']).unwrap_or(filter.len())];
     retained
         .range::<str, _>((Bound::Included(prefix), Bound::Unbounded))
         .take_while(move |(topic, _)| topic.starts_with(prefix))

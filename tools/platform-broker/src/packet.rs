@@ -292,10 +292,14 @@ pub fn parse_publish(body: &[u8]) -> Option<(String, Vec<u8>)> {
 
 /// Whether the topic filter, with `+` and `#`, matches the topic.
 pub fn matches(filter: &str, topic: &str) -> bool {
+    // A wildcard in the first level does not match the broker's own topics.
+    if topic.starts_with('$') && filter.starts_with(['+', '#']) {
+        return false;
+    }
     let mut levels = topic.split('/');
     for wanted in filter.split('/') {
         match (wanted, levels.next()) {
-            ("#", _) => return !topic.starts_with('$'),
+            ("#", _) => return true,
             ("+", Some(_)) => {}
             (wanted, Some(level)) if wanted == level => {}
             (_, Some(_) | None) => return false,

@@ -26,6 +26,24 @@ const BATCH_MESSAGES: usize = 5_000;
 /// How long a write or an answer under way may hold up the end.
 const STOP_TIMEOUT: Duration = Duration::from_secs(1);
 
+/// A message as it goes to the broker.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct WireMessage {
+    pub topic: String,
+    pub payload: Vec<u8>,
+    pub retain: bool,
+}
+
+impl From<StatusMessage> for WireMessage {
+    fn from(message: StatusMessage) -> Self {
+        let StatusMessage { topic, payload, retain } = message;
+        Self { topic, payload: payload.into_bytes(), retain }
+    }
+}
+
+/// Says in another format what a message of the platform says; `None`: that format has no message for it.
+pub type Speech = Box<dyn FnMut(StatusMessage) -> Option<WireMessage> + Send>;
+
 /// A fleet and the broker that it publishes to.
 pub struct Publisher {
     settings: ConnectSettings,
@@ -33,6 +51,7 @@ pub struct Publisher {
     fleet: Fleet,
     shutdown: CancellationToken,
     populated: Option<oneshot::Sender<()>>,
+    speech: Speech,
 }
 
 /// Why nothing can be published: known at the first connect, never later.
@@ -53,7 +72,14 @@ impl Publisher {
         shutdown: CancellationToken,
     ) -> (Self, oneshot::Receiver<()>) {
         let (populated, receiver) = oneshot::channel();
-        (Self { settings, client_id, fleet, shutdown, populated: Some(populated) }, receiver)
+        let speech: Speech = Box::new(|message| Some(message.into()));
+        (Self { settings, client_id, fleet, shutdown, populated: Some(populated), speech }, receiver)
+    }
+
+    /// Speaks another format than the platform's.
+    #[must_use]
+    pub fn speaking(self, speech: Speech) -> Self {
+        Self { speech, ..self }
     }
 
     /// Publishes until shutdown; gives the fleet back as it is then. What happens while the connection is down reaches
@@ -122,11 +148,13 @@ impl Publisher {
         let mut sent = 0;
         while !self.shutdown.is_cancelled() {
             let batch: Vec<StatusMessage> = retained.by_ref().take(BATCH_MESSAGES).collect();
+            let is_last = batch.len() < BATCH_MESSAGES;
+            sent += batch.len();
+            let batch: Vec<WireMessage> = batch.into_iter().filter_map(&mut self.speech).collect();
             send(connection, &batch).await?;
             connection.ping().await?;
             while !matches!(connection.receive().await?, Received::Pong) {}
-            sent += batch.len();
-            if batch.len() < BATCH_MESSAGES {
+            if is_last {
                 break;
             }
         }
@@ -150,24 +178,22 @@ impl Publisher {
                 // Nothing is subscribed to: only answers to PINGREQs come.
                 received = connection.receive() => drop(received?),
                 _ = ping.tick() => connection.ping().await?,
-                _ = step.tick() => send(connection, &self.fleet.step(now())).await?,
+                _ = step.tick() => {
+                    let messages = self.fleet.step(now()).into_iter().filter_map(&mut self.speech);
+                    send(connection, &messages.collect::<Vec<_>>()).await?;
+                }
             }
         }
     }
 }
 
-async fn send(connection: &mut Connection, messages: &[StatusMessage]) -> Result<(), LinkError> {
+async fn send(connection: &mut Connection, messages: &[WireMessage]) -> Result<(), LinkError> {
     if messages.is_empty() {
         return Ok(());
     }
     let mut packets = Vec::new();
-    for StatusMessage { topic, payload, retain } in messages {
-        let publish = Publish {
-            topic: topic.as_bytes(),
-            payload: payload.as_bytes(),
-            retained: *retain,
-            packet_id: None,
-        };
+    for WireMessage { topic, payload, retain } in messages {
+        let publish = Publish { topic: topic.as_bytes(), payload, retained: *retain, packet_id: None };
         packet::put_publish(&mut packets, connection.version(), &publish);
     }
     connection.send(&packets).await

@@ -73,6 +73,9 @@ pub struct DryRunSettings {
 pub struct DemoSettings {
     /// HTTP port on loopback; 0: any free port.
     pub port: u16,
+    /// The source whose messages the fleet sends.
+    pub source: String,
+    pub formats: Arc<Formats>,
     pub fleet: FleetSettings,
     pub log: LogSettings,
 }

@@ -2,6 +2,7 @@
 //! the same source, ingest and HTTP code as in production.
 
 pub mod broker;
+mod speech;
 
 use std::fmt::Write;
 use std::io;
@@ -14,8 +15,10 @@ use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
 use self::broker::EmbeddedBroker;
+use self::speech::Speaker;
 use crate::app;
 use crate::config::DemoSettings;
+use formats::catalog::Formats;
 use http_api::settings::HttpSettings;
 use mqtt::settings::{Endpoint, Transport};
 use server::sync::settings::{ApplicationKind, Identity, SourceSettings};
@@ -70,8 +73,9 @@ async fn run_on(
     say: impl FnOnce(&str),
 ) -> Result<(), DemoError> {
     let organization = settings.fleet.organization.clone();
+    let (formats, name) = (settings.formats, settings.source);
     let fleet = Fleet::new(settings.fleet, Millis(clock::now_millis()));
-    let introduction = Introduction::of(&fleet);
+    let introduction = Introduction::of(&fleet, &formats, &name);
     // If the service ends, or does not start, the fleet has nobody to publish to.
     let shutdown = shutdown.child_token();
     let _end_all = shutdown.clone().drop_guard();
@@ -82,12 +86,18 @@ async fn run_on(
         fleet,
         shutdown.clone(),
     );
+    let publisher = if formats.are_platform_only() {
+        publisher
+    } else {
+        let mut speaker = Speaker::of(name);
+        publisher.speaking(Box::new(move |message| speaker.speak(&message)))
+    };
     let publisher = tokio::spawn(publisher.run());
     // An error here means that the publisher has ended, which is looked into below.
     let started = populated.await.is_ok();
     if started && !shutdown.is_cancelled() {
         let http = HttpSettings { port: settings.port, ..HttpSettings::default() };
-        let source = source(broker, &organization, "devstatus");
+        let source = SourceSettings { formats, ..source(broker, &organization, "devstatus") };
         let service = app::start(source, http, StoreSettings::memory(), shutdown.clone()).await?;
         let address = service.http_address;
         let spoken = tokio::select! {
@@ -137,7 +147,7 @@ struct Introduction {
 }
 
 impl Introduction {
-    fn of(fleet: &Fleet) -> Self {
+    fn of(fleet: &Fleet, formats: &Formats, source: &str) -> Self {
         let Showcase { connected, disconnected, never_connected } = fleet.showcase();
         let examples = [
             ("a connected device", connected),
@@ -147,7 +157,12 @@ impl Introduction {
         .into_iter()
         .filter_map(|(what, index)| {
             let device = fleet.device(index?);
-            Some((what, format!("/{}/{}", device.device_type, device.device_id)))
+            if formats.are_platform_only() {
+                return Some((what, format!("/{}/{}", device.device_type, device.device_id)));
+            }
+            // Of a source that retains nothing, devices become known as they change, and nothing happens to the examples.
+            let is_known = !formats.lack_retained();
+            speech::path(formats, source, &device.device_id).filter(|_| is_known).map(|path| (what, path))
         })
         .collect();
         Self { devices: fleet.len(), examples }

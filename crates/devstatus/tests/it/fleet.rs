@@ -209,3 +209,32 @@ fn the_demo_prints_three_working_lines_and_ends_on_a_signal() {
     let ended = runtime.block_on(async { tokio::time::timeout(PATIENCE, demo).await });
     ended.expect("the demo ends in time").expect("no panic").expect("no error");
 }
+
+#[test]
+fn the_demo_speaks_other_sources() {
+    let runtime = Runtime::new().expect("a runtime");
+    for source in ["tasmota", "zigbee2mqtt", "emqx", "sparkplug"] {
+        let shutdown = CancellationToken::new();
+        let (said, text) = std::sync::mpsc::channel();
+        let settings = demo_settings(&["--events-per-second", "500", "--source", source]);
+        let stop = shutdown.clone();
+        let demo = runtime.spawn(async move {
+            let say = |text: &str| said.send(text.to_owned()).expect("the test listens");
+            demo::run(settings, stop, say).await
+        });
+        let text = text.recv_timeout(PATIENCE).expect("the demo speaks in time");
+        let url = text.split_once("http://").and_then(|(_, rest)| rest.split_once('/'));
+        let (address, _) = url.expect("an address is in the text");
+        let address = address.parse().expect("an address");
+        testkit::wait_until(&format!("devices of {source}"), || {
+            let summary = get(address, "/api/v1/summary").json();
+            let both = [&summary["connected"], &summary["disconnected"]];
+            both.iter().all(|number| number.as_u64() > Some(0))
+        });
+        let listed = get(address, &format!("/api/v1/devices?source={source}&limit=1")).json();
+        assert_eq!(listed["devices"].as_array().map(Vec::len), Some(1), "{listed}");
+        shutdown.cancel();
+        let ended = runtime.block_on(async { tokio::time::timeout(PATIENCE, demo).await });
+        ended.expect("the demo ends in time").expect("no panic").expect("no error");
+    }
+}

@@ -249,6 +249,9 @@ pub(super) struct KeysFileArgs {
 pub(super) struct DemoArgs {
     #[command(flatten)]
     pub port: PortArgs,
+    /// Built-in source whose messages the simulated devices send; `devstatus sources` lists them
+    #[arg(long, value_name = "NAME", value_parser = value::source, default_value = "iot-platform")]
+    pub source: String,
     #[command(flatten)]
     pub fleet: FleetArgs,
     #[command(flatten)]

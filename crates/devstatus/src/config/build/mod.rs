@@ -150,7 +150,10 @@ impl BuildContext {
 
     fn demo(&self, args: &DemoArgs) -> Result<DemoSettings, ConfigError> {
         let fleet = self.fleet(&args.fleet, DEMO_ORGANIZATION.to_owned())?;
-        Ok(DemoSettings { port: args.port.port, fleet, log: log(&args.log) })
+        let source = args.source.clone();
+        let formats =
+            crate::config::profiles::formats(std::slice::from_ref(&source), &[], None, &self.origins)?;
+        Ok(DemoSettings { port: args.port.port, source, formats, fleet, log: log(&args.log) })
     }
 
     fn simulate(&self, args: SimulateArgs) -> Result<SimulateSettings, Stop> {

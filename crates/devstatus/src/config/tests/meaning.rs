@@ -341,7 +341,16 @@ fn demo_and_simulate() {
     };
     let log = LogSettings { format: LogFormat::Text, level: LogLevel::Info };
     let demo = run(&files, "demo", &[("DEVSTATUS_KEY", "unused"), ("DEVSTATUS_PORT", "0")]).unwrap();
-    assert_eq!(demo, Command::Demo(DemoSettings { port: 0, fleet: fleet("demo"), log }));
+    assert_eq!(
+        demo,
+        Command::Demo(DemoSettings {
+            port: 0,
+            source: "iot-platform".to_owned(),
+            formats: std::sync::Arc::default(),
+            fleet: fleet("demo"),
+            log
+        })
+    );
 
     let line = "simulate --broker mqtt://h -o org --devices 2 --events-per-second 0.5 --clean 0 --dropped 3 \
                 --timed-out 4 --takeover 5 --refused 6 --seed 7 --duration 8";

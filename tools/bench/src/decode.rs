@@ -1,0 +1,134 @@
+//! Messages a second that the decoder of this process takes into the registry, from other sources against the platform's: each
+//! device connects, then disconnects. No broker, no store.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use bytes::Bytes;
+use formats::catalog::Formats;
+use formats::example::{self, Report};
+use formats::{UnixNanos, catalog};
+use mqtt::packet::{self, Publish};
+use mqtt::settings::MqttVersion;
+use server::feed::Feed;
+use server::feed::settings::FeedSettings;
+use server::freshness::RoundNumber;
+use server::health::{Health, ReadyOn};
+use server::history::EventQueue;
+use server::ingest::Ingest;
+use server::metrics::Metrics;
+use server::pending_ack::PendingAcks;
+use server::registry::DeviceRegistry;
+use server::sync::backlog::{Acceptance, PacketBatch, backlog};
+use testkit::status::Device;
+
+use crate::rounds::{Figures, print_ratio};
+use crate::{Outcome, Size};
+
+/// Messages of one batch, as many as a read of the socket brings.
+const BATCH_MESSAGES: usize = 2_000;
+
+pub fn run(size: &Size) -> Outcome<()> {
+    let alone = vec!["tasmota".to_owned()];
+    let all = compatible_profiles(&alone)?;
+    println!("{} profiles together: {}", all.len(), all.join(", "));
+    let json = vec!["zigbee2mqtt".to_owned()];
+    let mut platform = Figures::new("platform", "messages/s");
+    let mut text = Figures::new("tasmota", "messages/s");
+    let mut among_all = Figures::new("tasmota among all profiles", "messages/s");
+    let mut of_json = Figures::new("zigbee2mqtt", "messages/s");
+    for round in 1..=size.rounds {
+        println!("round {round}");
+        platform.push(messages_per_second(&[catalog::IOT_PLATFORM.to_owned()], None, size.devices)?);
+        text.push(messages_per_second(&alone, Some("tasmota"), size.devices)?);
+        among_all.push(messages_per_second(&all, Some("tasmota"), size.devices)?);
+        of_json.push(messages_per_second(&json, Some("zigbee2mqtt"), size.devices)?);
+    }
+    print_ratio("a JSON profile", &of_json, &platform);
+    print_ratio("a text profile among all profiles", &among_all, &platform);
+    print_ratio("a text profile", &text, &platform);
+    Ok(())
+}
+
+/// As many of the built-in profiles as can be used together, with these.
+fn compatible_profiles(first: &[String]) -> Outcome<Vec<String>> {
+    let mut names = first.to_vec();
+    for info in catalog::infos().filter(|info| info.name != catalog::IOT_PLATFORM) {
+        let more = [names.clone(), vec![info.name.to_owned()]].concat();
+        if Formats::new(&more, &[]).is_ok() {
+            names = more;
+        }
+    }
+    Ok(names)
+}
+
+fn messages_per_second(sources: &[String], spoken: Option<&str>, devices: u32) -> Outcome<f64> {
+    let metrics = Metrics::default();
+    let health = Arc::new(Health::new(ReadyOn::Unproven));
+    let feed = Arc::new(Feed::new(FeedSettings::default(), health, metrics.clone()));
+    let events = Arc::new(EventQueue::new(metrics.clone()));
+    let map = Arc::new(DeviceRegistry::default());
+    let acks = Arc::new(PendingAcks::default());
+    let ingest = Ingest::new(Arc::clone(&map), metrics.clone(), events, acks, feed, None)
+        .with_formats(Arc::new(Formats::new(sources, &[])?));
+    let (sender, pending) = backlog(usize::MAX, metrics);
+    for batch in batches(spoken, devices)? {
+        if sender.offer(batch) == Acceptance::No {
+            return Err("the backlog is full".into());
+        }
+    }
+    drop(sender);
+    let started = Instant::now();
+    ingest.run(&pending);
+    let elapsed = started.elapsed().as_secs_f64();
+    let known = map.totals();
+    if (known.connected, known.disconnected) != (0, u64::from(devices)) {
+        return Err(format!("{known:?} instead of {devices} disconnected devices").into());
+    }
+    Ok(2.0 * f64::from(devices) / elapsed)
+}
+
+fn batches(spoken: Option<&str>, devices: u32) -> Outcome<Vec<PacketBatch>> {
+    let start = 1_767_225_600_000_000_000;
+    let (mut batches, mut packets, mut messages) = (Vec::new(), Vec::new(), 0);
+    for is_connected in [true, false] {
+        for number in 0..devices {
+            let id = format!("{number:07}");
+            let (topic, payload) = match spoken {
+                None => {
+                    let device = Device::new("pump", &id);
+                    let payload = if is_connected { device.connect(1) } else { device.disconnect(1, 2) };
+                    (device.topic(), payload.into_bytes())
+                }
+                Some(source) => {
+                    let time = UnixNanos(start);
+                    let report = Report { id: &id, is_connected, session: time, session_number: 1, time };
+                    let example = example::of(source, &report).ok_or("the source has no example")?;
+                    (example.topic, example.payload)
+                }
+            };
+            let publish =
+                Publish { topic: topic.as_bytes(), payload: &payload, retained: false, packet_id: None };
+            packet::put_publish(&mut packets, MqttVersion::V311, &publish);
+            messages += 1;
+            if messages == BATCH_MESSAGES {
+                batches.push(batch(std::mem::take(&mut packets)));
+                messages = 0;
+            }
+        }
+    }
+    batches.push(batch(packets));
+    Ok(batches)
+}
+
+fn batch(packets: Vec<u8>) -> PacketBatch {
+    PacketBatch {
+        packets: Bytes::from(packets),
+        version: MqttVersion::V311,
+        round: RoundNumber::NONE,
+        subscribed_ms: 0,
+        may_have_waited: false,
+        pass: None,
+        pending_ack: None,
+    }
+}
