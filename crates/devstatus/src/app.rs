@@ -1,5 +1,7 @@
 //! Wires the parts together and stops them in order. Nothing else.
 
+mod source_threads;
+
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -9,18 +11,19 @@ use parking_lot::Mutex;
 use prometheus_client::registry::Registry;
 use tokio::net::TcpSocket;
 use tokio::runtime::Handle;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
+use self::source_threads::{SourcesEnd, link_health, spawn_sources};
 use crate::memory;
 use crate::progress::ProgressSource;
 use http_api::settings::HttpSettings;
 use http_api::{Context, ContextParts, Frontend, FrontendError, Gauges};
 use server::feed::Feed;
 use server::feed::settings::FeedSettings;
-use server::health::{Health, PeerHealth, StoreHealth};
+use server::health::{Health, LinkHealth, PeerHealth, StoreHealth};
 use server::history::EventQueue;
 use server::ingest::Ingest;
 use server::metrics::Metrics;
@@ -31,7 +34,7 @@ use server::persistence::{self, Maintenance};
 use server::read_through::{ReadThrough, StoreCatalog};
 use server::registry::DeviceRegistry;
 use server::removal::{self, Removal};
-use server::sync::backlog::{Abandon, Backlog, Pending, backlog};
+use server::sync::backlog::{Abandon, Backlog, LinkId, Pending, backlog};
 use server::sync::settings::SourceSettings;
 use server::sync::{Leadership, Source, SourceError};
 use store::settings::{Location, StoreSettings};
@@ -72,7 +75,7 @@ pub struct Running {
     /// For whoever shows how far the population is.
     pub watched: ProgressSource,
     shutdown: CancellationToken,
-    source: oneshot::Receiver<Result<(), SourceError>>,
+    source: SourcesEnd,
     http: JoinHandle<()>,
     ingest: thread::JoinHandle<()>,
     /// Ends the decoder before it has applied everything.
@@ -86,13 +89,15 @@ pub struct Running {
     map: Arc<DeviceRegistry>,
 }
 
-/// Starts everything; `shutdown` ends it.
+/// Starts everything; `shutdown` ends it. Of several sources the first has what concerns the whole service.
 pub async fn start(
     source: SourceSettings,
+    further: Vec<SourceSettings>,
     http: HttpSettings,
     store: StoreSettings,
     shutdown: CancellationToken,
 ) -> Result<Running, Error> {
+    further.iter().for_each(warn_of_readable_login);
     warn_of_readable_passwords(&source, &store);
     let metrics = Metrics::default();
     let http = within_descriptors(http);
@@ -102,7 +107,7 @@ pub async fn start(
     let socket = bind(address).map_err(|error| Error::Listen(address, error))?;
     let mut registry = Registry::default();
     metrics.register(&mut registry);
-    let means = Means::new(&source, &store, streams, metrics);
+    let means = Means::new(&source, &further, &store, streams, metrics);
     let (removals, removals_of_writer) = removal::queue();
     let StartState { map, writer, cursor } = restore(store, &means, removals_of_writer).await?;
     let Means { events, health, feed, metrics, leadership } = means;
@@ -135,14 +140,28 @@ pub async fn start(
 
     let (pending_acks, changes) = (Arc::clone(&writer.pending_acks), Arc::clone(&feed));
     let partition = source.share.partition();
-    let formats = Arc::clone(&source.formats);
+    let formats = [&source].into_iter().chain(&further).map(|source| Arc::clone(&source.formats)).collect();
     let ingest = Ingest::new(Arc::clone(&map), metrics.clone(), events, pending_acks, changes, partition)
         .with_formats(formats);
     let ingest = spawn_ingest(ingest, pending)?;
     let instances = cursor.and_then(|cursor| share(&source, cursor, &writer, &backlog, &shutdown));
-    let source = Source::new(source, backlog, Arc::clone(&map), health, metrics.clone(), shutdown.clone())
-        .with_leadership(leadership);
-    let source = spawn_source(source.knowing(catalog))?;
+    let source = if further.is_empty() {
+        let source =
+            Source::new(source, backlog, Arc::clone(&map), health, metrics.clone(), shutdown.clone());
+        vec![source.with_leadership(leadership).knowing(catalog)]
+    } else {
+        let sources = [source].into_iter().chain(further).zip(health.links()).zip(0..);
+        let with_link = |((source, link), number): ((_, &LinkHealth), _)| {
+            let (map, health) = (Arc::clone(&map), Arc::clone(&link.health));
+            Source::new(source, backlog.clone(), map, health, metrics.clone(), shutdown.clone())
+                .with_link(LinkId(number))
+        };
+        let sources = sources.map(with_link).collect();
+        // With the last end of the backlog the decoder ends.
+        drop(backlog);
+        sources
+    };
+    let source = spawn_sources(source)?;
     tracing::info!("listening on {}://{http_address}", frontend.scheme());
     let http = tokio::spawn(frontend.serve(listener, context, shutdown.clone()));
     let stop_writer = CancellationToken::new();
@@ -304,14 +323,19 @@ fn within_descriptors(mut http: HttpSettings) -> HttpSettings {
     http
 }
 
-/// Says which passwords others can read on their way to another machine.
-fn warn_of_readable_passwords(source: &SourceSettings, store: &StoreSettings) {
+/// Says that others can read the token on its way to the broker.
+fn warn_of_readable_login(source: &SourceSettings) {
     if source.login.is_some() && source.endpoint.is_readable_by_others() {
         tracing::warn!(
             "the token goes to {} without encryption, where others may read it: use mqtts:// or wss://",
             source.endpoint.host
         );
     }
+}
+
+/// Says which passwords others can read on their way to another machine.
+fn warn_of_readable_passwords(source: &SourceSettings, store: &StoreSettings) {
+    warn_of_readable_login(source);
     let (server, remedy) = match &store.location {
         Location::Postgres(server) => (server, "sslmode=verify-full"),
         Location::Valkey(server) => (server, "valkeys://"),
@@ -364,8 +388,21 @@ struct Means {
 }
 
 impl Means {
-    fn new(source: &SourceSettings, store: &StoreSettings, streams: FeedSettings, metrics: Metrics) -> Self {
-        let health = Arc::new(Health::new(source.population.ready_on));
+    fn new(
+        source: &SourceSettings,
+        further: &[SourceSettings],
+        store: &StoreSettings,
+        streams: FeedSettings,
+        metrics: Metrics,
+    ) -> Self {
+        let ready_on = source.population.ready_on;
+        let health = if further.is_empty() {
+            Health::new(ready_on)
+        } else {
+            let links = [source].into_iter().chain(further).map(link_health);
+            Health::of_links(ready_on, links.collect())
+        };
+        let health = Arc::new(health);
         let is_shared = store.location.is_shared();
         if !source.gets_retained() && !is_shared {
             tracing::warn!(
@@ -442,24 +479,4 @@ async fn restore(
         tracing::info!(devices = restored.devices, elapsed_ms, "restored from the store");
     }
     Ok(StartState { map, writer, cursor })
-}
-
-/// Gives the source a thread and a runtime of its own, where nothing else can keep it from reading.
-fn spawn_source(source: Source) -> Result<oneshot::Receiver<Result<(), SourceError>>, Error> {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .map_err(|error| Error::Thread("source", error))?;
-    let (ended, receiver) = oneshot::channel();
-    thread::Builder::new()
-        .name("source".to_owned())
-        .spawn(move || {
-            let result = runtime.block_on(source.run());
-            // The receiver is gone only if the whole service is. The source goes after that: with it the backlog ends,
-            // and a decoder that ends before it is told that the source has would look like a fault.
-            let _ = ended.send(result);
-            drop(source);
-        })
-        .map_err(|error| Error::Thread("source", error))?;
-    Ok(receiver)
 }

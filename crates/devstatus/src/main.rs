@@ -14,6 +14,7 @@ use devstatus::exchange::{self, ExchangeError};
 use devstatus::progress::Screen;
 use devstatus::{app, demo, keys, simulate, sources};
 use formats::catalog::Formats;
+use futures_util::future::join_all;
 use system::sentence;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
@@ -126,9 +127,14 @@ fn ask(settings: ClientSettings) -> ExitCode {
 
 async fn serve(settings: Settings, screen: Screen, shutdown: CancellationToken) -> Result<(), AnyError> {
     if let Some(dry_run) = settings.dry_run {
-        return Ok(sources::dry_run(settings.source, dry_run, shutdown).await?);
+        let sources = [settings.source].into_iter().chain(settings.further);
+        let each = sources.map(|source| sources::dry_run(source, dry_run, shutdown.clone()));
+        // One that cannot connect leaves the others working; the first such error is the outcome.
+        return Ok(join_all(each).await.into_iter().collect::<Result<(), _>>()?);
     }
-    let running = app::start(settings.source, settings.http, settings.store, shutdown.clone()).await?;
+    let running =
+        app::start(settings.source, settings.further, settings.http, settings.store, shutdown.clone())
+            .await?;
     tokio::spawn(screen.show(running.watched.clone(), shutdown));
     Ok(running.wait().await?)
 }

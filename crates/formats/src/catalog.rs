@@ -22,7 +22,7 @@ pub const IOT_PLATFORM: &str = "iot-platform";
 /// A format with a decoder of its own.
 #[derive(Clone, Debug)]
 struct Decoder {
-    name: &'static str,
+    name: Box<str>,
     filters: &'static [&'static str],
     kind: DecoderKind,
 }
@@ -126,7 +126,7 @@ enum Dispatch {
     Several(Box<Several>),
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 struct Several {
     reads_platform: bool,
     decoders: Vec<Decoder>,
@@ -173,13 +173,7 @@ impl Formats {
         if names.iter().all(|name| name == IOT_PLATFORM) && names.len() < 2 {
             return Ok(Self::default());
         }
-        let mut several = Several {
-            reads_platform: false,
-            decoders: Vec::new(),
-            profiles: Profiles::new(Vec::new())?,
-            timings: HashMap::new(),
-            names: Vec::new(),
-        };
+        let mut several = Several::default();
         let mut profiles = Vec::new();
         for name in names {
             if several.names.iter().any(|known| **known == **name) {
@@ -203,6 +197,29 @@ impl Formats {
         several.profiles = Profiles::new(profiles)?;
         several.check()?;
         Ok(Self(Dispatch::Several(Box::new(several))))
+    }
+
+    /// The same formats of a source of this name, one of several: its devices and messages are counted under its name, of
+    /// several formats as `name/format`. The IoT platform's messages keep theirs.
+    #[must_use]
+    pub fn of_source(self, source: &str) -> Self {
+        let mut several = match self.0 {
+            Dispatch::Platform => Box::new(Several { reads_platform: true, ..Several::default() }),
+            Dispatch::Several(several) => several,
+        };
+        let is_one = several.names.len() == 1;
+        let label = |format: &str| -> Box<str> {
+            if is_one { source.into() } else { format!("{source}/{format}").into() }
+        };
+        several.decoders.iter_mut().for_each(|decoder| decoder.name = label(&decoder.name));
+        several.profiles.rename(label);
+        several.timings = several.timings.iter().map(|(name, timing)| (label(name), *timing)).collect();
+        if several.names.is_empty() {
+            several.names.push(IOT_PLATFORM.into());
+        }
+        let is_other = |name: &&mut Box<str>| ***name != *IOT_PLATFORM;
+        several.names.iter_mut().filter(is_other).for_each(|name| *name = label(name));
+        Self(Dispatch::Several(several))
     }
 
     /// Whether the IoT platform's is the only one.
@@ -297,7 +314,7 @@ impl Formats {
     /// Whether the format of this name is used, and its states are not retained.
     pub fn is_unretained(&self, name: &str) -> bool {
         let Dispatch::Several(several) = &self.0 else { return false };
-        let is_it = |decoder: &Decoder| decoder.name == name && !decoder.is_retained();
+        let is_it = |decoder: &Decoder| *decoder.name == *name && !decoder.is_retained();
         several.decoders.iter().any(is_it)
             || several.profiles.iter().any(|profile| profile.name() == name && !profile.is_retained())
     }
@@ -343,7 +360,7 @@ impl Formats {
         match &self.0 {
             Dispatch::Platform => None,
             Dispatch::Several(several) => {
-                several.decoders.iter().find(|decoder| decoder.name == name).map(|decoder| &decoder.kind)
+                several.decoders.iter().find(|decoder| *decoder.name == *name).map(|decoder| &decoder.kind)
             }
         }
     }
@@ -352,7 +369,7 @@ impl Formats {
 impl Several {
     fn check(&self) -> Result<(), FormatError> {
         let platform = self.reads_platform.then_some((IOT_PLATFORM, &[iot_platform::ALL_DEVICES][..]));
-        let own = self.decoders.iter().map(|decoder| (decoder.name, decoder.filters)).chain(platform);
+        let own = self.decoders.iter().map(|decoder| (&*decoder.name, decoder.filters)).chain(platform);
         let own: Vec<_> = own.collect();
         for (name, filters) in &own {
             for profile in self.profiles.iter() {
@@ -392,9 +409,9 @@ impl Several {
             match decoder.decode(message) {
                 Decoded::NoMatch => {}
                 Decoded::Undecodable(why) if self.profiles.find(topic).is_some() => {
-                    passed_over = Some((decoder.name, Decoded::Undecodable(why)));
+                    passed_over = Some((&*decoder.name, Decoded::Undecodable(why)));
                 }
-                decoded => return Routed::Other(decoder.name, decoded),
+                decoded => return Routed::Other(&decoder.name, decoded),
             }
         }
         match (self.profiles.find(topic), passed_over) {
@@ -417,7 +434,7 @@ fn decoder(name: &str) -> Result<Option<Decoder>, FormatError> {
         _ => return Ok(None),
     };
     let known = infos().find(|info| info.name == name);
-    Ok(known.map(|info| Decoder { name: info.name, filters, kind }))
+    Ok(known.map(|info| Decoder { name: info.name.into(), filters, kind }))
 }
 
 fn builtin_profile(name: &str) -> Result<Profiles, ProfileError> {

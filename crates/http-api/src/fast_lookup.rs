@@ -117,12 +117,12 @@ impl FastLookup {
             .read_whole(device, |record| LastMessage::of(&record.state, record.freshness_round()));
         match read.ok()?.flatten() {
             Some(found) => {
-                let is_stale = freshness.is_stale(found.received_in);
+                let is_stale = found.is_stale(&freshness);
                 let is_small = found.message.len() as u64 <= SMALL_ANSWER_BYTES;
                 is_small.then_some(Answer::LastMessage { found, is_stale })
             }
             None => {
-                let response = device::answer(&self.context, device, freshness, None);
+                let response = device::answer(&self.context, device, &freshness, None);
                 Some(Answer::Other(response.unwrap_or_else(|error| error.response())))
             }
         }

@@ -2,6 +2,8 @@
 //! the broker has sent something about it again, or until the round of the population that follows has ended. Pure: when a
 //! link is lost and when a round ends is known to `health`.
 
+use std::sync::Arc;
+
 /// The number of a round of the population. Each device carries the number of the round in which it was last heard of.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct RoundNumber(u16);
@@ -78,6 +80,45 @@ impl Freshness {
     }
 }
 
+/// Which answers may be out of date at one moment, where devices come over several links. Two equal values call the same
+/// answers stale.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FreshnessBySource {
+    /// Of the only link; of several the worst, which holds for devices of no source that is in use.
+    of_all: Freshness,
+    /// By the name of the source; empty if there is one link.
+    by_source: Box<[(Arc<str>, Freshness)]>,
+}
+
+impl FreshnessBySource {
+    /// Of one link, whose devices all of them are.
+    pub fn of_one_link(freshness: Freshness) -> Self {
+        Self { of_all: freshness, by_source: Box::default() }
+    }
+
+    /// Of several links, by the names of the sources that each of them brings.
+    pub fn of_links(by_source: Box<[(Arc<str>, Freshness)]>) -> Self {
+        let worst =
+            by_source.iter().map(|(_, freshness)| *freshness).max_by_key(|freshness| match freshness {
+                Freshness::Current => 0,
+                Freshness::ReadingAgain { .. } => 1,
+                Freshness::Unconfirmed => 2,
+            });
+        Self { of_all: worst.unwrap_or(Freshness::Unconfirmed), by_source }
+    }
+
+    /// Whether the answer about a device of this source that was last heard of in this round may be out of date.
+    pub fn is_stale(&self, source: &str, received_in: RoundNumber) -> bool {
+        let of_source = self.by_source.iter().find(|(name, _)| **name == *source);
+        of_source.map_or(self.of_all, |(_, freshness)| *freshness).is_stale(received_in)
+    }
+
+    /// Whether any answer may be out of date, for instance a total or that a device never connected.
+    pub fn is_any_stale(&self) -> bool {
+        self.of_all.is_any_stale()
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -95,6 +136,20 @@ mod tests {
         let not_begun = Freshness::ReadingAgain { from: RoundNumber::NONE, now: round(9) };
         assert!(not_begun.is_stale(round(9)) && not_begun.is_stale(RoundNumber::NONE));
         assert!(Freshness::Current.is_stale(RoundNumber::SILENT) && freshness.is_stale(RoundNumber::SILENT));
+    }
+
+    #[test]
+    fn a_device_is_as_fresh_as_the_link_of_its_source() {
+        let again = Freshness::ReadingAgain { from: round(7), now: round(7) };
+        let links = [("a", Freshness::Current), ("b", Freshness::Unconfirmed), ("c", again)];
+        let by_source =
+            FreshnessBySource::of_links(links.map(|(name, freshness)| (name.into(), freshness)).into());
+        let stale = |source| [6, 7].map(|number| by_source.is_stale(source, round(number)));
+        assert_eq!(["a", "b", "c"].map(stale), [[false, false], [true, true], [true, false]]);
+        assert_eq!(stale("gone"), [true, true]);
+        assert!(by_source.is_any_stale());
+        let one = FreshnessBySource::of_one_link(again);
+        assert!(one.is_stale("any", round(6)) && !one.is_stale("any", round(7)));
     }
 
     #[test]

@@ -3,6 +3,7 @@
 
 mod complaint;
 mod link;
+mod links;
 mod report;
 mod settings;
 mod state;
@@ -14,11 +15,12 @@ use std::time::{Duration, Instant};
 use parking_lot::{Mutex, RwLock};
 
 use self::link::LinkFreshness;
+pub use self::links::LinkHealth;
 pub use self::report::{PopulationReport, READ_TYPES_MAX, REPORTED_TYPES_MAX, TypeReport};
 pub use self::settings::ReadyOn;
 pub use self::state::{BrokerHealth, HealthState, PeerHealth, PopulationState, RoundProgress, StoreHealth};
 use crate::clock;
-use crate::freshness::{Freshness, RoundNumber};
+use crate::freshness::{Freshness, FreshnessBySource, RoundNumber};
 
 /// The state of the whole, shared by those who set it and those who show it.
 #[derive(Debug)]
@@ -37,6 +39,8 @@ pub struct Health {
     peers_read_at: Mutex<Option<Instant>>,
     /// Whether some devices are heard of through other instances only.
     relies_on_others: AtomicBool,
+    /// Where there are several links: each has a health of its own, and what is about links here is unused.
+    links: Vec<LinkHealth>,
 }
 
 /// How long what others write may take to come here until what is answered counts as out of date: some looks at the store.
@@ -53,7 +57,13 @@ impl Health {
             peer_health: Mutex::new(PeerHealth::Off),
             peers_read_at: Mutex::default(),
             relies_on_others: AtomicBool::new(false),
+            links: Vec::new(),
         }
+    }
+
+    /// Of a service that reads several brokers.
+    pub fn of_links(ready_on: ReadyOn, links: Vec<LinkHealth>) -> Self {
+        Self { links, ..Self::new(ready_on) }
     }
 
     pub fn ready_on(&self) -> ReadyOn {
@@ -61,12 +71,16 @@ impl Health {
     }
 
     pub fn state(&self) -> HealthState {
-        self.state.read().clone()
+        let own = self.state.read().clone();
+        if self.links.is_empty() { own } else { self.state_of_links(own) }
     }
 
     /// Whether a device that is not in the map may be called never connected.
     pub fn populated(&self) -> bool {
-        self.populated.load(Ordering::Acquire)
+        if self.links.is_empty() {
+            return self.populated.load(Ordering::Acquire);
+        }
+        self.links.iter().all(|link| link.health.populated())
     }
 
     /// Some devices are heard of through other instances only: while these cannot be followed, statuses may be out of date.
@@ -76,7 +90,16 @@ impl Health {
 
     /// Which answers may be out of date: because of the broker link, or because others that are relied on cannot be
     /// followed. To be asked before a device is read, so that what is read is at least as new as this says.
-    pub fn freshness(&self) -> Freshness {
+    pub fn freshness(&self) -> FreshnessBySource {
+        if self.links.is_empty() {
+            FreshnessBySource::of_one_link(self.link_freshness())
+        } else {
+            self.freshness_of_links()
+        }
+    }
+
+    /// The same of the only link, or of one of several.
+    pub fn link_freshness(&self) -> Freshness {
         let others_are_lost =
             self.relies_on_others.load(Ordering::Acquire) && !self.peers_read_within(PEERS_READ_WITHIN);
         if others_are_lost { Freshness::Unconfirmed } else { self.link.freshness(clock::since_boot()) }
@@ -88,6 +111,9 @@ impl Health {
 
     /// For how many seconds answers may have been out of date, at most; `None` before the first link.
     pub fn stale_seconds(&self) -> Option<u64> {
+        if !self.links.is_empty() {
+            return self.links.iter().filter_map(|link| link.health.stale_seconds()).max();
+        }
         let now = clock::since_boot();
         let link = self.link.lost_at(now).map(|at| now.saturating_sub(at));
         let others = (*self.peers_read_at.lock()).filter(|_| self.relies_on_others.load(Ordering::Acquire));
@@ -141,6 +167,9 @@ impl Health {
 
     /// What keeps the service from being ready, one sentence each; empty if it is.
     pub fn missing(&self) -> Vec<String> {
+        if !self.links.is_empty() {
+            return self.missing_of_links();
+        }
         let missing = complaint::missing(&self.state.read(), self.ready_on);
         if !missing.is_empty() {
             return missing;
@@ -252,6 +281,7 @@ impl Health {
     /// What was known of devices that are not held may be lost: as at the start, it is too early to say that one never
     /// connected.
     pub fn unpopulate(&self) {
+        self.links.iter().for_each(|link| link.health.unpopulate());
         self.population_incomplete();
         self.populated.store(false, Ordering::Release);
     }

@@ -5,6 +5,7 @@
 mod broker;
 mod clocks;
 mod families;
+mod links;
 mod other;
 mod parents;
 #[cfg(test)]
@@ -24,7 +25,7 @@ use crate::history::EventQueue;
 use crate::metrics::{FlawLabel, KindLabel, Metrics, SourceLabel};
 use crate::pending_ack::PendingAcks;
 use crate::registry::{Applied, Arrival, DeviceRegistry, Provenance, Record};
-use crate::sync::backlog::{Item, NextItem, PacketBatch, PassId, Pending, Remembered, Tally};
+use crate::sync::backlog::{Item, LinkId, NextItem, PacketBatch, PassId, Pending, Remembered, Tally};
 use crate::sync::settings::Partition;
 use broker::BrokerFacts;
 use families::Families;
@@ -32,6 +33,7 @@ use formats::UnixNanos;
 use formats::catalog::{Formats, IOT_PLATFORM, Routed};
 use formats::held;
 use formats::iot_platform::{self, ClientIdMatch, Decoded, Flaw, Notice};
+use links::LinkFormats;
 use mqtt::packet::{self, Publish};
 use presence::{Device, DeviceName, PresenceEvent, UnixSeconds};
 use sample::Sampler;
@@ -52,8 +54,9 @@ pub struct Ingest {
     feed: Arc<Feed>,
     /// The device types that this instance takes; `None`: all.
     partition: Option<Partition>,
-    formats: Arc<Formats>,
-    broker: BrokerFacts,
+    formats: LinkFormats,
+    /// By source.
+    brokers: HashMap<Box<str>, BrokerFacts>,
     /// Nodes of a cluster that no longer run.
     gone_nodes: BTreeSet<DeviceName>,
     families: Families,
@@ -78,8 +81,8 @@ impl Ingest {
             pending_acks,
             feed,
             partition,
-            formats: Arc::default(),
-            broker: BrokerFacts::default(),
+            formats: LinkFormats::new(Vec::new()),
+            brokers: HashMap::new(),
             gone_nodes: BTreeSet::new(),
             families: Families::default(),
             timing: Timing::default(),
@@ -88,10 +91,10 @@ impl Ingest {
         }
     }
 
-    /// Reads messages of these formats, instead of the IoT platform's alone.
+    /// Reads messages of these formats, by link, instead of the IoT platform's alone.
     #[must_use]
-    pub fn with_formats(self, formats: Arc<Formats>) -> Self {
-        Self { formats, ..self }
+    pub fn with_formats(self, formats: Vec<Arc<Formats>>) -> Self {
+        Self { formats: LinkFormats::new(formats), ..self }
     }
 
     /// Applies what is handed over until every reader is gone.
@@ -164,8 +167,8 @@ impl Ingest {
     fn apply_batch(&mut self, batch: &PacketBatch, pending: &Pending, received: UnixNanos) -> Whole {
         let now = clock::now();
         let (round, subscribed_ms) = (batch.round, batch.subscribed_ms);
-        let may_have_waited = batch.may_have_waited;
-        let arrivals = Arrivals { at: now, round, may_have_waited, received, subscribed_ms };
+        let (link, may_have_waited) = (batch.link, batch.may_have_waited);
+        let arrivals = Arrivals { link, at: now, round, may_have_waited, received, subscribed_ms };
         let mut tally = Tally::default();
         let mut rest = &batch.packets[..];
         let mut messages = 0;
@@ -190,8 +193,8 @@ impl Ingest {
 
     fn apply_message(&mut self, publish: &Publish<'_>, arrivals: &Arrivals, tally: &mut Tally) {
         tally.retained += u64::from(publish.retained);
-        if !self.formats.are_platform_only() {
-            let formats = Arc::clone(&self.formats);
+        if !self.formats.of_link(arrivals.link).are_platform_only() {
+            let formats = Arc::clone(self.formats.of_link(arrivals.link));
             match formats.route(publish.topic, publish.payload, publish.retained) {
                 Routed::Platform => {}
                 Routed::Other(source, decoded) => {
@@ -379,6 +382,7 @@ enum Recording {
 
 /// How the messages of a run came.
 struct Arrivals {
+    link: LinkId,
     at: UnixSeconds,
     round: RoundNumber,
     /// See [`PacketBatch::may_have_waited`].

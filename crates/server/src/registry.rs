@@ -375,8 +375,9 @@ impl DeviceRegistry {
         if let Some(limit) = &self.limit {
             limit.begin_round();
         }
-        let round = self.round().next();
-        self.round.store(round.to_bits(), Ordering::Relaxed);
+        let next = |bits| Some(RoundNumber::from_bits(bits).next().to_bits());
+        let before = self.round.fetch_update(Ordering::Relaxed, Ordering::Relaxed, next);
+        let round = RoundNumber::from_bits(before.unwrap_or_else(|same| same)).next();
         self.received_in_round.store(0, Ordering::Relaxed);
         round
     }

@@ -70,7 +70,7 @@ fn messages_per_second(sources: &[String], spoken: Option<&str>, devices: u32) -
     let map = Arc::new(DeviceRegistry::default());
     let acks = Arc::new(PendingAcks::default());
     let ingest = Ingest::new(Arc::clone(&map), metrics.clone(), events, acks, feed, None)
-        .with_formats(Arc::new(Formats::new(sources, &[])?));
+        .with_formats(vec![Arc::new(Formats::new(sources, &[])?)]);
     let (sender, pending) = backlog(usize::MAX, metrics);
     for batch in batches(spoken, devices)? {
         if sender.offer(batch) == Acceptance::No {
@@ -123,6 +123,7 @@ fn batches(spoken: Option<&str>, devices: u32) -> Outcome<Vec<PacketBatch>> {
 
 fn batch(packets: Vec<u8>) -> PacketBatch {
     PacketBatch {
+        link: server::sync::backlog::LinkId::default(),
         packets: Bytes::from(packets),
         version: MqttVersion::V311,
         round: RoundNumber::NONE,

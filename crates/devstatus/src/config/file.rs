@@ -62,7 +62,7 @@ pub(super) fn read(
     }
 }
 
-fn settings(
+pub(super) fn settings(
     path: &Path,
     entries: Result<Vec<FileEntry>, SyntaxError>,
     known: &[&str],

@@ -120,12 +120,18 @@ fn with_defaults(command: Command, verb: &[String], layers: &Layers) -> Command 
 }
 
 /// Where each setting was given.
+#[derive(Clone)]
 pub(super) struct Origins {
     flags: BTreeMap<String, Vec<OsString>>,
     layers: Layers,
 }
 
 impl Origins {
+    /// Of a place that flags do not reach.
+    pub fn of_layers(layers: Layers) -> Self {
+        Self { flags: BTreeMap::new(), layers }
+    }
+
     /// `None`: nowhere, so that the default holds.
     pub fn of(&self, setting: &str) -> Option<Origin> {
         if self.flags.contains_key(setting) {

@@ -19,7 +19,7 @@ pub(super) struct SettingText {
 }
 
 /// The texts that are weaker than a flag, by the setting's name.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Layers(BTreeMap<String, SettingText>);
 
 impl Layers {
@@ -44,7 +44,7 @@ pub(super) struct Environment {
 }
 
 /// Where a program of this machine keeps its state; not settings, so never refused.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct StateDirectories {
     /// `STATE_DIRECTORY`: what systemd made for this service.
     service: Option<PathBuf>,

@@ -21,6 +21,7 @@ mod platform;
 mod profiles;
 mod refusal;
 mod show;
+mod source_tables;
 mod store_url;
 mod toml;
 mod value;
@@ -54,6 +55,8 @@ use layers::Layers;
 #[derive(Clone, Debug, PartialEq)]
 pub struct Settings {
     pub source: SourceSettings,
+    /// The other sources, where there are several; their backlog and the identity of the service are those of the first.
+    pub further: Vec<SourceSettings>,
     pub http: HttpSettings,
     pub store: StoreSettings,
     pub log: LogSettings,
@@ -207,17 +210,18 @@ where
     let variables = environment.into_iter().map(|(name, value)| (name.into(), value.into()));
     let environment = layers::environment(variables, &names)?;
     let mut layers = Layers::default();
-    let mut profiles = Vec::new();
+    let (mut profiles, mut sources) = (Vec::new(), Vec::new());
     layers.add(environment.own);
     if typed.verb != ["demo"] {
         layers.add(environment.platform);
         if let Some((path, origin)) = config_file(&typed, &layers)? {
             layers.add(file::read(&path, &origin, &names)?);
             profiles = profiles::of_settings_file(&path, &origin)?;
+            sources = source_tables::of_settings_file(&path, &origin)?;
         }
     }
     let (cli, origins) = typed.parse(grammar, layers)?;
-    build::command(cli, &build::BuildContext { origins, state: environment.state, profiles })
+    build::command(cli, &build::BuildContext { origins, state: environment.state, profiles, sources })
 }
 
 /// The settings file, if one is named, and what named it.

@@ -55,7 +55,7 @@ pub(super) fn formats(
             }
             FormatError::Twice(_) | FormatError::Clash(..) | FormatError::Profile(_) => error.to_string(),
         };
-        match origins.of("source") {
+        match origins.of("source").or_else(|| origins.of("format")) {
             Some(origin) => ConfigError::Source { origin, why },
             // The operand of `devstatus sources`.
             None => ConfigError::Arguments { what: why },

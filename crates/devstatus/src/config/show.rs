@@ -7,12 +7,16 @@ use clap::{Arg, Command, CommandFactory};
 
 use super::arguments::PlatformArgs;
 use super::grammar::Origins;
+use super::source_tables::{KEYS, REPLACED, SourceTable};
 
 /// A line for each setting; what has no value, and what `devstatus.toml` cannot hold, is a comment.
-pub(super) fn settings(grammar: &Command, origins: &Origins) -> String {
+pub(super) fn settings(grammar: &Command, origins: &Origins, sources: &[SourceTable]) -> String {
     let serve = grammar.find_subcommand("serve").unwrap_or(grammar);
     let mut lines = String::new();
     for (setting, arg) in named(serve) {
+        if !sources.is_empty() && REPLACED.contains(&setting) {
+            continue;
+        }
         let line = match effective(setting, arg, origins) {
             Some((value, origin)) => format!("{setting} = {}  # {origin}", shown(setting, &value)),
             None => format!("# {setting} is not set"),
@@ -25,6 +29,14 @@ pub(super) fn settings(grammar: &Command, origins: &Origins) -> String {
             None => format!("# {setting} is not set"),
         };
         lines = lines + &line + "\n";
+    }
+    for source in sources {
+        lines.push_str("\n[[source]]\n");
+        for key in KEYS {
+            if let (Some(value), Some(origin)) = (source.origins.text(key), source.origins.of(key)) {
+                lines = lines + &format!("{key} = {}  # {origin}\n", shown(key, &value));
+            }
+        }
     }
     lines
 }

@@ -8,37 +8,78 @@ use system::secret::Secret;
 /// The values of `text` in the order of their lines. A list counts as its items with commas between them, as the flag of
 /// the same name takes it. A table is no value; its name is refused as an unknown key.
 pub(super) fn read(text: &str) -> Result<Vec<FileEntry>, SyntaxError> {
-    let line_of =
-        |at: usize| text.as_bytes()[..at.min(text.len())].iter().filter(|b| **b == b'\n').count() + 1;
+    let mut entries = entries(text, &parse(text)?, |key, value| {
+        // Those are read by who knows them.
+        [PROFILES, SOURCES].contains(&key) && is_tables(value)
+    })?;
+    entries.sort_by_key(|entry| entry.line);
+    Ok(entries)
+}
+
+/// One of several tables of a name.
+pub(super) struct FileTable {
+    pub line: usize,
+    pub entries: Vec<FileEntry>,
+}
+
+/// The tables of sources, in their order.
+pub(super) fn sources(text: &str) -> Result<Vec<FileTable>, SyntaxError> {
+    let table = parse(text)?;
+    let Some((_, value)) = table.iter().find(|(key, _)| **key.get_ref() == *SOURCES) else {
+        return Ok(Vec::new());
+    };
+    let DeValue::Array(items) = value.get_ref() else { return Ok(Vec::new()) };
+    let tables = items.iter().filter_map(|item| match item.get_ref() {
+        DeValue::Table(table) => Some((item.span().start, table)),
+        _ => None,
+    });
+    let read =
+        |(at, table)| Ok(FileTable { line: line_of(text, at), entries: entries(text, table, |_, _| false)? });
+    tables.map(read).collect()
+}
+
+fn parse(text: &str) -> Result<DeTable<'_>, SyntaxError> {
     // The parser's own text quotes the file, and so perhaps the token: only the place is kept.
-    let table = DeTable::parse(text).map_err(|error| SyntaxError {
-        line: line_of(error.span().map_or(0, |span| span.start)),
+    let parsed = DeTable::parse(text).map_err(|error| SyntaxError {
+        line: line_of(text, error.span().map_or(0, |span| span.start)),
         what: "not the TOML that was expected".to_owned(),
     })?;
+    Ok(parsed.into_inner())
+}
+
+fn line_of(text: &str, at: usize) -> usize {
+    text.as_bytes()[..at.min(text.len())].iter().filter(|b| **b == b'\n').count() + 1
+}
+
+fn entries(
+    text: &str,
+    table: &DeTable<'_>,
+    is_left_out: impl Fn(&str, &DeValue<'_>) -> bool,
+) -> Result<Vec<FileEntry>, SyntaxError> {
     let mut entries = Vec::new();
-    for (key, value) in table.into_inner() {
-        if key.get_ref() == PROFILES && is_tables(value.get_ref()) {
-            // Read by those who know profiles.
+    for (key, value) in table {
+        if is_left_out(key.get_ref(), value.get_ref()) {
             continue;
         }
-        let line = line_of(key.span().start);
+        let line = line_of(text, key.span().start);
         let value = scalars(value.get_ref()).ok_or_else(|| SyntaxError {
             line,
             what: "expected a text, a number, true, false, or a list of these".to_owned(),
         });
-        let key = key.into_inner().into_owned();
+        let key = key.get_ref().clone().into_owned();
         entries.push(FileEntry { key, value: Some(Secret::new(value?)), line });
     }
-    entries.sort_by_key(|entry| entry.line);
     Ok(entries)
 }
 
 /// The key of the tables that describe formats.
 const PROFILES: &str = "profile";
+/// The key of the tables of sources.
+const SOURCES: &str = "source";
 
 fn is_tables(value: &DeValue<'_>) -> bool {
     let DeValue::Array(items) = value else { return false };
-    items.iter().all(|item| matches!(item.get_ref(), DeValue::Table(_)))
+    !items.is_empty() && items.iter().all(|item| matches!(item.get_ref(), DeValue::Table(_)))
 }
 
 fn scalars(value: &DeValue<'_>) -> Option<String> {

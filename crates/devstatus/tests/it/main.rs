@@ -39,6 +39,7 @@ mod refused_records;
 mod rig_brokers;
 mod rivals;
 mod session;
+mod several_brokers;
 mod source_parents;
 mod source_stores;
 mod source_timing;

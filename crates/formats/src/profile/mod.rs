@@ -177,13 +177,18 @@ pub(crate) fn uncovered(filters: impl Iterator<Item = String>) -> Vec<String> {
 }
 
 /// The profiles that are used on one broker.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Profiles {
     profiles: Vec<Profile>,
     matcher: Matcher,
 }
 
 impl Profiles {
+    /// Gives each profile another name.
+    pub(crate) fn rename(&mut self, name: impl Fn(&str) -> Box<str>) {
+        self.profiles.iter_mut().for_each(|profile| profile.name = name(&profile.name));
+    }
+
     /// Joins profiles. No topic may belong to two of them.
     pub fn new(profiles: Vec<Profile>) -> Result<Self, ProfileError> {
         for (index, profile) in profiles.iter().enumerate() {

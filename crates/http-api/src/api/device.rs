@@ -11,10 +11,11 @@ use super::device_path::DevicePath;
 use super::stale;
 use crate::context::Context;
 use crate::error::{Error, Problem};
+use formats::catalog::IOT_PLATFORM;
 use formats::status;
 use presence::payload::Payload;
 use presence::{Device, DeviceState, Status};
-use server::freshness::{Freshness, RoundNumber};
+use server::freshness::{FreshnessBySource, RoundNumber};
 
 /// What the deciding message comes to. It matters where the message alone misleads: a Disconnect with close code 288
 /// says that another connection took over, so the device is connected.
@@ -76,7 +77,7 @@ pub async fn last_message(State(context): State<Context>, path: DevicePath) -> R
     // Before the device is read, or a status that is read again in between would be shown as current.
     let freshness = context.health.freshness();
     let found = context.state(device, LastMessage::of).await?.flatten();
-    answer(&context, device, freshness, found).map(|response| response.map(Body::from))
+    answer(&context, device, &freshness, found).map(|response| response.map(Body::from))
 }
 
 /// Whether the path of the device is one of those that are not for devices here.
@@ -86,6 +87,8 @@ pub fn is_reserved(device: Device<'_>) -> bool {
 
 /// The deciding message of a device, as an answer needs it.
 pub struct LastMessage {
+    /// The source of the device; `None`: the IoT platform.
+    pub source: Option<Box<str>>,
     pub status: Status,
     pub message: Vec<u8>,
     pub received_in: RoundNumber,
@@ -95,7 +98,14 @@ impl LastMessage {
     /// `None`: no message decides.
     pub fn of(state: &DeviceState, received_in: RoundNumber) -> Option<Self> {
         let resolved = state.resolve()?;
-        Some(Self { status: resolved.status, message: shown(&resolved.event.payload), received_in })
+        let payload = &resolved.event.payload;
+        let source = payload.source().map(Box::from);
+        Some(Self { source, status: resolved.status, message: shown(payload), received_in })
+    }
+
+    /// Whether the answer may be out of date.
+    pub fn is_stale(&self, freshness: &FreshnessBySource) -> bool {
+        freshness.is_stale(self.source.as_deref().unwrap_or(IOT_PLATFORM), self.received_in)
     }
 }
 
@@ -103,15 +113,17 @@ impl LastMessage {
 pub fn answer(
     context: &Context,
     device: Device<'_>,
-    freshness: Freshness,
+    freshness: &FreshnessBySource,
     found: Option<LastMessage>,
 ) -> Result<Response<Bytes>, Error> {
     let (mut response, is_stale) = match found {
-        Some(LastMessage { status, message, received_in }) => {
+        Some(found) => {
+            let is_stale = found.is_stale(freshness);
+            let LastMessage { status, message, .. } = found;
             let mut response = Response::new(Bytes::from(message));
             response.headers_mut().insert(header::CONTENT_TYPE, JSON);
             response.headers_mut().insert(STATUS, word(status));
-            (response, freshness.is_stale(received_in))
+            (response, is_stale)
         }
         None if !context.health.populated() => return Err(Error::NotPopulated),
         None => (never_connected(context, device), freshness.is_any_stale()),

@@ -31,6 +31,21 @@ impl fmt::Debug for Gauges {
 }
 
 impl Gauges {
+    /// Only where there are several links: of the only one `devstatus_broker_connected` says the same.
+    fn encode_links(&self, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
+        if self.health.links().is_empty() {
+            return Ok(());
+        }
+        let help = "1 while the subscription of one of several sources holds";
+        let name = "devstatus_source_connected";
+        let mut family = encoder.encode_descriptor(name, help, None, MetricType::Gauge)?;
+        for link in self.health.links() {
+            let connected = i64::from(link.health.state().broker == BrokerHealth::Subscribed);
+            ConstGauge::new(connected).encode(family.encode_family(&[("source", &*link.name)])?)?;
+        }
+        Ok(())
+    }
+
     fn encode_types(&self, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
         let help = "Devices by type and status; types beyond the first 200 by name together as other";
         let mut family =
@@ -116,6 +131,7 @@ impl Collector for Gauges {
         let help = "1 while statuses may be out of date: the broker is out of reach, or was and they are being read again";
         let stale = encoder.encode_descriptor("devstatus_stale", help, None, MetricType::Gauge)?;
         ConstGauge::new(i64::from(self.health.freshness().is_any_stale())).encode(stale)?;
+        self.encode_links(&mut encoder)?;
         let help = "1 while the subscription to every device holds";
         let name = "devstatus_broker_connected";
         let connected = i64::from(state.broker == BrokerHealth::Subscribed);

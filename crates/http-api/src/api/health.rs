@@ -10,7 +10,7 @@ use utoipa::ToSchema;
 
 use crate::context::Context;
 use crate::middleware::guard::Guard;
-use server::health::PopulationState;
+use server::health::{LinkHealth, PopulationState};
 
 #[derive(Serialize, ToSchema)]
 pub struct Liveness {
@@ -29,8 +29,36 @@ pub struct Readiness {
     /// The SHA-256 of the keys file whose keys are in force; absent: no keys are in use.
     #[serde(skip_serializing_if = "Option::is_none")]
     keys_file_sha256: Option<String>,
+    /// Where several brokers are read: each source.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    sources: Vec<SourceReadiness>,
     /// One sentence for each thing that is not as it should be.
     missing: Vec<String>,
+}
+
+/// How one of several sources is.
+#[derive(Serialize, ToSchema)]
+pub struct SourceReadiness {
+    #[schema(example = "plant")]
+    name: String,
+    ready: bool,
+    broker: &'static str,
+    population: &'static str,
+    /// Answers about its devices may be out of date.
+    stale: bool,
+}
+
+impl SourceReadiness {
+    fn of(link: &LinkHealth) -> Self {
+        let state = link.health.state();
+        Self {
+            name: link.name.to_string(),
+            ready: link.health.missing().is_empty(),
+            broker: state.broker.word(),
+            population: state.population.word(),
+            stale: link.health.freshness().is_any_stale(),
+        }
+    }
 }
 
 /// Whether the process runs
@@ -75,6 +103,7 @@ pub async fn readyz(
     let keys_file_sha256 = guard.keys_file_sha256().map(|digest| digest.to_string());
     let (broker, population, store) = (state.broker.word(), state.population.word(), state.store.word());
     let stale = context.health.freshness().is_any_stale();
-    let readiness = Readiness { ready, broker, population, store, stale, keys_file_sha256, missing };
+    let sources = context.health.links().iter().map(SourceReadiness::of).collect();
+    let readiness = Readiness { ready, broker, population, store, stale, keys_file_sha256, sources, missing };
     (if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE }, Json(readiness))
 }

@@ -18,6 +18,7 @@ use crate::api::stale;
 use crate::context::Context;
 use crate::error::Error;
 use crate::middleware::platform_form::ClientError;
+use formats::held;
 
 pub use query::SortKey;
 
@@ -59,7 +60,7 @@ pub async fn one(
     match context.snapshot(device).await? {
         Some(snapshot) => {
             let mut headers = HeaderMap::new();
-            if freshness.is_stale(snapshot.received_in) {
+            if freshness.is_stale(held::source(&snapshot.event.payload), snapshot.received_in) {
                 stale::mark(&mut headers, &context.health);
             }
             let state = ClientState::of(&snapshot, &context.organization);

@@ -34,7 +34,7 @@ pub use self::reader::{ChangeBatch, ChangeReader, SHOWN_AT_ONCE};
 use self::resume::WatermarkTracker;
 use self::settings::FeedSettings;
 use crate::clock;
-use crate::freshness::Freshness;
+use crate::freshness::FreshnessBySource;
 use crate::health::Health;
 use crate::metrics::Metrics;
 use crate::registry::{Record, Snapshot};
@@ -86,25 +86,25 @@ impl Change {
     }
 
     /// As a text that is made once, by whoever comes first, and shared by all who call the same answers stale.
-    pub fn shown(&self, freshness: Freshness, show: impl FnOnce(&Change) -> Bytes) -> Bytes {
+    pub fn shown(&self, freshness: &FreshnessBySource, show: impl FnOnce(&Change) -> Bytes) -> Bytes {
         self.shown.get(freshness, || show(self))
     }
 }
 
 /// A text that many want, made once.
 #[derive(Debug, Default)]
-struct SharedText(OnceLock<(Freshness, Bytes)>);
+struct SharedText(OnceLock<(FreshnessBySource, Bytes)>);
 
 impl SharedText {
     /// The text if it was made when the same answers were stale, else another that is not shared.
-    fn get(&self, freshness: Freshness, make: impl FnOnce() -> Bytes) -> Bytes {
+    fn get(&self, freshness: &FreshnessBySource, make: impl FnOnce() -> Bytes) -> Bytes {
         match self.0.get() {
-            Some((then, text)) if *then == freshness => text.clone(),
+            Some((then, text)) if then == freshness => text.clone(),
             Some(_) => make(),
             None => {
                 let text = make();
                 // If another reader was quicker, its text is kept.
-                let _ = self.0.set((freshness, text.clone()));
+                let _ = self.0.set((freshness.clone(), text.clone()));
                 text
             }
         }

@@ -9,7 +9,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::buffer::{Behind, BufferPart};
 use super::{Change, Feed, SharedText};
-use crate::freshness::Freshness;
+use crate::freshness::FreshnessBySource;
 
 /// What the feed knows of a reader.
 #[derive(Debug)]
@@ -68,7 +68,7 @@ impl ChangeBatch {
     pub fn shown(
         &self,
         number: usize,
-        freshness: Freshness,
+        freshness: &FreshnessBySource,
         show: impl FnOnce(&[Arc<Change>]) -> Bytes,
     ) -> Bytes {
         let show = || show(self.part(number));

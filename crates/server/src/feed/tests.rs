@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use super::resume::{GapReason, HistoryWatermark, Resumption};
 use super::*;
-use crate::freshness::{Freshness, RoundNumber};
+use crate::freshness::{Freshness, FreshnessBySource, RoundNumber};
 use crate::health::{PeerHealth, ReadyOn};
 use crate::registry::{Applied, Arrival, DeviceRegistry, Provenance};
 use presence::history::HistoryPosition;
@@ -88,14 +88,29 @@ fn readers_at_the_same_position_share_one_batch_and_its_text() {
     let (first, second) = (one.take().unwrap(), other.take().unwrap());
     assert!(Arc::ptr_eq(&first, &second));
     let count = |changes: &[Arc<Change>]| format!("{}", changes.len()).into();
-    assert_eq!(first.shown(0, Freshness::Current, count), "1");
-    assert_eq!(second.shown(0, Freshness::Current, |_| panic!("it is made once")), "1");
+    assert_eq!(first.shown(0, &FreshnessBySource::of_one_link(Freshness::Current), count), "1");
+    assert_eq!(
+        second.shown(0, &FreshnessBySource::of_one_link(Freshness::Current), |_| panic!("it is made once")),
+        "1"
+    );
     // Others are stale after the link was lost: the shared text would deny it.
-    assert_eq!(second.shown(0, Freshness::Unconfirmed, |_| "stale".into()), "stale");
-    assert_eq!(first.shown(0, Freshness::Current, |_| panic!("it is made once")), "1");
+    assert_eq!(
+        second.shown(0, &FreshnessBySource::of_one_link(Freshness::Unconfirmed), |_| "stale".into()),
+        "stale"
+    );
+    assert_eq!(
+        first.shown(0, &FreshnessBySource::of_one_link(Freshness::Current), |_| panic!("it is made once")),
+        "1"
+    );
     let change = &first.changes()[0];
-    assert_eq!(change.shown(Freshness::Unconfirmed, |_| "stale".into()), "stale");
-    assert_eq!(change.shown(Freshness::Current, |_| "current".into()), "current");
+    assert_eq!(
+        change.shown(&FreshnessBySource::of_one_link(Freshness::Unconfirmed), |_| "stale".into()),
+        "stale"
+    );
+    assert_eq!(
+        change.shown(&FreshnessBySource::of_one_link(Freshness::Current), |_| "current".into()),
+        "current"
+    );
 }
 
 #[test]
@@ -110,9 +125,14 @@ fn changes_are_shown_in_parts_that_all_readers_share() {
     let numbers: Vec<usize> = (0..batch.parts()).map(|part| batch.part(part).len()).collect();
     assert_eq!(numbers, [SHOWN_AT_ONCE, SHOWN_AT_ONCE, 3]);
     let show = |changes: &[Arc<Change>]| format!("{}..", changes[0].sequence).into();
-    let shown: Vec<Bytes> = (0..3).map(|part| batch.shown(part, Freshness::Current, show)).collect();
+    let shown: Vec<Bytes> = (0..3)
+        .map(|part| batch.shown(part, &FreshnessBySource::of_one_link(Freshness::Current), show))
+        .collect();
     assert_eq!(shown, ["1..", "33..", "65.."]);
-    assert_eq!(same.shown(2, Freshness::Current, |_| panic!("it is made once")), "65..");
+    assert_eq!(
+        same.shown(2, &FreshnessBySource::of_one_link(Freshness::Current), |_| panic!("it is made once")),
+        "65.."
+    );
 }
 
 #[test]

@@ -18,7 +18,7 @@ const UPTIME_ERROR_NANOS: i64 = 30 * 1_000_000_000;
 const BROKER_START_ERROR_NANOS: i64 = 60 * 1_000_000_000;
 
 /// What is known of a broker.
-#[derive(Debug, Default)]
+#[derive(Clone, Copy, Debug, Default)]
 pub(super) struct BrokerFacts {
     started: Option<UnixNanos>,
     uptime_seconds: Option<u64>,
@@ -38,17 +38,17 @@ impl Ingest {
                 let clients = i64::try_from(*clients).unwrap_or(i64::MAX);
                 self.metrics.source_broker_clients.get_or_create(&label).set(clients);
             }
-            BrokerEvent::Nodes(nodes) => self.nodes_run(nodes),
+            // Of several brokers nobody knows whose nodes the others are.
+            BrokerEvent::Nodes(nodes) if self.formats.are_of_one_link() => self.nodes_run(nodes),
+            BrokerEvent::Nodes(_) => {}
         }
     }
 
     fn broker_runs_for(&mut self, seconds: u64, context: &Context<'_>) {
         let nanos = i64::try_from(seconds).unwrap_or(i64::MAX).saturating_mul(1_000_000_000);
         let started = UnixNanos(context.delivery.received.0.saturating_sub(nanos));
-        let facts = std::mem::replace(
-            &mut self.broker,
-            BrokerFacts { started: Some(started), uptime_seconds: Some(seconds) },
-        );
+        let now = BrokerFacts { started: Some(started), uptime_seconds: Some(seconds) };
+        let facts = self.brokers.insert(context.source.into(), now).unwrap_or_default();
         let is_less = facts.uptime_seconds.is_some_and(|before| seconds < before);
         let is_later = facts.started.is_some_and(|known| started.0 > known.0 + BROKER_START_ERROR_NANOS);
         if is_less || is_later {
@@ -60,7 +60,8 @@ impl Ingest {
             self.end_sessions(started, surely_before, context);
         } else {
             // The earliest of the dates is the nearest.
-            self.broker.started = facts.started.min(self.broker.started);
+            let earliest = BrokerFacts { started: facts.started.min(Some(started)), ..now };
+            self.brokers.insert(context.source.into(), earliest);
         }
     }
 

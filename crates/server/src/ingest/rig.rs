@@ -14,7 +14,7 @@ use crate::history::EventQueue;
 use crate::metrics::Metrics;
 use crate::pending_ack::PendingAcks;
 use crate::registry::DeviceRegistry;
-use crate::sync::backlog::{PacketBatch, Pending, backlog};
+use crate::sync::backlog::{LinkId, PacketBatch, Pending, backlog};
 use formats::UnixNanos;
 use formats::catalog::Formats;
 use mqtt::packet::{self, Publish};
@@ -53,7 +53,7 @@ impl Rig {
         let (_backlog, pending) = backlog(1 << 20, metrics);
         health.set_broker(BrokerHealth::Subscribed);
         Self {
-            ingest: ingest.with_formats(Arc::new(formats)),
+            ingest: ingest.with_formats(vec![Arc::new(formats)]),
             health,
             map,
             pending,
@@ -75,6 +75,7 @@ impl Rig {
             Publish { topic: topic.as_bytes(), payload: payload.as_bytes(), retained, packet_id: None };
         packet::put_publish(&mut packets, MqttVersion::V311, &publish);
         let batch = PacketBatch {
+            link: LinkId::default(),
             subscribed_ms: at_ms.0,
             packets: Bytes::from(packets),
             version: MqttVersion::V311,

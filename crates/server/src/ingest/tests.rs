@@ -35,6 +35,7 @@ fn batch(messages: usize) -> PacketBatch {
         packet::put_publish(&mut packets, MqttVersion::V311, &publish);
     }
     PacketBatch {
+        link: Default::default(),
         subscribed_ms: 0,
         packets: Bytes::from(packets),
         version: MqttVersion::V311,

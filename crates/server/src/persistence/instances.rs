@@ -232,7 +232,7 @@ impl Instances {
             }
             Repair::Read { .. } => false,
         };
-        if counts && is_read && matches!(self.health.freshness(), Freshness::ReadingAgain { .. }) {
+        if counts && is_read && matches!(self.health.link_freshness(), Freshness::ReadingAgain { .. }) {
             memory.repair = Repair::Read { at: Instant::now() };
         }
     }

@@ -18,6 +18,8 @@ use store::Changes;
 /// A run of whole PUBLISH packets, as they came from one connection.
 #[derive(Debug)]
 pub struct PacketBatch {
+    /// The link that it came over.
+    pub link: LinkId,
     pub packets: Bytes,
     pub version: MqttVersion,
     /// The round of the population in which it came.
@@ -31,6 +33,10 @@ pub struct PacketBatch {
     /// Where messages are to be acknowledged once they are durable.
     pub pending_ack: Option<PendingAck>,
 }
+
+/// Which link of several, in the order of their sources; the only one is the first.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct LinkId(pub u16);
 
 /// The number of one replay of retained messages; never used again in this process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -209,6 +215,7 @@ mod tests {
     fn batch(len: usize) -> PacketBatch {
         let round = RoundNumber::NONE;
         PacketBatch {
+            link: LinkId::default(),
             subscribed_ms: 0,
             packets: Bytes::from(vec![0; len]),
             version: MqttVersion::V311,

@@ -172,7 +172,7 @@ impl Live<'_> {
                     }
                 }
                 Some(Err(error)) if error.is_login_refused() => {
-                    if !accepted_before {
+                    if !accepted_before && !self.source.is_one_of_several {
                         return Err(SourceError::LoginRefused(error));
                     }
                     self.source.report(BrokerHealth::LoginRefused(sentence(&error)));
@@ -246,7 +246,7 @@ impl Live<'_> {
     ) -> Result<LiveEnd, LinkError> {
         // Before anything can come: what comes over this connection is heard of in this round.
         let replays = self.source.settings.gets_retained() && self.source.reads_retained();
-        let round = replays.then(|| self.source.map.begin_round());
+        let round = replays.then(|| self.source.next_round());
         self.silence_unretained();
         let mut watch = LinkWatch::new(&self.source.health);
         let accepted_at = Instant::now();
@@ -412,10 +412,11 @@ impl Live<'_> {
         };
         let must_not_be_lost = !later.is_empty();
         let pending_ack = must_not_be_lost.then(|| PendingAck::new(later, pending_acks.clone()));
-        let (version, round) = (connection.version(), self.source.map.round());
+        let (version, round) = (connection.version(), self.source.round());
         let may_have_waited = !self.source.settings.clean_session;
         let subscribed_ms = self.subscribed_ms.get();
         let batch = PacketBatch {
+            link: self.source.link,
             packets: publishes.packets,
             version,
             round,

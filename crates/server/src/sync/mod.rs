@@ -26,7 +26,7 @@ pub mod settings;
 use std::cell::Cell;
 use std::collections::BTreeSet;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU16, AtomicU64, Ordering};
 use std::time::Duration;
 
 use parking_lot::Mutex;
@@ -34,7 +34,7 @@ use tokio::sync::{Notify, mpsc, watch};
 use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 
-use self::backlog::{Backlog, PassId};
+use self::backlog::{Backlog, LinkId, PassId};
 pub use self::catalog::DeviceCatalog;
 use self::evidence::BrokerCounters;
 pub use self::leadership::Leadership;
@@ -58,7 +58,12 @@ pub struct Source {
     pub health: Arc<Health>,
     pub metrics: Metrics,
     pub shutdown: CancellationToken,
+    link: LinkId,
+    /// The others go on if this one is refused.
+    is_one_of_several: bool,
     last_pass: AtomicU64,
+    /// The latest round of its own; another link may have begun a later one.
+    round: AtomicU16,
     /// The broker has said that it keeps no retained messages.
     retains_nothing: AtomicBool,
     /// What the live subscription brought and the backlog did not take.
@@ -153,7 +158,10 @@ impl Source {
             health,
             metrics,
             shutdown,
+            link: LinkId::default(),
+            is_one_of_several: false,
             last_pass,
+            round: AtomicU16::new(RoundNumber::NONE.to_bits()),
             retains_nothing: AtomicBool::new(false),
             live_loss,
             link_log: Mutex::default(),
@@ -163,6 +171,13 @@ impl Source {
             catalog_types: Mutex::default(),
             member,
         }
+    }
+
+    /// One of several sources of this process, each with a link of its own: it keeps trying where the only one would give up.
+    pub fn with_link(self, link: LinkId) -> Self {
+        // No two links may give one number to their passes; no process lives to see so many of them.
+        let last_pass = AtomicU64::new(u64::from(link.0) << 48);
+        Self { link, is_one_of_several: true, last_pass, ..self }
     }
 
     /// One of several sources that share their messages: of those, one reads what is retained.
@@ -259,9 +274,29 @@ impl Source {
 
     /// Begins a round: what is received from now on counts as heard of in it.
     fn begin_round(&self) -> RoundNumber {
-        let round = self.map.begin_round();
+        let round = self.next_round();
         self.health.round_begun(round);
         round
+    }
+
+    fn next_round(&self) -> RoundNumber {
+        let round = self.map.begin_round();
+        self.round.store(round.to_bits(), Ordering::Relaxed);
+        round
+    }
+
+    /// The round that is on.
+    fn round(&self) -> RoundNumber {
+        if self.is_one_of_several {
+            RoundNumber::from_bits(self.round.load(Ordering::Relaxed))
+        } else {
+            self.map.round()
+        }
+    }
+
+    /// Devices that were heard of in it; `None`: another link has begun a round meanwhile, and they were not counted.
+    fn received_in_round(&self) -> Option<u64> {
+        (self.round() == self.map.round()).then(|| self.map.received_in_round())
     }
 
     fn next_pass(&self) -> PassId {

@@ -161,8 +161,9 @@ impl<'a> PassReader<'a> {
                 Ok(Received::Publishes(publishes)) => {
                     replay.received(publishes.retained, Instant::now());
                     let (packets, version) = (publishes.packets, connection.version());
-                    let round = self.source.map.round();
+                    let round = self.source.round();
                     let batch = PacketBatch {
+                        link: self.source.link,
                         packets,
                         version,
                         round,

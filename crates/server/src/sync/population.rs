@@ -241,7 +241,11 @@ impl<'a> PopulationReader<'a> {
         } else if !self.source.has_too_many_types()
             && self.unread_types(round) == 0
             && (types_are_known
-                || all_are_held && round.whole_shows_every_type(self.source.map.received_in_round()))
+                || all_are_held
+                    && self
+                        .source
+                        .received_in_round()
+                        .is_some_and(|received| round.whole_shows_every_type(received)))
         {
             round.proof = round.proof_by_types(&self.source.map.round_counts(READ_TYPES_MAX));
         }
@@ -251,7 +255,8 @@ impl<'a> PopulationReader<'a> {
     /// Whether the broker counts as many retained messages as devices have been heard of in this round. No device may have
     /// been let go meanwhile, or it may have been counted twice.
     fn count_matches(&self) -> bool {
-        !self.source.map.evicted_in_round() && self.broker_counts(self.source.map.received_in_round())
+        !self.source.map.evicted_in_round()
+            && self.source.received_in_round().is_some_and(|received| self.broker_counts(received))
     }
 
     /// Whether it counts as many as the last pass over every device has brought, each of another device.

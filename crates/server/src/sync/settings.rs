@@ -13,6 +13,8 @@ use system::tls::ClientTls;
 /// Everything the source needs; every value is already checked.
 #[derive(Clone, Debug, PartialEq)]
 pub struct SourceSettings {
+    /// The name of one of several sources; `None`: it is the only one.
+    pub name: Option<Box<str>>,
     pub endpoint: Endpoint,
     /// For the transports that are encrypted.
     pub tls: ClientTls,
@@ -42,6 +44,7 @@ impl SourceSettings {
     /// A connection without login, all else as by default.
     pub fn new(endpoint: Endpoint, identity: Identity) -> Self {
         Self {
+            name: None,
             endpoint,
             tls: ClientTls::default(),
             mqtt_version: MqttVersion::V311,

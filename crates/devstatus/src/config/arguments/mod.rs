@@ -19,7 +19,9 @@ use system::secret::Secret;
 pub(super) use client::{
     ClientArgs, FilterArgs, ForgetArgs, GetArgs, ListArgs, ServiceArgs, SummaryArgs, WatchArgs,
 };
-pub(super) use serve::{HttpArgs, PopulationArgs, RetentionArgs, ServeArgs, SourceArgs, StoreArgs};
+pub(super) use serve::{
+    HttpArgs, PopulationArgs, RetentionArgs, ServeArgs, SourceArgs, SourceTableArgs, StoreArgs,
+};
 
 const LOGIN: &str = "The token of the API key belongs in a file for --token-file: an argument can be seen by other \
                      users of the machine, and stays in the shell's history.";

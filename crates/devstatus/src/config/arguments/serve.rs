@@ -4,7 +4,7 @@ use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::{ArgAction, Args};
+use clap::{ArgAction, Args, Parser};
 
 use super::super::value;
 use super::{
@@ -71,6 +71,24 @@ pub(in crate::config) struct SourceArgs {
     /// How long a dry run lasts, 1 to 31536000 seconds; by default until Ctrl-C
     #[arg(long, value_name = "SECONDS", value_parser = value::seconds(1..=RECONCILE_INTERVAL_MAX_SECONDS))]
     pub dry_run_seconds: Option<Duration>,
+}
+
+/// One `[[source]]` table. Which keys it may have is in `source_tables`.
+#[derive(Debug, Parser)]
+pub(in crate::config) struct SourceTableArgs {
+    /// Name of the source, which its devices show
+    #[arg(id = "source_name", long = "name", value_parser = value::source)]
+    pub name: Option<String>,
+    /// Formats of the broker's messages
+    #[arg(long, value_parser = value::source, value_delimiter = ',')]
+    pub format: Vec<String>,
+    /// User name at the broker
+    #[arg(long, value_parser = value::user_name)]
+    pub key: Option<String>,
+    #[command(flatten)]
+    pub broker: BrokerArgs,
+    #[command(flatten)]
+    pub population: PopulationArgs,
 }
 
 /// Where HTTP is answered, for whom and how much.

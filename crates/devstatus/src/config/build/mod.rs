@@ -3,16 +3,19 @@
 
 mod secrets;
 mod source;
+mod sources;
 mod store;
 
 use std::path::{Path, PathBuf};
 
 use super::arguments::{
     Cli, ClientArgs, ConfigVerb, DemoArgs, ExchangedFileArgs, FilterArgs, FleetArgs, HttpArgs, KeysFileArgs,
-    KeysListArgs, KeysVerb, LogArgs, PlatformArgs, ServeArgs, ServiceArgs, SimulateArgs, SourcesVerb, Verb,
+    KeysListArgs, KeysVerb, LogArgs, OrganizationArgs, PlatformArgs, ServeArgs, ServiceArgs, SimulateArgs,
+    SourcesVerb, Verb,
 };
 use super::grammar::{Origins, grammar};
 use super::layers::StateDirectories;
+use super::source_tables::SourceTable;
 use super::value::{API_KEY, api_key};
 use super::{
     Command, ConfigError, DemoSettings, DryRunSettings, ExportSettings, ImportSettings, KeysAction,
@@ -38,6 +41,8 @@ pub(super) struct BuildContext {
     pub state: StateDirectories,
     /// The profiles of the settings file.
     pub profiles: Vec<Profile>,
+    /// Its tables of sources.
+    pub sources: Vec<SourceTable>,
 }
 
 /// What the program was asked to do.
@@ -98,7 +103,7 @@ pub(super) fn command(cli: Cli, context: &BuildContext) -> Result<Command, Stop>
         }
         Verb::Config(ConfigVerb::Show(args)) => {
             context.serve(args)?;
-            return Err(Stop::Answer(show::settings(grammar(), &context.origins)));
+            return Err(Stop::Answer(show::settings(grammar(), &context.origins, &context.sources)));
         }
         Verb::Completions { shell } => {
             let mut script = Vec::new();
@@ -119,23 +124,36 @@ impl BuildContext {
         let quiet_interval = population.quiet_interval_ms;
         let log = self.platform_log(&log, &platform);
         let application = Application { default_id: "devstatus", scalable };
-        let formats = self.formats(&sources, &broker)?;
-        self.refuse_platform_only(&formats)?;
-        let source = if formats.has(IOT_PLATFORM) {
-            self.source(organization, broker, &platform, application)?
+        let service = service_name(&organization);
+        let mut further =
+            self.table_sources(&service, sources.profiles.profiles_file.as_deref())?.into_iter();
+        let ready_on = population.ready_on;
+        let (source, service) = if let Some(mut first) = further.next() {
+            self.refuse_platform_only(&first.formats)?;
+            first.backlog_max_bytes = backlog_max_bytes;
+            first.population.ready_on = ready_on;
+            (first, service)
         } else {
-            self.other_source(organization, broker)?
+            let formats = self.formats(&sources, &broker)?;
+            self.refuse_platform_only(&formats)?;
+            let source = if formats.has(IOT_PLATFORM) {
+                self.source(organization, broker, &platform, application)?
+            } else {
+                self.other_source(organization, broker)?
+            };
+            let population = self.population(population, explicit_broker)?;
+            let source =
+                SourceSettings { formats, population, share, backlog_max_bytes, quiet_interval, ..source };
+            let organization = source.identity.organization.clone();
+            (source, organization)
         };
-        let source = SourceSettings {
-            formats,
-            population: self.population(population, explicit_broker)?,
-            share,
-            backlog_max_bytes,
-            quiet_interval,
-            ..source
-        };
-        let http = self.http(http, &source.identity.organization)?;
-        let store = self.retention(self.store(store, &source.identity.organization)?, &retention)?;
+        let further = further.map(|mut source| {
+            source.population.ready_on = ready_on;
+            source
+        });
+        let further = further.collect();
+        let http = self.http(http, &service)?;
+        let store = self.retention(self.store(store, &service)?, &retention)?;
         if !store.location.is_shared() {
             for setting in ["partition", "share"] {
                 if self.origins.of(setting).is_some() {
@@ -145,7 +163,7 @@ impl BuildContext {
             }
         }
         let dry_run = sources.dry_run.then_some(DryRunSettings { duration: sources.dry_run_seconds });
-        Ok(Settings { source, http, store, log, dry_run })
+        Ok(Settings { source, further, http, store, log, dry_run })
     }
 
     fn demo(&self, args: &DemoArgs) -> Result<DemoSettings, ConfigError> {
@@ -309,6 +327,12 @@ impl BuildContext {
             LogSettings { level: platform.log_level, ..log }
         }
     }
+}
+
+/// The name of a service that needs no organization.
+fn service_name(organization: &OrganizationArgs) -> String {
+    let OrganizationArgs { service_name, organization, .. } = organization;
+    service_name.clone().or_else(|| organization.clone()).unwrap_or_else(|| source::DEFAULT_NAME.to_owned())
 }
 
 fn missing_organization() -> ConfigError {

@@ -20,7 +20,7 @@ use system::tls::{ClientCertificate, ClientCertificateError, ClientTls};
 const REPLAY_LIMITS: [u64; 3] = [1_000, 5_000, 50_000];
 
 /// The name of a service that needs no organization, if it is given none.
-const DEFAULT_NAME: &str = "devstatus";
+pub(super) const DEFAULT_NAME: &str = "devstatus";
 
 /// As which application the source connects, beside what the platform's places say.
 pub(super) struct Application {

@@ -115,7 +115,7 @@ fn an_error_names_file_line_key_and_the_expected_value() {
         ("port = 70000\n", "line 1, port: expected a whole number from 0 to 65535"),
         ("\n\nport = \"x\"\n", "line 3, port: expected a whole number from 0 to 65535"),
         ("broker-counters = \"maybe\"\n", "line 1, broker-counters: expected true or false"),
-        ("[[source]]\nname = \"a\"\n", "line 1: expected a text, a number, true, false, or a list of these"),
+        ("[[sources]]\nname = \"a\"\n", "line 1: expected a text, a number, true, false, or a list of these"),
         ("port = 1979-05-27\n", "line 1: expected a text, a number, true, false, or a list of these"),
         ("port = 1\nport = 2\n", "line 2: not the TOML that was expected"),
         ("port 1\n", "line 1: not the TOML that was expected"),

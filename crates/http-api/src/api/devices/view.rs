@@ -12,7 +12,7 @@ use formats::status::{self, Raw};
 use presence::time_text::TimeText;
 use presence::{Device, EventKind, Moment, Status};
 use server::clock;
-use server::freshness::Freshness;
+use server::freshness::FreshnessBySource;
 use server::registry::{Provenance, Snapshot};
 
 /// What is known of one device.
@@ -169,7 +169,7 @@ impl From<Provenance> for ProvenanceView {
 pub struct Viewer<'a> {
     context: &'a Context,
     populated: bool,
-    freshness: Freshness,
+    freshness: FreshnessBySource,
     now_nanos: i64,
 }
 
@@ -181,8 +181,8 @@ impl<'a> Viewer<'a> {
     }
 
     /// Which of the answers may be out of date.
-    pub fn freshness(&self) -> Freshness {
-        self.freshness
+    pub fn freshness(&self) -> &FreshnessBySource {
+        &self.freshness
     }
 
     /// The device of a snapshot, whose deciding message is this.
@@ -235,7 +235,7 @@ impl<'a> Viewer<'a> {
             }),
             confirmed_at: Some(snapshot.received_at.rfc3339()),
             dated_ahead: event.is_dated_ahead(self.now_nanos),
-            stale: self.freshness.is_stale(snapshot.received_in),
+            stale: self.freshness.is_stale(held::source(&event.payload), snapshot.received_in),
         }
     }
 

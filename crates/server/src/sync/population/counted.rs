@@ -32,7 +32,8 @@ impl PopulationReader<'_> {
         if agrees {
             let (map, health) = (&self.source.map, &self.source.health);
             health.population_so_far(self.report(round));
-            if !map.evicted_in_round() && map.received_in_round() >= map.totals().total() {
+            let received = self.source.received_in_round();
+            if !map.evicted_in_round() && received.is_some_and(|received| received >= map.totals().total()) {
                 // Of every device that is held a message came again.
                 health.round_ended(number);
             }
@@ -56,7 +57,7 @@ impl PopulationReader<'_> {
         // Messages of the broker's own expire when somebody asks for them, after they have been counted, and new ones come
         // after the count: one that we are given may be off by a few, the next one is not.
         let latest = *counters.borrow();
-        let received = self.source.map.received_in_round();
+        let Some(received) = self.source.received_in_round() else { return };
         if reading > LONG_READING && !latest.count_matches(received) && latest.nearly_matches(received) {
             let next = counters.wait_for(|counters| counters.ticks > latest.ticks);
             if timeout(COUNTERS_TIMEOUT, next).await.is_ok() {

@@ -1,0 +1,56 @@
+//! Each source on a thread of its own, and the end of all of them.
+
+use std::sync::Arc;
+use std::thread;
+
+use futures_util::future::try_join_all;
+use tokio::sync::oneshot;
+
+use super::Error;
+use server::health::{Health, LinkHealth};
+use server::sync::settings::SourceSettings;
+use server::sync::{Source, SourceError};
+
+/// The health of one link of several.
+pub(super) fn link_health(source: &SourceSettings) -> LinkHealth {
+    LinkHealth {
+        name: source.name.as_deref().unwrap_or_default().into(),
+        sources: source.formats.names().into_iter().map(Arc::from).collect(),
+        health: Arc::new(Health::new(source.population.ready_on)),
+    }
+}
+
+/// When all sources have ended, or one of them gives up.
+pub(super) type SourcesEnd = oneshot::Receiver<Result<(), SourceError>>;
+
+/// Starts each source; the end of the whole comes with the last of them, or with the first that gives up.
+pub(super) fn spawn_sources(sources: Vec<Source>) -> Result<SourcesEnd, Error> {
+    let ends = sources.into_iter().map(spawn_source).collect::<Result<Vec<_>, Error>>()?;
+    let (ended, receiver) = oneshot::channel();
+    tokio::spawn(async move {
+        // A source whose thread has failed has no result of its own.
+        let each = ends.into_iter().map(async |end: SourcesEnd| end.await.unwrap_or(Ok(())));
+        let _ = ended.send(try_join_all(each).await.map(drop));
+    });
+    Ok(receiver)
+}
+
+/// Gives the source a thread and a runtime of its own, where nothing else can keep it from reading.
+fn spawn_source(source: Source) -> Result<SourcesEnd, Error> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| Error::Thread("source", error))?;
+    let (ended, receiver) = oneshot::channel();
+    thread::Builder::new()
+        .name("source".to_owned())
+        .spawn(move || {
+            let result = runtime.block_on(source.run());
+            // The receiver is gone only if the whole service is. The source goes after that: with it the backlog ends,
+            // and a decoder that ends before it is told that the source has would look like a fault.
+            let _ = ended.send(result);
+            drop(source);
+        })
+        .map_err(|error| Error::Thread("source", error))?;
+    Ok(receiver)
+}

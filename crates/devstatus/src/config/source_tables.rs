@@ -1,0 +1,118 @@
+//! The `[[source]]` tables of `devstatus.toml`: several brokers beside each other, each with formats, credentials and ways of
+//! reading of its own.
+
+use std::path::Path;
+
+use super::arguments::SourceTableArgs;
+use super::file::{self, SETTINGS_MAX_BYTES};
+use super::grammar::Origins;
+use super::layers::Layers;
+use super::refusal::{ConfigError, Origin};
+use super::{Stop, toml};
+
+/// Each source has a thread and connections of its own.
+const SOURCES_MAX: usize = 64;
+
+/// What a table may say. Credentials are in files: a settings file is copied and shown around.
+pub(super) const KEYS: [&str; 19] = [
+    "name",
+    "format",
+    "broker",
+    "id",
+    "key",
+    "token-file",
+    "ca-file",
+    "broker-cert",
+    "broker-key",
+    "broker-alpn",
+    "mqtt-version",
+    "keep-alive",
+    "clean-session",
+    "session-expiry",
+    "quiet-interval-ms",
+    "replay-limits",
+    "reconcile-interval",
+    "population-connections",
+    "broker-counters",
+];
+
+/// The settings of the service itself that tables take the place of.
+pub(super) const REPLACED: [&str; 19] = [
+    "source",
+    "broker",
+    "id",
+    "key",
+    "token",
+    "token-file",
+    "ca-file",
+    "broker-cert",
+    "broker-key",
+    "broker-alpn",
+    "mqtt-version",
+    "keep-alive",
+    "clean-session",
+    "session-expiry",
+    "quiet-interval-ms",
+    "replay-limits",
+    "reconcile-interval",
+    "population-connections",
+    "broker-counters",
+];
+
+/// One table.
+#[derive(Clone)]
+pub(super) struct SourceTable {
+    /// Where it begins.
+    pub at: Origin,
+    /// Where each of its keys is.
+    pub origins: Origins,
+}
+
+impl SourceTable {
+    pub fn parse(&self) -> Result<SourceTableArgs, Stop> {
+        self.origins.parse()
+    }
+
+    /// A refusal in terms of the table: what is missing in it is missing there, and not as a flag.
+    pub fn refusal(&self, error: ConfigError) -> ConfigError {
+        match error {
+            ConfigError::Missing(keys) => {
+                self.expected(format!("the key {} in this table", keys.join(" and ")))
+            }
+            error => error,
+        }
+    }
+
+    pub fn expected(&self, expected: impl Into<String>) -> ConfigError {
+        ConfigError::Invalid { origin: self.at.clone(), expected: expected.into() }
+    }
+}
+
+/// The tables of the settings file, if it is one that can have any.
+pub(super) fn of_settings_file(path: &Path, origin: &Origin) -> Result<Vec<SourceTable>, ConfigError> {
+    if !file::is_toml(path) {
+        return Ok(Vec::new());
+    }
+    let text = file::read_text(path, SETTINGS_MAX_BYTES).map_err(|source| ConfigError::ReadConfig {
+        origin: origin.clone(),
+        path: path.to_owned(),
+        source,
+    })?;
+    let tables = toml::sources(&text).map_err(|error| ConfigError::Syntax {
+        path: path.to_owned(),
+        line: error.line,
+        what: error.what,
+    })?;
+    let mut sources = Vec::with_capacity(tables.len());
+    for table in tables {
+        let settings = file::settings(path, Ok(table.entries), &KEYS, |key| Some(key.to_owned()))?;
+        let mut layers = Layers::default();
+        layers.add(settings);
+        let at = Origin::File { path: path.to_owned(), line: table.line, key: "source".into() };
+        sources.push(SourceTable { at, origins: Origins::of_layers(layers) });
+    }
+    match sources.get(SOURCES_MAX) {
+        Some(further) => Err(further.expected(format!("at most {SOURCES_MAX} sources"))),
+        None => Ok(sources),
+    }
+}
