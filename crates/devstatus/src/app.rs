@@ -1,5 +1,7 @@
 //! Wires the parts together and stops them in order. Nothing else.
 
+mod deliveries;
+mod ingest_thread;
 mod source_threads;
 
 use std::net::SocketAddr;
@@ -16,6 +18,8 @@ use tokio::task::JoinHandle;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
+use self::deliveries::webhooks_of;
+use self::ingest_thread::spawn_ingest;
 use self::source_threads::{SourcesEnd, link_health, spawn_sources};
 use crate::memory;
 use crate::progress::ProgressSource;
@@ -25,7 +29,6 @@ use server::feed::Feed;
 use server::feed::settings::FeedSettings;
 use server::health::{Health, LinkHealth, PeerHealth, StoreHealth};
 use server::history::EventQueue;
-use server::ingest::Ingest;
 use server::metrics::Metrics;
 use server::persistence::instances::Instances;
 use server::persistence::peers::Peers;
@@ -34,12 +37,14 @@ use server::persistence::{self, Maintenance};
 use server::read_through::{ReadThrough, StoreCatalog};
 use server::registry::DeviceRegistry;
 use server::removal::{self, Removal};
-use server::sync::backlog::{Abandon, Backlog, LinkId, Pending, backlog};
+use server::sync::backlog::{Abandon, Backlog, LinkId, backlog};
 use server::sync::settings::SourceSettings;
 use server::sync::{Leadership, Source, SourceError};
 use store::settings::{Location, StoreSettings};
 use store::{self, ChangeCursor, StoreError};
 use system::descriptors;
+use webhooks::metrics::WebhookMetrics;
+use webhooks::settings::EndpointSettings;
 
 /// Connections that wait to be accepted; as the standard library has it.
 const LISTEN_BACKLOG: u32 = 1024;
@@ -86,6 +91,7 @@ pub struct Running {
     stop_writer: CancellationToken,
     /// Says goodbye to the others; `None` where there are none to say it to.
     instances: Option<JoinHandle<()>>,
+    webhooks: JoinHandle<()>,
     map: Arc<DeviceRegistry>,
 }
 
@@ -95,6 +101,7 @@ pub async fn start(
     further: Vec<SourceSettings>,
     http: HttpSettings,
     store: StoreSettings,
+    webhooks: Vec<EndpointSettings>,
     shutdown: CancellationToken,
 ) -> Result<Running, Error> {
     further.iter().for_each(warn_of_readable_login);
@@ -107,6 +114,8 @@ pub async fn start(
     let socket = bind(address).map_err(|error| Error::Listen(address, error))?;
     let mut registry = Registry::default();
     metrics.register(&mut registry);
+    let webhook_metrics = WebhookMetrics::default();
+    webhook_metrics.register(&mut registry);
     let means = Means::new(&source, &further, &store, streams, metrics);
     let (removals, removals_of_writer) = removal::queue();
     let StartState { map, writer, cursor } = restore(store, &means, removals_of_writer).await?;
@@ -138,12 +147,9 @@ pub async fn start(
         history_retention: writer.settings.history,
     });
 
-    let (pending_acks, changes) = (Arc::clone(&writer.pending_acks), Arc::clone(&feed));
-    let partition = source.share.partition();
+    let webhooks = webhooks_of(webhooks, webhook_metrics, &writer, &context);
     let formats = [&source].into_iter().chain(&further).map(|source| Arc::clone(&source.formats)).collect();
-    let ingest = Ingest::new(Arc::clone(&map), metrics.clone(), events, pending_acks, changes, partition)
-        .with_formats(formats);
-    let ingest = spawn_ingest(ingest, pending)?;
+    let ingest = spawn_ingest(&writer, events, formats, source.share.partition(), pending)?;
     let instances = cursor.and_then(|cursor| share(&source, cursor, &writer, &backlog, &shutdown));
     let source = if further.is_empty() {
         let source =
@@ -167,6 +173,8 @@ pub async fn start(
     let stop_writer = CancellationToken::new();
     let writer = tokio::spawn(writer.run(stop_writer.clone()));
     tokio::spawn(Arc::clone(&feed).wake_readers(shutdown.clone()));
+    // It holds the store, so whoever stops waits for it.
+    let webhooks = tokio::spawn(webhooks.run(shutdown.clone()));
     Ok(Running {
         http_address,
         watched,
@@ -179,6 +187,7 @@ pub async fn start(
         writer,
         stop_writer,
         instances,
+        webhooks,
         map,
     })
 }
@@ -231,10 +240,11 @@ impl Running {
             (ingest, writer)
         };
         let left = async {
+            // Both end with the shutdown, and nothing depends on them.
             if let Some(instances) = self.instances {
-                // It is bounded, and nothing depends on it.
                 let _ = instances.await;
             }
+            let _ = self.webhooks.await;
         };
         let (http, (ingest, writer), ()) = tokio::join!(self.http, kept, left);
         source?;
@@ -420,14 +430,6 @@ impl Means {
             leadership: Arc::new(if has_others { Leadership::of_several() } else { Leadership::of_one() }),
         }
     }
-}
-
-/// Starts the thread that decodes and merges, so that nothing else waits for it.
-fn spawn_ingest(ingest: Ingest, pending: Pending) -> Result<thread::JoinHandle<()>, Error> {
-    thread::Builder::new()
-        .name("ingest".to_owned())
-        .spawn(move || ingest.run(&pending))
-        .map_err(|error| Error::Thread("ingest", error))
 }
 
 /// Opens the store and fills a map from it, unless only what is asked for is to be held.

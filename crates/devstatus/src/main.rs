@@ -132,9 +132,15 @@ async fn serve(settings: Settings, screen: Screen, shutdown: CancellationToken) 
         // One that cannot connect leaves the others working; the first such error is the outcome.
         return Ok(join_all(each).await.into_iter().collect::<Result<(), _>>()?);
     }
-    let running =
-        app::start(settings.source, settings.further, settings.http, settings.store, shutdown.clone())
-            .await?;
+    let running = app::start(
+        settings.source,
+        settings.further,
+        settings.http,
+        settings.store,
+        settings.webhooks,
+        shutdown.clone(),
+    )
+    .await?;
     tokio::spawn(screen.show(running.watched.clone(), shutdown));
     Ok(running.wait().await?)
 }
@@ -210,8 +216,18 @@ fn ignores_hangup() -> bool {
 }
 
 /// Where our own lines come from: the crates of the workspace.
-const OWN_TARGETS: [&str; 9] =
-    ["devstatus", "formats", "http_api", "mqtt", "presence", "server", "simulator", "store", "system"];
+const OWN_TARGETS: [&str; 10] = [
+    "devstatus",
+    "formats",
+    "http_api",
+    "mqtt",
+    "presence",
+    "server",
+    "simulator",
+    "store",
+    "system",
+    "webhooks",
+];
 
 /// Our own lines at the level asked for; of the libraries' only what is wrong. What is returned writes them, and can show
 /// a bar among them.

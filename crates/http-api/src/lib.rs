@@ -15,6 +15,7 @@ mod router;
 mod serving;
 pub mod settings;
 
+pub use self::api::events::change_data;
 pub use self::api::gauges::Gauges;
 pub use self::context::{Context, ContextParts};
 pub use self::frontend::{Frontend, FrontendError};

@@ -124,6 +124,13 @@ pub struct Retention {
     pub per_device: usize,
 }
 
+/// What a webhook's worker keeps of its endpoint. The text is its own.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct WebhookState {
+    pub name: Box<str>,
+    pub state: Box<str>,
+}
+
 /// What went wrong with a store.
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum StoreError {
@@ -271,6 +278,21 @@ pub trait Store: ReadDevices + ReadHistory {
     /// Deletes a device with its history, whatever its status. A store that others write, too, keeps a tombstone, so that none
     /// of them writes the earlier state again: [`Changes`] shows it, and [`Batch::based_on`] is compared with it.
     fn forget(&self, device: ForgottenDevice) -> BoxFuture<'_, Result<(), StoreError>>;
+
+    /// What is kept of the endpoints of webhooks, by their names. A store that keeps nothing of them is never asked to:
+    /// settings that name endpoints are refused with it.
+    fn webhook_states(&self) -> BoxFuture<'_, Result<Vec<WebhookState>, StoreError>> {
+        Box::pin(ready(Ok(Vec::new())))
+    }
+
+    /// Keeps what an endpoint's state is now; `None` drops it.
+    fn set_webhook_state(
+        &self,
+        _name: &str,
+        _state: Option<String>,
+    ) -> BoxFuture<'_, Result<(), StoreError>> {
+        Box::pin(ready(Ok(())))
+    }
 
     /// The tombstones that the store keeps.
     fn forgotten(&self) -> BoxFuture<'_, Result<Vec<ForgottenDevice>, StoreError>> {

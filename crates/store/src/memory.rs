@@ -9,7 +9,7 @@ use parking_lot::Mutex;
 
 use super::{
     Batch, ChangeCursor, Changes, ForgottenDevice, LoadSink, PAGE_MAX, REPEATS_WITHIN, ReadDevices,
-    ReadHistory, Retention, Store, StoreError, StoredDevice, totals,
+    ReadHistory, Retention, Store, StoreError, StoredDevice, WebhookState, totals,
 };
 use presence::history::{EventPage, HistoryPosition, HistoryRow, StoredEvent};
 use presence::query::{Page, Scan, Total};
@@ -31,6 +31,7 @@ struct Contents {
     /// The highest sequence of an event that was dropped or lost.
     dropped: u64,
     retention_time: Option<UnixSeconds>,
+    webhooks: BTreeMap<Box<str>, Box<str>>,
 }
 
 #[derive(Default)]
@@ -254,6 +255,22 @@ impl Store for MemoryStore {
 
     fn set_retention_time(&self, time: UnixSeconds) -> BoxFuture<'_, Result<(), StoreError>> {
         self.contents.lock().retention_time = Some(time);
+        Box::pin(ready(Ok(())))
+    }
+
+    fn webhook_states(&self) -> BoxFuture<'_, Result<Vec<WebhookState>, StoreError>> {
+        let contents = self.contents.lock();
+        let states = contents.webhooks.iter();
+        let states = states.map(|(name, state)| WebhookState { name: name.clone(), state: state.clone() });
+        Box::pin(ready(Ok(states.collect())))
+    }
+
+    fn set_webhook_state(&self, name: &str, state: Option<String>) -> BoxFuture<'_, Result<(), StoreError>> {
+        let webhooks = &mut self.contents.lock().webhooks;
+        match state {
+            Some(state) => webhooks.insert(name.into(), state.into()),
+            None => webhooks.remove(name),
+        };
         Box::pin(ready(Ok(())))
     }
 

@@ -25,6 +25,7 @@ mod source_tables;
 mod store_url;
 mod toml;
 mod value;
+mod webhook_tables;
 mod yaml;
 
 #[cfg(test)]
@@ -44,6 +45,7 @@ use server::access::settings::Scopes;
 use server::sync::settings::SourceSettings;
 use simulator::settings::FleetSettings;
 use store::settings::StoreSettings;
+use webhooks::settings::EndpointSettings;
 
 pub use log::{LogFormat, LogLevel, LogSettings};
 pub use refusal::{ConfigError, Origin};
@@ -60,6 +62,8 @@ pub struct Settings {
     pub http: HttpSettings,
     pub store: StoreSettings,
     pub log: LogSettings,
+    /// Who is told of what changes.
+    pub webhooks: Vec<EndpointSettings>,
     /// Show what messages are, and do nothing else.
     pub dry_run: Option<DryRunSettings>,
 }
@@ -211,6 +215,7 @@ where
     let environment = layers::environment(variables, &names)?;
     let mut layers = Layers::default();
     let (mut profiles, mut sources) = (Vec::new(), Vec::new());
+    let mut webhooks = webhook_tables::Endpoints::default();
     layers.add(environment.own);
     if typed.verb != ["demo"] {
         layers.add(environment.platform);
@@ -218,10 +223,15 @@ where
             layers.add(file::read(&path, &origin, &names)?);
             profiles = profiles::of_settings_file(&path, &origin)?;
             sources = source_tables::of_settings_file(&path, &origin)?;
+            // Their secrets are for the service alone.
+            if typed.verb.first().is_none_or(|verb| ["serve", "config"].contains(&verb.as_str())) {
+                webhooks = webhook_tables::of_settings_file(&path, &origin)?;
+            }
         }
     }
     let (cli, origins) = typed.parse(grammar, layers)?;
-    build::command(cli, &build::BuildContext { origins, state: environment.state, profiles, sources })
+    let state = environment.state;
+    build::command(cli, &build::BuildContext { origins, state, profiles, sources, webhooks })
 }
 
 /// The settings file, if one is named, and what named it.

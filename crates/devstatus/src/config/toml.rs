@@ -10,7 +10,7 @@ use system::secret::Secret;
 pub(super) fn read(text: &str) -> Result<Vec<FileEntry>, SyntaxError> {
     let mut entries = entries(text, &parse(text)?, |key, value| {
         // Those are read by who knows them.
-        [PROFILES, SOURCES].contains(&key) && is_tables(value)
+        [PROFILES, SOURCES, WEBHOOKS].contains(&key) && is_tables(value)
     })?;
     entries.sort_by_key(|entry| entry.line);
     Ok(entries)
@@ -76,6 +76,8 @@ fn entries(
 const PROFILES: &str = "profile";
 /// The key of the tables of sources.
 const SOURCES: &str = "source";
+/// The key of the tables of endpoints.
+const WEBHOOKS: &str = "webhook";
 
 fn is_tables(value: &DeValue<'_>) -> bool {
     let DeValue::Array(items) = value else { return false };

@@ -98,7 +98,8 @@ async fn run_on(
     if started && !shutdown.is_cancelled() {
         let http = HttpSettings { port: settings.port, ..HttpSettings::default() };
         let source = SourceSettings { formats, ..source(broker, &organization, "devstatus") };
-        let service = app::start(source, Vec::new(), http, StoreSettings::memory(), shutdown.clone()).await?;
+        let store = StoreSettings::memory();
+        let service = app::start(source, Vec::new(), http, store, Vec::new(), shutdown.clone()).await?;
         let address = service.http_address;
         let spoken = tokio::select! {
             () = shutdown.cancelled() => Ok(()),

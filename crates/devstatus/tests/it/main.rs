@@ -52,4 +52,5 @@ mod transports;
 mod two_hours;
 mod undecodable;
 mod web_pages;
+mod webhooks;
 mod wrong_clock;

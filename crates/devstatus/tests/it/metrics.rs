@@ -49,7 +49,13 @@ const OF_OTHER_SOURCES: [&str; 2] = ["devstatus_source_broker_clients", "devstat
 #[test]
 fn scraped_and_documented_metrics_agree_and_no_label_holds_a_device() {
     let broker = Mosquitto::start();
-    let service = Launch::to(&broker.url()).start();
+    // Nobody listens at the endpoint, which the metrics of webhooks name.
+    let webhook = "[[webhook]]\nname = \"ops\"\nurl = \"http://127.0.0.1:9/\"\nsecret_file = \"hook.secret\"\nallow_private = true\n";
+    let service = Launch::to(&broker.url())
+        .file("devstatus.toml", webhook)
+        .file("hook.secret", "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw\n")
+        .arguments(&["-c", "devstatus.toml"])
+        .start();
     service.wait_until_ready();
     let mut publisher = broker.publisher();
     // Names with a label appear with their first sample.

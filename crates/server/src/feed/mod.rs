@@ -126,6 +126,7 @@ pub struct Feed {
     followers: AtomicUsize,
     change_notification: Notify,
     heads: watch::Sender<u64>,
+    history_grown: watch::Sender<()>,
     /// The run that most readers want next, all of them the same.
     latest_batch: Mutex<Option<Arc<ChangeBatch>>>,
     ending: CancellationToken,
@@ -147,6 +148,7 @@ impl Feed {
             followers: AtomicUsize::new(0),
             change_notification: Notify::new(),
             heads: watch::Sender::new(0),
+            history_grown: watch::Sender::new(()),
             latest_batch: Mutex::default(),
             ending: CancellationToken::new(),
             walks: Arc::new(Semaphore::new(WALKS_MAX)),

@@ -20,7 +20,7 @@ use self::read::Window;
 use self::write::{WriteError, Writing};
 use super::{
     Batch, ChangeCursor, Changes, ForgottenDevice, LoadSink, ReadDevices, ReadHistory, Retention, Store,
-    StoreError, StoredDevice,
+    StoreError, StoredDevice, WebhookState,
 };
 use presence::history::{EventPage, HistoryPosition, HistoryRow};
 use presence::query::{Page, Scan, Total};
@@ -301,6 +301,15 @@ impl Store for SqliteStore {
 
     fn set_retention_time(&self, time: UnixSeconds) -> BoxFuture<'_, Result<(), StoreError>> {
         self.write(move |writing| writing.set_retention_time(time))
+    }
+
+    fn webhook_states(&self) -> BoxFuture<'_, Result<Vec<WebhookState>, StoreError>> {
+        self.write(|writing| writing.webhook_states())
+    }
+
+    fn set_webhook_state(&self, name: &str, state: Option<String>) -> BoxFuture<'_, Result<(), StoreError>> {
+        let name = name.to_owned();
+        self.write(move |writing| writing.set_webhook_state(&name, state.as_deref()))
     }
 
     fn expire(&self, names: Vec<DeviceName>, before_nanos: i64) -> BoxFuture<'_, Result<(), StoreError>> {

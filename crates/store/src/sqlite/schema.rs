@@ -7,7 +7,7 @@ use rusqlite::Connection;
 pub const APPLICATION_ID: i64 = 0x6465_7653;
 
 /// Each step leads from the version of its position to the next. A step that was released is never changed.
-const STEPS: &[&str] = &[FIRST, LOST, RETENTION, COLUMN_NAMES, EVENT_ORDER];
+const STEPS: &[&str] = &[FIRST, LOST, RETENTION, COLUMN_NAMES, EVENT_ORDER, WEBHOOKS];
 
 /// The version that this program writes.
 pub const VERSION: i64 = STEPS.len() as i64;
@@ -110,6 +110,9 @@ const EVENT_ORDER: &str = "
 CREATE TABLE event_order (row INTEGER PRIMARY KEY, name INTEGER NOT NULL, begins_after INTEGER NOT NULL);
 INSERT INTO event_order (name, begins_after) SELECT random(), sequence FROM counter;
 ";
+
+/// What is kept of the endpoints of webhooks; the text is the worker's.
+const WEBHOOKS: &str = "CREATE TABLE webhook (name TEXT PRIMARY KEY, state TEXT NOT NULL) WITHOUT ROWID;";
 
 /// What stands in the header.
 pub fn found(connection: &Connection) -> rusqlite::Result<(i64, i64)> {

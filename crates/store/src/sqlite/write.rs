@@ -9,7 +9,7 @@ use rusqlite::{Connection, OptionalExtension, Row, Transaction, TransactionBehav
 use super::encoding::{self, Damaged, EventColumns};
 use super::file::{self, Unusable};
 use crate::encoding::Parts;
-use crate::{Batch, REPEATS_WITHIN, Retention, StoreError, StoredDevice};
+use crate::{Batch, REPEATS_WITHIN, Retention, StoreError, StoredDevice, WebhookState};
 use formats::held;
 use presence::history::HistoryEvent;
 use presence::{DeviceName, DeviceState, EventKind, PresenceEvent, UnixSeconds};
@@ -216,6 +216,25 @@ impl Writing {
 
     pub fn set_retention_time(&mut self, time: UnixSeconds) -> Result<(), WriteError> {
         self.connection.prepare_cached("UPDATE counter SET retention_time = ?1")?.execute([time.0])?;
+        Ok(())
+    }
+
+    /// What is kept of the endpoints of webhooks.
+    pub fn webhook_states(&mut self) -> Result<Vec<WebhookState>, WriteError> {
+        let mut select = self.connection.prepare_cached("SELECT name, state FROM webhook ORDER BY name")?;
+        let states =
+            select.query_map((), |row| Ok(WebhookState { name: row.get(0)?, state: row.get(1)? }))?;
+        Ok(states.collect::<Result<_, _>>()?)
+    }
+
+    pub fn set_webhook_state(&mut self, name: &str, state: Option<&str>) -> Result<(), WriteError> {
+        match state {
+            Some(state) => self
+                .connection
+                .prepare_cached("INSERT OR REPLACE INTO webhook VALUES (?1, ?2)")?
+                .execute([name, state])?,
+            None => self.connection.prepare_cached("DELETE FROM webhook WHERE name = ?1")?.execute([name])?,
+        };
         Ok(())
     }
 

@@ -14,6 +14,7 @@ mod postgres;
 mod postgres_events;
 mod redis;
 mod shared;
+mod webhooks;
 
 use contract::{CONTRACT, Promise};
 use events::ORDERED_EVENTS;
@@ -32,6 +33,7 @@ fn hold(promises: &[Promise], place: &dyn Place) {
 fn memory() {
     hold(CONTRACT, &Memory);
     hold(ORDERED_EVENTS, &Memory);
+    webhooks::the_state_of_an_endpoint_is_kept(&Memory);
 }
 
 #[test]
@@ -39,6 +41,7 @@ fn sqlite() {
     let place = Sqlite::new();
     hold(CONTRACT, &place);
     hold(ORDERED_EVENTS, &place);
+    webhooks::the_state_of_an_endpoint_is_kept(&place);
     events::a_file_that_was_restored_from_a_copy_is_recognized(&place);
     events::a_file_that_is_opened_often_remembers_a_bounded_number_of_orders(&place);
 }

@@ -17,11 +17,13 @@ use super::grammar::{Origins, grammar};
 use super::layers::StateDirectories;
 use super::source_tables::SourceTable;
 use super::value::{API_KEY, api_key};
+use super::webhook_tables::Endpoints;
 use super::{
     Command, ConfigError, DemoSettings, DryRunSettings, ExportSettings, ImportSettings, KeysAction,
     KeysSettings, LogLevel, LogSettings, Settings, SimulateSettings, Stop, show,
 };
 use crate::client::settings::{ClientCertificate, ClientSettings, Question, Selection, ServiceSettings};
+use ::store::settings::StoreSettings;
 use formats::catalog::IOT_PLATFORM;
 use formats::profile::Profile;
 use http_api::settings::{HttpSettings, TlsSettings};
@@ -43,6 +45,7 @@ pub(super) struct BuildContext {
     pub profiles: Vec<Profile>,
     /// Its tables of sources.
     pub sources: Vec<SourceTable>,
+    pub webhooks: Endpoints,
 }
 
 /// What the program was asked to do.
@@ -163,7 +166,25 @@ impl BuildContext {
             }
         }
         let dry_run = sources.dry_run.then_some(DryRunSettings { duration: sources.dry_run_seconds });
-        Ok(Settings { source, further, http, store, log, dry_run })
+        self.refuse_webhooks_with(&store)?;
+        let webhooks = self.webhooks.endpoints.clone();
+        Ok(Settings { source, further, http, store, log, webhooks, dry_run })
+    }
+
+    /// Refuses webhooks where nobody keeps their positions, or nobody knows all devices.
+    fn refuse_webhooks_with(&self, store: &StoreSettings) -> Result<(), ConfigError> {
+        let Some(one) = &self.webhooks.origin else { return Ok(()) };
+        let contradicts = |setting: &'static str, why| {
+            let (one, other) = (one.clone(), self.origin(setting));
+            Err(ConfigError::Contradiction { one, other, why })
+        };
+        if store.location.is_shared() {
+            return contradicts("store", "webhooks need a store of one instance, sqlite: or memory:");
+        }
+        if store.map_limit.is_some() {
+            return contradicts("map-limit", "webhooks need all devices in memory");
+        }
+        Ok(())
     }
 
     fn demo(&self, args: &DemoArgs) -> Result<DemoSettings, ConfigError> {

@@ -32,6 +32,7 @@ impl BuildContext {
                 state: self.state.clone(),
                 profiles: self.profiles.clone(),
                 sources: Vec::new(),
+                webhooks: Default::default(),
             };
             let source = context.table_source(table, args, service, profiles_file);
             let source = source.map_err(|error| table.refusal(error))?;

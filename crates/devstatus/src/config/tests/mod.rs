@@ -8,6 +8,7 @@ mod precedence;
 mod refusals;
 mod secrets;
 mod toml;
+mod webhooks;
 
 use std::ffi::OsString;
 use std::path::PathBuf;

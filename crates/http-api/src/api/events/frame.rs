@@ -3,6 +3,7 @@
 
 use bytes::{BufMut, Bytes, BytesMut};
 use serde::Serialize;
+use serde_json::value::RawValue;
 use utoipa::ToSchema;
 
 use crate::api::devices::view::{DeviceView, StatusView, Viewer};
@@ -108,6 +109,14 @@ pub fn past_change(
     let message = device.message();
     let device = viewer.view(device, &message);
     event(Some(id), "change", &ChangeView { device, previous_status: previous.map(StatusView::from) })
+}
+
+/// The data of `change` alone, for who sends it by another way.
+pub fn change_data(device: &Snapshot, previous: Option<Status>, viewer: &Viewer<'_>) -> Box<RawValue> {
+    let message = device.message();
+    let view =
+        ChangeView { device: viewer.view(device, &message), previous_status: previous.map(StatusView::from) };
+    serde_json::value::to_raw_value(&view).expect("texts and numbers are JSON")
 }
 
 /// The same text without its id: for as long as the client could not go on from there.

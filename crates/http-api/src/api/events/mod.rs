@@ -12,14 +12,23 @@ use axum::body::Body;
 use axum::extract::{Extension, RawQuery, State};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, header};
 use axum::response::{IntoResponse, Response};
+use serde_json::value::RawValue;
 
 use self::stream::Wish;
 use super::devices::filter;
+use super::devices::view::Viewer;
 use super::parameters::Parameters;
 use crate::context::Context;
 use crate::error::{Error, Problem};
 use crate::serving::cut::Cut;
 use crate::serving::room::Uncounted;
+use presence::Status;
+use server::registry::Snapshot;
+
+/// A device as a change in a stream shows it.
+pub fn change_data(context: &Context, device: &Snapshot, previous: Option<Status>) -> Box<RawValue> {
+    frame::change_data(device, previous, &Viewer::of(context))
+}
 
 pub use self::frame::{ChangeView, ForgottenView, GapView, SnapshotCompleteView};
 

@@ -24,6 +24,7 @@
 
 mod commits;
 mod position;
+mod tail;
 #[cfg(test)]
 mod tests;
 mod watermark;
@@ -31,8 +32,11 @@ mod watermark;
 use std::sync::Arc;
 use std::time::Instant;
 
+use tokio::sync::watch;
+
 pub use self::commits::CommitWatermark;
 pub use self::position::StreamPosition;
+pub use self::tail::HistoryTail;
 pub use self::watermark::HistoryWatermark;
 pub(super) use self::watermark::{UnloggedChanges, WatermarkTracker};
 use super::{Change, Feed};
@@ -163,6 +167,13 @@ impl Feed {
     pub fn note_watermark(&self, watermark: HistoryWatermark, at: Instant) {
         let (mut tracker, unlogged) = (self.watermark.lock(), self.buffer.read().unlogged());
         tracker.note(watermark, at, self.health.peer_health(), unlogged, self.head());
+        drop(tracker);
+        self.history_grown.send_replace(());
+    }
+
+    /// Changes when the history may have grown.
+    pub fn history_grown(&self) -> watch::Receiver<()> {
+        self.history_grown.subscribe()
     }
 
     /// Notes that the history does not tell of everything up to now: some of it could not wait for the store, or the store

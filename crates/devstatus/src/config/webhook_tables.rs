@@ -1,0 +1,258 @@
+//! The `[[webhook]]` tables of `devstatus.toml`.
+
+use std::borrow::Cow;
+use std::cell::RefCell;
+use std::collections::BTreeSet;
+use std::path::Path;
+
+use toml::Spanned;
+use toml::de::{DeTable, DeValue};
+
+use super::file::{self, SETTINGS_MAX_BYTES};
+use super::refusal::{ConfigError, Origin, nearest, showable};
+use formats::Cause;
+use presence::query::Network;
+use webhooks::settings::{
+    ENDPOINTS_MAX, EndpointSettings, EndpointUrl, EventType, NAME_MAX_BYTES, SECRET_BYTES_MAX,
+    SECRET_BYTES_MIN, SECRETS_MAX, Selector, SigningSecret, is_public,
+};
+
+/// The endpoints, and where the first of them is described.
+#[derive(Debug, Default)]
+pub(super) struct Endpoints {
+    pub endpoints: Vec<EndpointSettings>,
+    pub origin: Option<Origin>,
+}
+
+/// The endpoints of the settings file, if it is one that can have any. Their secrets are read.
+pub(super) fn of_settings_file(path: &Path, origin: &Origin) -> Result<Endpoints, ConfigError> {
+    let mut found = Endpoints::default();
+    if !file::is_toml(path) {
+        return Ok(found);
+    }
+    let text = file::read_text(path, SETTINGS_MAX_BYTES).map_err(|source| ConfigError::ReadConfig {
+        origin: origin.clone(),
+        path: path.to_owned(),
+        source,
+    })?;
+    // Whoever reads the other settings of the file has refused it if it is no TOML.
+    let Ok(document) = DeTable::parse(&text) else { return Ok(found) };
+    let Some(DeValue::Array(tables)) = document.get_ref().get("webhook").map(Spanned::get_ref) else {
+        return Ok(found);
+    };
+    let mut names = BTreeSet::new();
+    for item in tables.iter() {
+        let DeValue::Table(table) = item.get_ref() else { continue };
+        let keys = Keys {
+            path,
+            text: &text,
+            prefix: "webhook",
+            start: item.span().start,
+            table,
+            asked: RefCell::default(),
+        };
+        if found.endpoints.len() == ENDPOINTS_MAX {
+            return Err(keys.invalid(keys.prefix, keys.start, format!("at most {ENDPOINTS_MAX} webhooks")));
+        }
+        let endpoint = endpoint(&keys)?;
+        if !names.insert(endpoint.name.clone()) {
+            return Err(keys.unfit("name", "a name that no other webhook has"));
+        }
+        found.origin.get_or_insert_with(|| keys.origin(keys.prefix, keys.start));
+        found.endpoints.push(endpoint);
+    }
+    Ok(found)
+}
+
+fn endpoint(keys: &Keys<'_>) -> Result<EndpointSettings, ConfigError> {
+    let name_expected = format!("1 to {NAME_MAX_BYTES} letters, digits, '-' or '_'");
+    let name = keys.required("name", &name_expected, |value| {
+        let is_sign = |byte: u8| byte.is_ascii_alphanumeric() || b"-_".contains(&byte);
+        let name = value.as_str().filter(|name| name.len() <= NAME_MAX_BYTES && name.bytes().all(is_sign))?;
+        (!name.is_empty()).then(|| name.to_owned())
+    })?;
+    let url_expected = "a URL: https://, a host, and no user";
+    let url = keys.required("url", url_expected, |value| EndpointUrl::parse(value.as_str()?))?;
+    let allow_private = keys.optional("allow_private", "true or false", DeValue::as_bool)?.unwrap_or(false);
+    if !allow_private && !url.is_https() {
+        return Err(keys.unfit("url", "https://, or allow_private = true beside it"));
+    }
+    if !allow_private && url.literal_address().is_some_and(|address| !is_public(address)) {
+        return Err(keys.unfit("url", "a public address, or allow_private = true beside it"));
+    }
+    let secret_file =
+        keys.required("secret_file", "the path of a file", |value| Some(value.as_str()?.to_owned()))?;
+    let secrets = secrets(keys, Path::new(&secret_file))?;
+    let known = EventType::ALL.map(EventType::word).join(" or ");
+    let events = keys.optional("events", &format!("a list of {known}"), |value| {
+        let word = |text: &str| EventType::ALL.into_iter().find(|known| known.word() == text);
+        let events = texts(value)?.iter().map(|text| word(text)).collect::<Option<Vec<_>>>();
+        events.filter(|events| !events.is_empty())
+    })?;
+    keys.optional("mode", "\"every\", which is the default", |value| {
+        (value.as_str()? == "every").then_some(())
+    })?;
+    let selector = keys.optional("selector", "a table, like { type = [\"pump\"] }", |value| match value {
+        DeValue::Table(table) => Some(table),
+        _ => None,
+    })?;
+    let selector = match selector {
+        Some(table) => selector_of(&Keys { prefix: "webhook.selector", table, ..keys.inner("selector") })?,
+        None => Selector::default(),
+    };
+    keys.refuse_others()?;
+    Ok(EndpointSettings { name, url, secrets, events: events.unwrap_or_default(), selector, allow_private })
+}
+
+fn selector_of(keys: &Keys<'_>) -> Result<Selector, ConfigError> {
+    let list = |key: &'static str| {
+        let texts = keys.optional(key, "a text, or a list of texts", texts);
+        texts.map(|texts| texts.unwrap_or_default().into_iter().map(str::to_owned).collect::<Vec<_>>())
+    };
+    let causes = Cause::ALL.map(Cause::word).join(", ");
+    let selector = Selector {
+        types: list("type")?,
+        ids: list("id")?,
+        id_prefixes: list("id_prefix")?,
+        sources: list("source")?,
+        close_codes: keys
+            .optional("close_code", "a whole number from 0 to 65535, or a list of these", |value| {
+                let code = |value: &DeValue<'_>| value.as_integer()?.as_str().parse().ok();
+                items(value).iter().map(|item| code(item)).collect::<Option<Vec<u16>>>()
+            })?
+            .unwrap_or_default(),
+        causes: keys
+            .optional("cause", &format!("one or a list of {causes}, {}", Cause::UNKNOWN), |value| {
+                let is_cause = |text: &&str| Cause::of_word(text).is_some() || *text == Cause::UNKNOWN;
+                let causes = texts(value)?;
+                causes.iter().all(is_cause).then(|| causes.into_iter().map(str::to_owned).collect())
+            })?
+            .unwrap_or_default(),
+        addresses: keys
+            .optional("address", "an IP address or a block of addresses, or a list of these", |value| {
+                texts(value)?.into_iter().map(|text| text.parse().ok()).collect::<Option<Vec<Network>>>()
+            })?
+            .unwrap_or_default(),
+    };
+    keys.refuse_others()?;
+    Ok(selector)
+}
+
+/// The one or two secrets in a file, each on a line.
+fn secrets(keys: &Keys<'_>, path: &Path) -> Result<Vec<SigningSecret>, ConfigError> {
+    let origin = keys.origin_of("secret_file");
+    let text = file::read_text(path, SETTINGS_MAX_BYTES)
+        .map_err(|source| ConfigError::ReadFile { origin: origin.clone(), source })?;
+    let expected = || {
+        format!(
+            "whsec_ and the base64 of {SECRET_BYTES_MIN} to {SECRET_BYTES_MAX} bytes; a second line for the secret before it"
+        )
+    };
+    let mut secrets = Vec::new();
+    for (index, line) in text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty()) {
+        let secret = SigningSecret::parse(line.trim()).filter(|_| secrets.len() < SECRETS_MAX);
+        secrets.push(secret.ok_or_else(|| ConfigError::Line {
+            origin: origin.clone(),
+            line: index + 1,
+            expected: expected(),
+        })?);
+    }
+    if secrets.is_empty() {
+        return Err(ConfigError::Line { origin, line: 1, expected: expected() });
+    }
+    Ok(secrets)
+}
+
+/// The items of a list; a value alone is a list of one.
+fn items<'a, 'text>(value: &'a DeValue<'text>) -> Vec<&'a DeValue<'text>> {
+    match value {
+        DeValue::Array(items) => items.iter().map(Spanned::get_ref).collect(),
+        one => vec![one],
+    }
+}
+
+/// A text, or a list of texts that is not empty.
+fn texts<'a>(value: &'a DeValue<'_>) -> Option<Vec<&'a str>> {
+    let texts = items(value).into_iter().map(DeValue::as_str).collect::<Option<Vec<_>>>()?;
+    (!texts.is_empty() && texts.iter().all(|text| !text.is_empty())).then_some(texts)
+}
+
+/// The keys of one table, and which of them anybody has asked for.
+struct Keys<'a> {
+    path: &'a Path,
+    text: &'a str,
+    prefix: &'static str,
+    /// Where the table begins.
+    start: usize,
+    table: &'a DeTable<'a>,
+    asked: RefCell<Vec<&'static str>>,
+}
+
+impl<'a> Keys<'a> {
+    fn entry(&self, key: &str) -> Option<(&'a Spanned<Cow<'a, str>>, &'a Spanned<DeValue<'a>>)> {
+        self.table.iter().find(|(found, _)| found.get_ref() == key)
+    }
+
+    fn optional<T>(
+        &self,
+        key: &'static str,
+        expected: &str,
+        parse: impl FnOnce(&'a DeValue<'a>) -> Option<T>,
+    ) -> Result<Option<T>, ConfigError> {
+        self.asked.borrow_mut().push(key);
+        let Some((_, value)) = self.entry(key) else { return Ok(None) };
+        parse(value.get_ref()).map(Some).ok_or_else(|| self.unfit(key, expected))
+    }
+
+    fn required<T>(
+        &self,
+        key: &'static str,
+        expected: &str,
+        parse: impl FnOnce(&'a DeValue<'a>) -> Option<T>,
+    ) -> Result<T, ConfigError> {
+        let missing = || self.invalid(self.prefix, self.start, format!("the key {key}: {expected}"));
+        self.optional(key, expected, parse)?.ok_or_else(missing)
+    }
+
+    /// Refuses what nobody has asked for.
+    fn refuse_others(&self) -> Result<(), ConfigError> {
+        let known = self.asked.borrow();
+        let unknown = self.table.iter().find(|(key, _)| !known.contains(&key.get_ref().as_ref()));
+        let Some((key, _)) = unknown else { return Ok(()) };
+        let near = nearest(key.get_ref(), known.iter().copied());
+        let near = near.map(|near| format!("; did you mean {near}?")).unwrap_or_default();
+        Err(ConfigError::UnknownKey {
+            path: self.path.to_owned(),
+            line: self.line(key.span().start),
+            key: showable(key.get_ref()).map(|key| format!("{}.{key}", self.prefix)),
+            known: known.join(", ") + &near,
+        })
+    }
+
+    /// The place of a table that is the value of a key.
+    fn inner(&self, key: &str) -> Keys<'a> {
+        let start = self.entry(key).map_or(self.start, |(key, _)| key.span().start);
+        Keys { start, asked: RefCell::default(), ..*self }
+    }
+
+    fn unfit(&self, key: &str, expected: impl Into<String>) -> ConfigError {
+        ConfigError::Invalid { origin: self.origin_of(key), expected: expected.into() }
+    }
+
+    fn invalid(&self, key: &str, at: usize, expected: String) -> ConfigError {
+        ConfigError::Invalid { origin: self.origin(key, at), expected }
+    }
+
+    fn origin_of(&self, key: &str) -> Origin {
+        let at = self.entry(key).map_or(self.start, |(key, _)| key.span().start);
+        self.origin(&format!("{}.{key}", self.prefix), at)
+    }
+
+    fn origin(&self, key: &str, at: usize) -> Origin {
+        Origin::File { path: self.path.to_owned(), line: self.line(at), key: key.into() }
+    }
+
+    fn line(&self, at: usize) -> usize {
+        self.text.as_bytes()[..at.min(self.text.len())].iter().filter(|byte| **byte == b'\n').count() + 1
+    }
+}

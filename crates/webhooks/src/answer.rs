@@ -1,0 +1,99 @@
+//! What an answer of an endpoint means for the message, and when to try again.
+
+use std::time::{Duration, UNIX_EPOCH};
+
+/// The first wait after a failure: an endpoint that restarts is back within seconds.
+pub const RETRY_FIRST: Duration = Duration::from_secs(1);
+/// The longest wait: an endpoint that was repaired hears of what it missed within minutes.
+pub const RETRY_LONGEST: Duration = Duration::from_secs(300);
+/// The longest wait that an endpoint may ask for with `Retry-After`; a longer one counts as this.
+pub const RETRY_AFTER_MAX: Duration = Duration::from_secs(3_600);
+
+/// Why a message was not taken.
+#[derive(Debug, thiserror::Error)]
+pub enum Failure {
+    /// The endpoint does not exist any more, and says so.
+    #[error("it answers 410 Gone")]
+    Gone,
+    #[error("it answers {status}")]
+    Refused { status: u16, retry_after: Option<Duration> },
+    #[error("it cannot be reached: {0}")]
+    Unreachable(String),
+    /// It may have taken the message all the same.
+    #[error("it does not answer in time")]
+    Silent,
+}
+
+impl Failure {
+    /// How long the endpoint asks to be left alone.
+    pub fn retry_after(&self) -> Option<Duration> {
+        match self {
+            Failure::Refused { retry_after, .. } => *retry_after,
+            Failure::Gone | Failure::Unreachable(_) | Failure::Silent => None,
+        }
+    }
+}
+
+/// What a status says: 2xx alone means that the endpoint has taken the message, so a redirect is a refusal, too.
+/// `retry_after` counts with 429 and 503.
+pub fn judge(status: u16, retry_after: Option<&str>, now_seconds: u64) -> Result<(), Failure> {
+    match status {
+        200..300 => Ok(()),
+        410 => Err(Failure::Gone),
+        429 | 503 => {
+            let retry_after = retry_after.and_then(|text| wait(text.trim(), now_seconds));
+            Err(Failure::Refused { status, retry_after })
+        }
+        _ => Err(Failure::Refused { status, retry_after: None }),
+    }
+}
+
+/// Seconds, or a date of HTTP.
+fn wait(text: &str, now_seconds: u64) -> Option<Duration> {
+    let wait = match text.parse() {
+        Ok(seconds) => Duration::from_secs(seconds),
+        Err(_) => {
+            let until = httpdate::parse_http_date(text).ok()?.duration_since(UNIX_EPOCH).ok()?;
+            until.saturating_sub(Duration::from_secs(now_seconds))
+        }
+    };
+    Some(wait.min(RETRY_AFTER_MAX))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn refused(status: u16, retry_after: Option<&str>) -> Option<Duration> {
+        match judge(status, retry_after, 1_000_000_000) {
+            Err(Failure::Refused { status: found, retry_after }) if found == status => retry_after,
+            other => panic!("{status}: {other:?}"),
+        }
+    }
+
+    #[test]
+    fn only_success_is_success() {
+        for status in [200, 201, 202, 204, 299] {
+            assert!(judge(status, None, 0).is_ok());
+        }
+        for status in [301, 302, 304, 307, 308, 400, 401, 404, 413, 500, 502] {
+            assert_eq!(refused(status, Some("5")), None);
+        }
+        assert!(matches!(judge(410, Some("5"), 0), Err(Failure::Gone)));
+    }
+
+    #[test]
+    fn an_endpoint_may_ask_for_a_bounded_pause() {
+        let seconds = |seconds| Some(Duration::from_secs(seconds));
+        assert_eq!(refused(429, Some("7")), seconds(7));
+        assert_eq!(refused(503, Some(" 0 ")), seconds(0));
+        assert_eq!(refused(429, Some("999999999999")), Some(RETRY_AFTER_MAX));
+        for none in ["", "-1", "soon", "1.5", "99999999999999999999999"] {
+            assert_eq!(refused(429, Some(none)), None, "{none}");
+        }
+        assert_eq!(refused(429, None), None);
+        // 1,000,000,000 seconds after 1970.
+        assert_eq!(refused(503, Some("Sun, 09 Sep 2001 01:46:50 GMT")), seconds(10));
+        assert_eq!(refused(503, Some("Sun, 09 Sep 2001 01:46:30 GMT")), seconds(0));
+    }
+}

@@ -1,0 +1,23 @@
+//! Signed webhooks. Each endpoint has a position in the ordered history; a worker reads on from there, sends what the endpoint
+//! wants, and keeps the position in the store once the endpoint has taken it. There is no queue of messages.
+//!
+//! ```text
+//! store history -page-> Worker [DeviceStates -> Selector -> Message] -queues-> Client -> endpoint
+//!      ^---- position, once all of the page was taken ----'
+//! ```
+//!
+//! Pure, without a clock or IO: `settings`, `signature`, `message`, `selection`, `address`, `answer`, `kept`.
+
+mod address;
+mod answer;
+mod client;
+mod kept;
+mod message;
+pub mod metrics;
+mod selection;
+pub mod settings;
+mod signature;
+mod states;
+mod worker;
+
+pub use self::worker::{Describe, Webhooks};

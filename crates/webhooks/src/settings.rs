@@ -1,0 +1,152 @@
+//! Which endpoints there are and what each of them receives. Built and checked by `config`.
+
+use std::fmt;
+use std::net::IpAddr;
+
+use url::{Host, Url};
+
+pub use crate::address::is_public;
+pub use crate::selection::Selector;
+pub use crate::signature::{SECRET_BYTES_MAX, SECRET_BYTES_MIN, SECRETS_MAX, SigningSecret};
+
+/// More endpoints than any site was seen to have; each holds a page of messages, 8 connections and a task.
+pub const ENDPOINTS_MAX: usize = 100;
+
+/// The longest name of an endpoint: it is a label of metrics.
+pub const NAME_MAX_BYTES: usize = 64;
+
+/// One endpoint.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EndpointSettings {
+    /// What it is called in logs and metrics, and under which its position is kept.
+    pub name: String,
+    pub url: EndpointUrl,
+    /// Every message is signed with each of them: one, or two while the secret is rotated.
+    pub secrets: Vec<SigningSecret>,
+    /// Empty: all.
+    pub events: Vec<EventType>,
+    pub selector: Selector,
+    /// Whether it may be on this machine or in a private network, and without TLS.
+    pub allow_private: bool,
+}
+
+/// What an endpoint can choose. A `fleet.gap` is sent to all, because nothing may be left out without a word.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum EventType {
+    Connected,
+    Disconnected,
+}
+
+impl EventType {
+    pub const ALL: [EventType; 2] = [EventType::Connected, EventType::Disconnected];
+
+    /// As it is in settings and messages.
+    pub fn word(self) -> &'static str {
+        match self {
+            EventType::Connected => "device.connected",
+            EventType::Disconnected => "device.disconnected",
+        }
+    }
+}
+
+impl EndpointSettings {
+    /// Whether the endpoint wants events of that type.
+    pub(crate) fn wants(&self, event_type: EventType) -> bool {
+        self.events.is_empty() || self.events.contains(&event_type)
+    }
+}
+
+/// Where an endpoint is: `http` or `https`, a host, no user and no fragment. Its path and query may hold a token, so neither is
+/// shown.
+#[derive(Clone, PartialEq, Eq)]
+pub struct EndpointUrl {
+    url: Url,
+}
+
+impl EndpointUrl {
+    /// `None` if it is no such URL.
+    pub fn parse(text: &str) -> Option<Self> {
+        let url = Url::parse(text).ok()?;
+        let is_fit = matches!(url.scheme(), "http" | "https")
+            && url.host().is_some()
+            && url.username().is_empty()
+            && url.password().is_none()
+            && url.fragment().is_none()
+            && url.port() != Some(0);
+        is_fit.then_some(Self { url })
+    }
+
+    pub fn is_https(&self) -> bool {
+        self.url.scheme() == "https"
+    }
+
+    /// The address, if the host is one and no name.
+    pub fn literal_address(&self) -> Option<IpAddr> {
+        match self.url.host()? {
+            Host::Ipv4(address) => Some(address.into()),
+            Host::Ipv6(address) => Some(address.into()),
+            Host::Domain(_) => None,
+        }
+    }
+
+    /// The host as TLS and resolvers take it, without brackets.
+    pub(crate) fn host(&self) -> String {
+        match self.literal_address() {
+            Some(address) => address.to_string(),
+            None => self.url.host_str().unwrap_or_default().to_owned(),
+        }
+    }
+
+    pub(crate) fn port(&self) -> u16 {
+        self.url.port_or_known_default().unwrap_or(443)
+    }
+
+    /// Host and port for the `Host` header; the port only where it is not the scheme's.
+    pub(crate) fn authority(&self) -> String {
+        let host = self.url.host_str().unwrap_or_default();
+        self.url.port().map_or_else(|| host.to_owned(), |port| format!("{host}:{port}"))
+    }
+
+    /// Path and query.
+    pub(crate) fn target(&self) -> String {
+        let query = self.url.query().map(|query| format!("?{query}")).unwrap_or_default();
+        format!("{}{query}", self.url.path())
+    }
+
+    pub(crate) fn as_str(&self) -> &str {
+        self.url.as_str()
+    }
+}
+
+impl fmt::Debug for EndpointUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}://{}/…", self.url.scheme(), self.authority())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_url_is_taken_apart_and_shows_no_token() {
+        let url = EndpointUrl::parse("https://hooks.example:8443/a/token?key=b").unwrap();
+        assert_eq!((url.host(), url.port(), url.is_https()), ("hooks.example".to_owned(), 8443, true));
+        assert_eq!(
+            (url.authority(), url.target()),
+            ("hooks.example:8443".to_owned(), "/a/token?key=b".to_owned())
+        );
+        assert_eq!(format!("{url:?}"), "https://hooks.example:8443/…");
+        let url = EndpointUrl::parse("http://[::1]").unwrap();
+        assert_eq!((url.host(), url.port(), url.authority()), ("::1".to_owned(), 80, "[::1]".to_owned()));
+        assert_eq!((url.target(), url.literal_address()), ("/".to_owned(), "::1".parse().ok()));
+        // Other ways to write an address are the address.
+        let written = EndpointUrl::parse("http://0x7f.1/").unwrap();
+        assert_eq!(written.literal_address(), "127.0.0.1".parse().ok());
+        for text in
+            ["", "hooks.example", "ftp://h/", "https://u@h/", "https://u:p@h/", "https://h/#f", "https://"]
+        {
+            assert!(EndpointUrl::parse(text).is_none(), "{text}");
+        }
+    }
+}

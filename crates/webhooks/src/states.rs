@@ -1,0 +1,78 @@
+//! From events of the history to changes of a device's state. The history tells what happened; what it came to follows from
+//! the events before it.
+
+use std::collections::HashMap;
+
+use presence::history::StoredEvent;
+use presence::{DeviceName, DeviceState, EventKind, PresenceEvent, Status};
+use server::freshness::RoundNumber;
+use server::registry::{Arrival, DeviceRegistry, Provenance, Snapshot};
+use store::{ReadHistory, StoreError};
+
+/// Devices whose states are remembered, some 300 bytes each. Beyond it all are dropped, and read again when they change.
+const DEVICES_MAX: usize = 20_000;
+
+/// Events that are read of a device that is not remembered: what happened before them decides nothing any more, except in
+/// chains of takeovers that are longer.
+const EVENTS_BEFORE: usize = 8;
+
+/// A change of a device's state.
+#[derive(Debug)]
+pub struct Change {
+    pub device: Snapshot,
+    /// The status before; `None`: the history does not tell.
+    pub previous: Option<Status>,
+}
+
+/// The states of devices at a place in the history.
+#[derive(Default)]
+pub struct DeviceStates(HashMap<DeviceName, DeviceState>);
+
+impl DeviceStates {
+    /// What an event, the next in the history, has changed; `None`: neither the status nor the session that it comes from.
+    pub async fn change(
+        &mut self,
+        entry: &StoredEvent,
+        history: &dyn ReadHistory,
+        registry: &DeviceRegistry,
+    ) -> Result<Option<Change>, StoreError> {
+        let name = DeviceName { device_type: entry.device_type.clone(), id: entry.id.clone() };
+        if !self.0.contains_key(&name) {
+            if self.0.len() >= DEVICES_MAX {
+                self.0.clear();
+            }
+            let before = history.history(name.clone(), Some(entry.row.sequence), EVENTS_BEFORE).await?;
+            let mut state = DeviceState::default();
+            for row in before.into_iter().rev() {
+                state.apply(row.event);
+            }
+            self.0.insert(name.clone(), state);
+        }
+        let Some(state) = self.0.get_mut(&name) else { return Ok(None) };
+        let before = state.resolve().map(|resolved| (resolved.status, key(resolved.event)));
+        // A refused login changes nothing, unless nothing else is known. What was found while the broker repeated its retained
+        // messages is in no history, so the registry is asked.
+        if entry.row.event.kind == EventKind::Refusal && before.is_none() && !refusal_decides(registry, &name)
+        {
+            return Ok(None);
+        }
+        if !state.apply(entry.row.event.clone()) {
+            return Ok(None);
+        }
+        let arrival =
+            Arrival { provenance: Provenance::Live, at: entry.row.received_at, round: RoundNumber::NONE };
+        let device = Snapshot::of_state(name, state, arrival);
+        let previous = before.map(|(status, _)| status);
+        let is_new = |device: &Snapshot| before != Some((device.status, key(&device.event)));
+        Ok(device.filter(is_new).map(|device| Change { device, previous }))
+    }
+}
+
+fn refusal_decides(registry: &DeviceRegistry, name: &DeviceName) -> bool {
+    let decides = registry.read(name.device(), |record| record.resolve().event.kind == EventKind::Refusal);
+    decides.unwrap_or(false)
+}
+
+fn key(event: &PresenceEvent) -> (EventKind, presence::Moment, presence::Moment) {
+    (event.kind, event.session, event.time)
+}
