@@ -77,7 +77,7 @@ pub enum Error {
 pub struct Running {
     /// Where HTTP is answered; the port is real even if any was asked for.
     pub http_address: SocketAddr,
-    /// For whoever shows how far the population is.
+    /// For the terminal, which shows how far the population is.
     pub watched: ProgressSource,
     shutdown: CancellationToken,
     source: SourcesEnd,

@@ -41,7 +41,7 @@ fn owned(text: Cow<'_, str>) -> Cow<'static, str> {
     Cow::Owned(text.into_owned())
 }
 
-/// Nanoseconds since 1970 by the clock of whoever wrote the message.
+/// Nanoseconds since 1970 by the clock of the message's sender.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct UnixNanos(pub i64);
 

@@ -159,7 +159,7 @@ impl DeviceState {
         self.session.iter().chain(self.others())
     }
 
-    /// Whether an event changes nothing, as can be told without a look at the rare ones.
+    /// Whether an event changes nothing, which the session alone shows, without a look at the rare ones.
     fn makes_needless(&self, event: &PresenceEvent) -> bool {
         self.session.as_ref().is_some_and(|session| {
             event.kind == EventKind::Request

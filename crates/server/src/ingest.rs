@@ -288,7 +288,8 @@ impl Ingest {
         *cursor = Some(changes.cursor.clone());
     }
 
-    /// What another instance believes. No event comes of it: the instance that heard the message has written that.
+    /// Merges a device as another instance wrote it. Makes no history event: the instance that received the message has
+    /// written that.
     fn apply_peer_update(&mut self, device: StoredDevice) {
         let publish = |record: &Record, applied| {
             // Whether the other instance heard of a new device live, and so wrote an event, is not known here.

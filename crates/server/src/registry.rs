@@ -1,10 +1,10 @@
 //! The concurrent map of all devices: one writer applies events, any number of readers look up.
 //!
-//! Sharded so that a reader waits for a writer only for the merge of one event. Totals and the orders that lists need
-//! are kept as the events come: asking for them costs the same for any number of devices.
+//! Sharded so that a reader waits for a writer only for the merge of one event. Each event updates the totals and the
+//! indexes that lists need, so reading them costs the same for any number of devices.
 //!
-//! Locks are taken in this order: `changing` of a shard, then either its records or, once those are free again, the orders
-//! of a type, under which records may be read. Nobody holds the records of a shard while waiting for an order.
+//! Locks are taken in this order: `changing` of a shard, then either its records or, once those are free again, the index
+//! of a type, under which records may be read. No thread holds the records of a shard while it waits for an index.
 
 mod counts;
 mod derived;
@@ -53,7 +53,7 @@ use presence::{
 };
 use store::ChangeCursor;
 
-/// All devices that anything was ever heard of.
+/// All devices that a message was about.
 pub struct DeviceRegistry {
     shards: Box<[Shard]>,
     hasher: foldhash::fast::RandomState,
@@ -64,9 +64,9 @@ pub struct DeviceRegistry {
     rates: Rates,
     /// The round of the population that is on.
     round: AtomicU16,
-    /// Devices that were heard of in it.
+    /// Devices that a message of this round was about.
     received_in_round: AtomicU64,
-    /// `None` where nobody takes the changes anywhere.
+    /// `None` where no writer stores the changes.
     dirty: Option<DirtySet>,
     /// `None`: all devices are held.
     limit: Option<Limit>,
@@ -85,7 +85,7 @@ pub struct Record {
     pub provenance: Provenance,
     /// When the latest message about the device arrived.
     pub received_at: UnixSeconds,
-    /// The round of the population in which the device was last heard of.
+    /// The round of the population in which the broker last sent a message about the device.
     pub received_in: RoundNumber,
     flags: RecordFlags,
 }
@@ -107,9 +107,9 @@ pub enum Provenance {
     Live,
     /// Replayed by the broker to a new subscription.
     Retained,
-    /// Taken from the store at the start; nothing has been heard of the device since.
+    /// Loaded from the store at the start; no message about the device has arrived since.
     Restored,
-    /// Told by another instance through the store; nothing has been heard of the device here since.
+    /// Written by another instance to the store; no message about the device has arrived here since.
     Peer,
 }
 
@@ -191,8 +191,8 @@ impl DeviceRegistry {
         applied
     }
 
-    /// Notes a message that repeats what is held of a device: nothing but when and how it was heard of changes. If that ends a
-    /// silence, `then` is shown it.
+    /// Notes a message that repeats the state of a device: only its time of receipt and provenance change. If that ends a
+    /// silence, calls `then`.
     pub fn confirm_then(&self, device: Device<'_>, arrival: Arrival, then: impl FnOnce(&Record)) {
         let hash = self.hash(device);
         let mut records = self.shards[Self::shard_number(hash)].records.write();
@@ -206,7 +206,7 @@ impl DeviceRegistry {
         }
     }
 
-    /// Changes the record of a device, which is made if there is none, and the orders with it.
+    /// Changes the record of a device, which is made if there is none, and its index entries.
     fn change(
         &self,
         device: Device<'_>,
@@ -246,7 +246,7 @@ impl DeviceRegistry {
         records.insert(hash, record)
     }
 
-    /// Takes a change of a device's face to the orders of its type. The caller holds `changing` of its shard.
+    /// Takes a device's new index key to the indexes of its type. The caller holds `changing` of its shard.
     fn change_orders(
         &self,
         device_type: &DeviceType,
@@ -255,7 +255,7 @@ impl DeviceRegistry {
         index_keys: (Option<IndexKey>, Option<IndexKey>),
     ) {
         let (from, to) = index_keys;
-        // Of what is not all, nothing is listed.
+        // With a limit, lists come from the store.
         if from == to || self.limit.is_some() {
             return;
         }
@@ -298,7 +298,7 @@ impl DeviceRegistry {
             self.note_arrival(record, arrival);
         }
         let mut applied = self.merge_event(place, record, event);
-        // What was told still holds if the broker has nothing newer.
+        // A repetition by the broker confirms a state from the store or from a peer.
         if applied != Applied::Known || matches!(record.provenance, Provenance::Restored | Provenance::Peer) {
             record.provenance = arrival.provenance;
         }
@@ -370,7 +370,7 @@ impl DeviceRegistry {
         RoundNumber::from_bits(self.round.load(Ordering::Relaxed))
     }
 
-    /// Begins a round of the population: from now on it is counted which devices are heard of.
+    /// Begins a round of the population: from now on the devices that messages are about are counted.
     pub fn begin_round(&self) -> RoundNumber {
         if let Some(limit) = &self.limit {
             limit.begin_round();
@@ -382,7 +382,7 @@ impl DeviceRegistry {
         round
     }
 
-    /// Devices that were heard of in the current round.
+    /// Devices that messages of the current round were about.
     pub fn received_in_round(&self) -> u64 {
         self.received_in_round.load(Ordering::Relaxed)
     }
@@ -426,7 +426,7 @@ impl LockedDevice<'_> {
         }
     }
 
-    /// Changes its record, which is made if there is none, and the orders with it.
+    /// Changes its record, which is made if there is none, and its index entries.
     fn change(&self, arrival: Arrival, change: impl FnOnce(RecordPlace, &mut Record) -> Applied) -> Applied {
         let LockedDevice { map, device, hash, shard_number, .. } = *self;
         let mut records = map.shards[shard_number].records.write();
@@ -446,7 +446,7 @@ impl LockedDevice<'_> {
 }
 
 impl Record {
-    /// Notes that the broker sent something in a round; says whether the device counts as heard of in the round that is on.
+    /// Notes that the broker sent something in a round; says whether the device is to be counted in the current round.
     fn note_received(&mut self, round: RoundNumber, now: RoundNumber) -> bool {
         if round == RoundNumber::NONE || self.received_in == round {
             return false;

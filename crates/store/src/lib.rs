@@ -1,11 +1,11 @@
-//! What outlives the process: the states about all devices and what happened to them. Here is what every store promises;
-//! each backend has a file of its own, and all pass `tests/store_contract`.
+//! What outlives the process: the states of all devices and their histories. This file says what every store promises;
+//! each backend has a module of its own, and all pass `tests/store_contract`.
 //!
 //! ```text
 //! map -dirty devices-> writer -Batch-> Store -load-> restore -> map
 //! ```
 //!
-//! A state in a store only grows, by the merge rule of `presence`: whoever writes an old state over a newer one changes
+//! A state in a store only grows, by the merge rule of `presence`: writing an old state over a newer one changes
 //! nothing. So a batch may be written twice, late, or by two instances at once.
 
 mod encoding;
@@ -35,18 +35,18 @@ pub use open::{open, open_to_read};
 /// Devices that one page of a list or of changes may hold.
 pub const PAGE_MAX: usize = 10_000;
 
-/// How many of a device's newest events are compared with a new one to keep the same from being kept twice. A message is
-/// repeated by a broker, or heard by several instances, within moments of the first; whoever repeats it after so many
-/// others have come is kept twice.
+/// How many of a device's newest events are compared with a new one so that no event is stored twice. A broker repeats a
+/// message, and other instances receive it, within moments of the first; a repetition after so many other events is stored
+/// twice.
 pub const REPEATS_WITHIN: usize = 32;
 
-/// All that is kept of one device.
+/// What is stored of one device.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StoredDevice {
     pub name: DeviceName,
     /// Of at least one event.
     pub state: DeviceState,
-    /// When the latest message arrived that taught something about it. Of two, the later is kept.
+    /// When the latest message that changed the state arrived. A merge takes the later of two.
     pub received_at: UnixSeconds,
 }
 
@@ -70,18 +70,18 @@ impl StoredDevice {
 pub struct Batch {
     pub devices: Vec<StoredDevice>,
     /// Each is also evidence: its event is merged into the state about its device, which therefore is never missing.
-    /// Except a failed login, which is evidence of nothing: it is kept only of a device that the store knows by then.
+    /// Except a failed login, which says nothing of the state: it is stored only for a device that the store knows by then.
     pub events: Vec<HistoryEvent>,
     /// Events that belong before or among these could not wait for the store and are lost. A store that orders its events
-    /// tells whoever reads on from an earlier one that some are missing.
+    /// tells a reader that goes on from an earlier one that some are missing.
     pub events_lost: bool,
     /// Up to where the writer had dropped forgotten devices when it made the batch; `None`: it holds no earlier states, so what
     /// it writes counts for every device.
     pub based_on: Option<ChangeCursor>,
 }
 
-/// A point in the order of all changes of one store; [`ChangeCursor::BEGINNING`] stands before the first. What the numbers mean is
-/// the store's own affair: one is enough where all changes stand in one order.
+/// A point in the order of all changes of one store; [`ChangeCursor::BEGINNING`] is before the first. Each store decides what
+/// the numbers mean: one is enough where all changes are in one order.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ChangeCursor(pub Vec<u64>);
 
@@ -108,13 +108,13 @@ pub struct Instance {
     pub note: Box<str>,
 }
 
-/// Devices that changed after a mark, each once and as it is now.
+/// Devices that changed after a cursor, each once and as it is now.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Changes {
     /// Devices that were forgotten. Their earlier states count no longer; what they are now is in `devices`.
     pub forgotten: Vec<ForgottenDevice>,
     pub devices: Vec<StoredDevice>,
-    /// Where to go on. Equal to the mark asked for if nothing has changed.
+    /// Where to go on. Equal to the cursor asked for if nothing has changed.
     pub cursor: ChangeCursor,
 }
 
@@ -155,8 +155,8 @@ pub enum StoreError {
         "the store was damaged and has been replaced by an empty one; the damaged file is in {set_aside}"
     )]
     BegunAnew { set_aside: PathBuf },
-    /// What has changed since a mark cannot be told: the store keeps changes no longer, or is not the one it was, because it
-    /// was restored from a backup or replaced by a copy that lagged behind.
+    /// The store cannot say what has changed since a cursor: it keeps those changes no longer, or is not the one it was, because
+    /// it was restored from a backup or replaced by a copy that lagged behind.
     #[error("changes were missed: {0}")]
     Gap(String),
     #[error("{0}")]
@@ -182,7 +182,7 @@ pub trait LoadSink: Send + Sync {
 
 /// The devices of a store, as they are read.
 pub trait ReadDevices: Send + Sync {
-    /// Gives those of the devices that are kept, each once and in any order, in one round trip to each server that has some.
+    /// Gives those of the devices that are stored, each once and in any order, in one round trip to each server that has some.
     /// What was written before is found.
     fn read(&self, names: Vec<DeviceName>) -> BoxFuture<'_, Result<Vec<StoredDevice>, StoreError>>;
 
@@ -205,10 +205,10 @@ pub trait ReadHistory: Send + Sync {
     ) -> BoxFuture<'_, Result<Vec<HistoryRow>, StoreError>>;
 
     /// The events of all devices after that position, oldest first, about [`PAGE_MAX`] or so many at most, as those that were
-    /// kept in one step may come together: none that is kept later comes before one that was given here. Of one device,
-    /// those of a page come in the order of its history. A position of
-    /// another store, or of this one before it was restored from a copy, is no error: the page is `incomplete`. `None`, at once, if the store keeps no order over
-    /// all devices: a stream of changes then cannot go on from it, and says so.
+    /// stored in one step may come together: none that is stored later comes before one that was given here. Of one device,
+    /// those of a page come in the order of its history. A position of another store, or of this one before it was restored
+    /// from a copy, is no error: the page is `incomplete`. `None`, at once, if the store keeps no order over all devices: a
+    /// stream of changes then cannot go on from it, and says so.
     fn events(
         &self,
         _after: HistoryPosition,
@@ -220,7 +220,7 @@ pub trait ReadHistory: Send + Sync {
 
 /// A store. Every method may be called at any time, from anywhere; none blocks the thread it is called on.
 pub trait Store: ReadDevices + ReadHistory {
-    /// Merges a batch into what is kept, as one step; once done it outlives the process.
+    /// Merges a batch into the stored states, as one step; once done it outlives the process.
     fn upsert(&self, batch: Arc<Batch>) -> BoxFuture<'_, Result<(), StoreError>>;
 
     /// Why the store can never keep a device of that name; `None` if it can.
@@ -231,14 +231,14 @@ pub trait Store: ReadDevices + ReadHistory {
     /// Gives every device once, in any order.
     fn load(&self, sink: Arc<dyn LoadSink>) -> BoxFuture<'_, Result<(), StoreError>>;
 
-    /// What changed after the mark, at most about so many devices; oldest change first where all changes stand in one order.
+    /// What changed after the cursor, at most about so many devices; oldest change first where all changes are in one order.
     fn changes(&self, since: ChangeCursor, limit: usize) -> BoxFuture<'_, Result<Changes, StoreError>>;
 
-    /// Where the newest change stands: who then loads everything has missed nothing up to there.
+    /// The position of the newest change: a caller that then loads everything has missed nothing up to there.
     fn cursor(&self) -> BoxFuture<'_, Result<ChangeCursor, StoreError>>;
 
-    /// Waits until others may have changed something. It may return for nothing, and now and then not at all: whoever waits
-    /// looks from time to time all the same. For ever, if nobody else writes the store.
+    /// Waits until others may have changed something. It may return for nothing, and a notification may be lost: the caller
+    /// polls from time to time all the same. Waits for ever if no other instance writes the store.
     fn change_notified(&self) -> BoxFuture<'_, ()> {
         Box::pin(pending())
     }
@@ -256,7 +256,7 @@ pub trait Store: ReadDevices + ReadHistory {
         Box::pin(ready(Ok(alone)))
     }
 
-    /// Drops events heard before that time, and some of those beyond the number that a device may have.
+    /// Drops events received before that time, and some of those beyond the number that a device may have.
     ///
     /// What is beyond the number is never shown, dropped yet or not. Returns how many were dropped because of that time.
     fn prune(&self, received_before: UnixSeconds) -> BoxFuture<'_, Result<u64, StoreError>>;

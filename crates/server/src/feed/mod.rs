@@ -7,8 +7,8 @@
 //!            `-> notification -at most every PACE-> all readers
 //! ```
 //!
-//! A change is published while the shard of its device is locked. So whoever reads a device from the registry and asks for the
-//! [`Feed::head`] under the same lock has seen exactly the changes of this device up to it.
+//! A change is published while the shard of its device is locked. So a reader that takes a device from the registry and the
+//! [`Feed::head`] under one lock has seen exactly the changes of this device up to it.
 
 mod buffer;
 mod reader;
@@ -49,10 +49,10 @@ const PACE: Duration = Duration::from_millis(20);
 /// How long streams have for a clean end before their connections are cut.
 const ENDING: Duration = Duration::from_millis(250);
 
-/// What the ring may take, about.
+/// What the change buffer may take, about.
 const BUFFER_MAX_BYTES: usize = 96 << 20;
 
-/// Changes that are held while nobody follows: enough for somebody who was cut off for a moment.
+/// Changes that are held while no stream is open: enough to resume one that broke a moment ago.
 const UNFOLLOWED_MAX: usize = 2_048;
 
 /// How many may go through all devices at once; further ones wait. Each holds the names of a part of them.
@@ -69,10 +69,10 @@ pub struct Change {
     pub previous: Option<Status>,
     /// The device was forgotten; the snapshot shows it as it was before.
     pub is_removal: bool,
-    /// Whether the history tells of it.
+    /// Whether the history contains it.
     pub in_history: bool,
-    /// Up to which of its positions the history told of nothing that was published later; `None` while that is not known, or
-    /// the devices are still being found.
+    /// A position up to which the history contains no change that was published later; `None` while that is not known, or
+    /// while the population is read for the first time.
     pub watermark: Option<HistoryPosition>,
     address: OnceLock<Option<IpAddr>>,
     shown: SharedText,
@@ -85,7 +85,7 @@ impl Change {
         self.snapshot.traits(if with_address { address() } else { None })
     }
 
-    /// As a text that is made once, by whoever comes first, and shared by all who call the same answers stale.
+    /// As a text that the first reader makes and all share who call the same answers stale.
     pub fn shown(&self, freshness: &FreshnessBySource, show: impl FnOnce(&Change) -> Bytes) -> Bytes {
         self.shown.get(freshness, || show(self))
     }
@@ -111,7 +111,7 @@ impl SharedText {
     }
 }
 
-/// The ring and those who follow it.
+/// The change buffer and the streams that read it.
 pub struct Feed {
     settings: FeedSettings,
     health: Arc<Health>,

@@ -73,7 +73,7 @@ pub struct Source {
     types_read: Notify,
     /// Whether this instance reads what is retained for all.
     leadership: Arc<Leadership>,
-    /// Where the map holds only some devices: whoever knows the others, and the types that they are of.
+    /// Where the map holds only some devices: what lists the others. `catalog_types` are the types of those.
     kept: Option<Arc<dyn DeviceCatalog>>,
     catalog_types: Mutex<BTreeSet<String>>,
     /// Tells the members of a shared subscription apart, which have one client id.
@@ -233,7 +233,8 @@ impl Source {
         }
     }
 
-    /// The client id of a further connection: no two at a time may have the same, whoever shares the application's.
+    /// The client id of a further connection: no two at a time may have the same, also among instances that share the
+    /// application's.
     fn client_id_of(&self, role: &str) -> String {
         let identity = &self.settings.identity;
         match &self.member {
@@ -272,7 +273,7 @@ impl Source {
         known.filter(|device_type| self.settings.takes(device_type)).collect()
     }
 
-    /// Begins a round: what is received from now on counts as heard of in it.
+    /// Begins a round: devices that messages are about from now on count in it.
     fn begin_round(&self) -> RoundNumber {
         let round = self.next_round();
         self.health.round_begun(round);
@@ -294,7 +295,7 @@ impl Source {
         }
     }
 
-    /// Devices that were heard of in it; `None`: another link has begun a round meanwhile, and they were not counted.
+    /// Devices that messages of it were about; `None`: another link has begun a round meanwhile, and they were not counted.
     fn received_in_round(&self) -> Option<u64> {
         (self.round() == self.map.round()).then(|| self.map.received_in_round())
     }
