@@ -37,6 +37,7 @@ use server::persistence::{self, Maintenance};
 use server::read_through::{ReadThrough, StoreCatalog};
 use server::registry::DeviceRegistry;
 use server::removal::{self, Removal};
+use server::series::{Recorder, SeriesReader};
 use server::sync::backlog::{Abandon, Backlog, LinkId, backlog};
 use server::sync::settings::SourceSettings;
 use server::sync::{Leadership, Source, SourceError};
@@ -129,9 +130,7 @@ pub async fn start(
     let (backlog, pending) = backlog(within_memory(source.backlog_max_bytes), metrics.clone());
     let abandon = pending.abandon();
     let read_through = read_through(&writer, &backlog, &shutdown);
-    let runtime = Handle::current();
-    let catalog =
-        read_through.clone().map(|read_through| Arc::new(StoreCatalog { read_through, runtime }) as _);
+    let catalog = read_through.clone().map(|read_through| Arc::new(catalog(read_through)) as _);
     let context = Context::new(ContextParts {
         map: Arc::clone(&map),
         read_through,
@@ -142,6 +141,7 @@ pub async fn start(
         organization: source.identity.organization.as_str().into(),
         formats: Arc::clone(&source.formats),
         history: Arc::clone(&writer.store) as _,
+        series: series(&writer, &shutdown),
         feed: Arc::clone(&feed),
         removals,
         history_retention: writer.settings.history,
@@ -255,6 +255,23 @@ impl Running {
             (Ok(()), _, _) => Err(Error::Internal("decoder")),
         }
     }
+}
+
+/// Tells the population which devices the store keeps.
+fn catalog(read_through: Arc<ReadThrough>) -> StoreCatalog {
+    StoreCatalog { read_through, runtime: Handle::current() }
+}
+
+/// Whoever reads the series, after starting whoever writes them.
+fn series(writer: &Writer, shutdown: &CancellationToken) -> Arc<SeriesReader> {
+    let recorder = Recorder {
+        map: Arc::clone(&writer.map),
+        health: Arc::clone(&writer.health),
+        store: Arc::clone(&writer.store),
+        metrics: writer.metrics.clone(),
+    };
+    tokio::spawn(recorder.run(shutdown.clone()));
+    Arc::new(SeriesReader::new(Arc::clone(&writer.store)))
 }
 
 /// Follows the other instances that use the store, and where messages are shared with them, finds out who reads what is

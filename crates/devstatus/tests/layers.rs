@@ -31,7 +31,7 @@ const CRATES: &[Layers] = &[
             &["history", "pending_ack", "access", "retention", "removal"],
             &["registry"],
             &["sync", "feed"],
-            &["ingest", "read_through"],
+            &["ingest", "read_through", "series"],
             &["persistence"],
         ],
         shared_by_tests: &[],

@@ -13,6 +13,7 @@ use server::metrics::RequestMetrics;
 use server::read_through::ReadThrough;
 use server::registry::DeviceRegistry;
 use server::removal::RemovalQueue;
+use server::series::SeriesReader;
 use store::ReadHistory;
 
 /// What the answers are made from. It is cloned for each request, so it is one pointer.
@@ -48,6 +49,7 @@ pub struct ContextParts {
     /// How the messages of the broker are read.
     pub formats: Arc<Formats>,
     pub history: Arc<dyn ReadHistory>,
+    pub series: Arc<SeriesReader>,
     pub feed: Arc<Feed>,
     /// Where the wish to forget a device goes.
     pub removals: RemovalQueue,

@@ -12,7 +12,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use crate::api::{
-    described, device, devices, events, health, metrics, page, population, session, summary, types,
+    described, device, devices, events, health, metrics, page, population, series, session, summary, types,
 };
 use crate::context::Context;
 use crate::middleware::guard::{self, Guard};
@@ -42,6 +42,7 @@ fn readable() -> OpenApiRouter<Context> {
         .routes(routes!(metrics::metrics))
         .routes(routes!(summary::summary))
         .routes(routes!(population::population))
+        .routes(routes!(series::series))
         .routes(routes!(types::types))
         .routes(routes!(devices::list))
         .routes(routes!(devices::one))

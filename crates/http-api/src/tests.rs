@@ -29,7 +29,9 @@ use presence::history::{EventPage, HistoryPosition, HistoryRow};
 use server::feed::Feed;
 use server::health::{Health, ReadyOn};
 use server::metrics::{HttpMetrics, Metrics};
-use store::{ReadHistory, StoreError};
+use server::series::SeriesReader;
+use store::memory::MemoryStore;
+use store::{ReadHistory, Retention, StoreError};
 
 /// Nothing that a test waits for takes longer.
 pub const PATIENCE: Duration = Duration::from_secs(60);
@@ -64,6 +66,7 @@ impl Fixture {
             formats: Arc::default(),
             organization: "org".into(),
             history: Arc::new(HistoryAfter(|_, _| Ok(None))),
+            series: Arc::new(SeriesReader::new(Arc::new(MemoryStore::new(Retention { per_device: 1 })))),
             feed,
             removals: server::removal::queue().0,
             history_retention: Duration::from_secs(1),

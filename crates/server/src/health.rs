@@ -137,6 +137,17 @@ impl Health {
         self.link.trust();
     }
 
+    /// Whether the whole fleet is known as it is now, and every link has held for so long: what was counted in that time is
+    /// all that happened.
+    pub fn has_observed_for(&self, time: Duration) -> bool {
+        if !self.links.is_empty() {
+            return self.links.iter().all(|link| link.health.has_observed_for(time));
+        }
+        self.state.read().population.counts(self.ready_on)
+            && !self.link_freshness().is_any_stale()
+            && self.link_since().is_some_and(|since| since.elapsed() >= time)
+    }
+
     /// Since when everything that the broker sends has been received; `None` while it may not be.
     pub fn link_since(&self) -> Option<Instant> {
         let since = *self.link_since.lock();

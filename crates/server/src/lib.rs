@@ -21,4 +21,5 @@ pub mod read_through;
 pub mod registry;
 pub mod removal;
 pub mod retention;
+pub mod series;
 pub mod sync;

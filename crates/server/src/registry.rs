@@ -16,6 +16,7 @@ mod list;
 mod names;
 mod rates;
 mod removed;
+mod sessions;
 mod shard;
 mod silence;
 mod snapshot;
@@ -42,6 +43,8 @@ pub use self::list::Listing;
 use self::names::Names;
 pub use self::rates::PerMinute;
 use self::rates::Rates;
+use self::sessions::FleetSessions;
+pub use self::sessions::{CAUSES, Counted, FleetCounted};
 use self::shard::{RecordPlace, Records, SHARDS, Shard};
 pub use self::snapshot::{LastEvent, Snapshot};
 pub use self::types::RoundCount;
@@ -62,6 +65,7 @@ pub struct DeviceRegistry {
     /// Disconnected devices by close code.
     close_codes: Mutex<HashMap<u16, u64, foldhash::fast::RandomState>>,
     rates: Rates,
+    sessions: FleetSessions,
     /// The round of the population that is on.
     round: AtomicU16,
     /// Devices that a message of this round was about.
@@ -144,6 +148,7 @@ impl Default for DeviceRegistry {
             counts: Counts::default(),
             close_codes: Mutex::default(),
             rates: Rates::default(),
+            sessions: FleetSessions::default(),
             round: AtomicU16::new(0),
             received_in_round: AtomicU64::new(0),
             dirty: None,
@@ -182,6 +187,9 @@ impl DeviceRegistry {
         let (kind, close_code) = (event.kind, platform_close_code(&event));
         let applied = self.change(device, arrival, |place, record| {
             let applied = self.apply_to(place, record, event, arrival);
+            if applied != Applied::Known && arrival.provenance == Provenance::Live {
+                self.count_session(&record.device_type, kind, close_code);
+            }
             then(record, applied);
             applied
         });

@@ -13,6 +13,7 @@ mod forget;
 pub mod memory;
 mod open;
 pub mod postgres;
+mod series;
 pub mod settings;
 pub mod sqlite;
 mod totals;
@@ -30,6 +31,7 @@ use presence::query::{Page, Position, Scan, Total};
 use presence::{Device, DeviceName, DeviceState, Moment, UnixSeconds};
 
 pub use self::forget::{ForgottenDevice, ForgottenDevices, TOMBSTONES_MAX};
+pub use self::series::{IfExists, KeepSeries, SeriesRange, SeriesRow};
 pub use open::{open, open_to_read};
 
 /// Devices that one page of a list or of changes may hold.
@@ -219,7 +221,7 @@ pub trait ReadHistory: Send + Sync {
 }
 
 /// A store. Every method may be called at any time, from anywhere; none blocks the thread it is called on.
-pub trait Store: ReadDevices + ReadHistory {
+pub trait Store: ReadDevices + ReadHistory + KeepSeries {
     /// Merges a batch into the stored states, as one step; once done it outlives the process.
     fn upsert(&self, batch: Arc<Batch>) -> BoxFuture<'_, Result<(), StoreError>>;
 

@@ -8,8 +8,9 @@ use futures_util::future::{BoxFuture, ready};
 use parking_lot::Mutex;
 
 use super::{
-    Batch, ChangeCursor, Changes, ForgottenDevice, LoadSink, PAGE_MAX, REPEATS_WITHIN, ReadDevices,
-    ReadHistory, Retention, Store, StoreError, StoredDevice, WebhookState, totals,
+    Batch, ChangeCursor, Changes, ForgottenDevice, IfExists, KeepSeries, LoadSink, PAGE_MAX, REPEATS_WITHIN,
+    ReadDevices, ReadHistory, Retention, SeriesRange, SeriesRow, Store, StoreError, StoredDevice,
+    WebhookState, totals,
 };
 use presence::history::{EventPage, HistoryPosition, HistoryRow, StoredEvent};
 use presence::query::{Page, Scan, Total};
@@ -32,6 +33,8 @@ struct Contents {
     dropped: u64,
     retention_time: Option<UnixSeconds>,
     webhooks: BTreeMap<Box<str>, Box<str>>,
+    /// By step, in the order of writing.
+    series: BTreeMap<u32, VecDeque<SeriesRow>>,
 }
 
 #[derive(Default)]
@@ -211,6 +214,41 @@ impl ReadHistory for MemoryStore {
         limit: usize,
     ) -> BoxFuture<'_, Result<Option<EventPage>, StoreError>> {
         Box::pin(ready(Ok(Some(self.contents.lock().events_after(after, limit)))))
+    }
+}
+
+impl KeepSeries for MemoryStore {
+    fn write_series(
+        &self,
+        row: SeriesRow,
+        if_exists: IfExists,
+        rows_max: u32,
+    ) -> BoxFuture<'_, Result<bool, StoreError>> {
+        let mut contents = self.contents.lock();
+        let rows = contents.series.entry(row.step_seconds).or_default();
+        let written = match (rows.iter_mut().rev().find(|other| other.start == row.start), if_exists) {
+            (Some(_), IfExists::Keep) => false,
+            (Some(other), IfExists::Replace) => {
+                *other = row;
+                true
+            }
+            (None, _) => {
+                rows.push_back(row);
+                let surplus = rows.len().saturating_sub(usize::try_from(rows_max).unwrap_or(usize::MAX));
+                rows.drain(..surplus);
+                true
+            }
+        };
+        Box::pin(ready(Ok(written)))
+    }
+
+    fn series(&self, range: SeriesRange) -> BoxFuture<'_, Result<Vec<SeriesRow>, StoreError>> {
+        let contents = self.contents.lock();
+        let rows = contents.series.get(&range.step_seconds).into_iter().flatten();
+        let mut rows: Vec<_> =
+            rows.filter(|row| (range.from..range.to).contains(&row.start)).cloned().collect();
+        rows.sort_by_key(|row| row.start);
+        Box::pin(ready(Ok(rows)))
     }
 }
 

@@ -4,6 +4,7 @@
 mod confirm;
 mod event_stream;
 mod problem;
+mod series;
 mod service;
 pub mod settings;
 mod show;
@@ -13,6 +14,7 @@ mod view;
 mod watch;
 
 use std::io::{self, BufRead, BufReader, IsTerminal, Read, Write};
+use std::time::Duration;
 
 use serde::Deserialize;
 use serde_json::value::RawValue;
@@ -21,6 +23,7 @@ pub use self::confirm::confirms_keys;
 pub use self::problem::ClientError;
 pub use self::table::plain;
 
+use self::series::SeriesView;
 use self::service::Service;
 use self::settings::{ClientSettings, Question, Selection};
 use self::show::DeviceTable;
@@ -94,6 +97,7 @@ fn ask(settings: ClientSettings) -> Result<Outcome, ClientError> {
         Question::Devices(selection) => devices(&service, &selection, &mut output)?,
         Question::Changes(selection) => watch::watch(&service, &selection, &mut output)?,
         Question::Summary => summary(&service, &mut output)?,
+        Question::Series { last } => series(&service, last, &mut output)?,
     };
     output.flush()?;
     Ok(outcome)
@@ -147,6 +151,22 @@ fn summary(service: &Service, output: &mut Output<impl Write>) -> Result<Outcome
         output.line(text.trim())?;
     } else {
         show::summary(&summary, output.colour).iter().try_for_each(|line| output.line(line))?;
+    }
+    Ok(Outcome::Done)
+}
+
+/// The series of the time until now. The service is asked for it by this machine's clock.
+fn series(
+    service: &Service,
+    last: Duration,
+    output: &mut Output<impl Write>,
+) -> Result<Outcome, ClientError> {
+    let text = service.text(&service::series_path(last))?;
+    if output.json {
+        output.line(text.trim())?;
+    } else {
+        let view: SeriesView = understand(&text)?;
+        series::series(&view, output.colour).iter().try_for_each(|line| output.line(line))?;
     }
     Ok(Outcome::Done)
 }

@@ -11,6 +11,7 @@ use url::form_urlencoded::Serializer;
 use super::problem::{self, ClientError};
 use super::settings::{Selection, ServiceSettings};
 use super::tls;
+use presence::time_text::TimeText;
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
@@ -158,6 +159,14 @@ fn whole(mut reader: impl Read, max_bytes: u64, timeout: Duration) -> Result<Str
 pub fn device_path(device_type: &str, id: &str) -> String {
     let segment = |name| utf8_percent_encode(name, SEGMENT);
     format!("/api/v1/devices/{}/{}", segment(device_type), segment(id))
+}
+
+/// Where the series of the time until now is found.
+pub fn series_path(last: Duration) -> String {
+    let now = system::clock::since_1970().as_secs();
+    let time = |seconds: u64| TimeText::of_seconds(u32::try_from(seconds).unwrap_or(u32::MAX));
+    let (from, to) = (time(now.saturating_sub(last.as_secs())), time(now));
+    format!("/api/v1/series?from={}&to={}", &*from, &*to)
 }
 
 /// The selection as the API's query, its question mark included.

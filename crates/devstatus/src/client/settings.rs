@@ -1,6 +1,7 @@
 //! Which service is asked, and for what. Built and checked by `config`.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use system::secret::Secret;
 
@@ -49,6 +50,10 @@ pub enum Question {
     Devices(Selection),
     Changes(Selection),
     Summary,
+    /// What was counted in the time until now.
+    Series {
+        last: Duration,
+    },
 }
 
 /// Which devices are meant; the names are those of the API's query.

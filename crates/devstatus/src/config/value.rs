@@ -112,6 +112,18 @@ pub(super) fn days(text: &str) -> Parsed<Duration> {
     Ok(Duration::from_secs(u64::from(days) * SECONDS_PER_DAY))
 }
 
+/// A length of time with its unit, as in `24h`; series are kept for two years.
+pub(super) fn period(text: &str) -> Parsed<Duration> {
+    const DAYS_MAX: u64 = 730;
+    let units = [("s", 1), ("m", 60), ("h", 3_600), ("d", SECONDS_PER_DAY)];
+    let period = units.into_iter().find_map(|(unit, length)| {
+        let number: u64 = text.strip_suffix(unit)?.parse().ok()?;
+        number.checked_mul(length)
+    });
+    let fits = period.filter(|seconds| (1..=DAYS_MAX * SECONDS_PER_DAY).contains(seconds));
+    or_expected(fits.map(Duration::from_secs), "a time up to 730d, as in 90s, 30m, 24h or 7d")
+}
+
 pub(super) fn boolean(text: &str) -> Parsed<bool> {
     // Not `yes` and `on`: the SDK takes them for true in its YAML and for false in its variables.
     let value = match text.to_ascii_lowercase().as_str() {

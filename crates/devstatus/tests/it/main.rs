@@ -38,6 +38,7 @@ mod refusals;
 mod refused_records;
 mod rig_brokers;
 mod rivals;
+mod series;
 mod session;
 mod several_brokers;
 mod source_parents;

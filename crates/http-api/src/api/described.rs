@@ -39,7 +39,7 @@ const OF_ALL: [(&str, &str); 8] = [
 ];
 
 /// What follows all devices is to be had only where all are held.
-const OF_ALL_DEVICES: [&str; 1] = ["/api/v1/events"];
+const OF_ALL_DEVICES: [&str; 2] = ["/api/v1/events", "/api/v1/series"];
 
 const NOT_ALL_HELD: (&str, &str) = ("501", "The instance was started with --map-limit");
 

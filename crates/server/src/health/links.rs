@@ -80,6 +80,8 @@ fn badness(population: PopulationState) -> u8 {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::super::{PopulationReport, ReadyOn};
     use super::*;
     use crate::freshness::RoundNumber;
@@ -105,6 +107,7 @@ mod tests {
         assert!(whole.missing().iter().any(|sentence| sentence == "Source b: it is away"));
         assert!(!whole.missing().iter().any(|sentence| sentence.starts_with("Source a")));
         assert_eq!(whole.state().broker, BrokerHealth::Lost("it is away".to_owned()));
+        assert!(a.has_observed_for(Duration::ZERO) && !whole.has_observed_for(Duration::ZERO));
         assert!(!whole.populated(), "a device that is not known may be one of b");
         let freshness = whole.freshness();
         assert!(!freshness.is_stale("a", round) && freshness.is_stale("b", round));
@@ -114,5 +117,9 @@ mod tests {
         b.round_ended(round.next());
         assert_eq!(whole.missing(), Vec::<String>::new());
         assert!(whole.populated() && !whole.freshness().is_any_stale());
+        assert!(whole.has_observed_for(Duration::ZERO), "both are");
+        assert!(!whole.has_observed_for(Duration::from_secs(3_600)), "the links are younger");
+        b.population_incomplete();
+        assert!(!whole.has_observed_for(Duration::ZERO), "something of b was missed");
     }
 }

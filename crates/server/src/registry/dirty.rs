@@ -277,6 +277,9 @@ impl LockedDevice<'_> {
                 self.map.counts.move_one(from, to);
                 Applied::Changed { from, to }
             };
+            if provenance == Provenance::Peer {
+                self.map.count_peer_change(record, applied);
+            }
             then(record, applied);
             applied
         })

@@ -3,8 +3,9 @@
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 use formats::Cause;
-use formats::held::close_code;
 use presence::{EventKind, UnixSeconds};
+
+use super::sessions::{CAUSES, place_of_cause};
 
 /// Sessions of one minute.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -30,7 +31,7 @@ struct SecondCount {
 pub(super) struct Rates {
     seconds: [SecondCount; SLOTS],
     /// Ends of sessions since the start, in the order of [`Cause::ALL`]; the last place is for unknown causes.
-    disconnects: [AtomicU64; Cause::ALL.len() + 1],
+    disconnects: [AtomicU64; CAUSES],
 }
 
 impl Default for Rates {
@@ -51,9 +52,7 @@ impl Rates {
         match kind {
             EventKind::Connect => slot.connects.fetch_add(1, Ordering::Relaxed),
             EventKind::Disconnect | EventKind::Takeover => {
-                let cause = close_code.and_then(close_code::cause);
-                let place = cause.and_then(|cause| Cause::ALL.iter().position(|one| *one == cause));
-                self.disconnects[place.unwrap_or(Cause::ALL.len())].fetch_add(1, Ordering::Relaxed);
+                self.disconnects[place_of_cause(close_code)].fetch_add(1, Ordering::Relaxed);
                 slot.disconnects.fetch_add(1, Ordering::Relaxed)
             }
             EventKind::Refusal | EventKind::FailedLogin | EventKind::Request => 0,

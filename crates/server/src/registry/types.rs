@@ -10,6 +10,7 @@ use parking_lot::RwLock;
 
 use super::counts::Counts;
 use super::index::TypeIndex;
+use super::sessions::SessionCounts;
 use super::{DeviceRegistry, Record, Totals};
 use crate::freshness::RoundNumber;
 use presence::Status;
@@ -66,6 +67,7 @@ pub(super) struct DeviceType {
     pub name: Arc<str>,
     pub time_order: TimeOrder,
     pub counts: Counts,
+    pub sessions: SessionCounts,
     pub index: RwLock<TypeIndex>,
     /// Devices in the map when the round began, if their number has changed since.
     before_round: RoundCounter,
@@ -79,6 +81,7 @@ impl DeviceType {
             name: name.into(),
             time_order,
             counts: Counts::default(),
+            sessions: SessionCounts::default(),
             index: RwLock::default(),
             before_round: RoundCounter::default(),
             received_in_round: RoundCounter::default(),

@@ -13,6 +13,7 @@ const STEPS: &[&str] = &[
     include_str!("sql/schema_3.sql"),
     include_str!("sql/schema_4.sql"),
     include_str!("sql/schema_5.sql"),
+    include_str!("sql/schema_6.sql"),
 ];
 
 /// Takes every step that is missing, all or none.

@@ -11,6 +11,7 @@ mod merge;
 mod migrate;
 mod order;
 mod read;
+mod series;
 mod start;
 mod statements;
 mod tls;

@@ -33,6 +33,10 @@ pub struct Statements {
     pub lock_instances: String,
     pub leave: String,
     pub instances: String,
+    pub add_series: String,
+    pub replace_series: String,
+    pub prune_series: String,
+    pub series: String,
 }
 
 impl Statements {
@@ -82,6 +86,20 @@ impl Statements {
             leave: sql("DELETE FROM {schema}.instance WHERE id = $1 OR expires < clock_timestamp()"),
             instances: sql(
                 "SELECT id, note FROM {schema}.instance WHERE expires >= clock_timestamp() ORDER BY joined",
+            ),
+            add_series: sql(
+                "INSERT INTO {schema}.series (step, start, figures) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING",
+            ),
+            replace_series: sql(
+                "INSERT INTO {schema}.series (step, start, figures) VALUES ($1, $2, $3)
+                 ON CONFLICT (step, start) DO UPDATE SET figures = excluded.figures",
+            ),
+            prune_series: sql(
+                "DELETE FROM {schema}.series WHERE step = $1 AND place <=
+                   (SELECT place FROM {schema}.series WHERE step = $1 ORDER BY place DESC OFFSET $2 LIMIT 1)",
+            ),
+            series: sql(
+                "SELECT start, figures FROM {schema}.series WHERE step = $1 AND start >= $2 AND start < $3 ORDER BY start",
             ),
         }
     }

@@ -4,6 +4,7 @@ mod encoding;
 mod file;
 mod read;
 mod schema;
+mod series;
 mod write;
 
 use std::path::{Path, PathBuf};

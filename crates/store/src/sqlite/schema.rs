@@ -7,7 +7,7 @@ use rusqlite::Connection;
 pub const APPLICATION_ID: i64 = 0x6465_7653;
 
 /// Each step leads from the version of its position to the next. A step that was released is never changed.
-const STEPS: &[&str] = &[FIRST, LOST, RETENTION, COLUMN_NAMES, EVENT_ORDER, WEBHOOKS];
+const STEPS: &[&str] = &[FIRST, LOST, RETENTION, COLUMN_NAMES, EVENT_ORDER, WEBHOOKS, SERIES];
 
 /// The version that this program writes.
 pub const VERSION: i64 = STEPS.len() as i64;
@@ -113,6 +113,18 @@ INSERT INTO event_order (name, begins_after) SELECT random(), sequence FROM coun
 
 /// What is kept of the endpoints of webhooks; the text is the worker's.
 const WEBHOOKS: &str = "CREATE TABLE webhook (name TEXT PRIMARY KEY, state TEXT NOT NULL) WITHOUT ROWID;";
+
+/// The series of the fleet; `row` is the order of writing, by which old rows are deleted.
+const SERIES: &str = "
+CREATE TABLE series (
+  row INTEGER PRIMARY KEY AUTOINCREMENT,
+  step INTEGER NOT NULL,
+  start INTEGER NOT NULL,
+  figures BLOB NOT NULL
+);
+CREATE UNIQUE INDEX series_start ON series (step, start);
+CREATE INDEX series_order ON series (step);
+";
 
 /// What stands in the header.
 pub fn found(connection: &Connection) -> rusqlite::Result<(i64, i64)> {

@@ -25,7 +25,7 @@ const ORDERS_MAX: u32 = 1_000;
 
 /// The connection that writes.
 pub struct Writing {
-    connection: Connection,
+    pub(super) connection: Connection,
     retention: Retention,
     counters: ChangeCounters,
     /// Close codes whose words are kept.

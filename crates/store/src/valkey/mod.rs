@@ -14,6 +14,7 @@ mod encoding;
 mod node;
 mod position;
 mod read;
+mod series;
 mod topology;
 mod write;
 
@@ -58,6 +59,8 @@ mod scripts {
     pub static PRUNE: LazyLock<ScriptSource> = LazyLock::new(|| ScriptSource::new(include_str!("prune.lua")));
     pub static HEARTBEAT: LazyLock<ScriptSource> =
         LazyLock::new(|| ScriptSource::new(include_str!("heartbeat.lua")));
+    pub static WRITE_SERIES: LazyLock<ScriptSource> =
+        LazyLock::new(|| ScriptSource::new(include_str!("write_series.lua")));
 }
 
 /// What the keys and their contents look like; another number with the first version that reads them otherwise.

@@ -16,6 +16,9 @@ use crate::forget::{
     a_device_is_forgotten_whatever_its_status, only_devices_that_are_still_disconnected_expire,
 };
 use crate::places::Place;
+use crate::series::{
+    a_row_of_the_series_is_written_once_or_replaced, rows_of_the_series_are_dropped_in_the_order_of_writing,
+};
 
 /// A promise and its name.
 pub type Promise = (&'static str, fn(&dyn Place));
@@ -42,6 +45,8 @@ pub const CONTRACT: &[Promise] = promises![
     events_that_were_too_old_for_a_moment_are_shown_again_unless_they_were_deleted,
     only_devices_that_are_still_disconnected_expire,
     a_device_is_forgotten_whatever_its_status,
+    a_row_of_the_series_is_written_once_or_replaced,
+    rows_of_the_series_are_dropped_in_the_order_of_writing,
     a_store_is_an_object_that_any_thread_may_use,
 ];
 

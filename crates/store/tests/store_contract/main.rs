@@ -13,6 +13,7 @@ mod places;
 mod postgres;
 mod postgres_events;
 mod redis;
+mod series;
 mod shared;
 mod webhooks;
 

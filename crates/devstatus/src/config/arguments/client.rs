@@ -1,6 +1,7 @@
 //! The settings of the subcommands that ask a running service.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::Args;
 
@@ -120,6 +121,10 @@ pub(in crate::config) struct WatchArgs {
 
 #[derive(Args, Debug)]
 pub(in crate::config) struct SummaryArgs {
+    /// Draw how many devices were connected, and how many connected and disconnected, in this time until now instead: a number
+    /// and s, m, h or d, 730d at most
+    #[arg(long, value_name = "TIME", value_parser = value::period)]
+    pub last: Option<Duration>,
     #[command(flatten)]
     pub client: ClientArgs,
     #[command(flatten)]

@@ -85,7 +85,8 @@ pub(super) fn command(cli: Cli, context: &BuildContext) -> Result<Command, Stop>
             Command::Client(context.client(args.client, Question::Changes(selection), args.output.json)?)
         }
         Verb::Summary(args) => {
-            Command::Client(context.client(args.client, Question::Summary, args.output.json)?)
+            let question = args.last.map_or(Question::Summary, |last| Question::Series { last });
+            Command::Client(context.client(args.client, question, args.output.json)?)
         }
         Verb::Sources { verb: None } => return Err(Stop::Answer(show::sources())),
         Verb::Sources { verb: Some(SourcesVerb::Show { source_name }) } => {

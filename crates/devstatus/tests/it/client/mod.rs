@@ -76,6 +76,24 @@ fn a_device_is_shown_and_its_status_is_the_exit_code() {
 }
 
 #[test]
+fn the_series_are_drawn_or_given_as_json() {
+    let (_broker, service) = service();
+    let drawn = ask(&service, &["summary", "--last", "24h"]);
+    assert_eq!(code(&drawn), Some(0), "{drawn:?}");
+    let lines: Vec<_> = drawn.stdout.lines().collect();
+    assert!(lines[0].ends_with("30 min in each column"), "{lines:?}");
+    for (line, name) in lines[1..].iter().zip(["connected", "disconnected", "connects", "disconnects"]) {
+        // A day of half hours, and the one that is on.
+        assert!(line.starts_with(name) && line.matches(['·', '▁', '█']).count() >= 48, "{line}");
+    }
+    let json = ask(&service, &["summary", "--last", "1h", "--json"]);
+    assert_eq!(json_lines(&json.stdout)[0]["step_seconds"], 10, "{json:?}");
+    for wrong in ["24", "0s", "731d", "h"] {
+        assert_eq!(code(&ask(&service, &["summary", "--last", wrong])), Some(2), "{wrong}");
+    }
+}
+
+#[test]
 fn an_unknown_status_has_its_own_exit_code() {
     let broker = Mosquitto::start();
     // An hour of silence until all is taken to have been read.

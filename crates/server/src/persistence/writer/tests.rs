@@ -15,7 +15,8 @@ use presence::query::{Page, Scan, Total};
 use presence::{Device, EventKind, Moment, PresenceEvent, UnixSeconds};
 use store::memory::MemoryStore;
 use store::{
-    ChangeCursor, Changes, ForgottenDevice, LoadSink, PAGE_MAX, ReadDevices, ReadHistory, Retention,
+    ChangeCursor, Changes, ForgottenDevice, IfExists, KeepSeries, LoadSink, PAGE_MAX, ReadDevices,
+    ReadHistory, Retention, SeriesRange, SeriesRow,
 };
 
 /// A store in memory, and what is done before each batch reaches it.
@@ -71,6 +72,20 @@ impl<F: Send + Sync> ReadHistory for Hooked<F> {
         limit: usize,
     ) -> BoxFuture<'_, Result<Option<EventPage>, StoreError>> {
         self.inner.events(after, limit)
+    }
+}
+
+impl<F: Send + Sync> KeepSeries for Hooked<F> {
+    fn write_series(
+        &self,
+        row: SeriesRow,
+        if_exists: IfExists,
+        rows_max: u32,
+    ) -> BoxFuture<'_, Result<bool, StoreError>> {
+        self.inner.write_series(row, if_exists, rows_max)
+    }
+    fn series(&self, range: SeriesRange) -> BoxFuture<'_, Result<Vec<SeriesRow>, StoreError>> {
+        self.inner.series(range)
     }
 }
 
