@@ -20,7 +20,9 @@ struct File {
 }
 
 fn main() {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../web");
+    // As it is when the script runs: a build directory that was copied holds a script that was compiled elsewhere.
+    let package = env::var_os("CARGO_MANIFEST_DIR").expect("cargo sets CARGO_MANIFEST_DIR");
+    let root = Path::new(&package).join("../../web");
     println!("cargo::rerun-if-changed={}", root.display());
     let mut files = read(&root);
     let hash = hash_of(&files);
