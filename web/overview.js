@@ -6,11 +6,14 @@ import { count, counted, percent, shortCause, clock } from "./format.js";
 import { badge, curl, deviceName, failure, name, notice, partBar, shape, shareBar, when } from "./parts.js";
 import { address } from "./router.js";
 import { subscribe } from "./stream.js";
+import { trend } from "./trend.js";
 
 /** How often the totals are asked for; the service has them ready. */
 const SUMMARY_INTERVAL_MS = 3_000;
 /** Lists cost the service more. */
 const LISTS_INTERVAL_MS = 15_000;
+/** The series of minutes grow once a minute. */
+const SERIES_INTERVAL_MS = 60_000;
 /** Types that have a bar of their own. */
 const TYPES_MAX = 12;
 /** The summary holds so many types; a fleet with more is asked for all. */
@@ -18,6 +21,8 @@ const SUMMARY_TYPES_MAX = 1_000;
 const LONGEST_MAX = 8;
 
 const LONGEST = `/api/v1/devices?status=disconnected&sort=since&limit=${LONGEST_MAX}`;
+/** The last 24 hours. */
+const SERIES = "/api/v1/series?step=1m";
 
 /**
  * @param {HTMLElement} root
@@ -27,6 +32,7 @@ const LONGEST = `/api/v1/devices?status=disconnected&sort=since&limit=${LONGEST_
 export function overview(root, _route, signal) {
   const state = h("div", { class: "state-line" });
   const totals = h("section", { class: "card totals", "aria-label": "Totals" });
+  const day = h("div", { class: "trends" });
   const types = h("div", {});
   const causes = h("div", {});
   const longest = h("div", {});
@@ -35,6 +41,7 @@ export function overview(root, _route, signal) {
     root,
     h("div", { class: "title" }, h("h1", { tabindex: -1 }, "Overview"), state),
     totals,
+    section("The last 24 hours", "minute by minute", day),
     h(
       "div",
       { class: "columns" },
@@ -43,7 +50,7 @@ export function overview(root, _route, signal) {
       section("Longest off", "disconnected, oldest first", longest),
       section("Changed most", "counted by this browser", most),
     ),
-    curl([{ path: "/api/v1/summary" }, { path: "/readyz" }, { path: LONGEST }, { path: "/api/v1/events", options: "-N" }]),
+    curl([{ path: "/api/v1/summary" }, { path: "/readyz" }, { path: SERIES }, { path: LONGEST }, { path: "/api/v1/events", options: "-N" }]),
   );
   fill(totals, h("p", { class: "loading" }, "Loading…"));
 
@@ -56,6 +63,13 @@ export function overview(root, _route, signal) {
       if (summary.types_total <= SUMMARY_TYPES_MAX) patch(types, typesOf(summary.types, summary.types_total));
     } catch (error) {
       if (!signal.aborted) patch(totals, failure(error, "The totals"));
+    }
+  };
+  const showSeries = async () => {
+    try {
+      patch(day, ...trend(await get(SERIES, signal)));
+    } catch (error) {
+      if (!signal.aborted) patch(day, failure(error, "The last 24 hours"));
     }
   };
   const showState = async () => {
@@ -82,6 +96,7 @@ export function overview(root, _route, signal) {
     }
   };
   poll(async () => void (await Promise.all([showSummary(), showState()])), SUMMARY_INTERVAL_MS, signal);
+  poll(showSeries, SERIES_INTERVAL_MS, signal);
   poll(showLists, LISTS_INTERVAL_MS, signal);
   fill(most, h("p", { class: "muted" }, "No device has changed twice since the page was opened."));
   subscribe({ top: true }, { top: ({ since, devices }) => patch(most, mostOf(since, devices)), refresh: () => void showLists() }, signal);

@@ -51,6 +51,23 @@ export interface Summary {
   types: TypeTotals[];
 }
 
+export interface GaugeSeries {
+  min: (number | null)[];
+  max: (number | null)[];
+  last: (number | null)[];
+}
+
+export interface Series {
+  from: string;
+  to: string;
+  step_seconds: number;
+  observed_seconds: number[];
+  connected: GaugeSeries;
+  disconnected: GaugeSeries;
+  connects: (number | null)[];
+  disconnects: (number | null)[];
+}
+
 export interface Readiness {
   ready: boolean;
   broker: string;
