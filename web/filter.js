@@ -1,7 +1,7 @@
 // What a list or a feed lets through, decided as the API decides it.
 
 /** The parameters that the list and the stream share. */
-const SHARED = ["id_prefix", "status", "close_code", "address"];
+const SHARED = ["id_prefix", "status", "close_code", "cause", "address"];
 
 /**
  * @param {URLSearchParams} query
@@ -14,6 +14,7 @@ export function filterOf(query) {
     id_prefix: value("id_prefix"),
     status: value("status"),
     close_code: value("close_code"),
+    cause: query.getAll("cause"),
     address: value("address"),
   };
 }
@@ -37,6 +38,7 @@ export function matches(filter, device) {
   if (filter.id_prefix && !device.id.startsWith(filter.id_prefix)) return false;
   if (filter.status && device.status !== filter.status) return false;
   if (filter.close_code && String(device.close_code) !== filter.close_code) return false;
+  if (filter.cause.length > 0 && !filter.cause.includes(device.cause_class ?? "")) return false;
   return !filter.address || isWithin(device.address, filter.address);
 }
 

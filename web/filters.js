@@ -10,6 +10,9 @@ const TYPING_MS = 300;
 /** As many types as the API lets be asked for at once. */
 const TYPES_MAX = 100;
 
+/** The cause classes, as the API names them. */
+const CAUSES = ["ended", "connection", "server", "timeout", "tls", "refused", "takeover", "protocol", "asleep", "parent_offline", "unknown"];
+
 const CODES = ["0", "91", "92", "93", "94", "160", "180", "288"];
 
 /**
@@ -35,6 +38,11 @@ export function filters({ query, times, change }) {
     ),
   );
   const code = h("input", { list: "codes", inputmode: "numeric", value: value("close_code"), placeholder: "any", size: 6, maxlength: 5 });
+  const cause = h(
+    "select",
+    {},
+    ["", ...CAUSES].map((key) => h("option", { value: key, selected: value("cause") === key }, key === "" ? "any" : key.replaceAll("_", " "))),
+  );
   const where = h("input", { value: value("address"), placeholder: "192.0.2.0/24", spellcheck: "false", size: 18, maxlength: 64 });
   const since = h("input", { type: "datetime-local", value: wallTime(value("since")), step: 1 });
   const until = h("input", { type: "datetime-local", value: wallTime(value("until")), step: 1 });
@@ -46,6 +54,7 @@ export function filters({ query, times, change }) {
       ["id_prefix", prefix.value],
       ["status", status.value],
       ["close_code", code.value.trim()],
+      ["cause", cause.value],
       ["address", where.value.trim()],
       ["since", times ? instant(since.value) : ""],
       ["until", times ? instant(until.value) : ""],
@@ -90,7 +99,7 @@ export function filters({ query, times, change }) {
     timer = setTimeout(() => tell(true), TYPING_MS);
   };
   for (const field of [prefix, code, where]) field.addEventListener("input", typing);
-  for (const field of [status, since, until]) field.addEventListener("change", () => tell());
+  for (const field of [status, cause, since, until]) field.addEventListener("change", () => tell());
   type.addEventListener("change", add);
   type.addEventListener("focus", () => void suggest(suggestions), { once: true });
 
@@ -98,6 +107,7 @@ export function filters({ query, times, change }) {
     types = [];
     for (const field of [prefix, type, code, where, since, until]) field.value = "";
     status.value = "";
+    cause.value = "";
     showChips();
     tell();
   };
@@ -115,6 +125,7 @@ export function filters({ query, times, change }) {
     label("Id begins with", prefix),
     h("div", { class: "field" }, label("Type", type), chips),
     label("Status", status),
+    label("Cause", cause),
     label("Close code", code),
     h(
       "details",

@@ -12,6 +12,7 @@ export interface Device {
   close_code: number | null;
   reason: string | null;
   cause: string | null;
+  cause_class: string | null;
   session: { connect_time: string | null; protocol: string | null; secure: boolean | null } | null;
   last_event: { event: string; time: string | null; close_code: number | null } | null;
   provenance?: string | null;
@@ -46,6 +47,7 @@ export interface Summary {
   store: string;
   stale: boolean;
   per_minute: { connects: number; disconnects: number };
+  causes: { cause_class: string; devices: number }[];
   top_close_codes: { close_code: number; cause: string | null; devices: number }[];
   types_total: number;
   types: TypeTotals[];
@@ -123,6 +125,7 @@ export interface Filter {
   id_prefix: string;
   status: string;
   close_code: string;
+  cause: string[];
   address: string;
 }
 

@@ -20,6 +20,8 @@ pub struct Filter {
     pub status: Option<Status>,
     /// Why it is disconnected; no connected device has one.
     pub close_code: Option<u16>,
+    /// Words for why it is disconnected, one of these; no connected device has one. Empty: any.
+    pub causes: Vec<&'static str>,
     /// Where it connected from.
     pub address: Option<Network>,
     /// Its status was decided then or later.
@@ -38,6 +40,8 @@ pub struct Traits<'a> {
     pub status: Status,
     /// Of the deciding event.
     pub close_code: u16,
+    /// The word for why a disconnected device is so; only looked at by a filter of causes.
+    pub cause: Option<&'static str>,
     /// Of the deciding event; `None` if it names none.
     pub address: Option<IpAddr>,
     /// Of the deciding event.
@@ -54,6 +58,7 @@ impl Filter {
             && self
                 .close_code
                 .is_none_or(|wanted| device.status == Status::Disconnected && wanted == device.close_code)
+            && (self.causes.is_empty() || device.cause.is_some_and(|cause| self.causes.contains(&cause)))
             && self
                 .address
                 .is_none_or(|wanted| device.address.is_some_and(|address| wanted.contains(address)))
@@ -266,11 +271,12 @@ mod tests {
             id: "p-17",
             status: Status::Disconnected,
             close_code: 91,
+            cause: Some("connection"),
             address: "192.0.2.7".parse().ok(),
             time: moment(50),
         };
         let any = Filter::default();
-        let connected = Traits { status: Status::Connected, ..device };
+        let connected = Traits { status: Status::Connected, cause: None, ..device };
         let unknown = Traits { time: Moment::UNKNOWN, address: None, ..device };
         let types = |types: &[&str]| Filter {
             types: types.iter().map(|name| (*name).to_owned()).collect(),
@@ -292,6 +298,9 @@ mod tests {
             (Filter { close_code: Some(91), ..any.clone() }, device, true),
             (Filter { close_code: Some(91), ..any.clone() }, connected, false),
             (Filter { close_code: Some(0), ..any.clone() }, device, false),
+            (Filter { causes: vec!["timeout", "connection"], ..any.clone() }, device, true),
+            (Filter { causes: vec!["timeout"], ..any.clone() }, device, false),
+            (Filter { causes: vec!["connection"], ..any.clone() }, connected, false),
             (Filter { address: network("192.0.2.0/24"), ..any.clone() }, device, true),
             (Filter { address: network("192.0.3.0/24"), ..any.clone() }, device, false),
             (Filter { address: network("0.0.0.0/0"), ..any.clone() }, unknown, false),

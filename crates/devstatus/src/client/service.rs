@@ -171,11 +171,25 @@ pub fn series_path(last: Duration) -> String {
 
 /// The selection as the API's query, its question mark included.
 fn query(selection: &Selection) -> String {
-    let Selection { types, id_prefix, status, close_code, address, since, until, sort, snapshot, limit: _ } =
-        selection;
+    let Selection {
+        types,
+        id_prefix,
+        status,
+        close_code,
+        causes,
+        address,
+        since,
+        until,
+        sort,
+        snapshot,
+        limit: _,
+    } = selection;
     let mut query = Serializer::for_suffix(String::from("?"), 1);
     for device_type in types {
         query.append_pair("type", device_type);
+    }
+    for cause in causes {
+        query.append_pair("cause", cause);
     }
     let close_code = close_code.map(|code| code.to_string());
     let snapshot = snapshot.then(|| true.to_string());
@@ -215,6 +229,7 @@ mod tests {
             id_prefix: Some("a+b".to_owned()),
             status: Some("disconnected".to_owned()),
             close_code: Some(91),
+            causes: vec!["timeout".to_owned()],
             address: Some("192.0.2.0/24".to_owned()),
             since: Some("2026-11-24T12:00:00+01:00".to_owned()),
             until: Some("2026-11-24T12:00:00Z".to_owned()),
@@ -222,7 +237,7 @@ mod tests {
             snapshot: true,
             limit: Some(3),
         };
-        let expected = "?type=pump&type=fan&id_prefix=a%2Bb&status=disconnected&close_code=91\
+        let expected = "?type=pump&type=fan&cause=timeout&id_prefix=a%2Bb&status=disconnected&close_code=91\
                         &address=192.0.2.0%2F24&since=2026-11-24T12%3A00%3A00%2B01%3A00\
                         &until=2026-11-24T12%3A00%3A00Z&sort=-since&snapshot=true";
         assert_eq!(query(&selection), expected);

@@ -63,6 +63,7 @@ pub struct Selection {
     pub id_prefix: Option<String>,
     pub status: Option<String>,
     pub close_code: Option<u16>,
+    pub causes: Vec<String>,
     pub address: Option<String>,
     /// Of lists alone.
     pub since: Option<String>,

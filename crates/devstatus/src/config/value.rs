@@ -364,6 +364,13 @@ pub(super) fn status_filter(text: &str) -> Parsed<String> {
     word(text, &["connected", "disconnected"].map(|status| (status, status.to_owned())))
 }
 
+pub(super) fn cause_filter(text: &str) -> Parsed<String> {
+    let known = formats::Cause::ALL.iter().map(|cause| cause.word()).chain([formats::Cause::UNKNOWN]);
+    let words: Vec<_> = known.collect();
+    let is_known = words.contains(&text);
+    or_expected(is_known.then(|| text.to_owned()), format!("one of {}", words.join(", ")))
+}
+
 pub(super) fn address_filter(text: &str) -> Parsed<String> {
     text_if(text.parse::<Network>().is_ok(), text, "an IP address or a block of them, as in 192.0.2.0/24")
 }

@@ -40,7 +40,7 @@ use crate::metrics::Metrics;
 use crate::registry::{Record, Snapshot};
 use presence::Status;
 use presence::history::HistoryPosition;
-use presence::query::Traits;
+use presence::query::{Filter, Traits};
 
 /// Readers are woken at most once in this time, however many changes come: what comes meanwhile goes out in one piece. A
 /// thousand readers cost fifty thousand writes a second at this pace.
@@ -75,14 +75,18 @@ pub struct Change {
     /// while the population is read for the first time.
     pub watermark: Option<HistoryPosition>,
     address: OnceLock<Option<IpAddr>>,
+    cause: OnceLock<Option<&'static str>>,
     shown: SharedText,
 }
 
 impl Change {
-    /// What filters look at. The address costs more than all the rest, so it is found once, and if somebody wants it.
-    pub fn traits(&self, with_address: bool) -> Traits<'_> {
+    /// What a filter looks at. Address and cause may have to be read out of the message, so they are found once, and if
+    /// somebody wants them.
+    pub fn traits(&self, filter: &Filter) -> Traits<'_> {
         let address = || *self.address.get_or_init(|| self.snapshot.address());
-        self.snapshot.traits(if with_address { address() } else { None })
+        let cause = || *self.cause.get_or_init(|| self.snapshot.cause_class());
+        let address = filter.address.and_then(|_| address());
+        self.snapshot.traits_with(address, if filter.causes.is_empty() { None } else { cause() })
     }
 
     /// As a text that the first reader makes and all share who call the same answers stale.
@@ -173,9 +177,17 @@ impl Feed {
         let most = if followed { most } else { most.min(UNFOLLOWED_MAX) };
         let mut buffer = self.buffer.write();
         let sequence = buffer.next();
-        let (address, shown) = (OnceLock::new(), SharedText::default());
-        let change =
-            Change { sequence, snapshot, previous, is_removal, in_history, watermark, address, shown };
+        let change = Change {
+            sequence,
+            snapshot,
+            previous,
+            is_removal,
+            in_history,
+            watermark,
+            address: OnceLock::new(),
+            cause: OnceLock::new(),
+            shown: SharedText::default(),
+        };
         buffer.push(change, most, BUFFER_MAX_BYTES);
         // Under the lock of the ring, so that it never goes back: decoder and writer publish.
         self.head.store(sequence, Ordering::SeqCst);

@@ -153,11 +153,12 @@ fn start(device_type: Option<&str>, query: &Query) -> Option<Option<Position>> {
 
 /// Whether the store itself can filter.
 fn is_plain(filter: &Filter, listed: &[Option<String>]) -> bool {
-    let Filter { types, sources, id_prefix, status: _, close_code, address, since, until } = filter;
+    let Filter { types, sources, id_prefix, status: _, close_code, causes, address, since, until } = filter;
     (types.is_empty() || listed != [None])
         && sources.is_empty()
         && id_prefix.is_empty()
         && close_code.is_none()
+        && causes.is_empty()
         && address.is_none()
         && since.is_none()
         && until.is_none()
@@ -168,8 +169,7 @@ fn admitted(filter: &Filter) -> impl Fn(StoredDevice) -> Option<Snapshot> {
         let arrival =
             Arrival { provenance: Provenance::Restored, at: device.received_at, round: RoundNumber::NONE };
         let snapshot = Snapshot::of_state(device.name, &device.state, arrival)?;
-        let address = filter.address.and_then(|_| snapshot.address());
-        filter.admits(&snapshot.traits(address)).then_some(snapshot)
+        filter.admits(&snapshot.traits(filter)).then_some(snapshot)
     }
 }
 

@@ -1,6 +1,9 @@
 //! A filter as far as the entries of an order tell, in plain numbers: a list may pass over millions of them.
 
+use super::NO_CLOSE_CODE;
 use super::index::IndexKey;
+use super::sessions::place_of_cause;
+use formats::Cause;
 use presence::query::Filter;
 use presence::{Moment, Status};
 
@@ -8,6 +11,8 @@ pub(super) struct IndexFilter {
     connected: bool,
     disconnected: bool,
     close_code: Option<u16>,
+    /// A bit for the place of each cause that is wanted; `None`: any is.
+    causes: Option<u16>,
     /// A status decided at an unknown time is in no span.
     unknown_time: bool,
     since: Moment,
@@ -25,9 +30,10 @@ impl IndexFilter {
         let (mask, network) =
             filter.address.map_or((0, 0), |wanted| wanted.ipv4_mask_and_bits().unwrap_or(NO_ADDRESS));
         Self {
-            connected: any(Status::Connected) && filter.close_code.is_none(),
+            connected: any(Status::Connected) && filter.close_code.is_none() && filter.causes.is_empty(),
             disconnected: any(Status::Disconnected),
             close_code: filter.close_code,
+            causes: (!filter.causes.is_empty()).then(|| places(&filter.causes)),
             unknown_time: filter.since.is_none() && filter.until.is_none(),
             since: filter.since.unwrap_or(Moment::UNKNOWN),
             until: filter.until,
@@ -47,10 +53,22 @@ impl IndexFilter {
         status
             && index_key.address.is_none_or(|address| address.to_bits() & self.mask == self.network)
             && self.close_code.is_none_or(|wanted| wanted == index_key.close_code)
+            && self.causes.is_none_or(|places| is_among(places, index_key.close_code))
             && index_key.time >= self.since
             && self.until.is_none_or(|until| index_key.time < until)
             && (self.unknown_time || index_key.time != Moment::UNKNOWN)
     }
+}
+
+/// The places of these causes, as bits.
+fn places(causes: &[&str]) -> u16 {
+    let place = |word: &str| Cause::ALL.iter().position(|cause| cause.word() == word);
+    causes.iter().fold(0, |places, word| places | 1 << place(word).unwrap_or(Cause::ALL.len()))
+}
+
+/// Whether the cause that a close code stands for is at one of the places. What has no code says its cause in the message.
+fn is_among(places: u16, close_code: u16) -> bool {
+    close_code == NO_CLOSE_CODE || places & (1 << place_of_cause(Some(close_code))) != 0
 }
 
 #[cfg(test)]
@@ -60,6 +78,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use formats::held::close_code;
     use presence::query::Traits;
 
     fn moment() -> impl Strategy<Value = Moment> {
@@ -78,22 +97,24 @@ mod tests {
         #[test]
         fn the_index_filter_admits_every_device_that_the_filter_admits(
             wanted in prop::option::of(status()),
-            close_code in prop::option::of(0u16..3),
+            wanted_code in prop::option::of(0u16..3),
+            causes in prop::sample::subsequence(vec!["ended", "connection", "timeout", "unknown"], 0..3),
             network in prop::option::of(prop::sample::select(&NETWORKS[..])),
             since in prop::option::of((0i128..4).prop_map(Moment::from_nanos)),
             until in prop::option::of((0i128..4).prop_map(Moment::from_nanos)),
-            index_key in (status(), 0u16..3, moment(), prop::sample::select(&ADDRESSES[..])),
+            index_key in (status(), prop::sample::select(vec![0u16, 1, 2, 91, 160]), moment(), prop::sample::select(&ADDRESSES[..])),
         ) {
             let (status, code, time, address) = index_key;
             let address = Ipv4Addr::from(address);
             let network = network.map(|text| text.parse().unwrap());
-            let filter = Filter { status: wanted, close_code, address: network, since, until, ..Filter::default() };
+            let filter = Filter { status: wanted, close_code: wanted_code, causes, address: network, since, until, ..Filter::default() };
             let traits = Traits {
                 source: "iot-platform",
                 device_type: "t",
                 id: "d",
                 status,
                 close_code: code,
+                cause: (status == Status::Disconnected).then(|| close_code::cause_class(code)),
                 address: Some(IpAddr::V4(address)),
                 time,
             };

@@ -233,9 +233,7 @@ impl DeviceRegistry {
         let snapshot = Snapshot::of(records.at(place.at())?);
         drop(records);
         let is_in_place = query.sort.by == SortBy::Id || snapshot.event.time == entry.time();
-        // Looked for in the message only if it matters.
-        let address = query.filter.address.and_then(|_| snapshot.address());
-        let fits = is_in_place && query.filter.admits(&snapshot.traits(address));
+        let fits = is_in_place && query.filter.admits(&snapshot.traits(&query.filter));
         fits.then(|| Found { time: entry.time(), snapshot })
     }
 

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::{Arrival, Provenance, Record};
 use crate::freshness::RoundNumber;
 use formats::held;
-use presence::query::{Position, Traits};
+use presence::query::{Filter, Position, Traits};
 use presence::{Device, DeviceName, DeviceState, EventKind, Moment, PresenceEvent, Status, UnixSeconds};
 
 /// A copy of what answers show of a record.
@@ -99,14 +99,28 @@ impl Snapshot {
         held::details(&self.message()).address?.parse().ok()
     }
 
-    /// What filters look at; the address is given by whoever knows it.
-    pub fn traits(&self, address: Option<IpAddr>) -> Traits<'_> {
+    /// The word for why the device is disconnected; `None` while it is connected.
+    pub fn cause_class(&self) -> Option<&'static str> {
+        let event = &self.event;
+        (self.status == Status::Disconnected).then(|| held::cause_class(&event.payload, event.close_code))
+    }
+
+    /// What a filter looks at. The message is read only for a filter that asks for what only the message says.
+    pub fn traits(&self, filter: &Filter) -> Traits<'_> {
+        let address = filter.address.and_then(|_| self.address());
+        let cause = (!filter.causes.is_empty()).then(|| self.cause_class()).flatten();
+        self.traits_with(address, cause)
+    }
+
+    /// The same, where address and cause are known if they matter.
+    pub fn traits_with(&self, address: Option<IpAddr>, cause: Option<&'static str>) -> Traits<'_> {
         Traits {
             device_type: &self.device_type,
             id: &self.id,
             source: self.source(),
             status: self.status,
             close_code: self.event.close_code,
+            cause,
             address,
             time: self.event.time,
         }

@@ -89,8 +89,17 @@ fn query() -> impl Strategy<Value = Query> {
     let time =
         || prop::option::weighted(0.2, (0i64..40).prop_map(|time| Moment::from_nanos(i128::from(time))));
     let sort = (any::<bool>(), any::<bool>());
-    (types, prefix, (status, code, address), (time(), time()), sort, 1usize..60).prop_map(
-        |(types, id_prefix, (status, close_code, address), (since, until), (by_id, descending), limit)| {
+    let causes = prop::sample::subsequence(vec!["timeout", "connection", "tls"], 0..3);
+    let causes = prop_oneof![4 => Just(Vec::new()), 1 => causes];
+    (types, prefix, (status, code, causes, address), (time(), time()), sort, 1usize..60).prop_map(
+        |(
+            types,
+            id_prefix,
+            (status, close_code, causes, address),
+            (since, until),
+            (by_id, descending),
+            limit,
+        )| {
             let address = address.map(|text| text.parse().unwrap());
             Query {
                 filter: Filter {
@@ -99,6 +108,7 @@ fn query() -> impl Strategy<Value = Query> {
                     id_prefix,
                     status,
                     close_code,
+                    causes,
                     address,
                     since,
                     until,
@@ -148,6 +158,8 @@ fn expected(map: &DeviceRegistry, query: &Query) -> Vec<Position> {
                 id: &id,
                 status: snapshot.status,
                 close_code: snapshot.event.close_code,
+                cause: (snapshot.status == Status::Disconnected)
+                    .then(|| held::close_code::cause_class(snapshot.event.close_code)),
                 address,
                 time: snapshot.event.time,
             };

@@ -147,6 +147,10 @@ pub(in crate::config) struct FilterArgs {
     /// Only devices that are disconnected for this reason, 0 to 65535
     #[arg(long, value_name = "N", value_parser = value::whole(0..=u16::MAX, ""))]
     pub close_code: Option<u16>,
+    /// Only devices that are disconnected for a cause of this class, such as timeout; may be given more than once, or as a list
+    /// separated by commas
+    #[arg(long = "cause", id = "cause", value_name = "CLASS", value_parser = value::cause_filter, value_delimiter = ',')]
+    pub causes: Vec<String>,
     /// Only devices that connected from this address or block, as in 192.0.2.0/24
     #[arg(long, value_name = "ADDR", value_parser = value::address_filter)]
     pub address: Option<String>,

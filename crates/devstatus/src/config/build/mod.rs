@@ -377,6 +377,7 @@ fn selection(filter: FilterArgs) -> Selection {
         id_prefix: filter.id_prefix,
         status: filter.status,
         close_code: filter.close_code,
+        causes: filter.causes,
         address: filter.address,
         limit: filter.limit,
         ..Selection::default()

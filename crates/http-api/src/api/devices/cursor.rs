@@ -52,7 +52,7 @@ fn check(bytes: &[u8], filter: &Filter, sort: Sort) -> u64 {
 /// parameter that a later version adds changes only the cursors of the lists that use it. Each value bears its length, so
 /// that no value can look like another parameter.
 fn list_of(filter: &Filter, sort: Sort) -> String {
-    let Filter { types, sources, id_prefix, status, close_code, address, since, until } = filter;
+    let Filter { types, sources, id_prefix, status, close_code, causes, address, since, until } = filter;
     let mut list = String::new();
     let mut add = |name: &str, value: &str| {
         let _ = write!(list, "{name}={}:{value};", value.len());
@@ -74,6 +74,10 @@ fn list_of(filter: &Filter, sort: Sort) -> String {
     if let Some(code) = close_code {
         add("close_code", &code.to_string());
     }
+    let mut causes = causes.clone();
+    causes.sort_unstable();
+    causes.dedup();
+    causes.into_iter().for_each(|cause| add("cause", cause));
     if let Some(address) = address {
         add("address", &address.to_string());
     }
@@ -109,6 +113,7 @@ mod tests {
             id_prefix: "p".to_owned(),
             status: Some(Status::Disconnected),
             close_code: Some(91),
+            causes: Vec::new(),
             address: "192.0.2.7/24".parse().ok(),
             since: Some(Moment::from_nanos(1)),
             until: Some(Moment::from_nanos(2)),

@@ -4,13 +4,14 @@ use jiff::Timestamp;
 
 use crate::api::parameters::Parameters;
 use crate::error::Error;
+use formats::Cause;
 use presence::query::Filter;
 use presence::{Moment, Status};
 
 /// Types, or sources, that one request may name: as many as a URL of ordinary length holds.
 const TYPES_MAX: usize = 100;
 
-/// Reads the parameters `type`, `source`, `id_prefix`, `status`, `close_code`, `address`, `since` and `until`.
+/// Reads the parameters `type`, `source`, `id_prefix`, `status`, `close_code`, `cause`, `address`, `since` and `until`.
 pub fn read(parameters: &Parameters) -> Result<Filter, Error> {
     let types: Vec<_> = parameters.all("type").map(str::to_owned).collect();
     if types.len() > TYPES_MAX || types.iter().any(String::is_empty) {
@@ -29,6 +30,8 @@ pub fn read(parameters: &Parameters) -> Result<Filter, Error> {
         _ => None,
     })?;
     let close_code = parameters.parse("close_code", "a number from 0 to 65535", number)?;
+    let causes: Option<Vec<_>> = parameters.all("cause").map(cause).collect();
+    let causes = causes.ok_or_else(|| Error::bad_parameter("cause", "a cause class"))?;
     let address =
         parameters.parse("address", "an IP address or a block of them, as in 192.0.2.0/24", |text| {
             text.parse().ok()
@@ -39,10 +42,17 @@ pub fn read(parameters: &Parameters) -> Result<Filter, Error> {
         id_prefix: parameters.one("id_prefix")?.unwrap_or_default().to_owned(),
         status,
         close_code,
+        causes,
         address,
         since: moment(parameters, "since")?,
         until: moment(parameters, "until")?,
     })
+}
+
+/// The cause class that a word is for.
+fn cause(word: &str) -> Option<&'static str> {
+    let words = Cause::ALL.iter().map(|cause| cause.word()).chain([Cause::UNKNOWN]);
+    words.into_iter().find(|known| *known == word)
 }
 
 fn moment(parameters: &Parameters, name: &'static str) -> Result<Option<Moment>, Error> {
@@ -63,7 +73,7 @@ mod tests {
     use super::*;
 
     const KNOWN: &[&str] =
-        &["type", "source", "id_prefix", "status", "close_code", "address", "since", "until"];
+        &["type", "source", "id_prefix", "status", "close_code", "cause", "address", "since", "until"];
 
     fn filter(query: &str) -> Result<Filter, Error> {
         read(&Parameters::read(Some(query), KNOWN)?)
@@ -71,7 +81,7 @@ mod tests {
 
     #[test]
     fn every_parameter_becomes_its_filter() {
-        let query = "type=pump&type=valve&source=tasmota&id_prefix=a%2Fb&status=disconnected&close_code=91&address=192.0.2.0/24\
+        let query = "type=pump&type=valve&source=tasmota&id_prefix=a%2Fb&status=disconnected&close_code=91&cause=timeout&cause=unknown&address=192.0.2.0/24\
                      &since=2026-11-24T12:00:00Z&until=2026-11-24T12:00:00.5%2B01:00";
         let noon = 1_795_521_600_000_000_000;
         let expected = Filter {
@@ -80,6 +90,7 @@ mod tests {
             id_prefix: "a/b".to_owned(),
             status: Some(Status::Disconnected),
             close_code: Some(91),
+            causes: vec!["timeout", "unknown"],
             address: "192.0.2.0/24".parse().ok(),
             since: Some(Moment::from_nanos(noon)),
             until: Some(Moment::from_nanos(noon - 3_599_500_000_000)),
@@ -98,6 +109,8 @@ mod tests {
             ("close_code=%2B1", "close_code"),
             ("close_code=65536", "close_code"),
             ("close_code=", "close_code"),
+            ("cause=91", "cause"),
+            ("cause=", "cause"),
             ("address=10.0.0.0/33", "address"),
             ("since=yesterday", "since"),
             ("since=2026-11-24", "since"),

@@ -32,7 +32,8 @@ pub fn change_data(context: &Context, device: &Snapshot, previous: Option<Status
 
 pub use self::frame::{ChangeView, ForgottenView, GapView, SnapshotCompleteView};
 
-const KNOWN: &[&str] = &["type", "source", "id_prefix", "status", "close_code", "address", "snapshot"];
+const KNOWN: &[&str] =
+    &["type", "source", "id_prefix", "status", "close_code", "cause", "address", "snapshot"];
 
 const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
 const EVENT_STREAM: HeaderValue = HeaderValue::from_static("text/event-stream");
@@ -65,6 +66,7 @@ const BUFFERING: HeaderName = HeaderName::from_static("x-accel-buffering");
         ("id_prefix" = Option<String>, Query, description = "Devices whose id begins so"),
         ("status" = Option<String>, Query, description = "`connected` or `disconnected`: changes to this status, or within it"),
         ("close_code" = Option<u16>, Query, description = "Devices that are disconnected for this reason"),
+        ("cause" = Option<Vec<String>>, Query, style = Form, explode, description = "Devices that are disconnected for a cause of this class; of one of them, if given more than once"),
         ("address" = Option<String>, Query, description = "Devices that connected from this address or block of addresses"),
         ("snapshot" = Option<bool>, Query, description = "`true`: every device first"),
         ("Last-Event-ID" = Option<String>, Header, description = "The id of the last event that was received")

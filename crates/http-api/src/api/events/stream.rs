@@ -177,12 +177,11 @@ impl Follower {
     }
 
     pub fn admits(&self, snapshot: &Snapshot) -> bool {
-        let address = self.filter.address.and_then(|_| snapshot.address());
-        self.filter.admits(&snapshot.traits(address))
+        self.filter.admits(&snapshot.traits(&self.filter))
     }
 
     pub fn admits_change(&self, change: &Change) -> bool {
-        self.filter.admits(&change.traits(self.filter.address.is_some()))
+        self.filter.admits(&change.traits(&self.filter))
     }
 
     /// A change as it is shown to everybody, with its id.
