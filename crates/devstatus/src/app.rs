@@ -37,7 +37,7 @@ use server::persistence::{self, Maintenance};
 use server::read_through::{ReadThrough, StoreCatalog};
 use server::registry::DeviceRegistry;
 use server::removal::{self, Removal};
-use server::series::{Recorder, SeriesReader};
+use server::series::SeriesReader;
 use server::sync::backlog::{Abandon, Backlog, LinkId, backlog};
 use server::sync::settings::SourceSettings;
 use server::sync::{Leadership, Source, SourceError};
@@ -264,13 +264,7 @@ fn catalog(read_through: Arc<ReadThrough>) -> StoreCatalog {
 
 /// Whoever reads the series, after starting whoever writes them.
 fn series(writer: &Writer, shutdown: &CancellationToken) -> Arc<SeriesReader> {
-    let recorder = Recorder {
-        map: Arc::clone(&writer.map),
-        health: Arc::clone(&writer.health),
-        store: Arc::clone(&writer.store),
-        metrics: writer.metrics.clone(),
-    };
-    tokio::spawn(recorder.run(shutdown.clone()));
+    tokio::spawn(writer.recorder().run(shutdown.clone()));
     Arc::new(SeriesReader::new(Arc::clone(&writer.store)))
 }
 

@@ -111,6 +111,16 @@ struct Owed {
 }
 
 impl Writer {
+    /// Whoever writes the series to the same store.
+    pub fn recorder(&self) -> Recorder {
+        Recorder {
+            map: Arc::clone(&self.map),
+            health: Arc::clone(&self.health),
+            store: Arc::clone(&self.store),
+            metrics: self.metrics.clone(),
+        }
+    }
+
     /// Writes until `stop`, then what is left; whoever calls bounds how long that may take.
     pub async fn run(mut self, stop: CancellationToken) {
         self.health.set_store(self.good.clone());
