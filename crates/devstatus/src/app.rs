@@ -20,14 +20,14 @@ use tokio_util::sync::CancellationToken;
 
 use self::deliveries::webhooks_of;
 use self::ingest_thread::spawn_ingest;
-use self::source_threads::{SourcesEnd, link_health, spawn_sources};
+use self::source_threads::{SourceParts, SourcesEnd, link_health, spawn_sources};
 use crate::memory;
 use crate::progress::ProgressSource;
 use http_api::settings::HttpSettings;
 use http_api::{Context, ContextParts, Frontend, FrontendError, Gauges};
 use server::feed::Feed;
 use server::feed::settings::FeedSettings;
-use server::health::{Health, LinkHealth, PeerHealth, StoreHealth};
+use server::health::{Health, PeerHealth, StoreHealth};
 use server::history::EventQueue;
 use server::metrics::Metrics;
 use server::persistence::instances::Instances;
@@ -38,9 +38,9 @@ use server::read_through::{ReadThrough, StoreCatalog};
 use server::registry::DeviceRegistry;
 use server::removal::{self, Removal};
 use server::series::SeriesReader;
-use server::sync::backlog::{Abandon, Backlog, LinkId, backlog};
+use server::sync::backlog::{Abandon, Backlog, backlog};
 use server::sync::settings::SourceSettings;
-use server::sync::{Leadership, Source, SourceError};
+use server::sync::{Leadership, SourceError};
 use store::settings::{Location, StoreSettings};
 use store::{self, ChangeCursor, StoreError};
 use system::descriptors;
@@ -151,23 +151,8 @@ pub async fn start(
     let formats = [&source].into_iter().chain(&further).map(|source| Arc::clone(&source.formats)).collect();
     let ingest = spawn_ingest(&writer, events, formats, source.share.partition(), pending)?;
     let instances = cursor.and_then(|cursor| share(&source, cursor, &writer, &backlog, &shutdown));
-    let source = if further.is_empty() {
-        let source =
-            Source::new(source, backlog, Arc::clone(&map), health, metrics.clone(), shutdown.clone());
-        vec![source.with_leadership(leadership).knowing(catalog)]
-    } else {
-        let sources = [source].into_iter().chain(further).zip(health.links()).zip(0..);
-        let with_link = |((source, link), number): ((_, &LinkHealth), _)| {
-            let (map, health) = (Arc::clone(&map), Arc::clone(&link.health));
-            Source::new(source, backlog.clone(), map, health, metrics.clone(), shutdown.clone())
-                .with_link(LinkId(number))
-        };
-        let sources = sources.map(with_link).collect();
-        // With the last end of the backlog the decoder ends.
-        drop(backlog);
-        sources
-    };
-    let source = spawn_sources(source)?;
+    let parts = SourceParts { map: Arc::clone(&map), health, metrics: metrics.clone(), leadership, catalog };
+    let source = spawn_sources(parts.sources(source, further, backlog, &shutdown))?;
     tracing::info!("listening on {}://{http_address}", frontend.scheme());
     let http = tokio::spawn(frontend.serve(listener, context, shutdown.clone()));
     let stop_writer = CancellationToken::new();

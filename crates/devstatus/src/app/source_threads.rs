@@ -5,11 +5,15 @@ use std::thread;
 
 use futures_util::future::try_join_all;
 use tokio::sync::oneshot;
+use tokio_util::sync::CancellationToken;
 
 use super::Error;
 use server::health::{Health, LinkHealth};
+use server::metrics::Metrics;
+use server::registry::DeviceRegistry;
+use server::sync::backlog::{Backlog, LinkId};
 use server::sync::settings::SourceSettings;
-use server::sync::{Source, SourceError};
+use server::sync::{DeviceCatalog, Leadership, Source, SourceError};
 
 /// The health of one link of several.
 pub(super) fn link_health(source: &SourceSettings) -> LinkHealth {
@@ -17,6 +21,39 @@ pub(super) fn link_health(source: &SourceSettings) -> LinkHealth {
         name: source.name.as_deref().unwrap_or_default().into(),
         sources: source.formats.names().into_iter().map(Arc::from).collect(),
         health: Arc::new(Health::new(source.population.ready_on)),
+    }
+}
+
+/// What sources are made with.
+pub(super) struct SourceParts {
+    pub(super) map: Arc<DeviceRegistry>,
+    pub(super) health: Arc<Health>,
+    pub(super) metrics: Metrics,
+    pub(super) leadership: Arc<Leadership>,
+    pub(super) catalog: Option<Arc<dyn DeviceCatalog>>,
+}
+
+impl SourceParts {
+    /// One source, or one for each broker. With the last of them the backlog, and so the decoder, ends.
+    pub(super) fn sources(
+        self,
+        first: SourceSettings,
+        further: Vec<SourceSettings>,
+        backlog: Backlog,
+        shutdown: &CancellationToken,
+    ) -> Vec<Source> {
+        let Self { map, health, metrics, leadership, catalog } = self;
+        if further.is_empty() {
+            let source = Source::new(first, backlog, map, health, metrics, shutdown.clone());
+            return vec![source.with_leadership(leadership).knowing(catalog)];
+        }
+        let sources = [first].into_iter().chain(further).zip(health.links()).zip(0..);
+        let with_link = |((source, link), number): ((_, &LinkHealth), _)| {
+            let (map, health) = (Arc::clone(&map), Arc::clone(&link.health));
+            Source::new(source, backlog.clone(), map, health, metrics.clone(), shutdown.clone())
+                .with_link(LinkId(number))
+        };
+        sources.map(with_link).collect()
     }
 }
 

@@ -21,6 +21,7 @@ use crate::metrics::Metrics;
 use crate::pending_ack::{PendingAck, PendingAcks};
 use crate::registry::{DeviceRegistry, Record};
 use crate::removal::Removal;
+use crate::series::Recorder;
 use crate::sync::Leadership;
 use presence::DeviceName;
 use presence::history::HistoryPosition;

@@ -103,23 +103,23 @@ impl Receiver {
     }
 
     pub fn set_script(&self, script: impl Fn(&Delivery, usize) -> Reply + Send + 'static) {
-        self.shared.0.lock().unwrap().script = Box::new(script);
+        self.shared.0.lock().expect("no holder has failed").script = Box::new(script);
     }
 
     /// Ends the waiting of all requests that are held, now and later.
     pub fn release(&self) {
-        self.shared.0.lock().unwrap().is_released = true;
+        self.shared.0.lock().expect("no holder has failed").is_released = true;
         self.shared.1.notify_all();
     }
 
     /// Every request so far.
     pub fn deliveries(&self) -> Vec<Delivery> {
-        self.shared.0.lock().unwrap().deliveries.clone()
+        self.shared.0.lock().expect("no holder has failed").deliveries.clone()
     }
 
     /// Those that were answered with success.
     pub fn taken(&self) -> Vec<Delivery> {
-        self.shared.0.lock().unwrap().taken.clone()
+        self.shared.0.lock().expect("no holder has failed").taken.clone()
     }
 
     /// Waits for so many requests.
@@ -159,7 +159,7 @@ pub fn verify(deliveries: &[Delivery]) {
 fn serve(stream: &TcpStream, shared: &(Mutex<Shared>, Condvar)) -> std::io::Result<()> {
     let (mut reader, mut writer) = (BufReader::new(stream), stream);
     while let Some(delivery) = read(&mut reader)? {
-        let mut guard = shared.0.lock().unwrap();
+        let mut guard = shared.0.lock().expect("no holder has failed");
         let reply = (guard.script)(&delivery, guard.deliveries.len());
         guard.deliveries.push(delivery.clone());
         let (status, more) = match reply {
@@ -177,7 +177,7 @@ fn serve(stream: &TcpStream, shared: &(Mutex<Shared>, Condvar)) -> std::io::Resu
                 return Ok(());
             }
             Reply::Held => {
-                drop(shared.1.wait_while(guard, |shared| !shared.is_released).unwrap());
+                drop(shared.1.wait_while(guard, |shared| !shared.is_released).expect("no holder has failed"));
                 return Ok(());
             }
         };
