@@ -36,11 +36,7 @@ pub(super) fn read(
     origin: &Origin,
     flags: &[String],
 ) -> Result<Vec<(String, SettingText)>, ConfigError> {
-    let text = read_text(path, SETTINGS_MAX_BYTES).map_err(|source| ConfigError::ReadConfig {
-        origin: origin.clone(),
-        path: path.to_owned(),
-        source,
-    })?;
+    let text = settings_text(path, origin)?;
     if is_toml(path) {
         let known: Vec<&str> = flags.iter().map(String::as_str).collect();
         return settings(path, toml::read(&text), &known, |key| Some(key.to_owned()));
@@ -95,7 +91,20 @@ pub(super) fn read_text(path: &Path, max_bytes: u64) -> io::Result<String> {
     Ok(text.strip_prefix('\u{feff}').map(str::to_owned).unwrap_or(text))
 }
 
-pub(super) fn is_toml(path: &Path) -> bool {
+/// The text of the settings file, if it is one that can have tables.
+pub(super) fn text_with_tables(path: &Path, origin: &Origin) -> Result<Option<String>, ConfigError> {
+    is_toml(path).then(|| settings_text(path, origin)).transpose()
+}
+
+fn settings_text(path: &Path, origin: &Origin) -> Result<String, ConfigError> {
+    read_text(path, SETTINGS_MAX_BYTES).map_err(|source| ConfigError::ReadConfig {
+        origin: origin.clone(),
+        path: path.to_owned(),
+        source,
+    })
+}
+
+fn is_toml(path: &Path) -> bool {
     has_extension(path, &["toml"])
 }
 

@@ -11,14 +11,7 @@ use formats::profile::{self, Profile, ProfileError};
 
 /// The profiles of the settings file, if it is one that can have any.
 pub(super) fn of_settings_file(path: &Path, origin: &Origin) -> Result<Vec<Profile>, ConfigError> {
-    if !file::is_toml(path) {
-        return Ok(Vec::new());
-    }
-    let text = file::read_text(path, SETTINGS_MAX_BYTES).map_err(|source| ConfigError::ReadConfig {
-        origin: origin.clone(),
-        path: path.to_owned(),
-        source,
-    })?;
+    let Some(text) = file::text_with_tables(path, origin)? else { return Ok(Vec::new()) };
     profile::parse_among_others(&text).map_err(|error| fault(path.to_owned(), &text, &error))
 }
 

@@ -32,7 +32,7 @@ pub(super) fn settings(grammar: &Command, origins: &Origins, sources: &[SourceTa
     }
     for source in sources {
         lines.push_str("\n[[source]]\n");
-        for key in KEYS {
+        for &key in &*KEYS {
             if let (Some(value), Some(origin)) = (source.origins.text(key), source.origins.of(key)) {
                 lines = lines + &format!("{key} = {}  # {origin}\n", shown(key, &value));
             }

@@ -2,9 +2,10 @@
 //! reading of its own.
 
 use std::path::Path;
+use std::sync::LazyLock;
 
 use super::arguments::SourceTableArgs;
-use super::file::{self, SETTINGS_MAX_BYTES};
+use super::file;
 use super::grammar::Origins;
 use super::layers::Layers;
 use super::refusal::{ConfigError, Origin};
@@ -12,29 +13,6 @@ use super::{Stop, toml};
 
 /// Each source has a thread and connections of its own.
 const SOURCES_MAX: usize = 64;
-
-/// What a table may say. Credentials are in files: a settings file is copied and shown around.
-pub(super) const KEYS: [&str; 19] = [
-    "name",
-    "format",
-    "broker",
-    "id",
-    "key",
-    "token-file",
-    "ca-file",
-    "broker-cert",
-    "broker-key",
-    "broker-alpn",
-    "mqtt-version",
-    "keep-alive",
-    "clean-session",
-    "session-expiry",
-    "quiet-interval-ms",
-    "replay-limits",
-    "reconcile-interval",
-    "population-connections",
-    "broker-counters",
-];
 
 /// The settings of the service itself that tables take the place of.
 pub(super) const REPLACED: [&str; 19] = [
@@ -58,6 +36,13 @@ pub(super) const REPLACED: [&str; 19] = [
     "population-connections",
     "broker-counters",
 ];
+
+/// What a table may say: the same, with what it is called and reads. Credentials are in files: a settings file is copied and
+/// shown around.
+pub(super) static KEYS: LazyLock<Vec<&str>> = LazyLock::new(|| {
+    let shared = REPLACED.into_iter().filter(|setting| !["source", "token"].contains(setting));
+    ["name", "format"].into_iter().chain(shared).collect()
+});
 
 /// One table.
 #[derive(Clone)]
@@ -90,14 +75,7 @@ impl SourceTable {
 
 /// The tables of the settings file, if it is one that can have any.
 pub(super) fn of_settings_file(path: &Path, origin: &Origin) -> Result<Vec<SourceTable>, ConfigError> {
-    if !file::is_toml(path) {
-        return Ok(Vec::new());
-    }
-    let text = file::read_text(path, SETTINGS_MAX_BYTES).map_err(|source| ConfigError::ReadConfig {
-        origin: origin.clone(),
-        path: path.to_owned(),
-        source,
-    })?;
+    let Some(text) = file::text_with_tables(path, origin)? else { return Ok(Vec::new()) };
     let tables = toml::sources(&text).map_err(|error| ConfigError::Syntax {
         path: path.to_owned(),
         line: error.line,

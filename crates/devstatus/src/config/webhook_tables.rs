@@ -27,14 +27,7 @@ pub(super) struct Endpoints {
 /// The endpoints of the settings file, if it is one that can have any. Their secrets are read.
 pub(super) fn of_settings_file(path: &Path, origin: &Origin) -> Result<Endpoints, ConfigError> {
     let mut found = Endpoints::default();
-    if !file::is_toml(path) {
-        return Ok(found);
-    }
-    let text = file::read_text(path, SETTINGS_MAX_BYTES).map_err(|source| ConfigError::ReadConfig {
-        origin: origin.clone(),
-        path: path.to_owned(),
-        source,
-    })?;
+    let Some(text) = file::text_with_tables(path, origin)? else { return Ok(found) };
     // Whoever reads the other settings of the file has refused it if it is no TOML.
     let Ok(document) = DeTable::parse(&text) else { return Ok(found) };
     let Some(DeValue::Array(tables)) = document.get_ref().get("webhook").map(Spanned::get_ref) else {
