@@ -56,7 +56,7 @@ pub struct NeverConnected {
             headers(
                 ("devstatus-status" = String, description = "connected, disconnected or never_connected"),
                 ("devstatus-population" = String, description = "How complete the map is, with never_connected"),
-                ("devstatus-stale" = String, description = "true: the link to the broker was lost, and nothing has been received of the device since; or the peers that receive its messages are out of reach"),
+                ("devstatus-stale" = String, description = "true: the status may be out of date; docs/api.md lists the reasons"),
                 ("devstatus-stale-seconds" = String, description = "How long ago the link was lost, if there ever was one"),
             )
         ),
