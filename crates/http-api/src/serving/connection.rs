@@ -3,6 +3,7 @@
 use std::convert::Infallible;
 use std::future::poll_fn;
 use std::net::IpAddr;
+use std::ops::ControlFlow;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
@@ -16,14 +17,15 @@ use hyper::body::{Frame, Incoming, SizeHint};
 use hyper::server::conn::http1;
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
-use tokio::time::{Instant, Sleep, sleep_until, timeout};
-use tokio_util::sync::CancellationToken;
+use tokio::time::{Instant, Sleep, sleep, sleep_until, timeout};
+use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 use tower::Service as _;
 
 use super::cut::Cut;
 use super::direct::App;
 use super::path;
 use super::places::Use;
+use super::signals::Signal;
 use super::stream::{Busy, Idle, StreamProgress, WatchedStream};
 use super::turns::BodyInTurns;
 use server::metrics::{CutConnection, HttpMetrics, RefusedRequest};
@@ -123,6 +125,94 @@ enum CloseReason {
     Done(hyper::Result<()>),
     SlowHeaders,
     Idle,
+    /// A stream's client reads too slowly.
+    Cut,
+    /// Another connection takes the place.
+    GaveWay,
+}
+
+/// A connection that was told to give way.
+struct GivingWay {
+    /// What it waited for then.
+    idle: Option<Idle>,
+    timer: Pin<Box<Sleep>>,
+}
+
+/// A connection while it is served.
+struct Serving<T>
+where
+    T: AsyncRead + AsyncWrite + Unpin + 'static,
+{
+    connection: http1::Connection<TokioIo<WatchedStream<T>>, Service>,
+    progress: Arc<StreamProgress>,
+    patience: Patience,
+    timer: Pin<Box<Sleep>>,
+    cut: Cut,
+    /// Waits for the cut, from the first request on that the router answers: nothing else can be cut.
+    cut_comes: Option<Pin<Box<WaitForCancellationFutureOwned>>>,
+    giving_way: Option<GivingWay>,
+    /// The request that runs is the last.
+    stopping: bool,
+}
+
+impl<T> Serving<T>
+where
+    T: AsyncRead + AsyncWrite + Unpin + 'static,
+{
+    /// Goes on until nothing is left to do. It runs for each request, so what is rare must cost nothing here.
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<CloseReason> {
+        self.progress.signals.register(cx);
+        loop {
+            if let Poll::Ready(done) = Pin::new(&mut self.connection).poll(cx) {
+                return Poll::Ready(CloseReason::Done(done));
+            }
+            if let Poll::Ready(end) = self.patience.poll(&mut self.timer, &self.progress, cx) {
+                return Poll::Ready(end);
+            }
+            if self.poll_cut(cx).is_ready() {
+                return Poll::Ready(CloseReason::Cut);
+            }
+            if self.stopping {
+                return Poll::Pending;
+            }
+            if !self.progress.signals.take(Signal::Stop) {
+                match ready!(self.poll_give_way(cx)) {
+                    ControlFlow::Break(end) => return Poll::Ready(end),
+                    // A request came just then: it is answered before.
+                    ControlFlow::Continue(()) => {}
+                }
+            }
+            self.stopping = true;
+            Pin::new(&mut self.connection).graceful_shutdown();
+        }
+    }
+
+    fn poll_cut(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        if self.cut_comes.is_none() && self.progress.is_busy() {
+            self.cut_comes = Some(Box::pin(self.cut.0.clone().cancelled_owned()));
+        }
+        match &mut self.cut_comes {
+            Some(cut_comes) => cut_comes.as_mut().poll(cx),
+            None => Poll::Pending,
+        }
+    }
+
+    /// Ready once the connection has been told to give way and time enough for a request that was on its way has passed.
+    fn poll_give_way(&mut self, cx: &mut Context<'_>) -> Poll<ControlFlow<CloseReason>> {
+        if self.giving_way.is_none() && self.progress.signals.take(Signal::GiveWay) {
+            self.giving_way =
+                Some(GivingWay { idle: self.progress.idle(), timer: Box::pin(sleep(GIVE_WAY_PAUSE)) });
+        }
+        let Some(giving_way) = &mut self.giving_way else { return Poll::Pending };
+        ready!(giving_way.timer.as_mut().poll(cx));
+        let idle = self.progress.idle();
+        let still_waits = matches!(idle, Some(Idle::Rest(_))) || idle.is_some() && giving_way.idle == idle;
+        Poll::Ready(if still_waits {
+            ControlFlow::Break(CloseReason::GaveWay)
+        } else {
+            ControlFlow::Continue(())
+        })
+    }
 }
 
 impl Served {
@@ -142,47 +232,28 @@ impl Served {
         let service = Service { router, context, progress: Arc::clone(&progress) };
         // Without `pipeline_flush`: with it, hyper gathers an answer that a slow client does not take without any limit, and keeps
         // the answer to a request that it cannot read.
-        let mut connection = http1::Builder::new()
+        let connection = http1::Builder::new()
             // Here the library would set a timer for each request.
             .header_read_timeout(None)
             .max_buf_size(HEAD_MAX_BYTES)
             .keep_alive(good_for == Use::Anything)
             .serve_connection(stream, service);
-        let mut timer = Box::pin(sleep_until(Instant::now() + self.patience.idle));
-        let mut stopping = false;
-        let (mut gives_way, mut give_way_timer) = (None, Box::pin(sleep_until(Instant::now())));
-        let end = loop {
-            let end = poll_fn(|cx| {
-                if let Poll::Ready(done) = Pin::new(&mut connection).poll(cx) {
-                    return Poll::Ready(CloseReason::Done(done));
-                }
-                self.patience.poll(&mut timer, &progress, cx)
-            });
-            tokio::select! {
-                biased;
-                end = end => break end,
-                () = cut.0.cancelled() => return,
-                () = progress.evicted.notified(), if !stopping && gives_way.is_none() => {
-                    gives_way = Some(progress.idle());
-                    give_way_timer.as_mut().reset(Instant::now() + GIVE_WAY_PAUSE);
-                }
-                () = give_way_timer.as_mut(), if !stopping && gives_way.is_some() => {
-                    let idle = progress.idle();
-                    if matches!(idle, Some(Idle::Rest(_))) || idle.is_some() && gives_way == Some(idle) {
-                        self.metrics.cut(CutConnection::GaveWay);
-                        return;
-                    }
-                    // A request came just then: it is answered before.
-                    stopping = true;
-                    Pin::new(&mut connection).graceful_shutdown();
-                }
-                () = self.shutdown.cancelled(), if !stopping => {
-                    stopping = true;
-                    Pin::new(&mut connection).graceful_shutdown();
-                }
-            }
+        let mut serving = Serving {
+            connection,
+            progress: Arc::clone(&progress),
+            patience: self.patience,
+            timer: Box::pin(sleep_until(Instant::now() + self.patience.idle)),
+            cut,
+            cut_comes: None,
+            giving_way: None,
+            stopping: false,
         };
-        let mut stream = connection.into_parts().io.into_inner().into_inner();
+        let end = match poll_fn(|cx| serving.poll(cx)).await {
+            CloseReason::Cut => return,
+            CloseReason::GaveWay => return self.metrics.cut(CutConnection::GaveWay),
+            end => end,
+        };
+        let mut stream = serving.connection.into_parts().io.into_inner().into_inner();
         if count(&self.metrics, &end, &progress) {
             return;
         }
@@ -229,6 +300,8 @@ fn count(metrics: &HttpMetrics, end: &CloseReason, progress: &StreamProgress) ->
         }
         // A client that breaks off is its own business.
         CloseReason::Done(_) | CloseReason::Idle => false,
+        // Counted before.
+        CloseReason::Cut | CloseReason::GaveWay => true,
     }
 }
 
@@ -412,7 +485,7 @@ mod tests {
         let (stream, mut client) = duplex(64 * 1024);
         client.write_all(sent).await.unwrap();
         let progress = Arc::new(StreamProgress::default());
-        progress.evicted.notify_one();
+        progress.signals.give(Signal::GiveWay);
         let whose = Client { peer: [192, 0, 2, 1].into(), good_for: Use::Anything, progress };
         let serving = tokio::spawn(served.connection(Unseen { stream, is_seen: false }, whose));
         let mut answer = String::new();

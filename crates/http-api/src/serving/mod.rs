@@ -12,6 +12,7 @@ pub(crate) mod plain_request;
 pub(crate) mod proxy;
 pub(crate) mod room;
 pub(crate) mod server;
+pub(crate) mod signals;
 pub(crate) mod stream;
 pub(crate) mod tls;
 mod turns;

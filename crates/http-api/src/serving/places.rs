@@ -10,6 +10,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout;
 
 use super::log_limit::OnceAMinute;
+use super::signals::Signal;
 use super::stream::StreamProgress;
 
 /// Places beyond `--connections-max`, for `/livez`, `/readyz` and `/metrics` only: many more than there are programs that ask
@@ -95,6 +96,13 @@ impl Places {
         }
     }
 
+    /// Tells all connections that the service stops.
+    pub fn stop(&self) {
+        for (_, progress) in self.taken.lock().connections.values() {
+            progress.signals.give(Signal::Stop);
+        }
+    }
+
     fn place(self: &Arc<Self>, good_for: Use, permit: OwnedSemaphorePermit) -> ConnectionPlace {
         let progress = Arc::new(StreamProgress::default());
         let mut taken = self.taken.lock();
@@ -116,7 +124,7 @@ impl Places {
         }
         idle.select_nth_unstable_by_key(most - 1, |(idle, _)| *idle);
         for (_, progress) in &idle[..most] {
-            progress.evicted.notify_one();
+            progress.signals.give(Signal::GiveWay);
         }
         if good_for == Use::Anything
             && let Some(times) = self.log.pass(Instant::now())
@@ -143,7 +151,7 @@ mod tests {
 
     /// A place whose connection leaves when it is told to.
     async fn leaving(place: ConnectionPlace) {
-        place.progress.evicted.notified().await;
+        place.progress.signals.wait(Signal::GiveWay).await;
     }
 
     #[tokio::test]

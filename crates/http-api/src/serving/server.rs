@@ -20,6 +20,7 @@ use super::direct::App;
 use super::log_limit::OnceAMinute;
 use super::places::{ConnectionPlace, Places, Use};
 use super::proxy::{self, TrustedProxies};
+use super::signals::Signal;
 use super::tls::Tls;
 use crate::settings::HttpSettings;
 use server::access::network;
@@ -84,6 +85,7 @@ impl Server {
             }
         }
         drop(self.listener);
+        self.places.stop();
         connections.close();
         if timeout(DRAIN_TIMEOUT, connections.wait()).await.is_err() {
             tracing::warn!("some connections were still busy and are cut");
@@ -140,7 +142,7 @@ impl Admission {
             let header = tokio::select! {
                 header = header => header,
                 () = served.shutdown.cancelled() => return,
-                () = client.progress.evicted.notified() => return served.metrics.cut(CutConnection::GaveWay),
+                () = client.progress.signals.wait(Signal::GiveWay) => return served.metrics.cut(CutConnection::GaveWay),
             };
             match header {
                 Ok(Ok(Some(source))) => client.peer = source,
@@ -163,7 +165,7 @@ async fn serve(served: Served, acceptor: Option<TlsAcceptor>, stream: TcpStream,
     let accepted = tokio::select! {
         accepted = handshake => accepted,
         () = served.shutdown.cancelled() => return,
-        () = client.progress.evicted.notified() => return served.metrics.cut(CutConnection::GaveWay),
+        () = client.progress.signals.wait(Signal::GiveWay) => return served.metrics.cut(CutConnection::GaveWay),
     };
     match accepted {
         Ok(Ok(stream)) => served.connection(stream, client).await,

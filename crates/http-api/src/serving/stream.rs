@@ -2,6 +2,7 @@
 //! framing is plain, and whether the client still takes what it is sent. A plain request that comes alone, between those that
 //! the HTTP library is at, is answered here.
 
+use std::cell::RefCell;
 use std::io;
 use std::net::IpAddr;
 use std::pin::Pin;
@@ -12,12 +13,12 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::sync::Notify;
 use tokio::time::{Instant, Sleep, sleep};
 
 use super::direct::Direct;
 use super::framing::{Framing, FramingError};
 use super::plain_request::PlainRequest;
+use super::signals::Signals;
 
 /// What is known of the connection's request, shared by the stream and the service on top of it.
 #[derive(Debug)]
@@ -27,8 +28,8 @@ pub struct StreamProgress {
     busy: AtomicBool,
     /// The client took nothing for too long.
     stalled: AtomicBool,
-    /// Notified when the connection has to give its place to another.
-    pub evicted: Notify,
+    /// What the connection is told from outside.
+    pub signals: Signals,
 }
 
 #[derive(Debug)]
@@ -58,7 +59,7 @@ impl Default for StreamProgress {
             activity: Mutex::new(activity),
             busy: AtomicBool::default(),
             stalled: AtomicBool::default(),
-            evicted: Notify::new(),
+            signals: Signals::default(),
         }
     }
 }
@@ -119,8 +120,11 @@ impl Drop for Busy {
     }
 }
 
-/// Room for the headers and a long message of the platform.
-const ANSWER_CAPACITY: usize = 1_024;
+thread_local! {
+    /// Where answers are written: most are sent at once, and what is not is copied. It grows to the longest of the small answers
+    /// that are given here.
+    static ANSWER: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
+}
 
 /// A stream whose reads and writes are watched.
 pub struct WatchedStream<T> {
@@ -189,26 +193,24 @@ impl<T> WatchedStream<T> {
 
 impl<T: AsyncWrite + Unpin> WatchedStream<T> {
     /// Answers one plain request if that is all that came, and the library has nothing half read or half written.
-    fn answer(&mut self, bytes: &[u8]) -> Option<Vec<u8>> {
-        let (direct, peer) = self.direct.as_ref()?;
-        if self.unflushed || self.progress.is_busy() {
-            return None;
-        }
-        let request = PlainRequest::read(bytes)?;
-        let mut answer = Vec::with_capacity(ANSWER_CAPACITY);
-        direct.answer(&request, *peer, &mut answer).then_some(answer)
+    fn answer(&self, bytes: &[u8], answer: &mut Vec<u8>) -> bool {
+        let Some((direct, peer)) = &self.direct else { return false };
+        !self.unflushed
+            && !self.progress.is_busy()
+            && PlainRequest::read(bytes).is_some_and(|request| direct.answer(&request, *peer, answer))
     }
 
     /// Sends what was answered here. What the client does not take at once is sent before anything else is read.
-    fn send(&mut self, cx: &mut Context<'_>, bytes: Vec<u8>) -> Poll<io::Result<()>> {
-        let sent = match Pin::new(&mut self.inner).poll_write(cx, &bytes) {
+    fn send(&mut self, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<()>> {
+        let sent = match Pin::new(&mut self.inner).poll_write(cx, bytes) {
             Poll::Ready(sent) => sent?,
             Poll::Pending => 0,
         };
         if sent == bytes.len() && Pin::new(&mut self.inner).poll_flush(cx)?.is_ready() {
             return Poll::Ready(Ok(()));
         }
-        self.reply = Some(Reply { bytes, sent, _busy: self.progress.request() });
+        let bytes = bytes[sent..].to_vec();
+        self.reply = Some(Reply { bytes, sent: 0, _busy: self.progress.request() });
         self.poll_reply(cx)
     }
 
@@ -259,13 +261,20 @@ impl<T: AsyncRead + AsyncWrite + Unpin> AsyncRead for WatchedStream<T> {
                 return self.refuse(error, before, buffer);
             }
             let is_one = at_boundary && self.framing.is_between_requests();
-            let Some(answer) = is_one.then(|| self.answer(&buffer.filled()[before..])).flatten() else {
+            let sending = ANSWER.with_borrow_mut(|answer| {
+                answer.clear();
+                if !(is_one && self.answer(&buffer.filled()[before..], answer)) {
+                    return None;
+                }
+                buffer.set_filled(before);
+                self.progress.answered();
+                Some(self.send(cx, answer))
+            });
+            let Some(sending) = sending else {
                 self.progress.arrived();
                 return outcome;
             };
-            buffer.set_filled(before);
-            self.progress.answered();
-            ready!(self.send(cx, answer))?;
+            ready!(sending)?;
         }
     }
 }

@@ -3,6 +3,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use parking_lot::RwLock;
@@ -72,6 +73,8 @@ type Keys = HashMap<String, Arc<HeldKey>, foldhash::fast::RandomState>;
 pub struct Keyring {
     /// `None`: keys are not in use here.
     keys: RwLock<Option<Keys>>,
+    /// Whether there are any, for the requests of which there are most where there are none: they take no lock.
+    in_use: AtomicBool,
 }
 
 impl Keyring {
@@ -83,7 +86,10 @@ impl Keyring {
             (key.id.clone(), Arc::new(HeldKey { key, throttle }))
         });
         let new = held.collect();
-        *self.keys.write() = Some(new);
+        let mut keys = self.keys.write();
+        // First, so that nobody is let in without a key meanwhile.
+        self.in_use.store(true, Ordering::Release);
+        *keys = Some(new);
     }
 
     /// The key of this id, if the secret is its own and it has not expired.
@@ -102,7 +108,7 @@ impl Keyring {
 
     /// Whether there are keys, or were: whoever revokes the last one does not want to let everybody in.
     pub fn is_in_use(&self) -> bool {
-        self.keys.read().is_some()
+        self.in_use.load(Ordering::Acquire)
     }
 
     /// Keys that are not expired.
