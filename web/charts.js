@@ -12,24 +12,25 @@ const WIDTH_MIN = 1.5;
  * When a device was connected: a high band while it was, a low one while it was not, nothing while that is not known.
  * @param {object} options
  * @param {import("./sessions.js").Span[]} options.connected
+ * @param {import("./sessions.js").Span[]} options.known
  * @param {import("./sessions.js").Span} options.period
- * @param {number} options.knownFrom
  * @param {string} options.label
  */
-export function timeline({ connected, period, knownFrom, label }) {
+export function timeline({ connected, known, period, label }) {
   const range = period.to - period.from;
   const x = (/** @type {number} */ time) => (WIDTH * (time - period.from)) / range;
-  const known = x(Math.max(period.from, knownFrom));
-  const bands = connected.map(({ from, to }) => {
-    const width = Math.max(WIDTH_MIN, x(to) - x(from));
-    return `M${x(from).toFixed(2)} 0h${width.toFixed(2)}v${HEIGHT}h-${width.toFixed(2)}z`;
-  });
+  /** @param {import("./sessions.js").Span[]} spans @param {number} top @param {number} narrowest */
+  const bands = (spans, top, narrowest) =>
+    spans.map(({ from, to }) => {
+      const width = Math.max(narrowest, x(to) - x(from));
+      return `M${x(from).toFixed(2)} ${top}h${width.toFixed(2)}V${HEIGHT}h-${width.toFixed(2)}z`;
+    });
   const drawing = s(
     "svg",
     { class: "timeline", viewBox: `0 0 ${WIDTH} ${HEIGHT}`, preserveAspectRatio: "none", role: "img", "aria-label": label },
     s("path", { class: "stroke-none", d: `M0 ${HEIGHT - 1}H${WIDTH}`, "vector-effect": "non-scaling-stroke" }),
-    known < WIDTH && s("rect", { class: "fill-disconnected", x: known, y: HEIGHT * 0.68, width: WIDTH - known, height: HEIGHT * 0.32 }),
-    s("path", { class: "fill-connected", d: bands.join("") }),
+    s("path", { class: "fill-disconnected", d: bands(known, HEIGHT * 0.68, 0).join("") }),
+    s("path", { class: "fill-connected", d: bands(connected, 0, WIDTH_MIN).join("") }),
   );
   return h("div", { class: "timeline-frame" }, drawing, axis(period));
 }

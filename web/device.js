@@ -6,15 +6,15 @@ import { fill, h, patch } from "./dom.js";
 import { absolute, bytes, count, counted, duration, exact, percent, shortCause } from "./format.js";
 import { badge, curl, failure, name, notice, shape, when } from "./parts.js";
 import { address, go } from "./router.js";
-import { connectedSpans, lengthOf, sessionsOf } from "./sessions.js";
+import { connectedSpans, knownSpans, lengthOf, sessionsOf, unobservedSpans } from "./sessions.js";
 import { subscribe } from "./stream.js";
 
 const HOUR_MS = 3_600_000;
-/** @type {Record<string, {label: string, words: string, length: number}>} */
+/** `step` is that of the series that say when the fleet was observed. @type {Record<string, {label: string, words: string, length: number, step: string}>} */
 const RANGES = {
-  "24h": { label: "24 h", words: "the last 24 hours", length: 24 * HOUR_MS },
-  "7d": { label: "7 d", words: "the last 7 days", length: 7 * 24 * HOUR_MS },
-  "30d": { label: "30 d", words: "the last 30 days", length: 30 * 24 * HOUR_MS },
+  "24h": { label: "24 h", words: "the last 24 hours", length: 24 * HOUR_MS, step: "1m" },
+  "7d": { label: "7 d", words: "the last 7 days", length: 7 * 24 * HOUR_MS, step: "1h" },
+  "30d": { label: "30 d", words: "the last 30 days", length: 30 * 24 * HOUR_MS, step: "1h" },
 };
 const RANGE = "24h";
 
@@ -41,6 +41,8 @@ export function device(root, route, signal) {
   let known = null;
   /** @type {{events: import("./types").HistoryEvent[], more: boolean, from: number | null} | null} */
   let past = null;
+  /** When the fleet was not observed; `null`: that is not known. @type {import("./sessions.js").Span[] | null} */
+  let unobserved = null;
   let eventsShown = EVENTS_SHOWN;
 
   const sentence = h("div", { class: "sentence" });
@@ -49,6 +51,7 @@ export function device(root, route, signal) {
   const ranges = h("div", { class: "ranges", role: "group", "aria-label": "Period" });
   const events = h("section", { class: "card" });
   const message = h("section", { class: "card" });
+  const commands = h("div", {});
   fill(
     root,
     h("p", { class: "crumbs" }, h("a", { href: "#/devices" }, "Devices"), " / ", h("a", { href: address("devices", new URLSearchParams({ type })) }, name(type))),
@@ -57,10 +60,28 @@ export function device(root, route, signal) {
     h("section", { class: "card" }, h("div", { class: "card-head" }, h("h2", {}, "Sessions"), ranges), chart),
     h("div", { class: "columns" }, facts, message),
     events,
-    curl([{ path }, { path: `${path}/history` }, { path: `/${segment(type)}/${segment(id)}` }, { path: `/api/v1/events?${new URLSearchParams({ type, id_prefix: id })}`, options: "-N" }]),
+    commands,
   );
   for (const part of [sentence, chart]) fill(part, h("p", { class: "loading" }, "Loading…"));
 
+  const rangeOf = () => RANGES[query.get("range") ?? RANGE] ?? /** @type {typeof RANGES[string]} */ (RANGES[RANGE]);
+  const observedPath = () => {
+    const { length, step } = rangeOf();
+    // Whole steps, so that the address stays the same for a while.
+    const from = new Date(Math.floor((Date.now() - length) / HOUR_MS) * HOUR_MS).toISOString().replace(".000Z", "Z");
+    return `/api/v1/series?${new URLSearchParams({ metric: "connects", step, from })}`;
+  };
+  const drawCommands = () =>
+    fill(
+      commands,
+      curl([
+        { path },
+        { path: `${path}/history` },
+        { path: observedPath() },
+        { path: `/${segment(type)}/${segment(id)}` },
+        { path: `/api/v1/events?${new URLSearchParams({ type, id_prefix: id })}`, options: "-N" },
+      ]),
+    );
   const drawRanges = () =>
     fill(
       ranges,
@@ -81,8 +102,7 @@ export function device(root, route, signal) {
     patch(sentence, ...sentenceOf(known));
     patch(facts, ...factsOf(known));
     if (!past) return;
-    const range = RANGES[query.get("range") ?? RANGE] ?? /** @type {typeof RANGES[string]} */ (RANGES[RANGE]);
-    patch(chart, ...chartOf(known, past, range));
+    patch(chart, ...chartOf(known, past, unobserved, rangeOf()));
     fill(events, ...eventsOf(past, eventsShown, () => {
       eventsShown += EVENTS_SHOWN * 4;
       draw();
@@ -96,7 +116,16 @@ export function device(root, route, signal) {
       if (!signal.aborted) fill(sentence, failure(error, "The device"));
       return;
     }
-    await Promise.all([loadMessage(), loadHistory()]);
+    await Promise.all([loadMessage(), loadHistory(), loadObserved()]);
+  };
+  let observedLoads = 0;
+  const loadObserved = async () => {
+    const load = ++observedLoads;
+    /** @type {import("./types").Series | null} */
+    const series = await get(observedPath(), signal).catch(() => null);
+    if (load !== observedLoads || signal.aborted) return;
+    unobserved = series && unobservedSpans(series);
+    draw();
   };
   const loadMessage = async () => {
     try {
@@ -139,11 +168,16 @@ export function device(root, route, signal) {
     signal,
   );
   drawRanges();
+  drawCommands();
   void load();
   return (/** @type {import("./types").Route} */ next) => {
     query = next.query;
     drawRanges();
+    drawCommands();
+    // What is known of the range before does not reach far enough.
+    unobserved = null;
     draw();
+    void loadObserved();
   };
 }
 
@@ -228,28 +262,31 @@ function factsOf(device) {
 /**
  * @param {import("./types").Device} device
  * @param {{events: import("./types").HistoryEvent[], more: boolean, from: number | null}} past
+ * @param {import("./sessions.js").Span[] | null} unobserved
  * @param {{words: string, length: number}} range
  */
-function chartOf(device, past, range) {
+function chartOf(device, past, unobserved, range) {
   const now = Date.now();
   const period = { from: now - range.length, to: now };
   const sessions = sessionsOf(past.events, device, now);
   if (sessions.length === 0) return [h("p", { class: "muted" }, "No session is known.")];
   const knownFrom = Math.max(period.from, past.from ?? sessions[0]?.from ?? now);
   const connected = connectedSpans(sessions, { from: knownFrom, to: now });
-  const [on, seen] = [lengthOf(connected), Math.max(0, now - knownFrom)];
+  const offSince = device.status === "disconnected" ? Date.parse(device.since ?? "") || null : null;
+  const known = knownSpans({ from: knownFrom, to: now }, { connected, unobserved: unobserved ?? [], offSince });
+  const [on, seen] = [lengthOf(connected), lengthOf(known)];
   const within = sessions.filter((session) => session.to > knownFrom);
-  const covered = seen >= range.length * 0.999 ? "all of it is known" : `known of ${duration(seen)}, ${percent(seen, range.length)} of it`;
+  const covered = seen >= range.length * 0.999 ? "all of it is known" : `coverage ${percent(seen, range.length)}: ${duration(seen)} are known`;
   const label = `Connected ${percent(on, seen)} of ${range.words}; ${covered}`;
   return [
-    timeline({ connected, period, knownFrom, label }),
+    timeline({ connected, known, period, label }),
     h("p", {}, h("strong", {}, `${percent(on, seen)} connected`), ` in ${range.words}; ${covered}. ${counted(within.length, "session")}. `),
     h(
       "p",
       { class: "legend" },
       badge("connected"),
       badge("disconnected"),
-      h("span", { class: "muted" }, past.more ? `Of this device only the newest ${count(past.events.length)} events are drawn. ` : "", "While the service itself was away, the last known status is drawn."),
+      h("span", { class: "muted" }, past.more ? `Of this device only the newest ${count(past.events.length)} events are drawn. ` : "", unobserved ? "Where nothing is drawn, the device was not observed." : "While the service itself was away, the last known status is drawn."),
     ),
     sessionList(within),
   ];

@@ -66,7 +66,7 @@ export function devices(root, route, signal) {
 
   let loads = 0;
   const load = async () => {
-    const load = ++loads;
+    const number = ++loads;
     const asked = new URLSearchParams(query);
     if (!asked.has("limit")) asked.set("limit", LIMIT);
     const path = `/api/v1/devices?${asked}`;
@@ -80,21 +80,22 @@ export function devices(root, route, signal) {
     try {
       /** @type {import("./types").DevicePage} */
       const page = await get(path, signal);
-      if (load !== loads) return;
+      if (number !== loads) return;
       shown = new DeviceTable(page.devices, query);
       fill(table, page.devices.length > 0 ? shown.element : empty(query));
       patch(state, `${count(page.devices.length)} shown, as of ${clock(Date.now())}. Rows follow the changes; their order does not.`);
       turn(pager, query, page.next_cursor);
       follow();
     } catch (error) {
-      if (signal.aborted || load !== loads) return;
+      if (signal.aborted || number !== loads) return;
       shown = null;
       fill(table, failure(error, "The list"));
       if (error instanceof ApiError && error.status === 400 && query.has("cursor")) table.append(h("p", {}, firstPage(query)));
       fill(state);
       fill(pager);
+      subscribe({}, { refresh: () => void load() }, signal);
     } finally {
-      if (load === loads) table.removeAttribute("aria-busy");
+      if (number === loads) table.removeAttribute("aria-busy");
     }
   };
   const follow = () => {

@@ -48,13 +48,14 @@ export function live(root, route, signal) {
   const commands = h("div", {});
   const pause = h("button", { type: "button", "aria-pressed": "false" }, "Pause");
   const waiting = h("p", { class: "empty" });
+  const rows = h("section", { class: "card" }, waiting, frame);
   fill(
     root,
     h("div", { class: "title" }, h("h1", { tabindex: -1 }, "Live"), state, pause),
     filters({ query, times: false, change: (next, typing) => go(address("live", next), { replace: typing }) }),
     h("section", { class: "card", "aria-label": "Changes a second" }, rate),
     sums,
-    h("section", { class: "card" }, waiting, frame),
+    rows,
     commands,
   );
   pause.addEventListener("click", () => {
@@ -66,8 +67,8 @@ export function live(root, route, signal) {
   });
   const showMode = () => {
     sums.hidden = !summing;
-    frame.hidden = summing;
-    waiting.hidden = summing || log.childElementCount > 0;
+    rows.hidden = summing;
+    waiting.hidden = log.childElementCount > 0;
     if (!paused) patch(state, summing ? `More than ${READABLE_PER_SECOND} changes a second: sums instead of rows.` : "");
   };
 
@@ -132,12 +133,13 @@ function rowOf(change) {
 
 /** @param {import("./types").Second[]} seconds */
 function rateOf(seconds) {
-  const values = [...Array(Math.max(0, SECONDS_MAX - seconds.length)).fill(0), ...seconds.map(({ total }) => total)];
+  const values = [...Array(SECONDS_MAX - seconds.length).fill(0), ...seconds.map(({ total }) => total)];
+  const period = seconds.length < SECONDS_MAX ? `in ${counted(seconds.length, "second")} so far` : "in the last minute";
   const last = seconds.at(-1)?.total ?? 0;
   const all = values.reduce((sum, value) => sum + value, 0);
   return [
-    h("p", {}, h("strong", { class: "rate-number" }, count(last)), h("span", { class: "muted" }, ` ${last === 1 ? "change" : "changes"} in the last second, ${count(all)} in the last minute, highest ${count(Math.max(...values))} a second`)),
-    columns(values, `${counted(all, "change")} in the last minute`),
+    h("p", {}, h("strong", { class: "rate-number" }, count(last)), h("span", { class: "muted" }, ` ${last === 1 ? "change" : "changes"} in the last second, ${count(all)} ${period}, highest ${count(Math.max(...values))} a second`)),
+    columns(values, `${counted(all, "change")} ${period}`),
   ];
 }
 

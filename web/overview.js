@@ -45,10 +45,8 @@ export function overview(root, _route, signal) {
     h(
       "div",
       { class: "columns" },
-      section("By type", "connected of all, and the share", types),
-      section("Why devices are off", "by the close code of the last session", causes),
-      section("Longest off", "disconnected, oldest first", longest),
-      section("Changed most", "counted by this browser", most),
+      stack(section("By type", "connected of all, and the share", types), section("Longest off", "disconnected, oldest first", longest)),
+      stack(section("Why devices are off", "by the close code of the last session", causes), section("Changed most", "counted by this browser", most)),
     ),
     curl([{ path: "/api/v1/summary" }, { path: "/readyz" }, { path: SERIES }, { path: LONGEST }, { path: "/api/v1/events", options: "-N" }]),
   );
@@ -111,6 +109,9 @@ function section(title, note, body) {
   fill(body, h("p", { class: "loading" }, "Loading…"));
   return h("section", { class: "card" }, h("h2", {}, title, " ", h("small", {}, note)), body);
 }
+
+/** Cards below each other, whatever stands beside them. @param {HTMLElement[]} cards */
+const stack = (...cards) => h("div", { class: "stack" }, cards);
 
 /** @param {import("./types").Summary} summary */
 function totalsOf({ total, connected, disconnected, per_minute }) {

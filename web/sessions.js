@@ -58,17 +58,53 @@ export function sessionsOf(events, device, now) {
  * @returns {Span[]}
  */
 export function connectedSpans(sessions, period) {
+  const within = sessions.map(({ from, to }) => ({ from: Math.max(from, period.from), to: Math.min(to, period.to) }));
+  return joined(within.filter(({ from, to }) => to > from));
+}
+
+/** The newest intervals of the series may not be written yet, and are no gap. */
+const UNWRITTEN_MAX = 2;
+
+/**
+ * The times in which the fleet was not observed, as its series say.
+ * @param {import("./types").Series} series
+ * @returns {Span[]}
+ */
+export function unobservedSpans({ from, step_seconds, observed_seconds }) {
+  const [start, step] = [Date.parse(from), step_seconds * 1000];
+  const observed = (/** @type {number} */ seconds) => seconds > 0;
+  const end = Math.max(observed_seconds.findLastIndex(observed) + 1, observed_seconds.length - UNWRITTEN_MAX);
+  const gaps = observed_seconds.slice(0, end).flatMap((seconds, index) => (observed(seconds) ? [] : [{ from: start + index * step, to: start + (index + 1) * step }]));
+  return joined(gaps);
+}
+
+/**
+ * The times of a period of which it is known whether the device was connected: those of its sessions, wherever the service was
+ * then, those since it went off, and all others in which the fleet was observed.
+ * @param {Span} period
+ * @param {{connected: Span[], unobserved: Span[], offSince: number | null}} facts
+ */
+export function knownSpans(period, { connected, unobserved, offSince }) {
+  const off = offSince === null ? [] : [{ from: Math.max(period.from, offSince), to: period.to }];
+  return joined([...outside(unobserved, period), ...connected, ...off].filter(({ from, to }) => to > from));
+}
+
+/** The times of a period that are in none of the spans. @param {Span[]} spans oldest first, none over another @param {Span} period */
+function outside(spans, period) {
+  const edges = [period.from, ...spans.flatMap(({ from, to }) => [from, to]), period.to].map((time) => Math.min(period.to, Math.max(period.from, time)));
+  return edges.flatMap((from, index) => (index % 2 === 0 ? [{ from, to: edges[index + 1] ?? from }] : []));
+}
+
+/** Spans that touch are made one. @param {Span[]} spans */
+function joined(spans) {
   /** @type {Span[]} */
-  const spans = [];
-  for (const session of sessions) {
-    const from = Math.max(session.from, period.from);
-    const to = Math.min(session.to, period.to);
-    if (to <= from) continue;
-    const last = spans.at(-1);
+  const result = [];
+  for (const { from, to } of [...spans].sort((a, b) => a.from - b.from)) {
+    const last = result.at(-1);
     if (last && from <= last.to) last.to = Math.max(last.to, to);
-    else spans.push({ from, to });
+    else result.push({ from, to });
   }
-  return spans;
+  return result;
 }
 
 /** @param {Span[]} spans */

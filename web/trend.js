@@ -1,7 +1,7 @@
 // What the series say of the last day: lines with gaps where the fleet was not observed.
 
 import { h, s } from "./dom.js";
-import { count, tick } from "./format.js";
+import { count, statusWord, tick } from "./format.js";
 
 const WIDTH = 1000;
 const HEIGHT = 120;
@@ -26,21 +26,14 @@ export function trend(answer) {
   if (!isObserved) {
     return [h("p", { class: "muted" }, "Not observed yet: the line begins a minute after all retained statuses have been read.")];
   }
-  const [low, high] = extremes(connected);
   const [, peak] = extremes([...connects, ...disconnects]);
   const range = { from: Date.parse(series.from), to: Date.parse(series.to) };
   const gaps = connected.some((point, index) => point === null && connected.slice(0, index).some((before) => before !== null));
   return [
+    devicesChart("connected", connected, range),
+    devicesChart("disconnected", gaugePoints(series.disconnected), range),
     chart({
-      title: "Connected devices",
-      label: `Connected devices in the last 24 hours: between ${count(low)} and ${count(high)}, ${count(latest(connected))} at the end.`,
-      low: low === high ? Math.max(0, low - 1) : low,
-      high: low === high ? high + 1 : high,
-      lines: [{ points: connected, kind: "connected", name: null }],
-      range,
-    }),
-    chart({
-      title: "Connects and disconnects a minute",
+      title: "Changes a minute",
       label: `Sessions a minute in the last 24 hours: at most ${count(extremes(connects)[1])} began, and ${count(extremes(disconnects)[1])} ended.`,
       low: 0,
       high: Math.max(1, peak),
@@ -52,6 +45,25 @@ export function trend(answer) {
     }),
     gaps && h("p", { class: "muted" }, "Where a line is interrupted, the fleet was not observed."),
   ].filter((child) => child !== false);
+}
+
+/**
+ * How many devices were so, between the lowest and the highest number.
+ * @param {"connected" | "disconnected"} kind
+ * @param {Point[]} points
+ * @param {{from: number, to: number}} range
+ */
+function devicesChart(kind, points, range) {
+  const [low, high] = extremes(points);
+  const title = `${statusWord(kind)} devices`;
+  return chart({
+    title,
+    label: `${title} in the last 24 hours: between ${count(low)} and ${count(high)}, ${count(latest(points))} at the end.`,
+    low: low === high ? Math.max(0, low - 1) : low,
+    high: low === high ? high + 1 : high,
+    lines: [{ points, kind, name: null }],
+    range,
+  });
 }
 
 /**
@@ -119,9 +131,9 @@ function written(series) {
   const { last } = series.connected;
   const length = Math.max(last.findLastIndex((value) => value !== null) + 1, last.length - UNWRITTEN_MAX);
   const cut = (/** @type {(number | null)[]} */ values) => values.slice(0, length);
-  const { min, max } = series.connected;
-  const connected = { min: cut(min), max: cut(max), last: cut(last) };
-  return { ...series, connected, connects: cut(series.connects), disconnects: cut(series.disconnects) };
+  const gauge = (/** @type {import("./types").GaugeSeries} */ { min, max, last }) => ({ min: cut(min), max: cut(max), last: cut(last) });
+  const [connected, disconnected] = [gauge(series.connected), gauge(series.disconnected)];
+  return { ...series, connected, disconnected, connects: cut(series.connects), disconnects: cut(series.disconnects) };
 }
 
 /** @param {import("./types").GaugeSeries} gauge */
