@@ -61,6 +61,8 @@ pub struct Pass {
     pub new_devices: u64,
     /// Some could not be handed over to the decoder.
     pub lost: bool,
+    /// A shorter silence than the operator has set ended it.
+    pub ended_early: bool,
 }
 
 impl Pass {
@@ -77,15 +79,17 @@ pub fn judge(passes: &[Pass], limits: &[u64]) -> Evidence {
     if last.lost {
         return Evidence::Missing;
     }
-    if limits.first().is_some_and(|&lowest| last.retained < lowest) && last.retained >= most(passes) {
+    let is_repeated = match passes {
+        [.., before, last] => last.new_devices == 0 && last.retained >= before.retained && !before.lost,
+        _ => false,
+    };
+    // Silence that is shorter than the operator has set shows the end if it comes at the same place again.
+    let has_ended = !last.ended_early || is_repeated;
+    let is_below = limits.first().is_some_and(|&lowest| last.retained < lowest);
+    if is_below && last.retained >= most(passes) && has_ended {
         return Evidence::BelowLimits;
     }
-    match passes {
-        [.., before, last] if last.new_devices == 0 && last.retained >= before.retained && !before.lost => {
-            Evidence::Repeated
-        }
-        _ => Evidence::None,
-    }
+    if is_repeated { Evidence::Repeated } else { Evidence::None }
 }
 
 /// The most that any of the passes brought.
@@ -149,7 +153,7 @@ mod tests {
     const LIMITS: [u64; 3] = [1_000, 5_000, 50_000];
 
     fn pass(retained: u64, new_devices: u64) -> Pass {
-        Pass { retained, new_devices, lost: false }
+        Pass { retained, new_devices, lost: false, ended_early: false }
     }
 
     #[test]
@@ -158,6 +162,16 @@ mod tests {
         assert_eq!(judge(&[pass(1_000, 1_000)], &LIMITS), Evidence::None);
         assert_eq!(judge(&[pass(4_900, 4_900)], &LIMITS[1..]), Evidence::BelowLimits);
         assert_eq!(judge(&[], &LIMITS), Evidence::None);
+    }
+
+    #[test]
+    fn a_pass_that_ended_early_proves_something_once_another_ends_at_the_same_place() {
+        let early = |retained, new_devices| Pass { ended_early: true, ..pass(retained, new_devices) };
+        assert_eq!(judge(&[early(900, 900)], &LIMITS), Evidence::None);
+        assert_eq!(judge(&[early(900, 900), early(900, 0)], &LIMITS), Evidence::BelowLimits);
+        assert_eq!(judge(&[early(900, 900), early(950, 50)], &LIMITS), Evidence::None);
+        assert_eq!(judge(&[early(900, 900), pass(950, 50)], &LIMITS), Evidence::BelowLimits);
+        assert_eq!(judge(&[early(9_000, 9_000), early(9_000, 0)], &LIMITS), Evidence::Repeated);
     }
 
     #[test]

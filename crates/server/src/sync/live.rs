@@ -12,8 +12,9 @@ use tokio::time::{Instant, sleep};
 
 use self::end::{LiveEnd, SubackRefusal, before_the_suback, connection_end, state_after};
 use super::backlog::{Acceptance, PacketBatch, PassId};
+use super::broker_behavior::Observed;
 use super::link_watch::LinkWatch;
-use super::replay::{Pong, Replay, ReplayStep};
+use super::replay::{QuietInterval, Replay, ReplayStep};
 use super::rival::{self, ConnectionEnd, RivalWatch};
 use super::settings::{ApplicationKind, SourceSettings};
 use super::{Source, SourceError, until};
@@ -45,11 +46,9 @@ pub enum LiveEvent {
 #[derive(Clone, Copy, Debug)]
 pub struct LiveReplay {
     pub pass: PassId,
-    /// Messages with the retain flag.
-    pub retained: u64,
     /// Some could not be handed over to the decoder.
     pub lost: bool,
-    pub pong: Pong,
+    pub observed: Observed,
     /// Not only of the types that the subscription names.
     pub of_every_device: bool,
     /// When it was asked for.
@@ -256,7 +255,8 @@ impl Live<'_> {
         let packet_id = self.subscribe(connection, &filters).await?;
         let settings = &self.source.settings;
         let pass = self.source.next_pass();
-        let mut replay = Some(Replay::new(pass, settings.quiet_interval, false, Instant::now()));
+        let mut replay =
+            Some(Replay::new(pass, QuietInterval::full(settings.quiet_interval), false, Instant::now()));
         let (pending_acks, mut durable) = mpsc::unbounded_channel::<Vec<u16>>();
         loop {
             let over_at = replay.as_ref().and_then(Replay::over_at);
@@ -452,7 +452,7 @@ impl Live<'_> {
 }
 
 fn replay_over(replay: &Replay, round: RoundNumber, of_every_device: bool) -> LiveEvent {
-    let Replay { pass, retained, lost, started, .. } = *replay;
-    let pong = replay.pong_shown();
-    LiveEvent::ReplayOver(LiveReplay { pass, retained, lost, pong, of_every_device, started, round })
+    let Replay { pass, lost, started, .. } = *replay;
+    let observed = Observed::of(replay);
+    LiveEvent::ReplayOver(LiveReplay { pass, lost, observed, of_every_device, started, round })
 }

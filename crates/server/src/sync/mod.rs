@@ -9,6 +9,7 @@
 //! slowly.
 
 pub mod backlog;
+mod broker_behavior;
 mod broker_counters;
 mod catalog;
 mod evidence;

@@ -1,13 +1,12 @@
 //! One connection that reads retained messages filter by filter. Which filters, and what it amounts to, is decided in
 //! `population`.
 
-use std::cell::Cell;
-
 use tokio::time::Instant;
 
 use super::backlog::{Acceptance, PacketBatch};
+use super::broker_behavior::{BrokerBehavior, Observed};
 use super::evidence::Pass;
-use super::replay::{Pong, Replay, ReplayStep};
+use super::replay::{QuietInterval, Replay, ReplayStep};
 use super::{Source, until};
 use crate::clock;
 use mqtt::connection::{Connection, LinkError, OpenError, Received};
@@ -15,48 +14,13 @@ use mqtt::reason;
 use mqtt::settings::{ConnectSettings, MqttVersion};
 use mqtt::transport::Dialer;
 
-/// How many retained messages must have come before a PINGRESP for it to count as an end mark on this broker.
-const PONG_PROOF: u64 = 100;
-
-/// Whether a PINGRESP marks the end of a replay on this broker: found out by the first replay that is long enough. Once it
-/// has overtaken a message it is never trusted again: that it came last now and then is chance.
-#[derive(Debug, Default)]
-pub struct PongTrust(Cell<Shown>);
-
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-enum Shown {
-    #[default]
-    Nothing,
-    EndMark,
-    Overtakes,
-}
-
-impl PongTrust {
-    pub fn get(&self) -> bool {
-        self.0.get() == Shown::EndMark
-    }
-
-    /// Learns from a replay that ended by silence.
-    pub fn learn(&self, retained: u64, pong: Pong) {
-        match pong {
-            Pong::Overtook => self.0.set(Shown::Overtakes),
-            Pong::After(before) => {
-                if retained >= PONG_PROOF && before == retained && self.0.get() == Shown::Nothing {
-                    self.0.set(Shown::EndMark);
-                }
-            }
-            Pong::Awaited => {}
-        }
-    }
-}
-
 /// Reads with a client id of its own beside the live subscription.
 pub struct PassReader<'a> {
     source: &'a Source,
     dialer: &'a Dialer,
     settings: ConnectSettings,
     client_id: String,
-    trust_pong: &'a PongTrust,
+    behavior: &'a BrokerBehavior,
     connection: Option<Connection>,
 }
 
@@ -86,11 +50,11 @@ impl PassError {
 }
 
 impl<'a> PassReader<'a> {
-    pub fn new(source: &'a Source, dialer: &'a Dialer, role: &str, trust_pong: &'a PongTrust) -> Self {
+    pub fn new(source: &'a Source, dialer: &'a Dialer, role: &str, behavior: &'a BrokerBehavior) -> Self {
         // Nothing of these sessions is worth keeping: each pass reads anew.
         let settings = ConnectSettings { clean_session: true, ..source.settings.connect() };
         let client_id = source.client_id_of(role);
-        Self { source, dialer, settings, client_id, trust_pong, connection: None }
+        Self { source, dialer, settings, client_id, behavior, connection: None }
     }
 
     /// Subscribes and reads until the replay is over and applied. The subscription stays: the same filters again on this
@@ -113,10 +77,11 @@ impl<'a> PassReader<'a> {
         let replay = self.replay(&mut connection, filters).await?;
         self.connection = Some(connection);
         if !by_name(filters) {
-            self.trust_pong.learn(replay.retained, replay.pong_shown());
+            self.behavior.learn(Observed::of(&replay));
         }
         let tally = self.source.backlog.drained(replay.pass).await.ok_or(PassError::Stopping)?;
-        Ok(Pass { retained: tally.retained, new_devices: tally.new_devices, lost: replay.lost })
+        let (lost, ended_early) = (replay.lost, replay.ended_early());
+        Ok(Pass { retained: tally.retained, new_devices: tally.new_devices, lost, ended_early })
     }
 
     /// Ends the subscription to these filters, so that changes come only once.
@@ -140,8 +105,11 @@ impl<'a> PassReader<'a> {
         let packet_id = connection.subscribe(filters, 0).await.map_err(before_the_suback)?;
         connection.ping().await.map_err(before_the_suback)?;
         let pass = self.source.next_pass();
-        let mut replay =
-            Replay::new(pass, self.source.settings.quiet_interval, self.trust_pong.get(), Instant::now());
+        let full = self.source.settings.quiet_interval;
+        // Devices that are asked for by name are asked for once, so no other pass tells that one ended early.
+        let quiet =
+            if by_name(filters) { QuietInterval::full(full) } else { self.behavior.quiet_interval(full) };
+        let mut replay = Replay::new(pass, quiet, self.behavior.pong_is_end_mark(), Instant::now());
         if by_name(filters) {
             replay.expect(filters.len() as u64);
         }
@@ -200,21 +168,4 @@ fn before_the_suback(error: LinkError) -> PassError {
 /// Whether each filter names one device, so that it is known how many messages can come.
 fn by_name(filters: &[String]) -> bool {
     filters.iter().all(|filter| !filter.contains(['+', '#']))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_pong_that_has_overtaken_once_is_never_trusted() {
-        let trust = PongTrust::default();
-        trust.learn(PONG_PROOF - 1, Pong::After(PONG_PROOF - 1));
-        assert!(!trust.get(), "too few to tell");
-        trust.learn(PONG_PROOF, Pong::After(PONG_PROOF));
-        assert!(trust.get());
-        trust.learn(PONG_PROOF, Pong::Overtook);
-        trust.learn(PONG_PROOF, Pong::After(PONG_PROOF));
-        assert!(!trust.get(), "that it came last this time is chance");
-    }
 }

@@ -19,9 +19,10 @@ use tokio::sync::{Notify, mpsc, watch};
 use tokio::time::Instant;
 
 use super::Source;
+use super::broker_behavior::BrokerBehavior;
 use super::evidence::{BrokerCounters, Evidence, Pass, judge};
 use super::live::{LiveEvent, LiveReplay};
-use super::pass::{PassError, PassReader, PongTrust};
+use super::pass::{PassError, PassReader};
 use super::round::{Round, TypePasses};
 use super::schedule::{RoundEnd, RoundSchedule, ScheduleEvent, ScheduleStep};
 use crate::freshness::RoundNumber;
@@ -44,7 +45,7 @@ pub struct PopulationReader<'a> {
     dialer: &'a Dialer,
     counters: watch::Receiver<BrokerCounters>,
     counters_wanted: &'a Notify,
-    trust_pong: PongTrust,
+    behavior: BrokerBehavior,
 }
 
 /// How a round begins.
@@ -62,7 +63,7 @@ impl<'a> PopulationReader<'a> {
         counters: watch::Receiver<BrokerCounters>,
         counters_wanted: &'a Notify,
     ) -> Self {
-        Self { source, dialer, counters, counters_wanted, trust_pong: PongTrust::default() }
+        Self { source, dialer, counters, counters_wanted, behavior: BrokerBehavior::default() }
     }
 
     /// Runs a round after each connect of the live subscription and from time to time, until the source ends.
@@ -146,9 +147,10 @@ impl<'a> PopulationReader<'a> {
 
     /// A round whose first pass is the replay of the live subscription; `None` if the program stops.
     async fn replayed(&self, replay: LiveReplay) -> Option<Start> {
-        self.trust_pong.learn(replay.retained, replay.pong);
+        self.behavior.learn(replay.observed);
         let tally = self.source.backlog.drained(replay.pass).await?;
-        let pass = Pass { retained: tally.retained, new_devices: tally.new_devices, lost: replay.lost };
+        let (lost, ended_early) = (replay.lost, false);
+        let pass = Pass { retained: tally.retained, new_devices: tally.new_devices, lost, ended_early };
         Some(Start {
             at: replay.started,
             number: replay.round,
@@ -284,7 +286,7 @@ impl<'a> PopulationReader<'a> {
             return Ok(());
         }
         let everything = self.source.settings.formats.retained_filters();
-        let mut reader = PassReader::new(self.source, self.dialer, "all", &self.trust_pong);
+        let mut reader = PassReader::new(self.source, self.dialer, "all", &self.behavior);
         let before = round.whole.len();
         for _ in 0..passes {
             match reader.read(&everything).await {
@@ -312,7 +314,8 @@ impl<'a> PopulationReader<'a> {
     async fn read_types(&self, round: &mut Round) -> Result<(), PassError> {
         let open: VecDeque<String> =
             self.source.known_types().into_iter().filter(|t| !round.is_proven(t)).collect();
-        let connections = if self.trust_pong.get() { 1 } else { self.source.settings.population.connections };
+        let connections =
+            if self.behavior.pong_is_end_mark() { 1 } else { self.source.settings.population.connections };
         let total = open.len();
         let lost = round.whole.last().is_some_and(|pass| pass.lost);
         let queue = RefCell::new(open);
@@ -321,7 +324,7 @@ impl<'a> PopulationReader<'a> {
             let (queue, types) = (&queue, &types);
             async move {
                 let role = format!("type{number}");
-                let mut reader = PassReader::new(self.source, self.dialer, &role, &self.trust_pong);
+                let mut reader = PassReader::new(self.source, self.dialer, &role, &self.behavior);
                 // The broker may count itself meanwhile.
                 while lost || !self.count_matches() {
                     let Some(device_type) = queue.borrow_mut().pop_front() else { break };
@@ -349,7 +352,13 @@ impl<'a> PopulationReader<'a> {
     ) -> Result<(), PassError> {
         let filter = [Formats::filter_of_type(device_type)];
         let before = read.passes.len();
-        for _ in 0..self.passes() {
+        loop {
+            let done = read.passes.len() - before;
+            // What ended early proves nothing alone.
+            let is_early = read.passes.last().is_some_and(|pass| pass.ended_early);
+            if done >= if is_early { PASSES_MAX } else { self.passes() } {
+                break;
+            }
             match reader.read(&filter).await {
                 Ok(pass) => read.passes.push(self.seen(pass, &read.passes)),
                 Err(error) if error.is_refusal() => {

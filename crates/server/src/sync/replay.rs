@@ -5,6 +5,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::backlog::PassId;
+use super::broker_behavior::silence_after;
 
 /// Watches one replay from its SUBSCRIBE to its end.
 ///
@@ -17,7 +18,7 @@ pub struct Replay {
     pub pass: PassId,
     /// When it was asked for.
     pub started: Instant,
-    quiet_interval: Duration,
+    quiet: QuietInterval,
     /// Whether a PINGRESP can be taken for the end.
     trust_pong: bool,
     accepted: bool,
@@ -25,10 +26,26 @@ pub struct Replay {
     silence: Silence,
     expected: Option<u64>,
     last_retained_at: Instant,
+    longest_pause: Duration,
     /// Messages with the retain flag so far.
     pub retained: u64,
     /// Something could not be handed over to the decoder.
     pub lost: bool,
+}
+
+/// How long silence has to last.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct QuietInterval {
+    /// As the broker was seen to send; longer once this replay pauses for longer.
+    pub needed: Duration,
+    /// As the operator has set it: it is never longer.
+    pub full: Duration,
+}
+
+impl QuietInterval {
+    pub fn full(full: Duration) -> Self {
+        Self { needed: full, full }
+    }
 }
 
 /// Whether the broker was there while nothing came.
@@ -60,17 +77,18 @@ pub enum Pong {
 }
 
 impl Replay {
-    pub fn new(pass: PassId, quiet_interval: Duration, trust_pong: bool, now: Instant) -> Self {
+    pub fn new(pass: PassId, quiet: QuietInterval, trust_pong: bool, now: Instant) -> Self {
         Self {
             pass,
             started: now,
-            quiet_interval,
+            quiet,
             trust_pong,
             accepted: false,
             pong: Pong::Awaited,
             silence: Silence::Unexplained,
             expected: None,
             last_retained_at: now,
+            longest_pause: Duration::ZERO,
             retained: 0,
             lost: false,
         }
@@ -110,6 +128,10 @@ impl Replay {
         if let Pong::After(_) = self.pong {
             self.pong = Pong::Overtook;
         }
+        if self.accepted {
+            self.longest_pause = self.longest_pause.max(now - self.last_retained_at);
+            self.quiet.needed = self.quiet.needed.max(silence_after(self.longest_pause)).min(self.quiet.full);
+        }
         self.retained += retained;
         self.last_retained_at = now;
         self.silence = Silence::Unexplained;
@@ -117,7 +139,7 @@ impl Replay {
 
     /// When [`Replay::due`] is to be asked if no retained message comes before; `None` while the broker's answer is awaited.
     pub fn over_at(&self) -> Option<Instant> {
-        let wait = if self.has_end_mark() { Duration::ZERO } else { self.quiet_interval };
+        let wait = if self.has_end_mark() { Duration::ZERO } else { self.quiet.needed };
         let is_awaited = self.silence == Silence::Asked && !self.has_end_mark();
         (self.accepted && !is_awaited).then_some(self.last_retained_at + wait)
     }
@@ -139,6 +161,17 @@ impl Replay {
         ended_by_pong || all_here
     }
 
+    /// Whether the silence that ended it was shorter than the operator has set: two replays that end so tell as much as one that
+    /// does not.
+    pub fn ended_early(&self) -> bool {
+        !self.has_end_mark() && self.quiet.needed < self.quiet.full
+    }
+
+    /// Between the SUBACK and the last retained message.
+    pub fn longest_pause(&self) -> Duration {
+        self.longest_pause
+    }
+
     /// What the PINGRESP has shown.
     pub fn pong_shown(&self) -> Pong {
         self.pong
@@ -154,7 +187,7 @@ mod tests {
     #[test]
     fn silence_after_the_suback_ends_a_replay_and_a_retained_message_prolongs_it() {
         let start = Instant::now();
-        let mut replay = Replay::new(PassId(1), QUIET, false, start);
+        let mut replay = Replay::new(PassId(1), QuietInterval::full(QUIET), false, start);
         replay.received(3, start);
         assert_eq!(replay.over_at(), None, "messages can come before the SUBACK, the end cannot");
         replay.accept(start);
@@ -169,7 +202,7 @@ mod tests {
     fn a_pong_ends_a_replay_only_where_it_is_trusted() {
         let start = Instant::now();
         for (trust, wait) in [(true, Duration::ZERO), (false, QUIET)] {
-            let mut replay = Replay::new(PassId(1), QUIET, trust, start);
+            let mut replay = Replay::new(PassId(1), QuietInterval::full(QUIET), trust, start);
             replay.accept(start);
             replay.received(7, start);
             replay.pong(0);
@@ -180,7 +213,7 @@ mod tests {
     #[test]
     fn silence_ends_a_replay_only_if_the_broker_was_there_meanwhile() {
         let start = Instant::now();
-        let mut replay = Replay::new(PassId(1), QUIET, false, start);
+        let mut replay = Replay::new(PassId(1), QuietInterval::full(QUIET), false, start);
         replay.accept(start);
         replay.received(7, start);
         assert_eq!(replay.due(), ReplayStep::Ping);
@@ -196,9 +229,25 @@ mod tests {
     }
 
     #[test]
+    fn a_replay_that_pauses_is_waited_for_longer() {
+        let start = Instant::now();
+        let quiet = QuietInterval { needed: QUIET / 8, full: QUIET };
+        let mut replay = Replay::new(PassId(1), quiet, false, start);
+        replay.accept(start);
+        replay.received(1, start);
+        assert_eq!((replay.over_at(), replay.ended_early()), (Some(start + QUIET / 8), true));
+        let later = start + QUIET / 40;
+        replay.received(1, later);
+        assert_eq!((replay.over_at(), replay.ended_early()), (Some(later + QUIET / 2), true));
+        let much_later = later + QUIET / 8;
+        replay.received(1, much_later);
+        assert_eq!((replay.over_at(), replay.ended_early()), (Some(much_later + QUIET), false));
+    }
+
+    #[test]
     fn an_overtaken_pong_does_not_end_the_replay() {
         let start = Instant::now();
-        let mut replay = Replay::new(PassId(1), QUIET, true, start);
+        let mut replay = Replay::new(PassId(1), QuietInterval::full(QUIET), true, start);
         replay.accept(start);
         replay.pong(0);
         replay.received(1, start);

@@ -99,7 +99,7 @@ mod tests {
     use super::*;
 
     fn pass(retained: u64, new_devices: u64) -> Pass {
-        Pass { retained, new_devices, lost: false }
+        Pass { retained, new_devices, lost: false, ended_early: false }
     }
 
     fn read(passes: &[Pass], evidence: Evidence) -> TypePasses {

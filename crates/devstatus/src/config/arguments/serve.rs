@@ -152,7 +152,7 @@ pub(in crate::config) struct HttpArgs {
 #[derive(Args, Debug)]
 #[command(next_help_heading = "Reading statuses")]
 pub(in crate::config) struct PopulationArgs {
-    /// Silence after which the replay of retained messages counts as over, 1 to 3600000 ms
+    /// Longest silence after which the replay of retained messages counts as over, 1 to 3600000 ms
     #[arg(long, value_name = "MS", value_parser = value::milliseconds(1..=INTERVAL_MAX_MS), default_value = "2000")]
     pub quiet_interval_ms: Duration,
     /// Most bytes that wait for decoding, at least 65536; what arrives beyond is dropped and counted

@@ -1,0 +1,123 @@
+//! What replays have shown of a broker: whether its answer to a PINGREQ ends them, and how long it pauses in between.
+
+use std::cell::Cell;
+use std::time::Duration;
+
+use super::replay::{Pong, QuietInterval, Replay};
+
+/// How many retained messages must have come before a replay shows anything of the broker.
+const PROOF: u64 = 100;
+/// Silence ends a replay once it is so many times as long as the longest pause within one.
+const PAUSES: u32 = 20;
+/// No shorter silence ends a replay: a packet that is lost on the way is sent again after a fifth of a second.
+const SHORTEST: Duration = Duration::from_millis(250);
+
+/// Learned from each replay that ended by silence.
+#[derive(Debug, Default)]
+pub struct BrokerBehavior {
+    pong: Cell<Shown>,
+    /// `None`: no replay was long enough to tell.
+    longest_pause: Cell<Option<Duration>>,
+}
+
+/// What a PINGRESP is on this broker. Once it has overtaken a message it is never trusted again: that it came last now and
+/// then is chance.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Shown {
+    #[default]
+    Nothing,
+    EndMark,
+    Overtakes,
+}
+
+/// What one replay has shown.
+#[derive(Clone, Copy, Debug)]
+pub struct Observed {
+    /// Messages with the retain flag.
+    pub retained: u64,
+    pub pong: Pong,
+    /// Between the SUBACK and the last of them.
+    pub longest_pause: Duration,
+}
+
+impl Observed {
+    pub fn of(replay: &Replay) -> Self {
+        let (pong, longest_pause) = (replay.pong_shown(), replay.longest_pause());
+        Self { retained: replay.retained, pong, longest_pause }
+    }
+}
+
+impl BrokerBehavior {
+    /// Whether a PINGRESP marks the end of a replay.
+    pub fn pong_is_end_mark(&self) -> bool {
+        self.pong.get() == Shown::EndMark
+    }
+
+    /// How long silence has to last; `full` is what it comes to where nothing is known.
+    pub fn quiet_interval(&self, full: Duration) -> QuietInterval {
+        let needed = self.longest_pause.get().map_or(full, silence_after);
+        QuietInterval { needed: needed.min(full), full }
+    }
+
+    pub fn learn(&self, observed: Observed) {
+        let Observed { retained, pong, longest_pause } = observed;
+        match pong {
+            Pong::Overtook => self.pong.set(Shown::Overtakes),
+            Pong::After(before) => {
+                if retained >= PROOF && before == retained && self.pong.get() == Shown::Nothing {
+                    self.pong.set(Shown::EndMark);
+                }
+            }
+            Pong::Awaited => {}
+        }
+        let before = self.longest_pause.get();
+        if retained >= PROOF || before.is_some_and(|before| before < longest_pause) {
+            self.longest_pause.set(before.max(Some(longest_pause)));
+        }
+    }
+}
+
+/// What silence ends a replay in which pauses are so long.
+pub fn silence_after(pause: Duration) -> Duration {
+    (pause * PAUSES).max(SHORTEST)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const FULL: Duration = Duration::from_secs(2);
+
+    fn observed(retained: u64, pong: Pong, longest_pause_ms: u64) -> Observed {
+        Observed { retained, pong, longest_pause: Duration::from_millis(longest_pause_ms) }
+    }
+
+    #[test]
+    fn a_pong_that_has_overtaken_once_is_never_trusted() {
+        let behavior = BrokerBehavior::default();
+        behavior.learn(observed(PROOF - 1, Pong::After(PROOF - 1), 0));
+        assert!(!behavior.pong_is_end_mark(), "too few to tell");
+        behavior.learn(observed(PROOF, Pong::After(PROOF), 0));
+        assert!(behavior.pong_is_end_mark());
+        behavior.learn(observed(PROOF, Pong::Overtook, 0));
+        behavior.learn(observed(PROOF, Pong::After(PROOF), 0));
+        assert!(!behavior.pong_is_end_mark(), "that it came last this time is chance");
+    }
+
+    #[test]
+    fn silence_is_waited_for_as_long_as_the_broker_pauses() {
+        let behavior = BrokerBehavior::default();
+        let needed = |behavior: &BrokerBehavior| behavior.quiet_interval(FULL).needed;
+        behavior.learn(observed(PROOF - 1, Pong::Overtook, 1));
+        assert_eq!(needed(&behavior), FULL, "too few to tell");
+        behavior.learn(observed(PROOF, Pong::Overtook, 1));
+        assert_eq!(needed(&behavior), SHORTEST);
+        behavior.learn(observed(3, Pong::Overtook, 30));
+        assert_eq!(needed(&behavior), Duration::from_millis(600), "a few messages can show a longer pause");
+        behavior.learn(observed(PROOF, Pong::Overtook, 2));
+        assert_eq!(needed(&behavior), Duration::from_millis(600));
+        behavior.learn(observed(PROOF, Pong::Overtook, 5_000));
+        assert_eq!(behavior.quiet_interval(FULL), QuietInterval { needed: FULL, full: FULL });
+        assert_eq!(behavior.quiet_interval(Duration::from_millis(9)).needed, Duration::from_millis(9));
+    }
+}
