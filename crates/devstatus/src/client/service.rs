@@ -173,6 +173,7 @@ pub fn series_path(last: Duration) -> String {
 fn query(selection: &Selection) -> String {
     let Selection {
         types,
+        sources,
         id_prefix,
         status,
         close_code,
@@ -187,6 +188,9 @@ fn query(selection: &Selection) -> String {
     let mut query = Serializer::for_suffix(String::from("?"), 1);
     for device_type in types {
         query.append_pair("type", device_type);
+    }
+    for source in sources {
+        query.append_pair("source", source);
     }
     for cause in causes {
         query.append_pair("cause", cause);
@@ -226,6 +230,7 @@ mod tests {
         assert_eq!(query(&Selection::default()), "");
         let selection = Selection {
             types: vec!["pump".to_owned(), "fan".to_owned()],
+            sources: vec!["south/esphome".to_owned()],
             id_prefix: Some("a+b".to_owned()),
             status: Some("disconnected".to_owned()),
             close_code: Some(91),
@@ -237,7 +242,7 @@ mod tests {
             snapshot: true,
             limit: Some(3),
         };
-        let expected = "?type=pump&type=fan&cause=timeout&id_prefix=a%2Bb&status=disconnected&close_code=91\
+        let expected = "?type=pump&type=fan&source=south%2Fesphome&cause=timeout&id_prefix=a%2Bb&status=disconnected&close_code=91\
                         &address=192.0.2.0%2F24&since=2026-11-24T12%3A00%3A00%2B01%3A00\
                         &until=2026-11-24T12%3A00%3A00Z&sort=-since&snapshot=true";
         assert_eq!(query(&selection), expected);

@@ -60,6 +60,8 @@ pub enum Question {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Selection {
     pub types: Vec<String>,
+    /// Empty: of any.
+    pub sources: Vec<String>,
     pub id_prefix: Option<String>,
     pub status: Option<String>,
     pub close_code: Option<u16>,

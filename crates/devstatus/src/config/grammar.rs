@@ -13,7 +13,7 @@ use clap::parser::ValueSource;
 use clap::{Arg, ArgMatches, Command, CommandFactory, FromArgMatches};
 
 use super::Stop;
-use super::arguments::Cli;
+use super::arguments::{Cli, SOURCE_FILTER};
 use super::layers::Layers;
 use super::refusal::{ConfigError, Origin, nearest, showable};
 use super::value::Expected;
@@ -29,6 +29,9 @@ pub(super) fn grammar() -> &'static Command {
         command.mut_args(|arg| {
             // A number with a minus can be no flag, so an operand needs no `--` before it.
             let Some(long) = arg.get_long() else { return arg.allow_negative_numbers(true) };
+            if arg.get_id() == SOURCE_FILTER {
+                return arg;
+            }
             let help = arg.get_help().map(ToString::to_string).unwrap_or_default();
             let variable = Origin::variable_of(long);
             let takes_value = arg.get_action().takes_values();
@@ -113,7 +116,8 @@ fn with_defaults(command: Command, verb: &[String], layers: &Layers) -> Command 
     if let Some((word, rest)) = verb.split_first() {
         return command.mut_subcommand(word, |subcommand| with_defaults(subcommand, rest, layers));
     }
-    command.mut_args(|arg| match arg.get_long().and_then(|long| layers.get(long)) {
+    let setting = |arg: &Arg| arg.get_long().filter(|_| arg.get_id() != SOURCE_FILTER).map(str::to_owned);
+    command.mut_args(|arg| match setting(&arg).and_then(|long| layers.get(&long)) {
         Some(given) => arg.default_value(given.text.expose().to_owned()),
         None => arg,
     })

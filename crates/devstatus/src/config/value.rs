@@ -145,6 +145,16 @@ pub(super) fn source(text: &str) -> Parsed<String> {
     text_if(is_name(name, presence::payload::SOURCE_MAX_BYTES), name, expected)
 }
 
+/// The name of a source as devices show it: of one with several formats, with the format behind it.
+pub(super) fn source_filter(text: &str) -> Parsed<String> {
+    let is_good = text.split('/').count() <= 2
+        && text.split('/').all(|part| is_name(part, presence::payload::SOURCE_MAX_BYTES));
+    or_expected(
+        is_good.then(|| text.to_owned()),
+        "names of sources separated by commas, as devices show them",
+    )
+}
+
 pub(super) fn application_id(text: &str) -> Parsed<String> {
     name(text, ID_MAX_CHARS)
 }

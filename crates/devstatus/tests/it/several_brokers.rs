@@ -64,6 +64,14 @@ fn a_broker_that_is_away_leaves_the_devices_of_the_others_current() {
         assert_eq!((&device["status"], &device["source"]), (&json!(status), &json!(source)), "{path}");
         assert_eq!(is_stale(&service, path), (false, false), "{path}");
     }
+    let url = format!("http://{}", service.address());
+    let of = |source: &str| {
+        let list = Launch::default().arguments(&["list", "--url", &url, "--json", "--source", source]);
+        // The setting of the service of this name is another one.
+        let ended = list.environment("DEVSTATUS_SOURCE", "tasmota").run();
+        ended.stdout.lines().count()
+    };
+    assert_eq!(["north", "south/esphome", "south/shelly1,north", "east"].map(of), [1, 1, 2, 0]);
     let ready = service.get("/readyz").json();
     assert_eq!(ready["sources"][1]["name"], json!("south"), "{ready}");
     south.stop();

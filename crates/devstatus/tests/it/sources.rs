@@ -186,6 +186,12 @@ fn views_show_it(directory: &Path) {
         .query_row("SELECT count(*) FROM devices WHERE type = 'tasmota'", [], |row| row.get(0))
         .expect("the view has a count");
     assert_eq!(devices, 2);
+    for view in ["devices", "events"] {
+        let sources: String = store
+            .query_row(&format!("SELECT group_concat(DISTINCT source) FROM {view}"), [], |row| row.get(0))
+            .expect("the view has sources");
+        assert_eq!(sources, "tasmota", "{view}");
+    }
 }
 
 #[test]

@@ -14,6 +14,7 @@ const STEPS: &[&str] = &[
     include_str!("sql/schema_4.sql"),
     include_str!("sql/schema_5.sql"),
     include_str!("sql/schema_6.sql"),
+    include_str!("sql/schema_7.sql"),
 ];
 
 /// Takes every step that is missing, all or none.

@@ -7,7 +7,7 @@ use rusqlite::Connection;
 pub const APPLICATION_ID: i64 = 0x6465_7653;
 
 /// Each step leads from the version of its position to the next. A step that was released is never changed.
-const STEPS: &[&str] = &[FIRST, LOST, RETENTION, COLUMN_NAMES, EVENT_ORDER, WEBHOOKS, SERIES];
+const STEPS: &[&str] = &[FIRST, LOST, RETENTION, COLUMN_NAMES, EVENT_ORDER, WEBHOOKS, SERIES, SOURCES];
 
 /// The version that this program writes.
 pub const VERSION: i64 = STEPS.len() as i64;
@@ -124,6 +124,36 @@ CREATE TABLE series (
 );
 CREATE UNIQUE INDEX series_start ON series (step, start);
 CREATE INDEX series_order ON series (step);
+";
+
+/// The views say from which source a device or an event is. A packed payload of another source than the IoT platform begins with
+/// the byte 5, the length of the name, and the name.
+const SOURCES: &str = "
+DROP VIEW devices;
+DROP VIEW events;
+CREATE VIEW devices AS SELECT
+  type, id,
+  CASE connected WHEN 1 THEN 'connected' ELSE 'disconnected' END AS status,
+  strftime('%Y-%m-%dT%H:%M:%fZ', time / 1e9, 'unixepoch') AS since,
+  strftime('%Y-%m-%dT%H:%M:%fZ', session / 1e9, 'unixepoch') AS session,
+  device.close_code AS close_code, reason.text AS reason, address,
+  strftime('%Y-%m-%dT%H:%M:%SZ', received_at, 'unixepoch') AS received_at,
+  CASE substr(payload, 1, 1) WHEN x'05'
+    THEN CAST(substr(payload, 3, unicode(CAST(substr(payload, 2, 1) AS TEXT))) AS TEXT)
+    ELSE 'iot-platform' END AS source
+  FROM device LEFT JOIN reason ON kind <> 1 AND reason.close_code = device.close_code;
+CREATE VIEW events AS SELECT
+  type, id,
+  CASE event.kind WHEN 1 THEN 'connect' WHEN 2 THEN 'takeover' WHEN 3 THEN 'refusal' WHEN 5 THEN 'failed_login'
+    ELSE 'disconnect' END AS event,
+  strftime('%Y-%m-%dT%H:%M:%fZ', event.time / 1e9, 'unixepoch') AS time,
+  CASE event.kind WHEN 1 THEN NULL ELSE (event.time - event.session) / 1e9 END AS duration_s,
+  event.close_code AS close_code, reason.text AS reason,
+  CASE substr(event.payload, 1, 1) WHEN x'05'
+    THEN CAST(substr(event.payload, 3, unicode(CAST(substr(event.payload, 2, 1) AS TEXT))) AS TEXT)
+    ELSE 'iot-platform' END AS source
+  FROM event JOIN device ON device.row = event.device
+  LEFT JOIN reason ON event.kind <> 1 AND reason.close_code = event.close_code;
 ";
 
 /// What stands in the header.

@@ -131,6 +131,9 @@ pub(in crate::config) struct SummaryArgs {
     pub output: OutputArgs,
 }
 
+/// The id of the filter by source.
+pub(in crate::config) const SOURCE_FILTER: &str = "source_filter";
+
 /// Which devices are shown; the names are those of the API's query.
 #[derive(Args, Debug)]
 #[command(next_help_heading = "Which devices")]
@@ -138,6 +141,10 @@ pub(in crate::config) struct FilterArgs {
     /// Only devices of this type; may be given more than once, or as a list separated by commas
     #[arg(long = "type", id = "type", value_name = "TYPE", value_parser = value::type_filter, value_delimiter = ',')]
     pub types: Vec<String>,
+    /// Only devices of this source; may be given more than once, or as a list separated by commas
+    // Another setting than the `source` of the service, so no variable and no file gives it.
+    #[arg(long = "source", id = SOURCE_FILTER, value_name = "NAME", value_parser = value::source_filter, value_delimiter = ',')]
+    pub sources: Vec<String>,
     /// Only devices whose id begins so
     #[arg(long, value_name = "TEXT")]
     pub id_prefix: Option<String>,

@@ -17,7 +17,7 @@ use server::access::settings::Scopes;
 use system::secret::Secret;
 
 pub(super) use client::{
-    ClientArgs, FilterArgs, ForgetArgs, GetArgs, ListArgs, ServiceArgs, SummaryArgs, WatchArgs,
+    ClientArgs, FilterArgs, ForgetArgs, GetArgs, ListArgs, SOURCE_FILTER, ServiceArgs, SummaryArgs, WatchArgs,
 };
 pub(super) use serve::{
     HttpArgs, PopulationArgs, RetentionArgs, ServeArgs, SourceArgs, SourceTableArgs, StoreArgs,

@@ -374,6 +374,7 @@ fn log(args: &LogArgs) -> LogSettings {
 fn selection(filter: FilterArgs) -> Selection {
     Selection {
         types: filter.types,
+        sources: filter.sources,
         id_prefix: filter.id_prefix,
         status: filter.status,
         close_code: filter.close_code,
