@@ -6,6 +6,8 @@ mod broker;
 mod clocks;
 mod families;
 mod links;
+#[cfg(test)]
+mod models;
 mod other;
 mod parents;
 #[cfg(test)]
@@ -13,6 +15,7 @@ mod rig;
 mod sample;
 mod standing;
 mod timing;
+mod walks;
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
@@ -39,6 +42,7 @@ use presence::{Device, DeviceName, PresenceEvent, UnixSeconds};
 use sample::Sampler;
 use store::{Changes, ForgottenDevices, StoredDevice};
 use timing::Timing;
+use walks::Walks;
 
 /// How much of a message a sample shows.
 const SAMPLE_BYTES: usize = 200;
@@ -59,7 +63,10 @@ pub struct Ingest {
     brokers: HashMap<Box<str>, BrokerFacts>,
     /// Nodes of a cluster that no longer run.
     gone_nodes: BTreeSet<DeviceName>,
+    /// The nodes of the cluster that run, as it was last told.
+    running_nodes: Option<Box<str>>,
     families: Families,
+    walks: Walks,
     timing: Timing,
     tallies: HashMap<PassId, Tally>,
     sampler: Sampler,
@@ -84,7 +91,9 @@ impl Ingest {
             formats: LinkFormats::new(Vec::new()),
             brokers: HashMap::new(),
             gone_nodes: BTreeSet::new(),
+            running_nodes: None,
             families: Families::default(),
+            walks: Walks::default(),
             timing: Timing::default(),
             tallies: HashMap::new(),
             sampler: Sampler::default(),
@@ -103,6 +112,7 @@ impl Ingest {
         while let Some(item) = self.next_item(pending) {
             self.apply_item(item, pending);
         }
+        self.finish_walks(pending);
         if !pending.is_abandoned() {
             self.settle_clocks();
         }
@@ -113,7 +123,10 @@ impl Ingest {
         loop {
             self.run_clocks(Instant::now());
             self.advance_families();
-            let next = if self.families.is_changing() { Some(Instant::now()) } else { self.next_clock() };
+            self.advance_walks();
+            self.answer_waiting(pending);
+            let is_busy = self.families.is_changing() || self.walks.are_under_way();
+            let next = if is_busy { Some(Instant::now()) } else { self.next_clock() };
             let Some(deadline) = next else { return pending.next() };
             match pending.next_before(deadline) {
                 NextItem::Item(item) => return Some(item),
@@ -153,12 +166,8 @@ impl Ingest {
                 self.map.make_room_for(number);
             }
             Item::Barrier { pass, done } => {
-                // What a replay said of parents is part of it.
-                while self.families.is_changing() && !pending.is_abandoned() {
-                    self.advance_families();
-                }
-                // Whoever asked may have given up; then nobody needs the tally.
-                let _ = done.send(self.tallies.remove(&pass).unwrap_or_default());
+                let tally = self.tallies.remove(&pass).unwrap_or_default();
+                self.answer_when_applied(tally, done, pending);
             }
         }
     }

@@ -2,21 +2,36 @@
 //! the messages mean is tested in each format's table. Input: topic, line feed, payload.
 #![no_main]
 
+use std::sync::LazyLock;
+
+use formats::catalog::{Formats, Routed};
 use formats::{Decoded, aws_iot, chirpstack, mosquitto_log, nanomq, sparkplug};
 use libfuzzer_sys::fuzz_target;
+
+/// Those that read events by a profile.
+static BY_PROFILE: LazyLock<[Formats; 3]> = LazyLock::new(|| {
+    ["emqx", "homie5", "chirpstack"]
+        .map(|name| Formats::new(&[name.to_owned()], &[]).expect("it is built in"))
+});
 
 fuzz_target!(|input: &[u8]| {
     let end = input.iter().position(|&byte| byte == b'\n').unwrap_or(input.len());
     let (topic, rest) = input.split_at(end);
     let payload = rest.strip_prefix(b"\n").unwrap_or(rest);
     let Ok(topic) = std::str::from_utf8(topic) else { return };
-    for decoded in [
+    let by_profile =
+        BY_PROFILE.iter().filter_map(|formats| match formats.route(topic.as_bytes(), payload, true) {
+            Routed::Other(_, decoded) => Some(decoded),
+            Routed::Platform | Routed::Nobody => None,
+        });
+    let own = [
         mosquitto_log::decode(topic, payload),
         sparkplug::decode(topic, payload),
         aws_iot::decode(topic, payload),
         nanomq::decode(topic, payload),
         chirpstack::decode(topic, payload),
-    ] {
+    ];
+    for decoded in own.into_iter().chain(by_profile) {
         let device = match &decoded {
             Decoded::Event(event) => &event.device,
             Decoded::Alive { device, .. } | Decoded::Removed(device) | Decoded::Parent { device, .. } => {

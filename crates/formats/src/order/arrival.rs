@@ -3,7 +3,7 @@
 //! Keys are a hybrid logical clock: the time of receipt, but later than what is held. So the order of arrival survives a
 //! clock that steps back, and holds between instances that share a store as far as their clocks agree.
 
-use crate::{Event, EventKind, Session, UnixNanos};
+use crate::{Cause, Event, EventKind, Session, UnixNanos};
 
 use super::{Delivery, Held, Key, MILLISECOND, Origin, Resolution, is_connected};
 
@@ -58,6 +58,15 @@ pub fn state(event: &Event<'_>, delivery: Delivery, held: Option<&Held<'_>>) -> 
     }
 }
 
+/// Whether a beginning may have been missed since the message that is held: then the end of a connection that nobody has seen
+/// begin is the end of the newest.
+fn has_missed_lines(delivery: Delivery, held: Option<&Held<'_>>) -> bool {
+    match delivery.origin {
+        Origin::Live { subscribed } => held.is_some_and(|held| held.received < subscribed),
+        Origin::Retained { .. } => false,
+    }
+}
+
 fn is_first_of_subscription(delivery: Delivery, known: &Held<'_>) -> bool {
     let second = |time: UnixNanos| time.0.div_euclid(1_000_000_000);
     match delivery.origin {
@@ -81,7 +90,10 @@ pub fn change(
     }
     let connection = held.filter(|held| held.key.is_connected());
     let held_peer = connection.and_then(peer_of);
-    let is_of_another = peer.is_some() && held_peer.is_some() && peer != held_peer;
+    let is_of_another = peer.is_some()
+        && held_peer.is_some()
+        && peer != held_peer
+        && (event.cause == Some(Cause::Refused) || !has_missed_lines(delivery, held));
     match event.kind {
         EventKind::Refusal => Resolution::Record,
         EventKind::Connect => {

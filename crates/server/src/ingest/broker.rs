@@ -1,12 +1,14 @@
 //! What a broker says of itself: when it started, how many clients it has, and which nodes of a cluster run.
 
 use std::borrow::Cow;
+use std::sync::Arc;
 
 use super::Ingest;
 use super::other::Context;
 use super::standing::Standing;
+use super::walks::{BrokerStart, Purpose};
 use crate::metrics::SourceNameLabel;
-use crate::registry::{Applied, DeviceRegistry};
+use crate::registry::Applied;
 use formats::order::{self, Origin, Resolution};
 use formats::{BrokerEvent, DeviceName, Event, EventKind, Session, UnixNanos, emqx};
 use presence::Device;
@@ -15,13 +17,32 @@ use presence::Device;
 const UPTIME_ERROR_NANOS: i64 = 30 * 1_000_000_000;
 /// A broker that says for how many seconds it has been running dates its start a second earlier or later each time, and the
 /// message may wait.
-const BROKER_START_ERROR_NANOS: i64 = 60 * 1_000_000_000;
+const BROKER_START_ERROR_NANOS: u64 = 60 * 1_000_000_000;
+
+/// A live message that tells the uptime comes so soon after it was written, counted with the seconds that it rounds off.
+const DELIVERY_ERROR_NANOS: i64 = 2 * 1_000_000_000;
+/// Subscriptions that are remembered beside the latest, on a link that is lost again and again.
+const SUBSCRIPTIONS_MAX: usize = 16;
 
 /// What is known of a broker.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct BrokerFacts {
+    /// When it was started, at the latest.
     started: Option<UnixNanos>,
+    /// A live message has dated that.
+    is_dated: bool,
     uptime_seconds: Option<u64>,
+    /// When the subscriptions were asked for that have told of it, from the latest on which its start was dated.
+    subscribed: Vec<UnixNanos>,
+}
+
+impl BrokerFacts {
+    /// The broker was started then and runs since before this subscription: up to when has everything ended that was
+    /// received? Whatever was received on a subscription to the broker as it runs now has not.
+    fn ended_before(&self, started: UnixNanos, subscribed: UnixNanos) -> UnixNanos {
+        let is_after = |at: &&UnixNanos| at.0 >= started.0.saturating_sub(DELIVERY_ERROR_NANOS);
+        self.subscribed.iter().skip(1).find(is_after).map_or(subscribed, |at| (*at).min(subscribed))
+    }
 }
 
 impl Ingest {
@@ -39,7 +60,10 @@ impl Ingest {
                 self.metrics.source_broker_clients.get_or_create(&label).set(clients);
             }
             // Of several brokers nobody knows whose nodes the others are.
-            BrokerEvent::Nodes(nodes) if self.formats.are_of_one_link() => self.nodes_run(nodes),
+            BrokerEvent::Nodes(nodes) if self.formats.are_of_one_link() => {
+                self.nodes_run(nodes);
+                self.running_nodes = Some(nodes.as_ref().into());
+            }
             BrokerEvent::Nodes(_) => {}
         }
     }
@@ -47,56 +71,80 @@ impl Ingest {
     fn broker_runs_for(&mut self, seconds: u64, context: &Context<'_>) {
         let nanos = i64::try_from(seconds).unwrap_or(i64::MAX).saturating_mul(1_000_000_000);
         let started = UnixNanos(context.delivery.received.0.saturating_sub(nanos));
-        let now = BrokerFacts { started: Some(started), uptime_seconds: Some(seconds) };
-        let facts = self.brokers.insert(context.source.into(), now).unwrap_or_default();
+        let (Origin::Live { subscribed } | Origin::Retained { subscribed }) = context.delivery.origin;
+        let mut facts = self.brokers.remove(context.source).unwrap_or_default();
         let is_less = facts.uptime_seconds.is_some_and(|before| seconds < before);
-        let is_later = facts.started.is_some_and(|known| started.0 > known.0 + BROKER_START_ERROR_NANOS);
-        if is_less || is_later {
-            // The link was lost with the broker, so whatever was received before this subscription has ended.
-            let (Origin::Live { subscribed } | Origin::Retained { subscribed }) = context.delivery.origin;
+        facts.uptime_seconds = Some(seconds);
+        // The link was lost with the broker, so only the first date of a subscription can tell of a start.
+        let is_new_subscription = facts.subscribed.first() != Some(&subscribed);
+        if is_new_subscription
+            && facts.subscribed.len() < SUBSCRIPTIONS_MAX
+            && facts.subscribed.last() != Some(&subscribed)
+        {
+            facts.subscribed.push(subscribed);
+        }
+        // What the broker repeats is as old as the interval at which it tells, so it says no more than that the broker was started
+        // before.
+        let is_date = matches!(context.delivery.origin, Origin::Live { .. });
+        let differs = |known: UnixNanos| started.0.abs_diff(known.0) > BROKER_START_ERROR_NANOS;
+        let is_later = is_date
+            && is_new_subscription
+            && facts.started.is_some_and(|known| differs(known) && started > known);
+        if is_less {
+            // The uptime that was more was told on an earlier subscription, as each is told it at once.
             self.end_sessions(started, subscribed, context);
-        } else if facts.started.is_none() {
+        } else if is_later {
+            self.end_sessions(started, facts.ended_before(started, subscribed), context);
+        } else if is_date && !facts.is_dated {
             let surely_before = UnixNanos(started.0.saturating_sub(UPTIME_ERROR_NANOS));
             self.end_sessions(started, surely_before, context);
-        } else {
-            // The earliest of the dates is the nearest.
-            let earliest = BrokerFacts { started: facts.started.min(Some(started)), ..now };
-            self.brokers.insert(context.source.into(), earliest);
         }
+        let is_clock_set = is_date && facts.started.is_some_and(differs);
+        facts.started = match facts.started {
+            // The earliest of the dates is the nearest.
+            Some(known) if !is_less && !is_later && !is_clock_set => Some(known.min(started)),
+            _ => Some(started),
+        };
+        if is_less || is_date {
+            facts.subscribed = vec![subscribed];
+        }
+        facts.is_dated |= is_date;
+        self.brokers.insert(context.source.into(), facts);
     }
 
     /// Ends the connections of which nothing was received since that moment.
     fn end_sessions(&mut self, started: UnixNanos, ended_before: UnixNanos, context: &Context<'_>) {
-        for part in 0..DeviceRegistry::PARTS {
-            for name in self.map.names_in_part(part, |_| true) {
-                let Some(held) = self.held(name.device()) else { continue };
-                if held.source.as_deref() != Some(context.source) {
-                    continue;
-                }
-                let standing = Standing::of(Some(&held), None);
-                let ended = standing.decide(|held, _| order::ended_by_restart(held?, started, ended_before));
-                let Some(key) = ended else { continue };
-                let event = Event {
-                    device: DeviceName {
-                        device_type: Cow::Borrowed(&name.device_type),
-                        id: Cow::Borrowed(&name.id),
-                    },
-                    kind: EventKind::Disconnect,
-                    session: Session::Connection(None),
-                    time: Some(key.time),
-                    cause: Some(formats::Cause::Server),
-                    reason: Some(Cow::Borrowed("the broker was restarted")),
-                    address: None,
-                    protocol: None,
-                    parent: None,
-                };
-                self.resolved(&event, Resolution::Apply(key), &standing, context);
-            }
+        let start = BrokerStart::new(started, ended_before, context);
+        self.walks.begin(Purpose::EndSession(Arc::new(start)));
+    }
+
+    /// Ends the connection of a device if it was one of the broker that has started.
+    pub(super) fn end_session(&mut self, device: Device<'_>, start: &BrokerStart) {
+        let context = start.context();
+        let Some(held) = self.held(device) else { return };
+        if held.source.as_deref() != Some(context.source) {
+            return;
         }
+        let standing = Standing::of(Some(&held), None);
+        let ended =
+            standing.decide(|held, _| order::ended_by_restart(held?, start.started, start.ended_before));
+        let Some(key) = ended else { return };
+        let event = Event {
+            device: DeviceName { device_type: device.device_type.into(), id: device.id.into() },
+            kind: EventKind::Disconnect,
+            session: Session::Connection(None),
+            time: Some(key.time),
+            cause: Some(formats::Cause::Server),
+            reason: Some(Cow::Borrowed("the broker was restarted")),
+            address: None,
+            protocol: None,
+            parent: None,
+        };
+        self.resolved(&event, Resolution::Apply(key), &standing, &context);
     }
 
     /// The clients of a node that no longer runs are in an unknown state: nobody tells of their ends.
-    fn nodes_run(&mut self, nodes: &str) {
+    pub(super) fn nodes_run(&mut self, nodes: &str) {
         let is_running = |id: &str| nodes.split(',').any(|node| node.trim() == id);
         for node in self.families.parents_of_type(emqx::NODE_TYPE) {
             if !is_running(&node.id) {
@@ -109,8 +157,9 @@ impl Ingest {
     }
 
     /// Marks a client of a node that has gone; `false`: the parent is no such node.
-    pub(super) fn silence_client(&self, client: Device<'_>, node: &presence::DeviceName) -> bool {
-        let is_gone = self.gone_nodes.contains(node);
+    pub(super) fn silence_client(&self, client: Device<'_>, node: Device<'_>) -> bool {
+        let is_gone =
+            !self.gone_nodes.is_empty() && self.gone_nodes.contains(&presence::DeviceName::of(node));
         if is_gone {
             self.map.silence_then(client, |record| self.publish(record, Applied::Refined, false));
         }

@@ -7,8 +7,9 @@ use std::ops::Bound;
 use hashbrown::{Equivalent, HashMap};
 use presence::{Device, DeviceName};
 
-/// Children that are looked at between two batches, a millisecond or so.
-pub(super) const CHILDREN_AT_ONCE: usize = 128;
+/// Children that are looked at between two batches, some milliseconds: ten thousand are done after twenty batches, however
+/// many messages come.
+pub(super) const CHILDREN_AT_ONCE: usize = 512;
 
 /// Devices of which a message may have said what their parents are; they are of a hundred bytes or two each.
 const NAMED_MAX: usize = 1_000_000;
@@ -97,12 +98,6 @@ impl Families {
             self.passes.push_back(name.clone());
         }
         family.pass = Pass::Begins;
-    }
-
-    /// Begins a pass over the children of every parent.
-    pub fn all_changed(&mut self) {
-        self.passes = self.by_parent.keys().cloned().collect();
-        self.by_parent.values_mut().for_each(|family| family.pass = Pass::Begins);
     }
 
     /// Whether a pass is under way.

@@ -53,6 +53,9 @@ impl Ingest {
         let arrival = Arrival { at: seconds(arrivals.received), ..arrivals.of(provenance) };
         let context = Context { source, payload: publish.payload, topic: publish.topic, delivery, arrival };
         let message = (publish.topic, publish.payload);
+        if self.walks.are_under_way() {
+            self.meet_early_if_named(&decoded);
+        }
         match decoded {
             Decoded::Event(mut event) => {
                 if event.parent.is_none() {
@@ -67,6 +70,16 @@ impl Ingest {
             Decoded::Ignored(why) => self.pass_over(source, why),
             Decoded::NoMatch => self.undecodable(source, "no_match", message),
             Decoded::Undecodable(why) => self.undecodable(source, why, message),
+        }
+    }
+
+    fn meet_early_if_named(&mut self, decoded: &Decoded<'_>) {
+        match decoded {
+            Decoded::Event(Event { device, .. })
+            | Decoded::Alive { device, .. }
+            | Decoded::Removed(device)
+            | Decoded::Parent { device, .. } => self.meet_early(device_of(device)),
+            Decoded::Broker(_) | Decoded::Ignored(_) | Decoded::NoMatch | Decoded::Undecodable(_) => {}
         }
     }
 
@@ -279,6 +292,10 @@ impl Ingest {
             standing.decide(|held, parent| order::resolve(&event, context.delivery, held, parent));
         self.resolved(&event, resolution, &standing, context);
         let device = device_of(name);
+        // Until all families are found, nobody knows who is no parent. A removal in the first seconds is rare.
+        while self.walks.are_finding() {
+            self.advance_walks();
+        }
         if !self.families.is_parent(device) && !self.map.note_removed(device) {
             self.pass_over(context.source, "removal_queue_full");
         }

@@ -4,29 +4,42 @@ use super::Ingest;
 use super::families::Families;
 use super::other::{Context, core_event, device_of};
 use super::standing::{Documented, HeldDevice};
+use super::walks::Purpose;
 use crate::clock;
-use crate::registry::{Applied, DeviceRegistry};
+use crate::registry::Applied;
 use formats::DeviceName as FormatName;
 use formats::catalog::IOT_PLATFORM;
-use formats::order::ParentRule;
-use presence::{Device, DeviceName};
+use formats::order::{Held, ParentRule};
+use presence::Device;
 
 impl Ingest {
     /// Finds the families of what a store has kept, and shows again whoever a stop has left half done. Starts the clocks.
     pub(super) fn find_held(&mut self) {
-        if !self.formats.have_parents() && !self.formats.have_timings() {
-            return;
+        if self.formats.have_parents() || self.formats.have_timings() {
+            self.walks.begin(Purpose::Find);
         }
-        for part in 0..DeviceRegistry::PARTS {
-            for name in self.map.names_in_part(part, |_| true) {
-                let Some(held) = self.held(name.device()) else { continue };
-                note_parent(&mut self.families, name.device(), &held);
-                if let Some(source) = &held.source {
-                    self.start_silence(name.device(), source);
-                }
-            }
+    }
+
+    /// Finds the parent of one device, and starts its clock.
+    pub(super) fn find(&mut self, device: Device<'_>) {
+        let Some(held) = self.held(device) else { return };
+        if let Some(source) = &held.source {
+            self.start_silence_unless_it_runs(device, source);
         }
-        self.families.all_changed();
+        let Some(parent) = Documented::of(&held).parent().map(FormatName::into_owned) else { return };
+        let parent = device_of(&parent);
+        self.families.note(device, parent);
+        let held_parent = self.held(parent);
+        let held_parent = held_parent.as_ref().map(Documented::of);
+        self.show_again(device, parent, held_parent.as_ref().map(Documented::own).as_ref());
+    }
+
+    /// All families are found.
+    pub(super) fn found_all(&mut self) {
+        // Which nodes run may have been known before whose clients there are.
+        if let Some(nodes) = self.running_nodes.clone() {
+            self.nodes_run(&nodes);
+        }
     }
 
     /// Notes the parent of a device that another instance has found.
@@ -40,8 +53,11 @@ impl Ingest {
     /// Goes on with the passes, by a part of one.
     pub(super) fn advance_families(&mut self) {
         let Some((parent, children)) = self.families.next_children() else { return };
+        let held_parent = self.held(parent.device());
+        let held_parent = held_parent.as_ref().map(Documented::of);
+        let parent_state = held_parent.as_ref().map(Documented::own);
         for child in children {
-            if self.show_again(&child, &parent) == IsChild::No {
+            if self.show_again(child.device(), parent.device(), parent_state.as_ref()) == IsChild::No {
                 self.families.drop_child(&child, &parent);
             }
         }
@@ -76,18 +92,27 @@ impl Ingest {
     }
 
     /// Shows a child of a parent that has changed, if it is one.
-    fn show_again(&mut self, child: &DeviceName, parent: &DeviceName) -> IsChild {
-        let is_child = match self.families.named_parent(child.device()) {
-            Some(named) => named == Some(parent.device()),
-            None => self.held(child.device()).is_some_and(|held| {
-                Documented::of(&held).parent().as_ref().map(device_of) == Some(parent.device())
-            }),
+    fn show_again(
+        &mut self,
+        child: Device<'_>,
+        parent: Device<'_>,
+        parent_state: Option<&Held<'_>>,
+    ) -> IsChild {
+        let held = self.held(child);
+        let documented = held.as_ref().map(Documented::of);
+        let is_child = match self.families.named_parent(child) {
+            Some(named) => named == Some(parent),
+            None => documented
+                .as_ref()
+                .is_some_and(|documented| documented.parent().as_ref().map(device_of) == Some(parent)),
         };
         if !is_child {
             return IsChild::No;
         }
-        if !self.silence_client(child.device(), parent) {
-            self.show_below(child.device(), Some(parent.device()));
+        if !self.silence_client(child, parent)
+            && let (Some(held), Some(documented)) = (&held, documented)
+        {
+            self.show_held_below((child, held, documented), Some(parent), parent_state);
         }
         IsChild::Yes
     }
@@ -95,12 +120,21 @@ impl Ingest {
     /// Shows a device as its own state and that of this parent say.
     fn show_below(&mut self, child: Device<'_>, parent: Option<Device<'_>>) {
         let Some(held) = self.held(child) else { return };
-        let documented = Documented::of(&held);
         let held_parent = parent.and_then(|parent| self.held(parent));
+        let held_parent = held_parent.as_ref().map(Documented::of);
+        let parent_state = held_parent.as_ref().map(Documented::own);
+        self.show_held_below((child, &held, Documented::of(&held)), parent, parent_state.as_ref());
+    }
+
+    fn show_held_below(
+        &self,
+        (child, held, documented): (Device<'_>, &HeldDevice, Documented<'_>),
+        parent: Option<Device<'_>>,
+        parent_state: Option<&Held<'_>>,
+    ) {
         let source = held.source.as_deref().unwrap_or(IOT_PLATFORM);
         let rule = self.formats.parent_rule(source);
-        let held_parent = held_parent.as_ref().map(Documented::of);
-        let parent_key = rule.parent_key(held_parent.as_ref().map(Documented::own).as_ref());
+        let parent_key = rule.parent_key(parent_state);
         let Some(shown) = documented.shown().after_parent(parent_key.as_ref(), rule) else { return };
         let parent = parent.map(format_name);
         let Some(document) = documented.shown_again(&shown, parent.as_ref()) else { return };

@@ -14,7 +14,7 @@ use crate::history::EventQueue;
 use crate::metrics::Metrics;
 use crate::pending_ack::PendingAcks;
 use crate::registry::DeviceRegistry;
-use crate::sync::backlog::{LinkId, PacketBatch, Pending, backlog};
+use crate::sync::backlog::{Item, LinkId, PacketBatch, Pending, backlog};
 use formats::UnixNanos;
 use formats::catalog::Formats;
 use mqtt::packet::{self, Publish};
@@ -70,9 +70,14 @@ impl Rig {
 
     /// When the subscription was asked for, and when the message was received, in milliseconds.
     pub fn send_at(&mut self, topic: &str, payload: &str, retained: bool, at_ms: (i64, i64)) {
+        self.hand_over(topic, payload.as_bytes(), retained, at_ms);
+        self.settle();
+    }
+
+    /// The same, and leaves what is done between two batches to be done.
+    pub fn hand_over(&mut self, topic: &str, payload: &[u8], retained: bool, at_ms: (i64, i64)) {
         let mut packets = Vec::new();
-        let publish =
-            Publish { topic: topic.as_bytes(), payload: payload.as_bytes(), retained, packet_id: None };
+        let publish = Publish { topic: topic.as_bytes(), payload, retained, packet_id: None };
         packet::put_publish(&mut packets, MqttVersion::V311, &publish);
         let batch = PacketBatch {
             link: LinkId::default(),
@@ -85,8 +90,26 @@ impl Rig {
             pending_ack: None,
         };
         self.ingest.apply_batch(&batch, &self.pending, UnixNanos(at_ms.1 * 1_000_000));
-        while self.ingest.families.is_changing() {
-            self.ingest.advance_families();
+    }
+
+    pub fn apply(&mut self, item: Item) {
+        self.ingest.apply_item(item, &self.pending);
+    }
+
+    pub fn answer_waiting(&mut self) {
+        self.ingest.answer_waiting(&self.pending);
+    }
+
+    /// Does a part of what is done between two batches.
+    pub fn do_a_part(&mut self) {
+        self.ingest.advance_families();
+        self.ingest.advance_walks();
+    }
+
+    /// Does everything that is done between two batches.
+    pub fn settle(&mut self) {
+        while self.ingest.families.is_changing() || self.ingest.walks.are_under_way() {
+            self.do_a_part();
         }
     }
 

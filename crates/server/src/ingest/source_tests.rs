@@ -47,6 +47,33 @@ fn clients_of_a_node_that_has_gone_are_stale_until_a_message() {
 }
 
 #[test]
+fn events_that_emqx_republishes_are_known_from_the_start_whichever_is_read_first() {
+    let (_, rest) = include_str!("../../../../docs/sources/emqx.md").split_once("```toml\n").unwrap();
+    let (profile, _) = rest.split_once("```").unwrap();
+    let begun = ("connected", r#"{"clientid":"a/b","connected_at":1767225600123,"timestamp":1767225600124}"#);
+    let ended = |reason: &str, session: i64| {
+        format!(
+            r#"{{"clientid":"a/b","reason":"{reason}","connected_at":{session},"disconnected_at":1767225700000,"timestamp":1767225700001}}"#
+        )
+    };
+    for (reason, session, expected) in [
+        ("normal", 1_767_225_600_123, OFF),
+        ("normal", 1_767_222_000_500, ON),
+        ("takenover", 1_767_225_600_123, ON),
+    ] {
+        let ended = ended(reason, session);
+        let messages = [begun, ("disconnected", ended.as_str())];
+        for order in [[0, 1], [1, 0]] {
+            let mut rig = Rig::of_profile(profile);
+            for (verb, payload) in order.map(|at| messages[at]) {
+                rig.send(&format!("presence/a/b/{verb}"), payload, true);
+            }
+            assert_eq!(rig.shown("mqtt", "a/b"), expected, "{reason} {order:?}");
+        }
+    }
+}
+
+#[test]
 fn a_lost_root_hides_its_tree_and_one_that_ended_does_not() {
     let mut rig = Rig::of_source("homie5");
     rig.send("homie/5/lamp/$state", "ready", true);
@@ -79,6 +106,39 @@ fn an_uptime_that_is_less_than_before_ends_what_was_received_before_the_subscrip
     let second = SECOND;
     rig.send_at("$SYS/broker/log/N", &connected("b"), false, (second, second + 100));
     rig.send_at("$SYS/broker/uptime", "3 seconds", false, (second, second + 3_000));
+    assert_eq!(["a", "b"].map(|id| rig.shown("mqtt", id)), [OFF, ON]);
+}
+
+#[test]
+fn an_uptime_that_the_broker_repeats_is_old_and_dates_no_start() {
+    let mut rig = Rig::of_source("mosquitto-log");
+    let connected = "1767225600: New client connected from 192.0.2.1:4 as a (p2, c1, k60).";
+    // With `sys_interval 300` what is retained is up to five minutes old.
+    rig.send_at("$SYS/broker/uptime", "900 seconds", true, (SECOND, SECOND + 200_000));
+    rig.send_at("$SYS/broker/log/N", connected, false, (SECOND, SECOND + 210_000));
+    rig.send_at("$SYS/broker/uptime", "1200 seconds", false, (SECOND, SECOND + 300_000));
+    let again = SECOND + 550_000;
+    rig.send_at("$SYS/broker/uptime", "1200 seconds", true, (again, again + 1));
+    rig.send_at("$SYS/broker/uptime", "1500 seconds", false, (again, SECOND + 600_000));
+    assert_eq!(rig.shown("mqtt", "a"), ON, "nothing was restarted");
+    // Our clock is set forward, on the same subscription.
+    rig.send_at("$SYS/broker/uptime", "1800 seconds", false, (again, SECOND + 4_000_000));
+    assert_eq!(rig.shown("mqtt", "a"), ON, "nothing was restarted");
+}
+
+#[test]
+fn what_was_received_from_the_restarted_broker_goes_on_although_the_link_was_lost_again() {
+    let mut rig = Rig::of_source("mosquitto-log");
+    let connected =
+        |id: &str| format!("1767225600: New client connected from 192.0.2.1:4 as {id} (p2, c1, k60).");
+    rig.send_at("$SYS/broker/uptime", "10 seconds", false, (SECOND, SECOND + 10_000));
+    rig.send_at("$SYS/broker/log/N", &connected("a"), false, (SECOND, SECOND + 11_000));
+    // It starts again when nobody looks, runs for longer than before, and the link is lost before it tells its uptime anew.
+    let started = SECOND + 100_000;
+    rig.send_at("$SYS/broker/uptime", "60 seconds", true, (started + 65_000, started + 65_001));
+    rig.send_at("$SYS/broker/log/N", &connected("b"), false, (started + 65_000, started + 66_000));
+    rig.send_at("$SYS/broker/uptime", "70 seconds", true, (started + 75_000, started + 75_001));
+    rig.send_at("$SYS/broker/uptime", "80 seconds", false, (started + 75_000, started + 80_000));
     assert_eq!(["a", "b"].map(|id| rig.shown("mqtt", id)), [OFF, ON]);
 }
 

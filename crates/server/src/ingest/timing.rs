@@ -74,8 +74,15 @@ impl Ingest {
         }
     }
 
+    /// Starts the clock of a device that the store has kept, unless a message has started it.
+    pub(super) fn start_silence_unless_it_runs(&mut self, device: Device<'_>, source: &str) {
+        if self.timing.silence.value_mut(device).is_none() {
+            self.start_silence(device, source);
+        }
+    }
+
     /// Starts the clock of a device that something is known of.
-    pub(super) fn start_silence(&mut self, device: Device<'_>, source: &str) {
+    fn start_silence(&mut self, device: Device<'_>, source: &str) {
         let Some(stale_after) = self.formats.timing(source).stale_after else { return };
         let received_at = Instant::now();
         let silence = Silence { received_at, stale_after };
