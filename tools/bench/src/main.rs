@@ -16,6 +16,7 @@ mod memory;
 mod messages;
 mod model;
 mod organization;
+mod parents;
 mod peers;
 mod platform_population;
 mod population;
@@ -82,6 +83,8 @@ enum Command {
     Memory,
     /// What instances, broker and store have to do for up to 100 million devices, simulated; --check: against real ones.
     Model(model::Options),
+    /// Milliseconds from the message of a parent of 10,000 devices to their changes; lookups meanwhile, against the same without.
+    Parents(parents::Load),
     /// Seconds from process start to the first correct answer from the store, against redis-server loading an RDB.
     Restart,
     /// Milliseconds from MQTT publish until each of three instances that share a store tells of it, against one alone.
@@ -109,6 +112,7 @@ fn main() -> ExitCode {
         Command::Population(given) => population::run(&size, &given),
         Command::PlatformPopulation(given) => platform_population::run(&size, &given),
         Command::Model(options) => model::run(&size, &options),
+        Command::Parents(load) => parents::run(&size, &load),
         Command::Restart => restart::run(&size),
         Command::Spread(load) => spread::run(&size, &load),
         Command::Sustained(load) => sustained::run(&size, &load),
