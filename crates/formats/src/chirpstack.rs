@@ -2,7 +2,7 @@
 
 use crate::name::is_valid_name;
 use crate::protobuf::{Fields, Value};
-use crate::{Decoded, DeviceName, Event, EventKind, Session};
+use crate::{Cause, Decoded, DeviceName, Event, EventKind, Session};
 
 /// What to subscribe to: gateways without and with a region in front.
 pub const FILTERS: &[&str] = &["gateway/+/state/conn", "+/gateway/+/state/conn"];
@@ -48,7 +48,8 @@ pub fn decode<'a>(topic: &'a str, payload: &[u8]) -> Decoded<'a> {
         kind,
         session: Session::Arrival,
         time: None,
-        cause: None,
+        // The will and an orderly stop say the same.
+        cause: (kind == EventKind::Disconnect).then_some(Cause::Connection),
         reason: None,
         address: None,
         protocol: None,

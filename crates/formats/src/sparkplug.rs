@@ -94,8 +94,13 @@ fn node_message<'a>(names: Names<'a>, verb: &str, payload: &[u8]) -> Decoded<'a>
         kind,
         session: message.session(),
         time,
-        // A node publishes the same message before it disconnects as the broker does when the connection broke.
-        cause: (verb == "DDEATH").then_some(Cause::Ended),
+        cause: match verb {
+            "DDEATH" => Some(Cause::Ended),
+            // Either side or the network: a node publishes the same message before it disconnects as the broker does when the
+            // connection broke.
+            "NDEATH" => Some(Cause::Connection),
+            _ => None,
+        },
         reason: None,
         address: None,
         protocol: None,

@@ -106,7 +106,7 @@ fn tasmota() {
         "tasmota",
         &[
             ("tele/desk-lamp/LWT", "Online", "connect tasmota desk-lamp"),
-            ("tele/desk-lamp/LWT", "Offline", "disconnect tasmota desk-lamp"),
+            ("tele/desk-lamp/LWT", "Offline", "disconnect tasmota desk-lamp cause=connection"),
             ("tele/desk-lamp/LWT", "online", "undecodable unknown_value"),
             ("tele/desk-lamp/LWT", "", "removed tasmota desk-lamp"),
             (
@@ -126,7 +126,7 @@ fn esphome_and_shelly() {
         "esphome",
         &[
             ("porch/status", "online", "connect esphome porch"),
-            ("porch/status", "offline", "disconnect esphome porch"),
+            ("porch/status", "offline", "disconnect esphome porch cause=connection"),
             ("porch/sensor/temperature/state", "21.5", "alive esphome porch"),
             ("homeassistant/status", "online", "no match"),
             ("$SYS/status", "online", "no match"),
@@ -136,14 +136,18 @@ fn esphome_and_shelly() {
         "shelly1",
         &[
             ("shellies/shelly1-A4CF12/online", "true", "connect shelly shelly1-A4CF12"),
-            ("shellies/shelly1-A4CF12/online", "false", "disconnect shelly shelly1-A4CF12"),
+            ("shellies/shelly1-A4CF12/online", "false", "disconnect shelly shelly1-A4CF12 cause=connection"),
         ],
     );
     check(
         "shelly2",
         &[
             ("shellyplus1-a8032ab12345/online", "true", "connect shelly shellyplus1-a8032ab12345"),
-            ("shellyplus1-a8032ab12345/online", "false", "disconnect shelly shellyplus1-a8032ab12345"),
+            (
+                "shellyplus1-a8032ab12345/online",
+                "false",
+                "disconnect shelly shellyplus1-a8032ab12345 cause=connection",
+            ),
             ("shellyplus1-a8032ab12345/online", "1", "undecodable unknown_value"),
         ],
     );
@@ -159,12 +163,12 @@ fn zigbee2mqtt() {
             (
                 topic,
                 r#"{"state":"offline"}"#,
-                "disconnect zigbee kitchen/plug 2 under=bridge zigbee2mqtt/bridge",
+                "disconnect zigbee kitchen/plug 2 cause=timeout under=bridge zigbee2mqtt/bridge",
             ),
             (
                 topic,
                 r#"{"state":"online","state":"offline"}"#,
-                "disconnect zigbee kitchen/plug 2 under=bridge zigbee2mqtt/bridge",
+                "disconnect zigbee kitchen/plug 2 cause=timeout under=bridge zigbee2mqtt/bridge",
             ),
             (topic, "", "removed zigbee kitchen/plug 2"),
             (topic, "online", "undecodable json"),
@@ -178,7 +182,11 @@ fn zigbee2mqtt() {
         "zigbee2mqtt1",
         &[
             (topic, "online", "connect zigbee kitchen/plug 2 under=bridge zigbee2mqtt/bridge"),
-            (topic, "offline", "disconnect zigbee kitchen/plug 2 under=bridge zigbee2mqtt/bridge"),
+            (
+                topic,
+                "offline",
+                "disconnect zigbee kitchen/plug 2 cause=timeout under=bridge zigbee2mqtt/bridge",
+            ),
             ("zigbee2mqtt/bridge/state", "offline", "disconnect bridge zigbee2mqtt/bridge"),
         ],
     );
@@ -231,9 +239,13 @@ fn chirpstack() {
             (
                 topic,
                 r#"{"gatewayId":"00800000a00016b6","state":"OFFLINE"}"#,
-                "disconnect gateway 00800000a00016b6",
+                "disconnect gateway 00800000a00016b6 cause=connection",
             ),
-            (topic, r#"{"gatewayId":"00800000a00016b6"}"#, "disconnect gateway 00800000a00016b6"),
+            (
+                topic,
+                r#"{"gatewayId":"00800000a00016b6"}"#,
+                "disconnect gateway 00800000a00016b6 cause=connection",
+            ),
             (topic, r#"{"state":"BUSY"}"#, "undecodable unknown_value"),
             (topic, "", "removed gateway 00800000a00016b6"),
             (
@@ -301,7 +313,7 @@ fn brokers() {
             (
                 "spBv1.0/STATE/scada1",
                 r#"{"online":false,"timestamp":1767225600123}"#,
-                "disconnect host scada1 session=1767225600123",
+                "disconnect host scada1 cause=connection session=1767225600123",
             ),
             ("spBv1.0/STATE/scada1", r#"{"online":"true","timestamp":1}"#, "undecodable unknown_value"),
         ],
@@ -321,7 +333,7 @@ fn homes() {
         "openmqttgateway",
         &[
             ("home/OMG_attic/LWT", "online", "connect gateway OMG_attic"),
-            ("home/OMG_attic/LWT", "offline", "disconnect gateway OMG_attic"),
+            ("home/OMG_attic/LWT", "offline", "disconnect gateway OMG_attic cause=connection"),
         ],
     );
     check(
@@ -344,7 +356,7 @@ fn homes() {
         "wled",
         &[
             ("wled/a1b2c3/status", "online", "connect wled a1b2c3"),
-            ("wled/a1b2c3/status", "offline", "disconnect wled a1b2c3"),
+            ("wled/a1b2c3/status", "offline", "disconnect wled a1b2c3 cause=connection"),
         ],
     );
 }
@@ -355,7 +367,11 @@ fn hubs() {
         "opendtu",
         &[
             ("solar/114180/status/reachable", "1", "connect inverter 114180 under=bridge solar/dtu"),
-            ("solar/114180/status/reachable", "0", "disconnect inverter 114180 under=bridge solar/dtu"),
+            (
+                "solar/114180/status/reachable",
+                "0",
+                "disconnect inverter 114180 cause=timeout under=bridge solar/dtu",
+            ),
             ("solar/dtu/status", "offline", "disconnect bridge solar/dtu"),
         ],
     );
@@ -367,7 +383,11 @@ fn hubs() {
                 r#"{"time":1767225600123,"value":true}"#,
                 "connect zwave attic/lamp time=1767225600123 under=bridge zwave/_CLIENTS",
             ),
-            ("zwave/lamp/status", r#"{"value":false}"#, "disconnect zwave lamp under=bridge zwave/_CLIENTS"),
+            (
+                "zwave/lamp/status",
+                r#"{"value":false}"#,
+                "disconnect zwave lamp cause=timeout under=bridge zwave/_CLIENTS",
+            ),
             (
                 "zwave/_CLIENTS/ZWAVE_GATEWAY-attic/status",
                 r#"{"value":false}"#,
@@ -385,8 +405,8 @@ fn hubs() {
         "smarthome",
         &[
             ("hm/connected", "2", "connect bridge hm"),
-            ("hm/connected", "1", "disconnect bridge hm"),
-            ("hm/connected", "0", "disconnect bridge hm"),
+            ("hm/connected", "1", "disconnect bridge hm cause=connection"),
+            ("hm/connected", "0", "disconnect bridge hm cause=connection"),
         ],
     );
     check(

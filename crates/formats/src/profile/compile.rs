@@ -15,6 +15,9 @@ use super::values::{Meaning, Value, Values};
 use super::{Parent, Profile, Timing, Word, Words};
 use crate::{Cause, EventKind};
 
+/// Among the reasons of a cause: any that no list names, or none.
+const OTHER_REASON: &str = "(other)";
+
 /// Reads one profile; its errors know its name.
 pub(super) struct Compiler<'t> {
     table: &'t ProfileTable,
@@ -323,8 +326,13 @@ impl<'t> Compiler<'t> {
                 let problem = "`reason_at` was expected, where such words are found";
                 return Err(self.error(key, word.span(), problem));
             }
-            if words.find(text).is_some() {
+            let is_other = kind.is_none() && text == OTHER_REASON;
+            if words.find(text).is_some() || (is_other && words.other.is_some()) {
                 return Err(self.error(key, word.span(), format!("`{text}` is listed twice")));
+            }
+            if is_other {
+                words.other = Some(cause);
+                continue;
             }
             words.list.push(Word { text: text.into(), kind, cause });
         }

@@ -118,7 +118,7 @@ impl Profile {
         let cause = match kind {
             EventKind::Connect => None,
             EventKind::Disconnect if meaning == Some(Meaning::Asleep) => Some(Cause::Asleep),
-            EventKind::Disconnect => word.map(|word| word.cause),
+            EventKind::Disconnect => word.map(|word| word.cause).or(self.words.other),
             EventKind::Takeover => Some(Cause::Takeover),
             EventKind::Refusal => Some(Cause::Refused),
         };

@@ -96,6 +96,8 @@ struct Parent {
 #[derive(Clone, Debug, Default)]
 struct Words {
     list: Vec<Word>,
+    /// The cause of a disconnect for which none of them is given.
+    other: Option<Cause>,
 }
 
 #[derive(Clone, Debug)]

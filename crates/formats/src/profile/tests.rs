@@ -98,7 +98,7 @@ unit = "rfc3339"
 reason_at = "/r"
 takeover = ["stolen"]
 refusal = ["bad password"]
-causes = { timeout = ["silent"] }
+causes = { timeout = ["silent"], connection = ["(other)"] }
 also = [{ at = "/v", value = 1 }]
 "#;
     let profiles = profiles(text);
@@ -115,7 +115,7 @@ also = [{ at = "/v", value = 1 }]
         ("stolen", EventKind::Takeover, Some(Cause::Takeover)),
         ("bad password", EventKind::Refusal, Some(Cause::Refused)),
         ("silent", EventKind::Disconnect, Some(Cause::Timeout)),
-        ("else", EventKind::Disconnect, None),
+        ("else", EventKind::Disconnect, Some(Cause::Connection)),
     ] {
         let message = format!(r#"{{{s},"r":"{reason}","t":5}}"#);
         let expected =
