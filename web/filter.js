@@ -1,7 +1,7 @@
 // What a list or a feed lets through, decided as the API decides it.
 
 /** The parameters that the list and the stream share. */
-const SHARED = ["id_prefix", "status", "close_code", "cause", "address"];
+const SHARED = ["source", "id_prefix", "status", "close_code", "cause", "address"];
 
 /**
  * @param {URLSearchParams} query
@@ -11,6 +11,7 @@ export function filterOf(query) {
   const value = (/** @type {string} */ name) => query.get(name) ?? "";
   return {
     type: query.getAll("type"),
+    source: query.getAll("source"),
     id_prefix: value("id_prefix"),
     status: value("status"),
     close_code: value("close_code"),
@@ -35,6 +36,7 @@ export function streamQuery(query) {
  */
 export function matches(filter, device) {
   if (filter.type.length > 0 && !filter.type.includes(device.type)) return false;
+  if (filter.source.length > 0 && !filter.source.includes(device.source ?? "")) return false;
   if (filter.id_prefix && !device.id.startsWith(filter.id_prefix)) return false;
   if (filter.status && device.status !== filter.status) return false;
   if (filter.close_code && String(device.close_code) !== filter.close_code) return false;

@@ -25,6 +25,7 @@ export function filters({ query, times, change }) {
   let types = query.getAll("type");
   const chips = h("span", { class: "chips" });
   const suggestions = h("datalist", { id: "types" });
+  const sources = h("datalist", { id: "sources" });
   const codes = h("datalist", { id: "codes" }, CODES.map((code) => h("option", { value: code })));
   const value = (/** @type {string} */ field) => query.get(field) ?? "";
 
@@ -44,6 +45,7 @@ export function filters({ query, times, change }) {
     ["", ...CAUSES].map((key) => h("option", { value: key, selected: value("cause") === key }, key === "" ? "any" : key.replaceAll("_", " "))),
   );
   const where = h("input", { value: value("address"), placeholder: "192.0.2.0/24", spellcheck: "false", size: 18, maxlength: 64 });
+  const source = h("input", { list: "sources", value: value("source"), placeholder: "any", autocomplete: "off", spellcheck: "false", maxlength: 129 });
   const since = h("input", { type: "datetime-local", value: wallTime(value("since")), step: 1 });
   const until = h("input", { type: "datetime-local", value: wallTime(value("until")), step: 1 });
 
@@ -51,6 +53,7 @@ export function filters({ query, times, change }) {
     const next = new URLSearchParams();
     for (const chosen of types) next.append("type", chosen);
     const entries = [
+      ["source", source.value.trim()],
       ["id_prefix", prefix.value],
       ["status", status.value],
       ["close_code", code.value.trim()],
@@ -98,14 +101,14 @@ export function filters({ query, times, change }) {
     clearTimeout(timer);
     timer = setTimeout(() => tell(true), TYPING_MS);
   };
-  for (const field of [prefix, code, where]) field.addEventListener("input", typing);
+  for (const field of [prefix, code, where, source]) field.addEventListener("input", typing);
   for (const field of [status, cause, since, until]) field.addEventListener("change", () => tell());
   type.addEventListener("change", add);
-  type.addEventListener("focus", () => void suggest(suggestions), { once: true });
+  for (const field of [type, source]) field.addEventListener("focus", () => void suggest(suggestions, sources), { once: true });
 
   const clear = () => {
     types = [];
-    for (const field of [prefix, type, code, where, since, until]) field.value = "";
+    for (const field of [prefix, type, code, where, source, since, until]) field.value = "";
     status.value = "";
     cause.value = "";
     showChips();
@@ -118,7 +121,7 @@ export function filters({ query, times, change }) {
     tell();
   };
   const label = (/** @type {string} */ text, /** @type {import("./dom.js").Child[]} */ ...field) => h("label", {}, h("span", {}, text), ...field);
-  const hidden = ["address", "since", "until"].some((field) => value(field));
+  const hidden = ["address", "source", "since", "until"].some((field) => value(field));
   return h(
     "form",
     { class: "filters", role: "search", on: { submit } },
@@ -130,29 +133,35 @@ export function filters({ query, times, change }) {
     h(
       "details",
       { class: "more", open: hidden },
-      h("summary", {}, times ? "Address, period" : "Address"),
+      h("summary", {}, times ? "Address, source, period" : "Address, source"),
       h(
         "div",
         { class: "more-body" },
         label("From address or block", where),
+        label("Source", source),
         times && label(`Changed since (${currentZone()})`, since),
         times && label("Changed before", until),
       ),
     ),
     h("button", { type: "button", class: "quiet", on: { click: clear } }, "Clear"),
     suggestions,
+    sources,
     codes,
   );
 }
 
-/** @param {HTMLDataListElement} list */
-async function suggest(list) {
+/**
+ * @param {HTMLDataListElement} ofTypes
+ * @param {HTMLDataListElement} ofSources
+ */
+async function suggest(ofTypes, ofSources) {
   try {
     /** @type {import("./types").Summary} */
-    const { types } = await get("/api/v1/summary");
-    fill(list, types.map(({ type }) => h("option", { value: type })));
+    const { types, sources } = await get("/api/v1/summary");
+    fill(ofTypes, types.map(({ type }) => h("option", { value: type })));
+    fill(ofSources, sources.map(({ source }) => h("option", { value: source })));
   } catch {
-    // Suggestions are a help; a type can be typed.
+    // Suggestions are a help; a name can be typed.
   }
 }
 

@@ -14,7 +14,7 @@ const SUMMARY_INTERVAL_MS = 3_000;
 const LISTS_INTERVAL_MS = 15_000;
 /** The series of minutes grow once a minute. */
 const SERIES_INTERVAL_MS = 60_000;
-/** Types that have a bar of their own. */
+/** Types, or sources, that have a bar of their own. */
 const TYPES_MAX = 12;
 /** The summary holds so many types; a fleet with more is asked for all. */
 const SUMMARY_TYPES_MAX = 1_000;
@@ -34,6 +34,7 @@ export function overview(root, _route, signal) {
   const totals = h("section", { class: "card totals", "aria-label": "Totals" });
   const day = h("div", { class: "trends" });
   const types = h("div", {});
+  const sources = h("section", { class: "card", hidden: true });
   const causes = h("div", {});
   const longest = h("div", {});
   const most = h("div", {});
@@ -45,8 +46,8 @@ export function overview(root, _route, signal) {
     h(
       "div",
       { class: "columns" },
-      stack(section("By type", "connected of all, and the share", types), section("Longest off", "disconnected, oldest first", longest)),
-      stack(section("Why devices are off", "by the close code of the last session", causes), section("Changed most", "counted by this browser", most)),
+      stack(section("By type", "connected of all, and the share", types), sources, section("Longest off", "disconnected, oldest first", longest)),
+      stack(section("Why devices are off", "by the end of the last session", causes), section("Changed most", "counted by this browser", most)),
     ),
     curl([{ path: "/api/v1/summary" }, { path: "/readyz" }, { path: SERIES }, { path: LONGEST }, { path: "/api/v1/events", options: "-N" }]),
   );
@@ -58,6 +59,7 @@ export function overview(root, _route, signal) {
       const summary = await get("/api/v1/summary", signal);
       patch(totals, ...totalsOf(summary));
       patch(causes, causesOf(summary));
+      showSources(sources, summary.sources);
       if (summary.types_total <= SUMMARY_TYPES_MAX) patch(types, typesOf(summary.types, summary.types_total));
     } catch (error) {
       if (!signal.aborted) patch(totals, failure(error, "The totals"));
@@ -175,13 +177,35 @@ function stateOf({ broker, population, store, missing, stale }) {
 }
 
 /**
+ * A bar for each source, where there are several.
+ * @param {HTMLElement} card
+ * @param {import("./types").Summary["sources"]} all
+ */
+function showSources(card, all) {
+  card.hidden = all.length < 2;
+  if (card.hidden) return;
+  const title = h("h2", {}, "By source", " ", h("small", {}, "connected of all, and the share"));
+  const groups = all.map(({ source, ...totals }) => ({ name: source, ...totals }));
+  patch(card, title, totalsBy("source", groups, all.length));
+}
+
+/**
  * @param {import("./types").TypeTotals[]} all
  * @param {number} total
  */
 function typesOf(all, total) {
   if (all.length === 0) return h("p", { class: "muted" }, "No device type is known yet.");
+  return totalsBy("type", all.map(({ type, ...totals }) => ({ name: type, ...totals })), total);
+}
+
+/**
+ * @param {"type" | "source"} what
+ * @param {{name: string, total: number, connected: number}[]} all
+ * @param {number} total how many there are
+ */
+function totalsBy(what, all, total) {
   const sorted = [...all].sort((a, b) => b.total - a.total);
-  // One type left over is shown by its name instead of as "1 other".
+  // One that is left over is shown by its name instead of as "1 other".
   const shown = sorted.length <= TYPES_MAX + 1 ? sorted : sorted.slice(0, TYPES_MAX);
   const rest = sorted.slice(shown.length);
   const row = (/** @type {import("./dom.js").Child} */ label, /** @type {number} */ connected, /** @type {number} */ number) =>
@@ -193,23 +217,23 @@ function typesOf(all, total) {
       h("td", { class: "number" }, count(connected), h("span", { class: "muted" }, ` of ${count(number)}`)),
       h("td", { class: "number" }, percent(connected, number)),
     );
-  const rows = shown.map(({ type, connected, total: number }) =>
-    row(h("a", { href: address("devices", new URLSearchParams({ type })) }, name(type)), connected, number),
+  const rows = shown.map(({ name: of, connected, total: number }) =>
+    row(h("a", { href: address("devices", new URLSearchParams({ [what]: of })) }, name(of)), connected, number),
   );
   if (rest.length > 0) {
-    const sum = (/** @type {"connected" | "total"} */ field) => rest.reduce((number, type) => number + type[field], 0);
-    rows.push(row(counted(total - shown.length, "other type"), sum("connected"), sum("total")));
+    const sum = (/** @type {"connected" | "total"} */ field) => rest.reduce((number, one) => number + one[field], 0);
+    rows.push(row(counted(total - shown.length, `other ${what}`), sum("connected"), sum("total")));
   }
   return h(
     "table",
     { class: "plain" },
-    h("thead", { class: "unseen" }, h("tr", {}, ...["Type", "Share", "Connected", "Percent"].map((text) => h("th", { scope: "col" }, text)))),
+    h("thead", { class: "unseen" }, h("tr", {}, ...[what === "type" ? "Type" : "Source", "Share", "Connected", "Percent"].map((text) => h("th", { scope: "col" }, text)))),
     h("tbody", {}, rows),
   );
 }
 
 /** @param {import("./types").Summary} summary */
-function causesOf({ disconnected, top_close_codes }) {
+function causesOf({ disconnected, top_close_codes, causes, sources }) {
   if (disconnected === 0) return h("p", { class: "muted" }, "No device is off.");
   const row = (/** @type {import("./dom.js").Child} */ label, /** @type {number} */ devices) =>
     h(
@@ -224,8 +248,17 @@ function causesOf({ disconnected, top_close_codes }) {
     const query = new URLSearchParams({ status: "disconnected", close_code: String(close_code) });
     return row(h("a", { href: address("devices", query), title: cause ?? null }, shortCause(close_code, cause)), devices);
   });
-  const rest = disconnected - top_close_codes.reduce((sum, { devices }) => sum + devices, 0);
-  if (rest > 0) rows.push(row("other, or no code", rest));
+  // Other sources than the IoT platform have no close codes.
+  if (sources.some(({ source, disconnected: off }) => source !== "iot-platform" && off > 0)) {
+    rows.length = 0;
+    for (const { cause_class, devices } of causes) {
+      const query = new URLSearchParams({ status: "disconnected", cause: cause_class });
+      rows.push(row(h("a", { href: address("devices", query) }, cause_class), devices));
+    }
+  } else {
+    const rest = disconnected - top_close_codes.reduce((sum, { devices }) => sum + devices, 0);
+    if (rest > 0) rows.push(row("other", rest));
+  }
   return h(
     "table",
     { class: "plain" },

@@ -6,6 +6,7 @@ export interface Device {
   type: string;
   id: string;
   client_id: string;
+  source?: string | null;
   status: Status;
   since: string | null;
   address: string | null;
@@ -51,6 +52,7 @@ export interface Summary {
   top_close_codes: { close_code: number; cause: string | null; devices: number }[];
   types_total: number;
   types: TypeTotals[];
+  sources: { source: string; total: number; connected: number; disconnected: number }[];
 }
 
 export interface GaugeSeries {
@@ -122,6 +124,7 @@ export interface Population {
 /** What a list or the feed shows; the names are those of the API's parameters. */
 export interface Filter {
   type: string[];
+  source: string[];
   id_prefix: string;
   status: string;
   close_code: string;

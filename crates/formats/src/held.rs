@@ -4,7 +4,7 @@
 
 use crate::catalog::IOT_PLATFORM;
 use crate::{Cause, status};
-use presence::payload::Payload;
+use presence::payload::{Payload, Piece};
 
 pub use crate::iot_platform::{Details, StatusLine, close_code, details, ipv4, summary};
 
@@ -13,12 +13,19 @@ pub fn source(message: &Payload) -> &str {
     message.source().unwrap_or(IOT_PLATFORM)
 }
 
-/// The word for the cause of the end of a session that a message tells of. Only a message of another source than the IoT
-/// platform's is read for it; of the platform's the close code says it.
-pub fn cause_class(message: &Payload, close_code: u16) -> &'static str {
+/// The key of the cause in a status document. Inside of a text its quotation marks are escaped, so it is found nowhere else.
+const CAUSE: Piece = Piece::of(r#","c":""#);
+
+/// The cause of the end of a session that a message tells of; `None`: it does not say.
+pub fn cause(message: &Payload, close_code: u16) -> Option<Cause> {
     if message.source().is_none() {
-        return close_code::cause_class(close_code);
+        return close_code::cause(close_code);
     }
-    let unpacked = message.unpack();
-    status::read(&unpacked).and_then(|document| document.cause()).map_or(Cause::UNKNOWN, Cause::word)
+    // Unpacked only if it was packed by a version that did not know this piece, or tells of no cause.
+    message.word_behind(CAUSE).and_then(Cause::of_word).or_else(|| status::read(&message.unpack())?.cause())
+}
+
+/// The word for that cause.
+pub fn cause_class(message: &Payload, close_code: u16) -> &'static str {
+    cause(message, close_code).map_or(Cause::UNKNOWN, Cause::word)
 }

@@ -9,6 +9,7 @@
 mod counts;
 mod derived;
 mod dirty;
+mod end_code;
 mod index;
 mod index_filter;
 mod limit;
@@ -21,6 +22,7 @@ mod shard;
 mod silence;
 mod snapshot;
 mod sorted;
+mod sources;
 #[cfg(test)]
 mod tests;
 mod types;
@@ -36,6 +38,7 @@ use parking_lot::{Mutex, MutexGuard};
 use self::counts::Counts;
 pub use self::counts::Totals;
 use self::dirty::DirtySet;
+use self::end_code::EndCode;
 use self::index::{IndexKey, TypeIndex};
 use self::limit::{Limit, RecordFlag, RecordFlags};
 pub use self::limit::{LossCount, NotHeld};
@@ -43,14 +46,15 @@ pub use self::list::Listing;
 use self::names::Names;
 pub use self::rates::PerMinute;
 use self::rates::Rates;
-use self::sessions::FleetSessions;
 pub use self::sessions::{CAUSES, Counted, FleetCounted};
+use self::sessions::{FleetSessions, SessionEvent};
 use self::shard::{RecordPlace, Records, SHARDS, Shard};
 pub use self::snapshot::{LastEvent, Snapshot};
+pub use self::sources::SOURCES_MAX;
+use self::sources::{Facets, Source, Sources};
 pub use self::types::RoundCount;
 use self::types::{DeviceType, TimeOrder, Types};
 use crate::freshness::RoundNumber;
-use formats::held;
 use presence::{
     Device, DeviceName, DeviceState, EventKind, PresenceEvent, ResolvedStatus, Status, UnixSeconds,
 };
@@ -61,9 +65,10 @@ pub struct DeviceRegistry {
     shards: Box<[Shard]>,
     hasher: foldhash::fast::RandomState,
     types: Types,
+    sources: Sources,
     counts: Counts,
-    /// Disconnected devices by close code.
-    close_codes: Mutex<HashMap<u16, u64, foldhash::fast::RandomState>>,
+    /// Disconnected devices by the reason.
+    end_codes: Mutex<HashMap<EndCode, u64, foldhash::fast::RandomState>>,
     rates: Rates,
     sessions: FleetSessions,
     /// The round of the population that is on.
@@ -145,8 +150,9 @@ impl Default for DeviceRegistry {
             shards: (0..SHARDS).map(|_| Shard::default()).collect(),
             hasher: foldhash::fast::RandomState::default(),
             types: Types::default(),
+            sources: Sources::default(),
             counts: Counts::default(),
-            close_codes: Mutex::default(),
+            end_codes: Mutex::default(),
             rates: Rates::default(),
             sessions: FleetSessions::default(),
             round: AtomicU16::new(0),
@@ -157,14 +163,6 @@ impl Default for DeviceRegistry {
             forget_cursor: Mutex::default(),
         }
     }
-}
-
-/// Stands in orders and counters for the close code of a message that has none; the platform's have three digits.
-const NO_CLOSE_CODE: u16 = u16::MAX;
-
-/// The close code of a message; `None`: it is of another source, which has no such thing.
-fn platform_close_code(event: &PresenceEvent) -> Option<u16> {
-    event.payload.source().is_none().then_some(event.close_code)
 }
 
 impl DeviceRegistry {
@@ -184,17 +182,21 @@ impl DeviceRegistry {
         if event.kind == EventKind::FailedLogin {
             return Applied::Known;
         }
-        let (kind, close_code) = (event.kind, platform_close_code(&event));
+        let live = (arrival.provenance == Provenance::Live).then(|| SessionEvent::of(&event, &self.sources));
         let applied = self.change(device, arrival, |place, record| {
             let applied = self.apply_to(place, record, event, arrival);
-            if applied != Applied::Known && arrival.provenance == Provenance::Live {
-                self.count_session(&record.device_type, kind, close_code);
+            if let Some(event) = live
+                && applied != Applied::Known
+            {
+                self.count_session(&record.device_type, event);
             }
             then(record, applied);
             applied
         });
-        if applied != Applied::Known && arrival.provenance == Provenance::Live {
-            self.rates.count(kind, close_code, arrival.at);
+        if let Some(event) = live
+            && applied != Applied::Known
+        {
+            self.rates.count(event.kind, event.cause, arrival.at);
         }
         applied
     }
@@ -268,10 +270,10 @@ impl DeviceRegistry {
             return;
         }
         let code = |index_key: Option<IndexKey>| {
-            index_key.filter(|index_key| index_key.status == Status::Disconnected).map(|f| f.close_code)
+            index_key.filter(|index_key| index_key.status == Status::Disconnected).map(|f| f.end_code)
         };
         if code(from) != code(to) {
-            let mut codes = self.close_codes.lock();
+            let mut codes = self.end_codes.lock();
             if let Some(code) = code(from) {
                 codes.entry(code).and_modify(|devices| *devices -= 1);
             }
@@ -353,16 +355,6 @@ impl DeviceRegistry {
         self.counts.totals()
     }
 
-    /// Disconnected devices by close code, the most frequent first, at most so many codes.
-    pub fn top_close_codes(&self, most: usize) -> Vec<(u16, u64)> {
-        let codes = self.close_codes.lock();
-        let mut codes: Vec<_> = codes.iter().map(|(code, devices)| (*code, *devices)).collect();
-        codes.retain(|(code, devices)| *code != NO_CLOSE_CODE && *devices > 0);
-        codes.sort_unstable_by_key(|(code, devices)| (std::cmp::Reverse(*devices), *code));
-        codes.truncate(most);
-        codes
-    }
-
     /// Sessions that began and ended in the minute before.
     pub fn per_minute(&self, now: UnixSeconds) -> PerMinute {
         self.rates.per_minute(now)
@@ -441,14 +433,16 @@ impl LockedDevice<'_> {
         let at = records.find(hash, device).unwrap_or_else(|| map.add(&mut records, hash, device, arrival));
         let place = RecordPlace::new(shard_number, at);
         let record = records.at_mut(at).expect("it was found or added under this lock");
-        let from = record.index_key();
+        let from = record.facets(&map.sources);
         let applied = change(place, record);
         if applied == Applied::Known {
             return applied;
         }
-        let (to, device_type) = (record.index_key(), Arc::clone(&record.device_type));
+        let (to, device_type) = (record.facets(&map.sources), Arc::clone(&record.device_type));
         drop(records);
-        map.change_orders(&device_type, place, device.id, (from, to));
+        Source::move_one(from.as_ref(), to.as_ref());
+        let index_key = |facets: Option<Facets<'_>>| facets.map(|facets| facets.index_key);
+        map.change_orders(&device_type, place, device.id, (index_key(from), index_key(to)));
         applied
     }
 }
@@ -462,17 +456,6 @@ impl Record {
         self.received_in = round;
         // What waited for the decoder since before this round began is no part of it.
         round == now
-    }
-
-    /// What filters look at; `None` before the first event.
-    fn index_key(&self) -> Option<IndexKey> {
-        let resolved = self.state.resolve()?;
-        Some(IndexKey {
-            status: resolved.status,
-            close_code: platform_close_code(resolved.event).unwrap_or(NO_CLOSE_CODE),
-            time: resolved.event.time,
-            address: held::ipv4(&resolved.event.payload),
-        })
     }
 
     /// Which device this is.

@@ -2,7 +2,6 @@
 
 use std::net::IpAddr;
 
-use formats::{held, status};
 use presence::Status;
 use presence::query::Network;
 use server::registry::Snapshot;
@@ -33,7 +32,8 @@ impl Selector {
                 || self.id_prefixes.iter().any(|prefix| device.id.starts_with(prefix.as_str())))
             && (self.sources.is_empty() || is_one(&self.sources, device.source()))
             && self.admits_close_code(device)
-            && (self.causes.is_empty() || cause(device).is_some_and(|cause| is_one(&self.causes, cause)))
+            && (self.causes.is_empty()
+                || device.cause_class().is_some_and(|cause| is_one(&self.causes, cause)))
             && (self.addresses.is_empty() || device.address().is_some_and(|address| self.has(address)))
     }
 
@@ -45,19 +45,6 @@ impl Selector {
     fn has(&self, address: IpAddr) -> bool {
         self.addresses.iter().any(|network| network.contains(address))
     }
-}
-
-/// The class of the reason why a device is disconnected, as answers name it in `cause_class`.
-fn cause(device: &Snapshot) -> Option<&'static str> {
-    if device.status != Status::Disconnected {
-        return None;
-    }
-    if device.event.payload.source().is_none() {
-        return Some(held::close_code::cause_class(device.event.close_code));
-    }
-    let message = device.message();
-    let cause = status::read(&message).and_then(|document| document.cause());
-    cause.map(formats::Cause::word)
 }
 
 #[cfg(test)]

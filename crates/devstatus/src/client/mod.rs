@@ -97,7 +97,7 @@ fn ask(settings: ClientSettings) -> Result<Outcome, ClientError> {
         Question::Devices(selection) => devices(&service, &selection, &mut output)?,
         Question::Changes(selection) => watch::watch(&service, &selection, &mut output)?,
         Question::Summary => summary(&service, &mut output)?,
-        Question::Series { last } => series(&service, last, &mut output)?,
+        Question::Series { last, source } => series(&service, last, source.as_deref(), &mut output)?,
     };
     output.flush()?;
     Ok(outcome)
@@ -159,9 +159,10 @@ fn summary(service: &Service, output: &mut Output<impl Write>) -> Result<Outcome
 fn series(
     service: &Service,
     last: Duration,
+    source: Option<&str>,
     output: &mut Output<impl Write>,
 ) -> Result<Outcome, ClientError> {
-    let text = service.text(&service::series_path(last))?;
+    let text = service.text(&service::series_path(last, source))?;
     if output.json {
         output.line(text.trim())?;
     } else {

@@ -162,11 +162,16 @@ pub fn device_path(device_type: &str, id: &str) -> String {
 }
 
 /// Where the series of the time until now is found.
-pub fn series_path(last: Duration) -> String {
+pub fn series_path(last: Duration, source: Option<&str>) -> String {
     let now = system::clock::since_1970().as_secs();
     let time = |seconds: u64| TimeText::of_seconds(u32::try_from(seconds).unwrap_or(u32::MAX));
     let (from, to) = (time(now.saturating_sub(last.as_secs())), time(now));
-    format!("/api/v1/series?from={}&to={}", &*from, &*to)
+    let mut query = Serializer::new(String::new());
+    query.append_pair("from", &from).append_pair("to", &to);
+    if let Some(source) = source {
+        query.append_pair("source", source);
+    }
+    format!("/api/v1/series?{}", query.finish())
 }
 
 /// The selection as the API's query, its question mark included.

@@ -53,6 +53,8 @@ pub enum Question {
     /// What was counted in the time until now.
     Series {
         last: Duration,
+        /// `None`: of the whole fleet.
+        source: Option<String>,
     },
 }
 

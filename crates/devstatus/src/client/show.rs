@@ -172,20 +172,49 @@ pub fn summary(summary: &SummaryView, colour: bool) -> Vec<String> {
         }));
         lines.extend(section(&rows, colour));
     }
-    if !summary.types.is_empty() {
-        let mut rows = vec![heading(&["TYPE"])];
-        rows[0].extend(numbered(&["DEVICES", "CONNECTED", "DISCONNECTED"], None));
-        rows.extend(summary.types.iter().map(|one| {
-            let name = Cell::new(&one.device_type, Paint::Plain);
-            vec![name, Cell::number(one.total), Cell::number(one.connected), Cell::number(one.disconnected)]
-        }));
+    // Of the platform's devices the close codes say more.
+    let with_codes: u64 = summary.top_close_codes.iter().map(|code| code.devices).sum();
+    if with_codes < summary.disconnected && !summary.causes.is_empty() {
+        let mut rows = vec![heading(&["CAUSE"])];
+        rows[0].extend(numbered(&["DEVICES"], None));
+        rows.extend(
+            summary
+                .causes
+                .iter()
+                .map(|cause| vec![Cell::new(&cause.cause_class, Paint::Plain), Cell::number(cause.devices)]),
+        );
         lines.extend(section(&rows, colour));
+    }
+    if summary.sources.len() > 1 {
+        let sources = summary.sources.iter();
+        let rows = sources.map(|one| (&*one.source, [one.total, one.connected, one.disconnected]));
+        lines.extend(group_totals("SOURCE", rows, colour));
+    }
+    if !summary.types.is_empty() {
+        let types = summary.types.iter();
+        let rows = types.map(|one| (&*one.device_type, [one.total, one.connected, one.disconnected]));
+        lines.extend(group_totals("TYPE", rows, colour));
     }
     let more = summary.types_total.saturating_sub(summary.types.len());
     if more > 0 {
         lines.push(format!("and {more} more types"));
     }
     lines
+}
+
+/// Devices, connected and disconnected, of each group.
+fn group_totals<'a>(
+    heading_of_name: &str,
+    groups: impl Iterator<Item = (&'a str, [u64; 3])>,
+    colour: bool,
+) -> Vec<String> {
+    let mut rows = vec![heading(&[heading_of_name])];
+    rows[0].extend(numbered(&["DEVICES", "CONNECTED", "DISCONNECTED"], None));
+    rows.extend(groups.map(|(name, numbers)| {
+        let name = Cell::new(name, Paint::Plain);
+        [name].into_iter().chain(numbers.map(Cell::number)).collect()
+    }));
+    section(&rows, colour)
 }
 
 /// A heading of numbers, and of a text behind them.

@@ -87,6 +87,24 @@ pub struct SummaryView {
     pub top_close_codes: Vec<CloseCodeView>,
     pub types_total: usize,
     pub types: Vec<TypeView>,
+    #[serde(default)]
+    pub causes: Vec<CauseView>,
+    #[serde(default)]
+    pub sources: Vec<SourceView>,
+}
+
+#[derive(Debug, Deserialize)]
+pub struct CauseView {
+    pub cause_class: String,
+    pub devices: u64,
+}
+
+#[derive(Debug, Deserialize)]
+pub struct SourceView {
+    pub source: String,
+    pub total: u64,
+    pub connected: u64,
+    pub disconnected: u64,
 }
 
 #[derive(Debug, Deserialize)]

@@ -39,6 +39,13 @@ impl Newest {
         }
     }
 
+    /// Ends of sessions of a cause.
+    fn of_cause(service: &Service, cause: &str) -> u64 {
+        let from = now() - jiff::SignedDuration::from_mins(5);
+        let series = service.get(&format!("/api/v1/series?step=10s&cause={cause}&from={from}")).json();
+        series["disconnects"].as_array().expect("there is a list").iter().filter_map(Value::as_u64).sum()
+    }
+
     fn observed(&self) -> usize {
         self.observed_seconds.iter().filter(|seconds| **seconds > 0).count()
     }
@@ -105,14 +112,6 @@ fn a_lost_link_and_a_restart_leave_gaps_and_nothing_else() {
         let of_type = Newest::of(&service, query);
         assert_eq!(of_type.sums(), (0, disconnects), "{query}: {of_type:?}");
     }
-    let of_cause = |cause: &str| {
-        service
-            .get(&format!(
-                "/api/v1/series?step=10s&cause={cause}&from={}",
-                now() - jiff::SignedDuration::from_mins(5)
-            ))
-            .json()
-    };
     let ends = |series: Value| {
         series["disconnects"]
             .as_array()
@@ -121,7 +120,7 @@ fn a_lost_link_and_a_restart_leave_gaps_and_nothing_else() {
             .filter_map(Value::as_u64)
             .sum::<u64>()
     };
-    assert_eq!((ends(of_cause("connection")), ends(of_cause("timeout"))), (1, 0));
+    assert_eq!((Newest::of_cause(&service, "connection"), Newest::of_cause(&service, "timeout")), (1, 0));
 
     link.down();
     let cut = wait_for(&service, "an interval without a link is over", |newest| !newest.is_newest_observed());
@@ -164,4 +163,42 @@ fn of_several_instances_one_writes_each_interval_and_another_goes_on_when_it_die
     let begun = newest.observed_seconds.iter().position(|seconds| *seconds > 0).expect("there are some");
     let gaps = newest.observed_seconds[begun..newest.observed_seconds.len() - 1].iter();
     assert_eq!(gaps.filter(|seconds| **seconds == 0).count(), 0, "{newest:?}");
+}
+
+#[test]
+fn a_source_has_a_series_and_its_disconnects_a_cause() {
+    let broker = Mosquitto::start();
+    let mut publisher = broker.publisher();
+    publisher.retain("tele/plug/LWT", "Online");
+    publisher.retain("node/status", "online");
+    publisher.flush();
+    let directory = tempfile::tempdir().expect("a directory");
+    let store = format!("sqlite:{}", directory.path().join("store.db").display());
+    let arguments = ["--broker", &broker.url(), "-p", "0", "--source", "tasmota,esphome"];
+    let service = Launch::default().arguments(&arguments).on_store(&store).start();
+    service.wait_until_ready();
+    wait_for_one_more(&service);
+    publisher.retain("tele/plug/LWT", "Offline");
+    publisher.flush();
+    wait_for(&service, "a disconnect was counted", |newest| newest.sums() == (0, 1));
+    for (query, sums, connected) in [
+        ("&source=tasmota", (0, 1), Some(0)),
+        ("&source=esphome", (0, 0), Some(1)),
+        ("&source=none", (0, 0), Some(0)),
+    ] {
+        let newest = Newest::of(&service, query);
+        let last = newest.connected.iter().flatten().last().copied();
+        assert_eq!((newest.sums(), last), (sums, connected), "{query}: {newest:?}");
+    }
+    let of_cause = Newest::of_cause(&service, "connection");
+    assert_eq!((of_cause, Newest::of_cause(&service, "unknown")), (1, 0));
+    let url = format!("http://{}", service.address());
+    let drawn = |source: &str| {
+        Launch::default()
+            .arguments(&["summary", "--url", &url, "--last", "1h", "--source", source])
+            .run()
+            .stdout
+    };
+    assert!(drawn("tasmota").contains("1 in all"), "{}", drawn("tasmota"));
+    assert!(!drawn("esphome").contains("1 in all"), "{}", drawn("esphome"));
 }

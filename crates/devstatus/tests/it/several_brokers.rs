@@ -50,6 +50,25 @@ fn listed(service: &Service, query: &str) -> Vec<String> {
     devices.iter().map(|device| device["id"].as_str().unwrap_or_default().to_owned()).collect()
 }
 
+/// In the summary, on the command line and in metrics.
+fn devices_are_counted_by_source(service: &Service, url: &str) {
+    let summary = service.get("/api/v1/summary").json();
+    let totals = |source: &str, connected: u64, disconnected: u64| json!({"source": source, "total": 1, "connected": connected, "disconnected": disconnected});
+    let expected =
+        json!([totals("north", 1, 0), totals("south/esphome", 1, 0), totals("south/shelly1", 0, 1)]);
+    assert_eq!(summary["sources"], expected);
+    assert_eq!(summary["causes"], json!([{"cause_class": "connection", "devices": 1}]));
+    let shown = Launch::default().arguments(&["summary", "--url", url]).run().stdout;
+    for line in
+        ["SOURCE         DEVICES  CONNECTED  DISCONNECTED", "south/shelly1        1          0             1"]
+    {
+        assert!(shown.lines().any(|shown| shown == line), "{shown}");
+    }
+    let metrics = service.get("/metrics");
+    let line = "devstatus_source_devices{source=\"south/shelly1\",status=\"disconnected\"} 1\n";
+    assert!(metrics.text().contains(line), "{}", metrics.text());
+}
+
 #[test]
 fn a_broker_that_is_away_leaves_the_devices_of_the_others_current() {
     let [north, mut south] = brokers();
@@ -72,6 +91,7 @@ fn a_broker_that_is_away_leaves_the_devices_of_the_others_current() {
         ended.stdout.lines().count()
     };
     assert_eq!(["north", "south/esphome", "south/shelly1,north", "east"].map(of), [1, 1, 2, 0]);
+    devices_are_counted_by_source(&service, &url);
     let ready = service.get("/readyz").json();
     assert_eq!(ready["sources"][1]["name"], json!("south"), "{ready}");
     south.stop();
@@ -101,6 +121,12 @@ fn a_broker_that_is_away_leaves_the_devices_of_the_others_current() {
     publisher.publish("tele/plug/LWT", "Offline");
     publisher.flush();
     service.wait_until("the north goes on", || device(&service, "tasmota/plug")["status"] == "disconnected");
+    let metrics = service.get("/metrics");
+    assert!(
+        metrics.text().contains("devstatus_disconnects_total{cause=\"connection\"} 1\n"),
+        "{}",
+        metrics.text()
+    );
     south.start_again();
     let mut publisher = south.publisher();
     publisher.retain("node/status", "offline");

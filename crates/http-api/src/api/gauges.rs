@@ -4,7 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use prometheus_client::collector::Collector;
-use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric};
+use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric, MetricEncoder};
 use prometheus_client::metrics::MetricType;
 use prometheus_client::metrics::counter::ConstCounter;
 use prometheus_client::metrics::gauge::ConstGauge;
@@ -63,15 +63,31 @@ impl Gauges {
         };
         let other = (self.map.types_total() > TYPES_MAX).then_some(("other", other));
         for (name, totals) in types.iter().map(|(name, totals)| (&**name, *totals)).chain(other) {
-            for (status, devices) in [("connected", totals.connected), ("disconnected", totals.disconnected)]
-            {
-                let devices = i64::try_from(devices).unwrap_or(i64::MAX);
-                let labels = [("type", name), ("status", status)];
-                ConstGauge::new(devices).encode(family.encode_family(&labels)?)?;
-            }
+            encode_totals(&mut family, ("type", name), totals)?;
         }
         Ok(())
     }
+
+    fn encode_sources(&self, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
+        let help = "Devices by source and status; sources beyond the first 100 together as other";
+        let mut family =
+            encoder.encode_descriptor("devstatus_source_devices", help, None, MetricType::Gauge)?;
+        // With a limit there is the platform alone, and of what is not all there are no totals.
+        let sources = if self.map.is_limited() { Vec::new() } else { self.map.totals_by_source() };
+        for (name, totals) in &sources {
+            encode_totals(&mut family, ("source", &**name), *totals)?;
+        }
+        Ok(())
+    }
+}
+
+/// Devices of one group by status.
+fn encode_totals(family: &mut MetricEncoder<'_>, group: (&str, &str), totals: Totals) -> fmt::Result {
+    for (status, devices) in [("connected", totals.connected), ("disconnected", totals.disconnected)] {
+        let devices = i64::try_from(devices).unwrap_or(i64::MAX);
+        ConstGauge::new(devices).encode(family.encode_family(&[group, ("status", status)])?)?;
+    }
+    Ok(())
 }
 
 impl Collector for Gauges {
@@ -87,6 +103,7 @@ impl Collector for Gauges {
             ConstGauge::new(devices).encode(family.encode_family(&[("status", *status)])?)?;
         }
         self.encode_types(&mut encoder)?;
+        self.encode_sources(&mut encoder)?;
         let help = "Ends of sessions that were received live, by the kind of cause";
         let mut family =
             encoder.encode_descriptor("devstatus_disconnects", help, None, MetricType::Counter)?;

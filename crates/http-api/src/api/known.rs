@@ -1,9 +1,13 @@
 //! Where what is known of a device is found: in the map, or, if that holds only some devices and not this one, in the store.
 
+use std::cmp::Reverse;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::context::Context;
 use crate::error::Error;
+use formats::catalog::IOT_PLATFORM;
+use formats::held::close_code;
 use presence::query::{Page, Query, Sort};
 use presence::{Device, DeviceName, DeviceState};
 use server::freshness::RoundNumber;
@@ -26,7 +30,11 @@ pub struct TotalsPage {
     pub types: Vec<(Arc<str>, Totals)>,
     /// Whether more types follow.
     pub more: bool,
+    /// By name.
+    pub sources: Vec<(Arc<str>, Totals)>,
     pub close_codes: Vec<(u16, u64)>,
+    /// Disconnected devices by the word for the cause, the most frequent first.
+    pub causes: Vec<(&'static str, u64)>,
 }
 
 impl From<Unavailable> for Error {
@@ -121,6 +129,9 @@ impl Context {
                 types_total: totals.types.len(),
                 types: types.collect(),
                 more: false,
+                // Not all devices are held of this source alone.
+                sources: vec![(IOT_PLATFORM.into(), totals.all)],
+                causes: causes(&totals.close_codes),
                 close_codes: totals.close_codes.iter().take(*close_codes_max).copied().collect(),
             }
         } else {
@@ -129,6 +140,8 @@ impl Context {
                 types_total: self.map.types_total(),
                 types: self.map.totals_by_type(after.as_deref(), want),
                 more: false,
+                sources: self.map.totals_by_source(),
+                causes: self.map.disconnected_by_cause(),
                 close_codes: self.map.top_close_codes(*close_codes_max),
             }
         };
@@ -141,4 +154,15 @@ impl Context {
     pub fn all_are_held(&self) -> Result<(), Error> {
         if self.read_through.is_some() { Err(Error::NotWithMapLimit) } else { Ok(()) }
     }
+}
+
+/// Devices by the cause that their close codes stand for.
+fn causes(close_codes: &[(u16, u64)]) -> Vec<(&'static str, u64)> {
+    let mut sums = BTreeMap::new();
+    for (code, devices) in close_codes {
+        *sums.entry(close_code::cause_class(*code)).or_default() += devices;
+    }
+    let mut causes: Vec<_> = sums.into_iter().collect();
+    causes.sort_by_key(|(_, devices)| Reverse(*devices));
+    causes
 }

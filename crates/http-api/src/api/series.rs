@@ -20,7 +20,7 @@ use presence::time_text::TimeText;
 use server::clock;
 use server::series::{Figures, Gauge, Interval, POINTS_MAX, Points, Step};
 
-const KNOWN: &[&str] = &["metric", "type", "cause", "from", "to", "step"];
+const KNOWN: &[&str] = &["metric", "type", "source", "cause", "from", "to", "step"];
 
 /// The range, if nothing is said of its beginning.
 const RANGE_SECONDS: u32 = 86_400;
@@ -88,12 +88,19 @@ pub struct GaugeSeries {
 /// What is asked for.
 struct Request {
     metrics: Vec<Metric>,
-    device_type: Option<String>,
-    /// The place among the causes.
-    cause: Option<usize>,
+    group: Group,
     step: Step,
     from: UnixSeconds,
     to: UnixSeconds,
+}
+
+/// Of which devices.
+enum Group {
+    All,
+    Type(String),
+    Source(String),
+    /// Ends of sessions of all devices; the place among the causes.
+    Cause(usize),
 }
 
 /// What is shown of one interval.
@@ -115,7 +122,8 @@ struct Point {
     params(
         ("metric" = Option<Vec<String>>, Query, style = Form, explode, description = "`connected`, `disconnected`, `connects` or `disconnects`; may be given more than once; all by default"),
         ("type" = Option<String>, Query, description = "Only devices of this type. The 200 types that came first have series; `other` is the rest"),
-        ("cause" = Option<String>, Query, description = "Of `disconnects`, only those of this cause class; not with `type`"),
+        ("source" = Option<String>, Query, description = "Only devices of this source; not with `type`. `null` before the first interval that was counted by source"),
+        ("cause" = Option<String>, Query, description = "Of `disconnects`, only those of this cause class; not with `type` or `source`"),
         ("from" = Option<String>, Query, description = "From the interval of this time on (RFC 3339); a day before `to` by default"),
         ("to" = Option<String>, Query, description = "Until before this time (RFC 3339); now by default"),
         ("step" = Option<String>, Query, description = "`10s`, `1m`, `1h` or `1d`; by default the finest that is kept so long and gives at most 1,500 intervals")
@@ -171,15 +179,20 @@ impl Request {
             let place = Cause::ALL.iter().position(|cause| cause.word() == text);
             place.or_else(|| (text == Cause::UNKNOWN).then_some(Cause::ALL.len()))
         })?;
-        let device_type = parameters.one("type")?.map(str::to_owned);
         let metrics = match (metrics.is_empty(), cause) {
             (true, None) => Metric::ALL.to_vec(),
             (true, Some(_)) => vec![Metric::Disconnects],
             (false, _) => metrics,
         };
-        if cause.is_some() && (device_type.is_some() || metrics != [Metric::Disconnects]) {
-            return Err(Error::bad_parameter("cause", "given for disconnects of the whole fleet alone"));
-        }
+        let of_fleet = "given for disconnects of the whole fleet alone";
+        let group = match (parameters.one("type")?, parameters.one("source")?, cause) {
+            (None, None, None) => Group::All,
+            (Some(name), None, None) => Group::Type(name.to_owned()),
+            (None, Some(name), None) => Group::Source(name.to_owned()),
+            (None, None, Some(place)) if metrics == [Metric::Disconnects] => Group::Cause(place),
+            (_, _, Some(_)) => return Err(Error::bad_parameter("cause", of_fleet)),
+            (Some(_), Some(_), None) => return Err(Error::bad_parameter("source", "given without `type`")),
+        };
         let to = time(parameters, "to")?.unwrap_or(now);
         let from = time(parameters, "from")?.unwrap_or(UnixSeconds(to.0.saturating_sub(RANGE_SECONDS)));
         if from >= to {
@@ -200,23 +213,22 @@ impl Request {
                 format!("so long that the range has at most {POINTS_MAX} intervals"),
             ));
         }
-        Ok(Self { metrics, device_type, cause, step, from, to })
+        Ok(Self { metrics, group, step, from, to })
     }
 
-    /// What is shown of an interval. A type that is not in it had no devices.
-    fn point(&self, interval: &Interval) -> Point {
-        let mut figures = match self.device_type.as_deref() {
-            None => interval.all,
-            Some(name) => match interval.types.get(name) {
+    /// What is shown of an interval. A type or a source that is not in it had no devices.
+    fn point(&self, interval: &Interval) -> Option<Point> {
+        let figures = match &self.group {
+            Group::All => interval.all,
+            Group::Type(name) => match interval.types.get(&**name) {
                 Some(figures) => *figures,
                 None if name == OTHER => interval.other,
                 None => Figures::default(),
             },
+            Group::Source(name) => interval.of_source(name)?,
+            Group::Cause(place) => Figures { disconnects: interval.causes[*place], ..interval.all },
         };
-        if let Some(place) = self.cause {
-            figures.disconnects = interval.causes[place];
-        }
-        Point { observed_seconds: interval.observed_seconds, figures }
+        Some(Point { observed_seconds: interval.observed_seconds, figures })
     }
 }
 
@@ -331,6 +343,8 @@ mod tests {
             ("metric=sessions", "metric"),
             ("cause=weather", "cause"),
             ("cause=timeout&type=pump", "cause"),
+            ("cause=timeout&source=north", "cause"),
+            ("source=north&type=pump", "source"),
             ("cause=timeout&metric=connected", "cause"),
             ("from=2026-11-25T12:00:00Z", "from"),
             ("to=1969-11-25T12:00:00Z", "to"),

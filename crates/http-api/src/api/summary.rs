@@ -1,7 +1,6 @@
 //! `GET /api/v1/summary`: the fleet at a glance; the same cost for any number of devices.
 
-use std::cmp::Reverse;
-use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use axum::Json;
 use axum::extract::State;
@@ -15,6 +14,7 @@ use crate::context::Context;
 use crate::error::Error;
 use formats::held::close_code;
 use server::clock;
+use server::registry::Totals;
 
 /// More types are not listed here; `/api/v1/types` has them.
 const TYPES_MAX: usize = 1_000;
@@ -41,11 +41,14 @@ pub struct Summary {
     per_minute: PerMinute,
     /// Why disconnected devices are: the ten most frequent close codes.
     top_close_codes: Vec<CloseCodeTotal>,
-    /// The same by the kind of cause, over all close codes, the most frequent first.
+    /// The same by the kind of cause, of all sources, the most frequent first.
     causes: Vec<CauseTotal>,
     types_total: usize,
     /// The first 1,000 by name.
     types: Vec<TypeTotals>,
+    /// Devices by source: the sources in use, and those that have devices from before, by name. Beyond 100 they are together as
+    /// `other`.
+    sources: Vec<SourceTotals>,
 }
 
 /// What happened in the last sixty seconds.
@@ -74,20 +77,25 @@ pub struct CloseCodeTotal {
 pub struct CauseTotal {
     #[schema(example = "connection")]
     cause_class: &'static str,
-    /// Disconnected devices whose close code is of this kind.
+    /// Disconnected devices whose session ended so.
     devices: u64,
 }
 
-impl CauseTotal {
-    fn of_all(close_codes: &[(u16, u64)]) -> Vec<Self> {
-        let mut sums = BTreeMap::new();
-        for (code, devices) in close_codes {
-            *sums.entry(close_code::cause_class(*code)).or_default() += devices;
-        }
-        let totals = sums.into_iter().map(|(cause_class, devices)| Self { cause_class, devices });
-        let mut totals: Vec<_> = totals.collect();
-        totals.sort_by_key(|total| Reverse(total.devices));
-        totals
+/// Devices of one source.
+#[derive(Serialize, ToSchema)]
+pub struct SourceTotals {
+    /// The name that its devices show.
+    #[schema(example = "north/tasmota")]
+    source: String,
+    total: u64,
+    connected: u64,
+    disconnected: u64,
+}
+
+impl From<(Arc<str>, Totals)> for SourceTotals {
+    fn from((source, totals): (Arc<str>, Totals)) -> Self {
+        let Totals { connected, disconnected } = totals;
+        Self { source: source.to_string(), total: totals.total(), connected, disconnected }
     }
 }
 
@@ -103,12 +111,13 @@ impl CauseTotal {
     )
 )]
 pub async fn summary(State(context): State<Context>, _: NoParameters) -> Result<Json<Summary>, Error> {
-    let query = TotalsQuery { after: None, types_max: TYPES_MAX, close_codes_max: usize::from(u16::MAX) + 1 };
+    let query = TotalsQuery { after: None, types_max: TYPES_MAX, close_codes_max: CLOSE_CODES_MAX };
     let totals = context.totals(&query).await?;
     let state = context.health.state();
     let per_minute = context.map.per_minute(clock::now());
-    let causes = CauseTotal::of_all(&totals.close_codes);
-    let codes = totals.close_codes.into_iter().take(CLOSE_CODES_MAX);
+    let causes = totals.causes.into_iter().map(|(cause_class, devices)| CauseTotal { cause_class, devices });
+    let sources = totals.sources.into_iter().map(SourceTotals::from);
+    let codes = totals.close_codes.into_iter();
     let (types_total, types) = (totals.types_total, totals.types.into_iter().map(TypeTotals::from).collect());
     let totals = totals.all;
     Ok(Json(Summary {
@@ -128,8 +137,9 @@ pub async fn summary(State(context): State<Context>, _: NoParameters) -> Result<
                 devices,
             })
             .collect(),
-        causes,
+        causes: causes.collect(),
         types_total,
         types,
+        sources: sources.collect(),
     }))
 }

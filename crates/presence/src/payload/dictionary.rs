@@ -174,13 +174,20 @@ fn all() -> impl Iterator<Item = (u8, &'static str)> {
     (0..NUMBERS).filter_map(|number| Some((u8::try_from(number).ok()?, piece(number)?)))
 }
 
-/// The number of the piece with just this text; there must be one.
+/// The number of the piece with just this text; there must be one among [`PIECES`] or [`WORDS`].
 pub const fn number(text: &[u8]) -> u8 {
     let mut number = 0;
-    while !is_same(PIECES[number as usize].as_bytes(), text) {
+    while (number as usize) < PIECES.len() {
+        if is_same(PIECES[number as usize].as_bytes(), text) {
+            return number;
+        }
         number += 1;
     }
-    number
+    let mut word = 0;
+    while !is_same(WORDS[word as usize].as_bytes(), text) {
+        word += 1;
+    }
+    FIRST_WORD as u8 + word
 }
 
 /// `==` is not for constants yet.

@@ -59,6 +59,12 @@ impl Payload {
         unpack::ipv4_behind(&self.0, piece.0)
     }
 
+    /// The word that stands behind the first occurrence of this piece of text, up to a quotation mark; `None` if there is none, or
+    /// if that cannot be told without unpacking.
+    pub fn word_behind(&self, piece: Piece) -> Option<&str> {
+        unpack::word_behind(&self.0, piece.0)
+    }
+
     /// Takes up again what [`Payload::packed`] gave, in this process or an earlier one.
     pub fn from_packed(packed: &[u8]) -> Self {
         Self(packed.into())
@@ -226,6 +232,24 @@ mod tests {
             seen += usize::from(ipv4.is_some());
         }
         assert!(seen > 50, "{seen}");
+    }
+
+    #[test]
+    fn a_word_is_found_behind_its_piece_and_not_inside_a_text() {
+        const PIECE: Piece = Piece::of(r#","c":""#);
+        for (text, word) in [
+            (r#"{"ClientID":"a","_":{"t":12,"c":"timeout","m":"x"}}"#, Some("timeout")),
+            (r#"{"ClientID":"a","_":{"t":12,"c":"timeout"}}"#, Some("timeout")),
+            (
+                r#"{"ClientID":"\",\"c\":\"tls\"","_":{"t":12,"c":"ended","u":["b","x"],"m":"y"}}"#,
+                Some("ended"),
+            ),
+            (r#"{"ClientID":"a","_":{"t":12,"m":"{\"a\":1,\"c\":\"tls\"}"}}"#, None),
+            (r#"{"ClientID":"a","_":{"t":12,"c":"mqtt4"}}"#, None),
+            ("", None),
+        ] {
+            assert_eq!(Payload::pack_of("source", text.as_bytes()).word_behind(PIECE), word, "{text}");
+        }
     }
 
     #[test]

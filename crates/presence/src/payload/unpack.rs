@@ -33,6 +33,21 @@ pub fn ipv4_behind(packed: &[u8], wanted: u8) -> Option<Ipv4Addr> {
     found
 }
 
+/// The literal behind the first occurrence of a dictionary piece, up to its first quotation mark.
+pub fn word_behind(packed: &[u8], wanted: u8) -> Option<&str> {
+    let mut rest = packed;
+    loop {
+        let (&code, behind) = rest.split_first()?;
+        if code == wanted {
+            let (_, literal) = behind.split_first().filter(|(code, _)| **code == op::LITERAL)?;
+            let (len, literal) = varint(literal)?;
+            let literal = literal.get(..usize::try_from(len).ok()?)?;
+            return std::str::from_utf8(literal.split(|byte| *byte == b'"').next()?).ok();
+        }
+        rest = skip(rest)?;
+    }
+}
+
 /// What follows one operation.
 fn skip(packed: &[u8]) -> Option<&[u8]> {
     let (&code, rest) = packed.split_first()?;

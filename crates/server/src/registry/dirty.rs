@@ -11,6 +11,7 @@ use parking_lot::Mutex;
 
 use super::limit::RecordFlag;
 use super::shard::RecordPlace;
+use super::sources::Source;
 use super::walk::next_range;
 use super::{Applied, Arrival, DeviceRegistry, LockedDevice, Provenance, Record, SHARDS};
 use crate::freshness::RoundNumber;
@@ -210,13 +211,13 @@ impl DeviceRegistry {
     /// `changing` of its shard.
     fn forget_one(&self, place: RecordPlace, forgotten: &mut impl FnMut(&Record)) {
         let shard = &self.shards[place.shard()];
-        let known = shard
-            .records
-            .read()
-            .at(place.at())
-            .map(|record| (Arc::clone(&record.device_type), record.id.clone(), record.index_key()));
-        let Some((device_type, id, index_key)) = known else { return };
-        self.change_orders(&device_type, place, &id, (index_key, None));
+        let known =
+            shard.records.read().at(place.at()).map(|record| {
+                (Arc::clone(&record.device_type), record.id.clone(), record.facets(&self.sources))
+            });
+        let Some((device_type, id, facets)) = known else { return };
+        Source::move_one(facets.as_ref(), None);
+        self.change_orders(&device_type, place, &id, (facets.map(|facets| facets.index_key), None));
         let device = Device { device_type: &device_type.name, id: &id };
         let Some(record) = shard.records.write().remove(self.hash(device), place.at()) else { return };
         forgotten(&record);

@@ -8,6 +8,7 @@
 use std::cmp::Ordering;
 use std::net::Ipv4Addr;
 
+use super::end_code::EndCode;
 use super::shard::RecordPlace;
 use super::sorted::{At, Sorted};
 use presence::{Moment, Status};
@@ -25,7 +26,7 @@ const PREFIX_AT: [usize; 5] = [16, 64, 256, 1_024, 4_096];
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct IndexKey {
     pub status: Status,
-    pub close_code: u16,
+    pub end_code: EndCode,
     pub time: Moment,
     /// `None`: look at the record.
     pub address: Option<Ipv4Addr>,
@@ -41,7 +42,7 @@ pub(super) struct IndexEntry {
     place: RecordPlace,
     /// All zeros: look at the record.
     address: u32,
-    close_code: u16,
+    end_code: EndCode,
     is_connected: bool,
 }
 
@@ -52,7 +53,7 @@ impl IndexEntry {
             time: index_key.time,
             place,
             address: index_key.address.map_or(0, u32::from),
-            close_code: index_key.close_code,
+            end_code: index_key.end_code,
             is_connected: index_key.status == Status::Connected,
         }
     }
@@ -71,7 +72,7 @@ impl IndexEntry {
     pub fn index_key(&self) -> IndexKey {
         IndexKey {
             status: if self.is_connected { Status::Connected } else { Status::Disconnected },
-            close_code: self.close_code,
+            end_code: self.end_code,
             time: self.time,
             address: (self.address != 0).then(|| Ipv4Addr::from(self.address)),
         }

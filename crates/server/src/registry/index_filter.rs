@@ -1,8 +1,6 @@
 //! A filter as far as the entries of an order tell, in plain numbers: a list may pass over millions of them.
 
-use super::NO_CLOSE_CODE;
 use super::index::IndexKey;
-use super::sessions::place_of_cause;
 use formats::Cause;
 use presence::query::Filter;
 use presence::{Moment, Status};
@@ -52,8 +50,8 @@ impl IndexFilter {
         };
         status
             && index_key.address.is_none_or(|address| address.to_bits() & self.mask == self.network)
-            && self.close_code.is_none_or(|wanted| wanted == index_key.close_code)
-            && self.causes.is_none_or(|places| is_among(places, index_key.close_code))
+            && self.close_code.is_none_or(|wanted| index_key.end_code.close_code() == Some(wanted))
+            && self.causes.is_none_or(|places| places & 1 << index_key.end_code.cause() != 0)
             && index_key.time >= self.since
             && self.until.is_none_or(|until| index_key.time < until)
             && (self.unknown_time || index_key.time != Moment::UNKNOWN)
@@ -66,11 +64,6 @@ fn places(causes: &[&str]) -> u16 {
     causes.iter().fold(0, |places, word| places | 1 << place(word).unwrap_or(Cause::ALL.len()))
 }
 
-/// Whether the cause that a close code stands for is at one of the places. What has no code says its cause in the message.
-fn is_among(places: u16, close_code: u16) -> bool {
-    close_code == NO_CLOSE_CODE || places & (1 << place_of_cause(Some(close_code))) != 0
-}
-
 #[cfg(test)]
 mod tests {
     use std::net::{IpAddr, Ipv4Addr};
@@ -78,8 +71,11 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::registry::end_code::EndCode;
     use formats::held::close_code;
+    use presence::payload::Payload;
     use presence::query::Traits;
+    use presence::{EventKind, PresenceEvent};
 
     fn moment() -> impl Strategy<Value = Moment> {
         prop_oneof![Just(Moment::UNKNOWN), (0i128..4).prop_map(Moment::from_nanos)]
@@ -118,7 +114,15 @@ mod tests {
                 address: Some(IpAddr::V4(address)),
                 time,
             };
-            let index_key = IndexKey { status, close_code: code, time, address: Some(address) };
+            let event = PresenceEvent {
+                kind: EventKind::Disconnect,
+                session: time,
+                time,
+                close_code: code,
+                payload: Payload::pack(b"{}"),
+            };
+            let end_code = if status == Status::Connected { EndCode::NONE } else { EndCode::of(&event) };
+            let index_key = IndexKey { status, end_code, time, address: Some(address) };
             let index_filter = IndexFilter::of(&filter);
             prop_assert_eq!(index_filter.may_admit(index_key), filter.admits(&traits));
             let without_address = Filter { address: None, ..filter };

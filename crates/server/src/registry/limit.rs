@@ -13,6 +13,7 @@ use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering};
 use parking_lot::Mutex;
 
 use super::shard::Records;
+use super::sources::Source;
 use super::{DeviceRegistry, LockedDevice, Provenance, Record, SHARDS};
 use crate::freshness::RoundNumber;
 use presence::{Device, DeviceState, UnixSeconds};
@@ -280,6 +281,7 @@ impl DeviceRegistry {
         let Some(record) = records.remove(hash, at) else { return };
         limit.note_loss(hash);
         limit.evicted.fetch_add(1, Ordering::Relaxed);
+        Source::move_one(record.facets(&self.sources).as_ref(), None);
         let status = record.resolve().status;
         record.device_type.drop_one(status, self.round());
         self.counts.drop_one(status);

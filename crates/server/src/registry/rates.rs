@@ -2,10 +2,9 @@
 
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
-use formats::Cause;
 use presence::{EventKind, UnixSeconds};
 
-use super::sessions::{CAUSES, place_of_cause};
+use super::sessions::{CAUSES, cause_words};
 
 /// Sessions of one minute.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -30,7 +29,7 @@ struct SecondCount {
 /// Counted by one thread, read by any.
 pub(super) struct Rates {
     seconds: [SecondCount; SLOTS],
-    /// Ends of sessions since the start, in the order of [`Cause::ALL`]; the last place is for unknown causes.
+    /// Ends of sessions since the start, by the place of the cause.
     disconnects: [AtomicU64; CAUSES],
 }
 
@@ -42,7 +41,8 @@ impl Default for Rates {
 }
 
 impl Rates {
-    pub fn count(&self, kind: EventKind, close_code: Option<u16>, at: UnixSeconds) {
+    /// Counts an event; `cause` is the place of its cause, if it is an end.
+    pub fn count(&self, kind: EventKind, cause: usize, at: UnixSeconds) {
         let slot = &self.seconds[at.0 as usize % SLOTS];
         if slot.second.load(Ordering::Relaxed) != at.0 {
             slot.connects.store(0, Ordering::Relaxed);
@@ -52,7 +52,7 @@ impl Rates {
         match kind {
             EventKind::Connect => slot.connects.fetch_add(1, Ordering::Relaxed),
             EventKind::Disconnect | EventKind::Takeover => {
-                self.disconnects[place_of_cause(close_code)].fetch_add(1, Ordering::Relaxed);
+                self.disconnects[cause].fetch_add(1, Ordering::Relaxed);
                 slot.disconnects.fetch_add(1, Ordering::Relaxed)
             }
             EventKind::Refusal | EventKind::FailedLogin | EventKind::Request => 0,
@@ -61,8 +61,7 @@ impl Rates {
 
     /// Ends of sessions since the start, by the word for their cause.
     pub fn disconnects_by_cause(&self) -> impl Iterator<Item = (&'static str, u64)> {
-        let words = Cause::ALL.iter().map(|cause| cause.word()).chain([Cause::UNKNOWN]);
-        words.zip(self.disconnects.iter().map(|count| count.load(Ordering::Relaxed)))
+        cause_words().zip(self.disconnects.iter().map(|count| count.load(Ordering::Relaxed)))
     }
 
     /// What was counted in the sixty seconds before this one.
@@ -80,18 +79,20 @@ impl Rates {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::registry::sessions::place_of_cause;
+    use formats::Cause;
 
     #[test]
     fn a_minute_is_the_sixty_seconds_before() {
         let rates = Rates::default();
         for second in 100..200 {
-            rates.count(EventKind::Connect, Some(0), UnixSeconds(second));
-            rates.count(EventKind::Connect, Some(0), UnixSeconds(second));
-            rates.count(EventKind::Disconnect, Some(91), UnixSeconds(second));
-            rates.count(EventKind::Refusal, Some(180), UnixSeconds(second));
+            rates.count(EventKind::Connect, 0, UnixSeconds(second));
+            rates.count(EventKind::Connect, 0, UnixSeconds(second));
+            rates.count(EventKind::Disconnect, place_of_cause(Some(Cause::Connection)), UnixSeconds(second));
+            rates.count(EventKind::Refusal, 0, UnixSeconds(second));
         }
-        rates.count(EventKind::Takeover, Some(288), UnixSeconds(150));
-        rates.count(EventKind::Disconnect, Some(1), UnixSeconds(150));
+        rates.count(EventKind::Takeover, place_of_cause(Some(Cause::Takeover)), UnixSeconds(150));
+        rates.count(EventKind::Disconnect, place_of_cause(None), UnixSeconds(150));
         let by_cause: Vec<_> = rates.disconnects_by_cause().filter(|(_, count)| *count > 0).collect();
         assert_eq!(by_cause, [("connection", 100), ("takeover", 1), ("unknown", 1)]);
         let at = |second| rates.per_minute(UnixSeconds(second));

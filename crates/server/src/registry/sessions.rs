@@ -3,21 +3,50 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use formats::Cause;
-use formats::held::close_code;
-use presence::{EventKind, Status};
+use formats::{Cause, held};
+use presence::{EventKind, PresenceEvent, Status};
 
+use super::sources::{Source, Sources};
 use super::types::DeviceType;
-use super::{Applied, DeviceRegistry, Record, Totals, platform_close_code};
+use super::{Applied, DeviceRegistry, Record, Totals};
 
 /// Causes of the end of a session, in the order of [`Cause::ALL`]; the last place is for unknown ones.
 pub const CAUSES: usize = Cause::ALL.len() + 1;
 
-/// Sessions of one type.
+/// Sessions of one type, or of one source.
 #[derive(Debug, Default)]
 pub(super) struct SessionCounts {
     connects: AtomicU64,
     disconnects: AtomicU64,
+}
+
+/// An event as sessions are counted.
+#[derive(Clone, Copy)]
+pub(super) struct SessionEvent<'a> {
+    pub kind: EventKind,
+    /// Of an end: the place of its cause.
+    pub cause: usize,
+    /// `None`: the IoT platform.
+    source: Option<&'a Source>,
+}
+
+impl<'a> SessionEvent<'a> {
+    pub fn of(event: &PresenceEvent, sources: &'a Sources) -> Self {
+        let cause = match event.kind {
+            EventKind::Disconnect | EventKind::Takeover => held::cause(&event.payload, event.close_code),
+            EventKind::Connect | EventKind::Refusal | EventKind::FailedLogin | EventKind::Request => None,
+        };
+        Self { kind: event.kind, cause: place_of_cause(cause), source: sources.of(&event.payload) }
+    }
+}
+
+impl SessionCounts {
+    /// What they have come to, of devices that are so many now.
+    pub fn counted(&self, now: Totals) -> Counted {
+        let (connects, disconnects) = (&self.connects, &self.disconnects);
+        let of = |count: &AtomicU64| count.load(Ordering::Relaxed);
+        Counted { now, connects: of(connects), disconnects: of(disconnects) }
+    }
 }
 
 /// Sessions of the fleet.
@@ -37,6 +66,21 @@ pub struct Counted {
     pub disconnects: u64,
 }
 
+impl Counted {
+    /// What is left of it without a part.
+    #[must_use]
+    pub fn less(self, part: &Self) -> Self {
+        Self {
+            now: Totals {
+                connected: self.now.connected.saturating_sub(part.now.connected),
+                disconnected: self.now.disconnected.saturating_sub(part.now.disconnected),
+            },
+            connects: self.connects.saturating_sub(part.connects),
+            disconnects: self.disconnects.saturating_sub(part.disconnects),
+        }
+    }
+}
+
 /// What has been counted of the fleet up to now.
 #[derive(Clone, Debug)]
 pub struct FleetCounted {
@@ -45,26 +89,36 @@ pub struct FleetCounted {
     pub causes: [u64; CAUSES],
     /// Of the types that came first, [`super::types::MERGED_TYPES_MAX`] at most.
     pub types: Vec<(Arc<str>, Counted)>,
+    /// Of the sources, [`super::SOURCES_MAX`] at most and the rest as one.
+    pub sources: Vec<(Arc<str>, Counted)>,
 }
 
 /// The place of a cause among [`CAUSES`].
-pub(super) fn place_of_cause(close_code: Option<u16>) -> usize {
-    let cause = close_code.and_then(close_code::cause);
+pub(super) fn place_of_cause(cause: Option<Cause>) -> usize {
     cause.and_then(|cause| Cause::ALL.iter().position(|one| *one == cause)).unwrap_or(Cause::ALL.len())
+}
+
+/// The words for causes, in the order of their places.
+pub(super) fn cause_words() -> impl Iterator<Item = &'static str> {
+    Cause::ALL.iter().map(|cause| cause.word()).chain([Cause::UNKNOWN])
 }
 
 impl DeviceRegistry {
     /// Counts an event that was received live.
-    pub(super) fn count_session(&self, device_type: &DeviceType, kind: EventKind, close_code: Option<u16>) {
-        match kind {
+    pub(super) fn count_session(&self, device_type: &DeviceType, event: SessionEvent<'_>) {
+        let groups = [Some(&device_type.sessions), event.source.map(|source| &source.sessions)];
+        match event.kind {
             EventKind::Connect => {
                 self.sessions.connects.fetch_add(1, Ordering::Relaxed);
-                device_type.sessions.connects.fetch_add(1, Ordering::Relaxed);
+                groups.iter().flatten().for_each(|group| {
+                    group.connects.fetch_add(1, Ordering::Relaxed);
+                });
             }
             EventKind::Disconnect | EventKind::Takeover => {
-                let place = place_of_cause(close_code);
-                self.sessions.disconnects[place].fetch_add(1, Ordering::Relaxed);
-                device_type.sessions.disconnects.fetch_add(1, Ordering::Relaxed);
+                self.sessions.disconnects[event.cause].fetch_add(1, Ordering::Relaxed);
+                groups.iter().flatten().for_each(|group| {
+                    group.disconnects.fetch_add(1, Ordering::Relaxed);
+                });
             }
             EventKind::Refusal | EventKind::FailedLogin | EventKind::Request => {}
         }
@@ -77,20 +131,15 @@ impl DeviceRegistry {
             Status::Connected => EventKind::Connect,
             Status::Disconnected => EventKind::Disconnect,
         };
-        self.count_session(&record.device_type, kind, platform_close_code(record.resolve().event));
+        let event = SessionEvent::of(record.resolve().event, &self.sources);
+        self.count_session(&record.device_type, SessionEvent { kind, ..event });
     }
 
     /// What has been counted up to now. The cost depends on the number of types alone.
     pub fn counted(&self) -> FleetCounted {
         let types = self.types.merged();
         let types = types.iter().map(|device_type| {
-            let SessionCounts { connects, disconnects } = &device_type.sessions;
-            let counted = Counted {
-                now: device_type.counts.totals(),
-                connects: connects.load(Ordering::Relaxed),
-                disconnects: disconnects.load(Ordering::Relaxed),
-            };
-            (Arc::clone(&device_type.name), counted)
+            (Arc::clone(&device_type.name), device_type.sessions.counted(device_type.counts.totals()))
         });
         let types = types.collect();
         let causes = std::array::from_fn(|at| self.sessions.disconnects[at].load(Ordering::Relaxed));
@@ -99,6 +148,6 @@ impl DeviceRegistry {
             connects: self.sessions.connects.load(Ordering::Relaxed),
             disconnects: causes.iter().sum(),
         };
-        FleetCounted { all, causes, types }
+        FleetCounted { all, causes, types, sources: self.counted_by_source(all) }
     }
 }

@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use proptest::prelude::*;
 
 use super::*;
+use formats::held;
 use presence::Moment;
 use presence::payload::Payload;
 use presence::query::{Filter, Position, Query, Sort, SortBy, Traits};
@@ -302,13 +303,18 @@ fn a_disconnect_of_another_source_has_no_close_code_and_counts_for_none() {
     let map = DeviceRegistry::default();
     let arrival = Arrival { provenance: Provenance::Live, at: UnixSeconds(1), round: RoundNumber::NONE };
     let of_platform = PresenceEvent { close_code: 0, ..event(EventKind::Disconnect, 4, 1) };
-    let payload = Payload::pack_of("tasmota", b"Offline");
+    let payload =
+        Payload::pack_of("tasmota", br#"{"ClientID":"2","_":{"t":1,"c":"connection","m":"Offline"}}"#);
     let of_other = PresenceEvent { payload, ..of_platform.clone() };
     map.apply(Device { device_type: "a", id: "1" }, of_platform, arrival);
     map.apply(Device { device_type: "a", id: "2" }, of_other, arrival);
     assert_eq!(map.top_close_codes(9), [(0, 1)]);
-    let unknown = map.disconnects_by_cause().find(|(cause, _)| *cause == "unknown");
-    assert_eq!(unknown, Some(("unknown", 1)));
+    let ends: Vec<_> = map.disconnects_by_cause().filter(|(_, ends)| *ends > 0).collect();
+    assert_eq!(ends, [("ended", 1), ("connection", 1)]);
+    assert_eq!(map.disconnected_by_cause(), [("ended", 1), ("connection", 1)]);
+    let filter = Filter { causes: vec!["connection"], ..Filter::default() };
+    let sort = Sort { by: SortBy::Id, descending: false };
+    assert_eq!(listed(&map, Query { filter, sort, limit: 9, after: None }).len(), 1);
     let filter = Filter { close_code: Some(0), ..Filter::default() };
     let sort = Sort { by: SortBy::Id, descending: false };
     assert_eq!(listed(&map, Query { filter, sort, limit: 9, after: None }).len(), 1);

@@ -2,16 +2,19 @@
 
 use std::collections::BTreeMap;
 
-use crate::registry::CAUSES;
+use crate::registry::{CAUSES, SOURCES_MAX};
 
 /// Types that have figures of their own; the devices of all others are counted together.
 pub const TYPES_MAX: usize = 200;
 
-/// A type with a longer name is counted among the others, so that a row has a bound.
+/// A type or a source with a longer name is counted among the others, so that a row has a bound.
 const NAME_MAX_BYTES: usize = 256;
 
 /// The first byte of the figures of a row.
-const VERSION: u8 = 1;
+const VERSION: u8 = 2;
+
+/// That of rows without figures by source.
+const VERSION_WITHOUT_SOURCES: u8 = 1;
 
 /// A number of devices as it was during an interval.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -43,6 +46,8 @@ pub struct Interval {
     pub types: BTreeMap<Box<str>, Figures>,
     /// The devices of all other types.
     pub other: Figures,
+    /// As many as the registry counts apart, and the rest as one.
+    pub sources: BTreeMap<Box<str>, Figures>,
 }
 
 impl Gauge {
@@ -95,6 +100,23 @@ impl Interval {
         }
     }
 
+    /// Adds a source; beyond the bound it is left out.
+    pub fn add_source(&mut self, name: &str, figures: Figures) {
+        if name.len() <= NAME_MAX_BYTES && self.sources.len() <= SOURCES_MAX {
+            self.sources.insert(name.into(), figures);
+        }
+    }
+
+    /// The figures of a source, all zero if it had no devices. `None`: a version wrote the row that counted no sources.
+    pub fn of_source(&self, name: &str) -> Option<Figures> {
+        let had_devices = self.all != Figures::default();
+        match self.sources.get(name) {
+            Some(figures) => Some(*figures),
+            None if self.sources.is_empty() && had_devices => None,
+            None => Some(Figures::default()),
+        }
+    }
+
     /// Adds what was counted later.
     pub fn add(&mut self, later: &Self) {
         if later.observed_seconds == 0 {
@@ -116,6 +138,12 @@ impl Interval {
                 None => self.add_type(name, *figures),
             }
         }
+        for (name, figures) in &later.sources {
+            match self.sources.get_mut(name) {
+                Some(earlier) => *earlier = earlier.then(*figures),
+                None => self.add_source(name, *figures),
+            }
+        }
     }
 
     /// As the figures of a row: numbers in as few bytes as they need.
@@ -126,12 +154,8 @@ impl Interval {
         put_figures(&mut bytes, &self.other);
         put(&mut bytes, CAUSES as u64);
         self.causes.iter().for_each(|ends| put(&mut bytes, *ends));
-        put(&mut bytes, self.types.len() as u64);
-        for (name, figures) in &self.types {
-            put(&mut bytes, name.len() as u64);
-            bytes.extend_from_slice(name.as_bytes());
-            put_figures(&mut bytes, figures);
-        }
+        put_named(&mut bytes, &self.types);
+        put_named(&mut bytes, &self.sources);
         bytes
     }
 
@@ -139,7 +163,7 @@ impl Interval {
     pub fn unpack(bytes: &[u8]) -> Option<Self> {
         let (version, mut rest) = bytes.split_first()?;
         let bytes = &mut rest;
-        if *version != VERSION {
+        if !(VERSION_WITHOUT_SOURCES..=VERSION).contains(version) {
             return None;
         }
         let mut interval = Self {
@@ -153,15 +177,32 @@ impl Interval {
             let place = usize::try_from(at).map_or(CAUSES - 1, |at| at.min(CAUSES - 1));
             interval.causes[place] = interval.causes[place].saturating_add(take(bytes)?);
         }
-        for _ in 0..take(bytes)? {
-            let len = usize::try_from(take(bytes)?).ok()?;
-            let (name, behind) = bytes.split_at_checked(len)?;
-            *bytes = behind;
-            let name = std::str::from_utf8(name).ok()?;
-            interval.add_type(name, take_figures(bytes)?);
+        take_named(bytes, |name, figures| interval.add_type(name, figures))?;
+        if *version > VERSION_WITHOUT_SOURCES {
+            take_named(bytes, |name, figures| interval.add_source(name, figures))?;
         }
         bytes.is_empty().then_some(interval)
     }
+}
+
+fn put_named(bytes: &mut Vec<u8>, named: &BTreeMap<Box<str>, Figures>) {
+    put(bytes, named.len() as u64);
+    for (name, figures) in named {
+        put(bytes, name.len() as u64);
+        bytes.extend_from_slice(name.as_bytes());
+        put_figures(bytes, figures);
+    }
+}
+
+fn take_named(bytes: &mut &[u8], mut add: impl FnMut(&str, Figures)) -> Option<()> {
+    for _ in 0..take(bytes)? {
+        let len = usize::try_from(take(bytes)?).ok()?;
+        let (name, behind) = bytes.split_at_checked(len)?;
+        *bytes = behind;
+        let name = std::str::from_utf8(name).ok()?;
+        add(name, take_figures(bytes)?);
+    }
+    Some(())
 }
 
 fn put(bytes: &mut Vec<u8>, mut number: u64) {

@@ -37,12 +37,13 @@ impl SeriesReader {
         Self { store, room: Semaphore::new(READ_AT_ONCE) }
     }
 
-    /// What `read` takes of the intervals that start from `from` until before `to`. At most [`POINTS_MAX`] are given.
+    /// What `read` takes of the intervals that start from `from` until before `to`; what it says nothing of was not observed. At
+    /// most [`POINTS_MAX`] are given.
     pub async fn read<T: Clone>(
         &self,
         step: Step,
         (from, to): (UnixSeconds, UnixSeconds),
-        read: impl Fn(&Interval) -> T,
+        read: impl Fn(&Interval) -> Option<T>,
     ) -> Result<Points<T>, StoreError> {
         let start = step.start_of(from);
         let intervals = to.0.saturating_sub(start.0).div_ceil(step.seconds()).min(POINTS_MAX);
@@ -54,7 +55,7 @@ impl SeriesReader {
             let at = (row.start.0.saturating_sub(start.0) / step.seconds()) as usize;
             // What cannot be read was not observed.
             if let (Some(point), Some(interval)) = (points.get_mut(at), Interval::unpack(&row.figures)) {
-                *point = Some(read(&interval));
+                *point = read(&interval);
             }
         }
         Ok(Points { step, start, points })

@@ -156,8 +156,7 @@ fn difference(before: &FleetCounted, now: &FleetCounted) -> Interval {
     for ((ends, now), before) in interval.causes.iter_mut().zip(now.causes).zip(before.causes) {
         *ends = now.saturating_sub(before);
     }
-    let earlier: HashMap<&str, Counted> =
-        before.types.iter().map(|(name, counted)| (&**name, *counted)).collect();
+    let earlier = by_name(&before.types);
     let (mut of_types_before, mut of_types_now) = (Counted::default(), Counted::default());
     for (name, counted) in &now.types {
         let earlier = earlier.get(&**name).copied().unwrap_or_default();
@@ -166,11 +165,20 @@ fn difference(before: &FleetCounted, now: &FleetCounted) -> Interval {
         interval.add_type(name, figures(earlier, *counted));
     }
     // The types are read while they are counted, so their sum may be ahead of the whole.
-    let rest = figures(less(before.all, of_types_before), less(now.all, of_types_now));
+    let rest = figures(before.all.less(&of_types_before), now.all.less(&of_types_now));
     if rest.connected.last + rest.disconnected.last > 0 && now.types.len() >= super::interval::TYPES_MAX {
         interval.other = rest;
     }
+    let earlier = by_name(&before.sources);
+    for (name, counted) in &now.sources {
+        let earlier = earlier.get(&**name).copied().unwrap_or_default();
+        interval.add_source(name, figures(earlier, *counted));
+    }
     interval
+}
+
+fn by_name(counted: &[(Arc<str>, Counted)]) -> HashMap<&str, Counted> {
+    counted.iter().map(|(name, counted)| (&**name, *counted)).collect()
 }
 
 fn figures(before: Counted, now: Counted) -> Figures {
@@ -187,13 +195,4 @@ fn add(sum: &mut Counted, more: Counted) {
     sum.now.disconnected += more.now.disconnected;
     sum.connects += more.connects;
     sum.disconnects += more.disconnects;
-}
-
-fn less(all: Counted, part: Counted) -> Counted {
-    let mut rest = all;
-    rest.now.connected = all.now.connected.saturating_sub(part.now.connected);
-    rest.now.disconnected = all.now.disconnected.saturating_sub(part.now.disconnected);
-    rest.connects = all.connects.saturating_sub(part.connects);
-    rest.disconnects = all.disconnects.saturating_sub(part.disconnects);
-    rest
 }

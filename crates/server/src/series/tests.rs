@@ -5,7 +5,7 @@ use proptest::prelude::*;
 use super::interval::{Figures, Gauge, Interval, TYPES_MAX};
 use super::roll_up::rolled_up;
 use super::step::Step;
-use crate::registry::CAUSES;
+use crate::registry::{CAUSES, SOURCES_MAX};
 use presence::UnixSeconds;
 
 /// What was counted in ten seconds of a fleet of three types.
@@ -33,6 +33,7 @@ fn interval(sample: &Sample) -> Interval {
     interval.causes[sample.cause] = 2;
     for (name, at) in [("a", 0), ("b", 1), ("ü", 2)] {
         interval.add_type(name, figures(sample.connected[at], sample.connects[at]));
+        interval.add_source(name, figures(sample.connects[at], sample.connected[at]));
     }
     interval
 }
@@ -73,6 +74,9 @@ proptest! {
                     let of_type = |sample: &Sample| (sample.connected[at], sample.connects[at]);
                     let figures = interval.types[name];
                     prop_assert_eq!(Some((figures.connected, figures.connects)), model(&of_it, of_type));
+                    let of_source = |sample: &Sample| (sample.connects[at], sample.connected[at]);
+                    let figures = interval.sources[name];
+                    prop_assert_eq!(Some((figures.connected, figures.connects)), model(&of_it, of_source));
                 }
                 for (cause, ends) in interval.causes.iter().enumerate() {
                     let expected = of_it.iter().filter(|sample| sample.cause == cause).count() as u64 * 2;
@@ -88,8 +92,11 @@ proptest! {
     fn no_bytes_make_unpacking_panic(bytes in prop::collection::vec(any::<u8>(), 0..64)) {
         let mut bytes = bytes;
         Interval::unpack(&bytes);
-        bytes.insert(0, 1);
-        Interval::unpack(&bytes);
+        for version in [1, 2] {
+            bytes.insert(0, version);
+            Interval::unpack(&bytes);
+            bytes.remove(0);
+        }
     }
 }
 
@@ -102,6 +109,28 @@ fn types_beyond_the_bound_are_counted_together_and_a_row_has_a_bound() {
     interval.add_type(&"n".repeat(257), figures(4, 1));
     assert_eq!((interval.types.len(), interval.other.connects), (TYPES_MAX, 6));
     assert!(interval.pack().len() < 200 * (256 + 2 + 40) + 200);
+    assert_eq!(Interval::unpack(&interval.pack()), Some(interval));
+}
+
+#[test]
+fn sources_have_a_bound_and_a_row_of_the_version_without_them_says_nothing_of_any() {
+    let mut interval = Interval { observed_seconds: 10, all: figures(3, 1), ..Interval::default() };
+    interval.add_type("pump", figures(3, 1));
+    // As the first version wrote it: without what follows the types.
+    let mut bytes = interval.pack();
+    assert_eq!((bytes[0], bytes.pop()), (2, Some(0)));
+    bytes[0] = 1;
+    let read = Interval::unpack(&bytes);
+    assert_eq!(read.as_ref(), Some(&interval));
+    assert_eq!(read.and_then(|interval| interval.of_source("north")), None);
+    for number in 0..SOURCES_MAX + 5 {
+        interval.add_source(&format!("source {number:03}"), figures(1, 0));
+    }
+    interval.add_source(&"n".repeat(257), figures(1, 0));
+    assert_eq!(interval.sources.len(), SOURCES_MAX + 1);
+    assert_eq!(interval.of_source("source 000"), Some(figures(1, 0)));
+    assert_eq!(interval.of_source("none"), Some(Figures::default()), "a source without devices");
+    assert_eq!(Interval::default().of_source("none"), Some(Figures::default()), "a fleet without devices");
     assert_eq!(Interval::unpack(&interval.pack()), Some(interval));
 }
 

@@ -125,6 +125,10 @@ pub(in crate::config) struct SummaryArgs {
     /// and s, m, h or d, 730d at most
     #[arg(long, value_name = "TIME", value_parser = value::period)]
     pub last: Option<Duration>,
+    /// With --last: only devices of this source
+    // As with the filter of the same name, no variable and no file gives it.
+    #[arg(long = "source", id = SOURCE_FILTER, value_name = "NAME", value_parser = value::source_filter, requires = "last")]
+    pub source: Option<String>,
     #[command(flatten)]
     pub client: ClientArgs,
     #[command(flatten)]

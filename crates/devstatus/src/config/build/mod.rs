@@ -85,7 +85,8 @@ pub(super) fn command(cli: Cli, context: &BuildContext) -> Result<Command, Stop>
             Command::Client(context.client(args.client, Question::Changes(selection), args.output.json)?)
         }
         Verb::Summary(args) => {
-            let question = args.last.map_or(Question::Summary, |last| Question::Series { last });
+            let source = args.source;
+            let question = args.last.map_or(Question::Summary, |last| Question::Series { last, source });
             Command::Client(context.client(args.client, question, args.output.json)?)
         }
         Verb::Sources { verb: None } => return Err(Stop::Answer(show::sources())),

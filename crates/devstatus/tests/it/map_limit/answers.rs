@@ -106,7 +106,16 @@ pub fn assert_every_list(few: &[&Service], all: &Service, paths: &[&str]) {
 pub fn wait_until_it_counts_as(few: &Service, all: &Service) {
     let totals = |service: &Service| {
         let summary = service.get("/api/v1/summary").json();
-        let of = ["total", "connected", "disconnected", "top_close_codes", "types_total", "types"];
+        let of = [
+            "total",
+            "connected",
+            "disconnected",
+            "top_close_codes",
+            "causes",
+            "sources",
+            "types_total",
+            "types",
+        ];
         (of.map(|name| summary[name].clone()), service.get("/api/v1/types").json())
     };
     few.wait_until("it counts as the one that holds all", || totals(few) == totals(all));

@@ -254,7 +254,10 @@ impl EventView {
             close_code: code,
             reason: details.reason.filter(|_| !is_connect).map(owned),
             cause: cause.map(str::to_owned),
-            cause_class: if document.is_some() { cause } else { code.map(close_code::cause_class) },
+            cause_class: match source {
+                Some(_) => (!is_connect).then(|| cause.unwrap_or(formats::Cause::UNKNOWN)),
+                None => code.map(close_code::cause_class),
+            },
             address: details.address.map(owned),
             read_bytes: details.read_bytes,
             read_messages: details.read_messages,

@@ -1,0 +1,100 @@
+//! Why a device is disconnected, in two bytes: a list may pass over millions of them .
+
+use super::DeviceRegistry;
+use super::sessions::{CAUSES, cause_words, place_of_cause};
+use formats::held;
+use presence::PresenceEvent;
+
+/// The platform's close code, or of another source the place of its cause.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) struct EndCode(u16);
+
+/// From here on a code is the place of a cause. The platform's close codes have three digits; one that is as high as this
+/// counts as unknown.
+const FIRST_CAUSE: u16 = u16::MAX - CAUSES as u16;
+
+impl EndCode {
+    /// Of a device that is connected.
+    pub const NONE: Self = Self(u16::MAX);
+
+    /// Of the event that ended the session.
+    pub fn of(event: &PresenceEvent) -> Self {
+        if event.payload.source().is_none() && event.close_code < FIRST_CAUSE {
+            return Self(event.close_code);
+        }
+        let place = place_of_cause(held::cause(&event.payload, event.close_code));
+        Self(FIRST_CAUSE + place as u16)
+    }
+
+    /// `None`: it is of another source, which has no such thing.
+    pub fn close_code(self) -> Option<u16> {
+        (self.0 < FIRST_CAUSE).then_some(self.0)
+    }
+
+    /// The place of the cause.
+    #[inline]
+    pub fn cause(self) -> usize {
+        match self.0.checked_sub(FIRST_CAUSE) {
+            Some(place) => usize::from(place).min(CAUSES - 1),
+            None => place_of_cause(held::close_code::cause(self.0)),
+        }
+    }
+}
+
+impl DeviceRegistry {
+    /// Disconnected devices by close code, the most frequent first, at most so many codes.
+    pub fn top_close_codes(&self, most: usize) -> Vec<(u16, u64)> {
+        let codes = self.end_codes.lock();
+        let of_platform = codes.iter().filter_map(|(code, devices)| Some((code.close_code()?, *devices)));
+        let mut codes: Vec<_> = of_platform.filter(|(_, devices)| *devices > 0).collect();
+        codes.sort_unstable_by_key(|(code, devices)| (std::cmp::Reverse(*devices), *code));
+        codes.truncate(most);
+        codes
+    }
+
+    /// Disconnected devices by the word for the cause, of all sources, the most frequent first.
+    pub fn disconnected_by_cause(&self) -> Vec<(&'static str, u64)> {
+        let mut sums = [0; CAUSES];
+        for (code, devices) in &*self.end_codes.lock() {
+            sums[code.cause()] += devices;
+        }
+        let mut causes: Vec<_> = cause_words().zip(sums).filter(|(_, devices)| *devices > 0).collect();
+        causes.sort_by_key(|(_, devices)| std::cmp::Reverse(*devices));
+        causes
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use formats::Cause;
+    use presence::payload::Payload;
+    use presence::{EventKind, Moment};
+
+    #[test]
+    fn every_close_code_and_every_cause_of_another_source_is_told_apart() {
+        let event = |close_code, payload| PresenceEvent {
+            kind: EventKind::Disconnect,
+            session: Moment::UNKNOWN,
+            time: Moment::UNKNOWN,
+            close_code,
+            payload,
+        };
+        for code in (0..1_000).chain([u16::MAX]) {
+            let end_code = EndCode::of(&event(code, Payload::pack(b"{}")));
+            assert_eq!(end_code.close_code(), (code < 1_000).then_some(code));
+            assert_eq!(end_code.cause(), place_of_cause(held::close_code::cause(code)), "{code}");
+        }
+        for (place, cause) in Cause::ALL.into_iter().enumerate() {
+            let document = format!(
+                r#"{{"ClientID":"a","Action":"Disconnect","_":{{"t":1,"c":"{}","m":"x"}}}}"#,
+                cause.word()
+            );
+            let end_code = EndCode::of(&event(0, Payload::pack_of("a", document.as_bytes())));
+            assert_eq!((end_code.close_code(), end_code.cause()), (None, place), "{document}");
+        }
+        let unknown =
+            EndCode::of(&event(0, Payload::pack_of("a", br#"{"ClientID":"a","Action":"Disconnect"}"#)));
+        assert_eq!((unknown.close_code(), unknown.cause()), (None, CAUSES - 1));
+    }
+}
