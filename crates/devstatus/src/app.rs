@@ -123,6 +123,9 @@ pub async fn start(
     let Means { events, health, feed, metrics, leadership } = means;
     let listener = socket.listen(LISTEN_BACKLOG).map_err(|error| Error::Listen(address, error))?;
     let http_address = listener.local_addr().map_err(|error| Error::Listen(address, error))?;
+    let formats: Vec<_> =
+        [&source].into_iter().chain(&further).map(|source| Arc::clone(&source.formats)).collect();
+    map.name_sources(formats.iter().flat_map(|formats| formats.names()));
     let gauges = Gauges { map: Arc::clone(&map), health: Arc::clone(&health), feed: Arc::clone(&feed) };
     registry.register_collector(Box::new(gauges));
     let watched =
@@ -139,7 +142,7 @@ pub async fn start(
         requests: metrics.requests.clone(),
         replay_limits: source.population.replay_limits.as_slice().into(),
         organization: source.identity.organization.as_str().into(),
-        formats: Arc::clone(&source.formats),
+        formats: formats.iter().cloned().collect(),
         history: Arc::clone(&writer.store) as _,
         series: series(&writer, &shutdown),
         feed: Arc::clone(&feed),
@@ -148,7 +151,6 @@ pub async fn start(
     });
 
     let webhooks = webhooks_of(webhooks, webhook_metrics, &writer, &context);
-    let formats = [&source].into_iter().chain(&further).map(|source| Arc::clone(&source.formats)).collect();
     let ingest = spawn_ingest(&writer, events, formats, source.share.partition(), pending)?;
     let instances = cursor.and_then(|cursor| share(&source, cursor, &writer, &backlog, &shutdown));
     let parts = SourceParts { map: Arc::clone(&map), health, metrics: metrics.clone(), leadership, catalog };

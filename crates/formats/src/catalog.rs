@@ -23,6 +23,8 @@ pub const IOT_PLATFORM: &str = "iot-platform";
 #[derive(Clone, Debug)]
 struct Decoder {
     name: Box<str>,
+    /// As [`FormatInfo`] has it.
+    device_type: &'static str,
     filters: &'static [&'static str],
     kind: DecoderKind,
 }
@@ -288,6 +290,17 @@ impl Formats {
         }
     }
 
+    /// Whether there may be devices of this type that no message has named yet: the states of a format that has such are not
+    /// retained.
+    pub fn may_be_unheard(&self, device_type: &str) -> bool {
+        let Dispatch::Several(several) = &self.0 else { return false };
+        let may_have = |fixed: Option<&str>| fixed.is_none_or(|fixed| fixed == device_type);
+        let mut decoders = several.decoders.iter().filter(|decoder| !decoder.is_retained());
+        let mut profiles = several.profiles.iter().filter(|profile| !profile.is_retained());
+        decoders.any(|decoder| may_have(decoder.fixed_type()))
+            || profiles.any(|profile| may_have(profile.fixed_type()))
+    }
+
     /// Finds the format of a message and lets it read it, unless it is the IoT platform's.
     pub fn route<'a>(&'a self, topic: &'a [u8], payload: &'a [u8], is_retained: bool) -> Routed<'a> {
         let Dispatch::Several(several) = &self.0 else { return Routed::Platform };
@@ -434,7 +447,7 @@ fn decoder(name: &str) -> Result<Option<Decoder>, FormatError> {
         _ => return Ok(None),
     };
     let known = infos().find(|info| info.name == name);
-    Ok(known.map(|info| Decoder { name: info.name.into(), filters, kind }))
+    Ok(known.map(|info| Decoder { name: info.name.into(), device_type: info.device_type, filters, kind }))
 }
 
 fn builtin_profile(name: &str) -> Result<Profiles, ProfileError> {
@@ -452,6 +465,11 @@ impl Decoder {
             | DecoderKind::NanoMq
             | DecoderKind::Sparkplug => false,
         }
+    }
+
+    /// The type of every device, if it is the same for all.
+    fn fixed_type(&self) -> Option<&'static str> {
+        Some(self.device_type).filter(|device_type| !device_type.contains('{'))
     }
 
     fn decode<'a>(&'a self, message: Message<'a>) -> Decoded<'a> {

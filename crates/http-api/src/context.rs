@@ -46,8 +46,8 @@ pub struct ContextParts {
     pub replay_limits: Arc<[u64]>,
     /// Stands in the client id of a device that was never heard of.
     pub organization: Arc<str>,
-    /// How the messages of the broker are read.
-    pub formats: Arc<Formats>,
+    /// How the messages of each broker are read.
+    pub formats: Box<[Arc<Formats>]>,
     pub history: Arc<dyn ReadHistory>,
     pub series: Arc<SeriesReader>,
     pub feed: Arc<Feed>,
@@ -61,15 +61,24 @@ impl Context {
     /// Whether there can be such a device. A device of the IoT platform has a name that a topic can carry; other sources also
     /// have names with `/`, `+` and `#`.
     pub fn is_possible(&self, device: Device<'_>) -> bool {
-        if self.formats.are_platform_only() { device.fits_topic_levels() } else { device.is_possible() }
+        if self.reads_platform_only() { device.fits_topic_levels() } else { device.is_possible() }
     }
 
     /// The client id of a device that was never heard of: the IoT platform's form, or the device's id.
     pub fn client_id(&self, Device { device_type, id }: Device<'_>) -> String {
-        if self.formats.are_platform_only() {
+        if self.reads_platform_only() {
             format!("d:{}:{device_type}:{id}", self.organization)
         } else {
             id.to_owned()
         }
+    }
+
+    fn reads_platform_only(&self) -> bool {
+        self.formats.iter().all(|formats| formats.are_platform_only())
+    }
+
+    /// Whether a device of this type that no message was about may be connected nevertheless: its source would not have said so.
+    pub fn may_be_unheard(&self, device: Device<'_>) -> bool {
+        self.formats.iter().any(|formats| formats.may_be_unheard(device.device_type))
     }
 }

@@ -63,7 +63,7 @@ impl Fixture {
             registry: Arc::new(registry),
             requests: metrics.requests.clone(),
             replay_limits: [].into(),
-            formats: Arc::default(),
+            formats: Box::new([Arc::default()]),
             organization: "org".into(),
             history: Arc::new(HistoryAfter(|_, _| Ok(None))),
             series: Arc::new(SeriesReader::new(Arc::new(MemoryStore::new(Retention { per_device: 1 })))),

@@ -273,6 +273,18 @@ fn a_source_that_retains_nothing_is_unproven_and_ready() {
     service.wait_until_ready();
     let population = service.get("/api/v1/population").json();
     assert_eq!(population["state"], json!("unproven"), "{population}");
+    // Nobody has named these: one may be connected nevertheless.
+    for (path, is_stale) in [("mqtt/none", true), ("tasmota/none", false)] {
+        let answer = service.get(&format!("/{path}"));
+        assert_eq!(answer.header("devstatus-status"), Some("never_connected"), "{path}");
+        assert_eq!(answer.header("devstatus-stale"), is_stale.then_some("true"), "{path}");
+        let native = service.get(&format!("/api/v1/devices/{path}")).json();
+        assert_eq!(
+            (&native["status"], &native["stale"]),
+            (&json!("never_connected"), &json!(is_stale)),
+            "{path}"
+        );
+    }
 }
 
 #[test]

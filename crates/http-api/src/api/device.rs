@@ -126,7 +126,10 @@ pub fn answer(
             (response, is_stale)
         }
         None if !context.health.populated() => return Err(Error::NotPopulated),
-        None => (never_connected(context, device), freshness.is_any_stale()),
+        None => {
+            let is_stale = freshness.is_any_stale() || context.may_be_unheard(device);
+            (never_connected(context, device), is_stale)
+        }
     };
     if is_stale {
         stale::mark(response.headers_mut(), &context.health);

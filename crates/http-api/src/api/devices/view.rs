@@ -217,7 +217,10 @@ impl<'a> Viewer<'a> {
             close_code: code,
             reason: details.reason.filter(|_| is_off),
             cause,
-            cause_class: if document.is_some() { cause } else { code.map(close_code::cause_class) },
+            cause_class: match source {
+                Some(_) => is_off.then(|| cause.unwrap_or(formats::Cause::UNKNOWN)),
+                None => code.map(close_code::cause_class),
+            },
             session: (event.kind != EventKind::Request).then(|| SessionView {
                 connect_time: connect_time.and_then(Moment::rfc3339),
                 protocol: details.protocol,
@@ -259,7 +262,7 @@ impl<'a> Viewer<'a> {
             provenance: None,
             confirmed_at: None,
             dated_ahead: false,
-            stale: self.freshness.is_any_stale(),
+            stale: self.freshness.is_any_stale() || self.context.may_be_unheard(device),
         }
     }
 }
