@@ -30,7 +30,7 @@ mod walk;
 
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU16, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU16, Ordering};
 
 use hashbrown::HashMap;
 use parking_lot::{Mutex, MutexGuard};
@@ -53,12 +53,15 @@ pub use self::snapshot::{LastEvent, Snapshot};
 pub use self::sources::SOURCES_MAX;
 use self::sources::{Facets, Source, Sources};
 pub use self::types::RoundCount;
-use self::types::{DeviceType, TimeOrder, Types};
+use self::types::{DeviceType, RoundCounter, TimeOrder, Types};
 use crate::freshness::RoundNumber;
 use presence::{
     Device, DeviceName, DeviceState, EventKind, PresenceEvent, ResolvedStatus, Status, UnixSeconds,
 };
 use store::ChangeCursor;
+
+/// Rounds whose devices are counted at once: more than there are links, each of which has one that is on.
+const ROUNDS_COUNTED: usize = 256;
 
 /// All devices that a message was about.
 pub struct DeviceRegistry {
@@ -73,8 +76,8 @@ pub struct DeviceRegistry {
     sessions: FleetSessions,
     /// The round of the population that is on.
     round: AtomicU16,
-    /// Devices that a message of this round was about.
-    received_in_round: AtomicU64,
+    /// Devices that messages of a round were about, by the number of the round, of the latest ones: each link has rounds of its own.
+    received_in_rounds: [RoundCounter; ROUNDS_COUNTED],
     /// `None` where no writer stores the changes.
     dirty: Option<DirtySet>,
     /// `None`: all devices are held.
@@ -156,7 +159,7 @@ impl Default for DeviceRegistry {
             rates: Rates::default(),
             sessions: FleetSessions::default(),
             round: AtomicU16::new(0),
-            received_in_round: AtomicU64::new(0),
+            received_in_rounds: std::array::from_fn(|_| RoundCounter::default()),
             dirty: None,
             limit: None,
             removed: Mutex::default(),
@@ -336,11 +339,15 @@ impl DeviceRegistry {
 
     fn note_arrival(&self, record: &mut Record, arrival: Arrival) {
         record.received_at = arrival.at;
-        let round = self.round();
-        if record.note_received(arrival.round, round) {
+        let round = arrival.round;
+        if record.note_received(round) && self.counter_of(round).change_of(round, |received| received + 1) {
             record.device_type.hear_one(round);
-            self.received_in_round.fetch_add(1, Ordering::Relaxed);
         }
+    }
+
+    /// Where the devices of a round are counted, until as many later ones have begun.
+    fn counter_of(&self, round: RoundNumber) -> &RoundCounter {
+        &self.received_in_rounds[usize::from(round.to_bits()) % ROUNDS_COUNTED]
     }
 
     /// Reads one device; the shard is locked while `read` runs, so it should only copy.
@@ -378,13 +385,18 @@ impl DeviceRegistry {
         let next = |bits| Some(RoundNumber::from_bits(bits).next().to_bits());
         let before = self.round.fetch_update(Ordering::Relaxed, Ordering::Relaxed, next);
         let round = RoundNumber::from_bits(before.unwrap_or_else(|same| same)).next();
-        self.received_in_round.store(0, Ordering::Relaxed);
+        self.counter_of(round).set(round, 0);
         round
     }
 
-    /// Devices that messages of the current round were about.
+    /// Devices that messages of a round were about; `None`: so many have begun since that it is no longer counted.
+    pub fn received_in(&self, round: RoundNumber) -> Option<u64> {
+        self.counter_of(round).get(round)
+    }
+
+    /// The same of the round that began last.
     pub fn received_in_round(&self) -> u64 {
-        self.received_in_round.load(Ordering::Relaxed)
+        self.received_in(self.round()).unwrap_or(0)
     }
 
     fn hash(&self, device: Device<'_>) -> u64 {
@@ -448,14 +460,13 @@ impl LockedDevice<'_> {
 }
 
 impl Record {
-    /// Notes that the broker sent something in a round; says whether the device is to be counted in the current round.
-    fn note_received(&mut self, round: RoundNumber, now: RoundNumber) -> bool {
-        if round == RoundNumber::NONE || self.received_in == round {
-            return false;
+    /// Notes that the broker sent something in a round; says whether it is the first message of the round about the device.
+    fn note_received(&mut self, round: RoundNumber) -> bool {
+        let is_first = round != RoundNumber::NONE && self.received_in != round;
+        if is_first {
+            self.received_in = round;
         }
-        self.received_in = round;
-        // What waited for the decoder since before this round began is no part of it.
-        round == now
+        is_first
     }
 
     /// Which device this is.

@@ -69,7 +69,7 @@ pub async fn population(State(context): State<Context>, _: NoParameters) -> Json
     let (types_total, types) = match &state.report {
         Some(report) => (report.types_total, report.types.iter().cloned().map(Type::from).collect()),
         None => {
-            let counts = context.map.round_counts(REPORTED_TYPES_MAX);
+            let counts = context.map.round_counts(context.map.round(), REPORTED_TYPES_MAX);
             (context.map.types_total(), counts.into_iter().map(Type::unread).collect())
         }
     };

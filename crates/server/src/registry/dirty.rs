@@ -224,9 +224,11 @@ impl DeviceRegistry {
         let status = record.resolve().status;
         device_type.drop_one(status, self.round());
         self.counts.drop_one(status);
-        if record.received_in == self.round() && record.received_in != RoundNumber::NONE {
-            device_type.unhear_one(record.received_in);
-            self.received_in_round.fetch_sub(1, Ordering::Relaxed);
+        let round = record.received_in;
+        if round != RoundNumber::NONE
+            && self.counter_of(round).change_of(round, |received| received.saturating_sub(1))
+        {
+            device_type.unhear_one(round);
         }
         let is_empty = device_type.counts.totals().total() == 0;
         let name = Arc::clone(&device_type.name);

@@ -299,6 +299,23 @@ fn a_message_queued_before_a_round_is_not_counted_in_it() {
 }
 
 #[test]
+fn rounds_of_several_links_are_counted_beside_each_other() {
+    let map = DeviceRegistry::default();
+    let (north, south) = (map.begin_round(), map.begin_round());
+    for (id, round) in [("1", north), ("2", south), ("3", north), ("1", north)] {
+        let arrival = Arrival { provenance: Provenance::Retained, at: UnixSeconds(1), round };
+        map.apply(Device { device_type: "a", id }, event(EventKind::Connect, 1, 1), arrival);
+    }
+    assert_eq!((map.received_in(north), map.received_in(south)), (Some(2), Some(1)));
+    map.forget_device(Device { device_type: "a", id: "3" }, |_| ());
+    assert_eq!((map.received_in(north), map.received_in(south)), (Some(1), Some(1)));
+    for _ in 0..ROUNDS_COUNTED {
+        map.begin_round();
+    }
+    assert_eq!((map.received_in(north), map.received_in(south)), (None, None), "it is long over");
+}
+
+#[test]
 fn a_disconnect_of_another_source_has_no_close_code_and_counts_for_none() {
     let map = DeviceRegistry::default();
     let arrival = Arrival { provenance: Provenance::Live, at: UnixSeconds(1), round: RoundNumber::NONE };

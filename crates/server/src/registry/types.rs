@@ -122,12 +122,12 @@ impl DeviceType {
 
 /// A number that holds for one round, with that round in its upper 16 bits: so beginning a round changes none of them.
 #[derive(Debug, Default)]
-struct RoundCounter(AtomicU64);
+pub(super) struct RoundCounter(AtomicU64);
 
 const ROUND_SHIFT: u32 = 48;
 
 impl RoundCounter {
-    fn get(&self, round: RoundNumber) -> Option<u64> {
+    pub fn get(&self, round: RoundNumber) -> Option<u64> {
         Self::number_of(self.0.load(Ordering::Relaxed), round)
     }
 
@@ -144,10 +144,23 @@ impl RoundCounter {
         let _previous = self.0.update(Ordering::Relaxed, Ordering::Relaxed, changed);
     }
 
+    /// Changes the number if it is of this round, and says whether it is.
+    pub fn change_of(&self, round: RoundNumber, change: impl Fn(u64) -> u64) -> bool {
+        let changed = |packed| {
+            let number = change(Self::number_of(packed, round)?);
+            Some(u64::from(round.to_bits()) << ROUND_SHIFT | number)
+        };
+        self.0.fetch_update(Ordering::Relaxed, Ordering::Relaxed, changed).is_ok()
+    }
+
+    pub fn set(&self, round: RoundNumber, number: u64) {
+        self.0.store(u64::from(round.to_bits()) << ROUND_SHIFT | number, Ordering::Relaxed);
+    }
+
     /// Sets the number unless it is set for this round already.
     fn set_once(&self, round: RoundNumber, number: u64) {
         if self.get(round).is_none() {
-            self.0.store(u64::from(round.to_bits()) << ROUND_SHIFT | number, Ordering::Relaxed);
+            self.set(round, number);
         }
     }
 }
@@ -232,9 +245,8 @@ impl DeviceRegistry {
         types.iter().map(|t| (Arc::clone(&t.name), t.counts.totals())).collect()
     }
 
-    /// What the current round has come to, for at most so many types by name.
-    pub fn round_counts(&self, most: usize) -> Vec<RoundCount> {
-        let round = self.round();
+    /// What a round has come to, for at most so many types by name.
+    pub fn round_counts(&self, round: RoundNumber, most: usize) -> Vec<RoundCount> {
         self.types.page(Bound::Unbounded, false, most).iter().map(|t| t.round_count(round)).collect()
     }
 
@@ -358,6 +370,6 @@ mod tests {
             (map.ids_in_round("a", true), map.ids_in_round("b", true)),
             (vec!["1".to_owned()], vec![])
         );
-        assert_eq!((map.received_in_round(), map.round_counts(2).len()), (2, 2));
+        assert_eq!((map.received_in_round(), map.round_counts(map.round(), 2).len()), (2, 2));
     }
 }

@@ -296,9 +296,9 @@ impl Source {
         }
     }
 
-    /// Devices that messages of it were about; `None`: another link has begun a round meanwhile, and they were not counted.
+    /// Devices that messages of it were about, whatever rounds other links have begun meanwhile.
     fn received_in_round(&self) -> Option<u64> {
-        (self.round() == self.map.round()).then(|| self.map.received_in_round())
+        self.map.received_in(self.round())
     }
 
     fn next_pass(&self) -> PassId {

@@ -249,7 +249,8 @@ impl<'a> PopulationReader<'a> {
                         .received_in_round()
                         .is_some_and(|received| round.whole_shows_every_type(received)))
         {
-            round.proof = round.proof_by_types(&self.source.map.round_counts(READ_TYPES_MAX));
+            round.proof =
+                round.proof_by_types(&self.source.map.round_counts(self.source.round(), READ_TYPES_MAX));
         }
         round.proof.is_some()
     }
@@ -394,7 +395,7 @@ impl<'a> PopulationReader<'a> {
 
     fn report(&self, round: &Round) -> PopulationReport {
         let (state, evidence) = round.outcome();
-        let counts = self.source.map.round_counts(REPORTED_TYPES_MAX).into_iter();
+        let counts = self.source.map.round_counts(self.source.round(), REPORTED_TYPES_MAX).into_iter();
         let ours = counts.filter(|count| self.source.settings.takes(&count.device_type));
         let types = ours.map(|count| {
             let own = round.types.get(&count.device_type).and_then(|read| read.evidence);
