@@ -211,6 +211,11 @@ pub trait Speaker {
         Some(newest.get(&device)?.is_connected)
     }
 
+    /// Whether what has arrived decides the state of a device.
+    fn is_decided(&self, _device: usize, _newest: &HashMap<usize, Fact>) -> bool {
+        true
+    }
+
     /// Whether a device must be shown as out of date, if that is known.
     fn is_stale(&self, _device: usize, _newest: &HashMap<usize, Fact>) -> Option<bool> {
         None

@@ -185,11 +185,18 @@ impl Speaker for Nodes {
         }
     }
 
+    /// A death whose birth was lost is taken for a late one while another birth is held.
+    fn is_decided(&self, device: usize, newest: &HashMap<usize, Fact>) -> bool {
+        let node = device % 2;
+        let born_in = newest.get(&(DEVICES + node)).map(|birth| birth.rank.0);
+        newest.get(&node).is_none_or(|fact| fact.rank.1 != ENDED || born_in == Some(fact.rank.0))
+    }
+
     fn expected(&self, device: usize, newest: &HashMap<usize, Fact>) -> Option<bool> {
         let own = newest.get(&device)?;
         let Some(node) = device.checked_sub(2) else { return Some(own.is_connected) };
         let is_node_connected = newest.get(&node).is_none_or(|fact| fact.is_connected);
-        let is_born_since = newest.get(&(DEVICES + node)).is_none_or(|birth| own.rank >= birth.rank);
+        let is_born_since = newest.get(&(DEVICES + node)).is_none_or(|birth| own.rank.1 >= birth.rank.1);
         Some(own.is_connected && is_node_connected && is_born_since)
     }
 }
