@@ -3,6 +3,7 @@
 
 pub mod browser;
 pub mod closing_broker;
+pub mod device_process;
 pub mod events;
 pub mod haproxy;
 pub mod http;

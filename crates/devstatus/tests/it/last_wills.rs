@@ -1,0 +1,315 @@
+//! A fleet of paho clients with last wills on a stock mosquitto: killed, timed out, taken over, back. Three conventions and the
+//! broker's log are read by one service, and none of them may differ from what was done to the clients.
+//!
+//! By default there are 300 clients; `TEST_LONG=1` makes 5,040.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use serde_json::{Value, json};
+use testkit::device_process::DeviceProcess;
+use testkit::mosquitto::{Mosquitto, Setup};
+use testkit::poll;
+use testkit::service::{Launch, Service};
+
+/// Seconds of a keep-alive that is to run out, and of one that is not.
+const SHORT_KEEP_ALIVE: &str = "5";
+const LONG_KEEP_ALIVE: &str = "600";
+/// How long the service may take for what thousands of clients do on a busy machine.
+const TRUTH_BOUND: Duration = Duration::from_secs(300);
+/// Files that the broker needs for the long form, a client each.
+const FILES: u64 = 12_000;
+
+fn is_long() -> bool {
+    std::env::var_os("TEST_LONG").is_some_and(|value| value == "1")
+}
+
+/// How a convention names the state of a device.
+struct Convention {
+    source: &'static str,
+    device_type: &'static str,
+    topic: fn(&str) -> String,
+    /// By the birth, the will, and the goodbye before a clean end.
+    payloads: [&'static str; 3],
+}
+
+const CONVENTIONS: [Convention; 3] = [
+    Convention {
+        source: "esphome",
+        device_type: "esphome",
+        topic: |id| format!("{id}/status"),
+        payloads: ["online", "offline", "offline"],
+    },
+    Convention {
+        source: "homie4",
+        device_type: "homie",
+        topic: |id| format!("homie/{id}/$state"),
+        payloads: ["ready", "lost", "disconnected"],
+    },
+    Convention {
+        source: "tasmota",
+        device_type: "tasmota",
+        topic: |id| format!("tele/{id}/LWT"),
+        payloads: ["Online", "Offline", "Offline"],
+    },
+];
+
+/// What is done to the clients of a process, in two acts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Fate {
+    Untouched,
+    Killed,
+    KilledAndBack,
+    TimedOut,
+    TimedOutAndBack,
+    TakenOver,
+    TakenOverAndKilled,
+    /// The first connection hangs while another one takes over, and ends after it.
+    HangingAndTakenOver,
+    LeftAndBack,
+    /// Connections end without a word, and the clients are back at once, in both acts.
+    Dropped,
+}
+
+impl Fate {
+    const ALL: [Self; 10] = [
+        Self::Untouched,
+        Self::Killed,
+        Self::KilledAndBack,
+        Self::TimedOut,
+        Self::TimedOutAndBack,
+        Self::TakenOver,
+        Self::TakenOverAndKilled,
+        Self::HangingAndTakenOver,
+        Self::LeftAndBack,
+        Self::Dropped,
+    ];
+
+    /// Whether its clients are connected after the first act, and after the second.
+    fn connected(self) -> [bool; 2] {
+        match self {
+            Self::Untouched | Self::TakenOver | Self::HangingAndTakenOver | Self::Dropped => [true, true],
+            Self::Killed | Self::TimedOut => [false, false],
+            Self::KilledAndBack | Self::TimedOutAndBack | Self::LeftAndBack => [false, true],
+            Self::TakenOverAndKilled => [true, false],
+        }
+    }
+
+    /// The cause that the broker's log gives for the end in the first act.
+    fn logged_cause(self) -> Option<&'static str> {
+        match self {
+            Self::Killed | Self::KilledAndBack => Some("connection"),
+            Self::TimedOut | Self::TimedOutAndBack => Some("timeout"),
+            Self::LeftAndBack => Some("ended"),
+            Self::Untouched
+            | Self::TakenOver
+            | Self::TakenOverAndKilled
+            | Self::HangingAndTakenOver
+            | Self::Dropped => None,
+        }
+    }
+
+    /// The keep-alive, and whether clients connect again when a connection is lost.
+    fn habits(self) -> (&'static str, &'static str) {
+        match self {
+            Self::TimedOut | Self::TimedOutAndBack => (SHORT_KEEP_ALIVE, "returning"),
+            Self::Untouched
+            | Self::Killed
+            | Self::KilledAndBack
+            | Self::TakenOver
+            | Self::TakenOverAndKilled
+            | Self::HangingAndTakenOver
+            | Self::LeftAndBack
+            | Self::Dropped => (LONG_KEEP_ALIVE, "quiet"),
+        }
+    }
+}
+
+/// The clients of a process, and of the one that comes after it or takes over.
+struct Group {
+    fate: Fate,
+    ids: Vec<String>,
+    process: DeviceProcess,
+    second: Option<DeviceProcess>,
+}
+
+impl Group {
+    fn start(broker: &Mosquitto, number: usize, fate: Fate, clients: usize) -> Self {
+        let ids: Vec<String> = (0..clients).map(|client| format!("will-{number:02}-{client:03}")).collect();
+        let process = connect(broker, fate, &ids);
+        Self { fate, ids, process, second: None }
+    }
+
+    /// Begins the first act.
+    fn strike(&mut self, broker: &Mosquitto) {
+        match self.fate {
+            Fate::Untouched => {}
+            Fate::Killed | Fate::KilledAndBack => self.process.kill(),
+            Fate::TimedOut | Fate::TimedOutAndBack => self.process.freeze(true),
+            Fate::TakenOver | Fate::TakenOverAndKilled => self.start_second(broker),
+            Fate::HangingAndTakenOver => {
+                self.process.freeze(true);
+                self.start_second(broker);
+            }
+            Fate::LeftAndBack => self.process.order("leave"),
+            Fate::Dropped => self.process.order("drop"),
+        }
+    }
+
+    /// Begins the second act.
+    fn strike_again(&mut self, broker: &Mosquitto) {
+        match self.fate {
+            Fate::Untouched | Fate::Killed | Fate::TimedOut | Fate::TakenOver => {}
+            Fate::KilledAndBack | Fate::LeftAndBack => self.start_second(broker),
+            Fate::TimedOutAndBack => self.process.freeze(false),
+            Fate::TakenOverAndKilled => self.second.iter_mut().for_each(DeviceProcess::kill),
+            Fate::HangingAndTakenOver => self.process.kill(),
+            Fate::Dropped => self.process.order("drop"),
+        }
+    }
+
+    /// Waits until the clients have done what an act wants of them.
+    fn wait_for_act(&self, act: usize) {
+        match (self.fate, act) {
+            (Fate::TakenOver, 0) => {
+                self.connected_again();
+                self.process.wait_for("lost");
+            }
+            (Fate::TakenOverAndKilled | Fate::HangingAndTakenOver, 0)
+            | (Fate::KilledAndBack | Fate::LeftAndBack, 1) => self.connected_again(),
+            (Fate::LeftAndBack, 0) => self.process.wait_for("left"),
+            (Fate::Dropped, _) | (Fate::TimedOutAndBack, 1) => self.process.wait_for("connected"),
+            (_, _) => {}
+        }
+    }
+
+    fn start_second(&mut self, broker: &Mosquitto) {
+        self.second = Some(connect(broker, self.fate, &self.ids));
+    }
+
+    fn connected_again(&self) {
+        self.second.iter().for_each(|process| process.wait_for("connected"));
+    }
+}
+
+fn convention(number: usize) -> &'static Convention {
+    &CONVENTIONS[number % CONVENTIONS.len()]
+}
+
+fn connect(broker: &Mosquitto, fate: Fate, ids: &[String]) -> DeviceProcess {
+    let (keep_alive, returning) = fate.habits();
+    let port = broker.port().to_string();
+    let mut process = DeviceProcess::start("last_wills.py", &[&port, keep_alive, returning]);
+    let clients = ids.iter().enumerate().map(|(number, id)| {
+        let Convention { topic, payloads: [birth, will, goodbye], .. } = convention(number);
+        json!({"id": id, "topic": topic(id), "birth": birth, "will": will, "goodbye": goodbye})
+    });
+    process.order(&clients.collect::<Value>().to_string());
+    process
+}
+
+/// By source, type and id, whether a device is connected.
+type Statuses = BTreeMap<(String, String, String), bool>;
+
+/// What every source must say.
+fn truth(groups: &[Group], is_connected: impl Fn(Fate) -> bool) -> Statuses {
+    let mut truth = Statuses::new();
+    for group in groups {
+        for (number, id) in group.ids.iter().enumerate() {
+            let Convention { source, device_type, .. } = convention(number);
+            for (source, device_type) in [(*source, *device_type), ("mosquitto-log", "mqtt")] {
+                let key = (source.to_owned(), device_type.to_owned(), id.clone());
+                truth.insert(key, is_connected(group.fate));
+            }
+        }
+    }
+    truth
+}
+
+/// What the service says of all clients of the fleet.
+fn listed(service: &Service) -> Statuses {
+    let mut statuses = Statuses::new();
+    let mut cursor = String::new();
+    loop {
+        let page = service.get(&format!("/api/v1/devices?id_prefix=will-&limit=1000{cursor}")).json();
+        for device in page["devices"].as_array().expect("a list") {
+            let text = |field: &str| device[field].as_str().expect("a text").to_owned();
+            statuses.insert((text("source"), text("type"), text("id")), device["status"] == "connected");
+        }
+        let Some(next) = page["next_cursor"].as_str() else { return statuses };
+        cursor = format!("&cursor={next}");
+    }
+}
+
+/// Waits until nothing differs from the truth.
+fn expect_truth(service: &Service, truth: &Statuses, when: &str) {
+    let mut last = Statuses::new();
+    let equal = poll(TRUTH_BOUND, || {
+        last = listed(service);
+        (last == *truth).then_some(())
+    });
+    if equal.is_none() {
+        let wrong: Vec<_> =
+            truth.iter().filter(|(key, is_connected)| last.get(*key) != Some(*is_connected)).collect();
+        let more: Vec<_> = last.keys().filter(|key| !truth.contains_key(*key)).collect();
+        panic!(
+            "{when}: {} of {} differ from the truth, {} are too many: {:?} {:?}\n{}",
+            wrong.len(),
+            truth.len(),
+            more.len(),
+            &wrong[..wrong.len().min(10)],
+            &more[..more.len().min(10)],
+            service.log()
+        );
+    }
+}
+
+fn launch(broker: &Mosquitto, name: &str, sources: &str) -> Service {
+    let service = Launch::default()
+        .arguments(&["--broker", &broker.url(), "-p", "0", "--source", sources, "--name", name])
+        .arguments(&["--quiet-interval-ms", "300"])
+        .start();
+    service.wait_until_ready();
+    service
+}
+
+fn allow_files() {
+    let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
+    if current.is_some_and(|current| current < FILES) {
+        let limit = Rlimit { current: Some(FILES), maximum };
+        setrlimit(Resource::Nofile, limit).expect("the long form needs as many open files");
+    }
+}
+
+#[test]
+fn a_fleet_with_last_wills_is_shown_as_it_is_by_every_convention_and_by_the_log() {
+    let (processes, clients) = if is_long() { (4, 126) } else { (1, 30) };
+    if is_long() {
+        allow_files();
+    }
+    let log = ["log_dest topic", "connection_messages true"].map(str::to_owned).to_vec();
+    let broker = Mosquitto::start_with(Setup { extra: log, ..Setup::default() });
+    let service = launch(&broker, "first", "esphome,homie4,tasmota,mosquitto-log");
+    let fates = Fate::ALL.into_iter().flat_map(|fate| std::iter::repeat_n(fate, processes));
+    let mut groups: Vec<Group> =
+        fates.enumerate().map(|(number, fate)| Group::start(&broker, number, fate, clients)).collect();
+    groups.iter().for_each(|group| group.process.wait_for("connected"));
+    expect_truth(&service, &truth(&groups, |_| true), "all are connected");
+    groups.iter_mut().for_each(|group| group.strike(&broker));
+    groups.iter().for_each(|group| group.wait_for_act(0));
+    expect_truth(&service, &truth(&groups, |fate| fate.connected()[0]), "after the first act");
+    for group in &groups {
+        let device = service.get(&format!("/api/v1/devices/mqtt/{}", group.ids[0])).json();
+        assert_eq!(device["cause"].as_str(), group.fate.logged_cause(), "{:?}: {device}", group.fate);
+    }
+    groups.iter_mut().for_each(|group| group.strike_again(&broker));
+    groups.iter().for_each(|group| group.wait_for_act(1));
+    let end = truth(&groups, |fate| fate.connected()[1]);
+    expect_truth(&service, &end, "after the second act");
+    // The conventions are retained, so a service that begins now knows as much of them.
+    let newcomer = launch(&broker, "newcomer", "esphome,homie4,tasmota");
+    let retained = end.into_iter().filter(|((source, _, _), _)| source != "mosquitto-log").collect();
+    expect_truth(&newcomer, &retained, "to a newcomer");
+    println!("{} clients, {} processes", groups.len() * clients, groups.len());
+}
