@@ -113,6 +113,7 @@ bench: ## every measurement at full size; see tools/bench/README.md
 	$(BENCH) restart --devices 1000000 --rounds 3
 	$(BENCH) sustained --rounds 2
 	$(BENCH) population --rounds 3
+	$(BENCH) population --source tasmota --devices 1000000 --rounds 3
 	$(BENCH) platform-population --rounds 1
 	$(BENCH) model
 	$(BENCH) model --check --devices 100000
@@ -136,5 +137,6 @@ bench-smoke: ## every measurement, tiny; no figure is judged
 	$(SMOKE) restart
 	$(SMOKE) sustained --changes 500 --seconds 2 --readers 1
 	$(SMOKE) population --seconds 1 --quiet-interval-ms 200
+	$(SMOKE) population --source tasmota --seconds 1 --quiet-interval-ms 200
 	$(SMOKE) platform-population --seconds 1 --quiet-interval-ms 100
 	$(SMOKE) model --seconds 5

@@ -9,6 +9,7 @@ mod events;
 mod http;
 mod ingest;
 mod instances;
+mod last_wills;
 mod latencies;
 mod list;
 mod lookup;
@@ -92,7 +93,7 @@ enum Command {
     /// Latency of lookups while statuses change, against the same without; whether the service keeps up; what it keeps.
     Sustained(sustained::Load),
     /// Devices right of all, and time to `complete`, on a stock mosquitto, which drops, against `mosquitto_sub` and paho.
-    Population(peers::Given),
+    Population(population::Options),
     /// The same on a stand-in for the platform's broker, which keeps 5,000 messages for one subscription.
     PlatformPopulation(peers::Given),
 }
@@ -109,7 +110,7 @@ fn main() -> ExitCode {
         Command::Lookup(load) => lookup::run(&size, &load),
         Command::List(load) => list::run(&size, &load),
         Command::Memory => memory::run(&size),
-        Command::Population(given) => population::run(&size, &given),
+        Command::Population(options) => population::run(&size, &options),
         Command::PlatformPopulation(given) => platform_population::run(&size, &given),
         Command::Model(options) => model::run(&size, &options),
         Command::Parents(load) => parents::run(&size, &load),

@@ -78,40 +78,57 @@ impl Organization {
         })
     }
 
-    /// How many devices' statuses are among these lines, of a topic, a blank and a payload each.
-    pub fn right_in(&self, lines: impl BufRead) -> Outcome<u32> {
-        let hasher = BuildHasherDefault::<DefaultHasher>::new();
-        let mut expected: HashSet<u64> =
-            self.messages().map(|m| hasher.hash_one(format!("{} {}", m.topic, m.payload))).collect();
-        let all = expected.len();
-        for line in lines.lines() {
-            expected.remove(&hasher.hash_one(line?));
-        }
-        Ok((all - expected.len()) as u32)
-    }
-
     /// How many devices a service answers with exactly what was published; asks it for every one.
     pub fn right_at(&self, url: &str) -> Outcome<u32> {
-        let address = url.strip_prefix("http://").ok_or("an address of http://")?;
-        let stream = TcpStream::connect(address)?;
-        stream.set_read_timeout(Some(ANSWER_BOUND))?;
-        let mut answers = BufReader::new(stream.try_clone()?);
-        let mut stream = stream;
-        let mut right = 0;
         let messages: Vec<Message> = self.messages().collect();
-        for batch in messages.chunks(PIPELINE) {
-            let mut requests = String::new();
-            for message in batch {
+        count_right(
+            url,
+            &messages,
+            |message| {
                 let (device_type, id) = names(&message.topic).ok_or("a topic of the platform's form")?;
-                requests += &format!("GET /{device_type}/{id} HTTP/1.1\r\nHost: localhost\r\n\r\n");
-            }
-            stream.write_all(requests.as_bytes())?;
-            for message in batch {
-                right += u32::from(body(&mut answers)? == message.payload.as_bytes());
-            }
-        }
-        Ok(right)
+                Ok(format!("/{device_type}/{id}"))
+            },
+            |message, body| body == message.payload.as_bytes(),
+        )
     }
+}
+
+/// How many of these messages are among these lines, of a topic, a blank and a payload each.
+pub fn right_in(messages: impl Iterator<Item = Message>, lines: impl BufRead) -> Outcome<u32> {
+    let hasher = BuildHasherDefault::<DefaultHasher>::new();
+    let mut expected: HashSet<u64> =
+        messages.map(|m| hasher.hash_one(format!("{} {}", m.topic, m.payload))).collect();
+    let all = expected.len();
+    for line in lines.lines() {
+        expected.remove(&hasher.hash_one(line?));
+    }
+    Ok((all - expected.len()) as u32)
+}
+
+/// Asks a service for every device; how many of the answers are right.
+pub fn count_right<T>(
+    url: &str,
+    devices: &[T],
+    path: impl Fn(&T) -> Outcome<String>,
+    is_right: impl Fn(&T, &[u8]) -> bool,
+) -> Outcome<u32> {
+    let address = url.strip_prefix("http://").ok_or("an address of http://")?;
+    let stream = TcpStream::connect(address)?;
+    stream.set_read_timeout(Some(ANSWER_BOUND))?;
+    let mut answers = BufReader::new(stream.try_clone()?);
+    let mut stream = stream;
+    let mut right = 0;
+    for batch in devices.chunks(PIPELINE) {
+        let mut requests = String::new();
+        for device in batch {
+            requests += &format!("GET {} HTTP/1.1\r\nHost: localhost\r\n\r\n", path(device)?);
+        }
+        stream.write_all(requests.as_bytes())?;
+        for device in batch {
+            right += u32::from(is_right(device, &body(&mut answers)?));
+        }
+    }
+    Ok(right)
 }
 
 fn id(number: u32) -> String {
@@ -163,6 +180,7 @@ mod tests {
         let first = organization.messages().next().unwrap();
         let line = format!("{} {}\n", first.topic, first.payload);
         let other = format!("{} {}\n", first.topic, "{}");
-        assert_eq!(organization.right_in((line.clone() + &line + &other).as_bytes()).unwrap(), 1);
+        let lines = line.clone() + &line + &other;
+        assert_eq!(right_in(organization.messages(), lines.as_bytes()).unwrap(), 1);
     }
 }

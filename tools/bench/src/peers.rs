@@ -7,8 +7,8 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use crate::Outcome;
-use crate::broker::FILTER;
-use crate::organization::Organization;
+use crate::messages::Message;
+use crate::organization::right_in;
 use crate::process::Process;
 
 /// How long a reader may take to end after its time is over.
@@ -27,44 +27,49 @@ pub struct Given {
     pub seconds: u32,
 }
 
-/// A broker's port on loopback, and under which client id to connect there.
+/// What a peer reads: a broker's port on loopback, and under which client id and filter.
 pub struct Target<'a> {
     pub port: u16,
     pub client_id: &'a str,
+    pub filter: &'a str,
 }
 
 /// How many devices `mosquitto_sub` has right after its time.
-pub fn mosquitto_sub(organization: &Organization, target: &Target<'_>, given: &Given) -> Outcome<u32> {
+pub fn mosquitto_sub(
+    messages: impl Iterator<Item = Message>,
+    target: &Target<'_>,
+    given: &Given,
+) -> Outcome<u32> {
     let output = tempfile::NamedTempFile::new()?;
     let mut command = Command::new("mosquitto_sub");
-    command.args(["-h", "127.0.0.1", "-p", &target.port.to_string(), "-i", target.client_id, "-t", FILTER]);
-    command.args(["-F", "%t %p", "-W", &given.seconds.to_string()]);
+    command.args(["-h", "127.0.0.1", "-p", &target.port.to_string(), "-i", target.client_id]);
+    command.args(["-t", target.filter, "-F", "%t %p", "-W", &given.seconds.to_string()]);
     command.stdin(Stdio::null()).stdout(output.reopen()?).stderr(Stdio::null());
     // It says with its status that its time was over.
     Process::start(&mut command)?.finish(Duration::from_secs(given.seconds.into()) + END_BOUND)?;
-    organization.right_in(BufReader::new(File::open(output.path())?))
+    right_in(messages, BufReader::new(File::open(output.path())?))
 }
 
 /// How many devices a reader with Python's paho has right after its time.
-pub fn paho(organization: &Organization, target: &Target<'_>, given: &Given) -> Outcome<u32> {
+pub fn paho(messages: impl Iterator<Item = Message>, target: &Target<'_>, given: &Given) -> Outcome<u32> {
     let output = tempfile::NamedTempFile::new()?;
     let mut command = Command::new(python()?);
     command.arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("src/paho_reader.py"));
-    command.args([&target.port.to_string(), target.client_id, FILTER, &given.seconds.to_string()]);
+    command.args([&target.port.to_string(), target.client_id, target.filter, &given.seconds.to_string()]);
     command.stdin(Stdio::null()).stdout(output.reopen()?);
     let status =
         Process::start(&mut command)?.finish(Duration::from_secs(given.seconds.into()) + END_BOUND)?;
     if !status.success() {
         return Err(format!("the reader with paho ended with {status}").into());
     }
-    organization.right_in(BufReader::new(File::open(output.path())?))
+    right_in(messages, BufReader::new(File::open(output.path())?))
 }
 
 /// Seconds from the start of `mosquitto_sub` to its end, its output to `/dev/null`, on a broker that drops nothing.
-pub fn drain_seconds(port: u16, devices: u32) -> Outcome<f64> {
+pub fn drain_seconds(port: u16, filter: &str, devices: u32) -> Outcome<f64> {
     let started = Instant::now();
     let mut command = Command::new("mosquitto_sub");
-    command.args(["-h", "127.0.0.1", "-p", &port.to_string(), "-t", FILTER]);
+    command.args(["-h", "127.0.0.1", "-p", &port.to_string(), "-t", filter]);
     command.args(["-C", &devices.to_string(), "-W", "600"]).stdin(Stdio::null()).stdout(Stdio::null());
     let status = Process::start(&mut command)?.finish(Duration::from_secs(600) + END_BOUND)?;
     if !status.success() {

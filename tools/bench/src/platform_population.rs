@@ -8,6 +8,7 @@ use std::time::Instant;
 use platform_broker::{Limits, PlatformBroker};
 use tempfile::TempDir;
 
+use crate::broker::FILTER;
 use crate::organization::{MONTH, MONTH_BEFORE, Organization};
 use crate::peers::{Given, Target, mosquitto_sub, paho, print_right};
 use crate::rounds::{Figures, print_ratio};
@@ -58,12 +59,12 @@ pub fn run(size: &Size, given: &Given) -> Outcome<()> {
             *right = here.min(*right);
         }
     }
-    let target = Target { port: broker.port(), client_id: "a:org1:peer" };
+    let target = Target { port: broker.port(), client_id: "a:org1:peer", filter: FILTER };
     let sides = [
         ("devstatus, file", right_by_file),
         ("devstatus, store", right_by_store),
-        ("mosquitto_sub, given time", mosquitto_sub(&organization, &target, given)?),
-        ("paho, given time", paho(&organization, &target, given)?),
+        ("mosquitto_sub, given time", mosquitto_sub(organization.messages(), &target, given)?),
+        ("paho, given time", paho(organization.messages(), &target, given)?),
     ];
     print_right(total, &sides);
     print_ratio("platform-population", &from_file, &from_store);
