@@ -50,7 +50,9 @@ fn an_edge_node_of_pysparkplug_and_its_devices_are_shown_as_they_are() {
     let service = launch(&broker, "sparkplug");
     let see = |when: &str, node: &str, states: &[(&str, (&str, Option<&str>))]| {
         let devices = states.iter().map(|(id, (status, cause))| (*id, *status, *cause));
-        let all: Vec<_> = std::iter::once(("n1", node, None)).chain(devices).collect();
+        // Its death is a last will, which says nothing of why.
+        let cause = (node == "disconnected").then_some("connection");
+        let all: Vec<_> = std::iter::once(("n1", node, cause)).chain(devices).collect();
         expect(&service, when, &all);
     };
     let mut node = edge_node(&broker, &["fan", "pump"]);
