@@ -75,11 +75,11 @@ pub enum Error {
 }
 
 /// A service that runs.
-pub struct Running {
+pub struct RunningService {
     /// Where HTTP is answered; the port is real even if any was asked for.
     pub http_address: SocketAddr,
     /// For the terminal, which shows how far the population is.
-    pub watched: ProgressSource,
+    pub progress: ProgressSource,
     shutdown: CancellationToken,
     source: SourcesEnd,
     http: JoinHandle<()>,
@@ -104,7 +104,7 @@ pub async fn start(
     store: StoreSettings,
     webhooks: Vec<EndpointSettings>,
     shutdown: CancellationToken,
-) -> Result<Running, Error> {
+) -> Result<RunningService, Error> {
     further.iter().for_each(warn_of_readable_login);
     warn_of_readable_passwords(&source, &store);
     let metrics = Metrics::default();
@@ -128,7 +128,7 @@ pub async fn start(
     map.name_sources(formats.iter().flat_map(|formats| formats.names()));
     let gauges = Gauges { map: Arc::clone(&map), health: Arc::clone(&health), feed: Arc::clone(&feed) };
     registry.register_collector(Box::new(gauges));
-    let watched =
+    let progress =
         ProgressSource { map: Arc::clone(&map), health: Arc::clone(&health), metrics: metrics.clone() };
     let (backlog, pending) = backlog(within_memory(source.backlog_max_bytes), metrics.clone());
     let abandon = pending.abandon();
@@ -162,9 +162,9 @@ pub async fn start(
     tokio::spawn(Arc::clone(&feed).wake_readers(shutdown.clone()));
     // It holds the store, so whoever stops waits for it.
     let webhooks = tokio::spawn(webhooks.run(shutdown.clone()));
-    Ok(Running {
+    Ok(RunningService {
         http_address,
-        watched,
+        progress,
         shutdown,
         source,
         http,
@@ -179,7 +179,7 @@ pub async fn start(
     })
 }
 
-impl Running {
+impl RunningService {
     /// Waits until everything has ended: after shutdown, or because the source gave up.
     pub async fn wait(self) -> Result<(), Error> {
         // The source ends first: with shutdown, or with an error that ends the rest. Then nothing is handed over any
@@ -202,7 +202,7 @@ impl Running {
         };
         let source = source.unwrap_or(Ok(()));
         self.shutdown.cancel();
-        let kept = async {
+        let decoder_and_writer = async {
             let ingest = match ingested {
                 Some(ended) => ended,
                 None => match timeout(DRAIN_TIMEOUT, &mut ingest).await {
@@ -233,7 +233,7 @@ impl Running {
             }
             let _ = self.webhooks.await;
         };
-        let (http, (ingest, writer), ()) = tokio::join!(self.http, kept, left);
+        let (http, (ingest, writer), ()) = tokio::join!(self.http, decoder_and_writer, left);
         source?;
         match (http, ingest, writer) {
             (Err(_), _, _) => Err(Error::Internal("HTTP server")),

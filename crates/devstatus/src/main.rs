@@ -141,7 +141,7 @@ async fn serve(settings: Settings, screen: Screen, shutdown: CancellationToken) 
         shutdown.clone(),
     )
     .await?;
-    tokio::spawn(screen.show(running.watched.clone(), shutdown));
+    tokio::spawn(screen.show(running.progress.clone(), shutdown));
     Ok(running.wait().await?)
 }
 

@@ -61,7 +61,7 @@ impl Screen {
     }
 
     /// Shows every round until shutdown.
-    pub async fn show(self, watched: ProgressSource, shutdown: CancellationToken) {
+    pub async fn show(self, source: ProgressSource, shutdown: CancellationToken) {
         let mut ticks = interval(if self.is_terminal { BAR_INTERVAL } else { LINE_INTERVAL });
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut round = None;
@@ -70,13 +70,13 @@ impl Screen {
                 _ = ticks.tick() => {}
                 () = shutdown.cancelled() => break,
             }
-            let state = watched.health.state();
+            let state = source.health.state();
             if !state.is_reading() {
                 round = None;
                 self.hide();
                 continue;
             }
-            let messages = watched.metrics.messages_received.get();
+            let messages = source.metrics.messages_received.get();
             let Some(RateSample { began, at, messages: before }) = round else {
                 round = Some(RateSample { began: Instant::now(), at: Instant::now(), messages });
                 continue;
@@ -86,7 +86,7 @@ impl Screen {
             let seconds = (now - at).as_secs_f64().max(f64::EPSILON);
             self.say(&ProgressReport {
                 progress: state.progress,
-                devices: watched.map.totals().total(),
+                devices: source.map.totals().total(),
                 messages_per_second: (messages.saturating_sub(before) as f64 / seconds) as u64,
                 left: left(state.progress, now - began),
             });

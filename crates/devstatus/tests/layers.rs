@@ -140,7 +140,7 @@ impl Layers {
         forbidden.collect()
     }
 
-    /// Where the file stands: `crates/server/src/feed/ring.rs` is `server::feed::ring`, `lib.rs` is the crate itself.
+    /// Where the file stands: `crates/server/src/feed/buffer.rs` is `server::feed::buffer`, `lib.rs` is the crate itself.
     fn module_of(&self, path: &str) -> Vec<String> {
         let inner = path.strip_prefix(self.source).and_then(|path| path.strip_suffix(".rs"));
         let parts = inner.expect("a file of the crate").split('/');
@@ -352,7 +352,7 @@ fn a_file_inside_a_module_answers_for_its_module() {
 
 #[test]
 fn neighbours_and_unknown_modules_are_refused() {
-    assert_eq!(check("crates/server/src/feed/ring.rs", "use crate::sync::Lead;").len(), 1);
+    assert_eq!(check("crates/server/src/feed/buffer.rs", "use crate::sync::Lead;").len(), 1);
     assert_eq!(check("crates/server/src/unheard_of.rs", "").len(), 1);
     assert_eq!(check("crates/server/src/lib.rs", "pub mod unheard_of;"), Vec::<String>::new());
 }

@@ -36,6 +36,10 @@ const IN_NAMES: &[Replaced] = &[
     replaced("heard", "received"),
     replaced("unheard", "not received"),
     replaced("bell", "change notification"),
+    replaced("rang", "notified"),
+    replaced("rung", "notified"),
+    replaced("hear", "receive"),
+    replaced("unhear", "uncount"),
     replaced("lane", "counter shard"),
     replaced("lanes", "counter shards"),
     replaced("told", "peer update"),
@@ -56,6 +60,22 @@ const IN_NAMES: &[Replaced] = &[
     replaced("bears", "has"),
 ];
 
+/// Words of comments.
+const IN_COMMENTS: &[Replaced] = &[
+    replaced("belief", "device state"),
+    replaced("beliefs", "device states"),
+    replaced("verdict", "resolved status"),
+    replaced("bell", "change notification"),
+    replaced("rang", "notified"),
+    replaced("sieve", "index filter"),
+    replaced("lane", "counter shard"),
+    replaced("lanes", "counter shards"),
+    replaced("recall", "read-through"),
+    replaced("receipts", "pending acks"),
+    replaced("peace", "recovery"),
+    replaced("upkeep", "maintenance"),
+];
+
 /// Words of the documents.
 const IN_DOCUMENTS: &[Replaced] = &[
     replaced("heard_at", "received_at"),
@@ -64,6 +84,11 @@ const IN_DOCUMENTS: &[Replaced] = &[
     replaced("bell", "change notification"),
     replaced("sieve", "index filter"),
     replaced("upkeep", "maintenance"),
+    replaced("lane", "counter shard"),
+    replaced("lanes", "counter shards"),
+    replaced("recall", "read-through"),
+    replaced("receipts", "pending acks"),
+    replaced("peace", "recovery time"),
 ];
 
 /// An identifier in its parts: `heard_at` and `HeardAt` are heard, at.
@@ -129,6 +154,23 @@ fn no_replaced_word_comes_back_in_a_name() {
 }
 
 #[test]
+fn no_replaced_word_comes_back_in_a_comment() {
+    let mut lines = Vec::new();
+    for source in sources::read(&["crates", "tools"]) {
+        let comments = source.text.lines().filter_map(|line| Some(line.split_once("//")?.1));
+        let words = comments.flat_map(in_words);
+        lines.extend(come_back(IN_COMMENTS, &source.path, words));
+    }
+    assert!(lines.is_empty(), "replaced words:\n{}", lines.join("\n"));
+}
+
+/// The words of a text, each as it is written and in lower case.
+fn in_words(text: &str) -> impl Iterator<Item = (&str, String)> {
+    let words = text.split(|letter: char| !letter.is_alphanumeric() && letter != '_');
+    words.map(|word| (word, word.to_lowercase()))
+}
+
+#[test]
 fn no_replaced_word_comes_back_in_a_document() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
     let mut paths = vec![root.join("README.md"), root.join("ARCHITECTURE.md"), root.join("CONTRIBUTING.md")];
@@ -138,8 +180,7 @@ fn no_replaced_word_comes_back_in_a_document() {
     let mut lines = Vec::new();
     for path in paths {
         let text = fs::read_to_string(&path).expect("a document is text");
-        let words = text.split(|letter: char| !letter.is_alphanumeric() && letter != '_');
-        let words = words.map(|word| (word, word.to_lowercase()));
+        let words = in_words(&text);
         let name = path.file_name().expect("a file has a name").to_string_lossy();
         lines.extend(come_back(IN_DOCUMENTS, &name, words));
     }

@@ -41,7 +41,7 @@ pub struct FastLookup {
 
 /// What is asked for.
 #[derive(Clone, Copy)]
-enum Wanted<'a> {
+enum LookupTarget<'a> {
     LastMessage(Device<'a>),
     View(Device<'a>),
 }
@@ -72,21 +72,21 @@ impl FastLookup {
     }
 
     /// `None`: the router answers.
-    fn wanted<'a>(&self, path: &'a str) -> Option<Wanted<'a>> {
+    fn wanted<'a>(&self, path: &'a str) -> Option<LookupTarget<'a>> {
         let possible_device =
             |name: &'a str| named_device(name).filter(|device| self.context.is_possible(*device));
         if let Some(name) = path.strip_prefix(VIEWS) {
-            return possible_device(name).map(Wanted::View);
+            return possible_device(name).map(LookupTarget::View);
         }
         let device = possible_device(path.strip_prefix('/')?)?;
-        (!device::is_reserved(device)).then_some(Wanted::LastMessage(device))
+        (!device::is_reserved(device)).then_some(LookupTarget::LastMessage(device))
     }
 
     fn lookup(
         &self,
         request: &PlainRequest<'_>,
         peer: IpAddr,
-        wanted: Wanted<'_>,
+        wanted: LookupTarget<'_>,
         answer: &mut Vec<u8>,
     ) -> bool {
         if !self.guard.answers_host(request.host) {
@@ -94,8 +94,8 @@ impl FastLookup {
         }
         let began = Instant::now();
         let (found, metrics) = match wanted {
-            Wanted::LastMessage(device) => (self.last_message(device), &self.last_messages),
-            Wanted::View(device) => (self.view(device), &self.views),
+            LookupTarget::LastMessage(device) => (self.last_message(device), &self.last_messages),
+            LookupTarget::View(device) => (self.view(device), &self.views),
         };
         let Some(found) = found else { return false };
         // Last, since a request counts against the rate of its sender once.

@@ -13,13 +13,13 @@ use crate::fast_lookup::FastLookup;
 use crate::middleware::guard::Guard;
 use crate::router::router;
 use crate::serving::direct::{App, Direct};
-use crate::serving::follow::Followed;
+use crate::serving::follow::FileWatch;
 use crate::serving::server::Server;
 use crate::serving::tls::{Tls, TlsError};
 use crate::settings::HttpSettings;
 use server::access::{FileError, KeysFile};
 use server::clock;
-use server::metrics::{HttpMetrics, Reloaded};
+use server::metrics::{HttpMetrics, ReloadTarget};
 
 /// Why nothing is answered.
 #[derive(Debug, thiserror::Error)]
@@ -44,8 +44,8 @@ pub enum FrontendError {
 pub struct Frontend {
     settings: HttpSettings,
     guard: Arc<Guard>,
-    keys: Option<(KeysFile, Followed)>,
-    tls: Option<(Arc<Tls>, Followed)>,
+    keys: Option<(KeysFile, FileWatch)>,
+    tls: Option<(Arc<Tls>, FileWatch)>,
 }
 
 impl Frontend {
@@ -55,7 +55,7 @@ impl Frontend {
         let keys = match &settings.keys_file {
             None => None,
             Some(path) => {
-                let followed = Followed::new(vec![path.clone()]);
+                let followed = FileWatch::new(vec![path.clone()]);
                 let file = KeysFile::at(path);
                 match file.read()? {
                     Some(content) => {
@@ -73,7 +73,7 @@ impl Frontend {
         let tls = match &settings.tls {
             None => None,
             Some(tls) => {
-                let followed = Followed::new(tls.paths());
+                let followed = FileWatch::new(tls.paths());
                 Some((Arc::new(Tls::load(tls.clone())?), followed))
             }
         };
@@ -137,7 +137,7 @@ fn reread_keys(guard: &Guard, file: &KeysFile) {
         }
         Ok(None) => tracing::warn!("the keys file is gone: the keys that were in it stay in force"),
         Err(error) => {
-            guard.metrics.reload_failed(Reloaded::Keys);
+            guard.metrics.reload_failed(ReloadTarget::Keys);
             let cause = std::error::Error::source(&error).map(ToString::to_string).unwrap_or_default();
             tracing::error!(
                 %error,
@@ -153,7 +153,7 @@ fn reread_tls(metrics: &HttpMetrics, tls: &Tls) {
         Ok(false) => {}
         Ok(true) => tracing::info!("the TLS files have changed: new connections use them"),
         Err(error) => {
-            metrics.reload_failed(Reloaded::Tls);
+            metrics.reload_failed(ReloadTarget::Tls);
             let cause = std::error::Error::source(&error).map(ToString::to_string).unwrap_or_default();
             tracing::error!(%error, cause, "the TLS files have changed and cannot be used: the old ones stay");
         }

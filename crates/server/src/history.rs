@@ -24,12 +24,12 @@ const TAKE_AT_ONCE: usize = 256;
 /// The events that wait for the store.
 #[derive(Default)]
 pub struct EventQueue {
-    waiting: Mutex<Waiting>,
+    waiting: Mutex<QueueState>,
     metrics: Metrics,
 }
 
 #[derive(Default)]
-struct Waiting {
+struct QueueState {
     events: VecDeque<HistoryEvent>,
     /// The memory that they take.
     bytes: usize,

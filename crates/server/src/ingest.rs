@@ -28,7 +28,7 @@ use crate::history::EventQueue;
 use crate::metrics::{FlawLabel, KindLabel, Metrics, SourceLabel};
 use crate::pending_ack::PendingAcks;
 use crate::registry::{Applied, Arrival, DeviceRegistry, Provenance, Record};
-use crate::sync::backlog::{Item, LinkId, NextItem, PacketBatch, PassId, Pending, Remembered, Tally};
+use crate::sync::backlog::{FetchedState, Item, LinkId, NextItem, PacketBatch, PassId, Pending, Tally};
 use crate::sync::settings::Partition;
 use broker::BrokerFacts;
 use families::Families;
@@ -158,9 +158,9 @@ impl Ingest {
                 // The sender may have stopped.
                 let _ = done.send(());
             }
-            Item::Remembered { devices, _permit } => {
+            Item::FetchedDevices { devices, _permit } => {
                 let number = devices.len();
-                for Remembered { name, kept, seen } in devices {
+                for FetchedState { name, kept, seen } in devices {
                     self.map.remember(name.device(), kept, seen);
                 }
                 self.map.make_room_for(number);
@@ -301,7 +301,7 @@ impl Ingest {
     /// written that.
     fn apply_peer_update(&mut self, device: StoredDevice) {
         let publish = |record: &Record, applied| {
-            // Whether the other instance heard of a new device live, and so wrote an event, is not known here.
+            // Whether the other instance received the first message about the device live, and so wrote an event, is not known here.
             let in_history = !matches!(applied, Applied::Changed { from: None, .. });
             self.publish(record, applied, in_history);
         };
@@ -315,7 +315,7 @@ impl Ingest {
     }
 
     fn publish(&self, record: &Record, applied: Applied, in_history: bool) {
-        // What was believed before is not known of a device that was not held, so nobody may follow such a map.
+        // The status before is not known of a device that was not held, so such a registry has no streams.
         if self.map.is_limited() {
             return;
         }

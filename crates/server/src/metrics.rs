@@ -20,7 +20,7 @@ use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::{Registry, Unit};
 
 pub use feed::FeedMetrics;
-pub use http::{CutConnection, HttpMetrics, RefusedRequest, Reloaded};
+pub use http::{CutConnection, HttpMetrics, RefusedRequest, ReloadTarget};
 pub use read_through::ReadThroughMetrics;
 pub use requests::{RequestMetrics, RouteMetrics};
 pub use store::StoreMetrics;

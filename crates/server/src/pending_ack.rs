@@ -34,7 +34,7 @@ impl PendingAck {
     }
 }
 
-/// The receipts for what is applied and not known to be durable yet.
+/// The acks for messages that are applied and may not be stored yet.
 #[derive(Default)]
 pub struct PendingAcks {
     waiting: Mutex<VecDeque<PendingAck>>,

@@ -46,7 +46,7 @@ pub use self::list::Listing;
 use self::names::Names;
 pub use self::rates::PerMinute;
 use self::rates::Rates;
-pub use self::sessions::{CAUSES, Counted, FleetCounted};
+pub use self::sessions::{CAUSES, SessionTotals, FleetSessionTotals};
 use self::sessions::{FleetSessions, SessionEvent};
 use self::shard::{RecordPlace, Records, SHARDS, Shard};
 pub use self::snapshot::{LastEvent, Snapshot};
@@ -260,7 +260,7 @@ impl DeviceRegistry {
     }
 
     /// Takes a device's new index key to the indexes of its type. The caller holds `changing` of its shard.
-    fn change_orders(
+    fn update_indexes(
         &self,
         device_type: &DeviceType,
         place: RecordPlace,
@@ -291,7 +291,7 @@ impl DeviceRegistry {
             (None, None) => {}
         };
         change(&mut device_type.index.write(), id, &Names::Ids(self));
-        if device_type.time_order == TimeOrder::Further {
+        if device_type.time_order == TimeOrder::Shared {
             let name = names::full(&device_type.name, id);
             change(&mut self.types.further.write(), &name, &Names::Full(self));
         }
@@ -341,7 +341,7 @@ impl DeviceRegistry {
         record.received_at = arrival.at;
         let round = arrival.round;
         if record.note_received(round) && self.counter_of(round).change_of(round, |received| received + 1) {
-            record.device_type.hear_one(round);
+            record.device_type.count_received(round);
         }
     }
 
@@ -454,7 +454,7 @@ impl LockedDevice<'_> {
         drop(records);
         Source::move_one(from.as_ref(), to.as_ref());
         let index_key = |facets: Option<Facets<'_>>| facets.map(|facets| facets.index_key);
-        map.change_orders(&device_type, place, device.id, (index_key(from), index_key(to)));
+        map.update_indexes(&device_type, place, device.id, (index_key(from), index_key(to)));
         applied
     }
 }

@@ -16,8 +16,13 @@ pub(super) async fn count(store: &impl Store) -> Result<Vec<Total>, StoreError> 
     Ok(counting.totals())
 }
 
-/// Type, whether connected, and close code.
-type TotalsKey = (Arc<str>, bool, u16);
+/// What devices have in common that are counted together.
+#[derive(PartialEq, Eq, PartialOrd, Ord)]
+struct TotalsKey {
+    device_type: Arc<str>,
+    is_connected: bool,
+    close_code: u16,
+}
 
 /// What was counted so far.
 #[derive(Default)]
@@ -26,10 +31,10 @@ struct Counting(Mutex<BTreeMap<TotalsKey, u64>>);
 impl Counting {
     fn totals(&self) -> Vec<Total> {
         let counted = std::mem::take(&mut *self.0.lock());
-        let total = |((device_type, connected, close_code), devices): (TotalsKey, u64)| Total {
-            device_type: device_type.to_string(),
-            status: if connected { Status::Connected } else { Status::Disconnected },
-            close_code,
+        let total = |(key, devices): (TotalsKey, u64)| Total {
+            device_type: key.device_type.to_string(),
+            status: if key.is_connected { Status::Connected } else { Status::Disconnected },
+            close_code: key.close_code,
             devices,
         };
         counted.into_iter().map(total).collect()
@@ -43,9 +48,10 @@ impl LoadSink for Counting {
         let mut counted = self.0.lock();
         for StoredDevice { name, state, .. } in devices {
             let Some(resolved) = state.resolve() else { continue };
-            let connected = resolved.status == Status::Connected;
-            let close_code = if connected { 0 } else { resolved.event.close_code };
-            *counted.entry((name.device_type, connected, close_code)).or_default() += 1;
+            let is_connected = resolved.status == Status::Connected;
+            let close_code = if is_connected { 0 } else { resolved.event.close_code };
+            let key = TotalsKey { device_type: name.device_type, is_connected, close_code };
+            *counted.entry(key).or_default() += 1;
         }
     }
 }

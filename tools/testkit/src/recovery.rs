@@ -1,4 +1,4 @@
-//! How long it takes after faults until all is right again: measured and told, judged by whoever reads it.
+//! Recovery times: how long it takes after faults until all answers are right. They are printed, not judged.
 
 use std::fmt;
 use std::time::{Duration, Instant};
@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 /// All answers are to be right within this time.
 const WANTED: Duration = Duration::from_secs(15);
 
-/// The times of peace so far.
+/// The recovery times so far.
 #[derive(Default)]
 pub struct Recovery {
     times: Vec<Duration>,
@@ -14,7 +14,7 @@ pub struct Recovery {
 }
 
 impl Recovery {
-    /// Peace begins after these faults, and lasts until `all_right` returns.
+    /// Measures a recovery from these faults, which is over when `all_right` returns.
     pub fn lasts(&mut self, faults: &str, all_right: impl FnOnce()) {
         let began = Instant::now();
         all_right();
@@ -31,12 +31,12 @@ impl fmt::Display for Recovery {
         let mut times = self.times.clone();
         times.sort_unstable();
         let (Some(longest), Some(median)) = (times.last(), times.get(times.len() / 2)) else {
-            return f.write_str("no peace");
+            return f.write_str("no recovery");
         };
         let late = times.iter().filter(|time| **time > WANTED).count();
         write!(
             f,
-            "peace {} times: median {} ms, longest {} ms ({}), {late} longer than {} s",
+            "{} recoveries: median {} ms, longest {} ms ({}), {late} longer than {} s",
             times.len(),
             median.as_millis(),
             longest.as_millis(),

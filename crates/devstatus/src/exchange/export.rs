@@ -44,7 +44,7 @@ pub async fn export(
         ended = async { tokio::join!(store.load(sink), written) } => ended,
         () = shutdown.cancelled() => return Err(ExchangeError::Interrupted),
     };
-    let Written { devices, file } = written.map_err(|_| ExchangeError::Internal)??;
+    let ExportOutput { devices, file } = written.map_err(|_| ExchangeError::Internal)??;
     loaded?;
     if let Some((path, replacement)) = file {
         replacement.commit().map_err(|error| ExchangeError::Write(path.display().to_string(), error))?;
@@ -69,7 +69,7 @@ impl LoadSink for ToWriter {
 }
 
 /// What was written: how many devices, and the file that waits to be put in force.
-struct Written {
+struct ExportOutput {
     devices: u64,
     file: Option<(PathBuf, Replacement)>,
 }
@@ -79,10 +79,10 @@ fn write_all(
     format: ExportFormat,
     file: Option<&Path>,
     bar: &ProgressBar,
-) -> Result<Written, ExchangeError> {
+) -> Result<ExportOutput, ExchangeError> {
     let name = shown(file.map(Path::to_owned).as_ref(), "standard output");
     let failed = |error| ExchangeError::Write(name.clone(), error);
-    let mut written = Written { devices: 0, file: None };
+    let mut written = ExportOutput { devices: 0, file: None };
     let out: &mut dyn Write = match file {
         None => &mut io::stdout().lock(),
         Some(path) => {

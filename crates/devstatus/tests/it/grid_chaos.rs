@@ -1,5 +1,5 @@
 //! Kills and cuts at random over three instances, the grid that they share and their ways to the broker, while devices come and
-//! go. Once there is peace again, every instance gives the same answer, and it is the truth.
+//! go. After the last fault, every instance gives the same answer, and it is the truth.
 //!
 //! `TEST_LONG=1` makes a thousand of them; `CHAOS_SEED` makes others.
 
@@ -20,9 +20,9 @@ use testkit::status::Device;
 
 const DEVICES: usize = 60;
 const INSTANCES: usize = 3;
-/// Faults between two times of peace.
+/// Faults before each recovery.
 const FAULTS_AT_A_TIME: usize = 4;
-/// How long peace may take to make all answers right. It is seconds; this machine may be busy with other tests.
+/// How long the recovery may take until all answers are right. It is seconds; this machine may be busy with other tests.
 const PATIENCE: Duration = Duration::from_secs(90);
 
 fn times() -> usize {

@@ -10,7 +10,7 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use super::*;
-use crate::serving::connection::{Client, Patience, Served};
+use crate::serving::connection::{Client, Patience, ServeContext};
 use crate::serving::direct::App;
 use crate::serving::places::Use;
 use crate::settings::HttpSettings;
@@ -159,7 +159,7 @@ fn put_keys_in_force(fixture: &Fixture) {
 /// the time of day.
 async fn answer(fixture: &Fixture, direct: Option<Arc<dyn Direct>>, request: &str) -> String {
     let (ours, mut theirs) = duplex(64 * 1024);
-    let served = Served {
+    let served = ServeContext {
         app: App { router: fixture.router(Router::new()), direct },
         metrics: fixture.metrics.http.clone(),
         shutdown: CancellationToken::new(),
@@ -284,7 +284,7 @@ async fn the_fast_lookup_checks_keys_and_rates_once() {
 fn narrow(fixture: &Fixture, bytes: usize) -> (tokio::task::JoinHandle<()>, tokio::io::DuplexStream) {
     let (ours, theirs) = duplex(bytes);
     let lookup = FastLookup::new(&fixture.context, fixture.guard(), &[]).unwrap();
-    let served = Served {
+    let served = ServeContext {
         app: App { router: fixture.router(Router::new()), direct: Some(Arc::new(lookup)) },
         metrics: fixture.metrics.http.clone(),
         shutdown: CancellationToken::new(),

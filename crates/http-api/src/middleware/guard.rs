@@ -29,7 +29,7 @@ use crate::serving::room::{ANSWERS_MAX_BYTES, BodyError, Full, REQUESTS_MAX_BYTE
 use crate::settings::{AllowedHost, HttpSettings};
 use presence::UnixSeconds;
 use server::access::{
-    AddressThrottle, Denied, Digest, FileContent, Grant, HeldKey, Keyring, Rate, Scope, Scopes,
+    AddressThrottle, Digest, FileContent, Grant, HeldKey, KeyRefusal, Keyring, Rate, Scope, Scopes,
 };
 use server::clock;
 use server::metrics::{HttpMetrics, RefusedRequest};
@@ -307,11 +307,11 @@ impl Guard {
     }
 }
 
-fn refused(denied: Denied) -> RefusedRequest {
+fn refused(denied: KeyRefusal) -> RefusedRequest {
     match denied {
-        Denied::UnknownKey => RefusedRequest::UnknownKey,
-        Denied::WrongSecret => RefusedRequest::WrongSecret,
-        Denied::Expired => RefusedRequest::ExpiredKey,
+        KeyRefusal::UnknownKey => RefusedRequest::UnknownKey,
+        KeyRefusal::WrongSecret => RefusedRequest::WrongSecret,
+        KeyRefusal::Expired => RefusedRequest::ExpiredKey,
     }
 }
 

@@ -107,7 +107,7 @@ pub struct Peer(pub IpAddr);
 
 /// What a connection is served with.
 #[derive(Clone)]
-pub struct Served {
+pub struct ServeContext {
     pub app: App,
     pub metrics: HttpMetrics,
     pub shutdown: CancellationToken,
@@ -215,7 +215,7 @@ where
     }
 }
 
-impl Served {
+impl ServeContext {
     /// Serves one client to its end; at shutdown, to the end of the request that runs.
     pub async fn connection<T>(self, stream: T, client: Client)
     where
@@ -228,7 +228,7 @@ impl Served {
         let stream = WatchedStream::new(stream, Arc::clone(&progress), self.patience.write);
         let stream = TokioIo::new(stream.answering(direct, peer));
         let cut = Cut::default();
-        let context = (Peer(peer), good_for, cut.clone());
+        let context = RequestContext { peer: Peer(peer), good_for, cut: cut.clone() };
         let service = Service { router, context, progress: Arc::clone(&progress) };
         // Without `pipeline_flush`: with it, hyper gathers an answer that a slow client does not take without any limit, and keeps
         // the answer to a request that it cannot read.
@@ -305,40 +305,46 @@ fn count(metrics: &HttpMetrics, end: &CloseReason, progress: &StreamProgress) ->
     }
 }
 
-/// The router with what it is told of the connection.
+/// What each request says of its connection, among its extensions.
+struct RequestContext {
+    peer: Peer,
+    good_for: Use,
+    cut: Cut,
+}
+
+/// The router, and the connection that it serves.
 struct Service {
     router: Router,
-    /// What stands among the extensions of each request.
-    context: (Peer, Use, Cut),
+    context: RequestContext,
     progress: Arc<StreamProgress>,
 }
 
 impl hyper::service::Service<Request<Incoming>> for Service {
-    type Response = Response<Tracked>;
+    type Response = Response<BusyBody>;
     type Error = Infallible;
-    type Future = Answering;
+    type Future = AnswerFuture;
 
-    fn call(&self, mut request: Request<Incoming>) -> Answering {
+    fn call(&self, mut request: Request<Incoming>) -> AnswerFuture {
         let busy = Some(self.progress.request());
         if let Some(plain) = path::normalized(request.uri()) {
             *request.uri_mut() = plain;
         }
-        let (peer, good_for, cut) = &self.context;
+        let RequestContext { peer, good_for, cut } = &self.context;
         request.extensions_mut().insert(*peer);
         request.extensions_mut().insert(*good_for);
         request.extensions_mut().insert(cut.clone());
-        Answering { route: self.router.clone().call(request), busy }
+        AnswerFuture { route: self.router.clone().call(request), busy }
     }
 }
 
 /// An answer on its way.
-struct Answering {
+struct AnswerFuture {
     route: RouteFuture<Infallible>,
     busy: Option<Busy>,
 }
 
-impl Future for Answering {
-    type Output = Result<Response<Tracked>, Infallible>;
+impl Future for AnswerFuture {
+    type Output = Result<Response<BusyBody>, Infallible>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let mut response = ready!(Pin::new(&mut self.route).poll(cx))?;
@@ -346,7 +352,7 @@ impl Future for Answering {
             allow_options(response.headers_mut());
         }
         let busy = self.busy.take();
-        Poll::Ready(Ok(response.map(|body| Tracked { inner: BodyInTurns::new(body), _busy: busy })))
+        Poll::Ready(Ok(response.map(|body| BusyBody { inner: BodyInTurns::new(body), _busy: busy })))
     }
 }
 
@@ -359,12 +365,12 @@ fn allow_options(headers: &mut HeaderMap) {
 }
 
 /// A body that says when it is over.
-struct Tracked {
+struct BusyBody {
     inner: BodyInTurns,
     _busy: Option<Busy>,
 }
 
-impl HttpBody for Tracked {
+impl HttpBody for BusyBody {
     type Data = Bytes;
     type Error = axum::Error;
 
@@ -405,7 +411,7 @@ mod tests {
         let app = App { router: fixture.router(Router::new().route("/large", get(large))), direct: None };
         let metrics = fixture.metrics.http.clone();
         let patience = Patience { write, ..Patience::default() };
-        let served = Served { app, metrics, shutdown: CancellationToken::new(), patience };
+        let served = ServeContext { app, metrics, shutdown: CancellationToken::new(), patience };
         let client =
             Client { peer: [192, 0, 2, 1].into(), good_for: Use::Anything, progress: Arc::default() };
         (served.connection(ours, client), theirs)
@@ -481,7 +487,7 @@ mod tests {
         let app = App { router: fixture.router(Router::new()), direct: None };
         let metrics = fixture.metrics.http.clone();
         let patience = Patience { write: PATIENCE, ..Patience::default() };
-        let served = Served { app, metrics, shutdown: CancellationToken::new(), patience };
+        let served = ServeContext { app, metrics, shutdown: CancellationToken::new(), patience };
         let (stream, mut client) = duplex(64 * 1024);
         client.write_all(sent).await.unwrap();
         let progress = Arc::new(StreamProgress::default());
@@ -509,7 +515,7 @@ mod tests {
         let fixture = Fixture::new(&HttpSettings::default());
         let app = App { router: fixture.router(Router::new()), direct: None };
         let metrics = fixture.metrics.http.clone();
-        let served = Served { app, metrics, shutdown: CancellationToken::new(), patience };
+        let served = ServeContext { app, metrics, shutdown: CancellationToken::new(), patience };
         let (stream, mut client) = duplex(64 * 1024);
         let whose = Client { peer: [192, 0, 2, 1].into(), good_for: Use::Anything, progress: Arc::default() };
         let serving = tokio::spawn(served.connection(stream, whose));

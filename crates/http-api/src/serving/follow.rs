@@ -13,16 +13,22 @@ use tokio_util::sync::CancellationToken;
 const INTERVAL: Duration = Duration::from_secs(1);
 
 /// What changes whenever a file is written or replaced: inode, size, and when either last changed.
-type Stamp = (u64, u64, i64, i64);
-
-/// Files that belong together.
-pub struct Followed {
-    paths: Vec<PathBuf>,
-    /// `None`: there was none.
-    seen: Vec<Option<Stamp>>,
+#[derive(Clone, Copy, PartialEq, Eq)]
+struct FileStamp {
+    inode: u64,
+    bytes: u64,
+    changed_s: i64,
+    changed_ns: i64,
 }
 
-impl Followed {
+/// Files that belong together.
+pub struct FileWatch {
+    paths: Vec<PathBuf>,
+    /// `None`: there was none.
+    seen: Vec<Option<FileStamp>>,
+}
+
+impl FileWatch {
     /// To be called before the files are first read, so that no change is missed.
     pub fn new(paths: Vec<PathBuf>) -> Self {
         let seen = stamps(&paths);
@@ -56,10 +62,15 @@ impl Followed {
     }
 }
 
-fn stamps(paths: &[PathBuf]) -> Vec<Option<Stamp>> {
+fn stamps(paths: &[PathBuf]) -> Vec<Option<FileStamp>> {
     let stamp = |path: &PathBuf| {
         let metadata = std::fs::metadata(path).ok()?;
-        Some((metadata.ino(), metadata.size(), metadata.ctime(), metadata.ctime_nsec()))
+        Some(FileStamp {
+            inode: metadata.ino(),
+            bytes: metadata.size(),
+            changed_s: metadata.ctime(),
+            changed_ns: metadata.ctime_nsec(),
+        })
     };
     paths.iter().map(stamp).collect()
 }

@@ -1,7 +1,7 @@
 //! The accept loop: how many connections there are, of whom, and that all end within the time that a stop may take.
 
 use std::collections::HashMap;
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,7 +15,7 @@ use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::connection::{Client, Patience, Served};
+use super::connection::{Client, Patience, ServeContext};
 use super::direct::App;
 use super::log_limit::OnceAMinute;
 use super::places::{ConnectionPlace, Places, Use};
@@ -41,7 +41,7 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 /// What connections are accepted with.
 pub struct Server {
     listener: TcpListener,
-    served: Served,
+    served: ServeContext,
     tls: Option<Arc<Tls>>,
     places: Arc<Places>,
     addresses: Arc<Addresses>,
@@ -60,7 +60,7 @@ impl Server {
         let addresses = Addresses::new(settings.connections_per_address, TrustedProxies::new(settings));
         Self {
             listener,
-            served: Served { app, metrics, shutdown, patience: Patience::default() },
+            served: ServeContext { app, metrics, shutdown, patience: Patience::default() },
             tls,
             places: Arc::new(Places::new(settings.connections_max)),
             addresses: Arc::new(addresses),
@@ -77,7 +77,7 @@ impl Server {
                 () = self.served.shutdown.cancelled() => break,
             };
             match accepted {
-                Ok((stream, address, place)) => self.admit(&connections, stream, address.ip(), place),
+                Ok(connection) => self.admit(&connections, connection),
                 Err(error) => {
                     tracing::warn!(%error, "cannot accept a connection");
                     sleep(ACCEPT_PAUSE).await;
@@ -92,14 +92,15 @@ impl Server {
         }
     }
 
-    async fn accept(&self) -> std::io::Result<(TcpStream, SocketAddr, ConnectionPlace)> {
+    async fn accept(&self) -> std::io::Result<NewConnection> {
         let (stream, address) = self.listener.accept().await?;
         stream.set_nodelay(true)?;
         SockRef::from(&stream).set_tcp_notsent_lowat(UNSENT_MAX_BYTES)?;
-        Ok((stream, address, self.places.take().await))
+        Ok(NewConnection { stream, peer: address.ip(), place: self.places.take().await })
     }
 
-    fn admit(&self, connections: &TaskTracker, stream: TcpStream, peer: IpAddr, place: ConnectionPlace) {
+    fn admit(&self, connections: &TaskTracker, connection: NewConnection) {
+        let NewConnection { stream, peer, place } = connection;
         let open = Open::new(&self.served.metrics);
         let admission = Admission {
             served: self.served.clone(),
@@ -124,9 +125,16 @@ impl Server {
     }
 }
 
+/// A connection that was accepted, and its place among those that may be open.
+struct NewConnection {
+    stream: TcpStream,
+    peer: IpAddr,
+    place: ConnectionPlace,
+}
+
 /// What one connection is served with, once it is known whose it is.
 struct Admission {
-    served: Served,
+    served: ServeContext,
     acceptor: Option<TlsAcceptor>,
     addresses: Arc<Addresses>,
     /// It begins with a header of the PROXY protocol.
@@ -159,7 +167,7 @@ impl Admission {
 }
 
 /// Serves one client, inside TLS if there is an acceptor.
-async fn serve(served: Served, acceptor: Option<TlsAcceptor>, stream: TcpStream, client: Client) {
+async fn serve(served: ServeContext, acceptor: Option<TlsAcceptor>, stream: TcpStream, client: Client) {
     let Some(acceptor) = acceptor else { return served.connection(stream, client).await };
     let handshake = timeout(HANDSHAKE_TIMEOUT, acceptor.accept(stream));
     let accepted = tokio::select! {
@@ -293,8 +301,8 @@ mod tests {
 
         async fn connect(&self, from: &str) -> TcpStream {
             let client = TcpStream::connect(self.server.listener.local_addr().unwrap()).await.unwrap();
-            let (stream, _, place) = self.server.accept().await.unwrap();
-            self.server.admit(&self.connections, stream, from.parse().unwrap(), place);
+            let connection = self.server.accept().await.unwrap();
+            self.server.admit(&self.connections, NewConnection { peer: from.parse().unwrap(), ..connection });
             client
         }
     }

@@ -16,19 +16,19 @@ use presence::UnixSeconds;
 
 /// Why a key is refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Denied {
+pub enum KeyRefusal {
     UnknownKey,
     WrongSecret,
     Expired,
 }
 
-impl Denied {
+impl KeyRefusal {
     /// The word for it in metrics. No client is told which of them it was.
     pub fn reason(self) -> &'static str {
         match self {
-            Denied::UnknownKey => "unknown_key",
-            Denied::WrongSecret => "wrong_secret",
-            Denied::Expired => "expired_key",
+            KeyRefusal::UnknownKey => "unknown_key",
+            KeyRefusal::WrongSecret => "wrong_secret",
+            KeyRefusal::Expired => "expired_key",
         }
     }
 }
@@ -93,15 +93,15 @@ impl Keyring {
     }
 
     /// The key of this id, if the secret is its own and it has not expired.
-    pub fn check(&self, id: &str, secret: &[u8], now: UnixSeconds) -> Result<Arc<HeldKey>, Denied> {
+    pub fn check(&self, id: &str, secret: &[u8], now: UnixSeconds) -> Result<Arc<HeldKey>, KeyRefusal> {
         let held = self.keys.read().as_ref().and_then(|keys| keys.get(id)).cloned();
         // The same work for an id that is unknown, so that how long it takes says nothing.
         let kept = held.as_ref().map_or(Digest::NONE, |held| held.key.digest);
         let matches = Digest::of(secret) == kept;
         match held {
-            None => Err(Denied::UnknownKey),
-            Some(_) if !matches => Err(Denied::WrongSecret),
-            Some(held) if held.key.is_expired(now) => Err(Denied::Expired),
+            None => Err(KeyRefusal::UnknownKey),
+            Some(_) if !matches => Err(KeyRefusal::WrongSecret),
+            Some(held) if held.key.is_expired(now) => Err(KeyRefusal::Expired),
             Some(held) => Ok(held),
         }
     }
@@ -137,22 +137,22 @@ mod tests {
         let check = |key: &ApiKey, secret: &Secret, now| {
             ring.check(&key.id, secret.expose().as_bytes(), UnixSeconds(now)).map(|held| held.key.id.clone())
         };
-        assert_eq!(check(&one, &one_secret, 0), Err(Denied::UnknownKey));
+        assert_eq!(check(&one, &one_secret, 0), Err(KeyRefusal::UnknownKey));
         assert!(!ring.is_in_use());
         ring.replace(vec![one.clone(), other.clone()]);
         assert_eq!(check(&one, &one_secret, 0), Ok(one.id.clone()));
-        assert_eq!(check(&one, &other_secret, 0), Err(Denied::WrongSecret));
-        assert_eq!(check(&one, &Secret::new(""), 0), Err(Denied::WrongSecret));
+        assert_eq!(check(&one, &other_secret, 0), Err(KeyRefusal::WrongSecret));
+        assert_eq!(check(&one, &Secret::new(""), 0), Err(KeyRefusal::WrongSecret));
         assert_eq!(check(&other, &other_secret, 99), Ok(other.id.clone()));
-        assert_eq!(check(&other, &other_secret, 100), Err(Denied::Expired));
+        assert_eq!(check(&other, &other_secret, 100), Err(KeyRefusal::Expired));
         assert_eq!(
             check(&other, &one_secret, 100),
-            Err(Denied::WrongSecret),
+            Err(KeyRefusal::WrongSecret),
             "expiry is told to nobody else"
         );
         assert_eq!((ring.usable(UnixSeconds(99)), ring.usable(UnixSeconds(100))), (2, 1));
         ring.replace(vec![other]);
-        assert_eq!(check(&one, &one_secret, 0), Err(Denied::UnknownKey), "a revoked key is none");
+        assert_eq!(check(&one, &one_secret, 0), Err(KeyRefusal::UnknownKey), "a revoked key is none");
         ring.replace(Vec::new());
         assert!(ring.is_in_use());
     }

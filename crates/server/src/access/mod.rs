@@ -11,6 +11,6 @@ mod throttle;
 pub use digest::Digest;
 pub use file::{FileContent, FileError, KeysFile};
 pub use key::{ApiKey, NewKey, is_name};
-pub use keyring::{Denied, Grant, HeldKey, Keyring};
+pub use keyring::{Grant, HeldKey, KeyRefusal, Keyring};
 pub use scope::{Scope, Scopes};
 pub use throttle::{AddressThrottle, Rate, network};

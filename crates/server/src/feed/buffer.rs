@@ -14,7 +14,7 @@ const CHANGE_BYTES: usize = 1_024;
 /// How many changes are handed over at once, so that what one stream holds stays near a megabyte.
 pub const BATCH_MAX: usize = 1_024;
 
-/// The size at which a run ends all the same: only long messages reach it before that number.
+/// The size at which a batch ends all the same: only long messages reach it before that number.
 const BATCH_MAX_BYTES: usize = 4 << 20;
 
 /// Changes that one new change may push out. The device's shard is locked meanwhile, so a buffer whose bound has become
@@ -40,7 +40,7 @@ pub struct BufferPart {
     pub is_full: bool,
 }
 
-/// A position that the ring does not reach back to.
+/// A position that the buffer does not reach back to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Behind;
 
@@ -56,7 +56,7 @@ impl ChangeBuffer {
         self.first + self.changes.len() as u64
     }
 
-    /// What stands in no history.
+    /// The changes that are in no history.
     pub fn unlogged(&self) -> UnloggedChanges {
         self.unlogged
     }

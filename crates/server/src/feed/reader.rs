@@ -1,4 +1,4 @@
-//! One who follows the ring: a position in it, a turn to wait for, and an end that others can bring about.
+//! A reader of the change buffer: its position, a notification to wait for, and a token by which others end it.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -43,7 +43,7 @@ pub struct ChangeBatch {
     /// The position after the last.
     to: u64,
     changes: Vec<Arc<Change>>,
-    /// It is as long as a run may be.
+    /// It is as long as a batch may be.
     is_full: bool,
     /// The text of each part of [`SHOWN_AT_ONCE`] changes.
     shown: Vec<SharedText>,

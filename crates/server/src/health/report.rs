@@ -27,7 +27,7 @@ pub struct TypeReport {
     pub device_type: String,
     /// Devices in the map.
     pub known: u64,
-    /// Devices that were heard of in the round.
+    /// Devices about which something was received in the round.
     pub replayed: u64,
     pub evidence: &'static str,
     /// Whether the evidence is proof that no device of the type is missing.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::Ingest;
 use super::other::Context;
-use super::standing::Standing;
+use super::standing::DeviceAndParent;
 use super::walks::{BrokerStart, Purpose};
 use crate::metrics::SourceNameLabel;
 use crate::registry::Applied;
@@ -125,7 +125,7 @@ impl Ingest {
         if held.source.as_deref() != Some(context.source) {
             return;
         }
-        let standing = Standing::of(Some(&held), None);
+        let standing = DeviceAndParent::of(Some(&held), None);
         let ended =
             standing.decide(|held, _| order::ended_by_restart(held?, start.started, start.ended_before));
         let Some(key) = ended else { return };

@@ -3,7 +3,7 @@
 
 use std::borrow::Cow;
 
-use super::standing::{Documented, HeldDevice, Standing};
+use super::standing::{DeviceAndParent, DeviceDocument, HeldDevice};
 use super::{Arrivals, Ingest, Recording, sample};
 use crate::clock;
 use crate::metrics::SourceLabel;
@@ -109,7 +109,7 @@ impl Ingest {
             return Applied::Known;
         }
         let parent = event.parent.as_ref().and_then(|parent| self.held(device_of(parent)));
-        let standing = Standing::of(held.as_ref(), parent.as_ref());
+        let standing = DeviceAndParent::of(held.as_ref(), parent.as_ref());
         let resolution =
             standing.decide(|held, parent| order::resolve(event, context.delivery, held, parent));
         if let Resolution::Apply(key) = resolution
@@ -151,7 +151,7 @@ impl Ingest {
         }
         let held_parent = parent.as_ref().and_then(|parent| self.held(device_of(parent)));
         let rule = self.formats.alive_rule(context.source, time);
-        let standing = Standing::of(held.as_ref(), held_parent.as_ref());
+        let standing = DeviceAndParent::of(held.as_ref(), held_parent.as_ref());
         let resolution =
             standing.decide(|held, parent| order::resolve_alive(rule, context.delivery, held, parent));
         let session = match rule {
@@ -177,7 +177,7 @@ impl Ingest {
         &mut self,
         event: &Event<'_>,
         resolution: Resolution,
-        standing: &Standing<'_>,
+        standing: &DeviceAndParent<'_>,
         context: &Context<'_>,
     ) -> Applied {
         let device = device_of(&event.device);
@@ -222,14 +222,14 @@ impl Ingest {
         &mut self,
         event: &Event<'_>,
         (own, is_same): (&Key, IsSame),
-        standing: &Standing<'_>,
+        standing: &DeviceAndParent<'_>,
         context: &Context<'_>,
     ) -> Shown {
         let rule = self.formats.parent_rule(context.source);
-        let parent = rule.parent_key(standing.parent.as_ref().map(Documented::own).as_ref());
-        let held = standing.held.as_ref().map(Documented::shown);
+        let parent = rule.parent_key(standing.parent.as_ref().map(DeviceDocument::own).as_ref());
+        let held = standing.held.as_ref().map(DeviceDocument::shown);
         if let Some(name) = &event.parent
-            && standing.held.as_ref().and_then(Documented::parent).as_ref() != Some(name)
+            && standing.held.as_ref().and_then(DeviceDocument::parent).as_ref() != Some(name)
         {
             self.families.note(device_of(&event.device), device_of(name));
         }
@@ -287,7 +287,7 @@ impl Ingest {
             protocol: None,
             parent: None,
         };
-        let standing = Standing::of(held.as_ref(), None);
+        let standing = DeviceAndParent::of(held.as_ref(), None);
         let resolution =
             standing.decide(|held, parent| order::resolve(&event, context.delivery, held, parent));
         self.resolved(&event, resolution, &standing, context);

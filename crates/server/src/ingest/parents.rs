@@ -3,7 +3,7 @@
 use super::Ingest;
 use super::families::Families;
 use super::other::{Context, core_event, device_of};
-use super::standing::{Documented, HeldDevice};
+use super::standing::{DeviceDocument, HeldDevice};
 use super::walks::Purpose;
 use crate::clock;
 use crate::registry::Applied;
@@ -26,12 +26,12 @@ impl Ingest {
         if let Some(source) = &held.source {
             self.start_silence_unless_it_runs(device, source);
         }
-        let Some(parent) = Documented::of(&held).parent().map(FormatName::into_owned) else { return };
+        let Some(parent) = DeviceDocument::of(&held).parent().map(FormatName::into_owned) else { return };
         let parent = device_of(&parent);
         self.families.note(device, parent);
         let held_parent = self.held(parent);
-        let held_parent = held_parent.as_ref().map(Documented::of);
-        self.show_again(device, parent, held_parent.as_ref().map(Documented::own).as_ref());
+        let held_parent = held_parent.as_ref().map(DeviceDocument::of);
+        self.show_again(device, parent, held_parent.as_ref().map(DeviceDocument::own).as_ref());
     }
 
     /// All families are found.
@@ -54,8 +54,8 @@ impl Ingest {
     pub(super) fn advance_families(&mut self) {
         let Some((parent, children)) = self.families.next_children() else { return };
         let held_parent = self.held(parent.device());
-        let held_parent = held_parent.as_ref().map(Documented::of);
-        let parent_state = held_parent.as_ref().map(Documented::own);
+        let held_parent = held_parent.as_ref().map(DeviceDocument::of);
+        let parent_state = held_parent.as_ref().map(DeviceDocument::own);
         for child in children {
             if self.show_again(child.device(), parent.device(), parent_state.as_ref()) == IsChild::No {
                 self.families.drop_child(&child, &parent);
@@ -86,7 +86,7 @@ impl Ingest {
             Some(parent) => parent.map(format_name),
             None => {
                 let held = self.held(device_of(child))?;
-                Documented::of(&held).parent().map(FormatName::into_owned)
+                DeviceDocument::of(&held).parent().map(FormatName::into_owned)
             }
         }
     }
@@ -99,7 +99,7 @@ impl Ingest {
         parent_state: Option<&Held<'_>>,
     ) -> IsChild {
         let held = self.held(child);
-        let documented = held.as_ref().map(Documented::of);
+        let documented = held.as_ref().map(DeviceDocument::of);
         let is_child = match self.families.named_parent(child) {
             Some(named) => named == Some(parent),
             None => documented
@@ -121,14 +121,14 @@ impl Ingest {
     fn show_below(&mut self, child: Device<'_>, parent: Option<Device<'_>>) {
         let Some(held) = self.held(child) else { return };
         let held_parent = parent.and_then(|parent| self.held(parent));
-        let held_parent = held_parent.as_ref().map(Documented::of);
-        let parent_state = held_parent.as_ref().map(Documented::own);
-        self.show_held_below((child, &held, Documented::of(&held)), parent, parent_state.as_ref());
+        let held_parent = held_parent.as_ref().map(DeviceDocument::of);
+        let parent_state = held_parent.as_ref().map(DeviceDocument::own);
+        self.show_held_below((child, &held, DeviceDocument::of(&held)), parent, parent_state.as_ref());
     }
 
     fn show_held_below(
         &self,
-        (child, held, documented): (Device<'_>, &HeldDevice, Documented<'_>),
+        (child, held, documented): (Device<'_>, &HeldDevice, DeviceDocument<'_>),
         parent: Option<Device<'_>>,
         parent_state: Option<&Held<'_>>,
     ) {
@@ -153,7 +153,7 @@ fn format_name(device: Device<'_>) -> FormatName<'static> {
 }
 
 fn note_parent(families: &mut Families, device: Device<'_>, held: &HeldDevice) {
-    if let Some(parent) = Documented::of(held).parent() {
+    if let Some(parent) = DeviceDocument::of(held).parent() {
         families.note(device, device_of(&parent));
     }
 }

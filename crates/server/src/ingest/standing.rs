@@ -34,12 +34,12 @@ impl HeldDevice {
 }
 
 /// A document that was read, and what is held beside it.
-pub(super) struct Documented<'a> {
+pub(super) struct DeviceDocument<'a> {
     held: &'a HeldDevice,
     status: Option<Status<'a>>,
 }
 
-impl<'a> Documented<'a> {
+impl<'a> DeviceDocument<'a> {
     pub fn of(held: &'a HeldDevice) -> Self {
         let status = held.source.as_ref().and_then(|_| status::read(&held.document));
         Self { held, status }
@@ -76,20 +76,20 @@ impl<'a> Documented<'a> {
 
 /// What is held of a device and of its parent.
 #[derive(Default)]
-pub(super) struct Standing<'a> {
-    pub held: Option<Documented<'a>>,
-    pub parent: Option<Documented<'a>>,
+pub(super) struct DeviceAndParent<'a> {
+    pub held: Option<DeviceDocument<'a>>,
+    pub parent: Option<DeviceDocument<'a>>,
 }
 
-impl<'a> Standing<'a> {
+impl<'a> DeviceAndParent<'a> {
     pub fn of(held: Option<&'a HeldDevice>, parent: Option<&'a HeldDevice>) -> Self {
-        Self { held: held.map(Documented::of), parent: parent.map(Documented::of) }
+        Self { held: held.map(DeviceDocument::of), parent: parent.map(DeviceDocument::of) }
     }
 
     /// Lets the order of a source decide.
     pub fn decide<T>(&self, decide: impl FnOnce(Option<&Held<'_>>, Option<&Held<'_>>) -> T) -> T {
         let (held, parent) =
-            (self.held.as_ref().map(Documented::own), self.parent.as_ref().map(Documented::own));
+            (self.held.as_ref().map(DeviceDocument::own), self.parent.as_ref().map(DeviceDocument::own));
         decide(held.as_ref(), parent.as_ref())
     }
 }

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use super::clocks::Clocks;
 use super::other::{Context, device_of};
-use super::standing::Standing;
+use super::standing::DeviceAndParent;
 use super::{Ingest, other};
 use crate::registry::{Applied, Arrival};
 use formats::order::{Delivery, Key, Origin};
@@ -94,7 +94,7 @@ impl Ingest {
         &mut self,
         event: &Event<'_>,
         key: &Key,
-        standing: &Standing<'_>,
+        standing: &DeviceAndParent<'_>,
         context: &Context<'_>,
     ) -> bool {
         let Some(grace) = self.formats.timing(context.source).grace else { return false };

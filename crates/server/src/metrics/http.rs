@@ -123,18 +123,18 @@ impl CutConnection {
 
 /// Files that are read again when they change.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Reloaded {
+pub enum ReloadTarget {
     Keys,
     Tls,
 }
 
-impl Reloaded {
-    pub const ALL: [Reloaded; 2] = [Reloaded::Keys, Reloaded::Tls];
+impl ReloadTarget {
+    pub const ALL: [ReloadTarget; 2] = [ReloadTarget::Keys, ReloadTarget::Tls];
 
     pub fn what(self) -> &'static str {
         match self {
-            Reloaded::Keys => "keys",
-            Reloaded::Tls => "tls",
+            ReloadTarget::Keys => "keys",
+            ReloadTarget::Tls => "tls",
         }
     }
 }
@@ -171,7 +171,7 @@ impl Default for HttpMetrics {
         for cut in CutConnection::ALL {
             drop(metrics.cut_connections.get_or_create(&ReasonLabel { reason: cut.reason() }));
         }
-        for reloaded in Reloaded::ALL {
+        for reloaded in ReloadTarget::ALL {
             drop(metrics.reload_failures.get_or_create(&WhatLabel { what: reloaded.what() }));
         }
         metrics
@@ -187,7 +187,7 @@ impl HttpMetrics {
         self.cut_connections.get_or_create(&ReasonLabel { reason: why.reason() }).inc();
     }
 
-    pub fn reload_failed(&self, what: Reloaded) {
+    pub fn reload_failed(&self, what: ReloadTarget) {
         self.reload_failures.get_or_create(&WhatLabel { what: what.what() }).inc();
     }
 

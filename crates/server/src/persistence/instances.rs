@@ -237,7 +237,7 @@ impl Instances {
         }
     }
 
-    /// Whether what was believed of the population counts no longer, because the store has lost something, and this would again.
+    /// Whether the result of the population counts no longer, because the store has lost something, and this would again.
     fn is_doubted(&self, said: PopulationState) -> bool {
         matches!(said, PopulationState::Complete | PopulationState::Unproven) && !self.health.populated()
     }

@@ -17,10 +17,10 @@ use store::PAGE_MAX;
 /// keeps history longer.
 const SHARE_INTERVAL: Duration = Duration::from_secs(60);
 
-/// How often at most the log says how many events have expired: in a busy service some do at every look.
+/// How often at most the log says how many events have expired: in a busy service some do at every run.
 const LOG_INTERVAL: Duration = Duration::from_secs(3_600);
 
-/// What the upkeep of the store remembers.
+/// What the maintenance of the store remembers.
 pub struct Maintenance {
     started: Instant,
     state: Mutex<MaintenanceState>,
@@ -92,7 +92,7 @@ impl Maintenance {
 }
 
 impl Writer {
-    /// Goes on from the retention time in the store. A store that has none yet was last used when its newest message was heard.
+    /// Goes on from the retention time in the store. A store that has none yet was last used when its newest message was received.
     pub async fn begin_maintenance(&self, newest_received_at: Option<UnixSeconds>) {
         let stored = self.store.retention_time().await.unwrap_or_else(|error| {
             self.metrics.store.failures.inc();

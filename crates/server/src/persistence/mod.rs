@@ -9,4 +9,4 @@ mod restore;
 pub mod writer;
 
 pub use maintenance::Maintenance;
-pub use restore::{Restored, restore};
+pub use restore::{RestoreReport, restore};

@@ -1,12 +1,12 @@
-//! Follows what other instances write into a shared store and hands it to `ingest`, which alone writes the map. Where the
-//! changes stand, and what sends the notification, is the store's affair.
+//! Follows what other instances write into a shared store and hands it to `ingest`, which alone writes the registry. How the
+//! store numbers changes and sends notifications is decided there.
 //!
 //! ```text
-//! other instances -> Store -notification, changes since the mark-> peers -> backlog -> ingest -> map
+//! other instances -> Store -notification, changes since the cursor-> peers -> backlog -> ingest -> registry
 //! ```
 //!
-//! What this instance wrote comes back, too, and is then known. Nothing that comes from the store becomes dirty, so nothing
-//! goes round in circles.
+//! What this instance wrote comes back, too, and changes nothing. A device that is read from the store does not become dirty,
+//! so no update goes round in circles.
 
 #[cfg(test)]
 mod tests;
@@ -27,13 +27,13 @@ use presence::query::{Scan, Sort, SortBy};
 use store::{ChangeCursor, Changes, Store, StoreError};
 use system::backoff::Backoff;
 
-/// Devices that are read and handed over at once: some milliseconds of the decoder, which then turns to the socket's runs.
+/// Devices that are read and handed over at once: some milliseconds of the decoder, which then turns to the broker's messages.
 const PAGE: usize = 2_000;
 
-/// How long the notification is waited for before looking all the same: a notification may be lost with a connection.
+/// How long a poll waits for the notification: one may be lost with a connection.
 const POLL_INTERVAL: Duration = Duration::from_millis(500);
 
-/// Looks at least so far apart, so that changes that come one by one are read a few at a time.
+/// The least time between two polls, so that changes that come one by one are read a few at a time.
 const PAUSE: Duration = Duration::from_millis(20);
 
 /// After a failure the next poll waits this long, then twice as long, up to [`RETRY_MAX`].
@@ -41,7 +41,7 @@ const RETRY_MIN: Duration = Duration::from_millis(100);
 /// A store that is back is noticed within this time.
 const RETRY_MAX: Duration = Duration::from_secs(2);
 
-/// A look that takes longer has failed: the connection may be dead without anyone having closed it.
+/// A poll that takes longer has failed: the connection may be dead although nobody has closed it.
 const POLL_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// What the changes of other instances come from and go to.
@@ -56,15 +56,15 @@ pub struct Peers {
     pub leadership: Arc<Leadership>,
 }
 
-/// Why a look ended early.
-enum Broken {
+/// Why a poll ended early.
+enum PollError {
     /// The program stops.
     Stopping,
     Failed(StoreError),
 }
 
 impl Peers {
-    /// Follows every change after the mark until `stop`.
+    /// Follows every change after the cursor until `stop`.
     pub async fn run(self, mut cursor: ChangeCursor, stop: CancellationToken) {
         tokio::select! {
             () = self.follow(&mut cursor) => {}
@@ -74,24 +74,24 @@ impl Peers {
 
     async fn follow(&self, cursor: &mut ChangeCursor) {
         let mut backoff = Backoff::between(RETRY_MIN, RETRY_MAX);
-        // Nothing has been said yet: a store that cannot be read from the start is worth a line, too.
+        // Nothing has been logged yet: a store that cannot be read from the start is worth a line, too.
         let mut said = None;
         loop {
             let polled_at = Instant::now();
             match self.catch_up(cursor).await {
                 Ok(()) => {
-                    // Everything that had been written when the look began is here.
+                    // Everything that had been written when the poll began is here.
                     self.health.set_peer_health(PeerHealth::Current { at: polled_at.into_std() });
                     if said.replace(true) != Some(true) {
                         tracing::info!("the changes of other instances are followed");
                     }
                     backoff.reset();
                     sleep(PAUSE).await;
-                    // Whether it rang or not: both are reasons to look.
+                    // After a notification or without one: the next poll comes in either case.
                     let _ = timeout(POLL_INTERVAL, self.store.change_notified()).await;
                 }
-                Err(Broken::Stopping) => return,
-                Err(Broken::Failed(error)) => {
+                Err(PollError::Stopping) => return,
+                Err(PollError::Failed(error)) => {
                     self.metrics.store.follow_failures.inc();
                     self.health.set_peer_health(PeerHealth::Broken);
                     if said.replace(false) != Some(false) {
@@ -103,11 +103,11 @@ impl Peers {
         }
     }
 
-    /// Reads until nothing has changed since the mark.
-    async fn catch_up(&self, cursor: &mut ChangeCursor) -> Result<(), Broken> {
+    /// Reads until nothing has changed since the cursor.
+    async fn catch_up(&self, cursor: &mut ChangeCursor) -> Result<(), PollError> {
         loop {
             let changes = match bounded(self.store.changes(cursor.clone(), PAGE)).await {
-                Err(Broken::Failed(StoreError::Gap(why))) => {
+                Err(PollError::Failed(StoreError::Gap(why))) => {
                     tracing::warn!(why, "changes of other instances were missed: everything is read again");
                     *cursor = self.read_again().await?;
                     continue;
@@ -126,7 +126,7 @@ impl Peers {
     }
 
     /// Reads every device, and writes every one: the store may have lost what this instance knows.
-    async fn read_again(&self) -> Result<ChangeCursor, Broken> {
+    async fn read_again(&self) -> Result<ChangeCursor, PollError> {
         let cursor = bounded(self.store.cursor()).await?;
         self.drop_forgotten(&cursor).await?;
         self.map.mark_all_dirty();
@@ -158,7 +158,7 @@ impl Peers {
     }
 
     /// Drops what was forgotten while changes were missed: devices of which nothing was received since.
-    async fn drop_forgotten(&self, cursor: &ChangeCursor) -> Result<(), Broken> {
+    async fn drop_forgotten(&self, cursor: &ChangeCursor) -> Result<(), PollError> {
         let mut forgotten = bounded(self.store.forgotten()).await?;
         forgotten.retain(|one| {
             self.map.read(one.name.device(), |record| record.received_at <= one.at).unwrap_or(false)
@@ -166,17 +166,17 @@ impl Peers {
         self.hand_over(Changes { forgotten, devices: Vec::new(), cursor: cursor.clone() }).await
     }
 
-    async fn hand_over(&self, changes: Changes) -> Result<(), Broken> {
-        self.backlog.send_peer_updates(changes).await.ok_or(Broken::Stopping)
+    async fn hand_over(&self, changes: Changes) -> Result<(), PollError> {
+        self.backlog.send_peer_updates(changes).await.ok_or(PollError::Stopping)
     }
 }
 
-async fn bounded<T>(poll: impl Future<Output = Result<T, StoreError>>) -> Result<T, Broken> {
+async fn bounded<T>(poll: impl Future<Output = Result<T, StoreError>>) -> Result<T, PollError> {
     match timeout(POLL_TIMEOUT, poll).await {
-        Ok(done) => done.map_err(Broken::Failed),
+        Ok(done) => done.map_err(PollError::Failed),
         Err(_) => {
             let seconds = POLL_TIMEOUT.as_secs();
-            Err(Broken::Failed(StoreError::Read(format!("the store has not answered for {seconds} s"))))
+            Err(PollError::Failed(StoreError::Read(format!("the store has not answered for {seconds} s"))))
         }
     }
 }

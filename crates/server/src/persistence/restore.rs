@@ -9,9 +9,9 @@ use store::{LoadSink, Store, StoreError, StoredDevice};
 
 /// What was loaded.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Restored {
+pub struct RestoreReport {
     pub devices: u64,
-    /// When the newest of the messages was heard that taught something; `None` without devices.
+    /// When the newest message that changed something was received; `None` without devices.
     pub newest_received_at: Option<UnixSeconds>,
 }
 
@@ -39,7 +39,7 @@ impl LoadSink for IntoMap {
 /// Loads all devices.
 ///
 /// If the store turns out to be damaged, what could be read of it stays in the map, and goes into the store begun anew.
-pub async fn restore(store: &dyn Store, map: &Arc<DeviceRegistry>) -> Result<Restored, StoreError> {
+pub async fn restore(store: &dyn Store, map: &Arc<DeviceRegistry>) -> Result<RestoreReport, StoreError> {
     let sink = Arc::new(IntoMap {
         map: Arc::clone(map),
         devices: AtomicU64::new(0),
@@ -55,5 +55,5 @@ pub async fn restore(store: &dyn Store, map: &Arc<DeviceRegistry>) -> Result<Res
     }
     let devices = sink.devices.load(Ordering::Relaxed);
     let newest_received_at = UnixSeconds(sink.newest_received_at.load(Ordering::Relaxed));
-    Ok(Restored { devices, newest_received_at: (devices > 0).then_some(newest_received_at) })
+    Ok(RestoreReport { devices, newest_received_at: (devices > 0).then_some(newest_received_at) })
 }

@@ -27,7 +27,7 @@ use tokio::time::timeout;
 use crate::freshness::RoundNumber;
 use crate::metrics::Metrics;
 use crate::registry::{Arrival, DeviceRegistry, Provenance, Snapshot};
-use crate::sync::backlog::{Backlog, Remembered};
+use crate::sync::backlog::{Backlog, FetchedState};
 use presence::{Device, DeviceName, DeviceState};
 use store::{ReadDevices, StoredDevice};
 
@@ -79,7 +79,7 @@ pub struct ReadThrough {
     /// Gone once the program stops: what is read then need not be held.
     backlog: Weak<Backlog>,
     metrics: Metrics,
-    asked: Mutex<Asked>,
+    asked: Mutex<ReadQueue>,
     remembered: Arc<Semaphore>,
     failing: AtomicBool,
     /// Locked while it is counted, so that it is counted once.
@@ -88,7 +88,7 @@ pub struct ReadThrough {
 
 /// What no reading has begun for.
 #[derive(Default)]
-struct Asked {
+struct ReadQueue {
     waiting: HashMap<DeviceName, Vec<oneshot::Sender<FetchResult>>>,
     order: VecDeque<DeviceName>,
     /// Readings under way.
@@ -100,7 +100,7 @@ struct Asked {
 /// A device and those who wait for it.
 type Wanted = (DeviceName, Vec<oneshot::Sender<FetchResult>>);
 
-impl Asked {
+impl ReadQueue {
     fn add(&mut self, name: DeviceName) -> oneshot::Receiver<FetchResult> {
         let (sender, answer) = oneshot::channel();
         match self.waiting.entry(name) {
@@ -222,7 +222,7 @@ impl ReadThrough {
             for sender in senders {
                 let _ = sender.send(Ok(known.clone()));
             }
-            remembered.push(Remembered { name, kept, seen });
+            remembered.push(FetchedState { name, kept, seen });
         }
         if let Ok(permit) = Arc::clone(&self.remembered).try_acquire_owned()
             && let Some(backlog) = self.backlog.upgrade()

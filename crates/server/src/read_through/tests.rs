@@ -156,7 +156,7 @@ async fn an_unwritten_change_is_merged_into_the_fetched_state_which_is_cached() 
         provenance,
         [arrival, Arrival { provenance: Provenance::Restored, at: UnixSeconds(9), round }]
     );
-    let Some(Item::Remembered { devices, .. }) = fixture.pending.next() else {
+    let Some(Item::FetchedDevices { devices, .. }) = fixture.pending.next() else {
         panic!("what was read is handed over")
     };
     let kept: BTreeMap<DeviceName, bool> =

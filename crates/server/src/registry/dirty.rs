@@ -217,7 +217,7 @@ impl DeviceRegistry {
             });
         let Some((device_type, id, facets)) = known else { return };
         Source::move_one(facets.as_ref(), None);
-        self.change_orders(&device_type, place, &id, (facets.map(|facets| facets.index_key), None));
+        self.update_indexes(&device_type, place, &id, (facets.map(|facets| facets.index_key), None));
         let device = Device { device_type: &device_type.name, id: &id };
         let Some(record) = shard.records.write().remove(self.hash(device), place.at()) else { return };
         forgotten(&record);
@@ -228,7 +228,7 @@ impl DeviceRegistry {
         if round != RoundNumber::NONE
             && self.counter_of(round).change_of(round, |received| received.saturating_sub(1))
         {
-            device_type.unhear_one(round);
+            device_type.uncount_received(round);
         }
         let is_empty = device_type.counts.totals().total() == 0;
         let name = Arc::clone(&device_type.name);

@@ -42,10 +42,10 @@ impl<'a> SessionEvent<'a> {
 
 impl SessionCounts {
     /// What they have come to, of devices that are so many now.
-    pub fn counted(&self, now: Totals) -> Counted {
+    pub fn counted(&self, now: Totals) -> SessionTotals {
         let (connects, disconnects) = (&self.connects, &self.disconnects);
         let of = |count: &AtomicU64| count.load(Ordering::Relaxed);
-        Counted { now, connects: of(connects), disconnects: of(disconnects) }
+        SessionTotals { now, connects: of(connects), disconnects: of(disconnects) }
     }
 }
 
@@ -58,7 +58,7 @@ pub(super) struct FleetSessions {
 
 /// What has been counted of a group of devices up to now.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Counted {
+pub struct SessionTotals {
     pub now: Totals,
     /// Sessions that have begun since the start.
     pub connects: u64,
@@ -66,7 +66,7 @@ pub struct Counted {
     pub disconnects: u64,
 }
 
-impl Counted {
+impl SessionTotals {
     /// What is left of it without a part.
     #[must_use]
     pub fn less(self, part: &Self) -> Self {
@@ -83,14 +83,14 @@ impl Counted {
 
 /// What has been counted of the fleet up to now.
 #[derive(Clone, Debug)]
-pub struct FleetCounted {
-    pub all: Counted,
+pub struct FleetSessionTotals {
+    pub all: SessionTotals,
     /// The ends by cause.
     pub causes: [u64; CAUSES],
     /// Of the types that came first, [`super::types::MERGED_TYPES_MAX`] at most.
-    pub types: Vec<(Arc<str>, Counted)>,
+    pub types: Vec<(Arc<str>, SessionTotals)>,
     /// Of the sources, [`super::SOURCES_MAX`] at most and the rest as one.
-    pub sources: Vec<(Arc<str>, Counted)>,
+    pub sources: Vec<(Arc<str>, SessionTotals)>,
 }
 
 /// The place of a cause among [`CAUSES`].
@@ -136,18 +136,18 @@ impl DeviceRegistry {
     }
 
     /// What has been counted up to now. The cost depends on the number of types alone.
-    pub fn counted(&self) -> FleetCounted {
+    pub fn counted(&self) -> FleetSessionTotals {
         let types = self.types.merged();
         let types = types.iter().map(|device_type| {
             (Arc::clone(&device_type.name), device_type.sessions.counted(device_type.counts.totals()))
         });
         let types = types.collect();
         let causes = std::array::from_fn(|at| self.sessions.disconnects[at].load(Ordering::Relaxed));
-        let all = Counted {
+        let all = SessionTotals {
             now: self.totals(),
             connects: self.sessions.connects.load(Ordering::Relaxed),
             disconnects: causes.iter().sum(),
         };
-        FleetCounted { all, causes, types, sources: self.counted_by_source(all) }
+        FleetSessionTotals { all, causes, types, sources: self.counted_by_source(all) }
     }
 }

@@ -6,7 +6,7 @@ use std::sync::{Arc, OnceLock};
 use super::counts::Counts;
 use super::end_code::EndCode;
 use super::index::IndexKey;
-use super::sessions::{Counted, SessionCounts};
+use super::sessions::{SessionTotals, SessionCounts};
 use super::{DeviceRegistry, Record, Totals};
 use formats::catalog::IOT_PLATFORM;
 use formats::held;
@@ -80,7 +80,7 @@ impl Source {
         counted(from, Counts::drop_one);
     }
 
-    fn counted(&self) -> Counted {
+    fn counted(&self) -> SessionTotals {
         self.sessions.counted(self.counts.totals())
     }
 }
@@ -113,12 +113,12 @@ impl DeviceRegistry {
 
     /// Devices by source, by name. The cost depends on the number of sources alone.
     pub fn totals_by_source(&self) -> Vec<(Arc<str>, Totals)> {
-        let sources = self.counted_by_source(Counted { now: self.totals(), ..Counted::default() });
+        let sources = self.counted_by_source(SessionTotals { now: self.totals(), ..SessionTotals::default() });
         sources.into_iter().map(|(name, counted)| (name, counted.now)).collect()
     }
 
     /// What has been counted of each source, of all that has been counted.
-    pub(super) fn counted_by_source(&self, all: Counted) -> Vec<(Arc<str>, Counted)> {
+    pub(super) fn counted_by_source(&self, all: SessionTotals) -> Vec<(Arc<str>, SessionTotals)> {
         let of_sources = self.sources.iter().map(|source| (Arc::clone(&source.name), source.counted()));
         let mut sources: Vec<_> = of_sources.collect();
         // They are read while they are counted, so their sum may be ahead of the whole.

@@ -60,7 +60,7 @@ pub(super) enum TimeOrder {
     /// In that of the type, which is merged with those of others.
     Own,
     /// In the one that all further types share.
-    Further,
+    Shared,
 }
 
 pub(super) struct DeviceType {
@@ -71,7 +71,7 @@ pub(super) struct DeviceType {
     pub index: RwLock<TypeIndex>,
     /// Devices in the map when the round began, if their number has changed since.
     before_round: RoundCounter,
-    /// Devices heard of since the round began.
+    /// Devices about which something was received since the round began.
     received_in_round: RoundCounter,
 }
 
@@ -101,11 +101,11 @@ impl DeviceType {
         self.counts.drop_one(from);
     }
 
-    pub fn hear_one(&self, round: RoundNumber) {
+    pub fn count_received(&self, round: RoundNumber) {
         self.received_in_round.change(round, |received| received + 1);
     }
 
-    pub fn unhear_one(&self, round: RoundNumber) {
+    pub fn uncount_received(&self, round: RoundNumber) {
         self.received_in_round.change(round, |received| received.saturating_sub(1));
     }
 
@@ -190,7 +190,7 @@ impl Types {
             return Arc::clone(found);
         }
         let has_own = table.merged.len() < table.merged_max;
-        let time_order = if has_own { TimeOrder::Own } else { TimeOrder::Further };
+        let time_order = if has_own { TimeOrder::Own } else { TimeOrder::Shared };
         let device_type = Arc::new(DeviceType::new(name, time_order));
         if has_own {
             table.merged.insert(Arc::clone(&device_type.name), Arc::clone(&device_type));

@@ -13,7 +13,7 @@ use super::step::Step;
 use crate::clock;
 use crate::health::Health;
 use crate::metrics::Metrics;
-use crate::registry::{Counted, DeviceRegistry, FleetCounted};
+use crate::registry::{SessionTotals, DeviceRegistry, FleetSessionTotals};
 use presence::UnixSeconds;
 use store::{IfExists, SeriesRange, SeriesRow, Store, StoreError};
 
@@ -34,7 +34,7 @@ struct Reading {
     /// By the wall clock: where an interval ends and the next one starts.
     boundary: UnixSeconds,
     is_observed: bool,
-    counted: FleetCounted,
+    counted: FleetSessionTotals,
 }
 
 /// What is remembered from one reading to the next.
@@ -147,7 +147,7 @@ impl Recorder {
     }
 }
 
-fn difference(before: &FleetCounted, now: &FleetCounted) -> Interval {
+fn difference(before: &FleetSessionTotals, now: &FleetSessionTotals) -> Interval {
     let mut interval = Interval {
         observed_seconds: Step::TenSeconds.seconds(),
         all: figures(before.all, now.all),
@@ -157,7 +157,7 @@ fn difference(before: &FleetCounted, now: &FleetCounted) -> Interval {
         *ends = now.saturating_sub(before);
     }
     let earlier = by_name(&before.types);
-    let (mut of_types_before, mut of_types_now) = (Counted::default(), Counted::default());
+    let (mut of_types_before, mut of_types_now) = (SessionTotals::default(), SessionTotals::default());
     for (name, counted) in &now.types {
         let earlier = earlier.get(&**name).copied().unwrap_or_default();
         add(&mut of_types_before, earlier);
@@ -177,11 +177,11 @@ fn difference(before: &FleetCounted, now: &FleetCounted) -> Interval {
     interval
 }
 
-fn by_name(counted: &[(Arc<str>, Counted)]) -> HashMap<&str, Counted> {
+fn by_name(counted: &[(Arc<str>, SessionTotals)]) -> HashMap<&str, SessionTotals> {
     counted.iter().map(|(name, counted)| (&**name, *counted)).collect()
 }
 
-fn figures(before: Counted, now: Counted) -> Figures {
+fn figures(before: SessionTotals, now: SessionTotals) -> Figures {
     Figures {
         connected: Gauge::of(now.now.connected),
         disconnected: Gauge::of(now.now.disconnected),
@@ -190,7 +190,7 @@ fn figures(before: Counted, now: Counted) -> Figures {
     }
 }
 
-fn add(sum: &mut Counted, more: Counted) {
+fn add(sum: &mut SessionTotals, more: SessionTotals) {
     sum.now.connected += more.now.connected;
     sum.now.disconnected += more.now.disconnected;
     sum.connects += more.connects;

@@ -55,7 +55,7 @@ pub struct Tally {
 
 /// What was read of a device in a store because somebody asked for it, for the map to hold.
 #[derive(Debug)]
-pub struct Remembered {
+pub struct FetchedState {
     pub name: DeviceName,
     /// `None`: the store holds nothing of it.
     pub kept: Option<(DeviceState, UnixSeconds)>,
@@ -71,7 +71,7 @@ pub enum Item {
     /// What other instances have changed in the store, which is in the registry when `done` is sent.
     PeerUpdates { changes: Changes, done: oneshot::Sender<()> },
     /// What was read in the store. So much of it may wait as there are permits.
-    Remembered { devices: Vec<Remembered>, _permit: OwnedSemaphorePermit },
+    FetchedDevices { devices: Vec<FetchedState>, _permit: OwnedSemaphorePermit },
     /// Everything handed over before has been applied when the tally of the pass is sent back.
     Barrier { pass: PassId, done: oneshot::Sender<Tally> },
 }
@@ -145,9 +145,9 @@ impl Backlog {
     }
 
     /// Hands over what was read in the store for the map to hold, and does not wait for it.
-    pub fn remember(&self, devices: Vec<Remembered>, permit: OwnedSemaphorePermit) {
+    pub fn remember(&self, devices: Vec<FetchedState>, permit: OwnedSemaphorePermit) {
         // A decoder that is gone means that the program stops.
-        let _ = self.queue.send(Item::Remembered { devices, _permit: permit });
+        let _ = self.queue.send(Item::FetchedDevices { devices, _permit: permit });
     }
 
     /// Waits until everything handed over so far has been applied; `None` if the program stops.

@@ -49,15 +49,15 @@ pub async fn watch(
     loop {
         if let Ok(connection) = Connection::open(dialer, &settings, &client_id).await {
             match follow(connection, &counters, source).await {
-                Ended::Refused(how) => {
+                FollowEnd::Refused(how) => {
                     source.report_hidden_counters(Some(format!("The broker {how}: {ADVICE}.")));
                     counters.send_replace(not_offered);
                     return;
                 }
-                Ended::Lost(error) => {
+                FollowEnd::Lost(error) => {
                     tracing::debug!(%error, "the connection for the broker's counters ended")
                 }
-                Ended::Shutdown => return,
+                FollowEnd::Shutdown => return,
             }
             // What it said is out of date from now on.
             counters.send_replace(BrokerCounters::default());
@@ -72,7 +72,7 @@ pub async fn watch(
 /// These counters help and are never urgent.
 const MIN_PAUSE: Duration = Duration::from_secs(2);
 
-enum Ended {
+enum FollowEnd {
     /// The subscription was refused, or the connection closed for it; the text says how.
     Refused(String),
     Lost(LinkError),
@@ -83,8 +83,8 @@ async fn follow(
     mut connection: Connection,
     counters: &watch::Sender<BrokerCounters>,
     source: &Source,
-) -> Ended {
-    let closed = || Ended::Refused(format!("closes the connection for a subscription to {FILTER}"));
+) -> FollowEnd {
+    let closed = || FollowEnd::Refused(format!("closes the connection for a subscription to {FILTER}"));
     if connection.subscribe(&[FILTER], 0).await.is_err() {
         return closed();
     }
@@ -101,7 +101,7 @@ async fn follow(
             }
             () = source.shutdown.cancelled() => {
                 connection.close().await;
-                return Ended::Shutdown;
+                return FollowEnd::Shutdown;
             }
         };
         match received {
@@ -109,7 +109,9 @@ async fn follow(
                 if let Some(&code) = suback.codes.iter().find(|&&code| code >= 0x80) {
                     let refusal = reason::subscription_refusal(connection.version(), code);
                     connection.close().await;
-                    return Ended::Refused(format!("refuses the subscription to {FILTER} with {refusal}"));
+                    return FollowEnd::Refused(format!(
+                        "refuses the subscription to {FILTER} with {refusal}"
+                    ));
                 }
                 accepted_at = Some(Instant::now());
             }
@@ -127,7 +129,7 @@ async fn follow(
             }
             Ok(Received::Pong | Received::Unsuback | Received::TooLarge) => {}
             Err(_) if accepted_at.is_none() => return closed(),
-            Err(error) => return Ended::Lost(error),
+            Err(error) => return FollowEnd::Lost(error),
         }
     }
 }

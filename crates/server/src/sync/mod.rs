@@ -75,7 +75,7 @@ pub struct Source {
     /// Whether this instance reads what is retained for all.
     leadership: Arc<Leadership>,
     /// Where the map holds only some devices: what lists the others. `catalog_types` are the types of those.
-    kept: Option<Arc<dyn DeviceCatalog>>,
+    catalog: Option<Arc<dyn DeviceCatalog>>,
     catalog_types: Mutex<BTreeSet<String>>,
     /// Tells the members of a shared subscription apart, which have one client id.
     member: Option<String>,
@@ -168,7 +168,7 @@ impl Source {
             link_log: Mutex::default(),
             types_read,
             leadership: Arc::new(Leadership::of_one()),
-            kept: None,
+            catalog: None,
             catalog_types: Mutex::default(),
             member,
         }
@@ -187,8 +187,8 @@ impl Source {
     }
 
     /// Where the map holds only some of the devices, others are asked for by what a store knows.
-    pub fn knowing(self, kept: Option<Arc<dyn DeviceCatalog>>) -> Self {
-        Self { kept, ..self }
+    pub fn knowing(self, catalog: Option<Arc<dyn DeviceCatalog>>) -> Self {
+        Self { catalog, ..self }
     }
 
     /// Runs until shutdown; returns an error only if the very first login is refused.
@@ -268,9 +268,9 @@ impl Source {
         }
         let settings = &self.settings.population;
         let seen = self.map.totals_by_type(None, most).into_iter().map(|(name, _)| name.to_string());
-        let kept = self.catalog_types.lock();
+        let stored = self.catalog_types.lock();
         let known = seen.chain(settings.types.iter().cloned()).chain(settings.devices.keys().cloned());
-        let known = known.chain(kept.iter().take(most).cloned());
+        let known = known.chain(stored.iter().take(most).cloned());
         known.filter(|device_type| self.settings.takes(device_type)).collect()
     }
 

@@ -25,14 +25,14 @@ const SHORT_MAX: u32 = 3;
 
 /// Rings until it is dropped.
 pub struct ChangeListener {
-    rung: Arc<Notify>,
+    notify: Arc<Notify>,
     listening: JoinHandle<()>,
 }
 
 impl ChangeListener {
     pub fn new(config: tokio_postgres::Config, encryption: Option<Encryption>, channel: &str) -> Self {
-        let rung = Arc::new(Notify::new());
-        let (notified, listen) = (Arc::clone(&rung), format!("LISTEN {}", quoted(channel)));
+        let notify = Arc::new(Notify::new());
+        let (notified, listen) = (Arc::clone(&notify), format!("LISTEN {}", quoted(channel)));
         let listening = tokio::spawn(async move {
             let mut short = 0;
             loop {
@@ -60,12 +60,12 @@ impl ChangeListener {
                 sleep(RETRY).await;
             }
         });
-        Self { rung, listening }
+        Self { notify, listening }
     }
 
-    /// Waits for the next ring; one that nobody waited for is kept.
+    /// Waits for the next notification; one that came while nobody waited counts.
     pub async fn wait(&self) {
-        self.rung.notified().await;
+        self.notify.notified().await;
     }
 }
 
@@ -79,7 +79,7 @@ async fn listen_until_it_breaks<T>(
     config: &tokio_postgres::Config,
     tls: T,
     listen: &str,
-    rung: &Notify,
+    notified: &Notify,
 ) -> Result<(), tokio_postgres::Error>
 where
     T: MakeTlsConnect<Socket>,
@@ -88,7 +88,7 @@ where
     let messages = async {
         while let Some(message) = poll_fn(|context| connection.poll_message(context)).await {
             if let AsyncMessage::Notification(_) = message? {
-                rung.notify_one();
+                notified.notify_one();
             }
         }
         Ok(())
@@ -99,8 +99,8 @@ where
             client.batch_execute(setting).await.ok();
         }
         client.batch_execute(listen).await?;
-        // What has changed before has rung nowhere.
-        rung.notify_one();
+        // Changes before this moment came with no notification.
+        notified.notify_one();
         loop {
             sleep(PING_INTERVAL).await;
             client.batch_execute("").await?;

@@ -161,7 +161,7 @@ impl Grid {
             }
         });
         let (connection, slot) = (Arc::clone(&self.connection), self.keys.slot_of_all());
-        let channel = self.keys.of_all("bell");
+        let channel = self.keys.of_all("changed");
         async move { connection.listen(slot, &channel, listener).await }
     }
 
@@ -208,7 +208,7 @@ impl Grid {
             }
         }
         if let Err(error) =
-            self.connection.publish(self.keys.slot_of_all(), &self.keys.of_all("bell"), &message).await
+            self.connection.publish(self.keys.slot_of_all(), &self.keys.of_all("changed"), &message).await
         {
             tracing::debug!(%error, "a change notification could not be sent; other instances find the change at their next poll");
         }

@@ -65,7 +65,7 @@ pub struct ChangeTracker {
     /// the store has lost something.
     acknowledged: Positions,
     /// Something has changed since the last look, or the look has not come to the end.
-    rung: Vec<bool>,
+    notified: Vec<bool>,
 }
 
 /// What a look asks one bucket for.
@@ -80,18 +80,18 @@ pub struct BucketPoll {
 impl Default for ChangeTracker {
     fn default() -> Self {
         let nothing = Positions::of(&ChangeCursor::BEGINNING);
-        Self { newest: nothing.clone(), acknowledged: nothing, rung: vec![true; BUCKETS] }
+        Self { newest: nothing.clone(), acknowledged: nothing, notified: vec![true; BUCKETS] }
     }
 }
 
 impl ChangeTracker {
     pub fn note_changed(&mut self, bucket: Bucket) {
-        self.rung[bucket.index()] = true;
+        self.notified[bucket.index()] = true;
     }
 
     /// Nothing is known for sure any more.
     pub fn note_all_changed(&mut self) {
-        self.rung.fill(true);
+        self.notified.fill(true);
     }
 
     /// The store has taken everything up to there.
@@ -111,7 +111,7 @@ impl ChangeTracker {
         let mut polls = Vec::new();
         for bucket in Bucket::all() {
             let (since, acknowledged) = (since.at(bucket), self.acknowledged.at(bucket));
-            if std::mem::take(&mut self.rung[bucket.index()]) || since != self.newest.at(bucket) {
+            if std::mem::take(&mut self.notified[bucket.index()]) || since != self.newest.at(bucket) {
                 let expected = (acknowledged.sequence > since.sequence).then_some(acknowledged);
                 polls.push(BucketPoll { bucket, since, expected });
             }

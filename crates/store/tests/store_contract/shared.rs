@@ -122,8 +122,8 @@ pub fn a_change_of_another_instance_sends_a_notification(place: &dyn Place) {
         while known.len() < 300
             || known.values().any(|known| known.0.resolve().unwrap().event.session != session(round))
         {
-            let rung = async { tokio::time::timeout(PATIENCE, reader.change_notified()).await };
-            assert!(wait(rung).is_ok(), "{place:?}: the bell rings in round {round}");
+            let notified = async { tokio::time::timeout(PATIENCE, reader.change_notified()).await };
+            assert!(wait(notified).is_ok(), "{place:?}: a notification comes in round {round}");
             for one in read_on(&*reader, &mut cursor, 100) {
                 known.insert(one.name.id.to_string(), (one.state, one.received_at));
             }

@@ -196,7 +196,7 @@ fn faults() -> usize {
     if std::env::var_os("TEST_LONG").is_some() { 1_000 } else { 12 }
 }
 
-/// Random kills and cuts of instances, links and database, several at a time; after each few of them peace, in which every
+/// Random kills and cuts of instances, links and database, several at a time; after each few of them a recovery, in which every
 /// instance must come to the truth.
 #[test]
 fn whatever_is_killed_and_cut_off_all_come_to_the_same_truth() {

@@ -112,6 +112,6 @@ pub async fn events(
         (header::CACHE_CONTROL, NO_STORE),
         (BUFFERING, HeaderValue::from_static("no")),
     ];
-    // All streams share the bytes of one ring, and their number has a limit of its own.
+    // All streams share the bytes of one buffer, and their number has a limit of its own.
     Ok((headers, Extension(Uncounted), body).into_response())
 }

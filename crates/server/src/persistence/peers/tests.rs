@@ -84,7 +84,7 @@ async fn the_cursor_stays_where_it_is_until_what_was_read_is_in_the_map() {
     // The decoder stops before it takes anything.
     let stopping = thread::spawn(move || drop(pending.next()));
     let mut cursor = ChangeCursor::BEGINNING;
-    assert!(matches!(peers.catch_up(&mut cursor).await, Err(Broken::Stopping)));
+    assert!(matches!(peers.catch_up(&mut cursor).await, Err(PollError::Stopping)));
     assert_eq!(cursor, ChangeCursor::BEGINNING);
     stopping.join().unwrap();
 }

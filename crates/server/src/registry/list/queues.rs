@@ -60,7 +60,7 @@ enum First {
 }
 
 /// Devices were taken out of an order, so that places in it may be those of others now.
-struct Moved;
+struct OrderChanged;
 
 impl ByTime {
     pub fn new(map: &DeviceRegistry, query: &Query, want: usize) -> Self {
@@ -97,7 +97,7 @@ impl ByTime {
                     self.open.pop();
                 }
                 Ok(First::Sought) => {}
-                Err(Moved) => front.restart(found, query),
+                Err(OrderChanged) => front.restart(found, query),
             }
             return Progress::Costs(cost);
         }
@@ -117,7 +117,7 @@ impl ByTime {
                 }
                 found.extend(device);
             }
-            Err(Moved) => front.restart(found, query),
+            Err(OrderChanged) => front.restart(found, query),
         }
         self.open.push(number);
         Progress::Costs(RECORD_COST)
@@ -144,7 +144,7 @@ impl Front {
         query: &Query,
         at_once: usize,
         cost: &mut usize,
-    ) -> Result<First, Moved> {
+    ) -> Result<First, OrderChanged> {
         if let Some(first) = self.waiting.front() {
             return self.first(map, first);
         }
@@ -156,7 +156,7 @@ impl Front {
             Next::Range { last, .. } if self.removals == index.removals() => {
                 map.range(&index, &self.order, query, Some(&map.position(last)))
             }
-            Next::Range { .. } => return Err(Moved),
+            Next::Range { .. } => return Err(OrderChanged),
         };
         let step: ScanStep<IndexEntry> =
             map.step(&index, &self.order, (query, range), at_once, |entry| Some(*entry));
@@ -173,26 +173,26 @@ impl Front {
         Ok(First::Sought)
     }
 
-    fn first(&self, map: &DeviceRegistry, entry: &IndexEntry) -> Result<First, Moved> {
+    fn first(&self, map: &DeviceRegistry, entry: &IndexEntry) -> Result<First, OrderChanged> {
         match &self.order {
             Order::OfType(device_type) => Ok(First::Known(entry.time(), Arc::clone(&device_type.name))),
             Order::OfFurtherTypes => {
                 let index = self.order.index(map).read();
                 if index.removals() != self.removals {
-                    return Err(Moved);
+                    return Err(OrderChanged);
                 }
                 let records = map.shards[entry.place().shard()].records.read();
-                let record = records.at(entry.place().at()).ok_or(Moved)?;
+                let record = records.at(entry.place().at()).ok_or(OrderChanged)?;
                 Ok(First::Known(entry.time(), Arc::clone(&record.device_type.name)))
             }
         }
     }
 
     /// The first device that waits, if it still fits.
-    fn take_first(&mut self, map: &DeviceRegistry, query: &Query) -> Result<Option<Found>, Moved> {
+    fn take_first(&mut self, map: &DeviceRegistry, query: &Query) -> Result<Option<Found>, OrderChanged> {
         let index = self.order.index(map).read();
         if index.removals() != self.removals {
-            return Err(Moved);
+            return Err(OrderChanged);
         }
         // Nothing is taken out while the order is locked, so the place is still that of the device which was found there.
         Ok(self.waiting.pop_front().and_then(|entry| map.found(query, &entry)))

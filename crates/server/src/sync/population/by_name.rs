@@ -75,11 +75,11 @@ impl PopulationReader<'_> {
         read: &mut TypePasses,
         batches: &mut Batches,
     ) -> Result<bool, PassError> {
-        let Some(kept) = self.source.kept.as_ref().filter(|_| !read.catalog_is_asked_for) else {
+        let Some(catalog) = self.source.catalog.as_ref().filter(|_| !read.catalog_is_asked_for) else {
             return Ok(true);
         };
         let brought = read.passes.last().map_or(0, |pass| pass.retained);
-        let number = kept.by_type().await.and_then(|types| types.get(device_type).copied());
+        let number = catalog.by_type().await.and_then(|types| types.get(device_type).copied());
         // A store that cannot be read proves nothing, and is asked again in the next sweep.
         if number.is_none_or(|number| number <= brought) {
             return Ok(true);
@@ -89,7 +89,7 @@ impl PopulationReader<'_> {
             self.source.map.ids_in_round(device_type, true).into_iter().collect();
         let mut after = None;
         loop {
-            let Some(ids) = kept.ids_of(device_type, after, limit).await else { return Ok(true) };
+            let Some(ids) = catalog.ids_of(device_type, after, limit).await else { return Ok(true) };
             after = ids.last().cloned();
             let is_last = ids.len() < limit;
             let missing = ids.iter().filter(|id| !received.contains(*id));
@@ -106,8 +106,8 @@ impl PopulationReader<'_> {
 
     /// Finds out of which types the store has devices, where the map does not hold all.
     pub(super) async fn learn_catalog_types(&self) {
-        let Some(kept) = &self.source.kept else { return };
-        if let Some(types) = kept.by_type().await {
+        let Some(catalog) = &self.source.catalog else { return };
+        if let Some(types) = catalog.by_type().await {
             // One more tells that they are too many.
             *self.source.catalog_types.lock() = types.into_keys().take(READ_TYPES_MAX + 1).collect();
         }
