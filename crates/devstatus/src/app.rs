@@ -467,6 +467,7 @@ async fn restore(
         commit_watermark: Mutex::default(),
         maintenance: Maintenance::default(),
         refused: Mutex::default(),
+        order: Mutex::default(),
     };
     writer.begin_maintenance(restored.newest_received_at).await;
     if opened.shared {

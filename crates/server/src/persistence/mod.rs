@@ -1,5 +1,6 @@
 //! What runs over a store: the write-behind, loading at the start, following other instances, retention, forgetting.
 
+mod batches;
 pub mod instances;
 mod maintenance;
 pub mod peers;

@@ -11,6 +11,7 @@ use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
+use super::batches::{NextBatch, WriteOrder};
 use super::maintenance::Maintenance;
 use super::refused::{self, RefusedDevices};
 use crate::feed::Feed;
@@ -29,14 +30,6 @@ use store::settings::StoreSettings;
 use store::{Batch, Store, StoreError, StoredDevice};
 use system::backoff::Backoff;
 
-/// Devices, and as many events, in one batch: some thirty milliseconds of an embedded store, so that what changes meanwhile
-/// waits no longer than the flush interval.
-const BATCH_MAX: usize = 4_096;
-
-/// The memory of the devices in one batch, and of the events, at which no more are added: long messages must not make a batch
-/// of gigabytes. A database's client holds it some four times over while it is sent.
-const BATCH_MAX_BYTES: usize = 16 << 20;
-
 /// After a refusal the next attempt waits this long, then twice as long, up to [`RETRY_MAX`].
 const RETRY_MIN: Duration = Duration::from_millis(100);
 /// A store that is back is noticed within this time.
@@ -45,14 +38,14 @@ const RETRY_MAX: Duration = Duration::from_secs(5);
 /// A batch that takes longer is shown as a failure, while it is still waited for.
 const SLOW_AFTER: Duration = Duration::from_secs(5);
 
-/// How long the writing may wait to hear where the newest event stands. Without it, a stream that goes on from the history
-/// later is only told some events again.
+/// How long the writer waits for the position of the newest event. Without it, a stream that resumes from the history shows
+/// some events again.
 const NEWEST_TIMEOUT: Duration = Duration::from_millis(500);
 
-/// Devices looked at after a flush if more are held than may be: a millisecond or so.
+/// Devices that are checked after a flush if more are held than may be: a millisecond or so.
 const EVICTION_CHECKS: usize = 16_384;
 
-/// How often at most a device that the store refuses is named in the log.
+/// The least time between two log lines about devices that the store refuses.
 const REFUSED_LOG_INTERVAL: Duration = Duration::from_secs(60);
 
 /// How often what is too old is dropped.
@@ -79,40 +72,41 @@ pub struct Writer {
     pub commit_watermark: Mutex<CommitWatermark>,
     pub maintenance: Maintenance,
     /// The devices that the store refuses to keep.
-    pub refused: Mutex<Refused>,
+    pub refused: Mutex<RefusalLog>,
+    /// Which batch comes next.
+    pub order: Mutex<WriteOrder>,
 }
 
 /// The devices that the store refuses to keep, and what the log has said of them.
 #[derive(Default)]
-pub struct Refused {
+pub struct RefusalLog {
     devices: RefusedDevices,
     logged_at: Option<Instant>,
     /// Refusals since then.
     unlogged: u64,
 }
 
-/// What is written next.
-struct NextBatch {
-    batch: Batch,
-    /// It holds everything that waited.
-    is_all: bool,
-}
-
 /// A part of a batch that the store refuses for what it is.
-struct Rejected {
+struct Rejection {
     part: Arc<Batch>,
     reason: String,
 }
 
-/// Receipts, and how far the writing must have come for them to be given.
-struct Owed {
+/// A device that is tried again; no batch, if nobody knows it any more.
+struct RefusedDevice {
+    name: DeviceName,
+    batch: Option<Batch>,
+}
+
+/// Pending acks, and how far the writer must have come before they are given back.
+struct DueAcks {
     pending_acks: VecDeque<PendingAck>,
     devices: u64,
     events: u64,
 }
 
 impl Writer {
-    /// Whoever writes the series to the same store.
+    /// Records the series in the same store.
     pub fn recorder(&self) -> Recorder {
         Recorder {
             map: Arc::clone(&self.map),
@@ -125,7 +119,7 @@ impl Writer {
     /// Writes until `stop`, then what is left; whoever calls bounds how long that may take.
     pub async fn run(mut self, stop: CancellationToken) {
         self.health.set_store(self.good.clone());
-        // Half, as a change may come just after a look, and the writing itself takes its time.
+        // Half, because a change may come just after a flush has begun, and writing takes its time.
         let pause = self.settings.flush_interval / 2;
         let mut maintenance_due = Instant::now();
         while !stop.is_cancelled() {
@@ -142,7 +136,7 @@ impl Writer {
             self.forget_removed().await;
             self.map.evict_surplus(EVICTION_CHECKS);
             if Instant::now() >= maintenance_due && !stop.is_cancelled() {
-                self.retry_refused(Instant::now()).await;
+                self.retry_refused(Instant::now(), &stop).await;
                 self.tidy().await;
                 maintenance_due = Instant::now() + MAINTENANCE_INTERVAL;
             }
@@ -154,21 +148,17 @@ impl Writer {
     /// hold everything: written at once, the changes of some milliseconds would make a batch of their own, again and again,
     /// and a device that changes often would be written as often. After a refusal everything is caught up at once.
     async fn flush(&self, stop: &CancellationToken) {
-        let mut owed = VecDeque::new();
+        let mut due = VecDeque::new();
         loop {
-            owed.extend(self.owed());
+            due.extend(self.due());
             // Before the events are taken: those of all changes up to here are in the queue by now.
             let published = self.feed.head();
             let NextBatch { batch, is_all } = self.next_batch();
-            if batch.events_lost {
-                self.feed.note_lost();
-            }
             self.show_waiting(&batch);
-            let all_written = batch.is_empty();
+            let all_written = batch.is_empty() && self.order.lock().deferred() == 0;
             let was_refused = !all_written && self.write(batch, stop).await;
-            while let Some(owed) = owed.pop_front_if(|owed: &mut Owed| all_written || self.has_reached(owed))
-            {
-                owed.pending_acks.into_iter().for_each(PendingAck::give);
+            while let Some(due) = due.pop_front_if(|due: &mut DueAcks| all_written || self.has_reached(due)) {
+                due.pending_acks.into_iter().for_each(PendingAck::give);
             }
             if all_written {
                 // Others may have written what is published here.
@@ -180,13 +170,13 @@ impl Writer {
             if is_all {
                 self.note_watermark(published).await;
             }
-            if is_all && owed.is_empty() && !was_refused && !stop.is_cancelled() {
+            if is_all && due.is_empty() && !was_refused && !stop.is_cancelled() {
                 return;
             }
         }
     }
 
-    /// Tells the feed how far the history follows, if the store can say so at once: all changes up to that one are written.
+    /// Sets the feed's history watermark, if the store can say so at once: all changes up to that one are written.
     pub async fn note_watermark(&self, changes: u64) {
         if self.health.peer_health() == PeerHealth::Broken {
             return;
@@ -199,51 +189,24 @@ impl Writer {
         }
     }
 
-    /// What must be written for the receipts that wait: everything that waits now.
-    fn owed(&self) -> Option<Owed> {
+    /// What must be written before the acks that are pending: everything that waits now.
+    fn due(&self) -> Option<DueAcks> {
         let pending_acks = self.pending_acks.take();
         let (devices, events) = (self.map.flush_epoch(), self.events.end_position());
-        (!pending_acks.is_empty()).then_some(Owed { pending_acks, devices, events })
+        (!pending_acks.is_empty()).then_some(DueAcks { pending_acks, devices, events })
     }
 
-    /// Whether what has been taken so far, all of which is written, holds what is owed for.
-    fn has_reached(&self, owed: &Owed) -> bool {
-        self.map.flushed_epoch() >= owed.devices && self.events.gone() >= owed.events
-    }
-
-    /// In a store that others read, no device comes before its events: who is told of its change would believe that the
-    /// history tells of that by then. So while more events wait than a batch holds, they go alone; each is evidence, too.
-    fn next_batch(&self) -> NextBatch {
-        let all_events_fit = self.events.fits(BATCH_MAX, BATCH_MAX_BYTES);
-        let is_shared = self.health.peer_health() != PeerHealth::Off;
-        let mut devices = Vec::new();
-        let mut all_devices_fit = true;
-        // Locked until all is taken: none of it rests on more than that, or on less.
-        let based_on = self.map.forget_cursor.lock();
-        if all_events_fit || !is_shared {
-            all_devices_fit = self.map.take_dirty(BATCH_MAX, BATCH_MAX_BYTES, |record| {
-                let device = stored(record);
-                let bytes = device.size_bytes();
-                devices.push(device);
-                bytes
-            });
-        }
-        // After the devices: those that led to what they are now are in the queue. Those that came meanwhile are few: what comes
-        // while the devices are taken is what one thread decodes in some milliseconds.
-        let (most, most_bytes) =
-            if all_events_fit { (usize::MAX, usize::MAX) } else { (BATCH_MAX, BATCH_MAX_BYTES) };
-        let mut events = self.events.take(most, most_bytes);
-        let based_on = based_on.clone();
-        self.maintenance.date(&mut events);
-        let is_all = all_events_fit && all_devices_fit;
-        let events_lost = self.events.take_overflowed();
-        NextBatch { batch: Batch { devices, events, events_lost, based_on }, is_all }
+    /// Whether what has been taken so far, all of which is written, contains what these acks wait for.
+    fn has_reached(&self, due: &DueAcks) -> bool {
+        let nothing_deferred = self.order.lock().deferred() == 0;
+        nothing_deferred && self.map.flushed_epoch() >= due.devices && self.events.gone() >= due.events
     }
 
     /// What is being written waits, too: it may be refused.
     fn show_waiting(&self, batch: &Batch) {
         let gauge = |number: usize| i64::try_from(number).unwrap_or(i64::MAX);
-        self.metrics.store.devices_waiting.set(gauge(self.map.dirty_waiting() + batch.devices.len()));
+        let devices = self.map.dirty_waiting() + self.order.lock().deferred() + batch.devices.len();
+        self.metrics.store.devices_waiting.set(gauge(devices));
         self.metrics.store.events_waiting.set(gauge(self.events.len() + batch.events.len()));
     }
 
@@ -257,7 +220,7 @@ impl Writer {
             }
             match self.write_part(Arc::new(part), stop).await {
                 Ok(failed_meanwhile) => failed |= failed_meanwhile,
-                Err(Rejected { part, reason }) => match refused::halves(&part) {
+                Err(Rejection { part, reason }) => match refused::halves(&part) {
                     Some([first, second]) => parts.extend([second, first]),
                     None => self.set_aside(&part, &reason),
                 },
@@ -267,7 +230,7 @@ impl Writer {
     }
 
     /// Tries until the store has taken the part or refused it; says whether it failed meanwhile.
-    async fn write_part(&self, batch: Arc<Batch>, stop: &CancellationToken) -> Result<bool, Rejected> {
+    async fn write_part(&self, batch: Arc<Batch>, stop: &CancellationToken) -> Result<bool, Rejection> {
         let mut backoff = Backoff::between(RETRY_MIN, RETRY_MAX);
         let mut failing = false;
         loop {
@@ -283,7 +246,7 @@ impl Writer {
                 }
                 Err(StoreError::Refused(reason)) => {
                     self.health.set_store(self.good.clone());
-                    return Err(Rejected { part: batch, reason });
+                    return Err(Rejection { part: batch, reason });
                 }
                 Err(error) => {
                     self.metrics.store.failures.inc();
@@ -347,7 +310,7 @@ impl Writer {
         part
     }
 
-    /// Gives up writing the one device of a part. It stays in the map, where the marks of [`DeviceRegistry::take_dirty`] hold it.
+    /// Gives up writing the one device of a part. It stays in the map, where the flags of [`DeviceRegistry::take_dirty`] hold it.
     fn set_aside(&self, part: &Batch, reason: &str) {
         self.note_lost_events(part);
         if let Some(name) = refused::only_device(part) {
@@ -381,7 +344,7 @@ impl Writer {
         self.show_refused(&refused);
     }
 
-    fn show_refused(&self, refused: &Refused) {
+    fn show_refused(&self, refused: &RefusalLog) {
         let number = refused.devices.len();
         self.metrics.store.devices_refused.set(i64::try_from(number).unwrap_or(i64::MAX));
         let sentence = refused.devices.example().map(|(DeviceName { device_type, id }, reason)| {
@@ -390,18 +353,20 @@ impl Writer {
         self.health.set_refused_by_store(sentence);
     }
 
-    /// Tries again some of the devices that the store refused.
-    async fn retry_refused(&self, now: Instant) {
+    /// Tries again some of the devices that the store refused, after the events that wait: among them may be those of these
+    /// devices, which count as refused still.
+    async fn retry_refused(&self, now: Instant, stop: &CancellationToken) {
         let due = self.refused.lock().devices.due(now);
-        for name in due {
+        let attempts: Vec<_> = due.into_iter().map(|name| self.refused_device(name)).collect();
+        if !attempts.is_empty() {
+            self.flush(stop).await;
+        }
+        for RefusedDevice { name, batch } in attempts {
             if let Some(reason) = self.store.refuses(name.device()) {
                 self.note_refused(name, reason, now);
                 continue;
             }
-            let based_on = self.map.forget_cursor.lock().clone();
-            let device = self.map.read(name.device(), stored);
-            if let Some(device) = device {
-                let batch = Batch { devices: vec![device], based_on, ..Batch::default() };
+            if let Some(batch) = batch {
                 match self.store.upsert(Arc::new(batch)).await {
                     Ok(()) => {
                         self.metrics.store.devices_written.inc();
@@ -419,6 +384,13 @@ impl Writer {
             refused.devices.remove(&name);
             self.show_refused(&refused);
         }
+    }
+
+    fn refused_device(&self, name: DeviceName) -> RefusedDevice {
+        let based_on = self.map.forget_cursor.lock().clone();
+        let device = self.map.read(name.device(), stored);
+        let batch = device.map(|device| Batch { devices: vec![device], based_on, ..Batch::default() });
+        RefusedDevice { name, batch }
     }
 
     /// What only the store held is lost with it: the broker is asked for it again.
@@ -442,7 +414,7 @@ impl Writer {
     }
 }
 
-fn stored(record: &Record) -> StoredDevice {
+pub(super) fn stored(record: &Record) -> StoredDevice {
     let name = DeviceName { device_type: Arc::clone(record.device_type()), id: record.device().id.into() };
     StoredDevice { name, state: record.state.clone(), received_at: record.received_at }
 }

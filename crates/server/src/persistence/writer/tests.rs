@@ -1,5 +1,7 @@
 //! How changes and events are put into batches, and what becomes of those that a store does not take.
 
+mod order;
+
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use futures_util::future::BoxFuture;
@@ -8,6 +10,7 @@ use super::*;
 use crate::feed::settings::FeedSettings;
 use crate::freshness::RoundNumber;
 use crate::health::ReadyOn;
+use crate::persistence::batches::{BATCH_MAX, BATCH_MAX_BYTES};
 use crate::registry::{Arrival, Provenance};
 use presence::history::{EventPage, HistoryEvent, HistoryPosition, HistoryRow};
 use presence::payload::Payload;
@@ -135,6 +138,7 @@ fn writer(map: &Arc<DeviceRegistry>, store: Arc<dyn Store>) -> Writer {
         commit_watermark: Mutex::default(),
         maintenance: Maintenance::default(),
         refused: Mutex::default(),
+        order: Mutex::default(),
     }
 }
 
@@ -154,31 +158,6 @@ async fn changes_during_a_write_wait_for_the_next_flush() {
         writer.flush(&CancellationToken::new()).await;
         assert_eq!(batches.load(Ordering::Relaxed), flushes);
         assert_eq!(map.dirty_waiting(), 1, "the change that came meanwhile");
-    }
-}
-
-#[test]
-fn peers_see_a_device_only_after_its_events_are_stored() {
-    for shared in [false, true] {
-        let map = Arc::new(DeviceRegistry::tracking_changes());
-        let writer = writer(&map, Arc::new(MemoryStore::new(Retention { per_device: 1 })));
-        writer.health.set_peer_health(if shared { PeerHealth::Broken } else { PeerHealth::Off });
-        let happen = |events: usize| {
-            for at in 0..events {
-                let event = connected(at as i128);
-                writer.events.push(Device { device_type: "t", id: "a" }, event, UnixSeconds(1));
-            }
-            change(&map, events as i128);
-        };
-        happen(BATCH_MAX + 3);
-        let taken: Vec<NextBatch> = (0..3).map(|_| writer.next_batch()).collect();
-        let sizes = taken.iter().map(|taken| (taken.batch.events.len(), taken.batch.devices.len()));
-        let devices = if shared { [0, 1, 0] } else { [1, 0, 0] };
-        assert!(sizes.eq([BATCH_MAX, 3, 0].into_iter().zip(devices)), "shared: {shared}");
-        assert_eq!(taken.iter().map(|taken| taken.is_all).collect::<Vec<_>>(), [false, true, true]);
-        happen(200_000);
-        let lost: Vec<bool> = (0..2).map(|_| writer.next_batch().batch.events_lost).collect();
-        assert_eq!(lost, [true, false], "with the first of those that are left");
     }
 }
 
@@ -303,11 +282,14 @@ async fn a_refused_device_costs_no_batch_when_it_changes_and_is_tried_again_rare
     }
     // Each flush says once that events are missing; none tries the device again.
     assert!(spent(&batches) <= 50);
-    writer.retry_refused(Instant::now()).await;
+    writer.retry_refused(Instant::now(), &CancellationToken::new()).await;
     assert_eq!(spent(&batches), 0, "it has just been tried");
+    // The last note that events are missing.
+    writer.flush(&CancellationToken::new()).await;
+    spent(&batches);
     let later = Instant::now() + Duration::from_secs(3_601);
-    writer.retry_refused(later).await;
-    writer.retry_refused(later).await;
+    writer.retry_refused(later, &CancellationToken::new()).await;
+    writer.retry_refused(later, &CancellationToken::new()).await;
     assert_eq!(spent(&batches), 1, "once it may be tried again, it is, once");
     assert!(inner(&*store).await.is_empty());
 }
@@ -326,8 +308,10 @@ async fn a_device_that_is_no_longer_refused_is_written_and_no_longer_shown() {
     writer.flush(&CancellationToken::new()).await;
     assert!(writer.health.state().refused_by_store.is_some());
     mended.store(true, Ordering::Relaxed);
-    writer.retry_refused(Instant::now() + Duration::from_secs(3_601)).await;
+    happen(&writer, "a", 2);
+    writer.retry_refused(Instant::now() + Duration::from_secs(3_601), &CancellationToken::new()).await;
     assert_eq!(inner(&*store).await, ["a"]);
+    assert_eq!(writer.events.len(), 0, "no event of the device is left that comes after it");
     assert_eq!(writer.health.state().refused_by_store, None);
     assert_eq!(writer.metrics.store.devices_refused.get(), 0);
 }
