@@ -2,6 +2,7 @@
 
 use testkit::events::EventStream;
 use testkit::mosquitto::Mosquitto;
+use testkit::pgbouncer::PgBouncer;
 use testkit::postgres::{self, PostgresServer, Setup};
 use testkit::private_ca::PrivateCa;
 use testkit::service::{Launch, Service, mentions};
@@ -48,10 +49,19 @@ fn a_database_is_reached_by_password_and_encrypted_and_nothing_shows_the_passwor
     let stranger = launch(&broker, "app", &url(PASSWORD)).run();
     assert_eq!(stranger.status.code(), Some(1), "{stranger:?}");
     assert!(mentions(&stranger.stderr, &["certificate"]), "{}", stranger.stderr);
-    // Without encryption the server lets nobody in.
+    // Without encryption the server lets nobody in, and neither does a pooler.
+    let pooler = PgBouncer::start_encrypted(database.port(), &ca);
     let plain = url(PASSWORD).replace("sslmode=require", "sslmode=disable");
-    let plain = launch(&broker, "app", &plain).run();
-    assert_eq!(plain.status.code(), Some(1), "{plain:?}");
+    let to_pooler = plain.replace(&database.port().to_string(), &pooler.port().to_string());
+    for ended in
+        [&stranger].into_iter().chain(&[plain, to_pooler].map(|url| launch(&broker, "app", &url).run()))
+    {
+        assert_eq!(ended.status.code(), Some(1), "{ended:?}");
+        assert!(!mentions(&ended.stderr, &["trying again"]), "waiting changes nothing: {}", ended.stderr);
+        if !mentions(&ended.stderr, &["certificate"]) {
+            assert!(mentions(&ended.stderr, &["without TLS", "?sslmode=require"]), "{}", ended.stderr);
+        }
+    }
 }
 
 #[test]

@@ -10,7 +10,7 @@ use tokio_postgres::config::TargetSessionAttrs;
 use tokio_postgres::{Config, SimpleQueryMessage};
 use tokio_rustls::rustls::{self, CertificateError};
 
-use super::tls::Encryption;
+use super::tls::{Encryption, HandshakeError};
 use super::{connect, no_connection};
 
 /// How long a start waits for a database that cannot be reached: services that start together need some patience.
@@ -28,6 +28,12 @@ pub async fn first_connection(
     loop {
         let error = match pool.get().await {
             Ok(client) => return Ok(client),
+            Err(error) if demands_tls(&error) => {
+                return Err(format!(
+                    "{}: the server takes no connection without TLS; set ?sslmode=require in --store",
+                    no_connection(&error)
+                ));
+            }
             Err(error) if is_final(&error) => return Err(no_connection(&error)),
             Err(error) if is_read_only(&error) => match read_only_cause(config, encryption).await {
                 // Of several servers another may take writes in a moment.
@@ -91,6 +97,21 @@ async fn read_only_cause(config: &Config, encryption: Option<&Encryption>) -> Op
     })
 }
 
+/// What servers and poolers say in a refusal of a connection without TLS, in lower case.
+const TLS_DEMANDS: [&str; 5] =
+    ["no encryption", "ssl off", "ssl required", "ssl connection is required", "sslmode=require"];
+
+/// Whether the server refuses the connection because it is not encrypted.
+fn demands_tls(error: &PoolError) -> bool {
+    let PoolError::Backend(error) = error else { return false };
+    error.as_db_error().is_some_and(|refusal| {
+        let (code, message) = (refusal.code().code(), refusal.message().to_ascii_lowercase());
+        // PgBouncer calls it a violation of the protocol.
+        (code.starts_with("28") || code.starts_with("08"))
+            && TLS_DEMANDS.iter().any(|demand| message.contains(demand))
+    })
+}
+
 /// Whether waiting would change nothing: the login is refused, the database is not there, the certificate is not trusted.
 fn is_final(error: &PoolError) -> bool {
     let PoolError::Backend(error) = error else { return false };
@@ -108,7 +129,9 @@ fn io_error(error: &tokio_postgres::Error) -> Option<&io::Error> {
 
 /// Whether a certificate is refused because of the time, which may be wrong on this machine until a time server is reached.
 fn is_about_dates(error: &io::Error) -> bool {
-    let refusal = error.get_ref().and_then(|error| error.downcast_ref::<rustls::Error>());
+    let handshake = error.get_ref().and_then(|error| error.downcast_ref::<HandshakeError>());
+    let cause = handshake.and_then(|handshake| handshake.cause.get_ref());
+    let refusal = cause.and_then(|error| error.downcast_ref::<rustls::Error>());
     matches!(
         refusal,
         Some(rustls::Error::InvalidCertificate(

@@ -1,9 +1,10 @@
 //! TLS to the database by the stack that everything else here uses.
 
-use std::io;
+use std::error::Error;
 use std::path::Path;
 use std::pin::Pin;
 use std::task::{Context, Poll};
+use std::{fmt, io};
 
 use futures_util::future::{BoxFuture, FutureExt};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
@@ -51,12 +52,29 @@ impl TlsConnect<Socket> for ToHost {
     fn connect(self, stream: Socket) -> Self::Future {
         async move {
             let connected = self.connector.connect(self.name, stream).await;
-            let connected = connected.map_err(|error| io::Error::other(explain_handshake(&error)));
+            let connected = connected.map_err(|cause| {
+                io::Error::new(cause.kind(), HandshakeError { text: explain_handshake(&cause), cause })
+            });
             connected.map(|stream| Encrypted(Box::new(stream)))
         }
         .boxed()
     }
 }
+
+/// A failed handshake in our words. The cause is no source, because the words contain it.
+#[derive(Debug)]
+pub struct HandshakeError {
+    text: String,
+    pub cause: io::Error,
+}
+
+impl fmt::Display for HandshakeError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.text)
+    }
+}
+
+impl Error for HandshakeError {}
 
 /// An encrypted connection.
 pub struct Encrypted(Box<TlsStream<Socket>>);
