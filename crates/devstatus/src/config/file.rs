@@ -1,7 +1,7 @@
 //! Reads a settings file, `devstatus.toml` or the platform's INI or YAML, into texts with their origin.
 
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use super::layers::SettingText;
 use super::platform::{self, PlatformNames};
@@ -29,18 +29,38 @@ pub(super) struct SyntaxError {
     pub what: String,
 }
 
-/// The texts of the file at `path`, which `origin` named, by the name of the setting. `flags` are the names that
-/// `devstatus.toml` may use.
-pub(super) fn read(
-    path: &Path,
-    origin: &Origin,
-    flags: &[String],
-) -> Result<Vec<(String, SettingText)>, ConfigError> {
-    let text = settings_text(path, origin)?;
-    if is_toml(path) {
-        let known: Vec<&str> = flags.iter().map(String::as_str).collect();
-        return settings(path, toml::read(&text), &known, |key| Some(key.to_owned()));
+/// The settings file, read once.
+pub(super) struct SettingsFile {
+    pub path: PathBuf,
+    text: String,
+}
+
+impl SettingsFile {
+    /// Reads the file at `path`, which `origin` named.
+    pub fn read(path: PathBuf, origin: Origin) -> Result<Self, ConfigError> {
+        match read_text(&path, SETTINGS_MAX_BYTES) {
+            Ok(text) => Ok(Self { path, text }),
+            Err(source) => Err(ConfigError::ReadConfig { origin, path, source }),
+        }
     }
+
+    /// The values by the name of the setting. `flags` are the names that `devstatus.toml` may use.
+    pub fn settings(&self, flags: &[String]) -> Result<Vec<(String, SettingText)>, ConfigError> {
+        let Self { path, text } = self;
+        if let Some(toml) = self.toml() {
+            let known: Vec<&str> = flags.iter().map(String::as_str).collect();
+            return settings(path, toml::read(toml), &known, |key| Some(key.to_owned()));
+        }
+        platform_settings(path, text)
+    }
+
+    /// The text, if it is that of a file which can have tables.
+    pub fn toml(&self) -> Option<&str> {
+        has_extension(&self.path, &["toml"]).then_some(&self.text)
+    }
+}
+
+fn platform_settings(path: &Path, text: &str) -> Result<Vec<(String, SettingText)>, ConfigError> {
     let by = |name: fn(&PlatformNames) -> Option<&'static str>| {
         let known: Vec<&str> = platform::ALL.iter().filter_map(name).collect();
         let setting = move |key: &str| {
@@ -49,12 +69,12 @@ pub(super) fn read(
         };
         (known, setting)
     };
-    if is_yaml(path, &text) {
+    if is_yaml(path, text) {
         let (known, setting) = by(|names| names.yaml);
-        settings(path, yaml::read(&text, &known), &known, setting)
+        settings(path, yaml::read(text, &known), &known, setting)
     } else {
         let (known, setting) = by(|names| names.ini);
-        settings(path, ini::read(&text, &known), &known, setting)
+        settings(path, ini::read(text, &known), &known, setting)
     }
 }
 
@@ -89,23 +109,6 @@ pub(super) fn read_text(path: &Path, max_bytes: u64) -> io::Result<String> {
     // The error of the conversion holds the bytes, so it does not go on.
     let text = String::from_utf8(bytes).map_err(|_| io::Error::other("it is not UTF-8 text"))?;
     Ok(text.strip_prefix('\u{feff}').map(str::to_owned).unwrap_or(text))
-}
-
-/// The text of the settings file, if it is one that can have tables.
-pub(super) fn text_with_tables(path: &Path, origin: &Origin) -> Result<Option<String>, ConfigError> {
-    is_toml(path).then(|| settings_text(path, origin)).transpose()
-}
-
-fn settings_text(path: &Path, origin: &Origin) -> Result<String, ConfigError> {
-    read_text(path, SETTINGS_MAX_BYTES).map_err(|source| ConfigError::ReadConfig {
-        origin: origin.clone(),
-        path: path.to_owned(),
-        source,
-    })
-}
-
-fn is_toml(path: &Path) -> bool {
-    has_extension(path, &["toml"])
 }
 
 fn has_extension(path: &Path, names: &[&str]) -> bool {

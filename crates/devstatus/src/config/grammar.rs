@@ -55,7 +55,7 @@ pub(super) fn setting_names(command: &Command) -> Vec<String> {
 }
 
 /// The arguments as they were typed.
-pub(super) struct Typed {
+pub(super) struct TypedArguments {
     args: Vec<OsString>,
     /// The words of the subcommand.
     pub verb: Vec<String>,
@@ -63,12 +63,13 @@ pub(super) struct Typed {
     flags: BTreeMap<String, Vec<OsString>>,
 }
 
-impl Typed {
+impl TypedArguments {
     pub fn read(args: Vec<OsString>, grammar: &Command) -> Result<Self, Stop> {
         let mut grammar = grammar.clone();
-        let matches = grammar
-            .try_get_matches_from_mut(&args)
-            .map_err(|error| stop(&error, &grammar, |setting| Origin::Flag(setting.to_owned())))?;
+        let matches = grammar.try_get_matches_from_mut(&args).map_err(|error| {
+            behind_dashes(&error, &args, &grammar)
+                .unwrap_or_else(|| stop(&error, &grammar, |setting| Origin::Flag(setting.to_owned())))
+        })?;
         let (mut verb, mut matches, mut command) = (Vec::new(), &matches, &grammar);
         while let Some((word, of_subcommand)) = matches.subcommand() {
             verb.push(word.to_owned());
@@ -233,6 +234,17 @@ fn unknown(error: &clap::Error, grammar: &Command, names: &[String]) -> String {
         Some(near) => format!("unknown flag --{name}: did you mean --{near}?"),
         None => format!("unknown flag --{name}"),
     }
+}
+
+/// A flag that was typed behind `--`, where everything is an operand; `None`: the fault is another one.
+fn behind_dashes(error: &clap::Error, args: &[OsString], grammar: &Command) -> Option<Stop> {
+    let operands = args.iter().skip_while(|arg| *arg != "--").skip(1);
+    let typed = invalid_arg(error).filter(|_| error.kind() == ErrorKind::UnknownArgument)?;
+    let flag = operands.filter_map(|arg| arg.to_str()).find(|arg| *arg == typed)?;
+    let name = flag.strip_prefix("--")?.split('=').next()?;
+    let name = setting_names(grammar).into_iter().find(|known| known == name)?;
+    let what = format!("--{name} is behind --, where everything is an operand: flags go before --");
+    Some(Stop::Refused(ConfigError::Arguments { what }))
 }
 
 fn has_short(command: &Command, short: &str) -> bool {

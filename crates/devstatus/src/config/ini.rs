@@ -35,7 +35,7 @@ pub(super) fn read(text: &str, known: &[&str]) -> Result<Vec<FileEntry>, SyntaxE
     names.extend(sections.application.clone());
     let mut entries = Vec::with_capacity(names.len());
     for (key, raw) in names {
-        let mut value = Resolved::default();
+        let mut value = ResolvedValue::default();
         // The SDK never asks for another key, so what it would make of its references does not matter.
         if known.contains(&key.as_str()) {
             sections.resolve(&raw.text(), raw.line, 1, &mut value)?;
@@ -48,7 +48,7 @@ pub(super) fn read(text: &str, known: &[&str]) -> Result<Vec<FileEntry>, SyntaxE
 
 /// A value whose references are being followed.
 #[derive(Default)]
-struct Resolved {
+struct ResolvedValue {
     text: String,
     references: usize,
 }
@@ -183,7 +183,7 @@ impl Sections {
         text: &str,
         line: usize,
         depth: usize,
-        value: &mut Resolved,
+        value: &mut ResolvedValue,
     ) -> Result<(), SyntaxError> {
         let syntax_error = |what: &str| SyntaxError { line, what: what.to_owned() };
         if depth > REFERENCES_MAX_DEPTH {

@@ -50,7 +50,8 @@ use webhooks::settings::EndpointSettings;
 pub use log::{LogFormat, LogLevel, LogSettings};
 pub use refusal::{ConfigError, Origin};
 
-use grammar::Typed;
+use file::SettingsFile;
+use grammar::TypedArguments;
 use layers::Layers;
 
 /// What the service needs to run.
@@ -210,7 +211,7 @@ where
 {
     let grammar = grammar::grammar();
     let names = grammar::setting_names(grammar);
-    let typed = Typed::read(args.into_iter().collect(), grammar)?;
+    let typed = TypedArguments::read(args.into_iter().collect(), grammar)?;
     let variables = environment.into_iter().map(|(name, value)| (name.into(), value.into()));
     let environment = layers::environment(variables, &names)?;
     let mut layers = Layers::default();
@@ -220,12 +221,13 @@ where
     if typed.verb != ["demo"] {
         layers.add(environment.platform);
         if let Some((path, origin)) = config_file(&typed, &layers)? {
-            layers.add(file::read(&path, &origin, &names)?);
-            profiles = profiles::of_settings_file(&path, &origin)?;
-            sources = source_tables::of_settings_file(&path, &origin)?;
+            let file = SettingsFile::read(path, origin)?;
+            layers.add(file.settings(&names)?);
+            profiles = profiles::of_settings_file(&file)?;
+            sources = source_tables::of_settings_file(&file)?;
             // Their secrets are for the service alone.
             if typed.verb.first().is_none_or(|verb| ["serve", "config"].contains(&verb.as_str())) {
-                webhooks = webhook_tables::of_settings_file(&path, &origin)?;
+                webhooks = webhook_tables::of_settings_file(&file)?;
             }
         }
     }
@@ -235,7 +237,7 @@ where
 }
 
 /// The settings file, if one is named, and what named it.
-fn config_file(typed: &Typed, layers: &Layers) -> Result<Option<(PathBuf, Origin)>, ConfigError> {
+fn config_file(typed: &TypedArguments, layers: &Layers) -> Result<Option<(PathBuf, Origin)>, ConfigError> {
     let (path, origin) = match (typed.flag("config"), layers.get("config")) {
         (Some(path), _) => (PathBuf::from(path), Origin::Flag("config".to_owned())),
         (None, Some(given)) => (PathBuf::from(given.text.expose()), given.origin.clone()),

@@ -1,11 +1,10 @@
 //! The `[[source]]` tables of `devstatus.toml`: several brokers beside each other, each with formats, credentials and ways of
 //! reading of its own.
 
-use std::path::Path;
 use std::sync::LazyLock;
 
 use super::arguments::SourceTableArgs;
-use super::file;
+use super::file::{self, SettingsFile};
 use super::grammar::Origins;
 use super::layers::Layers;
 use super::refusal::{ConfigError, Origin};
@@ -74,9 +73,9 @@ impl SourceTable {
 }
 
 /// The tables of the settings file, if it is one that can have any.
-pub(super) fn of_settings_file(path: &Path, origin: &Origin) -> Result<Vec<SourceTable>, ConfigError> {
-    let Some(text) = file::text_with_tables(path, origin)? else { return Ok(Vec::new()) };
-    let tables = toml::sources(&text).map_err(|error| ConfigError::Syntax {
+pub(super) fn of_settings_file(file: &SettingsFile) -> Result<Vec<SourceTable>, ConfigError> {
+    let (path, Some(text)) = (&file.path, file.toml()) else { return Ok(Vec::new()) };
+    let tables = toml::sources(text).map_err(|error| ConfigError::Syntax {
         path: path.to_owned(),
         line: error.line,
         what: error.what,

@@ -47,7 +47,8 @@ fn parse(text: &str) -> Result<DeTable<'_>, SyntaxError> {
     Ok(parsed.into_inner())
 }
 
-fn line_of(text: &str, at: usize) -> usize {
+/// The line, from 1, of a place in a text.
+pub(super) fn line_of(text: &str, at: usize) -> usize {
     text.as_bytes()[..at.min(text.len())].iter().filter(|b| **b == b'\n').count() + 1
 }
 
@@ -77,7 +78,7 @@ const PROFILES: &str = "profile";
 /// The key of the tables of sources.
 const SOURCES: &str = "source";
 /// The key of the tables of endpoints.
-const WEBHOOKS: &str = "webhook";
+pub(super) const WEBHOOKS: &str = "webhook";
 
 fn is_tables(value: &DeValue<'_>) -> bool {
     let DeValue::Array(items) = value else { return false };

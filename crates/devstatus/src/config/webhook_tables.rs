@@ -8,8 +8,9 @@ use std::path::Path;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-use super::file::{self, SETTINGS_MAX_BYTES};
+use super::file::{self, SETTINGS_MAX_BYTES, SettingsFile};
 use super::refusal::{ConfigError, Origin, nearest, showable};
+use super::toml::{WEBHOOKS, line_of};
 use formats::Cause;
 use presence::query::Network;
 use webhooks::settings::{
@@ -25,25 +26,19 @@ pub(super) struct Endpoints {
 }
 
 /// The endpoints of the settings file, if it is one that can have any. Their secrets are read.
-pub(super) fn of_settings_file(path: &Path, origin: &Origin) -> Result<Endpoints, ConfigError> {
+pub(super) fn of_settings_file(file: &SettingsFile) -> Result<Endpoints, ConfigError> {
     let mut found = Endpoints::default();
-    let Some(text) = file::text_with_tables(path, origin)? else { return Ok(found) };
+    let (path, Some(text)) = (&file.path, file.toml()) else { return Ok(found) };
     // Whoever reads the other settings of the file has refused it if it is no TOML.
-    let Ok(document) = DeTable::parse(&text) else { return Ok(found) };
-    let Some(DeValue::Array(tables)) = document.get_ref().get("webhook").map(Spanned::get_ref) else {
+    let Ok(document) = DeTable::parse(text) else { return Ok(found) };
+    let Some(DeValue::Array(tables)) = document.get_ref().get(WEBHOOKS).map(Spanned::get_ref) else {
         return Ok(found);
     };
     let mut names = BTreeSet::new();
     for item in tables.iter() {
         let DeValue::Table(table) = item.get_ref() else { continue };
-        let keys = Keys {
-            path,
-            text: &text,
-            prefix: "webhook",
-            start: item.span().start,
-            table,
-            asked: RefCell::default(),
-        };
+        let (start, asked) = (item.span().start, RefCell::default());
+        let keys = Keys { path, text, prefix: WEBHOOKS, start, table, asked };
         if found.endpoints.len() == ENDPOINTS_MAX {
             return Err(keys.invalid(keys.prefix, keys.start, format!("at most {ENDPOINTS_MAX} webhooks")));
         }
@@ -216,7 +211,7 @@ impl<'a> Keys<'a> {
         let near = near.map(|near| format!("; did you mean {near}?")).unwrap_or_default();
         Err(ConfigError::UnknownKey {
             path: self.path.to_owned(),
-            line: self.line(key.span().start),
+            line: line_of(self.text, key.span().start),
             key: showable(key.get_ref()).map(|key| format!("{}.{key}", self.prefix)),
             known: known.join(", ") + &near,
         })
@@ -242,10 +237,6 @@ impl<'a> Keys<'a> {
     }
 
     fn origin(&self, key: &str, at: usize) -> Origin {
-        Origin::File { path: self.path.to_owned(), line: self.line(at), key: key.into() }
-    }
-
-    fn line(&self, at: usize) -> usize {
-        self.text.as_bytes()[..at.min(self.text.len())].iter().filter(|byte| **byte == b'\n').count() + 1
+        Origin::File { path: self.path.to_owned(), line: line_of(self.text, at), key: key.into() }
     }
 }

@@ -30,6 +30,11 @@ fn arguments() {
             ("-p", &[], "--port: a value is missing (see --help)"),
             ("--verbose=1", &[], "--verbose takes no value (see --help)"),
             ("-p 1 -p 2", &[], "--port is given twice (see --help)"),
+            (
+                "get pump -- -1 --url http://h",
+                &[],
+                "--url is behind --, where everything is an operand: flags go before -- (see --help)",
+            ),
             ("-p 1 demo", &[], "flags belong after the subcommand, not before it (see --help)"),
         ],
     );
