@@ -6,7 +6,7 @@ use std::sync::{Arc, OnceLock};
 use super::counts::Counts;
 use super::end_code::EndCode;
 use super::index::IndexKey;
-use super::sessions::{SessionTotals, SessionCounts};
+use super::sessions::{SessionCounts, SessionTotals};
 use super::{DeviceRegistry, Record, Totals};
 use formats::catalog::IOT_PLATFORM;
 use formats::held;
@@ -113,7 +113,8 @@ impl DeviceRegistry {
 
     /// Devices by source, by name. The cost depends on the number of sources alone.
     pub fn totals_by_source(&self) -> Vec<(Arc<str>, Totals)> {
-        let sources = self.counted_by_source(SessionTotals { now: self.totals(), ..SessionTotals::default() });
+        let sources =
+            self.counted_by_source(SessionTotals { now: self.totals(), ..SessionTotals::default() });
         sources.into_iter().map(|(name, counted)| (name, counted.now)).collect()
     }
 

@@ -13,7 +13,7 @@ use super::step::Step;
 use crate::clock;
 use crate::health::Health;
 use crate::metrics::Metrics;
-use crate::registry::{SessionTotals, DeviceRegistry, FleetSessionTotals};
+use crate::registry::{DeviceRegistry, FleetSessionTotals, SessionTotals};
 use presence::UnixSeconds;
 use store::{IfExists, SeriesRange, SeriesRow, Store, StoreError};
 
