@@ -23,6 +23,7 @@ use self::ingest_thread::spawn_ingest;
 use self::source_threads::{SourceParts, SourcesEnd, link_health, spawn_sources};
 use crate::memory;
 use crate::progress::ProgressSource;
+use formats::catalog::Formats;
 use http_api::settings::HttpSettings;
 use http_api::{Context, ContextParts, Frontend, FrontendError, Gauges};
 use server::feed::Feed;
@@ -123,9 +124,7 @@ pub async fn start(
     let Means { events, health, feed, metrics, leadership } = means;
     let listener = socket.listen(LISTEN_BACKLOG).map_err(|error| Error::Listen(address, error))?;
     let http_address = listener.local_addr().map_err(|error| Error::Listen(address, error))?;
-    let formats: Vec<_> =
-        [&source].into_iter().chain(&further).map(|source| Arc::clone(&source.formats)).collect();
-    map.name_sources(formats.iter().flat_map(|formats| formats.names()));
+    let formats = formats_of(&source, &further, &map);
     let gauges = Gauges { map: Arc::clone(&map), health: Arc::clone(&health), feed: Arc::clone(&feed) };
     registry.register_collector(Box::new(gauges));
     let progress =
@@ -177,6 +176,14 @@ pub async fn start(
         webhooks,
         map,
     })
+}
+
+/// The formats of all sources, whose names the registry counts devices by.
+fn formats_of(first: &SourceSettings, further: &[SourceSettings], map: &DeviceRegistry) -> Vec<Arc<Formats>> {
+    let formats: Vec<_> =
+        [first].into_iter().chain(further).map(|source| Arc::clone(&source.formats)).collect();
+    map.name_sources(formats.iter().flat_map(|formats| formats.names()));
+    formats
 }
 
 impl RunningService {
