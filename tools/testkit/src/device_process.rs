@@ -7,8 +7,7 @@ use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{Receiver, channel};
 use std::time::Duration;
 
-use rustix::process::{Pid, Signal, kill_process};
-
+use super::freeze::freeze;
 use super::peers;
 
 /// How long thousands of clients may take on a busy machine.
@@ -55,8 +54,7 @@ impl DeviceProcess {
 
     /// The process goes on existing, and neither reads nor writes.
     pub fn freeze(&self, frozen: bool) {
-        let signal = if frozen { Signal::STOP } else { Signal::CONT };
-        kill_process(Pid::from_child(&self.child), signal).expect("a child of ours takes signals");
+        freeze(&self.child, frozen);
     }
 
     /// Ends all of its devices as a power cut does, but for the sockets, which the system closes.

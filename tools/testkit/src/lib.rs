@@ -5,6 +5,7 @@ pub mod browser;
 pub mod closing_broker;
 pub mod device_process;
 pub mod events;
+pub mod freeze;
 pub mod haproxy;
 pub mod http;
 pub mod keys;

@@ -13,6 +13,7 @@ use redis::{Connection, FromRedisValue, RedisResult};
 use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 
+use super::freeze::freeze;
 use super::port::Port;
 use super::private_ca::PrivateCa;
 use super::{PATIENCE, poll};
@@ -124,9 +125,7 @@ impl RedisServer {
 
     /// Keeps the server from answering, without ending it, or lets it go on.
     fn freeze(&self, frozen: bool) {
-        let child = self.child.as_ref().expect("the server runs");
-        let signal = if frozen { Signal::STOP } else { Signal::CONT };
-        kill_process(Pid::from_child(child), signal).expect("a child of ours takes signals");
+        freeze(self.child.as_ref().expect("the server runs"), frozen);
     }
 
     /// Starts the server again on the same ports.

@@ -15,6 +15,7 @@ use tempfile::TempDir;
 
 pub use rustix::process::Signal;
 
+use super::freeze::freeze;
 use super::http::{self, Connection, Response};
 use super::status::{APPLICATION, KEY, ORG, TOKEN};
 use super::{PATIENCE, poll};
@@ -312,7 +313,7 @@ impl Service {
 
     /// Keeps the process from doing anything, without ending it, or lets it go on.
     pub fn freeze(&self, frozen: bool) {
-        self.notify(if frozen { Signal::STOP } else { Signal::CONT });
+        freeze(&self.process.child, frozen);
     }
 
     /// Sends a signal that does not end the service.

@@ -6,8 +6,9 @@ use std::process::{Child, Command, Stdio};
 
 use serde_json::{Value, json};
 
+use testkit::freeze::freeze;
 use testkit::mosquitto::{Mosquitto, Setup};
-use testkit::service::{Launch, Service, Signal};
+use testkit::service::{Launch, Service};
 
 /// Without an organization, and as quick as a test wants it.
 fn launch(broker: &Mosquitto, sources: &str) -> Launch {
@@ -74,8 +75,7 @@ impl WillClient {
 
     /// It goes on, and neither reads nor writes nor connects again.
     fn freeze(&self) {
-        let pid = rustix::process::Pid::from_child(&self.child);
-        rustix::process::kill_process(pid, Signal::STOP).expect("a child of ours takes signals");
+        freeze(&self.child, true);
     }
 }
 
