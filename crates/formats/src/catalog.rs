@@ -292,7 +292,7 @@ impl Formats {
 
     /// Whether there may be devices of this type that no message has named yet: the states of a format that has such are not
     /// retained.
-    pub fn may_be_unheard(&self, device_type: &str) -> bool {
+    pub fn may_be_unreported(&self, device_type: &str) -> bool {
         let Dispatch::Several(several) = &self.0 else { return false };
         let may_have = |fixed: Option<&str>| fixed.is_none_or(|fixed| fixed == device_type);
         let mut decoders = several.decoders.iter().filter(|decoder| !decoder.is_retained());

@@ -78,7 +78,7 @@ impl Context {
     }
 
     /// Whether a device of this type that no message was about may be connected nevertheless: its source would not have said so.
-    pub fn may_be_unheard(&self, device: Device<'_>) -> bool {
-        self.formats.iter().any(|formats| formats.may_be_unheard(device.device_type))
+    pub fn may_be_unreported(&self, device: Device<'_>) -> bool {
+        self.formats.iter().any(|formats| formats.may_be_unreported(device.device_type))
     }
 }

@@ -80,10 +80,10 @@ fn what_cannot_be_used_together_is_refused_by_name() {
 }
 
 #[test]
-fn a_device_may_be_unheard_only_if_a_format_that_retains_nothing_can_have_its_type() {
+fn a_device_may_be_unreported_only_if_a_format_that_retains_nothing_can_have_its_type() {
     let may_be = |names: &[&str], types: &[&str]| -> Vec<bool> {
         let formats = formats(names).unwrap();
-        types.iter().map(|device_type| formats.may_be_unheard(device_type)).collect()
+        types.iter().map(|device_type| formats.may_be_unreported(device_type)).collect()
     };
     assert_eq!(may_be(&["iot-platform"], &["pump"]), [false]);
     assert_eq!(may_be(&["tasmota", "zigbee2mqtt"], &["tasmota", "bridge"]), [false, false]);

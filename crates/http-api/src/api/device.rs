@@ -127,7 +127,7 @@ pub fn answer(
         }
         None if !context.health.populated() => return Err(Error::NotPopulated),
         None => {
-            let is_stale = freshness.is_any_stale() || context.may_be_unheard(device);
+            let is_stale = freshness.is_any_stale() || context.may_be_unreported(device);
             (never_connected(context, device), is_stale)
         }
     };

@@ -72,7 +72,7 @@ mod tests {
     use presence::{EventKind, Moment};
 
     #[test]
-    fn every_close_code_and_every_cause_of_another_source_is_told_apart() {
+    fn every_close_code_and_every_cause_of_another_source_is_distinguished() {
         let event = |close_code, payload| PresenceEvent {
             kind: EventKind::Disconnect,
             session: Moment::UNKNOWN,

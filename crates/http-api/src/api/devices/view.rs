@@ -262,7 +262,7 @@ impl<'a> Viewer<'a> {
             provenance: None,
             confirmed_at: None,
             dated_ahead: false,
-            stale: self.freshness.is_any_stale() || self.context.may_be_unheard(device),
+            stale: self.freshness.is_any_stale() || self.context.may_be_unreported(device),
         }
     }
 }

@@ -1,0 +1,165 @@
+use axum::routing::get;
+use tokio::io::{DuplexStream, duplex};
+
+use super::*;
+use crate::settings::HttpSettings;
+use crate::tests::{Fixture, PATIENCE, ask};
+
+const LARGE: usize = 1 << 20;
+
+async fn large() -> String {
+    "x".repeat(LARGE)
+}
+
+/// A service that cuts a client off after so long, and a connection to it that holds little of a large answer.
+fn connected(fixture: &Fixture, write: Duration) -> (impl Future<Output = ()> + use<>, DuplexStream) {
+    let (ours, theirs) = duplex(64 * 1024);
+    let app = App { router: fixture.router(Router::new().route("/large", get(large))), direct: None };
+    let metrics = fixture.metrics.http.clone();
+    let patience = Patience { write, ..Patience::default() };
+    let served = ServeContext { app, metrics, shutdown: CancellationToken::new(), patience };
+    let client = Client { peer: [192, 0, 2, 1].into(), good_for: Use::Anything, progress: Arc::default() };
+    (served.connection(ours, client), theirs)
+}
+
+const SLOW_READER: &str = "devstatus_http_connections_cut_total{reason=\"slow_reader\"}";
+
+#[tokio::test]
+async fn a_client_that_takes_nothing_of_its_answer_is_cut_off() {
+    let fixture = Fixture::new(&HttpSettings::default());
+    let (serving, mut client) = connected(&fixture, Duration::from_millis(50));
+    client.write_all(b"GET /large HTTP/1.1\r\nHost: localhost\r\n\r\n").await.unwrap();
+    timeout(PATIENCE, serving).await.expect("the connection ends by itself");
+    assert!(fixture.counts(&format!("{SLOW_READER} 1")));
+    let mut taken = Vec::new();
+    client.read_to_end(&mut taken).await.unwrap();
+    assert!((1..LARGE).contains(&taken.len()), "what was on its way is all: {}", taken.len());
+}
+
+#[tokio::test]
+async fn a_client_that_takes_its_answer_gets_all_of_it() {
+    let fixture = Fixture::new(&HttpSettings::default());
+    let (serving, mut client) = connected(&fixture, PATIENCE);
+    let serving = tokio::spawn(serving);
+    let answer = ask(&mut client, "/large").await.unwrap();
+    assert_eq!((answer.status, answer.body.len()), (200, LARGE));
+    drop(client);
+    timeout(PATIENCE, serving).await.expect("the connection ends with its client").unwrap();
+    assert!(fixture.counts(&format!("{SLOW_READER} 0")));
+}
+
+/// A socket of which the runtime does not know yet that there is something to read: so it is when the first look at it fails.
+struct Unseen {
+    stream: DuplexStream,
+    is_seen: bool,
+}
+
+impl AsyncRead for Unseen {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut tokio::io::ReadBuf<'_>,
+    ) -> Poll<std::io::Result<()>> {
+        if std::mem::replace(&mut self.is_seen, true) {
+            return Pin::new(&mut self.stream).poll_read(cx, buf);
+        }
+        cx.waker().wake_by_ref();
+        Poll::Pending
+    }
+}
+
+impl AsyncWrite for Unseen {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<std::io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write(cx, buf)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<std::io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<std::io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
+}
+
+/// What a client gets that has sent so much when its connection is told to give way before it was looked at.
+async fn answer_of_a_yielding_connection(sent: &[u8]) -> String {
+    let fixture = Fixture::new(&HttpSettings::default());
+    let app = App { router: fixture.router(Router::new()), direct: None };
+    let metrics = fixture.metrics.http.clone();
+    let patience = Patience { write: PATIENCE, ..Patience::default() };
+    let served = ServeContext { app, metrics, shutdown: CancellationToken::new(), patience };
+    let (stream, mut client) = duplex(64 * 1024);
+    client.write_all(sent).await.unwrap();
+    let progress = Arc::new(StreamProgress::default());
+    progress.signals.give(Signal::GiveWay);
+    let whose = Client { peer: [192, 0, 2, 1].into(), good_for: Use::Anything, progress };
+    let serving = tokio::spawn(served.connection(Unseen { stream, is_seen: false }, whose));
+    let mut answer = String::new();
+    timeout(PATIENCE, client.read_to_string(&mut answer)).await.expect("the connection ends").unwrap();
+    drop(client);
+    serving.await.unwrap();
+    answer
+}
+
+#[tokio::test]
+async fn a_request_that_has_come_is_answered_before_its_connection_gives_way() {
+    let answer = answer_of_a_yielding_connection(b"GET /livez HTTP/1.1\r\nHost: localhost\r\n\r\n").await;
+    assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
+    for sent in [&b""[..], b"GET /livez HT"] {
+        assert_eq!(answer_of_a_yielding_connection(sent).await, "", "there is nothing to answer");
+    }
+}
+
+/// What a client gets that sends so much and no more, from a service whose patience ends soon.
+async fn answer_to_a_waiting_client(patience: Patience, sent: &[u8]) -> (String, Fixture) {
+    let fixture = Fixture::new(&HttpSettings::default());
+    let app = App { router: fixture.router(Router::new()), direct: None };
+    let metrics = fixture.metrics.http.clone();
+    let served = ServeContext { app, metrics, shutdown: CancellationToken::new(), patience };
+    let (stream, mut client) = duplex(64 * 1024);
+    let whose = Client { peer: [192, 0, 2, 1].into(), good_for: Use::Anything, progress: Arc::default() };
+    let serving = tokio::spawn(served.connection(stream, whose));
+    client.write_all(sent).await.unwrap();
+    let mut answer = String::new();
+    timeout(PATIENCE, client.read_to_string(&mut answer)).await.expect("the connection ends").unwrap();
+    drop(client);
+    serving.await.unwrap();
+    (answer, fixture)
+}
+
+const SLOW_HEADS: &str = "devstatus_http_requests_refused_total{reason=\"slow_headers\"}";
+
+#[tokio::test]
+async fn a_connection_without_requests_ends_in_silence() {
+    let patience = Patience { idle: Duration::from_millis(50), ..Patience::default() };
+    let (answer, fixture) = answer_to_a_waiting_client(patience, b"").await;
+    assert_eq!(answer, "");
+    assert!(fixture.counts(&format!("{SLOW_HEADS} 0")));
+    let request = b"GET /livez HTTP/1.1\r\nHost: localhost\r\n\r\n";
+    let (answer, _) = answer_to_a_waiting_client(patience, request).await;
+    assert!(answer.starts_with("HTTP/1.1 200 ") && answer.matches("HTTP/1.1").count() == 1, "{answer}");
+}
+
+#[tokio::test]
+async fn headers_that_do_not_end_are_answered_and_counted() {
+    let patience = Patience { head: Duration::from_millis(50), ..Patience::default() };
+    for sent in ["G", "GET /livez HTTP/1.1\r\nHost: localhost\r\n"] {
+        let (answer, fixture) = answer_to_a_waiting_client(patience, sent.as_bytes()).await;
+        assert!(answer.contains("HTTP/1.1 408 Request Timeout\r\n"), "{answer}");
+        assert!(fixture.counts(&format!("{SLOW_HEADS} 1")));
+    }
+}
+
+#[test]
+fn the_answer_to_slow_headers_is_one() {
+    let text = std::str::from_utf8(SLOW_HEADERS).unwrap();
+    let (head, body) = text.split_once("\r\n\r\n").unwrap();
+    assert!(head.contains(&format!("content-length: {}", body.len())), "{}", body.len());
+    let problem: serde_json::Value = serde_json::from_str(body).unwrap();
+    assert_eq!(problem["status"], 408);
+}
