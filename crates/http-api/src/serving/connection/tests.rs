@@ -1,3 +1,5 @@
+//! Connections from their first byte to their last: slow readers, slow writers, those that give way.
+
 use axum::routing::get;
 use tokio::io::{DuplexStream, duplex};
 
