@@ -78,11 +78,10 @@ impl Writer {
     fn devices_and_events(&self) -> NextBatch {
         // Locked until all is taken: none of it rests on more than that, or on less.
         let based_on = self.map.forget_cursor.lock();
-        let mut taken = self.take_devices();
+        let taken = self.take_devices(based_on.clone());
         // After the devices: those that led to what they are now are in the queue. Those that came meanwhile are few: what comes
         // while the devices are taken is what one thread decodes in some milliseconds.
         let mut events = self.events.take(usize::MAX, usize::MAX);
-        taken.based_on.clone_from(&based_on);
         drop(based_on);
         self.maintenance.date(&mut events);
         let events_lost = self.are_events_lost(&taken);
@@ -92,13 +91,13 @@ impl Writer {
 
     fn take_deferred(&self) -> DeferredDevices {
         let based_on = self.map.forget_cursor.lock();
-        let mut taken = self.take_devices();
-        taken.based_on.clone_from(&based_on);
+        let taken = self.take_devices(based_on.clone());
         // After the devices, as above.
         DeferredDevices { taken, after_events: self.events.end_position() }
     }
 
-    fn take_devices(&self) -> DirtyDevices {
+    /// The caller holds the lock of what they are based on.
+    fn take_devices(&self, based_on: Option<ChangeCursor>) -> DirtyDevices {
         let (epoch, mut devices) = (self.map.flushed_epoch(), Vec::new());
         let is_all = self.map.take_dirty(BATCH_MAX, BATCH_MAX_BYTES, |record| {
             let device = stored(record);
@@ -106,7 +105,7 @@ impl Writer {
             devices.push(device);
             bytes
         });
-        DirtyDevices { devices, based_on: None, epoch, is_all }
+        DirtyDevices { devices, based_on, epoch, is_all }
     }
 
     fn oldest_events(&self) -> Batch {
