@@ -112,7 +112,7 @@ impl Ingest {
         if !self.silence_client(child, parent)
             && let (Some(held), Some(documented)) = (&held, documented)
         {
-            self.show_held_below((child, held, documented), Some(parent), parent_state);
+            self.show_held_below(child, held, documented, Some(parent), parent_state);
         }
         IsChild::Yes
     }
@@ -123,22 +123,24 @@ impl Ingest {
         let held_parent = parent.and_then(|parent| self.held(parent));
         let held_parent = held_parent.as_ref().map(DeviceDocument::of);
         let parent_state = held_parent.as_ref().map(DeviceDocument::own);
-        self.show_held_below((child, &held, DeviceDocument::of(&held)), parent, parent_state.as_ref());
+        self.show_held_below(child, &held, DeviceDocument::of(&held), parent, parent_state.as_ref());
     }
 
     fn show_held_below(
         &self,
-        (child, held, documented): (Device<'_>, &HeldDevice, DeviceDocument<'_>),
+        child: Device<'_>,
+        held: &HeldDevice,
+        document: DeviceDocument<'_>,
         parent: Option<Device<'_>>,
         parent_state: Option<&Held<'_>>,
     ) {
         let source = held.source.as_deref().unwrap_or(IOT_PLATFORM);
         let rule = self.formats.parent_rule(source);
         let parent_key = rule.parent_key(parent_state);
-        let Some(shown) = documented.shown().after_parent(parent_key.as_ref(), rule) else { return };
+        let Some(shown) = document.shown().after_parent(parent_key.as_ref(), rule) else { return };
         let parent = parent.map(format_name);
-        let Some(document) = documented.shown_again(&shown, parent.as_ref()) else { return };
-        let event = core_event(&shown.key, source, &document);
+        let Some(text) = document.shown_again(&shown, parent.as_ref()) else { return };
+        let event = core_event(&shown.key, source, &text);
         let entry = event.clone();
         let at = clock::now();
         self.map.derive_then(child, event, |record, applied| {
