@@ -190,6 +190,24 @@ impl Cause {
     /// The word for a cause that a message does not tell, or tells by a number that nobody knows.
     pub const UNKNOWN: &str = "unknown";
 
+    /// How many places there are for counts by cause: those of [`Self::ALL`], and the last for unknown causes.
+    pub const PLACES: usize = Self::ALL.len() + 1;
+
+    /// All words, in the order of their places.
+    pub fn words() -> impl Iterator<Item = &'static str> {
+        Self::ALL.into_iter().map(Self::word).chain([Self::UNKNOWN])
+    }
+
+    /// The place of a word; `None`: it is for no cause.
+    pub fn place_of_word(word: &str) -> Option<usize> {
+        Self::words().position(|known| known == word)
+    }
+
+    /// The place of a cause; `None`: it is unknown.
+    pub fn place(cause: Option<Self>) -> usize {
+        cause.and_then(|cause| Self::ALL.iter().position(|one| *one == cause)).unwrap_or(Self::ALL.len())
+    }
+
     /// The word for it in answers and metrics.
     pub fn word(self) -> &'static str {
         match self {

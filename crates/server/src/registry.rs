@@ -46,7 +46,7 @@ pub use self::list::Listing;
 use self::names::Names;
 pub use self::rates::PerMinute;
 use self::rates::Rates;
-pub use self::sessions::{CAUSES, FleetSessionTotals, SessionTotals};
+pub use self::sessions::{FleetSessionTotals, SessionTotals};
 use self::sessions::{FleetSessions, SessionEvent};
 use self::shard::{RecordPlace, Records, SHARDS, Shard};
 pub use self::snapshot::{LastEvent, Snapshot};

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use super::{LogFormat, LogLevel};
 use crate::exchange::settings::ExportFormat;
+use formats::Cause;
 use http_api::settings::{AllowedHost, ForwardedHeader};
 use mqtt::settings::{Endpoint, MqttVersion};
 use presence::query::Network;
@@ -375,8 +376,7 @@ pub(super) fn status_filter(text: &str) -> Parsed<String> {
 }
 
 pub(super) fn cause_filter(text: &str) -> Parsed<String> {
-    let known = formats::Cause::ALL.iter().map(|cause| cause.word()).chain([formats::Cause::UNKNOWN]);
-    let words: Vec<_> = known.collect();
+    let words: Vec<_> = Cause::words().collect();
     let is_known = words.contains(&text);
     or_expected(is_known.then(|| text.to_owned()), format!("one of {}", words.join(", ")))
 }

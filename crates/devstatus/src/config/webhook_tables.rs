@@ -97,7 +97,7 @@ fn selector_of(keys: &Keys<'_>) -> Result<Selector, ConfigError> {
         let texts = keys.optional(key, "a text, or a list of texts", texts);
         texts.map(|texts| texts.unwrap_or_default().into_iter().map(str::to_owned).collect::<Vec<_>>())
     };
-    let causes = Cause::ALL.map(Cause::word).join(", ");
+    let causes = Cause::words().collect::<Vec<_>>().join(", ");
     let selector = Selector {
         types: list("type")?,
         ids: list("id")?,
@@ -110,8 +110,8 @@ fn selector_of(keys: &Keys<'_>) -> Result<Selector, ConfigError> {
             })?
             .unwrap_or_default(),
         causes: keys
-            .optional("cause", &format!("one or a list of {causes}, {}", Cause::UNKNOWN), |value| {
-                let is_cause = |text: &&str| Cause::of_word(text).is_some() || *text == Cause::UNKNOWN;
+            .optional("cause", &format!("one or a list of {causes}"), |value| {
+                let is_cause = |text: &&str| Cause::place_of_word(text).is_some();
                 let causes = texts(value)?;
                 causes.iter().all(is_cause).then(|| causes.into_iter().map(str::to_owned).collect())
             })?

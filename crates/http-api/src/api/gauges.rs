@@ -72,7 +72,7 @@ impl Gauges {
         let help = "Devices by source and status; sources beyond the first 100 together as other";
         let mut family =
             encoder.encode_descriptor("devstatus_source_devices", help, None, MetricType::Gauge)?;
-        // With a limit there is the platform alone, and of what is not all there are no totals.
+        // With a limit, memory does not hold all devices, so their totals are not those of the fleet.
         let sources = if self.map.is_limited() { Vec::new() } else { self.map.totals_by_source() };
         for (name, totals) in &sources {
             encode_totals(&mut family, ("source", &**name), *totals)?;

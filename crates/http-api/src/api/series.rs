@@ -175,10 +175,7 @@ impl Request {
         let metric = |text: &str| Metric::ALL.into_iter().find(|metric| metric.word() == text);
         let metrics: Option<Vec<_>> = parameters.all("metric").map(metric).collect();
         let metrics = metrics.ok_or_else(|| Error::bad_parameter("metric", known))?;
-        let cause = parameters.parse("cause", "a cause class", |text| {
-            let place = Cause::ALL.iter().position(|cause| cause.word() == text);
-            place.or_else(|| (text == Cause::UNKNOWN).then_some(Cause::ALL.len()))
-        })?;
+        let cause = parameters.parse("cause", "a cause class", Cause::place_of_word)?;
         let metrics = match (metrics.is_empty(), cause) {
             (true, None) => Metric::ALL.to_vec(),
             (true, Some(_)) => vec![Metric::Disconnects],

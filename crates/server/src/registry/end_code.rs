@@ -1,8 +1,7 @@
-//! Why a device is disconnected, in two bytes: a list may pass over millions of them .
+//! Why a device is disconnected, in two bytes: a list may pass over millions of them.
 
 use super::DeviceRegistry;
-use super::sessions::{CAUSES, cause_words, place_of_cause};
-use formats::held;
+use formats::{Cause, held};
 use presence::PresenceEvent;
 
 /// The platform's close code, or of another source the place of its cause.
@@ -11,7 +10,7 @@ pub(super) struct EndCode(u16);
 
 /// From here on a code is the place of a cause. The platform's close codes have three digits; one that is as high as this
 /// counts as unknown.
-const FIRST_CAUSE: u16 = u16::MAX - CAUSES as u16;
+const FIRST_CAUSE: u16 = u16::MAX - Cause::PLACES as u16;
 
 impl EndCode {
     /// Of a device that is connected.
@@ -22,7 +21,7 @@ impl EndCode {
         if event.payload.source().is_none() && event.close_code < FIRST_CAUSE {
             return Self(event.close_code);
         }
-        let place = place_of_cause(held::cause(&event.payload, event.close_code));
+        let place = Cause::place(held::cause(&event.payload, event.close_code));
         Self(FIRST_CAUSE + place as u16)
     }
 
@@ -35,8 +34,8 @@ impl EndCode {
     #[inline]
     pub fn cause(self) -> usize {
         match self.0.checked_sub(FIRST_CAUSE) {
-            Some(place) => usize::from(place).min(CAUSES - 1),
-            None => place_of_cause(held::close_code::cause(self.0)),
+            Some(place) => usize::from(place).min(Cause::PLACES - 1),
+            None => Cause::place(held::close_code::cause(self.0)),
         }
     }
 }
@@ -54,11 +53,11 @@ impl DeviceRegistry {
 
     /// Disconnected devices by the word for the cause, of all sources, the most frequent first.
     pub fn disconnected_by_cause(&self) -> Vec<(&'static str, u64)> {
-        let mut sums = [0; CAUSES];
+        let mut sums = [0; Cause::PLACES];
         for (code, devices) in &*self.end_codes.lock() {
             sums[code.cause()] += devices;
         }
-        let mut causes: Vec<_> = cause_words().zip(sums).filter(|(_, devices)| *devices > 0).collect();
+        let mut causes: Vec<_> = Cause::words().zip(sums).filter(|(_, devices)| *devices > 0).collect();
         causes.sort_by_key(|(_, devices)| std::cmp::Reverse(*devices));
         causes
     }
@@ -67,7 +66,6 @@ impl DeviceRegistry {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use formats::Cause;
     use presence::payload::Payload;
     use presence::{EventKind, Moment};
 
@@ -83,7 +81,7 @@ mod tests {
         for code in (0..1_000).chain([u16::MAX]) {
             let end_code = EndCode::of(&event(code, Payload::pack(b"{}")));
             assert_eq!(end_code.close_code(), (code < 1_000).then_some(code));
-            assert_eq!(end_code.cause(), place_of_cause(held::close_code::cause(code)), "{code}");
+            assert_eq!(end_code.cause(), Cause::place(held::close_code::cause(code)), "{code}");
         }
         for (place, cause) in Cause::ALL.into_iter().enumerate() {
             let document = format!(
@@ -95,6 +93,6 @@ mod tests {
         }
         let unknown =
             EndCode::of(&event(0, Payload::pack_of("a", br#"{"ClientID":"a","Action":"Disconnect"}"#)));
-        assert_eq!((unknown.close_code(), unknown.cause()), (None, CAUSES - 1));
+        assert_eq!((unknown.close_code(), unknown.cause()), (None, Cause::PLACES - 1));
     }
 }

@@ -60,8 +60,7 @@ impl IndexFilter {
 
 /// The places of these causes, as bits.
 fn places(causes: &[&str]) -> u16 {
-    let place = |word: &str| Cause::ALL.iter().position(|cause| cause.word() == word);
-    causes.iter().fold(0, |places, word| places | 1 << place(word).unwrap_or(Cause::ALL.len()))
+    causes.iter().filter_map(|word| Cause::place_of_word(word)).fold(0, |places, place| places | 1 << place)
 }
 
 #[cfg(test)]

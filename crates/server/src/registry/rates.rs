@@ -2,9 +2,8 @@
 
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
+use formats::Cause;
 use presence::{EventKind, UnixSeconds};
-
-use super::sessions::{CAUSES, cause_words};
 
 /// Sessions of one minute.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -30,7 +29,7 @@ struct SecondCount {
 pub(super) struct Rates {
     seconds: [SecondCount; SLOTS],
     /// Ends of sessions since the start, by the place of the cause.
-    disconnects: [AtomicU64; CAUSES],
+    disconnects: [AtomicU64; Cause::PLACES],
 }
 
 impl Default for Rates {
@@ -61,7 +60,7 @@ impl Rates {
 
     /// Ends of sessions since the start, by the word for their cause.
     pub fn disconnects_by_cause(&self) -> impl Iterator<Item = (&'static str, u64)> {
-        cause_words().zip(self.disconnects.iter().map(|count| count.load(Ordering::Relaxed)))
+        Cause::words().zip(self.disconnects.iter().map(|count| count.load(Ordering::Relaxed)))
     }
 
     /// What was counted in the sixty seconds before this one.
@@ -79,8 +78,6 @@ impl Rates {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::registry::sessions::place_of_cause;
-    use formats::Cause;
 
     #[test]
     fn a_minute_is_the_sixty_seconds_before() {
@@ -88,11 +85,11 @@ mod tests {
         for second in 100..200 {
             rates.count(EventKind::Connect, 0, UnixSeconds(second));
             rates.count(EventKind::Connect, 0, UnixSeconds(second));
-            rates.count(EventKind::Disconnect, place_of_cause(Some(Cause::Connection)), UnixSeconds(second));
+            rates.count(EventKind::Disconnect, Cause::place(Some(Cause::Connection)), UnixSeconds(second));
             rates.count(EventKind::Refusal, 0, UnixSeconds(second));
         }
-        rates.count(EventKind::Takeover, place_of_cause(Some(Cause::Takeover)), UnixSeconds(150));
-        rates.count(EventKind::Disconnect, place_of_cause(None), UnixSeconds(150));
+        rates.count(EventKind::Takeover, Cause::place(Some(Cause::Takeover)), UnixSeconds(150));
+        rates.count(EventKind::Disconnect, Cause::place(None), UnixSeconds(150));
         let by_cause: Vec<_> = rates.disconnects_by_cause().filter(|(_, count)| *count > 0).collect();
         assert_eq!(by_cause, [("connection", 100), ("takeover", 1), ("unknown", 1)]);
         let at = |second| rates.per_minute(UnixSeconds(second));

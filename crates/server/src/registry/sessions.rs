@@ -10,9 +10,6 @@ use super::sources::{Source, Sources};
 use super::types::DeviceType;
 use super::{Applied, DeviceRegistry, Record, Totals};
 
-/// Causes of the end of a session, in the order of [`Cause::ALL`]; the last place is for unknown ones.
-pub const CAUSES: usize = Cause::ALL.len() + 1;
-
 /// Sessions of one type, or of one source.
 #[derive(Debug, Default)]
 pub(super) struct SessionCounts {
@@ -36,7 +33,7 @@ impl<'a> SessionEvent<'a> {
             EventKind::Disconnect | EventKind::Takeover => held::cause(&event.payload, event.close_code),
             EventKind::Connect | EventKind::Refusal | EventKind::FailedLogin | EventKind::Request => None,
         };
-        Self { kind: event.kind, cause: place_of_cause(cause), source: sources.of(&event.payload) }
+        Self { kind: event.kind, cause: Cause::place(cause), source: sources.of(&event.payload) }
     }
 }
 
@@ -53,7 +50,7 @@ impl SessionCounts {
 #[derive(Debug, Default)]
 pub(super) struct FleetSessions {
     connects: AtomicU64,
-    disconnects: [AtomicU64; CAUSES],
+    disconnects: [AtomicU64; Cause::PLACES],
 }
 
 /// What has been counted of a group of devices up to now.
@@ -86,21 +83,11 @@ impl SessionTotals {
 pub struct FleetSessionTotals {
     pub all: SessionTotals,
     /// The ends by cause.
-    pub causes: [u64; CAUSES],
+    pub causes: [u64; Cause::PLACES],
     /// Of the types that came first, [`super::types::MERGED_TYPES_MAX`] at most.
     pub types: Vec<(Arc<str>, SessionTotals)>,
     /// Of the sources, [`super::SOURCES_MAX`] at most and the rest as one.
     pub sources: Vec<(Arc<str>, SessionTotals)>,
-}
-
-/// The place of a cause among [`CAUSES`].
-pub(super) fn place_of_cause(cause: Option<Cause>) -> usize {
-    cause.and_then(|cause| Cause::ALL.iter().position(|one| *one == cause)).unwrap_or(Cause::ALL.len())
-}
-
-/// The words for causes, in the order of their places.
-pub(super) fn cause_words() -> impl Iterator<Item = &'static str> {
-    Cause::ALL.iter().map(|cause| cause.word()).chain([Cause::UNKNOWN])
 }
 
 impl DeviceRegistry {

@@ -2,7 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use crate::registry::{CAUSES, SOURCES_MAX};
+use crate::registry::SOURCES_MAX;
+use formats::Cause;
 
 /// Types that have figures of their own; the devices of all others are counted together.
 pub const TYPES_MAX: usize = 200;
@@ -42,7 +43,7 @@ pub struct Interval {
     pub observed_seconds: u32,
     pub all: Figures,
     /// Ends of sessions by cause.
-    pub causes: [u64; CAUSES],
+    pub causes: [u64; Cause::PLACES],
     pub types: BTreeMap<Box<str>, Figures>,
     /// The devices of all other types.
     pub other: Figures,
@@ -152,7 +153,7 @@ impl Interval {
         put(&mut bytes, self.observed_seconds.into());
         put_figures(&mut bytes, &self.all);
         put_figures(&mut bytes, &self.other);
-        put(&mut bytes, CAUSES as u64);
+        put(&mut bytes, Cause::PLACES as u64);
         self.causes.iter().for_each(|ends| put(&mut bytes, *ends));
         put_named(&mut bytes, &self.types);
         put_named(&mut bytes, &self.sources);
@@ -174,7 +175,7 @@ impl Interval {
         };
         // A version with more causes may have written it: what this one does not know is unknown to it.
         for at in 0..take(bytes)? {
-            let place = usize::try_from(at).map_or(CAUSES - 1, |at| at.min(CAUSES - 1));
+            let place = usize::try_from(at).map_or(Cause::PLACES - 1, |at| at.min(Cause::PLACES - 1));
             interval.causes[place] = interval.causes[place].saturating_add(take(bytes)?);
         }
         take_named(bytes, |name, figures| interval.add_type(name, figures))?;

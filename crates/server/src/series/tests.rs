@@ -5,7 +5,8 @@ use proptest::prelude::*;
 use super::interval::{Figures, Gauge, Interval, TYPES_MAX};
 use super::roll_up::rolled_up;
 use super::step::Step;
-use crate::registry::{CAUSES, SOURCES_MAX};
+use crate::registry::SOURCES_MAX;
+use formats::Cause;
 use presence::UnixSeconds;
 
 /// What was counted in ten seconds of a fleet of three types.
@@ -17,9 +18,10 @@ struct Sample {
 }
 
 fn any_sample() -> impl Strategy<Value = Option<Sample>> {
-    let sample = (any::<[u8; 3]>(), any::<[u8; 3]>(), 0..CAUSES).prop_map(|(connected, connects, cause)| {
-        Sample { connected: connected.map(u64::from), connects: connects.map(u64::from), cause }
-    });
+    let sample =
+        (any::<[u8; 3]>(), any::<[u8; 3]>(), 0..Cause::PLACES).prop_map(|(connected, connects, cause)| {
+            Sample { connected: connected.map(u64::from), connects: connects.map(u64::from), cause }
+        });
     prop::option::weighted(0.7, sample)
 }
 

@@ -30,6 +30,7 @@ pub fn read(parameters: &Parameters) -> Result<Filter, Error> {
         _ => None,
     })?;
     let close_code = parameters.parse("close_code", "a number from 0 to 65535", number)?;
+    let cause = |word: &str| Cause::words().find(|known| *known == word);
     let causes: Option<Vec<_>> = parameters.all("cause").map(cause).collect();
     let causes = causes.ok_or_else(|| Error::bad_parameter("cause", "a cause class"))?;
     let address =
@@ -47,12 +48,6 @@ pub fn read(parameters: &Parameters) -> Result<Filter, Error> {
         since: moment(parameters, "since")?,
         until: moment(parameters, "until")?,
     })
-}
-
-/// The cause class that a word is for.
-fn cause(word: &str) -> Option<&'static str> {
-    let words = Cause::ALL.iter().map(|cause| cause.word()).chain([Cause::UNKNOWN]);
-    words.into_iter().find(|known| *known == word)
 }
 
 fn moment(parameters: &Parameters, name: &'static str) -> Result<Option<Moment>, Error> {
