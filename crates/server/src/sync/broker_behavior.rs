@@ -7,7 +7,7 @@ use super::replay::{Pong, QuietInterval, Replay};
 
 /// How many retained messages must have come before a replay shows anything of the broker.
 const PROOF: u64 = 100;
-/// Silence ends a replay once it is so many times as long as the longest pause within one.
+/// Silence ends a replay once it is so many times as long as the longest pause between two of its messages.
 const PAUSES: u32 = 20;
 /// No shorter silence ends a replay: a packet that is lost on the way is sent again after a fifth of a second.
 const SHORTEST: Duration = Duration::from_millis(250);
@@ -36,7 +36,7 @@ pub struct Observed {
     /// Messages with the retain flag.
     pub retained: u64,
     pub pong: Pong,
-    /// Between the SUBACK and the last of them.
+    /// Between two of them.
     pub longest_pause: Duration,
 }
 

@@ -128,7 +128,7 @@ impl Replay {
         if let Pong::After(_) = self.pong {
             self.pong = Pong::Overtook;
         }
-        if self.accepted {
+        if self.retained > 0 {
             self.longest_pause = self.longest_pause.max(now - self.last_retained_at);
             self.quiet.needed = self.quiet.needed.max(silence_after(self.longest_pause)).min(self.quiet.full);
         }
@@ -139,7 +139,7 @@ impl Replay {
 
     /// When [`Replay::due`] is to be asked if no retained message comes before; `None` while the broker's answer is awaited.
     pub fn over_at(&self) -> Option<Instant> {
-        let wait = if self.has_end_mark() { Duration::ZERO } else { self.quiet.needed };
+        let wait = if self.has_end_mark() { Duration::ZERO } else { self.silence_needed() };
         let is_awaited = self.silence == Silence::Asked && !self.has_end_mark();
         (self.accepted && !is_awaited).then_some(self.last_retained_at + wait)
     }
@@ -164,10 +164,15 @@ impl Replay {
     /// Whether the silence that ended it was shorter than the operator has set: two replays that end so tell as much as one that
     /// does not.
     pub fn ended_early(&self) -> bool {
-        !self.has_end_mark() && self.quiet.needed < self.quiet.full
+        !self.has_end_mark() && self.silence_needed() < self.quiet.full
     }
 
-    /// Between the SUBACK and the last retained message.
+    /// How long a broker takes to begin says nothing of how it goes on, so the first message is waited for in full.
+    fn silence_needed(&self) -> Duration {
+        if self.retained == 0 { self.quiet.full } else { self.quiet.needed }
+    }
+
+    /// Between two retained messages.
     pub fn longest_pause(&self) -> Duration {
         self.longest_pause
     }
@@ -234,9 +239,11 @@ mod tests {
         let quiet = QuietInterval { needed: QUIET / 8, full: QUIET };
         let mut replay = Replay::new(PassId(1), quiet, false, start);
         replay.accept(start);
-        replay.received(1, start);
-        assert_eq!((replay.over_at(), replay.ended_early()), (Some(start + QUIET / 8), true));
-        let later = start + QUIET / 40;
+        assert_eq!((replay.over_at(), replay.ended_early()), (Some(start + QUIET), false));
+        let begun = start + QUIET / 2;
+        replay.received(1, begun);
+        assert_eq!((replay.over_at(), replay.ended_early()), (Some(begun + QUIET / 8), true));
+        let later = begun + QUIET / 40;
         replay.received(1, later);
         assert_eq!((replay.over_at(), replay.ended_early()), (Some(later + QUIET / 2), true));
         let much_later = later + QUIET / 8;
