@@ -7,6 +7,7 @@ mod event;
 pub mod history;
 pub mod payload;
 pub mod query;
+pub mod settle;
 mod stable_hash;
 mod state;
 #[cfg(any(test, feature = "testing"))]

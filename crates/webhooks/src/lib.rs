@@ -2,7 +2,7 @@
 //! wants, and keeps the position in the store once the endpoint has taken it. There is no queue of messages.
 //!
 //! ```text
-//! store history -page-> Worker [DeviceStates -> Selector -> Message] -queues-> Client -> endpoint
+//! store history -page-> HistoryReader [DeviceStates -> Settle -> Selector] -Outbox [Message] -queues-> Client -> endpoint
 //!      ^---- position, once all of the page was taken ----'
 //! ```
 //!
@@ -12,8 +12,11 @@ mod address;
 mod answer;
 mod client;
 mod kept;
+mod latest;
 mod message;
 pub mod metrics;
+mod outbox;
+mod reader;
 mod selection;
 pub mod settings;
 mod signature;

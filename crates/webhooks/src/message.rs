@@ -3,8 +3,8 @@
 use bytes::Bytes;
 use jiff::Timestamp;
 use presence::StableHash;
-use presence::history::{HistoryPosition, StoredEvent};
-use presence::{Device, Status};
+use presence::history::HistoryPosition;
+use presence::{Device, PresenceEvent, Status};
 use ring::digest::{SHA256, digest};
 use serde::Serialize;
 use serde_json::value::RawValue;
@@ -38,12 +38,11 @@ struct GapData {
 }
 
 /// The id of the event, the same wherever and however often it is sent.
-pub fn id_of(entry: &StoredEvent) -> String {
-    let event = &entry.row.event;
+pub fn id_of(device: Device<'_>, event: &PresenceEvent) -> String {
     let number = |moment: presence::Moment| moment.nanos().unwrap_or(i64::MIN).to_be_bytes();
     // Neither type nor id can hold a control character.
     let mut text = Vec::new();
-    for part in [entry.device_type.as_bytes(), entry.id.as_bytes(), event.kind.word().as_bytes()] {
+    for part in [device.device_type.as_bytes(), device.id.as_bytes(), event.kind.word().as_bytes()] {
         text.extend_from_slice(part);
         text.push(0);
     }
@@ -68,7 +67,7 @@ impl Message {
         at_millis: i64,
         data: &RawValue,
     ) -> Self {
-        let event_type = event_type(status).word();
+        let event_type = EventType::of(status).word();
         let order = StableHash::default().with(device.device_type.as_bytes()).with(b"\0");
         let order = order.with(device.id.as_bytes()).value();
         Self { id, body: body(event_type, at_millis, data), order }
@@ -88,14 +87,6 @@ impl Message {
     }
 }
 
-/// What a change to a status is called.
-pub fn event_type(status: Status) -> EventType {
-    match status {
-        Status::Connected => EventType::Connected,
-        Status::Disconnected => EventType::Disconnected,
-    }
-}
-
 fn body(event_type: &str, at_millis: i64, data: impl Serialize) -> Bytes {
     let timestamp = Timestamp::from_millisecond(at_millis).unwrap_or_default();
     let body = Body { event_type, timestamp: format!("{timestamp:.3}"), data };
@@ -104,41 +95,24 @@ fn body(event_type: &str, at_millis: i64, data: impl Serialize) -> Bytes {
 
 #[cfg(test)]
 mod tests {
-    use presence::history::HistoryRow;
     use presence::payload::Payload;
-    use presence::{EventKind, Moment, PresenceEvent, UnixSeconds};
+    use presence::{EventKind, Moment};
 
     use super::*;
 
-    fn entry(device_type: &str, id: &str, time: i128) -> StoredEvent {
-        let moment = Moment::from_nanos(time);
-        let event = PresenceEvent {
-            kind: EventKind::Connect,
-            session: moment,
-            time: moment,
-            close_code: 0,
-            payload: Payload::pack(b"{}"),
-        };
-        let row = HistoryRow { sequence: 1, event, received_at: UnixSeconds(1) };
-        StoredEvent {
-            device_type: device_type.into(),
-            id: id.into(),
-            position: HistoryPosition::BEGINNING,
-            row,
-        }
-    }
-
     #[test]
     fn an_event_has_one_id_wherever_it_is_kept() {
-        let one = entry("pump", "1", 5);
-        let mut moved = one.clone();
-        moved.position = HistoryPosition { order: 3, number: 9 };
-        (moved.row.sequence, moved.row.received_at) = (77, UnixSeconds(9));
-        assert_eq!(id_of(&one), id_of(&moved));
+        let id = |device_type: &str, id: &str, time: i128| {
+            let moment = Moment::from_nanos(time);
+            let payload = Payload::pack(b"{}");
+            let (kind, close_code) = (EventKind::Connect, 0);
+            let event = PresenceEvent { kind, session: moment, time: moment, close_code, payload };
+            id_of(Device { device_type, id }, &event)
+        };
         // Receivers remember ids, so it must not change with a version.
-        assert_eq!(id_of(&one).len(), 36);
-        for other in [entry("pump", "2", 5), entry("pum", "p1", 5), entry("pump", "1", 6)] {
-            assert_ne!(id_of(&one), id_of(&other));
+        assert_eq!(id("pump", "1", 5), "evt_PLACEHOLDER");
+        for other in [id("pump", "2", 5), id("pum", "p1", 5), id("pump", "1", 6)] {
+            assert_ne!(id("pump", "1", 5), other);
         }
     }
 

@@ -12,6 +12,7 @@ use prometheus_client::registry::Registry;
 pub struct WebhookMetrics {
     attempts: Family<AttemptLabels, Counter>,
     gaps: Family<EndpointLabel, Counter>,
+    overtaken: Family<EndpointLabel, Counter>,
     failing: Family<EndpointLabel, Gauge>,
     disabled: Family<EndpointLabel, Gauge>,
 }
@@ -33,6 +34,7 @@ pub struct EndpointMetrics {
     pub delivered: Counter,
     pub failed: Counter,
     pub gaps: Counter,
+    pub overtaken: Counter,
     pub failing: Gauge,
     pub disabled: Gauge,
 }
@@ -47,6 +49,11 @@ impl WebhookMetrics {
             self.attempts.clone(),
         );
         r.register("webhook_gaps", "Gaps in the history that an endpoint was told of", self.gaps.clone());
+        r.register(
+            "webhook_overtaken",
+            "Changes that mode = \"latest\" left out, because a later one of the device follows",
+            self.overtaken.clone(),
+        );
         r.register("webhook_failing", "1 while the last attempt at an endpoint failed", self.failing.clone());
         r.register(
             "webhook_disabled",
@@ -66,6 +73,7 @@ impl WebhookMetrics {
             delivered: attempts("delivered"),
             failed: attempts("failed"),
             gaps: self.gaps.get_or_create(&label).clone(),
+            overtaken: self.overtaken.get_or_create(&label).clone(),
             failing: self.failing.get_or_create(&label).clone(),
             disabled: self.disabled.get_or_create(&label).clone(),
         }

@@ -2,7 +2,10 @@
 
 use std::fmt;
 use std::net::IpAddr;
+use std::time::Duration;
 
+use presence::Status;
+use server::registry::Snapshot;
 use url::{Host, Url};
 
 pub use crate::address::is_public;
@@ -26,6 +29,9 @@ pub struct EndpointSettings {
     /// Empty: all.
     pub events: Vec<EventType>,
     pub selector: Selector,
+    pub mode: Mode,
+    /// How long a disconnect must have lasted before it is sent; a connect before that cancels it.
+    pub settle: Duration,
     /// Whether it may be on this machine or in a private network, and without TLS.
     pub allow_private: bool,
 }
@@ -37,8 +43,38 @@ pub enum EventType {
     Disconnected,
 }
 
+/// Which of the changes of one device are sent.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Mode {
+    /// All of them.
+    #[default]
+    Every,
+    /// The newest: what another change has overtaken by the time of an attempt is left out.
+    Latest,
+}
+
+impl Mode {
+    pub const ALL: [Mode; 2] = [Mode::Every, Mode::Latest];
+
+    /// As it is in settings.
+    pub fn word(self) -> &'static str {
+        match self {
+            Mode::Every => "every",
+            Mode::Latest => "latest",
+        }
+    }
+}
+
 impl EventType {
     pub const ALL: [EventType; 2] = [EventType::Connected, EventType::Disconnected];
+
+    /// What a change to that status is called.
+    pub fn of(status: Status) -> Self {
+        match status {
+            Status::Connected => EventType::Connected,
+            Status::Disconnected => EventType::Disconnected,
+        }
+    }
 
     /// As it is in settings and messages.
     pub fn word(self) -> &'static str {
@@ -50,9 +86,10 @@ impl EventType {
 }
 
 impl EndpointSettings {
-    /// Whether the endpoint wants events of that type.
-    pub(crate) fn wants(&self, event_type: EventType) -> bool {
-        self.events.is_empty() || self.events.contains(&event_type)
+    /// Whether the endpoint wants to hear that the device is as it is.
+    pub(crate) fn admits(&self, device: &Snapshot) -> bool {
+        let event_type = EventType::of(device.status);
+        (self.events.is_empty() || self.events.contains(&event_type)) && self.selector.admits(device)
     }
 }
 

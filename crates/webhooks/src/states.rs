@@ -4,7 +4,8 @@
 use std::collections::HashMap;
 
 use presence::history::StoredEvent;
-use presence::{DeviceName, DeviceState, EventKind, PresenceEvent, Status};
+use presence::{Device, DeviceName, DeviceState, EventKind, PresenceEvent, Status};
+use crate::message;
 use server::freshness::RoundNumber;
 use server::registry::{Arrival, DeviceRegistry, Provenance, Snapshot};
 use store::{ReadHistory, StoreError};
@@ -17,11 +18,23 @@ const DEVICES_MAX: usize = 20_000;
 const EVENTS_BEFORE: usize = 8;
 
 /// A change of a device's state.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Change {
     pub device: Snapshot,
     /// The status before; `None`: the history does not tell.
     pub previous: Option<Status>,
+    /// Of its event, in the history of the device.
+    pub sequence: u64,
+    /// The id of its message.
+    pub id: String,
+}
+
+impl Change {
+    /// The same of a later event that has left the status as it was.
+    pub fn renewed(&self, device: Snapshot) -> Self {
+        let id = message::id_of(device.device(), &device.event);
+        Self { device, id, ..*self }
+    }
 }
 
 /// The states of devices at a place in the history.
@@ -62,9 +75,10 @@ impl DeviceStates {
         let arrival =
             Arrival { provenance: Provenance::Live, at: entry.row.received_at, round: RoundNumber::NONE };
         let device = Snapshot::of_state(name, state, arrival);
-        let previous = before.map(|(status, _)| status);
+        let (previous, sequence) = (before.map(|(status, _)| status), entry.row.sequence);
         let is_new = |device: &Snapshot| before != Some((device.status, key(&device.event)));
-        Ok(device.filter(is_new).map(|device| Change { device, previous }))
+        let id = || message::id_of(Device { device_type: &entry.device_type, id: &entry.id }, &entry.row.event);
+        Ok(device.filter(is_new).map(|device| Change { device, previous, sequence, id: id() }))
     }
 }
 
@@ -73,6 +87,7 @@ fn refusal_decides(registry: &DeviceRegistry, name: &DeviceName) -> bool {
     decides.unwrap_or(false)
 }
 
-fn key(event: &PresenceEvent) -> (EventKind, presence::Moment, presence::Moment) {
+/// What tells an event of a device from the others that can decide.
+pub fn key(event: &PresenceEvent) -> (EventKind, presence::Moment, presence::Moment) {
     (event.kind, event.session, event.time)
 }

@@ -1,39 +1,33 @@
 //! One worker for each endpoint: reads on in the history, sends what the endpoint wants, in order per device, and keeps the
 //! position once everything up to it was taken.
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::BTreeSet;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use futures_util::future::join_all;
 use presence::Status;
-use presence::history::{HistoryPosition, StoredEvent};
+use presence::history::HistoryPosition;
 use serde_json::value::RawValue;
 use tokio::sync::watch;
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
 use crate::answer::{Failure, RETRY_FIRST, RETRY_LONGEST};
-use crate::client::{Client, OpenConnection};
+use crate::client::Client;
 use crate::kept::KeptState;
-use crate::message::{self, Message};
+use crate::message::Message;
 use crate::metrics::{EndpointMetrics, WebhookMetrics};
 use crate::settings::EndpointSettings;
-use crate::states::DeviceStates;
+use crate::states::Change;
+use crate::outbox::{Item, Outbox, Round};
+use crate::reader::{Found, HistoryReader};
 use server::feed::Feed;
-use server::feed::resume::{GapReason, HistoryTail};
+use server::feed::resume::GapReason;
 use server::registry::{DeviceRegistry, Snapshot};
 use store::{Store, StoreError, WebhookState};
 use system::backoff::Backoff;
 use system::clock;
-
-/// Events that are read at once. What they make is in memory until the endpoint has taken all of it: two megabytes at most, as
-/// a device is shown in less than 8 KiB.
-const PAGE_EVENTS: usize = 256;
-
-/// Messages under way at once. Those of one device share a queue, so they stay in order.
-const QUEUES: usize = 8;
 
 /// The history is looked at this often even if nobody says that it has grown.
 const POLL_INTERVAL: Duration = Duration::from_secs(5);
@@ -104,41 +98,29 @@ impl Webhooks {
                 return;
             }
         };
-        let mut queues = Vec::new();
-        queues.resize_with(QUEUES, DeviceQueue::default);
+        let outbox = Outbox::new(self, endpoint, client, metrics.clone());
         let worker = Worker {
             all: self,
             endpoint,
-            client,
             metrics,
-            queues,
-            states: DeviceStates::default(),
+            outbox,
             backoff: Backoff::between(RETRY_FIRST, RETRY_LONGEST),
             kept_at: Instant::now(),
         };
         worker.run(kept).await;
     }
 
-    async fn wait_for_store(&self, error: &StoreError) {
+    pub(crate) async fn wait_for_store(&self, error: &StoreError) {
         tracing::warn!(%error, "webhooks wait for the store");
         sleep(STORE_RETRY).await;
     }
 }
 
-/// The messages of some devices, and the connection that they take.
-#[derive(Default)]
-struct DeviceQueue {
-    waiting: VecDeque<Message>,
-    connection: Option<OpenConnection>,
-}
-
 struct Worker<'a> {
     all: &'a Webhooks,
     endpoint: &'a EndpointSettings,
-    client: Client,
     metrics: EndpointMetrics,
-    queues: Vec<DeviceQueue>,
-    states: DeviceStates,
+    outbox: Outbox<'a>,
     backoff: Backoff,
     kept_at: Instant,
 }
@@ -146,37 +128,38 @@ struct Worker<'a> {
 /// The endpoint wants nothing any more.
 struct Gone;
 
-impl Worker<'_> {
+impl<'a> Worker<'a> {
     async fn run(mut self, kept: Option<KeptState>) {
         if kept.as_ref().is_some_and(|kept| kept.is_gone(&self.endpoint.url)) {
             tracing::warn!(endpoint = %self.endpoint.name, "a webhook is disabled: its endpoint has answered 410 Gone");
             self.metrics.disabled.set(1);
             return;
         }
-        let (mut tail, is_known) = self.begin(kept).await;
+        let (mut reader, is_known) = self.begin(kept).await;
         if !is_known
             && !self.all.store_outlives
-            && self.tell_gap(&mut tail, GapReason::NotLogged).await.is_err()
+            && self.tell_gap(&mut reader, GapReason::NotLogged).await.is_err()
         {
             return;
         }
         let mut grown = self.all.feed.history_grown();
-        while let Ok(has_more) = self.step(&mut tail).await {
+        while let Ok(has_more) = self.step(&mut reader).await {
             if !has_more {
                 // The feed lives as long as this; without a sign it is looked at all the same.
-                let _ = timeout(POLL_INTERVAL, changed(&mut grown)).await;
+                let wait = reader.due_in().map_or(POLL_INTERVAL, |due| due.min(POLL_INTERVAL));
+                let _ = timeout(wait, changed(&mut grown)).await;
             }
         }
     }
 
     /// Where the endpoint goes on: where it was, or, if it is new, at the end of the history.
-    async fn begin(&mut self, kept: Option<KeptState>) -> (HistoryTail, bool) {
-        if let Some(position) = kept.and_then(|kept| kept.position()) {
-            return (HistoryTail::after(position), true);
+    async fn begin(&mut self, kept: Option<KeptState>) -> (HistoryReader<'a>, bool) {
+        if let Some(reader) = kept.and_then(|kept| HistoryReader::resume(self.all, self.endpoint, &kept)) {
+            return (reader, true);
         }
-        let newest = self.newest().await;
-        self.keep(KeptState::at(newest)).await;
-        (HistoryTail::after(newest), false)
+        let reader = HistoryReader::new(self.all, self.endpoint, self.newest().await);
+        self.keep(reader.kept()).await;
+        (reader, false)
     }
 
     async fn newest(&self) -> HistoryPosition {
@@ -188,85 +171,49 @@ impl Worker<'_> {
         }
     }
 
-    /// Delivers the next page; says whether there was one.
-    async fn step(&mut self, tail: &mut HistoryTail) -> Result<bool, Gone> {
-        let (before, newest) = (tail.position(), self.all.store.events(tail.position(), PAGE_EVENTS).await);
-        let page = match newest {
-            Ok(page) => page,
-            Err(error) => {
-                self.all.wait_for_store(&error).await;
-                return Ok(true);
-            }
-        };
-        let events = match tail.take_page(page) {
-            Ok(events) => events,
+    /// Delivers the next page; says whether there may be more.
+    async fn step(&mut self, reader: &mut HistoryReader<'a>) -> Result<bool, Gone> {
+        let before = reader.kept();
+        let Found { changes, has_more } = match reader.next().await {
+            Ok(found) => found,
             Err(reason) => {
-                self.tell_gap(tail, reason).await?;
+                self.tell_gap(reader, reason).await?;
                 return Ok(true);
             }
         };
-        let has_more = events.len() >= PAGE_EVENTS;
-        let messages = self.messages(&events).await;
-        let has_sent = !messages.is_empty();
-        for message in messages {
-            let queue = usize::try_from(message.order % QUEUES as u64).unwrap_or(0);
-            self.queues[queue].waiting.push_back(message);
+        for change in changes {
+            let message = message_of(self.all, &change);
+            self.outbox.add(Item { message, change: Some(change) });
         }
-        self.deliver(before).await?;
+        let has_sent = !self.outbox.is_empty();
+        self.deliver(&before).await?;
         let is_due = self.kept_at.elapsed() >= IDLE_KEEP_INTERVAL;
-        if tail.position() != before && (has_sent || is_due) {
-            self.keep(KeptState::at(tail.position())).await;
+        let kept = reader.kept();
+        if kept != before && !reader.is_catching_up() && (has_sent || is_due) {
+            self.keep(kept).await;
         }
         Ok(has_more)
     }
 
-    /// What the endpoint wants of a page.
-    async fn messages(&mut self, events: &[StoredEvent]) -> Vec<Message> {
-        let mut messages = Vec::new();
-        for entry in events {
-            let change = loop {
-                match self.states.change(entry, &*self.all.store, &self.all.registry).await {
-                    Ok(change) => break change,
-                    Err(error) => self.all.wait_for_store(&error).await,
-                }
-            };
-            let Some(change) = change else { continue };
-            let device = &change.device;
-            if !self.endpoint.wants(message::event_type(device.status))
-                || !self.endpoint.selector.admits(device)
-            {
-                continue;
-            }
-            let received_ms = i64::from(entry.row.received_at.0) * 1_000;
-            let at_millis =
-                device.event.time.nanos().map_or(received_ms, |nanos| nanos.div_euclid(1_000_000));
-            let data = (self.all.describe)(device, change.previous);
-            let id = message::id_of(entry);
-            messages.push(Message::of_change(id, device.device(), device.status, at_millis, &data));
-        }
-        messages
-    }
-
     /// Says once that the history does not tell of everything, and goes on at its end.
-    async fn tell_gap(&mut self, tail: &mut HistoryTail, reason: GapReason) -> Result<(), Gone> {
-        let (before, newest) = (tail.position(), self.newest().await);
+    async fn tell_gap(&mut self, reader: &mut HistoryReader<'a>, reason: GapReason) -> Result<(), Gone> {
+        let (before, newest) = (reader.kept(), self.newest().await);
         tracing::warn!(endpoint = %self.endpoint.name, ?reason, "a webhook has missed changes: it receives fleet.gap");
-        self.states = DeviceStates::default();
-        self.queues[0].waiting.push_back(Message::of_gap(before, reason, clock::now_millis()));
-        self.deliver(before).await?;
+        let message = Message::of_gap(reader.position(), reason, clock::now_millis());
+        self.outbox.add(Item { message, change: None });
+        self.deliver(&before).await?;
         self.metrics.gaps.inc();
-        *tail = HistoryTail::after(newest);
-        self.keep(KeptState::at(newest)).await;
+        reader.go_to(newest);
+        self.keep(reader.kept()).await;
         Ok(())
     }
 
-    /// Sends what waits in the queues until all of it is taken.
-    async fn deliver(&mut self, before: HistoryPosition) -> Result<(), Gone> {
+    /// Sends what waits in the outbox until all of it is taken.
+    async fn deliver(&mut self, before: &KeptState) -> Result<(), Gone> {
         let mut is_failing = false;
-        while self.queues.iter().any(|queue| !queue.waiting.is_empty()) {
-            // An endpoint that fails is tried with one message, not with eight at once.
-            let most = if is_failing { 1 } else { usize::MAX };
-            let Err(failure) = self.round(most).await else {
+        while !self.outbox.is_empty() {
+            let round = if is_failing { Round::Probe } else { Round::All };
+            let Err(failure) = self.outbox.send(round).await else {
                 if std::mem::take(&mut is_failing) {
                     tracing::info!(endpoint = %self.endpoint.name, "a webhook is delivered again");
                 }
@@ -277,7 +224,7 @@ impl Worker<'_> {
             is_failing = true;
             self.metrics.failing.set(1);
             if matches!(failure, Failure::Gone) {
-                self.keep(KeptState::gone(before, &self.endpoint.url)).await;
+                self.keep(before.gone(&self.endpoint.url)).await;
                 self.metrics.disabled.set(1);
                 tracing::error!(endpoint = %self.endpoint.name, "a webhook is disabled: its endpoint answers 410 Gone");
                 return Err(Gone);
@@ -290,30 +237,6 @@ impl Worker<'_> {
         Ok(())
     }
 
-    /// Sends the messages of each queue one after the other, of at most so many queues at once, until one fails.
-    async fn round(&mut self, most_queues: usize) -> Result<(), Failure> {
-        let (client, metrics, has_failed) = (&self.client, &self.metrics, &AtomicBool::new(false));
-        let most_messages = if most_queues == 1 { 1 } else { usize::MAX };
-        let queues = self.queues.iter_mut().filter(|queue| !queue.waiting.is_empty()).take(most_queues);
-        let sent = queues.map(|queue| async move {
-            for _ in 0..most_messages {
-                let Some(message) = queue.waiting.front() else { break };
-                if has_failed.load(Ordering::Relaxed) {
-                    break;
-                }
-                if let Err(failure) = client.post(&mut queue.connection, message).await {
-                    has_failed.store(true, Ordering::Relaxed);
-                    metrics.failed.inc();
-                    return Err(failure);
-                }
-                metrics.delivered.inc();
-                queue.waiting.pop_front();
-            }
-            Ok(())
-        });
-        join_all(sent).await.into_iter().collect()
-    }
-
     async fn keep(&mut self, state: KeptState) {
         while let Err(error) = self.all.store.set_webhook_state(&self.endpoint.name, Some(state.text())).await
         {
@@ -321,6 +244,15 @@ impl Worker<'_> {
         }
         self.kept_at = Instant::now();
     }
+}
+
+/// What an endpoint is told of a change.
+pub fn message_of(all: &Webhooks, change: &Change) -> Message {
+    let device = &change.device;
+    let received_ms = i64::from(device.received_at.0) * 1_000;
+    let at_millis = device.event.time.nanos().map_or(received_ms, |nanos| nanos.div_euclid(1_000_000));
+    let data = (all.describe)(device, change.previous);
+    Message::of_change(change.id.clone(), device.device(), device.status, at_millis, &data)
 }
 
 async fn changed(grown: &mut watch::Receiver<()>) {

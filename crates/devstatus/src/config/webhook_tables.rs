@@ -4,6 +4,7 @@ use std::borrow::Cow;
 use std::cell::RefCell;
 use std::collections::BTreeSet;
 use std::path::Path;
+use std::time::Duration;
 
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
@@ -11,10 +12,12 @@ use toml::de::{DeTable, DeValue};
 use super::file::{self, SETTINGS_MAX_BYTES, SettingsFile};
 use super::refusal::{ConfigError, Origin, nearest, showable};
 use super::toml::{WEBHOOKS, line_of};
+use super::value::period;
 use formats::Cause;
 use presence::query::Network;
+use presence::settle::SETTLE_MAX;
 use webhooks::settings::{
-    ENDPOINTS_MAX, EndpointSettings, EndpointUrl, EventType, NAME_MAX_BYTES, SECRET_BYTES_MAX,
+    ENDPOINTS_MAX, EndpointSettings, EndpointUrl, EventType, Mode, NAME_MAX_BYTES, SECRET_BYTES_MAX,
     SECRET_BYTES_MIN, SECRETS_MAX, Selector, SigningSecret, is_public,
 };
 
@@ -77,8 +80,14 @@ fn endpoint(keys: &Keys<'_>) -> Result<EndpointSettings, ConfigError> {
         let events = texts(value)?.iter().map(|text| word(text)).collect::<Option<Vec<_>>>();
         events.filter(|events| !events.is_empty())
     })?;
-    keys.optional("mode", "\"every\", which is the default", |value| {
-        (value.as_str()? == "every").then_some(())
+    let mode = keys.optional("mode", "\"every\" or \"latest\"", |value| {
+        let word = value.as_str()?;
+        Mode::ALL.into_iter().find(|mode| mode.word() == word)
+    })?;
+    let settle = keys.optional("settle", "a time from 0 to 1h, like \"5s\"", |value| {
+        let text = value.as_str()?;
+        let settle = if matches!(text, "0" | "0s") { Duration::ZERO } else { period(text).ok()? };
+        (settle <= SETTLE_MAX).then_some(settle)
     })?;
     let selector = keys.optional("selector", "a table, like { type = [\"pump\"] }", |value| match value {
         DeValue::Table(table) => Some(table),
@@ -89,7 +98,9 @@ fn endpoint(keys: &Keys<'_>) -> Result<EndpointSettings, ConfigError> {
         None => Selector::default(),
     };
     keys.refuse_others()?;
-    Ok(EndpointSettings { name, url, secrets, events: events.unwrap_or_default(), selector, allow_private })
+    let (events, mode, settle) =
+        (events.unwrap_or_default(), mode.unwrap_or_default(), settle.unwrap_or_default());
+    Ok(EndpointSettings { name, url, secrets, events, selector, mode, settle, allow_private })
 }
 
 fn selector_of(keys: &Keys<'_>) -> Result<Selector, ConfigError> {

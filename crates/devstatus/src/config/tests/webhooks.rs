@@ -1,7 +1,7 @@
 //! `[[webhook]]` tables.
 
 use super::{Files, refusal, serve};
-use webhooks::settings::{EventType, Selector};
+use webhooks::settings::{EventType, Mode, Selector};
 
 const SECRET: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw\n";
 const START: &str = "--broker mqtt://h -o org --store memory: -c {dir}/devstatus.toml";
@@ -26,13 +26,15 @@ fn a_table_describes_an_endpoint() {
     let text = table(
         "events = [\"device.connected\", \"device.disconnected\"]\n\
          selector = { type = [\"pump\"], cause = \"timeout\", close_code = [91, 160], address = \"10.0.0.0/8\" }\n\
-         mode = \"every\"\nallow_private = false",
+         mode = \"latest\"\nsettle = \"90s\"\nallow_private = false",
     ) + &table("")
         .replace("\"ops\"", "\"other\"")
         .replace("https://ops.example", "http://127.0.0.1:1");
     let files = files(&(text + "allow_private = true\n"));
     let [first, second] = serve(&files, START, &[]).webhooks.try_into().unwrap();
     assert_eq!(first.name, "ops");
+    assert_eq!((first.mode, second.mode), (Mode::Latest, Mode::Every));
+    assert_eq!([first.settle, second.settle].map(|settle| settle.as_secs()), [90, 0]);
     assert_eq!(first.events, EventType::ALL);
     let expected = Selector {
         types: vec!["pump".to_owned()],
@@ -51,13 +53,15 @@ fn a_mistake_is_refused_with_line_key_and_what_was_expected() {
     for (lines, expected) in [
         (
             "evnts = []",
-            "line 5: unknown key webhook.evnts; known are name, url, allow_private, secret_file, events, mode, selector; did you mean events?",
+            "line 5: unknown key webhook.evnts; known are name, url, allow_private, secret_file, events, mode, settle, selector; did you mean events?",
         ),
         (
             "events = [\"device.gone\"]",
             "line 5, webhook.events: expected a list of device.connected or device.disconnected",
         ),
-        ("mode = \"all\"", "line 5, webhook.mode: expected \"every\", which is the default"),
+        ("mode = \"all\"", "line 5, webhook.mode: expected \"every\" or \"latest\""),
+        ("settle = \"61m\"", "line 5, webhook.settle: expected a time from 0 to 1h, like \"5s\""),
+        ("settle = 5", "line 5, webhook.settle: expected a time from 0 to 1h, like \"5s\""),
         ("allow_private = \"yes\"", "line 5, webhook.allow_private: expected true or false"),
         ("selector = \"pump\"", "line 5, webhook.selector: expected a table, like { type = [\"pump\"] }"),
         (

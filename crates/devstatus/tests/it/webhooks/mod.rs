@@ -2,6 +2,7 @@
 
 mod faults;
 mod receiver;
+mod selected;
 
 use std::path::Path;
 

@@ -1,0 +1,146 @@
+//! Settling: a disconnect counts once it has lasted for a time, and a connect before that cancels it without a word. Pure: the
+//! time is an argument, and everything is decided by the times of the events, so the same events give the same announcements
+//! after a restart and at another instance.
+
+use std::collections::{BTreeMap, HashMap};
+use std::time::Duration;
+
+use crate::{DeviceName, Status};
+
+/// The longest time that a disconnect may be held back.
+pub const SETTLE_MAX: Duration = Duration::from_secs(3_600);
+
+/// The times of events are whole seconds, so a disconnect may have come almost a second later than its time says.
+const GRANULARITY_MS: i64 = 1_000;
+
+/// What is known of a change when it comes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct StatusChange {
+    pub status: Status,
+    /// `None`: nothing was known of the device.
+    pub previous: Option<Status>,
+    /// When it was received, in milliseconds since 1970.
+    pub at_ms: i64,
+}
+
+/// Disconnects that have not lasted long enough yet. `T` is what is announced, `M` a mark of where it was read.
+#[derive(Debug)]
+pub struct Settle<T, M> {
+    lasts_ms: i64,
+    undecided: HashMap<DeviceName, Undecided<T>>,
+    by_due: BTreeMap<Place, DeviceName>,
+    marks: BTreeMap<u64, M>,
+    next_number: u64,
+}
+
+#[derive(Debug)]
+struct Undecided<T> {
+    place: Place,
+    /// Whoever is told of the changes takes the device for connected.
+    was_connected: bool,
+    item: T,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Place {
+    due_ms: i64,
+    /// In the order of coming.
+    number: u64,
+}
+
+impl<T, M> Settle<T, M> {
+    /// Disconnects must last that long; with no time at all nothing is held back.
+    pub fn new(lasts: Duration) -> Self {
+        Self {
+            lasts_ms: i64::try_from(lasts.min(SETTLE_MAX).as_millis()).unwrap_or(i64::MAX),
+            undecided: HashMap::new(),
+            by_due: BTreeMap::new(),
+            marks: BTreeMap::new(),
+            next_number: 0,
+        }
+    }
+
+    /// Takes the next change of a device; returns what is to be announced at once. First call [`Settle::take_due`] with its
+    /// time until nothing is due.
+    pub fn offer(&mut self, device: DeviceName, change: StatusChange, item: T, mark: M) -> Option<T> {
+        if self.lasts_ms == 0 {
+            return Some(item);
+        }
+        match change.status {
+            Status::Connected => match self.remove(&device) {
+                Some(undecided) if undecided.was_connected => None,
+                Some(_) | None => Some(item),
+            },
+            Status::Disconnected => {
+                // It is disconnected since the first of them; the newest knows most.
+                if let Some(undecided) = self.undecided.get_mut(&device) {
+                    undecided.item = item;
+                    return None;
+                }
+                let place = Place {
+                    due_ms: change.at_ms.saturating_add(GRANULARITY_MS).saturating_add(self.lasts_ms),
+                    number: self.next_number,
+                };
+                self.next_number += 1;
+                self.by_due.insert(place, device.clone());
+                self.marks.insert(place.number, mark);
+                let was_connected = change.previous == Some(Status::Connected);
+                self.undecided.insert(device, Undecided { place, was_connected, item });
+                None
+            }
+        }
+    }
+
+    /// The next disconnect that has lasted long enough at that time.
+    pub fn take_due(&mut self, now_ms: i64) -> Option<T> {
+        self.peek_due(now_ms)?;
+        let (_, device) = self.by_due.first_key_value()?;
+        let device = device.clone();
+        self.remove(&device).map(|undecided| undecided.item)
+    }
+
+    /// The same, left where it is.
+    pub fn peek_due(&self, now_ms: i64) -> Option<&T> {
+        let (place, device) = self.by_due.first_key_value()?;
+        let undecided = self.undecided.get(device)?;
+        (place.due_ms <= now_ms).then_some(&undecided.item)
+    }
+
+    /// When the next one is due.
+    pub fn next_due_ms(&self) -> Option<i64> {
+        self.by_due.first_key_value().map(|(place, _)| place.due_ms)
+    }
+
+    /// The mark of the first that is undecided: whoever goes on from there misses nothing.
+    pub fn oldest_mark(&self) -> Option<&M> {
+        self.marks.first_key_value().map(|(_, mark)| mark)
+    }
+
+    /// How many are undecided.
+    pub fn len(&self) -> usize {
+        self.undecided.len()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.undecided.is_empty()
+    }
+
+    /// Drops all that are undecided.
+    pub fn clear(&mut self) {
+        self.undecided.clear();
+        self.by_due.clear();
+        self.marks.clear();
+    }
+
+    /// Drops a device of which nothing is to be announced any more.
+    pub fn forget(&mut self, device: &DeviceName) {
+        self.remove(device);
+    }
+
+    fn remove(&mut self, device: &DeviceName) -> Option<Undecided<T>> {
+        let undecided = self.undecided.remove(device)?;
+        self.by_due.remove(&undecided.place);
+        self.marks.remove(&undecided.place.number);
+        Some(undecided)
+    }
+}

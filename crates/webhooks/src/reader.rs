@@ -1,0 +1,190 @@
+//! What an endpoint is to be told: reads on in the history, makes changes of its events, and holds disconnects back until they
+//! have settled.
+
+use std::time::Duration;
+
+use presence::history::{HistoryPosition, StoredEvent};
+use presence::settle::{Settle, StatusChange};
+use presence::{DeviceName, Status};
+use server::feed::resume::{GapReason, HistoryTail};
+use system::clock;
+
+use crate::kept::KeptState;
+use crate::settings::EndpointSettings;
+use crate::states::{Change, DeviceStates};
+use crate::worker::Webhooks;
+
+/// Events that are read at once. What they make is in memory until the endpoint has taken all of it: two megabytes at most, as
+/// a device is shown in less than 8 KiB.
+const PAGE_EVENTS: usize = 256;
+
+/// Disconnects that may be undecided, for all endpoints together: some 500 bytes each. An endpoint with its share reads on once
+/// some are decided.
+const UNDECIDED_MAX: usize = 200_000;
+
+/// Of a device that was connected again and whose connect is not in the history yet: looked at again after this.
+const UNDECIDED_RECHECK: Duration = Duration::from_millis(200);
+
+/// A place in the history, and what was read before it and is not decided.
+pub struct HistoryReader<'a> {
+    all: &'a Webhooks,
+    endpoint: &'a EndpointSettings,
+    tail: HistoryTail,
+    states: DeviceStates,
+    settle: Settle<Change, HistoryPosition>,
+    undecided_max: usize,
+    /// Up to this number of a position the endpoint was told of everything before the process began: it is read again for what
+    /// is undecided.
+    told_up_to: Option<u64>,
+    /// What was decided before the process began is decided so again.
+    has_same_settle: bool,
+}
+
+/// What a step has found.
+pub struct Found {
+    pub changes: Vec<Change>,
+    /// There may be more at once.
+    pub has_more: bool,
+}
+
+impl<'a> HistoryReader<'a> {
+    pub fn new(all: &'a Webhooks, endpoint: &'a EndpointSettings, from: HistoryPosition) -> Self {
+        let settling = all.endpoints.iter().filter(|endpoint| !endpoint.settle.is_zero()).count();
+        Self {
+            all,
+            endpoint,
+            tail: HistoryTail::after(from),
+            states: DeviceStates::default(),
+            settle: Settle::new(endpoint.settle),
+            undecided_max: UNDECIDED_MAX / settling.max(1),
+            told_up_to: None,
+            has_same_settle: true,
+        }
+    }
+
+    /// Goes on where an endpoint was; `None` if nobody knows where that is.
+    pub fn resume(all: &'a Webhooks, endpoint: &'a EndpointSettings, kept: &KeptState) -> Option<Self> {
+        let position = kept.position()?;
+        let undecided = kept.undecided();
+        let told_up_to = undecided.map(|_| position.number);
+        let has_same_settle = kept.had_settle(endpoint.settle);
+        Some(Self { told_up_to, has_same_settle, ..Self::new(all, endpoint, undecided.unwrap_or(position)) })
+    }
+
+    /// Where the endpoint goes on once it has taken everything up to now.
+    pub fn position(&self) -> HistoryPosition {
+        self.tail.position()
+    }
+
+    /// The same as it is kept.
+    pub fn kept(&self) -> KeptState {
+        let kept = KeptState::at(self.position());
+        match self.settle.oldest_mark() {
+            Some(from) => kept.with_undecided(*from, self.endpoint.settle),
+            None => kept,
+        }
+    }
+
+    /// Whether it is further than what the store keeps: not while it only finds out what is undecided.
+    pub fn is_catching_up(&self) -> bool {
+        self.told_up_to.is_some()
+    }
+
+    /// Goes on there, whatever was before.
+    pub fn go_to(&mut self, position: HistoryPosition) {
+        *self = Self::new(self.all, self.endpoint, position);
+    }
+
+    /// How long it is until something may be due; `None`: nothing is undecided.
+    pub fn due_in(&self) -> Option<Duration> {
+        let wait_ms = self.settle.next_due_ms()?.saturating_sub(clock::now_millis());
+        Some(Duration::from_millis(u64::try_from(wait_ms).unwrap_or(0)).max(UNDECIDED_RECHECK))
+    }
+
+    /// The changes of the next page that are due, and what has become due since.
+    pub async fn next(&mut self) -> Result<Found, GapReason> {
+        // Before the page is read: a connect that was received earlier is in it, or is known to the registry.
+        let now_ms = clock::now_millis();
+        if self.settle.len() >= self.undecided_max {
+            let changes = self.due_by_clock(now_ms, IfConnected::Drop);
+            return Ok(Found { has_more: !changes.is_empty(), changes });
+        }
+        let before = self.position();
+        let page = loop {
+            match self.all.store.events(before, PAGE_EVENTS).await {
+                Ok(page) => break page,
+                Err(error) => self.all.wait_for_store(&error).await,
+            }
+        };
+        let events = self.tail.take_page(page)?;
+        let has_more = events.len() >= PAGE_EVENTS;
+        let mut changes = Vec::new();
+        for entry in &events {
+            self.read(entry, before, &mut changes).await;
+        }
+        if self.told_up_to.is_some_and(|number| self.position().number >= number) {
+            self.told_up_to = None;
+        }
+        if !has_more {
+            changes.extend(self.due_by_clock(now_ms, IfConnected::Wait));
+        }
+        Ok(Found { changes, has_more })
+    }
+
+    /// What follows from the next event.
+    async fn read(&mut self, entry: &StoredEvent, before: HistoryPosition, due: &mut Vec<Change>) {
+        let at_ms = i64::from(entry.row.received_at.0) * 1_000;
+        let is_told = self.told_up_to.is_some_and(|number| entry.position.number <= number);
+        let mut found = Vec::new();
+        while let Some(change) = self.settle.take_due(at_ms) {
+            found.push(change);
+        }
+        let change = loop {
+            match self.states.change(entry, &*self.all.store, &self.all.registry).await {
+                Ok(change) => break change,
+                Err(error) => self.all.wait_for_store(&error).await,
+            }
+        };
+        if let Some(change) = change {
+            let device = DeviceName::of(change.device.device());
+            let is_off = change.device.status == Status::Disconnected;
+            if is_off && !self.endpoint.selector.admits(&change.device) {
+                self.settle.forget(&device);
+            } else {
+                let of = StatusChange { status: change.device.status, previous: change.previous, at_ms };
+                found.extend(self.settle.offer(device, of, change, before));
+            }
+        }
+        let is_told = |change: &Change| {
+            is_told && (self.has_same_settle || change.device.status == Status::Connected)
+        };
+        let wanted = |change: &Change| !is_told(change) && self.endpoint.admits(&change.device);
+        due.extend(found.into_iter().filter(wanted));
+    }
+
+    /// Disconnects that have lasted long enough by now, as far as the device is still disconnected.
+    fn due_by_clock(&mut self, now_ms: i64, if_connected: IfConnected) -> Vec<Change> {
+        let mut due = Vec::new();
+        while let Some(change) = self.settle.peek_due(now_ms) {
+            let status = self.all.registry.read(change.device.device(), |record| record.resolve().status);
+            if status == Some(Status::Connected) && if_connected == IfConnected::Wait {
+                break;
+            }
+            let Some(change) = self.settle.take_due(now_ms) else { break };
+            // A device that is in no registry was forgotten.
+            if status == Some(Status::Disconnected) && self.endpoint.admits(&change.device) {
+                due.push(change);
+            }
+        }
+        due
+    }
+}
+
+/// What happens to a disconnect of a device that the registry knows to be connected again.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum IfConnected {
+    /// It waits for the connect, which comes out of the history and decides.
+    Wait,
+    /// It is dropped: the history is not read on before there is room.
+    Drop,
+}
