@@ -19,6 +19,7 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use self::deliveries::webhooks_of;
+pub use self::deliveries::{Reread, WebhookSource};
 use self::ingest_thread::spawn_ingest;
 use self::source_threads::{SourceParts, SourcesEnd, link_health, spawn_sources};
 use crate::memory;
@@ -45,8 +46,8 @@ use server::sync::{Leadership, SourceError};
 use store::settings::{Location, StoreSettings};
 use store::{self, ChangeCursor, StoreError};
 use system::descriptors;
+use webhooks::desk::WebhookDesk;
 use webhooks::metrics::WebhookMetrics;
-use webhooks::settings::EndpointSettings;
 
 /// Connections that wait to be accepted; as the standard library has it.
 const LISTEN_BACKLOG: u32 = 1024;
@@ -103,7 +104,7 @@ pub async fn start(
     further: Vec<SourceSettings>,
     http: HttpSettings,
     store: StoreSettings,
-    webhooks: Vec<EndpointSettings>,
+    webhooks: WebhookSource,
     shutdown: CancellationToken,
 ) -> Result<RunningService, Error> {
     further.iter().for_each(warn_of_readable_login);
@@ -146,10 +147,12 @@ pub async fn start(
         series: series(&writer, &shutdown),
         feed: Arc::clone(&feed),
         removals,
+        webhooks: WebhookDesk::default(),
         history_retention: writer.settings.history,
     });
 
-    let webhooks = webhooks_of(webhooks, webhook_metrics, &writer, &context);
+    let endpoints = webhooks.follow(shutdown.clone());
+    let webhooks = webhooks_of(endpoints, webhook_metrics, &writer, &context);
     let ingest = spawn_ingest(&writer, events, formats, source.share.partition(), pending)?;
     let instances = cursor.and_then(|cursor| share(&source, cursor, &writer, &backlog, &shutdown));
     let parts = SourceParts { map: Arc::clone(&map), health, metrics: metrics.clone(), leadership, catalog };

@@ -5,6 +5,7 @@ use std::fs::File;
 use std::io::{self, Write};
 use std::process::ExitCode;
 
+use devstatus::app::WebhookSource;
 use devstatus::client::settings::ClientSettings;
 use devstatus::client::{self, ClientError};
 use devstatus::config::{
@@ -21,6 +22,7 @@ use tokio_util::sync::CancellationToken;
 use tracing_subscriber::filter::{LevelFilter, Targets};
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
+use webhooks::settings::EndpointSettings;
 
 mod hide_secrets;
 mod log_escape;
@@ -137,12 +139,22 @@ async fn serve(settings: Settings, screen: Screen, shutdown: CancellationToken) 
         settings.further,
         settings.http,
         settings.store,
-        settings.webhooks,
+        WebhookSource { endpoints: settings.webhooks, reread: Some(Box::new(webhooks_again)) },
         shutdown.clone(),
     )
     .await?;
     tokio::spawn(screen.show(running.progress.clone(), shutdown));
     Ok(running.wait().await?)
+}
+
+/// The endpoints as the settings have them now; other settings count from the next start.
+fn webhooks_again() -> Result<Vec<EndpointSettings>, String> {
+    let given = hide_secrets::given();
+    match config::load(given.arguments, given.environment) {
+        Ok(Command::Serve(settings)) => Ok(settings.webhooks),
+        Ok(_) | Err(Stop::Answer(_)) => Ok(Vec::new()),
+        Err(Stop::Refused(refusal)) => Err(refusal.to_string()),
+    }
 }
 
 async fn export(

@@ -15,6 +15,7 @@ use server::registry::DeviceRegistry;
 use server::removal::RemovalQueue;
 use server::series::SeriesReader;
 use store::ReadHistory;
+use webhooks::desk::WebhookDesk;
 
 /// What the answers are made from. It is cloned for each request, so it is one pointer.
 #[derive(Clone)]
@@ -53,6 +54,8 @@ pub struct ContextParts {
     pub feed: Arc<Feed>,
     /// Where the wish to forget a device goes.
     pub removals: RemovalQueue,
+    /// The endpoints of webhooks.
+    pub webhooks: WebhookDesk,
     /// How long an event is kept.
     pub history_retention: Duration,
 }

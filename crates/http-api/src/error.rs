@@ -38,6 +38,8 @@ pub enum Error {
     HistoryUnavailable,
     /// The device is not held in memory, and the store cannot be read at present.
     StoreUnavailable,
+    /// Whoever delivers to the webhook is busy with something else, or another instance delivers.
+    WebhookBusy,
     /// What goes through all devices in memory is not to be had where only some are there.
     NotWithMapLimit,
     /// Refused before it was looked at what is asked for.
@@ -105,6 +107,7 @@ impl Error {
             Error::TooManyStreams => ProblemKind::TooManyStreams,
             Error::HistoryUnavailable => ProblemKind::HistoryUnavailable,
             Error::StoreUnavailable => ProblemKind::StoreUnavailable,
+            Error::WebhookBusy => ProblemKind::WebhookBusy,
             Error::NotWithMapLimit => ProblemKind::NotWithMapLimit,
             Error::Refused(refusal) => refusal.kind(),
             Error::UnknownParameter { .. } => ProblemKind::UnknownParameter,
@@ -132,6 +135,10 @@ impl Error {
             Error::HistoryUnavailable => "The store does not answer; /readyz says more. Ask again.".into(),
             Error::StoreUnavailable => {
                 "The answer is in the store, which does not respond; /readyz says more. Try again.".into()
+            }
+            Error::WebhookBusy => {
+                "/api/v1/webhooks shows its state. If another instance delivers, ask that one. Try again."
+                    .into()
             }
             Error::NotWithMapLimit => "Ask an instance that was started without --map-limit for this.".into(),
             Error::Refused(refusal) => refusal.detail(),

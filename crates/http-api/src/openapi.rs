@@ -25,6 +25,7 @@ use crate::serving::room::Uncounted;
         (name = "devices", description = "The status of devices"),
         (name = "platform", description = "The platform's own later API, for clients that were written against it; its errors have the platform's form"),
         (name = "fleet", description = "All devices at a glance"),
+        (name = "webhooks", description = "Deliveries to other systems"),
         (name = "service", description = "The service itself"),
     ),
     components(schemas(Problem, crate::platform::SortKey, ChangeView, ForgottenView, SnapshotCompleteView, GapView)),

@@ -13,6 +13,7 @@ use utoipa_axum::routes;
 
 use crate::api::{
     described, device, devices, events, health, metrics, page, population, series, session, summary, types,
+    webhooks,
 };
 use crate::context::Context;
 use crate::middleware::guard::{self, Guard};
@@ -64,7 +65,13 @@ fn followable() -> OpenApiRouter<Context> {
 
 /// What needs the scope `admin`.
 fn administrable() -> OpenApiRouter<Context> {
-    OpenApiRouter::new().routes(routes!(devices::forget))
+    OpenApiRouter::new()
+        .routes(routes!(devices::forget))
+        .routes(routes!(webhooks::list))
+        .routes(routes!(webhooks::deliveries))
+        .routes(routes!(webhooks::test))
+        .routes(routes!(webhooks::enable))
+        .routes(routes!(webhooks::redeliver))
 }
 
 /// All resources, and the document about them.

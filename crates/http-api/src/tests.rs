@@ -69,6 +69,7 @@ impl Fixture {
             series: Arc::new(SeriesReader::new(Arc::new(MemoryStore::new(Retention { per_device: 1 })))),
             feed,
             removals: server::removal::queue().0,
+            webhooks: Default::default(),
             history_retention: Duration::from_secs(1),
         });
         let guard = Arc::new(Guard::new(settings, metrics.http.clone()));

@@ -129,7 +129,10 @@ fn a_disconnect_that_is_due_with_the_connect_has_lasted() {
         (settle, StatusChange { status: Status::Connected, previous: Some(Status::Disconnected), at_ms: 0 })
     };
     let (mut lasts, on) = settle();
-    assert_eq!((lasts.next_due_ms(), lasts.take_due(5_999), lasts.peek_due(6_000)), (Some(6_000), None, Some(&"off")));
+    assert_eq!(
+        (lasts.next_due_ms(), lasts.take_due(5_999), lasts.peek_due(6_000)),
+        (Some(6_000), None, Some(&"off"))
+    );
     assert_eq!(lasts.take_due(6_000), Some("off"));
     assert_eq!(lasts.offer(name(0), on, "on", 2), Some("on"));
     let (mut is_cancelled, on) = settle();

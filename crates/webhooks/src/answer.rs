@@ -25,6 +25,22 @@ pub enum Failure {
 }
 
 impl Failure {
+    /// What was answered.
+    pub fn status(&self) -> Option<u16> {
+        match self {
+            Failure::Gone => Some(410),
+            Failure::Refused { status, .. } => Some(*status),
+            Failure::Unreachable(_) | Failure::Silent => None,
+        }
+    }
+
+    /// Whether the endpoint works and rejects this message: it would do so again.
+    pub fn is_rejection(&self) -> bool {
+        // Not in time, too early, and too many may be otherwise a moment later.
+        matches!(self, Failure::Refused { status: 400..500, .. })
+            && !matches!(self.status(), Some(408 | 425 | 429))
+    }
+
     /// How long the endpoint asks to be left alone.
     pub fn retry_after(&self) -> Option<Duration> {
         match self {
@@ -80,6 +96,13 @@ mod tests {
             assert_eq!(refused(status, Some("5")), None);
         }
         assert!(matches!(judge(410, Some("5"), 0), Err(Failure::Gone)));
+    }
+
+    #[test]
+    fn a_message_is_rejected_by_a_status_that_says_so() {
+        let is_rejection = |status| judge(status, None, 0).is_err_and(|failure| failure.is_rejection());
+        assert!([400, 401, 403, 404, 413, 422].into_iter().all(is_rejection));
+        assert!(![204, 302, 408, 410, 425, 429, 500, 503].into_iter().any(is_rejection));
     }
 
     #[test]

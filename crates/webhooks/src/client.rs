@@ -68,12 +68,12 @@ impl Client {
         Ok(Self { endpoint, tls })
     }
 
-    /// Sends a message; the connection is used, and left behind if it can be used again.
+    /// Sends a message and returns the status of the answer; the connection is used, and left behind if it can be used again.
     pub async fn post(
         &self,
         connection: &mut Option<OpenConnection>,
         message: &Message,
-    ) -> Result<(), Failure> {
+    ) -> Result<u16, Failure> {
         if let Some(open) = connection.take().filter(|open| !open.sender.is_closed()) {
             match self.send(open, message).await {
                 // The endpoint may have closed it, as it had been idle: that is no failure.
@@ -145,7 +145,7 @@ impl Client {
 
     fn request(&self, message: &Message) -> Request<Full<Bytes>> {
         let timestamp = clock::now_millis().div_euclid(1_000);
-        let Message { id, body, order: _ } = message;
+        let Message { id, body, .. } = message;
         Request::post(self.endpoint.url.target())
             .header(HOST, self.endpoint.url.authority())
             .header(USER_AGENT, AGENT)
@@ -163,13 +163,14 @@ async fn finish(
     answer: Response<Incoming>,
     open: OpenConnection,
     connection: &mut Option<OpenConnection>,
-) -> Result<(), Failure> {
+) -> Result<u16, Failure> {
+    let status = answer.status().as_u16();
     let retry_after = answer.headers().get(RETRY_AFTER).and_then(|value| value.to_str().ok());
-    let outcome = judge(answer.status().as_u16(), retry_after, clock::since_1970().as_secs());
+    let outcome = judge(status, retry_after, clock::since_1970().as_secs());
     if matches!(timeout(BODY_TIMEOUT, is_short(answer.into_body())).await, Ok(true)) {
         *connection = Some(open);
     }
-    outcome
+    outcome.map(|()| status)
 }
 
 async fn is_short(mut body: Incoming) -> bool {

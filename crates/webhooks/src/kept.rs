@@ -22,11 +22,31 @@ pub struct KeptState {
     /// The endpoint that has answered 410, as a hash of its URL: another one under the same name begins anew.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     gone: Option<String>,
+    /// The same of one that has failed for too long.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    given_up: Option<String>,
+    /// Since when every attempt has failed, in milliseconds since 1970.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    failing_since_ms: Option<i64>,
+}
+
+/// Why an endpoint receives nothing until somebody enables it, or gives it another URL.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Disabled {
+    Gone,
+    GivenUp,
 }
 
 impl KeptState {
     pub fn at(position: HistoryPosition) -> Self {
-        Self { after: text(position), undecided: None, settle_ms: None, gone: None }
+        Self {
+            after: text(position),
+            undecided: None,
+            settle_ms: None,
+            gone: None,
+            given_up: None,
+            failing_since_ms: None,
+        }
     }
 
     /// That disconnects after an earlier position are undecided, too, which have to last that long.
@@ -35,9 +55,26 @@ impl KeptState {
         Self { undecided: Some(text(from)), settle_ms, ..self }
     }
 
-    /// That the endpoint is gone, too.
-    pub fn gone(&self, url: &EndpointUrl) -> Self {
-        Self { gone: Some(hash(url)), ..self.clone() }
+    /// That the endpoint is disabled, too.
+    pub fn disabled(&self, why: Disabled, url: &EndpointUrl) -> Self {
+        let hash = Some(hash(url));
+        match why {
+            Disabled::Gone => Self { gone: hash, ..self.clone() },
+            Disabled::GivenUp => Self { given_up: hash, ..self.clone() },
+        }
+    }
+
+    /// The same without that.
+    pub fn enabled(&self) -> Self {
+        Self { gone: None, given_up: None, failing_since_ms: None, ..self.clone() }
+    }
+
+    pub fn failing_since(&self, since_ms: Option<i64>) -> Self {
+        Self { failing_since_ms: since_ms, ..self.clone() }
+    }
+
+    pub fn failing_since_ms(&self) -> Option<i64> {
+        self.failing_since_ms
     }
 
     pub fn parse(text: &str) -> Option<Self> {
@@ -46,6 +83,11 @@ impl KeptState {
 
     pub fn text(&self) -> String {
         serde_json::to_string(self).expect("texts are JSON")
+    }
+
+    /// Where it goes on, as a stream's id has it.
+    pub fn after(&self) -> &str {
+        &self.after
     }
 
     /// Where the endpoint goes on; `None`: nobody knows.
@@ -63,9 +105,10 @@ impl KeptState {
         position(self.undecided.as_ref()?)
     }
 
-    /// Whether the endpoint at that URL was found to be gone.
-    pub fn is_gone(&self, url: &EndpointUrl) -> bool {
-        self.gone.as_ref().is_some_and(|gone| *gone == hash(url))
+    /// Whether the endpoint at that URL is disabled.
+    pub fn why_disabled(&self, url: &EndpointUrl) -> Option<Disabled> {
+        let is = |kept: &Option<String>| kept.as_ref().is_some_and(|kept| *kept == hash(url));
+        if is(&self.gone) { Some(Disabled::Gone) } else { is(&self.given_up).then_some(Disabled::GivenUp) }
     }
 }
 
@@ -98,13 +141,17 @@ mod tests {
         assert_eq!(settling.text(), r#"{"after":"0-0-12-7","undecided":"0-0-3-7","settle_ms":5000}"#);
         assert!(settling.had_settle(Duration::from_secs(5)) && !kept.had_settle(Duration::ZERO));
         assert_eq!(settling.undecided().map(|position| position.number), Some(3));
-        let gone = kept.gone(&one);
+        let gone = kept.disabled(Disabled::Gone, &one);
         let read = KeptState::parse(&gone.text()).unwrap();
         assert_eq!(
-            (read.position(), read.is_gone(&one), read.is_gone(&other)),
-            (Some(position), true, false)
+            (read.position(), read.why_disabled(&one), read.why_disabled(&other)),
+            (Some(position), Some(Disabled::Gone), None)
         );
-        assert!(!kept.is_gone(&one) && !gone.text().contains("https"));
+        assert_eq!((kept.why_disabled(&one), gone.enabled()), (None, kept.clone()));
+        assert!(!gone.text().contains("https"));
+        let given_up = kept.failing_since(Some(5)).disabled(Disabled::GivenUp, &one);
+        assert_eq!(given_up.why_disabled(&one), Some(Disabled::GivenUp));
+        assert_eq!(KeptState::parse(&given_up.text()).unwrap().failing_since_ms(), Some(5));
         assert_eq!(KeptState::parse("{}"), None);
         assert_eq!(KeptState::parse(r#"{"after":"x"}"#).unwrap().position(), None);
     }

@@ -38,7 +38,11 @@ pub async fn fate(
         let mut state = record.state.clone();
         state.apply(change.device.event.clone());
         let (provenance, round) = (record.provenance, RoundNumber::NONE);
-        Snapshot::of_state(DeviceName::of(device), &state, Arrival { provenance, at: record.received_at, round })
+        Snapshot::of_state(
+            DeviceName::of(device),
+            &state,
+            Arrival { provenance, at: record.received_at, round },
+        )
     });
     let newest = newest.flatten().filter(|newest| key(&newest.event) != key(&change.device.event));
     let Some(newest) = newest else { return Ok(Fate::Newest) };

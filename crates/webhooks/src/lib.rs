@@ -11,16 +11,21 @@
 mod address;
 mod answer;
 mod client;
+mod dead_letters;
+pub mod desk;
 mod kept;
 mod latest;
 mod message;
 pub mod metrics;
+mod orders;
 mod outbox;
 mod reader;
 mod selection;
+mod service;
 pub mod settings;
 mod signature;
 mod states;
 mod worker;
 
-pub use self::worker::{Describe, Webhooks};
+pub use self::dead_letters::{DEAD_LETTERS_MAX, DeadLetter, EventPlace};
+pub use self::service::{Describe, Webhooks};

@@ -19,6 +19,8 @@ const ID_BYTES: usize = 16;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Message {
     pub id: String,
+    /// As the body has it.
+    pub event_type: &'static str,
     pub body: Bytes,
     /// Messages of one device have one value, and are sent one after the other.
     pub order: u64,
@@ -35,6 +37,11 @@ struct Body<'a, D> {
 #[derive(Serialize)]
 struct GapData {
     reason: &'static str,
+}
+
+#[derive(Serialize)]
+struct TestData<'a> {
+    endpoint: &'a str,
 }
 
 /// The id of the event, the same wherever and however often it is sent.
@@ -70,7 +77,7 @@ impl Message {
         let event_type = EventType::of(status).word();
         let order = StableHash::default().with(device.device_type.as_bytes()).with(b"\0");
         let order = order.with(device.id.as_bytes()).value();
-        Self { id, body: body(event_type, at_millis, data), order }
+        Self { id, event_type, body: body(event_type, at_millis, data), order }
     }
 
     /// That the history does not tell of everything after that position.
@@ -83,7 +90,15 @@ impl Message {
             GapReason::Store => "store",
         };
         let id = id(format!("fleet.gap\0{}\0{reason}", StreamPosition::in_history(after)).as_bytes());
-        Self { id, body: body("fleet.gap", at_millis, GapData { reason }), order: 0 }
+        let event_type = "fleet.gap";
+        Self { id, event_type, body: body(event_type, at_millis, GapData { reason }), order: 0 }
+    }
+
+    /// That somebody tries the endpoint out.
+    pub fn of_test(endpoint: &str, at_millis: i64) -> Self {
+        let id = id(format!("webhook.test\0{endpoint}\0{at_millis}").as_bytes());
+        let event_type = "webhook.test";
+        Self { id, event_type, body: body(event_type, at_millis, TestData { endpoint }), order: 0 }
     }
 }
 

@@ -13,6 +13,7 @@ pub struct WebhookMetrics {
     attempts: Family<AttemptLabels, Counter>,
     gaps: Family<EndpointLabel, Counter>,
     overtaken: Family<EndpointLabel, Counter>,
+    dead_letters: Family<EndpointLabel, Counter>,
     failing: Family<EndpointLabel, Gauge>,
     disabled: Family<EndpointLabel, Gauge>,
 }
@@ -35,6 +36,7 @@ pub struct EndpointMetrics {
     pub failed: Counter,
     pub gaps: Counter,
     pub overtaken: Counter,
+    pub dead_letters: Counter,
     pub failing: Gauge,
     pub disabled: Gauge,
 }
@@ -54,10 +56,15 @@ impl WebhookMetrics {
             "Changes that mode = \"latest\" left out, because a later one of the device follows",
             self.overtaken.clone(),
         );
+        r.register(
+            "webhook_dead_letters",
+            "Messages that were given up, because the endpoint rejects them",
+            self.dead_letters.clone(),
+        );
         r.register("webhook_failing", "1 while the last attempt at an endpoint failed", self.failing.clone());
         r.register(
             "webhook_disabled",
-            "1 if an endpoint has answered 410 and receives nothing",
+            "1 if an endpoint has answered 410, or has failed for five days, and receives nothing",
             self.disabled.clone(),
         );
     }
@@ -74,6 +81,7 @@ impl WebhookMetrics {
             failed: attempts("failed"),
             gaps: self.gaps.get_or_create(&label).clone(),
             overtaken: self.overtaken.get_or_create(&label).clone(),
+            dead_letters: self.dead_letters.get_or_create(&label).clone(),
             failing: self.failing.get_or_create(&label).clone(),
             disabled: self.disabled.get_or_create(&label).clone(),
         }

@@ -2,19 +2,26 @@
 //! connection of each queue.
 
 use std::collections::{HashSet, VecDeque};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Instant;
 
 use futures_util::future::join_all;
 use parking_lot::Mutex;
 
 use crate::answer::Failure;
 use crate::client::{Client, OpenConnection};
+use crate::desk::{Attempt, EndpointDesk};
 use crate::latest::{Fate, fate};
 use crate::message::Message;
 use crate::metrics::EndpointMetrics;
+use crate::service::Webhooks;
 use crate::settings::{EndpointSettings, Mode};
 use crate::states::Change;
-use crate::worker::{Webhooks, message_of};
+use system::clock;
+
+/// A message that the endpoint rejects so often is given up, so that it does not hold up the others.
+const REJECTIONS_MAX: u32 = 4;
 
 /// Messages under way at once. Those of one device share a queue, so they stay in order.
 const QUEUES: usize = 8;
@@ -27,6 +34,24 @@ pub struct Item {
     pub message: Message,
     /// `None`: it is no change of a device.
     pub change: Option<Change>,
+    /// How often the endpoint has rejected it.
+    rejections: u32,
+}
+
+impl Item {
+    pub fn new(message: Message, change: Option<Change>) -> Self {
+        Self { message, change, rejections: 0 }
+    }
+}
+
+/// What a round has come to.
+#[derive(Default)]
+pub struct Sent {
+    pub delivered: usize,
+    /// Messages that were rejected for good.
+    pub dead: Vec<Item>,
+    /// Why what is left waits.
+    pub failure: Option<Failure>,
 }
 
 /// The messages of some devices, and the connection that they take.
@@ -50,6 +75,7 @@ pub struct Outbox<'a> {
     endpoint: &'a EndpointSettings,
     client: Client,
     metrics: EndpointMetrics,
+    desk: Arc<EndpointDesk>,
     queues: Vec<DeviceQueue>,
     renewed: Mutex<HashSet<String>>,
 }
@@ -60,10 +86,11 @@ impl<'a> Outbox<'a> {
         endpoint: &'a EndpointSettings,
         client: Client,
         metrics: EndpointMetrics,
+        desk: Arc<EndpointDesk>,
     ) -> Self {
         let mut queues = Vec::new();
         queues.resize_with(QUEUES, DeviceQueue::default);
-        Self { all, endpoint, client, metrics, queues, renewed: Mutex::default() }
+        Self { all, endpoint, client, metrics, desk, queues, renewed: Mutex::default() }
     }
 
     pub fn is_empty(&self) -> bool {
@@ -75,37 +102,41 @@ impl<'a> Outbox<'a> {
         self.queues[queue].waiting.push_back(item);
     }
 
+    /// Drops what waits.
+    pub fn clear(&mut self) {
+        self.queues.iter_mut().for_each(|queue| queue.waiting.clear());
+    }
+
     /// Sends the messages of each queue one after the other until one fails.
-    pub async fn send(&mut self, round: Round) -> Result<(), Failure> {
-        let Self { all, endpoint, client, metrics, queues, renewed } = self;
+    pub async fn send(&mut self, round: Round) -> Sent {
+        let Self { all, endpoint, client, metrics, desk, queues, renewed } = self;
         let (most_queues, most_messages) = match round {
             Round::All => (usize::MAX, usize::MAX),
             Round::Probe => (1, 1),
         };
-        let has_failed = &AtomicBool::new(false);
-        let sender = &Sender { all, endpoint, renewed };
-        let (client, metrics) = (&*client, &*metrics);
+        let has_failed = AtomicBool::new(false);
+        let sender = Sender { all, endpoint, client, metrics, desk, renewed, has_failed };
         let queues = queues.iter_mut().filter(|queue| !queue.waiting.is_empty()).take(most_queues);
-        let sent = queues.map(|queue| async move {
-            let mut sent = 0;
-            while sent < most_messages && !has_failed.load(Ordering::Relaxed) {
-                let Some(item) = queue.waiting.front_mut() else { break };
-                if !sender.is_due(item).await {
-                    metrics.overtaken.inc();
-                } else if let Err(failure) = client.post(&mut queue.connection, &item.message).await {
-                    has_failed.store(true, Ordering::Relaxed);
-                    metrics.failed.inc();
-                    return Err(failure);
-                } else {
-                    metrics.delivered.inc();
-                    sender.note_sent(item);
-                    sent += 1;
-                }
-                queue.waiting.pop_front();
+        let each = join_all(queues.map(|queue| sender.empty(queue, most_messages))).await;
+        let mut all = Sent::default();
+        for sent in each {
+            all.delivered += sent.delivered;
+            all.dead.extend(sent.dead);
+            // That of an endpoint says more than that of a message.
+            let is_of_message = |failure: &Failure| failure.is_rejection();
+            if all.failure.as_ref().is_none_or(is_of_message) {
+                all.failure = sent.failure.or(all.failure);
             }
-            Ok(())
-        });
-        join_all(sent).await.into_iter().collect()
+        }
+        all
+    }
+
+    /// Sends one message beside the others, once.
+    pub async fn send_beside(&mut self, message: &Message) -> Result<(), Failure> {
+        let Self { all, endpoint, client, metrics, desk, renewed, .. } = self;
+        let has_failed = AtomicBool::new(false);
+        let sender = Sender { all, endpoint, client, metrics, desk, renewed, has_failed };
+        sender.post(&mut None, message).await
     }
 }
 
@@ -113,10 +144,70 @@ impl<'a> Outbox<'a> {
 struct Sender<'a> {
     all: &'a Webhooks,
     endpoint: &'a EndpointSettings,
+    client: &'a Client,
+    metrics: &'a EndpointMetrics,
+    desk: &'a EndpointDesk,
     renewed: &'a Mutex<HashSet<String>>,
+    has_failed: AtomicBool,
 }
 
 impl Sender<'_> {
+    /// Sends the messages of a queue until one fails; a rejected one holds up its own queue alone.
+    async fn empty(&self, queue: &mut DeviceQueue, most: usize) -> Sent {
+        let mut sent = Sent::default();
+        while sent.delivered < most && !self.has_failed.load(Ordering::Relaxed) {
+            let Some(item) = queue.waiting.front_mut() else { break };
+            if !self.is_due(item).await {
+                self.metrics.overtaken.inc();
+                queue.waiting.pop_front();
+                continue;
+            }
+            match self.post(&mut queue.connection, &item.message).await {
+                Ok(()) => {
+                    self.note_sent(item);
+                    sent.delivered += 1;
+                    queue.waiting.pop_front();
+                }
+                Err(failure) if failure.is_rejection() => {
+                    item.rejections += 1;
+                    if item.rejections >= REJECTIONS_MAX {
+                        sent.dead.extend(queue.waiting.pop_front());
+                    }
+                    sent.failure = Some(failure);
+                    break;
+                }
+                Err(failure) => {
+                    self.has_failed.store(true, Ordering::Relaxed);
+                    sent.failure = Some(failure);
+                    break;
+                }
+            }
+        }
+        sent
+    }
+
+    /// Makes an attempt, and notes what came of it.
+    async fn post(&self, connection: &mut Option<OpenConnection>, message: &Message) -> Result<(), Failure> {
+        let (at_ms, began) = (clock::now_millis(), Instant::now());
+        let answer = self.client.post(connection, message).await;
+        match &answer {
+            Ok(_) => self.metrics.delivered.inc(),
+            Err(_) => self.metrics.failed.inc(),
+        };
+        self.desk.note(Attempt {
+            id: message.id.clone(),
+            event_type: message.event_type,
+            at_ms,
+            took_ms: u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX),
+            status: match &answer {
+                Ok(status) => Some(*status),
+                Err(failure) => failure.status(),
+            },
+            failure: answer.as_ref().err().map(ToString::to_string),
+        });
+        answer.map(drop)
+    }
+
     /// Remembers a message that was sent before its event came.
     fn note_sent(&self, item: &Item) {
         if item.change.as_ref().is_some_and(|change| change.id != item.message.id) {
@@ -142,7 +233,7 @@ impl Sender<'_> {
         match fate {
             Fate::Newest => {}
             Fate::Overtaken => return false,
-            Fate::Renewed(device) => item.message = message_of(self.all, &change.renewed(*device)),
+            Fate::Renewed(device) => item.message = self.all.message_of(&change.renewed(*device)),
         }
         !self.renewed.lock().contains(&item.message.id)
     }

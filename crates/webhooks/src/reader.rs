@@ -3,16 +3,16 @@
 
 use std::time::Duration;
 
-use presence::history::{HistoryPosition, StoredEvent};
+use presence::history::{EventPage, HistoryPosition, StoredEvent};
 use presence::settle::{Settle, StatusChange};
 use presence::{DeviceName, Status};
 use server::feed::resume::{GapReason, HistoryTail};
 use system::clock;
 
 use crate::kept::KeptState;
+use crate::service::Webhooks;
 use crate::settings::EndpointSettings;
 use crate::states::{Change, DeviceStates};
-use crate::worker::Webhooks;
 
 /// Events that are read at once. What they make is in memory until the endpoint has taken all of it: two megabytes at most, as
 /// a device is shown in less than 8 KiB.
@@ -38,6 +38,10 @@ pub struct HistoryReader<'a> {
     told_up_to: Option<u64>,
     /// What was decided before the process began is decided so again.
     has_same_settle: bool,
+    /// The next page is taken as it is: somebody asked for what the history has, not for everything.
+    takes_what_there_is: bool,
+    /// What is missing, to be told with the next step.
+    gap: Option<GapReason>,
 }
 
 /// What a step has found.
@@ -49,7 +53,7 @@ pub struct Found {
 
 impl<'a> HistoryReader<'a> {
     pub fn new(all: &'a Webhooks, endpoint: &'a EndpointSettings, from: HistoryPosition) -> Self {
-        let settling = all.endpoints.iter().filter(|endpoint| !endpoint.settle.is_zero()).count();
+        let settling = all.endpoints.borrow().iter().filter(|endpoint| !endpoint.settle.is_zero()).count();
         Self {
             all,
             endpoint,
@@ -59,6 +63,8 @@ impl<'a> HistoryReader<'a> {
             undecided_max: UNDECIDED_MAX / settling.max(1),
             told_up_to: None,
             has_same_settle: true,
+            takes_what_there_is: false,
+            gap: None,
         }
     }
 
@@ -95,14 +101,41 @@ impl<'a> HistoryReader<'a> {
         *self = Self::new(self.all, self.endpoint, position);
     }
 
+    /// Goes on with what the history has from that time on, in seconds since 1970.
+    pub async fn go_back_to(&mut self, since: u32) {
+        let order = newest(self.all).await.order;
+        let (mut from, mut to) = (0, self.position().number);
+        // About the order of time, as several instances have several clocks.
+        while from < to {
+            let number = from + (to - from) / 2;
+            let page = page_after(self.all, HistoryPosition { order, number }, 1).await;
+            let next = page.and_then(|page| page.events.into_iter().next());
+            if next.is_some_and(|entry| entry.row.received_at.0 < since) {
+                from = number + 1;
+            } else {
+                to = number;
+            }
+        }
+        self.go_to(HistoryPosition { order, number: from });
+        self.takes_what_there_is = true;
+    }
+
     /// How long it is until something may be due; `None`: nothing is undecided.
     pub fn due_in(&self) -> Option<Duration> {
         let wait_ms = self.settle.next_due_ms()?.saturating_sub(clock::now_millis());
         Some(Duration::from_millis(u64::try_from(wait_ms).unwrap_or(0)).max(UNDECIDED_RECHECK))
     }
 
+    /// Notes that something is missing before this place.
+    pub fn note_gap(&mut self, reason: GapReason) {
+        self.gap = Some(reason);
+    }
+
     /// The changes of the next page that are due, and what has become due since.
     pub async fn next(&mut self) -> Result<Found, GapReason> {
+        if let Some(reason) = self.gap.take() {
+            return Err(reason);
+        }
         // Before the page is read: a connect that was received earlier is in it, or is known to the registry.
         let now_ms = clock::now_millis();
         if self.settle.len() >= self.undecided_max {
@@ -110,12 +143,10 @@ impl<'a> HistoryReader<'a> {
             return Ok(Found { has_more: !changes.is_empty(), changes });
         }
         let before = self.position();
-        let page = loop {
-            match self.all.store.events(before, PAGE_EVENTS).await {
-                Ok(page) => break page,
-                Err(error) => self.all.wait_for_store(&error).await,
-            }
-        };
+        let mut page = page_after(self.all, before, PAGE_EVENTS).await;
+        if let Some(page) = page.as_mut().filter(|_| std::mem::take(&mut self.takes_what_there_is)) {
+            page.incomplete = false;
+        }
         let events = self.tail.take_page(page)?;
         let has_more = events.len() >= PAGE_EVENTS;
         let mut changes = Vec::new();
@@ -155,9 +186,8 @@ impl<'a> HistoryReader<'a> {
                 found.extend(self.settle.offer(device, of, change, before));
             }
         }
-        let is_told = |change: &Change| {
-            is_told && (self.has_same_settle || change.device.status == Status::Connected)
-        };
+        let is_told =
+            |change: &Change| is_told && (self.has_same_settle || change.device.status == Status::Connected);
         let wanted = |change: &Change| !is_told(change) && self.endpoint.admits(&change.device);
         due.extend(found.into_iter().filter(wanted));
     }
@@ -177,6 +207,21 @@ impl<'a> HistoryReader<'a> {
             }
         }
         due
+    }
+}
+
+/// Where the history ends.
+pub async fn newest(all: &Webhooks) -> HistoryPosition {
+    let page = page_after(all, HistoryPosition::BEGINNING, 0).await;
+    page.map_or(HistoryPosition::BEGINNING, |page| page.newest)
+}
+
+async fn page_after(all: &Webhooks, after: HistoryPosition, limit: usize) -> Option<EventPage> {
+    loop {
+        match all.store.events(after, limit).await {
+            Ok(page) => return page,
+            Err(error) => all.wait_for_store(&error).await,
+        }
     }
 }
 

@@ -144,6 +144,11 @@ impl EndpointUrl {
         self.url.port().map_or_else(|| host.to_owned(), |port| format!("{host}:{port}"))
     }
 
+    /// Scheme, host and port: what may be shown.
+    pub(crate) fn address(&self) -> String {
+        format!("{}://{}", self.url.scheme(), self.authority())
+    }
+
     /// Path and query.
     pub(crate) fn target(&self) -> String {
         let query = self.url.query().map(|query| format!("?{query}")).unwrap_or_default();
@@ -157,7 +162,7 @@ impl EndpointUrl {
 
 impl fmt::Debug for EndpointUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}://{}/…", self.url.scheme(), self.authority())
+        write!(f, "{}/…", self.address())
     }
 }
 

@@ -3,9 +3,9 @@
 
 use std::collections::HashMap;
 
-use presence::history::StoredEvent;
-use presence::{Device, DeviceName, DeviceState, EventKind, PresenceEvent, Status};
 use crate::message;
+use presence::history::{HistoryPosition, StoredEvent};
+use presence::{Device, DeviceName, DeviceState, EventKind, PresenceEvent, Status};
 use server::freshness::RoundNumber;
 use server::registry::{Arrival, DeviceRegistry, Provenance, Snapshot};
 use store::{ReadHistory, StoreError};
@@ -42,6 +42,22 @@ impl Change {
 pub struct DeviceStates(HashMap<DeviceName, DeviceState>);
 
 impl DeviceStates {
+    /// The change that an event of a device was when it came; `None`: the history does not tell.
+    pub async fn change_at(
+        name: DeviceName,
+        sequence: u64,
+        history: &dyn ReadHistory,
+        registry: &DeviceRegistry,
+    ) -> Result<Option<Change>, StoreError> {
+        let rows = history.history(name.clone(), Some(sequence + 1), 1).await?;
+        let Some(row) = rows.into_iter().next().filter(|row| row.sequence == sequence) else {
+            return Ok(None);
+        };
+        let DeviceName { device_type, id } = name;
+        let entry = StoredEvent { device_type, id, position: HistoryPosition::BEGINNING, row };
+        Self::default().change(&entry, history, registry).await
+    }
+
     /// What an event, the next in the history, has changed; `None`: neither the status nor the session that it comes from.
     pub async fn change(
         &mut self,
@@ -77,7 +93,8 @@ impl DeviceStates {
         let device = Snapshot::of_state(name, state, arrival);
         let (previous, sequence) = (before.map(|(status, _)| status), entry.row.sequence);
         let is_new = |device: &Snapshot| before != Some((device.status, key(&device.event)));
-        let id = || message::id_of(Device { device_type: &entry.device_type, id: &entry.id }, &entry.row.event);
+        let id =
+            || message::id_of(Device { device_type: &entry.device_type, id: &entry.id }, &entry.row.event);
         Ok(device.filter(is_new).map(|device| Change { device, previous, sequence, id: id() }))
     }
 }

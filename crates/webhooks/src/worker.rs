@@ -1,31 +1,26 @@
-//! One worker for each endpoint: reads on in the history, sends what the endpoint wants, in order per device, and keeps the
-//! position once everything up to it was taken.
+//! One worker for each endpoint: sends what the reader finds, in order per device, and keeps the position once everything up to it
+//! was taken or given up.
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use futures_util::future::join_all;
-use presence::Status;
-use presence::history::HistoryPosition;
-use serde_json::value::RawValue;
+use presence::UnixSeconds;
 use tokio::sync::watch;
 use tokio::time::{sleep, timeout};
-use tokio_util::sync::CancellationToken;
 
 use crate::answer::{Failure, RETRY_FIRST, RETRY_LONGEST};
 use crate::client::Client;
-use crate::kept::KeptState;
+use crate::dead_letters::{DeadLetter, DeadLetters, EventPlace};
+use crate::desk::{EndpointDesk, EndpointState, Given, Orders};
+use crate::kept::{Disabled, KeptState};
 use crate::message::Message;
-use crate::metrics::{EndpointMetrics, WebhookMetrics};
+use crate::metrics::EndpointMetrics;
+use crate::orders::Then;
+use crate::outbox::{Item, Outbox, Round, Sent};
+use crate::reader::{Found, HistoryReader, newest};
+use crate::service::Webhooks;
 use crate::settings::EndpointSettings;
-use crate::states::Change;
-use crate::outbox::{Item, Outbox, Round};
-use crate::reader::{Found, HistoryReader};
-use server::feed::Feed;
 use server::feed::resume::GapReason;
-use server::registry::{DeviceRegistry, Snapshot};
-use store::{Store, StoreError, WebhookState};
 use system::backoff::Backoff;
 use system::clock;
 
@@ -35,144 +30,128 @@ const POLL_INTERVAL: Duration = Duration::from_secs(5);
 /// A position is kept this often where nothing was sent: whoever goes on from an older one reads more and sends the same.
 const IDLE_KEEP_INTERVAL: Duration = Duration::from_secs(10);
 
-/// A store that fails is asked again after this.
-const STORE_RETRY: Duration = Duration::from_secs(1);
+/// An endpoint of which every attempt has failed for so long is disabled.
+const GIVEN_UP_AFTER_MS: i64 = 5 * 24 * 3_600_000;
 
-/// Shows a device as the API does, with the status before.
-pub type Describe = Arc<dyn Fn(&Snapshot, Option<Status>) -> Box<RawValue> + Send + Sync>;
+/// Since when an endpoint fails is kept once that is so long ago: a restart does not count from the beginning then.
+const KEEP_FAILING_AFTER_MS: i64 = 60_000;
 
-/// All endpoints, and what they read from.
-pub struct Webhooks {
-    pub endpoints: Vec<EndpointSettings>,
-    pub store: Arc<dyn Store>,
-    /// Whether the store outlives the process: else nobody knows what an endpoint has missed since it last received something.
-    pub store_outlives: bool,
-    pub registry: Arc<DeviceRegistry>,
-    pub feed: Arc<Feed>,
-    pub describe: Describe,
-    pub metrics: WebhookMetrics,
-}
-
-impl Webhooks {
-    /// Delivers until `shutdown`.
-    pub async fn run(self, shutdown: CancellationToken) {
-        let names: BTreeSet<&str> = self.endpoints.iter().map(|endpoint| &*endpoint.name).collect();
-        let deliver = async {
-            let kept = self.kept_states(&names).await;
-            let workers = self.endpoints.iter().map(|endpoint| {
-                let kept = kept.iter().find(|kept| *kept.name == *endpoint.name);
-                self.worker(endpoint, kept.and_then(|kept| KeptState::parse(&kept.state)))
-            });
-            join_all(workers).await;
-        };
-        tokio::select! {
-            () = shutdown.cancelled() => {}
-            () = deliver => shutdown.cancelled().await,
-        }
-    }
-
-    /// What the store keeps of the endpoints; what it keeps of others is dropped.
-    async fn kept_states(&self, names: &BTreeSet<&str>) -> Vec<WebhookState> {
-        let kept = loop {
-            match self.store.webhook_states().await {
-                Ok(kept) => break kept,
-                Err(error) => self.wait_for_store(&error).await,
-            }
-        };
-        for WebhookState { name, .. } in kept.iter().filter(|kept| !names.contains(&*kept.name)) {
-            tracing::info!(endpoint = %name, "a webhook is no longer in the settings: its position is dropped");
-            while let Err(error) = self.store.set_webhook_state(name, None).await {
-                self.wait_for_store(&error).await;
-            }
-        }
-        kept
-    }
-
-    async fn worker(&self, endpoint: &EndpointSettings, kept: Option<KeptState>) {
-        let metrics = self.metrics.of(&endpoint.name);
-        let client = match Client::new(endpoint.clone()) {
-            Ok(client) => client,
-            Err(error) => {
-                tracing::error!(endpoint = %endpoint.name, %error, "a webhook cannot be delivered");
-                metrics.failing.set(1);
-                return;
-            }
-        };
-        let outbox = Outbox::new(self, endpoint, client, metrics.clone());
-        let worker = Worker {
-            all: self,
-            endpoint,
-            metrics,
-            outbox,
-            backoff: Backoff::between(RETRY_FIRST, RETRY_LONGEST),
-            kept_at: Instant::now(),
-        };
-        worker.run(kept).await;
-    }
-
-    pub(crate) async fn wait_for_store(&self, error: &StoreError) {
-        tracing::warn!(%error, "webhooks wait for the store");
-        sleep(STORE_RETRY).await;
-    }
-}
-
-struct Worker<'a> {
-    all: &'a Webhooks,
-    endpoint: &'a EndpointSettings,
+pub struct Worker<'a> {
+    pub all: &'a Webhooks,
+    pub endpoint: &'a EndpointSettings,
+    pub outbox: Outbox<'a>,
+    pub orders: Orders,
+    pub desk: Arc<EndpointDesk>,
+    pub dead_letters: DeadLetters,
     metrics: EndpointMetrics,
-    outbox: Outbox<'a>,
     backoff: Backoff,
+    failing_since_ms: Option<i64>,
+    kept: Option<KeptState>,
     kept_at: Instant,
 }
 
-/// The endpoint wants nothing any more.
-struct Gone;
+/// Why a worker stops what it does.
+enum Stopped {
+    Disabled(KeptState, Disabled),
+    /// Somebody wants what was from then on.
+    Reread(UnixSeconds),
+}
 
 impl<'a> Worker<'a> {
-    async fn run(mut self, kept: Option<KeptState>) {
-        if kept.as_ref().is_some_and(|kept| kept.is_gone(&self.endpoint.url)) {
-            tracing::warn!(endpoint = %self.endpoint.name, "a webhook is disabled: its endpoint has answered 410 Gone");
-            self.metrics.disabled.set(1);
-            return;
+    pub fn new(
+        all: &'a Webhooks,
+        endpoint: &'a EndpointSettings,
+        client: Client,
+        orders: Orders,
+        dead_letters: DeadLetters,
+    ) -> Self {
+        let (metrics, desk) = (all.metrics.of(&endpoint.name), Arc::clone(&orders.desk));
+        Self {
+            all,
+            endpoint,
+            outbox: Outbox::new(all, endpoint, client, metrics.clone(), Arc::clone(&desk)),
+            orders,
+            desk,
+            dead_letters,
+            metrics,
+            backoff: Backoff::between(RETRY_FIRST, RETRY_LONGEST),
+            failing_since_ms: None,
+            kept: None,
+            kept_at: Instant::now(),
         }
-        let (mut reader, is_known) = self.begin(kept).await;
-        if !is_known
-            && !self.all.store_outlives
-            && self.tell_gap(&mut reader, GapReason::NotLogged).await.is_err()
-        {
-            return;
+    }
+
+    pub async fn run(mut self, mut kept: Option<KeptState>) {
+        self.show_dead_letters();
+        let mut since = None;
+        loop {
+            if let Some(state) = &kept
+                && let Some(why) = state.why_disabled(&self.endpoint.url)
+            {
+                self.note_disabled(why);
+                since = self.wait_until_enabled().await;
+                let enabled = state.enabled();
+                self.keep(enabled.clone()).await;
+                kept = Some(enabled);
+            }
+            self.metrics.disabled.set(0);
+            self.failing_since_ms = kept.as_ref().and_then(KeptState::failing_since_ms);
+            let mut reader = self.begin(kept).await;
+            if let Some(since) = since.take() {
+                self.reread(&mut reader, since).await;
+            }
+            kept = Some(self.follow(&mut reader).await);
         }
+    }
+
+    /// Delivers until the endpoint is disabled; returns what is kept then.
+    async fn follow(&mut self, reader: &mut HistoryReader<'a>) -> KeptState {
+        self.desk.set_state(EndpointState::Delivering);
         let mut grown = self.all.feed.history_grown();
-        while let Ok(has_more) = self.step(&mut reader).await {
-            if !has_more {
-                // The feed lives as long as this; without a sign it is looked at all the same.
-                let wait = reader.due_in().map_or(POLL_INTERVAL, |due| due.min(POLL_INTERVAL));
-                let _ = timeout(wait, changed(&mut grown)).await;
+        loop {
+            let stopped = match self.step(reader).await {
+                Ok(true) => continue,
+                Ok(false) => {
+                    // The feed lives as long as this; without a sign it is looked at all the same.
+                    let wait = reader.due_in().map_or(POLL_INTERVAL, |due| due.min(POLL_INTERVAL));
+                    let given = tokio::select! {
+                        _ = timeout(wait, changed(&mut grown)) => continue,
+                        given = self.orders.next() => given,
+                    };
+                    match self.obey(given).await {
+                        Then::GoOn | Then::Retry => continue,
+                        Then::Reread(since) => Stopped::Reread(since),
+                    }
+                }
+                Err(stopped) => stopped,
+            };
+            match stopped {
+                Stopped::Disabled(kept, why) => {
+                    self.outbox.clear();
+                    let kept = kept.disabled(why, &self.endpoint.url);
+                    self.keep(kept.clone()).await;
+                    return kept;
+                }
+                Stopped::Reread(since) => self.reread(reader, since).await,
             }
         }
     }
 
     /// Where the endpoint goes on: where it was, or, if it is new, at the end of the history.
-    async fn begin(&mut self, kept: Option<KeptState>) -> (HistoryReader<'a>, bool) {
+    async fn begin(&mut self, kept: Option<KeptState>) -> HistoryReader<'a> {
         if let Some(reader) = kept.and_then(|kept| HistoryReader::resume(self.all, self.endpoint, &kept)) {
-            return (reader, true);
+            return reader;
         }
-        let reader = HistoryReader::new(self.all, self.endpoint, self.newest().await);
+        let mut reader = HistoryReader::new(self.all, self.endpoint, newest(self.all).await);
         self.keep(reader.kept()).await;
-        (reader, false)
-    }
-
-    async fn newest(&self) -> HistoryPosition {
-        loop {
-            match self.all.store.events(HistoryPosition::BEGINNING, 0).await {
-                Ok(page) => return page.map_or(HistoryPosition::BEGINNING, |page| page.newest),
-                Err(error) => self.all.wait_for_store(&error).await,
-            }
+        if !self.all.store_outlives {
+            reader.note_gap(GapReason::NotLogged);
         }
+        reader
     }
 
     /// Delivers the next page; says whether there may be more.
-    async fn step(&mut self, reader: &mut HistoryReader<'a>) -> Result<bool, Gone> {
+    async fn step(&mut self, reader: &mut HistoryReader<'a>) -> Result<bool, Stopped> {
         let before = reader.kept();
         let Found { changes, has_more } = match reader.next().await {
             Ok(found) => found,
@@ -182,25 +161,24 @@ impl<'a> Worker<'a> {
             }
         };
         for change in changes {
-            let message = message_of(self.all, &change);
-            self.outbox.add(Item { message, change: Some(change) });
+            self.outbox.add(Item::new(self.all.message_of(&change), Some(change)));
         }
         let has_sent = !self.outbox.is_empty();
         self.deliver(&before).await?;
         let is_due = self.kept_at.elapsed() >= IDLE_KEEP_INTERVAL;
         let kept = reader.kept();
-        if kept != before && !reader.is_catching_up() && (has_sent || is_due) {
+        if self.kept.as_ref() != Some(&kept) && !reader.is_catching_up() && (has_sent || is_due) {
             self.keep(kept).await;
         }
         Ok(has_more)
     }
 
     /// Says once that the history does not tell of everything, and goes on at its end.
-    async fn tell_gap(&mut self, reader: &mut HistoryReader<'a>, reason: GapReason) -> Result<(), Gone> {
-        let (before, newest) = (reader.kept(), self.newest().await);
+    async fn tell_gap(&mut self, reader: &mut HistoryReader<'a>, reason: GapReason) -> Result<(), Stopped> {
+        let (before, newest) = (reader.kept(), newest(self.all).await);
         tracing::warn!(endpoint = %self.endpoint.name, ?reason, "a webhook has missed changes: it receives fleet.gap");
         let message = Message::of_gap(reader.position(), reason, clock::now_millis());
-        self.outbox.add(Item { message, change: None });
+        self.outbox.add(Item::new(message, None));
         self.deliver(&before).await?;
         self.metrics.gaps.inc();
         reader.go_to(newest);
@@ -208,51 +186,113 @@ impl<'a> Worker<'a> {
         Ok(())
     }
 
-    /// Sends what waits in the outbox until all of it is taken.
-    async fn deliver(&mut self, before: &KeptState) -> Result<(), Gone> {
-        let mut is_failing = false;
+    /// Sends what waits in the outbox until all of it is taken or given up.
+    async fn deliver(&mut self, before: &KeptState) -> Result<(), Stopped> {
+        let mut round = Round::All;
         while !self.outbox.is_empty() {
-            let round = if is_failing { Round::Probe } else { Round::All };
-            let Err(failure) = self.outbox.send(round).await else {
-                if std::mem::take(&mut is_failing) {
-                    tracing::info!(endpoint = %self.endpoint.name, "a webhook is delivered again");
-                }
-                self.metrics.failing.set(0);
-                self.backoff.reset();
+            let Sent { delivered, dead, failure } = self.outbox.send(round).await;
+            if delivered > 0 {
+                self.note_delivered();
+            }
+            if !dead.is_empty() {
+                self.give_up(dead, failure.as_ref()).await;
+            }
+            let Some(failure) = failure else {
+                round = Round::All;
                 continue;
             };
-            is_failing = true;
-            self.metrics.failing.set(1);
-            if matches!(failure, Failure::Gone) {
-                self.keep(before.gone(&self.endpoint.url)).await;
-                self.metrics.disabled.set(1);
-                tracing::error!(endpoint = %self.endpoint.name, "a webhook is disabled: its endpoint answers 410 Gone");
-                return Err(Gone);
-            }
-            let wait = self.backoff.wait().max(failure.retry_after().unwrap_or_default());
-            let wait_ms = u64::try_from(wait.as_millis()).unwrap_or(u64::MAX);
-            tracing::warn!(endpoint = %self.endpoint.name, %failure, wait_ms, "a webhook is not delivered and tried again");
-            sleep(wait).await;
+            // An endpoint that rejects one message takes others.
+            round = if failure.is_rejection() { Round::All } else { Round::Probe };
+            self.wait_after(&failure, before).await?;
         }
         Ok(())
     }
 
-    async fn keep(&mut self, state: KeptState) {
-        while let Err(error) = self.all.store.set_webhook_state(&self.endpoint.name, Some(state.text())).await
-        {
-            self.all.wait_for_store(&error).await;
+    fn note_delivered(&mut self) {
+        if self.failing_since_ms.take().is_some() {
+            tracing::info!(endpoint = %self.endpoint.name, "a webhook is delivered again");
+            self.desk.view.lock().failing_since_ms = None;
         }
+        self.desk.set_state(EndpointState::Delivering);
+        self.metrics.failing.set(0);
+        self.backoff.reset();
+    }
+
+    /// Waits until the next attempt, or until somebody wants something else.
+    async fn wait_after(&mut self, failure: &Failure, before: &KeptState) -> Result<(), Stopped> {
+        let now_ms = clock::now_millis();
+        let since_ms = *self.failing_since_ms.get_or_insert(now_ms);
+        self.metrics.failing.set(1);
+        self.desk.view.lock().failing_since_ms = Some(since_ms);
+        self.desk.set_state(EndpointState::Failing);
+        if matches!(failure, Failure::Gone) {
+            return Err(Stopped::Disabled(before.clone(), Disabled::Gone));
+        }
+        let failing_ms = now_ms.saturating_sub(since_ms);
+        if failing_ms >= GIVEN_UP_AFTER_MS {
+            return Err(Stopped::Disabled(before.clone(), Disabled::GivenUp));
+        }
+        let failing = before.failing_since(Some(since_ms));
+        if failing_ms >= KEEP_FAILING_AFTER_MS && self.kept.as_ref() != Some(&failing) {
+            self.keep(failing).await;
+        }
+        let wait = self.backoff.wait().max(failure.retry_after().unwrap_or_default());
+        let wait_ms = u64::try_from(wait.as_millis()).unwrap_or(u64::MAX);
+        tracing::warn!(endpoint = %self.endpoint.name, %failure, wait_ms, "a webhook is not delivered and tried again");
+        let until = Instant::now() + wait;
+        loop {
+            let left = until.saturating_duration_since(Instant::now());
+            let given: Given = tokio::select! {
+                () = sleep(left) => return Ok(()),
+                given = self.orders.next() => given,
+            };
+            match self.obey(given).await {
+                Then::GoOn => {}
+                Then::Retry => return Ok(()),
+                Then::Reread(since) => return Err(Stopped::Reread(since)),
+            }
+        }
+    }
+
+    /// Puts messages aside that the endpoint rejects.
+    async fn give_up(&mut self, dead: Vec<Item>, failure: Option<&Failure>) {
+        let why = failure.map(ToString::to_string).unwrap_or_default();
+        for Item { message, change, .. } in dead {
+            tracing::error!(endpoint = %self.endpoint.name, id = %message.id, why, "a message of a webhook is given up");
+            self.metrics.dead_letters.inc();
+            let event = change.map(|change| EventPlace {
+                device_type: change.device.device_type.to_string(),
+                id: change.device.id.to_string(),
+                sequence: change.sequence,
+            });
+            let (id, event_type) = (message.id, message.event_type.to_owned());
+            let (at_ms, why) = (clock::now_millis(), why.clone());
+            self.dead_letters.add(DeadLetter { id, event_type, event, at_ms, why });
+        }
+        self.all.keep_dead_letters(&self.endpoint.name, &self.dead_letters).await;
+        self.show_dead_letters();
+    }
+
+    pub fn show_dead_letters(&self) {
+        self.desk.view.lock().dead_letters = self.dead_letters.newest_first().cloned().collect();
+    }
+
+    fn note_disabled(&self, why: Disabled) {
+        let (state, what) = match why {
+            Disabled::Gone => (EndpointState::Gone, "its endpoint has answered 410 Gone"),
+            Disabled::GivenUp => (EndpointState::GivenUp, "every attempt has failed for five days"),
+        };
+        tracing::error!(endpoint = %self.endpoint.name, "a webhook is disabled: {what}");
+        self.metrics.disabled.set(1);
+        self.desk.set_state(state);
+    }
+
+    pub async fn keep(&mut self, state: KeptState) {
+        self.all.keep(&self.endpoint.name, &state).await;
+        self.desk.view.lock().position = Some(state.after().to_owned());
+        self.kept = Some(state);
         self.kept_at = Instant::now();
     }
-}
-
-/// What an endpoint is told of a change.
-pub fn message_of(all: &Webhooks, change: &Change) -> Message {
-    let device = &change.device;
-    let received_ms = i64::from(device.received_at.0) * 1_000;
-    let at_millis = device.event.time.nanos().map_or(received_ms, |nanos| nanos.div_euclid(1_000_000));
-    let data = (all.describe)(device, change.previous);
-    Message::of_change(change.id.clone(), device.device(), device.status, at_millis, &data)
 }
 
 async fn changed(grown: &mut watch::Receiver<()>) {

@@ -1,6 +1,12 @@
 //! What webhooks are given of the other parts.
 
 use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::watch;
+use tokio::task::spawn_blocking;
+use tokio::time::sleep;
+use tokio_util::sync::CancellationToken;
 
 use http_api::Context;
 use server::health::StoreHealth;
@@ -9,14 +15,79 @@ use webhooks::Webhooks;
 use webhooks::metrics::WebhookMetrics;
 use webhooks::settings::EndpointSettings;
 
+/// The endpoints, and how to read them again.
+pub struct WebhookSource {
+    pub endpoints: Vec<EndpointSettings>,
+    /// What the settings say now, or why they are bad; `None`: nobody can change them.
+    pub reread: Option<Reread>,
+}
+
+/// Reads the endpoints out of the settings.
+pub type Reread = Box<dyn Fn() -> Result<Vec<EndpointSettings>, String> + Send>;
+
+/// The settings file and those that it names are read so often: a file that is replaced by way of a link, as Kubernetes does,
+/// has no other sign that works everywhere.
+const REREAD_INTERVAL: Duration = Duration::from_secs(5);
+
+impl WebhookSource {
+    /// No endpoints, now and later.
+    pub fn none() -> Self {
+        Self { endpoints: Vec::new(), reread: None }
+    }
+
+    /// The endpoints as they are now, and later ones until `shutdown`. Bad settings leave them as they are.
+    pub(super) fn follow(self, shutdown: CancellationToken) -> watch::Receiver<Vec<EndpointSettings>> {
+        let (sender, receiver) = watch::channel(self.endpoints);
+        if let Some(mut reread) = self.reread {
+            tokio::spawn(async move {
+                let mut fault = None;
+                while shutdown.run_until_cancelled(sleep(REREAD_INTERVAL)).await.is_some() {
+                    let read = spawn_blocking(move || (reread(), reread)).await;
+                    let Ok((read, again)) = read else { break };
+                    reread = again;
+                    note(read, &sender, &mut fault);
+                }
+            });
+        }
+        receiver
+    }
+}
+
+/// Takes what was read; says once why it cannot be taken.
+fn note(
+    read: Result<Vec<EndpointSettings>, String>,
+    sender: &watch::Sender<Vec<EndpointSettings>>,
+    fault: &mut Option<String>,
+) {
+    match read {
+        Ok(endpoints) => {
+            *fault = None;
+            let number = endpoints.len();
+            let is_changed = sender.send_if_modified(|held| {
+                let is_changed = *held != endpoints;
+                *held = endpoints;
+                is_changed
+            });
+            if is_changed {
+                tracing::info!(endpoints = number, "the webhooks in the settings have changed");
+            }
+        }
+        Err(error) if fault.as_ref() != Some(&error) => {
+            tracing::error!("the webhooks stay as they were, because the settings are bad: {error}");
+            *fault = Some(error);
+        }
+        Err(_) => {}
+    }
+}
+
 /// Whoever delivers to these endpoints; devices are shown as the API shows them.
 pub(super) fn webhooks_of(
-    endpoints: Vec<EndpointSettings>,
+    endpoints: watch::Receiver<Vec<EndpointSettings>>,
     metrics: WebhookMetrics,
     writer: &Writer,
     context: &Context,
 ) -> Webhooks {
-    let context = context.clone();
+    let (context, desk) = (context.clone(), context.webhooks.clone());
     Webhooks {
         endpoints,
         store: Arc::clone(&writer.store),
@@ -25,5 +96,6 @@ pub(super) fn webhooks_of(
         feed: Arc::clone(&writer.feed),
         describe: Arc::new(move |device, previous| http_api::change_data(&context, device, previous)),
         metrics,
+        desk,
     }
 }

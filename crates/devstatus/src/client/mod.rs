@@ -12,6 +12,7 @@ mod table;
 mod tls;
 mod view;
 mod watch;
+mod webhooks;
 
 use std::io::{self, BufRead, BufReader, IsTerminal, Read, Write};
 use std::time::Duration;
@@ -25,9 +26,10 @@ pub use self::table::plain;
 
 use self::series::SeriesView;
 use self::service::Service;
-use self::settings::{ClientSettings, Question, Selection};
+use self::settings::{ClientSettings, Question, Selection, WebhookQuestion};
 use self::show::DeviceTable;
 use self::view::{DeviceView, SummaryView};
+use self::webhooks::OutcomeView;
 
 /// Rows that are aligned with each other; the next ones may be wider.
 const PAGE: usize = 200;
@@ -97,6 +99,7 @@ fn ask(settings: ClientSettings) -> Result<Outcome, ClientError> {
         Question::Devices(selection) => devices(&service, &selection, &mut output)?,
         Question::Changes(selection) => watch::watch(&service, &selection, &mut output)?,
         Question::Summary => summary(&service, &mut output)?,
+        Question::Webhooks(question) => webhooks(&service, &question, &mut output)?,
         Question::Series { last, source } => series(&service, last, source.as_deref(), &mut output)?,
     };
     output.flush()?;
@@ -151,6 +154,47 @@ fn summary(service: &Service, output: &mut Output<impl Write>) -> Result<Outcome
         output.line(text.trim())?;
     } else {
         show::summary(&summary, output.colour).iter().try_for_each(|line| output.line(line))?;
+    }
+    Ok(Outcome::Done)
+}
+
+/// The endpoints of webhooks, the deliveries of one, or what one is told.
+fn webhooks(
+    service: &Service,
+    question: &WebhookQuestion,
+    output: &mut Output<impl Write>,
+) -> Result<Outcome, ClientError> {
+    let (path, is_order) = match question {
+        WebhookQuestion::List => ("/api/v1/webhooks".to_owned(), false),
+        WebhookQuestion::Deliveries(name) => (service::webhook_path(name) + "/deliveries", false),
+        WebhookQuestion::Test(name) => (service::webhook_path(name) + "/test", true),
+        WebhookQuestion::Enable(name) => (service::webhook_path(name) + "/enable", true),
+        WebhookQuestion::Redeliver { endpoint, id } => {
+            (service::webhook_path(endpoint) + "/redeliver" + &service::redeliver_query("id", id), true)
+        }
+        WebhookQuestion::RedeliverSince { endpoint, since } => {
+            (service::webhook_path(endpoint) + "/redeliver" + &service::redeliver_query("since", since), true)
+        }
+    };
+    let text = if is_order { service.post(&path)? } else { service.text(&path)? };
+    let lines = match question {
+        WebhookQuestion::List => webhooks::endpoints(&understand(&text)?, output.colour),
+        WebhookQuestion::Deliveries(_) => webhooks::deliveries(&understand(&text)?, output.colour),
+        WebhookQuestion::Test(_)
+        | WebhookQuestion::Enable(_)
+        | WebhookQuestion::Redeliver { .. }
+        | WebhookQuestion::RedeliverSince { .. } => {
+            let outcome: OutcomeView = understand(&text)?;
+            if !outcome.done {
+                return Err(ClientError::NotTaken(outcome.failure.unwrap_or_default()));
+            }
+            vec!["done".to_owned()]
+        }
+    };
+    if output.json {
+        output.line(text.trim())?;
+    } else {
+        lines.iter().try_for_each(|line| output.line(line))?;
     }
     Ok(Outcome::Done)
 }

@@ -16,6 +16,8 @@ pub enum ClientError {
     Tls { url: String, why: String },
     #[error("{url} refuses: {why}")]
     Refused { url: String, status: u16, why: String },
+    #[error("the endpoint has not taken the message: {0}")]
+    NotTaken(String),
     #[error("the answer breaks off")]
     Broken(#[source] io::Error),
     #[error("the answer is not from devstatus: check the URL")]
@@ -50,6 +52,7 @@ impl ClientError {
             ClientError::Unreachable { .. } | ClientError::Broken(_) => true,
             ClientError::Refused { status, .. } => matches!(status, 408 | 429 | 502..=504),
             ClientError::NotUnderstood
+            | ClientError::NotTaken(_)
             | ClientError::Tls { .. }
             | ClientError::TrustStore(_)
             | ClientError::ClientCertificate(_)

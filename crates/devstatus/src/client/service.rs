@@ -57,6 +57,19 @@ impl Service {
         text_of(self.ask(path, "application/json", None)?)
     }
 
+    /// Has the service do something; the answer.
+    pub fn post(&self, path: &str) -> Result<String, ClientError> {
+        let mut request = self.agent.post(format!("{}{path}", self.url));
+        if let Some(authorization) = &self.authorization {
+            request = request.header("authorization", authorization);
+        }
+        let answer = self.answered(request.send_empty())?;
+        match answer.status().as_u16() {
+            200 => text_of(answer.into_body()),
+            _ => Err(self.refusal(answer)),
+        }
+    }
+
     /// Has the service drop what is at a path.
     pub fn delete(&self, path: &str) -> Result<(), ClientError> {
         let mut request = self.agent.delete(format!("{}{path}", self.url));
@@ -159,6 +172,16 @@ fn whole(mut reader: impl Read, max_bytes: u64, timeout: Duration) -> Result<Str
 pub fn device_path(device_type: &str, id: &str) -> String {
     let segment = |name| utf8_percent_encode(name, SEGMENT);
     format!("/api/v1/devices/{}/{}", segment(device_type), segment(id))
+}
+
+/// Where an endpoint of webhooks is found.
+pub fn webhook_path(name: &str) -> String {
+    format!("/api/v1/webhooks/{}", utf8_percent_encode(name, SEGMENT))
+}
+
+/// The messages that an endpoint is to be sent once more.
+pub fn redeliver_query(name: &str, value: &str) -> String {
+    Serializer::for_suffix(String::from("?"), 1).append_pair(name, value).finish()
 }
 
 /// Where the series of the time until now is found.

@@ -50,11 +50,31 @@ pub enum Question {
     Devices(Selection),
     Changes(Selection),
     Summary,
+    Webhooks(WebhookQuestion),
     /// What was counted in the time until now.
     Series {
         last: Duration,
         /// `None`: of the whole fleet.
         source: Option<String>,
+    },
+}
+
+/// What is asked about the endpoints of webhooks.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum WebhookQuestion {
+    List,
+    Deliveries(String),
+    /// Not asked but told.
+    Test(String),
+    Enable(String),
+    /// One of the dead letters.
+    Redeliver {
+        endpoint: String,
+        id: String,
+    },
+    RedeliverSince {
+        endpoint: String,
+        since: String,
     },
 }
 

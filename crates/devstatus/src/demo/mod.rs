@@ -16,7 +16,7 @@ use tokio_util::sync::CancellationToken;
 
 use self::broker::EmbeddedBroker;
 use self::speech::Speaker;
-use crate::app;
+use crate::app::{self, WebhookSource};
 use crate::config::DemoSettings;
 use formats::catalog::Formats;
 use http_api::settings::HttpSettings;
@@ -99,7 +99,8 @@ async fn run_on(
         let http = HttpSettings { port: settings.port, ..HttpSettings::default() };
         let source = SourceSettings { formats, ..source(broker, &organization, "devstatus") };
         let store = StoreSettings::memory();
-        let service = app::start(source, Vec::new(), http, store, Vec::new(), shutdown.clone()).await?;
+        let service =
+            app::start(source, Vec::new(), http, store, WebhookSource::none(), shutdown.clone()).await?;
         let address = service.http_address;
         let spoken = tokio::select! {
             () = shutdown.cancelled() => Ok(()),

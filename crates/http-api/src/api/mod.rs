@@ -19,3 +19,4 @@ pub(crate) mod session;
 pub(crate) mod stale;
 pub(crate) mod summary;
 pub(crate) mod types;
+pub(crate) mod webhooks;

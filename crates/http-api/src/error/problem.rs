@@ -46,6 +46,7 @@ problems! {
     HistoryUnavailable: SERVICE_UNAVAILABLE, "history-unavailable", "The history cannot be read at present";
     StoreUnavailable: SERVICE_UNAVAILABLE, "store-unavailable", "The store cannot be read at present";
     NotWithMapLimit: NOT_IMPLEMENTED, "not-with-map-limit", "This instance holds only some of the devices";
+    WebhookBusy: SERVICE_UNAVAILABLE, "webhook-busy", "Nobody delivers to this webhook here at present";
     UnknownParameter: BAD_REQUEST, "unknown-parameter", "The resource has no such parameter";
     RepeatedParameter: BAD_REQUEST, "repeated-parameter", "A parameter is given twice";
     BadParameter: BAD_REQUEST, "bad-parameter", "A parameter has no such value";

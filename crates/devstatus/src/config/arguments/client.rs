@@ -135,6 +135,42 @@ pub(in crate::config) struct SummaryArgs {
     pub output: OutputArgs,
 }
 
+#[derive(Args, Debug)]
+pub(in crate::config) struct WebhookListArgs {
+    #[command(flatten)]
+    pub client: ClientArgs,
+    #[command(flatten)]
+    pub output: OutputArgs,
+}
+
+#[derive(Args, Debug)]
+pub(in crate::config) struct WebhookArgs {
+    /// The name of the endpoint
+    #[arg(value_name = "NAME", value_parser = value::not_empty)]
+    pub endpoint: String,
+    #[command(flatten)]
+    pub client: ClientArgs,
+    #[command(flatten)]
+    pub output: OutputArgs,
+}
+
+#[derive(Args, Debug)]
+pub(in crate::config) struct RedeliverArgs {
+    /// The name of the endpoint
+    #[arg(value_name = "NAME", value_parser = value::not_empty)]
+    pub endpoint: String,
+    /// The webhook-id of a message that the endpoint has rejected
+    #[arg(value_name = "WEBHOOK-ID", value_parser = value::not_empty, required_unless_present = "since")]
+    pub webhook_id: Option<String>,
+    /// Everything that was received from then on, as in 2026-11-24T12:00:00Z
+    #[arg(long, value_name = "TIME", value_parser = value::time, conflicts_with = "webhook_id")]
+    pub since: Option<String>,
+    #[command(flatten)]
+    pub client: ClientArgs,
+    #[command(flatten)]
+    pub output: OutputArgs,
+}
+
 /// The id of the filter by source.
 pub(in crate::config) const SOURCE_FILTER: &str = "source_filter";
 

@@ -17,7 +17,8 @@ use server::access::settings::Scopes;
 use system::secret::Secret;
 
 pub(super) use client::{
-    ClientArgs, FilterArgs, ForgetArgs, GetArgs, ListArgs, SOURCE_FILTER, ServiceArgs, SummaryArgs, WatchArgs,
+    ClientArgs, FilterArgs, ForgetArgs, GetArgs, ListArgs, RedeliverArgs, SOURCE_FILTER, ServiceArgs,
+    SummaryArgs, WatchArgs, WebhookArgs, WebhookListArgs,
 };
 pub(super) use serve::{
     HttpArgs, PopulationArgs, RetentionArgs, ServeArgs, SourceArgs, SourceTableArgs, StoreArgs,
@@ -77,6 +78,11 @@ pub(super) enum Verb {
     /// Asks a running service for its totals
     #[command(after_help = client::EXIT_CODES)]
     Summary(SummaryArgs),
+    /// Asks a running service for its webhooks, or what becomes of one's deliveries; needs a key with the scope admin
+    Webhooks {
+        #[command(subcommand)]
+        verb: WebhooksVerb,
+    },
     /// Lists the formats of messages that can be read, shows one, or tries it on messages
     #[command(after_help = ORDER)]
     Sources {
@@ -104,6 +110,25 @@ pub(super) enum KeysVerb {
     /// Takes an API key out of force; a running service knows within a second
     #[command(after_help = ORDER)]
     Revoke(KeysRevokeArgs),
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum WebhooksVerb {
+    /// Shows the endpoints, and whether they take what they are sent
+    #[command(after_help = client::EXIT_CODES)]
+    List(WebhookListArgs),
+    /// Shows the newest attempts at an endpoint, and the messages that it has rejected for good
+    #[command(after_help = client::EXIT_CODES)]
+    Deliveries(WebhookArgs),
+    /// Sends an endpoint the message webhook.test
+    #[command(after_help = client::EXIT_CODES)]
+    Test(WebhookArgs),
+    /// Goes on with an endpoint that is disabled, and tries one that fails at once
+    #[command(after_help = client::EXIT_CODES)]
+    Enable(WebhookArgs),
+    /// Sends an endpoint a message that it has rejected once more, or everything since a time
+    #[command(after_help = client::EXIT_CODES)]
+    Redeliver(RedeliverArgs),
 }
 
 #[derive(Debug, Subcommand)]

@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use super::arguments::{
     Cli, ClientArgs, ConfigVerb, DemoArgs, ExchangedFileArgs, FilterArgs, FleetArgs, HttpArgs, KeysFileArgs,
     KeysListArgs, KeysVerb, LogArgs, OrganizationArgs, PlatformArgs, ServeArgs, ServiceArgs, SimulateArgs,
-    SourcesVerb, Verb,
+    SourcesVerb, Verb, WebhooksVerb,
 };
 use super::grammar::{Origins, grammar};
 use super::layers::StateDirectories;
@@ -22,7 +22,9 @@ use super::{
     Command, ConfigError, DemoSettings, DryRunSettings, ExportSettings, ImportSettings, KeysAction,
     KeysSettings, LogLevel, LogSettings, Settings, SimulateSettings, Stop, show,
 };
-use crate::client::settings::{ClientCertificate, ClientSettings, Question, Selection, ServiceSettings};
+use crate::client::settings::{
+    ClientCertificate, ClientSettings, Question, Selection, ServiceSettings, WebhookQuestion,
+};
 use ::store::settings::StoreSettings;
 use formats::catalog::IOT_PLATFORM;
 use formats::profile::Profile;
@@ -89,6 +91,7 @@ pub(super) fn command(cli: Cli, context: &BuildContext) -> Result<Command, Stop>
             let question = args.last.map_or(Question::Summary, |last| Question::Series { last, source });
             Command::Client(context.client(args.client, question, args.output.json)?)
         }
+        Verb::Webhooks { verb } => Command::Client(context.webhooks_client(verb)?),
         Verb::Sources { verb: None } => return Err(Stop::Answer(show::sources())),
         Verb::Sources { verb: Some(SourcesVerb::Show { source_name }) } => {
             return Err(Stop::Answer(context.source_description(&source_name)?));
@@ -238,6 +241,28 @@ impl BuildContext {
             (None, None) => return Err(missing_organization()),
         };
         Ok(KeysSettings { file, action: action(organization)?, log: log(&list.log) })
+    }
+
+    fn webhooks_client(&self, verb: WebhooksVerb) -> Result<ClientSettings, ConfigError> {
+        let (question, client, output) = match verb {
+            WebhooksVerb::List(args) => (WebhookQuestion::List, args.client, args.output),
+            WebhooksVerb::Deliveries(args) => {
+                (WebhookQuestion::Deliveries(args.endpoint), args.client, args.output)
+            }
+            WebhooksVerb::Test(args) => (WebhookQuestion::Test(args.endpoint), args.client, args.output),
+            WebhooksVerb::Enable(args) => (WebhookQuestion::Enable(args.endpoint), args.client, args.output),
+            WebhooksVerb::Redeliver(args) => {
+                let endpoint = args.endpoint;
+                let question = match (args.webhook_id, args.since) {
+                    (Some(id), _) => WebhookQuestion::Redeliver { endpoint, id },
+                    (None, since) => {
+                        WebhookQuestion::RedeliverSince { endpoint, since: since.unwrap_or_default() }
+                    }
+                };
+                (question, args.client, args.output)
+            }
+        };
+        self.client(client, Question::Webhooks(question), output.json)
     }
 
     fn client(

@@ -24,10 +24,16 @@ fn after_an_outage_latest_sends_the_newest_state_of_each_device_once() {
     let receiver = Receiver::start(|_, _| Reply::Status(500));
     let lines = format!("{PRIVATE}\nmode = \"latest\"");
     let service = ready(launch(&broker, directory.path(), &receiver.url(), &lines));
-    publish(&broker, &[(PUMP, PUMP.connect(1)), (VALVE, VALVE.connect(1)), (OTHER_PUMP, OTHER_PUMP.connect(1))]);
+    publish(
+        &broker,
+        &[(PUMP, PUMP.connect(1)), (VALVE, VALVE.connect(1)), (OTHER_PUMP, OTHER_PUMP.connect(1))],
+    );
     // A message of each queue has failed, whatever comes now.
     receiver.wait_for(2);
-    publish(&broker, &[(PUMP, PUMP.disconnect(1, 2)), (VALVE, VALVE.disconnect(1, 3)), (PUMP, PUMP.connect(4))]);
+    publish(
+        &broker,
+        &[(PUMP, PUMP.disconnect(1, 2)), (VALVE, VALVE.disconnect(1, 3)), (PUMP, PUMP.connect(4))],
+    );
     for (device, number) in [(PUMP, 3), (VALVE, 2), (OTHER_PUMP, 1)] {
         wait_for_events(&service, device, number);
     }
@@ -35,7 +41,8 @@ fn after_an_outage_latest_sends_the_newest_state_of_each_device_once() {
     let mut taken = receiver.wait_for_taken(3);
     verify(&taken);
     taken.sort_by_key(Delivery::summary);
-    let newest = ["device.connected p-1 00:04", "device.connected q-2 00:01", "device.disconnected v-3 00:03"];
+    let newest =
+        ["device.connected p-1 00:04", "device.connected q-2 00:01", "device.disconnected v-3 00:03"];
     assert_eq!(summaries(&taken), newest);
     // Whatever came in between, nothing else comes before the next change.
     publish(&broker, &[(OTHER_PUMP, OTHER_PUMP.disconnect(1, 5))]);
@@ -54,7 +61,10 @@ fn a_disconnect_that_does_not_last_is_told_to_nobody() {
     let service = ready(launch(&broker, directory.path(), &receiver.url(), &lines));
     publish(&broker, &[(PUMP, PUMP.connect(1)), (VALVE, VALVE.connect(1))]);
     receiver.wait_for_taken(2);
-    publish(&broker, &[(PUMP, PUMP.disconnect(1, 2)), (VALVE, VALVE.disconnect(1, 3)), (PUMP, PUMP.connect(4))]);
+    publish(
+        &broker,
+        &[(PUMP, PUMP.disconnect(1, 2)), (VALVE, VALVE.disconnect(1, 3)), (PUMP, PUMP.connect(4))],
+    );
     let taken = receiver.wait_for_taken(3);
     verify(&taken);
     // With the time of the disconnect, not of its confirmation.
@@ -71,7 +81,12 @@ fn a_disconnect_settles_through_a_restart() {
     let (broker, directory) = (Mosquitto::start(), tempfile::tempdir().unwrap());
     let receiver = Receiver::start(|_, _| Reply::Status(200));
     let start = |settle: &str| {
-        ready(launch(&broker, directory.path(), &receiver.url(), &format!("{PRIVATE}\nsettle = \"{settle}\"")))
+        ready(launch(
+            &broker,
+            directory.path(),
+            &receiver.url(),
+            &format!("{PRIVATE}\nsettle = \"{settle}\""),
+        ))
     };
     let service = start("1h");
     publish(&broker, &[(PUMP, PUMP.connect(1)), (VALVE, VALVE.connect(1))]);

@@ -1,0 +1,288 @@
+//! `/api/v1/webhooks`: what becomes of the deliveries to each endpoint, and what can be asked of whoever delivers.
+
+use std::time::Duration;
+
+use axum::Json;
+use axum::extract::{FromRequestParts, Path, RawQuery, State};
+use axum::http::request::Parts;
+use jiff::Timestamp;
+use presence::UnixSeconds;
+use serde::{Deserialize, Serialize};
+use tokio::time::timeout;
+use utoipa::{IntoParams, ToSchema};
+use webhooks::desk::{Attempt, EndpointView, NotTaken, Order, Outcome};
+use webhooks::{DeadLetter, EventPlace};
+
+use super::parameters::{NoParameters, Parameters};
+use crate::context::Context;
+use crate::error::{Error, Problem};
+
+/// How long whoever asks waits for an attempt, which may take 25 s with its connection.
+const ORDER_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// An endpoint's name in a path.
+#[derive(Debug, Deserialize, IntoParams)]
+#[into_params(parameter_in = Path)]
+pub struct WebhookPath {
+    /// The endpoint's name in the settings
+    name: String,
+}
+
+impl<S: Send + Sync> FromRequestParts<S> for WebhookPath {
+    type Rejection = Error;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Error> {
+        let Path(path) = Path::from_request_parts(parts, state).await.map_err(|_not_utf_8| Error::BadPath)?;
+        Ok(path)
+    }
+}
+
+#[derive(Serialize, ToSchema)]
+pub struct Webhooks {
+    /// By name.
+    webhooks: Vec<WebhookView>,
+}
+
+/// One endpoint.
+#[derive(Serialize, ToSchema)]
+#[schema(as = Webhook)]
+pub struct WebhookView {
+    name: String,
+    /// Scheme, host and port; the rest of the URL may hold a token.
+    address: String,
+    #[schema(example = "every")]
+    mode: &'static str,
+    settle_seconds: u64,
+    /// `starting`, `delivering`, `failing`, `gone` (it has answered 410), `given_up` (it has failed for five days), `elsewhere`
+    /// (another instance delivers), or `broken` (TLS cannot be used).
+    #[schema(example = "delivering")]
+    state: &'static str,
+    /// Since when every attempt has failed; `null`: the last one was successful.
+    failing_since: Option<String>,
+    /// Up to where the endpoint has taken the history, in the form of a stream's id.
+    position: Option<String>,
+    dead_letters_total: usize,
+    /// The newest attempt since the service began.
+    last_attempt: Option<AttemptView>,
+}
+
+/// One attempt to deliver a message.
+#[derive(Serialize, ToSchema)]
+#[schema(as = WebhookAttempt)]
+pub struct AttemptView {
+    /// The `webhook-id`.
+    id: String,
+    #[serde(rename = "type")]
+    event_type: &'static str,
+    at: String,
+    duration_ms: u64,
+    /// The status of the answer; `null`: there was none.
+    status: Option<u16>,
+    /// Why the message was not taken; `null`: it was.
+    failure: Option<String>,
+}
+
+#[derive(Serialize, ToSchema)]
+pub struct WebhookDeliveries {
+    /// The newest 200 attempts since the service began, newest first.
+    attempts: Vec<AttemptView>,
+    /// Messages that the endpoint has rejected for good, newest first, 1,000 at most.
+    dead_letters: Vec<DeadLetterView>,
+}
+
+/// A message that an endpoint has rejected for good.
+#[derive(Serialize, ToSchema)]
+#[schema(as = WebhookDeadLetter)]
+pub struct DeadLetterView {
+    /// The `webhook-id`.
+    id: String,
+    #[serde(rename = "type")]
+    event_type: String,
+    /// The device; `null`: it is no change of a device, and cannot be sent once more.
+    device: Option<DeadLetterDevice>,
+    /// When it was given up.
+    at: String,
+    /// The last answer.
+    failure: String,
+}
+
+#[derive(Serialize, ToSchema)]
+pub struct DeadLetterDevice {
+    #[serde(rename = "type")]
+    device_type: String,
+    id: String,
+}
+
+/// What came of it.
+#[derive(Serialize, ToSchema)]
+pub struct WebhookOutcome {
+    /// Whether it is done, or the endpoint has taken the message.
+    done: bool,
+    /// Why the endpoint has not.
+    failure: Option<String>,
+}
+
+fn time(at_ms: i64) -> String {
+    format!("{:.3}", Timestamp::from_millisecond(at_ms).unwrap_or_default())
+}
+
+impl WebhookView {
+    fn of((name, view): (String, EndpointView)) -> Self {
+        Self {
+            name,
+            address: view.address,
+            mode: view.mode,
+            settle_seconds: view.settle_s,
+            state: view.state.word(),
+            failing_since: view.failing_since_ms.map(time),
+            position: view.position,
+            dead_letters_total: view.dead_letters.len(),
+            last_attempt: view.attempts.back().cloned().map(AttemptView::from),
+        }
+    }
+}
+
+impl From<Attempt> for AttemptView {
+    fn from(Attempt { id, event_type, at_ms, took_ms, status, failure }: Attempt) -> Self {
+        Self { id, event_type, at: time(at_ms), duration_ms: took_ms, status, failure }
+    }
+}
+
+impl From<DeadLetter> for DeadLetterView {
+    fn from(DeadLetter { id, event_type, event, at_ms, why }: DeadLetter) -> Self {
+        let device =
+            event.map(|EventPlace { device_type, id, sequence: _ }| DeadLetterDevice { device_type, id });
+        Self { id, event_type, device, at: time(at_ms), failure: why }
+    }
+}
+
+/// Webhook endpoints
+#[utoipa::path(
+    get,
+    path = "/api/v1/webhooks",
+    tag = "webhooks",
+    responses((status = 200, description = "The endpoints, and what becomes of their deliveries", body = Webhooks))
+)]
+pub async fn list(State(context): State<Context>, _: NoParameters) -> Json<Webhooks> {
+    Json(Webhooks { webhooks: context.webhooks.views().into_iter().map(WebhookView::of).collect() })
+}
+
+/// Deliveries to a webhook endpoint
+#[utoipa::path(
+    get,
+    path = "/api/v1/webhooks/{name}/deliveries",
+    operation_id = "webhook_deliveries",
+    tag = "webhooks",
+    params(WebhookPath),
+    responses(
+        (status = 200, description = "The newest attempts, and the dead letters", body = WebhookDeliveries),
+        (status = 404, description = "There is no such endpoint", body = Problem, content_type = "application/problem+json")
+    )
+)]
+pub async fn deliveries(
+    State(context): State<Context>,
+    path: WebhookPath,
+    _: NoParameters,
+) -> Result<Json<WebhookDeliveries>, Error> {
+    let view = context.webhooks.view(&path.name).ok_or(Error::NotFound)?;
+    Ok(Json(WebhookDeliveries {
+        attempts: view.attempts.into_iter().rev().map(AttemptView::from).collect(),
+        dead_letters: view.dead_letters.into_iter().map(DeadLetterView::from).collect(),
+    }))
+}
+
+/// Tries a webhook endpoint out
+///
+/// Sends it a message `webhook.test`, once.
+#[utoipa::path(
+    post,
+    path = "/api/v1/webhooks/{name}/test",
+    operation_id = "test_webhook",
+    tag = "webhooks",
+    params(WebhookPath),
+    responses(
+        (status = 200, description = "Whether the endpoint has taken it", body = WebhookOutcome),
+        (status = 404, description = "There is no such endpoint", body = Problem, content_type = "application/problem+json"),
+        (status = 503, description = "Whoever delivers is busy or elsewhere", body = Problem, content_type = "application/problem+json")
+    )
+)]
+pub async fn test(
+    State(context): State<Context>,
+    path: WebhookPath,
+    _: NoParameters,
+) -> Result<Json<WebhookOutcome>, Error> {
+    order(&context, &path, Order::Test).await
+}
+
+/// Enables a webhook endpoint
+///
+/// One that has answered 410 or has failed for five days goes on where it was; one that fails is tried at once.
+#[utoipa::path(
+    post,
+    path = "/api/v1/webhooks/{name}/enable",
+    operation_id = "enable_webhook",
+    tag = "webhooks",
+    params(WebhookPath),
+    responses(
+        (status = 200, description = "It is enabled", body = WebhookOutcome),
+        (status = 404, description = "There is no such endpoint", body = Problem, content_type = "application/problem+json"),
+        (status = 503, description = "Whoever delivers is busy or elsewhere", body = Problem, content_type = "application/problem+json")
+    )
+)]
+pub async fn enable(
+    State(context): State<Context>,
+    path: WebhookPath,
+    _: NoParameters,
+) -> Result<Json<WebhookOutcome>, Error> {
+    order(&context, &path, Order::Enable).await
+}
+
+/// Delivers messages once more
+///
+/// With `id`, one of the dead letters, which is none any more once the endpoint has taken it. With `since`, everything that the
+/// history has from that time on, in order; messages have the ids that they had.
+#[utoipa::path(
+    post,
+    path = "/api/v1/webhooks/{name}/redeliver",
+    operation_id = "redeliver_webhook",
+    tag = "webhooks",
+    params(
+        WebhookPath,
+        ("id" = Option<String>, Query, description = "The `webhook-id` of a dead letter"),
+        ("since" = Option<String>, Query, description = "From this time on (RFC 3339)")
+    ),
+    responses(
+        (status = 200, description = "Whether the endpoint has taken the message, or is given what was since", body = WebhookOutcome),
+        (status = 404, description = "There is no such endpoint or dead letter, or its event is gone", body = Problem, content_type = "application/problem+json"),
+        (status = 503, description = "Whoever delivers is busy or elsewhere", body = Problem, content_type = "application/problem+json")
+    )
+)]
+pub async fn redeliver(
+    State(context): State<Context>,
+    path: WebhookPath,
+    RawQuery(query): RawQuery,
+) -> Result<Json<WebhookOutcome>, Error> {
+    let parameters = Parameters::read(query.as_deref(), &["id", "since"])?;
+    let since = parameters.parse("since", "a time, as in 2026-11-24T12:00:00Z", |text| {
+        let seconds = text.parse::<Timestamp>().ok()?.as_second();
+        u32::try_from(seconds).ok().map(UnixSeconds)
+    })?;
+    let asked = match (parameters.one("id")?, since) {
+        (Some(id), None) => Order::Redeliver(id.to_owned()),
+        (None, Some(since)) => Order::RedeliverSince(since),
+        (None, None) | (Some(_), Some(_)) => {
+            return Err(Error::bad_parameter("since", "given, or id in its place"));
+        }
+    };
+    order(&context, &path, asked).await
+}
+
+async fn order(context: &Context, path: &WebhookPath, order: Order) -> Result<Json<WebhookOutcome>, Error> {
+    let outcome = timeout(ORDER_TIMEOUT, context.webhooks.order(&path.name, order)).await;
+    match outcome.map_err(|_elapsed| Error::WebhookBusy)? {
+        Ok(Outcome::Done) => Ok(Json(WebhookOutcome { done: true, failure: None })),
+        Ok(Outcome::Failed(why)) => Ok(Json(WebhookOutcome { done: false, failure: Some(why) })),
+        Ok(Outcome::Unknown) | Err(NotTaken::Unknown) => Err(Error::NotFound),
+        Err(NotTaken::Busy) => Err(Error::WebhookBusy),
+    }
+}
