@@ -160,6 +160,13 @@ fn a_kill_between_delivery_and_answer_loses_nothing_and_changes_no_order() {
         let of_device = once(&taken).into_iter().filter(|one| one.json()["data"]["id"] == device.id);
         assert_eq!(summaries(&of_device.collect::<Vec<_>>()), expected[device.id]);
     }
+    // What was taken of a page and not kept comes again, and so does what was not answered, once in each round at least.
+    assert!(taken.len() > once(&taken).len(), "some of it was taken twice");
+    let deliveries = receiver.deliveries();
+    assert!(
+        deliveries.len() - once(&deliveries).len() >= rounds() as usize,
+        "no round was without a repetition"
+    );
     let mut bodies: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
     for delivery in receiver.deliveries() {
         bodies.entry(delivery.id.clone()).or_default().insert(delivery.summary());
