@@ -36,7 +36,7 @@ pub struct Settle<T, M> {
 #[derive(Debug)]
 struct Undecided<T> {
     place: Place,
-    /// Whoever is told of the changes takes the device for connected.
+    /// Connected is what was announced last.
     was_connected: bool,
     item: T,
 }
@@ -111,7 +111,7 @@ impl<T, M> Settle<T, M> {
         self.by_due.first_key_value().map(|(place, _)| place.due_ms)
     }
 
-    /// The mark of the first that is undecided: whoever goes on from there misses nothing.
+    /// The mark of the first that is undecided: a reader that goes on from there misses nothing.
     pub fn oldest_mark(&self) -> Option<&M> {
         self.marks.first_key_value().map(|(_, mark)| mark)
     }

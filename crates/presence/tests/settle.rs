@@ -66,12 +66,12 @@ fn announced(all: &[Happened], lasts: Duration) -> Vec<usize> {
 /// The model, for one device: each outage is looked at as a whole.
 fn expected(all: &[Happened], device: usize) -> Vec<usize> {
     let own: Vec<usize> = (0..all.len()).filter(|number| all[*number].device == device).collect();
-    let (mut expected, mut told, mut next) = (Vec::new(), None, 0);
+    let (mut expected, mut known, mut next) = (Vec::new(), None, 0);
     while next < own.len() {
         let first = &all[own[next]];
         if first.status == Status::Connected {
             expected.push(own[next]);
-            (told, next) = (Some(Status::Connected), next + 1);
+            (known, next) = (Some(Status::Connected), next + 1);
             continue;
         }
         let due_s = first.at_s + 1 + LASTS_S;
@@ -84,9 +84,9 @@ fn expected(all: &[Happened], device: usize) -> Vec<usize> {
             .is_some_and(|number| all[*number].at_s < due_s && all[*number].status == Status::Connected);
         if !is_cancelled {
             expected.push(*outage.last().unwrap());
-            told = Some(Status::Disconnected);
-        } else if told == Some(Status::Connected) {
-            // The connect that cancels it is told to nobody either.
+            known = Some(Status::Disconnected);
+        } else if known == Some(Status::Connected) {
+            // The connect that cancels it is known to nobody either.
             next += 1;
         }
     }
@@ -105,12 +105,12 @@ proptest! {
     }
 
     #[test]
-    fn whoever_is_told_ends_with_the_truth(all in changes()) {
+    fn announcements_end_with_the_truth(all in changes()) {
         let announced = announced(&all, Duration::from_secs(LASTS_S as u64));
         for device in 0..DEVICES {
-            let told = announced.iter().rfind(|number| all[**number].device == device);
+            let known = announced.iter().rfind(|number| all[**number].device == device);
             let is = all.iter().rfind(|one| one.device == device);
-            prop_assert_eq!(told.map(|number| all[*number].status), is.map(|one| one.status));
+            prop_assert_eq!(known.map(|number| all[*number].status), is.map(|one| one.status));
         }
     }
 

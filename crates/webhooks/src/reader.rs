@@ -35,7 +35,7 @@ pub struct HistoryReader<'a> {
     undecided_max: usize,
     /// Up to this number of a position the endpoint was told of everything before the process began: it is read again for what
     /// is undecided.
-    told_up_to: Option<u64>,
+    sent_up_to: Option<u64>,
     /// What was decided before the process began is decided so again.
     has_same_settle: bool,
     /// The next page is taken as it is: somebody asked for what the history has, not for everything.
@@ -61,7 +61,7 @@ impl<'a> HistoryReader<'a> {
             states: DeviceStates::default(),
             settle: Settle::new(endpoint.settle),
             undecided_max: UNDECIDED_MAX / settling.max(1),
-            told_up_to: None,
+            sent_up_to: None,
             has_same_settle: true,
             takes_what_there_is: false,
             gap: None,
@@ -72,9 +72,9 @@ impl<'a> HistoryReader<'a> {
     pub fn resume(all: &'a Webhooks, endpoint: &'a EndpointSettings, kept: &KeptState) -> Option<Self> {
         let position = kept.position()?;
         let undecided = kept.undecided();
-        let told_up_to = undecided.map(|_| position.number);
+        let sent_up_to = undecided.map(|_| position.number);
         let has_same_settle = kept.had_settle(endpoint.settle);
-        Some(Self { told_up_to, has_same_settle, ..Self::new(all, endpoint, undecided.unwrap_or(position)) })
+        Some(Self { sent_up_to, has_same_settle, ..Self::new(all, endpoint, undecided.unwrap_or(position)) })
     }
 
     /// Where the endpoint goes on once it has taken everything up to now.
@@ -93,7 +93,7 @@ impl<'a> HistoryReader<'a> {
 
     /// Whether it is further than what the store keeps: not while it only finds out what is undecided.
     pub fn is_catching_up(&self) -> bool {
-        self.told_up_to.is_some()
+        self.sent_up_to.is_some()
     }
 
     /// Goes on there, whatever was before.
@@ -153,8 +153,8 @@ impl<'a> HistoryReader<'a> {
         for entry in &events {
             self.read(entry, before, &mut changes).await;
         }
-        if self.told_up_to.is_some_and(|number| self.position().number >= number) {
-            self.told_up_to = None;
+        if self.sent_up_to.is_some_and(|number| self.position().number >= number) {
+            self.sent_up_to = None;
         }
         if !has_more {
             changes.extend(self.due_by_clock(now_ms, IfConnected::Wait));
@@ -165,7 +165,7 @@ impl<'a> HistoryReader<'a> {
     /// What follows from the next event.
     async fn read(&mut self, entry: &StoredEvent, before: HistoryPosition, due: &mut Vec<Change>) {
         let at_ms = i64::from(entry.row.received_at.0) * 1_000;
-        let is_told = self.told_up_to.is_some_and(|number| entry.position.number <= number);
+        let was_sent = self.sent_up_to.is_some_and(|number| entry.position.number <= number);
         let mut found = Vec::new();
         while let Some(change) = self.settle.take_due(at_ms) {
             found.push(change);
@@ -186,9 +186,9 @@ impl<'a> HistoryReader<'a> {
                 found.extend(self.settle.offer(device, of, change, before));
             }
         }
-        let is_told =
-            |change: &Change| is_told && (self.has_same_settle || change.device.status == Status::Connected);
-        let wanted = |change: &Change| !is_told(change) && self.endpoint.admits(&change.device);
+        let was_sent =
+            |change: &Change| was_sent && (self.has_same_settle || change.device.status == Status::Connected);
+        let wanted = |change: &Change| !was_sent(change) && self.endpoint.admits(&change.device);
         due.extend(found.into_iter().filter(wanted));
     }
 

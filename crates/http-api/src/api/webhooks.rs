@@ -160,6 +160,7 @@ impl From<DeadLetter> for DeadLetterView {
 #[utoipa::path(
     get,
     path = "/api/v1/webhooks",
+    operation_id = "webhooks",
     tag = "webhooks",
     responses((status = 200, description = "The endpoints, and what becomes of their deliveries", body = Webhooks))
 )]

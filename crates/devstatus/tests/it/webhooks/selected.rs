@@ -47,14 +47,14 @@ fn after_an_outage_latest_sends_the_newest_state_of_each_device_once() {
     // Whatever came in between, nothing else comes before the next change.
     publish(&broker, &[(OTHER_PUMP, OTHER_PUMP.disconnect(1, 5))]);
     assert_eq!(receiver.wait_for_taken(4)[3].summary(), "device.disconnected q-2 00:05");
-    let was_told = |delivery: &Delivery| delivery.summary() == "device.disconnected p-1 00:02";
-    assert!(!receiver.taken().iter().any(was_told), "a disconnect of a device that is back");
+    let is_stale = |delivery: &Delivery| delivery.summary() == "device.disconnected p-1 00:02";
+    assert!(!receiver.taken().iter().any(is_stale), "a disconnect of a device that is back");
     let overtaken = "devstatus_webhook_overtaken_total{endpoint=\"ops\"} 3";
     service.wait_until("what is left out is counted", || service.get("/metrics").text().contains(overtaken));
 }
 
 #[test]
-fn a_disconnect_that_does_not_last_is_told_to_nobody() {
+fn a_disconnect_that_does_not_last_is_not_sent() {
     let (broker, directory) = (Mosquitto::start(), tempfile::tempdir().unwrap());
     let receiver = Receiver::start(|_, _| Reply::Status(200));
     let lines = format!("{PRIVATE}\nsettle = \"2s\"");
