@@ -75,7 +75,8 @@ impl DeadLetters {
         self.0.iter().rev()
     }
 
-    pub fn len(&self) -> usize {
+    #[cfg(test)]
+    fn len(&self) -> usize {
         self.0.len()
     }
 }
