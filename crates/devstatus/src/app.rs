@@ -115,10 +115,7 @@ pub async fn start(
     let streams = http.streams;
     let frontend = Frontend::open(http, metrics.http.clone())?;
     let socket = bind(address).map_err(|error| Error::Listen(address, error))?;
-    let mut registry = Registry::default();
-    metrics.register(&mut registry);
-    let webhook_metrics = WebhookMetrics::default();
-    webhook_metrics.register(&mut registry);
+    let (mut registry, webhook_metrics) = register(&metrics);
     let means = Means::new(&source, &further, &store, streams, metrics);
     let (removals, removals_of_writer) = removal::queue();
     let StartState { map, writer, cursor } = restore(store, &means, removals_of_writer).await?;
@@ -151,8 +148,7 @@ pub async fn start(
         history_retention: writer.settings.history,
     });
 
-    let endpoints = webhooks.follow(shutdown.clone());
-    let webhooks = webhooks_of(endpoints, webhook_metrics, &writer, &context);
+    let webhooks = webhooks_of(webhooks.follow(shutdown.clone()), webhook_metrics, &writer, &context);
     let ingest = spawn_ingest(&writer, events, formats, source.share.partition(), pending)?;
     let instances = cursor.and_then(|cursor| share(&source, cursor, &writer, &backlog, &shutdown));
     let parts = SourceParts { map: Arc::clone(&map), health, metrics: metrics.clone(), leadership, catalog };
@@ -252,6 +248,15 @@ impl RunningService {
             (Ok(()), _, _) => Err(Error::Internal("decoder")),
         }
     }
+}
+
+/// The metrics of all parts; those of webhooks are still to be handed to whoever delivers.
+fn register(metrics: &Metrics) -> (Registry, WebhookMetrics) {
+    let mut registry = Registry::default();
+    metrics.register(&mut registry);
+    let webhook_metrics = WebhookMetrics::default();
+    webhook_metrics.register(&mut registry);
+    (registry, webhook_metrics)
 }
 
 /// Tells the population which devices the store keeps.
