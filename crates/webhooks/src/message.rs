@@ -125,7 +125,7 @@ mod tests {
             id_of(Device { device_type, id }, &event)
         };
         // Receivers remember ids, so it must not change with a version.
-        assert_eq!(id("pump", "1", 5), "evt_PLACEHOLDER");
+        assert_eq!(id("pump", "1", 5), "evt_d5238b3633fd3d1a266d8b0349cf9aab");
         for other in [id("pump", "2", 5), id("pum", "p1", 5), id("pump", "1", 6)] {
             assert_ne!(id("pump", "1", 5), other);
         }
