@@ -193,3 +193,43 @@ impl Orders {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn attempt(number: usize) -> Attempt {
+        Attempt {
+            id: format!("evt_{number}"),
+            event_type: "device.connected",
+            at_ms: 1,
+            took_ms: 1,
+            status: Some(200),
+            failure: None,
+        }
+    }
+
+    #[tokio::test]
+    async fn the_newest_attempts_are_shown_and_an_order_beyond_those_that_may_wait_is_refused() {
+        let desks = WebhookDesk::default();
+        let mut orders = desks.open([("ops".to_owned(), EndpointView::default())].into_iter());
+        let mut orders = orders.remove(0);
+        (0..=ATTEMPTS_MAX).for_each(|number| orders.desk.note(attempt(number)));
+        let shown = desks.view("ops").unwrap().attempts;
+        assert_eq!((shown.len(), &*shown[0].id), (ATTEMPTS_MAX, "evt_1"));
+        let desk = Arc::clone(&orders.desk);
+        let waiting: Vec<_> = (0..ORDERS_MAX)
+            .map(|_| {
+                let (outcome, done) = oneshot::channel();
+                assert!(desk.orders.try_send(Given { order: Order::Test, outcome }).is_ok());
+                done
+            })
+            .collect();
+        assert_eq!(desks.order("ops", Order::Test).await, Err(NotTaken::Busy));
+        assert_eq!(desks.order("other", Order::Test).await, Err(NotTaken::Unknown));
+        for waiting in waiting {
+            assert!(orders.next().await.outcome.send(Outcome::Done).is_ok());
+            assert_eq!(waiting.await, Ok(Outcome::Done));
+        }
+    }
+}

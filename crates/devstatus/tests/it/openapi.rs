@@ -2,6 +2,7 @@
 
 use serde_json::{Value, json};
 
+use testkit::keys::Keys;
 use testkit::mosquitto::Mosquitto;
 use testkit::service::Launch;
 
@@ -26,16 +27,18 @@ fn documented_parameters(operation: &Value) -> Vec<String> {
 
 #[test]
 fn every_resource_of_the_api_refuses_an_unknown_parameter_and_names_those_it_has() {
-    let broker = Mosquitto::start();
-    let service = Launch::to(&broker.url()).start();
+    let (broker, keys) = (Mosquitto::start(), Keys::new());
+    let admin = keys.create("admin").bearer();
+    let service = keys.launch(&broker.url()).start();
     service.wait_until_ready();
-    let document = service.get("/openapi.json").json();
+    let get = |path: &str| service.request_with("GET", path, &[("authorization", &admin)]);
+    let document = get("/openapi.json").json();
     for (path, item) in document["paths"].as_object().unwrap() {
         if !path.starts_with("/api/v1/") || item.get("get").is_none() {
             continue;
         }
-        let path_of_one = path.replace("{type}", "pump").replace("{id}", "1");
-        let answer = service.get(&format!("{path_of_one}?no%20such=1"));
+        let path_of_one = path.replace("{type}", "pump").replace("{id}", "1").replace("{name}", "ops");
+        let answer = get(&format!("{path_of_one}?no%20such=1"));
         assert_eq!(answer.status, 400, "{path}");
         let problem = answer.json();
         assert_eq!(problem["type"], json!("urn:devstatus:problem:unknown-parameter"), "{path}");

@@ -132,8 +132,11 @@ fn an_endpoint_that_was_away_hears_of_everything_or_of_what_is_now() {
     for number in 0..changes() {
         let device = Device { kind: "pump", id: &names[(number % DEVICES) as usize] };
         let round = number / DEVICES;
-        let payload =
-            if round % 2 == 0 { device.connect(round + 1) } else { device.disconnect(round, round + 1) };
+        let payload = if round.is_multiple_of(2) {
+            device.connect(round + 1)
+        } else {
+            device.disconnect(round, round + 1)
+        };
         publisher.retain(&device.topic(), &payload);
     }
     publisher.flush();

@@ -3,18 +3,48 @@
 
 use std::fs;
 
-use serde_json::json;
+use serde_json::{Value, json};
+use testkit::http::Response;
+use testkit::keys::{Key, Keys, text};
 use testkit::mosquitto::Mosquitto;
-use testkit::service::Service;
+use testkit::service::{Launch, Service};
 
 use super::receiver::{Receiver, Reply, SECRET, verify};
 use super::{OTHER_PUMP, PRIVATE, PUMP, VALVE, launch, publish, ready, summaries};
 
 const ENDPOINT: &str = "/api/v1/webhooks/ops";
 
-/// The endpoint as the list shows it.
-fn shown(service: &Service) -> serde_json::Value {
-    service.get("/api/v1/webhooks").json()["webhooks"][0].clone()
+/// A service, and the key of an administrator, whom alone it shows its webhooks.
+struct Administered {
+    service: Service,
+    admin: Key,
+    _keys: Keys,
+}
+
+impl Administered {
+    fn start(launch: Launch) -> Self {
+        let keys = Keys::new();
+        let admin = keys.create("admin");
+        let service = ready(launch.arguments(&["--keys-file", text(&keys.path())]));
+        Self { service, admin, _keys: keys }
+    }
+
+    fn request(&self, method: &str, path: &str) -> Response {
+        self.service.request_with(method, path, &[("authorization", &self.admin.bearer())])
+    }
+
+    fn post(&self, what: &str) -> Response {
+        self.request("POST", &format!("{ENDPOINT}/{what}"))
+    }
+
+    /// The endpoint as the list shows it.
+    fn shown(&self) -> Value {
+        self.request("GET", "/api/v1/webhooks").json()["webhooks"][0].clone()
+    }
+
+    fn wait_until_shown(&self, field: &str, value: &Value) {
+        self.service.wait_until(&format!("{field} is {value}"), || self.shown()[field] == *value);
+    }
 }
 
 #[test]
@@ -23,50 +53,49 @@ fn a_message_that_is_rejected_for_good_holds_up_no_other() {
     let receiver = Receiver::start(|delivery, _| {
         Reply::Status(if delivery.json()["data"]["id"] == json!(PUMP.id) { 422 } else { 200 })
     });
-    let service = ready(launch(&broker, directory.path(), &receiver.url(), PRIVATE));
+    let service = Administered::start(launch(&broker, directory.path(), &receiver.url(), PRIVATE));
     publish(&broker, &[(PUMP, PUMP.connect(1)), (VALVE, VALVE.connect(2))]);
     let taken = receiver.wait_for_taken(1);
     assert_eq!(summaries(&taken), ["device.connected v-3 00:02"]);
-    service.wait_until("it is given up", || shown(&service)["dead_letters_total"] == json!(1));
+    service.wait_until_shown("dead_letters_total", &json!(1));
     publish(&broker, &[(OTHER_PUMP, OTHER_PUMP.connect(3))]);
     assert_eq!(receiver.wait_for_taken(2)[1].summary(), "device.connected q-2 00:03");
-    let deliveries = service.get(&format!("{ENDPOINT}/deliveries")).json();
+    let deliveries = service.request("GET", &format!("{ENDPOINT}/deliveries")).json();
     let letter = deliveries["dead_letters"][0].clone();
     assert_eq!(letter["device"], json!({"type": "pump", "id": "p-1"}));
     assert_eq!((&letter["type"], &letter["failure"]), (&json!("device.connected"), &json!("it answers 422")));
     assert_eq!(deliveries["attempts"][0]["status"], json!(200));
     let id = letter["id"].as_str().unwrap();
-    let redeliver = format!("{ENDPOINT}/redeliver?id={id}");
-    let refused = service.request("POST", &redeliver).json();
+    let redeliver = format!("redeliver?id={id}");
+    let refused = service.post(&redeliver).json();
     assert_eq!(refused, json!({"done": false, "failure": "it answers 422"}));
     receiver.set_script(|_, _| Reply::Status(200));
-    assert_eq!(service.request("POST", &redeliver).json(), json!({"done": true, "failure": null}));
+    assert_eq!(service.post(&redeliver).json(), json!({"done": true, "failure": null}));
     let taken = receiver.wait_for_taken(3);
     verify(&taken);
     assert_eq!((&*taken[2].id, &*taken[2].summary()), (id, "device.connected p-1 00:01"));
-    assert_eq!(shown(&service)["dead_letters_total"], json!(0));
-    assert_eq!(service.request("POST", &redeliver).status, 404);
+    assert_eq!(service.shown()["dead_letters_total"], json!(0));
+    assert_eq!(service.post(&redeliver).status, 404);
 }
 
 #[test]
 fn an_endpoint_is_tried_out_enabled_again_and_sent_what_it_has_had() {
     let (broker, directory) = (Mosquitto::start(), tempfile::tempdir().unwrap());
     let receiver = Receiver::start(|_, _| Reply::Status(410));
-    let service = ready(launch(&broker, directory.path(), &receiver.url(), PRIVATE));
+    let service = Administered::start(launch(&broker, directory.path(), &receiver.url(), PRIVATE));
     publish(&broker, &[(PUMP, PUMP.connect(1))]);
-    service.wait_until("it is disabled", || shown(&service)["state"] == json!("gone"));
+    service.wait_until_shown("state", &json!("gone"));
     receiver.set_script(|_, _| Reply::Status(200));
-    let post = |what: &str| service.request("POST", &format!("{ENDPOINT}/{what}"));
-    assert_eq!(post("test").json(), json!({"done": true, "failure": null}));
+    assert_eq!(service.post("test").json(), json!({"done": true, "failure": null}));
     let taken = receiver.wait_for_taken(1);
     verify(&taken);
     assert_eq!(taken[0].json()["type"], json!("webhook.test"));
-    assert_eq!(post("enable").json()["done"], json!(true));
+    assert_eq!(service.post("enable").json()["done"], json!(true));
     assert_eq!(receiver.wait_for_taken(2)[1].summary(), "device.connected p-1 00:01");
-    service.wait_until("it delivers", || shown(&service)["state"] == json!("delivering"));
+    service.wait_until_shown("state", &json!("delivering"));
     publish(&broker, &[(PUMP, PUMP.disconnect(1, 2))]);
     receiver.wait_for_taken(3);
-    assert_eq!(post("redeliver?since=2026-01-01T00:00:00Z").json()["done"], json!(true));
+    assert_eq!(service.post("redeliver?since=2026-01-01T00:00:00Z").json()["done"], json!(true));
     let taken = receiver.wait_for_taken(5);
     assert_eq!((&taken[3].id, &taken[4].id), (&taken[1].id, &taken[2].id));
     for (path, status) in [
@@ -76,7 +105,7 @@ fn an_endpoint_is_tried_out_enabled_again_and_sent_what_it_has_had() {
         ("redeliver?id=evt_0", 404),
         ("delete", 404),
     ] {
-        assert_eq!(post(path).status, status, "{path}");
+        assert_eq!(service.post(path).status, status, "{path}");
     }
     assert_eq!(service.request("POST", "/api/v1/webhooks/other/test").status, 404);
 }
@@ -104,7 +133,7 @@ fn endpoints_are_read_again_when_their_file_changes() {
     };
     let file = write("1", &first.url(), "");
     let store = format!("sqlite:{}/store.db", directory.path().display());
-    let launch = testkit::service::Launch::to(&broker.url()).on_store(&store);
+    let launch = Launch::to(&broker.url()).on_store(&store);
     let service = ready(launch.arguments(&["-c", file.to_str().unwrap()]));
     publish(&broker, &[(PUMP, PUMP.connect(1))]);
     first.wait_for_taken(1);
