@@ -6,24 +6,27 @@ use std::fmt;
 use std::net::IpAddr;
 use std::str::FromStr;
 
-use super::{Moment, Status};
+use super::{Device, Moment, Status};
 
-/// What a device must be like to be shown; by default every device is.
+/// What a device must be like to be shown; by default every device is. Values of one field mean "or", fields mean "and": lists,
+/// streams and webhooks all select by this.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Filter {
     /// One of these types; empty: any.
     pub types: Vec<String>,
     /// From one of these sources; empty: any.
     pub sources: Vec<String>,
-    /// What the id begins with.
-    pub id_prefix: String,
+    /// One of these ids; empty: any.
+    pub ids: Vec<String>,
+    /// What the id begins with, one of these; empty: anything.
+    pub id_prefixes: Vec<String>,
     pub status: Option<Status>,
-    /// Why it is disconnected; no connected device has one.
-    pub close_code: Option<u16>,
+    /// Why it is disconnected, one of these; no connected device has one. Empty: any.
+    pub close_codes: Vec<u16>,
     /// Words for why it is disconnected, one of these; no connected device has one. Empty: any.
     pub causes: Vec<&'static str>,
-    /// Where it connected from.
-    pub address: Option<Network>,
+    /// Where it connected from, one of these; empty: anywhere.
+    pub addresses: Vec<Network>,
     /// Its status was decided then or later.
     pub since: Option<Moment>,
     /// Its status was decided before.
@@ -51,18 +54,34 @@ pub struct Traits<'a> {
 impl Filter {
     /// Whether the filter lets a device through.
     pub fn admits(&self, device: &Traits<'_>) -> bool {
-        (self.types.is_empty() || self.types.iter().any(|wanted| wanted == device.device_type))
-            && (self.sources.is_empty() || self.sources.iter().any(|wanted| wanted == device.source))
-            && device.id.starts_with(&self.id_prefix)
+        self.admits_name(Device { device_type: device.device_type, id: device.id })
+            && is_any_of(&self.sources, |wanted| wanted == device.source)
             && self.status.is_none_or(|wanted| wanted == device.status)
-            && self
-                .close_code
-                .is_none_or(|wanted| device.status == Status::Disconnected && wanted == device.close_code)
+            && is_any_of(&self.close_codes, |wanted| {
+                device.status == Status::Disconnected && *wanted == device.close_code
+            })
             && (self.causes.is_empty() || device.cause.is_some_and(|cause| self.causes.contains(&cause)))
-            && self
-                .address
-                .is_none_or(|wanted| device.address.is_some_and(|address| wanted.contains(address)))
+            && is_any_of(&self.addresses, |wanted| {
+                device.address.is_some_and(|address| wanted.contains(address))
+            })
             && self.admits_time(device.time)
+    }
+
+    /// Whether the filter lets a device of that type and id through, if it fits otherwise.
+    pub fn admits_name(&self, device: Device<'_>) -> bool {
+        is_any_of(&self.types, |wanted| wanted == device.device_type)
+            && is_any_of(&self.ids, |wanted| wanted == device.id)
+            && is_any_of(&self.id_prefixes, |wanted| device.id.starts_with(wanted.as_str()))
+    }
+
+    /// What the id of every device begins with that the filter lets through: an order by id is only gone through from there on.
+    pub fn common_id_prefix(&self) -> &str {
+        let wanted = if self.ids.is_empty() { &self.id_prefixes } else { &self.ids };
+        let Some((first, others)) = wanted.split_first() else { return "" };
+        others.iter().fold(first, |common, other| {
+            let same = common.bytes().zip(other.bytes()).take_while(|(one, other)| one == other).count();
+            &common[..common.floor_char_boundary(same)]
+        })
     }
 
     /// Whether a status decided at that time is let through; one decided at an unknown time is in no span.
@@ -72,6 +91,11 @@ impl Filter {
             && self.since.is_none_or(|since| time >= since)
             && self.until.is_none_or(|until| time < until)
     }
+}
+
+/// Whether one of the wanted values fits, or none is wanted.
+fn is_any_of<T>(wanted: &[T], fits: impl FnMut(&T) -> bool) -> bool {
+    wanted.is_empty() || wanted.iter().any(fits)
 }
 
 /// What a list is ordered by. Either order is total, so that each device has one place in it.
@@ -278,8 +302,14 @@ mod tests {
         let any = Filter::default();
         let connected = Traits { status: Status::Connected, cause: None, ..device };
         let unknown = Traits { time: Moment::UNKNOWN, address: None, ..device };
-        let types = |types: &[&str]| Filter {
-            types: types.iter().map(|name| (*name).to_owned()).collect(),
+        let texts = |texts: &[&str]| texts.iter().map(|text| (*text).to_owned()).collect::<Vec<_>>();
+        let types = |types: &[&str]| Filter { types: texts(types), ..any.clone() };
+        let sources = |sources: &[&str]| Filter { sources: texts(sources), ..any.clone() };
+        let ids = |ids: &[&str]| Filter { ids: texts(ids), ..any.clone() };
+        let prefixes = |prefixes: &[&str]| Filter { id_prefixes: texts(prefixes), ..any.clone() };
+        let codes = |codes: &[u16]| Filter { close_codes: codes.to_vec(), ..any.clone() };
+        let networks = |networks: &[&str]| Filter {
+            addresses: networks.iter().map(|text| network(text).unwrap()).collect(),
             ..any.clone()
         };
         let span = |since: Option<i128>, until: Option<i128>| Filter {
@@ -291,19 +321,26 @@ mod tests {
             (any.clone(), device, true),
             (types(&["valve", "pump"]), device, true),
             (types(&["valve"]), device, false),
-            (Filter { id_prefix: "p-1".into(), ..any.clone() }, device, true),
-            (Filter { id_prefix: "p-17x".into(), ..any.clone() }, device, false),
+            (sources(&["emqx", "tasmota"]), device, true),
+            (sources(&["emqx"]), device, false),
+            (ids(&["p-1", "p-17"]), device, true),
+            (ids(&["p-1"]), device, false),
+            (prefixes(&["p-1"]), device, true),
+            (prefixes(&["q", "p-"]), device, true),
+            (prefixes(&["p-17x"]), device, false),
             (Filter { status: Some(Status::Disconnected), ..any.clone() }, device, true),
             (Filter { status: Some(Status::Connected), ..any.clone() }, device, false),
-            (Filter { close_code: Some(91), ..any.clone() }, device, true),
-            (Filter { close_code: Some(91), ..any.clone() }, connected, false),
-            (Filter { close_code: Some(0), ..any.clone() }, device, false),
+            (codes(&[160, 91]), device, true),
+            (codes(&[91]), connected, false),
+            (codes(&[0]), device, false),
             (Filter { causes: vec!["timeout", "connection"], ..any.clone() }, device, true),
             (Filter { causes: vec!["timeout"], ..any.clone() }, device, false),
             (Filter { causes: vec!["connection"], ..any.clone() }, connected, false),
-            (Filter { address: network("192.0.2.0/24"), ..any.clone() }, device, true),
-            (Filter { address: network("192.0.3.0/24"), ..any.clone() }, device, false),
-            (Filter { address: network("0.0.0.0/0"), ..any.clone() }, unknown, false),
+            (networks(&["192.0.3.0/24", "192.0.2.0/24"]), device, true),
+            (networks(&["192.0.3.0/24"]), device, false),
+            (networks(&["0.0.0.0/0"]), unknown, false),
+            (Filter { causes: vec!["connection"], ..types(&["pump"]) }, device, true),
+            (Filter { causes: vec!["timeout"], ..types(&["pump"]) }, device, false),
             (span(Some(50), Some(51)), device, true),
             (span(Some(51), None), device, false),
             (span(None, Some(50)), device, false),
@@ -312,5 +349,21 @@ mod tests {
         ] {
             assert_eq!(filter.admits(&device), admitted, "{filter:?} {device:?}");
         }
+    }
+
+    #[test]
+    fn what_all_wanted_ids_begin_with_is_their_common_beginning() {
+        let common = |ids: &[&str], prefixes: &[&str]| {
+            let texts = |texts: &[&str]| texts.iter().map(|text| (*text).to_owned()).collect();
+            let filter = Filter { ids: texts(ids), id_prefixes: texts(prefixes), ..Filter::default() };
+            filter.common_id_prefix().to_owned()
+        };
+        assert_eq!(common(&[], &[]), "");
+        assert_eq!(common(&[], &["p-1"]), "p-1");
+        assert_eq!(common(&[], &["p-1", "p-2", "p-17"]), "p-");
+        assert_eq!(common(&["p-1", "p-17"], &["x"]), "p-1");
+        assert_eq!(common(&["p", "q"], &[]), "");
+        // Half of a character is no text.
+        assert_eq!(common(&[], &["aä", "aö"]), "a");
     }
 }

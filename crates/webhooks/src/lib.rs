@@ -6,7 +6,7 @@
 //!      ^---- position, once all of the page was taken ----'
 //! ```
 //!
-//! Pure, without a clock or IO: `settings`, `signature`, `message`, `selection`, `address`, `answer`, `kept`.
+//! Pure, without a clock or IO: `settings`, `signature`, `message`, `address`, `answer`, `kept`.
 
 mod address;
 mod answer;
@@ -20,7 +20,6 @@ pub mod metrics;
 mod orders;
 mod outbox;
 mod reader;
-mod selection;
 mod service;
 pub mod settings;
 mod signature;

@@ -179,7 +179,7 @@ impl<'a> HistoryReader<'a> {
         if let Some(change) = change {
             let device = DeviceName::of(change.device.device());
             let is_off = change.device.status == Status::Disconnected;
-            if is_off && !self.endpoint.selector.admits(&change.device) {
+            if is_off && !self.endpoint.selects(&change.device) {
                 self.settle.forget(&device);
             } else {
                 let of = StatusChange { status: change.device.status, previous: change.previous, at_ms };

@@ -5,11 +5,11 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use presence::Status;
+use presence::query::Filter;
 use server::registry::Snapshot;
 use url::{Host, Url};
 
 pub use crate::address::is_public;
-pub use crate::selection::Selector;
 pub use crate::signature::{SECRET_BYTES_MAX, SECRET_BYTES_MIN, SECRETS_MAX, SigningSecret};
 
 /// More endpoints than any site was seen to have; each holds a page of messages, 8 connections and a task.
@@ -28,7 +28,8 @@ pub struct EndpointSettings {
     pub secrets: Vec<SigningSecret>,
     /// Empty: all.
     pub events: Vec<EventType>,
-    pub selector: Selector,
+    /// Which devices, as lists and streams select them.
+    pub selector: Filter,
     pub mode: Mode,
     /// How long a disconnect must have lasted before it is sent; a connect before that cancels it.
     pub settle: Duration,
@@ -89,7 +90,12 @@ impl EndpointSettings {
     /// Whether the endpoint wants to hear that the device is as it is.
     pub(crate) fn admits(&self, device: &Snapshot) -> bool {
         let event_type = EventType::of(device.status);
-        (self.events.is_empty() || self.events.contains(&event_type)) && self.selector.admits(device)
+        (self.events.is_empty() || self.events.contains(&event_type)) && self.selects(device)
+    }
+
+    /// Whether the endpoint wants to hear of the device at all as it is.
+    pub(crate) fn selects(&self, device: &Snapshot) -> bool {
+        self.selector.admits(&device.traits(&self.selector))
     }
 }
 

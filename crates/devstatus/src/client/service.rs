@@ -202,40 +202,34 @@ fn query(selection: &Selection) -> String {
     let Selection {
         types,
         sources,
-        id_prefix,
+        id_prefixes,
         status,
-        close_code,
+        close_codes,
         causes,
-        address,
+        addresses,
         since,
         until,
         sort,
         snapshot,
         limit: _,
     } = selection;
-    let mut query = Serializer::for_suffix(String::from("?"), 1);
-    for device_type in types {
-        query.append_pair("type", device_type);
-    }
-    for source in sources {
-        query.append_pair("source", source);
-    }
-    for cause in causes {
-        query.append_pair("cause", cause);
-    }
-    let close_code = close_code.map(|code| code.to_string());
+    let close_codes: Vec<_> = close_codes.iter().map(u16::to_string).collect();
     let snapshot = snapshot.then(|| true.to_string());
-    for (name, value) in [
-        ("id_prefix", id_prefix),
-        ("status", status),
-        ("close_code", &close_code),
-        ("address", address),
-        ("since", since),
-        ("until", until),
-        ("sort", sort),
-        ("snapshot", &snapshot),
+    let mut query = Serializer::for_suffix(String::from("?"), 1);
+    for (name, values) in [
+        ("type", types.as_slice()),
+        ("source", sources),
+        ("cause", causes),
+        ("id_prefix", id_prefixes),
+        ("status", status.as_slice()),
+        ("close_code", &close_codes),
+        ("address", addresses),
+        ("since", since.as_slice()),
+        ("until", until.as_slice()),
+        ("sort", sort.as_slice()),
+        ("snapshot", snapshot.as_slice()),
     ] {
-        if let Some(value) = value {
+        for value in values {
             query.append_pair(name, value);
         }
     }
@@ -259,18 +253,18 @@ mod tests {
         let selection = Selection {
             types: vec!["pump".to_owned(), "fan".to_owned()],
             sources: vec!["south/esphome".to_owned()],
-            id_prefix: Some("a+b".to_owned()),
+            id_prefixes: vec!["a+b".to_owned()],
             status: Some("disconnected".to_owned()),
-            close_code: Some(91),
+            close_codes: vec![91, 160],
             causes: vec!["timeout".to_owned()],
-            address: Some("192.0.2.0/24".to_owned()),
+            addresses: vec!["192.0.2.0/24".to_owned()],
             since: Some("2026-11-24T12:00:00+01:00".to_owned()),
             until: Some("2026-11-24T12:00:00Z".to_owned()),
             sort: Some("-since".to_owned()),
             snapshot: true,
             limit: Some(3),
         };
-        let expected = "?type=pump&type=fan&source=south%2Fesphome&cause=timeout&id_prefix=a%2Bb&status=disconnected&close_code=91\
+        let expected = "?type=pump&type=fan&source=south%2Fesphome&cause=timeout&id_prefix=a%2Bb&status=disconnected&close_code=91&close_code=160\
                         &address=192.0.2.0%2F24&since=2026-11-24T12%3A00%3A00%2B01%3A00\
                         &until=2026-11-24T12%3A00%3A00Z&sort=-since&snapshot=true";
         assert_eq!(query(&selection), expected);

@@ -84,11 +84,11 @@ pub struct Selection {
     pub types: Vec<String>,
     /// Empty: of any.
     pub sources: Vec<String>,
-    pub id_prefix: Option<String>,
+    pub id_prefixes: Vec<String>,
     pub status: Option<String>,
-    pub close_code: Option<u16>,
+    pub close_codes: Vec<u16>,
     pub causes: Vec<String>,
-    pub address: Option<String>,
+    pub addresses: Vec<String>,
     /// Of lists alone.
     pub since: Option<String>,
     pub until: Option<String>,

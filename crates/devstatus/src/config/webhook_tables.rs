@@ -14,11 +14,11 @@ use super::refusal::{ConfigError, Origin, nearest, showable};
 use super::toml::{WEBHOOKS, line_of};
 use super::value::period;
 use formats::Cause;
-use presence::query::Network;
+use presence::query::{Filter, Network};
 use presence::settle::SETTLE_MAX;
 use webhooks::settings::{
     ENDPOINTS_MAX, EndpointSettings, EndpointUrl, EventType, Mode, NAME_MAX_BYTES, SECRET_BYTES_MAX,
-    SECRET_BYTES_MIN, SECRETS_MAX, Selector, SigningSecret, is_public,
+    SECRET_BYTES_MIN, SECRETS_MAX, SigningSecret, is_public,
 };
 
 /// The endpoints, and where the first of them is described.
@@ -95,7 +95,7 @@ fn endpoint(keys: &Keys<'_>) -> Result<EndpointSettings, ConfigError> {
     })?;
     let selector = match selector {
         Some(table) => selector_of(&Keys { prefix: "webhook.selector", table, ..keys.inner("selector") })?,
-        None => Selector::default(),
+        None => Filter::default(),
     };
     keys.refuse_others()?;
     let (events, mode, settle) =
@@ -103,13 +103,13 @@ fn endpoint(keys: &Keys<'_>) -> Result<EndpointSettings, ConfigError> {
     Ok(EndpointSettings { name, url, secrets, events, selector, mode, settle, allow_private })
 }
 
-fn selector_of(keys: &Keys<'_>) -> Result<Selector, ConfigError> {
+fn selector_of(keys: &Keys<'_>) -> Result<Filter, ConfigError> {
     let list = |key: &'static str| {
         let texts = keys.optional(key, "a text, or a list of texts", texts);
         texts.map(|texts| texts.unwrap_or_default().into_iter().map(str::to_owned).collect::<Vec<_>>())
     };
     let causes = Cause::words().collect::<Vec<_>>().join(", ");
-    let selector = Selector {
+    let selector = Filter {
         types: list("type")?,
         ids: list("id")?,
         id_prefixes: list("id_prefix")?,
@@ -122,9 +122,8 @@ fn selector_of(keys: &Keys<'_>) -> Result<Selector, ConfigError> {
             .unwrap_or_default(),
         causes: keys
             .optional("cause", &format!("one or a list of {causes}"), |value| {
-                let is_cause = |text: &&str| Cause::place_of_word(text).is_some();
-                let causes = texts(value)?;
-                causes.iter().all(is_cause).then(|| causes.into_iter().map(str::to_owned).collect())
+                let cause = |word: &str| Cause::words().find(|known| *known == word);
+                texts(value)?.into_iter().map(cause).collect::<Option<Vec<_>>>()
             })?
             .unwrap_or_default(),
         addresses: keys
@@ -132,6 +131,10 @@ fn selector_of(keys: &Keys<'_>) -> Result<Selector, ConfigError> {
                 texts(value)?.into_iter().map(|text| text.parse().ok()).collect::<Option<Vec<Network>>>()
             })?
             .unwrap_or_default(),
+        // The events are chosen by name, and when one happened is no trait of a device that an endpoint hears of.
+        status: None,
+        since: None,
+        until: None,
     };
     keys.refuse_others()?;
     Ok(selector)

@@ -66,7 +66,7 @@ fn a_stream_shows_matching_changes_in_order() {
         (PUMP, PUMP.disconnect(1, 4)),
         (VALVE, VALVE.disconnect(2, 5).replace(r#""CloseCode":91"#, r#""CloseCode":160"#)),
     ];
-    let wanted: [(&str, &[usize]); 9] = [
+    let wanted: [(&str, &[usize]); 11] = [
         ("", &[0, 1, 2, 3, 4]),
         ("type=pump", &[0, 2, 3]),
         ("type=pump&type=valve", &[0, 1, 2, 3, 4]),
@@ -75,6 +75,8 @@ fn a_stream_shows_matching_changes_in_order() {
         ("address=198.51.100.0/24", &[0, 1, 3, 4]),
         ("id_prefix=p-", &[0, 1, 3, 4]),
         ("type=pump&status=connected&id_prefix=q", &[2]),
+        ("id=q-2&id=p-3", &[1, 2, 4]),
+        ("close_code=160&close_code=91&id_prefix=p-1&id_prefix=q", &[3]),
         ("type=fan", &[]),
     ];
     let mut streams: Vec<_> =

@@ -54,7 +54,7 @@ impl StatesQuery {
         })?;
         let filter = Filter {
             types: given.one("deviceType")?.map(str::to_owned).into_iter().collect(),
-            id_prefix: device_id.clone().unwrap_or_default(),
+            id_prefixes: device_id.clone().into_iter().collect(),
             status: given.parse("connectionStatus", "connected or disconnected", ConnectionStatus::parse)?,
             // A session's messages are not older than its beginning.
             since: connected_after,

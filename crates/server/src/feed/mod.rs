@@ -85,7 +85,7 @@ impl Change {
     pub fn traits(&self, filter: &Filter) -> Traits<'_> {
         let address = || *self.address.get_or_init(|| self.snapshot.address());
         let cause = || *self.cause.get_or_init(|| self.snapshot.cause_class());
-        let address = filter.address.and_then(|_| address());
+        let address = if filter.addresses.is_empty() { None } else { address() };
         self.snapshot.traits_with(address, if filter.causes.is_empty() { None } else { cause() })
     }
 

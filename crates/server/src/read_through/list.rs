@@ -153,13 +153,15 @@ fn start(device_type: Option<&str>, query: &Query) -> Option<Option<Position>> {
 
 /// Whether the store itself can filter.
 fn is_plain(filter: &Filter, listed: &[Option<String>]) -> bool {
-    let Filter { types, sources, id_prefix, status: _, close_code, causes, address, since, until } = filter;
+    let Filter { types, sources, ids, id_prefixes, status: _, close_codes, causes, addresses, since, until } =
+        filter;
     (types.is_empty() || listed != [None])
         && sources.is_empty()
-        && id_prefix.is_empty()
-        && close_code.is_none()
+        && ids.is_empty()
+        && id_prefixes.is_empty()
+        && close_codes.is_empty()
         && causes.is_empty()
-        && address.is_none()
+        && addresses.is_empty()
         && since.is_none()
         && until.is_none()
 }

@@ -8,35 +8,39 @@ use presence::{Moment, Status};
 pub(super) struct IndexFilter {
     connected: bool,
     disconnected: bool,
-    close_code: Option<u16>,
+    /// Empty: any.
+    close_codes: Box<[u16]>,
     /// A bit for the place of each cause that is wanted; `None`: any is.
     causes: Option<u16>,
     /// A status decided at an unknown time is in no span.
     unknown_time: bool,
     since: Moment,
     until: Option<Moment>,
-    /// An address fits whose masked bits are these; that of none are these if none fits.
+    /// `None`: any address fits.
+    networks: Option<Box<[MaskedBits]>>,
+}
+
+/// An address fits whose masked bits are these.
+struct MaskedBits {
     mask: u32,
-    network: u32,
+    bits: u32,
 }
 
 impl IndexFilter {
     pub fn of(filter: &Filter) -> Self {
-        // No address masked to nothing is 1.
-        const NO_ADDRESS: (u32, u32) = (0, 1);
         let any = |status| filter.status.is_none_or(|wanted| wanted == status);
-        let (mask, network) =
-            filter.address.map_or((0, 0), |wanted| wanted.ipv4_mask_and_bits().unwrap_or(NO_ADDRESS));
+        // An index has only IPv4 addresses.
+        let masked = filter.addresses.iter().filter_map(|wanted| wanted.ipv4_mask_and_bits());
+        let masked = masked.map(|(mask, bits)| MaskedBits { mask, bits });
         Self {
-            connected: any(Status::Connected) && filter.close_code.is_none() && filter.causes.is_empty(),
+            connected: any(Status::Connected) && filter.close_codes.is_empty() && filter.causes.is_empty(),
             disconnected: any(Status::Disconnected),
-            close_code: filter.close_code,
+            close_codes: filter.close_codes.as_slice().into(),
             causes: (!filter.causes.is_empty()).then(|| places(&filter.causes)),
             unknown_time: filter.since.is_none() && filter.until.is_none(),
             since: filter.since.unwrap_or(Moment::UNKNOWN),
             until: filter.until,
-            mask,
-            network,
+            networks: (!filter.addresses.is_empty()).then(|| masked.collect()),
         }
     }
 
@@ -49,12 +53,20 @@ impl IndexFilter {
             Status::Disconnected => self.disconnected,
         };
         status
-            && index_key.address.is_none_or(|address| address.to_bits() & self.mask == self.network)
-            && self.close_code.is_none_or(|wanted| index_key.end_code.close_code() == Some(wanted))
+            && index_key.address.is_none_or(|address| self.admits_address(address.to_bits()))
+            && (self.close_codes.is_empty()
+                || index_key.end_code.close_code().is_some_and(|code| self.close_codes.contains(&code)))
             && self.causes.is_none_or(|places| places & 1 << index_key.end_code.cause() != 0)
             && index_key.time >= self.since
             && self.until.is_none_or(|until| index_key.time < until)
             && (self.unknown_time || index_key.time != Moment::UNKNOWN)
+    }
+
+    #[inline]
+    fn admits_address(&self, address: u32) -> bool {
+        self.networks
+            .as_ref()
+            .is_none_or(|networks| networks.iter().any(|network| address & network.mask == network.bits))
     }
 }
 
@@ -92,17 +104,17 @@ mod tests {
         #[test]
         fn the_index_filter_admits_every_device_that_the_filter_admits(
             wanted in prop::option::of(status()),
-            wanted_code in prop::option::of(0u16..3),
+            close_codes in prop::collection::vec(0u16..3, 0..3),
             causes in prop::sample::subsequence(vec!["ended", "connection", "timeout", "unknown"], 0..3),
-            network in prop::option::of(prop::sample::select(&NETWORKS[..])),
+            networks in prop::sample::subsequence(NETWORKS.to_vec(), 0..3),
             since in prop::option::of((0i128..4).prop_map(Moment::from_nanos)),
             until in prop::option::of((0i128..4).prop_map(Moment::from_nanos)),
             index_key in (status(), prop::sample::select(vec![0u16, 1, 2, 91, 160]), moment(), prop::sample::select(&ADDRESSES[..])),
         ) {
             let (status, code, time, address) = index_key;
             let address = Ipv4Addr::from(address);
-            let network = network.map(|text| text.parse().unwrap());
-            let filter = Filter { status: wanted, close_code: wanted_code, causes, address: network, since, until, ..Filter::default() };
+            let addresses = networks.iter().map(|text| text.parse().unwrap()).collect();
+            let filter = Filter { status: wanted, close_codes, causes, addresses, since, until, ..Filter::default() };
             let traits = Traits {
                 source: "iot-platform",
                 device_type: "t",
@@ -124,7 +136,7 @@ mod tests {
             let index_key = IndexKey { status, end_code, time, address: Some(address) };
             let index_filter = IndexFilter::of(&filter);
             prop_assert_eq!(index_filter.may_admit(index_key), filter.admits(&traits));
-            let without_address = Filter { address: None, ..filter };
+            let without_address = Filter { addresses: Vec::new(), ..filter };
             prop_assert_eq!(
                 index_filter.may_admit(IndexKey { address: None, ..index_key }),
                 without_address.admits(&Traits { address: None, ..traits })

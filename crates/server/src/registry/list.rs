@@ -184,7 +184,7 @@ impl DeviceRegistry {
         want: usize,
         take: impl Fn(&IndexEntry) -> Option<T>,
     ) -> ScanStep<T> {
-        let (index_filter, id_prefix) = (IndexFilter::of(&query.filter), &query.filter.id_prefix);
+        let (index_filter, id_prefix) = (IndexFilter::of(&query.filter), query.filter.common_id_prefix());
         let begins_with = |entry| match order {
             Order::OfType(_) => index.begins_with(entry, id_prefix),
             Order::OfFurtherTypes => None,
@@ -262,7 +262,7 @@ impl DeviceRegistry {
     }
 
     fn start_by_id(&self, index: &TypeIndex, query: &Query, after: Option<&Position>) -> At {
-        let prefix = &query.filter.id_prefix;
+        let prefix = query.filter.common_id_prefix();
         let start = if prefix.is_empty() {
             (0, 0)
         } else {
@@ -277,7 +277,7 @@ impl DeviceRegistry {
     }
 
     fn end_by_id(&self, index: &TypeIndex, query: &Query, after: Option<&Position>) -> At {
-        let prefix = &query.filter.id_prefix;
+        let prefix = query.filter.common_id_prefix();
         let end = if prefix.is_empty() {
             index.by_id().end()
         } else {

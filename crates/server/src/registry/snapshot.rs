@@ -107,7 +107,7 @@ impl Snapshot {
 
     /// What a filter looks at. The message is read only for a filter that asks for what only the message says.
     pub fn traits(&self, filter: &Filter) -> Traits<'_> {
-        let address = filter.address.and_then(|_| self.address());
+        let address = (!filter.addresses.is_empty()).then(|| self.address()).flatten();
         let cause = (!filter.causes.is_empty()).then(|| self.cause_class()).flatten();
         self.traits_with(address, cause)
     }

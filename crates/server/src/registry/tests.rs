@@ -76,41 +76,44 @@ fn step() -> impl Strategy<Value = Step> {
 
 fn query() -> impl Strategy<Value = Query> {
     let types = prop::collection::vec(prop::sample::select(&TYPES[..]).prop_map(str::to_owned), 0..3);
-    let prefix = prop_oneof![
-        4 => Just(String::new()),
-        1 => prop::sample::select(&["u", "unit-", "unit-00", "unit-000000000", "ü", "1", "zz"][..]).prop_map(str::to_owned),
+    let prefixes = prop_oneof![
+        4 => Just(Vec::new()),
+        1 => prop::collection::vec(
+            prop::sample::select(&["u", "unit-", "unit-00", "unit-000000000", "ü", "1", "zz"][..]).prop_map(str::to_owned),
+            1..3,
+        ),
     ];
     let status =
         prop::option::weighted(0.3, prop_oneof![Just(Status::Connected), Just(Status::Disconnected)]);
-    let code = prop::option::weighted(0.2, prop::sample::select(&[0u16, 91, 160, 7][..]));
-    let address = prop::option::weighted(
-        0.2,
-        prop::sample::select(&["192.0.2.0/24", "192.0.2.1", "2001:db8::/32", "10.0.0.0/8"][..]),
-    );
+    let codes = prop::sample::subsequence(vec![0u16, 91, 160, 7], 1..3);
+    let codes = prop_oneof![4 => Just(Vec::new()), 1 => codes];
+    let networks = vec!["192.0.2.0/24", "192.0.2.1", "2001:db8::/32", "10.0.0.0/8"];
+    let networks = prop_oneof![4 => Just(Vec::new()), 1 => prop::sample::subsequence(networks, 1..3)];
     let time =
         || prop::option::weighted(0.2, (0i64..40).prop_map(|time| Moment::from_nanos(i128::from(time))));
     let sort = (any::<bool>(), any::<bool>());
     let causes = prop::sample::subsequence(vec!["timeout", "connection", "tls"], 0..3);
     let causes = prop_oneof![4 => Just(Vec::new()), 1 => causes];
-    (types, prefix, (status, code, causes, address), (time(), time()), sort, 1usize..60).prop_map(
+    (types, prefixes, (status, codes, causes, networks), (time(), time()), sort, 1usize..60).prop_map(
         |(
             types,
-            id_prefix,
-            (status, close_code, causes, address),
+            id_prefixes,
+            (status, close_codes, causes, networks),
             (since, until),
             (by_id, descending),
             limit,
         )| {
-            let address = address.map(|text| text.parse().unwrap());
+            let addresses = networks.iter().map(|text| text.parse().unwrap()).collect();
             Query {
                 filter: Filter {
                     sources: Vec::new(),
                     types,
-                    id_prefix,
+                    ids: Vec::new(),
+                    id_prefixes,
                     status,
-                    close_code,
+                    close_codes,
                     causes,
-                    address,
+                    addresses,
                     since,
                     until,
                 },
@@ -332,7 +335,7 @@ fn a_disconnect_of_another_source_has_no_close_code_and_counts_for_none() {
     let filter = Filter { causes: vec!["connection"], ..Filter::default() };
     let sort = Sort { by: SortBy::Id, descending: false };
     assert_eq!(listed(&map, Query { filter, sort, limit: 9, after: None }).len(), 1);
-    let filter = Filter { close_code: Some(0), ..Filter::default() };
+    let filter = Filter { close_codes: vec![0], ..Filter::default() };
     let sort = Sort { by: SortBy::Id, descending: false };
     assert_eq!(listed(&map, Query { filter, sort, limit: 9, after: None }).len(), 1);
 }

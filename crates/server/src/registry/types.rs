@@ -328,7 +328,7 @@ mod tests {
     #[test]
     fn a_list_that_passes_over_many_types_pauses() {
         let map = map_of_types(5_000);
-        let filter = Filter { id_prefix: "none".to_owned(), ..Filter::default() };
+        let filter = Filter { id_prefixes: vec!["none".to_owned()], ..Filter::default() };
         let sort = Sort { by: SortBy::Id, descending: false };
         let mut listing = map.start_list(&Query { filter, sort, after: None, limit: 1 });
         let mut pauses = 0;

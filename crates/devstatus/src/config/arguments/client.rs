@@ -185,22 +185,23 @@ pub(in crate::config) struct FilterArgs {
     // Another setting than the `source` of the service, so no variable and no file gives it.
     #[arg(long = "source", id = SOURCE_FILTER, value_name = "NAME", value_parser = value::source_filter, value_delimiter = ',')]
     pub sources: Vec<String>,
-    /// Only devices whose id begins so
-    #[arg(long, value_name = "TEXT")]
-    pub id_prefix: Option<String>,
+    /// Only devices whose id begins so; may be given more than once
+    #[arg(long = "id-prefix", id = "id_prefix", value_name = "TEXT")]
+    pub id_prefixes: Vec<String>,
     /// Only devices that are connected, or disconnected
     #[arg(long, value_name = "STATUS", value_parser = value::status_filter)]
     pub status: Option<String>,
-    /// Only devices that are disconnected for this reason, 0 to 65535
-    #[arg(long, value_name = "N", value_parser = value::whole(0..=u16::MAX, ""))]
-    pub close_code: Option<u16>,
+    /// Only devices that are disconnected for this reason, 0 to 65535; may be given more than once, or as a list separated by commas
+    #[arg(long = "close-code", id = "close_code", value_name = "N", value_parser = value::whole(0..=u16::MAX, ""), value_delimiter = ',')]
+    pub close_codes: Vec<u16>,
     /// Only devices that are disconnected for a cause of this class, such as timeout; may be given more than once, or as a list
     /// separated by commas
     #[arg(long = "cause", id = "cause", value_name = "CLASS", value_parser = value::cause_filter, value_delimiter = ',')]
     pub causes: Vec<String>,
-    /// Only devices that connected from this address or block, as in 192.0.2.0/24
-    #[arg(long, value_name = "ADDR", value_parser = value::address_filter)]
-    pub address: Option<String>,
+    /// Only devices that connected from this address or block, as in 192.0.2.0/24; may be given more than once, or as a list
+    /// separated by commas
+    #[arg(long = "address", id = "address", value_name = "ADDR", value_parser = value::address_filter, value_delimiter = ',')]
+    pub addresses: Vec<String>,
     /// End after that many devices or changes, 1 to 1000000000
     #[arg(long, value_name = "N", value_parser = value::whole(1..=LIMIT_MAX, ""))]
     pub limit: Option<u64>,

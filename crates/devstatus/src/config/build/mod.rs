@@ -401,11 +401,11 @@ fn selection(filter: FilterArgs) -> Selection {
     Selection {
         types: filter.types,
         sources: filter.sources,
-        id_prefix: filter.id_prefix,
+        id_prefixes: filter.id_prefixes,
         status: filter.status,
-        close_code: filter.close_code,
+        close_codes: filter.close_codes,
         causes: filter.causes,
-        address: filter.address,
+        addresses: filter.addresses,
         limit: filter.limit,
         ..Selection::default()
     }

@@ -1,7 +1,8 @@
 //! `[[webhook]]` tables.
 
 use super::{Files, refusal, serve};
-use webhooks::settings::{EventType, Mode, Selector};
+use presence::query::Filter;
+use webhooks::settings::{EventType, Mode};
 
 const SECRET: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw\n";
 const START: &str = "--broker mqtt://h -o org --store memory: -c {dir}/devstatus.toml";
@@ -36,15 +37,15 @@ fn a_table_describes_an_endpoint() {
     assert_eq!((first.mode, second.mode), (Mode::Latest, Mode::Every));
     assert_eq!([first.settle, second.settle].map(|settle| settle.as_secs()), [90, 0]);
     assert_eq!(first.events, EventType::ALL);
-    let expected = Selector {
+    let expected = Filter {
         types: vec!["pump".to_owned()],
-        causes: vec!["timeout".to_owned()],
+        causes: vec!["timeout"],
         close_codes: vec![91, 160],
         addresses: vec!["10.0.0.0/8".parse().unwrap()],
-        ..Selector::default()
+        ..Filter::default()
     };
     assert_eq!(first.selector, expected);
-    assert!(second.allow_private && !first.allow_private && second.selector == Selector::default());
+    assert!(second.allow_private && !first.allow_private && second.selector == Filter::default());
     assert!(!format!("{first:?}").contains("MfKQ9r8GKYqr"));
 }
 

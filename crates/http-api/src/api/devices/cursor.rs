@@ -1,12 +1,13 @@
 //! Where a list goes on, as a text that means nothing to a client: the last device of a page, and a check that the next page
 //! is of the same list. Any instance can go on from it, also after a restart.
 
+use std::collections::BTreeSet;
 use std::fmt::Write as _;
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
-use presence::query::{Filter, Position, Sort, SortBy};
+use presence::query::{Filter, Network, Position, Sort, SortBy};
 use presence::{Moment, StableHash};
 
 /// The first byte; another form gets another.
@@ -52,34 +53,24 @@ fn check(bytes: &[u8], filter: &Filter, sort: Sort) -> u64 {
 /// parameter that a later version adds changes only the cursors of the lists that use it. Each value bears its length, so
 /// that no value can look like another parameter.
 fn list_of(filter: &Filter, sort: Sort) -> String {
-    let Filter { types, sources, id_prefix, status, close_code, causes, address, since, until } = filter;
+    let Filter { types, sources, ids, id_prefixes, status, close_codes, causes, addresses, since, until } =
+        filter;
     let mut list = String::new();
     let mut add = |name: &str, value: &str| {
         let _ = write!(list, "{name}={}:{value};", value.len());
     };
-    let mut types: Vec<_> = types.iter().collect();
-    types.sort_unstable();
-    types.dedup();
-    types.into_iter().for_each(|name| add("type", name));
-    let mut sources: Vec<_> = sources.iter().collect();
-    sources.sort_unstable();
-    sources.dedup();
-    sources.into_iter().for_each(|name| add("source", name));
-    if !id_prefix.is_empty() {
-        add("id_prefix", id_prefix);
-    }
-    if let Some(status) = status {
-        add("status", status.word());
-    }
-    if let Some(code) = close_code {
-        add("close_code", &code.to_string());
-    }
-    let mut causes = causes.clone();
-    causes.sort_unstable();
-    causes.dedup();
-    causes.into_iter().for_each(|cause| add("cause", cause));
-    if let Some(address) = address {
-        add("address", &address.to_string());
+    for (name, values) in [
+        ("type", types.clone()),
+        ("source", sources.clone()),
+        ("id", ids.clone()),
+        ("id_prefix", id_prefixes.clone()),
+        ("status", status.iter().map(|status| status.word().to_owned()).collect()),
+        ("close_code", close_codes.iter().map(u16::to_string).collect()),
+        ("cause", causes.iter().map(|cause| (*cause).to_owned()).collect()),
+        ("address", addresses.iter().map(Network::to_string).collect()),
+    ] {
+        // Neither order nor repetition makes another list.
+        BTreeSet::from_iter(values).iter().for_each(|value| add(name, value));
     }
     for (name, moment) in [("since", since), ("until", until)] {
         if let Some(nanos) = moment.and_then(Moment::nanos) {
@@ -110,11 +101,12 @@ mod tests {
         let all = Filter {
             types: vec!["valve".to_owned(), "pump".to_owned()],
             sources: Vec::new(),
-            id_prefix: "p".to_owned(),
+            ids: Vec::new(),
+            id_prefixes: vec!["p".to_owned()],
             status: Some(Status::Disconnected),
-            close_code: Some(91),
+            close_codes: vec![91],
             causes: Vec::new(),
-            address: "192.0.2.7/24".parse().ok(),
+            addresses: vec!["192.0.2.7/24".parse().unwrap()],
             since: Some(Moment::from_nanos(1)),
             until: Some(Moment::from_nanos(2)),
         };
@@ -143,7 +135,7 @@ mod tests {
             let filter = Filter::default();
             let cursor = write(&position, &filter, SORT);
             prop_assert_eq!(read(&cursor, &filter, SORT), Some(position));
-            let other_list = Filter { id_prefix: "x".to_owned(), ..Filter::default() };
+            let other_list = Filter { id_prefixes: vec!["x".to_owned()], ..Filter::default() };
             prop_assert_eq!(read(&cursor, &other_list, SORT), None);
             prop_assert_eq!(read(&cursor, &filter, Sort { descending: true, ..SORT }), None);
             let mut damaged = cursor.clone().into_bytes();

@@ -8,46 +8,53 @@ use formats::Cause;
 use presence::query::Filter;
 use presence::{Moment, Status};
 
-/// Types, or sources, that one request may name: as many as a URL of ordinary length holds.
-const TYPES_MAX: usize = 100;
+/// Values of one parameter that a request may give: as many as a URL of ordinary length holds.
+const VALUES_MAX: usize = 100;
 
-/// Reads the parameters `type`, `source`, `id_prefix`, `status`, `close_code`, `cause`, `address`, `since` and `until`.
+/// Reads the parameters `type`, `source`, `id`, `id_prefix`, `status`, `close_code`, `cause`, `address`, `since` and `until`.
 pub fn read(parameters: &Parameters) -> Result<Filter, Error> {
-    let types: Vec<_> = parameters.all("type").map(str::to_owned).collect();
-    if types.len() > TYPES_MAX || types.iter().any(String::is_empty) {
-        return Err(Error::bad_parameter(
-            "type",
-            format!("a type of device, given {TYPES_MAX} times at most"),
-        ));
-    }
-    let sources: Vec<_> = parameters.all("source").map(str::to_owned).collect();
-    if sources.len() > TYPES_MAX || sources.iter().any(String::is_empty) {
-        return Err(Error::bad_parameter("source", format!("a source, given {TYPES_MAX} times at most")));
-    }
-    let status = parameters.parse("status", "connected or disconnected", |text| match text {
+    let text = |text: &str| (!text.is_empty()).then(|| text.to_owned());
+    let statuses = all(parameters, "status", "connected or disconnected", |text| match text {
         "connected" => Some(Status::Connected),
         "disconnected" => Some(Status::Disconnected),
         _ => None,
     })?;
-    let close_code = parameters.parse("close_code", "a number from 0 to 65535", number)?;
-    let cause = |word: &str| Cause::words().find(|known| *known == word);
-    let causes: Option<Vec<_>> = parameters.all("cause").map(cause).collect();
-    let causes = causes.ok_or_else(|| Error::bad_parameter("cause", "a cause class"))?;
-    let address =
-        parameters.parse("address", "an IP address or a block of them, as in 192.0.2.0/24", |text| {
-            text.parse().ok()
-        })?;
     Ok(Filter {
-        types,
-        sources,
-        id_prefix: parameters.one("id_prefix")?.unwrap_or_default().to_owned(),
-        status,
-        close_code,
-        causes,
-        address,
+        types: all(parameters, "type", "a type of device", text)?,
+        sources: all(parameters, "source", "a source", text)?,
+        ids: all(parameters, "id", "an id", text)?,
+        id_prefixes: all(parameters, "id_prefix", "the beginning of an id", |text| Some(text.to_owned()))?,
+        // Both of them are any.
+        status: statuses
+            .split_first()
+            .filter(|(one, others)| others.iter().all(|other| other == *one))
+            .map(|(one, _)| *one),
+        close_codes: all(parameters, "close_code", "a number from 0 to 65535", number)?,
+        causes: all(parameters, "cause", "a cause class", |word| {
+            Cause::words().find(|known| *known == word)
+        })?,
+        addresses: all(
+            parameters,
+            "address",
+            "an IP address or a block of them, as in 192.0.2.0/24",
+            |text| text.parse().ok(),
+        )?,
         since: moment(parameters, "since")?,
         until: moment(parameters, "until")?,
     })
+}
+
+/// All values of a parameter, each as what it means.
+fn all<T>(
+    parameters: &Parameters,
+    name: &'static str,
+    expected: &str,
+    parse: impl Fn(&str) -> Option<T>,
+) -> Result<Vec<T>, Error> {
+    let values = parameters.all(name).map(parse).collect::<Option<Vec<_>>>();
+    values
+        .filter(|values| values.len() <= VALUES_MAX)
+        .ok_or_else(|| Error::bad_parameter(name, format!("{expected}, given {VALUES_MAX} times at most")))
 }
 
 fn moment(parameters: &Parameters, name: &'static str) -> Result<Option<Moment>, Error> {
@@ -68,7 +75,7 @@ mod tests {
     use super::*;
 
     const KNOWN: &[&str] =
-        &["type", "source", "id_prefix", "status", "close_code", "cause", "address", "since", "until"];
+        &["type", "source", "id", "id_prefix", "status", "close_code", "cause", "address", "since", "until"];
 
     fn filter(query: &str) -> Result<Filter, Error> {
         read(&Parameters::read(Some(query), KNOWN)?)
@@ -76,28 +83,33 @@ mod tests {
 
     #[test]
     fn every_parameter_becomes_its_filter() {
-        let query = "type=pump&type=valve&source=tasmota&id_prefix=a%2Fb&status=disconnected&close_code=91&cause=timeout&cause=unknown&address=192.0.2.0/24\
+        let query = "type=pump&type=valve&source=tasmota&id=a&id=b&id_prefix=a%2Fb&id_prefix=c&status=disconnected&close_code=91&close_code=0&cause=timeout&cause=unknown\
+                     &address=192.0.2.0/24&address=2001:db8::1\
                      &since=2026-11-24T12:00:00Z&until=2026-11-24T12:00:00.5%2B01:00";
         let noon = 1_795_521_600_000_000_000;
         let expected = Filter {
             types: vec!["pump".to_owned(), "valve".to_owned()],
             sources: vec!["tasmota".to_owned()],
-            id_prefix: "a/b".to_owned(),
+            ids: vec!["a".to_owned(), "b".to_owned()],
+            id_prefixes: vec!["a/b".to_owned(), "c".to_owned()],
             status: Some(Status::Disconnected),
-            close_code: Some(91),
+            close_codes: vec![91, 0],
             causes: vec!["timeout", "unknown"],
-            address: "192.0.2.0/24".parse().ok(),
+            addresses: ["192.0.2.0/24", "2001:db8::1"].map(|text| text.parse().unwrap()).to_vec(),
             since: Some(Moment::from_nanos(noon)),
             until: Some(Moment::from_nanos(noon - 3_599_500_000_000)),
         };
         assert_eq!(filter(query), Ok(expected));
         assert_eq!(filter(""), Ok(Filter::default()));
+        assert_eq!(filter("status=connected&status=disconnected"), Ok(Filter::default()));
+        assert_eq!(filter("status=connected&status=connected"), filter("status=connected"));
     }
 
     #[test]
     fn a_value_that_a_filter_cannot_have_is_refused_by_name() {
         for (query, name) in [
             ("type=", "type"),
+            ("id=", "id"),
             ("status=never_connected", "status"),
             ("status=Connected", "status"),
             ("close_code=-1", "close_code"),
@@ -117,11 +129,9 @@ mod tests {
                 other => panic!("{query}: {other:?}"),
             }
         }
-        assert_eq!(
-            filter("status=connected&status=connected"),
-            Err(Error::RepeatedParameter { name: "status" })
-        );
-        let many = vec!["type=a"; TYPES_MAX + 1].join("&");
-        assert!(filter(&many).is_err());
+        for name in ["type", "source", "id", "id_prefix"] {
+            let most = vec![format!("{name}=a"); VALUES_MAX].join("&");
+            assert!(filter(&most).is_ok() && filter(&format!("{most}&{name}=a")).is_err(), "{name}");
+        }
     }
 }

@@ -33,7 +33,7 @@ pub fn change_data(context: &Context, device: &Snapshot, previous: Option<Status
 pub use self::frame::{ChangeView, ForgottenView, GapView, SnapshotCompleteView};
 
 const KNOWN: &[&str] =
-    &["type", "source", "id_prefix", "status", "close_code", "cause", "address", "snapshot"];
+    &["type", "source", "id", "id_prefix", "status", "close_code", "cause", "address", "snapshot"];
 
 const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
 const EVENT_STREAM: HeaderValue = HeaderValue::from_static("text/event-stream");
@@ -61,13 +61,14 @@ const BUFFERING: HeaderName = HeaderName::from_static("x-accel-buffering");
     operation_id = "events",
     tag = "devices",
     params(
-        ("type" = Option<Vec<String>>, Query, description = "Devices of this type; of any of them, if given more than once"),
-        ("source" = Option<Vec<String>>, Query, style = Form, explode, description = "Devices of one of these sources; may be given up to 100 times"),
-        ("id_prefix" = Option<String>, Query, description = "Devices whose id begins so"),
-        ("status" = Option<String>, Query, description = "`connected` or `disconnected`: changes to this status, or within it"),
-        ("close_code" = Option<u16>, Query, description = "Devices that are disconnected for this reason"),
-        ("cause" = Option<Vec<String>>, Query, style = Form, explode, description = "Devices that are disconnected for a cause of this class; of one of them, if given more than once"),
-        ("address" = Option<String>, Query, description = "Devices that connected from this address or block of addresses"),
+        ("type" = Option<Vec<String>>, Query, style = Form, explode, description = "Of this type; of one of them, if given more than once, as with each of the parameters up to `address`, 100 times at most"),
+        ("source" = Option<Vec<String>>, Query, style = Form, explode, description = "From this source"),
+        ("id" = Option<Vec<String>>, Query, style = Form, explode, description = "With this id"),
+        ("id_prefix" = Option<Vec<String>>, Query, style = Form, explode, description = "Whose id begins so"),
+        ("status" = Option<Vec<String>>, Query, style = Form, explode, description = "`connected` or `disconnected`"),
+        ("close_code" = Option<Vec<u16>>, Query, style = Form, explode, description = "Disconnected with this close code"),
+        ("cause" = Option<Vec<String>>, Query, style = Form, explode, description = "Disconnected for a cause of this class"),
+        ("address" = Option<Vec<String>>, Query, style = Form, explode, description = "Connected from this address, or from this block of addresses (CIDR)"),
         ("snapshot" = Option<bool>, Query, description = "`true`: every device first"),
         ("Last-Event-ID" = Option<String>, Header, description = "The id of the last event that was received")
     ),

@@ -70,9 +70,7 @@ impl Follower {
 
     /// Only types and ids, which no change alters, decide what is gone through.
     fn may_admit(&self, device: Device<'_>) -> bool {
-        let filter = &self.filter;
-        (filter.types.is_empty() || filter.types.iter().any(|wanted| wanted == device.device_type))
-            && device.id.starts_with(&filter.id_prefix)
+        self.filter.admits_name(device)
     }
 }
 
