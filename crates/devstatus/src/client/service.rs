@@ -210,10 +210,12 @@ fn query(selection: &Selection) -> String {
         since,
         until,
         sort,
+        settle,
         snapshot,
         limit: _,
     } = selection;
     let close_codes: Vec<_> = close_codes.iter().map(u16::to_string).collect();
+    let settle = settle.map(|settle| format!("{}s", settle.as_secs()));
     let snapshot = snapshot.then(|| true.to_string());
     let mut query = Serializer::for_suffix(String::from("?"), 1);
     for (name, values) in [
@@ -227,6 +229,7 @@ fn query(selection: &Selection) -> String {
         ("since", since.as_slice()),
         ("until", until.as_slice()),
         ("sort", sort.as_slice()),
+        ("settle", settle.as_slice()),
         ("snapshot", snapshot.as_slice()),
     ] {
         for value in values {
@@ -261,12 +264,13 @@ mod tests {
             since: Some("2026-11-24T12:00:00+01:00".to_owned()),
             until: Some("2026-11-24T12:00:00Z".to_owned()),
             sort: Some("-since".to_owned()),
+            settle: Some(Duration::from_secs(90)),
             snapshot: true,
             limit: Some(3),
         };
         let expected = "?type=pump&type=fan&source=south%2Fesphome&cause=timeout&id_prefix=a%2Bb&status=disconnected&close_code=91&close_code=160\
                         &address=192.0.2.0%2F24&since=2026-11-24T12%3A00%3A00%2B01%3A00\
-                        &until=2026-11-24T12%3A00%3A00Z&sort=-since&snapshot=true";
+                        &until=2026-11-24T12%3A00%3A00Z&sort=-since&settle=90s&snapshot=true";
         assert_eq!(query(&selection), expected);
     }
 

@@ -93,6 +93,8 @@ pub struct Selection {
     pub since: Option<String>,
     pub until: Option<String>,
     pub sort: Option<String>,
+    /// Of changes alone: how long a disconnect must have lasted.
+    pub settle: Option<Duration>,
     /// Of changes alone: every device first.
     pub snapshot: bool,
     /// How many devices or changes are shown at most.

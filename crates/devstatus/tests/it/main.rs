@@ -16,6 +16,7 @@ mod device_libraries;
 mod devices;
 mod events;
 mod events_load;
+mod events_settle;
 mod events_shared;
 mod exchange;
 mod fleet;

@@ -55,6 +55,10 @@ const BUFFER_MAX_BYTES: usize = 96 << 20;
 /// Changes that are held while no stream is open: enough to resume one that broke a moment ago.
 const UNFOLLOWED_MAX: usize = 2_048;
 
+/// Disconnects that all streams together may hold back until they have settled, about 500 bytes each. A stream that finds no room
+/// reads on once some are decided.
+const UNDECIDED_MAX: usize = 200_000;
+
 /// How many may go through all devices at once; further ones wait. Each holds the names of a part of them.
 const WALKS_MAX: usize = 16;
 
@@ -136,6 +140,8 @@ pub struct Feed {
     ending: CancellationToken,
     /// Who may go through all devices.
     walks: Arc<Semaphore>,
+    /// Room for disconnects that are held back.
+    undecided: Arc<Semaphore>,
 }
 
 impl Feed {
@@ -156,6 +162,7 @@ impl Feed {
             latest_batch: Mutex::default(),
             ending: CancellationToken::new(),
             walks: Arc::new(Semaphore::new(WALKS_MAX)),
+            undecided: Arc::new(Semaphore::new(UNDECIDED_MAX)),
         }
     }
 
@@ -222,6 +229,11 @@ impl Feed {
     /// Whoever goes through all devices, to follow them from then on, takes one of these meanwhile.
     pub fn walks(&self) -> &Arc<Semaphore> {
         &self.walks
+    }
+
+    /// A stream takes one of these for each disconnect that it holds back.
+    pub fn undecided(&self) -> &Arc<Semaphore> {
+        &self.undecided
     }
 
     /// Wakes the readers until shutdown, ends those that are too far behind, and at last all.

@@ -113,6 +113,9 @@ pub(in crate::config) struct WatchArgs {
     pub output: OutputArgs,
     #[command(flatten)]
     pub filter: FilterArgs,
+    /// Show a disconnect once it has lasted that long, up to 1h, and none that a connect has ended before
+    #[arg(long, value_name = "TIME", value_parser = value::period)]
+    pub settle: Option<Duration>,
     /// Show every device first, then what changes
     #[arg(long, value_name = "BOOL", value_parser = value::boolean, action = clap::ArgAction::Set, num_args = 0..=1,
           require_equals = true, default_missing_value = "true", default_value = "false", hide_default_value = true)]

@@ -83,7 +83,8 @@ pub(super) fn command(cli: Cli, context: &BuildContext) -> Result<Command, Stop>
             Command::Client(context.client(args.client, Question::Devices(selection), args.output.json)?)
         }
         Verb::Watch(args) => {
-            let selection = Selection { snapshot: args.snapshot, ..selection(args.filter) };
+            let selection =
+                Selection { snapshot: args.snapshot, settle: args.settle, ..selection(args.filter) };
             Command::Client(context.client(args.client, Question::Changes(selection), args.output.json)?)
         }
         Verb::Summary(args) => {

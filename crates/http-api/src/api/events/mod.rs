@@ -3,6 +3,7 @@
 
 mod frame;
 mod replay;
+mod settling;
 mod stream;
 #[cfg(test)]
 mod tests;
@@ -33,7 +34,7 @@ pub fn change_data(context: &Context, device: &Snapshot, previous: Option<Status
 pub use self::frame::{ChangeView, ForgottenView, GapView, SnapshotCompleteView};
 
 const KNOWN: &[&str] =
-    &["type", "source", "id", "id_prefix", "status", "close_code", "cause", "address", "snapshot"];
+    &["type", "source", "id", "id_prefix", "status", "close_code", "cause", "address", "snapshot", "settle"];
 
 const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
 const EVENT_STREAM: HeaderValue = HeaderValue::from_static("text/event-stream");
@@ -54,6 +55,8 @@ const BUFFERING: HeaderName = HeaderName::from_static("x-accel-buffering");
 /// events may come again that had just been sent when the earlier stream ended. If something is missing, an event `gap` says
 /// so and why, and the snapshot follows if `snapshot=true`.
 ///
+/// With `settle`, a disconnect is shown once it has lasted that long; the devices of a snapshot are shown as they are.
+///
 /// A client that reads too slowly is disconnected; it can come back with its `Last-Event-ID`.
 #[utoipa::path(
     get,
@@ -69,6 +72,7 @@ const BUFFERING: HeaderName = HeaderName::from_static("x-accel-buffering");
         ("close_code" = Option<Vec<u16>>, Query, style = Form, explode, description = "Disconnected with this close code"),
         ("cause" = Option<Vec<String>>, Query, style = Form, explode, description = "Disconnected for a cause of this class"),
         ("address" = Option<Vec<String>>, Query, style = Form, explode, description = "Connected from this address, or from this block of addresses (CIDR)"),
+        ("settle" = Option<String>, Query, description = "`0s` to `1h`: a disconnect is shown once it has lasted that long, and a connect before that cancels it without an event"),
         ("snapshot" = Option<bool>, Query, description = "`true`: every device first"),
         ("Last-Event-ID" = Option<String>, Header, description = "The id of the last event that was received")
     ),
@@ -96,12 +100,14 @@ pub async fn events(
 ) -> Result<Response, Error> {
     context.all_are_held()?;
     let parameters = Parameters::read(query.as_deref(), KNOWN)?;
+    let settle = parameters.parse("settle", "a time from 0s to 1h, as in 90s or 5m", settling::period)?;
     let snapshot = parameters.parse("snapshot", "true or false", |text| text.parse().ok())?;
     // What is no text is no id that was given here.
     let last_event_id =
         headers.get(LAST_EVENT_ID).map(|id| String::from_utf8_lossy(id.as_bytes()).into_owned());
     let wish = Wish {
         filter: filter::read(&parameters)?,
+        settle: settle.unwrap_or_default(),
         snapshot: snapshot.unwrap_or(false),
         last_event_id: last_event_id.filter(|id| !id.is_empty()),
     };

@@ -5,6 +5,7 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 
 use bytes::Bytes;
+use tokio::time::Instant;
 
 use super::frame;
 use super::stream::{Follower, joined};
@@ -44,19 +45,25 @@ impl HistoryReplay {
     }
 
     /// What comes next, which may be empty; `None`: the live changes follow.
-    pub async fn next(&mut self, follower: &Follower) -> Result<Option<Bytes>, GapReason> {
+    pub async fn next(
+        &mut self,
+        follower: &mut Follower,
+        keep_alive_at: Instant,
+    ) -> Result<Option<Bytes>, GapReason> {
+        if let Some(block) = follower.wait_for_room(keep_alive_at).await {
+            return Ok(Some(block));
+        }
         if self.waiting.is_empty() && !self.read(follower).await? {
             return Ok(None);
         }
-        let viewer = Viewer::of(&follower.context);
+        let context = follower.context.clone();
+        let viewer = Viewer::of(&context);
         let step: Vec<Missed> = self.waiting.drain(..self.waiting.len().min(SHOWN_AT_ONCE)).collect();
-        let blocks = step.into_iter().filter_map(|missed| match missed {
-            Missed::Change(change) => {
-                follower.admits_change(&change).then(|| frame::without_id(&follower.shown(&change, &viewer)))
-            }
+        let blocks = step.into_iter().map(|missed| match missed {
+            Missed::Change(change) => follower.beside_history(&change, &viewer),
             Missed::Event(entry) => self.past_change(entry, follower, &viewer),
         });
-        Ok(Some(joined(blocks)))
+        Ok(Some(joined(blocks.flatten())))
     }
 
     /// Reads the next part of what was missed; says whether there was one.
@@ -74,8 +81,13 @@ impl HistoryReplay {
         Ok(true)
     }
 
-    /// An event as a change of the device's state, if it is one that the client wants.
-    fn past_change(&mut self, entry: StoredEvent, follower: &Follower, viewer: &Viewer<'_>) -> Option<Bytes> {
+    /// What the client is shown for an event, if it is a change of the device's state.
+    fn past_change(
+        &mut self,
+        entry: StoredEvent,
+        follower: &mut Follower,
+        viewer: &Viewer<'_>,
+    ) -> Vec<Bytes> {
         let StoredEvent { device_type, id, position, row } = entry;
         let name = DeviceName { device_type, id };
         let is_refusal = row.event.kind == EventKind::Refusal;
@@ -86,20 +98,24 @@ impl HistoryReplay {
             && !self.states.contains_key(&name)
             && !follower.context.map.read(name.device(), decides).unwrap_or(false)
         {
-            return None;
+            return Vec::new();
         }
         let state = self.states.entry(name.clone()).or_default();
         let previous = state.resolve().map(|resolved| resolved.status);
         if !state.apply(row.event) {
-            return None;
+            return Vec::new();
         }
         let arrival = Arrival {
             provenance: Provenance::Live,
             at: UnixSeconds(row.received_at.0),
             round: RoundNumber::NONE,
         };
-        let snapshot = Snapshot::of_state(name, state, arrival)?;
+        let Some(snapshot) = Snapshot::of_state(name, state, arrival) else { return Vec::new() };
         let id = StreamPosition::in_history(position);
-        follower.admits(&snapshot).then(|| frame::past_change(id, &snapshot, previous, viewer))
+        if let Some(blocks) = follower.settled_change(&snapshot, previous, id, viewer) {
+            return blocks;
+        }
+        let is_wanted = follower.admits(&snapshot);
+        is_wanted.then(|| frame::past_change(id, &snapshot, previous, viewer)).into_iter().collect()
     }
 }

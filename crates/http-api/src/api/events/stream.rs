@@ -8,25 +8,32 @@ use std::time::Duration;
 use bytes::{Bytes, BytesMut};
 use futures_util::stream::{self, Stream};
 use tokio::task::yield_now;
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Instant, sleep_until, timeout_at};
 
 use super::frame;
 use super::replay::HistoryReplay;
+use super::settling::{IfConnected, SettledChange, Settling};
 use super::walk::Walk;
 use crate::api::devices::view::Viewer;
 use crate::context::Context;
+use presence::Status;
 use presence::history::HistoryPosition;
 use presence::query::Filter;
 use server::feed::resume::{GapReason, Resumption, StreamPosition};
-use server::feed::{Behind, Change, ChangeBatch, ChangeReader};
+use server::feed::{Behind, Change, ChangeBatch, ChangeReader, SHOWN_AT_ONCE};
 use server::registry::Snapshot;
 
 /// A stream says at least this often that it is alive: shorter than the half minute after which common proxies give up.
 const KEEP_ALIVE: Duration = Duration::from_secs(15);
 
+/// A stream that may hold back no more disconnects looks this often whether it may again.
+const ROOM_RECHECK: Duration = Duration::from_secs(1);
+
 /// What a client asks for.
 pub struct Wish {
     pub filter: Filter,
+    /// How long a disconnect must have lasted before it is shown.
+    pub settle: Duration,
     /// Every device first.
     pub snapshot: bool,
     pub last_event_id: Option<String>,
@@ -37,6 +44,8 @@ pub struct Follower {
     pub context: Context,
     pub filter: Filter,
     pub reader: ChangeReader,
+    /// `None`: every change is shown as it comes.
+    pub settling: Option<Settling>,
     /// Of the last change that was read.
     watermark: Option<HistoryPosition>,
     /// Changes that were read and not all shown.
@@ -70,8 +79,11 @@ pub fn blocks(
     reader: ChangeReader,
     wish: Wish,
 ) -> impl Stream<Item = Result<Bytes, Infallible>> {
-    let Wish { filter, snapshot, last_event_id } = wish;
-    let follower = Follower { context, filter, reader, watermark: None, batch: None };
+    let Wish { filter, settle, snapshot, last_event_id } = wish;
+    let begun_at = context.feed.position_after(reader.position(), None);
+    let settling = (!settle.is_zero())
+        .then(|| Settling::new(settle, &filter, Arc::clone(context.feed.undecided()), begun_at));
+    let follower = Follower { context, filter, reader, settling, watermark: None, batch: None };
     let stage = Stage::Begin(last_event_id);
     let running = OpenStream { follower, snapshot, stage, keep_alive_at: Instant::now() + KEEP_ALIVE };
     stream::unfold(running, |mut running| async move {
@@ -94,7 +106,7 @@ impl OpenStream {
                     let last_event_id = last_event_id.take();
                     Some(self.begin(last_event_id))
                 }
-                Stage::Replay(replay) => match replay.next(&self.follower).await {
+                Stage::Replay(replay) => match replay.next(&mut self.follower, self.keep_alive_at).await {
                     Ok(Some(block)) => Some(block),
                     Ok(None) => {
                         self.stage = Stage::Live;
@@ -143,6 +155,9 @@ impl OpenStream {
             }
             Ok(Resumption::History(resumption)) => {
                 self.follower.reader.go_to(resumption.then_after());
+                if let (Some(settling), Ok(position)) = (&mut self.follower.settling, id.parse()) {
+                    settling.go_to(position);
+                }
                 self.stage = Stage::Replay(Box::new(HistoryReplay::new(resumption)));
             }
             Err(reason) => return self.begin_after(reason),
@@ -161,6 +176,9 @@ impl OpenStream {
     fn begin_anew(&mut self) -> Bytes {
         let head = self.follower.context.feed.head();
         self.follower.reader.go_to(head);
+        if let Some(settling) = &mut self.follower.settling {
+            settling.clear();
+        }
         if self.snapshot {
             self.stage = Stage::Snapshot(None);
             return frame::begin(None);
@@ -173,7 +191,97 @@ impl OpenStream {
 impl Follower {
     /// The id with which a client goes on from here.
     pub fn position(&self) -> StreamPosition {
+        let reached = self.reached();
+        self.settling.as_ref().map_or(reached, |settling| settling.id(reached))
+    }
+
+    /// Up to where changes were read.
+    fn reached(&self) -> StreamPosition {
         self.context.feed.position_after(self.reader.position(), self.watermark)
+    }
+
+    /// Disconnects are held back that come from here on.
+    pub fn begin_settling(&mut self) {
+        let reached = self.reached();
+        if let Some(settling) = &mut self.settling {
+            settling.go_to(reached);
+        }
+    }
+
+    /// What a change makes the client see now, with ids; `None`: disconnects are not held back.
+    pub fn settled(&mut self, change: &Change, viewer: &Viewer<'_>) -> Option<Vec<Bytes>> {
+        let reached = self.context.feed.position_of(change);
+        if change.is_removal {
+            let is_wanted = self.admits_change(change);
+            let settling = self.settling.as_mut()?;
+            settling.forget(&change.snapshot, reached);
+            return Some(
+                is_wanted.then(|| frame::change(settling.id(reached), change, viewer)).into_iter().collect(),
+            );
+        }
+        self.settled_change(&change.snapshot, change.previous, reached, viewer)
+    }
+
+    /// What a change makes the client see now, for as long as it could not go on from there.
+    pub fn without_ids(&mut self, change: &Change, viewer: &Viewer<'_>) -> Vec<Bytes> {
+        let blocks = self.settled(change, viewer).unwrap_or_else(|| {
+            let is_wanted = self.admits_change(change);
+            is_wanted.then(|| self.shown(change, viewer)).into_iter().collect()
+        });
+        blocks.iter().map(frame::without_id).collect()
+    }
+
+    /// The same while the history is gone through, in which the client has got no further with it.
+    pub fn beside_history(&mut self, change: &Change, viewer: &Viewer<'_>) -> Vec<Bytes> {
+        let reached = self.settling.as_ref().map(Settling::position);
+        let blocks = self.without_ids(change, viewer);
+        if let (Some(settling), Some(reached)) = (&mut self.settling, reached) {
+            settling.go_to(reached);
+        }
+        blocks
+    }
+
+    /// The same of a change that may be out of the history.
+    pub fn settled_change(
+        &mut self,
+        device: &Snapshot,
+        previous: Option<Status>,
+        reached: StreamPosition,
+        viewer: &Viewer<'_>,
+    ) -> Option<Vec<Bytes>> {
+        let settling = self.settling.as_mut()?;
+        let changes = settling.offer(device, previous, reached);
+        Some(blocks_of(&changes, settling.id(reached), viewer))
+    }
+
+    /// Waits if no more disconnects may be held back, and shows those that have settled; `None`: there is room.
+    pub async fn wait_for_room(&mut self, keep_alive_at: Instant) -> Option<Bytes> {
+        let settling = self.settling.as_mut().filter(|settling| !settling.has_room(SHOWN_AT_ONCE))?;
+        let recheck_at = Instant::now() + settling.due_in().unwrap_or(ROOM_RECHECK).min(ROOM_RECHECK);
+        sleep_until(recheck_at.min(keep_alive_at)).await;
+        let changes = settling.due(&self.context.map, IfConnected::Drop);
+        let blocks = blocks_of(&changes, self.position(), &Viewer::of(&self.context));
+        if blocks.is_empty() && Instant::now() >= keep_alive_at {
+            return Some(frame::keep_alive(Some(self.position())));
+        }
+        Some(joined(blocks.into_iter()))
+    }
+
+    /// Waits for the next change; what is sent in its place if none comes before something else is due.
+    async fn wait_for_change(&mut self, keep_alive_at: Instant) -> Option<Bytes> {
+        let due_at = self.settling.as_ref().and_then(Settling::due_in).map(|due| Instant::now() + due);
+        let until = due_at.map_or(keep_alive_at, |due_at| due_at.min(keep_alive_at));
+        if timeout_at(until, self.reader.wait()).await.is_ok() {
+            return None;
+        }
+        if let Some(settling) = &mut self.settling {
+            let changes = settling.due(&self.context.map, IfConnected::Wait);
+            let blocks = blocks_of(&changes, self.position(), &Viewer::of(&self.context));
+            if !blocks.is_empty() || Instant::now() < keep_alive_at {
+                return Some(joined(blocks.into_iter()));
+            }
+        }
+        Some(frame::keep_alive(Some(self.position())))
     }
 
     pub fn admits(&self, snapshot: &Snapshot) -> bool {
@@ -195,17 +303,25 @@ impl Follower {
         let PartlyShown { batch, next } = match self.batch.take() {
             Some(partly) => partly,
             None => {
-                if timeout_at(keep_alive_at, self.reader.wait()).await.is_err() {
-                    return Ok(frame::keep_alive(Some(self.position())));
+                if let Some(block) = self.wait_for_room(keep_alive_at).await {
+                    return Ok(block);
                 }
+                if let Some(block) = self.wait_for_change(keep_alive_at).await {
+                    return Ok(block);
+                }
+                self.begin_settling();
                 let batch = self.reader.take()?;
                 let Some(last) = batch.changes().last() else { return Ok(Bytes::new()) };
                 self.watermark = last.watermark;
                 PartlyShown { batch, next: 0 }
             }
         };
-        let viewer = Viewer::of(&self.context);
-        let shown = if self.filter == Filter::default() {
+        let context = self.context.clone();
+        let viewer = Viewer::of(&context);
+        let shown = if self.settling.is_some() {
+            let blocks = batch.part(next).iter().filter_map(|change| self.settled(change, &viewer));
+            joined(blocks.flatten())
+        } else if self.filter == Filter::default() {
             batch.shown(next, viewer.freshness(), |changes| {
                 joined(changes.iter().map(|change| self.shown(change, &viewer)))
             })
@@ -218,6 +334,11 @@ impl Follower {
         }
         Ok(shown)
     }
+}
+
+fn blocks_of(changes: &[SettledChange], id: StreamPosition, viewer: &Viewer<'_>) -> Vec<Bytes> {
+    let block = |change: &SettledChange| frame::past_change(id, &change.device, change.previous, viewer);
+    changes.iter().map(block).collect()
 }
 
 /// One after the other in one piece.

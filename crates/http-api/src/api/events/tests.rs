@@ -70,7 +70,12 @@ fn keeping(history: impl ReadHistory + 'static, events: u64) -> Fixture {
 /// The stream of a client that has seen what came before the history.
 fn resumed(fixture: &Fixture, snapshot: bool) -> impl Stream<Item = Bytes> {
     let reader = fixture.context.feed.follow(CancellationToken::new()).unwrap();
-    let wish = Wish { filter: Filter::default(), snapshot, last_event_id: Some("0-0-0-0".to_owned()) };
+    let wish = Wish {
+        filter: Filter::default(),
+        settle: Duration::ZERO,
+        snapshot,
+        last_event_id: Some("0-0-0-0".to_owned()),
+    };
     blocks(fixture.context.clone(), reader, wish).map(|block| block.unwrap())
 }
 
@@ -184,7 +189,8 @@ async fn a_snapshot_while_devices_change_misses_and_repeats_nothing() {
     let shutdown = CancellationToken::new();
     let waking = tokio::spawn(Arc::clone(feed).wake_readers(shutdown.clone()));
     let reader = feed.follow(CancellationToken::new()).unwrap();
-    let wish = Wish { filter: Filter::default(), snapshot: true, last_event_id: None };
+    let wish =
+        Wish { filter: Filter::default(), settle: Duration::ZERO, snapshot: true, last_event_id: None };
     let mut stream = pin!(blocks(fixture.context.clone(), reader, wish));
     let mut shown = HashMap::new();
     let (mut step, mut is_complete) = (0, false);
@@ -216,7 +222,8 @@ async fn a_bounded_number_of_snapshots_is_sent_at_once() {
     let others: Vec<_> = (0..16).map(|_| Arc::clone(walks).try_acquire_owned().unwrap()).collect();
     assert!(Arc::clone(walks).try_acquire_owned().is_err());
     let reader = fixture.context.feed.follow(CancellationToken::new()).unwrap();
-    let wish = Wish { filter: Filter::default(), snapshot: true, last_event_id: None };
+    let wish =
+        Wish { filter: Filter::default(), settle: Duration::ZERO, snapshot: true, last_event_id: None };
     let mut stream = pin!(blocks(fixture.context.clone(), reader, wish).map(|block| block.unwrap()));
     while let Some(block) = stream.next().now_or_never() {
         let block = block.expect("the stream goes on");
@@ -224,4 +231,30 @@ async fn a_bounded_number_of_snapshots_is_sent_at_once() {
     }
     drop(others);
     read_until(&mut stream, "event: snapshot_complete\n").await;
+}
+
+#[tokio::test]
+async fn a_stream_that_may_hold_back_no_more_disconnects_reads_on_once_there_is_room() {
+    let fixture = Fixture::new(&HttpSettings::default());
+    let (map, feed) = (&fixture.context.map, &fixture.context.feed);
+    let room = u32::try_from(feed.undecided().available_permits()).unwrap();
+    let others = Arc::clone(feed.undecided()).try_acquire_many_owned(room).unwrap();
+    let shutdown = CancellationToken::new();
+    let waking = tokio::spawn(Arc::clone(feed).wake_readers(shutdown.clone()));
+    let reader = feed.follow(CancellationToken::new()).unwrap();
+    let settle = Duration::from_secs(5);
+    let wish = Wish { filter: Filter::default(), settle, snapshot: false, last_event_id: None };
+    let mut stream = pin!(blocks(fixture.context.clone(), reader, wish).map(|block| block.unwrap()));
+    read_until(&mut stream, "retry: ").await;
+    let arrival = Arrival { provenance: Provenance::Live, at: UnixSeconds(1), round: RoundNumber::NONE };
+    let device = Device { device_type: "pump", id: "1" };
+    map.apply_then(device, connect(1), arrival, |record, _| feed.publish(record, None, false));
+    while let Some(block) = stream.next().now_or_never() {
+        let block = block.expect("the stream goes on");
+        assert!(!std::str::from_utf8(&block).unwrap().contains("event: change"), "it waits: {block:?}");
+    }
+    drop(others);
+    read_until(&mut stream, "event: change\n").await;
+    shutdown.cancel();
+    timeout(PATIENCE, waking).await.expect("it ends").unwrap();
 }

@@ -54,6 +54,7 @@ impl Follower {
                     return Ok((frame::keep_alive(None), false));
                 };
                 self.reader.go_to(self.context.feed.head());
+                self.begin_settling();
                 let permit = permit.expect("the semaphore is never closed");
                 let walk = walk.insert(Box::new(Walk::new(permit)));
                 walk.gather(self).await;
@@ -139,10 +140,10 @@ impl Walk {
         let mut blocks = Vec::new();
         while follower.reader.position() < up_to {
             let run = follower.reader.take()?;
-            let news = run.changes().iter().filter(|change| follower.admits_change(change));
-            let news = news.filter(|change| self.is_news(&follower.context.map, change));
-            let viewer = Viewer::of(&follower.context);
-            blocks.extend(news.map(|change| frame::without_id(&follower.shown(change, &viewer))));
+            let context = follower.context.clone();
+            let viewer = Viewer::of(&context);
+            let news = run.changes().iter().filter(|change| self.is_news(&context.map, change));
+            blocks.extend(news.flat_map(|change| follower.without_ids(change, &viewer)));
         }
         Ok(joined(blocks.into_iter()))
     }
