@@ -133,6 +133,13 @@ pub struct WebhookState {
     pub state: Box<str>,
 }
 
+/// The right to deliver to an endpoint of webhooks, which one instance has at a time.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct WebhookLease {
+    pub endpoint: Box<str>,
+    pub holder: Box<str>,
+}
+
 /// What went wrong with a store.
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum StoreError {
@@ -281,19 +288,30 @@ pub trait Store: ReadDevices + ReadHistory + KeepSeries {
     /// of them writes the earlier state again: [`Changes`] shows it, and [`Batch::based_on`] is compared with it.
     fn forget(&self, device: ForgottenDevice) -> BoxFuture<'_, Result<(), StoreError>>;
 
-    /// What is kept of the endpoints of webhooks, by their names. A store that keeps nothing of them is never asked to:
-    /// settings that name endpoints are refused with it.
+    /// What is kept of the endpoints of webhooks, by their names.
     fn webhook_states(&self) -> BoxFuture<'_, Result<Vec<WebhookState>, StoreError>> {
         Box::pin(ready(Ok(Vec::new())))
     }
 
-    /// Keeps what an endpoint's state is now; `None` drops it.
+    /// Keeps what an endpoint's state is now; `None` drops it. Says whether the lease still holds: if it does not, nothing changes.
     fn set_webhook_state(
         &self,
+        _lease: &WebhookLease,
         _name: &str,
         _state: Option<String>,
-    ) -> BoxFuture<'_, Result<(), StoreError>> {
-        Box::pin(ready(Ok(())))
+    ) -> BoxFuture<'_, Result<bool, StoreError>> {
+        Box::pin(ready(Ok(true)))
+    }
+
+    /// Takes or renews leases for so long from now, by the store's own clock, as far as no other instance holds them; returns
+    /// the endpoints whose leases this one holds. With no time at all it gives them back. A store of one instance gives all.
+    fn lease_webhooks(
+        &self,
+        _holder: &str,
+        endpoints: Vec<String>,
+        _lasts: Duration,
+    ) -> BoxFuture<'_, Result<Vec<String>, StoreError>> {
+        Box::pin(ready(Ok(endpoints)))
     }
 
     /// The tombstones that the store keeps.

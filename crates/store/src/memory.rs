@@ -10,7 +10,7 @@ use parking_lot::Mutex;
 use super::{
     Batch, ChangeCursor, Changes, ForgottenDevice, IfExists, KeepSeries, LoadSink, PAGE_MAX, REPEATS_WITHIN,
     ReadDevices, ReadHistory, Retention, SeriesRange, SeriesRow, Store, StoreError, StoredDevice,
-    WebhookState, totals,
+    WebhookLease, WebhookState, totals,
 };
 use presence::history::{EventPage, HistoryPosition, HistoryRow, StoredEvent};
 use presence::query::{Page, Scan, Total};
@@ -303,13 +303,18 @@ impl Store for MemoryStore {
         Box::pin(ready(Ok(states.collect())))
     }
 
-    fn set_webhook_state(&self, name: &str, state: Option<String>) -> BoxFuture<'_, Result<(), StoreError>> {
+    fn set_webhook_state(
+        &self,
+        _lease: &WebhookLease,
+        name: &str,
+        state: Option<String>,
+    ) -> BoxFuture<'_, Result<bool, StoreError>> {
         let webhooks = &mut self.contents.lock().webhooks;
         match state {
             Some(state) => webhooks.insert(name.into(), state.into()),
             None => webhooks.remove(name),
         };
-        Box::pin(ready(Ok(())))
+        Box::pin(ready(Ok(true)))
     }
 
     fn expire(&self, names: Vec<DeviceName>, before_nanos: i64) -> BoxFuture<'_, Result<(), StoreError>> {

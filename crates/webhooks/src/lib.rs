@@ -15,6 +15,7 @@ mod dead_letters;
 pub mod desk;
 mod kept;
 mod latest;
+mod leases;
 mod message;
 pub mod metrics;
 mod orders;
@@ -27,4 +28,5 @@ mod states;
 mod worker;
 
 pub use self::dead_letters::{DEAD_LETTERS_MAX, DeadLetter, EventPlace};
+pub use self::leases::Leases;
 pub use self::service::{Describe, Webhooks};

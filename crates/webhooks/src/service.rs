@@ -1,6 +1,7 @@
 //! All endpoints: one worker for each, anew whenever their settings change.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
+use std::future::pending;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,6 +16,7 @@ use crate::client::Client;
 use crate::dead_letters::DeadLetters;
 use crate::desk::{EndpointState, EndpointView, Orders, WebhookDesk};
 use crate::kept::KeptState;
+use crate::leases::Leases;
 use crate::message::Message;
 use crate::metrics::WebhookMetrics;
 use crate::settings::EndpointSettings;
@@ -40,11 +42,14 @@ pub struct Webhooks {
     pub store: Arc<dyn Store>,
     /// Whether the store outlives the process: else nobody knows what an endpoint has missed since it last received something.
     pub store_outlives: bool,
+    /// Whether other instances deliver from the same store.
+    pub is_shared: bool,
     pub registry: Arc<DeviceRegistry>,
     pub feed: Arc<Feed>,
     pub describe: Describe,
     pub metrics: WebhookMetrics,
     pub desk: WebhookDesk,
+    pub leases: Leases,
 }
 
 /// What the store keeps of an endpoint.
@@ -64,25 +69,60 @@ impl Webhooks {
                 () = shutdown.cancelled() => break,
                 // What is under way is broken off, and comes again with the same id.
                 Ok(()) = changed.changed() => {}
-                () = self.deliver(&endpoints) => shutdown.cancelled().await,
+                () = self.deliver(&endpoints) => {}
+            }
+        }
+        self.leases.end(&*self.store).await;
+    }
+
+    /// Delivers without an end.
+    async fn deliver(&self, endpoints: &[EndpointSettings]) {
+        let views = endpoints.iter().map(|endpoint| (endpoint.name.clone(), view(endpoint)));
+        let orders = self.desk.open(views);
+        if !self.is_shared {
+            self.drop_others(endpoints).await;
+        }
+        let names = endpoints.iter().map(|endpoint| endpoint.name.clone()).collect();
+        let workers = endpoints.iter().zip(orders).map(|(endpoint, orders)| self.serve(endpoint, orders));
+        tokio::join!(self.leases.hold(&*self.store, names), join_all(workers));
+    }
+
+    /// Delivers to an endpoint whenever this instance is the one to do so.
+    async fn serve(&self, endpoint: &EndpointSettings, mut orders: Orders) {
+        let metrics = self.metrics.of(&endpoint.name);
+        loop {
+            tokio::select! {
+                () = self.leases.wait_for(&endpoint.name) => {
+                    tokio::select! {
+                        () = self.work(endpoint, &mut orders) => return,
+                        () = self.leases.wait_for_loss(&endpoint.name) => {}
+                    }
+                }
+                () = self.leases.wait_for_loss(&endpoint.name) => {}
+            }
+            tracing::info!(endpoint = %endpoint.name, "another instance delivers to a webhook, or the store is away");
+            metrics.failing.set(0);
+            metrics.disabled.set(0);
+            {
+                let mut view = orders.desk.view.lock();
+                (view.state, view.failing_since_ms) = (EndpointState::Elsewhere, None);
+            }
+            let held = self.leases.wait_for(&endpoint.name);
+            tokio::pin!(held);
+            loop {
+                tokio::select! {
+                    () = &mut held => break,
+                    // Whoever gives it is told that nobody delivers here.
+                    given = orders.next() => drop(given),
+                }
             }
         }
     }
 
-    async fn deliver(&self, endpoints: &[EndpointSettings]) {
-        let views = endpoints.iter().map(|endpoint| (endpoint.name.clone(), view(endpoint)));
-        let orders = self.desk.open(views);
-        let mut kept = self.kept(endpoints).await;
-        let workers = endpoints.iter().zip(orders).map(|(endpoint, orders)| {
-            let kept = kept.remove(&endpoint.name).unwrap_or_default();
-            self.work(endpoint, kept, orders)
-        });
-        join_all(workers).await;
-    }
-
-    async fn work(&self, endpoint: &EndpointSettings, kept: Kept, orders: Orders) {
+    async fn work(&self, endpoint: &EndpointSettings, orders: &mut Orders) {
         match Client::new(endpoint.clone()) {
             Ok(client) => {
+                let kept = self.kept(endpoint).await;
                 Worker::new(self, endpoint, client, orders, kept.dead_letters).run(kept.state).await
             }
             Err(error) => {
@@ -93,47 +133,62 @@ impl Webhooks {
         }
     }
 
-    /// What the store keeps of the endpoints; what it keeps of others is dropped.
-    async fn kept(&self, endpoints: &[EndpointSettings]) -> BTreeMap<String, Kept> {
-        let names: BTreeSet<&str> = endpoints.iter().map(|endpoint| &*endpoint.name).collect();
-        let states = loop {
-            match self.store.webhook_states().await {
-                Ok(states) => break states,
-                Err(error) => self.wait_for_store(&error).await,
-            }
-        };
-        let mut all = BTreeMap::<String, Kept>::new();
-        for WebhookState { name, state } in states {
-            let (of, is_dead) = match name.strip_prefix(DEAD_LETTERS) {
-                Some(of) => (of, true),
-                None => (&*name, false),
-            };
-            if !names.contains(of) {
-                tracing::info!(endpoint = %of, "a webhook is no longer in the settings: its position is dropped");
-                self.set_state(&name, None).await;
-                continue;
-            }
-            let kept = all.entry(of.to_owned()).or_default();
-            if is_dead {
-                kept.dead_letters = DeadLetters::parse(&state).unwrap_or_default();
-            } else {
-                kept.state = KeptState::parse(&state);
+    /// What the store keeps of an endpoint.
+    async fn kept(&self, endpoint: &EndpointSettings) -> Kept {
+        let mut kept = Kept::default();
+        for WebhookState { name, state } in self.states().await {
+            match name.strip_prefix(DEAD_LETTERS) {
+                Some(of) if of == endpoint.name => {
+                    kept.dead_letters = DeadLetters::parse(&state).unwrap_or_default();
+                }
+                None if *name == *endpoint.name => kept.state = KeptState::parse(&state),
+                Some(_) | None => {}
             }
         }
-        all
+        kept
+    }
+
+    async fn states(&self) -> Vec<WebhookState> {
+        loop {
+            match self.store.webhook_states().await {
+                Ok(states) => return states,
+                Err(error) => self.wait_for_store(&error).await,
+            }
+        }
+    }
+
+    /// Drops what the store keeps of endpoints that are not in the settings any more. Of a shared store another instance may have
+    /// them in its settings.
+    async fn drop_others(&self, endpoints: &[EndpointSettings]) {
+        let names: BTreeSet<&str> = endpoints.iter().map(|endpoint| &*endpoint.name).collect();
+        for WebhookState { name, .. } in self.states().await {
+            let of = name.strip_prefix(DEAD_LETTERS).unwrap_or(&name);
+            if !names.contains(of) {
+                tracing::info!(endpoint = %of, "a webhook is no longer in the settings: its position is dropped");
+                self.set_state(of, &name, None).await;
+            }
+        }
     }
 
     pub(crate) async fn keep(&self, endpoint: &str, state: &KeptState) {
-        self.set_state(endpoint, Some(state.text())).await;
+        self.set_state(endpoint, endpoint, Some(state.text())).await;
     }
 
     pub(crate) async fn keep_dead_letters(&self, endpoint: &str, letters: &DeadLetters) {
-        self.set_state(&format!("{DEAD_LETTERS}{endpoint}"), Some(letters.text())).await;
+        self.set_state(endpoint, &format!("{DEAD_LETTERS}{endpoint}"), Some(letters.text())).await;
     }
 
-    async fn set_state(&self, name: &str, state: Option<String>) {
-        while let Err(error) = self.store.set_webhook_state(name, state.clone()).await {
-            self.wait_for_store(&error).await;
+    /// Keeps a state; does not return if another instance has taken over.
+    async fn set_state(&self, endpoint: &str, name: &str, state: Option<String>) {
+        loop {
+            match self.store.set_webhook_state(&self.leases.of(endpoint), name, state.clone()).await {
+                Ok(true) => return,
+                Ok(false) => {
+                    self.leases.lose(endpoint);
+                    pending::<()>().await;
+                }
+                Err(error) => self.wait_for_store(&error).await,
+            }
         }
     }
 

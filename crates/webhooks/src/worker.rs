@@ -40,7 +40,7 @@ pub struct Worker<'a> {
     pub all: &'a Webhooks,
     pub endpoint: &'a EndpointSettings,
     pub outbox: Outbox<'a>,
-    pub orders: Orders,
+    pub orders: &'a mut Orders,
     pub desk: Arc<EndpointDesk>,
     pub dead_letters: DeadLetters,
     metrics: EndpointMetrics,
@@ -62,7 +62,7 @@ impl<'a> Worker<'a> {
         all: &'a Webhooks,
         endpoint: &'a EndpointSettings,
         client: Client,
-        orders: Orders,
+        orders: &'a mut Orders,
         dead_letters: DeadLetters,
     ) -> Self {
         let (metrics, desk) = (all.metrics.of(&endpoint.name), Arc::clone(&orders.desk));

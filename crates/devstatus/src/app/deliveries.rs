@@ -11,9 +11,9 @@ use tokio_util::sync::CancellationToken;
 use http_api::Context;
 use server::health::StoreHealth;
 use server::persistence::writer::Writer;
-use webhooks::Webhooks;
 use webhooks::metrics::WebhookMetrics;
 use webhooks::settings::EndpointSettings;
+use webhooks::{Leases, Webhooks};
 
 /// The endpoints, and how to read them again.
 pub struct WebhookSource {
@@ -92,10 +92,12 @@ pub(super) fn webhooks_of(
         endpoints,
         store: Arc::clone(&writer.store),
         store_outlives: writer.good == StoreHealth::Good,
+        is_shared: writer.settings.location.is_shared(),
         registry: Arc::clone(&writer.map),
         feed: Arc::clone(&writer.feed),
         describe: Arc::new(move |device, previous| http_api::change_data(&context, device, previous)),
         metrics,
         desk,
+        leases: Leases::default(),
     }
 }

@@ -54,7 +54,7 @@ pub struct WebhookView {
     mode: &'static str,
     settle_seconds: u64,
     /// `starting`, `delivering`, `failing`, `gone` (it has answered 410), `given_up` (it has failed for five days), `elsewhere`
-    /// (another instance delivers), or `broken` (TLS cannot be used).
+    /// (another instance delivers, or the store is away), or `broken` (TLS cannot be used).
     #[schema(example = "delivering")]
     state: &'static str,
     /// Since when every attempt has failed; `null`: the last one was successful.

@@ -17,6 +17,7 @@ mod statements;
 mod tls;
 mod tombstones;
 mod touched;
+mod webhooks;
 
 use std::ops::{Deref, DerefMut};
 use std::sync::Arc;
@@ -37,7 +38,7 @@ use self::touched::Touched;
 use super::settings::{StoreServer, StoreSettings};
 use super::{
     Batch, ChangeCursor, Changes, ForgottenDevice, Instance, LoadSink, ReadDevices, ReadHistory, Retention,
-    Store, StoreError, StoredDevice,
+    Store, StoreError, StoredDevice, WebhookLease, WebhookState,
 };
 use presence::history::{EventPage, HistoryPosition, HistoryRow};
 use presence::query::{Page, Scan, Total};
@@ -391,6 +392,49 @@ impl Store for PostgresStore {
         bounded(async move {
             let client = self.client().await?;
             let done = merge::set_retention_time(&client, &self.statements, time).await;
+            client.served(done)
+        })
+    }
+
+    fn webhook_states(&self) -> BoxFuture<'_, Result<Vec<WebhookState>, StoreError>> {
+        bounded(async move {
+            let client = self.client().await?;
+            let done = webhooks::states(&client, &self.statements.webhooks).await;
+            client.served(done)
+        })
+    }
+
+    fn set_webhook_state(
+        &self,
+        lease: &WebhookLease,
+        name: &str,
+        state: Option<String>,
+    ) -> BoxFuture<'_, Result<bool, StoreError>> {
+        let (lease, name) = (lease.clone(), name.to_owned());
+        bounded(async move {
+            let mut client = self.client().await?;
+            let done = webhooks::set_state(
+                &mut client,
+                &self.statements.webhooks,
+                &lease,
+                (&name, state.as_deref()),
+            )
+            .await;
+            client.served(done)
+        })
+    }
+
+    fn lease_webhooks(
+        &self,
+        holder: &str,
+        endpoints: Vec<String>,
+        lasts: Duration,
+    ) -> BoxFuture<'_, Result<Vec<String>, StoreError>> {
+        let holder = holder.to_owned();
+        bounded(async move {
+            let client = self.client().await?;
+            let done =
+                webhooks::lease(&client, &self.statements.webhooks, (&holder, &endpoints), lasts).await;
             client.served(done)
         })
     }

@@ -1,6 +1,8 @@
 //! The statements, each in a file of its own, with the name of the schema put in. Names cannot be parameters of a statement,
 //! and a search path would have to be set again for each connection.
 
+use super::webhooks::WebhookStatements;
+
 /// All statements for one schema.
 pub struct Statements {
     pub merge: String,
@@ -37,6 +39,7 @@ pub struct Statements {
     pub replace_series: String,
     pub prune_series: String,
     pub series: String,
+    pub webhooks: WebhookStatements,
 }
 
 impl Statements {
@@ -101,6 +104,7 @@ impl Statements {
             series: sql(
                 "SELECT start, figures FROM {schema}.series WHERE step = $1 AND start >= $2 AND start < $3 ORDER BY start",
             ),
+            webhooks: WebhookStatements::new(schema),
         }
     }
 }

@@ -21,7 +21,7 @@ use self::read::Window;
 use self::write::{WriteError, Writing};
 use super::{
     Batch, ChangeCursor, Changes, ForgottenDevice, LoadSink, ReadDevices, ReadHistory, Retention, Store,
-    StoreError, StoredDevice, WebhookState,
+    StoreError, StoredDevice, WebhookLease, WebhookState,
 };
 use presence::history::{EventPage, HistoryPosition, HistoryRow};
 use presence::query::{Page, Scan, Total};
@@ -308,9 +308,14 @@ impl Store for SqliteStore {
         self.write(|writing| writing.webhook_states())
     }
 
-    fn set_webhook_state(&self, name: &str, state: Option<String>) -> BoxFuture<'_, Result<(), StoreError>> {
+    fn set_webhook_state(
+        &self,
+        _lease: &WebhookLease,
+        name: &str,
+        state: Option<String>,
+    ) -> BoxFuture<'_, Result<bool, StoreError>> {
         let name = name.to_owned();
-        self.write(move |writing| writing.set_webhook_state(&name, state.as_deref()))
+        self.write(move |writing| writing.set_webhook_state(&name, state.as_deref()).map(|()| true))
     }
 
     fn expire(&self, names: Vec<DeviceName>, before_nanos: i64) -> BoxFuture<'_, Result<(), StoreError>> {

@@ -16,6 +16,7 @@ mod position;
 mod read;
 mod series;
 mod topology;
+mod webhooks;
 mod write;
 
 use std::path::Path;
@@ -36,7 +37,7 @@ use self::position::ChangeTracker;
 use super::settings::{Address, StoreServer};
 use super::{
     Batch, ChangeCursor, Changes, ForgottenDevice, Instance, LoadSink, ReadDevices, ReadHistory, Retention,
-    Store, StoreError, StoredDevice,
+    Store, StoreError, StoredDevice, WebhookLease, WebhookState,
 };
 use crate::totals;
 use presence::history::HistoryRow;
@@ -61,6 +62,10 @@ mod scripts {
         LazyLock::new(|| ScriptSource::new(include_str!("heartbeat.lua")));
     pub static WRITE_SERIES: LazyLock<ScriptSource> =
         LazyLock::new(|| ScriptSource::new(include_str!("write_series.lua")));
+    pub static LEASE_WEBHOOKS: LazyLock<ScriptSource> =
+        LazyLock::new(|| ScriptSource::new(include_str!("lease_webhooks.lua")));
+    pub static SET_WEBHOOK_STATE: LazyLock<ScriptSource> =
+        LazyLock::new(|| ScriptSource::new(include_str!("set_webhook_state.lua")));
 }
 
 /// What the keys and their contents look like; another number with the first version that reads them otherwise.
@@ -305,6 +310,38 @@ impl Store for ValkeyStore {
 
     fn set_retention_time(&self, time: UnixSeconds) -> BoxFuture<'_, Result<(), StoreError>> {
         Box::pin(async move { Ok(self.grid.set_retention_time(time).await?) })
+    }
+
+    fn webhook_states(&self) -> BoxFuture<'_, Result<Vec<WebhookState>, StoreError>> {
+        Box::pin(async move {
+            self.grid.webhook_states().await.map_err(|error| StoreError::Write(error.to_string()))
+        })
+    }
+
+    fn set_webhook_state(
+        &self,
+        lease: &WebhookLease,
+        name: &str,
+        state: Option<String>,
+    ) -> BoxFuture<'_, Result<bool, StoreError>> {
+        let (lease, name) = (lease.clone(), name.to_owned());
+        Box::pin(async move {
+            let done = self.grid.set_webhook_state(&lease, &name, state.as_deref()).await;
+            done.map_err(|error| StoreError::Write(error.to_string()))
+        })
+    }
+
+    fn lease_webhooks(
+        &self,
+        holder: &str,
+        endpoints: Vec<String>,
+        lasts: Duration,
+    ) -> BoxFuture<'_, Result<Vec<String>, StoreError>> {
+        let holder = holder.to_owned();
+        Box::pin(async move {
+            let done = self.grid.lease_webhooks(&holder, &endpoints, lasts).await;
+            done.map_err(|error| StoreError::Write(error.to_string()))
+        })
     }
 
     fn expire(&self, names: Vec<DeviceName>, before_nanos: i64) -> BoxFuture<'_, Result<(), StoreError>> {

@@ -50,6 +50,8 @@ fn sqlite() {
 #[test]
 fn postgres() {
     let place = Postgres::start();
+    webhooks::the_state_of_an_endpoint_is_kept(&place);
+    webhooks::one_instance_has_the_lease_of_an_endpoint(&place);
     hold(CONTRACT, &place);
     hold(ORDERED_EVENTS, &place);
     hold(SHARED, &place);
@@ -75,6 +77,8 @@ fn postgres_events() {
 #[test]
 fn redis() {
     let place = Redis::start();
+    webhooks::the_state_of_an_endpoint_is_kept(&place);
+    webhooks::one_instance_has_the_lease_of_an_endpoint(&place);
     hold(CONTRACT, &place);
     hold(SHARED, &place);
     redis::tombstones_are_bounded(&place);
@@ -83,6 +87,8 @@ fn redis() {
 #[test]
 fn redis_cluster() {
     let place = Cluster::start();
+    webhooks::the_state_of_an_endpoint_is_kept(&place);
+    webhooks::one_instance_has_the_lease_of_an_endpoint(&place);
     hold(CONTRACT, &place);
     hold(SHARED, &place);
 }

@@ -25,7 +25,7 @@ use super::{
 use crate::client::settings::{
     ClientCertificate, ClientSettings, Question, Selection, ServiceSettings, WebhookQuestion,
 };
-use ::store::settings::StoreSettings;
+use ::store::settings::{Location, StoreSettings};
 use formats::catalog::IOT_PLATFORM;
 use formats::profile::Profile;
 use http_api::settings::{HttpSettings, TlsSettings};
@@ -184,8 +184,11 @@ impl BuildContext {
             let (one, other) = (one.clone(), self.origin(setting));
             Err(ConfigError::Contradiction { one, other, why })
         };
-        if store.location.is_shared() {
-            return contradicts("store", "webhooks need a store of one instance, sqlite: or memory:");
+        if matches!(store.location, Location::Valkey(_)) {
+            return contradicts(
+                "store",
+                "webhooks need a store that keeps all events in order: sqlite:, postgres:// or memory:",
+            );
         }
         if store.map_limit.is_some() {
             return contradicts("map-limit", "webhooks need all devices in memory");

@@ -13,7 +13,7 @@ use super::receiver::{Delivery, Receiver, Reply, verify};
 use super::{OTHER_PUMP, PRIVATE, PUMP, VALVE, launch, publish, ready, summaries};
 
 /// What is left if each id counts once.
-fn once(deliveries: &[Delivery]) -> Vec<Delivery> {
+pub fn once(deliveries: &[Delivery]) -> Vec<Delivery> {
     let mut seen = BTreeSet::new();
     deliveries.iter().filter(|delivery| seen.insert(delivery.id.clone())).cloned().collect()
 }

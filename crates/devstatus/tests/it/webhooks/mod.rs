@@ -3,6 +3,7 @@
 mod faults;
 mod receiver;
 mod selected;
+mod shared;
 mod steered;
 
 use std::path::Path;

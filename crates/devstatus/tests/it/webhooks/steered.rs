@@ -116,25 +116,34 @@ fn endpoints_are_read_again_when_their_file_changes() {
     let (first, second) =
         (Receiver::start(|_, _| Reply::Status(200)), Receiver::start(|_, _| Reply::Status(200)));
     // Replaced by way of a link, as Kubernetes replaces what it mounts.
-    let write = |version: &str, url: &str, lines: &str| {
+    let write_text = |version: &str, text: &str| {
         let files = directory.path().join(version);
         fs::create_dir_all(&files).unwrap();
-        let secret = directory.path().join("hook.secret");
-        fs::write(&secret, format!("{SECRET}\n")).unwrap();
-        let text = format!(
-            "[[webhook]]\nname = \"ops\"\nurl = \"{url}\"\nsecret_file = \"{}\"\n{PRIVATE}\n{lines}\n",
-            secret.display()
-        );
         fs::write(files.join("devstatus.toml"), text).unwrap();
         let (data, new) = (directory.path().join("data"), directory.path().join("new"));
         std::os::unix::fs::symlink(&files, &new).unwrap();
         fs::rename(&new, &data).unwrap();
         data.join("devstatus.toml")
     };
-    let file = write("1", &first.url(), "");
+    let secret = directory.path().join("hook.secret");
+    fs::write(&secret, format!("{SECRET}\n")).unwrap();
+    let write = |version: &str, url: &str, lines: &str| {
+        write_text(
+            version,
+            &format!(
+                "[[webhook]]\nname = \"ops\"\nurl = \"{url}\"\nsecret_file = \"{}\"\n{PRIVATE}\n{lines}\n",
+                secret.display()
+            ),
+        )
+    };
+    let file = write_text("0", "# None yet.\n");
     let store = format!("sqlite:{}/store.db", directory.path().display());
     let launch = Launch::to(&broker.url()).on_store(&store);
-    let service = ready(launch.arguments(&["-c", file.to_str().unwrap()]));
+    let administered = Administered::start(launch.arguments(&["-c", file.to_str().unwrap()]));
+    let service = &administered.service;
+    // An endpoint that is added begins with what happens from then on.
+    write("1", &first.url(), "");
+    service.wait_until("it has a position", || administered.shown()["position"].is_string());
     publish(&broker, &[(PUMP, PUMP.connect(1))]);
     first.wait_for_taken(1);
     write("2", &first.url(), "mode = \"some\"");
@@ -146,7 +155,7 @@ fn endpoints_are_read_again_when_their_file_changes() {
     first.wait_for_taken(2);
     write("3", &second.url(), "");
     service.wait_until("it has changed", || {
-        !service.log_lines(&["webhooks in the settings have changed"]).is_empty()
+        service.log_lines(&["webhooks in the settings have changed"]).len() == 2
     });
     publish(&broker, &[(PUMP, PUMP.connect(3))]);
     assert_eq!(summaries(&second.wait_for_taken(1)), ["device.connected p-1 00:03"]);

@@ -1,0 +1,57 @@
+//! What is kept of the endpoints of webhooks, and which instance delivers to each.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use redis::RedisResult;
+
+use super::connection::Call;
+use super::{Grid, scripts};
+use crate::{WebhookLease, WebhookState};
+
+const STATES: &str = "webhooks";
+const HOLDERS: &str = "webhook_holders";
+const UNTIL: &str = "webhook_leases";
+
+impl Grid {
+    pub async fn webhook_states(&self) -> RedisResult<Vec<WebhookState>> {
+        let key = self.keys.of_all(STATES);
+        let states: BTreeMap<String, String> =
+            self.connection.ask(self.keys.slot_of_all(), redis::cmd("HGETALL").arg(key)).await?;
+        let state = |(name, state): (String, String)| WebhookState { name: name.into(), state: state.into() };
+        Ok(states.into_iter().map(state).collect())
+    }
+
+    /// Sets or drops a state, if the lease holds; says whether it does.
+    pub async fn set_webhook_state(
+        &self,
+        lease: &WebhookLease,
+        name: &str,
+        state: Option<&str>,
+    ) -> RedisResult<bool> {
+        let mut call = Call::default();
+        for key in [STATES, HOLDERS, UNTIL] {
+            call.key(self.keys.of_all(key));
+        }
+        for argument in [&*lease.endpoint, &lease.holder, name].into_iter().chain(state) {
+            call.argument(argument.as_bytes());
+        }
+        self.connection.run(self.keys.slot_of_all(), &scripts::SET_WEBHOOK_STATE, &call).await
+    }
+
+    /// Takes, renews or, with no time at all, gives leases back.
+    pub async fn lease_webhooks(
+        &self,
+        holder: &str,
+        endpoints: &[String],
+        lasts: Duration,
+    ) -> RedisResult<Vec<String>> {
+        let mut call = Call::default();
+        call.key(self.keys.of_all(HOLDERS)).key(self.keys.of_all(UNTIL));
+        call.argument(holder.as_bytes()).argument(lasts.as_millis().to_string());
+        for endpoint in endpoints {
+            call.argument(endpoint.as_bytes());
+        }
+        self.connection.run(self.keys.slot_of_all(), &scripts::LEASE_WEBHOOKS, &call).await
+    }
+}

@@ -1,0 +1,105 @@
+//! Which endpoints this instance delivers to, where several share a store: each has a lease in the store that one instance holds.
+
+use std::collections::BTreeSet;
+use std::future::pending;
+use std::time::{Duration, Instant};
+
+use tokio::sync::watch;
+use tokio::time::{sleep, timeout};
+
+use store::{Store, WebhookLease};
+
+/// An instance that does not renew its leases for so long has died: another goes on within ten seconds.
+const LASTS: Duration = Duration::from_secs(8);
+/// Between two renewals.
+const RENEWAL: Duration = Duration::from_secs(1);
+/// A store that does not answer within this is asked again.
+const RENEWAL_TIMEOUT: Duration = Duration::from_secs(2);
+/// Leases that were not renewed for so long are given up, well before the store gives them to another.
+const LOST_AFTER: Duration = Duration::from_secs(4);
+/// How long giving them back may take at the end.
+const END_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// The leases of this process.
+pub struct Leases {
+    holder: Box<str>,
+    /// `None`: not known yet.
+    held: watch::Sender<Option<BTreeSet<String>>>,
+}
+
+impl Default for Leases {
+    fn default() -> Self {
+        let holder = format!("{:016x}", rand::random::<u64>()).into();
+        Self { holder, held: watch::Sender::default() }
+    }
+}
+
+impl Leases {
+    /// What the store is shown of the lease of an endpoint.
+    pub fn of(&self, endpoint: &str) -> WebhookLease {
+        WebhookLease { endpoint: endpoint.into(), holder: self.holder.clone() }
+    }
+
+    /// Takes what leases there are and renews them, without an end.
+    pub async fn hold(&self, store: &dyn Store, endpoints: Vec<String>) {
+        if endpoints.is_empty() {
+            return pending().await;
+        }
+        let mut renewed_at = None::<Instant>;
+        loop {
+            let asked_at = Instant::now();
+            let asked = store.lease_webhooks(&self.holder, endpoints.clone(), LASTS);
+            match timeout(RENEWAL_TIMEOUT, asked).await {
+                Ok(Ok(held)) => {
+                    renewed_at = Some(asked_at);
+                    self.set(held.into_iter().collect());
+                }
+                Ok(Err(_)) | Err(_) => {
+                    if renewed_at.is_none_or(|at| at.elapsed() >= LOST_AFTER) {
+                        self.set(BTreeSet::new());
+                    }
+                }
+            }
+            sleep(RENEWAL).await;
+        }
+    }
+
+    fn set(&self, held: BTreeSet<String>) {
+        self.held.send_if_modified(|before| {
+            let is_changed = before.as_ref() != Some(&held);
+            *before = Some(held);
+            is_changed
+        });
+    }
+
+    /// Notes that the store no longer takes anything by the lease of an endpoint.
+    pub fn lose(&self, endpoint: &str) {
+        self.held.send_modify(|held| {
+            held.as_mut().map(|held| held.remove(endpoint));
+        });
+    }
+
+    /// Waits until the lease of an endpoint is held.
+    pub async fn wait_for(&self, endpoint: &str) {
+        self.wait_until(|held| held.contains(endpoint)).await;
+    }
+
+    /// Waits until it is known not to be.
+    pub async fn wait_for_loss(&self, endpoint: &str) {
+        self.wait_until(|held| !held.contains(endpoint)).await;
+    }
+
+    async fn wait_until(&self, condition: impl Fn(&BTreeSet<String>) -> bool) {
+        let mut held = self.held.subscribe();
+        // The sender is here.
+        let _ = held.wait_for(|held| held.as_ref().is_some_and(&condition)).await.map(drop);
+    }
+
+    /// Gives all leases back, so that others go on at once.
+    pub async fn end(&self, store: &dyn Store) {
+        let Some(held) = self.held.send_replace(None).filter(|held| !held.is_empty()) else { return };
+        let held = held.into_iter().collect();
+        // In vain if the store is away: then they end by themselves.
+        let _ = timeout(END_TIMEOUT, store.lease_webhooks(&self.holder, held, Duration::ZERO)).await;
+    }
+}
