@@ -126,7 +126,7 @@ impl Error {
             Error::MethodNotAllowed => "The header allow lists the methods that it has.".into(),
             Error::BadPath => "Device type and id must be UTF-8, percent-encoded.".into(),
             Error::NotPopulated => {
-                "This device has not been seen, and not every retained status has been read yet. Ask again."
+                "This device has not been seen, and not every retained status is known to have been read; /readyz says more. Ask again."
                     .into()
             }
             Error::TooManyStreams => {

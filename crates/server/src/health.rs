@@ -16,7 +16,7 @@ use parking_lot::{Mutex, RwLock};
 
 use self::link::LinkFreshness;
 pub use self::links::LinkHealth;
-pub use self::report::{PopulationReport, READ_TYPES_MAX, REPORTED_TYPES_MAX, TypeReport};
+pub use self::report::{NOTHING_REPLAYED, PopulationReport, READ_TYPES_MAX, REPORTED_TYPES_MAX, TypeReport};
 pub use self::settings::ReadyOn;
 pub use self::state::{BrokerHealth, HealthState, PeerHealth, PopulationState, RoundProgress, StoreHealth};
 use crate::clock;
@@ -144,6 +144,7 @@ impl Health {
             return self.links.iter().all(|link| link.health.has_observed_for(time));
         }
         self.state.read().population.counts(self.ready_on)
+            && self.populated()
             && !self.link_freshness().is_any_stale()
             && self.link_since().is_some_and(|since| since.elapsed() >= time)
     }
@@ -310,8 +311,9 @@ impl Health {
         state.population = report.state;
         state.repairing = false;
         state.reading_failed = None;
+        let may_say_never = report.state.counts(self.ready_on) && !report.replayed_nothing();
         state.report = Some(Arc::new(report));
-        if state.population.counts(self.ready_on) {
+        if may_say_never {
             self.populated.store(true, Ordering::Release);
         }
     }

@@ -37,6 +37,8 @@ pub struct Limits {
     pub replay_delay: Duration,
     /// Whether an application may subscribe to the topics of any other source, which the platform refuses.
     pub any_topics: bool,
+    /// Whether a filter with wildcards brings what is retained. RabbitMQ 3 answers only filters without.
+    pub replays_to_wildcards: bool,
 }
 
 impl Default for Limits {
@@ -46,6 +48,7 @@ impl Default for Limits {
             second_subscribe_brings_all: true,
             replay_delay: Duration::from_millis(50),
             any_topics: false,
+            replays_to_wildcards: true,
         }
     }
 }
@@ -275,7 +278,9 @@ impl Shared {
         // Of a scalable application only who makes the shared subscription gets retained messages, and no instance.
         let replays = connect.client_id.starts_with("a:")
             || is_whole && !shared_subscriptions.contains(&connect.client_id);
-        let found = retained_matching(retained, &asked.filter).filter(|_| replays).collect::<Vec<_>>();
+        let is_answered = self.limits.replays_to_wildcards || !asked.filter.contains(['+', '#']);
+        let found = retained_matching(retained, &asked.filter).filter(|_| replays && is_answered);
+        let found = found.collect::<Vec<_>>();
         if is_whole && replays {
             if found.len() > self.limits.buffer_messages {
                 *shared_refusals.entry(connect.client_id.clone()).or_default() += 1;

@@ -31,6 +31,7 @@ mod last_wills;
 mod lists;
 mod map_limit;
 mod metrics;
+mod nothing_replayed;
 mod openapi;
 mod page;
 mod platform_api;

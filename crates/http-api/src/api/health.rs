@@ -95,6 +95,7 @@ pub async fn readyz(
     // A store that fails changes no answer, so it is shown but takes no instance out of service: with a store that is
     // shared that would be all of them at once.
     missing.extend(state.store.complaint());
+    missing.extend(state.unreplayed_complaint());
     // Named as long as it is likely, also in the moments in which this client has its turn.
     missing.extend(state.rival);
     missing.extend(state.refused_by_store);

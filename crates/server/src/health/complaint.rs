@@ -27,6 +27,19 @@ impl StoreHealth {
     }
 }
 
+impl HealthState {
+    /// Why nothing can be said of devices that are not known, for a person; `None` where it can.
+    pub fn unreplayed_complaint(&self) -> Option<String> {
+        let replayed_nothing = self.report.as_ref().is_some_and(|report| report.replayed_nothing());
+        replayed_nothing.then(|| {
+            "The broker has replayed no retained message to a subscription with wildcards: either it holds none, or it never \
+             does, as RabbitMQ 3. A device that was not heard of yet is unknown until one is replayed. For a broker that never \
+             does, set retained = false in the profile."
+                .to_owned()
+        })
+    }
+}
+
 /// What keeps the service from being ready because of link and population, one sentence each; empty if nothing does.
 pub(super) fn missing(state: &HealthState, ready_on: ReadyOn) -> Vec<String> {
     let population = match (state.population, ready_on) {

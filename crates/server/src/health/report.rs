@@ -8,6 +8,9 @@ pub const REPORTED_TYPES_MAX: usize = 10_000;
 /// device.
 pub const READ_TYPES_MAX: usize = 1_000;
 
+/// The evidence of a round in which the broker answered no subscription with wildcards by a retained message.
+pub const NOTHING_REPLAYED: &str = "nothing_replayed";
+
 /// What the latest round of the population came to.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PopulationReport {
@@ -39,6 +42,11 @@ impl PopulationReport {
     pub fn unproven(evidence: &'static str) -> Self {
         let state = PopulationState::Unproven;
         Self { state, evidence, types_total: 0, types_proven: 0, types: Vec::new() }
+    }
+
+    /// Whether a device that is not held may well have a state that the broker retains and never sent.
+    pub fn replayed_nothing(&self) -> bool {
+        self.evidence == NOTHING_REPLAYED
     }
 
     /// How many types nothing proves to be whole, and the first of them; empty if there is none.

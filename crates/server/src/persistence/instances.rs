@@ -16,7 +16,8 @@ use tokio_util::sync::CancellationToken;
 
 use crate::freshness::Freshness;
 use crate::health::{
-    BrokerHealth, Health, PeerHealth, PopulationReport, PopulationState, REPORTED_TYPES_MAX, TypeReport,
+    BrokerHealth, Health, NOTHING_REPLAYED, PeerHealth, PopulationReport, PopulationState,
+    REPORTED_TYPES_MAX, TypeReport,
 };
 use crate::metrics::Metrics;
 use crate::pending_ack::{PendingAck, PendingAcks};
@@ -60,6 +61,8 @@ struct Note {
     connects: u64,
     /// What the population came to, if all of it is in the store.
     population: Option<String>,
+    /// The broker was not seen to replay anything.
+    nothing_replayed: bool,
     /// How many rounds of the population this instance has read and written; 0 also from an instance that does not say.
     rounds: u64,
 }
@@ -73,7 +76,7 @@ struct InstanceMemory {
     down_since: Option<Instant>,
     others: Others,
     /// What this instance tells the others of the population.
-    population: Option<PopulationState>,
+    population: Option<SharedPopulation>,
     /// How many rounds this instance has read and written.
     rounds: u64,
     report: ReportToShare,
@@ -115,10 +118,18 @@ impl ReportToShare {
     }
 }
 
+/// What an instance tells the others of its population.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct SharedPopulation {
+    state: PopulationState,
+    /// So a device that nobody has heard of may well be connected.
+    nothing_replayed: bool,
+}
+
 /// What the leader said of the population, and when.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct ReceivedPopulation {
-    state: PopulationState,
+    said: SharedPopulation,
     at: Instant,
 }
 
@@ -152,9 +163,11 @@ impl Instances {
     }
 
     async fn beat(&self, id: &str, memory: &mut InstanceMemory) {
-        let population = memory.population.map(|population| population.word().to_owned());
+        let population = memory.population.map(|population| population.state.word().to_owned());
+        let nothing_replayed = memory.population.is_some_and(|population| population.nothing_replayed);
         let connects = self.metrics.broker_connects.get();
-        let note = Note { away: self.is_away(memory), connects, population, rounds: memory.rounds };
+        let rounds = memory.rounds;
+        let note = Note { away: self.is_away(memory), connects, population, nothing_replayed, rounds };
         let note = serde_json::to_string(&note).expect("a note is numbers and words");
         let asked_at = Instant::now();
         let heartbeat = self.store.heartbeat(Instance { id: id.into(), note: note.into() }, LIVES_FOR);
@@ -205,11 +218,13 @@ impl Instances {
         };
         let said = note(leader);
         self.await_round(leader, &said, memory);
-        if let Some(state) = population(said.population.as_deref())
-            && (memory.population != Some(state) || self.is_doubted(state))
-            && memory.received.is_none_or(|before| before.state != state)
+        let shared = population(said.population.as_deref());
+        let nothing_replayed = said.nothing_replayed;
+        if let Some(said) = shared.map(|state| SharedPopulation { state, nothing_replayed })
+            && (memory.population != Some(said) || self.is_doubted(said))
+            && memory.received.is_none_or(|before| before.said != said)
         {
-            memory.received = Some(ReceivedPopulation { state, at: Instant::now() });
+            memory.received = Some(ReceivedPopulation { said, at: Instant::now() });
         }
     }
 
@@ -238,8 +253,9 @@ impl Instances {
     }
 
     /// Whether the result of the population counts no longer, because the store has lost something, and this would again.
-    fn is_doubted(&self, said: PopulationState) -> bool {
-        matches!(said, PopulationState::Complete | PopulationState::Unproven) && !self.health.populated()
+    fn is_doubted(&self, said: SharedPopulation) -> bool {
+        let counts = matches!(said.state, PopulationState::Complete | PopulationState::Unproven);
+        counts && !said.nothing_replayed && !self.health.populated()
     }
 
     /// Tells the others what the population came to, once all of it is in the store.
@@ -248,7 +264,8 @@ impl Instances {
             && written.try_recv().is_ok()
         {
             let report = Arc::clone(report);
-            memory.population = Some(report.state);
+            let (state, nothing_replayed) = (report.state, report.replayed_nothing());
+            memory.population = Some(SharedPopulation { state, nothing_replayed });
             memory.rounds += 1;
             memory.report = ReportToShare::Written(report);
         }
@@ -269,23 +286,24 @@ impl Instances {
             self.health.others_have_read();
             memory.repair = Repair::AnyRound;
         }
-        let Some(ReceivedPopulation { state: said, at }) = memory.received else { return };
+        let Some(ReceivedPopulation { said, at }) = memory.received else { return };
         if !is_here(at) {
             return;
         }
+        let is_complete = said.state == PopulationState::Complete;
         let types = self.map.totals_by_type(None, REPORTED_TYPES_MAX);
         let types = types.into_iter().map(|(device_type, totals)| TypeReport {
             device_type: device_type.to_string(),
             known: totals.total(),
             replayed: 0,
-            proven: said == PopulationState::Complete,
+            proven: is_complete,
             evidence: OTHER_INSTANCE,
         });
         let types_total = self.map.types_total();
-        let types_proven = if said == PopulationState::Complete { types_total } else { 0 };
+        let types_proven = if is_complete { types_total } else { 0 };
         self.health.population_done(PopulationReport {
-            state: said,
-            evidence: OTHER_INSTANCE,
+            state: said.state,
+            evidence: if said.nothing_replayed { NOTHING_REPLAYED } else { OTHER_INSTANCE },
             types_total,
             types_proven,
             types: types.collect(),

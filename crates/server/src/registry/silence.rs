@@ -28,6 +28,17 @@ impl DeviceRegistry {
             }
         });
     }
+
+    /// Whether the round brought no message about some device of these sources; `None` is the IoT platform.
+    pub fn holds_unreceived(&self, round: RoundNumber, is_of: impl Fn(Option<&str>) -> bool) -> bool {
+        let is_unreceived =
+            |record: &Record| record.received_in != round && is_of(record.resolve().event.payload.source());
+        (0..Self::PARTS).any(|part| {
+            let mut found = false;
+            self.read_part(part, |record| found = found || is_unreceived(record));
+            found
+        })
+    }
 }
 
 impl Record {
@@ -54,6 +65,22 @@ mod tests {
     use crate::registry::Applied;
     use presence::payload::Payload;
     use presence::{EventKind, Moment, PresenceEvent, UnixSeconds};
+
+    #[test]
+    fn a_device_that_a_round_brings_nothing_of_is_not_received() {
+        let map = DeviceRegistry::default();
+        let device = Device { device_type: "t", id: "1" };
+        let at = Moment::from_nanos(1);
+        let payload = Payload::pack_of("log", b"{}");
+        let event = PresenceEvent { kind: EventKind::Connect, session: at, time: at, close_code: 0, payload };
+        let round = map.begin_round();
+        assert!(!map.holds_unreceived(round, |_| true), "there is no device");
+        map.apply(device, event, Arrival { provenance: Provenance::Live, at: UnixSeconds(1), round });
+        assert!(!map.holds_unreceived(round, |_| true));
+        let next = map.begin_round();
+        assert!(map.holds_unreceived(next, |source| source == Some("log")));
+        assert!(!map.holds_unreceived(next, |source| source != Some("log")), "it is of another source");
+    }
 
     #[test]
     fn a_silent_device_is_out_of_date_until_a_live_message() {

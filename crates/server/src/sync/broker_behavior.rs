@@ -1,4 +1,5 @@
-//! What replays have shown of a broker: whether its answer to a PINGREQ ends them, and how long it pauses in between.
+//! What replays have shown of a broker: whether it has any, whether its answer to a PINGREQ ends them, and how long it pauses
+//! in between.
 
 use std::cell::Cell;
 use std::time::Duration;
@@ -18,6 +19,7 @@ pub struct BrokerBehavior {
     pong: Cell<Shown>,
     /// `None`: no replay was long enough to tell.
     longest_pause: Cell<Option<Duration>>,
+    replays: Cell<bool>,
 }
 
 /// What a PINGRESP is on this broker. Once it has overtaken a message it is never trusted again: that it came last now and
@@ -59,6 +61,28 @@ impl BrokerBehavior {
         QuietInterval { needed: needed.min(full), full }
     }
 
+    /// Whether it was seen to answer subscriptions by what is retained, since the link was lost the last time.
+    pub fn replays(&self) -> bool {
+        self.replays.get()
+    }
+
+    /// Notes how a subscription to these filters was answered. What is retained for a topic that is named in full shows nothing
+    /// of filters with wildcards: RabbitMQ 3 answers only the former.
+    pub fn note_answer(&self, filters: &[String], retained: u64) {
+        if shows_replay(filters, retained) {
+            self.note_replay();
+        }
+    }
+
+    pub fn note_replay(&self) {
+        self.replays.set(true);
+    }
+
+    /// The link was lost: another broker may answer at the same address.
+    pub fn forget_replays(&self) {
+        self.replays.set(false);
+    }
+
     pub fn learn(&self, observed: Observed) {
         let Observed { retained, pong, longest_pause } = observed;
         match pong {
@@ -77,6 +101,16 @@ impl BrokerBehavior {
     }
 }
 
+/// Whether so many retained messages, in answer to these filters, can be told to have answered one with wildcards, if there is
+/// one: a topic that is named in full brings one at most.
+pub fn shows_replay<'a>(filters: impl IntoIterator<Item = &'a String>, retained: u64) -> bool {
+    let (mut named, mut wild) = (0, 0);
+    filters
+        .into_iter()
+        .for_each(|filter| *(if filter.contains(['+', '#']) { &mut wild } else { &mut named }) += 1);
+    retained > if wild > 0 { named } else { 0 }
+}
+
 /// What silence ends a replay in which pauses are so long.
 pub fn silence_after(pause: Duration) -> Duration {
     (pause * PAUSES).max(SHORTEST)
@@ -90,6 +124,25 @@ mod tests {
 
     fn observed(retained: u64, pong: Pong, longest_pause_ms: u64) -> Observed {
         Observed { retained, pong, longest_pause: Duration::from_millis(longest_pause_ms) }
+    }
+
+    #[test]
+    fn only_what_answers_wildcards_shows_that_they_are_answered() {
+        let filters = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>();
+        for (names, retained, shows) in [
+            (&["tele/+/LWT"][..], 0, false),
+            (&["tele/+/LWT"], 1, true),
+            (&["tele/+/LWT", "bridge/state"], 1, false),
+            (&["homie/#", "bridge/state"], 2, true),
+            (&["bridge/state", "other/state"], 1, true),
+            (&["bridge/state", "other/state"], 0, false),
+        ] {
+            let behavior = BrokerBehavior::default();
+            behavior.note_answer(&filters(names), retained);
+            assert_eq!(behavior.replays(), shows, "{names:?}: {retained}");
+            behavior.forget_replays();
+            assert!(!behavior.replays());
+        }
     }
 
     #[test]

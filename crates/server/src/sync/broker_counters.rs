@@ -158,6 +158,7 @@ fn note(counters: &mut BrokerCounters, own_topics: &mut HashSet<Vec<u8>>, publis
         own_topics.insert(publish.topic.to_vec());
         counters.own_retained = own_topics.len() as u64;
     }
+    counters.replayed |= publish.retained;
     let number = || std::str::from_utf8(publish.payload).ok()?.trim().parse().ok();
     match publish.topic {
         DROPPED => counters.dropped = number(),

@@ -3,6 +3,8 @@
 //! Brokers replay retained messages only as far as their buffers reach and drop the rest without a word, so nothing in a
 //! replay itself says that it was whole. It takes a reason to believe it, and each reason has a name here.
 
+use crate::health::NOTHING_REPLAYED;
+
 /// Why a part of the population is known to be whole, or how far it is from that; the stronger stands higher.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Evidence {
@@ -10,6 +12,9 @@ pub enum Evidence {
     Missing,
     /// Not read yet.
     None,
+    /// The broker has answered no subscription with wildcards by a retained message, and a further pass brought none either.
+    /// It may hold none, or never send any, as RabbitMQ 3.
+    NothingReplayed,
     /// A further pass added nothing. Nothing speaks against it, nothing proves it.
     Repeated,
     /// Every device that was known beforehand has been replayed or asked for by name, and no pass brought another. No
@@ -31,6 +36,7 @@ impl Evidence {
         match self {
             Evidence::Missing => "missing",
             Evidence::None => "none",
+            Evidence::NothingReplayed => NOTHING_REPLAYED,
             Evidence::Repeated => "repeated",
             Evidence::KnownDevices => "known_devices",
             Evidence::ListedDevices => "listed_devices",
@@ -43,7 +49,11 @@ impl Evidence {
     /// Whether it proves that nothing is missing.
     pub fn is_proof(self) -> bool {
         match self {
-            Evidence::Missing | Evidence::None | Evidence::Repeated | Evidence::KnownDevices => false,
+            Evidence::Missing
+            | Evidence::None
+            | Evidence::NothingReplayed
+            | Evidence::Repeated
+            | Evidence::KnownDevices => false,
             Evidence::ListedDevices
             | Evidence::BelowLimits
             | Evidence::NothingDropped
@@ -73,8 +83,17 @@ impl Pass {
     }
 }
 
-/// Judges the passes over one filter, in their order, against the limits that brokers are known for (ascending).
-pub fn judge(passes: &[Pass], limits: &[u64]) -> Evidence {
+/// What is known of a broker, whatever a pass brings.
+#[derive(Clone, Copy, Debug)]
+pub struct KnownBroker<'a> {
+    /// At how many messages brokers are known to drop, ascending.
+    pub limits: &'a [u64],
+    /// Whether it was seen to send retained messages to subscriptions like those of the passes.
+    pub replays: bool,
+}
+
+/// Judges the passes over one filter, in their order.
+pub fn judge(passes: &[Pass], broker: KnownBroker<'_>) -> Evidence {
     let Some(last) = passes.last() else { return Evidence::None };
     if last.lost {
         return Evidence::Missing;
@@ -83,9 +102,12 @@ pub fn judge(passes: &[Pass], limits: &[u64]) -> Evidence {
         [.., before, last] => last.new_devices == 0 && last.retained >= before.retained && !before.lost,
         _ => false,
     };
+    if !broker.replays {
+        return if is_repeated { Evidence::NothingReplayed } else { Evidence::None };
+    }
     // Silence that is shorter than the operator has set shows the end if it comes at the same place again.
     let has_ended = !last.ended_early || is_repeated;
-    let is_below = limits.first().is_some_and(|&lowest| last.retained < lowest);
+    let is_below = broker.limits.first().is_some_and(|&lowest| last.retained < lowest);
     if is_below && last.retained >= most(passes) && has_ended {
         return Evidence::BelowLimits;
     }
@@ -106,6 +128,8 @@ pub struct BrokerCounters {
     pub retained: Option<u64>,
     /// How many of the retained messages are the broker's own.
     pub own_retained: u64,
+    /// Some came because they are retained, so the broker does send such messages to a subscription with wildcards.
+    pub replayed: bool,
     /// How often the counters have been published since we listen.
     pub ticks: u64,
     /// Whether the broker publishes counters at all; `None`: not known yet.
@@ -150,7 +174,7 @@ impl BrokerCounters {
 mod tests {
     use super::*;
 
-    const LIMITS: [u64; 3] = [1_000, 5_000, 50_000];
+    const BROKER: KnownBroker<'_> = KnownBroker { limits: &[1_000, 5_000, 50_000], replays: true };
 
     fn pass(retained: u64, new_devices: u64) -> Pass {
         Pass { retained, new_devices, lost: false, ended_early: false }
@@ -158,32 +182,48 @@ mod tests {
 
     #[test]
     fn one_pass_proves_only_a_replay_within_every_limit() {
-        assert_eq!(judge(&[pass(999, 999)], &LIMITS), Evidence::BelowLimits);
-        assert_eq!(judge(&[pass(1_000, 1_000)], &LIMITS), Evidence::None);
-        assert_eq!(judge(&[pass(4_900, 4_900)], &LIMITS[1..]), Evidence::BelowLimits);
-        assert_eq!(judge(&[], &LIMITS), Evidence::None);
+        assert_eq!(judge(&[pass(999, 999)], BROKER), Evidence::BelowLimits);
+        assert_eq!(judge(&[pass(1_000, 1_000)], BROKER), Evidence::None);
+        assert_eq!(
+            judge(&[pass(4_900, 4_900)], KnownBroker { limits: &BROKER.limits[1..], ..BROKER }),
+            Evidence::BelowLimits
+        );
+        assert_eq!(judge(&[], BROKER), Evidence::None);
+    }
+
+    #[test]
+    fn nothing_is_proven_of_a_broker_that_was_not_seen_to_replay() {
+        let mute = KnownBroker { replays: false, ..BROKER };
+        assert_eq!(judge(&[pass(0, 0)], mute), Evidence::None);
+        assert_eq!(judge(&[pass(0, 0), pass(0, 0)], mute), Evidence::NothingReplayed);
+        assert!(!Evidence::NothingReplayed.is_proof());
+        assert_eq!(judge(&[pass(0, 0)], BROKER), Evidence::BelowLimits, "it holds none");
+        let lost = Pass { lost: true, ..pass(0, 0) };
+        assert_eq!(judge(&[pass(0, 0), lost], mute), Evidence::Missing);
+        // A topic without wildcards was answered, and the filters beside it were not.
+        assert_eq!(judge(&[pass(1, 1), pass(1, 0)], mute), Evidence::NothingReplayed);
     }
 
     #[test]
     fn a_pass_that_ended_early_proves_something_once_another_ends_at_the_same_place() {
         let early = |retained, new_devices| Pass { ended_early: true, ..pass(retained, new_devices) };
-        assert_eq!(judge(&[early(900, 900)], &LIMITS), Evidence::None);
-        assert_eq!(judge(&[early(900, 900), early(900, 0)], &LIMITS), Evidence::BelowLimits);
-        assert_eq!(judge(&[early(900, 900), early(950, 50)], &LIMITS), Evidence::None);
-        assert_eq!(judge(&[early(900, 900), pass(950, 50)], &LIMITS), Evidence::BelowLimits);
-        assert_eq!(judge(&[early(9_000, 9_000), early(9_000, 0)], &LIMITS), Evidence::Repeated);
+        assert_eq!(judge(&[early(900, 900)], BROKER), Evidence::None);
+        assert_eq!(judge(&[early(900, 900), early(900, 0)], BROKER), Evidence::BelowLimits);
+        assert_eq!(judge(&[early(900, 900), early(950, 50)], BROKER), Evidence::None);
+        assert_eq!(judge(&[early(900, 900), pass(950, 50)], BROKER), Evidence::BelowLimits);
+        assert_eq!(judge(&[early(9_000, 9_000), early(9_000, 0)], BROKER), Evidence::Repeated);
     }
 
     #[test]
     fn a_further_pass_speaks_for_it_only_if_it_adds_nothing_and_brings_as_much() {
-        assert_eq!(judge(&[pass(5_000, 5_000), pass(12_000, 7_000)], &LIMITS), Evidence::None);
-        assert_eq!(judge(&[pass(12_000, 7_000), pass(12_000, 0)], &LIMITS), Evidence::Repeated);
-        assert_eq!(judge(&[pass(12_000, 7_000), pass(11_000, 0)], &LIMITS), Evidence::None);
+        assert_eq!(judge(&[pass(5_000, 5_000), pass(12_000, 7_000)], BROKER), Evidence::None);
+        assert_eq!(judge(&[pass(12_000, 7_000), pass(12_000, 0)], BROKER), Evidence::Repeated);
+        assert_eq!(judge(&[pass(12_000, 7_000), pass(11_000, 0)], BROKER), Evidence::None);
     }
 
     #[test]
     fn a_smaller_pass_after_a_larger_one_is_no_proof() {
-        assert_eq!(judge(&[pass(12_000, 12_000), pass(40, 0)], &LIMITS), Evidence::None);
+        assert_eq!(judge(&[pass(12_000, 12_000), pass(40, 0)], BROKER), Evidence::None);
     }
 
     #[test]
@@ -195,16 +235,16 @@ mod tests {
             assert_eq!(seen, pass(retained, new));
             passes.push(seen);
         }
-        assert_eq!(judge(&passes[..3], &LIMITS), Evidence::None);
-        assert_eq!(judge(&passes[..4], &LIMITS), Evidence::Repeated);
-        assert_eq!(judge(&passes, &LIMITS), Evidence::None);
+        assert_eq!(judge(&passes[..3], BROKER), Evidence::None);
+        assert_eq!(judge(&passes[..4], BROKER), Evidence::Repeated);
+        assert_eq!(judge(&passes, BROKER), Evidence::None);
     }
 
     #[test]
     fn a_pass_that_lost_messages_on_our_side_is_missing_some() {
         let lost = Pass { lost: true, ..pass(10, 10) };
-        assert_eq!(judge(&[lost], &LIMITS), Evidence::Missing);
-        assert_eq!(judge(&[lost, pass(10, 0)], &LIMITS), Evidence::BelowLimits);
+        assert_eq!(judge(&[lost], BROKER), Evidence::Missing);
+        assert_eq!(judge(&[lost, pass(10, 0)], BROKER), Evidence::BelowLimits);
     }
 
     #[test]

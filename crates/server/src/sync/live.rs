@@ -12,7 +12,7 @@ use tokio::time::{Instant, sleep};
 
 use self::end::{LiveEnd, SubackRefusal, before_the_suback, connection_end, state_after};
 use super::backlog::{Acceptance, PacketBatch, PassId};
-use super::broker_behavior::Observed;
+use super::broker_behavior::{Observed, shows_replay};
 use super::link_watch::LinkWatch;
 use super::replay::{QuietInterval, Replay, ReplayStep};
 use super::rival::{self, ConnectionEnd, RivalWatch};
@@ -49,6 +49,8 @@ pub struct LiveReplay {
     /// Some could not be handed over to the decoder.
     pub lost: bool,
     pub observed: Observed,
+    /// A retained message answered a subscription with wildcards, if there was one.
+    pub shows_replay: bool,
     /// Not only of the types that the subscription names.
     pub of_every_device: bool,
     /// When it was asked for.
@@ -274,7 +276,7 @@ impl Live<'_> {
                     // It held long enough: a broker that breaks every subscription at once is asked ever more rarely.
                     backoff.reset();
                     if let (Some(replay), Some(round)) = (replay.take(), round) {
-                        self.notify(replay_over(&replay, round, of_every_device));
+                        self.notify(replay_over(&replay, round, of_every_device, &filters));
                     }
                     continue;
                 }
@@ -451,8 +453,14 @@ impl Live<'_> {
     }
 }
 
-fn replay_over(replay: &Replay, round: RoundNumber, of_every_device: bool) -> LiveEvent {
-    let Replay { pass, lost, started, .. } = *replay;
+fn replay_over(
+    replay: &Replay,
+    round: RoundNumber,
+    of_every_device: bool,
+    filters: &BTreeSet<String>,
+) -> LiveEvent {
+    let Replay { pass, lost, started, retained, .. } = *replay;
     let observed = Observed::of(replay);
-    LiveEvent::ReplayOver(LiveReplay { pass, lost, observed, of_every_device, started, round })
+    let shows_replay = shows_replay(filters, retained);
+    LiveEvent::ReplayOver(LiveReplay { pass, lost, observed, shows_replay, of_every_device, started, round })
 }

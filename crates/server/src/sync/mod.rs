@@ -46,6 +46,7 @@ use crate::freshness::RoundNumber;
 use crate::health::{BrokerHealth, Health, READ_TYPES_MAX};
 use crate::metrics::Metrics;
 use crate::registry::DeviceRegistry;
+use formats::catalog::IOT_PLATFORM;
 use mqtt::connection::OpenError;
 use mqtt::offer::Offer;
 use mqtt::transport::{DialError, Dialer};
@@ -299,6 +300,12 @@ impl Source {
     /// Devices that messages of it were about, whatever rounds other links have begun meanwhile.
     fn received_in_round(&self) -> Option<u64> {
         self.map.received_in(self.round())
+    }
+
+    /// Whether the round brought no message about some device whose state the broker should have retained.
+    fn holds_unreplayed(&self) -> bool {
+        let (round, formats) = (self.round(), &self.settings.formats);
+        self.map.holds_unreceived(round, |source| formats.is_retained(source.unwrap_or(IOT_PLATFORM)))
     }
 
     fn next_pass(&self) -> PassId {

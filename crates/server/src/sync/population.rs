@@ -12,18 +12,19 @@ mod counted;
 use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use futures_util::future::try_join_all;
 use rand::RngExt;
 use tokio::sync::{Notify, mpsc, watch};
-use tokio::time::Instant;
+use tokio::time::{Instant, sleep};
 
 use super::Source;
 use super::broker_behavior::BrokerBehavior;
-use super::evidence::{BrokerCounters, Evidence, Pass, judge};
+use super::evidence::{BrokerCounters, Evidence, KnownBroker, Pass, judge};
 use super::live::{LiveEvent, LiveReplay};
 use super::pass::{PassError, PassReader};
-use super::round::{Round, TypePasses};
+use super::round::{Round, SeenReplay, TypePasses};
 use super::schedule::{RoundEnd, RoundSchedule, ScheduleEvent, ScheduleStep};
 use crate::freshness::RoundNumber;
 use crate::health::{PopulationReport, PopulationState, READ_TYPES_MAX, REPORTED_TYPES_MAX, TypeReport};
@@ -36,6 +37,8 @@ use system::sentence;
 const SWEEPS_MAX: usize = 4;
 /// How often one filter is read in one sweep, where the broker has no counters to ask.
 const PASSES_MAX: usize = 4;
+/// How often it is looked whether a first message has come from a fleet that none was replayed of.
+const FIRST_MESSAGE_POLL: Duration = Duration::from_millis(500);
 /// The reconcile interval is varied by this share either way, so that many instances do not ask at once.
 const JITTER: f64 = 0.1;
 
@@ -71,6 +74,8 @@ impl<'a> PopulationReader<'a> {
         let leadership = &self.source.leadership;
         let longest_wait = self.source.settings.population.reconcile_interval;
         let mut schedule = RoundSchedule::new(leadership.is_leader(), longest_wait);
+        // What had been received when a round began in which nothing was replayed.
+        let mut unanswered_at: Option<u64> = None;
         loop {
             let event = tokio::select! {
                 event = events.recv() => match event {
@@ -81,7 +86,14 @@ impl<'a> PopulationReader<'a> {
                 () = leadership.asked_again(), if schedule.may_read() => ScheduleEvent::AskedAgain,
                 () = leadership.changed_from(schedule.is_leader()) => ScheduleEvent::LeadershipChanged,
                 () = self.source.live_loss.happened(), if schedule.may_read() => ScheduleEvent::MessageLost,
+                () = self.received_more_than(unanswered_at), if schedule.may_read() => {
+                    unanswered_at = None;
+                    ScheduleEvent::FirstMessage
+                }
             };
+            if matches!(event, ScheduleEvent::LinkDown) {
+                self.behavior.forget_replays();
+            }
             let start = match schedule.on(event, Instant::now()) {
                 ScheduleStep::Wait => continue,
                 ScheduleStep::ShowRunning => {
@@ -99,16 +111,31 @@ impl<'a> PopulationReader<'a> {
                 },
             };
             let number = start.number;
+            let received = self.source.metrics.bytes_received.get();
             let end = tokio::select! {
                 ended = self.round(start) => match ended {
-                    Ok(report) => self.finish(number, report),
+                    Ok(report) => {
+                        unanswered_at = report.replayed_nothing().then_some(received);
+                        self.finish(number, report)
+                    }
                     Err(PassError::Stopping) => return,
                     Err(error) => self.broken_off(&error),
                 },
                 () = link_lost(&mut events) => RoundEnd::LinkLost,
                 () = leadership.changed_from(true) => RoundEnd::LeadershipLost,
             };
+            if end == RoundEnd::LinkLost {
+                self.behavior.forget_replays();
+            }
             schedule.ended(end, Instant::now());
+        }
+    }
+
+    /// Waits until devices have sent something since so many bytes had been received: then there may be something to replay.
+    async fn received_more_than(&self, bytes: Option<u64>) {
+        let Some(bytes) = bytes else { return std::future::pending().await };
+        while self.source.metrics.bytes_received.get() == bytes {
+            sleep(FIRST_MESSAGE_POLL).await;
         }
     }
 
@@ -148,6 +175,9 @@ impl<'a> PopulationReader<'a> {
     /// A round whose first pass is the replay of the live subscription; `None` if the program stops.
     async fn replayed(&self, replay: LiveReplay) -> Option<Start> {
         self.behavior.learn(replay.observed);
+        if replay.shows_replay {
+            self.behavior.note_replay();
+        }
         let tally = self.source.backlog.drained(replay.pass).await?;
         let (lost, ended_early) = (replay.lost, false);
         let pass = Pass { retained: tally.retained, new_devices: tally.new_devices, lost, ended_early };
@@ -195,6 +225,17 @@ impl<'a> PopulationReader<'a> {
         }
         self.learn_catalog_types().await;
         self.ask_for_counters(start.at.elapsed()).await;
+        if self.is_settled(round) {
+            return Ok(());
+        }
+        if !self.broker().replays {
+            // A fleet that is new and empty looks the same, and is not kept waiting for what can be told of it.
+            self.show_so_far(round, start.number);
+            self.read_whole(round, 1).await?;
+            if !self.broker().replays && self.source.known_types().is_empty() {
+                return Ok(());
+            }
+        }
         if !self.is_settled(round) && (self.passes() > 1 || self.may_agree(round)) {
             // Not all types may have been seen yet. On some brokers the same SUBSCRIBE again shows them.
             let dropped_before = self.counters.borrow().dropped;
@@ -218,7 +259,7 @@ impl<'a> PopulationReader<'a> {
             if self.is_settled(round) || self.counters_prove(round, dropped_before).await {
                 return Ok(());
             }
-            if round.is_exhausted(self.limits()) && self.unread_types(round) == 0 {
+            if round.is_exhausted(self.broker()) && self.unread_types(round) == 0 {
                 return Ok(());
             }
         }
@@ -238,7 +279,7 @@ impl<'a> PopulationReader<'a> {
         let all_are_held = !self.source.map.evicted_in_round();
         if !lost && (self.count_matches() || self.count_matches_pass(round)) {
             round.proof = Some(Evidence::CountMatches);
-        } else if judge(&round.whole, self.limits()) == Evidence::BelowLimits {
+        } else if judge(&round.whole, self.broker()) == Evidence::BelowLimits {
             round.proof = Some(Evidence::BelowLimits);
         } else if !self.source.has_too_many_types()
             && self.unread_types(round) == 0
@@ -291,7 +332,10 @@ impl<'a> PopulationReader<'a> {
         let before = round.whole.len();
         for _ in 0..passes {
             match reader.read(&everything).await {
-                Ok(pass) => round.whole.push(self.seen(pass, &round.whole)),
+                Ok(pass) => {
+                    self.behavior.note_answer(&everything, pass.retained);
+                    round.whole.push(self.seen(pass, &round.whole));
+                }
                 Err(error) if error.is_refusal() => {
                     tracing::warn!(
                         "every device at once cannot be read, only type by type: {}",
@@ -302,7 +346,7 @@ impl<'a> PopulationReader<'a> {
                 }
                 Err(error) => return Err(error),
             }
-            if judge(&round.whole[before..], self.limits()) >= Evidence::Repeated {
+            if judge(&round.whole[before..], self.broker()) >= Evidence::NothingReplayed {
                 break;
             }
         }
@@ -361,7 +405,10 @@ impl<'a> PopulationReader<'a> {
                 break;
             }
             match reader.read(&filter).await {
-                Ok(pass) => read.passes.push(self.seen(pass, &read.passes)),
+                Ok(pass) => {
+                    self.behavior.note_answer(&filter, pass.retained);
+                    read.passes.push(self.seen(pass, &read.passes));
+                }
                 Err(error) if error.is_refusal() => {
                     tracing::warn!(device_type, "a type can be read only by name: {}", sentence(&error));
                     read.refused = true;
@@ -369,14 +416,14 @@ impl<'a> PopulationReader<'a> {
                 }
                 Err(error) => return Err(error),
             }
-            if judge(&read.passes, self.limits()) >= Evidence::Repeated {
+            if judge(&read.passes, self.broker()) >= Evidence::NothingReplayed {
                 break;
             }
         }
         if read.passes.len() > before {
             reader.leave(&filter).await;
         }
-        let by_passes = if read.refused { Evidence::Missing } else { judge(&read.passes, self.limits()) };
+        let by_passes = if read.refused { Evidence::Missing } else { judge(&read.passes, self.broker()) };
         read.evidence = Some(if by_passes.is_proof() {
             by_passes
         } else {
@@ -389,12 +436,24 @@ impl<'a> PopulationReader<'a> {
         self.source.known_types().into_iter().filter(|t| !round.types.contains_key(t)).count()
     }
 
-    fn limits(&self) -> &[u64] {
-        &self.source.settings.population.replay_limits
+    /// What is known of the broker by now.
+    fn broker(&self) -> KnownBroker<'_> {
+        let limits = &self.source.settings.population.replay_limits;
+        KnownBroker { limits, replays: self.behavior.replays() || self.counters.borrow().replayed }
+    }
+
+    fn seen_replay(&self) -> SeenReplay {
+        if self.broker().replays {
+            SeenReplay::Some
+        } else if self.source.holds_unreplayed() {
+            SeenReplay::NoneOfKnown
+        } else {
+            SeenReplay::NoneOfNothing
+        }
     }
 
     fn report(&self, round: &Round) -> PopulationReport {
-        let (state, evidence) = round.outcome();
+        let (state, evidence) = round.outcome(self.seen_replay());
         let counts = self.source.map.round_counts(self.source.round(), REPORTED_TYPES_MAX).into_iter();
         let ours = counts.filter(|count| self.source.settings.takes(&count.device_type));
         let types = ours.map(|count| {

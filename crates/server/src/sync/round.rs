@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use super::evidence::{Evidence, Pass, judge};
+use super::evidence::{Evidence, KnownBroker, Pass, judge};
 use crate::health::PopulationState;
 use crate::registry::RoundCount;
 
@@ -19,6 +19,16 @@ pub struct Round {
     pub whole_refused: bool,
     /// Types have been read since the last pass over every device.
     pub types_read_last: bool,
+}
+
+/// Whether the broker was seen to answer subscriptions with wildcards by what is retained.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SeenReplay {
+    Some,
+    /// It was not, and no device is known that it was to send something of.
+    NoneOfNothing,
+    /// It was not, although devices are known that should have a retained state.
+    NoneOfKnown,
 }
 
 /// Passes over one type.
@@ -60,18 +70,20 @@ impl Round {
     }
 
     /// Whether reading the same again can bring nothing more, as far as anybody can tell.
-    pub fn is_exhausted(&self, limits: &[u64]) -> bool {
-        let enough = |evidence| evidence >= Evidence::Repeated;
+    pub fn is_exhausted(&self, broker: KnownBroker<'_>) -> bool {
+        let enough = |evidence| evidence >= Evidence::NothingReplayed;
         let types = self.types.values().all(|read| read.refused || read.evidence.is_some_and(enough));
-        types && (self.whole_refused || enough(judge(&self.whole, limits)))
+        types && (self.whole_refused || enough(judge(&self.whole, broker)))
     }
 
     /// What the round comes to.
-    pub fn outcome(&self) -> (PopulationState, Evidence) {
-        match self.proof {
-            Some(proof) => (PopulationState::Complete, proof),
-            None if self.is_short() => (PopulationState::Incomplete, Evidence::Missing),
-            None => (PopulationState::Unproven, Evidence::Repeated),
+    pub fn outcome(&self, seen: SeenReplay) -> (PopulationState, Evidence) {
+        match (self.proof, seen) {
+            (Some(proof), _) => (PopulationState::Complete, proof),
+            (None, _) if self.is_short() => (PopulationState::Incomplete, Evidence::Missing),
+            (None, SeenReplay::Some) => (PopulationState::Unproven, Evidence::Repeated),
+            (None, SeenReplay::NoneOfNothing) => (PopulationState::Unproven, Evidence::NothingReplayed),
+            (None, SeenReplay::NoneOfKnown) => (PopulationState::Incomplete, Evidence::NothingReplayed),
         }
     }
 
@@ -97,6 +109,8 @@ impl TypePasses {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    const BROKER: KnownBroker<'_> = KnownBroker { limits: &[1_000], replays: true };
 
     fn pass(retained: u64, new_devices: u64) -> Pass {
         Pass { retained, new_devices, lost: false, ended_early: false }
@@ -127,32 +141,44 @@ mod tests {
     #[test]
     fn new_devices_in_the_last_pass_mean_that_more_is_missing() {
         let mut round = Round::new(Some(pass(9, 9)));
-        assert_eq!(round.outcome(), (PopulationState::Incomplete, Evidence::Missing));
+        assert_eq!(round.outcome(SeenReplay::Some), (PopulationState::Incomplete, Evidence::Missing));
         round.whole.push(pass(9, 0));
-        assert_eq!(round.outcome(), (PopulationState::Unproven, Evidence::Repeated));
+        assert_eq!(round.outcome(SeenReplay::Some), (PopulationState::Unproven, Evidence::Repeated));
         round.types.insert("a".to_owned(), read(&[pass(9, 3)], Evidence::None));
         round.types_read_last = true;
-        assert_eq!(round.outcome().0, PopulationState::Incomplete);
+        assert_eq!(round.outcome(SeenReplay::Some).0, PopulationState::Incomplete);
         round.whole.push(pass(12, 0));
         round.types_read_last = false;
-        assert_eq!(round.outcome().0, PopulationState::Unproven);
+        assert_eq!(round.outcome(SeenReplay::Some).0, PopulationState::Unproven);
+    }
+
+    #[test]
+    fn a_round_in_which_nothing_was_replayed_proves_nothing_and_misses_what_is_known() {
+        let mut round = Round::new(Some(pass(0, 0)));
+        round.whole.push(pass(0, 0));
+        assert!(round.is_exhausted(KnownBroker { replays: false, ..BROKER }));
+        let nothing = Evidence::NothingReplayed;
+        assert_eq!(round.outcome(SeenReplay::NoneOfNothing), (PopulationState::Unproven, nothing));
+        assert_eq!(round.outcome(SeenReplay::NoneOfKnown), (PopulationState::Incomplete, nothing));
+        round.proof = Some(Evidence::CountMatches);
+        assert_eq!(round.outcome(SeenReplay::NoneOfNothing).0, PopulationState::Complete, "it counts none");
     }
 
     #[test]
     fn an_unreadable_type_is_missing() {
         let refused = Round { whole_refused: true, ..Round::default() };
-        assert_eq!(refused.outcome().0, PopulationState::Incomplete);
+        assert_eq!(refused.outcome(SeenReplay::Some).0, PopulationState::Incomplete);
         let mut round = Round::new(Some(pass(9, 0)));
         round.types.insert("a".to_owned(), read(&[], Evidence::Missing));
-        assert_eq!(round.outcome().0, PopulationState::Incomplete);
+        assert_eq!(round.outcome(SeenReplay::Some).0, PopulationState::Incomplete);
     }
 
     #[test]
     fn a_refused_pass_over_everything_leaves_the_types_to_be_exhausted() {
         let mut round = Round { whole_refused: true, ..Round::default() };
         round.types.insert("a".to_owned(), read(&[pass(2_000, 0)], Evidence::None));
-        assert!(!round.is_exhausted(&[1_000]));
+        assert!(!round.is_exhausted(BROKER));
         round.types.insert("a".to_owned(), read(&[pass(2_000, 0), pass(2_000, 0)], Evidence::Repeated));
-        assert!(round.is_exhausted(&[1_000]));
+        assert!(round.is_exhausted(BROKER));
     }
 }

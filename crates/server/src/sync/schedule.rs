@@ -33,6 +33,8 @@ pub enum ScheduleEvent {
     LeadershipChanged,
     /// A message that was received has been lost.
     MessageLost,
+    /// Something has come from a fleet of which nothing was replayed.
+    FirstMessage,
 }
 
 /// What follows from it.
@@ -74,6 +76,8 @@ pub struct RoundSchedule {
     broken_off: Backoff,
     /// Rounds that found something missing: reading everything again costs the broker something each time.
     incomplete: Backoff,
+    /// Rounds after a first message: whether the broker replays it may prove the population.
+    first_message: Backoff,
 }
 
 impl RoundSchedule {
@@ -84,6 +88,7 @@ impl RoundSchedule {
             next: None,
             broken_off: Backoff::default(),
             incomplete: Backoff::up_to(longest_wait),
+            first_message: Backoff::up_to(longest_wait),
         }
     }
 
@@ -105,6 +110,7 @@ impl RoundSchedule {
         match event {
             ScheduleEvent::LinkDown => {
                 self.link_is_up = false;
+                self.first_message.reset();
                 ScheduleStep::Wait
             }
             ScheduleEvent::ReplayComes => {
@@ -124,11 +130,20 @@ impl RoundSchedule {
                 ScheduleStep::Wait
             }
             ScheduleEvent::MessageLost => {
-                let soon = now + self.incomplete.wait();
-                self.next = Some(self.next.map_or(soon, |next| next.min(soon)));
+                let wait = self.incomplete.wait();
+                self.begin_by(now + wait);
                 ScheduleStep::ShowIncomplete
             }
+            ScheduleEvent::FirstMessage => {
+                let wait = self.first_message.wait();
+                self.begin_by(now + wait);
+                ScheduleStep::Wait
+            }
         }
+    }
+
+    fn begin_by(&mut self, soon: Instant) {
+        self.next = Some(self.next.map_or(soon, |next| next.min(soon)));
     }
 
     fn begin_if_allowed(&self) -> ScheduleStep {
@@ -156,7 +171,8 @@ impl RoundSchedule {
 #[cfg(test)]
 mod tests {
     use super::ScheduleEvent::{
-        AskedAgain, Due, LeadershipChanged, LinkDown, MessageLost, ReplayComes, SubscribedWithoutReplay,
+        AskedAgain, Due, FirstMessage, LeadershipChanged, LinkDown, MessageLost, ReplayComes,
+        SubscribedWithoutReplay,
     };
     use super::*;
 
@@ -224,6 +240,19 @@ mod tests {
             schedule.on(MessageLost, now);
             assert!(schedule.due_at().unwrap() <= soon);
         }
+    }
+
+    #[test]
+    fn a_first_message_brings_the_next_round_forward_ever_more_rarely() {
+        let now = Instant::now();
+        let mut schedule = schedule(true, now);
+        let mut wait = || {
+            schedule.ended(RoundEnd::Read { next_after: HOUR }, now);
+            assert!(matches!(schedule.on(FirstMessage, now), ScheduleStep::Wait));
+            schedule.due_at().unwrap() - now
+        };
+        assert!(wait() < Duration::from_secs(1), "the fleet is new, and the broker may well replay");
+        assert!((0..20).map(|_| wait()).last().unwrap() >= HOUR / 2, "the broker replays nothing");
     }
 
     #[test]

@@ -4,14 +4,13 @@
 use std::path::Path;
 
 use super::{code, retain};
-use testkit::closing_broker::{ClosingBroker, Script};
 use testkit::keys::{Key, Keys, text};
 use testkit::mosquitto::Mosquitto;
 use testkit::private_ca::PrivateCa;
 use testkit::service::{Ended, Launch, Service, mentions};
 
 /// A service whose certificate is good for `localhost` alone.
-fn secured(broker: &ClosingBroker, files: &PrivateCa, more: &[&str]) -> Service {
+fn secured(broker: &Mosquitto, files: &PrivateCa, more: &[&str]) -> Service {
     let flags = ["--tls-cert", text(&files.certificate_file), "--tls-key", text(&files.key_file)];
     let service = Launch::to(&broker.url()).arguments(&flags).arguments(more).start();
     service
@@ -32,7 +31,7 @@ fn assert_refused(ended: &Ended, words: &[&str]) {
 #[test]
 fn over_https_only_a_service_is_asked_that_a_trusted_authority_vouches_for() {
     let (directory, elsewhere) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
-    let broker = ClosingBroker::start(Script::default());
+    let broker = Mosquitto::start();
     let files = PrivateCa::issue(directory.path(), &["localhost"]);
     let service = secured(&broker, &files, &[]);
     let port = service.address().port();
@@ -63,7 +62,7 @@ fn over_https_only_a_service_is_asked_that_a_trusted_authority_vouches_for() {
 #[test]
 fn a_service_that_asks_for_a_certificate_is_shown_one() {
     let directory = tempfile::tempdir().unwrap();
-    let broker = ClosingBroker::start(Script::default());
+    let broker = Mosquitto::start();
     let files = PrivateCa::issue(directory.path(), &["localhost"]);
     let own = PrivateCa::issue_for_client(directory.path());
     let service = secured(&broker, &files, &["--tls-client-ca", text(&own.ca_file)]);

@@ -98,6 +98,22 @@ fn a_population_is_believed_once_what_was_written_by_then_is_here() {
 }
 
 #[test]
+fn a_population_of_which_nothing_was_replayed_is_not_enough_for_others_either() {
+    let instances = instances();
+    let memory = &mut InstanceMemory::default();
+    instances.health.set_peer_health(PeerHealth::Current { at: Instant::now() });
+    let mut receive = |nothing_replayed| {
+        let said = Note { population: Some("unproven".to_owned()), nothing_replayed, ..connected() };
+        instances.consider(ME, &[instance("a", &said), me()], memory);
+        instances.health.set_peer_health(PeerHealth::Current { at: Instant::now() });
+        instances.follow(memory);
+        (instances.health.state().population, instances.health.populated())
+    };
+    assert_eq!(receive(true), (PopulationState::Unproven, false));
+    assert_eq!(receive(false), (PopulationState::Unproven, true));
+}
+
+#[test]
 fn the_leader_tells_of_its_population_only_when_all_of_it_is_written() {
     let instances = instances();
     let memory = &mut InstanceMemory::default();
@@ -113,7 +129,8 @@ fn the_leader_tells_of_its_population_only_when_all_of_it_is_written() {
     assert_eq!((memory.population, memory.rounds), (None, 0));
     instances.pending_acks.take().into_iter().for_each(PendingAck::give);
     instances.share_population(memory);
-    assert_eq!((memory.population, memory.rounds), (Some(PopulationState::Unproven), 1));
+    let shared = SharedPopulation { state: PopulationState::Unproven, nothing_replayed: false };
+    assert_eq!((memory.population, memory.rounds), (Some(shared), 1));
 }
 
 #[test]

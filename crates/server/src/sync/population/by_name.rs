@@ -29,7 +29,7 @@ impl PopulationReader<'_> {
         device_type: &str,
         read: &mut TypePasses,
     ) -> Result<Evidence, PassError> {
-        let lowest = self.limits().first().copied().unwrap_or(NAMES_MAX);
+        let lowest = self.broker().limits.first().copied().unwrap_or(NAMES_MAX);
         let size = usize::try_from(NAMES_MAX.min(lowest.saturating_sub(1)).max(1)).unwrap_or(1);
         let mut batches = Batches { size, refusals: 0 };
         let missing = self.missing_topics(device_type);
@@ -133,6 +133,9 @@ impl PopulationReader<'_> {
         if let Some(listed) = self.source.settings.population.devices.get(device_type) {
             let listed: BTreeSet<&String> = listed.iter().collect();
             let received = self.source.map.ids_in_round(device_type, true);
+            if received.is_empty() && !self.broker().replays {
+                return Evidence::None;
+            }
             return if received.iter().all(|id| listed.contains(id)) {
                 Evidence::ListedDevices
             } else {

@@ -28,17 +28,22 @@ impl PopulationReader<'_> {
     /// Whether the last two passes brought the same. If so, it is shown before it is proven: a broker that counts itself may
     /// take ten seconds to do so.
     pub(super) fn agrees(&self, round: &Round, number: RoundNumber) -> bool {
-        let agrees = judge(&round.whole, self.limits()) >= Evidence::Repeated && self.passes() == 1;
+        let agrees = judge(&round.whole, self.broker()) >= Evidence::Repeated && self.passes() == 1;
         if agrees {
-            let (map, health) = (&self.source.map, &self.source.health);
-            health.population_so_far(self.report(round));
-            let received = self.source.received_in_round();
-            if !map.evicted_in_round() && received.is_some_and(|received| received >= map.totals().total()) {
-                // Of every device that is held a message came again.
-                health.round_ended(number);
-            }
+            self.show_so_far(round, number);
         }
         agrees
+    }
+
+    /// Shows what the round has come to so far.
+    pub(super) fn show_so_far(&self, round: &Round, number: RoundNumber) {
+        let (map, health) = (&self.source.map, &self.source.health);
+        health.population_so_far(self.report(round));
+        let received = self.source.received_in_round();
+        if !map.evicted_in_round() && received.is_some_and(|received| received >= map.totals().total()) {
+            // Of every device that is held a message came again.
+            health.round_ended(number);
+        }
     }
 
     /// Waits until the broker's counters are there, or known not to be. `reading`: how long the first pass took.
@@ -83,7 +88,9 @@ impl PopulationReader<'_> {
             return true;
         }
         let lost = round.whole.last().is_none_or(|pass| pass.lost);
-        if self.counters.borrow().dropped == Some(dropped_before) && !lost && !round.whole_refused {
+        let replays = self.broker().replays;
+        if self.counters.borrow().dropped == Some(dropped_before) && replays && !lost && !round.whole_refused
+        {
             round.proof = Some(Evidence::NothingDropped);
         }
         round.proof.is_some()
