@@ -41,8 +41,8 @@ pub struct Traits<'a> {
     /// The source of the deciding event.
     pub source: &'a str,
     pub status: Status,
-    /// Of the deciding event.
-    pub close_code: u16,
+    /// Of the deciding event; `None` if its source has no close codes.
+    pub close_code: Option<u16>,
     /// The word for why a disconnected device is so; only looked at by a filter of causes.
     pub cause: Option<&'static str>,
     /// Of the deciding event; `None` if it names none.
@@ -58,7 +58,7 @@ impl Filter {
             && is_any_of(&self.sources, |wanted| wanted == device.source)
             && self.status.is_none_or(|wanted| wanted == device.status)
             && is_any_of(&self.close_codes, |wanted| {
-                device.status == Status::Disconnected && *wanted == device.close_code
+                device.status == Status::Disconnected && device.close_code == Some(*wanted)
             })
             && (self.causes.is_empty() || device.cause.is_some_and(|cause| self.causes.contains(&cause)))
             && is_any_of(&self.addresses, |wanted| {
@@ -294,12 +294,13 @@ mod tests {
             device_type: "pump",
             id: "p-17",
             status: Status::Disconnected,
-            close_code: 91,
+            close_code: Some(91),
             cause: Some("connection"),
             address: "192.0.2.7".parse().ok(),
             time: moment(50),
         };
         let any = Filter::default();
+        let without_code = Traits { close_code: None, ..device };
         let connected = Traits { status: Status::Connected, cause: None, ..device };
         let unknown = Traits { time: Moment::UNKNOWN, address: None, ..device };
         let texts = |texts: &[&str]| texts.iter().map(|text| (*text).to_owned()).collect::<Vec<_>>();
@@ -333,6 +334,7 @@ mod tests {
             (codes(&[160, 91]), device, true),
             (codes(&[91]), connected, false),
             (codes(&[0]), device, false),
+            (codes(&[0]), without_code, false),
             (Filter { causes: vec!["timeout", "connection"], ..any.clone() }, device, true),
             (Filter { causes: vec!["timeout"], ..any.clone() }, device, false),
             (Filter { causes: vec!["connection"], ..any.clone() }, connected, false),

@@ -66,8 +66,11 @@ impl DeviceRegistry {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::freshness::RoundNumber;
+    use crate::registry::{Arrival, Provenance, Snapshot};
     use presence::payload::Payload;
-    use presence::{EventKind, Moment};
+    use presence::query::Filter;
+    use presence::{Device, EventKind, Moment, UnixSeconds};
 
     #[test]
     fn every_close_code_and_every_cause_of_another_source_is_distinguished() {
@@ -94,5 +97,25 @@ mod tests {
         let unknown =
             EndCode::of(&event(0, Payload::pack_of("a", br#"{"ClientID":"a","Action":"Disconnect"}"#)));
         assert_eq!((unknown.close_code(), unknown.cause()), (None, Cause::PLACES - 1));
+    }
+
+    #[test]
+    fn a_filter_of_close_codes_admits_the_platforms_devices_alone() {
+        let map = DeviceRegistry::default();
+        let arrival = Arrival { provenance: Provenance::Live, at: UnixSeconds(1), round: RoundNumber::NONE };
+        let document = br#"{"ClientID":"a","Action":"Disconnect","_":{"t":1,"c":"timeout","m":"x"}}"#;
+        let filter = Filter { close_codes: vec![0], ..Filter::default() };
+        for (id, payload, is_admitted) in [
+            ("platform", Payload::pack(b"{}"), true),
+            ("other", Payload::pack_of("tasmota", document), false),
+        ] {
+            let device = Device { device_type: "t", id };
+            let at = Moment::from_nanos(1);
+            let event =
+                PresenceEvent { kind: EventKind::Disconnect, session: at, time: at, close_code: 0, payload };
+            map.apply(device, event, arrival);
+            let snapshot = map.read(device, Snapshot::of).unwrap();
+            assert_eq!(filter.admits(&snapshot.traits(&filter)), is_admitted, "{id}");
+        }
     }
 }

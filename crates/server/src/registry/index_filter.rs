@@ -120,7 +120,7 @@ mod tests {
                 device_type: "t",
                 id: "d",
                 status,
-                close_code: code,
+                close_code: Some(code),
                 cause: (status == Status::Disconnected).then(|| close_code::cause_class(code)),
                 address: Some(IpAddr::V4(address)),
                 time,

@@ -119,7 +119,7 @@ impl Snapshot {
             id: &self.id,
             source: self.source(),
             status: self.status,
-            close_code: self.event.close_code,
+            close_code: self.event.payload.source().is_none().then_some(self.event.close_code),
             cause,
             address,
             time: self.event.time,

@@ -161,7 +161,7 @@ fn expected(map: &DeviceRegistry, query: &Query) -> Vec<Position> {
                 device_type,
                 id: &id,
                 status: snapshot.status,
-                close_code: snapshot.event.close_code,
+                close_code: Some(snapshot.event.close_code),
                 cause: (snapshot.status == Status::Disconnected)
                     .then(|| held::close_code::cause_class(snapshot.event.close_code)),
                 address,
