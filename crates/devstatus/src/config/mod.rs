@@ -215,7 +215,7 @@ where
     let variables = environment.into_iter().map(|(name, value)| (name.into(), value.into()));
     let environment = layers::environment(variables, &names)?;
     let mut layers = Layers::default();
-    let (mut profiles, mut sources) = (Vec::new(), Vec::new());
+    let (mut profiles, mut toml, mut sources) = (Vec::new(), None, Vec::new());
     let mut webhooks = webhook_tables::Endpoints::default();
     layers.add(environment.own);
     if typed.verb != ["demo"] {
@@ -224,6 +224,7 @@ where
             let file = SettingsFile::read(path, origin)?;
             layers.add(file.settings(&names)?);
             profiles = profiles::of_settings_file(&file)?;
+            toml = file.toml().map(str::to_owned);
             sources = source_tables::of_settings_file(&file)?;
             // Their secrets are for the service alone.
             if typed.verb.first().is_none_or(|verb| ["serve", "config"].contains(&verb.as_str())) {
@@ -233,7 +234,7 @@ where
     }
     let (cli, origins) = typed.parse(grammar, layers)?;
     let state = environment.state;
-    build::command(cli, &build::BuildContext { origins, state, profiles, sources, webhooks })
+    build::command(cli, &build::BuildContext { origins, state, profiles, toml, sources, webhooks })
 }
 
 /// The settings file, if one is named, and what named it.

@@ -3,6 +3,9 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use serde::Deserialize;
+use toml::Spanned;
+
 use super::file::{self, SETTINGS_MAX_BYTES, SettingsFile};
 use super::grammar::Origins;
 use super::refusal::{ConfigError, Origin};
@@ -24,9 +27,8 @@ pub(super) fn formats(
 ) -> Result<Arc<Formats>, ConfigError> {
     let mut profiles = of_settings_file.to_vec();
     if let Some(path) = profiles_file {
-        let origin = origins.of("profiles-file").unwrap_or(Origin::Flag("profiles-file".to_owned()));
-        let text = file::read_text(path, SETTINGS_MAX_BYTES)
-            .map_err(|source| ConfigError::ReadFile { origin: origin.clone(), source })?;
+        let origin = profiles_origin(origins);
+        let text = read(path, origins)?;
         let read = profile::parse(&text).map_err(|error| fault(path.to_owned(), &text, &error))?;
         for profile in read {
             if profiles.iter().any(|known| known.name() == profile.name()) {
@@ -56,6 +58,55 @@ pub(super) fn formats(
     })
 }
 
+/// The text of the file of profiles.
+pub(super) fn read(path: &Path, origins: &Origins) -> Result<String, ConfigError> {
+    file::read_text(path, SETTINGS_MAX_BYTES)
+        .map_err(|source| ConfigError::ReadFile { origin: profiles_origin(origins), source })
+}
+
+fn profiles_origin(origins: &Origins) -> Origin {
+    origins.of("profiles-file").unwrap_or(Origin::Flag("profiles-file".to_owned()))
+}
+
+/// The `[[profile]]` table of that name as it is written; `None`: there is none, or it is written inline.
+pub(super) fn table_of<'t>(text: &'t str, name: &str) -> Option<&'t str> {
+    #[derive(Deserialize)]
+    struct File {
+        #[serde(default)]
+        profile: Vec<Named>,
+    }
+    #[derive(Deserialize)]
+    struct Named {
+        name: Spanned<String>,
+    }
+    let file: File = toml::from_str(text).ok()?;
+    let named = file.profile.iter().find(|profile| profile.name.get_ref() == name)?;
+    let begin = text.get(..named.name.span().start)?.rfind("[[profile]]")?;
+    let table = &text[begin..];
+    // A line that begins with a bracket may also be part of an array: then what is before it is no TOML.
+    let next_header = table.match_indices("\n[").map(|(at, _)| at).find(|at| {
+        let header = table[at + 1..].trim_start_matches('[').trim_start();
+        !header.starts_with("profile.") && toml::from_str::<toml::Table>(&table[..*at]).is_ok()
+    });
+    Some(table[..next_header.unwrap_or(table.len())].trim_end())
+}
+
 fn fault(path: PathBuf, text: &str, error: &ProfileError) -> ConfigError {
     ConfigError::Syntax { path, line: error.line(text).unwrap_or(1), what: error.to_string() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_table_is_found_as_it_is_written() {
+        let first = "[[profile]] # ours\nname = \"a\"\nvalues = [\n[\"x\"],\n]\n[profile.more]\nkey = 1";
+        let second = "[[profile]]\nname = \"b\"";
+        let text = format!("port = 1\n\n{first}\n\n{second}\n\n[[source]]\nname = \"c\"\n");
+        assert_eq!(table_of(&text, "a"), Some(first));
+        assert_eq!(table_of(&text, "b"), Some(second));
+        assert_eq!(table_of(&text, "c"), None);
+        assert_eq!(table_of("profile = [{name = \"a\"}]", "a"), None);
+    }
 }

@@ -350,6 +350,14 @@ fn the_built_in_sources_are_listed_and_shown() {
         "{}",
         shown.stdout
     );
+    let profile = "[[profile]]\nname = \"boiler\"\ntopic = \"a/{id}\"\ntype = \"b\"\nconnected = [\"up\"]\ndisconnected = [\"down\"]\n";
+    for flag in ["-c", "--profiles-file"] {
+        let shown = Launch::default()
+            .arguments(&["sources", "show", "boiler", flag, "devstatus.toml"])
+            .file("devstatus.toml", profile)
+            .run();
+        assert_eq!(shown.stdout, profile, "{flag}: {}", shown.stderr);
+    }
 }
 
 #[test]

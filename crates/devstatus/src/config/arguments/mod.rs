@@ -133,10 +133,15 @@ pub(super) enum WebhooksVerb {
 
 #[derive(Debug, Subcommand)]
 pub(super) enum SourcesVerb {
-    /// Prints the profile of a built-in source, or its rules
+    /// Prints the profile of a source, or the rules of a built-in one
+    #[command(after_help = ORDER)]
     Show {
         #[arg(value_name = "NAME", value_parser = value::source)]
         source_name: String,
+        #[command(flatten)]
+        profiles: ProfilesArgs,
+        #[command(flatten)]
+        config: ConfigArgs,
     },
     /// Reads lines of topic and payload, as mosquitto_sub -v prints them, and prints what each is
     #[command(after_help = ORDER)]

@@ -45,6 +45,8 @@ pub(super) struct BuildContext {
     pub state: StateDirectories,
     /// The profiles of the settings file.
     pub profiles: Vec<Profile>,
+    /// The text of the settings file, if it can have profiles.
+    pub toml: Option<String>,
     /// Its tables of sources.
     pub sources: Vec<SourceTable>,
     pub webhooks: Endpoints,
@@ -94,8 +96,9 @@ pub(super) fn command(cli: Cli, context: &BuildContext) -> Result<Command, Stop>
         }
         Verb::Webhooks { verb } => Command::Client(context.webhooks_client(verb)?),
         Verb::Sources { verb: None } => return Err(Stop::Answer(show::sources())),
-        Verb::Sources { verb: Some(SourcesVerb::Show { source_name }) } => {
-            return Err(Stop::Answer(context.source_description(&source_name)?));
+        Verb::Sources { verb: Some(SourcesVerb::Show { source_name, profiles, .. }) } => {
+            let file = profiles.profiles_file.as_deref();
+            return Err(Stop::Answer(context.source_description(&source_name, file)?));
         }
         Verb::Sources { verb: Some(SourcesVerb::Test { source_name, profiles, .. }) } => {
             let file = profiles.profiles_file.as_deref();

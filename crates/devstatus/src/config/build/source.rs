@@ -119,15 +119,23 @@ impl BuildContext {
     }
 
     /// The profile or the rules of a source, as text.
-    pub(super) fn source_description(&self, name: &str) -> Result<String, ConfigError> {
-        match formats::catalog::description(name) {
-            Some(text) => Ok(text.to_owned()),
-            None => {
-                // Says that there is no such source, unless the settings file has it.
-                profiles::formats(&[name.to_owned()], &self.profiles, None, &self.origins)?;
-                Ok(format!("`{name}` is a profile of the settings file\n"))
-            }
+    pub(super) fn source_description(
+        &self,
+        name: &str,
+        profiles_file: Option<&Path>,
+    ) -> Result<String, ConfigError> {
+        // Refuses a name that no source has, and a file that cannot be used.
+        profiles::formats(&[name.to_owned()], &self.profiles, profiles_file, &self.origins)?;
+        if let Some(text) = formats::catalog::description(name) {
+            return Ok(text.to_owned());
         }
+        let of_file = profiles_file.map(|path| profiles::read(path, &self.origins)).transpose()?;
+        let described = [self.toml.as_deref(), of_file.as_deref()]
+            .into_iter()
+            .flatten()
+            .find_map(|text| profiles::table_of(text, name));
+        Ok(described
+            .map_or_else(|| format!("`{name}` is a profile of a file\n"), |table| table.to_owned() + "\n"))
     }
 
     /// Names at once everything that has no default and is given nowhere.

@@ -31,6 +31,7 @@ impl BuildContext {
                 origins: table.origins.clone(),
                 state: self.state.clone(),
                 profiles: self.profiles.clone(),
+                toml: None,
                 sources: Vec::new(),
                 webhooks: Default::default(),
             };
