@@ -34,6 +34,7 @@ mod metrics;
 mod nothing_replayed;
 mod openapi;
 mod page;
+mod page_charts;
 mod platform_api;
 mod population;
 mod proxies;

@@ -98,9 +98,10 @@ fn the_page_shows_the_fleet_follows_it_and_can_be_used_by_everybody() {
     let mut browser = Browser::start();
     let page = format!("http://127.0.0.1:{}/", port.number);
     each_view_is_shown_to_everybody(&mut browser, &page);
-    hostile_names_are_text(&mut browser, &page);
+    hostile_names_are_text(&mut browser, &page, &mut publisher);
     assert_eq!(browser.complaints(), Vec::<String>::new());
 
+    browser.open("about:blank");
     browser.open(&format!("{page}#/devices?type=pump"));
     browser.wait_until("the pump is shown", &row_says("Connected"));
     browser.wait_until("changes are followed", SAYS_LIVE);
@@ -114,15 +115,29 @@ fn the_page_shows_the_fleet_follows_it_and_can_be_used_by_everybody() {
         "the page says that it is cut off",
         "document.getElementById('connection').innerText.includes('since')",
     );
+    for (hash, name) in [("#/population", "population"), ("#/devices?type=pump", "devices")] {
+        browser.evaluate(&format!("location.hash = {}", json!(hash)));
+        browser
+            .wait_until("it says why", "document.body.innerText.includes('The service cannot be reached.')");
+        browser.screenshot(&screens().join(format!("{name}-error.png")));
+    }
     let _service = launch(&broker, &port, store.path());
     browser.wait_until("the page is live again", SAYS_LIVE);
+    browser.wait_until("the list is asked for again", &row_says("Disconnected"));
     publish(&mut publisher, PUMP, PUMP.connect(4));
     publisher.flush();
     browser.wait_until("the row has followed again", &row_says("Connected"));
     assert_eq!(browser.evaluate("window.loaded"), "once", "the page was not loaded again");
 }
 
-const SAYS_LIVE: &str = "document.getElementById('connection').innerText.trim() === 'Live'";
+/// Where pictures of the page are put for people to look at.
+pub fn screens() -> PathBuf {
+    let directory = Path::new(env!("CARGO_TARGET_TMPDIR")).join("../screens");
+    fs::create_dir_all(&directory).expect("the build directory can be written");
+    directory
+}
+
+pub const SAYS_LIVE: &str = "document.getElementById('connection').innerText.trim() === 'Live'";
 
 /// Whether the row of the pump says so.
 fn row_says(word: &str) -> String {
@@ -142,26 +157,33 @@ const VIEWS: [(&str, &str, &str); 5] = [
 ];
 
 fn each_view_is_shown_to_everybody(browser: &mut Browser, page: &str) {
-    let axe = fs::read_to_string(axe()).expect("axe-core is installed");
-    let screens = Path::new(env!("CARGO_TARGET_TMPDIR")).join("../screens");
-    fs::create_dir_all(&screens).expect("the build directory can be written");
     for (scheme, width) in [("light", 1440), ("dark", 1440), ("light", 320)] {
         browser.look(scheme, width);
         for (name, hash, shown) in VIEWS {
             browser.open("about:blank");
             browser.open(&format!("{page}{hash}"));
             browser.wait_until(name, &format!("document.body?.innerText.includes({})", json!(shown)));
-            browser.screenshot(&screens.join(format!("{name}-{scheme}-{width}.png")));
-            let wider = "document.documentElement.scrollWidth > document.documentElement.clientWidth";
-            assert_eq!(browser.evaluate(wider), false, "{name} is wider than {width}");
-            browser.evaluate(&axe);
-            let violations = browser.evaluate(
-                "axe.run().then(({violations}) => violations.map(({id, nodes}) => `${id}: ${nodes[0].html}`))",
-            );
-            assert_eq!(violations, json!([]), "{name}, {scheme}, {width}");
+            is_for_everybody(browser, &format!("{name}-{scheme}-{width}"));
         }
     }
     browser.look("light", 1440);
+}
+
+/// Takes a picture, and holds that what is shown fits the window.
+pub fn fits_the_window(browser: &mut Browser, name: &str) {
+    browser.screenshot(&screens().join(format!("{name}.png")));
+    let wider = "document.documentElement.scrollWidth > document.documentElement.clientWidth";
+    assert_eq!(browser.evaluate(wider), false, "{name} is wider than the window");
+}
+
+/// Holds that what is shown fits the window, and has no fault that the checker of accessibility knows.
+pub fn is_for_everybody(browser: &mut Browser, name: &str) {
+    fits_the_window(browser, name);
+    browser.evaluate(&fs::read_to_string(axe()).expect("axe-core is installed"));
+    let violations = browser.evaluate(
+        "axe.run().then(({violations}) => violations.map(({id, nodes}) => `${id}: ${nodes[0].html}`))",
+    );
+    assert_eq!(violations, json!([]), "{name}");
 }
 
 #[test]
@@ -171,8 +193,7 @@ fn an_empty_fleet_and_a_broker_that_is_away_are_said_in_words() {
     service.wait_until_ready();
     let mut browser = Browser::start();
     browser.look("light", 1440);
-    let screens = Path::new(env!("CARGO_TARGET_TMPDIR")).join("../screens");
-    fs::create_dir_all(&screens).expect("the build directory can be written");
+    let screens = screens();
     for (name, hash, shown) in [
         ("overview", "#/", "No devices yet."),
         ("devices", "#/devices", "No device"),
@@ -204,7 +225,7 @@ fn the_page_of_the_demo_is_a_picture() {
     let mut browser = Browser::start();
     let pictures = match std::env::var_os("WRITE_PICTURES") {
         Some(_) => Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/pictures"),
-        None => Path::new(env!("CARGO_TARGET_TMPDIR")).join("../screens"),
+        None => screens(),
     };
     fs::create_dir_all(&pictures).expect("the directory can be written");
     for (name, scheme, hash, shown) in [
@@ -226,36 +247,53 @@ fn the_page_of_the_demo_is_a_picture() {
 }
 
 /// The script of the checker of accessibility.
-pub fn axe() -> PathBuf {
+fn axe() -> PathBuf {
     let setup = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/page/setup.sh");
     let output = Command::new(setup).output().expect("a shell");
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     String::from_utf8(output.stdout).expect("a path").trim().into()
 }
 
-fn hostile_names_are_text(browser: &mut Browser, page: &str) {
-    for view in ["#/", "#/devices", "#/live", "#/population"] {
+/// The name of a device as the page spells it: what would be invisible, or turn the direction of its neighbours, is named.
+fn spelled(text: &str) -> String {
+    text.replace('\u{202e}', "⟨U+202E⟩").replace('\u{200f}', "⟨U+200F⟩")
+}
+
+fn hostile_names_are_text(browser: &mut Browser, page: &str, publisher: &mut Publisher) {
+    let of_devices: Vec<_> = HOSTILE.iter().map(|device| spelled(device.id)).collect();
+    let of_types: Vec<_> = HOSTILE.iter().map(|device| spelled(device.kind)).collect();
+    let device = |n: usize| format!("#/devices/{}/{}", encoded(HOSTILE[n].kind), encoded(HOSTILE[n].id));
+    let mut views = vec![
+        ("#/".to_owned(), [&of_devices[..], &of_types].concat()),
+        ("#/devices".to_owned(), [&of_devices[..], &of_types].concat()),
+        ("#/live".to_owned(), of_devices.clone()),
+        ("#/population".to_owned(), of_types.clone()),
+    ];
+    views.extend((0..HOSTILE.len()).map(|n| (device(n), vec![of_devices[n].clone(), of_types[n].clone()])));
+    for (view, names) in views {
         browser.open("about:blank");
         browser.open(&format!("{page}{view}"));
-        browser
-            .wait_until(view, "document.querySelector('h1') !== null && !document.querySelector('.loading')");
-        assert_eq!(
-            browser.evaluate("document.querySelectorAll('main img, main b, main script').length"),
-            0,
-            "{view}"
-        );
+        browser.wait_until(&view, "document.querySelector('h1') && !document.querySelector('.loading')");
+        if view == "#/live" {
+            browser.wait_until("changes are followed", SAYS_LIVE);
+            HOSTILE.into_iter().for_each(|device| publish(publisher, device, device.connect(3)));
+            HOSTILE.into_iter().for_each(|device| publish(publisher, device, device.disconnect(3, 4)));
+            publisher.flush();
+        }
+        for name in names {
+            let shown = format!("document.querySelector('main')?.innerText.includes({})", json!(name));
+            browser.wait_until(&format!("{name} in {view}"), &shown);
+        }
+        let made = "document.querySelectorAll('main img, main b, main script').length";
+        assert_eq!(browser.evaluate(made), 0, "{view}");
+        assert_eq!(browser.evaluate("window.harmed === undefined"), true, "{view}");
     }
-    browser.open(&format!("{page}#/devices"));
-    for shown in ["<img src=x onerror=window.harmed=1>", "\"quoted\" 'twice' & $(x) `y`", "⟨U+202E⟩exe.gnp"]
-    {
-        browser.wait_until(shown, &format!("document.body.innerText.includes({})", json!(shown)));
-    }
-    let first = "document.querySelector('tbody a').click()";
-    browser.evaluate(first);
-    browser.wait_until(
-        "the device is shown",
-        "document.querySelector('.lead')?.textContent.startsWith('Offline')",
-    );
-    assert_eq!(browser.evaluate("document.querySelector('h1').textContent"), HOSTILE[0].id);
-    assert_eq!(browser.evaluate("window.harmed === undefined"), true);
+}
+
+/// A segment of the address of a view.
+fn encoded(text: &str) -> String {
+    let plain = |byte: &u8| byte.is_ascii_alphanumeric();
+    text.bytes()
+        .map(|byte| if plain(&byte) { char::from(byte).to_string() } else { format!("%{byte:02X}") })
+        .collect()
 }

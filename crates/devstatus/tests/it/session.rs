@@ -1,9 +1,6 @@
 //! Logins of browsers: a key is given once, and a cookie stands for it until it ends, the browser logs out, or the key is
 //! revoked.
 
-use std::fs;
-use std::path::Path;
-
 use serde_json::json;
 use testkit::browser::Browser;
 use testkit::http::Response;
@@ -12,7 +9,7 @@ use testkit::mosquitto::Mosquitto;
 use testkit::service::Service;
 use testkit::status::Device;
 
-use crate::page::axe;
+use crate::page::{SAYS_LIVE, is_for_everybody};
 
 const PUMP: Device<'_> = Device { kind: "pump", id: "1" };
 const SESSION: &str = "/api/v1/session";
@@ -138,12 +135,7 @@ fn a_person_logs_in_and_out_on_the_page() {
     browser.wait_until("a key is asked for", "document.querySelector('#key') !== null");
     for scheme in ["dark", "light"] {
         browser.look(scheme, 320);
-        let screens = Path::new(env!("CARGO_TARGET_TMPDIR")).join("../screens");
-        fs::create_dir_all(&screens).unwrap();
-        browser.screenshot(&screens.join(format!("login-{scheme}-320.png")));
-        browser.evaluate(&fs::read_to_string(axe()).unwrap());
-        let violations = "axe.run().then(({violations}) => violations.map(({id}) => id))";
-        assert_eq!(browser.evaluate(violations), json!([]), "{scheme}");
+        is_for_everybody(&mut browser, &format!("login-{scheme}-320"));
     }
     let enter = |browser: &mut Browser, text: &str| {
         browser.evaluate(&format!(
@@ -155,10 +147,7 @@ fn a_person_logs_in_and_out_on_the_page() {
     browser.wait_until("it is refused", "document.body.innerText.includes('No such key is in force')");
     enter(&mut browser, key.bearer().trim_start_matches("Bearer "));
     browser.wait_until("the device is shown", "document.querySelector('tbody a')?.textContent === '1'");
-    browser.wait_until(
-        "changes are followed",
-        "document.getElementById('connection').innerText.trim() === 'Live'",
-    );
+    browser.wait_until("changes are followed", SAYS_LIVE);
     assert_eq!(browser.evaluate("document.cookie"), "", "no script can read the login");
     browser.evaluate("location.reload()");
     browser.wait_until("the login lasts", "document.querySelector('tbody a')?.textContent === '1'");
