@@ -11,8 +11,15 @@ use testkit::status::Device;
 
 const STOP_BOUND: Duration = Duration::from_secs(5);
 
+/// One retained status is proof enough, so the service needs no connection but its first.
 fn ready_service() -> (ClosingBroker, Service) {
-    let broker = ClosingBroker::start(Script::default());
+    let device = Device::new("pump", "p-1");
+    let (topic, payload) = (device.topic(), device.connect(1));
+    let mut retained = Vec::new();
+    let message = Message { topic: &topic, payload: payload.as_bytes(), retain: true };
+    packet::write_publish(&mut retained, 4, message);
+    let subscribe = Reply { after: retained, ..Reply::code(0) };
+    let broker = ClosingBroker::start(Script { subscribe, ..Script::default() });
     let service = Launch::to(&broker.url()).start();
     service.wait_until_ready();
     (broker, service)
