@@ -28,8 +28,10 @@ const EVIDENCE = {
   listed_devices: "each listed device was replayed or asked for",
   known_devices: "each known device was replayed or asked for; one that nobody has seen may be missing",
   repeated: "a further pass added nothing",
+  nothing_replayed: "the broker was not seen to replay anything to wildcards: a device is known once it has sent something",
   none: "not read to an end yet",
   missing: "something is known to be missing",
+  other_instance: "another instance has read it",
 };
 
 /**
@@ -58,12 +60,12 @@ export function population(root, _route, signal) {
 
 /** @param {import("./types").Population} population */
 function stateOf({ state, evidence, ready_on, repairing, progress, limits }) {
-  const isGood = state === "complete" || state === "unproven";
+  const isGood = evidence !== "nothing_replayed" && (state === "complete" || state === "unproven");
   const row = (/** @type {string} */ term, /** @type {import("./dom.js").Child} */ value) => [h("dt", {}, term), h("dd", {}, value)];
   const types = progress.types_total > 0 ? `${count(progress.types_done)} of ${counted(progress.types_total, "type")}, ` : "";
   return [
     h("p", { class: `lead ${isGood ? "connected" : "disconnected"}` }, shape(isGood ? "connected" : "disconnected"), h("span", {}, state.charAt(0).toUpperCase() + state.slice(1))),
-    h("p", {}, STATES[state] ?? ""),
+    h("p", {}, evidence === "nothing_replayed" ? "The broker has sent no retained status, and it is not known whether it ever would." : (STATES[state] ?? "")),
     h(
       "dl",
       {},

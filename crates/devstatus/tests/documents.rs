@@ -253,6 +253,18 @@ fn every_test_that_a_document_names_exists() {
     assert!(untested.is_empty(), "rows without a test that exists: {untested:#?}");
 }
 
+#[test]
+fn the_page_explains_every_evidence_that_is_documented() {
+    let (document, page) = (text("docs/population.md"), text("web/population.js"));
+    let table = document.split("| `evidence` |").nth(1).expect("the table is there");
+    let rows = table.lines().skip(2).map_while(|line| line.strip_prefix("| `")?.split('`').next());
+    let words: Vec<_> = rows.collect();
+    assert!(words.len() > 5, "{words:?}");
+    let unexplained: Vec<_> =
+        words.into_iter().filter(|word| !page.contains(&format!("  {word}: \""))).collect();
+    assert!(unexplained.is_empty(), "{unexplained:?}");
+}
+
 /// The types that a file defines.
 fn definitions(source: &str) -> impl Iterator<Item = &str> {
     let keywords = ["struct ", "enum ", "trait ", "type "];
