@@ -16,14 +16,14 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpStream, lookup_host};
 use tokio::task::AbortHandle;
 use tokio::time::timeout;
-use tokio_rustls::TlsConnector;
 use tokio_rustls::rustls::pki_types::ServerName;
 
 use crate::address::is_public;
 use crate::answer::{Failure, judge};
 use crate::message::Message;
-use crate::settings::EndpointSettings;
+use crate::settings::{EndpointSettings, Format};
 use crate::signature::signatures;
+use system::tls::ConnectorSource;
 use system::{clock, tls};
 
 /// From the name of the host to the end of the TLS handshake.
@@ -43,7 +43,7 @@ const AGENT: &str = concat!("devstatus/", env!("CARGO_PKG_VERSION"));
 pub struct Client {
     endpoint: EndpointSettings,
     /// `None`: without TLS.
-    tls: Option<TlsConnector>,
+    tls: Option<ConnectorSource>,
 }
 
 /// A connection that can be used again; dropping it ends it.
@@ -64,7 +64,8 @@ impl<T: AsyncRead + AsyncWrite + Send + Unpin> Stream for T {}
 
 impl Client {
     pub fn new(endpoint: EndpointSettings) -> Result<Self, tls::TrustError> {
-        let tls = if endpoint.url.is_https() { Some(tls::connector(None)?) } else { None };
+        let tls =
+            if endpoint.url.is_https() { Some(ConnectorSource::new(endpoint.tls.clone())?) } else { None };
         Ok(Self { endpoint, tls })
     }
 
@@ -112,7 +113,8 @@ impl Client {
     async fn over(&self, stream: TcpStream, host: String) -> io::Result<OpenConnection> {
         stream.set_nodelay(true)?;
         let stream: Box<dyn Stream> = match &self.tls {
-            Some(connector) => {
+            Some(source) => {
+                let connector = source.connector().map_err(io::Error::other)?;
                 let name = ServerName::try_from(host).map_err(io::Error::other)?;
                 Box::new(connector.connect(name, stream).await?)
             }
@@ -146,15 +148,22 @@ impl Client {
     fn request(&self, message: &Message) -> Request<Full<Bytes>> {
         let timestamp = clock::now_millis().div_euclid(1_000);
         let Message { id, body, .. } = message;
-        Request::post(self.endpoint.url.target())
+        let content_type = match (self.endpoint.format, self.endpoint.batch_max) {
+            (Format::Standard, _) => "application/json",
+            (Format::CloudEvents, 1) => "application/cloudevents+json",
+            (Format::CloudEvents, _) => "application/cloudevents-batch+json",
+        };
+        let mut request = Request::post(self.endpoint.url.target())
             .header(HOST, self.endpoint.url.authority())
             .header(USER_AGENT, AGENT)
-            .header(CONTENT_TYPE, "application/json")
+            .header(CONTENT_TYPE, content_type)
             .header("webhook-id", id)
             .header("webhook-timestamp", timestamp)
             .header("webhook-signature", signatures(&self.endpoint.secrets, id, timestamp, body))
             .body(Full::new(body.clone()))
-            .expect("a URL and base64 make a request")
+            .expect("a URL and base64 make a request");
+        request.headers_mut().extend(self.endpoint.headers.clone());
+        request
     }
 }
 

@@ -1,4 +1,7 @@
 //! One message as it is sent: its id and its body. Both are the same in every attempt.
+//!
+//! An endpoint chooses the form of the body: that of Standard Webhooks, or CloudEvents 1.0 in the structured or the batched mode
+//! of its HTTP binding. The signature is over the body in every form.
 
 use bytes::Bytes;
 use jiff::Timestamp;
@@ -10,10 +13,33 @@ use serde::Serialize;
 use serde_json::value::RawValue;
 use server::feed::resume::{GapReason, StreamPosition};
 
-use crate::settings::EventType;
+use crate::settings::{EventType, Format};
 
 /// Bytes of the digest in an id, two digits each: as many as make a repetition by chance impossible.
 const ID_BYTES: usize = 16;
+
+/// The digits of the largest position, so that positions compare as texts.
+const SEQUENCE_DIGITS: usize = 20;
+
+/// The form that an endpoint's messages have.
+#[derive(Clone, Copy, Debug)]
+pub struct Envelope<'a> {
+    pub format: Format,
+    /// Where CloudEvents come from, as a URI.
+    pub source: &'a str,
+}
+
+/// A change of a device, as it is sent.
+pub struct ChangeEvent<'a> {
+    pub id: String,
+    pub device: Device<'a>,
+    pub status: Status,
+    pub at_millis: i64,
+    /// Where it is in the history of all devices; `None`: not known.
+    pub position: Option<u64>,
+    /// The device as the API shows it.
+    pub data: &'a RawValue,
+}
 
 /// What is sent.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -32,6 +58,35 @@ struct Body<'a, D> {
     event_type: &'a str,
     timestamp: String,
     data: D,
+}
+
+#[derive(Serialize)]
+struct CloudEvent<'a, D> {
+    specversion: &'static str,
+    id: &'a str,
+    source: &'a str,
+    #[serde(rename = "type")]
+    event_type: &'a str,
+    time: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    subject: Option<&'a str>,
+    datacontenttype: &'static str,
+    /// Orders the events of the source, as a text.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    sequence: Option<String>,
+    /// Events of one value keep their order.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    partitionkey: Option<&'a str>,
+    data: D,
+}
+
+/// What the body says of an event beside its data.
+struct EventHead<'a> {
+    id: &'a str,
+    event_type: &'a str,
+    at_millis: i64,
+    subject: Option<&'a str>,
+    position: Option<u64>,
 }
 
 #[derive(Serialize)]
@@ -66,22 +121,20 @@ fn id(text: &[u8]) -> String {
 }
 
 impl Message {
-    /// A device that is connected or disconnected now, `data` being the device as the API shows it.
-    pub fn of_change(
-        id: String,
-        device: Device<'_>,
-        status: Status,
-        at_millis: i64,
-        data: &RawValue,
-    ) -> Self {
+    /// A device that is connected or disconnected now.
+    pub fn of_change(envelope: Envelope<'_>, event: ChangeEvent<'_>) -> Self {
+        let ChangeEvent { id, device, status, at_millis, position, data } = event;
         let event_type = EventType::of(status).word();
         let order = StableHash::default().with(device.device_type.as_bytes()).with(b"\0");
         let order = order.with(device.id.as_bytes()).value();
-        Self { id, event_type, body: body(event_type, at_millis, data), order }
+        let subject = format!("{}/{}", device.device_type, device.id);
+        let head = EventHead { id: &id, event_type, at_millis, subject: Some(&subject), position };
+        let body = envelope.body(&head, data);
+        Self { id, event_type, body, order }
     }
 
     /// That the history does not tell of everything after that position.
-    pub fn of_gap(after: HistoryPosition, reason: GapReason, at_millis: i64) -> Self {
+    pub fn of_gap(envelope: Envelope<'_>, after: HistoryPosition, reason: GapReason, at_millis: i64) -> Self {
         let reason = match reason {
             GapReason::UnknownId => "unknown_id",
             GapReason::NotLogged => "not_logged",
@@ -90,22 +143,69 @@ impl Message {
             GapReason::Store => "store",
         };
         let id = id(format!("fleet.gap\0{}\0{reason}", StreamPosition::in_history(after)).as_bytes());
-        let event_type = "fleet.gap";
-        Self { id, event_type, body: body(event_type, at_millis, GapData { reason }), order: 0 }
+        Self::of_service(envelope, id, "fleet.gap", at_millis, GapData { reason })
     }
 
     /// That somebody tries the endpoint out.
-    pub fn of_test(endpoint: &str, at_millis: i64) -> Self {
+    pub fn of_test(envelope: Envelope<'_>, endpoint: &str, at_millis: i64) -> Self {
         let id = id(format!("webhook.test\0{endpoint}\0{at_millis}").as_bytes());
-        let event_type = "webhook.test";
-        Self { id, event_type, body: body(event_type, at_millis, TestData { endpoint }), order: 0 }
+        Self::of_service(envelope, id, "webhook.test", at_millis, TestData { endpoint })
+    }
+
+    fn of_service(
+        envelope: Envelope<'_>,
+        id: String,
+        event_type: &'static str,
+        at_millis: i64,
+        data: impl Serialize,
+    ) -> Self {
+        let head = EventHead { id: &id, event_type, at_millis, subject: None, position: None };
+        let body = envelope.body(&head, data);
+        Self { id, event_type, body, order: 0 }
+    }
+
+    /// Some messages as one request, in their order. The same messages have the same id.
+    pub fn batch(messages: &[&Message]) -> Self {
+        let ids: Vec<&str> = messages.iter().map(|message| &*message.id).collect();
+        let id = match ids.as_slice() {
+            [one] => (*one).to_owned(),
+            several => id(several.join("\0").as_bytes()),
+        };
+        let mut body = vec![b'['];
+        for (number, message) in messages.iter().enumerate() {
+            if number > 0 {
+                body.push(b',');
+            }
+            body.extend_from_slice(&message.body);
+        }
+        body.push(b']');
+        let event_type = messages.first().map_or("", |message| message.event_type);
+        Self { id, event_type, body: body.into(), order: 0 }
     }
 }
 
-fn body(event_type: &str, at_millis: i64, data: impl Serialize) -> Bytes {
-    let timestamp = Timestamp::from_millisecond(at_millis).unwrap_or_default();
-    let body = Body { event_type, timestamp: format!("{timestamp:.3}"), data };
-    serde_json::to_vec(&body).expect("texts and numbers are JSON").into()
+impl Envelope<'_> {
+    fn body(&self, head: &EventHead<'_>, data: impl Serialize) -> Bytes {
+        let EventHead { id, event_type, at_millis, subject, position } = *head;
+        let time = Timestamp::from_millisecond(at_millis).unwrap_or_default();
+        let time = format!("{time:.3}");
+        let body = match self.format {
+            Format::Standard => serde_json::to_vec(&Body { event_type, timestamp: time, data }),
+            Format::CloudEvents => serde_json::to_vec(&CloudEvent {
+                specversion: "1.0",
+                id,
+                source: self.source,
+                event_type,
+                time,
+                subject,
+                datacontenttype: "application/json",
+                sequence: position.map(|position| format!("{position:0SEQUENCE_DIGITS$}")),
+                partitionkey: subject,
+                data,
+            }),
+        };
+        body.expect("texts and numbers are JSON").into()
+    }
 }
 
 #[cfg(test)]
@@ -135,18 +235,37 @@ mod tests {
     fn a_body_has_type_timestamp_and_data() {
         let data = RawValue::from_string(r#"{"id":"1"}"#.to_owned()).unwrap();
         let device = Device { device_type: "pump", id: "1" };
-        let message = Message::of_change("evt_1".to_owned(), device, Status::Disconnected, 1_500, &data);
+        let of_change = |format| {
+            let (id, status) = ("evt_1".to_owned(), Status::Disconnected);
+            let event = ChangeEvent { id, device, status, at_millis: 1_500, position: Some(42), data: &data };
+            Message::of_change(Envelope { format, source: "urn:devstatus:org" }, event)
+        };
+        let message = of_change(Format::Standard);
         assert_eq!(
             message.body,
             r#"{"type":"device.disconnected","timestamp":"1970-01-01T00:00:01.500Z","data":{"id":"1"}}"#
         );
+        let event = of_change(Format::CloudEvents);
+        assert_eq!((&event.id, event.order), (&message.id, message.order));
+        let expected = concat!(
+            r#"{"specversion":"1.0","id":"evt_1","source":"urn:devstatus:org","type":"device.disconnected","time":"1970-01-01T00:00:01.500Z","#,
+            r#""subject":"pump/1","datacontenttype":"application/json","sequence":"00000000000000000042","partitionkey":"pump/1","data":{"id":"1"}}"#
+        );
+        assert_eq!(event.body, expected);
+        let batch = Message::batch(&[&event, &event]);
+        assert_eq!(batch.body, format!("[{expected},{expected}]"));
+        assert_eq!(batch.id, Message::batch(&[&event, &event]).id);
+        assert_ne!(batch.id, Message::batch(&[&event]).id);
+        assert_eq!(Message::batch(&[&event]).id, "evt_1");
         let after = HistoryPosition { order: 1, number: 2 };
-        let gap = Message::of_gap(after, GapReason::Dropped, 0);
+        let envelope = Envelope { format: Format::Standard, source: "urn:devstatus:org" };
+        let of_gap = |reason, at_millis| Message::of_gap(envelope, after, reason, at_millis);
+        let gap = of_gap(GapReason::Dropped, 0);
         assert_eq!(
             gap.body,
             r#"{"type":"fleet.gap","timestamp":"1970-01-01T00:00:00.000Z","data":{"reason":"dropped"}}"#
         );
-        assert_eq!(gap.id, Message::of_gap(after, GapReason::Dropped, 9).id);
-        assert_ne!(gap.id, Message::of_gap(after, GapReason::NotLogged, 0).id);
+        assert_eq!(gap.id, of_gap(GapReason::Dropped, 9).id);
+        assert_ne!(gap.id, of_gap(GapReason::NotLogged, 0).id);
     }
 }

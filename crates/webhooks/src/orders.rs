@@ -27,7 +27,11 @@ impl<'a> Worker<'a> {
         tracing::info!(endpoint = %self.endpoint.name, ?order, "somebody asks for this");
         let (done, then) = match order {
             Order::Test => {
-                let message = Message::of_test(&self.endpoint.name, clock::now_millis());
+                let message = Message::of_test(
+                    self.all.envelope(self.endpoint),
+                    &self.endpoint.name,
+                    clock::now_millis(),
+                );
                 (self.send_beside(&message).await, Then::GoOn)
             }
             Order::Redeliver(id) => (self.redeliver(&id).await, Then::GoOn),
@@ -52,7 +56,7 @@ impl<'a> Worker<'a> {
             }
         };
         let Some(change) = change else { return Outcome::Unknown };
-        let done = self.send_beside(&self.all.message_of(&change)).await;
+        let done = self.send_beside(&self.all.message_of(self.endpoint, &change)).await;
         if done == Outcome::Done {
             self.dead_letters.remove(id);
             self.all.keep_dead_letters(&self.endpoint.name, &self.dead_letters).await;

@@ -66,7 +66,7 @@ struct DeviceQueue {
 pub enum Round {
     /// All queues, to their ends.
     All,
-    /// One message: an endpoint that fails is tried with one, not with eight at once.
+    /// One request: an endpoint that fails is tried with one, not with eight at once.
     Probe,
 }
 
@@ -89,7 +89,8 @@ impl<'a> Outbox<'a> {
         desk: Arc<EndpointDesk>,
     ) -> Self {
         let mut queues = Vec::new();
-        queues.resize_with(QUEUES, DeviceQueue::default);
+        // Batches hold several devices, and there is one at a time.
+        queues.resize_with(if endpoint.batch_max == 1 { QUEUES } else { 1 }, DeviceQueue::default);
         Self { all, endpoint, client, metrics, desk, queues, renewed: Mutex::default() }
     }
 
@@ -98,7 +99,7 @@ impl<'a> Outbox<'a> {
     }
 
     pub fn add(&mut self, item: Item) {
-        let queue = usize::try_from(item.message.order % QUEUES as u64).unwrap_or(0);
+        let queue = usize::try_from(item.message.order % self.queues.len() as u64).unwrap_or(0);
         self.queues[queue].waiting.push_back(item);
     }
 
@@ -110,14 +111,14 @@ impl<'a> Outbox<'a> {
     /// Sends the messages of each queue one after the other until one fails.
     pub async fn send(&mut self, round: Round) -> Sent {
         let Self { all, endpoint, client, metrics, desk, queues, renewed } = self;
-        let (most_queues, most_messages) = match round {
+        let (most_queues, most_requests) = match round {
             Round::All => (usize::MAX, usize::MAX),
             Round::Probe => (1, 1),
         };
         let has_failed = AtomicBool::new(false);
         let sender = Sender { all, endpoint, client, metrics, desk, renewed, has_failed };
         let queues = queues.iter_mut().filter(|queue| !queue.waiting.is_empty()).take(most_queues);
-        let each = join_all(queues.map(|queue| sender.empty(queue, most_messages))).await;
+        let each = join_all(queues.map(|queue| sender.empty(queue, most_requests))).await;
         let mut all = Sent::default();
         for sent in each {
             all.delivered += sent.delivered;
@@ -153,26 +154,33 @@ struct Sender<'a> {
 
 impl Sender<'_> {
     /// Sends the messages of a queue until one fails; a rejected one holds up its own queue alone.
-    async fn empty(&self, queue: &mut DeviceQueue, most: usize) -> Sent {
+    async fn empty(&self, queue: &mut DeviceQueue, most_requests: usize) -> Sent {
         let mut sent = Sent::default();
-        while sent.delivered < most && !self.has_failed.load(Ordering::Relaxed) {
-            let Some(item) = queue.waiting.front_mut() else { break };
-            if !self.is_due(item).await {
-                self.metrics.overtaken.inc();
-                queue.waiting.pop_front();
-                continue;
+        for _ in 0..most_requests {
+            let number = self.next_due(queue).await;
+            if number == 0 || self.has_failed.load(Ordering::Relaxed) {
+                break;
             }
-            match self.post(&mut queue.connection, &item.message).await {
+            let answer = match queue.waiting.front() {
+                Some(item) if self.endpoint.batch_max == 1 => {
+                    self.post(&mut queue.connection, &item.message).await
+                }
+                Some(_) | None => {
+                    let messages: Vec<_> = queue.waiting.range(..number).map(|item| &item.message).collect();
+                    self.post(&mut queue.connection, &Message::batch(&messages)).await
+                }
+            };
+            match answer {
                 Ok(()) => {
-                    self.note_sent(item);
-                    sent.delivered += 1;
-                    queue.waiting.pop_front();
+                    queue.waiting.range(..number).for_each(|item| self.note_sent(item));
+                    queue.waiting.drain(..number);
+                    sent.delivered += number;
                 }
                 Err(failure) if failure.is_rejection() => {
-                    item.rejections += 1;
-                    if item.rejections >= REJECTIONS_MAX {
-                        sent.dead.extend(queue.waiting.pop_front());
-                    }
+                    // Of a batch it is not known which one is rejected: they go one by one then.
+                    queue.waiting.range_mut(..number).for_each(|item| item.rejections += 1);
+                    let is_dead = |item: &mut Item| item.rejections >= REJECTIONS_MAX;
+                    sent.dead.extend(queue.waiting.pop_front_if(is_dead));
                     sent.failure = Some(failure);
                     break;
                 }
@@ -184,6 +192,27 @@ impl Sender<'_> {
             }
         }
         sent
+    }
+
+    /// How many messages the next request of a queue has; what has been overtaken is dropped.
+    async fn next_due(&self, queue: &mut DeviceQueue) -> usize {
+        let mut number = 0;
+        while let Some(item) = queue.waiting.get_mut(number) {
+            let was_rejected = item.rejections > 0;
+            if number >= self.endpoint.batch_max || (was_rejected && number > 0) {
+                break;
+            }
+            if self.is_due(item).await {
+                number += 1;
+            } else {
+                self.metrics.overtaken.inc();
+                queue.waiting.remove(number);
+            }
+            if was_rejected && number > 0 {
+                break;
+            }
+        }
+        number
     }
 
     /// Makes an attempt, and notes what came of it.
@@ -233,7 +262,9 @@ impl Sender<'_> {
         match fate {
             Fate::Newest => {}
             Fate::Overtaken => return false,
-            Fate::Renewed(device) => item.message = self.all.message_of(&change.renewed(*device)),
+            Fate::Renewed(device) => {
+                item.message = self.all.message_of(self.endpoint, &change.renewed(*device))
+            }
         }
         !self.renewed.lock().contains(&item.message.id)
     }

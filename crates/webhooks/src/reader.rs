@@ -11,12 +11,12 @@ use system::clock;
 
 use crate::kept::KeptState;
 use crate::service::Webhooks;
-use crate::settings::EndpointSettings;
+use crate::settings::{BATCH_MAX, EndpointSettings};
 use crate::states::{Change, DeviceStates};
 
 /// Events that are read at once. What they make is in memory until the endpoint has taken all of it: two megabytes at most, as
 /// a device is shown in less than 8 KiB.
-const PAGE_EVENTS: usize = 256;
+const PAGE_EVENTS: usize = BATCH_MAX;
 
 /// Disconnects that may be undecided, for all endpoints together: some 500 bytes each. An endpoint with its share reads on once
 /// some are decided.

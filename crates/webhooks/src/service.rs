@@ -17,7 +17,7 @@ use crate::dead_letters::DeadLetters;
 use crate::desk::{EndpointState, EndpointView, Orders, WebhookDesk};
 use crate::kept::KeptState;
 use crate::leases::Leases;
-use crate::message::Message;
+use crate::message::{ChangeEvent, Envelope, Message};
 use crate::metrics::WebhookMetrics;
 use crate::settings::EndpointSettings;
 use crate::states::Change;
@@ -47,6 +47,8 @@ pub struct Webhooks {
     pub registry: Arc<DeviceRegistry>,
     pub feed: Arc<Feed>,
     pub describe: Describe,
+    /// Where CloudEvents come from, as a URI.
+    pub source: String,
     pub metrics: WebhookMetrics,
     pub desk: WebhookDesk,
     pub leases: Leases,
@@ -197,13 +199,20 @@ impl Webhooks {
         sleep(STORE_RETRY).await;
     }
 
+    /// The form of the messages of an endpoint.
+    pub(crate) fn envelope(&self, endpoint: &EndpointSettings) -> Envelope<'_> {
+        Envelope { format: endpoint.format, source: &self.source }
+    }
+
     /// What an endpoint is told of a change.
-    pub(crate) fn message_of(&self, change: &Change) -> Message {
+    pub(crate) fn message_of(&self, endpoint: &EndpointSettings, change: &Change) -> Message {
         let device = &change.device;
         let received_ms = i64::from(device.received_at.0) * 1_000;
         let at_millis = device.event.time.nanos().map_or(received_ms, |nanos| nanos.div_euclid(1_000_000));
         let data = (self.describe)(device, change.previous);
-        Message::of_change(change.id.clone(), device.device(), device.status, at_millis, &data)
+        let (id, status, position) = (change.id.clone(), device.status, change.position);
+        let event = ChangeEvent { id, device: device.device(), status, at_millis, position, data: &data };
+        Message::of_change(self.envelope(endpoint), event)
     }
 }
 

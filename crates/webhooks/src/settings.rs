@@ -4,9 +4,16 @@ use std::fmt;
 use std::net::IpAddr;
 use std::time::Duration;
 
+pub use hyper::HeaderMap;
+use hyper::header::{
+    CONNECTION, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, EXPECT, HOST, TE, TRAILER, TRANSFER_ENCODING,
+    UPGRADE, USER_AGENT,
+};
+pub use hyper::header::{HeaderName, HeaderValue};
 use presence::Status;
 use presence::query::Filter;
 use server::registry::Snapshot;
+use system::tls::ClientTls;
 use url::{Host, Url};
 
 pub use crate::address::is_public;
@@ -14,6 +21,13 @@ pub use crate::signature::{SECRET_BYTES_MAX, SECRET_BYTES_MIN, SECRETS_MAX, Sign
 
 /// More endpoints than any site was seen to have; each holds a page of messages, 8 connections and a task.
 pub const ENDPOINTS_MAX: usize = 100;
+
+/// Headers of an endpoint, and the longest value of one: more than proxies and gateways ask for, and less than servers refuse.
+pub const HEADERS_MAX: usize = 16;
+pub const HEADER_MAX_BYTES: u64 = 2 << 10;
+
+/// CloudEvents of one request at most: as many as are read of the history at once.
+pub const BATCH_MAX: usize = 256;
 
 /// The longest name of an endpoint: it is a label of metrics.
 pub const NAME_MAX_BYTES: usize = 64;
@@ -33,6 +47,13 @@ pub struct EndpointSettings {
     pub mode: Mode,
     /// How long a disconnect must have lasted before it is sent; a connect before that cancels it.
     pub settle: Duration,
+    pub format: Format,
+    /// How many CloudEvents one request has at most; 1: it is none of the batched mode.
+    pub batch_max: usize,
+    /// What every request has besides.
+    pub headers: HeaderMap,
+    /// Whom it is trusted by, and as whom devstatus shows itself.
+    pub tls: ClientTls,
     /// Whether it may be on this machine or in a private network, and without TLS.
     pub allow_private: bool,
 }
@@ -52,6 +73,47 @@ pub enum Mode {
     Every,
     /// The newest: what another change has overtaken by the time of an attempt is left out.
     Latest,
+}
+
+/// The form of a message.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Format {
+    /// `{type, timestamp, data}`, as Standard Webhooks has it.
+    #[default]
+    Standard,
+    /// CloudEvents 1.0 in JSON.
+    CloudEvents,
+}
+
+impl Format {
+    pub const ALL: [Format; 2] = [Format::Standard, Format::CloudEvents];
+
+    /// As it is in settings.
+    pub fn word(self) -> &'static str {
+        match self {
+            Format::Standard => "standard",
+            Format::CloudEvents => "cloudevents",
+        }
+    }
+}
+
+/// Whether an endpoint may have a header of that name; the others say what a request is, or are signed.
+pub fn may_be_set(name: &HeaderName) -> bool {
+    let of_requests = [
+        CONNECTION,
+        CONTENT_ENCODING,
+        CONTENT_LENGTH,
+        CONTENT_TYPE,
+        EXPECT,
+        HOST,
+        TE,
+        TRAILER,
+        TRANSFER_ENCODING,
+        UPGRADE,
+        USER_AGENT,
+    ];
+    let has_prefix = |prefix: &str| name.as_str().starts_with(prefix);
+    !of_requests.contains(name) && !["webhook-", "ce-", "proxy-", "keep-alive"].into_iter().any(has_prefix)
 }
 
 impl Mode {

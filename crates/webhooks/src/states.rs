@@ -25,6 +25,8 @@ pub struct Change {
     pub previous: Option<Status>,
     /// Of its event, in the history of the device.
     pub sequence: u64,
+    /// The same in the history of all devices; `None`: not known.
+    pub position: Option<u64>,
     /// The id of its message.
     pub id: String,
 }
@@ -92,10 +94,11 @@ impl DeviceStates {
             Arrival { provenance: Provenance::Live, at: entry.row.received_at, round: RoundNumber::NONE };
         let device = Snapshot::of_state(name, state, arrival);
         let (previous, sequence) = (before.map(|(status, _)| status), entry.row.sequence);
+        let position = Some(entry.position.number).filter(|_| entry.position != HistoryPosition::BEGINNING);
         let is_new = |device: &Snapshot| before != Some((device.status, key(&device.event)));
         let id =
             || message::id_of(Device { device_type: &entry.device_type, id: &entry.id }, &entry.row.event);
-        Ok(device.filter(is_new).map(|device| Change { device, previous, sequence, id: id() }))
+        Ok(device.filter(is_new).map(|device| Change { device, previous, sequence, position, id: id() }))
     }
 }
 

@@ -161,7 +161,7 @@ impl<'a> Worker<'a> {
             }
         };
         for change in changes {
-            self.outbox.add(Item::new(self.all.message_of(&change), Some(change)));
+            self.outbox.add(Item::new(self.all.message_of(self.endpoint, &change), Some(change)));
         }
         let has_sent = !self.outbox.is_empty();
         self.deliver(&before).await?;
@@ -177,7 +177,8 @@ impl<'a> Worker<'a> {
     async fn tell_gap(&mut self, reader: &mut HistoryReader<'a>, reason: GapReason) -> Result<(), Stopped> {
         let (before, newest) = (reader.kept(), newest(self.all).await);
         tracing::warn!(endpoint = %self.endpoint.name, ?reason, "a webhook has missed changes: it receives fleet.gap");
-        let message = Message::of_gap(reader.position(), reason, clock::now_millis());
+        let message =
+            Message::of_gap(self.all.envelope(self.endpoint), reader.position(), reason, clock::now_millis());
         self.outbox.add(Item::new(message, None));
         self.deliver(&before).await?;
         self.metrics.gaps.inc();

@@ -9,6 +9,7 @@ use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
 use http_api::Context;
+use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use server::health::StoreHealth;
 use server::persistence::writer::Writer;
 use webhooks::metrics::WebhookMetrics;
@@ -95,6 +96,7 @@ pub(super) fn webhooks_of(
         is_shared: writer.settings.location.is_shared(),
         registry: Arc::clone(&writer.map),
         feed: Arc::clone(&writer.feed),
+        source: format!("urn:devstatus:{}", utf8_percent_encode(&context.organization, NON_ALPHANUMERIC)),
         describe: Arc::new(move |device, previous| http_api::change_data(&context, device, previous)),
         metrics,
         desk,

@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::cell::RefCell;
 use std::collections::BTreeSet;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use toml::Spanned;
@@ -16,9 +16,12 @@ use super::value::period;
 use formats::Cause;
 use presence::query::{Filter, Network};
 use presence::settle::SETTLE_MAX;
+use system::sentence;
+use system::tls::{ClientCertificate, ClientTls, ConnectorSource};
 use webhooks::settings::{
-    ENDPOINTS_MAX, EndpointSettings, EndpointUrl, EventType, Mode, NAME_MAX_BYTES, SECRET_BYTES_MAX,
-    SECRET_BYTES_MIN, SECRETS_MAX, SigningSecret, is_public,
+    BATCH_MAX, ENDPOINTS_MAX, EndpointSettings, EndpointUrl, EventType, Format, HEADER_MAX_BYTES,
+    HEADERS_MAX, HeaderMap, HeaderName, HeaderValue, Mode, NAME_MAX_BYTES, SECRET_BYTES_MAX,
+    SECRET_BYTES_MIN, SECRETS_MAX, SigningSecret, is_public, may_be_set,
 };
 
 /// The endpoints, and where the first of them is described.
@@ -89,6 +92,8 @@ fn endpoint(keys: &Keys<'_>) -> Result<EndpointSettings, ConfigError> {
         let settle = if matches!(text, "0" | "0s") { Duration::ZERO } else { period(text).ok()? };
         (settle <= SETTLE_MAX).then_some(settle)
     })?;
+    let (format, batch_max) = form(keys)?;
+    let (headers, tls) = (headers(keys)?, client_tls(keys)?);
     let selector = keys.optional("selector", "a table, like { type = [\"pump\"] }", |value| match value {
         DeValue::Table(table) => Some(table),
         _ => None,
@@ -100,7 +105,99 @@ fn endpoint(keys: &Keys<'_>) -> Result<EndpointSettings, ConfigError> {
     keys.refuse_others()?;
     let (events, mode, settle) =
         (events.unwrap_or_default(), mode.unwrap_or_default(), settle.unwrap_or_default());
-    Ok(EndpointSettings { name, url, secrets, events, selector, mode, settle, allow_private })
+    Ok(EndpointSettings {
+        name,
+        url,
+        secrets,
+        events,
+        selector,
+        mode,
+        settle,
+        format,
+        batch_max,
+        headers,
+        tls,
+        allow_private,
+    })
+}
+
+/// The form of messages, and how many one request has.
+fn form(keys: &Keys<'_>) -> Result<(Format, usize), ConfigError> {
+    let format = keys.optional("format", "\"standard\" or \"cloudevents\"", |value| {
+        let word = value.as_str()?;
+        Format::ALL.into_iter().find(|format| format.word() == word)
+    })?;
+    let batch_expected = format!("a whole number from 1 to {BATCH_MAX}, with format = \"cloudevents\"");
+    let batch_max = keys.optional("batch_max", &batch_expected, |value| {
+        let number = value.as_integer()?.as_str().parse().ok()?;
+        ((1..=BATCH_MAX).contains(&number) && format == Some(Format::CloudEvents)).then_some(number)
+    })?;
+    Ok((format.unwrap_or_default(), batch_max.unwrap_or(1)))
+}
+
+/// The headers of every request. A value is a text, or in a file.
+fn headers(keys: &Keys<'_>) -> Result<HeaderMap, ConfigError> {
+    let expected = "a table, like { X-Site = \"7\", Authorization = { file = \"token\" } }";
+    let table = keys.optional("headers", expected, |value| match value {
+        DeValue::Table(table) => Some(table),
+        _ => None,
+    })?;
+    let mut headers = HeaderMap::new();
+    for (name, value) in table.into_iter().flat_map(DeTable::iter) {
+        let name = HeaderName::from_bytes(name.get_ref().as_bytes()).ok().filter(may_be_set);
+        let expected = "names of headers, and none that the request has itself: content-type, host, user-agent, webhook-…";
+        let name = name.ok_or_else(|| keys.unfit("headers", expected))?;
+        let text = match value.get_ref() {
+            DeValue::String(text) => text.to_string(),
+            other => {
+                let path = match other {
+                    DeValue::Table(table) if table.len() == 1 => {
+                        table.get("file").and_then(|path| path.get_ref().as_str())
+                    }
+                    _ => None,
+                };
+                let path = path.ok_or_else(|| {
+                    keys.unfit("headers", format!("{name}: a text, or {{ file = \"path\" }}"))
+                })?;
+                let read = file::read_text(Path::new(path), HEADER_MAX_BYTES);
+                let origin = || keys.origin_of("headers");
+                read.map_err(|source| ConfigError::ReadFile { origin: origin(), source })?.trim().to_owned()
+            }
+        };
+        let value = HeaderValue::from_str(&text).ok().filter(|value| value.len() as u64 <= HEADER_MAX_BYTES);
+        let expected = || format!("{name}: a line of at most {HEADER_MAX_BYTES} bytes");
+        let mut value = value.ok_or_else(|| keys.unfit("headers", expected()))?;
+        value.set_sensitive(true);
+        headers.insert(name, value);
+    }
+    if headers.len() > HEADERS_MAX {
+        return Err(keys.unfit("headers", format!("at most {HEADERS_MAX} headers")));
+    }
+    Ok(headers)
+}
+
+/// Whom the endpoint is vouched for by, and the certificate that it is shown.
+fn client_tls(keys: &Keys<'_>) -> Result<ClientTls, ConfigError> {
+    let path = |key: &'static str| {
+        keys.optional(key, "the path of a PEM file", |value| Some(PathBuf::from(value.as_str()?)))
+    };
+    let (ca_file, certificate, key) = (path("ca_file")?, path("tls_client_cert")?, path("tls_client_key")?);
+    let certificate = match (certificate, key) {
+        (Some(certificate), Some(key)) => Some(ClientCertificate { certificate, key }),
+        (None, None) => None,
+        (Some(_), None) => return Err(keys.unfit("tls_client_cert", "tls_client_key beside it")),
+        (None, Some(_)) => return Err(keys.unfit("tls_client_key", "tls_client_cert beside it")),
+    };
+    if let Some(Err(error)) = certificate.as_ref().map(ClientCertificate::check) {
+        return Err(keys.unfit("tls_client_cert", format!("a certificate and its key: {}", sentence(&error))));
+    }
+    let tls = ClientTls { ca_file, certificate, alpn: Vec::new() };
+    if tls.ca_file.is_some()
+        && let Err(error) = ConnectorSource::new(tls.clone())
+    {
+        return Err(keys.unfit("ca_file", format!("the path of a PEM file with certificates: {error}")));
+    }
+    Ok(tls)
 }
 
 fn selector_of(keys: &Keys<'_>) -> Result<Filter, ConfigError> {

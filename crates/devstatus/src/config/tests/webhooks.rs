@@ -2,7 +2,7 @@
 
 use super::{Files, refusal, serve};
 use presence::query::Filter;
-use webhooks::settings::{EventType, Mode};
+use webhooks::settings::{EventType, Format, Mode};
 
 const SECRET: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw\n";
 const START: &str = "--broker mqtt://h -o org --store memory: -c {dir}/devstatus.toml";
@@ -27,7 +27,8 @@ fn a_table_describes_an_endpoint() {
     let text = table(
         "events = [\"device.connected\", \"device.disconnected\"]\n\
          selector = { type = [\"pump\"], cause = \"timeout\", close_code = [91, 160], address = \"10.0.0.0/8\" }\n\
-         mode = \"latest\"\nsettle = \"90s\"\nallow_private = false",
+         mode = \"latest\"\nsettle = \"90s\"\nallow_private = false\nformat = \"cloudevents\"\nbatch_max = 256\n\
+         headers = { X-Site = \"7\", Authorization = \"Bearer hidden\" }",
     ) + &table("")
         .replace("\"ops\"", "\"other\"")
         .replace("https://ops.example", "http://127.0.0.1:1");
@@ -36,6 +37,9 @@ fn a_table_describes_an_endpoint() {
     assert_eq!(first.name, "ops");
     assert_eq!((first.mode, second.mode), (Mode::Latest, Mode::Every));
     assert_eq!([first.settle, second.settle].map(|settle| settle.as_secs()), [90, 0]);
+    assert_eq!((first.format, first.batch_max, second.batch_max), (Format::CloudEvents, 256, 1));
+    assert_eq!((first.headers.len(), first.headers["x-site"].as_bytes()), (2, b"7".as_slice()));
+    assert!(!format!("{first:?}").contains("hidden"), "{first:?}");
     assert_eq!(first.events, EventType::ALL);
     let expected = Filter {
         types: vec!["pump".to_owned()],
@@ -54,7 +58,7 @@ fn a_mistake_is_refused_with_line_key_and_what_was_expected() {
     for (lines, expected) in [
         (
             "evnts = []",
-            "line 5: unknown key webhook.evnts; known are name, url, allow_private, secret_file, events, mode, settle, selector; did you mean events?",
+            "line 5: unknown key webhook.evnts; known are name, url, allow_private, secret_file, events, mode, settle, format, batch_max, headers, ca_file, tls_client_cert, tls_client_key, selector; did you mean events?",
         ),
         (
             "events = [\"device.gone\"]",
@@ -109,6 +113,30 @@ fn a_mistake_is_refused_with_line_key_and_what_was_expected() {
         refusal(&twice, START, &[]),
         "{dir}/devstatus.toml line 7, webhook.name: expected a name that no other webhook has"
     );
+}
+
+#[test]
+fn a_form_or_header_that_no_request_can_have_is_refused() {
+    for (line, expected) in [
+        ("format = \"xml\"", "line 5, webhook.format: expected \"standard\" or \"cloudevents\""),
+        (
+            "batch_max = 10",
+            "line 5, webhook.batch_max: expected a whole number from 1 to 256, with format = \"cloudevents\"",
+        ),
+        (
+            "headers = { Webhook-Id = \"1\" }",
+            "line 5, webhook.headers: expected names of headers, and none that the request has itself: content-type, host, user-agent, webhook-…",
+        ),
+        ("headers = { x-a = 1 }", "line 5, webhook.headers: expected x-a: a text, or { file = \"path\" }"),
+        (
+            "headers = { x-a = \"a\\nb\" }",
+            "line 5, webhook.headers: expected x-a: a line of at most 2048 bytes",
+        ),
+        ("tls_client_cert = \"c.pem\"", "line 5, webhook.tls_client_cert: expected tls_client_key beside it"),
+    ] {
+        let files = files(&table(line));
+        assert_eq!(refusal(&files, START, &[]), format!("{{dir}}/devstatus.toml {expected}"), "{line}");
+    }
 }
 
 #[test]

@@ -5,6 +5,7 @@ mod receiver;
 mod selected;
 mod shared;
 mod steered;
+mod wire;
 
 use std::path::Path;
 
@@ -73,6 +74,7 @@ fn a_change_is_signed_and_shows_the_device_as_the_api_does() {
     // The valve was found, and not seen to connect.
     assert_eq!(summaries(&deliveries), ["device.connected p-1 00:02", "device.disconnected p-1 00:03"]);
     assert_eq!(deliveries[0].path, "POST /hook?token=a%20b HTTP/1.1");
+    assert_eq!(deliveries[0].content_type, "application/json");
     let body = deliveries[1].json();
     assert_eq!(body["timestamp"], json!("2026-11-23T17:00:03.186Z"));
     let mut shown = service.get("/api/v1/devices/pump/p-1").json();
