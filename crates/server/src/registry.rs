@@ -14,6 +14,8 @@ mod index;
 mod index_filter;
 mod limit;
 mod list;
+#[cfg(test)]
+mod model_tests;
 mod names;
 mod rates;
 mod removed;
