@@ -23,6 +23,7 @@ mod refusal;
 mod show;
 mod source_tables;
 mod store_url;
+mod table_keys;
 mod toml;
 mod value;
 mod webhook_tables;

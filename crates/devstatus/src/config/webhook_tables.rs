@@ -1,7 +1,5 @@
 //! The `[[webhook]]` tables of `devstatus.toml`.
 
-use std::borrow::Cow;
-use std::cell::RefCell;
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -10,8 +8,9 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use super::file::{self, SETTINGS_MAX_BYTES, SettingsFile};
-use super::refusal::{ConfigError, Origin, nearest, showable};
-use super::toml::{WEBHOOKS, line_of};
+use super::refusal::{ConfigError, Origin};
+use super::table_keys::{Keys, items, texts};
+use super::toml::WEBHOOKS;
 use super::value::period;
 use formats::Cause;
 use presence::query::{Filter, Network};
@@ -43,8 +42,7 @@ pub(super) fn of_settings_file(file: &SettingsFile) -> Result<Endpoints, ConfigE
     let mut names = BTreeSet::new();
     for item in tables.iter() {
         let DeValue::Table(table) = item.get_ref() else { continue };
-        let (start, asked) = (item.span().start, RefCell::default());
-        let keys = Keys { path, text, prefix: WEBHOOKS, start, table, asked };
+        let keys = Keys::new(path, text, WEBHOOKS, (item.span().start, table));
         if found.endpoints.len() == ENDPOINTS_MAX {
             return Err(keys.invalid(keys.prefix, keys.start, format!("at most {ENDPOINTS_MAX} webhooks")));
         }
@@ -99,7 +97,7 @@ fn endpoint(keys: &Keys<'_>) -> Result<EndpointSettings, ConfigError> {
         _ => None,
     })?;
     let selector = match selector {
-        Some(table) => selector_of(&Keys { prefix: "webhook.selector", table, ..keys.inner("selector") })?,
+        Some(table) => selector_of(&keys.inner("selector", ("webhook.selector", table)))?,
         None => Filter::default(),
     };
     keys.refuse_others()?;
@@ -260,94 +258,4 @@ fn secrets(keys: &Keys<'_>, path: &Path) -> Result<Vec<SigningSecret>, ConfigErr
         return Err(ConfigError::Line { origin, line: 1, expected: expected() });
     }
     Ok(secrets)
-}
-
-/// The items of a list; a value alone is a list of one.
-fn items<'a, 'text>(value: &'a DeValue<'text>) -> Vec<&'a DeValue<'text>> {
-    match value {
-        DeValue::Array(items) => items.iter().map(Spanned::get_ref).collect(),
-        one => vec![one],
-    }
-}
-
-/// A text, or a list of texts that is not empty.
-fn texts<'a>(value: &'a DeValue<'_>) -> Option<Vec<&'a str>> {
-    let texts = items(value).into_iter().map(DeValue::as_str).collect::<Option<Vec<_>>>()?;
-    (!texts.is_empty() && texts.iter().all(|text| !text.is_empty())).then_some(texts)
-}
-
-/// The keys of one table, and which of them anybody has asked for.
-struct Keys<'a> {
-    path: &'a Path,
-    text: &'a str,
-    prefix: &'static str,
-    /// Where the table begins.
-    start: usize,
-    table: &'a DeTable<'a>,
-    asked: RefCell<Vec<&'static str>>,
-}
-
-impl<'a> Keys<'a> {
-    fn entry(&self, key: &str) -> Option<(&'a Spanned<Cow<'a, str>>, &'a Spanned<DeValue<'a>>)> {
-        self.table.iter().find(|(found, _)| found.get_ref() == key)
-    }
-
-    fn optional<T>(
-        &self,
-        key: &'static str,
-        expected: &str,
-        parse: impl FnOnce(&'a DeValue<'a>) -> Option<T>,
-    ) -> Result<Option<T>, ConfigError> {
-        self.asked.borrow_mut().push(key);
-        let Some((_, value)) = self.entry(key) else { return Ok(None) };
-        parse(value.get_ref()).map(Some).ok_or_else(|| self.unfit(key, expected))
-    }
-
-    fn required<T>(
-        &self,
-        key: &'static str,
-        expected: &str,
-        parse: impl FnOnce(&'a DeValue<'a>) -> Option<T>,
-    ) -> Result<T, ConfigError> {
-        let missing = || self.invalid(self.prefix, self.start, format!("the key {key}: {expected}"));
-        self.optional(key, expected, parse)?.ok_or_else(missing)
-    }
-
-    /// Refuses what nobody has asked for.
-    fn refuse_others(&self) -> Result<(), ConfigError> {
-        let known = self.asked.borrow();
-        let unknown = self.table.iter().find(|(key, _)| !known.contains(&key.get_ref().as_ref()));
-        let Some((key, _)) = unknown else { return Ok(()) };
-        let near = nearest(key.get_ref(), known.iter().copied());
-        let near = near.map(|near| format!("; did you mean {near}?")).unwrap_or_default();
-        Err(ConfigError::UnknownKey {
-            path: self.path.to_owned(),
-            line: line_of(self.text, key.span().start),
-            key: showable(key.get_ref()).map(|key| format!("{}.{key}", self.prefix)),
-            known: known.join(", ") + &near,
-        })
-    }
-
-    /// The place of a table that is the value of a key.
-    fn inner(&self, key: &str) -> Keys<'a> {
-        let start = self.entry(key).map_or(self.start, |(key, _)| key.span().start);
-        Keys { start, asked: RefCell::default(), ..*self }
-    }
-
-    fn unfit(&self, key: &str, expected: impl Into<String>) -> ConfigError {
-        ConfigError::Invalid { origin: self.origin_of(key), expected: expected.into() }
-    }
-
-    fn invalid(&self, key: &str, at: usize, expected: String) -> ConfigError {
-        ConfigError::Invalid { origin: self.origin(key, at), expected }
-    }
-
-    fn origin_of(&self, key: &str) -> Origin {
-        let at = self.entry(key).map_or(self.start, |(key, _)| key.span().start);
-        self.origin(&format!("{}.{key}", self.prefix), at)
-    }
-
-    fn origin(&self, key: &str, at: usize) -> Origin {
-        Origin::File { path: self.path.to_owned(), line: line_of(self.text, at), key: key.into() }
-    }
 }

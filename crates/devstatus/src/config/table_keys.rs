@@ -1,0 +1,113 @@
+//! The keys of one table of `devstatus.toml`: each is asked for by name and checked, and what nobody has asked for is refused.
+
+use std::borrow::Cow;
+use std::cell::RefCell;
+use std::path::Path;
+
+use toml::Spanned;
+use toml::de::{DeTable, DeValue};
+
+use super::refusal::{ConfigError, Origin, nearest, showable};
+use super::toml::line_of;
+
+/// The items of a list; a value alone is a list of one.
+pub(super) fn items<'a, 'text>(value: &'a DeValue<'text>) -> Vec<&'a DeValue<'text>> {
+    match value {
+        DeValue::Array(items) => items.iter().map(Spanned::get_ref).collect(),
+        one => vec![one],
+    }
+}
+
+/// A text, or a list of texts that is not empty.
+pub(super) fn texts<'a>(value: &'a DeValue<'_>) -> Option<Vec<&'a str>> {
+    let texts = items(value).into_iter().map(DeValue::as_str).collect::<Option<Vec<_>>>()?;
+    (!texts.is_empty() && texts.iter().all(|text| !text.is_empty())).then_some(texts)
+}
+
+/// The keys of one table, and which of them anybody has asked for.
+pub(super) struct Keys<'a> {
+    path: &'a Path,
+    text: &'a str,
+    pub prefix: &'static str,
+    /// Where the table begins.
+    pub start: usize,
+    table: &'a DeTable<'a>,
+    asked: RefCell<Vec<&'static str>>,
+}
+
+impl<'a> Keys<'a> {
+    /// Of a table that begins there.
+    pub fn new(
+        path: &'a Path,
+        text: &'a str,
+        prefix: &'static str,
+        (start, table): (usize, &'a DeTable<'a>),
+    ) -> Self {
+        Self { path, text, prefix, start, table, asked: RefCell::default() }
+    }
+
+    fn entry(&self, key: &str) -> Option<(&'a Spanned<Cow<'a, str>>, &'a Spanned<DeValue<'a>>)> {
+        self.table.iter().find(|(found, _)| found.get_ref() == key)
+    }
+
+    pub fn optional<T>(
+        &self,
+        key: &'static str,
+        expected: &str,
+        parse: impl FnOnce(&'a DeValue<'a>) -> Option<T>,
+    ) -> Result<Option<T>, ConfigError> {
+        self.asked.borrow_mut().push(key);
+        let Some((_, value)) = self.entry(key) else { return Ok(None) };
+        parse(value.get_ref()).map(Some).ok_or_else(|| self.unfit(key, expected))
+    }
+
+    pub fn required<T>(
+        &self,
+        key: &'static str,
+        expected: &str,
+        parse: impl FnOnce(&'a DeValue<'a>) -> Option<T>,
+    ) -> Result<T, ConfigError> {
+        let missing = || self.invalid(self.prefix, self.start, format!("the key {key}: {expected}"));
+        self.optional(key, expected, parse)?.ok_or_else(missing)
+    }
+
+    /// Refuses what nobody has asked for.
+    pub fn refuse_others(&self) -> Result<(), ConfigError> {
+        let known = self.asked.borrow();
+        let unknown = self.table.iter().find(|(key, _)| !known.contains(&key.get_ref().as_ref()));
+        let Some((key, _)) = unknown else { return Ok(()) };
+        let near = nearest(key.get_ref(), known.iter().copied());
+        let near = near.map(|near| format!("; did you mean {near}?")).unwrap_or_default();
+        Err(ConfigError::UnknownKey {
+            path: self.path.to_owned(),
+            line: line_of(self.text, key.span().start),
+            key: showable(key.get_ref()).map(|key| format!("{}.{key}", self.prefix)),
+            known: known.join(", ") + &near,
+        })
+    }
+
+    /// Those of a table that is the value of a key.
+    pub fn inner(&self, key: &str, (prefix, table): (&'static str, &'a DeTable<'a>)) -> Keys<'a> {
+        let start = self.entry(key).map_or(self.start, |(key, _)| key.span().start);
+        Keys::new(self.path, self.text, prefix, (start, table))
+    }
+
+    pub fn unfit(&self, key: &str, expected: impl Into<String>) -> ConfigError {
+        ConfigError::Invalid { origin: self.origin_of(key), expected: expected.into() }
+    }
+
+    pub fn invalid(&self, key: &str, at: usize, expected: String) -> ConfigError {
+        ConfigError::Invalid { origin: self.origin(key, at), expected }
+    }
+
+    pub fn origin_of(&self, key: &str) -> Origin {
+        let at = self.entry(key).map_or(self.start, |(key, _)| key.span().start);
+        // At the top of a file a key has nothing before it.
+        let prefix = if self.prefix.is_empty() { String::new() } else { format!("{}.", self.prefix) };
+        self.origin(&format!("{prefix}{key}"), at)
+    }
+
+    pub fn origin(&self, key: &str, at: usize) -> Origin {
+        Origin::File { path: self.path.to_owned(), line: line_of(self.text, at), key: key.into() }
+    }
+}
