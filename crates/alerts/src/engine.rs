@@ -1,0 +1,448 @@
+//! The engine: takes observations and the time, and gives the notifications that are due.
+
+mod restore;
+
+use std::collections::{BTreeSet, HashSet};
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use presence::{DeviceName, EventKind, Status};
+
+use crate::alert::{Alert, AlertState, Notification, Suppression};
+use crate::clock::{Now, WallMillis, millis};
+use crate::conditions::{Counters, DropChange, FleetDrop};
+use crate::coverage::{Coverage, FLEET, Part, ScopeId};
+use crate::dispatch::{Dispatch, alert};
+use crate::inhibition::{Inhibition, drop_group};
+use crate::instances::{
+    Condition, Deadlines, Due, DueKind, InstanceAbout, Instances, Phase, Subject, Transition,
+};
+use crate::observation::Observation;
+use crate::rule::{GroupBy, Kind, Patience, Rule, RuleSet};
+use crate::service::Outages;
+
+pub use restore::AnnouncedAlert;
+
+/// A process that was not asked for longer stood still, or its machine did: nothing was observed meanwhile.
+pub const TICK_GAP_MAX: Duration = Duration::from_secs(30);
+
+/// What is held back is looked at again at most once in that time, because all of it is.
+const LOOK_AGAIN_EVERY_MILLIS: u64 = 1_000;
+
+/// The state of all alerts.
+#[derive(Debug)]
+pub struct Engine {
+    rules: Arc<RuleSet>,
+    /// What each rule needs beside its alerts, by its place.
+    memories: Vec<Memory>,
+    coverage: Coverage,
+    instances: Instances,
+    deadlines: Deadlines,
+    dispatch: Dispatch,
+    inhibition: Inhibition,
+    outages: Outages,
+    /// Where the alert about the service itself goes.
+    all_webhooks: Vec<Arc<str>>,
+    last_ticks: u64,
+    /// When what is held back is to be looked at again, by ticks.
+    looks: BTreeSet<u64>,
+    looked_at: Option<u64>,
+}
+
+#[derive(Debug)]
+enum Memory {
+    Nothing,
+    Counters(Counters),
+    FleetDrop(FleetDrop),
+    /// The devices that are listed.
+    Listed(HashSet<Arc<DeviceName>>),
+}
+
+impl Engine {
+    /// Nothing is observed yet, and no device known.
+    pub fn new(rules: Arc<RuleSet>, now: Now) -> Self {
+        let memory = |rule: &Rule| match &rule.kind {
+            Kind::OfflineFor => Memory::Nothing,
+            Kind::Flapping(threshold) | Kind::Refusals(threshold) => {
+                Memory::Counters(Counters::new(*threshold, false))
+            }
+            Kind::DuplicateIdentity(threshold) => Memory::Counters(Counters::new(*threshold, true)),
+            Kind::FleetDrop(threshold) => Memory::FleetDrop(FleetDrop::new(*threshold)),
+            Kind::NeverConnected(devices) => Memory::Listed(devices.iter().cloned().map(Arc::new).collect()),
+        };
+        let webhooks: BTreeSet<_> =
+            rules.rules.iter().flat_map(|rule| rule.webhooks.iter().cloned()).collect();
+        let mut engine = Self {
+            memories: rules.rules.iter().map(memory).collect(),
+            coverage: Coverage::new(rules.startup_grace),
+            instances: Instances::new(rules.rules.len()),
+            deadlines: Deadlines::default(),
+            dispatch: Dispatch::default(),
+            inhibition: Inhibition::default(),
+            outages: Outages::default(),
+            all_webhooks: webhooks.into_iter().collect(),
+            last_ticks: now.ticks,
+            looks: BTreeSet::new(),
+            looked_at: None,
+            rules,
+        };
+        engine.inhibition.follow_schedules(&engine.rules, now);
+        engine.outages.set(now, "", false);
+        engine.expect_listed(now);
+        engine
+    }
+
+    /// Lets notifications name all of their alerts, for a caller that counts them.
+    pub fn name_all_alerts(&mut self) {
+        self.dispatch.named_max = usize::MAX;
+    }
+
+    /// Every listed device is missing until it is seen.
+    fn expect_listed(&mut self, now: Now) {
+        let rules = self.rules.clone();
+        for (at, rule) in rules.rules.iter().enumerate() {
+            let Kind::NeverConnected(devices) = &rule.kind else { continue };
+            for device in devices {
+                self.expect_device(at, &Arc::new(device.clone()), None, now);
+            }
+        }
+    }
+
+    fn expect_device(&mut self, rule: usize, device: &Arc<DeviceName>, source: Option<&str>, now: Now) {
+        let place = Place { device, source, address: None, since: now.wall };
+        let scope = self.coverage.scope(source, Some(&device.device_type));
+        let hold = millis(self.rules.rules[rule].hold);
+        self.begin((rule, hold), Subject::Device(device.clone()), scope, now, &place);
+    }
+
+    /// Says that a part of the fleet is observed, or is not, from now on.
+    pub fn set_observed(&mut self, now: Now, part: Part<'_>, is_observed: bool) {
+        self.follow_time(now);
+        self.coverage.set(now.ticks, part, is_observed);
+        match part {
+            Part::Fleet => self.outages.set(now, "", is_observed),
+            Part::Source(source) => self.outages.set(now, source, is_observed),
+            // Clients see how well a type is known; it is no outage.
+            Part::Type(_) => {}
+        }
+    }
+
+    /// Takes what is known of a device now.
+    pub fn observe(&mut self, now: Now, observation: &Observation<'_>) {
+        self.follow_time(now);
+        let rules = self.rules.clone();
+        let mut device = None;
+        for (at, rule) in rules.rules.iter().enumerate() {
+            if rule.selector.admits(observation.device, Some(observation.source)) {
+                let device = device.get_or_insert_with(|| Arc::new(DeviceName::of(observation.device)));
+                self.observe_by(at, rule, device, now, observation);
+            }
+        }
+    }
+
+    fn observe_by(
+        &mut self,
+        at: usize,
+        rule: &Rule,
+        device: &Arc<DeviceName>,
+        now: Now,
+        observation: &Observation<'_>,
+    ) {
+        let Observation { source, status, cause, address, since, event, .. } = *observation;
+        let source = Some(source);
+        let place = Place { device, source, address, since };
+        let patience = self.rules.patience(device.device(), source);
+        let is_excluded =
+            cause.is_some_and(|cause| rule.excluded_causes.iter().any(|excluded| excluded == cause));
+        let is_down = status == Some(Status::Disconnected) && !is_excluded && patience != Patience::Ephemeral;
+        let subject = || Subject::Device(device.clone());
+        let scope = self.coverage.scope(source, Some(&device.device_type));
+        match &rule.kind {
+            Kind::OfflineFor if is_down => {
+                let hold = match patience {
+                    Patience::Periodic { every, grace } => rule.hold.max(every.saturating_add(grace)),
+                    Patience::Permanent | Patience::Ephemeral => rule.hold,
+                };
+                self.begin((at, millis(hold)), subject(), scope, now, &place);
+            }
+            Kind::OfflineFor => self.end(at, subject(), now),
+            Kind::NeverConnected(_) => match status {
+                Some(_) => self.end(at, subject(), now),
+                None => {
+                    let is_listed =
+                        matches!(&self.memories[at], Memory::Listed(listed) if listed.contains(device));
+                    if is_listed {
+                        self.expect_device(at, device, source, now);
+                    }
+                }
+            },
+            Kind::Flapping(_) | Kind::DuplicateIdentity(_) | Kind::Refusals(_) => {
+                if let Some(event) = event.filter(|_| !is_excluded) {
+                    self.count(at, event, scope, now, &place);
+                }
+            }
+            Kind::FleetDrop(_) => self.observe_drop(at, rule, is_down, now, (&place, observation)),
+        }
+    }
+
+    /// An event of a kind that some rules count.
+    fn count(&mut self, at: usize, event: EventKind, scope: ScopeId, now: Now, place: &Place<'_>) {
+        if !self.rules.rules[at].kind.counts(event) {
+            return;
+        }
+        let Memory::Counters(counters) = &mut self.memories[at] else { return };
+        let observed = |scope| self.coverage.observed(scope, now.ticks);
+        let count = counters.add(place.device, scope, place.address, observed);
+        let subject = Subject::Device(place.device.clone());
+        if count.next != count.previous {
+            let due = Due { rule: at, what: DueKind::WindowEnd, subject: subject.clone() };
+            if let Some(previous) = count.previous {
+                self.deadlines.remove(count.scope, previous, due.clone());
+            }
+            if let Some(next) = count.next {
+                self.deadlines.add(count.scope, next, due);
+            }
+        }
+        if count.is_active {
+            let hold = millis(self.rules.rules[at].hold);
+            self.begin((at, hold), subject, count.scope, now, place);
+        } else {
+            self.end(at, subject, now);
+        }
+    }
+
+    fn observe_drop(
+        &mut self,
+        at: usize,
+        rule: &Rule,
+        is_down: bool,
+        now: Now,
+        (place, observation): (&Place<'_>, &Observation<'_>),
+    ) {
+        let group = drop_group(rule.group_by, &place.device.device_type, place.source);
+        let was_connected = observation.before == Some(Status::Connected);
+        let is_connected = observation.status == Some(Status::Connected);
+        let admits = |selector: &crate::Selector| selector.admits(place.device.device(), place.source);
+        let is_planned = self.inhibition.scheduled(&self.rules, at, admits).is_some();
+        let change = DropChange {
+            was_connected,
+            is_connected,
+            is_gone: was_connected && is_down && !is_planned,
+            is_back: is_connected || observation.status.is_none(),
+        };
+        let scope = self.drop_scope(rule.group_by, &group);
+        let observed = self.coverage.observed(scope, now.ticks);
+        let Memory::FleetDrop(drops) = &mut self.memories[at] else { return };
+        let condition = drops.observe(place.device, &group, change, (scope, observed));
+        let due =
+            || Due { rule: at, what: DueKind::WindowEnd, subject: Subject::Device(place.device.clone()) };
+        if let Some(leaves_at) = condition.leaves_at {
+            self.deadlines.add(scope, leaves_at, due());
+        }
+        if let Some(left) = condition.left_no_more_at {
+            self.deadlines.remove(scope, left, due());
+        }
+        self.set_drop(at, &group, (condition.is_active, scope), now);
+    }
+
+    /// The clock of a group of a drop.
+    fn drop_scope(&mut self, group_by: GroupBy, group: &str) -> ScopeId {
+        match group_by {
+            GroupBy::Type => self.coverage.scope(None, Some(group)),
+            GroupBy::Source => self.coverage.scope(Some(group), None),
+            GroupBy::Rule | GroupBy::AddressBlock | GroupBy::Device => FLEET,
+        }
+    }
+
+    fn set_drop(&mut self, at: usize, group: &Arc<str>, (is_active, scope): (bool, ScopeId), now: Now) {
+        let subject = Subject::Group(group.clone());
+        if !is_active {
+            return self.end(at, subject, now);
+        }
+        let (group, since) = (group.clone(), now.wall);
+        let hold = millis(self.rules.rules[at].hold);
+        let condition = self.condition((at, hold), subject);
+        let observed = self.coverage.observed(scope, now.ticks);
+        let about = InstanceAbout { group, source: None, since };
+        self.instances.begin(condition, scope, observed, about, &mut self.deadlines);
+    }
+
+    fn begin(
+        &mut self,
+        (rule, hold): (usize, u64),
+        subject: Subject,
+        scope: ScopeId,
+        now: Now,
+        place: &Place<'_>,
+    ) {
+        let condition = self.condition((rule, hold), subject);
+        let observed = self.coverage.observed(scope, now.ticks);
+        let group_by = self.rules.rules[rule].group_by;
+        self.instances.begin(condition, scope, observed, place.about(group_by), &mut self.deadlines);
+    }
+
+    fn end(&mut self, rule: usize, subject: Subject, now: Now) {
+        let condition = self.condition((rule, 0), subject);
+        let ended = self.instances.end(condition, &self.coverage, now.ticks, &mut self.deadlines);
+        if let Some(transition) = ended {
+            self.pass_on(transition, now);
+        }
+    }
+
+    fn condition(&self, (rule, hold): (usize, u64), subject: Subject) -> Condition {
+        let settings = &self.rules.rules[rule];
+        let restarts = settings.kind == Kind::OfflineFor;
+        Condition { rule, subject, hold, keep_firing: millis(settings.keep_firing_for), restarts }
+    }
+
+    /// The notifications that are due by now. To be called each second: what is due is noticed then.
+    pub fn advance(&mut self, now: Now) -> Vec<Notification> {
+        self.follow_time(now);
+        while let Some(due) = self.deadlines.take(&self.coverage, now.ticks) {
+            self.pass_deadline(due, now);
+        }
+        if self.inhibition.follow_schedules(&self.rules, now) {
+            self.looks.insert(now.ticks);
+        }
+        let looked = self.looked_at.map_or(0, |at| at.saturating_add(LOOK_AGAIN_EVERY_MILLIS));
+        let (rules, inhibition, instances) = (&self.rules, &self.inhibition, &self.instances);
+        let mute = |rule: usize, subject: &Subject, about: &InstanceAbout| {
+            inhibition.holds_back(rules, instances, now, (rule, subject, about))
+        };
+        if self.looks.first().is_some_and(|at| *at <= now.ticks) && looked <= now.ticks {
+            self.looks.retain(|at| *at > now.ticks);
+            self.looked_at = Some(now.ticks);
+            self.dispatch.look_again(&rules.rules, now.ticks, &mute);
+        }
+        let mut notifications = self.outages.advance(now, rules.startup_grace, &self.all_webhooks);
+        notifications.extend(self.dispatch.flush(&rules.rules, now, &mute));
+        notifications
+    }
+
+    fn pass_deadline(&mut self, due: Due, now: Now) {
+        let Due { rule, what, subject } = due;
+        match (what, subject) {
+            (DueKind::Phase, subject) => {
+                if let Some(transition) = self.instances.pass(rule, subject) {
+                    self.pass_on(transition, now);
+                }
+            }
+            (DueKind::WindowEnd, Subject::Device(device)) => self.leave_window(rule, device, now),
+            (DueKind::WindowEnd, Subject::Group(_)) => {}
+        }
+    }
+
+    fn leave_window(&mut self, rule: usize, device: Arc<DeviceName>, now: Now) {
+        let observed = |scope| self.coverage.observed(scope, now.ticks);
+        match &mut self.memories[rule] {
+            Memory::Counters(counters) => {
+                let Some(count) = counters.expire(&device, observed) else { return };
+                let subject = Subject::Device(device);
+                if let Some(next) = count.next {
+                    let due = Due { rule, what: DueKind::WindowEnd, subject: subject.clone() };
+                    self.deadlines.add(count.scope, next, due);
+                }
+                if !count.is_active {
+                    self.end(rule, subject, now);
+                }
+            }
+            Memory::FleetDrop(drops) => {
+                if let Some((group, condition)) = drops.expire(&device, observed) {
+                    self.set_drop(rule, &group, (condition.is_active, condition.scope), now);
+                }
+            }
+            Memory::Nothing | Memory::Listed(_) => {}
+        }
+    }
+
+    /// An alert began or ended. What held others back may do so no longer.
+    fn pass_on(&mut self, transition: Transition, now: Now) {
+        let rules = self.rules.clone();
+        match (&rules.rules[transition.rule].kind, transition.is_firing) {
+            (Kind::FleetDrop(_), false) => {
+                let drop = (transition.rule, transition.about.group.clone());
+                self.looks.extend(self.inhibition.drop_ended(&rules, drop, now.ticks));
+            }
+            (Kind::Flapping(_), false) => {
+                self.looks.insert(now.ticks);
+            }
+            (_, _) => {}
+        }
+        self.dispatch.take(transition, &rules.rules, now.ticks);
+    }
+
+    /// Stops the repetitions of a group until then. `false`: nothing of it fires.
+    pub fn acknowledge(&mut self, rule: &str, group: &str, until: WallMillis) -> bool {
+        let rule = self.rules.rules.iter().position(|known| *known.name == *rule);
+        rule.is_some_and(|rule| self.dispatch.acknowledge(rule, group, until))
+    }
+
+    /// What is pending and what fires, by rule, in any order.
+    pub fn alerts(&self, now: Now) -> impl Iterator<Item = Alert> {
+        let of_rule = move |(at, rule)| {
+            let each = self.instances.of_rule(at).iter();
+            each.map(move |(subject, instance)| {
+                let stopped = self.coverage.stopped_by(instance.scope, now.ticks);
+                let (state, suppressed_by) = match instance.phase {
+                    Phase::Pending { .. } => (AlertState::Pending, stopped),
+                    Phase::Firing | Phase::Recovering { .. } => {
+                        let about = (at, subject, &instance.about);
+                        let held = self.inhibition.holds_back(&self.rules, &self.instances, now, about);
+                        (AlertState::Firing, held)
+                    }
+                };
+                alert(rule, subject, &instance.about, (state, suppressed_by))
+            })
+        };
+        self.rules.rules.iter().enumerate().flat_map(of_rule).chain(self.outages.alerts())
+    }
+
+    /// How many alerts were held back so far, by rule and reason.
+    pub fn suppressed(&self) -> impl Iterator<Item = (&Arc<str>, Suppression, u64)> {
+        let name = |rule: usize| &self.rules.rules[rule].name;
+        self.dispatch.suppressed().map(move |(rule, reason, times)| (name(rule), reason, times))
+    }
+
+    fn follow_time(&mut self, now: Now) {
+        if now.ticks.saturating_sub(self.last_ticks) > millis(TICK_GAP_MAX) {
+            self.coverage.resume_after_gap(self.last_ticks, now.ticks);
+        }
+        self.last_ticks = self.last_ticks.max(now.ticks);
+    }
+}
+
+/// Which device an alert is about, and where it is.
+struct Place<'a> {
+    device: &'a Arc<DeviceName>,
+    source: Option<&'a str>,
+    address: Option<IpAddr>,
+    since: WallMillis,
+}
+
+impl Place<'_> {
+    fn about(&self, group_by: GroupBy) -> InstanceAbout {
+        let group = match group_by {
+            GroupBy::Rule => "".into(),
+            GroupBy::Type => self.device.device_type.clone(),
+            GroupBy::Source => self.source.unwrap_or_default().into(),
+            GroupBy::AddressBlock => self.address.map(block).unwrap_or_default().into(),
+            GroupBy::Device => format!("{}/{}", self.device.device_type, self.device.id).into(),
+        };
+        InstanceAbout { group, source: self.source.map(Arc::from), since: self.since }
+    }
+}
+
+/// The block of addresses that is likely one site.
+fn block(address: IpAddr) -> String {
+    match address.to_canonical() {
+        IpAddr::V4(address) => {
+            let [a, b, c, _] = address.octets();
+            format!("{a}.{b}.{c}.0/24")
+        }
+        IpAddr::V6(address) => {
+            let [a, b, c, d, ..] = address.segments();
+            format!("{}/64", std::net::Ipv6Addr::new(a, b, c, d, 0, 0, 0, 0))
+        }
+    }
+}

@@ -1,0 +1,34 @@
+//! Alert rules over presence: observations and the time in, notifications out. Pure values: no IO, no clock, no log.
+//!
+//! ```text
+//! Observation -> condition (offline, counter, drop, unseen) -> Instances -> Dispatch -> Notification
+//!                                Coverage: which clocks run ----^              ^---- silences, windows, inhibition
+//! ```
+//!
+//! No alert is made from what was not observed: the clocks of rules are counted in *observed time*, which passes only while
+//! the fleet, the source and the type of a device are observed and the grace after a start or a reconnect is over.
+
+mod alert;
+mod clock;
+mod conditions;
+mod coverage;
+mod dispatch;
+mod engine;
+mod inhibition;
+mod instances;
+mod observation;
+mod rule;
+mod schedule;
+mod service;
+
+pub use alert::{ALERTS_NAMED_MAX, Alert, AlertState, Notification, NotificationStatus, Suppression};
+pub use clock::{Now, WallMillis};
+pub use coverage::Part;
+pub use engine::{AnnouncedAlert, Engine, TICK_GAP_MAX};
+pub use observation::Observation;
+pub use rule::{
+    ContactPolicy, CountThreshold, DropThreshold, GroupBy, Kind, Patience, Rule, RuleSet,
+    SELECTED_DEVICES_MAX, Selector,
+};
+pub use schedule::{MaintenanceWindow, Schedule, Silence, WINDOW_MAX};
+pub use service::{UNOBSERVED_AFTER, UNOBSERVED_RULE};

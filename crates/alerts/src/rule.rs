@@ -1,0 +1,208 @@
+//! Rules as they are set: kinds, thresholds, selectors, contact policies. Built and checked by who reads the settings.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use presence::{Device, DeviceName, EventKind};
+
+use crate::schedule::{MaintenanceWindow, Silence};
+
+/// Devices that a `never_connected` rule may list: each is remembered until it is seen.
+pub const SELECTED_DEVICES_MAX: usize = 10_000;
+
+/// After a start or a reconnect most devices are back within that time.
+const STARTUP_GRACE: Duration = Duration::from_secs(300);
+
+/// All that decides which notifications are made.
+#[derive(Clone, Debug, PartialEq)]
+pub struct RuleSet {
+    /// How long after a start or a reconnect no clock runs.
+    pub startup_grace: Duration,
+    pub rules: Vec<Rule>,
+    /// The first that admits a device holds for it.
+    pub contacts: Vec<ContactPolicy>,
+    pub silences: Vec<Silence>,
+    pub windows: Vec<MaintenanceWindow>,
+}
+
+/// One rule.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Rule {
+    pub name: Arc<str>,
+    pub kind: Kind,
+    /// How long the condition must hold, in observed time, before the rule fires.
+    pub hold: Duration,
+    /// How long the condition must be over, in observed time, before the alert is resolved.
+    pub keep_firing_for: Duration,
+    pub selector: Selector,
+    /// A device that is disconnected for one of these causes is not down.
+    pub excluded_causes: Vec<String>,
+    pub group_by: GroupBy,
+    pub group_wait: Duration,
+    pub group_interval: Duration,
+    /// `None`: a firing alert is announced once.
+    pub repeat_interval: Option<Duration>,
+    /// The endpoints that are notified.
+    pub webhooks: Vec<Arc<str>>,
+}
+
+/// What a rule looks for.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Kind {
+    /// A device is disconnected.
+    OfflineFor,
+    /// Sessions of a device end again and again.
+    Flapping(CountThreshold),
+    /// Of the devices that were connected, many are gone at once.
+    FleetDrop(DropThreshold),
+    /// A device that should be there has never been seen.
+    NeverConnected(Vec<DeviceName>),
+    /// Two clients take the id of a device from each other.
+    DuplicateIdentity(CountThreshold),
+    /// Logins of a device are refused again and again.
+    Refusals(CountThreshold),
+}
+
+/// How many events within a window of observed time make the condition true, and how few make it false again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CountThreshold {
+    pub window: Duration,
+    pub start: u32,
+    /// Less than `start`.
+    pub stop: u32,
+}
+
+/// How many devices must be gone at once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct DropThreshold {
+    /// Devices that have gone longer ago are not counted, unless the rule fires already.
+    pub window: Duration,
+    pub min_percent: u8,
+    pub min_devices: u32,
+}
+
+/// What alerts of a rule have in common that are announced together.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum GroupBy {
+    /// All of the rule.
+    Rule,
+    Type,
+    Source,
+    /// The /24 of an IPv4 address, the /64 of an IPv6 one.
+    AddressBlock,
+    /// Each device by itself.
+    Device,
+}
+
+/// Which devices a rule, policy, silence or window is about. An empty field admits all; values of a field mean "or", fields
+/// mean "and".
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Selector {
+    pub types: Vec<String>,
+    pub ids: Vec<String>,
+    /// What the id begins with.
+    pub id_prefixes: Vec<String>,
+    pub sources: Vec<String>,
+}
+
+/// How often devices are expected to be connected.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ContactPolicy {
+    pub selector: Selector,
+    pub patience: Patience,
+}
+
+/// What is expected of a device.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Patience {
+    /// To be connected all the time.
+    #[default]
+    Permanent,
+    /// To connect that often; it is late after the grace only.
+    Periodic { every: Duration, grace: Duration },
+    /// Nothing: it makes no alert by being away.
+    Ephemeral,
+}
+
+impl Kind {
+    /// The word for it in settings and notifications.
+    pub fn word(&self) -> &'static str {
+        match self {
+            Kind::OfflineFor => "offline_for",
+            Kind::Flapping(_) => "flapping",
+            Kind::FleetDrop(_) => "fleet_drop",
+            Kind::NeverConnected(_) => "never_connected",
+            Kind::DuplicateIdentity(_) => "duplicate_identity",
+            Kind::Refusals(_) => "refusals",
+        }
+    }
+
+    /// Whether the rule counts events of that kind.
+    pub(crate) fn counts(&self, event: EventKind) -> bool {
+        match self {
+            Kind::Flapping(_) => matches!(event, EventKind::Disconnect | EventKind::Takeover),
+            Kind::DuplicateIdentity(_) => event == EventKind::Takeover,
+            Kind::Refusals(_) => matches!(event, EventKind::Refusal | EventKind::FailedLogin),
+            Kind::OfflineFor | Kind::FleetDrop(_) | Kind::NeverConnected(_) => false,
+        }
+    }
+}
+
+impl GroupBy {
+    /// The word for it in settings.
+    pub fn word(self) -> &'static str {
+        match self {
+            GroupBy::Rule => "rule",
+            GroupBy::Type => "type",
+            GroupBy::Source => "source",
+            GroupBy::AddressBlock => "address_block",
+            GroupBy::Device => "device",
+        }
+    }
+
+    pub const ALL: [GroupBy; 5] =
+        [GroupBy::Rule, GroupBy::Type, GroupBy::Source, GroupBy::AddressBlock, GroupBy::Device];
+}
+
+impl Selector {
+    /// Whether it is about a device. A device of which no source is known is of any source.
+    pub fn admits(&self, device: Device<'_>, source: Option<&str>) -> bool {
+        let is_one = |wanted: &[String], is: &str| wanted.is_empty() || wanted.iter().any(|one| one == is);
+        is_one(&self.types, device.device_type)
+            && is_one(&self.ids, device.id)
+            && (self.id_prefixes.is_empty()
+                || self.id_prefixes.iter().any(|prefix| device.id.starts_with(prefix.as_str())))
+            && source.is_none_or(|source| is_one(&self.sources, source))
+    }
+
+    /// Whether it is about every device of a type and a source, where `None` is all of them.
+    pub(crate) fn admits_all_of(&self, device_type: Option<&str>, source: Option<&str>) -> bool {
+        let is_one = |wanted: &[String], is: Option<&str>| {
+            wanted.is_empty() || is.is_some_and(|is| wanted.iter().any(|one| one == is))
+        };
+        self.ids.is_empty()
+            && self.id_prefixes.is_empty()
+            && is_one(&self.types, device_type)
+            && is_one(&self.sources, source)
+    }
+}
+
+impl Default for RuleSet {
+    fn default() -> Self {
+        Self {
+            startup_grace: STARTUP_GRACE,
+            rules: Vec::new(),
+            contacts: Vec::new(),
+            silences: Vec::new(),
+            windows: Vec::new(),
+        }
+    }
+}
+
+impl RuleSet {
+    /// What is expected of a device.
+    pub fn patience(&self, device: Device<'_>, source: Option<&str>) -> Patience {
+        let policy = self.contacts.iter().find(|policy| policy.selector.admits(device, source));
+        policy.map_or(Patience::Permanent, |policy| policy.patience)
+    }
+}
