@@ -11,5 +11,6 @@ pub mod exchange;
 pub mod keys;
 pub mod memory;
 pub mod progress;
+pub mod rules;
 pub mod simulate;
 pub mod sources;

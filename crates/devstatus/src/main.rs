@@ -13,7 +13,7 @@ use devstatus::config::{
 };
 use devstatus::exchange::{self, ExchangeError};
 use devstatus::progress::Screen;
-use devstatus::{app, demo, keys, simulate, sources};
+use devstatus::{app, demo, keys, rules, simulate, sources};
 use formats::catalog::Formats;
 use futures_util::future::join_all;
 use system::sentence;
@@ -49,6 +49,7 @@ fn main() -> ExitCode {
         Command::Export(settings) => settings.log,
         Command::Import(settings) => settings.log,
         Command::Keys(settings) => settings.log,
+        Command::TestRules(settings) => settings.log,
         Command::Client(settings) => return ask(settings.clone()),
         Command::TestSource(formats) => return test_source(formats),
     };
@@ -93,6 +94,7 @@ fn run(command: Command, screen: Screen) -> Result<(), AnyError> {
             Command::Import(settings) => Ok(import(settings, &screen, shutdown).await?),
             Command::Keys(settings) => Ok(keys::run(settings, show)?),
             Command::Client(settings) => Ok(client::run(settings).await.map(drop)?),
+            Command::TestRules(settings) => Ok(rules::test(settings, shutdown, show).await?),
             Command::TestSource(formats) => Ok(sources::test(&formats, io::stdin().lock(), io::stdout())?),
         }
     })
@@ -133,6 +135,12 @@ async fn serve(settings: Settings, screen: Screen, shutdown: CancellationToken) 
         let each = sources.map(|source| sources::dry_run(source, dry_run, shutdown.clone()));
         // One that cannot connect leaves the others working; the first such error is the outcome.
         return Ok(join_all(each).await.into_iter().collect::<Result<(), _>>()?);
+    }
+    if !settings.rules.rules.is_empty() {
+        tracing::warn!(
+            rules = settings.rules.rules.len(),
+            "alert rules are not evaluated while the service runs: `devstatus rules test` tries them on the history"
+        );
     }
     let running = app::start(
         settings.source,

@@ -59,7 +59,7 @@ const CRATES: &[Layers] = &[
             &["memory", "progress", "exchange", "client"],
             &["config"],
             &["app"],
-            &["demo", "simulate", "sources", "keys", "hide_secrets", "log_escape"],
+            &["demo", "simulate", "sources", "keys", "rules", "hide_secrets", "log_escape"],
             &["main"],
         ],
         shared_by_tests: &[],

@@ -13,7 +13,7 @@ use clap::parser::ValueSource;
 use clap::{Arg, ArgMatches, Command, CommandFactory, FromArgMatches};
 
 use super::Stop;
-use super::arguments::{Cli, SOURCE_FILTER};
+use super::arguments::{Cli, RULES_SINCE, SOURCE_FILTER};
 use super::layers::Layers;
 use super::refusal::{ConfigError, Origin, nearest, showable};
 use super::value::Expected;
@@ -29,7 +29,7 @@ pub(super) fn grammar() -> &'static Command {
         command.mut_args(|arg| {
             // A number with a minus can be no flag, so an operand needs no `--` before it.
             let Some(long) = arg.get_long() else { return arg.allow_negative_numbers(true) };
-            if arg.get_id() == SOURCE_FILTER {
+            if is_flag_alone(&arg) {
                 return arg;
             }
             let help = arg.get_help().map(ToString::to_string).unwrap_or_default();
@@ -40,6 +40,11 @@ pub(super) fn grammar() -> &'static Command {
         })
     }
     &GRAMMAR
+}
+
+/// Whether it shares its name with another setting, so that no variable and no file gives it.
+fn is_flag_alone(arg: &Arg) -> bool {
+    [SOURCE_FILTER, RULES_SINCE].iter().any(|id| arg.get_id() == id)
 }
 
 /// The long flags of all subcommands, which are the names of all settings, in the order of the help.
@@ -117,7 +122,7 @@ fn with_defaults(command: Command, verb: &[String], layers: &Layers) -> Command 
     if let Some((word, rest)) = verb.split_first() {
         return command.mut_subcommand(word, |subcommand| with_defaults(subcommand, rest, layers));
     }
-    let setting = |arg: &Arg| arg.get_long().filter(|_| arg.get_id() != SOURCE_FILTER).map(str::to_owned);
+    let setting = |arg: &Arg| arg.get_long().filter(|_| !is_flag_alone(arg)).map(str::to_owned);
     command.mut_args(|arg| match setting(&arg).and_then(|long| layers.get(&long)) {
         Some(given) => arg.default_value(given.text.expose().to_owned()),
         None => arg,

@@ -20,6 +20,7 @@ mod names_file;
 mod platform;
 mod profiles;
 mod refusal;
+mod rule_tables;
 mod show;
 mod source_tables;
 mod store_url;
@@ -37,6 +38,8 @@ use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
+
+use alerts::RuleSet;
 
 use crate::client::settings::{ClientSettings, ServiceSettings};
 use crate::exchange::settings::ExportFormat;
@@ -66,6 +69,8 @@ pub struct Settings {
     pub log: LogSettings,
     /// Who is told of what changes.
     pub webhooks: Vec<EndpointSettings>,
+    /// What is to be alerted of.
+    pub rules: RuleSet,
     /// Show what messages are, and do nothing else.
     pub dry_run: Option<DryRunSettings>,
 }
@@ -127,6 +132,17 @@ pub struct KeysSettings {
     pub log: LogSettings,
 }
 
+/// What `devstatus rules test` needs.
+#[derive(Clone, Debug, PartialEq)]
+pub struct RulesTestSettings {
+    pub rules: RuleSet,
+    pub store: StoreSettings,
+    /// How far back it begins.
+    pub since: Duration,
+    pub json: bool,
+    pub log: LogSettings,
+}
+
 /// What is to be done with the keys.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum KeysAction {
@@ -159,6 +175,7 @@ pub enum Command {
     Import(ImportSettings),
     Keys(KeysSettings),
     Client(ClientSettings),
+    TestRules(RulesTestSettings),
     /// Tries these formats on lines from standard input.
     TestSource(Arc<Formats>),
 }
@@ -218,6 +235,7 @@ where
     let mut layers = Layers::default();
     let (mut profiles, mut toml, mut sources) = (Vec::new(), None, Vec::new());
     let mut webhooks = webhook_tables::Endpoints::default();
+    let mut rules = RuleSet::default();
     layers.add(environment.own);
     if typed.verb != ["demo"] {
         layers.add(environment.platform);
@@ -227,15 +245,21 @@ where
             profiles = profiles::of_settings_file(&file)?;
             toml = file.toml().map(str::to_owned);
             sources = source_tables::of_settings_file(&file)?;
+            let is_for =
+                |verbs: &[&str]| typed.verb.first().is_none_or(|verb| verbs.contains(&verb.as_str()));
             // Their secrets are for the service alone.
-            if typed.verb.first().is_none_or(|verb| ["serve", "config"].contains(&verb.as_str())) {
+            if is_for(&["serve", "config"]) {
                 webhooks = webhook_tables::of_settings_file(&file)?;
+            }
+            if is_for(&["serve", "config", "rules"]) {
+                rules = rule_tables::of_settings_file(&file)?;
             }
         }
     }
     let (cli, origins) = typed.parse(grammar, layers)?;
     let state = environment.state;
-    build::command(cli, &build::BuildContext { origins, state, profiles, toml, sources, webhooks })
+    let context = build::BuildContext { origins, state, profiles, toml, sources, webhooks, rules };
+    build::command(cli, &context)
 }
 
 /// The settings file, if one is named, and what named it.

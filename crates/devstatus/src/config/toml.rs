@@ -10,7 +10,8 @@ use system::secret::Secret;
 pub(super) fn read(text: &str) -> Result<Vec<FileEntry>, SyntaxError> {
     let mut entries = entries(text, &parse(text)?, |key, value| {
         // Those are read by who knows them.
-        [PROFILES, SOURCES, WEBHOOKS].contains(&key) && is_tables(value)
+        let tables = [PROFILES, SOURCES, WEBHOOKS, RULES, CONTACTS, SILENCES, WINDOWS];
+        (tables.contains(&key) && is_tables(value)) || key == STARTUP_GRACE
     })?;
     entries.sort_by_key(|entry| entry.line);
     Ok(entries)
@@ -79,6 +80,13 @@ const PROFILES: &str = "profile";
 const SOURCES: &str = "source";
 /// The key of the tables of endpoints.
 pub(super) const WEBHOOKS: &str = "webhook";
+/// The keys of the tables of alert rules, and of what belongs to them.
+pub(super) const RULES: &str = "rule";
+pub(super) const CONTACTS: &str = "contact";
+pub(super) const SILENCES: &str = "silence";
+pub(super) const WINDOWS: &str = "window";
+/// A value of all rules, which no flag has.
+pub(super) const STARTUP_GRACE: &str = "startup_grace";
 
 fn is_tables(value: &DeValue<'_>) -> bool {
     let DeValue::Array(items) = value else { return false };

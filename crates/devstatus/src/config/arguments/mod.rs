@@ -17,8 +17,8 @@ use server::access::settings::Scopes;
 use system::secret::Secret;
 
 pub(super) use client::{
-    ClientArgs, FilterArgs, ForgetArgs, GetArgs, ListArgs, RedeliverArgs, SOURCE_FILTER, ServiceArgs,
-    SummaryArgs, WatchArgs, WebhookArgs, WebhookListArgs,
+    ClientArgs, FilterArgs, ForgetArgs, GetArgs, ListArgs, OutputArgs, RedeliverArgs, SOURCE_FILTER,
+    ServiceArgs, SummaryArgs, WatchArgs, WebhookArgs, WebhookListArgs,
 };
 pub(super) use serve::{
     HttpArgs, PopulationArgs, RetentionArgs, ServeArgs, SourceArgs, SourceTableArgs, StoreArgs,
@@ -89,6 +89,9 @@ pub(super) enum Verb {
         #[command(subcommand)]
         verb: Option<SourcesVerb>,
     },
+    /// Checks alert rules, or tries them on the history
+    #[command(subcommand)]
+    Rules(RulesVerb),
     /// Checks the settings of the service, or shows them
     #[command(subcommand)]
     Config(ConfigVerb),
@@ -153,6 +156,41 @@ pub(super) enum SourcesVerb {
         #[command(flatten)]
         config: ConfigArgs,
     },
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum RulesVerb {
+    /// Checks the alert rules of the settings file: lists them, or exit code 2 and one line that says what is wrong
+    #[command(after_help = ORDER)]
+    Check {
+        #[command(flatten)]
+        config: ConfigArgs,
+    },
+    /// Says what the alert rules would have announced on the history that a store keeps
+    #[command(after_help = ORDER)]
+    Test(Box<RulesTestArgs>),
+}
+
+/// The id of `--since` of `rules test`, which is another setting than that of `list`.
+pub(super) const RULES_SINCE: &str = "rules_since";
+
+#[derive(Args, Debug)]
+pub(super) struct RulesTestArgs {
+    /// How far back to begin: a number and s, m, h or d, 730d at most; the history is kept for --history-days
+    // No variable and no file gives it.
+    #[arg(long = "since", id = RULES_SINCE, value_name = "TIME", value_parser = value::period, default_value = "30d")]
+    pub since: Duration,
+    /// Only this rule
+    #[arg(long, value_name = "NAME", value_parser = value::not_empty)]
+    pub rule: Option<String>,
+    #[command(flatten)]
+    pub organization: OrganizationArgs,
+    #[command(flatten)]
+    pub store: StoreArgs,
+    #[command(flatten)]
+    pub output: OutputArgs,
+    #[command(flatten)]
+    pub log: LogArgs,
 }
 
 /// Where formats are described beside the built-in ones.

@@ -1,6 +1,7 @@
 //! From the settings of a subcommand to the types of the modules that use them: combines values, applies the defaults that
 //! depend on others, refuses contradictions, and reads the secrets that are in files.
 
+mod rules;
 mod secrets;
 mod source;
 mod sources;
@@ -8,10 +9,12 @@ mod store;
 
 use std::path::{Path, PathBuf};
 
+use alerts::RuleSet;
+
 use super::arguments::{
     Cli, ClientArgs, ConfigVerb, DemoArgs, ExchangedFileArgs, FilterArgs, FleetArgs, HttpArgs, KeysFileArgs,
-    KeysListArgs, KeysVerb, LogArgs, OrganizationArgs, PlatformArgs, ServeArgs, ServiceArgs, SimulateArgs,
-    SourcesVerb, Verb, WebhooksVerb,
+    KeysListArgs, KeysVerb, LogArgs, OrganizationArgs, PlatformArgs, RulesVerb, ServeArgs, ServiceArgs,
+    SimulateArgs, SourcesVerb, Verb, WebhooksVerb,
 };
 use super::grammar::{Origins, grammar};
 use super::layers::StateDirectories;
@@ -50,6 +53,8 @@ pub(super) struct BuildContext {
     /// Its tables of sources.
     pub sources: Vec<SourceTable>,
     pub webhooks: Endpoints,
+    /// Its tables of alert rules.
+    pub rules: RuleSet,
 }
 
 /// What the program was asked to do.
@@ -95,20 +100,9 @@ pub(super) fn command(cli: Cli, context: &BuildContext) -> Result<Command, Stop>
             Command::Client(context.client(args.client, question, args.output.json)?)
         }
         Verb::Webhooks { verb } => Command::Client(context.webhooks_client(verb)?),
-        Verb::Sources { verb: None } => return Err(Stop::Answer(show::sources())),
-        Verb::Sources { verb: Some(SourcesVerb::Show { source_name, profiles, .. }) } => {
-            let file = profiles.profiles_file.as_deref();
-            return Err(Stop::Answer(context.source_description(&source_name, file)?));
-        }
-        Verb::Sources { verb: Some(SourcesVerb::Test { source_name, profiles, .. }) } => {
-            let file = profiles.profiles_file.as_deref();
-            Command::TestSource(super::profiles::formats(
-                &[source_name],
-                &context.profiles,
-                file,
-                &context.origins,
-            )?)
-        }
+        Verb::Sources { verb } => context.about_sources(verb)?,
+        Verb::Rules(RulesVerb::Check { .. }) => return Err(Stop::Answer(context.rules_description()?)),
+        Verb::Rules(RulesVerb::Test(args)) => Command::TestRules(context.rules_test(*args)?),
         Verb::Config(ConfigVerb::Check(args)) => {
             context.serve(args)?;
             return Err(Stop::Answer("the settings are good\n".to_owned()));
@@ -126,6 +120,21 @@ pub(super) fn command(cli: Cli, context: &BuildContext) -> Result<Command, Stop>
 }
 
 impl BuildContext {
+    fn about_sources(&self, verb: Option<SourcesVerb>) -> Result<Command, Stop> {
+        match verb {
+            None => Err(Stop::Answer(show::sources())),
+            Some(SourcesVerb::Show { source_name, profiles, .. }) => {
+                let file = profiles.profiles_file.as_deref();
+                Err(Stop::Answer(self.source_description(&source_name, file)?))
+            }
+            Some(SourcesVerb::Test { source_name, profiles, .. }) => {
+                let file = profiles.profiles_file.as_deref();
+                let formats = super::profiles::formats(&[source_name], &self.profiles, file, &self.origins)?;
+                Ok(Command::TestSource(formats))
+            }
+        }
+    }
+
     fn serve(&self, args: ServeArgs) -> Result<Settings, Stop> {
         let ServeArgs { organization, broker, sources, http, population, store, retention, log } = args;
         let platform: PlatformArgs = self.origins.parse()?;
@@ -177,7 +186,8 @@ impl BuildContext {
         let dry_run = sources.dry_run.then_some(DryRunSettings { duration: sources.dry_run_seconds });
         self.refuse_webhooks_with(&store)?;
         let webhooks = self.webhooks.endpoints.clone();
-        Ok(Settings { source, further, http, store, log, webhooks, dry_run })
+        let rules = self.rules.clone();
+        Ok(Settings { source, further, http, store, log, webhooks, rules, dry_run })
     }
 
     /// Refuses webhooks where nobody keeps their positions, or nobody knows all devices.

@@ -34,6 +34,7 @@ impl BuildContext {
                 toml: None,
                 sources: Vec::new(),
                 webhooks: Default::default(),
+                rules: Default::default(),
             };
             let source = context.table_source(table, args, service, profiles_file);
             let source = source.map_err(|error| table.refusal(error))?;

@@ -1,0 +1,94 @@
+//! `devstatus rules`: what a settings file says of alerts, as text, and the settings of a trial on the history.
+
+use std::fmt::Write as _;
+use std::time::Duration;
+
+use super::super::arguments::RulesTestArgs;
+use super::super::{ConfigError, RulesTestSettings};
+use super::{BuildContext, log};
+use alerts::{GroupBy, Kind, Rule, RuleSet};
+
+impl BuildContext {
+    /// The rules as they were understood.
+    pub(super) fn rules_description(&self) -> Result<String, ConfigError> {
+        self.refuse_no_rules()?;
+        let RuleSet { startup_grace, rules, contacts, silences, windows } = &self.rules;
+        let mut text = format!(
+            "the rules are good: {} rules, {} contact policies, {} silences, {} windows, startup_grace {}\n",
+            rules.len(),
+            contacts.len(),
+            silences.len(),
+            windows.len(),
+            short(*startup_grace)
+        );
+        for rule in rules {
+            let _ = writeln!(text, "{}: {}", rule.name, description(rule));
+        }
+        Ok(text)
+    }
+
+    pub(super) fn rules_test(&self, args: RulesTestArgs) -> Result<RulesTestSettings, ConfigError> {
+        self.refuse_no_rules()?;
+        let mut rules = self.rules.clone();
+        if let Some(name) = args.rule {
+            // Drops and flapping hold others back, so they are tried with it.
+            let is_needed = |rule: &Rule| matches!(rule.kind, Kind::FleetDrop(_) | Kind::Flapping(_));
+            if !rules.rules.iter().any(|rule| *rule.name == *name) {
+                return Err(self.origins.expected("rule", "the name of a rule of the settings file"));
+            }
+            rules.rules.retain(|rule| *rule.name == *name || is_needed(rule));
+        }
+        let store = self.kept_store(args.organization, args.store)?;
+        Ok(RulesTestSettings { rules, store, since: args.since, json: args.output.json, log: log(&args.log) })
+    }
+
+    fn refuse_no_rules(&self) -> Result<(), ConfigError> {
+        if self.rules.rules.is_empty() {
+            return Err(self.origins.expected("config", "a devstatus.toml with [[rule]] tables"));
+        }
+        Ok(())
+    }
+}
+
+fn description(rule: &Rule) -> String {
+    let mut text = rule.kind.word().to_owned();
+    let mut add = |name: &str, time: Duration| {
+        if !time.is_zero() {
+            let _ = write!(text, ", {name} {}", short(time));
+        }
+    };
+    match &rule.kind {
+        Kind::Flapping(threshold) | Kind::DuplicateIdentity(threshold) | Kind::Refusals(threshold) => {
+            add(&format!("from {} down to {} within", threshold.start, threshold.stop), threshold.window);
+        }
+        Kind::FleetDrop(threshold) => {
+            let (percent, devices) = (threshold.min_percent, threshold.min_devices);
+            add(&format!("{percent} % and {devices} devices within"), threshold.window);
+        }
+        Kind::OfflineFor | Kind::NeverConnected(_) => {}
+    }
+    add("for", rule.hold);
+    add("keep_firing_for", rule.keep_firing_for);
+    add("group_wait", rule.group_wait);
+    add("group_interval", rule.group_interval);
+    add("repeat_interval", rule.repeat_interval.unwrap_or_default());
+    if rule.group_by != GroupBy::Rule {
+        let _ = write!(text, ", by {}", rule.group_by.word());
+    }
+    let webhooks: Vec<_> = rule.webhooks.iter().map(|name| &**name).collect();
+    let _ = write!(
+        text,
+        ", to {}",
+        if webhooks.is_empty() { "no webhook".to_owned() } else { webhooks.join(" ") }
+    );
+    text
+}
+
+/// In the largest unit without a rest.
+fn short(time: Duration) -> String {
+    let seconds = time.as_secs();
+    let units = [(86_400, "d"), (3_600, "h"), (60, "m")];
+    let unit = units.into_iter().find(|(length, _)| seconds > 0 && seconds.is_multiple_of(*length));
+    let (length, unit) = unit.unwrap_or((1, "s"));
+    format!("{}{unit}", seconds / length)
+}

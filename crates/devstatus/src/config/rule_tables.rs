@@ -1,0 +1,289 @@
+//! The `[[rule]]`, `[[contact]]`, `[[silence]]` and `[[window]]` tables of `devstatus.toml`, and `startup_grace`.
+
+mod schedules;
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use toml::Spanned;
+use toml::de::{DeTable, DeValue};
+
+use super::file::SettingsFile;
+use super::refusal::ConfigError;
+use super::table_keys::{Keys, items, texts};
+use super::toml::{CONTACTS, RULES, SILENCES, STARTUP_GRACE, WEBHOOKS, WINDOWS};
+use super::value::period;
+use alerts::{
+    ContactPolicy, CountThreshold, DropThreshold, GroupBy, Kind, Patience, Rule, RuleSet,
+    SELECTED_DEVICES_MAX, Selector, UNOBSERVED_RULE,
+};
+use formats::Cause;
+use presence::{Device, DeviceName};
+
+/// More rules than a person oversees; each looks at every change.
+const RULES_MAX: usize = 200;
+/// Contact policies, and silences and windows together: each is compared with every alert.
+const OTHERS_MAX: usize = 1_000;
+/// The longest name of a rule: it is a label of metrics.
+const NAME_MAX_BYTES: usize = 64;
+/// Events of one device that a rule counts; each is held until the window is over.
+const COUNT_MAX: u32 = 1_000;
+
+const GROUP_WAIT: Duration = Duration::from_secs(30);
+const GROUP_INTERVAL: Duration = Duration::from_secs(300);
+const REPEAT_INTERVAL: Duration = Duration::from_secs(4 * 3_600);
+/// More often an announcement that nothing has changed serves nobody.
+const REPEAT_INTERVAL_MIN: Duration = Duration::from_secs(300);
+/// A device that says so is not down.
+const EXCLUDED_CAUSE: &str = "asleep";
+
+/// The rules of the settings file. The whole file is refused if anything in them is wrong.
+pub(super) fn of_settings_file(file: &SettingsFile) -> Result<RuleSet, ConfigError> {
+    let mut set = RuleSet::default();
+    let Some(text) = file.toml() else { return Ok(set) };
+    // The reader of the other settings has refused a file that is no TOML.
+    let Ok(document) = DeTable::parse(text) else { return Ok(set) };
+    let document = document.get_ref();
+    let top = Keys::new(&file.path, text, "", (0, document));
+    if let Some(grace) = top.optional(STARTUP_GRACE, "a time from 0 to 730d, like \"5m\"", time)? {
+        set.startup_grace = grace;
+    }
+    let tables = Tables { file, text, document };
+    let webhooks = tables.names(WEBHOOKS);
+    let mut names = BTreeSet::new();
+    for keys in tables.keys(RULES, RULES_MAX)? {
+        let rule = rule(&keys, &webhooks)?;
+        if !names.insert(rule.name.clone()) {
+            return Err(keys.unfit("name", "a name that no other rule has"));
+        }
+        set.rules.push(rule);
+    }
+    for keys in tables.keys(CONTACTS, OTHERS_MAX)? {
+        set.contacts.push(contact(&keys)?);
+    }
+    for keys in tables.keys(SILENCES, OTHERS_MAX)? {
+        set.silences.push(schedules::silence(&keys, &names)?);
+    }
+    for keys in tables.keys(WINDOWS, OTHERS_MAX)? {
+        set.windows.push(schedules::window(&keys)?);
+    }
+    Ok(set)
+}
+
+/// The tables of a file.
+struct Tables<'a> {
+    file: &'a SettingsFile,
+    text: &'a str,
+    document: &'a DeTable<'a>,
+}
+
+impl<'a> Tables<'a> {
+    fn of(&self, key: &str) -> impl Iterator<Item = (usize, &'a DeTable<'a>)> {
+        let tables = match self.document.get(key).map(Spanned::get_ref) {
+            Some(DeValue::Array(tables)) => &tables[..],
+            Some(_) | None => &[],
+        };
+        tables.iter().filter_map(|item| match item.get_ref() {
+            DeValue::Table(table) => Some((item.span().start, table)),
+            _ => None,
+        })
+    }
+
+    fn keys(&self, key: &'static str, tables_max: usize) -> Result<Vec<Keys<'a>>, ConfigError> {
+        let of = |table| Keys::new(&self.file.path, self.text, key, table);
+        let keys: Vec<_> = self.of(key).map(of).collect();
+        match keys.get(tables_max) {
+            Some(further) => {
+                Err(further.invalid(key, further.start, format!("at most {tables_max} of these tables")))
+            }
+            None => Ok(keys),
+        }
+    }
+
+    /// What the tables of that key are called.
+    fn names(&self, key: &str) -> BTreeSet<&'a str> {
+        self.of(key).filter_map(|(_, table)| table.get("name")?.get_ref().as_str()).collect()
+    }
+}
+
+fn rule(keys: &Keys<'_>, webhooks: &BTreeSet<&str>) -> Result<Rule, ConfigError> {
+    let name = name(keys)?;
+    if &*name == UNOBSERVED_RULE {
+        return Err(keys.unfit("name", "another name: this one is the service's own alert"));
+    }
+    let (kind, hold) = kind(keys)?;
+    let duration = |key, default| {
+        let given = keys.optional(key, "a time from 0 to 730d, like \"10m\"", time);
+        given.map(|given| given.unwrap_or(default))
+    };
+    let words = GroupBy::ALL.map(GroupBy::word).join(", ");
+    let group_by = keys.optional("group_by", &format!("one of {words}"), |value| {
+        let word = value.as_str()?;
+        GroupBy::ALL.into_iter().find(|known| known.word() == word)
+    })?;
+    let group_by = group_by.unwrap_or(GroupBy::Rule);
+    if matches!(kind, Kind::FleetDrop(_)) && matches!(group_by, GroupBy::AddressBlock | GroupBy::Device) {
+        return Err(keys.unfit("group_by", "rule, type or source, for a fleet_drop"));
+    }
+    let expected = format!("a list of {}", Cause::words().collect::<Vec<_>>().join(", "));
+    let excluded_causes = keys.optional("exclude_causes", &expected, |value| {
+        // An empty list excludes none.
+        let words = items(value).into_iter().map(DeValue::as_str).collect::<Option<Vec<_>>>()?;
+        let is_known = words.iter().all(|word| Cause::words().any(|known| known == *word));
+        is_known.then(|| words.into_iter().map(str::to_owned).collect())
+    })?;
+    let repeat = keys.optional("repeat_interval", "a time from 5m, or \"0s\" for never", |value| {
+        time(value).filter(|repeat| repeat.is_zero() || *repeat >= REPEAT_INTERVAL_MIN)
+    })?;
+    let expected = "a list of names of [[webhook]] tables of this file";
+    let webhooks = keys.optional("webhooks", expected, |value| {
+        let named = texts(value)?;
+        named.iter().all(|name| webhooks.contains(name)).then(|| named.into_iter().map(Arc::from).collect())
+    })?;
+    let rule = Rule {
+        name,
+        kind,
+        hold,
+        keep_firing_for: duration("keep_firing_for", Duration::ZERO)?,
+        selector: selector(keys, "rule.selector")?,
+        excluded_causes: excluded_causes.unwrap_or_else(|| vec![EXCLUDED_CAUSE.to_owned()]),
+        group_by,
+        group_wait: duration("group_wait", GROUP_WAIT)?,
+        group_interval: duration("group_interval", GROUP_INTERVAL)?,
+        repeat_interval: Some(repeat.unwrap_or(REPEAT_INTERVAL)).filter(|repeat| !repeat.is_zero()),
+        webhooks: webhooks.unwrap_or_default(),
+    };
+    keys.refuse_others()?;
+    Ok(rule)
+}
+
+/// The kind with its thresholds, and how long its condition must hold.
+fn kind(keys: &Keys<'_>) -> Result<(Kind, Duration), ConfigError> {
+    const KINDS: [&str; 6] =
+        ["offline_for", "flapping", "fleet_drop", "never_connected", "duplicate_identity", "refusals"];
+    let expected = format!("one of {}", KINDS.join(", "));
+    let kind = keys.required("kind", &expected, |value| {
+        let word = value.as_str()?;
+        KINDS.into_iter().find(|known| *known == word)
+    })?;
+    let expected = "a time from 0 to 730d, like \"10m\"";
+    let hold = match kind {
+        "offline_for" | "never_connected" => keys.required("for", expected, time)?,
+        _ => keys.optional("for", expected, time)?.unwrap_or(Duration::ZERO),
+    };
+    let kind = match kind {
+        "offline_for" => Kind::OfflineFor,
+        "never_connected" => Kind::NeverConnected(devices(keys)?),
+        "fleet_drop" => Kind::FleetDrop(DropThreshold {
+            window: window(keys, Duration::from_secs(300))?,
+            min_percent: number(keys, "min_percent", (1, 100), 20)?.try_into().unwrap_or(100),
+            min_devices: number(keys, "min_devices", (1, u32::MAX), 10)?,
+        }),
+        "flapping" => Kind::Flapping(count(keys, (5, 1))?),
+        "duplicate_identity" => Kind::DuplicateIdentity(count(keys, (6, 1))?),
+        _ => Kind::Refusals(count(keys, (10, 1))?),
+    };
+    Ok((kind, hold))
+}
+
+fn count(keys: &Keys<'_>, (start, stop): (u32, u32)) -> Result<CountThreshold, ConfigError> {
+    let window = window(keys, Duration::from_secs(3_600))?;
+    let start = number(keys, "start", (2, COUNT_MAX), start)?;
+    let stop = number(keys, "stop", (0, COUNT_MAX), stop.min(start - 1))?;
+    if stop >= start {
+        return Err(keys.unfit("stop", format!("a whole number below that of start, {start}")));
+    }
+    Ok(CountThreshold { window, start, stop })
+}
+
+fn window(keys: &Keys<'_>, default: Duration) -> Result<Duration, ConfigError> {
+    let window = keys.optional("window", "a time from 1s to 730d, like \"1h\"", |value| {
+        time(value).filter(|window| !window.is_zero())
+    })?;
+    Ok(window.unwrap_or(default))
+}
+
+fn number(
+    keys: &Keys<'_>,
+    key: &'static str,
+    (min, max): (u32, u32),
+    default: u32,
+) -> Result<u32, ConfigError> {
+    let number = keys.optional(key, &format!("a whole number from {min} to {max}"), |value| {
+        let number = value.as_integer()?.as_str().parse().ok()?;
+        (min..=max).contains(&number).then_some(number)
+    })?;
+    Ok(number.unwrap_or(default))
+}
+
+/// Devices by type, a slash, and id, which may have slashes of its own.
+fn devices(keys: &Keys<'_>) -> Result<Vec<DeviceName>, ConfigError> {
+    let expected = format!("a list of 1 to {SELECTED_DEVICES_MAX} devices, like \"pump/p-1\"");
+    keys.required("devices", &expected, |value| {
+        let device = |text: &str| {
+            let (device_type, id) = text.split_once('/')?;
+            let device = Device { device_type, id };
+            device.is_possible().then(|| DeviceName::of(device))
+        };
+        let devices = texts(value)?.into_iter().map(device).collect::<Option<Vec<_>>>()?;
+        (devices.len() <= SELECTED_DEVICES_MAX).then_some(devices)
+    })
+}
+
+fn contact(keys: &Keys<'_>) -> Result<ContactPolicy, ConfigError> {
+    let policy = keys.required("policy", "permanent, periodic or ephemeral", |value| {
+        ["permanent", "periodic", "ephemeral"].into_iter().find(|known| value.as_str() == Some(*known))
+    })?;
+    let patience = match policy {
+        "permanent" => Patience::Permanent,
+        "ephemeral" => Patience::Ephemeral,
+        _ => Patience::Periodic {
+            every: keys.required("every", "a time from 1s to 730d, like \"1h\"", |value| {
+                time(value).filter(|every| !every.is_zero())
+            })?,
+            grace: keys
+                .optional("grace", "a time from 0 to 730d, like \"10m\"", time)?
+                .unwrap_or(Duration::ZERO),
+        },
+    };
+    let selector = selector(keys, "contact.selector")?;
+    keys.refuse_others()?;
+    Ok(ContactPolicy { selector, patience })
+}
+
+fn name(keys: &Keys<'_>) -> Result<Arc<str>, ConfigError> {
+    let expected = format!("1 to {NAME_MAX_BYTES} letters, digits, '-' or '_'");
+    keys.required("name", &expected, |value| {
+        let is_sign = |byte: u8| byte.is_ascii_alphanumeric() || b"-_".contains(&byte);
+        let name = value.as_str().filter(|name| name.len() <= NAME_MAX_BYTES && name.bytes().all(is_sign))?;
+        (!name.is_empty()).then(|| name.into())
+    })
+}
+
+fn selector(keys: &Keys<'_>, prefix: &'static str) -> Result<Selector, ConfigError> {
+    let table = keys.optional("selector", "a table, like { type = [\"pump\"] }", |value| match value {
+        DeValue::Table(table) => Some(table),
+        _ => None,
+    })?;
+    let Some(table) = table else { return Ok(Selector::default()) };
+    let keys = keys.inner("selector", (prefix, table));
+    let list = |key: &'static str| {
+        let texts = keys.optional(key, "a text, or a list of texts", texts);
+        texts.map(|texts| texts.unwrap_or_default().into_iter().map(str::to_owned).collect::<Vec<_>>())
+    };
+    let selector = Selector {
+        types: list("type")?,
+        ids: list("id")?,
+        id_prefixes: list("id_prefix")?,
+        sources: list("source")?,
+    };
+    keys.refuse_others()?;
+    Ok(selector)
+}
+
+/// A length of time with its unit; 0 needs none.
+fn time(value: &DeValue<'_>) -> Option<Duration> {
+    let text = value.as_str()?;
+    if matches!(text, "0" | "0s") { Some(Duration::ZERO) } else { period(text).ok() }
+}

@@ -1,0 +1,95 @@
+//! `[[silence]]` and `[[window]]`: when nothing is announced.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use jiff::civil::{Time, Weekday};
+use jiff::tz::TimeZone;
+use toml::de::DeValue;
+
+use super::super::refusal::ConfigError;
+use super::super::table_keys::{Keys, texts};
+use super::{selector, time};
+use alerts::{MaintenanceWindow, Schedule, Silence, WINDOW_MAX, WallMillis};
+
+const DAYS: [(&str, Weekday); 7] = [
+    ("mon", Weekday::Monday),
+    ("tue", Weekday::Tuesday),
+    ("wed", Weekday::Wednesday),
+    ("thu", Weekday::Thursday),
+    ("fri", Weekday::Friday),
+    ("sat", Weekday::Saturday),
+    ("sun", Weekday::Sunday),
+];
+
+/// `rules` are the names that it may have.
+pub(super) fn silence(keys: &Keys<'_>, rules: &BTreeSet<Arc<str>>) -> Result<Silence, ConfigError> {
+    let (from, until) = span(keys)?;
+    let named = keys.optional("rules", "a list of names of [[rule]] tables of this file", |value| {
+        let rule = |name: &str| rules.get(name).cloned();
+        texts(value)?.into_iter().map(rule).collect::<Option<Vec<_>>>()
+    })?;
+    let text = |key| keys.optional(key, "a text", |value| value.as_str().map(str::to_owned));
+    let silence = Silence {
+        selector: selector(keys, "silence.selector")?,
+        rules: named.unwrap_or_default(),
+        from,
+        until,
+        author: text("author")?.unwrap_or_default(),
+        comment: text("comment")?.unwrap_or_default(),
+    };
+    keys.refuse_others()?;
+    Ok(silence)
+}
+
+pub(super) fn window(keys: &Keys<'_>) -> Result<MaintenanceWindow, ConfigError> {
+    let name = keys.required("name", "a text that is not empty", |value| {
+        value.as_str().filter(|name| !name.is_empty()).map(str::to_owned)
+    })?;
+    let start = keys.optional("start", "a time of the day, like \"02:00\"", |value| {
+        value.as_str()?.parse::<Time>().ok()
+    })?;
+    let schedule = match start {
+        Some(start) => weekly(keys, start)?,
+        None => {
+            let (from, until) = span(keys)?;
+            Schedule::Once { from, until }
+        }
+    };
+    let window = MaintenanceWindow { name, selector: selector(keys, "window.selector")?, schedule };
+    keys.refuse_others()?;
+    Ok(window)
+}
+
+fn weekly(keys: &Keys<'_>, start: Time) -> Result<Schedule, ConfigError> {
+    let words = DAYS.map(|(word, _)| word).join(", ");
+    let days = keys.optional("days", &format!("a list of {words}"), |value| {
+        let day = |word: &str| DAYS.into_iter().find(|(known, _)| *known == word).map(|(_, day)| day);
+        texts(value)?.into_iter().map(day).collect::<Option<Vec<_>>>()
+    })?;
+    let duration = keys.required("duration", "a time from 1s to 24h, like \"2h\"", |value| {
+        time(value).filter(|duration| !duration.is_zero() && *duration <= WINDOW_MAX)
+    })?;
+    let zone =
+        keys.required("zone", "a time zone by its IANA name, like \"Europe/Berlin\" or \"UTC\"", |value| {
+            TimeZone::get(value.as_str()?).ok()
+        })?;
+    let days = days.unwrap_or_else(|| DAYS.map(|(_, day)| day).to_vec());
+    Ok(Schedule::Weekly { days, start, duration, zone })
+}
+
+/// From when until when, with the offset from UTC.
+fn span(keys: &Keys<'_>) -> Result<(WallMillis, WallMillis), ConfigError> {
+    let moment = |key| {
+        keys.required(key, "a time with its offset, like 2026-12-01T08:00:00Z", |value| {
+            let moment = match value {
+                DeValue::Datetime(moment) => moment.to_string().parse::<Timestamp>(),
+                value => value.as_str()?.parse(),
+            };
+            moment.ok().map(|moment| WallMillis(moment.as_millisecond()))
+        })
+    };
+    let (from, until) = (moment("from")?, moment("until")?);
+    if until <= from { Err(keys.unfit("until", "a time after that of from")) } else { Ok((from, until)) }
+}
