@@ -11,5 +11,5 @@ pub mod tls;
 mod unseen;
 
 pub use loopback::is_loopback;
-pub use sentence::sentence;
+pub use sentence::{counted, sentence};
 pub use unseen::is_unseen;

@@ -21,9 +21,24 @@ pub fn sentence(error: &dyn Error) -> String {
     text
 }
 
+/// A count and what is counted: one rule, two rules, two policies.
+pub fn counted(count: usize, noun: &str) -> String {
+    match (count, noun.strip_suffix('y')) {
+        (1, _) => format!("1 {noun}"),
+        (_, Some(stem)) => format!("{count} {stem}ies"),
+        (_, None) => format!("{count} {noun}s"),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_counted_follows_the_count() {
+        let counts = [counted(0, "rule"), counted(1, "policy"), counted(2, "policy")];
+        assert_eq!(counts, ["0 rules", "1 policy", "2 policies"]);
+    }
 
     #[derive(Debug, thiserror::Error)]
     enum Failure {

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use alerts::{AlertState, Notification, RuleSet, Suppression};
 use jiff::Timestamp;
 use serde_json::json;
+use system::counted;
 
 use crate::client::plain;
 
@@ -19,7 +20,7 @@ pub(super) struct Report {
     from: i64,
     until: i64,
     observed_millis: i64,
-    pub events: u64,
+    pub events: usize,
     pub devices: usize,
     rules: Vec<RuleReport>,
 }
@@ -28,12 +29,19 @@ pub(super) struct Report {
 struct RuleReport {
     name: Arc<str>,
     kind: &'static str,
-    notifications: u64,
-    alerts: u64,
+    notifications: usize,
+    alerts: usize,
     /// Alerts about what began before the time that was tried.
-    standing: u64,
+    standing: usize,
     by_subject: BTreeMap<String, u64>,
     held_back: BTreeMap<Suppression, u64>,
+}
+
+impl RuleReport {
+    /// What its alerts are about.
+    fn subject(&self) -> &'static str {
+        if self.kind == "fleet_drop" { "group" } else { "device" }
+    }
 }
 
 impl Report {
@@ -84,11 +92,11 @@ impl Report {
 
     pub fn text(&self) -> String {
         let mut text = format!(
-            "from {} to {}: {} events of {} devices, observed {:.1} % of the time\n",
+            "from {} to {}: {} of {}, observed {:.1} % of the time\n",
             time(self.from),
             time(self.until),
-            self.events,
-            self.devices,
+            counted(self.events, "event"),
+            counted(self.devices, "device"),
             self.observed_percent()
         );
         if self.observed_millis == 0 {
@@ -97,12 +105,12 @@ impl Report {
         for rule in &self.rules {
             let _ = write!(
                 text,
-                "{} ({}): {} notifications, {} alerts of {} devices or groups",
+                "{} ({}): {}, {} of {}",
                 rule.name,
                 rule.kind,
-                rule.notifications,
-                rule.alerts,
-                rule.by_subject.len()
+                counted(rule.notifications, "notification"),
+                counted(rule.alerts, "alert"),
+                counted(rule.by_subject.len(), rule.subject())
             );
             if rule.standing > 0 {
                 let _ = write!(text, ", {} about what began before", rule.standing);

@@ -7,6 +7,7 @@ use super::super::arguments::RulesTestArgs;
 use super::super::{ConfigError, RulesTestSettings};
 use super::{BuildContext, log};
 use alerts::{GroupBy, Kind, Rule, RuleSet};
+use system::counted;
 
 impl BuildContext {
     /// The rules as they were understood.
@@ -14,11 +15,11 @@ impl BuildContext {
         self.refuse_no_rules()?;
         let RuleSet { startup_grace, rules, contacts, silences, windows } = &self.rules;
         let mut text = format!(
-            "the rules are good: {} rules, {} contact policies, {} silences, {} windows, startup_grace {}\n",
-            rules.len(),
-            contacts.len(),
-            silences.len(),
-            windows.len(),
+            "the rules are good: {}, {}, {}, {}, startup_grace {}\n",
+            counted(rules.len(), "rule"),
+            counted(contacts.len(), "contact policy"),
+            counted(silences.len(), "silence"),
+            counted(windows.len(), "window"),
             short(*startup_grace)
         );
         for rule in rules {

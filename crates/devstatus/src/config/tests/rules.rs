@@ -82,7 +82,7 @@ fn a_check_lists_what_was_understood() {
     let Err(Stop::Answer(text)) = run(&files(ISSUED), CHECK, &[]) else { panic!("refused") };
     assert_eq!(
         text,
-        "the rules are good: 1 rules, 0 contact policies, 0 silences, 0 windows, startup_grace 5m\n\
+        "the rules are good: 1 rule, 0 contact policies, 0 silences, 0 windows, startup_grace 5m\n\
          offline: offline_for, for 10m, group_wait 30s, group_interval 5m, repeat_interval 4h, by type, to ops\n"
     );
 }
