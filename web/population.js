@@ -60,12 +60,13 @@ export function population(root, _route, signal) {
 
 /** @param {import("./types").Population} population */
 function stateOf({ state, evidence, ready_on, repairing, progress, limits }) {
-  const isGood = evidence !== "nothing_replayed" && (state === "complete" || state === "unproven");
+  const replays = evidence !== "nothing_replayed";
+  const isGood = replays && (state === "complete" || state === "unproven");
   const row = (/** @type {string} */ term, /** @type {import("./dom.js").Child} */ value) => [h("dt", {}, term), h("dd", {}, value)];
   const types = progress.types_total > 0 ? `${count(progress.types_done)} of ${counted(progress.types_total, "type")}, ` : "";
   return [
     h("p", { class: `lead ${isGood ? "connected" : "disconnected"}` }, shape(isGood ? "connected" : "disconnected"), h("span", {}, state.charAt(0).toUpperCase() + state.slice(1))),
-    h("p", {}, evidence === "nothing_replayed" ? "The broker has sent no retained status, and it is not known whether it ever would." : (STATES[state] ?? "")),
+    h("p", {}, replays ? (STATES[state] ?? "") : "The broker has sent no retained status, and it is not known whether it ever would."),
     h(
       "dl",
       {},

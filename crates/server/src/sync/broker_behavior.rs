@@ -104,11 +104,9 @@ impl BrokerBehavior {
 /// Whether so many retained messages, in answer to these filters, can be told to have answered one with wildcards, if there is
 /// one: a topic that is named in full brings one at most.
 pub fn shows_replay<'a>(filters: impl IntoIterator<Item = &'a String>, retained: u64) -> bool {
-    let (mut named, mut wild) = (0, 0);
-    filters
-        .into_iter()
-        .for_each(|filter| *(if filter.contains(['+', '#']) { &mut wild } else { &mut named }) += 1);
-    retained > if wild > 0 { named } else { 0 }
+    let (wild, named): (Vec<_>, Vec<_>) = filters.into_iter().partition(|filter| filter.contains(['+', '#']));
+    let explained = if wild.is_empty() { 0 } else { named.len() as u64 };
+    retained > explained
 }
 
 /// What silence ends a replay in which pauses are so long.
