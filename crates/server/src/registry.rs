@@ -145,7 +145,7 @@ impl Record {
 
     /// Status and deciding event.
     pub fn resolve(&self) -> ResolvedStatus<'_> {
-        self.state.resolve().expect("a record is made by its first statement")
+        self.state.resolve().expect("a record is made by its first event")
     }
 }
 

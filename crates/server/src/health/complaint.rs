@@ -33,7 +33,7 @@ impl HealthState {
         let replayed_nothing = self.report.as_ref().is_some_and(|report| report.replayed_nothing());
         replayed_nothing.then(|| {
             "The broker has replayed no retained message to a subscription with wildcards: either it holds none, or it never \
-             does, as RabbitMQ 3. A device that was not heard of yet is unknown until one is replayed. For a broker that never \
+             does, as RabbitMQ 3. A device that has sent nothing yet is unknown until one is replayed. For a broker that never \
              does, set retained = false in the profile."
                 .to_owned()
         })

@@ -122,7 +122,7 @@ impl ReportToShare {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct SharedPopulation {
     state: PopulationState,
-    /// So a device that nobody has heard of may well be connected.
+    /// The broker was not seen to replay anything, so a device that has sent nothing may well be connected.
     nothing_replayed: bool,
 }
 

@@ -157,7 +157,7 @@ impl DeviceRegistry {
         self.lock(device).merge(state, received_at, Provenance::Restored, |_, _| ());
     }
 
-    /// Takes into account what another instance believes, which stands in the store already and so makes nothing dirty.
+    /// Takes into account the state that another instance has written: it is in the store already, so nothing becomes dirty.
     /// Shows what came of it as [`DeviceRegistry::apply_then`] does.
     pub fn learn(
         &self,

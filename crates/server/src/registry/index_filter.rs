@@ -44,7 +44,7 @@ impl IndexFilter {
         }
     }
 
-    /// Whether the filter may admit a device with this face, whatever its id. An address that the face does not have may be
+    /// Whether the filter may admit a device with this index key, whatever its id. An address that the key does not have may be
     /// any.
     #[inline]
     pub fn may_admit(&self, index_key: IndexKey) -> bool {

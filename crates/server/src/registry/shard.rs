@@ -38,8 +38,8 @@ impl RecordPlace {
     }
 }
 
-/// A shard: whoever changes one of its devices holds `changing` until all that follows from the change is done, so that
-/// two changes of one device never overtake each other on the way to the orders. Readers know nothing of it.
+/// A shard: the thread that changes one of its devices holds `changing` until all that follows from the change is done, so that
+/// two changes of one device never overtake each other on the way to the orders. Readers do not take it.
 #[derive(Default)]
 pub(super) struct Shard {
     pub changing: Mutex<()>,

@@ -47,7 +47,7 @@ pub struct PassId(pub u64);
 pub struct Tally {
     /// Messages with the retain flag.
     pub retained: u64,
-    /// Messages of the pass that changed what is believed of a device.
+    /// Messages of the pass that changed the state of a device.
     pub learned: u64,
     /// Messages of the pass about devices that were not in the map before.
     pub new_devices: u64,

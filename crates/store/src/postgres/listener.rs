@@ -23,7 +23,7 @@ const PING_INTERVAL: Duration = Duration::from_secs(10);
 /// Connections that were lost within [`PING_INTERVAL`], one after the other, until the log tells of it.
 const SHORT_MAX: u32 = 3;
 
-/// Rings until it is dropped.
+/// Passes the change notifications of the database on until it is dropped.
 pub struct ChangeListener {
     notify: Arc<Notify>,
     listening: JoinHandle<()>,

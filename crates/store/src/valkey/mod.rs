@@ -71,8 +71,8 @@ mod scripts {
 /// What the keys and their contents look like; another number with the first version that reads them otherwise.
 const FORMAT: i64 = 1;
 
-/// Without the notification every bucket is looked at so often: messages may be lost with a connection, and the truth is in the
-/// changes themselves.
+/// A poll that begins this long after one of all buckets asks all of them again, whatever notifications name: a notification
+/// may be lost with a connection.
 const POLL_ALL_INTERVAL: Duration = Duration::from_millis(400);
 
 /// The shortest time between two polls: a poll asks each bucket that has changed, under load all of them, so more polls would cost
@@ -199,7 +199,7 @@ impl Grid {
         Ok(())
     }
 
-    /// Rings for the buckets, here and at all other instances. A message that is lost delays, nothing more.
+    /// Notifies of changes in the buckets, here and at all other instances. A message that is lost delays, nothing more.
     async fn hand_over(&self, changed: &[Bucket]) {
         if changed.is_empty() {
             return;
