@@ -2,7 +2,7 @@
 
 mod restore;
 
-use std::collections::{BTreeSet, HashSet};
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -55,21 +55,18 @@ enum Memory {
     Nothing,
     Counters(Counters),
     FleetDrop(FleetDrop),
-    /// The devices that are listed.
-    Listed(HashSet<Arc<DeviceName>>),
 }
 
 impl Engine {
     /// Nothing is observed yet, and no device known.
     pub fn new(rules: Arc<RuleSet>, now: Now) -> Self {
         let memory = |rule: &Rule| match &rule.kind {
-            Kind::OfflineFor => Memory::Nothing,
+            Kind::OfflineFor | Kind::NeverConnected(_) => Memory::Nothing,
             Kind::Flapping(threshold) | Kind::Refusals(threshold) => {
                 Memory::Counters(Counters::new(*threshold, false))
             }
             Kind::DuplicateIdentity(threshold) => Memory::Counters(Counters::new(*threshold, true)),
             Kind::FleetDrop(threshold) => Memory::FleetDrop(FleetDrop::new(*threshold)),
-            Kind::NeverConnected(devices) => Memory::Listed(devices.iter().cloned().map(Arc::new).collect()),
         };
         let webhooks: BTreeSet<_> =
             rules.rules.iter().flat_map(|rule| rule.webhooks.iter().cloned()).collect();
@@ -104,7 +101,7 @@ impl Engine {
         for (at, rule) in rules.rules.iter().enumerate() {
             let Kind::NeverConnected(devices) = &rule.kind else { continue };
             for device in devices {
-                self.expect_device(at, &Arc::new(device.clone()), None, now);
+                self.expect_device(at, device, None, now);
             }
         }
     }
@@ -132,12 +129,22 @@ impl Engine {
     pub fn observe(&mut self, now: Now, observation: &Observation<'_>) {
         self.follow_time(now);
         let rules = self.rules.clone();
-        let mut device = None;
+        let mut expected = None;
         for (at, rule) in rules.rules.iter().enumerate() {
             if rule.selector.admits(observation.device, Some(observation.source)) {
-                let device = device.get_or_insert_with(|| Arc::new(DeviceName::of(observation.device)));
-                self.observe_by(at, rule, device, now, observation);
+                let expected = expected.get_or_insert_with(|| self.expectation(observation));
+                self.observe_by(at, rule, expected, now, observation);
             }
+        }
+    }
+
+    /// What is the same for all rules that look at a device.
+    fn expectation(&mut self, observation: &Observation<'_>) -> Expectation {
+        let (device, source) = (observation.device, Some(observation.source));
+        Expectation {
+            device: Arc::new(DeviceName::of(device)),
+            patience: self.rules.patience(device, source),
+            scope: self.coverage.scope(source, Some(device.device_type)),
         }
     }
 
@@ -145,19 +152,18 @@ impl Engine {
         &mut self,
         at: usize,
         rule: &Rule,
-        device: &Arc<DeviceName>,
+        expected: &Expectation,
         now: Now,
         observation: &Observation<'_>,
     ) {
         let Observation { source, status, cause, address, since, event, .. } = *observation;
         let source = Some(source);
+        let &Expectation { ref device, patience, scope } = expected;
         let place = Place { device, source, address, since };
-        let patience = self.rules.patience(device.device(), source);
         let is_excluded =
             cause.is_some_and(|cause| rule.excluded_causes.iter().any(|excluded| excluded == cause));
         let is_down = status == Some(Status::Disconnected) && !is_excluded && patience != Patience::Ephemeral;
         let subject = || Subject::Device(device.clone());
-        let scope = self.coverage.scope(source, Some(&device.device_type));
         match &rule.kind {
             Kind::OfflineFor if is_down => {
                 let hold = match patience {
@@ -167,15 +173,10 @@ impl Engine {
                 self.begin((at, millis(hold)), subject(), scope, now, &place);
             }
             Kind::OfflineFor => self.end(at, subject(), now),
-            Kind::NeverConnected(_) => match status {
+            Kind::NeverConnected(listed) => match status {
                 Some(_) => self.end(at, subject(), now),
-                None => {
-                    let is_listed =
-                        matches!(&self.memories[at], Memory::Listed(listed) if listed.contains(device));
-                    if is_listed {
-                        self.expect_device(at, device, source, now);
-                    }
-                }
+                None if listed.contains(device) => self.expect_device(at, device, source, now),
+                None => {}
             },
             Kind::Flapping(_) | Kind::DuplicateIdentity(_) | Kind::Refusals(_) => {
                 if let Some(event) = event.filter(|_| !is_excluded) {
@@ -352,7 +353,7 @@ impl Engine {
                     self.set_drop(rule, &group, (condition.is_active, condition.scope), now);
                 }
             }
-            Memory::Nothing | Memory::Listed(_) => {}
+            Memory::Nothing => {}
         }
     }
 
@@ -410,6 +411,13 @@ impl Engine {
         }
         self.last_ticks = self.last_ticks.max(now.ticks);
     }
+}
+
+/// What is expected of an observed device, and by which clock.
+struct Expectation {
+    device: Arc<DeviceName>,
+    patience: Patience,
+    scope: ScopeId,
 }
 
 /// Which device an alert is about, and where it is.

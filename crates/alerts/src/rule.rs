@@ -1,5 +1,6 @@
 //! Rules as they are set: kinds, thresholds, selectors, contact policies. Built and checked by who reads the settings.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -56,7 +57,7 @@ pub enum Kind {
     /// Of the devices that were connected, many are gone at once.
     FleetDrop(DropThreshold),
     /// A device that should be there has never been seen.
-    NeverConnected(Vec<DeviceName>),
+    NeverConnected(BTreeSet<Arc<DeviceName>>),
     /// Two clients take the id of a device from each other.
     DuplicateIdentity(CountThreshold),
     /// Logins of a device are refused again and again.

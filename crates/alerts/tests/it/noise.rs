@@ -1,5 +1,6 @@
 //! What is held back, gathered and repeated.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use alerts::{
@@ -219,9 +220,9 @@ fn sleepers_are_late_after_their_grace_and_ephemeral_devices_never() {
 
 #[test]
 fn a_listed_device_is_missing_until_it_is_seen() {
-    let listed = ["0", "1"].map(|id| DeviceName::of(Device { device_type: "pump", id }));
-    let mut scene =
-        Scene::new(rule_set(100, vec![rule("missing", Kind::NeverConnected(listed.to_vec()), 50)]));
+    let listed = ["0", "1"].map(|id| Arc::new(DeviceName::of(Device { device_type: "pump", id })));
+    let missing = rule("missing", Kind::NeverConnected(listed.into()), 50);
+    let mut scene = Scene::new(rule_set(100, vec![missing]));
     scene.observe("0", None, EventKind::Connect);
     scene.pass(49);
     assert_eq!(scene.lines(), NOTHING);

@@ -218,16 +218,19 @@ fn number(
 }
 
 /// Devices by type, a slash, and id, which may have slashes of its own.
-fn devices(keys: &Keys<'_>) -> Result<Vec<DeviceName>, ConfigError> {
+fn devices(keys: &Keys<'_>) -> Result<BTreeSet<Arc<DeviceName>>, ConfigError> {
     let expected = format!("a list of 1 to {SELECTED_DEVICES_MAX} devices, like \"pump/p-1\"");
     keys.required("devices", &expected, |value| {
         let device = |text: &str| {
             let (device_type, id) = text.split_once('/')?;
             let device = Device { device_type, id };
-            device.is_possible().then(|| DeviceName::of(device))
+            device.is_possible().then(|| Arc::new(DeviceName::of(device)))
         };
-        let devices = texts(value)?.into_iter().map(device).collect::<Option<Vec<_>>>()?;
-        (devices.len() <= SELECTED_DEVICES_MAX).then_some(devices)
+        let names = texts(value)?;
+        if names.len() > SELECTED_DEVICES_MAX {
+            return None;
+        }
+        names.into_iter().map(device).collect()
     })
 }
 
