@@ -7,6 +7,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use presence::query::Filter;
 use presence::{DeviceName, EventKind, Status};
 
 use crate::alert::{Alert, AlertState, Notification, Suppression};
@@ -131,7 +132,7 @@ impl Engine {
         let rules = self.rules.clone();
         let mut expected = None;
         for (at, rule) in rules.rules.iter().enumerate() {
-            if rule.selector.admits(observation.device, Some(observation.source)) {
+            if rule.selector.admits_name_and_source(observation.device, Some(observation.source)) {
                 let expected = expected.get_or_insert_with(|| self.expectation(observation));
                 self.observe_by(at, rule, expected, now, observation);
             }
@@ -224,7 +225,8 @@ impl Engine {
         let group = drop_group(rule.group_by, &place.device.device_type, place.source);
         let was_connected = observation.before == Some(Status::Connected);
         let is_connected = observation.status == Some(Status::Connected);
-        let admits = |selector: &crate::Selector| selector.admits(place.device.device(), place.source);
+        let device = place.device.device();
+        let admits = |selector: &Filter| selector.admits_name_and_source(device, place.source);
         let is_planned = self.inhibition.scheduled(&self.rules, at, admits).is_some();
         let change = DropChange {
             was_connected,

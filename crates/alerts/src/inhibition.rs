@@ -3,10 +3,12 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use presence::query::Filter;
+
 use crate::alert::Suppression;
 use crate::clock::{Now, millis};
 use crate::instances::{InstanceAbout, Instances, Subject};
-use crate::rule::{GroupBy, Kind, RuleSet, Selector};
+use crate::rule::{GroupBy, Kind, RuleSet, admits_all_of};
 
 /// What holds alerts back, beside the alerts that fire.
 #[derive(Debug, Default)]
@@ -45,7 +47,7 @@ impl Inhibition {
         &self,
         rules: &RuleSet,
         rule: usize,
-        admits: impl Fn(&Selector) -> bool,
+        admits: impl Fn(&Filter) -> bool,
     ) -> Option<Suppression> {
         let name = &rules.rules[rule].name;
         let is_silenced = self.open_silences.iter().any(|at| {
@@ -75,14 +77,15 @@ impl Inhibition {
                 GroupBy::Source => (None, Some(&*about.group)),
                 GroupBy::Rule | GroupBy::AddressBlock | GroupBy::Device => (None, None),
             };
-            return self.scheduled(rules, rule, |selector| selector.admits_all_of(device_type, source));
+            return self.scheduled(rules, rule, |selector| admits_all_of(selector, device_type, source));
         };
-        let scheduled = self.scheduled(rules, rule, |selector| selector.admits(device.device(), source));
+        let admits = |selector: &Filter| selector.admits_name_and_source(device.device(), source);
+        let scheduled = self.scheduled(rules, rule, admits);
         if scheduled.is_some() || !is_inhibited(&settings.kind) {
             return scheduled;
         }
         for (at, other) in rules.rules.iter().enumerate() {
-            if !other.selector.admits(device.device(), source) {
+            if !admits(&other.selector) {
                 continue;
             }
             match other.kind {

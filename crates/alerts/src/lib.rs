@@ -28,7 +28,7 @@ pub use engine::{AnnouncedAlert, Engine, TICK_GAP_MAX};
 pub use observation::Observation;
 pub use rule::{
     ContactPolicy, CountThreshold, DropThreshold, GroupBy, Kind, Patience, Rule, RuleSet,
-    SELECTED_DEVICES_MAX, Selector,
+    SELECTED_DEVICES_MAX,
 };
 pub use schedule::{MaintenanceWindow, Schedule, Silence, WINDOW_MAX};
 pub use service::{UNOBSERVED_AFTER, UNOBSERVED_RULE};

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
+use presence::query::Filter;
 use presence::{Device, DeviceName, EventKind};
 
 use crate::schedule::{MaintenanceWindow, Silence};
@@ -14,7 +15,8 @@ pub const SELECTED_DEVICES_MAX: usize = 10_000;
 /// After a start or a reconnect most devices are back within that time.
 const STARTUP_GRACE: Duration = Duration::from_secs(300);
 
-/// All that decides which notifications are made.
+/// All that decides which notifications are made. Its selectors look at types, ids and sources alone, and at no other field of a
+/// filter.
 #[derive(Clone, Debug, PartialEq)]
 pub struct RuleSet {
     /// How long after a start or a reconnect no clock runs.
@@ -35,7 +37,7 @@ pub struct Rule {
     pub hold: Duration,
     /// How long the condition must be over, in observed time, before the alert is resolved.
     pub keep_firing_for: Duration,
-    pub selector: Selector,
+    pub selector: Filter,
     /// A device that is disconnected for one of these causes is not down.
     pub excluded_causes: Vec<String>,
     pub group_by: GroupBy,
@@ -95,21 +97,10 @@ pub enum GroupBy {
     Device,
 }
 
-/// Which devices a rule, policy, silence or window is about. An empty field admits all; values of a field mean "or", fields
-/// mean "and".
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Selector {
-    pub types: Vec<String>,
-    pub ids: Vec<String>,
-    /// What the id begins with.
-    pub id_prefixes: Vec<String>,
-    pub sources: Vec<String>,
-}
-
 /// How often devices are expected to be connected.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ContactPolicy {
-    pub selector: Selector,
+    pub selector: Filter,
     pub patience: Patience,
 }
 
@@ -165,27 +156,15 @@ impl GroupBy {
         [GroupBy::Rule, GroupBy::Type, GroupBy::Source, GroupBy::AddressBlock, GroupBy::Device];
 }
 
-impl Selector {
-    /// Whether it is about a device. A device of which no source is known is of any source.
-    pub fn admits(&self, device: Device<'_>, source: Option<&str>) -> bool {
-        let is_one = |wanted: &[String], is: &str| wanted.is_empty() || wanted.iter().any(|one| one == is);
-        is_one(&self.types, device.device_type)
-            && is_one(&self.ids, device.id)
-            && (self.id_prefixes.is_empty()
-                || self.id_prefixes.iter().any(|prefix| device.id.starts_with(prefix.as_str())))
-            && source.is_none_or(|source| is_one(&self.sources, source))
-    }
-
-    /// Whether it is about every device of a type and a source, where `None` is all of them.
-    pub(crate) fn admits_all_of(&self, device_type: Option<&str>, source: Option<&str>) -> bool {
-        let is_one = |wanted: &[String], is: Option<&str>| {
-            wanted.is_empty() || is.is_some_and(|is| wanted.iter().any(|one| one == is))
-        };
-        self.ids.is_empty()
-            && self.id_prefixes.is_empty()
-            && is_one(&self.types, device_type)
-            && is_one(&self.sources, source)
-    }
+/// Whether a selector is about every device of a type and a source, where `None` is all of them.
+pub(crate) fn admits_all_of(selector: &Filter, device_type: Option<&str>, source: Option<&str>) -> bool {
+    let is_one = |wanted: &[String], is: Option<&str>| {
+        wanted.is_empty() || is.is_some_and(|is| wanted.iter().any(|one| one == is))
+    };
+    selector.ids.is_empty()
+        && selector.id_prefixes.is_empty()
+        && is_one(&selector.types, device_type)
+        && is_one(&selector.sources, source)
 }
 
 impl Default for RuleSet {
@@ -203,7 +182,8 @@ impl Default for RuleSet {
 impl RuleSet {
     /// What is expected of a device.
     pub fn patience(&self, device: Device<'_>, source: Option<&str>) -> Patience {
-        let policy = self.contacts.iter().find(|policy| policy.selector.admits(device, source));
+        let policy =
+            self.contacts.iter().find(|policy| policy.selector.admits_name_and_source(device, source));
         policy.map_or(Patience::Permanent, |policy| policy.patience)
     }
 }

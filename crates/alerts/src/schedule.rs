@@ -6,10 +6,10 @@ use std::time::Duration;
 use jiff::civil::{Time, Weekday};
 use jiff::tz::TimeZone;
 use jiff::{Span, Timestamp};
+use presence::query::Filter;
 
 use crate::WallMillis;
 use crate::clock::millis;
-use crate::rule::Selector;
 
 /// The longest window that repeats, so that it is known which days can have begun one that lasts now.
 pub const WINDOW_MAX: Duration = Duration::from_secs(24 * 3_600);
@@ -17,7 +17,7 @@ pub const WINDOW_MAX: Duration = Duration::from_secs(24 * 3_600);
 /// A time in which nothing is announced about some devices, once.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Silence {
-    pub selector: Selector,
+    pub selector: Filter,
     /// Of these rules; empty: of all.
     pub rules: Vec<Arc<str>>,
     pub from: WallMillis,
@@ -30,7 +30,7 @@ pub struct Silence {
 #[derive(Clone, Debug, PartialEq)]
 pub struct MaintenanceWindow {
     pub name: String,
-    pub selector: Selector,
+    pub selector: Filter,
     pub schedule: Schedule,
 }
 

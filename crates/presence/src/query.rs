@@ -9,7 +9,7 @@ use std::str::FromStr;
 use super::{Device, Moment, Status};
 
 /// What a device must be like to be shown; by default every device is. Values of one field mean "or", fields mean "and": lists,
-/// streams and webhooks all select by this.
+/// streams, webhooks and alert rules all select by this.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Filter {
     /// One of these types; empty: any.
@@ -54,8 +54,8 @@ pub struct Traits<'a> {
 impl Filter {
     /// Whether the filter lets a device through.
     pub fn admits(&self, device: &Traits<'_>) -> bool {
-        self.admits_name(Device { device_type: device.device_type, id: device.id })
-            && is_any_of(&self.sources, |wanted| wanted == device.source)
+        let name = Device { device_type: device.device_type, id: device.id };
+        self.admits_name_and_source(name, Some(device.source))
             && self.status.is_none_or(|wanted| wanted == device.status)
             && is_any_of(&self.close_codes, |wanted| {
                 device.status == Status::Disconnected && device.close_code == Some(*wanted)
@@ -72,6 +72,12 @@ impl Filter {
         is_any_of(&self.types, |wanted| wanted == device.device_type)
             && is_any_of(&self.ids, |wanted| wanted == device.id)
             && is_any_of(&self.id_prefixes, |wanted| device.id.starts_with(wanted.as_str()))
+    }
+
+    /// The same of a device of that source; `None`: no source is known, so it may be any.
+    pub fn admits_name_and_source(&self, device: Device<'_>, source: Option<&str>) -> bool {
+        self.admits_name(device)
+            && source.is_none_or(|source| is_any_of(&self.sources, |wanted| wanted == source))
     }
 
     /// What the id of every device begins with that the filter lets through: an order by id is only gone through from there on.

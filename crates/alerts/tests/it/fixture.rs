@@ -5,8 +5,9 @@ use std::time::Duration;
 
 use alerts::{
     CountThreshold, DropThreshold, Engine, GroupBy, Kind, Notification, NotificationStatus, Now, Observation,
-    Part, Rule, RuleSet, Selector, WallMillis,
+    Part, Rule, RuleSet, WallMillis,
 };
+use presence::query::Filter;
 use presence::{Device, EventKind, Status};
 
 pub const SOURCE: &str = "iot-platform";
@@ -22,7 +23,7 @@ pub fn rule(name: &str, kind: Kind, hold: u64) -> Rule {
         kind,
         hold: seconds(hold),
         keep_firing_for: Duration::ZERO,
-        selector: Selector::default(),
+        selector: Filter::default(),
         excluded_causes: vec!["asleep".to_owned()],
         group_by: GroupBy::Device,
         group_wait: Duration::ZERO,

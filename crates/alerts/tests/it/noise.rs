@@ -5,8 +5,9 @@ use std::time::Duration;
 
 use alerts::{
     AlertState, ContactPolicy, CountThreshold, GroupBy, Kind, MaintenanceWindow, Patience, Rule, Schedule,
-    Selector, Silence, Suppression, WallMillis,
+    Silence, Suppression, WallMillis,
 };
+use presence::query::Filter;
 use presence::{Device, DeviceName, EventKind, Status};
 
 use crate::fixture::{Scene, drop_by_type, flapping, rule, rule_set, seconds};
@@ -117,7 +118,7 @@ fn what_was_down_before_a_window_and_is_down_after_it_is_not_announced_again() {
     let from = 1_780_000_000_000 + 200_000;
     let window = MaintenanceWindow {
         name: "update".to_owned(),
-        selector: Selector::default(),
+        selector: Filter::default(),
         schedule: Schedule::Once { from: WallMillis(from), until: WallMillis(from + 600_000) },
     };
     let mut rules = rule_set(0, vec![rule("offline", Kind::OfflineFor, 30), drop_by_type(60, 10, 2)]);
@@ -153,7 +154,7 @@ fn a_silence_is_for_its_rules_and_devices_until_its_end() {
     let mut rules =
         rule_set(0, vec![rule("offline", Kind::OfflineFor, 30), rule("late", Kind::OfflineFor, 40)]);
     rules.silences.push(Silence {
-        selector: Selector { ids: vec!["0".to_owned()], ..Selector::default() },
+        selector: Filter { ids: vec!["0".to_owned()], ..Filter::default() },
         rules: vec!["late".into()],
         from: WallMillis(at),
         until: WallMillis(at + 300_000),
@@ -194,7 +195,7 @@ fn keep_firing_for_joins_what_comes_back_briefly() {
 
 #[test]
 fn sleepers_are_late_after_their_grace_and_ephemeral_devices_never() {
-    let selector = |prefix: &str| Selector { id_prefixes: vec![prefix.to_owned()], ..Selector::default() };
+    let selector = |prefix: &str| Filter { id_prefixes: vec![prefix.to_owned()], ..Filter::default() };
     let mut rules = rule_set(0, vec![rule("offline", Kind::OfflineFor, 30)]);
     rules.contacts = vec![
         ContactPolicy {

@@ -16,9 +16,10 @@ use super::toml::{CONTACTS, RULES, SILENCES, STARTUP_GRACE, WEBHOOKS, WINDOWS};
 use super::value::period;
 use alerts::{
     ContactPolicy, CountThreshold, DropThreshold, GroupBy, Kind, Patience, Rule, RuleSet,
-    SELECTED_DEVICES_MAX, Selector, UNOBSERVED_RULE,
+    SELECTED_DEVICES_MAX, UNOBSERVED_RULE,
 };
 use formats::Cause;
+use presence::query::Filter;
 use presence::{Device, DeviceName};
 
 /// More rules than a person oversees; each looks at every change.
@@ -264,22 +265,23 @@ fn name(keys: &Keys<'_>) -> Result<Arc<str>, ConfigError> {
     })
 }
 
-fn selector(keys: &Keys<'_>, prefix: &'static str) -> Result<Selector, ConfigError> {
+fn selector(keys: &Keys<'_>, prefix: &'static str) -> Result<Filter, ConfigError> {
     let table = keys.optional("selector", "a table, like { type = [\"pump\"] }", |value| match value {
         DeValue::Table(table) => Some(table),
         _ => None,
     })?;
-    let Some(table) = table else { return Ok(Selector::default()) };
+    let Some(table) = table else { return Ok(Filter::default()) };
     let keys = keys.inner("selector", (prefix, table));
     let list = |key: &'static str| {
         let texts = keys.optional(key, "a text, or a list of texts", texts);
         texts.map(|texts| texts.unwrap_or_default().into_iter().map(str::to_owned).collect::<Vec<_>>())
     };
-    let selector = Selector {
+    let selector = Filter {
         types: list("type")?,
         ids: list("id")?,
         id_prefixes: list("id_prefix")?,
         sources: list("source")?,
+        ..Filter::default()
     };
     keys.refuse_others()?;
     Ok(selector)

@@ -3,9 +3,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use alerts::{CountThreshold, GroupBy, Kind, Rule, RuleSet, Selector};
+use alerts::{CountThreshold, GroupBy, Kind, Rule, RuleSet};
 use presence::history::HistoryEvent;
 use presence::payload::Payload;
+use presence::query::Filter;
 use presence::{EventKind, Moment};
 use server::series::{Interval, Step};
 use store::settings::{Location, StoreSettings};
@@ -94,7 +95,7 @@ fn rule(name: &str, kind: Kind, hold_seconds: u64) -> Rule {
         kind,
         hold: Duration::from_secs(hold_seconds),
         keep_firing_for: Duration::ZERO,
-        selector: Selector::default(),
+        selector: Filter::default(),
         excluded_causes: Vec::new(),
         group_by: GroupBy::Rule,
         group_wait: Duration::from_secs(30),
