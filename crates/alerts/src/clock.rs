@@ -6,6 +6,19 @@ use std::time::Duration;
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct WallMillis(pub i64);
 
+/// A time of the calendar from its beginning until before its end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct WallSpan {
+    pub from: WallMillis,
+    pub until: WallMillis,
+}
+
+impl WallSpan {
+    pub(crate) fn contains(self, at: WallMillis) -> bool {
+        self.from <= at && at < self.until
+    }
+}
+
 /// When something happens.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Now {

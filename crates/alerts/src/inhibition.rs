@@ -23,7 +23,8 @@ pub(crate) struct Inhibition {
 impl Inhibition {
     /// Says whether other silences and windows are open than before.
     pub fn follow_schedules(&mut self, rules: &RuleSet, now: Now) -> bool {
-        let silences = rules.silences.iter().enumerate().filter(|(_, silence)| silence.is_open(now.wall));
+        let silences =
+            rules.silences.iter().enumerate().filter(|(_, silence)| silence.span.contains(now.wall));
         let silences: Vec<_> = silences.map(|(at, _)| at).collect();
         let windows =
             rules.windows.iter().enumerate().filter(|(_, window)| window.schedule.is_open(now.wall));

@@ -22,7 +22,7 @@ mod schedule;
 mod service;
 
 pub use alert::{ALERTS_NAMED_MAX, Alert, AlertState, Notification, NotificationStatus, Suppression};
-pub use clock::{Now, WallMillis};
+pub use clock::{Now, WallMillis, WallSpan};
 pub use coverage::Part;
 pub use engine::{AnnouncedAlert, Engine, TICK_GAP_MAX};
 pub use observation::Observation;

@@ -8,8 +8,7 @@ use jiff::tz::TimeZone;
 use jiff::{Span, Timestamp};
 use presence::query::Filter;
 
-use crate::WallMillis;
-use crate::clock::millis;
+use crate::clock::{WallMillis, WallSpan, millis};
 
 /// The longest window that repeats, so that it is known which days can have begun one that lasts now.
 pub const WINDOW_MAX: Duration = Duration::from_secs(24 * 3_600);
@@ -20,8 +19,7 @@ pub struct Silence {
     pub selector: Filter,
     /// Of these rules; empty: of all.
     pub rules: Vec<Arc<str>>,
-    pub from: WallMillis,
-    pub until: WallMillis,
+    pub span: WallSpan,
     pub author: String,
     pub comment: String,
 }
@@ -37,10 +35,7 @@ pub struct MaintenanceWindow {
 /// When a window is open.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Schedule {
-    Once {
-        from: WallMillis,
-        until: WallMillis,
-    },
+    Once(WallSpan),
     /// On these days, from a time of the zone's clock on, for so long. A start that a clock change skips is as much later; of
     /// one that comes twice, the first counts. The duration is of real time.
     Weekly {
@@ -51,17 +46,11 @@ pub enum Schedule {
     },
 }
 
-impl Silence {
-    pub(crate) fn is_open(&self, at: WallMillis) -> bool {
-        self.from <= at && at < self.until
-    }
-}
-
 impl Schedule {
     /// Whether the window is open.
     pub fn is_open(&self, at: WallMillis) -> bool {
         match self {
-            Schedule::Once { from, until } => *from <= at && at < *until,
+            Schedule::Once(span) => span.contains(at),
             Schedule::Weekly { days, start, duration, zone } => {
                 let Ok(now) = Timestamp::from_millisecond(at.0) else { return false };
                 let today = now.to_zoned_datetime(zone.clone()).date();
@@ -146,7 +135,7 @@ mod tests {
 
     #[test]
     fn a_window_that_is_once_is_open_from_its_beginning_until_before_its_end() {
-        let once = Schedule::Once { from: WallMillis(10), until: WallMillis(20) };
+        let once = Schedule::Once(WallSpan { from: WallMillis(10), until: WallMillis(20) });
         assert_eq!([9, 10, 19, 20].map(|at| once.is_open(WallMillis(at))), [false, true, true, false]);
     }
 }

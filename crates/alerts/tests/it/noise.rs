@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use alerts::{
     AlertState, ContactPolicy, CountThreshold, GroupBy, Kind, MaintenanceWindow, Patience, Rule, Schedule,
-    Silence, Suppression, WallMillis,
+    Silence, Suppression, WallMillis, WallSpan,
 };
 use presence::query::Filter;
 use presence::{Device, DeviceName, EventKind, Status};
@@ -119,7 +119,7 @@ fn what_was_down_before_a_window_and_is_down_after_it_is_not_announced_again() {
     let window = MaintenanceWindow {
         name: "update".to_owned(),
         selector: Filter::default(),
-        schedule: Schedule::Once { from: WallMillis(from), until: WallMillis(from + 600_000) },
+        schedule: Schedule::Once(WallSpan { from: WallMillis(from), until: WallMillis(from + 600_000) }),
     };
     let mut rules = rule_set(0, vec![rule("offline", Kind::OfflineFor, 30), drop_by_type(60, 10, 2)]);
     rules.windows.push(window);
@@ -156,8 +156,7 @@ fn a_silence_is_for_its_rules_and_devices_until_its_end() {
     rules.silences.push(Silence {
         selector: Filter { ids: vec!["0".to_owned()], ..Filter::default() },
         rules: vec!["late".into()],
-        from: WallMillis(at),
-        until: WallMillis(at + 300_000),
+        span: WallSpan { from: WallMillis(at), until: WallMillis(at + 300_000) },
         author: "ops".to_owned(),
         comment: String::new(),
     });

@@ -11,7 +11,7 @@ use toml::de::DeValue;
 use super::super::refusal::ConfigError;
 use super::super::table_keys::{Keys, texts};
 use super::{selector, time};
-use alerts::{MaintenanceWindow, Schedule, Silence, WINDOW_MAX, WallMillis};
+use alerts::{MaintenanceWindow, Schedule, Silence, WINDOW_MAX, WallMillis, WallSpan};
 
 const DAYS: [(&str, Weekday); 7] = [
     ("mon", Weekday::Monday),
@@ -25,7 +25,7 @@ const DAYS: [(&str, Weekday); 7] = [
 
 /// `rules` are the names that it may have.
 pub(super) fn silence(keys: &Keys<'_>, rules: &BTreeSet<Arc<str>>) -> Result<Silence, ConfigError> {
-    let (from, until) = span(keys)?;
+    let span = span(keys)?;
     let named = keys.optional("rules", "a list of names of [[rule]] tables of this file", |value| {
         let rule = |name: &str| rules.get(name).cloned();
         texts(value)?.into_iter().map(rule).collect::<Option<Vec<_>>>()
@@ -34,8 +34,7 @@ pub(super) fn silence(keys: &Keys<'_>, rules: &BTreeSet<Arc<str>>) -> Result<Sil
     let silence = Silence {
         selector: selector(keys, "silence.selector")?,
         rules: named.unwrap_or_default(),
-        from,
-        until,
+        span,
         author: text("author")?.unwrap_or_default(),
         comment: text("comment")?.unwrap_or_default(),
     };
@@ -52,10 +51,7 @@ pub(super) fn window(keys: &Keys<'_>) -> Result<MaintenanceWindow, ConfigError> 
     })?;
     let schedule = match start {
         Some(start) => weekly(keys, start)?,
-        None => {
-            let (from, until) = span(keys)?;
-            Schedule::Once { from, until }
-        }
+        None => Schedule::Once(span(keys)?),
     };
     let window = MaintenanceWindow { name, selector: selector(keys, "window.selector")?, schedule };
     keys.refuse_others()?;
@@ -80,7 +76,7 @@ fn weekly(keys: &Keys<'_>, start: Time) -> Result<Schedule, ConfigError> {
 }
 
 /// From when until when, with the offset from UTC.
-fn span(keys: &Keys<'_>) -> Result<(WallMillis, WallMillis), ConfigError> {
+fn span(keys: &Keys<'_>) -> Result<WallSpan, ConfigError> {
     let moment = |key| {
         keys.required(key, "a time with its offset, like 2026-12-01T08:00:00Z", |value| {
             let moment = match value {
@@ -91,5 +87,9 @@ fn span(keys: &Keys<'_>) -> Result<(WallMillis, WallMillis), ConfigError> {
         })
     };
     let (from, until) = (moment("from")?, moment("until")?);
-    if until <= from { Err(keys.unfit("until", "a time after that of from")) } else { Ok((from, until)) }
+    if until <= from {
+        Err(keys.unfit("until", "a time after that of from"))
+    } else {
+        Ok(WallSpan { from, until })
+    }
 }

@@ -73,7 +73,7 @@ zone = "Europe/Berlin"
     assert!(site.repeat_interval.is_none() && site.excluded_causes.is_empty());
     let every = Duration::from_secs(3_600);
     assert_eq!(rules.contacts[0].patience, Patience::Periodic { every, grace: Duration::from_secs(600) });
-    assert_eq!(rules.silences[0].until.0 - rules.silences[0].from.0, 3_600_000);
+    assert_eq!(rules.silences[0].span.until.0 - rules.silences[0].span.from.0, 3_600_000);
     assert!(matches!(rules.windows[0].schedule, Schedule::Weekly { .. }));
 }
 
