@@ -6,14 +6,12 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use super::file::SettingsFile;
 use super::refusal::ConfigError;
-use super::table_keys::{Keys, items, texts};
-use super::toml::{CONTACTS, RULES, SILENCES, STARTUP_GRACE, WEBHOOKS, WINDOWS};
-use super::value::period;
+use super::table_keys::{Keys, items, texts, time};
+use super::toml::{CONTACTS, RULES, SILENCES, STARTUP_GRACE, WEBHOOKS, WINDOWS, tables};
 use alerts::{
     ContactPolicy, CountThreshold, DropThreshold, GroupBy, Kind, Patience, Rule, RuleSet,
     SELECTED_DEVICES_MAX, UNOBSERVED_RULE,
@@ -80,20 +78,9 @@ struct Tables<'a> {
 }
 
 impl<'a> Tables<'a> {
-    fn of(&self, key: &str) -> impl Iterator<Item = (usize, &'a DeTable<'a>)> {
-        let tables = match self.document.get(key).map(Spanned::get_ref) {
-            Some(DeValue::Array(tables)) => &tables[..],
-            Some(_) | None => &[],
-        };
-        tables.iter().filter_map(|item| match item.get_ref() {
-            DeValue::Table(table) => Some((item.span().start, table)),
-            _ => None,
-        })
-    }
-
     fn keys(&self, key: &'static str, tables_max: usize) -> Result<Vec<Keys<'a>>, ConfigError> {
         let of = |table| Keys::new(&self.file.path, self.text, key, table);
-        let keys: Vec<_> = self.of(key).map(of).collect();
+        let keys: Vec<_> = tables(self.document, key).map(of).collect();
         match keys.get(tables_max) {
             Some(further) => {
                 Err(further.invalid(key, further.start, format!("at most {tables_max} of these tables")))
@@ -104,13 +91,13 @@ impl<'a> Tables<'a> {
 
     /// What the tables of that key are called.
     fn names(&self, key: &str) -> BTreeSet<&'a str> {
-        self.of(key).filter_map(|(_, table)| table.get("name")?.get_ref().as_str()).collect()
+        tables(self.document, key).filter_map(|(_, table)| table.get("name")?.get_ref().as_str()).collect()
     }
 }
 
 fn rule(keys: &Keys<'_>, webhooks: &BTreeSet<&str>) -> Result<Rule, ConfigError> {
-    let name = name(keys)?;
-    if &*name == UNOBSERVED_RULE {
+    let name = keys.name(NAME_MAX_BYTES)?;
+    if name == UNOBSERVED_RULE {
         return Err(keys.unfit("name", "another name: this one is the service's own alert"));
     }
     let (kind, hold) = kind(keys)?;
@@ -143,7 +130,7 @@ fn rule(keys: &Keys<'_>, webhooks: &BTreeSet<&str>) -> Result<Rule, ConfigError>
         named.iter().all(|name| webhooks.contains(name)).then(|| named.into_iter().map(Arc::from).collect())
     })?;
     let rule = Rule {
-        name,
+        name: name.into(),
         kind,
         hold,
         keep_firing_for: duration("keep_firing_for", Duration::ZERO)?,
@@ -256,39 +243,9 @@ fn contact(keys: &Keys<'_>) -> Result<ContactPolicy, ConfigError> {
     Ok(ContactPolicy { selector, patience })
 }
 
-fn name(keys: &Keys<'_>) -> Result<Arc<str>, ConfigError> {
-    let expected = format!("1 to {NAME_MAX_BYTES} letters, digits, '-' or '_'");
-    keys.required("name", &expected, |value| {
-        let is_sign = |byte: u8| byte.is_ascii_alphanumeric() || b"-_".contains(&byte);
-        let name = value.as_str().filter(|name| name.len() <= NAME_MAX_BYTES && name.bytes().all(is_sign))?;
-        (!name.is_empty()).then(|| name.into())
-    })
-}
-
 fn selector(keys: &Keys<'_>, prefix: &'static str) -> Result<Filter, ConfigError> {
-    let table = keys.optional("selector", "a table, like { type = [\"pump\"] }", |value| match value {
-        DeValue::Table(table) => Some(table),
-        _ => None,
-    })?;
-    let Some(table) = table else { return Ok(Filter::default()) };
-    let keys = keys.inner("selector", (prefix, table));
-    let list = |key: &'static str| {
-        let texts = keys.optional(key, "a text, or a list of texts", texts);
-        texts.map(|texts| texts.unwrap_or_default().into_iter().map(str::to_owned).collect::<Vec<_>>())
-    };
-    let selector = Filter {
-        types: list("type")?,
-        ids: list("id")?,
-        id_prefixes: list("id_prefix")?,
-        sources: list("source")?,
-        ..Filter::default()
-    };
+    let Some(keys) = keys.selector(prefix)? else { return Ok(Filter::default()) };
+    let selector = keys.named_devices()?;
     keys.refuse_others()?;
     Ok(selector)
-}
-
-/// A length of time with its unit; 0 needs none.
-fn time(value: &DeValue<'_>) -> Option<Duration> {
-    let text = value.as_str()?;
-    if matches!(text, "0" | "0s") { Some(Duration::ZERO) } else { period(text).ok() }
 }

@@ -3,12 +3,15 @@
 use std::borrow::Cow;
 use std::cell::RefCell;
 use std::path::Path;
+use std::time::Duration;
 
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use super::refusal::{ConfigError, Origin, nearest, showable};
 use super::toml::line_of;
+use super::value::period;
+use presence::query::Filter;
 
 /// The items of a list; a value alone is a list of one.
 pub(super) fn items<'a, 'text>(value: &'a DeValue<'text>) -> Vec<&'a DeValue<'text>> {
@@ -22,6 +25,12 @@ pub(super) fn items<'a, 'text>(value: &'a DeValue<'text>) -> Vec<&'a DeValue<'te
 pub(super) fn texts<'a>(value: &'a DeValue<'_>) -> Option<Vec<&'a str>> {
     let texts = items(value).into_iter().map(DeValue::as_str).collect::<Option<Vec<_>>>()?;
     (!texts.is_empty() && texts.iter().all(|text| !text.is_empty())).then_some(texts)
+}
+
+/// A length of time with its unit; 0 needs none.
+pub(super) fn time(value: &DeValue<'_>) -> Option<Duration> {
+    let text = value.as_str()?;
+    if matches!(text, "0" | "0s") { Some(Duration::ZERO) } else { period(text).ok() }
 }
 
 /// The keys of one table, and which of them anybody has asked for.
@@ -86,8 +95,42 @@ impl<'a> Keys<'a> {
         })
     }
 
+    /// The name of what the table describes.
+    pub fn name(&self, max_bytes: usize) -> Result<&'a str, ConfigError> {
+        self.required("name", &format!("1 to {max_bytes} letters, digits, '-' or '_'"), |value| {
+            let is_sign = |byte: u8| byte.is_ascii_alphanumeric() || b"-_".contains(&byte);
+            let name = value.as_str().filter(|name| name.len() <= max_bytes && name.bytes().all(is_sign))?;
+            (!name.is_empty()).then_some(name)
+        })
+    }
+
+    /// The keys of the table that selects devices; `None`: there is none, so that all are selected.
+    pub fn selector(&self, prefix: &'static str) -> Result<Option<Keys<'a>>, ConfigError> {
+        let table =
+            self.optional("selector", "a table, like { type = [\"pump\"] }", |value| match value {
+                DeValue::Table(table) => Some(table),
+                _ => None,
+            })?;
+        Ok(table.map(|table| self.inner("selector", (prefix, table))))
+    }
+
+    /// The devices that a selector names.
+    pub fn named_devices(&self) -> Result<Filter, ConfigError> {
+        let list = |key: &'static str| {
+            let texts = self.optional(key, "a text, or a list of texts", texts);
+            texts.map(|texts| texts.unwrap_or_default().into_iter().map(str::to_owned).collect::<Vec<_>>())
+        };
+        Ok(Filter {
+            types: list("type")?,
+            ids: list("id")?,
+            id_prefixes: list("id_prefix")?,
+            sources: list("source")?,
+            ..Filter::default()
+        })
+    }
+
     /// Those of a table that is the value of a key.
-    pub fn inner(&self, key: &str, (prefix, table): (&'static str, &'a DeTable<'a>)) -> Keys<'a> {
+    fn inner(&self, key: &str, (prefix, table): (&'static str, &'a DeTable<'a>)) -> Keys<'a> {
         let start = self.entry(key).map_or(self.start, |(key, _)| key.span().start);
         Keys::new(self.path, self.text, prefix, (start, table))
     }

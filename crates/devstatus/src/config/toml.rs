@@ -1,5 +1,6 @@
 //! Reads `devstatus.toml`: the values at its top level, each with its line. What they mean is not known here.
 
+use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use super::file::{FileEntry, SyntaxError};
@@ -25,18 +26,24 @@ pub(super) struct FileTable {
 
 /// The tables of sources, in their order.
 pub(super) fn sources(text: &str) -> Result<Vec<FileTable>, SyntaxError> {
-    let table = parse(text)?;
-    let Some((_, value)) = table.iter().find(|(key, _)| **key.get_ref() == *SOURCES) else {
-        return Ok(Vec::new());
-    };
-    let DeValue::Array(items) = value.get_ref() else { return Ok(Vec::new()) };
-    let tables = items.iter().filter_map(|item| match item.get_ref() {
-        DeValue::Table(table) => Some((item.span().start, table)),
-        _ => None,
-    });
     let read =
         |(at, table)| Ok(FileTable { line: line_of(text, at), entries: entries(text, table, |_, _| false)? });
-    tables.map(read).collect()
+    tables(&parse(text)?, SOURCES).map(read).collect()
+}
+
+/// The tables of a name, in their order, each with the place where it begins.
+pub(super) fn tables<'a, 'text>(
+    document: &'a DeTable<'text>,
+    name: &str,
+) -> impl Iterator<Item = (usize, &'a DeTable<'text>)> {
+    let items = match document.get(name).map(Spanned::get_ref) {
+        Some(DeValue::Array(items)) => &items[..],
+        Some(_) | None => &[],
+    };
+    items.iter().filter_map(|item| match item.get_ref() {
+        DeValue::Table(table) => Some((item.span().start, table)),
+        _ => None,
+    })
 }
 
 fn parse(text: &str) -> Result<DeTable<'_>, SyntaxError> {

@@ -2,16 +2,13 @@
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
-use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use super::file::{self, SETTINGS_MAX_BYTES, SettingsFile};
 use super::refusal::{ConfigError, Origin};
-use super::table_keys::{Keys, items, texts};
-use super::toml::WEBHOOKS;
-use super::value::period;
+use super::table_keys::{Keys, items, texts, time};
+use super::toml::{WEBHOOKS, tables};
 use formats::Cause;
 use presence::query::{Filter, Network};
 use presence::settle::SETTLE_MAX;
@@ -34,15 +31,11 @@ pub(super) struct Endpoints {
 pub(super) fn of_settings_file(file: &SettingsFile) -> Result<Endpoints, ConfigError> {
     let mut found = Endpoints::default();
     let (path, Some(text)) = (&file.path, file.toml()) else { return Ok(found) };
-    // Whoever reads the other settings of the file has refused it if it is no TOML.
+    // The reader of the other settings has refused a file that is no TOML.
     let Ok(document) = DeTable::parse(text) else { return Ok(found) };
-    let Some(DeValue::Array(tables)) = document.get_ref().get(WEBHOOKS).map(Spanned::get_ref) else {
-        return Ok(found);
-    };
     let mut names = BTreeSet::new();
-    for item in tables.iter() {
-        let DeValue::Table(table) = item.get_ref() else { continue };
-        let keys = Keys::new(path, text, WEBHOOKS, (item.span().start, table));
+    for table in tables(document.get_ref(), WEBHOOKS) {
+        let keys = Keys::new(path, text, WEBHOOKS, table);
         if found.endpoints.len() == ENDPOINTS_MAX {
             return Err(keys.invalid(keys.prefix, keys.start, format!("at most {ENDPOINTS_MAX} webhooks")));
         }
@@ -57,12 +50,7 @@ pub(super) fn of_settings_file(file: &SettingsFile) -> Result<Endpoints, ConfigE
 }
 
 fn endpoint(keys: &Keys<'_>) -> Result<EndpointSettings, ConfigError> {
-    let name_expected = format!("1 to {NAME_MAX_BYTES} letters, digits, '-' or '_'");
-    let name = keys.required("name", &name_expected, |value| {
-        let is_sign = |byte: u8| byte.is_ascii_alphanumeric() || b"-_".contains(&byte);
-        let name = value.as_str().filter(|name| name.len() <= NAME_MAX_BYTES && name.bytes().all(is_sign))?;
-        (!name.is_empty()).then(|| name.to_owned())
-    })?;
+    let name = keys.name(NAME_MAX_BYTES)?.to_owned();
     let url_expected = "a URL: https://, a host, and no user";
     let url = keys.required("url", url_expected, |value| EndpointUrl::parse(value.as_str()?))?;
     let allow_private = keys.optional("allow_private", "true or false", DeValue::as_bool)?.unwrap_or(false);
@@ -86,18 +74,12 @@ fn endpoint(keys: &Keys<'_>) -> Result<EndpointSettings, ConfigError> {
         Mode::ALL.into_iter().find(|mode| mode.word() == word)
     })?;
     let settle = keys.optional("settle", "a time from 0 to 1h, like \"5s\"", |value| {
-        let text = value.as_str()?;
-        let settle = if matches!(text, "0" | "0s") { Duration::ZERO } else { period(text).ok()? };
-        (settle <= SETTLE_MAX).then_some(settle)
+        time(value).filter(|settle| *settle <= SETTLE_MAX)
     })?;
     let (format, batch_max) = form(keys)?;
     let (headers, tls) = (headers(keys)?, client_tls(keys)?);
-    let selector = keys.optional("selector", "a table, like { type = [\"pump\"] }", |value| match value {
-        DeValue::Table(table) => Some(table),
-        _ => None,
-    })?;
-    let selector = match selector {
-        Some(table) => selector_of(&keys.inner("selector", ("webhook.selector", table)))?,
+    let selector = match keys.selector("webhook.selector")? {
+        Some(keys) => selector_of(&keys)?,
         None => Filter::default(),
     };
     keys.refuse_others()?;
@@ -198,17 +180,11 @@ fn client_tls(keys: &Keys<'_>) -> Result<ClientTls, ConfigError> {
     Ok(tls)
 }
 
+/// The events are chosen by name, and when one happened is no property of a device: a selector has no status and no times.
 fn selector_of(keys: &Keys<'_>) -> Result<Filter, ConfigError> {
-    let list = |key: &'static str| {
-        let texts = keys.optional(key, "a text, or a list of texts", texts);
-        texts.map(|texts| texts.unwrap_or_default().into_iter().map(str::to_owned).collect::<Vec<_>>())
-    };
+    let named = keys.named_devices()?;
     let causes = Cause::words().collect::<Vec<_>>().join(", ");
     let selector = Filter {
-        types: list("type")?,
-        ids: list("id")?,
-        id_prefixes: list("id_prefix")?,
-        sources: list("source")?,
         close_codes: keys
             .optional("close_code", "a whole number from 0 to 65535, or a list of these", |value| {
                 let code = |value: &DeValue<'_>| value.as_integer()?.as_str().parse().ok();
@@ -226,10 +202,7 @@ fn selector_of(keys: &Keys<'_>) -> Result<Filter, ConfigError> {
                 texts(value)?.into_iter().map(|text| text.parse().ok()).collect::<Option<Vec<Network>>>()
             })?
             .unwrap_or_default(),
-        // The events are chosen by name, and when one happened is no trait of a device that an endpoint hears of.
-        status: None,
-        since: None,
-        until: None,
+        ..named
     };
     keys.refuse_others()?;
     Ok(selector)

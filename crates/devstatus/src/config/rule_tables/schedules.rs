@@ -9,8 +9,8 @@ use jiff::tz::TimeZone;
 use toml::de::DeValue;
 
 use super::super::refusal::ConfigError;
-use super::super::table_keys::{Keys, texts};
-use super::{selector, time};
+use super::super::table_keys::{Keys, texts, time};
+use super::selector;
 use alerts::{MaintenanceWindow, Schedule, Silence, WINDOW_MAX, WallMillis, WallSpan};
 
 const DAYS: [(&str, Weekday); 7] = [
