@@ -5,6 +5,7 @@ pub mod clock;
 pub mod descriptors;
 pub mod files;
 mod loopback;
+pub mod period;
 pub mod secret;
 mod sentence;
 pub mod tls;

@@ -116,13 +116,9 @@ pub(super) fn days(text: &str) -> Parsed<Duration> {
 /// A length of time with its unit, as in `24h`; series are kept for two years.
 pub(super) fn period(text: &str) -> Parsed<Duration> {
     const DAYS_MAX: u64 = 730;
-    let units = [("s", 1), ("m", 60), ("h", 3_600), ("d", SECONDS_PER_DAY)];
-    let period = units.into_iter().find_map(|(unit, length)| {
-        let number: u64 = text.strip_suffix(unit)?.parse().ok()?;
-        number.checked_mul(length)
-    });
-    let fits = period.filter(|seconds| (1..=DAYS_MAX * SECONDS_PER_DAY).contains(seconds));
-    or_expected(fits.map(Duration::from_secs), "a time up to 730d, as in 90s, 30m, 24h or 7d")
+    let longest = Duration::from_secs(DAYS_MAX * SECONDS_PER_DAY);
+    let fits = system::period::parse(text).filter(|period| !period.is_zero() && *period <= longest);
+    or_expected(fits, "a time up to 730d, as in 90s, 30m, 24h or 7d")
 }
 
 pub(super) fn boolean(text: &str) -> Parsed<bool> {

@@ -7,7 +7,7 @@ use super::super::arguments::RulesTestArgs;
 use super::super::{ConfigError, RulesTestSettings};
 use super::{BuildContext, log};
 use alerts::{GroupBy, Kind, Rule, RuleSet};
-use system::counted;
+use system::{counted, period};
 
 impl BuildContext {
     /// The rules as they were understood.
@@ -20,7 +20,7 @@ impl BuildContext {
             counted(contacts.len(), "contact policy"),
             counted(silences.len(), "silence"),
             counted(windows.len(), "window"),
-            short(*startup_grace)
+            period::text(*startup_grace)
         );
         for rule in rules {
             let _ = writeln!(text, "{}: {}", rule.name, description(rule));
@@ -55,7 +55,7 @@ fn description(rule: &Rule) -> String {
     let mut text = rule.kind.word().to_owned();
     let mut add = |name: &str, time: Duration| {
         if !time.is_zero() {
-            let _ = write!(text, ", {name} {}", short(time));
+            let _ = write!(text, ", {name} {}", period::text(time));
         }
     };
     match &rule.kind {
@@ -83,13 +83,4 @@ fn description(rule: &Rule) -> String {
         if webhooks.is_empty() { "no webhook".to_owned() } else { webhooks.join(" ") }
     );
     text
-}
-
-/// In the largest unit without a rest.
-fn short(time: Duration) -> String {
-    let seconds = time.as_secs();
-    let units = [(86_400, "d"), (3_600, "h"), (60, "m")];
-    let unit = units.into_iter().find(|(length, _)| seconds > 0 && seconds.is_multiple_of(*length));
-    let (length, unit) = unit.unwrap_or((1, "s"));
-    format!("{}{unit}", seconds / length)
 }

@@ -7,7 +7,6 @@ use std::time::Duration;
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use crate::api::devices::filter::number;
 use presence::query::Filter;
 use presence::settle::{SETTLE_MAX, Settle, StatusChange};
 use presence::{DeviceName, Status};
@@ -20,15 +19,7 @@ const RECHECK: Duration = Duration::from_millis(200);
 
 /// Reads a time as in `90s`, `5m` or `1h`, of at most [`SETTLE_MAX`].
 pub fn period(text: &str) -> Option<Duration> {
-    let (digits, unit) = text.split_at_checked(text.len().checked_sub(1)?)?;
-    let seconds = match unit {
-        "s" => 1,
-        "m" => 60,
-        "h" => 3_600,
-        _ => return None,
-    };
-    let period = Duration::from_secs(number::<u64>(digits)?.checked_mul(seconds)?);
-    (period <= SETTLE_MAX).then_some(period)
+    system::period::parse(text).filter(|period| *period <= SETTLE_MAX)
 }
 
 /// A change that is shown now, or later.
