@@ -70,9 +70,12 @@ async fn replay(settings: RulesTestSettings, now_millis: i64) -> Result<Report, 
     let observed = ObservedTimes::read(&*store, from, now_millis).await?;
     let mut replay = Replay::new(rules, observed, (from, now_millis));
     let mut after = HistoryPosition::BEGINNING;
+    let mut end = None;
     let mut begun = false;
     loop {
         let page = store.events(after, PAGE_MAX).await?.ok_or(RulesError::NoOrder)?;
+        // What a running service stores from now on is left out, or the reading might never end.
+        let end = *end.get_or_insert(page.begun);
         for event in &page.events {
             let received = millis_of(event.row.received_at);
             if received < from {
@@ -84,7 +87,7 @@ async fn replay(settings: RulesTestSettings, now_millis: i64) -> Result<Report, 
             }
             replay.take(event, received.min(now_millis));
         }
-        if page.events.is_empty() || page.reached == after {
+        if page.events.is_empty() || page.reached == after || page.reached >= end {
             break;
         }
         after = page.reached;
@@ -128,14 +131,10 @@ impl Replay {
 
     /// Every device as it was when that time begins: by its earlier history, or by its state if that has not changed since.
     async fn begin(&mut self, store: &dyn Store) -> Result<(), RulesError> {
-        let sink = Arc::new(LoadedDevices::default());
+        let states = Mutex::new(std::mem::take(&mut self.states));
+        let sink = Arc::new(UnchangedDevices { from: self.now.wall.0, states });
         store.load(sink.clone()).await?;
-        let loaded = std::mem::take(&mut *sink.0.lock().unwrap_or_else(PoisonError::into_inner));
-        let from = self.now.wall.0;
-        let unchanged = loaded.into_iter().filter(|device| millis_of(device.received_at) < from);
-        for device in unchanged {
-            self.states.insert(device.name, device.state);
-        }
+        self.states = std::mem::take(&mut *sink.states.lock().unwrap_or_else(PoisonError::into_inner));
         for (name, state) in &self.states {
             if let Some(observation) = observation(name, (None, state), None, None) {
                 self.engine.observe(self.now, &observation);
@@ -214,17 +213,26 @@ fn address(event: &PresenceEvent) -> Option<IpAddr> {
     }
 }
 
+fn seconds_of(millis: i64) -> UnixSeconds {
+    UnixSeconds(u32::try_from(millis / 1_000).unwrap_or(u32::MAX))
+}
+
 fn millis_of(seconds: UnixSeconds) -> i64 {
     i64::from(seconds.0) * 1_000
 }
 
-#[derive(Default)]
-struct LoadedDevices(Mutex<Vec<StoredDevice>>);
+/// Takes the state of every device that has not changed since a time.
+struct UnchangedDevices {
+    from: i64,
+    states: Mutex<HashMap<DeviceName, DeviceState>>,
+}
 
-impl LoadSink for LoadedDevices {
+impl LoadSink for UnchangedDevices {
     fn expect(&self, _devices: usize) {}
 
     fn take(&self, devices: Vec<StoredDevice>) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).extend(devices);
+        let unchanged = devices.into_iter().filter(|device| millis_of(device.received_at) < self.from);
+        let mut states = self.states.lock().unwrap_or_else(PoisonError::into_inner);
+        states.extend(unchanged.map(|device| (device.name, device.state)));
     }
 }

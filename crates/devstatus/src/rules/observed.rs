@@ -1,9 +1,10 @@
 //! When the fleet was observed, as the series says: an interval counts only if the fleet was observed all through it. Finer
 //! intervals, which are kept for shorter, fill those of the coarser ones that were observed in part.
 
-use presence::UnixSeconds;
 use server::series::{Interval, Step};
 use store::{SeriesRange, Store, StoreError};
+
+use super::{millis_of, seconds_of};
 
 /// Spans of time in which the fleet was observed: in order, apart from each other, in milliseconds since 1970.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -21,21 +22,20 @@ struct ObservedSpan {
 
 impl ObservedTimes {
     pub async fn read(store: &dyn Store, from: i64, until: i64) -> Result<Self, StoreError> {
-        let seconds = |millis: i64| UnixSeconds(u32::try_from(millis / 1_000).unwrap_or(u32::MAX));
         let mut spans = Vec::new();
         for step in Step::ALL {
             let range = SeriesRange {
                 step_seconds: step.seconds(),
-                from: step.start_of(seconds(from)),
-                to: seconds(until),
+                from: step.start_of(seconds_of(from)),
+                to: seconds_of(until),
             };
             for row in store.series(range).await? {
                 // What cannot be read was not observed.
                 let observed = Interval::unpack(&row.figures).map_or(0, |interval| interval.observed_seconds);
                 if observed >= step.seconds() {
-                    let start = i64::from(row.start.0) * 1_000;
-                    spans
-                        .push(ObservedSpan { from: start, until: start + i64::from(step.seconds()) * 1_000 });
+                    let start = millis_of(row.start);
+                    let until = start + i64::from(step.seconds()) * 1_000;
+                    spans.push(ObservedSpan { from: start, until });
                 }
             }
         }

@@ -5,10 +5,11 @@ use std::fmt::Write as _;
 use std::sync::Arc;
 
 use alerts::{AlertState, Notification, RuleSet, Suppression};
-use jiff::Timestamp;
+use presence::time_text::TimeText;
 use serde_json::json;
 use system::counted;
 
+use super::seconds_of;
 use crate::client::plain;
 
 /// Devices of a rule that are named, those with the most alerts first.
@@ -169,7 +170,6 @@ impl RuleReport {
     }
 }
 
-fn time(millis: i64) -> String {
-    let seconds = Timestamp::from_second(millis.div_euclid(1_000));
-    seconds.map_or_else(|_| "unknown".to_owned(), |time| time.to_string())
+fn time(millis: i64) -> TimeText {
+    seconds_of(millis).rfc3339()
 }
