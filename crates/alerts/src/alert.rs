@@ -20,7 +20,7 @@ pub struct Notification {
     /// The same for all notifications from the first alert of a group until all are resolved.
     pub key: u64,
     pub at: WallMillis,
-    /// Nothing is new: it fires still.
+    /// Nothing is new: the group still fires.
     pub is_repeated: bool,
     /// Those that fire, the new ones first, at most [`ALERTS_NAMED_MAX`].
     pub firing: Vec<Alert>,

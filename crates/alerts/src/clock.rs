@@ -28,7 +28,7 @@ pub struct Now {
 }
 
 impl Now {
-    /// Both clocks go alike, as in a replay of kept events.
+    /// Both clocks advance together, as in a replay of stored events.
     pub fn at_wall(wall: WallMillis) -> Self {
         Self { ticks: u64::try_from(wall.0).unwrap_or(0), wall }
     }

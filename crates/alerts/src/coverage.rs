@@ -116,11 +116,11 @@ impl Coverage {
         }
     }
 
-    /// The process stood still until now: what passed since then was not observed, and the grace begins anew.
-    pub fn resume_after_gap(&mut self, stood_still_from: u64, ticks: u64) {
+    /// The process was paused from then until now: that time was not observed, and the grace begins anew.
+    pub fn resume_after_gap(&mut self, paused_from: u64, ticks: u64) {
         let counts_from = ticks.saturating_add(millis(self.grace));
         for scope in self.scopes.iter_mut().filter(|scope| scope.counts_from.is_some()) {
-            scope.counted = scope.observed(stood_still_from);
+            scope.counted = scope.observed(paused_from);
             scope.counts_from = Some(counts_from);
         }
         self.fleet_counts_from = self.fleet_counts_from.max(counts_from);

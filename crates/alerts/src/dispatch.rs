@@ -70,7 +70,7 @@ impl Dispatch {
         let id = (rule, about.group.clone());
         let group = self.groups.entry(id.clone()).or_default();
         if is_firing {
-            // It is as it was before the end that nobody was notified of.
+            // Its end was never announced, so for the receivers nothing has changed.
             if let Some(before) = group.ended.remove(&subject) {
                 group.announced.insert(subject, before);
             } else {

@@ -25,10 +25,10 @@ use crate::service::Outages;
 
 pub use restore::AnnouncedAlert;
 
-/// A process that was not asked for longer stood still, or its machine did: nothing was observed meanwhile.
+/// If nobody called the engine for longer, the process or its machine was paused, and nothing was observed meanwhile.
 pub const TICK_GAP_MAX: Duration = Duration::from_secs(30);
 
-/// What is held back is looked at again at most once in that time, because all of it is.
+/// The engine looks again at the alerts that are held back at most once in that time, because it looks at all of them.
 const LOOK_AGAIN_EVERY_MILLIS: u64 = 1_000;
 
 /// The state of all alerts.
@@ -243,8 +243,8 @@ impl Engine {
         if let Some(leaves_at) = condition.leaves_at {
             self.deadlines.add(scope, leaves_at, due());
         }
-        if let Some(left) = condition.left_no_more_at {
-            self.deadlines.remove(scope, left, due());
+        if let Some(would_leave_at) = condition.would_leave_at {
+            self.deadlines.remove(scope, would_leave_at, due());
         }
         self.set_drop(at, &group, (condition.is_active, scope), now);
     }

@@ -179,7 +179,7 @@ impl Instances {
         self.by_rule[rule].insert(subject, Instance { about, scope, phase: Phase::Firing });
     }
 
-    /// The condition is over. What is pending ends without a word; what fires is resolved, or recovers for a while.
+    /// The condition is over. A pending alert is dropped; one that fires is resolved, or recovers for a while.
     pub fn end(
         &mut self,
         condition: Condition,

@@ -1,4 +1,4 @@
-//! Rules as they are set: kinds, thresholds, selectors, contact policies. Built and checked by who reads the settings.
+//! Rules as the settings describe them: kinds, thresholds, contact policies. The reader of the settings checks them.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -22,7 +22,7 @@ pub struct RuleSet {
     /// How long after a start or a reconnect no clock runs.
     pub startup_grace: Duration,
     pub rules: Vec<Rule>,
-    /// The first that admits a device holds for it.
+    /// The first whose selector admits a device applies to it.
     pub contacts: Vec<ContactPolicy>,
     pub silences: Vec<Silence>,
     pub windows: Vec<MaintenanceWindow>,
@@ -84,7 +84,7 @@ pub struct DropThreshold {
     pub min_devices: u32,
 }
 
-/// What alerts of a rule have in common that are announced together.
+/// What alerts of a rule must have in common to be announced together.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum GroupBy {
     /// All of the rule.

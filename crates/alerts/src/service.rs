@@ -1,4 +1,4 @@
-//! The alert about the service itself: what it does not observe, everybody must know who relies on the other alerts.
+//! The alert about the service itself: while a part of the fleet is not observed, no other alert about it can be relied on.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

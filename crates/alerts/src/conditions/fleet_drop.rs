@@ -1,5 +1,5 @@
 //! Devices of a group that are gone at once. Only those that have gone within the window take memory, and, while the rule
-//! fires, those that are gone still.
+//! fires, those that are still gone.
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
@@ -53,8 +53,8 @@ pub(crate) struct DropCondition {
     pub scope: ScopeId,
     /// When the device that has gone leaves the window.
     pub leaves_at: Option<u64>,
-    /// The same of a device that is gone no longer.
-    pub left_no_more_at: Option<u64>,
+    /// When the device that is back would have left the window.
+    pub would_leave_at: Option<u64>,
 }
 
 impl FleetDrop {
@@ -83,12 +83,12 @@ impl FleetDrop {
         if !of_group.is_active {
             self.drop_older(group, at);
         }
-        let mut condition = DropCondition { is_active: false, scope, leaves_at: None, left_no_more_at: None };
+        let mut condition = DropCondition { is_active: false, scope, leaves_at: None, would_leave_at: None };
         if change.is_gone && !self.gone.contains_key(device) {
             self.add(device.clone(), group, at);
             condition.leaves_at = Some(at.saturating_add(window));
         } else if change.is_back {
-            condition.left_no_more_at = self.take_back(device, window);
+            condition.would_leave_at = self.take_back(device, window);
         }
         condition.is_active = self.evaluate(group, at);
         condition
@@ -136,7 +136,7 @@ impl FleetDrop {
             self.take_back(device, window);
         }
         let is_active = self.evaluate(&gone.group, at);
-        Some((gone.group, DropCondition { is_active, scope, leaves_at: None, left_no_more_at: None }))
+        Some((gone.group, DropCondition { is_active, scope, leaves_at: None, would_leave_at: None }))
     }
 
     /// True once both thresholds are reached, and until less than half of one of them is gone.

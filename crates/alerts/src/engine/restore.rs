@@ -1,5 +1,4 @@
-//! What outlives a process: the alerts that were announced, so that the next process announces none of them again and resolves
-//! each.
+//! The announced alerts, as one process hands them to the next, which announces none of them again and resolves each.
 
 use std::sync::Arc;
 

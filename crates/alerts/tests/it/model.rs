@@ -134,7 +134,7 @@ fn expected(actions: &[Action]) -> Firing {
         if runs || toggled.is_some() {
             let online = connected.iter().filter(|is_connected| **is_connected).count();
             let factor = if is_drop { 2 } else { 1 };
-            // A clock that stands keeps those in the window that would leave it.
+            // A stopped clock leaves those in the window that would leave it.
             let gone_now = gone(is_drop, &gone_at);
             is_drop = gone_now * factor >= DROP_DEVICES
                 && gone_now * 100 * factor >= (online + gone_now) * DROP_PERCENT;

@@ -53,7 +53,7 @@ struct Truth {
 impl Truth {
     fn new(seed: u64) -> Self {
         let mut random = StdRng::seed_from_u64(seed);
-        // Each hour belongs to one cause of trouble beyond single devices, so that what follows from it can be told.
+        // Each hour has one cause of trouble beyond single devices, so that the test knows what follows from it.
         let (mut broker, mut service) = (Vec::new(), Vec::new());
         let mut sites = vec![Vec::new(); SITES];
         for start in (7_200..MONTH - 43_200).step_by(43_200) {

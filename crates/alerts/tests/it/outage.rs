@@ -54,7 +54,7 @@ fn a_device_that_stays_away_after_an_outage_is_announced_once_it_was_seen_away_f
 }
 
 #[test]
-fn pending_alerts_say_why_their_clocks_stand() {
+fn pending_alerts_say_why_their_clocks_are_stopped() {
     let mut scene = fleet();
     scene.disconnect("7");
     let reason = |scene: &Scene| {
@@ -82,7 +82,7 @@ fn one_of_two_sources_that_is_away_is_named_and_holds_up_its_own_devices_alone()
 }
 
 #[test]
-fn a_process_that_stood_still_has_observed_nothing_meanwhile() {
+fn a_process_that_was_paused_has_observed_nothing_meanwhile() {
     let mut scene = fleet();
     scene.disconnect("7");
     scene.pass(10);

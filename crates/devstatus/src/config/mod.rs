@@ -5,7 +5,7 @@
 //! files hold; `grammar` hands them to clap as defaults, so that every text is read by the same parser in `value`; `build`
 //! combines the values into the types of the modules that use them.
 //!
-//! No text that came in is ever repeated in an error, because a token may stand in any place by mistake. An error names the
+//! No text that came in is ever repeated in an error, because a token may be in any place by mistake. An error names the
 //! place and what was expected there; the name of an unknown key or flag is shown only when it cannot be a token.
 
 mod arguments;
@@ -67,9 +67,9 @@ pub struct Settings {
     pub http: HttpSettings,
     pub store: StoreSettings,
     pub log: LogSettings,
-    /// Who is told of what changes.
+    /// The endpoints that are notified of changes.
     pub webhooks: Vec<EndpointSettings>,
-    /// What is to be alerted of.
+    /// The alert rules.
     pub rules: RuleSet,
     /// Show what messages are, and do nothing else.
     pub dry_run: Option<DryRunSettings>,
@@ -78,7 +78,7 @@ pub struct Settings {
 /// How a dry run ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct DryRunSettings {
-    /// How long it lasts; `None`: until told to stop.
+    /// How long it lasts; `None`: until it is stopped.
     pub duration: Option<Duration>,
 }
 
@@ -100,7 +100,7 @@ pub struct SimulateSettings {
     /// The broker to publish to, and as whom.
     pub source: SourceSettings,
     pub fleet: FleetSettings,
-    /// How long to publish once every device is published; `None`: until told to stop.
+    /// How long to publish once every device is published; `None`: until it is stopped.
     pub duration: Option<Duration>,
     pub log: LogSettings,
 }

@@ -32,7 +32,7 @@ const COUNT_MAX: u32 = 1_000;
 const GROUP_WAIT: Duration = Duration::from_secs(30);
 const GROUP_INTERVAL: Duration = Duration::from_secs(300);
 const REPEAT_INTERVAL: Duration = Duration::from_secs(4 * 3_600);
-/// More often an announcement that nothing has changed serves nobody.
+/// A repetition says that nothing has changed; more often than this it is noise.
 const REPEAT_INTERVAL_MIN: Duration = Duration::from_secs(300);
 /// A device that says so is not down.
 const EXCLUDED_CAUSE: &str = "asleep";
@@ -89,7 +89,7 @@ impl<'a> Tables<'a> {
         }
     }
 
-    /// What the tables of that key are called.
+    /// The names of the tables of that key.
     fn names(&self, key: &str) -> BTreeSet<&'a str> {
         tables(self.document, key).filter_map(|(_, table)| table.get("name")?.get_ref().as_str()).collect()
     }

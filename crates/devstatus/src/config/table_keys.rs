@@ -1,4 +1,5 @@
-//! The keys of one table of `devstatus.toml`: each is asked for by name and checked, and what nobody has asked for is refused.
+//! The keys of one table of `devstatus.toml`: the reader of the table asks for each by name and checks it, and any other key is
+//! refused.
 
 use std::borrow::Cow;
 use std::cell::RefCell;
@@ -33,7 +34,7 @@ pub(super) fn time(value: &DeValue<'_>) -> Option<Duration> {
     if matches!(text, "0" | "0s") { Some(Duration::ZERO) } else { period(text).ok() }
 }
 
-/// The keys of one table, and which of them anybody has asked for.
+/// The keys of one table, and those that its reader has asked for.
 pub(super) struct Keys<'a> {
     path: &'a Path,
     text: &'a str,
@@ -80,7 +81,7 @@ impl<'a> Keys<'a> {
         self.optional(key, expected, parse)?.ok_or_else(missing)
     }
 
-    /// Refuses what nobody has asked for.
+    /// Refuses a key that the reader has not asked for.
     pub fn refuse_others(&self) -> Result<(), ConfigError> {
         let known = self.asked.borrow();
         let unknown = self.table.iter().find(|(key, _)| !known.contains(&key.get_ref().as_ref()));
@@ -129,7 +130,7 @@ impl<'a> Keys<'a> {
         })
     }
 
-    /// Those of a table that is the value of a key.
+    /// The keys of a table that is the value of a key.
     fn inner(&self, key: &str, (prefix, table): (&'static str, &'a DeTable<'a>)) -> Keys<'a> {
         let start = self.entry(key).map_or(self.start, |(key, _)| key.span().start);
         Keys::new(self.path, self.text, prefix, (start, table))

@@ -10,7 +10,7 @@ use system::secret::Secret;
 /// the same name takes it. A table is no value; its name is refused as an unknown key.
 pub(super) fn read(text: &str) -> Result<Vec<FileEntry>, SyntaxError> {
     let mut entries = entries(text, &parse(text)?, |key, value| {
-        // Those are read by who knows them.
+        // These have readers of their own.
         let tables = [PROFILES, SOURCES, WEBHOOKS, RULES, CONTACTS, SILENCES, WINDOWS];
         (tables.contains(&key) && is_tables(value)) || key == STARTUP_GRACE
     })?;

@@ -156,7 +156,7 @@ fn headers(keys: &Keys<'_>) -> Result<HeaderMap, ConfigError> {
     Ok(headers)
 }
 
-/// Whom the endpoint is vouched for by, and the certificate that it is shown.
+/// The authorities that vouch for the endpoint, and the certificate that the service shows it.
 fn client_tls(keys: &Keys<'_>) -> Result<ClientTls, ConfigError> {
     let path = |key: &'static str| {
         keys.optional(key, "the path of a PEM file", |value| Some(PathBuf::from(value.as_str()?)))

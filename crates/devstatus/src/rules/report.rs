@@ -33,7 +33,7 @@ struct RuleReport {
     notifications: usize,
     alerts: usize,
     /// Alerts about what began before the time that was tried.
-    standing: usize,
+    began_before: usize,
     by_subject: BTreeMap<String, u64>,
     held_back: BTreeMap<Suppression, u64>,
 }
@@ -52,7 +52,7 @@ impl Report {
             kind: rule.kind.word(),
             notifications: 0,
             alerts: 0,
-            standing: 0,
+            began_before: 0,
             by_subject: BTreeMap::new(),
             held_back: BTreeMap::new(),
         };
@@ -68,7 +68,7 @@ impl Report {
         for alert in notification.firing.iter().take(notification.begun_total) {
             debug_assert_eq!(alert.state, AlertState::Firing);
             if alert.since.0 < from {
-                rule.standing += 1;
+                rule.began_before += 1;
                 continue;
             }
             rule.alerts += 1;
@@ -113,8 +113,8 @@ impl Report {
                 counted(rule.alerts, "alert"),
                 counted(rule.by_subject.len(), rule.subject())
             );
-            if rule.standing > 0 {
-                let _ = write!(text, ", {} about what began before", rule.standing);
+            if rule.began_before > 0 {
+                let _ = write!(text, ", {} about what began before", rule.began_before);
             }
             for (reason, times) in &rule.held_back {
                 let _ = write!(text, ", {times} held back by {}", reason.word());
@@ -141,7 +141,7 @@ impl Report {
                 "kind": rule.kind,
                 "notifications": rule.notifications,
                 "alerts": rule.alerts,
-                "standing": rule.standing,
+                "began_before": rule.began_before,
                 "by_subject": rule.by_subject,
                 "held_back": held_back,
             })
