@@ -5,13 +5,16 @@
 use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
 
-use crate::{DeviceName, Status};
+use crate::{Device, DeviceName, Status};
 
 /// The longest time that a disconnect may be held back.
 pub const SETTLE_MAX: Duration = Duration::from_secs(3_600);
 
 /// The times of events are whole seconds, so a disconnect may have come almost a second later than its time says.
 const GRANULARITY_MS: i64 = 1_000;
+
+/// A device can be connected again while its connect has not been read yet. Its disconnect is looked at again after this.
+const RECHECK: Duration = Duration::from_millis(200);
 
 /// What is known of a change when it comes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -21,6 +24,15 @@ pub struct StatusChange {
     pub previous: Option<Status>,
     /// When it was received, in milliseconds since 1970.
     pub at_ms: i64,
+}
+
+/// What happens to a disconnect that has lasted long enough, if the device is known to be connected again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum IfConnected {
+    /// It waits for the connect, which the caller reads next and which decides.
+    Wait,
+    /// It is dropped, because the caller reads nothing before there is room.
+    Drop,
 }
 
 /// Disconnects that have not lasted long enough yet. `T` is what is announced, `M` a mark of where it was read.
@@ -104,6 +116,33 @@ impl<T, M> Settle<T, M> {
         let (place, device) = self.by_due.first_key_value()?;
         let undecided = self.undecided.get(device)?;
         (place.due_ms <= now_ms).then_some(&undecided.item)
+    }
+
+    /// Takes the disconnects that have lasted long enough at that time and returns those whose devices are still disconnected.
+    /// `status_of` gives the status of a device now; a device without one was forgotten.
+    pub fn take_still_disconnected(
+        &mut self,
+        now_ms: i64,
+        if_connected: IfConnected,
+        status_of: impl Fn(Device<'_>) -> Option<Status>,
+    ) -> Vec<T> {
+        let mut lasted = Vec::new();
+        while let Some((_, device)) =
+            self.by_due.first_key_value().filter(|(place, _)| place.due_ms <= now_ms)
+        {
+            let status = status_of(device.device());
+            if status == Some(Status::Connected) && if_connected == IfConnected::Wait {
+                break;
+            }
+            lasted.extend(self.take_due(now_ms).filter(|_| status == Some(Status::Disconnected)));
+        }
+        lasted
+    }
+
+    /// How long it is until something may be due; `None`: nothing is undecided.
+    pub fn due_in(&self, now_ms: i64) -> Option<Duration> {
+        let wait_ms = self.next_due_ms()?.saturating_sub(now_ms);
+        Some(Duration::from_millis(u64::try_from(wait_ms).unwrap_or(0)).max(RECHECK))
     }
 
     /// When the next one is due.

@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 
-use presence::settle::{Settle, StatusChange};
+use presence::settle::{IfConnected, Settle, StatusChange};
 use presence::{DeviceName, Status};
 use proptest::prelude::*;
 
@@ -142,4 +142,28 @@ fn a_disconnect_that_is_due_with_the_connect_has_lasted() {
     let (mut forgotten, _) = settle();
     forgotten.forget(&name(0));
     assert!(forgotten.is_empty());
+}
+
+#[test]
+fn what_has_lasted_is_taken_by_the_status_that_the_device_has_now() {
+    let off = StatusChange { status: Status::Disconnected, previous: Some(Status::Connected), at_ms: 0 };
+    let due = |if_connected, statuses: [Option<Status>; DEVICES]| {
+        let mut settle = Settle::new(Duration::from_secs(5));
+        for device in 0..DEVICES {
+            assert_eq!(settle.offer(name(device), off, device, device), None);
+        }
+        assert_eq!(settle.due_in(0), Some(Duration::from_secs(6)));
+        assert_eq!(settle.due_in(6_000), Some(Duration::from_millis(200)));
+        let taken = settle.take_still_disconnected(6_000, if_connected, |device| {
+            statuses[device.id.parse::<usize>().unwrap()]
+        });
+        (taken, settle.len())
+    };
+    let (off, on) = (Some(Status::Disconnected), Some(Status::Connected));
+    assert_eq!(due(IfConnected::Wait, [off, off, off]), (vec![0, 1, 2], 0));
+    // The connect is about to be read; what comes behind it waits for it, too.
+    assert_eq!(due(IfConnected::Wait, [off, on, off]), (vec![0], 2));
+    assert_eq!(due(IfConnected::Drop, [off, on, off]), (vec![0, 2], 0));
+    // A device without a status was forgotten.
+    assert_eq!(due(IfConnected::Wait, [off, None, off]), (vec![0, 2], 0));
 }

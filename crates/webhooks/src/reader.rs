@@ -4,8 +4,8 @@
 use std::time::Duration;
 
 use presence::history::{EventPage, HistoryPosition, StoredEvent};
-use presence::settle::{Settle, StatusChange};
-use presence::{DeviceName, Status};
+use presence::settle::{IfConnected, Settle, StatusChange};
+use presence::{Device, DeviceName, Status};
 use server::feed::resume::{GapReason, HistoryTail};
 use system::clock;
 
@@ -21,9 +21,6 @@ const PAGE_EVENTS: usize = BATCH_MAX;
 /// Disconnects that may be undecided, for all endpoints together: some 500 bytes each. An endpoint with its share reads on once
 /// some are decided.
 const UNDECIDED_MAX: usize = 200_000;
-
-/// Of a device that was connected again and whose connect is not in the history yet: looked at again after this.
-const UNDECIDED_RECHECK: Duration = Duration::from_millis(200);
 
 /// A place in the history, and what was read before it and is not decided.
 pub struct HistoryReader<'a> {
@@ -122,8 +119,7 @@ impl<'a> HistoryReader<'a> {
 
     /// How long it is until something may be due; `None`: nothing is undecided.
     pub fn due_in(&self) -> Option<Duration> {
-        let wait_ms = self.settle.next_due_ms()?.saturating_sub(clock::now_millis());
-        Some(Duration::from_millis(u64::try_from(wait_ms).unwrap_or(0)).max(UNDECIDED_RECHECK))
+        self.settle.due_in(clock::now_millis())
     }
 
     /// Notes that something is missing before this place.
@@ -194,18 +190,10 @@ impl<'a> HistoryReader<'a> {
 
     /// Disconnects that have lasted long enough by now, as far as the device is still disconnected.
     fn due_by_clock(&mut self, now_ms: i64, if_connected: IfConnected) -> Vec<Change> {
-        let mut due = Vec::new();
-        while let Some(change) = self.settle.peek_due(now_ms) {
-            let status = self.all.registry.read(change.device.device(), |record| record.resolve().status);
-            if status == Some(Status::Connected) && if_connected == IfConnected::Wait {
-                break;
-            }
-            let Some(change) = self.settle.take_due(now_ms) else { break };
-            // A device that is in no registry was forgotten.
-            if status == Some(Status::Disconnected) && self.endpoint.admits(&change.device) {
-                due.push(change);
-            }
-        }
+        let registry = &self.all.registry;
+        let status_of = |device: Device<'_>| registry.read(device, |record| record.resolve().status);
+        let mut due = self.settle.take_still_disconnected(now_ms, if_connected, status_of);
+        due.retain(|change| self.endpoint.admits(&change.device));
         due
     }
 }
@@ -223,13 +211,4 @@ async fn page_after(all: &Webhooks, after: HistoryPosition, limit: usize) -> Opt
             Err(error) => all.wait_for_store(&error).await,
         }
     }
-}
-
-/// What happens to a disconnect of a device that the registry knows to be connected again.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum IfConnected {
-    /// It waits for the connect, which comes out of the history and decides.
-    Wait,
-    /// It is dropped: the history is not read on before there is room.
-    Drop,
 }

@@ -8,14 +8,11 @@ use std::time::Duration;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use presence::query::Filter;
-use presence::settle::{SETTLE_MAX, Settle, StatusChange};
-use presence::{DeviceName, Status};
+use presence::settle::{IfConnected, SETTLE_MAX, Settle, StatusChange};
+use presence::{Device, DeviceName, Status};
 use server::feed::resume::StreamPosition;
 use server::registry::{DeviceRegistry, Snapshot};
 use system::clock;
-
-/// A device that was connected again and whose connect has not been read yet is looked at again after this.
-const RECHECK: Duration = Duration::from_millis(200);
 
 /// Reads a time as in `90s`, `5m` or `1h`, of at most [`SETTLE_MAX`].
 pub fn period(text: &str) -> Option<Duration> {
@@ -29,15 +26,6 @@ pub struct SettledChange {
     pub previous: Option<Status>,
     /// Its share of what all streams may hold back; `None`: there was none left.
     _share: Option<OwnedSemaphorePermit>,
-}
-
-/// What happens to a disconnect of a device that the registry knows to be connected again.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum IfConnected {
-    /// It waits for the connect, which is read next and decides.
-    Wait,
-    /// It is dropped, as nothing is read before there is room.
-    Drop,
 }
 
 /// The disconnects that one stream holds back.
@@ -105,33 +93,25 @@ impl Settling {
         } else {
             self.settle.forget(&DeviceName::of(device.device()));
         }
-        let wanted = |change: &SettledChange| self.wanted.admits(&change.device.traits(&self.wanted));
-        shown.retain(wanted);
+        shown.retain(|change| self.is_wanted(change));
         shown
     }
 
     /// The disconnects that have lasted long enough by now, as far as the device is still disconnected.
     pub fn due(&mut self, registry: &DeviceRegistry, if_connected: IfConnected) -> Vec<SettledChange> {
-        let now_ms = clock::now_millis();
-        let mut due = Vec::new();
-        while let Some(change) = self.settle.peek_due(now_ms) {
-            let status = registry.read(change.device.device(), |record| record.resolve().status);
-            if status == Some(Status::Connected) && if_connected == IfConnected::Wait {
-                break;
-            }
-            let Some(change) = self.settle.take_due(now_ms) else { break };
-            if status == Some(Status::Disconnected) && self.wanted.admits(&change.device.traits(&self.wanted))
-            {
-                due.push(change);
-            }
-        }
+        let status_of = |device: Device<'_>| registry.read(device, |record| record.resolve().status);
+        let mut due = self.settle.take_still_disconnected(clock::now_millis(), if_connected, status_of);
+        due.retain(|change| self.is_wanted(change));
         due
+    }
+
+    fn is_wanted(&self, change: &SettledChange) -> bool {
+        self.wanted.admits(&change.device.traits(&self.wanted))
     }
 
     /// How long it is until something may be due; `None`: nothing is held back.
     pub fn due_in(&self) -> Option<Duration> {
-        let wait_ms = self.settle.next_due_ms()?.saturating_sub(clock::now_millis());
-        Some(Duration::from_millis(u64::try_from(wait_ms).unwrap_or(0)).max(RECHECK))
+        self.settle.due_in(clock::now_millis())
     }
 
     /// The id with which a client goes on that has been shown everything up to a position.

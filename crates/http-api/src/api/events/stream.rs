@@ -12,13 +12,14 @@ use tokio::time::{Instant, sleep_until, timeout_at};
 
 use super::frame;
 use super::replay::HistoryReplay;
-use super::settling::{IfConnected, SettledChange, Settling};
+use super::settling::{SettledChange, Settling};
 use super::walk::Walk;
 use crate::api::devices::view::Viewer;
 use crate::context::Context;
 use presence::Status;
 use presence::history::HistoryPosition;
 use presence::query::Filter;
+use presence::settle::IfConnected;
 use server::feed::resume::{GapReason, Resumption, StreamPosition};
 use server::feed::{Behind, Change, ChangeBatch, ChangeReader, SHOWN_AT_ONCE};
 use server::registry::Snapshot;
