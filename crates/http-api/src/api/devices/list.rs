@@ -11,6 +11,7 @@ use futures_util::stream;
 use serde::Serialize;
 use utoipa::ToSchema;
 
+use super::filter::FilterParameters;
 use super::format::ListFormat;
 use super::view::{DeviceView, Viewer};
 use super::{cursor, filter};
@@ -76,14 +77,7 @@ pub struct PageView<'a> {
     operation_id = "devices",
     tag = "devices",
     params(
-        ("type" = Option<Vec<String>>, Query, style = Form, explode, description = "Of this type; of one of them, if given more than once, as with each of the parameters up to `address`, 100 times at most"),
-        ("source" = Option<Vec<String>>, Query, style = Form, explode, description = "From this source"),
-        ("id" = Option<Vec<String>>, Query, style = Form, explode, description = "With this id"),
-        ("id_prefix" = Option<Vec<String>>, Query, style = Form, explode, description = "Whose id begins so"),
-        ("status" = Option<Vec<String>>, Query, style = Form, explode, description = "`connected` or `disconnected`"),
-        ("close_code" = Option<Vec<u16>>, Query, style = Form, explode, description = "Disconnected with this close code"),
-        ("cause" = Option<Vec<String>>, Query, style = Form, explode, description = "Disconnected for a cause of this class"),
-        ("address" = Option<Vec<String>>, Query, style = Form, explode, description = "Connected from this address, or from this block of addresses (CIDR)"),
+        FilterParameters,
         ("since" = Option<String>, Query, description = "With a status decided then or later (RFC 3339)"),
         ("until" = Option<String>, Query, description = "With a status decided before (RFC 3339)"),
         ("sort" = Option<String>, Query, description = "`id`: by type, then id, the default; `since`: by the time of the status; `-id`, `-since`: from the end"),

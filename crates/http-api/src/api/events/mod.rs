@@ -16,7 +16,7 @@ use axum::response::{IntoResponse, Response};
 use serde_json::value::RawValue;
 
 use self::stream::Wish;
-use super::devices::filter;
+use super::devices::filter::{self, FilterParameters};
 use super::devices::view::Viewer;
 use super::parameters::Parameters;
 use crate::context::Context;
@@ -64,14 +64,7 @@ const BUFFERING: HeaderName = HeaderName::from_static("x-accel-buffering");
     operation_id = "events",
     tag = "devices",
     params(
-        ("type" = Option<Vec<String>>, Query, style = Form, explode, description = "Of this type; of one of them, if given more than once, as with each of the parameters up to `address`, 100 times at most"),
-        ("source" = Option<Vec<String>>, Query, style = Form, explode, description = "From this source"),
-        ("id" = Option<Vec<String>>, Query, style = Form, explode, description = "With this id"),
-        ("id_prefix" = Option<Vec<String>>, Query, style = Form, explode, description = "Whose id begins so"),
-        ("status" = Option<Vec<String>>, Query, style = Form, explode, description = "`connected` or `disconnected`"),
-        ("close_code" = Option<Vec<u16>>, Query, style = Form, explode, description = "Disconnected with this close code"),
-        ("cause" = Option<Vec<String>>, Query, style = Form, explode, description = "Disconnected for a cause of this class"),
-        ("address" = Option<Vec<String>>, Query, style = Form, explode, description = "Connected from this address, or from this block of addresses (CIDR)"),
+        FilterParameters,
         ("settle" = Option<String>, Query, description = "`0s` to `1h`: a disconnect is shown once it has lasted that long, and a connect before that cancels it without an event"),
         ("snapshot" = Option<bool>, Query, description = "`true`: every device first"),
         ("Last-Event-ID" = Option<String>, Header, description = "The id of the last event that was received")
