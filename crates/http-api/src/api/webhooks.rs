@@ -1,5 +1,6 @@
 //! `/api/v1/webhooks`: what becomes of the deliveries to each endpoint, and what can be asked of whoever delivers.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use axum::Json;
@@ -9,10 +10,12 @@ use jiff::Timestamp;
 use presence::UnixSeconds;
 use serde::{Deserialize, Serialize};
 use tokio::time::timeout;
-use utoipa::{IntoParams, ToSchema};
+use utoipa::openapi::{RefOr, Response};
+use utoipa::{IntoParams, IntoResponses, ToSchema};
 use webhooks::desk::{Attempt, EndpointView, NotTaken, Order, Outcome};
 use webhooks::{DeadLetter, EventPlace};
 
+use super::described;
 use super::parameters::{NoParameters, Parameters};
 use crate::context::Context;
 use crate::error::{Error, Problem};
@@ -34,6 +37,22 @@ impl<S: Send + Sync> FromRequestParts<S> for WebhookPath {
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Error> {
         let Path(path) = Path::from_request_parts(parts, state).await.map_err(|_not_utf_8| Error::BadPath)?;
         Ok(path)
+    }
+}
+
+/// How a name is answered that no endpoint has.
+impl IntoResponses for WebhookPath {
+    fn responses() -> BTreeMap<String, RefOr<Response>> {
+        [("404".to_owned(), described::problem("There is no such endpoint").into())].into()
+    }
+}
+
+/// How an order is answered that this instance cannot carry out now.
+struct DeliveryUnavailable;
+
+impl IntoResponses for DeliveryUnavailable {
+    fn responses() -> BTreeMap<String, RefOr<Response>> {
+        [("503".to_owned(), described::problem("Whoever delivers is busy or elsewhere").into())].into()
     }
 }
 
@@ -177,7 +196,7 @@ pub async fn list(State(context): State<Context>, _: NoParameters) -> Json<Webho
     params(WebhookPath),
     responses(
         (status = 200, description = "The newest attempts, and the dead letters", body = WebhookDeliveries),
-        (status = 404, description = "There is no such endpoint", body = Problem, content_type = "application/problem+json")
+        WebhookPath
     )
 )]
 pub async fn deliveries(
@@ -203,8 +222,8 @@ pub async fn deliveries(
     params(WebhookPath),
     responses(
         (status = 200, description = "Whether the endpoint has taken it", body = WebhookOutcome),
-        (status = 404, description = "There is no such endpoint", body = Problem, content_type = "application/problem+json"),
-        (status = 503, description = "Whoever delivers is busy or elsewhere", body = Problem, content_type = "application/problem+json")
+        WebhookPath,
+        DeliveryUnavailable
     )
 )]
 pub async fn test(
@@ -226,8 +245,8 @@ pub async fn test(
     params(WebhookPath),
     responses(
         (status = 200, description = "It is enabled", body = WebhookOutcome),
-        (status = 404, description = "There is no such endpoint", body = Problem, content_type = "application/problem+json"),
-        (status = 503, description = "Whoever delivers is busy or elsewhere", body = Problem, content_type = "application/problem+json")
+        WebhookPath,
+        DeliveryUnavailable
     )
 )]
 pub async fn enable(
@@ -255,7 +274,7 @@ pub async fn enable(
     responses(
         (status = 200, description = "Whether the endpoint has taken the message, or is given what was since", body = WebhookOutcome),
         (status = 404, description = "There is no such endpoint or dead letter, or its event is gone", body = Problem, content_type = "application/problem+json"),
-        (status = 503, description = "Whoever delivers is busy or elsewhere", body = Problem, content_type = "application/problem+json")
+        DeliveryUnavailable
     )
 )]
 pub async fn redeliver(
