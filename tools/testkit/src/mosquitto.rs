@@ -86,12 +86,26 @@ impl Mosquitto {
 
     /// With these statuses retained.
     pub fn retaining<'a>(self, statuses: impl IntoIterator<Item = (Device<'a>, String)>) -> Self {
+        self.retain(&statuses.into_iter().collect::<Vec<_>>());
+        self
+    }
+
+    /// Publishes these statuses as retained messages; returns once the broker has them.
+    pub fn retain(&self, statuses: &[(Device<'_>, String)]) {
         let mut publisher = self.publisher();
         for (device, payload) in statuses {
             publisher.retain(&device.topic(), payload);
         }
         publisher.flush();
-        self
+    }
+
+    /// The same with messages that are not retained.
+    pub fn publish(&self, statuses: &[(Device<'_>, String)]) {
+        let mut publisher = self.publisher();
+        for (device, payload) in statuses {
+            publisher.publish(&device.topic(), payload);
+        }
+        publisher.flush();
     }
 
     /// The URL for `--broker`; over TLS by name, so that the name is verified.

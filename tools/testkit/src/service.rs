@@ -144,6 +144,13 @@ impl Launch {
         }
     }
 
+    /// Starts the service and waits until it has read everything.
+    pub fn start_ready(self) -> Service {
+        let service = self.start();
+        service.wait_until_ready();
+        service
+    }
+
     /// Starts the service and waits until it ends by itself.
     pub fn run(self) -> Ended {
         self.spawn().wait()

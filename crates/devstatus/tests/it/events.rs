@@ -19,17 +19,8 @@ const FAN: Device<'_> = Device { kind: "fan", id: "f-4" };
 /// A service that has read everything, and its broker.
 fn ready(arguments: &[&str]) -> (Mosquitto, Service) {
     let broker = Mosquitto::start();
-    let service = Launch::to(&broker.url()).arguments(arguments).start();
-    service.wait_until_ready();
+    let service = Launch::to(&broker.url()).arguments(arguments).start_ready();
     (broker, service)
-}
-
-fn publish(broker: &Mosquitto, statuses: &[(Device<'_>, String)]) {
-    let mut publisher = broker.publisher();
-    for (device, payload) in statuses {
-        publisher.publish(&device.topic(), payload);
-    }
-    publisher.flush();
 }
 
 fn wait_until_changed(service: &Service, changes: u64) {
@@ -41,7 +32,7 @@ fn wait_until_changed(service: &Service, changes: u64) {
 fn a_change_shows_the_device_as_the_resource_of_the_device_does() {
     let (broker, service) = ready(&[]);
     let mut stream = EventStream::open(service.address(), "");
-    publish(&broker, &[(PUMP, PUMP.connect(1)), (PUMP, PUMP.disconnect(1, 2))]);
+    broker.publish(&[(PUMP, PUMP.connect(1)), (PUMP, PUMP.disconnect(1, 2))]);
     let first = stream.expect("change");
     assert_eq!(first.data["previous_status"], json!(null));
     let mut second = stream.expect("change");
@@ -51,7 +42,7 @@ fn a_change_shows_the_device_as_the_resource_of_the_device_does() {
     second.data.as_object_mut().unwrap().remove("previous_status");
     assert_eq!(second.data, service.get("/api/v1/devices/pump/p-1").json());
     // What is known changes nothing, and a new session of a connected device does.
-    publish(&broker, &[(PUMP, PUMP.disconnect(1, 2)), (PUMP, PUMP.connect(5)), (PUMP, PUMP.connect(6))]);
+    broker.publish(&[(PUMP, PUMP.disconnect(1, 2)), (PUMP, PUMP.connect(5)), (PUMP, PUMP.connect(6))]);
     let since = [stream.expect("change"), stream.expect("change")].map(|event| event.data["since"].clone());
     assert_eq!(since, [json!("2026-11-23T17:00:05.186Z"), json!("2026-11-23T17:00:06.186Z")]);
 }
@@ -81,13 +72,13 @@ fn a_stream_shows_matching_changes_in_order() {
     ];
     let mut streams: Vec<_> =
         wanted.iter().map(|(query, _)| EventStream::open(service.address(), query)).collect();
-    publish(&broker, &statuses);
+    broker.publish(&statuses);
     // All of them want this one, so nothing else was on its way before it.
     let end = Device::new("fan", "p-q");
     let mut all = EventStream::open(service.address(), "type=fan");
     let order = ["pump/p-1", "valve/p-3", "pump/q-2", "pump/p-1", "valve/p-3"];
     wait_until_changed(&service, 5);
-    publish(&broker, &[(end, end.connect(9))]);
+    broker.publish(&[(end, end.connect(9))]);
     all.expect("change");
     for (stream, (query, wanted)) in streams.iter_mut().zip(wanted) {
         let seen = stream.changes(wanted.len());
@@ -126,7 +117,7 @@ fn one_stream_too_many_is_refused_until_another_has_ended() {
     assert!(service.get("/metrics").text().contains(refused));
     drop(stream);
     service.wait_until("there is room again", || {
-        publish(&broker, &[(PUMP, PUMP.connect(1))]);
+        broker.publish(&[(PUMP, PUMP.connect(1))]);
         EventStream::ask(service.address(), "", None).is_ok()
     });
 }
@@ -135,16 +126,16 @@ fn one_stream_too_many_is_refused_until_another_has_ended() {
 fn a_stream_resumes_after_the_last_received_event() {
     let (broker, service) = ready(&[]);
     let mut stream = EventStream::open(service.address(), "type=pump");
-    publish(&broker, &[(PUMP, PUMP.connect(1)), (VALVE, VALVE.connect(1)), (PUMP, PUMP.connect(2))]);
+    broker.publish(&[(PUMP, PUMP.connect(1)), (VALVE, VALVE.connect(1)), (PUMP, PUMP.connect(2))]);
     let seen = stream.changes(2);
     let after = stream.last_event_id.clone();
     drop(stream);
-    publish(&broker, &[(PUMP, PUMP.connect(3)), (PUMP, PUMP.connect(4))]);
+    broker.publish(&[(PUMP, PUMP.connect(3)), (PUMP, PUMP.connect(4))]);
     wait_until_changed(&service, 5);
     let mut resumed = EventStream::resume(service.address(), "type=pump", after.as_deref());
     let missed = resumed.changes(2);
     assert!(missed[0].ends_with("03.186Z") && missed[1].ends_with("04.186Z"), "{missed:?}");
-    publish(&broker, &[(PUMP, PUMP.connect(5))]);
+    broker.publish(&[(PUMP, PUMP.connect(5))]);
     assert!(resumed.changes(1)[0].ends_with("05.186Z"));
     // From before the first change of this process.
     let mut again =
@@ -168,17 +159,18 @@ fn changes_missed_over_a_restart_come_from_the_store() {
         let line = format!("devstatus_store_events_written_total {events}\n");
         service.wait_until("the events are kept", || service.get("/metrics").text().contains(&line));
     };
-    publish(&broker, &[(VALVE, VALVE.connect(1))]);
+    broker.publish(&[(VALVE, VALVE.connect(1))]);
     kept(&service, 1);
     let mut stream = EventStream::open(service.address(), "");
-    publish(&broker, &[(PUMP, PUMP.connect(2))]);
+    broker.publish(&[(PUMP, PUMP.connect(2))]);
     let seen = stream.changes(1);
     let id = stream.last_event_id.clone();
     drop(stream);
-    publish(
-        &broker,
-        &[(PUMP, PUMP.disconnect(2, 3)), (PUMP, PUMP.connect(4)), (VALVE, VALVE.disconnect(1, 5))],
-    );
+    broker.publish(&[
+        (PUMP, PUMP.disconnect(2, 3)),
+        (PUMP, PUMP.connect(4)),
+        (VALVE, VALVE.disconnect(1, 5)),
+    ]);
     kept(&service, 5);
     assert_eq!(service.terminate().status.code(), Some(0));
     // Nobody hears of this one live: the broker tells the next process that it is connected.
@@ -189,7 +181,7 @@ fn changes_missed_over_a_restart_come_from_the_store() {
     let again = Launch::to(&broker.url()).arguments(&flags).start();
     again.wait_until_ready();
     let mut resumed = EventStream::resume(again.address(), "", id.as_deref());
-    publish(&broker, &[(PUMP, PUMP.connect(6))]);
+    broker.publish(&[(PUMP, PUMP.connect(6))]);
     let mut missed = Vec::new();
     while missed.last().is_none_or(|last: &String| !last.ends_with("06.186Z")) {
         missed.extend(resumed.changes(1));
@@ -231,10 +223,10 @@ fn a_new_store_does_not_take_an_id_of_another_for_its_own() {
     };
     let broker = Mosquitto::start();
     let service = start("first.db", &broker);
-    publish(&broker, &[(VALVE, VALVE.connect(1))]);
+    broker.publish(&[(VALVE, VALVE.connect(1))]);
     kept(&service, 1);
     let mut stream = EventStream::open(service.address(), "");
-    publish(&broker, &[(PUMP, PUMP.connect(2))]);
+    broker.publish(&[(PUMP, PUMP.connect(2))]);
     stream.expect("change");
     let id = stream.last_event_id.clone();
     assert_eq!(id.as_deref().map(|id| id.split('-').count()), Some(4), "it has a position in the history");
@@ -243,7 +235,7 @@ fn a_new_store_does_not_take_an_id_of_another_for_its_own() {
 
     // The other store has the same numbers, and more.
     let service = start("second.db", &broker);
-    publish(&broker, &[1, 2, 3, 4].map(|at| (FAN, FAN.connect(at))));
+    broker.publish(&[1, 2, 3, 4].map(|at| (FAN, FAN.connect(at))));
     kept(&service, 4);
     let mut resumed = EventStream::resume(service.address(), "", id.as_deref());
     assert_eq!(resumed.expect("gap").data, json!({ "reason": "dropped" }));
@@ -253,19 +245,19 @@ fn a_new_store_does_not_take_an_id_of_another_for_its_own() {
 fn changes_beyond_the_buffer_come_from_the_store_and_lead_into_live_ones() {
     let (broker, service) = ready(&["--stream-lag-max", "100", "--flush-interval-ms", "20"]);
     let mut stream = EventStream::open(service.address(), "");
-    publish(&broker, &[(PUMP, PUMP.connect(1))]);
+    broker.publish(&[(PUMP, PUMP.connect(1))]);
     stream.expect("change");
     let id = stream.last_event_id.clone();
     drop(stream);
     let connects = |range: std::ops::RangeInclusive<u32>| -> Vec<_> {
         range.map(|at| (PUMP, PUMP.connect(at))).collect()
     };
-    publish(&broker, &connects(2..=400));
+    broker.publish(&connects(2..=400));
     service.wait_until("the events are kept", || {
         service.get("/metrics").text().contains("devstatus_store_events_written_total 400\n")
     });
     let mut resumed = EventStream::resume(service.address(), "", id.as_deref());
-    publish(&broker, &connects(401..=420));
+    broker.publish(&connects(401..=420));
     let mut seen = resumed.changes(419);
     if seen[0].ends_with("00:01.186Z") {
         // It had just been sent.
@@ -280,7 +272,7 @@ fn changes_beyond_the_buffer_come_from_the_store_and_lead_into_live_ones() {
 #[test]
 fn a_gap_is_said_and_a_snapshot_closes_it() {
     let (broker, service) = ready(&[]);
-    publish(&broker, &[(PUMP, PUMP.connect(1)), (VALVE, VALVE.connect(1))]);
+    broker.publish(&[(PUMP, PUMP.connect(1)), (VALVE, VALVE.connect(1))]);
     wait_until_changed(&service, 2);
     for (at, id, reason) in [
         (2, "nonsense", "unknown_id"),
@@ -291,7 +283,7 @@ fn a_gap_is_said_and_a_snapshot_closes_it() {
     ] {
         let mut stream = EventStream::resume(service.address(), "", Some(id));
         assert_eq!(stream.expect("gap").data, json!({ "reason": reason }), "{id}");
-        publish(&broker, &[(PUMP, PUMP.connect(at))]);
+        broker.publish(&[(PUMP, PUMP.connect(at))]);
         stream.expect("change");
         let mut stream = EventStream::resume(service.address(), "snapshot=true&type=pump", Some(id));
         stream.expect("gap");
@@ -311,13 +303,13 @@ fn a_gap_is_said_and_a_snapshot_closes_it() {
 fn a_quiet_stream_shows_that_it_is_alive_and_where_to_go_on() {
     let (broker, service) = ready(&[]);
     let mut stream = EventStream::open(service.address(), "type=fan");
-    publish(&broker, &[(PUMP, PUMP.connect(1))]);
+    broker.publish(&[(PUMP, PUMP.connect(1))]);
     wait_until_changed(&service, 1);
     let sign = stream.next().expect("the stream goes on");
     assert_eq!((sign.name.as_str(), stream.comments), ("", 1));
     let id = sign.id.expect("a client that wants none of the changes has missed none");
     let mut all = EventStream::resume(service.address(), "", Some(&id));
-    publish(&broker, &[(PUMP, PUMP.connect(2))]);
+    broker.publish(&[(PUMP, PUMP.connect(2))]);
     assert!(all.changes(1)[0].ends_with("02.186Z"), "the change before is not shown again");
 }
 

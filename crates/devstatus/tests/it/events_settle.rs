@@ -9,20 +9,6 @@ const PUMP: Device<'_> = Device { kind: "pump", id: "p-1" };
 const VALVE: Device<'_> = Device { kind: "valve", id: "p-3" };
 const FAN: Device<'_> = Device { kind: "fan", id: "f-4" };
 
-fn ready(launch: Launch) -> Service {
-    let service = launch.start();
-    service.wait_until_ready();
-    service
-}
-
-fn publish(broker: &Mosquitto, statuses: &[(Device<'_>, String)]) {
-    let mut publisher = broker.publisher();
-    for (device, payload) in statuses {
-        publisher.publish(&device.topic(), payload);
-    }
-    publisher.flush();
-}
-
 fn summary(device: Device<'_>, status: &str, second: u32) -> String {
     format!("{}/{} {status} 2026-11-23T17:00:{second:02}.186Z", device.kind, device.id)
 }
@@ -30,7 +16,7 @@ fn summary(device: Device<'_>, status: &str, second: u32) -> String {
 #[test]
 fn a_stream_shows_a_disconnect_that_lasts_and_not_one_that_a_connect_ends() {
     let broker = Mosquitto::start();
-    let service = ready(Launch::to(&broker.url()));
+    let service = Launch::to(&broker.url()).start_ready();
     let mut stream = EventStream::open(service.address(), "settle=5s");
     let mut of_connects = EventStream::open(service.address(), "settle=5s&status=connected");
     let mut snapshot = EventStream::open(service.address(), "settle=5s&snapshot=true");
@@ -43,7 +29,7 @@ fn a_stream_shows_a_disconnect_that_lasts_and_not_one_that_a_connect_ends() {
         (VALVE, VALVE.disconnect(2, 5)),
         (FAN, FAN.connect(6)),
     ];
-    publish(&broker, &statuses);
+    broker.publish(&statuses);
     let connects =
         [summary(PUMP, "connected", 1), summary(VALVE, "connected", 2), summary(FAN, "connected", 6)];
     assert_eq!(of_connects.changes(3), connects);
@@ -51,7 +37,7 @@ fn a_stream_shows_a_disconnect_that_lasts_and_not_one_that_a_connect_ends() {
     assert_eq!(stream.changes(4), all);
     assert_eq!(snapshot.changes(4), all);
     // What has been shown is not held back any more.
-    publish(&broker, &[(VALVE, VALVE.connect(7))]);
+    broker.publish(&[(VALVE, VALVE.connect(7))]);
     assert_eq!(stream.changes(1), [summary(VALVE, "connected", 7)]);
     for refused in ["settle=61m", "settle=5", "settle=5s&settle=6s"] {
         assert!(EventStream::ask(service.address(), refused, None).is_err(), "{refused}");
@@ -62,16 +48,16 @@ fn a_stream_shows_a_disconnect_that_lasts_and_not_one_that_a_connect_ends() {
 fn a_client_that_comes_back_misses_no_disconnect_that_was_held_back() {
     let (broker, directory) = (Mosquitto::start(), tempfile::tempdir().unwrap());
     let store = format!("sqlite:{}/store.db", directory.path().display());
-    let start = || ready(Launch::to(&broker.url()).on_store(&store));
+    let start = || Launch::to(&broker.url()).on_store(&store).start_ready();
     let service = start();
     let mut stream = EventStream::open(service.address(), "settle=1h");
-    publish(&broker, &[(PUMP, PUMP.connect(1))]);
+    broker.publish(&[(PUMP, PUMP.connect(1))]);
     stream.expect("change");
     // So that the ids name a place in the history.
     service.wait_until("the event is kept", || {
         service.get("/metrics").text().contains("devstatus_store_events_written_total 1\n")
     });
-    publish(&broker, &[(PUMP, PUMP.disconnect(1, 2)), (FAN, FAN.connect(3))]);
+    broker.publish(&[(PUMP, PUMP.disconnect(1, 2)), (FAN, FAN.connect(3))]);
     assert_eq!(stream.changes(1), [summary(FAN, "connected", 3)]);
     let id = stream.last_event_id.clone();
     let shown_again = |service: &Service| {

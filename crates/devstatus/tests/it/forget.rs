@@ -38,17 +38,7 @@ impl Stuck {
     fn start(&self, arguments: &[&str]) -> Service {
         let store = format!("sqlite:{}", text(&self.directory.path().join("store.db")));
         let launch = self.keys.launch(&self.broker.url()).arguments(&["--store", &store]);
-        let service = launch.arguments(arguments).start();
-        service.wait_until_ready();
-        service
-    }
-
-    fn publish(&self, statuses: &[(Device<'_>, String)]) {
-        let mut publisher = self.broker.publisher();
-        for (device, payload) in statuses {
-            publisher.publish(&device.topic(), payload);
-        }
-        publisher.flush();
+        launch.arguments(arguments).start_ready()
     }
 
     /// A status as a reader is shown it.
@@ -73,7 +63,7 @@ fn a_device_that_is_stuck_in_the_future_is_forgotten_by_an_administrator_alone()
     let reader = stuck.reader.bearer();
     let headers = [("authorization", reader.as_str())];
     let mut stream = EventStream::ask_with(service.address(), "", &headers).ok().unwrap();
-    stuck.publish(&[(OTHER, OTHER.connect(1)), (PUMP, ahead()), (PUMP, PUMP.disconnect(5, 6))]);
+    stuck.broker.publish(&[(OTHER, OTHER.connect(1)), (PUMP, ahead()), (PUMP, PUMP.disconnect(5, 6))]);
     assert_eq!(stream.expect("change").data["dated_ahead"], json!(false));
     assert_eq!(stream.expect("change").data["dated_ahead"], json!(true));
     let shown = service.request_with("GET", VIEW, &headers).json();
@@ -101,7 +91,7 @@ fn a_device_that_is_stuck_in_the_future_is_forgotten_by_an_administrator_alone()
     let service = stuck.start(&[]);
     assert_eq!(stuck.status(&service, VIEW), json!("never_connected"));
     assert_eq!(stuck.status(&service, "/api/v1/devices/pump/p-2"), json!("connected"));
-    stuck.publish(&[(PUMP, PUMP.disconnect(5, 6))]);
+    stuck.broker.publish(&[(PUMP, PUMP.disconnect(5, 6))]);
     stuck.wait_for_status(&service, VIEW, "disconnected");
 }
 
@@ -109,13 +99,13 @@ fn a_device_that_is_stuck_in_the_future_is_forgotten_by_an_administrator_alone()
 fn a_device_is_forgotten_where_only_some_are_held() {
     let stuck = Stuck::new();
     let service = stuck.start(&["--map-limit", "1000"]);
-    stuck.publish(&[(PUMP, ahead()), (OTHER, OTHER.connect(1))]);
+    stuck.broker.publish(&[(PUMP, ahead()), (OTHER, OTHER.connect(1))]);
     stuck.wait_for_status(&service, VIEW, "connected");
     stuck.wait_for_status(&service, "/api/v1/devices/pump/p-2", "connected");
     let forgotten = stuck.forget(&service, &stuck.admin, PUMP.id);
     assert!(forgotten.status.success(), "{forgotten:?}");
     assert_eq!(stuck.status(&service, VIEW), json!("never_connected"));
-    stuck.publish(&[(PUMP, PUMP.disconnect(5, 6))]);
+    stuck.broker.publish(&[(PUMP, PUMP.disconnect(5, 6))]);
     stuck.wait_for_status(&service, VIEW, "disconnected");
 }
 

@@ -53,14 +53,6 @@ impl Fleet {
         assert!(forgotten.status.success(), "{forgotten:?}");
     }
 
-    fn publish(&self, statuses: &[(Device<'_>, String)]) {
-        let mut publisher = self.site.broker.publisher();
-        for (device, payload) in statuses {
-            publisher.publish(&device.topic(), payload);
-        }
-        publisher.flush();
-    }
-
     fn stored(&self, device: Device<'_>) -> String {
         let id = device.id;
         self.site.database.psql(&format!("SELECT status FROM devstatus_org.devices WHERE id = '{id}'"))
@@ -79,7 +71,7 @@ fn view(device: Device<'_>) -> String {
 #[test]
 fn a_device_that_one_instance_forgets_is_forgotten_by_all() {
     let mut fleet = Fleet::start();
-    fleet.publish(&[(PUMP, ahead(PUMP, 1)), (OTHER, OTHER.connect(1))]);
+    fleet.site.broker.publish(&[(PUMP, ahead(PUMP, 1)), (OTHER, OTHER.connect(1))]);
     fleet.wait_until_all_say(PUMP, "connected");
     fleet.wait_until_all_say(OTHER, "connected");
     let address = fleet.site.service(1).address();
@@ -92,7 +84,7 @@ fn a_device_that_one_instance_forgets_is_forgotten_by_all() {
     fleet.wait_until_all_say(OTHER, "connected");
     assert_eq!((fleet.stored(PUMP), fleet.stored(OTHER)), (String::new(), "connected".to_owned()));
     // What it says from now on counts, as for a new device, and after a restart, too.
-    fleet.publish(&[(PUMP, PUMP.disconnect(5, 6))]);
+    fleet.site.broker.publish(&[(PUMP, PUMP.disconnect(5, 6))]);
     fleet.wait_until_all_say(PUMP, "disconnected");
     fleet.site.service(2).wait_until("it is stored", || fleet.stored(PUMP) == "disconnected");
     fleet.site.kill(1);
@@ -104,7 +96,7 @@ fn a_device_that_one_instance_forgets_is_forgotten_by_all() {
 #[test]
 fn an_instance_that_was_cut_off_from_the_store_brings_no_forgotten_device_back() {
     let fleet = Fleet::start();
-    fleet.publish(&[(PUMP, ahead(PUMP, 1)), (OTHER, ahead(OTHER, 1))]);
+    fleet.site.broker.publish(&[(PUMP, ahead(PUMP, 1)), (OTHER, ahead(OTHER, 1))]);
     fleet.wait_until_all_say(PUMP, "connected");
     fleet.wait_until_all_say(OTHER, "connected");
     fleet.site.service(0).wait_until("both are stored", || {
@@ -112,7 +104,7 @@ fn an_instance_that_was_cut_off_from_the_store_brings_no_forgotten_device_back()
     });
     // An instance has a change of the device that it cannot write.
     fleet.site.stores[1].down();
-    fleet.publish(&[(PUMP, ahead(PUMP, 2))]);
+    fleet.site.broker.publish(&[(PUMP, ahead(PUMP, 2))]);
     fleet
         .site
         .service(1)
@@ -125,7 +117,7 @@ fn an_instance_that_was_cut_off_from_the_store_brings_no_forgotten_device_back()
     for number in [0, 2] {
         fleet.site.service(number).wait_until_not_ready();
     }
-    fleet.publish(&[(OTHER, OTHER.disconnect(5, 6))]);
+    fleet.site.broker.publish(&[(OTHER, OTHER.disconnect(5, 6))]);
     fleet.site.service(1).wait_until("the message has arrived", || {
         fleet.get(fleet.site.service(1), "/metrics").text().contains("devstatus_messages_received_total 4\n")
     });
@@ -140,7 +132,7 @@ fn an_instance_that_was_cut_off_from_the_store_brings_no_forgotten_device_back()
 #[test]
 fn an_instance_that_missed_changes_drops_what_was_forgotten_meanwhile() {
     let fleet = Fleet::start();
-    fleet.publish(&[(PUMP, ahead(PUMP, 1)), (OTHER, OTHER.connect(1))]);
+    fleet.site.broker.publish(&[(PUMP, ahead(PUMP, 1)), (OTHER, OTHER.connect(1))]);
     fleet.wait_until_all_say(PUMP, "connected");
     fleet.wait_until_all_say(OTHER, "connected");
     fleet.site.service(0).wait_until("both are stored", || {

@@ -10,7 +10,7 @@ use testkit::service::Signal;
 use testkit::status::Device;
 
 use super::receiver::{Delivery, Receiver, Reply, verify};
-use super::{OTHER_PUMP, PRIVATE, PUMP, VALVE, launch, publish, ready, summaries};
+use super::{OTHER_PUMP, PRIVATE, PUMP, VALVE, launch, summaries};
 
 /// What is left if each id counts once.
 pub fn once(deliveries: &[Delivery]) -> Vec<Delivery> {
@@ -29,8 +29,8 @@ fn a_message_that_was_not_taken_comes_again_until_it_is() {
         4 => Reply::CutInBody,
         _ => Reply::Status(201),
     });
-    let service = ready(launch(&broker, directory.path(), &receiver.url(), PRIVATE));
-    publish(&broker, &[(PUMP, PUMP.connect(1)), (PUMP, PUMP.disconnect(1, 2)), (PUMP, PUMP.connect(3))]);
+    let service = launch(&broker, directory.path(), &receiver.url(), PRIVATE).start_ready();
+    broker.retain(&[(PUMP, PUMP.connect(1)), (PUMP, PUMP.disconnect(1, 2)), (PUMP, PUMP.connect(3))]);
     let taken = receiver.wait_for_taken(3);
     let connected = "device.connected p-1 00:01";
     let deliveries = receiver.deliveries();
@@ -63,8 +63,8 @@ fn an_endpoint_that_never_answers_is_tried_again_and_holds_up_no_other() {
         "{PRIVATE}\n[[webhook]]\nname = \"other\"\nurl = \"{}\"\nsecret_file = \"hook.secret\"\nallow_private = true",
         other.url()
     );
-    let service = ready(launch(&broker, directory.path(), &silent.url(), &second));
-    publish(&broker, &[(PUMP, PUMP.connect(1)), (PUMP, PUMP.disconnect(1, 2))]);
+    let service = launch(&broker, directory.path(), &silent.url(), &second).start_ready();
+    broker.retain(&[(PUMP, PUMP.connect(1)), (PUMP, PUMP.disconnect(1, 2))]);
     silent.wait_for(1);
     assert_eq!(other.wait_for_taken(2).len(), 2);
     assert_eq!(silent.taken(), []);
@@ -80,14 +80,14 @@ fn an_endpoint_that_never_answers_is_tried_again_and_holds_up_no_other() {
 fn an_endpoint_that_is_gone_is_left_alone_until_it_has_another_url() {
     let (broker, directory) = (Mosquitto::start(), tempfile::tempdir().unwrap());
     let receiver = Receiver::start(|_, _| Reply::Status(410));
-    let service = ready(launch(&broker, directory.path(), &receiver.url(), PRIVATE));
-    publish(&broker, &[(PUMP, PUMP.connect(1))]);
+    let service = launch(&broker, directory.path(), &receiver.url(), PRIVATE).start_ready();
+    broker.retain(&[(PUMP, PUMP.connect(1))]);
     let disabled = "devstatus_webhook_disabled{endpoint=\"ops\"} 1";
     service.wait_until("it is disabled", || service.get("/metrics").text().contains(disabled));
     service.terminate();
-    let service = ready(launch(&broker, directory.path(), &receiver.url(), PRIVATE));
+    let service = launch(&broker, directory.path(), &receiver.url(), PRIVATE).start_ready();
     service.wait_until("it still is", || service.get("/metrics").text().contains(disabled));
-    publish(&broker, &[(PUMP, PUMP.disconnect(1, 2))]);
+    broker.retain(&[(PUMP, PUMP.disconnect(1, 2))]);
     service.wait_until("the change is kept", || {
         let history = service.get("/api/v1/devices/pump/p-1/history").json();
         history["events"].as_array().is_some_and(|all| all.len() == 2)
@@ -95,7 +95,8 @@ fn an_endpoint_that_is_gone_is_left_alone_until_it_has_another_url() {
     assert_eq!(receiver.deliveries().len(), 1);
     service.terminate();
     receiver.set_script(|_, _| Reply::Status(200));
-    let service = ready(launch(&broker, directory.path(), &receiver.url().replace("hook?", "new?"), PRIVATE));
+    let service =
+        launch(&broker, directory.path(), &receiver.url().replace("hook?", "new?"), PRIVATE).start_ready();
     let taken = receiver.wait_for_taken(2);
     assert_eq!(summaries(&taken), ["device.connected p-1 00:01", "device.disconnected p-1 00:02"]);
     drop(service);
@@ -110,7 +111,7 @@ fn a_kill_between_delivery_and_answer_loses_nothing_and_changes_no_order() {
     let (broker, directory) = (Mosquitto::start(), tempfile::tempdir().unwrap());
     let receiver = Receiver::start(|_, _| Reply::Status(200));
     let devices = [PUMP, OTHER_PUMP, VALVE];
-    let mut service = ready(launch(&broker, directory.path(), &receiver.url(), PRIVATE));
+    let mut service = launch(&broker, directory.path(), &receiver.url(), PRIVATE).start_ready();
     let mut expected: BTreeMap<&str, Vec<String>> = BTreeMap::new();
     for round in 0..rounds() {
         let statuses = |round: u32| {
@@ -131,7 +132,7 @@ fn a_kill_between_delivery_and_answer_loses_nothing_and_changes_no_order() {
                 if number < before + taken { Reply::Status(200) } else { Reply::Held }
             },
         );
-        publish(&broker, &statuses(round));
+        broker.retain(&statuses(round));
         for device in devices {
             let at = 4 * round + 1;
             let events = expected.entry(device.id).or_default();
@@ -150,7 +151,7 @@ fn a_kill_between_delivery_and_answer_loses_nothing_and_changes_no_order() {
         receiver.wait_for(before + taken + 1);
         service.signal(Signal::KILL);
         receiver.set_script(|_, _| Reply::Status(200));
-        service = ready(launch(&broker, directory.path(), &receiver.url(), PRIVATE));
+        service = launch(&broker, directory.path(), &receiver.url(), PRIVATE).start_ready();
         let number: usize = expected.values().map(Vec::len).sum();
         service.wait_until("all has been delivered", || once(&receiver.taken()).len() >= number);
     }

@@ -12,7 +12,7 @@ use std::path::Path;
 use serde_json::json;
 
 use testkit::mosquitto::Mosquitto;
-use testkit::service::{Launch, Service};
+use testkit::service::Launch;
 use testkit::status::Device;
 
 use receiver::{Receiver, Reply, SECRET, verify};
@@ -42,20 +42,6 @@ fn launch_on(store: &str, broker: &Mosquitto, url: &str, lines: &str) -> Launch 
 
 const PRIVATE: &str = "allow_private = true";
 
-fn ready(launch: Launch) -> Service {
-    let service = launch.start();
-    service.wait_until_ready();
-    service
-}
-
-fn publish(broker: &Mosquitto, statuses: &[(Device<'_>, String)]) {
-    let mut publisher = broker.publisher();
-    for (device, payload) in statuses {
-        publisher.retain(&device.topic(), payload);
-    }
-    publisher.flush();
-}
-
 fn summaries(deliveries: &[receiver::Delivery]) -> Vec<String> {
     deliveries.iter().map(receiver::Delivery::summary).collect()
 }
@@ -63,12 +49,12 @@ fn summaries(deliveries: &[receiver::Delivery]) -> Vec<String> {
 #[test]
 fn a_change_is_signed_and_shows_the_device_as_the_api_does() {
     let (broker, directory) = (Mosquitto::start(), tempfile::tempdir().unwrap());
-    publish(&broker, &[(VALVE, VALVE.connect(1))]);
+    broker.retain(&[(VALVE, VALVE.connect(1))]);
     let receiver = Receiver::start(|_, _| Reply::Status(204));
-    let service = ready(launch(&broker, directory.path(), &receiver.url(), PRIVATE));
-    publish(&broker, &[(PUMP, PUMP.connect(2))]);
+    let service = launch(&broker, directory.path(), &receiver.url(), PRIVATE).start_ready();
+    broker.retain(&[(PUMP, PUMP.connect(2))]);
     receiver.wait_for(1);
-    publish(&broker, &[(PUMP, PUMP.disconnect(2, 3))]);
+    broker.retain(&[(PUMP, PUMP.disconnect(2, 3))]);
     let deliveries = receiver.wait_for(2);
     verify(&deliveries);
     // The valve was found, and not seen to connect.
@@ -94,18 +80,15 @@ fn an_endpoint_hears_of_what_it_has_chosen() {
         "{PRIVATE}\nevents = [\"device.disconnected\"]\n\
          selector = {{ type = [\"pump\", \"fan\"], id_prefix = \"p-\", cause = \"connection\" }}"
     );
-    let service = ready(launch(&broker, directory.path(), &receiver.url(), &lines));
-    publish(
-        &broker,
-        &[
-            (PUMP, PUMP.connect(1)),
-            (OTHER_PUMP, OTHER_PUMP.disconnect(1, 2)),
-            (VALVE, VALVE.disconnect(1, 3)),
-            (PUMP, PUMP.disconnect(1, 4).replace("\"CloseCode\":91", "\"CloseCode\":160")),
-            (PUMP, PUMP.connect(5)),
-            (PUMP, PUMP.disconnect(5, 6)),
-        ],
-    );
+    let service = launch(&broker, directory.path(), &receiver.url(), &lines).start_ready();
+    broker.retain(&[
+        (PUMP, PUMP.connect(1)),
+        (OTHER_PUMP, OTHER_PUMP.disconnect(1, 2)),
+        (VALVE, VALVE.disconnect(1, 3)),
+        (PUMP, PUMP.disconnect(1, 4).replace("\"CloseCode\":91", "\"CloseCode\":160")),
+        (PUMP, PUMP.connect(5)),
+        (PUMP, PUMP.disconnect(5, 6)),
+    ]);
     let deliveries = receiver.wait_for(1);
     assert_eq!(summaries(&deliveries), ["device.disconnected p-1 00:06"]);
     drop(service);
@@ -117,8 +100,8 @@ fn two_secrets_make_two_signatures() {
     let receiver = Receiver::start(|_, _| Reply::Status(200));
     let new = "whsec_AAECAwQFBgcICQoLDA0ODxAREhMUFRYX";
     let launch = launch(&broker, directory.path(), &receiver.url(), PRIVATE);
-    let service = ready(launch.file("hook.secret", &format!("{new}\n{SECRET}\n")));
-    publish(&broker, &[(PUMP, PUMP.connect(1))]);
+    let service = launch.file("hook.secret", &format!("{new}\n{SECRET}\n")).start_ready();
+    broker.retain(&[(PUMP, PUMP.connect(1))]);
     // A receiver with the old secret accepts it, too.
     verify(&receiver.wait_for(1));
     drop(service);
@@ -128,9 +111,9 @@ fn two_secrets_make_two_signatures() {
 fn what_a_memory_store_has_not_seen_is_a_gap() {
     let broker = Mosquitto::start();
     let receiver = Receiver::start(|_, _| Reply::Status(200));
-    let service = ready(launch_on("memory:", &broker, &receiver.url(), PRIVATE));
+    let service = launch_on("memory:", &broker, &receiver.url(), PRIVATE).start_ready();
     assert_eq!(summaries(&receiver.wait_for(1)), ["fleet.gap not_logged"]);
-    publish(&broker, &[(PUMP, PUMP.connect(1))]);
+    broker.retain(&[(PUMP, PUMP.connect(1))]);
     let deliveries = receiver.wait_for(2);
     verify(&deliveries);
     assert_eq!(deliveries[1].summary(), "device.connected p-1 00:01");
@@ -141,9 +124,9 @@ fn what_a_memory_store_has_not_seen_is_a_gap() {
 fn what_the_history_has_lost_is_a_gap() {
     let (broker, directory) = (Mosquitto::start(), tempfile::tempdir().unwrap());
     let receiver = Receiver::start(|_, _| Reply::Status(500));
-    let start = || ready(launch(&broker, directory.path(), &receiver.url(), PRIVATE));
+    let start = || launch(&broker, directory.path(), &receiver.url(), PRIVATE).start_ready();
     let service = start();
-    publish(&broker, &[(PUMP, PUMP.connect(1)), (PUMP, PUMP.disconnect(1, 2)), (VALVE, VALVE.connect(3))]);
+    broker.retain(&[(PUMP, PUMP.connect(1)), (PUMP, PUMP.disconnect(1, 2)), (VALVE, VALVE.connect(3))]);
     receiver.wait_for(1);
     service.wait_until("the events are kept", || {
         service.get("/api/v1/devices/valve/v-3/history").json()["events"]
@@ -157,7 +140,7 @@ fn what_the_history_has_lost_is_a_gap() {
     receiver.set_script(|_, _| Reply::Status(200));
     let service = start();
     receiver.wait_for_taken(1);
-    publish(&broker, &[(PUMP, PUMP.connect(4))]);
+    broker.retain(&[(PUMP, PUMP.connect(4))]);
     let taken = receiver.wait_for_taken(2);
     verify(&taken);
     assert_eq!(summaries(&taken), ["fleet.gap dropped", "device.connected p-1 00:04"]);
@@ -170,8 +153,8 @@ fn a_private_address_is_reached_only_if_that_is_allowed() {
     let receiver = Receiver::start(|_, _| Reply::Status(200));
     // A name, so that the address is known only when it is resolved.
     let url = format!("https://localhost:{}/", receiver.port());
-    let service = ready(launch(&broker, directory.path(), &url, ""));
-    publish(&broker, &[(PUMP, PUMP.connect(1))]);
+    let service = launch(&broker, directory.path(), &url, "").start_ready();
+    broker.retain(&[(PUMP, PUMP.connect(1))]);
     service.wait_until("it is refused", || !service.log_lines(&["leads to no public address"]).is_empty());
     assert_eq!(receiver.deliveries(), []);
     assert!(service.get("/metrics").text().contains("devstatus_webhook_failing{endpoint=\"ops\"} 1"));

@@ -8,7 +8,7 @@ use testkit::service::{Service, Signal};
 use testkit::status::Device;
 
 use super::receiver::{Delivery, Receiver, Reply, verify};
-use super::{OTHER_PUMP, PRIVATE, PUMP, VALVE, launch, publish, ready, summaries};
+use super::{OTHER_PUMP, PRIVATE, PUMP, VALVE, launch, summaries};
 
 /// Waits until the history has so many events of a device.
 fn wait_for_events(service: &Service, device: Device<'_>, number: usize) {
@@ -23,17 +23,11 @@ fn after_an_outage_latest_sends_the_newest_state_of_each_device_once() {
     let (broker, directory) = (Mosquitto::start(), tempfile::tempdir().unwrap());
     let receiver = Receiver::start(|_, _| Reply::Status(500));
     let lines = format!("{PRIVATE}\nmode = \"latest\"");
-    let service = ready(launch(&broker, directory.path(), &receiver.url(), &lines));
-    publish(
-        &broker,
-        &[(PUMP, PUMP.connect(1)), (VALVE, VALVE.connect(1)), (OTHER_PUMP, OTHER_PUMP.connect(1))],
-    );
+    let service = launch(&broker, directory.path(), &receiver.url(), &lines).start_ready();
+    broker.retain(&[(PUMP, PUMP.connect(1)), (VALVE, VALVE.connect(1)), (OTHER_PUMP, OTHER_PUMP.connect(1))]);
     // A message of each queue has failed, whatever comes now.
     receiver.wait_for(2);
-    publish(
-        &broker,
-        &[(PUMP, PUMP.disconnect(1, 2)), (VALVE, VALVE.disconnect(1, 3)), (PUMP, PUMP.connect(4))],
-    );
+    broker.retain(&[(PUMP, PUMP.disconnect(1, 2)), (VALVE, VALVE.disconnect(1, 3)), (PUMP, PUMP.connect(4))]);
     for (device, number) in [(PUMP, 3), (VALVE, 2), (OTHER_PUMP, 1)] {
         wait_for_events(&service, device, number);
     }
@@ -45,7 +39,7 @@ fn after_an_outage_latest_sends_the_newest_state_of_each_device_once() {
         ["device.connected p-1 00:04", "device.connected q-2 00:01", "device.disconnected v-3 00:03"];
     assert_eq!(summaries(&taken), newest);
     // Whatever came in between, nothing else comes before the next change.
-    publish(&broker, &[(OTHER_PUMP, OTHER_PUMP.disconnect(1, 5))]);
+    broker.retain(&[(OTHER_PUMP, OTHER_PUMP.disconnect(1, 5))]);
     assert_eq!(receiver.wait_for_taken(4)[3].summary(), "device.disconnected q-2 00:05");
     let is_stale = |delivery: &Delivery| delivery.summary() == "device.disconnected p-1 00:02";
     assert!(!receiver.taken().iter().any(is_stale), "a disconnect of a device that is back");
@@ -58,18 +52,15 @@ fn a_disconnect_that_does_not_last_is_not_sent() {
     let (broker, directory) = (Mosquitto::start(), tempfile::tempdir().unwrap());
     let receiver = Receiver::start(|_, _| Reply::Status(200));
     let lines = format!("{PRIVATE}\nsettle = \"2s\"");
-    let service = ready(launch(&broker, directory.path(), &receiver.url(), &lines));
-    publish(&broker, &[(PUMP, PUMP.connect(1)), (VALVE, VALVE.connect(1))]);
+    let service = launch(&broker, directory.path(), &receiver.url(), &lines).start_ready();
+    broker.retain(&[(PUMP, PUMP.connect(1)), (VALVE, VALVE.connect(1))]);
     receiver.wait_for_taken(2);
-    publish(
-        &broker,
-        &[(PUMP, PUMP.disconnect(1, 2)), (VALVE, VALVE.disconnect(1, 3)), (PUMP, PUMP.connect(4))],
-    );
+    broker.retain(&[(PUMP, PUMP.disconnect(1, 2)), (VALVE, VALVE.disconnect(1, 3)), (PUMP, PUMP.connect(4))]);
     let taken = receiver.wait_for_taken(3);
     verify(&taken);
     // With the time of the disconnect, not of its confirmation.
     assert_eq!(taken[2].summary(), "device.disconnected v-3 00:03");
-    publish(&broker, &[(VALVE, VALVE.connect(5))]);
+    broker.retain(&[(VALVE, VALVE.connect(5))]);
     assert_eq!(receiver.wait_for_taken(4)[3].summary(), "device.connected v-3 00:05");
     let of_pump = receiver.taken().iter().filter(|one| one.json()["data"]["id"] == json!(PUMP.id)).count();
     assert_eq!(of_pump, 1, "a bounce is no news");
@@ -81,27 +72,23 @@ fn a_disconnect_settles_through_a_restart() {
     let (broker, directory) = (Mosquitto::start(), tempfile::tempdir().unwrap());
     let receiver = Receiver::start(|_, _| Reply::Status(200));
     let start = |settle: &str| {
-        ready(launch(
-            &broker,
-            directory.path(),
-            &receiver.url(),
-            &format!("{PRIVATE}\nsettle = \"{settle}\""),
-        ))
+        launch(&broker, directory.path(), &receiver.url(), &format!("{PRIVATE}\nsettle = \"{settle}\""))
+            .start_ready()
     };
     let service = start("1h");
-    publish(&broker, &[(PUMP, PUMP.connect(1)), (VALVE, VALVE.connect(1))]);
+    broker.retain(&[(PUMP, PUMP.connect(1)), (VALVE, VALVE.connect(1))]);
     receiver.wait_for_taken(2);
-    publish(&broker, &[(PUMP, PUMP.disconnect(1, 2)), (VALVE, VALVE.disconnect(1, 3))]);
+    broker.retain(&[(PUMP, PUMP.disconnect(1, 2)), (VALVE, VALVE.disconnect(1, 3))]);
     wait_for_events(&service, PUMP, 2);
     wait_for_events(&service, VALVE, 2);
     // The position has gone past both.
-    publish(&broker, &[(OTHER_PUMP, OTHER_PUMP.connect(4))]);
+    broker.retain(&[(OTHER_PUMP, OTHER_PUMP.connect(4))]);
     receiver.wait_for_taken(3);
     service.signal(Signal::KILL);
-    publish(&broker, &[(PUMP, PUMP.connect(5))]);
+    broker.retain(&[(PUMP, PUMP.connect(5))]);
     let service = start("1h");
     wait_for_events(&service, PUMP, 3);
-    publish(&broker, &[(OTHER_PUMP, OTHER_PUMP.connect(6))]);
+    broker.retain(&[(OTHER_PUMP, OTHER_PUMP.connect(6))]);
     // Of the pump nothing is said: the connect has cancelled its disconnect, of which only the history knew.
     assert_eq!(receiver.wait_for_taken(4)[3].summary(), "device.connected q-2 00:06");
     service.terminate();
@@ -126,7 +113,7 @@ fn an_endpoint_that_was_away_hears_of_everything_or_of_what_is_now() {
          allow_private = true\nmode = \"latest\"",
         latest.url()
     );
-    let service = ready(launch(&broker, directory.path(), &every.url(), &second));
+    let service = launch(&broker, directory.path(), &every.url(), &second).start_ready();
     let names: Vec<String> = (0..DEVICES).map(|number| format!("d-{number}")).collect();
     let mut publisher = broker.publisher();
     for number in 0..changes() {

@@ -12,7 +12,7 @@ use testkit::{PATIENCE, poll};
 
 use super::faults::once;
 use super::receiver::{Delivery, Receiver, Reply, verify};
-use super::{OTHER_PUMP, PRIVATE, PUMP, VALVE, launch_on, publish, ready, summaries};
+use super::{OTHER_PUMP, PRIVATE, PUMP, VALVE, launch_on, summaries};
 
 struct Site {
     broker: Mosquitto,
@@ -31,7 +31,7 @@ impl Site {
 
     fn launch(&self, application: &str) -> Service {
         let launch = launch_on(&self.database.url(), &self.broker, &self.receiver.url(), PRIVATE);
-        ready(launch.application(application).arguments(&["--keys-file", text(&self.keys.path())]))
+        launch.application(application).arguments(&["--keys-file", text(&self.keys.path())]).start_ready()
     }
 
     fn ask(&self, service: &Service, method: &str, path: &str) -> (u16, Value) {
@@ -84,7 +84,7 @@ fn one_instance_delivers_and_another_goes_on_when_it_is_killed() {
     let site = Site::start();
     let [first, second] = site.in_order(site.launch("one"), site.launch("two"));
     let mut expected = BTreeMap::new();
-    publish(&site.broker, &session(1, &mut expected));
+    site.broker.retain(&session(1, &mut expected));
     let taken = site.receiver.wait_for_taken(6);
     verify(&taken);
     assert_eq!(site.ask(&second, "POST", "/api/v1/webhooks/ops/test").0, 503);
@@ -98,11 +98,11 @@ fn one_instance_delivers_and_another_goes_on_when_it_is_killed() {
             if number < before + 2 { Reply::Status(200) } else { Reply::Held }
         },
     );
-    publish(&site.broker, &session(10, &mut expected));
+    site.broker.retain(&session(10, &mut expected));
     site.receiver.wait_for(before + 3);
     first.signal(Signal::KILL);
     site.receiver.set_script(|_, _| Reply::Status(200));
-    publish(&site.broker, &session(20, &mut expected));
+    site.broker.retain(&session(20, &mut expected));
     // The message that tried the endpoint out is no change.
     second.wait_until("all has been delivered", || once(&site.receiver.taken()).len() == 3 * 6 + 1);
     check(&site.receiver.taken(), &expected);
@@ -113,7 +113,7 @@ fn one_instance_delivers_and_another_goes_on_when_it_is_killed() {
     second.wait_until("the third is there", || site.state(&third) == json!("elsewhere"));
     let before = site.receiver.deliveries().len();
     second.terminate();
-    publish(&site.broker, &session(30, &mut expected));
+    site.broker.retain(&session(30, &mut expected));
     third.wait_until("all has been delivered", || once(&site.receiver.taken()).len() == 4 * 6 + 1);
     check(&site.receiver.taken(), &expected);
     assert_eq!(site.receiver.deliveries().len(), before + 6);

@@ -10,7 +10,7 @@ use testkit::mosquitto::Mosquitto;
 use testkit::service::{Launch, Service};
 
 use super::receiver::{Receiver, Reply, SECRET, verify};
-use super::{OTHER_PUMP, PRIVATE, PUMP, VALVE, launch, publish, ready, summaries};
+use super::{OTHER_PUMP, PRIVATE, PUMP, VALVE, launch, summaries};
 
 const ENDPOINT: &str = "/api/v1/webhooks/ops";
 
@@ -25,7 +25,7 @@ impl Administered {
     fn start(launch: Launch) -> Self {
         let keys = Keys::new();
         let admin = keys.create("admin");
-        let service = ready(launch.arguments(&["--keys-file", text(&keys.path())]));
+        let service = launch.arguments(&["--keys-file", text(&keys.path())]).start_ready();
         Self { service, admin, _keys: keys }
     }
 
@@ -54,11 +54,11 @@ fn a_message_that_is_rejected_for_good_holds_up_no_other() {
         Reply::Status(if delivery.json()["data"]["id"] == json!(PUMP.id) { 422 } else { 200 })
     });
     let service = Administered::start(launch(&broker, directory.path(), &receiver.url(), PRIVATE));
-    publish(&broker, &[(PUMP, PUMP.connect(1)), (VALVE, VALVE.connect(2))]);
+    broker.retain(&[(PUMP, PUMP.connect(1)), (VALVE, VALVE.connect(2))]);
     let taken = receiver.wait_for_taken(1);
     assert_eq!(summaries(&taken), ["device.connected v-3 00:02"]);
     service.wait_until_shown("dead_letters_total", &json!(1));
-    publish(&broker, &[(OTHER_PUMP, OTHER_PUMP.connect(3))]);
+    broker.retain(&[(OTHER_PUMP, OTHER_PUMP.connect(3))]);
     assert_eq!(receiver.wait_for_taken(2)[1].summary(), "device.connected q-2 00:03");
     let deliveries = service.request("GET", &format!("{ENDPOINT}/deliveries")).json();
     let letter = deliveries["dead_letters"][0].clone();
@@ -83,7 +83,7 @@ fn an_endpoint_is_tried_out_enabled_again_and_sent_what_it_has_had() {
     let (broker, directory) = (Mosquitto::start(), tempfile::tempdir().unwrap());
     let receiver = Receiver::start(|_, _| Reply::Status(410));
     let service = Administered::start(launch(&broker, directory.path(), &receiver.url(), PRIVATE));
-    publish(&broker, &[(PUMP, PUMP.connect(1))]);
+    broker.retain(&[(PUMP, PUMP.connect(1))]);
     service.wait_until_shown("state", &json!("gone"));
     receiver.set_script(|_, _| Reply::Status(200));
     assert_eq!(service.post("test").json(), json!({"done": true, "failure": null}));
@@ -93,7 +93,7 @@ fn an_endpoint_is_tried_out_enabled_again_and_sent_what_it_has_had() {
     assert_eq!(service.post("enable").json()["done"], json!(true));
     assert_eq!(receiver.wait_for_taken(2)[1].summary(), "device.connected p-1 00:01");
     service.wait_until_shown("state", &json!("delivering"));
-    publish(&broker, &[(PUMP, PUMP.disconnect(1, 2))]);
+    broker.retain(&[(PUMP, PUMP.disconnect(1, 2))]);
     receiver.wait_for_taken(3);
     assert_eq!(service.post("redeliver?since=2026-01-01T00:00:00Z").json()["done"], json!(true));
     let taken = receiver.wait_for_taken(5);
@@ -144,20 +144,20 @@ fn endpoints_are_read_again_when_their_file_changes() {
     // An endpoint that is added begins with what happens from then on.
     write("1", &first.url(), "");
     service.wait_until("it has a position", || administered.shown()["position"].is_string());
-    publish(&broker, &[(PUMP, PUMP.connect(1))]);
+    broker.retain(&[(PUMP, PUMP.connect(1))]);
     first.wait_for_taken(1);
     write("2", &first.url(), "mode = \"some\"");
     let fault = "devstatus.toml line 6, webhook.mode: expected \"every\" or \"latest\"";
     service.wait_until("the fault is logged", || {
         !service.log_lines(&["the webhooks stay as they were", fault]).is_empty()
     });
-    publish(&broker, &[(PUMP, PUMP.disconnect(1, 2))]);
+    broker.retain(&[(PUMP, PUMP.disconnect(1, 2))]);
     first.wait_for_taken(2);
     write("3", &second.url(), "");
     service.wait_until("it has changed", || {
         service.log_lines(&["webhooks in the settings have changed"]).len() == 2
     });
-    publish(&broker, &[(PUMP, PUMP.connect(3))]);
+    broker.retain(&[(PUMP, PUMP.connect(3))]);
     assert_eq!(summaries(&second.wait_for_taken(1)), ["device.connected p-1 00:03"]);
     assert_eq!(first.taken().len(), 2);
 }

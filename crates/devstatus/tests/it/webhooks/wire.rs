@@ -14,7 +14,7 @@ use tokio_rustls::rustls::server::WebPkiClientVerifier;
 use tokio_rustls::rustls::{RootCertStore, ServerConfig};
 
 use super::receiver::{Delivery, Receiver, Reply, verify};
-use super::{OTHER_PUMP, PRIVATE, PUMP, VALVE, launch, publish, ready};
+use super::{OTHER_PUMP, PRIVATE, PUMP, VALVE, launch};
 
 /// Has the official package read all of these.
 fn events(deliveries: &[Delivery]) -> Vec<Value> {
@@ -29,8 +29,8 @@ fn a_cloud_event_is_read_by_the_official_package() {
     let (broker, directory) = (Mosquitto::start(), tempfile::tempdir().unwrap());
     let receiver = Receiver::start(|_, number| Reply::Status(if number == 0 { 500 } else { 200 }));
     let lines = format!("{PRIVATE}\nformat = \"cloudevents\"");
-    let service = ready(launch(&broker, directory.path(), &receiver.url(), &lines));
-    publish(&broker, &[(PUMP, PUMP.connect(1)), (PUMP, PUMP.disconnect(1, 2))]);
+    let service = launch(&broker, directory.path(), &receiver.url(), &lines).start_ready();
+    broker.retain(&[(PUMP, PUMP.connect(1)), (PUMP, PUMP.disconnect(1, 2))]);
     let deliveries = receiver.wait_for(3);
     verify(&deliveries);
     assert_eq!((&deliveries[0].id, &deliveries[0].body), (&deliveries[1].id, &deliveries[1].body));
@@ -54,14 +54,15 @@ fn a_batch_of_cloud_events_comes_again_as_it_was_and_one_by_one_if_it_is_rejecte
     let (broker, directory) = (Mosquitto::start(), tempfile::tempdir().unwrap());
     let receiver = Receiver::start(|_, _| Reply::Status(500));
     let lines = format!("{PRIVATE}\nformat = \"cloudevents\"\nbatch_max = 100");
-    let service = ready(launch(&broker, directory.path(), &receiver.url(), &lines));
-    publish(&broker, &[(PUMP, PUMP.connect(1))]);
+    let service = launch(&broker, directory.path(), &receiver.url(), &lines).start_ready();
+    broker.retain(&[(PUMP, PUMP.connect(1))]);
     receiver.wait_for(1);
     // What happens while the endpoint fails comes in the next page, in one batch.
-    publish(
-        &broker,
-        &[(OTHER_PUMP, OTHER_PUMP.connect(2)), (VALVE, VALVE.connect(3)), (PUMP, PUMP.disconnect(1, 4))],
-    );
+    broker.retain(&[
+        (OTHER_PUMP, OTHER_PUMP.connect(2)),
+        (VALVE, VALVE.connect(3)),
+        (PUMP, PUMP.disconnect(1, 4)),
+    ]);
     service.wait_until("the events are kept", || {
         service.get("/metrics").text().contains("devstatus_store_events_written_total 4\n")
     });
@@ -117,12 +118,12 @@ fn an_endpoint_is_shown_the_client_certificate_and_sent_its_headers() {
         client.key_file.display(),
         token.display()
     );
-    let service = ready(launch(&broker, directory.path(), &url, &of_server));
-    publish(&broker, &[(PUMP, PUMP.connect(1))]);
+    let service = launch(&broker, directory.path(), &url, &of_server).start_ready();
+    broker.retain(&[(PUMP, PUMP.connect(1))]);
     service.wait_until("it is refused", || !service.log_lines(&["a webhook is not delivered"]).is_empty());
     assert_eq!(receiver.deliveries(), []);
     service.terminate();
-    let service = ready(launch(&broker, directory.path(), &url, &all));
+    let service = launch(&broker, directory.path(), &url, &all).start_ready();
     let taken = receiver.wait_for_taken(1);
     verify(&taken);
     for line in ["x-site: 7", "authorization: Bearer of-the-file"] {
