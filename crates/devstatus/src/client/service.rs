@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use ureq::http::Response;
-use ureq::{Agent, Body, BodyReader};
+use ureq::{Agent, Body, BodyReader, RequestBuilder};
 use url::form_urlencoded::Serializer;
 
 use super::problem::{self, ClientError};
@@ -59,10 +59,7 @@ impl Service {
 
     /// Has the service do something; the answer.
     pub fn post(&self, path: &str) -> Result<String, ClientError> {
-        let mut request = self.agent.post(format!("{}{path}", self.url));
-        if let Some(authorization) = &self.authorization {
-            request = request.header("authorization", authorization);
-        }
+        let request = self.authorized(self.agent.post(format!("{}{path}", self.url)));
         let answer = self.answered(request.send_empty())?;
         match answer.status().as_u16() {
             200 => text_of(answer.into_body()),
@@ -72,10 +69,7 @@ impl Service {
 
     /// Has the service drop what is at a path.
     pub fn delete(&self, path: &str) -> Result<(), ClientError> {
-        let mut request = self.agent.delete(format!("{}{path}", self.url));
-        if let Some(authorization) = &self.authorization {
-            request = request.header("authorization", authorization);
-        }
+        let request = self.authorized(self.agent.delete(format!("{}{path}", self.url)));
         let answer = self.answered(request.call())?;
         match answer.status().as_u16() {
             204 => Ok(()),
@@ -122,14 +116,19 @@ impl Service {
         accept: &str,
         last_event_id: Option<&str>,
     ) -> Result<Response<Body>, ClientError> {
-        let mut request = self.agent.get(format!("{}{path}", self.url)).header("accept", accept);
-        if let Some(authorization) = &self.authorization {
-            request = request.header("authorization", authorization);
-        }
+        let request = self.agent.get(format!("{}{path}", self.url)).header("accept", accept);
+        let mut request = self.authorized(request);
         if let Some(id) = last_event_id {
             request = request.header("last-event-id", id);
         }
         self.answered(request.call())
+    }
+
+    fn authorized<B>(&self, request: RequestBuilder<B>) -> RequestBuilder<B> {
+        match &self.authorization {
+            Some(authorization) => request.header("authorization", authorization),
+            None => request,
+        }
     }
 
     fn answered(&self, called: Result<Response<Body>, ureq::Error>) -> Result<Response<Body>, ClientError> {
