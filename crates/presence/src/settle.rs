@@ -1,4 +1,4 @@
-//! Settling: a disconnect counts once it has lasted for a time, and a connect before that cancels it without a word. Pure: the
+//! Settling: a disconnect counts once it has lasted for a time, and a connect before that cancels it silently. Pure: the
 //! time is an argument, and everything is decided by the times of the events, so the same events give the same announcements
 //! after a restart and at another instance.
 
@@ -16,7 +16,7 @@ const GRANULARITY_MS: i64 = 1_000;
 /// A device can be connected again while its connect has not been read yet. Its disconnect is looked at again after this.
 const RECHECK: Duration = Duration::from_millis(200);
 
-/// What is known of a change when it comes.
+/// A change of a device's status as it is read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct StatusChange {
     pub status: Status,
@@ -35,20 +35,20 @@ pub enum IfConnected {
     Drop,
 }
 
-/// Disconnects that have not lasted long enough yet. `T` is what is announced, `M` a mark of where it was read.
+/// Disconnects that have not lasted long enough yet. `T` is an announcement, `M` a mark of where it was read.
 #[derive(Debug)]
 pub struct Settle<T, M> {
     lasts_ms: i64,
-    undecided: HashMap<DeviceName, Undecided<T>>,
+    undecided: HashMap<DeviceName, PendingDisconnect<T>>,
     by_due: BTreeMap<Place, DeviceName>,
     marks: BTreeMap<u64, M>,
     next_number: u64,
 }
 
 #[derive(Debug)]
-struct Undecided<T> {
+struct PendingDisconnect<T> {
     place: Place,
-    /// Connected is what was announced last.
+    /// Whether the last announcement was that the device is connected.
     was_connected: bool,
     item: T,
 }
@@ -56,7 +56,7 @@ struct Undecided<T> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct Place {
     due_ms: i64,
-    /// In the order of coming.
+    /// In the order in which they were offered.
     number: u64,
 }
 
@@ -97,7 +97,7 @@ impl<T, M> Settle<T, M> {
                 self.by_due.insert(place, device.clone());
                 self.marks.insert(place.number, mark);
                 let was_connected = change.previous == Some(Status::Connected);
-                self.undecided.insert(device, Undecided { place, was_connected, item });
+                self.undecided.insert(device, PendingDisconnect { place, was_connected, item });
                 None
             }
         }
@@ -171,12 +171,12 @@ impl<T, M> Settle<T, M> {
         self.marks.clear();
     }
 
-    /// Drops a device of which nothing is to be announced any more.
+    /// Drops a device that needs no announcement any more.
     pub fn forget(&mut self, device: &DeviceName) {
         self.remove(device);
     }
 
-    fn remove(&mut self, device: &DeviceName) -> Option<Undecided<T>> {
+    fn remove(&mut self, device: &DeviceName) -> Option<PendingDisconnect<T>> {
         let undecided = self.undecided.remove(device)?;
         self.by_due.remove(&undecided.place);
         self.marks.remove(&undecided.place.number);

@@ -32,7 +32,7 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(15);
 /// The body of an answer is of no interest. A short one is read, so that the connection can be used again.
 const BODY_MAX_BYTES: usize = 16 << 10;
-/// What that may take.
+/// How long reading it may take.
 const BODY_TIMEOUT: Duration = Duration::from_secs(2);
 /// The longest head of an answer.
 const HEAD_MAX_BYTES: usize = 16 << 10;

@@ -1,4 +1,4 @@
-//! Messages that an endpoint has rejected for good. Only what they tell of is kept: the event itself is in the history.
+//! Messages that an endpoint has rejected for good. A dead letter refers to its event; the event itself is in the history.
 
 use std::collections::VecDeque;
 
@@ -17,7 +17,7 @@ pub struct DeadLetter {
     /// The id of the message.
     pub id: String,
     pub event_type: String,
-    /// `None`: it is no change of a device.
+    /// `None`: it is not about a change of a device.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub event: Option<EventPlace>,
     /// When it was given up, in milliseconds since 1970.

@@ -1,4 +1,4 @@
-//! What the API sees of the endpoints, and what it asks of those who deliver to them.
+//! Between the API and the workers: what the API shows of each endpoint, and the orders that it gives to the endpoint's worker.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
@@ -12,7 +12,7 @@ use crate::dead_letters::DeadLetter;
 /// Attempts that are remembered of one endpoint, some 200 bytes each.
 pub const ATTEMPTS_MAX: usize = 200;
 
-/// Orders that may wait for one endpoint: whoever gives more is refused.
+/// Orders that may wait for one endpoint; one more is refused.
 const ORDERS_MAX: usize = 16;
 
 /// All endpoints by name. Cloning shares them.
@@ -21,7 +21,7 @@ pub struct WebhookDesk(Arc<Mutex<BTreeMap<String, Arc<EndpointDesk>>>>);
 
 /// One endpoint.
 pub struct EndpointDesk {
-    orders: mpsc::Sender<Given>,
+    orders: mpsc::Sender<PendingOrder>,
     pub view: Mutex<EndpointView>,
 }
 
@@ -39,7 +39,7 @@ impl EndpointDesk {
     }
 }
 
-/// What is known of an endpoint.
+/// What the API shows of an endpoint.
 #[derive(Clone, Debug, Default)]
 pub struct EndpointView {
     /// Scheme, host and port: the rest may hold a token.
@@ -49,7 +49,7 @@ pub struct EndpointView {
     pub state: EndpointState,
     /// Since when every attempt has failed, in milliseconds since 1970.
     pub failing_since_ms: Option<i64>,
-    /// Up to where the endpoint has taken the history, as a stream's id has it.
+    /// Up to where the endpoint has accepted the history, in the form of a stream's id.
     pub position: Option<String>,
     /// Newest last.
     pub attempts: VecDeque<Attempt>,
@@ -57,7 +57,7 @@ pub struct EndpointView {
     pub dead_letters: Vec<DeadLetter>,
 }
 
-/// What becomes of what there is to deliver.
+/// The state of the deliveries to an endpoint.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum EndpointState {
     /// It waits for the store.
@@ -72,7 +72,7 @@ pub enum EndpointState {
     GivenUp,
     /// Another instance delivers.
     Elsewhere,
-    /// It cannot be delivered to from here.
+    /// Its TLS settings cannot be used.
     Broken,
 }
 
@@ -99,18 +99,18 @@ pub struct Attempt {
     /// In milliseconds since 1970.
     pub at_ms: i64,
     pub took_ms: u64,
-    /// What was answered; `None`: nothing.
+    /// The status of the answer; `None`: there was none.
     pub status: Option<u16>,
-    /// Why the message was not taken; `None`: it was.
+    /// Why the endpoint has not accepted the message; `None`: it has.
     pub failure: Option<String>,
 }
 
-/// What is asked of whoever delivers.
+/// What an administrator can ask of an endpoint's worker.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Order {
-    /// Send a message that tells of nothing.
+    /// Send a `webhook.test`.
     Test,
-    /// Send what the history has from that time on once more.
+    /// Send everything once more that the history has from that time on.
     RedeliverSince(UnixSeconds),
     /// Send one message of the dead letters once more.
     Redeliver(String),
@@ -118,32 +118,32 @@ pub enum Order {
     Enable,
 }
 
-/// What came of an order.
+/// The outcome of an order.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Outcome {
     Done,
-    /// The endpoint has not taken the message.
+    /// The endpoint has not accepted the message.
     Failed(String),
     /// There is no such message.
     Unknown,
 }
 
 /// An order, and where its outcome goes.
-pub struct Given {
+pub struct PendingOrder {
     pub order: Order,
     pub outcome: oneshot::Sender<Outcome>,
 }
 
-/// Why an order was not taken.
+/// Why an order was refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum NotTaken {
+pub enum OrderError {
     Unknown,
-    /// Too many wait, or nobody delivers to this endpoint here.
+    /// Too many wait, or this instance does not deliver to the endpoint.
     Busy,
 }
 
 impl WebhookDesk {
-    /// Replaces the endpoints; returns where the orders of each come.
+    /// Replaces the endpoints; returns the receiver of each one's orders.
     pub fn open(&self, endpoints: impl Iterator<Item = (String, EndpointView)>) -> Vec<Orders> {
         let mut desks = BTreeMap::new();
         let mut all = Vec::new();
@@ -157,7 +157,7 @@ impl WebhookDesk {
         all
     }
 
-    /// The names and what is known of each.
+    /// All endpoints by name.
     pub fn views(&self) -> Vec<(String, EndpointView)> {
         let desks = self.0.lock().clone();
         desks.into_iter().map(|(name, desk)| (name, desk.view.lock().clone())).collect()
@@ -170,25 +170,25 @@ impl WebhookDesk {
     }
 
     /// Gives an order and waits for its outcome.
-    pub async fn order(&self, name: &str, order: Order) -> Result<Outcome, NotTaken> {
-        let desk = self.0.lock().get(name).cloned().ok_or(NotTaken::Unknown)?;
+    pub async fn order(&self, name: &str, order: Order) -> Result<Outcome, OrderError> {
+        let desk = self.0.lock().get(name).cloned().ok_or(OrderError::Unknown)?;
         let (outcome, done) = oneshot::channel();
-        desk.orders.try_send(Given { order, outcome }).map_err(|_| NotTaken::Busy)?;
-        done.await.map_err(|_| NotTaken::Busy)
+        desk.orders.try_send(PendingOrder { order, outcome }).map_err(|_| OrderError::Busy)?;
+        done.await.map_err(|_| OrderError::Busy)
     }
 }
 
-/// The end of whoever delivers to an endpoint.
+/// The worker's end: the orders for an endpoint.
 pub struct Orders {
-    receiver: mpsc::Receiver<Given>,
+    receiver: mpsc::Receiver<PendingOrder>,
     pub desk: Arc<EndpointDesk>,
 }
 
 impl Orders {
     /// The next order; none comes any more once the endpoint was replaced, so this waits for ever then.
-    pub async fn next(&mut self) -> Given {
+    pub async fn next(&mut self) -> PendingOrder {
         match self.receiver.recv().await {
-            Some(given) => given,
+            Some(pending) => pending,
             None => std::future::pending().await,
         }
     }
@@ -221,12 +221,12 @@ mod tests {
         let waiting: Vec<_> = (0..ORDERS_MAX)
             .map(|_| {
                 let (outcome, done) = oneshot::channel();
-                assert!(desk.orders.try_send(Given { order: Order::Test, outcome }).is_ok());
+                assert!(desk.orders.try_send(PendingOrder { order: Order::Test, outcome }).is_ok());
                 done
             })
             .collect();
-        assert_eq!(desks.order("ops", Order::Test).await, Err(NotTaken::Busy));
-        assert_eq!(desks.order("other", Order::Test).await, Err(NotTaken::Unknown));
+        assert_eq!(desks.order("ops", Order::Test).await, Err(OrderError::Busy));
+        assert_eq!(desks.order("other", Order::Test).await, Err(OrderError::Unknown));
         for waiting in waiting {
             assert!(orders.next().await.outcome.send(Outcome::Done).is_ok());
             assert_eq!(waiting.await, Ok(Outcome::Done));

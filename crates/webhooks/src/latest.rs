@@ -21,11 +21,11 @@ pub enum Fate {
     Newest,
     /// A later change of its device is sent in its place, further on.
     Overtaken,
-    /// The device is as it was, by a later event that may not be sent by itself.
+    /// The device has the same status by a later event, which may not be sent on its own.
     Renewed(Box<Snapshot>),
 }
 
-/// What has become of a change by now, for an endpoint that hears of disconnects once they have lasted that long.
+/// What has become of a change by now, for an endpoint that receives disconnects once they have lasted that long.
 pub async fn fate(
     change: &Change,
     settle: Duration,
@@ -54,7 +54,7 @@ pub async fn fate(
         return Ok(if may_be_cancelled && !settle.is_zero() { Fate::Newest } else { Fate::Overtaken });
     }
     if !settle.is_zero() {
-        // The later event may have ended an outage of which nothing is said.
+        // The later event may have ended an outage that was never sent.
         return Ok(Fate::Renewed(Box::new(newest)));
     }
     let last = history.history(DeviceName::of(device), None, 1).await?;

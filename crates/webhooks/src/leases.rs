@@ -13,7 +13,7 @@ use store::{Store, WebhookLease};
 const LASTS: Duration = Duration::from_secs(8);
 /// Between two renewals.
 const RENEWAL: Duration = Duration::from_secs(1);
-/// A store that does not answer within this is asked again.
+/// If the store does not answer within this, it is asked again.
 const RENEWAL_TIMEOUT: Duration = Duration::from_secs(2);
 /// Leases that were not renewed for so long are given up, well before the store gives them to another.
 const LOST_AFTER: Duration = Duration::from_secs(4);
@@ -35,12 +35,12 @@ impl Default for Leases {
 }
 
 impl Leases {
-    /// What the store is shown of the lease of an endpoint.
+    /// The lease of an endpoint, as the store checks it.
     pub fn of(&self, endpoint: &str) -> WebhookLease {
         WebhookLease { endpoint: endpoint.into(), holder: self.holder.clone() }
     }
 
-    /// Takes what leases there are and renews them, without an end.
+    /// Takes the leases that are free and renews them, without an end.
     pub async fn hold(&self, store: &dyn Store, endpoints: Vec<String>) {
         if endpoints.is_empty() {
             return pending().await;
@@ -72,7 +72,7 @@ impl Leases {
         });
     }
 
-    /// Notes that the store no longer takes anything by the lease of an endpoint.
+    /// Notes that the store has refused a write because this instance no longer holds the lease.
     pub fn lose(&self, endpoint: &str) {
         self.held.send_modify(|held| {
             held.as_mut().map(|held| held.remove(endpoint));
@@ -99,7 +99,7 @@ impl Leases {
     pub async fn end(&self, store: &dyn Store) {
         let Some(held) = self.held.send_replace(None).filter(|held| !held.is_empty()) else { return };
         let held = held.into_iter().collect();
-        // In vain if the store is away: then they end by themselves.
+        // If the store is away, this fails, and the leases expire by themselves.
         let _ = timeout(END_TIMEOUT, store.lease_webhooks(&self.holder, held, Duration::ZERO)).await;
     }
 }

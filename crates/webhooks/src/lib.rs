@@ -1,25 +1,25 @@
-//! Signed webhooks. Each endpoint has a position in the ordered history; a worker reads on from there, sends what the endpoint
-//! wants, and keeps the position in the store once the endpoint has taken it. There is no queue of messages.
+//! Signed webhooks. Each endpoint has a position in the ordered history. A worker reads on from there, sends the changes that the
+//! endpoint selects, and saves the position in the store once the endpoint has accepted them. There is no queue of messages.
 //!
 //! ```text
 //! store history -page-> HistoryReader [DeviceStates -> Settle -> Selector] -Outbox [Message] -queues-> Client -> endpoint
-//!      ^---- position, once all of the page was taken ----'
+//!      ^---- position, once the whole page was accepted ----'
 //! ```
 //!
-//! Pure, without a clock or IO: `settings`, `signature`, `message`, `address`, `answer`, `kept`.
+//! Pure, without a clock or IO: `settings`, `signature`, `message`, `address`, `answer`, `progress`.
 
 mod address;
 mod answer;
 mod client;
 mod dead_letters;
 pub mod desk;
-mod kept;
 mod latest;
 mod leases;
 mod message;
 pub mod metrics;
 mod orders;
 mod outbox;
+mod progress;
 mod reader;
 mod service;
 pub mod settings;

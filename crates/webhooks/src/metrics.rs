@@ -50,7 +50,11 @@ impl WebhookMetrics {
             "Attempts to deliver a message to a webhook, by outcome",
             self.attempts.clone(),
         );
-        r.register("webhook_gaps", "Gaps in the history that an endpoint was told of", self.gaps.clone());
+        r.register(
+            "webhook_gaps",
+            "Gaps in the history for which an endpoint was sent fleet.gap",
+            self.gaps.clone(),
+        );
         r.register(
             "webhook_overtaken",
             "Changes that mode = \"latest\" left out, because a later one of the device follows",

@@ -1,30 +1,30 @@
-//! What an endpoint's worker does when somebody asks for it.
+//! The orders of an administrator, as an endpoint's worker carries them out.
 
 use presence::UnixSeconds;
 
-use crate::desk::{EndpointState, Given, Order, Outcome};
+use crate::desk::{EndpointState, Order, Outcome, PendingOrder};
 use crate::message::Message;
 use crate::reader::HistoryReader;
 use crate::states::DeviceStates;
 use crate::worker::Worker;
 use system::clock;
 
-/// How an order changes what the worker does.
+/// What the worker does after an order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Then {
-    /// Not at all.
+pub enum NextStep {
+    /// What it did before.
     GoOn,
-    /// It tries at once what it waits for.
+    /// It makes the next attempt at once.
     Retry,
-    /// It reads on from elsewhere, and drops what it has read.
+    /// It drops the messages in the outbox and reads the history from that time on.
     Reread(UnixSeconds),
 }
 
 impl<'a> Worker<'a> {
     /// Carries an order out.
-    pub async fn obey(&mut self, given: Given) -> Then {
-        let Given { order, outcome } = given;
-        tracing::info!(endpoint = %self.endpoint.name, ?order, "somebody asks for this");
+    pub async fn carry_out(&mut self, pending: PendingOrder) -> NextStep {
+        let PendingOrder { order, outcome } = pending;
+        tracing::info!(endpoint = %self.endpoint.name, ?order, "an administrator gives an order to a webhook");
         let (done, then) = match order {
             Order::Test => {
                 let message = Message::of_test(
@@ -32,18 +32,18 @@ impl<'a> Worker<'a> {
                     &self.endpoint.name,
                     clock::now_millis(),
                 );
-                (self.send_beside(&message).await, Then::GoOn)
+                (self.send_beside(&message).await, NextStep::GoOn)
             }
-            Order::Redeliver(id) => (self.redeliver(&id).await, Then::GoOn),
-            Order::RedeliverSince(since) => (Outcome::Done, Then::Reread(since)),
-            Order::Enable => (Outcome::Done, Then::Retry),
+            Order::Redeliver(id) => (self.redeliver(&id).await, NextStep::GoOn),
+            Order::RedeliverSince(since) => (Outcome::Done, NextStep::Reread(since)),
+            Order::Enable => (Outcome::Done, NextStep::Retry),
         };
-        // Nobody may wait for it any more.
+        // The request may have timed out meanwhile.
         let _ = outcome.send(done);
         then
     }
 
-    /// Sends a dead letter once more; it is none any more once it was taken.
+    /// Sends a dead letter once more, and drops it once the endpoint has accepted it.
     async fn redeliver(&mut self, id: &str) -> Outcome {
         let Some(place) = self.dead_letters.get(id).and_then(|letter| letter.event.clone()) else {
             return Outcome::Unknown;
@@ -59,7 +59,7 @@ impl<'a> Worker<'a> {
         let done = self.send_beside(&self.all.message_of(self.endpoint, &change)).await;
         if done == Outcome::Done {
             self.dead_letters.remove(id);
-            self.all.keep_dead_letters(&self.endpoint.name, &self.dead_letters).await;
+            self.all.save_dead_letters(&self.endpoint.name, &self.dead_letters).await;
             self.show_dead_letters();
         }
         done
@@ -72,20 +72,20 @@ impl<'a> Worker<'a> {
         }
     }
 
-    /// Waits, while the endpoint is disabled, until somebody enables it; says from where it then reads.
+    /// Waits, while the endpoint is disabled, until an order enables it; returns the time to read from, if an order named one.
     pub async fn wait_until_enabled(&mut self) -> Option<UnixSeconds> {
         let mut since = None;
         loop {
-            let given = self.orders.next().await;
-            match self.obey(given).await {
-                Then::GoOn => {}
-                Then::Retry => return since,
-                Then::Reread(from) => since = Some(from),
+            let pending = self.orders.next().await;
+            match self.carry_out(pending).await {
+                NextStep::GoOn => {}
+                NextStep::Retry => return since,
+                NextStep::Reread(from) => since = Some(from),
             }
         }
     }
 
-    /// What a worker that waits for something else does with an order in between.
+    /// Reads the history again from that time on.
     pub async fn reread(&mut self, reader: &mut HistoryReader<'a>, since: UnixSeconds) {
         self.outbox.clear();
         reader.go_back_to(since.0).await;

@@ -1,5 +1,5 @@
-//! What an endpoint is sent next: a page's messages in a few queues, those of one device in one queue and so in order, and the
-//! connection of each queue.
+//! The messages of a page that are to be sent, in a few queues, and the connection of each queue. Those of one device share a
+//! queue, and so keep their order.
 
 use std::collections::{HashSet, VecDeque};
 use std::sync::Arc;
@@ -26,13 +26,13 @@ const REJECTIONS_MAX: u32 = 4;
 /// Messages under way at once. Those of one device share a queue, so they stay in order.
 const QUEUES: usize = 8;
 
-/// Ids of messages that were sent before their events came out of the history. Beyond it they are forgotten, and come twice.
+/// Ids of messages that were sent before the reader came to their events. Beyond it the ids are forgotten, and the messages sent twice.
 const RENEWED_MAX: usize = 10_000;
 
-/// A message, and the change that it tells of.
+/// A message, and the change that it is about.
 pub struct Item {
     pub message: Message,
-    /// `None`: it is no change of a device.
+    /// `None`: it is not about a change of a device.
     pub change: Option<Change>,
     /// How often the endpoint has rejected it.
     rejections: u32,
@@ -44,13 +44,13 @@ impl Item {
     }
 }
 
-/// What a round has come to.
+/// The result of a round.
 #[derive(Default)]
-pub struct Sent {
+pub struct RoundResult {
     pub delivered: usize,
     /// Messages that were rejected for good.
     pub dead: Vec<Item>,
-    /// Why what is left waits.
+    /// Why the remaining messages wait.
     pub failure: Option<Failure>,
 }
 
@@ -103,13 +103,13 @@ impl<'a> Outbox<'a> {
         self.queues[queue].waiting.push_back(item);
     }
 
-    /// Drops what waits.
+    /// Drops all messages.
     pub fn clear(&mut self) {
         self.queues.iter_mut().for_each(|queue| queue.waiting.clear());
     }
 
     /// Sends the messages of each queue one after the other until one fails.
-    pub async fn send(&mut self, round: Round) -> Sent {
+    pub async fn send(&mut self, round: Round) -> RoundResult {
         let Self { all, endpoint, client, metrics, desk, queues, renewed } = self;
         let (most_queues, most_requests) = match round {
             Round::All => (usize::MAX, usize::MAX),
@@ -118,18 +118,18 @@ impl<'a> Outbox<'a> {
         let has_failed = AtomicBool::new(false);
         let sender = Sender { all, endpoint, client, metrics, desk, renewed, has_failed };
         let queues = queues.iter_mut().filter(|queue| !queue.waiting.is_empty()).take(most_queues);
-        let each = join_all(queues.map(|queue| sender.empty(queue, most_requests))).await;
-        let mut all = Sent::default();
+        let each = join_all(queues.map(|queue| sender.drain(queue, most_requests))).await;
+        let mut total = RoundResult::default();
         for sent in each {
-            all.delivered += sent.delivered;
-            all.dead.extend(sent.dead);
-            // That of an endpoint says more than that of a message.
+            total.delivered += sent.delivered;
+            total.dead.extend(sent.dead);
+            // A failure of the endpoint takes precedence over the rejection of a message.
             let is_of_message = |failure: &Failure| failure.is_rejection();
-            if all.failure.as_ref().is_none_or(is_of_message) {
-                all.failure = sent.failure.or(all.failure);
+            if total.failure.as_ref().is_none_or(is_of_message) {
+                total.failure = sent.failure.or(total.failure);
             }
         }
-        all
+        total
     }
 
     /// Sends one message beside the others, once.
@@ -154,8 +154,8 @@ struct Sender<'a> {
 
 impl Sender<'_> {
     /// Sends the messages of a queue until one fails; a rejected one holds up its own queue alone.
-    async fn empty(&self, queue: &mut DeviceQueue, most_requests: usize) -> Sent {
-        let mut sent = Sent::default();
+    async fn drain(&self, queue: &mut DeviceQueue, most_requests: usize) -> RoundResult {
+        let mut sent = RoundResult::default();
         for _ in 0..most_requests {
             let number = self.next_due(queue).await;
             if number == 0 || self.has_failed.load(Ordering::Relaxed) {
@@ -177,7 +177,7 @@ impl Sender<'_> {
                     sent.delivered += number;
                 }
                 Err(failure) if failure.is_rejection() => {
-                    // Of a batch it is not known which one is rejected: they go one by one then.
+                    // Which message of a batch was rejected is unknown, so they are sent one by one from now on.
                     queue.waiting.range_mut(..number).for_each(|item| item.rejections += 1);
                     let is_dead = |item: &mut Item| item.rejections >= REJECTIONS_MAX;
                     sent.dead.extend(queue.waiting.pop_front_if(is_dead));
@@ -194,7 +194,7 @@ impl Sender<'_> {
         sent
     }
 
-    /// How many messages the next request of a queue has; what has been overtaken is dropped.
+    /// How many messages the next request of a queue has. Overtaken ones are dropped.
     async fn next_due(&self, queue: &mut DeviceQueue) -> usize {
         let mut number = 0;
         while let Some(item) = queue.waiting.get_mut(number) {
@@ -215,7 +215,7 @@ impl Sender<'_> {
         number
     }
 
-    /// Makes an attempt, and notes what came of it.
+    /// Makes an attempt, and notes its result.
     async fn post(&self, connection: &mut Option<OpenConnection>, message: &Message) -> Result<(), Failure> {
         let (at_ms, began) = (clock::now_millis(), Instant::now());
         let answer = self.client.post(connection, message).await;
@@ -237,7 +237,7 @@ impl Sender<'_> {
         answer.map(drop)
     }
 
-    /// Remembers a message that was sent before its event came.
+    /// Remembers a message that was sent before the reader came to its event.
     fn note_sent(&self, item: &Item) {
         if item.change.as_ref().is_some_and(|change| change.id != item.message.id) {
             let mut renewed = self.renewed.lock();

@@ -1,5 +1,5 @@
-//! What an endpoint is to be told: reads on in the history, makes changes of its events, and holds disconnects back until they
-//! have settled.
+//! Finds the changes that an endpoint receives: reads the history, turns its events into changes of devices, and holds
+//! disconnects back until they have settled.
 
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ use presence::{Device, DeviceName, Status};
 use server::feed::resume::{GapReason, HistoryTail};
 use system::clock;
 
-use crate::kept::KeptState;
+use crate::progress::EndpointProgress;
 use crate::service::Webhooks;
 use crate::settings::{BATCH_MAX, EndpointSettings};
 use crate::states::{Change, DeviceStates};
@@ -30,19 +30,19 @@ pub struct HistoryReader<'a> {
     states: DeviceStates,
     settle: Settle<Change, HistoryPosition>,
     undecided_max: usize,
-    /// Up to this number of a position the endpoint was told of everything before the process began: it is read again for what
-    /// is undecided.
+    /// The endpoint had received everything up to this position's number when the process began. The history before it is read
+    /// again to find the undecided disconnects.
     sent_up_to: Option<u64>,
-    /// What was decided before the process began is decided so again.
+    /// Disconnects that were decided before the process began are decided in the same way again.
     has_same_settle: bool,
-    /// The next page is taken as it is: somebody asked for what the history has, not for everything.
+    /// The next page may be incomplete: the reader was asked for what the history still has, not for everything.
     takes_what_there_is: bool,
-    /// What is missing, to be told with the next step.
+    /// Changes are missing for this reason; the next step returns it.
     gap: Option<GapReason>,
 }
 
-/// What a step has found.
-pub struct Found {
+/// The changes that a step has found.
+pub struct ChangePage {
     pub changes: Vec<Change>,
     /// There may be more at once.
     pub has_more: bool,
@@ -65,40 +65,44 @@ impl<'a> HistoryReader<'a> {
         }
     }
 
-    /// Goes on where an endpoint was; `None` if nobody knows where that is.
-    pub fn resume(all: &'a Webhooks, endpoint: &'a EndpointSettings, kept: &KeptState) -> Option<Self> {
-        let position = kept.position()?;
-        let undecided = kept.undecided();
+    /// Continues where an endpoint was; `None` if its progress has no position.
+    pub fn resume(
+        all: &'a Webhooks,
+        endpoint: &'a EndpointSettings,
+        progress: &EndpointProgress,
+    ) -> Option<Self> {
+        let position = progress.position()?;
+        let undecided = progress.undecided();
         let sent_up_to = undecided.map(|_| position.number);
-        let has_same_settle = kept.had_settle(endpoint.settle);
+        let has_same_settle = progress.had_settle(endpoint.settle);
         Some(Self { sent_up_to, has_same_settle, ..Self::new(all, endpoint, undecided.unwrap_or(position)) })
     }
 
-    /// Where the endpoint goes on once it has taken everything up to now.
+    /// Where the endpoint continues once it has accepted everything up to now.
     pub fn position(&self) -> HistoryPosition {
         self.tail.position()
     }
 
-    /// The same as it is kept.
-    pub fn kept(&self) -> KeptState {
-        let kept = KeptState::at(self.position());
+    /// The same as the store has it.
+    pub fn progress(&self) -> EndpointProgress {
+        let progress = EndpointProgress::at(self.position());
         match self.settle.oldest_mark() {
-            Some(from) => kept.with_undecided(*from, self.endpoint.settle),
-            None => kept,
+            Some(from) => progress.with_undecided(*from, self.endpoint.settle),
+            None => progress,
         }
     }
 
-    /// Whether it is further than what the store keeps: not while it only finds out what is undecided.
+    /// Whether it still reads what the endpoint had received before the process began, to find the undecided disconnects.
     pub fn is_catching_up(&self) -> bool {
         self.sent_up_to.is_some()
     }
 
-    /// Goes on there, whatever was before.
+    /// Continues there, and forgets the disconnects that are undecided.
     pub fn go_to(&mut self, position: HistoryPosition) {
         *self = Self::new(self.all, self.endpoint, position);
     }
 
-    /// Goes on with what the history has from that time on, in seconds since 1970.
+    /// Continues with the first event that the history has from that time on, in seconds since 1970.
     pub async fn go_back_to(&mut self, since: u32) {
         let order = newest(self.all).await.order;
         let (mut from, mut to) = (0, self.position().number);
@@ -128,7 +132,7 @@ impl<'a> HistoryReader<'a> {
     }
 
     /// The changes of the next page that are due, and what has become due since.
-    pub async fn next(&mut self) -> Result<Found, GapReason> {
+    pub async fn next(&mut self) -> Result<ChangePage, GapReason> {
         if let Some(reason) = self.gap.take() {
             return Err(reason);
         }
@@ -136,7 +140,7 @@ impl<'a> HistoryReader<'a> {
         let now_ms = clock::now_millis();
         if self.settle.len() >= self.undecided_max {
             let changes = self.due_by_clock(now_ms, IfConnected::Drop);
-            return Ok(Found { has_more: !changes.is_empty(), changes });
+            return Ok(ChangePage { has_more: !changes.is_empty(), changes });
         }
         let before = self.position();
         let mut page = page_after(self.all, before, PAGE_EVENTS).await;
@@ -155,10 +159,10 @@ impl<'a> HistoryReader<'a> {
         if !has_more {
             changes.extend(self.due_by_clock(now_ms, IfConnected::Wait));
         }
-        Ok(Found { changes, has_more })
+        Ok(ChangePage { changes, has_more })
     }
 
-    /// What follows from the next event.
+    /// Applies the next event, and adds the changes that are due because of it.
     async fn read(&mut self, entry: &StoredEvent, before: HistoryPosition, due: &mut Vec<Change>) {
         let at_ms = i64::from(entry.row.received_at.0) * 1_000;
         let was_sent = self.sent_up_to.is_some_and(|number| entry.position.number <= number);

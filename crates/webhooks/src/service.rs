@@ -15,10 +15,10 @@ use tokio_util::sync::CancellationToken;
 use crate::client::Client;
 use crate::dead_letters::DeadLetters;
 use crate::desk::{EndpointState, EndpointView, Orders, WebhookDesk};
-use crate::kept::KeptState;
 use crate::leases::Leases;
 use crate::message::{ChangeEvent, Envelope, Message};
 use crate::metrics::WebhookMetrics;
+use crate::progress::EndpointProgress;
 use crate::settings::EndpointSettings;
 use crate::states::Change;
 use crate::worker::Worker;
@@ -29,7 +29,7 @@ use store::{Store, StoreError, WebhookState};
 /// A store that fails is asked again after this.
 const STORE_RETRY: Duration = Duration::from_secs(1);
 
-/// Before the name of an endpoint in the name under which its dead letters are kept; no endpoint has a slash in its name.
+/// The prefix of the name under which the store has an endpoint's dead letters; no endpoint has a slash in its name.
 const DEAD_LETTERS: &str = "dead/";
 
 /// Shows a device as the API does, with the status before.
@@ -40,7 +40,7 @@ pub struct Webhooks {
     /// They may be replaced at any time.
     pub endpoints: watch::Receiver<Vec<EndpointSettings>>,
     pub store: Arc<dyn Store>,
-    /// Whether the store outlives the process: else nobody knows what an endpoint has missed since it last received something.
+    /// Whether the store outlives the process. If not, a start does not know what an endpoint has missed.
     pub store_outlives: bool,
     /// Whether other instances deliver from the same store.
     pub is_shared: bool,
@@ -54,10 +54,10 @@ pub struct Webhooks {
     pub leases: Leases,
 }
 
-/// What the store keeps of an endpoint.
+/// What the store has of an endpoint.
 #[derive(Default)]
-pub struct Kept {
-    pub state: Option<KeptState>,
+pub struct StoredEndpoint {
+    pub progress: Option<EndpointProgress>,
     pub dead_letters: DeadLetters,
 }
 
@@ -69,7 +69,7 @@ impl Webhooks {
             let endpoints = changed.borrow_and_update().clone();
             tokio::select! {
                 () = shutdown.cancelled() => break,
-                // What is under way is broken off, and comes again with the same id.
+                // Messages under way are broken off, and sent again with the same ids.
                 Ok(()) = changed.changed() => {}
                 () = self.deliver(&endpoints) => {}
             }
@@ -114,8 +114,8 @@ impl Webhooks {
             loop {
                 tokio::select! {
                     () = &mut held => break,
-                    // Whoever gives it is told that nobody delivers here.
-                    given = orders.next() => drop(given),
+                    // Dropping it answers its sender that this instance does not deliver.
+                    pending = orders.next() => drop(pending),
                 }
             }
         }
@@ -124,8 +124,8 @@ impl Webhooks {
     async fn work(&self, endpoint: &EndpointSettings, orders: &mut Orders) {
         match Client::new(endpoint.clone()) {
             Ok(client) => {
-                let kept = self.kept(endpoint).await;
-                Worker::new(self, endpoint, client, orders, kept.dead_letters).run(kept.state).await
+                let stored = self.load(endpoint).await;
+                Worker::new(self, endpoint, client, orders, stored.dead_letters).run(stored.progress).await
             }
             Err(error) => {
                 tracing::error!(endpoint = %endpoint.name, %error, "a webhook cannot be delivered");
@@ -135,19 +135,19 @@ impl Webhooks {
         }
     }
 
-    /// What the store keeps of an endpoint.
-    async fn kept(&self, endpoint: &EndpointSettings) -> Kept {
-        let mut kept = Kept::default();
+    /// Reads what the store has of an endpoint.
+    async fn load(&self, endpoint: &EndpointSettings) -> StoredEndpoint {
+        let mut stored = StoredEndpoint::default();
         for WebhookState { name, state } in self.states().await {
             match name.strip_prefix(DEAD_LETTERS) {
                 Some(of) if of == endpoint.name => {
-                    kept.dead_letters = DeadLetters::parse(&state).unwrap_or_default();
+                    stored.dead_letters = DeadLetters::parse(&state).unwrap_or_default();
                 }
-                None if *name == *endpoint.name => kept.state = KeptState::parse(&state),
+                None if *name == *endpoint.name => stored.progress = EndpointProgress::parse(&state),
                 Some(_) | None => {}
             }
         }
-        kept
+        stored
     }
 
     async fn states(&self) -> Vec<WebhookState> {
@@ -159,8 +159,8 @@ impl Webhooks {
         }
     }
 
-    /// Drops what the store keeps of endpoints that are not in the settings any more. Of a shared store another instance may have
-    /// them in its settings.
+    /// Drops the progress and the dead letters of endpoints that are no longer in the settings. Not for a shared store: another
+    /// instance may still have them in its settings.
     async fn drop_others(&self, endpoints: &[EndpointSettings]) {
         let names: BTreeSet<&str> = endpoints.iter().map(|endpoint| &*endpoint.name).collect();
         for WebhookState { name, .. } in self.states().await {
@@ -172,15 +172,15 @@ impl Webhooks {
         }
     }
 
-    pub(crate) async fn keep(&self, endpoint: &str, state: &KeptState) {
+    pub(crate) async fn save(&self, endpoint: &str, state: &EndpointProgress) {
         self.set_state(endpoint, endpoint, Some(state.text())).await;
     }
 
-    pub(crate) async fn keep_dead_letters(&self, endpoint: &str, letters: &DeadLetters) {
+    pub(crate) async fn save_dead_letters(&self, endpoint: &str, letters: &DeadLetters) {
         self.set_state(endpoint, &format!("{DEAD_LETTERS}{endpoint}"), Some(letters.text())).await;
     }
 
-    /// Keeps a state; does not return if another instance has taken over.
+    /// Writes or drops a state; does not return if another instance has taken over.
     async fn set_state(&self, endpoint: &str, name: &str, state: Option<String>) {
         loop {
             match self.store.set_webhook_state(&self.leases.of(endpoint), name, state.clone()).await {
@@ -204,7 +204,7 @@ impl Webhooks {
         Envelope { format: endpoint.format, source: &self.source }
     }
 
-    /// What an endpoint is told of a change.
+    /// The message about a change, in the form that the endpoint has chosen.
     pub(crate) fn message_of(&self, endpoint: &EndpointSettings, change: &Change) -> Message {
         let device = &change.device;
         let received_ms = i64::from(device.received_at.0) * 1_000;

@@ -22,7 +22,7 @@ pub use crate::signature::{SECRET_BYTES_MAX, SECRET_BYTES_MIN, SECRETS_MAX, Sign
 /// More endpoints than any site was seen to have; each holds a page of messages, 8 connections and a task.
 pub const ENDPOINTS_MAX: usize = 100;
 
-/// Headers of an endpoint, and the longest value of one: more than proxies and gateways ask for, and less than servers refuse.
+/// The most headers of an endpoint, and the longest value of one: more than proxies and gateways ask for, and less than servers refuse.
 pub const HEADERS_MAX: usize = 16;
 pub const HEADER_MAX_BYTES: u64 = 2 << 10;
 
@@ -35,7 +35,7 @@ pub const NAME_MAX_BYTES: usize = 64;
 /// One endpoint.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct EndpointSettings {
-    /// What it is called in logs and metrics, and under which its position is kept.
+    /// The name in logs and metrics, and of its progress in the store.
     pub name: String,
     pub url: EndpointUrl,
     /// Every message is signed with each of them: one, or two while the secret is rotated.
@@ -48,17 +48,17 @@ pub struct EndpointSettings {
     /// How long a disconnect must have lasted before it is sent; a connect before that cancels it.
     pub settle: Duration,
     pub format: Format,
-    /// How many CloudEvents one request has at most; 1: it is none of the batched mode.
+    /// The most CloudEvents in one request; with 1, requests are in the structured mode.
     pub batch_max: usize,
-    /// What every request has besides.
+    /// Headers that every request has besides its own.
     pub headers: HeaderMap,
-    /// Whom it is trusted by, and as whom devstatus shows itself.
+    /// Which certificates of the endpoint are trusted, and which one devstatus presents.
     pub tls: ClientTls,
     /// Whether it may be on this machine or in a private network, and without TLS.
     pub allow_private: bool,
 }
 
-/// What an endpoint can choose. A `fleet.gap` is sent to all, because nothing may be left out without a word.
+/// The events that an endpoint can choose. Every endpoint receives `fleet.gap`, because nothing may be left out silently.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum EventType {
     Connected,
@@ -71,7 +71,7 @@ pub enum Mode {
     /// All of them.
     #[default]
     Every,
-    /// The newest: what another change has overtaken by the time of an attempt is left out.
+    /// The newest: an attempt leaves out a change that a later one has overtaken by then.
     Latest,
 }
 
@@ -131,7 +131,7 @@ impl Mode {
 impl EventType {
     pub const ALL: [EventType; 2] = [EventType::Connected, EventType::Disconnected];
 
-    /// What a change to that status is called.
+    /// The event of a change to that status.
     pub fn of(status: Status) -> Self {
         match status {
             Status::Connected => EventType::Connected,
@@ -149,13 +149,13 @@ impl EventType {
 }
 
 impl EndpointSettings {
-    /// Whether the endpoint wants to hear that the device is as it is.
+    /// Whether the endpoint selects a change to this state of the device.
     pub(crate) fn admits(&self, device: &Snapshot) -> bool {
         let event_type = EventType::of(device.status);
         (self.events.is_empty() || self.events.contains(&event_type)) && self.selects(device)
     }
 
-    /// Whether the endpoint wants to hear of the device at all as it is.
+    /// Whether the endpoint selects the device in this state, whatever the event.
     pub(crate) fn selects(&self, device: &Snapshot) -> bool {
         self.selector.admits(&device.traits(&self.selector))
     }

@@ -1,5 +1,5 @@
-//! From events of the history to changes of a device's state. The history tells what happened; what it came to follows from
-//! the events before it.
+//! From events of the history to changes of a device's state. The history has events; which state
+//! each led to follows from the events before it.
 
 use std::collections::HashMap;
 
@@ -21,7 +21,7 @@ const EVENTS_BEFORE: usize = 8;
 #[derive(Clone, Debug)]
 pub struct Change {
     pub device: Snapshot,
-    /// The status before; `None`: the history does not tell.
+    /// The status before; `None`: not in the history.
     pub previous: Option<Status>,
     /// Of its event, in the history of the device.
     pub sequence: u64,
@@ -44,7 +44,7 @@ impl Change {
 pub struct DeviceStates(HashMap<DeviceName, DeviceState>);
 
 impl DeviceStates {
-    /// The change that an event of a device was when it came; `None`: the history does not tell.
+    /// The change that an event of a device was when it came; `None`: the history no longer has it.
     pub async fn change_at(
         name: DeviceName,
         sequence: u64,

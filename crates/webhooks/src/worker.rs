@@ -1,5 +1,5 @@
-//! One worker for each endpoint: sends what the reader finds, in order per device, and keeps the position once everything up to it
-//! was taken or given up.
+//! One worker for each endpoint: sends the changes that the reader finds, in order per device, and saves the position once
+//! the endpoint has accepted everything up to it, or the worker has given it up.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -11,30 +11,30 @@ use tokio::time::{sleep, timeout};
 use crate::answer::{Failure, RETRY_FIRST, RETRY_LONGEST};
 use crate::client::Client;
 use crate::dead_letters::{DeadLetter, DeadLetters, EventPlace};
-use crate::desk::{EndpointDesk, EndpointState, Given, Orders};
-use crate::kept::{Disabled, KeptState};
+use crate::desk::{EndpointDesk, EndpointState, Orders, PendingOrder};
 use crate::message::Message;
 use crate::metrics::EndpointMetrics;
-use crate::orders::Then;
-use crate::outbox::{Item, Outbox, Round, Sent};
-use crate::reader::{Found, HistoryReader, newest};
+use crate::orders::NextStep;
+use crate::outbox::{Item, Outbox, Round, RoundResult};
+use crate::progress::{Disabled, EndpointProgress};
+use crate::reader::{ChangePage, HistoryReader, newest};
 use crate::service::Webhooks;
 use crate::settings::EndpointSettings;
 use server::feed::resume::GapReason;
 use system::backoff::Backoff;
 use system::clock;
 
-/// The history is looked at this often even if nobody says that it has grown.
+/// The worker reads the history this often even without a notification that it has grown.
 const POLL_INTERVAL: Duration = Duration::from_secs(5);
 
-/// A position is kept this often where nothing was sent: whoever goes on from an older one reads more and sends the same.
-const IDLE_KEEP_INTERVAL: Duration = Duration::from_secs(10);
+/// While nothing is sent, the position is saved this often. A restart from an older one reads more and sends the same.
+const IDLE_SAVE_INTERVAL: Duration = Duration::from_secs(10);
 
 /// An endpoint of which every attempt has failed for so long is disabled.
 const GIVEN_UP_AFTER_MS: i64 = 5 * 24 * 3_600_000;
 
-/// Since when an endpoint fails is kept once that is so long ago: a restart does not count from the beginning then.
-const KEEP_FAILING_AFTER_MS: i64 = 60_000;
+/// The time since when an endpoint fails is saved once it is so long ago, so that a restart does not count anew.
+const SAVE_FAILING_AFTER_MS: i64 = 60_000;
 
 pub struct Worker<'a> {
     pub all: &'a Webhooks,
@@ -46,14 +46,14 @@ pub struct Worker<'a> {
     metrics: EndpointMetrics,
     backoff: Backoff,
     failing_since_ms: Option<i64>,
-    kept: Option<KeptState>,
-    kept_at: Instant,
+    saved: Option<EndpointProgress>,
+    saved_at: Instant,
 }
 
-/// Why a worker stops what it does.
-enum Stopped {
-    Disabled(KeptState, Disabled),
-    /// Somebody wants what was from then on.
+/// Why a worker stops reading on.
+enum StopReason {
+    Disabled(EndpointProgress, Disabled),
+    /// An administrator asked for everything from that time on.
     Reread(UnixSeconds),
 }
 
@@ -76,74 +76,76 @@ impl<'a> Worker<'a> {
             metrics,
             backoff: Backoff::between(RETRY_FIRST, RETRY_LONGEST),
             failing_since_ms: None,
-            kept: None,
-            kept_at: Instant::now(),
+            saved: None,
+            saved_at: Instant::now(),
         }
     }
 
-    pub async fn run(mut self, mut kept: Option<KeptState>) {
+    pub async fn run(mut self, mut progress: Option<EndpointProgress>) {
         self.show_dead_letters();
         let mut since = None;
         loop {
-            if let Some(state) = &kept
+            if let Some(state) = &progress
                 && let Some(why) = state.why_disabled(&self.endpoint.url)
             {
                 self.note_disabled(why);
                 since = self.wait_until_enabled().await;
                 let enabled = state.enabled();
-                self.keep(enabled.clone()).await;
-                kept = Some(enabled);
+                self.save(enabled.clone()).await;
+                progress = Some(enabled);
             }
             self.metrics.disabled.set(0);
-            self.failing_since_ms = kept.as_ref().and_then(KeptState::failing_since_ms);
-            let mut reader = self.begin(kept).await;
+            self.failing_since_ms = progress.as_ref().and_then(EndpointProgress::failing_since_ms);
+            let mut reader = self.begin(progress).await;
             if let Some(since) = since.take() {
                 self.reread(&mut reader, since).await;
             }
-            kept = Some(self.follow(&mut reader).await);
+            progress = Some(self.follow(&mut reader).await);
         }
     }
 
-    /// Delivers until the endpoint is disabled; returns what is kept then.
-    async fn follow(&mut self, reader: &mut HistoryReader<'a>) -> KeptState {
+    /// Delivers until the endpoint is disabled; returns its progress then.
+    async fn follow(&mut self, reader: &mut HistoryReader<'a>) -> EndpointProgress {
         self.desk.set_state(EndpointState::Delivering);
         let mut grown = self.all.feed.history_grown();
         loop {
             let stopped = match self.step(reader).await {
                 Ok(true) => continue,
                 Ok(false) => {
-                    // The feed lives as long as this; without a sign it is looked at all the same.
+                    // The feed lives as long as this; without a notification the history is read all the same.
                     let wait = reader.due_in().map_or(POLL_INTERVAL, |due| due.min(POLL_INTERVAL));
-                    let given = tokio::select! {
+                    let pending = tokio::select! {
                         _ = timeout(wait, changed(&mut grown)) => continue,
-                        given = self.orders.next() => given,
+                        pending = self.orders.next() => pending,
                     };
-                    match self.obey(given).await {
-                        Then::GoOn | Then::Retry => continue,
-                        Then::Reread(since) => Stopped::Reread(since),
+                    match self.carry_out(pending).await {
+                        NextStep::GoOn | NextStep::Retry => continue,
+                        NextStep::Reread(since) => StopReason::Reread(since),
                     }
                 }
                 Err(stopped) => stopped,
             };
             match stopped {
-                Stopped::Disabled(kept, why) => {
+                StopReason::Disabled(progress, why) => {
                     self.outbox.clear();
-                    let kept = kept.disabled(why, &self.endpoint.url);
-                    self.keep(kept.clone()).await;
-                    return kept;
+                    let progress = progress.disabled(why, &self.endpoint.url);
+                    self.save(progress.clone()).await;
+                    return progress;
                 }
-                Stopped::Reread(since) => self.reread(reader, since).await,
+                StopReason::Reread(since) => self.reread(reader, since).await,
             }
         }
     }
 
-    /// Where the endpoint goes on: where it was, or, if it is new, at the end of the history.
-    async fn begin(&mut self, kept: Option<KeptState>) -> HistoryReader<'a> {
-        if let Some(reader) = kept.and_then(|kept| HistoryReader::resume(self.all, self.endpoint, &kept)) {
+    /// Begins where the endpoint was, or, if it is new, at the end of the history.
+    async fn begin(&mut self, progress: Option<EndpointProgress>) -> HistoryReader<'a> {
+        if let Some(reader) =
+            progress.and_then(|progress| HistoryReader::resume(self.all, self.endpoint, &progress))
+        {
             return reader;
         }
         let mut reader = HistoryReader::new(self.all, self.endpoint, newest(self.all).await);
-        self.keep(reader.kept()).await;
+        self.save(reader.progress()).await;
         if !self.all.store_outlives {
             reader.note_gap(GapReason::NotLogged);
         }
@@ -151,12 +153,12 @@ impl<'a> Worker<'a> {
     }
 
     /// Delivers the next page; says whether there may be more.
-    async fn step(&mut self, reader: &mut HistoryReader<'a>) -> Result<bool, Stopped> {
-        let before = reader.kept();
-        let Found { changes, has_more } = match reader.next().await {
+    async fn step(&mut self, reader: &mut HistoryReader<'a>) -> Result<bool, StopReason> {
+        let before = reader.progress();
+        let ChangePage { changes, has_more } = match reader.next().await {
             Ok(found) => found,
             Err(reason) => {
-                self.tell_gap(reader, reason).await?;
+                self.send_gap(reader, reason).await?;
                 return Ok(true);
             }
         };
@@ -165,17 +167,21 @@ impl<'a> Worker<'a> {
         }
         let has_sent = !self.outbox.is_empty();
         self.deliver(&before).await?;
-        let is_due = self.kept_at.elapsed() >= IDLE_KEEP_INTERVAL;
-        let kept = reader.kept();
-        if self.kept.as_ref() != Some(&kept) && !reader.is_catching_up() && (has_sent || is_due) {
-            self.keep(kept).await;
+        let is_due = self.saved_at.elapsed() >= IDLE_SAVE_INTERVAL;
+        let progress = reader.progress();
+        if self.saved.as_ref() != Some(&progress) && !reader.is_catching_up() && (has_sent || is_due) {
+            self.save(progress).await;
         }
         Ok(has_more)
     }
 
-    /// Says once that the history does not tell of everything, and goes on at its end.
-    async fn tell_gap(&mut self, reader: &mut HistoryReader<'a>, reason: GapReason) -> Result<(), Stopped> {
-        let (before, newest) = (reader.kept(), newest(self.all).await);
+    /// Sends one `fleet.gap`, because the history does not have every change, and continues at its end.
+    async fn send_gap(
+        &mut self,
+        reader: &mut HistoryReader<'a>,
+        reason: GapReason,
+    ) -> Result<(), StopReason> {
+        let (before, newest) = (reader.progress(), newest(self.all).await);
         tracing::warn!(endpoint = %self.endpoint.name, ?reason, "a webhook has missed changes: it receives fleet.gap");
         let message =
             Message::of_gap(self.all.envelope(self.endpoint), reader.position(), reason, clock::now_millis());
@@ -183,15 +189,15 @@ impl<'a> Worker<'a> {
         self.deliver(&before).await?;
         self.metrics.gaps.inc();
         reader.go_to(newest);
-        self.keep(reader.kept()).await;
+        self.save(reader.progress()).await;
         Ok(())
     }
 
-    /// Sends what waits in the outbox until all of it is taken or given up.
-    async fn deliver(&mut self, before: &KeptState) -> Result<(), Stopped> {
+    /// Sends the messages in the outbox until the endpoint has accepted each, or it is given up.
+    async fn deliver(&mut self, before: &EndpointProgress) -> Result<(), StopReason> {
         let mut round = Round::All;
         while !self.outbox.is_empty() {
-            let Sent { delivered, dead, failure } = self.outbox.send(round).await;
+            let RoundResult { delivered, dead, failure } = self.outbox.send(round).await;
             if delivered > 0 {
                 self.note_delivered();
             }
@@ -219,23 +225,23 @@ impl<'a> Worker<'a> {
         self.backoff.reset();
     }
 
-    /// Waits until the next attempt, or until somebody wants something else.
-    async fn wait_after(&mut self, failure: &Failure, before: &KeptState) -> Result<(), Stopped> {
+    /// Waits until the next attempt, or until an order ends the wait.
+    async fn wait_after(&mut self, failure: &Failure, before: &EndpointProgress) -> Result<(), StopReason> {
         let now_ms = clock::now_millis();
         let since_ms = *self.failing_since_ms.get_or_insert(now_ms);
         self.metrics.failing.set(1);
         self.desk.view.lock().failing_since_ms = Some(since_ms);
         self.desk.set_state(EndpointState::Failing);
         if matches!(failure, Failure::Gone) {
-            return Err(Stopped::Disabled(before.clone(), Disabled::Gone));
+            return Err(StopReason::Disabled(before.clone(), Disabled::Gone));
         }
         let failing_ms = now_ms.saturating_sub(since_ms);
         if failing_ms >= GIVEN_UP_AFTER_MS {
-            return Err(Stopped::Disabled(before.clone(), Disabled::GivenUp));
+            return Err(StopReason::Disabled(before.clone(), Disabled::GivenUp));
         }
         let failing = before.failing_since(Some(since_ms));
-        if failing_ms >= KEEP_FAILING_AFTER_MS && self.kept.as_ref() != Some(&failing) {
-            self.keep(failing).await;
+        if failing_ms >= SAVE_FAILING_AFTER_MS && self.saved.as_ref() != Some(&failing) {
+            self.save(failing).await;
         }
         let wait = self.backoff.wait().max(failure.retry_after().unwrap_or_default());
         let wait_ms = u64::try_from(wait.as_millis()).unwrap_or(u64::MAX);
@@ -243,23 +249,23 @@ impl<'a> Worker<'a> {
         let until = Instant::now() + wait;
         loop {
             let left = until.saturating_duration_since(Instant::now());
-            let given: Given = tokio::select! {
+            let pending: PendingOrder = tokio::select! {
                 () = sleep(left) => return Ok(()),
-                given = self.orders.next() => given,
+                pending = self.orders.next() => pending,
             };
-            match self.obey(given).await {
-                Then::GoOn => {}
-                Then::Retry => return Ok(()),
-                Then::Reread(since) => return Err(Stopped::Reread(since)),
+            match self.carry_out(pending).await {
+                NextStep::GoOn => {}
+                NextStep::Retry => return Ok(()),
+                NextStep::Reread(since) => return Err(StopReason::Reread(since)),
             }
         }
     }
 
-    /// Puts messages aside that the endpoint rejects.
+    /// Makes dead letters of messages that the endpoint rejects.
     async fn give_up(&mut self, dead: Vec<Item>, failure: Option<&Failure>) {
         let why = failure.map(ToString::to_string).unwrap_or_default();
         for Item { message, change, .. } in dead {
-            tracing::error!(endpoint = %self.endpoint.name, id = %message.id, why, "a message of a webhook is given up");
+            tracing::error!(endpoint = %self.endpoint.name, id = %message.id, why, "a message of a webhook is pending up");
             self.metrics.dead_letters.inc();
             let event = change.map(|change| EventPlace {
                 device_type: change.device.device_type.to_string(),
@@ -270,7 +276,7 @@ impl<'a> Worker<'a> {
             let (at_ms, why) = (clock::now_millis(), why.clone());
             self.dead_letters.add(DeadLetter { id, event_type, event, at_ms, why });
         }
-        self.all.keep_dead_letters(&self.endpoint.name, &self.dead_letters).await;
+        self.all.save_dead_letters(&self.endpoint.name, &self.dead_letters).await;
         self.show_dead_letters();
     }
 
@@ -288,11 +294,11 @@ impl<'a> Worker<'a> {
         self.desk.set_state(state);
     }
 
-    pub async fn keep(&mut self, state: KeptState) {
-        self.all.keep(&self.endpoint.name, &state).await;
+    pub async fn save(&mut self, state: EndpointProgress) {
+        self.all.save(&self.endpoint.name, &state).await;
         self.desk.view.lock().position = Some(state.after().to_owned());
-        self.kept = Some(state);
-        self.kept_at = Instant::now();
+        self.saved = Some(state);
+        self.saved_at = Instant::now();
     }
 }
 

@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use tokio::time::timeout;
 use utoipa::openapi::{RefOr, Response};
 use utoipa::{IntoParams, IntoResponses, ToSchema};
-use webhooks::desk::{Attempt, EndpointView, NotTaken, Order, Outcome};
+use webhooks::desk::{Attempt, EndpointView, Order, OrderError, Outcome};
 use webhooks::{DeadLetter, EventPlace};
 
 use super::described;
@@ -302,7 +302,7 @@ async fn order(context: &Context, path: &WebhookPath, order: Order) -> Result<Js
     match outcome.map_err(|_elapsed| Error::WebhookBusy)? {
         Ok(Outcome::Done) => Ok(Json(WebhookOutcome { done: true, failure: None })),
         Ok(Outcome::Failed(why)) => Ok(Json(WebhookOutcome { done: false, failure: Some(why) })),
-        Ok(Outcome::Unknown) | Err(NotTaken::Unknown) => Err(Error::NotFound),
-        Err(NotTaken::Busy) => Err(Error::WebhookBusy),
+        Ok(Outcome::Unknown) | Err(OrderError::Unknown) => Err(Error::NotFound),
+        Err(OrderError::Busy) => Err(Error::WebhookBusy),
     }
 }

@@ -27,13 +27,13 @@ const SHOWN_AT_ONCE: usize = 32;
 pub struct HistoryReplay {
     resumption: HistoryResumption,
     /// What has been read and not been shown.
-    waiting: VecDeque<Missed>,
+    waiting: VecDeque<MissedItem>,
     /// Of each device that was shown, what the history has told so far.
     states: HashMap<DeviceName, DeviceState>,
 }
 
 /// Something that the client has missed.
-enum Missed {
+enum MissedItem {
     /// It is in no history.
     Change(Arc<Change>),
     Event(StoredEvent),
@@ -58,10 +58,10 @@ impl HistoryReplay {
         }
         let context = follower.context.clone();
         let viewer = Viewer::of(&context);
-        let step: Vec<Missed> = self.waiting.drain(..self.waiting.len().min(SHOWN_AT_ONCE)).collect();
+        let step: Vec<MissedItem> = self.waiting.drain(..self.waiting.len().min(SHOWN_AT_ONCE)).collect();
         let blocks = step.into_iter().map(|missed| match missed {
-            Missed::Change(change) => follower.beside_history(&change, &viewer),
-            Missed::Event(entry) => self.past_change(entry, follower, &viewer),
+            MissedItem::Change(change) => follower.beside_history(&change, &viewer),
+            MissedItem::Event(entry) => self.past_change(entry, follower, &viewer),
         });
         Ok(Some(joined(blocks.flatten())))
     }
@@ -69,7 +69,7 @@ impl HistoryReplay {
     /// Reads the next part of what was missed; says whether there was one.
     async fn read(&mut self, follower: &Follower) -> Result<bool, GapReason> {
         if let Some(changes) = follower.context.feed.unlogged_changes(&mut self.resumption)? {
-            self.waiting.extend(changes.into_iter().map(Missed::Change));
+            self.waiting.extend(changes.into_iter().map(MissedItem::Change));
             return Ok(true);
         }
         let Some(after) = self.resumption.next_page_after() else { return Ok(false) };
@@ -77,7 +77,7 @@ impl HistoryReplay {
             tracing::warn!(%error, "a stream cannot read the history");
             GapReason::Store
         })?;
-        self.waiting.extend(self.resumption.take_page(page)?.into_iter().map(Missed::Event));
+        self.waiting.extend(self.resumption.take_page(page)?.into_iter().map(MissedItem::Event));
         Ok(true)
     }
 
