@@ -1,4 +1,4 @@
-//! What webhooks are given of the other parts.
+//! Connects webhooks with the settings, the store, the registry and the API.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,15 +19,15 @@ use webhooks::{Leases, Webhooks};
 /// The endpoints, and how to read them again.
 pub struct WebhookSource {
     pub endpoints: Vec<EndpointSettings>,
-    /// What the settings say now, or why they are bad; `None`: nobody can change them.
+    /// Reads the settings again, or says why they are bad; `None`: they cannot change.
     pub reread: Option<Reread>,
 }
 
 /// Reads the endpoints out of the settings.
 pub type Reread = Box<dyn Fn() -> Result<Vec<EndpointSettings>, String> + Send>;
 
-/// The settings file and those that it names are read so often: a file that is replaced by way of a link, as Kubernetes does,
-/// has no other sign that works everywhere.
+/// The settings file and the files that it names are read this often. Kubernetes replaces files by a link, and no notification
+/// of that works everywhere.
 const REREAD_INTERVAL: Duration = Duration::from_secs(5);
 
 impl WebhookSource {
@@ -54,7 +54,7 @@ impl WebhookSource {
     }
 }
 
-/// Takes what was read; says once why it cannot be taken.
+/// Applies the settings that were read; logs a fault once.
 fn note(
     read: Result<Vec<EndpointSettings>, String>,
     sender: &watch::Sender<Vec<EndpointSettings>>,
@@ -81,7 +81,7 @@ fn note(
     }
 }
 
-/// Whoever delivers to these endpoints; devices are shown as the API shows them.
+/// The deliveries to these endpoints; messages show devices as the API does.
 pub(super) fn webhooks_of(
     endpoints: watch::Receiver<Vec<EndpointSettings>>,
     metrics: WebhookMetrics,

@@ -1,5 +1,5 @@
-//! Asks a running service and shows its answers to a person, or as JSON to a program. What the answers mean is not known
-//! here beyond their names: the service has said it all.
+//! Asks a running service and shows its answers to a person, or as JSON to a program. The client knows the
+//! names in the answers; their meaning is the service's.
 
 mod confirm;
 mod event_stream;

@@ -15,7 +15,7 @@ use presence::time_text::TimeText;
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
-/// Of a stream that is silent longer, nobody knows whether it still stands; the service says something every 15 seconds.
+/// A stream that is silent longer is lost: the service sends something every 15 seconds.
 const SILENCE_MAX: Duration = Duration::from_secs(45);
 /// No answer that comes in one piece is larger: a summary lists a thousand types at most.
 const ANSWER_MAX_BYTES: u64 = 16 << 20;
@@ -137,7 +137,7 @@ impl Service {
 
     fn refusal(&self, answer: Response<Body>) -> ClientError {
         let status = answer.status().as_u16();
-        // What an error says besides its status is welcome and no more.
+        // The body of a refusal explains it, and may be missing.
         let body = text_of(answer.into_body()).unwrap_or_default();
         ClientError::Refused { url: self.url.clone(), status, why: problem::why(status, &body) }
     }

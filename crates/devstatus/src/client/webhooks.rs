@@ -53,7 +53,7 @@ struct DeviceName {
     id: String,
 }
 
-/// What came of an order.
+/// The outcome of an order.
 #[derive(Debug, Deserialize)]
 pub struct OutcomeView {
     pub done: bool,
