@@ -38,7 +38,7 @@ pub enum Error {
     HistoryUnavailable,
     /// The device is not held in memory, and the store cannot be read at present.
     StoreUnavailable,
-    /// Whoever delivers to the webhook is busy with something else, or another instance delivers.
+    /// Too many orders wait for the webhook, or another instance delivers to it.
     WebhookBusy,
     /// What goes through all devices in memory is not to be had where only some are there.
     NotWithMapLimit,

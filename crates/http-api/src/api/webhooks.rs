@@ -1,4 +1,4 @@
-//! `/api/v1/webhooks`: what becomes of the deliveries to each endpoint, and what can be asked of whoever delivers.
+//! `/api/v1/webhooks`: the state of the deliveries to each endpoint, and the orders that an administrator can give.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -20,7 +20,7 @@ use super::parameters::{NoParameters, Parameters};
 use crate::context::Context;
 use crate::error::{Error, Problem};
 
-/// How long whoever asks waits for an attempt, which may take 25 s with its connection.
+/// How long a request waits for its order: an attempt may take 25 s with its connection.
 const ORDER_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// An endpoint's name in a path.
@@ -40,19 +40,23 @@ impl<S: Send + Sync> FromRequestParts<S> for WebhookPath {
     }
 }
 
-/// How a name is answered that no endpoint has.
+/// The answer to a name that no endpoint has.
 impl IntoResponses for WebhookPath {
     fn responses() -> BTreeMap<String, RefOr<Response>> {
         [("404".to_owned(), described::problem("There is no such endpoint").into())].into()
     }
 }
 
-/// How an order is answered that this instance cannot carry out now.
+/// The answer to an order that this instance cannot carry out now.
 struct DeliveryUnavailable;
 
 impl IntoResponses for DeliveryUnavailable {
     fn responses() -> BTreeMap<String, RefOr<Response>> {
-        [("503".to_owned(), described::problem("Whoever delivers is busy or elsewhere").into())].into()
+        [(
+            "503".to_owned(),
+            described::problem("Too many orders wait, or another instance delivers to the endpoint").into(),
+        )]
+        .into()
     }
 }
 
@@ -78,7 +82,7 @@ pub struct WebhookView {
     state: &'static str,
     /// Since when every attempt has failed; `null`: the last one was successful.
     failing_since: Option<String>,
-    /// Up to where the endpoint has taken the history, in the form of a stream's id.
+    /// Up to where the endpoint has accepted the history, in the form of a stream's id.
     position: Option<String>,
     dead_letters_total: usize,
     /// The newest attempt since the service began.
@@ -97,7 +101,7 @@ pub struct AttemptView {
     duration_ms: u64,
     /// The status of the answer; `null`: there was none.
     status: Option<u16>,
-    /// Why the message was not taken; `null`: it was.
+    /// Why the endpoint has not accepted the message; `null`: it has.
     failure: Option<String>,
 }
 
@@ -117,7 +121,7 @@ pub struct DeadLetterView {
     id: String,
     #[serde(rename = "type")]
     event_type: String,
-    /// The device; `null`: it is no change of a device, and cannot be sent once more.
+    /// The device; `null`: the message is not about a change of a device, and cannot be sent once more.
     device: Option<DeadLetterDevice>,
     /// When it was given up.
     at: String,
@@ -132,12 +136,12 @@ pub struct DeadLetterDevice {
     id: String,
 }
 
-/// What came of it.
+/// The outcome of an order.
 #[derive(Serialize, ToSchema)]
 pub struct WebhookOutcome {
-    /// Whether it is done, or the endpoint has taken the message.
+    /// Whether the order is carried out; if it sends a message, whether the endpoint has accepted it.
     done: bool,
-    /// Why the endpoint has not.
+    /// Why the endpoint has not accepted the message.
     failure: Option<String>,
 }
 
@@ -181,7 +185,7 @@ impl From<DeadLetter> for DeadLetterView {
     path = "/api/v1/webhooks",
     operation_id = "webhooks",
     tag = "webhooks",
-    responses((status = 200, description = "The endpoints, and what becomes of their deliveries", body = Webhooks))
+    responses((status = 200, description = "The endpoints, and the state of their deliveries", body = Webhooks))
 )]
 pub async fn list(State(context): State<Context>, _: NoParameters) -> Json<Webhooks> {
     Json(Webhooks { webhooks: context.webhooks.views().into_iter().map(WebhookView::of).collect() })
@@ -221,7 +225,7 @@ pub async fn deliveries(
     tag = "webhooks",
     params(WebhookPath),
     responses(
-        (status = 200, description = "Whether the endpoint has taken it", body = WebhookOutcome),
+        (status = 200, description = "Whether the endpoint has accepted it", body = WebhookOutcome),
         WebhookPath,
         DeliveryUnavailable
     )
@@ -236,7 +240,7 @@ pub async fn test(
 
 /// Enables a webhook endpoint
 ///
-/// One that has answered 410 or has failed for five days goes on where it was; one that fails is tried at once.
+/// An endpoint that has answered 410 or has failed for five days continues where it was; one that fails is tried at once.
 #[utoipa::path(
     post,
     path = "/api/v1/webhooks/{name}/enable",
@@ -259,8 +263,8 @@ pub async fn enable(
 
 /// Delivers messages once more
 ///
-/// With `id`, one of the dead letters, which is none any more once the endpoint has taken it. With `since`, everything that the
-/// history has from that time on, in order; messages have the ids that they had.
+/// With `id`, one dead letter, which is dropped once the endpoint has accepted it. With `since`, every change that the history
+/// has from that time on, in order; messages have the ids that they had.
 #[utoipa::path(
     post,
     path = "/api/v1/webhooks/{name}/redeliver",
@@ -272,7 +276,7 @@ pub async fn enable(
         ("since" = Option<String>, Query, description = "From this time on (RFC 3339)")
     ),
     responses(
-        (status = 200, description = "Whether the endpoint has taken the message, or is given what was since", body = WebhookOutcome),
+        (status = 200, description = "With `id`, whether the endpoint has accepted the message; with `since`, that the redelivery has begun", body = WebhookOutcome),
         (status = 404, description = "There is no such endpoint or dead letter, or its event is gone", body = Problem, content_type = "application/problem+json"),
         DeliveryUnavailable
     )

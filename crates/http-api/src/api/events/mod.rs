@@ -44,7 +44,7 @@ const BUFFERING: HeaderName = HeaderName::from_static("x-accel-buffering");
 
 /// What changes, as it changes
 ///
-/// Server-Sent Events. `change`: what is believed of a device has changed; the data is the device as it was then, with its
+/// Server-Sent Events. `change`: the state of a device has changed; the data is the device as it was then, with its
 /// `previous_status`. Of one device, changes come in their order.
 ///
 /// `snapshot=true`: every device first, each in an event `device`, mixed with the changes of those that were shown already,

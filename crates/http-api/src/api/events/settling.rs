@@ -1,6 +1,6 @@
-//! `settle=`: a disconnect is shown once it has lasted that long, and a connect before that cancels it without a word. While some are
-//! held back, the id of each event is the place before the oldest of them: whoever comes back with it misses none, and may be
-//! shown others again.
+//! `settle=`: a disconnect is shown once it has lasted that long, and a connect before that cancels it silently. While some are
+//! held back, the id of each event is the place before the oldest of them: a client that comes back with it misses none, and may
+//! be shown others again.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -65,7 +65,7 @@ impl Settling {
         self.settle.clear();
     }
 
-    /// Nothing is to be said of this device's earlier changes any more.
+    /// Drops a disconnect of this device, which needs no event any more.
     pub fn forget(&mut self, device: &Snapshot, reached: StreamPosition) {
         self.settle.forget(&DeviceName::of(device.device()));
         self.position = reached;

@@ -209,7 +209,7 @@ impl Follower {
         }
     }
 
-    /// What a change makes the client see now, with ids; `None`: disconnects are not held back.
+    /// The events that a change causes now, with ids; `None`: disconnects are not held back.
     pub fn settled(&mut self, change: &Change, viewer: &Viewer<'_>) -> Option<Vec<Bytes>> {
         let reached = self.context.feed.position_of(change);
         if change.is_removal {
@@ -223,7 +223,7 @@ impl Follower {
         self.settled_change(&change.snapshot, change.previous, reached, viewer)
     }
 
-    /// What a change makes the client see now, for as long as it could not go on from there.
+    /// The events that a change causes now, without ids, while the client could not be resumed from there.
     pub fn without_ids(&mut self, change: &Change, viewer: &Viewer<'_>) -> Vec<Bytes> {
         let blocks = self.settled(change, viewer).unwrap_or_else(|| {
             let is_wanted = self.admits_change(change);
@@ -232,7 +232,7 @@ impl Follower {
         blocks.iter().map(frame::without_id).collect()
     }
 
-    /// The same while the history is gone through, in which the client has got no further with it.
+    /// The same during a replay of the history, in which the change does not advance the client.
     pub fn beside_history(&mut self, change: &Change, viewer: &Viewer<'_>) -> Vec<Bytes> {
         let reached = self.settling.as_ref().map(Settling::position);
         let blocks = self.without_ids(change, viewer);
@@ -242,7 +242,7 @@ impl Follower {
         blocks
     }
 
-    /// The same of a change that may be out of the history.
+    /// The events that a change, live or out of the history, causes now; `None`: disconnects are not held back.
     pub fn settled_change(
         &mut self,
         device: &Snapshot,
@@ -255,7 +255,7 @@ impl Follower {
         Some(blocks_of(&changes, settling.id(reached), viewer))
     }
 
-    /// Waits if no more disconnects may be held back, and shows those that have settled; `None`: there is room.
+    /// Waits if no more disconnects may be held back, and returns those that have settled; `None`: there is room.
     pub async fn wait_for_room(&mut self, keep_alive_at: Instant) -> Option<Bytes> {
         let settling = self.settling.as_mut().filter(|settling| !settling.has_room(SHOWN_AT_ONCE))?;
         let recheck_at = Instant::now() + settling.due_in().unwrap_or(ROOM_RECHECK).min(ROOM_RECHECK);
