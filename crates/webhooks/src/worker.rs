@@ -265,7 +265,7 @@ impl<'a> Worker<'a> {
     async fn give_up(&mut self, dead: Vec<Item>, failure: Option<&Failure>) {
         let why = failure.map(ToString::to_string).unwrap_or_default();
         for Item { message, change, .. } in dead {
-            tracing::error!(endpoint = %self.endpoint.name, id = %message.id, why, "a message of a webhook is pending up");
+            tracing::error!(endpoint = %self.endpoint.name, id = %message.id, why, "a message of a webhook is given up");
             self.metrics.dead_letters.inc();
             let event = change.map(|change| EventPlace {
                 device_type: change.device.device_type.to_string(),
