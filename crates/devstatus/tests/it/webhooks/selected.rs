@@ -1,6 +1,7 @@
 //! What an endpoint is not sent: changes that later ones have overtaken, and disconnects that did not last.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 
 use serde_json::json;
 use testkit::mosquitto::Mosquitto;
@@ -16,6 +17,15 @@ fn wait_for_events(service: &Service, device: Device<'_>, number: usize) {
     let path = format!("/api/v1/devices/{}/{}/history?limit=1000", device.kind, device.id);
     service.wait_until("the events are kept", || {
         service.get(&path).json()["events"].as_array().is_some_and(|all| all.len() == number)
+    });
+}
+
+/// Waits until the store has a position past a disconnect that has not settled yet.
+fn wait_for_position_past_undecided(service: &Service, directory: &Path) {
+    let store = rusqlite::Connection::open(directory.join("store.db")).expect("the store opens");
+    let state = || store.query_row("SELECT state FROM webhook WHERE name = 'ops'", [], |row| row.get(0));
+    service.wait_until("the position is saved", || {
+        state().is_ok_and(|state: String| state.contains("\"undecided\":"))
     });
 }
 
@@ -82,9 +92,10 @@ fn a_disconnect_settles_through_a_restart() {
     broker.retain(&[(PUMP, PUMP.disconnect(1, 2)), (VALVE, VALVE.disconnect(1, 3))]);
     wait_for_events(&service, PUMP, 2);
     wait_for_events(&service, VALVE, 2);
-    // The position goes past both. If the kill comes before it is saved, this message comes again with its id.
+    // The position goes past both. If the kill comes before that of this message is saved, it comes again with its id.
     broker.retain(&[(OTHER_PUMP, OTHER_PUMP.connect(4))]);
     receiver.wait_for_taken(3);
+    wait_for_position_past_undecided(&service, directory.path());
     service.signal(Signal::KILL);
     broker.retain(&[(PUMP, PUMP.connect(5))]);
     let service = start("1h");
