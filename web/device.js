@@ -26,6 +26,8 @@ const EVENTS_SHOWN = 50;
 const SESSIONS_SHOWN = 100;
 /** After a change, the store needs a moment to have it; several changes are read at once. */
 const SETTLE_MS = 1_000;
+/** The events of a device that changes all the time are read so often at most. */
+const HISTORY_INTERVAL_MS = 5_000;
 const REDRAW_MS = 30_000;
 
 /**
@@ -145,9 +147,13 @@ export function device(root, route, signal) {
 
   /** @type {ReturnType<typeof setTimeout> | undefined} */
   let timer;
+  let readAt = 0;
   const settle = () => {
-    clearTimeout(timer);
-    timer = setTimeout(() => void Promise.all([loadMessage(), loadHistory()]), SETTLE_MS);
+    timer ??= setTimeout(() => {
+      timer = undefined;
+      readAt = Date.now();
+      void Promise.all([loadMessage(), loadHistory()]);
+    }, Math.max(SETTLE_MS, readAt + HISTORY_INTERVAL_MS - Date.now()));
   };
   const redraw = setInterval(() => !document.hidden && draw(), REDRAW_MS);
   signal.addEventListener("abort", () => {
