@@ -35,6 +35,7 @@ mod nothing_replayed;
 mod openapi;
 mod page;
 mod page_charts;
+mod page_load;
 mod platform_api;
 mod population;
 mod proxies;
