@@ -3,6 +3,7 @@
 
 pub mod connection;
 mod deadlines;
+pub mod filter;
 pub mod idle;
 pub mod offer;
 pub mod packet;
