@@ -115,7 +115,11 @@ pub async fn dry_run(
                 counts.print(&source.formats, &publishes.packets, connection.version())?;
                 connection.acknowledge(&publishes.packet_ids).await?;
             }
-            Received::Suback(_) | Received::Unsuback | Received::Pong | Received::TooLarge => {}
+            Received::Suback(_)
+            | Received::Unsuback
+            | Received::Puback(_)
+            | Received::Pong
+            | Received::TooLarge => {}
         }
     };
     connection.close().await;

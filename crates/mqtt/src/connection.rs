@@ -9,7 +9,7 @@ use tokio::time::{Instant, sleep_until, timeout};
 
 use super::deadlines::{AnswerError, Deadlines, Due, PONG_TIMEOUT, SUBACK_TIMEOUT};
 use super::offer::{self, NotOffered, Offer};
-use super::packet::{self, MalformedPacket, Suback, kind};
+use super::packet::{self, MalformedPacket, Puback, Suback, kind};
 use super::property::Properties;
 use super::reason;
 use super::settings::{ConnectSettings, MqttVersion};
@@ -48,13 +48,14 @@ pub enum Received {
     Publishes(Publishes),
     Suback(Suback),
     Unsuback,
+    Puback(Puback),
     Pong,
     /// A PUBLISH larger than any status message; it is skipped.
     TooLarge,
 }
 
 /// A run of whole PUBLISH packets.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Publishes {
     pub packets: Bytes,
     /// How many have the retain flag.
@@ -240,6 +241,7 @@ impl Connection {
             keep_alive_s: u16::try_from(settings.keep_alive.as_secs()).unwrap_or(u16::MAX),
             clean_session: settings.clean_session,
             session_expiry_s: u32::try_from(settings.session_expiry.as_secs()).unwrap_or(u32::MAX),
+            will: settings.will.as_ref(),
         };
         connection.write(&connect.encode()).await.map_err(OpenError::Link)?;
         let packet::Connack { code, properties, .. } = connection.connack().await.map_err(OpenError::Link)?;
@@ -397,8 +399,7 @@ impl Connection {
 
     /// The next run of PUBLISH packets or single other packet that is there as a whole.
     fn take(&mut self) -> Result<Option<Received>, LinkError> {
-        let mut publishes = Publishes { packets: Bytes::new(), retained: 0, packet_ids: Vec::new() };
-        let mut run_len = 0;
+        let (mut publishes, mut run_len) = (Publishes::default(), 0);
         // A fault behind the run is met again, at the front, once the run has been taken.
         while let Ok(Some(frame)) = packet::frame(&self.buffer[run_len..]) {
             if frame.kind() != kind::PUBLISH {
@@ -441,6 +442,10 @@ impl Connection {
                 kind::UNSUBACK => {
                     self.deadlines.received_packet(now);
                     Some(Received::Unsuback)
+                }
+                kind::PUBACK => {
+                    self.deadlines.received_packet(now);
+                    Some(Received::Puback(packet::read_puback(frame.body)?))
                 }
                 kind::PINGRESP => self.deadlines.received_pong(now)?.then_some(Received::Pong),
                 kind::DISCONNECT => {

@@ -16,6 +16,8 @@ pub struct Offer {
     pub packet_max_bytes: usize,
     /// Whether it keeps retained messages.
     pub retains: bool,
+    /// How many messages the broker takes that it has not acknowledged yet.
+    pub receive_max: u16,
     /// What the service does without on this broker, one sentence each.
     pub limits: Vec<String>,
 }
@@ -34,6 +36,7 @@ impl Offer {
             keep_alive: keep_alive(settings.keep_alive, properties.server_keep_alive_s),
             packet_max_bytes: usize::try_from(packet_max).unwrap_or(usize::MAX),
             retains,
+            receive_max: properties.receive_maximum.unwrap_or(u16::MAX),
             limits: limits(properties, settings, client_id),
         }
     }

@@ -1,11 +1,12 @@
-//! The few MQTT control packets that a subscriber needs, 3.1.1 and 5, as bytes. Pure: no socket, no clock.
+//! The few MQTT control packets that a subscriber and a publisher of retained messages need, 3.1.1 and 5, as bytes. Pure: no
+//! socket, no clock.
 //!
 //! Own code because populating is what the service exists for: the reader of the socket only looks for packet
 //! boundaries and hands whole runs of PUBLISH packets over, which no client library offers; both versions share one
 //! path; and a PINGREQ can be sent where a plan needs a barrier.
 
 use super::property::{self, Properties};
-use super::settings::MqttVersion;
+use super::settings::{MqttVersion, Will};
 
 /// The largest packet taken from a broker. A status message is below 5 KiB; what is larger is a fault or an attack, and the
 /// connection is given up.
@@ -15,10 +16,11 @@ pub const PACKET_MAX_BYTES: usize = 1024 * 1024;
 /// sets the pace and not the way there and back. MQTT 3.1.1 has no way to say so; its brokers have limits of their own.
 const RECEIVE_MAX: u16 = 4_096;
 
-/// The packet types that a broker sends to a subscriber.
+/// The packet types that a broker sends to us.
 pub mod kind {
     pub const CONNACK: u8 = 2;
     pub const PUBLISH: u8 = 3;
+    pub const PUBACK: u8 = 4;
     pub const SUBACK: u8 = 9;
     pub const UNSUBACK: u8 = 11;
     pub const PINGRESP: u8 = 13;
@@ -35,7 +37,7 @@ pub enum MalformedPacket {
     TooLarge { len: usize, publish: bool },
     #[error("a packet shorter than its own fields")]
     Truncated,
-    #[error("a packet of type {0}, which no broker sends to a subscriber")]
+    #[error("a packet of type {0}, which no broker sends to this client")]
     Unexpected(u8),
     #[error("a property 0x{0:02x}, which MQTT 5 does not have")]
     PropertyUnknown(u8),
@@ -128,6 +130,19 @@ pub fn connack(body: &[u8], version: MqttVersion) -> Result<Connack, MalformedPa
     Ok(Connack { session_present: flags & 1 == 1, code: *code, properties })
 }
 
+/// The broker's answer to a PUBLISH at quality of service 1.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Puback {
+    pub packet_id: u16,
+    /// Below 0x80 the broker has the message; only MQTT 5 can refuse one.
+    pub code: u8,
+}
+
+pub fn read_puback(body: &[u8]) -> Result<Puback, MalformedPacket> {
+    let (id, rest) = body.split_first_chunk::<2>().ok_or(MalformedPacket::Truncated)?;
+    Ok(Puback { packet_id: u16::from_be_bytes(*id), code: rest.first().copied().unwrap_or(0) })
+}
+
 /// The broker's answer to SUBSCRIBE.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Suback {
@@ -174,6 +189,7 @@ pub struct Connect<'a> {
     pub keep_alive_s: u16,
     pub clean_session: bool,
     pub session_expiry_s: u32,
+    pub will: Option<&'a Will>,
 }
 
 impl Connect<'_> {
@@ -188,6 +204,7 @@ impl Connect<'_> {
         body.push(
             flag(self.user_name.is_some(), 7)
                 | flag(self.password.is_some(), 6)
+                | self.will.map_or(0, |_| WILL_FLAGS)
                 | flag(self.clean_session, 1),
         );
         body.extend_from_slice(&self.keep_alive_s.to_be_bytes());
@@ -202,12 +219,20 @@ impl Connect<'_> {
             body.extend_from_slice(&properties);
         }
         put_text(&mut body, self.client_id);
+        if let Some(Will { topic, payload }) = self.will {
+            put_no_properties(&mut body, self.version);
+            put_text(&mut body, topic);
+            put_text(&mut body, payload);
+        }
         for text in [self.user_name, self.password].into_iter().flatten() {
             put_text(&mut body, text);
         }
         packet(0x10, &body)
     }
 }
+
+/// The flags of a CONNECT with a will: there is one, at quality of service 1, and the broker retains it.
+const WILL_FLAGS: u8 = 1 << 2 | 1 << 3 | 1 << 5;
 
 /// A SUBSCRIBE of one or more filters, all at quality of service `quality`.
 pub fn subscribe(version: MqttVersion, packet_id: u16, filters: &[impl AsRef<str>], quality: u8) -> Vec<u8> {
@@ -233,13 +258,15 @@ pub fn puback(packet_id: u16) -> Vec<u8> {
     packet(0x40, &packet_id.to_be_bytes())
 }
 
-/// Appends a PUBLISH at quality of service 0. Only the simulated fleet publishes; the service never does.
+/// Appends a PUBLISH, at quality of service 1 if it has a number to acknowledge and else at 0. The topic has at most 65,535 bytes.
 pub fn put_publish(packets: &mut Vec<u8>, version: MqttVersion, publish: &Publish<'_>) {
     let properties_len = usize::from(version == MqttVersion::V5);
-    packets.push(0x30 | u8::from(publish.retained));
-    put_length(packets, 2 + publish.topic.len() + properties_len + publish.payload.len());
+    let (quality, id_len) = if publish.packet_id.is_some() { (1, 2) } else { (0, 0) };
+    packets.push(0x30 | quality << 1 | u8::from(publish.retained));
+    put_length(packets, 2 + publish.topic.len() + id_len + properties_len + publish.payload.len());
     packets.extend_from_slice(&(publish.topic.len() as u16).to_be_bytes());
     packets.extend_from_slice(publish.topic);
+    packets.extend(publish.packet_id.into_iter().flat_map(u16::to_be_bytes));
     put_no_properties(packets, version);
     packets.extend_from_slice(publish.payload);
 }
@@ -326,6 +353,48 @@ mod tests {
     }
 
     #[test]
+    fn what_is_published_is_read_as_it_was_and_so_is_its_acknowledgement() {
+        for version in [MqttVersion::V311, MqttVersion::V5] {
+            for packet_id in [None, Some(0x1234)] {
+                let sent = Publish { topic: b"a/b", payload: &[7; 200], retained: true, packet_id };
+                let mut bytes = Vec::new();
+                put_publish(&mut bytes, version, &sent);
+                let frame = frame(&bytes).unwrap().unwrap();
+                assert_eq!((frame.len, publish(&frame, version)), (bytes.len(), Ok(sent)));
+            }
+        }
+        let puback = |bytes: &[u8]| read_puback(frame(bytes).unwrap().unwrap().body);
+        assert_eq!(puback(&super::puback(0x1234)), Ok(Puback { packet_id: 0x1234, code: 0 }));
+        let refused = Puback { packet_id: 1, code: 0x97 };
+        assert_eq!(puback(&[0x40, 4, 0, 1, 0x97, 0]), Ok(refused));
+        assert_eq!(puback(&[0x40, 1, 0]), Err(MalformedPacket::Truncated));
+    }
+
+    #[test]
+    fn a_will_is_between_client_id_and_user_name() {
+        let will = Will { topic: "p/service".to_owned(), payload: "offline".to_owned() };
+        for (version, properties) in [(MqttVersion::V311, &b""[..]), (MqttVersion::V5, &b"\0"[..])] {
+            let connect = Connect {
+                version,
+                client_id: "me",
+                user_name: Some("user"),
+                password: None,
+                keep_alive_s: 60,
+                clean_session: true,
+                session_expiry_s: 0,
+                will: Some(&will),
+            };
+            let bytes = connect.encode();
+            // User name, will retained, will at quality of service 1, will, clean session.
+            assert_eq!(bytes[9], 0b1010_1110);
+            let tail = [b"\0\x02me", properties, b"\0\x09p/service\0\x07offline\0\x04user"].concat();
+            assert!(bytes.ends_with(&tail), "{bytes:?}");
+            let without = Connect { will: None, ..connect }.encode();
+            assert_eq!(without[9], 0b1000_0010);
+        }
+    }
+
+    #[test]
     fn a_packet_counts_only_when_whole() {
         let bytes = packet(0x30, &[0; 300]);
         for cut in 0..bytes.len() {
@@ -355,6 +424,7 @@ mod tests {
                     let _ = connack(frame.body, version);
                     let _ = disconnect(frame.body);
                     let _ = suback(frame.body, version);
+                    let _ = read_puback(frame.body);
                 }
             }
         }

@@ -23,6 +23,15 @@ pub struct ConnectSettings {
     pub session_expiry: Duration,
     /// The connection is of no use on a broker without shared subscriptions.
     pub needs_shared_subscriptions: bool,
+    /// What the broker publishes if the connection ends without a goodbye.
+    pub will: Option<Will>,
+}
+
+/// A message that is retained, at quality of service 1.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Will {
+    pub topic: String,
+    pub payload: String,
 }
 
 impl ConnectSettings {
@@ -37,6 +46,7 @@ impl ConnectSettings {
             clean_session: true,
             session_expiry: Duration::ZERO,
             needs_shared_subscriptions: false,
+            will: None,
         }
     }
 

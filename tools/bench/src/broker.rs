@@ -144,6 +144,7 @@ fn connect() -> Vec<u8> {
         keep_alive_s: 0,
         clean_session: true,
         session_expiry_s: 0,
+        will: None,
     };
     connect.encode()
 }

@@ -127,7 +127,7 @@ async fn follow(
                     report_hidden(source, counters);
                 }
             }
-            Ok(Received::Pong | Received::Unsuback | Received::TooLarge) => {}
+            Ok(Received::Pong | Received::Unsuback | Received::Puback(_) | Received::TooLarge) => {}
             Err(_) if accepted_at.is_none() => return closed(),
             Err(error) => return FollowEnd::Lost(error),
         }

@@ -309,7 +309,7 @@ impl Live<'_> {
                     replay.iter_mut().for_each(|replay| replay.pong(connection.pings_unanswered()));
                 }
                 Received::TooLarge => self.source.metrics.undecodable("too_long"),
-                Received::Suback(_) | Received::Unsuback => {}
+                Received::Suback(_) | Received::Unsuback | Received::Puback(_) => {}
             }
         }
     }

@@ -151,7 +151,7 @@ impl<'a> PassReader<'a> {
                 }
                 Ok(Received::Pong) => replay.pong(connection.pings_unanswered()),
                 Ok(Received::TooLarge) => self.source.metrics.undecodable("too_long"),
-                Ok(Received::Suback(_) | Received::Unsuback) => {}
+                Ok(Received::Suback(_) | Received::Unsuback | Received::Puback(_)) => {}
                 Err(error) if !replay.is_accepted() => return Err(before_the_suback(error)),
                 Err(error) => return Err(PassError::Lost(error)),
             }

@@ -72,6 +72,7 @@ impl SourceSettings {
             clean_session: self.clean_session,
             session_expiry: self.session_expiry,
             needs_shared_subscriptions: matches!(self.share, Share::Group(_)),
+            will: None,
         }
     }
 

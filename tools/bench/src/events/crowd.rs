@@ -118,6 +118,7 @@ async fn connect(side: Side, number: u32) -> Result<TcpStream, String> {
                     keep_alive_s: 0,
                     clean_session: true,
                     session_expiry_s: 0,
+                    will: None,
                 };
                 stream.write_all(&connect.encode()).await?;
                 stream.write_all(&packet::subscribe(MqttVersion::V311, 1, &[FILTER], 0)).await?;
