@@ -82,6 +82,13 @@ impl DeviceState {
         changed
     }
 
+    /// Whether the state would be the same without this event, as it is: the event is none of those that the state consists of,
+    /// and would change nothing if it came now.
+    pub fn is_unaffected_by(&self, event: &PresenceEvent) -> bool {
+        !self.events().any(|held| held == event)
+            && (self.makes_needless(event) || !self.clone().apply(event.clone()))
+    }
+
     /// Merges another state of the same device into this one.
     pub fn merge(&mut self, other: DeviceState) -> bool {
         let mut changed = false;

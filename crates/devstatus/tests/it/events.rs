@@ -149,18 +149,50 @@ fn first_id(id: &str) -> String {
     format!("{epoch}-0")
 }
 
+fn wait_until_kept(service: &Service, events: u64) {
+    let line = format!("devstatus_store_events_written_total {events}\n");
+    service.wait_until("the events are kept", || service.get("/metrics").text().contains(&line));
+}
+
+#[test]
+fn a_late_end_of_an_earlier_session_is_not_shown_by_a_stream_that_resumes() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = format!("sqlite:{}", directory.path().join("store.db").display());
+    let flags = ["--store", &store, "--flush-interval-ms", "20"];
+    let (broker, service) = ready(&flags);
+    let mut stream = EventStream::open(service.address(), "");
+    broker.publish(&[(VALVE, VALVE.connect(1)), (VALVE, VALVE.connect(4))]);
+    stream.changes(2);
+    wait_until_kept(&service, 2);
+    // So that the id is of a place after both.
+    broker.publish(&[(FAN, FAN.connect(5))]);
+    stream.changes(1);
+    let id = stream.last_event_id.clone();
+    drop(stream);
+    broker.publish(&[(VALVE, VALVE.disconnect(1, 6))]);
+    wait_until_kept(&service, 4);
+    assert_eq!(service.terminate().status.code(), Some(0));
+
+    let again = Launch::to(&broker.url()).arguments(&flags).start_ready();
+    let mut resumed = EventStream::resume(again.address(), "", id.as_deref());
+    broker.publish(&[(PUMP, PUMP.connect(7))]);
+    let mut missed = resumed.changes(1);
+    while missed.last().is_none_or(|last| !last.starts_with("pump")) {
+        missed.extend(resumed.changes(1));
+    }
+    assert!(missed.iter().all(|change| !change.starts_with("valve/p-3 disconnected")), "{missed:?}");
+    assert_eq!(again.get("/api/v1/devices/valve/p-3").json()["status"], json!("connected"));
+    assert!(again.get("/metrics").text().contains("devstatus_stream_gaps_total 0\n"));
+}
+
 #[test]
 fn changes_missed_over_a_restart_come_from_the_store() {
     let directory = tempfile::tempdir().unwrap();
     let store = format!("sqlite:{}", directory.path().join("store.db").display());
     let flags = ["--store", &store, "--flush-interval-ms", "20"];
     let (broker, service) = ready(&flags);
-    let kept = |service: &Service, events: u64| {
-        let line = format!("devstatus_store_events_written_total {events}\n");
-        service.wait_until("the events are kept", || service.get("/metrics").text().contains(&line));
-    };
     broker.publish(&[(VALVE, VALVE.connect(1))]);
-    kept(&service, 1);
+    wait_until_kept(&service, 1);
     let mut stream = EventStream::open(service.address(), "");
     broker.publish(&[(PUMP, PUMP.connect(2))]);
     let seen = stream.changes(1);
@@ -171,7 +203,7 @@ fn changes_missed_over_a_restart_come_from_the_store() {
         (PUMP, PUMP.connect(4)),
         (VALVE, VALVE.disconnect(1, 5)),
     ]);
-    kept(&service, 5);
+    wait_until_kept(&service, 5);
     assert_eq!(service.terminate().status.code(), Some(0));
     // Nobody hears of this one live: the broker tells the next process that it is connected.
     let mut publisher = broker.publisher();

@@ -1,21 +1,25 @@
 //! Shows what has happened since an earlier stream ended, out of the history and of what memory has beside it. What that is, and
 //! whether it is everything, is decided in [`server::feed::resume`].
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use tokio::task::yield_now;
 use tokio::time::Instant;
 
 use super::frame;
 use super::stream::{Follower, joined};
 use crate::api::devices::view::Viewer;
+use presence::DeviceName;
 use presence::history::StoredEvent;
-use presence::{DeviceName, DeviceState, EventKind, UnixSeconds};
-use server::feed::Change;
-use server::feed::resume::{GapReason, HistoryResumption, StreamPosition};
-use server::freshness::RoundNumber;
-use server::registry::{Arrival, Provenance, Snapshot};
+use server::feed::resume::{
+    EARLIER_EVENTS, EARLIER_READS_MAX, GapReason, HistoryResumption, LastWord, PastChange, PastStates,
+    StreamPosition,
+};
+use server::feed::{Behind, Change};
+use server::registry::Snapshot;
+use store::StoreError;
 
 /// Events that are read at once.
 const PAGE: usize = 1_000;
@@ -23,13 +27,15 @@ const PAGE: usize = 1_000;
 /// What is shown in one step, some hundred microseconds: the other connections of a thread wait meanwhile.
 const SHOWN_AT_ONCE: usize = 32;
 
+/// Devices that are compared with the registry in one step, some hundred microseconds.
+const COMPARED_AT_ONCE: usize = 512;
+
 /// How far a replay is.
 pub struct HistoryReplay {
     resumption: HistoryResumption,
     /// What has been read and not been shown.
     waiting: VecDeque<MissedItem>,
-    /// Of each device that was shown, what the history has told so far.
-    states: HashMap<DeviceName, DeviceState>,
+    states: PastStates,
 }
 
 /// Something that the client has missed.
@@ -41,7 +47,8 @@ enum MissedItem {
 
 impl HistoryReplay {
     pub fn new(resumption: HistoryResumption) -> Self {
-        Self { resumption, waiting: VecDeque::new(), states: HashMap::new() }
+        let states = PastStates::new(resumption.seen(), EARLIER_READS_MAX);
+        Self { resumption, waiting: VecDeque::new(), states }
     }
 
     /// What comes next, which may be empty; `None`: the live changes follow.
@@ -54,16 +61,23 @@ impl HistoryReplay {
             return Ok(Some(block));
         }
         if self.waiting.is_empty() && !self.read(follower).await? {
-            return Ok(None);
+            let last = self.last_words(follower).await?;
+            return Ok(Some(last).filter(|block| !block.is_empty()));
         }
         let context = follower.context.clone();
         let viewer = Viewer::of(&context);
         let step: Vec<MissedItem> = self.waiting.drain(..self.waiting.len().min(SHOWN_AT_ONCE)).collect();
-        let blocks = step.into_iter().map(|missed| match missed {
-            MissedItem::Change(change) => follower.beside_history(&change, &viewer),
-            MissedItem::Event(entry) => self.past_change(entry, follower, &viewer),
-        });
-        Ok(Some(joined(blocks.flatten())))
+        let mut blocks = Vec::new();
+        for missed in step {
+            match missed {
+                MissedItem::Change(change) => {
+                    self.states.note_unlogged(&change);
+                    blocks.extend(follower.beside_history(&change, &viewer));
+                }
+                MissedItem::Event(entry) => blocks.extend(self.past_change(entry, follower, &viewer).await?),
+            }
+        }
+        Ok(Some(joined(blocks.into_iter())))
     }
 
     /// Reads the next part of what was missed; says whether there was one.
@@ -73,49 +87,78 @@ impl HistoryReplay {
             return Ok(true);
         }
         let Some(after) = self.resumption.next_page_after() else { return Ok(false) };
-        let page = follower.context.history.events(after, PAGE).await.map_err(|error| {
-            tracing::warn!(%error, "a stream cannot read the history");
-            GapReason::Store
-        })?;
+        let page = follower.context.history.events(after, PAGE).await.map_err(unreadable)?;
         self.waiting.extend(self.resumption.take_page(page)?.into_iter().map(MissedItem::Event));
         Ok(true)
     }
 
-    /// What the client is shown for an event, if it is a change of the device's state.
-    fn past_change(
+    /// What the client is shown now that this event comes.
+    async fn past_change(
         &mut self,
         entry: StoredEvent,
         follower: &mut Follower,
         viewer: &Viewer<'_>,
-    ) -> Vec<Bytes> {
-        let StoredEvent { device_type, id, position, row } = entry;
-        let name = DeviceName { device_type, id };
-        let is_refusal = row.event.kind == EventKind::Refusal;
-        // A refused login changes nothing, unless nothing else is known; the history alone cannot tell before the first
-        // event that is shown, but the registry can.
-        let decides = |record: &server::registry::Record| record.resolve().event.kind == EventKind::Refusal;
-        if is_refusal
-            && !self.states.contains_key(&name)
-            && !follower.context.map.read(name.device(), decides).unwrap_or(false)
-        {
-            return Vec::new();
+    ) -> Result<Vec<Bytes>, GapReason> {
+        let context = follower.context.clone();
+        if self.states.needs_earlier(&entry, &*context.map) {
+            let name = DeviceName { device_type: entry.device_type.clone(), id: entry.id.clone() };
+            let earlier = context.history.history(name, Some(entry.row.sequence), EARLIER_EVENTS).await;
+            self.states.take_earlier(&entry, earlier.map_err(unreadable)?);
         }
-        let state = self.states.entry(name.clone()).or_default();
-        let previous = state.resolve().map(|resolved| resolved.status);
-        if !state.apply(row.event) {
-            return Vec::new();
-        }
-        let arrival = Arrival {
-            provenance: Provenance::Live,
-            at: UnixSeconds(row.received_at.0),
-            round: RoundNumber::NONE,
-        };
-        let Some(snapshot) = Snapshot::of_state(name, state, arrival) else { return Vec::new() };
-        let id = StreamPosition::in_history(position);
-        if let Some(blocks) = follower.settled_change(&snapshot, previous, id, viewer) {
-            return blocks;
-        }
-        let is_wanted = follower.admits(&snapshot);
-        is_wanted.then(|| frame::past_change(id, &snapshot, previous, viewer)).into_iter().collect()
+        let changes = self.states.offer(entry, &*context.map);
+        let id = StreamPosition::in_history(self.states.position());
+        Ok(changes.iter().flat_map(|change| shown(id, change, follower, viewer)).collect())
     }
+
+    /// What is still to be shown after the last event, before the changes that follow.
+    async fn last_words(&mut self, follower: &mut Follower) -> Result<Bytes, GapReason> {
+        let context = follower.context.clone();
+        let mut open = Vec::new();
+        let mut devices = self.states.take_devices().into_iter();
+        while !devices.as_slice().is_empty() {
+            let compared = devices.by_ref().take(COMPARED_AT_ONCE);
+            open.extend(compared.filter(|device| device.is_open(&*context.map)));
+            yield_now().await;
+        }
+        if open.is_empty() {
+            return Ok(Bytes::new());
+        }
+        let next = context.feed.next_changes(self.resumption.then_after());
+        let mut next = next.map_err(|Behind| GapReason::TooMany)?;
+        let id = StreamPosition::in_history(self.resumption.end());
+        let viewer = Viewer::of(&context);
+        let mut blocks = Vec::new();
+        for device in open {
+            let name = device.name.clone();
+            let changes = match device.finish(next.remove(&name)) {
+                LastWord::Held(changes) => changes,
+                LastWord::Today(shown) => {
+                    let now = context.map.read(name.device(), Snapshot::of).into_iter();
+                    now.map(|device| PastChange { device, previous: Some(shown) }).collect()
+                }
+                LastWord::Nothing => Vec::new(),
+            };
+            blocks.extend(changes.iter().flat_map(|change| shown(id, change, follower, &viewer)));
+        }
+        Ok(joined(blocks.into_iter()))
+    }
+}
+
+fn unreadable(error: StoreError) -> GapReason {
+    tracing::warn!(%error, "a stream cannot read the history");
+    GapReason::Store
+}
+
+fn shown(
+    id: StreamPosition,
+    change: &PastChange,
+    follower: &mut Follower,
+    viewer: &Viewer<'_>,
+) -> Vec<Bytes> {
+    let PastChange { device, previous } = change;
+    if let Some(blocks) = follower.settled_change(device, *previous, id, viewer) {
+        return blocks;
+    }
+    let is_wanted = follower.admits(device);
+    is_wanted.then(|| frame::past_change(id, device, *previous, viewer)).into_iter().collect()
 }

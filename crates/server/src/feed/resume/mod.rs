@@ -14,6 +14,9 @@
 //! events were deleted, or it repeats the status before it. So whatever the history tells of the device is later, or ends in
 //! the same status; shown after it, the change would undo what is newer.
 //!
+//! *Which events are shown:* those that changed the state of their device. How that is found, and what the client is told at
+//! the end where it cannot be, is in [`past`].
+//!
 //! *When a change in no history has left the buffer*, a client that has not seen it gets a gap, unless it has seen it in the
 //! history of another instance: where a store is shared, [`WatermarkTracker`] remembers from which position of the history
 //! on the change was in the store.
@@ -23,6 +26,7 @@
 //! [`WatermarkTracker`] waits until the changes of other instances up to then have been read.
 
 mod commits;
+mod past;
 mod position;
 mod tail;
 #[cfg(test)]
@@ -35,6 +39,9 @@ use std::time::Instant;
 use tokio::sync::watch;
 
 pub use self::commits::CommitWatermark;
+pub use self::past::{
+    CurrentStates, EARLIER_EVENTS, EARLIER_READS_MAX, LastWord, PastChange, PastDevice, PastStates,
+};
 pub use self::position::StreamPosition;
 pub use self::tail::HistoryTail;
 pub use self::watermark::HistoryWatermark;
@@ -188,6 +195,16 @@ impl HistoryResumption {
     /// goes past it.
     pub fn then_after(&self) -> u64 {
         self.until.changes
+    }
+
+    /// What the client has seen of the history when it came.
+    pub fn seen(&self) -> HistoryPosition {
+        self.seen
+    }
+
+    /// Up to here of the history the client has been shown what it missed, once all has been given out.
+    pub fn end(&self) -> HistoryPosition {
+        self.until.events
     }
 
     /// The position after which the next page of the history is read; `None`: all has been given out.

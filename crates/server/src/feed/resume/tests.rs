@@ -29,7 +29,7 @@ proptest! {
             }
             let Client { owed, states, .. } = &world.clients[client];
             prop_assert!(owed.is_empty(), "client {client} never saw {owed:?}");
-            prop_assert_eq!(states, &world.states, "client {}", client);
+            prop_assert_eq!(states, &world.registry.statuses(), "client {}", client);
         }
     }
 }
@@ -58,8 +58,13 @@ fn a_replay_is_read_in_parts_and_ends_where_the_feed_goes_on() {
     let at = |number| HistoryPosition { order: 1, number };
     let page = |numbers: std::ops::RangeInclusive<u64>, order| {
         let (reached, newest) = (HistoryPosition { order, number: *numbers.end() }, at(9));
-        let change =
-            |number| DeviceChange { number, device: 1, status: Status::Connected, kind: ChangeKind::Logged };
+        let change = |number| DeviceChange {
+            number,
+            session: number,
+            device: 1,
+            status: Status::Connected,
+            kind: ChangeKind::Logged,
+        };
         let events = numbers.map(|number| change(number).stored(at(number))).collect();
         Some(EventPage { events, reached, newest, begun: newest, incomplete: false })
     };

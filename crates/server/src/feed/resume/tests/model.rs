@@ -1,21 +1,25 @@
 //! The model: a process with its feed, a store that is written behind it as one file is, and clients whose streams break off.
 
+mod client;
+
 use std::collections::BTreeMap;
 use std::time::Instant;
 
 use proptest::prelude::*;
 use tokio_util::sync::CancellationToken;
 
+pub use self::client::Client;
+use self::client::Stream;
 use super::super::*;
+use crate::feed::Behind;
 use crate::feed::settings::FeedSettings;
-use crate::feed::{Behind, ChangeReader};
 use crate::freshness::RoundNumber;
 use crate::health::{Health, PopulationReport, PopulationState, ReadyOn};
 use crate::metrics::Metrics;
 use crate::registry::{LastEvent, Provenance, Snapshot};
 use presence::history::HistoryRow;
 use presence::payload::Payload;
-use presence::{Device, EventKind, Moment, PresenceEvent, Status, UnixSeconds};
+use presence::{Device, DeviceState, EventKind, Moment, PresenceEvent, Status, UnixSeconds};
 
 /// Few, so that each of them changes often.
 const DEVICES: u8 = 3;
@@ -24,12 +28,16 @@ pub const CLIENTS: usize = 2;
 const BUFFER_MAX: u32 = 4;
 /// So few events come in one page that a stream is in the midst of them when something happens.
 const PAGE: usize = 2;
+/// So few devices are looked at twice that some are not.
+const EARLIER_READS: usize = 1;
 
 /// What happens next.
 #[derive(Clone, Copy, Debug)]
 pub enum Step {
     /// The device connects or disconnects, and the broker says so live.
     Change(u8),
+    /// The beginning or end of an earlier session of a device comes late; it changes nothing.
+    Late(u8, bool),
     /// The broker repeats the status of a device of which nothing is known, while the devices are being found.
     Find(u8, bool),
     /// The session of a device was renewed, which no history tells.
@@ -58,6 +66,7 @@ pub fn step() -> impl Strategy<Value = Step> {
     let (device, client) = (0..DEVICES, 0..CLIENTS);
     prop_oneof![
         6 => device.clone().prop_map(Step::Change),
+        2 => (device.clone(), any::<bool>()).prop_map(|(device, connected)| Step::Late(device, connected)),
         2 => (device.clone(), any::<bool>()).prop_map(|(device, connected)| Step::Find(device, connected)),
         1 => device.clone().prop_map(Step::Renew),
         1 => device.prop_map(Step::Forget),
@@ -76,10 +85,15 @@ pub fn step() -> impl Strategy<Value = Step> {
 #[derive(Clone, Copy, Debug)]
 pub struct DeviceChange {
     pub number: u64,
+    /// Each change that is not late begins or ends a session of its own.
+    pub session: u64,
     pub device: u8,
     pub status: Status,
     pub kind: ChangeKind,
 }
+
+/// Sessions that begin at once may have taken over one another, so they begin apart.
+const APART_NANOS: u64 = 2_000_000_000;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ChangeKind {
@@ -98,10 +112,22 @@ struct Store {
     newest: u64,
     lost: u64,
     events: Vec<(u64, DeviceChange)>,
-    states: BTreeMap<u8, Status>,
+    registry: Registry,
 }
 
 impl Store {
+    /// The newest events of a device before that one, newest first.
+    fn history(&self, device: u8, before: u64) -> Vec<HistoryRow> {
+        let events =
+            self.events.iter().rev().filter(|(number, change)| *number < before && change.device == device);
+        let row = |(number, change): &(u64, DeviceChange)| HistoryRow {
+            sequence: *number,
+            event: change.event(),
+            received_at: UnixSeconds(1),
+        };
+        events.take(EARLIER_EVENTS).map(row).collect()
+    }
+
     fn page(&self, after: HistoryPosition) -> EventPage {
         let at = |number| HistoryPosition { order: self.order, number };
         let is_ours = after.order == self.order
@@ -118,12 +144,13 @@ impl Store {
 
 impl DeviceChange {
     fn event(self) -> PresenceEvent {
-        let moment = Moment::from_nanos(self.number.into());
+        let moment = |number: u64| Moment::from_nanos((number * APART_NANOS).into());
         let kind = match self.status {
             Status::Connected => EventKind::Connect,
             Status::Disconnected => EventKind::Disconnect,
         };
-        PresenceEvent { kind, session: moment, time: moment, close_code: 0, payload: Payload::pack(b"{}") }
+        let (session, time) = (moment(self.session), moment(self.number));
+        PresenceEvent { kind, session, time, close_code: 0, payload: Payload::pack(b"{}") }
     }
 
     fn of(device: Device<'_>, event: &PresenceEvent, kind: ChangeKind) -> Self {
@@ -131,8 +158,9 @@ impl DeviceChange {
             EventKind::Connect => Status::Connected,
             _ => Status::Disconnected,
         };
-        let number = u64::try_from(event.time.nanos().unwrap()).unwrap();
-        Self { number, device: device.id.parse().unwrap(), status, kind }
+        let number = |moment: Moment| u64::try_from(moment.nanos().unwrap()).unwrap() / APART_NANOS;
+        let (number, session) = (number(event.time), number(event.session));
+        Self { number, session, device: device.id.parse().unwrap(), status, kind }
     }
 
     pub fn stored(self, position: HistoryPosition) -> StoredEvent {
@@ -156,22 +184,29 @@ impl DeviceChange {
     }
 }
 
-/// Where the stream of a client is.
-enum Stream {
-    None,
-    Live(ChangeReader),
-    Replay(ChangeReader, HistoryResumption),
+/// The state of each device.
+#[derive(Clone, Default)]
+pub struct Registry(BTreeMap<u8, DeviceState>);
+
+impl Registry {
+    fn status(&self, device: u8) -> Option<Status> {
+        self.0.get(&device).and_then(DeviceState::resolve).map(|resolved| resolved.status)
+    }
+
+    fn newest_session(&self, device: u8) -> Option<u64> {
+        let session = self.0.get(&device)?.resolve()?.event.session;
+        Some(u64::try_from(session.nanos()?).unwrap() / APART_NANOS)
+    }
+
+    pub fn statuses(&self) -> BTreeMap<u8, Status> {
+        self.0.keys().filter_map(|device| Some((*device, self.status(*device)?))).collect()
+    }
 }
 
-pub struct Client {
-    stream: Stream,
-    /// Of the last event that was received.
-    id: Option<String>,
-    watermark: Option<HistoryPosition>,
-    /// What the client must be shown in the end, unless it is told of a gap.
-    pub owed: BTreeMap<u64, DeviceChange>,
-    /// The status of each device, as the client was shown it.
-    pub states: BTreeMap<u8, Status>,
+impl CurrentStates for Registry {
+    fn look_at<T>(&self, device: Device<'_>, look: impl FnOnce(&DeviceState) -> T) -> Option<T> {
+        self.0.get(&device.id.parse().unwrap()).map(look)
+    }
 }
 
 pub struct World {
@@ -183,10 +218,14 @@ pub struct World {
     queue: Vec<DeviceChange>,
     /// Events that gave way, of which the store does not know yet.
     dropped: Vec<DeviceChange>,
-    pub states: BTreeMap<u8, Status>,
+    pub registry: Registry,
     number: u64,
     epoch: u64,
     pub clients: [Client; CLIENTS],
+}
+
+fn status_of(connected: bool) -> Status {
+    if connected { Status::Connected } else { Status::Disconnected }
 }
 
 fn start(epoch: u64) -> (Arc<Feed>, Arc<Health>) {
@@ -214,7 +253,7 @@ impl World {
             commits: CommitWatermark::default(),
             queue: Vec::new(),
             dropped: Vec::new(),
-            states: BTreeMap::new(),
+            registry: Registry::default(),
             number: 0,
             epoch: 1,
             clients: [(); CLIENTS].map(|()| client()),
@@ -224,20 +263,20 @@ impl World {
     pub fn step(&mut self, step: Step) {
         match step {
             Step::Change(device) => {
-                let status = match self.states.get(&device) {
+                let status = match self.registry.status(device) {
                     Some(Status::Connected) => Status::Disconnected,
                     Some(Status::Disconnected) | None => Status::Connected,
                 };
                 self.happen(device, status, ChangeKind::Logged);
             }
+            Step::Late(device, connected) => self.come_late(device, status_of(connected)),
             Step::Find(device, connected) => {
-                let status = if connected { Status::Connected } else { Status::Disconnected };
-                if !self.states.contains_key(&device) && !self.health.populated() {
-                    self.happen(device, status, ChangeKind::Unlogged);
+                if self.registry.status(device).is_none() && !self.health.populated() {
+                    self.happen(device, status_of(connected), ChangeKind::Unlogged);
                 }
             }
             Step::Renew(device) => {
-                if let Some(status) = self.states.get(&device).copied() {
+                if let Some(status) = self.registry.status(device) {
                     self.happen(device, status, ChangeKind::Unlogged);
                 }
             }
@@ -276,14 +315,19 @@ impl World {
     /// As `ingest` does it: first the history, then the feed.
     fn happen(&mut self, device: u8, status: Status, kind: ChangeKind) {
         self.number += 1;
-        let change = DeviceChange { number: self.number, device, status, kind };
+        let change = DeviceChange { number: self.number, session: self.number, device, status, kind };
         if kind == ChangeKind::Logged {
             self.queue.push(change);
         }
-        let previous = match kind {
-            ChangeKind::Logged | ChangeKind::Unlogged => self.states.insert(device, status),
-            ChangeKind::Removal => self.states.remove(&device),
-        };
+        let previous = self.registry.status(device);
+        match kind {
+            ChangeKind::Logged | ChangeKind::Unlogged => {
+                self.registry.0.entry(device).or_default().apply(change.event());
+            }
+            ChangeKind::Removal => {
+                self.registry.0.remove(&device);
+            }
+        }
         let (in_history, is_removal) = (kind == ChangeKind::Logged, kind == ChangeKind::Removal);
         self.feed.add(change.snapshot(), previous, in_history, is_removal);
         for client in &mut self.clients {
@@ -294,11 +338,24 @@ impl World {
         }
     }
 
+    /// An event of a session before the newest: it is in the history, and no change.
+    fn come_late(&mut self, device: u8, status: Status) {
+        let Some(session) = self.registry.newest_session(device).and_then(|newest| newest.checked_sub(1))
+        else {
+            return;
+        };
+        self.number += 1;
+        let change = DeviceChange { number: self.number, session, device, status, kind: ChangeKind::Logged };
+        let is_change = self.registry.0.entry(device).or_default().apply(change.event());
+        assert!(!is_change);
+        self.queue.push(change);
+    }
+
     fn forget(&mut self, device: u8) {
-        let Some(status) = self.states.get(&device).copied() else { return };
+        let Some(status) = self.registry.status(device) else { return };
         self.queue.retain(|change| change.device != device);
         self.store.events.retain(|(_, change)| change.device != device);
-        self.store.states.remove(&device);
+        self.store.registry.0.remove(&device);
         for client in &mut self.clients {
             client.owed.retain(|_, change| change.device != device);
         }
@@ -319,10 +376,10 @@ impl World {
         for change in self.queue.drain(..taken) {
             self.store.newest += 1;
             self.store.events.push((self.store.newest, change));
-            self.store.states.insert(change.device, change.status);
+            self.store.registry.0.entry(change.device).or_default().apply(change.event());
         }
         if is_all {
-            self.store.states.clone_from(&self.states);
+            self.store.registry.clone_from(&self.registry);
             self.note_watermark(published);
         }
     }
@@ -340,7 +397,7 @@ impl World {
         (self.feed, self.health) = start(self.epoch);
         self.store.ends.push(self.store.newest);
         self.store.order += 1;
-        let real = std::mem::replace(&mut self.states, self.store.states.clone());
+        let real = std::mem::replace(&mut self.registry, self.store.registry.clone()).statuses();
         for client in &mut self.clients {
             client.stream = Stream::None;
             // It never was, as far as anybody knows; the broker repeats what came of it.
@@ -353,9 +410,9 @@ impl World {
         }
         self.note_watermark(0);
         for (device, status) in real {
-            match self.states.get(&device) {
+            match self.registry.status(device) {
                 Some(stored)
-                    if *stored == status && unwritten.iter().all(|change| change.device != device) => {}
+                    if stored == status && unwritten.iter().all(|change| change.device != device) => {}
                 Some(_) => self.happen(device, status, ChangeKind::Logged),
                 None => self.happen(device, status, ChangeKind::Unlogged),
             }
@@ -377,9 +434,10 @@ impl World {
                     }
                     Some(Ok(Resumption::History(resumption))) => {
                         reader.go_to(resumption.then_after());
-                        Stream::Replay(reader, resumption)
+                        let states = PastStates::new(resumption.seen(), EARLIER_READS);
+                        Stream::Replay(reader, resumption, states)
                     }
-                    None | Some(Err(_)) => client.begin_anew(reader, &self.feed, &self.states),
+                    None | Some(Err(_)) => client.begin_anew(reader, &self.feed, &self.registry),
                 }
             }
             Stream::Live(mut reader) => match reader.take() {
@@ -393,62 +451,16 @@ impl World {
                 }
                 Err(Behind) => Stream::None,
             },
-            Stream::Replay(reader, mut resumption) => {
-                match client.go_on(&mut resumption, &self.feed, &self.store) {
-                    Ok(true) => Stream::Replay(reader, resumption),
-                    Ok(false) => Stream::Live(reader),
-                    Err(_reason) => client.begin_anew(reader, &self.feed, &self.states),
+            Stream::Replay(reader, mut resumption, mut states) => {
+                match client.go_on(&mut resumption, &mut states, &self.feed, &self.store, &self.registry) {
+                    Ok(true) => Stream::Replay(reader, resumption, states),
+                    Ok(false) => match client.finish(&resumption, &mut states, &self.feed, &self.registry) {
+                        Ok(()) => Stream::Live(reader),
+                        Err(Behind) => client.begin_anew(reader, &self.feed, &self.registry),
+                    },
+                    Err(_reason) => client.begin_anew(reader, &self.feed, &self.registry),
                 }
             }
-        };
-    }
-}
-
-impl Client {
-    /// A snapshot, and then live changes. The first time, and after each gap.
-    fn begin_anew(&mut self, mut reader: ChangeReader, feed: &Feed, states: &BTreeMap<u8, Status>) -> Stream {
-        reader.go_to(feed.head());
-        self.owed.clear();
-        self.states.clone_from(states);
-        self.watermark = None;
-        self.id = Some(feed.position_after(feed.head(), None).to_string());
-        Stream::Live(reader)
-    }
-
-    /// One step of a replay; false: the live changes follow.
-    fn go_on(
-        &mut self,
-        resumption: &mut HistoryResumption,
-        feed: &Feed,
-        store: &Store,
-    ) -> Result<bool, GapReason> {
-        if let Some(changes) = feed.unlogged_changes(resumption)? {
-            changes.iter().for_each(|change| self.show(change));
-            return Ok(true);
-        }
-        let Some(after) = resumption.next_page_after() else { return Ok(false) };
-        for entry in resumption.take_page(Some(store.page(after)))? {
-            let device = Device { device_type: &entry.device_type, id: &entry.id };
-            self.note(DeviceChange::of(device, &entry.row.event, ChangeKind::Logged));
-            self.id = Some(StreamPosition::in_history(entry.position).to_string());
-        }
-        Ok(true)
-    }
-
-    fn show(&mut self, change: &Change) {
-        let kind = match (change.is_removal, change.in_history) {
-            (true, _) => ChangeKind::Removal,
-            (false, true) => ChangeKind::Logged,
-            (false, false) => ChangeKind::Unlogged,
-        };
-        self.note(DeviceChange::of(change.snapshot.device(), &change.snapshot.event, kind));
-    }
-
-    fn note(&mut self, change: DeviceChange) {
-        self.owed.remove(&change.number);
-        match change.kind {
-            ChangeKind::Logged | ChangeKind::Unlogged => self.states.insert(change.device, change.status),
-            ChangeKind::Removal => self.states.remove(&change.device),
         };
     }
 }
