@@ -115,7 +115,9 @@ export function device(root, route, signal) {
       known = await get(path, signal);
       draw();
     } catch (error) {
-      if (!signal.aborted) fill(sentence, failure(error, "The device"));
+      if (signal.aborted) return;
+      fill(sentence, failure(error, "The device"));
+      fill(chart, h("p", { class: "muted" }, "Not known."));
       return;
     }
     await Promise.all([loadMessage(), loadHistory(), loadObserved()]);
@@ -282,7 +284,7 @@ function chartOf(device, past, unobserved, range) {
   const known = knownSpans({ from: knownFrom, to: now }, { connected, unobserved: unobserved ?? [], offSince });
   const [on, seen] = [lengthOf(connected), lengthOf(known)];
   const within = sessions.filter((session) => session.to > knownFrom);
-  const covered = seen >= range.length * 0.999 ? "all of it is known" : `coverage ${percent(seen, range.length)}: ${duration(seen)} are known`;
+  const covered = seen >= range.length * 0.999 ? "all of it is known" : `coverage ${percent(seen, range.length)}: known for ${duration(seen)}`;
   const label = `Connected ${percent(on, seen)} of ${range.words}; ${covered}`;
   return [
     timeline({ connected, known, period, label }),
@@ -338,14 +340,22 @@ function eventsOf({ events, more }, most, showMore) {
   if (events.length === 0) return [heading, h("p", { class: "muted" }, "No event is kept of this device.")];
   const row = (/** @type {import("./types").HistoryEvent} */ event) => {
     const [status, word] = EVENT_WORDS[event.event] ?? ["unknown", event.event];
+    const why = shortCause(event.close_code, event.cause);
+    const lasted = event.duration_s === null ? "" : duration(event.duration_s * 1000);
     const traffic = event.read_bytes === null && event.write_bytes === null ? "–" : `${bytes(event.read_bytes ?? 0)} / ${bytes(event.write_bytes ?? 0)}`;
     return h(
       "tr",
       {},
       h("th", { scope: "row" }, when(event.time)),
-      h("td", {}, badge(status, word)),
-      h("td", {}, h("span", { title: event.reason }, shortCause(event.close_code, event.cause) || "–")),
-      h("td", { class: "number" }, event.duration_s === null ? "–" : duration(event.duration_s * 1000)),
+      h(
+        "td",
+        {},
+        badge(status, word),
+        why && h("div", { class: "muted narrow" }, why),
+        lasted && h("div", { class: "muted narrow" }, `after ${lasted}`),
+      ),
+      h("td", { class: "wide" }, h("span", { title: event.reason }, why || "–")),
+      h("td", { class: "wide number" }, lasted || "–"),
       h("td", { class: "wide address" }, event.address ?? "–"),
       h("td", { class: "wide number" }, traffic),
     );
@@ -367,8 +377,8 @@ function eventsOf({ events, more }, most, showMore) {
             {},
             h("th", { scope: "col", "aria-sort": "descending" }, "Time"),
             h("th", { scope: "col" }, "Event"),
-            h("th", { scope: "col" }, "Why"),
-            h("th", { scope: "col", class: "number" }, "Session lasted"),
+            h("th", { scope: "col", class: "wide" }, "Why"),
+            h("th", { scope: "col", class: "wide number" }, "Session lasted"),
             h("th", { scope: "col", class: "wide" }, "Address"),
             h("th", { scope: "col", class: "wide number" }, "Read / written"),
           ),

@@ -83,7 +83,7 @@ export function devices(root, route, signal) {
       if (number !== loads) return;
       shown = new DeviceTable(page.devices, query);
       fill(table, page.devices.length > 0 ? shown.element : empty(query));
-      patch(state, `${count(page.devices.length)} shown, as of ${clock(Date.now())}. Rows follow the changes; their order does not.`);
+      patch(state, page.devices.length > 0 && `${count(page.devices.length)} shown, as of ${clock(Date.now())}. Rows follow the changes; their order does not.`);
       turn(pager, query, page.next_cursor);
       follow();
     } catch (error) {

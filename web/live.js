@@ -133,6 +133,7 @@ function rowOf(change) {
 
 /** @param {import("./types").Second[]} seconds */
 function rateOf(seconds) {
+  if (seconds.length === 0) return [h("p", { class: "muted" }, "Counting the changes of the first second…"), columns(Array(SECONDS_MAX).fill(0), "No second has been counted yet")];
   const values = [...Array(SECONDS_MAX - seconds.length).fill(0), ...seconds.map(({ total }) => total)];
   const period = seconds.length < SECONDS_MAX ? `in ${counted(seconds.length, "second")} so far` : "in the last minute";
   const last = seconds.at(-1)?.total ?? 0;

@@ -62,7 +62,9 @@ export function overview(root, _route, signal) {
       showSources(sources, summary.sources);
       if (summary.types_total <= SUMMARY_TYPES_MAX) patch(types, typesOf(summary.types, summary.types_total));
     } catch (error) {
-      if (!signal.aborted) patch(totals, failure(error, "The totals"));
+      if (signal.aborted) return;
+      patch(totals, failure(error, "The totals"));
+      for (const part of [types, causes]) if (part.querySelector(".loading")) fill(part, h("p", { class: "muted" }, "Not known."));
     }
   };
   const showSeries = async () => {

@@ -23,7 +23,7 @@ export function badge(status, word = statusWord(status)) {
 }
 
 /** Characters that draw nothing, or turn the direction of what stands around them. */
-const INVISIBLE = /[\u00ad\u061c\u180e\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff]/g;
+const INVISIBLE = /[\u0000-\u001f\u007f-\u009f\u00ad\u061c\u180e\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff]/g;
 
 /**
  * A name that a device or its owner chose: isolated, so that its direction stays its own, and what would be invisible is

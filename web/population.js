@@ -90,9 +90,14 @@ function typesOf({ types, types_total }) {
     h(
       "tr",
       {},
-      h("th", { scope: "row" }, h("a", { href: address("devices", new URLSearchParams({ type })) }, name(type))),
-      h("td", { class: "number" }, count(known)),
-      h("td", { class: "number" }, count(replayed)),
+      h(
+        "th",
+        { scope: "row" },
+        h("a", { href: address("devices", new URLSearchParams({ type })) }, name(type)),
+        h("div", { class: "muted narrow" }, `${count(known)} known, ${count(replayed)} replayed`),
+      ),
+      h("td", { class: "wide number" }, count(known)),
+      h("td", { class: "wide number" }, count(replayed)),
       h("td", {}, h("span", { class: `status ${proven ? "connected" : "disconnected"}` }, shape(proven ? "connected" : "disconnected"), h("span", {}, proven ? "Proven" : "Not proven"))),
       h("td", { class: "wide" }, evidence ? (EVIDENCE[evidence] ?? evidence) : "–"),
     );
@@ -111,8 +116,8 @@ function typesOf({ types, types_total }) {
             "tr",
             {},
             h("th", { scope: "col" }, "Type"),
-            h("th", { scope: "col", class: "number" }, "Known"),
-            h("th", { scope: "col", class: "number" }, "Replayed"),
+            h("th", { scope: "col", class: "wide number" }, "Known"),
+            h("th", { scope: "col", class: "wide number" }, "Replayed"),
             h("th", { scope: "col" }, "Proof"),
             h("th", { scope: "col", class: "wide" }, "Evidence"),
           ),

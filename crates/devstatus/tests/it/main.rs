@@ -36,6 +36,7 @@ mod openapi;
 mod page;
 mod page_charts;
 mod page_load;
+mod page_pictures;
 mod platform_api;
 mod population;
 mod proxies;

@@ -137,7 +137,7 @@ pub fn screens() -> PathBuf {
     directory
 }
 
-pub const SAYS_LIVE: &str = "document.getElementById('connection').innerText.trim() === 'Live'";
+pub const SAYS_LIVE: &str = "document.getElementById('connection')?.innerText.trim() === 'Live'";
 
 /// Whether the row of the pump says so.
 fn row_says(word: &str) -> String {
@@ -151,7 +151,7 @@ fn row_says(word: &str) -> String {
 const VIEWS: [(&str, &str, &str); 5] = [
     ("overview", "#/", "5 devices known"),
     ("devices", "#/devices", "5 shown"),
-    ("device", "#/devices/pump/1", "Connected for"),
+    ("device", "#/devices/pump/1", "No event is kept"),
     ("live", "#/live", "changes in the last second"),
     ("population", "#/population", "By type"),
 ];
@@ -163,6 +163,7 @@ fn each_view_is_shown_to_everybody(browser: &mut Browser, page: &str) {
             browser.open("about:blank");
             browser.open(&format!("{page}{hash}"));
             browser.wait_until(name, &format!("document.body?.innerText.includes({})", json!(shown)));
+            browser.wait_until(name, &format!("!document.querySelector('.loading') && {SAYS_LIVE}"));
             is_for_everybody(browser, &format!("{name}-{scheme}-{width}"));
         }
     }
@@ -192,8 +193,25 @@ fn an_empty_fleet_and_a_broker_that_is_away_are_said_in_words() {
     let service = Launch::to(&broker.url()).start();
     service.wait_until_ready();
     let mut browser = Browser::start();
-    browser.look("light", 1440);
+    for width in [320, 1440] {
+        browser.look("light", width);
+        the_views_are_empty(&mut browser, &service, width);
+    }
     let screens = screens();
+    broker.stop();
+    let away = "document.getElementById('connection').innerText.includes('broker away')";
+    browser.wait_until("the page says that the broker is away", away);
+    browser.screenshot(&screens.join("population-away.png"));
+    browser.open(&format!("http://{}/#/", service.address()));
+    browser.wait_until("the line says so, too", "!document.body.innerText.includes('Broker: subscribed')");
+    browser.wait_until("the line is there", "document.body.innerText.includes('Broker:')");
+    for width in [320, 1440] {
+        browser.look("light", width);
+        fits_the_window(&mut browser, &format!("overview-away-{width}"));
+    }
+}
+
+fn the_views_are_empty(browser: &mut Browser, service: &Service, width: u32) {
     for (name, hash, shown) in [
         ("overview", "#/", "No devices yet."),
         ("devices", "#/devices", "No device"),
@@ -205,16 +223,8 @@ fn an_empty_fleet_and_a_broker_that_is_away_are_said_in_words() {
         browser.open(&format!("http://{}/{hash}", service.address()));
         browser.wait_until(name, &format!("document.body?.innerText.includes({})", json!(shown)));
         browser.wait_until(name, "!document.querySelector('.loading')");
-        browser.screenshot(&screens.join(format!("{name}-empty.png")));
+        is_for_everybody(browser, &format!("{name}-empty-{width}"));
     }
-    broker.stop();
-    let away = "document.getElementById('connection').innerText.includes('broker away')";
-    browser.wait_until("the page says that the broker is away", away);
-    browser.screenshot(&screens.join("population-away.png"));
-    browser.open(&format!("http://{}/#/", service.address()));
-    browser.wait_until("the line says so, too", "!document.body.innerText.includes('Broker: subscribed')");
-    browser.wait_until("the line is there", "document.body.innerText.includes('Broker:')");
-    browser.screenshot(&screens.join("overview-away.png"));
 }
 
 /// The pictures of the README; `make pictures` keeps them.
