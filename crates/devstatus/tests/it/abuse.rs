@@ -162,13 +162,16 @@ fn a_hundred_thousand_keys_tried_find_nothing_and_cost_no_memory() {
         }
         statuses
     };
-    tried(0, 10_000);
-    let before = service.resident_bytes();
-    let statuses = tried(10_000, 100_000);
-    let grown = service.resident_bytes().saturating_sub(before);
+    let mut statuses = tried(0, 10_000);
+    // What is remembered of each key would show in every batch; what the allocator takes and gives back does not.
+    let growths = [10_000, 40_000, 70_000].map(|from| {
+        let before = service.resident_bytes();
+        statuses.extend(tried(from, from + 30_000));
+        service.resident_bytes().saturating_sub(before)
+    });
     assert!(statuses.keys().all(|status| [401, 429].contains(status)), "{statuses:?}");
     assert!(statuses.contains_key(&429), "{statuses:?}");
-    assert!(grown < 8 << 20, "grew by {grown} bytes");
+    assert!(growths.iter().any(|grown| *grown < 1 << 20), "grew by {growths:?} bytes");
     let right = service.request_with("GET", "/openapi.json", &[("Authorization", &key.bearer())]);
     assert_eq!(right.status, 200, "the right key is let in whatever others try");
 }
