@@ -41,14 +41,14 @@ export function live(root, route, signal) {
   /** @type {import("./types").Second[]} */
   let seconds = [];
   const log = h("ol", { class: "rows feed" });
-  const frame = h("div", { role: "log", "aria-label": "Changes", tabindex: 0 }, log);
   const sums = h("div", { class: "columns", hidden: true });
   const rate = h("div", { class: "rate" });
   const state = h("p", { class: "muted list-state", role: "status" });
   const commands = h("div", {});
   const pause = h("button", { type: "button", "aria-pressed": "false" }, "Pause");
   const waiting = h("p", { class: "empty" });
-  const rows = h("section", { class: "card" }, waiting, frame);
+  const frame = h("div", { role: "log", "aria-label": "Changes", tabindex: 0 }, waiting, log);
+  const rows = h("section", { class: "card" }, frame);
   fill(
     root,
     h("div", { class: "title" }, h("h1", { tabindex: -1 }, "Live"), state, pause),

@@ -20,6 +20,19 @@ const START: &str = "exec chromium --headless --no-sandbox --disable-gpu --disab
 /// Ends each message on the pipe.
 const END: u8 = 0;
 
+/// The bit of the shift key in the protocol.
+const SHIFT: u32 = 8;
+
+/// The keys by which a page is used without a mouse.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Key {
+    Tab,
+    /// With the shift key.
+    BackTab,
+    Enter,
+    Escape,
+}
+
 /// A browser with one page.
 pub struct Browser {
     child: Child,
@@ -130,6 +143,23 @@ impl Browser {
     /// The text of the page as it is shown.
     pub fn text(&mut self) -> String {
         self.evaluate("document.body.innerText").as_str().unwrap_or_default().to_owned()
+    }
+
+    /// Presses a key as a person does, and lets it go.
+    pub fn press(&mut self, key: Key) {
+        let (name, code, modifiers, text) = match key {
+            Key::Tab => ("Tab", 9, 0, None),
+            Key::BackTab => ("Tab", 9, SHIFT, None),
+            Key::Enter => ("Enter", 13, 0, Some("\r")),
+            Key::Escape => ("Escape", 27, 0, None),
+        };
+        let mut event = json!({"type": "keyDown", "key": name, "code": name, "windowsVirtualKeyCode": code, "modifiers": modifiers});
+        if let Some(text) = text {
+            event["text"] = text.into();
+        }
+        self.call("Input.dispatchKeyEvent", event.clone());
+        event["type"] = "keyUp".into();
+        self.call("Input.dispatchKeyEvent", event);
     }
 
     /// How the page is looked at: `light` or `dark`, and how wide the window is.

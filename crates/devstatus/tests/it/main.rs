@@ -35,6 +35,7 @@ mod nothing_replayed;
 mod openapi;
 mod page;
 mod page_charts;
+mod page_keyboard;
 mod page_load;
 mod page_pictures;
 mod platform_api;
