@@ -17,7 +17,7 @@ mod standing;
 mod timing;
 mod walks;
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -30,7 +30,7 @@ use crate::pending_ack::PendingAcks;
 use crate::registry::{Applied, Arrival, DeviceRegistry, Provenance, Record};
 use crate::sync::backlog::{FetchedState, Item, LinkId, NextItem, PacketBatch, PassId, Pending, Tally};
 use crate::sync::settings::Partition;
-use broker::BrokerFacts;
+use broker::{BrokerFacts, Clusters};
 use families::Families;
 use formats::UnixNanos;
 use formats::catalog::{Formats, IOT_PLATFORM, Routed};
@@ -38,7 +38,7 @@ use formats::held;
 use formats::iot_platform::{self, ClientIdMatch, Decoded, Flaw, Notice};
 use links::LinkFormats;
 use mqtt::packet::{self, Publish};
-use presence::{Device, DeviceName, PresenceEvent, UnixSeconds};
+use presence::{Device, PresenceEvent, UnixSeconds};
 use sample::Sampler;
 use store::{Changes, ForgottenDevices, StoredDevice};
 use timing::Timing;
@@ -61,10 +61,7 @@ pub struct Ingest {
     formats: LinkFormats,
     /// By source.
     brokers: HashMap<Box<str>, BrokerFacts>,
-    /// Nodes of a cluster that no longer run.
-    gone_nodes: BTreeSet<DeviceName>,
-    /// The nodes of the cluster that run, as it was last told.
-    running_nodes: Option<Box<str>>,
+    clusters: Clusters,
     families: Families,
     walks: Walks,
     timing: Timing,
@@ -90,8 +87,7 @@ impl Ingest {
             partition,
             formats: LinkFormats::new(Vec::new()),
             brokers: HashMap::new(),
-            gone_nodes: BTreeSet::new(),
-            running_nodes: None,
+            clusters: Clusters::default(),
             families: Families::default(),
             walks: Walks::default(),
             timing: Timing::default(),

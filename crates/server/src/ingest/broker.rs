@@ -1,6 +1,7 @@
 //! What a broker says of itself: when it started, how many clients it has, and which nodes of a cluster run.
 
 use std::borrow::Cow;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::Ingest;
@@ -9,6 +10,7 @@ use super::standing::DeviceAndParent;
 use super::walks::{BrokerStart, Purpose};
 use crate::metrics::SourceNameLabel;
 use crate::registry::Applied;
+use formats::catalog::IOT_PLATFORM;
 use formats::order::{self, Origin, Resolution};
 use formats::{BrokerEvent, DeviceName, Event, EventKind, Session, UnixNanos, emqx};
 use presence::Device;
@@ -59,12 +61,10 @@ impl Ingest {
                 let clients = i64::try_from(*clients).unwrap_or(i64::MAX);
                 self.metrics.source_broker_clients.get_or_create(&label).set(clients);
             }
-            // Of several brokers nobody knows whose nodes the others are.
-            BrokerEvent::Nodes(nodes) if self.formats.are_of_one_link() => {
-                self.nodes_run(nodes);
-                self.running_nodes = Some(nodes.as_ref().into());
+            BrokerEvent::Nodes(nodes) => {
+                self.nodes_run(context.source, nodes);
+                self.clusters.running.insert(context.source.into(), nodes.as_ref().into());
             }
-            BrokerEvent::Nodes(_) => {}
         }
     }
 
@@ -144,25 +144,47 @@ impl Ingest {
     }
 
     /// The clients of a node that no longer runs are in an unknown state: nobody tells of their ends.
-    pub(super) fn nodes_run(&mut self, nodes: &str) {
+    pub(super) fn nodes_run(&mut self, source: &str, nodes: &str) {
         let is_running = |id: &str| nodes.split(',').any(|node| node.trim() == id);
+        let gone = self.clusters.gone.entry(source.into()).or_default();
         for node in self.families.parents_of_type(emqx::NODE_TYPE) {
-            if !is_running(&node.id) {
+            if is_running(&node.id) {
+                gone.remove(&node);
+            } else if gone.insert(node.clone()) {
                 self.families.parent_changed(node.device());
-                self.gone_nodes.insert(node);
-            } else {
-                self.gone_nodes.remove(&node);
             }
         }
     }
 
-    /// Marks a client of a node that has gone; `false`: the parent is no such node.
-    pub(super) fn silence_client(&self, client: Device<'_>, node: Device<'_>) -> bool {
-        let is_gone =
-            !self.gone_nodes.is_empty() && self.gone_nodes.contains(&presence::DeviceName::of(node));
+    /// Does the same anew, for which nodes run may have been known before whose clients there are.
+    pub(super) fn known_nodes_run(&mut self) {
+        self.clusters.gone.clear();
+        for (source, nodes) in self.clusters.running.clone() {
+            self.nodes_run(&source, &nodes);
+        }
+    }
+
+    /// Marks a client of a node that has gone from the cluster of its source; `false`: the parent is no such node.
+    pub(super) fn silence_client(&self, client: Device<'_>, source: Option<&str>, node: Device<'_>) -> bool {
+        let is_gone = self.clusters.has_lost(source.unwrap_or(IOT_PLATFORM), node);
         if is_gone {
             self.map.silence_then(client, |record| self.publish(record, Applied::Refined, false));
         }
         is_gone
+    }
+}
+
+/// The nodes of clusters, by source: two clusters may have nodes of the same name.
+#[derive(Default)]
+pub(super) struct Clusters {
+    /// Those that run, as it was last told.
+    running: BTreeMap<Box<str>, Box<str>>,
+    /// Nodes that are not among them. A node of another cluster is, too, which no client of this source is at.
+    gone: BTreeMap<Box<str>, BTreeSet<presence::DeviceName>>,
+}
+
+impl Clusters {
+    fn has_lost(&self, source: &str, node: Device<'_>) -> bool {
+        self.gone.get(source).is_some_and(|gone| gone.contains(&presence::DeviceName::of(node)))
     }
 }

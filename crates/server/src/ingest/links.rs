@@ -20,10 +20,6 @@ impl LinkFormats {
         Self(formats)
     }
 
-    pub fn are_of_one_link(&self) -> bool {
-        self.0.len() == 1
-    }
-
     pub fn of_link(&self, link: LinkId) -> &Arc<Formats> {
         self.0.get(usize::from(link.0)).unwrap_or(&self.0[0])
     }

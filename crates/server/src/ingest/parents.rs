@@ -36,10 +36,7 @@ impl Ingest {
 
     /// All families are found.
     pub(super) fn found_all(&mut self) {
-        // Which nodes run may have been known before whose clients there are.
-        if let Some(nodes) = self.running_nodes.clone() {
-            self.nodes_run(&nodes);
-        }
+        self.known_nodes_run();
     }
 
     /// Notes the parent of a device that another instance has found.
@@ -109,7 +106,8 @@ impl Ingest {
         if !is_child {
             return IsChild::No;
         }
-        if !self.silence_client(child, parent)
+        let source = held.as_ref().and_then(|held| held.source.as_deref());
+        if !self.silence_client(child, source, parent)
             && let (Some(held), Some(documented)) = (&held, documented)
         {
             self.show_held_below(child, held, documented, Some(parent), parent_state);

@@ -27,6 +27,7 @@ pub(super) struct Rig {
     pub health: Arc<Health>,
     pub map: Arc<DeviceRegistry>,
     pending: Pending,
+    link: LinkId,
     received: i64,
 }
 
@@ -41,7 +42,18 @@ impl Rig {
         Self::of(Formats::new(&[name.to_owned()], &[]).unwrap())
     }
 
+    /// Several brokers, each with one source of that name and format.
+    pub fn of_brokers(sources: &[(&str, &str)]) -> Self {
+        let formats =
+            |(name, format): &(&str, &str)| Formats::new(&[format.to_string()], &[]).unwrap().of_source(name);
+        Self::of_links(sources.iter().map(formats).collect())
+    }
+
     fn of(formats: Formats) -> Self {
+        Self::of_links(vec![formats])
+    }
+
+    fn of_links(formats: Vec<Formats>) -> Self {
         let metrics = Metrics::default();
         let health = Arc::new(Health::new(ReadyOn::Unproven));
         let settings = FeedSettings { streams_max: 1, stream_lag_max: 100 };
@@ -53,12 +65,19 @@ impl Rig {
         let (_backlog, pending) = backlog(1 << 20, metrics);
         health.set_broker(BrokerHealth::Subscribed);
         Self {
-            ingest: ingest.with_formats(vec![Arc::new(formats)]),
+            ingest: ingest.with_formats(formats.into_iter().map(Arc::new).collect()),
             health,
             map,
             pending,
+            link: LinkId::default(),
             received: 1_767_225_600_000_000_000,
         }
+    }
+
+    /// The same on one of several links.
+    pub fn send_on(&mut self, link: u8, topic: &str, payload: &str) {
+        self.link = LinkId(link.into());
+        self.send(topic, payload, false);
     }
 
     /// Ten seconds after the message before.
@@ -80,7 +99,7 @@ impl Rig {
         let publish = Publish { topic: topic.as_bytes(), payload, retained, packet_id: None };
         packet::put_publish(&mut packets, MqttVersion::V311, &publish);
         let batch = PacketBatch {
-            link: LinkId::default(),
+            link: self.link,
             subscribed_ms: at_ms.0,
             packets: Bytes::from(packets),
             version: MqttVersion::V311,

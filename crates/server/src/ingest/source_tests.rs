@@ -47,6 +47,22 @@ fn clients_of_a_node_that_has_gone_are_stale_until_a_message() {
 }
 
 #[test]
+fn a_node_that_has_gone_is_one_of_its_own_cluster() {
+    let mut rig = Rig::of_brokers(&[("north", "emqx"), ("south", "emqx")]);
+    for (link, id) in [(0, "a"), (1, "b")] {
+        let topic = format!("$SYS/brokers/n1/clients/{id}/connected");
+        rig.send_on(link, &topic, &format!(r#"{{"clientid":"{id}","connected_at":{SECOND}}}"#));
+        rig.send_on(link, "$SYS/brokers", "n1,n2");
+    }
+    let shown = |rig: &Rig| ["a", "b"].map(|id| rig.shown("mqtt", id));
+    assert_eq!(shown(&rig), [ON, ON]);
+    rig.send_on(1, "$SYS/brokers", "n2");
+    assert_eq!(shown(&rig), [ON, STALE], "both clusters have a node of that name");
+    rig.send_on(0, "$SYS/brokers", "n3");
+    assert_eq!(shown(&rig), [STALE, STALE]);
+}
+
+#[test]
 fn events_that_emqx_republishes_are_known_from_the_start_whichever_is_read_first() {
     let (_, rest) = include_str!("../../../../docs/sources/emqx.md").split_once("```toml\n").unwrap();
     let (profile, _) = rest.split_once("```").unwrap();
