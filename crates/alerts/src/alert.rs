@@ -45,6 +45,7 @@ pub enum NotificationStatus {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Alert {
     pub rule: Arc<str>,
+    pub kind: &'static str,
     /// `None`: it is about the group.
     pub device: Option<Arc<DeviceName>>,
     pub group: Arc<str>,
@@ -53,6 +54,8 @@ pub struct Alert {
     pub since: WallMillis,
     /// Why it is not announced, or its clock does not run.
     pub suppressed_by: Option<Suppression>,
+    /// Until then its group is not announced again because nothing has changed.
+    pub acknowledged_until: Option<WallMillis>,
 }
 
 /// How far an alert is.

@@ -85,6 +85,11 @@ impl Coverage {
         id
     }
 
+    /// How long after a start or a reconnect no clock runs, from the next one on.
+    pub fn set_grace(&mut self, grace: Duration) {
+        self.grace = grace;
+    }
+
     /// Says that a part is observed, or is not, from now on. Nothing happens if that is known.
     pub fn set(&mut self, ticks: u64, part: Part<'_>, is_observed: bool) {
         let set = |unobserved: &mut HashSet<Box<str>>, name: &str| {

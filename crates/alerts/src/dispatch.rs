@@ -48,6 +48,15 @@ struct GroupChanges {
     named_max: usize,
 }
 
+/// An alert that was announced, or whose end is to be announced.
+pub(crate) struct AnnouncedInstance<'a> {
+    pub rule: usize,
+    pub subject: &'a Subject,
+    pub about: &'a InstanceAbout,
+    pub key: u64,
+    pub acknowledged_until: Option<WallMillis>,
+}
+
 /// Why an alert is held back now.
 pub(crate) type Mute<'a> = dyn Fn(usize, &Subject, &InstanceAbout) -> Option<Suppression> + 'a;
 
@@ -163,12 +172,18 @@ impl Dispatch {
         }
     }
 
-    /// Until then a group is not announced again because nothing has changed. `false`: nothing of the group fires.
-    pub fn acknowledge(&mut self, rule: usize, group: &str, until: WallMillis) -> bool {
+    /// Until then a group is not announced again because nothing has changed; `None` ends that. `false`: nothing of the group
+    /// was announced.
+    pub fn acknowledge(&mut self, rule: usize, group: &str, until: Option<WallMillis>) -> bool {
         let group = self.groups.get_mut(&(rule, group.into()));
         let Some(group) = group.filter(|group| !group.announced.is_empty()) else { return false };
-        group.acknowledged_until = Some(until);
+        group.acknowledged_until = until;
         true
+    }
+
+    /// Until when a group is acknowledged.
+    pub fn acknowledged_until(&self, rule: usize, group: &Arc<str>) -> Option<WallMillis> {
+        self.groups.get(&(rule, group.clone()))?.acknowledged_until
     }
 
     /// How many alerts were held back so far, by rule and reason.
@@ -176,12 +191,19 @@ impl Dispatch {
         self.suppressed.iter().map(|((rule, reason), times)| (*rule, *reason, *times))
     }
 
-    /// What was announced, with the key of its group.
-    pub fn announced(&self) -> impl Iterator<Item = (usize, &Subject, &InstanceAbout, u64)> {
+    /// What was announced, with the key of its group and until when the group is acknowledged.
+    pub fn announced(&self) -> impl Iterator<Item = AnnouncedInstance<'_>> {
         self.groups.iter().flat_map(|((rule, _), group)| {
             let of_group = group.announced.iter().chain(&group.ended);
-            let key = group.key.unwrap_or_default();
-            of_group.map(move |(subject, about)| (*rule, subject, about, key))
+            let (rule, key) = (*rule, group.key.unwrap_or_default());
+            let acknowledged_until = group.acknowledged_until;
+            of_group.map(move |(subject, about)| AnnouncedInstance {
+                rule,
+                subject,
+                about,
+                key,
+                acknowledged_until,
+            })
         })
     }
 
@@ -191,17 +213,33 @@ impl Dispatch {
         rules: &[Rule],
         (rule, subject): (usize, Subject),
         about: InstanceAbout,
-        key: u64,
+        (key, acknowledged_until): (u64, Option<WallMillis>),
         ticks: u64,
     ) {
         let id = (rule, about.group.clone());
         let group = self.groups.entry(id.clone()).or_default();
         group.key = Some(key);
+        group.acknowledged_until = acknowledged_until;
         group.last_sent = Some(ticks);
         group.announced.insert(subject, about);
         if let Some(repeat) = rules[rule].repeat_interval {
             self.schedule(&id, ticks.saturating_add(millis(repeat)));
         }
+    }
+
+    /// Gives the groups of each rule to the rule at the place that `place_of` says, and drops those of others.
+    pub fn move_rules(&mut self, place_of: impl Fn(usize) -> Option<usize>) {
+        for ((rule, name), group) in std::mem::take(&mut self.groups) {
+            if let Some(rule) = place_of(rule) {
+                self.groups.insert((rule, name), group);
+            }
+        }
+        let due = std::mem::take(&mut self.due).into_iter();
+        self.due = due.filter_map(|(at, (rule, name))| Some((at, (place_of(rule)?, name)))).collect();
+        let suppressed = std::mem::take(&mut self.suppressed).into_iter();
+        self.suppressed = suppressed
+            .filter_map(|((rule, reason), times)| Some(((place_of(rule)?, reason), times)))
+            .collect();
     }
 
     /// The earlier of two times counts.
@@ -305,11 +343,13 @@ pub(crate) fn alert(
     };
     Alert {
         rule: rule.name.clone(),
+        kind: rule.kind.word(),
         device,
         group: about.group.clone(),
         state,
         since: about.since,
         suppressed_by,
+        acknowledged_until: None,
     }
 }
 

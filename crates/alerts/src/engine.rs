@@ -1,5 +1,6 @@
 //! The engine: takes observations and the time, and gives the notifications that are due.
 
+mod replace;
 mod restore;
 
 use std::collections::BTreeSet;
@@ -21,7 +22,7 @@ use crate::instances::{
 };
 use crate::observation::Observation;
 use crate::rule::{GroupBy, Kind, Patience, Rule, RuleSet};
-use crate::service::Outages;
+use crate::service::{OUTPUT_RULE, Outages, UNOBSERVED_RULE};
 
 pub use restore::AnnouncedAlert;
 
@@ -43,7 +44,8 @@ pub struct Engine {
     dispatch: Dispatch,
     inhibition: Inhibition,
     outages: Outages,
-    /// Where the alert about the service itself goes.
+    failing_outputs: Outages,
+    /// Where the alerts about the service itself go.
     all_webhooks: Vec<Arc<str>>,
     last_ticks: u64,
     /// When what is held back is to be looked at again, by ticks.
@@ -58,28 +60,38 @@ enum Memory {
     FleetDrop(FleetDrop),
 }
 
-impl Engine {
-    /// Nothing is observed yet, and no device known.
-    pub fn new(rules: Arc<RuleSet>, now: Now) -> Self {
-        let memory = |rule: &Rule| match &rule.kind {
+impl Memory {
+    fn new(rule: &Rule) -> Self {
+        match &rule.kind {
             Kind::OfflineFor | Kind::NeverConnected(_) => Memory::Nothing,
             Kind::Flapping(threshold) | Kind::Refusals(threshold) => {
                 Memory::Counters(Counters::new(*threshold, false))
             }
             Kind::DuplicateIdentity(threshold) => Memory::Counters(Counters::new(*threshold, true)),
             Kind::FleetDrop(threshold) => Memory::FleetDrop(FleetDrop::new(*threshold)),
-        };
-        let webhooks: BTreeSet<_> =
-            rules.rules.iter().flat_map(|rule| rule.webhooks.iter().cloned()).collect();
+        }
+    }
+}
+
+/// All endpoints that rules name.
+fn all_webhooks(rules: &RuleSet) -> Vec<Arc<str>> {
+    let webhooks: BTreeSet<_> = rules.rules.iter().flat_map(|rule| rule.webhooks.iter().cloned()).collect();
+    webhooks.into_iter().collect()
+}
+
+impl Engine {
+    /// Nothing is observed yet, and no device known.
+    pub fn new(rules: Arc<RuleSet>, now: Now) -> Self {
         let mut engine = Self {
-            memories: rules.rules.iter().map(memory).collect(),
+            memories: rules.rules.iter().map(Memory::new).collect(),
             coverage: Coverage::new(rules.startup_grace),
             instances: Instances::new(rules.rules.len()),
             deadlines: Deadlines::default(),
             dispatch: Dispatch::default(),
             inhibition: Inhibition::default(),
-            outages: Outages::default(),
-            all_webhooks: webhooks.into_iter().collect(),
+            outages: Outages::new(UNOBSERVED_RULE),
+            failing_outputs: Outages::new(OUTPUT_RULE),
+            all_webhooks: all_webhooks(&rules),
             last_ticks: now.ticks,
             looks: BTreeSet::new(),
             looked_at: None,
@@ -124,6 +136,11 @@ impl Engine {
             // Clients see how well a type is known; it is no outage.
             Part::Type(_) => {}
         }
+    }
+
+    /// Says that an output takes messages, or does not, from now on.
+    pub fn set_output(&mut self, now: Now, output: &str, works: bool) {
+        self.failing_outputs.set(now, output, works);
     }
 
     /// Takes what is known of a device now.
@@ -319,6 +336,7 @@ impl Engine {
             self.dispatch.look_again(&rules.rules, now.ticks, &mute);
         }
         let mut notifications = self.outages.advance(now, rules.startup_grace, &self.all_webhooks);
+        notifications.extend(self.failing_outputs.advance(now, Duration::ZERO, &self.all_webhooks));
         notifications.extend(self.dispatch.flush(&rules.rules, now, &mute));
         notifications
     }
@@ -375,8 +393,8 @@ impl Engine {
         self.dispatch.take(transition, &rules.rules, now.ticks);
     }
 
-    /// Stops the repetitions of a group until then. `false`: nothing of it fires.
-    pub fn acknowledge(&mut self, rule: &str, group: &str, until: WallMillis) -> bool {
+    /// Stops the repetitions of a group until then; `None` lets them go on. `false`: nothing of it was announced.
+    pub fn acknowledge(&mut self, rule: &str, group: &str, until: Option<WallMillis>) -> bool {
         let rule = self.rules.rules.iter().position(|known| *known.name == *rule);
         rule.is_some_and(|rule| self.dispatch.acknowledge(rule, group, until))
     }
@@ -395,10 +413,14 @@ impl Engine {
                         (AlertState::Firing, held)
                     }
                 };
-                alert(rule, subject, &instance.about, (state, suppressed_by))
+                let group = &instance.about.group;
+                let until = self.dispatch.acknowledged_until(at, group).filter(|until| *until > now.wall);
+                let alert = alert(rule, subject, &instance.about, (state, suppressed_by));
+                Alert { acknowledged_until: until, ..alert }
             })
         };
-        self.rules.rules.iter().enumerate().flat_map(of_rule).chain(self.outages.alerts())
+        let of_service = self.outages.alerts().chain(self.failing_outputs.alerts());
+        self.rules.rules.iter().enumerate().flat_map(of_rule).chain(of_service)
     }
 
     /// How many alerts were held back so far, by rule and reason.

@@ -43,6 +43,14 @@ impl Inhibition {
         held.map(|rule| ticks.saturating_add(millis(rule.hold))).collect()
     }
 
+    /// Gives the drops of each rule to the rule at the place that `place_of` says, and drops those of others.
+    pub fn move_rules(&mut self, place_of: impl Fn(usize) -> Option<usize>) {
+        let ended = std::mem::take(&mut self.ended_drops).into_iter();
+        self.ended_drops =
+            ended.filter_map(|((rule, group), at)| Some(((place_of(rule)?, group), at))).collect();
+        (self.open_silences, self.open_windows) = Default::default();
+    }
+
     /// Whether a device is in a maintenance window or silenced for a rule.
     pub fn scheduled(
         &self,

@@ -54,6 +54,15 @@ impl Deadlines {
         }
     }
 
+    /// Gives the deadlines of each rule to the rule at the place that `place_of` says, and drops those of others.
+    pub fn move_rules(&mut self, place_of: impl Fn(usize) -> Option<usize>) {
+        for queue in &mut self.queues {
+            let moved = std::mem::take(queue).into_iter();
+            *queue =
+                moved.filter_map(|(at, due)| Some((at, Due { rule: place_of(due.rule)?, ..due }))).collect();
+        }
+    }
+
     /// Takes one that is due by a clock that runs.
     pub fn take(&mut self, coverage: &Coverage, ticks: u64) -> Option<Due> {
         for (number, queue) in self.queues.iter_mut().enumerate() {
@@ -127,6 +136,24 @@ pub(crate) struct Instances {
 impl Instances {
     pub fn new(rules: usize) -> Self {
         Self { by_rule: (0..rules).map(|_| HashMap::new()).collect() }
+    }
+
+    /// Takes out the alerts of a rule.
+    pub fn take_rule(&mut self, rule: usize) -> HashMap<Subject, Instance> {
+        std::mem::take(&mut self.by_rule[rule])
+    }
+
+    /// Sets the alerts of a rule.
+    pub fn set_rule(&mut self, rule: usize, instances: HashMap<Subject, Instance>) {
+        self.by_rule[rule] = instances;
+    }
+
+    /// The devices that there are alerts of.
+    pub fn devices(&self) -> impl Iterator<Item = &Arc<DeviceName>> {
+        self.by_rule.iter().flat_map(HashMap::keys).filter_map(|subject| match subject {
+            Subject::Device(device) => Some(device),
+            Subject::Group(_) => None,
+        })
     }
 
     pub fn of_rule(&self, rule: usize) -> &HashMap<Subject, Instance> {

@@ -31,4 +31,4 @@ pub use rule::{
     SELECTED_DEVICES_MAX,
 };
 pub use schedule::{MaintenanceWindow, Schedule, Silence, WINDOW_MAX};
-pub use service::{UNOBSERVED_AFTER, UNOBSERVED_RULE};
+pub use service::{OUTPUT_RULE, UNOBSERVED_AFTER, UNOBSERVED_RULE};

@@ -1,4 +1,5 @@
-//! The alert about the service itself: while a part of the fleet is not observed, no other alert about it can be relied on.
+//! The alerts about the service itself: while a part of the fleet is not observed, no other alert about it can be relied on, and
+//! what an output does not take, nobody reads.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -11,12 +12,16 @@ use crate::dispatch;
 /// The name of the alert, as no rule can have it.
 pub const UNOBSERVED_RULE: &str = "unobserved";
 
+/// The name of the alert about an output that takes no message, as no rule can have it.
+pub const OUTPUT_RULE: &str = "output_failing";
+
 /// A link that is back within that time is a reconnect and no outage.
 pub const UNOBSERVED_AFTER: Duration = Duration::from_secs(60);
 
-/// Outages of the fleet, under the empty name, and of sources.
-#[derive(Debug, Default)]
+/// Outages: of the fleet, under the empty name, and of sources; or of outputs.
+#[derive(Debug)]
 pub(crate) struct Outages {
+    rule: &'static str,
     by_part: BTreeMap<Arc<str>, Outage>,
 }
 
@@ -28,7 +33,36 @@ struct Outage {
     is_announced: bool,
 }
 
+/// An outage that was announced and whose end was not.
+pub(crate) struct AnnouncedOutage {
+    pub part: Arc<str>,
+    pub since: WallMillis,
+    pub key: u64,
+}
+
 impl Outages {
+    pub fn new(rule: &'static str) -> Self {
+        Self { rule, by_part: BTreeMap::new() }
+    }
+
+    /// An outage that an earlier process announced.
+    pub fn restore(&mut self, now: Now, part: Arc<str>, since: WallMillis) {
+        let since = Now { ticks: now.ticks, wall: since };
+        let over_since = self.by_part.get(&part).and_then(|outage| outage.over_since);
+        // If nobody says that it lasts, it is over.
+        let over_since = if self.by_part.contains_key(&part) { over_since } else { Some(now.ticks) };
+        self.by_part.insert(part, Outage { since, over_since, is_announced: true });
+    }
+
+    /// The outages that are announced, with their keys.
+    pub fn announced(&self) -> impl Iterator<Item = AnnouncedOutage> {
+        let announced = self.by_part.iter().filter(|(_, outage)| outage.is_announced);
+        announced.map(|(part, outage)| {
+            let since = outage.since.wall;
+            AnnouncedOutage { part: part.clone(), since, key: dispatch::key(self.rule, part, since) }
+        })
+    }
+
     /// A part, the fleet under the empty name, is not observed from now on, or is again.
     pub fn set(&mut self, now: Now, part: &str, is_observed: bool) {
         if is_observed {
@@ -45,6 +79,7 @@ impl Outages {
     /// no source is announced beside it.
     pub fn advance(&mut self, now: Now, grace: Duration, webhooks: &[Arc<str>]) -> Vec<Notification> {
         let mut notifications = Vec::new();
+        let rule = self.rule;
         let fleet_is_out = self.by_part.get("").is_some_and(|outage| outage.over_since.is_none());
         self.by_part.retain(|part, outage| {
             let is_new = outage.over_since.is_none()
@@ -53,13 +88,13 @@ impl Outages {
                 && now.ticks.saturating_sub(outage.since.ticks) >= millis(UNOBSERVED_AFTER);
             if is_new {
                 outage.is_announced = true;
-                notifications.push(notification(part, outage, now, webhooks));
+                notifications.push(notification((rule, part), outage, now, webhooks));
             }
             let is_over = outage
                 .over_since
                 .is_some_and(|over| !outage.is_announced || over.saturating_add(millis(grace)) <= now.ticks);
             if is_over && outage.is_announced {
-                notifications.push(notification(part, outage, now, webhooks));
+                notifications.push(notification((rule, part), outage, now, webhooks));
             }
             !is_over
         });
@@ -69,35 +104,44 @@ impl Outages {
     /// The outages that are announced.
     pub fn alerts(&self) -> impl Iterator<Item = Alert> {
         let announced = self.by_part.iter().filter(|(_, outage)| outage.is_announced);
-        announced.map(|(part, outage)| alert(part, AlertState::Firing, outage.since.wall))
+        announced.map(|(part, outage)| alert((self.rule, part), AlertState::Firing, outage.since.wall))
     }
 }
 
-fn alert(part: &Arc<str>, state: AlertState, since: WallMillis) -> Alert {
+fn alert((rule, part): (&'static str, &Arc<str>), state: AlertState, since: WallMillis) -> Alert {
     Alert {
-        rule: UNOBSERVED_RULE.into(),
+        rule: rule.into(),
+        kind: rule,
         device: None,
         group: part.clone(),
         state,
         since,
         suppressed_by: None,
+        acknowledged_until: None,
     }
 }
 
-fn notification(part: &Arc<str>, outage: &Outage, now: Now, webhooks: &[Arc<str>]) -> Notification {
+fn notification(
+    (rule, part): (&'static str, &Arc<str>),
+    outage: &Outage,
+    now: Now,
+    webhooks: &[Arc<str>],
+) -> Notification {
     let is_over = outage.over_since.is_some();
-    let alert = |state| vec![alert(part, state, outage.since.wall)];
+    let alert = |state| vec![alert((rule, part), state, outage.since.wall)];
+    // An output that fails is of no use for the message about it.
+    let webhooks = webhooks.iter().filter(|webhook| rule != OUTPUT_RULE || *webhook != part);
     let (firing, resolved) = if is_over {
         (Vec::new(), alert(AlertState::Resolved))
     } else {
         (alert(AlertState::Firing), Vec::new())
     };
     Notification {
-        rule: UNOBSERVED_RULE.into(),
-        kind: UNOBSERVED_RULE,
+        rule: rule.into(),
+        kind: rule,
         group: part.clone(),
         status: if is_over { NotificationStatus::Resolved } else { NotificationStatus::Firing },
-        key: dispatch::key(UNOBSERVED_RULE, part, outage.since.wall),
+        key: dispatch::key(rule, part, outage.since.wall),
         at: now.wall,
         is_repeated: false,
         begun_total: firing.len(),
@@ -105,6 +149,6 @@ fn notification(part: &Arc<str>, outage: &Outage, now: Now, webhooks: &[Arc<str>
         resolved_total: resolved.len(),
         firing,
         resolved,
-        webhooks: webhooks.to_vec(),
+        webhooks: webhooks.cloned().collect(),
     }
 }

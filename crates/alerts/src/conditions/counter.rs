@@ -77,6 +77,15 @@ impl Counters {
         counter.count(self.threshold, previous)
     }
 
+    /// A device of which the rule fired in an earlier process, as if as many events as that takes had just happened. Returns when
+    /// they leave the window.
+    pub fn restore(&mut self, device: Arc<DeviceName>, scope: ScopeId, at: u64) -> u64 {
+        let event = CountedEvent { at, address: None };
+        let events = std::iter::repeat_n(event, self.threshold.start as usize).collect();
+        self.by_device.insert(device, Counter { scope, events, is_active: true });
+        at.saturating_add(millis(self.threshold.window))
+    }
+
     /// The oldest event of a device has left the window.
     pub fn expire(&mut self, device: &Arc<DeviceName>, at: impl Fn(ScopeId) -> u64) -> Option<Count> {
         let counter = self.by_device.get_mut(device)?;

@@ -94,6 +94,11 @@ impl FleetDrop {
         condition
     }
 
+    /// Every device is going to be observed anew.
+    pub fn forget_connected(&mut self) {
+        self.groups.values_mut().for_each(|group| group.connected = 0);
+    }
+
     /// The devices of a group that are gone.
     pub fn members(&self, group: &str) -> Vec<Arc<DeviceName>> {
         let of_group = self.gone.iter().filter(|(_, gone)| *gone.group == *group);

@@ -6,3 +6,4 @@ mod model;
 mod month;
 mod noise;
 mod outage;
+mod replace;

@@ -48,8 +48,8 @@ fn a_group_waits_gathers_and_repeats() {
     scene.pass(3_601);
     assert_eq!(scene.lines(), ["offline pump repeated 70/0"]);
     let until = WallMillis(scene.now.wall.0 + 7_000_000);
-    assert!(scene.engine.acknowledge("offline", "pump", until));
-    assert!(!scene.engine.acknowledge("offline", "tank", until));
+    assert!(scene.engine.acknowledge("offline", "pump", Some(until)));
+    assert!(!scene.engine.acknowledge("offline", "tank", Some(until)));
     scene.pass(7_190);
     assert_eq!(scene.lines(), NOTHING);
     scene.pass(3_590);

@@ -1,0 +1,82 @@
+//! Other rules for a running engine: rules that look for the same as before go on, others begin anew.
+
+use std::sync::Arc;
+
+use presence::DeviceName;
+
+use super::{Engine, Memory, all_webhooks};
+use crate::clock::Now;
+use crate::instances::Instances;
+use crate::rule::{Rule, RuleSet};
+
+impl Engine {
+    /// Replaces the rules. Says whether every device is to be observed anew, since [`Engine::begin_anew`]: some rule is new, or
+    /// looks for something else than before. What was announced for a rule of the same name stays announced.
+    pub fn set_rules(&mut self, rules: Arc<RuleSet>, now: Now) -> bool {
+        if self.rules == rules {
+            return false;
+        }
+        let announced = self.announced();
+        let before = std::mem::replace(&mut self.rules, rules.clone());
+        let has_same_contacts = before.contacts == rules.contacts;
+        let is_same = |one: &Rule, other: &Rule| has_same_contacts && looks_for_the_same(one, other);
+        let places: Vec<_> =
+            before.rules.iter().map(|one| rules.rules.iter().position(|other| is_same(one, other))).collect();
+        let place_of = |rule: usize| places[rule];
+
+        let mut instances = Instances::new(rules.rules.len());
+        let mut memories: Vec<_> = rules.rules.iter().map(Memory::new).collect();
+        for (from, to) in places.iter().enumerate() {
+            if let Some(to) = *to {
+                instances.set_rule(to, self.instances.take_rule(from));
+                std::mem::swap(&mut memories[to], &mut self.memories[from]);
+            }
+        }
+        (self.instances, self.memories) = (instances, memories);
+        self.deadlines.move_rules(place_of);
+        self.dispatch.move_rules(place_of);
+        self.inhibition.move_rules(place_of);
+        self.inhibition.follow_schedules(&rules, now);
+        self.coverage.set_grace(rules.startup_grace);
+        self.all_webhooks = all_webhooks(&rules);
+        // Another silence or window may hold back other alerts.
+        self.looks.insert(now.ticks);
+
+        let is_moved = |name: &str| {
+            let place = before.rules.iter().position(|rule| *rule.name == *name);
+            place.is_some_and(|at| places[at].is_some())
+        };
+        let is_known = |name: &str| rules.rules.iter().any(|rule| *rule.name == *name);
+        let lost = announced.into_iter().filter(|alert| is_known(&alert.rule) && !is_moved(&alert.rule));
+        let lost: Vec<_> = lost.collect();
+        self.expect_listed(now);
+        self.restore(now, lost);
+        (0..rules.rules.len()).any(|at| !places.contains(&Some(at)))
+    }
+
+    /// Every device is going to be observed as at a start, since nothing more is known of what happened before.
+    pub fn begin_anew(&mut self) {
+        for memory in &mut self.memories {
+            if let Memory::FleetDrop(drops) = memory {
+                drops.forget_connected();
+            }
+        }
+    }
+
+    /// The devices that there are alerts of, some twice.
+    pub fn devices(&self) -> Vec<Arc<DeviceName>> {
+        self.instances.devices().cloned().collect()
+    }
+}
+
+/// Whether two rules are one that is announced in another way at most.
+fn looks_for_the_same(one: &Rule, other: &Rule) -> bool {
+    let what = |rule: &Rule| {
+        let Rule { name, hold, keep_firing_for, group_by, .. } = rule;
+        (name.clone(), *hold, *keep_firing_for, *group_by)
+    };
+    what(one) == what(other)
+        && one.kind == other.kind
+        && one.selector == other.selector
+        && one.excluded_causes == other.excluded_causes
+}
