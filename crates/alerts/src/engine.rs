@@ -24,6 +24,7 @@ use crate::observation::Observation;
 use crate::rule::{GroupBy, Kind, Patience, Rule, RuleSet};
 use crate::service::{OUTPUT_RULE, Outages, UNOBSERVED_RULE};
 
+pub use replace::AlertTotals;
 pub use restore::AnnouncedAlert;
 
 /// If nobody called the engine for longer, the process or its machine was paused, and nothing was observed meanwhile.

@@ -106,6 +106,15 @@ pub(crate) enum Phase {
     },
 }
 
+impl Phase {
+    fn is_firing(self) -> bool {
+        match self {
+            Phase::Firing | Phase::Recovering { .. } => true,
+            Phase::Pending { .. } => false,
+        }
+    }
+}
+
 /// What a rule makes of a subject.
 pub(crate) struct Condition {
     pub rule: usize,
@@ -131,11 +140,13 @@ pub(crate) struct Transition {
 #[derive(Debug)]
 pub(crate) struct Instances {
     by_rule: Vec<HashMap<Subject, Instance>>,
+    /// How many of each rule fire.
+    firing: Vec<usize>,
 }
 
 impl Instances {
     pub fn new(rules: usize) -> Self {
-        Self { by_rule: (0..rules).map(|_| HashMap::new()).collect() }
+        Self { by_rule: (0..rules).map(|_| HashMap::new()).collect(), firing: vec![0; rules] }
     }
 
     /// Takes out the alerts of a rule.
@@ -145,7 +156,13 @@ impl Instances {
 
     /// Sets the alerts of a rule.
     pub fn set_rule(&mut self, rule: usize, instances: HashMap<Subject, Instance>) {
+        self.firing[rule] = instances.values().filter(|instance| instance.phase.is_firing()).count();
         self.by_rule[rule] = instances;
+    }
+
+    /// How many of a rule fire.
+    pub fn firing(&self, rule: usize) -> usize {
+        self.firing[rule]
     }
 
     /// The devices that there are alerts of.
@@ -162,10 +179,7 @@ impl Instances {
 
     /// Whether an alert fires, recovering ones included.
     pub fn is_firing(&self, rule: usize, subject: &Subject) -> bool {
-        self.by_rule[rule].get(subject).is_some_and(|instance| match instance.phase {
-            Phase::Firing | Phase::Recovering { .. } => true,
-            Phase::Pending { .. } => false,
-        })
+        self.by_rule[rule].get(subject).is_some_and(|instance| instance.phase.is_firing())
     }
 
     /// The condition holds. What is pending or fires goes on.
@@ -203,7 +217,10 @@ impl Instances {
 
     /// An alert that an earlier process announced.
     pub fn restore(&mut self, rule: usize, subject: Subject, scope: ScopeId, about: InstanceAbout) {
-        self.by_rule[rule].insert(subject, Instance { about, scope, phase: Phase::Firing });
+        let before = self.by_rule[rule].insert(subject, Instance { about, scope, phase: Phase::Firing });
+        if before.is_none_or(|before| !before.phase.is_firing()) {
+            self.firing[rule] += 1;
+        }
     }
 
     /// The condition is over. A pending alert is dropped; one that fires is resolved, or recovers for a while.
@@ -240,6 +257,7 @@ impl Instances {
         match instance.phase {
             Phase::Pending { .. } => {
                 instance.phase = Phase::Firing;
+                self.firing[rule] += 1;
                 Some(Transition { rule, is_firing: true, about: instance.about.clone(), subject })
             }
             Phase::Recovering { .. } => self.resolve(rule, subject),
@@ -249,6 +267,7 @@ impl Instances {
 
     fn resolve(&mut self, rule: usize, subject: Subject) -> Option<Transition> {
         let instance = self.by_rule[rule].remove(&subject)?;
+        self.firing[rule] -= 1;
         Some(Transition { rule, subject, is_firing: false, about: instance.about })
     }
 }

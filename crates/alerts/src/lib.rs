@@ -24,7 +24,7 @@ mod service;
 pub use alert::{ALERTS_NAMED_MAX, Alert, AlertState, Notification, NotificationStatus, Suppression};
 pub use clock::{Now, WallMillis, WallSpan};
 pub use coverage::Part;
-pub use engine::{AnnouncedAlert, Engine, TICK_GAP_MAX};
+pub use engine::{AlertTotals, AnnouncedAlert, Engine, TICK_GAP_MAX};
 pub use observation::Observation;
 pub use rule::{
     ContactPolicy, CountThreshold, DropThreshold, GroupBy, Kind, Patience, Rule, RuleSet,

@@ -45,13 +45,10 @@ impl Outages {
         Self { rule, by_part: BTreeMap::new() }
     }
 
-    /// An outage that an earlier process announced.
+    /// An outage that an earlier process announced. It lasts until somebody says that it is over.
     pub fn restore(&mut self, now: Now, part: Arc<str>, since: WallMillis) {
         let since = Now { ticks: now.ticks, wall: since };
-        let over_since = self.by_part.get(&part).and_then(|outage| outage.over_since);
-        // If nobody says that it lasts, it is over.
-        let over_since = if self.by_part.contains_key(&part) { over_since } else { Some(now.ticks) };
-        self.by_part.insert(part, Outage { since, over_since, is_announced: true });
+        self.by_part.insert(part, Outage { since, over_since: None, is_announced: true });
     }
 
     /// The outages that are announced, with their keys.

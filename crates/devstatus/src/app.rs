@@ -10,7 +10,6 @@ use std::time::{Duration, Instant};
 use std::{io, thread};
 
 use parking_lot::Mutex;
-use prometheus_client::registry::Registry;
 use tokio::net::TcpSocket;
 use tokio::runtime::Handle;
 use tokio::sync::mpsc;
@@ -18,12 +17,13 @@ use tokio::task::JoinHandle;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
-use self::deliveries::webhooks_of;
-pub use self::deliveries::{Reread, WebhookSource};
+use self::deliveries::register;
+pub use self::deliveries::{NotifySettings, NotifySource, Reread};
 use self::ingest_thread::spawn_ingest;
 use self::source_threads::{SourceParts, SourcesEnd, link_health, spawn_sources};
 use crate::memory;
 use crate::progress::ProgressSource;
+use alerting::desk::AlertDesk;
 use formats::catalog::Formats;
 use http_api::settings::HttpSettings;
 use http_api::{Context, ContextParts, Frontend, FrontendError, Gauges};
@@ -47,7 +47,6 @@ use store::settings::{Location, StoreSettings};
 use store::{self, ChangeCursor, StoreError};
 use system::descriptors;
 use webhooks::desk::WebhookDesk;
-use webhooks::metrics::WebhookMetrics;
 
 /// Connections that wait to be accepted; as the standard library has it.
 const LISTEN_BACKLOG: u32 = 1024;
@@ -94,7 +93,8 @@ pub struct RunningService {
     stop_writer: CancellationToken,
     /// Says goodbye to the others; `None` where there are none to say it to.
     instances: Option<JoinHandle<()>>,
-    webhooks: JoinHandle<()>,
+    /// Webhooks and alerts.
+    notify: JoinHandle<()>,
     map: Arc<DeviceRegistry>,
 }
 
@@ -104,7 +104,7 @@ pub async fn start(
     further: Vec<SourceSettings>,
     http: HttpSettings,
     store: StoreSettings,
-    webhooks: WebhookSource,
+    notify: NotifySource,
     shutdown: CancellationToken,
 ) -> Result<RunningService, Error> {
     further.iter().for_each(warn_of_readable_login);
@@ -115,7 +115,7 @@ pub async fn start(
     let streams = http.streams;
     let frontend = Frontend::open(http, metrics.http.clone())?;
     let socket = bind(address).map_err(|error| Error::Listen(address, error))?;
-    let (mut registry, webhook_metrics) = register(&metrics);
+    let (mut registry, notify_metrics) = register(&metrics);
     let means = Means::new(&source, &further, &store, streams, metrics);
     let (removals, removals_of_writer) = removal::queue();
     let StartState { map, writer, cursor } = restore(store, &means, removals_of_writer).await?;
@@ -145,10 +145,11 @@ pub async fn start(
         feed: Arc::clone(&feed),
         removals,
         webhooks: WebhookDesk::default(),
+        alerts: AlertDesk::default(),
         history_retention: writer.settings.history,
     });
 
-    let webhooks = webhooks_of(webhooks.follow(shutdown.clone()), webhook_metrics, &writer, &context);
+    let notify = notify.follow(shutdown.clone()).services(notify_metrics, &writer, &context);
     let ingest = spawn_ingest(&writer, events, formats, source.share.partition(), pending)?;
     let instances = cursor.and_then(|cursor| share(&source, cursor, &writer, &backlog, &shutdown));
     let parts = SourceParts { map: Arc::clone(&map), health, metrics: metrics.clone(), leadership, catalog };
@@ -158,8 +159,8 @@ pub async fn start(
     let stop_writer = CancellationToken::new();
     let writer = tokio::spawn(writer.run(stop_writer.clone()));
     tokio::spawn(Arc::clone(&feed).wake_readers(shutdown.clone()));
-    // It holds the store, so whoever stops waits for it.
-    let webhooks = tokio::spawn(webhooks.run(shutdown.clone()));
+    // They hold the store, so whoever stops waits for them.
+    let notify = tokio::spawn(notify.run(shutdown.clone()));
     Ok(RunningService {
         http_address,
         progress,
@@ -172,7 +173,7 @@ pub async fn start(
         writer,
         stop_writer,
         instances,
-        webhooks,
+        notify,
         map,
     })
 }
@@ -233,11 +234,11 @@ impl RunningService {
             (ingest, writer)
         };
         let left = async {
-            // Both end with the shutdown, and nothing depends on them.
+            // All end with the shutdown, and nothing depends on them.
             if let Some(instances) = self.instances {
                 let _ = instances.await;
             }
-            let _ = self.webhooks.await;
+            let _ = self.notify.await;
         };
         let (http, (ingest, writer), ()) = tokio::join!(self.http, decoder_and_writer, left);
         source?;
@@ -248,15 +249,6 @@ impl RunningService {
             (Ok(()), _, _) => Err(Error::Internal("decoder")),
         }
     }
-}
-
-/// The metrics of all parts; those of webhooks are still to be handed to whoever delivers.
-fn register(metrics: &Metrics) -> (Registry, WebhookMetrics) {
-    let mut registry = Registry::default();
-    metrics.register(&mut registry);
-    let webhook_metrics = WebhookMetrics::default();
-    webhook_metrics.register(&mut registry);
-    (registry, webhook_metrics)
 }
 
 /// Tells the population which devices the store keeps.

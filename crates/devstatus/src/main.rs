@@ -5,7 +5,7 @@ use std::fs::File;
 use std::io::{self, Write};
 use std::process::ExitCode;
 
-use devstatus::app::WebhookSource;
+use devstatus::app::{NotifySettings, NotifySource};
 use devstatus::client::settings::ClientSettings;
 use devstatus::client::{self, ClientError};
 use devstatus::config::{
@@ -22,7 +22,6 @@ use tokio_util::sync::CancellationToken;
 use tracing_subscriber::filter::{LevelFilter, Targets};
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
-use webhooks::settings::EndpointSettings;
 
 mod hide_secrets;
 mod log_escape;
@@ -136,18 +135,13 @@ async fn serve(settings: Settings, screen: Screen, shutdown: CancellationToken) 
         // One that cannot connect leaves the others working; the first such error is the outcome.
         return Ok(join_all(each).await.into_iter().collect::<Result<(), _>>()?);
     }
-    if !settings.rules.rules.is_empty() {
-        tracing::warn!(
-            rules = settings.rules.rules.len(),
-            "alert rules are not evaluated while the service runs: `devstatus rules test` tries them on the history"
-        );
-    }
+    let notify = NotifySettings { endpoints: settings.webhooks, rules: settings.rules };
     let running = app::start(
         settings.source,
         settings.further,
         settings.http,
         settings.store,
-        WebhookSource { endpoints: settings.webhooks, reread: Some(Box::new(webhooks_again)) },
+        NotifySource { settings: notify, reread: Some(Box::new(notify_settings_again)) },
         shutdown.clone(),
     )
     .await?;
@@ -155,12 +149,14 @@ async fn serve(settings: Settings, screen: Screen, shutdown: CancellationToken) 
     Ok(running.wait().await?)
 }
 
-/// The endpoints as the settings have them now; other settings count from the next start.
-fn webhooks_again() -> Result<Vec<EndpointSettings>, String> {
+/// Webhooks and alert rules as the settings have them now; other settings count from the next start.
+fn notify_settings_again() -> Result<NotifySettings, String> {
     let given = hide_secrets::given();
     match config::load(given.arguments, given.environment) {
-        Ok(Command::Serve(settings)) => Ok(settings.webhooks),
-        Ok(_) | Err(Stop::Answer(_)) => Ok(Vec::new()),
+        Ok(Command::Serve(settings)) => {
+            Ok(NotifySettings { endpoints: settings.webhooks, rules: settings.rules })
+        }
+        Ok(_) | Err(Stop::Answer(_)) => Ok(NotifySettings::default()),
         Err(Stop::Refused(refusal)) => Err(refusal.to_string()),
     }
 }
@@ -236,7 +232,8 @@ fn ignores_hangup() -> bool {
 }
 
 /// Where our own lines come from: the crates of the workspace.
-const OWN_TARGETS: [&str; 10] = [
+const OWN_TARGETS: [&str; 11] = [
+    "alerting",
     "devstatus",
     "formats",
     "http_api",

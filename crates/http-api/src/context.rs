@@ -4,6 +4,7 @@ use std::ops::Deref;
 use std::sync::Arc;
 use std::time::Duration;
 
+use alerting::desk::AlertDesk;
 use formats::catalog::Formats;
 use presence::Device;
 use prometheus_client::registry::Registry;
@@ -56,6 +57,8 @@ pub struct ContextParts {
     pub removals: RemovalQueue,
     /// The endpoints of webhooks.
     pub webhooks: WebhookDesk,
+    /// The evaluation of alert rules.
+    pub alerts: AlertDesk,
     /// How long an event is kept.
     pub history_retention: Duration,
 }

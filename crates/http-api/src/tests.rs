@@ -70,6 +70,7 @@ impl Fixture {
             feed,
             removals: server::removal::queue().0,
             webhooks: Default::default(),
+            alerts: Default::default(),
             history_retention: Duration::from_secs(1),
         });
         let guard = Arc::new(Guard::new(settings, metrics.http.clone()));

@@ -236,6 +236,7 @@ impl Ingest {
                 // to it itself where not all that are known are held.
                 if self.map.is_limited() || self.map.read(device, |_| ()).is_some() {
                     self.events.push(device, event, arrivals.at);
+                    self.feed.failed_logins.add(device);
                 }
             }
             Decoded::Notice { device, notice } => self.notice(device, kind(notice), publish.payload),

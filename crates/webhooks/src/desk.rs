@@ -169,6 +169,14 @@ impl WebhookDesk {
         Some(view)
     }
 
+    /// Notes an attempt at an endpoint that was not its worker's.
+    pub fn note(&self, name: &str, attempt: Attempt) {
+        let desk = self.0.lock().get(name).cloned();
+        if let Some(desk) = desk {
+            desk.note(attempt);
+        }
+    }
+
     /// Gives an order and waits for its outcome.
     pub async fn order(&self, name: &str, order: Order) -> Result<Outcome, OrderError> {
         let desk = self.0.lock().get(name).cloned().ok_or(OrderError::Unknown)?;

@@ -27,6 +27,9 @@ mod signature;
 mod states;
 mod worker;
 
+pub use self::answer::{Failure, RETRY_FIRST, RETRY_LONGEST};
+pub use self::client::{Client, OpenConnection};
 pub use self::dead_letters::{DEAD_LETTERS_MAX, DeadLetter, EventPlace};
 pub use self::leases::Leases;
+pub use self::message::{Envelope, Message};
 pub use self::service::{Describe, Webhooks};

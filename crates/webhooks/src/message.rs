@@ -146,6 +146,18 @@ impl Message {
         Self::of_service(envelope, id, "fleet.gap", at_millis, GapData { reason })
     }
 
+    /// That alerts fire or were resolved; `number` tells the messages about one group apart.
+    pub fn of_alert(
+        envelope: Envelope<'_>,
+        (group, number): (u64, u64),
+        event_type: &'static str,
+        at_millis: i64,
+        data: &RawValue,
+    ) -> Self {
+        let id = id(format!("alert\0{group:016x}\0{number}").as_bytes());
+        Self::of_service(envelope, id, event_type, at_millis, data)
+    }
+
     /// That somebody tries the endpoint out.
     pub fn of_test(envelope: Envelope<'_>, endpoint: &str, at_millis: i64) -> Self {
         let id = id(format!("webhook.test\0{endpoint}\0{at_millis}").as_bytes());

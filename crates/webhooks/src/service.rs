@@ -165,7 +165,8 @@ impl Webhooks {
         let names: BTreeSet<&str> = endpoints.iter().map(|endpoint| &*endpoint.name).collect();
         for WebhookState { name, .. } in self.states().await {
             let of = name.strip_prefix(DEAD_LETTERS).unwrap_or(&name);
-            if !names.contains(of) {
+            // A name with a slash is no endpoint's.
+            if !names.contains(of) && !of.contains('/') {
                 tracing::info!(endpoint = %of, "a webhook is no longer in the settings: its position is dropped");
                 self.set_state(of, &name, None).await;
             }

@@ -9,6 +9,14 @@ use crate::clock::Now;
 use crate::instances::Instances;
 use crate::rule::{Rule, RuleSet};
 
+/// How many alerts a rule has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct AlertTotals<'a> {
+    pub rule: &'a Arc<str>,
+    pub pending: usize,
+    pub firing: usize,
+}
+
 impl Engine {
     /// Replaces the rules. Says whether every device is to be observed anew, since [`Engine::begin_anew`]: some rule is new, or
     /// looks for something else than before. What was announced for a rule of the same name stays announced.
@@ -61,6 +69,14 @@ impl Engine {
                 drops.forget_connected();
             }
         }
+    }
+
+    /// How many alerts of each rule are pending, and how many fire.
+    pub fn totals(&self) -> impl Iterator<Item = AlertTotals<'_>> {
+        self.rules.rules.iter().enumerate().map(|(at, rule)| {
+            let firing = self.instances.firing(at);
+            AlertTotals { rule: &rule.name, pending: self.instances.of_rule(at).len() - firing, firing }
+        })
     }
 
     /// The devices that there are alerts of, some twice.

@@ -1,4 +1,4 @@
-//! Connects webhooks with the settings, the store, the registry and the API.
+//! Connects webhooks and alerts with the settings, the store, the registry and the API.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,37 +8,62 @@ use tokio::task::spawn_blocking;
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
+use alerting::metrics::AlertMetrics;
+use alerting::{AlertService, LeaseHolder};
+use alerts::RuleSet;
 use http_api::Context;
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
+use prometheus_client::registry::Registry;
 use server::health::StoreHealth;
+use server::metrics::Metrics;
 use server::persistence::writer::Writer;
 use webhooks::metrics::WebhookMetrics;
 use webhooks::settings::EndpointSettings;
 use webhooks::{Leases, Webhooks};
 
-/// The endpoints, and how to read them again.
-pub struct WebhookSource {
+/// What of the settings may change while the service runs.
+#[derive(Clone, Debug, Default)]
+pub struct NotifySettings {
     pub endpoints: Vec<EndpointSettings>,
+    pub rules: RuleSet,
+}
+
+/// The settings as they are at the start, and how to read them again.
+#[derive(Default)]
+pub struct NotifySource {
+    pub settings: NotifySettings,
     /// Reads the settings again, or says why they are bad; `None`: they cannot change.
     pub reread: Option<Reread>,
 }
 
-/// Reads the endpoints out of the settings.
-pub type Reread = Box<dyn Fn() -> Result<Vec<EndpointSettings>, String> + Send>;
+/// The settings as they are now, and later ones.
+pub(super) struct NotifyReceivers {
+    pub endpoints: watch::Receiver<Vec<EndpointSettings>>,
+    pub rules: watch::Receiver<Arc<RuleSet>>,
+}
+
+struct NotifySenders {
+    endpoints: watch::Sender<Vec<EndpointSettings>>,
+    rules: watch::Sender<Arc<RuleSet>>,
+}
+
+/// Reads them out of the settings.
+pub type Reread = Box<dyn Fn() -> Result<NotifySettings, String> + Send>;
 
 /// The settings file and the files that it names are read this often. Kubernetes replaces files by a link, and no notification
 /// of that works everywhere.
 const REREAD_INTERVAL: Duration = Duration::from_secs(5);
 
-impl WebhookSource {
-    /// No endpoints, now and later.
-    pub fn none() -> Self {
-        Self { endpoints: Vec::new(), reread: None }
-    }
-
-    /// The endpoints as they are now, and later ones until `shutdown`. Bad settings leave them as they are.
-    pub(super) fn follow(self, shutdown: CancellationToken) -> watch::Receiver<Vec<EndpointSettings>> {
-        let (sender, receiver) = watch::channel(self.endpoints);
+impl NotifySource {
+    /// The settings as they are now, and later ones until `shutdown`. Bad settings leave them as they are.
+    pub(super) fn follow(self, shutdown: CancellationToken) -> NotifyReceivers {
+        let NotifySettings { endpoints, rules } = self.settings;
+        let senders = NotifySenders {
+            endpoints: watch::Sender::new(endpoints),
+            rules: watch::Sender::new(Arc::new(rules)),
+        };
+        let receivers =
+            NotifyReceivers { endpoints: senders.endpoints.subscribe(), rules: senders.rules.subscribe() };
         if let Some(mut reread) = self.reread {
             tokio::spawn(async move {
                 let mut fault = None;
@@ -46,25 +71,21 @@ impl WebhookSource {
                     let read = spawn_blocking(move || (reread(), reread)).await;
                     let Ok((read, again)) = read else { break };
                     reread = again;
-                    note(read, &sender, &mut fault);
+                    note(read, &senders, &mut fault);
                 }
             });
         }
-        receiver
+        receivers
     }
 }
 
 /// Applies the settings that were read; logs a fault once.
-fn note(
-    read: Result<Vec<EndpointSettings>, String>,
-    sender: &watch::Sender<Vec<EndpointSettings>>,
-    fault: &mut Option<String>,
-) {
+fn note(read: Result<NotifySettings, String>, senders: &NotifySenders, fault: &mut Option<String>) {
     match read {
-        Ok(endpoints) => {
+        Ok(NotifySettings { endpoints, rules }) => {
             *fault = None;
             let number = endpoints.len();
-            let is_changed = sender.send_if_modified(|held| {
+            let is_changed = senders.endpoints.send_if_modified(|held| {
                 let is_changed = *held != endpoints;
                 *held = endpoints;
                 is_changed
@@ -72,34 +93,100 @@ fn note(
             if is_changed {
                 tracing::info!(endpoints = number, "the webhooks in the settings have changed");
             }
+            senders.rules.send_if_modified(|held| {
+                let is_changed = **held != rules;
+                if is_changed {
+                    *held = Arc::new(rules);
+                }
+                is_changed
+            });
         }
         Err(error) if fault.as_ref() != Some(&error) => {
-            tracing::error!("the webhooks stay as they were, because the settings are bad: {error}");
+            tracing::error!(
+                "webhooks and alert rules stay as they were, because the settings are bad: {error}"
+            );
             *fault = Some(error);
         }
         Err(_) => {}
     }
 }
 
-/// The deliveries to these endpoints; messages show devices as the API does.
-pub(super) fn webhooks_of(
-    endpoints: watch::Receiver<Vec<EndpointSettings>>,
-    metrics: WebhookMetrics,
-    writer: &Writer,
-    context: &Context,
-) -> Webhooks {
-    let (context, desk) = (context.clone(), context.webhooks.clone());
-    Webhooks {
-        endpoints,
-        store: Arc::clone(&writer.store),
-        store_outlives: writer.good == StoreHealth::Good,
-        is_shared: writer.settings.location.is_shared(),
-        registry: Arc::clone(&writer.map),
-        feed: Arc::clone(&writer.feed),
-        source: format!("urn:devstatus:{}", utf8_percent_encode(&context.organization, NON_ALPHANUMERIC)),
-        describe: Arc::new(move |device, previous| http_api::change_data(&context, device, previous)),
-        metrics,
-        desk,
-        leases: Leases::default(),
+/// Those who tell others.
+pub(super) struct NotifyServices {
+    webhooks: Webhooks,
+    alerts: AlertService,
+}
+
+impl NotifyServices {
+    /// Until `shutdown`.
+    pub async fn run(self, shutdown: CancellationToken) {
+        let webhooks = tokio::spawn(self.webhooks.run(shutdown.clone()));
+        let alerts = tokio::spawn(self.alerts.run(shutdown));
+        // Nothing depends on either.
+        let _ = tokio::join!(webhooks, alerts);
     }
+}
+
+impl NotifyReceivers {
+    /// Those who tell others, by these settings.
+    pub fn services(self, metrics: NotifyMetrics, writer: &Writer, context: &Context) -> NotifyServices {
+        let webhooks = self.webhooks(metrics.webhooks, writer, context);
+        NotifyServices { webhooks, alerts: self.alerts(metrics.alerts, writer, context) }
+    }
+
+    /// The deliveries to the endpoints; messages show devices as the API does.
+    fn webhooks(&self, metrics: WebhookMetrics, writer: &Writer, context: &Context) -> Webhooks {
+        let (context, desk) = (context.clone(), context.webhooks.clone());
+        Webhooks {
+            endpoints: self.endpoints.clone(),
+            store: Arc::clone(&writer.store),
+            store_outlives: writer.good == StoreHealth::Good,
+            is_shared: writer.settings.location.is_shared(),
+            registry: Arc::clone(&writer.map),
+            feed: Arc::clone(&writer.feed),
+            source: source_of(&context),
+            describe: Arc::new(move |device, previous| http_api::change_data(&context, device, previous)),
+            metrics,
+            desk,
+            leases: Leases::default(),
+        }
+    }
+
+    /// The evaluation of the rules.
+    fn alerts(self, metrics: AlertMetrics, writer: &Writer, context: &Context) -> AlertService {
+        AlertService {
+            rules: self.rules,
+            endpoints: self.endpoints,
+            registry: Arc::clone(&writer.map),
+            feed: Arc::clone(&writer.feed),
+            health: Arc::clone(&writer.health),
+            holder: Arc::new(LeaseHolder::new(Arc::clone(&writer.store))),
+            source: source_of(context).into(),
+            metrics,
+            desk: context.alerts.clone(),
+            webhooks: context.webhooks.clone(),
+        }
+    }
+}
+
+/// The metrics of those who tell others.
+#[derive(Default)]
+pub(super) struct NotifyMetrics {
+    webhooks: WebhookMetrics,
+    alerts: AlertMetrics,
+}
+
+/// The metrics of all parts; some are still to be handed to their parts.
+pub(super) fn register(metrics: &Metrics) -> (Registry, NotifyMetrics) {
+    let mut registry = Registry::default();
+    metrics.register(&mut registry);
+    let notify = NotifyMetrics::default();
+    notify.webhooks.register(&mut registry);
+    notify.alerts.register(&mut registry);
+    (registry, notify)
+}
+
+/// Where CloudEvents come from, as a URI.
+fn source_of(context: &Context) -> String {
+    format!("urn:devstatus:{}", utf8_percent_encode(&context.organization, NON_ALPHANUMERIC))
 }

@@ -13,7 +13,7 @@ use super::refusal::ConfigError;
 use super::table_keys::{Keys, items, texts, time};
 use super::toml::{CONTACTS, RULES, SILENCES, STARTUP_GRACE, WEBHOOKS, WINDOWS, tables};
 use alerts::{
-    ContactPolicy, CountThreshold, DropThreshold, GroupBy, Kind, Patience, Rule, RuleSet,
+    ContactPolicy, CountThreshold, DropThreshold, GroupBy, Kind, OUTPUT_RULE, Patience, Rule, RuleSet,
     SELECTED_DEVICES_MAX, UNOBSERVED_RULE,
 };
 use formats::Cause;
@@ -97,7 +97,7 @@ impl<'a> Tables<'a> {
 
 fn rule(keys: &Keys<'_>, webhooks: &BTreeSet<&str>) -> Result<Rule, ConfigError> {
     let name = keys.name(NAME_MAX_BYTES)?;
-    if name == UNOBSERVED_RULE {
+    if [UNOBSERVED_RULE, OUTPUT_RULE].contains(&name) {
         return Err(keys.unfit("name", "another name: this one is the service's own alert"));
     }
     let (kind, hold) = kind(keys)?;

@@ -16,7 +16,7 @@ use tokio_util::sync::CancellationToken;
 
 use self::broker::EmbeddedBroker;
 use self::speech::Speaker;
-use crate::app::{self, WebhookSource};
+use crate::app::{self, NotifySource};
 use crate::config::DemoSettings;
 use formats::catalog::Formats;
 use http_api::settings::HttpSettings;
@@ -100,7 +100,7 @@ async fn run_on(
         let source = SourceSettings { formats, ..source(broker, &organization, "devstatus") };
         let store = StoreSettings::memory();
         let service =
-            app::start(source, Vec::new(), http, store, WebhookSource::none(), shutdown.clone()).await?;
+            app::start(source, Vec::new(), http, store, NotifySource::default(), shutdown.clone()).await?;
         let address = service.http_address;
         let spoken = tokio::select! {
             () = shutdown.cancelled() => Ok(()),

@@ -5,6 +5,7 @@ mod abuse_bodies;
 mod abuse_connections;
 mod access;
 mod acknowledging;
+mod alerts;
 mod answers;
 mod bad_input;
 mod broker_offers;

@@ -50,13 +50,17 @@ const OF_OTHER_SOURCES: [&str; 2] = ["devstatus_source_broker_clients", "devstat
 fn scraped_and_documented_metrics_agree_and_no_label_holds_a_device() {
     let broker = Mosquitto::start();
     // Nobody listens at the endpoint, which the metrics of webhooks name.
-    let webhook = "[[webhook]]\nname = \"ops\"\nurl = \"http://127.0.0.1:9/\"\nsecret_file = \"hook.secret\"\nallow_private = true\n";
+    let webhook = "[[webhook]]\nname = \"ops\"\nurl = \"http://127.0.0.1:9/\"\nsecret_file = \"hook.secret\"\nallow_private = true\n\
+                   [[rule]]\nname = \"offline\"\nkind = \"offline_for\"\nfor = \"1h\"\nwebhooks = [\"ops\"]\n";
     let service = Launch::to(&broker.url())
         .file("devstatus.toml", webhook)
         .file("hook.secret", "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw\n")
         .arguments(&["-c", "devstatus.toml"])
         .start();
     service.wait_until_ready();
+    // Alerts are counted from the first second on.
+    service
+        .wait_until("rules are evaluated", || service.get("/metrics").text().contains("devstatus_alerts{"));
     let mut publisher = broker.publisher();
     // Names with a label appear with their first sample.
     publisher.publish(&VALVE.topic(), "no status");

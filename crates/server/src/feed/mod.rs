@@ -11,6 +11,7 @@
 //! [`Feed::head`] under one lock has seen exactly the changes of this device up to it.
 
 mod buffer;
+mod failed_logins;
 mod reader;
 pub mod resume;
 pub mod settings;
@@ -29,8 +30,9 @@ use tokio_util::sync::CancellationToken;
 
 pub use self::buffer::Behind;
 use self::buffer::ChangeBuffer;
-use self::reader::Subscription;
+pub use self::failed_logins::{FAILED_LOGINS_MAX, FailedLogins};
 pub use self::reader::{ChangeBatch, ChangeReader, SHOWN_AT_ONCE};
+use self::reader::{ReaderKind, Subscription};
 use self::resume::WatermarkTracker;
 use self::settings::FeedSettings;
 use crate::clock;
@@ -138,6 +140,8 @@ pub struct Feed {
     /// The run that most readers want next, all of them the same.
     latest_batch: Mutex<Option<Arc<ChangeBatch>>>,
     ending: CancellationToken,
+    /// Failed logins of devices, which are no changes of theirs.
+    pub failed_logins: FailedLogins,
     /// Who may go through all devices.
     walks: Arc<Semaphore>,
     /// Room for disconnects that are held back.
@@ -161,6 +165,7 @@ impl Feed {
             history_grown: watch::Sender::new(()),
             latest_batch: Mutex::default(),
             ending: CancellationToken::new(),
+            failed_logins: FailedLogins::default(),
             walks: Arc::new(Semaphore::new(WALKS_MAX)),
             undecided: Arc::new(Semaphore::new(UNDECIDED_MAX)),
         }
@@ -257,7 +262,9 @@ impl Feed {
     /// How many changes the slowest reader is behind.
     pub fn lag(&self) -> u64 {
         let head = self.head();
-        let slowest = self.subscriptions.lock().values().map(|subscription| subscription.position()).min();
+        let subscriptions = self.subscriptions.lock();
+        let streams = subscriptions.values().filter(|subscription| subscription.kind == ReaderKind::Stream);
+        let slowest = streams.map(|subscription| subscription.position()).min();
         head.saturating_sub(slowest.unwrap_or(head))
     }
 
@@ -267,7 +274,7 @@ impl Feed {
         let reached = self.buffer.read().reached();
         let subscriptions = self.subscriptions.lock();
         for subscription in subscriptions.values().filter(|subscription| subscription.position() < reached) {
-            if subscription.note_slow() {
+            if subscription.kind == ReaderKind::Stream && subscription.note_slow() {
                 self.metrics.feed.refused("slow");
                 subscription.cut.cancel();
             }

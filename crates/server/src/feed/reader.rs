@@ -1,5 +1,6 @@
 //! A reader of the change buffer: its position, a notification to wait for, and a token by which others end it.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
@@ -11,9 +12,19 @@ use super::buffer::{Behind, BufferPart};
 use super::{Change, Feed, SharedText};
 use crate::freshness::FreshnessBySource;
 
+/// Whom a reader serves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum ReaderKind {
+    /// A client.
+    Stream,
+    /// The service itself, which notices by itself that it is too far behind.
+    Internal,
+}
+
 /// What the feed knows of a reader.
 #[derive(Debug)]
 pub(super) struct Subscription {
+    pub(super) kind: ReaderKind,
     position: AtomicU64,
     pub(super) cut: CancellationToken,
     /// It is too far behind and has been counted as that.
@@ -92,23 +103,39 @@ impl Feed {
     /// when the reader is too far behind, or does not end by itself at the shutdown.
     pub fn follow(self: &Arc<Self>, cut: CancellationToken) -> Option<ChangeReader> {
         let mut subscriptions = self.subscriptions.lock();
-        if subscriptions.len() >= self.settings.streams_max as usize {
+        let streams =
+            subscriptions.values().filter(|subscription| subscription.kind == ReaderKind::Stream).count();
+        if streams >= self.settings.streams_max as usize {
             drop(subscriptions);
             self.metrics.feed.refused("too_many");
             return None;
         }
-        self.followers.fetch_add(1, Ordering::SeqCst);
-        let subscription = Arc::new(Subscription {
-            position: AtomicU64::new(self.head()),
-            cut,
-            is_slow: AtomicBool::new(false),
-        });
-        let begun = &self.metrics.feed.streams_begun;
-        let number = begun.inc();
-        subscriptions.insert(number, Arc::clone(&subscription));
-        drop(subscriptions);
+        let number = self.metrics.feed.streams_begun.inc();
         self.metrics.feed.streams.inc();
-        Some(ChangeReader { feed: Arc::clone(self), number, subscription, heads: self.heads.subscribe() })
+        Some(self.subscribe(&mut subscriptions, (ReaderKind::Stream, number), cut))
+    }
+
+    /// The same for a part of the service, which is no stream: it has a place in any case, and is not ended when it is too far
+    /// behind.
+    pub fn follow_internally(self: &Arc<Self>) -> ChangeReader {
+        let mut subscriptions = self.subscriptions.lock();
+        // Streams are numbered from below.
+        let taken = |number: &u64| subscriptions.contains_key(number);
+        let number = (0..=u64::MAX).rev().find(|number| !taken(number)).unwrap_or_default();
+        self.subscribe(&mut subscriptions, (ReaderKind::Internal, number), CancellationToken::new())
+    }
+
+    fn subscribe(
+        self: &Arc<Self>,
+        subscriptions: &mut HashMap<u64, Arc<Subscription>>,
+        (kind, number): (ReaderKind, u64),
+        cut: CancellationToken,
+    ) -> ChangeReader {
+        self.followers.fetch_add(1, Ordering::SeqCst);
+        let position = AtomicU64::new(self.head());
+        let subscription = Arc::new(Subscription { kind, position, cut, is_slow: AtomicBool::new(false) });
+        subscriptions.insert(number, Arc::clone(&subscription));
+        ChangeReader { feed: Arc::clone(self), number, subscription, heads: self.heads.subscribe() }
     }
 }
 
@@ -187,6 +214,8 @@ impl Drop for ChangeReader {
             self.feed.subscriptions.lock().remove(&self.number);
         }
         self.feed.followers.fetch_sub(1, Ordering::SeqCst);
-        self.feed.metrics.feed.streams.dec();
+        if self.subscription.kind == ReaderKind::Stream {
+            self.feed.metrics.feed.streams.dec();
+        }
     }
 }

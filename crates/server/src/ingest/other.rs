@@ -266,6 +266,7 @@ impl Ingest {
         let entry =
             PresenceEvent { kind: EventKind::FailedLogin, ..core_event(&key, context.source, &document) };
         self.events.push(device, entry, context.arrival.at);
+        self.feed.failed_logins.add(device);
     }
 
     /// The convention says that the device is gone: it is disconnected, and then forgotten. One through which others are reached

@@ -149,7 +149,7 @@ fn endpoints_are_read_again_when_their_file_changes() {
     write("2", &first.url(), "mode = \"some\"");
     let fault = "devstatus.toml line 6, webhook.mode: expected \"every\" or \"latest\"";
     service.wait_until("the fault is logged", || {
-        !service.log_lines(&["the webhooks stay as they were", fault]).is_empty()
+        !service.log_lines(&["webhooks and alert rules stay as they were", fault]).is_empty()
     });
     broker.retain(&[(PUMP, PUMP.disconnect(1, 2))]);
     first.wait_for_taken(2);

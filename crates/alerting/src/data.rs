@@ -1,0 +1,128 @@
+//! What a message about alerts says (pure).
+
+use alerts::{Alert, Notification, NotificationStatus, WallMillis};
+use jiff::Timestamp;
+use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
+use serde::Serialize;
+use serde_json::value::RawValue;
+
+#[derive(Serialize)]
+struct NotificationData<'a> {
+    rule: &'a str,
+    kind: &'a str,
+    group: &'a str,
+    status: &'a str,
+    /// The same from the first alert of a group until all are resolved.
+    key: String,
+    repeated: bool,
+    firing: Vec<AlertData<'a>>,
+    firing_total: usize,
+    new_total: usize,
+    resolved: Vec<AlertData<'a>>,
+    resolved_total: usize,
+    /// Where all alerts of the group are.
+    list: String,
+}
+
+#[derive(Serialize)]
+struct AlertData<'a> {
+    device: Option<DeviceData<'a>>,
+    since: String,
+}
+
+#[derive(Serialize)]
+struct DeviceData<'a> {
+    #[serde(rename = "type")]
+    device_type: &'a str,
+    id: &'a str,
+}
+
+/// The data of a notification.
+pub fn of_notification(notification: &Notification) -> Box<RawValue> {
+    let Notification { rule, kind, group, status, key, is_repeated, .. } = notification;
+    let encoded = |text: &str| utf8_percent_encode(text, NON_ALPHANUMERIC).to_string();
+    let data = NotificationData {
+        rule,
+        kind,
+        group,
+        status: match status {
+            NotificationStatus::Firing => "firing",
+            NotificationStatus::Resolved => "resolved",
+        },
+        key: key_text(*key),
+        repeated: *is_repeated,
+        firing: notification.firing.iter().map(of_alert).collect(),
+        firing_total: notification.firing_total,
+        new_total: notification.begun_total,
+        resolved: notification.resolved.iter().map(of_alert).collect(),
+        resolved_total: notification.resolved_total,
+        list: format!("/api/v1/alerts?rule={}&group={}", encoded(rule), encoded(group)),
+    };
+    serde_json::value::to_raw_value(&data).expect("texts and numbers are JSON")
+}
+
+fn of_alert(alert: &Alert) -> AlertData<'_> {
+    let device = alert.device.as_ref();
+    AlertData {
+        device: device.map(|device| DeviceData { device_type: &device.device_type, id: &device.id }),
+        since: time_text(alert.since),
+    }
+}
+
+/// A key as messages and answers have it.
+pub fn key_text(key: u64) -> String {
+    format!("{key:016x}")
+}
+
+/// A time as messages and answers have it.
+pub fn time_text(at: WallMillis) -> String {
+    format!("{:.3}", Timestamp::from_millisecond(at.0).unwrap_or_default())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use alerts::AlertState;
+    use presence::DeviceName;
+
+    use super::*;
+
+    #[test]
+    fn a_message_names_the_devices_and_counts_all() {
+        let device = DeviceName { device_type: "pump".into(), id: "a/1".into() };
+        let alert = Alert {
+            rule: "offline".into(),
+            kind: "offline_for",
+            device: Some(Arc::new(device)),
+            group: "pump".into(),
+            state: AlertState::Firing,
+            since: WallMillis(1_500),
+            suppressed_by: None,
+            acknowledged_until: None,
+        };
+        let notification = Notification {
+            rule: "offline".into(),
+            kind: "offline_for",
+            group: "pump & co".into(),
+            status: NotificationStatus::Firing,
+            key: 0xab,
+            at: WallMillis(2_000),
+            is_repeated: false,
+            firing: vec![alert],
+            begun_total: 60,
+            firing_total: 70,
+            resolved: Vec::new(),
+            resolved_total: 0,
+            webhooks: Vec::new(),
+        };
+        assert_eq!(
+            of_notification(&notification).get(),
+            concat!(
+                r#"{"rule":"offline","kind":"offline_for","group":"pump & co","status":"firing","key":"00000000000000ab","repeated":false,"#,
+                r#""firing":[{"device":{"type":"pump","id":"a/1"},"since":"1970-01-01T00:00:01.500Z"}],"firing_total":70,"new_total":60,"#,
+                r#""resolved":[],"resolved_total":0,"list":"/api/v1/alerts?rule=offline&group=pump%20%26%20co"}"#
+            )
+        );
+    }
+}

@@ -1,0 +1,228 @@
+//! The engine with what it observes: every device at the beginning, every change since then, and what of the fleet is observed.
+
+use std::collections::HashMap;
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use alerts::{Engine, GroupBy, Kind, Now, Observation, Part, RuleSet, UNOBSERVED_RULE, WallMillis};
+use presence::{DeviceName, EventKind, Status};
+use server::feed::{Behind, Change, ChangeReader, Feed};
+use server::health::Health;
+use server::registry::{DeviceRegistry, Snapshot};
+use system::clock;
+use tokio::task::yield_now;
+
+use crate::service::AlertService;
+
+/// The engine, and where it stands in the feed.
+pub struct Evaluator {
+    pub engine: Engine,
+    reader: ChangeReader,
+    registry: Arc<DeviceRegistry>,
+    feed: Arc<Feed>,
+    health: Arc<Health>,
+    /// Some rule looks at addresses, which may have to be read out of the message.
+    needs_addresses: bool,
+}
+
+/// What time it is.
+pub fn now() -> Now {
+    let ticks = u64::try_from(clock::since_boot().as_millis()).unwrap_or(u64::MAX);
+    Now { ticks, wall: WallMillis(clock::now_millis()) }
+}
+
+impl Evaluator {
+    pub fn new(all: &AlertService, engine: Engine, rules: &RuleSet) -> Self {
+        Self {
+            engine,
+            reader: all.feed.follow_internally(),
+            registry: Arc::clone(&all.registry),
+            feed: Arc::clone(&all.feed),
+            health: Arc::clone(&all.health),
+            needs_addresses: needs_addresses(rules),
+        }
+    }
+
+    /// Replaces the rules.
+    pub async fn set_rules(&mut self, rules: Arc<RuleSet>) {
+        self.needs_addresses = needs_addresses(&rules);
+        if self.engine.set_rules(rules, now()) {
+            self.observe_all().await;
+        }
+    }
+
+    /// Waits until there are changes.
+    pub async fn wait(&mut self) {
+        self.reader.wait().await
+    }
+
+    /// Observes what has changed, or everything if that is known no longer.
+    pub async fn observe_changes(&mut self) {
+        loop {
+            match self.reader.take() {
+                Ok(batch) if batch.changes().is_empty() => break,
+                Ok(batch) => batch.changes().iter().for_each(|change| self.observe_change(change)),
+                Err(Behind) => {
+                    tracing::warn!(
+                        "changes came faster than alert rules look at them: every device is read again"
+                    );
+                    self.observe_all().await;
+                }
+            }
+            yield_now().await;
+        }
+        for device in self.feed.failed_logins.take() {
+            self.observe_failed_login(&device);
+        }
+    }
+
+    /// Says what is observed now.
+    pub fn observe_health(&mut self) {
+        let now = now();
+        let links = self.health.links();
+        if links.is_empty() {
+            let is_observed = self.health.has_observed_for(Duration::ZERO);
+            return self.engine.set_observed(now, Part::Fleet, is_observed);
+        }
+        let mut is_any_observed = false;
+        for link in links {
+            let is_observed = link.health.has_observed_for(Duration::ZERO);
+            is_any_observed |= is_observed;
+            for source in &link.sources {
+                self.engine.set_observed(now, Part::Source(source), is_observed);
+            }
+        }
+        self.engine.set_observed(now, Part::Fleet, is_any_observed);
+    }
+
+    /// Ends the outages that an earlier process announced of sources that there are no longer.
+    pub fn end_outages_of_others(&mut self) {
+        let is_known = |source: &str| {
+            let mut known = self.health.links().iter().flat_map(|link| &link.sources);
+            source.is_empty() || known.any(|known| **known == *source)
+        };
+        let announced = self.engine.announced().into_iter();
+        let outages = announced.filter(|alert| *alert.rule == *UNOBSERVED_RULE && !is_known(&alert.group));
+        for alert in outages.collect::<Vec<_>>() {
+            self.engine.set_observed(now(), Part::Source(&alert.group), true);
+        }
+    }
+
+    /// Observes every device as it is now, and the changes after that.
+    pub async fn observe_all(&mut self) {
+        loop {
+            self.reader.go_to(self.feed.head());
+            self.engine.begin_anew();
+            match self.walk().await {
+                Ok(()) => break,
+                Err(Behind) => yield_now().await,
+            }
+        }
+        // Of a device that was forgotten meanwhile, no change tells.
+        for device in self.engine.devices() {
+            if self.registry.read(device.device(), |_| ()).is_none() {
+                self.engine.observe(now(), &forgotten(&device));
+            }
+        }
+    }
+
+    /// Goes through the registry part by part. Each device is read together with the newest change, under the lock under which
+    /// its changes are published, so it is known which of them it shows.
+    async fn walk(&mut self) -> Result<(), Behind> {
+        for part in 0..DeviceRegistry::PARTS {
+            let (mut names, mut next) = (Vec::new(), Some(0));
+            while let Some(from) = next {
+                next = self.registry.gather_names(part, from, |_| true, &mut names);
+                yield_now().await;
+            }
+            let mut read_at = HashMap::with_capacity(names.len());
+            for name in names {
+                let feed = &self.feed;
+                let read = self.registry.read(name.device(), |record| (Snapshot::of(record), feed.head()));
+                if let Some((snapshot, head)) = read {
+                    self.observe(&snapshot, None, None);
+                    read_at.insert(name, head);
+                }
+            }
+            self.catch_up(part, &read_at)?;
+        }
+        Ok(())
+    }
+
+    /// Observes the changes up to now of the parts that were read, as far as what was read does not show them.
+    fn catch_up(&mut self, part: usize, read_at: &HashMap<DeviceName, u64>) -> Result<(), Behind> {
+        let until = self.feed.head();
+        while self.reader.position() < until {
+            let batch = self.reader.take()?;
+            for change in batch.changes() {
+                let device = change.snapshot.device();
+                let of = self.registry.part_of(device);
+                let is_shown = of == part
+                    && read_at
+                        .get(&DeviceName::of(device))
+                        .is_some_and(|read_at| change.sequence <= *read_at);
+                if of <= part && !is_shown {
+                    self.observe_change(change);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn observe_change(&mut self, change: &Change) {
+        let snapshot = &change.snapshot;
+        if change.is_removal {
+            let name = DeviceName::of(snapshot.device());
+            let observation = Observation { before: change.previous, ..forgotten(&name) };
+            let observation = Observation { source: snapshot.source(), ..observation };
+            return self.engine.observe(now(), &observation);
+        }
+        // What is in no history did not happen: it was found, or repeated.
+        let event = change.in_history.then_some(snapshot.latest.kind);
+        self.observe(snapshot, change.previous, event);
+    }
+
+    fn observe_failed_login(&mut self, device: &DeviceName) {
+        if let Some(snapshot) = self.registry.read(device.device(), Snapshot::of) {
+            self.observe(&snapshot, Some(snapshot.status), Some(EventKind::FailedLogin));
+        }
+    }
+
+    fn observe(&mut self, snapshot: &Snapshot, before: Option<Status>, event: Option<EventKind>) {
+        let address: Option<IpAddr> = if self.needs_addresses { snapshot.address() } else { None };
+        let received_ms = i64::from(snapshot.received_at.0) * 1_000;
+        let since = snapshot.event.time.nanos().map_or(received_ms, |nanos| nanos.div_euclid(1_000_000));
+        let observation = Observation {
+            device: snapshot.device(),
+            source: snapshot.source(),
+            before,
+            status: Some(snapshot.status),
+            cause: snapshot.cause_class(),
+            address,
+            since: WallMillis(since),
+            event,
+        };
+        self.engine.observe(now(), &observation);
+    }
+}
+
+fn needs_addresses(rules: &RuleSet) -> bool {
+    let needs = |rule: &alerts::Rule| {
+        rule.group_by == GroupBy::AddressBlock || matches!(rule.kind, Kind::DuplicateIdentity(_))
+    };
+    rules.rules.iter().any(needs)
+}
+
+fn forgotten(device: &DeviceName) -> Observation<'_> {
+    Observation {
+        device: device.device(),
+        source: "",
+        before: None,
+        status: None,
+        cause: None,
+        address: None,
+        since: WallMillis(clock::now_millis()),
+        event: None,
+    }
+}

@@ -1,0 +1,344 @@
+//! What the instance that evaluates does: looks at changes as they come, lets the time pass each second, saves what is to be
+//! announced, hands it to the senders, and answers the API.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use alerts::{Engine, RuleSet};
+use futures_util::future::{BoxFuture, OptionFuture};
+use parking_lot::Mutex;
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+use tokio::time::{MissedTickBehavior, interval, sleep};
+
+use crate::data;
+use crate::desk::{AlertList, AlertQuery, LIST_MAX, Order, ShownWindow, SilenceList};
+use crate::evaluator::{Evaluator, now};
+use crate::kept::{self, ANNOUNCED, Kept, SILENCES};
+use crate::outbox::{Outbox, Positions};
+use crate::sender::{Sender, SenderState};
+use crate::service::{AlertService, STORE_RETRY};
+use crate::silences::{KeptSilence, SILENCES_MAX};
+use alerts::{Alert, AlertState, Silence};
+use store::StoreError;
+use webhooks::settings::EndpointSettings;
+
+/// How often deadlines are looked at: an alert fires within twice that time after its deadline.
+const TICK: Duration = Duration::from_secs(1);
+
+/// The evaluation of this instance.
+pub struct Lead<'a> {
+    all: &'a AlertService,
+    evaluator: Evaluator,
+    /// The rules of the settings; those of the engine have the silences of the API as well.
+    rules: Arc<RuleSet>,
+    silences: Vec<KeptSilence>,
+    /// With what is not saved yet.
+    outbox: Outbox,
+    /// As the store has it.
+    saved: watch::Sender<Arc<Outbox>>,
+    positions: Arc<Mutex<Positions>>,
+    senders: Senders,
+    /// Something was announced since what is being saved.
+    is_dirty: bool,
+    saving: Option<BoxFuture<'static, Result<Arc<Outbox>, StoreError>>>,
+}
+
+/// The senders; dropping them ends them.
+#[derive(Default)]
+struct Senders {
+    tasks: JoinSet<()>,
+    states: Vec<(Arc<str>, Arc<SenderState>)>,
+}
+
+impl<'a> Lead<'a> {
+    /// Evaluates without an end.
+    pub async fn run(all: &'a AlertService) {
+        let mut lead = Self::begin(all).await;
+        let (mut rules, mut endpoints) = (all.rules.clone(), all.endpoints.clone());
+        let mut orders = all.desk.open();
+        all.metrics.evaluating.set(1);
+        let mut ticks = interval(TICK);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                _ = ticks.tick() => lead.tick().await,
+                () = lead.evaluator.wait() => lead.evaluator.observe_changes().await,
+                Some(saved) = OptionFuture::from(lead.saving.as_mut()) => lead.note_saved(saved),
+                Ok(()) = rules.changed() => {
+                    let rules = rules.borrow_and_update().clone();
+                    lead.set_rules(rules).await;
+                }
+                Ok(()) = endpoints.changed() => {
+                    let endpoints = endpoints.borrow_and_update().clone();
+                    lead.start_senders(&endpoints).await;
+                }
+                Some(order) = orders.recv() => lead.carry_out(order).await,
+            }
+        }
+    }
+
+    /// Takes what an earlier evaluation has announced, and reads every device.
+    async fn begin(all: &'a AlertService) -> Self {
+        let Kept { announced, outbox, positions, silences } = load(all).await;
+        let rules = all.rules.clone().borrow_and_update().clone();
+        let endpoints = all.endpoints.clone().borrow_and_update().clone();
+        let of_engine = Arc::new(with_silences(&rules, &silences));
+        let mut engine = Engine::new(Arc::clone(&of_engine), now());
+        engine.restore(now(), announced);
+        let evaluator = Evaluator::new(all, engine, &of_engine);
+        let mut lead = Self {
+            all,
+            evaluator,
+            rules,
+            silences,
+            saved: watch::Sender::new(Arc::new(outbox.clone())),
+            outbox,
+            positions: Arc::new(Mutex::new(positions)),
+            senders: Senders::default(),
+            is_dirty: false,
+            saving: None,
+        };
+        lead.start_senders(&endpoints).await;
+        lead.evaluator.end_outages_of_others();
+        lead.evaluator.observe_all().await;
+        lead
+    }
+
+    async fn set_rules(&mut self, rules: Arc<RuleSet>) {
+        tracing::info!(rules = rules.rules.len(), "the alert rules in the settings have changed");
+        self.all.metrics.clear();
+        self.rules = rules;
+        self.apply_rules().await;
+        self.is_dirty = true;
+    }
+
+    async fn apply_rules(&mut self) {
+        let rules = with_silences(&self.rules, &self.silences);
+        self.evaluator.set_rules(Arc::new(rules)).await;
+    }
+
+    /// One sender for each endpoint, anew.
+    async fn start_senders(&mut self, endpoints: &[EndpointSettings]) {
+        let names: BTreeSet<String> = endpoints.iter().map(|endpoint| endpoint.name.clone()).collect();
+        let gone = {
+            let mut positions = self.positions.lock();
+            let gone: Vec<_> = positions.keys().filter(|name| !names.contains(*name)).cloned().collect();
+            positions.retain(|name, _| names.contains(name));
+            for name in names {
+                positions.entry(name).or_insert(0);
+            }
+            gone
+        };
+        for name in gone {
+            self.evaluator.engine.set_output(now(), &name, true);
+            if let Err(error) = self.all.holder.set(&kept::position_name(&name), None).await {
+                tracing::warn!(%error, "the position of a webhook that is no longer in the settings stays");
+            }
+        }
+        let mut senders = Senders::default();
+        for endpoint in endpoints {
+            let state = Arc::new(SenderState::default());
+            senders.states.push((endpoint.name.as_str().into(), Arc::clone(&state)));
+            let sender = Sender {
+                outbox: self.saved.subscribe(),
+                positions: Arc::clone(&self.positions),
+                holder: Arc::clone(&self.all.holder),
+                source: Arc::clone(&self.all.source),
+                desk: self.all.webhooks.clone(),
+                metrics: self.all.metrics.of(&endpoint.name),
+                endpoint: endpoint.clone(),
+                state,
+            };
+            senders.tasks.spawn(sender.run());
+        }
+        self.senders = senders;
+    }
+
+    /// Lets the time pass.
+    async fn tick(&mut self) {
+        self.evaluator.observe_changes().await;
+        self.evaluator.observe_health();
+        self.observe_outputs();
+        self.forget_silences().await;
+        let notifications = self.evaluator.engine.advance(now());
+        let positions = self.positions.lock().clone();
+        self.outbox.drop_sent(&positions);
+        for notification in &notifications {
+            let (rule, group, status) = (&notification.rule, &notification.group, notification.status.word());
+            let (firing, resolved) = (notification.firing_total, notification.resolved_total);
+            tracing::info!(%rule, %group, firing, resolved, "{status}");
+            let dropped = self.outbox.add(notification, data::of_notification(notification), &positions);
+            if dropped > 0 {
+                tracing::error!(dropped, "too many notifications about alerts wait: the oldest are dropped");
+                self.all.metrics.dropped.inc_by(dropped as u64);
+            }
+            self.is_dirty = true;
+        }
+        self.all.metrics.show(self.evaluator.engine.totals());
+        self.save();
+    }
+
+    fn observe_outputs(&mut self) {
+        let mut failing = Vec::new();
+        for (name, state) in &self.senders.states {
+            if let Some(works) = state.works() {
+                self.evaluator.engine.set_output(now(), name, works);
+                failing.extend((!works).then(|| name.clone()));
+            }
+        }
+        self.all.desk.set_failing(failing);
+    }
+
+    /// Begins to save what was announced and what is to be sent, unless that is going on: then it follows.
+    fn save(&mut self) {
+        if !self.is_dirty || self.saving.is_some() {
+            return;
+        }
+        self.is_dirty = false;
+        let text = kept::announced_text(&self.evaluator.engine.announced(), &self.outbox);
+        let (holder, outbox) = (Arc::clone(&self.all.holder), Arc::new(self.outbox.clone()));
+        self.saving = Some(Box::pin(async move {
+            let saved = holder.set(ANNOUNCED, Some(text)).await;
+            if saved.is_err() {
+                sleep(STORE_RETRY).await;
+            }
+            saved.map(|()| outbox)
+        }));
+    }
+
+    fn note_saved(&mut self, saved: Result<Arc<Outbox>, StoreError>) {
+        self.saving = None;
+        match saved {
+            Ok(outbox) => drop(self.saved.send_replace(outbox)),
+            Err(error) => {
+                tracing::warn!(%error, "alerts wait for the store");
+                self.is_dirty = true;
+            }
+        }
+        self.save();
+    }
+
+    async fn forget_silences(&mut self) {
+        let now_ms = now().wall.0;
+        let before = self.silences.len();
+        self.silences.retain(|silence| !silence.is_forgotten(now_ms));
+        if self.silences.len() < before {
+            self.apply_rules().await;
+        }
+    }
+
+    async fn carry_out(&mut self, order: Order) {
+        // The request may have ended meanwhile, so nobody may want the answer.
+        match order {
+            Order::List(query, answer) => drop(answer.send(self.list(&query))),
+            Order::Acknowledge(wanted, answer) => {
+                let engine = &mut self.evaluator.engine;
+                let is_done = engine.acknowledge(&wanted.rule, &wanted.group, wanted.until);
+                self.is_dirty |= is_done;
+                self.save();
+                let _ = answer.send(is_done);
+            }
+            Order::Silences(answer) => drop(answer.send(self.silences())),
+            Order::Silence(silence, answer) => {
+                let has_room = self.silences.len() < SILENCES_MAX;
+                if has_room {
+                    self.silences.push(silence);
+                    self.keep_silences().await;
+                }
+                let _ = answer.send(has_room);
+            }
+            Order::EndSilence(id, answer) => {
+                let before = self.silences.len();
+                self.silences.retain(|silence| silence.id != id);
+                let was_there = self.silences.len() < before;
+                if was_there {
+                    self.keep_silences().await;
+                }
+                let _ = answer.send(was_there);
+            }
+        }
+    }
+
+    /// Applies the silences once the store has them.
+    async fn keep_silences(&mut self) {
+        let text = serde_json::to_string(&self.silences).expect("texts and numbers are JSON");
+        while let Err(error) = self.all.holder.set(SILENCES, Some(text.clone())).await {
+            tracing::warn!(%error, "a silence waits for the store");
+            sleep(STORE_RETRY).await;
+        }
+        self.apply_rules().await;
+    }
+
+    fn silences(&self) -> SilenceList {
+        let at = now().wall;
+        let windows = self
+            .rules
+            .windows
+            .iter()
+            .map(|window| ShownWindow { is_open: window.schedule.is_open(at), window: window.clone() });
+        SilenceList {
+            made: self.silences.clone(),
+            of_settings: self.rules.silences.iter().map(shown).collect(),
+            windows: windows.collect(),
+        }
+    }
+
+    fn list(&self, query: &AlertQuery) -> AlertList {
+        let mut alerts: Vec<Alert> =
+            self.evaluator.engine.alerts(now()).filter(|alert| is_wanted(query, alert)).collect();
+        let total = alerts.len();
+        let order = |alert: &Alert| {
+            let is_pending = alert.state == AlertState::Pending;
+            (is_pending, alert.since, alert.rule.clone(), alert.device.clone(), alert.group.clone())
+        };
+        alerts.sort_by_cached_key(order);
+        alerts.truncate(query.limit.min(LIST_MAX));
+        AlertList { alerts, total }
+    }
+}
+
+fn is_wanted(query: &AlertQuery, alert: &Alert) -> bool {
+    let is_any = |wanted: &[String], is: &str| wanted.is_empty() || wanted.iter().any(|one| one == is);
+    let of_type = || alert.device.as_ref().is_some_and(|device| is_any(&query.types, &device.device_type));
+    is_any(&query.rules, &alert.rule)
+        && is_any(&query.groups, &alert.group)
+        && (query.types.is_empty() || of_type())
+        && (query.states.is_empty() || query.states.contains(&alert.state))
+}
+
+fn with_silences(rules: &RuleSet, silences: &[KeptSilence]) -> RuleSet {
+    let mut rules = rules.clone();
+    rules.silences.extend(silences.iter().map(KeptSilence::silence));
+    rules
+}
+
+/// A silence of the settings, which has no id.
+fn shown(silence: &Silence) -> KeptSilence {
+    let Silence { selector, rules, span, author, comment } = silence;
+    KeptSilence {
+        id: String::new(),
+        types: selector.types.clone(),
+        ids: selector.ids.clone(),
+        id_prefixes: selector.id_prefixes.clone(),
+        sources: selector.sources.clone(),
+        rules: rules.iter().map(|rule| rule.to_string()).collect(),
+        from_ms: span.from.0,
+        until_ms: span.until.0,
+        author: author.clone(),
+        comment: comment.clone(),
+    }
+}
+
+async fn load(all: &AlertService) -> Kept {
+    loop {
+        match all.holder.store().webhook_states().await {
+            Ok(states) => return Kept::read(states),
+            Err(error) => {
+                tracing::warn!(%error, "alerts wait for the store");
+                sleep(STORE_RETRY).await;
+            }
+        }
+    }
+}

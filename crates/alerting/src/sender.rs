@@ -1,0 +1,148 @@
+//! Sends notifications to one endpoint, one after the other, until each is accepted or rejected for good.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Instant;
+
+use parking_lot::Mutex;
+use tokio::sync::watch;
+use tokio::time::sleep;
+
+use crate::kept;
+use crate::metrics::NotificationMetrics;
+use crate::outbox::{Entry, Outbox, Positions};
+use crate::service::{LeaseHolder, STORE_RETRY};
+use system::backoff::Backoff;
+use system::clock;
+use webhooks::desk::{Attempt, WebhookDesk};
+use webhooks::settings::EndpointSettings;
+use webhooks::{Client, Envelope, Failure, Message, OpenConnection, RETRY_FIRST, RETRY_LONGEST};
+
+/// A notification that the endpoint rejects so often is given up, so that it does not hold up the others.
+const REJECTIONS_MAX: u32 = 4;
+
+/// The sender of one endpoint.
+pub struct Sender {
+    pub endpoint: EndpointSettings,
+    /// What may be sent, because the store has it.
+    pub outbox: watch::Receiver<Arc<Outbox>>,
+    pub positions: Arc<Mutex<Positions>>,
+    pub holder: Arc<LeaseHolder>,
+    pub source: Arc<str>,
+    pub desk: WebhookDesk,
+    pub metrics: NotificationMetrics,
+    pub state: Arc<SenderState>,
+}
+
+/// Whether an endpoint accepts notifications.
+#[derive(Debug, Default)]
+pub struct SenderState {
+    /// An attempt was made.
+    is_known: AtomicBool,
+    works: AtomicBool,
+}
+
+impl SenderState {
+    fn set(&self, works: bool) {
+        self.works.store(works, Ordering::Relaxed);
+        self.is_known.store(true, Ordering::Release);
+    }
+
+    /// `None`: no attempt was made yet.
+    pub fn works(&self) -> Option<bool> {
+        self.is_known.load(Ordering::Acquire).then(|| self.works.load(Ordering::Relaxed))
+    }
+}
+
+impl Sender {
+    /// Sends without an end.
+    pub async fn run(mut self) {
+        let client = match Client::new(self.endpoint.clone()) {
+            Ok(client) => client,
+            Err(error) => {
+                tracing::error!(endpoint = %self.endpoint.name, %error, "alerts cannot be sent to a webhook");
+                return self.state.set(false);
+            }
+        };
+        let mut connection = None;
+        let mut backoff = Backoff::between(RETRY_FIRST, RETRY_LONGEST);
+        let mut rejections = 0;
+        loop {
+            let next = self.next();
+            let Some(entry) = next else {
+                if self.outbox.changed().await.is_err() {
+                    return;
+                }
+                continue;
+            };
+            let answer = self.post(&client, &mut connection, &entry).await;
+            self.state.set(answer.is_ok());
+            let Err(failure) = answer else {
+                self.metrics.delivered.inc();
+                (rejections, backoff) = (0, Backoff::between(RETRY_FIRST, RETRY_LONGEST));
+                self.go_on_after(entry.number).await;
+                continue;
+            };
+            self.metrics.failed.inc();
+            rejections += u32::from(failure.is_rejection());
+            let wait = backoff.wait().max(failure.retry_after().unwrap_or_default());
+            if rejections >= REJECTIONS_MAX {
+                tracing::error!(endpoint = %self.endpoint.name, %failure, "a notification about alerts is given up");
+                self.metrics.given_up.inc();
+                rejections = 0;
+                self.go_on_after(entry.number).await;
+            } else {
+                let wait_ms = u64::try_from(wait.as_millis()).unwrap_or(u64::MAX);
+                tracing::warn!(endpoint = %self.endpoint.name, %failure, wait_ms, "a notification about alerts is not delivered and tried again");
+                sleep(wait).await;
+            }
+        }
+    }
+
+    fn next(&mut self) -> Option<Arc<Entry>> {
+        let name = &self.endpoint.name;
+        let position = self.positions.lock().get(name).copied().unwrap_or(0);
+        self.outbox.borrow_and_update().next_of(name, position).cloned()
+    }
+
+    async fn post(
+        &self,
+        client: &Client,
+        connection: &mut Option<OpenConnection>,
+        entry: &Entry,
+    ) -> Result<(), Failure> {
+        let envelope = Envelope { format: self.endpoint.format, source: &self.source };
+        let id = (entry.key, entry.number);
+        let message = Message::of_alert(envelope, id, entry.event_type(), entry.at_ms, &entry.data);
+        let (at_ms, began) = (clock::now_millis(), Instant::now());
+        let answer = client.post(connection, &message).await;
+        let attempt = Attempt {
+            event_type: message.event_type,
+            id: message.id,
+            at_ms,
+            took_ms: u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX),
+            status: match &answer {
+                Ok(status) => Some(*status),
+                Err(failure) => failure.status(),
+            },
+            failure: answer.as_ref().err().map(ToString::to_string),
+        };
+        self.desk.note(&self.endpoint.name, attempt);
+        answer.map(drop)
+    }
+
+    /// Keeps that the endpoint has everything up to that number.
+    async fn go_on_after(&self, number: u64) {
+        let name = &self.endpoint.name;
+        self.positions.lock().insert(name.clone(), number);
+        loop {
+            match self.holder.set(&kept::position_name(name), Some(number.to_string())).await {
+                Ok(()) => return,
+                Err(error) => {
+                    tracing::warn!(%error, "alerts wait for the store");
+                    sleep(STORE_RETRY).await;
+                }
+            }
+        }
+    }
+}

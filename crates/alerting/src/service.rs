@@ -1,0 +1,126 @@
+//! Whether this instance evaluates: it does while it holds the lease, and there are rules.
+
+use std::future::pending;
+use std::sync::Arc;
+use std::time::Duration;
+
+use alerts::RuleSet;
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+
+use crate::desk::{AlertDesk, Evaluation};
+use crate::kept::LEASE;
+use crate::lead::Lead;
+use crate::metrics::AlertMetrics;
+use server::feed::Feed;
+use server::health::Health;
+use server::registry::DeviceRegistry;
+use store::{Store, StoreError};
+use webhooks::Leases;
+use webhooks::desk::WebhookDesk;
+use webhooks::settings::EndpointSettings;
+
+/// A store that fails is asked again after this.
+pub const STORE_RETRY: Duration = Duration::from_secs(1);
+
+/// The evaluation, and what it reads from.
+pub struct AlertService {
+    /// They may be replaced at any time, as may the endpoints.
+    pub rules: watch::Receiver<Arc<RuleSet>>,
+    pub endpoints: watch::Receiver<Vec<EndpointSettings>>,
+    pub registry: Arc<DeviceRegistry>,
+    pub feed: Arc<Feed>,
+    pub health: Arc<Health>,
+    pub holder: Arc<LeaseHolder>,
+    /// Where CloudEvents come from, as a URI.
+    pub source: Arc<str>,
+    pub metrics: AlertMetrics,
+    pub desk: AlertDesk,
+    /// Shows the attempts.
+    pub webhooks: WebhookDesk,
+}
+
+/// The lease of this instance, and the store that checks it.
+pub struct LeaseHolder {
+    store: Arc<dyn Store>,
+    leases: Leases,
+}
+
+impl LeaseHolder {
+    pub fn new(store: Arc<dyn Store>) -> Self {
+        Self { store, leases: Leases::default() }
+    }
+
+    pub fn store(&self) -> &dyn Store {
+        &*self.store
+    }
+
+    /// Writes or drops what is kept under a name; does not return if another instance has taken over.
+    pub async fn set(&self, name: &str, state: Option<String>) -> Result<(), StoreError> {
+        if self.store.set_webhook_state(&self.leases.of(LEASE), name, state).await? {
+            return Ok(());
+        }
+        self.leases.lose(LEASE);
+        pending().await
+    }
+}
+
+impl AlertService {
+    /// Evaluates until `shutdown`.
+    pub async fn run(self, shutdown: CancellationToken) {
+        if self.registry.is_limited() {
+            if !self.rules.borrow().rules.is_empty() {
+                tracing::warn!(
+                    "alert rules are not evaluated, because --map-limit holds only some of the devices"
+                );
+            }
+            return;
+        }
+        shutdown.run_until_cancelled(self.follow_rules()).await;
+        self.holder.leases.end(self.holder.store()).await;
+    }
+
+    /// Takes part while there are rules.
+    async fn follow_rules(&self) {
+        let mut rules = self.rules.clone();
+        // The sender lives as long as the service; without it the rules stay as they are.
+        while rules.wait_for(|rules| !rules.rules.is_empty()).await.is_ok() {
+            self.desk.set(Evaluation::Elsewhere);
+            tokio::select! {
+                () = self.holder.leases.hold(self.holder.store(), vec![LEASE.to_owned()]) => {}
+                () = self.take_turns() => {}
+                () = no_rules(&mut rules) => {}
+            }
+            self.end_evaluation(Evaluation::Off);
+            self.holder.leases.end(self.holder.store()).await;
+        }
+        pending().await
+    }
+
+    /// Evaluates whenever this instance holds the lease.
+    async fn take_turns(&self) {
+        loop {
+            self.holder.leases.wait_for(LEASE).await;
+            self.desk.set(Evaluation::Starting);
+            tracing::info!("this instance evaluates the alert rules");
+            tokio::select! {
+                () = Lead::run(self) => {}
+                () = self.holder.leases.wait_for_loss(LEASE) => {}
+            }
+            tracing::info!("another instance evaluates the alert rules, or the store is away");
+            self.end_evaluation(Evaluation::Elsewhere);
+        }
+    }
+
+    fn end_evaluation(&self, evaluation: Evaluation) {
+        self.metrics.evaluating.set(0);
+        self.metrics.clear();
+        self.desk.set(evaluation);
+    }
+}
+
+async fn no_rules(rules: &mut watch::Receiver<Arc<RuleSet>>) {
+    if rules.wait_for(|rules| rules.rules.is_empty()).await.is_err() {
+        pending().await
+    }
+}
