@@ -2,6 +2,7 @@
 
 mod deliveries;
 mod ingest_thread;
+mod republishing;
 mod source_threads;
 
 use std::net::SocketAddr;

@@ -141,7 +141,11 @@ async fn serve(settings: Settings, screen: Screen, shutdown: CancellationToken) 
         settings.further,
         settings.http,
         settings.store,
-        NotifySource { settings: notify, reread: Some(Box::new(notify_settings_again)) },
+        NotifySource {
+            settings: notify,
+            reread: Some(Box::new(notify_settings_again)),
+            republish: settings.republish,
+        },
         shutdown.clone(),
     )
     .await?;
@@ -232,13 +236,14 @@ fn ignores_hangup() -> bool {
 }
 
 /// Where our own lines come from: the crates of the workspace.
-const OWN_TARGETS: [&str; 11] = [
+const OWN_TARGETS: [&str; 12] = [
     "alerting",
     "devstatus",
     "formats",
     "http_api",
     "mqtt",
     "presence",
+    "republish",
     "server",
     "simulator",
     "store",

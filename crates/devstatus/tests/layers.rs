@@ -69,7 +69,8 @@ const CRATES: &[Layers] = &[
 /// The module that fills in the settings of all parts and knows nothing else of them, and the parts: crates, and modules
 /// beside it.
 const CONFIG: [&str; 2] = ["devstatus", "config"];
-const CONFIGURED_CRATES: &[&str] = &["http_api", "mqtt", "server", "simulator", "store", "webhooks"];
+const CONFIGURED_CRATES: &[&str] =
+    &["http_api", "mqtt", "republish", "server", "simulator", "store", "webhooks"];
 const CONFIGURED_MODULES: &[&str] = &["client", "exchange"];
 
 /// What `config` may name beside settings: the words of `--ready-on` are those that health has for it.

@@ -15,8 +15,10 @@ mod router;
 mod serving;
 pub mod settings;
 
+pub use self::api::devices::retained::retained_device;
 pub use self::api::events::change_data;
 pub use self::api::gauges::Gauges;
+pub use self::api::summary::summary_text;
 pub use self::context::{Context, ContextParts};
 pub use self::frontend::{Frontend, FrontendError};
 

@@ -155,6 +155,11 @@ impl<T, M> Settle<T, M> {
         self.marks.first_key_value().map(|(_, mark)| mark)
     }
 
+    /// Whether a device's disconnect is undecided.
+    pub fn contains(&self, device: &DeviceName) -> bool {
+        self.undecided.contains_key(device)
+    }
+
     /// How many are undecided.
     pub fn len(&self) -> usize {
         self.undecided.len()

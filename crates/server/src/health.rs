@@ -251,6 +251,14 @@ impl Health {
         self.state.write().refused_by_store = sentence;
     }
 
+    /// Sets why statuses are not republished, and says whether that is another sentence than before.
+    pub fn set_republish(&self, sentence: Option<String>) -> bool {
+        let mut state = self.state.write();
+        let changed = state.republish != sentence;
+        state.republish = sentence;
+        changed
+    }
+
     pub fn peer_health(&self) -> PeerHealth {
         *self.peer_health.lock()
     }

@@ -1,4 +1,4 @@
-//! Connects webhooks and alerts with the settings, the store, the registry and the API.
+//! Connects webhooks, alerts and what is republished with the settings, the store, the registry and the API.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,12 +8,16 @@ use tokio::task::spawn_blocking;
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
+use super::republishing::Republishing;
 use alerting::metrics::AlertMetrics;
 use alerting::{AlertService, LeaseHolder};
 use alerts::RuleSet;
+use futures_util::future::OptionFuture;
 use http_api::Context;
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use prometheus_client::registry::Registry;
+use republish::metrics::RepublishMetrics;
+use republish::settings::RepublishSettings;
 use server::health::StoreHealth;
 use server::metrics::Metrics;
 use server::persistence::writer::Writer;
@@ -34,12 +38,15 @@ pub struct NotifySource {
     pub settings: NotifySettings,
     /// Reads the settings again, or says why they are bad; `None`: they cannot change.
     pub reread: Option<Reread>,
+    /// Where statuses are republished; `None`: nowhere.
+    pub republish: Option<RepublishSettings>,
 }
 
 /// The settings as they are now, and later ones.
 pub(super) struct NotifyReceivers {
     pub endpoints: watch::Receiver<Vec<EndpointSettings>>,
     pub rules: watch::Receiver<Arc<RuleSet>>,
+    pub republish: Option<RepublishSettings>,
 }
 
 struct NotifySenders {
@@ -62,8 +69,11 @@ impl NotifySource {
             endpoints: watch::Sender::new(endpoints),
             rules: watch::Sender::new(Arc::new(rules)),
         };
-        let receivers =
-            NotifyReceivers { endpoints: senders.endpoints.subscribe(), rules: senders.rules.subscribe() };
+        let receivers = NotifyReceivers {
+            endpoints: senders.endpoints.subscribe(),
+            rules: senders.rules.subscribe(),
+            republish: self.republish,
+        };
         if let Some(mut reread) = self.reread {
             tokio::spawn(async move {
                 let mut fault = None;
@@ -115,15 +125,17 @@ fn note(read: Result<NotifySettings, String>, senders: &NotifySenders, fault: &m
 pub(super) struct NotifyServices {
     webhooks: Webhooks,
     alerts: AlertService,
+    republishing: Option<Republishing>,
 }
 
 impl NotifyServices {
     /// Until `shutdown`.
     pub async fn run(self, shutdown: CancellationToken) {
         let webhooks = tokio::spawn(self.webhooks.run(shutdown.clone()));
-        let alerts = tokio::spawn(self.alerts.run(shutdown));
-        // Nothing depends on either.
-        let _ = tokio::join!(webhooks, alerts);
+        let alerts = tokio::spawn(self.alerts.run(shutdown.clone()));
+        let republishing = self.republishing.map(|republishing| tokio::spawn(republishing.run(shutdown)));
+        // Nothing depends on any of them.
+        let _ = tokio::join!(webhooks, alerts, OptionFuture::from(republishing));
     }
 }
 
@@ -131,7 +143,10 @@ impl NotifyReceivers {
     /// Those who tell others, by these settings.
     pub fn services(self, metrics: NotifyMetrics, writer: &Writer, context: &Context) -> NotifyServices {
         let webhooks = self.webhooks(metrics.webhooks, writer, context);
-        NotifyServices { webhooks, alerts: self.alerts(metrics.alerts, writer, context) }
+        let republishing = self.republish.clone();
+        let republishing =
+            republishing.map(|settings| Republishing::new(settings, metrics.republish, writer, context));
+        NotifyServices { webhooks, alerts: self.alerts(metrics.alerts, writer, context), republishing }
     }
 
     /// The deliveries to the endpoints; messages show devices as the API does.
@@ -174,6 +189,7 @@ impl NotifyReceivers {
 pub(super) struct NotifyMetrics {
     webhooks: WebhookMetrics,
     alerts: AlertMetrics,
+    republish: RepublishMetrics,
 }
 
 /// The metrics of all parts; some are still to be handed to their parts.
@@ -183,6 +199,7 @@ pub(super) fn register(metrics: &Metrics) -> (Registry, NotifyMetrics) {
     let notify = NotifyMetrics::default();
     notify.webhooks.register(&mut registry);
     notify.alerts.register(&mut registry);
+    notify.republish.register(&mut registry);
     (registry, notify)
 }
 

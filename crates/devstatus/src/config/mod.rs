@@ -20,6 +20,7 @@ mod names_file;
 mod platform;
 mod profiles;
 mod refusal;
+mod republish_table;
 mod rule_tables;
 mod show;
 mod source_tables;
@@ -45,6 +46,7 @@ use crate::client::settings::{ClientSettings, ServiceSettings};
 use crate::exchange::settings::ExportFormat;
 use formats::catalog::Formats;
 use http_api::settings::HttpSettings;
+use republish::settings::RepublishSettings;
 use server::access::settings::Scopes;
 use server::sync::settings::SourceSettings;
 use simulator::settings::FleetSettings;
@@ -69,6 +71,8 @@ pub struct Settings {
     pub log: LogSettings,
     /// The endpoints that are notified of changes.
     pub webhooks: Vec<EndpointSettings>,
+    /// Where statuses are republished; `None`: nowhere.
+    pub republish: Option<RepublishSettings>,
     /// The alert rules.
     pub rules: RuleSet,
     /// Show what messages are, and do nothing else.
@@ -235,7 +239,7 @@ where
     let mut layers = Layers::default();
     let (mut profiles, mut toml, mut sources) = (Vec::new(), None, Vec::new());
     let mut webhooks = webhook_tables::Endpoints::default();
-    let mut rules = RuleSet::default();
+    let (mut republish, mut rules) = (None, RuleSet::default());
     layers.add(environment.own);
     if typed.verb != ["demo"] {
         layers.add(environment.platform);
@@ -250,6 +254,7 @@ where
             // Their secrets are for the service alone.
             if is_for(&["serve", "config"]) {
                 webhooks = webhook_tables::of_settings_file(&file)?;
+                republish = republish_table::of_settings_file(&file)?;
             }
             if is_for(&["serve", "config", "rules"]) {
                 rules = rule_tables::of_settings_file(&file)?;
@@ -258,7 +263,7 @@ where
     }
     let (cli, origins) = typed.parse(grammar, layers)?;
     let state = environment.state;
-    let context = build::BuildContext { origins, state, profiles, toml, sources, webhooks, rules };
+    let context = build::BuildContext { origins, state, profiles, toml, sources, webhooks, republish, rules };
     build::command(cli, &context)
 }
 

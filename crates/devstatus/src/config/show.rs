@@ -7,10 +7,16 @@ use clap::{Arg, Command, CommandFactory};
 
 use super::arguments::PlatformArgs;
 use super::grammar::Origins;
+use super::republish_table::RepublishTable;
 use super::source_tables::{KEYS, REPLACED, SourceTable};
 
 /// A line for each setting; what has no value, and what `devstatus.toml` cannot hold, is a comment.
-pub(super) fn settings(grammar: &Command, origins: &Origins, sources: &[SourceTable]) -> String {
+pub(super) fn settings(
+    grammar: &Command,
+    origins: &Origins,
+    sources: &[SourceTable],
+    republish: Option<&RepublishTable>,
+) -> String {
     let serve = grammar.find_subcommand("serve").unwrap_or(grammar);
     let mut lines = String::new();
     for (setting, arg) in named(serve) {
@@ -37,6 +43,9 @@ pub(super) fn settings(grammar: &Command, origins: &Origins, sources: &[SourceTa
                 lines = lines + &format!("{key} = {}  # {origin}\n", shown(key, &value));
             }
         }
+    }
+    if let Some(table) = republish {
+        lines = lines + "\n[republish]\n" + &table.lines.join("\n") + "\n";
     }
     lines
 }

@@ -60,6 +60,11 @@ impl<'a> Keys<'a> {
         self.table.iter().find(|(found, _)| found.get_ref() == key)
     }
 
+    /// Whether the table has the key.
+    pub fn has(&self, key: &str) -> bool {
+        self.entry(key).is_some()
+    }
+
     pub fn optional<T>(
         &self,
         key: &'static str,

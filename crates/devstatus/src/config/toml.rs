@@ -12,7 +12,9 @@ pub(super) fn read(text: &str) -> Result<Vec<FileEntry>, SyntaxError> {
     let mut entries = entries(text, &parse(text)?, |key, value| {
         // These have readers of their own.
         let tables = [PROFILES, SOURCES, WEBHOOKS, RULES, CONTACTS, SILENCES, WINDOWS];
-        (tables.contains(&key) && is_tables(value)) || key == STARTUP_GRACE
+        (tables.contains(&key) && is_tables(value))
+            || (key == REPUBLISH && matches!(value, DeValue::Table(_)))
+            || key == STARTUP_GRACE
     })?;
     entries.sort_by_key(|entry| entry.line);
     Ok(entries)
@@ -44,6 +46,18 @@ pub(super) fn tables<'a, 'text>(
         DeValue::Table(table) => Some((item.span().start, table)),
         _ => None,
     })
+}
+
+/// The only table of a name, with the place where it begins.
+pub(super) fn table<'a, 'text>(
+    document: &'a DeTable<'text>,
+    name: &str,
+) -> Option<(usize, &'a DeTable<'text>)> {
+    let (key, value) = document.iter().find(|(key, _)| key.get_ref() == name)?;
+    match value.get_ref() {
+        DeValue::Table(table) => Some((key.span().start, table)),
+        _ => None,
+    }
 }
 
 fn parse(text: &str) -> Result<DeTable<'_>, SyntaxError> {
@@ -87,6 +101,8 @@ const PROFILES: &str = "profile";
 const SOURCES: &str = "source";
 /// The key of the tables of endpoints.
 pub(super) const WEBHOOKS: &str = "webhook";
+/// The key of the table that republishes.
+pub(super) const REPUBLISH: &str = "republish";
 /// The keys of the tables of alert rules, and of what belongs to them.
 pub(super) const RULES: &str = "rule";
 pub(super) const CONTACTS: &str = "contact";

@@ -157,7 +157,7 @@ fn headers(keys: &Keys<'_>) -> Result<HeaderMap, ConfigError> {
 }
 
 /// The authorities that vouch for the endpoint, and the certificate that the service shows it.
-fn client_tls(keys: &Keys<'_>) -> Result<ClientTls, ConfigError> {
+pub(super) fn client_tls(keys: &Keys<'_>) -> Result<ClientTls, ConfigError> {
     let path = |key: &'static str| {
         keys.optional(key, "the path of a PEM file", |value| Some(PathBuf::from(value.as_str()?)))
     };
@@ -181,7 +181,7 @@ fn client_tls(keys: &Keys<'_>) -> Result<ClientTls, ConfigError> {
 }
 
 /// The events are chosen by name, and when one happened is no property of a device: a selector has no status and no times.
-fn selector_of(keys: &Keys<'_>) -> Result<Filter, ConfigError> {
+pub(super) fn selector_of(keys: &Keys<'_>) -> Result<Filter, ConfigError> {
     let named = keys.named_devices()?;
     let causes = Cause::words().collect::<Vec<_>>().join(", ");
     let selector = Filter {

@@ -45,6 +45,7 @@ mod proxies;
 mod reconnect;
 mod refusals;
 mod refused_records;
+mod republish;
 mod rig_brokers;
 mod rivals;
 mod series;

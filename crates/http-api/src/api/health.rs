@@ -99,6 +99,7 @@ pub async fn readyz(
     // Named as long as it is likely, also in the moments in which this client has its turn.
     missing.extend(state.rival);
     missing.extend(state.refused_by_store);
+    missing.extend(state.republish);
     // A population that is proven needs no counters.
     missing.extend(state.hidden_counters.filter(|_| state.population != PopulationState::Complete));
     let keys_file_sha256 = guard.keys_file_sha256().map(|digest| digest.to_string());

@@ -111,35 +111,49 @@ impl From<(Arc<str>, Totals)> for SourceTotals {
     )
 )]
 pub async fn summary(State(context): State<Context>, _: NoParameters) -> Result<Json<Summary>, Error> {
-    let query = TotalsQuery { after: None, types_max: TYPES_MAX, close_codes_max: CLOSE_CODES_MAX };
-    let totals = context.totals(&query).await?;
-    let state = context.health.state();
-    let per_minute = context.map.per_minute(clock::now());
-    let causes = totals.causes.into_iter().map(|(cause_class, devices)| CauseTotal { cause_class, devices });
-    let sources = totals.sources.into_iter().map(SourceTotals::from);
-    let codes = totals.close_codes.into_iter();
-    let (types_total, types) = (totals.types_total, totals.types.into_iter().map(TypeTotals::from).collect());
-    let totals = totals.all;
-    Ok(Json(Summary {
-        total: totals.total(),
-        connected: totals.connected,
-        disconnected: totals.disconnected,
-        population: state.population.word(),
-        broker: state.broker.word(),
-        store: state.store.word(),
-        stale: context.health.freshness().is_any_stale(),
-        per_minute: PerMinute { connects: per_minute.connects, disconnects: per_minute.disconnects },
-        top_close_codes: codes
-            .map(|(code, devices)| CloseCodeTotal {
-                close_code: code,
-                cause: close_code::meaning(code),
-                cause_class: close_code::cause_class(code),
-                devices,
-            })
-            .collect(),
-        causes: causes.collect(),
-        types_total,
-        types,
-        sources: sources.collect(),
-    }))
+    Summary::of(&context).await.map(Json)
+}
+
+/// The same as text, for who sends it by another way; `None` while the store cannot be read.
+pub async fn summary_text(context: &Context) -> Option<Vec<u8>> {
+    let summary = Summary::of(context).await.ok()?;
+    Some(serde_json::to_vec(&summary).expect("texts and numbers are JSON"))
+}
+
+impl Summary {
+    async fn of(context: &Context) -> Result<Self, Error> {
+        let query = TotalsQuery { after: None, types_max: TYPES_MAX, close_codes_max: CLOSE_CODES_MAX };
+        let totals = context.totals(&query).await?;
+        let state = context.health.state();
+        let per_minute = context.map.per_minute(clock::now());
+        let causes =
+            totals.causes.into_iter().map(|(cause_class, devices)| CauseTotal { cause_class, devices });
+        let sources = totals.sources.into_iter().map(SourceTotals::from);
+        let codes = totals.close_codes.into_iter();
+        let (types_total, types) =
+            (totals.types_total, totals.types.into_iter().map(TypeTotals::from).collect());
+        let totals = totals.all;
+        Ok(Summary {
+            total: totals.total(),
+            connected: totals.connected,
+            disconnected: totals.disconnected,
+            population: state.population.word(),
+            broker: state.broker.word(),
+            store: state.store.word(),
+            stale: context.health.freshness().is_any_stale(),
+            per_minute: PerMinute { connects: per_minute.connects, disconnects: per_minute.disconnects },
+            top_close_codes: codes
+                .map(|(code, devices)| CloseCodeTotal {
+                    close_code: code,
+                    cause: close_code::meaning(code),
+                    cause_class: close_code::cause_class(code),
+                    devices,
+                })
+                .collect(),
+            causes: causes.collect(),
+            types_total,
+            types,
+            sources: sources.collect(),
+        })
+    }
 }

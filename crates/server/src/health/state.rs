@@ -134,6 +134,8 @@ pub struct HealthState {
     pub rival: Option<String>,
     /// Which devices the store refuses to keep, in a sentence; `None` if it takes all.
     pub refused_by_store: Option<String>,
+    /// Why statuses are not republished, in a sentence; `None` if they are, or are not to be.
+    pub republish: Option<String>,
     /// What the broker does not offer, one sentence each.
     pub broker_limits: Vec<String>,
     /// Why the broker's counters of its own cannot be read, in a sentence; `None` if they can, or were not asked for.
@@ -154,6 +156,7 @@ impl HealthState {
             store: StoreHealth::Off,
             rival: None,
             refused_by_store: None,
+            republish: None,
             broker_limits: Vec::new(),
             hidden_counters: None,
             reading_failed: None,

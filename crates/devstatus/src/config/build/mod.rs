@@ -18,6 +18,7 @@ use super::arguments::{
 };
 use super::grammar::{Origins, grammar};
 use super::layers::StateDirectories;
+use super::republish_table::RepublishTable;
 use super::source_tables::SourceTable;
 use super::value::{API_KEY, api_key};
 use super::webhook_tables::Endpoints;
@@ -32,6 +33,7 @@ use ::store::settings::{Location, StoreSettings};
 use formats::catalog::IOT_PLATFORM;
 use formats::profile::Profile;
 use http_api::settings::{HttpSettings, TlsSettings};
+use republish::settings::RepublishSettings;
 use secrets::SecretNames;
 use server::feed::settings::FeedSettings;
 use server::sync::settings::SourceSettings;
@@ -53,6 +55,7 @@ pub(super) struct BuildContext {
     /// Its tables of sources.
     pub sources: Vec<SourceTable>,
     pub webhooks: Endpoints,
+    pub republish: Option<RepublishTable>,
     /// Its tables of alert rules.
     pub rules: RuleSet,
 }
@@ -109,7 +112,12 @@ pub(super) fn command(cli: Cli, context: &BuildContext) -> Result<Command, Stop>
         }
         Verb::Config(ConfigVerb::Show(args)) => {
             context.serve(args)?;
-            return Err(Stop::Answer(show::settings(grammar(), &context.origins, &context.sources)));
+            return Err(Stop::Answer(show::settings(
+                grammar(),
+                &context.origins,
+                &context.sources,
+                context.republish.as_ref(),
+            )));
         }
         Verb::Completions { shell } => {
             let mut script = Vec::new();
@@ -172,7 +180,7 @@ impl BuildContext {
             source.population.ready_on = ready_on;
             source
         });
-        let further = further.collect();
+        let further: Vec<_> = further.collect();
         let http = self.http(http, &service)?;
         let store = self.retention(self.store(store, &service)?, &retention)?;
         if !store.location.is_shared() {
@@ -186,8 +194,9 @@ impl BuildContext {
         let dry_run = sources.dry_run.then_some(DryRunSettings { duration: sources.dry_run_seconds });
         self.refuse_webhooks_with(&store)?;
         let webhooks = self.webhooks.endpoints.clone();
+        let republish = self.republish(&service, (&source, &further), &store)?;
         let rules = self.rules.clone();
-        Ok(Settings { source, further, http, store, log, webhooks, rules, dry_run })
+        Ok(Settings { source, further, http, store, log, webhooks, republish, rules, dry_run })
     }
 
     /// Refuses webhooks where nobody keeps their positions, or nobody knows all devices.
@@ -207,6 +216,22 @@ impl BuildContext {
             return contradicts("map-limit", "webhooks need all devices in memory");
         }
         Ok(())
+    }
+
+    /// Where statuses are republished. A service that knows only some devices cannot.
+    fn republish(
+        &self,
+        service: &str,
+        (source, further): (&SourceSettings, &[SourceSettings]),
+        store: &StoreSettings,
+    ) -> Result<Option<RepublishSettings>, ConfigError> {
+        let Some(table) = &self.republish else { return Ok(None) };
+        if store.map_limit.is_some() {
+            let (one, other) = (table.origin.clone(), self.origin("map-limit"));
+            let why = "to republish needs all devices in memory";
+            return Err(ConfigError::Contradiction { one, other, why });
+        }
+        table.settings(service, source, further).map(Some)
     }
 
     fn demo(&self, args: &DemoArgs) -> Result<DemoSettings, ConfigError> {

@@ -34,6 +34,7 @@ impl BuildContext {
                 toml: None,
                 sources: Vec::new(),
                 webhooks: Default::default(),
+                republish: None,
                 rules: Default::default(),
             };
             let source = context.table_source(table, args, service, profiles_file);

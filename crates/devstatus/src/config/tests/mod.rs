@@ -6,6 +6,7 @@ mod meaning;
 mod population;
 mod precedence;
 mod refusals;
+mod republish;
 mod rules;
 mod secrets;
 mod toml;

@@ -7,6 +7,7 @@ mod history;
 mod list;
 mod lookup;
 pub mod one;
+pub mod retained;
 pub mod view;
 
 pub use history::{__path_history, history};

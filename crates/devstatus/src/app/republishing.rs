@@ -1,0 +1,81 @@
+//! Connects the republishing of statuses with the store's leases and with what the API shows.
+
+use std::sync::Arc;
+
+use futures_util::future::BoxFuture;
+use tokio_util::sync::CancellationToken;
+
+use http_api::Context;
+use republish::metrics::RepublishMetrics;
+use republish::settings::RepublishSettings;
+use republish::{Describe, Republisher};
+use server::persistence::writer::Writer;
+use server::registry::Snapshot;
+use store::Store;
+use webhooks::Leases;
+
+/// The lease of the instance that republishes. No webhook has a space in its name.
+const LEASE: &str = "mqtt republish";
+
+/// Republishes while this instance holds the lease.
+pub(super) struct Republishing {
+    republisher: Republisher,
+    store: Arc<dyn Store>,
+    leases: Leases,
+}
+
+/// Shows devices as the API does.
+struct ApiTexts(Context);
+
+impl Describe for ApiTexts {
+    fn device(&self, device: &Snapshot) -> Vec<u8> {
+        http_api::retained_device(&self.0, device)
+    }
+
+    fn summary(&self) -> BoxFuture<'_, Option<Vec<u8>>> {
+        Box::pin(http_api::summary_text(&self.0))
+    }
+}
+
+impl Republishing {
+    pub(super) fn new(
+        settings: RepublishSettings,
+        metrics: RepublishMetrics,
+        writer: &Writer,
+        context: &Context,
+    ) -> Self {
+        let republisher = Republisher {
+            settings,
+            registry: Arc::clone(&writer.map),
+            feed: Arc::clone(&writer.feed),
+            health: Arc::clone(&writer.health),
+            describe: Arc::new(ApiTexts(context.clone())),
+            metrics,
+        };
+        Self { republisher, store: Arc::clone(&writer.store), leases: Leases::default() }
+    }
+
+    pub(super) async fn run(self, shutdown: CancellationToken) {
+        tokio::select! {
+            () = self.leases.hold(&*self.store, vec![LEASE.to_owned()]) => {}
+            () = self.republish(&shutdown) => {}
+        }
+        self.leases.end(&*self.store).await;
+    }
+
+    async fn republish(&self, shutdown: &CancellationToken) {
+        while shutdown.run_until_cancelled(self.leases.wait_for(LEASE)).await.is_some() {
+            let end = shutdown.child_token();
+            let republishing = self.republisher.run(end.clone());
+            tokio::pin!(republishing);
+            tokio::select! {
+                () = &mut republishing => {}
+                () = self.leases.wait_for_loss(LEASE) => {
+                    tracing::info!("another instance republishes, or the store is away");
+                    end.cancel();
+                    republishing.await;
+                }
+            }
+        }
+    }
+}
