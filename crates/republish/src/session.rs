@@ -93,12 +93,14 @@ impl<'a> Session<'a> {
             self.read_changes();
             self.begin_what_is_due().await;
             let has_more = self.plan_on().await;
-            self.send().await?;
+            if shutdown.is_cancelled() {
+                return self.say_goodbye().await;
+            }
+            // A broker that reads nothing does not hold up a stop; the will takes the place of the goodbye.
+            let Some(sent) = shutdown.run_until_cancelled(self.send()).await else { return Ok(()) };
+            sent?;
             if (has_more || !self.outbox.is_empty()) && self.in_flight.has_room() {
                 yield_now().await;
-                if shutdown.is_cancelled() {
-                    return self.say_goodbye().await;
-                }
                 continue;
             }
             let wait = self.longest_wait();

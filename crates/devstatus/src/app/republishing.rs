@@ -44,6 +44,13 @@ impl Republishing {
         writer: &Writer,
         context: &Context,
     ) -> Self {
+        let endpoint = &settings.connect.endpoint;
+        if settings.connect.login.is_some() && endpoint.is_readable_by_others() {
+            tracing::warn!(
+                "the password of [republish] goes to {} without encryption, where others may read it: use mqtts:// or wss://",
+                endpoint.host
+            );
+        }
         let republisher = Republisher {
             settings,
             registry: Arc::clone(&writer.map),

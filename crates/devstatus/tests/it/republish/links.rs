@@ -15,6 +15,9 @@ use super::{PUMP, VALVE, is_online, launch, metric, retained, statuses, text_of,
 /// Devices whose changes are more than a link takes at once.
 const MANY: u32 = 3_000;
 
+/// What every stop takes at most.
+const STOP_MAX: Duration = Duration::from_secs(5);
+
 /// The state of so many devices at the second `at`; every third is disconnected.
 fn fleet(at: u32) -> Vec<(String, bool)> {
     (0..MANY).map(|n| (format!("f-{n}"), !(n + at).is_multiple_of(3))).collect()
@@ -162,4 +165,13 @@ fn a_link_that_is_lost_slow_or_dead_costs_no_change_and_nobody_else_anything() {
     wait_for_fleet(&service, &target, 11);
     link.delay(Duration::ZERO);
     assert!(is_online(&target));
+    // Nor does a dead link hold up a stop; the broker says what the service cannot.
+    link.pause();
+    publish(&source, 12);
+    service.wait_until("much is under way", || metric(&service, "in_flight") == 100);
+    let ended = service.terminate();
+    assert!(ended.status.success() && ended.elapsed < STOP_MAX, "{ended:?}");
+    link.cut();
+    let is_offline = testkit::poll(testkit::PATIENCE, || (!is_online(&target)).then_some(()));
+    assert!(is_offline.is_some());
 }
