@@ -13,14 +13,13 @@ use tokio::task::JoinSet;
 use tokio::time::{MissedTickBehavior, interval, sleep};
 
 use crate::data;
-use crate::desk::{AlertList, AlertQuery, LIST_MAX, Order, ShownWindow, SilenceList};
+use crate::desk::{Order, SilenceList};
 use crate::evaluator::{Evaluator, now};
 use crate::kept::{self, ANNOUNCED, Kept, SILENCES};
 use crate::outbox::{Outbox, Positions};
 use crate::sender::{Sender, SenderState};
 use crate::service::{AlertService, STORE_RETRY};
 use crate::silences::{KeptSilence, SILENCES_MAX};
-use alerts::{Alert, AlertState, Silence};
 use store::StoreError;
 use webhooks::settings::EndpointSettings;
 
@@ -232,7 +231,7 @@ impl<'a> Lead<'a> {
     async fn carry_out(&mut self, order: Order) {
         // The request may have ended meanwhile, so nobody may want the answer.
         match order {
-            Order::List(query, answer) => drop(answer.send(self.list(&query))),
+            Order::List(query, answer) => drop(answer.send(query.list(self.evaluator.engine.alerts(now())))),
             Order::Acknowledge(wanted, answer) => {
                 let engine = &mut self.evaluator.engine;
                 let is_done = engine.acknowledge(&wanted.rule, &wanted.group, wanted.until);
@@ -240,7 +239,7 @@ impl<'a> Lead<'a> {
                 self.save();
                 let _ = answer.send(is_done);
             }
-            Order::Silences(answer) => drop(answer.send(self.silences())),
+            Order::Silences(answer) => drop(answer.send(SilenceList::of(&self.silences, &self.rules))),
             Order::Silence(silence, answer) => {
                 let has_room = self.silences.len() < SILENCES_MAX;
                 if has_room {
@@ -270,65 +269,12 @@ impl<'a> Lead<'a> {
         }
         self.apply_rules().await;
     }
-
-    fn silences(&self) -> SilenceList {
-        let at = now().wall;
-        let windows = self
-            .rules
-            .windows
-            .iter()
-            .map(|window| ShownWindow { is_open: window.schedule.is_open(at), window: window.clone() });
-        SilenceList {
-            made: self.silences.clone(),
-            of_settings: self.rules.silences.iter().map(shown).collect(),
-            windows: windows.collect(),
-        }
-    }
-
-    fn list(&self, query: &AlertQuery) -> AlertList {
-        let mut alerts: Vec<Alert> =
-            self.evaluator.engine.alerts(now()).filter(|alert| is_wanted(query, alert)).collect();
-        let total = alerts.len();
-        let order = |alert: &Alert| {
-            let is_pending = alert.state == AlertState::Pending;
-            (is_pending, alert.since, alert.rule.clone(), alert.device.clone(), alert.group.clone())
-        };
-        alerts.sort_by_cached_key(order);
-        alerts.truncate(query.limit.min(LIST_MAX));
-        AlertList { alerts, total }
-    }
-}
-
-fn is_wanted(query: &AlertQuery, alert: &Alert) -> bool {
-    let is_any = |wanted: &[String], is: &str| wanted.is_empty() || wanted.iter().any(|one| one == is);
-    let of_type = || alert.device.as_ref().is_some_and(|device| is_any(&query.types, &device.device_type));
-    is_any(&query.rules, &alert.rule)
-        && is_any(&query.groups, &alert.group)
-        && (query.types.is_empty() || of_type())
-        && (query.states.is_empty() || query.states.contains(&alert.state))
 }
 
 fn with_silences(rules: &RuleSet, silences: &[KeptSilence]) -> RuleSet {
     let mut rules = rules.clone();
     rules.silences.extend(silences.iter().map(KeptSilence::silence));
     rules
-}
-
-/// A silence of the settings, which has no id.
-fn shown(silence: &Silence) -> KeptSilence {
-    let Silence { selector, rules, span, author, comment } = silence;
-    KeptSilence {
-        id: String::new(),
-        types: selector.types.clone(),
-        ids: selector.ids.clone(),
-        id_prefixes: selector.id_prefixes.clone(),
-        sources: selector.sources.clone(),
-        rules: rules.iter().map(|rule| rule.to_string()).collect(),
-        from_ms: span.from.0,
-        until_ms: span.until.0,
-        author: author.clone(),
-        comment: comment.clone(),
-    }
 }
 
 async fn load(all: &AlertService) -> Kept {

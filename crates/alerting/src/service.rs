@@ -76,6 +76,7 @@ impl AlertService {
             }
             return;
         }
+        self.desk.attach(self.holder.store.clone(), self.rules.clone());
         shutdown.run_until_cancelled(self.follow_rules()).await;
         self.holder.leases.end(self.holder.store()).await;
     }

@@ -34,6 +34,11 @@ pub struct KeptSilence {
 }
 
 impl KeptSilence {
+    /// An id that no other has.
+    pub fn random_id() -> String {
+        format!("{:016x}", rand::random::<u64>())
+    }
+
     /// As the engine takes it.
     pub fn silence(&self) -> Silence {
         Silence {

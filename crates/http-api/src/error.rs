@@ -40,6 +40,10 @@ pub enum Error {
     StoreUnavailable,
     /// Too many orders wait for the webhook, or another instance delivers to it.
     WebhookBusy,
+    /// Another instance evaluates the alert rules, or nobody does yet.
+    AlertsElsewhere,
+    /// There are as many silences as may be.
+    TooManySilences,
     /// What goes through all devices in memory is not to be had where only some are there.
     NotWithMapLimit,
     /// Refused before it was looked at what is asked for.
@@ -108,6 +112,8 @@ impl Error {
             Error::HistoryUnavailable => ProblemKind::HistoryUnavailable,
             Error::StoreUnavailable => ProblemKind::StoreUnavailable,
             Error::WebhookBusy => ProblemKind::WebhookBusy,
+            Error::AlertsElsewhere => ProblemKind::AlertsElsewhere,
+            Error::TooManySilences => ProblemKind::TooManySilences,
             Error::NotWithMapLimit => ProblemKind::NotWithMapLimit,
             Error::Refused(refusal) => refusal.kind(),
             Error::UnknownParameter { .. } => ProblemKind::UnknownParameter,
@@ -140,6 +146,10 @@ impl Error {
                 "/api/v1/webhooks shows its state. If another instance delivers, ask that one. Try again."
                     .into()
             }
+            Error::AlertsElsewhere => {
+                "/api/v1/alerts shows where rules are evaluated. If another instance does, ask that one. Try again.".into()
+            }
+            Error::TooManySilences => "End a silence that is not needed.".into(),
             Error::NotWithMapLimit => "Ask an instance that was started without --map-limit for this.".into(),
             Error::Refused(refusal) => refusal.detail(),
             Error::UnknownParameter { name, known } => {

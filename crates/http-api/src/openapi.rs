@@ -25,6 +25,7 @@ use crate::serving::room::Uncounted;
         (name = "devices", description = "The status of devices"),
         (name = "platform", description = "The platform's own later API, for clients that were written against it; its errors have the platform's form"),
         (name = "fleet", description = "All devices at a glance"),
+        (name = "alerts", description = "Alerts by the rules of the settings, and when they are not announced"),
         (name = "webhooks", description = "Deliveries to other systems"),
         (name = "service", description = "The service itself"),
     ),

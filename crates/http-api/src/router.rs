@@ -12,8 +12,8 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use crate::api::{
-    described, device, devices, events, health, metrics, page, population, series, session, summary, types,
-    webhooks,
+    alerts, described, device, devices, events, health, metrics, page, population, series, session, silences,
+    summary, types, webhooks,
 };
 use crate::context::Context;
 use crate::middleware::guard::{self, Guard};
@@ -45,6 +45,8 @@ fn readable() -> OpenApiRouter<Context> {
         .routes(routes!(population::population))
         .routes(routes!(series::series))
         .routes(routes!(types::types))
+        .routes(routes!(alerts::list))
+        .routes(routes!(silences::list))
         .routes(routes!(devices::list))
         .routes(routes!(devices::one))
         .routes(routes!(devices::history))
@@ -67,6 +69,9 @@ fn followable() -> OpenApiRouter<Context> {
 fn administrable() -> OpenApiRouter<Context> {
     OpenApiRouter::new()
         .routes(routes!(devices::forget))
+        .routes(routes!(alerts::acknowledge, alerts::end_acknowledgement))
+        .routes(routes!(silences::silence))
+        .routes(routes!(silences::end))
         .routes(routes!(webhooks::list))
         .routes(routes!(webhooks::deliveries))
         .routes(routes!(webhooks::test))

@@ -1,6 +1,7 @@
 //! Asks a running service and shows its answers to a person, or as JSON to a program. The client knows the
 //! names in the answers; their meaning is the service's.
 
+mod alerts;
 mod confirm;
 mod event_stream;
 mod problem;
@@ -24,9 +25,10 @@ pub use self::confirm::confirms_keys;
 pub use self::problem::ClientError;
 pub use self::table::plain;
 
+use self::alerts::{MadeSilence, Request};
 use self::series::SeriesView;
 use self::service::Service;
-use self::settings::{ClientSettings, Question, Selection, WebhookQuestion};
+use self::settings::{AlertQuestion, ClientSettings, Question, Selection, WebhookQuestion};
 use self::show::DeviceTable;
 use self::view::{DeviceView, SummaryView};
 use self::webhooks::OutcomeView;
@@ -100,6 +102,7 @@ fn ask(settings: ClientSettings) -> Result<Outcome, ClientError> {
         Question::Changes(selection) => watch::watch(&service, &selection, &mut output)?,
         Question::Summary => summary(&service, &mut output)?,
         Question::Webhooks(question) => webhooks(&service, &question, &mut output)?,
+        Question::Alerts(question) => alerts(&service, &question, &mut output)?,
         Question::Series { last, source } => series(&service, last, source.as_deref(), &mut output)?,
     };
     output.flush()?;
@@ -196,6 +199,33 @@ fn webhooks(
     } else {
         lines.iter().try_for_each(|line| output.line(line))?;
     }
+    Ok(Outcome::Done)
+}
+
+/// Alerts, silences, or what is told about them.
+fn alerts(
+    service: &Service,
+    question: &AlertQuestion,
+    output: &mut Output<impl Write>,
+) -> Result<Outcome, ClientError> {
+    let text = match alerts::request(question) {
+        Request::Get(path) => service.text(&path)?,
+        Request::Post(path) => service.post(&path)?,
+        Request::Delete(path) => service.delete(&path).map(|()| String::new())?,
+    };
+    if output.json {
+        output.line(text.trim())?;
+        return Ok(Outcome::Done);
+    }
+    let lines = match question {
+        AlertQuestion::List { .. } => alerts::alerts(&understand(&text)?, output.colour),
+        AlertQuestion::Silences => alerts::silences(&understand(&text)?, output.colour),
+        AlertQuestion::Silence(_) => vec![understand::<MadeSilence>(&text)?.id],
+        AlertQuestion::Acknowledge { .. }
+        | AlertQuestion::EndAcknowledgement(_)
+        | AlertQuestion::EndSilence(_) => Vec::new(),
+    };
+    lines.iter().try_for_each(|line| output.line(line))?;
     Ok(Outcome::Done)
 }
 

@@ -63,6 +63,7 @@ impl Service {
         let answer = self.answered(request.send_empty())?;
         match answer.status().as_u16() {
             200 => text_of(answer.into_body()),
+            204 => Ok(String::new()),
             _ => Err(self.refusal(answer)),
         }
     }
@@ -171,6 +172,11 @@ fn whole(mut reader: impl Read, max_bytes: u64, timeout: Duration) -> Result<Str
 pub fn device_path(device_type: &str, id: &str) -> String {
     let segment = |name| utf8_percent_encode(name, SEGMENT);
     format!("/api/v1/devices/{}/{}", segment(device_type), segment(id))
+}
+
+/// A name as a segment of a path.
+pub fn segment(name: &str) -> String {
+    utf8_percent_encode(name, SEGMENT).to_string()
 }
 
 /// Where an endpoint of webhooks is found.

@@ -51,6 +51,7 @@ pub enum Question {
     Changes(Selection),
     Summary,
     Webhooks(WebhookQuestion),
+    Alerts(AlertQuestion),
     /// What was counted in the time until now.
     Series {
         last: Duration,
@@ -76,6 +77,44 @@ pub enum WebhookQuestion {
         endpoint: String,
         since: String,
     },
+}
+
+/// What is asked about alerts.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum AlertQuestion {
+    List {
+        rules: Vec<String>,
+        is_firing: bool,
+    },
+    /// Not asked but told, as are the others besides the list of silences.
+    Acknowledge {
+        group: AlertGroup,
+        length: Duration,
+    },
+    EndAcknowledgement(AlertGroup),
+    Silences,
+    Silence(NewSilence),
+    EndSilence(String),
+}
+
+/// A group of alerts.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AlertGroup {
+    pub rule: String,
+    pub group: String,
+}
+
+/// A silence that is to be made; the names are those of the API's query.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NewSilence {
+    pub length: Duration,
+    pub rules: Vec<String>,
+    pub types: Vec<String>,
+    pub ids: Vec<String>,
+    pub id_prefixes: Vec<String>,
+    pub sources: Vec<String>,
+    pub author: Option<String>,
+    pub comment: Option<String>,
 }
 
 /// Which devices are meant; the names are those of the API's query.

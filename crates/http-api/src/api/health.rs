@@ -102,6 +102,11 @@ pub async fn readyz(
     missing.extend(state.republish);
     // A population that is proven needs no counters.
     missing.extend(state.hidden_counters.filter(|_| state.population != PopulationState::Complete));
+    let failing = context.alerts.failing();
+    if !failing.is_empty() {
+        let names: Vec<_> = failing.iter().map(|name| &**name).collect();
+        missing.push(format!("Notifications about alerts do not reach {}.", names.join(", ")));
+    }
     let keys_file_sha256 = guard.keys_file_sha256().map(|digest| digest.to_string());
     let (broker, population, store) = (state.broker.word(), state.population.word(), state.store.word());
     let stale = context.health.freshness().is_any_stale();

@@ -1,6 +1,7 @@
 //! `/api/v1` and what is served beside it, one resource in each file.
 
 pub(crate) mod accept;
+pub(crate) mod alerts;
 pub(crate) mod described;
 pub(crate) mod device;
 pub(crate) mod device_path;
@@ -16,6 +17,7 @@ pub(crate) mod parameters;
 pub(crate) mod population;
 pub(crate) mod series;
 pub(crate) mod session;
+pub(crate) mod silences;
 pub(crate) mod stale;
 pub(crate) mod summary;
 pub(crate) mod types;

@@ -1,6 +1,7 @@
 //! The command line: each subcommand with the settings it takes, by topic. A setting has one name, its long flag, in the
 //! arguments, in `devstatus.toml`, and with `DEVSTATUS_` before it in the environment.
 
+mod alerts;
 mod client;
 mod serve;
 
@@ -16,6 +17,7 @@ use mqtt::settings::{Endpoint, MqttVersion};
 use server::access::settings::Scopes;
 use system::secret::Secret;
 
+pub(super) use alerts::{AlertGroupArgs, AlertsVerb, SilenceVerb};
 pub(super) use client::{
     ClientArgs, FilterArgs, ForgetArgs, GetArgs, ListArgs, OutputArgs, RedeliverArgs, SOURCE_FILTER,
     ServiceArgs, SummaryArgs, WatchArgs, WebhookArgs, WebhookListArgs,
@@ -82,6 +84,16 @@ pub(super) enum Verb {
     Webhooks {
         #[command(subcommand)]
         verb: WebhooksVerb,
+    },
+    /// Asks a running service for its alerts, or acknowledges some
+    Alerts {
+        #[command(subcommand)]
+        verb: AlertsVerb,
+    },
+    /// Shows, makes and ends silences of alerts at a running service
+    Silence {
+        #[command(subcommand)]
+        verb: SilenceVerb,
     },
     /// Lists the formats of messages that can be read, shows one, or tries it on messages
     #[command(after_help = ORDER)]

@@ -1,6 +1,7 @@
 //! From the settings of a subcommand to the types of the modules that use them: combines values, applies the defaults that
 //! depend on others, refuses contradictions, and reads the secrets that are in files.
 
+mod alerting;
 mod rules;
 mod secrets;
 mod source;
@@ -102,6 +103,8 @@ pub(super) fn command(cli: Cli, context: &BuildContext) -> Result<Command, Stop>
             let question = args.last.map_or(Question::Summary, |last| Question::Series { last, source });
             Command::Client(context.client(args.client, question, args.output.json)?)
         }
+        Verb::Alerts { verb } => Command::Client(context.alerts_client(verb)?),
+        Verb::Silence { verb } => Command::Client(context.silence_client(verb)?),
         Verb::Webhooks { verb } => Command::Client(context.webhooks_client(verb)?),
         Verb::Sources { verb } => context.about_sources(verb)?,
         Verb::Rules(RulesVerb::Check { .. }) => return Err(Stop::Answer(context.rules_description()?)),

@@ -2,6 +2,7 @@
 
 mod outages;
 mod shared;
+mod steered;
 
 use std::path::Path;
 
