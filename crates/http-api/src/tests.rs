@@ -42,6 +42,9 @@ pub fn document() -> OpenApi {
     resources(&Arc::new(guard)).1
 }
 
+/// Resources of a test's own.
+pub type Resources = Router<Context>;
+
 /// What the answers are made from, and what is counted.
 pub struct Fixture {
     pub context: Context,
@@ -78,7 +81,7 @@ impl Fixture {
     }
 
     /// All resources and some more, with everything around them.
-    pub fn router(&self, more: Router<Context>) -> Router {
+    pub fn router(&self, more: Resources) -> Router {
         let resources = resources(&self.guard).0.merge(more);
         surrounded(resources, self.context.clone(), Arc::clone(&self.guard), &[])
     }

@@ -16,7 +16,7 @@ use super::{PATIENCE, poll};
 /// The pipe of the protocol is on the descriptors 3 and 4, so the shell moves stdin and stdout there.
 const START: &str = "exec chromium --headless --no-sandbox --disable-gpu --disable-quic --no-first-run \
      --disable-background-networking --disable-component-update --disable-sync --remote-debugging-pipe \
-     --user-data-dir=\"$0\" about:blank 3<&0 4>&1 0</dev/null 1>/dev/null 2>&1";
+     --user-data-dir=\"$0\" \"$@\" about:blank 3<&0 4>&1 0</dev/null 1>/dev/null 2>&1";
 /// Ends each message on the pipe.
 const END: u8 = 0;
 
@@ -47,10 +47,20 @@ pub struct Browser {
 
 impl Browser {
     pub fn start() -> Self {
+        Self::start_with(&[])
+    }
+
+    /// One that takes the certificate of any authority.
+    pub fn start_trusting_all() -> Self {
+        Self::start_with(&["--ignore-certificate-errors"])
+    }
+
+    fn start_with(arguments: &[&str]) -> Self {
         let profile = tempfile::tempdir().expect("a directory for the profile");
         let mut child = Command::new("sh")
             .args(["-c", START])
             .arg(profile.path())
+            .args(arguments)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()

@@ -14,7 +14,7 @@ use super::parameters::NoParameters;
 use crate::error::Error;
 use crate::middleware::guard::{Guard, LoggedIn};
 use crate::middleware::sessions;
-use crate::serving::connection::Peer;
+use crate::serving::requests::Peer;
 use presence::time_text::TimeText;
 use server::access::Grant;
 

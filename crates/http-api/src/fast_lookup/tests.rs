@@ -1,10 +1,15 @@
-//! The same requests to a connection with the fast lookup and to one without: the answers are the same bytes.
+//! The same requests to a connection with the fast lookup and to one without: the answers are the same bytes. A connection of HTTP/2
+//! answers the same, too.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use axum::Router;
+use axum::http::{Request, Uri};
+use http_body_util::{BodyExt, Full};
+use hyper::client::conn::http2;
+use hyper_util::rt::{TokioExecutor, TokioIo};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt, duplex};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
@@ -179,6 +184,71 @@ async fn answer(fixture: &Fixture, direct: Option<Arc<dyn Direct>>, request: &st
     text.split_inclusive("\r\n").filter(|line| !line.starts_with("date: ")).collect()
 }
 
+/// The request in HTTP/2; `None`: it cannot be said there.
+fn in_http2(request: &str) -> Option<Request<Full<Bytes>>> {
+    let mut headers = [httparse::EMPTY_HEADER; 16];
+    let mut head = httparse::Request::new(&mut headers);
+    let httparse::Status::Complete(length) = head.parse(request.as_bytes()).ok()? else { return None };
+    let (method, path) = (head.method?, head.path?);
+    let hosts = head.headers.iter().filter(|header| header.name.eq_ignore_ascii_case("host"));
+    let [host] = hosts.collect::<Vec<_>>()[..] else { return None };
+    let host = std::str::from_utf8(host.value).ok()?;
+    if head.version != Some(1) || !path.starts_with('/') {
+        return None;
+    }
+    let uri = Uri::builder().scheme("https").authority(host).path_and_query(path).build().ok()?;
+    let mut builder = Request::builder().method(method).uri(uri);
+    for header in head.headers.iter() {
+        if !["host", "connection", "content-length"].contains(&&*header.name.to_ascii_lowercase()) {
+            builder = builder.header(header.name, header.value);
+        }
+    }
+    builder.body(Full::from(request[length..].to_owned())).ok()
+}
+
+/// Status, headers in order of their names, and body of the answer in HTTP/2, and then one more request as [`answer`] has it.
+async fn answer_in_http2(fixture: &Fixture, request: Request<Full<Bytes>>) -> Vec<String> {
+    let (ours, theirs) = duplex(64 * 1024);
+    let served = ServeContext {
+        app: App { router: fixture.router(Router::new()), direct: None },
+        metrics: fixture.metrics.http.clone(),
+        shutdown: CancellationToken::new(),
+        patience: Patience::default(),
+    };
+    let client = Client { peer: [192, 0, 2, 1].into(), good_for: Use::Anything, progress: Arc::default() };
+    let serving = tokio::spawn(served.http2(ours, client));
+    let (mut sender, connection) =
+        http2::handshake(TokioExecutor::new(), TokioIo::new(theirs)).await.expect("the service agrees");
+    tokio::spawn(connection);
+    let response = timeout(PATIENCE, sender.send_request(request)).await.expect("an answer comes").unwrap();
+    let (head, body) = response.into_parts();
+    let body = body.collect().await.expect("all of it comes").to_bytes();
+    let last = Request::get(format!("https://localhost{LAST}")).body(Full::default()).unwrap();
+    let last = timeout(PATIENCE, sender.send_request(last)).await.expect("an answer comes").unwrap();
+    assert_eq!(last.status(), 200);
+    last.into_body().collect().await.expect("all of it comes");
+    drop(sender);
+    timeout(PATIENCE, serving).await.expect("the connection ends").unwrap();
+    let headers = head.headers.iter().map(|(name, value)| format!("{name}: {}", value.to_str().unwrap()));
+    let mut lines: Vec<_> = headers.filter(|line| !line.starts_with("date: ")).collect();
+    lines.sort();
+    lines.insert(0, head.status.as_u16().to_string());
+    lines.push(String::from_utf8(body.to_vec()).unwrap());
+    lines
+}
+
+/// The same of the first answer of a connection of HTTP/1.1.
+fn first_of(answers: &str) -> Vec<String> {
+    let (head, rest) = answers.split_once("\r\n\r\n").expect("headers end");
+    let mut lines: Vec<_> = head.split("\r\n").map(str::to_owned).collect();
+    let status = lines.remove(0)["HTTP/1.1 ".len()..][..3].to_owned();
+    lines.sort();
+    lines.insert(0, status);
+    // The last request is answered behind it.
+    lines.push(rest.rsplit_once("HTTP/1.1 200 OK").map_or(rest, |(body, _)| body).to_owned());
+    lines
+}
+
 /// One answer, or what comes before the end of the connection.
 async fn whole_answer(client: &mut (impl AsyncRead + Unpin), is_head: bool) -> Vec<u8> {
     let mut bytes = Vec::new();
@@ -196,9 +266,9 @@ async fn whole_answer(client: &mut (impl AsyncRead + Unpin), is_head: bool) -> V
     bytes
 }
 
-/// Sends every request of the corpus both ways, to a service each that differ in nothing else.
+/// Sends every request of the corpus both ways, and in HTTP/2, to a service each that differ in nothing else.
 async fn compare(settings: &HttpSettings, prepare: impl Fn(&Fixture)) -> Vec<String> {
-    let mut answers = Vec::new();
+    let (mut answers, mut compared) = (Vec::new(), 0);
     for Case { request, is_direct } in corpus() {
         let (fast, routed) = (service(settings), service(settings));
         prepare(&fast);
@@ -213,8 +283,22 @@ async fn compare(settings: &HttpSettings, prepare: impl Fn(&Fixture)) -> Vec<Str
         assert_eq!(answered, answer(&routed, None, &request).await, "{request:.200}");
         let difference: Vec<_> = counted(&fast).symmetric_difference(&counted(&routed)).cloned().collect();
         assert_eq!(difference, Vec::<String>::new(), "{request:.200}");
+        // A connection that is to be closed says so in HTTP/1.1 only.
+        let first = first_of(&answered);
+        let ends = first.iter().any(|line| line == "connection: close");
+        if let Some(in_http2) = in_http2(&request).filter(|_| !ends) {
+            let multiplexed = service(settings);
+            prepare(&multiplexed);
+            let in_frames = answer_in_http2(&multiplexed, in_http2).await;
+            assert_eq!(in_frames, first, "{request:.200}");
+            let difference: Vec<_> =
+                counted(&multiplexed).symmetric_difference(&counted(&fast)).cloned().collect();
+            assert_eq!(difference, Vec::<String>::new(), "{request:.200}");
+            compared += 1;
+        }
         answers.push(answered);
     }
+    assert!(compared > 40, "{compared} of them can be said in HTTP/2");
     answers
 }
 

@@ -22,10 +22,12 @@ use super::platform_form;
 use super::sessions::{self, LIFETIME, Session, Sessions};
 use crate::error::Error;
 use crate::error::refusal::RequestRefusal;
-use crate::serving::connection::Peer;
 use crate::serving::places::Use;
 use crate::serving::proxy::TrustedProxies;
-use crate::serving::room::{ANSWERS_MAX_BYTES, BodyError, Full, REQUESTS_MAX_BYTES, Room, WholeBody};
+use crate::serving::requests::{Multiplexed, Peer};
+use crate::serving::room::{
+    ANSWERS_MAX_BYTES, BodyError, Full, REQUESTS_MAX_BYTES, Room, SMALL_ANSWER_BYTES, WholeBody,
+};
 use crate::settings::{AllowedHost, HttpSettings};
 use presence::UnixSeconds;
 use server::access::{
@@ -351,6 +353,7 @@ pub async fn shield(State(guard): State<Arc<Guard>>, request: Request, next: Nex
     let of_platform = request.uri().path().starts_with(platform_form::ROOT);
     let (parts, body) = request.into_parts();
     let by_script = origin::is_sent_by_script(&parts.headers);
+    let is_one_of_many = parts.extensions.get::<Multiplexed>().is_some();
     let response = match guard.check_head(&parts).map(|()| Request::from_parts(parts, body)) {
         Ok(request) => match AssertUnwindSafe(next.run(request)).catch_unwind().await {
             Ok(response) => response,
@@ -361,7 +364,8 @@ pub async fn shield(State(guard): State<Arc<Guard>>, request: Request, next: Nex
         },
         Err(refusal) => Error::from(refusal).into_response(),
     };
-    let mut response = guard.room.hold(response).unwrap_or_else(|Full| {
+    let uncounted_bytes = if is_one_of_many { 0 } else { SMALL_ANSWER_BYTES };
+    let mut response = guard.room.hold(response, uncounted_bytes).unwrap_or_else(|Full| {
         Error::from(guard.refused(RefusedRequest::AnswerMemory, RequestRefusal::Overloaded)).into_response()
     });
     if of_platform {

@@ -1,4 +1,4 @@
-//! One connection from its first byte to its last: HTTP/1.1, bounded against clients that are slow on purpose.
+//! One connection of HTTP/1.1 from its first byte to its last, bounded against clients that are slow on purpose.
 
 use std::convert::Infallible;
 use std::future::poll_fn;
@@ -9,29 +9,24 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use axum::Router;
-use axum::body::{Bytes, HttpBody};
-use axum::http::{HeaderMap, HeaderValue, Request, Response, StatusCode, header};
-use axum::routing::future::RouteFuture;
-use hyper::body::{Frame, Incoming, SizeHint};
+use axum::http::{Request, Response};
+use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::time::{Instant, Sleep, sleep, sleep_until, timeout};
 use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
-use tower::Service as _;
 
 use super::cut::Cut;
 use super::direct::App;
-use super::path;
 use super::places::Use;
+use super::requests::{AnswerFuture, BusyBody, Peer, Requests};
 use super::signals::Signal;
-use super::stream::{Busy, Idle, StreamProgress, WatchedStream};
-use super::turns::BodyInTurns;
+use super::stream::{Idle, StreamProgress, WatchedStream};
 use server::metrics::{CutConnection, HttpMetrics, RefusedRequest};
 
 /// What is read of a request before its headers end. The guard refuses less with a sentence; this is for what never ends.
-const HEAD_MAX_BYTES: usize = 32 * 1024;
+pub const HEAD_MAX_BYTES: usize = 32 * 1024;
 /// How long a connection that has to give way is still listened to. A request that has already come is known only after the
 /// runtime has asked the system for events, which it does before any timer fires: so the time itself does not matter.
 const GIVE_WAY_PAUSE: Duration = Duration::from_millis(1);
@@ -77,7 +72,7 @@ impl Patience {
 
     /// Waits for the end. The timer is set only when it has fired, or when it would fire too late: to fire in vain now and then
     /// costs less than to be set with each request.
-    fn poll(
+    pub fn poll(
         self,
         timer: &mut Pin<Box<Sleep>>,
         progress: &StreamProgress,
@@ -101,10 +96,6 @@ impl Patience {
     }
 }
 
-/// Where a request came from, for whatever handles it.
-#[derive(Clone, Copy, Debug)]
-pub struct Peer(pub IpAddr);
-
 /// What a connection is served with.
 #[derive(Clone)]
 pub struct ServeContext {
@@ -121,7 +112,8 @@ pub struct Client {
     pub progress: Arc<StreamProgress>,
 }
 
-enum CloseReason {
+/// Why the connection ends.
+pub enum CloseReason {
     Done(hyper::Result<()>),
     SlowHeaders,
     Idle,
@@ -228,8 +220,8 @@ impl ServeContext {
         let stream = WatchedStream::new(stream, Arc::clone(&progress), self.patience.write);
         let stream = TokioIo::new(stream.answering(direct, peer));
         let cut = Cut::default();
-        let context = RequestContext { peer: Peer(peer), good_for, cut: cut.clone() };
-        let service = Service { router, context, progress: Arc::clone(&progress) };
+        let requests = Requests { router, peer: Peer(peer), good_for, progress: Arc::clone(&progress) };
+        let service = Service { requests, cut: cut.clone() };
         // Without `pipeline_flush`: with it, hyper gathers an answer that a slow client does not take without any limit, and keeps
         // the answer to a request that it cannot read.
         let connection = http1::Builder::new()
@@ -305,18 +297,10 @@ fn count(metrics: &HttpMetrics, end: &CloseReason, progress: &StreamProgress) ->
     }
 }
 
-/// What each request says of its connection, among its extensions.
-struct RequestContext {
-    peer: Peer,
-    good_for: Use,
-    cut: Cut,
-}
-
-/// The router, and the connection that it serves.
+/// The requests of the connection; a stream whose client reads too slowly ends all of it.
 struct Service {
-    router: Router,
-    context: RequestContext,
-    progress: Arc<StreamProgress>,
+    requests: Requests,
+    cut: Cut,
 }
 
 impl hyper::service::Service<Request<Incoming>> for Service {
@@ -324,69 +308,8 @@ impl hyper::service::Service<Request<Incoming>> for Service {
     type Error = Infallible;
     type Future = AnswerFuture;
 
-    fn call(&self, mut request: Request<Incoming>) -> AnswerFuture {
-        let busy = Some(self.progress.request());
-        if let Some(plain) = path::normalized(request.uri()) {
-            *request.uri_mut() = plain;
-        }
-        let RequestContext { peer, good_for, cut } = &self.context;
-        request.extensions_mut().insert(*peer);
-        request.extensions_mut().insert(*good_for);
-        request.extensions_mut().insert(cut.clone());
-        AnswerFuture { route: self.router.clone().call(request), busy }
-    }
-}
-
-/// An answer on its way.
-struct AnswerFuture {
-    route: RouteFuture<Infallible>,
-    busy: Option<Busy>,
-}
-
-impl Future for AnswerFuture {
-    type Output = Result<Response<BusyBody>, Infallible>;
-
-    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let mut response = ready!(Pin::new(&mut self.route).poll(cx))?;
-        if matches!(response.status(), StatusCode::NO_CONTENT | StatusCode::METHOD_NOT_ALLOWED) {
-            allow_options(response.headers_mut());
-        }
-        let busy = self.busy.take();
-        Poll::Ready(Ok(response.map(|body| BusyBody { inner: BodyInTurns::new(body), _busy: busy })))
-    }
-}
-
-/// The router lists the methods of a resource, outside of all its layers; every resource has this one besides.
-fn allow_options(headers: &mut HeaderMap) {
-    if let Some(methods) = headers.get(header::ALLOW).and_then(|methods| methods.to_str().ok()) {
-        let methods = HeaderValue::try_from(format!("{methods},OPTIONS"));
-        headers.insert(header::ALLOW, methods.expect("methods are words, and so are these"));
-    }
-}
-
-/// A body that says when it is over.
-struct BusyBody {
-    inner: BodyInTurns,
-    _busy: Option<Busy>,
-}
-
-impl HttpBody for BusyBody {
-    type Data = Bytes;
-    type Error = axum::Error;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
-        Pin::new(&mut self.inner).poll_frame(cx)
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.inner.is_end_stream()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.inner.size_hint()
+    fn call(&self, request: Request<Incoming>) -> AnswerFuture {
+        self.requests.answer(request, self.cut.clone())
     }
 }
 

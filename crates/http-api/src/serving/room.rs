@@ -16,7 +16,8 @@ pub const REQUESTS_MAX_BYTES: usize = 64 << 20;
 /// Answers that clients have not taken yet, all together: what sixty-four clients that do not read can hold of the largest
 /// pages.
 pub const ANSWERS_MAX_BYTES: usize = 256 << 20;
-/// A smaller answer is not counted: `--connections-max` bounds them, and nearly all answers are.
+/// An answer up to this size is not counted if its connection has no other: `--connections-max` bounds them, and nearly all answers
+/// are.
 pub const SMALL_ANSWER_BYTES: u64 = 16 * 1024;
 /// What an answer counts whose size is not known before: streams send about so much at once, and hold no more.
 pub const STREAM_PART_BYTES: usize = 256 * 1024;
@@ -80,11 +81,12 @@ impl Room {
         Ok(WholeBody { bytes: bytes.into(), room })
     }
 
-    /// The answer with its room, which it gives back when its last byte is on its way to the client.
-    pub fn hold(&self, response: Response) -> Result<Response, Full> {
+    /// The answer with its room, which it gives back when its last byte is on its way to the client. Up to `uncounted_bytes` it needs
+    /// none.
+    pub fn hold(&self, response: Response, uncounted_bytes: u64) -> Result<Response, Full> {
         let size = response.body().size_hint().exact();
         let bytes = size.unwrap_or(STREAM_PART_BYTES as u64);
-        if bytes <= SMALL_ANSWER_BYTES || response.extensions().get::<Uncounted>().is_some() {
+        if bytes <= uncounted_bytes || response.extensions().get::<Uncounted>().is_some() {
             return Ok(response);
         }
         let permits = u32::try_from(bytes.div_ceil(KIB)).map_err(|_| Full)?;
@@ -154,19 +156,23 @@ mod tests {
     #[tokio::test]
     async fn a_response_holds_its_memory_until_it_is_sent() {
         let room = Room::new(0, 2 * LARGE);
-        let first = room.hold(answer(LARGE)).unwrap();
-        let second = room.hold(answer(LARGE)).unwrap();
-        assert_eq!(room.hold(answer(LARGE)).unwrap_err(), Full);
-        assert!(room.hold(answer(1_000)).is_ok(), "a small answer is always given");
+        let first = room.hold(answer(LARGE), SMALL_ANSWER_BYTES).unwrap();
+        let second = room.hold(answer(LARGE), SMALL_ANSWER_BYTES).unwrap();
+        assert_eq!(room.hold(answer(LARGE), SMALL_ANSWER_BYTES).unwrap_err(), Full);
+        assert!(room.hold(answer(1_000), SMALL_ANSWER_BYTES).is_ok(), "a small answer is always given");
         let mut shared = answer(LARGE);
         shared.extensions_mut().insert(Uncounted);
-        assert!(room.hold(shared).is_ok());
+        assert!(room.hold(shared, SMALL_ANSWER_BYTES).is_ok());
         let mut body = first.into_body();
         let bytes = body.frame().await.unwrap().unwrap().into_data().unwrap();
         drop(body);
-        assert_eq!(room.hold(answer(LARGE)).unwrap_err(), Full, "the connection still has the bytes");
+        assert_eq!(
+            room.hold(answer(LARGE), SMALL_ANSWER_BYTES).unwrap_err(),
+            Full,
+            "the connection still has the bytes"
+        );
         drop(bytes);
-        let third = room.hold(answer(LARGE)).unwrap();
+        let third = room.hold(answer(LARGE), SMALL_ANSWER_BYTES).unwrap();
         drop((second, third));
         assert_eq!(room.answers.available_permits(), 200);
     }
@@ -175,10 +181,13 @@ mod tests {
     async fn a_stream_counts_as_one_part() {
         let room = Room::new(0, STREAM_PART_BYTES);
         let parts = || stream::iter([Ok::<_, Infallible>(Bytes::from_static(b"a"))]);
-        let first = room.hold(Response::new(Body::from_stream(parts()))).unwrap();
-        assert_eq!(room.hold(Response::new(Body::from_stream(parts()))).unwrap_err(), Full);
+        let first = room.hold(Response::new(Body::from_stream(parts())), SMALL_ANSWER_BYTES).unwrap();
+        assert_eq!(
+            room.hold(Response::new(Body::from_stream(parts())), SMALL_ANSWER_BYTES).unwrap_err(),
+            Full
+        );
         drop(first);
-        assert!(room.hold(Response::new(Body::from_stream(parts()))).is_ok());
+        assert!(room.hold(Response::new(Body::from_stream(parts())), SMALL_ANSWER_BYTES).is_ok());
     }
 
     #[tokio::test]

@@ -21,7 +21,7 @@ use super::log_limit::OnceAMinute;
 use super::places::{ConnectionPlace, Places, Use};
 use super::proxy::{self, TrustedProxies};
 use super::signals::Signal;
-use super::tls::Tls;
+use super::tls::{HTTP_2, Tls};
 use crate::settings::HttpSettings;
 use server::access::network;
 use server::metrics::{CutConnection, HttpMetrics};
@@ -104,7 +104,7 @@ impl Server {
         let open = Open::new(&self.served.metrics);
         let admission = Admission {
             served: self.served.clone(),
-            acceptor: self.tls.as_ref().map(|tls| tls.acceptor()),
+            acceptor: self.tls.as_ref().map(|tls| tls.acceptor(place.good_for)),
             addresses: Arc::clone(&self.addresses),
             is_announced: self.proxy_protocol && self.addresses.proxies.trust(peer),
         };
@@ -176,6 +176,9 @@ async fn serve(served: ServeContext, acceptor: Option<TlsAcceptor>, stream: TcpS
         () = client.progress.signals.wait(Signal::GiveWay) => return served.metrics.cut(CutConnection::GaveWay),
     };
     match accepted {
+        Ok(Ok(stream)) if stream.get_ref().1.alpn_protocol() == Some(HTTP_2) => {
+            served.http2(stream, client).await;
+        }
         Ok(Ok(stream)) => served.connection(stream, client).await,
         Ok(Err(_refused)) => served.metrics.cut(CutConnection::TlsHandshake),
         Err(_elapsed) => served.metrics.cut(CutConnection::SlowTlsHandshake),

@@ -7,7 +7,7 @@ use std::io;
 use std::net::IpAddr;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -24,8 +24,9 @@ use super::signals::Signals;
 #[derive(Debug)]
 pub struct StreamProgress {
     activity: Mutex<Activity>,
-    /// A request is being answered, so what arrives meanwhile belongs to it or to one that has to wait.
-    busy: AtomicBool,
+    /// Requests that are being answered. With HTTP/1.1 it is one, and what arrives meanwhile belongs to it or to one that has to
+    /// wait.
+    busy: AtomicUsize,
     /// The client took nothing for too long.
     stalled: AtomicBool,
     /// What the connection is told from outside.
@@ -57,7 +58,7 @@ impl Default for StreamProgress {
         let activity = Activity { head_since: None, idle_since: Instant::now(), has_asked: false };
         Self {
             activity: Mutex::new(activity),
-            busy: AtomicBool::default(),
+            busy: AtomicUsize::default(),
             stalled: AtomicBool::default(),
             signals: Signals::default(),
         }
@@ -69,7 +70,7 @@ pub struct Busy(Arc<StreamProgress>);
 
 impl StreamProgress {
     pub fn is_busy(&self) -> bool {
-        self.busy.load(Ordering::Relaxed)
+        self.busy.load(Ordering::Relaxed) > 0
     }
 
     /// What the connection waits for; `None`: a request is being answered.
@@ -98,7 +99,7 @@ impl StreamProgress {
 
     /// The headers are complete.
     pub fn request(self: &Arc<Self>) -> Busy {
-        self.busy.store(true, Ordering::Relaxed);
+        self.busy.fetch_add(1, Ordering::Relaxed);
         let mut activity = self.activity.lock();
         activity.head_since = None;
         activity.has_asked = true;
@@ -107,7 +108,7 @@ impl StreamProgress {
     }
 
     fn arrived(&self) {
-        if !self.busy.load(Ordering::Relaxed) {
+        if !self.is_busy() {
             self.activity.lock().head_since.get_or_insert_with(Instant::now);
         }
     }
@@ -116,7 +117,7 @@ impl StreamProgress {
 impl Drop for Busy {
     fn drop(&mut self) {
         self.0.activity.lock().idle_since = Instant::now();
-        self.0.busy.store(false, Ordering::Relaxed);
+        self.0.busy.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
@@ -130,7 +131,8 @@ thread_local! {
 pub struct WatchedStream<T> {
     inner: T,
     progress: Arc<StreamProgress>,
-    framing: Framing,
+    /// `None`: HTTP/2, whose frames can be read in one way only.
+    framing: Option<Framing>,
     /// The framing had a fault, and nothing is read any more.
     refused: Option<FramingError>,
     /// A client that takes nothing for so long is cut off.
@@ -156,7 +158,7 @@ impl<T> WatchedStream<T> {
         Self {
             inner,
             progress,
-            framing: Framing::default(),
+            framing: Some(Framing::default()),
             refused: None,
             write_timeout,
             waiting: None,
@@ -169,6 +171,11 @@ impl<T> WatchedStream<T> {
     /// Answers plain requests of this client.
     pub fn answering(self, direct: Option<Arc<dyn Direct>>, peer: IpAddr) -> Self {
         Self { direct: direct.map(|direct| (direct, peer)), ..self }
+    }
+
+    /// For HTTP/2: only writes are watched.
+    pub fn in_frames(self) -> Self {
+        Self { framing: None, ..self }
     }
 
     pub fn into_inner(self) -> T {
@@ -251,16 +258,17 @@ impl<T: AsyncRead + AsyncWrite + Unpin> AsyncRead for WatchedStream<T> {
         let before = buffer.filled().len();
         loop {
             ready!(self.poll_reply(cx))?;
-            let at_boundary = self.framing.is_between_requests();
+            let at_boundary = self.framing.as_ref().is_some_and(Framing::is_between_requests);
             let outcome = Pin::new(&mut self.inner).poll_read(cx, buffer);
             if buffer.filled().len() == before {
                 return outcome;
             }
-            if let Err(error) = self.framing.check(&buffer.filled()[before..]) {
+            let Some(framing) = &mut self.framing else { return outcome };
+            if let Err(error) = framing.check(&buffer.filled()[before..]) {
                 self.progress.arrived();
                 return self.refuse(error, before, buffer);
             }
-            let is_one = at_boundary && self.framing.is_between_requests();
+            let is_one = at_boundary && framing.is_between_requests();
             let sending = ANSWER.with_borrow_mut(|answer| {
                 answer.clear();
                 if !(is_one && self.answer(&buffer.filled()[before..], answer)) {

@@ -1,5 +1,5 @@
 //! TLS for those who ask: certificate, key, and who may vouch for clients, from files that are read again when they change.
-//! TLS 1.2 and 1.3; HTTP/1.1 is all that is offered inside.
+//! TLS 1.2 and 1.3; inside, HTTP/2 and HTTP/1.1 are offered.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -12,10 +12,15 @@ use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use tokio_rustls::rustls::server::{VerifierBuilderError, WebPkiClientVerifier};
 use tokio_rustls::rustls::{self, RootCertStore, ServerConfig};
 
+use super::places::Use;
 use crate::settings::TlsSettings;
 use server::access::Digest;
 use system::files;
 use system::tls::PEM_MAX_BYTES;
+
+/// The versions of HTTP, as clients name them in the handshake.
+pub const HTTP_2: &[u8] = b"h2";
+const HTTP_1: &[u8] = b"http/1.1";
 
 /// What is wrong with the files.
 #[derive(Debug, thiserror::Error)]
@@ -43,6 +48,8 @@ pub struct Tls {
 /// What the files say, and the digest of their bytes.
 struct Current {
     config: Arc<ServerConfig>,
+    /// The same without HTTP/2.
+    config_http1: Arc<ServerConfig>,
     sha256: Digest,
 }
 
@@ -63,8 +70,13 @@ impl Tls {
         Ok(is_changed)
     }
 
-    pub fn acceptor(&self) -> TlsAcceptor {
-        TlsAcceptor::from(Arc::clone(&self.current.read().config))
+    pub fn acceptor(&self, good_for: Use) -> TlsAcceptor {
+        let current = self.current.read();
+        TlsAcceptor::from(Arc::clone(match good_for {
+            Use::Anything => &current.config,
+            // Which is for one short answer.
+            Use::HealthOnly => &current.config_http1,
+        }))
     }
 }
 
@@ -98,8 +110,10 @@ fn read(settings: &TlsSettings) -> Result<Current, TlsError> {
         .map_err(|error| TlsError::Key(settings.key.clone(), error))?;
     let chain = certificates(&settings.certificate, &mut read)?;
     let mut config = builder.with_single_cert(chain, key).map_err(TlsError::Pair)?;
-    config.alpn_protocols = vec![b"http/1.1".to_vec()];
-    Ok(Current { config: Arc::new(config), sha256: Digest::of(&read.concat()) })
+    config.alpn_protocols = vec![HTTP_1.to_vec()];
+    let config_http1 = Arc::new(config.clone());
+    config.alpn_protocols = vec![HTTP_2.to_vec(), HTTP_1.to_vec()];
+    Ok(Current { config: Arc::new(config), config_http1, sha256: Digest::of(&read.concat()) })
 }
 
 /// The text of a file, whose digest is added to those of the others.

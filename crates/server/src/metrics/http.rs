@@ -97,16 +97,19 @@ pub enum CutConnection {
     GaveWay,
     /// A trusted proxy did not begin it with a header of the PROXY protocol.
     ProxyProtocol,
+    /// Its client has given up too many requests in a short time.
+    ResetFlood,
 }
 
 impl CutConnection {
-    pub const ALL: [CutConnection; 6] = [
+    pub const ALL: [CutConnection; 7] = [
         CutConnection::TlsHandshake,
         CutConnection::SlowTlsHandshake,
         CutConnection::TooManyOfAddress,
         CutConnection::SlowReader,
         CutConnection::GaveWay,
         CutConnection::ProxyProtocol,
+        CutConnection::ResetFlood,
     ];
 
     pub fn reason(self) -> &'static str {
@@ -117,6 +120,7 @@ impl CutConnection {
             CutConnection::SlowReader => "slow_reader",
             CutConnection::GaveWay => "idle",
             CutConnection::ProxyProtocol => "proxy_protocol",
+            CutConnection::ResetFlood => "reset_flood",
         }
     }
 }

@@ -1,5 +1,6 @@
 //! Connections from their first byte to their last: slow readers, slow writers, those that give way.
 
+use axum::Router;
 use axum::routing::get;
 use tokio::io::{DuplexStream, duplex};
 
