@@ -16,7 +16,10 @@ fn client_ids_of_any_kind_have_topics_of_their_own() {
     let flags = ["-c", "devstatus.toml", "--broker", &broker.url(), "--source", "mosquitto-log", "-p", "0"];
     let table = "[republish]\nhome_assistant = \"homeassistant\"\nselector = { id_prefix = \"x\" }\n";
     let service = Launch::default().file("devstatus.toml", table).arguments(&flags).start();
-    service.wait_until("it is online", || text_of(&broker, "devstatus/service").as_deref() == Some("online"));
+    service.wait_until("it is online and reads the log", || {
+        let reads = service.get("/api/v1/summary").json()["broker"] == "subscribed";
+        reads && text_of(&broker, "devstatus/service").as_deref() == Some("online")
+    });
     let ids = ["x/y", "x+", "x#", "x%2Fy", "x y", "x$SYS", "xé", "x//", "x_-x", "x\"{"];
     let clients: Vec<_> = ids.iter().map(|id| Subscriber::connect(broker.port(), id)).collect();
     service.wait_until("all are published", || retained(&broker, "devstatus/+/+").len() == ids.len());
