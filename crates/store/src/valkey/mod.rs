@@ -314,7 +314,7 @@ impl Store for ValkeyStore {
 
     fn webhook_states(&self) -> BoxFuture<'_, Result<Vec<WebhookState>, StoreError>> {
         Box::pin(async move {
-            self.grid.webhook_states().await.map_err(|error| StoreError::Write(error.to_string()))
+            self.grid.webhook_states().await.map_err(|error| StoreError::Read(error.to_string()))
         })
     }
 
