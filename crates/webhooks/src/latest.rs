@@ -57,7 +57,9 @@ pub async fn fate(
         // The later event may have ended an outage that was never sent.
         return Ok(Fate::Renewed(Box::new(newest)));
     }
+    // What is not placed in the history was read in memory, which has the later change, too.
+    let Some(sequence) = change.sequence else { return Ok(Fate::Overtaken) };
     let last = history.history(DeviceName::of(device), None, 1).await?;
-    let has_later = last.first().is_some_and(|row| row.sequence > change.sequence);
+    let has_later = last.first().is_some_and(|row| row.sequence > sequence);
     Ok(if has_later { Fate::Overtaken } else { Fate::Renewed(Box::new(newest)) })
 }

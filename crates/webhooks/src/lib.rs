@@ -1,8 +1,9 @@
 //! Signed webhooks. Each endpoint has a position in the ordered history. A worker reads on from there, sends the changes that the
 //! endpoint selects, and saves the position in the store once the endpoint has accepted them. There is no queue of messages.
+//! Where the store keeps no order, the log is the feed of changes in memory, and a new process begins with a gap.
 //!
 //! ```text
-//! store history -page-> HistoryReader [DeviceStates -> Settle -> Selector] -Outbox [Message] -queues-> Client -> endpoint
+//! ChangeLog -page-> LogReader [DeviceStates -> Settle -> Selector] -Outbox [Message] -queues-> Client -> endpoint
 //!      ^---- position, once the whole page was accepted ----'
 //! ```
 //!
@@ -13,14 +14,17 @@ mod answer;
 mod client;
 mod dead_letters;
 pub mod desk;
+mod feed_changes;
 mod latest;
 mod leases;
+mod log;
 mod message;
 pub mod metrics;
 mod orders;
 mod outbox;
 mod progress;
 mod reader;
+mod resync;
 mod service;
 pub mod settings;
 mod signature;
@@ -31,5 +35,6 @@ pub use self::answer::{Failure, RETRY_FIRST, RETRY_LONGEST};
 pub use self::client::{Client, OpenConnection};
 pub use self::dead_letters::{DEAD_LETTERS_MAX, DeadLetter, EventPlace};
 pub use self::leases::Leases;
+pub use self::log::ChangeLog;
 pub use self::message::{Envelope, Message};
 pub use self::service::{Describe, Webhooks};

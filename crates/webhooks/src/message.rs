@@ -11,7 +11,7 @@ use presence::{Device, PresenceEvent, Status};
 use ring::digest::{SHA256, digest};
 use serde::Serialize;
 use serde_json::value::RawValue;
-use server::feed::resume::{GapReason, StreamPosition};
+use server::feed::resume::StreamPosition;
 
 use crate::settings::{EventType, Format};
 
@@ -39,6 +39,31 @@ pub struct ChangeEvent<'a> {
     pub position: Option<u64>,
     /// The device as the API shows it.
     pub data: &'a RawValue,
+}
+
+/// Why an endpoint cannot receive every change. Documented: receivers may decide by it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FleetGap {
+    /// The history no longer has all of it.
+    Dropped,
+    /// Nobody noted how far the endpoint was, or which changes were new.
+    NotLogged,
+    /// The changes are in memory alone, and another process has delivered before.
+    Restarted,
+    /// More changes came meanwhile than memory holds.
+    Overrun,
+}
+
+impl FleetGap {
+    /// As it is in messages.
+    pub fn word(self) -> &'static str {
+        match self {
+            FleetGap::Dropped => "dropped",
+            FleetGap::NotLogged => "not_logged",
+            FleetGap::Restarted => "restarted",
+            FleetGap::Overrun => "overrun",
+        }
+    }
 }
 
 /// What is sent.
@@ -133,15 +158,9 @@ impl Message {
         Self { id, event_type, body, order }
     }
 
-    /// That the history does not tell of everything after that position.
-    pub fn of_gap(envelope: Envelope<'_>, after: HistoryPosition, reason: GapReason, at_millis: i64) -> Self {
-        let reason = match reason {
-            GapReason::UnknownId => "unknown_id",
-            GapReason::NotLogged => "not_logged",
-            GapReason::Dropped => "dropped",
-            GapReason::TooMany => "too_many",
-            GapReason::Store => "store",
-        };
+    /// That not everything after that position is known.
+    pub fn of_gap(envelope: Envelope<'_>, after: HistoryPosition, gap: FleetGap, at_millis: i64) -> Self {
+        let reason = gap.word();
         let id = id(format!("fleet.gap\0{}\0{reason}", StreamPosition::in_history(after)).as_bytes());
         Self::of_service(envelope, id, "fleet.gap", at_millis, GapData { reason })
     }
@@ -272,12 +291,12 @@ mod tests {
         let after = HistoryPosition { order: 1, number: 2 };
         let envelope = Envelope { format: Format::Standard, source: "urn:devstatus:org" };
         let of_gap = |reason, at_millis| Message::of_gap(envelope, after, reason, at_millis);
-        let gap = of_gap(GapReason::Dropped, 0);
+        let gap = of_gap(FleetGap::Dropped, 0);
         assert_eq!(
             gap.body,
             r#"{"type":"fleet.gap","timestamp":"1970-01-01T00:00:00.000Z","data":{"reason":"dropped"}}"#
         );
-        assert_eq!(gap.id, of_gap(GapReason::Dropped, 9).id);
-        assert_ne!(gap.id, of_gap(GapReason::NotLogged, 0).id);
+        assert_eq!(gap.id, of_gap(FleetGap::Dropped, 9).id);
+        assert_ne!(gap.id, of_gap(FleetGap::NotLogged, 0).id);
     }
 }

@@ -4,7 +4,7 @@ use presence::UnixSeconds;
 
 use crate::desk::{EndpointState, Order, Outcome, PendingOrder};
 use crate::message::Message;
-use crate::reader::HistoryReader;
+use crate::reader::LogReader;
 use crate::states::DeviceStates;
 use crate::worker::Worker;
 use system::clock;
@@ -86,7 +86,7 @@ impl<'a> Worker<'a> {
     }
 
     /// Reads the history again from that time on.
-    pub async fn reread(&mut self, reader: &mut HistoryReader<'a>, since: UnixSeconds) {
+    pub async fn reread(&mut self, reader: &mut LogReader<'a>, since: UnixSeconds) {
         self.outbox.clear();
         reader.go_back_to(since.0).await;
         self.desk.set_state(EndpointState::Delivering);

@@ -1,14 +1,20 @@
-//! Finds the changes that an endpoint receives: reads the history, turns its events into changes of devices, and holds
+//! Finds the changes that an endpoint receives: reads the log, turns its entries into changes of devices, and holds
 //! disconnects back until they have settled.
 
 use std::time::Duration;
 
-use presence::history::{EventPage, HistoryPosition, StoredEvent};
+use presence::UnixSeconds;
+use presence::history::HistoryPosition;
 use presence::settle::{IfConnected, Settle, StatusChange};
 use presence::{Device, DeviceName, Status};
-use server::feed::resume::{GapReason, HistoryTail};
+use server::freshness::RoundNumber;
+use server::registry::{Arrival, Provenance, Snapshot};
+use store::{ChangeCursor, StoreError, StoredDevice};
 use system::clock;
 
+use crate::feed_changes::FeedChanges;
+use crate::log::LogEntry;
+use crate::message::FleetGap;
 use crate::progress::EndpointProgress;
 use crate::service::Webhooks;
 use crate::settings::{BATCH_MAX, EndpointSettings};
@@ -22,12 +28,15 @@ const PAGE_EVENTS: usize = BATCH_MAX;
 /// some are decided.
 const UNDECIDED_MAX: usize = 200_000;
 
-/// A place in the history, and what was read before it and is not decided.
-pub struct HistoryReader<'a> {
+/// A place in the log, and what was read before it and is not decided.
+pub struct LogReader<'a> {
     all: &'a Webhooks,
     endpoint: &'a EndpointSettings,
-    tail: HistoryTail,
+    position: HistoryPosition,
     states: DeviceStates,
+    feed: FeedChanges,
+    /// What has changed in the store after this comes before the log; `None`: nothing does.
+    resync: Option<ChangeCursor>,
     settle: Settle<Change, HistoryPosition>,
     undecided_max: usize,
     /// The endpoint had received everything up to this position's number when the process began. The history before it is read
@@ -38,7 +47,7 @@ pub struct HistoryReader<'a> {
     /// The next page may be incomplete: the reader was asked for what the history still has, not for everything.
     takes_what_there_is: bool,
     /// Changes are missing for this reason; the next step returns it.
-    gap: Option<GapReason>,
+    gap: Option<FleetGap>,
 }
 
 /// The changes that a step has found.
@@ -48,14 +57,16 @@ pub struct ChangePage {
     pub has_more: bool,
 }
 
-impl<'a> HistoryReader<'a> {
+impl<'a> LogReader<'a> {
     pub fn new(all: &'a Webhooks, endpoint: &'a EndpointSettings, from: HistoryPosition) -> Self {
         let settling = all.endpoints.borrow().iter().filter(|endpoint| !endpoint.settle.is_zero()).count();
         Self {
             all,
             endpoint,
-            tail: HistoryTail::after(from),
+            position: from,
             states: DeviceStates::default(),
+            feed: FeedChanges::default(),
+            resync: None,
             settle: Settle::new(endpoint.settle),
             undecided_max: UNDECIDED_MAX / settling.max(1),
             sent_up_to: None,
@@ -80,7 +91,7 @@ impl<'a> HistoryReader<'a> {
 
     /// Where the endpoint continues once it has accepted everything up to now.
     pub fn position(&self) -> HistoryPosition {
-        self.tail.position()
+        self.position
     }
 
     /// The same as the store has it.
@@ -99,19 +110,34 @@ impl<'a> HistoryReader<'a> {
 
     /// Continues there, and forgets the disconnects that are undecided.
     pub fn go_to(&mut self, position: HistoryPosition) {
-        *self = Self::new(self.all, self.endpoint, position);
+        let resync = self.resync.take();
+        *self = Self { resync, ..Self::new(self.all, self.endpoint, position) };
+    }
+
+    /// First finds the newest state of each device that has changed in the store after the cursor.
+    pub fn resync_from(&mut self, cursor: ChangeCursor) {
+        self.resync = Some(cursor);
+    }
+
+    /// Where the store's changes are still read; `None`: only the log is.
+    pub fn resync(&self) -> Option<&ChangeCursor> {
+        self.resync.as_ref()
+    }
+
+    /// The number up to which every change of the log is decided.
+    pub fn decided(&self) -> u64 {
+        self.settle.oldest_mark().unwrap_or(&self.position).number
     }
 
     /// Continues with the first event that the history has from that time on, in seconds since 1970.
     pub async fn go_back_to(&mut self, since: u32) {
-        let order = newest(self.all).await.order;
-        let (mut from, mut to) = (0, self.position().number);
+        let order = self.all.newest().await.order;
+        let (mut from, mut to) = (0, self.position.number);
         // About the order of time, as several instances have several clocks.
         while from < to {
             let number = from + (to - from) / 2;
-            let page = page_after(self.all, HistoryPosition { order, number }, 1).await;
-            let next = page.and_then(|page| page.events.into_iter().next());
-            if next.is_some_and(|entry| entry.row.received_at.0 < since) {
+            let page = self.all.page_after(HistoryPosition { order, number }, 1).await;
+            if page.entries.first().is_some_and(|entry| entry.received_at().0 < since) {
                 from = number + 1;
             } else {
                 to = number;
@@ -127,14 +153,14 @@ impl<'a> HistoryReader<'a> {
     }
 
     /// Notes that something is missing before this place.
-    pub fn note_gap(&mut self, reason: GapReason) {
-        self.gap = Some(reason);
+    pub fn note_gap(&mut self, gap: FleetGap) {
+        self.gap = Some(gap);
     }
 
     /// The changes of the next page that are due, and what has become due since.
-    pub async fn next(&mut self) -> Result<ChangePage, GapReason> {
-        if let Some(reason) = self.gap.take() {
-            return Err(reason);
+    pub async fn next(&mut self) -> Result<ChangePage, FleetGap> {
+        if let Some(gap) = self.gap.take() {
+            return Err(gap);
         }
         // Before the page is read: a connect that was received earlier is in it, or is known to the registry.
         let now_ms = clock::now_millis();
@@ -142,54 +168,100 @@ impl<'a> HistoryReader<'a> {
             let changes = self.due_by_clock(now_ms, IfConnected::Drop);
             return Ok(ChangePage { has_more: !changes.is_empty(), changes });
         }
-        let before = self.position();
-        let mut page = page_after(self.all, before, PAGE_EVENTS).await;
-        if let Some(page) = page.as_mut().filter(|_| std::mem::take(&mut self.takes_what_there_is)) {
-            page.incomplete = false;
+        if let Some(cursor) = self.resync.take() {
+            return Ok(self.read_store(cursor).await);
         }
-        let events = self.tail.take_page(page)?;
-        let has_more = events.len() >= PAGE_EVENTS;
+        let before = self.position;
+        let page = self.all.page_after(before, PAGE_EVENTS).await;
+        if let Some(gap) = page.gap.filter(|_| !std::mem::take(&mut self.takes_what_there_is)) {
+            return Err(gap);
+        }
+        self.position = page.reached;
+        let has_more = page.entries.len() >= PAGE_EVENTS;
         let mut changes = Vec::new();
-        for entry in &events {
+        for entry in &page.entries {
             self.read(entry, before, &mut changes).await;
         }
-        if self.sent_up_to.is_some_and(|number| self.position().number >= number) {
+        if self.sent_up_to.is_some_and(|number| self.position.number >= number) {
             self.sent_up_to = None;
+        }
+        if self.feed.has_unknown && self.all.feed.is_populated() {
+            self.feed.has_unknown = false;
+            self.gap = Some(FleetGap::NotLogged);
         }
         if !has_more {
             changes.extend(self.due_by_clock(now_ms, IfConnected::Wait));
         }
-        Ok(ChangePage { changes, has_more })
+        Ok(ChangePage { changes, has_more: has_more || self.gap.is_some() })
     }
 
-    /// Applies the next event, and adds the changes that are due because of it.
-    async fn read(&mut self, entry: &StoredEvent, before: HistoryPosition, due: &mut Vec<Change>) {
-        let at_ms = i64::from(entry.row.received_at.0) * 1_000;
-        let was_sent = self.sent_up_to.is_some_and(|number| entry.position.number <= number);
-        let mut found = Vec::new();
-        while let Some(change) = self.settle.take_due(at_ms) {
-            found.push(change);
-        }
-        let change = loop {
-            match self.states.change(entry, &*self.all.store, &self.all.registry).await {
-                Ok(change) => break change,
+    /// Reads which devices have changed in the store after the cursor.
+    async fn read_store(&mut self, cursor: ChangeCursor) -> ChangePage {
+        let mut due = Vec::new();
+        let found = loop {
+            match self.all.store.changes(cursor.clone(), PAGE_EVENTS).await {
+                Ok(found) => break found,
+                Err(StoreError::Gap(why)) => {
+                    // The endpoint has received fleet.gap, and what follows is in memory.
+                    tracing::warn!(endpoint = %self.endpoint.name, why, "the store cannot say what a webhook has missed");
+                    return ChangePage { changes: due, has_more: true };
+                }
                 Err(error) => self.all.wait_for_store(&error).await,
             }
         };
-        if let Some(change) = change {
-            let device = DeviceName::of(change.device.device());
-            let is_off = change.device.status == Status::Disconnected;
-            if is_off && !self.endpoint.selects(&change.device) {
-                self.settle.forget(&device);
-            } else {
-                let of = StatusChange { status: change.device.status, previous: change.previous, at_ms };
-                found.extend(self.settle.offer(device, of, change, before));
+        let before = self.position;
+        for StoredDevice { name, state, received_at } in found.devices {
+            let arrival = Arrival { provenance: Provenance::Peer, at: received_at, round: RoundNumber::NONE };
+            let Some(device) = Snapshot::of_state(name, &state, arrival) else { continue };
+            self.feed.note(&device);
+            let mut found = Vec::new();
+            self.offer(Change::unplaced(device, None), received_at, before, &mut found);
+            due.extend(found.into_iter().filter(|change| self.endpoint.admits(&change.device)));
+        }
+        self.resync = Some(found.cursor).filter(|reached| *reached != cursor);
+        ChangePage { changes: due, has_more: true }
+    }
+
+    /// Applies the next entry, and adds the changes that are due because of it.
+    async fn read(&mut self, entry: &LogEntry, before: HistoryPosition, due: &mut Vec<Change>) {
+        let at = entry.received_at();
+        let was_sent = self.sent_up_to.is_some_and(|number| entry.number() <= number);
+        let mut found = Vec::new();
+        while let Some(change) = self.settle.take_due(i64::from(at.0) * 1_000) {
+            found.push(change);
+        }
+        let change = match entry {
+            LogEntry::Change(change) if change.is_removal => {
+                self.settle.forget(&DeviceName::of(change.snapshot.device()));
+                self.feed.change(change)
             }
+            LogEntry::Change(change) => self.feed.change(change),
+            LogEntry::Event(event) => loop {
+                match self.states.change(event, &*self.all.store, &self.all.registry).await {
+                    Ok(change) => break change,
+                    Err(error) => self.all.wait_for_store(&error).await,
+                }
+            },
+        };
+        if let Some(change) = change {
+            self.offer(change, at, before, &mut found);
         }
         let was_sent =
             |change: &Change| was_sent && (self.has_same_settle || change.device.status == Status::Connected);
         let wanted = |change: &Change| !was_sent(change) && self.endpoint.admits(&change.device);
         due.extend(found.into_iter().filter(wanted));
+    }
+
+    /// Adds what is due because of a change.
+    fn offer(&mut self, change: Change, at: UnixSeconds, before: HistoryPosition, due: &mut Vec<Change>) {
+        let device = DeviceName::of(change.device.device());
+        if change.device.status == Status::Disconnected && !self.endpoint.selects(&change.device) {
+            self.settle.forget(&device);
+            return;
+        }
+        let (status, previous) = (change.device.status, change.previous);
+        let of = StatusChange { status, previous, at_ms: i64::from(at.0) * 1_000 };
+        due.extend(self.settle.offer(device, of, change, before));
     }
 
     /// Disconnects that have lasted long enough by now, as far as the device is still disconnected.
@@ -199,20 +271,5 @@ impl<'a> HistoryReader<'a> {
         let mut due = self.settle.take_still_disconnected(now_ms, if_connected, status_of);
         due.retain(|change| self.endpoint.admits(&change.device));
         due
-    }
-}
-
-/// Where the history ends.
-pub async fn newest(all: &Webhooks) -> HistoryPosition {
-    let page = page_after(all, HistoryPosition::BEGINNING, 0).await;
-    page.map_or(HistoryPosition::BEGINNING, |page| page.newest)
-}
-
-async fn page_after(all: &Webhooks, after: HistoryPosition, limit: usize) -> Option<EventPage> {
-    loop {
-        match all.store.events(after, limit).await {
-            Ok(page) => return page,
-            Err(error) => all.wait_for_store(&error).await,
-        }
     }
 }

@@ -6,31 +6,36 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::join_all;
-use presence::Status;
+use presence::history::HistoryRow;
+use presence::{DeviceName, Status};
 use serde_json::value::RawValue;
 use tokio::sync::watch;
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
 use crate::client::Client;
-use crate::dead_letters::DeadLetters;
+use crate::dead_letters::{DeadLetters, EventPlace};
 use crate::desk::{EndpointState, EndpointView, Orders, WebhookDesk};
 use crate::leases::Leases;
+use crate::log::ChangeLog;
 use crate::message::{ChangeEvent, Envelope, Message};
 use crate::metrics::WebhookMetrics;
 use crate::progress::EndpointProgress;
+use crate::resync::StoredCursor;
 use crate::settings::EndpointSettings;
-use crate::states::Change;
+use crate::states::{Change, key};
 use crate::worker::Worker;
 use server::feed::Feed;
 use server::registry::{DeviceRegistry, Snapshot};
-use store::{Store, StoreError, WebhookState};
+use store::{REPEATS_WITHIN, Store, StoreError, WebhookState};
 
 /// A store that fails is asked again after this.
 const STORE_RETRY: Duration = Duration::from_secs(1);
 
-/// The prefix of the name under which the store has an endpoint's dead letters; no endpoint has a slash in its name.
+/// The prefixes of the names under which the store has an endpoint's dead letters and its cursor; no endpoint has a slash in its
+/// name.
 const DEAD_LETTERS: &str = "dead/";
+const CURSOR: &str = "cursor/";
 
 /// Shows a device as the API does, with the status before.
 pub type Describe = Arc<dyn Fn(&Snapshot, Option<Status>) -> Box<RawValue> + Send + Sync>;
@@ -40,6 +45,8 @@ pub struct Webhooks {
     /// They may be replaced at any time.
     pub endpoints: watch::Receiver<Vec<EndpointSettings>>,
     pub store: Arc<dyn Store>,
+    /// Where changes are read.
+    pub log: ChangeLog,
     /// Whether the store outlives the process. If not, a start does not know what an endpoint has missed.
     pub store_outlives: bool,
     /// Whether other instances deliver from the same store.
@@ -59,6 +66,7 @@ pub struct Webhooks {
 pub struct StoredEndpoint {
     pub progress: Option<EndpointProgress>,
     pub dead_letters: DeadLetters,
+    pub cursor: Option<StoredCursor>,
 }
 
 impl Webhooks {
@@ -79,6 +87,7 @@ impl Webhooks {
 
     /// Delivers without an end.
     async fn deliver(&self, endpoints: &[EndpointSettings]) {
+        let _hold = (self.log == ChangeLog::Feed && !endpoints.is_empty()).then(|| self.feed.hold());
         let views = endpoints.iter().map(|endpoint| (endpoint.name.clone(), view(endpoint)));
         let orders = self.desk.open(views);
         if !self.is_shared {
@@ -125,7 +134,7 @@ impl Webhooks {
         match Client::new(endpoint.clone()) {
             Ok(client) => {
                 let stored = self.load(endpoint).await;
-                Worker::new(self, endpoint, client, orders, stored.dead_letters).run(stored.progress).await
+                Worker::new(self, endpoint, client, orders, stored).run().await
             }
             Err(error) => {
                 tracing::error!(endpoint = %endpoint.name, %error, "a webhook cannot be delivered");
@@ -139,12 +148,12 @@ impl Webhooks {
     async fn load(&self, endpoint: &EndpointSettings) -> StoredEndpoint {
         let mut stored = StoredEndpoint::default();
         for WebhookState { name, state } in self.states().await {
-            match name.strip_prefix(DEAD_LETTERS) {
-                Some(of) if of == endpoint.name => {
-                    stored.dead_letters = DeadLetters::parse(&state).unwrap_or_default();
-                }
-                None if *name == *endpoint.name => stored.progress = EndpointProgress::parse(&state),
-                Some(_) | None => {}
+            if name.strip_prefix(DEAD_LETTERS).is_some_and(|of| of == endpoint.name) {
+                stored.dead_letters = DeadLetters::parse(&state).unwrap_or_default();
+            } else if name.strip_prefix(CURSOR).is_some_and(|of| of == endpoint.name) {
+                stored.cursor = StoredCursor::parse(&state);
+            } else if *name == *endpoint.name {
+                stored.progress = EndpointProgress::parse(&state);
             }
         }
         stored
@@ -164,7 +173,8 @@ impl Webhooks {
     async fn drop_others(&self, endpoints: &[EndpointSettings]) {
         let names: BTreeSet<&str> = endpoints.iter().map(|endpoint| &*endpoint.name).collect();
         for WebhookState { name, .. } in self.states().await {
-            let of = name.strip_prefix(DEAD_LETTERS).unwrap_or(&name);
+            let of =
+                [DEAD_LETTERS, CURSOR].iter().find_map(|prefix| name.strip_prefix(prefix)).unwrap_or(&name);
             // A name with a slash is no endpoint's.
             if !names.contains(of) && !of.contains('/') {
                 tracing::info!(endpoint = %of, "a webhook is no longer in the settings: its position is dropped");
@@ -179,6 +189,29 @@ impl Webhooks {
 
     pub(crate) async fn save_dead_letters(&self, endpoint: &str, letters: &DeadLetters) {
         self.set_state(endpoint, &format!("{DEAD_LETTERS}{endpoint}"), Some(letters.text())).await;
+    }
+
+    pub(crate) async fn save_cursor(&self, endpoint: &str, cursor: &StoredCursor) {
+        self.set_state(endpoint, &format!("{CURSOR}{endpoint}"), Some(cursor.text())).await;
+    }
+
+    /// Where the event of a change is in the history of its device; `None`: not among the newest there.
+    pub(crate) async fn place_of(&self, change: &Change) -> Option<EventPlace> {
+        let name = DeviceName::of(change.device.device());
+        let sequence = match change.sequence {
+            Some(sequence) => sequence,
+            None => {
+                let rows = loop {
+                    match self.store.history(name.clone(), None, REPEATS_WITHIN).await {
+                        Ok(rows) => break rows,
+                        Err(error) => self.wait_for_store(&error).await,
+                    }
+                };
+                let is_it = |row: &&HistoryRow| key(&row.event) == key(&change.device.event);
+                rows.iter().find(is_it)?.sequence
+            }
+        };
+        Some(EventPlace { device_type: name.device_type.to_string(), id: name.id.to_string(), sequence })
     }
 
     /// Writes or drops a state; does not return if another instance has taken over.

@@ -23,8 +23,8 @@ pub struct Change {
     pub device: Snapshot,
     /// The status before; `None`: not in the history.
     pub previous: Option<Status>,
-    /// Of its event, in the history of the device.
-    pub sequence: u64,
+    /// Of its event, in the history of the device; `None`: not known.
+    pub sequence: Option<u64>,
     /// The same in the history of all devices; `None`: not known.
     pub position: Option<u64>,
     /// The id of its message.
@@ -93,7 +93,7 @@ impl DeviceStates {
         let arrival =
             Arrival { provenance: Provenance::Live, at: entry.row.received_at, round: RoundNumber::NONE };
         let device = Snapshot::of_state(name, state, arrival);
-        let (previous, sequence) = (before.map(|(status, _)| status), entry.row.sequence);
+        let (previous, sequence) = (before.map(|(status, _)| status), Some(entry.row.sequence));
         let position = Some(entry.position.number).filter(|_| entry.position != HistoryPosition::BEGINNING);
         let is_new = |device: &Snapshot| before != Some((device.status, key(&device.event)));
         let id =

@@ -5,22 +5,22 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use presence::UnixSeconds;
-use tokio::sync::watch;
 use tokio::time::{sleep, timeout};
 
 use crate::answer::{Failure, RETRY_FIRST, RETRY_LONGEST};
 use crate::client::Client;
-use crate::dead_letters::{DeadLetter, DeadLetters, EventPlace};
+use crate::dead_letters::{DeadLetter, DeadLetters};
 use crate::desk::{EndpointDesk, EndpointState, Orders, PendingOrder};
-use crate::message::Message;
+use crate::log::ChangeLog;
+use crate::message::{FleetGap, Message};
 use crate::metrics::EndpointMetrics;
 use crate::orders::NextStep;
 use crate::outbox::{Item, Outbox, Round, RoundResult};
 use crate::progress::{Disabled, EndpointProgress};
-use crate::reader::{ChangePage, HistoryReader, newest};
-use crate::service::Webhooks;
-use crate::settings::EndpointSettings;
-use server::feed::resume::GapReason;
+use crate::reader::{ChangePage, LogReader};
+use crate::resync::CursorTracker;
+use crate::service::{StoredEndpoint, Webhooks};
+use crate::settings::{EndpointSettings, Mode};
 use system::backoff::Backoff;
 use system::clock;
 
@@ -43,6 +43,10 @@ pub struct Worker<'a> {
     pub orders: &'a mut Orders,
     pub desk: Arc<EndpointDesk>,
     pub dead_letters: DeadLetters,
+    /// `None`: what the endpoint has missed is found in the log alone.
+    cursor: Option<CursorTracker>,
+    /// As the store had it at the beginning.
+    progress: Option<EndpointProgress>,
     metrics: EndpointMetrics,
     backoff: Backoff,
     failing_since_ms: Option<i64>,
@@ -63,8 +67,10 @@ impl<'a> Worker<'a> {
         endpoint: &'a EndpointSettings,
         client: Client,
         orders: &'a mut Orders,
-        dead_letters: DeadLetters,
+        stored: StoredEndpoint,
     ) -> Self {
+        let has_cursor = all.log == ChangeLog::Feed && endpoint.mode == Mode::Latest;
+        let (dead_letters, progress) = (stored.dead_letters, stored.progress);
         let (metrics, desk) = (all.metrics.of(&endpoint.name), Arc::clone(&orders.desk));
         Self {
             all,
@@ -73,6 +79,8 @@ impl<'a> Worker<'a> {
             orders,
             desk,
             dead_letters,
+            progress,
+            cursor: has_cursor.then(|| CursorTracker::new(stored.cursor)),
             metrics,
             backoff: Backoff::between(RETRY_FIRST, RETRY_LONGEST),
             failing_since_ms: None,
@@ -81,8 +89,9 @@ impl<'a> Worker<'a> {
         }
     }
 
-    pub async fn run(mut self, mut progress: Option<EndpointProgress>) {
+    pub async fn run(mut self) {
         self.show_dead_letters();
+        let mut progress = self.progress.take();
         let mut since = None;
         loop {
             if let Some(state) = &progress
@@ -105,17 +114,17 @@ impl<'a> Worker<'a> {
     }
 
     /// Delivers until the endpoint is disabled; returns its progress then.
-    async fn follow(&mut self, reader: &mut HistoryReader<'a>) -> EndpointProgress {
+    async fn follow(&mut self, reader: &mut LogReader<'a>) -> EndpointProgress {
         self.desk.set_state(EndpointState::Delivering);
-        let mut grown = self.all.feed.history_grown();
+        let mut growth = self.all.growth();
         loop {
             let stopped = match self.step(reader).await {
                 Ok(true) => continue,
                 Ok(false) => {
-                    // The feed lives as long as this; without a notification the history is read all the same.
+                    // Without a notification the log is read all the same.
                     let wait = reader.due_in().map_or(POLL_INTERVAL, |due| due.min(POLL_INTERVAL));
                     let pending = tokio::select! {
-                        _ = timeout(wait, changed(&mut grown)) => continue,
+                        _ = timeout(wait, growth.wait()) => continue,
                         pending = self.orders.next() => pending,
                     };
                     match self.carry_out(pending).await {
@@ -137,28 +146,33 @@ impl<'a> Worker<'a> {
         }
     }
 
-    /// Begins where the endpoint was, or, if it is new, at the end of the history.
-    async fn begin(&mut self, progress: Option<EndpointProgress>) -> HistoryReader<'a> {
-        if let Some(reader) =
-            progress.and_then(|progress| HistoryReader::resume(self.all, self.endpoint, &progress))
-        {
+    /// Begins where the endpoint was, or, if it is new, at the end of the log.
+    async fn begin(&mut self, progress: Option<EndpointProgress>) -> LogReader<'a> {
+        let resumed = progress.and_then(|progress| LogReader::resume(self.all, self.endpoint, &progress));
+        if let Some(mut reader) = resumed {
+            // The positions of another process lead to a gap, which begins another one.
+            let cursor = self.cursor.as_ref().and_then(CursorTracker::resync_from);
+            if let Some(cursor) = cursor.filter(|_| reader.position().order == self.all.feed.epoch()) {
+                reader.resync_from(cursor);
+            }
             return reader;
         }
-        let mut reader = HistoryReader::new(self.all, self.endpoint, newest(self.all).await);
+        let mut reader = LogReader::new(self.all, self.endpoint, self.all.newest().await);
         self.save(reader.progress()).await;
-        if !self.all.store_outlives {
-            reader.note_gap(GapReason::NotLogged);
+        // A store that keeps no order may have lost the position of an endpoint that is not new.
+        if !self.all.store_outlives || self.all.log == ChangeLog::Feed {
+            reader.note_gap(FleetGap::NotLogged);
         }
         reader
     }
 
     /// Delivers the next page; says whether there may be more.
-    async fn step(&mut self, reader: &mut HistoryReader<'a>) -> Result<bool, StopReason> {
+    async fn step(&mut self, reader: &mut LogReader<'a>) -> Result<bool, StopReason> {
         let before = reader.progress();
         let ChangePage { changes, has_more } = match reader.next().await {
             Ok(found) => found,
-            Err(reason) => {
-                self.send_gap(reader, reason).await?;
+            Err(gap) => {
+                self.send_gap(reader, gap).await?;
                 return Ok(true);
             }
         };
@@ -167,6 +181,7 @@ impl<'a> Worker<'a> {
         }
         let has_sent = !self.outbox.is_empty();
         self.deliver(&before).await?;
+        self.keep_cursor(reader).await;
         let is_due = self.saved_at.elapsed() >= IDLE_SAVE_INTERVAL;
         let progress = reader.progress();
         if self.saved.as_ref() != Some(&progress) && !reader.is_catching_up() && (has_sent || is_due) {
@@ -175,22 +190,42 @@ impl<'a> Worker<'a> {
         Ok(has_more)
     }
 
-    /// Sends one `fleet.gap`, because the history does not have every change, and continues at its end.
-    async fn send_gap(
-        &mut self,
-        reader: &mut HistoryReader<'a>,
-        reason: GapReason,
-    ) -> Result<(), StopReason> {
-        let (before, newest) = (reader.progress(), newest(self.all).await);
-        tracing::warn!(endpoint = %self.endpoint.name, ?reason, "a webhook has missed changes: it receives fleet.gap");
+    /// Sends one `fleet.gap`, because the log does not have every change, and continues at its end. If the store knows what has
+    /// changed since, an endpoint that wants the newest states receives those first.
+    async fn send_gap(&mut self, reader: &mut LogReader<'a>, gap: FleetGap) -> Result<(), StopReason> {
+        let resync = self.cursor.as_ref().and_then(CursorTracker::delivered).cloned();
+        let (before, mut next) = (reader.progress(), self.all.newest().await);
+        if resync.is_some() {
+            // What was not stored yet is in memory.
+            next.number = self.all.feed.some_way_back();
+        }
+        tracing::warn!(endpoint = %self.endpoint.name, ?gap, "a webhook has missed changes: it receives fleet.gap");
         let message =
-            Message::of_gap(self.all.envelope(self.endpoint), reader.position(), reason, clock::now_millis());
+            Message::of_gap(self.all.envelope(self.endpoint), reader.position(), gap, clock::now_millis());
         self.outbox.add(Item::new(message, None));
         self.deliver(&before).await?;
         self.metrics.gaps.inc();
-        reader.go_to(newest);
+        reader.go_to(next);
+        if let Some(cursor) = resync {
+            reader.resync_from(cursor);
+            self.keep_cursor(reader).await;
+        }
         self.save(reader.progress()).await;
         Ok(())
+    }
+
+    /// Saves up to where the endpoint has what the store has.
+    async fn keep_cursor(&mut self, reader: &LogReader<'a>) {
+        let Some(tracker) = &mut self.cursor else { return };
+        let is_new = if reader.resync().is_some() || tracker.resync_from().is_some() {
+            tracker.note_resync(reader.resync().cloned());
+            true
+        } else {
+            tracker.advance(self.all, reader.decided()).await
+        };
+        if let Some(stored) = tracker.stored().filter(|_| is_new) {
+            self.all.save_cursor(&self.endpoint.name, &stored).await;
+        }
     }
 
     /// Sends the messages in the outbox until the endpoint has accepted each, or it is given up.
@@ -267,11 +302,10 @@ impl<'a> Worker<'a> {
         for Item { message, change, .. } in dead {
             tracing::error!(endpoint = %self.endpoint.name, id = %message.id, why, "a message of a webhook is given up");
             self.metrics.dead_letters.inc();
-            let event = change.map(|change| EventPlace {
-                device_type: change.device.device_type.to_string(),
-                id: change.device.id.to_string(),
-                sequence: change.sequence,
-            });
+            let event = match change {
+                Some(change) => self.all.place_of(&change).await,
+                None => None,
+            };
             let (id, event_type) = (message.id, message.event_type.to_owned());
             let (at_ms, why) = (clock::now_millis(), why.clone());
             self.dead_letters.add(DeadLetter { id, event_type, event, at_ms, why });
@@ -299,11 +333,5 @@ impl<'a> Worker<'a> {
         self.desk.view.lock().position = Some(state.after().to_owned());
         self.saved = Some(state);
         self.saved_at = Instant::now();
-    }
-}
-
-async fn changed(grown: &mut watch::Receiver<()>) {
-    if grown.changed().await.is_err() {
-        std::future::pending().await
     }
 }

@@ -21,9 +21,10 @@ use republish::settings::RepublishSettings;
 use server::health::StoreHealth;
 use server::metrics::Metrics;
 use server::persistence::writer::Writer;
+use store::settings::Location;
 use webhooks::metrics::WebhookMetrics;
 use webhooks::settings::EndpointSettings;
-use webhooks::{Leases, Webhooks};
+use webhooks::{ChangeLog, Leases, Webhooks};
 
 /// What of the settings may change while the service runs.
 #[derive(Clone, Debug, Default)]
@@ -155,6 +156,10 @@ impl NotifyReceivers {
         Webhooks {
             endpoints: self.endpoints.clone(),
             store: Arc::clone(&writer.store),
+            log: match &writer.settings.location {
+                Location::Valkey(_) => ChangeLog::Feed,
+                Location::Memory | Location::Sqlite(_) | Location::Postgres(_) => ChangeLog::History,
+            },
             store_outlives: writer.good == StoreHealth::Good,
             is_shared: writer.settings.location.is_shared(),
             registry: Arc::clone(&writer.map),

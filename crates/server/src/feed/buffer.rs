@@ -94,21 +94,21 @@ impl ChangeBuffer {
         position + 1 >= self.first && position < self.next()
     }
 
-    /// The changes after a position, oldest first, at most [`BATCH_MAX`] and about [`BATCH_MAX_BYTES`].
-    pub fn after(&self, position: u64) -> Result<BufferPart, Behind> {
+    /// The changes after a position, oldest first, at most so many and about [`BATCH_MAX_BYTES`].
+    pub fn after(&self, position: u64, most: usize) -> Result<BufferPart, Behind> {
         if !self.reaches(position) {
             return Err(Behind);
         }
         // Fits: the difference is less than what is here.
         let skipped = (position + 1 - self.first) as usize;
         let mut bytes = 0;
-        let within_bounds = self.changes.iter().skip(skipped).take(BATCH_MAX).take_while(|change| {
+        let within_bounds = self.changes.iter().skip(skipped).take(most).take_while(|change| {
             let fits = bytes < BATCH_MAX_BYTES;
             bytes += size(change);
             fits
         });
         let changes: Vec<_> = within_bounds.cloned().collect();
-        let is_full = changes.len() == BATCH_MAX || bytes >= BATCH_MAX_BYTES;
+        let is_full = changes.len() == most || bytes >= BATCH_MAX_BYTES;
         Ok(BufferPart { changes, is_full })
     }
 
@@ -122,6 +122,11 @@ impl ChangeBuffer {
         let examined = (up_to.saturating_sub(after) as usize).min(BATCH_MAX);
         let found = self.changes.iter().skip(skipped).take(examined);
         (found.filter(|change| !change.in_history).cloned().collect(), after + examined as u64)
+    }
+
+    /// The memory that the changes take, about.
+    pub fn bytes(&self) -> usize {
+        self.bytes
     }
 
     /// The oldest position that is reached.

@@ -12,6 +12,7 @@
 
 mod buffer;
 mod failed_logins;
+mod log;
 mod reader;
 pub mod resume;
 pub mod settings;
@@ -31,6 +32,7 @@ use tokio_util::sync::CancellationToken;
 pub use self::buffer::Behind;
 use self::buffer::ChangeBuffer;
 pub use self::failed_logins::{FAILED_LOGINS_MAX, FailedLogins};
+pub use self::log::{FeedHold, FeedPage};
 pub use self::reader::{ChangeBatch, ChangeReader, SHOWN_AT_ONCE};
 use self::reader::{ReaderKind, Subscription};
 use self::resume::WatermarkTracker;
@@ -77,6 +79,8 @@ pub struct Change {
     pub is_removal: bool,
     /// Whether the history contains it.
     pub in_history: bool,
+    /// The devices had been found by then.
+    pub is_populated: bool,
     /// A position up to which the history contains no change that was published later; `None` while that is not known, or
     /// while the population is read for the first time.
     pub watermark: Option<HistoryPosition>,
@@ -183,7 +187,7 @@ impl Feed {
 
     fn add(&self, snapshot: Snapshot, previous: Option<Status>, in_history: bool, is_removal: bool) {
         // Before the lock of the buffer is taken, for which readers wait.
-        let watermark = self.watermark_of_next();
+        let (watermark, is_populated) = (self.watermark_of_next(), self.is_populated());
         let followed = self.followers.load(Ordering::SeqCst) > 0;
         let most = self.settings.stream_lag_max as usize;
         let most = if followed { most } else { most.min(UNFOLLOWED_MAX) };
@@ -195,6 +199,7 @@ impl Feed {
             previous,
             is_removal,
             in_history,
+            is_populated,
             watermark,
             address: OnceLock::new(),
             cause: OnceLock::new(),

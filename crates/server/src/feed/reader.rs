@@ -8,7 +8,7 @@ use bytes::Bytes;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-use super::buffer::{Behind, BufferPart};
+use super::buffer::{BATCH_MAX, Behind, BufferPart};
 use super::{Change, Feed, SharedText};
 use crate::freshness::FreshnessBySource;
 
@@ -174,7 +174,7 @@ impl ChangeReader {
     }
 
     fn read(&self, from: u64) -> Result<Arc<ChangeBatch>, Behind> {
-        let BufferPart { changes, is_full } = self.feed.buffer.read().after(from)?;
+        let BufferPart { changes, is_full } = self.feed.buffer.read().after(from, BATCH_MAX)?;
         let to = changes.last().map_or(from, |change| change.sequence);
         let parts = changes.len().div_ceil(SHOWN_AT_ONCE);
         let shown = std::iter::repeat_with(SharedText::default).take(parts).collect();

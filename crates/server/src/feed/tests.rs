@@ -337,3 +337,23 @@ async fn readers_are_woken_by_a_change_and_ended_with_the_service() {
     waking.await.unwrap();
     assert!([&cut, &over].iter().all(|cut| cut.is_cancelled()));
 }
+
+#[test]
+fn a_page_says_what_is_gone_and_a_position_some_way_back_stays_for_a_while() {
+    let fixture = Fixture::new(10, 100);
+    let hold = fixture.feed.hold();
+    assert_eq!(fixture.feed.some_way_back(), 0);
+    (1..=40).for_each(|at| fixture.change(at, true));
+    assert_eq!(fixture.feed.some_way_back(), 0);
+    let page = fixture.feed.page_after(10, 5);
+    let found: Vec<u64> = page.changes.iter().map(|change| change.sequence).collect();
+    assert_eq!((found, page.reached, page.head), (vec![11, 12, 13, 14, 15], 15, 40));
+    assert!(!page.is_incomplete && !fixture.feed.page_after(40, 5).is_incomplete);
+    (41..=400).for_each(|at| fixture.change(at, true));
+    let page = fixture.feed.page_after(10, 5);
+    assert!(page.is_incomplete && page.changes[0].sequence == 301, "{page:?}");
+    assert!(fixture.feed.page_after(401, 5).is_incomplete, "a position of a later time");
+    assert_eq!(fixture.feed.some_way_back(), 350);
+    drop(hold);
+    assert_eq!(fixture.feed.followers.load(Ordering::SeqCst), 0);
+}

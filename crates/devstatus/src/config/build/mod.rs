@@ -30,7 +30,7 @@ use super::{
 use crate::client::settings::{
     ClientCertificate, ClientSettings, Question, Selection, ServiceSettings, WebhookQuestion,
 };
-use ::store::settings::{Location, StoreSettings};
+use ::store::settings::StoreSettings;
 use formats::catalog::IOT_PLATFORM;
 use formats::profile::Profile;
 use http_api::settings::{HttpSettings, TlsSettings};
@@ -202,19 +202,13 @@ impl BuildContext {
         Ok(Settings { source, further, http, store, log, webhooks, republish, rules, dry_run })
     }
 
-    /// Refuses webhooks where nobody keeps their positions, or nobody knows all devices.
+    /// Refuses webhooks where nobody knows all devices.
     fn refuse_webhooks_with(&self, store: &StoreSettings) -> Result<(), ConfigError> {
         let Some(one) = &self.webhooks.origin else { return Ok(()) };
         let contradicts = |setting: &'static str, why| {
             let (one, other) = (one.clone(), self.origin(setting));
             Err(ConfigError::Contradiction { one, other, why })
         };
-        if matches!(store.location, Location::Valkey(_)) {
-            return contradicts(
-                "store",
-                "webhooks need a store that keeps all events in order: sqlite:, postgres:// or memory:",
-            );
-        }
         if store.map_limit.is_some() {
             return contradicts("map-limit", "webhooks need all devices in memory");
         }

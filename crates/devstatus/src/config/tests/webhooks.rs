@@ -164,13 +164,8 @@ fn a_secret_file_holds_one_or_two_secrets_and_is_never_shown() {
 }
 
 #[test]
-fn webhooks_need_a_store_that_keeps_their_positions_and_all_devices() {
+fn webhooks_need_all_devices_in_memory() {
     let files = files(&table(""));
-    let line = refusal(&files, &START.replace("memory:", "valkey://h"), &[]);
-    assert_eq!(
-        line,
-        "{dir}/devstatus.toml line 1, webhook contradicts --store: webhooks need a store that keeps all events in order: sqlite:, postgres:// or memory:"
-    );
     let line =
         refusal(&files, &format!("{} --map-limit 100000", START.replace("memory:", "sqlite:{dir}/s")), &[]);
     assert_eq!(

@@ -5,6 +5,7 @@ pub mod receiver;
 mod selected;
 mod shared;
 mod steered;
+mod valkey;
 mod wire;
 
 use std::path::Path;

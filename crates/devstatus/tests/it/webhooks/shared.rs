@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use testkit::keys::{Key, Keys, text};
 use testkit::mosquitto::Mosquitto;
 use testkit::postgres::PostgresServer;
-use testkit::service::{Service, Signal};
+use testkit::service::{Launch, Service, Signal};
 use testkit::status::Device;
 use testkit::{PATIENCE, poll};
 
@@ -14,32 +14,41 @@ use super::faults::once;
 use super::receiver::{Delivery, Receiver, Reply, verify};
 use super::{OTHER_PUMP, PRIVATE, PUMP, VALVE, launch_on, summaries};
 
-struct Site {
-    broker: Mosquitto,
-    database: PostgresServer,
+pub struct Site {
+    pub broker: Mosquitto,
+    store: String,
     keys: Keys,
     admin: Key,
-    receiver: Receiver,
+    pub receiver: Receiver,
 }
 
 impl Site {
-    fn start() -> Self {
+    pub fn on(store: String) -> Self {
         let keys = Keys::new();
-        let (broker, database, admin) = (Mosquitto::start(), PostgresServer::start(), keys.create("admin"));
-        Self { broker, database, keys, admin, receiver: Receiver::start(|_, _| Reply::Status(200)) }
+        let (broker, admin) = (Mosquitto::start(), keys.create("admin"));
+        Self { broker, store, keys, admin, receiver: Receiver::start(|_, _| Reply::Status(200)) }
     }
 
-    fn launch(&self, application: &str) -> Service {
-        let launch = launch_on(&self.database.url(), &self.broker, &self.receiver.url(), PRIVATE);
-        launch.application(application).arguments(&["--keys-file", text(&self.keys.path())]).start_ready()
+    pub fn launch(&self, application: &str) -> Service {
+        self.launch_with(application, PRIVATE)
     }
 
-    fn ask(&self, service: &Service, method: &str, path: &str) -> (u16, Value) {
+    /// The same with these lines in the webhook's table.
+    pub fn launch_with(&self, application: &str, lines: &str) -> Service {
+        self.prepare(application, lines).start_ready()
+    }
+
+    pub fn prepare(&self, application: &str, lines: &str) -> Launch {
+        let launch = launch_on(&self.store, &self.broker, &self.receiver.url(), lines);
+        launch.application(application).arguments(&["--keys-file", text(&self.keys.path())])
+    }
+
+    pub fn ask(&self, service: &Service, method: &str, path: &str) -> (u16, Value) {
         let answer = service.request_with(method, path, &[("authorization", &self.admin.bearer())]);
         (answer.status, answer.json())
     }
 
-    fn state(&self, service: &Service) -> Value {
+    pub fn state(&self, service: &Service) -> Value {
         self.ask(service, "GET", "/api/v1/webhooks").1["webhooks"][0]["state"].clone()
     }
 
@@ -59,7 +68,7 @@ impl Site {
 }
 
 /// A session of each device; what is to be delivered of it is added.
-fn session(at: u32, expected: &mut BTreeMap<&str, Vec<String>>) -> Vec<(Device<'static>, String)> {
+pub fn session(at: u32, expected: &mut BTreeMap<&str, Vec<String>>) -> Vec<(Device<'static>, String)> {
     let mut statuses = Vec::new();
     for device in [PUMP, OTHER_PUMP, VALVE] {
         statuses.extend([(device, device.connect(at)), (device, device.disconnect(at, at + 1))]);
@@ -72,7 +81,7 @@ fn session(at: u32, expected: &mut BTreeMap<&str, Vec<String>>) -> Vec<(Device<'
 }
 
 /// Everything came in its order, as far as a repetition counts once.
-fn check(taken: &[Delivery], expected: &BTreeMap<&str, Vec<String>>) {
+pub fn check(taken: &[Delivery], expected: &BTreeMap<&str, Vec<String>>) {
     for (id, expected) in expected {
         let of_device = once(taken).into_iter().filter(|one| one.json()["data"]["id"] == **id);
         assert_eq!(summaries(&of_device.collect::<Vec<_>>()), *expected);
@@ -81,7 +90,8 @@ fn check(taken: &[Delivery], expected: &BTreeMap<&str, Vec<String>>) {
 
 #[test]
 fn one_instance_delivers_and_another_goes_on_when_it_is_killed() {
-    let site = Site::start();
+    let database = PostgresServer::start();
+    let site = Site::on(database.url());
     let [first, second] = site.in_order(site.launch("one"), site.launch("two"));
     let mut expected = BTreeMap::new();
     site.broker.retain(&session(1, &mut expected));

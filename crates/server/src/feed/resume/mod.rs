@@ -28,7 +28,6 @@
 mod commits;
 mod past;
 mod position;
-mod tail;
 #[cfg(test)]
 mod tests;
 mod watermark;
@@ -43,7 +42,6 @@ pub use self::past::{
     CurrentStates, EARLIER_EVENTS, EARLIER_READS_MAX, LastWord, PastChange, PastDevice, PastStates,
 };
 pub use self::position::StreamPosition;
-pub use self::tail::HistoryTail;
 pub use self::watermark::HistoryWatermark;
 pub(super) use self::watermark::{UnloggedChanges, WatermarkTracker};
 use super::{Change, Feed};

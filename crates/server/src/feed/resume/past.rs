@@ -16,6 +16,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 
+use super::super::buffer::BATCH_MAX;
 use super::super::{Behind, Change, Feed};
 use crate::freshness::RoundNumber;
 use crate::registry::{Arrival, DeviceRegistry, Provenance, Snapshot};
@@ -248,7 +249,7 @@ impl Feed {
         let (mut position, mut next) = (after, HashMap::new());
         let head = self.head();
         while position < head {
-            let part = self.buffer.read().after(position)?;
+            let part = self.buffer.read().after(position, BATCH_MAX)?;
             let Some(last) = part.changes.last() else { break };
             position = last.sequence;
             for change in &part.changes {
