@@ -105,6 +105,7 @@ bench: ## every measurement at full size; see tools/bench/README.md
 	$(BENCH) auth
 	$(BENCH) list --devices 1000000 --rounds 3
 	$(BENCH) memory --rounds 3
+	$(BENCH) page --devices 1000000 --rounds 1
 	$(BENCH) parents
 	$(BENCH) instances --rounds 3
 	$(BENCH) instances --store postgres --rounds 3
@@ -130,6 +131,7 @@ bench-smoke: ## every measurement, tiny; no figure is judged
 	$(SMOKE) auth --seconds 1 --connections 8
 	$(SMOKE) list --requests 50
 	$(SMOKE) memory
+	$(SMOKE) page --changes 100 --seconds 3 --loads 2
 	$(SMOKE) parents --children 500 --flips 2
 	$(SMOKE) instances
 	$(SMOKE) instances --store postgres

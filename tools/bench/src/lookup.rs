@@ -43,7 +43,7 @@ pub struct Load {
 }
 
 /// A certificate that both servers show, and its key, in files.
-struct Certificate {
+pub struct Certificate {
     certificate: String,
     key: String,
     _directory: TempDir,
@@ -134,8 +134,8 @@ fn check(service: &Service, devices: u32) -> Outcome<Answer> {
 }
 
 /// A running nginx that gives one answer to everything.
-struct Nginx {
-    url: String,
+pub struct Nginx {
+    pub url: String,
     process: Process,
     _directory: TempDir,
 }
@@ -151,7 +151,7 @@ impl Nginx {
         Self::start_padded(workers, like, certificate, missing)
     }
 
-    fn start_padded(
+    pub fn start_padded(
         workers: usize,
         like: &Answer,
         certificate: Option<&Certificate>,

@@ -17,6 +17,7 @@ mod memory;
 mod messages;
 mod model;
 mod organization;
+mod page;
 mod parents;
 mod peers;
 mod platform_population;
@@ -84,6 +85,8 @@ enum Command {
     Memory,
     /// What instances, broker and store have to do for up to 100 million devices, simulated; --check: against real ones.
     Model(model::Options),
+    /// Milliseconds until the web page's first view is drawn, against a static page from nginx; lookups beside a tab, against a stream.
+    Page(page::Load),
     /// Milliseconds from the message of a parent of 10,000 devices to their changes; lookups meanwhile, against the same without.
     Parents(parents::Load),
     /// Seconds from process start to the first correct answer from the store, against redis-server loading an RDB.
@@ -113,6 +116,7 @@ fn main() -> ExitCode {
         Command::Population(options) => population::run(&size, &options),
         Command::PlatformPopulation(given) => platform_population::run(&size, &given),
         Command::Model(options) => model::run(&size, &options),
+        Command::Page(load) => page::run(&size, &load),
         Command::Parents(load) => parents::run(&size, &load),
         Command::Restart => restart::run(&size),
         Command::Spread(load) => spread::run(&size, &load),

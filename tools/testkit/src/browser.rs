@@ -125,6 +125,17 @@ impl Browser {
         }
     }
 
+    /// The processes that show pages and run their workers.
+    pub fn renderers(&mut self) -> Vec<u32> {
+        // Only the browser itself knows them, not a page of it.
+        let session = std::mem::take(&mut self.session);
+        let info = self.call("SystemInfo.getProcessInfo", json!({}));
+        self.session = session;
+        let processes = info["processInfo"].as_array().cloned().unwrap_or_default();
+        let renderers = processes.iter().filter(|process| process["type"] == "renderer");
+        renderers.filter_map(|process| process["id"].as_u64()?.try_into().ok()).collect()
+    }
+
     /// What the page has complained of since this was last asked.
     pub fn complaints(&mut self) -> Vec<String> {
         std::mem::take(&mut self.complaints)
