@@ -11,6 +11,11 @@ use flate2::write::GzEncoder;
 
 /// What the page refers to in place of the hash.
 const PLACEHOLDER: &str = "HASH";
+/// What the page has in place of links to its modules. A browser that is told of all asks for them at once, and not for each only
+/// when it has read another that imports it.
+const MODULES: &str = "MODULES\n";
+/// Scripts that are no modules of the page itself.
+const OTHER_SCRIPTS: [&str; 2] = ["theme.js", "stream-worker.js"];
 const INDEX: &str = "index.html";
 
 struct File {
@@ -26,9 +31,10 @@ fn main() {
     println!("cargo::rerun-if-changed={}", root.display());
     let mut files = read(&root);
     let hash = hash_of(&files);
+    let modules = preloads(&files);
     for file in files.iter_mut().filter(|file| file.name == INDEX) {
         let text = String::from_utf8(std::mem::take(&mut file.content)).expect("the page is UTF-8");
-        file.content = text.replace(PLACEHOLDER, &hash).into_bytes();
+        file.content = text.replace(MODULES, &modules).replace(PLACEHOLDER, &hash).into_bytes();
     }
     let out = PathBuf::from(env::var_os("OUT_DIR").expect("cargo sets OUT_DIR"));
     let mut table = format!("pub const HASH: &str = {hash:?};\n\nstatic FILES: &[File] = &[\n");
@@ -67,6 +73,15 @@ fn read(root: &Path) -> Vec<File> {
         .collect();
     files.sort_by(|a, b| a.name.cmp(&b.name));
     files
+}
+
+/// A link to each module of the page.
+fn preloads(files: &[File]) -> String {
+    let names = files.iter().map(|file| file.name.as_str());
+    let modules = names.filter(|name| name.ends_with(".js") && !OTHER_SCRIPTS.contains(name));
+    modules
+        .map(|name| format!("<link rel=\"modulepreload\" href=\"/assets/{PLACEHOLDER}/{name}\">\n"))
+        .collect()
 }
 
 /// FNV-1a over names and contents: the same in every build, and different after any change.
