@@ -37,6 +37,10 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
+/// The allocator of the service, for what is measured in this process.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// What goes wrong in a measurement ends it; nobody handles the kinds apart.
 type Outcome<T> = Result<T, Box<dyn Error>>;
 
