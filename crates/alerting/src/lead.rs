@@ -17,14 +17,18 @@ use crate::desk::{Order, SilenceList};
 use crate::evaluator::{Evaluator, now};
 use crate::kept::{self, ANNOUNCED, Kept, SILENCES};
 use crate::outbox::{Outbox, Positions};
-use crate::sender::{Sender, SenderState};
+use crate::sender::{Sender, SenderState, StandingGroup};
 use crate::service::{AlertService, STORE_RETRY};
 use crate::silences::{KeptSilence, SILENCES_MAX};
+use crate::standing;
 use store::StoreError;
-use webhooks::settings::EndpointSettings;
+use webhooks::settings::{EndpointSettings, Format};
 
 /// How often deadlines are looked at: an alert fires within twice that time after its deadline.
 const TICK: Duration = Duration::from_secs(1);
+
+/// How often Alertmanager is told what fires: it takes an alert for resolved that it does not hear of for four times as long.
+const STANDING_INTERVAL: Duration = Duration::from_secs(60);
 
 /// The evaluation of this instance.
 pub struct Lead<'a> {
@@ -38,6 +42,7 @@ pub struct Lead<'a> {
     /// As the store has it.
     saved: watch::Sender<Arc<Outbox>>,
     positions: Arc<Mutex<Positions>>,
+    standing: watch::Sender<Arc<[StandingGroup]>>,
     senders: Senders,
     /// Something was announced since what is being saved.
     is_dirty: bool,
@@ -60,9 +65,12 @@ impl<'a> Lead<'a> {
         all.metrics.evaluating.set(1);
         let mut ticks = interval(TICK);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut standing = interval(STANDING_INTERVAL);
+        standing.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             tokio::select! {
                 _ = ticks.tick() => lead.tick().await,
+                _ = standing.tick() => lead.repeat_standing(),
                 () = lead.evaluator.wait() => lead.evaluator.observe_changes().await,
                 Some(saved) = OptionFuture::from(lead.saving.as_mut()) => lead.note_saved(saved),
                 Ok(()) = rules.changed() => {
@@ -95,6 +103,7 @@ impl<'a> Lead<'a> {
             saved: watch::Sender::new(Arc::new(outbox.clone())),
             outbox,
             positions: Arc::new(Mutex::new(positions)),
+            standing: watch::Sender::new(Arc::from([])),
             senders: Senders::default(),
             is_dirty: false,
             saving: None,
@@ -142,6 +151,7 @@ impl<'a> Lead<'a> {
             senders.states.push((endpoint.name.as_str().into(), Arc::clone(&state)));
             let sender = Sender {
                 outbox: self.saved.subscribe(),
+                standing: self.standing.subscribe(),
                 positions: Arc::clone(&self.positions),
                 holder: Arc::clone(&self.all.holder),
                 source: Arc::clone(&self.all.source),
@@ -177,6 +187,15 @@ impl<'a> Lead<'a> {
         }
         self.all.metrics.show(self.evaluator.engine.totals());
         self.save();
+    }
+
+    /// Has Alertmanager told what fires.
+    fn repeat_standing(&mut self) {
+        let is_wanted = |endpoint: &EndpointSettings| endpoint.format == Format::Alertmanager;
+        if self.all.endpoints.borrow().iter().any(is_wanted) {
+            let groups = standing::groups(&self.evaluator.engine.announced(), &self.rules, now().wall);
+            self.standing.send_replace(groups.into());
+        }
     }
 
     fn observe_outputs(&mut self) {

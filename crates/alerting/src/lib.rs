@@ -20,5 +20,6 @@ mod outbox;
 mod sender;
 mod service;
 mod silences;
+mod standing;
 
 pub use self::service::{AlertService, LeaseHolder};

@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 use parking_lot::Mutex;
+use serde_json::value::RawValue;
 use tokio::sync::watch;
 use tokio::time::sleep;
 
@@ -15,7 +16,7 @@ use crate::service::{LeaseHolder, STORE_RETRY};
 use system::backoff::Backoff;
 use system::clock;
 use webhooks::desk::{Attempt, WebhookDesk};
-use webhooks::settings::EndpointSettings;
+use webhooks::settings::{EndpointSettings, Format};
 use webhooks::{Client, Envelope, Failure, Message, OpenConnection, RETRY_FIRST, RETRY_LONGEST};
 
 /// A notification that the endpoint rejects so often is given up, so that it does not hold up the others.
@@ -26,12 +27,22 @@ pub struct Sender {
     pub endpoint: EndpointSettings,
     /// What may be sent, because the store has it.
     pub outbox: watch::Receiver<Arc<Outbox>>,
+    /// What fires now, which Alertmanager forgets unless it is told again.
+    pub standing: watch::Receiver<Arc<[StandingGroup]>>,
     pub positions: Arc<Mutex<Positions>>,
     pub holder: Arc<LeaseHolder>,
     pub source: Arc<str>,
     pub desk: WebhookDesk,
     pub metrics: NotificationMetrics,
     pub state: Arc<SenderState>,
+}
+
+/// A group that fires.
+#[derive(Clone, Debug)]
+pub struct StandingGroup {
+    pub key: u64,
+    pub data: Box<RawValue>,
+    pub webhooks: Vec<Arc<str>>,
 }
 
 /// Whether an endpoint accepts notifications.
@@ -70,8 +81,12 @@ impl Sender {
         loop {
             let next = self.next();
             let Some(entry) = next else {
-                if self.outbox.changed().await.is_err() {
-                    return;
+                tokio::select! {
+                    Ok(()) = self.outbox.changed() => {}
+                    Ok(()) = self.standing.changed(), if self.endpoint.format == Format::Alertmanager => {
+                        self.repeat_standing(&client, &mut connection).await;
+                    }
+                    else => return,
                 }
                 continue;
             };
@@ -111,9 +126,12 @@ impl Sender {
         connection: &mut Option<OpenConnection>,
         entry: &Entry,
     ) -> Result<(), Failure> {
-        let envelope = Envelope { format: self.endpoint.format, source: &self.source };
+        let envelope = Envelope::of(&self.endpoint, &self.source);
         let id = (entry.key, entry.number);
-        let message = Message::of_alert(envelope, id, entry.event_type(), entry.at_ms, &entry.data);
+        // To Alertmanager a message says what is true when it is sent.
+        let is_now = self.endpoint.format == Format::Alertmanager;
+        let said_ms = if is_now { clock::now_millis() } else { entry.at_ms };
+        let message = Message::of_alert(envelope, id, entry.event_type(), said_ms, &entry.data);
         let (at_ms, began) = (clock::now_millis(), Instant::now());
         let answer = client.post(connection, &message).await;
         let attempt = Attempt {
@@ -129,6 +147,29 @@ impl Sender {
         };
         self.desk.note(&self.endpoint.name, attempt);
         answer.map(drop)
+    }
+
+    /// Says again what fires. What is not accepted is said again a minute later.
+    async fn repeat_standing(&mut self, client: &Client, connection: &mut Option<OpenConnection>) {
+        let standing = self.standing.borrow_and_update().clone();
+        let is_mine =
+            |group: &&StandingGroup| group.webhooks.iter().any(|name| **name == *self.endpoint.name);
+        for group in standing.iter().filter(is_mine) {
+            let entry = Entry {
+                number: 0,
+                key: group.key,
+                is_firing: true,
+                at_ms: clock::now_millis(),
+                data: group.data.clone(),
+                webhooks: Vec::new(),
+            };
+            let answer = self.post(client, connection, &entry).await;
+            self.state.set(answer.is_ok());
+            if let Err(failure) = answer {
+                self.metrics.failed.inc();
+                return tracing::warn!(endpoint = %self.endpoint.name, %failure, "Alertmanager is not told what fires");
+            }
+        }
     }
 
     /// Keeps that the endpoint has everything up to that number.

@@ -9,7 +9,7 @@ use bytes::Bytes;
 use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
 use hyper::client::conn::http1::{self, SendRequest};
-use hyper::header::{CONTENT_TYPE, HOST, RETRY_AFTER, USER_AGENT};
+use hyper::header::{CONTENT_TYPE, HOST, HeaderValue, RETRY_AFTER, USER_AGENT};
 use hyper::{Request, Response};
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -149,7 +149,11 @@ impl Client {
         let timestamp = clock::now_millis().div_euclid(1_000);
         let Message { id, body, .. } = message;
         let content_type = match (self.endpoint.format, self.endpoint.batch_max) {
-            (Format::Standard, _) => "application/json",
+            (Format::Ntfy, _) => "text/plain; charset=utf-8",
+            (
+                Format::Standard | Format::Alertmanager | Format::Slack | Format::Teams | Format::PagerDuty,
+                _,
+            ) => "application/json",
             (Format::CloudEvents, 1) => "application/cloudevents+json",
             (Format::CloudEvents, _) => "application/cloudevents-batch+json",
         };
@@ -159,9 +163,13 @@ impl Client {
             .header(CONTENT_TYPE, content_type)
             .header("webhook-id", id)
             .header("webhook-timestamp", timestamp)
-            .header("webhook-signature", signatures(&self.endpoint.secrets, id, timestamp, body))
             .body(Full::new(body.clone()))
             .expect("a URL and base64 make a request");
+        if !self.endpoint.secrets.is_empty() {
+            let signatures = signatures(&self.endpoint.secrets, id, timestamp, body);
+            let signatures = HeaderValue::from_str(&signatures).expect("base64 makes a header");
+            request.headers_mut().insert("webhook-signature", signatures);
+        }
         request.headers_mut().extend(self.endpoint.headers.clone());
         request
     }

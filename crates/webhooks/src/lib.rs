@@ -15,6 +15,7 @@ mod client;
 mod dead_letters;
 pub mod desk;
 mod feed_changes;
+mod forms;
 mod latest;
 mod leases;
 mod log;

@@ -13,7 +13,8 @@ use serde::Serialize;
 use serde_json::value::RawValue;
 use server::feed::resume::StreamPosition;
 
-use crate::settings::{EventType, Format};
+use crate::forms::Said;
+use crate::settings::{EndpointSettings, EventType, Format};
 
 /// Bytes of the digest in an id, two digits each: as many as make a repetition by chance impossible.
 const ID_BYTES: usize = 16;
@@ -27,6 +28,8 @@ pub struct Envelope<'a> {
     pub format: Format,
     /// Where CloudEvents come from, as a URI.
     pub source: &'a str,
+    /// PagerDuty's name of the service that is notified.
+    pub routing_key: &'a str,
 }
 
 /// A change of a device, as it is sent.
@@ -215,7 +218,13 @@ impl Message {
     }
 }
 
-impl Envelope<'_> {
+impl<'a> Envelope<'a> {
+    /// That of an endpoint.
+    pub fn of(endpoint: &'a EndpointSettings, source: &'a str) -> Self {
+        let routing_key = endpoint.routing_key.as_ref().map_or("", |key| key.expose());
+        Self { format: endpoint.format, source, routing_key }
+    }
+
     fn body(&self, head: &EventHead<'_>, data: impl Serialize) -> Bytes {
         let EventHead { id, event_type, at_millis, subject, position } = *head;
         let time = Timestamp::from_millisecond(at_millis).unwrap_or_default();
@@ -234,6 +243,13 @@ impl Envelope<'_> {
                 partitionkey: subject,
                 data,
             }),
+            Format::Alertmanager | Format::Slack | Format::Teams | Format::Ntfy | Format::PagerDuty => {
+                serde_json::to_value(data).map(|data| {
+                    let (source, routing_key) = (self.source, self.routing_key);
+                    let said = Said { event_type, id, at_millis, source, routing_key, data: &data };
+                    said.body(self.format).unwrap_or_default()
+                })
+            }
         };
         body.expect("texts and numbers are JSON").into()
     }
@@ -269,7 +285,7 @@ mod tests {
         let of_change = |format| {
             let (id, status) = ("evt_1".to_owned(), Status::Disconnected);
             let event = ChangeEvent { id, device, status, at_millis: 1_500, position: Some(42), data: &data };
-            Message::of_change(Envelope { format, source: "urn:devstatus:org" }, event)
+            Message::of_change(Envelope { format, source: "urn:devstatus:org", routing_key: "" }, event)
         };
         let message = of_change(Format::Standard);
         assert_eq!(
@@ -289,7 +305,7 @@ mod tests {
         assert_ne!(batch.id, Message::batch(&[&event]).id);
         assert_eq!(Message::batch(&[&event]).id, "evt_1");
         let after = HistoryPosition { order: 1, number: 2 };
-        let envelope = Envelope { format: Format::Standard, source: "urn:devstatus:org" };
+        let envelope = Envelope { format: Format::Standard, source: "urn:devstatus:org", routing_key: "" };
         let of_gap = |reason, at_millis| Message::of_gap(envelope, after, reason, at_millis);
         let gap = of_gap(FleetGap::Dropped, 0);
         assert_eq!(

@@ -234,8 +234,8 @@ impl Webhooks {
     }
 
     /// The form of the messages of an endpoint.
-    pub(crate) fn envelope(&self, endpoint: &EndpointSettings) -> Envelope<'_> {
-        Envelope { format: endpoint.format, source: &self.source }
+    pub(crate) fn envelope<'a>(&'a self, endpoint: &'a EndpointSettings) -> Envelope<'a> {
+        Envelope::of(endpoint, &self.source)
     }
 
     /// The message about a change, in the form that the endpoint has chosen.

@@ -13,6 +13,7 @@ pub use hyper::header::{HeaderName, HeaderValue};
 use presence::Status;
 use presence::query::Filter;
 use server::registry::Snapshot;
+use system::secret::Secret;
 use system::tls::ClientTls;
 use url::{Host, Url};
 
@@ -38,7 +39,7 @@ pub struct EndpointSettings {
     /// The name in logs and metrics, and of its progress in the store.
     pub name: String,
     pub url: EndpointUrl,
-    /// Every message is signed with each of them: one, or two while the secret is rotated.
+    /// Every message is signed with each of them: one, or two while the secret is rotated; none for a service that checks none.
     pub secrets: Vec<SigningSecret>,
     /// Empty: all.
     pub events: Vec<EventType>,
@@ -48,6 +49,8 @@ pub struct EndpointSettings {
     /// How long a disconnect must have lasted before it is sent; a connect before that cancels it.
     pub settle: Duration,
     pub format: Format,
+    /// PagerDuty's name of the service that is notified.
+    pub routing_key: Option<Secret>,
     /// The most CloudEvents in one request; with 1, requests are in the structured mode.
     pub batch_max: usize,
     /// Headers that every request has besides its own.
@@ -83,16 +86,46 @@ pub enum Format {
     Standard,
     /// CloudEvents 1.0 in JSON.
     CloudEvents,
+    /// `POST /api/v2/alerts` of Alertmanager.
+    Alertmanager,
+    Slack,
+    /// Microsoft Teams, by a workflow.
+    Teams,
+    /// A text, as ntfy takes it.
+    Ntfy,
+    /// Events API v2 of PagerDuty.
+    PagerDuty,
 }
 
 impl Format {
-    pub const ALL: [Format; 2] = [Format::Standard, Format::CloudEvents];
+    pub const ALL: [Format; 7] = [
+        Format::Standard,
+        Format::CloudEvents,
+        Format::Alertmanager,
+        Format::Slack,
+        Format::Teams,
+        Format::Ntfy,
+        Format::PagerDuty,
+    ];
+
+    /// Whether endpoints of that format receive alerts alone, and no changes of devices.
+    pub fn is_for_alerts_alone(self) -> bool {
+        match self {
+            Format::Standard | Format::CloudEvents => false,
+            Format::Alertmanager | Format::Slack | Format::Teams | Format::Ntfy | Format::PagerDuty => true,
+        }
+    }
 
     /// As it is in settings.
     pub fn word(self) -> &'static str {
         match self {
             Format::Standard => "standard",
             Format::CloudEvents => "cloudevents",
+            Format::Alertmanager => "alertmanager",
+            Format::Slack => "slack",
+            Format::Teams => "teams",
+            Format::Ntfy => "ntfy",
+            Format::PagerDuty => "pagerduty",
         }
     }
 }
@@ -152,7 +185,9 @@ impl EndpointSettings {
     /// Whether the endpoint selects a change to this state of the device.
     pub(crate) fn admits(&self, device: &Snapshot) -> bool {
         let event_type = EventType::of(device.status);
-        (self.events.is_empty() || self.events.contains(&event_type)) && self.selects(device)
+        !self.format.is_for_alerts_alone()
+            && (self.events.is_empty() || self.events.contains(&event_type))
+            && self.selects(device)
     }
 
     /// Whether the endpoint selects the device in this state, whatever the event.

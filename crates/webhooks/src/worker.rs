@@ -202,8 +202,10 @@ impl<'a> Worker<'a> {
         tracing::warn!(endpoint = %self.endpoint.name, ?gap, "a webhook has missed changes: it receives fleet.gap");
         let message =
             Message::of_gap(self.all.envelope(self.endpoint), reader.position(), gap, clock::now_millis());
-        self.outbox.add(Item::new(message, None));
-        self.deliver(&before).await?;
+        if !self.endpoint.format.is_for_alerts_alone() {
+            self.outbox.add(Item::new(message, None));
+            self.deliver(&before).await?;
+        }
         self.metrics.gaps.inc();
         reader.go_to(next);
         if let Some(cursor) = resync {

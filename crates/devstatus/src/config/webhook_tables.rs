@@ -12,6 +12,7 @@ use super::toml::{WEBHOOKS, tables};
 use formats::Cause;
 use presence::query::{Filter, Network};
 use presence::settle::SETTLE_MAX;
+use system::secret::Secret;
 use system::sentence;
 use system::tls::{ClientCertificate, ClientTls, ConnectorSource};
 use webhooks::settings::{
@@ -60,9 +61,8 @@ fn endpoint(keys: &Keys<'_>) -> Result<EndpointSettings, ConfigError> {
     if !allow_private && url.literal_address().is_some_and(|address| !is_public(address)) {
         return Err(keys.unfit("url", "a public address, or allow_private = true beside it"));
     }
-    let secret_file =
-        keys.required("secret_file", "the path of a file", |value| Some(value.as_str()?.to_owned()))?;
-    let secrets = secrets(keys, Path::new(&secret_file))?;
+    let secret_file = keys.optional("secret_file", "the path of a file", |value| value.as_str())?;
+    let secrets = secret_file.map(|path| secrets(keys, Path::new(path))).transpose()?.unwrap_or_default();
     let known = EventType::ALL.map(EventType::word).join(" or ");
     let events = keys.optional("events", &format!("a list of {known}"), |value| {
         let word = |text: &str| EventType::ALL.into_iter().find(|known| known.word() == text);
@@ -77,6 +77,11 @@ fn endpoint(keys: &Keys<'_>) -> Result<EndpointSettings, ConfigError> {
         time(value).filter(|settle| *settle <= SETTLE_MAX)
     })?;
     let (format, batch_max) = form(keys)?;
+    // Services that people read check no signature.
+    if secret_file.is_none() && !format.is_for_alerts_alone() {
+        keys.required("secret_file", "the path of a file", |value| value.as_str())?;
+    }
+    let routing_key = routing_key(keys, format)?;
     let (headers, tls) = (headers(keys)?, client_tls(keys)?);
     let selector = match keys.selector("webhook.selector")? {
         Some(keys) => selector_of(&keys)?,
@@ -94,6 +99,7 @@ fn endpoint(keys: &Keys<'_>) -> Result<EndpointSettings, ConfigError> {
         mode,
         settle,
         format,
+        routing_key,
         batch_max,
         headers,
         tls,
@@ -103,7 +109,8 @@ fn endpoint(keys: &Keys<'_>) -> Result<EndpointSettings, ConfigError> {
 
 /// The form of messages, and how many one request has.
 fn form(keys: &Keys<'_>) -> Result<(Format, usize), ConfigError> {
-    let format = keys.optional("format", "\"standard\" or \"cloudevents\"", |value| {
+    let expected = format!("one of {}", Format::ALL.map(Format::word).join(", "));
+    let format = keys.optional("format", &expected, |value| {
         let word = value.as_str()?;
         Format::ALL.into_iter().find(|format| format.word() == word)
     })?;
@@ -113,6 +120,23 @@ fn form(keys: &Keys<'_>) -> Result<(Format, usize), ConfigError> {
         ((1..=BATCH_MAX).contains(&number) && format == Some(Format::CloudEvents)).then_some(number)
     })?;
     Ok((format.unwrap_or_default(), batch_max.unwrap_or(1)))
+}
+
+/// The routing key of PagerDuty, in a file.
+fn routing_key(keys: &Keys<'_>, format: Format) -> Result<Option<Secret>, ConfigError> {
+    let expected = "the path of a file, with format = \"pagerduty\"";
+    let is_wanted = format == Format::PagerDuty;
+    let path = keys.optional("routing_key_file", expected, |value| value.as_str().filter(|_| is_wanted))?;
+    let Some(path) = path else {
+        if is_wanted {
+            keys.required("routing_key_file", "the path of a file", |value| value.as_str())?;
+        }
+        return Ok(None);
+    };
+    let read = file::read_text(Path::new(path), SETTINGS_MAX_BYTES);
+    let text =
+        read.map_err(|source| ConfigError::ReadFile { origin: keys.origin_of("routing_key_file"), source })?;
+    Ok(Some(Secret::new(text.trim().to_owned())))
 }
 
 /// The headers of every request. A value is a text, or in a file.

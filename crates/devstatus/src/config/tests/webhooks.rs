@@ -58,7 +58,7 @@ fn a_mistake_is_refused_with_line_key_and_what_was_expected() {
     for (lines, expected) in [
         (
             "evnts = []",
-            "line 5: unknown key webhook.evnts; known are name, url, allow_private, secret_file, events, mode, settle, format, batch_max, headers, ca_file, tls_client_cert, tls_client_key, selector; did you mean events?",
+            "line 5: unknown key webhook.evnts; known are name, url, allow_private, secret_file, events, mode, settle, format, batch_max, routing_key_file, headers, ca_file, tls_client_cert, tls_client_key, selector; did you mean events?",
         ),
         (
             "events = [\"device.gone\"]",
@@ -118,7 +118,10 @@ fn a_mistake_is_refused_with_line_key_and_what_was_expected() {
 #[test]
 fn a_form_or_header_that_no_request_can_have_is_refused() {
     for (line, expected) in [
-        ("format = \"xml\"", "line 5, webhook.format: expected \"standard\" or \"cloudevents\""),
+        (
+            "format = \"xml\"",
+            "line 5, webhook.format: expected one of standard, cloudevents, alertmanager, slack, teams, ntfy, pagerduty",
+        ),
         (
             "batch_max = 10",
             "line 5, webhook.batch_max: expected a whole number from 1 to 256, with format = \"cloudevents\"",

@@ -1,6 +1,7 @@
 //! Alert rules while the service runs: what is announced, once, with one id, whatever happens to broker, service and store.
 
 mod outages;
+mod outputs;
 mod shared;
 mod steered;
 

@@ -1,0 +1,65 @@
+//! Debian's prometheus-alertmanager on a loopback port, and amtool, which asks it.
+
+use std::process::{Child, Command, Stdio};
+
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::Value;
+use tempfile::TempDir;
+
+use super::port::Port;
+use super::{PATIENCE, poll};
+
+/// Gathers nothing and notifies nobody: the tests look at what it was told.
+const CONFIGURATION: &str = "route:\n  receiver: none\n  group_by: [alertname]\nreceivers:\n- name: none\n";
+
+pub struct Alertmanager {
+    port: Port,
+    child: Child,
+    _directory: TempDir,
+}
+
+impl Alertmanager {
+    pub fn start() -> Self {
+        let (directory, port) = (tempfile::tempdir().expect("a directory can be made"), Port::take());
+        let file = directory.path().join("alertmanager.yml");
+        std::fs::write(&file, CONFIGURATION).expect("a file can be written");
+        let child = Command::new("prometheus-alertmanager")
+            .arg(format!("--config.file={}", file.display()))
+            .arg(format!("--storage.path={}", directory.path().display()))
+            .arg(format!("--web.listen-address=127.0.0.1:{}", port.number))
+            .arg("--cluster.listen-address=")
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("prometheus-alertmanager is installed: ./test --install");
+        let server = Self { port, child, _directory: directory };
+        assert!(poll(PATIENCE, || server.query()).is_some(), "prometheus-alertmanager is not ready");
+        server
+    }
+
+    pub fn url(&self) -> String {
+        format!("http://127.0.0.1:{}/api/v2/alerts", self.port.number)
+    }
+
+    /// The alerts that fire, as amtool shows them.
+    pub fn firing(&self) -> Vec<Value> {
+        self.query().expect("Alertmanager answers")
+    }
+
+    fn query(&self) -> Option<Vec<Value>> {
+        let url = format!("--alertmanager.url=http://127.0.0.1:{}", self.port.number);
+        let asked = Command::new("amtool").args(["alert", "query", "-o", "json", &url]).output();
+        let answer = asked.expect("amtool is installed: ./test --install");
+        if answer.status.success() { serde_json::from_slice(&answer.stdout).ok() } else { None }
+    }
+}
+
+impl Drop for Alertmanager {
+    fn drop(&mut self) {
+        if let Some(pid) = Pid::from_raw(self.child.id().cast_signed()) {
+            // It may have ended by itself.
+            let _ = kill_process(pid, Signal::KILL);
+        }
+        let _ = self.child.wait();
+    }
+}
