@@ -143,11 +143,15 @@ pub enum OrderError {
 }
 
 impl WebhookDesk {
-    /// Replaces the endpoints; returns the receiver of each one's orders.
+    /// Replaces the endpoints; returns the receiver of each one's orders. The attempts at endpoints that stay are kept.
     pub fn open(&self, endpoints: impl Iterator<Item = (String, EndpointView)>) -> Vec<Orders> {
         let mut desks = BTreeMap::new();
         let mut all = Vec::new();
-        for (name, view) in endpoints {
+        let before = self.0.lock().clone();
+        for (name, mut view) in endpoints {
+            if let Some(desk) = before.get(&name) {
+                view.attempts.clone_from(&desk.view.lock().attempts);
+            }
             let (sender, receiver) = mpsc::channel(ORDERS_MAX);
             let desk = Arc::new(EndpointDesk { orders: sender, view: Mutex::new(view) });
             desks.insert(name, Arc::clone(&desk));
@@ -221,8 +225,14 @@ mod tests {
     async fn the_newest_attempts_are_shown_and_an_order_beyond_those_that_may_wait_is_refused() {
         let desks = WebhookDesk::default();
         let mut orders = desks.open([("ops".to_owned(), EndpointView::default())].into_iter());
-        let mut orders = orders.remove(0);
+        let orders = orders.remove(0);
         (0..=ATTEMPTS_MAX).for_each(|number| orders.desk.note(attempt(number)));
+        // The settings have changed, and the endpoint stays.
+        let mut orders = {
+            let names = ["ops", "new"].map(|name| (name.to_owned(), EndpointView::default()));
+            desks.open(names.into_iter()).remove(0)
+        };
+        assert!(desks.view("new").unwrap().attempts.is_empty());
         let shown = desks.view("ops").unwrap().attempts;
         assert_eq!((shown.len(), &*shown[0].id), (ATTEMPTS_MAX, "evt_1"));
         let desk = Arc::clone(&orders.desk);
