@@ -6,6 +6,7 @@ use std::collections::HashMap;
 use crate::message;
 use presence::history::{HistoryPosition, StoredEvent};
 use presence::{Device, DeviceName, DeviceState, EventKind, PresenceEvent, Status};
+use server::feed::resume::is_refusal_without_effect;
 use server::freshness::RoundNumber;
 use server::registry::{Arrival, DeviceRegistry, Provenance, Snapshot};
 use store::{ReadHistory, StoreError};
@@ -81,10 +82,8 @@ impl DeviceStates {
         }
         let Some(state) = self.0.get_mut(&name) else { return Ok(None) };
         let before = state.resolve().map(|resolved| (resolved.status, key(resolved.event)));
-        // A refused login changes nothing, unless nothing else is known. What was found while the broker repeated its retained
-        // messages is in no history, so the registry is asked.
-        if entry.row.event.kind == EventKind::Refusal && before.is_none() && !refusal_decides(registry, &name)
-        {
+        let previous = before.map(|(status, _)| status);
+        if is_refusal_without_effect(entry, previous, registry) {
             return Ok(None);
         }
         if !state.apply(entry.row.event.clone()) {
@@ -93,18 +92,13 @@ impl DeviceStates {
         let arrival =
             Arrival { provenance: Provenance::Live, at: entry.row.received_at, round: RoundNumber::NONE };
         let device = Snapshot::of_state(name, state, arrival);
-        let (previous, sequence) = (before.map(|(status, _)| status), Some(entry.row.sequence));
+        let sequence = Some(entry.row.sequence);
         let position = Some(entry.position.number).filter(|_| entry.position != HistoryPosition::BEGINNING);
         let is_new = |device: &Snapshot| before != Some((device.status, key(&device.event)));
         let id =
             || message::id_of(Device { device_type: &entry.device_type, id: &entry.id }, &entry.row.event);
         Ok(device.filter(is_new).map(|device| Change { device, previous, sequence, position, id: id() }))
     }
-}
-
-fn refusal_decides(registry: &DeviceRegistry, name: &DeviceName) -> bool {
-    let decides = registry.read(name.device(), |record| record.resolve().event.kind == EventKind::Refusal);
-    decides.unwrap_or(false)
 }
 
 /// What tells an event of a device from the others that can decide.

@@ -40,6 +40,7 @@ use tokio::sync::watch;
 pub use self::commits::CommitWatermark;
 pub use self::past::{
     CurrentStates, EARLIER_EVENTS, EARLIER_READS_MAX, LastWord, PastChange, PastDevice, PastStates,
+    is_refusal_without_effect,
 };
 pub use self::position::StreamPosition;
 pub use self::watermark::HistoryWatermark;

@@ -135,7 +135,7 @@ impl PastStates {
         let is_outlived = is_outlived(&entry, now);
         let past = self.devices.entry(name.clone()).or_default();
         let previous = past.status();
-        if entry.row.event.kind == EventKind::Refusal && previous.is_none() && !refusal_decides(&name, now) {
+        if is_refusal_without_effect(&entry, previous, now) {
             return Vec::new();
         }
         if !past.state.apply(entry.row.event) {
@@ -226,13 +226,19 @@ fn is_outlived(entry: &StoredEvent, now: &impl CurrentStates) -> bool {
     now.look_at(device, |state| state.is_unaffected_by(&entry.row.event)).unwrap_or(false)
 }
 
-/// A refused login changes nothing, unless nothing else is known. The history alone cannot tell before the first event that is
-/// shown, but today's state can.
-fn refusal_decides(name: &DeviceName, now: &impl CurrentStates) -> bool {
+/// Whether an event is a refused login that changes nothing, as something else is known of the device. `previous` is the status
+/// by the history; what was found while the broker repeated its retained messages is in none, so today's state is asked.
+pub fn is_refusal_without_effect(
+    entry: &StoredEvent,
+    previous: Option<Status>,
+    now: &impl CurrentStates,
+) -> bool {
     let decides = |state: &DeviceState| {
         state.resolve().is_some_and(|resolved| resolved.event.kind == EventKind::Refusal)
     };
-    now.look_at(name.device(), decides).unwrap_or(false)
+    entry.row.event.kind == EventKind::Refusal
+        && previous.is_none()
+        && !now.look_at(name_of(entry).device(), decides).unwrap_or(false)
 }
 
 /// The first change of a device after a place in the feed.
