@@ -246,6 +246,9 @@ fn anonymous_requests_can_be_allowed_and_a_wrong_key_is_still_refused() {
     let (broker, keys) = (broker(), Keys::new());
     let key = keys.create("events");
     let service = keys.launch(&broker.url()).arguments(&["--allow-anonymous"]).start();
+    let refused = service.get("/api/v1/webhooks");
+    assert_eq!((refused.status, &refused.json()["type"]), (403, &"urn:devstatus:problem:key-needed".into()));
+    assert!(refused.text().contains("API key with the scope admin"), "{}", refused.text());
     service.wait_until_ready();
     assert_eq!(status(&service, "/pump/1", None), 200);
     assert_eq!(status(&service, "/pump/1", Some(&key.basic())), 403);

@@ -58,6 +58,7 @@ problems! {
     BadBody: BAD_REQUEST, "bad-body", "The body cannot be taken";
     Unauthorized: UNAUTHORIZED, "unauthorized", "The request needs an API key";
     Forbidden: FORBIDDEN, "forbidden", "The API key is not good for this";
+    KeyNeeded: FORBIDDEN, "key-needed", "Nobody may do this without an API key";
     BadHost: BAD_REQUEST, "bad-host", "The request does not name one host";
     OtherHost: MISDIRECTED_REQUEST, "other-host", "The request names another host";
     CrossOrigin: FORBIDDEN, "cross-origin", "A page of another origin may change nothing";

@@ -17,6 +17,10 @@ pub enum RequestRefusal {
     Forbidden {
         scope: &'static str,
     },
+    /// Without a key, this is open to nobody.
+    KeyNeeded {
+        scope: &'static str,
+    },
     /// The `Host` is missing, given twice, malformed, or contradicts the request target.
     BadHost,
     /// The host is none that is answered without a key.
@@ -47,6 +51,7 @@ impl RequestRefusal {
         match self {
             RequestRefusal::Unauthorized => ProblemKind::Unauthorized,
             RequestRefusal::Forbidden { .. } => ProblemKind::Forbidden,
+            RequestRefusal::KeyNeeded { .. } => ProblemKind::KeyNeeded,
             RequestRefusal::BadHost => ProblemKind::BadHost,
             RequestRefusal::OtherHost => ProblemKind::OtherHost,
             RequestRefusal::CrossOrigin => ProblemKind::CrossOrigin,
@@ -68,6 +73,9 @@ impl RequestRefusal {
                 "Send a key that is in force, as Basic user and password or as Bearer id.secret.".into()
             }
             RequestRefusal::Forbidden { scope } => format!("The key needs the scope {scope}.").into(),
+            RequestRefusal::KeyNeeded { scope } => {
+                format!("It needs an API key with the scope {scope}, which devstatus keys create makes.").into()
+            }
             RequestRefusal::BadHost => {
                 "An HTTP/1.1 request has one Host, a name or address and perhaps a port, and a request target that \
                  names a host names the same."
@@ -113,6 +121,7 @@ impl RequestRefusal {
                 headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
             }
             RequestRefusal::Forbidden { .. }
+            | RequestRefusal::KeyNeeded { .. }
             | RequestRefusal::BadHost
             | RequestRefusal::OtherHost
             | RequestRefusal::CrossOrigin

@@ -132,7 +132,11 @@ impl Guard {
         let grant = self.identify(peer, request)?;
         if !grant.allows(scope) {
             self.metrics.refused(RefusedRequest::Scope);
-            return Err(RequestRefusal::Forbidden { scope: scope.word() });
+            let scope = scope.word();
+            return Err(match grant {
+                Grant::Key(_) => RequestRefusal::Forbidden { scope },
+                Grant::Anonymous(_) => RequestRefusal::KeyNeeded { scope },
+            });
         }
         Ok(grant)
     }
