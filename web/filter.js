@@ -1,22 +1,22 @@
 // What a list or a feed lets through, decided as the API decides it.
 
 /** The parameters that the list and the stream share. */
-const SHARED = ["source", "id_prefix", "status", "close_code", "cause", "address"];
+const SHARED = ["source", "id", "id_prefix", "status", "close_code", "cause", "address"];
 
 /**
  * @param {URLSearchParams} query
  * @returns {import("./types").Filter}
  */
 export function filterOf(query) {
-  const value = (/** @type {string} */ name) => query.get(name) ?? "";
   return {
     type: query.getAll("type"),
     source: query.getAll("source"),
-    id_prefix: value("id_prefix"),
-    status: value("status"),
-    close_code: value("close_code"),
+    id: query.getAll("id"),
+    id_prefix: query.getAll("id_prefix"),
+    status: query.getAll("status"),
+    close_code: query.getAll("close_code"),
     cause: query.getAll("cause"),
-    address: value("address"),
+    address: query.getAll("address"),
   };
 }
 
@@ -35,13 +35,17 @@ export function streamQuery(query) {
  * @param {import("./types").Device} device
  */
 export function matches(filter, device) {
-  if (filter.type.length > 0 && !filter.type.includes(device.type)) return false;
-  if (filter.source.length > 0 && !filter.source.includes(device.source ?? "")) return false;
-  if (filter.id_prefix && !device.id.startsWith(filter.id_prefix)) return false;
-  if (filter.status && device.status !== filter.status) return false;
-  if (filter.close_code && String(device.close_code) !== filter.close_code) return false;
-  if (filter.cause.length > 0 && !filter.cause.includes(device.cause_class ?? "")) return false;
-  return !filter.address || isWithin(device.address, filter.address);
+  const admits = (/** @type {string[]} */ wanted, /** @type {(one: string) => boolean} */ is) => wanted.length === 0 || wanted.some(is);
+  return (
+    admits(filter.type, (type) => device.type === type) &&
+    admits(filter.source, (source) => device.source === source) &&
+    admits(filter.id, (id) => device.id === id) &&
+    admits(filter.id_prefix, (prefix) => device.id.startsWith(prefix)) &&
+    admits(filter.status, (status) => device.status === status) &&
+    admits(filter.close_code, (code) => String(device.close_code) === code) &&
+    admits(filter.cause, (cause) => device.cause_class === cause) &&
+    admits(filter.address, (block) => isWithin(device.address, block))
+  );
 }
 
 /**

@@ -44,6 +44,7 @@ export function filters({ query, times, change }) {
     {},
     ["", ...CAUSES].map((key) => h("option", { value: key, selected: value("cause") === key }, key === "" ? "any" : key.replaceAll("_", " "))),
   );
+  const id = h("input", { value: value("id"), placeholder: "any", autocomplete: "off", spellcheck: "false", maxlength: 256 });
   const where = h("input", { value: value("address"), placeholder: "192.0.2.0/24", spellcheck: "false", size: 18, maxlength: 64 });
   const source = h("input", { list: "sources", value: value("source"), placeholder: "any", autocomplete: "off", spellcheck: "false", maxlength: 129 });
   const since = h("input", { type: "datetime-local", value: wallTime(value("since")), step: 1 });
@@ -54,6 +55,7 @@ export function filters({ query, times, change }) {
     for (const chosen of types) next.append("type", chosen);
     const entries = [
       ["source", source.value.trim()],
+      ["id", id.value],
       ["id_prefix", prefix.value],
       ["status", status.value],
       ["close_code", code.value.trim()],
@@ -62,7 +64,12 @@ export function filters({ query, times, change }) {
       ["since", times ? instant(since.value) : ""],
       ["until", times ? instant(until.value) : ""],
     ];
-    for (const [field = "", text = ""] of entries) if (text) next.set(field, text);
+    for (const [field = "", text = ""] of entries) {
+      const given = query.getAll(field);
+      // An address may give a filter several times; a field shows the first and keeps the others until it is changed.
+      if (given.length > 1 && text === given[0]) for (const each of given) next.append(field, each);
+      else if (text) next.set(field, text);
+    }
     return next;
   };
   const tell = (typing = false) => change(read(), typing);
@@ -101,14 +108,14 @@ export function filters({ query, times, change }) {
     clearTimeout(timer);
     timer = setTimeout(() => tell(true), TYPING_MS);
   };
-  for (const field of [prefix, code, where, source]) field.addEventListener("input", typing);
+  for (const field of [prefix, id, code, where, source]) field.addEventListener("input", typing);
   for (const field of [status, cause, since, until]) field.addEventListener("change", () => tell());
   type.addEventListener("change", add);
   for (const field of [type, source]) field.addEventListener("focus", () => void suggest(suggestions, sources), { once: true });
 
   const clear = () => {
     types = [];
-    for (const field of [prefix, type, code, where, source, since, until]) field.value = "";
+    for (const field of [prefix, type, id, code, where, source, since, until]) field.value = "";
     status.value = "";
     cause.value = "";
     showChips();
@@ -121,7 +128,7 @@ export function filters({ query, times, change }) {
     tell();
   };
   const label = (/** @type {string} */ text, /** @type {import("./dom.js").Child[]} */ ...field) => h("label", {}, h("span", {}, text), ...field);
-  const hidden = ["address", "source", "since", "until"].some((field) => value(field));
+  const hidden = ["id", "address", "source", "since", "until"].some((field) => value(field));
   return h(
     "form",
     { class: "filters", role: "search", on: { submit } },
@@ -133,10 +140,11 @@ export function filters({ query, times, change }) {
     h(
       "details",
       { class: "more", open: hidden },
-      h("summary", {}, times ? "Address, source, period" : "Address, source"),
+      h("summary", {}, times ? "Id, address, source, period" : "Id, address, source"),
       h(
         "div",
         { class: "more-body" },
+        label("Id is exactly", id),
         label("From address or block", where),
         label("Source", source),
         times && label(`Changed since (${currentZone()})`, since),

@@ -125,11 +125,12 @@ export interface Population {
 export interface Filter {
   type: string[];
   source: string[];
-  id_prefix: string;
-  status: string;
-  close_code: string;
+  id: string[];
+  id_prefix: string[];
+  status: string[];
+  close_code: string[];
   cause: string[];
-  address: string;
+  address: string[];
 }
 
 /** What a tab wants to be told of the stream. */

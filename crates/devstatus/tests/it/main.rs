@@ -36,6 +36,7 @@ mod nothing_replayed;
 mod openapi;
 mod page;
 mod page_charts;
+mod page_filters;
 mod page_http2;
 mod page_keyboard;
 mod page_load;
