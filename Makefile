@@ -125,6 +125,7 @@ SMOKE := $(DEBUG)/bench --devices 2000 --rounds 1 --devstatus $(DEBUG)/devstatus
 bench-smoke: ## every measurement, tiny; no figure is judged
 	cargo build --locked --quiet --workspace --bins
 	$(SMOKE) events --clients 20 --changes 100 --peer-changes 100 --seconds 3
+	$(SMOKE) alerts
 	$(SMOKE) decode
 	$(SMOKE) ingest
 	$(SMOKE) lookup --seconds 1 --connections 8

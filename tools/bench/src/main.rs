@@ -1,6 +1,7 @@
 //! Measures devstatus against peers in the same run: `target/release/bench COMMAND`. Here is the command
 //! line; each command has a file of its own and prints one ratio. No command judges its figures, people do.
 
+mod alerts;
 mod all;
 mod auth;
 mod broker;
@@ -71,6 +72,8 @@ struct Size {
 enum Command {
     /// Several of these in turns, and with --compare the same of another commit: what a change costs or gains.
     All(all::Options),
+    /// Microseconds of a core a second that ten alert rules take of a fleet of which half is offline, and bytes for each alert.
+    Alerts,
     /// Requests a second with a key on every request, against the same without keys.
     Auth(lookup::Load),
     /// Messages a second that the decoder takes of other sources, against those of the platform.
@@ -109,6 +112,7 @@ fn main() -> ExitCode {
     let Arguments { command, size } = Arguments::parse();
     let outcome = match command {
         Command::All(options) => all::run(&size, &options),
+        Command::Alerts => alerts::run(&size),
         Command::Auth(load) => auth::run(&size, &load),
         Command::Decode => decode::run(&size),
         Command::Events(load) => events::run(&size, &load),
