@@ -106,7 +106,8 @@ fn answers_that_nobody_reads_take_a_bounded_part_of_the_memory() {
         assert_eq!(found[number], service.get(&format!("/api/v1/devices/pump/{number}")).json());
     }
     let grown = service.resident_bytes().saturating_sub(before);
-    assert!(grown < 400 << 20, "grew by {grown} bytes");
+    // Twice what answers may take: those that are refused have been made, and the allocator keeps their pages for a while.
+    assert!(grown < 512 << 20, "grew by {grown} bytes");
     drop(idle);
     service.wait_until("the connections have ended", || {
         service.get("/metrics").text().contains("devstatus_http_connections 2\n")
