@@ -206,9 +206,14 @@ pub enum Order {
     EndSilence(String, oneshot::Sender<bool>),
 }
 
-/// The rules are not evaluated here, or too many orders wait.
+/// Why nobody can be asked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct NotHere;
+pub enum Unavailable {
+    /// There are no rules, or they cannot be evaluated with these settings.
+    Off,
+    /// Another instance evaluates the rules, none does yet, or too many orders wait.
+    NotHere,
+}
 
 impl AlertDesk {
     pub fn evaluation(&self) -> Evaluation {
@@ -221,15 +226,24 @@ impl AlertDesk {
     }
 
     /// Asks the evaluation.
-    pub async fn ask<T>(&self, order: impl FnOnce(oneshot::Sender<T>) -> Order) -> Result<T, NotHere> {
-        let orders = self.0.lock().orders.clone().ok_or(NotHere)?;
+    pub async fn ask<T>(&self, order: impl FnOnce(oneshot::Sender<T>) -> Order) -> Result<T, Unavailable> {
+        let (orders, evaluation) = {
+            let state = self.0.lock();
+            (state.orders.clone(), state.evaluation)
+        };
+        let Some(orders) = orders else {
+            return Err(match evaluation {
+                Evaluation::Off => Unavailable::Off,
+                Evaluation::Here | Evaluation::Starting | Evaluation::Elsewhere => Unavailable::NotHere,
+            });
+        };
         let (answer, answered) = oneshot::channel();
-        orders.try_send(order(answer)).map_err(|_full| NotHere)?;
-        answered.await.map_err(|_ended| NotHere)
+        orders.try_send(order(answer)).map_err(|_full| Unavailable::NotHere)?;
+        answered.await.map_err(|_ended| Unavailable::NotHere)
     }
 
     /// The alerts that are asked for: where another instance evaluates, those that it has announced.
-    pub async fn list(&self, query: AlertQuery) -> Result<AlertList, NotHere> {
+    pub async fn list(&self, query: AlertQuery) -> Result<AlertList, Unavailable> {
         match self.evaluation() {
             Evaluation::Off => Ok(AlertList::default()),
             Evaluation::Here => self.ask(|answer| Order::List(query, answer)).await,
@@ -241,7 +255,7 @@ impl AlertDesk {
     }
 
     /// When nothing is announced.
-    pub async fn silences(&self) -> Result<SilenceList, NotHere> {
+    pub async fn silences(&self) -> Result<SilenceList, Unavailable> {
         match self.evaluation() {
             Evaluation::Off => Ok(SilenceList::default()),
             Evaluation::Here => self.ask(Order::Silences).await,
@@ -252,10 +266,10 @@ impl AlertDesk {
         }
     }
 
-    async fn read(&self) -> Result<(Kept, Arc<RuleSet>), NotHere> {
+    async fn read(&self) -> Result<(Kept, Arc<RuleSet>), Unavailable> {
         let source = self.0.lock().kept.clone();
-        let KeptSource { store, rules } = source.ok_or(NotHere)?;
-        let states = store.webhook_states().await.map_err(|_away| NotHere)?;
+        let KeptSource { store, rules } = source.ok_or(Unavailable::NotHere)?;
+        let states = store.webhook_states().await.map_err(|_away| Unavailable::NotHere)?;
         let rules = rules.borrow().clone();
         Ok((Kept::read(states), rules))
     }

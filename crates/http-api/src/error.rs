@@ -14,6 +14,7 @@ use utoipa::ToSchema;
 
 use self::problem::ProblemKind;
 use self::refusal::RequestRefusal;
+use alerting::desk::Unavailable;
 
 /// How long a client should wait while something is not there yet or not there at present.
 const RETRY_AFTER_S: u64 = 2;
@@ -42,6 +43,8 @@ pub enum Error {
     WebhookBusy,
     /// Another instance evaluates the alert rules, or nobody does yet.
     AlertsElsewhere,
+    /// There are no alert rules, or they cannot be evaluated.
+    AlertsOff,
     /// There are as many silences as may be.
     TooManySilences,
     /// What goes through all devices in memory is not to be had where only some are there.
@@ -97,6 +100,15 @@ pub struct Problem {
     known: Option<&'static [&'static str]>,
 }
 
+impl From<Unavailable> for Error {
+    fn from(unavailable: Unavailable) -> Self {
+        match unavailable {
+            Unavailable::Off => Error::AlertsOff,
+            Unavailable::NotHere => Error::AlertsElsewhere,
+        }
+    }
+}
+
 impl Error {
     pub fn bad_parameter(name: &'static str, expected: impl Into<Cow<'static, str>>) -> Self {
         Error::BadParameter { name, expected: expected.into() }
@@ -113,6 +125,7 @@ impl Error {
             Error::StoreUnavailable => ProblemKind::StoreUnavailable,
             Error::WebhookBusy => ProblemKind::WebhookBusy,
             Error::AlertsElsewhere => ProblemKind::AlertsElsewhere,
+            Error::AlertsOff => ProblemKind::AlertsOff,
             Error::TooManySilences => ProblemKind::TooManySilences,
             Error::NotWithMapLimit => ProblemKind::NotWithMapLimit,
             Error::Refused(refusal) => refusal.kind(),
@@ -149,6 +162,7 @@ impl Error {
             Error::AlertsElsewhere => {
                 "/api/v1/alerts shows where rules are evaluated. If another instance does, ask that one. Try again.".into()
             }
+            Error::AlertsOff => "The settings have no [[rule]] table, or --map-limit is set.".into(),
             Error::TooManySilences => "End a silence that is not needed.".into(),
             Error::NotWithMapLimit => "Ask an instance that was started without --map-limit for this.".into(),
             Error::Refused(refusal) => refusal.detail(),

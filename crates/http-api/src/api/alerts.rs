@@ -129,7 +129,7 @@ pub async fn list(State(context): State<Context>, RawQuery(query): RawQuery) -> 
         states: states.ok_or_else(|| Error::bad_parameter("state", "pending or firing"))?,
         limit: limit.unwrap_or(LIMIT),
     };
-    let found = context.alerts.list(query).await.map_err(|_not_here| Error::AlertsElsewhere)?;
+    let found = context.alerts.list(query).await?;
     Ok(Json(Alerts {
         evaluation: context.alerts.evaluation().word(),
         total: found.total,
@@ -154,6 +154,7 @@ pub async fn list(State(context): State<Context>, RawQuery(query): RawQuery) -> 
     responses(
         (status = 204, description = "It is acknowledged"),
         (status = 404, description = "Nothing of the group was announced", body = Problem, content_type = "application/problem+json"),
+        (status = 409, description = "No rules are evaluated", body = Problem, content_type = "application/problem+json"),
         (status = 503, description = "Another instance evaluates the rules", body = Problem, content_type = "application/problem+json")
     )
 )]
@@ -179,6 +180,7 @@ pub async fn acknowledge(
     responses(
         (status = 204, description = "It is acknowledged no longer"),
         (status = 404, description = "Nothing of the group was announced", body = Problem, content_type = "application/problem+json"),
+        (status = 409, description = "No rules are evaluated", body = Problem, content_type = "application/problem+json"),
         (status = 503, description = "Another instance evaluates the rules", body = Problem, content_type = "application/problem+json")
     )
 )]
@@ -198,8 +200,7 @@ async fn set_acknowledged(
     let rule = parameters.one("rule")?.ok_or_else(|| Error::bad_parameter("rule", "given"))?.to_owned();
     let group = parameters.one("group")?.unwrap_or_default().to_owned();
     let wanted = Acknowledgement { rule, group, until };
-    let done = context.alerts.ask(|answer| Order::Acknowledge(wanted, answer)).await;
-    let is_done = done.map_err(|_not_here| Error::AlertsElsewhere)?;
+    let is_done = context.alerts.ask(|answer| Order::Acknowledge(wanted, answer)).await?;
     if is_done { Ok(StatusCode::NO_CONTENT) } else { Err(Error::NotFound) }
 }
 

@@ -107,7 +107,7 @@ impl From<ShownWindow> for WindowView {
     )
 )]
 pub async fn list(State(context): State<Context>, _: NoParameters) -> Result<Json<Silences>, Error> {
-    let found = context.alerts.silences().await.map_err(|_not_here| Error::AlertsElsewhere)?;
+    let found = context.alerts.silences().await?;
     let silences = found.of_settings.into_iter().chain(found.made);
     Ok(Json(Silences {
         silences: silences.map(SilenceView::from).collect(),
@@ -137,7 +137,7 @@ pub async fn list(State(context): State<Context>, _: NoParameters) -> Result<Jso
     ),
     responses(
         (status = 200, description = "It is made", body = MadeSilence),
-        (status = 409, description = "There are as many as may be", body = Problem, content_type = "application/problem+json"),
+        (status = 409, description = "There are as many as may be, or no rules are evaluated", body = Problem, content_type = "application/problem+json"),
         (status = 503, description = "Another instance evaluates the rules", body = Problem, content_type = "application/problem+json")
     )
 )]
@@ -167,7 +167,7 @@ pub async fn silence(
     match context.alerts.ask(|answer| Order::Silence(silence, answer)).await {
         Ok(true) => Ok(Json(MadeSilence { id })),
         Ok(false) => Err(Error::TooManySilences),
-        Err(_not_here) => Err(Error::AlertsElsewhere),
+        Err(unavailable) => Err(unavailable.into()),
     }
 }
 
@@ -181,6 +181,7 @@ pub async fn silence(
     responses(
         (status = 204, description = "It is ended"),
         (status = 404, description = "There is no such silence, or it is in the settings", body = Problem, content_type = "application/problem+json"),
+        (status = 409, description = "No rules are evaluated", body = Problem, content_type = "application/problem+json"),
         (status = 503, description = "Another instance evaluates the rules", body = Problem, content_type = "application/problem+json")
     )
 )]
@@ -192,7 +193,7 @@ pub async fn end(
     match context.alerts.ask(|answer| Order::EndSilence(id, answer)).await {
         Ok(true) => Ok(StatusCode::NO_CONTENT),
         Ok(false) => Err(Error::NotFound),
-        Err(_not_here) => Err(Error::AlertsElsewhere),
+        Err(unavailable) => Err(unavailable.into()),
     }
 }
 

@@ -47,6 +47,7 @@ problems! {
     StoreUnavailable: SERVICE_UNAVAILABLE, "store-unavailable", "The store cannot be read at present";
     NotWithMapLimit: NOT_IMPLEMENTED, "not-with-map-limit", "This instance holds only some of the devices";
     AlertsElsewhere: SERVICE_UNAVAILABLE, "alerts-elsewhere", "This instance does not evaluate the alert rules at present";
+    AlertsOff: CONFLICT, "alerts-off", "No alert rules are evaluated";
     TooManySilences: CONFLICT, "too-many-silences", "There are as many silences as may be";
     WebhookBusy: SERVICE_UNAVAILABLE, "webhook-busy", "Nobody delivers to this webhook here at present";
     UnknownParameter: BAD_REQUEST, "unknown-parameter", "The resource has no such parameter";
