@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Instant;
 
 use parking_lot::Mutex;
 use serde_json::value::RawValue;
@@ -132,20 +131,9 @@ impl Sender {
         let is_now = self.endpoint.format == Format::Alertmanager;
         let said_ms = if is_now { clock::now_millis() } else { entry.at_ms };
         let message = Message::of_alert(envelope, id, entry.event_type(), said_ms, &entry.data);
-        let (at_ms, began) = (clock::now_millis(), Instant::now());
+        let attempt = Attempt::begin(&message);
         let answer = client.post(connection, &message).await;
-        let attempt = Attempt {
-            event_type: message.event_type,
-            id: message.id,
-            at_ms,
-            took_ms: u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX),
-            status: match &answer {
-                Ok(status) => Some(*status),
-                Err(failure) => failure.status(),
-            },
-            failure: answer.as_ref().err().map(ToString::to_string),
-        };
-        self.desk.note(&self.endpoint.name, attempt);
+        self.desk.note(&self.endpoint.name, attempt.end(&answer));
         answer.map(drop)
     }
 

@@ -2,12 +2,16 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
+use std::time::Instant;
 
 use parking_lot::Mutex;
 use presence::UnixSeconds;
 use tokio::sync::{mpsc, oneshot};
 
+use crate::answer::Failure;
 use crate::dead_letters::DeadLetter;
+use crate::message::Message;
+use system::clock;
 
 /// Attempts that are remembered of one endpoint, some 200 bytes each.
 pub const ATTEMPTS_MAX: usize = 200;
@@ -103,6 +107,38 @@ pub struct Attempt {
     pub status: Option<u16>,
     /// Why the endpoint has not accepted the message; `None`: it has.
     pub failure: Option<String>,
+}
+
+/// The beginning of an attempt.
+pub struct AttemptStart {
+    id: String,
+    event_type: &'static str,
+    at_ms: i64,
+    began: Instant,
+}
+
+impl Attempt {
+    pub fn begin(message: &Message) -> AttemptStart {
+        let (id, event_type) = (message.id.clone(), message.event_type);
+        AttemptStart { id, event_type, at_ms: clock::now_millis(), began: Instant::now() }
+    }
+}
+
+impl AttemptStart {
+    /// The attempt, which has come to this answer of [`crate::Client::post`].
+    pub fn end(self, answer: &Result<u16, Failure>) -> Attempt {
+        Attempt {
+            id: self.id,
+            event_type: self.event_type,
+            at_ms: self.at_ms,
+            took_ms: u64::try_from(self.began.elapsed().as_millis()).unwrap_or(u64::MAX),
+            status: match answer {
+                Ok(status) => Some(*status),
+                Err(failure) => failure.status(),
+            },
+            failure: answer.as_ref().err().map(ToString::to_string),
+        }
+    }
 }
 
 /// What an administrator can ask of an endpoint's worker.

@@ -4,7 +4,6 @@
 use std::collections::{HashSet, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Instant;
 
 use futures_util::future::join_all;
 use parking_lot::Mutex;
@@ -18,7 +17,6 @@ use crate::metrics::EndpointMetrics;
 use crate::service::Webhooks;
 use crate::settings::{EndpointSettings, Mode};
 use crate::states::Change;
-use system::clock;
 
 /// A message that the endpoint rejects so often is given up, so that it does not hold up the others.
 const REJECTIONS_MAX: u32 = 4;
@@ -217,23 +215,13 @@ impl Sender<'_> {
 
     /// Makes an attempt, and notes its result.
     async fn post(&self, connection: &mut Option<OpenConnection>, message: &Message) -> Result<(), Failure> {
-        let (at_ms, began) = (clock::now_millis(), Instant::now());
+        let attempt = Attempt::begin(message);
         let answer = self.client.post(connection, message).await;
         match &answer {
             Ok(_) => self.metrics.delivered.inc(),
             Err(_) => self.metrics.failed.inc(),
         };
-        self.desk.note(Attempt {
-            id: message.id.clone(),
-            event_type: message.event_type,
-            at_ms,
-            took_ms: u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX),
-            status: match &answer {
-                Ok(status) => Some(*status),
-                Err(failure) => failure.status(),
-            },
-            failure: answer.as_ref().err().map(ToString::to_string),
-        });
+        self.desk.note(attempt.end(&answer));
         answer.map(drop)
     }
 
