@@ -47,6 +47,26 @@ fn clients_of_a_node_that_has_gone_are_stale_until_a_message() {
 }
 
 #[test]
+fn the_end_of_a_session_after_a_takeover_counts_although_only_an_hour_old_beginning_is_known() {
+    let mut rig = Rig::of_source("aws-iot");
+    let mut send = |verb: &str, session: u64, version: u64, time: i64, received: i64, reason: &str| {
+        let (topic, at) = (format!("$aws/events/presence/{verb}/a"), SECOND + time);
+        let payload = format!(
+            r#"{{"clientId":"a","timestamp":{at},"eventType":"{verb}","sessionIdentifier":"s{session}","versionNumber":{version}{reason}}}"#
+        );
+        rig.send_at(&topic, &payload, false, (SECOND, SECOND + received));
+        rig.shown("mqtt", "a")
+    };
+    let taken_over = r#","clientInitiatedDisconnect":false,"disconnectReason":"DUPLICATE_CLIENTID""#;
+    let ended = r#","clientInitiatedDisconnect":true,"disconnectReason":"CLIENT_INITIATED_DISCONNECT""#;
+    assert_eq!(send("connected", 1, 1, 92_519, 31_590, ""), ON);
+    // An hour later the versions start again; the clock is two minutes wrong.
+    assert_eq!(send("disconnected", 2, 0, 3_988_695, 3_931_230, taken_over), ON);
+    assert_eq!(send("disconnected", 3, 2, 3_821_970, 3_931_800, ended), OFF);
+    assert_eq!(send("disconnected", 2, 0, 3_988_695, 4_009_455, taken_over), OFF, "it comes again");
+}
+
+#[test]
 fn a_node_that_has_gone_is_one_of_its_own_cluster() {
     let mut rig = Rig::of_brokers(&[("north", "emqx"), ("south", "emqx")]);
     for (link, id) in [(0, "a"), (1, "b")] {

@@ -20,7 +20,10 @@ pub(super) struct HeldDevice {
 
 impl HeldDevice {
     pub fn of(record: &Record) -> Self {
-        let event = record.resolve().event;
+        let resolved = record.resolve();
+        // Where a takeover decides, the newest session is the one that was taken over, not the one that is shown.
+        let takeover = record.state.newest_takeover().filter(|_| resolved.inferred);
+        let event = takeover.unwrap_or(resolved.event);
         let kind = match event.kind {
             EventKind::Connect => FormatKind::Connect,
             EventKind::Takeover => FormatKind::Takeover,
