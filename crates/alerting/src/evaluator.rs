@@ -1,13 +1,12 @@
 //! The engine with what it observes: every device at the beginning, every change since then, and what of the fleet is observed.
 
-use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use alerts::{Engine, GroupBy, Kind, Now, Observation, Part, RuleSet, UNOBSERVED_RULE, WallMillis};
 use presence::{DeviceName, EventKind, Status};
-use server::feed::{Behind, Change, ChangeReader, Feed};
+use server::feed::{Behind, Change, ChangeReader, Feed, FleetWalk};
 use server::health::Health;
 use server::registry::{DeviceRegistry, Snapshot};
 use system::clock;
@@ -127,45 +126,25 @@ impl Evaluator {
         }
     }
 
-    /// Goes through the registry part by part. Each device is read together with the newest change, under the lock under which
-    /// its changes are published, so it is known which of them it shows.
     async fn walk(&mut self) -> Result<(), Behind> {
-        for part in 0..DeviceRegistry::PARTS {
-            let (mut names, mut next) = (Vec::new(), Some(0));
-            while let Some(from) = next {
-                next = self.registry.gather_names(part, from, |_| true, &mut names);
-                yield_now().await;
+        let mut walk = FleetWalk::default();
+        while walk.advance(&self.registry, &self.feed, |_| true).await {
+            for snapshot in walk.read_step(&self.registry, &self.feed) {
+                self.observe(&snapshot, None, None);
             }
-            let mut read_at = HashMap::with_capacity(names.len());
-            for name in names {
-                let feed = &self.feed;
-                let read = self.registry.read(name.device(), |record| (Snapshot::of(record), feed.head()));
-                if let Some((snapshot, head)) = read {
-                    self.observe(&snapshot, None, None);
-                    read_at.insert(name, head);
-                }
-            }
-            self.catch_up(part, &read_at)?;
+            self.catch_up(&walk)?;
+            yield_now().await;
         }
         Ok(())
     }
 
-    /// Observes the changes up to now of the parts that were read, as far as what was read does not show them.
-    fn catch_up(&mut self, part: usize, read_at: &HashMap<DeviceName, u64>) -> Result<(), Behind> {
-        let until = self.feed.head();
-        while self.reader.position() < until {
+    /// Observes the changes up to what was read, as far as they are not in it.
+    fn catch_up(&mut self, walk: &FleetWalk) -> Result<(), Behind> {
+        let registry = Arc::clone(&self.registry);
+        while self.reader.position() < walk.read_up_to() {
             let batch = self.reader.take()?;
-            for change in batch.changes() {
-                let device = change.snapshot.device();
-                let of = self.registry.part_of(device);
-                let is_shown = of == part
-                    && read_at
-                        .get(&DeviceName::of(device))
-                        .is_some_and(|read_at| change.sequence <= *read_at);
-                if of <= part && !is_shown {
-                    self.observe_change(change);
-                }
-            }
+            let news = batch.changes().iter().filter(|change| walk.is_news(&registry, change));
+            news.for_each(|change| self.observe_change(change));
         }
         Ok(())
     }

@@ -9,7 +9,7 @@ use mqtt::connection::{Connection, Received};
 use mqtt::packet::{self, Puback, Publish};
 use mqtt::reason;
 use presence::{Device, DeviceName, Status};
-use server::feed::{Behind, ChangeReader};
+use server::feed::{Behind, ChangeReader, names_of_part};
 use server::registry::Snapshot;
 use system::{clock, sentence};
 use tokio::task::yield_now;
@@ -209,7 +209,9 @@ impl<'a> Session<'a> {
                     self.outbox.extend(messages.into_iter().map(|message| (message, Some(key))));
                 }
                 Step::Gather(part) => {
-                    let names = gather(self.all, part).await;
+                    let selector = &self.all.settings.selector;
+                    let is_wanted = |device: Device<'_>| selector.admits_name(device);
+                    let names = names_of_part(&self.all.registry, part, is_wanted).await;
                     self.plan.add_names(names);
                 }
                 Step::Yield | Step::ReadChanges => return true,
@@ -345,17 +347,6 @@ fn wanted(
         }
     }
     Wanted::Content(all.describe.device(&device))
-}
-
-/// The names of a part of the registry, some at a time: others have their turn in between.
-async fn gather(all: &Republisher, part: usize) -> Vec<DeviceName> {
-    let (mut names, mut next) = (Vec::new(), Some(0));
-    while let Some(from) = next {
-        let is_wanted = |device: Device<'_>| all.settings.selector.admits_name(device);
-        next = all.registry.gather_names(part, from, is_wanted, &mut names);
-        yield_now().await;
-    }
-    names
 }
 
 /// Waits until the cleanup has ended, and takes it.

@@ -16,6 +16,7 @@ mod log;
 mod reader;
 pub mod resume;
 pub mod settings;
+mod walk;
 
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -37,6 +38,7 @@ pub use self::reader::{ChangeBatch, ChangeReader, SHOWN_AT_ONCE};
 use self::reader::{ReaderKind, Subscription};
 use self::resume::WatermarkTracker;
 use self::settings::FeedSettings;
+pub use self::walk::{FleetWalk, names_of_part};
 use crate::clock;
 use crate::freshness::FreshnessBySource;
 use crate::health::Health;
@@ -133,7 +135,7 @@ pub struct Feed {
     /// Tells this process's sequences from those of another.
     epoch: u64,
     buffer: RwLock<ChangeBuffer>,
-    /// The sequence of the newest change; beside the ring for those who hold the lock of a shard.
+    /// The sequence of the newest change; beside the buffer for those who hold the lock of a shard.
     head: AtomicU64,
     watermark: Mutex<WatermarkTracker>,
     subscriptions: Mutex<HashMap<u64, Arc<Subscription>>>,
@@ -141,7 +143,7 @@ pub struct Feed {
     change_notification: Notify,
     heads: watch::Sender<u64>,
     history_grown: watch::Sender<()>,
-    /// The run that most readers want next, all of them the same.
+    /// The batch that most readers want next, all of them the same.
     latest_batch: Mutex<Option<Arc<ChangeBatch>>>,
     ending: CancellationToken,
     /// Failed logins of devices, which are no changes of theirs.
@@ -206,7 +208,7 @@ impl Feed {
             shown: SharedText::default(),
         };
         buffer.push(change, most, BUFFER_MAX_BYTES);
-        // Under the lock of the ring, so that it never goes back: decoder and writer publish.
+        // Under the lock of the buffer, so that it never goes back: decoder and writer publish.
         self.head.store(sequence, Ordering::SeqCst);
         drop(buffer);
         self.metrics.feed.changes.inc();
@@ -275,7 +277,7 @@ impl Feed {
 
     /// A reader that does not even come to ask for the next changes can only be ended with its connection.
     fn end_the_slow(&self) {
-        // No reader is ahead of the newest change, so the oldest decides. The ring is free while streams are woken.
+        // No reader is ahead of the newest change, so the oldest decides. The buffer is free while streams are woken.
         let reached = self.buffer.read().reached();
         let subscriptions = self.subscriptions.lock();
         for subscription in subscriptions.values().filter(|subscription| subscription.position() < reached) {
