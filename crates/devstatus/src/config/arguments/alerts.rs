@@ -12,7 +12,7 @@ pub(in crate::config) enum AlertsVerb {
     /// Shows what is pending and what fires
     #[command(after_help = EXIT_CODES)]
     List(AlertListArgs),
-    /// Acknowledges a group of alerts: it is not announced again because nothing has changed; needs a key with the scope admin
+    /// Acknowledges a group of alerts: it is announced again only when it changes; needs a key with the scope admin
     #[command(after_help = EXIT_CODES)]
     Ack(AcknowledgeArgs),
     /// Takes an acknowledgement back; needs a key with the scope admin
@@ -25,7 +25,7 @@ pub(in crate::config) enum SilenceVerb {
     /// Shows silences and maintenance windows
     #[command(after_help = EXIT_CODES)]
     List(SilenceListArgs),
-    /// Announces nothing of these devices and rules for a while, and shows the id; needs a key with the scope admin
+    /// Silences alerts of these devices and rules for a while, and shows the id; needs a key with the scope admin
     #[command(after_help = EXIT_CODES)]
     Add(Box<SilenceAddArgs>),
     /// Ends a silence; needs a key with the scope admin

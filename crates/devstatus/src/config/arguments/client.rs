@@ -26,7 +26,7 @@ pub(in crate::config) struct ServiceArgs {
     pub url: String,
     #[command(flatten)]
     pub ca: CaArgs,
-    /// PEM file with the certificate to show to a service that asks for one, and those that vouch for it
+    /// PEM file with the client certificate for the service and its intermediate certificates
     #[arg(long, value_name = "FILE", value_parser = value::path)]
     pub tls_client_cert: Option<PathBuf>,
     /// PEM file with the private key of that certificate
@@ -54,7 +54,7 @@ pub(in crate::config) struct ClientArgs {
 #[derive(Args, Debug)]
 #[command(next_help_heading = "Output")]
 pub(in crate::config) struct OutputArgs {
-    /// Show JSON, of many devices a line each, instead of aligned text
+    /// Print JSON instead of aligned text, one line for each device of a list
     #[arg(long, value_name = "BOOL", value_parser = value::boolean, action = clap::ArgAction::Set, num_args = 0..=1,
           require_equals = true, default_missing_value = "true", default_value = "false", hide_default_value = true)]
     pub json: bool,
@@ -113,7 +113,7 @@ pub(in crate::config) struct WatchArgs {
     pub output: OutputArgs,
     #[command(flatten)]
     pub filter: FilterArgs,
-    /// Show a disconnect once it has lasted that long, up to 1h, and none that a connect has ended before
+    /// Show a disconnect only once it has lasted that long, up to 1h
     #[arg(long, value_name = "TIME", value_parser = value::period)]
     pub settle: Option<Duration>,
     /// Show every device first, then what changes

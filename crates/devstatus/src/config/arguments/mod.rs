@@ -68,7 +68,7 @@ pub(super) enum Verb {
     /// Asks a running service for one device
     #[command(after_help = client::GET_EXIT_CODES)]
     Get(GetArgs),
-    /// Makes a running service forget a device, as if nothing had been heard of it; needs a key with the scope admin
+    /// Deletes a device and its history from a running service; needs a key with the scope admin
     #[command(after_help = client::EXIT_CODES)]
     Forget(ForgetArgs),
     /// Asks a running service for its devices
@@ -80,7 +80,7 @@ pub(super) enum Verb {
     /// Asks a running service for its totals
     #[command(after_help = client::EXIT_CODES)]
     Summary(SummaryArgs),
-    /// Asks a running service for its webhooks, or what becomes of one's deliveries; needs a key with the scope admin
+    /// Shows the webhooks of a running service and their deliveries, and tests and repeats them; needs a key with the scope admin
     Webhooks {
         #[command(subcommand)]
         verb: WebhooksVerb,
@@ -122,14 +122,14 @@ pub(super) enum KeysVerb {
     /// Lists the API keys
     #[command(after_help = ORDER)]
     List(KeysListArgs),
-    /// Takes an API key out of force; a running service knows within a second
+    /// Revokes an API key; a running service refuses it within a second
     #[command(after_help = ORDER)]
     Revoke(KeysRevokeArgs),
 }
 
 #[derive(Debug, Subcommand)]
 pub(super) enum WebhooksVerb {
-    /// Shows the endpoints, and whether they take what they are sent
+    /// Shows the endpoints, and whether they accept what is sent
     #[command(after_help = client::EXIT_CODES)]
     List(WebhookListArgs),
     /// Shows the newest attempts at an endpoint, and the messages that it has rejected for good
@@ -138,7 +138,7 @@ pub(super) enum WebhooksVerb {
     /// Sends an endpoint the message webhook.test
     #[command(after_help = client::EXIT_CODES)]
     Test(WebhookArgs),
-    /// Goes on with an endpoint that is disabled, and tries one that fails at once
+    /// Enables an endpoint that is disabled; tries one that fails without waiting
     #[command(after_help = client::EXIT_CODES)]
     Enable(WebhookArgs),
     /// Sends an endpoint a message that it has rejected once more, or everything since a time
@@ -158,7 +158,7 @@ pub(super) enum SourcesVerb {
         #[command(flatten)]
         config: ConfigArgs,
     },
-    /// Reads lines of topic and payload, as mosquitto_sub -v prints them, and prints what each is
+    /// Reads lines of topic and payload, as mosquitto_sub -v prints them, and says what each means
     #[command(after_help = ORDER)]
     Test {
         #[arg(value_name = "NAME", value_parser = value::source)]
@@ -172,7 +172,7 @@ pub(super) enum SourcesVerb {
 
 #[derive(Debug, Subcommand)]
 pub(super) enum RulesVerb {
-    /// Checks the alert rules of the settings file: lists them, or exit code 2 and one line that says what is wrong
+    /// Checks the alert rules of the settings file: lists them, or says in one line what is wrong and ends with exit code 2
     #[command(after_help = ORDER)]
     Check {
         #[command(flatten)]
@@ -209,14 +209,14 @@ pub(super) struct RulesTestArgs {
 #[derive(Args, Debug)]
 #[command(next_help_heading = "Sources")]
 pub(super) struct ProfilesArgs {
-    /// File with the tables of profiles, as devstatus.toml may have them too; each can be used as a source by its name
+    /// File with [[profile]] tables, which may also be in devstatus.toml; each profile is a source with its name
     #[arg(long, value_name = "FILE", value_parser = value::path)]
     pub profiles_file: Option<PathBuf>,
 }
 
 #[derive(Debug, Subcommand)]
 pub(super) enum ConfigVerb {
-    /// Checks that the service would start with these settings: exit code 0, or 2 and one line that says why not
+    /// Checks that the service would start with these settings; if not, says why in one line and ends with exit code 2
     #[command(after_help = ORDER)]
     Check(ServeArgs),
     /// Shows the value of each setting and where it comes from; secrets are hidden
@@ -267,7 +267,7 @@ pub(super) struct BrokerArgs {
     pub broker: Option<Endpoint>,
     #[command(flatten)]
     pub ca: CaArgs,
-    /// PEM file with the certificate that is shown to a broker that wants one, and those between it and its authority; needs --broker-key
+    /// PEM file with the client certificate for the broker and its intermediate certificates; needs --broker-key
     #[arg(long, value_name = "FILE", value_parser = value::path)]
     pub broker_cert: Option<PathBuf>,
     /// PEM file with the private key of --broker-cert, not encrypted
@@ -322,7 +322,7 @@ pub(super) struct PortArgs {
 
 #[derive(Args, Debug)]
 pub(super) struct KeysFileArgs {
-    /// File with the API keys, read again when it changes; by default {state directory}/{organization}.keys; if it is there, every request needs a key, and one that is named must be there
+    /// File with the API keys, read again when it changes. While it exists, every request needs a key; a file that is named here must exist. By default {state directory}/{organization}.keys
     #[arg(long, value_name = "FILE", value_parser = value::path)]
     pub keys_file: Option<PathBuf>,
 }
@@ -348,7 +348,7 @@ pub(super) struct SimulateArgs {
     pub broker: BrokerArgs,
     #[command(flatten)]
     pub fleet: FleetArgs,
-    /// Seconds to publish, counted from when every device is published; without it until Ctrl-C
+    /// Seconds to publish after every device has been published once; by default until Ctrl-C
     #[arg(long, value_name = "S", value_parser = value::seconds(1..=u32::MAX))]
     pub duration: Option<Duration>,
     #[command(flatten)]
@@ -396,7 +396,7 @@ pub(super) struct ExportArgs {
     pub store: StoreArgs,
     #[command(flatten)]
     pub file: ExchangedFileArgs,
-    /// Form of an export: jsonl (JSON Lines, which an import reads), csv, or csv-spreadsheet, where what would be a formula is escaped
+    /// Form of an export: jsonl (JSON Lines, which an import reads), csv, or csv-spreadsheet, in which cells that a spreadsheet would run as a formula are escaped
     #[arg(long, value_name = "FORMAT", value_parser = value::export_format, default_value = "jsonl")]
     pub format: ExportFormat,
     #[command(flatten)]
@@ -430,10 +430,10 @@ pub(super) struct KeysCreateArgs {
     pub name: String,
     #[command(flatten)]
     pub list: KeysListArgs,
-    /// What the key is good for, separated by commas: read (ask), events (follow the changes), admin (everything)
+    /// What the key allows, separated by commas: read (ask), events (follow the changes), admin (everything)
     #[arg(long, value_name = "LIST", value_parser = value::scopes, default_value = "read")]
     pub scopes: Scopes,
-    /// Days for which the key is good, 1 to 36500; by default until it is revoked
+    /// Days until the key expires, 1 to 36500; by default it does not expire
     #[arg(long, value_name = "DAYS", value_parser = value::days)]
     pub expires_days: Option<Duration>,
 }

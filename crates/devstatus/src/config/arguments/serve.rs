@@ -102,29 +102,29 @@ pub(in crate::config) struct HttpArgs {
     pub port: PortArgs,
     #[command(flatten)]
     pub keys_file: KeysFileArgs,
-    /// Answer requests without a key too; needed for another listen address than loopback while there is no key
+    /// Answer requests without a key, too; needed to listen on other addresses than loopback while there is no key
     #[arg(long, value_name = "BOOL", value_parser = value::boolean, action = ArgAction::Set, num_args = 0..=1,
           require_equals = true, default_missing_value = "true", default_value = "false", hide_default_value = true)]
     pub allow_anonymous: bool,
-    /// PEM file with the certificate for HTTPS and those that vouch for it, read again when it changes
+    /// PEM file with the certificate for HTTPS and its intermediate certificates, read again when it changes
     #[arg(long, value_name = "FILE", value_parser = value::path)]
     pub tls_cert: Option<PathBuf>,
     /// PEM file with the private key of the certificate
     #[arg(long, value_name = "FILE", value_parser = value::path)]
     pub tls_key: Option<PathBuf>,
-    /// PEM file with the authorities one of which must vouch for the certificate of every client
+    /// PEM file with authorities: every client must show a certificate of one of them
     #[arg(long, value_name = "FILE", value_parser = value::path)]
     pub tls_client_ca: Option<PathBuf>,
     /// A web page that may read the answers, as https://host:port; may be given more than once, or as a list separated by commas
     #[arg(long, value_name = "ORIGIN", value_parser = value::cors_origin, value_delimiter = ',')]
     pub cors_origin: Vec<String>,
-    /// While loopback is open without keys, a host that requests may name besides localhost and loopback addresses, as a proxy on this machine passes it on; may be given more than once, or as a list separated by commas
+    /// While loopback is open without keys: a host that requests may name, besides localhost and loopback addresses, for example the public name that a proxy on this machine passes on; may be given more than once, or as a list separated by commas
     #[arg(long, value_name = "HOST", value_parser = value::allowed_host, value_delimiter = ',')]
     pub allowed_host: Vec<AllowedHost>,
-    /// Address or block of addresses (CIDR) of proxies that are believed when they say whose requests they pass on; may be given more than once, or as a list separated by commas
+    /// Address or block of addresses (CIDR) of proxies: the client that they name in a header is believed; may be given more than once, or as a list separated by commas
     #[arg(long, value_name = "NETWORK", value_parser = value::trusted_proxy, value_delimiter = ',')]
     pub trusted_proxy: Vec<Network>,
-    /// Header in which trusted proxies name the client: X-Forwarded-For or Forwarded; the other one is passed over
+    /// Header in which trusted proxies name the client: X-Forwarded-For or Forwarded; the other one is ignored
     #[arg(long, value_name = "HEADER", value_parser = value::forwarded_header, default_value = "X-Forwarded-For")]
     pub forwarded_header: ForwardedHeader,
     /// Every connection of a trusted proxy begins with a header of the PROXY protocol, version 1 or 2
@@ -134,7 +134,7 @@ pub(in crate::config) struct HttpArgs {
     /// How often one API key may ask, or one address without a key (loopback: as often as it likes), 1 to 10000000
     #[arg(long, value_name = "N", value_parser = value::whole(1..=REQUESTS_PER_SECOND_MAX, ""), default_value = "10000")]
     pub requests_per_second: u32,
-    /// Open connections of all clients, 1 to 1000000; idle ones are closed for new ones
+    /// Open connections of all clients, 1 to 1000000; when all are in use, idle ones are closed for new ones
     #[arg(long, value_name = "N", value_parser = value::whole(1..=CONNECTIONS_MAX, ""), default_value = "10000")]
     pub connections_max: usize,
     /// Open connections of one address (loopback: as many as it likes), 1 to 1000000; further ones are closed
@@ -158,16 +158,16 @@ pub(in crate::config) struct PopulationArgs {
     /// Most bytes that wait for decoding, at least 65536; what arrives beyond is dropped and counted
     #[arg(long, value_name = "BYTES", value_parser = value::backlog_bytes, default_value = "1073741824")]
     pub backlog_max_bytes: usize,
-    /// Device types, separated by commas, to read one by one; with those of --types-file they are taken to be all
+    /// Device types, separated by commas, to read one by one; together with those of --types-file the list is taken to be complete
     #[arg(long, value_name = "LIST", value_parser = value::device_type, value_delimiter = ',')]
     pub types: Vec<String>,
     /// File with a device type on each line; # begins a comment
     #[arg(long, value_name = "FILE", value_parser = value::path)]
     pub types_file: Option<PathBuf>,
-    /// File with a device on each line, type/id or type,id, to ask for by name where its type does not fit; of a type named here they are taken to be all
+    /// File with a device on each line, type/id or type,id: they are asked for by name if their type has more statuses than the broker sends at once. For each type in it, the list is taken to be complete
     #[arg(long, value_name = "FILE", value_parser = value::path)]
     pub devices_file: Option<PathBuf>,
-    /// How many retained messages brokers are known to send to one subscription, ascending; fewer than the first are taken to be all; by default 1000,5000,50000, without --broker 5000,50000
+    /// How many retained messages brokers are known to send to one subscription, ascending; if fewer than the first arrive, nothing was dropped; by default 1000,5000,50000, without --broker 5000,50000
     #[arg(long, value_name = "LIST", value_parser = value::replay_limits)]
     pub replay_limits: Option<value::ReplayLimits>,
     /// When the service counts as ready: complete (proof that no retained status is missing) or unproven (nothing speaks against it)
@@ -197,7 +197,7 @@ pub(in crate::config) struct PopulationArgs {
 #[derive(Args, Debug)]
 #[command(next_help_heading = "Store")]
 pub(in crate::config) struct StoreArgs {
-    /// Where statuses outlive the process: sqlite:PATH, memory: for nowhere, or, shared by several instances, postgres:// or valkey:// with login and hosts; by default sqlite:{state directory}/{organization}.db
+    /// Where statuses are stored: sqlite:PATH; postgres:// or valkey:// with login and hosts, which several instances can share; or memory:, which keeps nothing after the process; by default sqlite:{state directory}/{organization}.db
     #[arg(long, value_name = "URL", value_parser = value::store)]
     pub store: Option<value::StoreUrl>,
     /// Schema of the database, or prefix of the keys in Valkey; by default devstatus_{organization}
@@ -206,7 +206,7 @@ pub(in crate::config) struct StoreArgs {
     /// File with the password of the store's login on its only line, instead of one in the URL
     #[arg(long, value_name = "FILE", value_parser = value::path)]
     pub store_password_file: Option<PathBuf>,
-    /// PEM file with the certificates to trust of a store reached over TLS; _os_: the system's trust store
+    /// PEM file with the certificates to trust when the store is reached over TLS; _os_: the system's trust store
     #[arg(long, value_name = "FILE", value_parser = value::path, default_value = SYSTEM_TRUST_STORE)]
     pub store_ca_file: PathBuf,
 }
