@@ -1,4 +1,4 @@
-//! What is counted, under which name; every name stands in `docs/metrics.md`. What is read off the state of the service
+//! What is counted, under which name; every name is in `docs/metrics.md`. What is read off the state of the service
 //! instead is in `http::gauges`.
 
 mod feed;
@@ -32,11 +32,11 @@ pub struct Metrics {
     pub messages_received: Counter,
     /// Bytes of the packets handed over by the source.
     pub bytes_received: Counter,
-    /// Messages that nothing could be made of, by reason.
+    /// Messages that could not be decoded, by reason.
     pub messages_undecodable: Family<ReasonLabel, Counter>,
     /// The same by source, with those about a device of another source.
     pub source_messages_undecodable: Family<SourceLabel, Counter>,
-    /// Sound messages that change nothing, by source and reason.
+    /// Messages that were understood and change nothing, by source and reason.
     pub messages_ignored: Family<SourceLabel, Counter>,
     /// Clients that a broker says are connected to it, by source.
     pub source_broker_clients: Family<SourceNameLabel, Gauge>,
@@ -46,7 +46,7 @@ pub struct Metrics {
     pub messages_of_applications: Counter,
     /// Messages about device types that another instance takes.
     pub messages_of_others: Counter,
-    /// Sound messages that change no status, by kind.
+    /// Messages that were understood and change no status, by kind.
     pub notices: Family<KindLabel, Counter>,
     /// Messages whose payload names another device than their topic.
     pub client_id_mismatches: Counter,
@@ -60,9 +60,9 @@ pub struct Metrics {
     pub backlog_waiting_bytes: Gauge,
     /// Connections to the broker that were established.
     pub broker_connects: Counter,
-    /// Rounds of the population that were gone through, by what they came to.
+    /// Rounds of the population that have ended, by result.
     pub population_rounds: Family<OutcomeLabel, Counter>,
-    /// How long a run of packets takes from the socket into the map.
+    /// How long a packet batch takes from the socket into the registry.
     pub ingest_lag: Lag,
     /// How long requests take.
     pub requests: RequestMetrics,
@@ -155,12 +155,12 @@ impl Metrics {
         r.register("broker_connects", "Connections to the broker established", self.broker_connects.clone());
         r.register(
             "population_rounds",
-            "Readings of every retained status, by what they came to",
+            "Rounds of the population that have ended, by result",
             self.population_rounds.clone(),
         );
         r.register_with_unit(
             "ingest_lag",
-            "Time that a run of packets took from the socket into the map",
+            "Time from reading a batch of packets off the socket until it is applied",
             Unit::Seconds,
             self.ingest_lag.0.clone(),
         );
@@ -177,17 +177,17 @@ impl Metrics {
         r.register("received_bytes", "Bytes of status packets received", self.bytes_received.clone());
         r.register(
             "messages_undecodable",
-            "Messages that nothing could be made of",
+            "Messages that could not be decoded",
             self.messages_undecodable.clone(),
         );
         r.register(
             "source_messages_undecodable",
-            "Messages that nothing could be made of, by source",
+            "Messages that could not be decoded, by source",
             self.source_messages_undecodable.clone(),
         );
         r.register(
             "source_messages_ignored",
-            "Sound messages that change nothing, by source",
+            "Messages that were understood and change nothing, by source",
             self.messages_ignored.clone(),
         );
         r.register(
@@ -210,7 +210,7 @@ impl Metrics {
             "Messages about device types that another instance takes",
             self.messages_of_others.clone(),
         );
-        r.register("notices", "Sound messages that change no status", self.notices.clone());
+        r.register("notices", "Messages that were understood and change no status", self.notices.clone());
         r.register(
             "client_id_mismatches",
             "Messages whose payload names another device than their topic",

@@ -114,7 +114,7 @@ impl Collector for Gauges {
         let help = "Devices held in memory";
         let name = "devstatus_map_devices_held";
         ConstGauge::new(held).encode(encoder.encode_descriptor(name, help, None, MetricType::Gauge)?)?;
-        let help = "Devices that were let go because --map-limit was reached";
+        let help = "Devices that were evicted because --map-limit was reached";
         let name = "devstatus_map_devices_evicted";
         let evicted = ConstCounter::new(self.map.evicted());
         evicted.encode(encoder.encode_descriptor(name, help, None, MetricType::Counter)?)?;

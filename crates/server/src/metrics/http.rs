@@ -205,7 +205,7 @@ impl HttpMetrics {
         );
         r.register(
             "reload_failures",
-            "Changed files that could not be used, so that what they held before stays in force",
+            "Changed files that could not be used, so that their earlier content stays in force",
             self.reload_failures.clone(),
         );
         r.register(

@@ -14,7 +14,7 @@ pub struct ReadThroughMetrics {
     pub misses: Counter,
     /// Readings, each of many devices.
     pub reads: Counter,
-    /// Devices of one reading.
+    /// Devices per read.
     pub read_devices: Histogram,
     /// Readings that came to nothing.
     pub read_failures: Counter,
@@ -35,18 +35,14 @@ impl ReadThroughMetrics {
     pub(super) fn register(&self, registry: &mut Registry) {
         registry.register(
             "map_misses",
-            "Devices asked for that were not held in memory",
+            "Requests for a device that memory did not hold",
             self.misses.clone(),
         );
-        registry.register(
-            "store_reads",
-            "Readings of devices that were not held in memory",
-            self.reads.clone(),
-        );
-        registry.register("store_read_devices", "Devices of one reading", self.read_devices.clone());
+        registry.register("store_reads", "Reads of devices that memory did not hold", self.reads.clone());
+        registry.register("store_read_devices", "Devices per read", self.read_devices.clone());
         registry.register(
             "store_read_failures",
-            "Readings that the store did not answer",
+            "Reads that the store did not answer",
             self.read_failures.clone(),
         );
     }
