@@ -54,7 +54,7 @@ pub enum Received {
     TooLarge,
 }
 
-/// A run of whole PUBLISH packets.
+/// A batch of whole PUBLISH packets.
 #[derive(Debug, Default)]
 pub struct Publishes {
     pub packets: Bytes,
@@ -397,10 +397,10 @@ impl Connection {
         let _ = timeout(CLOSE_TIMEOUT, goodbye).await;
     }
 
-    /// The next run of PUBLISH packets or single other packet that is there as a whole.
+    /// The next batch of PUBLISH packets or single other packet that is there as a whole.
     fn take(&mut self) -> Result<Option<Received>, LinkError> {
         let (mut publishes, mut run_len) = (Publishes::default(), 0);
-        // A fault behind the run is met again, at the front, once the run has been taken.
+        // A fault behind the batch is met again, at the front, once the batch has been taken.
         while let Ok(Some(frame)) = packet::frame(&self.buffer[run_len..]) {
             if frame.kind() != kind::PUBLISH {
                 break;

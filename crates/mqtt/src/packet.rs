@@ -2,7 +2,7 @@
 //! socket, no clock.
 //!
 //! Own code because populating is what the service exists for: the reader of the socket only looks for packet
-//! boundaries and hands whole runs of PUBLISH packets over, which no client library offers; both versions share one
+//! boundaries and hands whole batches of PUBLISH packets over, which no client library offers; both versions share one
 //! path; and a PINGREQ can be sent where a plan needs a barrier.
 
 use super::property::{self, Properties};

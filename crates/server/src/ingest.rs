@@ -177,7 +177,7 @@ impl Ingest {
         let mut tally = Tally::default();
         let mut rest = &batch.packets[..];
         let mut messages = 0;
-        // The reader has found these packets to be whole; one that is not ends its run.
+        // The reader has found these packets to be whole; one that is not ends its batch.
         while let Ok(Some(frame)) = packet::frame(rest) {
             if pending.is_abandoned() {
                 return Whole::No;
@@ -387,7 +387,7 @@ enum Recording {
     Never,
 }
 
-/// How the messages of a run came.
+/// How the messages of a batch came.
 struct Arrivals {
     link: LinkId,
     at: UnixSeconds,

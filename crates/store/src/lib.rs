@@ -71,7 +71,7 @@ impl StoredDevice {
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Batch {
     pub devices: Vec<StoredDevice>,
-    /// Each is also evidence: its event is merged into the state about its device, which therefore is never missing.
+    /// The event of each is also merged into the state of its device, which therefore is never missing.
     /// Except a failed login, which says nothing of the state: it is stored only for a device that the store knows by then.
     pub events: Vec<HistoryEvent>,
     /// Events that belong before or among these could not wait for the store and are lost. A store that orders its events

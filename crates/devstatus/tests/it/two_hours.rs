@@ -159,11 +159,11 @@ impl World {
 /// What a retained message alone comes to.
 fn said(topic: &str, payload: &str) -> Truth {
     let Decoded::Event { event, .. } = iot_platform::decode(topic.as_bytes(), payload.as_bytes()) else {
-        panic!("the fleet sends statements: {payload}");
+        panic!("the fleet sends statuses: {payload}");
     };
     let mut state = DeviceState::default();
     state.apply(event);
-    match state.resolve().expect("a statement decides").status {
+    match state.resolve().expect("an event decides").status {
         Status::Connected => Truth::Connected,
         Status::Disconnected => Truth::Disconnected,
     }

@@ -42,8 +42,7 @@ impl Snapshot {
             at: record.received_at,
             round: record.freshness_round(),
         };
-        Self::of_state(record.name(), &record.state, arrival)
-            .expect("a record is made by its first statement")
+        Self::of_state(record.name(), &record.state, arrival).expect("a record is made by its first event")
     }
 
     /// The same of a state that is in no map; `None` if it consists of nothing.

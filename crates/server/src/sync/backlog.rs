@@ -15,7 +15,7 @@ use mqtt::settings::MqttVersion;
 use presence::{DeviceName, DeviceState, UnixSeconds};
 use store::Changes;
 
-/// A run of whole PUBLISH packets, as they came from one connection.
+/// A batch of whole PUBLISH packets, as they came from one connection.
 #[derive(Debug)]
 pub struct PacketBatch {
     /// The link that it came over.
@@ -102,12 +102,12 @@ pub enum NextItem {
     Ended,
 }
 
-/// Whether a run was taken.
+/// Whether a batch was taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[must_use]
 pub enum Acceptance {
     Yes,
-    /// The backlog is full: the run is lost with its pending ack, and has been counted.
+    /// The backlog is full: the batch is lost with its pending ack, and has been counted.
     No,
 }
 
@@ -121,7 +121,7 @@ pub fn backlog(max_bytes: usize, metrics: Metrics) -> (Backlog, Pending) {
 }
 
 impl Backlog {
-    /// Hands a run over, or drops and counts it if the limit is reached.
+    /// Hands a batch over, or drops and counts it if the limit is reached.
     pub fn offer(&self, batch: PacketBatch) -> Acceptance {
         let len = batch.packets.len();
         if self.bytes.fetch_add(len, Ordering::AcqRel) + len > self.max_bytes {
@@ -200,7 +200,7 @@ impl Pending {
         Abandon(Arc::clone(&self.abandoned))
     }
 
-    /// Makes room again after a run has been applied.
+    /// Makes room again after a batch has been applied.
     pub fn applied(&self, batch: &PacketBatch, offered_at: Instant) {
         self.metrics.ingest_lag.observe(offered_at.elapsed());
         self.bytes.fetch_sub(batch.packets.len(), Ordering::AcqRel);
@@ -245,7 +245,7 @@ mod tests {
         assert_eq!(backlog.offer(batch(3)), Acceptance::No);
         assert_eq!(metrics.backlog_dropped_bytes.get(), 3);
         let Some(Item::PacketBatch(first, offered_at)) = pending.next() else {
-            panic!("the run that fitted is there")
+            panic!("the batch that fitted is there")
         };
         pending.applied(&first, offered_at);
         assert_eq!(backlog.waiting_bytes(), 0);

@@ -397,7 +397,7 @@ impl Live<'_> {
         Ok(())
     }
 
-    /// Counts a run for the replay that is on, if any, and hands it to the decoder. Acknowledges all of it at once where
+    /// Counts a batch for the replay that is on, if any, and hands it to the decoder. Acknowledges all of it at once where
     /// nothing would be sent again anyway.
     async fn hand_over(
         &self,

@@ -106,7 +106,7 @@ impl LinkLog {
     }
 }
 
-/// Counts runs of changes that were lost on our side, for the population to read again.
+/// Counts batches of changes that were lost on our side, for the population to read again.
 #[derive(Debug, Default)]
 struct LiveLoss {
     count: AtomicU64,
