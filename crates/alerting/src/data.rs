@@ -40,7 +40,6 @@ struct DeviceData<'a> {
 /// The data of a notification.
 pub fn of_notification(notification: &Notification) -> Box<RawValue> {
     let Notification { rule, kind, group, status, key, is_repeated, .. } = notification;
-    let encoded = |text: &str| utf8_percent_encode(text, NON_ALPHANUMERIC).to_string();
     let data = NotificationData {
         rule,
         kind,
@@ -56,7 +55,7 @@ pub fn of_notification(notification: &Notification) -> Box<RawValue> {
         new_total: notification.begun_total,
         resolved: notification.resolved.iter().map(of_alert).collect(),
         resolved_total: notification.resolved_total,
-        list: format!("/api/v1/alerts?rule={}&group={}", encoded(rule), encoded(group)),
+        list: list_path(rule, group),
     };
     serde_json::value::to_raw_value(&data).expect("texts and numbers are JSON")
 }
@@ -67,6 +66,12 @@ fn of_alert(alert: &Alert) -> AlertData<'_> {
         device: device.map(|device| DeviceData { device_type: &device.device_type, id: &device.id }),
         since: time_text(alert.since),
     }
+}
+
+/// Where the alerts of a group are listed.
+pub fn list_path(rule: &str, group: &str) -> String {
+    let encoded = |text: &str| utf8_percent_encode(text, NON_ALPHANUMERIC).to_string();
+    format!("/api/v1/alerts?rule={}&group={}", encoded(rule), encoded(group))
 }
 
 /// A key as messages and answers have it.

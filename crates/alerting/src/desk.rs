@@ -2,15 +2,20 @@
 
 use std::sync::Arc;
 
-use alerts::{Alert, AlertState, AnnouncedAlert, MaintenanceWindow, RuleSet, Schedule, Silence, WallMillis};
+use alerts::{
+    Alert, AlertState, AnnouncedAlert, MaintenanceWindow, OUTPUT_RULE, RuleSet, Schedule, Silence, WallMillis,
+};
 use parking_lot::Mutex;
 use store::Store;
 use tokio::sync::{mpsc, oneshot, watch};
 
-pub use crate::data::time_text;
+pub use crate::data::{key_text, list_path, time_text};
 use crate::kept::Kept;
 pub use crate::silences::{KeptSilence, SILENCES_MAX};
+use crate::standing;
+use crate::stream::{self, AlertReader, AnnouncedWatch};
 use system::{clock, period};
+use webhooks::settings::EndpointSettings;
 
 const DAYS: [&str; 7] = ["mon", "tue", "wed", "thu", "fri", "sat", "sun"];
 
@@ -22,23 +27,34 @@ pub const LIST_MAX: usize = 10_000;
 
 /// Between the API and the evaluation. Cloning shares it.
 #[derive(Clone, Default)]
-pub struct AlertDesk(Arc<Mutex<DeskState>>);
+pub struct AlertDesk {
+    state: Arc<Mutex<DeskState>>,
+    announced: Arc<AnnouncedWatch>,
+}
 
 #[derive(Default)]
 struct DeskState {
     evaluation: Evaluation,
     orders: Option<mpsc::Sender<Order>>,
     /// What is asked where another instance evaluates.
-    kept: Option<KeptSource>,
-    /// Endpoints of webhooks that take no notification.
-    failing: Vec<Arc<str>>,
+    sources: Option<Sources>,
+    /// Of each endpoint of webhooks, whether it takes notifications.
+    outputs: Vec<OutputState>,
 }
 
-/// What the store keeps, and the rules of the settings.
+/// What the store keeps, and what is in the settings.
 #[derive(Clone)]
-struct KeptSource {
-    store: Arc<dyn Store>,
-    rules: watch::Receiver<Arc<RuleSet>>,
+pub(crate) struct Sources {
+    pub store: Arc<dyn Store>,
+    pub rules: watch::Receiver<Arc<RuleSet>>,
+    pub endpoints: watch::Receiver<Vec<EndpointSettings>>,
+}
+
+/// Whether an endpoint takes notifications; `None`: that is not known here.
+#[derive(Clone, Debug)]
+pub(crate) struct OutputState {
+    pub name: Arc<str>,
+    pub works: Option<bool>,
 }
 
 /// Whether this instance evaluates the rules.
@@ -108,6 +124,22 @@ impl AlertQuery {
     }
 }
 
+/// The rules of the settings, and where their notifications can go.
+#[derive(Clone, Debug, Default)]
+pub struct RuleList {
+    pub rules: Arc<RuleSet>,
+    pub outputs: Vec<Output>,
+}
+
+/// An endpoint of webhooks.
+#[derive(Clone, Debug)]
+pub struct Output {
+    pub name: String,
+    pub format: &'static str,
+    /// Whether it has taken the newest notification; `None`: none was sent to it, or another instance sends.
+    pub works: Option<bool>,
+}
+
 /// When nothing is announced: what was made by the API, by the settings, and the windows.
 #[derive(Clone, Debug, Default)]
 pub struct SilenceList {
@@ -174,7 +206,7 @@ fn of_settings(silence: &Silence) -> KeptSilence {
 fn announced(alert: AnnouncedAlert, rules: &RuleSet) -> Alert {
     let rule = rules.rules.iter().find(|rule| rule.name == alert.rule);
     Alert {
-        kind: rule.map_or("service", |rule| rule.kind.word()),
+        kind: standing::kind(&alert.rule, rule),
         rule: alert.rule,
         device: alert.device,
         group: alert.group,
@@ -217,18 +249,20 @@ pub enum Unavailable {
 
 impl AlertDesk {
     pub fn evaluation(&self) -> Evaluation {
-        self.0.lock().evaluation
+        self.state.lock().evaluation
     }
 
     /// Endpoints of webhooks that take no notification.
     pub fn failing(&self) -> Vec<Arc<str>> {
-        self.0.lock().failing.clone()
+        let state = self.state.lock();
+        let failing = state.outputs.iter().filter(|output| output.works == Some(false));
+        failing.map(|output| output.name.clone()).collect()
     }
 
     /// Asks the evaluation.
     pub async fn ask<T>(&self, order: impl FnOnce(oneshot::Sender<T>) -> Order) -> Result<T, Unavailable> {
         let (orders, evaluation) = {
-            let state = self.0.lock();
+            let state = self.state.lock();
             (state.orders.clone(), state.evaluation)
         };
         let Some(orders) = orders else {
@@ -266,35 +300,77 @@ impl AlertDesk {
         }
     }
 
+    /// The rules and the endpoints. Where another instance evaluates, those are failing that it has announced as such.
+    pub async fn rules(&self) -> Result<RuleList, Unavailable> {
+        let (sources, mut states) = {
+            let state = self.state.lock();
+            (state.sources.clone(), state.outputs.clone())
+        };
+        let Some(Sources { rules, endpoints, .. }) = sources else { return Ok(RuleList::default()) };
+        if matches!(self.evaluation(), Evaluation::Starting | Evaluation::Elsewhere) {
+            let announced = self.read().await?.0.announced.into_iter();
+            let failing = announced.filter(|alert| *alert.rule == *OUTPUT_RULE);
+            states = failing.map(|alert| OutputState { name: alert.group, works: Some(false) }).collect();
+        }
+        let works = |name: &str| states.iter().find(|output| *output.name == *name)?.works;
+        let output = |endpoint: &EndpointSettings| {
+            let (name, format) = (endpoint.name.clone(), endpoint.format.word());
+            Output { works: works(&name), format, name }
+        };
+        let outputs = endpoints.borrow().iter().map(output).collect();
+        Ok(RuleList { rules: rules.borrow().clone(), outputs })
+    }
+
     async fn read(&self) -> Result<(Kept, Arc<RuleSet>), Unavailable> {
-        let source = self.0.lock().kept.clone();
-        let KeptSource { store, rules } = source.ok_or(Unavailable::NotHere)?;
+        let sources = self.state.lock().sources.clone();
+        let Sources { store, rules, .. } = sources.ok_or(Unavailable::NotHere)?;
         let states = store.webhook_states().await.map_err(|_away| Unavailable::NotHere)?;
         let rules = rules.borrow().clone();
         Ok((Kept::read(states), rules))
     }
 
-    /// Where the store and the rules are.
-    pub(crate) fn attach(&self, store: Arc<dyn Store>, rules: watch::Receiver<Arc<RuleSet>>) {
-        self.0.lock().kept = Some(KeptSource { store, rules });
+    /// Where the store, the rules and the endpoints are.
+    pub(crate) fn attach(&self, sources: Sources) {
+        self.state.lock().sources = Some(sources);
     }
 
-    pub(crate) fn set(&self, evaluation: Evaluation) {
-        let mut state = self.0.lock();
-        state.evaluation = evaluation;
-        if evaluation != Evaluation::Here {
-            (state.orders, state.failing) = (None, Vec::new());
+    /// What is announced, from now on, at every instance.
+    pub fn follow(&self) -> AlertReader {
+        self.announced.reader()
+    }
+
+    /// Where this instance says what is announced.
+    pub(crate) fn announced(&self) -> &AnnouncedWatch {
+        &self.announced
+    }
+
+    /// Says what is announced where another instance evaluates, if somebody wants to know it.
+    pub(crate) async fn follow_others(&self) {
+        if !self.announced.has_readers() {
+            return self.announced.forget();
+        }
+        // While the store is away, nothing is announced.
+        if let Ok((kept, rules)) = self.read().await {
+            self.announced.publish(stream::groups(&kept.announced, &rules));
         }
     }
 
-    pub(crate) fn set_failing(&self, failing: Vec<Arc<str>>) {
-        self.0.lock().failing = failing;
+    pub(crate) fn set(&self, evaluation: Evaluation) {
+        let mut state = self.state.lock();
+        state.evaluation = evaluation;
+        if evaluation != Evaluation::Here {
+            (state.orders, state.outputs) = (None, Vec::new());
+        }
+    }
+
+    pub(crate) fn set_outputs(&self, outputs: Vec<OutputState>) {
+        self.state.lock().outputs = outputs;
     }
 
     /// The evaluation takes orders from now on.
     pub(crate) fn open(&self) -> mpsc::Receiver<Order> {
         let (sender, receiver) = mpsc::channel(ORDERS_MAX);
-        let mut state = self.0.lock();
+        let mut state = self.state.lock();
         (state.evaluation, state.orders) = (Evaluation::Here, Some(sender));
         receiver
     }

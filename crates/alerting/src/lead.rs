@@ -13,7 +13,7 @@ use tokio::task::JoinSet;
 use tokio::time::{MissedTickBehavior, interval, sleep};
 
 use crate::data;
-use crate::desk::{Order, SilenceList};
+use crate::desk::{Order, OutputState, SilenceList};
 use crate::evaluator::{Evaluator, now};
 use crate::kept::{self, ANNOUNCED, Kept, SILENCES};
 use crate::outbox::{Outbox, Positions};
@@ -21,6 +21,7 @@ use crate::sender::{Sender, SenderState, StandingGroup};
 use crate::service::{AlertService, STORE_RETRY};
 use crate::silences::{KeptSilence, SILENCES_MAX};
 use crate::standing;
+use crate::stream::{self, AnnouncedGroups};
 use store::StoreError;
 use webhooks::settings::{EndpointSettings, Format};
 
@@ -46,7 +47,13 @@ pub struct Lead<'a> {
     senders: Senders,
     /// Something was announced since what is being saved.
     is_dirty: bool,
-    saving: Option<BoxFuture<'static, Result<Arc<Outbox>, StoreError>>>,
+    saving: Option<BoxFuture<'static, Result<Saved, StoreError>>>,
+}
+
+/// What the store has.
+struct Saved {
+    outbox: Arc<Outbox>,
+    announced: AnnouncedGroups,
 }
 
 /// The senders; dropping them ends them.
@@ -91,6 +98,7 @@ impl<'a> Lead<'a> {
         let Kept { announced, outbox, positions, silences } = load(all).await;
         let rules = all.rules.clone().borrow_and_update().clone();
         let endpoints = all.endpoints.clone().borrow_and_update().clone();
+        all.desk.announced().publish(stream::groups(&announced, &rules));
         let of_engine = Arc::new(with_silences(&rules, &silences));
         let mut engine = Engine::new(Arc::clone(&of_engine), now());
         engine.restore(now(), announced);
@@ -199,14 +207,17 @@ impl<'a> Lead<'a> {
     }
 
     fn observe_outputs(&mut self) {
-        let mut failing = Vec::new();
-        for (name, state) in &self.senders.states {
-            if let Some(works) = state.works() {
+        let state = |(name, state): &(Arc<str>, Arc<SenderState>)| OutputState {
+            name: name.clone(),
+            works: state.works(),
+        };
+        let outputs: Vec<_> = self.senders.states.iter().map(state).collect();
+        for OutputState { name, works } in &outputs {
+            if let Some(works) = *works {
                 self.evaluator.engine.set_output(now(), name, works);
-                failing.extend((!works).then(|| name.clone()));
             }
         }
-        self.all.desk.set_failing(failing);
+        self.all.desk.set_outputs(outputs);
     }
 
     /// Begins to save what was announced and what is to be sent, unless that is going on: then it follows.
@@ -215,21 +226,26 @@ impl<'a> Lead<'a> {
             return;
         }
         self.is_dirty = false;
-        let text = kept::announced_text(&self.evaluator.engine.announced(), &self.outbox);
+        let announced = self.evaluator.engine.announced();
+        let text = kept::announced_text(&announced, &self.outbox);
+        let announced = stream::groups(&announced, &self.rules);
         let (holder, outbox) = (Arc::clone(&self.all.holder), Arc::new(self.outbox.clone()));
         self.saving = Some(Box::pin(async move {
             let saved = holder.set(ANNOUNCED, Some(text)).await;
             if saved.is_err() {
                 sleep(STORE_RETRY).await;
             }
-            saved.map(|()| outbox)
+            saved.map(|()| Saved { outbox, announced })
         }));
     }
 
-    fn note_saved(&mut self, saved: Result<Arc<Outbox>, StoreError>) {
+    fn note_saved(&mut self, saved: Result<Saved, StoreError>) {
         self.saving = None;
         match saved {
-            Ok(outbox) => drop(self.saved.send_replace(outbox)),
+            Ok(Saved { outbox, announced }) => {
+                self.saved.send_replace(outbox);
+                self.all.desk.announced().publish(announced);
+            }
             Err(error) => {
                 tracing::warn!(%error, "alerts wait for the store");
                 self.is_dirty = true;

@@ -21,5 +21,6 @@ mod sender;
 mod service;
 mod silences;
 mod standing;
+pub mod stream;
 
 pub use self::service::{AlertService, LeaseHolder};

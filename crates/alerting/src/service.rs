@@ -6,12 +6,14 @@ use std::time::Duration;
 
 use alerts::RuleSet;
 use tokio::sync::watch;
+use tokio::time::{MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 
-use crate::desk::{AlertDesk, Evaluation};
+use crate::desk::{AlertDesk, Evaluation, Sources};
 use crate::kept::LEASE;
 use crate::lead::Lead;
 use crate::metrics::AlertMetrics;
+use crate::stream::AnnouncedGroups;
 use server::feed::Feed;
 use server::health::Health;
 use server::registry::DeviceRegistry;
@@ -22,6 +24,9 @@ use webhooks::settings::EndpointSettings;
 
 /// A store that fails is asked again after this.
 pub const STORE_RETRY: Duration = Duration::from_secs(1);
+
+/// How often an instance reads what another one has announced, while a stream at it wants to know that.
+const FOLLOW_INTERVAL: Duration = Duration::from_secs(2);
 
 /// The evaluation, and what it reads from.
 pub struct AlertService {
@@ -68,6 +73,11 @@ impl LeaseHolder {
 impl AlertService {
     /// Evaluates until `shutdown`.
     pub async fn run(self, shutdown: CancellationToken) {
+        self.desk.attach(Sources {
+            store: Arc::clone(&self.holder.store),
+            rules: self.rules.clone(),
+            endpoints: self.endpoints.clone(),
+        });
         if self.registry.is_limited() {
             if !self.rules.borrow().rules.is_empty() {
                 tracing::warn!(
@@ -76,13 +86,15 @@ impl AlertService {
             }
             return;
         }
-        self.desk.attach(self.holder.store.clone(), self.rules.clone());
         shutdown.run_until_cancelled(self.follow_rules()).await;
         self.holder.leases.end(self.holder.store()).await;
     }
 
     /// Takes part while there are rules.
     async fn follow_rules(&self) {
+        if self.rules.borrow().rules.is_empty() {
+            self.desk.announced().publish(AnnouncedGroups::new());
+        }
         let mut rules = self.rules.clone();
         // The sender lives as long as the service; without it the rules stay as they are.
         while rules.wait_for(|rules| !rules.rules.is_empty()).await.is_ok() {
@@ -93,6 +105,7 @@ impl AlertService {
                 () = no_rules(&mut rules) => {}
             }
             self.end_evaluation(Evaluation::Off);
+            self.desk.announced().publish(AnnouncedGroups::new());
             self.holder.leases.end(self.holder.store()).await;
         }
         pending().await
@@ -101,7 +114,10 @@ impl AlertService {
     /// Evaluates whenever this instance holds the lease.
     async fn take_turns(&self) {
         loop {
-            self.holder.leases.wait_for(LEASE).await;
+            tokio::select! {
+                () = self.holder.leases.wait_for(LEASE) => {}
+                () = self.follow_others() => {}
+            }
             self.desk.set(Evaluation::Starting);
             tracing::info!("this instance evaluates the alert rules");
             tokio::select! {
@@ -110,6 +126,16 @@ impl AlertService {
             }
             tracing::info!("another instance evaluates the alert rules, or the store is away");
             self.end_evaluation(Evaluation::Elsewhere);
+        }
+    }
+
+    /// Tells streams at this instance what another one announces.
+    async fn follow_others(&self) {
+        let mut ticks = interval(FOLLOW_INTERVAL);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            ticks.tick().await;
+            self.desk.follow_others().await;
         }
     }
 

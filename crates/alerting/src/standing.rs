@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use alerts::{
-    ALERTS_NAMED_MAX, Alert, AlertState, AnnouncedAlert, Notification, NotificationStatus, RuleSet,
-    WallMillis,
+    ALERTS_NAMED_MAX, Alert, AlertState, AnnouncedAlert, Notification, NotificationStatus, OUTPUT_RULE, Rule,
+    RuleSet, UNOBSERVED_RULE, WallMillis,
 };
 
 use crate::data;
@@ -27,7 +27,7 @@ fn group(key: u64, alerts: &[&AnnouncedAlert], rules: &RuleSet, at: WallMillis) 
         Some(rule) => rule.webhooks.clone(),
         None => rules.rules.iter().flat_map(|rule| rule.webhooks.iter().cloned()).collect(),
     };
-    let kind = rule.map_or("service", |rule| rule.kind.word());
+    let kind = kind(&first.rule, rule);
     let alert = |alert: &&AnnouncedAlert| Alert {
         rule: alert.rule.clone(),
         kind,
@@ -40,8 +40,7 @@ fn group(key: u64, alerts: &[&AnnouncedAlert], rules: &RuleSet, at: WallMillis) 
     };
     let notification = Notification {
         rule: first.rule.clone(),
-        // The alerts about the service are their own kind.
-        kind: rule.map_or(service_kind(&first.rule), |rule| rule.kind.word()),
+        kind,
         group: first.group.clone(),
         status: NotificationStatus::Firing,
         key,
@@ -57,6 +56,11 @@ fn group(key: u64, alerts: &[&AnnouncedAlert], rules: &RuleSet, at: WallMillis) 
     Some(StandingGroup { key, data: data::of_notification(&notification), webhooks })
 }
 
-fn service_kind(rule: &str) -> &'static str {
-    if *rule == *alerts::OUTPUT_RULE { alerts::OUTPUT_RULE } else { alerts::UNOBSERVED_RULE }
+/// The kind of an alert. Those about the service are their own kind.
+pub fn kind(name: &str, rule: Option<&Rule>) -> &'static str {
+    match rule {
+        Some(rule) => rule.kind.word(),
+        None if *name == *OUTPUT_RULE => OUTPUT_RULE,
+        None => UNOBSERVED_RULE,
+    }
 }

@@ -116,6 +116,17 @@ pub enum Patience {
     Ephemeral,
 }
 
+impl Patience {
+    /// The word for it in settings.
+    pub fn word(self) -> &'static str {
+        match self {
+            Patience::Permanent => "permanent",
+            Patience::Periodic { .. } => "periodic",
+            Patience::Ephemeral => "ephemeral",
+        }
+    }
+}
+
 impl Kind {
     /// The word for it in settings and notifications.
     pub fn word(&self) -> &'static str {

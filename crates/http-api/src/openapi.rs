@@ -8,7 +8,9 @@ use axum::response::IntoResponse;
 use utoipa::OpenApi;
 use utoipa::openapi::OpenApi as Document;
 
-use crate::api::events::{ChangeView, ForgottenView, GapView, SnapshotCompleteView};
+use crate::api::events::{
+    AlertGroupView, AlertsCompleteView, ChangeView, ForgottenView, GapView, SnapshotCompleteView,
+};
 use crate::error::Problem;
 use crate::serving::room::Uncounted;
 
@@ -29,7 +31,7 @@ use crate::serving::room::Uncounted;
         (name = "webhooks", description = "Deliveries to other systems"),
         (name = "service", description = "The service itself"),
     ),
-    components(schemas(Problem, crate::platform::SortKey, ChangeView, ForgottenView, SnapshotCompleteView, GapView)),
+    components(schemas(Problem, crate::platform::SortKey, ChangeView, ForgottenView, SnapshotCompleteView, GapView, AlertGroupView, AlertsCompleteView)),
 )]
 struct Head;
 

@@ -12,8 +12,8 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use crate::api::{
-    alerts, described, device, devices, events, health, metrics, page, population, series, session, silences,
-    summary, types, webhooks,
+    alerts, described, device, devices, events, health, metrics, page, population, rules, series, session,
+    silences, summary, types, webhooks,
 };
 use crate::context::Context;
 use crate::middleware::guard::{self, Guard};
@@ -47,6 +47,7 @@ fn readable() -> OpenApiRouter<Context> {
         .routes(routes!(types::types))
         .routes(routes!(alerts::list))
         .routes(routes!(silences::list))
+        .routes(routes!(rules::list))
         .routes(routes!(devices::list))
         .routes(routes!(devices::one))
         .routes(routes!(devices::history))

@@ -6,6 +6,7 @@ use axum::Json;
 use axum::extract::{RawQuery, State};
 use axum::http::StatusCode;
 use jiff::Timestamp;
+use presence::DeviceName;
 use serde::Serialize;
 use utoipa::ToSchema;
 
@@ -69,20 +70,22 @@ pub struct AlertDevice {
 
 impl From<Alert> for AlertView {
     fn from(alert: Alert) -> Self {
-        let device = alert.device.as_ref();
         Self {
             rule: alert.rule.to_string(),
             kind: alert.kind,
-            device: device.map(|device| AlertDevice {
-                device_type: device.device_type.to_string(),
-                id: device.id.to_string(),
-            }),
+            device: alert.device.as_deref().map(AlertDevice::from),
             group: alert.group.to_string(),
             state: state_word(alert.state),
             since: time_text(alert.since),
             suppressed_by: alert.suppressed_by.map(|reason| reason.word()),
             acknowledged_until: alert.acknowledged_until.map(time_text),
         }
+    }
+}
+
+impl From<&DeviceName> for AlertDevice {
+    fn from(device: &DeviceName) -> Self {
+        Self { device_type: device.device_type.to_string(), id: device.id.to_string() }
     }
 }
 

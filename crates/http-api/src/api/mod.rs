@@ -15,6 +15,7 @@ pub(crate) mod metrics_format;
 pub(crate) mod page;
 pub(crate) mod parameters;
 pub(crate) mod population;
+pub(crate) mod rules;
 pub(crate) mod series;
 pub(crate) mod session;
 pub(crate) mod silences;

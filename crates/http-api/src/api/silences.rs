@@ -11,6 +11,7 @@ use utoipa::ToSchema;
 
 use super::alerts::end_of;
 use super::parameters::{NoParameters, Parameters};
+use super::rules::SelectorView;
 use crate::context::Context;
 use crate::error::{Error, Problem};
 use alerting::desk::{KeptSilence, Order, ShownWindow, time_text};
@@ -62,6 +63,8 @@ pub struct WindowView {
     #[schema(example = "sun 02:00:00 for 3h Europe/Berlin")]
     schedule: String,
     open: bool,
+    /// Of which devices.
+    selector: SelectorView,
 }
 
 /// The id of a silence that was made.
@@ -91,7 +94,12 @@ impl From<KeptSilence> for SilenceView {
 
 impl From<ShownWindow> for WindowView {
     fn from(window: ShownWindow) -> Self {
-        Self { schedule: window.schedule(), open: window.is_open, name: window.window.name }
+        Self {
+            schedule: window.schedule(),
+            open: window.is_open,
+            selector: SelectorView::from(&window.window.selector),
+            name: window.window.name,
+        }
     }
 }
 

@@ -8,6 +8,7 @@ mod steered;
 use std::path::Path;
 
 use serde_json::{Value, json};
+use testkit::events::EventStream;
 use testkit::mosquitto::Mosquitto;
 use testkit::service::{Launch, Service, Signal};
 use testkit::status::Device;
@@ -60,6 +61,20 @@ fn summaries(deliveries: &[Delivery]) -> Vec<String> {
     deliveries.iter().map(summary).collect()
 }
 
+/// What a stream tells next about alerts, shortly.
+fn told(stream: &mut EventStream) -> String {
+    // A sign of life has no name.
+    let event = stream.find(|event| !event.name.is_empty()).expect("the stream goes on");
+    let word = |key: &str| event.data[key].as_str().unwrap_or_default().to_owned();
+    match &*event.name {
+        "alerts_complete" => format!("{} groups", event.data["groups"]),
+        "alert" => {
+            format!("{} {} {} {}", word("status"), word("rule"), word("group"), event.data["firing_total"])
+        }
+        name => name.to_owned(),
+    }
+}
+
 /// Waits until the fleet is observed and the grace is over: until a device that stays away would be announced.
 fn wait_until_evaluated(service: &Service) {
     let line = "\ndevstatus_alerts_evaluating 1\n";
@@ -73,14 +88,24 @@ fn a_device_that_stays_away_is_announced_once_and_resolved_with_the_same_key() {
     let receiver = Receiver::start(|_, _| Reply::Status(204));
     let service = launch(directory.path(), &broker, &settings(&receiver.url(), OFFLINE)).start_ready();
     wait_until_evaluated(&service);
+    let mut stream = EventStream::open(service.address(), "alerts=true&type=none");
+    assert_eq!(told(&mut stream), "0 groups");
     broker.retain(&[(OTHER_PUMP, OTHER_PUMP.disconnect(1, 2)), (OTHER_PUMP, OTHER_PUMP.connect(3))]);
     broker.retain(&[(PUMP, PUMP.disconnect(1, 2))]);
+    let event = stream.find(|event| event.name == "alert").expect("the stream goes on");
+    let expected = json!({
+        "rule": "offline", "kind": "offline_for", "group": "pump/p-1", "status": "firing", "key": event.data["key"],
+        "firing": [{"device": {"type": "pump", "id": "p-1"}, "since": "2026-11-23T17:00:02.186Z"}], "firing_total": 1,
+        "acknowledged_until": null, "list": "/api/v1/alerts?rule=offline&group=pump%2Fp%2D1"
+    });
+    assert_eq!((event.data, event.id), (expected, None));
     let deliveries = receiver.wait_for(1);
     assert_eq!(summaries(&deliveries), ["alert.firing offline pump/p-1 1/0"]);
     let fired = deliveries[0].json();
     assert_eq!(fired["data"]["firing"][0]["device"], json!({"type": "pump", "id": "p-1"}));
     assert_eq!(fired["data"]["firing"][0]["since"], json!("2026-11-23T17:00:02.186Z"));
     broker.retain(&[(PUMP, PUMP.connect(4))]);
+    assert_eq!(told(&mut stream), "resolved offline pump/p-1 0");
     let deliveries = receiver.wait_for(2);
     verify(&deliveries);
     assert_eq!(summaries(&deliveries[1..]), ["alert.resolved offline pump/p-1 0/1"]);

@@ -131,7 +131,10 @@ fn a_silence_holds_alerts_back_through_a_restart_until_it_is_ended() {
     running.service.terminate();
     let running = start();
     let shown = running.ask("GET", "/api/v1/silences").json();
-    let window = json!([{"name": "updates", "schedule": "sun 02:00:00 for 3h Europe/Berlin", "open": false}]);
+    let window = json!([{
+        "name": "updates", "schedule": "sun 02:00:00 for 3h Europe/Berlin", "open": false,
+        "selector": {"types": ["none"], "ids": [], "id_prefixes": [], "sources": []}
+    }]);
     assert_eq!(shown["windows"], window);
     let silences = shown["silences"].as_array().unwrap();
     assert_eq!(silences.iter().map(|one| &one["active"]).collect::<Vec<_>>(), [true, false]);
@@ -166,6 +169,21 @@ fn an_endpoint_that_takes_nothing_is_named_by_readyz() {
         ready.status == 200 && missing.contains(&complaint)
     };
     service.wait_until("it is named", is_named);
+    let shown = service.get("/api/v1/rules").json();
+    let selector = json!({"types": [], "ids": [], "id_prefixes": [], "sources": []});
+    let expected = json!({
+        "evaluation": "here",
+        "startup_grace": "1s",
+        "rules": [{
+            "name": "offline", "kind": "offline_for", "for": "2s", "keep_firing_for": "0s", "selector": selector,
+            "exclude_causes": ["asleep"], "group_by": "device", "group_wait": "0s", "group_interval": "0s",
+            "repeat_interval": "4h", "webhooks": ["ops"], "window": null, "start": null, "stop": null,
+            "min_percent": null, "min_devices": null, "devices_total": null
+        }],
+        "contacts": [],
+        "outputs": [{"name": "ops", "format": "standard", "works": false}]
+    });
+    assert_eq!(shown, expected);
     receiver.set_script(|_, _| Reply::Status(200));
     service.wait_until("it is named no longer", || !is_named());
 }

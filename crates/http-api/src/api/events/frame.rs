@@ -147,7 +147,7 @@ pub fn gap(reason: GapReason) -> Bytes {
 }
 
 /// JSON has no line breaks of its own, so the data is one line.
-fn event(id: Option<StreamPosition>, name: &str, data: &impl Serialize) -> Bytes {
+pub fn event(id: Option<StreamPosition>, name: &str, data: &impl Serialize) -> Bytes {
     let mut block = BytesMut::with_capacity(BLOCK_BYTES);
     if let Some(id) = id {
         block.put_slice(format!("id: {id}\n").as_bytes());

@@ -1,6 +1,7 @@
 //! `GET /api/v1/events`: what changes, as it changes, as Server-Sent Events; first every device, or what was missed, if
 //! asked for.
 
+mod alerts;
 mod frame;
 mod replay;
 mod settling;
@@ -31,10 +32,22 @@ pub fn change_data(context: &Context, device: &Snapshot, previous: Option<Status
     frame::change_data(device, previous, &Viewer::of(context))
 }
 
+pub use self::alerts::{AlertGroupView, AlertsCompleteView};
 pub use self::frame::{ChangeView, ForgottenView, GapView, SnapshotCompleteView};
 
-const KNOWN: &[&str] =
-    &["type", "source", "id", "id_prefix", "status", "close_code", "cause", "address", "snapshot", "settle"];
+const KNOWN: &[&str] = &[
+    "type",
+    "source",
+    "id",
+    "id_prefix",
+    "status",
+    "close_code",
+    "cause",
+    "address",
+    "snapshot",
+    "settle",
+    "alerts",
+];
 
 const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
 const EVENT_STREAM: HeaderValue = HeaderValue::from_static("text/event-stream");
@@ -57,6 +70,10 @@ const BUFFERING: HeaderName = HeaderName::from_static("x-accel-buffering");
 ///
 /// With `settle`, a disconnect is shown once it has lasted that long; the devices of a snapshot are shown as they are.
 ///
+/// With `alerts=true`, an event `alert` tells of each group of alerts that is announced, whatever the filters are: first of those
+/// that fire, then `alerts_complete`, then of each that changes or is resolved. These events have no id: a stream that begins
+/// again shows what fires anew.
+///
 /// A client that reads too slowly is disconnected; it can come back with its `Last-Event-ID`.
 #[utoipa::path(
     get,
@@ -67,13 +84,14 @@ const BUFFERING: HeaderName = HeaderName::from_static("x-accel-buffering");
         FilterParameters,
         ("settle" = Option<String>, Query, description = "`0s` to `1h`: a disconnect is shown once it has lasted that long, and a connect before that cancels it without an event"),
         ("snapshot" = Option<bool>, Query, description = "`true`: every device first"),
+        ("alerts" = Option<bool>, Query, description = "`true`: events about alerts, too"),
         ("Last-Event-ID" = Option<String>, Header, description = "The id of the last event that was received")
     ),
     responses(
         (
             status = 200,
             description = "The events, without an end. The data of each is one line of JSON: `Change`, `Device`, \
-                           `SnapshotComplete` or `Gap`",
+                           `SnapshotComplete`, `Gap`, `AlertGroup` or `AlertsComplete`",
             body = String,
             content_type = "text/event-stream"
         ),
@@ -95,6 +113,7 @@ pub async fn events(
     let parameters = Parameters::read(query.as_deref(), KNOWN)?;
     let settle = parameters.parse("settle", "a time from 0s to 1h, as in 90s or 5m", settling::period)?;
     let snapshot = parameters.parse("snapshot", "true or false", |text| text.parse().ok())?;
+    let alerts = parameters.parse("alerts", "true or false", |text| text.parse().ok())?;
     // What is no text is no id that was given here.
     let last_event_id =
         headers.get(LAST_EVENT_ID).map(|id| String::from_utf8_lossy(id.as_bytes()).into_owned());
@@ -102,6 +121,7 @@ pub async fn events(
         filter: filter::read(&parameters)?,
         settle: settle.unwrap_or_default(),
         snapshot: snapshot.unwrap_or(false),
+        alerts: alerts.unwrap_or(false),
         last_event_id: last_event_id.filter(|id| !id.is_empty()),
     };
     let cut = cut.map(|Extension(Cut(cut))| cut).unwrap_or_default();

@@ -6,16 +6,18 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
+use futures_util::future::OptionFuture;
 use futures_util::stream::{self, Stream};
 use tokio::task::yield_now;
-use tokio::time::{Instant, sleep_until, timeout_at};
+use tokio::time::{Instant, sleep_until};
 
-use super::frame;
 use super::replay::HistoryReplay;
 use super::settling::{SettledChange, Settling};
 use super::walk::Walk;
+use super::{alerts, frame};
 use crate::api::devices::view::Viewer;
 use crate::context::Context;
+use alerting::stream::AlertReader;
 use presence::Status;
 use presence::history::HistoryPosition;
 use presence::query::Filter;
@@ -37,6 +39,8 @@ pub struct Wish {
     pub settle: Duration,
     /// Every device first.
     pub snapshot: bool,
+    /// What is announced about alerts, too.
+    pub alerts: bool,
     pub last_event_id: Option<String>,
 }
 
@@ -47,6 +51,7 @@ pub struct Follower {
     pub reader: ChangeReader,
     /// `None`: every change is shown as it comes.
     pub settling: Option<Settling>,
+    alerts: Option<AlertReader>,
     /// Of the last change that was read.
     watermark: Option<HistoryPosition>,
     /// Changes that were read and not all shown.
@@ -80,11 +85,12 @@ pub fn blocks(
     reader: ChangeReader,
     wish: Wish,
 ) -> impl Stream<Item = Result<Bytes, Infallible>> {
-    let Wish { filter, settle, snapshot, last_event_id } = wish;
+    let Wish { filter, settle, snapshot, alerts, last_event_id } = wish;
     let begun_at = context.feed.position_after(reader.position(), None);
     let settling = (!settle.is_zero())
         .then(|| Settling::new(settle, &filter, Arc::clone(context.feed.undecided()), begun_at));
-    let follower = Follower { context, filter, reader, settling, watermark: None, batch: None };
+    let alerts = alerts.then(|| context.alerts.follow());
+    let follower = Follower { context, filter, reader, settling, alerts, watermark: None, batch: None };
     let stage = Stage::Begin(last_event_id);
     let running = OpenStream { follower, snapshot, stage, keep_alive_at: Instant::now() + KEEP_ALIVE };
     stream::unfold(running, |mut running| async move {
@@ -102,6 +108,9 @@ pub fn blocks(
 impl OpenStream {
     async fn next(&mut self) -> Option<Bytes> {
         loop {
+            if let Some(block) = self.alerts() {
+                return Some(block);
+            }
             let sent = match &mut self.stage {
                 Stage::Begin(last_event_id) => {
                     let last_event_id = last_event_id.take();
@@ -135,6 +144,17 @@ impl OpenStream {
             }
             // Steps that show nothing follow one another here, and other connections are served in between.
             yield_now().await;
+        }
+    }
+
+    /// What there is to tell about alerts, once the stream has begun.
+    fn alerts(&mut self) -> Option<Bytes> {
+        match self.stage {
+            Stage::Begin(_) | Stage::End => None,
+            Stage::Replay(_) | Stage::Snapshot(_) | Stage::Live => {
+                let events = self.follower.alerts.as_mut()?.take();
+                (!events.is_empty()).then(|| alerts::blocks(&events))
+            }
         }
     }
 
@@ -268,12 +288,15 @@ impl Follower {
         Some(joined(blocks.into_iter()))
     }
 
-    /// Waits for the next change; what is sent in its place if none comes before something else is due.
+    /// Waits for the next change, or for something about alerts; what is sent in its place if none comes before something else is due.
     async fn wait_for_change(&mut self, keep_alive_at: Instant) -> Option<Bytes> {
         let due_at = self.settling.as_ref().and_then(Settling::due_in).map(|due| Instant::now() + due);
         let until = due_at.map_or(keep_alive_at, |due_at| due_at.min(keep_alive_at));
-        if timeout_at(until, self.reader.wait()).await.is_ok() {
-            return None;
+        let alerts = OptionFuture::from(self.alerts.as_mut().map(AlertReader::wait));
+        tokio::select! {
+            () = self.reader.wait() => return None,
+            Some(()) = alerts => return Some(Bytes::new()),
+            () = sleep_until(until) => {}
         }
         if let Some(settling) = &mut self.settling {
             let changes = settling.due(&self.context.map, IfConnected::Wait);
