@@ -114,7 +114,7 @@ impl Error {
         Error::BadParameter { name, expected: expected.into() }
     }
 
-    fn kind(&self) -> ProblemKind {
+    pub fn kind(&self) -> ProblemKind {
         match self {
             Error::NotFound => ProblemKind::NotFound,
             Error::MethodNotAllowed => ProblemKind::MethodNotAllowed,
@@ -139,7 +139,7 @@ impl Error {
         }
     }
 
-    fn detail(&self) -> Cow<'static, str> {
+    pub fn detail(&self) -> Cow<'static, str> {
         match self {
             Error::NotFound => "A device is at /{type}/{id}; /openapi.json lists everything else.".into(),
             Error::MethodNotAllowed => "The header allow lists the methods that it has.".into(),
@@ -184,7 +184,7 @@ impl Error {
     }
 
     /// The parameter that is refused.
-    fn parameter(&self) -> Option<String> {
+    pub fn parameter(&self) -> Option<String> {
         let (Error::BadParameter { name, .. } | Error::RepeatedParameter { name }) = self else {
             let Error::UnknownParameter { name, .. } = self else { return None };
             return Some(shortened(name));
@@ -231,8 +231,11 @@ impl Error {
 }
 
 impl IntoResponse for Error {
+    /// The whole answer, and the error itself for those who show it in another form.
     fn into_response(self) -> Response {
-        self.response().map(Body::from)
+        let mut response = self.response().map(Body::from);
+        response.extensions_mut().insert(self);
+        response
     }
 }
 

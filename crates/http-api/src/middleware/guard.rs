@@ -373,7 +373,7 @@ pub async fn shield(State(guard): State<Arc<Guard>>, request: Request, next: Nex
         Error::from(guard.refused(RefusedRequest::AnswerMemory, RequestRefusal::Overloaded)).into_response()
     });
     if of_platform {
-        response = platform_form::in_platform_form(response).await;
+        response = platform_form::in_platform_form(response);
     }
     add_headers(response.headers_mut(), guard.https);
     if by_script {

@@ -1,19 +1,16 @@
 //! Errors as the platform's API has them: `{"message": …, "exception": {"id": …, "properties": […]}}`. Whatever is refused
 //! below its path, and by whom, gets this form in one place.
 
-use axum::body::{Body, to_bytes};
+use axum::body::{Body, HttpBody};
 use axum::http::{HeaderValue, header};
 use axum::response::Response;
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 use utoipa::ToSchema;
+
+use crate::error::Error;
 
 /// What the paths of this API begin with.
 pub const ROOT: &str = "/api/v0002/";
-
-/// Far more than any problem takes.
-const PROBLEM_MAX_BYTES: usize = 64 * 1024;
-
-const PROBLEM_JSON: &[u8] = b"application/problem+json";
 
 /// An error as the platform writes it.
 #[derive(Serialize, ToSchema)]
@@ -32,39 +29,24 @@ pub struct Exception {
     properties: Vec<String>,
 }
 
-/// What is taken over of a problem.
-#[derive(Deserialize)]
-struct Problem {
-    #[serde(rename = "type")]
-    kind: String,
-    detail: String,
-    parameter: Option<String>,
+impl From<&Error> for ClientError {
+    fn from(error: &Error) -> Self {
+        let id = error.kind().name().to_owned();
+        let properties = error.parameter().into_iter().collect();
+        Self { message: error.detail().into_owned(), exception: Exception { id, properties } }
+    }
 }
 
-/// The answer itself, or, of a problem, the same in the platform's form. Status and headers stay.
-pub async fn in_platform_form(response: Response) -> Response {
-    let is_problem = response
-        .headers()
-        .get(header::CONTENT_TYPE)
-        .is_some_and(|content_type| content_type.as_bytes() == PROBLEM_JSON);
-    if !is_problem {
-        return response;
+/// The answer itself, or, of an error, the same in the platform's form. Status and headers stay.
+pub fn in_platform_form(mut response: Response) -> Response {
+    let Some(error) = response.extensions_mut().remove::<Error>() else { return response };
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    headers.remove(header::CONTENT_LENGTH);
+    // An answer to HEAD has no body.
+    if !response.body().is_end_stream() {
+        let text = serde_json::to_vec(&ClientError::from(&error)).expect("texts are JSON");
+        *response.body_mut() = Body::from(text);
     }
-    let (mut parts, body) = response.into_parts();
-    let bytes = to_bytes(body, PROBLEM_MAX_BYTES).await.unwrap_or_default();
-    parts.headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
-    parts.headers.remove(header::CONTENT_LENGTH);
-    let error = match serde_json::from_slice::<Problem>(&bytes) {
-        Ok(problem) => ClientError {
-            message: problem.detail,
-            exception: Exception {
-                id: problem.kind.rsplit(':').next().unwrap_or_default().to_owned(),
-                properties: problem.parameter.into_iter().collect(),
-            },
-        },
-        // An answer to HEAD has no body.
-        Err(_) => return Response::from_parts(parts, Body::empty()),
-    };
-    let text = serde_json::to_vec(&error).unwrap_or_default();
-    Response::from_parts(parts, Body::from(text))
+    response
 }
