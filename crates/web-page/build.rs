@@ -3,6 +3,7 @@
 use std::env;
 use std::fmt::Write as _;
 use std::fs;
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
@@ -84,14 +85,13 @@ fn preloads(files: &[File]) -> String {
         .collect()
 }
 
-/// FNV-1a over names and contents: the same in every build, and different after any change.
+/// A hash of names and contents: the same in every build of one compiler, and different after any change.
 fn hash_of(files: &[File]) -> String {
-    let bytes =
-        files.iter().flat_map(|file| file.name.bytes().chain([0]).chain(file.content.iter().copied()));
-    let hash = bytes.fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
-        (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
-    });
-    format!("{hash:016x}")
+    let mut hasher = DefaultHasher::new();
+    for File { name, content, .. } in files {
+        (name, content).hash(&mut hasher);
+    }
+    format!("{:016x}", hasher.finish())
 }
 
 fn gzip(content: &[u8]) -> Vec<u8> {
