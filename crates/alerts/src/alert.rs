@@ -81,6 +81,14 @@ pub enum Suppression {
     Silence,
 }
 
+/// How many alerts of a rule were held back for a reason.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SuppressedAlerts<'a> {
+    pub rule: &'a Arc<str>,
+    pub reason: Suppression,
+    pub alerts: u64,
+}
+
 impl NotificationStatus {
     /// The type of the webhook's message.
     pub fn word(self) -> &'static str {

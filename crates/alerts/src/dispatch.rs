@@ -187,8 +187,8 @@ impl Dispatch {
     }
 
     /// How many alerts were held back so far, by rule and reason.
-    pub fn suppressed(&self) -> impl Iterator<Item = (usize, Suppression, u64)> {
-        self.suppressed.iter().map(|((rule, reason), times)| (*rule, *reason, *times))
+    pub fn suppressed(&self) -> impl Iterator<Item = (&(usize, Suppression), &u64)> {
+        self.suppressed.iter()
     }
 
     /// What was announced, with the key of its group and until when the group is acknowledged.

@@ -11,12 +11,12 @@ use std::time::Duration;
 use presence::query::Filter;
 use presence::{DeviceName, EventKind, Status};
 
-use crate::alert::{Alert, AlertState, Notification, Suppression};
+use crate::alert::{Alert, AlertState, Notification, SuppressedAlerts};
 use crate::clock::{Now, WallMillis, millis};
 use crate::conditions::{Counters, DropChange, FleetDrop};
 use crate::coverage::{Coverage, FLEET, Part, ScopeId};
 use crate::dispatch::{Dispatch, alert};
-use crate::inhibition::{Inhibition, drop_group};
+use crate::inhibition::{AlertRef, Inhibition, drop_group};
 use crate::instances::{
     Condition, Deadlines, Due, DueKind, InstanceAbout, Instances, Phase, Subject, Transition,
 };
@@ -329,7 +329,7 @@ impl Engine {
         let looked = self.looked_at.map_or(0, |at| at.saturating_add(LOOK_AGAIN_EVERY_MILLIS));
         let (rules, inhibition, instances) = (&self.rules, &self.inhibition, &self.instances);
         let mute = |rule: usize, subject: &Subject, about: &InstanceAbout| {
-            inhibition.holds_back(rules, instances, now, (rule, subject, about))
+            inhibition.holds_back(rules, instances, now, AlertRef { rule, subject, about })
         };
         if self.looks.first().is_some_and(|at| *at <= now.ticks) && looked <= now.ticks {
             self.looks.retain(|at| *at > now.ticks);
@@ -409,7 +409,7 @@ impl Engine {
                 let (state, suppressed_by) = match instance.phase {
                     Phase::Pending { .. } => (AlertState::Pending, stopped),
                     Phase::Firing | Phase::Recovering { .. } => {
-                        let about = (at, subject, &instance.about);
+                        let about = AlertRef { rule: at, subject, about: &instance.about };
                         let held = self.inhibition.holds_back(&self.rules, &self.instances, now, about);
                         (AlertState::Firing, held)
                     }
@@ -425,9 +425,12 @@ impl Engine {
     }
 
     /// How many alerts were held back so far, by rule and reason.
-    pub fn suppressed(&self) -> impl Iterator<Item = (&Arc<str>, Suppression, u64)> {
-        let name = |rule: usize| &self.rules.rules[rule].name;
-        self.dispatch.suppressed().map(move |(rule, reason, times)| (name(rule), reason, times))
+    pub fn suppressed(&self) -> impl Iterator<Item = SuppressedAlerts<'_>> {
+        self.dispatch.suppressed().map(|((rule, reason), alerts)| SuppressedAlerts {
+            rule: &self.rules.rules[*rule].name,
+            reason: *reason,
+            alerts: *alerts,
+        })
     }
 
     fn follow_time(&mut self, now: Now) {

@@ -10,6 +10,14 @@ use crate::clock::{Now, millis};
 use crate::instances::{InstanceAbout, Instances, Subject};
 use crate::rule::{GroupBy, Kind, RuleSet, admits_all_of};
 
+/// An alert, with its rule by place.
+#[derive(Clone, Copy)]
+pub(crate) struct AlertRef<'a> {
+    pub rule: usize,
+    pub subject: &'a Subject,
+    pub about: &'a InstanceAbout,
+}
+
 /// What holds alerts back, beside the alerts that fire.
 #[derive(Debug, Default)]
 pub(crate) struct Inhibition {
@@ -76,8 +84,9 @@ impl Inhibition {
         rules: &RuleSet,
         instances: &Instances,
         now: Now,
-        (rule, subject, about): (usize, &Subject, &InstanceAbout),
+        alert: AlertRef<'_>,
     ) -> Option<Suppression> {
+        let AlertRef { rule, subject, about } = alert;
         let source = about.source.as_deref();
         let settings = &rules.rules[rule];
         let Subject::Device(device) = subject else {

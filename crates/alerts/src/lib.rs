@@ -21,7 +21,7 @@ mod rule;
 mod schedule;
 mod service;
 
-pub use alert::{ALERTS_NAMED_MAX, Alert, AlertState, Notification, NotificationStatus, Suppression};
+pub use alert::{ALERTS_NAMED_MAX, Alert, AlertState, Notification, NotificationStatus, SuppressedAlerts, Suppression};
 pub use clock::{Now, WallMillis, WallSpan};
 pub use coverage::Part;
 pub use engine::{AlertTotals, AnnouncedAlert, Engine, TICK_GAP_MAX};

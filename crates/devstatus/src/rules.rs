@@ -12,7 +12,7 @@ use std::net::IpAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use alerts::{Engine, GroupBy, Kind, Now, Observation, Part, RuleSet, WallMillis};
+use alerts::{Engine, GroupBy, Kind, Now, Observation, Part, RuleSet, SuppressedAlerts, WallMillis};
 use formats::held;
 use presence::history::{HistoryPosition, StoredEvent};
 use presence::{DeviceName, DeviceState, PresenceEvent, Status, UnixSeconds};
@@ -172,8 +172,8 @@ impl Replay {
     fn finish(mut self) -> Report {
         self.advance(self.end);
         self.report.devices = self.states.len();
-        for (rule, reason, times) in self.engine.suppressed() {
-            self.report.held_back(rule, reason, times);
+        for SuppressedAlerts { rule, reason, alerts } in self.engine.suppressed() {
+            self.report.held_back(rule, reason, alerts);
         }
         self.report
     }

@@ -3,11 +3,11 @@
 
 use std::collections::HashMap;
 
-use presence::{DeviceName, EventKind, Moment};
+use presence::DeviceName;
 use server::registry::{Provenance, Snapshot};
 
 use crate::message;
-use crate::states::{Change, key};
+use crate::states::{Change, EventKey};
 
 /// Devices of which the newest event is remembered, some 150 bytes each. Beyond it all are dropped: what leaves the status of
 /// one of these as it was may then be sent once more, with the same id.
@@ -16,7 +16,7 @@ const DEVICES_MAX: usize = 20_000;
 /// What was read of the feed.
 #[derive(Default)]
 pub struct FeedChanges {
-    newest: HashMap<DeviceName, (EventKind, Moment, Moment)>,
+    newest: HashMap<DeviceName, EventKey>,
     /// Another instance has found devices before this one knew its own, so which of them are new is not known.
     pub has_unknown: bool,
 }
@@ -45,7 +45,7 @@ impl FeedChanges {
         if self.newest.len() >= DEVICES_MAX {
             self.newest.clear();
         }
-        let key = key(&device.event);
+        let key = EventKey::of(&device.event);
         self.newest.insert(DeviceName::of(device.device()), key) != Some(key)
     }
 }

@@ -12,7 +12,7 @@ use server::registry::{Arrival, DeviceRegistry, Snapshot};
 use store::{ReadHistory, StoreError};
 use system::clock;
 
-use crate::states::{Change, key};
+use crate::states::{Change, EventKey};
 
 /// What has become of a change.
 #[derive(Debug)]
@@ -44,7 +44,7 @@ pub async fn fate(
             Arrival { provenance, at: record.received_at, round },
         )
     });
-    let newest = newest.flatten().filter(|newest| key(&newest.event) != key(&change.device.event));
+    let newest = newest.flatten().filter(|newest| EventKey::of(&newest.event) != EventKey::of(&change.device.event));
     let Some(newest) = newest else { return Ok(Fate::Newest) };
     if newest.status != change.device.status {
         let received_ms = i64::from(newest.received_at.0) * 1_000;

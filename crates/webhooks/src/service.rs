@@ -23,7 +23,7 @@ use crate::metrics::WebhookMetrics;
 use crate::progress::EndpointProgress;
 use crate::resync::StoredCursor;
 use crate::settings::EndpointSettings;
-use crate::states::{Change, key};
+use crate::states::{Change, EventKey};
 use crate::worker::Worker;
 use server::feed::Feed;
 use server::registry::{DeviceRegistry, Snapshot};
@@ -207,7 +207,7 @@ impl Webhooks {
                         Err(error) => self.wait_for_store(&error).await,
                     }
                 };
-                let is_it = |row: &&HistoryRow| key(&row.event) == key(&change.device.event);
+                let is_it = |row: &&HistoryRow| EventKey::of(&row.event) == EventKey::of(&change.device.event);
                 rows.iter().find(is_it)?.sequence
             }
         };

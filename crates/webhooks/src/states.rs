@@ -5,7 +5,7 @@ use std::collections::HashMap;
 
 use crate::message;
 use presence::history::{HistoryPosition, StoredEvent};
-use presence::{Device, DeviceName, DeviceState, EventKind, PresenceEvent, Status};
+use presence::{Device, DeviceName, DeviceState, EventKind, Moment, PresenceEvent, Status};
 use server::feed::resume::is_refusal_without_effect;
 use server::freshness::RoundNumber;
 use server::registry::{Arrival, DeviceRegistry, Provenance, Snapshot};
@@ -81,7 +81,7 @@ impl DeviceStates {
             self.0.insert(name.clone(), state);
         }
         let Some(state) = self.0.get_mut(&name) else { return Ok(None) };
-        let before = state.resolve().map(|resolved| (resolved.status, key(resolved.event)));
+        let before = state.resolve().map(|resolved| (resolved.status, EventKey::of(resolved.event)));
         let previous = before.map(|(status, _)| status);
         if is_refusal_without_effect(entry, previous, registry) {
             return Ok(None);
@@ -94,7 +94,7 @@ impl DeviceStates {
         let device = Snapshot::of_state(name, state, arrival);
         let sequence = Some(entry.row.sequence);
         let position = Some(entry.position.number).filter(|_| entry.position != HistoryPosition::BEGINNING);
-        let is_new = |device: &Snapshot| before != Some((device.status, key(&device.event)));
+        let is_new = |device: &Snapshot| before != Some((device.status, EventKey::of(&device.event)));
         let id =
             || message::id_of(Device { device_type: &entry.device_type, id: &entry.id }, &entry.row.event);
         Ok(device.filter(is_new).map(|device| Change { device, previous, sequence, position, id: id() }))
@@ -102,6 +102,15 @@ impl DeviceStates {
 }
 
 /// What tells an event of a device from the others that can decide.
-pub fn key(event: &PresenceEvent) -> (EventKind, presence::Moment, presence::Moment) {
-    (event.kind, event.session, event.time)
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct EventKey {
+    kind: EventKind,
+    session: Moment,
+    time: Moment,
+}
+
+impl EventKey {
+    pub fn of(event: &PresenceEvent) -> Self {
+        Self { kind: event.kind, session: event.session, time: event.time }
+    }
 }

@@ -87,7 +87,6 @@ pub(super) fn environment(
     known: &[String],
 ) -> Result<Environment, ConfigError> {
     let mut environment = Environment::default();
-    // With the rank of the variable's name, to know the stronger of two for one setting.
     let mut platform = Vec::new();
     for (name, value) in variables {
         // Every name that matters is ASCII, so a lossy look is enough to refuse the others.
@@ -105,16 +104,17 @@ pub(super) fn environment(
                 return Err(unknown_variable(&name, known));
             }
             environment.own.push((setting, given(value, Origin::Own(name.into_owned()))?));
-        } else if let Some((setting, rank, name)) = platform_setting(&name) {
-            platform.push((rank, setting.to_owned(), given(value, Origin::Platform(name))?));
+        } else if let Some(variable) = PlatformVariable::find(&name) {
+            platform.push((variable, given(value, Origin::Platform(variable.name))?));
         }
     }
     // As in the SDK: the older pair of names counts only when the newer is wholly absent, so that a key never meets
     // the token of another.
     let is_login = |setting: &str| matches!(setting, "key" | "token");
-    let newer = platform.iter().any(|(rank, setting, _)| *rank == 0 && is_login(setting));
-    platform.retain(|(rank, setting, _)| *rank == 0 || !(newer && is_login(setting)));
-    environment.platform = platform.into_iter().map(|(_, setting, given)| (setting, given)).collect();
+    let newer = platform.iter().any(|(variable, _)| variable.rank == 0 && is_login(variable.setting));
+    platform.retain(|(variable, _)| variable.rank == 0 || !(newer && is_login(variable.setting)));
+    let named = platform.into_iter().map(|(variable, given)| (variable.setting.to_owned(), given));
+    environment.platform = named.collect();
     Ok(environment)
 }
 
@@ -152,11 +152,22 @@ fn has_port_and_protocol(rest: &str) -> bool {
     })
 }
 
-fn platform_setting(variable: &str) -> Option<(&'static str, usize, &'static str)> {
-    platform::ALL.iter().find_map(|names| {
-        let rank = names.variables.iter().position(|known| *known == variable)?;
-        Some((names.setting, rank, names.variables[rank]))
-    })
+/// A variable of the platform, and what it sets.
+#[derive(Clone, Copy)]
+struct PlatformVariable {
+    name: &'static str,
+    setting: &'static str,
+    /// Of two variables for one setting, the lower is stronger.
+    rank: usize,
+}
+
+impl PlatformVariable {
+    fn find(variable: &str) -> Option<Self> {
+        platform::ALL.iter().find_map(|names| {
+            let rank = names.variables.iter().position(|known| *known == variable)?;
+            Some(Self { name: names.variables[rank], setting: names.setting, rank })
+        })
+    }
 }
 
 fn given(value: OsString, origin: Origin) -> Result<SettingText, ConfigError> {

@@ -65,10 +65,12 @@ fn calendar(text: &[u8]) -> Option<i128> {
         return None;
     }
     let minute = reader.digits(2)?;
-    let second = match is_extended {
-        true if !reader.takes(b":") => None,
-        true => Some(reader.digits(2)?),
-        false => reader.digits(2),
+    let second = if !is_extended {
+        reader.digits(2)
+    } else if reader.takes(b":") {
+        Some(reader.digits(2)?)
+    } else {
+        None
     };
     let fraction =
         if second.is_some() && reader.takes(b".,") { billionths(reader.some_digits()?) } else { 0 };
