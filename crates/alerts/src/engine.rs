@@ -18,7 +18,8 @@ use crate::coverage::{Coverage, FLEET, Part, ScopeId};
 use crate::dispatch::{Dispatch, alert};
 use crate::inhibition::{AlertRef, Inhibition, drop_group};
 use crate::instances::{
-    Condition, Deadlines, Due, DueKind, InstanceAbout, Instances, Phase, Subject, Transition,
+    AlertInstances, Condition, DueKind, InstanceAbout, Phase, RuleDeadline, RuleDeadlines, Subject,
+    Transition,
 };
 use crate::observation::Observation;
 use crate::rule::{GroupBy, Kind, Patience, Rule, RuleSet};
@@ -40,8 +41,8 @@ pub struct Engine {
     /// What each rule needs beside its alerts, by its place.
     memories: Vec<Memory>,
     coverage: Coverage,
-    instances: Instances,
-    deadlines: Deadlines,
+    instances: AlertInstances,
+    deadlines: RuleDeadlines,
     dispatch: Dispatch,
     inhibition: Inhibition,
     outages: Outages,
@@ -86,8 +87,8 @@ impl Engine {
         let mut engine = Self {
             memories: rules.rules.iter().map(Memory::new).collect(),
             coverage: Coverage::new(rules.startup_grace),
-            instances: Instances::new(rules.rules.len()),
-            deadlines: Deadlines::default(),
+            instances: AlertInstances::new(rules.rules.len()),
+            deadlines: RuleDeadlines::default(),
             dispatch: Dispatch::default(),
             inhibition: Inhibition::default(),
             outages: Outages::new(UNOBSERVED_RULE),
@@ -216,7 +217,7 @@ impl Engine {
         let count = counters.add(place.device, scope, place.address, observed);
         let subject = Subject::Device(place.device.clone());
         if count.next != count.previous {
-            let due = Due { rule: at, what: DueKind::WindowEnd, subject: subject.clone() };
+            let due = RuleDeadline { rule: at, what: DueKind::WindowEnd, subject: subject.clone() };
             if let Some(previous) = count.previous {
                 self.deadlines.remove(count.scope, previous, due.clone());
             }
@@ -256,8 +257,11 @@ impl Engine {
         let observed = self.coverage.observed(scope, now.ticks);
         let Memory::FleetDrop(drops) = &mut self.memories[at] else { return };
         let condition = drops.observe(place.device, &group, change, (scope, observed));
-        let due =
-            || Due { rule: at, what: DueKind::WindowEnd, subject: Subject::Device(place.device.clone()) };
+        let due = || RuleDeadline {
+            rule: at,
+            what: DueKind::WindowEnd,
+            subject: Subject::Device(place.device.clone()),
+        };
         if let Some(leaves_at) = condition.leaves_at {
             self.deadlines.add(scope, leaves_at, due());
         }
@@ -342,8 +346,8 @@ impl Engine {
         notifications
     }
 
-    fn pass_deadline(&mut self, due: Due, now: Now) {
-        let Due { rule, what, subject } = due;
+    fn pass_deadline(&mut self, due: RuleDeadline, now: Now) {
+        let RuleDeadline { rule, what, subject } = due;
         match (what, subject) {
             (DueKind::Phase, subject) => {
                 if let Some(transition) = self.instances.pass(rule, subject) {
@@ -362,7 +366,7 @@ impl Engine {
                 let Some(count) = counters.expire(&device, observed) else { return };
                 let subject = Subject::Device(device);
                 if let Some(next) = count.next {
-                    let due = Due { rule, what: DueKind::WindowEnd, subject: subject.clone() };
+                    let due = RuleDeadline { rule, what: DueKind::WindowEnd, subject: subject.clone() };
                     self.deadlines.add(count.scope, next, due);
                 }
                 if !count.is_active {

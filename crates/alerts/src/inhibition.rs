@@ -7,7 +7,7 @@ use presence::query::Filter;
 
 use crate::alert::Suppression;
 use crate::clock::{Now, millis};
-use crate::instances::{InstanceAbout, Instances, Subject};
+use crate::instances::{AlertInstances, InstanceAbout, Subject};
 use crate::rule::{GroupBy, Kind, RuleSet, admits_all_of};
 
 /// An alert, with its rule by place.
@@ -82,7 +82,7 @@ impl Inhibition {
     pub fn holds_back(
         &self,
         rules: &RuleSet,
-        instances: &Instances,
+        instances: &AlertInstances,
         now: Now,
         alert: AlertRef<'_>,
     ) -> Option<Suppression> {

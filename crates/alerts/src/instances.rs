@@ -18,7 +18,7 @@ pub(crate) enum Subject {
 
 /// What becomes due.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct Due {
+pub(crate) struct RuleDeadline {
     /// The place of the rule.
     pub rule: usize,
     pub what: DueKind,
@@ -36,19 +36,19 @@ pub(crate) enum DueKind {
 
 /// Deadlines by the clock that they are measured by. Its cost depends on what is due, and on the number of clocks.
 #[derive(Debug, Default)]
-pub(crate) struct Deadlines {
-    queues: Vec<BTreeSet<(u64, Due)>>,
+pub(crate) struct RuleDeadlines {
+    queues: Vec<BTreeSet<(u64, RuleDeadline)>>,
 }
 
-impl Deadlines {
-    pub fn add(&mut self, scope: ScopeId, at: u64, due: Due) {
+impl RuleDeadlines {
+    pub fn add(&mut self, scope: ScopeId, at: u64, due: RuleDeadline) {
         if self.queues.len() <= scope.0 {
             self.queues.resize_with(scope.0 + 1, BTreeSet::new);
         }
         self.queues[scope.0].insert((at, due));
     }
 
-    pub fn remove(&mut self, scope: ScopeId, at: u64, due: Due) {
+    pub fn remove(&mut self, scope: ScopeId, at: u64, due: RuleDeadline) {
         if let Some(queue) = self.queues.get_mut(scope.0) {
             queue.remove(&(at, due));
         }
@@ -58,13 +58,14 @@ impl Deadlines {
     pub fn move_rules(&mut self, place_of: impl Fn(usize) -> Option<usize>) {
         for queue in &mut self.queues {
             let moved = std::mem::take(queue).into_iter();
-            *queue =
-                moved.filter_map(|(at, due)| Some((at, Due { rule: place_of(due.rule)?, ..due }))).collect();
+            *queue = moved
+                .filter_map(|(at, due)| Some((at, RuleDeadline { rule: place_of(due.rule)?, ..due })))
+                .collect();
         }
     }
 
     /// Takes one that is due by a clock that runs.
-    pub fn take(&mut self, coverage: &Coverage, ticks: u64) -> Option<Due> {
+    pub fn take(&mut self, coverage: &Coverage, ticks: u64) -> Option<RuleDeadline> {
         for (number, queue) in self.queues.iter_mut().enumerate() {
             let scope = ScopeId(number);
             let is_due = queue.first().is_some_and(|(at, _)| *at <= coverage.observed(scope, ticks));
@@ -78,7 +79,7 @@ impl Deadlines {
 
 /// One alert.
 #[derive(Clone, Debug)]
-pub(crate) struct Instance {
+pub(crate) struct AlertInstance {
     pub about: InstanceAbout,
     pub scope: ScopeId,
     pub phase: Phase,
@@ -138,24 +139,24 @@ pub(crate) struct Transition {
 
 /// The alerts of all rules.
 #[derive(Debug)]
-pub(crate) struct Instances {
-    by_rule: Vec<HashMap<Subject, Instance>>,
+pub(crate) struct AlertInstances {
+    by_rule: Vec<HashMap<Subject, AlertInstance>>,
     /// How many of each rule fire.
     firing: Vec<usize>,
 }
 
-impl Instances {
+impl AlertInstances {
     pub fn new(rules: usize) -> Self {
         Self { by_rule: (0..rules).map(|_| HashMap::new()).collect(), firing: vec![0; rules] }
     }
 
     /// Takes out the alerts of a rule.
-    pub fn take_rule(&mut self, rule: usize) -> HashMap<Subject, Instance> {
+    pub fn take_rule(&mut self, rule: usize) -> HashMap<Subject, AlertInstance> {
         std::mem::take(&mut self.by_rule[rule])
     }
 
     /// Sets the alerts of a rule.
-    pub fn set_rule(&mut self, rule: usize, instances: HashMap<Subject, Instance>) {
+    pub fn set_rule(&mut self, rule: usize, instances: HashMap<Subject, AlertInstance>) {
         self.firing[rule] = instances.values().filter(|instance| instance.phase.is_firing()).count();
         self.by_rule[rule] = instances;
     }
@@ -173,7 +174,7 @@ impl Instances {
         })
     }
 
-    pub fn of_rule(&self, rule: usize) -> &HashMap<Subject, Instance> {
+    pub fn of_rule(&self, rule: usize) -> &HashMap<Subject, AlertInstance> {
         &self.by_rule[rule]
     }
 
@@ -189,11 +190,11 @@ impl Instances {
         scope: ScopeId,
         observed: u64,
         about: InstanceAbout,
-        deadlines: &mut Deadlines,
+        deadlines: &mut RuleDeadlines,
     ) {
         let Condition { rule, subject, hold, restarts, .. } = condition;
         if let Some(instance) = self.by_rule[rule].get_mut(&subject) {
-            let due = Due { rule, what: DueKind::Phase, subject: subject.clone() };
+            let due = RuleDeadline { rule, what: DueKind::Phase, subject: subject.clone() };
             match instance.phase {
                 Phase::Recovering { resolved_at } => {
                     deadlines.remove(instance.scope, resolved_at, due);
@@ -210,14 +211,14 @@ impl Instances {
             }
         }
         let fires_at = observed.saturating_add(hold);
-        let instance = Instance { about, scope, phase: Phase::Pending { fires_at } };
+        let instance = AlertInstance { about, scope, phase: Phase::Pending { fires_at } };
         self.by_rule[rule].insert(subject.clone(), instance);
-        deadlines.add(scope, fires_at, Due { rule, what: DueKind::Phase, subject });
+        deadlines.add(scope, fires_at, RuleDeadline { rule, what: DueKind::Phase, subject });
     }
 
     /// An alert that an earlier process announced.
     pub fn restore(&mut self, rule: usize, subject: Subject, scope: ScopeId, about: InstanceAbout) {
-        let before = self.by_rule[rule].insert(subject, Instance { about, scope, phase: Phase::Firing });
+        let before = self.by_rule[rule].insert(subject, AlertInstance { about, scope, phase: Phase::Firing });
         if before.is_none_or(|before| !before.phase.is_firing()) {
             self.firing[rule] += 1;
         }
@@ -229,13 +230,13 @@ impl Instances {
         condition: Condition,
         coverage: &Coverage,
         ticks: u64,
-        deadlines: &mut Deadlines,
+        deadlines: &mut RuleDeadlines,
     ) -> Option<Transition> {
         let Condition { rule, subject, keep_firing, .. } = condition;
         let instance = self.by_rule[rule].get_mut(&subject)?;
         match instance.phase {
             Phase::Pending { fires_at } => {
-                let due = Due { rule, what: DueKind::Phase, subject };
+                let due = RuleDeadline { rule, what: DueKind::Phase, subject };
                 deadlines.remove(instance.scope, fires_at, due.clone());
                 self.by_rule[rule].remove(&due.subject);
                 None
@@ -243,7 +244,11 @@ impl Instances {
             Phase::Firing if keep_firing > 0 => {
                 let resolved_at = coverage.observed(instance.scope, ticks).saturating_add(keep_firing);
                 instance.phase = Phase::Recovering { resolved_at };
-                deadlines.add(instance.scope, resolved_at, Due { rule, what: DueKind::Phase, subject });
+                deadlines.add(
+                    instance.scope,
+                    resolved_at,
+                    RuleDeadline { rule, what: DueKind::Phase, subject },
+                );
                 None
             }
             Phase::Firing => self.resolve(rule, subject),

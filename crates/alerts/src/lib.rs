@@ -1,7 +1,7 @@
 //! Alert rules over presence: observations and the time in, notifications out. Pure values: no IO, no clock, no log.
 //!
 //! ```text
-//! Observation -> condition (offline, counter, drop, unseen) -> Instances -> Dispatch -> Notification
+//! Observation -> condition (offline, counter, drop, unseen) -> AlertInstances -> Dispatch -> Notification
 //!                                Coverage: which clocks run ----^              ^---- silences, windows, inhibition
 //! ```
 //!
@@ -21,7 +21,9 @@ mod rule;
 mod schedule;
 mod service;
 
-pub use alert::{ALERTS_NAMED_MAX, Alert, AlertState, Notification, NotificationStatus, SuppressedAlerts, Suppression};
+pub use alert::{
+    ALERTS_NAMED_MAX, Alert, AlertState, Notification, NotificationStatus, SuppressedAlerts, Suppression,
+};
 pub use clock::{Now, WallMillis, WallSpan};
 pub use coverage::Part;
 pub use engine::{AlertTotals, AnnouncedAlert, Engine, TICK_GAP_MAX};

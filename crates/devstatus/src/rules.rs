@@ -22,7 +22,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::config::RulesTestSettings;
 use observed::ObservedTimes;
-use report::Report;
+use report::TrialReport;
 
 /// How far the time goes on at once: what would have fired is as exact as that.
 const STEP: Duration = Duration::from_secs(10);
@@ -62,13 +62,13 @@ pub async fn test(
     }
 }
 
-async fn replay(settings: RulesTestSettings, now_millis: i64) -> Result<Report, RulesError> {
+async fn replay(settings: RulesTestSettings, now_millis: i64) -> Result<TrialReport, RulesError> {
     let RulesTestSettings { rules, store, since, .. } = settings;
     let store = store::open_to_read(&store).await?;
     let since = i64::try_from(since.as_millis()).unwrap_or(i64::MAX);
     let from = now_millis.saturating_sub(since).max(0);
     let observed = ObservedTimes::read(&*store, from, now_millis).await?;
-    let mut replay = Replay::new(rules, observed, (from, now_millis));
+    let mut replay = HistoryTrial::new(rules, observed, (from, now_millis));
     let mut after = HistoryPosition::BEGINNING;
     let mut end = None;
     let mut begun = false;
@@ -99,24 +99,24 @@ async fn replay(settings: RulesTestSettings, now_millis: i64) -> Result<Report, 
 }
 
 /// The history on its way through the engine.
-struct Replay {
+struct HistoryTrial {
     engine: Engine,
     now: Now,
     end: WallMillis,
     observed: ObservedTimes,
     states: HashMap<DeviceName, DeviceState>,
     needs_addresses: bool,
-    report: Report,
+    report: TrialReport,
 }
 
-impl Replay {
+impl HistoryTrial {
     fn new(rules: RuleSet, observed: ObservedTimes, (from, end): (i64, i64)) -> Self {
         let needs_address = |rule: &alerts::Rule| {
             rule.group_by == GroupBy::AddressBlock || matches!(rule.kind, Kind::DuplicateIdentity(_))
         };
         let now = Now::at_wall(WallMillis(from));
         let needs_addresses = rules.rules.iter().any(needs_address);
-        let report = Report::new(&rules, (from, end), observed.total_millis());
+        let report = TrialReport::new(&rules, (from, end), observed.total_millis());
         let mut engine = Engine::new(Arc::new(rules), now);
         engine.name_all_alerts();
         let end = WallMillis(end);
@@ -169,7 +169,7 @@ impl Replay {
         }
     }
 
-    fn finish(mut self) -> Report {
+    fn finish(mut self) -> TrialReport {
         self.advance(self.end);
         self.report.devices = self.states.len();
         for SuppressedAlerts { rule, reason, alerts } in self.engine.suppressed() {

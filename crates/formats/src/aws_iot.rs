@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use serde::Deserialize;
 
 use crate::name::is_valid_name;
-use crate::order::Identity;
+use crate::order::EventIdentity;
 use crate::{Cause, Decoded, DeviceName, Event, EventKind, Session, UnixNanos};
 
 /// What to subscribe to. The last level is the client id.
@@ -87,9 +87,9 @@ pub fn decode<'a>(topic: &'a str, payload: &'a [u8]) -> Decoded<'a> {
 }
 
 /// What a held message says of its session.
-pub fn identity(payload: &[u8]) -> Option<Identity<'_>> {
+pub fn identity(payload: &[u8]) -> Option<EventIdentity<'_>> {
     let message = serde_json::from_slice::<Message<'_>>(payload).ok()?;
-    Some(Identity { session: message.session()?, time: message.time(), cause: None })
+    Some(EventIdentity { session: message.session()?, time: message.time(), cause: None })
 }
 
 fn cause_of(reason: &str) -> Option<Cause> {

@@ -8,7 +8,7 @@ mod tests;
 use std::collections::HashMap;
 
 use crate::order::{AliveRule, ParentRule};
-use crate::profile::{Message, Profile, ProfileError, Profiles, Timing, covers, uncovered};
+use crate::profile::{Message, Profile, ProfileError, ProfileTimes, Profiles, covers, uncovered};
 use presence::Device;
 
 use crate::{
@@ -134,7 +134,7 @@ struct Several {
     decoders: Vec<Decoder>,
     profiles: Profiles,
     /// Of the profiles that have some.
-    timings: HashMap<Box<str>, Timing>,
+    timings: HashMap<Box<str>, ProfileTimes>,
     /// In the order in which they were named.
     names: Vec<Box<str>>,
 }
@@ -195,7 +195,7 @@ impl Formats {
             }
         }
         let timings = profiles.iter().map(|profile| (profile.name().into(), profile.timing()));
-        several.timings = timings.filter(|(_, timing)| *timing != Timing::default()).collect();
+        several.timings = timings.filter(|(_, timing)| *timing != ProfileTimes::default()).collect();
         several.profiles = Profiles::new(profiles)?;
         several.check()?;
         Ok(Self(Dispatch::Several(Box::new(several))))
@@ -338,9 +338,9 @@ impl Formats {
     }
 
     /// The times that the profile of this name has.
-    pub fn timing(&self, name: &str) -> Timing {
+    pub fn timing(&self, name: &str) -> ProfileTimes {
         match &self.0 {
-            Dispatch::Platform => Timing::default(),
+            Dispatch::Platform => ProfileTimes::default(),
             Dispatch::Several(several) => several.timings.get(name).copied().unwrap_or_default(),
         }
     }

@@ -8,7 +8,7 @@ use std::borrow::Cow;
 use std::net::IpAddr;
 
 use crate::name::is_valid_name;
-use crate::order::Identity;
+use crate::order::EventIdentity;
 use crate::{BrokerEvent, Cause, Decoded, DeviceName, Event, EventKind, Session, UnixNanos};
 
 /// What to subscribe to.
@@ -66,7 +66,7 @@ pub fn decode<'a>(topic: &str, payload: &'a [u8]) -> Decoded<'a> {
 }
 
 /// What the held message says of its connection.
-pub fn identity(payload: &[u8]) -> Option<Identity<'_>> {
+pub fn identity(payload: &[u8]) -> Option<EventIdentity<'_>> {
     match decode_line(payload) {
         Decoded::Event(event) => Some(event.into_identity()),
         _ => None,

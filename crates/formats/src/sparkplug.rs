@@ -3,7 +3,7 @@
 //! A node is named by its group and node id; a device of a node has the id `node/device` and the node as its parent.
 
 use crate::name::is_valid_name;
-use crate::order::Identity;
+use crate::order::EventIdentity;
 use crate::protobuf::{Field, Fields, Malformed, Value};
 use crate::{Cause, Decoded, DeviceName, Event, EventKind, Session, UnixNanos};
 
@@ -41,9 +41,9 @@ pub fn decode<'a>(topic: &'a str, payload: &'a [u8]) -> Decoded<'a> {
 }
 
 /// What a held birth or death says of its session.
-pub fn identity(payload: &[u8]) -> Option<Identity<'static>> {
+pub fn identity(payload: &[u8]) -> Option<EventIdentity<'static>> {
     let message = Message::read(payload).ok()?;
-    Some(Identity { session: message.session(), time: message.time, cause: None })
+    Some(EventIdentity { session: message.session(), time: message.time, cause: None })
 }
 
 #[derive(Clone, Copy)]

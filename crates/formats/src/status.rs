@@ -9,7 +9,7 @@ use std::borrow::Cow;
 
 use serde::{Deserialize, Serialize};
 
-use crate::order::{Identity, Key, Own, Shown};
+use crate::order::{EventIdentity, Key, Own, Shown};
 use crate::{Cause, DeviceName, Event, EventKind, Session, UnixNanos};
 
 /// How much of a message is kept. A longer one, for example a birth with a thousand metrics, is cut.
@@ -20,7 +20,7 @@ pub const REMOVED: &str = "removed";
 
 /// The document. Fields that are not known are left out.
 #[derive(Debug, Serialize, Deserialize)]
-pub struct Status<'a> {
+pub struct StatusDocument<'a> {
     #[serde(rename = "ClientID", borrow)]
     pub client_id: Cow<'a, str>,
     #[serde(rename = "Action", borrow)]
@@ -36,14 +36,14 @@ pub struct Status<'a> {
     #[serde(rename = "ConnectTime", borrow, default, skip_serializing_if = "Option::is_none")]
     pub connect_time: Option<Cow<'a, str>>,
     #[serde(rename = "_", borrow, default, skip_serializing_if = "Option::is_none")]
-    pub kept: Option<Kept<'a>>,
+    pub kept: Option<SourceDetails<'a>>,
 }
 
 /// What is kept beside what is shown.
 #[derive(Debug, Serialize, Deserialize)]
-pub struct Kept<'a> {
+pub struct SourceDetails<'a> {
     #[serde(rename = "s", borrow, default, skip_serializing_if = "Option::is_none")]
-    session: Option<KeptSession<'a>>,
+    session: Option<SessionDetails<'a>>,
     /// The time of the event in nanoseconds.
     #[serde(rename = "t", default, skip_serializing_if = "Option::is_none")]
     time: Option<i64>,
@@ -65,7 +65,7 @@ pub struct Kept<'a> {
 }
 
 #[derive(Debug, Serialize, Deserialize)]
-enum KeptSession<'a> {
+enum SessionDetails<'a> {
     #[serde(rename = "p")]
     Connection(#[serde(borrow)] Option<Cow<'a, str>>),
     #[serde(rename = "s")]
@@ -102,7 +102,7 @@ pub fn write(event: &Event<'_>, shown: &Shown, payload: &[u8]) -> Vec<u8> {
     } else {
         (event.cause, borrowed(event.reason.as_ref()))
     };
-    let status = Status {
+    let status = StatusDocument {
         client_id: Cow::Borrowed(&event.device.id),
         action: action(&key).into(),
         time: rfc3339(key.time).map(Cow::Owned),
@@ -110,7 +110,7 @@ pub fn write(event: &Event<'_>, shown: &Shown, payload: &[u8]) -> Vec<u8> {
         reason,
         protocol: borrowed(event.protocol.as_ref()),
         connect_time: connect_time.and_then(rfc3339).map(Cow::Owned),
-        kept: Some(Kept {
+        kept: Some(SourceDetails {
             session: kept_session(&event.session),
             time: event.time.map(|time| time.0),
             cause: cause.map(|cause| cause.word().into()),
@@ -133,28 +133,28 @@ fn action(key: &Key) -> &'static str {
 }
 
 /// Reads a document back; `None` for anything else.
-pub fn read(document: &[u8]) -> Option<Status<'_>> {
+pub fn read(document: &[u8]) -> Option<StatusDocument<'_>> {
     serde_json::from_slice(document).ok()
 }
 
-impl<'a> Status<'a> {
+impl<'a> StatusDocument<'a> {
     /// What the event said of its session.
-    pub fn identity(&self) -> Option<Identity<'_>> {
+    pub fn identity(&self) -> Option<EventIdentity<'_>> {
         let kept = self.kept.as_ref()?;
         let session = match &kept.session {
             None => Session::Arrival,
-            Some(KeptSession::Connection(peer)) => Session::Connection(borrowed(peer.as_ref())),
-            Some(KeptSession::Started(started)) => Session::Started(UnixNanos(*started)),
-            Some(KeptSession::Versioned(version, session)) => {
+            Some(SessionDetails::Connection(peer)) => Session::Connection(borrowed(peer.as_ref())),
+            Some(SessionDetails::Started(started)) => Session::Started(UnixNanos(*started)),
+            Some(SessionDetails::Versioned(version, session)) => {
                 Session::Versioned { version: *version, session: Cow::Borrowed(session) }
             }
-            Some(KeptSession::Matched(birth, sequence)) => {
+            Some(SessionDetails::Matched(birth, sequence)) => {
                 Session::Matched { birth: *birth, sequence: *sequence }
             }
         };
         // A device that its parent hides is connected itself, so it has no cause of its own.
         let cause = self.cause().filter(|cause| *cause != Cause::ParentOffline);
-        Some(Identity { session, time: kept.time.map(UnixNanos), cause })
+        Some(EventIdentity { session, time: kept.time.map(UnixNanos), cause })
     }
 
     /// The state that the document is about, whose key is held beside it.
@@ -212,7 +212,7 @@ impl<'a> Status<'a> {
 
     /// What is shown: the fields of the platform alone.
     pub fn public(self) -> Vec<u8> {
-        serde_json::to_vec(&Status { kept: None, ..self }).unwrap_or_default()
+        serde_json::to_vec(&StatusDocument { kept: None, ..self }).unwrap_or_default()
     }
 }
 
@@ -220,15 +220,15 @@ fn borrowed<'a>(text: Option<&'a Cow<'_, str>>) -> Option<Cow<'a, str>> {
     text.map(|text| Cow::Borrowed(&**text))
 }
 
-fn kept_session<'a>(session: &'a Session<'_>) -> Option<KeptSession<'a>> {
+fn kept_session<'a>(session: &'a Session<'_>) -> Option<SessionDetails<'a>> {
     match session {
         Session::Arrival => None,
-        Session::Connection(peer) => Some(KeptSession::Connection(borrowed(peer.as_ref()))),
-        Session::Started(started) => Some(KeptSession::Started(started.0)),
+        Session::Connection(peer) => Some(SessionDetails::Connection(borrowed(peer.as_ref()))),
+        Session::Started(started) => Some(SessionDetails::Started(started.0)),
         Session::Versioned { version, session } => {
-            Some(KeptSession::Versioned(*version, Cow::Borrowed(session)))
+            Some(SessionDetails::Versioned(*version, Cow::Borrowed(session)))
         }
-        Session::Matched { birth, sequence } => Some(KeptSession::Matched(*birth, *sequence)),
+        Session::Matched { birth, sequence } => Some(SessionDetails::Matched(*birth, *sequence)),
     }
 }
 

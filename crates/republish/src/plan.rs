@@ -18,7 +18,7 @@ const UNKNOWN: u64 = 0;
 
 /// A message that the broker retains; without a payload it drops what it has.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Message {
+pub struct RetainedMessage {
     pub topic: String,
     pub payload: Vec<u8>,
 }
@@ -37,7 +37,7 @@ pub enum Wanted {
 
 /// Why a device is looked at.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Cause {
+pub enum Trigger {
     /// All are.
     Walk,
     Change,
@@ -45,9 +45,9 @@ pub enum Cause {
 
 /// What to do next.
 #[derive(Debug, PartialEq, Eq)]
-pub enum Step {
+pub enum PlanStep {
     /// `key` is for [`Plan::note_failed`].
-    Publish { messages: Vec<Message>, key: u64 },
+    Publish { messages: Vec<RetainedMessage>, key: u64 },
     /// Give it the names of this part of the registry.
     Gather(usize),
     /// Nothing came of the devices that were looked at, and others follow.
@@ -69,7 +69,7 @@ pub struct Plan {
     queued: HashSet<DeviceName>,
     walk: Walk,
     /// Whose turn it is if both wait.
-    turn: Cause,
+    turn: Trigger,
 }
 
 /// Where the look at all devices is.
@@ -100,7 +100,7 @@ impl Plan {
             waiting: VecDeque::new(),
             queued: HashSet::new(),
             walk: Walk { parts, next_part: 0, names: Vec::new(), is_running: true, again: false, done: 0 },
-            turn: Cause::Walk,
+            turn: Trigger::Walk,
         }
     }
 
@@ -154,26 +154,26 @@ impl Plan {
     }
 
     /// What to do next; `wanted` says what should be retained of a device now.
-    pub fn next(&mut self, mut wanted: impl FnMut(&DeviceName, Cause) -> Wanted) -> Step {
+    pub fn next(&mut self, mut wanted: impl FnMut(&DeviceName, Trigger) -> Wanted) -> PlanStep {
         for _ in 0..LOOKS_AT_ONCE {
             if self.walk.is_over() {
                 self.note_walk_over();
             }
-            let Some((name, cause)) = self.take() else {
+            let Some((name, trigger)) = self.take() else {
                 let is_walking = self.walk.next_part < self.walk.parts;
-                return if is_walking { Step::Gather(self.walk.next_part) } else { Step::Wait };
+                return if is_walking { PlanStep::Gather(self.walk.next_part) } else { PlanStep::Wait };
             };
             let key = self.key(name.device());
-            match wanted(&name, cause) {
+            match wanted(&name, trigger) {
                 Wanted::Unread => {
-                    self.put_back(name, cause);
-                    return Step::ReadChanges;
+                    self.put_back(name, trigger);
+                    return PlanStep::ReadChanges;
                 }
                 Wanted::Held => {
                     self.published.entry(key).or_insert(UNKNOWN);
                 }
                 Wanted::Nothing if self.published.remove(&key).is_some() => {
-                    return Step::Publish { messages: self.removal(name.device()), key };
+                    return PlanStep::Publish { messages: self.removal(name.device()), key };
                 }
                 Wanted::Nothing => {}
                 Wanted::Content(payload) => {
@@ -181,12 +181,15 @@ impl Plan {
                     let before = self.published.insert(key, content).unwrap_or(UNKNOWN);
                     if before != content {
                         let is_new = before == UNKNOWN;
-                        return Step::Publish { messages: self.update(name.device(), payload, is_new), key };
+                        return PlanStep::Publish {
+                            messages: self.update(name.device(), payload, is_new),
+                            key,
+                        };
                     }
                 }
             }
         }
-        Step::Yield
+        PlanStep::Yield
     }
 
     fn note_walk_over(&mut self) {
@@ -204,42 +207,42 @@ impl Plan {
     }
 
     /// The next device, of those that have changed and of all in turn.
-    fn take(&mut self) -> Option<(DeviceName, Cause)> {
-        let walked = |walk: &mut Walk| walk.names.pop().map(|name| (name, Cause::Walk));
-        let is_walks_turn = self.turn == Cause::Walk;
-        self.turn = if is_walks_turn { Cause::Change } else { Cause::Walk };
+    fn take(&mut self) -> Option<(DeviceName, Trigger)> {
+        let walked = |walk: &mut Walk| walk.names.pop().map(|name| (name, Trigger::Walk));
+        let is_walks_turn = self.turn == Trigger::Walk;
+        self.turn = if is_walks_turn { Trigger::Change } else { Trigger::Walk };
         if is_walks_turn && let Some(taken) = walked(&mut self.walk) {
             return Some(taken);
         }
         if let Some(name) = self.waiting.pop_front() {
             self.queued.remove(&name);
-            return Some((name, Cause::Change));
+            return Some((name, Trigger::Change));
         }
         walked(&mut self.walk)
     }
 
-    fn put_back(&mut self, name: DeviceName, cause: Cause) {
-        match cause {
-            Cause::Walk => self.walk.names.push(name),
-            Cause::Change if self.queued.insert(name.clone()) => self.waiting.push_front(name),
-            Cause::Change => {}
+    fn put_back(&mut self, name: DeviceName, trigger: Trigger) {
+        match trigger {
+            Trigger::Walk => self.walk.names.push(name),
+            Trigger::Change if self.queued.insert(name.clone()) => self.waiting.push_front(name),
+            Trigger::Change => {}
         }
     }
 
-    fn update(&self, device: Device<'_>, payload: Vec<u8>, is_new: bool) -> Vec<Message> {
+    fn update(&self, device: Device<'_>, payload: Vec<u8>, is_new: bool) -> Vec<RetainedMessage> {
         let discovery = self.discovery.as_ref().filter(|_| is_new);
-        let discovery = discovery.map(|discovery| Message {
+        let discovery = discovery.map(|discovery| RetainedMessage {
             topic: discovery.topic(&self.topics, device),
             payload: discovery.payload(&self.topics, device),
         });
-        let state = Message { topic: self.topics.device(device), payload };
+        let state = RetainedMessage { topic: self.topics.device(device), payload };
         discovery.into_iter().chain([state]).collect()
     }
 
-    fn removal(&self, device: Device<'_>) -> Vec<Message> {
+    fn removal(&self, device: Device<'_>) -> Vec<RetainedMessage> {
         let discovery = self.discovery.as_ref().map(|discovery| discovery.topic(&self.topics, device));
         let topics = discovery.into_iter().chain([self.topics.device(device)]);
-        topics.map(|topic| Message { topic, payload: Vec::new() }).collect()
+        topics.map(|topic| RetainedMessage { topic, payload: Vec::new() }).collect()
     }
 }
 

@@ -17,7 +17,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::in_flight::ACK_TIMEOUT;
 use crate::metrics::RepublishMetrics;
-use crate::session::Session;
+use crate::session::RepublishSession;
 use crate::settings::RepublishSettings;
 
 /// The longest wait between two connections: after a restart of the broker everything is there again soon.
@@ -99,7 +99,7 @@ impl Republisher {
         tracing::info!(broker = %connect.endpoint, prefix, "statuses are republished");
         self.health.set_republish(None);
         self.metrics.link_up.set(1);
-        let mut session = Session::new(self, connection);
+        let mut session = RepublishSession::new(self, connection);
         let ended = session.run(shutdown).await;
         if session.is_online() {
             backoff.reset();

@@ -20,7 +20,7 @@ use tokio_util::task::AbortOnDropHandle;
 use crate::announcements::{Announcement, Announcements};
 use crate::cleanup::{Cleanup, CleanupError, FOUND_MAX};
 use crate::in_flight::InFlight;
-use crate::plan::{Cause, Message, Plan, Step, Wanted};
+use crate::plan::{Plan, PlanStep, RetainedMessage, Trigger, Wanted};
 use crate::service::{OFFLINE, ONLINE, RepublishError, Republisher};
 use server::registry::DeviceRegistry;
 
@@ -40,14 +40,14 @@ const WRITE_BYTES: usize = 64 << 10;
 const IDLE_MAX: Duration = Duration::from_secs(10);
 
 /// What one connection has to do.
-pub struct Session<'a> {
+pub struct RepublishSession<'a> {
     all: &'a Republisher,
     connection: Connection,
     reader: ChangeReader,
     announcements: Announcements,
     plan: Plan,
     /// Planned and not sent yet; the numbers are for [`Plan::note_failed`].
-    outbox: VecDeque<(Message, Option<u64>)>,
+    outbox: VecDeque<(RetainedMessage, Option<u64>)>,
     in_flight: InFlight<Option<u64>>,
     is_online: bool,
     summary: Vec<u8>,
@@ -59,7 +59,7 @@ pub struct Session<'a> {
     cleaned: u64,
 }
 
-impl<'a> Session<'a> {
+impl<'a> RepublishSession<'a> {
     pub fn new(all: &'a Republisher, connection: Connection) -> Self {
         let settings = &all.settings;
         // Before the names of devices are gathered: none is missed.
@@ -197,25 +197,25 @@ impl<'a> Session<'a> {
     }
 
     fn say(&mut self, topic: String, payload: Vec<u8>) {
-        self.outbox.push_back((Message { topic, payload }, None));
+        self.outbox.push_back((RetainedMessage { topic, payload }, None));
     }
 
     /// Plans as many messages as the broker takes now; says whether there is more to plan.
     async fn plan_on(&mut self) -> bool {
         while self.outbox.is_empty() || self.in_flight.len() + self.outbox.len() < self.in_flight.most() {
             let (announcements, reader, all) = (&mut self.announcements, &self.reader, self.all);
-            match self.plan.next(|name, cause| wanted(name, cause, announcements, reader, all)) {
-                Step::Publish { messages, key } => {
+            match self.plan.next(|name, trigger| wanted(name, trigger, announcements, reader, all)) {
+                PlanStep::Publish { messages, key } => {
                     self.outbox.extend(messages.into_iter().map(|message| (message, Some(key))));
                 }
-                Step::Gather(part) => {
+                PlanStep::Gather(part) => {
                     let selector = &self.all.settings.selector;
                     let is_wanted = |device: Device<'_>| selector.admits_name(device);
                     let names = names_of_part(&self.all.registry, part, is_wanted).await;
                     self.plan.add_names(names);
                 }
-                Step::Yield | Step::ReadChanges => return true,
-                Step::Wait => return self.plan.walks_done() > 0 && !self.is_online,
+                PlanStep::Yield | PlanStep::ReadChanges => return true,
+                PlanStep::Wait => return self.plan.walks_done() > 0 && !self.is_online,
             }
         }
         true
@@ -226,7 +226,7 @@ impl<'a> Session<'a> {
         let (version, max) = (self.connection.version(), self.connection.offer().packet_max_bytes);
         let mut packets = Vec::new();
         while self.in_flight.has_room() && packets.len() < WRITE_BYTES {
-            let Some((Message { topic, payload }, key)) = self.outbox.pop_front() else { break };
+            let Some((RetainedMessage { topic, payload }, key)) = self.outbox.pop_front() else { break };
             let begin = packets.len();
             let packet_id = self.in_flight.add(key, Instant::now());
             let (topic, payload, packet_id) = (topic.as_bytes(), &*payload, Some(packet_id));
@@ -328,7 +328,7 @@ impl<'a> Session<'a> {
 /// What should be retained of a device now.
 fn wanted(
     name: &DeviceName,
-    cause: Cause,
+    trigger: Trigger,
     announcements: &mut Announcements,
     reader: &ChangeReader,
     all: &Republisher,
@@ -342,7 +342,7 @@ fn wanted(
         if head > reader.position() {
             return Wanted::Unread;
         }
-        if announcements.holds(&device, cause == Cause::Walk, clock::now_millis()) {
+        if announcements.holds(&device, trigger == Trigger::Walk, clock::now_millis()) {
             return Wanted::Held;
         }
     }

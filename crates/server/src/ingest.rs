@@ -41,7 +41,7 @@ use mqtt::packet::{self, Publish};
 use presence::{Device, PresenceEvent, UnixSeconds};
 use sample::Sampler;
 use store::{Changes, ForgottenDevices, StoredDevice};
-use timing::Timing;
+use timing::SourceClocks;
 use walks::Walks;
 
 /// How much of a message a sample shows.
@@ -64,7 +64,7 @@ pub struct Ingest {
     clusters: Clusters,
     families: Families,
     walks: Walks,
-    timing: Timing,
+    timing: SourceClocks,
     tallies: HashMap<PassId, Tally>,
     sampler: Sampler,
 }
@@ -90,7 +90,7 @@ impl Ingest {
             clusters: Clusters::default(),
             families: Families::default(),
             walks: Walks::default(),
-            timing: Timing::default(),
+            timing: SourceClocks::default(),
             tallies: HashMap::new(),
             sampler: Sampler::default(),
         }

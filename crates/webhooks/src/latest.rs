@@ -44,7 +44,8 @@ pub async fn fate(
             Arrival { provenance, at: record.received_at, round },
         )
     });
-    let newest = newest.flatten().filter(|newest| EventKey::of(&newest.event) != EventKey::of(&change.device.event));
+    let newest =
+        newest.flatten().filter(|newest| EventKey::of(&newest.event) != EventKey::of(&change.device.event));
     let Some(newest) = newest else { return Ok(Fate::Newest) };
     if newest.status != change.device.status {
         let received_ms = i64::from(newest.received_at.0) * 1_000;

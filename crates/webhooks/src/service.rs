@@ -207,7 +207,8 @@ impl Webhooks {
                         Err(error) => self.wait_for_store(&error).await,
                     }
                 };
-                let is_it = |row: &&HistoryRow| EventKey::of(&row.event) == EventKey::of(&change.device.event);
+                let is_it =
+                    |row: &&HistoryRow| EventKey::of(&row.event) == EventKey::of(&change.device.event);
                 rows.iter().find(is_it)?.sequence
             }
         };

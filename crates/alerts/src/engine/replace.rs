@@ -6,7 +6,7 @@ use presence::DeviceName;
 
 use super::{Engine, Memory, all_webhooks};
 use crate::clock::Now;
-use crate::instances::Instances;
+use crate::instances::AlertInstances;
 use crate::rule::{Rule, RuleSet};
 
 /// How many alerts a rule has.
@@ -32,7 +32,7 @@ impl Engine {
             before.rules.iter().map(|one| rules.rules.iter().position(|other| is_same(one, other))).collect();
         let place_of = |rule: usize| places[rule];
 
-        let mut instances = Instances::new(rules.rules.len());
+        let mut instances = AlertInstances::new(rules.rules.len());
         let mut memories: Vec<_> = rules.rules.iter().map(Memory::new).collect();
         for (from, to) in places.iter().enumerate() {
             if let Some(to) = *to {

@@ -7,7 +7,7 @@ use presence::DeviceName;
 use super::{Engine, Memory};
 use crate::clock::{Now, WallMillis};
 use crate::dispatch::AnnouncedInstance;
-use crate::instances::{Due, DueKind, InstanceAbout, Subject};
+use crate::instances::{DueKind, InstanceAbout, RuleDeadline, Subject};
 use crate::service::{AnnouncedOutage, OUTPUT_RULE, Outages, UNOBSERVED_RULE};
 
 /// An alert that was announced and whose end was not.
@@ -85,8 +85,11 @@ impl Engine {
             (Memory::FleetDrop(drops), _) => drops.restore(&group, members, (scope, observed)),
             (Memory::Counters(counters), Some(device)) => {
                 let leaves_at = counters.restore(device.clone(), scope, observed);
-                let due =
-                    Due { rule: at, what: DueKind::WindowEnd, subject: Subject::Device(device.clone()) };
+                let due = RuleDeadline {
+                    rule: at,
+                    what: DueKind::WindowEnd,
+                    subject: Subject::Device(device.clone()),
+                };
                 self.deadlines.add(scope, leaves_at, due);
             }
             (Memory::Counters(_) | Memory::Nothing, _) => {}

@@ -16,7 +16,7 @@ use mqtt::settings::{ConnectSettings, Endpoint, Login, MqttVersion, Transport};
 use presence::query::Filter;
 use presence::settle::SETTLE_MAX;
 use republish::settings::{PREFIX_MAX_BYTES, RepublishSettings, is_prefix};
-use server::sync::settings::{ApplicationKind, Identity, SourceSettings};
+use server::sync::settings::{ApplicationKind, BrokerIdentity, SourceSettings};
 use system::secret::Secret;
 use system::tls::ClientTls;
 
@@ -220,7 +220,7 @@ impl RepublishTable {
             (None, ApplicationKind::Standalone | ApplicationKind::Scalable { .. }) => {
                 let organization = source.identity.organization.clone();
                 let (application, kind) = (PREFIX.to_owned(), ApplicationKind::Standalone);
-                Identity { organization, application, kind }.client_id_of("republish")
+                BrokerIdentity { organization, application, kind }.client_id_of("republish")
             }
         }
     }

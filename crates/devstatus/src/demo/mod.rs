@@ -21,7 +21,7 @@ use crate::config::DemoSettings;
 use formats::catalog::Formats;
 use http_api::settings::HttpSettings;
 use mqtt::settings::{Endpoint, Transport};
-use server::sync::settings::{ApplicationKind, Identity, SourceSettings};
+use server::sync::settings::{ApplicationKind, BrokerIdentity, SourceSettings};
 use simulator::message::Millis;
 use simulator::publisher::{PublishError, Publisher};
 use simulator::running::{Fleet, Showcase};
@@ -130,7 +130,7 @@ fn source(broker: SocketAddr, organization: &str, application: &str) -> SourceSe
         port: broker.port(),
         path: String::new(),
     };
-    let identity = Identity {
+    let identity = BrokerIdentity {
         organization: organization.to_owned(),
         application: application.to_owned(),
         kind: ApplicationKind::Standalone,

@@ -27,14 +27,14 @@ const REFUSED_LOGGED_MAX: u64 = 10;
 
 /// What has become of the devices so far.
 #[derive(Default)]
-struct Progress {
+struct ImportProgress {
     imported: u64,
     refused: u64,
     /// The first device that was refused, and why.
     first_refused: Option<(DeviceName, String)>,
 }
 
-impl Progress {
+impl ImportProgress {
     fn refuse(&mut self, name: &DeviceName, why: String) {
         self.refused += 1;
         if self.refused <= REFUSED_LOGGED_MAX {
@@ -87,7 +87,7 @@ pub async fn import(
     let (done, read) = oneshot::channel();
     // Not of the runtime, which would wait for it at the end, and so for whoever writes the pipe.
     thread::spawn(move || drop(done.send(read_all(file.as_deref(), &batches, &bar))));
-    let mut progress = Progress::default();
+    let mut progress = ImportProgress::default();
     loop {
         let batch = tokio::select! {
             batch = received.recv() => batch,
@@ -97,7 +97,7 @@ pub async fn import(
         progress.merge(&*opened.store, devices).await?;
     }
     read.await.map_err(|_| ExchangeError::Internal)??;
-    let Progress { imported, refused, first_refused } = progress;
+    let ImportProgress { imported, refused, first_refused } = progress;
     match first_refused {
         Some((DeviceName { device_type, id }, why)) => {
             Err(ExchangeError::Refused { imported, refused, first: format!("{device_type}/{id}: {why}") })

@@ -17,7 +17,7 @@ const DEVICES_NAMED_MAX: usize = 20;
 
 /// What the rules would have announced.
 #[derive(Debug)]
-pub(super) struct Report {
+pub(super) struct TrialReport {
     from: i64,
     until: i64,
     observed_millis: i64,
@@ -45,7 +45,7 @@ impl RuleReport {
     }
 }
 
-impl Report {
+impl TrialReport {
     pub fn new(rules: &RuleSet, (from, until): (i64, i64), observed_millis: i64) -> Self {
         let of_rule = |rule: &alerts::Rule| RuleReport {
             name: rule.name.clone(),

@@ -5,7 +5,7 @@
 
 use crate::{Cause, Event, EventKind, Session, UnixNanos};
 
-use super::{Delivery, Held, Key, MILLISECOND, Origin, Resolution, is_connected};
+use super::{Delivery, Held, Key, MILLISECOND, Resolution, Transmission, is_connected};
 
 /// The key of an event that is newer than what is held.
 pub fn next(received: UnixNanos, held: Option<&Held<'_>>) -> UnixNanos {
@@ -32,7 +32,7 @@ pub fn state(event: &Event<'_>, delivery: Delivery, held: Option<&Held<'_>>) -> 
     };
     let Some(known) = held else { return apply(kind, event.time, delivery, held) };
     let is_repetition = known.key.is_connected() == is_connected(kind);
-    if let Origin::Retained { subscribed } = delivery.origin
+    if let Transmission::Retained { subscribed } = delivery.origin
         && (subscribed..=delivery.received).contains(&known.received)
         && !is_repetition
     {
@@ -62,18 +62,18 @@ pub fn state(event: &Event<'_>, delivery: Delivery, held: Option<&Held<'_>>) -> 
 /// begin is the end of the newest.
 fn has_missed_lines(delivery: Delivery, held: Option<&Held<'_>>) -> bool {
     match delivery.origin {
-        Origin::Live { subscribed } => held.is_some_and(|held| held.received < subscribed),
-        Origin::Retained { .. } => false,
+        Transmission::Live { subscribed } => held.is_some_and(|held| held.received < subscribed),
+        Transmission::Retained { .. } => false,
     }
 }
 
 fn is_first_of_subscription(delivery: Delivery, known: &Held<'_>) -> bool {
     let second = |time: UnixNanos| time.0.div_euclid(1_000_000_000);
     match delivery.origin {
-        Origin::Live { subscribed } => {
+        Transmission::Live { subscribed } => {
             second(subscribed) == second(delivery.received) && known.received < subscribed
         }
-        Origin::Retained { .. } => false,
+        Transmission::Retained { .. } => false,
     }
 }
 

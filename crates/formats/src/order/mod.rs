@@ -42,7 +42,7 @@ impl Key {
 
 /// What a message says of its session, as its bytes alone tell.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Identity<'a> {
+pub struct EventIdentity<'a> {
     pub session: Session<'a>,
     pub time: Option<UnixNanos>,
     pub cause: Option<Cause>,
@@ -50,8 +50,8 @@ pub struct Identity<'a> {
 
 impl<'a> Event<'a> {
     /// What the event says of its session.
-    pub fn into_identity(self) -> Identity<'a> {
-        Identity { session: self.session, time: self.time, cause: self.cause }
+    pub fn into_identity(self) -> EventIdentity<'a> {
+        EventIdentity { session: self.session, time: self.time, cause: self.cause }
     }
 }
 
@@ -62,7 +62,7 @@ pub struct Held<'a> {
     /// When the latest message about the device was received, by our clock.
     pub received: UnixNanos,
     /// What the message that decided says of its session, if it can still be decoded.
-    pub identity: Option<Identity<'a>>,
+    pub identity: Option<EventIdentity<'a>>,
 }
 
 /// How a message came here.
@@ -70,11 +70,11 @@ pub struct Held<'a> {
 pub struct Delivery {
     /// When it was received by our clock: when its packet was read, not when it left a queue.
     pub received: UnixNanos,
-    pub origin: Origin,
+    pub origin: Transmission,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Origin {
+pub enum Transmission {
     /// It was published while we were subscribed, since this time.
     Live { subscribed: UnixNanos },
     /// The broker replayed it because we subscribed, at this time.
@@ -157,8 +157,8 @@ pub fn ended_by_restart(held: &Held<'_>, broker_started: UnixNanos, ended_before
 impl Delivery {
     fn is_retained(self) -> bool {
         match self.origin {
-            Origin::Live { .. } => false,
-            Origin::Retained { .. } => true,
+            Transmission::Live { .. } => false,
+            Transmission::Retained { .. } => true,
         }
     }
 }

@@ -3,9 +3,9 @@
 use std::collections::{HashSet, VecDeque};
 
 use super::Profile;
-use super::filter::Filter;
+use super::filter::TopicFilter;
 use super::matcher::Role;
-use super::template::{Level, Position, Template};
+use super::template::{Level, LevelPosition, Template};
 
 /// Stands for a text that no template and no filter names. No topic that a user writes holds it.
 const OTHER: &str = "\u{1}";
@@ -34,7 +34,7 @@ pub(super) fn problem(one: &Profile, other: &Profile) -> Option<String> {
 }
 
 impl Profile {
-    fn except_filters(&self) -> &[Filter] {
+    fn except_filters(&self) -> &[TopicFilter] {
         &self.except
     }
 }
@@ -42,7 +42,7 @@ impl Profile {
 /// A topic that both templates match and none of the filters.
 ///
 /// Walks all topics at once, the shorter first, over the few texts that the templates and filters can tell apart.
-fn shared_topic(one: &Template, other: &Template, except: &[&Filter]) -> Option<String> {
+fn shared_topic(one: &Template, other: &Template, except: &[&TopicFilter]) -> Option<String> {
     let texts = distinct_texts(one, other, except);
     let start = State { one: 0, other: 0, depth: 0, except: vec![true; except.len()] };
     let mut open = VecDeque::from([(start, Vec::<String>::new())]);
@@ -78,19 +78,19 @@ struct State {
 
 impl State {
     /// Whether a filter matches whatever follows.
-    fn is_excepted(&self, except: &[&Filter]) -> bool {
-        let open = |(filter, matched): (&&Filter, &bool)| {
+    fn is_excepted(&self, except: &[&TopicFilter]) -> bool {
+        let open = |(filter, matched): (&&TopicFilter, &bool)| {
             *matched && filter.is_open && self.depth > 0 && filter.levels.len() <= self.depth
         };
         except.iter().zip(&self.except).any(open)
     }
 
-    fn is_at_end_of(&self, except: &[&Filter]) -> bool {
+    fn is_at_end_of(&self, except: &[&TopicFilter]) -> bool {
         except.iter().zip(&self.except).any(|(filter, matched)| *matched && filter.levels.len() == self.depth)
     }
 
-    fn next(&self, one: &Template, other: &Template, except: &[&Filter], text: &str) -> Vec<State> {
-        let position = if self.depth == 0 { Position::First } else { Position::Inner };
+    fn next(&self, one: &Template, other: &Template, except: &[&TopicFilter], text: &str) -> Vec<State> {
+        let position = if self.depth == 0 { LevelPosition::First } else { LevelPosition::Inner };
         let matched = except.iter().zip(&self.except).map(|(filter, matched)| {
             let level = filter.levels.get(self.depth);
             // Only `#` at the very beginning has no level for the first text.
@@ -113,14 +113,14 @@ impl State {
 }
 
 /// Where a template can be after one more level.
-fn steps(template: &Template, at: usize, text: &str, position: Position) -> impl Iterator<Item = usize> {
+fn steps(template: &Template, at: usize, text: &str, position: LevelPosition) -> impl Iterator<Item = usize> {
     let level = template.levels.get(at).filter(|level| level.takes(text, position));
     let stays = matches!(level, Some(Level::Many(_))).then_some(at);
     level.map(|_| at + 1).into_iter().chain(stays)
 }
 
 /// One text for each kind of level that the templates and filters tell apart.
-fn distinct_texts(one: &Template, other: &Template, except: &[&Filter]) -> Vec<String> {
+fn distinct_texts(one: &Template, other: &Template, except: &[&TopicFilter]) -> Vec<String> {
     let levels =
         one.levels.iter().chain(&other.levels).chain(except.iter().flat_map(|filter| &filter.levels));
     let mut texts = Vec::new();

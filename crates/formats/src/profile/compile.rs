@@ -6,13 +6,13 @@ use std::time::Duration;
 use toml::Spanned;
 
 use super::error::ProfileError;
-use super::filter::Filter;
+use super::filter::TopicFilter;
 use super::pointer::Pointers;
-use super::table::{CauseName, Compare, Literal, Payload, ProfileTable, TopicEvent, UnderTable};
+use super::table::{CauseName, Compare, Literal, PayloadForm, ProfileTable, TopicEvent, UnderTable};
 use super::template::{Affixes, Level, Template};
 use super::text::{Split, Text};
 use super::values::{Meaning, Value, Values};
-use super::{Parent, Profile, Timing, Word, Words};
+use super::{Parent, Profile, ProfileTimes, Word, Words};
 use crate::{Cause, EventKind};
 
 /// Among the reasons of a cause: any that no list names, or none.
@@ -71,7 +71,7 @@ impl<'t> Compiler<'t> {
             reason_at: self.pointer("reason_at", table.reason_at.as_ref())?,
             words: self.words()?,
             except: self.except()?,
-            timing: Timing {
+            timing: ProfileTimes {
                 grace: self.duration("grace", table.grace.as_ref())?,
                 stale_after: self.duration("stale_after", table.stale_after.as_ref())?,
             },
@@ -133,7 +133,7 @@ impl<'t> Compiler<'t> {
                 ));
             }
         };
-        if table.payload == Payload::None && topics.iter().any(|(_, event)| event.is_none()) {
+        if table.payload == PayloadForm::None && topics.iter().any(|(_, event)| event.is_none()) {
             let problem = "without a payload every topic needs an `event`";
             return Err(self.error("payload", self.topic_span(), problem));
         }
@@ -182,7 +182,7 @@ impl<'t> Compiler<'t> {
 
     fn pointer(&mut self, key: &'static str, pointer: Option<&Spanned<String>>) -> Result<Option<usize>> {
         let Some(pointer) = pointer else { return Ok(None) };
-        if self.table.payload != Payload::Json {
+        if self.table.payload != PayloadForm::Json {
             let problem = "a pointer needs `payload = \"json\"`";
             return Err(self.error(key, pointer.span(), problem));
         }
@@ -195,7 +195,7 @@ impl<'t> Compiler<'t> {
     /// The pointer to the value that decides. Without one it is the document itself, unless the topic says all.
     fn at(&mut self, has_events: bool) -> Result<Option<usize>> {
         match &self.table.at {
-            None if self.table.payload == Payload::Json && !has_events => {
+            None if self.table.payload == PayloadForm::Json && !has_events => {
                 self.pointers.add("").map(Some).map_err(|problem| self.error("at", 0..0, problem))
             }
             at => self.pointer("at", at.as_ref()),
@@ -228,15 +228,18 @@ impl<'t> Compiler<'t> {
             let problem = "a list of the values that say that a device is connected was expected";
             return Err(self.error("connected", table.name.span(), problem));
         }
-        if table.payload != Payload::None && table.retained.unwrap_or(true) && !values.holds(&Value::Empty) {
+        if table.payload != PayloadForm::None
+            && table.retained.unwrap_or(true)
+            && !values.holds(&Value::Empty)
+        {
             values.add(Value::Empty, Meaning::Removed);
         }
         Ok(values)
     }
 
-    fn compare(&self, payload: Payload, compare: Option<&Spanned<Compare>>) -> Result<Compare> {
+    fn compare(&self, payload: PayloadForm, compare: Option<&Spanned<Compare>>) -> Result<Compare> {
         match compare {
-            Some(compare) if payload != Payload::Text => Err(self.error(
+            Some(compare) if payload != PayloadForm::Text => Err(self.error(
                 "compare",
                 compare.span(),
                 "only texts are compared: `payload = \"text\"` is needed",
@@ -250,24 +253,26 @@ impl<'t> Compiler<'t> {
         &self,
         values: &mut Values,
         key: &'static str,
-        payload: Payload,
+        payload: PayloadForm,
         list: &[Spanned<Literal>],
         meaning: Meaning,
     ) -> Result<()> {
         for literal in list {
             let value = Value::of(literal.get_ref());
             let is_fit = match (&value, payload) {
-                (_, Payload::None) => false,
-                (Value::Text(_) | Value::Empty | Value::Other, Payload::Text) | (_, Payload::Json) => true,
-                (Value::Missing | Value::Bool(_) | Value::Integer(_) | Value::Float(_), Payload::Text) => {
-                    false
-                }
+                (_, PayloadForm::None) => false,
+                (Value::Text(_) | Value::Empty | Value::Other, PayloadForm::Text)
+                | (_, PayloadForm::Json) => true,
+                (
+                    Value::Missing | Value::Bool(_) | Value::Integer(_) | Value::Float(_),
+                    PayloadForm::Text,
+                ) => false,
             };
             if !is_fit {
                 let problem = match payload {
-                    Payload::None => "no payload is read, so there is no value to compare with",
-                    Payload::Text => "texts in quotes were expected, since `payload` is \"text\"",
-                    Payload::Json => "a value was expected",
+                    PayloadForm::None => "no payload is read, so there is no value to compare with",
+                    PayloadForm::Text => "texts in quotes were expected, since `payload` is \"text\"",
+                    PayloadForm::Json => "a value was expected",
                 };
                 return Err(self.error(key, literal.span(), problem));
             }
@@ -368,15 +373,15 @@ impl<'t> Compiler<'t> {
         let values = self.parent_values(table)?;
         let mut pointers = Pointers::default();
         match (&table.at, table.payload) {
-            (at, Payload::Json) => {
+            (at, PayloadForm::Json) => {
                 let (pointer, span) = at.as_ref().map_or(("", 0..0), |at| (at.get_ref().as_str(), at.span()));
                 pointers.add(pointer).map_err(|problem| self.error("under", span, problem))?;
             }
-            (Some(at), Payload::Text | Payload::None) => {
+            (Some(at), PayloadForm::Text | PayloadForm::None) => {
                 return Err(self.error("under", at.span(), "a pointer needs `payload = \"json\"`"));
             }
-            (None, Payload::Text) => {}
-            (None, Payload::None) => {
+            (None, PayloadForm::Text) => {}
+            (None, PayloadForm::None) => {
                 return Err(fail(self, "a payload of `text` or `json` was expected".into()));
             }
         }
@@ -428,11 +433,12 @@ impl<'t> Compiler<'t> {
         Ok(alive)
     }
 
-    fn except(&self) -> Result<Vec<Filter>> {
+    fn except(&self) -> Result<Vec<TopicFilter>> {
         let filters = self.table.except.iter();
         filters
             .map(|text| {
-                Filter::parse(text.get_ref()).map_err(|problem| self.error("except", text.span(), problem))
+                TopicFilter::parse(text.get_ref())
+                    .map_err(|problem| self.error("except", text.span(), problem))
             })
             .collect()
     }

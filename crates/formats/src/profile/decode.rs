@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use super::matcher::Role;
 use super::pointer::Found;
-use super::table::{Payload, TopicEvent, Unit};
+use super::table::{PayloadForm, TopicEvent, Unit};
 use super::template::Captures;
 use super::values::Meaning;
 use super::{Message, PAYLOAD_MAX_BYTES, Parent, Profile};
@@ -69,9 +69,9 @@ impl Profile {
         };
         let meaning = match (empty, self.payload, self.at) {
             (Some(empty), _, _) => Some(empty),
-            (None, Payload::Text, _) => self.values.of_text(message.payload),
-            (None, Payload::Json, Some(at)) => self.values.of_found(&content[at]),
-            (None, Payload::Json, None) | (None, Payload::None, _) => None,
+            (None, PayloadForm::Text, _) => self.values.of_text(message.payload),
+            (None, PayloadForm::Json, Some(at)) => self.values.of_found(&content[at]),
+            (None, PayloadForm::Json, None) | (None, PayloadForm::None, _) => None,
         };
         match meaning {
             Some(Meaning::Removed) => return Ok(Decoded::Removed(self.device(&captures, &mut content)?)),
@@ -106,8 +106,8 @@ impl Profile {
         // The state's own word is a reason where the profile lists it as one.
         let reason = match (self.reason_at.or(self.at), self.payload) {
             (Some(slot), _) => text_of(std::mem::take(&mut content[slot])),
-            (None, Payload::Text) => std::str::from_utf8(message.payload).ok().map(Cow::Borrowed),
-            (None, Payload::Json | Payload::None) => None,
+            (None, PayloadForm::Text) => std::str::from_utf8(message.payload).ok().map(Cow::Borrowed),
+            (None, PayloadForm::Json | PayloadForm::None) => None,
         };
         let word = reason.as_deref().and_then(|reason| self.words.find(reason.trim_ascii()));
         if let Some(changed) = word.and_then(|word| word.kind)
@@ -130,13 +130,13 @@ impl Profile {
 
     /// The values at all pointers, if the payload is to be read as JSON.
     fn read<'a>(&self, payload: &'a [u8]) -> Result<Content<'a>, Fault> {
-        if self.payload == Payload::None {
+        if self.payload == PayloadForm::None {
             return Ok(Content::new());
         }
         if payload.len() > PAYLOAD_MAX_BYTES {
             return Err("payload_too_long");
         }
-        if self.payload == Payload::Text || self.pointers.is_empty() {
+        if self.payload == PayloadForm::Text || self.pointers.is_empty() {
             return Ok(Content::new());
         }
         self.pointers.read(payload).map_err(|_malformed| "json")

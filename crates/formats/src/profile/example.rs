@@ -3,7 +3,7 @@
 use serde_json::{Map, Value as Json};
 
 use super::pointer::Node;
-use super::table::{Payload, TopicEvent, Unit};
+use super::table::{PayloadForm, TopicEvent, Unit};
 use super::template::{CAPTURES_MAX, Level, Template};
 use super::values::{Meaning, Value};
 use super::{Profile, Topic};
@@ -29,12 +29,12 @@ impl Profile {
             None => Some(self.values.example(meaning)?),
         };
         let payload = match self.payload {
-            Payload::None => Vec::new(),
-            Payload::Text => match value {
+            PayloadForm::None => Vec::new(),
+            PayloadForm::Text => match value {
                 Some(Value::Text(text)) => text.into_string().into_bytes(),
                 _ => Vec::new(),
             },
-            Payload::Json => self.example_json(value, report),
+            PayloadForm::Json => self.example_json(value, report),
         };
         Some(Example { topic: filled(topic, &captures)?, payload, is_retained: self.is_retained })
     }

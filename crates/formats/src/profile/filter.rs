@@ -1,16 +1,16 @@
 //! Topic filters of MQTT, for `except` and for what is subscribed to.
 
-use super::template::{Level, Position};
+use super::template::{Level, LevelPosition};
 
 /// A topic filter: `+` stands for one level, `#` at the end for any number of them.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Filter {
+pub(super) struct TopicFilter {
     pub levels: Vec<Level>,
     /// Whether `#` follows.
     pub is_open: bool,
 }
 
-impl Filter {
+impl TopicFilter {
     pub fn parse(text: &str) -> Result<Self, String> {
         let mut levels = Vec::new();
         let mut is_open = false;
@@ -36,7 +36,7 @@ impl Filter {
     pub fn matches(&self, topic: &str) -> bool {
         let mut levels = self.levels.iter();
         for (index, text) in topic.split('/').enumerate() {
-            let position = if index == 0 { Position::First } else { Position::Inner };
+            let position = if index == 0 { LevelPosition::First } else { LevelPosition::Inner };
             match levels.next() {
                 Some(level) if level.takes(text, position) => {}
                 Some(_) => return false,

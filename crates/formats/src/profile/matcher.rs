@@ -4,7 +4,7 @@
 use std::collections::HashMap;
 
 use super::Profile;
-use super::template::{Level, Position, Template, first_level, last_level};
+use super::template::{Level, LevelPosition, Template, first_level, last_level};
 
 /// What a template is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -61,7 +61,7 @@ impl Matcher {
                 }
             }
         };
-        self.root.walk(Some(topic), Position::First, &mut visit);
+        self.root.walk(Some(topic), LevelPosition::First, &mut visit);
         best
     }
 }
@@ -94,7 +94,7 @@ impl Node {
     }
 
     /// Visits the targets of all templates that match. The depth is that of the longest template.
-    fn walk(&self, mut rest: Option<&str>, position: Position, visit: &mut impl FnMut(&[Target])) {
+    fn walk(&self, mut rest: Option<&str>, position: LevelPosition, visit: &mut impl FnMut(&[Target])) {
         if let (Some(tail), Some(topic)) = (&self.tail, rest)
             && Level::Many(0).takes(topic, position)
         {
@@ -102,7 +102,7 @@ impl Node {
         }
         let Some(level) = first_level(&mut rest) else { return visit(&self.targets) };
         for node in self.children(level, position) {
-            node.walk(rest, Position::Inner, visit);
+            node.walk(rest, LevelPosition::Inner, visit);
         }
     }
 
@@ -112,12 +112,12 @@ impl Node {
         let mut rest = Some(topic);
         let Some(level) = last_level(&mut rest) else { return };
         let Some(rest) = rest else { return };
-        for node in self.children(level, Position::Inner) {
+        for node in self.children(level, LevelPosition::Inner) {
             node.walk_back(rest, visit);
         }
     }
 
-    fn children(&self, level: &str, position: Position) -> impl Iterator<Item = &Node> {
+    fn children(&self, level: &str, position: LevelPosition) -> impl Iterator<Item = &Node> {
         let any = self.any.as_deref().filter(|_| Level::One(None).takes(level, position));
         let affixed = self.affixed.iter().filter(move |(affixed, _)| affixed.takes(level, position));
         self.literals.get(level).into_iter().chain(any).chain(affixed.map(|(_, node)| node))

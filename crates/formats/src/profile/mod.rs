@@ -23,12 +23,12 @@ use serde::Deserialize;
 use crate::{Cause, Decoded, EventKind};
 use compile::{Compiler, Topic};
 pub use error::ProfileError;
-use filter::Filter;
+use filter::TopicFilter;
 pub(crate) use filter::covers;
 use matcher::{Matcher, Target};
 use pointer::Pointers;
 pub use table::ProfileTable;
-use table::{Payload, Unit};
+use table::{PayloadForm, Unit};
 use template::Template;
 use text::{Split, Text};
 use values::{Value, Values};
@@ -51,7 +51,7 @@ pub struct Profile {
     name: Box<str>,
     topics: Vec<Topic>,
     alive: Vec<Template>,
-    except: Vec<Filter>,
+    except: Vec<TopicFilter>,
     under: Option<Parent>,
     split: Option<Split>,
     /// The slot of the capture that is the id, and the pointer to it where the topic has none; the same of the type.
@@ -59,7 +59,7 @@ pub struct Profile {
     id_at: Option<usize>,
     device_type: Option<Text>,
     type_at: Option<usize>,
-    payload: Payload,
+    payload: PayloadForm,
     pointers: Pointers,
     at: Option<usize>,
     values: Values,
@@ -70,12 +70,12 @@ pub struct Profile {
     reason_at: Option<usize>,
     words: Words,
     is_retained: bool,
-    timing: Timing,
+    timing: ProfileTimes,
 }
 
 /// The times of a profile.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Timing {
+pub struct ProfileTimes {
     /// How long a disconnect is held back, in case the device is back by then.
     pub grace: Option<Duration>,
     /// After how long without any message the state of a device is out of date.
@@ -134,7 +134,7 @@ impl Profile {
         self.is_retained
     }
 
-    pub fn timing(&self) -> Timing {
+    pub fn timing(&self) -> ProfileTimes {
         self.timing
     }
 

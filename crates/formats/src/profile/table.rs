@@ -18,7 +18,7 @@ pub struct ProfileTable {
     #[serde(rename = "type")]
     pub(super) device_type: Option<Spanned<String>>,
     #[serde(default)]
-    pub(super) payload: Payload,
+    pub(super) payload: PayloadForm,
     pub(super) at: Option<Spanned<String>>,
     #[serde(default)]
     pub(super) connected: Vec<Spanned<Literal>>,
@@ -99,7 +99,7 @@ pub(super) struct SplitTable {
 pub(super) struct UnderTable {
     pub topic: Spanned<String>,
     #[serde(default)]
-    pub payload: Payload,
+    pub payload: PayloadForm,
     pub at: Option<Spanned<String>>,
     pub connected: Vec<Spanned<Literal>>,
     #[serde(default)]
@@ -110,7 +110,7 @@ pub(super) struct UnderTable {
 /// How a payload is read.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub(super) enum Payload {
+pub(super) enum PayloadForm {
     #[default]
     Text,
     Json,

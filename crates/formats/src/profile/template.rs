@@ -29,8 +29,8 @@ pub(super) enum Level {
 impl Level {
     /// Whether this level of a template takes a level of a topic. `$` at the beginning of a topic is for the broker's own
     /// topics, and a wildcard does not match them.
-    pub fn takes(&self, level: &str, position: Position) -> bool {
-        let is_open = position == Position::Inner || !level.starts_with('$');
+    pub fn takes(&self, level: &str, position: LevelPosition) -> bool {
+        let is_open = position == LevelPosition::Inner || !level.starts_with('$');
         match self {
             Level::Literal(literal) => **literal == *level,
             Level::One(_) | Level::Many(_) => is_open,
@@ -48,7 +48,7 @@ fn affixed<'a>(level: &'a str, prefix: &str, suffix: &str) -> Option<&'a str> {
 
 /// Where in its topic a level is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Position {
+pub(super) enum LevelPosition {
     First,
     Inner,
 }
@@ -107,14 +107,14 @@ impl Template {
         let many = self.levels.iter().position(|level| matches!(level, Level::Many(_)));
         let (head, tail) = self.levels.split_at(many.unwrap_or(self.levels.len()));
         for (index, level) in head.iter().enumerate() {
-            let position = if index == 0 { Position::First } else { Position::Inner };
+            let position = if index == 0 { LevelPosition::First } else { LevelPosition::Inner };
             take(level, first_level(&mut rest)?, position, &mut captures)?;
         }
         let Some((many, tail)) = tail.split_first() else { return rest.is_none().then_some(captures) };
         for level in tail.iter().rev() {
-            take(level, last_level(&mut rest)?, Position::Inner, &mut captures)?;
+            take(level, last_level(&mut rest)?, LevelPosition::Inner, &mut captures)?;
         }
-        let position = if head.is_empty() { Position::First } else { Position::Inner };
+        let position = if head.is_empty() { LevelPosition::First } else { LevelPosition::Inner };
         take(many, rest?, position, &mut captures)?;
         Some(captures)
     }
@@ -139,7 +139,12 @@ impl Template {
     }
 }
 
-fn take<'a>(level: &Level, text: &'a str, position: Position, captures: &mut Captures<'a>) -> Option<()> {
+fn take<'a>(
+    level: &Level,
+    text: &'a str,
+    position: LevelPosition,
+    captures: &mut Captures<'a>,
+) -> Option<()> {
     if !level.takes(text, position) {
         return None;
     }

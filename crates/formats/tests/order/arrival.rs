@@ -1,6 +1,6 @@
 //! Last wills and mosquitto's log against models that know the truth.
 
-use formats::order::{self, AliveRule, Delivery, Origin, Resolution};
+use formats::order::{self, AliveRule, Delivery, Resolution, Transmission};
 use formats::{Cause, Event, EventKind, Session, UnixNanos};
 use proptest::prelude::*;
 
@@ -145,7 +145,7 @@ fn the_end_of_a_connection_whose_beginning_was_missed_is_the_end_of_the_newest()
     let session = |port| Session::Connection(Some(format!("192.0.2.1:{port}").into()));
     instance.take(&event(EventKind::Connect, session(1), Some(START)), live(START));
     let subscribed = UnixNanos(START + MINUTE);
-    let delivery = Delivery { received: UnixNanos(START + HOUR), origin: Origin::Live { subscribed } };
+    let delivery = Delivery { received: UnixNanos(START + HOUR), origin: Transmission::Live { subscribed } };
     let refused =
         Event { cause: Some(Cause::Refused), ..event(EventKind::Disconnect, session(2), Some(START + HOUR)) };
     assert_eq!(instance.take(&refused, delivery), Resolution::Late, "a login that was refused ends nobody");

@@ -1,6 +1,6 @@
 //! One instance: a device state that events are merged into as `resolve` says.
 
-use formats::order::{self, AliveRule, Delivery, Held, Identity, Key, Origin, Resolution};
+use formats::order::{self, AliveRule, Delivery, EventIdentity, Held, Key, Resolution, Transmission};
 use formats::{DeviceName, Event, EventKind, Session, UnixNanos};
 use presence::payload::Payload;
 use presence::{DeviceState, EventKind as PresenceKind, Moment, PresenceEvent, Status};
@@ -16,7 +16,7 @@ pub struct Instance {
     state: DeviceState,
     received: Option<UnixNanos>,
     /// The messages that were merged; a payload is an index of one.
-    messages: Vec<Identity<'static>>,
+    messages: Vec<EventIdentity<'static>>,
 }
 
 impl Instance {
@@ -45,7 +45,7 @@ impl Instance {
     ) -> Resolution {
         let resolution = order::resolve_alive(rule, delivery, self.held().as_ref(), parent);
         let session = Session::Matched { birth: None, sequence: None };
-        self.merge(resolution, Identity { session, time: None, cause: None }, delivery);
+        self.merge(resolution, EventIdentity { session, time: None, cause: None }, delivery);
         resolution
     }
 
@@ -63,7 +63,7 @@ impl Instance {
         Some(self.state.resolve()?.status == Status::Connected)
     }
 
-    fn merge(&mut self, resolution: Resolution, identity: Identity<'static>, delivery: Delivery) {
+    fn merge(&mut self, resolution: Resolution, identity: EventIdentity<'static>, delivery: Delivery) {
         match resolution {
             Resolution::Apply(key) | Resolution::Renew(key) => {
                 let payload = payload(self.messages.len());
@@ -85,11 +85,14 @@ impl Instance {
 }
 
 pub fn live(received: i64) -> Delivery {
-    Delivery { received: UnixNanos(received), origin: Origin::Live { subscribed: UnixNanos(0) } }
+    Delivery { received: UnixNanos(received), origin: Transmission::Live { subscribed: UnixNanos(0) } }
 }
 
 pub fn retained(subscribed: i64, received: i64) -> Delivery {
-    Delivery { received: UnixNanos(received), origin: Origin::Retained { subscribed: UnixNanos(subscribed) } }
+    Delivery {
+        received: UnixNanos(received),
+        origin: Transmission::Retained { subscribed: UnixNanos(subscribed) },
+    }
 }
 
 pub fn event(kind: EventKind, session: Session<'static>, time: Option<i64>) -> Event<'static> {

@@ -38,7 +38,7 @@ impl Child {
         let held = shown.as_ref().map(|shown| Held {
             key: shown.own_key(),
             received: UnixNanos(self.received),
-            identity: status.as_ref().and_then(status::Status::identity),
+            identity: status.as_ref().and_then(status::StatusDocument::identity),
         });
         let (key, is_same) = match resolve(&event, live(now), held.as_ref(), None) {
             Resolution::Apply(key) => (key, IsSame::No),

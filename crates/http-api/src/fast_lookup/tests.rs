@@ -15,7 +15,7 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use super::*;
-use crate::serving::connection::{Client, Patience, ServeContext};
+use crate::serving::connection::{ClientTimeouts, ConnectedClient, ServeContext};
 use crate::serving::direct::App;
 use crate::serving::places::Use;
 use crate::settings::HttpSettings;
@@ -168,9 +168,10 @@ async fn answer(fixture: &Fixture, direct: Option<Arc<dyn Direct>>, request: &st
         app: App { router: fixture.router(Router::new()), direct },
         metrics: fixture.metrics.http.clone(),
         shutdown: CancellationToken::new(),
-        patience: Patience::default(),
+        timeouts: ClientTimeouts::default(),
     };
-    let client = Client { peer: [192, 0, 2, 1].into(), good_for: Use::Anything, progress: Arc::default() };
+    let client =
+        ConnectedClient { peer: [192, 0, 2, 1].into(), good_for: Use::Anything, progress: Arc::default() };
     let serving = tokio::spawn(served.connection(ours, client));
     theirs.write_all(request.as_bytes()).await.unwrap();
     let mut bytes = whole_answer(&mut theirs, request.starts_with("HEAD ")).await;
@@ -213,9 +214,10 @@ async fn answer_in_http2(fixture: &Fixture, request: Request<Full<Bytes>>) -> Ve
         app: App { router: fixture.router(Router::new()), direct: None },
         metrics: fixture.metrics.http.clone(),
         shutdown: CancellationToken::new(),
-        patience: Patience::default(),
+        timeouts: ClientTimeouts::default(),
     };
-    let client = Client { peer: [192, 0, 2, 1].into(), good_for: Use::Anything, progress: Arc::default() };
+    let client =
+        ConnectedClient { peer: [192, 0, 2, 1].into(), good_for: Use::Anything, progress: Arc::default() };
     let serving = tokio::spawn(served.http2(ours, client));
     let (mut sender, connection) =
         http2::handshake(TokioExecutor::new(), TokioIo::new(theirs)).await.expect("the service agrees");
@@ -372,9 +374,10 @@ fn narrow(fixture: &Fixture, bytes: usize) -> (tokio::task::JoinHandle<()>, toki
         app: App { router: fixture.router(Router::new()), direct: Some(Arc::new(lookup)) },
         metrics: fixture.metrics.http.clone(),
         shutdown: CancellationToken::new(),
-        patience: Patience::default(),
+        timeouts: ClientTimeouts::default(),
     };
-    let client = Client { peer: [192, 0, 2, 1].into(), good_for: Use::Anything, progress: Arc::default() };
+    let client =
+        ConnectedClient { peer: [192, 0, 2, 1].into(), good_for: Use::Anything, progress: Arc::default() };
     (tokio::spawn(served.connection(ours, client)), theirs)
 }
 

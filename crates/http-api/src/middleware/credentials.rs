@@ -20,7 +20,7 @@ pub struct Credentials<'a> {
 pub struct MalformedCredentials;
 
 /// What of a request says who asks.
-pub trait Identity {
+pub trait ClientIdentity {
     /// The key that it bears; `None`: none.
     fn credentials(&self) -> Result<Option<Credentials<'_>>, MalformedCredentials>;
 
@@ -28,7 +28,7 @@ pub trait Identity {
     fn session_token(&self) -> Option<&str>;
 }
 
-impl Identity for HeaderMap {
+impl ClientIdentity for HeaderMap {
     fn credentials(&self) -> Result<Option<Credentials<'_>>, MalformedCredentials> {
         Credentials::of(self)
     }
@@ -39,7 +39,7 @@ impl Identity for HeaderMap {
 }
 
 /// A plain request has no cookie.
-impl Identity for PlainRequest<'_> {
+impl ClientIdentity for PlainRequest<'_> {
     fn credentials(&self) -> Result<Option<Credentials<'_>>, MalformedCredentials> {
         let read = |value| Credentials::read(value).ok_or(MalformedCredentials);
         self.authorization.map(read).transpose()

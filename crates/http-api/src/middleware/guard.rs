@@ -16,7 +16,7 @@ use futures_util::FutureExt;
 use parking_lot::Mutex;
 use tokio::time::timeout;
 
-use super::credentials::{Credentials, Identity};
+use super::credentials::{ClientIdentity, Credentials};
 use super::origin::{self, BadHost};
 use super::platform_form;
 use super::sessions::{self, LIFETIME, Session, Sessions};
@@ -126,7 +126,7 @@ impl Guard {
     pub fn admit(
         &self,
         peer: IpAddr,
-        request: &impl Identity,
+        request: &impl ClientIdentity,
         scope: Scope,
     ) -> Result<Grant, RequestRefusal> {
         let grant = self.identify(peer, request)?;
@@ -141,7 +141,7 @@ impl Guard {
         Ok(grant)
     }
 
-    fn identify(&self, peer: IpAddr, request: &impl Identity) -> Result<Grant, RequestRefusal> {
+    fn identify(&self, peer: IpAddr, request: &impl ClientIdentity) -> Result<Grant, RequestRefusal> {
         // Where no keys are in use, what a proxy before this service has checked for itself is passed over.
         if !self.keyring.is_in_use() {
             return self.anonymous(peer);
@@ -168,7 +168,7 @@ impl Guard {
     }
 
     /// The login that the cookie stands for.
-    fn session(&self, request: &impl Identity) -> Option<Session> {
+    fn session(&self, request: &impl ClientIdentity) -> Option<Session> {
         let session = self.sessions.find(request.session_token()?, self.started.elapsed())?;
         (!session.key.key.is_expired(clock::now())).then_some(session)
     }

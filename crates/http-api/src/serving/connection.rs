@@ -44,7 +44,7 @@ const SLOW_HEADERS: &[u8] = b"HTTP/1.1 408 Request Timeout\r\nconnection: close\
 
 /// How long a client may keep a connection waiting.
 #[derive(Clone, Copy, Debug)]
-pub struct Patience {
+pub struct ClientTimeouts {
     /// From the first byte of a request to the end of its headers.
     pub head: Duration,
     /// Between requests.
@@ -53,7 +53,7 @@ pub struct Patience {
     pub write: Duration,
 }
 
-impl Default for Patience {
+impl Default for ClientTimeouts {
     /// Idle connections live longer than the minute after which common proxies let go of theirs, so that it is not this side
     /// that closes under a request on its way. Nobody who waits for an answer waits 30 s to take any of it.
     fn default() -> Self {
@@ -61,7 +61,7 @@ impl Default for Patience {
     }
 }
 
-impl Patience {
+impl ClientTimeouts {
     /// When it ends, and why the connection is closed then; `None`: a request is being answered.
     fn end(self, progress: &StreamProgress) -> Option<(Instant, CloseReason)> {
         Some(match progress.idle()? {
@@ -102,11 +102,11 @@ pub struct ServeContext {
     pub app: App,
     pub metrics: HttpMetrics,
     pub shutdown: CancellationToken,
-    pub patience: Patience,
+    pub timeouts: ClientTimeouts,
 }
 
 /// Whose connection it is, and what it may be used for.
-pub struct Client {
+pub struct ConnectedClient {
     pub peer: IpAddr,
     pub good_for: Use,
     pub progress: Arc<StreamProgress>,
@@ -137,7 +137,7 @@ where
 {
     connection: http1::Connection<TokioIo<WatchedStream<T>>, Service>,
     progress: Arc<StreamProgress>,
-    patience: Patience,
+    timeouts: ClientTimeouts,
     timer: Pin<Box<Sleep>>,
     cut: Cut,
     /// Waits for the cut, from the first request on that the router answers: nothing else can be cut.
@@ -158,7 +158,7 @@ where
             if let Poll::Ready(done) = Pin::new(&mut self.connection).poll(cx) {
                 return Poll::Ready(CloseReason::Done(done));
             }
-            if let Poll::Ready(end) = self.patience.poll(&mut self.timer, &self.progress, cx) {
+            if let Poll::Ready(end) = self.timeouts.poll(&mut self.timer, &self.progress, cx) {
                 return Poll::Ready(end);
             }
             if self.poll_cut(cx).is_ready() {
@@ -209,15 +209,15 @@ where
 
 impl ServeContext {
     /// Serves one client to its end; at shutdown, to the end of the request that runs.
-    pub async fn connection<T>(self, stream: T, client: Client)
+    pub async fn connection<T>(self, stream: T, client: ConnectedClient)
     where
         T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
-        let Client { peer, good_for, progress } = client;
+        let ConnectedClient { peer, good_for, progress } = client;
         let App { router, direct } = self.app;
         // In a reserved place only health checks are answered.
         let direct = direct.filter(|_| good_for == Use::Anything);
-        let stream = WatchedStream::new(stream, Arc::clone(&progress), self.patience.write);
+        let stream = WatchedStream::new(stream, Arc::clone(&progress), self.timeouts.write);
         let stream = TokioIo::new(stream.answering(direct, peer));
         let cut = Cut::default();
         let requests = Requests { router, peer: Peer(peer), good_for, progress: Arc::clone(&progress) };
@@ -233,8 +233,8 @@ impl ServeContext {
         let mut serving = Serving {
             connection,
             progress: Arc::clone(&progress),
-            patience: self.patience,
-            timer: Box::pin(sleep_until(Instant::now() + self.patience.idle)),
+            timeouts: self.timeouts,
+            timer: Box::pin(sleep_until(Instant::now() + self.timeouts.idle)),
             cut,
             cut_comes: None,
             giving_way: None,

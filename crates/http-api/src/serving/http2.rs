@@ -21,7 +21,7 @@ use parking_lot::Mutex;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::{Instant, Sleep, sleep, sleep_until};
 
-use super::connection::{Client, HEAD_MAX_BYTES, Patience, ServeContext};
+use super::connection::{ClientTimeouts, ConnectedClient, HEAD_MAX_BYTES, ServeContext};
 use super::cut::Cut;
 use super::direct::App;
 use super::requests::{AnswerFuture, BusyBody, Multiplexed, Peer, Requests};
@@ -55,13 +55,13 @@ enum End {
 
 impl ServeContext {
     /// Serves one client to its end; at shutdown, to the end of the requests that run.
-    pub async fn http2<T>(self, stream: T, client: Client)
+    pub async fn http2<T>(self, stream: T, client: ConnectedClient)
     where
         T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
-        let Client { peer, good_for, progress } = client;
+        let ConnectedClient { peer, good_for, progress } = client;
         let App { router, direct: _ } = self.app;
-        let stream = WatchedStream::new(stream, Arc::clone(&progress), self.patience.write).in_frames();
+        let stream = WatchedStream::new(stream, Arc::clone(&progress), self.timeouts.write).in_frames();
         let requests = Requests { router, peer: Peer(peer), good_for, progress: Arc::clone(&progress) };
         let (unsent, resets) = (Arc::new(Unsent::default()), Arc::new(Resets::default()));
         let service = Service { requests, unsent: Arc::clone(&unsent), resets: Arc::clone(&resets) };
@@ -75,8 +75,8 @@ impl ServeContext {
         let mut serving = Serving {
             connection: Box::pin(connection),
             progress: Arc::clone(&progress),
-            patience: self.patience,
-            idle_timer: Box::pin(sleep_until(Instant::now() + self.patience.idle)),
+            timeouts: self.timeouts,
+            idle_timer: Box::pin(sleep_until(Instant::now() + self.timeouts.idle)),
             unsent,
             stall_timer: None,
             resets,
@@ -131,7 +131,7 @@ where
 {
     connection: Pin<Box<HttpConnection<T>>>,
     progress: Arc<StreamProgress>,
-    patience: Patience,
+    timeouts: ClientTimeouts,
     idle_timer: Pin<Box<Sleep>>,
     unsent: Arc<Unsent>,
     /// Runs while something waits for the client.
@@ -171,7 +171,7 @@ where
             } else if self.progress.signals.take(Signal::GiveWay) && self.progress.idle().is_some() {
                 self.goodbye = Some(Goodbye { timer: Box::pin(sleep(GOODBYE_TIMEOUT)), gave_way: true });
             } else {
-                ready!(self.patience.poll(&mut self.idle_timer, &self.progress, cx));
+                ready!(self.timeouts.poll(&mut self.idle_timer, &self.progress, cx));
                 self.goodbye = Some(Goodbye { timer: Box::pin(sleep(GOODBYE_TIMEOUT)), gave_way: false });
             }
             // Requests that are on their way are answered; their client sends no further ones.
@@ -186,7 +186,7 @@ where
                 self.stall_timer = None;
                 return Poll::Pending;
             };
-            let end = oldest + self.patience.write;
+            let end = oldest + self.timeouts.write;
             if end <= Instant::now() {
                 return Poll::Ready(());
             }

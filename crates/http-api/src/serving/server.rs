@@ -15,7 +15,7 @@ use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::connection::{Client, Patience, ServeContext};
+use super::connection::{ClientTimeouts, ConnectedClient, ServeContext};
 use super::direct::App;
 use super::log_limit::OnceAMinute;
 use super::places::{ConnectionPlace, Places, Use};
@@ -60,7 +60,7 @@ impl Server {
         let addresses = Addresses::new(settings.connections_per_address, TrustedProxies::new(settings));
         Self {
             listener,
-            served: ServeContext { app, metrics, shutdown, patience: Patience::default() },
+            served: ServeContext { app, metrics, shutdown, timeouts: ClientTimeouts::default() },
             tls,
             places: Arc::new(Places::new(settings.connections_max)),
             addresses: Arc::new(addresses),
@@ -110,7 +110,8 @@ impl Server {
         };
         connections.spawn(async move {
             let metrics = admission.served.metrics.clone();
-            let client = Client { peer, good_for: place.good_for, progress: Arc::clone(&place.progress) };
+            let client =
+                ConnectedClient { peer, good_for: place.good_for, progress: Arc::clone(&place.progress) };
             // A fault while an answer is on its way: no other can be given, so the connection is broken off.
             let serving = AssertUnwindSafe(admission.serve(stream, client)).catch_unwind();
             let ended = match place.good_for {
@@ -143,7 +144,7 @@ struct Admission {
 
 impl Admission {
     /// Serves a client whose address has not too many connections.
-    async fn serve(self, mut stream: TcpStream, mut client: Client) {
+    async fn serve(self, mut stream: TcpStream, mut client: ConnectedClient) {
         let Self { served, acceptor, addresses, is_announced } = self;
         if is_announced {
             let header = timeout(HANDSHAKE_TIMEOUT, proxy::read_header(&mut stream));
@@ -167,7 +168,12 @@ impl Admission {
 }
 
 /// Serves one client, inside TLS if there is an acceptor.
-async fn serve(served: ServeContext, acceptor: Option<TlsAcceptor>, stream: TcpStream, client: Client) {
+async fn serve(
+    served: ServeContext,
+    acceptor: Option<TlsAcceptor>,
+    stream: TcpStream,
+    client: ConnectedClient,
+) {
     let Some(acceptor) = acceptor else { return served.connection(stream, client).await };
     let handshake = timeout(HANDSHAKE_TIMEOUT, acceptor.accept(stream));
     let accepted = tokio::select! {

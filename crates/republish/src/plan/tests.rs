@@ -52,12 +52,12 @@ fn name(id: &str) -> DeviceName {
 #[derive(Default)]
 struct Broker {
     retained: BTreeMap<String, Vec<u8>>,
-    under_way: VecDeque<(Message, u64)>,
+    under_way: VecDeque<(RetainedMessage, u64)>,
 }
 
 impl Broker {
     fn take_one(&mut self) {
-        let Some((Message { topic, payload }, _)) = self.under_way.pop_front() else { return };
+        let Some((RetainedMessage { topic, payload }, _)) = self.under_way.pop_front() else { return };
         if payload.is_empty() {
             self.retained.remove(&topic);
         } else {
@@ -151,13 +151,13 @@ impl World {
     /// Says whether there is nothing more to do.
     fn step(&mut self) -> bool {
         match self.plan.next(|name, _| self.fleet.wanted(name)) {
-            Step::Publish { messages, key } => {
+            PlanStep::Publish { messages, key } => {
                 self.broker.under_way.extend(messages.into_iter().map(|message| (message, key)));
             }
-            Step::Gather(part) => self.plan.add_names(self.fleet.part(part)),
-            Step::Yield => {}
-            Step::ReadChanges => self.read_changes(),
-            Step::Wait => {
+            PlanStep::Gather(part) => self.plan.add_names(self.fleet.part(part)),
+            PlanStep::Yield => {}
+            PlanStep::ReadChanges => self.read_changes(),
+            PlanStep::Wait => {
                 self.read_changes();
                 if self.plan.walks_done() == self.cleaned && self.plan.waiting.is_empty() {
                     return true;
@@ -227,15 +227,15 @@ fn a_device_that_changes_often_is_published_as_it_is_and_once() {
         assert_eq!(plan.walk.next_part, part + 1);
     }
     let wanted = |_: &DeviceName, _| Wanted::Content(b"{}".to_vec());
-    let Step::Publish { messages, .. } = plan.next(wanted) else { panic!("it is published") };
+    let PlanStep::Publish { messages, .. } = plan.next(wanted) else { panic!("it is published") };
     let topics: Vec<_> = messages.iter().map(|message| &*message.topic).collect();
     assert_eq!(topics, ["ha/device/devstatus-p-t-a/config", "p/t/a"]);
-    assert_eq!((plan.next(wanted), plan.walks_done()), (Step::Wait, 1));
+    assert_eq!((plan.next(wanted), plan.walks_done()), (PlanStep::Wait, 1));
     // The same again is nothing new, and something else needs no discovery.
     plan.note_change(name("a"));
-    assert_eq!(plan.next(wanted), Step::Wait);
+    assert_eq!(plan.next(wanted), PlanStep::Wait);
     plan.note_change(name("a"));
-    let Step::Publish { messages, .. } = plan.next(|_, _| Wanted::Content(b"[]".to_vec())) else {
+    let PlanStep::Publish { messages, .. } = plan.next(|_, _| Wanted::Content(b"[]".to_vec())) else {
         panic!("it is published")
     };
     assert_eq!(messages.len(), 1);

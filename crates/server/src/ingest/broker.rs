@@ -5,13 +5,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::Ingest;
-use super::other::Context;
+use super::other::MessageContext;
 use super::standing::DeviceAndParent;
 use super::walks::{BrokerStart, Purpose};
 use crate::metrics::SourceNameLabel;
 use crate::registry::Applied;
 use formats::catalog::IOT_PLATFORM;
-use formats::order::{self, Origin, Resolution};
+use formats::order::{self, Resolution, Transmission};
 use formats::{BrokerEvent, DeviceName, Event, EventKind, Session, UnixNanos, emqx};
 use presence::Device;
 
@@ -48,7 +48,7 @@ impl BrokerFacts {
 }
 
 impl Ingest {
-    pub(super) fn broker_event(&mut self, event: &BrokerEvent<'_>, context: &Context<'_>) {
+    pub(super) fn broker_event(&mut self, event: &BrokerEvent<'_>, context: &MessageContext<'_>) {
         self.pass_over(context.source, "broker");
         match event {
             BrokerEvent::Started => {
@@ -68,10 +68,11 @@ impl Ingest {
         }
     }
 
-    fn broker_runs_for(&mut self, seconds: u64, context: &Context<'_>) {
+    fn broker_runs_for(&mut self, seconds: u64, context: &MessageContext<'_>) {
         let nanos = i64::try_from(seconds).unwrap_or(i64::MAX).saturating_mul(1_000_000_000);
         let started = UnixNanos(context.delivery.received.0.saturating_sub(nanos));
-        let (Origin::Live { subscribed } | Origin::Retained { subscribed }) = context.delivery.origin;
+        let (Transmission::Live { subscribed } | Transmission::Retained { subscribed }) =
+            context.delivery.origin;
         let mut facts = self.brokers.remove(context.source).unwrap_or_default();
         let is_less = facts.uptime_seconds.is_some_and(|before| seconds < before);
         facts.uptime_seconds = Some(seconds);
@@ -85,7 +86,7 @@ impl Ingest {
         }
         // What the broker repeats is as old as the interval at which it tells, so it says no more than that the broker was started
         // before.
-        let is_date = matches!(context.delivery.origin, Origin::Live { .. });
+        let is_date = matches!(context.delivery.origin, Transmission::Live { .. });
         let differs = |known: UnixNanos| started.0.abs_diff(known.0) > BROKER_START_ERROR_NANOS;
         let is_later = is_date
             && is_new_subscription
@@ -113,7 +114,7 @@ impl Ingest {
     }
 
     /// Ends the connections of which nothing was received since that moment.
-    fn end_sessions(&mut self, started: UnixNanos, ended_before: UnixNanos, context: &Context<'_>) {
+    fn end_sessions(&mut self, started: UnixNanos, ended_before: UnixNanos, context: &MessageContext<'_>) {
         let start = BrokerStart::new(started, ended_before, context);
         self.walks.begin(Purpose::EndSession(Arc::new(start)));
     }

@@ -6,7 +6,7 @@ use crate::sync::backlog::LinkId;
 use formats::UnixNanos;
 use formats::catalog::Formats;
 use formats::order::{AliveRule, ParentRule};
-use formats::profile::Timing;
+use formats::profile::ProfileTimes;
 
 /// The formats by link; at least one.
 pub(super) struct LinkFormats(Vec<Arc<Formats>>);
@@ -42,7 +42,7 @@ impl LinkFormats {
         self.of_source(source).parent_rule(source)
     }
 
-    pub fn timing(&self, source: &str) -> Timing {
+    pub fn timing(&self, source: &str) -> ProfileTimes {
         self.of_source(source).timing(source)
     }
 

@@ -10,14 +10,14 @@ use crate::metrics::SourceLabel;
 use crate::registry::{Applied, Arrival, Provenance};
 use crate::sync::backlog::Tally;
 use formats::catalog::IOT_PLATFORM;
-use formats::order::{self, Delivery, IsSame, Key, Origin, Resolution, Shown};
+use formats::order::{self, Delivery, IsSame, Key, Resolution, Shown, Transmission};
 use formats::{Decoded, DeviceName, Event, EventKind as FormatKind, Session, UnixNanos, status};
 use mqtt::packet::Publish;
 use presence::payload::Payload;
 use presence::{Device, EventKind, Moment, PresenceEvent, UnixSeconds};
 
 /// How one message came.
-pub(super) struct Context<'a> {
+pub(super) struct MessageContext<'a> {
     pub source: &'a str,
     pub payload: &'a [u8],
     pub topic: &'a [u8],
@@ -45,13 +45,14 @@ impl Ingest {
         let provenance = if publish.retained { Provenance::Retained } else { Provenance::Live };
         let subscribed = nanos_of_millis(arrivals.subscribed_ms);
         let origin = match provenance {
-            Provenance::Retained => Origin::Retained { subscribed },
-            Provenance::Live | Provenance::Restored | Provenance::Peer => Origin::Live { subscribed },
+            Provenance::Retained => Transmission::Retained { subscribed },
+            Provenance::Live | Provenance::Restored | Provenance::Peer => Transmission::Live { subscribed },
         };
         let delivery = Delivery { received: arrivals.received, origin };
         // The same second as in the key, however long the message has waited.
         let arrival = Arrival { at: seconds(arrivals.received), ..arrivals.of(provenance) };
-        let context = Context { source, payload: publish.payload, topic: publish.topic, delivery, arrival };
+        let context =
+            MessageContext { source, payload: publish.payload, topic: publish.topic, delivery, arrival };
         let message = (publish.topic, publish.payload);
         if self.walks.are_under_way() {
             self.meet_early_if_named(&decoded);
@@ -90,7 +91,7 @@ impl Ingest {
         tracing::trace!(topic = sample(publish.topic), "a message belongs to no source");
     }
 
-    fn event(&mut self, event: &Event<'_>, context: &Context<'_>, tally: &mut Tally) {
+    fn event(&mut self, event: &Event<'_>, context: &MessageContext<'_>, tally: &mut Tally) {
         if let Some(parent) = &event.parent
             && order::shows_parent_alive(event, context.delivery)
         {
@@ -102,7 +103,12 @@ impl Ingest {
     }
 
     /// Applies what a device says of itself.
-    pub(super) fn apply_own(&mut self, event: &Event<'_>, grace: Grace, context: &Context<'_>) -> Applied {
+    pub(super) fn apply_own(
+        &mut self,
+        event: &Event<'_>,
+        grace: Grace,
+        context: &MessageContext<'_>,
+    ) -> Applied {
         let device = device_of(&event.device);
         let held = self.held(device);
         if self.is_anothers(held.as_ref(), context) {
@@ -127,7 +133,7 @@ impl Ingest {
         device: DeviceName<'_>,
         parent: Option<DeviceName<'_>>,
         time: Option<UnixNanos>,
-        context: &Context<'_>,
+        context: &MessageContext<'_>,
     ) {
         if let Some(parent) = &parent
             && matches!(self.formats.alive_rule(context.source, time), order::AliveRule::Matched(_))
@@ -142,7 +148,7 @@ impl Ingest {
         &mut self,
         (name, parent): (&DeviceName<'_>, Option<DeviceName<'_>>),
         time: Option<UnixNanos>,
-        context: &Context<'_>,
+        context: &MessageContext<'_>,
     ) {
         let device = device_of(name);
         let held = self.held(device);
@@ -178,7 +184,7 @@ impl Ingest {
         event: &Event<'_>,
         resolution: Resolution,
         standing: &DeviceAndParent<'_>,
-        context: &Context<'_>,
+        context: &MessageContext<'_>,
     ) -> Applied {
         let device = device_of(&event.device);
         self.note_message(device, context);
@@ -211,7 +217,7 @@ impl Ingest {
         }
     }
 
-    fn confirm(&self, device: Device<'_>, context: &Context<'_>) {
+    fn confirm(&self, device: Device<'_>, context: &MessageContext<'_>) {
         self.map.confirm_then(device, context.arrival, |record| {
             self.publish(record, Applied::Refined, false);
         });
@@ -223,7 +229,7 @@ impl Ingest {
         event: &Event<'_>,
         (own, is_same): (&Key, IsSame),
         standing: &DeviceAndParent<'_>,
-        context: &Context<'_>,
+        context: &MessageContext<'_>,
     ) -> Shown {
         let rule = self.formats.parent_rule(context.source);
         let parent = rule.parent_key(standing.parent.as_ref().map(DeviceDocument::own).as_ref());
@@ -241,7 +247,7 @@ impl Ingest {
         event: &Event<'_>,
         shown: &Shown,
         recording: Recording,
-        context: &Context<'_>,
+        context: &MessageContext<'_>,
     ) -> Applied {
         let device = device_of(&event.device);
         let document = status::write(event, shown, context.payload);
@@ -254,7 +260,7 @@ impl Ingest {
     }
 
     /// A refused login goes into the history of a device that is known.
-    fn record(&self, event: &Event<'_>, context: &Context<'_>) {
+    fn record(&self, event: &Event<'_>, context: &MessageContext<'_>) {
         let device = device_of(&event.device);
         if event.kind != FormatKind::Refusal || self.map.read(device, |_| ()).is_none() {
             self.pass_over(context.source, "recorded_nowhere");
@@ -271,7 +277,7 @@ impl Ingest {
 
     /// The convention says that the device is gone: it is disconnected, and then forgotten. One through which others are reached
     /// stays, as they do.
-    fn removed(&mut self, name: &DeviceName<'_>, context: &Context<'_>) {
+    fn removed(&mut self, name: &DeviceName<'_>, context: &MessageContext<'_>) {
         let held = self.held(device_of(name));
         if held.is_none() || self.is_anothers(held.as_ref(), context) {
             self.pass_over(context.source, "removed_unknown");
@@ -308,7 +314,7 @@ impl Ingest {
     }
 
     /// Whether the device belongs to another source that is in use: of two that name the same device, the first one keeps it.
-    fn is_anothers(&mut self, held: Option<&HeldDevice>, context: &Context<'_>) -> bool {
+    fn is_anothers(&mut self, held: Option<&HeldDevice>, context: &MessageContext<'_>) -> bool {
         let Some(held) = held else { return false };
         let owner = held.source.as_deref().unwrap_or(IOT_PLATFORM);
         if owner == context.source || !self.formats.has(owner) {

@@ -2,7 +2,7 @@
 
 use super::Ingest;
 use super::families::Families;
-use super::other::{Context, core_event, device_of};
+use super::other::{MessageContext, core_event, device_of};
 use super::standing::{DeviceDocument, HeldDevice};
 use super::walks::Purpose;
 use crate::clock;
@@ -65,7 +65,7 @@ impl Ingest {
         &mut self,
         child: &FormatName<'_>,
         parent: Option<&FormatName<'_>>,
-        context: &Context<'_>,
+        context: &MessageContext<'_>,
     ) {
         let (child, parent) = (device_of(child), parent.map(device_of));
         if !self.families.name_parent(child, parent) {

@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use super::other::nanos;
 use crate::registry::Record;
 use formats::order::{Held, Key, Shown};
-use formats::status::Status;
+use formats::status::StatusDocument;
 use formats::{DeviceName, EventKind as FormatKind, UnixNanos, status};
 use presence::EventKind;
 
@@ -39,7 +39,7 @@ impl HeldDevice {
 /// A document that was read, and what is held beside it.
 pub(super) struct DeviceDocument<'a> {
     held: &'a HeldDevice,
-    status: Option<Status<'a>>,
+    status: Option<StatusDocument<'a>>,
 }
 
 impl<'a> DeviceDocument<'a> {
@@ -56,7 +56,7 @@ impl<'a> DeviceDocument<'a> {
 
     /// The device's own state.
     pub fn own(&self) -> Held<'_> {
-        let identity = self.status.as_ref().and_then(Status::identity);
+        let identity = self.status.as_ref().and_then(StatusDocument::identity);
         let key = self.shown().own_key();
         // The time of receipt is held in seconds; the key of what arrived in that second says it exactly.
         let seconds = i64::from(self.held.received_seconds);

@@ -7,11 +7,11 @@
 use std::time::{Duration, Instant};
 
 use super::clocks::Clocks;
-use super::other::{Context, device_of};
+use super::other::{MessageContext, device_of};
 use super::standing::DeviceAndParent;
 use super::{Ingest, other};
 use crate::registry::{Applied, Arrival};
-use formats::order::{Delivery, Key, Origin};
+use formats::order::{Delivery, Key, Transmission};
 use formats::{Event, EventKind};
 use presence::{Device, DeviceName};
 
@@ -26,7 +26,7 @@ const CLOCKS_AT_ONCE: usize = 256;
 
 /// All clocks.
 #[derive(Default)]
-pub(super) struct Timing {
+pub(super) struct SourceClocks {
     grace: Clocks<HeldBack>,
     held_back_bytes: usize,
     silence: Clocks<Silence>,
@@ -65,11 +65,11 @@ impl Ingest {
     }
 
     /// Notes a message about a device.
-    pub(super) fn note_message(&mut self, device: Device<'_>, context: &Context<'_>) {
+    pub(super) fn note_message(&mut self, device: Device<'_>, context: &MessageContext<'_>) {
         match (self.timing.silence.value_mut(device), context.delivery.origin) {
-            (Some(silence), Origin::Live { .. }) => silence.received_at = Instant::now(),
+            (Some(silence), Transmission::Live { .. }) => silence.received_at = Instant::now(),
             // What the broker repeats says nothing new of the device; its clock runs from the first message.
-            (Some(_), Origin::Retained { .. }) => {}
+            (Some(_), Transmission::Retained { .. }) => {}
             (None, _) => self.start_silence(device, context.source),
         }
     }
@@ -95,7 +95,7 @@ impl Ingest {
         event: &Event<'_>,
         key: &Key,
         standing: &DeviceAndParent<'_>,
-        context: &Context<'_>,
+        context: &MessageContext<'_>,
     ) -> bool {
         let Some(grace) = self.formats.timing(context.source).grace else { return false };
         let is_connected = standing.held.as_ref().is_some_and(|held| held.own().key.is_connected());
@@ -173,7 +173,7 @@ impl Ingest {
     }
 
     fn apply_held_back(&mut self, held_back: &HeldBack) {
-        let context = Context {
+        let context = MessageContext {
             source: &held_back.source,
             payload: &held_back.payload,
             topic: &held_back.topic,

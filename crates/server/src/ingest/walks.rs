@@ -11,7 +11,7 @@ use presence::{Device, DeviceName};
 use tokio::sync::oneshot;
 
 use super::Ingest;
-use super::other::Context;
+use super::other::MessageContext;
 use crate::registry::{Arrival, DeviceRegistry};
 use crate::sync::backlog::{Pending, Tally};
 
@@ -24,14 +24,14 @@ const STARTS_MAX: usize = 8;
 /// The walks under way and to come, one after the other: one that finds families, and those of the starts of brokers.
 #[derive(Default)]
 pub(super) struct Walks {
-    walks: VecDeque<Walk>,
+    walks: VecDeque<RecordWalk>,
     /// Those who wait until everything handed over so far has been applied, with what was counted for them. As many as
     /// there are passes that read retained messages at once.
     waiting: Vec<(Tally, oneshot::Sender<Tally>)>,
 }
 
 /// A way through all devices that are held when it comes to their part of the registry.
-pub(super) struct Walk {
+pub(super) struct RecordWalk {
     purpose: Purpose,
     /// The part that is gathered next.
     next_part: usize,
@@ -62,7 +62,7 @@ pub(super) struct BrokerStart {
 }
 
 impl BrokerStart {
-    pub fn new(started: UnixNanos, ended_before: UnixNanos, context: &Context<'_>) -> Self {
+    pub fn new(started: UnixNanos, ended_before: UnixNanos, context: &MessageContext<'_>) -> Self {
         Self {
             started,
             ended_before,
@@ -74,8 +74,8 @@ impl BrokerStart {
         }
     }
 
-    pub fn context(&self) -> Context<'_> {
-        Context {
+    pub fn context(&self) -> MessageContext<'_> {
+        MessageContext {
             source: &self.source,
             payload: &self.payload,
             topic: &self.topic,
@@ -85,7 +85,7 @@ impl BrokerStart {
     }
 }
 
-impl Walk {
+impl RecordWalk {
     fn new(purpose: Purpose) -> Self {
         Self { purpose, next_part: 0, left: Vec::new(), met: HashMap::new() }
     }
@@ -133,11 +133,11 @@ impl Walks {
             let mut of_source = self.walks.iter_mut().filter(|walk| walk.is_of_source(&start.source));
             // What the one before would have ended, the later start of the same broker has ended, too.
             if let Some(last) = of_source.nth(STARTS_MAX) {
-                *last = Walk::new(purpose);
+                *last = RecordWalk::new(purpose);
                 return;
             }
         }
-        self.walks.push_back(Walk::new(purpose));
+        self.walks.push_back(RecordWalk::new(purpose));
     }
 
     pub fn are_under_way(&self) -> bool {

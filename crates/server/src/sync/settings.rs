@@ -19,7 +19,7 @@ pub struct SourceSettings {
     /// For the transports that are encrypted.
     pub tls: ClientTls,
     pub mqtt_version: MqttVersion,
-    pub identity: Identity,
+    pub identity: BrokerIdentity,
     /// `None`: connect without user name and password (a broker that allows it).
     pub login: Option<Login>,
     pub keep_alive: Duration,
@@ -42,7 +42,7 @@ impl SourceSettings {
     const BACKLOG_MAX_BYTES: usize = 1 << 30;
 
     /// A connection without login, all else as by default.
-    pub fn new(endpoint: Endpoint, identity: Identity) -> Self {
+    pub fn new(endpoint: Endpoint, identity: BrokerIdentity) -> Self {
         Self {
             name: None,
             endpoint,
@@ -168,7 +168,7 @@ impl Default for PopulationSettings {
 
 /// Who connects: decides the MQTT client id.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Identity {
+pub struct BrokerIdentity {
     pub organization: String,
     pub application: String,
     pub kind: ApplicationKind,
@@ -185,7 +185,7 @@ pub enum ApplicationKind {
     Scalable { instance: Option<String> },
 }
 
-impl Identity {
+impl BrokerIdentity {
     /// The MQTT client id, as the platform wants it.
     pub fn client_id(&self) -> String {
         let (org, app) = (&self.organization, &self.application);

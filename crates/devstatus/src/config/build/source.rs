@@ -13,7 +13,7 @@ use super::secrets::SecretNames;
 use super::{BuildContext, missing_organization};
 use formats::catalog::Formats;
 use mqtt::settings::{Endpoint, Login, Transport};
-use server::sync::settings::{ApplicationKind, Identity, PopulationSettings, Share, SourceSettings};
+use server::sync::settings::{ApplicationKind, BrokerIdentity, PopulationSettings, Share, SourceSettings};
 use system::tls::{ClientCertificate, ClientCertificateError, ClientTls};
 
 /// What the platform's brokers and a stock mosquitto are known to keep for one subscription.
@@ -53,7 +53,7 @@ impl BuildContext {
         &self,
         broker: BrokerArgs,
         endpoint: Endpoint,
-        identity: Identity,
+        identity: BrokerIdentity,
         login: Option<Login>,
     ) -> Result<SourceSettings, ConfigError> {
         Ok(SourceSettings {
@@ -99,7 +99,7 @@ impl BuildContext {
         let name = service_name.or(organization).unwrap_or_else(|| DEFAULT_NAME.to_owned());
         let endpoint = broker.broker.clone().ok_or(ConfigError::Missing(vec!["broker"]))?;
         let application = broker.id.clone().unwrap_or_else(|| name.clone());
-        let identity = Identity { organization: name, application, kind: ApplicationKind::Client };
+        let identity = BrokerIdentity { organization: name, application, kind: ApplicationKind::Client };
         self.connection(broker, endpoint, identity, login)
     }
 
@@ -301,7 +301,7 @@ fn identity(
     id: Option<String>,
     platform: &PlatformArgs,
     application: Application,
-) -> Identity {
+) -> BrokerIdentity {
     let (is_ours, own) = match application.scalable {
         Some(Scalable::Yes(instance)) => (true, instance),
         Some(Scalable::No) | None => (false, None),
@@ -312,5 +312,9 @@ fn identity(
         (None, true) => ApplicationKind::Scalable { instance: None },
         (None, false) => ApplicationKind::Standalone,
     };
-    Identity { organization, application: id.unwrap_or_else(|| application.default_id.to_owned()), kind }
+    BrokerIdentity {
+        organization,
+        application: id.unwrap_or_else(|| application.default_id.to_owned()),
+        kind,
+    }
 }

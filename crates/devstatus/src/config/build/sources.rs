@@ -10,7 +10,7 @@ use super::super::{ConfigError, Stop, profiles};
 use super::BuildContext;
 use formats::catalog::{Formats, IOT_PLATFORM};
 use presence::payload::SOURCE_MAX_BYTES;
-use server::sync::settings::{ApplicationKind, Identity, SourceSettings};
+use server::sync::settings::{ApplicationKind, BrokerIdentity, SourceSettings};
 
 impl BuildContext {
     /// The sources of the tables, in their order; empty without tables.
@@ -81,7 +81,7 @@ impl BuildContext {
         let source = self.other_source(organization_args, broker)?;
         let identity = match organization {
             // The platform's own broker, which wants its form of a client id.
-            Some(organization) => Identity {
+            Some(organization) => BrokerIdentity {
                 organization,
                 application: application.unwrap_or_else(|| name.clone()),
                 kind: ApplicationKind::Standalone,

@@ -5,7 +5,7 @@ use std::sync::LazyLock;
 
 use proptest::prelude::*;
 
-use super::super::filter::{Filter, covers};
+use super::super::filter::{TopicFilter, covers};
 use super::super::pointer::{Found, Pointers};
 use super::super::template::{Affixes, Template};
 use super::super::{Message, Profile, Profiles, parse};
@@ -130,7 +130,7 @@ proptest! {
     fn templates_and_filters_match_what_plain_comparison_matches(template in template(3), filter in filter(), inner in filter(), topic in topic()) {
         let compiled = Template::parse(&template, Affixes::Refused, &mut Vec::new()).unwrap();
         prop_assert_eq!(compiled.captures(&topic).is_some(), matches(&template, &topic, template_matches));
-        let parsed = Filter::parse(&filter).unwrap();
+        let parsed = TopicFilter::parse(&filter).unwrap();
         prop_assert_eq!(parsed.matches(&topic), matches(&filter, &topic, filter_matches));
         if covers(&filter, &inner) && matches(&inner, &topic, filter_matches) {
             prop_assert!(matches(&filter, &topic, filter_matches));

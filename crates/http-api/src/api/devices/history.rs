@@ -239,7 +239,7 @@ impl EventView {
             None => code.and_then(close_code::meaning),
         };
         let connect_time = match source {
-            Some(_) => document.as_ref().and_then(status::Status::connect_moment),
+            Some(_) => document.as_ref().and_then(status::StatusDocument::connect_moment),
             None => Some(event.session),
         };
         let ended = matches!(event.kind, EventKind::Disconnect | EventKind::Takeover);

@@ -200,7 +200,7 @@ impl<'a> Viewer<'a> {
             None => code.and_then(close_code::meaning),
         };
         let connect_time = match source {
-            Some(_) => document.as_ref().and_then(status::Status::connect_moment),
+            Some(_) => document.as_ref().and_then(status::StatusDocument::connect_moment),
             None => Some(event.session),
         };
         DeviceView {

@@ -13,7 +13,7 @@ use tokio::time::{Instant, sleep_until};
 
 use super::replay::HistoryReplay;
 use super::settling::{SettledChange, Settling};
-use super::walk::Walk;
+use super::walk::SnapshotWalk;
 use super::{alerts, frame};
 use crate::api::devices::view::Viewer;
 use crate::context::Context;
@@ -74,7 +74,7 @@ struct OpenStream {
 enum Stage {
     Begin(Option<String>),
     Replay(Box<HistoryReplay>),
-    Snapshot(Option<Box<Walk>>),
+    Snapshot(Option<Box<SnapshotWalk>>),
     Live,
     End,
 }

@@ -10,7 +10,7 @@ use crate::api::devices::view::Viewer;
 use server::feed::{Behind, FleetWalk};
 
 /// How far a snapshot is.
-pub struct Walk {
+pub struct SnapshotWalk {
     fleet: FleetWalk,
     devices: u64,
     _permit: OwnedSemaphorePermit,
@@ -20,7 +20,7 @@ impl Follower {
     /// The next step, and whether it was the last. It waits if too many others walk.
     pub async fn walk(
         &mut self,
-        walk: &mut Option<Box<Walk>>,
+        walk: &mut Option<Box<SnapshotWalk>>,
         keep_alive_at: Instant,
     ) -> Result<(Bytes, bool), Behind> {
         let walk = match walk {
@@ -33,7 +33,7 @@ impl Follower {
                 self.reader.go_to(self.context.feed.head());
                 self.begin_settling();
                 let permit = permit.expect("the semaphore is never closed");
-                let new = Walk { fleet: FleetWalk::default(), devices: 0, _permit: permit };
+                let new = SnapshotWalk { fleet: FleetWalk::default(), devices: 0, _permit: permit };
                 walk.insert(Box::new(new))
             }
         };
@@ -47,7 +47,7 @@ impl Follower {
     }
 }
 
-impl Walk {
+impl SnapshotWalk {
     /// The next devices.
     fn show(&mut self, follower: &Follower) -> Bytes {
         let context = &follower.context;

@@ -19,9 +19,10 @@ fn connected(fixture: &Fixture, write: Duration) -> (impl Future<Output = ()> + 
     let (ours, theirs) = duplex(64 * 1024);
     let app = App { router: fixture.router(Router::new().route("/large", get(large))), direct: None };
     let metrics = fixture.metrics.http.clone();
-    let patience = Patience { write, ..Patience::default() };
-    let served = ServeContext { app, metrics, shutdown: CancellationToken::new(), patience };
-    let client = Client { peer: [192, 0, 2, 1].into(), good_for: Use::Anything, progress: Arc::default() };
+    let timeouts = ClientTimeouts { write, ..ClientTimeouts::default() };
+    let served = ServeContext { app, metrics, shutdown: CancellationToken::new(), timeouts };
+    let client =
+        ConnectedClient { peer: [192, 0, 2, 1].into(), good_for: Use::Anything, progress: Arc::default() };
     (served.connection(ours, client), theirs)
 }
 
@@ -94,13 +95,13 @@ async fn answer_of_a_yielding_connection(sent: &[u8]) -> String {
     let fixture = Fixture::new(&HttpSettings::default());
     let app = App { router: fixture.router(Router::new()), direct: None };
     let metrics = fixture.metrics.http.clone();
-    let patience = Patience { write: PATIENCE, ..Patience::default() };
-    let served = ServeContext { app, metrics, shutdown: CancellationToken::new(), patience };
+    let timeouts = ClientTimeouts { write: PATIENCE, ..ClientTimeouts::default() };
+    let served = ServeContext { app, metrics, shutdown: CancellationToken::new(), timeouts };
     let (stream, mut client) = duplex(64 * 1024);
     client.write_all(sent).await.unwrap();
     let progress = Arc::new(StreamProgress::default());
     progress.signals.give(Signal::GiveWay);
-    let whose = Client { peer: [192, 0, 2, 1].into(), good_for: Use::Anything, progress };
+    let whose = ConnectedClient { peer: [192, 0, 2, 1].into(), good_for: Use::Anything, progress };
     let serving = tokio::spawn(served.connection(Unseen { stream, is_seen: false }, whose));
     let mut answer = String::new();
     timeout(PATIENCE, client.read_to_string(&mut answer)).await.expect("the connection ends").unwrap();
@@ -118,14 +119,15 @@ async fn a_request_that_has_come_is_answered_before_its_connection_gives_way() {
     }
 }
 
-/// What a client gets that sends so much and no more, from a service whose patience ends soon.
-async fn answer_to_a_waiting_client(patience: Patience, sent: &[u8]) -> (String, Fixture) {
+/// What a client gets that sends so much and no more, from a service whose timeouts ends soon.
+async fn answer_to_a_waiting_client(timeouts: ClientTimeouts, sent: &[u8]) -> (String, Fixture) {
     let fixture = Fixture::new(&HttpSettings::default());
     let app = App { router: fixture.router(Router::new()), direct: None };
     let metrics = fixture.metrics.http.clone();
-    let served = ServeContext { app, metrics, shutdown: CancellationToken::new(), patience };
+    let served = ServeContext { app, metrics, shutdown: CancellationToken::new(), timeouts };
     let (stream, mut client) = duplex(64 * 1024);
-    let whose = Client { peer: [192, 0, 2, 1].into(), good_for: Use::Anything, progress: Arc::default() };
+    let whose =
+        ConnectedClient { peer: [192, 0, 2, 1].into(), good_for: Use::Anything, progress: Arc::default() };
     let serving = tokio::spawn(served.connection(stream, whose));
     client.write_all(sent).await.unwrap();
     let mut answer = String::new();
@@ -139,20 +141,20 @@ const SLOW_HEADS: &str = "devstatus_http_requests_refused_total{reason=\"slow_he
 
 #[tokio::test]
 async fn a_connection_without_requests_ends_in_silence() {
-    let patience = Patience { idle: Duration::from_millis(50), ..Patience::default() };
-    let (answer, fixture) = answer_to_a_waiting_client(patience, b"").await;
+    let timeouts = ClientTimeouts { idle: Duration::from_millis(50), ..ClientTimeouts::default() };
+    let (answer, fixture) = answer_to_a_waiting_client(timeouts, b"").await;
     assert_eq!(answer, "");
     assert!(fixture.counts(&format!("{SLOW_HEADS} 0")));
     let request = b"GET /livez HTTP/1.1\r\nHost: localhost\r\n\r\n";
-    let (answer, _) = answer_to_a_waiting_client(patience, request).await;
+    let (answer, _) = answer_to_a_waiting_client(timeouts, request).await;
     assert!(answer.starts_with("HTTP/1.1 200 ") && answer.matches("HTTP/1.1").count() == 1, "{answer}");
 }
 
 #[tokio::test]
 async fn headers_that_do_not_end_are_answered_and_counted() {
-    let patience = Patience { head: Duration::from_millis(50), ..Patience::default() };
+    let timeouts = ClientTimeouts { head: Duration::from_millis(50), ..ClientTimeouts::default() };
     for sent in ["G", "GET /livez HTTP/1.1\r\nHost: localhost\r\n"] {
-        let (answer, fixture) = answer_to_a_waiting_client(patience, sent.as_bytes()).await;
+        let (answer, fixture) = answer_to_a_waiting_client(timeouts, sent.as_bytes()).await;
         assert!(answer.contains("HTTP/1.1 408 Request Timeout\r\n"), "{answer}");
         assert!(fixture.counts(&format!("{SLOW_HEADS} 1")));
     }

@@ -32,18 +32,21 @@ struct Connection {
 }
 
 impl Connection {
-    fn new(patience: Patience, more: Resources) -> Self {
+    fn new(timeouts: ClientTimeouts, more: Resources) -> Self {
         let fixture = Fixture::new(&HttpSettings::default());
         let (ours, theirs) = duplex(64 * 1024);
         let served = ServeContext {
             app: App { router: fixture.router(more), direct: None },
             metrics: fixture.metrics.http.clone(),
             shutdown: CancellationToken::new(),
-            patience,
+            timeouts,
         };
         let progress = Arc::new(StreamProgress::default());
-        let client =
-            Client { peer: [192, 0, 2, 1].into(), good_for: Use::Anything, progress: Arc::clone(&progress) };
+        let client = ConnectedClient {
+            peer: [192, 0, 2, 1].into(),
+            good_for: Use::Anything,
+            progress: Arc::clone(&progress),
+        };
         Self { fixture, progress, serving: tokio::spawn(served.http2(ours, client)), stream: Some(theirs) }
     }
 
@@ -150,7 +153,7 @@ fn silent() -> (Resources, UnboundedReceiver<()>) {
 #[tokio::test]
 async fn requests_share_a_connection_and_none_waits_for_another() {
     let (more, mut asked) = silent();
-    let mut connection = Connection::new(Patience::default(), more.route("/large", get(large)));
+    let mut connection = Connection::new(ClientTimeouts::default(), more.route("/large", get(large)));
     let mut client = connection.client().await;
     let mut other = Requester(client.0.clone());
     let waiting = tokio::spawn(async move { other.ask("/silent").await.is_ok() });
@@ -169,7 +172,7 @@ async fn requests_share_a_connection_and_none_waits_for_another() {
 
 #[tokio::test]
 async fn limits_are_announced() {
-    let mut connection = Connection::new(Patience::default(), Router::new());
+    let mut connection = Connection::new(ClientTimeouts::default(), Router::new());
     let mut frames = connection.frames();
     frames.begin(&[]).await;
     let settings = frames.settings().await;
@@ -182,10 +185,10 @@ async fn limits_are_announced() {
 #[tokio::test]
 async fn a_client_that_takes_nothing_of_one_answer_is_cut_off() {
     let cut = "devstatus_http_connections_cut_total{reason=\"slow_reader\"} 1";
-    let patience = Patience { write: SHORT, ..Patience::default() };
+    let timeouts = ClientTimeouts { write: SHORT, ..ClientTimeouts::default() };
     // No room for any answer, and room for the beginning of one.
     for window in [0, 10] {
-        let mut connection = Connection::new(patience, Router::new().route("/large", get(large)));
+        let mut connection = Connection::new(timeouts, Router::new().route("/large", get(large)));
         let mut frames = connection.frames();
         frames.begin(&[(INITIAL_WINDOW_SIZE, window)]).await;
         frames.get(1, "/large").await.unwrap();
@@ -196,7 +199,7 @@ async fn a_client_that_takes_nothing_of_one_answer_is_cut_off() {
 #[tokio::test]
 async fn a_client_that_gives_up_requests_all_the_time_is_cut_off() {
     let (more, mut asked) = silent();
-    let mut connection = Connection::new(Patience::default(), more);
+    let mut connection = Connection::new(ClientTimeouts::default(), more);
     let mut frames = connection.frames();
     frames.begin(&[]).await;
     for request in 0..=RESETS_MAX {
@@ -213,12 +216,13 @@ async fn a_client_that_gives_up_requests_all_the_time_is_cut_off() {
 
 #[tokio::test]
 async fn an_idle_connection_ends_and_one_gives_way_when_others_need_its_place() {
-    let mut connection = Connection::new(Patience { idle: SHORT, ..Patience::default() }, Router::new());
+    let mut connection =
+        Connection::new(ClientTimeouts { idle: SHORT, ..ClientTimeouts::default() }, Router::new());
     let mut client = connection.client().await;
     assert_eq!(client.status("/livez").await, 200);
     connection.ends("devstatus_http_connections_cut_total{reason=\"idle\"} 0").await;
 
-    let mut connection = Connection::new(Patience::default(), Router::new());
+    let mut connection = Connection::new(ClientTimeouts::default(), Router::new());
     let mut client = connection.client().await;
     assert_eq!(client.status("/livez").await, 200);
     connection.progress.signals.give(Signal::GiveWay);
@@ -239,7 +243,8 @@ async fn at_shutdown_what_runs_is_answered() {
         }
     };
     let mut asked = asked;
-    let mut connection = Connection::new(Patience::default(), Router::new().route("/slow", get(handler)));
+    let mut connection =
+        Connection::new(ClientTimeouts::default(), Router::new().route("/slow", get(handler)));
     let mut client = connection.client().await;
     let mut other = Requester(client.0.clone());
     let answer = tokio::spawn(async move { other.status("/slow").await });
@@ -275,7 +280,7 @@ async fn faults_end_only_their_own_stream() {
         .route("/fails", get(fails))
         .route("/breaks-off", get(breaks_off))
         .route("/is-cut", get(is_cut));
-    let mut connection = Connection::new(Patience::default(), more);
+    let mut connection = Connection::new(ClientTimeouts::default(), more);
     let mut client = connection.client().await;
     assert_eq!(client.status("/fails").await, 500);
     for path in ["/breaks-off", "/is-cut"] {
@@ -290,7 +295,7 @@ async fn faults_end_only_their_own_stream() {
 
 #[tokio::test]
 async fn headers_are_bounded_and_the_host_is_checked() {
-    let mut connection = Connection::new(Patience::default(), Router::new());
+    let mut connection = Connection::new(ClientTimeouts::default(), Router::new());
     let mut client = connection.client().await;
     let ask = async |client: &mut Requester, request: Request<Empty<Bytes>>| {
         timeout(PATIENCE, client.0.send_request(request)).await.expect("an answer comes").unwrap().status()
