@@ -14,7 +14,7 @@ use tokio::task::yield_now;
 
 use crate::service::AlertService;
 
-/// The engine, and where it stands in the feed.
+/// The engine, and where it is in the feed.
 pub struct Evaluator {
     pub engine: Engine,
     reader: ChangeReader,

@@ -160,7 +160,7 @@ pub async fn start(
     let stop_writer = CancellationToken::new();
     let writer = tokio::spawn(writer.run(stop_writer.clone()));
     tokio::spawn(Arc::clone(&feed).wake_readers(shutdown.clone()));
-    // They hold the store, so whoever stops waits for them.
+    // They hold the store, so a stop waits for them.
     let notify = tokio::spawn(notify.run(shutdown.clone()));
     Ok(RunningService {
         http_address,
@@ -257,7 +257,7 @@ fn catalog(read_through: Arc<ReadThrough>) -> StoreCatalog {
     StoreCatalog { read_through, runtime: Handle::current() }
 }
 
-/// Whoever reads the series, after starting whoever writes them.
+/// Starts the recorder of the series, and returns their reader.
 fn series(writer: &Writer, shutdown: &CancellationToken) -> Arc<SeriesReader> {
     tokio::spawn(writer.recorder().run(shutdown.clone()));
     Arc::new(SeriesReader::new(Arc::clone(&writer.store)))
@@ -302,7 +302,7 @@ fn share(
     Some(tokio::spawn(instances.run(shutdown.clone())))
 }
 
-/// Whoever reads from the store what the map does not hold; `None` where it holds everything.
+/// Reads from the store what the registry does not hold; `None` where it holds everything.
 fn read_through(
     writer: &Writer,
     backlog: &Backlog,

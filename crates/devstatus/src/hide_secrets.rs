@@ -79,7 +79,7 @@ fn secrets(command: &Command) -> Vec<&str> {
     login.map(|login| &login.token).into_iter().chain(password).map(|secret| secret.expose()).collect()
 }
 
-/// The argument without any of the secrets. The password in a URL may be percent-encoded, so whatever stands in its place
+/// The argument without any of the secrets. The password in a URL may be percent-encoded, so whatever is in its place
 /// goes, and goes first: a password that ends with the sign behind it must not take that sign along.
 fn blacked_out(argument: &OsStr, secrets: &[&str]) -> OsString {
     let mut bytes = argument.as_bytes().to_vec();

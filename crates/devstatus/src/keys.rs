@@ -56,7 +56,7 @@ pub fn run(settings: KeysSettings, say: impl FnOnce(&str) -> io::Result<()>) -> 
         }
     };
     match say(&text) {
-        // Whoever reads has read enough.
+        // The reader has read enough.
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
         said => said.map_err(KeysError::Output),
     }

@@ -65,7 +65,7 @@ fn main() -> ExitCode {
 /// Help goes to stdout, a refusal to stderr.
 fn refuse(stop: &Stop) -> ExitCode {
     match stop {
-        // Whoever reads it may have read enough.
+        // The reader may have read enough.
         Stop::Answer(text) => drop(show(text)),
         Stop::Refused(refusal) => eprintln!("devstatus: {refusal}"),
     }
@@ -227,7 +227,7 @@ async fn terminal_closed(hangup: Option<Signal>, in_terminal: bool) {
     std::future::pending().await
 }
 
-/// Whether whoever started the process wants it to outlive its terminal, as `nohup` does.
+/// Whether the process is to outlive its terminal, as `nohup` does.
 fn ignores_hangup() -> bool {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     let ignored = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
@@ -283,7 +283,7 @@ fn start_log(settings: LogSettings) -> Screen {
     screen
 }
 
-/// A panic is a line of the log like any other, so that whoever reads the log as JSON can read it. What goes on after it is for
+/// A panic is a line of the log like any other, so that a reader of JSON can read it. What goes on after it is for
 /// those to decide who catch it.
 fn log_panics() {
     std::panic::set_hook(Box::new(|fault| {

@@ -146,7 +146,7 @@ struct ProgressReport {
     left: Option<Duration>,
 }
 
-/// What stands behind the bar.
+/// What follows the bar.
 fn words(report: &ProgressReport) -> String {
     let ProgressReport {
         progress: RoundProgress { types_done, types_total },

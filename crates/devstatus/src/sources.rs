@@ -1,4 +1,4 @@
-//! `devstatus sources test` and `serve --dry-run`: what messages are, for whoever writes a profile. Nothing is stored.
+//! `devstatus sources test` and `serve --dry-run`: what messages mean, for those who write a profile. Nothing is stored.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;

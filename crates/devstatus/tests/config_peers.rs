@@ -303,7 +303,7 @@ fn ini_by_property() {
     let required = [("org", "abc123"), ("id", "app"), ("auth-key", "a-abc123-x1"), ("auth-token", "tok")];
     let case = (ini_lines(), ini_lines(), proptest::bool::weighted(0.9)).prop_map(
         move |(first, second, default)| {
-            // What is required stands in [DEFAULT], so that nearly every order of the rest is a complete file.
+            // What is required is in [DEFAULT], so that nearly every order of the rest is a complete file.
             let keys: String = required.iter().map(|(key, value)| format!("{key}={value}\n")).collect();
             let (default, keys) = if default { ("[DEFAULT]\n", keys) } else { ("", String::new()) };
             format!("{default}{keys}{first}[application]\n{second}")

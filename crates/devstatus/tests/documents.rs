@@ -37,7 +37,7 @@ fn prose(document: &str) -> Vec<&str> {
     lines
 }
 
-/// A line without what stands between backticks, and what stands there.
+/// A line without what is between backticks, and what is there.
 fn split_code(line: &str) -> (String, Vec<&str>) {
     let (mut plain, mut code) = (String::new(), Vec::new());
     for (number, part) in line.split('`').enumerate() {
@@ -139,7 +139,7 @@ fn a_link_to_nothing_is_noticed() {
 enum Named<'a> {
     Path(&'a str),
     Type(&'a str),
-    /// A module, or what stands in one: each of the words is a name of the code.
+    /// A module, or what is in one: each of the words is a name of the code.
     Module(Vec<&'a str>),
 }
 

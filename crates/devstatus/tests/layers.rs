@@ -141,7 +141,7 @@ impl Layers {
         forbidden.collect()
     }
 
-    /// Where the file stands: `crates/server/src/feed/buffer.rs` is `server::feed::buffer`, `lib.rs` is the crate itself.
+    /// Where the file is: `crates/server/src/feed/buffer.rs` is `server::feed::buffer`, `lib.rs` is the crate itself.
     fn module_of(&self, path: &str) -> Vec<String> {
         let inner = path.strip_prefix(self.source).and_then(|path| path.strip_suffix(".rs"));
         let parts = inner.expect("a file of the crate").split('/');
@@ -212,7 +212,7 @@ struct Reader<'a> {
 }
 
 impl Reader<'_> {
-    /// Reads what stands in the module `here`.
+    /// Reads what is in the module `here`.
     fn read(&mut self, tokens: TokenStream, here: &[String]) {
         let tokens: Vec<_> = tokens.into_iter().collect();
         let mut at = 0;
@@ -290,7 +290,7 @@ fn is_punct(token: &TokenTree, wanted: char) -> bool {
     matches!(token, TokenTree::Punct(punct) if punct.as_char() == wanted)
 }
 
-/// Whether `::` stands at `at`.
+/// Whether `::` is at `at`.
 fn is_path_separator(tokens: &[TokenTree], at: usize) -> bool {
     tokens.get(at..at + 2).is_some_and(|two| two.iter().all(|token| is_punct(token, ':')))
 }

@@ -1,5 +1,5 @@
 //! What the messages that are held say beside the status. They are the IoT platform's own, or the status documents that
-//! [`status`] writes for every other source; both use the same words. So whoever shows, filters or stores a
+//! [`status`] writes for every other source; both use the same words. So code that shows, filters or stores a
 //! message reads it here and need not know whose it is.
 
 use crate::catalog::IOT_PLATFORM;

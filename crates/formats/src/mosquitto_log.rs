@@ -30,7 +30,7 @@ const SOCKET_ERROR: &str = "Socket error on client ";
 const BAD_SOCKET: &str = "Bad socket read/write on client ";
 const VERSION: &str = "mosquitto version ";
 
-/// What stands in place of a client id in lines about a connection that has none, up to 2.0.
+/// What is in place of a client id in lines about a connection that has none, up to 2.0.
 const NO_CLIENT_ID: &str = "<unknown>";
 
 /// The words after the client id, where they are fixed, with the reason and its class.

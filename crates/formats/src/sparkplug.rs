@@ -188,7 +188,7 @@ fn host_state<'a>(host: &'a str, payload: &[u8]) -> Decoded<'a> {
     Decoded::Event(Event {
         device,
         kind: if state.online { EventKind::Connect } else { EventKind::Disconnect },
-        // The will repeats the time of the birth; a later time at the end stands above it just as well.
+        // The will repeats the time of the birth; a later time at the end ranks above it just as well.
         session: started.map_or(Session::Arrival, Session::Started),
         time: started.filter(|_started| state.online),
         cause: None,

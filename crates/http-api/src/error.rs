@@ -1,5 +1,5 @@
 //! Every answer that is not what was asked for, in one form: problem details (RFC 9457). What can go wrong is one enum;
-//! the kind of problem that each is stands in `problem`.
+//! `problem` says which kind of problem each is.
 
 mod problem;
 pub mod refusal;

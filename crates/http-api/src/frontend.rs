@@ -1,4 +1,4 @@
-//! What stands between the network and the resources: keys, TLS and limits as the settings say, read before anything is
+//! What is between the network and the resources: keys, TLS and limits as the settings say, read before anything is
 //! answered and followed while it is.
 
 use std::net::SocketAddr;
@@ -87,7 +87,7 @@ impl Frontend {
         if self.tls.is_some() { "https" } else { "http" }
     }
 
-    /// Whoever can reach the address must hold a key, unless the operator says otherwise.
+    /// Those who can reach the address must have a key, unless the operator says otherwise.
     fn check_exposure(&self) -> Result<(), FrontendError> {
         let HttpSettings { listen, allow_anonymous, .. } = self.settings;
         let keys = self.guard.keyring.usable(clock::now());

@@ -1,4 +1,4 @@
-//! HTTP: the network side (`serving`), what stands around every resource (`middleware`), the resources (`api`) and the
+//! HTTP: the network side (`serving`), what is around every resource (`middleware`), the resources (`api`) and the
 //! platform's own API (`platform`). Reads the registry, never writes it.
 //!
 //! Which module may name which is in the table of `tests/layers.rs` of `devstatus`.

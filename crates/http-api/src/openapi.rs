@@ -14,7 +14,7 @@ use crate::api::events::{
 use crate::error::Problem;
 use crate::serving::room::Uncounted;
 
-/// What stands in the document beside the resources.
+/// What is in the document beside the resources.
 #[derive(OpenApi)]
 #[openapi(
     info(

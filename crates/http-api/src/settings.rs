@@ -113,7 +113,7 @@ impl HttpSettings {
     }
 }
 
-/// On loopback, for whoever is on this machine.
+/// On loopback, for everybody on this machine.
 impl Default for HttpSettings {
     fn default() -> Self {
         Self {

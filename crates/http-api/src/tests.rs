@@ -1,4 +1,4 @@
-//! A service without a broker: what stands around the resources, and the resources on a connection of the test's own. Its
+//! A service without a broker: what is around the resources, and the resources on a connection of the test's own. Its
 //! parts are for the tests of other files, too.
 
 use std::net::{IpAddr, Ipv4Addr};

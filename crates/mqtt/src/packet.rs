@@ -47,7 +47,7 @@ pub enum MalformedPacket {
     PropertyValue(u8),
 }
 
-/// One packet as it stands in the stream.
+/// One packet as it is in the stream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Frame<'a> {
     /// The first byte: type and flags.

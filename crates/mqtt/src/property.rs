@@ -49,7 +49,7 @@ enum PropertyType {
     Pair,
 }
 
-/// A property as it stands in the packet.
+/// A property as it is in the packet.
 struct RawProperty<'a> {
     id: u8,
     /// The number, for those that are one.

@@ -107,7 +107,7 @@ impl PresenceEvent {
     }
 }
 
-/// The later session stands higher; in one session an end stands above its beginning, whatever their times say; then the
+/// The later session ranks higher; in one session an end ranks above its beginning, whatever their times say; then the
 /// later time. Equal in all of these, the greater bytes: arbitrary, but the same everywhere.
 impl Ord for PresenceEvent {
     fn cmp(&self, other: &Self) -> Ordering {

@@ -67,7 +67,7 @@ pub struct StoredEvent {
     pub device_type: Arc<str>,
     pub id: Box<str>,
     /// Where to go on after it, in the order of the events of all devices. Events that were kept in one step may share it, or
-    /// come again to whoever goes on there; none is passed over.
+    /// come again to a reader that goes on there; none is left out.
     pub position: HistoryPosition,
     pub row: HistoryRow,
 }

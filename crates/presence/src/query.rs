@@ -1,4 +1,4 @@
-//! Which devices a list shows and in which order, as plain values: whoever holds devices, the map, a store or a stream of
+//! Which devices a list shows and in which order, as plain values: the holder of devices, be it the map, a store or a stream of
 //! changes, can be asked by them. How a query is written in a request is not known here.
 
 use std::cmp::Ordering;
@@ -109,7 +109,7 @@ fn is_any_of<T>(wanted: &[T], fits: impl FnMut(&T) -> bool) -> bool {
 pub enum SortBy {
     /// By type, then id.
     Id,
-    /// By the time at which the status was decided, then by type, then id; an unknown time stands before all others.
+    /// By the time at which the status was decided, then by type, then id; an unknown time comes before all others.
     Since,
 }
 
@@ -151,7 +151,7 @@ pub struct Query {
     pub limit: usize,
 }
 
-/// What whoever keeps devices can select by itself: all of them, or those of a type or with a status, in an order.
+/// What each holder of devices can select by itself: all of them, or those of a type or with a status, in an order.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Scan {
     pub device_type: Option<String>,

@@ -135,7 +135,7 @@ impl DeviceState {
         };
         match self.newest_not_taken_over() {
             Some(other) if counts_after(other, takeover) => Some(seen(other)),
-            // Whoever took over has not been seen.
+            // The one that took over has not been seen.
             _ => {
                 let connect = self.session.as_ref().filter(|session| session.kind == EventKind::Connect);
                 let event = connect.unwrap_or(takeover);

@@ -1,4 +1,4 @@
-//! Events of every kind, for the property tests of whoever writes them down and reads them back.
+//! Events of every kind, for the property tests of code that writes and reads them.
 
 use proptest::prelude::*;
 

@@ -17,7 +17,7 @@ use rand::rngs::ChaCha8Rng;
 use simulator::history::{Quirks, device_history};
 use simulator::platform::Truth;
 
-/// What a set of messages comes to; `None` if none of them says anything of a session.
+/// The status of a set of messages; `None` if none of them says anything of a session.
 fn believe<'a>(messages: impl IntoIterator<Item = (&'a str, &'a str)>) -> DeviceState {
     let mut state = DeviceState::default();
     for (topic, payload) in messages {
@@ -69,7 +69,7 @@ fn message(action: &str, connect_ms: i64, time_ms: i64, code: Option<u16>) -> St
     )
 }
 
-/// Every order of the messages comes to that status and to one state, also if each message is repeated, and if they are
+/// Every order of the messages gives that status and one state, also if each message is repeated, and if they are
 /// split over two instances at any place.
 fn assert_row(name: &str, messages: &[String], expected: Status) {
     let believe = |messages: &[String]| believe(messages.iter().map(|payload| (TOPIC, payload.as_str())));

@@ -306,7 +306,7 @@ impl Health {
         self.populated.store(false, Ordering::Release);
     }
 
-    /// The first round goes on: this is what it has come to so far.
+    /// The first round goes on: this is its result so far.
     pub fn population_so_far(&self, report: PopulationReport) {
         if self.state.read().report.is_none() {
             self.population_done(report);

@@ -146,7 +146,7 @@ impl EventQueue {
     }
 }
 
-/// What a window of a history comes to.
+/// The totals of a window of a history.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct HistoryTotals {
     /// Sessions that began in the window.

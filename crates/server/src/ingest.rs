@@ -232,7 +232,7 @@ impl Ingest {
             Decoded::FailedLogin { device, event, flaws } => {
                 self.flaws(&flaws, &event, publish, arrivals.at);
                 self.notice(device, "failed_connect", publish.payload);
-                // Whoever makes up names must not fill the store: only a device that is known has a history. The store sees
+                // A client that makes up names must not fill the store: only a device that is known has a history. The store sees
                 // to it itself where not all that are known are held.
                 if self.map.is_limited() || self.map.read(device, |_| ()).is_some() {
                     self.events.push(device, event, arrivals.at);

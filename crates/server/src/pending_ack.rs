@@ -1,5 +1,5 @@
 //! How a reader that must acknowledge what it took learns that it is durable: it hands a pending ack over with the messages,
-//! whoever applied them passes it on to whoever writes, and once they are written the numbers to acknowledge come back.
+//! the decoder passes it on to the writer, and once they are written the numbers to acknowledge come back.
 //! What is numbered, and what acknowledging means there, is not known here.
 //!
 //! A pending ack that is dropped is never given: then the broker sends the messages again.
@@ -42,7 +42,7 @@ pub struct PendingAcks {
 }
 
 impl PendingAcks {
-    /// Adds the pending ack for what has just been applied, and wakes whoever makes it durable: a broker sends only so many
+    /// Adds the pending ack for what has just been applied, and wakes the writer: a broker sends only so many
     /// messages before the first is acknowledged, so each moment of waiting is one without news.
     pub fn push(&self, pending_ack: PendingAck) {
         let mut waiting = self.waiting.lock();

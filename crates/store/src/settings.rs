@@ -97,7 +97,7 @@ pub struct Address {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum StoreTls {
     Off,
-    /// If the server offers it: whoever is on the way can see to it that it does not.
+    /// If the server offers it: somebody on the way can see to it that it does not.
     Offered,
     Required,
 }

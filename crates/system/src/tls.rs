@@ -21,7 +21,7 @@ pub use self::connector::{
 /// a megabyte.
 pub const PEM_MAX_BYTES: u64 = 4 << 20;
 
-/// What the error itself says about TLS, where it stands for a failed handshake; `None` for any other error. Its own
+/// What the error itself says about TLS, where it means a failed handshake; `None` for any other error. Its own
 /// sources, and what an IO error carries, are looked at, too.
 pub fn explain(error: &(dyn Error + 'static)) -> Option<String> {
     if let Some(error) = error.downcast_ref::<TlsError>() {

@@ -1,4 +1,4 @@
-//! Characters that are not shown as themselves: whoever writes text of others to a terminal or a log spells them out.
+//! Characters that are not shown as themselves: code that writes text of others to a terminal or a log spells them out.
 
 /// Whether a character can end a line, turn the direction of writing, or is not seen at all, so that two different texts look
 /// alike.

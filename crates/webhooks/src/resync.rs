@@ -77,7 +77,7 @@ impl CursorTracker {
         Some(StoredCursor { cursor, is_resync: self.is_resync })
     }
 
-    /// Takes a cursor now and then; says whether one has come to count because everything up to `delivered` in the feed was
+    /// Takes a cursor now and then; says whether one counts now because everything up to `delivered` in the feed was
     /// delivered.
     pub async fn advance(&mut self, all: &Webhooks, delivered: u64) -> bool {
         let Some(candidate) = &mut self.candidate else {

@@ -13,7 +13,7 @@ use crate::{Outcome, Size};
 
 /// What is measured unless `--only` says otherwise: what every change can touch, some ten minutes for one round of both sides.
 const USUAL: [&str; 5] = ["lookup", "ingest", "restart", "memory", "population"];
-/// What stands before the figure in the last line of a measurement.
+/// What comes before the figure in the last line of a measurement.
 const MEDIANS: &str = ", medians: ";
 const RATIO: &str = " ratio, ";
 

@@ -77,7 +77,7 @@ pub fn run(size: &Size, load: &Load) -> Outcome<()> {
     Ok(())
 }
 
-/// What a round of flips has come to.
+/// The result of a round of flips.
 struct Flips {
     lookups_p99_us: f64,
     delivery_median_ms: f64,

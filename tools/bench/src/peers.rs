@@ -1,4 +1,4 @@
-//! What other readers of retained messages come to in a given time: mosquitto's own client and Python's paho.
+//! What other readers of retained messages achieve in a given time: mosquitto's own client and Python's paho.
 
 use std::fs::File;
 use std::io::BufReader;

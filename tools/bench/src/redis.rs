@@ -1,5 +1,5 @@
 //! A redis-server on loopback with the payloads of all devices, saved in one RDB file: filled once, then started again and
-//! again. It is asked in its own protocol; what is measured of it stands in the commands.
+//! again. It is asked in its own protocol; the commands say what is measured of it.
 
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};

@@ -1,4 +1,4 @@
-//! The real devstatus binary, built, started against a broker, and asked how far it is. What is measured of it stands in
+//! The real devstatus binary, built, started against a broker, and asked how far it is. What is measured of it is in
 //! the commands.
 
 use std::io::{BufRead, BufReader};
@@ -109,7 +109,7 @@ impl Service {
         Ok(population)
     }
 
-    /// Waits until the first round of its population has come to something; returns to what.
+    /// Waits until the first round of its population has a result, and returns it.
     pub fn wait_for_outcome(&mut self) -> Outcome<String> {
         let mut outcome = String::new();
         until("the outcome of the population", POPULATION_BOUND, || {

@@ -1,5 +1,5 @@
 //! A store that several instances share, on loopback: Debian's PostgreSQL or a redis-server, in a directory of its own, and what
-//! the system tells of it. What is measured with it stands in the commands.
+//! the system tells of it. The commands say what is measured with it.
 
 use std::ffi::OsStr;
 use std::fs;
@@ -100,7 +100,7 @@ impl SharedStore {
             };
             // One that has ended meanwhile is counted by its parent.
             let Ok(stat) = fs::read_to_string(format!("/proc/{pid}/stat")) else { continue };
-            // The name, which may hold anything, stands in parentheses.
+            // The name, which may hold anything, is in parentheses.
             let Some((_, rest)) = stat.rsplit_once(") ") else { continue };
             let fields: Vec<u64> = rest.split(' ').skip(1).map(|field| field.parse().unwrap_or(0)).collect();
             let [parent, .., user, system, children_user, children_system] = fields[..14.min(fields.len())]

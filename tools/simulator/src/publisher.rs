@@ -161,7 +161,7 @@ impl Publisher {
         drop(retained);
         tracing::info!(broker = %self.settings.endpoint, retained = sent, "the fleet is published");
         if let Some(populated) = self.populated.take() {
-            // Whoever does not wait for it has dropped the receiver.
+            // A caller that does not wait for it has dropped the receiver.
             let _ = populated.send(());
         }
         self.live(connection).await

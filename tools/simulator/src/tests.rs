@@ -162,7 +162,7 @@ fn judged<'a>(payloads: impl Iterator<Item = &'a str>) -> Truth {
         None if refused => Truth::Disconnected,
         None => Truth::NeverConnected,
         Some((_, (_, ends))) if is_taken_over(ends) => {
-            // Whoever took over began shortly before, or is unknown.
+            // The one that took over began shortly before, or is unknown.
             let since = taken_over.unwrap().plus(-1_000);
             let mut others = sessions.range(since..).filter(|(_, session)| is_known(session));
             let other = others.rfind(|(_, (_, ends))| !is_taken_over(ends));

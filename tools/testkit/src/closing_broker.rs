@@ -75,7 +75,7 @@ struct Shared {
 }
 
 impl ClosingBroker {
-    /// Never lets anybody in: whoever answers then knows nothing but what stands in the store.
+    /// Never lets anybody in: a service that answers then knows nothing but what is in the store.
     pub fn silent() -> Self {
         Self::start(Script { connect: Reply::silence(), ..Script::default() })
     }

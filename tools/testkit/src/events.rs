@@ -124,7 +124,7 @@ impl Iterator for EventStream {
                 return Some(Event { name, data, id });
             }
             if self.comments > 0 && name.is_empty() {
-                // A sign of life: whoever waits for one looks at the comments.
+                // A sign of life: a test that waits for one looks at the comments.
                 return Some(Event { name, data: Value::Null, id });
             }
         }

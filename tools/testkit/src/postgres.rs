@@ -16,7 +16,7 @@ use super::{PATIENCE, poll};
 /// How often a start is tried: what is left of a server that was killed takes a moment to go.
 const START_TRIES: usize = 50;
 
-/// Waits for the word by which to end the server; without one, because whoever would say it has gone, it ends it at once and
+/// Waits for the word by which to end the server; without one, because the one to say it has gone, it ends it at once and
 /// removes its directory. If the server ends by itself, so does this.
 const KEEPER: &str = r#"
 directory=$1; shift
@@ -318,7 +318,7 @@ fn as_server_user(program: impl AsRef<std::ffi::OsStr>) -> Command {
     command
 }
 
-/// `None`: whoever runs the tests is none that the server refuses.
+/// `None`: the server does not refuse the user who runs the tests.
 fn server_user() -> Option<User> {
     if fs::metadata("/proc/self").expect("/proc is mounted").uid() != 0 {
         return None;

@@ -20,7 +20,7 @@ use super::http::{self, Connection, Response};
 use super::status::{APPLICATION, KEY, ORG, TOKEN};
 use super::{PATIENCE, poll};
 
-/// What stands before the address in the line that the service logs once it listens.
+/// What comes before the address in the line that the service logs once it listens.
 const LISTENING: &str = "listening on http";
 
 /// How the binary is to be started.
@@ -79,7 +79,7 @@ impl Launch {
 
     /// A file that may not grow any more is an error to the service, as a full disk is, and not the end of it.
     pub fn outliving_its_limits(mut self) -> Self {
-        // Signals that are ignored stay so for whoever takes the shell's place.
+        // Signals that are ignored stay so for the program that takes the shell's place.
         self.preparations.push("trap '' XFSZ".to_owned());
         self
     }
@@ -164,7 +164,7 @@ impl Launch {
         }
         let mut command = self.command();
         for (name, _) in std::env::vars_os() {
-            // Settings of whoever runs the tests are none of the test's.
+            // The settings of the user who runs the tests are not the test's.
             if ["DEVSTATUS_", "WIOTP_"].iter().any(|prefix| name.to_string_lossy().starts_with(prefix)) {
                 command.env_remove(name);
             }

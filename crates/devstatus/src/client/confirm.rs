@@ -13,7 +13,7 @@ use super::view::ReadinessView;
 const PATIENCE: Duration = Duration::from_secs(3);
 const PAUSE: Duration = Duration::from_millis(100);
 
-/// Whether the service uses the keys file with this SHA-256, or comes to use it in the time that reading it may take.
+/// Whether the service uses the keys file with this SHA-256, or begins to within the time that reading it may take.
 pub fn confirms_keys(settings: ServiceSettings, sha256: &str) -> Result<bool, ClientError> {
     let service = Service::new(settings)?;
     let deadline = Instant::now() + PATIENCE;

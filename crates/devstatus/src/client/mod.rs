@@ -81,7 +81,7 @@ pub async fn run(settings: ClientSettings) -> Result<Outcome, ClientError> {
         interrupted = tokio::signal::ctrl_c(), if is_endless => interrupted.map(|()| Outcome::Done).map_err(ClientError::from),
     };
     match asked {
-        // Whoever reads has read enough.
+        // The reader has read enough.
         Err(ClientError::Output(error)) if error.kind() == io::ErrorKind::BrokenPipe => Ok(Outcome::Done),
         asked => asked,
     }

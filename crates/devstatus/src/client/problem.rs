@@ -69,7 +69,7 @@ struct Problem {
     detail: Option<String>,
 }
 
-/// What an answer other than 200 says, whoever gave it.
+/// What an answer other than 200 says, from the service or a proxy.
 pub(super) fn why(status: u16, body: &str) -> String {
     let problem: Option<Problem> = serde_json::from_str(body).ok();
     let words: Vec<String> =

@@ -90,7 +90,7 @@ fn heading(names: &[&str]) -> Vec<Cell> {
     names.iter().map(|name| Cell::new(name, Paint::Faint)).collect()
 }
 
-/// A name and what stands behind it.
+/// A name and what follows it.
 fn field(name: &str, value: Cell) -> Vec<Cell> {
     vec![Cell::new(name, Paint::Faint), value]
 }

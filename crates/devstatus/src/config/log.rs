@@ -1,4 +1,4 @@
-//! How much is logged and in which form. What is logged stands at each place that logs.
+//! How much is logged and in which form. Each place that logs decides what is logged.
 
 /// Form and amount of the log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

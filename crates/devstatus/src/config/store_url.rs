@@ -40,7 +40,7 @@ fn postgres(rest: &str) -> Option<StoreServer> {
     let (rest, query) = split(rest, '?');
     let mut server = server(rest, POSTGRES_PORT)?;
     // libpq prefers TLS without a check everywhere. Here a certificate is always checked, and what leaves this machine is
-    // encrypted unless the URL says otherwise: else whoever is on the way could have the password.
+    // encrypted unless the URL says otherwise: else somebody on the way could read the password.
     server.tls = if server.is_on_this_machine() { StoreTls::Offered } else { StoreTls::Required };
     for pair in query.iter().flat_map(|query| query.split('&')) {
         server.tls = match pair.split_once('=')? {

@@ -37,7 +37,7 @@ pub async fn export(
     let (devices, received) = sync_channel(WAITING_MAX);
     let sink = Arc::new(ToWriter { devices, bar: bar.clone() });
     let (done, written) = oneshot::channel();
-    // Not of the runtime, which would wait for it at the end, and so for whoever reads the pipe.
+    // Not of the runtime, which would wait for it at the end, and so for the reader of the pipe.
     thread::spawn(move || drop(done.send(write_all(&received, format, file.as_deref(), &bar))));
     let (loaded, written) = tokio::select! {
         // The sink goes with the loading, and with it what the writer waits for.

@@ -75,7 +75,7 @@ impl ImportProgress {
 }
 
 /// Merges every line of the file, or of standard input; returns how many there were. The first line that cannot be read
-/// ends it; what stands before it is in the store by then. Devices that the store refuses are an error, once all others are in it.
+/// ends it; what comes before it is in the store by then. Devices that the store refuses are an error, once all others are in it.
 pub async fn import(
     settings: &StoreSettings,
     file: Option<PathBuf>,
@@ -85,7 +85,7 @@ pub async fn import(
     let opened = store::open(settings).await?;
     let (batches, mut received) = channel(WAITING_MAX);
     let (done, read) = oneshot::channel();
-    // Not of the runtime, which would wait for it at the end, and so for whoever writes the pipe.
+    // Not of the runtime, which would wait for it at the end, and so for the writer of the pipe.
     thread::spawn(move || drop(done.send(read_all(file.as_deref(), &batches, &bar))));
     let mut progress = ImportProgress::default();
     loop {

@@ -1,7 +1,7 @@
 //! One device as one line of JSON, and back: `{"type":…,"id":…,"status":…,"since":…,"received_at":…,"events":[…]}`.
 //!
 //! The events are the state: applied to nothing, they give the same one. `status` and `since` follow from them; they are
-//! written for whoever reads the line, and not read back.
+//! written for people who read the line, and not read back.
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -57,7 +57,7 @@ enum Word {
     Disconnect,
 }
 
-/// A moment as it stands in a line, with all its digits; `None` if it is unknown.
+/// A moment as it is in a line, with all its digits; `None` if it is unknown.
 pub fn timestamp(moment: Moment) -> Option<Timestamp> {
     Timestamp::from_nanosecond(i128::from(moment.nanos()?)).ok()
 }

@@ -336,7 +336,7 @@ fn a_revocation_is_confirmed_by_the_service_that_has_taken_it() {
     let digest = service.get("/readyz").json()["keys_file_sha256"].clone();
     assert!(String::from_utf8(sum).unwrap().starts_with(digest.as_str().expect("keys are in use")));
 
-    // A service with other keys, and none at all: the key is revoked, but whoever named the service is told.
+    // A service with other keys, and none at all: the key is revoked, but the user who named the service is told.
     let others = Keys::new();
     let key = others.create("read");
     let unconfirmed = others.run(&["revoke", &key.id, "--url", &url]);

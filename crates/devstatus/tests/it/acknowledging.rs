@@ -1,5 +1,5 @@
 //! Messages of quality 1 in a session that outlives its connection: acknowledged once they are durable and not before, so
-//! that what the service has taken in and not written is sent again to whoever comes after it.
+//! that what the service has taken in and not written is sent again to the process that comes after it.
 
 use rusqlite::{Connection, OpenFlags};
 use tempfile::TempDir;

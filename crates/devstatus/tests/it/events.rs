@@ -143,7 +143,7 @@ fn a_stream_resumes_after_the_last_received_event() {
     assert_eq!(again.changes(1), seen[..1]);
 }
 
-/// The id that stands before the first change of the process that gave the other.
+/// The id that comes before the first change of the process that gave the other.
 fn first_id(id: &str) -> String {
     let (epoch, _) = id.split_once('-').expect("an id has parts");
     format!("{epoch}-0")

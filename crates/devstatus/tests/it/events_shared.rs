@@ -11,7 +11,7 @@ use testkit::{PATIENCE, poll};
 const PUMP: Device<'_> = Device { kind: "pump", id: "p-1" };
 const OTHER: Device<'_> = Device { kind: "pump", id: "q-2" };
 
-/// More than an instance keeps in memory while nobody follows: what is found at the start stands in no history.
+/// More than an instance keeps in memory while nobody follows: what is found at the start is in no history.
 const FLEET: usize = 2_300;
 
 /// What is seen of the pumps alone.

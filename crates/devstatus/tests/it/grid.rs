@@ -1,4 +1,4 @@
-//! Several instances over one grid: any of them answers for any device, whoever and whatever dies meanwhile.
+//! Several instances over one grid: any of them answers for any device, whatever dies meanwhile.
 
 use std::time::Duration;
 
@@ -114,7 +114,7 @@ fn changes_lost_with_a_master_are_written_again() {
     wait_until_stored(&one);
     cluster.kill_master(2);
 
-    // Whoever has heard nothing of it learns from the grid what was lost to it.
+    // An instance that received nothing of it learns from the grid what was lost to it.
     let gap = poll(FAILOVER, || (!one.log_lines(&["read again"]).is_empty()).then_some(()));
     assert!(gap.is_some(), "the loss is noticed; log:\n{}", one.log());
     let two = instance("two", &nobody.url(), &store).start();

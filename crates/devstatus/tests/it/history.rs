@@ -1,4 +1,4 @@
-//! `GET /api/v1/devices/{type}/{id}/history`: what happened, newest first, and what it comes to.
+//! `GET /api/v1/devices/{type}/{id}/history`: what happened, newest first, and the totals.
 
 use serde_json::{Value, json};
 

@@ -1,4 +1,4 @@
-//! The series of the fleet: what was observed is counted once, whatever ends and whoever writes it, and what was not observed is
+//! The series of the fleet: what was observed is counted once, whatever ends and whichever instance writes it, and what was not observed is
 //! not made up.
 
 use serde_json::Value;

@@ -156,7 +156,7 @@ impl World {
     }
 }
 
-/// What a retained message alone comes to.
+/// What a retained message alone means.
 fn said(topic: &str, payload: &str) -> Truth {
     let Decoded::Event { event, .. } = iot_platform::decode(topic.as_bytes(), payload.as_bytes()) else {
         panic!("the fleet sends statuses: {payload}");

@@ -1,7 +1,7 @@
 //! The fields of one status message that the rest of the program needs, borrowed from its JSON.
 //!
 //! Lenient where the platform's own readers are: a field that is missing, null or of another type counts as missing, a
-//! number may be written as text and a text as a number. Of a field that stands twice the last one counts.
+//! number may be written as text and a text as a number. Of a field that occurs twice the last one counts.
 
 use std::borrow::Cow;
 use std::fmt;

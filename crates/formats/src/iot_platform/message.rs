@@ -208,7 +208,7 @@ fn plain_text(payload: &[u8]) -> Result<&str, Undecodable> {
     Ok(json)
 }
 
-/// Status messages are flat. The parser takes any depth of a field that it skips, but whoever asks for the message would
+/// Status messages are flat. The parser takes any depth of a field that it skips, but a client that asks for the message would
 /// have to parse it too.
 const DEPTH_MAX: usize = 128;
 

@@ -18,7 +18,7 @@ pub fn repair(text: &str) -> Option<String> {
     (mended != text).then_some(mended)
 }
 
-/// Where a text in quotes ends, behind its closing quote; `None` if it does not, or if a control character stands behind a
+/// Where a text in quotes ends, behind its closing quote; `None` if it does not, or if a control character follows a
 /// backslash: what that was to mean cannot be told.
 fn end_of_text(text: &str) -> Option<usize> {
     let mut is_escaped = false;
@@ -50,7 +50,7 @@ fn replace_words(outside: &str, mended: &mut String) {
     for (number, part) in outside.split_inclusive([',', ':', '[', ']', '{', '}']).enumerate() {
         let word = part.trim_end_matches([',', ']', '}']).trim_ascii();
         let is_word = NOT_A_NUMBER.contains(&word.strip_prefix('-').unwrap_or(word));
-        // What stands at the beginning of a message, or directly behind a text, is no value of a field.
+        // What is at the beginning of a message, or directly behind a text, is no value of a field.
         if is_word && number > 0 {
             mended.push_str(&part.replacen(word, "null", 1));
         } else {

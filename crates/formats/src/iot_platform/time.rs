@@ -121,7 +121,7 @@ impl<'a> TimeReader<'a> {
         found
     }
 
-    /// What stands behind the time of day, up to the end; UTC if nothing does.
+    /// What follows the time of day, up to the end; UTC if nothing does.
     fn offset_seconds(&mut self) -> Option<i64> {
         if self.rest.len() > 1 {
             self.takes(b" ");

@@ -10,7 +10,7 @@ use super::{Profile, Topic};
 use crate::UnixNanos;
 use crate::example::{Example, Report};
 
-/// What stands in captures that are neither id nor type.
+/// What is in captures that are neither id nor type.
 const ANY_TEXT: &str = "demo";
 
 impl Profile {

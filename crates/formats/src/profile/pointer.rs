@@ -88,7 +88,7 @@ impl Node {
         &mut self.children[index].1
     }
 
-    /// Forgets what was found here and below: the member stands again.
+    /// Forgets what was found here and below: the member occurs again.
     fn clear(&self, found: &mut [Found<'_>]) {
         if let Some(slot) = self.slot {
             found[slot] = Found::Missing;

@@ -41,7 +41,7 @@ impl Level {
     }
 }
 
-/// What stands between a prefix and a suffix; at least one character.
+/// What is between a prefix and a suffix; at least one character.
 fn affixed<'a>(level: &'a str, prefix: &str, suffix: &str) -> Option<&'a str> {
     level.strip_prefix(prefix)?.strip_suffix(suffix).filter(|middle| !middle.is_empty())
 }

@@ -85,7 +85,7 @@ enum Step {
     Own(bool),
     Parent(bool),
     ParentForgotten,
-    /// The pass over the children of the parent comes to this one.
+    /// The pass over the children of the parent reaches this one.
     Pass,
 }
 

@@ -17,7 +17,7 @@ use presence::payload::Payload;
 use presence::{Device, DeviceState, Status};
 use server::freshness::{FreshnessBySource, RoundNumber};
 
-/// What the deciding message comes to. It matters where the message alone misleads: a Disconnect with close code 288
+/// What the deciding message means. It matters where the message alone misleads: a Disconnect with close code 288
 /// says that another connection took over, so the device is connected.
 const STATUS: HeaderName = HeaderName::from_static("devstatus-status");
 /// How sure it is that every retained status has been read.
@@ -41,7 +41,7 @@ pub struct NeverConnected {
 /// The deciding message of a device
 ///
 /// As the platform sent it, byte for byte. Of another source: what its message says, as `ClientID`, `Action`, `Time`, and where
-/// known `ClientAddr`, `Reason`, `Protocol` and `ConnectTime`. The header `devstatus-status` says what it comes to, `devstatus-stale` that it
+/// known `ClientAddr`, `Reason`, `Protocol` and `ConnectTime`. The header `devstatus-status` says what it means, `devstatus-stale` that it
 /// may be out of date. Query parameters are passed over.
 #[utoipa::path(
     get,

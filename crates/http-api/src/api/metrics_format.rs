@@ -31,11 +31,11 @@ impl MetricsFormat {
     }
 }
 
-/// OpenMetrics as the text format 0.0.4. The samples are the same. There is no kind `info` and no unit, and a family bears the
+/// OpenMetrics as the text format 0.0.4. The samples are the same. There is no kind `info` and no unit, and a family has the
 /// name of its samples: a counter's ends in `_total`, what was an info is a gauge of 1 that ends in `_info`.
 pub fn text_format(openmetrics: &str) -> String {
     let mut text = String::with_capacity(openmetrics.len() + openmetrics.len() / 16);
-    // The name of a family depends on its kind, which stands behind its help.
+    // The name of a family depends on its kind, which follows its help.
     let mut help = "";
     for line in openmetrics.lines() {
         let Some(comment) = line.strip_prefix("# ") else {

@@ -60,7 +60,7 @@ pub async fn text(State(context): State<Context>) -> String {
     text
 }
 
-/// Answers browsers with the page, and lets everybody else through. It stands before the check of keys: the page holds no
+/// Answers browsers with the page, and lets everybody else through. It comes before the check of keys: the page holds no
 /// data, and says which key is missing.
 pub async fn for_browsers(request: Request, next: Next) -> Response {
     let names_html = Accept::of(request.headers())

@@ -1,5 +1,5 @@
 //! The query of a request: every parameter is one that the resource has, given as often as it may be, and a value that it
-//! can have. What is not is refused by name. What the parameters mean stands with the resource.
+//! can have. What is not is refused by name. Each resource says what its parameters mean.
 
 use std::borrow::Cow;
 

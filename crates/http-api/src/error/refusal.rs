@@ -1,4 +1,4 @@
-//! Why a request is not answered, whatever it asks for: no key, too much, too often, too slow. What they come to is an
+//! Why a request is not answered, whatever it asks for: no key, too much, too often, too slow. Each is an
 //! error like any other (`error`).
 
 use std::borrow::Cow;
@@ -13,7 +13,7 @@ use super::problem::ProblemKind;
 pub enum RequestRefusal {
     /// No key, or one that is none (any more).
     Unauthorized,
-    /// The key is good for other things.
+    /// The key has other scopes.
     Forbidden {
         scope: &'static str,
     },

@@ -1,4 +1,4 @@
-//! The key that a request bears, as Basic user and password or as a Bearer token. Whether it is a good one is not known here.
+//! The key in a request, as Basic user and password or as a Bearer token. Whether it is valid is not known here.
 
 use std::borrow::Cow;
 
@@ -21,7 +21,7 @@ pub struct MalformedCredentials;
 
 /// What of a request says who asks.
 pub trait ClientIdentity {
-    /// The key that it bears; `None`: none.
+    /// The key in it; `None`: none.
     fn credentials(&self) -> Result<Option<Credentials<'_>>, MalformedCredentials>;
 
     /// The token of a login.
@@ -51,7 +51,7 @@ impl ClientIdentity for PlainRequest<'_> {
 }
 
 impl<'a> Credentials<'a> {
-    /// `None`: the request bears no key.
+    /// `None`: the request has no key.
     pub fn of(headers: &'a HeaderMap) -> Result<Option<Self>, MalformedCredentials> {
         let mut values = headers.get_all(header::AUTHORIZATION).iter();
         let Some(value) = values.next() else { return Ok(None) };

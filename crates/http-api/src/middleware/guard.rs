@@ -1,5 +1,5 @@
 //! Whether a request is answered at all: its size, its key, how often its sender asks; and the headers that every answer
-//! bears. The resources know nothing of it: each stands in a group that needs a scope.
+//! bears. The resources know nothing of it: each is in a group that needs a scope.
 
 use std::net::IpAddr;
 use std::panic::AssertUnwindSafe;
@@ -229,7 +229,7 @@ impl Guard {
         Ok(Grant::Anonymous(Scopes::read_only().with(Scope::Events)))
     }
 
-    /// No key, or none that is good. Here loopback counts too: whoever has a key is let in whatever others try.
+    /// No key, or no valid one. Here loopback counts too: a client with a key is let in whatever others try.
     fn failed(&self, peer: IpAddr, why: RefusedRequest) -> RequestRefusal {
         match self.failures.take(peer, FAILURES, self.started.elapsed()) {
             Ok(()) => self.unauthorized(why),
@@ -338,7 +338,7 @@ pub async fn authorize(
     }
 }
 
-/// Around the resources that take a body: whoever gets so far may ask, so the body is read.
+/// Around the resources that take a body: a request that gets so far is allowed, so the body is read.
 pub async fn with_body(State(guard): State<Arc<Guard>>, request: Request, next: Next) -> Response {
     let (parts, body) = request.into_parts();
     match guard.read_body(body).await {
@@ -351,7 +351,7 @@ pub async fn with_body(State(guard): State<Arc<Guard>>, request: Request, next: 
     }
 }
 
-/// Around everything: what is too large is refused, a fault of ours is an answer, and every answer bears the headers that
+/// Around everything: what is too large is refused, a fault of ours is an answer, and every answer has the headers that
 /// keep browsers from making more of it than it is.
 pub async fn shield(State(guard): State<Arc<Guard>>, request: Request, next: Next) -> Response {
     let of_platform = request.uri().path().starts_with(platform_form::ROOT);
@@ -385,7 +385,7 @@ pub async fn shield(State(guard): State<Arc<Guard>>, request: Request, next: Nex
 const NOSNIFF: HeaderValue = HeaderValue::from_static("nosniff");
 /// What a resource does not say otherwise: nothing is loaded, run, or shown in a frame.
 const POLICY: HeaderValue = HeaderValue::from_static("default-src 'none'; frame-ancestors 'none'");
-/// Every answer is out of date a moment later, and is for whoever holds the key.
+/// Every answer is out of date a moment later, and is for the holder of the key.
 const NO_STORE: HeaderValue = HeaderValue::from_static("no-store");
 const BEARER: HeaderValue = HeaderValue::from_static(r#"Bearer realm="devstatus""#);
 /// Half a year.

@@ -1,4 +1,4 @@
-//! What stands around every resource: keys, hosts and web pages, sizes, the time that a request takes.
+//! What is around every resource: keys, hosts and web pages, sizes, the time that a request takes.
 
 pub(crate) mod cors;
 pub(crate) mod credentials;

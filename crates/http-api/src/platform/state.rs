@@ -89,7 +89,7 @@ impl ClientState {
     }
 }
 
-/// The beginning of the latest session that is known itself. Whoever took a client id over is not; a login that was refused
+/// The beginning of the latest session that is known itself. The one that took a client id over is not; a login that was refused
 /// and a request over HTTP began none.
 pub fn last_connect(snapshot: &Snapshot) -> Option<presence::Moment> {
     let event = &snapshot.event;

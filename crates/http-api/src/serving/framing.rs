@@ -1,5 +1,5 @@
 //! Where requests end on a connection, read strictly (RFC 9112). The HTTP library is lenient in places where a proxy in
-//! front may read otherwise: a line that ends with a bare LF, two lengths, a length beside a transfer coding. Whoever finds
+//! front may read otherwise: a line that ends with a bare LF, two lengths, a length beside a transfer coding. An attacker who finds
 //! such a difference can hide one request in another (request smuggling), so these requests are refused.
 
 /// The longest line that is waited for. The HTTP library refuses a head beyond half as much.

@@ -34,7 +34,7 @@ impl TrustedProxies {
         self.networks.iter().any(|network| network.contains(address))
     }
 
-    /// Where a request came from: the last hop that is no trusted proxy. What stands before that hop anybody can have written.
+    /// Where a request came from: the last hop that is no trusted proxy. What comes before that hop anybody can have written.
     pub fn client(&self, peer: IpAddr, headers: &HeaderMap) -> IpAddr {
         let mut client = peer;
         let values = headers.get_all(self.header.name()).iter().rev();

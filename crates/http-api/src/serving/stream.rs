@@ -1,4 +1,4 @@
-//! The bytes of one connection, watched: whether a request has begun and not come to the end of its headers, whether its
+//! The bytes of one connection, watched: whether a request has begun and not reached the end of its headers, whether its
 //! framing is plain, and whether the client still takes what it is sent. A plain request that comes alone, between those that
 //! the HTTP library is at, is answered here.
 

@@ -16,7 +16,7 @@ pub fn unpack(packed: &[u8], text: &mut Vec<u8>) {
     }
 }
 
-/// The address that stands behind the only occurrence of a dictionary piece.
+/// The address that follows the only occurrence of a dictionary piece.
 pub fn ipv4_behind(packed: &[u8], wanted: u8) -> Option<Ipv4Addr> {
     let (mut rest, mut found) = (packed, None);
     while let Some((&code, behind)) = rest.split_first() {

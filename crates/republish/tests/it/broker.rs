@@ -102,7 +102,7 @@ impl Broker {
         let goodbye = self.read(&mut stream, &mut client).await.unwrap_or(false);
         let Some((id, number)) = client else { return };
         let mut state = self.shared.state.lock();
-        // Whoever took over has published the will.
+        // The takeover has published the will.
         if state.wills.get(&id).is_some_and(|(of, _)| *of == number)
             && let Some((_, Some(will))) = state.wills.remove(&id)
             && !goodbye

@@ -106,7 +106,7 @@ impl Keyring {
         }
     }
 
-    /// Whether there are keys, or were: whoever revokes the last one does not want to let everybody in.
+    /// Whether there are keys, or were: who revokes the last one does not want to let everybody in.
     pub fn is_in_use(&self) -> bool {
         self.in_use.load(Ordering::Acquire)
     }

@@ -1,4 +1,4 @@
-//! The newest changes, in their order, bounded by number and by size. Pure: whoever follows them, and how they are woken, is
+//! The newest changes, in their order, bounded by number and by size. Pure: who follows them, and how they are woken, is
 //! not known here.
 
 use std::collections::VecDeque;
@@ -36,7 +36,7 @@ pub struct ChangeBuffer {
 #[derive(Debug)]
 pub struct BufferPart {
     pub changes: Vec<Arc<Change>>,
-    /// It ends because of a bound, so that whoever begins at the same position gets the same.
+    /// It ends because of a bound, so that every reader at the same position gets the same.
     pub is_full: bool,
 }
 

@@ -212,7 +212,7 @@ impl Feed {
         self.head.store(sequence, Ordering::SeqCst);
         drop(buffer);
         self.metrics.feed.changes.inc();
-        // Whoever begins to follow is counted before it looks at the head, so either it sees this change or is seen here.
+        // A reader is counted before it looks at the head, so either it sees this change or is seen here.
         if followed || self.followers.load(Ordering::SeqCst) > 0 {
             self.change_notification.notify_one();
         }
@@ -238,7 +238,7 @@ impl Feed {
         self.health.link_since()
     }
 
-    /// Whoever goes through all devices, to follow them from then on, takes one of these meanwhile.
+    /// A stream that goes through all devices, to follow them from then on, takes one of these meanwhile.
     pub fn walks(&self) -> &Arc<Semaphore> {
         &self.walks
     }
@@ -275,7 +275,7 @@ impl Feed {
         head.saturating_sub(slowest.unwrap_or(head))
     }
 
-    /// A reader that does not even come to ask for the next changes can only be ended with its connection.
+    /// A reader that does not even ask for the next changes can only be ended with its connection.
     fn end_the_slow(&self) {
         // No reader is ahead of the newest change, so the oldest decides. The buffer is free while streams are woken.
         let reached = self.buffer.read().reached();

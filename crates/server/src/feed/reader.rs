@@ -75,7 +75,7 @@ impl ChangeBatch {
         self.changes.chunks(SHOWN_AT_ONCE).nth(number).unwrap_or_default()
     }
 
-    /// One part as a text that is made once, by whoever comes first, and shared by all who call the same answers stale.
+    /// One part as a text that is made once, by the first reader, and shared by all who call the same answers stale.
     pub fn shown(
         &self,
         number: usize,

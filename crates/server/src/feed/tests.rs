@@ -18,7 +18,7 @@ struct Fixture {
 }
 
 impl Fixture {
-    /// The highest sequence of a change that is gone and stands in no history.
+    /// The highest sequence of a change that is gone and is in no history.
     fn lost(&self) -> u64 {
         self.feed.buffer.read().unlogged().lost
     }

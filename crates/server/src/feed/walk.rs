@@ -21,7 +21,7 @@ use presence::{Device, DeviceName};
 /// Devices that are read in one step: some ten microseconds, and as a text some twenty-five kilobytes.
 const STEP: usize = 32;
 
-/// How far a walk is. The walker's reader stands at the newest change before the first step.
+/// How far a walk is. The walker's reader is at the newest change before the first step.
 #[derive(Default)]
 pub struct FleetWalk {
     next_part: usize,

@@ -45,7 +45,7 @@ impl Default for LinkFreshness {
 impl LinkFreshness {
     /// Which answers may be out of date now.
     pub fn freshness(&self, now: Duration) -> Freshness {
-        // In the opposite order of the writes: whoever looks at the link after a pause doubts it first.
+        // In the opposite order of the writes: a reader that looks at the link after a pause doubts it first.
         let checked_at_ms = self.checked_at_ms.load(Ordering::Acquire);
         let unwatched = checked_at_ms != NEVER && is_unwatched(checked_at_ms, now);
         if unwatched || self.doubted.load(Ordering::Acquire) {

@@ -13,7 +13,7 @@ use formats::order::{Held, ParentRule};
 use presence::Device;
 
 impl Ingest {
-    /// Finds the families of what a store has kept, and shows again whoever a stop has left half done. Starts the clocks.
+    /// Finds the families of what a store has kept, and shows again those that a stop has left half done. Starts the clocks.
     pub(super) fn find_held(&mut self) {
         if self.formats.have_parents() || self.formats.have_timings() {
             self.walks.begin(Purpose::Find);

@@ -60,7 +60,7 @@ fn a_stop_does_not_wait_for_the_rest_of_a_batch() {
     assert_eq!((map.held(), map.dirty_waiting()), (3, 3));
 }
 
-/// What applying an event can come to, and whether its device is new.
+/// What applying an event can result in, and whether its device is new.
 const OUTCOMES: [Applied; 4] = [
     Applied::Known,
     Applied::Refined,

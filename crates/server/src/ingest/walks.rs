@@ -30,7 +30,7 @@ pub(super) struct Walks {
     waiting: Vec<(Tally, oneshot::Sender<Tally>)>,
 }
 
-/// A way through all devices that are held when it comes to their part of the registry.
+/// A walk through all devices that are held when it reaches their part of the registry.
 pub(super) struct RecordWalk {
     purpose: Purpose,
     /// The part that is gathered next.
@@ -217,7 +217,7 @@ impl Ingest {
             self.advance_families();
         }
         for (tally, done) in self.walks.waiting.drain(..) {
-            // Whoever asked may have given up; then nobody needs the tally.
+            // The reader may have ended; then nobody needs the tally.
             let _ = done.send(tally);
         }
     }

@@ -52,7 +52,7 @@ impl Writer {
         if let Err(error) = deleted {
             self.metrics.store.failures.inc();
             tracing::warn!(device_type, id, error, "the store does not forget a device");
-            // Whoever asked may have given up.
+            // The request may have ended.
             let _ = done.send(Err(StoreFailed));
             return;
         }

@@ -116,7 +116,7 @@ impl Writer {
         }
     }
 
-    /// Writes until `stop`, then what is left; whoever calls bounds how long that may take.
+    /// Writes until `stop`, then what is left; the caller bounds how long that may take.
     pub async fn run(mut self, stop: CancellationToken) {
         self.health.set_store(self.good.clone());
         // Half, because a change may come just after a flush has begun, and writing takes its time.

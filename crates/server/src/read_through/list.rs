@@ -105,7 +105,7 @@ impl ReadThrough {
         Ok(Page { devices: found, next: None })
     }
 
-    /// The whole fleet in numbers, counted anew now and then; whoever asks meanwhile waits for the same numbers.
+    /// The whole fleet in numbers, counted anew now and then; requests in between wait for the same numbers.
     pub async fn totals(&self) -> Result<Arc<FleetTotals>, Unavailable> {
         let mut counted = self.counted.lock().await;
         let begun = Instant::now();

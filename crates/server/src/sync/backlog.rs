@@ -136,7 +136,7 @@ impl Backlog {
         Acceptance::Yes
     }
 
-    /// Hands over what other instances have changed and waits until it has been applied, so that whoever follows them has one
+    /// Hands over what other instances have changed and waits until it has been applied, so that their reader has one
     /// page under way at most; `None` if the program stops.
     pub async fn send_peer_updates(&self, changes: Changes) -> Option<()> {
         let (done, applied) = oneshot::channel();
@@ -195,7 +195,7 @@ impl Pending {
         self.abandoned.load(Ordering::Acquire)
     }
 
-    /// For whoever stops the decoder.
+    /// For the one who stops the decoder.
     pub fn abandon(&self) -> Abandon {
         Abandon(Arc::clone(&self.abandoned))
     }

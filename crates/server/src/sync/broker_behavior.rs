@@ -55,7 +55,7 @@ impl BrokerBehavior {
         self.pong.get() == Shown::EndMark
     }
 
-    /// How long silence has to last; `full` is what it comes to where nothing is known.
+    /// How long silence has to last; `full` is the time where nothing is known.
     pub fn quiet_interval(&self, full: Duration) -> QuietInterval {
         let needed = self.longest_pause.get().map_or(full, silence_after);
         QuietInterval { needed: needed.min(full), full }

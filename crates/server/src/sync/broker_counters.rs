@@ -134,7 +134,7 @@ async fn follow(
     }
 }
 
-/// Says what is hidden of the counters, once, and that nothing is any more. Whoever waits for counters that do not come need
+/// Says what is hidden of the counters, once, and that nothing is any more. A reader that waits for counters that do not come need
 /// not do so in the next round.
 fn report_hidden(source: &Source, counters: &watch::Sender<BrokerCounters>) {
     let hidden = counters.borrow().hidden();

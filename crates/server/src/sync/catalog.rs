@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use futures_util::future::BoxFuture;
 
-/// Whoever can tell which devices are kept. `None` where that cannot be told at present.
+/// Says which devices are stored. `None` where that cannot be told at present.
 pub trait DeviceCatalog: Send + Sync {
     /// How many devices there are of each type; what was heard just now may be missing.
     fn by_type(&self) -> BoxFuture<'_, Option<BTreeMap<String, u64>>>;

@@ -5,7 +5,7 @@
 
 use crate::health::NOTHING_REPLAYED;
 
-/// Why a part of the population is known to be whole, or how far it is from that; the stronger stands higher.
+/// Why a part of the population is known to be whole, or how far it is from that; the stronger ranks higher.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Evidence {
     /// Something is known to be missing: messages were lost on our side, or every pass still brought new devices.
@@ -139,7 +139,7 @@ pub struct BrokerCounters {
 /// Fewer topics of the broker's own are a part of them: mosquitto has some sixty.
 const OWN_TOPICS_MIN: u64 = 20;
 
-/// What of its counters a broker does not show to whoever subscribes to all of them.
+/// What of its counters a broker does not show to a client that subscribes to all of them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum HiddenCounters {
     All,

@@ -2,7 +2,7 @@
 
 use tokio::sync::{Notify, watch};
 
-/// Set by whoever knows the others, followed by the population.
+/// Set by the heartbeat, which knows the others; followed by the population.
 #[derive(Debug)]
 pub struct Leadership {
     is_leader: watch::Sender<bool>,

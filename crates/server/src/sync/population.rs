@@ -1,6 +1,6 @@
 //! Reads every retained status and knows whether it did: rounds of passes over ever narrower filters, until there is
 //! evidence that nothing is missing or nothing more to try. When a round is read is decided in `schedule`; what a pass proves
-//! is judged in `evidence`, what a round comes to in `round`, how a pass is read is known to `pass`.
+//! is judged in `evidence`, the result of a round in `round`; `pass` knows how a pass is read.
 //!
 //! ```text
 //! every device -> proven? -> each type -> proven? -> devices by name -> every device again -> the broker's counters

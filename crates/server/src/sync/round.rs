@@ -1,4 +1,4 @@
-//! What one round of the population has found out so far, and what it comes to. Pure: which passes are made is decided in
+//! What one round of the population has found out so far, and its result. Pure: which passes are made is decided in
 //! `population`, what a pass proves in `evidence`.
 
 use std::collections::BTreeMap;
@@ -76,7 +76,7 @@ impl Round {
         types && (self.whole_refused || enough(judge(&self.whole, broker)))
     }
 
-    /// What the round comes to.
+    /// The result of the round.
     pub fn outcome(&self, seen: SeenReplay) -> (PopulationState, Evidence) {
         match (self.proof, seen) {
             (Some(proof), _) => (PopulationState::Complete, proof),

@@ -14,7 +14,7 @@ pub const SESSIONS_SHARED: &str = "a connection pooler between us and the databa
 /// Encodings in which every name can be kept. Of SQL_ASCII the server knows nothing, so it keeps the bytes as they are.
 const ENCODINGS: [&str; 2] = ["UTF8", "SQL_ASCII"];
 
-/// Says in a sentence what the database cannot do; an error on the way is told by whoever uses the database next.
+/// Says in a sentence what the database cannot do; an error on the way is reported by the next use of the database.
 pub async fn check(pool: &Pool) -> Result<(), String> {
     let one = pool.get().await.map_err(|error| no_connection(&error))?;
     let encoding = value(&one, "SHOW server_encoding").await.unwrap_or_default();

@@ -81,7 +81,7 @@ pub fn encryption(server: &StoreServer, settings: &StoreSettings) -> Result<Opti
 
 /// A pool; nothing is connected yet.
 pub fn pool(config: tokio_postgres::Config, encryption: Option<Encryption>) -> Result<Pool, StoreError> {
-    // Whether a connection still serves is found out by using it: whoever sees an error gives it up.
+    // Whether a connection still serves is found out by using it: the user that sees an error gives it up.
     let manager_config = ManagerConfig { recycling_method: RecyclingMethod::Fast };
     let manager = match encryption {
         Some(encryption) => Manager::from_config(config, encryption, manager_config),

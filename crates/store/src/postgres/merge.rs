@@ -30,7 +30,7 @@ pub struct MergeTarget<'a> {
     pub channel: &'a str,
 }
 
-/// What the one statement has come to.
+/// The result of the one statement.
 struct MergeOutcome {
     /// The number of the newest change of the counter shard.
     counter: i64,
@@ -70,7 +70,7 @@ async fn try_upsert(
         merge(&transaction, place, &said).await?;
     }
     if let Some(based_on) = &batch.based_on {
-        // After the merge, which has locked this instance's counter: whoever forgets a device locks all of the counters, so it
+        // After the merge, which has locked this instance's counter: forgetting a device locks all of the counters, so it
         // has either committed and is seen here, or waits for this transaction and deletes what it has written.
         let mut later = tombstones::later_than(&transaction, place.statements, based_on).await?;
         later.retain(|one| {
@@ -87,7 +87,7 @@ async fn try_upsert(
         transaction.execute(&insert, &events.parameters()).await.map_err(failed)?;
     }
     if batch.events_lost {
-        // The last lock that is taken, as whoever prunes has it last.
+        // The last lock that is taken, as pruning takes it last.
         transaction.execute(&place.statements.lose_events, &[]).await.map_err(failed)?;
     }
     transaction.commit().await.map_err(failed)?;

@@ -1,4 +1,4 @@
-//! Brings a schema to the form of this version, whoever of several instances comes first.
+//! Brings a schema to the form of this version, whichever of several instances comes first.
 
 use deadpool_postgres::{GenericClient, Object};
 

@@ -62,7 +62,7 @@ pub async fn events(
             row: columns::history_event(row)?,
         });
     }
-    // Whoever goes on in the midst of a transaction, or before one that has begun earlier, is given all of it again.
+    // A reader that goes on in the midst of a transaction, or before one that has begun earlier, is given all of it again.
     let mut before_next = u64::MAX;
     for event in page.events.iter_mut().rev() {
         let kept_in = event.position.number;

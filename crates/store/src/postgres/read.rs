@@ -186,7 +186,7 @@ pub async fn changes(
     Ok(PolledChanges { changes, timeline })
 }
 
-/// Where the newest change stands.
+/// Where the newest change is.
 pub async fn cursor(client: &Object, statements: &Statements) -> Result<ChangeCursor, StoreError> {
     let rows = client.query(&statements.cursor, &[]).await.map_err(failed)?;
     let mut numbers = [0; COUNTER_SHARDS];

@@ -1,4 +1,4 @@
-//! The file itself: who may use it, whose it is, and what becomes of a damaged one. What stands in it is in `schema`.
+//! The file itself: who may use it, whose it is, and what becomes of a damaged one. What is in it is in `schema`.
 
 use std::cmp::Ordering;
 use std::ffi::OsString;
@@ -68,7 +68,7 @@ fn private(path: &Path) -> io::Result<File> {
 
 /// Why a file cannot be used as it is.
 pub enum Unusable {
-    /// What stands in it makes no sense.
+    /// What is in it makes no sense.
     Damaged(String),
     Refused(StoreError),
 }
@@ -199,7 +199,7 @@ pub fn set_aside(path: &Path) -> io::Result<PathBuf> {
         }
     }
     let new = private(path)?;
-    // Whoever repairs it as root leaves it to the service's user.
+    // A repair as root leaves it to the service's user.
     if (old.uid(), old.gid()) != (new.metadata()?.uid(), new.metadata()?.gid()) {
         fchown(&new, Some(old.uid()), Some(old.gid()))?;
     }

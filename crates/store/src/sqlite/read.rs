@@ -188,7 +188,7 @@ pub fn changes(connection: &Connection, since: &ChangeCursor, limit: usize) -> R
     Ok(changes)
 }
 
-/// Where the newest change stands.
+/// Where the newest change is.
 pub fn cursor(connection: &Connection) -> Result<ChangeCursor, WriteError> {
     let changed: i64 = connection.query_row("SELECT changed FROM counter", (), |row| row.get(0))?;
     Ok(ChangeCursor::at(u64::try_from(changed).map_err(|_| WriteError::Damaged)?))

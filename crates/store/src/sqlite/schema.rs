@@ -104,7 +104,7 @@ CREATE VIEW events AS SELECT
   LEFT JOIN reason ON event.kind <> 1 AND reason.close_code = event.close_code;
 ";
 
-/// The orders of the events: whoever opens the file to write begins another one, behind the events that are there. So a copy
+/// The orders of the events: opening the file to write begins another one, behind the events that are there. So a copy
 /// of the file, and the file that was copied, have no order in common from then on.
 const EVENT_ORDER: &str = "
 CREATE TABLE event_order (row INTEGER PRIMARY KEY, name INTEGER NOT NULL, begins_after INTEGER NOT NULL);
@@ -156,7 +156,7 @@ CREATE VIEW events AS SELECT
   LEFT JOIN reason ON event.kind <> 1 AND reason.close_code = event.close_code;
 ";
 
-/// What stands in the header.
+/// What is in the header.
 pub fn found(connection: &Connection) -> rusqlite::Result<(i64, i64)> {
     let number = |name| connection.pragma_query_value(None, name, |row| row.get(0));
     Ok((number("application_id")?, number("user_version")?))

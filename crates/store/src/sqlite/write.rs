@@ -45,7 +45,7 @@ struct ChangeCounters {
 /// Why something was not written.
 #[derive(Debug)]
 pub enum WriteError {
-    /// What stands in the file makes no sense.
+    /// What is in the file makes no sense.
     Damaged,
     Failed(rusqlite::Error),
 }

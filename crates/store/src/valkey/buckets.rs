@@ -1,4 +1,4 @@
-//! Which key holds what. Everything about a device stands in one of 256 buckets, whose keys share a hash tag and so a slot:
+//! Which key holds what. Everything about a device is in one of 256 buckets, whose keys share a hash tag and so a slot:
 //! a script may then change all of it as one step, and what many devices have in common costs memory once for each bucket.
 //!
 //! There is one bucket in each 64 slots, so that the shards of a cluster have equal parts, however the slots lie.

@@ -148,7 +148,7 @@ impl ClusterConnection {
         self.ask(slot, redis::cmd(command).arg(channel).arg(message)).await
     }
 
-    /// Hears a channel, for ever: by a connection of its own to whoever has the slot. The listener is told when it has
+    /// Subscribes to a channel for ever, by a connection of its own to the server of the slot. The listener is told when it has
     /// begun, too, because it may have missed something before.
     pub async fn listen(&self, slot: HashSlot, channel: &str, listener: PushListener) {
         let mut said = false;

@@ -19,7 +19,7 @@ use system::files;
 
 /// A node that takes no connection within this time is taken for one that is down.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
-/// Longer than the longest script takes on a busy machine; whoever waits asks again.
+/// Longer than the longest script takes on a busy machine; the waiting task asks again.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(3);
 /// Who has just failed to connect is not tried again within this time: hundreds may be waiting for it.
 const CONNECT_PAUSE: Duration = Duration::from_millis(200);

@@ -64,7 +64,7 @@ pub struct ChangeTracker {
     /// The newest change that the store has acknowledged to this instance. It must be there for ever after; if it is not,
     /// the store has lost something.
     acknowledged: Positions,
-    /// Something has changed since the last look, or the look has not come to the end.
+    /// Something has changed since the last poll, or the poll has not reached the end.
     notified: Vec<bool>,
 }
 
@@ -151,7 +151,7 @@ mod tests {
         tracker.note(other, position(9, 9), false);
         read.set(other, position(9, 9));
         assert_eq!(tracker.polls(&read), [BucketPoll { since: position(9, 9), ..poll }]);
-        // Whoever begins again is told again.
+        // A reader that begins again is told again.
         assert_eq!(tracker.polls(&Positions::of(&ChangeCursor::BEGINNING)).len(), 2);
     }
 

@@ -1,4 +1,4 @@
-//! All that reads the grid: everything at the start, pages, changes, history. Always from the masters, so that whoever has
+//! All that reads the grid: everything at the start, pages, changes, history. Always from the masters, so that one who has
 //! written something finds it.
 
 use std::cmp::Ordering;
@@ -215,7 +215,7 @@ impl Grid {
                     .map(|device| (joined(device.name.device()), device)),
             );
             found.sort_unstable_by(|one, other| one.0.cmp(&other.0));
-            // Whoever has come beyond the end of the page has nothing more for it.
+            // A bucket that is beyond the end of the page has nothing more for it.
             let end = found.get(wanted.saturating_sub(1)).map(|(name, _)| excluded(name));
             reading.retain(|(_, bounds)| {
                 !bounds.from.is_empty() && end.as_ref().is_none_or(|end| bounds.from < *end)
@@ -337,7 +337,7 @@ impl Grid {
         Ok(found.concat())
     }
 
-    /// Where the newest change of each bucket stands.
+    /// Where the newest change of each bucket is.
     pub async fn cursor(&self) -> Result<ChangeCursor, BucketReadError> {
         // Before reading: whatever is acknowledged from now on is expected again.
         self.tracker.lock().forget_acknowledged();

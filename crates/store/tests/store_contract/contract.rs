@@ -267,7 +267,7 @@ pub fn totals_count_each_device_once_as_it_is_now(place: &dyn Place) {
     assert_eq!(totals(&fixture), expected, "{place:?}");
 }
 
-/// All pages of a list, and what stands in them.
+/// All pages of a list, and what is in them.
 fn pages(fixture: &Fixture, query: &Scan) -> Vec<StoredDevice> {
     let (mut query, mut found) = (query.clone(), Vec::new());
     loop {

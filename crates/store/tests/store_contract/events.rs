@@ -44,7 +44,7 @@ pub fn follow(
     }
 }
 
-/// What an event is, without where it stands.
+/// What an event is, without where it is.
 pub fn reported(entry: &StoredEvent) -> (String, u64) {
     (entry.id.to_string(), entry.row.sequence)
 }

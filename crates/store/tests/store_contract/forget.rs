@@ -125,7 +125,7 @@ pub fn an_event_from_after_a_device_was_forgotten_counts(place: &dyn Place) {
     let (state, received_at) = &fixture.all()[&name("a")];
     assert_eq!((state.resolve().unwrap().event, received_at.0), (&new, FORGOTTEN_AT + 1), "{place:?}");
     assert_eq!(fixture.history("a", None, 10).len(), 1, "{place:?}");
-    // Whoever drops the device then has what it is now.
+    // An instance that drops the device then has what it is now.
     let changes = read_on(&*other, &mut cursor);
     assert_eq!(changes.forgotten, [forgotten("a", FORGOTTEN_AT)], "{place:?}");
     let now: Vec<&StoredDevice> = changes.devices.iter().filter(|device| &*device.name.id == "a").collect();

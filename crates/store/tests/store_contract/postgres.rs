@@ -52,7 +52,7 @@ pub fn a_schema_of_a_newer_version_is_refused(place: &Postgres) {
     assert!(matches!(refused, Some(StoreError::NewerSchema { found: 99, .. })), "{refused:?}");
 }
 
-/// Whoever reads on from mark to mark while several write misses nothing, whichever transaction commits first.
+/// A reader that goes from cursor to cursor while several write misses nothing, whichever transaction commits first.
 pub fn no_change_is_missed_between_two_cursors(place: &Postgres) {
     let fixture = Fixture::new(place);
     let reader = fixture.shared();

@@ -59,8 +59,8 @@ pub fn events_wait_for_running_transactions(place: &Postgres) {
     assert_eq!(missed, [("a", Some(2)), ("b", Some(1))]);
 }
 
-/// Whoever reads on from page to page while several write is given every event once, whichever transaction ends first; and
-/// whoever begins anew after any of them misses none.
+/// A reader that goes from page to page while several write is given every event once, whichever transaction ends first; and
+/// one that begins anew after any of them misses none.
 pub fn events_that_several_keep_at_once_are_all_given_once(place: &Postgres) {
     let fixture = Fixture::new(place);
     let reader = fixture.shared();
@@ -176,7 +176,7 @@ pub fn a_schema_of_the_first_version_is_brought_up_to_date(place: &Postgres) {
     assert_eq!(events_after(&*store, later.newest, 10).events.len(), 1);
 }
 
-/// Where the newest event stands is asked after each batch: it is read off an index, however many devices and events there are.
+/// The place of the newest event is asked after each batch: it is read off an index, however many devices and events there are.
 pub fn the_newest_event_is_read_from_an_index(place: &Postgres) {
     let fixture = Fixture::new(place);
     let schema = fixture.name();

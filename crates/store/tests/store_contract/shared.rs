@@ -109,7 +109,7 @@ fn read_on(store: &dyn Store, cursor: &mut ChangeCursor, limit: usize) -> Vec<St
     }
 }
 
-/// Who follows the changes from the notification alone comes to hold what the store holds.
+/// Who follows the changes from the notification alone ends up with what the store holds.
 pub fn a_change_of_another_instance_sends_a_notification(place: &dyn Place) {
     let fixture = Fixture::new(place);
     let (reader, writer) = (fixture.shared(), fixture.another());

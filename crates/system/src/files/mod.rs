@@ -1,5 +1,5 @@
 //! Files as a user names them: reading one whole without waiting for ever, and replacing one so that a reader never sees half
-//! of it. What stands in a file is not known here.
+//! of it. What is in a file is not known here.
 
 mod read;
 mod replacement;

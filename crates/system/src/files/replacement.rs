@@ -132,7 +132,7 @@ fn open_descriptor(number: u32) -> io::Result<File> {
     match number {
         1 => duplicate(io::stdout().as_fd()),
         2 => duplicate(io::stderr().as_fd()),
-        // To the end, as whoever made it may have written before.
+        // To the end, as its maker may have written before.
         _ => OpenOptions::new().append(true).open(format!("/proc/self/fd/{number}")),
     }
 }

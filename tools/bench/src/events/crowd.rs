@@ -53,7 +53,7 @@ impl Crowd {
             let local = LocalSet::new();
             let following = local.run_until(async move {
                 let streams = connect_all(side, clients).await?;
-                // Whoever waits for it is there, or the run has failed.
+                // The waiting task is there, or the run has failed.
                 let _ = ready.send(());
                 follow_all(side, streams, counted_from, times).await
             });

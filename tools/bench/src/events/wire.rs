@@ -12,7 +12,7 @@ pub trait Wire {
     fn changes(&mut self, bytes: &[u8], found: &mut dyn FnMut(u64) -> Outcome<()>) -> Outcome<usize>;
 }
 
-/// Server-Sent Events: the id of a change is `{epoch}-{number}`, and further parts. The id stands before the data; it is taken
+/// Server-Sent Events: the id of a change is `{epoch}-{number}`, and further parts. The id comes before the data; it is taken
 /// for the change when the next block, or nothing more, follows.
 #[derive(Default)]
 pub struct Events;

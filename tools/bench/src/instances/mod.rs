@@ -1,7 +1,7 @@
 //! Merged changes a second that three instances write into the store they share, each following the changes of the other two,
 //! against the same instances setting plain values; and what a device takes in the store's memory, against its message as a
 //! plain value under a key of its own. The instances are the stores of three instances, not whole ones: what the messages
-//! cost before they come to the store is measured elsewhere.
+//! cost before they reach the store is measured elsewhere.
 
 mod database;
 mod grid;
@@ -122,7 +122,7 @@ fn share(devices: u32, instance: u32) -> impl Iterator<Item = u32> {
     (0..devices).filter(move |device| device % INSTANCES == instance)
 }
 
-/// What one message comes to, on its way to the store.
+/// What one message becomes on its way to the store.
 fn batch_part(device: u32, message: &Message, with_event: bool) -> (StoredDevice, Option<HistoryEvent>) {
     let received_at = UnixSeconds(1_800_000_000 + device % 1000);
     let (name, event) = decoded(message);
@@ -168,7 +168,7 @@ fn write(
             }
         })
     };
-    // Whoever follows has begun before anything is written.
+    // The followers have begun before anything is written.
     all(&|follower| follower.begun.load(Ordering::Relaxed))?;
     let started = Instant::now();
     thread::scope(|scope| {

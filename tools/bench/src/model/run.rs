@@ -314,7 +314,7 @@ impl Run<'_> {
         self.agenda.add(now, number, Event::Poll(poll));
     }
 
-    /// Whoever is there takes what a shared subscription gives; nobody takes a partition or a share of everything.
+    /// An instance that is there takes what a shared subscription gives; nobody takes a partition or a share of everything.
     fn share_out(&mut self) {
         let up = self.instances.iter().filter(|instance| instance.up).count().max(1);
         for (instance, share) in self.instances.iter_mut().zip(&self.shares) {

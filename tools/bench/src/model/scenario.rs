@@ -121,7 +121,7 @@ pub struct Scenario {
 
 impl StoreCosts {
     /// What `bench model --check` prints for a row, everything included, divided among batch, row and look by estimate; how many
-    /// cores is for whoever asks.
+    /// cores is for requests.
     pub fn of(engine: Engine) -> Self {
         match engine {
             Engine::Postgres => Self {

@@ -1,4 +1,4 @@
-//! `devstatus.toml`, and `devstatus config`, which checks it and shows what it comes to.
+//! `devstatus.toml`, and `devstatus config`, which checks it and shows its effect.
 
 use super::{Files, INI, TOKEN, YAML, refusal, run, serve};
 use crate::config::Stop;

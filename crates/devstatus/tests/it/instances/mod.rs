@@ -25,7 +25,7 @@ fn any_instance_answers_for_any_device_that_a_peer_has_received() {
     site.happen(names(&all));
     site.launch_all();
     site.wait_until_all_know_the_truth();
-    // Two of them hear nothing any more; what the third hears comes to them through the database.
+    // Two of them receive nothing any more; what the third receives reaches them through the database.
     site.brokers[1].down();
     site.brokers[2].down();
     site.service(1).wait_until_not_ready();
@@ -197,7 +197,7 @@ fn faults() -> usize {
 }
 
 /// Random kills and cuts of instances, links and database, several at a time; after each few of them a recovery, in which every
-/// instance must come to the truth.
+/// instance must reach the truth.
 #[test]
 fn whatever_is_killed_and_cut_off_all_come_to_the_same_truth() {
     let seed = std::env::var("SEED").ok().and_then(|seed| seed.parse().ok()).unwrap_or(7);

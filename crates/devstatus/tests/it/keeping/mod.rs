@@ -44,7 +44,7 @@ impl File {
     }
 }
 
-/// A broker that never lets anybody in: whoever answers then answers from the store.
+/// A broker that never lets anybody in: a service that answers then answers from the store.
 fn no_broker() -> ClosingBroker {
     ClosingBroker::start(Script { connect: Reply::silence(), ..Script::default() })
 }

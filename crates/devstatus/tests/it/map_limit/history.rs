@@ -77,7 +77,7 @@ fn histories(service: &Service, query: &str) -> Vec<String> {
     some.map(read).collect()
 }
 
-/// The same without what is counted and dated by whoever heard it.
+/// The same without what each receiver counts and dates.
 fn said(histories: &[String]) -> Vec<Value> {
     let parse = |text: &String| -> Value {
         let mut history: Value = serde_json::from_str(text).expect("JSON");

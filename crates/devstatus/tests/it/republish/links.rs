@@ -141,7 +141,7 @@ fn a_link_that_is_lost_slow_or_dead_costs_no_change_and_nobody_else_anything() {
     let link = Link::to(target.port());
     let service = launch(&source, &format!("broker = \"{}\"", link.url())).start_ready();
     wait_until_online(&service, &target);
-    // Lost at any place, with much under way: the broker's answers come to an end in the middle.
+    // Lost at any place, with much under way: the broker's answers end in the middle.
     for round in 1..=4 {
         link.stall_after(40 * round as usize);
         publish(&source, round);

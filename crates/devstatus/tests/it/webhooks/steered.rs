@@ -1,4 +1,4 @@
-//! What becomes of messages that an endpoint rejects, and what can be asked of whoever delivers; and endpoints that change while
+//! What becomes of messages that an endpoint rejects, and what the delivering instance can be asked; and endpoints that change while
 //! the service runs.
 
 use std::fs;

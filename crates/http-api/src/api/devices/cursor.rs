@@ -24,7 +24,7 @@ pub fn write(position: &Position, filter: &Filter, sort: Sort) -> String {
     URL_SAFE_NO_PAD.encode(bytes)
 }
 
-/// The device that the cursor stands behind; `None` if it is no cursor, or one of another list.
+/// The device that the cursor follows; `None` if it is no cursor, or one of another list.
 pub fn read(text: &str, filter: &Filter, sort: Sort) -> Option<Position> {
     let bytes = URL_SAFE_NO_PAD.decode(text).ok()?;
     let (bytes, sum) = bytes.split_last_chunk::<8>()?;
@@ -50,7 +50,7 @@ fn check(bytes: &[u8], filter: &Filter, sort: Sort) -> u64 {
 }
 
 /// The list as a text that stays the same from version to version: the parameters that are given, by their names in the API. A
-/// parameter that a later version adds changes only the cursors of the lists that use it. Each value bears its length, so
+/// parameter that a later version adds changes only the cursors of the lists that use it. Each value has its length, so
 /// that no value can look like another parameter.
 fn list_of(filter: &Filter, sort: Sort) -> String {
     let Filter { types, sources, ids, id_prefixes, status, close_codes, causes, addresses, since, until } =

@@ -45,7 +45,7 @@ impl ListFormat {
         }
     }
 
-    /// What stands before the first device.
+    /// What comes before the first device.
     pub fn head(self) -> &'static str {
         match self {
             ListFormat::Json | ListFormat::NdJson => "",

@@ -1,4 +1,4 @@
-//! `GET /api/v1/devices/{type}/{id}/history`: what happened to a device, newest first, and what that comes to.
+//! `GET /api/v1/devices/{type}/{id}/history`: what happened to a device, newest first, and the totals.
 
 use std::time::Duration;
 
@@ -87,7 +87,7 @@ pub struct EventView {
     received_at: TimeText,
 }
 
-/// What the events of a device come to between two moments.
+/// The totals of the events of a device between two moments.
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = HistoryTotals)]
 pub struct TotalsView {
@@ -110,7 +110,7 @@ pub struct TotalsView {
 
 /// What happened to a device
 ///
-/// Connects, disconnects, takeovers and failed logins, with what they come to. As many are kept as `--history-days` and
+/// Connects, disconnects, takeovers and failed logins, with their totals. As many are kept as `--history-days` and
 /// `--history-per-device` say. A device that was never heard of has no events.
 #[utoipa::path(
     get,

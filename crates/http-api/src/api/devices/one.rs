@@ -18,7 +18,7 @@ use presence::Device;
 use server::registry::Snapshot;
 use server::removal::StoreFailed;
 
-/// How long whoever asks waits for a store that is slow or away.
+/// How long a request waits for a store that is slow or away.
 const FORGET_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// What is known of a device

@@ -1,5 +1,5 @@
 //! How a stream goes on that was broken off: what its client has missed, and where that is found. Everything that decides this
-//! is here; whoever serves a stream asks, and shows what it is given.
+//! is here; the code that serves a stream asks, and shows what it is given.
 //!
 //! The id of each event names two places ([`StreamPosition`]): a change of this process, and a position in the store's history
 //! up to which the client has missed nothing. The client gives the id back ([`Feed::resume`]), and its stream goes on

@@ -10,7 +10,7 @@ use self::model::{CLIENTS, ChangeKind, Client, DeviceChange, World, step};
 use super::*;
 use presence::Status;
 
-/// Steps that a stream needs to come to its end: each takes a batch or a page.
+/// Steps that a stream needs to reach its end: each takes a batch or a page.
 const STEPS_TO_THE_END: usize = 200;
 
 proptest! {

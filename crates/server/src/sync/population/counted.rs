@@ -35,7 +35,7 @@ impl PopulationReader<'_> {
         agrees
     }
 
-    /// Shows what the round has come to so far.
+    /// Shows the result of the round so far.
     pub(super) fn show_so_far(&self, round: &Round, number: RoundNumber) {
         let (map, health) = (&self.source.map, &self.source.health);
         health.population_so_far(self.report(round));
@@ -76,7 +76,7 @@ impl PopulationReader<'_> {
         let Some(dropped_before) = dropped_before else { return false };
         let mut counters = self.counters.clone();
         let ticks = counters.borrow().ticks;
-        // What is returned borrows the counters and must be gone before the next wait: whoever publishes them is on this thread.
+        // What is returned borrows the counters and must be gone before the next wait: they are published by this thread.
         let next = timeout(COUNTERS_TIMEOUT, counters.wait_for(|counters| counters.ticks > ticks)).await;
         let counted = matches!(next, Ok(Ok(_)));
         drop(next);
