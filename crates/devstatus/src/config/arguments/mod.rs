@@ -109,6 +109,7 @@ pub(super) enum Verb {
     Config(ConfigVerb),
     /// Writes completions for a shell
     Completions {
+        /// bash, zsh or fish
         #[arg(value_name = "SHELL", value_parser = value::shell)]
         shell: Shell,
     },
@@ -151,6 +152,7 @@ pub(super) enum SourcesVerb {
     /// Prints the profile of a source, or the rules of a built-in one
     #[command(after_help = ORDER)]
     Show {
+        /// The name of the source
         #[arg(value_name = "NAME", value_parser = value::source)]
         source_name: String,
         #[command(flatten)]
@@ -161,6 +163,7 @@ pub(super) enum SourcesVerb {
     /// Reads lines of topic and payload, as mosquitto_sub -v prints them, and says what each means
     #[command(after_help = ORDER)]
     Test {
+        /// The name of the source
         #[arg(value_name = "NAME", value_parser = value::source)]
         source_name: String,
         #[command(flatten)]
@@ -209,7 +212,7 @@ pub(super) struct RulesTestArgs {
 #[derive(Args, Debug)]
 #[command(next_help_heading = "Sources")]
 pub(super) struct ProfilesArgs {
-    /// File with [[profile]] tables, which may also be in devstatus.toml; each profile is a source with its name
+    /// File with `[[profile]]` tables, which may also be in devstatus.toml; each profile is a source with its name
     #[arg(long, value_name = "FILE", value_parser = value::path)]
     pub profiles_file: Option<PathBuf>,
 }
