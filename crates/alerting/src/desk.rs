@@ -1,9 +1,10 @@
 //! Between the API and the instance's evaluation: questions and orders, and whether rules are evaluated here.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use alerts::{
-    Alert, AlertState, AnnouncedAlert, MaintenanceWindow, OUTPUT_RULE, RuleSet, Schedule, Silence, WallMillis,
+    Alert, AlertState, AnnouncedAlert, ContactPolicy, MaintenanceWindow, OUTPUT_RULE, RuleSet, Schedule, Silence, WallMillis,
 };
 use parking_lot::Mutex;
 use store::Store;
@@ -30,6 +31,14 @@ pub const LIST_MAX: usize = 10_000;
 pub struct AlertDesk {
     state: Arc<Mutex<DeskState>>,
     announced: Arc<AnnouncedWatch>,
+    contacts: Arc<Contacts>,
+}
+
+/// The contact policies of the settings. Lookups ask for them, so where there are none that costs one read of a flag.
+#[derive(Default)]
+struct Contacts {
+    is_any: AtomicBool,
+    policies: Mutex<Arc<[ContactPolicy]>>,
 }
 
 #[derive(Default)]
@@ -332,6 +341,18 @@ impl AlertDesk {
     /// Where the store, the rules and the endpoints are.
     pub(crate) fn attach(&self, sources: Sources) {
         self.state.lock().sources = Some(sources);
+    }
+
+    /// The contact policies of the settings; `None`: there are none.
+    pub fn contacts(&self) -> Option<Arc<[ContactPolicy]>> {
+        let is_any = self.contacts.is_any.load(Ordering::Acquire);
+        is_any.then(|| Arc::clone(&self.contacts.policies.lock()))
+    }
+
+    pub(crate) fn set_contacts(&self, policies: Arc<[ContactPolicy]>) {
+        let is_any = !policies.is_empty();
+        *self.contacts.policies.lock() = policies;
+        self.contacts.is_any.store(is_any, Ordering::Release);
     }
 
     /// What is announced, from now on, at every instance.

@@ -73,6 +73,17 @@ impl LeaseHolder {
 impl AlertService {
     /// Evaluates until `shutdown`.
     pub async fn run(self, shutdown: CancellationToken) {
+        let (mut rules, desk) = (self.rules.clone(), self.desk.clone());
+        desk.set_contacts(rules.borrow_and_update().contacts.clone());
+        let follow = async {
+            while rules.changed().await.is_ok() {
+                desk.set_contacts(rules.borrow_and_update().contacts.clone());
+            }
+        };
+        tokio::join!(shutdown.run_until_cancelled(follow), self.evaluate(shutdown.clone()));
+    }
+
+    async fn evaluate(&self, shutdown: CancellationToken) {
         self.desk.attach(Sources {
             store: Arc::clone(&self.holder.store),
             rules: self.rules.clone(),

@@ -8,6 +8,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use presence::contact::Patience;
 use presence::query::Filter;
 use presence::{DeviceName, EventKind, Status};
 
@@ -22,7 +23,7 @@ use crate::instances::{
     Transition,
 };
 use crate::observation::Observation;
-use crate::rule::{GroupBy, Kind, Patience, Rule, RuleSet};
+use crate::rule::{GroupBy, Kind, Rule, RuleSet};
 use crate::service::{OUTPUT_RULE, Outages, UNOBSERVED_RULE};
 
 pub use replace::AlertTotals;

@@ -28,9 +28,7 @@ pub use clock::{Now, WallMillis, WallSpan};
 pub use coverage::Part;
 pub use engine::{AlertTotals, AnnouncedAlert, Engine, TICK_GAP_MAX};
 pub use observation::Observation;
-pub use rule::{
-    ContactPolicy, CountThreshold, DropThreshold, GroupBy, Kind, Patience, Rule, RuleSet,
-    SELECTED_DEVICES_MAX,
-};
+pub use presence::contact::{ContactPolicy, Patience};
+pub use rule::{CountThreshold, DropThreshold, GroupBy, Kind, Rule, RuleSet, SELECTED_DEVICES_MAX};
 pub use schedule::{MaintenanceWindow, Schedule, Silence, WINDOW_MAX};
 pub use service::{OUTPUT_RULE, UNOBSERVED_AFTER, UNOBSERVED_RULE};

@@ -1,9 +1,10 @@
-//! Rules as the settings describe them: kinds, thresholds, contact policies. The reader of the settings checks them.
+//! Rules as the settings describe them: kinds and thresholds. The reader of the settings checks them.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
+use presence::contact::{self, ContactPolicy, Patience};
 use presence::query::Filter;
 use presence::{Device, DeviceName, EventKind};
 
@@ -23,7 +24,7 @@ pub struct RuleSet {
     pub startup_grace: Duration,
     pub rules: Vec<Rule>,
     /// The first whose selector admits a device applies to it.
-    pub contacts: Vec<ContactPolicy>,
+    pub contacts: Arc<[ContactPolicy]>,
     pub silences: Vec<Silence>,
     pub windows: Vec<MaintenanceWindow>,
 }
@@ -97,36 +98,6 @@ pub enum GroupBy {
     Device,
 }
 
-/// How often devices are expected to be connected.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ContactPolicy {
-    pub selector: Filter,
-    pub patience: Patience,
-}
-
-/// What is expected of a device.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Patience {
-    /// To be connected all the time.
-    #[default]
-    Permanent,
-    /// To connect that often; it is late after the grace only.
-    Periodic { every: Duration, grace: Duration },
-    /// Nothing: it makes no alert by being away.
-    Ephemeral,
-}
-
-impl Patience {
-    /// The word for it in settings.
-    pub fn word(self) -> &'static str {
-        match self {
-            Patience::Permanent => "permanent",
-            Patience::Periodic { .. } => "periodic",
-            Patience::Ephemeral => "ephemeral",
-        }
-    }
-}
-
 impl Kind {
     /// The word for it in settings and notifications.
     pub fn word(&self) -> &'static str {
@@ -183,7 +154,7 @@ impl Default for RuleSet {
         Self {
             startup_grace: STARTUP_GRACE,
             rules: Vec::new(),
-            contacts: Vec::new(),
+            contacts: [].into(),
             silences: Vec::new(),
             windows: Vec::new(),
         }
@@ -193,8 +164,6 @@ impl Default for RuleSet {
 impl RuleSet {
     /// What is expected of a device.
     pub fn patience(&self, device: Device<'_>, source: Option<&str>) -> Patience {
-        let policy =
-            self.contacts.iter().find(|policy| policy.selector.admits_name_and_source(device, source));
-        policy.map_or(Patience::Permanent, |policy| policy.patience)
+        contact::patience(&self.contacts, device, source)
     }
 }

@@ -1,6 +1,7 @@
 //! What one message says about a device, what the state of the device is, how the two are merged, and how devices are asked
 //! for. Pure values: no IO, no clock, no log, no randomness, and nothing of any broker's wire format.
 
+pub mod contact;
 pub mod csv;
 mod device;
 mod event;

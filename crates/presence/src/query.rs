@@ -6,6 +6,7 @@ use std::fmt;
 use std::net::IpAddr;
 use std::str::FromStr;
 
+use super::contact::ExpectationFilter;
 use super::{Device, Moment, Status};
 
 /// What a device must be like to be shown; by default every device is. Values of one field mean "or", fields mean "and": lists,
@@ -31,6 +32,8 @@ pub struct Filter {
     pub since: Option<Moment>,
     /// Its status was decided before.
     pub until: Option<Moment>,
+    /// Whether it is as its contact policy expects; `None`: either way.
+    pub expectation: Option<ExpectationFilter>,
 }
 
 /// What filters look at.
@@ -65,6 +68,7 @@ impl Filter {
                 device.address.is_some_and(|address| wanted.contains(address))
             })
             && self.admits_time(device.time)
+            && self.expectation.as_ref().is_none_or(|wanted| wanted.admits(device))
     }
 
     /// Whether the filter lets a device of that type and id through, if it fits otherwise.

@@ -196,13 +196,14 @@ fn keep_firing_for_joins_what_comes_back_briefly() {
 fn sleepers_are_late_after_their_grace_and_ephemeral_devices_never() {
     let selector = |prefix: &str| Filter { id_prefixes: vec![prefix.to_owned()], ..Filter::default() };
     let mut rules = rule_set(0, vec![rule("offline", Kind::OfflineFor, 30)]);
-    rules.contacts = vec![
+    rules.contacts = [
         ContactPolicy {
             selector: selector("sleeper"),
             patience: Patience::Periodic { every: seconds(100), grace: seconds(20) },
         },
         ContactPolicy { selector: selector("phone"), patience: Patience::Ephemeral },
-    ];
+    ]
+    .into();
     let mut scene = Scene::new(rules);
     for id in ["sleeper-1", "phone-1", "mains-1"] {
         scene.observe(id, None, EventKind::Connect);

@@ -58,9 +58,8 @@ pub(super) fn of_settings_file(file: &SettingsFile) -> Result<RuleSet, ConfigErr
         }
         set.rules.push(rule);
     }
-    for keys in tables.keys(CONTACTS, OTHERS_MAX)? {
-        set.contacts.push(contact(&keys)?);
-    }
+    let contacts = tables.keys(CONTACTS, OTHERS_MAX)?;
+    set.contacts = contacts.iter().map(contact).collect::<Result<_, _>>()?;
     for keys in tables.keys(SILENCES, OTHERS_MAX)? {
         set.silences.push(schedules::silence(&keys, &names)?);
     }

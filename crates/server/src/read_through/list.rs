@@ -153,8 +153,8 @@ fn start(device_type: Option<&str>, query: &Query) -> Option<Option<Position>> {
 
 /// Whether the store itself can filter.
 fn is_plain(filter: &Filter, listed: &[Option<String>]) -> bool {
-    let Filter { types, sources, ids, id_prefixes, status: _, close_codes, causes, addresses, since, until } =
-        filter;
+    let Filter { types, sources, ids, id_prefixes, status: _, close_codes, causes, addresses, .. } = filter;
+    let Filter { since, until, expectation, .. } = filter;
     (types.is_empty() || listed != [None])
         && sources.is_empty()
         && ids.is_empty()
@@ -164,6 +164,7 @@ fn is_plain(filter: &Filter, listed: &[Option<String>]) -> bool {
         && addresses.is_empty()
         && since.is_none()
         && until.is_none()
+        && expectation.is_none()
 }
 
 fn admitted(filter: &Filter) -> impl Fn(StoredDevice) -> Option<Snapshot> {

@@ -28,7 +28,10 @@ struct MaskedBits {
 
 impl IndexFilter {
     pub fn of(filter: &Filter) -> Self {
-        let any = |status| filter.status.is_none_or(|wanted| wanted == status);
+        let any = |status| {
+            filter.status.is_none_or(|wanted| wanted == status)
+                && filter.expectation.as_ref().is_none_or(|wanted| wanted.may_admit(status))
+        };
         // An index has only IPv4 addresses.
         let masked = filter.addresses.iter().filter_map(|wanted| wanted.ipv4_mask_and_bits());
         let masked = masked.map(|(mask, bits)| MaskedBits { mask, bits });

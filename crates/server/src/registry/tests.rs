@@ -116,6 +116,7 @@ fn query() -> impl Strategy<Value = Query> {
                     addresses,
                     since,
                     until,
+                    expectation: None,
                 },
                 sort: Sort { by: if by_id { SortBy::Id } else { SortBy::Since }, descending },
                 after: None,

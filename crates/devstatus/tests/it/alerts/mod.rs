@@ -1,5 +1,6 @@
 //! Alert rules while the service runs: what is announced, once, with one id, whatever happens to broker, service and store.
 
+mod contacts;
 mod outages;
 mod outputs;
 mod shared;

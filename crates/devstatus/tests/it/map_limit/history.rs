@@ -101,7 +101,8 @@ fn without_origin(list: &str, accept: &str) -> String {
     let mut cut = String::new();
     for line in list.lines() {
         let (before, after) = if accept == CSV {
-            let (line, dated_ahead) = line.rsplit_once(',').expect("a last cell");
+            let (line, _expectation) = line.rsplit_once(',').expect("a last cell");
+            let (line, dated_ahead) = line.rsplit_once(',').expect("a cell before it");
             let mut cells = line.rsplitn(4, ',');
             let stale = cells.next().expect("a cell before it");
             writeln!(cut, "{stale} {dated_ahead}").expect("text grows");

@@ -53,8 +53,10 @@ fn check(bytes: &[u8], filter: &Filter, sort: Sort) -> u64 {
 /// parameter that a later version adds changes only the cursors of the lists that use it. Each value has its length, so
 /// that no value can look like another parameter.
 fn list_of(filter: &Filter, sort: Sort) -> String {
-    let Filter { types, sources, ids, id_prefixes, status, close_codes, causes, addresses, since, until } =
-        filter;
+    let Filter { types, sources, ids, id_prefixes, status, close_codes, causes, addresses, .. } = filter;
+    let Filter { since, until, expectation, .. } = filter;
+    // The same list whenever it is asked for, and by whatever policies.
+    let expectations = expectation.iter().flat_map(|filter| &filter.wanted);
     let mut list = String::new();
     let mut add = |name: &str, value: &str| {
         let _ = write!(list, "{name}={}:{value};", value.len());
@@ -68,6 +70,7 @@ fn list_of(filter: &Filter, sort: Sort) -> String {
         ("close_code", close_codes.iter().map(u16::to_string).collect()),
         ("cause", causes.iter().map(|cause| (*cause).to_owned()).collect()),
         ("address", addresses.iter().map(Network::to_string).collect()),
+        ("expectation", expectations.map(|wanted| wanted.word().to_owned()).collect()),
     ] {
         // Neither order nor repetition makes another list.
         BTreeSet::from_iter(values).iter().for_each(|value| add(name, value));
@@ -109,6 +112,7 @@ mod tests {
             addresses: vec!["192.0.2.7/24".parse().unwrap()],
             since: Some(Moment::from_nanos(1)),
             until: Some(Moment::from_nanos(2)),
+            expectation: None,
         };
         let descending = Sort { by: SortBy::Id, descending: true };
         assert_eq!(

@@ -1,15 +1,20 @@
 //! The parameters that say which devices are meant, the same in every resource that shows many of them.
 
+use std::sync::Arc;
+
 use jiff::Timestamp;
 use utoipa::openapi::path::{Parameter, ParameterBuilder, ParameterIn, ParameterStyle};
 use utoipa::openapi::{RefOr, Required, Schema};
 use utoipa::{IntoParams, PartialSchema};
 
 use crate::api::parameters::Parameters;
+use crate::context::Context;
 use crate::error::Error;
 use formats::Cause;
+use presence::contact::{ContactPolicy, Expectation, ExpectationFilter};
 use presence::query::Filter;
 use presence::{Moment, Status};
+use server::clock;
 
 /// Values of one parameter that a request may give: as many as a URL of ordinary length holds.
 const VALUES_MAX: usize = 100;
@@ -21,7 +26,7 @@ impl IntoParams for FilterParameters {
     fn into_params(_: impl Fn() -> Option<ParameterIn>) -> Vec<Parameter> {
         let texts = Vec::<String>::schema;
         let of_type = "Of this type; of one of them, if given more than once, as with each of the parameters up to \
-                       `address`, 100 times at most";
+                       `expectation`, 100 times at most";
         let of_address = "Connected from this address, or from this block of addresses (CIDR)";
         vec![
             repeatable("type", of_type, texts()),
@@ -32,6 +37,7 @@ impl IntoParams for FilterParameters {
             repeatable("close_code", "Disconnected with this close code", Vec::<u16>::schema()),
             repeatable("cause", "Disconnected for a cause of this class", texts()),
             repeatable("address", of_address, texts()),
+            repeatable("expectation", "As its contact policy expects (`met`), `overdue`, or nothing is expected (`none`)", texts()),
         ]
     }
 }
@@ -48,8 +54,31 @@ fn repeatable(name: &str, description: &str, values: RefOr<Schema>) -> Parameter
         .build()
 }
 
-/// Reads the parameters `type`, `source`, `id`, `id_prefix`, `status`, `close_code`, `cause`, `address`, `since` and `until`.
-pub fn read(parameters: &Parameters) -> Result<Filter, Error> {
+/// Reads the parameters `type`, `source`, `id`, `id_prefix`, `status`, `close_code`, `cause`, `address`, `expectation`, `since`
+/// and `until`.
+pub fn read(parameters: &Parameters, context: &Context) -> Result<Filter, Error> {
+    let expectation = expectation(parameters, || context.alerts.contacts().unwrap_or_default())?;
+    Ok(Filter { expectation, ..without_expectation(parameters)? })
+}
+
+/// By the contact policies as they are now.
+fn expectation(
+    parameters: &Parameters,
+    policies: impl FnOnce() -> Arc<[ContactPolicy]>,
+) -> Result<Option<ExpectationFilter>, Error> {
+    // Of a device that is listed, some message was.
+    let known = [Expectation::Met, Expectation::Overdue, Expectation::None];
+    let wanted = all(parameters, "expectation", "met, overdue or none", |text| {
+        known.into_iter().find(|known| known.word() == text)
+    })?;
+    if wanted.is_empty() {
+        return Ok(None);
+    }
+    let now = Moment::from_nanos(i128::from(clock::now_millis()) * 1_000_000);
+    Ok(Some(ExpectationFilter { wanted, policies: policies(), now }))
+}
+
+fn without_expectation(parameters: &Parameters) -> Result<Filter, Error> {
     let text = |text: &str| (!text.is_empty()).then(|| text.to_owned());
     let statuses = all(parameters, "status", "connected or disconnected", |text| match text {
         "connected" => Some(Status::Connected),
@@ -78,6 +107,7 @@ pub fn read(parameters: &Parameters) -> Result<Filter, Error> {
         )?,
         since: moment(parameters, "since")?,
         until: moment(parameters, "until")?,
+        expectation: None,
     })
 }
 
@@ -111,11 +141,24 @@ pub fn number<T: std::str::FromStr>(text: &str) -> Option<T> {
 mod tests {
     use super::*;
 
-    const KNOWN: &[&str] =
-        &["type", "source", "id", "id_prefix", "status", "close_code", "cause", "address", "since", "until"];
+    const KNOWN: &[&str] = &[
+        "type",
+        "source",
+        "id",
+        "id_prefix",
+        "status",
+        "close_code",
+        "cause",
+        "address",
+        "expectation",
+        "since",
+        "until",
+    ];
 
     fn filter(query: &str) -> Result<Filter, Error> {
-        read(&Parameters::read(Some(query), KNOWN)?)
+        let parameters = Parameters::read(Some(query), KNOWN)?;
+        expectation(&parameters, || [].into())?;
+        without_expectation(&parameters)
     }
 
     #[test]
@@ -135,6 +178,7 @@ mod tests {
             addresses: ["192.0.2.0/24", "2001:db8::1"].map(|text| text.parse().unwrap()).to_vec(),
             since: Some(Moment::from_nanos(noon)),
             until: Some(Moment::from_nanos(noon - 3_599_500_000_000)),
+            expectation: None,
         };
         assert_eq!(filter(query), Ok(expected));
         assert_eq!(filter(""), Ok(Filter::default()));
@@ -156,6 +200,7 @@ mod tests {
             ("cause=91", "cause"),
             ("cause=", "cause"),
             ("address=10.0.0.0/33", "address"),
+            ("expectation=unseen", "expectation"),
             ("since=yesterday", "since"),
             ("since=2026-11-24", "since"),
             ("until=2026-11-24T12:00:00", "until"),

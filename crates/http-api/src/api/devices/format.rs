@@ -25,7 +25,7 @@ const FORMATS: [(ListFormat, &str); 4] = [
 
 const COLUMNS: &str = "type,id,client_id,status,since,address,close_code,reason,cause,cause_class,session_connect_time,\
                        session_protocol,session_secure,last_event,last_event_time,last_event_close_code,source,provenance,\
-                       confirmed_at,stale,dated_ahead\r\n";
+                       confirmed_at,stale,dated_ahead,expectation\r\n";
 
 impl ListFormat {
     /// What a client accepts best; `None` if it accepts none of them.
@@ -99,6 +99,7 @@ impl ListFormat {
             owned(device.confirmed_at.as_ref()),
             device.stale.to_string(),
             device.dated_ahead.to_string(),
+            device.expectation.unwrap_or_default().to_owned(),
         ];
         let as_cells = match self {
             ListFormat::CsvForSpreadsheet => Cells::WithoutFormulas,

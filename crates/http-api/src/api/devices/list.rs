@@ -49,6 +49,7 @@ const KNOWN: &[&str] = &[
     "close_code",
     "cause",
     "address",
+    "expectation",
     "since",
     "until",
     "sort",
@@ -106,7 +107,7 @@ pub async fn list(
 ) -> Result<Response, Error> {
     let parameters = Parameters::read(query.as_deref(), KNOWN)?;
     let format = ListFormat::of(&headers).ok_or(Error::NotAcceptable)?;
-    let filter = filter::read(&parameters)?;
+    let filter = filter::read(&parameters, &context)?;
     let sort = sort(&parameters)?;
     let limit = parameters.parse("limit", format!("a number from 1 to {LIMIT_MAX}"), |text| {
         filter::number(text).filter(|limit| (1..=LIMIT_MAX).contains(limit))

@@ -2,6 +2,7 @@
 //! not.
 
 use std::borrow::Cow;
+use std::sync::Arc;
 
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -9,6 +10,7 @@ use utoipa::ToSchema;
 use crate::context::Context;
 use formats::held::{self, close_code};
 use formats::status::{self, Raw};
+use presence::contact::{self, ContactPolicy};
 use presence::time_text::TimeText;
 use presence::{Device, EventKind, Moment, Status};
 use server::clock;
@@ -31,6 +33,11 @@ pub struct DeviceView<'a> {
     #[schema(example = "d:demo:elevator:elevator-0049")]
     pub client_id: Cow<'a, str>,
     pub status: StatusView,
+    /// Whether it is as its contact policy expects: `met`, `overdue`, `unseen` (no message was ever about it) or `none` (nothing is
+    /// expected). Only where the settings have contact policies.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>, example = "met")]
+    pub expectation: Option<&'static str>,
     /// The time of the message that decided the status, RFC 3339.
     #[schema(value_type = Option<String>, format = DateTime)]
     pub since: Option<TimeText>,
@@ -170,6 +177,8 @@ pub struct Viewer<'a> {
     context: &'a Context,
     populated: bool,
     freshness: FreshnessBySource,
+    /// `None`: there are no contact policies.
+    contacts: Option<Arc<[ContactPolicy]>>,
     now_nanos: i64,
 }
 
@@ -177,7 +186,18 @@ impl<'a> Viewer<'a> {
     pub fn of(context: &'a Context) -> Self {
         let (populated, freshness) = (context.health.populated(), context.health.freshness());
         let now_nanos = clock::now_millis().saturating_mul(1_000_000);
-        Self { context, populated, freshness, now_nanos }
+        Self { context, populated, freshness, contacts: context.alerts.contacts(), now_nanos }
+    }
+
+    fn expectation(&self, snapshot: &Snapshot) -> Option<&'static str> {
+        let patience = contact::patience(self.contacts.as_deref()?, snapshot.device(), Some(snapshot.source()));
+        let now = Moment::from_nanos(i128::from(self.now_nanos));
+        Some(patience.expectation(snapshot.status, snapshot.event.time, now).word())
+    }
+
+    fn expectation_of_unseen(&self, device: Device<'_>) -> Option<&'static str> {
+        let contacts = self.contacts.as_deref().filter(|_| self.populated)?;
+        Some(contact::patience(contacts, device, None).expectation_of_unseen().word())
     }
 
     /// Which of the answers may be out of date.
@@ -212,6 +232,7 @@ impl<'a> Viewer<'a> {
             device_type: Cow::Borrowed(device_type),
             id: Cow::Borrowed(id),
             status: (*status).into(),
+            expectation: self.expectation(snapshot),
             since: event.time.rfc3339(),
             address: details.address,
             close_code: code,
@@ -251,6 +272,7 @@ impl<'a> Viewer<'a> {
             message: None,
             client_id: Cow::Owned(self.context.client_id(device)),
             status: if self.populated { StatusView::NeverConnected } else { StatusView::Unknown },
+            expectation: self.expectation_of_unseen(device),
             since: None,
             address: None,
             close_code: None,

@@ -44,6 +44,7 @@ const KNOWN: &[&str] = &[
     "close_code",
     "cause",
     "address",
+    "expectation",
     "snapshot",
     "settle",
     "alerts",
@@ -118,7 +119,7 @@ pub async fn events(
     let last_event_id =
         headers.get(LAST_EVENT_ID).map(|id| String::from_utf8_lossy(id.as_bytes()).into_owned());
     let wish = Wish {
-        filter: filter::read(&parameters)?,
+        filter: filter::read(&parameters, &context)?,
         settle: settle.unwrap_or_default(),
         snapshot: snapshot.unwrap_or(false),
         alerts: alerts.unwrap_or(false),

@@ -41,7 +41,7 @@ pub struct Settling {
 
 impl Settling {
     pub fn new(lasts: Duration, wanted: &Filter, share: Arc<Semaphore>, position: StreamPosition) -> Self {
-        let relevant = Filter { status: None, ..wanted.clone() };
+        let relevant = Filter { status: None, expectation: None, ..wanted.clone() };
         Self { settle: Settle::new(lasts), wanted: wanted.clone(), relevant, share, position }
     }
 
