@@ -18,6 +18,8 @@ struct NotificationData<'a> {
     firing: Vec<AlertData<'a>>,
     firing_total: usize,
     new_total: usize,
+    /// Beyond the alerts that a rule may have.
+    further_devices: usize,
     resolved: Vec<AlertData<'a>>,
     resolved_total: usize,
     /// Where all alerts of the group are.
@@ -37,8 +39,8 @@ struct DeviceData<'a> {
     id: &'a str,
 }
 
-/// The data of a notification.
-pub fn of_notification(notification: &Notification) -> Box<RawValue> {
+/// The data of a notification; `public_url` is where people reach the service, if that is known.
+pub fn of_notification(notification: &Notification, public_url: &str) -> Box<RawValue> {
     let Notification { rule, kind, group, status, key, is_repeated, .. } = notification;
     let data = NotificationData {
         rule,
@@ -53,9 +55,10 @@ pub fn of_notification(notification: &Notification) -> Box<RawValue> {
         firing: notification.firing.iter().map(of_alert).collect(),
         firing_total: notification.firing_total,
         new_total: notification.begun_total,
+        further_devices: notification.further_devices,
         resolved: notification.resolved.iter().map(of_alert).collect(),
         resolved_total: notification.resolved_total,
-        list: list_path(rule, group),
+        list: public_url.to_owned() + &list_path(rule, group),
     };
     serde_json::value::to_raw_value(&data).expect("texts and numbers are JSON")
 }
@@ -105,6 +108,7 @@ mod tests {
             since: WallMillis(1_500),
             suppressed_by: None,
             acknowledged_until: None,
+            further_devices: 0,
         };
         let notification = Notification {
             rule: "offline".into(),
@@ -117,15 +121,19 @@ mod tests {
             firing: vec![alert],
             begun_total: 60,
             firing_total: 70,
+            further_devices: 0,
             resolved: Vec::new(),
             resolved_total: 0,
             webhooks: Vec::new(),
         };
+        let with_url = of_notification(&notification, "https://devstatus.example").get().to_owned();
+        let list = r#""list":"https://devstatus.example/api/v1/alerts?rule=offline"#;
+        assert!(with_url.contains(list), "{with_url}");
         assert_eq!(
-            of_notification(&notification).get(),
+            of_notification(&notification, "").get(),
             concat!(
                 r#"{"rule":"offline","kind":"offline_for","group":"pump & co","status":"firing","key":"00000000000000ab","repeated":false,"#,
-                r#""firing":[{"device":{"type":"pump","id":"a/1"},"since":"1970-01-01T00:00:01.500Z"}],"firing_total":70,"new_total":60,"#,
+                r#""firing":[{"device":{"type":"pump","id":"a/1"},"since":"1970-01-01T00:00:01.500Z"}],"firing_total":70,"new_total":60,"further_devices":0,"#,
                 r#""resolved":[],"resolved_total":0,"list":"/api/v1/alerts?rule=offline&group=pump%20%26%20co"}"#
             )
         );

@@ -4,7 +4,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use alerts::{
-    Alert, AlertState, AnnouncedAlert, ContactPolicy, MaintenanceWindow, OUTPUT_RULE, RuleSet, Schedule, Silence, WallMillis,
+    Alert, AlertState, AnnouncedAlert, ContactPolicy, MaintenanceWindow, OUTPUT_RULE, RuleSet, Schedule,
+    Silence, WallMillis,
 };
 use parking_lot::Mutex;
 use store::Store;
@@ -223,6 +224,7 @@ fn announced(alert: AnnouncedAlert, rules: &RuleSet) -> Alert {
         since: alert.since,
         suppressed_by: None,
         acknowledged_until: alert.acknowledged_until,
+        further_devices: 0,
     }
 }
 

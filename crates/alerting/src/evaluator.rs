@@ -1,13 +1,13 @@
 //! The engine with what it observes: every device at the beginning, every change since then, and what of the fleet is observed.
 
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::time::Duration;
 
 use alerts::{Engine, GroupBy, Kind, Now, Observation, Part, RuleSet, UNOBSERVED_RULE, WallMillis};
 use presence::{DeviceName, EventKind, Status};
 use server::feed::{Behind, Change, ChangeReader, Feed, FleetWalk};
-use server::health::Health;
+use server::health::{Health, Observed, PopulationReport};
 use server::registry::{DeviceRegistry, Snapshot};
 use system::clock;
 use tokio::task::yield_now;
@@ -23,6 +23,9 @@ pub struct Evaluator {
     health: Arc<Health>,
     /// Some rule looks at addresses, which may have to be read out of the message.
     needs_addresses: bool,
+    /// What is known of populations in which devices may be missing, and the types that it does not prove.
+    reports: Vec<Arc<PopulationReport>>,
+    unproven: BTreeSet<String>,
 }
 
 /// What time it is.
@@ -40,6 +43,8 @@ impl Evaluator {
             feed: Arc::clone(&all.feed),
             health: Arc::clone(&all.health),
             needs_addresses: needs_addresses(rules),
+            reports: Vec::new(),
+            unproven: BTreeSet::new(),
         }
     }
 
@@ -80,19 +85,44 @@ impl Evaluator {
     pub fn observe_health(&mut self) {
         let now = now();
         let links = self.health.links();
-        if links.is_empty() {
-            let is_observed = self.health.has_observed_for(Duration::ZERO);
-            return self.engine.set_observed(now, Part::Fleet, is_observed);
-        }
-        let mut is_any_observed = false;
+        let mut reports = Vec::new();
+        let mut is_observed = |observed: Observed| match observed {
+            Observed::Nothing => false,
+            Observed::Everything => true,
+            Observed::ProvenTypes(report) => {
+                reports.push(report);
+                true
+            }
+        };
+        let mut is_any_observed = links.is_empty() && is_observed(self.health.observed());
         for link in links {
-            let is_observed = link.health.has_observed_for(Duration::ZERO);
+            let is_observed = is_observed(link.health.observed());
             is_any_observed |= is_observed;
             for source in &link.sources {
                 self.engine.set_observed(now, Part::Source(source), is_observed);
             }
         }
         self.engine.set_observed(now, Part::Fleet, is_any_observed);
+        self.observe_types(now, reports);
+    }
+
+    /// Of a type that nothing proves to be whole, devices may be missing.
+    fn observe_types(&mut self, now: Now, reports: Vec<Arc<PopulationReport>>) {
+        let pairs = reports.iter().zip(&self.reports);
+        if reports.len() == self.reports.len()
+            && pairs.into_iter().all(|(one, other)| Arc::ptr_eq(one, other))
+        {
+            return;
+        }
+        let unproven = reports.iter().flat_map(|report| &report.types).filter(|of_type| !of_type.proven);
+        let unproven: BTreeSet<String> = unproven.map(|of_type| of_type.device_type.clone()).collect();
+        for device_type in self.unproven.difference(&unproven) {
+            self.engine.set_observed(now, Part::Type(device_type), true);
+        }
+        for device_type in unproven.difference(&self.unproven) {
+            self.engine.set_observed(now, Part::Type(device_type), false);
+        }
+        (self.unproven, self.reports) = (unproven, reports);
     }
 
     /// Ends the outages that an earlier process announced of sources that there are no longer.

@@ -186,7 +186,8 @@ impl<'a> Lead<'a> {
             let (rule, group, status) = (&notification.rule, &notification.group, notification.status.word());
             let (firing, resolved) = (notification.firing_total, notification.resolved_total);
             tracing::info!(%rule, %group, firing, resolved, "{status}");
-            let dropped = self.outbox.add(notification, data::of_notification(notification), &positions);
+            let data = data::of_notification(notification, &self.rules.public_url);
+            let dropped = self.outbox.add(notification, data, &positions);
             if dropped > 0 {
                 tracing::error!(dropped, "too many notifications about alerts wait: the oldest are dropped");
                 self.all.metrics.dropped.inc_by(dropped as u64);

@@ -126,6 +126,7 @@ mod tests {
             firing: Vec::new(),
             begun_total: 0,
             firing_total: 0,
+            further_devices: 0,
             resolved: Vec::new(),
             resolved_total: 0,
             webhooks: vec!["ops".into(), "mail".into()],

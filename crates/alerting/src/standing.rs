@@ -37,6 +37,7 @@ fn group(key: u64, alerts: &[&AnnouncedAlert], rules: &RuleSet, at: WallMillis) 
         since: alert.since,
         suppressed_by: None,
         acknowledged_until: alert.acknowledged_until,
+        further_devices: 0,
     };
     let notification = Notification {
         rule: first.rule.clone(),
@@ -49,11 +50,12 @@ fn group(key: u64, alerts: &[&AnnouncedAlert], rules: &RuleSet, at: WallMillis) 
         firing: alerts.iter().take(ALERTS_NAMED_MAX).map(alert).collect(),
         begun_total: 0,
         firing_total: alerts.len(),
+        further_devices: 0,
         resolved: Vec::new(),
         resolved_total: 0,
         webhooks: webhooks.clone(),
     };
-    Some(StandingGroup { key, data: data::of_notification(&notification), webhooks })
+    Some(StandingGroup { key, data: data::of_notification(&notification, &rules.public_url), webhooks })
 }
 
 /// The kind of an alert. Those about the service are their own kind.

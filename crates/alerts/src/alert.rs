@@ -27,6 +27,8 @@ pub struct Notification {
     /// How many of them are new.
     pub begun_total: usize,
     pub firing_total: usize,
+    /// Devices beyond the alerts that a rule may have; an alert about the group stands for them.
+    pub further_devices: usize,
     /// Those that were resolved since the last notification, at most [`ALERTS_NAMED_MAX`].
     pub resolved: Vec<Alert>,
     pub resolved_total: usize,
@@ -56,6 +58,8 @@ pub struct Alert {
     pub suppressed_by: Option<Suppression>,
     /// Until then its group is not announced again because nothing has changed.
     pub acknowledged_until: Option<WallMillis>,
+    /// How many devices it stands for, beyond the alerts that a rule may have.
+    pub further_devices: usize,
 }
 
 /// How far an alert is.

@@ -323,6 +323,7 @@ impl Group {
             firing,
             begun_total,
             firing_total,
+            further_devices: 0,
             resolved,
             resolved_total: ended.len(),
             webhooks: rule.webhooks.clone(),
@@ -350,6 +351,7 @@ pub(crate) fn alert(
         since: about.since,
         suppressed_by,
         acknowledged_until: None,
+        further_devices: 0,
     }
 }
 

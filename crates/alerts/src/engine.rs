@@ -1,10 +1,10 @@
 //! The engine: takes observations and the time, and gives the notifications that are due.
 
+mod place;
 mod replace;
 mod restore;
 
 use std::collections::BTreeSet;
-use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,6 +12,7 @@ use presence::contact::Patience;
 use presence::query::Filter;
 use presence::{DeviceName, EventKind, Status};
 
+use self::place::Place;
 use crate::alert::{Alert, AlertState, Notification, SuppressedAlerts};
 use crate::clock::{Now, WallMillis, millis};
 use crate::conditions::{Counters, DropChange, FleetDrop};
@@ -109,6 +110,7 @@ impl Engine {
     /// Lets notifications name all of their alerts, for a caller that counts them.
     pub fn name_all_alerts(&mut self) {
         self.dispatch.named_max = usize::MAX;
+        self.instances.firing_max = usize::MAX;
     }
 
     /// Every listed device is missing until it is seen.
@@ -343,7 +345,12 @@ impl Engine {
         }
         let mut notifications = self.outages.advance(now, rules.startup_grace, &self.all_webhooks);
         notifications.extend(self.failing_outputs.advance(now, Duration::ZERO, &self.all_webhooks));
-        notifications.extend(self.dispatch.flush(&rules.rules, now, &mute));
+        for mut notification in self.dispatch.flush(&rules.rules, now, &mute) {
+            let rule = rules.rules.iter().position(|rule| rule.name == notification.rule);
+            notification.further_devices =
+                rule.map_or(0, |rule| instances.further_devices(rule, &notification.group));
+            notifications.push(notification);
+        }
         notifications
     }
 
@@ -351,7 +358,9 @@ impl Engine {
         let RuleDeadline { rule, what, subject } = due;
         match (what, subject) {
             (DueKind::Phase, subject) => {
-                if let Some(transition) = self.instances.pass(rule, subject) {
+                let group_by = self.rules.rules[rule].group_by;
+                let passed = self.instances.pass((rule, group_by), subject, &mut self.deadlines);
+                if let Some(transition) = passed {
                     self.pass_on(transition, now);
                 }
             }
@@ -422,7 +431,11 @@ impl Engine {
                 let group = &instance.about.group;
                 let until = self.dispatch.acknowledged_until(at, group).filter(|until| *until > now.wall);
                 let alert = alert(rule, subject, &instance.about, (state, suppressed_by));
-                Alert { acknowledged_until: until, ..alert }
+                let further_devices = match subject {
+                    Subject::Device(_) => 0,
+                    Subject::Group(group) => self.instances.further_devices(at, group),
+                };
+                Alert { acknowledged_until: until, further_devices, ..alert }
             })
         };
         let of_service = self.outages.alerts().chain(self.failing_outputs.alerts());
@@ -451,39 +464,4 @@ struct Expectation {
     device: Arc<DeviceName>,
     patience: Patience,
     scope: ScopeId,
-}
-
-/// Which device an alert is about, and where it is.
-struct Place<'a> {
-    device: &'a Arc<DeviceName>,
-    source: Option<&'a str>,
-    address: Option<IpAddr>,
-    since: WallMillis,
-}
-
-impl Place<'_> {
-    fn about(&self, group_by: GroupBy) -> InstanceAbout {
-        let group = match group_by {
-            GroupBy::Rule => "".into(),
-            GroupBy::Type => self.device.device_type.clone(),
-            GroupBy::Source => self.source.unwrap_or_default().into(),
-            GroupBy::AddressBlock => self.address.map(block).unwrap_or_default().into(),
-            GroupBy::Device => format!("{}/{}", self.device.device_type, self.device.id).into(),
-        };
-        InstanceAbout { group, source: self.source.map(Arc::from), since: self.since }
-    }
-}
-
-/// The block of addresses that is likely one site.
-fn block(address: IpAddr) -> String {
-    match address.to_canonical() {
-        IpAddr::V4(address) => {
-            let [a, b, c, _] = address.octets();
-            format!("{a}.{b}.{c}.0/24")
-        }
-        IpAddr::V6(address) => {
-            let [a, b, c, d, ..] = address.segments();
-            format!("{}/64", std::net::Ipv6Addr::new(a, b, c, d, 0, 0, 0, 0))
-        }
-    }
 }

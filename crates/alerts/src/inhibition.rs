@@ -7,8 +7,8 @@ use presence::query::Filter;
 
 use crate::alert::Suppression;
 use crate::clock::{Now, millis};
-use crate::instances::{AlertInstances, InstanceAbout, Subject};
-use crate::rule::{GroupBy, Kind, RuleSet, admits_all_of};
+use crate::instances::{InstanceAbout, AlertInstances, Subject};
+use crate::rule::{GroupBy, Kind, Rule, RuleSet, admits_all_of};
 
 /// An alert, with its rule by place.
 #[derive(Clone, Copy)]
@@ -95,7 +95,11 @@ impl Inhibition {
                 GroupBy::Source => (None, Some(&*about.group)),
                 GroupBy::Rule | GroupBy::AddressBlock | GroupBy::Device => (None, None),
             };
-            return self.scheduled(rules, rule, |selector| admits_all_of(selector, device_type, source));
+            let scheduled =
+                self.scheduled(rules, rule, |selector| admits_all_of(selector, device_type, source));
+            let may_drop = is_inhibited(&settings.kind)
+                && self.may_be_dropping(rules, instances, now, (settings, about));
+            return scheduled.or(may_drop.then_some(Suppression::FleetDrop));
         };
         let admits = |selector: &Filter| selector.admits_name_and_source(device.device(), source);
         let scheduled = self.scheduled(rules, rule, admits);
@@ -129,6 +133,32 @@ impl Inhibition {
             }
         }
         None
+    }
+}
+
+impl Inhibition {
+    /// Whether devices of a group, of which it is not known which ones they are, may be part of a drop.
+    fn may_be_dropping(
+        &self,
+        rules: &RuleSet,
+        instances: &AlertInstances,
+        now: Now,
+        (rule, about): (&Rule, &InstanceAbout),
+    ) -> bool {
+        let is_drop = |kind: &Kind| matches!(kind, Kind::FleetDrop(_));
+        rules.rules.iter().enumerate().filter(|(_, other)| is_drop(&other.kind)).any(|(at, other)| {
+            let is_of = |group: &str| other.group_by != rule.group_by || *group == *about.group;
+            let fires = instances.of_rule(at).keys().any(|subject| match subject {
+                Subject::Group(group) => is_of(group) && instances.is_firing(at, subject),
+                Subject::Device(_) => false,
+            });
+            let has_ended_now = |ended: &u64| now.ticks < ended.saturating_add(millis(rule.hold));
+            fires
+                || self
+                    .ended_drops
+                    .iter()
+                    .any(|((drop, group), ended)| *drop == at && is_of(group) && has_ended_now(ended))
+        })
     }
 }
 

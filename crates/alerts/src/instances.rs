@@ -6,7 +6,9 @@ use std::sync::Arc;
 use presence::DeviceName;
 
 use crate::WallMillis;
-use crate::coverage::{Coverage, ScopeId};
+use crate::beyond::{self, Beyond, FIRING_MAX};
+use crate::coverage::{Coverage, FLEET, ScopeId};
+use crate::rule::GroupBy;
 
 /// What an alert is about.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -34,7 +36,7 @@ pub(crate) enum DueKind {
     Phase,
 }
 
-/// Deadlines by the clock that they are measured by. Its cost depends on what is due, and on the number of clocks.
+/// RuleDeadlines by the clock that they are measured by. Its cost depends on what is due, and on the number of clocks.
 #[derive(Debug, Default)]
 pub(crate) struct RuleDeadlines {
     queues: Vec<BTreeSet<(u64, RuleDeadline)>>,
@@ -140,47 +142,60 @@ pub(crate) struct Transition {
 /// The alerts of all rules.
 #[derive(Debug)]
 pub(crate) struct AlertInstances {
-    by_rule: Vec<HashMap<Subject, AlertInstance>>,
-    /// How many of each rule fire.
-    firing: Vec<usize>,
+    /// How many alerts of a rule fire at most.
+    pub firing_max: usize,
+    by_rule: Vec<RuleInstances>,
+}
+
+/// The alerts of one rule.
+#[derive(Debug, Default)]
+pub(crate) struct RuleInstances {
+    alerts: HashMap<Subject, AlertInstance>,
+    /// How many of them fire.
+    firing: usize,
+    beyond: Beyond,
 }
 
 impl AlertInstances {
     pub fn new(rules: usize) -> Self {
-        Self { by_rule: (0..rules).map(|_| HashMap::new()).collect(), firing: vec![0; rules] }
+        Self { firing_max: FIRING_MAX, by_rule: (0..rules).map(|_| RuleInstances::default()).collect() }
     }
 
     /// Takes out the alerts of a rule.
-    pub fn take_rule(&mut self, rule: usize) -> HashMap<Subject, AlertInstance> {
+    pub fn take_rule(&mut self, rule: usize) -> RuleInstances {
         std::mem::take(&mut self.by_rule[rule])
     }
 
     /// Sets the alerts of a rule.
-    pub fn set_rule(&mut self, rule: usize, instances: HashMap<Subject, AlertInstance>) {
-        self.firing[rule] = instances.values().filter(|instance| instance.phase.is_firing()).count();
+    pub fn set_rule(&mut self, rule: usize, instances: RuleInstances) {
         self.by_rule[rule] = instances;
     }
 
     /// How many of a rule fire.
     pub fn firing(&self, rule: usize) -> usize {
-        self.firing[rule]
+        self.by_rule[rule].firing
+    }
+
+    /// Devices of a group that the alert about the group stands for.
+    pub fn further_devices(&self, rule: usize, group: &str) -> usize {
+        self.by_rule[rule].beyond.total(group)
     }
 
     /// The devices that there are alerts of.
     pub fn devices(&self) -> impl Iterator<Item = &Arc<DeviceName>> {
-        self.by_rule.iter().flat_map(HashMap::keys).filter_map(|subject| match subject {
+        self.by_rule.iter().flat_map(|own| own.alerts.keys()).filter_map(|subject| match subject {
             Subject::Device(device) => Some(device),
             Subject::Group(_) => None,
         })
     }
 
     pub fn of_rule(&self, rule: usize) -> &HashMap<Subject, AlertInstance> {
-        &self.by_rule[rule]
+        &self.by_rule[rule].alerts
     }
 
     /// Whether an alert fires, recovering ones included.
     pub fn is_firing(&self, rule: usize, subject: &Subject) -> bool {
-        self.by_rule[rule].get(subject).is_some_and(|instance| instance.phase.is_firing())
+        self.of_rule(rule).get(subject).is_some_and(|instance| instance.phase.is_firing())
     }
 
     /// The condition holds. What is pending or fires goes on.
@@ -193,7 +208,11 @@ impl AlertInstances {
         deadlines: &mut RuleDeadlines,
     ) {
         let Condition { rule, subject, hold, restarts, .. } = condition;
-        if let Some(instance) = self.by_rule[rule].get_mut(&subject) {
+        let own = &mut self.by_rule[rule];
+        if matches!(&subject, Subject::Device(device) if own.beyond.contains(device)) {
+            return;
+        }
+        if let Some(instance) = own.alerts.get_mut(&subject) {
             let due = RuleDeadline { rule, what: DueKind::Phase, subject: subject.clone() };
             match instance.phase {
                 Phase::Recovering { resolved_at } => {
@@ -212,15 +231,41 @@ impl AlertInstances {
         }
         let fires_at = observed.saturating_add(hold);
         let instance = AlertInstance { about, scope, phase: Phase::Pending { fires_at } };
-        self.by_rule[rule].insert(subject.clone(), instance);
+        own.alerts.insert(subject.clone(), instance);
         deadlines.add(scope, fires_at, RuleDeadline { rule, what: DueKind::Phase, subject });
     }
 
     /// An alert that an earlier process announced.
     pub fn restore(&mut self, rule: usize, subject: Subject, scope: ScopeId, about: InstanceAbout) {
-        let before = self.by_rule[rule].insert(subject, AlertInstance { about, scope, phase: Phase::Firing });
+        let own = &mut self.by_rule[rule];
+        let before = own.alerts.insert(subject, AlertInstance { about, scope, phase: Phase::Firing });
         if before.is_none_or(|before| !before.phase.is_firing()) {
-            self.firing[rule] += 1;
+            own.firing += 1;
+        }
+    }
+
+    /// Forgets the devices of a rule that alerts about groups stand for. Unless there are such devices again by then, these
+    /// alerts are resolved.
+    pub fn forget_beyond(&mut self, rule: usize, resolved_at: u64, deadlines: &mut RuleDeadlines) {
+        let beyond = std::mem::take(&mut self.by_rule[rule].beyond);
+        for group in beyond.groups() {
+            self.doubt_group(rule, group, resolved_at, deadlines);
+        }
+    }
+
+    /// An alert about a group is resolved then, unless there are devices by then that it stands for.
+    pub fn doubt_group(
+        &mut self,
+        rule: usize,
+        group: &Arc<str>,
+        resolved_at: u64,
+        deadlines: &mut RuleDeadlines,
+    ) {
+        let subject = Subject::Group(group.clone());
+        let instance = self.by_rule[rule].alerts.get_mut(&subject);
+        if let Some(instance) = instance.filter(|instance| instance.phase == Phase::Firing) {
+            instance.phase = Phase::Recovering { resolved_at };
+            deadlines.add(instance.scope, resolved_at, RuleDeadline { rule, what: DueKind::Phase, subject });
         }
     }
 
@@ -232,13 +277,20 @@ impl AlertInstances {
         ticks: u64,
         deadlines: &mut RuleDeadlines,
     ) -> Option<Transition> {
-        let Condition { rule, subject, keep_firing, .. } = condition;
-        let instance = self.by_rule[rule].get_mut(&subject)?;
+        let Condition { rule, mut subject, keep_firing, .. } = condition;
+        let own = &mut self.by_rule[rule];
+        if let Subject::Device(device) = &subject
+            && let Some(group) = own.beyond.remove(device)
+        {
+            // It was the last one that the alert about the group stood for.
+            subject = Subject::Group(group);
+        }
+        let instance = own.alerts.get_mut(&subject)?;
         match instance.phase {
             Phase::Pending { fires_at } => {
                 let due = RuleDeadline { rule, what: DueKind::Phase, subject };
                 deadlines.remove(instance.scope, fires_at, due.clone());
-                self.by_rule[rule].remove(&due.subject);
+                own.alerts.remove(&due.subject);
                 None
             }
             Phase::Firing if keep_firing > 0 => {
@@ -257,22 +309,63 @@ impl AlertInstances {
     }
 
     /// The deadline of an alert has come.
-    pub fn pass(&mut self, rule: usize, subject: Subject) -> Option<Transition> {
-        let instance = self.by_rule[rule].get_mut(&subject)?;
+    pub fn pass(
+        &mut self,
+        (rule, group_by): (usize, GroupBy),
+        subject: Subject,
+        deadlines: &mut RuleDeadlines,
+    ) -> Option<Transition> {
+        let own = &mut self.by_rule[rule];
+        let instance = own.alerts.get_mut(&subject)?;
         match instance.phase {
-            Phase::Pending { .. } => {
-                instance.phase = Phase::Firing;
-                self.firing[rule] += 1;
-                Some(Transition { rule, is_firing: true, about: instance.about.clone(), subject })
-            }
+            Phase::Pending { .. } => match subject {
+                Subject::Device(device) if own.firing >= self.firing_max => {
+                    self.go_beyond((rule, group_by), device, deadlines)
+                }
+                subject => {
+                    instance.phase = Phase::Firing;
+                    own.firing += 1;
+                    Some(Transition { rule, is_firing: true, about: instance.about.clone(), subject })
+                }
+            },
             Phase::Recovering { .. } => self.resolve(rule, subject),
             Phase::Firing => None,
         }
     }
 
+    /// The rule has as many alerts as it may: the one about the group stands for this device, too.
+    fn go_beyond(
+        &mut self,
+        (rule, group_by): (usize, GroupBy),
+        device: Arc<DeviceName>,
+        deadlines: &mut RuleDeadlines,
+    ) -> Option<Transition> {
+        let own = &mut self.by_rule[rule];
+        let InstanceAbout { group, since, .. } = own.alerts.remove(&Subject::Device(device.clone()))?.about;
+        let group = beyond::group_of(group_by, &group);
+        if !own.beyond.add(&device, group.clone()) {
+            return None;
+        }
+        let subject = Subject::Group(group.clone());
+        if let Some(instance) = own.alerts.get_mut(&subject) {
+            if let Phase::Recovering { resolved_at } = instance.phase {
+                let due = RuleDeadline { rule, what: DueKind::Phase, subject };
+                deadlines.remove(instance.scope, resolved_at, due);
+            }
+            instance.phase = Phase::Firing;
+            return None;
+        }
+        let about = InstanceAbout { group, source: None, since };
+        let instance = AlertInstance { about: about.clone(), scope: FLEET, phase: Phase::Firing };
+        own.alerts.insert(subject.clone(), instance);
+        own.firing += 1;
+        Some(Transition { rule, subject, is_firing: true, about })
+    }
+
     fn resolve(&mut self, rule: usize, subject: Subject) -> Option<Transition> {
-        let instance = self.by_rule[rule].remove(&subject)?;
-        self.firing[rule] -= 1;
+        let own = &mut self.by_rule[rule];
+        let instance = own.alerts.remove(&subject)?;
+        own.firing -= 1;
         Some(Transition { rule, subject, is_firing: false, about: instance.about })
     }
 }

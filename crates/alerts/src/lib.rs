@@ -9,6 +9,7 @@
 //! the fleet, the source and the type of a device are observed and the grace after a start or a reconnect is over.
 
 mod alert;
+mod beyond;
 mod clock;
 mod conditions;
 mod coverage;
@@ -24,6 +25,7 @@ mod service;
 pub use alert::{
     ALERTS_NAMED_MAX, Alert, AlertState, Notification, NotificationStatus, SuppressedAlerts, Suppression,
 };
+pub use beyond::FIRING_MAX;
 pub use clock::{Now, WallMillis, WallSpan};
 pub use coverage::Part;
 pub use engine::{AlertTotals, AnnouncedAlert, Engine, TICK_GAP_MAX};

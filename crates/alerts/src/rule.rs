@@ -22,6 +22,8 @@ const STARTUP_GRACE: Duration = Duration::from_secs(300);
 pub struct RuleSet {
     /// How long after a start or a reconnect no clock runs.
     pub startup_grace: Duration,
+    /// Under which URL people reach the service, without a slash at its end; empty: that is not known.
+    pub public_url: Arc<str>,
     pub rules: Vec<Rule>,
     /// The first whose selector admits a device applies to it.
     pub contacts: Arc<[ContactPolicy]>,
@@ -153,6 +155,7 @@ impl Default for RuleSet {
     fn default() -> Self {
         Self {
             startup_grace: STARTUP_GRACE,
+            public_url: "".into(),
             rules: Vec::new(),
             contacts: [].into(),
             silences: Vec::new(),

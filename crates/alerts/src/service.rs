@@ -115,6 +115,7 @@ fn alert((rule, part): (&'static str, &Arc<str>), state: AlertState, since: Wall
         since,
         suppressed_by: None,
         acknowledged_until: None,
+        further_devices: 0,
     }
 }
 
@@ -143,6 +144,7 @@ fn notification(
         is_repeated: false,
         begun_total: firing.len(),
         firing_total: firing.len(),
+        further_devices: 0,
         resolved_total: resolved.len(),
         firing,
         resolved,

@@ -151,16 +151,21 @@ mod tests {
     #[test]
     fn the_first_policy_that_is_about_a_device_applies_and_a_filter_looks_at_it() {
         let policy = |types: &[&str], patience| ContactPolicy {
-            selector: Filter { types: types.iter().map(|name| (*name).to_owned()).collect(), ..Filter::default() },
+            selector: Filter {
+                types: types.iter().map(|name| (*name).to_owned()).collect(),
+                ..Filter::default()
+            },
             patience,
         };
-        let policies: Arc<[ContactPolicy]> = [
-            policy(&["phone"], Patience::Ephemeral),
-            policy(&["phone", "meter"], Patience::Permanent),
-        ]
-        .into();
+        let policies: Arc<[ContactPolicy]> =
+            [policy(&["phone"], Patience::Ephemeral), policy(&["phone", "meter"], Patience::Permanent)]
+                .into();
         let filter = |wanted: &[Expectation]| Filter {
-            expectation: Some(ExpectationFilter { wanted: wanted.to_vec(), policies: policies.clone(), now: at(9) }),
+            expectation: Some(ExpectationFilter {
+                wanted: wanted.to_vec(),
+                policies: policies.clone(),
+                now: at(9),
+            }),
             ..Filter::default()
         };
         let device = |device_type| Traits {

@@ -16,7 +16,9 @@ use parking_lot::{Mutex, RwLock};
 
 use self::link::LinkFreshness;
 pub use self::links::LinkHealth;
-pub use self::report::{NOTHING_REPLAYED, PopulationReport, READ_TYPES_MAX, REPORTED_TYPES_MAX, TypeReport};
+pub use self::report::{
+    NOTHING_REPLAYED, Observed, PopulationReport, READ_TYPES_MAX, REPORTED_TYPES_MAX, TypeReport,
+};
 pub use self::settings::ReadyOn;
 pub use self::state::{BrokerHealth, HealthState, PeerHealth, PopulationState, RoundProgress, StoreHealth};
 use crate::clock;
@@ -147,6 +149,20 @@ impl Health {
             && self.populated()
             && !self.link_freshness().is_any_stale()
             && self.link_since().is_some_and(|since| since.elapsed() >= time)
+    }
+
+    /// What of the fleet is known as it is now, of the only link or of one of several.
+    pub fn observed(&self) -> Observed {
+        if self.has_observed_for(Duration::ZERO) {
+            return Observed::Everything;
+        }
+        if self.link_freshness().is_any_stale() || self.link_since().is_none() {
+            return Observed::Nothing;
+        }
+        let state = self.state.read();
+        let has_ended = matches!(state.population, PopulationState::Unproven | PopulationState::Incomplete);
+        let report = state.report.as_ref().filter(|report| has_ended && report.types_proven > 0);
+        report.map_or(Observed::Nothing, |report| Observed::ProvenTypes(Arc::clone(report)))
     }
 
     /// Since when everything that the broker sends has been received; `None` while it may not be.
@@ -289,10 +305,14 @@ impl Health {
     pub fn population_incomplete(&self) {
         let mut state = self.state.write();
         let Some(report) = &state.report else { return };
+        // Of which type it was is not known.
+        let unproven = |report: &TypeReport| TypeReport { proven: false, ..report.clone() };
         let lost = PopulationReport {
             state: PopulationState::Incomplete,
             evidence: "missing",
-            ..(**report).clone()
+            types_total: report.types_total,
+            types_proven: 0,
+            types: report.types.iter().map(unproven).collect(),
         };
         state.population = lost.state;
         state.report = Some(Arc::new(lost));

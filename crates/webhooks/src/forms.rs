@@ -31,8 +31,8 @@ impl Said<'_> {
     pub fn body(&self, format: Format) -> Option<Vec<u8>> {
         let body = match format {
             Format::Standard | Format::CloudEvents => return None,
-            Format::Ntfy => return Some(self.sentence().into_bytes()),
-            Format::Slack => json!({ "text": escaped(&self.sentence()) }),
+            Format::Ntfy => return Some(self.text().into_bytes()),
+            Format::Slack => json!({ "text": escaped(&self.text()) }),
             Format::Teams => self.card(),
             Format::PagerDuty => self.incident(),
             Format::Alertmanager => self.alert(),
@@ -48,6 +48,16 @@ impl Said<'_> {
         self.data[key].as_str().unwrap_or_default()
     }
 
+    fn number(&self, key: &str) -> u64 {
+        self.data[key].as_u64().unwrap_or(0)
+    }
+
+    /// The same for a person, with where there is more about it.
+    fn text(&self) -> String {
+        let more = self.list().map(|list| format!(" {list}"));
+        self.sentence() + &more.unwrap_or_default()
+    }
+
     /// What has happened, in a line.
     fn sentence(&self) -> String {
         let (rule, group) = (self.word("rule"), self.word("group"));
@@ -60,21 +70,31 @@ impl Said<'_> {
             let _ = write!(text, ", {group}");
         }
         let list = if self.is_resolved() { "resolved" } else { "firing" };
+        let further = if self.is_resolved() { 0 } else { self.number("further_devices") };
         let names: Vec<String> =
             self.data[list].as_array().into_iter().flatten().filter_map(device).collect();
         if !names.is_empty() {
-            let total = self.data[format!("{list}_total").as_str()].as_u64().unwrap_or(0);
+            // An alert about the group, which has no name, stands for the further devices.
+            let total =
+                self.number(&format!("{list}_total")).saturating_sub(u64::from(further > 0)) + further;
             let named = names.len().min(NAMED_MAX);
             let _ = write!(text, ": {}", names[..named].join(", "));
             let more = total.saturating_sub(named as u64);
             if more > 0 {
                 let _ = write!(text, " and {more} more");
             }
+        } else if further > 0 {
+            let _ = write!(text, ": {further} devices");
         }
         if self.data["repeated"] == json!(true) {
             text.push_str(" (still)");
         }
         text
+    }
+
+    /// The URL of the list of all alerts of the group; `None`: it is not known under which one people reach devstatus.
+    fn list(&self) -> Option<&str> {
+        Some(self.word("list")).filter(|list| list.starts_with("http"))
     }
 
     fn time(&self, at_millis: i64) -> String {
@@ -83,7 +103,7 @@ impl Said<'_> {
 
     fn card(&self) -> Value {
         let colour = if self.is_resolved() { "good" } else { "attention" };
-        let line = json!({ "type": "TextBlock", "text": self.sentence(), "wrap": true, "color": colour });
+        let line = json!({ "type": "TextBlock", "text": self.text(), "wrap": true, "color": colour });
         json!({
             "type": "message",
             "attachments": [{
@@ -100,7 +120,10 @@ impl Said<'_> {
 
     fn incident(&self) -> Value {
         let key = if self.word("key").is_empty() { self.id } else { self.word("key") };
+        let link = self.list().map(|href| json!({ "href": href, "text": "all alerts" }));
+        let links: Vec<Value> = link.into_iter().collect();
         json!({
+            "links": links,
             "routing_key": self.routing_key,
             "event_action": if self.is_resolved() { "resolve" } else { "trigger" },
             "dedup_key": key,
@@ -127,6 +150,7 @@ impl Said<'_> {
                 "source": self.source,
             },
             "annotations": { "summary": self.sentence() },
+            "generatorURL": self.list().unwrap_or_default(),
             "startsAt": self.time(self.at_millis),
             "endsAt": self.time(self.at_millis.saturating_add(lasts)),
         }])
@@ -179,6 +203,31 @@ mod tests {
         assert_eq!(body(Format::Ntfy, "webhook.test", &json!({})), "devstatus: webhook.test");
         let card: Value = serde_json::from_str(&body(Format::Teams, "alert.firing", &data(false))).unwrap();
         assert_eq!(card["attachments"][0]["content"]["body"][0]["type"], json!("TextBlock"));
+    }
+
+    #[test]
+    fn a_message_names_the_list_and_counts_devices_that_have_no_alert_of_their_own() {
+        let mut data = data(false);
+        data["further_devices"] = json!(7);
+        data["list"] = json!("https://devstatus.example/api/v1/alerts?rule=offline&group=pump");
+        let text = body(Format::Ntfy, "alert.firing", &data);
+        assert!(
+            text.ends_with(
+                "pump/<9> and 36 more https://devstatus.example/api/v1/alerts?rule=offline&group=pump"
+            ),
+            "{text}"
+        );
+        data["firing"] = json!([{ "device": null, "since": "T" }]);
+        assert!(
+            body(Format::Ntfy, "alert.firing", &data)
+                .starts_with("[firing] offline, pump: 7 devices https://")
+        );
+        let alert: Value = serde_json::from_str(&body(Format::Alertmanager, "alert.firing", &data)).unwrap();
+        assert_eq!(alert[0]["generatorURL"], data["list"]);
+        let incident: Value = serde_json::from_str(&body(Format::PagerDuty, "alert.firing", &data)).unwrap();
+        assert_eq!(incident["links"][0]["href"], data["list"]);
+        data["list"] = json!("/api/v1/alerts?rule=offline&group=pump");
+        assert_eq!(body(Format::Ntfy, "alert.firing", &data), "[firing] offline, pump: 7 devices");
     }
 
     #[test]

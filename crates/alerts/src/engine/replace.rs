@@ -4,8 +4,9 @@ use std::sync::Arc;
 
 use presence::DeviceName;
 
-use super::{Engine, Memory, all_webhooks};
+use super::{Engine, Memory, all_webhooks, restore};
 use crate::clock::Now;
+use crate::coverage::FLEET;
 use crate::instances::AlertInstances;
 use crate::rule::{Rule, RuleSet};
 
@@ -64,10 +65,13 @@ impl Engine {
 
     /// Every device is going to be observed as at a start, since nothing more is known of what happened before.
     pub fn begin_anew(&mut self) {
-        for memory in &mut self.memories {
+        let now = self.coverage.observed(FLEET, self.last_ticks);
+        for (at, memory) in self.memories.iter_mut().enumerate() {
             if let Memory::FleetDrop(drops) = memory {
                 drops.forget_connected();
             }
+            let resolved_at = now + restore::fires_again_within(&self.rules.rules[at]);
+            self.instances.forget_beyond(at, resolved_at, &mut self.deadlines);
         }
     }
 

@@ -5,9 +5,10 @@ use std::sync::Arc;
 use presence::DeviceName;
 
 use super::{Engine, Memory};
-use crate::clock::{Now, WallMillis};
+use crate::clock::{Now, WallMillis, millis};
 use crate::dispatch::AnnouncedInstance;
-use crate::instances::{DueKind, InstanceAbout, RuleDeadline, Subject};
+use crate::instances::{RuleDeadline, DueKind, InstanceAbout, Subject};
+use crate::rule::Rule;
 use crate::service::{AnnouncedOutage, OUTPUT_RULE, Outages, UNOBSERVED_RULE};
 
 /// An alert that was announced and whose end was not.
@@ -100,6 +101,11 @@ impl Engine {
         let subject = device.map_or_else(|| Subject::Group(group.clone()), Subject::Device);
         let about = InstanceAbout { group, source, since };
         self.instances.restore(at, subject.clone(), scope, about.clone());
+        if let (Subject::Group(group), Memory::Nothing | Memory::Counters(_)) = (&subject, &self.memories[at])
+        {
+            let resolved_at = observed + fires_again_within(settings);
+            self.instances.doubt_group(at, group, resolved_at, &mut self.deadlines);
+        }
         let announced = (key, acknowledged_until);
         self.dispatch.restore(&rules.rules, (at, subject.clone()), about, announced, now.ticks);
         // Of a device that the rule selects no longer, nothing is observed that could end it.
@@ -107,6 +113,13 @@ impl Engine {
             self.end(at, subject, now);
         }
     }
+}
+
+/// Within that observed time, devices whose condition still holds have fired again.
+pub(super) fn fires_again_within(rule: &Rule) -> u64 {
+    // They are read one after the other.
+    const READING_MILLIS: u64 = 60_000;
+    millis(rule.hold).saturating_add(READING_MILLIS)
 }
 
 fn of_outage(rule: &'static str, AnnouncedOutage { part, since, key }: AnnouncedOutage) -> AnnouncedAlert {

@@ -2,6 +2,7 @@
 //! history, and a month in which the truth is known.
 
 mod fixture;
+mod limit;
 mod model;
 mod month;
 mod noise;

@@ -1,4 +1,5 @@
-//! The `[[rule]]`, `[[contact]]`, `[[silence]]` and `[[window]]` tables of `devstatus.toml`, and `startup_grace`.
+//! The `[[rule]]`, `[[contact]]`, `[[silence]]` and `[[window]]` tables of `devstatus.toml`, `startup_grace` and
+//! `public_url`.
 
 mod schedules;
 
@@ -7,11 +8,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use toml::de::{DeTable, DeValue};
+use url::Url;
 
 use super::file::SettingsFile;
 use super::refusal::ConfigError;
 use super::table_keys::{Keys, items, texts, time};
-use super::toml::{CONTACTS, RULES, SILENCES, STARTUP_GRACE, WEBHOOKS, WINDOWS, tables};
+use super::toml::{CONTACTS, PUBLIC_URL, RULES, SILENCES, STARTUP_GRACE, WEBHOOKS, WINDOWS, tables};
 use alerts::{
     ContactPolicy, CountThreshold, DropThreshold, GroupBy, Kind, OUTPUT_RULE, Patience, Rule, RuleSet,
     SELECTED_DEVICES_MAX, UNOBSERVED_RULE,
@@ -47,6 +49,9 @@ pub(super) fn of_settings_file(file: &SettingsFile) -> Result<RuleSet, ConfigErr
     let top = Keys::new(&file.path, text, "", (0, document));
     if let Some(grace) = top.optional(STARTUP_GRACE, "a time from 0 to 730d, like \"5m\"", time)? {
         set.startup_grace = grace;
+    }
+    if let Some(url) = top.optional(PUBLIC_URL, "an http:// or https:// URL without a query", public_url)? {
+        set.public_url = url.into();
     }
     let tables = Tables { file, text, document };
     let webhooks = tables.names(WEBHOOKS);
@@ -219,6 +224,15 @@ fn devices(keys: &Keys<'_>) -> Result<BTreeSet<Arc<DeviceName>>, ConfigError> {
         }
         names.into_iter().map(device).collect()
     })
+}
+
+/// A URL to which a path can be added.
+fn public_url(value: &DeValue<'_>) -> Option<String> {
+    let text = value.as_str()?;
+    let url = Url::parse(text).ok()?;
+    let is_plain =
+        matches!(url.scheme(), "http" | "https") && url.query().is_none() && url.fragment().is_none();
+    is_plain.then(|| text.trim_end_matches('/').to_owned())
 }
 
 fn contact(keys: &Keys<'_>) -> Result<ContactPolicy, ConfigError> {

@@ -15,6 +15,7 @@ pub(super) fn read(text: &str) -> Result<Vec<FileEntry>, SyntaxError> {
         (tables.contains(&key) && is_tables(value))
             || (key == REPUBLISH && matches!(value, DeValue::Table(_)))
             || key == STARTUP_GRACE
+            || key == PUBLIC_URL
     })?;
     entries.sort_by_key(|entry| entry.line);
     Ok(entries)
@@ -108,8 +109,9 @@ pub(super) const RULES: &str = "rule";
 pub(super) const CONTACTS: &str = "contact";
 pub(super) const SILENCES: &str = "silence";
 pub(super) const WINDOWS: &str = "window";
-/// A value of all rules, which no flag has.
+/// Values of all rules, which no flag has.
 pub(super) const STARTUP_GRACE: &str = "startup_grace";
+pub(super) const PUBLIC_URL: &str = "public_url";
 
 fn is_tables(value: &DeValue<'_>) -> bool {
     let DeValue::Array(items) = value else { return false };

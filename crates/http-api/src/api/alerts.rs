@@ -59,6 +59,9 @@ pub struct AlertView {
     suppressed_by: Option<&'static str>,
     /// Until then its group is not announced again because nothing has changed.
     acknowledged_until: Option<String>,
+    /// A rule has 10,000 alerts at most; beyond them one about the group stands for so many devices. 0 of the others, and where
+    /// another instance evaluates.
+    further_devices: usize,
 }
 
 #[derive(Serialize, ToSchema)]
@@ -79,6 +82,7 @@ impl From<Alert> for AlertView {
             since: time_text(alert.since),
             suppressed_by: alert.suppressed_by.map(|reason| reason.word()),
             acknowledged_until: alert.acknowledged_until.map(time_text),
+            further_devices: alert.further_devices,
         }
     }
 }

@@ -82,7 +82,7 @@ fn badness(population: PopulationState) -> u8 {
 mod tests {
     use std::time::Duration;
 
-    use super::super::{PopulationReport, ReadyOn};
+    use super::super::{Observed, PopulationReport, ReadyOn, TypeReport};
     use super::*;
     use crate::freshness::RoundNumber;
 
@@ -121,5 +121,19 @@ mod tests {
         assert!(!whole.has_observed_for(Duration::from_secs(3_600)), "the links are younger");
         b.population_incomplete();
         assert!(!whole.has_observed_for(Duration::ZERO), "something of b was missed");
+        assert_eq!((a.observed(), b.observed()), (Observed::Everything, Observed::Nothing));
+        let types = ["pump", "valve"].map(|name| TypeReport {
+            device_type: name.into(),
+            known: 1,
+            replayed: 1,
+            evidence: "missing",
+            proven: name == "pump",
+        });
+        let (state, types) = (PopulationState::Incomplete, types.to_vec());
+        let report = PopulationReport { state, evidence: "missing", types_total: 2, types_proven: 1, types };
+        b.population_done(report.clone());
+        assert_eq!(b.observed(), Observed::ProvenTypes(Arc::new(report)), "the pumps are known");
+        b.population_incomplete();
+        assert_eq!(b.observed(), Observed::Nothing, "what was lost may have been about any type");
     }
 }

@@ -1,5 +1,7 @@
 //! What a round of the population has found, in numbers and by device type.
 
+use std::sync::Arc;
+
 use super::PopulationState;
 
 /// A report lists no more types: a publisher can make as many as devices.
@@ -35,6 +37,16 @@ pub struct TypeReport {
     pub evidence: &'static str,
     /// Whether the evidence is proof that no device of the type is missing.
     pub proven: bool,
+}
+
+/// What of the fleet is known as it is now.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Observed {
+    /// The link is lost, or statuses are still being read.
+    Nothing,
+    Everything,
+    /// Devices may be missing, but none of the types that the report proves.
+    ProvenTypes(Arc<PopulationReport>),
 }
 
 impl PopulationReport {

@@ -13,7 +13,7 @@ impl BuildContext {
     /// The rules as they were understood.
     pub(super) fn rules_description(&self) -> Result<String, ConfigError> {
         self.refuse_no_rules()?;
-        let RuleSet { startup_grace, rules, contacts, silences, windows } = &self.rules;
+        let RuleSet { startup_grace, rules, contacts, silences, windows, .. } = &self.rules;
         let mut text = format!(
             "the rules are good: {}, {}, {}, {}, startup_grace {}\n",
             counted(rules.len(), "rule"),

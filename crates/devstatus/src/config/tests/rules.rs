@@ -176,6 +176,10 @@ fn a_mistake_in_what_belongs_to_rules_is_refused_too() {
             "line 6, silence.from: expected a time with its offset",
         ),
         (
+            "public_url = \"devstatus.example\"\n".to_owned() + &of(""),
+            "line 1, public_url: expected an http:// or https:// URL without a query",
+        ),
+        (
             "startup_grace = 5\n".to_owned() + &of(""),
             "line 1, startup_grace: expected a time from 0 to 730d, like \"5m\"",
         ),

@@ -2,12 +2,15 @@
 
 use std::time::Duration;
 
+use serde_json::json;
 use testkit::mosquitto::Mosquitto;
+use testkit::platform_broker::{Limits, PlatformBroker};
 use testkit::poll;
+use testkit::service::Launch;
 use testkit::status::Device;
 
 use super::{OFFLINE, PUMP, launch, settings, summaries, wait_until_evaluated};
-use crate::webhooks::receiver::{Receiver, Reply, verify};
+use crate::webhooks::receiver::{Receiver, Reply, SECRET, verify};
 
 /// The minute after which an outage is announced, and what a busy machine takes besides.
 const OUTAGE_PATIENCE: Duration = Duration::from_secs(120);
@@ -39,4 +42,38 @@ fn a_broker_that_goes_away_is_one_notification_about_the_service() {
         ["alert.resolved unobserved  0/1", "alert.firing offline pump/p-1 1/0"]
     );
     assert_eq!(deliveries[0].json()["data"]["key"], deliveries[1].json()["data"]["key"]);
+}
+
+#[test]
+fn rules_run_for_types_that_are_known_to_be_complete_and_wait_for_the_others() {
+    let broker = PlatformBroker::start(Limits { buffer_messages: 100, ..Limits::default() });
+    let ids: Vec<_> = (0..250).map(|number| format!("{number}")).collect();
+    let device = |kind: &'static str, id| Device { kind, id };
+    let pumps = ids.iter().map(|id| device("pump", id));
+    for boiler_or_pump in ids[..5].iter().map(|id| device("boiler", id)).chain(pumps) {
+        broker.publish(&boiler_or_pump.topic(), boiler_or_pump.connect(1), true);
+    }
+    let receiver = Receiver::start(|_, _| Reply::Status(200));
+    let flags = ["--quiet-interval-ms", "300", "--replay-limits", "100,5000", "--broker-counters", "false"];
+    let service = Launch::to(&broker.url())
+        .file("hook.secret", &format!("{SECRET}\n"))
+        .file("devstatus.toml", &settings(&receiver.url(), OFFLINE))
+        .arguments(&["-c", "devstatus.toml", "--ready-on", "complete"])
+        .arguments(&flags)
+        .start();
+    service.wait_until("boilers are proven and pumps are not", || {
+        let population = service.get("/api/v1/population").json();
+        let types = population["types"].as_array().cloned().unwrap_or_default();
+        let proven =
+            |kind: &str| types.iter().find(|of_type| of_type["type"] == json!(kind))?["proven"].as_bool();
+        (proven("boiler"), proven("pump")) == (Some(true), Some(false))
+            && population["state"] == json!("unproven")
+    });
+    wait_until_evaluated(&service);
+    for gone in [device("boiler", "1"), device("pump", "1")] {
+        broker.publish(&gone.topic(), gone.disconnect(1, 2), true);
+    }
+    assert_eq!(summaries(&receiver.wait_for(1)), ["alert.firing offline boiler/1 1/0"]);
+    let pump = service.get("/api/v1/alerts?type=pump").json()["alerts"][0].clone();
+    assert_eq!((&pump["state"], &pump["suppressed_by"]), (&json!("pending"), &json!("population")));
 }

@@ -70,7 +70,8 @@ fn an_alert_is_shown_with_its_state_and_an_acknowledgement_outlives_a_restart() 
     assert_eq!((&shown["evaluation"], &shown["total"]), (&json!("here"), &json!(2)));
     let expected = json!({
         "rule": "offline", "kind": "offline_for", "device": {"type": "pump", "id": "p-1"}, "group": "pump/p-1",
-        "state": "firing", "since": "2026-11-23T17:00:02.186Z", "suppressed_by": null, "acknowledged_until": null
+        "state": "firing", "since": "2026-11-23T17:00:02.186Z", "suppressed_by": null, "acknowledged_until": null,
+        "further_devices": 0
     });
     assert_eq!(shown["alerts"][0], expected);
     assert_eq!(shown["alerts"][1]["state"], json!("pending"));

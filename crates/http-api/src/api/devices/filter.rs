@@ -37,7 +37,11 @@ impl IntoParams for FilterParameters {
             repeatable("close_code", "Disconnected with this close code", Vec::<u16>::schema()),
             repeatable("cause", "Disconnected for a cause of this class", texts()),
             repeatable("address", of_address, texts()),
-            repeatable("expectation", "As its contact policy expects (`met`), `overdue`, or nothing is expected (`none`)", texts()),
+            repeatable(
+                "expectation",
+                "As its contact policy expects (`met`), `overdue`, or nothing is expected (`none`)",
+                texts(),
+            ),
         ]
     }
 }

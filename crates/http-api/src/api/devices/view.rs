@@ -190,7 +190,8 @@ impl<'a> Viewer<'a> {
     }
 
     fn expectation(&self, snapshot: &Snapshot) -> Option<&'static str> {
-        let patience = contact::patience(self.contacts.as_deref()?, snapshot.device(), Some(snapshot.source()));
+        let patience =
+            contact::patience(self.contacts.as_deref()?, snapshot.device(), Some(snapshot.source()));
         let now = Moment::from_nanos(i128::from(self.now_nanos));
         Some(patience.expectation(snapshot.status, snapshot.event.time, now).word())
     }
