@@ -99,6 +99,7 @@ BENCH := target/release/bench
 bench: ## every measurement at full size; see tools/bench/README.md
 	cargo build --locked --quiet --release --package devstatus --package bench
 	$(BENCH) events --rounds 3
+	$(BENCH) alerts --devices 1000000 --rounds 3
 	$(BENCH) decode
 	$(BENCH) ingest
 	$(BENCH) lookup
