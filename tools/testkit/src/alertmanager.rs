@@ -15,7 +15,7 @@ const CONFIGURATION: &str = "route:\n  receiver: none\n  group_by: [alertname]\n
 pub struct Alertmanager {
     port: Port,
     child: Child,
-    _directory: TempDir,
+    directory: TempDir,
 }
 
 impl Alertmanager {
@@ -23,18 +23,21 @@ impl Alertmanager {
         let (directory, port) = (tempfile::tempdir().expect("a directory can be made"), Port::take());
         let file = directory.path().join("alertmanager.yml");
         std::fs::write(&file, CONFIGURATION).expect("a file can be written");
-        let child = Command::new("prometheus-alertmanager")
-            .arg(format!("--config.file={}", file.display()))
-            .arg(format!("--storage.path={}", directory.path().display()))
-            .arg(format!("--web.listen-address=127.0.0.1:{}", port.number))
-            .arg("--cluster.listen-address=")
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()
-            .expect("prometheus-alertmanager is installed: ./test --install");
-        let server = Self { port, child, _directory: directory };
-        assert!(poll(PATIENCE, || server.query()).is_some(), "prometheus-alertmanager is not ready");
+        let child = spawn(&directory, &port);
+        let server = Self { port, child, directory };
+        server.wait_until_ready();
         server
+    }
+
+    /// Kills it and starts it again on the same port, without the alerts that it had.
+    pub fn restart(&mut self) {
+        self.end();
+        self.child = spawn(&self.directory, &self.port);
+        self.wait_until_ready();
+    }
+
+    fn wait_until_ready(&self) {
+        assert!(poll(PATIENCE, || self.query()).is_some(), "prometheus-alertmanager is not ready");
     }
 
     pub fn url(&self) -> String {
@@ -54,12 +57,30 @@ impl Alertmanager {
     }
 }
 
-impl Drop for Alertmanager {
-    fn drop(&mut self) {
+fn spawn(directory: &TempDir, port: &Port) -> Child {
+    Command::new("prometheus-alertmanager")
+        .arg(format!("--config.file={}", directory.path().join("alertmanager.yml").display()))
+        .arg(format!("--storage.path={}", directory.path().display()))
+        .arg(format!("--web.listen-address=127.0.0.1:{}", port.number))
+        .arg("--cluster.listen-address=")
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .expect("prometheus-alertmanager is installed: ./test --install")
+}
+
+impl Alertmanager {
+    fn end(&mut self) {
         if let Some(pid) = Pid::from_raw(self.child.id().cast_signed()) {
             // It may have ended by itself.
             let _ = kill_process(pid, Signal::KILL);
         }
         let _ = self.child.wait();
+    }
+}
+
+impl Drop for Alertmanager {
+    fn drop(&mut self) {
+        self.end();
     }
 }

@@ -1,11 +1,13 @@
 //! Alert rules while the service runs: what is announced, once, with one id, whatever happens to broker, service and store.
 
 mod contacts;
+mod failures;
 mod outages;
 mod outputs;
 mod shared;
 mod steered;
 
+use std::collections::BTreeSet;
 use std::path::Path;
 
 use serde_json::{Value, json};
@@ -13,6 +15,7 @@ use testkit::events::EventStream;
 use testkit::mosquitto::Mosquitto;
 use testkit::service::{Launch, Service, Signal};
 use testkit::status::Device;
+use testkit::{PATIENCE, poll};
 
 use crate::webhooks::receiver::{Delivery, Receiver, Reply, SECRET, verify};
 
@@ -60,6 +63,23 @@ fn summary(delivery: &Delivery) -> String {
 
 fn summaries(deliveries: &[Delivery]) -> Vec<String> {
     deliveries.iter().map(summary).collect()
+}
+
+/// What was said about alerts, once there is so much of it. A message that comes again with its id, because an instance was killed
+/// before it could keep that it was accepted, counts once. Where the history has not everything, endpoints also hear of gaps.
+fn announced(receiver: &Receiver, number: usize) -> Vec<String> {
+    let said = || {
+        let (mut ids, mut said) = (BTreeSet::new(), Vec::new());
+        for delivery in receiver.deliveries() {
+            let summary = summary(&delivery);
+            if summary.starts_with("alert.") && ids.insert(delivery.id) {
+                said.push(summary);
+            }
+        }
+        said
+    };
+    let all = poll(PATIENCE, || Some(said()).filter(|said| said.len() >= number));
+    all.unwrap_or_else(|| panic!("{number} of {:?}", said()))
 }
 
 /// What a stream tells next about alerts, shortly.

@@ -9,7 +9,7 @@ use testkit::poll;
 use testkit::service::Launch;
 use testkit::status::Device;
 
-use super::{OFFLINE, PUMP, launch, settings, summaries, wait_until_evaluated};
+use super::{OFFLINE, PUMP, announced, launch, settings, summaries, wait_until_evaluated};
 use crate::webhooks::receiver::{Receiver, Reply, SECRET, verify};
 
 /// The minute after which an outage is announced, and what a busy machine takes besides.
@@ -73,7 +73,30 @@ fn rules_run_for_types_that_are_known_to_be_complete_and_wait_for_the_others() {
     for gone in [device("boiler", "1"), device("pump", "1")] {
         broker.publish(&gone.topic(), gone.disconnect(1, 2), true);
     }
-    assert_eq!(summaries(&receiver.wait_for(1)), ["alert.firing offline boiler/1 1/0"]);
+    assert_eq!(announced(&receiver, 1), ["alert.firing offline boiler/1 1/0"]);
     let pump = service.get("/api/v1/alerts?type=pump").json()["alerts"][0].clone();
     assert_eq!((&pump["state"], &pump["suppressed_by"]), (&json!("pending"), &json!("population")));
+}
+
+#[test]
+fn an_endpoint_that_takes_nothing_is_reported_through_the_others() {
+    let (broker, directory) = (Mosquitto::start(), tempfile::tempdir().unwrap());
+    broker.retain(&[(PUMP, PUMP.connect(1))]);
+    let receiver = Receiver::start(|_, _| Reply::Status(200));
+    let failing = Receiver::start(|_, _| Reply::Status(500));
+    let chat = format!(
+        "[[webhook]]\nname = \"chat\"\nurl = \"{}\"\nallow_private = true\nformat = \"ntfy\"\n",
+        failing.url()
+    );
+    let rules = chat + &OFFLINE.replace("[\"ops\"]", "[\"ops\", \"chat\"]");
+    let service = launch(directory.path(), &broker, &settings(&receiver.url(), &rules)).start_ready();
+    wait_until_evaluated(&service);
+    broker.retain(&[(PUMP, PUMP.disconnect(1, 2))]);
+    let said = poll(OUTAGE_PATIENCE, || Some(receiver.deliveries()).filter(|all| all.len() >= 2));
+    let said = summaries(&said.expect("the failure is reported"));
+    assert_eq!(said, ["alert.firing offline pump/p-1 1/0", "alert.firing output_failing chat 1/0"]);
+    failing.set_script(|_, _| Reply::Status(200));
+    let said = poll(OUTAGE_PATIENCE, || Some(receiver.deliveries()).filter(|all| all.len() >= 3));
+    let said = summaries(&said.expect("its end is reported"));
+    assert_eq!(said[2..], ["alert.resolved output_failing chat 0/1"]);
 }

@@ -1,8 +1,10 @@
 //! Alerts in the forms of other services; Debian's Alertmanager takes them and groups them.
 
+use parking_lot::Mutex;
 use serde_json::{Value, json};
 use testkit::alertmanager::Alertmanager;
 use testkit::mosquitto::Mosquitto;
+use testkit::{PATIENCE, poll};
 
 use super::{OFFLINE, OTHER_PUMP, PUMP, VALVE, launch, settings, wait_until_evaluated};
 use crate::webhooks::receiver::{Receiver, Reply};
@@ -10,16 +12,17 @@ use crate::webhooks::receiver::{Receiver, Reply};
 #[test]
 fn alertmanager_shows_what_fires_until_it_is_over() {
     let (broker, directory, manager) =
-        (Mosquitto::start(), tempfile::tempdir().unwrap(), Alertmanager::start());
+        (Mosquitto::start(), tempfile::tempdir().unwrap(), Mutex::new(Alertmanager::start()));
     broker.retain(&[PUMP, OTHER_PUMP, VALVE].map(|device| (device, device.connect(1))));
     let by_type = OFFLINE.replace("\"device\"", "\"type\"");
     let rules = format!("format = \"alertmanager\"\n{by_type}");
-    let settings = settings(&manager.url(), &rules).replace("secret_file = \"hook.secret\"\n", "");
+    let settings = settings(&manager.lock().url(), &rules).replace("secret_file = \"hook.secret\"\n", "");
     let service = launch(directory.path(), &broker, &settings).start_ready();
     wait_until_evaluated(&service);
     broker.retain(&[PUMP, OTHER_PUMP, VALVE].map(|device| (device, device.disconnect(1, 2))));
     let labels = || {
         let mut labels: Vec<_> = manager
+            .lock()
             .firing()
             .iter()
             .map(|alert| (alert["labels"]["alertname"].clone(), alert["labels"]["group"].clone()))
@@ -32,10 +35,14 @@ fn alertmanager_shows_what_fires_until_it_is_over() {
     };
     service.wait_until("both groups fire", || labels() == ["offline pump", "offline valve"]);
     let summaries: Vec<Value> =
-        manager.firing().iter().map(|alert| alert["annotations"]["summary"].clone()).collect();
+        manager.lock().firing().iter().map(|alert| alert["annotations"]["summary"].clone()).collect();
     assert!(summaries.contains(&json!("[firing] offline, valve: valve/v-3")), "{summaries:?}");
     broker.retain(&[(VALVE, VALVE.connect(3))]);
     service.wait_until("one is over", || labels() == ["offline pump"]);
+    // What fires is said again each minute, so one that has lost everything knows it again.
+    manager.lock().restart();
+    let told = poll(PATIENCE * 2, || (labels() == ["offline pump"]).then_some(()));
+    assert!(told.is_some(), "Alertmanager is told again: {}", service.log());
 }
 
 #[test]
