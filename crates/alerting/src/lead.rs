@@ -278,32 +278,32 @@ impl<'a> Lead<'a> {
             Order::Silences(answer) => drop(answer.send(SilenceList::of(&self.silences, &self.rules))),
             Order::Silence(silence, answer) => {
                 let has_room = self.silences.len() < SILENCES_MAX;
-                if has_room {
-                    self.silences.push(silence);
-                    self.keep_silences().await;
+                let silences = self.silences.iter().cloned().chain([silence]).collect();
+                if !has_room || self.keep_silences(silences).await {
+                    let _ = answer.send(has_room);
                 }
-                let _ = answer.send(has_room);
             }
             Order::EndSilence(id, answer) => {
-                let before = self.silences.len();
-                self.silences.retain(|silence| silence.id != id);
-                let was_there = self.silences.len() < before;
-                if was_there {
-                    self.keep_silences().await;
+                let others = self.silences.iter().filter(|silence| silence.id != id);
+                let others: Vec<_> = others.cloned().collect();
+                let was_there = others.len() < self.silences.len();
+                if !was_there || self.keep_silences(others).await {
+                    let _ = answer.send(was_there);
                 }
-                let _ = answer.send(was_there);
             }
         }
     }
 
-    /// Applies the silences once the store has them.
-    async fn keep_silences(&mut self) {
-        let text = serde_json::to_string(&self.silences).expect("texts and numbers are JSON");
-        while let Err(error) = self.all.holder.set(SILENCES, Some(text.clone())).await {
-            tracing::warn!(%error, "a silence waits for the store");
-            sleep(STORE_RETRY).await;
+    /// Applies silences once the store has them. If it is away, the order is refused, so that the evaluation does not wait for it.
+    async fn keep_silences(&mut self, silences: Vec<KeptSilence>) -> bool {
+        let text = serde_json::to_string(&silences).expect("texts and numbers are JSON");
+        if let Err(error) = self.all.holder.set(SILENCES, Some(text)).await {
+            tracing::warn!(%error, "a silence is refused, because the store is away");
+            return false;
         }
+        self.silences = silences;
         self.apply_rules().await;
+        true
     }
 }
 

@@ -123,6 +123,21 @@ mod tests {
     }
 
     #[test]
+    fn a_zone_that_changes_by_half_an_hour_is_followed() {
+        // On Lord Howe Island 02:00 becomes 02:30 on 4 October 2026, and 01:30 again on 5 April.
+        let zone = TimeZone::get("Australia/Lord_Howe").unwrap();
+        let (days, start) = (vec![Weekday::Sunday], civil::time(2, 15, 0, 0));
+        let at = Schedule::Weekly { days, start, duration: Duration::from_secs(3_600), zone };
+        for (from, begins) in [
+            ("2026-10-03T00:00:00Z", "2026-10-03T15:45:00Z"),
+            ("2026-04-04T00:00:00Z", "2026-04-04T15:45:00Z"),
+        ] {
+            let (first, _, minutes) = open_minutes(&at, from, 36);
+            assert_eq!((&*first, minutes), (begins, 60));
+        }
+    }
+
+    #[test]
     fn a_window_over_midnight_belongs_to_the_day_on_which_it_begins() {
         let late = nightly(&[Weekday::Saturday], civil::time(23, 0, 0, 0), 3);
         assert_eq!(
