@@ -13,7 +13,9 @@ use url::Url;
 use super::file::SettingsFile;
 use super::refusal::ConfigError;
 use super::table_keys::{Keys, items, texts, time};
-use super::toml::{CONTACTS, PUBLIC_URL, RULES, SILENCES, STARTUP_GRACE, WEBHOOKS, WINDOWS, tables};
+use super::toml::{
+    ALERT_TABLES, CONTACTS, PUBLIC_URL, RULES, SILENCES, STARTUP_GRACE, WEBHOOKS, WINDOWS, is_tables, tables,
+};
 use alerts::{
     ContactPolicy, CountThreshold, DropThreshold, GroupBy, Kind, OUTPUT_RULE, Patience, Rule, RuleSet,
     SELECTED_DEVICES_MAX, UNOBSERVED_RULE,
@@ -52,6 +54,10 @@ pub(super) fn of_settings_file(file: &SettingsFile) -> Result<RuleSet, ConfigErr
     }
     if let Some(url) = top.optional(PUBLIC_URL, "an http:// or https:// URL without a query", public_url)? {
         set.public_url = url.into();
+    }
+    for key in ALERT_TABLES {
+        let expected = format!("tables, each with the heading [[{key}]]");
+        top.optional(key, &expected, |value| is_tables(value).then_some(()))?;
     }
     let tables = Tables { file, text, document };
     let webhooks = tables.names(WEBHOOKS);

@@ -11,8 +11,9 @@ use system::secret::Secret;
 pub(super) fn read(text: &str) -> Result<Vec<FileEntry>, SyntaxError> {
     let mut entries = entries(text, &parse(text)?, |key, value| {
         // These have readers of their own.
-        let tables = [PROFILES, SOURCES, WEBHOOKS, RULES, CONTACTS, SILENCES, WINDOWS];
-        (tables.contains(&key) && is_tables(value))
+        let is_list_or_table = matches!(value, DeValue::Array(_) | DeValue::Table(_));
+        ([PROFILES, SOURCES, WEBHOOKS].contains(&key) && is_tables(value))
+            || (ALERT_TABLES.contains(&key) && is_list_or_table)
             || (key == REPUBLISH && matches!(value, DeValue::Table(_)))
             || key == STARTUP_GRACE
             || key == PUBLIC_URL
@@ -109,11 +110,12 @@ pub(super) const RULES: &str = "rule";
 pub(super) const CONTACTS: &str = "contact";
 pub(super) const SILENCES: &str = "silence";
 pub(super) const WINDOWS: &str = "window";
+pub(super) const ALERT_TABLES: [&str; 4] = [RULES, CONTACTS, SILENCES, WINDOWS];
 /// Values of all rules, which no flag has.
 pub(super) const STARTUP_GRACE: &str = "startup_grace";
 pub(super) const PUBLIC_URL: &str = "public_url";
 
-fn is_tables(value: &DeValue<'_>) -> bool {
+pub(super) fn is_tables(value: &DeValue<'_>) -> bool {
     let DeValue::Array(items) = value else { return false };
     !items.is_empty() && items.iter().all(|item| matches!(item.get_ref(), DeValue::Table(_)))
 }

@@ -175,6 +175,11 @@ fn a_mistake_in_what_belongs_to_rules_is_refused_too() {
             of("[[silence]]\nfrom = 2026-12-01T08:00:00\nuntil = 2026-12-01T09:00:00Z"),
             "line 6, silence.from: expected a time with its offset",
         ),
+        ("rule = 3\n".to_owned(), "line 1, rule: expected tables, each with the heading [[rule]]"),
+        (
+            "[window]\nname = \"a\"\n".to_owned() + &of(""),
+            "line 1, window: expected tables, each with the heading [[window]]",
+        ),
         (
             "public_url = \"devstatus.example\"\n".to_owned() + &of(""),
             "line 1, public_url: expected an http:// or https:// URL without a query",
