@@ -4,7 +4,7 @@ import { ApiError, get, lookup } from "./api.js";
 import { fill, h, patch } from "./dom.js";
 import { clock, count, shortCause } from "./format.js";
 import { filterOf, matches, streamQuery } from "./filter.js";
-import { filters } from "./filters.js";
+import { filters, following } from "./filters.js";
 import { badge, curl, deviceName, failure, when } from "./parts.js";
 import { address, go } from "./router.js";
 import { subscribe } from "./stream.js";
@@ -44,10 +44,11 @@ export function devices(root, route, signal) {
     }
     go(address("devices", next), { replace: typing });
   };
+  const form = following(query, (of, tell) => filters({ query: of, times: true, change: tell }), change);
   fill(
     root,
     h("div", { class: "title" }, h("h1", { tabindex: -1 }, "Devices"), state),
-    filters({ query, times: true, change }),
+    form.element,
     table,
     h("div", { class: "list-foot" }, pager, h("div", { class: "list-actions" }, h("label", { class: "inline" }, "Rows ", size), again, csv)),
     commands,
@@ -126,6 +127,7 @@ export function devices(root, route, signal) {
   void load();
   return (next) => {
     query = next.query;
+    form.follow(query);
     void load();
   };
 }

@@ -4,7 +4,7 @@ import { columns } from "./charts.js";
 import { fill, h, patch } from "./dom.js";
 import { count, clock, counted, shortCause } from "./format.js";
 import { filterOf, streamQuery } from "./filter.js";
-import { filters } from "./filters.js";
+import { filters, following } from "./filters.js";
 import { badge, curl, deviceName, name } from "./parts.js";
 import { address, go } from "./router.js";
 import { subscribe } from "./stream.js";
@@ -47,12 +47,17 @@ export function live(root, route, signal) {
   const commands = h("div", {});
   const pause = h("button", { type: "button", "aria-pressed": "false" }, "Pause");
   const waiting = h("p", { class: "empty" });
+  const form = following(
+    query,
+    (of, tell) => filters({ query: of, times: false, change: tell }),
+    (next, typing) => go(address("live", next), { replace: typing }),
+  );
   const frame = h("div", { role: "log", "aria-label": "Changes", tabindex: 0 }, waiting, log);
   const rows = h("section", { class: "card" }, frame);
   fill(
     root,
     h("div", { class: "title" }, h("h1", { tabindex: -1 }, "Live"), state, pause),
-    filters({ query, times: false, change: (next, typing) => go(address("live", next), { replace: typing }) }),
+    form.element,
     h("section", { class: "card", "aria-label": "Changes a second" }, rate),
     sums,
     rows,
@@ -111,6 +116,7 @@ export function live(root, route, signal) {
   follow();
   return (next) => {
     query = next.query;
+    form.follow(query);
     follow();
   };
 }
