@@ -7,6 +7,9 @@ const WIDTH = 1000;
 const HEIGHT = 120;
 /** Points of a line: more are not told apart on a card. */
 const POINTS_MAX = 288;
+/** A fleet that is observed for a short time only is drawn over one of these, in hours: as a stroke at the edge nobody could read it. */
+const SHORT_PERIODS = [1, 6];
+const HOUR_MS = 3_600_000;
 /** The interval that is on, and the one that is being written, are not there yet; that is no gap. */
 const UNWRITTEN_MAX = 2;
 
@@ -17,7 +20,9 @@ const UNWRITTEN_MAX = 2;
  * @returns {import("./dom.js").Child[]}
  */
 export function trend(answer) {
-  const series = written(answer);
+  const all = written(answer);
+  const first = all.connected.last.findIndex((value) => value !== null);
+  const { series, words } = period(all, first);
   const connected = gaugePoints(series.connected);
   const perMinute = (/** @type {(number | null)[]} */ values) => flowPoints(values, series.step_seconds);
   const connects = perMinute(series.connects);
@@ -30,11 +35,11 @@ export function trend(answer) {
   const range = { from: Date.parse(series.from), to: Date.parse(series.to) };
   const gaps = connected.some((point, index) => point === null && connected.slice(0, index).some((before) => before !== null));
   return [
-    devicesChart("connected", connected, range),
-    devicesChart("disconnected", gaugePoints(series.disconnected), range),
+    devicesChart("connected", connected, range, words),
+    devicesChart("disconnected", gaugePoints(series.disconnected), range, words),
     chart({
       title: "Changes a minute",
-      label: `Sessions a minute in the last 24 hours: at most ${count(extremes(connects)[1])} began, and ${count(extremes(disconnects)[1])} ended.`,
+      label: `Sessions a minute in ${words}: at most ${count(extremes(connects)[1])} began, and ${count(extremes(disconnects)[1])} ended.`,
       low: 0,
       high: Math.max(1, peak),
       lines: [
@@ -43,6 +48,7 @@ export function trend(answer) {
       ],
       range,
     }),
+    series !== all && h("p", { class: "muted" }, `Not observed before ${tick(Date.parse(all.from) + first * 1000 * all.step_seconds, 0)}, so only ${words} is drawn.`),
     gaps && h("p", { class: "muted" }, "Where a line is interrupted, the fleet was not observed."),
   ].filter((child) => child !== false);
 }
@@ -52,13 +58,14 @@ export function trend(answer) {
  * @param {"connected" | "disconnected"} kind
  * @param {Point[]} points
  * @param {{from: number, to: number}} range
+ * @param {string} words the period
  */
-function devicesChart(kind, points, range) {
+function devicesChart(kind, points, range, words) {
   const [low, high] = extremes(points);
   const title = `${statusWord(kind)} devices`;
   return chart({
     title,
-    label: `${title} in the last 24 hours: between ${count(low)} and ${count(high)}, ${count(latest(points))} at the end.`,
+    label: `${title} in ${words}: between ${count(low)} and ${count(high)}, ${count(latest(points))} at the end.`,
     low: low === high ? Math.max(0, low - 1) : low,
     high: low === high ? high + 1 : high,
     lines: [{ points, kind, name: null }],
@@ -124,6 +131,26 @@ function path(points, y) {
       return `${begin}${peaks}L${place(left + width, point.last)}`;
     })
     .join("");
+}
+
+/**
+ * The shortest period that has all that was observed.
+ * @param {import("./types").Series} series
+ * @param {number} first the first interval that was observed
+ */
+function period(series, first) {
+  const length = series.connected.last.length;
+  for (const hours of SHORT_PERIODS) {
+    const shown = (hours * 3600) / series.step_seconds;
+    if (first < 0 || shown >= length || length - first > shown) continue;
+    const cut = (/** @type {(number | null)[]} */ values) => values.slice(-shown);
+    const gauge = (/** @type {import("./types").GaugeSeries} */ { min, max, last }) => ({ min: cut(min), max: cut(max), last: cut(last) });
+    const [connected, disconnected] = [gauge(series.connected), gauge(series.disconnected)];
+    const from = new Date(Date.parse(series.to) - hours * HOUR_MS).toISOString();
+    const words = hours === 1 ? "the last hour" : `the last ${hours} hours`;
+    return { series: { ...series, from, connected, disconnected, connects: cut(series.connects), disconnects: cut(series.disconnects) }, words };
+  }
+  return { series, words: "the last 24 hours" };
 }
 
 /** The series without its end, as far as that is not written yet. @param {import("./types").Series} series */

@@ -23,12 +23,12 @@ fn launch(broker: &Mosquitto, store: &str) -> Service {
     service
 }
 
-/// Writes the rows of the minutes and hours of the last two days, but for the gap, as a service would have that was up then.
-fn fill_series(file: &Connection, now: i64) {
+/// Writes the rows of so many seconds of minutes and hours before now, but for the gap, as a service would have that was up then.
+fn fill_series(file: &Connection, now: i64, length: i64) {
     for step in [Step::Minute, Step::Hour] {
         let seconds = i64::from(step.seconds());
         let newest = now - now % seconds - seconds;
-        for start in (0..48 * HOUR / seconds).map(|n| newest - n * seconds) {
+        for start in (0..length / seconds).map(|n| newest - n * seconds) {
             let ago = now - start;
             if (GAP[1] * HOUR..GAP[0] * HOUR).contains(&ago) {
                 continue;
@@ -93,7 +93,7 @@ fn the_last_day_is_drawn_and_what_was_not_observed_is_a_gap() {
     let history = || service.get("/api/v1/devices/pump/1/history").json();
     service.wait_until("the history has all", || history()["events"].as_array().map(Vec::len) == Some(3));
     assert!(service.terminate().status.success());
-    fill_series(&Connection::open(&file).unwrap(), now_ms / 1_000);
+    fill_series(&Connection::open(&file).unwrap(), now_ms / 1_000, 48 * HOUR);
 
     let service = launch(&broker, &store);
     let mut browser = Browser::start();
@@ -146,4 +146,26 @@ fn the_sessions_of_the_device_are_drawn(browser: &mut Browser, service: &Service
 fn is_near(found: &[[f64; 2]], expected: &[[f64; 2]]) -> bool {
     let is_same = |(a, b): (&[f64; 2], &[f64; 2])| a.iter().zip(b).all(|(a, b)| (a - b).abs() < 0.01);
     found.len() == expected.len() && found.iter().zip(expected).all(is_same)
+}
+
+/// Half an hour of a day would be a stroke at the edge.
+#[test]
+fn a_fleet_that_is_new_is_drawn_over_the_last_hour() {
+    let (broker, directory) = (Mosquitto::start(), tempfile::tempdir().unwrap());
+    let file = directory.path().join("store.db");
+    let store = format!("sqlite:{}", file.display());
+    assert!(launch(&broker, &store).terminate().status.success());
+    let now = system::clock::now_millis() / 1_000;
+    fill_series(&Connection::open(&file).unwrap(), now, HOUR / 2);
+
+    let service = launch(&broker, &store);
+    let mut browser = Browser::start();
+    browser.look("light", 1440);
+    browser.open(&format!("http://{}/#/", service.address()));
+    browser.wait_until("it is said", "document.body?.innerText.includes('so only the last hour is drawn')");
+    let line = pieces(&mut browser, ".trend:nth-child(1) .line-connected");
+    assert!(line.len() == 1 && (line[0][0] - 0.5).abs() < 0.1, "half of the width: {line:?}");
+    let label = browser.evaluate("document.querySelector('.trend-plot').getAttribute('aria-label')");
+    assert!(label.as_str().unwrap().contains("in the last hour: between"), "{label}");
+    is_for_everybody(&mut browser, "overview-new");
 }
