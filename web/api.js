@@ -19,10 +19,10 @@ export class ApiError extends Error {
 
 /**
  * @param {string} path
- * @param {RequestInit} options
+ * @param {RequestInit & {patience?: number}} options
  */
-async function ask(path, { signal, ...options }) {
-  const timeout = AbortSignal.timeout(TIMEOUT_MS);
+async function ask(path, { signal, patience = TIMEOUT_MS, ...options }) {
+  const timeout = AbortSignal.timeout(patience);
   try {
     return await fetch(path, {
       ...options,
@@ -31,7 +31,7 @@ async function ask(path, { signal, ...options }) {
     });
   } catch (error) {
     if (signal?.aborted) throw error;
-    throw new ApiError(0, timeout.aborted ? "The service has not answered in 15 seconds." : "The service cannot be reached.");
+    throw new ApiError(0, timeout.aborted ? `The service has not answered in ${patience / 1000} seconds.` : "The service cannot be reached.");
   }
 }
 
@@ -84,6 +84,22 @@ export async function lookup(devices, signal) {
   });
   if (!response.ok) throw await problemOf(response);
   return (await response.json()).devices;
+}
+
+/** How long an order may take: the service waits for another system as long as this, and says so. */
+const ORDER_TIMEOUT_MS = 35_000;
+
+/**
+ * Changes something, as the commands do that the views show.
+ * @template Answer
+ * @param {"POST" | "DELETE"} method
+ * @param {string} path
+ * @returns {Promise<Answer | null>} `null`: it is done, and there is nothing to say of it
+ */
+export async function send(method, path) {
+  const response = await ask(path, { method, patience: ORDER_TIMEOUT_MS });
+  if (!response.ok) throw await problemOf(response);
+  return response.status === 204 ? null : response.json();
 }
 
 const SESSION = "/api/v1/session";

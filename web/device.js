@@ -302,6 +302,7 @@ function chartOf(device, past, unobserved, range) {
 
 /** @param {import("./sessions.js").Session[]} sessions */
 function sessionList(sessions) {
+  if (sessions.length === 0) return null;
   const newest = sessions.slice(-SESSIONS_SHOWN).reverse();
   const item = (/** @type {import("./sessions.js").Session} */ { from, to, open, code, cause }) => {
     const why = shortCause(code, cause);

@@ -1,10 +1,11 @@
 // The frame around the views: which one is shown, the connection, the display settings.
 
-import { LOCKED, logOut, poll, readiness, session } from "./api.js";
+import { alerts } from "./alerts.js";
+import { LOCKED, get, logOut, poll, readiness, session } from "./api.js";
 import { device } from "./device.js";
 import { devices } from "./devices.js";
 import { fill, h, patch } from "./dom.js";
-import { absolute, browserZone, clock, currentZone, setZone } from "./format.js";
+import { absolute, browserZone, clock, count, currentZone, setZone } from "./format.js";
 import { live } from "./live.js";
 import { login } from "./login.js";
 import { overview } from "./overview.js";
@@ -12,9 +13,11 @@ import { followTime, notice, shape } from "./parts.js";
 import { population } from "./population.js";
 import { currentRoute } from "./router.js";
 import { startStream } from "./stream.js";
+import { webhooks } from "./webhooks.js";
 
 /** How often the service is asked whether its own data is fresh. */
 const READY_INTERVAL_MS = 5_000;
+const ALERTS_INTERVAL_MS = 10_000;
 
 /** @typedef {import("./types").Route} Route */
 /** @type {Record<string, {title: string, show: (root: HTMLElement, route: Route, signal: AbortSignal) => void | ((route: Route) => void)}>} */
@@ -23,9 +26,12 @@ const VIEWS = {
   devices: { title: "Devices", show: devices },
   device: { title: "Device", show: device },
   live: { title: "Live", show: live },
+  alerts: { title: "Alerts", show: alerts },
   population: { title: "Population", show: population },
+  webhooks: { title: "Webhooks", show: webhooks },
+  login: { title: "Log in", show: showLogin },
 };
-const IN_NAVIGATION = ["", "devices", "live", "population"];
+const IN_NAVIGATION = ["", "devices", "live", "alerts", "population", "webhooks"];
 
 const element = (/** @type {string} */ id) => /** @type {HTMLElement} */ (document.getElementById(id));
 
@@ -33,6 +39,8 @@ const element = (/** @type {string} */ id) => /** @type {HTMLElement} */ (docume
 let locked = false;
 let leave = new AbortController();
 let shown = "";
+/** Where a login leads back to. */
+let beforeLogin = "#/";
 /** @type {void | ((route: Route) => void)} */
 let update;
 
@@ -40,11 +48,15 @@ let update;
 function show(anew = false) {
   const route = currentRoute();
   const view = VIEWS[route.view];
+  if (route.view !== "login") beforeLogin = location.hash || "#/";
   const which = view ? [route.view, ...route.segments].join("/") : "?";
   for (const link of element("nav").querySelectorAll("a")) {
     const current = link.dataset.view === (route.view === "device" ? "devices" : route.view);
-    if (current) link.setAttribute("aria-current", "page");
-    else link.removeAttribute("aria-current");
+    if (current) {
+      link.setAttribute("aria-current", "page");
+      // On a phone the views do not fit beside each other.
+      link.scrollIntoView({ block: "nearest", inline: "nearest" });
+    } else link.removeAttribute("aria-current");
   }
   if (locked) return;
   if (which === shown && update && !anew) return update(route);
@@ -101,18 +113,37 @@ async function watchReadiness() {
   showConnection();
 }
 
+/** How many alerts fire, beside the view that shows them. */
+async function watchAlerts() {
+  if (locked) return;
+  /** @type {import("./types").Alerts | null} */
+  const answer = await get("/api/v1/alerts?state=firing&limit=1").catch(() => null);
+  const link = element("nav").querySelector("[data-view=alerts]");
+  if (link && answer) fill(link, "Alerts", answer.total > 0 && h("span", { class: "firing-count" }, count(answer.total), h("span", { class: "unseen" }, " firing")));
+}
+
 /** Puts the login in the place of the view. */
 function lock() {
   if (locked) return;
   locked = true;
+  update = undefined;
   leave.abort();
   document.title = "Log in · devstatus";
   login(element("main"), () => {
     locked = false;
     // The stream waits for a key; other tabs share it.
     dispatchEvent(new Event("online"));
-    show(true);
+    if (currentRoute().view === "login") location.hash = beforeLogin;
+    else show(true);
     void showSession();
+  });
+}
+
+/** For those who may look without a key, and want to change something. @param {HTMLElement} root */
+function showLogin(root) {
+  login(root, () => {
+    void showSession();
+    location.hash = beforeLogin;
   });
 }
 
@@ -171,6 +202,8 @@ fill(
   element("nav"),
   IN_NAVIGATION.map((view) => h("a", { href: `#/${view}`, dataset: { view } }, VIEWS[view]?.title)),
 );
+// A link that begins at the edge of a phone is not scrolled to by the browser.
+element("nav").addEventListener("focusin", ({ target }) => /** @type {HTMLElement} */ (target).scrollIntoView({ block: "nearest", inline: "nearest" }));
 // The link moves the focus without becoming the address, which names the view.
 document.querySelector(".skip")?.addEventListener("click", (event) => {
   event.preventDefault();
@@ -189,3 +222,4 @@ show();
 void showSession();
 followTime();
 poll(watchReadiness, READY_INTERVAL_MS, new AbortController().signal);
+poll(watchAlerts, ALERTS_INTERVAL_MS, new AbortController().signal);

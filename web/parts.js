@@ -95,27 +95,36 @@ export function failure(error, what) {
 const quoted = (text) => `'${text.replaceAll("'", "'\\''")}'`;
 
 /**
- * The commands that give what a view shows.
- * @param {{path: string, options?: string}[]} requests
+ * A button that copies a text which the page shows.
+ * @param {HTMLElement} shown
  */
-export function curl(requests) {
-  const lines = requests.map(({ path, options }) => `curl ${options ? `${options} ` : ""}${quoted(location.origin + path)}`);
-  const code = h("code", {}, lines.join("\n"));
+export function copyButton(shown) {
   const copied = h("span", { class: "muted", role: "status" });
   const copy = async () => {
     try {
-      await navigator.clipboard.writeText(lines.join("\n"));
+      await navigator.clipboard.writeText(shown.textContent);
       copied.textContent = "Copied";
     } catch {
       // No clipboard without HTTPS: selected, so that one key press copies.
-      getSelection()?.selectAllChildren(code);
+      getSelection()?.selectAllChildren(shown);
       copied.textContent = "Selected: copy with Ctrl+C";
     }
   };
+  return [h("button", { type: "button", class: "quiet", on: { click: copy } }, "Copy"), copied];
+}
+
+/**
+ * The commands that give what a view shows.
+ * @param {{path: string, options?: string}[]} requests
+ * @param {string} [label] for screen readers
+ */
+export function curl(requests, label = "The same data by curl") {
+  const lines = requests.map(({ path, options }) => `curl ${options ? `${options} ` : ""}${quoted(location.origin + path)}`);
+  const code = h("code", {}, lines.join("\n"));
   return h(
     "section",
-    { class: "curl", "aria-label": "The same data by curl" },
-    h("div", { class: "curl-head" }, h("h2", {}, "The same by curl"), h("button", { type: "button", class: "quiet", on: { click: copy } }, "Copy"), copied),
+    { class: "curl", "aria-label": label },
+    h("div", { class: "curl-head" }, h("h2", {}, "The same by curl"), copyButton(code)),
     h("pre", { tabindex: 0 }, code),
   );
 }

@@ -121,6 +121,97 @@ export interface Population {
   types: { type: string; known: number; replayed: number; evidence: string | null; proven: boolean }[];
 }
 
+export interface Alert {
+  rule: string;
+  kind: string;
+  /** `null`: it is about the group. */
+  device: { type: string; id: string } | null;
+  group: string;
+  state: string;
+  since: string;
+  suppressed_by: string | null;
+  acknowledged_until: string | null;
+}
+
+export interface Alerts {
+  evaluation: string;
+  total: number;
+  alerts: Alert[];
+}
+
+export interface Silence {
+  /** `null`: it is in the settings. */
+  id: string | null;
+  types: string[];
+  ids: string[];
+  id_prefixes: string[];
+  sources: string[];
+  rules: string[];
+  from: string;
+  until: string;
+  active: boolean;
+  author: string;
+  comment: string;
+}
+
+export interface MaintenanceWindow {
+  name: string;
+  schedule: string;
+  open: boolean;
+}
+
+export interface Silences {
+  silences: Silence[];
+  windows: MaintenanceWindow[];
+}
+
+export interface WebhookAttempt {
+  id: string;
+  type: string;
+  at: string;
+  duration_ms: number;
+  /** `null`: there was no answer. */
+  status: number | null;
+  /** `null`: it was accepted. */
+  failure: string | null;
+}
+
+export interface Webhook {
+  name: string;
+  address: string;
+  mode: string;
+  settle_seconds: number;
+  state: string;
+  failing_since: string | null;
+  previous_secret_until?: string | null;
+  position: string | null;
+  dead_letters_total: number;
+  last_attempt: WebhookAttempt | null;
+}
+
+export interface WebhookDeadLetter {
+  id: string;
+  type: string;
+  device: { type: string; id: string } | null;
+  at: string;
+  failure: string;
+}
+
+export interface WebhookDeliveries {
+  attempts: WebhookAttempt[];
+  dead_letters: WebhookDeadLetter[];
+}
+
+export interface WebhookOutcome {
+  done: boolean;
+  failure: string | null;
+}
+
+export interface WebhookSecret {
+  secret: string;
+  previous_secret_until: string | null;
+}
+
 /** What a list or the feed shows; the names are those of the API's parameters. */
 export interface Filter {
   type: string[];

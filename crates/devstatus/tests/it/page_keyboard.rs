@@ -93,19 +93,33 @@ fn reaches_all(browser: &mut Browser, view: &str, names: &[String]) {
     assert!(controls.len() > 5 && missed.is_empty(), "{view}: {missed:?} are not reached, but {reached:?}");
 }
 
+/// Holds that each control of what is shown is reached in both directions, and seen while it has the focus.
+pub fn is_used_without_a_mouse(browser: &mut Browser, view: &str) {
+    browser.evaluate(SCRIPT);
+    // Upwards, what stays at the top of the window could cover what comes.
+    for key in [Key::Tab, Key::BackTab] {
+        let names = walk(browser, view, key);
+        reaches_all(browser, view, &names);
+    }
+}
+
 #[test]
 fn each_control_is_reached_by_the_keyboard_and_seen_while_it_has_the_focus() {
     let (_broker, service) = fleet();
     let mut browser = Browser::start();
     for width in [1180, 320] {
         browser.look("light", width);
-        for hash in ["#/", "#/devices?type=pump&limit=50", "#/devices/pump/1", "#/live", "#/population"] {
+        for hash in [
+            "#/",
+            "#/devices?type=pump&limit=50",
+            "#/devices/pump/1",
+            "#/live",
+            "#/alerts",
+            "#/population",
+            "#/webhooks",
+        ] {
             open(&mut browser, &service, hash);
-            let forward = walk(&mut browser, hash, Key::Tab);
-            reaches_all(&mut browser, hash, &forward);
-            // Upwards, where what stays at the top of the window could cover what comes.
-            let backward = walk(&mut browser, hash, Key::BackTab);
-            reaches_all(&mut browser, hash, &backward);
+            is_used_without_a_mouse(&mut browser, hash);
         }
     }
     assert_eq!(browser.complaints(), Vec::<String>::new());
@@ -129,6 +143,9 @@ fn what_opens_is_used_and_closed_by_the_keyboard() {
     browser.press(Key::Enter);
     let menu = walk_of(&mut browser, "#menu-body");
     assert!(menu.len() >= 4, "themes, zones, and two links: {menu:?}");
+    let edge = "Math.max(...[...document.querySelectorAll('#menu-body select')].map((select) => select.getBoundingClientRect().right)) \
+         <= document.getElementById('menu-body').getBoundingClientRect().right";
+    assert_eq!(browser.evaluate(edge), true, "the names of zones fit in");
     browser.press(Key::Escape);
     assert_eq!(browser.evaluate("document.getElementById('menu').open"), false);
     assert_eq!(browser.evaluate("document.activeElement.tagName"), "SUMMARY", "the focus is where it was");

@@ -39,7 +39,9 @@ fn each_view_of_the_demo_fits_in_light_in_dark_and_on_a_phone() {
         ("devices", "#/devices", "document.querySelectorAll('tbody tr').length === 100"),
         ("device", &a_device(&demo), "document.querySelectorAll('.events tbody tr').length > 0"),
         ("live", "#/live", "document.querySelectorAll('.feed li').length >= 2"),
+        ("alerts", "#/alerts", "document.querySelector('.empty') !== null"),
         ("population", "#/population", "document.querySelectorAll('tbody tr').length > 1"),
+        ("webhooks", "#/webhooks", "document.querySelector('.notice') !== null"),
     ] {
         open(&mut browser, &demo, hash);
         browser.wait_until(name, &format!("{shown} && {SAYS_LIVE}"));
@@ -53,7 +55,13 @@ fn a_view_whose_data_is_on_its_way_says_so() {
     let broker = Mosquitto::start();
     let service = Launch::to(&broker.url()).start_ready();
     let mut browser = Browser::start();
-    for (name, hash) in [("overview", "#/"), ("device", "#/devices/pump/1"), ("population", "#/population")] {
+    for (name, hash) in [
+        ("overview", "#/"),
+        ("device", "#/devices/pump/1"),
+        ("alerts", "#/alerts"),
+        ("population", "#/population"),
+        ("webhooks", "#/webhooks"),
+    ] {
         open(&mut browser, &service, "#/live");
         browser.wait_until("the page is there", SAYS_LIVE);
         service.freeze(true);
