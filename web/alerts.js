@@ -12,7 +12,10 @@ import { silences } from "./silences.js";
 import { subscribe } from "./stream.js";
 import { options, several } from "./values.js";
 
-const INTERVAL_MS = 3_000;
+/** The stream tells of what is announced; what is pending or held back is asked for. */
+const INTERVAL_MS = 5_000;
+/** Several groups change at once. */
+const SETTLE_MS = 300;
 /** Alerts that are shown at first, and after a click. Filters lead to the others. */
 const SHOWN = 50;
 const SHOWN_MAX = 1_000;
@@ -64,8 +67,9 @@ export function alerts(root, route, signal) {
   const form = following(query, alertFilters, (next, typing) => go(address("alerts", next), { replace: typing }));
   const list = h("section", { class: "card" }, head, line.element, table.element, more);
   const silenced = silences(signal);
-  const sentTo = outputs(signal);
-  const parts = h("div", { class: "stack" }, form.element, list, silenced.element, sentTo.element);
+  const rules = h("datalist", { id: "rules" });
+  const sentTo = outputs(signal, (names) => fill(rules, names.map((value) => h("option", { value }))));
+  const parts = h("div", { class: "stack" }, form.element, list, silenced.element, sentTo.element, rules);
   fill(root, h("div", { class: "title" }, h("h1", { tabindex: -1 }, "Alerts"), state), situation, parts, commands);
 
   let loads = 0;
@@ -114,10 +118,18 @@ export function alerts(root, route, signal) {
     await load();
   };
   const showCommands = () =>
-    fill(commands, curl([{ path: pathOf(query) }, { path: "/api/v1/silences" }, { path: "/api/v1/webhooks" }, { path: "/readyz" }]));
+    fill(commands, curl([{ path: pathOf(query) }, { path: "/api/v1/silences" }, { path: "/api/v1/rules" }, { path: "/api/v1/webhooks" }, { path: "/readyz" }, { path: "/api/v1/events?alerts=true", options: "-N" }]));
   showCommands();
   void showRights();
-  subscribe({}, { refresh: () => void load() }, signal);
+  /** @type {ReturnType<typeof setTimeout> | undefined} */
+  let timer;
+  const soon = () => {
+    timer ??= setTimeout(() => {
+      timer = undefined;
+      if (!signal.aborted) void load();
+    }, SETTLE_MS);
+  };
+  subscribe({}, { alerts: soon, refresh: soon }, signal);
   poll(load, INTERVAL_MS, signal);
   return (/** @type {import("./types").Route} */ next) => {
     query = next.query;
@@ -176,7 +188,7 @@ function alertFilters(query, change) {
   /** @param {string} parameter @param {string} label @param {HTMLInputElement | HTMLSelectElement} field */
   const each = (parameter, label, field) => several({ label, field, values: query.getAll(parameter), change: tell });
   const fields = {
-    rule: each("rule", "Rule", textField()),
+    rule: each("rule", "Rule", textField({ list: "rules" })),
     group: each("group", "Group", textField()),
     type: each("type", "Type", textField()),
     state: each("state", "State", h("select", {}, options(STATES))),

@@ -1,7 +1,7 @@
 // The frame around the views: which one is shown, the connection, the display settings.
 
 import { alerts } from "./alerts.js";
-import { LOCKED, get, logOut, poll, readiness, session } from "./api.js";
+import { LOCKED, logOut, poll, readiness, session } from "./api.js";
 import { device } from "./device.js";
 import { devices } from "./devices.js";
 import { fill, h, patch } from "./dom.js";
@@ -17,7 +17,6 @@ import { webhooks } from "./webhooks.js";
 
 /** How often the service is asked whether its own data is fresh. */
 const READY_INTERVAL_MS = 5_000;
-const ALERTS_INTERVAL_MS = 10_000;
 
 /** @typedef {import("./types").Route} Route */
 /** @type {Record<string, {title: string, show: (root: HTMLElement, route: Route, signal: AbortSignal) => void | ((route: Route) => void)}>} */
@@ -113,13 +112,10 @@ async function watchReadiness() {
   showConnection();
 }
 
-/** How many alerts fire, beside the view that shows them. */
-async function watchAlerts() {
-  if (locked) return;
-  /** @type {import("./types").Alerts | null} */
-  const answer = await get("/api/v1/alerts?state=firing&limit=1").catch(() => null);
+/** Beside the view that shows them. @param {number} firing */
+function showFiring(firing) {
   const link = element("nav").querySelector("[data-view=alerts]");
-  if (link && answer) fill(link, "Alerts", answer.total > 0 && h("span", { class: "firing-count" }, count(answer.total), h("span", { class: "unseen" }, " firing")));
+  if (link) fill(link, "Alerts", firing > 0 && h("span", { class: "firing-count", title: `${count(firing)} announced, and not announced as resolved` }, count(firing), h("span", { class: "unseen" }, " announced")));
 }
 
 /** Puts the login in the place of the view. */
@@ -215,11 +211,10 @@ startStream((message) => {
   stream = message;
   showConnection();
   if (message.state === "locked") void showSession();
-});
+}, showFiring);
 document.addEventListener(LOCKED, lock);
 addEventListener("hashchange", () => show());
 show();
 void showSession();
 followTime();
 poll(watchReadiness, READY_INTERVAL_MS, new AbortController().signal);
-poll(watchAlerts, ALERTS_INTERVAL_MS, new AbortController().signal);

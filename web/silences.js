@@ -5,6 +5,7 @@ import { get, poll, send } from "./api.js";
 import { fill, h, patch } from "./dom.js";
 import { currentZone } from "./format.js";
 import { labelled, suggest, textField } from "./filters.js";
+import { selected } from "./outputs.js";
 import { badge, curl, failure, name, when } from "./parts.js";
 import { several } from "./values.js";
 import { instant } from "./zone-time.js";
@@ -60,12 +61,11 @@ export function silences(signal) {
 }
 
 /** What a silence is about. @param {import("./types").Silence} silence */
-function about({ types, ids, id_prefixes, sources, rules }) {
-  /** @type {[string, string[]][]} */
-  const parts = [["rule", rules], ["type", types], ["id", ids], ["id begins with", id_prefixes], ["source", sources]];
-  const said = parts.filter(([, values]) => values.length > 0);
-  if (said.length === 0) return h("strong", {}, "All alerts");
-  return said.map(([word, values]) => h("div", {}, h("span", { class: "muted" }, `${word} `), values.map((value, index) => [index > 0 && " or ", name(value)])));
+function about(silence) {
+  const { rules, ...selector } = silence;
+  const isAny = Object.values({ types: silence.types, ids: silence.ids, prefixes: silence.id_prefixes, sources: silence.sources }).every((values) => values.length === 0);
+  if (rules.length === 0 && isAny) return h("strong", {}, "All alerts");
+  return [rules.length > 0 && h("div", {}, h("span", { class: "muted" }, "rule "), rules.map((rule, index) => [index > 0 && " or ", name(rule)])), !isAny && selected(selector)];
 }
 
 /** @param {import("./types").Silence} silence @returns {[string, string]} */
@@ -117,10 +117,10 @@ function windowsOf(windows) {
   const heading = h("h2", {}, "Maintenance windows ", h("small", {}, "of the settings"));
   if (windows.length === 0) return [heading, h("p", { class: "muted" }, "The settings have no ", h("code", {}, "[[window]]"), " table.")];
   const row = (/** @type {import("./types").MaintenanceWindow} */ window) =>
-    h("tr", {}, h("th", { scope: "row" }, name(window.name), h("div", { class: "narrow muted" }, window.schedule)), h("td", {}, window.open ? badge("connected", "Open") : badge("never_connected", "Closed")), h("td", { class: "wide" }, window.schedule));
+    h("tr", {}, h("th", { scope: "row" }, name(window.name), h("div", { class: "narrow muted" }, window.schedule)), h("td", {}, selected(window.selector)), h("td", {}, window.open ? badge("connected", "Open") : badge("never_connected", "Closed")), h("td", { class: "wide" }, window.schedule));
   return [
     heading,
-    h("table", { class: "plain" }, h("thead", {}, h("tr", {}, ["Window", "State", "When"].map((text, index) => h("th", { scope: "col", class: index > 1 ? "wide" : "" }, text)))), h("tbody", {}, windows.map(row))),
+    h("table", { class: "plain" }, h("thead", {}, h("tr", {}, ["Window", "Devices", "State", "When"].map((text, index) => h("th", { scope: "col", class: index > 2 ? "wide" : "" }, text)))), h("tbody", {}, windows.map(row))),
   ];
 }
 
@@ -140,7 +140,7 @@ function silenceForm(line, made) {
   /** @param {string} label @param {HTMLInputElement} field */
   const each = (label, field) => several({ label, field, partial: true, change: () => show() });
   const fields = {
-    rule: each("Rule", textField()),
+    rule: each("Rule", textField({ list: "rules" })),
     type: each("Type", textField({ list: "types" })),
     id: each("Id is exactly", textField()),
     id_prefix: each("Id begins with", textField()),

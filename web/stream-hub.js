@@ -21,6 +21,8 @@ const FEED_ROWS_PER_SECOND = 20;
 const CHANGES_MAX = 500;
 /** The latest changes, for a view that has read a list just before it says what it shows. */
 const RECENT_MAX = 1_000;
+/** Groups of alerts that are counted; what fires beyond them is seen in the list. */
+const ALERT_GROUPS_MAX = 10_000;
 const TOP_MAX = 8;
 const TOP_INTERVAL_MS = 2_000;
 
@@ -108,6 +110,9 @@ export class StreamHub {
     this.top = new TopTally(Date.now());
     /** @type {Map<string, import("./types").Change>} */
     this.recent = new Map();
+    /** How many alerts of each group fire; `null`: that is not known. @type {Map<string, number> | null} */
+    this.alerts = null;
+    this.alertsChanged = false;
     this.running = false;
     this.lastTickAt = Date.now();
     this.lastTopAt = 0;
@@ -135,6 +140,7 @@ export class StreamHub {
       if (change) subscriber.changes.set(key, change);
     }
     subscriber.flush();
+    if (subscriber.visible) this.#tellAlerts([subscriber]);
     if (subscriber.top) subscriber.send({ kind: "top", ...this.top.top(TOP_MAX) });
     if (!this.running) void this.#run();
   }
@@ -194,10 +200,12 @@ export class StreamHub {
     /** @type {Record<string, string>} */
     const headers = { Accept: "text/event-stream" };
     if (this.lastId) headers["Last-Event-ID"] = this.lastId;
-    const response = await fetch("/api/v1/events", { headers, cache: "no-store", signal: attempt.signal });
+    const response = await fetch("/api/v1/events?alerts=true", { headers, cache: "no-store", signal: attempt.signal });
     if (!response.ok || !response.body) return this.#refused(response);
     this.lastByteAt = Date.now();
     this.#become("live", "", Date.now());
+    // What fires is told anew on each stream.
+    this.alerts = new Map();
     const parser = new EventParser((event) => this.#event(event));
     const decoder = new TextDecoder();
     const reader = response.body.getReader();
@@ -243,7 +251,24 @@ export class StreamHub {
         if (subscriber.devices.has(`${device.type}/${device.id}`)) subscriber.forgotten.push(device);
       }
       this.#flushSoon();
+    } else if (name === "alert" || name === "alerts_complete") {
+      if (name === "alert") this.#alert(JSON.parse(data));
+      this.alertsChanged = true;
+      this.#flushSoon();
     }
+  }
+
+  /** @param {{key: string, status: string, firing_total: number}} group */
+  #alert({ key, status, firing_total }) {
+    if (status !== "firing") this.alerts?.delete(key);
+    else if (this.alerts && (this.alerts.has(key) || this.alerts.size < ALERT_GROUPS_MAX)) this.alerts.set(key, firing_total);
+  }
+
+  /** @param {Iterable<Subscriber>} subscribers */
+  #tellAlerts(subscribers) {
+    if (!this.alerts) return;
+    const firing = [...this.alerts.values()].reduce((sum, number) => sum + number, 0);
+    for (const subscriber of subscribers) if (subscriber.visible) subscriber.send({ kind: "alerts", firing });
   }
 
   /**
@@ -263,6 +288,8 @@ export class StreamHub {
     this.flushTimer ??= setTimeout(() => {
       this.flushTimer = null;
       for (const subscriber of this.subscribers.values()) subscriber.flush();
+      if (this.alertsChanged) this.#tellAlerts(this.subscribers.values());
+      this.alertsChanged = false;
     }, FLUSH_MS);
   }
 

@@ -9,6 +9,7 @@ import { StreamHub } from "./stream-hub.js";
  * @property {(changes: import("./types").Change[]) => void} [feed]
  * @property {(second: import("./types").Second) => void} [second]
  * @property {(message: Extract<StreamMessage, {kind: "top"}>) => void} [top]
+ * @property {() => void} [alerts] what fires has changed
  * @property {() => void} [refresh] something may have been missed: ask for everything again
  */
 
@@ -20,6 +21,8 @@ let interest = NOTHING;
 let handlers = {};
 /** @type {(state: Extract<StreamMessage, {kind: "state"}>) => void} */
 let showState = () => {};
+/** @type {(firing: number) => void} */
+let showFiring = () => {};
 /** @type {import("./types").StreamState} */
 let state = "connecting";
 /** @type {StreamMessage[]} */
@@ -28,9 +31,14 @@ let waiting = [];
 /** @type {(message: object) => void} */
 let post = () => {};
 
-/** Begins to follow. @param {typeof showState} onState */
-export function startStream(onState) {
+/**
+ * Begins to follow.
+ * @param {typeof showState} onState
+ * @param {typeof showFiring} onFiring how many alerts fire
+ */
+export function startStream(onState, onFiring) {
   showState = onState;
+  showFiring = onFiring;
   if (typeof SharedWorker === "function") {
     const worker = new SharedWorker(new URL("./stream-worker.js", import.meta.url), { type: "module" });
     worker.port.onmessage = ({ data }) => receive(data);
@@ -106,5 +114,9 @@ function handOn() {
     else if (message.kind === "second") handlers.second?.(message.second);
     else if (message.kind === "top") handlers.top?.(message);
     else if (message.kind === "gap") handlers.refresh?.();
+    else if (message.kind === "alerts") {
+      showFiring(message.firing);
+      handlers.alerts?.();
+    }
   }
 }

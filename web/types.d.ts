@@ -154,8 +154,23 @@ export interface Silence {
   comment: string;
 }
 
+/** Those that have one of the values of each that is not empty. */
+export interface Selector {
+  types: string[];
+  ids: string[];
+  id_prefixes: string[];
+  sources: string[];
+}
+
+export interface Rules {
+  evaluation: string;
+  rules: { name: string; kind: string; for: string; group_by: string; selector: Selector; webhooks: string[] }[];
+  outputs: { name: string; format: string; works: boolean | null }[];
+}
+
 export interface MaintenanceWindow {
   name: string;
+  selector: Selector;
   schedule: string;
   open: boolean;
 }
@@ -253,6 +268,7 @@ export type StreamMessage =
   | { kind: "feed"; changes: Change[] }
   | { kind: "second"; second: Second }
   | { kind: "gap" }
+  | { kind: "alerts"; firing: number }
   | { kind: "top"; since: number; devices: { type: string; id: string; changes: number }[] };
 
 /** A view and the part of the address that it reads. */

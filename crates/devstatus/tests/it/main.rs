@@ -37,6 +37,7 @@ mod openapi;
 mod page;
 mod page_alerts;
 mod page_charts;
+mod page_display;
 mod page_filters;
 mod page_follow;
 mod page_http2;
