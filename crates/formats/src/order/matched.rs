@@ -3,7 +3,7 @@
 
 use crate::{Event, EventKind, Session, UnixNanos};
 
-use super::{Delivery, Held, Key, REORDERED_NANOS, Resolution, UNKNOWN_SESSION};
+use super::{Delivery, Held, Identity, Key, REORDERED_NANOS, Resolution, UNKNOWN_SESSION};
 
 /// A device that is born in the session of its node gets a key later than the node's by at least this, so that it stays
 /// later when a sign of life renews the node's key, by a nanosecond.
@@ -36,17 +36,30 @@ fn node_birth(event: &Event<'_>, delivery: Delivery, held: Option<&Held<'_>>) ->
     };
     let held_time = birth_time(known).unwrap_or(known.key.session);
     let order = match time.cmp(&held_time) {
+        std::cmp::Ordering::Greater if is_same_session && is_overtaken_by_death(time, delivery, known) => {
+            Order::Older
+        }
         std::cmp::Ordering::Greater => Order::Newer,
+        std::cmp::Ordering::Less if has_stepped_back(delivery, known) => Order::Newer,
+        std::cmp::Ordering::Less | std::cmp::Ordering::Equal
+            if is_of_data(known) && !delivery.is_retained() =>
+        {
+            // The birth of the session whose data overtook it. Its key is hardly later, so that the devices that were born
+            // meanwhile stay so.
+            let session = known.key.session.later_by(1);
+            return Resolution::Renew(Key { session, kind: EventKind::Connect, time: known.key.time });
+        }
         std::cmp::Ordering::Equal if is_same_session => Order::Same,
         std::cmp::Ordering::Equal => Order::Newer,
-        std::cmp::Ordering::Less if has_stepped_back(time, held_time, delivery, known) => Order::Newer,
         std::cmp::Ordering::Less => Order::Older,
     };
-    // Our clock stands in for one that was set back: devices that were born before have keys that are later than the
-    // node's, but hardly later than now.
-    let session = match time {
-        time if time > known.key.session => time,
-        _ => super::arrival::next(delivery.received, held),
+    // A birth after which data was sent that came before it.
+    let is_overtaken =
+        is_same_session && time > held_time && known.key.session <= held_time.later_by(REORDERED_NANOS);
+    let session = if is_overtaken && time <= known.key.session {
+        known.key.session.later_by(1)
+    } else {
+        next_session(time, delivery, known)
     };
     match order {
         Order::Newer if is_same_session && known.key.is_connected() => {
@@ -58,12 +71,33 @@ fn node_birth(event: &Event<'_>, delivery: Delivery, held: Option<&Held<'_>>) ->
     }
 }
 
-/// Whether a time is earlier because the clock of the node was set back, not because the message is late: a late one is
-/// overtaken by seconds at most, and not after its successor was received.
-fn has_stepped_back(time: UnixNanos, held_time: UnixNanos, delivery: Delivery, known: &Held<'_>) -> bool {
-    time.later_by(REORDERED_NANOS) < held_time
-        && !delivery.is_retained()
-        && delivery.received > known.received.later_by(REORDERED_NANOS)
+/// Whether a birth was sent before the death of the same number that is held. A node without storage is born again with that
+/// number, but after its death.
+fn is_overtaken_by_death(time: UnixNanos, delivery: Delivery, known: &Held<'_>) -> bool {
+    let died = known.key.time;
+    !known.key.is_connected() && time <= died && delivery.received <= died.later_by(REORDERED_NANOS)
+}
+
+/// The key of another session of a node. Our clock stands in for one that was set back: devices that were born before have
+/// keys that are later than the node's, but hardly later than now.
+fn next_session(time: UnixNanos, delivery: Delivery, known: &Held<'_>) -> UnixNanos {
+    match time {
+        time if time > known.key.session => time,
+        _ => super::arrival::next(delivery.received, Some(known)),
+    }
+}
+
+/// Whether a node is connected by its data alone, which says neither a number nor a time of its birth.
+fn is_of_data(known: &Held<'_>) -> bool {
+    let is_unborn =
+        |identity: &Identity<'_>| birth_of(&identity.session).is_none() && identity.time.is_none();
+    known.key.is_connected() && known.identity.as_ref().is_some_and(is_unborn)
+}
+
+/// Whether a time is earlier because the clock of the node was set back, not because the message is late: a late one comes
+/// within seconds of the one that overtook it.
+fn has_stepped_back(delivery: Delivery, known: &Held<'_>) -> bool {
+    !delivery.is_retained() && delivery.received > known.received.later_by(REORDERED_NANOS)
 }
 
 fn node_death(event: &Event<'_>, delivery: Delivery, held: Option<&Held<'_>>) -> Resolution {
@@ -132,11 +166,7 @@ fn device_order(event: &Event<'_>, delivery: Delivery, held: &Held<'_>) -> Order
     let held_time = identity.and_then(|identity| identity.time);
     match (event.time, held_time) {
         (Some(time), Some(held_time)) if time < held_time => {
-            return if has_stepped_back(time, held_time, delivery, held) {
-                Order::Newer
-            } else {
-                Order::Older
-            };
+            return if has_stepped_back(delivery, held) { Order::Newer } else { Order::Older };
         }
         (Some(time), Some(held_time)) if time > held_time => return Order::Newer,
         _ => {}
@@ -166,7 +196,12 @@ pub fn alive(
     let apply =
         |session| Resolution::Apply(Key { session, kind: EventKind::Connect, time: delivery.received });
     let after_birth = parent.map_or(UNKNOWN_SESSION, |parent| parent.key.session.later_by(AFTER_BIRTH_NANOS));
-    let Some(known) = held else { return apply(after_birth) };
+    // Whether it was sent before the birth of the node.
+    let is_of_earlier_session =
+        parent.and_then(birth_time).is_some_and(|birth| time.is_none_or(|time| time < birth));
+    let Some(known) = held else {
+        return apply(if is_of_earlier_session { UNKNOWN_SESSION } else { after_birth });
+    };
     let is_of_this_birth = parent.is_none_or(|parent| known.key.session >= parent.key.session);
     if known.key.is_connected() && is_of_this_birth {
         return Resolution::Confirm;
@@ -174,15 +209,20 @@ pub fn alive(
     // What was sent before the death, or before the birth of the node, may arrive after it. A death of a node has no time,
     // so there the time of receipt must do.
     let is_overtaken = if known.key.is_connected() {
-        parent.and_then(birth_time).is_some_and(|birth| time.is_none_or(|time| time < birth))
+        is_of_earlier_session
     } else {
         delivery.received <= known.received.later_by(REORDERED_NANOS)
     };
     if is_overtaken {
         return Resolution::Late;
     }
-    // As little later as can be, so that the devices that were born in this session of their node stay so.
-    apply(known.key.session.later_by(1).max(after_birth))
+    match parent {
+        // A node that had died was born again, and that birth was missed: its devices have to be born again, too.
+        None => apply(next_session(time.unwrap_or(delivery.received), delivery, known)),
+        Some(_) if is_of_earlier_session => apply(known.key.session.later_by(1)),
+        // As little later as can be.
+        Some(_) => apply(known.key.session.later_by(1).max(after_birth)),
+    }
 }
 
 /// When the session of a node began, by its own clock, if that is known.

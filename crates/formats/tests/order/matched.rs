@@ -1,7 +1,7 @@
 //! Edge nodes of Sparkplug against a model that knows the truth, and the rows of the truth table.
 
 use formats::order::{AliveRule, Resolution, UNKNOWN_SESSION};
-use formats::{Event, EventKind, Session};
+use formats::{Event, EventKind, Session, UnixNanos};
 use proptest::prelude::*;
 
 use crate::instance::{HOUR, Instance, MINUTE, SECOND, START, event, live, retained};
@@ -20,7 +20,8 @@ fn death(number: u64) -> Event<'static> {
 #[allow(clippy::large_enum_variant, reason = "a test holds a few of them")]
 enum Message {
     Event(Event<'static>),
-    Data,
+    /// Says when it was sent, by the clock of the node.
+    Data(i64),
 }
 
 /// One session of a node.
@@ -42,11 +43,12 @@ struct Plan {
 }
 
 fn plan() -> impl Strategy<Value = Plan> {
-    let times = || prop::collection::vec(SECOND..50 * SECOND, 0..3);
+    let times = |from| prop::collection::vec(from * SECOND..50 * SECOND, 0..3);
     let clock =
         prop_oneof![3 => Just(0), 1 => Just(-HOUR), 1 => Just(-START + HOUR), 1 => Just(-20 * MINUTE)];
     (
-        (12 * SECOND..HOUR, clock, times(), times(), MINUTE..2 * HOUR),
+        // Data after a birth, which a birth by a clock that was set back needs.
+        (12 * SECOND..HOUR, clock, times(1), times(5), MINUTE..2 * HOUR),
         prop::collection::vec(0..4 * SECOND, 4),
         (prop::bool::weighted(0.8), prop::bool::weighted(0.8), any::<bool>()),
     )
@@ -77,7 +79,7 @@ fn history(plans: &[Plan], first_number: u64, is_constant: bool, is_open: bool) 
             messages.push((time + after + delay(nth + 1), message));
         }
         for (nth, after) in plan.data.iter().enumerate() {
-            messages.push((time + after + delay(nth + 2), Message::Data));
+            messages.push((time + after + delay(nth + 2), Message::Data(node_time(time + after))));
         }
         time += plan.length;
         let has_ended = !is_last || !is_open;
@@ -105,7 +107,10 @@ proptest! {
         for (received, message) in &messages {
             match message {
                 Message::Event(event) => instance.take(event, live(*received)),
-                Message::Data => instance.take_alive(AliveRule::Matched(None), live(*received), None),
+                Message::Data(time) => {
+                    let rule = AliveRule::Matched(Some(UnixNanos(START + time)));
+                    instance.take_alive(rule, live(*received), None)
+                }
             };
         }
         prop_assert_eq!(instance.is_connected(), Some(is_open), "{:#?}", messages);
@@ -135,7 +140,6 @@ fn decides_the_rows_of_the_table() {
     is(&[birth(7, 0), birth(8, SECOND)], true);
     is(&[birth(7, 0), death(7), birth(8, SECOND)], true);
     is(&[birth(7, 0), birth(8, SECOND), death(7)], true);
-    is(&[birth(8, 2 * SECOND), birth(7, SECOND), death(8)], false);
     is(&[birth(255, 0), death(255), birth(0, SECOND)], true);
     // The clock of the node was set back.
     is(&[birth(8, 0), death(8), birth(9, -HOUR)], true);
@@ -148,6 +152,24 @@ fn decides_the_rows_of_the_table() {
     is(&[birth(u64::MAX, 0), death(u64::MAX)], false);
     let none = |kind| event(kind, Session::Matched { birth: None, sequence: None }, None);
     is(&[none(EventKind::Connect), none(EventKind::Disconnect)], false);
+}
+
+#[test]
+fn late_births_are_told_from_new_ones_by_their_receipt() {
+    let mut instance = Instance::default();
+    instance.take(&birth(8, 2 * SECOND), live(START + 2 * SECOND));
+    assert_eq!(instance.take(&birth(7, SECOND), live(START + 3 * SECOND)), Resolution::Late);
+    // The clock of the node was set back, by a second alone.
+    instance.take(&birth(9, SECOND), live(START + MINUTE));
+    instance.take(&death(8), live(START + 2 * MINUTE));
+    assert_eq!(instance.is_connected(), Some(true));
+    // A birth that was asked for, and sent just before the death.
+    let died = START + HOUR;
+    instance.take(&death(9), live(died));
+    assert_eq!(instance.take(&birth(9, HOUR - SECOND), live(died + SECOND)), Resolution::Late);
+    // A node without storage that is back at once.
+    instance.take(&birth(9, HOUR + SECOND), live(died + 2 * SECOND));
+    assert_eq!(instance.is_connected(), Some(true));
 }
 
 #[test]
@@ -189,6 +211,32 @@ fn data_connects_but_not_right_after_a_death() {
     // The next death has no birth to match, and any ends it.
     instance.take(&death(9), live(START + 2 * HOUR));
     assert_eq!(instance.is_connected(), Some(false));
+}
+
+#[test]
+fn data_after_a_death_is_of_another_session_whose_birth_may_come_late() {
+    let mut instance = Instance::default();
+    let data = |instance: &mut Instance, time: i64| {
+        let rule = AliveRule::Matched(Some(UnixNanos(START + time)));
+        instance.take_alive(rule, live(START + time), None)
+    };
+    instance.take(&birth(7, 0), live(START));
+    instance.take(&death(7), live(START + MINUTE));
+    data(&mut instance, HOUR);
+    let inferred = instance.held().unwrap().key;
+    assert_eq!(inferred.session.0, START + HOUR, "later than each device that was born before");
+    let overtaken = birth(8, HOUR - SECOND);
+    assert!(matches!(instance.take(&overtaken, live(START + HOUR + SECOND)), Resolution::Renew(_)));
+    assert_eq!(instance.take(&overtaken, live(START + HOUR + 2 * SECOND)), Resolution::Confirm);
+    let born = instance.held().unwrap().key;
+    assert_eq!((born.session.0, born.time), (inferred.session.0 + 1, inferred.time));
+    assert_eq!(instance.take(&death(7), live(START + HOUR + MINUTE)), Resolution::Late);
+    instance.take(&death(8), live(START + 2 * HOUR));
+    assert_eq!(instance.is_connected(), Some(false));
+    // One that the broker has retained may be of any session.
+    data(&mut instance, 3 * HOUR);
+    let at = START + 3 * HOUR + SECOND;
+    assert_eq!(instance.take(&birth(9, 2 * HOUR), retained(at, at)), Resolution::Late);
 }
 
 /// Some brokers retain births: such a birth says that there is a node, not that its clock was set back.

@@ -103,6 +103,8 @@ pub struct Fact {
     pub is_connected: bool,
     /// It says so of all that are known, by no name.
     pub only_of_known: bool,
+    /// How many messages had arrived before; only of what has arrived.
+    pub arrived: u64,
 }
 
 /// The order of all that can be said of a device: by session, and in a session the end after the beginning and what was said
@@ -133,7 +135,7 @@ impl Message {
     }
 
     pub fn stating(mut self, device: usize, rank: Rank, is_connected: bool) -> Self {
-        self.facts.push(Fact { device, rank, is_connected, only_of_known: false });
+        self.facts.push(Fact { device, rank, is_connected, only_of_known: false, arrived: 0 });
         self
     }
 }

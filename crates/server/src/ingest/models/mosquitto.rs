@@ -128,6 +128,7 @@ impl Speaker for Mosquitto {
             rank: (*session, ENDED),
             is_connected: false,
             only_of_known: true,
+            arrived: 0,
         }));
         self.tick(now_ms)
     }

@@ -4,7 +4,10 @@ use std::collections::HashMap;
 
 use proptest::prelude::*;
 
-use super::{BEGUN, DEVICES, ENDED, Fact, Happening, Kind, Message, Network, Rank, SECOND_MS, Speaker};
+use super::{
+    BEGUN, DEVICES, ENDED, Ending, Fact, Fate, Happening, History, Kind, Message, Network, Rank, SECOND_MS,
+    Speaker, Step,
+};
 
 const IDS: [&str; DEVICES] = ["n0", "n1", "n0/d", "n1/d"];
 
@@ -64,11 +67,10 @@ impl Sparkplug {
         self.sequence[node] = 0;
         let payload = self.payload(at_ms, Some(self.number(session)), Some(0));
         let rank = self.next_rank(session);
-        Message::live(format!("spBv1.0/g/NBIRTH/{}", IDS[node]), payload).stating(node, rank, true).stating(
-            DEVICES + node,
-            (0, self.said),
-            true,
-        )
+        Message::live(format!("spBv1.0/g/NBIRTH/{}", IDS[node]), payload)
+            .stating(node, rank, true)
+            .stating(birth_of(node), rank, true)
+            .stating(break_of(node), rank, true)
     }
 
     /// A message of a device, which its node sends.
@@ -76,11 +78,10 @@ impl Sparkplug {
         let sequence = self.next_sequence(node);
         let payload = self.payload(at_ms, None, sequence);
         let rank = self.next_rank(session);
-        Message::live(format!("spBv1.0/g/{verb}/{}/d", IDS[node]), payload).stating(node, rank, true).stating(
-            node + 2,
-            (0, self.said),
-            verb != "DDEATH",
-        )
+        let message = Message::live(format!("spBv1.0/g/{verb}/{}/d", IDS[node]), payload)
+            .stating(node, rank, true)
+            .stating(node + 2, rank, verb != "DDEATH");
+        if verb == "DDATA" { message } else { message.stating(own_of(node), rank, verb == "DBIRTH") }
     }
 }
 
@@ -134,11 +135,10 @@ impl Speaker for Nodes {
             let speaker = &mut self.speaker;
             let death = |speaker: &Sparkplug, session: u64| {
                 let payload = speaker.payload(at_ms - speaker.clock_ms, Some(speaker.number(session)), None);
-                Message::live(format!("spBv1.0/g/NDEATH/{}", IDS[node]), payload).stating(
-                    node,
-                    (session, ENDED),
-                    false,
-                )
+                let rank = (session, ENDED);
+                Message::live(format!("spBv1.0/g/NDEATH/{}", IDS[node]), payload)
+                    .stating(node, rank, false)
+                    .stating(break_of(node), rank, false)
             };
             return match happening.kind {
                 Kind::Connected { takes_over } => {
@@ -185,20 +185,43 @@ impl Speaker for Nodes {
         }
     }
 
-    /// A death whose birth was lost is taken for a late one while another birth is held.
+    /// A death whose birth was lost is taken for a late one while another birth is held. What is below the node then depends
+    /// on whether it was. Data of a device that overtakes a birth of its node is not kept, so it is hidden until more comes.
     fn is_decided(&self, device: usize, newest: &HashMap<usize, Fact>) -> bool {
         let node = device % 2;
-        let born_in = newest.get(&(DEVICES + node)).map(|birth| birth.rank.0);
-        newest.get(&node).is_none_or(|fact| fact.rank.1 != ENDED || born_in == Some(fact.rank.0))
+        let born_in = newest.get(&birth_of(node)).map(|birth| birth.rank.0);
+        let is_decided = |fact: &Fact| fact.rank.1 != ENDED || born_in == Some(fact.rank.0);
+        let has_overtaken = |last: &Fact| {
+            let is_data = |own: &Fact| newest.get(&own_of(node)).is_none_or(|told| told.rank < own.rank);
+            newest.get(&device).is_some_and(|own| is_data(own) && own.arrived < last.arrived)
+        };
+        let is_below_decided = |last: &Fact| is_decided(last) && !has_overtaken(last);
+        newest.get(&node).is_none_or(is_decided)
+            && (device == node || newest.get(&break_of(node)).is_none_or(is_below_decided))
     }
 
     fn expected(&self, device: usize, newest: &HashMap<usize, Fact>) -> Option<bool> {
         let own = newest.get(&device)?;
         let Some(node) = device.checked_sub(2) else { return Some(own.is_connected) };
         let is_node_connected = newest.get(&node).is_none_or(|fact| fact.is_connected);
-        let is_born_since = newest.get(&(DEVICES + node)).is_none_or(|birth| own.rank.1 >= birth.rank.1);
+        let is_born_since = newest.get(&break_of(node)).is_none_or(|last| own.rank >= last.rank);
         Some(own.is_connected && is_node_connected && is_born_since)
     }
+}
+
+/// Of which the newest birth of a node is noted, beside what is said of the devices.
+fn birth_of(node: usize) -> usize {
+    DEVICES + node
+}
+
+/// Of which is noted what last took the devices of a node with it: its birth or its death.
+fn break_of(node: usize) -> usize {
+    DEVICES + 2 + node
+}
+
+/// Of which is noted what the device of a node said last of itself: its birth or its death.
+fn own_of(node: usize) -> usize {
+    DEVICES + 4 + node
 }
 
 fn nodes(network: Network, has_one_number: bool, clock_ms: i64) -> Nodes {
@@ -212,6 +235,26 @@ fn nodes(network: Network, has_one_number: bool, clock_ms: i64) -> Nodes {
         device_is_on: [false; 2],
     };
     Nodes { speaker, session: [0; 2] }
+}
+
+/// The birth of a node is lost, and its data arrives after its death: the device of the session before is not back yet.
+#[test]
+fn data_after_a_death_brings_no_device_back() {
+    let (node, device) = (1, 3);
+    let steps = [
+        Step::Connect(node),
+        Step::Connect(device),
+        Step::Disconnect(node, Ending::Clean),
+        Step::Connect(node),
+        Step::SendData(node),
+    ];
+    let fate = Fate { is_lost: false, is_repeated: false, delay: 0, choice: 0 };
+    let steps = steps.map(|step| (1, step)).to_vec();
+    for fourth in [Fate { is_lost: true, ..fate }, Fate { delay: 999, ..fate }] {
+        let history = History { steps: steps.clone(), fates: vec![fate, fate, fate, fourth, fate] };
+        let network = Network { loses: true, delay_max_ms: DELAY_MAX_MS, ..Network::default() };
+        super::check(nodes(network, false, 0), &history).unwrap();
+    }
 }
 
 proptest! {

@@ -37,6 +37,7 @@ struct World<S> {
     /// By the time of arrival, then in the order of sending.
     under_way: BTreeMap<(i64, u64), Message>,
     sent: u64,
+    arrived: u64,
     fates: Vec<Fate>,
     /// The newest that was said of each device, and the newest that has arrived.
     said: HashMap<usize, Fact>,
@@ -56,6 +57,7 @@ pub fn check<S: Speaker>(speaker: S, history: &History) -> Result<(), TestCaseEr
         retained: BTreeMap::new(),
         under_way: BTreeMap::new(),
         sent: 0,
+        arrived: 0,
         fates: history.fates.clone(),
         said: HashMap::new(),
         known: HashMap::new(),
@@ -110,7 +112,10 @@ impl<S: Speaker> World<S> {
             String::from_utf8_lossy(&message.payload)
         ));
         if message.flaw.is_none() {
-            message.facts.iter().for_each(|fact| note(&mut self.known, fact));
+            self.arrived += 1;
+            for fact in &message.facts {
+                note(&mut self.known, &Fact { arrived: self.arrived, ..*fact });
+            }
         }
         self.rig.hand_over(&message.topic, &message.payload, is_replayed, (self.subscribed_ms, at_ms));
         // Some of what is done between two batches, so that walks and passes meet messages in their middle.
@@ -272,10 +277,11 @@ impl<S: Speaker> World<S> {
                 prop_assert_eq!(is_stale, expected, "{}, out of date\n{}", id, log());
             }
             let rank = |facts: &HashMap<usize, Fact>| facts.get(&device).map(|fact| fact.rank);
-            let is_all_known = (0..DEVICES).all(|other| {
-                let rank = |facts: &HashMap<usize, Fact>| facts.get(&other).map(|fact| fact.rank);
-                rank(&self.said) == rank(&self.known)
-            });
+            // Also what is said of more than devices, for example that a node was born again.
+            let is_all_known = self
+                .said
+                .iter()
+                .all(|(what, said)| self.known.get(what).is_some_and(|known| known.rank == said.rank));
             let is_untold = self.speaker.is_stale(device, &self.known) == Some(true);
             if rank(&self.known).is_some() && is_all_known && !is_untold {
                 let own = self.truth.map(|truth| truth.is_connected);
