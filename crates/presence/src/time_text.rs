@@ -37,6 +37,31 @@ impl TimeText {
         Self { bytes, len: SECONDS_LEN }
     }
 
+    /// Milliseconds since 1970, if the text is one that [`TimeText::of_millis`] writes for a year from 1970 on.
+    pub fn millis_of(text: &[u8; LEN]) -> Option<u64> {
+        let number = |places: &[usize]| {
+            places.iter().try_fold(0, |number, place| {
+                let digit = text[*place].wrapping_sub(b'0');
+                (digit <= 9).then_some(number * 10 + u64::from(digit))
+            })
+        };
+        let (year, month, day) = (number(&[0, 1, 2, 3])?, number(&[5, 6])?, number(&[8, 9])?);
+        let (hour, minute, second) = (number(&[11, 12])?, number(&[14, 15])?, number(&[17, 18])?);
+        if year < 1970 || !(1..=12).contains(&month) {
+            return None;
+        }
+        // The opposite of `written`.
+        let year_from_march = year - u64::from(month <= 2);
+        let (era, year_of_era) = (year_from_march / 400, year_from_march % 400);
+        let day_of_year = (153 * ((month + 9) % 12) + 2) / 5 + day;
+        let day_of_era = year_of_era * 365 + year_of_era / 4 - year_of_era / 100 + day_of_year;
+        let days = (era * 146_097 + day_of_era).checked_sub(DAYS_BEFORE_1970 as u64 + 1)?;
+        let seconds = days * 86_400 + hour * 3_600 + minute * 60 + second;
+        let millis = seconds * 1_000 + number(&[20, 21, 22])?;
+        // A day that its month does not have, or a 60th second, would be written otherwise; so would other signs.
+        (written(millis.cast_signed()) == *text).then_some(millis)
+    }
+
     pub fn as_bytes(&self) -> &[u8] {
         &self.bytes[..self.len]
     }
@@ -120,6 +145,16 @@ mod tests {
         }
 
         #[test]
+        fn a_time_is_read_if_it_is_written_so(millis in 0u64..253_402_300_800_000, at in 0..LEN, byte: u8) {
+            let mut text = written(millis.cast_signed());
+            prop_assert_eq!(TimeText::millis_of(&text), Some(millis));
+            text[at] = byte;
+            if let Some(millis) = TimeText::millis_of(&text) {
+                prop_assert_eq!(written(millis.cast_signed()), text);
+            }
+        }
+
+        #[test]
         fn whole_seconds_are_written_as_jiff_writes_them(seconds: u32) {
             let timestamp = Timestamp::from_second(seconds.into()).unwrap();
             prop_assert_eq!(&*TimeText::of_seconds(seconds), timestamp.to_string());
@@ -137,6 +172,15 @@ mod tests {
             (1_795_453_201_186, "2026-11-23T17:00:01.186Z"),
         ] {
             assert_eq!(&*TimeText::of_millis(millis), text);
+            assert_eq!(TimeText::millis_of(text.as_bytes().try_into().unwrap()), u64::try_from(millis).ok());
+        }
+        for text in [
+            "2026-02-30T00:00:00.000Z",
+            "2026-11-23T23:59:60.000Z",
+            "2026-11-23T24:00:00.000Z",
+            "2026-00-01T00:00:00.000Z",
+        ] {
+            assert_eq!(TimeText::millis_of(text.as_bytes().try_into().unwrap()), None, "{text}");
         }
     }
 }

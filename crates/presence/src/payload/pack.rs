@@ -1,7 +1,5 @@
 //! Text to operations. Every value is checked to come back as it was written before it becomes an operation.
 
-use jiff::Timestamp;
-
 use super::{dictionary, op};
 use crate::time_text::{self, TimeText};
 
@@ -25,16 +23,32 @@ pub fn pack(text: &[u8]) -> Vec<u8> {
             after_piece = true;
             continue;
         }
-        let value_len = if after_piece { packer.value(text, at) } else { 0 };
+        let is_key_end = !after_piece && rest.starts_with(b"\":");
+        let value_at = if is_key_end { value_behind(text, at + 2) } else { at };
+        let value_len = match (after_piece, is_key_end) {
+            (true, _) => packer.value(text, at, 1),
+            (false, true) => packer.value(text, value_at, OTHER_VALUE_MIN_BYTES),
+            (false, false) => 0,
+        };
         after_piece = false;
-        at += value_len.max(1);
+        at = (value_at + value_len).max(at + 1);
     }
     packer.end_literal(text, at);
     packer.packed
 }
 
 /// A packed Disconnect of the platform with some room.
-const PACKED_CAPACITY: usize = 96;
+pub const PACKED_CAPACITY: usize = 96;
+
+/// The shortest value that is packed behind a key that is no piece: a shorter one takes less room in the literal around it.
+const OTHER_VALUE_MIN_BYTES: usize = 6;
+
+/// Where the value behind a key begins: behind spaces and a quotation mark.
+fn value_behind(text: &[u8], colon_end: usize) -> usize {
+    let spaces = text[colon_end..].iter().take_while(|byte| **byte == b' ').count();
+    let at = colon_end + spaces;
+    at + usize::from(text.get(at) == Some(&b'"'))
+}
 
 /// The bytes that dictionary pieces begin with: spares a search at every letter of an identifier.
 fn starts_piece(byte: u8) -> bool {
@@ -57,17 +71,20 @@ impl Packer {
         }
     }
 
-    /// Packs the value at `at` and says how long it was; 0: no value that an operation can stand for.
-    fn value(&mut self, text: &[u8], at: usize) -> usize {
+    /// Packs the value at `at` and says how long it was; 0: no value that an operation can stand for, or a shorter one.
+    fn value(&mut self, text: &[u8], at: usize, least: usize) -> usize {
         let rest = &text[at..];
         let len = if let Some(ms) = time(rest) {
+            self.end_literal(text, at);
             self.put_time(ms);
             time_text::LEN
         } else if let Some((octets, len)) = ipv4(rest) {
+            self.end_literal(text, at);
             self.packed.push(op::IPV4);
             self.packed.extend_from_slice(&octets);
             len
-        } else if let Some((integer, len)) = integer(rest) {
+        } else if let Some((integer, len)) = integer(rest).filter(|(_, len)| *len >= least) {
+            self.end_literal(text, at);
             self.packed.push(op::INTEGER);
             put_varint(&mut self.packed, integer);
             len
@@ -97,13 +114,11 @@ impl Packer {
 
 /// Milliseconds since 1970, if the text begins with a time written exactly as [`TimeText`] would.
 fn time(text: &[u8]) -> Option<u64> {
-    let text = text.get(..time_text::LEN)?;
+    let text = text.first_chunk::<{ time_text::LEN }>()?;
     if text[4] != b'-' || text[23] != b'Z' {
         return None;
     }
-    let written = std::str::from_utf8(text).ok()?;
-    let ms = u64::try_from(written.parse::<Timestamp>().ok()?.as_millisecond()).ok()?;
-    (TimeText::of_millis(ms.cast_signed()).as_bytes() == text).then_some(ms)
+    TimeText::millis_of(text)
 }
 
 /// `a.b.c.d` without leading zeros, not followed by what would make it another word.
@@ -124,7 +139,7 @@ fn integer(text: &[u8]) -> Option<(u64, usize)> {
     digits.parse().ok().map(|integer| (integer, len))
 }
 
-fn put_varint(packed: &mut Vec<u8>, mut value: u64) {
+pub fn put_varint(packed: &mut Vec<u8>, mut value: u64) {
     while value >= 0x80 {
         packed.push(value as u8 | 0x80);
         value >>= 7;
@@ -133,6 +148,6 @@ fn put_varint(packed: &mut Vec<u8>, mut value: u64) {
 }
 
 /// Small differences of either sign become small numbers.
-fn zigzag(value: i64) -> u64 {
+pub fn zigzag(value: i64) -> u64 {
     ((value << 1) ^ (value >> 63)) as u64
 }

@@ -128,7 +128,7 @@ fn write_time(ms: u64, text: &mut Vec<u8>) {
     text.extend_from_slice(TimeText::of_millis(ms.cast_signed()).as_bytes());
 }
 
-fn varint(packed: &[u8]) -> Option<(u64, &[u8])> {
+pub fn varint(packed: &[u8]) -> Option<(u64, &[u8])> {
     let mut value = 0u64;
     for (i, &byte) in packed.iter().enumerate().take(10) {
         value |= u64::from(byte & 0x7f).checked_shl(7 * i as u32)?;
