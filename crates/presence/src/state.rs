@@ -103,6 +103,17 @@ impl DeviceState {
         self.events().map(|event| event.payload.packed_len()).sum()
     }
 
+    /// The state of a device of which only one event matters, which begins or ends a session.
+    pub fn of_session(event: PresenceEvent) -> Self {
+        debug_assert!(begins_or_ends(&event));
+        Self { session: Some(event), rare: None }
+    }
+
+    /// The only event that it consists of, if that begins or ends a session, which is so for most devices.
+    pub fn only_session(&self) -> Option<&PresenceEvent> {
+        self.session.as_ref().filter(|_| self.rare.is_none())
+    }
+
     /// The events that the state consists of: applied to an empty state, they give the same one.
     pub fn into_events(self) -> impl Iterator<Item = PresenceEvent> {
         self.session.into_iter().chain(self.rare.map(|rare| rare.others).unwrap_or_default())
@@ -162,7 +173,8 @@ impl DeviceState {
         self.rare.as_ref().map_or(&[], |rare| &rare.others)
     }
 
-    fn events(&self) -> impl Iterator<Item = &PresenceEvent> {
+    /// The same, borrowed.
+    pub fn events(&self) -> impl Iterator<Item = &PresenceEvent> {
         self.session.iter().chain(self.others())
     }
 

@@ -10,7 +10,7 @@ use mqtt::packet::{self, Puback, Publish};
 use mqtt::reason;
 use presence::{Device, DeviceName, Status};
 use server::feed::{Behind, ChangeReader, names_of_part};
-use server::registry::Snapshot;
+use server::registry::{Record, Snapshot};
 use system::{clock, sentence};
 use tokio::task::yield_now;
 use tokio::time::{sleep, timeout};
@@ -333,7 +333,7 @@ fn wanted(
     reader: &ChangeReader,
     all: &Republisher,
 ) -> Wanted {
-    let read = |record: &_| (Snapshot::of(record), all.feed.head());
+    let read = |record: &Record<'_>| (Snapshot::of(record), all.feed.head());
     let Some((device, head)) = all.registry.read(name.device(), read) else { return Wanted::Nothing };
     if !announcements.selects(&device) {
         return Wanted::Nothing;

@@ -266,7 +266,7 @@ impl Ingest {
         let applied = self.map.apply_then(device, event, arrival, |record, applied| {
             // First the history, then the feed: what has been published is on its way into the history.
             // Whether a replayed message is news cannot be told of a device of which not all is held.
-            let is_certain = record.is_whole() || arrival.provenance == Provenance::Live;
+            let is_certain = record.reception.is_whole() || arrival.provenance == Provenance::Live;
             let in_history = recording == Recording::IfNews
                 && is_certain
                 && is_event(arrival.provenance, applied, self.feed.is_populated())
@@ -297,7 +297,7 @@ impl Ingest {
     /// Merges a device as another instance wrote it. Makes no history event: the instance that received the message has
     /// written that.
     fn apply_peer_update(&mut self, device: StoredDevice) {
-        let publish = |record: &Record, applied| {
+        let publish = |record: &Record<'_>, applied| {
             // Whether the other instance received the first message about the device live, and so wrote an event, is not known here.
             let in_history = !matches!(applied, Applied::Changed { from: None, .. });
             self.publish(record, applied, in_history);
@@ -311,7 +311,7 @@ impl Ingest {
         };
     }
 
-    fn publish(&self, record: &Record, applied: Applied, in_history: bool) {
+    fn publish(&self, record: &Record<'_>, applied: Applied, in_history: bool) {
         // The status before is not known of a device that was not held, so such a registry has no streams.
         if self.map.is_limited() {
             return;

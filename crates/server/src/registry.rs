@@ -18,6 +18,8 @@ mod list;
 mod model_tests;
 mod names;
 mod rates;
+mod record;
+mod record_body;
 mod removed;
 mod sessions;
 mod shard;
@@ -48,6 +50,8 @@ pub use self::list::Listing;
 use self::names::Names;
 pub use self::rates::PerMinute;
 use self::rates::Rates;
+use self::record::PackedRecord;
+pub use self::record::{Reception, Record};
 pub use self::sessions::{FleetSessionTotals, SessionTotals};
 use self::sessions::{FleetSessions, SessionEvent};
 use self::shard::{RecordPlace, Records, SHARDS, Shard};
@@ -57,9 +61,7 @@ use self::sources::{Facets, Source, Sources};
 pub use self::types::RoundCount;
 use self::types::{DeviceType, RoundCounter, TimeOrder, Types};
 use crate::freshness::RoundNumber;
-use presence::{
-    Device, DeviceName, DeviceState, EventKind, PresenceEvent, ResolvedStatus, Status, UnixSeconds,
-};
+use presence::{Device, DeviceName, EventKind, PresenceEvent, Status, UnixSeconds};
 use store::ChangeCursor;
 
 /// Rounds whose devices are counted at once: more than there are links, each of which has one that is on.
@@ -89,19 +91,6 @@ pub struct DeviceRegistry {
     /// The change cursor of a shared store up to which forgotten devices have been dropped; `None` where no others write the store.
     /// Locked while devices are dropped and while a batch is made, so that all states of a batch are based on it.
     pub forget_cursor: Mutex<Option<ChangeCursor>>,
-}
-
-/// One device.
-pub struct Record {
-    device_type: Arc<DeviceType>,
-    id: Box<str>,
-    pub state: DeviceState,
-    pub provenance: Provenance,
-    /// When the latest message about the device arrived.
-    pub received_at: UnixSeconds,
-    /// The round of the population in which the broker last sent a message about the device.
-    pub received_in: RoundNumber,
-    flags: RecordFlags,
 }
 
 /// How and when an event came.
@@ -138,17 +127,6 @@ pub enum Applied {
     Changed { from: Option<Status>, to: Status },
 }
 
-impl Record {
-    fn is(&self, device: Device<'_>) -> bool {
-        *self.id == *device.id && *self.device_type.name == *device.device_type
-    }
-
-    /// Status and deciding event.
-    pub fn resolve(&self) -> ResolvedStatus<'_> {
-        self.state.resolve().expect("a record is made by its first event")
-    }
-}
-
 impl Default for DeviceRegistry {
     fn default() -> Self {
         Self {
@@ -182,7 +160,7 @@ impl DeviceRegistry {
         device: Device<'_>,
         event: PresenceEvent,
         arrival: Arrival,
-        then: impl FnOnce(&Record, Applied),
+        then: impl FnOnce(&Record<'_>, Applied),
     ) -> Applied {
         if event.kind == EventKind::FailedLogin {
             return Applied::Known;
@@ -193,7 +171,7 @@ impl DeviceRegistry {
             if let Some(event) = live
                 && applied != Applied::Known
             {
-                self.count_session(&record.device_type, event);
+                self.count_session(record.device_type, event);
             }
             then(record, applied);
             applied
@@ -208,15 +186,16 @@ impl DeviceRegistry {
 
     /// Notes a message that repeats the state of a device: only its time of receipt and provenance change. If that ends a
     /// silence, calls `then`.
-    pub fn confirm_then(&self, device: Device<'_>, arrival: Arrival, then: impl FnOnce(&Record)) {
+    pub fn confirm_then(&self, device: Device<'_>, arrival: Arrival, then: impl FnOnce(&Record<'_>)) {
         let hash = self.hash(device);
         let mut records = self.shards[Self::shard_number(hash)].records.write();
         let Some(at) = records.find(hash, device) else { return };
         if let Some(record) = records.at_mut(at) {
-            self.note_arrival(record, arrival);
-            record.provenance = arrival.provenance;
-            if record.ends_silence(arrival) {
-                then(record);
+            let PackedRecord { reception, device_type, .. } = record;
+            self.note_arrival(device_type, reception, arrival);
+            reception.provenance = arrival.provenance;
+            if reception.ends_silence(arrival) {
+                then(&record.open());
             }
         }
     }
@@ -226,7 +205,7 @@ impl DeviceRegistry {
         &self,
         device: Device<'_>,
         arrival: Arrival,
-        change: impl FnOnce(RecordPlace, &mut Record) -> Applied,
+        change: impl FnOnce(RecordPlace, &mut Record<'_>) -> Applied,
     ) -> Applied {
         self.lock(device).change(arrival, change)
     }
@@ -244,21 +223,14 @@ impl DeviceRegistry {
         }
     }
 
+    /// Adds a record that the caller fills.
     fn add(&self, records: &mut Records, hash: u64, device: Device<'_>, arrival: Arrival) -> u32 {
         let mut flags = RecordFlags::default();
         if self.limit.is_some() {
             flags.set(RecordFlag::Partial);
         }
-        let record = Record {
-            device_type: self.types.find_or_add(device.device_type),
-            id: device.id.into(),
-            state: DeviceState::default(),
-            provenance: arrival.provenance,
-            received_at: arrival.at,
-            received_in: RoundNumber::NONE,
-            flags,
-        };
-        records.insert(hash, record)
+        let device_type = self.types.find_or_add(device.device_type);
+        records.insert(hash, PackedRecord::unfilled(device_type, Reception::of(arrival, flags)))
     }
 
     /// Takes a device's new index key to the indexes of its type. The caller holds `changing` of its shard.
@@ -302,34 +274,37 @@ impl DeviceRegistry {
     fn apply_to(
         &self,
         place: RecordPlace,
-        record: &mut Record,
+        record: &mut Record<'_>,
         event: PresenceEvent,
         arrival: Arrival,
     ) -> Applied {
         // A request is never retained, so it says nothing about what the broker has replayed.
         if event.kind == EventKind::Request {
-            record.received_at = arrival.at;
+            record.reception.received_at = arrival.at;
         } else {
-            self.note_arrival(record, arrival);
+            self.note_arrival(record.device_type, &mut record.reception, arrival);
         }
         let mut applied = self.merge_event(place, record, event);
         // A repetition by the broker confirms a state from the store or from a peer.
-        if applied != Applied::Known || matches!(record.provenance, Provenance::Restored | Provenance::Peer) {
-            record.provenance = arrival.provenance;
+        let reception = &mut record.reception;
+        if applied != Applied::Known
+            || matches!(reception.provenance, Provenance::Restored | Provenance::Peer)
+        {
+            reception.provenance = arrival.provenance;
         }
-        if record.ends_silence(arrival) && applied == Applied::Known {
+        if reception.ends_silence(arrival) && applied == Applied::Known {
             applied = Applied::Refined;
         }
         applied
     }
 
     /// Merges an event into a record, whose shard is locked.
-    fn merge_event(&self, place: RecordPlace, record: &mut Record, event: PresenceEvent) -> Applied {
+    fn merge_event(&self, place: RecordPlace, record: &mut Record<'_>, event: PresenceEvent) -> Applied {
         let from = record.state.resolve().map(|resolved| resolved.status);
         if !record.state.apply(event) {
             return Applied::Known;
         }
-        self.note_dirty(place, record);
+        self.note_dirty(place, &mut record.reception);
         let to = record.resolve().status;
         if from == Some(to) {
             return Applied::Refined;
@@ -339,11 +314,12 @@ impl DeviceRegistry {
         Applied::Changed { from, to }
     }
 
-    fn note_arrival(&self, record: &mut Record, arrival: Arrival) {
-        record.received_at = arrival.at;
+    fn note_arrival(&self, device_type: &DeviceType, reception: &mut Reception, arrival: Arrival) {
+        reception.received_at = arrival.at;
         let round = arrival.round;
-        if record.note_received(round) && self.counter_of(round).change_of(round, |received| received + 1) {
-            record.device_type.count_received(round);
+        if reception.note_received(round) && self.counter_of(round).change_of(round, |received| received + 1)
+        {
+            device_type.count_received(round);
         }
     }
 
@@ -353,10 +329,10 @@ impl DeviceRegistry {
     }
 
     /// Reads one device; the shard is locked while `read` runs, so it should only copy.
-    pub fn read<T>(&self, device: Device<'_>, read: impl FnOnce(&Record) -> T) -> Option<T> {
+    pub fn read<T>(&self, device: Device<'_>, read: impl FnOnce(&Record<'_>) -> T) -> Option<T> {
         let hash = self.hash(device);
         let records = self.shards[Self::shard_number(hash)].records.read();
-        records.at(records.find(hash, device)?).map(read)
+        records.at(records.find(hash, device)?).map(|record| read(&record.open()))
     }
 
     /// Totals over all devices, in constant time.
@@ -436,52 +412,41 @@ impl LockedDevice<'_> {
         let mut records = self.map.shards[self.shard_number].records.write();
         let at = records.find(self.hash, self.device);
         if let Some(record) = at.and_then(|at| records.at_mut(at)) {
-            change(&mut record.flags);
+            change(&mut record.reception.flags);
         }
     }
 
     /// Changes its record, which is made if there is none, and its index entries.
-    fn change(&self, arrival: Arrival, change: impl FnOnce(RecordPlace, &mut Record) -> Applied) -> Applied {
+    fn change(
+        &self,
+        arrival: Arrival,
+        change: impl FnOnce(RecordPlace, &mut Record<'_>) -> Applied,
+    ) -> Applied {
         let LockedDevice { map, device, hash, shard_number, .. } = *self;
         let mut records = map.shards[shard_number].records.write();
-        let at = records.find(hash, device).unwrap_or_else(|| map.add(&mut records, hash, device, arrival));
+        let found = records.find(hash, device);
+        let at = found.unwrap_or_else(|| map.add(&mut records, hash, device, arrival));
         let place = RecordPlace::new(shard_number, at);
-        let record = records.at_mut(at).expect("it was found or added under this lock");
+        let packed = records.at(at).expect("it was found or added under this lock");
+        let mut record = match found {
+            Some(_) => packed.open(),
+            None => Record::new(&packed.device_type, device.id, packed.reception.clone()),
+        };
         let from = record.facets(&map.sources);
-        let applied = change(place, record);
-        if applied == Applied::Known {
-            return applied;
-        }
-        let (to, device_type) = (record.facets(&map.sources), Arc::clone(&record.device_type));
+        let applied = change(place, &mut record);
+        // What was added just now must be filled in any case.
+        let changed = (applied != Applied::Known || found.is_none())
+            .then(|| (record.facets(&map.sources), record.pack()));
+        let reception = record.reception;
+        let packed = records.at_mut(at).expect("it was found or added under this lock");
+        packed.reception = reception;
+        let Some((to, body)) = changed else { return applied };
+        packed.fill(body);
+        let device_type = Arc::clone(&packed.device_type);
         drop(records);
         Source::move_one(from.as_ref(), to.as_ref());
         let index_key = |facets: Option<Facets<'_>>| facets.map(|facets| facets.index_key);
         map.update_indexes(&device_type, place, device.id, (index_key(from), index_key(to)));
         applied
-    }
-}
-
-impl Record {
-    /// Notes that the broker sent something in a round; says whether it is the first message of the round about the device.
-    fn note_received(&mut self, round: RoundNumber) -> bool {
-        let is_first = round != RoundNumber::NONE && self.received_in != round;
-        if is_first {
-            self.received_in = round;
-        }
-        is_first
-    }
-
-    /// Which device this is.
-    pub fn device(&self) -> Device<'_> {
-        Device { device_type: &self.device_type.name, id: &self.id }
-    }
-
-    /// The name of its type, shared with all devices of the type.
-    pub fn device_type(&self) -> &Arc<str> {
-        &self.device_type.name
-    }
-
-    pub fn name(&self) -> DeviceName {
-        DeviceName { device_type: Arc::clone(self.device_type()), id: self.id.clone() }
     }
 }

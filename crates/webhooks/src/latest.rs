@@ -37,11 +37,11 @@ pub async fn fate(
     let newest = registry.read(device, |record| {
         let mut state = record.state.clone();
         state.apply(change.device.event.clone());
-        let (provenance, round) = (record.provenance, RoundNumber::NONE);
+        let (provenance, round) = (record.reception.provenance, RoundNumber::NONE);
         Snapshot::of_state(
             DeviceName::of(device),
             &state,
-            Arrival { provenance, at: record.received_at, round },
+            Arrival { provenance, at: record.reception.received_at, round },
         )
     });
     let newest =

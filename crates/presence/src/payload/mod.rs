@@ -11,6 +11,7 @@
 
 mod dictionary;
 mod pack;
+pub mod skeleton;
 mod unpack;
 
 use std::cmp::Ordering;

@@ -178,12 +178,12 @@ impl Feed {
     }
 
     /// Adds a change; `record` is the device as it is now, and its shard is locked.
-    pub fn publish(&self, record: &Record, previous: Option<Status>, in_history: bool) {
+    pub fn publish(&self, record: &Record<'_>, previous: Option<Status>, in_history: bool) {
         self.add(Snapshot::of(record), previous, in_history, false);
     }
 
     /// Adds that a device was forgotten; `record` is the device as it was, and its shard is locked. No history tells of it.
-    pub fn publish_removal(&self, record: &Record) {
+    pub fn publish_removal(&self, record: &Record<'_>) {
         self.add(Snapshot::of(record), Some(record.resolve().status), false, true);
     }
 

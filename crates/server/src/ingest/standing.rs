@@ -19,7 +19,7 @@ pub(super) struct HeldDevice {
 }
 
 impl HeldDevice {
-    pub fn of(record: &Record) -> Self {
+    pub fn of(record: &Record<'_>) -> Self {
         let resolved = record.resolve();
         // Where a takeover decides, the newest session is the one that was taken over, not the one that is shown.
         let takeover = record.state.newest_takeover().filter(|_| resolved.inferred);
@@ -32,7 +32,12 @@ impl HeldDevice {
         };
         let key = Key { session: nanos(event.session), kind, time: nanos(event.time) };
         let source = event.payload.source().map(Box::from);
-        Self { source, key, received_seconds: record.received_at.0, document: event.payload.unpack() }
+        Self {
+            source,
+            key,
+            received_seconds: record.reception.received_at.0,
+            document: event.payload.unpack(),
+        }
     }
 }
 

@@ -161,7 +161,7 @@ impl Peers {
     async fn drop_forgotten(&self, cursor: &ChangeCursor) -> Result<(), PollError> {
         let mut forgotten = bounded(self.store.forgotten()).await?;
         forgotten.retain(|one| {
-            self.map.read(one.name.device(), |record| record.received_at <= one.at).unwrap_or(false)
+            self.map.read(one.name.device(), |record| record.reception.received_at <= one.at).unwrap_or(false)
         });
         self.hand_over(Changes { forgotten, devices: Vec::new(), cursor: cursor.clone() }).await
     }

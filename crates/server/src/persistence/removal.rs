@@ -102,7 +102,7 @@ impl Writer {
 }
 
 /// Whether something was received of a device since its source removed it.
-fn is_back(record: &Record) -> bool {
+fn is_back(record: &Record<'_>) -> bool {
     let event = record.resolve().event;
     event.payload.source().is_none()
         || !status::read(&event.payload.unpack()).is_some_and(|status| status.is_removed())

@@ -414,9 +414,9 @@ impl Writer {
     }
 }
 
-pub(super) fn stored(record: &Record) -> StoredDevice {
+pub(super) fn stored(record: &Record<'_>) -> StoredDevice {
     let name = DeviceName { device_type: Arc::clone(record.device_type()), id: record.device().id.into() };
-    StoredDevice { name, state: record.state.clone(), received_at: record.received_at }
+    StoredDevice { name, state: record.state.clone(), received_at: record.reception.received_at }
 }
 
 #[cfg(test)]

@@ -262,8 +262,8 @@ impl ReadThrough {
     ) -> Option<FetchedDevice> {
         let held = self.map.read(name.device(), |record| {
             let arrival = Arrival {
-                provenance: record.provenance,
-                at: record.received_at,
+                provenance: record.reception.provenance,
+                at: record.reception.received_at,
                 round: record.freshness_round(),
             };
             (record.state.clone(), arrival)

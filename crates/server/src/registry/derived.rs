@@ -11,7 +11,7 @@ impl DeviceRegistry {
         &self,
         device: Device<'_>,
         event: PresenceEvent,
-        then: impl FnOnce(&Record, Applied),
+        then: impl FnOnce(&Record<'_>, Applied),
     ) -> Applied {
         let locked = self.lock(device);
         // It may have been forgotten since the event was derived.
@@ -48,7 +48,7 @@ mod tests {
         let applied = map.derive_then(device, event(EventKind::Disconnect, 2), |_, _| ());
         assert_eq!(applied, Applied::Changed { from: Some(Status::Connected), to: Status::Disconnected });
         assert_eq!((map.totals().connected, map.totals().disconnected), (0, 1));
-        let received = map.read(device, |record| (record.received_at, record.provenance));
+        let received = map.read(device, |record| (record.reception.received_at, record.reception.provenance));
         assert_eq!(received, Some((UnixSeconds(5), Provenance::Restored)));
         map.forget_device(device, |_| ());
         let applied = map.derive_then(device, event(EventKind::Connect, 3), |_, _| ());

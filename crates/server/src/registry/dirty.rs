@@ -10,10 +10,11 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use parking_lot::Mutex;
 
 use super::limit::RecordFlag;
+use super::record::PackedRecord;
 use super::shard::RecordPlace;
 use super::sources::Source;
 use super::walk::next_range;
-use super::{Applied, Arrival, DeviceRegistry, LockedDevice, Provenance, Record, SHARDS};
+use super::{Applied, Arrival, DeviceRegistry, LockedDevice, Provenance, Reception, Record, SHARDS};
 use crate::freshness::RoundNumber;
 use presence::{Device, DeviceState, Status, UnixSeconds};
 
@@ -74,11 +75,11 @@ impl DeviceRegistry {
     }
 
     /// Marks a record as changed; the caller holds the lock of its shard.
-    pub(super) fn note_dirty(&self, place: RecordPlace, record: &mut Record) {
+    pub(super) fn note_dirty(&self, place: RecordPlace, reception: &mut Reception) {
         if let Some(dirty) = &self.dirty
-            && !record.flags.has(RecordFlag::Dirty)
+            && !reception.flags.has(RecordFlag::Dirty)
         {
-            record.flags.set(RecordFlag::Dirty);
+            reception.flags.set(RecordFlag::Dirty);
             dirty.add(place);
         }
     }
@@ -90,7 +91,12 @@ impl DeviceRegistry {
 
     /// Takes devices out of the set of the changed ones and shows each to `take`, which returns its size: at most so many, and
     /// no further one once those that were taken have that size. Says whether it came round without reaching a bound.
-    pub fn take_dirty(&self, most: usize, most_bytes: usize, mut take: impl FnMut(&Record) -> usize) -> bool {
+    pub fn take_dirty(
+        &self,
+        most: usize,
+        most_bytes: usize,
+        mut take: impl FnMut(&Record<'_>) -> usize,
+    ) -> bool {
         let Some(dirty) = &self.dirty else { return true };
         let (mut left, mut bytes) = (most, 0);
         let start = dirty.next.load(Ordering::Relaxed);
@@ -107,12 +113,12 @@ impl DeviceRegistry {
                 {
                     // One that was forgotten meanwhile is gone; who stands in its place has a mark of its own.
                     if let Some(record) = records.at_mut(at)
-                        && record.flags.take(RecordFlag::Dirty)
+                        && record.reception.flags.take(RecordFlag::Dirty)
                     {
                         if self.limit.is_some() {
-                            record.flags.set(RecordFlag::Writing);
+                            record.reception.flags.set(RecordFlag::Writing);
                         }
-                        bytes += take(record);
+                        bytes += take(&record.open());
                     }
                 }
                 drop(records);
@@ -140,7 +146,7 @@ impl DeviceRegistry {
 
     /// Marks every device as changed: after the store has lost what it had.
     pub fn mark_all_dirty(&self) {
-        self.visit_records(|place, record| self.note_dirty(place, record));
+        self.visit_records(|place, record| self.note_dirty(place, &mut record.reception));
     }
 
     /// Makes room for so many devices at once, instead of growing on the way.
@@ -164,7 +170,7 @@ impl DeviceRegistry {
         device: Device<'_>,
         state: DeviceState,
         received_at: UnixSeconds,
-        then: impl FnOnce(&Record, Applied),
+        then: impl FnOnce(&Record<'_>, Applied),
     ) -> Applied {
         let device = self.lock(device);
         if !self.learns_of(&device) {
@@ -176,7 +182,8 @@ impl DeviceRegistry {
     /// Drops the devices that are disconnected since before the moment, in nanoseconds since 1970, and shows each to
     /// `forgotten`. A device whose time is unknown stays.
     pub fn forget(&self, before_nanos: i64, mut forgotten: impl FnMut(Device<'_>)) {
-        let is_gone = |record: &Record| {
+        let is_gone = |record: &PackedRecord| {
+            let record = record.open();
             let resolved = record.resolve();
             resolved.status == Status::Disconnected
                 && resolved.event.time.nanos().is_some_and(|time| time < before_nanos)
@@ -203,28 +210,29 @@ impl DeviceRegistry {
     }
 
     /// Drops one device, whatever its status, and shows it to `forgotten` before anybody can find it again.
-    pub fn forget_device(&self, device: Device<'_>, forgotten: impl FnMut(&Record)) {
+    pub fn forget_device(&self, device: Device<'_>, forgotten: impl FnMut(&Record<'_>)) {
         self.lock(device).forget(forgotten);
     }
 
     /// Drops a device: first from the orders, because whoever reads those relies on the record. The caller holds
     /// `changing` of its shard.
-    fn forget_one(&self, place: RecordPlace, forgotten: &mut impl FnMut(&Record)) {
+    fn forget_one(&self, place: RecordPlace, forgotten: &mut impl FnMut(&Record<'_>)) {
         let shard = &self.shards[place.shard()];
-        let known =
-            shard.records.read().at(place.at()).map(|record| {
-                (Arc::clone(&record.device_type), record.id.clone(), record.facets(&self.sources))
-            });
+        let known = shard.records.read().at(place.at()).map(|record| {
+            let facets = record.open().facets(&self.sources);
+            (Arc::clone(&record.device_type), record.id().to_owned(), facets)
+        });
         let Some((device_type, id, facets)) = known else { return };
         Source::move_one(facets.as_ref(), None);
         self.update_indexes(&device_type, place, &id, (facets.map(|facets| facets.index_key), None));
         let device = Device { device_type: &device_type.name, id: &id };
-        let Some(record) = shard.records.write().remove(self.hash(device), place.at()) else { return };
+        let Some(packed) = shard.records.write().remove(self.hash(device), place.at()) else { return };
+        let record = packed.open();
         forgotten(&record);
         let status = record.resolve().status;
         device_type.drop_one(status, self.round());
         self.counts.drop_one(status);
-        let round = record.received_in;
+        let round = record.reception.received_in;
         if round != RoundNumber::NONE
             && self.counter_of(round).change_of(round, |received| received.saturating_sub(1))
         {
@@ -232,7 +240,7 @@ impl DeviceRegistry {
         }
         let is_empty = device_type.counts.totals().total() == 0;
         let name = Arc::clone(&device_type.name);
-        drop((record, device_type));
+        drop((packed, device_type));
         if is_empty {
             self.types.drop_if_empty(&name);
         }
@@ -241,7 +249,7 @@ impl DeviceRegistry {
 
 impl LockedDevice<'_> {
     /// Drops the device and shows it to `forgotten`.
-    pub(super) fn forget(&self, mut forgotten: impl FnMut(&Record)) {
+    pub(super) fn forget(&self, mut forgotten: impl FnMut(&Record<'_>)) {
         let LockedDevice { map, device, hash, shard_number, .. } = *self;
         if let Some(limit) = &map.limit {
             // What was read from the store before is not remembered.
@@ -259,7 +267,7 @@ impl LockedDevice<'_> {
         state: DeviceState,
         received_at: UnixSeconds,
         provenance: Provenance,
-        then: impl FnOnce(&Record, Applied),
+        then: impl FnOnce(&Record<'_>, Applied),
     ) -> Applied {
         if state.resolve().is_none() {
             return Applied::Known;
@@ -267,11 +275,11 @@ impl LockedDevice<'_> {
         let arrival = Arrival { provenance, at: received_at, round: RoundNumber::NONE };
         self.change(arrival, |_place, record| {
             let from = record.state.resolve().map(|resolved| resolved.status);
-            record.received_at = record.received_at.max(received_at);
+            record.reception.received_at = record.reception.received_at.max(received_at);
             if !record.state.merge(state) {
                 return Applied::Known;
             }
-            record.provenance = provenance;
+            record.reception.provenance = provenance;
             let to = record.resolve().status;
             let applied = if from == Some(to) {
                 Applied::Refined
@@ -411,7 +419,7 @@ mod tests {
         map.restore(device, state, UnixSeconds(7));
         assert_eq!((map.totals(), map.dirty_waiting()), (Totals { connected: 1, disconnected: 0 }, 0));
         let read = |map: &DeviceRegistry| {
-            map.read(device, |record| (record.provenance, record.received_at)).unwrap()
+            map.read(device, |record| (record.reception.provenance, record.reception.received_at)).unwrap()
         };
         assert_eq!(read(&map), (Provenance::Restored, UnixSeconds(7)));
         map.apply(device, event(EventKind::Connect, 5), arrival(Provenance::Retained, 8));

@@ -14,7 +14,7 @@ use parking_lot::Mutex;
 
 use super::shard::Records;
 use super::sources::Source;
-use super::{DeviceRegistry, LockedDevice, Provenance, Record, SHARDS};
+use super::{DeviceRegistry, LockedDevice, Provenance, Reception, Record, SHARDS};
 use crate::freshness::RoundNumber;
 use presence::{Device, DeviceState, UnixSeconds};
 
@@ -46,6 +46,12 @@ pub(super) enum RecordFlag {
 /// All of them in one byte, as there are millions of records.
 #[derive(Debug, Default)]
 pub(super) struct RecordFlags(AtomicU8);
+
+impl Clone for RecordFlags {
+    fn clone(&self) -> Self {
+        Self(AtomicU8::new(self.0.load(Ordering::Relaxed)))
+    }
+}
 
 impl RecordFlags {
     pub fn has(&self, flag: RecordFlag) -> bool {
@@ -165,17 +171,17 @@ impl DeviceRegistry {
     pub fn read_whole<T>(
         &self,
         device: Device<'_>,
-        read: impl FnOnce(&Record) -> T,
+        read: impl FnOnce(&Record<'_>) -> T,
     ) -> Result<Option<T>, NotHeld> {
         let hash = self.hash(device);
         let records = self.shards[Self::shard_number(hash)].records.read();
         let record = records.find(hash, device).and_then(|at| records.at(at));
         if self.limit.is_some() {
-            let record = record.filter(|record| record.is_whole()).ok_or(NotHeld)?;
-            record.flags.ask();
-            return Ok(Some(read(record)));
+            let record = record.filter(|record| record.reception.is_whole()).ok_or(NotHeld)?;
+            record.reception.flags.ask();
+            return Ok(Some(read(&record.open())));
         }
-        Ok(record.map(read))
+        Ok(record.map(|record| read(&record.open())))
     }
 
     /// To be asked before a store is read, for [`DeviceRegistry::remember`].
@@ -217,7 +223,7 @@ impl DeviceRegistry {
         let Some(limit) = &self.limit else { return };
         // First, so that what is remembered meanwhile is met below or refused.
         limit.doubts.fetch_add(1, Ordering::Relaxed);
-        self.visit_records(|_place, record| record.flags.set(RecordFlag::Partial));
+        self.visit_records(|_place, record| record.reception.flags.set(RecordFlag::Partial));
     }
 
     /// Notes that what was taken of these devices by [`DeviceRegistry::take_dirty`] stands in the store, and lets go of those that
@@ -231,8 +237,8 @@ impl DeviceRegistry {
             let mut records = shard.records.write();
             let Some(at) = records.find(hash, device) else { continue };
             let Some(record) = records.at_mut(at) else { continue };
-            record.flags.take(RecordFlag::Writing);
-            if self.is_over(limit) && record.may_go() {
+            record.reception.flags.take(RecordFlag::Writing);
+            if self.is_over(limit) && record.reception.may_go() {
                 self.evict(limit, &mut records, at);
             }
         }
@@ -260,7 +266,7 @@ impl DeviceRegistry {
             while hand.at < end && self.is_over(limit) {
                 let at = hand.at;
                 hand.at += 1;
-                if records.at_mut(at).is_some_and(Record::may_go) {
+                if records.at_mut(at).is_some_and(|record| record.reception.may_go()) {
                     self.evict(limit, &mut records, at);
                 }
             }
@@ -278,26 +284,27 @@ impl DeviceRegistry {
     /// Drops a device; the caller holds `changing` of its shard.
     fn evict(&self, limit: &Limit, records: &mut Records, at: u32) {
         let Some(hash) = records.at(at).map(|record| self.hash(record.device())) else { return };
-        let Some(record) = records.remove(hash, at) else { return };
+        let Some(packed) = records.remove(hash, at) else { return };
+        let record = packed.open();
         limit.note_loss(hash);
         limit.evicted.fetch_add(1, Ordering::Relaxed);
         Source::move_one(record.facets(&self.sources).as_ref(), None);
         let status = record.resolve().status;
         record.device_type.drop_one(status, self.round());
         self.counts.drop_one(status);
-        if record.received_in == self.round() && record.received_in != RoundNumber::NONE {
+        if record.reception.received_in == self.round() && record.reception.received_in != RoundNumber::NONE {
             limit.evicted_in_round.store(true, Ordering::Relaxed);
         }
         let is_empty = record.device_type.counts.totals().total() == 0;
         let name = Arc::clone(&record.device_type.name);
-        drop(record);
+        drop(packed);
         if is_empty {
             self.types.drop_if_empty(&name);
         }
     }
 }
 
-impl Record {
+impl Reception {
     /// Whether it holds all that is known of the device anywhere.
     pub fn is_whole(&self) -> bool {
         !self.flags.has(RecordFlag::Partial)

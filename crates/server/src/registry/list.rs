@@ -15,9 +15,10 @@ use self::queues::ByTime;
 use self::types::ById;
 use super::index::{IndexEntry, TypeIndex};
 use super::index_filter::IndexFilter;
+use super::record::PackedRecord;
 use super::sorted::{At, Span};
 use super::types::DeviceType;
-use super::{DeviceRegistry, Names, Record, Snapshot, names};
+use super::{DeviceRegistry, Names, Snapshot, names};
 use presence::Moment;
 use presence::query::{Filter, Page, Position, Query, Sort, SortBy};
 
@@ -152,7 +153,7 @@ impl DeviceRegistry {
     pub(super) fn ids_of(
         &self,
         device_type: &Arc<DeviceType>,
-        wanted: impl Fn(&Record) -> bool,
+        wanted: impl Fn(&PackedRecord) -> bool,
     ) -> Vec<String> {
         let order = Order::OfType(Arc::clone(device_type));
         let sort = Sort { by: SortBy::Id, descending: false };
@@ -164,7 +165,7 @@ impl DeviceRegistry {
             let take = |entry: &IndexEntry| {
                 let records = self.shards[entry.place().shard()].records.read();
                 let record = records.at(entry.place().at()).filter(|record| wanted(record))?;
-                Some(record.id.to_string())
+                Some(record.id().to_owned())
             };
             let step = self.step(&index, &order, (&all, range), usize::MAX, take);
             ids.extend(step.taken);
@@ -221,7 +222,7 @@ impl DeviceRegistry {
         let record = records.at(entry.place().at()).expect("a record outlives its place in the orders");
         Position {
             device_type: record.device_type.name.to_string(),
-            id: record.id.to_string(),
+            id: record.id().to_owned(),
             time: entry.time(),
         }
     }
@@ -230,7 +231,7 @@ impl DeviceRegistry {
     fn found(&self, query: &Query, entry: &IndexEntry) -> Option<Found> {
         let place = entry.place();
         let records = self.shards[place.shard()].records.read();
-        let snapshot = Snapshot::of(records.at(place.at())?);
+        let snapshot = Snapshot::of(&records.at(place.at())?.open());
         drop(records);
         let is_in_place = query.sort.by == SortBy::Id || snapshot.event.time == entry.time();
         let fits = is_in_place && query.filter.admits(&snapshot.traits(&query.filter));

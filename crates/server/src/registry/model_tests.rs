@@ -7,8 +7,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use proptest::prelude::*;
 
 use super::*;
-use presence::Moment;
 use presence::payload::Payload;
+use presence::{DeviceState, Moment};
 
 const TYPES: [&str; 2] = ["a", "ü b"];
 

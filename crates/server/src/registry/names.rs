@@ -19,8 +19,8 @@ impl Ids for Names<'_> {
         let records = map.shards[place.shard()].records.read();
         let record = records.at(place.at()).expect("a record outlives its place in the orders");
         match self {
-            Self::Ids(_) => read_id(&record.id),
-            Self::Full(_) => read_id(&full(&record.device_type.name, &record.id)),
+            Self::Ids(_) => read_id(record.id()),
+            Self::Full(_) => read_id(&full(&record.device_type.name, record.id())),
         }
     }
 }

@@ -29,8 +29,8 @@ impl DeviceRegistry {
     pub fn forget_removed(
         &self,
         device: Device<'_>,
-        stays: impl FnOnce(&Record) -> bool,
-        forgotten: impl FnMut(&Record),
+        stays: impl FnOnce(&Record<'_>) -> bool,
+        forgotten: impl FnMut(&Record<'_>),
     ) -> bool {
         let locked = self.lock(device);
         if self.read(device, stays) == Some(true) {

@@ -112,14 +112,14 @@ impl DeviceRegistry {
     }
 
     /// Counts a change that another instance has written before the broker told it here, or that is told to that one only.
-    pub(super) fn count_peer_change(&self, record: &Record, applied: Applied) {
+    pub(super) fn count_peer_change(&self, record: &Record<'_>, applied: Applied) {
         let Applied::Changed { from: Some(_), to } = applied else { return };
         let kind = match to {
             Status::Connected => EventKind::Connect,
             Status::Disconnected => EventKind::Disconnect,
         };
         let event = SessionEvent::of(record.resolve().event, &self.sources);
-        self.count_session(&record.device_type, SessionEvent { kind, ..event });
+        self.count_session(record.device_type, SessionEvent { kind, ..event });
     }
 
     /// What has been counted up to now. The cost depends on the number of types alone.

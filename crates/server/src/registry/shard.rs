@@ -7,7 +7,7 @@
 use hashbrown::HashTable;
 use parking_lot::{Mutex, RwLock};
 
-use super::Record;
+use super::record::PackedRecord;
 use presence::Device;
 
 /// A power of two. At ten million devices a shard holds 40,000.
@@ -49,7 +49,7 @@ pub(super) struct Shard {
 #[derive(Default)]
 pub(super) struct Records {
     table: HashTable<TableSlot>,
-    blocks: Vec<Vec<Option<Record>>>,
+    blocks: Vec<Vec<Option<PackedRecord>>>,
     free: Vec<u32>,
 }
 
@@ -74,12 +74,12 @@ impl Records {
         self.table.find(TableSlot::spread(hash), is_it).map(|slot| slot.at)
     }
 
-    pub fn at(&self, at: u32) -> Option<&Record> {
+    pub fn at(&self, at: u32) -> Option<&PackedRecord> {
         let (block, inside) = (at as usize / BLOCK, at as usize % BLOCK);
         self.blocks.get(block)?.get(inside)?.as_ref()
     }
 
-    pub fn at_mut(&mut self, at: u32) -> Option<&mut Record> {
+    pub fn at_mut(&mut self, at: u32) -> Option<&mut PackedRecord> {
         let (block, inside) = (at as usize / BLOCK, at as usize % BLOCK);
         self.blocks.get_mut(block)?.get_mut(inside)?.as_mut()
     }
@@ -91,7 +91,7 @@ impl Records {
     }
 
     /// Adds a record that is not there yet.
-    pub fn insert(&mut self, hash: u64, record: Record) -> u32 {
+    pub fn insert(&mut self, hash: u64, record: PackedRecord) -> u32 {
         let at = match self.free.pop() {
             Some(at) => {
                 self.blocks[at as usize / BLOCK][at as usize % BLOCK] = Some(record);
@@ -106,7 +106,7 @@ impl Records {
         at
     }
 
-    fn push(&mut self, record: Record) -> u32 {
+    fn push(&mut self, record: PackedRecord) -> u32 {
         if self.blocks.last().is_none_or(|block| block.len() == BLOCK) {
             self.blocks.push(Vec::with_capacity(BLOCK));
         }
@@ -117,7 +117,7 @@ impl Records {
     }
 
     /// Takes a record out; its place is given to another later.
-    pub fn remove(&mut self, hash: u64, at: u32) -> Option<Record> {
+    pub fn remove(&mut self, hash: u64, at: u32) -> Option<PackedRecord> {
         let hash = hash as u32;
         let slot = self.table.find_entry(TableSlot::spread(hash), |slot| slot.at == at).ok()?;
         slot.remove();

@@ -2,37 +2,39 @@
 //! changes of them may have been missed that nobody repeats. Their answers are stale until a live message comes.
 
 use super::limit::RecordFlag;
-use super::{Arrival, DeviceRegistry, Provenance, Record};
+use super::record::PackedRecord;
+use super::{Arrival, DeviceRegistry, Provenance, Reception, Record};
 use crate::freshness::RoundNumber;
 use presence::{Device, Status};
 
 impl DeviceRegistry {
     /// Marks a device, and shows it to `then` if it was not marked.
-    pub fn silence_then(&self, device: Device<'_>, then: impl FnOnce(&Record)) {
+    pub fn silence_then(&self, device: Device<'_>, then: impl FnOnce(&Record<'_>)) {
         let hash = self.hash(device);
         let mut records = self.shards[Self::shard_number(hash)].records.write();
         let Some(at) = records.find(hash, device) else { return };
         if let Some(record) = records.at_mut(at)
-            && !record.flags.has(RecordFlag::Silent)
+            && !record.reception.flags.has(RecordFlag::Silent)
         {
-            record.flags.set(RecordFlag::Silent);
-            then(record);
+            record.reception.flags.set(RecordFlag::Silent);
+            then(&record.open());
         }
     }
 
     /// Marks all devices of some sources; `None` is the IoT platform.
     pub fn silence_sources(&self, is_silent: impl Fn(Option<&str>) -> bool) {
         self.visit_records(|_place, record| {
-            if is_silent(record.resolve().event.payload.source()) {
-                record.flags.set(RecordFlag::Silent);
+            if is_silent(record.open().resolve().event.payload.source()) {
+                record.reception.flags.set(RecordFlag::Silent);
             }
         });
     }
 
     /// Whether the round brought no message about some device of these sources; `None` is the IoT platform.
     pub fn holds_unreceived(&self, round: RoundNumber, is_of: impl Fn(Option<&str>) -> bool) -> bool {
-        let is_unreceived =
-            |record: &Record| record.received_in != round && is_of(record.resolve().event.payload.source());
+        let is_unreceived = |record: &PackedRecord| {
+            record.reception.received_in != round && is_of(record.open().resolve().event.payload.source())
+        };
         (0..Self::PARTS).any(|part| {
             let mut found = false;
             self.read_part(part, |record| found = found || is_unreceived(record));
@@ -41,18 +43,15 @@ impl DeviceRegistry {
     }
 }
 
-impl Record {
-    /// In which round it was last heard of, for whoever asks if it is out of date.
-    pub fn freshness_round(&self) -> RoundNumber {
-        if self.flags.has(RecordFlag::Silent) { RoundNumber::SILENT } else { self.received_in }
-    }
-
+impl Reception {
     /// Notes a message; says whether it ends a silence.
     pub(super) fn ends_silence(&mut self, arrival: Arrival) -> bool {
         // What the broker repeats says nothing of the device now.
         arrival.provenance == Provenance::Live && self.flags.take(RecordFlag::Silent)
     }
+}
 
+impl Record<'_> {
     /// Whether its answers say that it is connected.
     pub fn is_connected(&self) -> bool {
         self.resolve().status == Status::Connected

@@ -36,10 +36,10 @@ pub struct LastEvent {
 }
 
 impl Snapshot {
-    pub fn of(record: &Record) -> Self {
+    pub fn of(record: &Record<'_>) -> Self {
         let arrival = Arrival {
-            provenance: record.provenance,
-            at: record.received_at,
+            provenance: record.reception.provenance,
+            at: record.reception.received_at,
             round: record.freshness_round(),
         };
         Self::of_state(record.name(), &record.state, arrival).expect("a record is made by its first event")

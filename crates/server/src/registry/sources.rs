@@ -38,7 +38,7 @@ pub(super) struct Facets<'a> {
     source: Option<&'a Source>,
 }
 
-impl Record {
+impl Record<'_> {
     /// What lists and counters look at; `None` before the first event.
     pub(super) fn facets<'a>(&self, sources: &'a Sources) -> Option<Facets<'a>> {
         let resolved = self.state.resolve()?;

@@ -8,9 +8,9 @@ use proptest::prelude::*;
 
 use super::*;
 use formats::held;
-use presence::Moment;
 use presence::payload::Payload;
 use presence::query::{Filter, Position, Query, Sort, SortBy, Traits};
+use presence::{DeviceState, Moment};
 
 const TYPES: [&str; 3] = ["a", "b", "b+"];
 
@@ -290,7 +290,7 @@ fn a_message_queued_before_a_round_is_not_counted_in_it() {
     let note_received = |round, time| {
         let arrival = Arrival { provenance: Provenance::Live, at: UnixSeconds(1), round };
         map.apply(device, event(EventKind::Connect, time, 1), arrival);
-        (map.read(device, |record| record.received_in).unwrap(), map.received_in_round())
+        (map.read(device, |record| record.reception.received_in).unwrap(), map.received_in_round())
     };
     let first = map.begin_round();
     assert_eq!(note_received(first, 1), (first, 1));

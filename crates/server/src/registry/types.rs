@@ -10,10 +10,12 @@ use parking_lot::RwLock;
 
 use super::counts::Counts;
 use super::index::TypeIndex;
+use super::record::PackedRecord;
 use super::sessions::SessionCounts;
-use super::{DeviceRegistry, Record, Totals};
+use super::{DeviceRegistry, Totals};
 use crate::freshness::RoundNumber;
 use presence::Status;
+use presence::payload::skeleton::Skeletons;
 
 /// So many types have an order by time that a list of all types reads beside the others; the devices of all further types
 /// share one. An organization has a few dozen types.
@@ -36,6 +38,8 @@ pub struct RoundCount {
 
 /// All types.
 pub(super) struct Types {
+    /// Those of all types.
+    skeletons: Arc<Skeletons>,
     table: RwLock<Table>,
     /// The devices of all types beyond [`MERGED_TYPES_MAX`], by type and id.
     pub further: RwLock<TypeIndex>,
@@ -65,6 +69,7 @@ pub(super) enum TimeOrder {
 
 pub(super) struct DeviceType {
     pub name: Arc<str>,
+    pub skeletons: Arc<Skeletons>,
     pub time_order: TimeOrder,
     pub counts: Counts,
     pub sessions: SessionCounts,
@@ -76,9 +81,10 @@ pub(super) struct DeviceType {
 }
 
 impl DeviceType {
-    fn new(name: &str, time_order: TimeOrder) -> Self {
+    fn new(name: &str, skeletons: Arc<Skeletons>, time_order: TimeOrder) -> Self {
         Self {
             name: name.into(),
+            skeletons,
             time_order,
             counts: Counts::default(),
             sessions: SessionCounts::default(),
@@ -169,7 +175,7 @@ impl Types {
     /// At most so many types have an order by time of their own.
     pub fn merging(merged_max: usize) -> Self {
         let table = Table { by_name: BTreeMap::new(), merged: BTreeMap::new(), merged_max };
-        Self { table: RwLock::new(table), further: RwLock::default() }
+        Self { skeletons: Arc::default(), table: RwLock::new(table), further: RwLock::default() }
     }
 
     pub fn get(&self, name: &str) -> Option<Arc<DeviceType>> {
@@ -191,7 +197,7 @@ impl Types {
         }
         let has_own = table.merged.len() < table.merged_max;
         let time_order = if has_own { TimeOrder::Own } else { TimeOrder::Shared };
-        let device_type = Arc::new(DeviceType::new(name, time_order));
+        let device_type = Arc::new(DeviceType::new(name, Arc::clone(&self.skeletons), time_order));
         if has_own {
             table.merged.insert(Arc::clone(&device_type.name), Arc::clone(&device_type));
         }
@@ -259,7 +265,7 @@ impl DeviceRegistry {
     /// through the whole map, some records under one lock, else through the devices of the type.
     pub fn ids_in_round(&self, device_type: &str, received: bool) -> Vec<String> {
         let round = self.round();
-        let wanted = |record: &Record| (record.received_in == round) == received;
+        let wanted = |record: &PackedRecord| (record.reception.received_in == round) == received;
         let Some(device_type) = self.types.get(device_type) else { return Vec::new() };
         if !self.is_limited() {
             return self.ids_of(&device_type, wanted);
@@ -268,7 +274,7 @@ impl DeviceRegistry {
         for part in 0..Self::PARTS {
             self.read_part(part, |record| {
                 if Arc::ptr_eq(&record.device_type, &device_type) && wanted(record) {
-                    ids.push(record.id.to_string());
+                    ids.push(record.id().to_owned());
                 }
             });
         }

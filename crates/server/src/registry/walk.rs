@@ -3,9 +3,11 @@
 //! can tell, because it has the names.
 
 use std::ops::Range;
+use std::sync::Arc;
 
+use super::DeviceRegistry;
+use super::record::PackedRecord;
 use super::shard::{RecordPlace, SHARDS};
-use super::{DeviceRegistry, Record};
 use presence::{Device, DeviceName};
 
 /// Entries that are visited under one lock, some tens of microseconds.
@@ -22,7 +24,7 @@ pub(super) fn next_range(from: u32, places: u32) -> Range<u32> {
 impl DeviceRegistry {
     /// Visits every record, and holds the locks of its shard for at most [`CHANGED_AT_ONCE`] of them at a time, so that a
     /// lookup waits for some ten microseconds at most. A record that is added meanwhile may be visited or not.
-    pub(super) fn visit_records(&self, mut visit: impl FnMut(RecordPlace, &mut Record)) {
+    pub(super) fn visit_records(&self, mut visit: impl FnMut(RecordPlace, &mut PackedRecord)) {
         for (number, shard) in self.shards.iter().enumerate() {
             let mut next = 0;
             loop {
@@ -52,7 +54,7 @@ impl DeviceRegistry {
 
     /// Reads every record of one part, [`VISITED_AT_ONCE`] under one lock. A record keeps its place for life, so none is
     /// passed over and none is met twice.
-    pub(super) fn read_part(&self, part: usize, mut read: impl FnMut(&Record)) {
+    pub(super) fn read_part(&self, part: usize, mut read: impl FnMut(&PackedRecord)) {
         let mut next = Some(0);
         while let Some(from) = next {
             next = self.read_places(part, from, &mut read);
@@ -60,7 +62,7 @@ impl DeviceRegistry {
     }
 
     /// Reads the next records of one part under one lock; returns where to go on.
-    fn read_places(&self, part: usize, from: u32, read: impl FnMut(&Record)) -> Option<u32> {
+    fn read_places(&self, part: usize, from: u32, read: impl FnMut(&PackedRecord)) -> Option<u32> {
         let records = self.shards[part].records.read();
         let end = records.places().min(from.saturating_add(VISITED_AT_ONCE));
         (from..end).filter_map(|at| records.at(at)).for_each(read);
@@ -87,7 +89,12 @@ impl DeviceRegistry {
         wanted: impl Fn(Device<'_>) -> bool,
         names: &mut Vec<DeviceName>,
     ) -> Option<u32> {
-        self.read_places(part, from, |record| names.extend(wanted(record.device()).then(|| record.name())))
+        self.read_places(part, from, |record| {
+            names.extend(wanted(record.device()).then(|| DeviceName {
+                device_type: Arc::clone(&record.device_type.name),
+                id: record.id().into(),
+            }))
+        })
     }
 }
 

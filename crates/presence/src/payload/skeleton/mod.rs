@@ -1,0 +1,138 @@
+//! Packed payloads, held smaller still by one process: what many messages have in common is interned once, as a *skeleton*, and
+//! only what differs from device to device is held with each: addresses, ports, counters, further times.
+//!
+//! A packed payload is self-contained, because stores and other instances must understand it. Inside one process the pieces of
+//! text, their order and their spaces are the same in most messages of a sender, whichever order and spaces that uses. And
+//! what stands beside the payload need not be repeated in it: the id and type of the device, the times of its event.
+//!
+//! A skeleton is a sequence of [`part`]s: operations of the packed payload, with gaps for what differs. Texts are interned
+//! apart from skeletons, as *words*, so that a reason or a protocol makes no further skeletons. Both tables are bounded, and
+//! take in only what has been seen [`table::ADMITTED_AFTER`] times, so that a sender that never repeats itself fills no table: its messages
+//! are held as they are packed. Numbers of skeletons and words mean nothing outside of the process and must not leave it.
+
+mod join;
+mod split;
+mod table;
+
+use self::split::Splitter;
+use self::table::Table;
+use super::Payload;
+use crate::event::Moment;
+
+/// Skeletons of one process: each combination of fields, spaces and values without a gap that a sender writes. The platform's
+/// messages have about a hundred.
+const SKELETONS_MAX: usize = 4_096;
+/// Texts of one process that stand in the gaps of many messages.
+const WORDS_MAX: usize = 4_096;
+/// The longest text that becomes a word.
+const WORD_MAX_BYTES: usize = 128;
+/// The longest skeleton.
+const SKELETON_MAX_BYTES: usize = 512;
+
+/// What is held beside a payload, and so need not stand in it.
+#[derive(Clone, Copy, Debug)]
+pub struct Beside<'a> {
+    pub device_type: &'a str,
+    pub id: &'a str,
+    pub session: Moment,
+    pub time: Moment,
+}
+
+/// The skeletons and words that one process has seen.
+pub struct Skeletons {
+    skeletons: Table,
+    words: Table,
+}
+
+/// The parts of a skeleton. Dictionary pieces stand for themselves, as in a packed payload.
+mod part {
+    /// A time that is that of the event, or of its session.
+    pub const TIME_OF_EVENT: u8 = 0;
+    pub const TIME_OF_SESSION: u8 = 1;
+    /// Another time; the gap has the milliseconds since that of the event.
+    pub const TIME: u8 = 2;
+    /// The gap has four bytes.
+    pub const IPV4: u8 = 3;
+    /// The gap has a varint.
+    pub const INTEGER: u8 = 4;
+    /// Length (one byte), then the name.
+    pub const SOURCE: u8 = 5;
+    /// Begins a literal, of which texts and gaps follow, up to [`LITERAL_END`].
+    pub const LITERAL: u8 = 6;
+    pub const LITERAL_END: u8 = 7;
+    /// Length (one byte), then the text.
+    pub const TEXT: u8 = 8;
+    /// The gap has the number of a word and one, or 0, the length and the text.
+    pub const WORD: u8 = 9;
+}
+
+/// What stands for the id or the type of the device in words and other texts.
+mod stand_in {
+    pub const ID: u8 = 1;
+    pub const DEVICE_TYPE: u8 = 2;
+    /// Shorter names occur by chance.
+    pub const NAME_MIN_BYTES: usize = 3;
+}
+
+/// In place of the number of a skeleton and one: the packed payload follows as it is.
+const NO_SKELETON: u8 = 0;
+
+impl Default for Skeletons {
+    fn default() -> Self {
+        Self {
+            skeletons: Table::new(SKELETONS_MAX, SKELETON_MAX_BYTES),
+            words: Table::new(WORDS_MAX, WORD_MAX_BYTES),
+        }
+    }
+}
+
+impl Skeletons {
+    /// Appends a form of the payload that only [`Skeletons::unpack`] of this process understands.
+    pub fn pack(&self, payload: &Payload, beside: &Beside<'_>, into: &mut Vec<u8>) {
+        let start = into.len();
+        let skeleton = Splitter::new(self, beside, into).split(payload.packed());
+        let number = skeleton.and_then(|skeleton| self.skeletons.number_of(&skeleton));
+        match number {
+            Some(number) => {
+                // The number stands first, but is known last.
+                let mut text = [0; 3];
+                let len = write_number(&mut text, u64::from(number) + 1);
+                into.splice(start..start, text[..len].iter().copied());
+            }
+            None => {
+                into.truncate(start);
+                into.push(NO_SKELETON);
+                into.extend_from_slice(payload.packed());
+            }
+        }
+    }
+
+    /// The payload again.
+    pub fn unpack(&self, bytes: &[u8], beside: &Beside<'_>) -> Payload {
+        if let Some((&NO_SKELETON, packed)) = bytes.split_first() {
+            return Payload::from_packed(packed);
+        }
+        let packed = join::join(self, bytes, beside).expect("it was packed by this process");
+        Payload(packed.into_boxed_slice())
+    }
+}
+
+/// Writes a number below 2^21 as a varint.
+fn write_number(text: &mut [u8; 3], mut number: u64) -> usize {
+    let mut len = 0;
+    while number >= 0x80 {
+        text[len] = number as u8 | 0x80;
+        number >>= 7;
+        len += 1;
+    }
+    text[len] = number as u8;
+    len + 1
+}
+
+/// Milliseconds since 1970; of an unknown time 0.
+fn millis(moment: Moment) -> u64 {
+    moment.nanos().unwrap_or(0).div_euclid(1_000_000) as u64
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,178 @@
+//! A packed payload to a skeleton and what stands in its gaps. Whatever would not come back byte for byte makes no skeleton.
+
+use super::super::{op, unpack};
+use super::{Beside, SKELETON_MAX_BYTES, Skeletons, millis, part, stand_in};
+use crate::payload::pack::{put_varint, zigzag};
+
+/// Room for most skeletons, so that splitting allocates once for them.
+const SKELETON_CAPACITY: usize = 128;
+
+pub struct Splitter<'a> {
+    skeletons: &'a Skeletons,
+    beside: &'a Beside<'a>,
+    skeleton: Vec<u8>,
+    gaps: &'a mut Vec<u8>,
+    /// A text with stand-ins for the names of the device.
+    text: Vec<u8>,
+}
+
+impl<'a> Splitter<'a> {
+    pub fn new(skeletons: &'a Skeletons, beside: &'a Beside<'a>, gaps: &'a mut Vec<u8>) -> Self {
+        let skeleton = Vec::with_capacity(SKELETON_CAPACITY);
+        Self { skeletons, beside, skeleton, gaps, text: Vec::new() }
+    }
+
+    /// Appends what stands in the gaps and returns the skeleton; `None` if there can be none.
+    pub fn split(mut self, packed: &[u8]) -> Option<Vec<u8>> {
+        let (mut rest, mut last_time) = (packed, None);
+        while let Some((&code, behind)) = rest.split_first() {
+            rest = match code {
+                op::LITERAL => {
+                    let (len, behind) = canonical_varint(behind)?;
+                    let (literal, behind) = behind.split_at_checked(usize::try_from(len).ok()?)?;
+                    self.literal(literal)?;
+                    behind
+                }
+                op::TIME if last_time.is_none() => {
+                    let (bytes, behind) = behind.split_first_chunk::<6>()?;
+                    let mut wide = [0; 8];
+                    wide[..6].copy_from_slice(bytes);
+                    last_time = Some(self.time(u64::from_le_bytes(wide)));
+                    behind
+                }
+                op::TIME_DELTA => {
+                    let (delta, behind) = canonical_varint(behind)?;
+                    let delta = (delta >> 1) ^ (delta & 1).wrapping_neg();
+                    last_time = Some(self.time(last_time?.wrapping_add(delta)));
+                    behind
+                }
+                op::IPV4 => {
+                    let (octets, behind) = behind.split_first_chunk::<4>()?;
+                    self.skeleton.push(part::IPV4);
+                    self.gaps.extend_from_slice(octets);
+                    behind
+                }
+                op::INTEGER => {
+                    let (_, after) = unpack::varint(behind)?;
+                    self.skeleton.push(part::INTEGER);
+                    self.gaps.extend_from_slice(&behind[..behind.len() - after.len()]);
+                    after
+                }
+                op::SOURCE => {
+                    let (&len, _) = behind.split_first()?;
+                    let (name, behind) = behind.split_at_checked(1 + usize::from(len))?;
+                    self.skeleton.push(part::SOURCE);
+                    self.skeleton.extend_from_slice(name);
+                    behind
+                }
+                op::FIRST_PIECE.. => {
+                    self.skeleton.push(code);
+                    behind
+                }
+                _unknown => return None,
+            };
+            if self.skeleton.len() > SKELETON_MAX_BYTES {
+                return None;
+            }
+        }
+        Some(self.skeleton)
+    }
+
+    /// Passes the time on.
+    fn time(&mut self, time: u64) -> u64 {
+        let of_event = millis(self.beside.time);
+        if time == of_event {
+            self.skeleton.push(part::TIME_OF_EVENT);
+        } else if time == millis(self.beside.session) {
+            self.skeleton.push(part::TIME_OF_SESSION);
+        } else {
+            self.skeleton.push(part::TIME);
+            put_varint(self.gaps, zigzag(time.wrapping_sub(of_event) as i64));
+        }
+        time
+    }
+
+    /// Keys, punctuation and spaces stay in the skeleton; what stands between quotation marks otherwise is a gap.
+    fn literal(&mut self, literal: &[u8]) -> Option<()> {
+        if literal.iter().any(|byte| *byte <= stand_in::DEVICE_TYPE) {
+            return None;
+        }
+        self.skeleton.push(part::LITERAL);
+        let mut rest = literal;
+        while !rest.is_empty() {
+            let quote = rest.iter().position(|byte| *byte == b'"');
+            let (between, behind) = rest.split_at(quote.unwrap_or(rest.len()));
+            let is_key = behind.get(1) == Some(&b':');
+            if is_key || between.iter().all(|byte| is_punctuation(*byte)) {
+                // With the mark behind it.
+                let (text, behind) = rest.split_at(between.len() + usize::from(quote.is_some()));
+                self.fixed(text)?;
+                rest = behind;
+            } else {
+                self.gap(between);
+                rest = behind;
+            }
+            if let Some((mark, behind)) = rest.split_at_checked(1).filter(|(mark, _)| *mark == b"\"") {
+                self.fixed(mark)?;
+                rest = behind;
+            }
+        }
+        self.skeleton.push(part::LITERAL_END);
+        Some(())
+    }
+
+    fn fixed(&mut self, text: &[u8]) -> Option<()> {
+        self.skeleton.extend([part::TEXT, u8::try_from(text.len()).ok()?]);
+        self.skeleton.extend_from_slice(text);
+        Some(())
+    }
+
+    fn gap(&mut self, text: &[u8]) {
+        self.skeleton.push(part::WORD);
+        self.put_stand_ins(text);
+        match self.skeletons.words.number_of(&self.text) {
+            Some(number) => put_varint(self.gaps, u64::from(number) + 1),
+            None => {
+                self.gaps.push(0);
+                put_varint(self.gaps, self.text.len() as u64);
+                self.gaps.extend_from_slice(&self.text);
+            }
+        }
+    }
+
+    fn put_stand_ins(&mut self, text: &[u8]) {
+        self.text.clear();
+        let names = [
+            (self.beside.id.as_bytes(), stand_in::ID),
+            (self.beside.device_type.as_bytes(), stand_in::DEVICE_TYPE),
+        ];
+        let mut rest = text;
+        while let Some((&first, behind)) = rest.split_first() {
+            let name = names.iter().find(|(name, _)| {
+                name.len() >= stand_in::NAME_MIN_BYTES && name[0] == first && rest.starts_with(name)
+            });
+            match name {
+                Some((name, stand_in)) => {
+                    self.text.push(*stand_in);
+                    rest = &rest[name.len()..];
+                }
+                None => {
+                    self.text.push(first);
+                    rest = behind;
+                }
+            }
+        }
+    }
+}
+
+fn is_punctuation(byte: u8) -> bool {
+    matches!(byte, b' ' | b'\n' | b'\r' | b'\t' | b',' | b':' | b'{' | b'}' | b'[' | b']')
+}
+
+/// A varint that is written with as few bytes as it can be.
+fn canonical_varint(packed: &[u8]) -> Option<(u64, &[u8])> {
+    let (value, behind) = unpack::varint(packed)?;
+    let len = packed.len() - behind.len();
+    let bits = u64::BITS - value.leading_zeros();
+    (len == bits.div_ceil(7).max(1) as usize).then_some((value, behind))
+}

@@ -1,0 +1,129 @@
+//! A bounded table of texts by number and of numbers by text. A text is taken in once it has been seen often, and stays: what is
+//! held elsewhere names it. Reading takes no lock.
+
+use std::hash::BuildHasher;
+use std::sync::atomic::{AtomicU16, AtomicU32, Ordering};
+use std::sync::{Mutex, OnceLock, PoisonError};
+
+/// A text is taken in when it is seen for so many times, of which not too many others have been seen in between.
+pub const ADMITTED_AFTER: u32 = 16;
+
+/// Texts are counted in so many places; of two that share one, each uncounts the other.
+const COUNTERS: usize = 4_096;
+
+const COUNT_BITS: u32 = 8;
+
+pub struct Table {
+    texts: Box<[OnceLock<Box<[u8]>>]>,
+    /// Numbers and one, at the place that the hash of the text says, or behind it; half of the places stay empty.
+    places: Box<[AtomicU16]>,
+    counters: Box<[AtomicU32]>,
+    /// How many there are.
+    len: Mutex<u16>,
+    text_max_bytes: usize,
+    hasher: foldhash::fast::RandomState,
+}
+
+impl Table {
+    /// At most so many texts, of so many bytes each.
+    pub fn new(texts_max: usize, text_max_bytes: usize) -> Self {
+        Self {
+            texts: (0..texts_max).map(|_| OnceLock::new()).collect(),
+            places: (0..2 * texts_max).map(|_| AtomicU16::new(0)).collect(),
+            counters: (0..COUNTERS).map(|_| AtomicU32::new(0)).collect(),
+            len: Mutex::new(0),
+            text_max_bytes,
+            hasher: foldhash::fast::RandomState::default(),
+        }
+    }
+
+    pub fn text(&self, number: usize) -> Option<&[u8]> {
+        self.texts.get(number)?.get().map(|text| &**text)
+    }
+
+    /// The number of a text, which may be taken in by that.
+    pub fn number_of(&self, text: &[u8]) -> Option<u16> {
+        if text.len() > self.text_max_bytes {
+            return None;
+        }
+        let hash = self.hasher.hash_one(text);
+        match self.look_up(hash, text) {
+            Ok(number) => Some(number),
+            Err(_place) if self.is_frequent(hash) => self.take_in(hash, text),
+            Err(_place) => None,
+        }
+    }
+
+    /// The number, or the place where it would stand.
+    fn look_up(&self, hash: u64, text: &[u8]) -> Result<u16, usize> {
+        let mut place = hash as usize % self.places.len();
+        loop {
+            match self.places[place].load(Ordering::Acquire) {
+                0 => return Err(place),
+                number if self.text(usize::from(number - 1)) == Some(text) => return Ok(number - 1),
+                _other => place = (place + 1) % self.places.len(),
+            }
+        }
+    }
+
+    /// Counts a text. Which one a place counts is known by a part of its hash; a count that is lost does no harm.
+    fn is_frequent(&self, hash: u64) -> bool {
+        let counter = &self.counters[(hash >> 16) as usize % COUNTERS];
+        let tag = (hash >> 40) as u32;
+        let before = counter.load(Ordering::Relaxed);
+        let (counted, count) = (before >> COUNT_BITS, before & ((1 << COUNT_BITS) - 1));
+        let (counted, count) = match count {
+            _ if counted == tag => (tag, count + 1),
+            0 => (tag, 1),
+            _ => (counted, count - 1),
+        };
+        counter.store(counted << COUNT_BITS | count.min(ADMITTED_AFTER), Ordering::Relaxed);
+        counted == tag && count >= ADMITTED_AFTER
+    }
+
+    fn take_in(&self, hash: u64, text: &[u8]) -> Option<u16> {
+        let mut len = self.len.lock().unwrap_or_else(PoisonError::into_inner);
+        // Another thread may have been quicker.
+        let place = match self.look_up(hash, text) {
+            Ok(number) => return Some(number),
+            Err(place) => place,
+        };
+        let number = *len;
+        self.texts.get(usize::from(number))?.set(text.into()).ok()?;
+        *len += 1;
+        self.places[place].store(number + 1, Ordering::Release);
+        Some(number)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_text_has_a_number_once_it_was_seen_often_and_the_table_is_bounded() {
+        let table = Table::new(10, 8);
+        for number in 0..12u16 {
+            let text = number.to_string().into_bytes();
+            let numbers: Vec<_> = (0..20).map(|_| table.number_of(&text)).collect();
+            let expected = (number < 10).then_some(number);
+            assert_eq!(numbers[..15], [None; 15], "{number}");
+            assert_eq!(numbers[15..], [expected; 5], "{number}");
+            assert_eq!(table.text(usize::from(number)), expected.map(|_| &*text));
+        }
+        let long = b"too long a text";
+        assert!((0..100).all(|_| table.number_of(long).is_none()));
+    }
+
+    #[test]
+    fn texts_that_hardly_repeat_are_not_taken_in_and_keep_no_other_out() {
+        let table = Table::new(100, 100);
+        for turn in 0..4 {
+            for number in 0..200_000u32 {
+                assert_eq!(table.number_of(&number.to_be_bytes()), None, "{turn}");
+            }
+        }
+        let number = (0..200).find_map(|_| table.number_of(b"word"));
+        assert_eq!(number, Some(0));
+    }
+}
