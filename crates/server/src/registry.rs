@@ -17,6 +17,7 @@ mod list;
 #[cfg(test)]
 mod model_tests;
 mod names;
+mod place_table;
 mod rates;
 mod record;
 mod record_body;

@@ -1,12 +1,12 @@
 //! One part of the map: its records in places that they keep for life, and a table that finds them by their hash.
 //!
 //! A record's place is a number of 32 bits, which is what an order of millions of devices can afford to hold of each.
-//! Records are kept in blocks, so that growing moves none; the table holds the hash beside the place, so that growing
+//! Records are kept in blocks, so that growing moves none; the table holds a part of the hash beside the place, so that growing
 //! looks at none.
 
-use hashbrown::HashTable;
 use parking_lot::{Mutex, RwLock};
 
+use super::place_table::PlaceTable;
 use super::record::PackedRecord;
 use presence::Device;
 
@@ -16,7 +16,7 @@ pub(super) const SHARDS: usize = 256;
 /// Records in a block. What is not used of the last one is wasted, in each shard.
 const BLOCK: usize = 128;
 
-/// Bits of a [`RecordPlace`] that say where in its shard: sixteen million records in each.
+/// Bits of a [`RecordPlace`] that say where in its shard: sixteen million records in each, as the last place is never taken.
 const PLACE_BITS: u32 = 24;
 
 /// Where a record stands, in the whole map.
@@ -25,7 +25,7 @@ pub(super) struct RecordPlace(u32);
 
 impl RecordPlace {
     pub fn new(shard: usize, at: u32) -> Self {
-        assert!(at < 1 << PLACE_BITS, "a shard holds at most sixteen million devices");
+        assert!(at < (1 << PLACE_BITS) - 1, "a shard holds at most sixteen million devices");
         Self((shard as u32) << PLACE_BITS | at)
     }
 
@@ -48,30 +48,14 @@ pub(super) struct Shard {
 
 #[derive(Default)]
 pub(super) struct Records {
-    table: HashTable<TableSlot>,
+    table: PlaceTable,
     blocks: Vec<Vec<Option<PackedRecord>>>,
     free: Vec<u32>,
 }
 
-#[derive(Clone, Copy)]
-struct TableSlot {
-    hash: u32,
-    at: u32,
-}
-
-impl TableSlot {
-    /// The table takes its bucket from the lowest bits and compares the highest, so both ends must be filled.
-    fn spread(hash: u32) -> u64 {
-        u64::from(hash) << 32 | u64::from(hash)
-    }
-}
-
 impl Records {
     pub fn find(&self, hash: u64, device: Device<'_>) -> Option<u32> {
-        let hash = hash as u32;
-        let is_it =
-            |slot: &TableSlot| slot.hash == hash && self.at(slot.at).is_some_and(|record| record.is(device));
-        self.table.find(TableSlot::spread(hash), is_it).map(|slot| slot.at)
+        self.table.find(hash, |at| self.at(at).is_some_and(|record| record.is(device)))
     }
 
     pub fn at(&self, at: u32) -> Option<&PackedRecord> {
@@ -99,10 +83,7 @@ impl Records {
             }
             None => self.push(record),
         };
-        let hash = hash as u32;
-        self.table.insert_unique(TableSlot::spread(hash), TableSlot { hash, at }, |slot| {
-            TableSlot::spread(slot.hash)
-        });
+        self.table.insert(hash, at);
         at
     }
 
@@ -118,16 +99,16 @@ impl Records {
 
     /// Takes a record out; its place is given to another later.
     pub fn remove(&mut self, hash: u64, at: u32) -> Option<PackedRecord> {
-        let hash = hash as u32;
-        let slot = self.table.find_entry(TableSlot::spread(hash), |slot| slot.at == at).ok()?;
-        slot.remove();
+        if !self.table.remove(hash, at) {
+            return None;
+        }
         self.free.push(at);
         self.blocks[at as usize / BLOCK][at as usize % BLOCK].take()
     }
 
     /// Makes room for so many records more.
     pub fn reserve(&mut self, more: usize) {
-        self.table.reserve(more, |slot| TableSlot::spread(slot.hash));
+        self.table.reserve(more);
     }
 }
 
@@ -137,7 +118,7 @@ mod tests {
 
     #[test]
     fn a_place_returns_its_shard_and_index() {
-        for (shard, at) in [(0, 0), (255, 0), (0, (1 << 24) - 1), (SHARDS - 1, 39_999)] {
+        for (shard, at) in [(0, 0), (255, 0), (0, (1 << 24) - 2), (SHARDS - 1, 39_999)] {
             let place = RecordPlace::new(shard, at);
             assert_eq!((place.shard(), place.at()), (shard, at));
         }
