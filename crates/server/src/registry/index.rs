@@ -34,7 +34,7 @@ pub(super) struct IndexKey {
 
 /// One device in an order. Packed, because there are millions.
 #[derive(Clone, Copy)]
-#[repr(C, packed(4))]
+#[repr(C, packed(2))]
 pub(super) struct IndexEntry {
     /// Orders ids that differ in it; see [`Prefix::key`].
     pub key: u64,
@@ -42,9 +42,11 @@ pub(super) struct IndexEntry {
     place: RecordPlace,
     /// All zeros: look at the record.
     address: u32,
+    /// [`EndCode::NONE`] if the device is connected, and only then.
     end_code: EndCode,
-    is_connected: bool,
 }
+
+const _: () = assert!(size_of::<IndexEntry>() == 26);
 
 impl IndexEntry {
     fn new(key: u64, place: RecordPlace, index_key: IndexKey) -> Self {
@@ -54,7 +56,6 @@ impl IndexEntry {
             place,
             address: index_key.address.map_or(0, u32::from),
             end_code: index_key.end_code,
-            is_connected: index_key.status == Status::Connected,
         }
     }
 
@@ -70,9 +71,10 @@ impl IndexEntry {
     // A list may pass over millions of them.
     #[inline]
     pub fn index_key(&self) -> IndexKey {
+        let end_code = self.end_code;
         IndexKey {
-            status: if self.is_connected { Status::Connected } else { Status::Disconnected },
-            end_code: self.end_code,
+            status: if end_code == EndCode::NONE { Status::Connected } else { Status::Disconnected },
+            end_code,
             time: self.time,
             address: (self.address != 0).then(|| Ipv4Addr::from(self.address)),
         }

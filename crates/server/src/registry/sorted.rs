@@ -6,8 +6,9 @@ use std::ops::ControlFlow;
 
 /// A chunk is split beyond this. Half of it is what an insertion moves.
 const CHUNK_MAX: usize = 256;
-/// How full chunks are made that are filled in one go: some room for what comes later.
-const CHUNK_FILLED: usize = 224;
+/// How full chunks are made that are filled in one go: some room for what comes later. Index entries of 26 bytes then fill a block
+/// of six KiB, in which the allocator keeps them.
+const CHUNK_FILLED: usize = 236;
 /// A chunk grows by so many, so that little is reserved in vain.
 const CHUNK_GROWTH: usize = 32;
 /// A chunk with less is joined with its neighbour if the two fit one.
