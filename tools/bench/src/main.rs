@@ -89,7 +89,7 @@ enum Command {
     /// 99th percentiles of a filtered page of 100 devices and of the summary, against a lookup.
     List(list::Load),
     /// Resident bytes per device, against the bytes of its topic and payload.
-    Memory,
+    Memory(memory::Options),
     /// What instances, broker and store have to do for up to 100 million devices, simulated; --check: against real ones.
     Model(model::Options),
     /// Milliseconds until the web page's first view is drawn, against a static page from nginx; lookups beside a tab, against a stream.
@@ -120,7 +120,7 @@ fn main() -> ExitCode {
         Command::Instances(load) => instances::run(&size, &load),
         Command::Lookup(load) => lookup::run(&size, &load),
         Command::List(load) => list::run(&size, &load),
-        Command::Memory => memory::run(&size),
+        Command::Memory(options) => memory::run(&size, &options),
         Command::Population(options) => population::run(&size, &options),
         Command::PlatformPopulation(given) => platform_population::run(&size, &given),
         Command::Model(options) => model::run(&size, &options),

@@ -1,10 +1,13 @@
 //! Resident bytes per device, against the bytes of topic and payload: what the service holds with every device less what
-//! it holds with none, divided by their number. What the broker takes for the same messages is printed beside it.
+//! it holds with none, divided by their number. What the broker takes for the same messages is printed beside it. With the
+//! default store, once everything is written, unless another is named.
 
 use std::path::Path;
 use std::time::{Duration, Instant};
 
 use crate::broker::Broker;
+use crate::last_wills::LastWills;
+use crate::messages::{self, Message, Shape};
 use crate::process::{Resident, pause};
 use crate::rounds::{Figures, print_ratio};
 use crate::service::{Service, binary};
@@ -13,13 +16,36 @@ use crate::{Outcome, Size};
 /// Memory counts as settled once it has not changed for this long.
 const SETTLED: Duration = Duration::from_millis(500);
 /// It is taken as it is after this long.
-const SETTLE_BOUND: Duration = Duration::from_secs(10);
+const SETTLE_BOUND: Duration = Duration::from_secs(60);
 
-pub fn run(size: &Size) -> Outcome<()> {
+#[derive(clap::Args, Clone)]
+pub struct Options {
+    /// How the senders write the platform's fields.
+    #[arg(long, value_enum, default_value_t = Shape::Exact)]
+    shape: Shape,
+    /// Last wills and births of this source, for example tasmota, instead of the platform's statuses.
+    #[arg(long, conflicts_with = "shape")]
+    source: Option<String>,
+    /// The store, for example `memory:`, instead of the default one.
+    #[arg(long)]
+    store: Option<String>,
+}
+
+pub fn run(size: &Size, options: &Options) -> Outcome<()> {
     let binary = binary(size)?;
     let empty_broker = Broker::start(0)?;
     let empty_bytes = empty_broker.process.resident_bytes()?.now;
-    let broker = Broker::start(size.devices)?;
+    let last_wills =
+        options.source.as_deref().map(|source| LastWills::of(source, size.devices)).transpose()?;
+    let messages: Box<dyn Iterator<Item = Message>> = match &last_wills {
+        Some(fleet) => Box::new(fleet.messages()),
+        None => Box::new(
+            (0..size.devices).map(|device| messages::written_as(options.shape, messages::message(device))),
+        ),
+    };
+    let broker = Broker::roomy(size.devices, messages)?;
+    let mut arguments = vec!["--source", options.source.as_deref().unwrap_or("iot-platform")];
+    arguments.extend(options.store.as_deref().iter().flat_map(|store| ["--store", store]));
     let devices = f64::from(size.devices);
     let broker_bytes = broker.process.resident_bytes()?.now.saturating_sub(empty_bytes) as f64;
     println!("mosquitto itself holds {:.1} resident bytes per message", broker_bytes / devices);
@@ -28,8 +54,8 @@ pub fn run(size: &Size) -> Outcome<()> {
     let mut peer = Figures::new("topic and payload", "bytes/device");
     for round in 1..=size.rounds {
         println!("round {round}");
-        let empty = resident(&binary, &empty_broker, 0)?;
-        let full = resident(&binary, &broker, size.devices)?;
+        let empty = resident(&binary, &empty_broker, &arguments, 0)?;
+        let full = resident(&binary, &broker, &arguments, size.devices)?;
         ours.push(full.now.saturating_sub(empty.now) as f64 / devices);
         peak.push(full.peak.saturating_sub(empty.peak) as f64 / devices);
         peer.push(broker.message_bytes as f64 / devices);
@@ -40,8 +66,8 @@ pub fn run(size: &Size) -> Outcome<()> {
 }
 
 /// What a service takes once it knows so many devices, is ready and has settled.
-fn resident(binary: &Path, broker: &Broker, devices: u32) -> Outcome<Resident> {
-    let mut service = Service::start(binary, broker)?;
+fn resident(binary: &Path, broker: &Broker, arguments: &[&str], devices: u32) -> Outcome<Resident> {
+    let mut service = Service::start_with(binary, &broker.url(), arguments)?;
     service.wait_for_devices(devices)?;
     service.wait_until_ready()?;
     let deadline = Instant::now() + SETTLE_BOUND;

@@ -1,7 +1,10 @@
 //! Retained statuses as the platform writes them, one for each device, equal in every run. The shapes are those of
 //! `tests/data/captured.jsonl`; what differs from device to device there differs here too. Nothing here sends anything.
 
+use std::collections::BTreeMap;
 use std::fmt::Write;
+
+use serde_json::Value;
 
 /// Unlike a real organisation's, the types are of equal size: device and topic follow from one number, also in the
 /// script that asks for random devices.
@@ -69,6 +72,43 @@ pub fn message_of(device: u32, device_type: &str, id: &str) -> Message {
     Message { topic: format!("iot-2/type/{device_type}/id/{id}/mon"), payload }
 }
 
+/// How senders write the platform's fields.
+#[derive(Clone, Copy, clap::ValueEnum)]
+pub enum Shape {
+    /// As the platform does.
+    Exact,
+    /// In another order, which all senders have.
+    Reordered,
+    /// In another order, with the spaces that most JSON libraries put.
+    Spaced,
+    /// In another order, a field on each line.
+    Indented,
+    /// In an order that differs from device to device.
+    Shuffled,
+}
+
+/// The message as it would be written so.
+pub fn written_as(shape: Shape, message: Message) -> Message {
+    let separators = match shape {
+        Shape::Exact => return message,
+        Shape::Reordered | Shape::Shuffled => ["{", ":", ",", "}"],
+        Shape::Spaced => ["{", ": ", ", ", "}"],
+        Shape::Indented => ["{\n  ", ": ", ",\n  ", "\n}"],
+    };
+    let [open, colon, comma, close] = separators;
+    let fields: BTreeMap<String, Value> = serde_json::from_str(&message.payload).expect("it is an object");
+    let mut fields: Vec<String> =
+        fields.iter().map(|(name, value)| format!("\"{name}\"{colon}{value}")).collect();
+    if matches!(shape, Shape::Shuffled) {
+        let mut random =
+            Random(message.topic.bytes().fold(0, |sum, byte| sum * 31 % (1 << 40) + u64::from(byte)));
+        for last in (1..fields.len()).rev() {
+            fields.swap(last, random.below(last as u64 + 1) as usize);
+        }
+    }
+    Message { payload: format!("{open}{}{close}", fields.join(comma)), ..message }
+}
+
 /// What happens to a device after that: each even step begins a session, each odd one ends it.
 pub fn change(device: u32, step: u32) -> Message {
     let (device_type, id) = names(device);
@@ -134,13 +174,15 @@ mod tests {
     use formats::iot_platform::{ClientIdMatch, Decoded, decode};
     use presence::EventKind;
 
-    use super::{change, message};
+    use super::{Shape, change, message, written_as};
 
     #[test]
     fn every_message_is_one_that_the_service_understands_and_both_kinds_occur() {
         let mut connects = 0;
         for device in 0..3000 {
             let message = if device % 3 == 0 { change(device, device) } else { message(device) };
+            let shapes = [Shape::Exact, Shape::Reordered, Shape::Spaced, Shape::Indented, Shape::Shuffled];
+            let message = written_as(shapes[device as usize % 5], message);
             match decode(message.topic.as_bytes(), message.payload.as_bytes()) {
                 Decoded::Event { event, client_id: ClientIdMatch::Matching, .. } => {
                     assert!(serde_json::from_str::<serde_json::Value>(&message.payload).is_ok());
