@@ -293,6 +293,11 @@ pub trait Store: ReadDevices + ReadHistory + KeepSeries {
         Box::pin(ready(Ok(Vec::new())))
     }
 
+    /// The same of some names alone, in one read.
+    fn webhook_states_of(&self, _names: Vec<String>) -> BoxFuture<'_, Result<Vec<WebhookState>, StoreError>> {
+        Box::pin(ready(Ok(Vec::new())))
+    }
+
     /// Keeps what an endpoint's state is now; `None` drops it. Says whether the lease still holds: if it does not, nothing changes.
     fn set_webhook_state(
         &self,

@@ -303,6 +303,13 @@ impl Store for MemoryStore {
         Box::pin(ready(Ok(states.collect())))
     }
 
+    fn webhook_states_of(&self, names: Vec<String>) -> BoxFuture<'_, Result<Vec<WebhookState>, StoreError>> {
+        let contents = self.contents.lock();
+        let kept = names.iter().filter_map(|name| contents.webhooks.get_key_value(&**name));
+        let states = kept.map(|(name, state)| WebhookState { name: name.clone(), state: state.clone() });
+        Box::pin(ready(Ok(states.collect())))
+    }
+
     fn set_webhook_state(
         &self,
         _lease: &WebhookLease,

@@ -146,8 +146,13 @@ impl Webhooks {
 
     /// Reads what the store has of an endpoint.
     async fn load(&self, endpoint: &EndpointSettings) -> StoredEndpoint {
+        let names = [
+            &*endpoint.name,
+            &format!("{DEAD_LETTERS}{}", endpoint.name),
+            &format!("{CURSOR}{}", endpoint.name),
+        ];
         let mut stored = StoredEndpoint::default();
-        for WebhookState { name, state } in self.states().await {
+        for WebhookState { name, state } in self.states(Some(names.map(str::to_owned).to_vec())).await {
             if name.strip_prefix(DEAD_LETTERS).is_some_and(|of| of == endpoint.name) {
                 stored.dead_letters = DeadLetters::parse(&state).unwrap_or_default();
             } else if name.strip_prefix(CURSOR).is_some_and(|of| of == endpoint.name) {
@@ -159,9 +164,14 @@ impl Webhooks {
         stored
     }
 
-    async fn states(&self) -> Vec<WebhookState> {
+    /// What is kept under these names; `None`: under all.
+    async fn states(&self, names: Option<Vec<String>>) -> Vec<WebhookState> {
         loop {
-            match self.store.webhook_states().await {
+            let read = match &names {
+                Some(names) => self.store.webhook_states_of(names.clone()).await,
+                None => self.store.webhook_states().await,
+            };
+            match read {
                 Ok(states) => return states,
                 Err(error) => self.wait_for_store(&error).await,
             }
@@ -172,7 +182,7 @@ impl Webhooks {
     /// instance may still have them in its settings.
     async fn drop_others(&self, endpoints: &[EndpointSettings]) {
         let names: BTreeSet<&str> = endpoints.iter().map(|endpoint| &*endpoint.name).collect();
-        for WebhookState { name, .. } in self.states().await {
+        for WebhookState { name, .. } in self.states(None).await {
             let of =
                 [DEAD_LETTERS, CURSOR].iter().find_map(|prefix| name.strip_prefix(prefix)).unwrap_or(&name);
             // A name with a slash is no endpoint's.

@@ -399,7 +399,15 @@ impl Store for PostgresStore {
     fn webhook_states(&self) -> BoxFuture<'_, Result<Vec<WebhookState>, StoreError>> {
         bounded(async move {
             let client = self.client().await?;
-            let done = webhooks::states(&client, &self.statements.webhooks).await;
+            let done = webhooks::states(&client, &self.statements.webhooks, None).await;
+            client.served(done)
+        })
+    }
+
+    fn webhook_states_of(&self, names: Vec<String>) -> BoxFuture<'_, Result<Vec<WebhookState>, StoreError>> {
+        bounded(async move {
+            let client = self.client().await?;
+            let done = webhooks::states(&client, &self.statements.webhooks, Some(&names)).await;
             client.served(done)
         })
     }

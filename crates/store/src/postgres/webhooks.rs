@@ -12,6 +12,7 @@ use crate::{StoreError, WebhookLease, WebhookState};
 /// The statements for one schema.
 pub struct WebhookStatements {
     states: String,
+    states_of: String,
     held_lease: String,
     set_state: String,
     drop_state: String,
@@ -25,6 +26,7 @@ impl WebhookStatements {
         let sql = |text: &str| with_schema(text, schema);
         Self {
             states: sql("SELECT name, state FROM {schema}.webhook ORDER BY name"),
+            states_of: sql("SELECT name, state FROM {schema}.webhook WHERE name = ANY($1::text[])"),
             // Whoever takes the lease over waits until the state is set.
             held_lease: sql("SELECT FROM {schema}.webhook_lease
                  WHERE endpoint = $1 AND holder = $2 AND expires >= clock_timestamp() FOR SHARE"),
@@ -44,12 +46,22 @@ impl WebhookStatements {
     }
 }
 
+/// What is kept under these names; `None`: under all.
 pub async fn states(
     client: &Object,
     statements: &WebhookStatements,
+    names: Option<&[String]>,
 ) -> Result<Vec<WebhookState>, StoreError> {
-    let select = client.prepare_cached(&statements.states).await.map_err(failed)?;
-    let rows = client.query(&select, &[]).await.map_err(failed)?;
+    let rows = match names {
+        Some(names) => {
+            let select = client.prepare_cached(&statements.states_of).await.map_err(failed)?;
+            client.query(&select, &[&names]).await.map_err(failed)?
+        }
+        None => {
+            let select = client.prepare_cached(&statements.states).await.map_err(failed)?;
+            client.query(&select, &[]).await.map_err(failed)?
+        }
+    };
     rows.iter()
         .map(|row| {
             let (name, state): (String, String) = (column(row, "name")?, column(row, "state")?);

@@ -308,6 +308,10 @@ impl Store for SqliteStore {
         self.write(|writing| writing.webhook_states())
     }
 
+    fn webhook_states_of(&self, names: Vec<String>) -> BoxFuture<'_, Result<Vec<WebhookState>, StoreError>> {
+        self.write(move |writing| writing.webhook_states_of(&names))
+    }
+
     fn set_webhook_state(
         &self,
         _lease: &WebhookLease,

@@ -227,6 +227,18 @@ impl Writing {
         Ok(states.collect::<Result<_, _>>()?)
     }
 
+    /// The same of these names alone.
+    pub fn webhook_states_of(&mut self, names: &[String]) -> Result<Vec<WebhookState>, WriteError> {
+        let mut select = self.connection.prepare_cached("SELECT name, state FROM webhook WHERE name = ?1")?;
+        let mut states = Vec::new();
+        for name in names {
+            let kept =
+                select.query_map([name], |row| Ok(WebhookState { name: row.get(0)?, state: row.get(1)? }))?;
+            states.extend(kept.collect::<Result<Vec<_>, _>>()?);
+        }
+        Ok(states)
+    }
+
     pub fn set_webhook_state(&mut self, name: &str, state: Option<&str>) -> Result<(), WriteError> {
         match state {
             Some(state) => self

@@ -318,6 +318,13 @@ impl Store for ValkeyStore {
         })
     }
 
+    fn webhook_states_of(&self, names: Vec<String>) -> BoxFuture<'_, Result<Vec<WebhookState>, StoreError>> {
+        Box::pin(async move {
+            let read = self.grid.webhook_states_of(&names).await;
+            read.map_err(|error| StoreError::Read(error.to_string()))
+        })
+    }
+
     fn set_webhook_state(
         &self,
         lease: &WebhookLease,

@@ -22,6 +22,17 @@ impl Grid {
         Ok(states.into_iter().map(state).collect())
     }
 
+    pub async fn webhook_states_of(&self, names: &[String]) -> RedisResult<Vec<WebhookState>> {
+        if names.is_empty() {
+            return Ok(Vec::new());
+        }
+        let key = self.keys.of_all(STATES);
+        let states: Vec<Option<String>> =
+            self.connection.ask(self.keys.slot_of_all(), redis::cmd("HMGET").arg(key).arg(names)).await?;
+        let kept = names.iter().zip(states).filter_map(|(name, state)| Some((name.as_str(), state?)));
+        Ok(kept.map(|(name, state)| WebhookState { name: name.into(), state: state.into() }).collect())
+    }
+
     /// Sets or drops a state, if the lease holds; says whether it does.
     pub async fn set_webhook_state(
         &self,

@@ -62,6 +62,12 @@ pub fn the_state_of_an_endpoint_is_kept(place: &dyn Place) {
     set(&fixture, "none", None);
     fixture.reopen();
     assert_eq!(states(&fixture), [state("a", "{\"x\": 'ü'}"), state("b", "2")]);
+    let named = |names: &[&str]| {
+        let names = names.iter().map(|name| (*name).to_owned()).collect();
+        wait(fixture.store().webhook_states_of(names)).unwrap()
+    };
+    assert_eq!(named(&["b", "secret/b"]), [state("b", "2")]);
+    assert_eq!((named(&[]), named(&["none"])), (vec![], vec![]));
     set(&fixture, "a", None);
     fixture.reopen();
     assert_eq!(states(&fixture), [state("b", "2")]);
