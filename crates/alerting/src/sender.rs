@@ -2,11 +2,12 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use parking_lot::Mutex;
 use serde_json::value::RawValue;
 use tokio::sync::watch;
-use tokio::time::sleep;
+use tokio::time::{sleep, timeout};
 
 use crate::kept;
 use crate::metrics::NotificationMetrics;
@@ -20,6 +21,9 @@ use webhooks::{Client, Envelope, Failure, Message, OpenConnection, RETRY_FIRST, 
 
 /// A notification that the endpoint rejects so often is given up, so that it does not hold up the others.
 const REJECTIONS_MAX: u32 = 4;
+
+/// How long the store may take to say which secrets count.
+const SECRETS_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// The sender of one endpoint.
 pub struct Sender {
@@ -67,7 +71,7 @@ impl SenderState {
 impl Sender {
     /// Sends without an end.
     pub async fn run(mut self) {
-        let client = match Client::new(self.endpoint.clone()) {
+        let mut client = match Client::new(self.endpoint.clone()) {
             Ok(client) => client,
             Err(error) => {
                 tracing::error!(endpoint = %self.endpoint.name, %error, "alerts cannot be sent to a webhook");
@@ -83,13 +87,13 @@ impl Sender {
                 tokio::select! {
                     Ok(()) = self.outbox.changed() => {}
                     Ok(()) = self.standing.changed(), if self.endpoint.format == Format::Alertmanager => {
-                        self.repeat_standing(&client, &mut connection).await;
+                        self.repeat_standing(&mut client, &mut connection).await;
                     }
                     else => return,
                 }
                 continue;
             };
-            let answer = self.post(&client, &mut connection, &entry).await;
+            let answer = self.post(&mut client, &mut connection, &entry).await;
             self.state.set(answer.is_ok());
             let Err(failure) = answer else {
                 self.metrics.delivered.inc();
@@ -121,7 +125,7 @@ impl Sender {
 
     async fn post(
         &self,
-        client: &Client,
+        client: &mut Client,
         connection: &mut Option<OpenConnection>,
         entry: &Entry,
     ) -> Result<(), Failure> {
@@ -131,14 +135,27 @@ impl Sender {
         let is_now = self.endpoint.format == Format::Alertmanager;
         let said_ms = if is_now { clock::now_millis() } else { entry.at_ms };
         let message = Message::of_alert(envelope, id, entry.event_type(), said_ms, &entry.data);
+        self.read_secrets(client).await;
         let attempt = Attempt::begin(&message);
         let answer = client.post(connection, &message).await;
         self.desk.note(&self.endpoint.name, attempt.end(&answer));
         answer.map(drop)
     }
 
+    /// Reads which secrets count: another instance may deliver the changes to the endpoint, and have made one. If the store does
+    /// not say so in time, those before it count on.
+    async fn read_secrets(&self, client: &mut Client) {
+        if self.endpoint.secrets.is_empty() {
+            return;
+        }
+        let read = webhooks::rotation_of(self.holder.store(), &self.endpoint);
+        if let Ok(Ok(rotation)) = timeout(SECRETS_TIMEOUT, read).await {
+            client.set_rotation(rotation);
+        }
+    }
+
     /// Says again what fires. What is not accepted is said again a minute later.
-    async fn repeat_standing(&mut self, client: &Client, connection: &mut Option<OpenConnection>) {
+    async fn repeat_standing(&mut self, client: &mut Client, connection: &mut Option<OpenConnection>) {
         let standing = self.standing.borrow_and_update().clone();
         let is_mine =
             |group: &&StandingGroup| group.webhooks.iter().any(|name| **name == *self.endpoint.name);

@@ -15,6 +15,7 @@ use utoipa::ToSchema;
 use self::problem::ProblemKind;
 use self::refusal::RequestRefusal;
 use alerting::desk::Unavailable;
+use webhooks::RotationRefusal;
 
 /// How long a client should wait while something is not there yet or not there at present.
 const RETRY_AFTER_S: u64 = 2;
@@ -41,6 +42,8 @@ pub enum Error {
     StoreUnavailable,
     /// Too many orders wait for the webhook, or another instance delivers to it.
     WebhookBusy,
+    /// No secret is made for the webhook.
+    WebhookSecret(RotationRefusal),
     /// Another instance evaluates the alert rules, or nobody does yet.
     AlertsElsewhere,
     /// There are no alert rules, or they cannot be evaluated.
@@ -124,6 +127,7 @@ impl Error {
             Error::HistoryUnavailable => ProblemKind::HistoryUnavailable,
             Error::StoreUnavailable => ProblemKind::StoreUnavailable,
             Error::WebhookBusy => ProblemKind::WebhookBusy,
+            Error::WebhookSecret(_) => ProblemKind::WebhookSecret,
             Error::AlertsElsewhere => ProblemKind::AlertsElsewhere,
             Error::AlertsOff => ProblemKind::AlertsOff,
             Error::TooManySilences => ProblemKind::TooManySilences,
@@ -158,6 +162,15 @@ impl Error {
             Error::WebhookBusy => {
                 "/api/v1/webhooks shows its state. If another instance delivers, ask that one. Try again."
                     .into()
+            }
+            Error::WebhookSecret(RotationRefusal::NotSigned) => {
+                "It has no secret_file, so its messages are not signed.".into()
+            }
+            Error::WebhookSecret(RotationRefusal::NotKept) => {
+                "The store does not outlive the process, so a secret would be lost with it. Change the one in the secret_file.".into()
+            }
+            Error::WebhookSecret(RotationRefusal::TooMany) => {
+                "As many earlier secrets count as may. Wait for the end of one, or end them all with overlap=0s.".into()
             }
             Error::AlertsElsewhere => {
                 "/api/v1/alerts shows where rules are evaluated. If another instance does, ask that one. Try again.".into()

@@ -78,6 +78,7 @@ fn administrable() -> OpenApiRouter<Context> {
         .routes(routes!(webhooks::test))
         .routes(routes!(webhooks::enable))
         .routes(routes!(webhooks::redeliver))
+        .routes(routes!(webhooks::rotate))
 }
 
 /// All resources, and the document about them.

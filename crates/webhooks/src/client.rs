@@ -21,6 +21,7 @@ use tokio_rustls::rustls::pki_types::ServerName;
 use crate::address::is_public;
 use crate::answer::{Failure, judge};
 use crate::message::Message;
+use crate::rotation::SecretRotation;
 use crate::settings::{EndpointSettings, Format};
 use crate::signature::signatures;
 use system::tls::ConnectorSource;
@@ -44,6 +45,8 @@ pub struct Client {
     endpoint: EndpointSettings,
     /// `None`: without TLS.
     tls: Option<ConnectorSource>,
+    /// `None`: the secrets in the endpoint's file count.
+    rotation: Option<SecretRotation>,
 }
 
 /// A connection that can be used again; dropping it ends it.
@@ -66,7 +69,16 @@ impl Client {
     pub fn new(endpoint: EndpointSettings) -> Result<Self, tls::TrustError> {
         let tls =
             if endpoint.url.is_https() { Some(ConnectorSource::new(endpoint.tls.clone())?) } else { None };
-        Ok(Self { endpoint, tls })
+        Ok(Self { endpoint, tls, rotation: None })
+    }
+
+    /// From now on messages are signed with the secrets that were made for the endpoint.
+    pub fn set_rotation(&mut self, rotation: Option<SecretRotation>) {
+        self.rotation = rotation;
+    }
+
+    pub fn rotation(&self) -> Option<&SecretRotation> {
+        self.rotation.as_ref()
     }
 
     /// Sends a message and returns the status of the answer; the connection is used, and left behind if it can be used again.
@@ -146,7 +158,8 @@ impl Client {
     }
 
     fn request(&self, message: &Message) -> Request<Full<Bytes>> {
-        let timestamp = clock::now_millis().div_euclid(1_000);
+        let now_ms = clock::now_millis();
+        let timestamp = now_ms.div_euclid(1_000);
         let Message { id, body, .. } = message;
         let content_type = match (self.endpoint.format, self.endpoint.batch_max) {
             (Format::Ntfy, _) => "text/plain; charset=utf-8",
@@ -165,8 +178,12 @@ impl Client {
             .header("webhook-timestamp", timestamp)
             .body(Full::new(body.clone()))
             .expect("a URL and base64 make a request");
-        if !self.endpoint.secrets.is_empty() {
-            let signatures = signatures(&self.endpoint.secrets, id, timestamp, body);
+        let of_file = &self.endpoint.secrets;
+        if !of_file.is_empty() {
+            let signatures = match &self.rotation {
+                Some(rotation) => signatures(rotation.secrets(of_file, now_ms), id, timestamp, body),
+                None => signatures(of_file, id, timestamp, body),
+            };
             let signatures = HeaderValue::from_str(&signatures).expect("base64 makes a header");
             request.headers_mut().insert("webhook-signature", signatures);
         }

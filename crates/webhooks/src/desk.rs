@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 use presence::UnixSeconds;
@@ -11,7 +11,9 @@ use tokio::sync::{mpsc, oneshot};
 use crate::answer::Failure;
 use crate::dead_letters::DeadLetter;
 use crate::message::Message;
+use crate::rotation::RotationRefusal;
 use system::clock;
+use system::secret::Secret;
 
 /// Attempts that are remembered of one endpoint, some 200 bytes each.
 pub const ATTEMPTS_MAX: usize = 200;
@@ -55,6 +57,8 @@ pub struct EndpointView {
     pub failing_since_ms: Option<i64>,
     /// Up to where the endpoint has accepted the history, in the form of a stream's id.
     pub position: Option<String>,
+    /// Until when messages are signed with secrets before the newest, too, in milliseconds since 1970; `None`: no secret was made.
+    pub overlap_until_ms: Option<i64>,
     /// Newest last.
     pub attempts: VecDeque<Attempt>,
     /// Newest first.
@@ -152,6 +156,8 @@ pub enum Order {
     Redeliver(String),
     /// Go on with an endpoint that was disabled.
     Enable,
+    /// Make a secret; those before it count so long.
+    Rotate(Duration),
 }
 
 /// The outcome of an order.
@@ -162,6 +168,17 @@ pub enum Outcome {
     Failed(String),
     /// There is no such message.
     Unknown,
+    Rotated(NewSecret),
+    NotRotated(RotationRefusal),
+}
+
+/// A secret that was made for an endpoint.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NewSecret {
+    /// With `whsec_` before it.
+    pub text: Secret,
+    /// Until when the secrets before it count, in milliseconds since 1970.
+    pub overlap_until_ms: i64,
 }
 
 /// An order, and where its outcome goes.
@@ -233,11 +250,15 @@ pub struct Orders {
 }
 
 impl Orders {
-    /// The next order; none comes any more once the endpoint was replaced, so this waits for ever then.
+    /// The next order; none comes any more once the endpoint was replaced, so this waits for ever then. An order that nobody
+    /// waits for any more is not carried out: a secret that it makes would be lost.
     pub async fn next(&mut self) -> PendingOrder {
-        match self.receiver.recv().await {
-            Some(pending) => pending,
-            None => std::future::pending().await,
+        loop {
+            match self.receiver.recv().await {
+                Some(pending) if pending.outcome.is_closed() => {}
+                Some(pending) => return pending,
+                None => std::future::pending().await,
+            }
         }
     }
 }

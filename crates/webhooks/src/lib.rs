@@ -7,7 +7,7 @@
 //!      ^---- position, once the whole page was accepted ----'
 //! ```
 //!
-//! Pure, without a clock or IO: `settings`, `signature`, `message`, `address`, `answer`, `progress`.
+//! Pure, without a clock or IO: `settings`, `signature`, `message`, `address`, `answer`, `progress`, `rotation`.
 
 mod address;
 mod answer;
@@ -26,6 +26,7 @@ mod outbox;
 mod progress;
 mod reader;
 mod resync;
+mod rotation;
 mod service;
 pub mod settings;
 mod signature;
@@ -38,4 +39,5 @@ pub use self::dead_letters::{DEAD_LETTERS_MAX, DeadLetter, EventPlace};
 pub use self::leases::Leases;
 pub use self::log::ChangeLog;
 pub use self::message::{Envelope, Message};
-pub use self::service::{Describe, Webhooks};
+pub use self::rotation::{OVERLAP_DEFAULT, OVERLAP_MAX, RotationRefusal};
+pub use self::service::{Describe, Webhooks, rotation_of};

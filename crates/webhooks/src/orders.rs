@@ -1,13 +1,18 @@
 //! The orders of an administrator, as an endpoint's worker carries them out.
 
+use std::time::Duration;
+
 use presence::UnixSeconds;
 
-use crate::desk::{EndpointState, Order, Outcome, PendingOrder};
+use crate::desk::{EndpointState, NewSecret, Order, Outcome, PendingOrder};
 use crate::message::Message;
 use crate::reader::LogReader;
+use crate::rotation::{RotationRefusal, SecretRotation};
+use crate::signature::SigningSecret;
 use crate::states::DeviceStates;
 use crate::worker::Worker;
 use system::clock;
+use system::secret::Secret;
 
 /// What the worker does after an order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,10 +42,29 @@ impl<'a> Worker<'a> {
             Order::Redeliver(id) => (self.redeliver(&id).await, NextStep::GoOn),
             Order::RedeliverSince(since) => (Outcome::Done, NextStep::Reread(since)),
             Order::Enable => (Outcome::Done, NextStep::Retry),
+            Order::Rotate(overlap) => (self.rotate(overlap).await, NextStep::GoOn),
         };
         // The request may have timed out meanwhile.
         let _ = outcome.send(done);
         then
+    }
+
+    /// Makes a secret. It counts once the store has it.
+    async fn rotate(&mut self, overlap: Duration) -> Outcome {
+        if !self.all.store_outlives {
+            return Outcome::NotRotated(RotationRefusal::NotKept);
+        }
+        let made = SigningSecret::make();
+        let text = Secret::new(made.text());
+        let (before, of_file) = (self.outbox.rotation(), &self.endpoint.secrets);
+        let rotation = match SecretRotation::begin(before, of_file, made, overlap, clock::now_millis()) {
+            Ok(rotation) => rotation,
+            Err(refusal) => return Outcome::NotRotated(refusal),
+        };
+        self.all.save_rotation(&self.endpoint.name, &rotation).await;
+        let overlap_until_ms = rotation.overlap_until_ms();
+        self.use_rotation(Some(rotation));
+        Outcome::Rotated(NewSecret { text, overlap_until_ms })
     }
 
     /// Sends a dead letter once more, and drops it once the endpoint has accepted it.

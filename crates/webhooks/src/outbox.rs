@@ -14,6 +14,7 @@ use crate::desk::{Attempt, EndpointDesk};
 use crate::latest::{Fate, fate};
 use crate::message::Message;
 use crate::metrics::EndpointMetrics;
+use crate::rotation::SecretRotation;
 use crate::service::Webhooks;
 use crate::settings::{EndpointSettings, Mode};
 use crate::states::Change;
@@ -90,6 +91,15 @@ impl<'a> Outbox<'a> {
         // Batches hold several devices, and there is one at a time.
         queues.resize_with(if endpoint.batch_max == 1 { QUEUES } else { 1 }, DeviceQueue::default);
         Self { all, endpoint, client, metrics, desk, queues, renewed: Mutex::default() }
+    }
+
+    /// The secrets that were made for the endpoint.
+    pub fn rotation(&self) -> Option<&SecretRotation> {
+        self.client.rotation()
+    }
+
+    pub fn set_rotation(&mut self, rotation: Option<SecretRotation>) {
+        self.client.set_rotation(rotation);
     }
 
     pub fn is_empty(&self) -> bool {

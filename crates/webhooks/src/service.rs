@@ -22,6 +22,7 @@ use crate::message::{ChangeEvent, Envelope, Message};
 use crate::metrics::WebhookMetrics;
 use crate::progress::EndpointProgress;
 use crate::resync::StoredCursor;
+use crate::rotation::SecretRotation;
 use crate::settings::EndpointSettings;
 use crate::states::{Change, EventKey};
 use crate::worker::Worker;
@@ -36,6 +37,7 @@ const STORE_RETRY: Duration = Duration::from_secs(1);
 /// name.
 const DEAD_LETTERS: &str = "dead/";
 const CURSOR: &str = "cursor/";
+const SECRET: &str = "secret/";
 
 /// Shows a device as the API does, with the status before.
 pub type Describe = Arc<dyn Fn(&Snapshot, Option<Status>) -> Box<RawValue> + Send + Sync>;
@@ -67,6 +69,18 @@ pub struct StoredEndpoint {
     pub progress: Option<EndpointProgress>,
     pub dead_letters: DeadLetters,
     pub cursor: Option<StoredCursor>,
+    pub rotation: Option<SecretRotation>,
+}
+
+/// The secrets that were made for an endpoint and count in place of those in its file; `None`: none were, or the file has
+/// changed since.
+pub async fn rotation_of(
+    store: &dyn Store,
+    endpoint: &EndpointSettings,
+) -> Result<Option<SecretRotation>, StoreError> {
+    let kept = store.webhook_states_of(vec![format!("{SECRET}{}", endpoint.name)]).await?;
+    let rotation = kept.first().and_then(|WebhookState { state, .. }| SecretRotation::parse(state));
+    Ok(rotation.filter(|rotation| rotation.is_of(&endpoint.secrets)))
 }
 
 impl Webhooks {
@@ -134,6 +148,7 @@ impl Webhooks {
         match Client::new(endpoint.clone()) {
             Ok(client) => {
                 let stored = self.load(endpoint).await;
+                let stored = self.without_secrets_of_another_file(endpoint, stored).await;
                 Worker::new(self, endpoint, client, orders, stored).run().await
             }
             Err(error) => {
@@ -146,22 +161,34 @@ impl Webhooks {
 
     /// Reads what the store has of an endpoint.
     async fn load(&self, endpoint: &EndpointSettings) -> StoredEndpoint {
-        let names = [
-            &*endpoint.name,
-            &format!("{DEAD_LETTERS}{}", endpoint.name),
-            &format!("{CURSOR}{}", endpoint.name),
-        ];
+        let names = ["", DEAD_LETTERS, CURSOR, SECRET].map(|prefix| format!("{prefix}{}", endpoint.name));
         let mut stored = StoredEndpoint::default();
-        for WebhookState { name, state } in self.states(Some(names.map(str::to_owned).to_vec())).await {
+        for WebhookState { name, state } in self.states(Some(names.to_vec())).await {
             if name.strip_prefix(DEAD_LETTERS).is_some_and(|of| of == endpoint.name) {
                 stored.dead_letters = DeadLetters::parse(&state).unwrap_or_default();
             } else if name.strip_prefix(CURSOR).is_some_and(|of| of == endpoint.name) {
                 stored.cursor = StoredCursor::parse(&state);
+            } else if name.strip_prefix(SECRET).is_some_and(|of| of == endpoint.name) {
+                stored.rotation = SecretRotation::parse(&state);
             } else if *name == *endpoint.name {
                 stored.progress = EndpointProgress::parse(&state);
             }
         }
         stored
+    }
+
+    /// Drops the secrets that were made for an endpoint if its file has changed since.
+    async fn without_secrets_of_another_file(
+        &self,
+        endpoint: &EndpointSettings,
+        stored: StoredEndpoint,
+    ) -> StoredEndpoint {
+        if stored.rotation.as_ref().is_none_or(|rotation| rotation.is_of(&endpoint.secrets)) {
+            return stored;
+        }
+        tracing::info!(endpoint = %endpoint.name, "the secret file of a webhook has changed: its secrets count again");
+        self.set_state(&endpoint.name, &format!("{SECRET}{}", endpoint.name), None).await;
+        StoredEndpoint { rotation: None, ..stored }
     }
 
     /// What is kept under these names; `None`: under all.
@@ -178,13 +205,13 @@ impl Webhooks {
         }
     }
 
-    /// Drops the progress and the dead letters of endpoints that are no longer in the settings. Not for a shared store: another
+    /// Drops what is kept of endpoints that are no longer in the settings. Not for a shared store: another
     /// instance may still have them in its settings.
     async fn drop_others(&self, endpoints: &[EndpointSettings]) {
         let names: BTreeSet<&str> = endpoints.iter().map(|endpoint| &*endpoint.name).collect();
         for WebhookState { name, .. } in self.states(None).await {
-            let of =
-                [DEAD_LETTERS, CURSOR].iter().find_map(|prefix| name.strip_prefix(prefix)).unwrap_or(&name);
+            let prefixes = [DEAD_LETTERS, CURSOR, SECRET];
+            let of = prefixes.iter().find_map(|prefix| name.strip_prefix(prefix)).unwrap_or(&name);
             // A name with a slash is no endpoint's.
             if !names.contains(of) && !of.contains('/') {
                 tracing::info!(endpoint = %of, "a webhook is no longer in the settings: its position is dropped");
@@ -199,6 +226,10 @@ impl Webhooks {
 
     pub(crate) async fn save_dead_letters(&self, endpoint: &str, letters: &DeadLetters) {
         self.set_state(endpoint, &format!("{DEAD_LETTERS}{endpoint}"), Some(letters.text())).await;
+    }
+
+    pub(crate) async fn save_rotation(&self, endpoint: &str, rotation: &SecretRotation) {
+        self.set_state(endpoint, &format!("{SECRET}{endpoint}"), Some(rotation.text())).await;
     }
 
     pub(crate) async fn save_cursor(&self, endpoint: &str, cursor: &StoredCursor) {

@@ -13,6 +13,9 @@ pub const SECRETS_MAX: usize = 2;
 pub const SECRET_BYTES_MIN: usize = 24;
 pub const SECRET_BYTES_MAX: usize = 64;
 
+/// The length of one that is made: that of the hash.
+const MADE_BYTES: usize = 32;
+
 /// Before the base64 of every secret.
 const PREFIX: &str = "whsec_";
 
@@ -25,6 +28,16 @@ impl SigningSecret {
     pub fn parse(text: &str) -> Option<Self> {
         let bytes = STANDARD.decode(text.strip_prefix(PREFIX)?).ok()?;
         (SECRET_BYTES_MIN..=SECRET_BYTES_MAX).contains(&bytes.len()).then_some(Self(bytes))
+    }
+
+    /// A new one.
+    pub fn make() -> Self {
+        Self(rand::random::<[u8; MADE_BYTES]>().to_vec())
+    }
+
+    /// What [`Self::parse`] reads: for the one answer that shows a new secret, and for the store.
+    pub fn text(&self) -> String {
+        format!("{PREFIX}{}", STANDARD.encode(&self.0))
     }
 
     fn sign(&self, id: &str, timestamp: i64, body: &[u8]) -> String {
@@ -42,8 +55,13 @@ impl fmt::Debug for SigningSecret {
 }
 
 /// The value of `webhook-signature`: one for each secret.
-pub fn signatures(secrets: &[SigningSecret], id: &str, timestamp: i64, body: &[u8]) -> String {
-    let each: Vec<_> = secrets.iter().map(|secret| secret.sign(id, timestamp, body)).collect();
+pub fn signatures<'a>(
+    secrets: impl IntoIterator<Item = &'a SigningSecret>,
+    id: &str,
+    timestamp: i64,
+    body: &[u8],
+) -> String {
+    let each: Vec<_> = secrets.into_iter().map(|secret| secret.sign(id, timestamp, body)).collect();
     each.join(" ")
 }
 
@@ -58,8 +76,8 @@ mod tests {
         let body = br#"{"test": 2432232314}"#;
         let expected = "v1,g0hM9SsE+OTPJTGt/tmIKtSyZlE3uFJELVlNIOLJ1OE=";
         let id = "msg_p5jXN8AQM9LWM0D4loKWxJek";
-        assert_eq!(signatures(std::slice::from_ref(&secret), id, 1_614_265_330, body), expected);
-        let two = signatures(&[secret.clone(), secret.clone()], id, 1_614_265_330, body);
+        assert_eq!(signatures([&secret], id, 1_614_265_330, body), expected);
+        let two = signatures([&secret, &secret], id, 1_614_265_330, body);
         assert_eq!(two, format!("{expected} {expected}"));
         assert_eq!(format!("{secret:?}"), "[redacted]");
     }
@@ -70,6 +88,8 @@ mod tests {
         for (text, is_fit) in [(of(23), false), (of(24), true), (of(64), true), (of(65), false)] {
             assert_eq!(SigningSecret::parse(&text).is_some(), is_fit, "{text}");
         }
+        let made = SigningSecret::make();
+        assert_eq!(SigningSecret::parse(&made.text()), Some(made));
         for text in
             ["", "whsec_", "MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw", "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaS*"]
         {

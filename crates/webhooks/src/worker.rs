@@ -19,6 +19,7 @@ use crate::outbox::{Item, Outbox, Round, RoundResult};
 use crate::progress::{Disabled, EndpointProgress};
 use crate::reader::{ChangePage, LogReader};
 use crate::resync::CursorTracker;
+use crate::rotation::SecretRotation;
 use crate::service::{StoredEndpoint, Webhooks};
 use crate::settings::{EndpointSettings, Mode};
 use system::backoff::Backoff;
@@ -72,7 +73,7 @@ impl<'a> Worker<'a> {
         let has_cursor = all.log == ChangeLog::Feed && endpoint.mode == Mode::Latest;
         let (dead_letters, progress) = (stored.dead_letters, stored.progress);
         let (metrics, desk) = (all.metrics.of(&endpoint.name), Arc::clone(&orders.desk));
-        Self {
+        let mut worker = Self {
             all,
             endpoint,
             outbox: Outbox::new(all, endpoint, client, metrics.clone(), Arc::clone(&desk)),
@@ -86,7 +87,15 @@ impl<'a> Worker<'a> {
             failing_since_ms: None,
             saved: None,
             saved_at: Instant::now(),
-        }
+        };
+        worker.use_rotation(stored.rotation);
+        worker
+    }
+
+    /// Signs with the secrets that were made for the endpoint from now on.
+    pub fn use_rotation(&mut self, rotation: Option<SecretRotation>) {
+        self.desk.view.lock().overlap_until_ms = rotation.as_ref().map(SecretRotation::overlap_until_ms);
+        self.outbox.set_rotation(rotation);
     }
 
     pub async fn run(mut self) {

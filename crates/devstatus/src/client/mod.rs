@@ -178,6 +178,10 @@ fn webhooks(
         WebhookQuestion::RedeliverSince { endpoint, since } => {
             (service::webhook_path(endpoint) + "/redeliver" + &service::redeliver_query("since", since), true)
         }
+        WebhookQuestion::Rotate { endpoint, overlap } => {
+            let overlap = overlap.map(|overlap| format!("?overlap={}", system::period::text(overlap)));
+            (service::webhook_path(endpoint) + "/secret" + &overlap.unwrap_or_default(), true)
+        }
     };
     let text = if is_order { service.post(&path)? } else { service.text(&path)? };
     let lines = match question {
@@ -193,6 +197,7 @@ fn webhooks(
             }
             vec!["done".to_owned()]
         }
+        WebhookQuestion::Rotate { .. } => webhooks::secret(&understand(&text)?),
     };
     if output.json {
         output.line(text.trim())?;

@@ -77,6 +77,11 @@ pub enum WebhookQuestion {
         endpoint: String,
         since: String,
     },
+    /// `None`: the overlap that the service chooses.
+    Rotate {
+        endpoint: String,
+        overlap: Option<Duration>,
+    },
 }
 
 /// What is asked about alerts.

@@ -60,6 +60,13 @@ pub struct OutcomeView {
     pub failure: Option<String>,
 }
 
+/// A secret that was made.
+#[derive(Deserialize)]
+pub struct SecretView {
+    secret: String,
+    previous_secret_until: Option<String>,
+}
+
 fn plain(text: &str) -> Cell {
     Cell::new(text, Paint::Plain)
 }
@@ -121,6 +128,17 @@ pub fn deliveries(view: &DeliveriesView, colour: bool) -> Vec<String> {
         lines.extend(TableColumns::new(&[], colour).lines(&rows));
     }
     lines
+}
+
+/// The secret, and how long the one before it counts.
+pub fn secret(view: &SecretView) -> Vec<String> {
+    let until = view.previous_secret_until.as_deref();
+    let before = until.map_or("no longer counts".to_owned(), |until| format!("counts until {until}"));
+    vec![
+        format!("secret: {}", view.secret),
+        String::new(),
+        format!("Nothing else shows it. The secret before it {before}."),
+    ]
 }
 
 #[cfg(test)]

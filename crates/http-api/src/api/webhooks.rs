@@ -9,11 +9,12 @@ use axum::http::request::Parts;
 use jiff::Timestamp;
 use presence::UnixSeconds;
 use serde::{Deserialize, Serialize};
+use system::clock::now_millis;
 use tokio::time::timeout;
 use utoipa::openapi::{RefOr, Response};
 use utoipa::{IntoParams, IntoResponses, ToSchema};
 use webhooks::desk::{Attempt, EndpointView, Order, OrderError, Outcome};
-use webhooks::{DeadLetter, EventPlace};
+use webhooks::{DeadLetter, EventPlace, OVERLAP_DEFAULT, OVERLAP_MAX};
 
 use super::described;
 use super::parameters::{NoParameters, Parameters};
@@ -82,6 +83,8 @@ pub struct WebhookView {
     state: &'static str,
     /// Since when every attempt has failed; `null`: the last one was successful.
     failing_since: Option<String>,
+    /// Until when messages are signed with the secret before the newest, too; `null`: with one secret, or with those in its file.
+    previous_secret_until: Option<String>,
     /// Up to where the endpoint has accepted the history, in the form of a stream's id.
     position: Option<String>,
     dead_letters_total: usize,
@@ -136,6 +139,16 @@ pub struct DeadLetterDevice {
     id: String,
 }
 
+/// A secret that was made for an endpoint.
+#[derive(Serialize, ToSchema)]
+pub struct WebhookSecret {
+    /// It signs every message from now on, and is shown here alone.
+    #[schema(example = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw")]
+    secret: String,
+    /// Until when messages are signed with the secret before it, too; `null`: no longer.
+    previous_secret_until: Option<String>,
+}
+
 /// The outcome of an order.
 #[derive(Serialize, ToSchema)]
 pub struct WebhookOutcome {
@@ -158,6 +171,7 @@ impl WebhookView {
             settle_seconds: view.settle_s,
             state: view.state.word(),
             failing_since: view.failing_since_ms.map(time),
+            previous_secret_until: view.overlap_until_ms.filter(|until| *until > now_millis()).map(time),
             position: view.position,
             dead_letters_total: view.dead_letters.len(),
             last_attempt: view.attempts.back().cloned().map(AttemptView::from),
@@ -301,12 +315,61 @@ pub async fn redeliver(
     order(&context, &path, asked).await
 }
 
+/// Makes a secret for a webhook endpoint
+///
+/// The answer shows it, and no other does. Messages are signed with it from now on, and for the overlap with the secret before it,
+/// too. If the answer is lost, make another one: the earlier ones count on. If the endpoint's file has other secrets afterwards,
+/// those count.
+#[utoipa::path(
+    post,
+    path = "/api/v1/webhooks/{name}/secret",
+    operation_id = "rotate_webhook_secret",
+    tag = "webhooks",
+    params(
+        WebhookPath,
+        ("overlap" = Option<String>, Query, description = "How long the secret before counts, too: from 0s to 7d, by default 24h", example = "24h")
+    ),
+    responses(
+        (status = 200, description = "The secret", body = WebhookSecret),
+        (status = 409, description = "No secret can be made for it", body = Problem, content_type = "application/problem+json"),
+        WebhookPath,
+        DeliveryUnavailable
+    )
+)]
+pub async fn rotate(
+    State(context): State<Context>,
+    path: WebhookPath,
+    RawQuery(query): RawQuery,
+) -> Result<Json<WebhookSecret>, Error> {
+    let parameters = Parameters::read(query.as_deref(), &["overlap"])?;
+    let overlap = parameters.parse("overlap", "a time from 0s to 7d, like 24h", |text| {
+        system::period::parse(text).filter(|overlap| *overlap <= OVERLAP_MAX)
+    })?;
+    match carry_out(&context, &path, Order::Rotate(overlap.unwrap_or(OVERLAP_DEFAULT))).await? {
+        Outcome::Rotated(made) => Ok(Json(WebhookSecret {
+            secret: made.text.expose().to_owned(),
+            previous_secret_until: Some(made.overlap_until_ms)
+                .filter(|until| *until > now_millis())
+                .map(time),
+        })),
+        Outcome::NotRotated(refusal) => Err(Error::WebhookSecret(refusal)),
+        Outcome::Done | Outcome::Failed(_) | Outcome::Unknown => Err(Error::NotFound),
+    }
+}
+
 async fn order(context: &Context, path: &WebhookPath, order: Order) -> Result<Json<WebhookOutcome>, Error> {
+    match carry_out(context, path, order).await? {
+        Outcome::Done => Ok(Json(WebhookOutcome { done: true, failure: None })),
+        Outcome::Failed(why) => Ok(Json(WebhookOutcome { done: false, failure: Some(why) })),
+        Outcome::Unknown | Outcome::Rotated(_) | Outcome::NotRotated(_) => Err(Error::NotFound),
+    }
+}
+
+async fn carry_out(context: &Context, path: &WebhookPath, order: Order) -> Result<Outcome, Error> {
     let outcome = timeout(ORDER_TIMEOUT, context.webhooks.order(&path.name, order)).await;
     match outcome.map_err(|_elapsed| Error::WebhookBusy)? {
-        Ok(Outcome::Done) => Ok(Json(WebhookOutcome { done: true, failure: None })),
-        Ok(Outcome::Failed(why)) => Ok(Json(WebhookOutcome { done: false, failure: Some(why) })),
-        Ok(Outcome::Unknown) | Err(OrderError::Unknown) => Err(Error::NotFound),
+        Ok(outcome) => Ok(outcome),
+        Err(OrderError::Unknown) => Err(Error::NotFound),
         Err(OrderError::Busy) => Err(Error::WebhookBusy),
     }
 }

@@ -50,6 +50,7 @@ problems! {
     AlertsOff: CONFLICT, "alerts-off", "No alert rules are evaluated";
     TooManySilences: CONFLICT, "too-many-silences", "There are as many silences as may be";
     WebhookBusy: SERVICE_UNAVAILABLE, "webhook-busy", "Nobody delivers to this webhook here at present";
+    WebhookSecret: CONFLICT, "webhook-secret", "No secret is made for this webhook";
     UnknownParameter: BAD_REQUEST, "unknown-parameter", "The resource has no such parameter";
     RepeatedParameter: BAD_REQUEST, "repeated-parameter", "A parameter is given twice";
     BadParameter: BAD_REQUEST, "bad-parameter", "A parameter has no such value";

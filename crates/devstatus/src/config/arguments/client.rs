@@ -174,6 +174,20 @@ pub(in crate::config) struct RedeliverArgs {
     pub output: OutputArgs,
 }
 
+#[derive(Args, Debug)]
+pub(in crate::config) struct RotateArgs {
+    /// The name of the endpoint
+    #[arg(value_name = "NAME", value_parser = value::not_empty)]
+    pub endpoint: String,
+    /// How long messages are signed with the secret before, too, up to 7d
+    #[arg(long, value_name = "TIME", value_parser = value::period)]
+    pub overlap: Option<Duration>,
+    #[command(flatten)]
+    pub client: ClientArgs,
+    #[command(flatten)]
+    pub output: OutputArgs,
+}
+
 /// The id of the filter by source.
 pub(in crate::config) const SOURCE_FILTER: &str = "source_filter";
 

@@ -19,8 +19,8 @@ use system::secret::Secret;
 
 pub(super) use alerts::{AlertGroupArgs, AlertsVerb, SilenceVerb};
 pub(super) use client::{
-    ClientArgs, FilterArgs, ForgetArgs, GetArgs, ListArgs, OutputArgs, RedeliverArgs, SOURCE_FILTER,
-    ServiceArgs, SummaryArgs, WatchArgs, WebhookArgs, WebhookListArgs,
+    ClientArgs, FilterArgs, ForgetArgs, GetArgs, ListArgs, OutputArgs, RedeliverArgs, RotateArgs,
+    SOURCE_FILTER, ServiceArgs, SummaryArgs, WatchArgs, WebhookArgs, WebhookListArgs,
 };
 pub(super) use serve::{
     HttpArgs, PopulationArgs, RetentionArgs, ServeArgs, SourceArgs, SourceTableArgs, StoreArgs,
@@ -145,6 +145,9 @@ pub(super) enum WebhooksVerb {
     /// Sends an endpoint a message that it has rejected once more, or everything since a time
     #[command(after_help = client::EXIT_CODES)]
     Redeliver(RedeliverArgs),
+    /// Makes a secret for an endpoint and shows it, once
+    #[command(after_help = client::EXIT_CODES)]
+    Rotate(RotateArgs),
 }
 
 #[derive(Debug, Subcommand)]

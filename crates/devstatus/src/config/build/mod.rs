@@ -14,8 +14,8 @@ use alerts::RuleSet;
 
 use super::arguments::{
     Cli, ClientArgs, ConfigVerb, DemoArgs, ExchangedFileArgs, FilterArgs, FleetArgs, HttpArgs, KeysFileArgs,
-    KeysListArgs, KeysVerb, LogArgs, OrganizationArgs, PlatformArgs, RulesVerb, ServeArgs, ServiceArgs,
-    SimulateArgs, SourcesVerb, Verb, WebhooksVerb,
+    KeysListArgs, KeysVerb, LogArgs, OrganizationArgs, PlatformArgs, RotateArgs, RulesVerb, ServeArgs,
+    ServiceArgs, SimulateArgs, SourcesVerb, Verb, WebhooksVerb,
 };
 use super::grammar::{Origins, grammar};
 use super::layers::StateDirectories;
@@ -299,6 +299,10 @@ impl BuildContext {
                     }
                 };
                 (question, args.client, args.output)
+            }
+            WebhooksVerb::Rotate(args) => {
+                let RotateArgs { endpoint, overlap, client, output } = args;
+                (WebhookQuestion::Rotate { endpoint, overlap }, client, output)
             }
         };
         self.client(client, Question::Webhooks(question), output.json)

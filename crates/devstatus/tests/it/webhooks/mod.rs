@@ -2,6 +2,7 @@
 
 mod faults;
 pub mod receiver;
+mod rotation;
 mod selected;
 mod shared;
 mod steered;

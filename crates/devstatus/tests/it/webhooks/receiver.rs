@@ -31,6 +31,11 @@ impl Delivery {
         serde_json::from_str(&self.body).expect("a body is JSON")
     }
 
+    /// How many signatures it has.
+    pub fn signatures(&self) -> usize {
+        self.signature.split(' ').count()
+    }
+
     /// Type, device and time, shortly.
     pub fn summary(&self) -> String {
         let body = self.json();
@@ -154,6 +159,17 @@ impl Receiver {
 
 /// Has the official package verify all of these.
 pub fn verify(deliveries: &[Delivery]) {
+    verify_with(SECRET, deliveries);
+}
+
+/// The same with another secret.
+pub fn verify_with(secret: &str, deliveries: &[Delivery]) {
+    let verdicts = verdicts(secret, deliveries);
+    assert_eq!(verdicts, vec!["verified"; deliveries.len()], "{deliveries:#?}");
+}
+
+/// What the official package says of each.
+pub fn verdicts(secret: &str, deliveries: &[Delivery]) -> Vec<String> {
     let asked: Vec<_> = deliveries
         .iter()
         .map(|delivery| {
@@ -162,12 +178,11 @@ pub fn verify(deliveries: &[Delivery]) {
                 "webhook-timestamp": delivery.timestamp,
                 "webhook-signature": delivery.signature,
             });
-            json!({"secret": SECRET, "headers": headers, "body": delivery.body})
+            json!({"secret": secret, "headers": headers, "body": delivery.body})
         })
         .collect();
     let verdicts = peers::run("verify_webhooks.py", &json!(asked).to_string());
-    let verdicts: Vec<_> = verdicts.lines().collect();
-    assert_eq!(verdicts, vec!["verified"; deliveries.len()], "{deliveries:#?}");
+    verdicts.lines().map(str::to_owned).collect()
 }
 
 fn serve(stream: impl Read + Write, shared: &(Mutex<Shared>, Condvar)) -> std::io::Result<()> {

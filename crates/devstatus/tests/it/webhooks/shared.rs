@@ -53,7 +53,7 @@ impl Site {
     }
 
     /// Waits until one delivers and the other does not; the first of the two is the one that does.
-    fn in_order(&self, one: Service, other: Service) -> [Service; 2] {
+    pub fn in_order(&self, one: Service, other: Service) -> [Service; 2] {
         let (delivering, elsewhere) = (json!("delivering"), json!("elsewhere"));
         let is_first = poll(PATIENCE, || {
             let states = [self.state(&one), self.state(&other)];

@@ -15,30 +15,30 @@ use super::{OTHER_PUMP, PRIVATE, PUMP, VALVE, launch, summaries};
 const ENDPOINT: &str = "/api/v1/webhooks/ops";
 
 /// A service, and the key of an administrator, whom alone it shows its webhooks.
-struct Administered {
-    service: Service,
-    admin: Key,
+pub struct Administered {
+    pub service: Service,
+    pub admin: Key,
     _keys: Keys,
 }
 
 impl Administered {
-    fn start(launch: Launch) -> Self {
+    pub fn start(launch: Launch) -> Self {
         let keys = Keys::new();
         let admin = keys.create("admin");
         let service = launch.arguments(&["--keys-file", text(&keys.path())]).start_ready();
         Self { service, admin, _keys: keys }
     }
 
-    fn request(&self, method: &str, path: &str) -> Response {
+    pub fn request(&self, method: &str, path: &str) -> Response {
         self.service.request_with(method, path, &[("authorization", &self.admin.bearer())])
     }
 
-    fn post(&self, what: &str) -> Response {
+    pub fn post(&self, what: &str) -> Response {
         self.request("POST", &format!("{ENDPOINT}/{what}"))
     }
 
     /// The endpoint as the list shows it.
-    fn shown(&self) -> Value {
+    pub fn shown(&self) -> Value {
         self.request("GET", "/api/v1/webhooks").json()["webhooks"][0].clone()
     }
 
