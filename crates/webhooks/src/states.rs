@@ -9,7 +9,7 @@ use presence::{Device, DeviceName, DeviceState, EventKind, Moment, PresenceEvent
 use server::feed::resume::is_refusal_without_effect;
 use server::freshness::RoundNumber;
 use server::registry::{Arrival, DeviceRegistry, Provenance, Snapshot};
-use store::{ReadHistory, StoreError};
+use store::{REPEATS_WITHIN, Store, StoreError};
 
 /// Devices whose states are remembered, some 300 bytes each. Beyond it all are dropped, and read again when they change.
 const DEVICES_MAX: usize = 20_000;
@@ -49,23 +49,23 @@ impl DeviceStates {
     pub async fn change_at(
         name: DeviceName,
         sequence: u64,
-        history: &dyn ReadHistory,
+        store: &dyn Store,
         registry: &DeviceRegistry,
     ) -> Result<Option<Change>, StoreError> {
-        let rows = history.history(name.clone(), Some(sequence + 1), 1).await?;
+        let rows = store.history(name.clone(), Some(sequence + 1), 1).await?;
         let Some(row) = rows.into_iter().next().filter(|row| row.sequence == sequence) else {
             return Ok(None);
         };
         let DeviceName { device_type, id } = name;
         let entry = StoredEvent { device_type, id, position: HistoryPosition::BEGINNING, row };
-        Self::default().change(&entry, history, registry).await
+        Self::default().change(&entry, store, registry).await
     }
 
     /// What an event, the next in the history, has changed; `None`: neither the status nor the session that it comes from.
     pub async fn change(
         &mut self,
         entry: &StoredEvent,
-        history: &dyn ReadHistory,
+        store: &dyn Store,
         registry: &DeviceRegistry,
     ) -> Result<Option<Change>, StoreError> {
         let name = DeviceName { device_type: entry.device_type.clone(), id: entry.id.clone() };
@@ -73,10 +73,13 @@ impl DeviceStates {
             if self.0.len() >= DEVICES_MAX {
                 self.0.clear();
             }
-            let before = history.history(name.clone(), Some(entry.row.sequence), EVENTS_BEFORE).await?;
+            let before = store.history(name.clone(), Some(entry.row.sequence), EVENTS_BEFORE).await?;
             let mut state = DeviceState::default();
             for row in before.into_iter().rev() {
                 state.apply(row.event);
+            }
+            if let Some(event) = unlogged_session(entry, &state, store, registry).await? {
+                state.apply(event);
             }
             self.0.insert(name.clone(), state);
         }
@@ -99,6 +102,39 @@ impl DeviceStates {
             || message::id_of(Device { device_type: &entry.device_type, id: &entry.id }, &entry.row.event);
         Ok(device.filter(is_new).map(|device| Change { device, previous, sequence, position, id: id() }))
     }
+}
+
+/// The event that begins the session in which the device was when this event came, if it is in no history, because it was only
+/// repeated by the broker while the devices were being found. Without it the late end of an earlier session would be the
+/// end of the device's connection.
+///
+/// The store has it: no device is written before its events, so what decides there and is not in the history never was.
+async fn unlogged_session(
+    entry: &StoredEvent,
+    before: &DeviceState,
+    store: &dyn Store,
+    registry: &DeviceRegistry,
+) -> Result<Option<PresenceEvent>, StoreError> {
+    let name = DeviceName { device_type: entry.device_type.clone(), id: entry.id.clone() };
+    let event = &entry.row.event;
+    let status_of = |state: &DeviceState| state.resolve().map(|resolved| resolved.status);
+    let status = {
+        let mut state = before.clone();
+        state.apply(event.clone());
+        status_of(&state)
+    };
+    let is_outlived = |state: &DeviceState| state.is_unaffected_by(event) && status_of(state) != status;
+    if !registry.read(name.device(), |record| is_outlived(&record.state)).unwrap_or(false) {
+        return Ok(None);
+    }
+    let Some(stored) = store.read(vec![name.clone()]).await?.pop() else { return Ok(None) };
+    let Some(decides) = stored.state.resolve().map(|resolved| resolved.event.clone()) else {
+        return Ok(None);
+    };
+    let later = store.history(name, None, REPEATS_WITHIN).await?;
+    let reaches_back = later.last().is_some_and(|row| row.sequence <= entry.row.sequence);
+    let is_logged = later.iter().any(|row| key(&row.event) == key(&decides));
+    Ok(Some(decides).filter(|_| is_outlived(&stored.state) && reaches_back && !is_logged))
 }
 
 /// What tells an event of a device from the others that can decide.

@@ -166,3 +166,26 @@ fn an_endpoint_that_was_away_hears_of_everything_or_of_what_is_now() {
         assert_eq!(body["timestamp"].as_str(), of_devices[id].last().map(String::as_str), "{id}");
     }
 }
+
+#[test]
+fn the_late_end_of_an_earlier_session_ends_no_session_that_was_only_replayed() {
+    let (broker, directory) = (Mosquitto::start(), tempfile::tempdir().unwrap());
+    broker.retain(&[(PUMP, PUMP.connect(5))]);
+    let receiver = Receiver::start(|_, _| Reply::Status(500));
+    let service = launch(&broker, directory.path(), &receiver.url(), PRIVATE).start_ready();
+    // What is known of the pump is in no history. The valve was first seen to disconnect, which counts, whatever came later.
+    broker.retain(&[
+        (VALVE, VALVE.disconnect(1, 2)),
+        (VALVE, VALVE.connect(3)),
+        (PUMP, PUMP.disconnect(1, 6)),
+    ]);
+    wait_for_events(&service, VALVE, 2);
+    wait_for_events(&service, PUMP, 1);
+    receiver.set_script(|_, _| Reply::Status(200));
+    let taken = receiver.wait_for_taken(2);
+    assert_eq!(summaries(&taken), ["device.disconnected v-3 00:02", "device.connected v-3 00:03"]);
+    broker.retain(&[(PUMP, PUMP.disconnect(5, 8))]);
+    let ended = receiver.wait_for_taken(3).remove(2);
+    assert_eq!(ended.summary(), "device.disconnected p-1 00:08");
+    assert_eq!(ended.json()["data"]["previous_status"], json!("connected"));
+}
