@@ -261,6 +261,16 @@ impl Orders {
             }
         }
     }
+
+    /// Whether there is an order.
+    pub fn is_waiting(&self) -> bool {
+        !self.receiver.is_empty()
+    }
+
+    /// The next order, if there is one.
+    pub fn try_next(&mut self) -> Option<PendingOrder> {
+        std::iter::from_fn(|| self.receiver.try_recv().ok()).find(|pending| !pending.outcome.is_closed())
+    }
 }
 
 #[cfg(test)]

@@ -109,10 +109,14 @@ impl<'a> Worker<'a> {
         }
     }
 
-    /// Reads the history again from that time on.
+    /// Reads the history again from that time on, or from what was not sent yet, if that is earlier.
     pub async fn reread(&mut self, reader: &mut LogReader<'a>, since: UnixSeconds) {
+        let sent = if self.outbox.is_empty() { u64::MAX } else { self.unsent_after };
         self.outbox.clear();
-        reader.go_back_to(since.0).await;
+        reader.go_back_to(since.0, sent).await;
+        if let Some(gap) = self.unsent_gap.take() {
+            reader.note_gap(gap);
+        }
         self.desk.set_state(EndpointState::Delivering);
     }
 }

@@ -10,7 +10,7 @@ use parking_lot::Mutex;
 
 use crate::answer::Failure;
 use crate::client::{Client, OpenConnection};
-use crate::desk::{Attempt, EndpointDesk};
+use crate::desk::{Attempt, EndpointDesk, Orders};
 use crate::latest::{Fate, fate};
 use crate::message::Message;
 use crate::metrics::EndpointMetrics;
@@ -116,8 +116,8 @@ impl<'a> Outbox<'a> {
         self.queues.iter_mut().for_each(|queue| queue.waiting.clear());
     }
 
-    /// Sends the messages of each queue one after the other until one fails.
-    pub async fn send(&mut self, round: Round) -> RoundResult {
+    /// Sends the messages of each queue one after the other until one fails, or an order of an administrator waits.
+    pub async fn send(&mut self, round: Round, orders: &Orders) -> RoundResult {
         let Self { all, endpoint, client, metrics, desk, queues, renewed } = self;
         let (most_queues, most_requests) = match round {
             Round::All => (usize::MAX, usize::MAX),
@@ -125,8 +125,9 @@ impl<'a> Outbox<'a> {
         };
         let has_failed = AtomicBool::new(false);
         let sender = Sender { all, endpoint, client, metrics, desk, renewed, has_failed };
+        let is_stopped = || sender.has_failed.load(Ordering::Relaxed) || orders.is_waiting();
         let queues = queues.iter_mut().filter(|queue| !queue.waiting.is_empty()).take(most_queues);
-        let each = join_all(queues.map(|queue| sender.drain(queue, most_requests))).await;
+        let each = join_all(queues.map(|queue| sender.drain(queue, most_requests, is_stopped))).await;
         let mut total = RoundResult::default();
         for sent in each {
             total.delivered += sent.delivered;
@@ -161,12 +162,17 @@ struct Sender<'a> {
 }
 
 impl Sender<'_> {
-    /// Sends the messages of a queue until one fails; a rejected one holds up its own queue alone.
-    async fn drain(&self, queue: &mut DeviceQueue, most_requests: usize) -> RoundResult {
+    /// Sends the messages of a queue until one fails or the round ends; a rejected one holds up its own queue alone.
+    async fn drain(
+        &self,
+        queue: &mut DeviceQueue,
+        most_requests: usize,
+        is_stopped: impl Fn() -> bool,
+    ) -> RoundResult {
         let mut sent = RoundResult::default();
         for _ in 0..most_requests {
             let number = self.next_due(queue).await;
-            if number == 0 || self.has_failed.load(Ordering::Relaxed) {
+            if number == 0 || is_stopped() {
                 break;
             }
             let answer = match queue.waiting.front() {

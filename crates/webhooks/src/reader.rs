@@ -129,10 +129,11 @@ impl<'a> LogReader<'a> {
         self.settle.oldest_mark().unwrap_or(&self.position).number
     }
 
-    /// Continues with the first event that the history has from that time on, in seconds since 1970.
-    pub async fn go_back_to(&mut self, since: u32) {
+    /// Continues with the first event that the history has from that time on, in seconds since 1970, and after no later number
+    /// than that, so that nothing is left out.
+    pub async fn go_back_to(&mut self, since: u32, latest: u64) {
         let order = self.all.newest().await.order;
-        let (mut from, mut to) = (0, self.position.number);
+        let (mut from, mut to) = (0, self.decided().min(latest));
         // About the order of time, as several instances have several clocks.
         while from < to {
             let number = from + (to - from) / 2;

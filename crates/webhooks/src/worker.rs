@@ -53,6 +53,10 @@ pub struct Worker<'a> {
     failing_since_ms: Option<i64>,
     saved: Option<EndpointProgress>,
     saved_at: Instant,
+    /// Everything up to that number of the log was sent before the messages in the outbox.
+    pub unsent_after: u64,
+    /// A gap that the endpoint does not know of yet.
+    pub unsent_gap: Option<FleetGap>,
 }
 
 /// Why a worker stops reading on.
@@ -87,6 +91,8 @@ impl<'a> Worker<'a> {
             failing_since_ms: None,
             saved: None,
             saved_at: Instant::now(),
+            unsent_after: 0,
+            unsent_gap: None,
         };
         worker.use_rotation(stored.rotation);
         worker
@@ -155,6 +161,16 @@ impl<'a> Worker<'a> {
         }
     }
 
+    /// Carries out the orders that wait.
+    async fn carry_out_waiting(&mut self) -> Result<(), StopReason> {
+        while let Some(pending) = self.orders.try_next() {
+            if let NextStep::Reread(since) = self.carry_out(pending).await {
+                return Err(StopReason::Reread(since));
+            }
+        }
+        Ok(())
+    }
+
     /// Begins where the endpoint was, or, if it is new, at the end of the log.
     async fn begin(&mut self, progress: Option<EndpointProgress>) -> LogReader<'a> {
         let resumed = progress.and_then(|progress| LogReader::resume(self.all, self.endpoint, &progress));
@@ -177,7 +193,9 @@ impl<'a> Worker<'a> {
 
     /// Delivers the next page; says whether there may be more.
     async fn step(&mut self, reader: &mut LogReader<'a>) -> Result<bool, StopReason> {
+        self.carry_out_waiting().await?;
         let before = reader.progress();
+        self.unsent_after = reader.decided();
         let ChangePage { changes, has_more } = match reader.next().await {
             Ok(found) => found,
             Err(gap) => {
@@ -213,7 +231,9 @@ impl<'a> Worker<'a> {
             Message::of_gap(self.all.envelope(self.endpoint), reader.position(), gap, clock::now_millis());
         if !self.endpoint.format.is_for_alerts_alone() {
             self.outbox.add(Item::new(message, None));
+            self.unsent_gap = Some(gap);
             self.deliver(&before).await?;
+            self.unsent_gap = None;
         }
         self.metrics.gaps.inc();
         reader.go_to(next);
@@ -243,7 +263,7 @@ impl<'a> Worker<'a> {
     async fn deliver(&mut self, before: &EndpointProgress) -> Result<(), StopReason> {
         let mut round = Round::All;
         while !self.outbox.is_empty() {
-            let RoundResult { delivered, dead, failure } = self.outbox.send(round).await;
+            let RoundResult { delivered, dead, failure } = self.outbox.send(round, self.orders).await;
             if delivered > 0 {
                 self.note_delivered();
             }
@@ -251,6 +271,7 @@ impl<'a> Worker<'a> {
                 self.give_up(dead, failure.as_ref()).await;
             }
             let Some(failure) = failure else {
+                self.carry_out_waiting().await?;
                 round = Round::All;
                 continue;
             };

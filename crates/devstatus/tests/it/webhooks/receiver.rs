@@ -4,6 +4,7 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener};
 use std::sync::{Arc, Condvar, Mutex};
 use std::thread;
+use std::time::Duration;
 
 use serde_json::{Value, json};
 
@@ -59,6 +60,8 @@ pub enum Reply {
     CutInHead,
     /// Success with half of its body, and the end of the connection.
     CutInBody,
+    /// Success, a second later or once the endpoint is released.
+    Slow,
     /// Nothing, until the endpoint is released.
     Held,
 }
@@ -204,6 +207,12 @@ fn serve(stream: impl Read + Write, shared: &(Mutex<Shared>, Condvar)) -> std::i
                 drop(guard);
                 reader.get_mut().write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nhalf")?;
                 return Ok(());
+            }
+            Reply::Slow => {
+                let is_held = |shared: &mut Shared| !shared.is_released;
+                let waited = shared.1.wait_timeout_while(guard, Duration::from_secs(1), is_held);
+                guard = waited.expect("no holder has failed").0;
+                (200, "")
             }
             Reply::Held => {
                 drop(shared.1.wait_while(guard, |shared| !shared.is_released).expect("no holder has failed"));

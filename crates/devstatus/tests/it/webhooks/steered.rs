@@ -9,7 +9,7 @@ use testkit::keys::{Key, Keys, text};
 use testkit::mosquitto::Mosquitto;
 use testkit::service::{Launch, Service};
 
-use super::receiver::{Receiver, Reply, SECRET, verify};
+use super::receiver::{Delivery, Receiver, Reply, SECRET, verify};
 use super::{OTHER_PUMP, PRIVATE, PUMP, VALVE, launch, summaries};
 
 const ENDPOINT: &str = "/api/v1/webhooks/ops";
@@ -160,4 +160,40 @@ fn endpoints_are_read_again_when_their_file_changes() {
     broker.retain(&[(PUMP, PUMP.connect(3))]);
     assert_eq!(summaries(&second.wait_for_taken(1)), ["device.connected p-1 00:03"]);
     assert_eq!(first.taken().len(), 2);
+}
+
+#[test]
+fn a_slow_endpoint_receives_everything_and_an_order_does_not_wait_for_all_of_it() {
+    const SESSIONS: u32 = 30;
+    let (broker, directory) = (Mosquitto::start(), tempfile::tempdir().unwrap());
+    let receiver = Receiver::start(|_, _| Reply::Slow);
+    let service = Administered::start(launch(&broker, directory.path(), &receiver.url(), PRIVATE));
+    let session = |at: u32| [(PUMP, PUMP.connect(2 * at)), (PUMP, PUMP.disconnect(2 * at, 2 * at + 1))];
+    broker.retain(&(0..SESSIONS).flat_map(session).collect::<Vec<_>>());
+    receiver.wait_for(1);
+    assert_eq!(service.post("test").json()["done"], json!(true));
+    let is_change = |delivery: &Delivery| delivery.json()["type"] != json!("webhook.test");
+    let changes = || receiver.taken().into_iter().filter(is_change).collect::<Vec<_>>();
+    assert!(changes().len() < 2 * SESSIONS as usize, "the order was carried out meanwhile");
+    receiver.set_script(|_, _| Reply::Status(200));
+    receiver.wait_for_taken(2 * SESSIONS as usize + 1);
+    let words = |second: u32| {
+        let word = if second.is_multiple_of(2) { "connected" } else { "disconnected" };
+        format!("device.{word} p-1 00:{second:02}")
+    };
+    assert_eq!(summaries(&changes()), (0..2 * SESSIONS).map(words).collect::<Vec<_>>());
+}
+
+#[test]
+fn a_redelivery_leaves_out_nothing_that_was_not_sent_yet() {
+    let (broker, directory) = (Mosquitto::start(), tempfile::tempdir().unwrap());
+    let receiver = Receiver::start(|_, _| Reply::Status(500));
+    let service = Administered::start(launch(&broker, directory.path(), &receiver.url(), PRIVATE));
+    broker.retain(&[(PUMP, PUMP.connect(1))]);
+    service.wait_until_shown("state", &json!("failing"));
+    assert_eq!(service.post("redeliver?since=2099-01-01T00:00:00Z").json()["done"], json!(true));
+    receiver.set_script(|_, _| Reply::Status(200));
+    broker.retain(&[(PUMP, PUMP.disconnect(1, 2))]);
+    let taken = receiver.wait_for_taken(2);
+    assert_eq!(summaries(&taken), ["device.connected p-1 00:01", "device.disconnected p-1 00:02"]);
 }
