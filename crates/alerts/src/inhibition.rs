@@ -7,7 +7,7 @@ use presence::query::Filter;
 
 use crate::alert::Suppression;
 use crate::clock::{Now, millis};
-use crate::instances::{InstanceAbout, AlertInstances, Subject};
+use crate::instances::{AlertInstances, InstanceAbout, Subject};
 use crate::rule::{GroupBy, Kind, Rule, RuleSet, admits_all_of};
 
 /// An alert, with its rule by place.

@@ -184,7 +184,7 @@ mod tests {
         let of_file = [SigningSecret::make()];
         let (rotation, made) = begin(None, &of_file, HOUR, 1_000);
         assert_eq!(counting(&rotation, &of_file, 1_000), [made.clone(), of_file[0].clone()]);
-        assert_eq!(counting(&rotation, &of_file, 1_000 + HOUR_MS), [made.clone()]);
+        assert_eq!(counting(&rotation, &of_file, 1_000 + HOUR_MS), std::slice::from_ref(&made));
         assert_eq!(rotation.overlap_until_ms(), 1_000 + HOUR_MS);
         let (at_once, made) = begin(None, &of_file, Duration::ZERO, 1_000);
         assert_eq!(counting(&at_once, &of_file, 1_000), [made]);

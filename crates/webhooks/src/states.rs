@@ -133,7 +133,7 @@ async fn unlogged_session(
     };
     let later = store.history(name, None, REPEATS_WITHIN).await?;
     let reaches_back = later.last().is_some_and(|row| row.sequence <= entry.row.sequence);
-    let is_logged = later.iter().any(|row| key(&row.event) == key(&decides));
+    let is_logged = later.iter().any(|row| EventKey::of(&row.event) == EventKey::of(&decides));
     Ok(Some(decides).filter(|_| is_outlived(&stored.state) && reaches_back && !is_logged))
 }
 

@@ -7,7 +7,7 @@ use presence::DeviceName;
 use super::{Engine, Memory};
 use crate::clock::{Now, WallMillis, millis};
 use crate::dispatch::AnnouncedInstance;
-use crate::instances::{RuleDeadline, DueKind, InstanceAbout, Subject};
+use crate::instances::{DueKind, InstanceAbout, RuleDeadline, Subject};
 use crate::rule::Rule;
 use crate::service::{AnnouncedOutage, OUTPUT_RULE, Outages, UNOBSERVED_RULE};
 

@@ -3,7 +3,7 @@
 
 use crate::{Event, EventKind, Session, UnixNanos};
 
-use super::{Delivery, Held, Identity, Key, REORDERED_NANOS, Resolution, UNKNOWN_SESSION};
+use super::{Delivery, EventIdentity, Held, Key, REORDERED_NANOS, Resolution, UNKNOWN_SESSION};
 
 /// A device that is born in the session of its node gets a key later than the node's by at least this, so that it stays
 /// later when a sign of life renews the node's key, by a nanosecond.
@@ -90,7 +90,7 @@ fn next_session(time: UnixNanos, delivery: Delivery, known: &Held<'_>) -> UnixNa
 /// Whether a node is connected by its data alone, which says neither a number nor a time of its birth.
 fn is_of_data(known: &Held<'_>) -> bool {
     let is_unborn =
-        |identity: &Identity<'_>| birth_of(&identity.session).is_none() && identity.time.is_none();
+        |identity: &EventIdentity<'_>| birth_of(&identity.session).is_none() && identity.time.is_none();
     known.key.is_connected() && known.identity.as_ref().is_some_and(is_unborn)
 }
 
