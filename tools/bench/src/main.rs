@@ -7,6 +7,7 @@ mod auth;
 mod broker;
 mod decode;
 mod events;
+mod growth;
 mod http;
 mod ingest;
 mod instances;
@@ -58,7 +59,7 @@ struct Arguments {
 #[derive(clap::Args, Clone)]
 struct Size {
     /// Devices with a retained status each.
-    #[arg(long, global = true, default_value_t = 200_000, value_parser = clap::value_parser!(u32).range(1..=20_000_000))]
+    #[arg(long, global = true, default_value_t = 200_000, value_parser = clap::value_parser!(u32).range(1..=30_000_000))]
     devices: u32,
     /// How often each side is measured; the sides take turns, the median counts.
     #[arg(long, global = true, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=1000))]
@@ -80,6 +81,8 @@ enum Command {
     Decode,
     /// Milliseconds from MQTT publish to each of many clients of the live changes, against mosquitto's own subscribers.
     Events(events::Load),
+    /// How lookup, list page, merge, memory and restart grow from 10,000 devices to --devices; a chart with the exponents.
+    Growth(growth::Options),
     /// Messages a second from process start to the last retained status, against `mosquitto_sub` > /dev/null.
     Ingest,
     /// Requests a second for the status of random devices, against nginx returning an equal answer.
@@ -116,6 +119,7 @@ fn main() -> ExitCode {
         Command::Auth(load) => auth::run(&size, &load),
         Command::Decode => decode::run(&size),
         Command::Events(load) => events::run(&size, &load),
+        Command::Growth(options) => growth::run(&size, &options),
         Command::Ingest => ingest::run(&size),
         Command::Instances(load) => instances::run(&size, &load),
         Command::Lookup(load) => lookup::run(&size, &load),

@@ -130,7 +130,8 @@ pub fn change(device: u32, step: u32) -> Message {
     Message { topic: format!("iot-2/type/{device_type}/id/{id}/mon"), payload }
 }
 
-fn names(device: u32) -> (String, String) {
+/// Type and id of a device.
+pub fn names(device: u32) -> (String, String) {
     (device_type(device % TYPES), format!("d{device:08}"))
 }
 

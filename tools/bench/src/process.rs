@@ -75,14 +75,23 @@ impl Process {
 
     /// Bytes of memory: resident now, and at most so far.
     pub fn resident_bytes(&self) -> Outcome<Resident> {
-        let status = fs::read_to_string(format!("/proc/{}/status", self.child.id()))?;
-        let bytes = |key: &str| -> Outcome<u64> {
-            let line = status.lines().find_map(|line| line.strip_prefix(key));
-            let kib = line.and_then(|line| line.trim().strip_suffix(" kB")).ok_or("no memory figures")?;
-            Ok(kib.trim().parse::<u64>()? * 1024)
-        };
-        Ok(Resident { now: bytes("VmRSS:")?, peak: bytes("VmHWM:")? })
+        resident_bytes(&self.child.id().to_string())
     }
+}
+
+/// What this process takes now.
+pub fn resident_bytes_of_this() -> Outcome<u64> {
+    Ok(resident_bytes("self")?.now)
+}
+
+fn resident_bytes(process: &str) -> Outcome<Resident> {
+    let status = fs::read_to_string(format!("/proc/{process}/status"))?;
+    let bytes = |key: &str| -> Outcome<u64> {
+        let line = status.lines().find_map(|line| line.strip_prefix(key));
+        let kib = line.and_then(|line| line.trim().strip_suffix(" kB")).ok_or("no memory figures")?;
+        Ok(kib.trim().parse::<u64>()? * 1024)
+    };
+    Ok(Resident { now: bytes("VmRSS:")?, peak: bytes("VmHWM:")? })
 }
 
 /// Time on a processor, by where it was spent.

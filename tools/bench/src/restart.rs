@@ -2,6 +2,7 @@
 //! redis-server loading an RDB file of the same keys and payloads. Neither has anybody else to ask: the broker of ours is out
 //! of reach, so what is answered comes from the file.
 
+use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
@@ -29,7 +30,7 @@ pub fn run(size: &Size) -> Outcome<()> {
     let directory = tempfile::tempdir()?;
     let file = directory.path().join("store.db");
     let started = Instant::now();
-    fill(&file, size.devices)?;
+    fill(&file, 0..size.devices)?;
     println!(
         "{} devices written to a file of {} MB in {:.0} s",
         size.devices,
@@ -73,17 +74,18 @@ pub fn run(size: &Size) -> Outcome<()> {
     Ok(())
 }
 
-fn restart(binary: &Path, file: &Path) -> Outcome<Service> {
+/// The service with that file, and with nobody else to ask.
+pub fn restart(binary: &Path, file: &Path) -> Outcome<Service> {
     let nobody = format!("mqtt://127.0.0.1:{}", free_port()?);
     Service::start_with(binary, &nobody, &["--store", &format!("sqlite:{}", file.display())])
 }
 
-/// Writes the status of so many devices, as the service would.
-fn fill(file: &Path, devices: u32) -> Outcome<()> {
+/// Writes the statuses of these devices, as the service would.
+pub fn fill(file: &Path, devices: Range<u32>) -> Outcome<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().build()?;
     let (store, _) = SqliteStore::open(file, Retention { per_device: 1 })?;
-    for first in (0..devices).step_by(WRITTEN_AT_ONCE) {
-        let some = first..devices.min(first.saturating_add(WRITTEN_AT_ONCE as u32));
+    for first in devices.clone().step_by(WRITTEN_AT_ONCE) {
+        let some = first..devices.end.min(first.saturating_add(WRITTEN_AT_ONCE as u32));
         let devices = some.map(stored).collect::<Outcome<_>>()?;
         runtime.block_on(store.upsert(Arc::new(Batch { devices, ..Batch::default() })))?;
     }
