@@ -101,6 +101,7 @@ bench: ## every measurement at full size; see tools/bench/README.md
 	$(BENCH) events --rounds 3
 	$(BENCH) alerts --devices 1000000 --rounds 3
 	$(BENCH) decode
+	$(BENCH) growth --devices 10000000 --rounds 3 --svg tools/bench/growth.svg
 	$(BENCH) ingest
 	$(BENCH) lookup
 	$(BENCH) auth
@@ -128,6 +129,7 @@ bench-smoke: ## every measurement, tiny; no figure is judged
 	$(SMOKE) events --clients 20 --changes 100 --peer-changes 100 --seconds 3
 	$(SMOKE) alerts
 	$(SMOKE) decode
+	$(SMOKE) growth
 	$(SMOKE) ingest
 	$(SMOKE) lookup --seconds 1 --connections 8
 	$(SMOKE) auth --seconds 1 --connections 8

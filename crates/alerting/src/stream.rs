@@ -54,7 +54,7 @@ pub enum AlertEvent {
     Firing(Arc<AnnouncedGroup>),
     /// It fires no longer.
     Resolved(Arc<AnnouncedGroup>),
-    /// Once: all groups that fired at the beginning were told, so many.
+    /// Once: all groups that fired at the beginning were shown, so many.
     Complete(usize),
 }
 
@@ -123,20 +123,20 @@ impl AnnouncedWatch {
     }
 
     pub fn reader(&self) -> AlertReader {
-        AlertReader { groups: self.0.subscribe(), told: Arc::default(), telling: None, is_complete: false }
+        AlertReader { groups: self.0.subscribe(), shown: Arc::default(), telling: None, is_complete: false }
     }
 }
 
-/// What one stream was told, and what comes next.
+/// What one stream was shown, and what comes next.
 #[derive(Debug)]
 pub struct AlertReader {
     groups: watch::Receiver<Option<Arc<AnnouncedGroups>>>,
-    told: Arc<AnnouncedGroups>,
+    shown: Arc<AnnouncedGroups>,
     telling: Option<Telling>,
     is_complete: bool,
 }
 
-/// What is being told, and up to which key it was.
+/// What is being shown, and up to which key it was.
 #[derive(Debug)]
 struct Telling {
     groups: Arc<AnnouncedGroups>,
@@ -158,7 +158,7 @@ impl AlertReader {
         let telling = match self.telling.take() {
             Some(telling) => telling,
             None => match self.groups.borrow_and_update().clone() {
-                Some(groups) if !self.is_complete || !Arc::ptr_eq(&groups, &self.told) => {
+                Some(groups) if !self.is_complete || !Arc::ptr_eq(&groups, &self.shown) => {
                     Telling { groups, up_to: None }
                 }
                 Some(_) | None => return Vec::new(),
@@ -171,19 +171,19 @@ impl AlertReader {
         let mut events = Vec::new();
         for _ in 0..STEP_GROUPS {
             let rest = (up_to.map_or(Bound::Unbounded, Bound::Excluded), Bound::Unbounded);
-            let next = [&self.told, &groups].into_iter().filter_map(|all| all.range(rest).next());
+            let next = [&self.shown, &groups].into_iter().filter_map(|all| all.range(rest).next());
             let Some(key) = next.map(|(key, _)| *key).min() else {
                 if !std::mem::replace(&mut self.is_complete, true) {
                     events.push(AlertEvent::Complete(groups.len()));
                 }
-                self.told = groups;
+                self.shown = groups;
                 return events;
             };
             up_to = Some(key);
-            match (self.told.get(&key), groups.get(&key)) {
-                (Some(told), Some(group)) if Arc::ptr_eq(told, group) => {}
+            match (self.shown.get(&key), groups.get(&key)) {
+                (Some(shown), Some(group)) if Arc::ptr_eq(shown, group) => {}
                 (_, Some(group)) => events.push(AlertEvent::Firing(Arc::clone(group))),
-                (Some(told), None) => events.push(AlertEvent::Resolved(Arc::clone(told))),
+                (Some(shown), None) => events.push(AlertEvent::Resolved(Arc::clone(shown))),
                 (None, None) => {}
             }
         }
@@ -212,7 +212,7 @@ mod tests {
     }
 
     /// Everything that there is to tell, shortly.
-    fn told(reader: &mut AlertReader) -> Vec<String> {
+    fn shown(reader: &mut AlertReader) -> Vec<String> {
         let mut all = Vec::new();
         while reader.wait().now_or_never().is_some() {
             all.extend(reader.take().iter().map(|event| match event {
@@ -231,35 +231,35 @@ mod tests {
     }
 
     #[test]
-    fn a_stream_is_told_what_fires_and_then_what_differs() {
+    fn a_stream_shows_what_fires_and_then_what_differs() {
         let watch = AnnouncedWatch::default();
         let mut early = watch.reader();
-        assert_eq!(told(&mut early), Vec::<String>::new(), "nothing is known yet");
+        assert_eq!(shown(&mut early), Vec::<String>::new(), "nothing is known yet");
         publish(&watch, &[alert(1, "a"), alert(1, "b"), alert(2, "c")]);
-        assert_eq!(told(&mut early), ["1 fires 2", "2 fires 1", "2 in all"]);
+        assert_eq!(shown(&mut early), ["1 fires 2", "2 fires 1", "2 in all"]);
         publish(&watch, &[alert(1, "a"), alert(1, "b"), alert(2, "c")]);
-        assert_eq!(told(&mut early), Vec::<String>::new());
+        assert_eq!(shown(&mut early), Vec::<String>::new());
         let mut late = watch.reader();
         publish(&watch, &[alert(2, "c"), alert(2, "d")]);
         publish(&watch, &[alert(2, "c"), alert(2, "d"), alert(3, "e")]);
-        assert_eq!(told(&mut early), ["1 is over", "2 fires 2", "3 fires 1"]);
-        assert_eq!(told(&mut late), ["2 fires 2", "3 fires 1", "2 in all"]);
+        assert_eq!(shown(&mut early), ["1 is over", "2 fires 2", "3 fires 1"]);
+        assert_eq!(shown(&mut late), ["2 fires 2", "3 fires 1", "2 in all"]);
         assert!(watch.has_readers());
         drop((early, late));
         assert!(!watch.has_readers());
         watch.forget();
-        assert_eq!(told(&mut watch.reader()), Vec::<String>::new());
+        assert_eq!(shown(&mut watch.reader()), Vec::<String>::new());
     }
 
     #[test]
-    fn many_groups_are_told_in_steps_and_what_changes_meanwhile_after_them() {
+    fn many_groups_are_shown_in_steps_and_what_changes_meanwhile_after_them() {
         let watch = AnnouncedWatch::default();
         let all: Vec<_> = (1..=STEP_GROUPS as u64 * 2 + 1).map(|key| alert(key, "a")).collect();
         publish(&watch, &all);
         let mut reader = watch.reader();
         assert_eq!(reader.take().len(), STEP_GROUPS);
         publish(&watch, &all[1..]);
-        let rest = told(&mut reader);
+        let rest = shown(&mut reader);
         assert_eq!(rest.len(), STEP_GROUPS + 3);
         assert_eq!(rest[rest.len() - 2..], [format!("{} in all", all.len()), "1 is over".to_owned()]);
     }

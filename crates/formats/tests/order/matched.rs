@@ -155,7 +155,7 @@ fn decides_the_rows_of_the_table() {
 }
 
 #[test]
-fn late_births_are_told_from_new_ones_by_their_receipt() {
+fn late_births_differ_from_new_ones_by_their_arrival() {
     let mut instance = Instance::default();
     instance.take(&birth(8, 2 * SECOND), live(START + 2 * SECOND));
     assert_eq!(instance.take(&birth(7, SECOND), live(START + 3 * SECOND)), Resolution::Late);

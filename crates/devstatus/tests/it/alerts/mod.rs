@@ -83,7 +83,7 @@ fn announced(receiver: &Receiver, number: usize) -> Vec<String> {
 }
 
 /// What a stream tells next about alerts, shortly.
-fn told(stream: &mut EventStream) -> String {
+fn next_alert(stream: &mut EventStream) -> String {
     // A sign of life has no name.
     let event = stream.find(|event| !event.name.is_empty()).expect("the stream goes on");
     let word = |key: &str| event.data[key].as_str().unwrap_or_default().to_owned();
@@ -110,7 +110,7 @@ fn a_device_that_stays_away_is_announced_once_and_resolved_with_the_same_key() {
     let service = launch(directory.path(), &broker, &settings(&receiver.url(), OFFLINE)).start_ready();
     wait_until_evaluated(&service);
     let mut stream = EventStream::open(service.address(), "alerts=true&type=none");
-    assert_eq!(told(&mut stream), "0 groups");
+    assert_eq!(next_alert(&mut stream), "0 groups");
     broker.retain(&[(OTHER_PUMP, OTHER_PUMP.disconnect(1, 2)), (OTHER_PUMP, OTHER_PUMP.connect(3))]);
     broker.retain(&[(PUMP, PUMP.disconnect(1, 2))]);
     let event = stream.find(|event| event.name == "alert").expect("the stream goes on");
@@ -126,7 +126,7 @@ fn a_device_that_stays_away_is_announced_once_and_resolved_with_the_same_key() {
     assert_eq!(fired["data"]["firing"][0]["device"], json!({"type": "pump", "id": "p-1"}));
     assert_eq!(fired["data"]["firing"][0]["since"], json!("2026-11-23T17:00:02.186Z"));
     broker.retain(&[(PUMP, PUMP.connect(4))]);
-    assert_eq!(told(&mut stream), "resolved offline pump/p-1 0");
+    assert_eq!(next_alert(&mut stream), "resolved offline pump/p-1 0");
     let deliveries = receiver.wait_for(2);
     verify(&deliveries);
     assert_eq!(summaries(&deliveries[1..]), ["alert.resolved offline pump/p-1 0/1"]);

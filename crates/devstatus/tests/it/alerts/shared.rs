@@ -7,7 +7,7 @@ use testkit::postgres::PostgresServer;
 use testkit::service::{Service, Signal};
 use testkit::{PATIENCE, poll};
 
-use super::{OFFLINE, OTHER_PUMP, PUMP, VALVE, launch_on, settings, summaries, told};
+use super::{OFFLINE, OTHER_PUMP, PUMP, VALVE, launch_on, next_alert, settings, summaries};
 use crate::webhooks::receiver::{Receiver, Reply, verify};
 
 fn is_evaluating(service: &Service) -> bool {
@@ -38,16 +38,16 @@ fn the_death_of_the_instance_that_evaluates_neither_loses_nor_repeats_a_notifica
     let [first, second] = in_order(start("one"), start("two"));
     // A stream at the other instance is told the same, and goes on when that one takes over.
     let mut stream = EventStream::open(second.address(), "alerts=true&type=none");
-    assert_eq!(told(&mut stream), "0 groups");
+    assert_eq!(next_alert(&mut stream), "0 groups");
     broker.retain(&[(PUMP, PUMP.disconnect(1, 2))]);
-    assert_eq!(told(&mut stream), "firing offline pump/p-1 1");
+    assert_eq!(next_alert(&mut stream), "firing offline pump/p-1 1");
     assert_eq!(summaries(&receiver.wait_for(1)), ["alert.firing offline pump/p-1 1/0"]);
 
     // It dies while the endpoint has the message and has not answered.
     receiver.set_script(|_, _| Reply::Held);
     broker.retain(&[(OTHER_PUMP, OTHER_PUMP.disconnect(1, 3))]);
     let held = receiver.wait_for(2);
-    assert_eq!(told(&mut stream), "firing offline pump/q-2 1");
+    assert_eq!(next_alert(&mut stream), "firing offline pump/q-2 1");
     let shown = second.get("/api/v1/rules").json();
     assert_eq!((&shown["evaluation"], &shown["outputs"][0]["works"]), (&json!("elsewhere"), &json!(null)));
     first.signal(Signal::KILL);
@@ -72,7 +72,7 @@ fn the_death_of_the_instance_that_evaluates_neither_loses_nor_repeats_a_notifica
             "alert.resolved offline pump/q-2 0/1"
         ]
     );
-    let mut streamed: Vec<_> = (0..3).map(|_| told(&mut stream)).collect();
+    let mut streamed: Vec<_> = (0..3).map(|_| next_alert(&mut stream)).collect();
     streamed.sort();
     let ends = ["resolved offline pump/p-1 0", "resolved offline pump/q-2 0"];
     assert_eq!(streamed, [&["firing offline valve/v-3 1"][..], &ends].concat());

@@ -1,3 +1,5 @@
+//! Skeletons on messages of any kind: what comes back is what went in, and the table stays bounded.
+
 use proptest::prelude::*;
 
 use super::table::ADMITTED_AFTER;

@@ -192,7 +192,7 @@ impl Speaker for Nodes {
         let born_in = newest.get(&birth_of(node)).map(|birth| birth.rank.0);
         let is_decided = |fact: &Fact| fact.rank.1 != ENDED || born_in == Some(fact.rank.0);
         let has_overtaken = |last: &Fact| {
-            let is_data = |own: &Fact| newest.get(&own_of(node)).is_none_or(|told| told.rank < own.rank);
+            let is_data = |own: &Fact| newest.get(&own_of(node)).is_none_or(|newest| newest.rank < own.rank);
             newest.get(&device).is_some_and(|own| is_data(own) && own.arrived < last.arrived)
         };
         let is_below_decided = |last: &Fact| is_decided(last) && !has_overtaken(last);
