@@ -212,6 +212,7 @@ fn query(selection: &Selection) -> String {
         close_codes,
         causes,
         addresses,
+        expectations,
         since,
         until,
         sort,
@@ -231,6 +232,7 @@ fn query(selection: &Selection) -> String {
         ("status", status.as_slice()),
         ("close_code", &close_codes),
         ("address", addresses),
+        ("expectation", expectations),
         ("since", since.as_slice()),
         ("until", until.as_slice()),
         ("sort", sort.as_slice()),
@@ -265,6 +267,7 @@ mod tests {
             status: Some("disconnected".to_owned()),
             close_codes: vec![91, 160],
             causes: vec!["timeout".to_owned()],
+            expectations: vec!["overdue".to_owned()],
             addresses: vec!["192.0.2.0/24".to_owned()],
             since: Some("2026-11-24T12:00:00+01:00".to_owned()),
             until: Some("2026-11-24T12:00:00Z".to_owned()),
@@ -274,7 +277,7 @@ mod tests {
             limit: Some(3),
         };
         let expected = "?type=pump&type=fan&source=south%2Fesphome&cause=timeout&id_prefix=a%2Bb&status=disconnected&close_code=91&close_code=160\
-                        &address=192.0.2.0%2F24&since=2026-11-24T12%3A00%3A00%2B01%3A00\
+                        &address=192.0.2.0%2F24&expectation=overdue&since=2026-11-24T12%3A00%3A00%2B01%3A00\
                         &until=2026-11-24T12%3A00%3A00Z&sort=-since&settle=90s&snapshot=true";
         assert_eq!(query(&selection), expected);
     }

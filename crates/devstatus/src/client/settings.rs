@@ -133,6 +133,8 @@ pub struct Selection {
     pub close_codes: Vec<u16>,
     pub causes: Vec<String>,
     pub addresses: Vec<String>,
+    /// Whether they are as their contact policies expect.
+    pub expectations: Vec<String>,
     /// Of lists alone.
     pub since: Option<String>,
     pub until: Option<String>,

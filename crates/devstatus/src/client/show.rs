@@ -112,6 +112,7 @@ pub fn device(device: &DeviceView, colour: bool) -> Vec<String> {
         joined(&[Some(&event.event), event.time.as_deref(), code.as_deref()])
     });
     let optional = [
+        ("expectation", device.expectation.clone()),
         ("since", device.since.clone()),
         ("address", device.address.clone()),
         ("close code", device.close_code.map(|code| code.to_string())),

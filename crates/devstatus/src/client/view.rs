@@ -8,6 +8,7 @@ pub struct DeviceView {
     pub device_type: String,
     pub id: String,
     pub status: String,
+    pub expectation: Option<String>,
     pub client_id: Option<String>,
     pub source: Option<String>,
     pub since: Option<String>,

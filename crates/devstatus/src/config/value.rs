@@ -377,6 +377,10 @@ pub(super) fn cause_filter(text: &str) -> Parsed<String> {
     or_expected(is_known.then(|| text.to_owned()), format!("one of {}", words.join(", ")))
 }
 
+pub(super) fn expectation_filter(text: &str) -> Parsed<String> {
+    word(text, &["met", "overdue", "none"].map(|expectation| (expectation, expectation.to_owned())))
+}
+
 pub(super) fn address_filter(text: &str) -> Parsed<String> {
     text_if(text.parse::<Network>().is_ok(), text, "an IP address or a block of them, as in 192.0.2.0/24")
 }

@@ -219,6 +219,9 @@ pub(in crate::config) struct FilterArgs {
     /// separated by commas
     #[arg(long = "address", id = "address", value_name = "ADDR", value_parser = value::address_filter, value_delimiter = ',')]
     pub addresses: Vec<String>,
+    /// Only devices that are met, overdue or none by their contact policy; may be given more than once, or as a list separated by commas
+    #[arg(long = "expectation", id = "expectation", value_name = "WORD", value_parser = value::expectation_filter, value_delimiter = ',')]
+    pub expectations: Vec<String>,
     /// End after that many devices or changes, 1 to 1000000000
     #[arg(long, value_name = "N", value_parser = value::whole(1..=LIMIT_MAX, ""))]
     pub limit: Option<u64>,

@@ -449,6 +449,7 @@ fn selection(filter: FilterArgs) -> Selection {
         close_codes: filter.close_codes,
         causes: filter.causes,
         addresses: filter.addresses,
+        expectations: filter.expectations,
         limit: filter.limit,
         ..Selection::default()
     }
