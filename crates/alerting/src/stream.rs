@@ -1,5 +1,5 @@
-//! What is announced, group by group, for streams: each stream is told what differs from what it was told before, so a slow one
-//! holds up nobody and costs no queue.
+//! What is announced, group by group, for streams: each stream shows what differs from what it has shown, so a slow one holds
+//! up nobody and costs no queue.
 
 use std::collections::BTreeMap;
 use std::ops::Bound;
@@ -47,7 +47,7 @@ pub struct FiringAlert {
     pub since: WallMillis,
 }
 
-/// What a stream is told.
+/// What a stream shows.
 #[derive(Clone, Debug)]
 pub enum AlertEvent {
     /// The group fires, or something of it has changed.
@@ -123,22 +123,22 @@ impl AnnouncedWatch {
     }
 
     pub fn reader(&self) -> AlertReader {
-        AlertReader { groups: self.0.subscribe(), shown: Arc::default(), telling: None, is_complete: false }
+        AlertReader { groups: self.0.subscribe(), shown: Arc::default(), showing: None, is_complete: false }
     }
 }
 
-/// What one stream was shown, and what comes next.
+/// What one stream has shown, and what comes next.
 #[derive(Debug)]
 pub struct AlertReader {
     groups: watch::Receiver<Option<Arc<AnnouncedGroups>>>,
     shown: Arc<AnnouncedGroups>,
-    telling: Option<Telling>,
+    showing: Option<Showing>,
     is_complete: bool,
 }
 
 /// What is being shown, and up to which key it was.
 #[derive(Debug)]
-struct Telling {
+struct Showing {
     groups: Arc<AnnouncedGroups>,
     up_to: Option<u64>,
 }
@@ -147,7 +147,7 @@ impl AlertReader {
     /// Waits until there is something to tell.
     pub async fn wait(&mut self) {
         let is_first = !self.is_complete && self.groups.borrow().is_some();
-        if self.telling.is_none() && !is_first && self.groups.changed().await.is_err() {
+        if self.showing.is_none() && !is_first && self.groups.changed().await.is_err() {
             // The service is ending.
             std::future::pending().await
         }
@@ -155,19 +155,19 @@ impl AlertReader {
 
     /// The next events; there may be none, although more follow.
     pub fn take(&mut self) -> Vec<AlertEvent> {
-        let telling = match self.telling.take() {
-            Some(telling) => telling,
+        let showing = match self.showing.take() {
+            Some(showing) => showing,
             None => match self.groups.borrow_and_update().clone() {
                 Some(groups) if !self.is_complete || !Arc::ptr_eq(&groups, &self.shown) => {
-                    Telling { groups, up_to: None }
+                    Showing { groups, up_to: None }
                 }
                 Some(_) | None => return Vec::new(),
             },
         };
-        self.step(telling)
+        self.step(showing)
     }
 
-    fn step(&mut self, Telling { groups, mut up_to }: Telling) -> Vec<AlertEvent> {
+    fn step(&mut self, Showing { groups, mut up_to }: Showing) -> Vec<AlertEvent> {
         let mut events = Vec::new();
         for _ in 0..STEP_GROUPS {
             let rest = (up_to.map_or(Bound::Unbounded, Bound::Excluded), Bound::Unbounded);
@@ -181,13 +181,13 @@ impl AlertReader {
             };
             up_to = Some(key);
             match (self.shown.get(&key), groups.get(&key)) {
-                (Some(shown), Some(group)) if Arc::ptr_eq(shown, group) => {}
+                (Some(before), Some(group)) if Arc::ptr_eq(before, group) => {}
                 (_, Some(group)) => events.push(AlertEvent::Firing(Arc::clone(group))),
-                (Some(shown), None) => events.push(AlertEvent::Resolved(Arc::clone(shown))),
+                (Some(before), None) => events.push(AlertEvent::Resolved(Arc::clone(before))),
                 (None, None) => {}
             }
         }
-        self.telling = Some(Telling { groups, up_to });
+        self.showing = Some(Showing { groups, up_to });
         events
     }
 }
@@ -212,7 +212,7 @@ mod tests {
     }
 
     /// Everything that there is to tell, shortly.
-    fn shown(reader: &mut AlertReader) -> Vec<String> {
+    fn next_events(reader: &mut AlertReader) -> Vec<String> {
         let mut all = Vec::new();
         while reader.wait().now_or_never().is_some() {
             all.extend(reader.take().iter().map(|event| match event {
@@ -234,21 +234,21 @@ mod tests {
     fn a_stream_shows_what_fires_and_then_what_differs() {
         let watch = AnnouncedWatch::default();
         let mut early = watch.reader();
-        assert_eq!(shown(&mut early), Vec::<String>::new(), "nothing is known yet");
+        assert_eq!(next_events(&mut early), Vec::<String>::new(), "nothing is known yet");
         publish(&watch, &[alert(1, "a"), alert(1, "b"), alert(2, "c")]);
-        assert_eq!(shown(&mut early), ["1 fires 2", "2 fires 1", "2 in all"]);
+        assert_eq!(next_events(&mut early), ["1 fires 2", "2 fires 1", "2 in all"]);
         publish(&watch, &[alert(1, "a"), alert(1, "b"), alert(2, "c")]);
-        assert_eq!(shown(&mut early), Vec::<String>::new());
+        assert_eq!(next_events(&mut early), Vec::<String>::new());
         let mut late = watch.reader();
         publish(&watch, &[alert(2, "c"), alert(2, "d")]);
         publish(&watch, &[alert(2, "c"), alert(2, "d"), alert(3, "e")]);
-        assert_eq!(shown(&mut early), ["1 is over", "2 fires 2", "3 fires 1"]);
-        assert_eq!(shown(&mut late), ["2 fires 2", "3 fires 1", "2 in all"]);
+        assert_eq!(next_events(&mut early), ["1 is over", "2 fires 2", "3 fires 1"]);
+        assert_eq!(next_events(&mut late), ["2 fires 2", "3 fires 1", "2 in all"]);
         assert!(watch.has_readers());
         drop((early, late));
         assert!(!watch.has_readers());
         watch.forget();
-        assert_eq!(shown(&mut watch.reader()), Vec::<String>::new());
+        assert_eq!(next_events(&mut watch.reader()), Vec::<String>::new());
     }
 
     #[test]
@@ -259,7 +259,7 @@ mod tests {
         let mut reader = watch.reader();
         assert_eq!(reader.take().len(), STEP_GROUPS);
         publish(&watch, &all[1..]);
-        let rest = shown(&mut reader);
+        let rest = next_events(&mut reader);
         assert_eq!(rest.len(), STEP_GROUPS + 3);
         assert_eq!(rest[rest.len() - 2..], [format!("{} in all", all.len()), "1 is over".to_owned()]);
     }

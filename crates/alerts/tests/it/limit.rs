@@ -58,7 +58,7 @@ fn beyond_ten_thousand_alerts_of_a_rule_only_the_groups_are_announced() {
 }
 
 #[test]
-fn where_each_device_is_a_group_one_alert_counts_for_all_others() {
+fn where_each_device_is_a_group_one_alert_is_about_all_others() {
     let scene = overfull(rules(GroupBy::Device));
     assert_eq!(scene.sent.len(), FIRING_MAX + 1);
     let last = scene.sent.iter().find(|sent| sent.group.is_empty()).expect("the others are announced");

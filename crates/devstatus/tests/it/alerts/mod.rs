@@ -82,7 +82,7 @@ fn announced(receiver: &Receiver, number: usize) -> Vec<String> {
     all.unwrap_or_else(|| panic!("{number} of {:?}", said()))
 }
 
-/// What a stream tells next about alerts, shortly.
+/// What a stream shows next about alerts, shortly.
 fn next_alert(stream: &mut EventStream) -> String {
     // A sign of life has no name.
     let event = stream.find(|event| !event.name.is_empty()).expect("the stream goes on");

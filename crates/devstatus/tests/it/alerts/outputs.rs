@@ -41,8 +41,8 @@ fn alertmanager_shows_what_fires_until_it_is_over() {
     service.wait_until("one is over", || labels() == ["offline pump"]);
     // What fires is said again each minute, so one that has lost everything knows it again.
     manager.lock().restart();
-    let has_returned = poll(PATIENCE * 2, || (labels() == ["offline pump"]).then_some(()));
-    assert!(has_returned.is_some(), "Alertmanager is told again: {}", service.log());
+    let knows = poll(PATIENCE * 2, || (labels() == ["offline pump"]).then_some(()));
+    assert!(knows.is_some(), "Alertmanager is told again: {}", service.log());
 }
 
 #[test]
