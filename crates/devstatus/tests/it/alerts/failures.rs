@@ -49,17 +49,16 @@ fn a_restart_of_the_database_announces_nothing_and_what_happened_meanwhile_once(
     let service = launch_on(&database.url(), &broker, &settings(&receiver.url(), OFFLINE)).start_ready();
     wait_until_evaluated(&service);
     broker.retain(&[(PUMP, PUMP.disconnect(1, 2))]);
-    assert_eq!(summaries(&receiver.wait_for(1)), [PUMP_IS_AWAY]);
+    assert_eq!(announced(&receiver, 1), [PUMP_IS_AWAY]);
     database.stop();
     service.wait_until("the store is away", || !service.log_lines(&["or the store is away"]).is_empty());
     broker.retain(&[(OTHER_PUMP, OTHER_PUMP.disconnect(1, 3))]);
     database.start_again();
     wait_until_evaluated(&service);
-    assert_eq!(summaries(&receiver.wait_for(2)[1..]), [OTHER_IS_AWAY]);
+    assert_eq!(announced(&receiver, 2)[1..], [OTHER_IS_AWAY]);
     broker.retain(&[(PUMP, PUMP.connect(4))]);
-    let deliveries = receiver.wait_for(3);
-    verify(&deliveries);
-    assert_eq!(summaries(&deliveries[2..]), [PUMP_IS_BACK]);
+    verify(&receiver.deliveries());
+    assert_eq!(announced(&receiver, 3)[2..], [PUMP_IS_BACK]);
 }
 
 #[test]
