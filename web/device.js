@@ -3,7 +3,7 @@
 import { devicePath, get, getText, segment } from "./api.js";
 import { timeline } from "./charts.js";
 import { fill, h, patch } from "./dom.js";
-import { absolute, bytes, count, counted, duration, exact, percent, shortCause } from "./format.js";
+import { EXPECTATIONS, absolute, bytes, count, counted, duration, exact, percent, shortCause } from "./format.js";
 import { badge, curl, failure, name, notice, shape, when } from "./parts.js";
 import { address, go } from "./router.js";
 import { connectedSpans, knownSpans, lengthOf, sessionsOf, unobservedSpans } from "./sessions.js";
@@ -255,6 +255,7 @@ function factsOf(device) {
       "dl",
       {},
       row("Status", badge(device.status)),
+      device.expectation && row("Expectation", EXPECTATIONS[device.expectation] ?? device.expectation),
       code !== null && row("Close code", `${code}${device.cause ? `: ${device.cause}` : ""}`),
       device.reason && row("Reason", h("bdi", {}, device.reason)),
       row("Address", device.address),

@@ -2,7 +2,7 @@
 
 import { ApiError, get, lookup } from "./api.js";
 import { fill, h, patch } from "./dom.js";
-import { clock, count, shortCause } from "./format.js";
+import { EXPECTATIONS, clock, count, shortCause } from "./format.js";
 import { filterOf, matches, streamQuery } from "./filter.js";
 import { filters, following } from "./filters.js";
 import { badge, curl, deviceName, failure, when } from "./parts.js";
@@ -254,6 +254,7 @@ class DeviceTable {
         badge(device.status),
         !matches(this.filter, device) && h("div", { class: "muted" }, "no longer matches"),
         device.stale && h("div", { class: "muted" }, "may be old"),
+        expected(device),
         why && h("div", { class: "muted narrow" }, why),
         h("div", { class: "narrow" }, when(device.since)),
       ),
@@ -288,7 +289,13 @@ class DeviceTable {
   }
 }
 
-const COLUMNS = ["type", "id", "status", "since", "close_code", "cause", "reason", "address", "client_id"];
+/** What its contact policy says, where that is not plain from the status. @param {import("./types").Device} device */
+function expected({ status, expectation }) {
+  if (!expectation || (status === "connected" && expectation === "met")) return null;
+  return h("div", { class: expectation === "overdue" ? "overdue" : "muted" }, EXPECTATIONS[expectation] ?? expectation);
+}
+
+const COLUMNS = ["type", "id", "status", "since", "close_code", "cause", "reason", "address", "client_id", "expectation"];
 
 /** A spreadsheet would take it for a formula. @param {string} cell */
 const harmless = (cell) => (/^[=+\-@\t\r]/.test(cell) ? `'${cell}` : cell);

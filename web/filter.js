@@ -1,7 +1,7 @@
 // What a list or a feed lets through, decided as the API decides it.
 
 /** The parameters that the list and the stream share. */
-const SHARED = ["source", "id", "id_prefix", "status", "close_code", "cause", "address"];
+const SHARED = ["source", "id", "id_prefix", "status", "close_code", "cause", "address", "expectation"];
 
 /**
  * @param {URLSearchParams} query
@@ -17,6 +17,7 @@ export function filterOf(query) {
     close_code: query.getAll("close_code"),
     cause: query.getAll("cause"),
     address: query.getAll("address"),
+    expectation: query.getAll("expectation"),
   };
 }
 
@@ -44,7 +45,8 @@ export function matches(filter, device) {
     admits(filter.status, (status) => device.status === status) &&
     admits(filter.close_code, (code) => String(device.close_code) === code) &&
     admits(filter.cause, (cause) => device.cause_class === cause) &&
-    admits(filter.address, (block) => isWithin(device.address, block))
+    admits(filter.address, (block) => isWithin(device.address, block)) &&
+    admits(filter.expectation, (expectation) => device.expectation === expectation)
   );
 }
 

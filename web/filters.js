@@ -2,7 +2,7 @@
 
 import { get } from "./api.js";
 import { fill, h } from "./dom.js";
-import { currentZone } from "./format.js";
+import { EXPECTATIONS, currentZone } from "./format.js";
 import { options, several } from "./values.js";
 import { instant, wallTime } from "./zone-time.js";
 
@@ -11,6 +11,9 @@ const TYPING_MS = 300;
 
 /** The cause classes, as the API names them. */
 const CAUSES = ["ended", "connection", "server", "timeout", "tls", "refused", "takeover", "protocol", "asleep", "parent_offline", "unknown"];
+
+/** Of a device that is listed, by its contact policy. */
+const EXPECTED = ["met", "overdue", "none"];
 
 const CODES = ["0", "91", "92", "93", "94", "160", "180", "288"];
 
@@ -82,8 +85,9 @@ export function filters({ query, times, change }) {
     if (typing) timer = setTimeout(() => change(read(), true), TYPING_MS);
     else change(read(), false);
   };
-  /** @param {string} parameter @param {string} label @param {HTMLInputElement | HTMLSelectElement} field @param {boolean} partial */
-  const each = (parameter, label, field, partial) => several({ label, field, values: query.getAll(parameter), partial, change: tell });
+  /** @param {string} parameter @param {string} label @param {HTMLInputElement | HTMLSelectElement} field @param {boolean} partial @param {(value: string) => string} [word] */
+  const each = (parameter, label, field, partial, word) => several({ label, field, values: query.getAll(parameter), partial, word, change: tell });
+  const expected = (/** @type {string} */ value) => EXPECTATIONS[value] ?? value;
   const fields = {
     type: each("type", "Type", textField({ list: "types" }), false),
     source: each("source", "Source", textField({ list: "sources", maxlength: 129 }), true),
@@ -91,6 +95,7 @@ export function filters({ query, times, change }) {
     id_prefix: each("id_prefix", "Id begins with", textField({ type: "search", placeholder: "" }), true),
     close_code: each("close_code", "Close code", textField({ list: "codes", inputmode: "numeric", size: 6, maxlength: 5 }), true),
     cause: each("cause", "Cause", h("select", {}, options(CAUSES)), false),
+    expectation: each("expectation", "Expectation", h("select", {}, options(EXPECTED, "any", expected)), false, expected),
     address: each("address", "From address or block", textField({ placeholder: "192.0.2.0/24", size: 18, maxlength: 64 }), true),
   };
   const status = statusField(query.getAll("status"));
@@ -122,7 +127,7 @@ export function filters({ query, times, change }) {
     event.preventDefault();
     tell();
   };
-  const hidden = ["id", "address", "source", "since", "until"].some((field) => value(field));
+  const hidden = ["id", "address", "source", "expectation", "since", "until"].some((field) => value(field));
   return h(
     "form",
     { class: "filters", role: "search", on: { submit } },
@@ -134,13 +139,14 @@ export function filters({ query, times, change }) {
     h(
       "details",
       { class: "more", open: hidden },
-      h("summary", {}, times ? "Id, address, source, period" : "Id, address, source"),
+      h("summary", {}, "More filters"),
       h(
         "div",
         { class: "more-body" },
         fields.id.element,
         fields.address.element,
         fields.source.element,
+        fields.expectation.element,
         times && labelled(`Changed since (${currentZone()})`, since),
         times && labelled("Changed before", until),
       ),

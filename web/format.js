@@ -188,3 +188,11 @@ const STATUS_WORDS = {
 
 /** @param {string | null | undefined} status */
 export const statusWord = (status) => STATUS_WORDS[status ?? "unknown"] ?? String(status);
+
+/** By the contact policy of a device. @type {Record<string, string>} */
+export const EXPECTATIONS = {
+  met: "as expected",
+  overdue: "overdue",
+  unseen: "never seen",
+  none: "nothing is expected of it",
+};

@@ -8,6 +8,8 @@ export interface Device {
   client_id: string;
   source?: string | null;
   status: Status;
+  /** Only where the settings have contact policies: `met`, `overdue`, `unseen` or `none`. */
+  expectation?: string | null;
   since: string | null;
   address: string | null;
   close_code: number | null;
@@ -198,7 +200,7 @@ export interface Webhook {
   settle_seconds: number;
   state: string;
   failing_since: string | null;
-  previous_secret_until?: string | null;
+  previous_secret_until: string | null;
   position: string | null;
   dead_letters_total: number;
   last_attempt: WebhookAttempt | null;
@@ -237,6 +239,7 @@ export interface Filter {
   close_code: string[];
   cause: string[];
   address: string[];
+  expectation: string[];
 }
 
 /** What a tab wants to be told of the stream. */

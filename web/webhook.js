@@ -43,7 +43,6 @@ export function endpoint(root, of, query, signal) {
   const secret = h("div", {});
   const since = h("input", { type: "datetime-local", step: 1, required: true });
   const overlap = h("select", {}, Object.entries(OVERLAPS).map(([value, text]) => h("option", { value }, text)));
-  const rotation = h("span", { class: "field", hidden: true }, labelled("The secret before counts for", overlap), orderButton("rotate", "Make a new secret"));
   const form = following(query, outcomeFilter, (next) => go(address(`webhooks/${segment(of)}`, next)));
   const load = async () => {
     try {
@@ -51,7 +50,6 @@ export function endpoint(root, of, query, signal) {
       const [{ webhooks }, deliveries] = await Promise.all([get("/api/v1/webhooks", signal), get(`${path}/deliveries`, signal)]);
       const found = webhooks.find(({ name }) => name === of);
       if (found) patch(facts, ...factsOf(found));
-      rotation.hidden = found?.previous_secret_until === undefined;
       patch(attempts, attemptsOf(deliveries.attempts, query.get("outcome") ?? ""));
       patch(letters, ...lettersOf(deliveries.dead_letters));
     } catch (error) {
@@ -68,7 +66,7 @@ export function endpoint(root, of, query, signal) {
       orderButton("test", "Send a test"),
       orderButton("enable", "Enable, try now"),
       h("span", { class: "field" }, labelled(`Changes since (${currentZone()})`, since), orderButton("redeliver", "Send once more")),
-      rotation,
+      h("span", { class: "field" }, labelled("The secret before counts for", overlap), orderButton("rotate", "Make a new secret")),
     ),
     line.element,
     secret,

@@ -117,7 +117,7 @@ fn the_rows_that_are_shown_are_saved_as_csv() {
     );
     let saved = browser.evaluate("window.saved");
     let lines: Vec<&str> = saved.as_str().unwrap().split("\r\n").collect();
-    assert_eq!(lines[0], "type,id,status,since,close_code,cause,reason,address,client_id");
+    assert_eq!(lines[0], "type,id,status,since,close_code,cause,reason,address,client_id,expectation");
     assert!(lines[1].starts_with("pump,1,disconnected,2026-11-23T17:00:02.186Z,91,"), "{lines:?}");
     assert!(
         lines[2].starts_with("pump,\"'=1, or 2\",connected,2026-11-23T17:00:01.186Z,,,,198.51.100.7,"),

@@ -88,3 +88,32 @@ fn each_value_is_edited(browser: &mut Browser) {
     assert_eq!(browser.evaluate(status), "Connected or Disconnected");
     assert_eq!(browser.evaluate(CHIPS), "timeout,ended");
 }
+
+const CONTACTS: &str = "[[contact]]\npolicy = \"ephemeral\"\nselector = { type = \"phone\" }\n";
+
+#[test]
+fn what_a_contact_policy_expects_is_shown_and_can_be_filtered() {
+    let (broker, phone, pump) = (Mosquitto::start(), Device::new("phone", "a"), Device::new("pump", "b"));
+    broker.retain(&[phone, pump].map(|device| (device, device.disconnect(1, 2))));
+    let launch = Launch::to(&broker.url()).file("devstatus.toml", CONTACTS);
+    let service = launch.arguments(&["-c", "devstatus.toml"]).start_ready();
+    let mut browser = Browser::start();
+    browser.look("light", 1180);
+    let page = format!("http://{}/", service.address());
+    browser.open(&format!("{page}#/devices"));
+    let rows = "[...document.querySelectorAll('tbody tr')].map((row) => row.cells[1].innerText.split('\\n')[1]).join()";
+    browser.wait_until("each row says it", &format!("{rows} === 'nothing is expected of it,overdue'"));
+    browser.open("about:blank");
+    browser.open(&format!("{page}#/devices?expectation=overdue"));
+    browser.wait_until("the pump is overdue", &format!("{ROWS} === 'b' && {SAYS_LIVE}"));
+    assert_eq!(browser.evaluate(CHIPS), "overdue");
+    broker.retain(&[(pump, pump.connect(3))]);
+    let left = "document.querySelector('tbody tr')?.innerText.includes('no longer matches')";
+    browser.wait_until("it is no longer overdue", left);
+    browser.open(&format!("{page}#/devices/phone/a"));
+    browser.wait_until(
+        "the device says it",
+        "document.querySelector('dl')?.innerText.includes('nothing is expected of it')",
+    );
+    assert_eq!(browser.complaints(), Vec::<String>::new());
+}

@@ -10,7 +10,7 @@ use testkit::status::Device;
 use crate::page::is_for_everybody;
 use crate::page_keyboard::is_used_without_a_mouse;
 use crate::page_login::log_in;
-use crate::webhooks::receiver::{Receiver, Reply, SECRET};
+use crate::webhooks::receiver::{Receiver, Reply, SECRET, verify};
 
 const LOOKS: [(&str, u32); 3] = [("light", 1440), ("dark", 1440), ("light", 320)];
 const HOSTILE: Device<'_> = Device { kind: "pump", id: "<img src=x onerror=window.harmed=1>" };
@@ -111,5 +111,35 @@ fn an_endpoint_is_seen_tested_enabled_and_sent_its_dead_letters_again() {
     press(&mut browser, "Enable, try now");
     browser.wait_until("it is enabled", &came("It is enabled"));
     browser.wait_until("it delivers", &says("Delivering"));
+    assert_eq!(browser.complaints(), Vec::<String>::new());
+}
+
+/// The page keeps it nowhere.
+#[test]
+fn another_secret_is_made_and_shown_once() {
+    let (broker, keys, directory) = (Mosquitto::start(), Keys::new(), tempfile::tempdir().unwrap());
+    let receiver = Receiver::start(|_, _| Reply::Status(204));
+    let endpoint = format!(
+        "[[webhook]]\nname = \"ops\"\nurl = \"{}\"\nsecret_file = \"hook.secret\"\nallow_private = true\n",
+        receiver.url()
+    );
+    let admin = keys.create("read,events,admin");
+    let launch = keys.launch(&broker.url()).file("hook.secret", &format!("{SECRET}\n"));
+    let launch = launch.file("devstatus.toml", &endpoint).arguments(&["-c", "devstatus.toml"]);
+    let service = launch.on_store(&format!("sqlite:{}/store.db", directory.path().display())).start_ready();
+    let mut browser = Browser::start();
+    browser.look("light", 320);
+    open(&mut browser, &service, "#/webhooks/ops");
+    log_in(&mut browser, &admin);
+    press(&mut browser, "Make a new secret");
+    browser.wait_until("it is shown", "document.querySelector('.secret')?.innerText.startsWith('whsec_')");
+    browser.wait_until("both count", &says("Two secrets"));
+    is_for_everybody(&mut browser, "webhook-secret");
+    press(&mut browser, "Send a test");
+    browser.wait_until("it is accepted", &came("The endpoint has accepted the test."));
+    // The secret of before verifies it still.
+    verify(&receiver.deliveries());
+    press(&mut browser, "Hide it");
+    assert_eq!(browser.evaluate("document.body.innerHTML.includes('whsec_')"), false);
     assert_eq!(browser.complaints(), Vec::<String>::new());
 }
