@@ -73,7 +73,7 @@ pub enum OpenError {
     Timeout(DialStep),
     #[error("the connection ended before the broker accepted it")]
     Link(#[source] LinkError),
-    #[error("{}", reason::login_refusal(*.version, *.code, .properties))]
+    #[error("{}", reason::login_refusal(*.version, *.code, .properties, &reason::SettingNames::OF_SOURCE))]
     Refused { version: MqttVersion, code: u8, properties: Box<Properties> },
     /// The login was accepted, and what is needed is not to be had.
     #[error(transparent)]

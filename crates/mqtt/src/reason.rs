@@ -3,25 +3,67 @@
 use super::property::Properties;
 use super::settings::MqttVersion;
 
+/// What the settings of a connection are called, for advice about them.
+#[derive(Clone, Copy, Debug)]
+pub struct SettingNames {
+    pub broker: &'static str,
+    pub mqtt_version: &'static str,
+    pub client_id: &'static str,
+    pub login: &'static str,
+    /// What has to be so for a login to be allowed.
+    pub authorization: &'static str,
+}
+
+impl SettingNames {
+    /// Those of a source.
+    pub const OF_SOURCE: Self = Self {
+        broker: "--broker",
+        mqtt_version: "--mqtt-version",
+        client_id: "organization and id",
+        login: "key or token is wrong: check both",
+        authorization: "check key and token, that the organization exists, and that the key may be used by applications",
+    };
+}
+
 /// What a refusing CONNACK means and what to check.
-pub fn login_refusal(version: MqttVersion, code: u8, properties: &Properties) -> String {
+pub fn login_refusal(
+    version: MqttVersion,
+    code: u8,
+    properties: &Properties,
+    names: &SettingNames,
+) -> String {
     let name = match version {
         MqttVersion::V311 => connack_name_3(code),
         MqttVersion::V5 => name_5(code),
     };
     let advice = match (version, code) {
         (MqttVersion::V311, 1) | (MqttVersion::V5, 0x84) => {
-            "it does not speak this version of MQTT: check --mqtt-version"
+            format!("it does not speak this version of MQTT: check {}", names.mqtt_version)
         }
         (MqttVersion::V311, 2) | (MqttVersion::V5, 0x85) => {
-            "it does not accept the client id: check organization and id"
+            format!("it does not accept the client id: check {}", names.client_id)
         }
+        (MqttVersion::V311, 4) | (MqttVersion::V5, 0x86) => names.login.to_owned(),
+        (MqttVersion::V311, 5) | (MqttVersion::V5, 0x87) => {
+            format!("the login is not authorised: {}", names.authorization)
+        }
+        (MqttVersion::V5, 0x9c) => {
+            format!("for the time being another broker is to be used: check {}", names.broker)
+        }
+        (MqttVersion::V5, 0x9d) => format!("the broker has moved: change {}", names.broker),
+        (MqttVersion::V311 | MqttVersion::V5, _) => fixed_advice(version, code).to_owned(),
+    };
+    format!(
+        "the broker refused the login with code {code} (0x{code:02x}, {name}): {advice}{}",
+        said(properties)
+    )
+}
+
+/// The advice about a refused login that names no setting.
+fn fixed_advice(version: MqttVersion, code: u8) -> &'static str {
+    match (version, code) {
         (MqttVersion::V311, 3) | (MqttVersion::V5, 0x88 | 0x89) => {
             "it is not available at present: nothing is to be done here if it comes back by itself"
-        }
-        (MqttVersion::V311, 4) | (MqttVersion::V5, 0x86) => "key or token is wrong: check both",
-        (MqttVersion::V311, 5) | (MqttVersion::V5, 0x87) => {
-            "the login is not authorised: check key and token, that the organization exists, and that the key may be used by applications"
         }
         (MqttVersion::V5, 0x8a) => "this client is banned: ask the broker's administrator",
         (MqttVersion::V5, 0x8c) => {
@@ -31,15 +73,9 @@ pub fn login_refusal(version: MqttVersion, code: u8, properties: &Properties) ->
             "it takes no packet as large as our CONNECT: check the broker's packet limit"
         }
         (MqttVersion::V5, 0x97) => "a quota is used up: ask the broker's administrator",
-        (MqttVersion::V5, 0x9c) => "for the time being another broker is to be used: check --broker",
-        (MqttVersion::V5, 0x9d) => "the broker has moved: change --broker",
         (MqttVersion::V5, 0x9f) => "too many clients connect at present",
         (MqttVersion::V311 | MqttVersion::V5, _) => "see the broker's log",
-    };
-    format!(
-        "the broker refused the login with code {code} (0x{code:02x}, {name}): {advice}{}",
-        said(properties)
-    )
+    }
 }
 
 /// Why the broker does not grant a SUBSCRIBE.
@@ -162,7 +198,8 @@ mod tests {
             (5, "not authorized", "key may be used by applications"),
             (6, "reserved", "broker's log"),
         ] {
-            let text = login_refusal(MqttVersion::V311, code, &Properties::default());
+            let text =
+                login_refusal(MqttVersion::V311, code, &Properties::default(), &SettingNames::OF_SOURCE);
             assert!(text.contains(name) && text.contains(advice), "{text}");
         }
     }
@@ -181,7 +218,7 @@ mod tests {
             reason: Some("maintenance".to_owned()),
             ..Properties::default()
         };
-        let login = login_refusal(MqttVersion::V5, 0x9c, &properties);
+        let login = login_refusal(MqttVersion::V5, 0x9c, &properties, &SettingNames::OF_SOURCE);
         for text in [login, disconnect(0x9d, &properties)] {
             assert!(text.contains("--broker"), "{text}");
             assert!(text.contains("the server b2.example:1883; it says \"maintenance\""), "{text}");

@@ -5,7 +5,9 @@ use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 use mqtt::connection::{Connection, LinkError, OpenError};
-use mqtt::settings::{ConnectSettings, Will};
+use mqtt::property::Properties;
+use mqtt::reason::{SettingNames, login_refusal};
+use mqtt::settings::{ConnectSettings, MqttVersion, Will};
 use mqtt::transport::{DialError, Dialer};
 use server::feed::Feed;
 use server::health::Health;
@@ -48,13 +50,38 @@ pub enum RepublishError {
     #[error(transparent)]
     Dial(#[from] DialError),
     #[error(transparent)]
-    Open(#[from] OpenError),
+    Open(OpenError),
+    #[error("{}", login_refusal(*.version, *.code, .properties, &SETTINGS))]
+    Refused { version: MqttVersion, code: u8, properties: Box<Properties> },
     #[error(transparent)]
     Link(#[from] LinkError),
     #[error("the broker has not acknowledged a message within {} seconds", ACK_TIMEOUT.as_secs())]
     NotAcknowledged,
     #[error("the broker keeps no retained messages (Retain Available is 0)")]
     NotRetained,
+}
+
+/// The keys of the table.
+const SETTINGS: SettingNames = SettingNames {
+    broker: "broker in [republish]",
+    mqtt_version: "mqtt_version in [republish]",
+    client_id: "id in [republish]",
+    login: "user or password is wrong: check user and password_file in [republish], or the source's, which it uses without them",
+    authorization: "check user and password_file in [republish], and that the broker lets this user publish",
+};
+
+impl From<OpenError> for RepublishError {
+    fn from(error: OpenError) -> Self {
+        match error {
+            OpenError::Refused { version, code, properties } => {
+                RepublishError::Refused { version, code, properties }
+            }
+            other @ (OpenError::Dial(_)
+            | OpenError::Timeout(_)
+            | OpenError::Link(_)
+            | OpenError::NotOffered(_)) => RepublishError::Open(other),
+        }
+    }
 }
 
 impl Republisher {
@@ -122,3 +149,19 @@ impl Republisher {
 /// What the topic of the service says.
 pub const ONLINE: &str = "online";
 pub const OFFLINE: &str = "offline";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_refused_login_names_the_keys_of_the_table() {
+        for (code, key) in [(1, "mqtt_version"), (2, "id in"), (4, "password_file"), (5, "password_file")] {
+            let properties = Box::<Properties>::default();
+            let refused = OpenError::Refused { version: MqttVersion::V311, code, properties };
+            let text = RepublishError::from(refused).to_string();
+            assert!(text.contains(key) && text.contains("[republish]"), "{text}");
+            assert!(!text.contains("--") && !text.contains("token"), "{text}");
+        }
+    }
+}

@@ -88,7 +88,8 @@ fn a_wrong_password_is_named_and_changes_nothing_else() {
     let service = launch(&source, &table).file("password", "sEcReT-wrong\n").start();
     service.wait_until("/readyz names it and is ready", || {
         let ready = service.get("/readyz");
-        ready.status == 200 && mentions(ready.text(), &["not republished", "127.0.0.1"])
+        ready.status == 200
+            && mentions(ready.text(), &["not republished", "127.0.0.1", "password_file in [republish]"])
     });
     assert_eq!(metric(&service, "link_up"), 0);
     assert!(!service.log().contains("sEcReT"), "{}", service.log());
