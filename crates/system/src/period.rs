@@ -1,4 +1,5 @@
-//! A length of time as settings, requests and answers write it: a whole number and its unit, as in `90s`, `5m`, `24h` or `7d`.
+//! A length of time as settings, requests and answers write it: a whole number and its unit, as in `90s`, `5m`, `24h` or `7d`. No time
+//! at all needs no unit.
 
 use std::time::Duration;
 
@@ -7,6 +8,9 @@ const UNITS: [(&str, u64); 4] = [("d", 86_400), ("h", 3_600), ("m", 60), ("s", 1
 
 /// Reads a time; its number is written as nothing but digits.
 pub fn parse(text: &str) -> Option<Duration> {
+    if text == "0" {
+        return Some(Duration::ZERO);
+    }
     let (digits, seconds) =
         UNITS.into_iter().find_map(|(unit, seconds)| Some((text.strip_suffix(unit)?, seconds)))?;
     if !digits.bytes().all(|byte| byte.is_ascii_digit()) {
@@ -35,11 +39,13 @@ mod tests {
             let period = Duration::from_secs(seconds);
             assert_eq!((&*text(period), parse(written)), (written, Some(period)));
         }
+        assert_eq!(parse("0"), Some(Duration::ZERO));
     }
 
     #[test]
     fn what_is_no_number_and_unit_is_no_period() {
-        for text in ["", "s", "5", "-1s", "+1s", "1.5s", "5 s", "5min", "99999999999999999999h", "5é"] {
+        for text in ["", "s", "5", "00", "-1s", "+1s", "1.5s", "5 s", "5min", "99999999999999999999h", "5é"]
+        {
             assert_eq!(parse(text), None, "{text}");
         }
         assert_eq!(parse(&format!("{}d", u64::MAX)), None);

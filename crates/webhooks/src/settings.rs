@@ -18,6 +18,7 @@ use system::tls::ClientTls;
 use url::{Host, Url};
 
 pub use crate::address::is_public;
+pub use crate::rotation::OVERLAP_MAX;
 pub use crate::signature::{SECRET_BYTES_MAX, SECRET_BYTES_MIN, SECRETS_MAX, SigningSecret};
 
 /// More endpoints than any site was seen to have; each holds a page of messages, 8 connections and a task.

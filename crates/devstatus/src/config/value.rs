@@ -121,6 +121,14 @@ pub(super) fn period(text: &str) -> Parsed<Duration> {
     or_expected(fits, "a time up to 730d, as in 90s, 30m, 24h or 7d")
 }
 
+/// The same from nothing to that time.
+pub(super) fn period_up_to(
+    longest: Duration,
+    expected: &'static str,
+) -> impl Fn(&str) -> Parsed<Duration> + Clone + Send + Sync + 'static {
+    move |text| or_expected(system::period::parse(text).filter(|period| *period <= longest), expected)
+}
+
 pub(super) fn boolean(text: &str) -> Parsed<bool> {
     // Not `yes` and `on`: the SDK takes them for true in its YAML and for false in its variables.
     let value = match text.to_ascii_lowercase().as_str() {

@@ -7,7 +7,9 @@ use clap::Args;
 
 use super::super::value;
 use super::{CaArgs, ConfigArgs};
+use presence::settle::SETTLE_MAX;
 use system::secret::Secret;
+use webhooks::settings::OVERLAP_MAX;
 
 /// More devices or changes than anyone looks at.
 const LIMIT_MAX: u64 = 1_000_000_000;
@@ -114,7 +116,7 @@ pub(in crate::config) struct WatchArgs {
     #[command(flatten)]
     pub filter: FilterArgs,
     /// Show a disconnect only once it has lasted that long, up to 1h
-    #[arg(long, value_name = "TIME", value_parser = value::period)]
+    #[arg(long, value_name = "TIME", value_parser = value::period_up_to(SETTLE_MAX, "a time from 0 to 1h, as in 5s"))]
     pub settle: Option<Duration>,
     /// Show every device first, then what changes
     #[arg(long, value_name = "BOOL", value_parser = value::boolean, action = clap::ArgAction::Set, num_args = 0..=1,
@@ -179,8 +181,8 @@ pub(in crate::config) struct RotateArgs {
     /// The name of the endpoint
     #[arg(value_name = "NAME", value_parser = value::not_empty)]
     pub endpoint: String,
-    /// How long messages are signed with the secret before, too, up to 7d
-    #[arg(long, value_name = "TIME", value_parser = value::period)]
+    /// How long messages are signed with the secret before, too, 0 to 7d
+    #[arg(long, value_name = "TIME", value_parser = value::period_up_to(OVERLAP_MAX, "a time from 0 to 7d, as in 24h"))]
     pub overlap: Option<Duration>,
     #[command(flatten)]
     pub client: ClientArgs,

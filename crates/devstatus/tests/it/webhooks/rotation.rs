@@ -107,11 +107,14 @@ fn secrets_that_are_written_to_the_file_count_in_place_of_those_that_were_made()
     fs::write(&file, format!("{SECRET}\n")).unwrap();
     let start = || Administered::start(launch_in(directory.path(), &broker, &receiver.url()));
     let service = start();
-    let rotate = |flags: &[&str]| {
+    let run = |flags: &[&str]| {
         let asked = Launch::default().arguments(&["webhooks", "rotate", "ops"]).arguments(flags);
         let key = service.admin.bearer().replace("Bearer ", "");
         let url = format!("http://{}", service.service.address());
-        let ended = asked.environment("DEVSTATUS_API_KEY", &key).environment("DEVSTATUS_URL", &url).run();
+        asked.environment("DEVSTATUS_API_KEY", &key).environment("DEVSTATUS_URL", &url).run()
+    };
+    let rotate = |flags: &[&str]| {
+        let ended = run(flags);
         assert!(ended.status.success(), "{ended:?}");
         ended.stdout
     };
@@ -121,6 +124,12 @@ fn secrets_that_are_written_to_the_file_count_in_place_of_those_that_were_made()
     broker.retain(&[(PUMP, PUMP.connect(1))]);
     let delivery = receiver.wait_for_taken(1).remove(0);
     assert_eq!(verified_by(&delivery, [SECRET, first, &made]), [true, true, true]);
+    let refused = run(&["--overlap", "8d"]);
+    assert!(
+        refused.status.code() == Some(2) && refused.stderr.contains("a time from 0 to 7d"),
+        "{refused:?}"
+    );
+    rotate(&["--overlap", "0"]);
     // The operator takes another one, though a secret was made.
     let of_file = "whsec_AAECAwQFBgcICQoLDA0ODxAREhMUFRYX";
     fs::write(&file, format!("{of_file}\n")).unwrap();
