@@ -1,6 +1,7 @@
 //! Webhooks: what an endpoint is sent, and that it is sent everything in order, whatever the endpoint and the service do.
 
 mod faults;
+mod killed;
 pub mod receiver;
 mod rotation;
 mod selected;

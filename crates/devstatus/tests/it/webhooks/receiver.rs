@@ -27,7 +27,27 @@ pub struct Delivery {
     pub body: String,
 }
 
+/// The value of a header; empty: there is none.
+fn header(head: &[String], name: &str) -> String {
+    let lines = head.iter().skip(1).filter_map(|line| line.split_once(": "));
+    let found = lines.filter(|(found, _)| found.eq_ignore_ascii_case(name)).map(|(_, value)| value);
+    found.map(str::to_owned).next().unwrap_or_default()
+}
+
 impl Delivery {
+    /// A request with these lines of its head.
+    pub fn of(head: Vec<String>, body: String) -> Self {
+        Self {
+            path: head[0].clone(),
+            id: header(&head, "webhook-id"),
+            timestamp: header(&head, "webhook-timestamp"),
+            signature: header(&head, "webhook-signature"),
+            content_type: header(&head, "content-type"),
+            head,
+            body,
+        }
+    }
+
     pub fn json(&self) -> Value {
         serde_json::from_str(&self.body).expect("a body is JSON")
     }
@@ -242,20 +262,7 @@ fn read(reader: &mut impl BufRead) -> std::io::Result<Option<Delivery>> {
         }
         head.push(line.trim_end().to_owned());
     }
-    let header = |name: &str| {
-        let lines = head.iter().skip(1).filter_map(|line| line.split_once(": "));
-        let found = lines.filter(|(found, _)| found.eq_ignore_ascii_case(name)).map(|(_, value)| value);
-        found.map(str::to_owned).next().unwrap_or_default()
-    };
-    let mut body = vec![0; header("content-length").parse().unwrap_or(0)];
+    let mut body = vec![0; header(&head, "content-length").parse().unwrap_or(0)];
     reader.read_exact(&mut body)?;
-    Ok(Some(Delivery {
-        path: head[0].clone(),
-        head: head.clone(),
-        id: header("webhook-id"),
-        timestamp: header("webhook-timestamp"),
-        signature: header("webhook-signature"),
-        content_type: header("content-type"),
-        body: String::from_utf8(body).expect("a body is text"),
-    }))
+    Ok(Some(Delivery::of(head, String::from_utf8(body).expect("a body is text"))))
 }
