@@ -10,7 +10,6 @@ use presence::{DeviceName, Status};
 use server::freshness::RoundNumber;
 use server::registry::{Arrival, DeviceRegistry, Snapshot};
 use store::{ReadHistory, StoreError};
-use system::clock;
 
 use crate::states::{Change, EventKey};
 
@@ -29,6 +28,7 @@ pub enum Fate {
 pub async fn fate(
     change: &Change,
     settle: Duration,
+    now_ms: i64,
     registry: &DeviceRegistry,
     history: &dyn ReadHistory,
 ) -> Result<Fate, StoreError> {
@@ -49,7 +49,7 @@ pub async fn fate(
     let Some(newest) = newest else { return Ok(Fate::Newest) };
     if newest.status != change.device.status {
         let received_ms = i64::from(newest.received_at.0) * 1_000;
-        let lasted_ms = clock::now_millis().saturating_sub(received_ms);
+        let lasted_ms = now_ms.saturating_sub(received_ms);
         let may_be_cancelled = newest.status == Status::Disconnected
             && u128::try_from(lasted_ms).unwrap_or(0) <= settle.as_millis() + 1_000;
         return Ok(if may_be_cancelled && !settle.is_zero() { Fate::Newest } else { Fate::Overtaken });

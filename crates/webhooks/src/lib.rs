@@ -12,6 +12,7 @@
 mod address;
 mod answer;
 mod client;
+mod clock;
 mod dead_letters;
 pub mod desk;
 mod feed_changes;
@@ -35,6 +36,7 @@ mod worker;
 
 pub use self::answer::{Failure, RETRY_FIRST, RETRY_LONGEST};
 pub use self::client::{Client, OpenConnection};
+pub use self::clock::{Clock, SystemClock};
 pub use self::dead_letters::{DEAD_LETTERS_MAX, DeadLetter, EventPlace};
 pub use self::leases::Leases;
 pub use self::log::ChangeLog;

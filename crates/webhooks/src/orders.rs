@@ -11,7 +11,6 @@ use crate::rotation::{RotationRefusal, SecretRotation};
 use crate::signature::SigningSecret;
 use crate::states::DeviceStates;
 use crate::worker::Worker;
-use system::clock;
 use system::secret::Secret;
 
 /// What the worker does after an order.
@@ -35,7 +34,7 @@ impl<'a> Worker<'a> {
                 let message = Message::of_test(
                     self.all.envelope(self.endpoint),
                     &self.endpoint.name,
-                    clock::now_millis(),
+                    self.all.clock.now_ms(),
                 );
                 (self.send_beside(&message).await, NextStep::GoOn)
             }
@@ -57,7 +56,7 @@ impl<'a> Worker<'a> {
         let made = SigningSecret::make();
         let text = Secret::new(made.text());
         let (before, of_file) = (self.outbox.rotation(), &self.endpoint.secrets);
-        let rotation = match SecretRotation::begin(before, of_file, made, overlap, clock::now_millis()) {
+        let rotation = match SecretRotation::begin(before, of_file, made, overlap, self.all.clock.now_ms()) {
             Ok(rotation) => rotation,
             Err(refusal) => return Outcome::NotRotated(refusal),
         };

@@ -10,7 +10,6 @@ use presence::{Device, DeviceName, Status};
 use server::freshness::RoundNumber;
 use server::registry::{Arrival, Provenance, Snapshot};
 use store::{ChangeCursor, StoreError, StoredDevice};
-use system::clock;
 
 use crate::feed_changes::FeedChanges;
 use crate::log::LogEntry;
@@ -150,7 +149,7 @@ impl<'a> LogReader<'a> {
 
     /// How long it is until something may be due; `None`: nothing is undecided.
     pub fn due_in(&self) -> Option<Duration> {
-        self.settle.due_in(clock::now_millis())
+        self.settle.due_in(self.all.clock.now_ms())
     }
 
     /// Notes that something is missing before this place.
@@ -164,7 +163,7 @@ impl<'a> LogReader<'a> {
             return Err(gap);
         }
         // Before the page is read: a connect that was received earlier is in it, or is known to the registry.
-        let now_ms = clock::now_millis();
+        let now_ms = self.all.clock.now_ms();
         if self.settle.len() >= self.undecided_max {
             let changes = self.due_by_clock(now_ms, IfConnected::Drop);
             return Ok(ChangePage { has_more: !changes.is_empty(), changes });

@@ -10,10 +10,10 @@ use presence::history::HistoryRow;
 use presence::{DeviceName, Status};
 use serde_json::value::RawValue;
 use tokio::sync::watch;
-use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
 use crate::client::Client;
+use crate::clock::Clock;
 use crate::dead_letters::{DeadLetters, EventPlace};
 use crate::desk::{EndpointState, EndpointView, Orders, WebhookDesk};
 use crate::leases::Leases;
@@ -61,6 +61,7 @@ pub struct Webhooks {
     pub metrics: WebhookMetrics,
     pub desk: WebhookDesk,
     pub leases: Leases,
+    pub clock: Arc<dyn Clock>,
 }
 
 /// What the store has of an endpoint.
@@ -272,7 +273,7 @@ impl Webhooks {
 
     pub(crate) async fn wait_for_store(&self, error: &StoreError) {
         tracing::warn!(%error, "webhooks wait for the store");
-        sleep(STORE_RETRY).await;
+        self.clock.sleep(STORE_RETRY).await;
     }
 
     /// The form of the messages of an endpoint.

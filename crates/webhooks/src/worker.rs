@@ -5,7 +5,6 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use presence::UnixSeconds;
-use tokio::time::{sleep, timeout};
 
 use crate::answer::{Failure, RETRY_FIRST, RETRY_LONGEST};
 use crate::client::Client;
@@ -23,7 +22,6 @@ use crate::rotation::SecretRotation;
 use crate::service::{StoredEndpoint, Webhooks};
 use crate::settings::{EndpointSettings, Mode};
 use system::backoff::Backoff;
-use system::clock;
 
 /// The worker reads the history this often even without a notification that it has grown.
 const POLL_INTERVAL: Duration = Duration::from_secs(5);
@@ -139,7 +137,8 @@ impl<'a> Worker<'a> {
                     // Without a notification the log is read all the same.
                     let wait = reader.due_in().map_or(POLL_INTERVAL, |due| due.min(POLL_INTERVAL));
                     let pending = tokio::select! {
-                        _ = timeout(wait, growth.wait()) => continue,
+                        () = growth.wait() => continue,
+                        () = self.all.clock.sleep(wait) => continue,
                         pending = self.orders.next() => pending,
                     };
                     match self.carry_out(pending).await {
@@ -227,8 +226,12 @@ impl<'a> Worker<'a> {
             next.number = self.all.feed.some_way_back();
         }
         tracing::warn!(endpoint = %self.endpoint.name, ?gap, "a webhook has missed changes: it receives fleet.gap");
-        let message =
-            Message::of_gap(self.all.envelope(self.endpoint), reader.position(), gap, clock::now_millis());
+        let message = Message::of_gap(
+            self.all.envelope(self.endpoint),
+            reader.position(),
+            gap,
+            self.all.clock.now_ms(),
+        );
         if !self.endpoint.format.is_for_alerts_alone() {
             self.outbox.add(Item::new(message, None));
             self.unsent_gap = Some(gap);
@@ -294,7 +297,7 @@ impl<'a> Worker<'a> {
 
     /// Waits until the next attempt, or until an order ends the wait.
     async fn wait_after(&mut self, failure: &Failure, before: &EndpointProgress) -> Result<(), StopReason> {
-        let now_ms = clock::now_millis();
+        let now_ms = self.all.clock.now_ms();
         let since_ms = *self.failing_since_ms.get_or_insert(now_ms);
         self.metrics.failing.set(1);
         self.desk.view.lock().failing_since_ms = Some(since_ms);
@@ -313,11 +316,11 @@ impl<'a> Worker<'a> {
         let wait = self.backoff.wait().max(failure.retry_after().unwrap_or_default());
         let wait_ms = u64::try_from(wait.as_millis()).unwrap_or(u64::MAX);
         tracing::warn!(endpoint = %self.endpoint.name, %failure, wait_ms, "a webhook is not delivered and tried again");
-        let until = Instant::now() + wait;
+        let all = self.all;
+        let mut waited = all.clock.sleep(wait);
         loop {
-            let left = until.saturating_duration_since(Instant::now());
             let pending: PendingOrder = tokio::select! {
-                () = sleep(left) => return Ok(()),
+                () = &mut waited => return Ok(()),
                 pending = self.orders.next() => pending,
             };
             match self.carry_out(pending).await {
@@ -339,7 +342,7 @@ impl<'a> Worker<'a> {
                 None => None,
             };
             let (id, event_type) = (message.id, message.event_type.to_owned());
-            let (at_ms, why) = (clock::now_millis(), why.clone());
+            let (at_ms, why) = (self.all.clock.now_ms(), why.clone());
             self.dead_letters.add(DeadLetter { id, event_type, event, at_ms, why });
         }
         self.all.save_dead_letters(&self.endpoint.name, &self.dead_letters).await;

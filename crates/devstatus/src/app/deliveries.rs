@@ -24,7 +24,7 @@ use server::persistence::writer::Writer;
 use store::settings::Location;
 use webhooks::metrics::WebhookMetrics;
 use webhooks::settings::EndpointSettings;
-use webhooks::{ChangeLog, Leases, Webhooks};
+use webhooks::{ChangeLog, Leases, SystemClock, Webhooks};
 
 /// What of the settings may change while the service runs.
 #[derive(Clone, Debug, Default)]
@@ -169,6 +169,7 @@ impl NotifyReceivers {
             metrics,
             desk,
             leases: Leases::default(),
+            clock: Arc::new(SystemClock),
         }
     }
 

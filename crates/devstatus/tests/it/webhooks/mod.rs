@@ -2,6 +2,7 @@
 
 mod faults;
 mod killed;
+mod outage;
 pub mod receiver;
 mod rotation;
 mod selected;

@@ -1,0 +1,293 @@
+//! An endpoint that is away for an hour in which 100,000 changes come. The deliveries go by a clock that passes the hour in a
+//! moment; endpoint and store are real.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicUsize, Ordering};
+use std::sync::mpsc;
+use std::time::Duration;
+
+use futures_util::future::BoxFuture;
+use presence::history::HistoryEvent;
+use presence::payload::Payload;
+use presence::query::Filter;
+use presence::{DeviceName, DeviceState, EventKind, Moment, PresenceEvent, Status, UnixSeconds};
+use serde_json::json;
+use serde_json::value::to_raw_value;
+use server::feed::Feed;
+use server::feed::settings::FeedSettings;
+use server::health::{Health, ReadyOn};
+use server::metrics::Metrics;
+use server::registry::DeviceRegistry;
+use store::sqlite::SqliteStore;
+use store::{Batch, Retention, Store};
+use system::tls::ClientTls;
+use testkit::{PATIENCE, poll};
+use tokio::runtime::Runtime;
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+use webhooks::desk::{EndpointState, Order, Outcome, WebhookDesk};
+use webhooks::metrics::WebhookMetrics;
+use webhooks::settings::{EndpointSettings, EndpointUrl, Format, HeaderMap, Mode, SigningSecret};
+use webhooks::{ChangeLog, Clock, Leases, RETRY_LONGEST, Webhooks};
+
+use super::receiver::{Receiver, Reply, SECRET};
+
+const DEVICES: u32 = 1_000;
+const CHANGES: u32 = 100_000;
+const AWAY_MS: i64 = 3_600_000;
+/// When the changes begin.
+const BEGIN_S: u32 = 1_795_000_000;
+
+/// Waiting moves it on at once, while it runs.
+struct SimulatedClock {
+    now_ms: AtomicI64,
+    longest_ms: AtomicI64,
+    runs: watch::Sender<bool>,
+}
+
+impl Clock for SimulatedClock {
+    fn now_ms(&self) -> i64 {
+        self.now_ms.load(Ordering::SeqCst)
+    }
+
+    fn sleep(&self, wait: Duration) -> BoxFuture<'_, ()> {
+        let wait_ms = i64::try_from(wait.as_millis()).expect("a wait is short");
+        Box::pin(async move {
+            let mut runs = self.runs.subscribe();
+            drop(runs.wait_for(|runs| *runs).await.expect("the clock is there"));
+            self.now_ms.fetch_add(wait_ms, Ordering::SeqCst);
+            self.longest_ms.fetch_max(wait_ms, Ordering::SeqCst);
+            tokio::task::yield_now().await;
+        })
+    }
+}
+
+/// The hour begins with the first attempt. The clock then stands still until all changes are in the store.
+struct Outage {
+    clock: Arc<SimulatedClock>,
+    until_ms: AtomicI64,
+    is_endless: AtomicBool,
+    attempts: AtomicUsize,
+}
+
+impl Outage {
+    fn is_on(&self) -> bool {
+        let now_ms = self.clock.now_ms();
+        let begins = self.until_ms.compare_exchange(0, now_ms + AWAY_MS, Ordering::SeqCst, Ordering::SeqCst);
+        let is_endless = self.is_endless.load(Ordering::SeqCst);
+        if begins.is_ok() && !is_endless {
+            self.clock.runs.send_replace(false);
+        }
+        let is_on = is_endless || now_ms < self.until_ms.load(Ordering::SeqCst);
+        self.attempts.fetch_add(usize::from(is_on), Ordering::SeqCst);
+        is_on
+    }
+}
+
+/// The change of a device that comes at that number: each device connects and disconnects in turn.
+fn change(number: u32) -> HistoryEvent {
+    let (device, turn) = (number % DEVICES, number / DEVICES);
+    let at_s =
+        BEGIN_S + u32::try_from(u64::from(number) * 3_600 / u64::from(CHANGES)).expect("within the hour");
+    let moment = |second: u32| Moment::from_nanos(i128::from(second) * 1_000_000_000);
+    // Half of them end connected.
+    let is_connect = (turn + device).is_multiple_of(2);
+    let begun_s = if is_connect { at_s } else { at_s - 36 };
+    let event = PresenceEvent {
+        kind: if is_connect { EventKind::Connect } else { EventKind::Disconnect },
+        session: moment(begun_s),
+        time: moment(at_s),
+        close_code: 0,
+        payload: Payload::pack(b"{}"),
+    };
+    HistoryEvent {
+        device_type: "pump".into(),
+        id: format!("{device}").into(),
+        event,
+        received_at: UnixSeconds(at_s),
+    }
+}
+
+fn word(event: &PresenceEvent) -> &'static str {
+    if event.kind == EventKind::Connect { "device.connected" } else { "device.disconnected" }
+}
+
+/// The deliveries to one endpoint, on a store with nothing in it.
+struct Deliveries {
+    runtime: Runtime,
+    store: Arc<dyn Store>,
+    registry: Arc<DeviceRegistry>,
+    outage: Arc<Outage>,
+    desk: WebhookDesk,
+    /// Id and type of each change that the endpoint has taken.
+    taken: mpsc::Receiver<(String, String)>,
+    _directory: tempfile::TempDir,
+}
+
+impl Deliveries {
+    fn start(mode: Mode, (format, batch_max): (Format, usize)) -> Self {
+        let directory = tempfile::tempdir().expect("a directory can be made");
+        let retention = Retention { per_device: CHANGES as usize };
+        let store =
+            SqliteStore::open(&directory.path().join("store.db"), retention).expect("a store can be made").0;
+        let now_ms = AtomicI64::new(i64::from(BEGIN_S) * 1_000);
+        let (longest_ms, runs) = (AtomicI64::new(0), watch::Sender::new(true));
+        let clock = Arc::new(SimulatedClock { now_ms, longest_ms, runs });
+        let outage = Arc::new(Outage {
+            clock: Arc::clone(&clock),
+            until_ms: AtomicI64::new(0),
+            is_endless: AtomicBool::new(false),
+            attempts: AtomicUsize::new(0),
+        });
+        let (sender, taken) = mpsc::channel();
+        let of_receiver = Arc::clone(&outage);
+        let receiver = Receiver::start(move |delivery, _| {
+            if of_receiver.is_on() {
+                return Reply::CutInHead;
+            }
+            let body = delivery.json();
+            for event in body.as_array().map_or(std::slice::from_ref(&body), Vec::as_slice) {
+                let text = |value: &serde_json::Value| value.as_str().unwrap_or_default().to_owned();
+                let _ = sender.send((text(&event["data"]["id"]), text(&event["type"])));
+            }
+            Reply::Status(200)
+        });
+        let endpoint = EndpointSettings {
+            name: "ops".to_owned(),
+            url: EndpointUrl::parse(&receiver.url()).expect("it is a URL"),
+            secrets: vec![SigningSecret::parse(SECRET).expect("it is a secret")],
+            events: Vec::new(),
+            selector: Filter::default(),
+            mode,
+            settle: Duration::ZERO,
+            format,
+            routing_key: None,
+            batch_max,
+            headers: HeaderMap::new(),
+            tls: ClientTls { ca_file: None, certificate: None, alpn: Vec::new() },
+            allow_private: true,
+        };
+        let (store, registry): (Arc<dyn Store>, _) = (Arc::new(store), Arc::<DeviceRegistry>::default());
+        let health = Arc::new(Health::new(ReadyOn::Unproven));
+        let desk = WebhookDesk::default();
+        let webhooks = Webhooks {
+            endpoints: watch::Sender::new(vec![endpoint]).subscribe(),
+            store: Arc::clone(&store),
+            log: ChangeLog::History,
+            store_outlives: true,
+            is_shared: false,
+            registry: Arc::clone(&registry),
+            feed: Arc::new(Feed::new(FeedSettings::default(), health, Metrics::default())),
+            describe: Arc::new(|device, previous| {
+                let previous = previous.map(Status::word);
+                let shown = json!({"id": device.device().id, "previous_status": previous});
+                to_raw_value(&shown).expect("texts are JSON")
+            }),
+            source: "urn:devstatus:test".to_owned(),
+            metrics: WebhookMetrics::default(),
+            desk: desk.clone(),
+            leases: Leases::default(),
+            clock,
+        };
+        let runtime = Runtime::new().expect("a runtime can be made");
+        runtime.spawn(webhooks.run(CancellationToken::new()));
+        let position = poll(PATIENCE, || desk.view("ops")?.position);
+        assert!(position.is_some(), "the endpoint begins with what comes");
+        Self { runtime, store, registry, outage, desk, taken, _directory: directory }
+    }
+
+    /// Writes changes to the store, and makes the newest state of their devices known.
+    fn write(&self, events: Vec<HistoryEvent>) {
+        let mut states: BTreeMap<DeviceName, (DeviceState, UnixSeconds)> = BTreeMap::new();
+        for event in &events {
+            let entry = states.entry(DeviceName::of(event.device()));
+            let newest = entry.or_insert_with(|| (DeviceState::default(), event.received_at));
+            newest.0.apply(event.event.clone());
+            newest.1 = event.received_at;
+        }
+        for (name, (state, received_at)) in states {
+            self.registry.restore(name.device(), state, received_at);
+        }
+        for part in events.chunks(4_000) {
+            let batch = Batch { events: part.to_vec(), ..Batch::default() };
+            self.runtime.block_on(self.store.upsert(Arc::new(batch))).expect("the store works");
+        }
+    }
+
+    /// A device connects, and the first attempt to say so begins the hour, in which the other changes come.
+    fn be_away(&self) {
+        self.write(vec![HistoryEvent { id: "first".into(), ..change(0) }]);
+        let begun = poll(PATIENCE, || (self.outage.attempts.load(Ordering::SeqCst) > 0).then_some(()));
+        assert!(begun.is_some(), "an attempt fails");
+        self.write((0..CHANGES).map(change).collect());
+        self.outage.clock.runs.send_replace(true);
+    }
+
+    /// Whatever comes until so many changes have come, and one more.
+    fn take(&self, number: usize) -> Vec<(String, String)> {
+        let next = || self.taken.recv_timeout(PATIENCE).expect("more changes come");
+        let mut taken: Vec<_> = (0..number).map(|_| next()).collect();
+        let last = change(0);
+        self.write(vec![HistoryEvent { id: "last".into(), ..last }]);
+        while taken.last().is_none_or(|(id, _)| id != "last") {
+            taken.push(next());
+        }
+        let longest_ms = self.outage.clock.longest_ms.load(Ordering::SeqCst);
+        assert!(i128::from(longest_ms) <= RETRY_LONGEST.as_millis().cast_signed());
+        let attempts = self.outage.attempts.load(Ordering::SeqCst);
+        assert!(attempts >= 20, "an hour in at most five minutes each, and not {attempts} attempts");
+        taken
+    }
+}
+
+#[test]
+fn after_an_hour_every_change_comes_in_its_order() {
+    let deliveries = Deliveries::start(Mode::Every, (Format::CloudEvents, 256));
+    deliveries.be_away();
+    let mut expected: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    for event in (0..CHANGES).map(change) {
+        expected.entry(event.id.to_string()).or_default().push(word(&event.event).to_owned());
+    }
+    for id in ["first", "last"] {
+        expected.insert(id.to_owned(), vec!["device.connected".to_owned()]);
+    }
+    let mut taken: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    for (id, event_type) in deliveries.take(CHANGES as usize + 1) {
+        taken.entry(id).or_default().push(event_type);
+    }
+    assert!(taken == expected, "each device in its order, and each change once");
+}
+
+#[test]
+fn after_an_hour_latest_sends_each_device_once_and_as_it_is() {
+    let deliveries = Deliveries::start(Mode::Latest, (Format::Standard, 1));
+    deliveries.be_away();
+    let newest = (CHANGES - DEVICES..CHANGES).map(change);
+    let mut expected: Vec<_> =
+        newest.map(|event| (event.id.to_string(), word(&event.event).to_owned())).collect();
+    expected.extend(["first", "last"].map(|id| (id.to_owned(), "device.connected".to_owned())));
+    expected.sort();
+    let mut taken = deliveries.take(DEVICES as usize + 1);
+    taken.sort();
+    assert!(taken == expected, "each device once, and no disconnect that is no longer true");
+}
+
+#[test]
+fn an_endpoint_that_fails_for_five_days_is_disabled_until_an_administrator_enables_it() {
+    let deliveries = Deliveries::start(Mode::Every, (Format::Standard, 1));
+    deliveries.outage.is_endless.store(true, Ordering::SeqCst);
+    deliveries.write(vec![HistoryEvent { id: "first".into(), ..change(0) }]);
+    let state = || deliveries.desk.view("ops").map(|view| view.state);
+    let given_up = poll(PATIENCE, || state().filter(|state| *state == EndpointState::GivenUp));
+    assert!(given_up.is_some(), "it is given up, not {:?}", state());
+    let failed_ms =
+        deliveries.outage.clock.now_ms() - (deliveries.outage.until_ms.load(Ordering::SeqCst) - AWAY_MS);
+    assert!(failed_ms >= 5 * 24 * 3_600_000, "after five days, not {failed_ms} ms");
+    deliveries.outage.is_endless.store(false, Ordering::SeqCst);
+    assert!(deliveries.taken.try_recv().is_err(), "nothing is sent any more");
+    let enabled = deliveries.runtime.block_on(deliveries.desk.order("ops", Order::Enable));
+    assert_eq!(enabled, Ok(Outcome::Done));
+    let (id, _) = deliveries.taken.recv_timeout(PATIENCE).expect("it goes on where it was");
+    assert_eq!(id, "first");
+}
