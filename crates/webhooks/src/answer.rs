@@ -16,7 +16,12 @@ pub enum Failure {
     #[error("it answers 410 Gone")]
     Gone,
     #[error("it answers {status}")]
-    Refused { status: u16, retry_after: Option<Duration> },
+    Refused {
+        status: u16,
+        retry_after: Option<Duration>,
+        /// The beginning of the answer's body.
+        answer: String,
+    },
     #[error("it cannot be reached: {0}")]
     Unreachable(String),
     /// It may have taken the message all the same.
@@ -41,6 +46,24 @@ impl Failure {
             && !matches!(self.status(), Some(408 | 425 | 429))
     }
 
+    /// The beginning of what the endpoint has answered.
+    pub fn answer(&self) -> Option<&str> {
+        match self {
+            Failure::Refused { answer, .. } => Some(answer.as_str()).filter(|answer| !answer.is_empty()),
+            Failure::Gone | Failure::Unreachable(_) | Failure::Silent => None,
+        }
+    }
+
+    /// The same failure with the beginning of the body that came with it.
+    pub fn with_answer(self, body: &[u8]) -> Self {
+        match self {
+            Failure::Refused { status, retry_after, answer: _ } => {
+                Failure::Refused { status, retry_after, answer: String::from_utf8_lossy(body).into_owned() }
+            }
+            other @ (Failure::Gone | Failure::Unreachable(_) | Failure::Silent) => other,
+        }
+    }
+
     /// How long the endpoint asks to be left alone.
     pub fn retry_after(&self) -> Option<Duration> {
         match self {
@@ -58,9 +81,9 @@ pub fn judge(status: u16, retry_after: Option<&str>, now_seconds: u64) -> Result
         410 => Err(Failure::Gone),
         429 | 503 => {
             let retry_after = retry_after.and_then(|text| wait(text.trim(), now_seconds));
-            Err(Failure::Refused { status, retry_after })
+            Err(Failure::Refused { status, retry_after, answer: String::new() })
         }
-        _ => Err(Failure::Refused { status, retry_after: None }),
+        _ => Err(Failure::Refused { status, retry_after: None, answer: String::new() }),
     }
 }
 
@@ -82,7 +105,7 @@ mod tests {
 
     fn refused(status: u16, retry_after: Option<&str>) -> Option<Duration> {
         match judge(status, retry_after, 1_000_000_000) {
-            Err(Failure::Refused { status: found, retry_after }) if found == status => retry_after,
+            Err(Failure::Refused { status: found, retry_after, .. }) if found == status => retry_after,
             other => panic!("{status}: {other:?}"),
         }
     }

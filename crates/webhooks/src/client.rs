@@ -31,8 +31,10 @@ use system::{clock, tls};
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// From the request to the head of the answer: what takes longer should be answered at once and done later.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(15);
-/// The body of an answer is of no interest. A short one is read, so that the connection can be used again.
+/// A short body of an answer is read, so that the connection can be used again.
 const BODY_MAX_BYTES: usize = 16 << 10;
+/// So much of the body is shown with an attempt that has failed: what endpoints say of an error is shorter.
+const BODY_SHOWN_BYTES: usize = 1 << 10;
 /// How long reading it may take.
 const BODY_TIMEOUT: Duration = Duration::from_secs(2);
 /// The longest head of an answer.
@@ -201,18 +203,22 @@ async fn finish(
     let status = answer.status().as_u16();
     let retry_after = answer.headers().get(RETRY_AFTER).and_then(|value| value.to_str().ok());
     let outcome = judge(status, retry_after, clock::since_1970().as_secs());
-    if matches!(timeout(BODY_TIMEOUT, is_short(answer.into_body())).await, Ok(true)) {
+    let mut shown = Vec::new();
+    if matches!(timeout(BODY_TIMEOUT, is_short(answer.into_body(), &mut shown)).await, Ok(true)) {
         *connection = Some(open);
     }
-    outcome.map(|()| status)
+    outcome.map(|()| status).map_err(|failure| failure.with_answer(&shown))
 }
 
-async fn is_short(mut body: Incoming) -> bool {
+/// Reads a body, and keeps the beginning of it.
+async fn is_short(mut body: Incoming, shown: &mut Vec<u8>) -> bool {
     let mut left = BODY_MAX_BYTES;
     while let Some(frame) = body.frame().await {
         let Ok(frame) = frame else { return false };
-        let len = frame.data_ref().map_or(0, Bytes::len);
-        let Some(rest) = left.checked_sub(len) else { return false };
+        let data = frame.data_ref().map_or(&[][..], |data| data);
+        let room = BODY_SHOWN_BYTES.saturating_sub(shown.len());
+        shown.extend_from_slice(&data[..data.len().min(room)]);
+        let Some(rest) = left.checked_sub(data.len()) else { return false };
         left = rest;
     }
     true

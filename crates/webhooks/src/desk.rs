@@ -15,8 +15,11 @@ use crate::rotation::RotationRefusal;
 use system::clock;
 use system::secret::Secret;
 
-/// Attempts that are remembered of one endpoint, some 200 bytes each.
-pub const ATTEMPTS_MAX: usize = 200;
+/// Attempts that are remembered of one endpoint, some 200 bytes each, and 1 KiB more of one that was refused.
+pub const ATTEMPTS_MAX: usize = 1_000;
+
+/// Dead letters that are shown of one endpoint: the newest.
+pub const DEAD_LETTERS_SHOWN: usize = 1_000;
 
 /// Orders that may wait for one endpoint; one more is refused.
 const ORDERS_MAX: usize = 16;
@@ -41,7 +44,7 @@ impl EndpointDesk {
         if view.attempts.len() >= ATTEMPTS_MAX {
             view.attempts.pop_front();
         }
-        view.attempts.push_back(attempt);
+        view.attempts.push_back(Arc::new(attempt));
     }
 }
 
@@ -60,9 +63,10 @@ pub struct EndpointView {
     /// Until when messages are signed with secrets before the newest, too, in milliseconds since 1970; `None`: no secret was made.
     pub overlap_until_ms: Option<i64>,
     /// Newest last.
-    pub attempts: VecDeque<Attempt>,
-    /// Newest first.
-    pub dead_letters: Vec<DeadLetter>,
+    pub attempts: VecDeque<Arc<Attempt>>,
+    /// The newest [`DEAD_LETTERS_SHOWN`], newest first.
+    pub dead_letters: Arc<[DeadLetter]>,
+    pub dead_letters_total: usize,
 }
 
 /// The state of the deliveries to an endpoint.
@@ -111,6 +115,8 @@ pub struct Attempt {
     pub status: Option<u16>,
     /// Why the endpoint has not accepted the message; `None`: it has.
     pub failure: Option<String>,
+    /// The beginning of what it has answered then.
+    pub answer: Option<String>,
 }
 
 /// The beginning of an attempt.
@@ -141,6 +147,7 @@ impl AttemptStart {
                 Err(failure) => failure.status(),
             },
             failure: answer.as_ref().err().map(ToString::to_string),
+            answer: answer.as_ref().err().and_then(Failure::answer).map(str::to_owned),
         }
     }
 }
@@ -285,6 +292,7 @@ mod tests {
             took_ms: 1,
             status: Some(200),
             failure: None,
+            answer: None,
         }
     }
 

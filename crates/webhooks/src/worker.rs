@@ -9,7 +9,7 @@ use presence::UnixSeconds;
 use crate::answer::{Failure, RETRY_FIRST, RETRY_LONGEST};
 use crate::client::Client;
 use crate::dead_letters::{DeadLetter, DeadLetters};
-use crate::desk::{EndpointDesk, EndpointState, Orders, PendingOrder};
+use crate::desk::{DEAD_LETTERS_SHOWN, EndpointDesk, EndpointState, Orders, PendingOrder};
 use crate::log::ChangeLog;
 use crate::message::{FleetGap, Message};
 use crate::metrics::EndpointMetrics;
@@ -350,7 +350,9 @@ impl<'a> Worker<'a> {
     }
 
     pub fn show_dead_letters(&self) {
-        self.desk.view.lock().dead_letters = self.dead_letters.newest_first().cloned().collect();
+        let mut view = self.desk.view.lock();
+        view.dead_letters = self.dead_letters.newest_first().take(DEAD_LETTERS_SHOWN).cloned().collect();
+        view.dead_letters_total = self.dead_letters.total();
     }
 
     fn note_disabled(&self, why: Disabled) {

@@ -106,13 +106,15 @@ pub struct AttemptView {
     status: Option<u16>,
     /// Why the endpoint has not accepted the message; `null`: it has.
     failure: Option<String>,
+    /// The first 1,024 bytes of the body that it has answered with then; `null`: none.
+    answer: Option<String>,
 }
 
 #[derive(Serialize, ToSchema)]
 pub struct WebhookDeliveries {
-    /// The newest 200 attempts since the service began, newest first.
+    /// The newest 1,000 attempts since the service began, newest first.
     attempts: Vec<AttemptView>,
-    /// Messages that the endpoint has rejected for good, newest first, 1,000 at most.
+    /// The newest 1,000 messages that the endpoint has rejected for good, newest first.
     dead_letters: Vec<DeadLetterView>,
 }
 
@@ -173,15 +175,16 @@ impl WebhookView {
             failing_since: view.failing_since_ms.map(time),
             previous_secret_until: view.overlap_until_ms.filter(|until| *until > now_millis()).map(time),
             position: view.position,
-            dead_letters_total: view.dead_letters.len(),
-            last_attempt: view.attempts.back().cloned().map(AttemptView::from),
+            dead_letters_total: view.dead_letters_total,
+            last_attempt: view.attempts.back().map(|attempt| AttemptView::of(attempt)),
         }
     }
 }
 
-impl From<Attempt> for AttemptView {
-    fn from(Attempt { id, event_type, at_ms, took_ms, status, failure }: Attempt) -> Self {
-        Self { id, event_type, at: time(at_ms), duration_ms: took_ms, status, failure }
+impl AttemptView {
+    fn of(attempt: &Attempt) -> Self {
+        let Attempt { id, event_type, at_ms, took_ms, status, failure, answer } = attempt.clone();
+        Self { id, event_type, at: time(at_ms), duration_ms: took_ms, status, failure, answer }
     }
 }
 
@@ -224,8 +227,8 @@ pub async fn deliveries(
 ) -> Result<Json<WebhookDeliveries>, Error> {
     let view = context.webhooks.view(&path.name).ok_or(Error::NotFound)?;
     Ok(Json(WebhookDeliveries {
-        attempts: view.attempts.into_iter().rev().map(AttemptView::from).collect(),
-        dead_letters: view.dead_letters.into_iter().map(DeadLetterView::from).collect(),
+        attempts: view.attempts.iter().rev().map(|attempt| AttemptView::of(attempt)).collect(),
+        dead_letters: view.dead_letters.iter().cloned().map(DeadLetterView::from).collect(),
     }))
 }
 

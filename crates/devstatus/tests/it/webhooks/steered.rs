@@ -65,6 +65,9 @@ fn a_message_that_is_rejected_for_good_holds_up_no_other() {
     assert_eq!(letter["device"], json!({"type": "pump", "id": "p-1"}));
     assert_eq!((&letter["type"], &letter["failure"]), (&json!("device.connected"), &json!("it answers 422")));
     assert_eq!(deliveries["attempts"][0]["status"], json!(200));
+    let attempts = deliveries["attempts"].as_array().unwrap();
+    let refused = attempts.iter().find(|attempt| attempt["status"] == json!(422)).unwrap();
+    assert_eq!((&refused["answer"], &deliveries["attempts"][0]["answer"]), (&json!("ok"), &Value::Null));
     let id = letter["id"].as_str().unwrap();
     let redeliver = format!("redeliver?id={id}");
     let refused = service.post(&redeliver).json();
