@@ -115,6 +115,7 @@ bench: ## every measurement at full size; see tools/bench/README.md
 	$(BENCH) spread --store valkey --changes 15000 --rounds 3
 	$(BENCH) restart --devices 1000000 --rounds 3
 	$(BENCH) sustained --rounds 2
+	$(BENCH) webhooks
 	$(BENCH) population --rounds 3
 	$(BENCH) population --source tasmota --devices 1000000 --rounds 3
 	$(BENCH) platform-population --rounds 1
@@ -142,6 +143,7 @@ bench-smoke: ## every measurement, tiny; no figure is judged
 	$(SMOKE) spread --changes 200 --seconds 3
 	$(SMOKE) restart
 	$(SMOKE) sustained --changes 500 --seconds 2 --readers 1
+	$(SMOKE) webhooks --changes 100 --seconds 4 --endpoints 3
 	$(SMOKE) population --seconds 1 --quiet-interval-ms 200
 	$(SMOKE) population --source tasmota --seconds 1 --quiet-interval-ms 200
 	$(SMOKE) platform-population --seconds 1 --quiet-interval-ms 100

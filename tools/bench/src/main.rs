@@ -32,6 +32,7 @@ mod service;
 mod shared_store;
 mod spread;
 mod sustained;
+mod webhooks;
 
 use std::error::Error;
 use std::path::PathBuf;
@@ -109,6 +110,8 @@ enum Command {
     Population(population::Options),
     /// The same on a stand-in for the platform's broker, which keeps 5,000 messages for one subscription.
     PlatformPopulation(peers::Given),
+    /// Milliseconds from MQTT publish to each of ten webhooks; lookups meanwhile, against the same without webhooks.
+    Webhooks(webhooks::Load),
 }
 
 fn main() -> ExitCode {
@@ -133,6 +136,7 @@ fn main() -> ExitCode {
         Command::Restart => restart::run(&size),
         Command::Spread(load) => spread::run(&size, &load),
         Command::Sustained(load) => sustained::run(&size, &load),
+        Command::Webhooks(load) => webhooks::run(&size, &load),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
