@@ -427,10 +427,9 @@ impl Several {
                 decoded => return Routed::Other(&decoder.name, decoded),
             }
         }
-        match (self.profiles.find(topic), passed_over) {
-            (Some(profile), _) => Routed::Other(profile.name(), self.profiles.decode(message)),
-            (None, Some((name, decoded))) => Routed::Other(name, decoded),
-            (None, None) => Routed::Nobody,
+        match self.profiles.decode_named(message).or(passed_over) {
+            Some((name, decoded)) => Routed::Other(name, decoded),
+            None => Routed::Nobody,
         }
     }
 }

@@ -1,7 +1,7 @@
 //! Finds the template that a topic belongs to, over all profiles at once: a trie of levels. What it costs depends on the
-//! topic's levels, not on how many profiles there are.
+//! topic's levels, and by a comparison or two on how many profiles there are.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 
 use super::Profile;
 use super::template::{Level, LevelPosition, Template, first_level, last_level};
@@ -32,7 +32,8 @@ pub(super) struct Matcher {
 
 #[derive(Clone, Debug, Default)]
 struct Node {
-    literals: HashMap<Box<str>, Node>,
+    /// Few for most nodes, so that a comparison or two take less than a hash.
+    literals: BTreeMap<Box<str>, Node>,
     any: Option<Box<Node>>,
     affixed: Vec<(Level, Node)>,
     /// What follows a capture of several levels, from the last level to the first.

@@ -225,10 +225,14 @@ impl Profiles {
 
     /// Decodes one message.
     pub fn decode<'a>(&'a self, message: Message<'a>) -> Decoded<'a> {
-        match self.target(message.topic) {
-            Some(target) => self.profiles[target.profile].decode(target.role, message),
-            None => Decoded::NoMatch,
-        }
+        self.decode_named(message).map_or(Decoded::NoMatch, |(_, decoded)| decoded)
+    }
+
+    /// Decodes one message, and says whose it is; `None`: no profile's.
+    pub fn decode_named<'a>(&'a self, message: Message<'a>) -> Option<(&'a str, Decoded<'a>)> {
+        let target = self.target(message.topic)?;
+        let profile = &self.profiles[target.profile];
+        Some((&profile.name, profile.decode(target.role, message)))
     }
 
     fn target(&self, topic: &str) -> Option<Target> {
