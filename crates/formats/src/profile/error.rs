@@ -35,3 +35,16 @@ pub(super) fn name_before(text: &str, at: usize) -> Option<String> {
         .find_map(|line| line.trim_start().strip_prefix("name")?.trim_start().strip_prefix('='))?;
     Some(name.trim().trim_matches('"').to_owned())
 }
+
+/// The key whose value is written around a place of such a text.
+pub(super) fn key_before(text: &str, at: usize) -> Option<&str> {
+    let after = text.get(at..)?;
+    let line_end = at + after.find('\n').unwrap_or(after.len());
+    let lines = text[..line_end].lines().rev();
+    let is_bare = |key: &str| {
+        !key.is_empty() && key.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-'))
+    };
+    lines
+        .take_while(|line| !line.trim_start().starts_with("[["))
+        .find_map(|line| Some(line.split_once('=')?.0.trim()).filter(|key| is_bare(key)))
+}

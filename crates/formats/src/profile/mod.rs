@@ -264,10 +264,14 @@ pub fn parse_among_others(text: &str) -> Result<Vec<Profile>, ProfileError> {
 }
 
 fn syntax(text: &str, error: &toml::de::Error) -> ProfileError {
+    let (start, message) = (error.span().map(|span| span.start), error.message());
+    // An unknown key is named by the message itself.
+    let key = start.and_then(|start| error::key_before(text, start));
+    let key = key.filter(|key| !message.contains(&format!("`{key}`")));
     ProfileError {
-        profile: error.span().and_then(|span| error::name_before(text, span.start)),
+        profile: start.and_then(|start| error::name_before(text, start)),
         key: None,
-        problem: error.message().to_owned(),
+        problem: key.map_or_else(|| message.to_owned(), |key| format!("{key}: {message}")),
         span: error.span(),
     }
 }

@@ -214,7 +214,12 @@ fn faults_name_profile_key_and_line() {
         ("topic = \"a/{id}\"\npayload = \"none\"", "4 profile `p`: payload: without a payload"),
         (
             "topic = \"a/{id}\"\npayload = \"xml\"\nconnected = [\"1\"]",
-            "5 profile `p`: unknown variant `xml`",
+            "5 profile `p`: payload: unknown variant `xml`",
+        ),
+        ("topic = \"a/{id}\"\nconnected = [[1]]", "5 profile `p`: connected: a text, a number"),
+        (
+            "topic = \"a/{id}\"\nconnected = [\n  \"a=b\",\n  {},\n]",
+            "5 profile `p`: connected: a text, a number",
         ),
         ("topic = \"a/{id}\"\ncolour = 1", "5 profile `p`: unknown field `colour`"),
         ("topic = \"a/{id}\"\nconnected = [\"1\"]\ngrace = \"soon\"", "6 profile `p`: grace: a time"),
