@@ -191,6 +191,8 @@ export interface WebhookAttempt {
   status: number | null;
   /** `null`: it was accepted. */
   failure: string | null;
+  /** The beginning of what it has answered then. */
+  answer: string | null;
 }
 
 export interface Webhook {

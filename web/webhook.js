@@ -12,6 +12,10 @@ import { cameOf, stateBadge } from "./webhooks.js";
 import { instant } from "./zone-time.js";
 
 const INTERVAL_MS = 3_000;
+/** Deliveries are up to a megabyte: they are read again only after another attempt, and so often at most. */
+const DELIVERIES_INTERVAL_MS = 9_000;
+/** Attempts that are drawn; the API names up to 1,000. */
+const ATTEMPTS_SHOWN = 100;
 /** Dead letters that are drawn; the API names up to 1,000. */
 const DEAD_LETTERS_SHOWN = 200;
 /** What each state means, and what to do. @type {Record<string, string>} */
@@ -44,14 +48,25 @@ export function endpoint(root, of, query, signal) {
   const since = h("input", { type: "datetime-local", step: 1, required: true });
   const overlap = h("select", {}, Object.entries(OVERLAPS).map(([value, text]) => h("option", { value }, text)));
   const form = following(query, outcomeFilter, (next) => go(address(`webhooks/${segment(of)}`, next)));
-  const load = async () => {
+  /** @type {import("./types").WebhookDeliveries | null} */
+  let deliveries = null;
+  let [readAt, read] = [0, ""];
+  const draw = () => {
+    if (!deliveries) return;
+    patch(attempts, ...attemptsOf(deliveries.attempts, query.get("outcome") ?? ""));
+    patch(letters, ...lettersOf(deliveries.dead_letters));
+  };
+  const load = async (anew = true) => {
     try {
-      /** @type {[{webhooks: import("./types").Webhook[]}, import("./types").WebhookDeliveries]} */
-      const [{ webhooks }, deliveries] = await Promise.all([get("/api/v1/webhooks", signal), get(`${path}/deliveries`, signal)]);
+      /** @type {{webhooks: import("./types").Webhook[]}} */
+      const { webhooks } = await get("/api/v1/webhooks", signal);
       const found = webhooks.find(({ name }) => name === of);
       if (found) patch(facts, ...factsOf(found));
-      patch(attempts, attemptsOf(deliveries.attempts, query.get("outcome") ?? ""));
-      patch(letters, ...lettersOf(deliveries.dead_letters));
+      const newest = JSON.stringify([found?.last_attempt, found?.dead_letters_total]);
+      if (!anew && (newest === read || Date.now() - readAt < DELIVERIES_INTERVAL_MS)) return;
+      deliveries = await get(`${path}/deliveries`, signal);
+      [readAt, read] = [Date.now(), newest];
+      draw();
     } catch (error) {
       if (!signal.aborted) patch(facts, failure(error, "The endpoint"));
     }
@@ -77,16 +92,16 @@ export function endpoint(root, of, query, signal) {
     h("h1", { tabindex: -1 }, name(of)),
     facts,
     actions,
-    h("section", { class: "card" }, h("div", { class: "card-head" }, h("h2", {}, "Deliveries ", h("small", {}, "the newest 200 attempts since the service began")), form.element), attempts),
+    h("section", { class: "card" }, h("div", { class: "card-head" }, h("h2", {}, "Deliveries ", h("small", {}, "the newest 1,000 attempts since the service began")), form.element), attempts),
     letters,
     curl([{ path: `${path}/deliveries` }, { path: "/api/v1/webhooks" }, { path: `${path}/test`, options: "-X POST" }]),
   );
   orders(root, line, ordersOf({ path, line, since, overlap, secret, load }));
-  poll(load, INTERVAL_MS, signal);
+  poll(() => load(read === ""), INTERVAL_MS, signal);
   return (/** @type {URLSearchParams} */ next) => {
     query = next;
     form.follow(query);
-    void load();
+    draw();
   };
 }
 
@@ -167,16 +182,20 @@ function factsOf({ address: where, mode, settle_seconds, state, failing_since, p
   ];
 }
 
-/** Why an attempt has failed, if its status does not say it already. @param {import("./types").WebhookAttempt} attempt */
-const why = ({ failure, status }) => failure !== null && failure !== `it answers ${status}` && h("div", { class: "muted" }, name(failure));
+/** Why an attempt has failed, if its status does not say it already, and what was answered. @param {import("./types").WebhookAttempt} attempt */
+const why = ({ failure, status, answer }) => [
+  failure !== null && failure !== `it answers ${status}` && h("div", { class: "muted" }, name(failure)),
+  answer && h("div", { class: "address" }, name(answer)),
+];
 
 /**
  * @param {import("./types").WebhookAttempt[]} all
  * @param {string} wanted
  */
 function attemptsOf(all, wanted) {
-  const shown = all.filter(({ failure }) => wanted === "" || (failure === null) === (wanted === "accepted"));
-  if (shown.length === 0) return h("p", { class: "muted" }, all.length > 0 ? "No attempt matches." : "Nothing has been sent to it since the service began.");
+  const matching = all.filter(({ failure }) => wanted === "" || (failure === null) === (wanted === "accepted"));
+  if (matching.length === 0) return [h("p", { class: "muted" }, all.length > 0 ? "No attempt matches." : "Nothing has been sent to it since the service began.")];
+  const shown = matching.slice(0, ATTEMPTS_SHOWN);
   const row = (/** @type {import("./types").WebhookAttempt} */ attempt) =>
     h(
       "tr",
@@ -187,7 +206,7 @@ function attemptsOf(all, wanted) {
       h("td", { class: "wide number" }, `${count(attempt.duration_ms)} ms`),
       h("td", { class: "wide address" }, name(attempt.id)),
     );
-  return h(
+  const table = h(
     "div",
     { class: "table-frame", tabindex: 0, role: "region", "aria-label": "Deliveries" },
     h(
@@ -201,6 +220,7 @@ function attemptsOf(all, wanted) {
       h("tbody", {}, shown.map(row)),
     ),
   );
+  return [table, matching.length > shown.length && h("p", { class: "muted" }, `The newest ${count(shown.length)} of ${count(matching.length)}.`)];
 }
 
 /** @param {import("./types").WebhookDeadLetter[]} all */
