@@ -253,7 +253,7 @@ impl Engine {
         let change = DropChange {
             was_connected,
             is_connected,
-            is_gone: was_connected && is_down && !is_planned,
+            is_down: is_down && !is_planned,
             is_back: is_connected || observation.status.is_none(),
         };
         let scope = self.drop_scope(rule.group_by, &group);
@@ -365,7 +365,13 @@ impl Engine {
                 }
             }
             (DueKind::WindowEnd, Subject::Device(device)) => self.leave_window(rule, device, now),
-            (DueKind::WindowEnd, Subject::Group(_)) => {}
+            (DueKind::WindowEnd, Subject::Group(group)) => {
+                let Memory::FleetDrop(drops) = &mut self.memories[rule] else { return };
+                let observed = |scope| self.coverage.observed(scope, now.ticks);
+                if let Some(condition) = drops.look_again(&group, observed) {
+                    self.set_drop(rule, &group, (condition.is_active, condition.scope), now);
+                }
+            }
         }
     }
 

@@ -10,6 +10,12 @@ use crate::clock::millis;
 use crate::coverage::ScopeId;
 use crate::rule::DropThreshold;
 
+/// Devices of a drop that one process names to the next. Of more, the next finds out itself which devices are down.
+pub(crate) const MEMBERS_MAX: usize = 10_000;
+
+/// By then, in observed time, every device was read.
+const GATHERING_MILLIS: u64 = 60_000;
+
 /// The groups of one rule.
 #[derive(Debug)]
 pub(crate) struct FleetDrop {
@@ -26,6 +32,9 @@ struct DropGroup {
     /// Those that are gone, the first to go first.
     gone: BTreeSet<(u64, Arc<DeviceName>)>,
     is_active: bool,
+    /// It fired in an earlier process, which did not name the devices that are gone: until then, in observed time, it goes on, and
+    /// every device that is down is taken for one of them.
+    gathers_until: Option<u64>,
 }
 
 #[derive(Clone, Debug)]
@@ -40,8 +49,8 @@ struct GoneDevice {
 pub(crate) struct DropChange {
     pub was_connected: bool,
     pub is_connected: bool,
-    /// It has gone, and not by intention.
-    pub is_gone: bool,
+    /// It is disconnected, and not by intention.
+    pub is_down: bool,
     /// It is connected, or forgotten.
     pub is_back: bool,
 }
@@ -76,7 +85,9 @@ impl FleetDrop {
             connected: 0,
             gone: BTreeSet::new(),
             is_active: false,
+            gathers_until: None,
         });
+        let is_gathered = of_group.gathers_until.is_some_and(|until| at < until);
         let more = of_group.connected + u64::from(change.is_connected);
         of_group.connected = more.saturating_sub(u64::from(change.was_connected));
         // Their deadlines are due, and may be passed only after this.
@@ -84,7 +95,8 @@ impl FleetDrop {
             self.drop_older(group, at);
         }
         let mut condition = DropCondition { is_active: false, scope, leaves_at: None, would_leave_at: None };
-        if change.is_gone && !self.gone.contains_key(device) {
+        let is_gone = change.is_down && (change.was_connected || is_gathered);
+        if is_gone && !self.gone.contains_key(device) {
             self.add(device.clone(), group, at);
             condition.leaves_at = Some(at.saturating_add(window));
         } else if change.is_back {
@@ -99,17 +111,38 @@ impl FleetDrop {
         self.groups.values_mut().for_each(|group| group.connected = 0);
     }
 
-    /// The devices of a group that are gone.
+    /// The devices of a group that are gone; empty if there are more than [`MEMBERS_MAX`].
     pub fn members(&self, group: &str) -> Vec<Arc<DeviceName>> {
-        let of_group = self.gone.iter().filter(|(_, gone)| *gone.group == *group);
-        of_group.map(|(device, _)| device.clone()).collect()
+        let gone = self.groups.get(group).map(|group| &group.gone);
+        let gone = gone.filter(|gone| gone.len() <= MEMBERS_MAX).into_iter().flatten();
+        gone.map(|(_, device)| device.clone()).collect()
     }
 
-    /// A group of which the rule fired in an earlier process.
-    pub fn restore(&mut self, group: &Arc<str>, members: Vec<Arc<DeviceName>>, (scope, at): (ScopeId, u64)) {
-        let of_group = DropGroup { scope, connected: 0, gone: BTreeSet::new(), is_active: true };
+    /// A group of which the rule fired in an earlier process. If that named no devices, there were too many; then it returns when
+    /// the group is to be looked at again.
+    pub fn restore(
+        &mut self,
+        group: &Arc<str>,
+        members: Vec<Arc<DeviceName>>,
+        (scope, at): (ScopeId, u64),
+    ) -> Option<u64> {
+        let gathers_until = members.is_empty().then_some(at.saturating_add(GATHERING_MILLIS));
+        let gone = BTreeSet::new();
+        let of_group = DropGroup { scope, connected: 0, gone, is_active: true, gathers_until };
         self.groups.insert(group.clone(), of_group);
         members.into_iter().for_each(|device| self.add(device, group, at));
+        gathers_until
+    }
+
+    /// Looks at a group again.
+    pub fn look_again(
+        &mut self,
+        group: &Arc<str>,
+        observed: impl Fn(ScopeId) -> u64,
+    ) -> Option<DropCondition> {
+        let scope = self.groups.get(group)?.scope;
+        let is_active = self.evaluate(group, observed(scope));
+        Some(DropCondition { is_active, scope, leaves_at: None, would_leave_at: None })
     }
 
     fn add(&mut self, device: Arc<DeviceName>, group: &Arc<str>, at: u64) {
@@ -148,6 +181,10 @@ impl FleetDrop {
     fn evaluate(&mut self, name: &Arc<str>, at: u64) -> bool {
         let DropThreshold { min_percent, min_devices, .. } = self.threshold;
         let Some(group) = self.groups.get_mut(name) else { return false };
+        if group.gathers_until.is_some_and(|until| at < until) {
+            return true;
+        }
+        group.gathers_until = None;
         let factor = if group.is_active { 2 } else { 1 };
         let gone = group.gone.len() as u64;
         let share = gone.saturating_mul(100 * factor);

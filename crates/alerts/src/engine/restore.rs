@@ -22,7 +22,7 @@ pub struct AnnouncedAlert {
     pub since: WallMillis,
     /// The key of the notifications of its group.
     pub key: u64,
-    /// The devices that are gone, of a drop of the fleet.
+    /// The devices that are gone, of a drop of the fleet; none if there are more than 10,000.
     pub members: Vec<Arc<DeviceName>>,
     /// Until when its group is acknowledged.
     pub acknowledged_until: Option<WallMillis>,
@@ -83,7 +83,16 @@ impl Engine {
         };
         let observed = self.coverage.observed(scope, now.ticks);
         match (&mut self.memories[at], &device) {
-            (Memory::FleetDrop(drops), _) => drops.restore(&group, members, (scope, observed)),
+            (Memory::FleetDrop(drops), _) => {
+                if let Some(looked_at) = drops.restore(&group, members, (scope, observed)) {
+                    let subject = Subject::Group(group.clone());
+                    self.deadlines.add(
+                        scope,
+                        looked_at,
+                        RuleDeadline { rule: at, what: DueKind::WindowEnd, subject },
+                    );
+                }
+            }
             (Memory::Counters(counters), Some(device)) => {
                 let leaves_at = counters.restore(device.clone(), scope, observed);
                 let due = RuleDeadline {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use alerts::{Engine, FIRING_MAX, GroupBy, Kind, Part, Rule, RuleSet};
 use presence::{EventKind, Status};
 
-use super::fixture::{Scene, line, rule, rule_set, seconds};
+use super::fixture::{Scene, drop_by_type, line, rule, rule_set, seconds};
 
 fn rules(group_by: GroupBy) -> RuleSet {
     rule_set(0, vec![Rule { group_by, ..rule("offline", Kind::OfflineFor, 10) }])
@@ -94,4 +94,41 @@ fn a_later_process_resolves_a_group_once_no_device_is_beyond_and_not_before() {
         };
         assert_eq!(later.lines(), expected);
     }
+}
+
+#[test]
+fn a_drop_of_more_devices_than_are_named_goes_on_in_a_later_process_until_they_are_back() {
+    let rules = || rule_set(300, vec![drop_by_type(300, 20, 10)]);
+    let ids: Vec<_> = (0..30_000).map(pump).collect();
+    let (away, others) = ids.split_at(FIRING_MAX + 1);
+    let mut scene = Scene::new(rules());
+    ids.iter().for_each(|id| scene.observe(id, None, EventKind::Connect));
+    away.iter().for_each(|id| scene.disconnect(id));
+    scene.pass(1);
+    assert_eq!(scene.lines(), ["drop pump firing 1/0"]);
+    let announced = scene.engine.announced();
+    assert_eq!((announced.len(), announced[0].members.len()), (1, 0));
+
+    let mut later =
+        Scene { engine: Engine::new(Arc::new(rules()), scene.now), now: scene.now, sent: Vec::new() };
+    later.engine.restore(scene.now, announced);
+    others.iter().for_each(|id| later.observe(id, None, EventKind::Connect));
+    away.iter().for_each(|id| later.observe(id, None, EventKind::Disconnect));
+    let mut last =
+        Scene { engine: Engine::new(Arc::new(rules()), scene.now), now: scene.now, sent: Vec::new() };
+    last.engine.restore(scene.now, later.engine.announced());
+    later.engine.set_observed(later.now, Part::Fleet, true);
+    later.pass(400);
+    later.connect(&away[0]);
+    later.pass(1);
+    assert_eq!(later.lines(), Vec::<String>::new(), "most are still gone");
+    away[1..].iter().for_each(|id| later.connect(id));
+    later.pass(1);
+    assert_eq!(later.lines(), ["drop pump resolved 0/1"]);
+
+    // They are back before another process has begun.
+    ids.iter().for_each(|id| last.observe(id, None, EventKind::Connect));
+    last.engine.set_observed(last.now, Part::Fleet, true);
+    last.pass(400);
+    assert_eq!(last.lines(), ["drop pump resolved 0/1"]);
 }
