@@ -53,6 +53,19 @@ impl Fleet {
         assert!(forgotten.status.success(), "{forgotten:?}");
     }
 
+    /// Changes that an instance has read from the store, its own among them, once it has nothing to write.
+    fn changes_read(&self, service: &Service) -> u64 {
+        let metrics = self.get(service, "/metrics").text().to_owned();
+        let value = |name: &str| -> u64 {
+            let line = metrics.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+            line.expect("the metric is there").parse().expect("a number")
+        };
+        if value("devstatus_store_devices_waiting") > 0 {
+            return 0;
+        }
+        value("devstatus_store_peer_updates_total") + value("devstatus_store_peer_updates_known_total")
+    }
+
     fn stored(&self, device: Device<'_>) -> String {
         let id = device.id;
         self.site.database.psql(&format!("SELECT status FROM devstatus_org.devices WHERE id = '{id}'"))
@@ -138,12 +151,14 @@ fn an_instance_that_missed_changes_drops_what_was_forgotten_meanwhile() {
     fleet.site.service(0).wait_until("both are stored", || {
         (fleet.stored(PUMP), fleet.stored(OTHER)) == ("connected".to_owned(), "connected".to_owned())
     });
+    let away = fleet.site.service(1);
+    // Only one that has read a change can know that the database is behind it.
+    away.wait_until("it has read both changes", || fleet.changes_read(away) >= 2);
     fleet.site.stores[1].down();
     fleet.forget(0, PUMP);
     // As in a database that was restored: no change since can be told.
     fleet.site.database.psql("UPDATE devstatus_org.counter SET changed = 0");
     fleet.site.stores[1].up();
-    let away = fleet.site.service(1);
     away.wait_until("it has missed changes", || !away.log_lines(&["missed", "read again"]).is_empty());
     fleet.wait_until_all_say(PUMP, "never_connected");
     fleet.wait_until_all_say(OTHER, "connected");
