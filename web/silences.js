@@ -3,7 +3,7 @@
 import { orderButton, orders, outcome } from "./actions.js";
 import { get, poll, send } from "./api.js";
 import { fill, h, patch } from "./dom.js";
-import { currentZone } from "./format.js";
+import { absolute, currentZone } from "./format.js";
 import { labelled, suggest, textField } from "./filters.js";
 import { selected } from "./outputs.js";
 import { badge, curl, failure, name, when } from "./parts.js";
@@ -89,7 +89,7 @@ function silencesOf(all, admin) {
       "tr",
       {},
       h("th", { scope: "row" }, about(silence), h("div", { class: "narrow muted" }, why())),
-      h("td", {}, badge(status, word), h("div", { class: "narrow" }, "until ", when(silence.until)), h("div", { class: "narrow" }, end())),
+      h("td", {}, badge(status, word), h("div", { class: "narrow" }, `until ${absolute(Date.parse(silence.until))}`), h("div", { class: "narrow" }, end())),
       h("td", { class: "wide" }, when(silence.from)),
       h("td", { class: "wide" }, when(silence.until)),
       h("td", { class: "wide" }, silence.comment || silence.author ? why() : h("span", { class: "muted" }, "–")),

@@ -177,7 +177,7 @@ function factsOf({ address: where, mode, settle_seconds, state, failing_since, p
       row("Settle", settle_seconds > 0 ? `a disconnect is sent once it has lasted ${duration(settle_seconds * 1000)}` : "at once"),
       row("Position", position && h("span", { class: "address" }, name(position))),
       row("Dead letters", count(dead_letters_total)),
-      previous_secret_until && row("Two secrets", ["until ", when(previous_secret_until)]),
+      previous_secret_until && row("Two secrets", `until ${absolute(Date.parse(previous_secret_until))}`),
     ),
   ];
 }
