@@ -139,6 +139,16 @@ pub(crate) struct Transition {
     pub about: InstanceAbout,
 }
 
+impl RuleInstances {
+    /// As many alerts may have been pending as there are devices.
+    fn give_back_room(&mut self) {
+        let used = self.alerts.len().max(FIRING_MAX);
+        if self.alerts.capacity() > 4 * used {
+            self.alerts.shrink_to(2 * used);
+        }
+    }
+}
+
 /// The alerts of all rules.
 #[derive(Debug)]
 pub(crate) struct AlertInstances {
@@ -342,6 +352,7 @@ impl AlertInstances {
     ) -> Option<Transition> {
         let own = &mut self.by_rule[rule];
         let InstanceAbout { group, since, .. } = own.alerts.remove(&Subject::Device(device.clone()))?.about;
+        own.give_back_room();
         let group = beyond::group_of(group_by, &group);
         if !own.beyond.add(&device, group.clone()) {
             return None;
