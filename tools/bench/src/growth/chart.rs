@@ -31,7 +31,7 @@ impl Panel {
     }
 
     /// The exponent of the power of the size that fits the figures best: 0 does not grow, 1 grows as the fleet does.
-    pub fn exponent(&self) -> f64 {
+    fn exponent(&self) -> f64 {
         let logs: Vec<(f64, f64)> = self.points.iter().map(|(x, y)| (x.ln(), y.ln())).collect();
         let count = logs.len() as f64;
         let (mean_x, mean_y) =
@@ -40,6 +40,11 @@ impl Panel {
             (both + (x - mean_x) * (y - mean_y), own + (x - mean_x).powi(2))
         });
         both / own
+    }
+
+    /// The same as text; one size alone has none.
+    pub fn exponent_text(&self) -> String {
+        if self.points.len() < 2 { "none".to_owned() } else { format!("{:.2}", self.exponent()) }
     }
 }
 
@@ -99,13 +104,13 @@ fn draw(svg: &mut String, panel: &Panel) {
     let (right, bottom) = (PANEL_WIDTH - MARGIN.right, PANEL_HEIGHT - MARGIN.bottom);
     let x = |devices: f64| MARGIN.left + across.share(devices) * (right - MARGIN.left);
     let y = |figure: f64| bottom - up.share(figure) * (bottom - MARGIN.top);
-    let (title, unit, exponent) = (panel.title, panel.unit, panel.exponent());
+    let (title, unit, exponent) = (panel.title, panel.unit, panel.exponent_text());
     let left = MARGIN.left;
     put(
         svg,
         format_args!(
             "<text x=\"{left}\" y=\"20\" font-size=\"13\" font-weight=\"bold\">{title}, {unit}</text>\n\
-             <text x=\"{right}\" y=\"20\" text-anchor=\"end\">exponent {exponent:.2}</text>\n"
+             <text x=\"{right}\" y=\"20\" text-anchor=\"end\">exponent {exponent}</text>\n"
         ),
     );
     for devices in across.powers() {
@@ -182,6 +187,7 @@ mod tests {
         let stays = panel(&[(1e4, 7.0), (1e5, 7.0), (1e6, 7.0)]);
         assert!((grows.exponent() - 1.0).abs() < 1e-9);
         assert!(stays.exponent().abs() < 1e-9);
+        assert_eq!([grows.exponent_text(), panel(&[(1e4, 7.0)]).exponent_text()], ["1.00", "none"]);
     }
 
     #[test]

@@ -232,7 +232,7 @@ fn print_table(costs: &[Cost], panels: &[Panel]) {
     }
     print!("{:>12}", "exponent");
     for panel in panels {
-        print!("{:>26.2}", panel.exponent());
+        print!("{:>26}", panel.exponent_text());
     }
     println!();
 }
