@@ -2,7 +2,6 @@
 //! all that ten rules remember; against the same engine with no device. Beside it the same while devices change, and what is
 //! remembered of a fleet that is connected. No broker, no store.
 
-use std::fs;
 use std::net::Ipv4Addr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,6 +13,7 @@ use presence::query::Filter;
 use presence::{Device, DeviceName, EventKind, Status};
 use rustix::time::{ClockId, clock_gettime};
 
+use crate::process::resident_bytes_of_this;
 use crate::rounds::{Figures, print_ratio};
 use crate::{Outcome, Size};
 
@@ -31,9 +31,9 @@ pub fn run(size: &Size) -> Outcome<()> {
         println!("round {round}");
         none.push(Fleet::new(0, 0)?.micros_a_second(0)?);
         for (offline_percent, what) in [(0, "all devices connected"), (50, "half of them offline")] {
-            let before = resident_bytes()?;
+            let before = resident_bytes_of_this()?;
             let mut fleet = Fleet::new(size.devices, offline_percent)?;
-            let megabytes = resident_bytes()?.saturating_sub(before) as f64 / 1e6;
+            let megabytes = resident_bytes_of_this()?.saturating_sub(before) as f64 / 1e6;
             let firing = fleet.engine.totals().map(|totals| totals.firing).sum::<usize>();
             println!("  {what}: {firing} alerts fire, {megabytes:.0} MB resident more");
             if offline_percent > 0 {
@@ -153,10 +153,4 @@ impl Fleet {
 fn processor_time() -> Duration {
     let time = clock_gettime(ClockId::ProcessCPUTime);
     Duration::new(u64::try_from(time.tv_sec).unwrap_or(0), u32::try_from(time.tv_nsec).unwrap_or(0))
-}
-
-fn resident_bytes() -> Outcome<u64> {
-    let status = fs::read_to_string("/proc/self/status")?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).ok_or("no memory figures")?;
-    Ok(line.trim().trim_end_matches(" kB").trim().parse::<u64>()? * 1_024)
 }

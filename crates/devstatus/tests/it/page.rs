@@ -177,6 +177,15 @@ pub fn fits_the_window(browser: &mut Browser, name: &str) {
     assert_eq!(browser.evaluate(wider), false, "{name} is wider than the window");
 }
 
+/// Presses the first button with that text which is shown.
+pub fn press(browser: &mut Browser, text: &str) {
+    let buttons =
+        "[...document.querySelectorAll('main button')].filter((button) => button.checkVisibility())";
+    let found = format!("{buttons}.find((button) => button.innerText === {})", json!(text));
+    browser.wait_until(text, &format!("{found} !== undefined"));
+    browser.evaluate(&format!("{found}.click()"));
+}
+
 /// Holds that what is shown fits the window, and has no fault that the checker of accessibility knows.
 pub fn is_for_everybody(browser: &mut Browser, name: &str) {
     fits_the_window(browser, name);

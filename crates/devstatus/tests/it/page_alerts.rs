@@ -7,7 +7,7 @@ use testkit::mosquitto::Mosquitto;
 use testkit::service::{Launch, Service};
 use testkit::status::Device;
 
-use crate::page::{SAYS_LIVE, is_for_everybody};
+use crate::page::{SAYS_LIVE, is_for_everybody, press};
 use crate::page_keyboard::is_used_without_a_mouse;
 use crate::page_login::log_in;
 use crate::webhooks::receiver::{Receiver, Reply, SECRET};
@@ -71,15 +71,6 @@ fn row(of: &str, word: &str) -> String {
         json!(of),
         json!(word)
     )
-}
-
-/// Presses the first button with that text which is shown.
-fn press(browser: &mut Browser, text: &str) {
-    let buttons =
-        "[...document.querySelectorAll('main button')].filter((button) => button.checkVisibility())";
-    let found = format!("{buttons}.find((button) => button.innerText === {})", json!(text));
-    browser.wait_until(text, &format!("{found} !== undefined"));
-    browser.evaluate(&format!("{found}.click()"));
 }
 
 #[test]

@@ -7,7 +7,7 @@ use testkit::mosquitto::Mosquitto;
 use testkit::service::Service;
 use testkit::status::Device;
 
-use crate::page::is_for_everybody;
+use crate::page::{is_for_everybody, press};
 use crate::page_keyboard::is_used_without_a_mouse;
 use crate::page_login::log_in;
 use crate::webhooks::receiver::{Receiver, Reply, SECRET, verify};
@@ -22,14 +22,6 @@ fn open(browser: &mut Browser, service: &Service, hash: &str) {
 
 fn says(text: &str) -> String {
     format!("document.querySelector('main')?.innerText.includes({})", json!(text))
-}
-
-fn press(browser: &mut Browser, text: &str) {
-    let buttons =
-        "[...document.querySelectorAll('main button')].filter((button) => button.checkVisibility())";
-    let found = format!("{buttons}.find((button) => button.innerText === {})", json!(text));
-    browser.wait_until(text, &format!("{found} !== undefined"));
-    browser.evaluate(&format!("{found}.click()"));
 }
 
 /// What the last order has come to.

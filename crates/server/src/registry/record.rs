@@ -99,7 +99,7 @@ impl<'a> Record<'a> {
         DeviceName { device_type: Arc::clone(self.device_type()), id: self.id.into() }
     }
 
-    /// In which round it was last heard of, for whoever asks if it is out of date.
+    /// The round in which a message about it last arrived, or that it was silent for too long: what tells whether it is out of date.
     pub fn freshness_round(&self) -> RoundNumber {
         let reception = &self.reception;
         if reception.flags.has(RecordFlag::Silent) { RoundNumber::SILENT } else { reception.received_in }

@@ -136,6 +136,22 @@ fn moment(parameters: &Parameters, name: &'static str) -> Result<Option<Moment>,
     })
 }
 
+/// The parameters that select devices by what they are, in lists and streams alike.
+const SELECTORS: [&str; 9] =
+    ["type", "source", "id", "id_prefix", "status", "close_code", "cause", "address", "expectation"];
+
+/// The parameters of a resource: those that select devices, and its own, which make it so many.
+pub const fn selectors_and<const N: usize>(own: &[&'static str]) -> [&'static str; N] {
+    assert!(N == SELECTORS.len() + own.len(), "N counts the selectors and the resource's own parameters");
+    let mut all = [""; N];
+    let mut at = 0;
+    while at < N {
+        all[at] = if at < SELECTORS.len() { SELECTORS[at] } else { own[at - SELECTORS.len()] };
+        at += 1;
+    }
+    all
+}
+
 /// A whole number, written as nothing but digits.
 pub fn number<T: std::str::FromStr>(text: &str) -> Option<T> {
     text.bytes().all(|byte| byte.is_ascii_digit()).then(|| text.parse().ok())?
@@ -145,19 +161,7 @@ pub fn number<T: std::str::FromStr>(text: &str) -> Option<T> {
 mod tests {
     use super::*;
 
-    const KNOWN: &[&str] = &[
-        "type",
-        "source",
-        "id",
-        "id_prefix",
-        "status",
-        "close_code",
-        "cause",
-        "address",
-        "expectation",
-        "since",
-        "until",
-    ];
+    const KNOWN: &[&str] = &selectors_and::<11>(&["since", "until"]);
 
     fn filter(query: &str) -> Result<Filter, Error> {
         let parameters = Parameters::read(Some(query), KNOWN)?;

@@ -40,23 +40,8 @@ const PAGE_MAX_BYTES: usize = 4 << 20;
 const STREAM_AT_ONCE_FIRST: usize = 16;
 const STREAM_AT_ONCE: usize = 256;
 
-const KNOWN: &[&str] = &[
-    "type",
-    "source",
-    "id",
-    "id_prefix",
-    "status",
-    "close_code",
-    "cause",
-    "address",
-    "expectation",
-    "since",
-    "until",
-    "sort",
-    "limit",
-    "cursor",
-    "spreadsheet",
-];
+const KNOWN: &[&str] =
+    &filter::selectors_and::<15>(&["since", "until", "sort", "limit", "cursor", "spreadsheet"]);
 
 /// Part of a list.
 #[derive(Serialize, ToSchema)]

@@ -35,20 +35,7 @@ pub fn change_data(context: &Context, device: &Snapshot, previous: Option<Status
 pub use self::alerts::{AlertGroupView, AlertsCompleteView};
 pub use self::frame::{ChangeView, ForgottenView, GapView, SnapshotCompleteView};
 
-const KNOWN: &[&str] = &[
-    "type",
-    "source",
-    "id",
-    "id_prefix",
-    "status",
-    "close_code",
-    "cause",
-    "address",
-    "expectation",
-    "snapshot",
-    "settle",
-    "alerts",
-];
+const KNOWN: &[&str] = &filter::selectors_and::<12>(&["snapshot", "settle", "alerts"]);
 
 const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
 const EVENT_STREAM: HeaderValue = HeaderValue::from_static("text/event-stream");

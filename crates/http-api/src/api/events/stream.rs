@@ -33,6 +33,7 @@ const KEEP_ALIVE: Duration = Duration::from_secs(15);
 const ROOM_RECHECK: Duration = Duration::from_secs(1);
 
 /// What a client asks for.
+#[derive(Default)]
 pub struct Wish {
     pub filter: Filter,
     /// How long a disconnect must have lasted before it is shown.

@@ -16,7 +16,6 @@ use crate::settings::HttpSettings;
 use crate::tests::{Fixture, HistoryAfter, PATIENCE};
 use presence::history::{EventPage, HistoryPosition, HistoryRow, StoredEvent};
 use presence::payload::Payload;
-use presence::query::Filter;
 use presence::{Device, EventKind, Moment, PresenceEvent, UnixSeconds};
 use server::feed::resume::{EVENTS_MAX, HistoryWatermark};
 use server::freshness::RoundNumber;
@@ -70,13 +69,7 @@ fn keeping(history: impl ReadHistory + 'static, events: u64) -> Fixture {
 /// The stream of a client that has seen what came before the history.
 fn resumed(fixture: &Fixture, snapshot: bool) -> impl Stream<Item = Bytes> {
     let reader = fixture.context.feed.follow(CancellationToken::new()).unwrap();
-    let wish = Wish {
-        filter: Filter::default(),
-        settle: Duration::ZERO,
-        snapshot,
-        alerts: false,
-        last_event_id: Some("0-0-0-0".to_owned()),
-    };
+    let wish = Wish { snapshot, last_event_id: Some("0-0-0-0".to_owned()), ..Wish::default() };
     blocks(fixture.context.clone(), reader, wish).map(|block| block.unwrap())
 }
 
@@ -190,13 +183,7 @@ async fn a_snapshot_while_devices_change_misses_and_repeats_nothing() {
     let shutdown = CancellationToken::new();
     let waking = tokio::spawn(Arc::clone(feed).wake_readers(shutdown.clone()));
     let reader = feed.follow(CancellationToken::new()).unwrap();
-    let wish = Wish {
-        filter: Filter::default(),
-        settle: Duration::ZERO,
-        snapshot: true,
-        alerts: false,
-        last_event_id: None,
-    };
+    let wish = Wish { snapshot: true, ..Wish::default() };
     let mut stream = pin!(blocks(fixture.context.clone(), reader, wish));
     let mut shown = HashMap::new();
     let (mut step, mut is_complete) = (0, false);
@@ -228,13 +215,7 @@ async fn a_bounded_number_of_snapshots_is_sent_at_once() {
     let others: Vec<_> = (0..16).map(|_| Arc::clone(walks).try_acquire_owned().unwrap()).collect();
     assert!(Arc::clone(walks).try_acquire_owned().is_err());
     let reader = fixture.context.feed.follow(CancellationToken::new()).unwrap();
-    let wish = Wish {
-        filter: Filter::default(),
-        settle: Duration::ZERO,
-        snapshot: true,
-        alerts: false,
-        last_event_id: None,
-    };
+    let wish = Wish { snapshot: true, ..Wish::default() };
     let mut stream = pin!(blocks(fixture.context.clone(), reader, wish).map(|block| block.unwrap()));
     while let Some(block) = stream.next().now_or_never() {
         let block = block.expect("the stream goes on");
@@ -254,8 +235,7 @@ async fn a_stream_that_may_hold_back_no_more_disconnects_reads_on_once_there_is_
     let waking = tokio::spawn(Arc::clone(feed).wake_readers(shutdown.clone()));
     let reader = feed.follow(CancellationToken::new()).unwrap();
     let settle = Duration::from_secs(5);
-    let wish =
-        Wish { filter: Filter::default(), settle, snapshot: false, alerts: false, last_event_id: None };
+    let wish = Wish { settle, ..Wish::default() };
     let mut stream = pin!(blocks(fixture.context.clone(), reader, wish).map(|block| block.unwrap()));
     read_until(&mut stream, "retry: ").await;
     let arrival = Arrival { provenance: Provenance::Live, at: UnixSeconds(1), round: RoundNumber::NONE };
