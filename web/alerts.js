@@ -78,9 +78,11 @@ export function alerts(root, route, signal) {
     try {
       /** @type {import("./types").Alerts} */
       const answer = await get(pathOf(query), signal);
+      const explained = await situationOf(answer.evaluation, signal);
+      // Nothing waits from here on, so what is shown is of these filters.
       if (number !== loads) return;
       parts.hidden = answer.evaluation === "off";
-      patch(situation, ...(await situationOf(answer.evaluation, signal)));
+      patch(situation, ...explained);
       table.show(answer, [...query.keys()].some((key) => key !== "limit"));
       patch(state, stateOf(answer));
       patch(more, answer.total > answer.alerts.length && moreLink(query, answer.total));
