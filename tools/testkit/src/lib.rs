@@ -2,6 +2,7 @@
 //! No assertion about the product lives here.
 
 pub mod alertmanager;
+mod broker_client;
 pub mod browser;
 pub mod closing_broker;
 pub mod device_process;

@@ -15,6 +15,7 @@ use tempfile::TempDir;
 
 pub use rustix::process::Signal;
 
+use super::broker_client::BrokerClient;
 use super::freeze::freeze;
 use super::http::{self, Connection, Response};
 use super::status::{APPLICATION, KEY, ORG, TOKEN};
@@ -130,13 +131,14 @@ impl Launch {
 
     /// Starts the service and waits until it listens.
     pub fn start(self) -> Service {
+        let client = BrokerClient::of(&self.arguments);
         let mut process = self.spawn();
         let address = poll(PATIENCE, || match process.address() {
             Some(address) => Some(Ok(address)),
             None => process.child.try_wait().expect("a child can be waited for").map(Err),
         });
         match address {
-            Some(Ok(address)) => Service { process, address },
+            Some(Ok(address)) => Service { process, address, _client: client },
             Some(Err(status)) => {
                 panic!("the service ended with {status} before it listened:\n{}", process.logs())
             }
@@ -218,6 +220,7 @@ pub struct Ended {
 pub struct Service {
     process: Process,
     address: SocketAddr,
+    _client: Option<BrokerClient>,
 }
 
 impl Service {

@@ -178,7 +178,7 @@ fn a_hundred_thousand_keys_tried_find_nothing_and_cost_no_memory() {
 
 #[test]
 fn responses_carry_browser_security_headers() {
-    let (broker, _unused) = ready_service();
+    let broker = Mosquitto::start();
     let origin = "https://wall.example";
     let service = Launch::to(&broker.url()).arguments(&["--cors-origin", origin]);
     let service = service.arguments(&["--cors-origin", "http://localhost:8080"]).start();

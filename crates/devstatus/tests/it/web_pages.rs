@@ -88,6 +88,7 @@ fn hosts_of_the_setting_are_answered_and_with_keys_every_host_is() {
             Launch::to(&broker.url()).arguments(&["--allowed-host", host, "--allowed-host", "a"]).run();
         assert_eq!(refused.status.code(), Some(2), "{host:?}: {refused:?}");
     }
+    drop(service);
     let keys = Keys::new();
     let key = keys.create("read");
     let service = keys.launch(&broker.url()).start();

@@ -156,6 +156,8 @@ fn no_secret_is_made_where_none_signs_or_none_would_be_kept() {
     let service = Administered::start(launch_on("memory:", &broker, &receiver.url(), PRIVATE));
     let refused = (409, "webhook-secret".to_owned());
     assert_eq!(refusal(&service.post("secret")), refused);
+    // Two of one application id at one broker would end each other's connections.
+    drop(service);
     let table =
         format!("[[webhook]]\nname = \"ops\"\nurl = \"{}\"\nformat = \"slack\"\n{PRIVATE}\n", receiver.url());
     let unsigned = launch(&broker, directory.path(), &receiver.url(), PRIVATE).file("devstatus.toml", &table);
