@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use super::layers::SettingText;
 use super::platform::{self, PlatformNames};
-use super::refusal::{ConfigError, Origin, nearest, showable};
+use super::refusal::{ConfigError, Origin, unknown_key};
 use super::{ini, toml, yaml};
 use system::files;
 use system::secret::Secret;
@@ -48,8 +48,11 @@ impl SettingsFile {
     pub fn settings(&self, flags: &[String]) -> Result<Vec<(String, SettingText)>, ConfigError> {
         let Self { path, text } = self;
         if let Some(toml) = self.toml() {
-            let known: Vec<&str> = flags.iter().map(String::as_str).collect();
-            return settings(path, toml::read(toml), &known, |key| Some(key.to_owned()));
+            let flags: Vec<&str> = flags.iter().map(String::as_str).collect();
+            let mut known = flags.clone();
+            known.extend(toml::other_keys().map(|key| -> &str { key }));
+            let flag = |key: &str| flags.contains(&key).then(|| key.to_owned());
+            return settings(path, toml::read(toml, &flags), &known, flag);
         }
         platform_settings(path, text)
     }
@@ -93,9 +96,7 @@ pub(super) fn settings(
     for FileEntry { key, value, line } in entries {
         let known_setting = setting(&key).filter(|_| known.contains(&key.as_str()));
         let Some((setting, text)) = known_setting.zip(value) else {
-            let near = nearest(&key, known.iter().copied()).map(|near| format!("; did you mean {near}?"));
-            let known = known.join(", ") + &near.unwrap_or_default();
-            return Err(ConfigError::UnknownKey { path: path.into(), line, key: showable(&key), known });
+            return Err(unknown_key(path, line, "", &key, known));
         };
         let origin = Origin::File { path: path.into(), line, key: key.into_boxed_str() };
         settings.push((setting, SettingText { text, origin }));

@@ -56,6 +56,9 @@ impl fmt::Display for Origin {
     }
 }
 
+/// More keys than that are not listed in an error.
+const LISTED_KEYS_MAX: usize = 20;
+
 /// Why the settings are refused. `Display` is one line.
 #[derive(Debug)]
 pub enum ConfigError {
@@ -63,8 +66,8 @@ pub enum ConfigError {
     Arguments { what: String },
     /// A variable that begins like ours is none of ours.
     UnknownVariable { name: Option<String>, near: Option<String> },
-    /// The settings file has a key that nobody reads.
-    UnknownKey { path: PathBuf, line: usize, key: Option<String>, known: String },
+    /// The settings file has a key that nobody reads. `key` is left out if it may be a token in a wrong place.
+    UnknownKey { path: PathBuf, line: usize, key: Option<String>, near: Option<String>, known: Vec<String> },
     /// The settings file cannot be taken apart.
     Syntax { path: PathBuf, line: usize, what: String },
     /// The settings file, named by `origin`, cannot be read.
@@ -115,12 +118,20 @@ impl fmt::Display for ConfigError {
             ConfigError::UnknownVariable { name: None, .. } => f.write_str(
                 "an unknown variable begins with DEVSTATUS_: no setting of its name exists (see --help)",
             ),
-            ConfigError::UnknownKey { path, line, key, known } => {
+            ConfigError::UnknownKey { path, line, key, near, known } => {
                 write!(f, "{} line {line}: unknown key", Path(path))?;
                 if let Some(key) = key {
                     write!(f, " {key}")?;
                 }
-                write!(f, "; known are {known}")
+                let is_listed = known.len() <= LISTED_KEYS_MAX;
+                match near {
+                    Some(near) if is_listed => {
+                        write!(f, ": did you mean {near}? Known are {}", known.join(", "))
+                    }
+                    Some(near) => write!(f, ": did you mean {near}?"),
+                    None if is_listed => write!(f, "; known are {}", known.join(", ")),
+                    None => f.write_str("; known are the flags of devstatus serve (see --help)"),
+                }
             }
             ConfigError::Syntax { path, line, what } => write!(f, "{} line {line}: {what}", Path(path)),
             ConfigError::ReadConfig { origin, path, source } => {
@@ -159,6 +170,23 @@ pub(super) fn showable(name: &str) -> Option<String> {
     const LONGEST: usize = 48;
     let harmless = |c: char| c.is_ascii_alphabetic() || matches!(c, '-' | '_' | '.');
     (!name.is_empty() && name.len() <= LONGEST && name.chars().all(harmless)).then(|| name.to_owned())
+}
+
+/// Refuses the key `name`, which is shown with `prefix` before it.
+pub(super) fn unknown_key(
+    path: &std::path::Path,
+    line: usize,
+    prefix: &str,
+    name: &str,
+    known: &[&str],
+) -> ConfigError {
+    ConfigError::UnknownKey {
+        path: path.to_owned(),
+        line,
+        key: showable(name).map(|name| format!("{prefix}{name}")),
+        near: nearest(name, known.iter().copied()).map(str::to_owned),
+        known: known.iter().map(|key| (*key).to_owned()).collect(),
+    }
 }
 
 /// The known name that `name` was probably meant to be.

@@ -75,7 +75,7 @@ impl SourceTable {
 /// The tables of the settings file, if it is one that can have any.
 pub(super) fn of_settings_file(file: &SettingsFile) -> Result<Vec<SourceTable>, ConfigError> {
     let (path, Some(text)) = (&file.path, file.toml()) else { return Ok(Vec::new()) };
-    let tables = toml::sources(text).map_err(|error| ConfigError::Syntax {
+    let tables = toml::sources(text, &KEYS).map_err(|error| ConfigError::Syntax {
         path: path.to_owned(),
         line: error.line,
         what: error.what,

@@ -9,7 +9,7 @@ use std::time::Duration;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-use super::refusal::{ConfigError, Origin, nearest, showable};
+use super::refusal::{ConfigError, Origin, unknown_key};
 use super::toml::line_of;
 use super::value::period;
 use presence::query::Filter;
@@ -91,14 +91,8 @@ impl<'a> Keys<'a> {
         let known = self.asked.borrow();
         let unknown = self.table.iter().find(|(key, _)| !known.contains(&key.get_ref().as_ref()));
         let Some((key, _)) = unknown else { return Ok(()) };
-        let near = nearest(key.get_ref(), known.iter().copied());
-        let near = near.map(|near| format!("; did you mean {near}?")).unwrap_or_default();
-        Err(ConfigError::UnknownKey {
-            path: self.path.to_owned(),
-            line: line_of(self.text, key.span().start),
-            key: showable(key.get_ref()).map(|key| format!("{}.{key}", self.prefix)),
-            known: known.join(", ") + &near,
-        })
+        let line = line_of(self.text, key.span().start);
+        Err(unknown_key(self.path, line, &format!("{}.", self.prefix), key.get_ref(), &known))
     }
 
     /// The name of what the table describes.

@@ -7,9 +7,18 @@ use super::file::{FileEntry, SyntaxError};
 use system::secret::Secret;
 
 /// The values of `text` in the order of their lines. A list counts as its items with commas between them, as the flag of
-/// the same name takes it. A table is no value; its name is refused as an unknown key.
-pub(super) fn read(text: &str) -> Result<Vec<FileEntry>, SyntaxError> {
-    let mut entries = entries(text, &parse(text)?, |key, value| {
+/// the same name takes it. A table is no value of a known key, and is refused like any other unknown key.
+pub(super) fn read(text: &str, known: &[&str]) -> Result<Vec<FileEntry>, SyntaxError> {
+    let document = parse(text)?;
+    for (key, value) in &document {
+        if let Some(expected) = other_shape(key.get_ref(), value.get_ref()) {
+            return Err(SyntaxError {
+                line: line_of(text, key.span().start),
+                what: format!("expected {expected}"),
+            });
+        }
+    }
+    let mut entries = entries(text, &document, known, |key, value| {
         // These have readers of their own.
         let is_list_or_table = matches!(value, DeValue::Array(_) | DeValue::Table(_));
         ([PROFILES, SOURCES, WEBHOOKS].contains(&key) && is_tables(value))
@@ -22,6 +31,20 @@ pub(super) fn read(text: &str) -> Result<Vec<FileEntry>, SyntaxError> {
     Ok(entries)
 }
 
+/// How the tables of a name are written, if the value is anything else.
+fn other_shape(key: &str, value: &DeValue<'_>) -> Option<String> {
+    let is_wrong = match key {
+        // A list of names is the flag's value.
+        SOURCES => matches!(value, DeValue::Table(_)),
+        PROFILES | WEBHOOKS => !is_tables(value),
+        _ => false,
+    };
+    if is_wrong {
+        return Some(format!("[[{key}]], once for each"));
+    }
+    (key == REPUBLISH && !matches!(value, DeValue::Table(_))).then(|| format!("[{key}]"))
+}
+
 /// One of several tables of a name.
 pub(super) struct FileTable {
     pub line: usize,
@@ -29,9 +52,10 @@ pub(super) struct FileTable {
 }
 
 /// The tables of sources, in their order.
-pub(super) fn sources(text: &str) -> Result<Vec<FileTable>, SyntaxError> {
-    let read =
-        |(at, table)| Ok(FileTable { line: line_of(text, at), entries: entries(text, table, |_, _| false)? });
+pub(super) fn sources(text: &str, known: &[&str]) -> Result<Vec<FileTable>, SyntaxError> {
+    let read = |(at, table)| {
+        Ok(FileTable { line: line_of(text, at), entries: entries(text, table, known, |_, _| false)? })
+    };
     tables(&parse(text)?, SOURCES).map(read).collect()
 }
 
@@ -79,6 +103,7 @@ pub(super) fn line_of(text: &str, at: usize) -> usize {
 fn entries(
     text: &str,
     table: &DeTable<'_>,
+    known: &[&str],
     is_left_out: impl Fn(&str, &DeValue<'_>) -> bool,
 ) -> Result<Vec<FileEntry>, SyntaxError> {
     let mut entries = Vec::new();
@@ -87,12 +112,13 @@ fn entries(
             continue;
         }
         let line = line_of(text, key.span().start);
-        let value = scalars(value.get_ref()).ok_or_else(|| SyntaxError {
-            line,
-            what: "expected a text, a number, true, false, or a list of these".to_owned(),
-        });
         let key = key.get_ref().clone().into_owned();
-        entries.push(FileEntry { key, value: Some(Secret::new(value?)), line });
+        let value = scalars(value.get_ref()).map(Secret::new);
+        if value.is_none() && known.contains(&key.as_str()) {
+            let what = "expected a text, a number, true, false, or a list of these".to_owned();
+            return Err(SyntaxError { line, what });
+        }
+        entries.push(FileEntry { key, value, line });
     }
     Ok(entries)
 }
@@ -111,9 +137,14 @@ pub(super) const CONTACTS: &str = "contact";
 pub(super) const SILENCES: &str = "silence";
 pub(super) const WINDOWS: &str = "window";
 pub(super) const ALERT_TABLES: [&str; 4] = [RULES, CONTACTS, SILENCES, WINDOWS];
-/// Values of all rules, which no flag has.
+/// Values of all alert rules, which no flag has.
 pub(super) const STARTUP_GRACE: &str = "startup_grace";
 pub(super) const PUBLIC_URL: &str = "public_url";
+
+/// All keys that are no flags.
+pub(super) fn other_keys() -> impl Iterator<Item = &'static str> {
+    [PROFILES, SOURCES, WEBHOOKS, REPUBLISH, STARTUP_GRACE, PUBLIC_URL].into_iter().chain(ALERT_TABLES)
+}
 
 pub(super) fn is_tables(value: &DeValue<'_>) -> bool {
     let DeValue::Array(items) = value else { return false };

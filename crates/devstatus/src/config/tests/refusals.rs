@@ -330,8 +330,8 @@ fn errors_in_an_ini_file() {
         ("[application]\nid=%(org)d\n", "line 2: a reference in a value must be written '%(name)s'".to_owned()),
         ("[application]\nid=%(who)s\n", "line 2: a reference '%(name)s' in the value names a key that is not in the file".to_owned()),
         ("[application]\nid=%(id)s\n", "line 2: the value's %(name)s references go in a circle".to_owned()),
-        ("[application]\nauth-tokn=x\n", format!("line 2: unknown key auth-tokn; known are {known}; did you mean auth-token?")),
-        ("[application]\nauth-token Tk0=\n", format!("line 2: unknown key; known are {known}; did you mean auth-token?")),
+        ("[application]\nauth-tokn=x\n", format!("line 2: unknown key auth-tokn: did you mean auth-token? Known are {known}")),
+        ("[application]\nauth-token Tk0=\n", format!("line 2: unknown key: did you mean auth-token? Known are {known}")),
         ("[application]\ntype=gateway\n", "line 2, type: expected standalone or shared".to_owned()),
         ("[application]\nport=80a\n", "line 2, port: expected 8883, 443, 1883 or 80, the platform's ports; for another broker use --broker".to_owned()),
         ("[application]\nauth-method=cert\n", "line 2, auth-method: expected apikey, the only method an application has".to_owned()),
@@ -351,9 +351,9 @@ fn errors_in_a_yaml_file() {
                  options.mqtt.transport, options.mqtt.instanceId, options.http.verify, devstatus.url, devstatus.apiKey, \
                  devstatus.apiKeyFile, devstatus.tlsClientCert, devstatus.tlsClientKey, options.logLevel";
     for (text, expected) in [
-        ("auth:\n  tokn: x\n", format!("line 2: unknown key auth.tokn; known are {known}; did you mean auth.token?")),
-        ("auth:\n  key: k\n  Tk0: x\n", format!("line 3: unknown key; known are {known}; did you mean auth.key?")),
-        ("auth.key: k\n", format!("line 1: unknown key auth.key; known are {known}; did you mean auth.key?")),
+        ("auth:\n  tokn: x\n", format!("line 2: unknown key auth.tokn: did you mean auth.token? Known are {known}")),
+        ("auth:\n  key: k\n  Tk0: x\n", format!("line 3: unknown key: did you mean auth.key? Known are {known}")),
+        ("auth.key: k\n", format!("line 1: unknown key auth.key: did you mean auth.key? Known are {known}")),
         ("options:\n  mqtt:\n    port: x\n", "line 3, options.mqtt.port: expected 8883, 443, 1883 or 80, the platform's ports; for another broker use --broker".to_owned()),
         ("options:\n  mqtt:\n    transport: udp\n", "line 3, options.mqtt.transport: expected tcp or websockets".to_owned()),
         ("options:\n  http:\n    verify: perhaps\n", "line 3, options.http.verify: expected true or false".to_owned()),

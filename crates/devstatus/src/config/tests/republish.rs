@@ -60,7 +60,7 @@ fn a_mistake_is_refused_with_line_key_and_what_was_expected() {
     for (lines, expected) in [
         (
             "prefx = \"a\"",
-            "line 2: unknown key republish.prefx; known are prefix, home_assistant, broker, id, user, password_file, ca_file, tls_client_cert, tls_client_key, mqtt_version, settle, selector; did you mean prefix?",
+            "line 2: unknown key republish.prefx: did you mean prefix? Known are prefix, home_assistant, broker, id, user, password_file, ca_file, tls_client_cert, tls_client_key, mqtt_version, settle, selector",
         ),
         ("prefix = \"a/#\"", &format!("line 2, republish.prefix: expected {prefix}")),
         ("home_assistant = true", &format!("line 2, republish.home_assistant: expected {prefix}")),

@@ -58,7 +58,7 @@ fn a_mistake_is_refused_with_line_key_and_what_was_expected() {
     for (lines, expected) in [
         (
             "evnts = []",
-            "line 5: unknown key webhook.evnts; known are name, url, allow_private, secret_file, events, mode, settle, format, batch_max, routing_key_file, headers, ca_file, tls_client_cert, tls_client_key, selector; did you mean events?",
+            "line 5: unknown key webhook.evnts: did you mean events? Known are name, url, allow_private, secret_file, events, mode, settle, format, batch_max, routing_key_file, headers, ca_file, tls_client_cert, tls_client_key, selector",
         ),
         (
             "events = [\"device.gone\"]",
@@ -71,7 +71,7 @@ fn a_mistake_is_refused_with_line_key_and_what_was_expected() {
         ("selector = \"pump\"", "line 5, webhook.selector: expected a table, like { type = [\"pump\"] }"),
         (
             "selector = { tpe = \"pump\" }",
-            "line 5: unknown key webhook.selector.tpe; known are type, id, id_prefix, source, close_code, cause, address; did you mean type?",
+            "line 5: unknown key webhook.selector.tpe: did you mean type? Known are type, id, id_prefix, source, close_code, cause, address",
         ),
         ("selector = { type = [] }", "line 5, webhook.selector.type: expected a text, or a list of texts"),
         (
