@@ -201,35 +201,82 @@ const fn is_same(one: &[u8], other: &[u8]) -> bool {
 
 /// The longest piece that `text` begins with.
 pub fn find(text: &[u8]) -> Option<usize> {
-    let long = text.get(KEY_AT).and_then(|&key| longest(&INDEX.by_key[usize::from(key)], text));
-    long.or_else(|| longest(&INDEX.short, text)).map(usize::from)
+    let start = Start::of(text);
+    let long = longest(&INDEX.long[start.place()], start, text);
+    let short = || longest(&INDEX.short[usize::from(*text.first()?)], start, text);
+    long.or_else(short).map(usize::from)
 }
 
-fn longest(numbers: &[u8], text: &[u8]) -> Option<u8> {
-    let begins =
-        |number: &u8| piece(usize::from(*number)).is_some_and(|piece| text.starts_with(piece.as_bytes()));
-    numbers.iter().copied().find(begins)
+fn longest(entries: &[Entry], start: Start, text: &[u8]) -> Option<u8> {
+    let begins = |entry: &&Entry| {
+        start.0 & entry.mask == entry.start.0
+            && (entry.len <= Start::LEN
+                || piece(usize::from(entry.number)).is_some_and(|piece| text.starts_with(piece.as_bytes())))
+    };
+    entries.iter().find(begins).map(|entry| entry.number)
 }
 
-/// The byte that tells most pieces apart: with it the search compares a handful of pieces instead of all.
-const KEY_AT: usize = 5;
+/// How a text begins, as a number; of a shorter text with zeros, which are in no piece, behind it.
+#[derive(Clone, Copy)]
+struct Start(u64);
+
+impl Start {
+    const LEN: usize = 8;
+    /// So many bytes tell most pieces apart: with them the search compares one or two instead of all.
+    const KEY_LEN: usize = 6;
+
+    fn of(text: &[u8]) -> Self {
+        let bytes = text.first_chunk::<{ Self::LEN }>().copied().unwrap_or_else(|| {
+            let mut bytes = [0; Self::LEN];
+            bytes[..text.len()].copy_from_slice(text);
+            bytes
+        });
+        Self(u64::from_le_bytes(bytes))
+    }
+
+    /// By the first [`Self::KEY_LEN`] bytes, Fibonacci hashing.
+    fn place(self) -> usize {
+        let key = self.0 << (8 * (Self::LEN - Self::KEY_LEN));
+        (key.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 56) as usize
+    }
+}
+
+/// A piece with what it takes to pass over it without a look at its text.
+struct Entry {
+    start: Start,
+    /// The bits of `start` that are of the piece.
+    mask: u64,
+    len: usize,
+    number: u8,
+}
+
+impl Entry {
+    fn of(number: u8, piece: &str) -> Self {
+        let unused_bytes = Start::LEN.saturating_sub(piece.len());
+        let mask = u64::MAX >> (8 * unused_bytes);
+        Self { start: Start::of(piece.as_bytes()), mask, len: piece.len(), number }
+    }
+}
 
 struct Index {
-    /// By the byte at [`KEY_AT`], the longest piece first.
-    by_key: [Vec<u8>; 256],
-    /// Pieces too short to have that byte, the longest first.
-    short: Vec<u8>,
+    /// Pieces of at least [`Start::KEY_LEN`] bytes by [`Start::place`], the longest first.
+    long: [Vec<Entry>; 256],
+    /// Shorter pieces by their first byte, the longest first.
+    short: [Vec<Entry>; 256],
 }
 
 static INDEX: LazyLock<Index> = LazyLock::new(|| {
-    let mut index = Index { by_key: std::array::from_fn(|_| Vec::new()), short: Vec::new() };
+    let new = || std::array::from_fn(|_| Vec::new());
+    let mut index = Index { long: new(), short: new() };
     let mut pieces: Vec<_> = all().collect();
     // Of two equal ones the first is taken, as before there were others.
     pieces.sort_by_key(|(_, piece)| Reverse(piece.len()));
     for (number, piece) in pieces {
-        match piece.as_bytes().get(KEY_AT) {
-            Some(&key) => index.by_key[usize::from(key)].push(number),
-            None => index.short.push(number),
+        let entry = Entry::of(number, piece);
+        if piece.len() < Start::KEY_LEN {
+            index.short[usize::from(piece.as_bytes()[0])].push(entry);
+        } else {
+            index.long[entry.start.place()].push(entry);
         }
     }
     index

@@ -11,6 +11,13 @@ pub fn pack(text: &[u8]) -> Vec<u8> {
     // A value or a word is looked for only where a piece has just ended; what is inside an identifier stays literal with it.
     let mut after_piece = false;
     while at < text.len() {
+        if !after_piece {
+            // What no piece and no end of a key begins with is passed over at once.
+            at += text[at..].iter().take_while(|byte| !starts_piece(**byte)).count();
+            if at == text.len() {
+                break;
+            }
+        }
         let rest = &text[at..];
         if (starts_piece(rest[0]) || after_piece && rest[0].is_ascii_alphabetic())
             && let Some(number) = dictionary::find(rest)
@@ -52,8 +59,19 @@ fn value_behind(text: &[u8], colon_end: usize) -> usize {
 
 /// The bytes that dictionary pieces begin with: spares a search at every letter of an identifier.
 fn starts_piece(byte: u8) -> bool {
-    matches!(byte, b'"' | b',' | b'{' | b'}' | b'-')
+    STARTS_PIECE[usize::from(byte)]
 }
+
+static STARTS_PIECE: [bool; 256] = {
+    let mut starts = [false; 256];
+    let bytes = b"\",{}-";
+    let mut at = 0;
+    while at < bytes.len() {
+        starts[bytes[at] as usize] = true;
+        at += 1;
+    }
+    starts
+};
 
 struct Packer {
     packed: Vec<u8>,
@@ -74,6 +92,10 @@ impl Packer {
     /// Packs the value at `at` and says how long it was; 0: no value that an operation can stand for, or a shorter one.
     fn value(&mut self, text: &[u8], at: usize, least: usize) -> usize {
         let rest = &text[at..];
+        // All of them begin with a digit.
+        if !rest.first().is_some_and(u8::is_ascii_digit) {
+            return 0;
+        }
         let len = if let Some(ms) = time(rest) {
             self.end_literal(text, at);
             self.put_time(ms);
