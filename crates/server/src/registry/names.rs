@@ -14,13 +14,13 @@ pub(super) enum Names<'a> {
 }
 
 impl Ids for Names<'_> {
-    fn read_id<T>(&self, place: RecordPlace, read_id: impl FnOnce(&str) -> T) -> T {
+    fn read_id<T>(&self, place: RecordPlace, read_id: impl FnOnce(&[u8]) -> T) -> T {
         let (Self::Ids(map) | Self::Full(map)) = self;
         let records = map.shards[place.shard()].records.read();
         let record = records.at(place.at()).expect("a record outlives its place in the orders");
         match self {
-            Self::Ids(_) => read_id(record.id()),
-            Self::Full(_) => read_id(&full(&record.device_type.name, record.id())),
+            Self::Ids(_) => read_id(record.id_bytes()),
+            Self::Full(_) => read_id(full(&record.device_type.name, record.id()).as_bytes()),
         }
     }
 }

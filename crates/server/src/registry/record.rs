@@ -51,6 +51,10 @@ impl PackedRecord {
         record_body::id(&self.body)
     }
 
+    pub fn id_bytes(&self) -> &[u8] {
+        record_body::id_bytes(&self.body)
+    }
+
     /// Which device this is.
     pub fn device(&self) -> Device<'_> {
         Device { device_type: &self.device_type.name, id: self.id() }

@@ -42,12 +42,17 @@ pub fn pack(device: Device<'_>, state: &DeviceState, skeletons: &Skeletons) -> B
 
 /// The id in a body.
 pub fn id(body: &[u8]) -> &str {
-    std::str::from_utf8(split(body).0).expect("it was packed of a text")
+    std::str::from_utf8(id_bytes(body)).expect("it was packed of a text")
+}
+
+/// The bytes of the id in a body.
+pub fn id_bytes(body: &[u8]) -> &[u8] {
+    split(body).0
 }
 
 /// Whether the body is of the device with this id.
 pub fn is_of(body: &[u8], id: &str) -> bool {
-    split(body).0 == id.as_bytes()
+    id_bytes(body) == id.as_bytes()
 }
 
 /// Id and state of a device of this type.
