@@ -14,6 +14,9 @@ pub const NODE_TYPE: &str = "emqx-node";
 
 /// Decodes one message; events are decoded by the profile.
 pub fn decode<'a>(events: &'a Profiles, message: Message<'a>) -> Decoded<'a> {
+    if !message.topic.starts_with(NODES) {
+        return Decoded::NoMatch;
+    }
     if message.topic == NODES {
         return match std::str::from_utf8(message.payload) {
             Ok(nodes) if !nodes.trim().is_empty() => Decoded::Broker(BrokerEvent::Nodes(nodes.into())),

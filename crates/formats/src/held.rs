@@ -15,6 +15,8 @@ pub fn source(message: &Payload) -> &str {
 
 /// The key of the cause in a status document. Inside of a text its quotation marks are escaped, so it is found nowhere else.
 const CAUSE: Piece = Piece::of(r#","c":""#);
+/// The same where no key stands before it. Payloads are packed without such a piece.
+const FIRST_CAUSE: &str = r#"","_":{"c":""#;
 
 /// The cause of the end of a session that a message tells of; `None`: it does not say.
 pub fn cause(message: &Payload, close_code: u16) -> Option<Cause> {
@@ -22,7 +24,8 @@ pub fn cause(message: &Payload, close_code: u16) -> Option<Cause> {
         return close_code::cause(close_code);
     }
     // Unpacked only if it was packed by a version that did not know this piece, or tells of no cause.
-    message.word_behind(CAUSE).and_then(Cause::of_word).or_else(|| status::read(&message.unpack())?.cause())
+    let word = message.word_behind(CAUSE).or_else(|| message.word_behind_text(FIRST_CAUSE));
+    word.and_then(Cause::of_word).or_else(|| status::read(&message.unpack())?.cause())
 }
 
 /// The word for that cause.

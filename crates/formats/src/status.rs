@@ -2,15 +2,17 @@
 //! words, so that whatever shows or stores a message of the platform shows and stores these, too; and beside them what the
 //! order of the source needs when the next message comes, and the message itself.
 
+mod json;
 #[cfg(test)]
 mod tests;
 
 use std::borrow::Cow;
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer};
 
 use crate::order::{EventIdentity, Key, Own, Shown};
 use crate::{Cause, DeviceName, Event, EventKind, Session, UnixNanos};
+use presence::time_text::TimeText;
 
 /// How much of a message is kept. A longer one, for example a birth with a thousand metrics, is cut.
 pub const MESSAGE_MAX_BYTES: usize = 4 * 1024;
@@ -19,61 +21,77 @@ pub const MESSAGE_MAX_BYTES: usize = 4 * 1024;
 pub const REMOVED: &str = "removed";
 
 /// The document. Fields that are not known are left out.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, Deserialize)]
 pub struct StatusDocument<'a> {
     #[serde(rename = "ClientID", borrow)]
     pub client_id: Cow<'a, str>,
     #[serde(rename = "Action", borrow)]
     pub action: Cow<'a, str>,
-    #[serde(rename = "Time", borrow, skip_serializing_if = "Option::is_none")]
+    #[serde(rename = "Time", borrow, default, deserialize_with = "text")]
     pub time: Option<Cow<'a, str>>,
-    #[serde(rename = "ClientAddr", borrow, default, skip_serializing_if = "Option::is_none")]
+    #[serde(rename = "ClientAddr", borrow, default, deserialize_with = "text")]
     pub address: Option<Cow<'a, str>>,
-    #[serde(rename = "Reason", borrow, default, skip_serializing_if = "Option::is_none")]
+    #[serde(rename = "Reason", borrow, default, deserialize_with = "text")]
     pub reason: Option<Cow<'a, str>>,
-    #[serde(rename = "Protocol", borrow, default, skip_serializing_if = "Option::is_none")]
+    #[serde(rename = "Protocol", borrow, default, deserialize_with = "text")]
     pub protocol: Option<Cow<'a, str>>,
-    #[serde(rename = "ConnectTime", borrow, default, skip_serializing_if = "Option::is_none")]
+    #[serde(rename = "ConnectTime", borrow, default, deserialize_with = "text")]
     pub connect_time: Option<Cow<'a, str>>,
-    #[serde(rename = "_", borrow, default, skip_serializing_if = "Option::is_none")]
+    #[serde(rename = "_", borrow, default)]
     pub kept: Option<SourceDetails<'a>>,
 }
 
 /// What is kept beside what is shown.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, Deserialize)]
 pub struct SourceDetails<'a> {
-    #[serde(rename = "s", borrow, default, skip_serializing_if = "Option::is_none")]
+    #[serde(rename = "s", borrow, default)]
     session: Option<SessionDetails<'a>>,
     /// The time of the event in nanoseconds.
-    #[serde(rename = "t", default, skip_serializing_if = "Option::is_none")]
+    #[serde(rename = "t", default)]
     time: Option<i64>,
-    #[serde(rename = "c", borrow, default, skip_serializing_if = "Option::is_none")]
+    #[serde(rename = "c", borrow, default, deserialize_with = "text")]
     cause: Option<Cow<'a, str>>,
     /// The type and the id of the parent.
-    #[serde(rename = "u", borrow, default, skip_serializing_if = "Option::is_none")]
-    parent: Option<(Cow<'a, str>, Cow<'a, str>)>,
+    #[serde(rename = "u", borrow, default, deserialize_with = "texts")]
+    parent: Option<Names<'a>>,
     /// How the own state differs from what is shown with regard to the parent: [`Own`].
-    #[serde(rename = "o", default, skip_serializing_if = "Option::is_none")]
+    #[serde(rename = "o", default)]
     own: Option<(i64, i64)>,
-    #[serde(rename = "m", borrow, default, skip_serializing_if = "Option::is_none")]
+    #[serde(rename = "m", borrow, default, deserialize_with = "text")]
     text: Option<Cow<'a, str>>,
-    #[serde(rename = "b", borrow, default, skip_serializing_if = "Option::is_none")]
+    #[serde(rename = "b", borrow, default, deserialize_with = "text")]
     base64: Option<Cow<'a, str>>,
     /// The message was longer.
-    #[serde(rename = "x", default, skip_serializing_if = "std::ops::Not::not")]
+    #[serde(rename = "x", default)]
     is_cut: bool,
 }
 
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, Deserialize)]
 enum SessionDetails<'a> {
     #[serde(rename = "p")]
-    Connection(#[serde(borrow)] Option<Cow<'a, str>>),
+    Connection(#[serde(borrow, deserialize_with = "text")] Option<Cow<'a, str>>),
     #[serde(rename = "s")]
     Started(i64),
     #[serde(rename = "v")]
     Versioned(u64, #[serde(borrow)] Cow<'a, str>),
     #[serde(rename = "b")]
     Matched(Option<u64>, Option<u8>),
+}
+
+/// A text that is borrowed where it can be: within another type serde would copy it.
+#[derive(Deserialize)]
+struct Text<'a>(#[serde(borrow)] Cow<'a, str>);
+
+fn text<'a, 'de: 'a, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Cow<'a, str>>, D::Error> {
+    Ok(Option::<Text<'a>>::deserialize(deserializer)?.map(|text| text.0))
+}
+
+/// The type and the id of a device.
+type Names<'a> = (Cow<'a, str>, Cow<'a, str>);
+
+fn texts<'a, 'de: 'a, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Names<'a>>, D::Error> {
+    let texts = Option::<(Text<'a>, Text<'a>)>::deserialize(deserializer)?;
+    Ok(texts.map(|(device_type, id)| (device_type.0, id.0)))
 }
 
 /// The message that an event was read from, as the API shows it.
@@ -96,6 +114,7 @@ pub fn write(event: &Event<'_>, shown: &Shown, payload: &[u8]) -> Vec<u8> {
         (Session::Connection(_) | Session::Versioned { .. }, EventKind::Connect) => Some(key.time),
         _ => None,
     };
+    let (time, connect_time) = (rfc3339(key.time), connect_time.and_then(rfc3339));
     let parent = event.parent.as_ref();
     let (cause, reason) = if shown.is_hidden {
         (Some(Cause::ParentOffline), Some(Cow::Borrowed(Cause::ParentOffline.word())))
@@ -105,11 +124,11 @@ pub fn write(event: &Event<'_>, shown: &Shown, payload: &[u8]) -> Vec<u8> {
     let status = StatusDocument {
         client_id: Cow::Borrowed(&event.device.id),
         action: action(&key).into(),
-        time: rfc3339(key.time).map(Cow::Owned),
+        time: time.as_deref().map(Cow::Borrowed),
         address: borrowed(event.address.as_ref()),
         reason,
         protocol: borrowed(event.protocol.as_ref()),
-        connect_time: connect_time.and_then(rfc3339).map(Cow::Owned),
+        connect_time: connect_time.as_deref().map(Cow::Borrowed),
         kept: Some(SourceDetails {
             session: kept_session(&event.session),
             time: event.time.map(|time| time.0),
@@ -121,7 +140,7 @@ pub fn write(event: &Event<'_>, shown: &Shown, payload: &[u8]) -> Vec<u8> {
             is_cut,
         }),
     };
-    serde_json::to_vec(&status).unwrap_or_default()
+    json::write(&status)
 }
 
 /// The word for what a device did last.
@@ -170,7 +189,7 @@ impl<'a> StatusDocument<'a> {
     /// The same document after a change of the parent, or with another parent.
     pub fn shown_again(mut self, shown: &Shown, parent: Option<&DeviceName<'_>>) -> Vec<u8> {
         self.action = action(&shown.key).into();
-        self.time = rfc3339(shown.key.time).map(Cow::Owned);
+        self.time = rfc3339(shown.key.time).map(|time| Cow::Owned(time.to_string()));
         let word = shown.is_hidden.then_some(Cow::Borrowed(Cause::ParentOffline.word()));
         self.reason.clone_from(&word);
         if let Some(kept) = &mut self.kept {
@@ -179,7 +198,7 @@ impl<'a> StatusDocument<'a> {
             kept.parent = parent
                 .map(|name| (Cow::Owned(name.device_type.to_string()), Cow::Owned(name.id.to_string())));
         }
-        serde_json::to_vec(&self).unwrap_or_default()
+        json::write(&self)
     }
 
     pub fn cause(&self) -> Option<Cause> {
@@ -212,7 +231,7 @@ impl<'a> StatusDocument<'a> {
 
     /// What is shown: the fields of the platform alone.
     pub fn public(self) -> Vec<u8> {
-        serde_json::to_vec(&StatusDocument { kept: None, ..self }).unwrap_or_default()
+        json::write(&StatusDocument { kept: None, ..self })
     }
 }
 
@@ -233,8 +252,8 @@ fn kept_session<'a>(session: &'a Session<'_>) -> Option<SessionDetails<'a>> {
 }
 
 /// In whole milliseconds, as the platform writes times.
-fn rfc3339(time: UnixNanos) -> Option<String> {
-    presence::Moment::exactly(i128::from(time.0))?.rfc3339().map(|text| text.to_string())
+fn rfc3339(time: UnixNanos) -> Option<TimeText> {
+    presence::Moment::exactly(i128::from(time.0))?.rfc3339()
 }
 
 /// Standard base64 with padding.

@@ -79,6 +79,48 @@ fn a_message_is_kept_as_text_or_base64_and_a_long_one_is_cut() {
 }
 
 #[test]
+fn a_document_with_every_field_is_written_in_their_order() {
+    let details = |session| SourceDetails {
+        session: Some(session),
+        time: Some(-5),
+        cause: Some("ended".into()),
+        parent: Some(("bridge".into(), "a\n\u{e9}".into())),
+        own: Some((-1, 2)),
+        text: Some("\"\\\u{1}".into()),
+        base64: Some("eA==".into()),
+        is_cut: true,
+    };
+    let mut status = StatusDocument {
+        client_id: "a".into(),
+        action: "Connect".into(),
+        time: Some("t".into()),
+        address: Some("1".into()),
+        reason: Some("r".into()),
+        protocol: Some("p".into()),
+        connect_time: Some("c".into()),
+        kept: None,
+    };
+    let written = |status: &StatusDocument<'_>| String::from_utf8(json::write(status)).unwrap();
+    let shown = r#"{"ClientID":"a","Action":"Connect","Time":"t","ClientAddr":"1","Reason":"r","Protocol":"p","ConnectTime":"c""#;
+    assert_eq!(written(&status), format!("{shown}}}"));
+    for (session, text) in [
+        (SessionDetails::Connection(None), r#"{"p":null}"#),
+        (SessionDetails::Connection(Some("x:1".into())), r#"{"p":"x:1"}"#),
+        (SessionDetails::Started(-7), r#"{"s":-7}"#),
+        (SessionDetails::Versioned(8, "v".into()), r#"{"v":[8,"v"]}"#),
+        (SessionDetails::Matched(None, Some(2)), r#"{"b":[null,2]}"#),
+        (SessionDetails::Matched(Some(3), None), r#"{"b":[3,null]}"#),
+    ] {
+        status.kept = Some(details(session));
+        let kept =
+            r#""t":-5,"c":"ended","u":["bridge","a\né"],"o":[-1,2],"m":"\"\\\u0001","b":"eA==","x":true"#;
+        assert_eq!(written(&status), format!(r#"{shown},"_":{{"s":{text},{kept}}}}}"#));
+        let document = json::write(&status);
+        assert_eq!(json::write(&read(&document).unwrap()), document);
+    }
+}
+
+#[test]
 fn anything_else_is_no_document() {
     for bytes in [&b""[..], b"{}", b"[1]", b"\xff", br#"{"ClientID":1,"Action":"Connect"}"#] {
         assert!(read(bytes).is_none());

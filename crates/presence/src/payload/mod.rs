@@ -66,6 +66,11 @@ impl Payload {
         unpack::word_behind(&self.0, piece.0)
     }
 
+    /// The same for a text that is not empty and no piece, where all of it was packed as it is.
+    pub fn word_behind_text(&self, text: &str) -> Option<&str> {
+        unpack::word_behind_text(&self.0, text.as_bytes())
+    }
+
     /// Takes up again what [`Payload::packed`] gave, in this process or an earlier one.
     pub fn from_packed(packed: &[u8]) -> Self {
         Self(packed.into())
@@ -250,6 +255,24 @@ mod tests {
             ("", None),
         ] {
             assert_eq!(Payload::pack_of("source", text.as_bytes()).word_behind(PIECE), word, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_word_is_found_behind_a_text_that_is_no_piece() {
+        let cases = [
+            (
+                r#"{"ClientID":"a","Action":"Connect","Time":"x","_":{"c":"timeout","m":"x"}}"#,
+                Some("timeout"),
+            ),
+            (r#"{"ClientID":"a","Reason":"timed out","_":{"c":"asleep"}}"#, Some("asleep")),
+            (r#"{"ClientID":"\",\"_\":{\"c\":\"tls\"","_":{"t":12,"c":"ended"}}"#, None),
+            (r#"{"ClientID":"a","_":{"t":12,"m":"x"}}"#, None),
+            ("", None),
+        ];
+        for (text, word) in cases {
+            let payload = Payload::pack_of("source", text.as_bytes());
+            assert_eq!(payload.word_behind_text(r#"","_":{"c":""#), word, "{text}");
         }
     }
 

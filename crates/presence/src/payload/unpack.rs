@@ -48,6 +48,22 @@ pub fn word_behind(packed: &[u8], wanted: u8) -> Option<&str> {
     }
 }
 
+/// What follows the first occurrence of a text inside one literal, up to a quotation mark.
+pub fn word_behind_text<'a>(packed: &'a [u8], wanted: &[u8]) -> Option<&'a str> {
+    let mut rest = packed;
+    loop {
+        if let Some((&op::LITERAL, literal)) = rest.split_first() {
+            let (len, literal) = varint(literal)?;
+            let literal = literal.get(..usize::try_from(len).ok()?)?;
+            if let Some(at) = literal.windows(wanted.len()).position(|window| window == wanted) {
+                let behind = &literal[at + wanted.len()..];
+                return std::str::from_utf8(behind.split(|byte| *byte == b'"').next()?).ok();
+            }
+        }
+        rest = skip(rest)?;
+    }
+}
+
 /// What follows one operation.
 fn skip(packed: &[u8]) -> Option<&[u8]> {
     let (&code, rest) = packed.split_first()?;
