@@ -123,7 +123,7 @@ pub enum LinkError {
     /// `idle`: for how long nothing had been sent either way.
     #[error("the broker closed the connection")]
     Closed { idle: Duration },
-    #[error("{}", reason::disconnect(*.code, .properties))]
+    #[error("{}", reason::disconnect(*.code, .properties, &reason::SettingNames::OF_SOURCE))]
     Disconnected { code: u8, properties: Box<Properties> },
     #[error("the connection failed")]
     Io { source: io::Error, idle: Duration },
@@ -133,7 +133,7 @@ pub enum LinkError {
         "the port answers as a web server, not as an MQTT broker: check the port, or use ws:// or wss://"
     )]
     Http,
-    #[error("the port answers with TLS: use mqtts:// or wss:// in --broker, or the port without TLS")]
+    #[error("the port answers with TLS: use mqtts:// or wss:// in the broker's URL, or the port without TLS")]
     Tls,
     #[error(transparent)]
     Answer(#[from] AnswerError),

@@ -9,6 +9,8 @@ pub struct SettingNames {
     pub broker: &'static str,
     pub mqtt_version: &'static str,
     pub client_id: &'static str,
+    /// Of the client id, the part that tells instances apart.
+    pub own_id: &'static str,
     pub login: &'static str,
     /// What has to be so for a login to be allowed.
     pub authorization: &'static str,
@@ -20,6 +22,7 @@ impl SettingNames {
         broker: "--broker",
         mqtt_version: "--mqtt-version",
         client_id: "organization and id",
+        own_id: "--id",
         login: "key or token is wrong: check both",
         authorization: "check key and token, that the organization exists, and that the key may be used by applications",
     };
@@ -101,13 +104,16 @@ pub fn subscription_advice(version: MqttVersion, code: u8) -> &'static str {
 }
 
 /// Why the broker ended the connection with a DISCONNECT, which only MQTT 5 has.
-pub fn disconnect(code: u8, properties: &Properties) -> String {
+pub fn disconnect(code: u8, properties: &Properties, names: &SettingNames) -> String {
+    let SettingNames { broker, own_id, .. } = names;
     let advice = match code {
-        0x8d => ": it received nothing from this client for longer than the keep-alive",
-        0x8e => ": another client has connected with the same client id: give each its own --id",
-        0x9c => ": for the time being another broker is to be used: check --broker",
-        0x9d => ": the broker has moved: change --broker",
-        _ => "",
+        0x8d => ": it received nothing from this client for longer than the keep-alive".to_owned(),
+        0x8e => {
+            format!(": another client has connected with the same client id: give each its own {own_id}")
+        }
+        0x9c => format!(": for the time being another broker is to be used: check {broker}"),
+        0x9d => format!(": the broker has moved: change {broker}"),
+        _ => String::new(),
     };
     format!(
         "the broker ended the connection with reason 0x{code:02x} ({}){advice}{}",
@@ -219,7 +225,7 @@ mod tests {
             ..Properties::default()
         };
         let login = login_refusal(MqttVersion::V5, 0x9c, &properties, &SettingNames::OF_SOURCE);
-        for text in [login, disconnect(0x9d, &properties)] {
+        for text in [login, disconnect(0x9d, &properties, &SettingNames::OF_SOURCE)] {
             assert!(text.contains("--broker"), "{text}");
             assert!(text.contains("the server b2.example:1883; it says \"maintenance\""), "{text}");
         }

@@ -239,7 +239,7 @@ fn web_socket_refusal(error: &WebSocketError, path: &str) -> String {
     };
     let status = response.status();
     let advice = match status.as_u16() {
-        300..=399 => "the server redirects, which is not followed: name the final URL in --broker",
+        300..=399 => "the server redirects, which is not followed: name the final URL as that of the broker",
         401 | 403 => "a server in front of the broker wants to know who asks, or refuses this machine",
         404 | 405 => "there is no websocket at this path: name the broker's in the URL, as in ws://host/path",
         502..=504 => "a proxy in front does not reach the broker: check the broker and the proxy",

@@ -6,7 +6,7 @@ use std::time::Duration;
 use futures_util::future::BoxFuture;
 use mqtt::connection::{Connection, LinkError, OpenError};
 use mqtt::property::Properties;
-use mqtt::reason::{SettingNames, login_refusal};
+use mqtt::reason::{SettingNames, disconnect, login_refusal};
 use mqtt::settings::{ConnectSettings, MqttVersion, Will};
 use mqtt::transport::{DialError, Dialer};
 use server::feed::Feed;
@@ -53,8 +53,10 @@ pub enum RepublishError {
     Open(OpenError),
     #[error("{}", login_refusal(*.version, *.code, .properties, &SETTINGS))]
     Refused { version: MqttVersion, code: u8, properties: Box<Properties> },
+    #[error("{}", disconnect(*.code, .properties, &SETTINGS))]
+    Disconnected { code: u8, properties: Box<Properties> },
     #[error(transparent)]
-    Link(#[from] LinkError),
+    Link(LinkError),
     #[error("the broker has not acknowledged a message within {} seconds", ACK_TIMEOUT.as_secs())]
     NotAcknowledged,
     #[error("the broker keeps no retained messages (Retain Available is 0)")]
@@ -66,9 +68,19 @@ const SETTINGS: SettingNames = SettingNames {
     broker: "broker in [republish]",
     mqtt_version: "mqtt_version in [republish]",
     client_id: "id in [republish]",
+    own_id: "id in [republish]",
     login: "user or password is wrong: check user and password_file in [republish], or the source's, which it uses without them",
     authorization: "check user and password_file in [republish], and that the broker lets this user publish",
 };
+
+impl From<LinkError> for RepublishError {
+    fn from(error: LinkError) -> Self {
+        match error {
+            LinkError::Disconnected { code, properties } => RepublishError::Disconnected { code, properties },
+            other => RepublishError::Link(other),
+        }
+    }
+}
 
 impl From<OpenError> for RepublishError {
     fn from(error: OpenError) -> Self {
@@ -162,6 +174,11 @@ mod tests {
             let text = RepublishError::from(refused).to_string();
             assert!(text.contains(key) && text.contains("[republish]"), "{text}");
             assert!(!text.contains("--") && !text.contains("token"), "{text}");
+        }
+        for code in [0x8e, 0x9c, 0x9d] {
+            let ended = LinkError::Disconnected { code, properties: Box::default() };
+            let text = RepublishError::from(ended).to_string();
+            assert!(text.contains("in [republish]") && !text.contains("--"), "{text}");
         }
     }
 }

@@ -173,7 +173,7 @@ fn explain_alert(alert: AlertDescription) -> String {
     let what = match alert {
         AlertDescription::CertificateRequired => {
             "a client certificate is required: the server wants a certificate of this client, which --broker-cert names for a \
-             broker, and --tls-client-cert for a devstatus service"
+             broker, --tls-client-cert for a devstatus service, and the key tls_client_cert for [[webhook]] and [republish]"
         }
         AlertDescription::BadCertificate
         | AlertDescription::UnsupportedCertificate
