@@ -10,7 +10,9 @@ use utoipa::openapi::OpenApi as Document;
 
 use crate::api::events::{
     AlertGroupView, AlertsCompleteView, ChangeView, ForgottenView, GapView, SnapshotCompleteView,
+    WebhookDataView,
 };
+use crate::api::webhooks::{WebhookGapView, WebhookTestView};
 use crate::error::Problem;
 use crate::serving::room::Uncounted;
 
@@ -31,7 +33,7 @@ use crate::serving::room::Uncounted;
         (name = "webhooks", description = "Deliveries to other systems"),
         (name = "service", description = "The service itself"),
     ),
-    components(schemas(Problem, crate::platform::SortKey, ChangeView, ForgottenView, SnapshotCompleteView, GapView, AlertGroupView, AlertsCompleteView)),
+    components(schemas(Problem, crate::platform::SortKey, ChangeView, ForgottenView, SnapshotCompleteView, GapView, AlertGroupView, AlertsCompleteView, WebhookDataView, WebhookGapView, WebhookTestView)),
 )]
 struct Head;
 

@@ -15,9 +15,17 @@ pub struct HistoryEvent {
     pub id: Box<str>,
     pub event: PresenceEvent,
     pub received_at: UnixSeconds,
+    /// Nothing was known of the device before, although everything that the broker retains had been read.
+    pub is_first_seen: bool,
 }
 
 impl HistoryEvent {
+    /// An event of a device of which something was known, or may have been.
+    pub fn of(device: Device<'_>, event: PresenceEvent, received_at: UnixSeconds) -> Self {
+        let (device_type, id) = (device.device_type.into(), device.id.into());
+        Self { device_type, id, event, received_at, is_first_seen: false }
+    }
+
     pub fn device(&self) -> Device<'_> {
         Device { device_type: &self.device_type, id: &self.id }
     }
@@ -39,6 +47,8 @@ pub struct HistoryRow {
     pub sequence: u64,
     pub event: PresenceEvent,
     pub received_at: UnixSeconds,
+    /// Nothing was known of the device when it came. A store that keeps no order of all events does not keep this.
+    pub is_first_seen: bool,
 }
 
 /// A place in the order in which a store keeps the events of all devices.

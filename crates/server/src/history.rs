@@ -46,11 +46,14 @@ impl EventQueue {
 
     /// Adds an event and says whether it is one: a request is none, as it says nothing of a connection.
     pub fn push(&self, device: Device<'_>, event: PresenceEvent, received_at: UnixSeconds) -> bool {
-        if event.kind == EventKind::Request {
+        self.add(HistoryEvent::of(device, event, received_at))
+    }
+
+    /// The same of an event that is complete.
+    pub fn add(&self, entry: HistoryEvent) -> bool {
+        if entry.event.kind == EventKind::Request {
             return false;
         }
-        let entry =
-            HistoryEvent { device_type: device.device_type.into(), id: device.id.into(), event, received_at };
         let mut waiting = self.waiting.lock();
         waiting.bytes += entry.size_bytes();
         waiting.events.push_back(entry);

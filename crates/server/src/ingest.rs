@@ -38,6 +38,7 @@ use formats::held;
 use formats::iot_platform::{self, ClientIdMatch, Decoded, Flaw, Notice};
 use links::LinkFormats;
 use mqtt::packet::{self, Publish};
+use presence::history::HistoryEvent;
 use presence::{Device, PresenceEvent, UnixSeconds};
 use sample::Sampler;
 use store::{Changes, ForgottenDevices, StoredDevice};
@@ -266,11 +267,15 @@ impl Ingest {
         let applied = self.map.apply_then(device, event, arrival, |record, applied| {
             // First the history, then the feed: what has been published is on its way into the history.
             // Whether a replayed message is news cannot be told of a device of which not all is held.
-            let is_certain = record.reception.is_whole() || arrival.provenance == Provenance::Live;
+            let (is_whole, is_populated) = (record.reception.is_whole(), self.feed.is_populated());
+            let is_certain = is_whole || arrival.provenance == Provenance::Live;
             let in_history = recording == Recording::IfNews
                 && is_certain
-                && is_event(arrival.provenance, applied, self.feed.is_populated())
-                && self.events.push(device, entry, arrival.at);
+                && is_event(arrival.provenance, applied, is_populated)
+                && self.events.add(HistoryEvent {
+                    is_first_seen: is_populated && is_whole && is_new(applied),
+                    ..HistoryEvent::of(device, entry, arrival.at)
+                });
             self.publish(record, applied, in_history);
         });
         match applied {
@@ -421,6 +426,14 @@ fn is_event(provenance: Provenance, applied: Applied, is_populated: bool) -> boo
             Provenance::Retained | Provenance::Restored | Provenance::Peer,
             Applied::Refined | Applied::Changed { from: Some(_), .. },
         ) => true,
+    }
+}
+
+/// Whether nothing was known of the device before.
+fn is_new(applied: Applied) -> bool {
+    match applied {
+        Applied::Changed { from, to: _ } => from.is_none(),
+        Applied::Known | Applied::Refined => false,
     }
 }
 

@@ -78,7 +78,8 @@ impl MemoryStore {
             }
             contents.sequence += 1;
             let (event, received_at) = (incoming.event.clone(), incoming.received_at);
-            entry.history.push_back(HistoryRow { sequence: contents.sequence, event, received_at });
+            let (sequence, is_first_seen) = (contents.sequence, incoming.is_first_seen);
+            entry.history.push_back(HistoryRow { sequence, event, received_at, is_first_seen });
             if entry.history.len() > self.retention.per_device {
                 let oldest = entry.history.pop_front().map_or(0, |row| row.sequence);
                 contents.dropped = contents.dropped.max(oldest);

@@ -3,11 +3,12 @@
 
 use std::collections::HashMap;
 
-use presence::DeviceName;
+use presence::history::HistoryRow;
+use presence::{DeviceName, EventKind};
 use server::registry::{Provenance, Snapshot};
 
 use crate::message;
-use crate::states::{Change, EventKey};
+use crate::states::{Change, EventKey, Occurrence};
 
 /// Devices of which the newest event is remembered, some 150 bytes each. Beyond it all are dropped: what leaves the status of
 /// one of these as it was may then be sent once more, with the same id.
@@ -22,22 +23,27 @@ pub struct FeedChanges {
 }
 
 impl FeedChanges {
-    /// What is sent of a change; `None`: nothing.
-    pub fn change(&mut self, change: &server::feed::Change) -> Option<Change> {
+    /// What is sent of a change.
+    pub fn changes(&mut self, change: &server::feed::Change) -> Vec<Change> {
         if change.is_removal {
             self.newest.remove(&DeviceName::of(change.snapshot.device()));
-            return None;
+            return Vec::new();
         }
         if !change.in_history {
             // Of a device that another instance was the first to hear of, it has written the event.
             let is_of_peer = change.snapshot.provenance == Provenance::Peer && change.previous.is_none();
             self.has_unknown |= is_of_peer && !change.is_populated;
             if !is_of_peer || !change.is_populated {
-                return None;
+                return Vec::new();
             }
         }
-        let previous = change.previous;
-        self.note(&change.snapshot).then(|| Change::unplaced(change.snapshot.clone(), previous))
+        if !self.note(&change.snapshot) {
+            return Vec::new();
+        }
+        // What another instance knew when it was the first to write an event is not known here.
+        let is_first = change.in_history && change.is_populated && change.previous.is_none();
+        let found = Change::unplaced(change.snapshot.clone(), change.previous);
+        is_first.then(|| found.first_seen(&found.device.event)).into_iter().chain([found]).collect()
     }
 
     /// Notes the state of a device; says whether it is another one than before.
@@ -54,6 +60,17 @@ impl Change {
     /// A change of which the place in the history is not known.
     pub fn unplaced(device: Snapshot, previous: Option<presence::Status>) -> Self {
         let id = message::id_of(device.device(), &device.event);
-        Self { device, previous, sequence: None, position: None, id }
+        let what = if device.event.kind == EventKind::Refusal {
+            let (event, received_at) = (device.event.clone(), device.received_at);
+            Occurrence::Refused(Box::new(HistoryRow {
+                sequence: 0,
+                event,
+                received_at,
+                is_first_seen: false,
+            }))
+        } else {
+            Occurrence::Changed
+        };
+        Self { what, device, previous, sequence: None, position: None, id }
     }
 }

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use jiff::Timestamp;
 use presence::StableHash;
 use presence::history::HistoryPosition;
-use presence::{Device, PresenceEvent, Status};
+use presence::{Device, PresenceEvent};
 use ring::digest::{SHA256, digest};
 use serde::Serialize;
 use serde_json::value::RawValue;
@@ -30,13 +30,15 @@ pub struct Envelope<'a> {
     pub source: &'a str,
     /// PagerDuty's name of the service that is notified.
     pub routing_key: &'a str,
+    /// Where the schemas of data are, up to the name of one; `None`: not known.
+    pub schemas: Option<&'a str>,
 }
 
 /// A change of a device, as it is sent.
 pub struct ChangeEvent<'a> {
     pub id: String,
     pub device: Device<'a>,
-    pub status: Status,
+    pub event_type: EventType,
     pub at_millis: i64,
     /// Where it is in the history of all devices; `None`: not known.
     pub position: Option<u64>,
@@ -99,6 +101,8 @@ struct CloudEvent<'a, D> {
     #[serde(skip_serializing_if = "Option::is_none")]
     subject: Option<&'a str>,
     datacontenttype: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    dataschema: Option<String>,
     /// Orders the events of the source, as a text.
     #[serde(skip_serializing_if = "Option::is_none")]
     sequence: Option<String>,
@@ -115,6 +119,8 @@ struct EventHead<'a> {
     at_millis: i64,
     subject: Option<&'a str>,
     position: Option<u64>,
+    /// The name of the data's schema in the API's document; `None`: it has none there.
+    schema: Option<&'static str>,
 }
 
 #[derive(Serialize)]
@@ -129,6 +135,18 @@ struct TestData<'a> {
 
 /// The id of the event, the same wherever and however often it is sent.
 pub fn id_of(device: Device<'_>, event: &PresenceEvent) -> String {
+    id(&identity(device, event))
+}
+
+/// The id of the message that a device was first seen with that event.
+pub fn id_of_first_seen(device: Device<'_>, event: &PresenceEvent) -> String {
+    let mut text = identity(device, event);
+    text.extend_from_slice(b"first_seen");
+    id(&text)
+}
+
+/// What tells the event from all others.
+fn identity(device: Device<'_>, event: &PresenceEvent) -> Vec<u8> {
     let number = |moment: presence::Moment| moment.nanos().unwrap_or(i64::MIN).to_be_bytes();
     // Neither type nor id can hold a control character.
     let mut text = Vec::new();
@@ -139,7 +157,7 @@ pub fn id_of(device: Device<'_>, event: &PresenceEvent) -> String {
     text.extend_from_slice(&number(event.session));
     text.extend_from_slice(&number(event.time));
     text.extend_from_slice(&event.close_code.to_be_bytes());
-    id(&text)
+    text
 }
 
 fn id(text: &[u8]) -> String {
@@ -149,14 +167,15 @@ fn id(text: &[u8]) -> String {
 }
 
 impl Message {
-    /// A device that is connected or disconnected now.
+    /// Something has happened to a device.
     pub fn of_change(envelope: Envelope<'_>, event: ChangeEvent<'_>) -> Self {
-        let ChangeEvent { id, device, status, at_millis, position, data } = event;
-        let event_type = EventType::of(status).word();
+        let ChangeEvent { id, device, event_type, at_millis, position, data } = event;
+        let event_type = event_type.word();
         let order = StableHash::default().with(device.device_type.as_bytes()).with(b"\0");
         let order = order.with(device.id.as_bytes()).value();
         let subject = format!("{}/{}", device.device_type, device.id);
-        let head = EventHead { id: &id, event_type, at_millis, subject: Some(&subject), position };
+        let schema = Some("WebhookData");
+        let head = EventHead { id: &id, event_type, at_millis, subject: Some(&subject), position, schema };
         let body = envelope.body(&head, data);
         Self { id, event_type, body, order }
     }
@@ -193,7 +212,12 @@ impl Message {
         at_millis: i64,
         data: impl Serialize,
     ) -> Self {
-        let head = EventHead { id: &id, event_type, at_millis, subject: None, position: None };
+        let schema = match event_type {
+            "fleet.gap" => Some("WebhookGap"),
+            "webhook.test" => Some("WebhookTest"),
+            _ => None,
+        };
+        let head = EventHead { id: &id, event_type, at_millis, subject: None, position: None, schema };
         let body = envelope.body(&head, data);
         Self { id, event_type, body, order: 0 }
     }
@@ -222,11 +246,11 @@ impl<'a> Envelope<'a> {
     /// That of an endpoint.
     pub fn of(endpoint: &'a EndpointSettings, source: &'a str) -> Self {
         let routing_key = endpoint.routing_key.as_ref().map_or("", |key| key.expose());
-        Self { format: endpoint.format, source, routing_key }
+        Self { format: endpoint.format, source, routing_key, schemas: endpoint.schemas.as_deref() }
     }
 
     fn body(&self, head: &EventHead<'_>, data: impl Serialize) -> Bytes {
-        let EventHead { id, event_type, at_millis, subject, position } = *head;
+        let EventHead { id, event_type, at_millis, subject, position, schema } = *head;
         let time = Timestamp::from_millisecond(at_millis).unwrap_or_default();
         let time = format!("{time:.3}");
         let body = match self.format {
@@ -239,6 +263,7 @@ impl<'a> Envelope<'a> {
                 time,
                 subject,
                 datacontenttype: "application/json",
+                dataschema: self.schemas.zip(schema).map(|(schemas, name)| format!("{schemas}{name}")),
                 sequence: position.map(|position| format!("{position:0SEQUENCE_DIGITS$}")),
                 partitionkey: subject,
                 data,
@@ -269,7 +294,9 @@ mod tests {
             let payload = Payload::pack(b"{}");
             let (kind, close_code) = (EventKind::Connect, 0);
             let event = PresenceEvent { kind, session: moment, time: moment, close_code, payload };
-            id_of(Device { device_type, id }, &event)
+            let device = Device { device_type, id };
+            assert_ne!(id_of(device, &event), id_of_first_seen(device, &event));
+            id_of(device, &event)
         };
         // Receivers remember ids, so it must not change with a version.
         assert_eq!(id("pump", "1", 5), "evt_d5238b3633fd3d1a266d8b0349cf9aab");
@@ -282,10 +309,13 @@ mod tests {
     fn a_body_has_type_timestamp_and_data() {
         let data = RawValue::from_string(r#"{"id":"1"}"#.to_owned()).unwrap();
         let device = Device { device_type: "pump", id: "1" };
+        let schemas = Some("https://devstatus.example/openapi.json#/components/schemas/");
+        let envelope = |format| Envelope { format, source: "urn:devstatus:org", routing_key: "", schemas };
         let of_change = |format| {
-            let (id, status) = ("evt_1".to_owned(), Status::Disconnected);
-            let event = ChangeEvent { id, device, status, at_millis: 1_500, position: Some(42), data: &data };
-            Message::of_change(Envelope { format, source: "urn:devstatus:org", routing_key: "" }, event)
+            let (id, event_type) = ("evt_1".to_owned(), EventType::Disconnected);
+            let event =
+                ChangeEvent { id, device, event_type, at_millis: 1_500, position: Some(42), data: &data };
+            Message::of_change(envelope(format), event)
         };
         let message = of_change(Format::Standard);
         assert_eq!(
@@ -296,7 +326,7 @@ mod tests {
         assert_eq!((&event.id, event.order), (&message.id, message.order));
         let expected = concat!(
             r#"{"specversion":"1.0","id":"evt_1","source":"urn:devstatus:org","type":"device.disconnected","time":"1970-01-01T00:00:01.500Z","#,
-            r#""subject":"pump/1","datacontenttype":"application/json","sequence":"00000000000000000042","partitionkey":"pump/1","data":{"id":"1"}}"#
+            r#""subject":"pump/1","datacontenttype":"application/json","dataschema":"https://devstatus.example/openapi.json#/components/schemas/WebhookData","sequence":"00000000000000000042","partitionkey":"pump/1","data":{"id":"1"}}"#
         );
         assert_eq!(event.body, expected);
         let batch = Message::batch(&[&event, &event]);
@@ -305,8 +335,8 @@ mod tests {
         assert_ne!(batch.id, Message::batch(&[&event]).id);
         assert_eq!(Message::batch(&[&event]).id, "evt_1");
         let after = HistoryPosition { order: 1, number: 2 };
-        let envelope = Envelope { format: Format::Standard, source: "urn:devstatus:org", routing_key: "" };
-        let of_gap = |reason, at_millis| Message::of_gap(envelope, after, reason, at_millis);
+        let of_gap =
+            |reason, at_millis| Message::of_gap(envelope(Format::Standard), after, reason, at_millis);
         let gap = of_gap(FleetGap::Dropped, 0);
         assert_eq!(
             gap.body,

@@ -18,10 +18,18 @@ use system::secret::Secret;
 pub enum NextStep {
     /// What it did before.
     GoOn,
-    /// It makes the next attempt at once.
-    Retry,
+    /// The endpoint has just accepted a message, so the one that waits is tried at once.
+    TryAgain,
+    /// It enables the endpoint, if that is disabled, and makes the next attempt at once.
+    Enable,
     /// It drops the messages in the outbox and reads the history from that time on.
     Reread(UnixSeconds),
+}
+
+/// What follows a message that was sent beside the others.
+fn then_try_again(outcome: Outcome) -> (Outcome, NextStep) {
+    let then = if outcome == Outcome::Done { NextStep::TryAgain } else { NextStep::GoOn };
+    (outcome, then)
 }
 
 impl<'a> Worker<'a> {
@@ -36,11 +44,11 @@ impl<'a> Worker<'a> {
                     &self.endpoint.name,
                     self.all.clock.now_ms(),
                 );
-                (self.send_beside(&message).await, NextStep::GoOn)
+                then_try_again(self.send_beside(&message).await)
             }
-            Order::Redeliver(id) => (self.redeliver(&id).await, NextStep::GoOn),
+            Order::Redeliver(id) => then_try_again(self.redeliver(&id).await),
             Order::RedeliverSince(since) => (Outcome::Done, NextStep::Reread(since)),
-            Order::Enable => (Outcome::Done, NextStep::Retry),
+            Order::Enable => (Outcome::Done, NextStep::Enable),
             Order::Rotate(overlap) => (self.rotate(overlap).await, NextStep::GoOn),
         };
         // The request may have timed out meanwhile.
@@ -73,7 +81,7 @@ impl<'a> Worker<'a> {
         };
         let change = loop {
             let (store, registry) = (&*self.all.store, &self.all.registry);
-            match DeviceStates::change_at(place.device(), place.sequence, store, registry).await {
+            match DeviceStates::change_at((place.device(), place.sequence), id, store, registry).await {
                 Ok(change) => break change,
                 Err(error) => self.all.wait_for_store(&error).await,
             }
@@ -101,8 +109,8 @@ impl<'a> Worker<'a> {
         loop {
             let pending = self.orders.next().await;
             match self.carry_out(pending).await {
-                NextStep::GoOn => {}
-                NextStep::Retry => return since,
+                NextStep::GoOn | NextStep::TryAgain => {}
+                NextStep::Enable => return since,
                 NextStep::Reread(from) => since = Some(from),
             }
         }

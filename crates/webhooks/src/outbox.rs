@@ -258,15 +258,8 @@ impl Sender<'_> {
             return true;
         };
         let fate = loop {
-            match fate(
-                change,
-                self.endpoint.settle,
-                self.all.clock.now_ms(),
-                &self.all.registry,
-                &*self.all.store,
-            )
-            .await
-            {
+            let (now_ms, registry) = (self.all.clock.now_ms(), &self.all.registry);
+            match fate(change, self.endpoint, now_ms, registry, &*self.all.store).await {
                 Ok(fate) => break fate,
                 Err(error) => self.all.wait_for_store(&error).await,
             }

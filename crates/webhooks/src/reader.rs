@@ -16,10 +16,10 @@ use crate::log::LogEntry;
 use crate::message::FleetGap;
 use crate::progress::EndpointProgress;
 use crate::service::Webhooks;
-use crate::settings::{BATCH_MAX, EndpointSettings};
+use crate::settings::{BATCH_MAX, EndpointSettings, EventType};
 use crate::states::{Change, DeviceStates};
 
-/// Events that are read at once. What they make is in memory until the endpoint has taken all of it: two megabytes at most, as
+/// Events that are read at once. What they make is in memory until the endpoint has taken all of it: four megabytes at most, as
 /// a device is shown in less than 8 KiB.
 const PAGE_EVENTS: usize = BATCH_MAX;
 
@@ -216,7 +216,7 @@ impl<'a> LogReader<'a> {
             self.feed.note(&device);
             let mut found = Vec::new();
             self.offer(Change::unplaced(device, None), received_at, before, &mut found);
-            due.extend(found.into_iter().filter(|change| self.endpoint.admits(&change.device)));
+            due.extend(found.into_iter().filter(|change| self.endpoint.admits(change)));
         }
         self.resync = Some(found.cursor).filter(|reached| *reached != cursor);
         ChangePage { changes: due, has_more: true }
@@ -230,30 +230,35 @@ impl<'a> LogReader<'a> {
         while let Some(change) = self.settle.take_due(i64::from(at.0) * 1_000) {
             found.push(change);
         }
-        let change = match entry {
+        let changes = match entry {
             LogEntry::Change(change) if change.is_removal => {
                 self.settle.forget(&DeviceName::of(change.snapshot.device()));
-                self.feed.change(change)
+                self.feed.changes(change)
             }
-            LogEntry::Change(change) => self.feed.change(change),
+            LogEntry::Change(change) => self.feed.changes(change),
             LogEntry::Event(event) => loop {
-                match self.states.change(event, &*self.all.store, &self.all.registry).await {
-                    Ok(change) => break change,
+                match self.states.changes(event, &*self.all.store, &self.all.registry).await {
+                    Ok(changes) => break changes,
                     Err(error) => self.all.wait_for_store(&error).await,
                 }
             },
         };
-        if let Some(change) = change {
+        for change in changes {
             self.offer(change, at, before, &mut found);
         }
-        let was_sent =
-            |change: &Change| was_sent && (self.has_same_settle || change.device.status == Status::Connected);
-        let wanted = |change: &Change| !was_sent(change) && self.endpoint.admits(&change.device);
+        let was_sent = |change: &Change| {
+            was_sent && (self.has_same_settle || change.event_type() != EventType::Disconnected)
+        };
+        let wanted = |change: &Change| !was_sent(change) && self.endpoint.admits(change);
         due.extend(found.into_iter().filter(wanted));
     }
 
     /// Adds what is due because of a change.
     fn offer(&mut self, change: Change, at: UnixSeconds, before: HistoryPosition, due: &mut Vec<Change>) {
+        if !change.is_of_state() {
+            due.push(change);
+            return;
+        }
         let device = DeviceName::of(change.device.device());
         if change.device.status == Status::Disconnected && !self.endpoint.selects(&change.device) {
             self.settle.forget(&device);
@@ -269,7 +274,7 @@ impl<'a> LogReader<'a> {
         let registry = &self.all.registry;
         let status_of = |device: Device<'_>| registry.read(device, |record| record.resolve().status);
         let mut due = self.settle.take_still_disconnected(now_ms, if_connected, status_of);
-        due.retain(|change| self.endpoint.admits(&change.device));
+        due.retain(|change| self.endpoint.admits(change));
         due
     }
 }

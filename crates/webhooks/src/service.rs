@@ -24,7 +24,7 @@ use crate::progress::EndpointProgress;
 use crate::resync::StoredCursor;
 use crate::rotation::SecretRotation;
 use crate::settings::EndpointSettings;
-use crate::states::{Change, EventKey};
+use crate::states::{Change, EventKey, Occurrence};
 use crate::worker::Worker;
 use server::feed::Feed;
 use server::registry::{DeviceRegistry, Snapshot};
@@ -39,8 +39,9 @@ const DEAD_LETTERS: &str = "dead/";
 const CURSOR: &str = "cursor/";
 const SECRET: &str = "secret/";
 
-/// Shows a device as the API does, with the status before.
-pub type Describe = Arc<dyn Fn(&Snapshot, Option<Status>) -> Box<RawValue> + Send + Sync>;
+/// Shows a device as the API does, with the status before, and the refused login that it is told for.
+pub type Describe =
+    Arc<dyn Fn(&Snapshot, Option<Status>, Option<&HistoryRow>) -> Box<RawValue> + Send + Sync>;
 
 /// All endpoints, and what they read from.
 pub struct Webhooks {
@@ -285,10 +286,14 @@ impl Webhooks {
     pub(crate) fn message_of(&self, endpoint: &EndpointSettings, change: &Change) -> Message {
         let device = &change.device;
         let received_ms = i64::from(device.received_at.0) * 1_000;
-        let at_millis = device.event.time.nanos().map_or(received_ms, |nanos| nanos.div_euclid(1_000_000));
-        let data = (self.describe)(device, change.previous);
-        let (id, status, position) = (change.id.clone(), device.status, change.position);
-        let event = ChangeEvent { id, device: device.device(), status, at_millis, position, data: &data };
+        let at_millis = change.time().nanos().map_or(received_ms, |nanos| nanos.div_euclid(1_000_000));
+        let refusal = match &change.what {
+            Occurrence::Refused(row) => Some(&**row),
+            Occurrence::Changed | Occurrence::FirstSeen(_) => None,
+        };
+        let data = (self.describe)(device, change.previous, refusal);
+        let (id, event_type, position) = (change.id.clone(), change.event_type(), change.position);
+        let event = ChangeEvent { id, device: device.device(), event_type, at_millis, position, data: &data };
         Message::of_change(self.envelope(endpoint), event)
     }
 }

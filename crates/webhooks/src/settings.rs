@@ -10,7 +10,8 @@ use hyper::header::{
     UPGRADE, USER_AGENT,
 };
 pub use hyper::header::{HeaderName, HeaderValue};
-use presence::Status;
+use presence::Moment;
+use presence::contact::ExpectationFilter;
 use presence::query::Filter;
 use server::registry::Snapshot;
 use system::secret::Secret;
@@ -19,6 +20,8 @@ use url::{Host, Url};
 
 pub use crate::address::is_public;
 pub use crate::rotation::OVERLAP_MAX;
+use crate::states::Change;
+
 pub use crate::signature::{SECRET_BYTES_MAX, SECRET_BYTES_MIN, SECRETS_MAX, SigningSecret};
 
 /// More endpoints than any site was seen to have; each holds a page of messages, 8 connections and a task.
@@ -29,7 +32,10 @@ pub const HEADERS_MAX: usize = 16;
 pub const HEADER_MAX_BYTES: u64 = 2 << 10;
 
 /// CloudEvents of one request at most: as many as are read of the history at once.
-pub const BATCH_MAX: usize = 256;
+pub const BATCH_MAX: usize = 500;
+
+/// The longest time that a batch waits for further events: what an event says should not be old when it comes.
+pub const LINGER_MAX: Duration = Duration::from_secs(1);
 
 /// The longest name of an endpoint: it is a label of metrics.
 pub const NAME_MAX_BYTES: usize = 64;
@@ -54,6 +60,10 @@ pub struct EndpointSettings {
     pub routing_key: Option<Secret>,
     /// The most CloudEvents in one request; with 1, requests are in the structured mode.
     pub batch_max: usize,
+    /// How long a batch waits for further events.
+    pub linger: Duration,
+    /// Where the schemas of data are, up to the name of one; `None`: it is not known how the service is reached.
+    pub schemas: Option<String>,
     /// Headers that every request has besides its own.
     pub headers: HeaderMap,
     /// Which certificates of the endpoint are trusted, and which one devstatus presents.
@@ -65,8 +75,15 @@ pub struct EndpointSettings {
 /// The events that an endpoint can choose. Every endpoint receives `fleet.gap`, because nothing may be left out silently.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum EventType {
+    /// The device was not connected before, as far as is known.
     Connected,
     Disconnected,
+    /// The device is connected all along, by another session than before.
+    SessionChanged,
+    /// A login of the device was refused.
+    Refused,
+    /// Nothing was known of the device before.
+    FirstSeen,
 }
 
 /// Which of the changes of one device are sent.
@@ -163,37 +180,47 @@ impl Mode {
 }
 
 impl EventType {
-    pub const ALL: [EventType; 2] = [EventType::Connected, EventType::Disconnected];
-
-    /// The event of a change to that status.
-    pub fn of(status: Status) -> Self {
-        match status {
-            Status::Connected => EventType::Connected,
-            Status::Disconnected => EventType::Disconnected,
-        }
-    }
+    pub const ALL: [EventType; 5] = [
+        EventType::Connected,
+        EventType::Disconnected,
+        EventType::SessionChanged,
+        EventType::Refused,
+        EventType::FirstSeen,
+    ];
 
     /// As it is in settings and messages.
     pub fn word(self) -> &'static str {
         match self {
             EventType::Connected => "device.connected",
             EventType::Disconnected => "device.disconnected",
+            EventType::SessionChanged => "device.session_changed",
+            EventType::Refused => "device.refused",
+            EventType::FirstSeen => "device.first_seen",
         }
     }
 }
 
 impl EndpointSettings {
-    /// Whether the endpoint selects a change to this state of the device.
-    pub(crate) fn admits(&self, device: &Snapshot) -> bool {
-        let event_type = EventType::of(device.status);
-        !self.format.is_for_alerts_alone()
-            && (self.events.is_empty() || self.events.contains(&event_type))
-            && self.selects(device)
+    /// Whether the endpoint receives that change.
+    pub(crate) fn admits(&self, change: &Change) -> bool {
+        !self.format.is_for_alerts_alone() && self.wants(change.event_type()) && self.selects(&change.device)
+    }
+
+    /// Whether the endpoint has chosen that event.
+    pub(crate) fn wants(&self, event_type: EventType) -> bool {
+        self.events.is_empty() || self.events.contains(&event_type)
     }
 
     /// Whether the endpoint selects the device in this state, whatever the event.
     pub(crate) fn selects(&self, device: &Snapshot) -> bool {
-        self.selector.admits(&device.traits(&self.selector))
+        let Some(expectation) = &self.selector.expectation else {
+            return self.selector.admits(&device.traits(&self.selector));
+        };
+        // As the device was when the change came: a change that is read again later is selected alike.
+        let now = Moment::from_nanos(i128::from(device.received_at.0) * 1_000_000_000);
+        let expectation = Some(ExpectationFilter { now, ..expectation.clone() });
+        let selector = Filter { expectation, ..self.selector.clone() };
+        selector.admits(&device.traits(&selector))
     }
 }
 

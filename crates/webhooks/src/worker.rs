@@ -142,7 +142,11 @@ impl<'a> Worker<'a> {
                         pending = self.orders.next() => pending,
                     };
                     match self.carry_out(pending).await {
-                        NextStep::GoOn | NextStep::Retry => continue,
+                        NextStep::GoOn | NextStep::Enable => continue,
+                        NextStep::TryAgain => {
+                            self.note_delivered();
+                            continue;
+                        }
                         NextStep::Reread(since) => StopReason::Reread(since),
                     }
                 }
@@ -163,8 +167,10 @@ impl<'a> Worker<'a> {
     /// Carries out the orders that wait.
     async fn carry_out_waiting(&mut self) -> Result<(), StopReason> {
         while let Some(pending) = self.orders.try_next() {
-            if let NextStep::Reread(since) = self.carry_out(pending).await {
-                return Err(StopReason::Reread(since));
+            match self.carry_out(pending).await {
+                NextStep::GoOn | NextStep::Enable => {}
+                NextStep::TryAgain => self.note_delivered(),
+                NextStep::Reread(since) => return Err(StopReason::Reread(since)),
             }
         }
         Ok(())
@@ -195,7 +201,7 @@ impl<'a> Worker<'a> {
         self.carry_out_waiting().await?;
         let before = reader.progress();
         self.unsent_after = reader.decided();
-        let ChangePage { changes, has_more } = match reader.next().await {
+        let ChangePage { changes, has_more } = match self.next_page(reader).await {
             Ok(found) => found,
             Err(gap) => {
                 self.send_gap(reader, gap).await?;
@@ -214,6 +220,28 @@ impl<'a> Worker<'a> {
             self.save(progress).await;
         }
         Ok(has_more)
+    }
+
+    /// The next changes. If they are less than a batch, those that come within the time that batches wait for follow them.
+    async fn next_page(&self, reader: &mut LogReader<'a>) -> Result<ChangePage, FleetGap> {
+        let mut page = reader.next().await?;
+        let EndpointSettings { linger, batch_max, .. } = *self.endpoint;
+        if linger.is_zero() || page.has_more || page.changes.is_empty() || page.changes.len() >= batch_max {
+            return Ok(page);
+        }
+        self.all.clock.sleep(linger).await;
+        match reader.next().await {
+            Ok(further) => {
+                page.changes.extend(further.changes);
+                page.has_more = further.has_more;
+            }
+            // The next step returns it, after these.
+            Err(gap) => {
+                reader.note_gap(gap);
+                page.has_more = true;
+            }
+        }
+        Ok(page)
     }
 
     /// Sends one `fleet.gap`, because the log does not have every change, and continues at its end. If the store knows what has
@@ -325,7 +353,11 @@ impl<'a> Worker<'a> {
             };
             match self.carry_out(pending).await {
                 NextStep::GoOn => {}
-                NextStep::Retry => return Ok(()),
+                NextStep::Enable => return Ok(()),
+                NextStep::TryAgain => {
+                    self.note_delivered();
+                    return Ok(());
+                }
                 NextStep::Reread(since) => return Err(StopReason::Reread(since)),
             }
         }

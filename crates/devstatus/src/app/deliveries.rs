@@ -165,7 +165,9 @@ impl NotifyReceivers {
             registry: Arc::clone(&writer.map),
             feed: Arc::clone(&writer.feed),
             source: source_of(&context),
-            describe: Arc::new(move |device, previous| http_api::change_data(&context, device, previous)),
+            describe: Arc::new(move |device, previous, refusal| {
+                http_api::change_data(&context, device, previous, refusal)
+            }),
             metrics,
             desk,
             leases: Leases::default(),

@@ -52,7 +52,7 @@ pub(super) fn of_settings_file(file: &SettingsFile) -> Result<RuleSet, ConfigErr
     if let Some(grace) = top.optional(STARTUP_GRACE, "a time from 0 to 730d, like \"5m\"", time)? {
         set.startup_grace = grace;
     }
-    if let Some(url) = top.optional(PUBLIC_URL, "an http:// or https:// URL without a query", public_url)? {
+    if let Some(url) = public_url_of(&top)? {
         set.public_url = url.into();
     }
     for key in ALERT_TABLES {
@@ -69,8 +69,7 @@ pub(super) fn of_settings_file(file: &SettingsFile) -> Result<RuleSet, ConfigErr
         }
         set.rules.push(rule);
     }
-    let contacts = tables.keys(CONTACTS, OTHERS_MAX)?;
-    set.contacts = contacts.iter().map(contact).collect::<Result<_, _>>()?;
+    set.contacts = tables.contacts()?;
     for keys in tables.keys(SILENCES, OTHERS_MAX)? {
         set.silences.push(schedules::silence(&keys, &names)?);
     }
@@ -78,6 +77,26 @@ pub(super) fn of_settings_file(file: &SettingsFile) -> Result<RuleSet, ConfigErr
         set.windows.push(schedules::window(&keys)?);
     }
     Ok(set)
+}
+
+/// What webhooks take from the settings of alerts.
+#[derive(Default)]
+pub(super) struct ForWebhooks {
+    pub contacts: Arc<[ContactPolicy]>,
+    pub public_url: Option<String>,
+}
+
+pub(super) fn for_webhooks(
+    file: &SettingsFile,
+    (text, document): (&str, &DeTable<'_>),
+) -> Result<ForWebhooks, ConfigError> {
+    let top = Keys::new(&file.path, text, "", (0, document));
+    let contacts = Tables { file, text, document }.contacts()?;
+    Ok(ForWebhooks { contacts, public_url: public_url_of(&top)? })
+}
+
+fn public_url_of(top: &Keys<'_>) -> Result<Option<String>, ConfigError> {
+    top.optional(PUBLIC_URL, "an http:// or https:// URL without a query", public_url)
 }
 
 /// The tables of a file.
@@ -97,6 +116,10 @@ impl<'a> Tables<'a> {
             }
             None => Ok(keys),
         }
+    }
+
+    fn contacts(&self) -> Result<Arc<[ContactPolicy]>, ConfigError> {
+        self.keys(CONTACTS, OTHERS_MAX)?.iter().map(contact).collect()
     }
 
     /// The names of the tables of that key.

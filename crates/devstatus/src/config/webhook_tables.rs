@@ -2,14 +2,19 @@
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
 
 use toml::de::{DeTable, DeValue};
 
 use super::file::{self, SETTINGS_MAX_BYTES, SettingsFile};
 use super::refusal::{ConfigError, Origin};
+use super::rule_tables::{self, ForWebhooks};
 use super::table_keys::{Keys, items, texts, time};
 use super::toml::{WEBHOOKS, tables};
 use formats::Cause;
+use presence::Moment;
+use presence::contact::{ContactPolicy, Expectation, ExpectationFilter};
 use presence::query::{Filter, Network};
 use presence::settle::SETTLE_MAX;
 use system::secret::Secret;
@@ -17,9 +22,12 @@ use system::sentence;
 use system::tls::{ClientCertificate, ClientTls, ConnectorSource};
 use webhooks::settings::{
     BATCH_MAX, ENDPOINTS_MAX, EndpointSettings, EndpointUrl, EventType, Format, HEADER_MAX_BYTES,
-    HEADERS_MAX, HeaderMap, HeaderName, HeaderValue, Mode, NAME_MAX_BYTES, SECRET_BYTES_MAX,
+    HEADERS_MAX, HeaderMap, HeaderName, HeaderValue, LINGER_MAX, Mode, NAME_MAX_BYTES, SECRET_BYTES_MAX,
     SECRET_BYTES_MIN, SECRETS_MAX, SigningSecret, is_public, may_be_set,
 };
+
+/// Where the API's document has the schemas of data, after the URL of the service and before the name of one.
+const SCHEMAS: &str = "/openapi.json#/components/schemas/";
 
 /// The endpoints, and where the first of them is described.
 #[derive(Debug, Default)]
@@ -34,13 +42,14 @@ pub(super) fn of_settings_file(file: &SettingsFile) -> Result<Endpoints, ConfigE
     let (path, Some(text)) = (&file.path, file.toml()) else { return Ok(found) };
     // The reader of the other settings has refused a file that is no TOML.
     let Ok(document) = DeTable::parse(text) else { return Ok(found) };
+    let of_alerts = rule_tables::for_webhooks(file, (text, document.get_ref()))?;
     let mut names = BTreeSet::new();
     for table in tables(document.get_ref(), WEBHOOKS) {
         let keys = Keys::new(path, text, WEBHOOKS, table);
         if found.endpoints.len() == ENDPOINTS_MAX {
             return Err(keys.invalid(keys.prefix, keys.start, format!("at most {ENDPOINTS_MAX} webhooks")));
         }
-        let endpoint = endpoint(&keys)?;
+        let endpoint = endpoint(&keys, &of_alerts)?;
         if !names.insert(endpoint.name.clone()) {
             return Err(keys.unfit("name", "a name that no other webhook has"));
         }
@@ -50,7 +59,7 @@ pub(super) fn of_settings_file(file: &SettingsFile) -> Result<Endpoints, ConfigE
     Ok(found)
 }
 
-fn endpoint(keys: &Keys<'_>) -> Result<EndpointSettings, ConfigError> {
+fn endpoint(keys: &Keys<'_>, of_alerts: &ForWebhooks) -> Result<EndpointSettings, ConfigError> {
     let name = keys.name(NAME_MAX_BYTES)?.to_owned();
     let url_expected = "a URL: https://, a host, and no user";
     let url = keys.required("url", url_expected, |value| EndpointUrl::parse(value.as_str()?))?;
@@ -63,7 +72,7 @@ fn endpoint(keys: &Keys<'_>) -> Result<EndpointSettings, ConfigError> {
     }
     let secret_file = keys.optional("secret_file", "the path of a file", |value| value.as_str())?;
     let secrets = secret_file.map(|path| secrets(keys, Path::new(path))).transpose()?.unwrap_or_default();
-    let known = EventType::ALL.map(EventType::word).join(" or ");
+    let known = EventType::ALL.map(EventType::word).join(", ");
     let events = keys.optional("events", &format!("a list of {known}"), |value| {
         let word = |text: &str| EventType::ALL.into_iter().find(|known| known.word() == text);
         let events = texts(value)?.iter().map(|text| word(text)).collect::<Option<Vec<_>>>();
@@ -76,7 +85,7 @@ fn endpoint(keys: &Keys<'_>) -> Result<EndpointSettings, ConfigError> {
     let settle = keys.optional("settle", "a time from 0 to 1h, like \"5s\"", |value| {
         time(value).filter(|settle| *settle <= SETTLE_MAX)
     })?;
-    let (format, batch_max) = form(keys)?;
+    let (format, batch_max, linger) = form(keys)?;
     // Services that people read check no signature.
     if secret_file.is_none() && !format.is_for_alerts_alone() {
         keys.required("secret_file", "the path of a file", |value| value.as_str())?;
@@ -84,10 +93,11 @@ fn endpoint(keys: &Keys<'_>) -> Result<EndpointSettings, ConfigError> {
     let routing_key = routing_key(keys, format)?;
     let (headers, tls) = (headers(keys)?, client_tls(keys)?);
     let selector = match keys.selector("webhook.selector")? {
-        Some(keys) => selector_of(&keys)?,
+        Some(keys) => Filter { expectation: expectation(&keys, &of_alerts.contacts)?, ..selector_of(&keys)? },
         None => Filter::default(),
     };
     keys.refuse_others()?;
+    let schemas = of_alerts.public_url.as_ref().map(|url| format!("{url}{SCHEMAS}"));
     let (events, mode, settle) =
         (events.unwrap_or_default(), mode.unwrap_or_default(), settle.unwrap_or_default());
     Ok(EndpointSettings {
@@ -101,6 +111,8 @@ fn endpoint(keys: &Keys<'_>) -> Result<EndpointSettings, ConfigError> {
         format,
         routing_key,
         batch_max,
+        linger,
+        schemas,
         headers,
         tls,
         allow_private,
@@ -108,7 +120,7 @@ fn endpoint(keys: &Keys<'_>) -> Result<EndpointSettings, ConfigError> {
 }
 
 /// The form of messages, and how many one request has.
-fn form(keys: &Keys<'_>) -> Result<(Format, usize), ConfigError> {
+fn form(keys: &Keys<'_>) -> Result<(Format, usize, Duration), ConfigError> {
     let expected = format!("one of {}", Format::ALL.map(Format::word).join(", "));
     let format = keys.optional("format", &expected, |value| {
         let word = value.as_str()?;
@@ -119,7 +131,32 @@ fn form(keys: &Keys<'_>) -> Result<(Format, usize), ConfigError> {
         let number = value.as_integer()?.as_str().parse().ok()?;
         ((1..=BATCH_MAX).contains(&number) && format == Some(Format::CloudEvents)).then_some(number)
     })?;
-    Ok((format.unwrap_or_default(), batch_max.unwrap_or(1)))
+    let expected = "a time from 0 to 1s, like \"500ms\", with batch_max above 1";
+    let has_batches = batch_max.is_some_and(|most| most > 1);
+    let linger = keys.optional("linger", expected, |value| {
+        let millis = value.as_str()?.strip_suffix("ms").map(|digits| digits.parse::<u16>());
+        let linger = match millis {
+            Some(millis) => Duration::from_millis(millis.ok()?.into()),
+            None => time(value)?,
+        };
+        (linger <= LINGER_MAX && (has_batches || linger.is_zero())).then_some(linger)
+    })?;
+    Ok((format.unwrap_or_default(), batch_max.unwrap_or(1), linger.unwrap_or_default()))
+}
+
+/// Which devices by what their contact policies expect. No change is about a device that was never seen.
+fn expectation(
+    keys: &Keys<'_>,
+    contacts: &Arc<[ContactPolicy]>,
+) -> Result<Option<ExpectationFilter>, ConfigError> {
+    let known = [Expectation::Met, Expectation::Overdue, Expectation::None];
+    let expected = format!("one or a list of {}", known.map(Expectation::word).join(", "));
+    let wanted = keys.optional("expectation", &expected, |value| {
+        let expectation = |word: &str| known.into_iter().find(|known| known.word() == word);
+        texts(value)?.into_iter().map(expectation).collect::<Option<Vec<_>>>()
+    })?;
+    let filter = |wanted| ExpectationFilter { wanted, policies: Arc::clone(contacts), now: Moment::UNKNOWN };
+    Ok(wanted.map(filter))
 }
 
 /// The routing key of PagerDuty, in a file.

@@ -7,7 +7,7 @@ use alerts::{CountThreshold, GroupBy, Kind, Rule, RuleSet};
 use presence::history::HistoryEvent;
 use presence::payload::Payload;
 use presence::query::Filter;
-use presence::{EventKind, Moment};
+use presence::{Device, EventKind, Moment};
 use server::series::{Interval, Step};
 use store::settings::{Location, StoreSettings};
 use store::{Batch, IfExists, SeriesRow};
@@ -65,8 +65,8 @@ impl History {
                 let received_at = UnixSeconds(u32::try_from(millis / 1_000).unwrap());
                 let payload = Payload::pack(b"{}");
                 let event = PresenceEvent { kind: *kind, session, time, close_code: 91, payload };
-                let id = Box::from(*id);
-                batch.events.push(HistoryEvent { device_type: "pump".into(), id, event, received_at });
+                let device = Device { device_type: "pump", id };
+                batch.events.push(HistoryEvent::of(device, event, received_at));
             }
         }
         batch.events.sort_by_key(|event| event.received_at.0);

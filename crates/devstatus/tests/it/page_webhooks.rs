@@ -48,7 +48,8 @@ fn an_endpoint_is_seen_tested_enabled_and_sent_its_dead_letters_again() {
     });
     let endpoint = |name: &str, url: &str| {
         format!(
-            "[[webhook]]\nname = \"{name}\"\nurl = \"{url}\"\nsecret_file = \"hook.secret\"\nallow_private = true\n"
+            "[[webhook]]\nname = \"{name}\"\nurl = \"{url}\"\nsecret_file = \"hook.secret\"\nallow_private = true\n\
+             events = [\"device.connected\", \"device.disconnected\"]\n"
         )
     };
     let long = "an-endpoint-with-the-longest-name-that-the-settings-let-pass-now";

@@ -24,6 +24,25 @@ use crate::error::{Error, Problem};
 /// How long a request waits for its order: an attempt may take 25 s with its connection.
 const ORDER_TIMEOUT: Duration = Duration::from_secs(30);
 
+/// The data of a webhook's `fleet.gap`.
+#[derive(ToSchema)]
+#[schema(as = WebhookGap)]
+#[expect(dead_code, reason = "it describes what the deliveries send")]
+pub struct WebhookGapView {
+    /// `dropped`, `not_logged`, `restarted` or `overrun`.
+    #[schema(example = "dropped")]
+    reason: String,
+}
+
+/// The data of a webhook's `webhook.test`.
+#[derive(ToSchema)]
+#[schema(as = WebhookTest)]
+#[expect(dead_code, reason = "it describes what the deliveries send")]
+pub struct WebhookTestView {
+    /// The endpoint's name.
+    endpoint: String,
+}
+
 /// An endpoint's name in a path.
 #[derive(Debug, Deserialize, IntoParams)]
 #[into_params(parameter_in = Path)]

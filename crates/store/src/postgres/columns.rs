@@ -136,6 +136,7 @@ pub struct EventColumns<'a> {
     received_at: Vec<i64>,
     digests: Vec<i64>,
     payloads: Vec<&'a [u8]>,
+    first_seen: Vec<bool>,
 }
 
 impl<'a> EventColumns<'a> {
@@ -156,6 +157,7 @@ impl<'a> EventColumns<'a> {
             columns.received_at.push(entry.received_at.0.into());
             columns.digests.push(digest(event));
             columns.payloads.push(event.payload.packed());
+            columns.first_seen.push(entry.is_first_seen);
         }
         columns
     }
@@ -165,7 +167,7 @@ impl<'a> EventColumns<'a> {
     }
 
     /// As parameters, in the order of the statement.
-    pub fn parameters(&self) -> [&(dyn ToSql + Sync); 9] {
+    pub fn parameters(&self) -> [&(dyn ToSql + Sync); 10] {
         [
             &self.types,
             &self.ids,
@@ -176,6 +178,7 @@ impl<'a> EventColumns<'a> {
             &self.received_at,
             &self.digests,
             &self.payloads,
+            &self.first_seen,
         ]
     }
 }
@@ -208,7 +211,8 @@ pub fn device(row: &Row, names: &mut TypeNames) -> Result<StoredDevice, StoreErr
 /// The event in a row.
 pub fn history_event(row: &Row) -> Result<history::HistoryRow, StoreError> {
     let sequence = u64::try_from(column::<i64>(row, "sequence")?).map_err(|_| senseless())?;
-    Ok(history::HistoryRow { sequence, event: event(row)?, received_at: received_at(row)? })
+    let (event, received_at) = (event(row)?, received_at(row)?);
+    Ok(history::HistoryRow { sequence, event, received_at, is_first_seen: column(row, "is_first_seen")? })
 }
 
 fn event(row: &Row) -> Result<PresenceEvent, StoreError> {

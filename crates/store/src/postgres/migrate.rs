@@ -16,6 +16,7 @@ const STEPS: &[&str] = &[
     include_str!("sql/schema_6.sql"),
     include_str!("sql/schema_7.sql"),
     include_str!("sql/schema_8.sql"),
+    include_str!("sql/schema_9.sql"),
 ];
 
 /// Takes every step that is missing, all or none.

@@ -216,7 +216,7 @@ pub fn history(
         None => None,
     };
     let mut select = connection.prepare_cached(
-        "SELECT previous, received_at, kind, session, time, close_code, payload FROM event WHERE sequence = ?1",
+        "SELECT previous, received_at, kind, session, time, close_code, payload, is_first_seen FROM event WHERE sequence = ?1",
     )?;
     let mut found = Vec::new();
     for _ in 0..window.per_device {
@@ -227,7 +227,8 @@ pub fn history(
         let received_at = UnixSeconds(row.get(1)?);
         let sequence = u64::try_from(sequence).map_err(|_| WriteError::Damaged)?;
         if window.before.is_none_or(|before| sequence < before) && received_at >= window.received_since {
-            found.push(history::HistoryRow { sequence, received_at, event: encoding::event(row, 2)? });
+            let (event, is_first_seen) = (encoding::event(row, 2)?, row.get(7)?);
+            found.push(history::HistoryRow { sequence, received_at, event, is_first_seen });
         }
     }
     Ok(found)
@@ -271,7 +272,7 @@ pub fn events(
     }
     let mut select = transaction.prepare_cached(
         "SELECT type, id, sequence, previous, event.received_at, event.kind, event.session, event.time, event.close_code,
-         event.payload FROM event JOIN device ON device.row = event.device WHERE sequence > ?1 ORDER BY sequence LIMIT ?2",
+         event.payload, is_first_seen FROM event JOIN device ON device.row = event.device WHERE sequence > ?1 ORDER BY sequence LIMIT ?2",
     )?;
     let mut rows = select.query(params![after, limit as i64])?;
     let (mut names, mut given) = (TypeNames::default(), HashSet::new());
@@ -290,6 +291,7 @@ pub fn events(
                 sequence,
                 received_at: UnixSeconds(row.get(4)?),
                 event: encoding::event(row, 5)?,
+                is_first_seen: row.get(10)?,
             },
         });
     }

@@ -7,7 +7,8 @@ use rusqlite::Connection;
 pub const APPLICATION_ID: i64 = 0x6465_7653;
 
 /// Each step leads from the version of its position to the next. A step that was released is never changed.
-const STEPS: &[&str] = &[FIRST, LOST, RETENTION, COLUMN_NAMES, EVENT_ORDER, WEBHOOKS, SERIES, SOURCES];
+const STEPS: &[&str] =
+    &[FIRST, LOST, RETENTION, COLUMN_NAMES, EVENT_ORDER, WEBHOOKS, SERIES, SOURCES, FIRST_SEEN];
 
 /// The version that this program writes.
 pub const VERSION: i64 = STEPS.len() as i64;
@@ -155,6 +156,9 @@ CREATE VIEW events AS SELECT
   FROM event JOIN device ON device.row = event.device
   LEFT JOIN reason ON event.kind <> 1 AND reason.close_code = event.close_code;
 ";
+
+/// Whether nothing was known of the device when the event came.
+const FIRST_SEEN: &str = "ALTER TABLE event ADD COLUMN is_first_seen INTEGER NOT NULL DEFAULT 0;";
 
 /// What is in the header.
 pub fn found(connection: &Connection) -> rusqlite::Result<(i64, i64)> {

@@ -413,8 +413,8 @@ fn write_events(
     if events.is_empty() {
         return Ok(());
     }
-    let mut insert =
-        transaction.prepare_cached("INSERT INTO event VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)")?;
+    let mut insert = transaction
+        .prepare_cached("INSERT INTO event VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)")?;
     let mut previous = stored.newest_event;
     for (number, entry) in (stored.events + 1..).zip(events) {
         counters.sequence += 1;
@@ -430,6 +430,7 @@ fn write_events(
             columns.close_code,
             entry.received_at.0,
             columns.payload,
+            entry.is_first_seen,
         ])?;
         previous = Some(counters.sequence);
     }

@@ -73,7 +73,8 @@ pub fn row(entry: &[u8]) -> Result<HistoryRow, Damaged> {
     let (sequence, rest) = entry.split_first_chunk().ok_or(Damaged)?;
     let (received_at, rest) = rest.split_first_chunk().ok_or(Damaged)?;
     let received_at = UnixSeconds(u32::from_be_bytes(*received_at));
-    Ok(HistoryRow { sequence: u64::from_be_bytes(*sequence), received_at, event: event(rest)? })
+    let (sequence, event) = (u64::from_be_bytes(*sequence), event(rest)?);
+    Ok(HistoryRow { sequence, received_at, event, is_first_seen: false })
 }
 
 /// A tombstone: the sequence of the change, and when the device was forgotten.

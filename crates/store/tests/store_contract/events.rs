@@ -1,6 +1,6 @@
 //! The events of all devices in one order, as a stream that goes on from an earlier one reads them.
 
-use presence::history::{EventPage, HistoryPosition, StoredEvent};
+use presence::history::{EventPage, HistoryEvent, HistoryPosition, StoredEvent};
 use presence::{EventKind, UnixSeconds};
 use std::sync::Arc;
 
@@ -49,12 +49,14 @@ pub fn reported(entry: &StoredEvent) -> (String, u64) {
     (entry.id.to_string(), entry.row.sequence)
 }
 
-/// Nine events of three devices, put in three steps.
+/// Nine events of three devices, put in three steps. One of the devices was new.
 fn put_nine(fixture: &Fixture<'_>) {
     for at in 0..3 {
-        fixture.put(events(
-            ["a", "b", "c"].map(|id| history_event(id, event(EventKind::Connect, at, at), 1)).to_vec(),
-        ));
+        let entry = |id| HistoryEvent {
+            is_first_seen: at == 0 && id == "a",
+            ..history_event(id, event(EventKind::Connect, at, at), 1)
+        };
+        fixture.put(events(["a", "b", "c"].map(entry).to_vec()));
     }
 }
 
@@ -79,6 +81,8 @@ pub fn the_events_of_all_devices_can_be_followed_from_any_point(place: &dyn Plac
         let history = fixture.history(id, None, 10);
         assert!(of_one.iter().map(|entry| &entry.row).eq(history.iter().rev()), "{place:?} {id}");
     }
+    let first_seen: Vec<_> = all.events.iter().filter(|entry| entry.row.is_first_seen).collect();
+    assert!(first_seen.len() == 1 && &*first_seen[0].id == "a", "{place:?}: {first_seen:?}");
     // What comes later comes behind, and nothing else does.
     fixture.put(events(vec![history_event("a", event(EventKind::Disconnect, 2, 9), 2)]));
     let later = events_after(fixture.store(), all.newest, 100);

@@ -155,8 +155,7 @@ pub fn device(id: &str, events: impl IntoIterator<Item = PresenceEvent>, receive
 }
 
 pub fn history_event(id: &str, event: PresenceEvent, received_at: u32) -> HistoryEvent {
-    let DeviceName { device_type, id } = name(id);
-    HistoryEvent { device_type, id, event, received_at: UnixSeconds(received_at) }
+    HistoryEvent::of(name(id).device(), event, UnixSeconds(received_at))
 }
 
 pub fn devices(devices: Vec<StoredDevice>) -> Batch {

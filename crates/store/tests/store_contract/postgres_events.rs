@@ -156,7 +156,7 @@ pub fn a_schema_of_the_first_version_is_brought_up_to_date(place: &Postgres) {
          SELECT number, 1, 5, 5, 0, 7, 1, {payload} FROM {{schema}}.device"
     ));
     let store: Arc<dyn Store> = Arc::new(wait(place.try_open(schema)).unwrap());
-    assert_eq!(make("SELECT version FROM {schema}.version"), "8");
+    assert_eq!(make("SELECT version FROM {schema}.version"), "9");
     let name = crate::fixture::name("a");
     let devices = wait(store.read(vec![name.clone()])).unwrap();
     assert_eq!(devices[0].state.resolve().unwrap().event.session.nanos(), Some(5));

@@ -126,12 +126,7 @@ fn share(devices: u32, instance: u32) -> impl Iterator<Item = u32> {
 fn batch_part(device: u32, message: &Message, with_event: bool) -> (StoredDevice, Option<HistoryEvent>) {
     let received_at = UnixSeconds(1_800_000_000 + device % 1000);
     let (name, event) = decoded(message);
-    let entry = with_event.then(|| HistoryEvent {
-        device_type: Arc::clone(&name.device_type),
-        id: name.id.clone(),
-        event: event.clone(),
-        received_at,
-    });
+    let entry = with_event.then(|| HistoryEvent::of(name.device(), event.clone(), received_at));
     let mut state = DeviceState::default();
     state.apply(event);
     (StoredDevice { name, state, received_at }, entry)

@@ -1,6 +1,8 @@
 //! `[[webhook]]` tables.
 
 use super::{Files, refusal, serve};
+use presence::Moment;
+use presence::contact::{ContactPolicy, Expectation, ExpectationFilter, Patience};
 use presence::query::Filter;
 use webhooks::settings::{EventType, Format, Mode};
 
@@ -26,26 +28,36 @@ fn table(lines: &str) -> String {
 fn a_table_describes_an_endpoint() {
     let text = table(
         "events = [\"device.connected\", \"device.disconnected\"]\n\
-         selector = { type = [\"pump\"], cause = \"timeout\", close_code = [91, 160], address = \"10.0.0.0/8\" }\n\
-         mode = \"latest\"\nsettle = \"90s\"\nallow_private = false\nformat = \"cloudevents\"\nbatch_max = 256\n\
+         selector = { type = [\"pump\"], expectation = [\"met\", \"none\"], cause = \"timeout\", close_code = [91, 160], address = \"10.0.0.0/8\" }\n\
+         mode = \"latest\"\nsettle = \"90s\"\nallow_private = false\nformat = \"cloudevents\"\nbatch_max = 500\nlinger = \"250ms\"\n\
          headers = { X-Site = \"7\", Authorization = \"Bearer hidden\" }",
     ) + &table("")
         .replace("\"ops\"", "\"other\"")
         .replace("https://ops.example", "http://127.0.0.1:1");
-    let files = files(&(text + "allow_private = true\n"));
+    let policy = "[[contact]]\npolicy = \"ephemeral\"\n";
+    let public_url = "public_url = \"https://devstatus.example/\"\n";
+    let files = files(&(public_url.to_owned() + &text + "allow_private = true\n" + policy));
     let [first, second] = serve(&files, START, &[]).webhooks.try_into().unwrap();
     assert_eq!(first.name, "ops");
     assert_eq!((first.mode, second.mode), (Mode::Latest, Mode::Every));
     assert_eq!([first.settle, second.settle].map(|settle| settle.as_secs()), [90, 0]);
-    assert_eq!((first.format, first.batch_max, second.batch_max), (Format::CloudEvents, 256, 1));
+    assert_eq!((first.format, first.batch_max, second.batch_max), (Format::CloudEvents, 500, 1));
+    assert_eq!([first.linger, second.linger].map(|linger| linger.as_millis()), [250, 0]);
     assert_eq!((first.headers.len(), first.headers["x-site"].as_bytes()), (2, b"7".as_slice()));
     assert!(!format!("{first:?}").contains("hidden"), "{first:?}");
-    assert_eq!(first.events, EventType::ALL);
+    assert_eq!(first.events, [EventType::Connected, EventType::Disconnected]);
+    let schemas = "https://devstatus.example/openapi.json#/components/schemas/";
+    assert_eq!(first.schemas.as_deref(), Some(schemas));
     let expected = Filter {
         types: vec!["pump".to_owned()],
         causes: vec!["timeout"],
         close_codes: vec![91, 160],
         addresses: vec!["10.0.0.0/8".parse().unwrap()],
+        expectation: Some(ExpectationFilter {
+            wanted: vec![Expectation::Met, Expectation::None],
+            policies: [ContactPolicy { selector: Filter::default(), patience: Patience::Ephemeral }].into(),
+            now: Moment::UNKNOWN,
+        }),
         ..Filter::default()
     };
     assert_eq!(first.selector, expected);
@@ -58,11 +70,11 @@ fn a_mistake_is_refused_with_line_key_and_what_was_expected() {
     for (lines, expected) in [
         (
             "evnts = []",
-            "line 5: unknown key webhook.evnts: did you mean events? Known are name, url, allow_private, secret_file, events, mode, settle, format, batch_max, routing_key_file, headers, ca_file, tls_client_cert, tls_client_key, selector",
+            "line 5: unknown key webhook.evnts: did you mean events? Known are name, url, allow_private, secret_file, events, mode, settle, format, batch_max, linger, routing_key_file, headers, ca_file, tls_client_cert, tls_client_key, selector",
         ),
         (
             "events = [\"device.gone\"]",
-            "line 5, webhook.events: expected a list of device.connected or device.disconnected",
+            "line 5, webhook.events: expected a list of device.connected, device.disconnected, device.session_changed, device.refused, device.first_seen",
         ),
         ("mode = \"all\"", "line 5, webhook.mode: expected \"every\" or \"latest\""),
         ("settle = \"61m\"", "line 5, webhook.settle: expected a time from 0 to 1h, like \"5s\""),
@@ -71,7 +83,7 @@ fn a_mistake_is_refused_with_line_key_and_what_was_expected() {
         ("selector = \"pump\"", "line 5, webhook.selector: expected a table, like { type = [\"pump\"] }"),
         (
             "selector = { tpe = \"pump\" }",
-            "line 5: unknown key webhook.selector.tpe: did you mean type? Known are type, id, id_prefix, source, close_code, cause, address",
+            "line 5: unknown key webhook.selector.tpe: did you mean type? Known are expectation, type, id, id_prefix, source, close_code, cause, address",
         ),
         ("selector = { type = [] }", "line 5, webhook.selector.type: expected a text, or a list of texts"),
         (
@@ -124,7 +136,11 @@ fn a_form_or_header_that_no_request_can_have_is_refused() {
         ),
         (
             "batch_max = 10",
-            "line 5, webhook.batch_max: expected a whole number from 1 to 256, with format = \"cloudevents\"",
+            "line 5, webhook.batch_max: expected a whole number from 1 to 500, with format = \"cloudevents\"",
+        ),
+        (
+            "linger = \"1s\"",
+            "line 5, webhook.linger: expected a time from 0 to 1s, like \"500ms\", with batch_max above 1",
         ),
         (
             "headers = { Webhook-Id = \"1\" }",

@@ -2,6 +2,7 @@
 
 mod faults;
 mod killed;
+mod occurrences;
 mod outage;
 pub mod receiver;
 mod rotation;
@@ -32,17 +33,23 @@ fn launch(broker: &Mosquitto, directory: &Path, url: &str, lines: &str) -> Launc
 }
 
 fn launch_on(store: &str, broker: &Mosquitto, url: &str, lines: &str) -> Launch {
+    let own = lines.split("[[webhook]]").next().unwrap_or_default();
+    let events = if own.contains("events = ") { "" } else { OF_STATES };
     Launch::to(&broker.url())
         .file("hook.secret", &format!("{SECRET}\n"))
         .file(
             "devstatus.toml",
             &format!(
-                "[[webhook]]\nname = \"ops\"\nurl = \"{url}\"\nsecret_file = \"hook.secret\"\n{lines}\n"
+                "[[webhook]]\nname = \"ops\"\nurl = \"{url}\"\nsecret_file = \"hook.secret\"\n{events}\n{lines}\n"
             ),
         )
         .arguments(&["-c", "devstatus.toml"])
         .on_store(store)
 }
+
+/// The events that are about the state of a device. An endpoint of these tests receives no others, unless its lines choose.
+const OF_STATES: &str =
+    "events = [\"device.connected\", \"device.disconnected\", \"device.session_changed\"]";
 
 const PRIVATE: &str = "allow_private = true";
 

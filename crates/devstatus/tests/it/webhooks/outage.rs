@@ -11,7 +11,7 @@ use futures_util::future::BoxFuture;
 use presence::history::HistoryEvent;
 use presence::payload::Payload;
 use presence::query::Filter;
-use presence::{DeviceName, DeviceState, EventKind, Moment, PresenceEvent, Status, UnixSeconds};
+use presence::{Device, DeviceName, DeviceState, EventKind, Moment, PresenceEvent, Status, UnixSeconds};
 use serde_json::json;
 use serde_json::value::to_raw_value;
 use server::feed::Feed;
@@ -101,12 +101,8 @@ fn change(number: u32) -> HistoryEvent {
         close_code: 0,
         payload: Payload::pack(b"{}"),
     };
-    HistoryEvent {
-        device_type: "pump".into(),
-        id: format!("{device}").into(),
-        event,
-        received_at: UnixSeconds(at_s),
-    }
+    let device = Device { device_type: "pump", id: &device.to_string() };
+    HistoryEvent::of(device, event, UnixSeconds(at_s))
 }
 
 fn word(event: &PresenceEvent) -> &'static str {
@@ -164,6 +160,8 @@ impl Deliveries {
             format,
             routing_key: None,
             batch_max,
+            linger: Duration::ZERO,
+            schemas: None,
             headers: HeaderMap::new(),
             tls: ClientTls { ca_file: None, certificate: None, alpn: Vec::new() },
             allow_private: true,
@@ -179,7 +177,7 @@ impl Deliveries {
             is_shared: false,
             registry: Arc::clone(&registry),
             feed: Arc::new(Feed::new(FeedSettings::default(), health, Metrics::default())),
-            describe: Arc::new(|device, previous| {
+            describe: Arc::new(|device, previous, _| {
                 let previous = previous.map(Status::word);
                 let shown = json!({"id": device.device().id, "previous_status": previous});
                 to_raw_value(&shown).expect("texts are JSON")

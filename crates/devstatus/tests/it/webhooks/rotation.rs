@@ -14,7 +14,7 @@ use super::faults::once;
 use super::receiver::{Delivery, Receiver, Reply, SECRET, verdicts, verify_with};
 use super::shared::Site;
 use super::steered::Administered;
-use super::{OTHER_PUMP, PRIVATE, PUMP, launch, launch_on, summaries};
+use super::{OF_STATES, OTHER_PUMP, PRIVATE, PUMP, launch, launch_on, summaries};
 
 const VERIFIED: &str = "verified";
 
@@ -22,7 +22,7 @@ const VERIFIED: &str = "verified";
 fn launch_in(directory: &Path, broker: &Mosquitto, url: &str) -> Launch {
     let secret = directory.join("hook.secret");
     let table = format!(
-        "[[webhook]]\nname = \"ops\"\nurl = \"{url}\"\nsecret_file = \"{}\"\n{PRIVATE}\n",
+        "[[webhook]]\nname = \"ops\"\nurl = \"{url}\"\nsecret_file = \"{}\"\n{PRIVATE}\n{OF_STATES}\n",
         secret.display()
     );
     let store = format!("sqlite:{}/store.db", directory.display());

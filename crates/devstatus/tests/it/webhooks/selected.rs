@@ -10,7 +10,7 @@ use testkit::status::Device;
 
 use super::faults::once;
 use super::receiver::{Delivery, Receiver, Reply, verify};
-use super::{OTHER_PUMP, PRIVATE, PUMP, VALVE, launch, summaries};
+use super::{OF_STATES, OTHER_PUMP, PRIVATE, PUMP, VALVE, launch, summaries};
 
 /// Waits until the history has so many events of a device.
 fn wait_for_events(service: &Service, device: Device<'_>, number: usize) {
@@ -103,7 +103,7 @@ fn a_disconnect_settles_through_a_restart() {
     broker.retain(&[(OTHER_PUMP, OTHER_PUMP.connect(6))]);
     // Of the pump nothing is said: the connect has cancelled its disconnect, of which only the history knew.
     service.wait_until("the next message comes", || once(&receiver.taken()).len() >= 4);
-    assert_eq!(once(&receiver.taken())[3].summary(), "device.connected q-2 00:06");
+    assert_eq!(once(&receiver.taken())[3].summary(), "device.session_changed q-2 00:06");
     service.terminate();
     let service = start("1s");
     service.wait_until("the next message comes", || once(&receiver.taken()).len() >= 5);
@@ -123,7 +123,7 @@ fn an_endpoint_that_was_away_hears_of_everything_or_of_what_is_now() {
     let latest = Receiver::start(|_, _| Reply::Status(503));
     let second = format!(
         "{PRIVATE}\n[[webhook]]\nname = \"latest\"\nurl = \"{}\"\nsecret_file = \"hook.secret\"\n\
-         allow_private = true\nmode = \"latest\"",
+         allow_private = true\nmode = \"latest\"\n{OF_STATES}",
         latest.url()
     );
     let service = launch(&broker, directory.path(), &every.url(), &second).start_ready();

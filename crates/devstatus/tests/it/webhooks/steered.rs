@@ -10,7 +10,7 @@ use testkit::mosquitto::Mosquitto;
 use testkit::service::{Launch, Service};
 
 use super::receiver::{Delivery, Receiver, Reply, SECRET, verify};
-use super::{OTHER_PUMP, PRIVATE, PUMP, VALVE, launch, summaries};
+use super::{OF_STATES, OTHER_PUMP, PRIVATE, PUMP, VALVE, launch, summaries};
 
 const ENDPOINT: &str = "/api/v1/webhooks/ops";
 
@@ -114,6 +114,22 @@ fn an_endpoint_is_tried_out_enabled_again_and_sent_what_it_has_had() {
 }
 
 #[test]
+fn an_endpoint_that_accepts_a_test_is_shown_to_work_again() {
+    let (broker, directory) = (Mosquitto::start(), tempfile::tempdir().unwrap());
+    let receiver = Receiver::start(|delivery, _| {
+        Reply::Status(if delivery.json()["type"] == json!("webhook.test") { 200 } else { 422 })
+    });
+    let service = Administered::start(launch(&broker, directory.path(), &receiver.url(), PRIVATE));
+    broker.retain(&[(PUMP, PUMP.connect(1))]);
+    service.wait_until_shown("dead_letters_total", &json!(1));
+    // No message waits.
+    service.wait_until_shown("state", &json!("failing"));
+    assert_eq!(service.post("test").json()["done"], json!(true));
+    service.wait_until_shown("state", &json!("delivering"));
+    assert_eq!(service.shown()["failing_since"], Value::Null);
+}
+
+#[test]
 fn endpoints_are_read_again_when_their_file_changes() {
     let (broker, directory) = (Mosquitto::start(), tempfile::tempdir().unwrap());
     let (first, second) =
@@ -134,7 +150,7 @@ fn endpoints_are_read_again_when_their_file_changes() {
         write_text(
             version,
             &format!(
-                "[[webhook]]\nname = \"ops\"\nurl = \"{url}\"\nsecret_file = \"{}\"\n{PRIVATE}\n{lines}\n",
+                "[[webhook]]\nname = \"ops\"\nurl = \"{url}\"\nsecret_file = \"{}\"\n{PRIVATE}\n{OF_STATES}\n{lines}\n",
                 secret.display()
             ),
         )
@@ -150,7 +166,7 @@ fn endpoints_are_read_again_when_their_file_changes() {
     broker.retain(&[(PUMP, PUMP.connect(1))]);
     first.wait_for_taken(1);
     write("2", &first.url(), "mode = \"some\"");
-    let fault = "devstatus.toml line 6, webhook.mode: expected \"every\" or \"latest\"";
+    let fault = "devstatus.toml line 7, webhook.mode: expected \"every\" or \"latest\"";
     service.wait_until("the fault is logged", || {
         !service.log_lines(&["webhooks and alert rules stay as they were", fault]).is_empty()
     });

@@ -87,6 +87,43 @@ pub struct EventView {
     received_at: TimeText,
 }
 
+/// A login of a device that was refused.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = Refusal)]
+pub struct RefusalView {
+    /// `refusal` or `failed_login`, as in the history of the device.
+    #[schema(example = "failed_login")]
+    event: &'static str,
+    /// When it happened, by the platform's clock, RFC 3339.
+    #[schema(value_type = Option<String>, format = DateTime)]
+    time: Option<TimeText>,
+    /// Why, as the platform numbers it.
+    #[schema(example = 180)]
+    close_code: Option<u16>,
+    /// The same in the platform's words.
+    reason: Option<String>,
+    /// What the close code means.
+    cause: Option<String>,
+    /// The kind of cause, as of a device.
+    #[schema(example = "refused")]
+    cause_class: Option<&'static str>,
+    /// The address that the client connected from, as the platform saw it.
+    #[schema(example = "192.0.2.2")]
+    address: Option<String>,
+    /// When it was heard of here, RFC 3339.
+    #[schema(value_type = String, format = DateTime)]
+    received_at: TimeText,
+}
+
+impl RefusalView {
+    pub fn of(row: &HistoryRow) -> Self {
+        let shown = EventView::of(row.clone());
+        let EventView { event, time, close_code, reason, cause, cause_class, address, received_at, .. } =
+            shown;
+        Self { event, time, close_code, reason, cause, cause_class, address, received_at }
+    }
+}
+
 /// The totals of the events of a device between two moments.
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = HistoryTotals)]
@@ -226,7 +263,7 @@ fn known_events(state: &DeviceState) -> Vec<PresenceEvent> {
 
 impl EventView {
     fn of(row: HistoryRow) -> Self {
-        let HistoryRow { sequence, event, received_at } = row;
+        let HistoryRow { sequence, event, received_at, is_first_seen: _ } = row;
         let message = event.payload.unpack();
         let details = held::details(&message);
         let owned = |text: std::borrow::Cow<'_, str>| text.into_owned();

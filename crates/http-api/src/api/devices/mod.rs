@@ -3,7 +3,7 @@
 pub mod cursor;
 pub mod filter;
 mod format;
-mod history;
+pub mod history;
 mod list;
 mod lookup;
 pub mod one;

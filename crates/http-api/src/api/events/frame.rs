@@ -6,8 +6,10 @@ use serde::Serialize;
 use serde_json::value::RawValue;
 use utoipa::ToSchema;
 
+use crate::api::devices::history::RefusalView;
 use crate::api::devices::view::{DeviceView, StatusView, Viewer};
 use presence::Status;
+use presence::history::HistoryRow;
 use server::feed::Change;
 use server::feed::resume::{GapReason, StreamPosition};
 use server::registry::Snapshot;
@@ -23,6 +25,17 @@ pub struct ChangeView<'a> {
     device: DeviceView<'a>,
     /// The status before; `null`: nothing was known of the device.
     previous_status: Option<StatusView>,
+}
+
+/// The data of a webhook's message about a device.
+#[derive(Serialize, ToSchema)]
+#[schema(as = WebhookData)]
+pub struct WebhookDataView<'a> {
+    #[serde(flatten)]
+    change: ChangeView<'a>,
+    /// The login that was refused; only with `device.refused`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    refusal: Option<RefusalView>,
 }
 
 /// The data of `forgotten`.
@@ -112,10 +125,16 @@ pub fn past_change(
 }
 
 /// The data of `change` alone, for who sends it by another way.
-pub fn change_data(device: &Snapshot, previous: Option<Status>, viewer: &Viewer<'_>) -> Box<RawValue> {
+pub fn change_data(
+    device: &Snapshot,
+    previous: Option<Status>,
+    refusal: Option<&HistoryRow>,
+    viewer: &Viewer<'_>,
+) -> Box<RawValue> {
     let message = device.message();
-    let view =
+    let change =
         ChangeView { device: viewer.view(device, &message), previous_status: previous.map(StatusView::from) };
+    let view = WebhookDataView { change, refusal: refusal.map(RefusalView::of) };
     serde_json::value::to_raw_value(&view).expect("texts and numbers are JSON")
 }
 

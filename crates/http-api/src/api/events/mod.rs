@@ -25,15 +25,21 @@ use crate::error::{Error, Problem};
 use crate::serving::cut::Cut;
 use crate::serving::room::Uncounted;
 use presence::Status;
+use presence::history::HistoryRow;
 use server::registry::Snapshot;
 
-/// A device as a change in a stream shows it.
-pub fn change_data(context: &Context, device: &Snapshot, previous: Option<Status>) -> Box<RawValue> {
-    frame::change_data(device, previous, &Viewer::of(context))
+/// A device as a change in a stream shows it, with the refused login that it is told for.
+pub fn change_data(
+    context: &Context,
+    device: &Snapshot,
+    previous: Option<Status>,
+    refusal: Option<&HistoryRow>,
+) -> Box<RawValue> {
+    frame::change_data(device, previous, refusal, &Viewer::of(context))
 }
 
 pub use self::alerts::{AlertGroupView, AlertsCompleteView};
-pub use self::frame::{ChangeView, ForgottenView, GapView, SnapshotCompleteView};
+pub use self::frame::{ChangeView, ForgottenView, GapView, SnapshotCompleteView, WebhookDataView};
 
 const KNOWN: &[&str] = &filter::selectors_and::<12>(&["snapshot", "settle", "alerts"]);
 

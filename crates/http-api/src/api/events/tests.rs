@@ -38,7 +38,12 @@ fn many(events: u64) -> impl ReadHistory {
     HistoryAfter(move |after: HistoryPosition, limit| {
         let reached = events.min(after.number + limit as u64);
         let entry = |sequence| {
-            let row = HistoryRow { sequence, event: connect(sequence), received_at: UnixSeconds(1) };
+            let row = HistoryRow {
+                sequence,
+                event: connect(sequence),
+                received_at: UnixSeconds(1),
+                is_first_seen: false,
+            };
             StoredEvent { device_type: "pump".into(), id: "1".into(), position: at(sequence), row }
         };
         let page = (after.number + 1..=reached).map(entry).collect();

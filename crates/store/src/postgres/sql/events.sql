@@ -26,7 +26,7 @@ SELECT
   ) IS NOT NULL AS is_foreign,
   step.found, step.upto,
   page.type, page.id, page.kept_in, page.sequence, page.received_at, page.kind, page.session, page.time, page.close_code,
-  page.payload
+  page.payload, page.is_first_seen
 FROM moment CROSS JOIN step
 LEFT JOIN LATERAL (
   SELECT * FROM {schema}.event

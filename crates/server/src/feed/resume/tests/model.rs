@@ -124,6 +124,7 @@ impl Store {
             sequence: *number,
             event: change.event(),
             received_at: UnixSeconds(1),
+            is_first_seen: false,
         };
         events.take(EARLIER_EVENTS).map(row).collect()
     }
@@ -164,7 +165,12 @@ impl DeviceChange {
     }
 
     pub fn stored(self, position: HistoryPosition) -> StoredEvent {
-        let row = HistoryRow { sequence: position.number, event: self.event(), received_at: UnixSeconds(1) };
+        let row = HistoryRow {
+            sequence: position.number,
+            event: self.event(),
+            received_at: UnixSeconds(1),
+            is_first_seen: false,
+        };
         StoredEvent { device_type: "t".into(), id: self.device.to_string().into(), position, row }
     }
 
