@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use alerts::{Engine, GroupBy, Kind, Now, Observation, Part, RuleSet, UNOBSERVED_RULE, WallMillis};
-use presence::{DeviceName, EventKind, Status};
+use presence::{Device, DeviceName, EventKind, Status};
 use server::feed::{Behind, Change, ChangeReader, Feed, FleetWalk};
 use server::health::{Health, Observed, PopulationReport};
 use server::registry::{DeviceRegistry, Snapshot};
@@ -149,10 +149,9 @@ impl Evaluator {
             }
         }
         // Of a device that was forgotten meanwhile, no change tells.
-        for device in self.engine.devices() {
-            if self.registry.read(device.device(), |_| ()).is_none() {
-                self.engine.observe(now(), &forgotten(&device));
-            }
+        let is_gone = |device: Device<'_>| self.registry.read(device, |_| ()).is_none();
+        for device in self.engine.devices(is_gone) {
+            self.engine.observe(now(), &forgotten(&device));
         }
     }
 

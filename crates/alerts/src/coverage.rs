@@ -1,6 +1,7 @@
 //! What is observed, and the observed time that has passed: the only time by which rules measure.
 
 use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::Suppression;
@@ -24,8 +25,8 @@ pub(crate) struct ScopeId(pub usize);
 /// Whose observed time a clock counts: of a source and of a type, or of all of either.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 struct ScopeName {
-    source: Option<Box<str>>,
-    device_type: Option<Box<str>>,
+    source: Option<Arc<str>>,
+    device_type: Option<Arc<str>>,
 }
 
 #[derive(Debug)]
@@ -72,7 +73,7 @@ impl Coverage {
 
     /// The clock of a source and a type.
     pub fn scope(&mut self, source: Option<&str>, device_type: Option<&str>) -> ScopeId {
-        let name = ScopeName { source: source.map(Box::from), device_type: device_type.map(Box::from) };
+        let name = ScopeName { source: source.map(Arc::from), device_type: device_type.map(Arc::from) };
         if let Some(scope) = self.by_name.get(&name) {
             return *scope;
         }
@@ -83,6 +84,16 @@ impl Coverage {
         self.names.push(name.clone());
         self.by_name.insert(name, id);
         id
+    }
+
+    /// Whose clock it is; `None`: it is that of several sources.
+    pub fn source(&self, scope: ScopeId) -> Option<&Arc<str>> {
+        self.names[scope.0].source.as_ref()
+    }
+
+    /// The type of the devices whose clock it is.
+    pub fn device_type(&self, scope: ScopeId) -> &Arc<str> {
+        self.names[scope.0].device_type.as_ref().expect("the clock of a device is one of its type")
     }
 
     /// How long after a start or a reconnect no clock runs, from the next one on.
@@ -144,7 +155,7 @@ impl Coverage {
             None => {
                 let name = &self.names[scope.0];
                 let is_stale = !self.is_fleet_observed
-                    || name.source.as_ref().is_some_and(|source| self.unobserved_sources.contains(source))
+                    || name.source.as_ref().is_some_and(|source| self.unobserved_sources.contains(&**source))
                     || (name.source.is_none() && !self.unobserved_sources.is_empty());
                 Some(if is_stale { Suppression::Stale } else { Suppression::Population })
             }
@@ -153,13 +164,13 @@ impl Coverage {
 
     /// What is about all sources is observed only if every one is.
     fn is_observed(&self, name: &ScopeName) -> bool {
-        let is_covered = |unobserved: &HashSet<Box<str>>, one: &Option<Box<str>>| match one {
-            Some(one) => !unobserved.contains(one),
+        let is_covered = |unobserved: &HashSet<Box<str>>, one: &Option<Arc<str>>| match one {
+            Some(one) => !unobserved.contains(&**one),
             None => unobserved.is_empty(),
         };
         self.is_fleet_observed
             && is_covered(&self.unobserved_sources, &name.source)
-            && name.device_type.as_ref().is_none_or(|one| !self.unobserved_types.contains(one))
+            && name.device_type.as_ref().is_none_or(|one| !self.unobserved_types.contains(&**one))
     }
 }
 

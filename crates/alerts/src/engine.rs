@@ -1,10 +1,11 @@
 //! The engine: takes observations and the time, and gives the notifications that are due.
 
-mod place;
+mod list;
 mod replace;
 mod restore;
 
 use std::collections::BTreeSet;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,18 +13,18 @@ use presence::contact::Patience;
 use presence::query::Filter;
 use presence::{DeviceName, EventKind, Status};
 
-use self::place::Place;
-use crate::alert::{Alert, AlertState, Notification, SuppressedAlerts};
+use crate::alert::Notification;
 use crate::clock::{Now, WallMillis, millis};
 use crate::conditions::{Counters, DropChange, FleetDrop};
 use crate::coverage::{Coverage, FLEET, Part, ScopeId};
-use crate::dispatch::{Dispatch, alert};
+use crate::dispatch::Dispatch;
 use crate::inhibition::{AlertRef, Inhibition, drop_group};
 use crate::instances::{
-    AlertInstances, Condition, DueKind, InstanceAbout, Phase, RuleDeadline, RuleDeadlines, Subject,
-    Transition,
+    AlertInstances, Condition, DueKind, InstanceAbout, RuleDeadline, RuleDeadlines, Subject, Transition,
 };
 use crate::observation::Observation;
+use crate::pending::{OfflineDevice, PendingAlert, PendingDevices, RuleWait};
+use crate::place::{AddressBlock, Place};
 use crate::rule::{GroupBy, Kind, Rule, RuleSet};
 use crate::service::{OUTPUT_RULE, Outages, UNOBSERVED_RULE};
 
@@ -44,6 +45,8 @@ pub struct Engine {
     memories: Vec<Memory>,
     coverage: Coverage,
     instances: AlertInstances,
+    /// Devices that rules wait for, beside the alerts.
+    pending: PendingDevices,
     deadlines: RuleDeadlines,
     dispatch: Dispatch,
     inhibition: Inhibition,
@@ -55,6 +58,8 @@ pub struct Engine {
     /// When what is held back is to be looked at again, by ticks.
     looks: BTreeSet<u64>,
     looked_at: Option<u64>,
+    /// Empty between two observations.
+    waits: Vec<RuleWait>,
 }
 
 #[derive(Debug)]
@@ -90,6 +95,7 @@ impl Engine {
             memories: rules.rules.iter().map(Memory::new).collect(),
             coverage: Coverage::new(rules.startup_grace),
             instances: AlertInstances::new(rules.rules.len()),
+            pending: PendingDevices::default(),
             deadlines: RuleDeadlines::default(),
             dispatch: Dispatch::default(),
             inhibition: Inhibition::default(),
@@ -99,6 +105,7 @@ impl Engine {
             last_ticks: now.ticks,
             looks: BTreeSet::new(),
             looked_at: None,
+            waits: Vec::new(),
             rules,
         };
         engine.inhibition.follow_schedules(&engine.rules, now);
@@ -125,8 +132,9 @@ impl Engine {
     }
 
     fn expect_device(&mut self, rule: usize, device: &Arc<DeviceName>, source: Option<&str>, now: Now) {
-        let place = Place { device, source, address: None, since: now.wall };
         let scope = self.coverage.scope(source, Some(&device.device_type));
+        let source = self.coverage.source(scope).cloned();
+        let place = Place { device, source: source.as_ref(), block: AddressBlock::Unknown, since: now.wall };
         let hold = millis(self.rules.rules[rule].hold);
         self.begin((rule, hold), Subject::Device(device.clone()), scope, now, &place);
     }
@@ -153,24 +161,36 @@ impl Engine {
         self.follow_time(now);
         let rules = self.rules.clone();
         let mut expected = None;
+        let mut waits = std::mem::take(&mut self.waits);
         for (at, rule) in rules.rules.iter().enumerate() {
             if rule.selector.admits_name_and_source(observation.device, Some(observation.source)) {
                 let expected = expected.get_or_insert_with(|| self.expectation(observation));
-                self.observe_by(at, rule, expected, now, observation);
+                waits.extend(self.observe_by(at, rule, expected, now, observation));
             }
         }
+        if let Some(Expectation { scope, block, .. }) = expected {
+            let &Observation { device, since, .. } = observation;
+            self.pending.set(&self.coverage, OfflineDevice { device, scope, since, block }, &waits);
+        }
+        waits.clear();
+        self.waits = waits;
     }
 
     /// What is the same for all rules that look at a device.
     fn expectation(&mut self, observation: &Observation<'_>) -> Expectation {
         let (device, source) = (observation.device, Some(observation.source));
+        let scope = self.coverage.scope(source, Some(device.device_type));
+        let device_type = self.coverage.device_type(scope).clone();
         Expectation {
-            device: Arc::new(DeviceName::of(device)),
+            device: Arc::new(DeviceName { device_type, id: device.id.into() }),
+            source: self.coverage.source(scope).cloned(),
             patience: self.rules.patience(device, source),
-            scope: self.coverage.scope(source, Some(device.device_type)),
+            block: AddressBlock::of(observation.address),
+            scope,
         }
     }
 
+    /// Returns when the rule fires, if it has to wait for a device that is offline.
     fn observe_by(
         &mut self,
         at: usize,
@@ -178,11 +198,10 @@ impl Engine {
         expected: &Expectation,
         now: Now,
         observation: &Observation<'_>,
-    ) {
-        let Observation { source, status, cause, address, since, event, .. } = *observation;
-        let source = Some(source);
-        let &Expectation { ref device, patience, scope } = expected;
-        let place = Place { device, source, address, since };
+    ) -> Option<RuleWait> {
+        let Observation { source, status, cause, since, event, .. } = *observation;
+        let &Expectation { ref device, patience, scope, block, .. } = expected;
+        let place = Place { device, source: expected.source.as_ref(), block, since };
         let is_excluded =
             cause.is_some_and(|cause| rule.excluded_causes.iter().any(|excluded| excluded == cause));
         let is_down = status == Some(Status::Disconnected) && !is_excluded && patience != Patience::Ephemeral;
@@ -193,31 +212,42 @@ impl Engine {
                     Patience::Periodic { every, grace } => rule.hold.max(every.saturating_add(grace)),
                     Patience::Permanent | Patience::Ephemeral => rule.hold,
                 };
-                self.begin((at, millis(hold)), subject(), scope, now, &place);
+                if !self.instances.goes_on(at, &subject(), &mut self.deadlines) {
+                    let observed = self.coverage.observed(scope, now.ticks);
+                    return Some(RuleWait::new(at, observed.saturating_add(millis(hold))));
+                }
             }
             Kind::OfflineFor => self.end(at, subject(), now),
             Kind::NeverConnected(listed) => match status {
                 Some(_) => self.end(at, subject(), now),
-                None if listed.contains(device) => self.expect_device(at, device, source, now),
+                None if listed.contains(device) => self.expect_device(at, device, Some(source), now),
                 None => {}
             },
             Kind::Flapping(_) | Kind::DuplicateIdentity(_) | Kind::Refusals(_) => {
                 if let Some(event) = event.filter(|_| !is_excluded) {
-                    self.count(at, event, scope, now, &place);
+                    self.count(at, (event, observation.address), scope, now, &place);
                 }
             }
             Kind::FleetDrop(_) => self.observe_drop(at, rule, is_down, now, (&place, observation)),
         }
+        None
     }
 
     /// An event of a kind that some rules count.
-    fn count(&mut self, at: usize, event: EventKind, scope: ScopeId, now: Now, place: &Place<'_>) {
+    fn count(
+        &mut self,
+        at: usize,
+        (event, address): (EventKind, Option<IpAddr>),
+        scope: ScopeId,
+        now: Now,
+        place: &Place<'_>,
+    ) {
         if !self.rules.rules[at].kind.counts(event) {
             return;
         }
         let Memory::Counters(counters) = &mut self.memories[at] else { return };
         let observed = |scope| self.coverage.observed(scope, now.ticks);
-        let count = counters.add(place.device, scope, place.address, observed);
+        let count = counters.add(place.device, scope, address, observed);
         let subject = Subject::Device(place.device.clone());
         if count.next != count.previous {
             let due = RuleDeadline { rule: at, what: DueKind::WindowEnd, subject: subject.clone() };
@@ -244,11 +274,11 @@ impl Engine {
         now: Now,
         (place, observation): (&Place<'_>, &Observation<'_>),
     ) {
-        let group = drop_group(rule.group_by, &place.device.device_type, place.source);
+        let group = drop_group(rule.group_by, &place.device.device_type, Some(observation.source));
         let was_connected = observation.before == Some(Status::Connected);
         let is_connected = observation.status == Some(Status::Connected);
         let device = place.device.device();
-        let admits = |selector: &Filter| selector.admits_name_and_source(device, place.source);
+        let admits = |selector: &Filter| selector.admits_name_and_source(device, Some(observation.source));
         let is_planned = self.inhibition.scheduled(&self.rules, at, admits).is_some();
         let change = DropChange {
             was_connected,
@@ -320,8 +350,7 @@ impl Engine {
 
     fn condition(&self, (rule, hold): (usize, u64), subject: Subject) -> Condition {
         let settings = &self.rules.rules[rule];
-        let restarts = settings.kind == Kind::OfflineFor;
-        Condition { rule, subject, hold, keep_firing: millis(settings.keep_firing_for), restarts }
+        Condition { rule, subject, hold, keep_firing: millis(settings.keep_firing_for) }
     }
 
     /// The notifications that are due by now. To be called each second: what is due is noticed then.
@@ -329,6 +358,9 @@ impl Engine {
         self.follow_time(now);
         while let Some(due) = self.deadlines.take(&self.coverage, now.ticks) {
             self.pass_deadline(due, now);
+        }
+        while let Some(due) = self.pending.take_due(&self.coverage, now.ticks) {
+            self.fire(&due, now);
         }
         if self.inhibition.follow_schedules(&self.rules, now) {
             self.looks.insert(now.ticks);
@@ -352,6 +384,17 @@ impl Engine {
             notifications.push(notification);
         }
         notifications
+    }
+
+    /// A device has been offline for as long as a rule waits.
+    fn fire(&mut self, due: &PendingAlert, now: Now) {
+        let &PendingAlert { rule, scope, .. } = due;
+        let group_by = self.rules.rules[rule].group_by;
+        let (subject, about) = (Subject::Device(due.device.clone()), due.place().about(group_by));
+        let fired = self.instances.fire((rule, group_by), subject, (scope, about), &mut self.deadlines);
+        if let Some(transition) = fired {
+            self.pass_on(transition, now);
+        }
     }
 
     fn pass_deadline(&mut self, due: RuleDeadline, now: Now) {
@@ -420,43 +463,6 @@ impl Engine {
         rule.is_some_and(|rule| self.dispatch.acknowledge(rule, group, until))
     }
 
-    /// What is pending and what fires, by rule, in any order.
-    pub fn alerts(&self, now: Now) -> impl Iterator<Item = Alert> {
-        let of_rule = move |(at, rule)| {
-            let each = self.instances.of_rule(at).iter();
-            each.map(move |(subject, instance)| {
-                let stopped = self.coverage.stopped_by(instance.scope, now.ticks);
-                let (state, suppressed_by) = match instance.phase {
-                    Phase::Pending { .. } => (AlertState::Pending, stopped),
-                    Phase::Firing | Phase::Recovering { .. } => {
-                        let about = AlertRef { rule: at, subject, about: &instance.about };
-                        let held = self.inhibition.holds_back(&self.rules, &self.instances, now, about);
-                        (AlertState::Firing, held)
-                    }
-                };
-                let group = &instance.about.group;
-                let until = self.dispatch.acknowledged_until(at, group).filter(|until| *until > now.wall);
-                let alert = alert(rule, subject, &instance.about, (state, suppressed_by));
-                let further_devices = match subject {
-                    Subject::Device(_) => 0,
-                    Subject::Group(group) => self.instances.further_devices(at, group),
-                };
-                Alert { acknowledged_until: until, further_devices, ..alert }
-            })
-        };
-        let of_service = self.outages.alerts().chain(self.failing_outputs.alerts());
-        self.rules.rules.iter().enumerate().flat_map(of_rule).chain(of_service)
-    }
-
-    /// How many alerts were held back so far, by rule and reason.
-    pub fn suppressed(&self) -> impl Iterator<Item = SuppressedAlerts<'_>> {
-        self.dispatch.suppressed().map(|((rule, reason), alerts)| SuppressedAlerts {
-            rule: &self.rules.rules[*rule].name,
-            reason: *reason,
-            alerts: *alerts,
-        })
-    }
-
     fn follow_time(&mut self, now: Now) {
         if now.ticks.saturating_sub(self.last_ticks) > millis(TICK_GAP_MAX) {
             self.coverage.resume_after_gap(self.last_ticks, now.ticks);
@@ -468,6 +474,8 @@ impl Engine {
 /// What is expected of an observed device, and by which clock.
 struct Expectation {
     device: Arc<DeviceName>,
+    source: Option<Arc<str>>,
     patience: Patience,
     scope: ScopeId,
+    block: AddressBlock,
 }

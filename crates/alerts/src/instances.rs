@@ -1,4 +1,5 @@
-//! Alerts from pending to resolved, and the ordered queue of their deadlines in observed time.
+//! Alerts from pending to resolved, and the ordered queue of their deadlines in observed time. Devices that are merely disconnected
+//! are in `pending` until they have been so for long enough.
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
@@ -126,8 +127,6 @@ pub(crate) struct Condition {
     pub hold: u64,
     /// How long it must be over.
     pub keep_firing: u64,
-    /// A later beginning says that it was over meanwhile, although nobody observed that: what is pending begins anew.
-    pub restarts: bool,
 }
 
 /// An alert that began or ended.
@@ -137,16 +136,6 @@ pub(crate) struct Transition {
     pub subject: Subject,
     pub is_firing: bool,
     pub about: InstanceAbout,
-}
-
-impl RuleInstances {
-    /// As many alerts may have been pending as there are devices.
-    fn give_back_room(&mut self) {
-        let used = self.alerts.len().max(FIRING_MAX);
-        if self.alerts.capacity() > 4 * used {
-            self.alerts.shrink_to(2 * used);
-        }
-    }
 }
 
 /// The alerts of all rules.
@@ -191,7 +180,7 @@ impl AlertInstances {
         self.by_rule[rule].beyond.total(group)
     }
 
-    /// The devices that there are alerts of.
+    /// The devices that there are alerts of, some twice.
     pub fn devices(&self) -> impl Iterator<Item = &Arc<DeviceName>> {
         self.by_rule.iter().flat_map(|own| own.alerts.keys()).filter_map(|subject| match subject {
             Subject::Device(device) => Some(device),
@@ -208,6 +197,25 @@ impl AlertInstances {
         self.of_rule(rule).get(subject).is_some_and(|instance| instance.phase.is_firing())
     }
 
+    /// The condition holds: whether its alert fires already. If it was about to be resolved, it goes on.
+    pub fn goes_on(&mut self, rule: usize, subject: &Subject, deadlines: &mut RuleDeadlines) -> bool {
+        let own = &mut self.by_rule[rule];
+        if matches!(subject, Subject::Device(device) if own.beyond.contains(device)) {
+            return true;
+        }
+        let Some(instance) = own.alerts.get_mut(subject) else { return false };
+        match instance.phase {
+            Phase::Recovering { resolved_at } => {
+                let due = RuleDeadline { rule, what: DueKind::Phase, subject: subject.clone() };
+                deadlines.remove(instance.scope, resolved_at, due);
+                instance.phase = Phase::Firing;
+                true
+            }
+            Phase::Firing => true,
+            Phase::Pending { .. } => false,
+        }
+    }
+
     /// The condition holds. What is pending or fires goes on.
     pub fn begin(
         &mut self,
@@ -217,31 +225,13 @@ impl AlertInstances {
         about: InstanceAbout,
         deadlines: &mut RuleDeadlines,
     ) {
-        let Condition { rule, subject, hold, restarts, .. } = condition;
-        let own = &mut self.by_rule[rule];
-        if matches!(&subject, Subject::Device(device) if own.beyond.contains(device)) {
+        let Condition { rule, subject, hold, .. } = condition;
+        if self.goes_on(rule, &subject, deadlines) || self.of_rule(rule).contains_key(&subject) {
             return;
-        }
-        if let Some(instance) = own.alerts.get_mut(&subject) {
-            let due = RuleDeadline { rule, what: DueKind::Phase, subject: subject.clone() };
-            match instance.phase {
-                Phase::Recovering { resolved_at } => {
-                    deadlines.remove(instance.scope, resolved_at, due);
-                    instance.phase = Phase::Firing;
-                    return;
-                }
-                Phase::Firing => return,
-                Phase::Pending { fires_at } => {
-                    if !restarts || instance.about.since == about.since {
-                        return;
-                    }
-                    deadlines.remove(instance.scope, fires_at, due);
-                }
-            }
         }
         let fires_at = observed.saturating_add(hold);
         let instance = AlertInstance { about, scope, phase: Phase::Pending { fires_at } };
-        own.alerts.insert(subject.clone(), instance);
+        self.by_rule[rule].alerts.insert(subject.clone(), instance);
         deadlines.add(scope, fires_at, RuleDeadline { rule, what: DueKind::Phase, subject });
     }
 
@@ -325,21 +315,35 @@ impl AlertInstances {
         subject: Subject,
         deadlines: &mut RuleDeadlines,
     ) -> Option<Transition> {
-        let own = &mut self.by_rule[rule];
-        let instance = own.alerts.get_mut(&subject)?;
-        match instance.phase {
-            Phase::Pending { .. } => match subject {
-                Subject::Device(device) if own.firing >= self.firing_max => {
-                    self.go_beyond((rule, group_by), device, deadlines)
-                }
-                subject => {
-                    instance.phase = Phase::Firing;
-                    own.firing += 1;
-                    Some(Transition { rule, is_firing: true, about: instance.about.clone(), subject })
-                }
-            },
+        match self.of_rule(rule).get(&subject)?.phase {
+            Phase::Pending { .. } => {
+                let AlertInstance { about, scope, .. } = self.by_rule[rule].alerts.remove(&subject)?;
+                self.fire((rule, group_by), subject, (scope, about), deadlines)
+            }
             Phase::Recovering { .. } => self.resolve(rule, subject),
             Phase::Firing => None,
+        }
+    }
+
+    /// The condition has held for long enough.
+    pub fn fire(
+        &mut self,
+        (rule, group_by): (usize, GroupBy),
+        subject: Subject,
+        (scope, about): (ScopeId, InstanceAbout),
+        deadlines: &mut RuleDeadlines,
+    ) -> Option<Transition> {
+        let own = &mut self.by_rule[rule];
+        match subject {
+            Subject::Device(device) if own.firing >= self.firing_max => {
+                self.go_beyond((rule, group_by), &device, about, deadlines)
+            }
+            subject => {
+                let instance = AlertInstance { about: about.clone(), scope, phase: Phase::Firing };
+                own.alerts.insert(subject.clone(), instance);
+                own.firing += 1;
+                Some(Transition { rule, is_firing: true, about, subject })
+            }
         }
     }
 
@@ -347,14 +351,13 @@ impl AlertInstances {
     fn go_beyond(
         &mut self,
         (rule, group_by): (usize, GroupBy),
-        device: Arc<DeviceName>,
+        device: &DeviceName,
+        InstanceAbout { group, since, .. }: InstanceAbout,
         deadlines: &mut RuleDeadlines,
     ) -> Option<Transition> {
         let own = &mut self.by_rule[rule];
-        let InstanceAbout { group, since, .. } = own.alerts.remove(&Subject::Device(device.clone()))?.about;
-        own.give_back_room();
         let group = beyond::group_of(group_by, &group);
-        if !own.beyond.add(&device, group.clone()) {
+        if !own.beyond.add(device, &group) {
             return None;
         }
         let subject = Subject::Group(group.clone());

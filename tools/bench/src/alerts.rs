@@ -1,9 +1,11 @@
 //! What alert rules cost in this process: microseconds of a core for each second of a fleet of which half is offline, and bytes for
-//! all that ten rules remember; against the same engine with no device. Beside it the same while devices change, and what is
-//! remembered of a fleet that is connected. No broker, no store.
+//! all that ten rules remember: while every alert is pending, after everything has fired, and after every device is back; against
+//! the same engine with no device. Beside it the same while devices change, and what is remembered of a fleet that is connected. No
+//! broker, no store.
 
 use std::net::Ipv4Addr;
 use std::sync::Arc;
+use std::thread::sleep;
 use std::time::Duration;
 
 use alerts::{
@@ -29,17 +31,20 @@ pub fn run(size: &Size) -> Outcome<()> {
     let mut none = Figures::new("no device", "µs of a core/s");
     for round in 1..=size.rounds {
         println!("round {round}");
-        none.push(Fleet::new(0, 0)?.micros_a_second(0)?);
+        none.push(Fleet::new(0, 0).micros_a_second(0)?);
         for (offline_percent, what) in [(0, "all devices connected"), (50, "half of them offline")] {
-            let before = resident_bytes_of_this()?;
-            let mut fleet = Fleet::new(size.devices, offline_percent)?;
-            let megabytes = resident_bytes_of_this()?.saturating_sub(before) as f64 / 1e6;
-            let firing = fleet.engine.totals().map(|totals| totals.firing).sum::<usize>();
-            println!("  {what}: {firing} alerts fire, {megabytes:.0} MB resident more");
+            println!("  {what}");
+            let memory = Memory::now()?;
+            let mut fleet = Fleet::new(size.devices, offline_percent);
+            memory.print_growth("all alerts pending", &fleet)?;
+            fleet.pass(150, 0);
+            memory.print_growth("all that fire fire", &fleet)?;
             if offline_percent > 0 {
                 ours.push(fleet.micros_a_second(0)?);
                 let changing = fleet.micros_a_second(CHANGES)?;
                 println!("  with {CHANGES} changes a second: {changing:.0} µs of a core/s");
+                fleet.connect_all();
+                memory.print_growth("all devices back", &fleet)?;
             }
         }
     }
@@ -85,6 +90,32 @@ fn rules() -> RuleSet {
     RuleSet { startup_grace: Duration::ZERO, rules, ..RuleSet::default() }
 }
 
+/// Memory of this process before something.
+struct Memory {
+    resident_bytes: u64,
+}
+
+impl Memory {
+    fn now() -> Outcome<Self> {
+        Ok(Self { resident_bytes: resident_bytes_of_this()? })
+    }
+
+    fn print_growth(&self, what: &str, fleet: &Fleet) -> Outcome<()> {
+        // The allocator gives back what is free only after some time.
+        sleep(Duration::from_secs(1));
+        let bytes = resident_bytes_of_this()?.saturating_sub(self.resident_bytes);
+        let (mut pending, mut firing) = (0, 0);
+        for totals in fleet.engine.totals() {
+            (pending, firing) = (pending + totals.pending, firing + totals.firing);
+        }
+        let (megabytes, each) = (bytes as f64 / 1e6, bytes / u64::from(fleet.devices).max(1));
+        println!(
+            "  {what:<20} {pending:>8} pending {firing:>6} fire {megabytes:>6.0} MB resident more, {each} bytes for each device"
+        );
+        Ok(())
+    }
+}
+
 struct Fleet {
     engine: Engine,
     now: Now,
@@ -92,8 +123,8 @@ struct Fleet {
 }
 
 impl Fleet {
-    /// Everything has fired that fires.
-    fn new(devices: u32, offline_percent: u32) -> Outcome<Self> {
+    /// Everything is pending that will fire.
+    fn new(devices: u32, offline_percent: u32) -> Self {
         let now = Now::at_wall(WallMillis(1_780_000_000_000));
         let mut engine = Engine::new(Arc::new(rules()), now);
         engine.set_observed(now, Part::Fleet, true);
@@ -103,8 +134,15 @@ impl Fleet {
             let status = if is_offline { Status::Disconnected } else { Status::Connected };
             fleet.observe(number, (None, status), None);
         }
-        fleet.pass(150, 0);
-        Ok(fleet)
+        fleet
+    }
+
+    /// Every device is connected, and the windows of what was counted are over.
+    fn connect_all(&mut self) {
+        for number in 0..self.devices {
+            self.observe(number, (None, Status::Connected), None);
+        }
+        self.pass(3_700, 0);
     }
 
     fn observe(&mut self, number: u32, (before, status): (Option<Status>, Status), event: Option<EventKind>) {

@@ -9,6 +9,7 @@ use presence::DeviceName;
 
 use crate::clock::millis;
 use crate::coverage::ScopeId;
+use crate::room;
 use crate::rule::CountThreshold;
 
 /// The counters of one rule.
@@ -93,6 +94,7 @@ impl Counters {
         let count = counter.count(self.threshold, None);
         if count.next.is_none() {
             self.by_device.remove(device);
+            room::give_back(&mut self.by_device);
         }
         Some(count)
     }

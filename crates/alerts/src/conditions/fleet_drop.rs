@@ -8,6 +8,7 @@ use presence::DeviceName;
 
 use crate::clock::millis;
 use crate::coverage::ScopeId;
+use crate::room;
 use crate::rule::DropThreshold;
 
 /// Devices of a drop that one process names to the next. Of more, the next finds out itself which devices are down.
@@ -154,6 +155,7 @@ impl FleetDrop {
 
     fn take_back(&mut self, device: &Arc<DeviceName>, window: u64) -> Option<u64> {
         let gone = self.gone.remove(device)?;
+        room::give_back(&mut self.gone);
         if let Some(group) = self.groups.get_mut(&gone.group) {
             group.gone.remove(&(gone.at, device.clone()));
         }
@@ -207,5 +209,6 @@ impl FleetDrop {
                 self.gone.remove(&device);
             }
         }
+        room::give_back(&mut self.gone);
     }
 }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use presence::DeviceName;
+use presence::{Device, DeviceName};
 
 use super::{Engine, Memory, all_webhooks, restore};
 use crate::clock::Now;
@@ -42,6 +42,7 @@ impl Engine {
             }
         }
         (self.instances, self.memories) = (instances, memories);
+        self.pending.move_rules(&self.coverage, place_of);
         self.deadlines.move_rules(place_of);
         self.dispatch.move_rules(place_of);
         self.inhibition.move_rules(place_of);
@@ -79,13 +80,16 @@ impl Engine {
     pub fn totals(&self) -> impl Iterator<Item = AlertTotals<'_>> {
         self.rules.rules.iter().enumerate().map(|(at, rule)| {
             let firing = self.instances.firing(at);
-            AlertTotals { rule: &rule.name, pending: self.instances.of_rule(at).len() - firing, firing }
+            let pending = self.pending.total(at) + self.instances.of_rule(at).len() - firing;
+            AlertTotals { rule: &rule.name, pending, firing }
         })
     }
 
-    /// The devices that there are alerts of, some twice.
-    pub fn devices(&self) -> Vec<Arc<DeviceName>> {
-        self.instances.devices().cloned().collect()
+    /// Of the devices that there are alerts of those for which that is true, some twice.
+    pub fn devices(&self, is_wanted: impl Fn(Device<'_>) -> bool) -> Vec<Arc<DeviceName>> {
+        let mut devices = self.pending.devices(&self.coverage, &is_wanted);
+        devices.extend(self.instances.devices().filter(|name| is_wanted(name.device())).cloned());
+        devices
     }
 }
 
