@@ -5,7 +5,6 @@
 
 use std::net::Ipv4Addr;
 use std::sync::Arc;
-use std::thread::sleep;
 use std::time::Duration;
 
 use alerts::{
@@ -15,7 +14,7 @@ use presence::query::Filter;
 use presence::{Device, DeviceName, EventKind, Status};
 use rustix::time::{ClockId, clock_gettime};
 
-use crate::process::resident_bytes_of_this;
+use crate::process::{pause, resident_bytes_of_this};
 use crate::rounds::{Figures, print_ratio};
 use crate::{Outcome, Size};
 
@@ -102,7 +101,7 @@ impl Memory {
 
     fn print_growth(&self, what: &str, fleet: &Fleet) -> Outcome<()> {
         // The allocator gives back what is free only after some time.
-        sleep(Duration::from_secs(1));
+        pause(Duration::from_secs(1));
         let bytes = resident_bytes_of_this()?.saturating_sub(self.resident_bytes);
         let (mut pending, mut firing) = (0, 0);
         for totals in fleet.engine.totals() {
