@@ -335,7 +335,7 @@ impl AlertDesk {
     async fn read(&self) -> Result<(Kept, Arc<RuleSet>), Unavailable> {
         let sources = self.state.lock().sources.clone();
         let Sources { store, rules, .. } = sources.ok_or(Unavailable::NotHere)?;
-        let states = store.webhook_states().await.map_err(|_away| Unavailable::NotHere)?;
+        let states = store.delivery_states().await.map_err(|_away| Unavailable::NotHere)?;
         let rules = rules.borrow().clone();
         Ok((Kept::read(states), rules))
     }

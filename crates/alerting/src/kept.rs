@@ -5,7 +5,7 @@ use std::sync::Arc;
 use alerts::{AnnouncedAlert, WallMillis};
 use presence::{Device, DeviceName};
 use serde::{Deserialize, Serialize};
-use store::WebhookState;
+use store::DeliveryState;
 
 use crate::outbox::{Outbox, Positions};
 use crate::silences::KeptSilence;
@@ -95,9 +95,9 @@ impl KeptAlert {
 
 impl Kept {
     /// Reads what the store has; what no version up to this one has written is left out.
-    pub fn read(states: Vec<WebhookState>) -> Self {
+    pub fn read(states: Vec<DeliveryState>) -> Self {
         let mut kept = Self::default();
-        for WebhookState { name, state } in states {
+        for DeliveryState { name, state } in states {
             if let Some(endpoint) = name.strip_prefix(POSITION) {
                 kept.positions.insert(endpoint.into(), state.parse().unwrap_or(0));
             } else if *name == *ANNOUNCED
@@ -143,7 +143,7 @@ mod tests {
         };
         let alerts =
             vec![alert(Some(device("a/1")), Vec::new()), alert(None, vec![device("2"), device("3")])];
-        let state = |name: &str, state: String| WebhookState { name: name.into(), state: state.into() };
+        let state = |name: &str, state: String| DeliveryState { name: name.into(), state: state.into() };
         let kept = Kept::read(vec![
             state("ops", "{}".to_owned()),
             state(ANNOUNCED, announced_text(&alerts, &Outbox::default())),

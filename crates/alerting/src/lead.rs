@@ -315,7 +315,7 @@ fn with_silences(rules: &RuleSet, silences: &[KeptSilence]) -> RuleSet {
 
 async fn load(all: &AlertService) -> Kept {
     loop {
-        match all.holder.store().webhook_states().await {
+        match all.holder.store().delivery_states().await {
             Ok(states) => return Kept::read(states),
             Err(error) => {
                 tracing::warn!(%error, "alerts wait for the store");

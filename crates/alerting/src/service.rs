@@ -62,7 +62,7 @@ impl LeaseHolder {
 
     /// Writes or drops what is kept under a name; does not return if another instance has taken over.
     pub async fn set(&self, name: &str, state: Option<String>) -> Result<(), StoreError> {
-        if self.store.set_webhook_state(&self.leases.of(LEASE), name, state).await? {
+        if self.store.set_delivery_state(&self.leases.of(LEASE), name, state).await? {
             return Ok(());
         }
         self.leases.lose(LEASE);

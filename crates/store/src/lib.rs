@@ -126,16 +126,16 @@ pub struct Retention {
     pub per_device: usize,
 }
 
-/// What a webhook's worker keeps of its endpoint. The text is its own.
+/// What somebody keeps who delivers to others: the worker of a webhook's endpoint, alert rules. The text is its own.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct WebhookState {
+pub struct DeliveryState {
     pub name: Box<str>,
     pub state: Box<str>,
 }
 
-/// The right to deliver to an endpoint of webhooks, which one instance has at a time.
+/// The right to deliver to an endpoint of webhooks, to evaluate alert rules, or to republish, which one instance has at a time.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct WebhookLease {
+pub struct DeliveryLease {
     pub endpoint: Box<str>,
     pub holder: Box<str>,
 }
@@ -288,20 +288,23 @@ pub trait Store: ReadDevices + ReadHistory + KeepSeries {
     /// of them writes the earlier state again: [`Changes`] shows it, and [`Batch::based_on`] is compared with it.
     fn forget(&self, device: ForgottenDevice) -> BoxFuture<'_, Result<(), StoreError>>;
 
-    /// What is kept of the endpoints of webhooks, by their names.
-    fn webhook_states(&self) -> BoxFuture<'_, Result<Vec<WebhookState>, StoreError>> {
+    /// What is kept of deliveries, by its names.
+    fn delivery_states(&self) -> BoxFuture<'_, Result<Vec<DeliveryState>, StoreError>> {
         Box::pin(ready(Ok(Vec::new())))
     }
 
     /// The same of some names alone, in one read.
-    fn webhook_states_of(&self, _names: Vec<String>) -> BoxFuture<'_, Result<Vec<WebhookState>, StoreError>> {
+    fn delivery_states_of(
+        &self,
+        _names: Vec<String>,
+    ) -> BoxFuture<'_, Result<Vec<DeliveryState>, StoreError>> {
         Box::pin(ready(Ok(Vec::new())))
     }
 
-    /// Keeps what an endpoint's state is now; `None` drops it. Says whether the lease still holds: if it does not, nothing changes.
-    fn set_webhook_state(
+    /// Keeps what the state of that name is now; `None` drops it. Says whether the lease still holds: if it does not, nothing changes.
+    fn set_delivery_state(
         &self,
-        _lease: &WebhookLease,
+        _lease: &DeliveryLease,
         _name: &str,
         _state: Option<String>,
     ) -> BoxFuture<'_, Result<bool, StoreError>> {
@@ -309,8 +312,8 @@ pub trait Store: ReadDevices + ReadHistory + KeepSeries {
     }
 
     /// Takes or renews leases for so long from now, by the store's own clock, as far as no other instance holds them; returns
-    /// the endpoints whose leases this one holds. With no time at all it gives them back. A store of one instance gives all.
-    fn lease_webhooks(
+    /// the names whose leases this one holds. With no time at all it gives them back. A store of one instance gives all.
+    fn lease_deliveries(
         &self,
         _holder: &str,
         endpoints: Vec<String>,

@@ -8,9 +8,9 @@ use futures_util::future::{BoxFuture, ready};
 use parking_lot::Mutex;
 
 use super::{
-    Batch, ChangeCursor, Changes, ForgottenDevice, IfExists, KeepSeries, LoadSink, PAGE_MAX, REPEATS_WITHIN,
-    ReadDevices, ReadHistory, Retention, SeriesRange, SeriesRow, Store, StoreError, StoredDevice,
-    WebhookLease, WebhookState, totals,
+    Batch, ChangeCursor, Changes, DeliveryLease, DeliveryState, ForgottenDevice, IfExists, KeepSeries,
+    LoadSink, PAGE_MAX, REPEATS_WITHIN, ReadDevices, ReadHistory, Retention, SeriesRange, SeriesRow, Store,
+    StoreError, StoredDevice, totals,
 };
 use presence::history::{EventPage, HistoryPosition, HistoryRow, StoredEvent};
 use presence::query::{Page, Scan, Total};
@@ -32,7 +32,7 @@ struct Contents {
     /// The highest sequence of an event that was dropped or lost.
     dropped: u64,
     retention_time: Option<UnixSeconds>,
-    webhooks: BTreeMap<Box<str>, Box<str>>,
+    deliveries: BTreeMap<Box<str>, Box<str>>,
     /// By step, in the order of writing.
     series: BTreeMap<u32, VecDeque<SeriesRow>>,
 }
@@ -297,30 +297,33 @@ impl Store for MemoryStore {
         Box::pin(ready(Ok(())))
     }
 
-    fn webhook_states(&self) -> BoxFuture<'_, Result<Vec<WebhookState>, StoreError>> {
+    fn delivery_states(&self) -> BoxFuture<'_, Result<Vec<DeliveryState>, StoreError>> {
         let contents = self.contents.lock();
-        let states = contents.webhooks.iter();
-        let states = states.map(|(name, state)| WebhookState { name: name.clone(), state: state.clone() });
+        let states = contents.deliveries.iter();
+        let states = states.map(|(name, state)| DeliveryState { name: name.clone(), state: state.clone() });
         Box::pin(ready(Ok(states.collect())))
     }
 
-    fn webhook_states_of(&self, names: Vec<String>) -> BoxFuture<'_, Result<Vec<WebhookState>, StoreError>> {
-        let contents = self.contents.lock();
-        let kept = names.iter().filter_map(|name| contents.webhooks.get_key_value(&**name));
-        let states = kept.map(|(name, state)| WebhookState { name: name.clone(), state: state.clone() });
-        Box::pin(ready(Ok(states.collect())))
-    }
-
-    fn set_webhook_state(
+    fn delivery_states_of(
         &self,
-        _lease: &WebhookLease,
+        names: Vec<String>,
+    ) -> BoxFuture<'_, Result<Vec<DeliveryState>, StoreError>> {
+        let contents = self.contents.lock();
+        let kept = names.iter().filter_map(|name| contents.deliveries.get_key_value(&**name));
+        let states = kept.map(|(name, state)| DeliveryState { name: name.clone(), state: state.clone() });
+        Box::pin(ready(Ok(states.collect())))
+    }
+
+    fn set_delivery_state(
+        &self,
+        _lease: &DeliveryLease,
         name: &str,
         state: Option<String>,
     ) -> BoxFuture<'_, Result<bool, StoreError>> {
-        let webhooks = &mut self.contents.lock().webhooks;
+        let deliveries = &mut self.contents.lock().deliveries;
         match state {
-            Some(state) => webhooks.insert(name.into(), state.into()),
-            None => webhooks.remove(name),
+            Some(state) => deliveries.insert(name.into(), state.into()),
+            None => deliveries.remove(name),
         };
         Box::pin(ready(Ok(true)))
     }

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::watch;
 use tokio::time::{sleep, timeout};
 
-use store::{Store, WebhookLease};
+use store::{DeliveryLease, Store};
 
 /// An instance that does not renew its leases for so long has died: another goes on within ten seconds.
 const LASTS: Duration = Duration::from_secs(8);
@@ -36,8 +36,8 @@ impl Default for Leases {
 
 impl Leases {
     /// The lease of an endpoint, as the store checks it.
-    pub fn of(&self, endpoint: &str) -> WebhookLease {
-        WebhookLease { endpoint: endpoint.into(), holder: self.holder.clone() }
+    pub fn of(&self, endpoint: &str) -> DeliveryLease {
+        DeliveryLease { endpoint: endpoint.into(), holder: self.holder.clone() }
     }
 
     /// Takes the leases that are free and renews them, without an end.
@@ -48,7 +48,7 @@ impl Leases {
         let mut renewed_at = None::<Instant>;
         loop {
             let asked_at = Instant::now();
-            let asked = store.lease_webhooks(&self.holder, endpoints.clone(), LASTS);
+            let asked = store.lease_deliveries(&self.holder, endpoints.clone(), LASTS);
             match timeout(RENEWAL_TIMEOUT, asked).await {
                 Ok(Ok(held)) => {
                     renewed_at = Some(asked_at);
@@ -100,6 +100,6 @@ impl Leases {
         let Some(held) = self.held.send_replace(None).filter(|held| !held.is_empty()) else { return };
         let held = held.into_iter().collect();
         // If the store is away, this fails, and the leases expire by themselves.
-        let _ = timeout(END_TIMEOUT, store.lease_webhooks(&self.holder, held, Duration::ZERO)).await;
+        let _ = timeout(END_TIMEOUT, store.lease_deliveries(&self.holder, held, Duration::ZERO)).await;
     }
 }

@@ -28,7 +28,7 @@ use crate::states::{Change, EventKey, Occurrence};
 use crate::worker::Worker;
 use server::feed::Feed;
 use server::registry::{DeviceRegistry, Snapshot};
-use store::{REPEATS_WITHIN, Store, StoreError, WebhookState};
+use store::{DeliveryState, REPEATS_WITHIN, Store, StoreError};
 
 /// A store that fails is asked again after this.
 const STORE_RETRY: Duration = Duration::from_secs(1);
@@ -80,8 +80,8 @@ pub async fn rotation_of(
     store: &dyn Store,
     endpoint: &EndpointSettings,
 ) -> Result<Option<SecretRotation>, StoreError> {
-    let kept = store.webhook_states_of(vec![format!("{SECRET}{}", endpoint.name)]).await?;
-    let rotation = kept.first().and_then(|WebhookState { state, .. }| SecretRotation::parse(state));
+    let kept = store.delivery_states_of(vec![format!("{SECRET}{}", endpoint.name)]).await?;
+    let rotation = kept.first().and_then(|DeliveryState { state, .. }| SecretRotation::parse(state));
     Ok(rotation.filter(|rotation| rotation.is_of(&endpoint.secrets)))
 }
 
@@ -165,7 +165,7 @@ impl Webhooks {
     async fn load(&self, endpoint: &EndpointSettings) -> StoredEndpoint {
         let names = ["", DEAD_LETTERS, CURSOR, SECRET].map(|prefix| format!("{prefix}{}", endpoint.name));
         let mut stored = StoredEndpoint::default();
-        for WebhookState { name, state } in self.states(Some(names.to_vec())).await {
+        for DeliveryState { name, state } in self.states(Some(names.to_vec())).await {
             if name.strip_prefix(DEAD_LETTERS).is_some_and(|of| of == endpoint.name) {
                 stored.dead_letters = DeadLetters::parse(&state).unwrap_or_default();
             } else if name.strip_prefix(CURSOR).is_some_and(|of| of == endpoint.name) {
@@ -194,11 +194,11 @@ impl Webhooks {
     }
 
     /// What is kept under these names; `None`: under all.
-    async fn states(&self, names: Option<Vec<String>>) -> Vec<WebhookState> {
+    async fn states(&self, names: Option<Vec<String>>) -> Vec<DeliveryState> {
         loop {
             let read = match &names {
-                Some(names) => self.store.webhook_states_of(names.clone()).await,
-                None => self.store.webhook_states().await,
+                Some(names) => self.store.delivery_states_of(names.clone()).await,
+                None => self.store.delivery_states().await,
             };
             match read {
                 Ok(states) => return states,
@@ -211,7 +211,7 @@ impl Webhooks {
     /// instance may still have them in its settings.
     async fn drop_others(&self, endpoints: &[EndpointSettings]) {
         let names: BTreeSet<&str> = endpoints.iter().map(|endpoint| &*endpoint.name).collect();
-        for WebhookState { name, .. } in self.states(None).await {
+        for DeliveryState { name, .. } in self.states(None).await {
             let prefixes = [DEAD_LETTERS, CURSOR, SECRET];
             let of = prefixes.iter().find_map(|prefix| name.strip_prefix(prefix)).unwrap_or(&name);
             // A name with a slash is no endpoint's.
@@ -261,7 +261,7 @@ impl Webhooks {
     /// Writes or drops a state; does not return if another instance has taken over.
     async fn set_state(&self, endpoint: &str, name: &str, state: Option<String>) {
         loop {
-            match self.store.set_webhook_state(&self.leases.of(endpoint), name, state.clone()).await {
+            match self.store.set_delivery_state(&self.leases.of(endpoint), name, state.clone()).await {
                 Ok(true) => return,
                 Ok(false) => {
                     self.leases.lose(endpoint);

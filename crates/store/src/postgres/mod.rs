@@ -6,6 +6,7 @@
 mod check;
 mod columns;
 mod connect;
+mod deliveries;
 mod listener;
 mod merge;
 mod migrate;
@@ -17,7 +18,6 @@ mod statements;
 mod tls;
 mod tombstones;
 mod touched;
-mod webhooks;
 
 use std::ops::{Deref, DerefMut};
 use std::sync::Arc;
@@ -37,8 +37,8 @@ use self::statements::Statements;
 use self::touched::Touched;
 use super::settings::{StoreServer, StoreSettings};
 use super::{
-    Batch, ChangeCursor, Changes, ForgottenDevice, Instance, LoadSink, ReadDevices, ReadHistory, Retention,
-    Store, StoreError, StoredDevice, WebhookLease, WebhookState,
+    Batch, ChangeCursor, Changes, DeliveryLease, DeliveryState, ForgottenDevice, Instance, LoadSink,
+    ReadDevices, ReadHistory, Retention, Store, StoreError, StoredDevice,
 };
 use presence::history::{EventPage, HistoryPosition, HistoryRow};
 use presence::query::{Page, Scan, Total};
@@ -396,34 +396,37 @@ impl Store for PostgresStore {
         })
     }
 
-    fn webhook_states(&self) -> BoxFuture<'_, Result<Vec<WebhookState>, StoreError>> {
+    fn delivery_states(&self) -> BoxFuture<'_, Result<Vec<DeliveryState>, StoreError>> {
         bounded(async move {
             let client = self.client().await?;
-            let done = webhooks::states(&client, &self.statements.webhooks, None).await;
+            let done = deliveries::states(&client, &self.statements.deliveries, None).await;
             client.served(done)
         })
     }
 
-    fn webhook_states_of(&self, names: Vec<String>) -> BoxFuture<'_, Result<Vec<WebhookState>, StoreError>> {
-        bounded(async move {
-            let client = self.client().await?;
-            let done = webhooks::states(&client, &self.statements.webhooks, Some(&names)).await;
-            client.served(done)
-        })
-    }
-
-    fn set_webhook_state(
+    fn delivery_states_of(
         &self,
-        lease: &WebhookLease,
+        names: Vec<String>,
+    ) -> BoxFuture<'_, Result<Vec<DeliveryState>, StoreError>> {
+        bounded(async move {
+            let client = self.client().await?;
+            let done = deliveries::states(&client, &self.statements.deliveries, Some(&names)).await;
+            client.served(done)
+        })
+    }
+
+    fn set_delivery_state(
+        &self,
+        lease: &DeliveryLease,
         name: &str,
         state: Option<String>,
     ) -> BoxFuture<'_, Result<bool, StoreError>> {
         let (lease, name) = (lease.clone(), name.to_owned());
         bounded(async move {
             let mut client = self.client().await?;
-            let done = webhooks::set_state(
+            let done = deliveries::set_state(
                 &mut client,
-                &self.statements.webhooks,
+                &self.statements.deliveries,
                 &lease,
                 (&name, state.as_deref()),
             )
@@ -432,7 +435,7 @@ impl Store for PostgresStore {
         })
     }
 
-    fn lease_webhooks(
+    fn lease_deliveries(
         &self,
         holder: &str,
         endpoints: Vec<String>,
@@ -442,7 +445,7 @@ impl Store for PostgresStore {
         bounded(async move {
             let client = self.client().await?;
             let done =
-                webhooks::lease(&client, &self.statements.webhooks, (&holder, &endpoints), lasts).await;
+                deliveries::lease(&client, &self.statements.deliveries, (&holder, &endpoints), lasts).await;
             client.served(done)
         })
     }

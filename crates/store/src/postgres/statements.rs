@@ -1,7 +1,7 @@
 //! The statements, each in a file of its own, with the name of the schema put in. Names cannot be parameters of a statement,
 //! and a search path would have to be set again for each connection.
 
-use super::webhooks::WebhookStatements;
+use super::deliveries::DeliveryStatements;
 
 /// All statements for one schema.
 pub struct Statements {
@@ -39,7 +39,7 @@ pub struct Statements {
     pub replace_series: String,
     pub prune_series: String,
     pub series: String,
-    pub webhooks: WebhookStatements,
+    pub deliveries: DeliveryStatements,
 }
 
 impl Statements {
@@ -104,7 +104,7 @@ impl Statements {
             series: sql(
                 "SELECT start, figures FROM {schema}.series WHERE step = $1 AND start >= $2 AND start < $3 ORDER BY start",
             ),
-            webhooks: WebhookStatements::new(schema),
+            deliveries: DeliveryStatements::new(schema),
         }
     }
 }

@@ -20,8 +20,8 @@ use self::file::{Lock, Unusable};
 use self::read::Window;
 use self::write::{WriteError, Writing};
 use super::{
-    Batch, ChangeCursor, Changes, ForgottenDevice, LoadSink, ReadDevices, ReadHistory, Retention, Store,
-    StoreError, StoredDevice, WebhookLease, WebhookState,
+    Batch, ChangeCursor, Changes, DeliveryLease, DeliveryState, ForgottenDevice, LoadSink, ReadDevices,
+    ReadHistory, Retention, Store, StoreError, StoredDevice,
 };
 use presence::history::{EventPage, HistoryPosition, HistoryRow};
 use presence::query::{Page, Scan, Total};
@@ -304,22 +304,25 @@ impl Store for SqliteStore {
         self.write(move |writing| writing.set_retention_time(time))
     }
 
-    fn webhook_states(&self) -> BoxFuture<'_, Result<Vec<WebhookState>, StoreError>> {
-        self.write(|writing| writing.webhook_states())
+    fn delivery_states(&self) -> BoxFuture<'_, Result<Vec<DeliveryState>, StoreError>> {
+        self.write(|writing| writing.delivery_states())
     }
 
-    fn webhook_states_of(&self, names: Vec<String>) -> BoxFuture<'_, Result<Vec<WebhookState>, StoreError>> {
-        self.write(move |writing| writing.webhook_states_of(&names))
-    }
-
-    fn set_webhook_state(
+    fn delivery_states_of(
         &self,
-        _lease: &WebhookLease,
+        names: Vec<String>,
+    ) -> BoxFuture<'_, Result<Vec<DeliveryState>, StoreError>> {
+        self.write(move |writing| writing.delivery_states_of(&names))
+    }
+
+    fn set_delivery_state(
+        &self,
+        _lease: &DeliveryLease,
         name: &str,
         state: Option<String>,
     ) -> BoxFuture<'_, Result<bool, StoreError>> {
         let name = name.to_owned();
-        self.write(move |writing| writing.set_webhook_state(&name, state.as_deref()).map(|()| true))
+        self.write(move |writing| writing.set_delivery_state(&name, state.as_deref()).map(|()| true))
     }
 
     fn expire(&self, names: Vec<DeviceName>, before_nanos: i64) -> BoxFuture<'_, Result<(), StoreError>> {

@@ -9,7 +9,7 @@ use rusqlite::{Connection, OptionalExtension, Row, Transaction, TransactionBehav
 use super::encoding::{self, Damaged, EventColumns};
 use super::file::{self, Unusable};
 use crate::encoding::Parts;
-use crate::{Batch, REPEATS_WITHIN, Retention, StoreError, StoredDevice, WebhookState};
+use crate::{Batch, DeliveryState, REPEATS_WITHIN, Retention, StoreError, StoredDevice};
 use formats::held;
 use presence::history::HistoryEvent;
 use presence::{DeviceName, DeviceState, EventKind, PresenceEvent, UnixSeconds};
@@ -219,27 +219,27 @@ impl Writing {
         Ok(())
     }
 
-    /// What is kept of the endpoints of webhooks.
-    pub fn webhook_states(&mut self) -> Result<Vec<WebhookState>, WriteError> {
+    /// What is kept of deliveries.
+    pub fn delivery_states(&mut self) -> Result<Vec<DeliveryState>, WriteError> {
         let mut select = self.connection.prepare_cached("SELECT name, state FROM webhook ORDER BY name")?;
         let states =
-            select.query_map((), |row| Ok(WebhookState { name: row.get(0)?, state: row.get(1)? }))?;
+            select.query_map((), |row| Ok(DeliveryState { name: row.get(0)?, state: row.get(1)? }))?;
         Ok(states.collect::<Result<_, _>>()?)
     }
 
     /// The same of these names alone.
-    pub fn webhook_states_of(&mut self, names: &[String]) -> Result<Vec<WebhookState>, WriteError> {
+    pub fn delivery_states_of(&mut self, names: &[String]) -> Result<Vec<DeliveryState>, WriteError> {
         let mut select = self.connection.prepare_cached("SELECT name, state FROM webhook WHERE name = ?1")?;
         let mut states = Vec::new();
         for name in names {
-            let kept =
-                select.query_map([name], |row| Ok(WebhookState { name: row.get(0)?, state: row.get(1)? }))?;
+            let kept = select
+                .query_map([name], |row| Ok(DeliveryState { name: row.get(0)?, state: row.get(1)? }))?;
             states.extend(kept.collect::<Result<Vec<_>, _>>()?);
         }
         Ok(states)
     }
 
-    pub fn set_webhook_state(&mut self, name: &str, state: Option<&str>) -> Result<(), WriteError> {
+    pub fn set_delivery_state(&mut self, name: &str, state: Option<&str>) -> Result<(), WriteError> {
         match state {
             Some(state) => self
                 .connection

@@ -10,13 +10,13 @@
 mod buckets;
 mod check;
 mod connection;
+mod deliveries;
 mod encoding;
 mod node;
 mod position;
 mod read;
 mod series;
 mod topology;
-mod webhooks;
 mod write;
 
 use std::path::Path;
@@ -36,8 +36,8 @@ use self::connection::{Call, ClusterConnection};
 use self::position::ChangeTracker;
 use super::settings::{Address, StoreServer};
 use super::{
-    Batch, ChangeCursor, Changes, ForgottenDevice, Instance, LoadSink, ReadDevices, ReadHistory, Retention,
-    Store, StoreError, StoredDevice, WebhookLease, WebhookState,
+    Batch, ChangeCursor, Changes, DeliveryLease, DeliveryState, ForgottenDevice, Instance, LoadSink,
+    ReadDevices, ReadHistory, Retention, Store, StoreError, StoredDevice,
 };
 use crate::totals;
 use presence::history::HistoryRow;
@@ -62,10 +62,10 @@ mod scripts {
         LazyLock::new(|| ScriptSource::new(include_str!("heartbeat.lua")));
     pub static WRITE_SERIES: LazyLock<ScriptSource> =
         LazyLock::new(|| ScriptSource::new(include_str!("write_series.lua")));
-    pub static LEASE_WEBHOOKS: LazyLock<ScriptSource> =
-        LazyLock::new(|| ScriptSource::new(include_str!("lease_webhooks.lua")));
-    pub static SET_WEBHOOK_STATE: LazyLock<ScriptSource> =
-        LazyLock::new(|| ScriptSource::new(include_str!("set_webhook_state.lua")));
+    pub static LEASE_DELIVERIES: LazyLock<ScriptSource> =
+        LazyLock::new(|| ScriptSource::new(include_str!("lease_deliveries.lua")));
+    pub static SET_DELIVERY_STATE: LazyLock<ScriptSource> =
+        LazyLock::new(|| ScriptSource::new(include_str!("set_delivery_state.lua")));
 }
 
 /// What the keys and their contents look like; another number with the first version that reads them otherwise.
@@ -312,33 +312,36 @@ impl Store for ValkeyStore {
         Box::pin(async move { Ok(self.grid.set_retention_time(time).await?) })
     }
 
-    fn webhook_states(&self) -> BoxFuture<'_, Result<Vec<WebhookState>, StoreError>> {
+    fn delivery_states(&self) -> BoxFuture<'_, Result<Vec<DeliveryState>, StoreError>> {
         Box::pin(async move {
-            self.grid.webhook_states().await.map_err(|error| StoreError::Read(error.to_string()))
+            self.grid.delivery_states().await.map_err(|error| StoreError::Read(error.to_string()))
         })
     }
 
-    fn webhook_states_of(&self, names: Vec<String>) -> BoxFuture<'_, Result<Vec<WebhookState>, StoreError>> {
+    fn delivery_states_of(
+        &self,
+        names: Vec<String>,
+    ) -> BoxFuture<'_, Result<Vec<DeliveryState>, StoreError>> {
         Box::pin(async move {
-            let read = self.grid.webhook_states_of(&names).await;
+            let read = self.grid.delivery_states_of(&names).await;
             read.map_err(|error| StoreError::Read(error.to_string()))
         })
     }
 
-    fn set_webhook_state(
+    fn set_delivery_state(
         &self,
-        lease: &WebhookLease,
+        lease: &DeliveryLease,
         name: &str,
         state: Option<String>,
     ) -> BoxFuture<'_, Result<bool, StoreError>> {
         let (lease, name) = (lease.clone(), name.to_owned());
         Box::pin(async move {
-            let done = self.grid.set_webhook_state(&lease, &name, state.as_deref()).await;
+            let done = self.grid.set_delivery_state(&lease, &name, state.as_deref()).await;
             done.map_err(|error| StoreError::Write(error.to_string()))
         })
     }
 
-    fn lease_webhooks(
+    fn lease_deliveries(
         &self,
         holder: &str,
         endpoints: Vec<String>,
@@ -346,7 +349,7 @@ impl Store for ValkeyStore {
     ) -> BoxFuture<'_, Result<Vec<String>, StoreError>> {
         let holder = holder.to_owned();
         Box::pin(async move {
-            let done = self.grid.lease_webhooks(&holder, &endpoints, lasts).await;
+            let done = self.grid.lease_deliveries(&holder, &endpoints, lasts).await;
             done.map_err(|error| StoreError::Write(error.to_string()))
         })
     }

@@ -5,6 +5,7 @@
 #![expect(clippy::unwrap_used, reason = "in a test a panic is the report, also in what its functions share")]
 
 mod contract;
+mod deliveries;
 mod events;
 mod failover;
 mod fixture;
@@ -15,7 +16,6 @@ mod postgres_events;
 mod redis;
 mod series;
 mod shared;
-mod webhooks;
 
 use contract::{CONTRACT, Promise};
 use events::ORDERED_EVENTS;
@@ -34,7 +34,7 @@ fn hold(promises: &[Promise], place: &dyn Place) {
 fn memory() {
     hold(CONTRACT, &Memory);
     hold(ORDERED_EVENTS, &Memory);
-    webhooks::the_state_of_an_endpoint_is_kept(&Memory);
+    deliveries::the_state_of_an_endpoint_is_kept(&Memory);
 }
 
 #[test]
@@ -42,7 +42,7 @@ fn sqlite() {
     let place = Sqlite::new();
     hold(CONTRACT, &place);
     hold(ORDERED_EVENTS, &place);
-    webhooks::the_state_of_an_endpoint_is_kept(&place);
+    deliveries::the_state_of_an_endpoint_is_kept(&place);
     events::a_file_that_was_restored_from_a_copy_is_recognized(&place);
     events::a_file_that_is_opened_often_remembers_a_bounded_number_of_orders(&place);
 }
@@ -50,8 +50,8 @@ fn sqlite() {
 #[test]
 fn postgres() {
     let place = Postgres::start();
-    webhooks::the_state_of_an_endpoint_is_kept(&place);
-    webhooks::one_instance_has_the_lease_of_an_endpoint(&place);
+    deliveries::the_state_of_an_endpoint_is_kept(&place);
+    deliveries::one_instance_has_the_lease_of_an_endpoint(&place);
     hold(CONTRACT, &place);
     hold(ORDERED_EVENTS, &place);
     hold(SHARED, &place);
@@ -77,8 +77,8 @@ fn postgres_events() {
 #[test]
 fn redis() {
     let place = Redis::start();
-    webhooks::the_state_of_an_endpoint_is_kept(&place);
-    webhooks::one_instance_has_the_lease_of_an_endpoint(&place);
+    deliveries::the_state_of_an_endpoint_is_kept(&place);
+    deliveries::one_instance_has_the_lease_of_an_endpoint(&place);
     hold(CONTRACT, &place);
     hold(SHARED, &place);
     redis::tombstones_are_bounded(&place);
@@ -87,8 +87,8 @@ fn redis() {
 #[test]
 fn redis_cluster() {
     let place = Cluster::start();
-    webhooks::the_state_of_an_endpoint_is_kept(&place);
-    webhooks::one_instance_has_the_lease_of_an_endpoint(&place);
+    deliveries::the_state_of_an_endpoint_is_kept(&place);
+    deliveries::one_instance_has_the_lease_of_an_endpoint(&place);
     hold(CONTRACT, &place);
     hold(SHARED, &place);
 }

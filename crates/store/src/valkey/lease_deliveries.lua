@@ -1,4 +1,4 @@
--- Gives an instance the leases of endpoints of webhooks, as far as no other holds them.
+-- Gives an instance the leases of deliveries, as far as no other holds them.
 --
 -- KEYS  1 holders (hash: endpoint to instance)   2 until (sorted set: endpoint by when its lease is over)
 -- ARGV  1 instance   2 milliseconds that a lease lasts, 0 to give them back   3… endpoints

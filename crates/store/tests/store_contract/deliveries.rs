@@ -1,8 +1,8 @@
-//! What is kept of the endpoints of webhooks, by the stores that keep it.
+//! What is kept of deliveries, by the stores that keep it.
 
 use std::time::Duration;
 
-use store::{Store, WebhookLease, WebhookState};
+use store::{DeliveryLease, DeliveryState, Store};
 
 use crate::fixture::{Fixture, wait};
 use crate::places::Place;
@@ -13,20 +13,20 @@ const LASTS: Duration = Duration::from_secs(600);
 
 /// Takes, renews or ends the lease of the endpoint `a`.
 fn lease(store: &dyn Store, holder: &str, lasts: Duration) -> Vec<String> {
-    wait(store.lease_webhooks(holder, vec!["a".to_owned()], lasts)).unwrap()
+    wait(store.lease_deliveries(holder, vec!["a".to_owned()], lasts)).unwrap()
 }
 
 /// Sets a state of the endpoint `a`.
 fn set_by(store: &dyn Store, holder: &str, (name, state): (&str, Option<&str>)) -> bool {
-    let lease = WebhookLease { endpoint: "a".into(), holder: holder.into() };
-    wait(store.set_webhook_state(&lease, name, state.map(str::to_owned))).unwrap()
+    let lease = DeliveryLease { endpoint: "a".into(), holder: holder.into() };
+    wait(store.set_delivery_state(&lease, name, state.map(str::to_owned))).unwrap()
 }
 
 /// One instance at a time has the lease of an endpoint, and it alone sets its state.
 pub fn one_instance_has_the_lease_of_an_endpoint(place: &dyn Place) {
     let fixture = Fixture::new(place);
     let (one, other) = (fixture.store(), fixture.another());
-    let state = |store: &dyn Store| wait(store.webhook_states()).unwrap().pop().map(|kept| kept.state);
+    let state = |store: &dyn Store| wait(store.delivery_states()).unwrap().pop().map(|kept| kept.state);
     assert!(!set_by(one, "one", ("a", Some("none"))), "it has no lease yet");
     assert_eq!(lease(one, "one", LASTS), ["a"]);
     assert_eq!(lease(&*other, "other", LASTS), [""; 0]);
@@ -53,8 +53,8 @@ pub fn the_state_of_an_endpoint_is_kept(place: &dyn Place) {
     let set = |fixture: &Fixture<'_>, name: &str, state: Option<&str>| {
         assert!(set_by(fixture.store(), "one", (name, state)));
     };
-    let states = |fixture: &Fixture<'_>| wait(fixture.store().webhook_states()).unwrap();
-    let state = |name: &str, state: &str| WebhookState { name: name.into(), state: state.into() };
+    let states = |fixture: &Fixture<'_>| wait(fixture.store().delivery_states()).unwrap();
+    let state = |name: &str, state: &str| DeliveryState { name: name.into(), state: state.into() };
     assert_eq!(states(&fixture), []);
     set(&fixture, "b", Some("1"));
     set(&fixture, "a", Some("{\"x\": 'ü'}"));
@@ -64,7 +64,7 @@ pub fn the_state_of_an_endpoint_is_kept(place: &dyn Place) {
     assert_eq!(states(&fixture), [state("a", "{\"x\": 'ü'}"), state("b", "2")]);
     let named = |names: &[&str]| {
         let names = names.iter().map(|name| (*name).to_owned()).collect();
-        wait(fixture.store().webhook_states_of(names)).unwrap()
+        wait(fixture.store().delivery_states_of(names)).unwrap()
     };
     assert_eq!(named(&["b", "secret/b"]), [state("b", "2")]);
     assert_eq!((named(&[]), named(&["none"])), (vec![], vec![]));

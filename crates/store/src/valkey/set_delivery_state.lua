@@ -1,6 +1,6 @@
--- Sets or drops what is kept of an endpoint of webhooks, if the instance holds its lease.
+-- Sets or drops what is kept of a delivery, if the instance holds its lease.
 --
--- KEYS  1 states (hash: name to state)   2 holders   3 until (see lease_webhooks.lua)
+-- KEYS  1 states (hash: name to state)   2 holders   3 until (see lease_deliveries.lua)
 -- ARGV  1 endpoint   2 instance   3 name   4 state, or nothing to drop it
 --
 -- Returns 1 if it holds the lease, 0 if it does not.

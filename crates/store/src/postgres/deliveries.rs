@@ -1,4 +1,4 @@
-//! What is kept of the endpoints of webhooks, and which instance delivers to each.
+//! What is kept of deliveries to others, and which instance holds the lease of each.
 
 use std::time::Duration;
 
@@ -7,10 +7,10 @@ use deadpool_postgres::Object;
 use super::columns::column;
 use super::failed;
 use super::statements::with_schema;
-use crate::{StoreError, WebhookLease, WebhookState};
+use crate::{DeliveryLease, DeliveryState, StoreError};
 
 /// The statements for one schema.
-pub struct WebhookStatements {
+pub struct DeliveryStatements {
     states: String,
     states_of: String,
     held_lease: String,
@@ -21,7 +21,7 @@ pub struct WebhookStatements {
     end_leases: String,
 }
 
-impl WebhookStatements {
+impl DeliveryStatements {
     pub fn new(schema: &str) -> Self {
         let sql = |text: &str| with_schema(text, schema);
         Self {
@@ -33,7 +33,7 @@ impl WebhookStatements {
             set_state: sql("INSERT INTO {schema}.webhook (name, state) VALUES ($1, $2)
                  ON CONFLICT (name) DO UPDATE SET state = excluded.state"),
             drop_state: sql("DELETE FROM {schema}.webhook WHERE name = $1"),
-            lease: sql(include_str!("sql/lease_webhooks.sql")),
+            lease: sql(include_str!("sql/lease_deliveries.sql")),
             // If the database's clock was set back, the lease of an instance that has died would last until the clock is where it was.
             shorten_leases: sql(
                 "UPDATE {schema}.webhook_lease SET expires = clock_timestamp() + make_interval(secs => $2)
@@ -49,9 +49,9 @@ impl WebhookStatements {
 /// What is kept under these names; `None`: under all.
 pub async fn states(
     client: &Object,
-    statements: &WebhookStatements,
+    statements: &DeliveryStatements,
     names: Option<&[String]>,
-) -> Result<Vec<WebhookState>, StoreError> {
+) -> Result<Vec<DeliveryState>, StoreError> {
     let rows = match names {
         Some(names) => {
             let select = client.prepare_cached(&statements.states_of).await.map_err(failed)?;
@@ -65,7 +65,7 @@ pub async fn states(
     rows.iter()
         .map(|row| {
             let (name, state): (String, String) = (column(row, "name")?, column(row, "state")?);
-            Ok(WebhookState { name: name.into(), state: state.into() })
+            Ok(DeliveryState { name: name.into(), state: state.into() })
         })
         .collect()
 }
@@ -73,8 +73,8 @@ pub async fn states(
 /// Sets or drops a state, if the lease holds meanwhile; says whether it does.
 pub async fn set_state(
     client: &mut Object,
-    statements: &WebhookStatements,
-    lease: &WebhookLease,
+    statements: &DeliveryStatements,
+    lease: &DeliveryLease,
     (name, state): (&str, Option<&str>),
 ) -> Result<bool, StoreError> {
     let transaction = client.transaction().await.map_err(failed)?;
@@ -100,7 +100,7 @@ pub async fn set_state(
 /// Takes, renews or, with no time at all, gives leases back.
 pub async fn lease(
     client: &Object,
-    statements: &WebhookStatements,
+    statements: &DeliveryStatements,
     (holder, endpoints): (&str, &[String]),
     lasts: Duration,
 ) -> Result<Vec<String>, StoreError> {
