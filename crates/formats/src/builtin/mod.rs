@@ -58,6 +58,7 @@ pub const ALL: &[Builtin] = builtins! {
     "homie5", "homie", true, "Homie 5 devices by +/5/+/$state";
     "chirpstack", "gateway", true, "LoRaWAN gateways of ChirpStack, as JSON";
     "mosquitto-plugin", "mqtt", true, "clients of mosquitto 2.1 with its connection-state plugin";
+    "aedes", "mqtt", false, "clients of aedes by its $SYS events";
     "emqx", "mqtt", false, "clients of EMQX by its $SYS events";
     "valetudo", "vacuum", true, "vacuum robots with Valetudo";
     "openmqttgateway", "gateway", true, "OpenMQTTGateway and Theengs gateways by home/+/LWT";

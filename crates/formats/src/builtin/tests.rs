@@ -258,6 +258,22 @@ fn chirpstack() {
 }
 
 #[test]
+fn aedes() {
+    check(
+        "aedes",
+        &[
+            ("$SYS/b7c2/new/clients", "boiler-3", "connect mqtt boiler-3"),
+            ("$SYS/b7c2/disconnect/clients", "boiler-3", "disconnect mqtt boiler-3"),
+            ("$SYS/b7c2/new/clients", "hall/lamp 2", "connect mqtt hall/lamp 2"),
+            ("$SYS/b7c2/new/clients", "", "undecodable device_id"),
+            ("$SYS/b7c2/new/clients", "a\u{7}", "undecodable device_id"),
+            ("$SYS/b7c2/heartbeat", "1767225600123", "no match"),
+            ("$SYS/b7c2/new/subscribes", r#"{"clientId":"boiler-3"}"#, "no match"),
+        ],
+    );
+}
+
+#[test]
 fn brokers() {
     check(
         "mosquitto-plugin",

@@ -39,7 +39,7 @@ impl<'t> Compiler<'t> {
         let split = self.split(&topics)?;
         let id = self.capture("id", &topics, split.as_ref());
         let device_type = self.device_type(&topics, split.as_ref())?;
-        let id_at = self.pointer("id_at", table.id_at.as_ref())?;
+        let id_at = self.id_at()?;
         let type_at = self.pointer("type_at", table.type_at.as_ref())?;
         let in_all = |slot| is_filled(slot, &topics, split.as_ref());
         if id_at.is_none() && !id.is_some_and(in_all) {
@@ -190,6 +190,16 @@ impl<'t> Compiler<'t> {
             .add(pointer.get_ref())
             .map(Some)
             .map_err(|problem| self.error(key, pointer.span(), problem))
+    }
+
+    /// The pointer to the id. Of a text, all of which can be the id, there is only that to the whole.
+    fn id_at(&mut self) -> Result<Option<usize>> {
+        match &self.table.id_at {
+            Some(whole) if self.table.payload == PayloadForm::Text && whole.get_ref().is_empty() => {
+                self.pointers.add("").map(Some).map_err(|problem| self.error("id_at", whole.span(), problem))
+            }
+            id_at => self.pointer("id_at", id_at.as_ref()),
+        }
     }
 
     /// The pointer to the value that decides. Without one it is the document itself, unless the topic says all.

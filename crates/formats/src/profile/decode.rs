@@ -136,8 +136,12 @@ impl Profile {
         if payload.len() > PAYLOAD_MAX_BYTES {
             return Err("payload_too_long");
         }
-        if self.payload == PayloadForm::Text || self.pointers.is_empty() {
+        if self.pointers.is_empty() {
             return Ok(Content::new());
+        }
+        if self.payload == PayloadForm::Text {
+            let text = std::str::from_utf8(payload).map_err(|_not_utf8| "not_utf8")?;
+            return Ok(vec![Found::Text(text.into())]);
         }
         self.pointers.read(payload).map_err(|_malformed| "json")
     }

@@ -18,10 +18,11 @@ impl Profile {
     pub fn example(&self, report: &Report<'_>) -> Option<Example> {
         let (topic, event) = self.topics.iter().find(|topic| says(topic, report.is_connected))?;
         let mut captures = [ANY_TEXT; CAPTURES_MAX];
-        if let Some(id) = self.split.as_ref().map_or(self.id, |_| None) {
-            captures[id] = report.id;
-        } else {
-            return None;
+        let is_id_the_payload = self.payload == PayloadForm::Text && self.id_at.is_some();
+        match self.split.as_ref().map_or(self.id, |_| None) {
+            Some(id) => captures[id] = report.id,
+            None if is_id_the_payload => {}
+            None => return None,
         }
         let meaning = if report.is_connected { Meaning::Connected } else { Meaning::Disconnected };
         let value = match event {
@@ -30,6 +31,7 @@ impl Profile {
         };
         let payload = match self.payload {
             PayloadForm::None => Vec::new(),
+            PayloadForm::Text if is_id_the_payload => report.id.as_bytes().to_vec(),
             PayloadForm::Text => match value {
                 Some(Value::Text(text)) => text.into_string().into_bytes(),
                 _ => Vec::new(),
