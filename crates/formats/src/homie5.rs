@@ -22,6 +22,9 @@ const DESCRIPTION_MAX_BYTES: usize = 1 << 20;
 
 /// Decodes one message; states are decoded by the profile.
 pub fn decode<'a>(states: &'a Profiles, message: Message<'a>) -> Decoded<'a> {
+    if message.topic.split('/').nth(1) != Some("5") {
+        return Decoded::NoMatch;
+    }
     match described(message.topic) {
         Some(id) => description(id, message.payload),
         None => states.decode(message),

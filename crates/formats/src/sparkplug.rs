@@ -18,6 +18,9 @@ const NANOSECONDS_MIN: u64 = 100_000_000_000_000_000;
 
 /// Decodes one message.
 pub fn decode<'a>(topic: &'a str, payload: &'a [u8]) -> Decoded<'a> {
+    if !topic.starts_with("spBv1.0/") && !topic.starts_with("STATE/") {
+        return Decoded::NoMatch;
+    }
     let mut levels = topic.split('/');
     match (levels.next(), levels.next()) {
         (Some("STATE"), Some(host)) if levels.next().is_none() => host_state(host, payload),

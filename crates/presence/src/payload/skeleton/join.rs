@@ -100,13 +100,16 @@ impl Joiner<'_> {
                 text
             }
         };
-        for byte in text {
-            match *byte {
-                stand_in::ID => self.packed.extend_from_slice(self.beside.id.as_bytes()),
-                stand_in::DEVICE_TYPE => self.packed.extend_from_slice(self.beside.device_type.as_bytes()),
-                other => self.packed.push(other),
-            }
+        let mut rest = text;
+        while let Some(at) =
+            rest.iter().position(|byte| matches!(*byte, stand_in::ID | stand_in::DEVICE_TYPE))
+        {
+            self.packed.extend_from_slice(&rest[..at]);
+            let name = if rest[at] == stand_in::ID { self.beside.id } else { self.beside.device_type };
+            self.packed.extend_from_slice(name.as_bytes());
+            rest = &rest[at + 1..];
         }
+        self.packed.extend_from_slice(rest);
         Some(())
     }
 

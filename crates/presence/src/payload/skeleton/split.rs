@@ -146,21 +146,24 @@ impl<'a> Splitter<'a> {
             (self.beside.id.as_bytes(), stand_in::ID),
             (self.beside.device_type.as_bytes(), stand_in::DEVICE_TYPE),
         ];
+        let is_first = |byte: u8| names.iter().any(|(name, _)| name.first() == Some(&byte));
         let mut rest = text;
-        while let Some((&first, behind)) = rest.split_first() {
-            let name = names.iter().find(|(name, _)| {
-                name.len() >= stand_in::NAME_MIN_BYTES && name[0] == first && rest.starts_with(name)
-            });
-            match name {
-                Some((name, stand_in)) => {
+        while !rest.is_empty() {
+            let (plain, behind) = rest.split_at(rest.iter().take_while(|byte| !is_first(**byte)).count());
+            self.text.extend_from_slice(plain);
+            let begins =
+                |(name, _): &&(&[u8], u8)| name.len() >= stand_in::NAME_MIN_BYTES && behind.starts_with(name);
+            rest = match (names.iter().find(begins), behind.split_first()) {
+                (Some((name, stand_in)), _) => {
                     self.text.push(*stand_in);
-                    rest = &rest[name.len()..];
+                    &behind[name.len()..]
                 }
-                None => {
-                    self.text.push(first);
-                    rest = behind;
+                (None, Some((first, behind))) => {
+                    self.text.push(*first);
+                    behind
                 }
-            }
+                (None, None) => behind,
+            };
         }
     }
 }
