@@ -273,7 +273,8 @@ impl BuildContext {
         list: KeysListArgs,
         action: impl FnOnce(Option<String>) -> Result<KeysAction, ConfigError>,
     ) -> Result<KeysSettings, ConfigError> {
-        let organization = list.organization.organization;
+        // A service that needs no organization has files of its name.
+        let organization = list.organization.organization.or(list.organization.service_name);
         let file = match (list.keys_file.keys_file, &organization) {
             (Some(file), _) => file,
             (None, Some(organization)) => self.default_keys_file(organization),

@@ -397,3 +397,16 @@ fn an_export_needs_no_login_but_a_store_that_outlives_the_process() {
     assert!(refusal(&files, "export -o abc --format xml", &[]).contains("jsonl, csv or csv-spreadsheet"));
     assert!(refusal(&files, "import -o abc --format csv", &[]).contains("no flag --format"));
 }
+
+#[test]
+fn a_service_without_an_organization_has_keys_in_a_file_of_its_name() {
+    let files = Files::new();
+    let home = [("HOME", "/home/u")];
+    let file = Path::new("/home/u/.local/state/devstatus/plant.keys");
+    let made = run(&files, "keys create ops --name plant", &home);
+    let Ok(Command::Keys(keys)) = made else { panic!("{made:?}") };
+    assert_eq!(keys.file, file.to_path_buf());
+    let service = serve(&files, "--broker mqtt://h --source tasmota --name plant", &home);
+    assert_eq!(service.http.keys_file, Some(file.to_path_buf()));
+    assert!(refusal(&files, "keys create ops", &home).contains("--organization"));
+}
