@@ -78,7 +78,7 @@ export function device(root, route, signal) {
       commands,
       curl([
         { path },
-        { path: `${path}/history` },
+        { path: `${path}/history?limit=${PAGE}` },
         { path: observedPath() },
         { path: `/${segment(type)}/${segment(id)}` },
         { path: `/api/v1/events?${new URLSearchParams({ type, id_prefix: id })}`, options: "-N" },

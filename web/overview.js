@@ -21,6 +21,8 @@ const SUMMARY_TYPES_MAX = 1_000;
 const LONGEST_MAX = 8;
 
 const LONGEST = `/api/v1/devices?status=disconnected&sort=since&limit=${LONGEST_MAX}`;
+/** Time alone makes a device overdue, so nobody counts them. */
+const OVERDUE = address("devices", new URLSearchParams({ expectation: "overdue" }));
 /** The last 24 hours. */
 const SERIES = "/api/v1/series?step=1m";
 
@@ -152,7 +154,7 @@ function totalsOf({ total, connected, disconnected, per_minute }) {
       rate("Disconnects", per_minute.disconnects),
     ),
     shareBar(connected, total),
-    h("p", { class: "muted total" }, `${counted(total, "device")} known`),
+    h("p", { class: "muted total" }, `${counted(total, "device")} known. `, h("a", { href: OVERDUE }, "Which are overdue")),
   ];
 }
 

@@ -42,7 +42,16 @@ pub struct Browser {
     session: String,
     /// What the page complained of: exceptions, errors of the console, violations of its policy.
     complaints: Vec<String>,
+    requests: Vec<PageRequest>,
     _profile: TempDir,
+}
+
+/// What a page asked for.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct PageRequest {
+    pub method: String,
+    /// Path and query.
+    pub target: String,
 }
 
 impl Browser {
@@ -79,8 +88,16 @@ impl Browser {
                 message.clear();
             }
         });
-        let (session, complaints) = (String::new(), Vec::new());
-        let mut browser = Self { child, pipe, messages, sent: 0, session, complaints, _profile: profile };
+        let mut browser = Self {
+            child,
+            pipe,
+            messages,
+            sent: 0,
+            session: String::new(),
+            complaints: Vec::new(),
+            requests: Vec::new(),
+            _profile: profile,
+        };
         let target = browser.call("Target.createTarget", json!({"url": "about:blank"}));
         let attached = json!({"targetId": target["targetId"], "flatten": true});
         let session = browser.call("Target.attachToTarget", attached);
@@ -121,6 +138,7 @@ impl Browser {
             Some("Log.entryAdded") if parameters["entry"]["level"] == "error" => {
                 self.complaints.push(parameters["entry"].to_string());
             }
+            Some("Network.requestWillBeSent") => self.requests.extend(request(parameters)),
             _ => {}
         }
     }
@@ -139,6 +157,16 @@ impl Browser {
     /// What the page has complained of since this was last asked.
     pub fn complaints(&mut self) -> Vec<String> {
         std::mem::take(&mut self.complaints)
+    }
+
+    /// Notes from now on what the page asks for; not what a worker does that tabs share.
+    pub fn note_requests(&mut self) {
+        self.call("Network.enable", json!({}));
+    }
+
+    /// What the page has asked for since this was last asked, without itself and its files.
+    pub fn requests(&mut self) -> Vec<PageRequest> {
+        std::mem::take(&mut self.requests)
     }
 
     pub fn open(&mut self, url: &str) {
@@ -209,6 +237,15 @@ impl Browser {
         std::fs::write(path, BASE64_STANDARD.decode(data).expect("base64"))
             .expect("the picture can be written");
     }
+}
+
+fn request(parameters: &Value) -> Option<PageRequest> {
+    let request = &parameters["request"];
+    let (_, rest) = request["url"].as_str()?.split_once("://")?;
+    let target = &rest[rest.find('/')?..];
+    let is_file = parameters["type"] == "Document" || target.starts_with("/assets/");
+    let method = request["method"].as_str()?.to_owned();
+    (!is_file).then(|| PageRequest { method, target: target.to_owned() })
 }
 
 impl Drop for Browser {

@@ -45,6 +45,7 @@ mod page_keyboard;
 mod page_load;
 mod page_login;
 mod page_pictures;
+mod page_requests;
 mod page_webhooks;
 mod platform_api;
 mod population;

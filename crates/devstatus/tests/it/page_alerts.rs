@@ -10,6 +10,7 @@ use testkit::status::Device;
 use crate::page::{SAYS_LIVE, is_for_everybody, press};
 use crate::page_keyboard::is_used_without_a_mouse;
 use crate::page_login::log_in;
+use crate::page_requests::only_what_the_api_has;
 use crate::webhooks::receiver::{Receiver, Reply, SECRET};
 
 const LOOKS: [(&str, u32); 3] = [("light", 1440), ("dark", 1440), ("light", 320)];
@@ -77,6 +78,7 @@ fn row(of: &str, word: &str) -> String {
 fn alerts_are_seen_and_those_who_may_acknowledge_and_silence_them() {
     let fleet = Fleet::start();
     let mut browser = Browser::start();
+    browser.note_requests();
     browser.look("light", 1440);
     fleet.open(&mut browser, "#/alerts");
     log_in(&mut browser, &fleet.admin);
@@ -122,6 +124,7 @@ fn alerts_are_seen_and_those_who_may_acknowledge_and_silence_them() {
     is_used_without_a_mouse(&mut browser, "alerts");
     filters_are_in_the_address(&fleet, &mut browser);
     what_has_ended_stays_in_its_place(&fleet, &mut browser);
+    only_what_the_api_has(&browser.requests());
     assert_eq!(browser.complaints(), Vec::<String>::new());
 }
 

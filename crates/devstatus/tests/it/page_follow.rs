@@ -6,7 +6,10 @@ use testkit::mosquitto::Mosquitto;
 use testkit::service::{Launch, Service};
 use testkit::status::Device;
 
-use crate::page::SAYS_LIVE;
+use crate::page::{SAYS_LIVE, press};
+use crate::page_login::log_in;
+use crate::page_requests::{Fleet, PUMP as RULED_PUMP, VALVE, fleet};
+use crate::webhooks::receiver::{Receiver, Reply};
 
 const PUMP: Device<'_> = Device { kind: "pump", id: "1" };
 const CHANGES: u32 = 11;
@@ -77,4 +80,76 @@ fn after_a_sleep_of_the_machine_the_page_goes_on_without_a_reload() {
     browser.wait_until("the row follows", &format!("{word} === 'Disconnected'"));
     assert_eq!(browser.evaluate("window.loaded"), "once");
     assert_eq!(browser.complaints(), Vec::<String>::new());
+}
+
+/// Elements with an animation, a transition, or a scrolling that takes time.
+const MOVING: &str = "[...document.querySelectorAll('*')].filter((element) => { \
+     const { animationName, transitionDuration, scrollBehavior } = getComputedStyle(element); \
+     return animationName !== 'none' || scrollBehavior !== 'auto' || \
+       transitionDuration.split(',').some((length) => parseFloat(length) > 0); }).length";
+
+#[test]
+fn nothing_moves_for_those_who_want_reduced_motion() {
+    let broker = Mosquitto::start();
+    broker.retain(&[(PUMP, PUMP.connect(1))]);
+    let service = Launch::to(&broker.url()).start_ready();
+    let mut browser = Browser::start();
+    for (wanted, at) in [("no-preference", 2), ("reduce", 4)] {
+        let features = json!([{"name": "prefers-reduced-motion", "value": wanted}]);
+        browser.call("Emulation.setEmulatedMedia", json!({"features": features}));
+        let mut moving = 0;
+        for hash in
+            ["#/", "#/devices/pump/1", "#/live", "#/alerts", "#/population", "#/webhooks", "#/devices"]
+        {
+            browser.open("about:blank");
+            browser.open(&format!("http://{}/{hash}", service.address()));
+            browser.wait_until(hash, &format!("{SAYS_LIVE} && !document.querySelector('.loading')"));
+            moving += browser.evaluate(MOVING).as_u64().expect("a number");
+        }
+        browser.wait_until("the device is shown", "document.querySelector('tbody a')?.textContent === '1'");
+        browser.evaluate(
+            "window.moves = 0; for (const kind of ['transitionrun', 'animationstart']) \
+               document.addEventListener(kind, () => { moves += 1; })",
+        );
+        broker.retain(&[(PUMP, PUMP.disconnect(at - 1, at))]);
+        let row = "document.querySelector('tbody tr')";
+        browser.wait_until(
+            "the change is marked, and no longer then",
+            &format!("{row}.innerText.includes('Disconnected') && !{row}.classList.contains('changed')"),
+        );
+        let runs = browser.evaluate("document.getAnimations().length + moves").as_u64().expect("a number");
+        assert_eq!(
+            (moving > 0, runs > 0),
+            (wanted == "no-preference", wanted == "no-preference"),
+            "{wanted}"
+        );
+        broker.retain(&[(PUMP, PUMP.connect(at + 1))]);
+        browser.wait_until("it is back", &format!("{row}.innerText.includes('Connected')"));
+    }
+}
+
+#[test]
+fn the_feed_is_a_log_that_can_be_paused() {
+    let receiver = Receiver::start(|_, _| Reply::Status(204));
+    let Fleet { broker, service, admin } = fleet(&receiver);
+    let mut browser = Browser::start();
+    browser.open(&format!("http://{}/#/live", service.address()));
+    log_in(&mut browser, &admin);
+    let fires = |number: u32| {
+        format!("document.querySelector('.firing-count')?.innerText.startsWith('{number}') && {SAYS_LIVE}")
+    };
+    let log = "document.querySelector('[role=log]')";
+    let shows = |id: &str| format!("{log}.innerText.includes('{id}')");
+    browser.wait_until("the valve has fired", &fires(1));
+    press(&mut browser, "Pause");
+    assert_eq!(browser.evaluate(&format!("{log}.getAttribute('aria-live')")), "off", "nothing is read out");
+    broker.retain(&[(RULED_PUMP, RULED_PUMP.disconnect(1, 3))]);
+    // It fires after the change, on the same stream.
+    browser.wait_until("the change has come", &fires(2));
+    assert_eq!(browser.evaluate(&shows(RULED_PUMP.id)), false);
+    press(&mut browser, "Resume");
+    assert_eq!(browser.evaluate(&format!("{log}.getAttribute('aria-live')")), "polite");
+    broker.retain(&[(VALVE, VALVE.connect(4))]);
+    browser.wait_until("the log goes on", &shows(VALVE.id));
+    assert_eq!(browser.evaluate(&shows(RULED_PUMP.id)), false, "what came while it was paused is left out");
 }

@@ -10,6 +10,7 @@ use testkit::status::Device;
 use testkit::tls_client::TlsClient;
 
 use crate::page::SAYS_LIVE;
+use crate::page_requests::only_what_the_api_has;
 
 const PUMP: Device<'_> = Device { kind: "pump", id: "1" };
 const IS_SHOWN: &str = "document.querySelector('tbody a')?.textContent === '1'";
@@ -40,6 +41,7 @@ fn inside_tls_a_browser_logs_in_over_http_2_and_out_again() {
     service.wait_until("all is read", is_ready);
 
     let mut browser = Browser::start_trusting_all();
+    browser.note_requests();
     let page = format!("https://localhost:{}/#/devices?type=pump", service.address().port());
     browser.open(&page);
     log_in(&mut browser, &key);
@@ -66,6 +68,7 @@ fn inside_tls_a_browser_logs_in_over_http_2_and_out_again() {
     browser.wait_until("logging out is offered", "document.querySelector('#session button') !== null");
     browser.evaluate("document.querySelector('#session button').click()");
     browser.wait_until("a key is asked for again", "document.querySelector('#key') !== null");
+    only_what_the_api_has(&browser.requests());
     assert_eq!(browser.evaluate("fetch('/pump/1').then(({status}) => status)"), 401);
     assert_eq!(browser.call("Network.getCookies", json!({}))["cookies"], json!([]));
 }

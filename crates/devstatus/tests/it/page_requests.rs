@@ -63,7 +63,10 @@ const VIEWS: [View; 8] = [
     View { hash: "#/webhooks", shows: &[("/api/v1/webhooks", "/webhooks/0/address")], beside: &[] },
     View {
         hash: "#/webhooks/ops",
-        shows: &[("/api/v1/webhooks", "/webhooks/0/name"), ("/api/v1/webhooks/ops/deliveries", "/name")],
+        shows: &[
+            ("/api/v1/webhooks", "/webhooks/0/name"),
+            ("/api/v1/webhooks/ops/deliveries", "/attempts/0/type"),
+        ],
         beside: &["/api/v1/rules"],
     },
 ];
@@ -162,7 +165,9 @@ impl Command {
 
 /// The commands as they are shown: options, and an address of this service in quotes.
 fn commands(browser: &mut Browser, page: &str) -> Vec<Command> {
-    let shown = browser.evaluate("document.querySelector('.curl code').textContent");
+    let shown = browser.evaluate(
+        "[...document.querySelectorAll('.curl code')].map(({textContent}) => textContent).join('\\n')",
+    );
     let command = |line: &str| {
         let (options, address) = line.strip_prefix("curl ")?.strip_suffix('\'')?.rsplit_once('\'')?;
         let target = address.strip_prefix(page.trim_end_matches('/'))?.to_owned();

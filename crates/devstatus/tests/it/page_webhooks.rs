@@ -10,6 +10,7 @@ use testkit::status::Device;
 use crate::page::{is_for_everybody, press};
 use crate::page_keyboard::is_used_without_a_mouse;
 use crate::page_login::log_in;
+use crate::page_requests::only_what_the_api_has;
 use crate::webhooks::receiver::{Receiver, Reply, SECRET, verify};
 
 const LOOKS: [(&str, u32); 3] = [("light", 1440), ("dark", 1440), ("light", 320)];
@@ -60,6 +61,7 @@ fn an_endpoint_is_seen_tested_enabled_and_sent_its_dead_letters_again() {
     let launch = launch.file("devstatus.toml", &settings).arguments(&["-c", "devstatus.toml"]);
     let service = launch.start_ready();
     let mut browser = Browser::start();
+    browser.note_requests();
     browser.look("light", 1440);
     open(&mut browser, &service, "#/webhooks");
     log_in(&mut browser, &admin);
@@ -104,6 +106,7 @@ fn an_endpoint_is_seen_tested_enabled_and_sent_its_dead_letters_again() {
     press(&mut browser, "Enable, try now");
     browser.wait_until("it is enabled", &came("It is enabled"));
     browser.wait_until("it delivers", &says("Delivering"));
+    only_what_the_api_has(&browser.requests());
     assert_eq!(browser.complaints(), Vec::<String>::new());
 }
 
@@ -121,6 +124,7 @@ fn another_secret_is_made_and_shown_once() {
     let launch = launch.file("devstatus.toml", &endpoint).arguments(&["-c", "devstatus.toml"]);
     let service = launch.on_store(&format!("sqlite:{}/store.db", directory.path().display())).start_ready();
     let mut browser = Browser::start();
+    browser.note_requests();
     browser.look("light", 320);
     open(&mut browser, &service, "#/webhooks/ops");
     log_in(&mut browser, &admin);
@@ -134,5 +138,6 @@ fn another_secret_is_made_and_shown_once() {
     verify(&receiver.deliveries());
     press(&mut browser, "Hide it");
     assert_eq!(browser.evaluate("document.body.innerHTML.includes('whsec_')"), false);
+    only_what_the_api_has(&browser.requests());
     assert_eq!(browser.complaints(), Vec::<String>::new());
 }
