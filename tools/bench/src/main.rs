@@ -25,6 +25,7 @@ mod peers;
 mod platform_population;
 mod population;
 mod process;
+mod processors;
 mod redis;
 mod restart;
 mod rounds;

@@ -1,5 +1,6 @@
 //! The web page in Chromium, of a fleet that changes all the time: how soon the first view is drawn, against a static page from nginx;
-//! how much memory its tab takes; and what it costs lookups, against a plain stream of changes.
+//! how much memory its tab takes; and what it costs lookups, against a plain stream of changes. For the last, the service and the
+//! client that looks devices up have a processor of their own: Chromium draws on the other one, and the stream is read there.
 
 use std::fs;
 use std::io::{ErrorKind, Read, Write};
@@ -16,6 +17,7 @@ use crate::http::{Answer, Client};
 use crate::lookup::Nginx;
 use crate::messages::{change, path};
 use crate::process::pause;
+use crate::processors::{Processors, move_process, move_thread};
 use crate::rounds::{Figures, print_ratio};
 use crate::service::{Service, binary};
 use crate::{Outcome, Size};
@@ -71,16 +73,28 @@ pub fn run(size: &Size, load: &Load) -> Outcome<()> {
     let mut memory = Figures::new("tab, at most", "MB");
     let seconds = Duration::from_secs(load.seconds.into());
     let over = AtomicBool::new(false);
+    let sides =
+        Sides { service: service.process.id(), broker: broker.process.id(), processors: Processors::two()? };
+    if sides.processors.is_none() {
+        println!("there is one processor, which the service, its clients and Chromium share");
+    }
     thread::scope(|scope| -> Outcome<()> {
         let publisher = Publisher::connect(broker.port)?;
-        let publishing =
-            scope.spawn(|| publish(publisher, size.devices, load, &over).map_err(|error| error.to_string()));
+        let publishing = scope.spawn(|| {
+            let moved = sides.processors.map_or(Ok(()), |processors| move_thread(&processors.others()));
+            moved
+                .and_then(|()| publish(publisher, size.devices, load, &over))
+                .map_err(|error| error.to_string())
+        });
         let measured = (1..=size.rounds).try_for_each(|round| {
             println!("round {round}");
             peer.push(first_drawn(&nginx.url, load.loads)?);
             ours.push(first_drawn(&format!("{}/#/", service.url), load.loads)?);
-            stream.push(beside_stream(&service, size.devices, load, seconds)?);
-            let with_tab = beside_tab(&service, size.devices, load, seconds)?;
+            sides.part()?;
+            let lookups = Lookups { service: &service, devices: size.devices, load, lasts: seconds, sides };
+            stream.push(lookups.beside_stream()?);
+            let with_tab = lookups.beside_tab()?;
+            sides.join()?;
             tab.push(with_tab.p99_us);
             memory.push(with_tab.peak_mb);
             Ok(())
@@ -111,17 +125,40 @@ fn first_drawn(url: &str, loads: u32) -> Outcome<f64> {
     Ok(crate::rounds::median(&times))
 }
 
-/// The latency of lookups while one client follows the changes.
-fn beside_stream(service: &Service, devices: u32, load: &Load, lasts: Duration) -> Outcome<f64> {
-    let address = service.url.strip_prefix("http://").ok_or("the service listens without TLS")?;
-    let over = AtomicBool::new(false);
-    thread::scope(|scope| {
-        let following = scope.spawn(|| follow(address, &over).map_err(|error| error.to_string()));
-        let p99 = look_up(service, devices, load, lasts);
-        over.store(true, Ordering::Relaxed);
-        following.join().map_err(|_| "the stream panicked")??;
-        p99
-    })
+/// The processes that are moved while lookups are measured.
+#[derive(Clone, Copy)]
+struct Sides {
+    service: u32,
+    broker: u32,
+    processors: Option<Processors>,
+}
+
+impl Sides {
+    /// The service runs by itself; the broker, this thread and what it starts on the other side.
+    fn part(self) -> Outcome<()> {
+        let Some(processors) = self.processors else { return Ok(()) };
+        move_process(self.service, &processors.measured())?;
+        move_process(self.broker, &processors.others())?;
+        move_thread(&processors.others())
+    }
+
+    /// Each runs where it finds room.
+    fn join(self) -> Outcome<()> {
+        let Some(processors) = self.processors else { return Ok(()) };
+        move_process(self.service, &processors.both())?;
+        move_process(self.broker, &processors.both())?;
+        move_thread(&processors.both())
+    }
+}
+
+/// How lookups are measured.
+#[derive(Clone, Copy)]
+struct Lookups<'a> {
+    service: &'a Service,
+    devices: u32,
+    load: &'a Load,
+    lasts: Duration,
+    sides: Sides,
 }
 
 /// What was measured while a tab was open.
@@ -130,29 +167,75 @@ struct WithTab {
     peak_mb: f64,
 }
 
-fn beside_tab(service: &Service, devices: u32, load: &Load, lasts: Duration) -> Outcome<WithTab> {
-    let mut browser = Browser::start();
-    browser.look("light", 1440);
-    browser.open(&format!("{}/#/", service.url));
-    browser
-        .wait_until("the page follows", "document.getElementById('connection')?.innerText.trim() === 'Live'");
-    thread::scope(|scope| {
-        let looking =
-            scope.spawn(|| look_up(service, devices, load, lasts).map_err(|error| error.to_string()));
-        let (started, mut peak, mut looks) = (Instant::now(), 0, 0_u32);
-        while started.elapsed() < lasts {
-            // Each view for a tenth of the time.
-            let turn = (10.0 * started.elapsed().as_secs_f64() / lasts.as_secs_f64()) as usize;
-            let view = VIEWS[turn % VIEWS.len()];
-            browser.evaluate(&format!("if (location.hash !== '{view}') location.hash = '{view}'"));
-            pause(LOOK_INTERVAL);
-            peak = peak.max(tab_bytes(&mut browser)?);
-            looks += 1;
+impl Lookups<'_> {
+    /// The latency of lookups while one client follows the changes.
+    fn beside_stream(self) -> Outcome<f64> {
+        let address = self.service.url.strip_prefix("http://").ok_or("the service listens without TLS")?;
+        let over = AtomicBool::new(false);
+        thread::scope(|scope| {
+            let following = scope.spawn(|| follow(address, &over).map_err(|error| error.to_string()));
+            let looking = scope.spawn(|| self.look_up().map_err(|error| error.to_string()));
+            let p99_us = looking.join().map_err(|_| "the reader panicked")?;
+            over.store(true, Ordering::Relaxed);
+            following.join().map_err(|_| "the stream panicked")??;
+            Ok(p99_us?)
+        })
+    }
+
+    /// The same while a tab is open.
+    fn beside_tab(self) -> Outcome<WithTab> {
+        let Self { service, lasts, .. } = self;
+        let mut browser = Browser::start();
+        browser.look("light", 1440);
+        browser.open(&format!("{}/#/", service.url));
+        browser.wait_until(
+            "the page follows",
+            "document.getElementById('connection')?.innerText.trim() === 'Live'",
+        );
+        thread::scope(|scope| {
+            let looking = scope.spawn(|| self.look_up().map_err(|error| error.to_string()));
+            let (started, mut peak, mut looks) = (Instant::now(), 0, 0_u32);
+            while started.elapsed() < lasts {
+                // Each view for a tenth of the time.
+                let turn = (10.0 * started.elapsed().as_secs_f64() / lasts.as_secs_f64()) as usize;
+                let view = VIEWS[turn % VIEWS.len()];
+                browser.evaluate(&format!("if (location.hash !== '{view}') location.hash = '{view}'"));
+                pause(LOOK_INTERVAL);
+                peak = peak.max(tab_bytes(&mut browser)?);
+                looks += 1;
+            }
+            println!("  the tab took {} MB at most, of {looks} looks", peak >> 20);
+            let p99_us = looking.join().map_err(|_| "the reader panicked")??;
+            Ok(WithTab { p99_us, peak_mb: peak as f64 / f64::from(1 << 20) })
+        })
+    }
+
+    /// Looks random devices up at a steady rate; gives the latency, from when a lookup was due, that one in a hundred exceeds, in
+    /// microseconds.
+    fn look_up(self) -> Outcome<f64> {
+        let Self { service, devices, load, lasts, sides } = self;
+        if let Some(processors) = sides.processors {
+            move_thread(&processors.measured())?;
         }
-        println!("  the tab took {} MB at most, of {looks} looks", peak >> 20);
-        let p99_us = looking.join().map_err(|_| "the reader panicked")??;
-        Ok(WithTab { p99_us, peak_mb: peak as f64 / f64::from(1 << 20) })
-    })
+        let client = Client::new();
+        let interval = Duration::from_secs(1) / load.lookups.max(1);
+        let (started, mut device, mut latencies) = (Instant::now(), 0_u32, Vec::new());
+        let mut due = started;
+        while started.elapsed() < lasts {
+            pause(due.saturating_duration_since(Instant::now()));
+            device = device.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            let answer = client.ask(&format!("{}{}", service.url, path(device % devices)))?;
+            if answer.status != 200 {
+                return Err(format!("{} is answered {}", path(device % devices), answer.status).into());
+            }
+            latencies.push(due.elapsed());
+            due += interval;
+        }
+        latencies.sort_unstable();
+        let at = |of_thousand: usize| latencies[latencies.len() * of_thousand / 1_000].as_micros();
+        println!("  {} lookups: median {} us, p99 {} us", latencies.len(), at(500), at(990));
+        Ok(at(990) as f64)
+    }
 }
 
 /// Memory of the largest process that shows pages: its own, without the program that all of them share.
@@ -182,29 +265,6 @@ fn follow(address: &str, over: &AtomicBool) -> Outcome<()> {
         }
     }
     Ok(())
-}
-
-/// Looks random devices up at a steady rate; gives the latency, from when a lookup was due, that one in a hundred exceeds, in
-/// microseconds.
-fn look_up(service: &Service, devices: u32, load: &Load, lasts: Duration) -> Outcome<f64> {
-    let client = Client::new();
-    let interval = Duration::from_secs(1) / load.lookups.max(1);
-    let (started, mut device, mut latencies) = (Instant::now(), 0_u32, Vec::new());
-    let mut due = started;
-    while started.elapsed() < lasts {
-        pause(due.saturating_duration_since(Instant::now()));
-        device = device.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
-        let answer = client.ask(&format!("{}{}", service.url, path(device % devices)))?;
-        if answer.status != 200 {
-            return Err(format!("{} is answered {}", path(device % devices), answer.status).into());
-        }
-        latencies.push(due.elapsed());
-        due += interval;
-    }
-    latencies.sort_unstable();
-    let at = |of_thousand: usize| latencies[latencies.len() * of_thousand / 1_000].as_micros();
-    println!("  {} lookups: median {} us, p99 {} us", latencies.len(), at(500), at(990));
-    Ok(at(990) as f64)
 }
 
 /// Publishes changes of one device after the other at a steady rate.

@@ -32,6 +32,10 @@ impl Process {
         Ok(Self { child, name })
     }
 
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
     pub fn child(&mut self) -> &mut Child {
         &mut self.child
     }
