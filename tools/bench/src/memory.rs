@@ -13,8 +13,10 @@ use crate::rounds::{Figures, print_ratio};
 use crate::service::{Service, binary};
 use crate::{Outcome, Size};
 
-/// Memory counts as settled once it has not changed for this long.
-const SETTLED: Duration = Duration::from_millis(500);
+/// Memory counts as settled once it has hardly changed for this long: the allocator gives back what was freed after a second.
+const SETTLED: Duration = Duration::from_secs(3);
+/// A change by less than this share of the whole is hardly one.
+const SETTLED_SHARE: u64 = 200;
 /// It is taken as it is after this long.
 const SETTLE_BOUND: Duration = Duration::from_secs(60);
 
@@ -75,7 +77,8 @@ fn resident(binary: &Path, broker: &Broker, arguments: &[&str], devices: u32) ->
         let before = service.process.resident_bytes()?;
         pause(SETTLED);
         let after = service.process.resident_bytes()?;
-        if before == after || Instant::now() >= deadline {
+        let is_settled = before.now.abs_diff(after.now) < after.now / SETTLED_SHARE;
+        if is_settled || Instant::now() >= deadline {
             return Ok(after);
         }
     }
