@@ -40,6 +40,10 @@ pub enum Error {
     HistoryUnavailable,
     /// The device is not held in memory, and the store cannot be read at present.
     StoreUnavailable,
+    /// No webhook has the name.
+    UnknownWebhook,
+    /// No message that is known and can be sent again has the id.
+    UnknownDeadLetter,
     /// Too many orders wait for the webhook, or another instance delivers to it.
     WebhookBusy,
     /// No secret is made for the webhook.
@@ -119,7 +123,7 @@ impl Error {
 
     pub fn kind(&self) -> ProblemKind {
         match self {
-            Error::NotFound => ProblemKind::NotFound,
+            Error::NotFound | Error::UnknownWebhook | Error::UnknownDeadLetter => ProblemKind::NotFound,
             Error::MethodNotAllowed => ProblemKind::MethodNotAllowed,
             Error::BadPath => ProblemKind::BadPath,
             Error::NotPopulated => ProblemKind::NotPopulated,
@@ -146,6 +150,11 @@ impl Error {
     pub fn detail(&self) -> Cow<'static, str> {
         match self {
             Error::NotFound => "A device is at /{type}/{id}; /openapi.json lists everything else.".into(),
+            Error::UnknownWebhook => "No webhook has this name; /api/v1/webhooks lists them.".into(),
+            Error::UnknownDeadLetter => {
+                "No dead letter of the endpoint has this id, or its event is no longer in the history. The deliveries of the endpoint show its dead letters; since sends events by their time."
+                    .into()
+            }
             Error::MethodNotAllowed => "The header allow lists the methods that it has.".into(),
             Error::BadPath => "Device type and id must be UTF-8, percent-encoded.".into(),
             Error::NotPopulated => {

@@ -287,6 +287,12 @@ fn contact(keys: &Keys<'_>) -> Result<ContactPolicy, ConfigError> {
 
 fn selector(keys: &Keys<'_>, prefix: &'static str) -> Result<Filter, ConfigError> {
     let Some(keys) = keys.selector(prefix)? else { return Ok(Filter::default()) };
+    // Selectors of webhooks have these.
+    if let Some(key) = ["close_code", "cause", "address", "expectation"].into_iter().find(|key| keys.has(key))
+    {
+        let expected = "type, id, id_prefix and source alone, which a device keeps while an alert fires; exclude_causes of a rule leaves causes out";
+        return Err(keys.unfit(key, expected));
+    }
     let selector = keys.named_devices()?;
     keys.refuse_others()?;
     Ok(selector)

@@ -244,7 +244,7 @@ pub async fn deliveries(
     path: WebhookPath,
     _: NoParameters,
 ) -> Result<Json<WebhookDeliveries>, Error> {
-    let view = context.webhooks.view(&path.name).ok_or(Error::NotFound)?;
+    let view = context.webhooks.view(&path.name).ok_or(Error::UnknownWebhook)?;
     Ok(Json(WebhookDeliveries {
         attempts: view.attempts.iter().rev().map(|attempt| AttemptView::of(attempt)).collect(),
         dead_letters: view.dead_letters.iter().cloned().map(DeadLetterView::from).collect(),
@@ -375,7 +375,7 @@ pub async fn rotate(
                 .map(time),
         })),
         Outcome::NotRotated(refusal) => Err(Error::WebhookSecret(refusal)),
-        Outcome::Done | Outcome::Failed(_) | Outcome::Unknown => Err(Error::NotFound),
+        Outcome::Done | Outcome::Failed(_) | Outcome::Unknown => Err(Error::UnknownWebhook),
     }
 }
 
@@ -383,7 +383,7 @@ async fn order(context: &Context, path: &WebhookPath, order: Order) -> Result<Js
     match carry_out(context, path, order).await? {
         Outcome::Done => Ok(Json(WebhookOutcome { done: true, failure: None })),
         Outcome::Failed(why) => Ok(Json(WebhookOutcome { done: false, failure: Some(why) })),
-        Outcome::Unknown | Outcome::Rotated(_) | Outcome::NotRotated(_) => Err(Error::NotFound),
+        Outcome::Unknown | Outcome::Rotated(_) | Outcome::NotRotated(_) => Err(Error::UnknownDeadLetter),
     }
 }
 
@@ -391,7 +391,7 @@ async fn carry_out(context: &Context, path: &WebhookPath, order: Order) -> Resul
     let outcome = timeout(ORDER_TIMEOUT, context.webhooks.order(&path.name, order)).await;
     match outcome.map_err(|_elapsed| Error::WebhookBusy)? {
         Ok(outcome) => Ok(outcome),
-        Err(OrderError::Unknown) => Err(Error::NotFound),
+        Err(OrderError::Unknown) => Err(Error::UnknownWebhook),
         Err(OrderError::Busy) => Err(Error::WebhookBusy),
     }
 }

@@ -121,6 +121,10 @@ fn a_mistake_refuses_the_file_with_line_key_and_what_was_expected() {
         ),
         (of("exclude_causes = [\"tired\"]"), "line 5, rule.exclude_causes: expected a list of ended, "),
         (
+            of("selector = { cause = \"timeout\" }"),
+            "line 5, rule.selector.cause: expected type, id, id_prefix and source alone, which a device keeps while an alert fires; exclude_causes of a rule leaves causes out",
+        ),
+        (
             of("selector = { kind = \"a\" }"),
             "line 5: unknown key rule.selector.kind; known are type, id, id_prefix, source",
         ),
