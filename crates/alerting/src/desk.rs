@@ -12,8 +12,8 @@ use store::Store;
 use tokio::sync::{mpsc, oneshot, watch};
 
 pub use crate::data::{key_text, list_path, time_text};
-use crate::kept::Kept;
-pub use crate::silences::{KeptSilence, SILENCES_MAX};
+use crate::kept::StoredAlerts;
+pub use crate::silences::{SILENCES_MAX, StoredSilence};
 use crate::standing;
 use crate::stream::{self, AlertReader, AnnouncedWatch};
 use system::{clock, period};
@@ -45,16 +45,16 @@ struct Contacts {
 #[derive(Default)]
 struct DeskState {
     evaluation: Evaluation,
-    orders: Option<mpsc::Sender<Order>>,
+    orders: Option<mpsc::Sender<EvaluatorCommand>>,
     /// What is asked where another instance evaluates.
-    sources: Option<Sources>,
+    sources: Option<EvaluatorInputs>,
     /// Of each endpoint of webhooks, whether it takes notifications.
     outputs: Vec<OutputState>,
 }
 
 /// What the store keeps, and what is in the settings.
 #[derive(Clone)]
-pub(crate) struct Sources {
+pub(crate) struct EvaluatorInputs {
     pub store: Arc<dyn Store>,
     pub rules: watch::Receiver<Arc<RuleSet>>,
     pub endpoints: watch::Receiver<Vec<EndpointSettings>>,
@@ -153,8 +153,8 @@ pub struct Output {
 /// When nothing is announced: what was made by the API, by the settings, and the windows.
 #[derive(Clone, Debug, Default)]
 pub struct SilenceList {
-    pub made: Vec<KeptSilence>,
-    pub of_settings: Vec<KeptSilence>,
+    pub made: Vec<StoredSilence>,
+    pub of_settings: Vec<StoredSilence>,
     pub windows: Vec<ShownWindow>,
 }
 
@@ -181,7 +181,7 @@ impl ShownWindow {
 }
 
 impl SilenceList {
-    pub(crate) fn of(made: &[KeptSilence], rules: &RuleSet) -> Self {
+    pub(crate) fn of(made: &[StoredSilence], rules: &RuleSet) -> Self {
         let at = WallMillis(clock::now_millis());
         let windows = rules.windows.iter().map(|window| {
             let is_open = window.schedule.is_open(at);
@@ -196,9 +196,9 @@ impl SilenceList {
 }
 
 /// A silence of the settings, which has no id.
-fn of_settings(silence: &Silence) -> KeptSilence {
+fn of_settings(silence: &Silence) -> StoredSilence {
     let Silence { selector, rules, span, author, comment } = silence;
-    KeptSilence {
+    StoredSilence {
         id: String::new(),
         types: selector.types.clone(),
         ids: selector.ids.clone(),
@@ -238,20 +238,20 @@ pub struct Acknowledgement {
 }
 
 /// What is asked of the evaluation, and where the answer goes.
-pub enum Order {
+pub enum EvaluatorCommand {
     List(AlertQuery, oneshot::Sender<AlertList>),
     /// The answer: whether something of the group was announced.
     Acknowledge(Acknowledgement, oneshot::Sender<bool>),
     Silences(oneshot::Sender<SilenceList>),
     /// The answer: whether there was room.
-    Silence(KeptSilence, oneshot::Sender<bool>),
+    Silence(StoredSilence, oneshot::Sender<bool>),
     /// Ends a silence; the answer: whether there was one.
     EndSilence(String, oneshot::Sender<bool>),
 }
 
 /// Why nobody can be asked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Unavailable {
+pub enum EvaluatorUnavailable {
     /// There are no rules, or they cannot be evaluated with these settings.
     Off,
     /// Another instance evaluates the rules, none does yet, or too many orders wait.
@@ -271,27 +271,32 @@ impl AlertDesk {
     }
 
     /// Asks the evaluation.
-    pub async fn ask<T>(&self, order: impl FnOnce(oneshot::Sender<T>) -> Order) -> Result<T, Unavailable> {
+    pub async fn ask<T>(
+        &self,
+        order: impl FnOnce(oneshot::Sender<T>) -> EvaluatorCommand,
+    ) -> Result<T, EvaluatorUnavailable> {
         let (orders, evaluation) = {
             let state = self.state.lock();
             (state.orders.clone(), state.evaluation)
         };
         let Some(orders) = orders else {
             return Err(match evaluation {
-                Evaluation::Off => Unavailable::Off,
-                Evaluation::Here | Evaluation::Starting | Evaluation::Elsewhere => Unavailable::NotHere,
+                Evaluation::Off => EvaluatorUnavailable::Off,
+                Evaluation::Here | Evaluation::Starting | Evaluation::Elsewhere => {
+                    EvaluatorUnavailable::NotHere
+                }
             });
         };
         let (answer, answered) = oneshot::channel();
-        orders.try_send(order(answer)).map_err(|_full| Unavailable::NotHere)?;
-        answered.await.map_err(|_ended| Unavailable::NotHere)
+        orders.try_send(order(answer)).map_err(|_full| EvaluatorUnavailable::NotHere)?;
+        answered.await.map_err(|_ended| EvaluatorUnavailable::NotHere)
     }
 
     /// The alerts that are asked for: where another instance evaluates, those that it has announced.
-    pub async fn list(&self, query: AlertQuery) -> Result<AlertList, Unavailable> {
+    pub async fn list(&self, query: AlertQuery) -> Result<AlertList, EvaluatorUnavailable> {
         match self.evaluation() {
             Evaluation::Off => Ok(AlertList::default()),
-            Evaluation::Here => self.ask(|answer| Order::List(query, answer)).await,
+            Evaluation::Here => self.ask(|answer| EvaluatorCommand::List(query, answer)).await,
             Evaluation::Starting | Evaluation::Elsewhere => {
                 let (kept, rules) = self.read().await?;
                 Ok(query.list(kept.announced.into_iter().map(|alert| announced(alert, &rules))))
@@ -300,10 +305,10 @@ impl AlertDesk {
     }
 
     /// When nothing is announced.
-    pub async fn silences(&self) -> Result<SilenceList, Unavailable> {
+    pub async fn silences(&self) -> Result<SilenceList, EvaluatorUnavailable> {
         match self.evaluation() {
             Evaluation::Off => Ok(SilenceList::default()),
-            Evaluation::Here => self.ask(Order::Silences).await,
+            Evaluation::Here => self.ask(EvaluatorCommand::Silences).await,
             Evaluation::Starting | Evaluation::Elsewhere => {
                 let (kept, rules) = self.read().await?;
                 Ok(SilenceList::of(&kept.silences, &rules))
@@ -312,12 +317,12 @@ impl AlertDesk {
     }
 
     /// The rules and the endpoints. Where another instance evaluates, those are failing that it has announced as such.
-    pub async fn rules(&self) -> Result<RuleList, Unavailable> {
+    pub async fn rules(&self) -> Result<RuleList, EvaluatorUnavailable> {
         let (sources, mut states) = {
             let state = self.state.lock();
             (state.sources.clone(), state.outputs.clone())
         };
-        let Some(Sources { rules, endpoints, .. }) = sources else { return Ok(RuleList::default()) };
+        let Some(EvaluatorInputs { rules, endpoints, .. }) = sources else { return Ok(RuleList::default()) };
         if matches!(self.evaluation(), Evaluation::Starting | Evaluation::Elsewhere) {
             let announced = self.read().await?.0.announced.into_iter();
             let failing = announced.filter(|alert| *alert.rule == *OUTPUT_RULE);
@@ -332,16 +337,16 @@ impl AlertDesk {
         Ok(RuleList { rules: rules.borrow().clone(), outputs })
     }
 
-    async fn read(&self) -> Result<(Kept, Arc<RuleSet>), Unavailable> {
+    async fn read(&self) -> Result<(StoredAlerts, Arc<RuleSet>), EvaluatorUnavailable> {
         let sources = self.state.lock().sources.clone();
-        let Sources { store, rules, .. } = sources.ok_or(Unavailable::NotHere)?;
-        let states = store.delivery_states().await.map_err(|_away| Unavailable::NotHere)?;
+        let EvaluatorInputs { store, rules, .. } = sources.ok_or(EvaluatorUnavailable::NotHere)?;
+        let states = store.delivery_states().await.map_err(|_away| EvaluatorUnavailable::NotHere)?;
         let rules = rules.borrow().clone();
-        Ok((Kept::read(states), rules))
+        Ok((StoredAlerts::read(states), rules))
     }
 
     /// Where the store, the rules and the endpoints are.
-    pub(crate) fn attach(&self, sources: Sources) {
+    pub(crate) fn attach(&self, sources: EvaluatorInputs) {
         self.state.lock().sources = Some(sources);
     }
 
@@ -391,7 +396,7 @@ impl AlertDesk {
     }
 
     /// The evaluation takes orders from now on.
-    pub(crate) fn open(&self) -> mpsc::Receiver<Order> {
+    pub(crate) fn open(&self) -> mpsc::Receiver<EvaluatorCommand> {
         let (sender, receiver) = mpsc::channel(ORDERS_MAX);
         let mut state = self.state.lock();
         (state.evaluation, state.orders) = (Evaluation::Here, Some(sender));

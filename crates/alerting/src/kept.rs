@@ -7,8 +7,8 @@ use presence::{Device, DeviceName};
 use serde::{Deserialize, Serialize};
 use store::DeliveryState;
 
-use crate::outbox::{Outbox, Positions};
-use crate::silences::KeptSilence;
+use crate::outbox::{AcceptedNumbers, NotificationQueue};
+use crate::silences::StoredSilence;
 
 /// The name of the lease, and the prefix of the names of what is kept. No endpoint has a slash in its name.
 pub const LEASE: &str = "alerts/engine";
@@ -18,44 +18,44 @@ const POSITION: &str = "alerts/position/";
 
 /// Everything that is kept.
 #[derive(Default)]
-pub struct Kept {
+pub struct StoredAlerts {
     pub announced: Vec<AnnouncedAlert>,
-    pub outbox: Outbox,
-    pub positions: Positions,
-    pub silences: Vec<KeptSilence>,
+    pub outbox: NotificationQueue,
+    pub positions: AcceptedNumbers,
+    pub silences: Vec<StoredSilence>,
 }
 
 /// What is written in one step.
 #[derive(Serialize, Deserialize)]
 struct Announced {
-    alerts: Vec<KeptAlert>,
-    outbox: Outbox,
+    alerts: Vec<StoredAlert>,
+    outbox: NotificationQueue,
 }
 
 #[derive(Serialize, Deserialize)]
-struct KeptAlert {
+struct StoredAlert {
     rule: String,
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    device: Option<KeptDevice>,
+    device: Option<StoredAlertDevice>,
     group: String,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     source: Option<String>,
     since_ms: i64,
     key: u64,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    members: Vec<KeptDevice>,
+    members: Vec<StoredAlertDevice>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     acknowledged_until_ms: Option<i64>,
 }
 
 #[derive(Serialize, Deserialize)]
-struct KeptDevice {
+struct StoredAlertDevice {
     #[serde(rename = "type")]
     device_type: String,
     id: String,
 }
 
-impl KeptDevice {
+impl StoredAlertDevice {
     fn of(device: &DeviceName) -> Self {
         Self { device_type: device.device_type.to_string(), id: device.id.to_string() }
     }
@@ -65,24 +65,24 @@ impl KeptDevice {
     }
 }
 
-impl KeptAlert {
+impl StoredAlert {
     fn of(alert: &AnnouncedAlert) -> Self {
         Self {
             rule: alert.rule.to_string(),
-            device: alert.device.as_deref().map(KeptDevice::of),
+            device: alert.device.as_deref().map(StoredAlertDevice::of),
             group: alert.group.to_string(),
             source: alert.source.as_deref().map(str::to_owned),
             since_ms: alert.since.0,
             key: alert.key,
-            members: alert.members.iter().map(|member| KeptDevice::of(member)).collect(),
+            members: alert.members.iter().map(|member| StoredAlertDevice::of(member)).collect(),
             acknowledged_until_ms: alert.acknowledged_until.map(|until| until.0),
         }
     }
 
     fn alert(self) -> AnnouncedAlert {
         AnnouncedAlert {
-            device: self.device.as_ref().map(KeptDevice::name),
-            members: self.members.iter().map(KeptDevice::name).collect(),
+            device: self.device.as_ref().map(StoredAlertDevice::name),
+            members: self.members.iter().map(StoredAlertDevice::name).collect(),
             rule: self.rule.into(),
             group: self.group.into(),
             source: self.source.map(Arc::from),
@@ -93,7 +93,7 @@ impl KeptAlert {
     }
 }
 
-impl Kept {
+impl StoredAlerts {
     /// Reads what the store has; what no version up to this one has written is left out.
     pub fn read(states: Vec<DeliveryState>) -> Self {
         let mut kept = Self::default();
@@ -103,7 +103,7 @@ impl Kept {
             } else if *name == *ANNOUNCED
                 && let Ok(announced) = serde_json::from_str::<Announced>(&state)
             {
-                kept.announced = announced.alerts.into_iter().map(KeptAlert::alert).collect();
+                kept.announced = announced.alerts.into_iter().map(StoredAlert::alert).collect();
                 kept.outbox = announced.outbox;
             } else if *name == *SILENCES {
                 kept.silences = serde_json::from_str(&state).unwrap_or_default();
@@ -114,8 +114,9 @@ impl Kept {
 }
 
 /// What was announced and what is to be sent, as the store has it.
-pub fn announced_text(alerts: &[AnnouncedAlert], outbox: &Outbox) -> String {
-    let announced = Announced { alerts: alerts.iter().map(KeptAlert::of).collect(), outbox: outbox.clone() };
+pub fn announced_text(alerts: &[AnnouncedAlert], outbox: &NotificationQueue) -> String {
+    let announced =
+        Announced { alerts: alerts.iter().map(StoredAlert::of).collect(), outbox: outbox.clone() };
     serde_json::to_string(&announced).expect("texts and numbers are JSON")
 }
 
@@ -144,13 +145,13 @@ mod tests {
         let alerts =
             vec![alert(Some(device("a/1")), Vec::new()), alert(None, vec![device("2"), device("3")])];
         let state = |name: &str, state: String| DeliveryState { name: name.into(), state: state.into() };
-        let kept = Kept::read(vec![
+        let kept = StoredAlerts::read(vec![
             state("ops", "{}".to_owned()),
-            state(ANNOUNCED, announced_text(&alerts, &Outbox::default())),
+            state(ANNOUNCED, announced_text(&alerts, &NotificationQueue::default())),
             state(&position_name("ops"), "7".to_owned()),
         ]);
         assert_eq!(kept.announced, alerts);
         assert_eq!(kept.positions, [("ops".into(), 7)].into());
-        assert_eq!(Kept::read(vec![state(ANNOUNCED, "?".to_owned())]).announced, []);
+        assert_eq!(StoredAlerts::read(vec![state(ANNOUNCED, "?".to_owned())]).announced, []);
     }
 }

@@ -13,13 +13,13 @@ use tokio::task::JoinSet;
 use tokio::time::{MissedTickBehavior, interval, sleep};
 
 use crate::data;
-use crate::desk::{Order, OutputState, SilenceList};
+use crate::desk::{EvaluatorCommand, OutputState, SilenceList};
 use crate::evaluator::{Evaluator, now};
-use crate::kept::{self, ANNOUNCED, Kept, SILENCES};
-use crate::outbox::{Outbox, Positions};
+use crate::kept::{self, ANNOUNCED, SILENCES, StoredAlerts};
+use crate::outbox::{AcceptedNumbers, NotificationQueue};
 use crate::sender::{Sender, SenderState, StandingGroup};
 use crate::service::{AlertService, STORE_RETRY};
-use crate::silences::{KeptSilence, SILENCES_MAX};
+use crate::silences::{SILENCES_MAX, StoredSilence};
 use crate::standing;
 use crate::stream::{self, AnnouncedGroups};
 use store::StoreError;
@@ -37,12 +37,12 @@ pub struct Lead<'a> {
     evaluator: Evaluator,
     /// The rules of the settings; those of the engine have the silences of the API as well.
     rules: Arc<RuleSet>,
-    silences: Vec<KeptSilence>,
+    silences: Vec<StoredSilence>,
     /// With what is not saved yet.
-    outbox: Outbox,
+    outbox: NotificationQueue,
     /// As the store has it.
-    saved: watch::Sender<Arc<Outbox>>,
-    positions: Arc<Mutex<Positions>>,
+    saved: watch::Sender<Arc<NotificationQueue>>,
+    positions: Arc<Mutex<AcceptedNumbers>>,
     standing: watch::Sender<Arc<[StandingGroup]>>,
     senders: Senders,
     /// Something was announced since what is being saved.
@@ -52,7 +52,7 @@ pub struct Lead<'a> {
 
 /// What the store has.
 struct Saved {
-    outbox: Arc<Outbox>,
+    outbox: Arc<NotificationQueue>,
     announced: AnnouncedGroups,
 }
 
@@ -95,7 +95,7 @@ impl<'a> Lead<'a> {
 
     /// Takes what an earlier evaluation has announced, and reads every device.
     async fn begin(all: &'a AlertService) -> Self {
-        let Kept { announced, outbox, positions, silences } = load(all).await;
+        let StoredAlerts { announced, outbox, positions, silences } = load(all).await;
         let rules = all.rules.clone().borrow_and_update().clone();
         let endpoints = all.endpoints.clone().borrow_and_update().clone();
         all.desk.announced().publish(stream::groups(&announced, &rules));
@@ -264,26 +264,30 @@ impl<'a> Lead<'a> {
         }
     }
 
-    async fn carry_out(&mut self, order: Order) {
+    async fn carry_out(&mut self, order: EvaluatorCommand) {
         // The request may have ended meanwhile, so nobody may want the answer.
         match order {
-            Order::List(query, answer) => drop(answer.send(query.list(self.evaluator.engine.alerts(now())))),
-            Order::Acknowledge(wanted, answer) => {
+            EvaluatorCommand::List(query, answer) => {
+                drop(answer.send(query.list(self.evaluator.engine.alerts(now()))))
+            }
+            EvaluatorCommand::Acknowledge(wanted, answer) => {
                 let engine = &mut self.evaluator.engine;
                 let is_done = engine.acknowledge(&wanted.rule, &wanted.group, wanted.until);
                 self.is_dirty |= is_done;
                 self.save();
                 let _ = answer.send(is_done);
             }
-            Order::Silences(answer) => drop(answer.send(SilenceList::of(&self.silences, &self.rules))),
-            Order::Silence(silence, answer) => {
+            EvaluatorCommand::Silences(answer) => {
+                drop(answer.send(SilenceList::of(&self.silences, &self.rules)))
+            }
+            EvaluatorCommand::Silence(silence, answer) => {
                 let has_room = self.silences.len() < SILENCES_MAX;
                 let silences = self.silences.iter().cloned().chain([silence]).collect();
                 if !has_room || self.keep_silences(silences).await {
                     let _ = answer.send(has_room);
                 }
             }
-            Order::EndSilence(id, answer) => {
+            EvaluatorCommand::EndSilence(id, answer) => {
                 let others = self.silences.iter().filter(|silence| silence.id != id);
                 let others: Vec<_> = others.cloned().collect();
                 let was_there = others.len() < self.silences.len();
@@ -295,7 +299,7 @@ impl<'a> Lead<'a> {
     }
 
     /// Applies silences once the store has them. If it is away, the order is refused, so that the evaluation does not wait for it.
-    async fn keep_silences(&mut self, silences: Vec<KeptSilence>) -> bool {
+    async fn keep_silences(&mut self, silences: Vec<StoredSilence>) -> bool {
         let text = serde_json::to_string(&silences).expect("texts and numbers are JSON");
         if let Err(error) = self.all.holder.set(SILENCES, Some(text)).await {
             tracing::warn!(%error, "a silence is refused, because the store is away");
@@ -307,16 +311,16 @@ impl<'a> Lead<'a> {
     }
 }
 
-fn with_silences(rules: &RuleSet, silences: &[KeptSilence]) -> RuleSet {
+fn with_silences(rules: &RuleSet, silences: &[StoredSilence]) -> RuleSet {
     let mut rules = rules.clone();
-    rules.silences.extend(silences.iter().map(KeptSilence::silence));
+    rules.silences.extend(silences.iter().map(StoredSilence::silence));
     rules
 }
 
-async fn load(all: &AlertService) -> Kept {
+async fn load(all: &AlertService) -> StoredAlerts {
     loop {
         match all.holder.store().delivery_states().await {
-            Ok(states) => return Kept::read(states),
+            Ok(states) => return StoredAlerts::read(states),
             Err(error) => {
                 tracing::warn!(%error, "alerts wait for the store");
                 sleep(STORE_RETRY).await;

@@ -11,13 +11,13 @@ use tokio::time::{sleep, timeout};
 
 use crate::kept;
 use crate::metrics::NotificationMetrics;
-use crate::outbox::{Entry, Outbox, Positions};
+use crate::outbox::{AcceptedNumbers, NotificationQueue, QueueEntry};
 use crate::service::{LeaseHolder, STORE_RETRY};
 use system::backoff::Backoff;
 use system::clock;
 use webhooks::desk::{Attempt, WebhookDesk};
 use webhooks::settings::{EndpointSettings, Format};
-use webhooks::{Client, Envelope, Failure, Message, OpenConnection, RETRY_FIRST, RETRY_LONGEST};
+use webhooks::{Client, Envelope, Failure, OpenConnection, RETRY_FIRST, RETRY_LONGEST, WebhookMessage};
 
 /// A notification that the endpoint rejects so often is given up, so that it does not hold up the others.
 const REJECTIONS_MAX: u32 = 4;
@@ -29,10 +29,10 @@ const SECRETS_TIMEOUT: Duration = Duration::from_secs(2);
 pub struct Sender {
     pub endpoint: EndpointSettings,
     /// What may be sent, because the store has it.
-    pub outbox: watch::Receiver<Arc<Outbox>>,
+    pub outbox: watch::Receiver<Arc<NotificationQueue>>,
     /// What fires now, which Alertmanager forgets unless it is told again.
     pub standing: watch::Receiver<Arc<[StandingGroup]>>,
-    pub positions: Arc<Mutex<Positions>>,
+    pub positions: Arc<Mutex<AcceptedNumbers>>,
     pub holder: Arc<LeaseHolder>,
     pub source: Arc<str>,
     pub desk: WebhookDesk,
@@ -117,7 +117,7 @@ impl Sender {
         }
     }
 
-    fn next(&mut self) -> Option<Arc<Entry>> {
+    fn next(&mut self) -> Option<Arc<QueueEntry>> {
         let name = &self.endpoint.name;
         let position = self.positions.lock().get(name).copied().unwrap_or(0);
         self.outbox.borrow_and_update().next_of(name, position).cloned()
@@ -127,14 +127,14 @@ impl Sender {
         &self,
         client: &mut Client,
         connection: &mut Option<OpenConnection>,
-        entry: &Entry,
+        entry: &QueueEntry,
     ) -> Result<(), Failure> {
         let envelope = Envelope::of(&self.endpoint, &self.source);
         let id = (entry.key, entry.number);
         // To Alertmanager a message says what is true when it is sent.
         let is_now = self.endpoint.format == Format::Alertmanager;
         let said_ms = if is_now { clock::now_millis() } else { entry.at_ms };
-        let message = Message::of_alert(envelope, id, entry.event_type(), said_ms, &entry.data);
+        let message = WebhookMessage::of_alert(envelope, id, entry.event_type(), said_ms, &entry.data);
         self.read_secrets(client).await;
         let attempt = Attempt::begin(&message);
         let answer = client.post(connection, &message).await;
@@ -160,7 +160,7 @@ impl Sender {
         let is_mine =
             |group: &&StandingGroup| group.webhooks.iter().any(|name| **name == *self.endpoint.name);
         for group in standing.iter().filter(is_mine) {
-            let entry = Entry {
+            let entry = QueueEntry {
                 number: 0,
                 key: group.key,
                 is_firing: true,

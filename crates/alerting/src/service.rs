@@ -9,7 +9,7 @@ use tokio::sync::watch;
 use tokio::time::{MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 
-use crate::desk::{AlertDesk, Evaluation, Sources};
+use crate::desk::{AlertDesk, Evaluation, EvaluatorInputs};
 use crate::kept::LEASE;
 use crate::lead::Lead;
 use crate::metrics::AlertMetrics;
@@ -84,7 +84,7 @@ impl AlertService {
     }
 
     async fn evaluate(&self, shutdown: CancellationToken) {
-        self.desk.attach(Sources {
+        self.desk.attach(EvaluatorInputs {
             store: Arc::clone(&self.holder.store),
             rules: self.rules.clone(),
             endpoints: self.endpoints.clone(),

@@ -12,7 +12,7 @@ const SHOWN_AFTER_MS: i64 = 24 * 3_600_000;
 
 /// One silence.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct KeptSilence {
+pub struct StoredSilence {
     pub id: String,
     #[serde(default)]
     pub types: Vec<String>,
@@ -33,7 +33,7 @@ pub struct KeptSilence {
     pub comment: String,
 }
 
-impl KeptSilence {
+impl StoredSilence {
     /// An id that no other has.
     pub fn random_id() -> String {
         format!("{:016x}", rand::random::<u64>())

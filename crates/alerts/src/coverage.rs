@@ -30,7 +30,7 @@ struct ScopeName {
 }
 
 #[derive(Debug)]
-struct Scope {
+struct ObservedScope {
     /// What had been counted when it stopped or started last.
     counted: u64,
     /// From when on it counts, which is in the future within the grace; `None`: it is not observed.
@@ -44,7 +44,7 @@ pub(crate) struct Coverage {
     is_fleet_observed: bool,
     unobserved_sources: HashSet<Box<str>>,
     unobserved_types: HashSet<Box<str>>,
-    scopes: Vec<Scope>,
+    scopes: Vec<ObservedScope>,
     names: Vec<ScopeName>,
     by_name: HashMap<ScopeName, ScopeId>,
     /// For scopes that are made later: from when on everything that is observed counts.
@@ -80,7 +80,7 @@ impl Coverage {
         let id = ScopeId(self.scopes.len());
         let counts_from = self.is_observed(&name).then_some(self.fleet_counts_from);
         // It counts from 0 at the moment from which on the fleet counts; only differences matter.
-        self.scopes.push(Scope { counted: 0, counts_from });
+        self.scopes.push(ObservedScope { counted: 0, counts_from });
         self.names.push(name.clone());
         self.by_name.insert(name, id);
         id
@@ -174,7 +174,7 @@ impl Coverage {
     }
 }
 
-impl Scope {
+impl ObservedScope {
     fn observed(&self, ticks: u64) -> u64 {
         self.counted + self.counts_from.map_or(0, |from| ticks.saturating_sub(from))
     }

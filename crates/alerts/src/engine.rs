@@ -24,7 +24,7 @@ use crate::instances::{
 };
 use crate::observation::Observation;
 use crate::pending::{OfflineDevice, PendingAlert, PendingDevices, RuleWait};
-use crate::place::{AddressBlock, Place};
+use crate::place::{AddressBlock, DevicePlace};
 use crate::rule::{GroupBy, Kind, Rule, RuleSet};
 use crate::service::{OUTPUT_RULE, Outages, UNOBSERVED_RULE};
 
@@ -134,7 +134,8 @@ impl Engine {
     fn expect_device(&mut self, rule: usize, device: &Arc<DeviceName>, source: Option<&str>, now: Now) {
         let scope = self.coverage.scope(source, Some(&device.device_type));
         let source = self.coverage.source(scope).cloned();
-        let place = Place { device, source: source.as_ref(), block: AddressBlock::Unknown, since: now.wall };
+        let place =
+            DevicePlace { device, source: source.as_ref(), block: AddressBlock::Unknown, since: now.wall };
         let hold = millis(self.rules.rules[rule].hold);
         self.begin((rule, hold), Subject::Device(device.clone()), scope, now, &place);
     }
@@ -168,7 +169,7 @@ impl Engine {
                 waits.extend(self.observe_by(at, rule, expected, now, observation));
             }
         }
-        if let Some(Expectation { scope, block, .. }) = expected {
+        if let Some(ContactExpectation { scope, block, .. }) = expected {
             let &Observation { device, since, .. } = observation;
             self.pending.set(&self.coverage, OfflineDevice { device, scope, since, block }, &waits);
         }
@@ -177,11 +178,11 @@ impl Engine {
     }
 
     /// What is the same for all rules that look at a device.
-    fn expectation(&mut self, observation: &Observation<'_>) -> Expectation {
+    fn expectation(&mut self, observation: &Observation<'_>) -> ContactExpectation {
         let (device, source) = (observation.device, Some(observation.source));
         let scope = self.coverage.scope(source, Some(device.device_type));
         let device_type = self.coverage.device_type(scope).clone();
-        Expectation {
+        ContactExpectation {
             device: Arc::new(DeviceName { device_type, id: device.id.into() }),
             source: self.coverage.source(scope).cloned(),
             patience: self.rules.patience(device, source),
@@ -195,13 +196,13 @@ impl Engine {
         &mut self,
         at: usize,
         rule: &Rule,
-        expected: &Expectation,
+        expected: &ContactExpectation,
         now: Now,
         observation: &Observation<'_>,
     ) -> Option<RuleWait> {
         let Observation { source, status, cause, since, event, .. } = *observation;
-        let &Expectation { ref device, patience, scope, block, .. } = expected;
-        let place = Place { device, source: expected.source.as_ref(), block, since };
+        let &ContactExpectation { ref device, patience, scope, block, .. } = expected;
+        let place = DevicePlace { device, source: expected.source.as_ref(), block, since };
         let is_excluded =
             cause.is_some_and(|cause| rule.excluded_causes.iter().any(|excluded| excluded == cause));
         let is_down = status == Some(Status::Disconnected) && !is_excluded && patience != Patience::Ephemeral;
@@ -240,7 +241,7 @@ impl Engine {
         (event, address): (EventKind, Option<IpAddr>),
         scope: ScopeId,
         now: Now,
-        place: &Place<'_>,
+        place: &DevicePlace<'_>,
     ) {
         if !self.rules.rules[at].kind.counts(event) {
             return;
@@ -272,7 +273,7 @@ impl Engine {
         rule: &Rule,
         is_down: bool,
         now: Now,
-        (place, observation): (&Place<'_>, &Observation<'_>),
+        (place, observation): (&DevicePlace<'_>, &Observation<'_>),
     ) {
         let group = drop_group(rule.group_by, &place.device.device_type, Some(observation.source));
         let was_connected = observation.before == Some(Status::Connected);
@@ -332,7 +333,7 @@ impl Engine {
         subject: Subject,
         scope: ScopeId,
         now: Now,
-        place: &Place<'_>,
+        place: &DevicePlace<'_>,
     ) {
         let condition = self.condition((rule, hold), subject);
         let observed = self.coverage.observed(scope, now.ticks);
@@ -472,7 +473,7 @@ impl Engine {
 }
 
 /// What is expected of an observed device, and by which clock.
-struct Expectation {
+struct ContactExpectation {
     device: Arc<DeviceName>,
     source: Option<Arc<str>>,
     patience: Patience,

@@ -11,7 +11,7 @@ use presence::{Device, DeviceName};
 
 use crate::clock::WallMillis;
 use crate::coverage::{Coverage, ScopeId};
-use crate::place::{AddressBlock, Place};
+use crate::place::{AddressBlock, DevicePlace};
 use crate::room::ROOM_KEPT;
 
 /// When a rule fires, in observed time, and the rule by its place. The time takes 48 bits: nine thousand years.
@@ -65,8 +65,13 @@ pub(crate) struct PendingAlert {
 }
 
 impl PendingAlert {
-    pub fn place(&self) -> Place<'_> {
-        Place { device: &self.device, source: self.source.as_ref(), block: self.block, since: self.since }
+    pub fn place(&self) -> DevicePlace<'_> {
+        DevicePlace {
+            device: &self.device,
+            source: self.source.as_ref(),
+            block: self.block,
+            since: self.since,
+        }
     }
 }
 

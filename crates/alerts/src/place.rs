@@ -10,7 +10,7 @@ use crate::instances::InstanceAbout;
 use crate::rule::GroupBy;
 
 /// Which device an alert is about, and where it is.
-pub(crate) struct Place<'a> {
+pub(crate) struct DevicePlace<'a> {
     pub device: &'a Arc<DeviceName>,
     pub source: Option<&'a Arc<str>>,
     pub block: AddressBlock,
@@ -27,7 +27,7 @@ pub(crate) enum AddressBlock {
     V6([u16; 4]),
 }
 
-impl Place<'_> {
+impl DevicePlace<'_> {
     pub fn about(&self, group_by: GroupBy) -> InstanceAbout {
         let group = match group_by {
             GroupBy::Rule => "".into(),

@@ -61,7 +61,7 @@ const LAST_FLUSH_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// Why the service does not start, or ends by itself.
 #[derive(Debug, thiserror::Error)]
-pub enum Error {
+pub enum ServeError {
     #[error("cannot listen on {0}")]
     Listen(SocketAddr, #[source] io::Error),
     #[error("cannot start the thread for {0}")]
@@ -107,7 +107,7 @@ pub async fn start(
     store: StoreSettings,
     notify: NotifySource,
     shutdown: CancellationToken,
-) -> Result<RunningService, Error> {
+) -> Result<RunningService, ServeError> {
     further.iter().for_each(warn_of_readable_login);
     warn_of_readable_passwords(&source, &store);
     let metrics = Metrics::default();
@@ -115,14 +115,14 @@ pub async fn start(
     let address = http.address();
     let streams = http.streams;
     let frontend = Frontend::open(http, metrics.http.clone())?;
-    let socket = bind(address).map_err(|error| Error::Listen(address, error))?;
+    let socket = bind(address).map_err(|error| ServeError::Listen(address, error))?;
     let (mut registry, notify_metrics) = register(&metrics);
     let means = Means::new(&source, &further, &store, streams, metrics);
     let (removals, removals_of_writer) = removal::queue();
     let StartState { map, writer, cursor } = restore(store, &means, removals_of_writer).await?;
     let Means { events, health, feed, metrics, leadership } = means;
-    let listener = socket.listen(LISTEN_BACKLOG).map_err(|error| Error::Listen(address, error))?;
-    let http_address = listener.local_addr().map_err(|error| Error::Listen(address, error))?;
+    let listener = socket.listen(LISTEN_BACKLOG).map_err(|error| ServeError::Listen(address, error))?;
+    let http_address = listener.local_addr().map_err(|error| ServeError::Listen(address, error))?;
     let formats = formats_of(&source, &further, &map);
     let gauges = Gauges { map: Arc::clone(&map), health: Arc::clone(&health), feed: Arc::clone(&feed) };
     registry.register_collector(Box::new(gauges));
@@ -189,7 +189,7 @@ fn formats_of(first: &SourceSettings, further: &[SourceSettings], map: &DeviceRe
 
 impl RunningService {
     /// Waits until everything has ended: after shutdown, or because the source gave up.
-    pub async fn wait(self) -> Result<(), Error> {
+    pub async fn wait(self) -> Result<(), ServeError> {
         // The source ends first: with shutdown, or with an error that ends the rest. Then nothing is handed over any
         // more, and the decoder ends once it has applied what was. A decoder that ends before has failed, and a service
         // that takes nothing in must not go on answering.
@@ -205,7 +205,7 @@ impl RunningService {
             Err(Ok(Ok(()))) => (source.await, Some(Ok(Ok(())))),
             Err(_) => {
                 self.shutdown.cancel();
-                return Err(Error::Internal("decoder"));
+                return Err(ServeError::Internal("decoder"));
             }
         };
         let source = source.unwrap_or(Ok(()));
@@ -244,10 +244,10 @@ impl RunningService {
         let (http, (ingest, writer), ()) = tokio::join!(self.http, decoder_and_writer, left);
         source?;
         match (http, ingest, writer) {
-            (Err(_), _, _) => Err(Error::Internal("HTTP server")),
-            (Ok(()), Ok(Ok(())), Ok(Err(_))) => Err(Error::Internal("writer of the store")),
+            (Err(_), _, _) => Err(ServeError::Internal("HTTP server")),
+            (Ok(()), Ok(Ok(())), Ok(Err(_))) => Err(ServeError::Internal("writer of the store")),
             (Ok(()), Ok(Ok(())), Ok(Ok(())) | Err(_)) => Ok(()),
-            (Ok(()), _, _) => Err(Error::Internal("decoder")),
+            (Ok(()), _, _) => Err(ServeError::Internal("decoder")),
         }
     }
 }
@@ -443,7 +443,7 @@ async fn restore(
     settings: StoreSettings,
     means: &Means,
     removals: mpsc::Receiver<Removal>,
-) -> Result<StartState, Error> {
+) -> Result<StartState, ServeError> {
     let Means { events, health, feed, metrics, leadership } = means;
     let started = Instant::now();
     let opened = store::open(&settings).await?;

@@ -89,7 +89,7 @@ pub async fn dry_run(
     connection.subscribe(&filters, 0).await?;
     eprintln!("subscribed to {}", filters.join(", "));
     let end = settings.duration.map(|duration| Instant::now() + duration);
-    let mut counts = Counts::default();
+    let mut counts = MeaningCounts::default();
     let outcome = loop {
         let over = async {
             match end {
@@ -129,9 +129,9 @@ pub async fn dry_run(
 
 /// How many messages came to what.
 #[derive(Default)]
-struct Counts(BTreeMap<String, u64>);
+struct MeaningCounts(BTreeMap<String, u64>);
 
-impl Counts {
+impl MeaningCounts {
     fn print(
         &mut self,
         formats: &Formats,
@@ -166,26 +166,26 @@ impl Counts {
 }
 
 /// What a message is, for people.
-struct Meaning {
+struct MessageMeaning {
     text: String,
     /// What it is counted as.
     outcome: String,
     is_match: bool,
 }
 
-fn explained(formats: &Formats, topic: &[u8], payload: &[u8], is_retained: bool) -> Meaning {
+fn explained(formats: &Formats, topic: &[u8], payload: &[u8], is_retained: bool) -> MessageMeaning {
     let (source, what) = match formats.route(topic, payload, is_retained) {
         Routed::Platform => (formats::catalog::IOT_PLATFORM, platform(topic, payload)),
         Routed::Other(source, decoded) => (source, other(&decoded)),
         Routed::Nobody => {
             let text = "no source reads this topic".to_owned();
-            return Meaning { outcome: text.clone(), text, is_match: false };
+            return MessageMeaning { outcome: text.clone(), text, is_match: false };
         }
     };
     let (kind, details) = what;
     let text =
         if details.is_empty() { format!("{source} {kind}") } else { format!("{source} {kind} {details}") };
-    Meaning { text, outcome: format!("{source} {kind}"), is_match: kind != NO_MATCH }
+    MessageMeaning { text, outcome: format!("{source} {kind}"), is_match: kind != NO_MATCH }
 }
 
 const NO_MATCH: &str = "no match";
@@ -248,17 +248,19 @@ fn event_text(event: &Event<'_>) -> String {
 
 fn platform(topic: &[u8], payload: &[u8]) -> (String, String) {
     match iot_platform::decode(topic, payload) {
-        iot_platform::Decoded::Event { device, event, .. }
-        | iot_platform::Decoded::FailedLogin { device, event, .. } => {
+        iot_platform::PlatformMessage::Event { device, event, .. }
+        | iot_platform::PlatformMessage::FailedLogin { device, event, .. } => {
             let time =
                 |moment: Moment| moment.rfc3339().map_or("unknown".to_owned(), |time| time.to_string());
             let (session, time) = (time(event.session), time(event.time));
             let name = format!("type={:?} id={:?}", device.device_type, device.id);
             (event.kind.word().to_owned(), format!("{name} session={session} time={time}"))
         }
-        iot_platform::Decoded::Notice { .. } => ("notice".to_owned(), String::new()),
-        iot_platform::Decoded::Application => ("application".to_owned(), String::new()),
-        iot_platform::Decoded::Undecodable(why) => (format!("undecodable: {}", why.reason()), String::new()),
+        iot_platform::PlatformMessage::Notice { .. } => ("notice".to_owned(), String::new()),
+        iot_platform::PlatformMessage::Application => ("application".to_owned(), String::new()),
+        iot_platform::PlatformMessage::Undecodable(why) => {
+            (format!("undecodable: {}", why.reason()), String::new())
+        }
     }
 }
 

@@ -18,7 +18,7 @@ const TOPIC: &str = "$aws/events/presence/";
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct Message<'a> {
+struct LifecycleMessage<'a> {
     timestamp: Option<i64>,
     #[serde(borrow)]
     session_identifier: Option<Cow<'a, str>>,
@@ -29,7 +29,7 @@ struct Message<'a> {
     disconnect_reason: Option<Cow<'a, str>>,
 }
 
-impl<'a> Message<'a> {
+impl<'a> LifecycleMessage<'a> {
     fn time(&self) -> Option<UnixNanos> {
         self.timestamp.and_then(|millis| millis.checked_mul(1_000_000)).map(UnixNanos)
     }
@@ -48,7 +48,7 @@ pub fn decode<'a>(topic: &'a str, payload: &'a [u8]) -> Decoded<'a> {
     if !is_valid_name(id) {
         return Decoded::Undecodable("client_id");
     }
-    let Ok(message) = serde_json::from_slice::<Message<'a>>(payload) else {
+    let Ok(message) = serde_json::from_slice::<LifecycleMessage<'a>>(payload) else {
         return Decoded::Undecodable("json");
     };
     let reason = message.disconnect_reason.as_deref().unwrap_or_default();
@@ -88,7 +88,7 @@ pub fn decode<'a>(topic: &'a str, payload: &'a [u8]) -> Decoded<'a> {
 
 /// What a held message says of its session.
 pub fn identity(payload: &[u8]) -> Option<EventIdentity<'_>> {
-    let message = serde_json::from_slice::<Message<'_>>(payload).ok()?;
+    let message = serde_json::from_slice::<LifecycleMessage<'_>>(payload).ok()?;
     Some(EventIdentity { session: message.session()?, time: message.time(), cause: None })
 }
 

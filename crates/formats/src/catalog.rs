@@ -119,10 +119,10 @@ pub fn description(name: &str) -> Option<&'static str> {
 
 /// The formats that are used on one broker.
 #[derive(Clone, Debug)]
-pub struct Formats(Dispatch);
+pub struct Formats(Decoders);
 
 #[derive(Clone, Debug)]
-enum Dispatch {
+enum Decoders {
     /// Every message is the IoT platform's.
     Platform,
     Several(Box<Several>),
@@ -157,7 +157,7 @@ pub enum Routed<'a> {
 impl Default for Formats {
     /// The IoT platform's alone.
     fn default() -> Self {
-        Self(Dispatch::Platform)
+        Self(Decoders::Platform)
     }
 }
 
@@ -198,7 +198,7 @@ impl Formats {
         several.timings = timings.filter(|(_, timing)| *timing != ProfileTimes::default()).collect();
         several.profiles = Profiles::new(profiles)?;
         several.check()?;
-        Ok(Self(Dispatch::Several(Box::new(several))))
+        Ok(Self(Decoders::Several(Box::new(several))))
     }
 
     /// The same formats of a source of this name, one of several: its devices and messages are counted under its name, of
@@ -206,8 +206,8 @@ impl Formats {
     #[must_use]
     pub fn of_source(self, source: &str) -> Self {
         let mut several = match self.0 {
-            Dispatch::Platform => Box::new(Several { reads_platform: true, ..Several::default() }),
-            Dispatch::Several(several) => several,
+            Decoders::Platform => Box::new(Several { reads_platform: true, ..Several::default() }),
+            Decoders::Several(several) => several,
         };
         let is_one = several.names.len() == 1;
         let label = |format: &str| -> Box<str> {
@@ -221,45 +221,45 @@ impl Formats {
         }
         let is_other = |name: &&mut Box<str>| ***name != *IOT_PLATFORM;
         several.names.iter_mut().filter(is_other).for_each(|name| *name = label(name));
-        Self(Dispatch::Several(several))
+        Self(Decoders::Several(several))
     }
 
     /// Whether the IoT platform's is the only one.
     pub fn are_platform_only(&self) -> bool {
         match &self.0 {
-            Dispatch::Platform => true,
-            Dispatch::Several(_) => false,
+            Decoders::Platform => true,
+            Decoders::Several(_) => false,
         }
     }
 
     /// Whether the format of this name is among them.
     pub fn has(&self, name: &str) -> bool {
         match &self.0 {
-            Dispatch::Platform => name == IOT_PLATFORM,
-            Dispatch::Several(several) => several.names.iter().any(|known| **known == *name),
+            Decoders::Platform => name == IOT_PLATFORM,
+            Decoders::Several(several) => several.names.iter().any(|known| **known == *name),
         }
     }
 
     pub fn names(&self) -> Vec<&str> {
         match &self.0 {
-            Dispatch::Platform => vec![IOT_PLATFORM],
-            Dispatch::Several(several) => several.names.iter().map(|name| &**name).collect(),
+            Decoders::Platform => vec![IOT_PLATFORM],
+            Decoders::Several(several) => several.names.iter().map(|name| &**name).collect(),
         }
     }
 
     /// What to subscribe to. No filter is covered by another one.
     pub fn filters(&self) -> Vec<String> {
         match &self.0 {
-            Dispatch::Platform => vec![iot_platform::ALL_DEVICES.to_owned()],
-            Dispatch::Several(several) => several.filters(),
+            Decoders::Platform => vec![iot_platform::ALL_DEVICES.to_owned()],
+            Decoders::Several(several) => several.filters(),
         }
     }
 
     /// What to subscribe to for every state that a broker has retained; empty if no format's are.
     pub fn retained_filters(&self) -> Vec<String> {
         match &self.0 {
-            Dispatch::Platform => vec![iot_platform::ALL_DEVICES.to_owned()],
-            Dispatch::Several(several) => several.retained_filters(),
+            Decoders::Platform => vec![iot_platform::ALL_DEVICES.to_owned()],
+            Decoders::Several(several) => several.retained_filters(),
         }
     }
 
@@ -281,8 +281,8 @@ impl Formats {
     /// Whether some format's states are not retained, so that a device of it is unknown until it changes.
     pub fn lack_retained(&self) -> bool {
         match &self.0 {
-            Dispatch::Platform => false,
-            Dispatch::Several(several) => {
+            Decoders::Platform => false,
+            Decoders::Several(several) => {
                 let unretained = |decoder: &Decoder| !decoder.is_retained();
                 several.decoders.iter().any(unretained)
                     || several.profiles.iter().any(|profile| !profile.is_retained())
@@ -293,7 +293,7 @@ impl Formats {
     /// Whether there may be devices of this type that no message has named yet: the states of a format that has such are not
     /// retained.
     pub fn may_be_unreported(&self, device_type: &str) -> bool {
-        let Dispatch::Several(several) = &self.0 else { return false };
+        let Decoders::Several(several) = &self.0 else { return false };
         let may_have = |fixed: Option<&str>| fixed.is_none_or(|fixed| fixed == device_type);
         let mut decoders = several.decoders.iter().filter(|decoder| !decoder.is_retained());
         let mut profiles = several.profiles.iter().filter(|profile| !profile.is_retained());
@@ -303,7 +303,7 @@ impl Formats {
 
     /// Finds the format of a message and lets it read it, unless it is the IoT platform's.
     pub fn route<'a>(&'a self, topic: &'a [u8], payload: &'a [u8], is_retained: bool) -> Routed<'a> {
-        let Dispatch::Several(several) = &self.0 else { return Routed::Platform };
+        let Decoders::Several(several) = &self.0 else { return Routed::Platform };
         several.route(topic, payload, is_retained)
     }
 
@@ -326,7 +326,7 @@ impl Formats {
 
     /// Whether the format of this name is used, and its states are not retained.
     pub fn is_unretained(&self, name: &str) -> bool {
-        let Dispatch::Several(several) = &self.0 else { return false };
+        let Decoders::Several(several) = &self.0 else { return false };
         let is_it = |decoder: &Decoder| *decoder.name == *name && !decoder.is_retained();
         several.decoders.iter().any(is_it)
             || several.profiles.iter().any(|profile| profile.name() == name && !profile.is_retained())
@@ -340,24 +340,24 @@ impl Formats {
     /// The times that the profile of this name has.
     pub fn timing(&self, name: &str) -> ProfileTimes {
         match &self.0 {
-            Dispatch::Platform => ProfileTimes::default(),
-            Dispatch::Several(several) => several.timings.get(name).copied().unwrap_or_default(),
+            Decoders::Platform => ProfileTimes::default(),
+            Decoders::Several(several) => several.timings.get(name).copied().unwrap_or_default(),
         }
     }
 
     /// Whether some profile has times.
     pub fn have_timings(&self) -> bool {
         match &self.0 {
-            Dispatch::Platform => false,
-            Dispatch::Several(several) => !several.timings.is_empty(),
+            Decoders::Platform => false,
+            Decoders::Several(several) => !several.timings.is_empty(),
         }
     }
 
     /// Whether some format has devices that are reached through others.
     pub fn have_parents(&self) -> bool {
         match &self.0 {
-            Dispatch::Platform => false,
-            Dispatch::Several(several) => {
+            Decoders::Platform => false,
+            Decoders::Several(several) => {
                 let has_parents = |decoder: &Decoder| {
                     matches!(
                         decoder.kind,
@@ -371,8 +371,8 @@ impl Formats {
 
     fn decoder_kind(&self, name: &str) -> Option<&DecoderKind> {
         match &self.0 {
-            Dispatch::Platform => None,
-            Dispatch::Several(several) => {
+            Decoders::Platform => None,
+            Decoders::Several(several) => {
                 several.decoders.iter().find(|decoder| *decoder.name == *name).map(|decoder| &decoder.kind)
             }
         }

@@ -1,7 +1,7 @@
 //! The connection state of ChirpStack's gateways in protobuf. The JSON of the same topic is a profile.
 
 use crate::name::is_valid_name;
-use crate::protobuf::{Fields, Value};
+use crate::protobuf::{ProtobufFields, WireValue};
 use crate::{Cause, Decoded, DeviceName, Event, EventKind, Session};
 
 /// What to subscribe to: gateways without and with a region in front.
@@ -28,10 +28,10 @@ pub fn decode<'a>(topic: &'a str, payload: &[u8]) -> Decoded<'a> {
     }
     // OFFLINE is the default of the field, so encoders leave it out.
     let mut state = 0;
-    for field in Fields::new(payload) {
+    for field in ProtobufFields::new(payload) {
         match field {
             Ok(field) => {
-                if let (2, Value::Varint(value)) = (field.number, field.value) {
+                if let (2, WireValue::Varint(value)) = (field.number, field.value) {
                     state = value;
                 }
             }

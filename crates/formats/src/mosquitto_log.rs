@@ -93,13 +93,13 @@ fn decode_line(payload: &[u8]) -> Decoded<'_> {
     }
     if let Some(rest) = text.strip_prefix(SOCKET_ERROR) {
         return match rest.strip_suffix(", disconnecting.") {
-            Some(id) => Line::end(id, "socket error", Cause::Connection).into_decoded(time),
+            Some(id) => LogLine::end(id, "socket error", Cause::Connection).into_decoded(time),
             None => Decoded::Undecodable("cut_line"),
         };
     }
     if let Some(rest) = text.strip_prefix(BAD_SOCKET) {
         return match rest.rsplit_once(": ") {
-            Some((id, reason)) => Line::end(id, reason, Cause::Connection).into_decoded(time),
+            Some((id, reason)) => LogLine::end(id, reason, Cause::Connection).into_decoded(time),
             None => Decoded::Undecodable("cut_line"),
         };
     }
@@ -136,7 +136,7 @@ fn begins_like_a_line(text: &str) -> bool {
 }
 
 /// What a line says of one client.
-struct Line<'a> {
+struct LogLine<'a> {
     id: &'a str,
     kind: EventKind,
     cause: Option<Cause>,
@@ -145,7 +145,7 @@ struct Line<'a> {
     peer: Option<&'a str>,
 }
 
-impl<'a> Line<'a> {
+impl<'a> LogLine<'a> {
     fn end(id: &'a str, reason: &'a str, cause: Cause) -> Self {
         Self { id, kind: EventKind::Disconnect, cause: Some(cause), reason: Some(reason), peer: None }
     }
@@ -175,7 +175,7 @@ impl<'a> Line<'a> {
 }
 
 /// `A:PORT as ID (p2, c1, k60).`, or with `, u'USER'` after the numbers; up to 1.6 without the port.
-fn connect(rest: &str) -> Option<Line<'_>> {
+fn connect(rest: &str) -> Option<LogLine<'_>> {
     let (peer, rest) = rest.split_once(" as ")?;
     let rest = rest.strip_suffix(").")?;
     // Client ids are less trusted than user names, so what looks like the numbers twice is taken for a part of the id
@@ -188,7 +188,7 @@ fn connect(rest: &str) -> Option<Line<'_>> {
         None => (rest, numbers(rest)?),
     };
     let id = &head[..numbers(head)?];
-    Some(Line { id, kind: EventKind::Connect, cause: None, reason: None, peer: Some(peer) })
+    Some(LogLine { id, kind: EventKind::Connect, cause: None, reason: None, peer: Some(peer) })
 }
 
 /// Where ` (p2, c1, k60` begins, if the text ends with it.
@@ -206,16 +206,16 @@ fn numbers(text: &str) -> Option<usize> {
 }
 
 /// What follows `Client `.
-fn end(rest: &str) -> Option<Line<'_>> {
+fn end(rest: &str) -> Option<LogLine<'_>> {
     if let Some(id) = rest.strip_suffix(TAKEN_OVER) {
-        let line = Line::end(id, "already connected", Cause::Takeover);
-        return Some(Line { kind: EventKind::Takeover, ..line });
+        let line = LogLine::end(id, "already connected", Cause::Takeover);
+        return Some(LogLine { kind: EventKind::Takeover, ..line });
     }
     if let Some((name, reason, cause)) =
         ENDS.iter().find_map(|(suffix, reason, cause)| Some((rest.strip_suffix(suffix)?, *reason, *cause)))
     {
         let (id, peer) = split_peer(name);
-        return Some(Line { peer, ..Line::end(id, reason, cause) });
+        return Some(LogLine { peer, ..LogLine::end(id, reason, cause) });
     }
     let (at, mark) = REASON_MARKS.iter().filter_map(|mark| Some((rest.rfind(mark)?, *mark))).max()?;
     let reason = &rest[at + mark.len()..];
@@ -227,7 +227,7 @@ fn end(rest: &str) -> Option<Line<'_>> {
     let (id, peer) = split_peer(&rest[..at]);
     let cause = cause_of(reason);
     let kind = if cause == Cause::Takeover { EventKind::Takeover } else { EventKind::Disconnect };
-    Some(Line { kind, peer, ..Line::end(id, reason, cause) })
+    Some(LogLine { kind, peer, ..LogLine::end(id, reason, cause) })
 }
 
 /// `ID [A:PORT]`, since 2.1.

@@ -4,11 +4,11 @@
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Field<'a> {
     pub number: u32,
-    pub value: Value<'a>,
+    pub value: WireValue<'a>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Value<'a> {
+pub enum WireValue<'a> {
     Varint(u64),
     Fixed64(u64),
     Bytes(&'a [u8]),
@@ -20,11 +20,11 @@ pub enum Value<'a> {
 pub struct Malformed;
 
 /// Iterates over the fields of one message, in the order of the bytes; after an error it ends.
-pub struct Fields<'a> {
+pub struct ProtobufFields<'a> {
     rest: &'a [u8],
 }
 
-impl<'a> Fields<'a> {
+impl<'a> ProtobufFields<'a> {
     pub fn new(message: &'a [u8]) -> Self {
         Self { rest: message }
     }
@@ -33,13 +33,13 @@ impl<'a> Fields<'a> {
         let tag = self.varint()?;
         let number = u32::try_from(tag >> 3).ok().filter(|number| *number != 0).ok_or(Malformed)?;
         let value = match tag & 7 {
-            0 => Value::Varint(self.varint()?),
-            1 => Value::Fixed64(u64::from_le_bytes(self.array()?)),
+            0 => WireValue::Varint(self.varint()?),
+            1 => WireValue::Fixed64(u64::from_le_bytes(self.array()?)),
             2 => {
                 let length = usize::try_from(self.varint()?).map_err(|_too_long| Malformed)?;
-                Value::Bytes(self.take(length)?)
+                WireValue::Bytes(self.take(length)?)
             }
-            5 => Value::Fixed32(u32::from_le_bytes(self.array()?)),
+            5 => WireValue::Fixed32(u32::from_le_bytes(self.array()?)),
             // 3 and 4 are groups, which none of our formats has.
             _ => return Err(Malformed),
         };
@@ -70,7 +70,7 @@ impl<'a> Fields<'a> {
     }
 }
 
-impl<'a> Iterator for Fields<'a> {
+impl<'a> Iterator for ProtobufFields<'a> {
     type Item = Result<Field<'a>, Malformed>;
 
     fn next(&mut self) -> Option<Self::Item> {
@@ -92,15 +92,15 @@ mod tests {
     #[test]
     fn reads_every_kind_of_value() {
         let message = [8, 0xac, 2, 17, 1, 0, 0, 0, 0, 0, 0, 0, 26, 2, b'h', b'i', 37, 7, 0, 0, 0];
-        let fields: Vec<_> = Fields::new(&message).map(|field| field.unwrap()).collect();
+        let fields: Vec<_> = ProtobufFields::new(&message).map(|field| field.unwrap()).collect();
         let field = |number, value| Field { number, value };
         assert_eq!(
             fields,
             [
-                field(1, Value::Varint(300)),
-                field(2, Value::Fixed64(1)),
-                field(3, Value::Bytes(b"hi")),
-                field(4, Value::Fixed32(7)),
+                field(1, WireValue::Varint(300)),
+                field(2, WireValue::Fixed64(1)),
+                field(3, WireValue::Bytes(b"hi")),
+                field(4, WireValue::Fixed32(7)),
             ]
         );
     }
@@ -109,13 +109,13 @@ mod tests {
     fn refuses_what_is_cut_or_has_no_length_that_fits() {
         let longest = [8, 255, 255, 255, 255, 255, 255, 255, 255, 255, 1];
         assert_eq!(
-            Fields::new(&longest).next(),
-            Some(Ok(Field { number: 1, value: Value::Varint(u64::MAX) }))
+            ProtobufFields::new(&longest).next(),
+            Some(Ok(Field { number: 1, value: WireValue::Varint(u64::MAX) }))
         );
         let too_long = [8, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 1];
         for message in [&[8][..], &[26, 3, 1], &[17, 0], &[37], &[0, 0], &[11], &[12], &[8, 0x80], &too_long]
         {
-            let mut fields = Fields::new(message);
+            let mut fields = ProtobufFields::new(message);
             assert_eq!(fields.next(), Some(Err(Malformed)), "{message:?}");
             assert_eq!(fields.next(), None, "an error ends the message: {message:?}");
         }

@@ -4,7 +4,7 @@
 
 use crate::name::is_valid_name;
 use crate::order::EventIdentity;
-use crate::protobuf::{Field, Fields, Malformed, Value};
+use crate::protobuf::{Field, Malformed, ProtobufFields, WireValue};
 use crate::{Cause, Decoded, DeviceName, Event, EventKind, Session, UnixNanos};
 
 /// What to subscribe to: Sparkplug 3.0, and the host state of 2.2.
@@ -37,7 +37,7 @@ pub fn decode<'a>(topic: &'a str, payload: &'a [u8]) -> Decoded<'a> {
             if ![Some(group), Some(node), device].into_iter().flatten().all(is_valid_name) {
                 return Decoded::Undecodable("topic");
             }
-            node_message(Names { group, node, device }, verb, payload)
+            node_message(TopicNames { group, node, device }, verb, payload)
         }
         _ => Decoded::NoMatch,
     }
@@ -45,18 +45,18 @@ pub fn decode<'a>(topic: &'a str, payload: &'a [u8]) -> Decoded<'a> {
 
 /// What a held birth or death says of its session.
 pub fn identity(payload: &[u8]) -> Option<EventIdentity<'static>> {
-    let message = Message::read(payload).ok()?;
+    let message = PayloadFields::read(payload).ok()?;
     Some(EventIdentity { session: message.session(), time: message.time, cause: None })
 }
 
 #[derive(Clone, Copy)]
-struct Names<'a> {
+struct TopicNames<'a> {
     group: &'a str,
     node: &'a str,
     device: Option<&'a str>,
 }
 
-impl<'a> Names<'a> {
+impl<'a> TopicNames<'a> {
     fn node(self) -> DeviceName<'a> {
         DeviceName { device_type: self.group.into(), id: self.node.into() }
     }
@@ -75,7 +75,7 @@ impl<'a> Names<'a> {
     }
 }
 
-fn node_message<'a>(names: Names<'a>, verb: &str, payload: &[u8]) -> Decoded<'a> {
+fn node_message<'a>(names: TopicNames<'a>, verb: &str, payload: &[u8]) -> Decoded<'a> {
     let subject = names.subject();
     if !is_valid_name(&subject.id) {
         return Decoded::Undecodable("topic");
@@ -89,7 +89,7 @@ fn node_message<'a>(names: Names<'a>, verb: &str, payload: &[u8]) -> Decoded<'a>
         ("NCMD", None) | ("DCMD", Some(_)) => return Decoded::Ignored("command"),
         _ => return Decoded::Undecodable("topic"),
     };
-    let Ok(message) = Message::read(payload) else { return Decoded::Undecodable("protobuf") };
+    let Ok(message) = PayloadFields::read(payload) else { return Decoded::Undecodable("protobuf") };
     // A will is made at the time of the CONNECT, so its time is not that of the death.
     let time = if verb == "NDEATH" { None } else { message.time };
     Decoded::Event(Event {
@@ -112,21 +112,21 @@ fn node_message<'a>(names: Names<'a>, verb: &str, payload: &[u8]) -> Decoded<'a>
 }
 
 /// The three fields of a payload that presence needs.
-struct Message {
+struct PayloadFields {
     time: Option<UnixNanos>,
     birth: Option<u64>,
     sequence: Option<u8>,
 }
 
-impl Message {
+impl PayloadFields {
     fn read(payload: &[u8]) -> Result<Self, Malformed> {
         let mut message = Self { time: None, birth: None, sequence: None };
-        for field in Fields::new(payload) {
+        for field in ProtobufFields::new(payload) {
             let field = field?;
             match (field.number, field.value) {
-                (1, Value::Varint(time)) => message.time = nanos(time),
-                (2, Value::Bytes(metric)) => message.birth = birth_number(metric)?.or(message.birth),
-                (3, Value::Varint(sequence)) => message.sequence = u8::try_from(sequence).ok(),
+                (1, WireValue::Varint(time)) => message.time = nanos(time),
+                (2, WireValue::Bytes(metric)) => message.birth = birth_number(metric)?.or(message.birth),
+                (3, WireValue::Varint(sequence)) => message.sequence = u8::try_from(sequence).ok(),
                 _ => {}
             }
         }
@@ -141,20 +141,20 @@ impl Message {
 /// When data was sent. Encoders write the time first, so the metrics behind it need not be read.
 fn sent_at(payload: &[u8]) -> Option<UnixNanos> {
     let is_time = |field: &Field<'_>| field.number == 1;
-    match Fields::new(payload).map_while(Result::ok).find(is_time)?.value {
-        Value::Varint(time) => nanos(time),
-        Value::Fixed64(_) | Value::Bytes(_) | Value::Fixed32(_) => None,
+    match ProtobufFields::new(payload).map_while(Result::ok).find(is_time)?.value {
+        WireValue::Varint(time) => nanos(time),
+        WireValue::Fixed64(_) | WireValue::Bytes(_) | WireValue::Fixed32(_) => None,
     }
 }
 
 /// The value of the metric if it is `bdSeq`, whichever of the two integer fields it is in.
 fn birth_number(metric: &[u8]) -> Result<Option<u64>, Malformed> {
     let (mut is_birth_number, mut value) = (false, None);
-    for field in Fields::new(metric) {
+    for field in ProtobufFields::new(metric) {
         let field = field?;
         match (field.number, field.value) {
-            (1, Value::Bytes(name)) => is_birth_number = name == b"bdSeq",
-            (10 | 11, Value::Varint(number)) => value = Some(number),
+            (1, WireValue::Bytes(name)) => is_birth_number = name == b"bdSeq",
+            (10 | 11, WireValue::Varint(number)) => value = Some(number),
             _ => {}
         }
     }
@@ -170,7 +170,7 @@ fn nanos(time: u64) -> Option<UnixNanos> {
 /// `{"online":true,"timestamp":ms}`, or `ONLINE` and `OFFLINE` of Sparkplug 2.2.
 fn host_state<'a>(host: &'a str, payload: &[u8]) -> Decoded<'a> {
     #[derive(serde::Deserialize)]
-    struct State {
+    struct HostState {
         online: bool,
         timestamp: Option<u64>,
     }
@@ -180,8 +180,8 @@ fn host_state<'a>(host: &'a str, payload: &[u8]) -> Decoded<'a> {
     let device = DeviceName { device_type: HOST_TYPE.into(), id: host.into() };
     let state = match payload {
         b"" => return Decoded::Removed(device),
-        b"ONLINE" => State { online: true, timestamp: None },
-        b"OFFLINE" => State { online: false, timestamp: None },
+        b"ONLINE" => HostState { online: true, timestamp: None },
+        b"OFFLINE" => HostState { online: false, timestamp: None },
         json => match serde_json::from_slice(json) {
             Ok(state) => state,
             Err(_malformed) => return Decoded::Undecodable("host_state"),

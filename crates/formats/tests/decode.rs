@@ -3,7 +3,8 @@
 #![allow(clippy::unwrap_used, reason = "in a test a panic is the failure report")]
 
 use formats::iot_platform::{
-    self, ClientIdMatch, Decoded, Flaw, Notice, PAYLOAD_MAX_BYTES, STORED_MAX_BYTES, Undecodable, decode,
+    self, ClientIdMatch, Flaw, Notice, PAYLOAD_MAX_BYTES, PlatformMessage, STORED_MAX_BYTES, Undecodable,
+    decode,
 };
 use presence::{Device, EventKind, Moment, PresenceEvent};
 
@@ -25,7 +26,7 @@ fn flawed(payload: &str) -> (PresenceEvent, Vec<Flaw>) {
 
 fn decoded(payload: &str) -> (PresenceEvent, ClientIdMatch, Vec<Flaw>) {
     match decode(TOPIC, payload.as_bytes()) {
-        Decoded::Event { device, event, client_id, flaws } => {
+        PlatformMessage::Event { device, event, client_id, flaws } => {
             assert_eq!(device, DEVICE);
             (event, client_id, flaws)
         }
@@ -35,7 +36,7 @@ fn decoded(payload: &str) -> (PresenceEvent, ClientIdMatch, Vec<Flaw>) {
 
 fn undecodable(topic: &[u8], payload: &[u8]) -> Undecodable {
     match decode(topic, payload) {
-        Decoded::Undecodable(why) => why,
+        PlatformMessage::Undecodable(why) => why,
         other => panic!("{other:?}"),
     }
 }
@@ -351,17 +352,17 @@ fn the_topic_names_the_device_and_the_payload_is_compared_with_it() {
 
 #[test]
 fn applications_are_no_devices() {
-    assert_eq!(decode(b"iot-2/type//id/app/mon", FULL.as_bytes()), Decoded::Application);
+    assert_eq!(decode(b"iot-2/type//id/app/mon", FULL.as_bytes()), PlatformMessage::Application);
     for client_id in ["a:org1:app", "A:org1:app:i1"] {
         let payload = format!(r#"{{"Action":"Connect","ClientID":"{client_id}"}}"#);
-        assert_eq!(decode(TOPIC, payload.as_bytes()), Decoded::Application);
+        assert_eq!(decode(TOPIC, payload.as_bytes()), PlatformMessage::Application);
     }
 }
 
 #[test]
 fn a_failed_login_belongs_to_no_session() {
     let payload = FULL.replace("Disconnect", "FailedConnect").replace("91", "180");
-    let Decoded::FailedLogin { device, event, flaws: _ } = decode(TOPIC, payload.as_bytes()) else {
+    let PlatformMessage::FailedLogin { device, event, flaws: _ } = decode(TOPIC, payload.as_bytes()) else {
         panic!("{payload}")
     };
     assert_eq!((device, event.kind, event.close_code), (DEVICE, EventKind::FailedLogin, 180));
@@ -376,7 +377,7 @@ fn a_message_that_changes_no_status_is_a_notice() {
         (r#"{"Action":"Active"}"#, Notice::Other),
         (r#"{"Action":"connect"}"#, Notice::Other),
     ] {
-        assert_eq!(decode(TOPIC, payload.as_bytes()), Decoded::Notice { device: DEVICE, notice });
+        assert_eq!(decode(TOPIC, payload.as_bytes()), PlatformMessage::Notice { device: DEVICE, notice });
     }
 }
 

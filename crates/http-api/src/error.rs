@@ -14,7 +14,7 @@ use utoipa::ToSchema;
 
 use self::problem::ProblemKind;
 use self::refusal::RequestRefusal;
-use alerting::desk::Unavailable;
+use alerting::desk::EvaluatorUnavailable;
 use webhooks::RotationRefusal;
 
 /// How long a client should wait while something is not there yet or not there at present.
@@ -107,11 +107,11 @@ pub struct Problem {
     known: Option<&'static [&'static str]>,
 }
 
-impl From<Unavailable> for Error {
-    fn from(unavailable: Unavailable) -> Self {
+impl From<EvaluatorUnavailable> for Error {
+    fn from(unavailable: EvaluatorUnavailable) -> Self {
         match unavailable {
-            Unavailable::Off => Error::AlertsOff,
-            Unavailable::NotHere => Error::AlertsElsewhere,
+            EvaluatorUnavailable::Off => Error::AlertsOff,
+            EvaluatorUnavailable::NotHere => Error::AlertsElsewhere,
         }
     }
 }

@@ -35,11 +35,11 @@ use crate::serving::room::Uncounted;
     ),
     components(schemas(Problem, crate::platform::SortKey, ChangeView, ForgottenView, SnapshotCompleteView, GapView, AlertGroupView, AlertsCompleteView, WebhookDataView, WebhookGapView, WebhookTestView)),
 )]
-struct Head;
+struct BareDocument;
 
 /// The document without any resource.
 pub fn head() -> Document {
-    Head::openapi()
+    BareDocument::openapi()
 }
 
 /// The document as text, the same in every run.

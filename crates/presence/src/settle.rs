@@ -40,21 +40,21 @@ pub enum IfConnected {
 pub struct Settle<T, M> {
     lasts_ms: i64,
     undecided: HashMap<DeviceName, PendingDisconnect<T>>,
-    by_due: BTreeMap<Place, DeviceName>,
+    by_due: BTreeMap<SettlePlace, DeviceName>,
     marks: BTreeMap<u64, M>,
     next_number: u64,
 }
 
 #[derive(Debug)]
 struct PendingDisconnect<T> {
-    place: Place,
+    place: SettlePlace,
     /// Whether the last announcement was that the device is connected.
     was_connected: bool,
     item: T,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-struct Place {
+struct SettlePlace {
     due_ms: i64,
     /// In the order in which they were offered.
     number: u64,
@@ -89,7 +89,7 @@ impl<T, M> Settle<T, M> {
                     undecided.item = item;
                     return None;
                 }
-                let place = Place {
+                let place = SettlePlace {
                     due_ms: change.at_ms.saturating_add(GRANULARITY_MS).saturating_add(self.lasts_ms),
                     number: self.next_number,
                 };

@@ -8,7 +8,7 @@
 #[path = "merge/whole_set.rs"]
 mod whole_set;
 
-use formats::iot_platform::{self, Decoded};
+use formats::iot_platform::{self, PlatformMessage};
 use presence::{DeviceState, EventKind, Moment, PresenceEvent, Status};
 use proptest::prelude::*;
 use proptest::sample::Index;
@@ -30,9 +30,9 @@ fn believe<'a>(messages: impl IntoIterator<Item = (&'a str, &'a str)>) -> Device
 
 fn event(topic: &str, payload: &str) -> Option<PresenceEvent> {
     match iot_platform::decode(topic.as_bytes(), payload.as_bytes()) {
-        Decoded::Event { event, .. } | Decoded::FailedLogin { event, .. } => Some(event),
-        Decoded::Notice { .. } | Decoded::Application => None,
-        Decoded::Undecodable(why) => panic!("{why:?}: {topic} {payload}"),
+        PlatformMessage::Event { event, .. } | PlatformMessage::FailedLogin { event, .. } => Some(event),
+        PlatformMessage::Notice { .. } | PlatformMessage::Application => None,
+        PlatformMessage::Undecodable(why) => panic!("{why:?}: {topic} {payload}"),
     }
 }
 

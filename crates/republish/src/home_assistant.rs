@@ -17,9 +17,9 @@ pub struct Discovery {
 }
 
 #[derive(Serialize)]
-struct Payload<'a> {
+struct DiscoveryPayload<'a> {
     device: DeviceInfo<'a>,
-    origin: Origin,
+    origin: DiscoveryOrigin,
     components: Components<'a>,
     availability: [Availability; 1],
     qos: u8,
@@ -34,7 +34,7 @@ struct DeviceInfo<'a> {
 
 /// Who publishes it.
 #[derive(Serialize)]
-struct Origin {
+struct DiscoveryOrigin {
     name: &'static str,
     sw_version: &'static str,
 }
@@ -90,9 +90,9 @@ impl Discovery {
 
     pub fn payload(&self, topics: &Topics, device: Device<'_>) -> Vec<u8> {
         let (id, topic) = (object_id(topics, device), topics.device(device));
-        let payload = Payload {
+        let payload = DiscoveryPayload {
             device: DeviceInfo { identifiers: [&id], name: device.id, model: device.device_type },
-            origin: Origin { name: "devstatus", sw_version: env!("CARGO_PKG_VERSION") },
+            origin: DiscoveryOrigin { name: "devstatus", sw_version: env!("CARGO_PKG_VERSION") },
             components: Components {
                 connectivity: BinarySensor {
                     platform: "binary_sensor",

@@ -25,7 +25,7 @@ pub struct RetainedMessage {
 
 /// What should be retained of a device.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Wanted {
+pub enum Publication {
     Content(Vec<u8>),
     /// It is not known or not selected.
     Nothing,
@@ -154,7 +154,7 @@ impl Plan {
     }
 
     /// What to do next; `wanted` says what should be retained of a device now.
-    pub fn next(&mut self, mut wanted: impl FnMut(&DeviceName, Trigger) -> Wanted) -> PlanStep {
+    pub fn next(&mut self, mut wanted: impl FnMut(&DeviceName, Trigger) -> Publication) -> PlanStep {
         for _ in 0..LOOKS_AT_ONCE {
             if self.walk.is_over() {
                 self.note_walk_over();
@@ -165,18 +165,18 @@ impl Plan {
             };
             let key = self.key(name.device());
             match wanted(&name, trigger) {
-                Wanted::Unread => {
+                Publication::Unread => {
                     self.put_back(name, trigger);
                     return PlanStep::ReadChanges;
                 }
-                Wanted::Held => {
+                Publication::Held => {
                     self.published.entry(key).or_insert(UNKNOWN);
                 }
-                Wanted::Nothing if self.published.remove(&key).is_some() => {
+                Publication::Nothing if self.published.remove(&key).is_some() => {
                     return PlanStep::Publish { messages: self.removal(name.device()), key };
                 }
-                Wanted::Nothing => {}
-                Wanted::Content(payload) => {
+                Publication::Nothing => {}
+                Publication::Content(payload) => {
                     let content = self.hasher.hash_one(&payload).max(UNKNOWN + 1);
                     let before = self.published.insert(key, content).unwrap_or(UNKNOWN);
                     if before != content {

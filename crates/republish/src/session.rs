@@ -20,7 +20,7 @@ use tokio_util::task::AbortOnDropHandle;
 use crate::announcements::{Announcement, Announcements};
 use crate::cleanup::{Cleanup, CleanupError, FOUND_MAX};
 use crate::in_flight::InFlight;
-use crate::plan::{Plan, PlanStep, RetainedMessage, Trigger, Wanted};
+use crate::plan::{Plan, PlanStep, Publication, RetainedMessage, Trigger};
 use crate::service::{OFFLINE, ONLINE, RepublishError, Republisher};
 use server::registry::DeviceRegistry;
 
@@ -332,21 +332,21 @@ fn wanted(
     announcements: &mut Announcements,
     reader: &ChangeReader,
     all: &Republisher,
-) -> Wanted {
+) -> Publication {
     let read = |record: &Record<'_>| (Snapshot::of(record), all.feed.head());
-    let Some((device, head)) = all.registry.read(name.device(), read) else { return Wanted::Nothing };
+    let Some((device, head)) = all.registry.read(name.device(), read) else { return Publication::Nothing };
     if !announcements.selects(&device) {
-        return Wanted::Nothing;
+        return Publication::Nothing;
     }
     if announcements.settles() && device.status == Status::Disconnected {
         if head > reader.position() {
-            return Wanted::Unread;
+            return Publication::Unread;
         }
         if announcements.holds(&device, trigger == Trigger::Walk, clock::now_millis()) {
-            return Wanted::Held;
+            return Publication::Held;
         }
     }
-    Wanted::Content(all.describe.device(&device))
+    Publication::Content(all.describe.device(&device))
 }
 
 /// Waits until the cleanup has ended, and takes it.

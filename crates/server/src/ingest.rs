@@ -35,7 +35,7 @@ use families::Families;
 use formats::UnixNanos;
 use formats::catalog::{Formats, IOT_PLATFORM, Routed};
 use formats::held;
-use formats::iot_platform::{self, ClientIdMatch, Decoded, Flaw, Notice};
+use formats::iot_platform::{self, ClientIdMatch, Flaw, Notice, PlatformMessage};
 use links::LinkFormats;
 use mqtt::packet::{self, Publish};
 use presence::history::HistoryEvent;
@@ -139,7 +139,7 @@ impl Ingest {
                 let applied = self.apply_batch(&batch, pending, other::received(offered_at.elapsed()));
                 pending.applied(&batch, offered_at);
                 // What was left is not acknowledged, so the broker keeps it.
-                let pending_ack = batch.pending_ack.filter(|_| applied == Whole::Yes);
+                let pending_ack = batch.pending_ack.filter(|_| applied == BatchResult::Yes);
                 pending_ack.into_iter().for_each(|pending_ack| self.pending_acks.push(pending_ack));
             }
             Item::PeerUpdates { changes, done } => {
@@ -170,7 +170,7 @@ impl Ingest {
     }
 
     /// Applies the messages of a batch, until nobody waits for the rest any more.
-    fn apply_batch(&mut self, batch: &PacketBatch, pending: &Pending, received: UnixNanos) -> Whole {
+    fn apply_batch(&mut self, batch: &PacketBatch, pending: &Pending, received: UnixNanos) -> BatchResult {
         let now = clock::now();
         let (round, subscribed_ms) = (batch.round, batch.subscribed_ms);
         let (link, may_have_waited) = (batch.link, batch.may_have_waited);
@@ -181,7 +181,7 @@ impl Ingest {
         // The reader has found these packets to be whole; one that is not ends its batch.
         while let Ok(Some(frame)) = packet::frame(rest) {
             if pending.is_abandoned() {
-                return Whole::No;
+                return BatchResult::No;
             }
             match packet::publish(&frame, batch.version) {
                 Ok(publish) => self.apply_message(&publish, &arrivals, &mut tally),
@@ -194,7 +194,7 @@ impl Ingest {
         if let Some(pass) = batch.pass {
             self.count(pass, tally);
         }
-        Whole::Yes
+        BatchResult::Yes
     }
 
     fn apply_message(&mut self, publish: &Publish<'_>, arrivals: &Arrivals, tally: &mut Tally) {
@@ -217,7 +217,7 @@ impl Ingest {
             return;
         }
         match iot_platform::decode(publish.topic, publish.payload) {
-            Decoded::Event { device, event, client_id, flaws } => {
+            PlatformMessage::Event { device, event, client_id, flaws } => {
                 self.flaws(&flaws, &event, publish, arrivals.at);
                 if client_id == ClientIdMatch::Foreign {
                     self.metrics.client_id_mismatches.inc();
@@ -230,7 +230,7 @@ impl Ingest {
                     log_status(device, publish.payload);
                 }
             }
-            Decoded::FailedLogin { device, event, flaws } => {
+            PlatformMessage::FailedLogin { device, event, flaws } => {
                 self.flaws(&flaws, &event, publish, arrivals.at);
                 self.notice(device, "failed_connect", publish.payload);
                 // A client that makes up names must not fill the store: only a device that is known has a history. The store sees
@@ -240,11 +240,11 @@ impl Ingest {
                     self.feed.failed_logins.add(device);
                 }
             }
-            Decoded::Notice { device, notice } => self.notice(device, kind(notice), publish.payload),
-            Decoded::Application => {
+            PlatformMessage::Notice { device, notice } => self.notice(device, kind(notice), publish.payload),
+            PlatformMessage::Application => {
                 self.metrics.messages_of_applications.inc();
             }
-            Decoded::Undecodable(why) => {
+            PlatformMessage::Undecodable(why) => {
                 self.undecodable(IOT_PLATFORM, why.reason(), (publish.topic, publish.payload));
             }
         }
@@ -378,7 +378,7 @@ impl Ingest {
 
 /// Whether all messages of a batch were applied.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Whole {
+enum BatchResult {
     Yes,
     No,
 }

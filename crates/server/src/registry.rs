@@ -58,9 +58,9 @@ use self::sessions::{FleetSessions, SessionEvent};
 use self::shard::{RecordPlace, Records, SHARDS, Shard};
 pub use self::snapshot::{LastEvent, Snapshot};
 pub use self::sources::SOURCES_MAX;
-use self::sources::{Facets, Source, Sources};
+use self::sources::{Facets, SourceRecord, Sources};
 pub use self::types::RoundCount;
-use self::types::{DeviceType, RoundCounter, TimeOrder, Types};
+use self::types::{DeviceType, RoundCounter, TimeOrder, TypeDirectory};
 use crate::freshness::RoundNumber;
 use presence::{Device, DeviceName, EventKind, PresenceEvent, Status, UnixSeconds};
 use store::ChangeCursor;
@@ -72,7 +72,7 @@ const ROUNDS_COUNTED: usize = 256;
 pub struct DeviceRegistry {
     shards: Box<[Shard]>,
     hasher: foldhash::fast::RandomState,
-    types: Types,
+    types: TypeDirectory,
     sources: Sources,
     counts: Counts,
     /// Disconnected devices by the reason.
@@ -133,7 +133,7 @@ impl Default for DeviceRegistry {
         Self {
             shards: (0..SHARDS).map(|_| Shard::default()).collect(),
             hasher: foldhash::fast::RandomState::default(),
-            types: Types::default(),
+            types: TypeDirectory::default(),
             sources: Sources::default(),
             counts: Counts::default(),
             end_codes: Mutex::default(),
@@ -445,7 +445,7 @@ impl LockedDevice<'_> {
         packed.fill(body);
         let device_type = Arc::clone(&packed.device_type);
         drop(records);
-        Source::move_one(from.as_ref(), to.as_ref());
+        SourceRecord::move_one(from.as_ref(), to.as_ref());
         let index_key = |facets: Option<Facets<'_>>| facets.map(|facets| facets.index_key);
         map.update_indexes(&device_type, place, device.id, (index_key(from), index_key(to)));
         applied

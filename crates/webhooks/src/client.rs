@@ -20,7 +20,7 @@ use tokio_rustls::rustls::pki_types::ServerName;
 
 use crate::address::is_public;
 use crate::answer::{Failure, judge};
-use crate::message::Message;
+use crate::message::WebhookMessage;
 use crate::rotation::SecretRotation;
 use crate::settings::{EndpointSettings, Format};
 use crate::signature::signatures;
@@ -63,9 +63,9 @@ impl Drop for OpenConnection {
     }
 }
 
-trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
+trait ByteStream: AsyncRead + AsyncWrite + Send + Unpin {}
 
-impl<T: AsyncRead + AsyncWrite + Send + Unpin> Stream for T {}
+impl<T: AsyncRead + AsyncWrite + Send + Unpin> ByteStream for T {}
 
 impl Client {
     pub fn new(endpoint: EndpointSettings) -> Result<Self, tls::TrustError> {
@@ -87,7 +87,7 @@ impl Client {
     pub async fn post(
         &self,
         connection: &mut Option<OpenConnection>,
-        message: &Message,
+        message: &WebhookMessage,
     ) -> Result<u16, Failure> {
         if let Some(open) = connection.take().filter(|open| !open.sender.is_closed()) {
             match self.send(open, message).await {
@@ -126,7 +126,7 @@ impl Client {
 
     async fn over(&self, stream: TcpStream, host: String) -> io::Result<OpenConnection> {
         stream.set_nodelay(true)?;
-        let stream: Box<dyn Stream> = match &self.tls {
+        let stream: Box<dyn ByteStream> = match &self.tls {
             Some(source) => {
                 let connector = source.connector().map_err(io::Error::other)?;
                 let name = ServerName::try_from(host).map_err(io::Error::other)?;
@@ -145,7 +145,7 @@ impl Client {
     async fn send(
         &self,
         mut open: OpenConnection,
-        message: &Message,
+        message: &WebhookMessage,
     ) -> Result<(Response<Incoming>, OpenConnection), Failure> {
         let sent = async {
             open.sender.ready().await?;
@@ -159,10 +159,10 @@ impl Client {
         }
     }
 
-    fn request(&self, message: &Message) -> Request<Full<Bytes>> {
+    fn request(&self, message: &WebhookMessage) -> Request<Full<Bytes>> {
         let now_ms = clock::now_millis();
         let timestamp = now_ms.div_euclid(1_000);
-        let Message { id, body, .. } = message;
+        let WebhookMessage { id, body, .. } = message;
         let content_type = match (self.endpoint.format, self.endpoint.batch_max) {
             (Format::Ntfy, _) => "text/plain; charset=utf-8",
             (

@@ -10,7 +10,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use crate::answer::Failure;
 use crate::dead_letters::DeadLetter;
-use crate::message::Message;
+use crate::message::WebhookMessage;
 use crate::rotation::RotationRefusal;
 use system::clock;
 use system::secret::Secret;
@@ -128,7 +128,7 @@ pub struct AttemptStart {
 }
 
 impl Attempt {
-    pub fn begin(message: &Message) -> AttemptStart {
+    pub fn begin(message: &WebhookMessage) -> AttemptStart {
         let (id, event_type) = (message.id.clone(), message.event_type);
         AttemptStart { id, event_type, at_ms: clock::now_millis(), began: Instant::now() }
     }
@@ -154,7 +154,7 @@ impl AttemptStart {
 
 /// What an administrator can ask of an endpoint's worker.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Order {
+pub enum WorkerCommand {
     /// Send a `webhook.test`.
     Test,
     /// Send everything once more that the history has from that time on.
@@ -169,7 +169,7 @@ pub enum Order {
 
 /// The outcome of an order.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Outcome {
+pub enum CommandOutcome {
     Done,
     /// The endpoint has not accepted the message.
     Failed(String),
@@ -190,13 +190,13 @@ pub struct NewSecret {
 
 /// An order, and where its outcome goes.
 pub struct PendingOrder {
-    pub order: Order,
-    pub outcome: oneshot::Sender<Outcome>,
+    pub order: WorkerCommand,
+    pub outcome: oneshot::Sender<CommandOutcome>,
 }
 
 /// Why an order was refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum OrderError {
+pub enum CommandError {
     Unknown,
     /// Too many wait, or this instance does not deliver to the endpoint.
     Busy,
@@ -242,11 +242,11 @@ impl WebhookDesk {
     }
 
     /// Gives an order and waits for its outcome.
-    pub async fn order(&self, name: &str, order: Order) -> Result<Outcome, OrderError> {
-        let desk = self.0.lock().get(name).cloned().ok_or(OrderError::Unknown)?;
+    pub async fn order(&self, name: &str, order: WorkerCommand) -> Result<CommandOutcome, CommandError> {
+        let desk = self.0.lock().get(name).cloned().ok_or(CommandError::Unknown)?;
         let (outcome, done) = oneshot::channel();
-        desk.orders.try_send(PendingOrder { order, outcome }).map_err(|_| OrderError::Busy)?;
-        done.await.map_err(|_| OrderError::Busy)
+        desk.orders.try_send(PendingOrder { order, outcome }).map_err(|_| CommandError::Busy)?;
+        done.await.map_err(|_| CommandError::Busy)
     }
 }
 
@@ -314,15 +314,15 @@ mod tests {
         let waiting: Vec<_> = (0..ORDERS_MAX)
             .map(|_| {
                 let (outcome, done) = oneshot::channel();
-                assert!(desk.orders.try_send(PendingOrder { order: Order::Test, outcome }).is_ok());
+                assert!(desk.orders.try_send(PendingOrder { order: WorkerCommand::Test, outcome }).is_ok());
                 done
             })
             .collect();
-        assert_eq!(desks.order("ops", Order::Test).await, Err(OrderError::Busy));
-        assert_eq!(desks.order("other", Order::Test).await, Err(OrderError::Unknown));
+        assert_eq!(desks.order("ops", WorkerCommand::Test).await, Err(CommandError::Busy));
+        assert_eq!(desks.order("other", WorkerCommand::Test).await, Err(CommandError::Unknown));
         for waiting in waiting {
-            assert!(orders.next().await.outcome.send(Outcome::Done).is_ok());
-            assert_eq!(waiting.await, Ok(Outcome::Done));
+            assert!(orders.next().await.outcome.send(CommandOutcome::Done).is_ok());
+            assert_eq!(waiting.await, Ok(CommandOutcome::Done));
         }
     }
 }

@@ -8,7 +8,7 @@ use presence::{DeviceName, EventKind};
 use server::registry::{Provenance, Snapshot};
 
 use crate::message;
-use crate::states::{Change, EventKey, Occurrence};
+use crate::states::{EventKey, Occurrence, StateChange};
 
 /// Devices of which the newest event is remembered, some 150 bytes each. Beyond it all are dropped: what leaves the status of
 /// one of these as it was may then be sent once more, with the same id.
@@ -24,7 +24,7 @@ pub struct FeedChanges {
 
 impl FeedChanges {
     /// What is sent of a change.
-    pub fn changes(&mut self, change: &server::feed::Change) -> Vec<Change> {
+    pub fn changes(&mut self, change: &server::feed::Change) -> Vec<StateChange> {
         if change.is_removal {
             self.newest.remove(&DeviceName::of(change.snapshot.device()));
             return Vec::new();
@@ -42,7 +42,7 @@ impl FeedChanges {
         }
         // What another instance knew when it was the first to write an event is not known here.
         let is_first = change.in_history && change.is_populated && change.previous.is_none();
-        let found = Change::unplaced(change.snapshot.clone(), change.previous);
+        let found = StateChange::unplaced(change.snapshot.clone(), change.previous);
         is_first.then(|| found.first_seen(&found.device.event)).into_iter().chain([found]).collect()
     }
 
@@ -56,7 +56,7 @@ impl FeedChanges {
     }
 }
 
-impl Change {
+impl StateChange {
     /// A change of which the place in the history is not known.
     pub fn unplaced(device: Snapshot, previous: Option<presence::Status>) -> Self {
         let id = message::id_of(device.device(), &device.event);

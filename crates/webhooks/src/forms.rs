@@ -15,7 +15,7 @@ const NAMED_MAX: usize = 10;
 const FIRES_FOR_MILLIS: i64 = 4 * 60_000;
 
 /// What is said, before it has a form.
-pub struct Said<'a> {
+pub struct WebhookContent<'a> {
     pub event_type: &'a str,
     pub id: &'a str,
     pub at_millis: i64,
@@ -26,7 +26,7 @@ pub struct Said<'a> {
     pub data: &'a Value,
 }
 
-impl Said<'_> {
+impl WebhookContent<'_> {
     /// The body in that form; `None`: the form is no service's.
     pub fn body(&self, format: Format) -> Option<Vec<u8>> {
         let body = match format {
@@ -172,7 +172,7 @@ mod tests {
     use super::*;
 
     fn body(format: Format, event_type: &str, data: &Value) -> String {
-        let said = Said {
+        let said = WebhookContent {
             event_type,
             id: "evt_1",
             at_millis: 1_500,

@@ -40,6 +40,6 @@ pub use self::clock::{Clock, SystemClock};
 pub use self::dead_letters::{DEAD_LETTERS_MAX, DeadLetter, EventPlace};
 pub use self::leases::Leases;
 pub use self::log::ChangeLog;
-pub use self::message::{Envelope, Message};
+pub use self::message::{Envelope, WebhookMessage};
 pub use self::rotation::{OVERLAP_DEFAULT, OVERLAP_MAX, RotationRefusal};
 pub use self::service::{Describe, Webhooks, rotation_of};

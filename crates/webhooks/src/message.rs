@@ -13,7 +13,7 @@ use serde::Serialize;
 use serde_json::value::RawValue;
 use server::feed::resume::StreamPosition;
 
-use crate::forms::Said;
+use crate::forms::WebhookContent;
 use crate::settings::{EndpointSettings, EventType, Format};
 
 /// Bytes of the digest in an id, two digits each: as many as make a repetition by chance impossible.
@@ -73,7 +73,7 @@ impl FleetGap {
 
 /// What is sent.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Message {
+pub struct WebhookMessage {
     pub id: String,
     /// As the body has it.
     pub event_type: &'static str,
@@ -166,7 +166,7 @@ fn id(text: &[u8]) -> String {
     format!("evt_{digits}")
 }
 
-impl Message {
+impl WebhookMessage {
     /// Something has happened to a device.
     pub fn of_change(envelope: Envelope<'_>, event: ChangeEvent<'_>) -> Self {
         let ChangeEvent { id, device, event_type, at_millis, position, data } = event;
@@ -223,7 +223,7 @@ impl Message {
     }
 
     /// Some messages as one request, in their order. The same messages have the same id.
-    pub fn batch(messages: &[&Message]) -> Self {
+    pub fn batch(messages: &[&WebhookMessage]) -> Self {
         let ids: Vec<&str> = messages.iter().map(|message| &*message.id).collect();
         let id = match ids.as_slice() {
             [one] => (*one).to_owned(),
@@ -271,7 +271,7 @@ impl<'a> Envelope<'a> {
             Format::Alertmanager | Format::Slack | Format::Teams | Format::Ntfy | Format::PagerDuty => {
                 serde_json::to_value(data).map(|data| {
                     let (source, routing_key) = (self.source, self.routing_key);
-                    let said = Said { event_type, id, at_millis, source, routing_key, data: &data };
+                    let said = WebhookContent { event_type, id, at_millis, source, routing_key, data: &data };
                     said.body(self.format).unwrap_or_default()
                 })
             }
@@ -315,7 +315,7 @@ mod tests {
             let (id, event_type) = ("evt_1".to_owned(), EventType::Disconnected);
             let event =
                 ChangeEvent { id, device, event_type, at_millis: 1_500, position: Some(42), data: &data };
-            Message::of_change(envelope(format), event)
+            WebhookMessage::of_change(envelope(format), event)
         };
         let message = of_change(Format::Standard);
         assert_eq!(
@@ -329,14 +329,14 @@ mod tests {
             r#""subject":"pump/1","datacontenttype":"application/json","dataschema":"https://devstatus.example/openapi.json#/components/schemas/WebhookData","sequence":"00000000000000000042","partitionkey":"pump/1","data":{"id":"1"}}"#
         );
         assert_eq!(event.body, expected);
-        let batch = Message::batch(&[&event, &event]);
+        let batch = WebhookMessage::batch(&[&event, &event]);
         assert_eq!(batch.body, format!("[{expected},{expected}]"));
-        assert_eq!(batch.id, Message::batch(&[&event, &event]).id);
-        assert_ne!(batch.id, Message::batch(&[&event]).id);
-        assert_eq!(Message::batch(&[&event]).id, "evt_1");
+        assert_eq!(batch.id, WebhookMessage::batch(&[&event, &event]).id);
+        assert_ne!(batch.id, WebhookMessage::batch(&[&event]).id);
+        assert_eq!(WebhookMessage::batch(&[&event]).id, "evt_1");
         let after = HistoryPosition { order: 1, number: 2 };
         let of_gap =
-            |reason, at_millis| Message::of_gap(envelope(Format::Standard), after, reason, at_millis);
+            |reason, at_millis| WebhookMessage::of_gap(envelope(Format::Standard), after, reason, at_millis);
         let gap = of_gap(FleetGap::Dropped, 0);
         assert_eq!(
             gap.body,

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use presence::UnixSeconds;
 
-use crate::desk::{EndpointState, NewSecret, Order, Outcome, PendingOrder};
-use crate::message::Message;
+use crate::desk::{CommandOutcome, EndpointState, NewSecret, PendingOrder, WorkerCommand};
+use crate::message::WebhookMessage;
 use crate::reader::LogReader;
 use crate::rotation::{RotationRefusal, SecretRotation};
 use crate::signature::SigningSecret;
@@ -27,8 +27,8 @@ pub enum NextStep {
 }
 
 /// What follows a message that was sent beside the others.
-fn then_try_again(outcome: Outcome) -> (Outcome, NextStep) {
-    let then = if outcome == Outcome::Done { NextStep::TryAgain } else { NextStep::GoOn };
+fn then_try_again(outcome: CommandOutcome) -> (CommandOutcome, NextStep) {
+    let then = if outcome == CommandOutcome::Done { NextStep::TryAgain } else { NextStep::GoOn };
     (outcome, then)
 }
 
@@ -38,18 +38,18 @@ impl<'a> Worker<'a> {
         let PendingOrder { order, outcome } = pending;
         tracing::info!(endpoint = %self.endpoint.name, ?order, "an administrator gives an order to a webhook");
         let (done, then) = match order {
-            Order::Test => {
-                let message = Message::of_test(
+            WorkerCommand::Test => {
+                let message = WebhookMessage::of_test(
                     self.all.envelope(self.endpoint),
                     &self.endpoint.name,
                     self.all.clock.now_ms(),
                 );
                 then_try_again(self.send_beside(&message).await)
             }
-            Order::Redeliver(id) => then_try_again(self.redeliver(&id).await),
-            Order::RedeliverSince(since) => (Outcome::Done, NextStep::Reread(since)),
-            Order::Enable => (Outcome::Done, NextStep::Enable),
-            Order::Rotate(overlap) => (self.rotate(overlap).await, NextStep::GoOn),
+            WorkerCommand::Redeliver(id) => then_try_again(self.redeliver(&id).await),
+            WorkerCommand::RedeliverSince(since) => (CommandOutcome::Done, NextStep::Reread(since)),
+            WorkerCommand::Enable => (CommandOutcome::Done, NextStep::Enable),
+            WorkerCommand::Rotate(overlap) => (self.rotate(overlap).await, NextStep::GoOn),
         };
         // The request may have timed out meanwhile.
         let _ = outcome.send(done);
@@ -57,27 +57,27 @@ impl<'a> Worker<'a> {
     }
 
     /// Makes a secret. It counts once the store has it.
-    async fn rotate(&mut self, overlap: Duration) -> Outcome {
+    async fn rotate(&mut self, overlap: Duration) -> CommandOutcome {
         if !self.all.store_outlives {
-            return Outcome::NotRotated(RotationRefusal::NotKept);
+            return CommandOutcome::NotRotated(RotationRefusal::NotKept);
         }
         let made = SigningSecret::make();
         let text = Secret::new(made.text());
         let (before, of_file) = (self.outbox.rotation(), &self.endpoint.secrets);
         let rotation = match SecretRotation::begin(before, of_file, made, overlap, self.all.clock.now_ms()) {
             Ok(rotation) => rotation,
-            Err(refusal) => return Outcome::NotRotated(refusal),
+            Err(refusal) => return CommandOutcome::NotRotated(refusal),
         };
         self.all.save_rotation(&self.endpoint.name, &rotation).await;
         let overlap_until_ms = rotation.overlap_until_ms();
         self.use_rotation(Some(rotation));
-        Outcome::Rotated(NewSecret { text, overlap_until_ms })
+        CommandOutcome::Rotated(NewSecret { text, overlap_until_ms })
     }
 
     /// Sends a dead letter once more, and drops it once the endpoint has accepted it.
-    async fn redeliver(&mut self, id: &str) -> Outcome {
+    async fn redeliver(&mut self, id: &str) -> CommandOutcome {
         let Some(place) = self.dead_letters.get(id).and_then(|letter| letter.event.clone()) else {
-            return Outcome::Unknown;
+            return CommandOutcome::Unknown;
         };
         let change = loop {
             let (store, registry) = (&*self.all.store, &self.all.registry);
@@ -86,9 +86,9 @@ impl<'a> Worker<'a> {
                 Err(error) => self.all.wait_for_store(&error).await,
             }
         };
-        let Some(change) = change else { return Outcome::Unknown };
+        let Some(change) = change else { return CommandOutcome::Unknown };
         let done = self.send_beside(&self.all.message_of(self.endpoint, &change)).await;
-        if done == Outcome::Done {
+        if done == CommandOutcome::Done {
             self.dead_letters.remove(id);
             self.all.save_dead_letters(&self.endpoint.name, &self.dead_letters).await;
             self.show_dead_letters();
@@ -96,10 +96,10 @@ impl<'a> Worker<'a> {
         done
     }
 
-    async fn send_beside(&mut self, message: &Message) -> Outcome {
+    async fn send_beside(&mut self, message: &WebhookMessage) -> CommandOutcome {
         match self.outbox.send_beside(message).await {
-            Ok(()) => Outcome::Done,
-            Err(failure) => Outcome::Failed(failure.to_string()),
+            Ok(()) => CommandOutcome::Done,
+            Err(failure) => CommandOutcome::Failed(failure.to_string()),
         }
     }
 

@@ -11,13 +11,13 @@ use parking_lot::Mutex;
 use crate::answer::Failure;
 use crate::client::{Client, OpenConnection};
 use crate::desk::{Attempt, EndpointDesk, Orders};
-use crate::latest::{Fate, fate};
-use crate::message::Message;
+use crate::latest::{ChangeFate, fate};
+use crate::message::WebhookMessage;
 use crate::metrics::EndpointMetrics;
 use crate::rotation::SecretRotation;
 use crate::service::Webhooks;
 use crate::settings::{EndpointSettings, Mode};
-use crate::states::Change;
+use crate::states::StateChange;
 
 /// A message that the endpoint rejects so often is given up, so that it does not hold up the others.
 const REJECTIONS_MAX: u32 = 4;
@@ -29,16 +29,16 @@ const QUEUES: usize = 8;
 const RENEWED_MAX: usize = 10_000;
 
 /// A message, and the change that it is about.
-pub struct Item {
-    pub message: Message,
+pub struct QueuedMessage {
+    pub message: WebhookMessage,
     /// `None`: it is not about a change of a device.
-    pub change: Option<Change>,
+    pub change: Option<StateChange>,
     /// How often the endpoint has rejected it.
     rejections: u32,
 }
 
-impl Item {
-    pub fn new(message: Message, change: Option<Change>) -> Self {
+impl QueuedMessage {
+    pub fn new(message: WebhookMessage, change: Option<StateChange>) -> Self {
         Self { message, change, rejections: 0 }
     }
 }
@@ -48,7 +48,7 @@ impl Item {
 pub struct RoundResult {
     pub delivered: usize,
     /// Messages that were rejected for good.
-    pub dead: Vec<Item>,
+    pub dead: Vec<QueuedMessage>,
     /// Why the remaining messages wait.
     pub failure: Option<Failure>,
 }
@@ -56,20 +56,20 @@ pub struct RoundResult {
 /// The messages of some devices, and the connection that they take.
 #[derive(Default)]
 struct DeviceQueue {
-    waiting: VecDeque<Item>,
+    waiting: VecDeque<QueuedMessage>,
     connection: Option<OpenConnection>,
 }
 
 /// How many queues a round serves, and how far.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub enum Round {
+pub enum SendingRound {
     /// All queues, to their ends.
     All,
     /// One request: an endpoint that fails is tried with one, not with eight at once.
     Probe,
 }
 
-pub struct Outbox<'a> {
+pub struct DeliveryQueues<'a> {
     all: &'a Webhooks,
     endpoint: &'a EndpointSettings,
     client: Client,
@@ -79,7 +79,7 @@ pub struct Outbox<'a> {
     renewed: Mutex<HashSet<String>>,
 }
 
-impl<'a> Outbox<'a> {
+impl<'a> DeliveryQueues<'a> {
     pub fn new(
         all: &'a Webhooks,
         endpoint: &'a EndpointSettings,
@@ -106,7 +106,7 @@ impl<'a> Outbox<'a> {
         self.queues.iter().all(|queue| queue.waiting.is_empty())
     }
 
-    pub fn add(&mut self, item: Item) {
+    pub fn add(&mut self, item: QueuedMessage) {
         let queue = usize::try_from(item.message.order % self.queues.len() as u64).unwrap_or(0);
         self.queues[queue].waiting.push_back(item);
     }
@@ -117,14 +117,14 @@ impl<'a> Outbox<'a> {
     }
 
     /// Sends the messages of each queue one after the other until one fails, or an order of an administrator waits.
-    pub async fn send(&mut self, round: Round, orders: &Orders) -> RoundResult {
+    pub async fn send(&mut self, round: SendingRound, orders: &Orders) -> RoundResult {
         let Self { all, endpoint, client, metrics, desk, queues, renewed } = self;
         let (most_queues, most_requests) = match round {
-            Round::All => (usize::MAX, usize::MAX),
-            Round::Probe => (1, 1),
+            SendingRound::All => (usize::MAX, usize::MAX),
+            SendingRound::Probe => (1, 1),
         };
         let has_failed = AtomicBool::new(false);
-        let sender = Sender { all, endpoint, client, metrics, desk, renewed, has_failed };
+        let sender = QueueSender { all, endpoint, client, metrics, desk, renewed, has_failed };
         let is_stopped = || sender.has_failed.load(Ordering::Relaxed) || orders.is_waiting();
         let queues = queues.iter_mut().filter(|queue| !queue.waiting.is_empty()).take(most_queues);
         let each = join_all(queues.map(|queue| sender.drain(queue, most_requests, is_stopped))).await;
@@ -142,16 +142,16 @@ impl<'a> Outbox<'a> {
     }
 
     /// Sends one message beside the others, once.
-    pub async fn send_beside(&mut self, message: &Message) -> Result<(), Failure> {
+    pub async fn send_beside(&mut self, message: &WebhookMessage) -> Result<(), Failure> {
         let Self { all, endpoint, client, metrics, desk, renewed, .. } = self;
         let has_failed = AtomicBool::new(false);
-        let sender = Sender { all, endpoint, client, metrics, desk, renewed, has_failed };
+        let sender = QueueSender { all, endpoint, client, metrics, desk, renewed, has_failed };
         sender.post(&mut None, message).await
     }
 }
 
 /// What the queues share while they send.
-struct Sender<'a> {
+struct QueueSender<'a> {
     all: &'a Webhooks,
     endpoint: &'a EndpointSettings,
     client: &'a Client,
@@ -161,7 +161,7 @@ struct Sender<'a> {
     has_failed: AtomicBool,
 }
 
-impl Sender<'_> {
+impl QueueSender<'_> {
     /// Sends the messages of a queue until one fails or the round ends; a rejected one holds up its own queue alone.
     async fn drain(
         &self,
@@ -181,7 +181,7 @@ impl Sender<'_> {
                 }
                 Some(_) | None => {
                     let messages: Vec<_> = queue.waiting.range(..number).map(|item| &item.message).collect();
-                    self.post(&mut queue.connection, &Message::batch(&messages)).await
+                    self.post(&mut queue.connection, &WebhookMessage::batch(&messages)).await
                 }
             };
             match answer {
@@ -193,7 +193,7 @@ impl Sender<'_> {
                 Err(failure) if failure.is_rejection() => {
                     // Which message of a batch was rejected is unknown, so they are sent one by one from now on.
                     queue.waiting.range_mut(..number).for_each(|item| item.rejections += 1);
-                    let is_dead = |item: &mut Item| item.rejections >= REJECTIONS_MAX;
+                    let is_dead = |item: &mut QueuedMessage| item.rejections >= REJECTIONS_MAX;
                     sent.dead.extend(queue.waiting.pop_front_if(is_dead));
                     sent.failure = Some(failure);
                     break;
@@ -230,7 +230,11 @@ impl Sender<'_> {
     }
 
     /// Makes an attempt, and notes its result.
-    async fn post(&self, connection: &mut Option<OpenConnection>, message: &Message) -> Result<(), Failure> {
+    async fn post(
+        &self,
+        connection: &mut Option<OpenConnection>,
+        message: &WebhookMessage,
+    ) -> Result<(), Failure> {
         let attempt = Attempt::begin(message);
         let answer = self.client.post(connection, message).await;
         match &answer {
@@ -242,7 +246,7 @@ impl Sender<'_> {
     }
 
     /// Remembers a message that was sent before the reader came to its event.
-    fn note_sent(&self, item: &Item) {
+    fn note_sent(&self, item: &QueuedMessage) {
         if item.change.as_ref().is_some_and(|change| change.id != item.message.id) {
             let mut renewed = self.renewed.lock();
             if renewed.len() >= RENEWED_MAX {
@@ -253,7 +257,7 @@ impl Sender<'_> {
     }
 
     /// Whether the message is to be sent now; with `mode = "latest"` it may change, or be overtaken.
-    async fn is_due(&self, item: &mut Item) -> bool {
+    async fn is_due(&self, item: &mut QueuedMessage) -> bool {
         let Some(change) = item.change.as_ref().filter(|_| self.endpoint.mode == Mode::Latest) else {
             return true;
         };
@@ -265,9 +269,9 @@ impl Sender<'_> {
             }
         };
         match fate {
-            Fate::Newest => {}
-            Fate::Overtaken => return false,
-            Fate::Renewed(device) => {
+            ChangeFate::Newest => {}
+            ChangeFate::Overtaken => return false,
+            ChangeFate::Renewed(device) => {
                 item.message = self.all.message_of(self.endpoint, &change.renewed(*device))
             }
         }

@@ -19,7 +19,7 @@ use crate::message::FleetGap;
 use crate::progress::EndpointProgress;
 use crate::service::Webhooks;
 use crate::settings::{BATCH_MAX, EndpointSettings, EventType};
-use crate::states::{Change, DeviceStates};
+use crate::states::{DeviceStates, StateChange};
 
 /// Events that are read at once. What they make is in memory until the endpoint has taken all of it: four megabytes at most, as
 /// a device is shown in less than 8 KiB.
@@ -41,7 +41,7 @@ pub struct LogReader<'a> {
     feed: FeedChanges,
     /// What has changed in the store after this comes before the log; `None`: nothing does.
     resync: Option<ChangeCursor>,
-    settle: Settle<Change, HistoryPosition>,
+    settle: Settle<StateChange, HistoryPosition>,
     undecided_max: usize,
     /// The endpoint had received everything up to this position's number when the process began. The history before it is read
     /// again to find the undecided disconnects.
@@ -56,7 +56,7 @@ pub struct LogReader<'a> {
 
 /// The changes that a step has found.
 pub struct ChangePage {
-    pub changes: Vec<Change>,
+    pub changes: Vec<StateChange>,
     /// There may be more at once.
     pub has_more: bool,
 }
@@ -223,7 +223,7 @@ impl<'a> LogReader<'a> {
             let Some(device) = Snapshot::of_state(name, &state, arrival) else { continue };
             self.feed.note(&device);
             let mut found = Vec::new();
-            self.offer(Change::unplaced(device, None), received_at, before, &mut found);
+            self.offer(StateChange::unplaced(device, None), received_at, before, &mut found);
             due.extend(found.into_iter().filter(|change| self.endpoint.admits(change)));
         }
         self.resync = Some(found.cursor).filter(|reached| *reached != cursor);
@@ -231,7 +231,7 @@ impl<'a> LogReader<'a> {
     }
 
     /// Applies the next entry, and adds the changes that are due because of it.
-    async fn read(&mut self, entry: &LogEntry, before: HistoryPosition, due: &mut Vec<Change>) {
+    async fn read(&mut self, entry: &LogEntry, before: HistoryPosition, due: &mut Vec<StateChange>) {
         let at = entry.received_at();
         let was_sent = self.sent_up_to.is_some_and(|number| entry.number() <= number);
         let mut found = Vec::new();
@@ -254,15 +254,21 @@ impl<'a> LogReader<'a> {
         for change in changes {
             self.offer(change, at, before, &mut found);
         }
-        let was_sent = |change: &Change| {
+        let was_sent = |change: &StateChange| {
             was_sent && (self.has_same_settle || change.event_type() != EventType::Disconnected)
         };
-        let wanted = |change: &Change| !was_sent(change) && self.endpoint.admits(change);
+        let wanted = |change: &StateChange| !was_sent(change) && self.endpoint.admits(change);
         due.extend(found.into_iter().filter(wanted));
     }
 
     /// Adds what is due because of a change.
-    fn offer(&mut self, change: Change, at: UnixSeconds, before: HistoryPosition, due: &mut Vec<Change>) {
+    fn offer(
+        &mut self,
+        change: StateChange,
+        at: UnixSeconds,
+        before: HistoryPosition,
+        due: &mut Vec<StateChange>,
+    ) {
         if !change.is_of_state() {
             due.push(change);
             return;
@@ -278,7 +284,7 @@ impl<'a> LogReader<'a> {
     }
 
     /// Disconnects that have lasted long enough by now, as far as the device is still disconnected.
-    fn due_by_clock(&mut self, now_ms: i64, if_connected: IfConnected) -> Vec<Change> {
+    fn due_by_clock(&mut self, now_ms: i64, if_connected: IfConnected) -> Vec<StateChange> {
         let registry = &self.all.registry;
         let status_of = |device: Device<'_>| registry.read(device, |record| record.resolve().status);
         let mut due = self.settle.take_still_disconnected(now_ms, if_connected, status_of);

@@ -50,16 +50,16 @@ pub enum RotationRefusal {
 
 /// The same as the store has it.
 #[derive(Serialize, Deserialize)]
-struct KeptRotation {
+struct StoredRotation {
     file: String,
     file_until_ms: i64,
     secret: String,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    earlier: Vec<KeptSecret>,
+    earlier: Vec<StoredSecret>,
 }
 
 #[derive(Serialize, Deserialize)]
-struct KeptSecret {
+struct StoredSecret {
     secret: String,
     until_ms: i64,
 }
@@ -95,9 +95,9 @@ impl SecretRotation {
     }
 
     pub fn parse(text: &str) -> Option<Self> {
-        let KeptRotation { file: file_hash, file_until_ms, secret, earlier } =
+        let StoredRotation { file: file_hash, file_until_ms, secret, earlier } =
             serde_json::from_str(text).ok()?;
-        let earlier = earlier.iter().map(|KeptSecret { secret, until_ms }| {
+        let earlier = earlier.iter().map(|StoredSecret { secret, until_ms }| {
             Some(EarlierSecret { secret: SigningSecret::parse(secret)?, until_ms: *until_ms })
         });
         let (newest, earlier) = (SigningSecret::parse(&secret)?, earlier.collect::<Option<_>>()?);
@@ -106,11 +106,11 @@ impl SecretRotation {
 
     /// What [`Self::parse`] reads: the secrets themselves are in it.
     pub fn text(&self) -> String {
-        let earlier = self.earlier.iter().map(|EarlierSecret { secret, until_ms }| KeptSecret {
+        let earlier = self.earlier.iter().map(|EarlierSecret { secret, until_ms }| StoredSecret {
             secret: secret.text(),
             until_ms: *until_ms,
         });
-        let kept = KeptRotation {
+        let kept = StoredRotation {
             file: self.file_hash.clone(),
             file_until_ms: self.file_until_ms,
             secret: self.newest.text(),

@@ -18,13 +18,13 @@ use crate::dead_letters::{DeadLetters, EventPlace};
 use crate::desk::{EndpointState, EndpointView, Orders, WebhookDesk};
 use crate::leases::Leases;
 use crate::log::ChangeLog;
-use crate::message::{ChangeEvent, Envelope, Message};
+use crate::message::{ChangeEvent, Envelope, WebhookMessage};
 use crate::metrics::WebhookMetrics;
 use crate::progress::EndpointProgress;
 use crate::resync::StoredCursor;
 use crate::rotation::SecretRotation;
 use crate::settings::EndpointSettings;
-use crate::states::{Change, EventKey, Occurrence};
+use crate::states::{EventKey, Occurrence, StateChange};
 use crate::worker::Worker;
 use server::feed::Feed;
 use server::registry::{DeviceRegistry, Snapshot};
@@ -249,7 +249,7 @@ impl Webhooks {
     }
 
     /// Where the event of a change is in the history of its device; `None`: not among the newest there.
-    pub(crate) async fn place_of(&self, change: &Change) -> Option<EventPlace> {
+    pub(crate) async fn place_of(&self, change: &StateChange) -> Option<EventPlace> {
         let name = DeviceName::of(change.device.device());
         let sequence = match change.sequence {
             Some(sequence) => sequence,
@@ -293,7 +293,7 @@ impl Webhooks {
     }
 
     /// The message about a change, in the form that the endpoint has chosen.
-    pub(crate) fn message_of(&self, endpoint: &EndpointSettings, change: &Change) -> Message {
+    pub(crate) fn message_of(&self, endpoint: &EndpointSettings, change: &StateChange) -> WebhookMessage {
         let device = &change.device;
         let received_ms = i64::from(device.received_at.0) * 1_000;
         let at_millis = change.time().nanos().map_or(received_ms, |nanos| nanos.div_euclid(1_000_000));
@@ -304,7 +304,7 @@ impl Webhooks {
         let data = (self.describe)(device, change.previous, refusal);
         let (id, event_type, position) = (change.id.clone(), change.event_type(), change.position);
         let event = ChangeEvent { id, device: device.device(), event_type, at_millis, position, data: &data };
-        Message::of_change(self.envelope(endpoint), event)
+        WebhookMessage::of_change(self.envelope(endpoint), event)
     }
 }
 

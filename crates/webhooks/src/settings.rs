@@ -20,7 +20,7 @@ use url::{Host, Url};
 
 pub use crate::address::is_public;
 pub use crate::rotation::OVERLAP_MAX;
-use crate::states::Change;
+use crate::states::StateChange;
 
 pub use crate::signature::{SECRET_BYTES_MAX, SECRET_BYTES_MIN, SECRETS_MAX, SigningSecret};
 
@@ -202,7 +202,7 @@ impl EventType {
 
 impl EndpointSettings {
     /// Whether the endpoint receives that change.
-    pub(crate) fn admits(&self, change: &Change) -> bool {
+    pub(crate) fn admits(&self, change: &StateChange) -> bool {
         !self.format.is_for_alerts_alone() && self.wants(change.event_type()) && self.selects(&change.device)
     }
 

@@ -32,7 +32,7 @@ pub enum Occurrence {
 
 /// What has happened to a device, and the device after it.
 #[derive(Clone, Debug)]
-pub struct Change {
+pub struct StateChange {
     pub what: Occurrence,
     pub device: Snapshot,
     /// The status before; `None`: not in the history.
@@ -45,7 +45,7 @@ pub struct Change {
     pub id: String,
 }
 
-impl Change {
+impl StateChange {
     /// The event that endpoints choose it by.
     pub fn event_type(&self) -> EventType {
         match (&self.what, self.device.status, self.previous) {
@@ -92,7 +92,7 @@ impl DeviceStates {
         id: &str,
         store: &dyn Store,
         registry: &DeviceRegistry,
-    ) -> Result<Option<Change>, StoreError> {
+    ) -> Result<Option<StateChange>, StoreError> {
         let rows = store.history(name.clone(), Some(sequence + 1), 1).await?;
         let Some(row) = rows.into_iter().next().filter(|row| row.sequence == sequence) else {
             return Ok(None);
@@ -110,7 +110,7 @@ impl DeviceStates {
         entry: &StoredEvent,
         store: &dyn Store,
         registry: &DeviceRegistry,
-    ) -> Result<Vec<Change>, StoreError> {
+    ) -> Result<Vec<StateChange>, StoreError> {
         let name = DeviceName { device_type: entry.device_type.clone(), id: entry.id.clone() };
         if !self.0.contains_key(&name) {
             self.read(&name, entry, store, registry).await?;
@@ -135,7 +135,7 @@ impl DeviceStates {
         let sequence = Some(entry.row.sequence);
         let position = Some(entry.position.number).filter(|_| entry.position != HistoryPosition::BEGINNING);
         let id = message::id_of(name.device(), event);
-        let change = Change { what, device, previous, sequence, position, id };
+        let change = StateChange { what, device, previous, sequence, position, id };
         let is_first = entry.row.is_first_seen && previous.is_none();
         Ok(is_first.then(|| change.first_seen(event)).into_iter().chain([change]).collect())
     }
@@ -164,7 +164,7 @@ impl DeviceStates {
     }
 }
 
-impl Change {
+impl StateChange {
     /// That the device of this change was not known before its event.
     pub fn first_seen(&self, event: &PresenceEvent) -> Self {
         let id = message::id_of_first_seen(self.device.device(), event);

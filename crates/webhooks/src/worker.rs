@@ -12,10 +12,10 @@ use crate::client::Client;
 use crate::dead_letters::{DeadLetter, DeadLetters};
 use crate::desk::{DEAD_LETTERS_SHOWN, EndpointDesk, EndpointState, Orders, PendingOrder};
 use crate::log::ChangeLog;
-use crate::message::{FleetGap, Message};
+use crate::message::{FleetGap, WebhookMessage};
 use crate::metrics::EndpointMetrics;
 use crate::orders::NextStep;
-use crate::outbox::{Item, Outbox, Round, RoundResult};
+use crate::outbox::{DeliveryQueues, QueuedMessage, RoundResult, SendingRound};
 use crate::progress::{Disabled, EndpointProgress};
 use crate::reader::{AT_ONCE, ChangePage, LogReader};
 use crate::resync::CursorTracker;
@@ -39,7 +39,7 @@ const SAVE_FAILING_AFTER_MS: i64 = 60_000;
 pub struct Worker<'a> {
     pub all: &'a Webhooks,
     pub endpoint: &'a EndpointSettings,
-    pub outbox: Outbox<'a>,
+    pub outbox: DeliveryQueues<'a>,
     pub orders: &'a mut Orders,
     pub desk: Arc<EndpointDesk>,
     pub dead_letters: DeadLetters,
@@ -79,7 +79,7 @@ impl<'a> Worker<'a> {
         let mut worker = Self {
             all,
             endpoint,
-            outbox: Outbox::new(all, endpoint, client, metrics.clone(), Arc::clone(&desk)),
+            outbox: DeliveryQueues::new(all, endpoint, client, metrics.clone(), Arc::clone(&desk)),
             orders,
             desk,
             dead_letters,
@@ -213,7 +213,7 @@ impl<'a> Worker<'a> {
             if number % AT_ONCE == AT_ONCE - 1 {
                 yield_now().await;
             }
-            self.outbox.add(Item::new(self.all.message_of(self.endpoint, &change), Some(change)));
+            self.outbox.add(QueuedMessage::new(self.all.message_of(self.endpoint, &change), Some(change)));
         }
         let has_sent = !self.outbox.is_empty();
         self.deliver(&before).await?;
@@ -258,14 +258,14 @@ impl<'a> Worker<'a> {
             next.number = self.all.feed.some_way_back();
         }
         tracing::warn!(endpoint = %self.endpoint.name, ?gap, "a webhook has missed changes: it receives fleet.gap");
-        let message = Message::of_gap(
+        let message = WebhookMessage::of_gap(
             self.all.envelope(self.endpoint),
             reader.position(),
             gap,
             self.all.clock.now_ms(),
         );
         if !self.endpoint.format.is_for_alerts_alone() {
-            self.outbox.add(Item::new(message, None));
+            self.outbox.add(QueuedMessage::new(message, None));
             self.unsent_gap = Some(gap);
             self.deliver(&before).await?;
             self.unsent_gap = None;
@@ -296,7 +296,7 @@ impl<'a> Worker<'a> {
 
     /// Sends the messages in the outbox until the endpoint has accepted each, or it is given up.
     async fn deliver(&mut self, before: &EndpointProgress) -> Result<(), StopReason> {
-        let mut round = Round::All;
+        let mut round = SendingRound::All;
         while !self.outbox.is_empty() {
             let RoundResult { delivered, dead, failure } = self.outbox.send(round, self.orders).await;
             if delivered > 0 {
@@ -307,11 +307,11 @@ impl<'a> Worker<'a> {
             }
             let Some(failure) = failure else {
                 self.carry_out_waiting().await?;
-                round = Round::All;
+                round = SendingRound::All;
                 continue;
             };
             // An endpoint that rejects one message takes others.
-            round = if failure.is_rejection() { Round::All } else { Round::Probe };
+            round = if failure.is_rejection() { SendingRound::All } else { SendingRound::Probe };
             self.wait_after(&failure, before).await?;
         }
         Ok(())
@@ -368,9 +368,9 @@ impl<'a> Worker<'a> {
     }
 
     /// Makes dead letters of messages that the endpoint rejects.
-    async fn give_up(&mut self, dead: Vec<Item>, failure: Option<&Failure>) {
+    async fn give_up(&mut self, dead: Vec<QueuedMessage>, failure: Option<&Failure>) {
         let why = failure.map(ToString::to_string).unwrap_or_default();
-        for Item { message, change, .. } in dead {
+        for QueuedMessage { message, change, .. } in dead {
             tracing::error!(endpoint = %self.endpoint.name, id = %message.id, why, "a message of a webhook is given up");
             self.metrics.dead_letters.inc();
             let event = match change {

@@ -172,7 +172,7 @@ impl Random {
 
 #[cfg(test)]
 mod tests {
-    use formats::iot_platform::{ClientIdMatch, Decoded, decode};
+    use formats::iot_platform::{ClientIdMatch, PlatformMessage, decode};
     use presence::EventKind;
 
     use super::{Shape, change, message, written_as};
@@ -185,7 +185,7 @@ mod tests {
             let shapes = [Shape::Exact, Shape::Reordered, Shape::Spaced, Shape::Indented, Shape::Shuffled];
             let message = written_as(shapes[device as usize % 5], message);
             match decode(message.topic.as_bytes(), message.payload.as_bytes()) {
-                Decoded::Event { event, client_id: ClientIdMatch::Matching, .. } => {
+                PlatformMessage::Event { event, client_id: ClientIdMatch::Matching, .. } => {
                     assert!(serde_json::from_str::<serde_json::Value>(&message.payload).is_ok());
                     connects += u32::from(matches!(event.kind, EventKind::Connect));
                 }

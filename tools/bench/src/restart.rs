@@ -7,7 +7,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
 
-use formats::iot_platform::{Decoded, decode};
+use formats::iot_platform::{PlatformMessage, decode};
 use presence::{DeviceName, DeviceState};
 use server::clock;
 use store::sqlite::SqliteStore;
@@ -94,7 +94,8 @@ pub fn fill(file: &Path, devices: Range<u32>) -> Outcome<()> {
 
 fn stored(device: u32) -> Outcome<StoredDevice> {
     let message = message(device);
-    let Decoded::Event { device, event, .. } = decode(message.topic.as_bytes(), message.payload.as_bytes())
+    let PlatformMessage::Event { device, event, .. } =
+        decode(message.topic.as_bytes(), message.payload.as_bytes())
     else {
         return Err(format!("{} is no status", message.payload).into());
     };

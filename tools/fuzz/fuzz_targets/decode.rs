@@ -3,7 +3,7 @@
 #![no_main]
 
 use formats::iot_platform::{
-    Decoded, Flaw, PAYLOAD_MAX_BYTES, STORED_MAX_BYTES, Undecodable, decode, summary,
+    Flaw, PAYLOAD_MAX_BYTES, PlatformMessage, STORED_MAX_BYTES, Undecodable, decode, summary,
 };
 use libfuzzer_sys::fuzz_target;
 use presence::{Device, PresenceEvent};
@@ -15,8 +15,8 @@ fuzz_target!(|input: &[u8]| {
     let decoded = decode(topic, payload);
     assert_eq!(decoded, decode(topic, payload), "the same bytes, decoded twice");
     match decoded {
-        Decoded::Event { device, event, client_id: _, flaws }
-        | Decoded::FailedLogin { device, event, flaws } => {
+        PlatformMessage::Event { device, event, client_id: _, flaws }
+        | PlatformMessage::FailedLogin { device, event, flaws } => {
             assert_topic_names(device, topic);
             assert!(payload.len() <= PAYLOAD_MAX_BYTES, "a payload over the limit was decoded");
             let kept = event.payload.unpack();
@@ -28,16 +28,21 @@ fuzz_target!(|input: &[u8]| {
             }
             assert!(summary(payload).is_some(), "what can be decoded can be logged");
         }
-        Decoded::Notice { device, notice: _ } => assert_topic_names(device, topic),
-        Decoded::Application => assert!(std::str::from_utf8(topic).is_ok(), "a foreign topic was taken"),
-        Decoded::Undecodable(why) => assert!(Undecodable::ALL.contains(&why), "a reason without a counter"),
+        PlatformMessage::Notice { device, notice: _ } => assert_topic_names(device, topic),
+        PlatformMessage::Application => {
+            assert!(std::str::from_utf8(topic).is_ok(), "a foreign topic was taken")
+        }
+        PlatformMessage::Undecodable(why) => {
+            assert!(Undecodable::ALL.contains(&why), "a reason without a counter")
+        }
     }
 });
 
 /// What is kept in place of a message is sound, and says the same.
 fn assert_decodes_alike(event: &PresenceEvent, topic: &[u8], kept: &[u8]) {
     match decode(topic, kept) {
-        Decoded::Event { event: again, flaws, .. } | Decoded::FailedLogin { event: again, flaws, .. } => {
+        PlatformMessage::Event { event: again, flaws, .. }
+        | PlatformMessage::FailedLogin { event: again, flaws, .. } => {
             assert_eq!(again, *event, "the message that is kept says something else");
             assert!(!flaws.contains(&Flaw::Repaired) && !flaws.contains(&Flaw::Shortened));
         }

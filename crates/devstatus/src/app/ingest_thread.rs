@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::thread;
 
-use super::Error;
+use super::ServeError;
 use formats::catalog::Formats;
 use server::history::EventQueue;
 use server::ingest::Ingest;
@@ -18,7 +18,7 @@ pub(super) fn spawn_ingest(
     formats: Vec<Arc<Formats>>,
     partition: Option<Partition>,
     pending: Pending,
-) -> Result<thread::JoinHandle<()>, Error> {
+) -> Result<thread::JoinHandle<()>, ServeError> {
     let (pending_acks, feed) = (Arc::clone(&writer.pending_acks), Arc::clone(&writer.feed));
     let ingest =
         Ingest::new(Arc::clone(&writer.map), writer.metrics.clone(), events, pending_acks, feed, partition)
@@ -26,5 +26,5 @@ pub(super) fn spawn_ingest(
     thread::Builder::new()
         .name("ingest".to_owned())
         .spawn(move || ingest.run(&pending))
-        .map_err(|error| Error::Thread("ingest", error))
+        .map_err(|error| ServeError::Thread("ingest", error))
 }

@@ -7,7 +7,7 @@ use futures_util::future::try_join_all;
 use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 
-use super::Error;
+use super::ServeError;
 use server::health::{Health, LinkHealth};
 use server::metrics::Metrics;
 use server::registry::DeviceRegistry;
@@ -61,8 +61,8 @@ impl SourceParts {
 pub(super) type SourcesEnd = oneshot::Receiver<Result<(), SourceError>>;
 
 /// Starts each source; the end of the whole comes with the last of them, or with the first that gives up.
-pub(super) fn spawn_sources(sources: Vec<Source>) -> Result<SourcesEnd, Error> {
-    let ends = sources.into_iter().map(spawn_source).collect::<Result<Vec<_>, Error>>()?;
+pub(super) fn spawn_sources(sources: Vec<Source>) -> Result<SourcesEnd, ServeError> {
+    let ends = sources.into_iter().map(spawn_source).collect::<Result<Vec<_>, ServeError>>()?;
     let (ended, receiver) = oneshot::channel();
     tokio::spawn(async move {
         // A source whose thread has failed has no result of its own.
@@ -73,11 +73,11 @@ pub(super) fn spawn_sources(sources: Vec<Source>) -> Result<SourcesEnd, Error> {
 }
 
 /// Gives the source a thread and a runtime of its own, where nothing else can keep it from reading.
-fn spawn_source(source: Source) -> Result<SourcesEnd, Error> {
+fn spawn_source(source: Source) -> Result<SourcesEnd, ServeError> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
-        .map_err(|error| Error::Thread("source", error))?;
+        .map_err(|error| ServeError::Thread("source", error))?;
     let (ended, receiver) = oneshot::channel();
     thread::Builder::new()
         .name("source".to_owned())
@@ -88,6 +88,6 @@ fn spawn_source(source: Source) -> Result<SourcesEnd, Error> {
             let _ = ended.send(result);
             drop(source);
         })
-        .map_err(|error| Error::Thread("source", error))?;
+        .map_err(|error| ServeError::Thread("source", error))?;
     Ok(receiver)
 }

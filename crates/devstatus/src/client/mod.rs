@@ -42,7 +42,7 @@ const LINE_MAX_BYTES: u64 = 1 << 20;
 
 /// What the service said, as an exit code tells it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Outcome {
+pub enum ExitOutcome {
     /// All was shown that was asked for.
     Done,
     Connected,
@@ -51,52 +51,52 @@ pub enum Outcome {
     Unknown,
 }
 
-impl Outcome {
+impl ExitOutcome {
     /// 1 is a failure and 2 a bad setting, so these begin behind them.
     pub fn exit_code(self) -> u8 {
         match self {
-            Outcome::Done | Outcome::Connected => 0,
-            Outcome::Disconnected => 3,
-            Outcome::NeverConnected => 4,
-            Outcome::Unknown => 5,
+            ExitOutcome::Done | ExitOutcome::Connected => 0,
+            ExitOutcome::Disconnected => 3,
+            ExitOutcome::NeverConnected => 4,
+            ExitOutcome::Unknown => 5,
         }
     }
 
     fn of_status(status: &str) -> Self {
         match status {
-            "connected" => Outcome::Connected,
-            "disconnected" => Outcome::Disconnected,
-            "never_connected" => Outcome::NeverConnected,
-            _ => Outcome::Unknown,
+            "connected" => ExitOutcome::Connected,
+            "disconnected" => ExitOutcome::Disconnected,
+            "never_connected" => ExitOutcome::NeverConnected,
+            _ => ExitOutcome::Unknown,
         }
     }
 }
 
 /// Asks and shows; of changes until Ctrl-C.
-pub async fn run(settings: ClientSettings) -> Result<Outcome, ClientError> {
+pub async fn run(settings: ClientSettings) -> Result<ExitOutcome, ClientError> {
     let is_endless = matches!(settings.question, Question::Changes(_));
     let asking = tokio::task::spawn_blocking(move || ask(settings));
     let asked = tokio::select! {
         asked = asking => asked.map_err(io::Error::other)?,
-        interrupted = tokio::signal::ctrl_c(), if is_endless => interrupted.map(|()| Outcome::Done).map_err(ClientError::from),
+        interrupted = tokio::signal::ctrl_c(), if is_endless => interrupted.map(|()| ExitOutcome::Done).map_err(ClientError::from),
     };
     match asked {
         // The reader has read enough.
-        Err(ClientError::Output(error)) if error.kind() == io::ErrorKind::BrokenPipe => Ok(Outcome::Done),
+        Err(ClientError::Output(error)) if error.kind() == io::ErrorKind::BrokenPipe => Ok(ExitOutcome::Done),
         asked => asked,
     }
 }
 
-fn ask(settings: ClientSettings) -> Result<Outcome, ClientError> {
+fn ask(settings: ClientSettings) -> Result<ExitOutcome, ClientError> {
     let service = Service::new(settings.service)?;
     let stdout = io::stdout();
     let colour = stdout.is_terminal() && may_colour();
-    let mut output = Output { to: io::BufWriter::new(stdout.lock()), colour, json: settings.json };
+    let mut output = Printer { to: io::BufWriter::new(stdout.lock()), colour, json: settings.json };
     let outcome = match settings.question {
         Question::Device { device_type, id } => device(&service, &device_type, &id, &mut output)?,
         Question::Forget { device_type, id } => {
             service.delete(&service::device_path(&device_type, &id))?;
-            Outcome::Done
+            ExitOutcome::Done
         }
         Question::Devices(selection) => devices(&service, &selection, &mut output)?,
         Question::Changes(selection) => watch::watch(&service, &selection, &mut output)?,
@@ -118,13 +118,13 @@ pub fn may_colour() -> bool {
 }
 
 /// Where answers are shown, and how.
-struct Output<W> {
+struct Printer<W> {
     to: W,
     colour: bool,
     json: bool,
 }
 
-impl<W: Write> Output<W> {
+impl<W: Write> Printer<W> {
     fn line(&mut self, line: &str) -> Result<(), ClientError> {
         writeln!(self.to, "{line}").map_err(ClientError::Output)
     }
@@ -138,8 +138,8 @@ fn device(
     service: &Service,
     device_type: &str,
     id: &str,
-    output: &mut Output<impl Write>,
-) -> Result<Outcome, ClientError> {
+    output: &mut Printer<impl Write>,
+) -> Result<ExitOutcome, ClientError> {
     let text = service.text(&service::device_path(device_type, id))?;
     let device: DeviceView = understand(&text)?;
     if output.json {
@@ -147,10 +147,10 @@ fn device(
     } else {
         show::device(&device, output.colour).iter().try_for_each(|line| output.line(line))?;
     }
-    Ok(Outcome::of_status(&device.status))
+    Ok(ExitOutcome::of_status(&device.status))
 }
 
-fn summary(service: &Service, output: &mut Output<impl Write>) -> Result<Outcome, ClientError> {
+fn summary(service: &Service, output: &mut Printer<impl Write>) -> Result<ExitOutcome, ClientError> {
     let text = service.text("/api/v1/summary")?;
     let summary: SummaryView = understand(&text)?;
     if output.json {
@@ -158,15 +158,15 @@ fn summary(service: &Service, output: &mut Output<impl Write>) -> Result<Outcome
     } else {
         show::summary(&summary, output.colour).iter().try_for_each(|line| output.line(line))?;
     }
-    Ok(Outcome::Done)
+    Ok(ExitOutcome::Done)
 }
 
 /// The endpoints of webhooks, the deliveries of one, or what one is told.
 fn webhooks(
     service: &Service,
     question: &WebhookQuestion,
-    output: &mut Output<impl Write>,
-) -> Result<Outcome, ClientError> {
+    output: &mut Printer<impl Write>,
+) -> Result<ExitOutcome, ClientError> {
     let (path, is_order) = match question {
         WebhookQuestion::List => ("/api/v1/webhooks".to_owned(), false),
         WebhookQuestion::Deliveries(name) => (service::webhook_path(name) + "/deliveries", false),
@@ -204,15 +204,15 @@ fn webhooks(
     } else {
         lines.iter().try_for_each(|line| output.line(line))?;
     }
-    Ok(Outcome::Done)
+    Ok(ExitOutcome::Done)
 }
 
 /// Alerts, silences, or what is told about them.
 fn alerts(
     service: &Service,
     question: &AlertQuestion,
-    output: &mut Output<impl Write>,
-) -> Result<Outcome, ClientError> {
+    output: &mut Printer<impl Write>,
+) -> Result<ExitOutcome, ClientError> {
     let text = match alerts::request(question) {
         Request::Get(path) => service.text(&path)?,
         Request::Post(path) => service.post(&path)?,
@@ -220,7 +220,7 @@ fn alerts(
     };
     if output.json {
         output.line(text.trim())?;
-        return Ok(Outcome::Done);
+        return Ok(ExitOutcome::Done);
     }
     let lines = match question {
         AlertQuestion::List { .. } => alerts::alerts(&understand(&text)?, output.colour),
@@ -231,7 +231,7 @@ fn alerts(
         | AlertQuestion::EndSilence(_) => Vec::new(),
     };
     lines.iter().try_for_each(|line| output.line(line))?;
-    Ok(Outcome::Done)
+    Ok(ExitOutcome::Done)
 }
 
 /// The series of the time until now. The service is asked for it by this machine's clock.
@@ -239,8 +239,8 @@ fn series(
     service: &Service,
     last: Duration,
     source: Option<&str>,
-    output: &mut Output<impl Write>,
-) -> Result<Outcome, ClientError> {
+    output: &mut Printer<impl Write>,
+) -> Result<ExitOutcome, ClientError> {
     let text = service.text(&service::series_path(last, source))?;
     if output.json {
         output.line(text.trim())?;
@@ -248,15 +248,15 @@ fn series(
         let view: SeriesView = understand(&text)?;
         series::series(&view, output.colour).iter().try_for_each(|line| output.line(line))?;
     }
-    Ok(Outcome::Done)
+    Ok(ExitOutcome::Done)
 }
 
 /// The devices as they come, in pages that are aligned each.
 fn devices(
     service: &Service,
     selection: &Selection,
-    output: &mut Output<impl Write>,
-) -> Result<Outcome, ClientError> {
+    output: &mut Printer<impl Write>,
+) -> Result<ExitOutcome, ClientError> {
     let mut reader = BufReader::new(service.devices(selection)?);
     let mut left = selection.limit.unwrap_or(u64::MAX);
     let mut table = DeviceTable::new(output.colour);
@@ -281,7 +281,7 @@ fn devices(
     if !output.json {
         table.page(&page).iter().try_for_each(|line| output.line(line))?;
     }
-    Ok(Outcome::Done)
+    Ok(ExitOutcome::Done)
 }
 
 /// The next line without its end; `None` at the end of the answer.

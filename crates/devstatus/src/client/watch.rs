@@ -13,7 +13,7 @@ use super::service::Service;
 use super::settings::Selection;
 use super::show::ChangeTable;
 use super::view::{ChangeView, DeviceView, ForgottenView, GapView, SnapshotCompleteView};
-use super::{Outcome, Output, next_line, understand};
+use super::{ExitOutcome, Printer, next_line, understand};
 
 /// How long to wait before a stream is asked for again, if the service does not say.
 const RETRY: Duration = Duration::from_secs(2);
@@ -31,8 +31,8 @@ struct EventLine<'a> {
 pub fn watch(
     service: &Service,
     selection: &Selection,
-    output: &mut Output<impl Write>,
-) -> Result<Outcome, ClientError> {
+    output: &mut Printer<impl Write>,
+) -> Result<ExitOutcome, ClientError> {
     let mut watch = Watch {
         stream: EventStream::default(),
         table: ChangeTable::new(output.colour),
@@ -45,7 +45,7 @@ pub fn watch(
     }
     loop {
         match watch.follow(body, output) {
-            Ok(()) => return Ok(Outcome::Done),
+            Ok(()) => return Ok(ExitOutcome::Done),
             Err(error) if error.may_pass() => {
                 note(&format!("{}; going on when it is back", super::table::plain(&error.to_string())));
             }
@@ -63,7 +63,7 @@ struct Watch {
 
 impl Watch {
     /// Shows what comes until enough is shown; a stream that ends earlier is broken off.
-    fn follow(&mut self, body: impl Read, output: &mut Output<impl Write>) -> Result<(), ClientError> {
+    fn follow(&mut self, body: impl Read, output: &mut Printer<impl Write>) -> Result<(), ClientError> {
         self.stream.begin();
         let mut reader = BufReader::new(body);
         while self.left > 0 {
@@ -79,7 +79,7 @@ impl Watch {
         Ok(())
     }
 
-    fn show(&mut self, event: &StreamEvent, output: &mut Output<impl Write>) -> Result<(), ClientError> {
+    fn show(&mut self, event: &StreamEvent, output: &mut Printer<impl Write>) -> Result<(), ClientError> {
         let is_change = event.name == "change";
         self.left -= u64::from(is_change);
         if output.json {

@@ -71,7 +71,7 @@ fn profiles_origin(origins: &Origins) -> Origin {
 /// The `[[profile]]` table of that name as it is written; `None`: there is none, or it is written inline.
 pub(super) fn table_of<'t>(text: &'t str, name: &str) -> Option<&'t str> {
     #[derive(Deserialize)]
-    struct File {
+    struct ProfilesFile {
         #[serde(default)]
         profile: Vec<Named>,
     }
@@ -79,7 +79,7 @@ pub(super) fn table_of<'t>(text: &'t str, name: &str) -> Option<&'t str> {
     struct Named {
         name: Spanned<String>,
     }
-    let file: File = toml::from_str(text).ok()?;
+    let file: ProfilesFile = toml::from_str(text).ok()?;
     let named = file.profile.iter().find(|profile| profile.name.get_ref() == name)?;
     let begin = text.get(..named.name.span().start)?.rfind("[[profile]]")?;
     let table = &text[begin..];

@@ -8,7 +8,7 @@ use toml::de::{DeTable, DeValue};
 use super::broker_url;
 use super::file::{self, SETTINGS_MAX_BYTES, SettingsFile};
 use super::refusal::{ConfigError, Origin};
-use super::table_keys::{Keys, time};
+use super::table_keys::{TableKeys, time};
 use super::toml::{REPUBLISH, table};
 use super::value::{LOGIN, is_login, mqtt_version};
 use super::webhook_tables::{client_tls, selector_of};
@@ -52,11 +52,11 @@ pub(super) fn of_settings_file(file: &SettingsFile) -> Result<Option<RepublishTa
     // The reader of the other settings has refused a file that is no TOML.
     let Ok(document) = DeTable::parse(text) else { return Ok(None) };
     let Some(found) = table(document.get_ref(), REPUBLISH) else { return Ok(None) };
-    let keys = Keys::new(path, text, REPUBLISH, found);
+    let keys = TableKeys::new(path, text, REPUBLISH, found);
     read(&keys, lines(&keys, text, found.1)).map(Some)
 }
 
-fn read(keys: &Keys<'_>, lines: Vec<String>) -> Result<RepublishTable, ConfigError> {
+fn read(keys: &TableKeys<'_>, lines: Vec<String>) -> Result<RepublishTable, ConfigError> {
     let prefix_expected = format!("levels of a topic, at most {PREFIX_MAX_BYTES} bytes, without wildcards");
     let prefix =
         |key| keys.optional(key, &prefix_expected, |value| value.as_str().filter(|it| is_prefix(it)));
@@ -99,7 +99,7 @@ fn read(keys: &Keys<'_>, lines: Vec<String>) -> Result<RepublishTable, ConfigErr
 }
 
 /// User and password; the latter is in a file, because a settings file is copied and shown around.
-fn login(keys: &Keys<'_>) -> Result<Option<Login>, ConfigError> {
+fn login(keys: &TableKeys<'_>) -> Result<Option<Login>, ConfigError> {
     let user = keys.optional("user", LOGIN, |value| value.as_str().filter(|user| is_login(user)))?;
     let file =
         keys.optional("password_file", "the path of a file", |value| Some(PathBuf::from(value.as_str()?)))?;
@@ -114,7 +114,7 @@ fn login(keys: &Keys<'_>) -> Result<Option<Login>, ConfigError> {
     }
 }
 
-fn password(keys: &Keys<'_>, path: &Path) -> Result<Secret, ConfigError> {
+fn password(keys: &TableKeys<'_>, path: &Path) -> Result<Secret, ConfigError> {
     let origin = keys.origin_of("password_file");
     let text = file::read_text(path, SETTINGS_MAX_BYTES)
         .map_err(|source| ConfigError::ReadFile { origin: origin.clone(), source })?;
@@ -128,7 +128,7 @@ fn password(keys: &Keys<'_>, path: &Path) -> Result<Secret, ConfigError> {
 }
 
 /// As they are written; a secret is in none of them.
-fn lines(keys: &Keys<'_>, text: &str, table: &DeTable<'_>) -> Vec<String> {
+fn lines(keys: &TableKeys<'_>, text: &str, table: &DeTable<'_>) -> Vec<String> {
     let line = |key: &str, value: &toml::Spanned<DeValue<'_>>| {
         let written = text.get(value.span()).filter(|written| !written.starts_with('['))?;
         Some(format!("{key} = {written}  # {}", keys.origin_of(key)))

@@ -12,7 +12,7 @@ use url::Url;
 
 use super::file::SettingsFile;
 use super::refusal::ConfigError;
-use super::table_keys::{Keys, items, texts, time};
+use super::table_keys::{TableKeys, items, texts, time};
 use super::toml::{
     ALERT_TABLES, CONTACTS, PUBLIC_URL, RULES, SILENCES, STARTUP_GRACE, WEBHOOKS, WINDOWS, is_tables, tables,
 };
@@ -48,7 +48,7 @@ pub(super) fn of_settings_file(file: &SettingsFile) -> Result<RuleSet, ConfigErr
     // The reader of the other settings has refused a file that is no TOML.
     let Ok(document) = DeTable::parse(text) else { return Ok(set) };
     let document = document.get_ref();
-    let top = Keys::new(&file.path, text, "", (0, document));
+    let top = TableKeys::new(&file.path, text, "", (0, document));
     if let Some(grace) = top.optional(STARTUP_GRACE, "a time from 0 to 730d, like \"5m\"", time)? {
         set.startup_grace = grace;
     }
@@ -90,12 +90,12 @@ pub(super) fn for_webhooks(
     file: &SettingsFile,
     (text, document): (&str, &DeTable<'_>),
 ) -> Result<ForWebhooks, ConfigError> {
-    let top = Keys::new(&file.path, text, "", (0, document));
+    let top = TableKeys::new(&file.path, text, "", (0, document));
     let contacts = Tables { file, text, document }.contacts()?;
     Ok(ForWebhooks { contacts, public_url: public_url_of(&top)? })
 }
 
-fn public_url_of(top: &Keys<'_>) -> Result<Option<String>, ConfigError> {
+fn public_url_of(top: &TableKeys<'_>) -> Result<Option<String>, ConfigError> {
     top.optional(PUBLIC_URL, "an http:// or https:// URL without a query", public_url)
 }
 
@@ -107,8 +107,8 @@ struct Tables<'a> {
 }
 
 impl<'a> Tables<'a> {
-    fn keys(&self, key: &'static str, tables_max: usize) -> Result<Vec<Keys<'a>>, ConfigError> {
-        let of = |table| Keys::new(&self.file.path, self.text, key, table);
+    fn keys(&self, key: &'static str, tables_max: usize) -> Result<Vec<TableKeys<'a>>, ConfigError> {
+        let of = |table| TableKeys::new(&self.file.path, self.text, key, table);
         let keys: Vec<_> = tables(self.document, key).map(of).collect();
         match keys.get(tables_max) {
             Some(further) => {
@@ -128,7 +128,7 @@ impl<'a> Tables<'a> {
     }
 }
 
-fn rule(keys: &Keys<'_>, webhooks: &BTreeSet<&str>) -> Result<Rule, ConfigError> {
+fn rule(keys: &TableKeys<'_>, webhooks: &BTreeSet<&str>) -> Result<Rule, ConfigError> {
     let name = keys.name(NAME_MAX_BYTES)?;
     if [UNOBSERVED_RULE, OUTPUT_RULE].contains(&name) {
         return Err(keys.unfit("name", "another name: this one is the service's own alert"));
@@ -180,7 +180,7 @@ fn rule(keys: &Keys<'_>, webhooks: &BTreeSet<&str>) -> Result<Rule, ConfigError>
 }
 
 /// The kind with its thresholds, and how long its condition must hold.
-fn kind(keys: &Keys<'_>) -> Result<(Kind, Duration), ConfigError> {
+fn kind(keys: &TableKeys<'_>) -> Result<(Kind, Duration), ConfigError> {
     const KINDS: [&str; 6] =
         ["offline_for", "flapping", "fleet_drop", "never_connected", "duplicate_identity", "refusals"];
     let expected = format!("one of {}", KINDS.join(", "));
@@ -208,7 +208,7 @@ fn kind(keys: &Keys<'_>) -> Result<(Kind, Duration), ConfigError> {
     Ok((kind, hold))
 }
 
-fn count(keys: &Keys<'_>, (start, stop): (u32, u32)) -> Result<CountThreshold, ConfigError> {
+fn count(keys: &TableKeys<'_>, (start, stop): (u32, u32)) -> Result<CountThreshold, ConfigError> {
     let window = window(keys, Duration::from_secs(3_600))?;
     let start = number(keys, "start", (2, COUNT_MAX), start)?;
     let stop = number(keys, "stop", (0, COUNT_MAX), stop.min(start - 1))?;
@@ -218,7 +218,7 @@ fn count(keys: &Keys<'_>, (start, stop): (u32, u32)) -> Result<CountThreshold, C
     Ok(CountThreshold { window, start, stop })
 }
 
-fn window(keys: &Keys<'_>, default: Duration) -> Result<Duration, ConfigError> {
+fn window(keys: &TableKeys<'_>, default: Duration) -> Result<Duration, ConfigError> {
     let window = keys.optional("window", "a time from 1s to 730d, like \"1h\"", |value| {
         time(value).filter(|window| !window.is_zero())
     })?;
@@ -226,7 +226,7 @@ fn window(keys: &Keys<'_>, default: Duration) -> Result<Duration, ConfigError> {
 }
 
 fn number(
-    keys: &Keys<'_>,
+    keys: &TableKeys<'_>,
     key: &'static str,
     (min, max): (u32, u32),
     default: u32,
@@ -239,7 +239,7 @@ fn number(
 }
 
 /// Devices by type, a slash, and id, which may have slashes of its own.
-fn devices(keys: &Keys<'_>) -> Result<BTreeSet<Arc<DeviceName>>, ConfigError> {
+fn devices(keys: &TableKeys<'_>) -> Result<BTreeSet<Arc<DeviceName>>, ConfigError> {
     let expected = format!("a list of 1 to {SELECTED_DEVICES_MAX} devices, like \"pump/p-1\"");
     keys.required("devices", &expected, |value| {
         let device = |text: &str| {
@@ -264,7 +264,7 @@ fn public_url(value: &DeValue<'_>) -> Option<String> {
     is_plain.then(|| text.trim_end_matches('/').to_owned())
 }
 
-fn contact(keys: &Keys<'_>) -> Result<ContactPolicy, ConfigError> {
+fn contact(keys: &TableKeys<'_>) -> Result<ContactPolicy, ConfigError> {
     let policy = keys.required("policy", "permanent, periodic or ephemeral", |value| {
         ["permanent", "periodic", "ephemeral"].into_iter().find(|known| value.as_str() == Some(*known))
     })?;
@@ -285,7 +285,7 @@ fn contact(keys: &Keys<'_>) -> Result<ContactPolicy, ConfigError> {
     Ok(ContactPolicy { selector, patience })
 }
 
-fn selector(keys: &Keys<'_>, prefix: &'static str) -> Result<Filter, ConfigError> {
+fn selector(keys: &TableKeys<'_>, prefix: &'static str) -> Result<Filter, ConfigError> {
     let Some(keys) = keys.selector(prefix)? else { return Ok(Filter::default()) };
     // Selectors of webhooks have these.
     if let Some(key) = ["close_code", "cause", "address", "expectation"].into_iter().find(|key| keys.has(key))

@@ -35,7 +35,7 @@ pub(super) fn time(value: &DeValue<'_>) -> Option<Duration> {
 }
 
 /// The keys of one table, and those that its reader has asked for.
-pub(super) struct Keys<'a> {
+pub(super) struct TableKeys<'a> {
     path: &'a Path,
     text: &'a str,
     pub prefix: &'static str,
@@ -45,7 +45,7 @@ pub(super) struct Keys<'a> {
     asked: RefCell<Vec<&'static str>>,
 }
 
-impl<'a> Keys<'a> {
+impl<'a> TableKeys<'a> {
     /// Of a table that begins there.
     pub fn new(
         path: &'a Path,
@@ -105,7 +105,7 @@ impl<'a> Keys<'a> {
     }
 
     /// The keys of the table that selects devices; `None`: there is none, so that all are selected.
-    pub fn selector(&self, prefix: &'static str) -> Result<Option<Keys<'a>>, ConfigError> {
+    pub fn selector(&self, prefix: &'static str) -> Result<Option<TableKeys<'a>>, ConfigError> {
         let table =
             self.optional("selector", "a table, like { type = [\"pump\"] }", |value| match value {
                 DeValue::Table(table) => Some(table),
@@ -130,9 +130,9 @@ impl<'a> Keys<'a> {
     }
 
     /// The keys of a table that is the value of a key.
-    fn inner(&self, key: &str, (prefix, table): (&'static str, &'a DeTable<'a>)) -> Keys<'a> {
+    fn inner(&self, key: &str, (prefix, table): (&'static str, &'a DeTable<'a>)) -> TableKeys<'a> {
         let start = self.entry(key).map_or(self.start, |(key, _)| key.span().start);
-        Keys::new(self.path, self.text, prefix, (start, table))
+        TableKeys::new(self.path, self.text, prefix, (start, table))
     }
 
     pub fn unfit(&self, key: &str, expected: impl Into<String>) -> ConfigError {

@@ -76,11 +76,14 @@ fn text_if(fits: bool, text: &str, expected: impl Into<Cow<'static, str>>) -> Pa
 }
 
 /// A number type of a setting, to say what `whole` takes.
-pub(super) trait Whole: FromStr + PartialOrd + fmt::Display + Copy + Send + Sync + 'static {}
-impl<T: FromStr + PartialOrd + fmt::Display + Copy + Send + Sync + 'static> Whole for T {}
+pub(super) trait WholeNumber:
+    FromStr + PartialOrd + fmt::Display + Copy + Send + Sync + 'static
+{
+}
+impl<T: FromStr + PartialOrd + fmt::Display + Copy + Send + Sync + 'static> WholeNumber for T {}
 
 /// A whole number in a range; `of` says of what, as in `" of seconds"`, or is empty.
-pub(super) fn whole<T: Whole>(
+pub(super) fn whole<T: WholeNumber>(
     range: RangeInclusive<T>,
     of: &'static str,
 ) -> impl Fn(&str) -> Parsed<T> + Clone + Send + Sync + 'static {

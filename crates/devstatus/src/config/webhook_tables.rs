@@ -10,7 +10,7 @@ use toml::de::{DeTable, DeValue};
 use super::file::{self, SETTINGS_MAX_BYTES, SettingsFile};
 use super::refusal::{ConfigError, Origin};
 use super::rule_tables::{self, ForWebhooks};
-use super::table_keys::{Keys, items, texts, time};
+use super::table_keys::{TableKeys, items, texts, time};
 use super::toml::{WEBHOOKS, tables};
 use formats::Cause;
 use presence::Moment;
@@ -45,7 +45,7 @@ pub(super) fn of_settings_file(file: &SettingsFile) -> Result<Endpoints, ConfigE
     let of_alerts = rule_tables::for_webhooks(file, (text, document.get_ref()))?;
     let mut names = BTreeSet::new();
     for table in tables(document.get_ref(), WEBHOOKS) {
-        let keys = Keys::new(path, text, WEBHOOKS, table);
+        let keys = TableKeys::new(path, text, WEBHOOKS, table);
         if found.endpoints.len() == ENDPOINTS_MAX {
             return Err(keys.invalid(keys.prefix, keys.start, format!("at most {ENDPOINTS_MAX} webhooks")));
         }
@@ -59,7 +59,7 @@ pub(super) fn of_settings_file(file: &SettingsFile) -> Result<Endpoints, ConfigE
     Ok(found)
 }
 
-fn endpoint(keys: &Keys<'_>, of_alerts: &ForWebhooks) -> Result<EndpointSettings, ConfigError> {
+fn endpoint(keys: &TableKeys<'_>, of_alerts: &ForWebhooks) -> Result<EndpointSettings, ConfigError> {
     let name = keys.name(NAME_MAX_BYTES)?.to_owned();
     let url_expected = "a URL: https://, a host, and no user";
     let url = keys.required("url", url_expected, |value| EndpointUrl::parse(value.as_str()?))?;
@@ -120,7 +120,7 @@ fn endpoint(keys: &Keys<'_>, of_alerts: &ForWebhooks) -> Result<EndpointSettings
 }
 
 /// The form of messages, and how many one request has.
-fn form(keys: &Keys<'_>) -> Result<(Format, usize, Duration), ConfigError> {
+fn form(keys: &TableKeys<'_>) -> Result<(Format, usize, Duration), ConfigError> {
     let expected = format!("one of {}", Format::ALL.map(Format::word).join(", "));
     let format = keys.optional("format", &expected, |value| {
         let word = value.as_str()?;
@@ -146,7 +146,7 @@ fn form(keys: &Keys<'_>) -> Result<(Format, usize, Duration), ConfigError> {
 
 /// Which devices by what their contact policies expect. No change is about a device that was never seen.
 fn expectation(
-    keys: &Keys<'_>,
+    keys: &TableKeys<'_>,
     contacts: &Arc<[ContactPolicy]>,
 ) -> Result<Option<ExpectationFilter>, ConfigError> {
     let known = [Expectation::Met, Expectation::Overdue, Expectation::None];
@@ -160,7 +160,7 @@ fn expectation(
 }
 
 /// The routing key of PagerDuty, in a file.
-fn routing_key(keys: &Keys<'_>, format: Format) -> Result<Option<Secret>, ConfigError> {
+fn routing_key(keys: &TableKeys<'_>, format: Format) -> Result<Option<Secret>, ConfigError> {
     let expected = "the path of a file, with format = \"pagerduty\"";
     let is_wanted = format == Format::PagerDuty;
     let path = keys.optional("routing_key_file", expected, |value| value.as_str().filter(|_| is_wanted))?;
@@ -177,7 +177,7 @@ fn routing_key(keys: &Keys<'_>, format: Format) -> Result<Option<Secret>, Config
 }
 
 /// The headers of every request. A value is a text, or in a file.
-fn headers(keys: &Keys<'_>) -> Result<HeaderMap, ConfigError> {
+fn headers(keys: &TableKeys<'_>) -> Result<HeaderMap, ConfigError> {
     let expected = "a table, like { X-Site = \"7\", Authorization = { file = \"token\" } }";
     let table = keys.optional("headers", expected, |value| match value {
         DeValue::Table(table) => Some(table),
@@ -218,7 +218,7 @@ fn headers(keys: &Keys<'_>) -> Result<HeaderMap, ConfigError> {
 }
 
 /// The authorities that vouch for the endpoint, and the certificate that the service shows it.
-pub(super) fn client_tls(keys: &Keys<'_>) -> Result<ClientTls, ConfigError> {
+pub(super) fn client_tls(keys: &TableKeys<'_>) -> Result<ClientTls, ConfigError> {
     let path = |key: &'static str| {
         keys.optional(key, "the path of a PEM file", |value| Some(PathBuf::from(value.as_str()?)))
     };
@@ -242,7 +242,7 @@ pub(super) fn client_tls(keys: &Keys<'_>) -> Result<ClientTls, ConfigError> {
 }
 
 /// The events are chosen by name, and when one happened is no property of a device: a selector has no status and no times.
-pub(super) fn selector_of(keys: &Keys<'_>) -> Result<Filter, ConfigError> {
+pub(super) fn selector_of(keys: &TableKeys<'_>) -> Result<Filter, ConfigError> {
     let named = keys.named_devices()?;
     let causes = Cause::words().collect::<Vec<_>>().join(", ");
     let selector = Filter {
@@ -270,7 +270,7 @@ pub(super) fn selector_of(keys: &Keys<'_>) -> Result<Filter, ConfigError> {
 }
 
 /// The one or two secrets in a file, each on a line.
-fn secrets(keys: &Keys<'_>, path: &Path) -> Result<Vec<SigningSecret>, ConfigError> {
+fn secrets(keys: &TableKeys<'_>, path: &Path) -> Result<Vec<SigningSecret>, ConfigError> {
     let origin = keys.origin_of("secret_file");
     let text = file::read_text(path, SETTINGS_MAX_BYTES)
         .map_err(|source| ConfigError::ReadFile { origin: origin.clone(), source })?;

@@ -15,7 +15,7 @@ use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
 use self::broker::EmbeddedBroker;
-use self::speech::Speaker;
+use self::speech::DemoSpeaker;
 use crate::app::{self, NotifySource};
 use crate::config::DemoSettings;
 use formats::catalog::Formats;
@@ -49,7 +49,7 @@ pub enum DemoError {
     #[error("cannot publish the simulated fleet")]
     Publish(#[from] PublishError),
     #[error("cannot start the service")]
-    Service(#[from] app::Error),
+    Service(#[from] app::ServeError),
     #[error("the service did not get ready within {} seconds", READY_TIMEOUT.as_secs())]
     NotReady,
     #[error("internal error: the simulated fleet ended unexpectedly")]
@@ -89,7 +89,7 @@ async fn run_on(
     let publisher = if formats.are_platform_only() {
         publisher
     } else {
-        let mut speaker = Speaker::of(name);
+        let mut speaker = DemoSpeaker::of(name);
         publisher.speaking(Box::new(move |message| speaker.speak(&message)))
     };
     let publisher = tokio::spawn(publisher.run());

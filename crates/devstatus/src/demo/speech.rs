@@ -5,25 +5,25 @@ use std::collections::HashMap;
 
 use formats::catalog::{Formats, Routed};
 use formats::example::{self, Report};
-use formats::iot_platform::{self, Decoded};
+use formats::iot_platform::{self, PlatformMessage};
 use formats::{Decoded as Read, UnixNanos};
 use presence::{EventKind, Moment};
 use simulator::message::StatusMessage;
 use simulator::publisher::WireMessage;
 
 /// What was said of each device.
-pub struct Speaker {
+pub struct DemoSpeaker {
     source: String,
-    sessions: HashMap<String, Session>,
+    sessions: HashMap<String, DemoSession>,
 }
 
 #[derive(Clone, Copy, Default)]
-struct Session {
+struct DemoSession {
     began: i64,
     number: u64,
 }
 
-impl Speaker {
+impl DemoSpeaker {
     pub fn of(source: String) -> Self {
         Self { source, sessions: HashMap::new() }
     }
@@ -31,7 +31,7 @@ impl Speaker {
     /// The message of the source; `None` for takeovers and refused logins, and for late ends.
     pub fn speak(&mut self, message: &StatusMessage) -> Option<WireMessage> {
         let decoded = iot_platform::decode(message.topic.as_bytes(), message.payload.as_bytes());
-        let Decoded::Event { device, event, .. } = decoded else { return None };
+        let PlatformMessage::Event { device, event, .. } = decoded else { return None };
         let is_connected = match event.kind {
             EventKind::Connect => true,
             EventKind::Disconnect => false,
@@ -45,7 +45,7 @@ impl Speaker {
             return None;
         }
         if began > session.began {
-            *session = Session { began, number: session.number + 1 };
+            *session = DemoSession { began, number: session.number + 1 };
         }
         let report = Report {
             id: device.id,

@@ -16,7 +16,7 @@ const EVENTS_MAX: usize = 64;
 const MESSAGE_MAX_BYTES: usize = 64 * 1024;
 
 #[derive(Serialize, Deserialize)]
-struct Line {
+struct ExchangeLine {
     #[serde(rename = "type")]
     device_type: String,
     id: String,
@@ -35,7 +35,7 @@ struct Line {
 #[derive(Serialize, Deserialize)]
 struct ExportedEvent {
     #[serde(alias = "claim")]
-    kind: Word,
+    kind: ExchangeWord,
     session: Option<Timestamp>,
     time: Option<Timestamp>,
     close_code: u16,
@@ -49,7 +49,7 @@ struct ExportedEvent {
 /// The claims that a state can hold.
 #[derive(Clone, Copy, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-enum Word {
+enum ExchangeWord {
     Request,
     Connect,
     Takeover,
@@ -70,7 +70,7 @@ pub fn at(time: UnixSeconds) -> Timestamp {
 /// The line without its line feed; `None` if a message is no text.
 pub fn write(device: &StoredDevice) -> Option<String> {
     let resolved = device.state.resolve();
-    let line = Line {
+    let line = ExchangeLine {
         device_type: device.name.device_type.to_string(),
         id: device.name.id.to_string(),
         status: resolved.map(|resolved| resolved.status.word()),
@@ -83,7 +83,7 @@ pub fn write(device: &StoredDevice) -> Option<String> {
 
 /// Reads a line back, or says what is wrong with it.
 pub fn read(line: &[u8]) -> Result<StoredDevice, String> {
-    let Line { device_type, id, received_at, events, .. } =
+    let ExchangeLine { device_type, id, received_at, events, .. } =
         serde_json::from_slice(line).map_err(|error| error.to_string())?;
     if !(Device { device_type: &device_type, id: &id }).is_possible() {
         return Err("no device can have such a type and id".to_owned());
@@ -105,11 +105,11 @@ pub fn read(line: &[u8]) -> Result<StoredDevice, String> {
 
 fn exported(event: PresenceEvent) -> Option<ExportedEvent> {
     let kind = match event.kind {
-        EventKind::Request => Word::Request,
-        EventKind::Connect => Word::Connect,
-        EventKind::Takeover => Word::Takeover,
-        EventKind::Refusal => Word::Refusal,
-        EventKind::Disconnect => Word::Disconnect,
+        EventKind::Request => ExchangeWord::Request,
+        EventKind::Connect => ExchangeWord::Connect,
+        EventKind::Takeover => ExchangeWord::Takeover,
+        EventKind::Refusal => ExchangeWord::Refusal,
+        EventKind::Disconnect => ExchangeWord::Disconnect,
         // No state holds one.
         EventKind::FailedLogin => return None,
     };
@@ -121,11 +121,11 @@ fn exported(event: PresenceEvent) -> Option<ExportedEvent> {
 
 fn event(exported: &ExportedEvent) -> PresenceEvent {
     let kind = match exported.kind {
-        Word::Request => EventKind::Request,
-        Word::Connect => EventKind::Connect,
-        Word::Takeover => EventKind::Takeover,
-        Word::Refusal => EventKind::Refusal,
-        Word::Disconnect => EventKind::Disconnect,
+        ExchangeWord::Request => EventKind::Request,
+        ExchangeWord::Connect => EventKind::Connect,
+        ExchangeWord::Takeover => EventKind::Takeover,
+        ExchangeWord::Refusal => EventKind::Refusal,
+        ExchangeWord::Disconnect => EventKind::Disconnect,
     };
     let moment = |time: Option<Timestamp>| {
         time.map_or(Moment::UNKNOWN, |time| Moment::from_nanos(time.as_nanosecond()))

@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 
-use formats::iot_platform::{self, Decoded};
+use formats::iot_platform::{self, PlatformMessage};
 use presence::{DeviceState, Status};
 use rand::rngs::ChaCha8Rng;
 use rand::{RngExt, SeedableRng};
@@ -158,7 +158,8 @@ impl World {
 
 /// What a retained message alone means.
 fn said(topic: &str, payload: &str) -> Truth {
-    let Decoded::Event { event, .. } = iot_platform::decode(topic.as_bytes(), payload.as_bytes()) else {
+    let PlatformMessage::Event { event, .. } = iot_platform::decode(topic.as_bytes(), payload.as_bytes())
+    else {
         panic!("the fleet sends statuses: {payload}");
     };
     let mut state = DeviceState::default();

@@ -8,7 +8,7 @@ use std::net::Ipv4Addr;
 
 use crate::iot_platform::fields::{self, FieldReading, Fields};
 pub use crate::iot_platform::shorten::STORED_MAX_BYTES;
-use crate::iot_platform::{ClientIdMatch, Decoded, Flaw, Notice, Undecodable, repair, shorten};
+use crate::iot_platform::{ClientIdMatch, Flaw, Notice, PlatformMessage, Undecodable, repair, shorten};
 use presence::payload::{Payload, Piece};
 use presence::{Device, EventKind, Moment, PresenceEvent};
 
@@ -29,11 +29,11 @@ pub fn topic(device_type: &str, id: &str) -> String {
 pub const PAYLOAD_MAX_BYTES: usize = 64 * 1024;
 
 /// Decodes one message.
-pub fn decode<'a>(topic: &'a [u8], payload: &'a [u8]) -> Decoded<'a> {
+pub fn decode<'a>(topic: &'a [u8], payload: &'a [u8]) -> PlatformMessage<'a> {
     match topic_device(topic) {
         Ok(Some(device)) => decode_payload(device, payload),
-        Ok(None) => Decoded::Application,
-        Err(undecodable) => Decoded::Undecodable(undecodable),
+        Ok(None) => PlatformMessage::Application,
+        Err(undecodable) => PlatformMessage::Undecodable(undecodable),
     }
 }
 
@@ -145,18 +145,18 @@ fn topic_device(topic: &[u8]) -> Result<Option<Device<'_>>, Undecodable> {
     if device.fits_topic_levels() { Ok(Some(device)) } else { Err(Undecodable::ImpossibleName) }
 }
 
-fn decode_payload<'a>(device: Device<'a>, payload: &'a [u8]) -> Decoded<'a> {
+fn decode_payload<'a>(device: Device<'a>, payload: &'a [u8]) -> PlatformMessage<'a> {
     if payload.is_empty() {
-        return Decoded::Notice { device, notice: Notice::Cleared };
+        return PlatformMessage::Notice { device, notice: Notice::Cleared };
     }
     let json = match plain_text(payload) {
         Ok(json) => json,
-        Err(undecodable) => return Decoded::Undecodable(undecodable),
+        Err(undecodable) => return PlatformMessage::Undecodable(undecodable),
     };
     match serde_json::from_str(json) {
         Ok(fields) => decode_fields(device, &fields, json, Vec::new()),
         Err(error) => decode_repaired(device, json).unwrap_or_else(|| {
-            Decoded::Undecodable(match error.classify() {
+            PlatformMessage::Undecodable(match error.classify() {
                 serde_json::error::Category::Data => Undecodable::NotAnObject,
                 serde_json::error::Category::Syntax
                 | serde_json::error::Category::Eof
@@ -167,7 +167,7 @@ fn decode_payload<'a>(device: Device<'a>, payload: &'a [u8]) -> Decoded<'a> {
 }
 
 /// Bytes that are no JSON, if they are once they have been repaired.
-fn decode_repaired<'a>(device: Device<'a>, json: &str) -> Option<Decoded<'a>> {
+fn decode_repaired<'a>(device: Device<'a>, json: &str) -> Option<PlatformMessage<'a>> {
     let repaired = repair::repair(json)?;
     let fields = serde_json::from_str(&repaired).ok()?;
     Some(decode_fields(device, &fields, &repaired, vec![Flaw::Repaired]))
@@ -178,23 +178,23 @@ fn decode_fields<'a>(
     fields: &Fields<'_>,
     json: &str,
     mut flaws: Vec<Flaw>,
-) -> Decoded<'a> {
+) -> PlatformMessage<'a> {
     let client_id = fields::text_or_number(fields.client_id);
     if client_id.as_ref().is_some_and(|id| id.starts_with("a:") || id.starts_with("A:")) {
-        return Decoded::Application;
+        return PlatformMessage::Application;
     }
     let Some(action) = fields::text(fields.action) else {
-        return Decoded::Undecodable(Undecodable::NoAction);
+        return PlatformMessage::Undecodable(Undecodable::NoAction);
     };
     let Some(action) = Action::parse(&action) else {
-        return Decoded::Notice { device, notice: Notice::Other };
+        return PlatformMessage::Notice { device, notice: Notice::Other };
     };
     let event = event(action, fields, json, &mut flaws);
     if event.kind == EventKind::FailedLogin {
-        return Decoded::FailedLogin { device, event, flaws };
+        return PlatformMessage::FailedLogin { device, event, flaws };
     }
     let client_id = compare_client_id(device, client_id.as_deref());
-    Decoded::Event { device, event, client_id, flaws }
+    PlatformMessage::Event { device, event, client_id, flaws }
 }
 
 fn plain_text(payload: &[u8]) -> Result<&str, Undecodable> {

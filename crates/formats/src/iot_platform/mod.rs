@@ -15,7 +15,7 @@ use presence::{Device, PresenceEvent};
 
 /// What a message turned out to be.
 #[derive(Clone, Debug, PartialEq)]
-pub enum Decoded<'a> {
+pub enum PlatformMessage<'a> {
     /// It says something about a device's connection.
     Event { device: Device<'a>, event: PresenceEvent, client_id: ClientIdMatch, flaws: Vec<Flaw> },
     /// A login was refused or overtaken: it changes no status, but belongs into the history of the device.

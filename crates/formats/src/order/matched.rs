@@ -10,7 +10,7 @@ use super::{Delivery, EventIdentity, Held, Key, REORDERED_NANOS, Resolution, UNK
 const AFTER_BIRTH_NANOS: i64 = 1_000;
 
 /// How an event stands to the one that is held.
-enum Order {
+enum SessionOrder {
     Newer,
     Same,
     Older,
@@ -37,10 +37,10 @@ fn node_birth(event: &Event<'_>, delivery: Delivery, held: Option<&Held<'_>>) ->
     let held_time = birth_time(known).unwrap_or(known.key.session);
     let order = match time.cmp(&held_time) {
         std::cmp::Ordering::Greater if is_same_session && is_overtaken_by_death(time, delivery, known) => {
-            Order::Older
+            SessionOrder::Older
         }
-        std::cmp::Ordering::Greater => Order::Newer,
-        std::cmp::Ordering::Less if has_stepped_back(delivery, known) => Order::Newer,
+        std::cmp::Ordering::Greater => SessionOrder::Newer,
+        std::cmp::Ordering::Less if has_stepped_back(delivery, known) => SessionOrder::Newer,
         std::cmp::Ordering::Less | std::cmp::Ordering::Equal
             if is_of_data(known) && !delivery.is_retained() =>
         {
@@ -49,9 +49,9 @@ fn node_birth(event: &Event<'_>, delivery: Delivery, held: Option<&Held<'_>>) ->
             let session = known.key.session.later_by(1);
             return Resolution::Renew(Key { session, kind: EventKind::Connect, time: known.key.time });
         }
-        std::cmp::Ordering::Equal if is_same_session => Order::Same,
-        std::cmp::Ordering::Equal => Order::Newer,
-        std::cmp::Ordering::Less => Order::Older,
+        std::cmp::Ordering::Equal if is_same_session => SessionOrder::Same,
+        std::cmp::Ordering::Equal => SessionOrder::Newer,
+        std::cmp::Ordering::Less => SessionOrder::Older,
     };
     // A birth after which data was sent that came before it.
     let is_overtaken =
@@ -62,12 +62,12 @@ fn node_birth(event: &Event<'_>, delivery: Delivery, held: Option<&Held<'_>>) ->
         next_session(time, delivery, known)
     };
     match order {
-        Order::Newer if is_same_session && known.key.is_connected() => {
+        SessionOrder::Newer if is_same_session && known.key.is_connected() => {
             Resolution::Renew(Key { session, kind: EventKind::Connect, time: known.key.time })
         }
-        Order::Newer => apply(session, time),
-        Order::Same if known.key.is_connected() => Resolution::Confirm,
-        Order::Same | Order::Older => Resolution::Late,
+        SessionOrder::Newer => apply(session, time),
+        SessionOrder::Same if known.key.is_connected() => Resolution::Confirm,
+        SessionOrder::Same | SessionOrder::Older => Resolution::Late,
     }
 }
 
@@ -122,11 +122,11 @@ pub fn device(
     parent: Option<&Held<'_>>,
 ) -> Resolution {
     let time = event.time.unwrap_or(delivery.received);
-    let order = held.map_or(Order::Newer, |held| device_order(event, delivery, held));
+    let order = held.map_or(SessionOrder::Newer, |held| device_order(event, delivery, held));
     match order {
-        Order::Newer => {}
-        Order::Same => return Resolution::Confirm,
-        Order::Older => return Resolution::Late,
+        SessionOrder::Newer => {}
+        SessionOrder::Same => return Resolution::Confirm,
+        SessionOrder::Older => return Resolution::Late,
     }
     let is_held_since_birth = held.is_some_and(|held| {
         held.key.is_connected() && parent.is_none_or(|parent| held.key.session >= parent.key.session)
@@ -161,14 +161,14 @@ fn device_session(time: UnixNanos, held: Option<&Held<'_>>, parent: Option<&Held
     time.max(after_held).max(after_birth)
 }
 
-fn device_order(event: &Event<'_>, delivery: Delivery, held: &Held<'_>) -> Order {
+fn device_order(event: &Event<'_>, delivery: Delivery, held: &Held<'_>) -> SessionOrder {
     let identity = held.identity.as_ref();
     let held_time = identity.and_then(|identity| identity.time);
     match (event.time, held_time) {
         (Some(time), Some(held_time)) if time < held_time => {
-            return if has_stepped_back(delivery, held) { Order::Newer } else { Order::Older };
+            return if has_stepped_back(delivery, held) { SessionOrder::Newer } else { SessionOrder::Older };
         }
-        (Some(time), Some(held_time)) if time > held_time => return Order::Newer,
+        (Some(time), Some(held_time)) if time > held_time => return SessionOrder::Newer,
         _ => {}
     }
     let sequences =
@@ -176,13 +176,15 @@ fn device_order(event: &Event<'_>, delivery: Delivery, held: &Held<'_>) -> Order
     match sequences {
         // Half of the numbers lie ahead, half behind.
         (Some(sequence), Some(held_sequence)) => match sequence.wrapping_sub(held_sequence) {
-            0 if held.key.kind == event.kind => Order::Same,
-            0..=127 => Order::Newer,
-            128.. => Order::Older,
+            0 if held.key.kind == event.kind => SessionOrder::Same,
+            0..=127 => SessionOrder::Newer,
+            128.. => SessionOrder::Older,
         },
-        _ if event.time.is_some() && event.time == held_time && held.key.kind == event.kind => Order::Same,
+        _ if event.time.is_some() && event.time == held_time && held.key.kind == event.kind => {
+            SessionOrder::Same
+        }
         // Arrival decides.
-        _ => Order::Newer,
+        _ => SessionOrder::Newer,
     }
 }
 

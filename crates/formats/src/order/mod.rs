@@ -107,9 +107,12 @@ pub fn resolve(
         Session::Arrival => arrival::state(event, delivery, held),
         Session::Connection(peer) => arrival::change(event, peer.as_deref(), delivery, held),
         Session::Started(started) => named::resolve(event, *started, delivery, held),
-        Session::Versioned { version, session } => {
-            versioned::resolve(event, versioned::Session { version: *version, name: session }, delivery, held)
-        }
+        Session::Versioned { version, session } => versioned::resolve(
+            event,
+            versioned::VersionedSession { version: *version, name: session },
+            delivery,
+            held,
+        ),
         Session::Matched { .. } if event.parent.is_some() => matched::device(event, delivery, held, parent),
         Session::Matched { .. } => matched::node(event, delivery, held),
     }

@@ -29,13 +29,13 @@ const LEAP_MAX: i64 = 1_000_000;
 
 /// How an event names its session.
 #[derive(Clone, Copy)]
-pub struct Session<'a> {
+pub struct VersionedSession<'a> {
     pub version: u64,
     pub name: &'a str,
 }
 
 /// How a session stands to the one that is held.
-enum Place {
+enum SessionPlace {
     Same,
     Older,
     /// In the same epoch, by so many versions.
@@ -47,7 +47,7 @@ enum Place {
 
 pub fn resolve(
     event: &Event<'_>,
-    session: Session<'_>,
+    session: VersionedSession<'_>,
     delivery: Delivery,
     held: Option<&Held<'_>>,
 ) -> Resolution {
@@ -65,8 +65,8 @@ pub fn resolve(
     {
         let leap = leap(session.version, held_session.version);
         return match place(session, time, held_session, known) {
-            Place::NewEpoch => key(epoch.max(known.key.session.later_by(STEP)), time),
-            Place::Same | Place::Older | Place::Newer(_) | Place::Undecidable => {
+            SessionPlace::NewEpoch => key(epoch.max(known.key.session.later_by(STEP)), time),
+            SessionPlace::Same | SessionPlace::Older | SessionPlace::Newer(_) | SessionPlace::Undecidable => {
                 key(known.key.session.later_by(leap.saturating_mul(STEP)), time)
             }
         };
@@ -79,7 +79,7 @@ pub fn resolve(
         EventKind::Connect | EventKind::Disconnect | EventKind::Refusal => time,
     };
     match place {
-        Place::Same => match (known.key.kind, event.kind) {
+        SessionPlace::Same => match (known.key.kind, event.kind) {
             (EventKind::Connect, EventKind::Disconnect | EventKind::Takeover) => key(known.key.session, time),
             // It had begun, so this is an end; and the other way round.
             (EventKind::Connect, EventKind::Refusal) | (EventKind::Refusal, EventKind::Connect) => {
@@ -88,15 +88,20 @@ pub fn resolve(
             (known, kind) if known == kind => Resolution::Confirm,
             _ => Resolution::Late,
         },
-        Place::Older | Place::Undecidable => Resolution::Late,
-        Place::Newer(versions) => key(known.key.session.later_by(versions.saturating_mul(STEP)), time),
-        Place::NewEpoch => key(epoch.max(known.key.session.later_by(STEP)), time),
+        SessionPlace::Older | SessionPlace::Undecidable => Resolution::Late,
+        SessionPlace::Newer(versions) => key(known.key.session.later_by(versions.saturating_mul(STEP)), time),
+        SessionPlace::NewEpoch => key(epoch.max(known.key.session.later_by(STEP)), time),
     }
 }
 
-fn place(session: Session<'_>, time: UnixNanos, held: Session<'_>, known: &Held<'_>) -> Place {
+fn place(
+    session: VersionedSession<'_>,
+    time: UnixNanos,
+    held: VersionedSession<'_>,
+    known: &Held<'_>,
+) -> SessionPlace {
     if session.name == held.name {
-        return Place::Same;
+        return SessionPlace::Same;
     }
     let held_time = known.identity.as_ref().and_then(|identity| identity.time).unwrap_or(known.key.time);
     let later_by = time.0.saturating_sub(held_time.0);
@@ -106,17 +111,17 @@ fn place(session: Session<'_>, time: UnixNanos, held: Session<'_>, known: &Held<
     if leap == 0 {
         // Two epochs.
         return match later_by {
-            later if later > ERROR_NANOS => Place::NewEpoch,
-            later if later < -ERROR_NANOS => Place::Older,
-            _ => Place::Undecidable,
+            later if later > ERROR_NANOS => SessionPlace::NewEpoch,
+            later if later < -ERROR_NANOS => SessionPlace::Older,
+            _ => SessionPlace::Undecidable,
         };
     }
     match leap {
-        ..0 if is_of_later_epoch => Place::NewEpoch,
-        1.. if is_of_earlier_epoch => Place::Older,
-        LEAP_MAX.. => Place::NewEpoch,
-        1.. => Place::Newer(leap),
-        ..=0 => Place::Older,
+        ..0 if is_of_later_epoch => SessionPlace::NewEpoch,
+        1.. if is_of_earlier_epoch => SessionPlace::Older,
+        LEAP_MAX.. => SessionPlace::NewEpoch,
+        1.. => SessionPlace::Newer(leap),
+        ..=0 => SessionPlace::Older,
     }
 }
 
@@ -125,9 +130,11 @@ fn leap(version: u64, held: u64) -> i64 {
     i64::try_from(leap.clamp(i128::from(-LEAP_MAX), i128::from(LEAP_MAX))).unwrap_or(LEAP_MAX)
 }
 
-fn session_of<'a>(held: &'a Held<'_>) -> Option<Session<'a>> {
+fn session_of<'a>(held: &'a Held<'_>) -> Option<VersionedSession<'a>> {
     match &held.identity.as_ref()?.session {
-        crate::Session::Versioned { version, session } => Some(Session { version: *version, name: session }),
+        crate::Session::Versioned { version, session } => {
+            Some(VersionedSession { version: *version, name: session })
+        }
         crate::Session::Arrival
         | crate::Session::Connection(_)
         | crate::Session::Started(_)

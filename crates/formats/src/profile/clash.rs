@@ -44,7 +44,7 @@ impl Profile {
 /// Walks all topics at once, the shorter first, over the few texts that the templates and filters can tell apart.
 fn shared_topic(one: &Template, other: &Template, except: &[&TopicFilter]) -> Option<String> {
     let texts = distinct_texts(one, other, except);
-    let start = State { one: 0, other: 0, depth: 0, except: vec![true; except.len()] };
+    let start = OverlapState { one: 0, other: 0, depth: 0, except: vec![true; except.len()] };
     let mut open = VecDeque::from([(start, Vec::<String>::new())]);
     let mut seen = HashSet::new();
     while let Some((state, topic)) = open.pop_front() {
@@ -67,7 +67,7 @@ fn shared_topic(one: &Template, other: &Template, except: &[&TopicFilter]) -> Op
 
 /// How far a topic that is made level by level has come in both templates and in each filter.
 #[derive(Clone, PartialEq, Eq, Hash)]
-struct State {
+struct OverlapState {
     one: usize,
     other: usize,
     /// No more than the longest filter has: behind its end all levels are alike.
@@ -76,7 +76,7 @@ struct State {
     except: Vec<bool>,
 }
 
-impl State {
+impl OverlapState {
     /// Whether a filter matches whatever follows.
     fn is_excepted(&self, except: &[&TopicFilter]) -> bool {
         let open = |(filter, matched): (&&TopicFilter, &bool)| {
@@ -89,7 +89,13 @@ impl State {
         except.iter().zip(&self.except).any(|(filter, matched)| *matched && filter.levels.len() == self.depth)
     }
 
-    fn next(&self, one: &Template, other: &Template, except: &[&TopicFilter], text: &str) -> Vec<State> {
+    fn next(
+        &self,
+        one: &Template,
+        other: &Template,
+        except: &[&TopicFilter],
+        text: &str,
+    ) -> Vec<OverlapState> {
         let position = if self.depth == 0 { LevelPosition::First } else { LevelPosition::Inner };
         let matched = except.iter().zip(&self.except).map(|(filter, matched)| {
             let level = filter.levels.get(self.depth);
@@ -105,7 +111,7 @@ impl State {
         let mut states = Vec::new();
         for one in steps(one, self.one, text, position) {
             for other in steps(other, self.other, text, position) {
-                states.push(State { one, other, depth, except: matched.clone() });
+                states.push(OverlapState { one, other, depth, except: matched.clone() });
             }
         }
         states

@@ -12,7 +12,7 @@ use super::table::{CauseName, Compare, Literal, PayloadForm, ProfileTable, Topic
 use super::template::{Affixes, Level, Template};
 use super::text::{Split, Text};
 use super::values::{Meaning, Value, Values};
-use super::{Parent, Profile, ProfileTimes, Word, Words};
+use super::{Parent, Profile, ProfileTimes, ReasonWord, Words};
 use crate::{Cause, EventKind};
 
 /// Among the reasons of a cause: any that no list names, or none.
@@ -349,7 +349,7 @@ impl<'t> Compiler<'t> {
                 words.other = Some(cause);
                 continue;
             }
-            words.list.push(Word { text: text.into(), kind, cause });
+            words.list.push(ReasonWord { text: text.into(), kind, cause });
         }
         Ok(words)
     }

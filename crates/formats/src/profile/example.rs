@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value as Json};
 
-use super::pointer::Node;
+use super::pointer::PointerNode;
 use super::table::{PayloadForm, TopicEvent, Unit};
 use super::template::{CAPTURES_MAX, Level, Template};
 use super::values::{Meaning, Value};
@@ -71,7 +71,7 @@ impl Profile {
     }
 }
 
-impl Node {
+impl PointerNode {
     /// The document that has these values where the pointers end.
     fn example(&self, values: &[Json]) -> Option<Json> {
         if let Some(value) = self.slot.map(|slot| &values[slot]).filter(|value| !value.is_null()) {

@@ -27,17 +27,17 @@ pub(super) struct Target {
 /// All templates.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Matcher {
-    root: Node,
+    root: LevelNode,
 }
 
 #[derive(Clone, Debug, Default)]
-struct Node {
+struct LevelNode {
     /// Few for most nodes, so that a comparison or two take less than a hash.
-    literals: BTreeMap<Box<str>, Node>,
-    any: Option<Box<Node>>,
-    affixed: Vec<(Level, Node)>,
+    literals: BTreeMap<Box<str>, LevelNode>,
+    any: Option<Box<LevelNode>>,
+    affixed: Vec<(Level, LevelNode)>,
     /// What follows a capture of several levels, from the last level to the first.
-    tail: Option<Box<Node>>,
+    tail: Option<Box<LevelNode>>,
     targets: Vec<Target>,
 }
 
@@ -67,7 +67,7 @@ impl Matcher {
     }
 }
 
-impl Node {
+impl LevelNode {
     fn insert(&mut self, template: &Template) -> &mut Vec<Target> {
         let many = template.levels.iter().position(|level| matches!(level, Level::Many(_)));
         let (head, tail) = template.levels.split_at(many.unwrap_or(template.levels.len()));
@@ -79,14 +79,14 @@ impl Node {
         &mut node.targets
     }
 
-    fn child(&mut self, level: &Level) -> &mut Node {
+    fn child(&mut self, level: &Level) -> &mut LevelNode {
         match level {
             Level::Literal(literal) => self.literals.entry(literal.clone()).or_default(),
             Level::One(_) | Level::Many(_) => self.any.get_or_insert_default(),
             Level::Affixed { .. } => {
                 let known = self.affixed.iter().position(|(known, _)| known == level);
                 let index = known.unwrap_or_else(|| {
-                    self.affixed.push((level.clone(), Node::default()));
+                    self.affixed.push((level.clone(), LevelNode::default()));
                     self.affixed.len() - 1
                 });
                 &mut self.affixed[index].1
@@ -118,7 +118,7 @@ impl Node {
         }
     }
 
-    fn children(&self, level: &str, position: LevelPosition) -> impl Iterator<Item = &Node> {
+    fn children(&self, level: &str, position: LevelPosition) -> impl Iterator<Item = &LevelNode> {
         let any = self.any.as_deref().filter(|_| Level::One(None).takes(level, position));
         let affixed = self.affixed.iter().filter(move |(affixed, _)| affixed.takes(level, position));
         self.literals.get(level).into_iter().chain(any).chain(affixed.map(|(_, node)| node))

@@ -95,13 +95,13 @@ struct Parent {
 /// Words that say why a session ended.
 #[derive(Clone, Debug, Default)]
 struct Words {
-    list: Vec<Word>,
+    list: Vec<ReasonWord>,
     /// The cause of a disconnect for which none of them is given.
     other: Option<Cause>,
 }
 
 #[derive(Clone, Debug)]
-struct Word {
+struct ReasonWord {
     text: Box<str>,
     /// What the word makes of a disconnect, if anything else.
     kind: Option<EventKind>,
@@ -109,7 +109,7 @@ struct Word {
 }
 
 impl Words {
-    fn find(&self, text: &str) -> Option<&Word> {
+    fn find(&self, text: &str) -> Option<&ReasonWord> {
         self.list.iter().find(|word| *word.text == *text)
     }
 }

@@ -24,15 +24,15 @@ pub(super) enum Found<'a> {
 /// The pointers that a profile reads, as a tree over their tokens.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Pointers {
-    pub root: Node,
+    pub root: PointerNode,
     slots: usize,
 }
 
 #[derive(Clone, Debug, Default)]
-pub(super) struct Node {
+pub(super) struct PointerNode {
     /// Where the value is put, if a pointer ends here.
     pub slot: Option<usize>,
-    pub children: Vec<(Box<str>, Node)>,
+    pub children: Vec<(Box<str>, PointerNode)>,
 }
 
 /// Longer pointers are refused, so the descent is no deeper. serde_json itself refuses a depth of 128, and skips without
@@ -72,17 +72,17 @@ impl Pointers {
     pub fn read<'a>(&self, json: &'a [u8]) -> Result<Vec<Found<'a>>, serde_json::Error> {
         let mut found = vec![Found::Missing; self.slots];
         let mut deserializer = serde_json::Deserializer::from_slice(json);
-        Walk { node: &self.root, found: &mut found }.deserialize(&mut deserializer)?;
+        PointerWalk { node: &self.root, found: &mut found }.deserialize(&mut deserializer)?;
         deserializer.end()?;
         Ok(found)
     }
 }
 
-impl Node {
-    fn child(&mut self, token: String) -> &mut Node {
+impl PointerNode {
+    fn child(&mut self, token: String) -> &mut PointerNode {
         let known = self.children.iter().position(|(name, _)| **name == *token);
         let index = known.unwrap_or_else(|| {
-            self.children.push((token.into(), Node::default()));
+            self.children.push((token.into(), PointerNode::default()));
             self.children.len() - 1
         });
         &mut self.children[index].1
@@ -110,12 +110,12 @@ fn unescape(token: &str) -> Result<String, String> {
 }
 
 /// Reads one value at a node of the tree.
-struct Walk<'t, 'f, 'a> {
-    node: &'t Node,
+struct PointerWalk<'t, 'f, 'a> {
+    node: &'t PointerNode,
     found: &'f mut [Found<'a>],
 }
 
-impl<'a> Walk<'_, '_, 'a> {
+impl<'a> PointerWalk<'_, '_, 'a> {
     fn keep<E>(self, value: Found<'a>) -> Result<(), E> {
         if let Some(slot) = self.node.slot {
             self.found[slot] = value;
@@ -124,7 +124,7 @@ impl<'a> Walk<'_, '_, 'a> {
     }
 }
 
-impl<'de> DeserializeSeed<'de> for Walk<'_, '_, 'de> {
+impl<'de> DeserializeSeed<'de> for PointerWalk<'_, '_, 'de> {
     type Value = ();
 
     fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
@@ -132,7 +132,7 @@ impl<'de> DeserializeSeed<'de> for Walk<'_, '_, 'de> {
     }
 }
 
-impl<'de> Visitor<'de> for Walk<'_, '_, 'de> {
+impl<'de> Visitor<'de> for PointerWalk<'_, '_, 'de> {
     type Value = ();
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -174,7 +174,7 @@ impl<'de> Visitor<'de> for Walk<'_, '_, 'de> {
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
-        let Walk { node, found } = self;
+        let PointerWalk { node, found } = self;
         if let Some(slot) = node.slot {
             found[slot] = Found::Compound;
         }
@@ -182,7 +182,7 @@ impl<'de> Visitor<'de> for Walk<'_, '_, 'de> {
             match child {
                 Some(child) => {
                     child.clear(found);
-                    map.next_value_seed(Walk { node: child, found: &mut *found })?;
+                    map.next_value_seed(PointerWalk { node: child, found: &mut *found })?;
                 }
                 None => {
                     map.next_value::<IgnoredAny>()?;
@@ -193,7 +193,7 @@ impl<'de> Visitor<'de> for Walk<'_, '_, 'de> {
     }
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut sequence: A) -> Result<(), A::Error> {
-        let Walk { node, found } = self;
+        let PointerWalk { node, found } = self;
         if let Some(slot) = node.slot {
             found[slot] = Found::Compound;
         }
@@ -202,7 +202,7 @@ impl<'de> Visitor<'de> for Walk<'_, '_, 'de> {
             let child = node.children.iter().find(|(name, _)| is_index(name));
             let is_there = match child {
                 Some((_, child)) => {
-                    sequence.next_element_seed(Walk { node: child, found: &mut *found })?.is_some()
+                    sequence.next_element_seed(PointerWalk { node: child, found: &mut *found })?.is_some()
                 }
                 None => sequence.next_element::<IgnoredAny>()?.is_some(),
             };
@@ -215,10 +215,10 @@ impl<'de> Visitor<'de> for Walk<'_, '_, 'de> {
 }
 
 /// Reads a member's name and says which child of the node it is, if any.
-struct Member<'t>(&'t Node);
+struct Member<'t>(&'t PointerNode);
 
 impl<'de, 't> DeserializeSeed<'de> for Member<'t> {
-    type Value = Option<&'t Node>;
+    type Value = Option<&'t PointerNode>;
 
     fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Self::Value, D::Error> {
         deserializer.deserialize_str(self)
@@ -226,7 +226,7 @@ impl<'de, 't> DeserializeSeed<'de> for Member<'t> {
 }
 
 impl<'t> Visitor<'_> for Member<'t> {
-    type Value = Option<&'t Node>;
+    type Value = Option<&'t PointerNode>;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("a member's name")

@@ -7,11 +7,11 @@ use super::template::{CAPTURES_MAX, Captures, Level, Template, slot};
 /// A text with captures in it, for example the type `{site}.{line}`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Text {
-    pieces: Vec<Piece>,
+    pieces: Vec<TextPart>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
-enum Piece {
+enum TextPart {
     Literal(Box<str>),
     Capture(usize),
 }
@@ -23,7 +23,7 @@ impl Text {
         while !rest.is_empty() {
             let literal = &rest[..rest.find(['{', '}']).unwrap_or(rest.len())];
             if !literal.is_empty() {
-                pieces.push(Piece::Literal(literal.into()));
+                pieces.push(TextPart::Literal(literal.into()));
             }
             rest = &rest[literal.len()..];
             if rest.is_empty() {
@@ -32,14 +32,14 @@ impl Text {
             let Some((name, after)) = rest.strip_prefix('{').and_then(|rest| rest.split_once('}')) else {
                 return Err(format!("`{text}` has a brace without its other one"));
             };
-            pieces.push(Piece::Capture(slot(name, names)?));
+            pieces.push(TextPart::Capture(slot(name, names)?));
             rest = after;
         }
         Ok(Self { pieces })
     }
 
     pub fn of_capture(capture: usize) -> Self {
-        Self { pieces: vec![Piece::Capture(capture)] }
+        Self { pieces: vec![TextPart::Capture(capture)] }
     }
 
     /// The topic of a template without its last level, or up to its first `+`: what a message there is about.
@@ -48,16 +48,16 @@ impl Text {
         let levels = template.levels.iter().take(template.levels.len() - 1);
         for (index, level) in levels.take_while(|level| **level != Level::One(None)).enumerate() {
             if index > 0 {
-                pieces.push(Piece::Literal("/".into()));
+                pieces.push(TextPart::Literal("/".into()));
             }
             match level {
-                Level::Literal(literal) => pieces.push(Piece::Literal(literal.clone())),
-                Level::One(capture) => pieces.extend(capture.map(Piece::Capture)),
-                Level::Many(capture) => pieces.push(Piece::Capture(*capture)),
+                Level::Literal(literal) => pieces.push(TextPart::Literal(literal.clone())),
+                Level::One(capture) => pieces.extend(capture.map(TextPart::Capture)),
+                Level::Many(capture) => pieces.push(TextPart::Capture(*capture)),
                 Level::Affixed { prefix, capture, suffix } => {
-                    pieces.push(Piece::Literal(prefix.clone()));
-                    pieces.push(Piece::Capture(*capture));
-                    pieces.push(Piece::Literal(suffix.clone()));
+                    pieces.push(TextPart::Literal(prefix.clone()));
+                    pieces.push(TextPart::Capture(*capture));
+                    pieces.push(TextPart::Literal(suffix.clone()));
                 }
             }
         }
@@ -66,10 +66,10 @@ impl Text {
 
     /// Neighbouring literals as one, so that a text without captures can be borrowed.
     fn joined(self) -> Self {
-        let mut pieces: Vec<Piece> = Vec::new();
+        let mut pieces: Vec<TextPart> = Vec::new();
         for piece in self.pieces {
             match (pieces.last_mut(), piece) {
-                (Some(Piece::Literal(last)), Piece::Literal(literal)) => {
+                (Some(TextPart::Literal(last)), TextPart::Literal(literal)) => {
                     *last = format!("{last}{literal}").into()
                 }
                 (_, piece) => pieces.push(piece),
@@ -85,7 +85,7 @@ impl Text {
     /// The text, if it is the same for every message.
     pub fn fixed(&self) -> Option<&str> {
         match self.pieces.as_slice() {
-            [Piece::Literal(literal)] => Some(literal),
+            [TextPart::Literal(literal)] => Some(literal),
             _ => None,
         }
     }
@@ -93,26 +93,26 @@ impl Text {
     /// The slots that the text needs.
     pub fn captures(&self) -> impl Iterator<Item = usize> {
         self.pieces.iter().filter_map(|piece| match piece {
-            Piece::Literal(_) => None,
-            Piece::Capture(capture) => Some(*capture),
+            TextPart::Literal(_) => None,
+            TextPart::Capture(capture) => Some(*capture),
         })
     }
 
     /// The text with its captures filled in; one that was not captured is empty.
     pub fn fill<'a>(&'a self, captures: &Captures<'a>) -> Cow<'a, str> {
         match self.pieces.as_slice() {
-            [Piece::Literal(literal)] => Cow::Borrowed(literal),
-            [Piece::Capture(capture)] => Cow::Borrowed(captures[*capture].unwrap_or_default()),
+            [TextPart::Literal(literal)] => Cow::Borrowed(literal),
+            [TextPart::Capture(capture)] => Cow::Borrowed(captures[*capture].unwrap_or_default()),
             pieces => Cow::Owned(pieces.iter().map(|piece| piece.text(captures)).collect()),
         }
     }
 }
 
-impl Piece {
+impl TextPart {
     fn text<'a>(&'a self, captures: &Captures<'a>) -> &'a str {
         match self {
-            Piece::Literal(literal) => literal,
-            Piece::Capture(capture) => captures[*capture].unwrap_or_default(),
+            TextPart::Literal(literal) => literal,
+            TextPart::Capture(capture) => captures[*capture].unwrap_or_default(),
         }
     }
 }
@@ -127,7 +127,7 @@ pub(super) struct Split {
 impl Split {
     pub fn parse(from: usize, text: &str, names: &mut Vec<Box<str>>) -> Result<Self, String> {
         let parts = Text::parse(text, names)?;
-        let follow = |pair: &[Piece]| matches!(pair, [Piece::Capture(_), Piece::Capture(_)]);
+        let follow = |pair: &[TextPart]| matches!(pair, [TextPart::Capture(_), TextPart::Capture(_)]);
         if parts.pieces.windows(2).any(follow) {
             return Err(format!("`{text}` has two captures without a separator"));
         }
@@ -154,16 +154,16 @@ impl Split {
         let mut pieces = self.parts.pieces.iter().peekable();
         while let Some(piece) = pieces.next() {
             match piece {
-                Piece::Literal(literal) => rest = rest.strip_prefix(&**literal)?,
-                Piece::Capture(capture) => {
+                TextPart::Literal(literal) => rest = rest.strip_prefix(&**literal)?,
+                TextPart::Capture(capture) => {
                     let end = match pieces.peek() {
                         None => rest.len(),
-                        Some(Piece::Literal(separator)) => {
+                        Some(TextPart::Literal(separator)) => {
                             let first = rest.chars().next()?.len_utf8();
                             first + rest[first..].find(&**separator)?
                         }
                         // `parse` refuses it.
-                        Some(Piece::Capture(_)) => return None,
+                        Some(TextPart::Capture(_)) => return None,
                     };
                     captures[*capture] = Some(&rest[..end]).filter(|part| !part.is_empty());
                     captures[*capture]?;

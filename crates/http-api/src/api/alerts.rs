@@ -13,7 +13,7 @@ use utoipa::ToSchema;
 use super::parameters::Parameters;
 use crate::context::Context;
 use crate::error::{Error, Problem};
-use alerting::desk::{Acknowledgement, AlertQuery, LIST_MAX, Order, time_text};
+use alerting::desk::{Acknowledgement, AlertQuery, EvaluatorCommand, LIST_MAX, time_text};
 use alerts::{Alert, AlertState, WallMillis};
 use server::clock;
 use system::period;
@@ -207,7 +207,7 @@ async fn set_acknowledged(
     let rule = parameters.one("rule")?.ok_or_else(|| Error::bad_parameter("rule", "given"))?.to_owned();
     let group = parameters.one("group")?.unwrap_or_default().to_owned();
     let wanted = Acknowledgement { rule, group, until };
-    let is_done = context.alerts.ask(|answer| Order::Acknowledge(wanted, answer)).await?;
+    let is_done = context.alerts.ask(|answer| EvaluatorCommand::Acknowledge(wanted, answer)).await?;
     if is_done { Ok(StatusCode::NO_CONTENT) } else { Err(Error::NotFound) }
 }
 

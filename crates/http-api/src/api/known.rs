@@ -11,7 +11,7 @@ use formats::held::close_code;
 use presence::query::{Page, Query, Sort};
 use presence::{Device, DeviceName, DeviceState};
 use server::freshness::RoundNumber;
-use server::read_through::{ReadThrough, Unavailable};
+use server::read_through::{ReadThrough, StoreUnavailable};
 use server::registry::{NotHeld, Snapshot, Totals};
 
 /// Which part of the totals an answer shows.
@@ -37,8 +37,8 @@ pub struct TotalsPage {
     pub causes: Vec<(&'static str, u64)>,
 }
 
-impl From<Unavailable> for Error {
-    fn from(Unavailable: Unavailable) -> Self {
+impl From<StoreUnavailable> for Error {
+    fn from(StoreUnavailable: StoreUnavailable) -> Self {
         Error::StoreUnavailable
     }
 }

@@ -86,16 +86,16 @@ pub struct GaugeSeries {
 }
 
 /// What is asked for.
-struct Request {
+struct SeriesRequest {
     metrics: Vec<Metric>,
-    group: Group,
+    group: SeriesGroup,
     step: Step,
     from: UnixSeconds,
     to: UnixSeconds,
 }
 
 /// Of which devices.
-enum Group {
+enum SeriesGroup {
     All,
     Type(String),
     Source(String),
@@ -149,7 +149,7 @@ pub async fn series(
 ) -> Result<Response, Error> {
     let parameters = Parameters::read(query.as_deref(), KNOWN)?;
     let is_csv = is_csv(&headers)?;
-    let request = Request::read(&parameters, clock::now())?;
+    let request = SeriesRequest::read(&parameters, clock::now())?;
     if context.map.is_limited() {
         return Err(Error::NotWithMapLimit);
     }
@@ -169,7 +169,7 @@ fn is_csv(headers: &HeaderMap) -> Result<bool, Error> {
     if json.max(csv) == 0 { Err(Error::NotAcceptable) } else { Ok(csv > json) }
 }
 
-impl Request {
+impl SeriesRequest {
     fn read(parameters: &Parameters, now: UnixSeconds) -> Result<Self, Error> {
         let known = "connected, disconnected, connects or disconnects";
         let metric = |text: &str| Metric::ALL.into_iter().find(|metric| metric.word() == text);
@@ -183,10 +183,10 @@ impl Request {
         };
         let of_fleet = "given for disconnects of the whole fleet alone";
         let group = match (parameters.one("type")?, parameters.one("source")?, cause) {
-            (None, None, None) => Group::All,
-            (Some(name), None, None) => Group::Type(name.to_owned()),
-            (None, Some(name), None) => Group::Source(name.to_owned()),
-            (None, None, Some(place)) if metrics == [Metric::Disconnects] => Group::Cause(place),
+            (None, None, None) => SeriesGroup::All,
+            (Some(name), None, None) => SeriesGroup::Type(name.to_owned()),
+            (None, Some(name), None) => SeriesGroup::Source(name.to_owned()),
+            (None, None, Some(place)) if metrics == [Metric::Disconnects] => SeriesGroup::Cause(place),
             (_, _, Some(_)) => return Err(Error::bad_parameter("cause", of_fleet)),
             (Some(_), Some(_), None) => return Err(Error::bad_parameter("source", "given without `type`")),
         };
@@ -216,14 +216,14 @@ impl Request {
     /// What is shown of an interval. A type or a source that is not in it had no devices.
     fn point(&self, interval: &Interval) -> Option<Point> {
         let figures = match &self.group {
-            Group::All => interval.all,
-            Group::Type(name) => match interval.types.get(&**name) {
+            SeriesGroup::All => interval.all,
+            SeriesGroup::Type(name) => match interval.types.get(&**name) {
                 Some(figures) => *figures,
                 None if name == OTHER => interval.other,
                 None => Figures::default(),
             },
-            Group::Source(name) => interval.of_source(name)?,
-            Group::Cause(place) => Figures { disconnects: interval.causes[*place], ..interval.all },
+            SeriesGroup::Source(name) => interval.of_source(name)?,
+            SeriesGroup::Cause(place) => Figures { disconnects: interval.causes[*place], ..interval.all },
         };
         Some(Point { observed_seconds: interval.observed_seconds, figures })
     }
@@ -313,8 +313,8 @@ mod tests {
 
     const NOW: UnixSeconds = UnixSeconds(1_795_521_605);
 
-    fn read(query: &str) -> Result<Request, Error> {
-        Request::read(&Parameters::read(Some(query), KNOWN)?, NOW)
+    fn read(query: &str) -> Result<SeriesRequest, Error> {
+        SeriesRequest::read(&Parameters::read(Some(query), KNOWN)?, NOW)
     }
 
     #[test]

@@ -14,7 +14,7 @@ use super::parameters::{NoParameters, Parameters};
 use super::rules::SelectorView;
 use crate::context::Context;
 use crate::error::{Error, Problem};
-use alerting::desk::{KeptSilence, Order, ShownWindow, time_text};
+use alerting::desk::{EvaluatorCommand, ShownWindow, StoredSilence, time_text};
 use alerts::WallMillis;
 use server::clock;
 
@@ -73,8 +73,8 @@ pub struct MadeSilence {
     id: String,
 }
 
-impl From<KeptSilence> for SilenceView {
-    fn from(silence: KeptSilence) -> Self {
+impl From<StoredSilence> for SilenceView {
+    fn from(silence: StoredSilence) -> Self {
         let now_ms = clock::now_millis();
         Self {
             id: Some(silence.id).filter(|id| !id.is_empty()),
@@ -159,8 +159,8 @@ pub async fn silence(
     })?;
     let from = from.unwrap_or(WallMillis(clock::now_millis()));
     let until = end_of(&parameters, from, SILENCE_MAX)?;
-    let id = KeptSilence::random_id();
-    let silence = KeptSilence {
+    let id = StoredSilence::random_id();
+    let silence = StoredSilence {
         id: id.clone(),
         types: texts(&parameters, "type")?,
         ids: texts(&parameters, "id")?,
@@ -172,7 +172,7 @@ pub async fn silence(
         author: text(&parameters, "author")?,
         comment: text(&parameters, "comment")?,
     };
-    match context.alerts.ask(|answer| Order::Silence(silence, answer)).await {
+    match context.alerts.ask(|answer| EvaluatorCommand::Silence(silence, answer)).await {
         Ok(true) => Ok(Json(MadeSilence { id })),
         Ok(false) => Err(Error::TooManySilences),
         Err(unavailable) => Err(unavailable.into()),
@@ -198,7 +198,7 @@ pub async fn end(
     Path(id): Path<String>,
     _: NoParameters,
 ) -> Result<StatusCode, Error> {
-    match context.alerts.ask(|answer| Order::EndSilence(id, answer)).await {
+    match context.alerts.ask(|answer| EvaluatorCommand::EndSilence(id, answer)).await {
         Ok(true) => Ok(StatusCode::NO_CONTENT),
         Ok(false) => Err(Error::NotFound),
         Err(unavailable) => Err(unavailable.into()),

@@ -13,7 +13,7 @@ use system::clock::now_millis;
 use tokio::time::timeout;
 use utoipa::openapi::{RefOr, Response};
 use utoipa::{IntoParams, IntoResponses, ToSchema};
-use webhooks::desk::{Attempt, EndpointView, Order, OrderError, Outcome};
+use webhooks::desk::{Attempt, CommandError, CommandOutcome, EndpointView, WorkerCommand};
 use webhooks::{DeadLetter, EventPlace, OVERLAP_DEFAULT, OVERLAP_MAX};
 
 use super::described;
@@ -81,7 +81,8 @@ impl IntoResponses for DeliveryUnavailable {
 }
 
 #[derive(Serialize, ToSchema)]
-pub struct Webhooks {
+#[schema(as = Webhooks)]
+pub struct WebhooksView {
     /// By name.
     webhooks: Vec<WebhookView>,
 }
@@ -221,10 +222,10 @@ impl From<DeadLetter> for DeadLetterView {
     path = "/api/v1/webhooks",
     operation_id = "webhooks",
     tag = "webhooks",
-    responses((status = 200, description = "The endpoints, and the state of their deliveries", body = Webhooks))
+    responses((status = 200, description = "The endpoints, and the state of their deliveries", body = WebhooksView))
 )]
-pub async fn list(State(context): State<Context>, _: NoParameters) -> Json<Webhooks> {
-    Json(Webhooks { webhooks: context.webhooks.views().into_iter().map(WebhookView::of).collect() })
+pub async fn list(State(context): State<Context>, _: NoParameters) -> Json<WebhooksView> {
+    Json(WebhooksView { webhooks: context.webhooks.views().into_iter().map(WebhookView::of).collect() })
 }
 
 /// Deliveries to a webhook endpoint
@@ -271,7 +272,7 @@ pub async fn test(
     path: WebhookPath,
     _: NoParameters,
 ) -> Result<Json<WebhookOutcome>, Error> {
-    order(&context, &path, Order::Test).await
+    order(&context, &path, WorkerCommand::Test).await
 }
 
 /// Enables a webhook endpoint
@@ -294,7 +295,7 @@ pub async fn enable(
     path: WebhookPath,
     _: NoParameters,
 ) -> Result<Json<WebhookOutcome>, Error> {
-    order(&context, &path, Order::Enable).await
+    order(&context, &path, WorkerCommand::Enable).await
 }
 
 /// Delivers messages once more
@@ -328,8 +329,8 @@ pub async fn redeliver(
         u32::try_from(seconds).ok().map(UnixSeconds)
     })?;
     let asked = match (parameters.one("id")?, since) {
-        (Some(id), None) => Order::Redeliver(id.to_owned()),
-        (None, Some(since)) => Order::RedeliverSince(since),
+        (Some(id), None) => WorkerCommand::Redeliver(id.to_owned()),
+        (None, Some(since)) => WorkerCommand::RedeliverSince(since),
         (None, None) | (Some(_), Some(_)) => {
             return Err(Error::bad_parameter("since", "given, or id in its place"));
         }
@@ -367,31 +368,43 @@ pub async fn rotate(
     let overlap = parameters.parse("overlap", "a time from 0s to 7d, like 24h", |text| {
         system::period::parse(text).filter(|overlap| *overlap <= OVERLAP_MAX)
     })?;
-    match carry_out(&context, &path, Order::Rotate(overlap.unwrap_or(OVERLAP_DEFAULT))).await? {
-        Outcome::Rotated(made) => Ok(Json(WebhookSecret {
+    match carry_out(&context, &path, WorkerCommand::Rotate(overlap.unwrap_or(OVERLAP_DEFAULT))).await? {
+        CommandOutcome::Rotated(made) => Ok(Json(WebhookSecret {
             secret: made.text.expose().to_owned(),
             previous_secret_until: Some(made.overlap_until_ms)
                 .filter(|until| *until > now_millis())
                 .map(time),
         })),
-        Outcome::NotRotated(refusal) => Err(Error::WebhookSecret(refusal)),
-        Outcome::Done | Outcome::Failed(_) | Outcome::Unknown => Err(Error::UnknownWebhook),
+        CommandOutcome::NotRotated(refusal) => Err(Error::WebhookSecret(refusal)),
+        CommandOutcome::Done | CommandOutcome::Failed(_) | CommandOutcome::Unknown => {
+            Err(Error::UnknownWebhook)
+        }
     }
 }
 
-async fn order(context: &Context, path: &WebhookPath, order: Order) -> Result<Json<WebhookOutcome>, Error> {
+async fn order(
+    context: &Context,
+    path: &WebhookPath,
+    order: WorkerCommand,
+) -> Result<Json<WebhookOutcome>, Error> {
     match carry_out(context, path, order).await? {
-        Outcome::Done => Ok(Json(WebhookOutcome { done: true, failure: None })),
-        Outcome::Failed(why) => Ok(Json(WebhookOutcome { done: false, failure: Some(why) })),
-        Outcome::Unknown | Outcome::Rotated(_) | Outcome::NotRotated(_) => Err(Error::UnknownDeadLetter),
+        CommandOutcome::Done => Ok(Json(WebhookOutcome { done: true, failure: None })),
+        CommandOutcome::Failed(why) => Ok(Json(WebhookOutcome { done: false, failure: Some(why) })),
+        CommandOutcome::Unknown | CommandOutcome::Rotated(_) | CommandOutcome::NotRotated(_) => {
+            Err(Error::UnknownDeadLetter)
+        }
     }
 }
 
-async fn carry_out(context: &Context, path: &WebhookPath, order: Order) -> Result<Outcome, Error> {
+async fn carry_out(
+    context: &Context,
+    path: &WebhookPath,
+    order: WorkerCommand,
+) -> Result<CommandOutcome, Error> {
     let outcome = timeout(ORDER_TIMEOUT, context.webhooks.order(&path.name, order)).await;
     match outcome.map_err(|_elapsed| Error::WebhookBusy)? {
         Ok(outcome) => Ok(outcome),
-        Err(OrderError::Unknown) => Err(Error::UnknownWebhook),
-        Err(OrderError::Busy) => Err(Error::WebhookBusy),
+        Err(CommandError::Unknown) => Err(Error::UnknownWebhook),
+        Err(CommandError::Busy) => Err(Error::WebhookBusy),
     }
 }

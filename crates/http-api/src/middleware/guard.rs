@@ -19,7 +19,7 @@ use tokio::time::timeout;
 use super::credentials::{ClientIdentity, Credentials};
 use super::origin::{self, BadHost};
 use super::platform_form;
-use super::sessions::{self, LIFETIME, Session, Sessions};
+use super::sessions::{self, LIFETIME, LoginSession, Sessions};
 use crate::error::Error;
 use crate::error::refusal::RequestRefusal;
 use crate::serving::places::Use;
@@ -148,7 +148,7 @@ impl Guard {
         }
         match request.credentials() {
             Ok(None) => match self.session(request) {
-                Some(Session { key, .. }) => self.counted(key),
+                Some(LoginSession { key, .. }) => self.counted(key),
                 None if self.allow_anonymous => self.anonymous(peer),
                 None => Err(self.failed(peer, RefusedRequest::MissingKey)),
             },
@@ -168,7 +168,7 @@ impl Guard {
     }
 
     /// The login that the cookie stands for.
-    fn session(&self, request: &impl ClientIdentity) -> Option<Session> {
+    fn session(&self, request: &impl ClientIdentity) -> Option<LoginSession> {
         let session = self.sessions.find(request.session_token()?, self.started.elapsed())?;
         (!session.key.key.is_expired(clock::now())).then_some(session)
     }
@@ -203,7 +203,7 @@ impl Guard {
         let by_cookie = matches!(grant, Grant::Key(_)) && !headers.contains_key(header::AUTHORIZATION);
         let session = by_cookie.then(|| self.session(headers)).flatten();
         let expires_at = session
-            .map(|Session { key, ends }| self.expiry(&key, ends.saturating_sub(self.started.elapsed())));
+            .map(|LoginSession { key, ends }| self.expiry(&key, ends.saturating_sub(self.started.elapsed())));
         Ok(LoggedIn { grant, expires_at })
     }
 

@@ -14,7 +14,7 @@ pub const ROOT: &str = "/api/v0002/";
 
 /// An error as the platform writes it.
 #[derive(Serialize, ToSchema)]
-pub struct ClientError {
+pub struct PlatformError {
     /// What is wrong with this very request, in a sentence.
     message: String,
     exception: Exception,
@@ -29,7 +29,7 @@ pub struct Exception {
     properties: Vec<String>,
 }
 
-impl From<&Error> for ClientError {
+impl From<&Error> for PlatformError {
     fn from(error: &Error) -> Self {
         let id = error.kind().name().to_owned();
         let properties = error.parameter().into_iter().collect();
@@ -45,7 +45,7 @@ pub fn in_platform_form(mut response: Response) -> Response {
     headers.remove(header::CONTENT_LENGTH);
     // An answer to HEAD has no body.
     if !response.body().is_end_stream() {
-        let text = serde_json::to_vec(&ClientError::from(&error)).expect("texts are JSON");
+        let text = serde_json::to_vec(&PlatformError::from(&error)).expect("texts are JSON");
         *response.body_mut() = Body::from(text);
     }
     response

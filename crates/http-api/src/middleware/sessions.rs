@@ -23,7 +23,7 @@ const TOKEN_BYTES: usize = 32;
 
 /// A browser that is logged in.
 #[derive(Clone, Debug)]
-pub struct Session {
+pub struct LoginSession {
     pub key: Arc<HeldKey>,
     /// By the clock that the guard counts with.
     pub ends: Duration,
@@ -31,7 +31,7 @@ pub struct Session {
 
 /// All browsers that are logged in, by the digest of their token.
 #[derive(Debug, Default)]
-pub struct Sessions(Mutex<HashMap<[u8; Digest::BYTES], Session>>);
+pub struct Sessions(Mutex<HashMap<[u8; Digest::BYTES], LoginSession>>);
 
 impl Sessions {
     /// Logs a browser in; the token is nowhere else.
@@ -45,11 +45,11 @@ impl Sessions {
             let first = sessions.iter().min_by_key(|(_, session)| session.ends).map(|(digest, _)| *digest);
             first.map(|digest| sessions.remove(&digest));
         }
-        sessions.insert(digest_of(&token), Session { key, ends: now + LIFETIME });
+        sessions.insert(digest_of(&token), LoginSession { key, ends: now + LIFETIME });
         Ok(token)
     }
 
-    pub fn find(&self, token: &str, now: Duration) -> Option<Session> {
+    pub fn find(&self, token: &str, now: Duration) -> Option<LoginSession> {
         self.0.lock().get(&digest_of(token)).filter(|session| session.ends > now).cloned()
     }
 

@@ -17,7 +17,7 @@ use crate::api::parameters::NoParameters;
 use crate::api::stale;
 use crate::context::Context;
 use crate::error::Error;
-use crate::middleware::platform_form::ClientError;
+use crate::middleware::platform_form::PlatformError;
 use formats::held;
 
 pub use query::SortKey;
@@ -45,8 +45,8 @@ pub struct ClientStates {
     params(("clientId" = String, Path, description = "The MQTT client id")),
     responses(
         (status = 200, description = "The connection state of the client", body = ClientState),
-        (status = 404, description = "No message was ever about this client", body = ClientError),
-        (status = 503, description = "Not every retained status has been read yet, or the store cannot be read", body = ClientError)
+        (status = 404, description = "No message was ever about this client", body = PlatformError),
+        (status = 503, description = "Not every retained status has been read yet, or the store cannot be read", body = PlatformError)
     )
 )]
 pub async fn one(

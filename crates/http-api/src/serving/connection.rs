@@ -131,11 +131,11 @@ struct GivingWay {
 }
 
 /// A connection while it is served.
-struct Serving<T>
+struct Http1Connection<T>
 where
     T: AsyncRead + AsyncWrite + Unpin + 'static,
 {
-    connection: http1::Connection<TokioIo<WatchedStream<T>>, Service>,
+    connection: http1::Connection<TokioIo<WatchedStream<T>>, Http1Service>,
     progress: Arc<StreamProgress>,
     timeouts: ClientTimeouts,
     timer: Pin<Box<Sleep>>,
@@ -147,7 +147,7 @@ where
     stopping: bool,
 }
 
-impl<T> Serving<T>
+impl<T> Http1Connection<T>
 where
     T: AsyncRead + AsyncWrite + Unpin + 'static,
 {
@@ -221,7 +221,7 @@ impl ServeContext {
         let stream = TokioIo::new(stream.answering(direct, peer));
         let cut = Cut::default();
         let requests = Requests { router, peer: Peer(peer), good_for, progress: Arc::clone(&progress) };
-        let service = Service { requests, cut: cut.clone() };
+        let service = Http1Service { requests, cut: cut.clone() };
         // Without `pipeline_flush`: with it, hyper gathers an answer that a slow client does not take without any limit, and keeps
         // the answer to a request that it cannot read.
         let connection = http1::Builder::new()
@@ -230,7 +230,7 @@ impl ServeContext {
             .max_buf_size(HEAD_MAX_BYTES)
             .keep_alive(good_for == Use::Anything)
             .serve_connection(stream, service);
-        let mut serving = Serving {
+        let mut serving = Http1Connection {
             connection,
             progress: Arc::clone(&progress),
             timeouts: self.timeouts,
@@ -298,12 +298,12 @@ fn count(metrics: &HttpMetrics, end: &CloseReason, progress: &StreamProgress) ->
 }
 
 /// The requests of the connection; a stream whose client reads too slowly ends all of it.
-struct Service {
+struct Http1Service {
     requests: Requests,
     cut: Cut,
 }
 
-impl hyper::service::Service<Request<Incoming>> for Service {
+impl hyper::service::Service<Request<Incoming>> for Http1Service {
     type Response = Response<BusyBody>;
     type Error = Infallible;
     type Future = AnswerFuture;

@@ -64,7 +64,7 @@ impl ServeContext {
         let stream = WatchedStream::new(stream, Arc::clone(&progress), self.timeouts.write).in_frames();
         let requests = Requests { router, peer: Peer(peer), good_for, progress: Arc::clone(&progress) };
         let (unsent, resets) = (Arc::new(Unsent::default()), Arc::new(Resets::default()));
-        let service = Service { requests, unsent: Arc::clone(&unsent), resets: Arc::clone(&resets) };
+        let service = Http2Service { requests, unsent: Arc::clone(&unsent), resets: Arc::clone(&resets) };
         let connection = http2::Builder::new(Streams { metrics: self.metrics.clone() })
             .max_concurrent_streams(STREAMS_MAX)
             .max_header_list_size(HEAD_MAX_BYTES as u32)
@@ -72,7 +72,7 @@ impl ServeContext {
             .initial_connection_window_size(UNREAD_MAX_BYTES)
             .max_send_buf_size(UNSENT_MAX_BYTES)
             .serve_connection(TokioIo::new(stream), service);
-        let mut serving = Serving {
+        let mut serving = Http2Connection {
             connection: Box::pin(connection),
             progress: Arc::clone(&progress),
             timeouts: self.timeouts,
@@ -122,10 +122,10 @@ struct Goodbye {
 }
 
 /// A connection as the library has it.
-type HttpConnection<T> = http2::Connection<TokioIo<WatchedStream<T>>, Service, Streams>;
+type HttpConnection<T> = http2::Connection<TokioIo<WatchedStream<T>>, Http2Service, Streams>;
 
 /// A connection while it is served.
-struct Serving<T>
+struct Http2Connection<T>
 where
     T: AsyncRead + AsyncWrite + Unpin + 'static,
 {
@@ -142,7 +142,7 @@ where
     stopping: bool,
 }
 
-impl<T> Serving<T>
+impl<T> Http2Connection<T>
 where
     T: AsyncRead + AsyncWrite + Unpin + 'static,
 {
@@ -198,25 +198,25 @@ where
 }
 
 /// The requests of the connection.
-struct Service {
+struct Http2Service {
     requests: Requests,
     unsent: Arc<Unsent>,
     resets: Arc<Resets>,
 }
 
-impl hyper::service::Service<Request<Incoming>> for Service {
-    type Response = Response<Body>;
+impl hyper::service::Service<Request<Incoming>> for Http2Service {
+    type Response = Response<TrackedBody>;
     type Error = Infallible;
-    type Future = Answer;
+    type Future = PendingAnswer;
 
-    fn call(&self, request: Request<Incoming>) -> Answer {
+    fn call(&self, request: Request<Incoming>) -> PendingAnswer {
         let mut request = in_origin_form(request);
         request.extensions_mut().insert(Multiplexed);
         // A stream whose client reads too slowly ends alone.
         let cut = Cut::default();
         let unfinished = Some(Unfinished { resets: Arc::clone(&self.resets), is_finished: false });
         let answer = self.requests.answer(request, cut.clone());
-        Answer { answer, cut, unfinished, unsent: Arc::clone(&self.unsent) }
+        PendingAnswer { answer, cut, unfinished, unsent: Arc::clone(&self.unsent) }
     }
 }
 
@@ -237,15 +237,15 @@ fn in_origin_form(mut request: Request<Incoming>) -> Request<Incoming> {
 }
 
 /// An answer on its way.
-struct Answer {
+struct PendingAnswer {
     answer: AnswerFuture,
     cut: Cut,
     unfinished: Option<Unfinished>,
     unsent: Arc<Unsent>,
 }
 
-impl Future for Answer {
-    type Output = Result<Response<Body>, Infallible>;
+impl Future for PendingAnswer {
+    type Output = Result<Response<TrackedBody>, Infallible>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let response = ready!(Pin::new(&mut self.answer).poll(cx))?;
@@ -254,7 +254,7 @@ impl Future for Answer {
         unfinished.is_finished = response.body().is_end_stream();
         let (cut, unsent) = (self.cut.clone(), Arc::clone(&self.unsent));
         let waits = (!unfinished.is_finished).then(|| unsent.begin());
-        let mut response = response.map(|inner| Body { inner, cut, unfinished, unsent, waits });
+        let mut response = response.map(|inner| TrackedBody { inner, cut, unfinished, unsent, waits });
         if response.status() == StatusCode::NO_CONTENT {
             // It must not tell a length (RFC 9110, section 8.6); for HTTP/1.1 the library sees to that.
             response.headers_mut().remove(header::CONTENT_LENGTH);
@@ -264,7 +264,7 @@ impl Future for Answer {
 }
 
 /// A body whose pieces are known until the client has taken them.
-struct Body {
+struct TrackedBody {
     inner: BusyBody,
     cut: Cut,
     unfinished: Unfinished,
@@ -273,7 +273,7 @@ struct Body {
     waits: Option<Waiting>,
 }
 
-impl HttpBody for Body {
+impl HttpBody for TrackedBody {
     type Data = Bytes;
     type Error = axum::Error;
 
@@ -293,7 +293,7 @@ impl HttpBody for Body {
         if !self.unfinished.is_finished {
             self.waits = Some(self.unsent.begin());
         }
-        let piece = |bytes| Bytes::from_owner(Piece { bytes, _waits: self.unsent.begin() });
+        let piece = |bytes| Bytes::from_owner(AnswerPiece { bytes, _waits: self.unsent.begin() });
         Poll::Ready(frame.map(|frame| frame.map(|frame| frame.map_data(piece))))
     }
 
@@ -343,12 +343,12 @@ impl Drop for Waiting {
 }
 
 /// Bytes of an answer. The library lets go of them when they are on their way.
-struct Piece {
+struct AnswerPiece {
     bytes: Bytes,
     _waits: Waiting,
 }
 
-impl AsRef<[u8]> for Piece {
+impl AsRef<[u8]> for AnswerPiece {
     fn as_ref(&self) -> &[u8] {
         &self.bytes
     }

@@ -201,16 +201,16 @@ const fn is_same(one: &[u8], other: &[u8]) -> bool {
 
 /// The longest piece that `text` begins with.
 pub fn find(text: &[u8]) -> Option<usize> {
-    let start = Start::of(text);
+    let start = FirstBytes::of(text);
     let long = longest(&INDEX.long[start.place()], start, text);
     let short = || longest(&INDEX.short[usize::from(*text.first()?)], start, text);
     long.or_else(short).map(usize::from)
 }
 
-fn longest(entries: &[Entry], start: Start, text: &[u8]) -> Option<u8> {
+fn longest(entries: &[Entry], start: FirstBytes, text: &[u8]) -> Option<u8> {
     let begins = |entry: &&Entry| {
         start.0 & entry.mask == entry.start.0
-            && (entry.len <= Start::LEN
+            && (entry.len <= FirstBytes::LEN
                 || piece(usize::from(entry.number)).is_some_and(|piece| text.starts_with(piece.as_bytes())))
     };
     entries.iter().find(begins).map(|entry| entry.number)
@@ -218,9 +218,9 @@ fn longest(entries: &[Entry], start: Start, text: &[u8]) -> Option<u8> {
 
 /// How a text begins, as a number; of a shorter text with zeros, which are in no piece, behind it.
 #[derive(Clone, Copy)]
-struct Start(u64);
+struct FirstBytes(u64);
 
-impl Start {
+impl FirstBytes {
     const LEN: usize = 8;
     /// So many bytes tell most pieces apart: with them the search compares one or two instead of all.
     const KEY_LEN: usize = 6;
@@ -243,7 +243,7 @@ impl Start {
 
 /// A piece with what it takes to pass over it without a look at its text.
 struct Entry {
-    start: Start,
+    start: FirstBytes,
     /// The bits of `start` that are of the piece.
     mask: u64,
     len: usize,
@@ -252,14 +252,14 @@ struct Entry {
 
 impl Entry {
     fn of(number: u8, piece: &str) -> Self {
-        let unused_bytes = Start::LEN.saturating_sub(piece.len());
+        let unused_bytes = FirstBytes::LEN.saturating_sub(piece.len());
         let mask = u64::MAX >> (8 * unused_bytes);
-        Self { start: Start::of(piece.as_bytes()), mask, len: piece.len(), number }
+        Self { start: FirstBytes::of(piece.as_bytes()), mask, len: piece.len(), number }
     }
 }
 
 struct Index {
-    /// Pieces of at least [`Start::KEY_LEN`] bytes by [`Start::place`], the longest first.
+    /// Pieces of at least [`FirstBytes::KEY_LEN`] bytes by [`FirstBytes::place`], the longest first.
     long: [Vec<Entry>; 256],
     /// Shorter pieces by their first byte, the longest first.
     short: [Vec<Entry>; 256],
@@ -273,7 +273,7 @@ static INDEX: LazyLock<Index> = LazyLock::new(|| {
     pieces.sort_by_key(|(_, piece)| Reverse(piece.len()));
     for (number, piece) in pieces {
         let entry = Entry::of(number, piece);
-        if piece.len() < Start::KEY_LEN {
+        if piece.len() < FirstBytes::KEY_LEN {
             index.short[usize::from(piece.as_bytes()[0])].push(entry);
         } else {
             index.long[entry.start.place()].push(entry);

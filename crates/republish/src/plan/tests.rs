@@ -22,14 +22,14 @@ impl Fleet {
         self.states.keys().filter(of_part).map(|id| name(id)).collect()
     }
 
-    fn wanted(&self, name: &DeviceName) -> Wanted {
+    fn wanted(&self, name: &DeviceName) -> Publication {
         if self.changed.iter().any(|id| **id == *name.id) {
-            return Wanted::Unread;
+            return Publication::Unread;
         }
         match self.states.get(&*name.id) {
-            None => Wanted::Nothing,
-            Some(_) if self.held.contains_key(&*name.id) => Wanted::Held,
-            Some(state) => Wanted::Content(state.to_string().into_bytes()),
+            None => Publication::Nothing,
+            Some(_) if self.held.contains_key(&*name.id) => Publication::Held,
+            Some(state) => Publication::Content(state.to_string().into_bytes()),
         }
     }
 
@@ -226,7 +226,7 @@ fn a_device_that_changes_often_is_published_as_it_is_and_once() {
         plan.add_names(Vec::new());
         assert_eq!(plan.walk.next_part, part + 1);
     }
-    let wanted = |_: &DeviceName, _| Wanted::Content(b"{}".to_vec());
+    let wanted = |_: &DeviceName, _| Publication::Content(b"{}".to_vec());
     let PlanStep::Publish { messages, .. } = plan.next(wanted) else { panic!("it is published") };
     let topics: Vec<_> = messages.iter().map(|message| &*message.topic).collect();
     assert_eq!(topics, ["ha/device/devstatus-p-t-a/config", "p/t/a"]);
@@ -235,7 +235,7 @@ fn a_device_that_changes_often_is_published_as_it_is_and_once() {
     plan.note_change(name("a"));
     assert_eq!(plan.next(wanted), PlanStep::Wait);
     plan.note_change(name("a"));
-    let PlanStep::Publish { messages, .. } = plan.next(|_, _| Wanted::Content(b"[]".to_vec())) else {
+    let PlanStep::Publish { messages, .. } = plan.next(|_, _| Publication::Content(b"[]".to_vec())) else {
         panic!("it is published")
     };
     assert_eq!(messages.len(), 1);

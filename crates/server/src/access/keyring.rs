@@ -66,13 +66,13 @@ impl HeldKey {
 }
 
 /// By id. Who asks for an invalid id adds nothing, so a quick hash is safe.
-type Keys = HashMap<String, Arc<HeldKey>, foldhash::fast::RandomState>;
+type KeysById = HashMap<String, Arc<HeldKey>, foldhash::fast::RandomState>;
 
 /// All keys in force; they can be replaced while requests are checked.
 #[derive(Debug, Default)]
 pub struct Keyring {
     /// `None`: keys are not in use here.
-    keys: RwLock<Option<Keys>>,
+    keys: RwLock<Option<KeysById>>,
     /// Whether there are any, for the requests of which there are most where there are none: they take no lock.
     in_use: AtomicBool,
 }

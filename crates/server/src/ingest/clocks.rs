@@ -5,20 +5,20 @@ use std::time::Instant;
 
 use hashbrown::HashMap;
 
-use super::families::Name;
+use super::families::NameRef;
 use presence::{Device, DeviceName};
 
 /// Clocks that run out, each with what it is for.
 pub(super) struct Clocks<T> {
     in_order: BTreeMap<ClockPlace, DeviceName>,
-    of_device: HashMap<DeviceName, Clock<T>>,
+    of_device: HashMap<DeviceName, DeviceClock<T>>,
     started: u64,
 }
 
 /// When a clock runs out, and which of those at the same moment it is.
 type ClockPlace = (Instant, u64);
 
-struct Clock<T> {
+struct DeviceClock<T> {
     place: ClockPlace,
     value: T,
 }
@@ -35,19 +35,19 @@ impl<T> Clocks<T> {
         self.started += 1;
         let place = (at, self.started);
         self.in_order.insert(place, name.clone());
-        if let Some(before) = self.of_device.insert(name, Clock { place, value }) {
+        if let Some(before) = self.of_device.insert(name, DeviceClock { place, value }) {
             self.in_order.remove(&before.place);
         }
     }
 
     pub fn stop(&mut self, device: Device<'_>) -> Option<T> {
-        let clock = self.of_device.remove(&Name(device.device_type, device.id))?;
+        let clock = self.of_device.remove(&NameRef(device.device_type, device.id))?;
         self.in_order.remove(&clock.place);
         Some(clock.value)
     }
 
     pub fn value_mut(&mut self, device: Device<'_>) -> Option<&mut T> {
-        Some(&mut self.of_device.get_mut(&Name(device.device_type, device.id))?.value)
+        Some(&mut self.of_device.get_mut(&NameRef(device.device_type, device.id))?.value)
     }
 
     /// When the next clock runs out.

@@ -27,12 +27,12 @@ pub(super) struct Families {
 #[derive(Default)]
 struct Family {
     children: BTreeSet<DeviceName>,
-    pass: Pass,
+    pass: ChildPass,
 }
 
 /// How far a pass over the children of a parent has come.
 #[derive(Default)]
-enum Pass {
+enum ChildPass {
     #[default]
     None,
     Begins,
@@ -43,7 +43,7 @@ impl Families {
     /// Notes that a device is reached through another one.
     pub fn note(&mut self, child: Device<'_>, parent: Device<'_>) {
         let child = DeviceName::of(child);
-        match self.by_parent.get_mut(&Name(parent.device_type, parent.id)) {
+        match self.by_parent.get_mut(&NameRef(parent.device_type, parent.id)) {
             Some(family) => family.children.insert(child),
             None => self.by_parent.entry(DeviceName::of(parent)).or_default().children.insert(child),
         };
@@ -51,7 +51,7 @@ impl Families {
 
     /// Notes what a message says of the parent of a device. `false`: there is no room for more of that.
     pub fn name_parent(&mut self, child: Device<'_>, parent: Option<Device<'_>>) -> bool {
-        let child_name = Name(child.device_type, child.id);
+        let child_name = NameRef(child.device_type, child.id);
         if self.named.len() >= NAMED_MAX && !self.named.contains_key(&child_name) {
             return false;
         }
@@ -67,7 +67,7 @@ impl Families {
         if self.named.is_empty() {
             return None;
         }
-        let parent = self.named.get(&Name(child.device_type, child.id))?;
+        let parent = self.named.get(&NameRef(child.device_type, child.id))?;
         Some(parent.as_ref().map(DeviceName::device))
     }
 
@@ -75,7 +75,7 @@ impl Families {
     pub fn drop_child(&mut self, child: &DeviceName, parent: &DeviceName) {
         let Some(family) = self.by_parent.get_mut(parent) else { return };
         family.children.remove(child);
-        if family.children.is_empty() && matches!(family.pass, Pass::None) {
+        if family.children.is_empty() && matches!(family.pass, ChildPass::None) {
             self.by_parent.remove(parent);
         }
     }
@@ -87,17 +87,17 @@ impl Families {
 
     /// Whether devices are reached through this one.
     pub fn is_parent(&self, device: Device<'_>) -> bool {
-        self.by_parent.contains_key(&Name(device.device_type, device.id))
+        self.by_parent.contains_key(&NameRef(device.device_type, device.id))
     }
 
     /// Begins a pass over the children of a device, if it has any; one that is under way begins again.
     pub fn parent_changed(&mut self, parent: Device<'_>) {
-        let name = Name(parent.device_type, parent.id);
+        let name = NameRef(parent.device_type, parent.id);
         let Some((name, family)) = self.by_parent.get_key_value_mut(&name) else { return };
-        if matches!(family.pass, Pass::None) {
+        if matches!(family.pass, ChildPass::None) {
             self.passes.push_back(name.clone());
         }
-        family.pass = Pass::Begins;
+        family.pass = ChildPass::Begins;
     }
 
     /// Whether a pass is under way.
@@ -110,16 +110,16 @@ impl Families {
         let parent = self.passes.pop_front()?;
         let Some(family) = self.by_parent.get_mut(&parent) else { return Some((parent, Vec::new())) };
         let after = match &family.pass {
-            Pass::None | Pass::Begins => Bound::Unbounded,
-            Pass::After(child) => Bound::Excluded(child),
+            ChildPass::None | ChildPass::Begins => Bound::Unbounded,
+            ChildPass::After(child) => Bound::Excluded(child),
         };
         let children = family.children.range((after, Bound::Unbounded));
         let next: Vec<DeviceName> = children.take(CHILDREN_AT_ONCE).cloned().collect();
         family.pass = match next.last() {
-            Some(last) if next.len() == CHILDREN_AT_ONCE => Pass::After(last.clone()),
-            _ => Pass::None,
+            Some(last) if next.len() == CHILDREN_AT_ONCE => ChildPass::After(last.clone()),
+            _ => ChildPass::None,
         };
-        if !matches!(family.pass, Pass::None) {
+        if !matches!(family.pass, ChildPass::None) {
             self.passes.push_back(parent.clone());
         }
         Some((parent, next))
@@ -128,9 +128,9 @@ impl Families {
 
 /// A name that is looked up without a copy of it. Hashed like a [`DeviceName`].
 #[derive(Hash)]
-pub(super) struct Name<'a>(pub &'a str, pub &'a str);
+pub(super) struct NameRef<'a>(pub &'a str, pub &'a str);
 
-impl Equivalent<DeviceName> for Name<'_> {
+impl Equivalent<DeviceName> for NameRef<'_> {
     fn equivalent(&self, name: &DeviceName) -> bool {
         *self.1 == *name.id && *self.0 == *name.device_type
     }

@@ -52,10 +52,10 @@ fn a_stop_does_not_wait_for_the_rest_of_a_batch() {
         (Arc::new(DeviceRegistry::tracking_changes()), Arc::new(PendingAcks::default()));
     let mut ingest = ingest(&map, &pending_acks);
     let (_backlog, pending) = backlog(1 << 20, Metrics::default());
-    assert_eq!(ingest.apply_batch(&batch(3), &pending, RECEIVED), Whole::Yes);
+    assert_eq!(ingest.apply_batch(&batch(3), &pending, RECEIVED), BatchResult::Yes);
     assert_eq!((map.held(), map.dirty_waiting()), (3, 3));
     pending.abandon().abandon();
-    assert_eq!(ingest.apply_batch(&batch(9), &pending, RECEIVED), Whole::No);
+    assert_eq!(ingest.apply_batch(&batch(9), &pending, RECEIVED), BatchResult::No);
     // What was applied before is still to be written.
     assert_eq!((map.held(), map.dirty_waiting()), (3, 3));
 }

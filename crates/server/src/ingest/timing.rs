@@ -29,7 +29,7 @@ const CLOCKS_AT_ONCE: usize = 256;
 pub(super) struct SourceClocks {
     grace: Clocks<HeldBack>,
     held_back_bytes: usize,
-    silence: Clocks<Silence>,
+    silence: Clocks<QuietTimer>,
 }
 
 /// A disconnect that counts if no connect follows in time.
@@ -45,7 +45,7 @@ struct HeldBack {
 }
 
 /// A device that was heard of.
-struct Silence {
+struct QuietTimer {
     received_at: Instant,
     stale_after: Duration,
 }
@@ -85,7 +85,7 @@ impl Ingest {
     fn start_silence(&mut self, device: Device<'_>, source: &str) {
         let Some(stale_after) = self.formats.timing(source).stale_after else { return };
         let received_at = Instant::now();
-        let silence = Silence { received_at, stale_after };
+        let silence = QuietTimer { received_at, stale_after };
         self.timing.silence.start(DeviceName::of(device), received_at + stale_after, silence);
     }
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use tokio::time::{Instant, timeout};
 
-use super::{ReadThrough, Unavailable};
+use super::{ReadThrough, StoreUnavailable};
 use crate::freshness::RoundNumber;
 use crate::registry::{Arrival, Provenance, Snapshot, Totals};
 use presence::Status;
@@ -78,7 +78,7 @@ impl ReadThrough {
     }
 
     /// Part of a list. A device that does not change while the list is read is neither skipped nor repeated.
-    pub async fn list(&self, query: &Query) -> Result<Page<Snapshot>, Unavailable> {
+    pub async fn list(&self, query: &Query) -> Result<Page<Snapshot>, StoreUnavailable> {
         let mut found = Vec::new();
         let types = listed_types(query);
         let is_plain = is_plain(&query.filter, &types);
@@ -90,7 +90,7 @@ impl ReadThrough {
                 let limit = if is_plain { wanted } else { wanted.max(SCANNED_AT_ONCE) };
                 let scan = Scan { device_type, status, sort: query.sort, after: after.take(), limit };
                 let asked = timeout(LIST_TIMEOUT, self.devices.list(scan)).await;
-                let Ok(Ok(part)) = asked else { return Err(Unavailable) };
+                let Ok(Ok(part)) = asked else { return Err(StoreUnavailable) };
                 for snapshot in part.devices.into_iter().filter_map(admitted(&query.filter)) {
                     if found.len() == query.limit {
                         let next = found.last().map(Snapshot::position);
@@ -106,18 +106,18 @@ impl ReadThrough {
     }
 
     /// The whole fleet in numbers, counted anew now and then; requests in between wait for the same numbers.
-    pub async fn totals(&self) -> Result<Arc<FleetTotals>, Unavailable> {
+    pub async fn totals(&self) -> Result<Arc<FleetTotals>, StoreUnavailable> {
         let mut counted = self.counted.lock().await;
         let begun = Instant::now();
         if let Some(counted) = counted.as_ref().filter(|counted| begun < counted.good_until) {
             return Ok(Arc::clone(&counted.totals));
         }
         let Ok(Ok(parts)) = timeout(TOTALS_TIMEOUT, self.devices.totals()).await else {
-            return Err(Unavailable);
+            return Err(StoreUnavailable);
         };
         // There may be millions of types.
         let summed = tokio::task::spawn_blocking(|| FleetTotals::of(parts)).await;
-        let totals = Arc::new(summed.map_err(|_panic| Unavailable)?);
+        let totals = Arc::new(summed.map_err(|_panic| StoreUnavailable)?);
         let good_for = (begun.elapsed() * TOTALS_SHARE).max(TOTALS_MIN_AGE);
         *counted = Some(CachedTotals { totals: Arc::clone(&totals), good_until: Instant::now() + good_for });
         Ok(totals)

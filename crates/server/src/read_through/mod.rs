@@ -68,9 +68,9 @@ impl FetchedDevice {
 
 /// The store cannot be read at present.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Unavailable;
+pub struct StoreUnavailable;
 
-type FetchResult = Result<Option<Arc<FetchedDevice>>, Unavailable>;
+type FetchResult = Result<Option<Arc<FetchedDevice>>, StoreUnavailable>;
 
 /// Asks the store for any number of requests at once.
 pub struct ReadThrough {
@@ -98,7 +98,7 @@ struct ReadQueue {
 }
 
 /// A device and those who wait for it.
-type Wanted = (DeviceName, Vec<oneshot::Sender<FetchResult>>);
+type PendingFetch = (DeviceName, Vec<oneshot::Sender<FetchResult>>);
 
 impl ReadQueue {
     fn add(&mut self, name: DeviceName) -> oneshot::Receiver<FetchResult> {
@@ -115,7 +115,7 @@ impl ReadQueue {
 
     /// Who has waited longest; without those who have gone meanwhile, and without the devices that are being read. The
     /// reading that ends with those takes them up again.
-    fn next_batch(&mut self) -> Vec<Wanted> {
+    fn next_batch(&mut self) -> Vec<PendingFetch> {
         let (mut batch, mut deferred) = (Vec::new(), Vec::new());
         while batch.len() < NAMES_MAX
             && let Some(name) = self.order.pop_front()
@@ -163,11 +163,11 @@ impl ReadThrough {
     pub async fn read_all(
         self: &Arc<Self>,
         names: Vec<DeviceName>,
-    ) -> Result<Vec<Option<Arc<FetchedDevice>>>, Unavailable> {
+    ) -> Result<Vec<Option<Arc<FetchedDevice>>>, StoreUnavailable> {
         let (answers, begin) = {
             let mut asked = self.asked.lock();
             if asked.waiting.len() + names.len() > WAITING_MAX {
-                return Err(Unavailable);
+                return Err(StoreUnavailable);
             }
             self.metrics.read_through.misses.inc_by(names.len() as u64);
             let answers: Vec<_> = names.into_iter().map(|name| asked.add(name)).collect();
@@ -180,7 +180,7 @@ impl ReadThrough {
         }
         let mut known = Vec::with_capacity(answers.len());
         for answer in answers {
-            known.push(answer.await.unwrap_or(Err(Unavailable))?);
+            known.push(answer.await.unwrap_or(Err(StoreUnavailable))?);
         }
         Ok(known)
     }
@@ -202,14 +202,14 @@ impl ReadThrough {
         }
     }
 
-    async fn answer(&self, batch: Vec<Wanted>) {
+    async fn answer(&self, batch: Vec<PendingFetch>) {
         let names: Vec<DeviceName> = batch.iter().map(|(name, _)| name.clone()).collect();
         // Before the store is read.
         let seen: Vec<_> = names.iter().map(|name| self.map.seen(name.device())).collect();
         let Ok(kept) = self.kept(names).await else {
             for sender in batch.into_iter().flat_map(|(_, senders)| senders) {
                 // Whoever asked may have gone.
-                let _ = sender.send(Err(Unavailable));
+                let _ = sender.send(Err(StoreUnavailable));
             }
             return;
         };
@@ -232,7 +232,7 @@ impl ReadThrough {
     }
 
     /// One reading, counted and bounded.
-    async fn kept(&self, names: Vec<DeviceName>) -> Result<Vec<StoredDevice>, Unavailable> {
+    async fn kept(&self, names: Vec<DeviceName>) -> Result<Vec<StoredDevice>, StoreUnavailable> {
         let metrics = &self.metrics.read_through;
         metrics.reads.inc();
         metrics.read_devices.observe(names.len() as f64);
@@ -251,7 +251,7 @@ impl ReadThrough {
                 "the store cannot be read at present: requests for devices outside memory fail"
             );
         }
-        Err(Unavailable)
+        Err(StoreUnavailable)
     }
 
     /// What is kept of a device and what is held of it come to one state: what has changed may not be written yet.

@@ -56,7 +56,7 @@ impl Fixture {
     fn ask(
         &self,
         ids: &[&str],
-    ) -> tokio::task::JoinHandle<Result<Vec<Option<Arc<FetchedDevice>>>, Unavailable>> {
+    ) -> tokio::task::JoinHandle<Result<Vec<Option<Arc<FetchedDevice>>>, StoreUnavailable>> {
         let read_through = Arc::clone(&self.read_through);
         let names = ids.iter().map(|id| name(id)).collect();
         tokio::spawn(async move { read_through.read_all(names).await })
@@ -174,7 +174,7 @@ async fn a_store_that_fails_is_said_to_all_who_wait_and_asked_again_by_the_next(
         answer.send(Err(StoreError::Read("away".to_owned()))).unwrap();
     }
     for asked in asked {
-        assert_eq!(asked.await.unwrap(), Err(Unavailable));
+        assert_eq!(asked.await.unwrap(), Err(StoreUnavailable));
     }
     let again = fixture.ask(&["a"]);
     let (_, answer) = fixture.readings.recv().await.unwrap();
@@ -211,7 +211,7 @@ async fn a_batch_is_bounded_and_skips_cancelled_requests() {
         assert_eq!(statuses(&asked.await.unwrap().unwrap()), [None]);
     }
     let too_many = (0..WAITING_MAX + 1).map(|n| name(&n.to_string())).collect();
-    assert_eq!(fixture.read_through.read_all(too_many).await, Err(Unavailable));
+    assert_eq!(fixture.read_through.read_all(too_many).await, Err(StoreUnavailable));
 }
 
 #[tokio::test]
@@ -224,5 +224,5 @@ async fn more_questions_than_may_wait_are_refused() {
     let ids: Vec<String> = (0..WAITING_MAX).map(|number| number.to_string()).collect();
     let _waiting = fixture.ask(&ids.iter().map(String::as_str).collect::<Vec<_>>());
     fixture.until_waiting(WAITING_MAX).await;
-    assert!(matches!(fixture.ask(&["one more"]).await.unwrap(), Err(Unavailable)));
+    assert!(matches!(fixture.ask(&["one more"]).await.unwrap(), Err(StoreUnavailable)));
 }

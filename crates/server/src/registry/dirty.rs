@@ -12,7 +12,7 @@ use parking_lot::Mutex;
 use super::limit::RecordFlag;
 use super::record::PackedRecord;
 use super::shard::RecordPlace;
-use super::sources::Source;
+use super::sources::SourceRecord;
 use super::walk::next_range;
 use super::{Applied, Arrival, DeviceRegistry, LockedDevice, Provenance, Reception, Record, SHARDS};
 use crate::freshness::RoundNumber;
@@ -223,7 +223,7 @@ impl DeviceRegistry {
             (Arc::clone(&record.device_type), record.id().to_owned(), facets)
         });
         let Some((device_type, id, facets)) = known else { return };
-        Source::move_one(facets.as_ref(), None);
+        SourceRecord::move_one(facets.as_ref(), None);
         self.update_indexes(&device_type, place, &id, (facets.map(|facets| facets.index_key), None));
         let device = Device { device_type: &device_type.name, id: &id };
         let Some(packed) = shard.records.write().remove(self.hash(device), place.at()) else { return };

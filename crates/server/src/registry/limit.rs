@@ -13,7 +13,7 @@ use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering};
 use parking_lot::Mutex;
 
 use super::shard::Records;
-use super::sources::Source;
+use super::sources::SourceRecord;
 use super::{DeviceRegistry, LockedDevice, Provenance, Reception, Record, SHARDS};
 use crate::freshness::RoundNumber;
 use presence::{Device, DeviceState, UnixSeconds};
@@ -288,7 +288,7 @@ impl DeviceRegistry {
         let record = packed.open();
         limit.note_loss(hash);
         limit.evicted.fetch_add(1, Ordering::Relaxed);
-        Source::move_one(record.facets(&self.sources).as_ref(), None);
+        SourceRecord::move_one(record.facets(&self.sources).as_ref(), None);
         let status = record.resolve().status;
         record.device_type.drop_one(status, self.round());
         self.counts.drop_one(status);

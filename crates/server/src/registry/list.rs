@@ -35,7 +35,7 @@ const COST_AT_ONCE: usize = 16 * STEP_ENTRIES;
 pub struct Listing {
     query: Query,
     search: Search,
-    found: Vec<Found>,
+    found: Vec<ListedDevice>,
 }
 
 enum Search {
@@ -50,12 +50,12 @@ enum Progress {
 }
 
 /// A device of a list, at the place that it had in the order when it was found.
-struct Found {
+struct ListedDevice {
     time: Moment,
     snapshot: Snapshot,
 }
 
-impl Found {
+impl ListedDevice {
     fn position(&self) -> Position {
         Position { time: self.time, ..self.snapshot.position() }
     }
@@ -63,12 +63,12 @@ impl Found {
 
 /// The devices of one type, or of all types that share an order.
 #[derive(Clone)]
-enum Order {
+enum ListOrder {
     OfType(Arc<DeviceType>),
     OfFurtherTypes,
 }
 
-impl Order {
+impl ListOrder {
     fn index<'a>(&'a self, map: &'a DeviceRegistry) -> &'a RwLock<TypeIndex> {
         match self {
             Self::OfType(device_type) => &device_type.index,
@@ -140,7 +140,7 @@ impl DeviceRegistry {
                 Progress::Done => {
                     let more = found.len() > query.limit;
                     found.truncate(query.limit);
-                    let next = found.last().filter(|_| more).map(Found::position);
+                    let next = found.last().filter(|_| more).map(ListedDevice::position);
                     let devices = std::mem::take(found).into_iter().map(|found| found.snapshot);
                     return Some(Page { devices: devices.collect(), next });
                 }
@@ -155,7 +155,7 @@ impl DeviceRegistry {
         device_type: &Arc<DeviceType>,
         wanted: impl Fn(&PackedRecord) -> bool,
     ) -> Vec<String> {
-        let order = Order::OfType(Arc::clone(device_type));
+        let order = ListOrder::OfType(Arc::clone(device_type));
         let sort = Sort { by: SortBy::Id, descending: false };
         let all = Query { filter: Filter::default(), sort, after: None, limit: usize::MAX };
         let (mut ids, mut after) = (Vec::new(), None);
@@ -180,15 +180,15 @@ impl DeviceRegistry {
     fn step<'i, T>(
         &self,
         index: &'i TypeIndex,
-        order: &Order,
+        order: &ListOrder,
         (query, range): (&Query, Span),
         want: usize,
         take: impl Fn(&IndexEntry) -> Option<T>,
     ) -> ScanStep<T> {
         let (index_filter, id_prefix) = (IndexFilter::of(&query.filter), query.filter.common_id_prefix());
         let begins_with = |entry| match order {
-            Order::OfType(_) => index.begins_with(entry, id_prefix),
-            Order::OfFurtherTypes => None,
+            ListOrder::OfType(_) => index.begins_with(entry, id_prefix),
+            ListOrder::OfFurtherTypes => None,
         };
         let (mut taken, mut cost, mut last) = (Vec::new(), 0, None);
         let visit = |entry: &'i IndexEntry| {
@@ -228,18 +228,18 @@ impl DeviceRegistry {
     }
 
     /// The device of an entry. One that has changed on the way to the order may no longer fit.
-    fn found(&self, query: &Query, entry: &IndexEntry) -> Option<Found> {
+    fn found(&self, query: &Query, entry: &IndexEntry) -> Option<ListedDevice> {
         let place = entry.place();
         let records = self.shards[place.shard()].records.read();
         let snapshot = Snapshot::of(&records.at(place.at())?.open());
         drop(records);
         let is_in_place = query.sort.by == SortBy::Id || snapshot.event.time == entry.time();
         let fits = is_in_place && query.filter.admits(&snapshot.traits(&query.filter));
-        fits.then(|| Found { time: entry.time(), snapshot })
+        fits.then(|| ListedDevice { time: entry.time(), snapshot })
     }
 
     /// An order, with every device in its place.
-    fn settled<'a>(&'a self, order: &'a Order) -> RwLockReadGuard<'a, TypeIndex> {
+    fn settled<'a>(&'a self, order: &'a ListOrder) -> RwLockReadGuard<'a, TypeIndex> {
         let lock = order.index(self);
         let index = lock.read();
         if index.is_settled() {
@@ -252,7 +252,7 @@ impl DeviceRegistry {
     }
 
     /// The part of the order that the query admits, behind a position if one is given.
-    fn range(&self, index: &TypeIndex, order: &Order, query: &Query, after: Option<&Position>) -> Span {
+    fn range(&self, index: &TypeIndex, order: &ListOrder, query: &Query, after: Option<&Position>) -> Span {
         let Span { from, to } = match query.sort.by {
             SortBy::Id => {
                 Span { from: self.start_by_id(index, query, after), to: self.end_by_id(index, query, after) }
@@ -296,7 +296,7 @@ impl DeviceRegistry {
     fn bounds_by_time(
         &self,
         index: &TypeIndex,
-        order: &Order,
+        order: &ListOrder,
         query: &Query,
         after: Option<&Position>,
     ) -> Span {
@@ -316,8 +316,8 @@ impl DeviceRegistry {
         let end = until.filter(|_| after.is_none() || !query.sort.descending).map_or(by_time.end(), at);
         let Some(after) = after else { return Span { from: start, to: end } };
         let (side_of_type, name) = match order {
-            Order::OfType(own) => (own.name.as_ref().cmp(after.device_type.as_str()), after.id.clone()),
-            Order::OfFurtherTypes => (Ordering::Equal, names::full(&after.device_type, &after.id)),
+            ListOrder::OfType(own) => (own.name.as_ref().cmp(after.device_type.as_str()), after.id.clone()),
+            ListOrder::OfFurtherTypes => (Ordering::Equal, names::full(&after.device_type, &after.id)),
         };
         let names = order.names(self);
         let side_of_name = index.side_of_id(&name, &names);

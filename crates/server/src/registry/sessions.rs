@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use formats::{Cause, held};
 use presence::{EventKind, PresenceEvent, Status};
 
-use super::sources::{Source, Sources};
+use super::sources::{SourceRecord, Sources};
 use super::types::DeviceType;
 use super::{Applied, DeviceRegistry, Record, Totals};
 
@@ -24,7 +24,7 @@ pub(super) struct SessionEvent<'a> {
     /// Of an end: the place of its cause.
     pub cause: usize,
     /// `None`: the IoT platform.
-    source: Option<&'a Source>,
+    source: Option<&'a SourceRecord>,
 }
 
 impl<'a> SessionEvent<'a> {

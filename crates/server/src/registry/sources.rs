@@ -21,11 +21,11 @@ const OTHER: &str = "other";
 
 /// All sources, in the order in which they were first named. A source stays, also without devices.
 pub(super) struct Sources {
-    slots: Box<[OnceLock<Source>]>,
-    other: OnceLock<Source>,
+    slots: Box<[OnceLock<SourceRecord>]>,
+    other: OnceLock<SourceRecord>,
 }
 
-pub(super) struct Source {
+pub(super) struct SourceRecord {
     name: Arc<str>,
     counts: Counts,
     pub sessions: SessionCounts,
@@ -35,7 +35,7 @@ pub(super) struct Source {
 pub(super) struct Facets<'a> {
     pub index_key: IndexKey,
     /// `None`: the IoT platform.
-    source: Option<&'a Source>,
+    source: Option<&'a SourceRecord>,
 }
 
 impl Record<'_> {
@@ -62,7 +62,7 @@ impl Default for Sources {
     }
 }
 
-impl Source {
+impl SourceRecord {
     fn new(name: &str) -> Self {
         Self { name: name.into(), counts: Counts::default(), sessions: SessionCounts::default() }
     }
@@ -87,18 +87,18 @@ impl Source {
 
 impl Sources {
     /// The source of a message; `None`: the IoT platform. There are so few that none is looked up.
-    pub fn of(&self, payload: &Payload) -> Option<&Source> {
+    pub fn of(&self, payload: &Payload) -> Option<&SourceRecord> {
         payload.source().map(|name| self.find_or_add(name))
     }
 
-    fn find_or_add(&self, name: &str) -> &Source {
+    fn find_or_add(&self, name: &str) -> &SourceRecord {
         // Whoever comes first takes an empty slot.
-        let mut slots = self.slots.iter().map(|slot| slot.get_or_init(|| Source::new(name)));
+        let mut slots = self.slots.iter().map(|slot| slot.get_or_init(|| SourceRecord::new(name)));
         let found = slots.find(|source| *source.name == *name);
-        found.unwrap_or_else(|| self.other.get_or_init(|| Source::new(OTHER)))
+        found.unwrap_or_else(|| self.other.get_or_init(|| SourceRecord::new(OTHER)))
     }
 
-    fn iter(&self) -> impl Iterator<Item = &Source> {
+    fn iter(&self) -> impl Iterator<Item = &SourceRecord> {
         self.slots.iter().map_while(OnceLock::get).chain(self.other.get())
     }
 }

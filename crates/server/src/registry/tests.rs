@@ -184,7 +184,7 @@ proptest! {
         queries in prop::collection::vec(query(), 1..8),
         merged_types in prop_oneof![Just(types::MERGED_TYPES_MAX), Just(0), Just(1)],
     ) {
-        let map = DeviceRegistry { types: Types::merging(merged_types), ..DeviceRegistry::default() };
+        let map = DeviceRegistry { types: TypeDirectory::merging(merged_types), ..DeviceRegistry::default() };
         for step in steps {
             match step {
                 Step::Apply { kind, number, connects, time, address } => {

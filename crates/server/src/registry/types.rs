@@ -37,22 +37,22 @@ pub struct RoundCount {
 }
 
 /// All types.
-pub(super) struct Types {
+pub(super) struct TypeDirectory {
     /// Those of all types.
     skeletons: Arc<Skeletons>,
-    table: RwLock<Table>,
+    table: RwLock<TypeTable>,
     /// The devices of all types beyond [`MERGED_TYPES_MAX`], by type and id.
     pub further: RwLock<TypeIndex>,
 }
 
-struct Table {
+struct TypeTable {
     by_name: BTreeMap<Arc<str>, Arc<DeviceType>>,
     /// Those of [`TimeOrder::Own`].
     merged: BTreeMap<Arc<str>, Arc<DeviceType>>,
     merged_max: usize,
 }
 
-impl Default for Types {
+impl Default for TypeDirectory {
     fn default() -> Self {
         Self::merging(MERGED_TYPES_MAX)
     }
@@ -171,10 +171,10 @@ impl RoundCounter {
     }
 }
 
-impl Types {
+impl TypeDirectory {
     /// At most so many types have an order by time of their own.
     pub fn merging(merged_max: usize) -> Self {
-        let table = Table { by_name: BTreeMap::new(), merged: BTreeMap::new(), merged_max };
+        let table = TypeTable { by_name: BTreeMap::new(), merged: BTreeMap::new(), merged_max };
         Self { skeletons: Arc::default(), table: RwLock::new(table), further: RwLock::default() }
     }
 

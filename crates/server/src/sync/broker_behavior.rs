@@ -16,7 +16,7 @@ const SHORTEST: Duration = Duration::from_millis(250);
 /// Learned from each replay that ended by silence.
 #[derive(Debug, Default)]
 pub struct BrokerBehavior {
-    pong: Cell<Shown>,
+    pong: Cell<PingBehavior>,
     /// `None`: no replay was long enough to tell.
     longest_pause: Cell<Option<Duration>>,
     replays: Cell<bool>,
@@ -25,7 +25,7 @@ pub struct BrokerBehavior {
 /// What a PINGRESP is on this broker. Once it has overtaken a message it is never trusted again: that it came last now and
 /// then is chance.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-enum Shown {
+enum PingBehavior {
     #[default]
     Nothing,
     EndMark,
@@ -34,7 +34,7 @@ enum Shown {
 
 /// What one replay has shown.
 #[derive(Clone, Copy, Debug)]
-pub struct Observed {
+pub struct ReplayBehavior {
     /// Messages with the retain flag.
     pub retained: u64,
     pub pong: Pong,
@@ -42,7 +42,7 @@ pub struct Observed {
     pub longest_pause: Duration,
 }
 
-impl Observed {
+impl ReplayBehavior {
     pub fn of(replay: &Replay) -> Self {
         let (pong, longest_pause) = (replay.pong_shown(), replay.longest_pause());
         Self { retained: replay.retained, pong, longest_pause }
@@ -52,7 +52,7 @@ impl Observed {
 impl BrokerBehavior {
     /// Whether a PINGRESP marks the end of a replay.
     pub fn pong_is_end_mark(&self) -> bool {
-        self.pong.get() == Shown::EndMark
+        self.pong.get() == PingBehavior::EndMark
     }
 
     /// How long silence has to last; `full` is the time where nothing is known.
@@ -83,13 +83,13 @@ impl BrokerBehavior {
         self.replays.set(false);
     }
 
-    pub fn learn(&self, observed: Observed) {
-        let Observed { retained, pong, longest_pause } = observed;
+    pub fn learn(&self, observed: ReplayBehavior) {
+        let ReplayBehavior { retained, pong, longest_pause } = observed;
         match pong {
-            Pong::Overtook => self.pong.set(Shown::Overtakes),
+            Pong::Overtook => self.pong.set(PingBehavior::Overtakes),
             Pong::After(before) => {
-                if retained >= PROOF && before == retained && self.pong.get() == Shown::Nothing {
-                    self.pong.set(Shown::EndMark);
+                if retained >= PROOF && before == retained && self.pong.get() == PingBehavior::Nothing {
+                    self.pong.set(PingBehavior::EndMark);
                 }
             }
             Pong::Awaited => {}
@@ -120,8 +120,8 @@ mod tests {
 
     const FULL: Duration = Duration::from_secs(2);
 
-    fn observed(retained: u64, pong: Pong, longest_pause_ms: u64) -> Observed {
-        Observed { retained, pong, longest_pause: Duration::from_millis(longest_pause_ms) }
+    fn observed(retained: u64, pong: Pong, longest_pause_ms: u64) -> ReplayBehavior {
+        ReplayBehavior { retained, pong, longest_pause: Duration::from_millis(longest_pause_ms) }
     }
 
     #[test]

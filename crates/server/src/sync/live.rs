@@ -12,7 +12,7 @@ use tokio::time::{Instant, sleep};
 
 use self::end::{LiveEnd, SubackRefusal, before_the_suback, connection_end, state_after};
 use super::backlog::{Acceptance, PacketBatch, PassId};
-use super::broker_behavior::{Observed, shows_replay};
+use super::broker_behavior::{ReplayBehavior, shows_replay};
 use super::link_watch::LinkWatch;
 use super::replay::{QuietInterval, Replay, ReplayStep};
 use super::rival::{self, ConnectionEnd, RivalWatch};
@@ -48,7 +48,7 @@ pub struct LiveReplay {
     pub pass: PassId,
     /// Some could not be handed over to the decoder.
     pub lost: bool,
-    pub observed: Observed,
+    pub observed: ReplayBehavior,
     /// A retained message answered a subscription with wildcards, if there was one.
     pub shows_replay: bool,
     /// Not only of the types that the subscription names.
@@ -460,7 +460,7 @@ fn replay_over(
     filters: &BTreeSet<String>,
 ) -> LiveEvent {
     let Replay { pass, lost, started, retained, .. } = *replay;
-    let observed = Observed::of(replay);
+    let observed = ReplayBehavior::of(replay);
     let shows_replay = shows_replay(filters, retained);
     LiveEvent::ReplayOver(LiveReplay { pass, lost, observed, shows_replay, of_every_device, started, round })
 }

@@ -4,7 +4,7 @@
 use tokio::time::Instant;
 
 use super::backlog::{Acceptance, PacketBatch};
-use super::broker_behavior::{BrokerBehavior, Observed};
+use super::broker_behavior::{BrokerBehavior, ReplayBehavior};
 use super::evidence::Pass;
 use super::replay::{QuietInterval, Replay, ReplayStep};
 use super::{Source, until};
@@ -77,7 +77,7 @@ impl<'a> PassReader<'a> {
         let replay = self.replay(&mut connection, filters).await?;
         self.connection = Some(connection);
         if !by_name(filters) {
-            self.behavior.learn(Observed::of(&replay));
+            self.behavior.learn(ReplayBehavior::of(&replay));
         }
         let tally = self.source.backlog.drained(replay.pass).await.ok_or(PassError::Stopping)?;
         let (lost, ended_early) = (replay.lost, replay.ended_early());

@@ -23,7 +23,7 @@ pub struct Replay {
     trust_pong: bool,
     accepted: bool,
     pong: Pong,
-    silence: Silence,
+    silence: QuietBroker,
     expected: Option<u64>,
     last_retained_at: Instant,
     longest_pause: Duration,
@@ -50,7 +50,7 @@ impl QuietInterval {
 
 /// Whether the broker was there while nothing came.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Silence {
+enum QuietBroker {
     Unexplained,
     /// It was asked.
     Asked,
@@ -85,7 +85,7 @@ impl Replay {
             trust_pong,
             accepted: false,
             pong: Pong::Awaited,
-            silence: Silence::Unexplained,
+            silence: QuietBroker::Unexplained,
             expected: None,
             last_retained_at: now,
             longest_pause: Duration::ZERO,
@@ -115,8 +115,8 @@ impl Replay {
         if self.pong == Pong::Awaited {
             self.pong = Pong::After(self.retained);
         }
-        if self.silence == Silence::Asked && unanswered == 0 {
-            self.silence = Silence::Answered;
+        if self.silence == QuietBroker::Asked && unanswered == 0 {
+            self.silence = QuietBroker::Answered;
         }
     }
 
@@ -134,24 +134,24 @@ impl Replay {
         }
         self.retained += retained;
         self.last_retained_at = now;
-        self.silence = Silence::Unexplained;
+        self.silence = QuietBroker::Unexplained;
     }
 
     /// When [`Replay::due`] is to be asked if no retained message comes before; `None` while the broker's answer is awaited.
     pub fn over_at(&self) -> Option<Instant> {
         let wait = if self.has_end_mark() { Duration::ZERO } else { self.silence_needed() };
-        let is_awaited = self.silence == Silence::Asked && !self.has_end_mark();
+        let is_awaited = self.silence == QuietBroker::Asked && !self.has_end_mark();
         (self.accepted && !is_awaited).then_some(self.last_retained_at + wait)
     }
 
     /// What is due at [`Replay::over_at`].
     pub fn due(&mut self) -> ReplayStep {
         match self.silence {
-            Silence::Unexplained if !self.has_end_mark() => {
-                self.silence = Silence::Asked;
+            QuietBroker::Unexplained if !self.has_end_mark() => {
+                self.silence = QuietBroker::Asked;
                 ReplayStep::Ping
             }
-            Silence::Unexplained | Silence::Asked | Silence::Answered => ReplayStep::Over,
+            QuietBroker::Unexplained | QuietBroker::Asked | QuietBroker::Answered => ReplayStep::Over,
         }
     }
 

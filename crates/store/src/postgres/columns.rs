@@ -19,14 +19,14 @@ pub const DEVICE: &str = "type, id, received_at, kind, session, time, close_code
 
 /// All that one batch says of one device.
 #[derive(Clone, Debug, Default)]
-pub struct Said {
+pub struct DeviceUpdate {
     pub state: DeviceState,
     pub received_at: u32,
 }
 
 /// All that a batch says, each device once, by name; what is no state is left out.
-pub fn said(batch: &Batch) -> BTreeMap<(&str, &str), Said> {
-    let mut said: BTreeMap<(&str, &str), Said> = BTreeMap::new();
+pub fn said(batch: &Batch) -> BTreeMap<(&str, &str), DeviceUpdate> {
+    let mut said: BTreeMap<(&str, &str), DeviceUpdate> = BTreeMap::new();
     for device in &batch.devices {
         let one = said.entry((&device.name.device_type, &device.name.id)).or_default();
         one.state.merge(device.state.clone());
@@ -75,7 +75,7 @@ pub struct DeviceColumns<'a> {
 }
 
 impl<'a> DeviceColumns<'a> {
-    pub fn push(&mut self, (device_type, id): (&'a str, &'a str), said: &Said) {
+    pub fn push(&mut self, (device_type, id): (&'a str, &'a str), said: &DeviceUpdate) {
         let Some(parts) = Parts::of(&said.state) else { return };
         let deciding = &parts.deciding;
         let unpacked = deciding.payload.unpack();

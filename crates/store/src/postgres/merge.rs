@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 use deadpool_postgres::{GenericClient, Object, Transaction};
 use tokio_postgres::types::ToSql;
 
-use super::columns::{self, DeviceColumns, EventColumns, Said};
+use super::columns::{self, DeviceColumns, DeviceUpdate, EventColumns};
 use super::failed;
 use super::statements::Statements;
 use super::tombstones::{self, Tombstone};
@@ -97,7 +97,7 @@ async fn try_upsert(
 async fn merge(
     transaction: &Transaction<'_>,
     place: &MergeTarget<'_>,
-    said: &BTreeMap<(&str, &str), Said>,
+    said: &BTreeMap<(&str, &str), DeviceUpdate>,
 ) -> Result<(), StoreError> {
     let mut columns = DeviceColumns::default();
     for (name, said) in said {
@@ -125,7 +125,7 @@ async fn merge(
 async fn settle(
     transaction: &Transaction<'_>,
     place: &MergeTarget<'_>,
-    said: &BTreeMap<(&str, &str), Said>,
+    said: &BTreeMap<(&str, &str), DeviceUpdate>,
     outcome: &MergeOutcome,
 ) -> Result<i64, StoreError> {
     if outcome.types.is_empty() {
@@ -148,7 +148,7 @@ async fn settle(
         };
         let (mut state, received_at) = (kept.state, kept.received_at.0.max(said.received_at));
         if state.merge(said.state.clone()) || received_at > kept.received_at.0 {
-            columns.push(*name, &Said { state, received_at });
+            columns.push(*name, &DeviceUpdate { state, received_at });
             numbers.push(number);
         }
     }

@@ -30,9 +30,9 @@ use presence::{DeviceName, UnixSeconds};
 /// One file, open for as long as this lives.
 pub struct SqliteStore {
     /// Ends before the writer: only a connection that may write moves the log into the file when it is the last to close.
-    reader: Worker<ReadWorker>,
+    reader: WorkerThread<ReadWorker>,
     /// `None`: opened to be read only.
-    writer: Option<Worker<WriteWorker>>,
+    writer: Option<WorkerThread<WriteWorker>>,
     /// Events heard before are not shown, pruned yet or not.
     received_since: AtomicU32,
     retention: Retention,
@@ -63,8 +63,8 @@ impl SqliteStore {
         };
         let reader = ReadWorker { connection: None, path: Arc::clone(&path), begun, opened_at: 0 };
         let cannot = |error: io::Error| StoreError::Open { path: path.to_path_buf(), why: error.to_string() };
-        let writer = Worker::start("store", writer).map_err(cannot)?;
-        let reader = Worker::start("store-read", reader).map_err(cannot)?;
+        let writer = WorkerThread::start("store", writer).map_err(cannot)?;
+        let reader = WorkerThread::start("store-read", reader).map_err(cannot)?;
         let writer = Some(writer);
         Ok((Self { writer, reader, received_since: AtomicU32::new(0), retention }, set_aside))
     }
@@ -80,7 +80,7 @@ impl SqliteStore {
             begun: Arc::default(),
             opened_at: 0,
         };
-        let reader = Worker::start("store-read", reader).map_err(|error| cannot(error.to_string()))?;
+        let reader = WorkerThread::start("store-read", reader).map_err(|error| cannot(error.to_string()))?;
         Ok(Self { writer: None, reader, received_since: AtomicU32::new(0), retention })
     }
 
@@ -105,12 +105,12 @@ impl SqliteStore {
 type Job<W> = Box<dyn FnOnce(&mut W) + Send>;
 
 /// A thread with something that only it uses. Those who ask it wait for its answers, so what waits is bounded by them.
-struct Worker<W> {
+struct WorkerThread<W> {
     jobs: Option<mpsc::Sender<Job<W>>>,
     thread: Option<thread::JoinHandle<()>>,
 }
 
-impl<W: Send + 'static> Worker<W> {
+impl<W: Send + 'static> WorkerThread<W> {
     fn start(name: &str, mut own: W) -> io::Result<Self> {
         let (sender, jobs) = mpsc::channel::<Job<W>>();
         let run = move || jobs.into_iter().for_each(|job| job(&mut own));
@@ -131,7 +131,7 @@ impl<W: Send + 'static> Worker<W> {
     }
 }
 
-impl<W> Drop for Worker<W> {
+impl<W> Drop for WorkerThread<W> {
     /// Waits for the end of the last job, so that the file is free again.
     fn drop(&mut self) {
         self.jobs = None;

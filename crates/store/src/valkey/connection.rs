@@ -17,7 +17,7 @@ use tokio::sync::Notify;
 use tokio::time::{Instant, sleep, timeout};
 
 use super::buckets::HashSlot;
-use super::node::{Access, Node, PushListener};
+use super::node::{Access, PushListener, ValkeyNode};
 use super::topology::Topology;
 use crate::StoreError;
 use crate::settings::{Address, StoreServer};
@@ -40,7 +40,7 @@ pub struct ClusterConnection {
     seeds: Vec<Address>,
     is_cluster: bool,
     topology: RwLock<Known>,
-    nodes: Mutex<HashMap<Address, Arc<Node>>>,
+    nodes: Mutex<HashMap<Address, Arc<ValkeyNode>>>,
     /// Held while the topology is asked for, so that it is asked for once.
     refreshing: tokio::sync::Mutex<()>,
     /// Whom to ask first next time: not always the same, which may know less than the others.
@@ -60,7 +60,7 @@ impl ClusterConnection {
         let access = Access::new(server, ca_file)?;
         let mut why = String::new();
         for address in &server.addresses {
-            let node = Node::new(address.clone());
+            let node = ValkeyNode::new(address.clone());
             match node.ask(&access, redis::cmd("INFO").arg("cluster")).await.and_then(is_cluster) {
                 Ok(is_cluster) => {
                     let connection = Self {
@@ -213,9 +213,9 @@ impl ClusterConnection {
         }
     }
 
-    fn node(&self, address: &Address) -> Arc<Node> {
+    fn node(&self, address: &Address) -> Arc<ValkeyNode> {
         let mut nodes = self.nodes.lock();
-        let node = nodes.entry(address.clone()).or_insert_with(|| Arc::new(Node::new(address.clone())));
+        let node = nodes.entry(address.clone()).or_insert_with(|| Arc::new(ValkeyNode::new(address.clone())));
         Arc::clone(node)
     }
 

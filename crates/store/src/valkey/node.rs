@@ -95,7 +95,7 @@ impl Access {
 }
 
 /// One server, asked by any number of users at once.
-pub struct Node {
+pub struct ValkeyNode {
     pub address: Address,
     state: Mutex<NodeState>,
 }
@@ -108,7 +108,7 @@ struct NodeState {
     failed: Option<(Instant, RedisError)>,
 }
 
-impl Node {
+impl ValkeyNode {
     pub fn new(address: Address) -> Self {
         Self { address, state: Mutex::default() }
     }

@@ -30,9 +30,9 @@ impl fmt::Display for BucketPosition {
 
 /// One position in each bucket, as a [`ChangeCursor`] holds them.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Positions(Vec<BucketPosition>);
+pub struct BucketPositions(Vec<BucketPosition>);
 
-impl Positions {
+impl BucketPositions {
     pub fn of(cursor: &ChangeCursor) -> Self {
         let pairs = cursor.0.chunks_exact(2).map(|pair| BucketPosition { sequence: pair[0], token: pair[1] });
         let mut positions: Vec<_> = pairs.collect();
@@ -60,10 +60,10 @@ impl Positions {
 #[derive(Debug)]
 pub struct ChangeTracker {
     /// Where the newest change stood at the last look.
-    newest: Positions,
+    newest: BucketPositions,
     /// The newest change that the store has acknowledged to this instance. It must be there for ever after; if it is not,
     /// the store has lost something.
-    acknowledged: Positions,
+    acknowledged: BucketPositions,
     /// Something has changed since the last poll, or the poll has not reached the end.
     notified: Vec<bool>,
 }
@@ -79,7 +79,7 @@ pub struct BucketPoll {
 
 impl Default for ChangeTracker {
     fn default() -> Self {
-        let nothing = Positions::of(&ChangeCursor::BEGINNING);
+        let nothing = BucketPositions::of(&ChangeCursor::BEGINNING);
         Self { newest: nothing.clone(), acknowledged: nothing, notified: vec![true; BUCKETS] }
     }
 }
@@ -103,11 +103,11 @@ impl ChangeTracker {
 
     /// From now on nothing is expected that was acknowledged before: its loss is known, or nothing depends on it.
     pub fn forget_acknowledged(&mut self) {
-        self.acknowledged = Positions::of(&ChangeCursor::BEGINNING);
+        self.acknowledged = BucketPositions::of(&ChangeCursor::BEGINNING);
     }
 
     /// What to ask for the changes since then. Until the answer is noted, another notification may come.
-    pub fn polls(&mut self, since: &Positions) -> Vec<BucketPoll> {
+    pub fn polls(&mut self, since: &BucketPositions) -> Vec<BucketPoll> {
         let mut polls = Vec::new();
         for bucket in Bucket::all() {
             let (since, acknowledged) = (since.at(bucket), self.acknowledged.at(bucket));
@@ -139,7 +139,7 @@ mod tests {
     #[test]
     fn only_changed_or_unfinished_buckets_are_polled_again() {
         let mut tracker = ChangeTracker::default();
-        let mut read = Positions::of(&ChangeCursor::BEGINNING);
+        let mut read = BucketPositions::of(&ChangeCursor::BEGINNING);
         assert_eq!(tracker.polls(&read).len(), BUCKETS, "nothing is known at first");
         let (one, other) = (Bucket::from(1), Bucket::from(2));
         read.set(one, position(3, 7));
@@ -152,7 +152,7 @@ mod tests {
         read.set(other, position(9, 9));
         assert_eq!(tracker.polls(&read), [BucketPoll { since: position(9, 9), ..poll }]);
         // A reader that begins again is told again.
-        assert_eq!(tracker.polls(&Positions::of(&ChangeCursor::BEGINNING)).len(), 2);
+        assert_eq!(tracker.polls(&BucketPositions::of(&ChangeCursor::BEGINNING)).len(), 2);
     }
 
     #[test]
@@ -161,8 +161,8 @@ mod tests {
         let bucket = Bucket::from(5);
         tracker.acknowledge(bucket, position(4, 1));
         tracker.acknowledge(bucket, position(3, 1));
-        let mut read = Positions::of(&ChangeCursor::BEGINNING);
-        let expected = |tracker: &mut ChangeTracker, read: &Positions| {
+        let mut read = BucketPositions::of(&ChangeCursor::BEGINNING);
+        let expected = |tracker: &mut ChangeTracker, read: &BucketPositions| {
             tracker.note_all_changed();
             tracker.polls(read)[bucket.index()].expected
         };
@@ -176,10 +176,10 @@ mod tests {
 
     #[test]
     fn positions_are_written_and_marked_and_come_back() {
-        let mut positions = Positions::of(&ChangeCursor::BEGINNING);
+        let mut positions = BucketPositions::of(&ChangeCursor::BEGINNING);
         assert_eq!(positions.cursor(), ChangeCursor::BEGINNING);
         positions.set(Bucket::from(255), position(7, u64::MAX));
-        assert_eq!(Positions::of(&positions.cursor()), positions);
+        assert_eq!(BucketPositions::of(&positions.cursor()), positions);
         let one = positions.at(Bucket::from(255));
         assert_eq!(BucketPosition::parse(one.to_string().as_bytes()), Some(one));
         assert_eq!(BucketPosition::parse(b"x"), None);

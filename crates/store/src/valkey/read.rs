@@ -12,7 +12,7 @@ use redis::RedisError;
 use super::buckets::{BUCKETS, Bucket, SEPARATOR, joined, parted};
 use super::connection::Call;
 use super::encoding::{self, Damaged};
-use super::position::{BucketPoll, BucketPosition, Positions};
+use super::position::{BucketPoll, BucketPosition, BucketPositions};
 use super::{Grid, scripts};
 use crate::{ChangeCursor, Changes, ForgottenDevice, LoadSink, PAGE_MAX, StoreError, StoredDevice};
 use presence::history::HistoryRow;
@@ -263,7 +263,7 @@ impl Grid {
     }
 
     pub async fn changes(&self, since: &ChangeCursor, limit: usize) -> Result<Changes, BucketReadError> {
-        let mut positions = Positions::of(since);
+        let mut positions = BucketPositions::of(since);
         let polls = self.tracker.lock().polls(&positions);
         let limit = limit.clamp(1, PAGE_MAX);
         let (mut found, mut forgotten, mut at) = (Vec::new(), Vec::new(), 0);
@@ -352,7 +352,7 @@ impl Grid {
             }
         });
         let newest = try_join_all(newest).await.map_err(|error: BucketReadError| error)?;
-        let mut positions = Positions::of(&ChangeCursor::BEGINNING);
+        let mut positions = BucketPositions::of(&ChangeCursor::BEGINNING);
         for (bucket, position) in Bucket::all().zip(newest) {
             positions.set(bucket, position);
         }

@@ -9,7 +9,7 @@ use redis::{RedisError, Value};
 use super::buckets::{BUCKETS, Bucket, joined};
 use super::connection::Call;
 use super::encoding::{self, Damaged, Tombstone};
-use super::position::{BucketPosition, Positions};
+use super::position::{BucketPosition, BucketPositions};
 use super::{Grid, scripts};
 use crate::{Batch, ForgottenDevice, REPEATS_WITHIN, StoreError, TOMBSTONES_MAX};
 use presence::history::HistoryEvent;
@@ -137,7 +137,7 @@ impl Grid {
             news.events.push(entry);
         }
         if let Some(based_on) = &batch.based_on {
-            let positions = Positions::of(based_on);
+            let positions = BucketPositions::of(based_on);
             for (bucket, news) in &mut buckets {
                 let sequence = positions.at(*bucket).sequence;
                 news.values_mut().for_each(|news| news.based_on = Some(sequence));

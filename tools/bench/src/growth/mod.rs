@@ -9,7 +9,7 @@ use std::hint::black_box;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-use formats::iot_platform::{Decoded, decode};
+use formats::iot_platform::{PlatformMessage, decode};
 use presence::query::{Filter, Position, Query, Sort, SortBy};
 use presence::{Device, PresenceEvent, UnixSeconds};
 use server::freshness::RoundNumber;
@@ -183,7 +183,7 @@ fn write_changes(registry: &DeviceRegistry) {
 
 fn decoded(message: &Message) -> Outcome<(Device<'_>, PresenceEvent)> {
     match decode(message.topic.as_bytes(), message.payload.as_bytes()) {
-        Decoded::Event { device, event, .. } => Ok((device, event)),
+        PlatformMessage::Event { device, event, .. } => Ok((device, event)),
         _ => Err(format!("{} is no status", message.payload).into()),
     }
 }

@@ -13,7 +13,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use clap::ValueEnum;
-use formats::iot_platform::{Decoded, decode};
+use formats::iot_platform::{PlatformMessage, decode};
 use presence::history::HistoryEvent;
 use presence::{Device, DeviceName, DeviceState, PresenceEvent, UnixSeconds};
 use store::settings::StoreSettings;
@@ -134,7 +134,7 @@ fn batch_part(device: u32, message: &Message, with_event: bool) -> (StoredDevice
 
 fn decoded(message: &Message) -> (DeviceName, PresenceEvent) {
     match decode(message.topic.as_bytes(), message.payload.as_bytes()) {
-        Decoded::Event { device: Device { device_type, id }, event, .. } => {
+        PlatformMessage::Event { device: Device { device_type, id }, event, .. } => {
             (DeviceName { device_type: device_type.into(), id: id.into() }, event)
         }
         _ => unreachable!("the messages are statements; a test says so"),

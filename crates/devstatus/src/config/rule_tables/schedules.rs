@@ -9,7 +9,7 @@ use jiff::tz::TimeZone;
 use toml::de::DeValue;
 
 use super::super::refusal::ConfigError;
-use super::super::table_keys::{Keys, texts, time};
+use super::super::table_keys::{TableKeys, texts, time};
 use super::selector;
 use alerts::{MaintenanceWindow, Schedule, Silence, WINDOW_MAX, WallMillis, WallSpan};
 
@@ -24,7 +24,7 @@ const DAYS: [(&str, Weekday); 7] = [
 ];
 
 /// `rules` are the names that it may have.
-pub(super) fn silence(keys: &Keys<'_>, rules: &BTreeSet<Arc<str>>) -> Result<Silence, ConfigError> {
+pub(super) fn silence(keys: &TableKeys<'_>, rules: &BTreeSet<Arc<str>>) -> Result<Silence, ConfigError> {
     let span = span(keys)?;
     let named = keys.optional("rules", "a list of names of [[rule]] tables of this file", |value| {
         let rule = |name: &str| rules.get(name).cloned();
@@ -42,7 +42,7 @@ pub(super) fn silence(keys: &Keys<'_>, rules: &BTreeSet<Arc<str>>) -> Result<Sil
     Ok(silence)
 }
 
-pub(super) fn window(keys: &Keys<'_>) -> Result<MaintenanceWindow, ConfigError> {
+pub(super) fn window(keys: &TableKeys<'_>) -> Result<MaintenanceWindow, ConfigError> {
     let name = keys.required("name", "a text that is not empty", |value| {
         value.as_str().filter(|name| !name.is_empty()).map(str::to_owned)
     })?;
@@ -58,7 +58,7 @@ pub(super) fn window(keys: &Keys<'_>) -> Result<MaintenanceWindow, ConfigError> 
     Ok(window)
 }
 
-fn weekly(keys: &Keys<'_>, start: Time) -> Result<Schedule, ConfigError> {
+fn weekly(keys: &TableKeys<'_>, start: Time) -> Result<Schedule, ConfigError> {
     let words = DAYS.map(|(word, _)| word).join(", ");
     let days = keys.optional("days", &format!("a list of {words}"), |value| {
         let day = |word: &str| DAYS.into_iter().find(|(known, _)| *known == word).map(|(_, day)| day);
@@ -76,7 +76,7 @@ fn weekly(keys: &Keys<'_>, start: Time) -> Result<Schedule, ConfigError> {
 }
 
 /// From when until when, with the offset from UTC.
-fn span(keys: &Keys<'_>) -> Result<WallSpan, ConfigError> {
+fn span(keys: &TableKeys<'_>) -> Result<WallSpan, ConfigError> {
     let moment = |key| {
         keys.required(key, "a time with its offset, like 2026-12-01T08:00:00Z", |value| {
             let moment = match value {

@@ -26,7 +26,7 @@ use testkit::{PATIENCE, poll};
 use tokio::runtime::Runtime;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
-use webhooks::desk::{EndpointState, Order, Outcome, WebhookDesk};
+use webhooks::desk::{CommandOutcome, EndpointState, WebhookDesk, WorkerCommand};
 use webhooks::metrics::WebhookMetrics;
 use webhooks::settings::{EndpointSettings, EndpointUrl, Format, HeaderMap, Mode, SigningSecret};
 use webhooks::{ChangeLog, Clock, Leases, RETRY_LONGEST, Webhooks};
@@ -284,8 +284,8 @@ fn an_endpoint_that_fails_for_five_days_is_disabled_until_an_administrator_enabl
     assert!(failed_ms >= 5 * 24 * 3_600_000, "after five days, not {failed_ms} ms");
     deliveries.outage.is_endless.store(false, Ordering::SeqCst);
     assert!(deliveries.taken.try_recv().is_err(), "nothing is sent any more");
-    let enabled = deliveries.runtime.block_on(deliveries.desk.order("ops", Order::Enable));
-    assert_eq!(enabled, Ok(Outcome::Done));
+    let enabled = deliveries.runtime.block_on(deliveries.desk.order("ops", WorkerCommand::Enable));
+    assert_eq!(enabled, Ok(CommandOutcome::Done));
     let (id, _) = deliveries.taken.recv_timeout(PATIENCE).expect("it goes on where it was");
     assert_eq!(id, "first");
 }

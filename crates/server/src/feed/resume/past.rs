@@ -48,7 +48,7 @@ pub struct PastStates {
     devices: HashMap<DeviceName, PastState>,
     /// Devices whose earlier events may still be read.
     reads_left: usize,
-    place: Place,
+    place: HistoryPlace,
     /// The place before each change that is held back, by its number.
     held_after: BTreeMap<u64, HistoryPosition>,
     /// Changes that were held back so far.
@@ -80,14 +80,14 @@ pub struct PastChange {
 
 /// Where the reader of a history is. Events that were stored in one step share a position.
 #[derive(Debug)]
-struct Place {
+struct HistoryPlace {
     /// Of the last event.
     at: HistoryPosition,
     /// The one before it that is another.
     before: HistoryPosition,
 }
 
-impl Place {
+impl HistoryPlace {
     fn go_to(&mut self, position: HistoryPosition) {
         if position != self.at {
             self.before = std::mem::replace(&mut self.at, position);
@@ -98,7 +98,7 @@ impl Place {
 impl PastStates {
     /// For a client that has seen the history up to there.
     pub fn new(seen: HistoryPosition, reads_max: usize) -> Self {
-        let place = Place { at: seen, before: seen };
+        let place = HistoryPlace { at: seen, before: seen };
         Self { devices: HashMap::new(), reads_left: reads_max, place, held_after: BTreeMap::new(), held: 0 }
     }
 

@@ -4,7 +4,7 @@
 use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
 
-use super::{Found, Left, ORDER_COST, Order, Progress, RECORD_COST, ScanStep};
+use super::{Left, ListOrder, ListedDevice, ORDER_COST, Progress, RECORD_COST, ScanStep};
 use crate::registry::DeviceRegistry;
 use crate::registry::index::IndexEntry;
 use crate::registry::sorted::Span;
@@ -23,7 +23,7 @@ pub(super) struct ByTime {
 
 /// The devices of one order that are next, as far as filters tell without a look at them.
 struct Front {
-    order: Order,
+    order: ListOrder,
     waiting: VecDeque<IndexEntry>,
     /// Devices that had been taken out of the order when those that wait were found.
     removals: u64,
@@ -65,13 +65,13 @@ struct OrderChanged;
 impl ByTime {
     pub fn new(map: &DeviceRegistry, query: &Query, want: usize) -> Self {
         let names = &query.filter.types;
-        let orders: Vec<Order> = if names.is_empty() {
+        let orders: Vec<ListOrder> = if names.is_empty() {
             let merged = map.types.merged();
-            let further = (map.types.len() > merged.len()).then_some(Order::OfFurtherTypes);
-            merged.into_iter().map(Order::OfType).chain(further).collect()
+            let further = (map.types.len() > merged.len()).then_some(ListOrder::OfFurtherTypes);
+            merged.into_iter().map(ListOrder::OfType).chain(further).collect()
         } else {
             let names: BTreeSet<&String> = names.iter().collect();
-            names.into_iter().filter_map(|name| map.types.get(name)).map(Order::OfType).collect()
+            names.into_iter().filter_map(|name| map.types.get(name)).map(ListOrder::OfType).collect()
         };
         let at_once = (2 * want / orders.len().max(1)).clamp(2, 64);
         let fronts: Vec<Front> = orders.into_iter().map(|order| Front::new(order, query)).collect();
@@ -82,7 +82,7 @@ impl ByTime {
         &mut self,
         map: &DeviceRegistry,
         query: &Query,
-        found: &mut Vec<Found>,
+        found: &mut Vec<ListedDevice>,
         want: usize,
     ) -> Progress {
         if let Some(number) = self.open.last().copied() {
@@ -125,13 +125,13 @@ impl ByTime {
 }
 
 impl Front {
-    fn new(order: Order, query: &Query) -> Self {
+    fn new(order: ListOrder, query: &Query) -> Self {
         let next = Some(Next::After(query.after.clone()));
         Self { order, waiting: VecDeque::new(), removals: 0, next, shown: None }
     }
 
     /// Begins again behind what is shown.
-    fn restart(&mut self, found: &[Found], query: &Query) {
+    fn restart(&mut self, found: &[ListedDevice], query: &Query) {
         let after = self.shown.map(|at| found[at].position()).or_else(|| query.after.clone());
         self.waiting.clear();
         (self.removals, self.next) = (0, Some(Next::After(after)));
@@ -175,8 +175,8 @@ impl Front {
 
     fn first(&self, map: &DeviceRegistry, entry: &IndexEntry) -> Result<First, OrderChanged> {
         match &self.order {
-            Order::OfType(device_type) => Ok(First::Known(entry.time(), Arc::clone(&device_type.name))),
-            Order::OfFurtherTypes => {
+            ListOrder::OfType(device_type) => Ok(First::Known(entry.time(), Arc::clone(&device_type.name))),
+            ListOrder::OfFurtherTypes => {
                 let index = self.order.index(map).read();
                 if index.removals() != self.removals {
                     return Err(OrderChanged);
@@ -189,7 +189,11 @@ impl Front {
     }
 
     /// The first device that waits, if it still fits.
-    fn take_first(&mut self, map: &DeviceRegistry, query: &Query) -> Result<Option<Found>, OrderChanged> {
+    fn take_first(
+        &mut self,
+        map: &DeviceRegistry,
+        query: &Query,
+    ) -> Result<Option<ListedDevice>, OrderChanged> {
         let index = self.order.index(map).read();
         if index.removals() != self.removals {
             return Err(OrderChanged);

@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use std::ops::Bound;
 use std::sync::Arc;
 
-use super::{Found, Left, ORDER_COST, Order, Progress};
+use super::{Left, ListOrder, ListedDevice, ORDER_COST, Progress};
 use crate::registry::DeviceRegistry;
 use crate::registry::index::IndexEntry;
 use crate::registry::types::DeviceType;
@@ -50,13 +50,13 @@ impl ById {
         &mut self,
         map: &DeviceRegistry,
         query: &Query,
-        found: &mut Vec<Found>,
+        found: &mut Vec<ListedDevice>,
         want: usize,
     ) -> Progress {
         let Some(device_type) = self.types.pop_front().filter(|_| found.len() < want) else {
             return Progress::Done;
         };
-        let order = Order::OfType(Arc::clone(&device_type));
+        let order = ListOrder::OfType(Arc::clone(&device_type));
         let after = self.after.take().filter(|after| *after.device_type == *device_type.name);
         let index = map.settled(&order);
         let range = map.range(&index, &order, query, after.as_ref());
