@@ -1,6 +1,6 @@
 //! Signed webhooks under load: milliseconds from the MQTT message to each of ten endpoints; and what the deliveries cost the rest of
 //! the service: p99 of lookups and messages that are not applied yet, against the same service without webhooks, in turns, with a
-//! broker and a store of its own each.
+//! broker and a store of its own each. The services and the client that looks devices up have a processor of their own.
 
 mod receiver;
 
@@ -18,6 +18,7 @@ use crate::broker::{Broker, Publisher};
 use crate::http::Client;
 use crate::messages::{change, path};
 use crate::process::{pause, until};
+use crate::processors::{Processors, move_process, move_thread};
 use crate::rounds::{Figures, print_ratio};
 use crate::service::{Service, binary};
 use crate::{Outcome, Size};
@@ -50,11 +51,19 @@ pub struct Load {
 
 pub fn run(size: &Size, load: &Load) -> Outcome<()> {
     let binary = binary(size)?;
+    let processors = Processors::two()?;
+    if processors.is_none() {
+        println!("there is one processor, which the services, their clients and the endpoints share");
+    }
     let changes = size.rounds * load.changes * load.seconds;
     let sent = Arc::new(Sent::new(size.devices, changes + load.changes));
+    stay(processors, Processors::others)?;
     let endpoints = Endpoints::start(load.endpoints, &sent)?;
-    let mut with = Side::start(&binary, size, load, &endpoints.tables())?;
-    let mut without = Side::start(&binary, size, load, "")?;
+    // A service has as many threads as there are processors that it may use at its start.
+    stay(processors, Processors::both)?;
+    let mut with = Side::start(&binary, size, load, &endpoints.tables())?.part(processors)?;
+    let mut without = Side::start(&binary, size, load, "")?.part(processors)?;
+    stay(processors, Processors::others)?;
     let unused = Arc::new(Sent::new(size.devices, changes + load.changes));
     let mut delivery = Figures::new("p99 to an endpoint", "ms");
     let mut lookups = Figures::new("p99 with webhooks", "us");
@@ -83,6 +92,11 @@ pub fn run(size: &Size, load: &Load) -> Outcome<()> {
     Ok(())
 }
 
+/// This thread stays there from now on, and the threads and processes that it starts.
+fn stay(processors: Option<Processors>, place: fn(Processors) -> String) -> Outcome<()> {
+    processors.map_or(Ok(()), |processors| move_thread(&place(processors)))
+}
+
 /// A service with what it needs.
 struct Side {
     service: Service,
@@ -91,7 +105,8 @@ struct Side {
     /// Messages that the service had received before the first change.
     before: u64,
     published: AtomicU64,
-    _broker: Broker,
+    broker: Broker,
+    processors: Option<Processors>,
     _directory: TempDir,
 }
 
@@ -129,23 +144,38 @@ impl Side {
             publisher: Publisher::connect(broker.port)?,
             devices: size.devices,
             published: AtomicU64::new(0),
-            _broker: broker,
+            broker,
+            processors: None,
             _directory: directory,
         })
+    }
+
+    /// Gives the service a processor of its own, and the broker the one of everybody else.
+    fn part(mut self, processors: Option<Processors>) -> Outcome<Self> {
+        self.processors = processors;
+        if let Some(processors) = processors {
+            move_process(self.service.process.id(), &processors.measured())?;
+            move_process(self.broker.process.id(), &processors.others())?;
+        }
+        Ok(self)
     }
 
     /// Publishes for so long, looks devices up meanwhile, and waits until everything is applied.
     fn round(&mut self, load: &Load, sent: &Sent) -> Outcome<Measured> {
         let over = &AtomicBool::new(false);
-        let Self { service, publisher, devices, before, published, .. } = self;
+        let Self { service, publisher, devices, before, published, processors, .. } = self;
         let (service, before, published, devices) = (&*service, *before, &*published, *devices);
+        let processors = *processors;
         let measured = thread::scope(|scope| -> Outcome<Measured> {
             let publishing = scope.spawn(move || {
                 publish(publisher, sent, published, load, over).map_err(|error| error.to_string())
             });
             let url = &service.url;
-            let reading =
-                scope.spawn(move || look_up(url, devices, load, over).map_err(|error| error.to_string()));
+            let reading = scope.spawn(move || {
+                let looked_up =
+                    stay(processors, Processors::measured).and_then(|()| look_up(url, devices, load, over));
+                looked_up.map_err(|error| error.to_string())
+            });
             let (started, mut looks) = (Instant::now(), Vec::new());
             while started.elapsed() < Duration::from_secs(load.seconds.into()) {
                 pause(LOOK_INTERVAL);
