@@ -21,7 +21,7 @@ const DEAD_LETTERS_SHOWN = 200;
 /** What each state means, and what to do. @type {Record<string, string>} */
 const MEANING = {
   starting: "It waits for the store.",
-  delivering: "It has accepted everything that it was sent last.",
+  delivering: "No message waits to be tried again.",
   failing: "The last attempt has failed. It is made again, after 1 s and then ever later, at most 5 minutes; nothing is lost meanwhile.",
   gone: "It has answered 410, so nothing is sent until it is enabled or its url changes. It continues where it was.",
   given_up: "Every attempt has failed for five days, so nothing is sent until it is enabled or its url changes. It continues where it was.",
