@@ -14,6 +14,7 @@ pub const ROOT: &str = "/api/v0002/";
 
 /// An error as the platform writes it.
 #[derive(Serialize, ToSchema)]
+#[schema(as = ClientError)]
 pub struct PlatformError {
     /// What is wrong with this very request, in a sentence.
     message: String,
