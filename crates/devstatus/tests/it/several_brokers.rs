@@ -234,7 +234,7 @@ fn bad_tables_stop_the_start_and_name_file_line_and_key() {
         (
             with(&[("quiet-interval-ms = 300", "token = \"secret\"")]),
             &[],
-            "line 5: unknown key token; known are name, format,",
+            "line 5: unknown key token: did you mean token-file?",
         ),
         (
             with(&[("broker = \"mqtt://127.0.0.1:1\"\n", "")]),
