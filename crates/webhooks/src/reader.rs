@@ -9,8 +9,6 @@ use presence::settle::{IfConnected, Settle, StatusChange};
 use presence::{Device, DeviceName, Status};
 use server::freshness::RoundNumber;
 use server::registry::{Arrival, Provenance, Snapshot};
-use tokio::task::yield_now;
-
 use store::{ChangeCursor, StoreError, StoredDevice};
 
 use crate::feed_changes::FeedChanges;
@@ -24,9 +22,6 @@ use crate::states::{DeviceStates, StateChange};
 /// Events that are read at once. What they make is in memory until the endpoint has taken all of it: four megabytes at most, as
 /// a device is shown in less than 8 KiB.
 const PAGE_EVENTS: usize = BATCH_MAX;
-
-/// Events that are worked on before the thread does something else: some 100 µs.
-pub const AT_ONCE: usize = 16;
 
 /// Disconnects that may be undecided, for all endpoints together: some 500 bytes each. An endpoint with its share reads on once
 /// some are decided.
@@ -184,11 +179,8 @@ impl<'a> LogReader<'a> {
         self.position = page.reached;
         let has_more = page.entries.len() >= PAGE_EVENTS;
         let mut changes = Vec::new();
-        for entries in page.entries.chunks(AT_ONCE) {
-            for entry in entries {
-                self.read(entry, before, &mut changes).await;
-            }
-            yield_now().await;
+        for entry in &page.entries {
+            self.read(entry, before, &mut changes).await;
         }
         if self.sent_up_to.is_some_and(|number| self.position.number >= number) {
             self.sent_up_to = None;

@@ -5,11 +5,11 @@ use std::future::pending;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::future::join_all;
 use presence::history::HistoryRow;
 use presence::{DeviceName, Status};
 use serde_json::value::RawValue;
 use tokio::sync::watch;
-use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use crate::client::Client;
@@ -88,40 +88,30 @@ pub async fn rotation_of(
 impl Webhooks {
     /// Delivers until `shutdown`.
     pub async fn run(self, shutdown: CancellationToken) {
-        let all = Arc::new(self);
-        let mut changed = all.endpoints.clone();
-        let mut workers = JoinSet::new();
+        let mut changed = self.endpoints.clone();
         loop {
             let endpoints = changed.borrow_and_update().clone();
-            let is_over = tokio::select! {
-                () = shutdown.cancelled() => true,
-                Ok(()) = changed.changed() => false,
-                () = all.deliver(&endpoints, &mut workers) => false,
-            };
-            // Messages under way are broken off, and sent again with the same ids.
-            workers.shutdown().await;
-            if is_over {
-                break;
+            tokio::select! {
+                () = shutdown.cancelled() => break,
+                // Messages under way are broken off, and sent again with the same ids.
+                Ok(()) = changed.changed() => {}
+                () = self.deliver(&endpoints) => {}
             }
         }
-        all.leases.end(&*all.store).await;
+        self.leases.end(&*self.store).await;
     }
 
-    /// Delivers without an end. Each endpoint has a task of its own, so that no thread is busy with all of them at once while a
-    /// request waits.
-    async fn deliver(self: &Arc<Self>, endpoints: &[EndpointSettings], workers: &mut JoinSet<()>) {
+    /// Delivers without an end.
+    async fn deliver(&self, endpoints: &[EndpointSettings]) {
         let _hold = (self.log == ChangeLog::Feed && !endpoints.is_empty()).then(|| self.feed.hold());
         let views = endpoints.iter().map(|endpoint| (endpoint.name.clone(), view(endpoint)));
         let orders = self.desk.open(views);
         if !self.is_shared {
             self.drop_others(endpoints).await;
         }
-        for (endpoint, orders) in endpoints.iter().cloned().zip(orders) {
-            let all = Arc::clone(self);
-            workers.spawn(async move { all.serve(&endpoint, orders).await });
-        }
         let names = endpoints.iter().map(|endpoint| endpoint.name.clone()).collect();
-        self.leases.hold(&*self.store, names).await;
+        let workers = endpoints.iter().zip(orders).map(|(endpoint, orders)| self.serve(endpoint, orders));
+        tokio::join!(self.leases.hold(&*self.store, names), join_all(workers));
     }
 
     /// Delivers to an endpoint whenever this instance is the one to do so.

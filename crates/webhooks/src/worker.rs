@@ -5,7 +5,6 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use presence::UnixSeconds;
-use tokio::task::yield_now;
 
 use crate::answer::{Failure, RETRY_FIRST, RETRY_LONGEST};
 use crate::client::Client;
@@ -17,7 +16,7 @@ use crate::metrics::EndpointMetrics;
 use crate::orders::NextStep;
 use crate::outbox::{DeliveryQueues, QueuedMessage, RoundResult, SendingRound};
 use crate::progress::{Disabled, EndpointProgress};
-use crate::reader::{AT_ONCE, ChangePage, LogReader};
+use crate::reader::{ChangePage, LogReader};
 use crate::resync::CursorTracker;
 use crate::rotation::SecretRotation;
 use crate::service::{StoredEndpoint, Webhooks};
@@ -209,10 +208,7 @@ impl<'a> Worker<'a> {
                 return Ok(true);
             }
         };
-        for (number, change) in changes.into_iter().enumerate() {
-            if number % AT_ONCE == AT_ONCE - 1 {
-                yield_now().await;
-            }
+        for change in changes {
             self.outbox.add(QueuedMessage::new(self.all.message_of(self.endpoint, &change), Some(change)));
         }
         let has_sent = !self.outbox.is_empty();
