@@ -183,7 +183,7 @@ impl Evaluator {
         if change.is_removal {
             let name = DeviceName::of(snapshot.device());
             let observation = Observation { before: change.previous, ..forgotten(&name) };
-            let observation = Observation { source: snapshot.source(), ..observation };
+            let observation = Observation { source: Some(snapshot.source()), ..observation };
             return self.engine.observe(now(), &observation);
         }
         // What is in no history did not happen: it was found, or repeated.
@@ -203,7 +203,7 @@ impl Evaluator {
         let since = snapshot.event.time.nanos().map_or(received_ms, |nanos| nanos.div_euclid(1_000_000));
         let observation = Observation {
             device: snapshot.device(),
-            source: snapshot.source(),
+            source: Some(snapshot.source()),
             before,
             status: Some(snapshot.status),
             cause: snapshot.cause_class(),
@@ -225,7 +225,7 @@ fn needs_addresses(rules: &RuleSet) -> bool {
 fn forgotten(device: &DeviceName) -> Observation<'_> {
     Observation {
         device: device.device(),
-        source: "",
+        source: None,
         before: None,
         status: None,
         cause: None,

@@ -164,7 +164,7 @@ impl Engine {
         let mut expected = None;
         let mut waits = std::mem::take(&mut self.waits);
         for (at, rule) in rules.rules.iter().enumerate() {
-            if rule.selector.admits_name_and_source(observation.device, Some(observation.source)) {
+            if rule.selector.admits_name_and_source(observation.device, observation.source) {
                 let expected = expected.get_or_insert_with(|| self.expectation(observation));
                 waits.extend(self.observe_by(at, rule, expected, now, observation));
             }
@@ -179,7 +179,7 @@ impl Engine {
 
     /// What is the same for all rules that look at a device.
     fn expectation(&mut self, observation: &Observation<'_>) -> ContactExpectation {
-        let (device, source) = (observation.device, Some(observation.source));
+        let (device, source) = (observation.device, observation.source);
         let scope = self.coverage.scope(source, Some(device.device_type));
         let device_type = self.coverage.device_type(scope).clone();
         ContactExpectation {
@@ -221,7 +221,7 @@ impl Engine {
             Kind::OfflineFor => self.end(at, subject(), now),
             Kind::NeverConnected(listed) => match status {
                 Some(_) => self.end(at, subject(), now),
-                None if listed.contains(device) => self.expect_device(at, device, Some(source), now),
+                None if listed.contains(device) => self.expect_device(at, device, source, now),
                 None => {}
             },
             Kind::Flapping(_) | Kind::DuplicateIdentity(_) | Kind::Refusals(_) => {
@@ -275,11 +275,11 @@ impl Engine {
         now: Now,
         (place, observation): (&DevicePlace<'_>, &Observation<'_>),
     ) {
-        let group = drop_group(rule.group_by, &place.device.device_type, Some(observation.source));
+        let group = drop_group(rule.group_by, &place.device.device_type, observation.source);
         let was_connected = observation.before == Some(Status::Connected);
         let is_connected = observation.status == Some(Status::Connected);
         let device = place.device.device();
-        let admits = |selector: &Filter| selector.admits_name_and_source(device, Some(observation.source));
+        let admits = |selector: &Filter| selector.admits_name_and_source(device, observation.source);
         let is_planned = self.inhibition.scheduled(&self.rules, at, admits).is_some();
         let change = DropChange {
             was_connected,

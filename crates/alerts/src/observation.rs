@@ -10,8 +10,9 @@ use crate::WallMillis;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Observation<'a> {
     pub device: Device<'a>,
-    /// The source whose message decides the state.
-    pub source: &'a str,
+    /// The source whose message decides the state. `None`: it is not known any more, as the device was forgotten unobserved; it
+    /// may be any.
+    pub source: Option<&'a str>,
     /// `None`: the device was not known before.
     pub before: Option<Status>,
     /// `None`: the device was forgotten.

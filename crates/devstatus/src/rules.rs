@@ -195,7 +195,7 @@ fn observation<'a>(
     let is_off = resolved.as_ref().is_some_and(|resolved| resolved.status == Status::Disconnected);
     Some(Observation {
         device: name.device(),
-        source: deciding.map_or(formats::catalog::IOT_PLATFORM, |event| held::source(&event.payload)),
+        source: Some(deciding.map_or(formats::catalog::IOT_PLATFORM, |event| held::source(&event.payload))),
         before,
         status: resolved.as_ref().map(|resolved| resolved.status),
         cause: deciding.filter(|_| is_off).map(|event| held::cause_class(&event.payload, event.close_code)),

@@ -148,7 +148,7 @@ impl Fleet {
         let (device_type, id) = (format!("type-{}", number % TYPES), format!("device-{number}"));
         let observation = Observation {
             device: Device { device_type: &device_type, id: &id },
-            source: "iot-platform",
+            source: Some("iot-platform"),
             before,
             status: Some(status),
             cause: (status == Status::Disconnected).then_some("connection"),

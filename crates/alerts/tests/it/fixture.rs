@@ -89,13 +89,28 @@ impl Scene {
         };
         let observation = Observation {
             device: Device { device_type, id },
-            source: SOURCE,
+            source: Some(SOURCE),
             before,
             status: Some(status),
             cause: (status == Status::Disconnected).then_some("connection"),
             address: None,
             since: self.now.wall,
             event: Some(event),
+        };
+        self.engine.observe(self.now, &observation);
+    }
+
+    /// The device was forgotten while nobody looked.
+    pub fn forget(&mut self, id: &str) {
+        let observation = Observation {
+            device: Device { device_type: "pump", id },
+            source: None,
+            before: None,
+            status: None,
+            cause: None,
+            address: None,
+            since: self.now.wall,
+            event: None,
         };
         self.engine.observe(self.now, &observation);
     }

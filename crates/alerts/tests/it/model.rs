@@ -164,7 +164,7 @@ fn reached(rules: Vec<Rule>, actions: &[Action]) -> Vec<(Firing, Firing)> {
         |engine: &mut Engine, now: Now, device: usize, before: Option<Status>, is_connected: bool| {
             let observation = Observation {
                 device: Device { device_type: "pump", id: &device.to_string() },
-                source: SOURCE,
+                source: Some(SOURCE),
                 before,
                 status: Some(if is_connected { Status::Connected } else { Status::Disconnected }),
                 cause: None,

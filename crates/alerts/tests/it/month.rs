@@ -194,7 +194,7 @@ fn observe(
 ) {
     let observation = Observation {
         device: Device { device_type: &site_name(device / DEVICES_PER_SITE), id: &device.to_string() },
-        source: SOURCE,
+        source: Some(SOURCE),
         before,
         status: Some(status),
         cause: None,

@@ -248,7 +248,7 @@ fn refused_logins_and_two_devices_with_one_identity_are_noticed() {
         for (id, address) in [("1", [192, 0, 2, number % 2]), ("2", [192, 0, 2, number])] {
             let observation = alerts::Observation {
                 device: Device { device_type: "pump", id },
-                source: crate::fixture::SOURCE,
+                source: Some(crate::fixture::SOURCE),
                 before: Some(Status::Connected),
                 status: Some(Status::Connected),
                 cause: None,

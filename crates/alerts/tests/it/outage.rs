@@ -4,10 +4,11 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use alerts::{AlertState, Engine, Kind, Part, Suppression};
+use alerts::{AlertState, Engine, Kind, Part, Rule, Suppression};
+use presence::query::Filter;
 use presence::{EventKind, Status};
 
-use crate::fixture::{Scene, drop_by_type, flapping, rule, rule_set, seconds};
+use crate::fixture::{SOURCE, Scene, drop_by_type, flapping, rule, rule_set, seconds};
 
 const DEVICES: usize = 10_000;
 
@@ -79,6 +80,22 @@ fn one_of_two_sources_that_is_away_is_named_and_holds_up_its_own_devices_alone()
     scene.engine.set_observed(scene.now, Part::Source("other"), false);
     scene.pass(70);
     assert_eq!(scene.lines(), ["unobserved other firing 1/0", "offline pump/7 firing 1/0"]);
+}
+
+#[test]
+fn a_device_that_was_forgotten_unobserved_fires_no_longer_under_a_rule_of_its_source() {
+    let selector = Filter { sources: vec![SOURCE.to_owned()], ..Filter::default() };
+    let mut scene = Scene::new(rule_set(0, vec![Rule { selector, ..rule("offline", Kind::OfflineFor, 5) }]));
+    scene.observe("7", None, EventKind::Connect);
+    scene.observe("8", None, EventKind::Connect);
+    scene.disconnect("7");
+    scene.pass(10);
+    assert_eq!(scene.lines(), ["offline pump/7 firing 1/0"]);
+    scene.disconnect("8");
+    scene.forget("7");
+    scene.forget("8");
+    scene.pass(10);
+    assert_eq!(scene.lines(), ["offline pump/7 resolved 0/1"]);
 }
 
 #[test]
