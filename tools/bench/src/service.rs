@@ -16,8 +16,8 @@ use crate::http::Client;
 use crate::process::{Process, until};
 use crate::{Outcome, Size};
 
-/// How long it may take to listen.
-const START_BOUND: Duration = Duration::from_secs(30);
+/// How long it may take to listen: thirty million devices are read from a file in 36 s before that.
+const START_BOUND: Duration = Duration::from_secs(120);
 /// How long a population may take, whatever its size; a peer has the same.
 pub const POPULATION_BOUND: Duration = Duration::from_secs(600);
 /// What the log says before the address.
