@@ -184,7 +184,7 @@ impl WebhookMessage {
     pub fn of_gap(envelope: Envelope<'_>, after: HistoryPosition, gap: FleetGap, at_millis: i64) -> Self {
         let reason = gap.word();
         let id = id(format!("fleet.gap\0{}\0{reason}", StreamPosition::in_history(after)).as_bytes());
-        Self::of_service(envelope, id, "fleet.gap", at_millis, GapData { reason })
+        Self::of_service(envelope, id, ("fleet.gap", Some("WebhookGap")), at_millis, GapData { reason })
     }
 
     /// That alerts fire or were resolved; `number` tells the messages about one group apart.
@@ -196,27 +196,28 @@ impl WebhookMessage {
         data: &RawValue,
     ) -> Self {
         let id = id(format!("alert\0{group:016x}\0{number}").as_bytes());
-        Self::of_service(envelope, id, event_type, at_millis, data)
+        Self::of_service(envelope, id, (event_type, None), at_millis, data)
     }
 
     /// That somebody tries the endpoint out.
     pub fn of_test(envelope: Envelope<'_>, endpoint: &str, at_millis: i64) -> Self {
         let id = id(format!("webhook.test\0{endpoint}\0{at_millis}").as_bytes());
-        Self::of_service(envelope, id, "webhook.test", at_millis, TestData { endpoint })
+        Self::of_service(
+            envelope,
+            id,
+            ("webhook.test", Some("WebhookTest")),
+            at_millis,
+            TestData { endpoint },
+        )
     }
 
     fn of_service(
         envelope: Envelope<'_>,
         id: String,
-        event_type: &'static str,
+        (event_type, schema): (&'static str, Option<&'static str>),
         at_millis: i64,
         data: impl Serialize,
     ) -> Self {
-        let schema = match event_type {
-            "fleet.gap" => Some("WebhookGap"),
-            "webhook.test" => Some("WebhookTest"),
-            _ => None,
-        };
         let head = EventHead { id: &id, event_type, at_millis, subject: None, position: None, schema };
         let body = envelope.body(&head, data);
         Self { id, event_type, body, order: 0 }

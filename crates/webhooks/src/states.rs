@@ -73,6 +73,12 @@ impl StateChange {
         }
     }
 
+    /// That the device of this change was not known before its event.
+    pub fn first_seen(&self, event: &PresenceEvent) -> Self {
+        let id = message::id_of_first_seen(self.device.device(), event);
+        Self { what: Occurrence::FirstSeen(event.time), device: self.device.clone(), id, ..*self }
+    }
+
     /// The same with the device as it is later. A state has the id of the event that it is of.
     pub fn renewed(&self, device: Snapshot) -> Self {
         let id =
@@ -161,14 +167,6 @@ impl DeviceStates {
         }
         self.0.insert(name.clone(), state);
         Ok(())
-    }
-}
-
-impl StateChange {
-    /// That the device of this change was not known before its event.
-    pub fn first_seen(&self, event: &PresenceEvent) -> Self {
-        let id = message::id_of_first_seen(self.device.device(), event);
-        Self { what: Occurrence::FirstSeen(event.time), device: self.device.clone(), id, ..*self }
     }
 }
 
