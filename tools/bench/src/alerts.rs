@@ -12,9 +12,9 @@ use alerts::{
 };
 use presence::query::Filter;
 use presence::{Device, DeviceName, EventKind, Status};
-use rustix::time::{ClockId, clock_gettime};
+use rustix::time::ClockId;
 
-use crate::process::{pause, resident_bytes_of_this};
+use crate::process::{own_processor_time, pause, resident_bytes_of_this};
 use crate::rounds::{Figures, print_ratio};
 use crate::{Outcome, Size};
 
@@ -180,14 +180,8 @@ impl Fleet {
     }
 
     fn micros_a_second(&mut self, changes: u32) -> Outcome<f64> {
-        let before = processor_time();
+        let before = own_processor_time(ClockId::ProcessCPUTime);
         self.pass(SECONDS, changes);
-        Ok((processor_time() - before).as_secs_f64() / f64::from(SECONDS) * 1e6)
+        Ok((own_processor_time(ClockId::ProcessCPUTime) - before).as_secs_f64() / f64::from(SECONDS) * 1e6)
     }
-}
-
-/// Processor time that this process has used.
-fn processor_time() -> Duration {
-    let time = clock_gettime(ClockId::ProcessCPUTime);
-    Duration::new(u64::try_from(time.tv_sec).unwrap_or(0), u32::try_from(time.tv_nsec).unwrap_or(0))
 }

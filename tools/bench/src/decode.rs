@@ -2,7 +2,6 @@
 //! the platform's: each device connects, then disconnects. No broker, no store.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use bytes::Bytes;
 use formats::catalog::Formats;
@@ -10,7 +9,7 @@ use formats::example::{self, Report};
 use formats::{UnixNanos, catalog};
 use mqtt::packet::{self, Publish};
 use mqtt::settings::MqttVersion;
-use rustix::time::{ClockId, clock_gettime};
+use rustix::time::ClockId;
 use server::feed::Feed;
 use server::feed::settings::FeedSettings;
 use server::freshness::RoundNumber;
@@ -23,6 +22,7 @@ use server::registry::DeviceRegistry;
 use server::sync::backlog::{Acceptance, PacketBatch, backlog};
 use testkit::status::Device;
 
+use crate::process::own_processor_time;
 use crate::rounds::{Figures, print_ratio};
 use crate::{Outcome, Size};
 
@@ -79,20 +79,14 @@ fn messages_per_second(sources: &[String], spoken: Option<&str>, devices: u32) -
         }
     }
     drop(sender);
-    let started = processor_time();
+    let started = own_processor_time(ClockId::ThreadCPUTime);
     ingest.run(&pending);
-    let elapsed = processor_time().saturating_sub(started).as_secs_f64();
+    let elapsed = own_processor_time(ClockId::ThreadCPUTime).saturating_sub(started).as_secs_f64();
     let known = map.totals();
     if (known.connected, known.disconnected) != (0, u64::from(devices)) {
         return Err(format!("{known:?} instead of {devices} disconnected devices").into());
     }
     Ok(2.0 * f64::from(devices) / elapsed)
-}
-
-/// What this thread has used. Other work on the machine does not count.
-fn processor_time() -> Duration {
-    let time = clock_gettime(ClockId::ThreadCPUTime);
-    Duration::new(time.tv_sec.unsigned_abs(), u32::try_from(time.tv_nsec).unwrap_or(0))
 }
 
 fn batches(spoken: Option<&str>, devices: u32) -> Outcome<Vec<PacketBatch>> {
