@@ -126,7 +126,7 @@ pub struct Retention {
     pub per_device: usize,
 }
 
-/// What somebody keeps who delivers to others: the worker of a webhook's endpoint, alert rules. The text is its own.
+/// A text that the deliveries to a webhook endpoint, or the alert rules, need after a restart. The store does not look into it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DeliveryState {
     pub name: Box<str>,
@@ -288,7 +288,7 @@ pub trait Store: ReadDevices + ReadHistory + KeepSeries {
     /// of them writes the earlier state again: [`Changes`] shows it, and [`Batch::based_on`] is compared with it.
     fn forget(&self, device: ForgottenDevice) -> BoxFuture<'_, Result<(), StoreError>>;
 
-    /// What is kept of deliveries, by its names.
+    /// All stored states of deliveries.
     fn delivery_states(&self) -> BoxFuture<'_, Result<Vec<DeliveryState>, StoreError>> {
         Box::pin(ready(Ok(Vec::new())))
     }
@@ -301,7 +301,7 @@ pub trait Store: ReadDevices + ReadHistory + KeepSeries {
         Box::pin(ready(Ok(Vec::new())))
     }
 
-    /// Keeps what the state of that name is now; `None` drops it. Says whether the lease still holds: if it does not, nothing changes.
+    /// Stores a state under that name; `None` deletes it. Returns whether the lease still holds: if it does not, nothing changes.
     fn set_delivery_state(
         &self,
         _lease: &DeliveryLease,

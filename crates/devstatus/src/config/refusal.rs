@@ -172,7 +172,7 @@ pub(super) fn showable(name: &str) -> Option<String> {
     (!name.is_empty() && name.len() <= LONGEST && name.chars().all(harmless)).then(|| name.to_owned())
 }
 
-/// Refuses the key `name`, which is shown with `prefix` before it.
+/// The refusal of the key `name`, which the text shows with `prefix` before it.
 pub(super) fn unknown_key(
     path: &std::path::Path,
     line: usize,

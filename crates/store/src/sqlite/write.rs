@@ -219,7 +219,7 @@ impl Writing {
         Ok(())
     }
 
-    /// What is kept of deliveries.
+    /// All stored states of deliveries.
     pub fn delivery_states(&mut self) -> Result<Vec<DeliveryState>, WriteError> {
         let mut select = self.connection.prepare_cached("SELECT name, state FROM webhook ORDER BY name")?;
         let states =

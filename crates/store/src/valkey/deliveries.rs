@@ -1,4 +1,4 @@
-//! What is kept of deliveries to others, and which instance holds the lease of each.
+//! The stored states of deliveries to other systems, and which instance holds the lease of each.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
