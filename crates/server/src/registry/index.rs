@@ -19,8 +19,12 @@ const FRESH_MAX: usize = 4_096;
 const FRESH_SHARE: usize = 4;
 /// Fewer than this share of all is inserted one by one.
 const MERGE_SHARE: usize = 16;
-/// What most ids begin with is looked for again whenever there are so many devices; later it is too late to pay.
+/// What most ids begin with is looked for again whenever there are so many devices.
 const PREFIX_AT: [usize; 5] = [16, 64, 256, 1_024, 4_096];
+/// Later only if more than this share of the devices begin otherwise, as when ids come in their order, and if there are that many
+/// times more of them than the last time: it takes a look at every record.
+const ODD_SHARE: usize = 8;
+const PREFIX_GROWTH: usize = 4;
 
 /// What filters look at of a device.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -118,10 +122,18 @@ fn is_whole(key: u64) -> bool {
     key != 0 && key.to_be_bytes()[7] == 0
 }
 
+/// Whether the id with this key does not begin as most do.
+fn is_odd(key: u64) -> bool {
+    key == 0 || key == u64::MAX
+}
+
 /// The devices of one type, in order.
 #[derive(Default)]
 pub(super) struct TypeIndex {
     prefix: Prefix,
+    /// How many devices there were when it was last looked for, and how many with an odd key have come.
+    prefix_sought_at: usize,
+    odd: usize,
     by_id: Sorted<IndexEntry>,
     by_time: Sorted<IndexEntry>,
     /// In neither order yet.
@@ -133,9 +145,12 @@ pub(super) struct TypeIndex {
 impl TypeIndex {
     /// Adds a device that is not in it.
     pub fn add(&mut self, place: RecordPlace, id: &str, index_key: IndexKey, ids: &impl Ids) {
-        self.fresh.push(IndexEntry::new(self.prefix.key(id.as_bytes()), place, index_key));
+        let key = self.prefix.key(id.as_bytes());
+        self.odd += usize::from(is_odd(key));
+        self.fresh.push(IndexEntry::new(key, place, index_key));
         let all = self.by_id.len() + self.fresh.len();
-        if PREFIX_AT.contains(&all) {
+        let is_outgrown = self.odd > all / ODD_SHARE && all >= PREFIX_GROWTH * self.prefix_sought_at;
+        if PREFIX_AT.contains(&all) || (is_outgrown && all > FRESH_MAX) {
             self.settle(ids);
             self.choose_prefix(ids);
         } else if self.fresh.len() >= FRESH_MAX.max(self.by_id.len() / FRESH_SHARE) {
@@ -223,12 +238,19 @@ impl TypeIndex {
         let (low, high) = (id(&entries[odd]), id(&entries[entries.len() - 1 - odd]));
         let shared = low.iter().zip(&high).take_while(|(one, other)| one == other).count();
         let prefix = Prefix(low[..shared].into());
+        self.prefix_sought_at = entries.len();
         if prefix.0 == self.prefix.0 {
             return;
         }
-        for entry in self.by_id.iter_mut().chain(self.by_time.iter_mut()) {
-            entry.key = ids.read_id(entry.place(), |id| prefix.key(id));
+        let key = |entry: &IndexEntry| ids.read_id(entry.place(), |id| prefix.key(id));
+        let keys: Vec<u64> = entries.iter().map(key).collect();
+        // A shorter prefix has more ids behind it, but may tell fewer of them apart.
+        if alike(keys.iter().copied()) > alike(entries.iter().map(|entry| entry.key)) {
+            return;
         }
+        self.odd = keys.iter().filter(|key| is_odd(**key)).count();
+        self.by_id.iter_mut().zip(keys).for_each(|(entry, key)| entry.key = key);
+        self.by_time.iter_mut().for_each(|entry| entry.key = key(entry));
         self.prefix = prefix;
     }
 
@@ -258,7 +280,7 @@ impl TypeIndex {
         if prefix.is_empty() {
             return Some(true);
         }
-        if entry.key == 0 || entry.key == u64::MAX {
+        if is_odd(entry.key) {
             return None;
         }
         match prefix.strip_prefix(&*self.prefix.0) {
@@ -290,6 +312,12 @@ impl TypeIndex {
     }
 }
 
+/// How many ids, in order, are told from the one before only by a look at the records.
+fn alike(keys: impl Iterator<Item = u64>) -> usize {
+    let mut before = None;
+    keys.filter(|key| before.replace(*key) == Some(*key) && !is_whole(*key)).count()
+}
+
 fn by_id(one: &IndexEntry, other: &IndexEntry, ids: &impl Ids) -> Ordering {
     let (one_key, other_key) = (one.key, other.key);
     one_key.cmp(&other_key).then_with(|| {
@@ -309,7 +337,48 @@ fn by_time(one: &IndexEntry, other: &IndexEntry, ids: &impl Ids) -> Ordering {
 mod tests {
     use proptest::prelude::*;
 
-    use super::{Ordering, Prefix, is_whole};
+    use std::cell::Cell;
+
+    use super::{EndCode, Ids, IndexKey, Moment, Ordering, Prefix, RecordPlace, Status, TypeIndex, is_whole};
+
+    /// Records by their place, of which each look is counted.
+    struct CountedIds {
+        ids: Vec<String>,
+        looks: Cell<usize>,
+    }
+
+    impl Ids for CountedIds {
+        fn read_id<T>(&self, place: RecordPlace, read_id: impl FnOnce(&[u8]) -> T) -> T {
+            self.looks.set(self.looks.get() + 1);
+            read_id(self.ids[place.at() as usize].as_bytes())
+        }
+    }
+
+    #[test]
+    fn ids_that_come_in_their_order_are_told_apart_without_a_look_at_the_records() {
+        let ids = (0..100_000).map(|number| format!("pump-{number:07}")).collect();
+        let ids = CountedIds { ids, looks: Cell::new(0) };
+        let key = |second: i128| IndexKey {
+            status: Status::Connected,
+            end_code: EndCode::NONE,
+            time: Moment::from_nanos(second * 1_000_000_000),
+            address: None,
+        };
+        let place = |at: usize| RecordPlace::new(0, u32::try_from(at).unwrap());
+        let mut index = TypeIndex::default();
+        for (at, id) in ids.ids.iter().enumerate() {
+            index.add(place(at), id, key(1), &ids);
+        }
+        index.settle(&ids);
+        ids.looks.set(0);
+        for (at, id) in ids.ids.iter().enumerate().step_by(100) {
+            index.change(place(at), id, (key(1), key(2)), &ids);
+        }
+        assert_eq!(ids.looks.get(), 0);
+        let order: Vec<_> =
+            index.by_id().range((0, 0), index.by_id().end()).map(|entry| entry.place()).collect();
+        assert_eq!(order, (0..ids.ids.len()).map(place).collect::<Vec<_>>());
+    }
 
     fn ids() -> impl Strategy<Value = Vec<u8>> {
         prop::collection::vec(prop::sample::select(&b"\0\x01a\xff"[..]), 0..12)
