@@ -5,10 +5,8 @@ mod rules;
 #[cfg(test)]
 mod tests;
 
-use std::collections::HashMap;
-
 use crate::order::{AliveRule, ParentRule};
-use crate::profile::{Message, Profile, ProfileError, ProfileTimes, Profiles, covers, uncovered};
+use crate::profile::{Message, Profile, ProfileError, ProfileTimes, Profiles, covers, may_match, uncovered};
 use presence::Device;
 
 use crate::{
@@ -133,8 +131,8 @@ struct Several {
     reads_platform: bool,
     decoders: Vec<Decoder>,
     profiles: Profiles,
-    /// Of the profiles that have some.
-    timings: HashMap<Box<str>, ProfileTimes>,
+    /// Of the profiles that have some: so few that a hash would take longer.
+    timings: Vec<(Box<str>, ProfileTimes)>,
     /// In the order in which they were named.
     names: Vec<Box<str>>,
 }
@@ -215,7 +213,7 @@ impl Formats {
         };
         several.decoders.iter_mut().for_each(|decoder| decoder.name = label(&decoder.name));
         several.profiles.rename(label);
-        several.timings = several.timings.iter().map(|(name, timing)| (label(name), *timing)).collect();
+        several.timings.iter_mut().for_each(|(name, _)| *name = label(name));
         if several.names.is_empty() {
             several.names.push(IOT_PLATFORM.into());
         }
@@ -341,7 +339,10 @@ impl Formats {
     pub fn timing(&self, name: &str) -> ProfileTimes {
         match &self.0 {
             Decoders::Platform => ProfileTimes::default(),
-            Decoders::Several(several) => several.timings.get(name).copied().unwrap_or_default(),
+            Decoders::Several(several) => {
+                let timing = several.timings.iter().find(|(known, _)| **known == *name);
+                timing.map_or_else(ProfileTimes::default, |(_, timing)| *timing)
+            }
         }
     }
 
@@ -418,7 +419,7 @@ impl Several {
         let message = Message { topic, payload, is_retained };
         // What a decoder has no use for may still be a profile's: `spBv1.0/status`, for example.
         let mut passed_over = None;
-        for decoder in &self.decoders {
+        for decoder in self.decoders.iter().filter(|one| may_match(one.filters, topic)) {
             match decoder.decode(message) {
                 Decoded::NoMatch => {}
                 Decoded::Undecodable(why) if self.profiles.find(topic).is_some() => {

@@ -153,15 +153,18 @@ fn action(key: &Key) -> &'static str {
 
 /// Reads a document back; `None` for anything else.
 pub fn read(document: &[u8]) -> Option<StatusDocument<'_>> {
-    // Checked as a whole, or else each of its texts would be.
-    serde_json::from_str(std::str::from_utf8(document).ok()?).ok()
+    json::read(document)
 }
 
-impl<'a> StatusDocument<'a> {
+/// Reads what a document keeps beside what is shown, without a look at the rest.
+pub fn read_details(document: &[u8]) -> Option<SourceDetails<'_>> {
+    json::details(document).and_then(json::read).or_else(|| read(document)?.kept)
+}
+
+impl SourceDetails<'_> {
     /// What the event said of its session.
-    pub fn identity(&self) -> Option<EventIdentity<'_>> {
-        let kept = self.kept.as_ref()?;
-        let session = match &kept.session {
+    pub fn identity(&self) -> EventIdentity<'_> {
+        let session = match &self.session {
             None => Session::Arrival,
             Some(SessionDetails::Connection(peer)) => Session::Connection(borrowed(peer.as_ref())),
             Some(SessionDetails::Started(started)) => Session::Started(UnixNanos(*started)),
@@ -174,19 +177,30 @@ impl<'a> StatusDocument<'a> {
         };
         // A device that its parent hides is connected itself, so it has no cause of its own.
         let cause = self.cause().filter(|cause| *cause != Cause::ParentOffline);
-        Some(EventIdentity { session, time: kept.time.map(UnixNanos), cause })
+        EventIdentity { session, time: self.time.map(UnixNanos), cause }
     }
 
     /// The state that the document is about, whose key is held beside it.
     pub fn shown(&self, key: Key) -> Shown {
-        let own = self.kept.as_ref().and_then(|kept| kept.own);
         Shown {
             key,
-            own: own.map(|(shift, time)| Own { shift, time: UnixNanos(time) }),
+            own: self.own.map(|(shift, time)| Own { shift, time: UnixNanos(time) }),
             is_hidden: !key.is_connected() && self.cause() == Some(Cause::ParentOffline),
         }
     }
 
+    /// The type and the id of the device through which this one is reached.
+    pub fn parent(&self) -> Option<(&str, &str)> {
+        let (device_type, id) = self.parent.as_ref()?;
+        Some((device_type, id))
+    }
+
+    pub fn cause(&self) -> Option<Cause> {
+        Cause::of_word(self.cause.as_deref()?)
+    }
+}
+
+impl<'a> StatusDocument<'a> {
     /// The same document after a change of the parent, or with another parent.
     pub fn shown_again(mut self, shown: &Shown, parent: Option<&DeviceName<'_>>) -> Vec<u8> {
         self.action = action(&shown.key).into();
@@ -203,7 +217,7 @@ impl<'a> StatusDocument<'a> {
     }
 
     pub fn cause(&self) -> Option<Cause> {
-        Cause::of_word(self.kept.as_ref()?.cause.as_deref()?)
+        self.kept.as_ref()?.cause()
     }
 
     /// Whether a message of its source has removed the device.
@@ -215,12 +229,6 @@ impl<'a> StatusDocument<'a> {
     pub fn connect_moment(&self) -> Option<presence::Moment> {
         let nanos = crate::iot_platform::time::nanos(self.connect_time.as_deref()?)?;
         Some(presence::Moment::from_nanos(nanos))
-    }
-
-    /// The type and the id of the device through which this one is reached.
-    pub fn parent(&self) -> Option<(&str, &str)> {
-        let (device_type, id) = self.kept.as_ref()?.parent.as_ref()?;
-        Some((device_type, id))
     }
 
     /// The message, and whether it was longer than what is kept.

@@ -64,3 +64,34 @@ pub(crate) fn covers(outer: &str, inner: &str) -> bool {
         is_first = false;
     }
 }
+
+/// Whether the topic begins and ends as one of the filters does, which is told sooner than whether that matches.
+pub(crate) fn may_match(filters: &[&str], topic: &str) -> bool {
+    let is_fixed = |byte: &&u8| !matches!(byte, b'+' | b'#');
+    filters.iter().any(|filter| {
+        let begins = topic.as_bytes().iter().zip(filter.as_bytes().iter().take_while(is_fixed));
+        let ends = topic.as_bytes().iter().rev().zip(filter.as_bytes().iter().rev().take_while(is_fixed));
+        begins.chain(ends).all(|(one, other)| one == other)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_topic_may_match_by_its_beginning_and_end() {
+        let filters = &["+/5/+/$state", "$SYS/brokers", "spBv1.0/#"];
+        for (topic, expected) in [
+            ("homie/5/a/$state", true),
+            ("homie/4/a/$state", true),
+            ("homie/5/a/$nodes", false),
+            ("$SYS/brokers", true),
+            ("$SYS/broker/log/N", false),
+            ("spBv1.0/g/NBIRTH/n", true),
+            ("tele/a/LWT", false),
+        ] {
+            assert_eq!(may_match(filters, topic), expected, "{topic}");
+        }
+    }
+}

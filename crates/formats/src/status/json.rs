@@ -1,12 +1,34 @@
-//! Writes a status document. By hand, because one is written for each message, and most of it is the same in all.
+//! Writes a status document, and reads it or the details in it. By hand where it matters: one is written, and the details of
+//! one are read, for each message.
 
 use std::fmt::Display;
 use std::io::Write;
+
+use serde::Deserialize;
 
 use super::{SessionDetails, SourceDetails, StatusDocument};
 
 /// Room for most documents, so that writing one allocates once.
 const CAPACITY: usize = 384;
+
+/// Before the details. Inside of a text its quotation marks are escaped, so it is found nowhere else.
+const DETAILS: &str = r#","_":"#;
+
+/// Reads a document or a part of one.
+pub fn read<'a, T: Deserialize<'a>>(json: &'a [u8]) -> Option<T> {
+    // Checked as a whole, or else each of its texts would be.
+    serde_json::from_str(std::str::from_utf8(json).ok()?).ok()
+}
+
+/// The details in a document, if they are its last field.
+pub fn details(document: &[u8]) -> Option<&[u8]> {
+    let (before, behind) = DETAILS.split_once('_')?;
+    let is_it = |at: &usize| {
+        document[..*at].ends_with(before.as_bytes()) && document[at + 1..].starts_with(behind.as_bytes())
+    };
+    let at = memchr::memchr_iter(b'_', document).find(is_it)?;
+    document[at + 1 + behind.len()..].strip_suffix(b"}")
+}
 
 pub fn write(status: &StatusDocument<'_>) -> Vec<u8> {
     let mut json = Json(Vec::with_capacity(CAPACITY));
@@ -23,7 +45,7 @@ pub fn write(status: &StatusDocument<'_>) -> Vec<u8> {
         text.iter().for_each(|text| json.text(key, text));
     }
     if let Some(kept) = &status.kept {
-        json.raw(r#","_":"#);
+        json.raw(DETAILS);
         json.details(kept);
     }
     json.raw("}");

@@ -33,9 +33,9 @@ fn what_orders_an_event_comes_back_for_every_kind_of_session() {
     ] {
         let event = event(session, EventKind::Disconnect);
         let document = write(&event, &key(EventKind::Disconnect).into(), b"x");
-        let status = read(&document).unwrap();
-        assert_eq!(status.identity(), Some(event.clone().into_identity()));
-        assert_eq!(status.parent(), Some(("bridge", "zigbee2mqtt")));
+        let details = read_details(&document).unwrap();
+        assert_eq!(details.identity(), event.clone().into_identity());
+        assert_eq!(details.parent(), Some(("bridge", "zigbee2mqtt")));
     }
 }
 
@@ -123,6 +123,19 @@ fn a_document_with_every_field_is_written_in_their_order() {
 #[test]
 fn anything_else_is_no_document() {
     for bytes in [&b""[..], b"{}", b"[1]", b"\xff", br#"{"ClientID":1,"Action":"Connect"}"#] {
-        assert!(read(bytes).is_none());
+        assert!(read(bytes).is_none() && read_details(bytes).is_none());
     }
+}
+
+#[test]
+fn details_are_found_wherever_they_are_and_not_inside_a_text() {
+    let time = |document: &str| read_details(document.as_bytes())?.time;
+    for document in [
+        r#"{"ClientID":"_,\"_\":{\"t\":9}","Action":"Connect","_":{"t":3,"m":",\"_\":{\"t\":9}}"}}"#,
+        r#"{"ClientID":"a","Action":"Connect","_":{"t":3},"Reason":"later"}"#,
+        r#"{ "_" : {"t":3}, "ClientID":"a", "Action":"Connect" }"#,
+    ] {
+        assert_eq!(time(document), Some(3), "{document}");
+    }
+    assert_eq!(time(r#"{"ClientID":"a","Action":"Connect"}"#), None);
 }

@@ -26,19 +26,19 @@ impl Child {
 
     fn shown(&self) -> Option<Shown> {
         let (key, document) = self.document()?;
-        Some(status::read(&document)?.shown(key))
+        Some(status::read_details(&document)?.shown(key))
     }
 
     fn take(&mut self, is_connected: bool, session: Session<'static>, now: i64, parent: Option<&Key>) {
         let kind = if is_connected { EventKind::Connect } else { EventKind::Disconnect };
         let event = event(kind, session, None);
         let document = self.document();
-        let status = document.as_ref().and_then(|(_, document)| status::read(document));
+        let details = document.as_ref().and_then(|(_, document)| status::read_details(document));
         let shown = self.shown();
         let held = shown.as_ref().map(|shown| Held {
             key: shown.own_key(),
             received: UnixNanos(self.received),
-            identity: status.as_ref().and_then(status::StatusDocument::identity),
+            identity: details.as_ref().map(status::SourceDetails::identity),
         });
         let (key, is_same) = match resolve(&event, live(now), held.as_ref(), None) {
             Resolution::Apply(key) => (key, IsSame::No),
@@ -52,9 +52,10 @@ impl Child {
     }
 
     fn parent_changed(&mut self, parent: Option<&Key>) {
-        let Some((key, document)) = self.document() else { return };
+        let Some((_, document)) = self.document() else { return };
+        let shown = self.shown().expect("the model writes documents");
+        let Some(shown) = shown.after_parent(parent, ParentRule::WhileConnected) else { return };
         let status = status::read(&document).expect("the model writes documents");
-        let Some(shown) = status.shown(key).after_parent(parent, ParentRule::WhileConnected) else { return };
         let document = status.shown_again(&shown, None);
         self.merge(&shown.key, &document);
     }

@@ -31,6 +31,9 @@ impl LinkFormats {
 
     /// Those of the source of this name, which no two links have.
     fn of_source(&self, source: &str) -> &Formats {
+        if let [only] = &*self.0 {
+            return only;
+        }
         self.0.iter().find(|formats| formats.has(source)).unwrap_or(&self.0[0])
     }
 

@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use super::other::nanos;
 use crate::registry::Record;
 use formats::order::{Held, Key, Shown};
-use formats::status::StatusDocument;
+use formats::status::SourceDetails;
 use formats::{DeviceName, EventKind as FormatKind, UnixNanos, status};
 use presence::EventKind;
 
@@ -41,27 +41,27 @@ impl HeldDevice {
     }
 }
 
-/// A document that was read, and what is held beside it.
+/// What a document keeps beside what is shown, and what is held beside the document.
 pub(super) struct DeviceDocument<'a> {
     held: &'a HeldDevice,
-    status: Option<StatusDocument<'a>>,
+    details: Option<SourceDetails<'a>>,
 }
 
 impl<'a> DeviceDocument<'a> {
     pub fn of(held: &'a HeldDevice) -> Self {
-        let status = held.source.as_ref().and_then(|_| status::read(&held.document));
-        Self { held, status }
+        let details = held.source.as_ref().and_then(|_| status::read_details(&held.document));
+        Self { held, details }
     }
 
     /// What is shown of the device, and its own state beside it.
     pub fn shown(&self) -> Shown {
         let key = self.held.key;
-        self.status.as_ref().map_or(key.into(), |status| status.shown(key))
+        self.details.as_ref().map_or(key.into(), |details| details.shown(key))
     }
 
     /// The device's own state.
     pub fn own(&self) -> Held<'_> {
-        let identity = self.status.as_ref().and_then(StatusDocument::identity);
+        let identity = self.details.as_ref().map(SourceDetails::identity);
         let key = self.shown().own_key();
         // The time of receipt is held in seconds; the key of what arrived in that second says it exactly.
         let seconds = i64::from(self.held.received_seconds);
@@ -72,13 +72,14 @@ impl<'a> DeviceDocument<'a> {
 
     /// The device through which this one is reached, as the document says.
     pub fn parent(&self) -> Option<DeviceName<'_>> {
-        let (device_type, id) = self.status.as_ref()?.parent()?;
+        let (device_type, id) = self.details.as_ref()?.parent()?;
         Some(DeviceName { device_type: Cow::Borrowed(device_type), id: Cow::Borrowed(id) })
     }
 
     /// The document with another state in it; `None` if there is none.
-    pub fn shown_again(self, shown: &Shown, parent: Option<&DeviceName<'_>>) -> Option<Vec<u8>> {
-        Some(self.status?.shown_again(shown, parent))
+    pub fn shown_again(&self, shown: &Shown, parent: Option<&DeviceName<'_>>) -> Option<Vec<u8>> {
+        self.details.as_ref()?;
+        Some(status::read(&self.held.document)?.shown_again(shown, parent))
     }
 }
 
