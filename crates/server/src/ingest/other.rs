@@ -373,6 +373,7 @@ fn nanos_of_millis(millis: i64) -> UnixNanos {
 
 /// When a batch was read, by our clock, if it has waited for so long.
 pub(super) fn received(waited: std::time::Duration) -> UnixNanos {
-    let waited = i64::try_from(waited.as_millis()).unwrap_or(i64::MAX);
-    nanos_of_millis(clock::now_millis().saturating_sub(waited))
+    // Rounded at the end alone: batches that were read in one order have waited, and are dated, in that order.
+    let read_at = clock::since_1970().saturating_sub(waited);
+    nanos_of_millis(i64::try_from(read_at.as_millis()).unwrap_or(i64::MAX))
 }
