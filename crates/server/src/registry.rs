@@ -22,6 +22,7 @@ mod rates;
 mod record;
 mod record_body;
 mod removed;
+mod restoring;
 mod sessions;
 mod shard;
 mod silence;
@@ -35,7 +36,7 @@ mod walk;
 
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU16, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU16, Ordering};
 
 use hashbrown::HashMap;
 use parking_lot::{Mutex, MutexGuard};
@@ -87,6 +88,8 @@ pub struct DeviceRegistry {
     dirty: Option<DirtySet>,
     /// `None`: all devices are held.
     limit: Option<Limit>,
+    /// Devices come from the store, before anybody asks: they are put in order at the end.
+    is_restoring: AtomicBool,
     /// Devices that their sources have removed, for the writer to forget.
     removed: Mutex<VecDeque<DeviceName>>,
     /// The change cursor of a shared store up to which forgotten devices have been dropped; `None` where no others write the store.
@@ -143,6 +146,7 @@ impl Default for DeviceRegistry {
             received_in_rounds: std::array::from_fn(|_| RoundCounter::default()),
             dirty: None,
             limit: None,
+            is_restoring: AtomicBool::new(false),
             removed: Mutex::default(),
             forget_cursor: Mutex::default(),
         }
@@ -260,7 +264,12 @@ impl DeviceRegistry {
             }
         }
         let change = |index: &mut TypeIndex, name: &str, names: &Names<'_>| match (from, to) {
-            (None, Some(to)) => index.add(place, name, to, names),
+            (None, Some(to)) => {
+                index.add(place, name, to, names);
+                if index.is_settling_due() && !self.is_restoring.load(Ordering::Relaxed) {
+                    index.settle(names);
+                }
+            }
             (Some(from), Some(to)) => index.change(place, name, (from, to), names),
             (Some(from), None) => index.remove(name, from, names),
             (None, None) => {}

@@ -23,7 +23,7 @@ struct IntoMap {
 
 impl LoadSink for IntoMap {
     fn expect(&self, devices: usize) {
-        self.map.reserve(devices);
+        self.map.begin_restoring(devices);
     }
 
     fn take(&self, devices: Vec<StoredDevice>) {
@@ -45,7 +45,9 @@ pub async fn restore(store: &dyn Store, map: &Arc<DeviceRegistry>) -> Result<Res
         devices: AtomicU64::new(0),
         newest_received_at: AtomicU32::new(0),
     });
-    match store.load(Arc::clone(&sink) as Arc<dyn LoadSink>).await {
+    let loaded = store.load(Arc::clone(&sink) as Arc<dyn LoadSink>).await;
+    map.end_restoring();
+    match loaded {
         Ok(()) => {}
         Err(error @ StoreError::BegunAnew { .. }) => {
             tracing::error!(%error, "the store is damaged: what can be read of it is used, the broker gives the rest");

@@ -1,5 +1,5 @@
 //! Which devices have changed since somebody last took the changes away, and the other ways in and out of the map that a
-//! store needs: restoring and forgetting. Where the changes are taken to is not known here.
+//! store needs. Where the changes are taken to is not known here.
 //!
 //! A device stands in the set at most once, whatever happens to it, so the set never outgrows the map: four bytes for
 //! each device that waits.
@@ -147,20 +147,6 @@ impl DeviceRegistry {
     /// Marks every device as changed: after the store has lost what it had.
     pub fn mark_all_dirty(&self) {
         self.visit_records(|place, record| self.note_dirty(place, &mut record.reception));
-    }
-
-    /// Makes room for so many devices at once, instead of growing on the way.
-    pub fn reserve(&self, devices: usize) {
-        // An eighth more, because no two shards are equal.
-        let each = devices / SHARDS + devices / SHARDS / 8;
-        for shard in &self.shards {
-            shard.records.write().reserve(each);
-        }
-    }
-
-    /// Puts back what an earlier process believed; if the device is in the map already, the two are merged.
-    pub fn restore(&self, device: Device<'_>, state: DeviceState, received_at: UnixSeconds) {
-        self.lock(device).merge(state, received_at, Provenance::Restored, |_, _| ());
     }
 
     /// Takes into account the state that another instance has written: it is in the store already, so nothing becomes dirty.

@@ -2,8 +2,9 @@
 //! filters look at beside each entry, so that what a filter passes over costs two nanoseconds and no look at a record.
 //!
 //! An id is compared by eight of its bytes: those behind what nearly all ids of the type begin with. Only where these are
-//! equal are the records themselves looked at. New devices wait unsorted until somebody needs the order or many wait, so
-//! that a population of millions costs a sort now and then instead of a search for each.
+//! equal are the records themselves looked at. New devices wait unsorted until somebody needs the order or some wait, so
+//! that a population costs a sort now and then instead of a search for each, and nobody waits for more than that sort. A
+//! start with millions of devices in the store sorts them all at its end.
 
 use std::cmp::Ordering;
 use std::net::Ipv4Addr;
@@ -13,18 +14,18 @@ use super::shard::RecordPlace;
 use super::sorted::{At, Sorted};
 use presence::{Moment, Status};
 
-/// More new devices than this wait for their order only if that many times [`FRESH_SHARE`] are in order already.
-const FRESH_MAX: usize = 4_096;
-/// New devices are put in order at the latest when they are a quarter of all.
-const FRESH_SHARE: usize = 4;
+/// New devices are put in order at the latest when there are so many: a list by time of all types waits for those of each.
+const FRESH_MAX: usize = 64;
 /// Fewer than this share of all is inserted one by one.
 const MERGE_SHARE: usize = 16;
-/// What most ids begin with is looked for again whenever there are so many devices.
+/// What most ids begin with is looked for again whenever there are so many devices; later it only gets shorter.
 const PREFIX_AT: [usize; 5] = [16, 64, 256, 1_024, 4_096];
-/// Later only if more than this share of the devices begin otherwise, as when ids come in their order, and if there are that many
-/// times more of them than the last time: it takes a look at every record.
-const ODD_SHARE: usize = 8;
-const PREFIX_GROWTH: usize = 4;
+/// It gets shorter when one of so many ids begins otherwise, as when ids come in their order and get another digit, and if there are
+/// that many times more of those than the last time.
+const ODD_SHARE: usize = 64;
+const ODD_GROWTH: usize = 2;
+/// Fewer ids that begin otherwise do not matter.
+const ODD_MIN: usize = 64;
 
 /// What filters look at of a device.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -100,20 +101,40 @@ impl Prefix {
     /// between the highest key and that of ids above the prefix.
     fn key(&self, id: &[u8]) -> u64 {
         match id.strip_prefix(&*self.0) {
-            Some(rest) => {
-                let mut bytes = [0; 8];
-                let len = rest.len().min(bytes.len());
-                bytes[..len].copy_from_slice(&rest[..len]);
-                // See `is_whole`: a zero at the end must not be one of the id.
-                if bytes[..len].last() == Some(&0) {
-                    bytes[7] |= 1;
-                }
-                u64::from_be_bytes(bytes)
-            }
+            Some(rest) => key_of_rest(&[], rest),
             None if id < &*self.0 => 0,
             None => u64::MAX,
         }
     }
+
+    /// The key of the id that has this key under another prefix, which begins with this one and is longer. `None`: the id itself must
+    /// be looked at.
+    fn key_from(&self, longer: &Self, key: u64) -> Option<u64> {
+        let bytes = key.to_be_bytes();
+        let len = bytes.iter().position(|byte| *byte == 0).unwrap_or(bytes.len());
+        let is_plain = !is_odd(key) && bytes[len..].iter().all(|byte| *byte == 0);
+        // What is behind the eighth byte of the rest matters even less now.
+        is_plain.then(|| key_of_rest(&longer.0[self.0.len()..], &bytes[..len]))
+    }
+}
+
+/// The key of an id that goes on so behind the prefix, in two parts.
+fn key_of_rest(first: &[u8], second: &[u8]) -> u64 {
+    let mut bytes = [0; 8];
+    let first_len = first.len().min(bytes.len());
+    let len = (first_len + second.len()).min(bytes.len());
+    bytes[..first_len].copy_from_slice(&first[..first_len]);
+    bytes[first_len..len].copy_from_slice(&second[..len - first_len]);
+    // See `is_whole`: a zero at the end must not be one of the id.
+    if bytes[..len].last() == Some(&0) {
+        bytes[7] |= 1;
+    }
+    u64::from_be_bytes(bytes)
+}
+
+/// Whether the id with this key does not begin with the prefix, or is the prefix.
+fn is_odd(key: u64) -> bool {
+    key == 0 || key == u64::MAX
 }
 
 /// Whether all of an id with this key is in the key, so that ids with an equal one are equal. Spares the look at a record, which
@@ -122,22 +143,17 @@ fn is_whole(key: u64) -> bool {
     key != 0 && key.to_be_bytes()[7] == 0
 }
 
-/// Whether the id with this key does not begin as most do.
-fn is_odd(key: u64) -> bool {
-    key == 0 || key == u64::MAX
-}
-
 /// The devices of one type, in order.
 #[derive(Default)]
 pub(super) struct TypeIndex {
     prefix: Prefix,
-    /// How many devices there were when it was last looked for, and how many with an odd key have come.
-    prefix_sought_at: usize,
-    odd: usize,
     by_id: Sorted<IndexEntry>,
     by_time: Sorted<IndexEntry>,
     /// In neither order yet.
     fresh: Vec<IndexEntry>,
+    /// Devices with an odd key, and how many there were when a shorter prefix was last looked for.
+    odd: usize,
+    odd_before: usize,
     removals: u64,
     version: u64,
 }
@@ -149,13 +165,20 @@ impl TypeIndex {
         self.odd += usize::from(is_odd(key));
         self.fresh.push(IndexEntry::new(key, place, index_key));
         let all = self.by_id.len() + self.fresh.len();
-        let is_outgrown = self.odd > all / ODD_SHARE && all >= PREFIX_GROWTH * self.prefix_sought_at;
-        if PREFIX_AT.contains(&all) || (is_outgrown && all > FRESH_MAX) {
+        if PREFIX_AT.contains(&all) {
             self.settle(ids);
             self.choose_prefix(ids);
-        } else if self.fresh.len() >= FRESH_MAX.max(self.by_id.len() / FRESH_SHARE) {
+        } else if self.odd > ODD_MIN.max(all / ODD_SHARE).max(self.odd_before * ODD_GROWTH)
+            && !self.prefix.0.is_empty()
+        {
             self.settle(ids);
+            self.shorten_prefix(ids);
         }
+    }
+
+    /// Whether so many new devices wait that they should be put in order.
+    pub fn is_settling_due(&self) -> bool {
+        self.fresh.len() >= FRESH_MAX
     }
 
     /// A device in it has another face.
@@ -163,9 +186,7 @@ impl TypeIndex {
         self.settle(ids);
         let entry = IndexEntry::new(self.prefix.key(id.as_bytes()), place, to);
         let by_id = self.by_id.lower_bound(self.side_of_id(id, ids));
-        if let Some(found) = self.by_id.at_mut(by_id) {
-            *found = entry;
-        }
+        self.by_id.replace(by_id, entry);
         let by_time = self.by_time.lower_bound(self.side_of_time(from.time, id, ids));
         debug_assert!(
             self.by_time
@@ -174,9 +195,7 @@ impl TypeIndex {
                 .is_some_and(|found| found.place() == place)
         );
         if from.time == to.time {
-            if let Some(found) = self.by_time.at_mut(by_time) {
-                *found = entry;
-            }
+            self.by_time.replace(by_time, entry);
         } else {
             self.version += 1;
             self.by_time.remove(by_time);
@@ -189,6 +208,7 @@ impl TypeIndex {
         self.settle(ids);
         self.removals += 1;
         self.version += 1;
+        self.odd -= usize::from(is_odd(self.prefix.key(id.as_bytes())));
         self.by_id.remove(self.by_id.lower_bound(self.side_of_id(id, ids)));
         self.by_time.remove(self.by_time.lower_bound(self.side_of_time(index_key.time, id, ids)));
     }
@@ -215,42 +235,58 @@ impl TypeIndex {
         }
         self.version += 1;
         let mut fresh = std::mem::take(&mut self.fresh);
-        if fresh.len() * MERGE_SHARE < self.by_id.len() {
-            for entry in fresh {
-                let at = self.by_id.lower_bound(|other| by_id(other, &entry, ids));
-                self.by_id.insert(at, entry);
-                let at = self.by_time.lower_bound(|other| by_time(other, &entry, ids));
-                self.by_time.insert(at, entry);
-            }
-            return;
-        }
+        let few = fresh.len() * MERGE_SHARE < self.by_id.len();
+        // In their order, so that neighbours find in the processor's cache what they look at.
         fresh.sort_unstable_by(|one, other| by_time(one, other, ids));
-        self.by_time.merge(fresh.clone(), |one, other| by_time(one, other, ids));
+        put_in_order(&mut self.by_time, &fresh, few, |one, other| by_time(one, other, ids));
         fresh.sort_unstable_by(|one, other| by_id(one, other, ids));
-        self.by_id.merge(fresh, |one, other| by_id(one, other, ids));
+        put_in_order(&mut self.by_id, &fresh, few, |one, other| by_id(one, other, ids));
     }
 
     /// Looks for what nearly all ids begin with; a few odd ones do not matter.
     fn choose_prefix(&mut self, ids: &impl Ids) {
-        let entries: Vec<IndexEntry> = self.by_id.range((0, 0), self.by_id.end()).copied().collect();
-        let odd = entries.len() / 16;
-        let id = |entry: &IndexEntry| ids.read_id(entry.place(), <[u8]>::to_vec);
-        let (low, high) = (id(&entries[odd]), id(&entries[entries.len() - 1 - odd]));
+        let shared = self.shared_by_most(self.by_id.len() / 16, ids);
+        if shared != self.prefix.0 {
+            self.take_prefix(Prefix(shared), None, ids);
+        }
+    }
+
+    /// Makes the prefix shorter, so that the ids that are odd now begin with it, too. Nearly all keys follow from the old ones.
+    fn shorten_prefix(&mut self, ids: &impl Ids) {
+        let before = std::mem::take(&mut self.prefix);
+        let shared = self.shared_by_most(self.odd / 4, ids);
+        let len = before.0.iter().zip(&shared).take_while(|(one, other)| one == other).count();
+        let shorter = Prefix(shared[..len.min(before.0.len() - 1)].into());
+        let entries = || self.by_id.range(At::START, self.by_id.end());
+        let keys = entries().map(|entry| key_under(&shorter, Some(&before), entry, ids));
+        // It has more ids behind it, but may tell fewer of them apart.
+        if alike(keys) > alike(entries().map(|entry| entry.key)) {
+            self.prefix = before;
+        } else {
+            self.take_prefix(shorter, Some(&before), ids);
+        }
+        self.odd_before = self.odd;
+    }
+
+    /// What all ids begin with but so many at either end.
+    fn shared_by_most(&self, odd: usize, ids: &impl Ids) -> Box<[u8]> {
+        let id = |entry: Option<&IndexEntry>| entry.map(|entry| ids.read_id(entry.place(), <[u8]>::to_vec));
+        let all = || self.by_id.range(At::START, self.by_id.end());
+        let (low, high) =
+            (id(all().nth(odd)).unwrap_or_default(), id(all().nth_back(odd)).unwrap_or_default());
         let shared = low.iter().zip(&high).take_while(|(one, other)| one == other).count();
-        let prefix = Prefix(low[..shared].into());
-        self.prefix_sought_at = entries.len();
-        if prefix.0 == self.prefix.0 {
-            return;
-        }
-        let key = |entry: &IndexEntry| ids.read_id(entry.place(), |id| prefix.key(id));
-        let keys: Vec<u64> = entries.iter().map(key).collect();
-        // A shorter prefix has more ids behind it, but may tell fewer of them apart.
-        if alike(keys.iter().copied()) > alike(entries.iter().map(|entry| entry.key)) {
-            return;
-        }
-        self.odd = keys.iter().filter(|key| is_odd(**key)).count();
-        self.by_id.iter_mut().zip(keys).for_each(|(entry, key)| entry.key = key);
-        self.by_time.iter_mut().for_each(|entry| entry.key = key(entry));
+        low[..shared].into()
+    }
+
+    /// Takes another prefix, perhaps instead of one that begins with it and is longer. Every device is in order.
+    fn take_prefix(&mut self, prefix: Prefix, longer: Option<&Prefix>, ids: &impl Ids) {
+        let key = |entry: &IndexEntry| key_under(&prefix, longer, entry, ids);
+        self.odd = 0;
+        self.by_id.update(|entry| {
+            entry.key = key(entry);
+            self.odd += usize::from(is_odd(entry.key));
+        });
+        self.by_time.update(|entry| entry.key = key(entry));
         self.prefix = prefix;
     }
 
@@ -312,10 +348,31 @@ impl TypeIndex {
     }
 }
 
+/// The key of an entry under another prefix, which the one that it has begins with, if that is given.
+fn key_under(prefix: &Prefix, longer: Option<&Prefix>, entry: &IndexEntry, ids: &impl Ids) -> u64 {
+    let known = longer.and_then(|longer| prefix.key_from(longer, entry.key));
+    known.unwrap_or_else(|| ids.read_id(entry.place(), |id| prefix.key(id)))
+}
+
 /// How many ids, in order, are told from the one before only by a look at the records.
 fn alike(keys: impl Iterator<Item = u64>) -> usize {
     let mut before = None;
     keys.filter(|key| before.replace(*key) == Some(*key) && !is_whole(*key)).count()
+}
+
+/// Inserts sorted entries, a few one by one, and otherwise all in one go.
+fn put_in_order(
+    order: &mut Sorted<IndexEntry>,
+    fresh: &[IndexEntry],
+    few: bool,
+    compare: impl Fn(&IndexEntry, &IndexEntry) -> Ordering,
+) {
+    if !few {
+        return order.merge(fresh, compare);
+    }
+    for entry in fresh {
+        order.insert(order.lower_bound(|other| compare(other, entry)), *entry);
+    }
 }
 
 fn by_id(one: &IndexEntry, other: &IndexEntry, ids: &impl Ids) -> Ordering {
@@ -339,7 +396,42 @@ mod tests {
 
     use std::cell::Cell;
 
-    use super::{EndCode, Ids, IndexKey, Moment, Ordering, Prefix, RecordPlace, Status, TypeIndex, is_whole};
+    use super::*;
+    use crate::registry::end_code::EndCode;
+
+    fn ids() -> impl Strategy<Value = Vec<u8>> {
+        prop::collection::vec(prop::sample::select(&b"\0\x01a\xff"[..]), 0..12)
+    }
+
+    proptest! {
+        #[test]
+        fn a_key_under_a_shorter_prefix_follows_from_that_under_a_longer_one(
+            whole in prop::collection::vec(prop::sample::select(&b"\0ab"[..]), 1..4),
+            shorter in any::<prop::sample::Index>(),
+            rest in ids(),
+        ) {
+            let shorter = Prefix(whole[..shorter.index(whole.len())].into());
+            let longer = Prefix(whole.into());
+            for id in [[&longer.0, &rest[..]].concat(), rest] {
+                let key = shorter.key_from(&longer, longer.key(&id));
+                prop_assert!(key.is_none_or(|key| key == shorter.key(&id)), "{key:?} of {id:?}");
+            }
+        }
+
+        #[test]
+        fn keys_are_in_the_order_of_their_ids_and_equal_whole_ones_are_of_one_id(
+            prefix in prop::collection::vec(prop::sample::select(&b"\0a"[..]), 0..3),
+            one in ids(),
+            other in ids(),
+        ) {
+            let prefix = Prefix(prefix.into());
+            let (one_key, other_key) = (prefix.key(&one), prefix.key(&other));
+            match one_key.cmp(&other_key) {
+                Ordering::Equal => prop_assert!(!is_whole(one_key) || one == other),
+                different => prop_assert_eq!(different, one.cmp(&other)),
+            }
+        }
+    }
 
     /// Records by their place, of which each look is counted.
     struct CountedIds {
@@ -354,49 +446,55 @@ mod tests {
         }
     }
 
-    #[test]
-    fn ids_that_come_in_their_order_are_told_apart_without_a_look_at_the_records() {
-        let ids = (0..100_000).map(|number| format!("pump-{number:07}")).collect();
-        let ids = CountedIds { ids, looks: Cell::new(0) };
-        let key = |second: i128| IndexKey {
+    fn key(second: i128) -> IndexKey {
+        IndexKey {
             status: Status::Connected,
             end_code: EndCode::NONE,
             time: Moment::from_nanos(second * 1_000_000_000),
             address: None,
-        };
-        let place = |at: usize| RecordPlace::new(0, u32::try_from(at).unwrap());
+        }
+    }
+
+    fn place(at: usize) -> RecordPlace {
+        RecordPlace::new(0, u32::try_from(at).unwrap())
+    }
+
+    /// An index of these devices, and how many looks at ids changes of every hundredth take.
+    fn filled(ids: Vec<String>) -> (TypeIndex, CountedIds) {
+        let ids = CountedIds { ids, looks: Cell::new(0) };
         let mut index = TypeIndex::default();
         for (at, id) in ids.ids.iter().enumerate() {
             index.add(place(at), id, key(1), &ids);
+            if index.is_settling_due() {
+                index.settle(&ids);
+            }
         }
         index.settle(&ids);
         ids.looks.set(0);
         for (at, id) in ids.ids.iter().enumerate().step_by(100) {
             index.change(place(at), id, (key(1), key(2)), &ids);
         }
+        (index, ids)
+    }
+
+    #[test]
+    fn ids_that_come_in_their_order_are_told_apart_without_a_look_at_the_records() {
+        let (mut index, ids) = filled((0..200_000).map(|number| format!("pump-{number:08}")).collect());
         assert_eq!(ids.looks.get(), 0);
         let order: Vec<_> =
-            index.by_id().range((0, 0), index.by_id().end()).map(|entry| entry.place()).collect();
+            index.by_id().range(At::START, index.by_id().end()).map(|entry| entry.place()).collect();
         assert_eq!(order, (0..ids.ids.len()).map(place).collect::<Vec<_>>());
-    }
-
-    fn ids() -> impl Strategy<Value = Vec<u8>> {
-        prop::collection::vec(prop::sample::select(&b"\0\x01a\xff"[..]), 0..12)
-    }
-
-    proptest! {
-        #[test]
-        fn keys_are_in_the_order_of_their_ids_and_equal_whole_ones_are_of_one_id(
-            prefix in prop::collection::vec(prop::sample::select(&b"\0a"[..]), 0..3),
-            one in ids(),
-            other in ids(),
-        ) {
-            let prefix = Prefix(prefix.into());
-            let (one_key, other_key) = (prefix.key(&one), prefix.key(&other));
-            match one_key.cmp(&other_key) {
-                Ordering::Equal => prop_assert!(!is_whole(one_key) || one == other),
-                different => prop_assert_eq!(different, one.cmp(&other)),
-            }
+        for (at, id) in ids.ids.iter().enumerate() {
+            index.remove(id, key(if at.is_multiple_of(100) { 2 } else { 1 }), &ids);
         }
+        assert_eq!((index.by_id().len(), index.by_time().len(), index.odd), (0, 0, 0));
+    }
+
+    #[test]
+    fn a_shorter_prefix_that_tells_fewer_ids_apart_is_not_taken() {
+        let mut ids: Vec<_> = (0..20_000).map(|number| format!("urn:pump:{number:07}")).collect();
+        ids.extend((0..2_000).map(|number| format!("another-{number:07}")));
+        let (index, _) = filled(ids);
+        assert_eq!((index.prefix.0.starts_with(b"urn:pump:"), index.odd), (true, 2_000));
     }
 }

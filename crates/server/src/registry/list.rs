@@ -265,7 +265,7 @@ impl DeviceRegistry {
     fn start_by_id(&self, index: &TypeIndex, query: &Query, after: Option<&Position>) -> At {
         let prefix = query.filter.common_id_prefix();
         let start = if prefix.is_empty() {
-            (0, 0)
+            At::START
         } else {
             index.by_id().lower_bound(index.side_of_id(prefix, &Names::Ids(self)))
         };
@@ -305,13 +305,13 @@ impl DeviceRegistry {
         let Filter { since, until, .. } = query.filter;
         // Whoever goes on from a position is past this end of the span already.
         let start = match (since, until) {
-            _ if after.is_some() && !query.sort.descending => (0, 0),
+            _ if after.is_some() && !query.sort.descending => At::START,
             (Some(since), _) => at(since),
             // An unknown time is in no span.
             (None, Some(_)) => {
                 by_time.lower_bound(behind(|entry: &IndexEntry| entry.time().cmp(&Moment::UNKNOWN)))
             }
-            (None, None) => (0, 0),
+            (None, None) => At::START,
         };
         let end = until.filter(|_| after.is_none() || !query.sort.descending).map_or(by_time.end(), at);
         let Some(after) = after else { return Span { from: start, to: end } };
