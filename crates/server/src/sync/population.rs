@@ -7,14 +7,12 @@
 //! ```
 
 mod by_name;
+mod by_type;
 mod counted;
 
-use std::cell::RefCell;
-use std::collections::VecDeque;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use futures_util::future::try_join_all;
 use rand::RngExt;
 use tokio::sync::{Notify, mpsc, watch};
 use tokio::time::{Instant, sleep};
@@ -24,12 +22,11 @@ use super::broker_behavior::BrokerBehavior;
 use super::evidence::{BrokerCounters, Evidence, KnownBroker, Pass, judge};
 use super::live::{LiveEvent, LiveReplay};
 use super::pass::{PassError, PassReader};
-use super::round::{Round, SeenReplay, TypePasses};
+use super::round::{Round, SeenReplay};
 use super::schedule::{RoundEnd, RoundSchedule, ScheduleEvent, ScheduleStep};
 use crate::freshness::RoundNumber;
 use crate::health::{PopulationReport, PopulationState, READ_TYPES_MAX, REPORTED_TYPES_MAX, TypeReport};
 use crate::metrics::OutcomeLabel;
-use formats::catalog::Formats;
 use mqtt::transport::Dialer;
 use system::sentence;
 
@@ -353,87 +350,6 @@ impl<'a> PopulationReader<'a> {
         round.types_read_last = false;
         reader.close().await;
         Ok(())
-    }
-
-    /// Reads each type that is not proven yet, several side by side where each must be waited for in silence.
-    async fn read_types(&self, round: &mut Round) -> Result<(), PassError> {
-        let open: VecDeque<String> =
-            self.source.known_types().into_iter().filter(|t| !round.is_proven(t)).collect();
-        let connections =
-            if self.behavior.pong_is_end_mark() { 1 } else { self.source.settings.population.connections };
-        let total = open.len();
-        let lost = round.whole.last().is_some_and(|pass| pass.lost);
-        let queue = RefCell::new(open);
-        let types = RefCell::new(std::mem::take(&mut round.types));
-        let workers = (0..connections.min(total)).map(|number| {
-            let (queue, types) = (&queue, &types);
-            async move {
-                let role = format!("type{number}");
-                let mut reader = PassReader::new(self.source, self.dialer, &role, &self.behavior);
-                // The broker may count itself meanwhile.
-                while lost || !self.count_matches() {
-                    let Some(device_type) = queue.borrow_mut().pop_front() else { break };
-                    self.source.health.population_progress(total - queue.borrow().len() - 1, total);
-                    let mut read = types.borrow_mut().remove(&device_type).unwrap_or_default();
-                    self.read_type(&mut reader, &device_type, &mut read).await?;
-                    types.borrow_mut().insert(device_type, read);
-                }
-                reader.close().await;
-                Ok(())
-            }
-        });
-        let result = try_join_all(workers).await;
-        round.types = types.into_inner();
-        round.types_read_last = true;
-        self.source.health.population_progress(total, total);
-        result.map(|_: Vec<()>| ())
-    }
-
-    async fn read_type(
-        &self,
-        reader: &mut PassReader<'_>,
-        device_type: &str,
-        read: &mut TypePasses,
-    ) -> Result<(), PassError> {
-        let filter = [Formats::filter_of_type(device_type)];
-        let before = read.passes.len();
-        loop {
-            let done = read.passes.len() - before;
-            // What ended early proves nothing alone.
-            let is_early = read.passes.last().is_some_and(|pass| pass.ended_early);
-            if done >= if is_early { PASSES_MAX } else { self.passes() } {
-                break;
-            }
-            match reader.read(&filter).await {
-                Ok(pass) => {
-                    self.behavior.note_answer(&filter, pass.retained);
-                    read.passes.push(self.seen(pass, &read.passes));
-                }
-                Err(error) if error.is_refusal() => {
-                    tracing::warn!(device_type, "a type can be read only by name: {}", sentence(&error));
-                    read.refused = true;
-                    break;
-                }
-                Err(error) => return Err(error),
-            }
-            if judge(&read.passes, self.broker()) >= Evidence::NothingReplayed {
-                break;
-            }
-        }
-        if read.passes.len() > before {
-            reader.leave(&filter).await;
-        }
-        let by_passes = if read.refused { Evidence::Missing } else { judge(&read.passes, self.broker()) };
-        read.evidence = Some(if by_passes.is_proof() {
-            by_passes
-        } else {
-            by_passes.max(self.ask_by_name(reader, device_type, read).await?)
-        });
-        Ok(())
-    }
-
-    fn unread_types(&self, round: &Round) -> usize {
-        self.source.known_types().into_iter().filter(|t| !round.types.contains_key(t)).count()
     }
 
     /// What is known of the broker by now.
