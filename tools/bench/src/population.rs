@@ -2,7 +2,7 @@
 //! right in the end, and the time until the service knows that it has them all. `mosquitto_sub` and paho are given a
 //! minute on the same broker; the time is compared with `mosquitto_sub` on a broker that drops nothing.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use crate::broker::{Broker, FILTER};
 use crate::last_wills::LastWills;
@@ -12,6 +12,9 @@ use crate::peers::{Given, Target, drain_seconds, mosquitto_sub, paho, print_righ
 use crate::rounds::{Figures, print_ratio};
 use crate::service::{Service, binary};
 use crate::{Outcome, Size};
+
+/// How long the proof may take once there is a result: mosquitto counts itself every ten seconds.
+const PROOF_BOUND: Duration = Duration::from_secs(30);
 
 #[derive(clap::Args, Clone)]
 pub struct Options {
@@ -69,6 +72,8 @@ pub fn run(size: &Size, options: &Options) -> Outcome<()> {
     let roomy = Broker::roomy(size.devices, fleet.messages())?;
     let stock = Broker::stock(fleet.messages())?;
     let mut ours = Figures::new("devstatus to its outcome", "s");
+    let mut ready = Figures::new("devstatus until ready", "s");
+    let mut proven = Figures::new("devstatus until complete", "s");
     let mut peer = Figures::new("mosquitto_sub, no drops", "s");
     let quiet = given.quiet_interval_ms.to_string();
     let arguments = ["--quiet-interval-ms", &quiet, "--source", fleet.source()];
@@ -78,8 +83,12 @@ pub fn run(size: &Size, options: &Options) -> Outcome<()> {
         peer.push(drain_seconds(roomy.port, &filter, size.devices)?);
         let started = Instant::now();
         let mut service = Service::start_with(&binary, &stock.url(), &arguments)?;
+        service.wait_until_ready()?;
+        ready.push(started.elapsed().as_secs_f64());
         let outcome = service.wait_for_outcome()?;
         ours.push(started.elapsed().as_secs_f64());
+        let is_proven = service.wait_for_proof(PROOF_BOUND)?;
+        proven.push(if is_proven { started.elapsed().as_secs_f64() } else { f64::NAN });
         let here = fleet.right_at(&service.url)?;
         println!("  devstatus calls it {outcome}, {here} devices are right");
         right = right.min(here);

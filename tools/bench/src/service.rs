@@ -5,7 +5,7 @@ use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use std::{env, thread};
 
 use serde_json::Value;
@@ -117,6 +117,17 @@ impl Service {
             Ok(["complete", "unproven", "incomplete"].contains(&outcome.as_str()))
         })?;
         Ok(outcome)
+    }
+
+    /// Waits until its population is proven to be complete; says whether it is by then.
+    pub fn wait_for_proof(&mut self, bound: Duration) -> Outcome<bool> {
+        let deadline = Instant::now() + bound;
+        let mut is_proven = false;
+        until("the proof of the population", bound * 2, || {
+            is_proven = self.summary()?["population"] == "complete";
+            Ok(is_proven || Instant::now() > deadline)
+        })?;
+        Ok(is_proven)
     }
 
     fn summary(&mut self) -> Outcome<Value> {

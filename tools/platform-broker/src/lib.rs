@@ -39,6 +39,16 @@ pub struct Limits {
     pub any_topics: bool,
     /// Whether a filter with wildcards brings what is retained. RabbitMQ 3 answers only filters without.
     pub replays_to_wildcards: bool,
+    /// Whether it pauses in the middle of a replay; what else it sends, it sends at once meanwhile.
+    pub pause: Option<Pause>,
+}
+
+/// How a broker pauses in a replay.
+#[derive(Clone, Copy, Debug)]
+pub struct Pause {
+    /// After each so many messages.
+    pub after_messages: usize,
+    pub lasts: Duration,
 }
 
 impl Default for Limits {
@@ -49,6 +59,7 @@ impl Default for Limits {
             replay_delay: Duration::from_millis(50),
             any_topics: false,
             replays_to_wildcards: true,
+            pause: None,
         }
     }
 }
@@ -248,6 +259,7 @@ impl Shared {
             queues.answers.extend(packet::suback(connect.level, asked.packet_id, &codes));
             queues.messages.extend(replay);
             queues.replay_from = Some(Instant::now() + self.limits.replay_delay);
+            queues.pause = self.limits.pause.map(|pause| pause.lasts);
         });
         Some(())
     }
@@ -298,9 +310,10 @@ impl Shared {
         let kept = if all { found.len() } else { found.len().min(self.limits.buffer_messages) };
         *dropped += found.len() - kept;
         let mut chunk = Vec::with_capacity(CHUNK_BYTES * 2);
-        for (topic, payload) in &found[..kept] {
+        let burst = self.limits.pause.map_or(usize::MAX, |pause| pause.after_messages);
+        for (number, (topic, payload)) in (1..).zip(&found[..kept]) {
             packet::write_publish(&mut chunk, connect.level, Message { topic, payload, retain: true });
-            if chunk.len() >= CHUNK_BYTES {
+            if chunk.len() >= CHUNK_BYTES || number % burst == 0 {
                 replay.push(std::mem::replace(&mut chunk, Vec::with_capacity(CHUNK_BYTES * 2)));
             }
         }
@@ -400,6 +413,8 @@ struct Queues {
     /// Chunks of whole packets.
     messages: std::collections::VecDeque<Vec<u8>>,
     replay_from: Option<Instant>,
+    /// Between two chunks.
+    pause: Option<Duration>,
     closed: bool,
 }
 
@@ -438,7 +453,10 @@ impl Outbox {
                     self.changed.wait_timeout(queues, rest).expect("no thread panics with the lock").0
                 }
                 Some(_) | None => match queues.messages.pop_front() {
-                    Some(chunk) => return Some(chunk),
+                    Some(chunk) => {
+                        queues.replay_from = queues.pause.map(|pause| Instant::now() + pause);
+                        return Some(chunk);
+                    }
                     None => self.changed.wait(queues).expect("no thread panics with the lock"),
                 },
             };

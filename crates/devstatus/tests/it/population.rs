@@ -1,12 +1,14 @@
 //! Every retained status is read from brokers that drop, close and overflow, and what is not proven is not called so.
 
+use std::time::Duration;
+
 use serde_json::Value;
 use tempfile::TempDir;
 
 use testkit::http::{self, Connection};
 use testkit::link::Link;
 use testkit::mosquitto::{Mosquitto, Setup};
-use testkit::platform_broker::{Limits, PlatformBroker};
+use testkit::platform_broker::{Limits, Pause, PlatformBroker};
 use testkit::service::{Launch, Service};
 use testkit::status::Device;
 use testkit::subscriber::Subscriber;
@@ -90,6 +92,25 @@ fn types_that_fit_the_buffer_are_proven_once_the_same_subscribe_again_has_shown_
     assert_eq!(population["evidence"], "below_limits");
     assert!(population["types"].as_array().expect("a list").iter().all(|entry| entry["proven"] == true));
     assert!(broker.dropped() > 0, "one subscription did not bring everything");
+}
+
+#[test]
+fn a_broker_that_pauses_in_its_replays_is_read_to_their_ends() {
+    // Twice as long as the shortest silence that ends a reading early, after more messages than the lowest limit.
+    let pause = Some(Pause { after_messages: 150, lasts: Duration::from_millis(500) });
+    let broker = filled(Limits { buffer_messages: 5_000, pause, ..limits() }, FITTING);
+    // An instance gets nothing retained: the passes alone read all of it.
+    for more in [&[][..], &["--scalable", "one"]] {
+        let flags =
+            ["--quiet-interval-ms", "1000", "--replay-limits", "100,5000", "--broker-counters", "false"];
+        let launch = Launch::to(&broker.url()).arguments(&flags).arguments(&["--ready-on", "complete"]);
+        let service = launch.arguments(more).start();
+        service.wait_until_ready();
+        assert_all_right(&service, FITTING);
+        let brought = &population(&service)["progress"]["replayed"];
+        assert_eq!(brought, &Value::from(devices(FITTING).count()));
+        assert!(service.terminate().status.success());
+    }
 }
 
 #[test]
@@ -350,7 +371,7 @@ fn a_replay_that_takes_many_keep_alives_does_not_end_the_session() {
     publisher.flush();
     let link = Link::to(broker.port());
     // The replay is some 80 chunks of the link's: many times the second and a half after which a client counts as dead.
-    link.delay(std::time::Duration::from_millis(100));
+    link.delay(Duration::from_millis(100));
     let service = Launch::to(&link.url()).arguments(&["--keep-alive", "1"]).start();
     service.wait_until("every device is there", || service.get("/api/v1/summary").json()["total"] == 4_000);
     assert_eq!(connects(&service), 1.0);

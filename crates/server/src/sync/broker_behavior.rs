@@ -4,6 +4,8 @@
 use std::cell::Cell;
 use std::time::Duration;
 
+use tokio::sync::Notify;
+
 use super::replay::{Pong, QuietInterval, Replay};
 
 /// How many retained messages must have come before a replay shows anything of the broker.
@@ -13,12 +15,15 @@ const PAUSES: u32 = 20;
 /// No shorter silence ends a replay: a packet that is lost on the way is sent again after a fifth of a second.
 const SHORTEST: Duration = Duration::from_millis(250);
 
-/// Learned from each replay that ended by silence.
+/// Learned from each replay that ended by silence. The replay of the live subscription is taken for over early, and watched until the
+/// silence was as long as the operator has set: so one replay at least shows the broker's pauses, whatever the others take for the end.
 #[derive(Debug, Default)]
 pub struct BrokerBehavior {
     pong: Cell<PingBehavior>,
     /// `None`: no replay was long enough to tell.
     longest_pause: Cell<Option<Duration>>,
+    live: Cell<LiveWatch>,
+    live_ended: Notify,
     replays: Cell<bool>,
 }
 
@@ -30,6 +35,27 @@ enum PingBehavior {
     Nothing,
     EndMark,
     Overtakes,
+}
+
+/// How far the replay of the live subscription is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum LiveWatch {
+    /// There is none, or its end has been seen.
+    #[default]
+    Ended,
+    Watched {
+        /// What it has shown so far, once it seems to be over.
+        longest_pause: Option<Duration>,
+    },
+}
+
+impl LiveWatch {
+    fn longest_pause(self) -> Option<Duration> {
+        match self {
+            LiveWatch::Ended => None,
+            LiveWatch::Watched { longest_pause } => longest_pause,
+        }
+    }
 }
 
 /// What one replay has shown.
@@ -57,8 +83,54 @@ impl BrokerBehavior {
 
     /// How long silence has to last; `full` is the time where nothing is known.
     pub fn quiet_interval(&self, full: Duration) -> QuietInterval {
-        let needed = self.longest_pause.get().map_or(full, silence_after);
-        QuietInterval { needed: needed.min(full), full }
+        let longest_pause = self.longest_pause.get().max(self.live.get().longest_pause());
+        let needed = longest_pause.map_or(full, silence_after);
+        QuietInterval { needed: needed.min(full), ..QuietInterval::full(full) }
+    }
+
+    /// The same for the live subscription, whose end is watched for longer. Where nothing is known, its own pauses tell. If less than
+    /// `lowest_limit` comes, the silence proves the population, and is waited for in full.
+    pub fn live_quiet_interval(&self, full: Duration, lowest_limit: Option<u64>) -> QuietInterval {
+        let needed = self.longest_pause.get().map_or(SHORTEST, silence_after);
+        let least_retained = lowest_limit.unwrap_or(PROOF).max(PROOF);
+        QuietInterval { needed: needed.min(full), full, least_retained }
+    }
+
+    /// The silence that has to end a reading if its end is to prove something; `None` if only one as long as the operator has set
+    /// can, because no replay has been seen to its end.
+    pub fn early_silence(&self, full: Duration) -> Option<Duration> {
+        let is_known = self.longest_pause.get().is_some() && self.live.get() == LiveWatch::Ended;
+        is_known.then(|| self.quiet_interval(full).needed)
+    }
+
+    /// The live subscription has been made.
+    pub fn live_begins(&self) {
+        self.live.set(LiveWatch::Watched { longest_pause: None });
+    }
+
+    /// Its replay seems to be over. It is watched still, and this is said again of each message that comes all the same.
+    pub fn live_seems_over(&self, longest_pause: Duration) {
+        self.live.set(LiveWatch::Watched { longest_pause: Some(longest_pause) });
+    }
+
+    /// Its replay is over: nothing came for as long as the operator has set.
+    pub fn live_is_over(&self, observed: ReplayBehavior) {
+        self.learn(observed);
+        self.live_is_gone();
+    }
+
+    /// It ended with its connection, at the latest.
+    pub fn live_is_gone(&self) {
+        self.live.set(LiveWatch::Ended);
+        self.live_ended.notify_waiters();
+    }
+
+    /// Waits until the end of its replay has been seen.
+    pub async fn live_seen(&self) {
+        let ended = self.live_ended.notified();
+        if self.live.get() != LiveWatch::Ended {
+            ended.await;
+        }
     }
 
     /// Whether it was seen to answer subscriptions by what is retained, since the link was lost the last time.
@@ -168,7 +240,7 @@ mod tests {
         behavior.learn(observed(PROOF, Pong::Overtook, 2));
         assert_eq!(needed(&behavior), Duration::from_millis(600));
         behavior.learn(observed(PROOF, Pong::Overtook, 5_000));
-        assert_eq!(behavior.quiet_interval(FULL), QuietInterval { needed: FULL, full: FULL });
+        assert_eq!(behavior.quiet_interval(FULL), QuietInterval::full(FULL));
         assert_eq!(behavior.quiet_interval(Duration::from_millis(9)).needed, Duration::from_millis(9));
     }
 }

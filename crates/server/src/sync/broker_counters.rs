@@ -165,6 +165,7 @@ fn note(counters: &mut BrokerCounters, own_topics: &mut HashSet<Vec<u8>>, publis
         RETAINED => {
             counters.retained = number();
             counters.offered = Some(true);
+            counters.counted_at.get_or_insert_with(Instant::now);
         }
         UPTIME if !publish.retained => counters.ticks += 1,
         _ => {}

@@ -3,6 +3,10 @@
 //! Brokers replay retained messages only as far as their buffers reach and drop the rest without a word, so nothing in a
 //! replay itself says that it was whole. It takes a reason to believe it, and each reason has a name here.
 
+use std::time::Duration;
+
+use tokio::time::Instant;
+
 use crate::health::NOTHING_REPLAYED;
 
 /// Why a part of the population is known to be whole, or how far it is from that; the stronger ranks higher.
@@ -71,8 +75,12 @@ pub struct Pass {
     pub new_devices: u64,
     /// Some could not be handed over to the decoder.
     pub lost: bool,
-    /// A shorter silence than the operator has set ended it.
-    pub ended_early: bool,
+    /// The silence that ended it, if it was shorter than the operator has set.
+    pub early_silence: Option<Duration>,
+    /// The answer to a PINGREQ that was sent with the subscription came behind all of it, as on brokers that answer in order.
+    pub is_fenced: bool,
+    /// Other passes of the round had brought exactly these devices before.
+    pub is_confirmed: bool,
 }
 
 impl Pass {
@@ -90,6 +98,15 @@ pub struct KnownBroker<'a> {
     pub limits: &'a [u64],
     /// Whether it was seen to send retained messages to subscriptions like those of the passes.
     pub replays: bool,
+    /// Silence that is shorter than the operator has set shows an end if it lasts so long; `None`: it shows nothing yet.
+    pub early_silence: Option<Duration>,
+}
+
+impl KnownBroker<'_> {
+    /// Whether a pass went on until the broker was silent for long enough.
+    pub fn is_read_out(&self, pass: &Pass) -> bool {
+        pass.early_silence.is_none_or(|silence| self.early_silence.is_some_and(|needed| silence >= needed))
+    }
 }
 
 /// Judges the passes over one filter, in their order.
@@ -98,15 +115,19 @@ pub fn judge(passes: &[Pass], broker: KnownBroker<'_>) -> Evidence {
     if last.lost {
         return Evidence::Missing;
     }
-    let is_repeated = match passes {
-        [.., before, last] => last.new_devices == 0 && last.retained >= before.retained && !before.lost,
-        _ => false,
+    let repeated = match passes {
+        [.., before, last] => {
+            (last.new_devices == 0 && last.retained >= before.retained && !before.lost).then_some(before)
+        }
+        _ => None,
     };
+    let is_repeated = repeated.is_some() || last.is_confirmed;
     if !broker.replays {
         return if is_repeated { Evidence::NothingReplayed } else { Evidence::None };
     }
     // Silence that is shorter than the operator has set shows the end if it comes at the same place again.
-    let has_ended = !last.ended_early || is_repeated;
+    let has_agreed = last.is_confirmed || repeated.is_some_and(|before| broker.is_read_out(before));
+    let has_ended = last.early_silence.is_none() || broker.is_read_out(last) && has_agreed;
     let is_below = broker.limits.first().is_some_and(|&lowest| last.retained < lowest);
     if is_below && last.retained >= most(passes) && has_ended {
         return Evidence::BelowLimits;
@@ -134,6 +155,8 @@ pub struct BrokerCounters {
     pub ticks: u64,
     /// Whether the broker publishes counters at all; `None`: not known yet.
     pub offered: Option<bool>,
+    /// When the first of its counts came.
+    pub counted_at: Option<Instant>,
 }
 
 /// Fewer topics of the broker's own are a part of them: mosquitto has some sixty.
@@ -162,22 +185,18 @@ impl BrokerCounters {
     pub fn count_matches(&self, replayed: u64) -> bool {
         self.retained.is_some_and(|retained| retained.checked_sub(self.own_retained) == Some(replayed))
     }
-
-    /// Whether the broker's own messages alone can be why the count does not match.
-    pub fn nearly_matches(&self, replayed: u64) -> bool {
-        let others = self.retained.map(|retained| retained.abs_diff(replayed));
-        others.is_some_and(|others| others <= self.own_retained * 2)
-    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    const BROKER: KnownBroker<'_> = KnownBroker { limits: &[1_000, 5_000, 50_000], replays: true };
+    const SILENCE: Duration = Duration::from_millis(250);
+    const BROKER: KnownBroker<'_> =
+        KnownBroker { limits: &[1_000, 5_000, 50_000], replays: true, early_silence: Some(SILENCE) };
 
     fn pass(retained: u64, new_devices: u64) -> Pass {
-        Pass { retained, new_devices, lost: false, ended_early: false }
+        Pass { retained, new_devices, ..Pass::default() }
     }
 
     #[test]
@@ -206,12 +225,35 @@ mod tests {
 
     #[test]
     fn a_pass_that_ended_early_proves_something_once_another_ends_at_the_same_place() {
-        let early = |retained, new_devices| Pass { ended_early: true, ..pass(retained, new_devices) };
+        let early =
+            |retained, new_devices| Pass { early_silence: Some(SILENCE), ..pass(retained, new_devices) };
         assert_eq!(judge(&[early(900, 900)], BROKER), Evidence::None);
         assert_eq!(judge(&[early(900, 900), early(900, 0)], BROKER), Evidence::BelowLimits);
         assert_eq!(judge(&[early(900, 900), early(950, 50)], BROKER), Evidence::None);
         assert_eq!(judge(&[early(900, 900), pass(950, 50)], BROKER), Evidence::BelowLimits);
         assert_eq!(judge(&[early(9_000, 9_000), early(9_000, 0)], BROKER), Evidence::Repeated);
+        let confirmed = Pass { is_confirmed: true, ..early(900, 0) };
+        assert_eq!(judge(&[confirmed], BROKER), Evidence::BelowLimits, "others had brought the same");
+        assert_eq!(judge(&[Pass { is_confirmed: true, ..early(9_000, 0) }], BROKER), Evidence::Repeated);
+    }
+
+    #[test]
+    fn silence_that_is_too_short_for_the_broker_proves_nothing() {
+        let early = |silence| Pass { early_silence: Some(silence), ..pass(900, 0) };
+        let unseen = KnownBroker { early_silence: None, ..BROKER };
+        let slow = KnownBroker { early_silence: Some(SILENCE * 2), ..BROKER };
+        for broker in [unseen, slow] {
+            assert_eq!(judge(&[early(SILENCE), early(SILENCE)], broker), Evidence::Repeated);
+            let confirmed = Pass { is_confirmed: true, ..early(SILENCE) };
+            assert_eq!(judge(&[confirmed], broker), Evidence::Repeated);
+        }
+        assert_eq!(judge(&[early(SILENCE), early(SILENCE * 2)], slow), Evidence::Repeated);
+        assert_eq!(judge(&[early(SILENCE * 2), early(SILENCE * 2)], slow), Evidence::BelowLimits);
+        assert_eq!(
+            judge(&[early(SILENCE), pass(900, 0)], unseen),
+            Evidence::BelowLimits,
+            "the last is enough"
+        );
     }
 
     #[test]
@@ -272,6 +314,5 @@ mod tests {
         assert!(counters.count_matches(3));
         assert!(!counters.count_matches(2));
         assert!(!BrokerCounters::default().count_matches(0));
-        assert!(counters.nearly_matches(2) && counters.nearly_matches(0) && !counters.nearly_matches(200));
     }
 }

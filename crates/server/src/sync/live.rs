@@ -1,20 +1,23 @@
 //! The live subscription: connect, subscribe to every device, hand everything over, and begin again when it ends.
 
 mod end;
+mod replay_end;
 #[cfg(test)]
 mod tests;
 
 use std::cell::Cell;
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use tokio::sync::{Notify, mpsc};
 use tokio::time::{Instant, sleep};
 
 use self::end::{LiveEnd, SubackRefusal, before_the_suback, connection_end, state_after};
+use self::replay_end::replay_over;
 use super::backlog::{Acceptance, PacketBatch, PassId};
-use super::broker_behavior::{ReplayBehavior, shows_replay};
+use super::broker_behavior::BrokerBehavior;
 use super::link_watch::LinkWatch;
-use super::replay::{QuietInterval, Replay, ReplayStep};
+use super::replay::{Replay, ReplayStep};
 use super::rival::{self, ConnectionEnd, RivalWatch};
 use super::settings::{ApplicationKind, SourceSettings};
 use super::{Source, SourceError, until};
@@ -36,7 +39,7 @@ pub enum LiveEvent {
     /// The broker accepted the subscription; from now on changes arrive as they happen. If it `replays`, the end of the
     /// replay is told, too.
     Subscribed { replays: bool },
-    /// The replay that came with the subscription is over.
+    /// The replay that came with the subscription is over, or seems to be.
     ReplayOver(LiveReplay),
     /// The connection ended.
     Down,
@@ -48,7 +51,10 @@ pub struct LiveReplay {
     pub pass: PassId,
     /// Some could not be handed over to the decoder.
     pub lost: bool,
-    pub observed: ReplayBehavior,
+    /// The silence that ended it, if it was shorter than the operator has set: then it is watched still.
+    pub early_silence: Option<Duration>,
+    /// The answer to a PINGREQ came behind it.
+    pub is_fenced: bool,
     /// A retained message answered a subscription with wildcards, if there was one.
     pub shows_replay: bool,
     /// Not only of the types that the subscription names.
@@ -73,6 +79,8 @@ pub struct Live<'a> {
     pub subscribed_ms: Cell<i64>,
     /// Asks for the broker's own counters.
     pub counters_wanted: &'a Notify,
+    /// What replays have shown of the broker.
+    pub behavior: &'a BrokerBehavior,
 }
 
 /// As whom to connect.
@@ -155,6 +163,7 @@ impl Live<'_> {
                     };
                     self.source.report_rival(rivals.note(connection_end, &client_id));
                     self.source.health.link_lost(connection.silent_for());
+                    self.behavior.live_is_gone();
                     self.notify(LiveEvent::Down);
                     if matches!(end, LiveEnd::Shutdown | LiveEnd::Refused(_)) {
                         connection.close().await;
@@ -257,8 +266,13 @@ impl Live<'_> {
         let packet_id = self.subscribe(connection, &filters).await?;
         let settings = &self.source.settings;
         let pass = self.source.next_pass();
-        let mut replay =
-            Some(Replay::new(pass, QuietInterval::full(settings.quiet_interval), false, Instant::now()));
+        let quiet = self
+            .behavior
+            .live_quiet_interval(settings.quiet_interval, settings.population.replay_limits.first().copied());
+        let mut replay = Some(Replay::new(pass, quiet, false, Instant::now()));
+        if round.is_some() {
+            self.behavior.live_begins();
+        }
         let (pending_acks, mut durable) = mpsc::unbounded_channel::<Vec<u16>>();
         loop {
             let over_at = replay.as_ref().and_then(Replay::over_at);
@@ -273,11 +287,9 @@ impl Live<'_> {
                         connection.ping().await?;
                         continue;
                     }
-                    // It held long enough: a broker that breaks every subscription at once is asked ever more rarely.
-                    backoff.reset();
-                    if let (Some(replay), Some(round)) = (replay.take(), round) {
-                        self.notify(replay_over(&replay, round, of_every_device, &filters));
-                    }
+                    self.replay_silent(&mut replay, backoff, |replay| {
+                        Some(replay_over(replay, round?, of_every_device, &filters))
+                    });
                     continue;
                 }
                 () = watch.due() => {
@@ -406,7 +418,8 @@ impl Live<'_> {
         replay: Option<&mut Replay>,
         pending_acks: &mpsc::UnboundedSender<Vec<u16>>,
     ) -> Result<(), LinkError> {
-        let pass = replay.as_ref().map(|replay| replay.pass);
+        // What comes after its end was told belongs to no pass.
+        let pass = replay.as_ref().filter(|replay| !replay.is_told()).map(|replay| replay.pass);
         let (at_once, later) = if self.source.settings.clean_session {
             (publishes.packet_ids, Vec::new())
         } else {
@@ -428,18 +441,20 @@ impl Live<'_> {
             pending_ack,
         };
         let lost = self.source.backlog.offer(batch) == Acceptance::No;
-        match replay {
-            Some(replay) => {
-                replay.received(publishes.retained, Instant::now());
-                replay.lost |= lost;
-                // So many prove nothing by themselves: the counters are asked for while the rest still comes.
-                let lowest_limit = self.source.settings.population.replay_limits.first();
-                if lowest_limit.is_some_and(|&lowest| replay.retained >= lowest) {
-                    self.counters_wanted.notify_one();
-                }
+        if lost && pass.is_none() {
+            self.source.live_loss.add();
+        }
+        if let Some(replay) = replay {
+            replay.received(publishes.retained, Instant::now());
+            replay.lost |= lost;
+            if replay.is_told() && publishes.retained > 0 {
+                self.behavior.live_seems_over(replay.longest_pause());
             }
-            None if lost => self.source.live_loss.add(),
-            None => {}
+            // So many prove nothing by themselves: the counters are asked for while the rest still comes.
+            let lowest_limit = self.source.settings.population.replay_limits.first();
+            if lowest_limit.is_some_and(|&lowest| replay.retained >= lowest) {
+                self.counters_wanted.notify_one();
+            }
         }
         if lost && must_not_be_lost {
             return Err(LinkError::Overrun);
@@ -451,16 +466,4 @@ impl Live<'_> {
         // The population ends before the live subscription only at shutdown.
         let _ = self.events.send(event);
     }
-}
-
-fn replay_over(
-    replay: &Replay,
-    round: RoundNumber,
-    of_every_device: bool,
-    filters: &BTreeSet<String>,
-) -> LiveEvent {
-    let Replay { pass, lost, started, retained, .. } = *replay;
-    let observed = ReplayBehavior::of(replay);
-    let shows_replay = shows_replay(filters, retained);
-    LiveEvent::ReplayOver(LiveReplay { pass, lost, observed, shows_replay, of_every_device, started, round })
 }

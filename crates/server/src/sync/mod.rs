@@ -23,6 +23,8 @@ mod rival;
 mod round;
 mod schedule;
 pub mod settings;
+#[cfg(test)]
+mod slow_broker_tests;
 
 use std::cell::Cell;
 use std::collections::BTreeSet;
@@ -36,6 +38,7 @@ use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 
 use self::backlog::{Backlog, LinkId, PassId};
+use self::broker_behavior::BrokerBehavior;
 pub use self::catalog::DeviceCatalog;
 use self::evidence::BrokerCounters;
 pub use self::leadership::Leadership;
@@ -198,6 +201,7 @@ impl Source {
         let (events, received) = mpsc::unbounded_channel();
         let (counters_sender, counters) = watch::channel(BrokerCounters::default());
         let counters_wanted = Notify::new();
+        let behavior = BrokerBehavior::default();
         let way = Cell::new(Way::first(&self.settings));
         let scaling = Cell::new(Scaling::AsConfigured);
         let live = Live {
@@ -208,8 +212,9 @@ impl Source {
             scaling,
             subscribed_ms: Cell::new(0),
             counters_wanted: &counters_wanted,
+            behavior: &behavior,
         };
-        let population = PopulationReader::new(self, &dialer, counters, &counters_wanted);
+        let population = PopulationReader::new(self, &dialer, counters, &counters_wanted, &behavior);
         let counting = async {
             broker_counters::watch(self, &dialer, &counters_wanted, counters_sender).await;
             // A broker that does not count ends this, and nothing else.

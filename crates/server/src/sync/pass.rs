@@ -79,9 +79,23 @@ impl<'a> PassReader<'a> {
         if !by_name(filters) {
             self.behavior.learn(ReplayBehavior::of(&replay));
         }
+        let read_ms = replay.started.elapsed().as_millis();
         let tally = self.source.backlog.drained(replay.pass).await.ok_or(PassError::Stopping)?;
-        let (lost, ended_early) = (replay.lost, replay.ended_early());
-        Ok(Pass { retained: tally.retained, new_devices: tally.new_devices, lost, ended_early })
+        let (lost, early_silence) = (replay.lost, replay.early_silence());
+        tracing::debug!(
+            client_id = self.client_id,
+            filter = filters.first(),
+            retained = tally.retained,
+            new_devices = tally.new_devices,
+            longest_pause_ms = replay.longest_pause().as_millis(),
+            early_silence_ms = early_silence.map(|silence| silence.as_millis()),
+            read_ms,
+            applied_ms = replay.started.elapsed().as_millis(),
+            "read what is retained"
+        );
+        let (retained, new_devices) = (tally.retained, tally.new_devices);
+        let is_fenced = replay.is_fenced();
+        Ok(Pass { retained, new_devices, lost, early_silence, is_fenced, is_confirmed: false })
     }
 
     /// Ends the subscription to these filters, so that changes come only once.

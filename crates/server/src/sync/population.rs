@@ -45,7 +45,7 @@ pub struct PopulationReader<'a> {
     dialer: &'a Dialer,
     counters: watch::Receiver<BrokerCounters>,
     counters_wanted: &'a Notify,
-    behavior: BrokerBehavior,
+    behavior: &'a BrokerBehavior,
 }
 
 /// How a round begins.
@@ -62,8 +62,9 @@ impl<'a> PopulationReader<'a> {
         dialer: &'a Dialer,
         counters: watch::Receiver<BrokerCounters>,
         counters_wanted: &'a Notify,
+        behavior: &'a BrokerBehavior,
     ) -> Self {
-        Self { source, dialer, counters, counters_wanted, behavior: BrokerBehavior::default() }
+        Self { source, dialer, counters, counters_wanted, behavior }
     }
 
     /// Runs a round after each connect of the live subscription and from time to time, until the source ends.
@@ -171,13 +172,13 @@ impl<'a> PopulationReader<'a> {
 
     /// A round whose first pass is the replay of the live subscription; `None` if the program stops.
     async fn replayed(&self, replay: LiveReplay) -> Option<Start> {
-        self.behavior.learn(replay.observed);
         if replay.shows_replay {
             self.behavior.note_replay();
         }
         let tally = self.source.backlog.drained(replay.pass).await?;
-        let (lost, ended_early) = (replay.lost, false);
-        let pass = Pass { retained: tally.retained, new_devices: tally.new_devices, lost, ended_early };
+        let LiveReplay { lost, early_silence, is_fenced, .. } = replay;
+        let (retained, new_devices) = (tally.retained, tally.new_devices);
+        let pass = Pass { retained, new_devices, lost, early_silence, is_fenced, is_confirmed: false };
         Some(Start {
             at: replay.started,
             number: replay.round,
@@ -221,7 +222,7 @@ impl<'a> PopulationReader<'a> {
             return Ok(());
         }
         self.learn_catalog_types().await;
-        self.ask_for_counters(start.at.elapsed()).await;
+        self.ask_for_counters().await;
         if self.is_settled(round) {
             return Ok(());
         }
@@ -236,13 +237,15 @@ impl<'a> PopulationReader<'a> {
         if !self.is_settled(round) && (self.passes() > 1 || self.may_agree(round)) {
             // Not all types may have been seen yet. On some brokers the same SUBSCRIBE again shows them.
             let dropped_before = self.counters.borrow().dropped;
-            self.read_whole(round, self.passes()).await?;
-            if self.agrees(round, start.number)
+            self.read_whole_or_count(round, self.passes()).await?;
+            if self.agrees(round, start.number).await
                 && (self.is_settled(round) || self.counters_prove(round, dropped_before).await)
             {
                 return Ok(());
             }
         }
+        // Until then a reading that ended early proves nothing.
+        self.behavior.live_seen().await;
         for _ in 0..SWEEPS_MAX {
             if self.is_settled(round) {
                 return Ok(());
@@ -252,9 +255,12 @@ impl<'a> PopulationReader<'a> {
                 return Ok(());
             }
             let dropped_before = self.counters.borrow().dropped;
-            self.read_whole(round, self.passes()).await?;
-            if self.is_settled(round) || self.counters_prove(round, dropped_before).await {
-                return Ok(());
+            // Where every type was shown before, and nothing has come since, the same again would be.
+            if dropped_before.is_some() || !self.shows_every_type(round) {
+                self.read_whole(round, self.passes()).await?;
+                if self.is_settled(round) || self.counters_prove(round, dropped_before).await {
+                    return Ok(());
+                }
             }
             if round.is_exhausted(self.broker()) && self.unread_types(round) == 0 {
                 return Ok(());
@@ -273,24 +279,24 @@ impl<'a> PopulationReader<'a> {
     fn is_settled(&self, round: &mut Round) -> bool {
         let lost = round.whole.last().is_some_and(|pass| pass.lost);
         let types_are_known = !self.source.settings.population.types.is_empty();
-        let all_are_held = !self.source.map.evicted_in_round();
         if !lost && (self.count_matches() || self.count_matches_pass(round)) {
             round.proof = Some(Evidence::CountMatches);
         } else if judge(&round.whole, self.broker()) == Evidence::BelowLimits {
             round.proof = Some(Evidence::BelowLimits);
         } else if !self.source.has_too_many_types()
             && self.unread_types(round) == 0
-            && (types_are_known
-                || all_are_held
-                    && self
-                        .source
-                        .received_in_round()
-                        .is_some_and(|received| round.whole_shows_every_type(received)))
+            && (types_are_known || self.shows_every_type(round))
         {
             round.proof =
                 round.proof_by_types(&self.source.map.round_counts(self.source.round(), READ_TYPES_MAX));
         }
         round.proof.is_some()
+    }
+
+    /// Whether the last pass over every device brought all that was heard of, and nothing new.
+    fn shows_every_type(&self, round: &Round) -> bool {
+        let received = self.source.received_in_round().filter(|_| !self.source.map.evicted_in_round());
+        received.is_some_and(|received| round.whole_shows_every_type(received))
     }
 
     /// Whether the broker counts as many retained messages as devices have been heard of in this round. No device may have
@@ -325,7 +331,7 @@ impl<'a> PopulationReader<'a> {
             return Ok(());
         }
         let everything = self.source.settings.formats.retained_filters();
-        let mut reader = PassReader::new(self.source, self.dialer, "all", &self.behavior);
+        let mut reader = PassReader::new(self.source, self.dialer, "all", self.behavior);
         let before = round.whole.len();
         for _ in 0..passes {
             match reader.read(&everything).await {
@@ -355,7 +361,9 @@ impl<'a> PopulationReader<'a> {
     /// What is known of the broker by now.
     fn broker(&self) -> KnownBroker<'_> {
         let limits = &self.source.settings.population.replay_limits;
-        KnownBroker { limits, replays: self.behavior.replays() || self.counters.borrow().replayed }
+        let replays = self.behavior.replays() || self.counters.borrow().replayed;
+        let early_silence = self.behavior.early_silence(self.source.settings.quiet_interval);
+        KnownBroker { limits, replays, early_silence }
     }
 
     fn seen_replay(&self) -> SeenReplay {

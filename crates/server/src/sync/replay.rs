@@ -31,6 +31,8 @@ pub struct Replay {
     pub retained: u64,
     /// Something could not be handed over to the decoder.
     pub lost: bool,
+    /// Its end has been told, and it is watched for longer.
+    is_told: bool,
 }
 
 /// How long silence has to last.
@@ -40,11 +42,13 @@ pub struct QuietInterval {
     pub needed: Duration,
     /// As the operator has set it: it is never longer.
     pub full: Duration,
+    /// As long as fewer have come, only `full` ends the replay: how long a broker takes to begin says nothing of how it goes on.
+    pub least_retained: u64,
 }
 
 impl QuietInterval {
     pub fn full(full: Duration) -> Self {
-        Self { needed: full, full }
+        Self { needed: full, full, least_retained: 1 }
     }
 }
 
@@ -91,6 +95,7 @@ impl Replay {
             longest_pause: Duration::ZERO,
             retained: 0,
             lost: false,
+            is_told: false,
         }
     }
 
@@ -161,15 +166,31 @@ impl Replay {
         ended_by_pong || all_here
     }
 
-    /// Whether the silence that ended it was shorter than the operator has set: two replays that end so tell as much as one that
+    /// The silence that ended it, if it was shorter than the operator has set: two replays that end so tell as much as one that
     /// does not.
-    pub fn ended_early(&self) -> bool {
-        !self.has_end_mark() && self.silence_needed() < self.quiet.full
+    pub fn early_silence(&self) -> Option<Duration> {
+        let is_early = !self.has_end_mark() && self.silence_needed() < self.quiet.full;
+        is_early.then(|| self.silence_needed())
     }
 
-    /// How long a broker takes to begin says nothing of how it goes on, so the first message is waited for in full.
     fn silence_needed(&self) -> Duration {
-        if self.retained == 0 { self.quiet.full } else { self.quiet.needed }
+        if self.retained < self.quiet.least_retained { self.quiet.full } else { self.quiet.needed }
+    }
+
+    /// Whether the answer to the first PINGREQ came behind everything so far.
+    pub fn is_fenced(&self) -> bool {
+        self.pong == Pong::After(self.retained)
+    }
+
+    /// Its end has been told early: from now on only silence as long as the operator has set is the end.
+    pub fn watch_on(&mut self) {
+        self.is_told = true;
+        self.quiet = QuietInterval::full(self.quiet.full);
+        self.silence = QuietBroker::Unexplained;
+    }
+
+    pub fn is_told(&self) -> bool {
+        self.is_told
     }
 
     /// Between two retained messages.
@@ -236,19 +257,46 @@ mod tests {
     #[test]
     fn a_replay_that_pauses_is_waited_for_longer() {
         let start = Instant::now();
-        let quiet = QuietInterval { needed: QUIET / 8, full: QUIET };
+        let quiet = QuietInterval { needed: QUIET / 8, ..QuietInterval::full(QUIET) };
         let mut replay = Replay::new(PassId(1), quiet, false, start);
         replay.accept(start);
-        assert_eq!((replay.over_at(), replay.ended_early()), (Some(start + QUIET), false));
+        assert_eq!((replay.over_at(), replay.early_silence()), (Some(start + QUIET), None));
         let begun = start + QUIET / 2;
         replay.received(1, begun);
-        assert_eq!((replay.over_at(), replay.ended_early()), (Some(begun + QUIET / 8), true));
+        assert_eq!((replay.over_at(), replay.early_silence()), (Some(begun + QUIET / 8), Some(QUIET / 8)));
         let later = begun + QUIET / 40;
         replay.received(1, later);
-        assert_eq!((replay.over_at(), replay.ended_early()), (Some(later + QUIET / 2), true));
+        assert_eq!((replay.over_at(), replay.early_silence()), (Some(later + QUIET / 2), Some(QUIET / 2)));
         let much_later = later + QUIET / 8;
         replay.received(1, much_later);
-        assert_eq!((replay.over_at(), replay.ended_early()), (Some(much_later + QUIET), false));
+        assert_eq!((replay.over_at(), replay.early_silence()), (Some(much_later + QUIET), None));
+    }
+
+    #[test]
+    fn a_replay_that_seems_over_is_watched_for_as_long_as_the_operator_has_set() {
+        let start = Instant::now();
+        let quiet = QuietInterval { needed: QUIET / 8, full: QUIET, least_retained: 100 };
+        let mut replay = Replay::new(PassId(1), quiet, false, start);
+        replay.accept(start);
+        replay.received(99, start);
+        assert_eq!(
+            (replay.over_at(), replay.early_silence()),
+            (Some(start + QUIET), None),
+            "too few to tell"
+        );
+        replay.received(1, start);
+        assert_eq!(replay.over_at(), Some(start + QUIET / 8));
+        assert_eq!(replay.due(), ReplayStep::Ping);
+        replay.pong(0);
+        assert_eq!((replay.due(), replay.early_silence()), (ReplayStep::Over, Some(QUIET / 8)));
+        replay.watch_on();
+        assert_eq!((replay.over_at(), replay.early_silence()), (Some(start + QUIET), None));
+        let later = start + QUIET / 2;
+        replay.received(1, later);
+        assert_eq!((replay.over_at(), replay.longest_pause()), (Some(later + QUIET), QUIET / 2));
+        assert_eq!(replay.due(), ReplayStep::Ping, "the broker is asked again");
+        replay.pong(0);
+        assert_eq!((replay.due(), replay.early_silence()), (ReplayStep::Over, None));
     }
 
     #[test]

@@ -110,10 +110,10 @@ impl TypePasses {
 mod tests {
     use super::*;
 
-    const BROKER: KnownBroker<'_> = KnownBroker { limits: &[1_000], replays: true };
+    const BROKER: KnownBroker<'_> = KnownBroker { limits: &[1_000], replays: true, early_silence: None };
 
     fn pass(retained: u64, new_devices: u64) -> Pass {
-        Pass { retained, new_devices, lost: false, ended_early: false }
+        Pass { retained, new_devices, ..Pass::default() }
     }
 
     fn read(passes: &[Pass], evidence: Evidence) -> TypePasses {

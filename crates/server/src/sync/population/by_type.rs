@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 
 use futures_util::future::try_join_all;
 
-use super::super::evidence::{Evidence, judge};
+use super::super::evidence::{Evidence, Pass, judge};
 use super::super::pass::{PassError, PassReader};
 use super::super::round::{Round, TypePasses};
 use super::{PASSES_MAX, PopulationReader};
@@ -27,7 +27,7 @@ impl PopulationReader<'_> {
             let (queue, types) = (&queue, &types);
             async move {
                 let role = format!("type{number}");
-                let mut reader = PassReader::new(self.source, self.dialer, &role, &self.behavior);
+                let mut reader = PassReader::new(self.source, self.dialer, &role, self.behavior);
                 // The broker may count itself meanwhile.
                 while lost || !self.count_matches() {
                     let Some(device_type) = queue.borrow_mut().pop_front() else { break };
@@ -58,12 +58,16 @@ impl PopulationReader<'_> {
         loop {
             let done = read.passes.len() - before;
             // What ended early proves nothing alone.
-            let is_early = read.passes.last().is_some_and(|pass| pass.ended_early);
+            let is_early = read.passes.last().is_some_and(|pass| pass.early_silence.is_some());
             if done >= if is_early { PASSES_MAX } else { self.passes() } {
                 break;
             }
+            let heard_of = self.heard_of(device_type);
             match reader.read(&filter).await {
                 Ok(pass) => {
+                    let brought = Some(pass.retained).filter(|&retained| retained > 0 && !pass.lost);
+                    let is_confirmed = brought == heard_of && brought == self.heard_of(device_type);
+                    let pass = Pass { is_confirmed: is_confirmed && brought.is_some(), ..pass };
                     self.behavior.note_answer(&filter, pass.retained);
                     read.passes.push(self.seen(pass, &read.passes));
                 }
@@ -88,6 +92,14 @@ impl PopulationReader<'_> {
             by_passes.max(self.ask_by_name(reader, device_type, read).await?)
         });
         Ok(())
+    }
+
+    /// How many devices of the type were heard of in this round; `None` if nobody can tell, as where devices are let go, or where
+    /// another link has begun a round of its own.
+    fn heard_of(&self, device_type: &str) -> Option<u64> {
+        let (source, map) = (self.source, &self.source.map);
+        let can_tell = !map.evicted_in_round() && source.round() == map.round();
+        can_tell.then(|| map.round_count(device_type).map_or(0, |count| count.received))
     }
 
     pub(super) fn unread_types(&self, round: &Round) -> usize {

@@ -2,11 +2,12 @@
 
 use std::time::Duration;
 
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, sleep_until, timeout};
 
 use super::PopulationReader;
 use crate::freshness::RoundNumber;
 use crate::sync::evidence::{Evidence, judge};
+use crate::sync::pass::PassError;
 use crate::sync::round::Round;
 
 /// How long the broker's counters are waited for; mosquitto publishes them every ten seconds.
@@ -15,9 +16,6 @@ const COUNTERS_TIMEOUT: Duration = Duration::from_secs(15);
 const COUNTERS_FIRST_TIMEOUT: Duration = Duration::from_secs(3);
 /// The counters of one moment arrive within this, also from a busy broker.
 const COUNTERS_SETTLE: Duration = Duration::from_millis(500);
-/// Reading everything again takes longer than what is left until the broker counts again, if the first reading did: its
-/// counters have been listened to for as long.
-const LONG_READING: Duration = Duration::from_secs(5);
 
 impl PopulationReader<'_> {
     /// Whether a second pass over everything is likely to bring the same as the first.
@@ -27,12 +25,25 @@ impl PopulationReader<'_> {
 
     /// Whether the last two passes brought the same. If so, it is shown before it is proven: a broker that counts itself may
     /// take ten seconds to do so.
-    pub(super) fn agrees(&self, round: &Round, number: RoundNumber) -> bool {
-        let agrees = judge(&round.whole, self.broker()) >= Evidence::Repeated && self.passes() == 1;
-        if agrees {
-            self.show_so_far(round, number);
+    pub(super) async fn agrees(&self, round: &Round, number: RoundNumber) -> bool {
+        if self.passes() > 1 || judge(&round.whole, self.broker()) < Evidence::Repeated {
+            return false;
         }
-        agrees
+        let last_two = round.whole.last_chunk::<2>();
+        if !last_two.is_some_and(|passes| passes.iter().all(|pass| pass.is_fenced)) {
+            // A pause may have ended both at the same place.
+            self.behavior.live_seen().await;
+            if !self.is_read_out(round) {
+                return false;
+            }
+        }
+        self.show_so_far(round, number);
+        true
+    }
+
+    /// Whether nothing more came of the last pass over everything, as far as can be told.
+    fn is_read_out(&self, round: &Round) -> bool {
+        round.whole.last().is_some_and(|last| last.is_fenced || self.broker().is_read_out(last))
     }
 
     /// Shows the result of the round so far.
@@ -46,8 +57,8 @@ impl PopulationReader<'_> {
         }
     }
 
-    /// Waits until the broker's counters are there, or known not to be. `reading`: how long the first pass took.
-    pub(super) async fn ask_for_counters(&self, reading: Duration) {
+    /// Waits until the broker's counters are there, or known not to be.
+    pub(super) async fn ask_for_counters(&self) {
         self.counters_wanted.notify_one();
         let mut counters = self.counters.clone();
         let known = counters.wait_for(|counters| counters.offered.is_some());
@@ -55,18 +66,39 @@ impl PopulationReader<'_> {
             Ok(Ok(counters)) => counters.offered == Some(true),
             Ok(Err(_)) | Err(_) => false,
         };
-        if !offered {
-            return;
+        if offered {
+            let counted_at = counters.borrow().counted_at;
+            sleep_until(counted_at.unwrap_or_else(Instant::now) + COUNTERS_SETTLE).await;
         }
-        sleep(COUNTERS_SETTLE).await;
-        // Messages of the broker's own expire when somebody asks for them, after they have been counted, and new ones come
-        // after the count: one that we are given may be off by a few, the next one is not.
-        let latest = *counters.borrow();
-        let Some(received) = self.source.received_in_round() else { return };
-        if reading > LONG_READING && !latest.count_matches(received) && latest.nearly_matches(received) {
-            let next = counters.wait_for(|counters| counters.ticks > latest.ticks);
-            if timeout(COUNTERS_TIMEOUT, next).await.is_ok() {
-                sleep(COUNTERS_SETTLE).await;
+    }
+
+    /// Reads every device again, unless the broker counts meanwhile as many as have come. Messages of the broker's own expire when
+    /// somebody asks for them, after they have been counted, and new ones come after the count: the count that we are given first
+    /// may be off by a few, the next one is not.
+    pub(super) async fn read_whole_or_count(
+        &self,
+        round: &mut Round,
+        passes: usize,
+    ) -> Result<(), PassError> {
+        let lost = round.whole.last().is_some_and(|pass| pass.lost);
+        tokio::select! {
+            read = self.read_whole(round, passes) => read,
+            () = self.counted(), if !lost => Ok(()),
+        }
+    }
+
+    /// Waits until the broker counts as many as have come.
+    async fn counted(&self) {
+        let mut counters = self.counters.clone();
+        let mut ticks = counters.borrow().ticks;
+        loop {
+            match counters.wait_for(|counters| counters.ticks > ticks).await {
+                Ok(latest) => ticks = latest.ticks,
+                Err(_) => std::future::pending().await,
+            }
+            sleep(COUNTERS_SETTLE).await;
+            if self.count_matches() {
+                return;
             }
         }
     }
@@ -89,8 +121,8 @@ impl PopulationReader<'_> {
         }
         let lost = round.whole.last().is_none_or(|pass| pass.lost);
         let replays = self.broker().replays;
-        if self.counters.borrow().dropped == Some(dropped_before) && replays && !lost && !round.whole_refused
-        {
+        let is_whole = replays && !lost && !round.whole_refused && self.is_read_out(round);
+        if self.counters.borrow().dropped == Some(dropped_before) && is_whole {
             round.proof = Some(Evidence::NothingDropped);
         }
         round.proof.is_some()
