@@ -3,6 +3,7 @@
 mod batches;
 pub mod instances;
 mod maintenance;
+mod pace;
 pub mod peers;
 mod refused;
 mod removal;

@@ -33,8 +33,10 @@ const PAGE: usize = 2_000;
 /// How long a poll waits for the notification: one may be lost with a connection.
 const POLL_INTERVAL: Duration = Duration::from_millis(500);
 
-/// The least time between two polls, so that changes that come one by one are read a few at a time.
-const PAUSE: Duration = Duration::from_millis(20);
+/// The least time between two polls, so that changes that come one by one are read a few at a time: as long as the last one took,
+/// within these bounds.
+const PAUSE_MIN: Duration = Duration::from_millis(5);
+const PAUSE_MAX: Duration = Duration::from_millis(20);
 
 /// After a failure the next poll waits this long, then twice as long, up to [`RETRY_MAX`].
 const RETRY_MIN: Duration = Duration::from_millis(100);
@@ -86,7 +88,7 @@ impl Peers {
                         tracing::info!("the changes of other instances are followed");
                     }
                     backoff.reset();
-                    sleep(PAUSE).await;
+                    sleep(polled_at.elapsed().clamp(PAUSE_MIN, PAUSE_MAX)).await;
                     // After a notification or without one: the next poll comes in either case.
                     let _ = timeout(POLL_INTERVAL, self.store.change_notified()).await;
                 }

@@ -13,6 +13,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::batches::{NextBatch, WriteOrder};
 use super::maintenance::Maintenance;
+use super::pace::{FlushPace, Followers};
 use super::refused::{self, RefusedDevices};
 use crate::feed::Feed;
 use crate::feed::resume::CommitWatermark;
@@ -119,17 +120,26 @@ impl Writer {
     /// Writes until `stop`, then what is left; the caller bounds how long that may take.
     pub async fn run(mut self, stop: CancellationToken) {
         self.health.set_store(self.good.clone());
-        // Half, because a change may come just after a flush has begun, and writing takes its time.
-        let pause = self.settings.flush_interval / 2;
+        let mut pace = FlushPace::new(self.settings.flush_interval);
+        let mut flushed_at = Instant::now();
         let mut maintenance_due = Instant::now();
         while !stop.is_cancelled() {
+            let followers = self.followers();
             let removal = tokio::select! {
-                () = sleep(pause) => None,
+                () = sleep(pace.look_after(followers)) => {
+                    if !pace.is_due(followers, self.has_waiting(), flushed_at.elapsed()) {
+                        continue;
+                    }
+                    None
+                }
                 () = self.pending_acks.wait() => None,
                 () = stop.cancelled() => None,
                 removal = self.removals.recv(), if !self.removals.is_closed() => removal,
             };
+            let began_at = Instant::now();
             self.flush(&stop).await;
+            flushed_at = Instant::now();
+            pace.flushed(flushed_at - began_at);
             if let Some(removal) = removal {
                 self.remove(removal).await;
             }
@@ -142,6 +152,17 @@ impl Writer {
             }
         }
         self.flush(&stop).await;
+    }
+
+    fn followers(&self) -> Followers {
+        match self.health.peer_health() {
+            PeerHealth::Off => Followers::None,
+            PeerHealth::Current { .. } | PeerHealth::Broken => Followers::Instances,
+        }
+    }
+
+    fn has_waiting(&self) -> bool {
+        self.map.dirty_waiting() > 0 || !self.events.is_empty() || self.order.lock().deferred() > 0
     }
 
     /// Writes everything that waits now. What comes while a batch is written waits for the next flush, unless the batch did not

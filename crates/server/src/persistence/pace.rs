@@ -1,0 +1,86 @@
+//! How soon the writer writes what has changed. A file is written at a steady pace. Where other instances wait for what is written,
+//! the pace follows the load: a store that takes a batch at once is given the next one soon. Pure: time is an argument.
+
+use std::time::Duration;
+
+/// The shortest time from the end of a flush to the next one, and how often it is looked whether something has changed.
+const SHORTEST: Duration = Duration::from_millis(10);
+/// So many times as long as the last flush took is the time until the next one, so that most of the store's time is for others.
+const SHARE: u32 = 3;
+
+/// Who waits for what the writer writes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Followers {
+    None,
+    /// Other instances.
+    Instances,
+}
+
+/// The time between flushes.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct FlushPace {
+    /// However slow the store is.
+    longest: Duration,
+    last_took: Duration,
+}
+
+impl FlushPace {
+    pub fn new(flush_interval: Duration) -> Self {
+        // Half, because a change may come just after a flush has begun, and writing takes its time.
+        Self { longest: flush_interval / 2, last_took: Duration::ZERO }
+    }
+
+    pub fn flushed(&mut self, took: Duration) {
+        self.last_took = took;
+    }
+
+    /// How long to wait before looking whether a flush is due.
+    pub fn look_after(&self, followers: Followers) -> Duration {
+        match followers {
+            Followers::None => self.longest,
+            Followers::Instances => SHORTEST.min(self.longest),
+        }
+    }
+
+    /// Whether it is time for a flush. `waits`: something has changed since the last one, which ended so long ago.
+    pub fn is_due(&self, followers: Followers, waits: bool, ended: Duration) -> bool {
+        let pause = match followers {
+            Followers::Instances if waits => (self.last_took * SHARE).max(SHORTEST).min(self.longest),
+            Followers::Instances | Followers::None => self.longest,
+        };
+        ended >= pause
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LONGEST: Duration = Duration::from_millis(100);
+
+    #[test]
+    fn a_file_is_written_at_a_steady_pace() {
+        let mut pace = FlushPace::new(LONGEST * 2);
+        pace.flushed(Duration::from_millis(1));
+        assert_eq!(pace.look_after(Followers::None), LONGEST);
+        assert!(!pace.is_due(Followers::None, true, LONGEST / 2));
+        assert!(pace.is_due(Followers::None, false, LONGEST));
+    }
+
+    #[test]
+    fn other_instances_wait_the_less_the_faster_the_store_is() {
+        let mut pace = FlushPace::new(LONGEST * 2);
+        for (took_ms, pause_ms) in [(0, 10), (3, 10), (8, 24), (30, 90), (40, 100), (5_000, 100)] {
+            pace.flushed(Duration::from_millis(took_ms));
+            let pause = Duration::from_millis(pause_ms);
+            assert!(pace.is_due(Followers::Instances, true, pause), "{took_ms}");
+            assert!(!pace.is_due(Followers::Instances, true, pause - Duration::from_millis(1)), "{took_ms}");
+            assert!(!pace.is_due(Followers::Instances, false, LONGEST - Duration::from_millis(1)));
+            assert!(
+                pace.is_due(Followers::Instances, false, LONGEST),
+                "what is too old is dropped all the same"
+            );
+        }
+        assert_eq!(FlushPace::new(SHORTEST).look_after(Followers::Instances), SHORTEST / 2);
+    }
+}
