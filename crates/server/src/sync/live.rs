@@ -264,15 +264,7 @@ impl Live<'_> {
         let of_every_device = self.is_to_every_device(&filters);
         self.subscribed_ms.set(clock::now_millis());
         let packet_id = self.subscribe(connection, &filters).await?;
-        let settings = &self.source.settings;
-        let pass = self.source.next_pass();
-        let quiet = self
-            .behavior
-            .live_quiet_interval(settings.quiet_interval, settings.population.replay_limits.first().copied());
-        let mut replay = Some(Replay::new(pass, quiet, false, Instant::now()));
-        if round.is_some() {
-            self.behavior.live_begins();
-        }
+        let mut replay = Some(self.begin_replay(round));
         let (pending_acks, mut durable) = mpsc::unbounded_channel::<Vec<u16>>();
         loop {
             let over_at = replay.as_ref().and_then(Replay::over_at);

@@ -2,6 +2,8 @@
 
 use std::collections::BTreeSet;
 
+use tokio::time::Instant;
+
 use super::super::broker_behavior::{ReplayBehavior, shows_replay};
 use super::super::replay::Replay;
 use super::{Live, LiveEvent, LiveReplay};
@@ -9,6 +11,17 @@ use crate::freshness::RoundNumber;
 use system::backoff::Backoff;
 
 impl Live<'_> {
+    /// The replay of the subscription that has just been asked for.
+    pub(super) fn begin_replay(&self, round: Option<RoundNumber>) -> Replay {
+        let settings = &self.source.settings;
+        let lowest_limit = settings.population.replay_limits.first().copied();
+        let quiet = self.behavior.live_quiet_interval(settings.quiet_interval, lowest_limit);
+        if round.is_some() {
+            self.behavior.live_begins();
+        }
+        Replay::new(self.source.next_pass(), quiet, false, Instant::now())
+    }
+
     /// Tells the end of the replay as soon as it seems to be over, and watches on until nothing came for as long as the operator
     /// has set. `event`: what is told; nothing, if the replay belongs to no round.
     pub(super) fn replay_silent(
