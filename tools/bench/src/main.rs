@@ -86,7 +86,7 @@ enum Command {
     /// How lookup, list page, merge, memory and restart grow from 10,000 devices to --devices; a chart with the exponents.
     Growth(growth::Options),
     /// Messages a second from process start to the last retained status, against `mosquitto_sub` > /dev/null.
-    Ingest,
+    Ingest(ingest::Options),
     /// Requests a second for the status of random devices, against nginx returning an equal answer.
     Lookup(lookup::Load),
     /// Changes a second that three instances write into the store they share, against plain values; memory of a device there.
@@ -124,7 +124,7 @@ fn main() -> ExitCode {
         Command::Decode => decode::run(&size),
         Command::Events(load) => events::run(&size, &load),
         Command::Growth(options) => growth::run(&size, &options),
-        Command::Ingest => ingest::run(&size),
+        Command::Ingest(options) => ingest::run(&size, &options),
         Command::Instances(load) => instances::run(&size, &load),
         Command::Lookup(load) => lookup::run(&size, &load),
         Command::List(load) => list::run(&size, &load),
