@@ -30,9 +30,7 @@ impl LoadSink for IntoMap {
         self.devices.fetch_add(devices.len() as u64, Ordering::Relaxed);
         let newest = devices.iter().map(|device| device.received_at.0).max().unwrap_or(0);
         self.newest_received_at.fetch_max(newest, Ordering::Relaxed);
-        for StoredDevice { name, state, received_at } in devices {
-            self.map.restore(name.device(), state, received_at);
-        }
+        self.map.restore_all(devices);
     }
 }
 

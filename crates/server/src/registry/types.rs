@@ -102,6 +102,12 @@ impl DeviceType {
         self.counts.move_one(from, to);
     }
 
+    /// Counts devices that come in together.
+    pub fn add_restored(&self, status: Status, count: u64, round: RoundNumber) {
+        self.before_round.set_once(round, self.counts.totals().total());
+        self.counts.of(status).fetch_add(count, Ordering::Relaxed);
+    }
+
     pub fn drop_one(&self, from: Status, round: RoundNumber) {
         self.before_round.set_once(round, self.counts.totals().total());
         self.counts.drop_one(from);

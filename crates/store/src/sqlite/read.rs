@@ -19,7 +19,7 @@ use presence::query::{Page, Position, Scan, SortBy, Total};
 use presence::{DeviceName, Status, UnixSeconds};
 
 /// Devices that are handed over at once while loading.
-const LOADED_AT_ONCE: usize = 4_096;
+const LOADED_AT_ONCE: usize = 16_384;
 /// More threads read no faster from one disk.
 const LOAD_THREADS_MAX: usize = 4;
 /// Fewer devices than this are loaded sooner by one thread.
