@@ -9,7 +9,7 @@ use tokio::sync::Notify;
 use super::replay::{Pong, QuietInterval, Replay};
 
 /// How many retained messages must have come before a replay shows anything of the broker.
-const PROOF: u64 = 100;
+pub const PROOF: u64 = 100;
 /// Silence ends a replay once it is so many times as long as the longest pause between two of its messages.
 const PAUSES: u32 = 20;
 /// No shorter silence ends a replay: a packet that is lost on the way is sent again after a fifth of a second.
@@ -84,16 +84,24 @@ impl BrokerBehavior {
     /// How long silence has to last; `full` is the time where nothing is known.
     pub fn quiet_interval(&self, full: Duration) -> QuietInterval {
         let longest_pause = self.longest_pause.get().max(self.live.get().longest_pause());
-        let needed = longest_pause.map_or(full, silence_after);
-        QuietInterval { needed: needed.min(full), ..QuietInterval::full(full) }
+        let needed = longest_pause.map_or(full, silence_after).min(full);
+        let behind_pong = if longest_pause.is_some() { self.behind_pong(needed) } else { full };
+        QuietInterval { needed, behind_pong, ..QuietInterval::full(full) }
     }
 
     /// The same for the live subscription, whose end is watched for longer. Where nothing is known, its own pauses tell. If less than
     /// `lowest_limit` comes, the silence proves the population, and is waited for in full.
     pub fn live_quiet_interval(&self, full: Duration, lowest_limit: Option<u64>) -> QuietInterval {
-        let needed = self.longest_pause.get().map_or(SHORTEST, silence_after);
+        let needed = self.longest_pause.get().map_or(SHORTEST, silence_after).min(full);
         let least_retained = lowest_limit.unwrap_or(PROOF).max(PROOF);
-        QuietInterval { needed: needed.min(full), full, least_retained }
+        QuietInterval { needed, behind_pong: self.behind_pong(needed), full, least_retained }
+    }
+
+    fn behind_pong(&self, needed: Duration) -> Duration {
+        match self.pong.get() {
+            PingBehavior::Nothing | PingBehavior::EndMark => SHORTEST.min(needed),
+            PingBehavior::Overtakes => needed,
+        }
     }
 
     /// The silence that has to end a reading if its end is to prove something; `None` if only one as long as the operator has set

@@ -5,7 +5,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::backlog::PassId;
-use super::broker_behavior::silence_after;
+use super::broker_behavior::{PROOF, silence_after};
 
 /// Watches one replay from its SUBSCRIBE to its end.
 ///
@@ -40,6 +40,9 @@ pub struct Replay {
 pub struct QuietInterval {
     /// As the broker was seen to send; longer once this replay pauses for longer.
     pub needed: Duration,
+    /// Where the answer to a PINGREQ came behind everything, as on a broker that answers in order: that a long pause follows just then
+    /// is unlikely.
+    pub behind_pong: Duration,
     /// As the operator has set it: it is never longer.
     pub full: Duration,
     /// As long as fewer have come, only `full` ends the replay: how long a broker takes to begin says nothing of how it goes on.
@@ -48,7 +51,7 @@ pub struct QuietInterval {
 
 impl QuietInterval {
     pub fn full(full: Duration) -> Self {
-        Self { needed: full, full, least_retained: 1 }
+        Self { needed: full, behind_pong: full, full, least_retained: 1 }
     }
 }
 
@@ -174,7 +177,13 @@ impl Replay {
     }
 
     fn silence_needed(&self) -> Duration {
-        if self.retained < self.quiet.least_retained { self.quiet.full } else { self.quiet.needed }
+        if self.retained < self.quiet.least_retained {
+            self.quiet.full
+        } else if self.is_fenced() && self.retained >= PROOF {
+            self.quiet.needed.min(self.quiet.behind_pong)
+        } else {
+            self.quiet.needed
+        }
     }
 
     /// Whether the answer to the first PINGREQ came behind everything so far.
@@ -275,7 +284,7 @@ mod tests {
     #[test]
     fn a_replay_that_seems_over_is_watched_for_as_long_as_the_operator_has_set() {
         let start = Instant::now();
-        let quiet = QuietInterval { needed: QUIET / 8, full: QUIET, least_retained: 100 };
+        let quiet = QuietInterval { needed: QUIET / 8, least_retained: 100, ..QuietInterval::full(QUIET) };
         let mut replay = Replay::new(PassId(1), quiet, false, start);
         replay.accept(start);
         replay.received(99, start);
@@ -297,6 +306,20 @@ mod tests {
         assert_eq!(replay.due(), ReplayStep::Ping, "the broker is asked again");
         replay.pong(0);
         assert_eq!((replay.due(), replay.early_silence()), (ReplayStep::Over, None));
+    }
+
+    #[test]
+    fn silence_behind_the_pong_may_be_shorter() {
+        let start = Instant::now();
+        let quiet = QuietInterval { needed: QUIET / 2, behind_pong: QUIET / 8, ..QuietInterval::full(QUIET) };
+        let mut replay = Replay::new(PassId(1), quiet, false, start);
+        replay.accept(start);
+        replay.received(PROOF, start);
+        assert_eq!(replay.over_at(), Some(start + QUIET / 2));
+        replay.pong(0);
+        assert_eq!((replay.over_at(), replay.early_silence()), (Some(start + QUIET / 8), Some(QUIET / 8)));
+        replay.received(1, start);
+        assert_eq!(replay.over_at(), Some(start + QUIET / 2), "it was not the last");
     }
 
     #[test]
