@@ -1,5 +1,6 @@
 //! A fleet of paho clients with last wills on a stock mosquitto: killed, timed out, taken over, back. Three conventions and the
-//! broker's log are read by one service, and none of them may differ from what was done to the clients.
+//! broker's log are read by one service, and none of them may differ from what was done to the clients. Beside them it reads devices of
+//! the IoT platform, which meet the same fates.
 //!
 //! By default there are 300 clients; `TEST_LONG=1` makes 5,040.
 
@@ -11,7 +12,9 @@ use serde_json::{Value, json};
 use testkit::device_process::DeviceProcess;
 use testkit::mosquitto::{Mosquitto, Setup};
 use testkit::poll;
+use testkit::publisher::Publisher;
 use testkit::service::{Launch, Service};
+use testkit::status;
 
 /// Seconds of a keep-alive that is to run out, and of one that is not.
 const SHORT_KEEP_ALIVE: &str = "5";
@@ -209,12 +212,56 @@ fn connect(broker: &Mosquitto, fate: Fate, ids: &[String]) -> DeviceProcess {
     process
 }
 
+/// Devices of the IoT platform, one for each fate and client, whose statuses somebody publishes.
+struct PlatformDevices {
+    publisher: Publisher,
+    ids: Vec<(Fate, String)>,
+}
+
+impl PlatformDevices {
+    const TYPE: &str = "platform";
+
+    fn start(port: u16, clients: usize) -> Self {
+        let of = |fate: Fate| {
+            (0..clients).map(move |client| (fate, format!("will-{fate:?}-{client:03}").to_lowercase()))
+        };
+        let ids = Fate::ALL.into_iter().flat_map(of).collect();
+        let mut devices = Self { publisher: Publisher::connect(port, None), ids };
+        devices.publish(|_, device| Some(device.connect(1)));
+        devices
+    }
+
+    /// Publishes what the platform says after an act, of sessions that began and end at the second of an act.
+    fn act(&mut self, act: usize) {
+        self.publish(|fate, device| match (act, fate.connected()) {
+            (0, [false, _]) => Some(device.disconnect(1, 2)),
+            (1, [false, true]) => Some(device.connect(3)),
+            (1, [true, false]) => Some(device.disconnect(1, 3)),
+            (_, _) => None,
+        });
+    }
+
+    fn publish(&mut self, message: impl Fn(Fate, status::Device<'_>) -> Option<String>) {
+        for (fate, id) in &self.ids {
+            let device = status::Device::new(Self::TYPE, id);
+            if let Some(message) = message(*fate, device) {
+                self.publisher.retain(&device.topic(), message);
+            }
+        }
+        self.publisher.flush();
+    }
+}
+
 /// By source, type and id, whether a device is connected.
 type Statuses = BTreeMap<(String, String, String), bool>;
 
 /// What every source must say.
-fn truth(groups: &[Group], is_connected: impl Fn(Fate) -> bool) -> Statuses {
+fn truth((groups, platform): (&[Group], &PlatformDevices), is_connected: impl Fn(Fate) -> bool) -> Statuses {
     let mut truth = Statuses::new();
+    for (fate, id) in &platform.ids {
+        let key = ("iot-platform".to_owned(), PlatformDevices::TYPE.to_owned(), id.clone());
+        truth.insert(key, is_connected(*fate));
+    }
     for group in groups {
         for (number, id) in group.ids.iter().enumerate() {
             let Convention { source, device_type, .. } = convention(number);
@@ -267,7 +314,7 @@ fn expect_truth(service: &Service, truth: &Statuses, when: &str) {
 
 fn launch(broker: &Mosquitto, name: &str, sources: &str) -> Service {
     let service = Launch::default()
-        .arguments(&["--broker", &broker.url(), "-p", "0", "--source", sources, "--name", name])
+        .arguments(&["--broker", &broker.url(), "-p", "0", "--source", sources, "-o", "org", "-i", name])
         .arguments(&["--quiet-interval-ms", "300"])
         .start();
     service.wait_until_ready();
@@ -290,25 +337,29 @@ fn a_fleet_with_last_wills_is_shown_as_it_is_by_every_convention_and_by_the_log(
     }
     let log = ["log_dest topic", "connection_messages true"].map(str::to_owned).to_vec();
     let broker = Mosquitto::start_with(Setup { extra: log, ..Setup::default() });
-    let service = launch(&broker, "first", "esphome,homie4,tasmota,mosquitto-log");
+    let service = launch(&broker, "first", "iot-platform,esphome,homie4,tasmota,mosquitto-log");
+    let mut platform = PlatformDevices::start(broker.port(), clients);
     let fates = Fate::ALL.into_iter().flat_map(|fate| std::iter::repeat_n(fate, processes));
     let mut groups: Vec<Group> =
         fates.enumerate().map(|(number, fate)| Group::start(&broker, number, fate, clients)).collect();
     groups.iter().for_each(|group| group.process.wait_for("connected"));
-    expect_truth(&service, &truth(&groups, |_| true), "all are connected");
+    expect_truth(&service, &truth((&groups, &platform), |_| true), "all are connected");
     groups.iter_mut().for_each(|group| group.strike(&broker));
+    platform.act(0);
     groups.iter().for_each(|group| group.wait_for_act(0));
-    expect_truth(&service, &truth(&groups, |fate| fate.connected()[0]), "after the first act");
+    let first = truth((&groups, &platform), |fate| fate.connected()[0]);
+    expect_truth(&service, &first, "after the first act");
     for group in &groups {
         let device = service.get(&format!("/api/v1/devices/mqtt/{}", group.ids[0])).json();
         assert_eq!(device["cause"].as_str(), group.fate.logged_cause(), "{:?}: {device}", group.fate);
     }
     groups.iter_mut().for_each(|group| group.strike_again(&broker));
+    platform.act(1);
     groups.iter().for_each(|group| group.wait_for_act(1));
-    let end = truth(&groups, |fate| fate.connected()[1]);
+    let end = truth((&groups, &platform), |fate| fate.connected()[1]);
     expect_truth(&service, &end, "after the second act");
     // The conventions are retained, so a service that begins now knows as much of them.
-    let newcomer = launch(&broker, "newcomer", "esphome,homie4,tasmota");
+    let newcomer = launch(&broker, "newcomer", "iot-platform,esphome,homie4,tasmota");
     let retained = end.into_iter().filter(|((source, _, _), _)| source != "mosquitto-log").collect();
     expect_truth(&newcomer, &retained, "to a newcomer");
     println!("{} clients, {} processes", groups.len() * clients, groups.len());
