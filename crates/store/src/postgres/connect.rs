@@ -1,9 +1,16 @@
 //! How the database is reached: which server of several, the pool, what becomes of connections that no longer serve.
 
+use std::future::pending;
 use std::time::Duration;
 
-use deadpool_postgres::{Hook, HookError, Manager, ManagerConfig, Pool, RecyclingMethod, Runtime};
+use deadpool_postgres::{Connect, Hook, HookError, Manager, ManagerConfig, Pool, RecyclingMethod, Runtime};
+use futures_util::future::BoxFuture;
+use tokio::runtime::Handle;
+use tokio::task::JoinHandle;
 use tokio_postgres::config::{SslMode, TargetSessionAttrs};
+use tokio_postgres::tls::{MakeTlsConnect, TlsConnect};
+use tokio_postgres::{Client, Socket};
+use tokio_util::task::AbortOnDropHandle;
 
 use super::tls::Encryption;
 use crate::StoreError;
@@ -79,13 +86,55 @@ pub fn encryption(server: &StoreServer, settings: &StoreSettings) -> Result<Opti
     }
 }
 
-/// A pool; nothing is connected yet.
+/// Keeps each connection on the runtime on which the store was opened: whoever asks for one may have a runtime of its own, which
+/// ends before others have finished with the connection.
+struct RuntimeConnector<T> {
+    runtime: Handle,
+    tls: T,
+}
+
+impl<T> Connect for RuntimeConnector<T>
+where
+    T: MakeTlsConnect<Socket> + Clone + Sync + Send + 'static,
+    T::Stream: Sync + Send,
+    T::TlsConnect: Sync + Send,
+    <T::TlsConnect as TlsConnect<Socket>>::Future: Send,
+{
+    fn connect(
+        &self,
+        config: &tokio_postgres::Config,
+    ) -> BoxFuture<'_, Result<(Client, JoinHandle<()>), tokio_postgres::Error>> {
+        let (config, tls) = (config.clone(), self.tls.clone());
+        let connecting = AbortOnDropHandle::new(self.runtime.spawn(async move {
+            let (client, connection) = config.connect(tls).await?;
+            let carried = tokio::spawn(async move {
+                if let Err(error) = connection.await {
+                    tracing::debug!(%error, "a connection to the database is lost");
+                }
+            });
+            Ok((client, carried))
+        }));
+        Box::pin(async {
+            match connecting.await {
+                Ok(connected) => connected,
+                // The runtime of the store ends, and the service with it; the pool's timeout ends the wait.
+                Err(_) => pending().await,
+            }
+        })
+    }
+}
+
+/// A pool; nothing is connected yet. Its connections live on the current runtime.
 pub fn pool(config: tokio_postgres::Config, encryption: Option<Encryption>) -> Result<Pool, StoreError> {
     // Whether a connection still serves is found out by using it: the user that sees an error gives it up.
     let manager_config = ManagerConfig { recycling_method: RecyclingMethod::Fast };
+    let runtime = Handle::current();
     let manager = match encryption {
-        Some(encryption) => Manager::from_config(config, encryption, manager_config),
-        None => Manager::from_config(config, tokio_postgres::NoTls, manager_config),
+        Some(tls) => Manager::from_connect(config, RuntimeConnector { runtime, tls }, manager_config),
+        None => {
+            let tls = tokio_postgres::NoTls;
+            Manager::from_connect(config, RuntimeConnector { runtime, tls }, manager_config)
+        }
     };
     let set_session = Hook::async_fn(|client, _| {
         Box::pin(async move {

@@ -10,8 +10,10 @@ use redis::{
     AsyncConnectionConfig, Client, Cmd, ConnectionAddr, ConnectionInfo, IntoConnectionInfo, Pipeline,
     ProtocolVersion, PushInfo, RedisConnectionInfo, RedisError, RedisResult, TlsCertificates, Value,
 };
+use tokio::runtime::Handle;
 use tokio::sync::Mutex;
 use tokio::time::Instant;
+use tokio_util::task::AbortOnDropHandle;
 
 use crate::StoreError;
 use crate::settings::{Address, StoreServer, StoreTls};
@@ -31,9 +33,13 @@ pub type PushListener = Arc<dyn Fn(PushInfo) + Send + Sync>;
 pub struct Access {
     server: StoreServer,
     certificates: Option<TlsCertificates>,
+    /// Connections live here: whoever asks for one may have a runtime of its own, which ends before others have finished with
+    /// the connection.
+    runtime: Handle,
 }
 
 impl Access {
+    /// Connections will live on the current runtime.
     pub fn new(server: &StoreServer, ca_file: Option<&Path>) -> Result<Self, StoreError> {
         let certificates = match ca_file.filter(|_| server.tls != StoreTls::Off) {
             Some(path) => {
@@ -43,7 +49,7 @@ impl Access {
             }
             None => None,
         };
-        Ok(Self { server: server.clone(), certificates })
+        Ok(Self { server: server.clone(), certificates, runtime: Handle::current() })
     }
 
     /// A connection of its own.
@@ -61,7 +67,12 @@ impl Access {
                 Ok::<(), redis::aio::SendError>(())
             });
         }
-        self.client(address)?.get_multiplexed_async_connection_with_config(&config).await
+        let client = self.client(address)?;
+        let connecting = async move { client.get_multiplexed_async_connection_with_config(&config).await };
+        match AbortOnDropHandle::new(self.runtime.spawn(connecting)).await {
+            Ok(connected) => connected,
+            Err(ended) => Err(std::io::Error::from(ended).into()),
+        }
     }
 
     fn client(&self, address: &Address) -> RedisResult<Client> {
