@@ -1,9 +1,10 @@
 //! Signed webhooks. Each endpoint has a position in the ordered history. A worker reads on from there, sends the changes that the
 //! endpoint selects, and saves the position in the store once the endpoint has accepted them. There is no queue of messages.
+//! The newest events are read once for all endpoints; one that is behind reads the log, and the states of devices, for itself.
 //! Where the store keeps no order, the log is the feed of changes in memory, and a new process begins with a gap.
 //!
 //! ```text
-//! ChangeLog -page-> LogReader [DeviceStates -> Settle -> Selector] -Outbox [Message] -queues-> Client -> endpoint
+//! ChangeLog -page-> HistoryTail [DeviceStates] -> LogReader [Settle -> Selector] -Outbox [Message] -queues-> Client -> endpoint
 //!      ^---- position, once the whole page was accepted ----'
 //! ```
 //!
@@ -32,6 +33,7 @@ mod service;
 pub mod settings;
 mod signature;
 mod states;
+mod tail;
 mod worker;
 
 pub use self::answer::{Failure, RETRY_FIRST, RETRY_LONGEST};
@@ -43,3 +45,4 @@ pub use self::log::ChangeLog;
 pub use self::message::{Envelope, WebhookMessage};
 pub use self::rotation::{OVERLAP_DEFAULT, OVERLAP_MAX, RotationRefusal};
 pub use self::service::{Describe, Webhooks, rotation_of};
+pub use self::tail::HistoryTail;

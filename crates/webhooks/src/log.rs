@@ -10,6 +10,7 @@ use tokio::sync::watch;
 
 use crate::message::FleetGap;
 use crate::service::Webhooks;
+use crate::tail::ReadEvent;
 
 /// Where the changes of endpoints are read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -23,6 +24,8 @@ pub enum ChangeLog {
 /// What the log has at one place.
 pub enum LogEntry {
     Event(StoredEvent),
+    /// An event whose changes are known.
+    Read(Arc<ReadEvent>),
     Change(Arc<server::feed::Change>),
 }
 
@@ -30,6 +33,7 @@ impl LogEntry {
     pub fn number(&self) -> u64 {
         match self {
             LogEntry::Event(event) => event.position.number,
+            LogEntry::Read(event) => event.number,
             LogEntry::Change(change) => change.sequence,
         }
     }
@@ -37,6 +41,7 @@ impl LogEntry {
     pub fn received_at(&self) -> UnixSeconds {
         match self {
             LogEntry::Event(event) => event.row.received_at,
+            LogEntry::Read(event) => event.received_at,
             LogEntry::Change(change) => change.snapshot.received_at,
         }
     }
@@ -51,15 +56,19 @@ pub struct LogPage {
     pub newest: HistoryPosition,
     /// Why the entries are not all after the position that was asked for.
     pub gap: Option<FleetGap>,
+    /// There may be further entries at once.
+    pub may_have_more: bool,
 }
 
 impl LogPage {
-    fn of_history(page: Option<EventPage>) -> Self {
+    fn of_history(page: Option<EventPage>, limit: usize) -> Self {
         let Some(page) = page else {
             let (reached, newest) = (HistoryPosition::BEGINNING, HistoryPosition::BEGINNING);
-            return Self { entries: Vec::new(), reached, newest, gap: Some(FleetGap::NotLogged) };
+            let gap = Some(FleetGap::NotLogged);
+            return Self { entries: Vec::new(), reached, newest, gap, may_have_more: false };
         };
         Self {
+            may_have_more: page.events.len() >= limit,
             entries: page.events.into_iter().map(LogEntry::Event).collect(),
             reached: page.reached,
             newest: page.newest,
@@ -74,6 +83,7 @@ impl LogPage {
         let at = |number| HistoryPosition { order: feed.epoch(), number };
         let overrun = is_incomplete.then_some(FleetGap::Overrun);
         Self {
+            may_have_more: changes.len() >= limit,
             entries: changes.into_iter().map(LogEntry::Change).collect(),
             reached: at(reached),
             newest: at(head),
@@ -89,7 +99,7 @@ impl Webhooks {
         }
         loop {
             match self.store.events(after, limit).await {
-                Ok(page) => return LogPage::of_history(page),
+                Ok(page) => return LogPage::of_history(page, limit),
                 Err(error) => self.wait_for_store(&error).await,
             }
         }

@@ -21,7 +21,7 @@ use crate::states::{DeviceStates, StateChange};
 
 /// Events that are read at once. What they make is in memory until the endpoint has taken all of it: four megabytes at most, as
 /// a device is shown in less than 8 KiB.
-const PAGE_EVENTS: usize = BATCH_MAX;
+pub const PAGE_EVENTS: usize = BATCH_MAX;
 
 /// Disconnects that may be undecided, for all endpoints together: some 500 bytes each. An endpoint with its share reads on once
 /// some are decided.
@@ -32,6 +32,7 @@ pub struct LogReader<'a> {
     all: &'a Webhooks,
     endpoint: &'a EndpointSettings,
     position: HistoryPosition,
+    /// Of the place in the log, where the endpoint is behind the others.
     states: DeviceStates,
     feed: FeedChanges,
     /// What has changed in the store after this comes before the log; `None`: nothing does.
@@ -172,12 +173,18 @@ impl<'a> LogReader<'a> {
             return Ok(self.read_store(cursor).await);
         }
         let before = self.position;
-        let page = self.all.page_after(before, PAGE_EVENTS).await;
+        let page = match self.all.page_of_tail(before).await {
+            Some(page) => {
+                self.states = DeviceStates::default();
+                page
+            }
+            None => self.all.page_after(before, PAGE_EVENTS).await,
+        };
         if let Some(gap) = page.gap.filter(|_| !std::mem::take(&mut self.takes_what_there_is)) {
             return Err(gap);
         }
         self.position = page.reached;
-        let has_more = page.entries.len() >= PAGE_EVENTS;
+        let has_more = page.may_have_more;
         let mut changes = Vec::new();
         for entry in &page.entries {
             self.read(entry, before, &mut changes).await;
@@ -236,12 +243,8 @@ impl<'a> LogReader<'a> {
                 self.feed.changes(change)
             }
             LogEntry::Change(change) => self.feed.changes(change),
-            LogEntry::Event(event) => loop {
-                match self.states.changes(event, &*self.all.store, &self.all.registry).await {
-                    Ok(changes) => break changes,
-                    Err(error) => self.all.wait_for_store(&error).await,
-                }
-            },
+            LogEntry::Event(event) => self.all.changes_of(event, &mut self.states).await,
+            LogEntry::Read(event) => event.changes.clone(),
         };
         for change in changes {
             self.offer(change, at, before, &mut found);

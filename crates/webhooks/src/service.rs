@@ -25,6 +25,7 @@ use crate::resync::StoredCursor;
 use crate::rotation::SecretRotation;
 use crate::settings::EndpointSettings;
 use crate::states::{EventKey, Occurrence, StateChange};
+use crate::tail::HistoryTail;
 use crate::worker::Worker;
 use server::feed::Feed;
 use server::registry::{DeviceRegistry, Snapshot};
@@ -50,6 +51,7 @@ pub struct Webhooks {
     pub store: Arc<dyn Store>,
     /// Where changes are read.
     pub log: ChangeLog,
+    pub tail: HistoryTail,
     /// Whether the store outlives the process. If not, a start does not know what an endpoint has missed.
     pub store_outlives: bool,
     /// Whether other instances deliver from the same store.

@@ -24,7 +24,7 @@ use server::persistence::writer::Writer;
 use store::settings::Location;
 use webhooks::metrics::WebhookMetrics;
 use webhooks::settings::EndpointSettings;
-use webhooks::{ChangeLog, Leases, SystemClock, Webhooks};
+use webhooks::{ChangeLog, HistoryTail, Leases, SystemClock, Webhooks};
 
 /// What of the settings may change while the service runs.
 #[derive(Clone, Debug, Default)]
@@ -160,6 +160,7 @@ impl NotifyReceivers {
                 Location::Valkey(_) => ChangeLog::Feed,
                 Location::Memory | Location::Sqlite(_) | Location::Postgres(_) => ChangeLog::History,
             },
+            tail: HistoryTail::default(),
             store_outlives: writer.good == StoreHealth::Good,
             is_shared: writer.settings.location.is_shared(),
             registry: Arc::clone(&writer.map),

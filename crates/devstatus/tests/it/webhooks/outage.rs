@@ -29,7 +29,7 @@ use tokio_util::sync::CancellationToken;
 use webhooks::desk::{CommandOutcome, EndpointState, WebhookDesk, WorkerCommand};
 use webhooks::metrics::WebhookMetrics;
 use webhooks::settings::{EndpointSettings, EndpointUrl, Format, HeaderMap, Mode, SigningSecret};
-use webhooks::{ChangeLog, Clock, Leases, RETRY_LONGEST, Webhooks};
+use webhooks::{ChangeLog, Clock, HistoryTail, Leases, RETRY_LONGEST, Webhooks};
 
 use super::receiver::{Receiver, Reply, SECRET};
 
@@ -109,7 +109,7 @@ fn word(event: &PresenceEvent) -> &'static str {
     if event.kind == EventKind::Connect { "device.connected" } else { "device.disconnected" }
 }
 
-/// The deliveries to one endpoint, on a store with nothing in it.
+/// The deliveries to an endpoint that is away for an hour, on a store with nothing in it.
 struct Deliveries {
     runtime: Runtime,
     store: Arc<dyn Store>,
@@ -121,8 +121,57 @@ struct Deliveries {
     _directory: tempfile::TempDir,
 }
 
+fn endpoint(
+    name: &str,
+    receiver: &Receiver,
+    mode: Mode,
+    (format, batch_max): (Format, usize),
+) -> EndpointSettings {
+    EndpointSettings {
+        name: name.to_owned(),
+        url: EndpointUrl::parse(&receiver.url()).expect("it is a URL"),
+        secrets: vec![SigningSecret::parse(SECRET).expect("it is a secret")],
+        events: Vec::new(),
+        selector: Filter::default(),
+        mode,
+        settle: Duration::ZERO,
+        format,
+        routing_key: None,
+        batch_max,
+        linger: Duration::ZERO,
+        schemas: None,
+        headers: HeaderMap::new(),
+        tls: ClientTls { ca_file: None, certificate: None, alpn: Vec::new() },
+        allow_private: true,
+    }
+}
+
+/// A receiver that sends id and type of each change on, unless it is away.
+fn receiver(
+    is_away: impl Fn() -> bool + Send + Sync + 'static,
+) -> (Receiver, mpsc::Receiver<(String, String)>) {
+    let (sender, taken) = mpsc::channel();
+    let receiver = Receiver::start(move |delivery, _| {
+        if is_away() {
+            return Reply::CutInHead;
+        }
+        let body = delivery.json();
+        for event in body.as_array().map_or(std::slice::from_ref(&body), Vec::as_slice) {
+            let text = |value: &serde_json::Value| value.as_str().unwrap_or_default().to_owned();
+            let _ = sender.send((text(&event["data"]["id"]), text(&event["type"])));
+        }
+        Reply::Status(200)
+    });
+    (receiver, taken)
+}
+
 impl Deliveries {
-    fn start(mode: Mode, (format, batch_max): (Format, usize)) -> Self {
+    fn start(mode: Mode, form: (Format, usize)) -> Self {
+        Self::beside(mode, form, Vec::new())
+    }
+
+    /// Others receive changes meanwhile.
+    fn beside(mode: Mode, form: (Format, usize), mut endpoints: Vec<EndpointSettings>) -> Self {
         let directory = tempfile::tempdir().expect("a directory can be made");
         let retention = Retention { per_device: CHANGES as usize };
         let store =
@@ -136,43 +185,18 @@ impl Deliveries {
             is_endless: AtomicBool::new(false),
             attempts: AtomicUsize::new(0),
         });
-        let (sender, taken) = mpsc::channel();
         let of_receiver = Arc::clone(&outage);
-        let receiver = Receiver::start(move |delivery, _| {
-            if of_receiver.is_on() {
-                return Reply::CutInHead;
-            }
-            let body = delivery.json();
-            for event in body.as_array().map_or(std::slice::from_ref(&body), Vec::as_slice) {
-                let text = |value: &serde_json::Value| value.as_str().unwrap_or_default().to_owned();
-                let _ = sender.send((text(&event["data"]["id"]), text(&event["type"])));
-            }
-            Reply::Status(200)
-        });
-        let endpoint = EndpointSettings {
-            name: "ops".to_owned(),
-            url: EndpointUrl::parse(&receiver.url()).expect("it is a URL"),
-            secrets: vec![SigningSecret::parse(SECRET).expect("it is a secret")],
-            events: Vec::new(),
-            selector: Filter::default(),
-            mode,
-            settle: Duration::ZERO,
-            format,
-            routing_key: None,
-            batch_max,
-            linger: Duration::ZERO,
-            schemas: None,
-            headers: HeaderMap::new(),
-            tls: ClientTls { ca_file: None, certificate: None, alpn: Vec::new() },
-            allow_private: true,
-        };
+        let (receiver, taken) = receiver(move || of_receiver.is_on());
+        endpoints.push(endpoint("ops", &receiver, mode, form));
+        let names: Vec<_> = endpoints.iter().map(|endpoint| endpoint.name.clone()).collect();
         let (store, registry): (Arc<dyn Store>, _) = (Arc::new(store), Arc::<DeviceRegistry>::default());
         let health = Arc::new(Health::new(ReadyOn::Unproven));
         let desk = WebhookDesk::default();
         let webhooks = Webhooks {
-            endpoints: watch::Sender::new(vec![endpoint]).subscribe(),
+            endpoints: watch::Sender::new(endpoints).subscribe(),
             store: Arc::clone(&store),
             log: ChangeLog::History,
+            tail: HistoryTail::default(),
             store_outlives: true,
             is_shared: false,
             registry: Arc::clone(&registry),
@@ -190,8 +214,8 @@ impl Deliveries {
         };
         let runtime = Runtime::new().expect("a runtime can be made");
         runtime.spawn(webhooks.run(CancellationToken::new()));
-        let position = poll(PATIENCE, || desk.view("ops")?.position);
-        assert!(position.is_some(), "the endpoint begins with what comes");
+        let begin = || names.iter().all(|name| desk.view(name).is_some_and(|view| view.position.is_some()));
+        assert!(poll(PATIENCE, || begin().then_some(())).is_some(), "the endpoints begin with what comes");
         Self { runtime, store, registry, outage, desk, taken, _directory: directory }
     }
 
@@ -239,9 +263,21 @@ impl Deliveries {
     }
 }
 
+fn by_device(taken: impl IntoIterator<Item = (String, String)>) -> BTreeMap<String, Vec<String>> {
+    let mut by_device: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    for (id, event_type) in taken {
+        by_device.entry(id).or_default().push(event_type);
+    }
+    by_device
+}
+
 #[test]
 fn after_an_hour_every_change_comes_in_its_order() {
-    let deliveries = Deliveries::start(Mode::Every, (Format::CloudEvents, 256));
+    // Another endpoint takes everything meanwhile, so what it has read is no longer remembered when the first one is back.
+    let (other, taken_meanwhile) = receiver(|| false);
+    let form = (Format::CloudEvents, 256);
+    let other = endpoint("other", &other, Mode::Every, form);
+    let deliveries = Deliveries::beside(Mode::Every, form, vec![other]);
     deliveries.be_away();
     let mut expected: BTreeMap<String, Vec<String>> = BTreeMap::new();
     for event in (0..CHANGES).map(change) {
@@ -250,11 +286,11 @@ fn after_an_hour_every_change_comes_in_its_order() {
     for id in ["first", "last"] {
         expected.insert(id.to_owned(), vec!["device.connected".to_owned()]);
     }
-    let mut taken: BTreeMap<String, Vec<String>> = BTreeMap::new();
-    for (id, event_type) in deliveries.take(CHANGES as usize + 1) {
-        taken.entry(id).or_default().push(event_type);
-    }
+    let taken = by_device(deliveries.take(CHANGES as usize + 1));
     assert!(taken == expected, "each device in its order, and each change once");
+    let next = || taken_meanwhile.recv_timeout(PATIENCE).expect("more changes come");
+    let meanwhile = by_device((0..CHANGES as usize + 2).map(|_| next()));
+    assert!(meanwhile == expected, "the other endpoint receives the same");
 }
 
 #[test]
