@@ -13,7 +13,7 @@ use std::{io, thread};
 use parking_lot::Mutex;
 use tokio::net::TcpSocket;
 use tokio::runtime::Handle;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
@@ -94,8 +94,8 @@ pub struct RunningService {
     stop_writer: CancellationToken,
     /// Says goodbye to the others; `None` where there are none to say it to.
     instances: Option<JoinHandle<()>>,
-    /// Webhooks and alerts.
-    notify: JoinHandle<()>,
+    /// Webhooks, alerts and what is republished.
+    notify: oneshot::Receiver<()>,
     map: Arc<DeviceRegistry>,
 }
 
@@ -161,7 +161,7 @@ pub async fn start(
     let writer = tokio::spawn(writer.run(stop_writer.clone()));
     tokio::spawn(Arc::clone(&feed).wake_readers(shutdown.clone()));
     // They hold the store, so a stop waits for them.
-    let notify = tokio::spawn(notify.run(shutdown.clone()));
+    let notify = notify.spawn(shutdown.clone())?;
     Ok(RunningService {
         http_address,
         progress,

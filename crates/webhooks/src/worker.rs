@@ -21,6 +21,7 @@ use crate::resync::CursorTracker;
 use crate::rotation::SecretRotation;
 use crate::service::{StoredEndpoint, Webhooks};
 use crate::settings::{EndpointSettings, Mode};
+use crate::turn::give_way;
 use system::backoff::Backoff;
 
 /// The worker reads the history this often even without a notification that it has grown.
@@ -209,6 +210,7 @@ impl<'a> Worker<'a> {
             }
         };
         for change in changes {
+            give_way();
             self.outbox.add(QueuedMessage::new(self.all.message_of(self.endpoint, &change), Some(change)));
         }
         let has_sent = !self.outbox.is_empty();

@@ -1,13 +1,15 @@
 //! Connects webhooks, alerts and what is republished with the settings, the store, the registry and the API.
 
 use std::sync::Arc;
+use std::thread;
 use std::time::Duration;
 
-use tokio::sync::watch;
+use tokio::sync::{oneshot, watch};
 use tokio::task::spawn_blocking;
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
+use super::ServeError;
 use super::republishing::Republishing;
 use alerting::metrics::AlertMetrics;
 use alerting::{AlertService, LeaseHolder};
@@ -129,9 +131,35 @@ pub(super) struct NotifyServices {
     republishing: Option<Republishing>,
 }
 
+/// How much less of the processor the thread of [`NotifyServices`] gets where others want it, as for `nice`: nobody waits
+/// for a delivery within milliseconds, as one does for a lookup.
+const NICENESS: i32 = 10;
+
 impl NotifyServices {
-    /// Until `shutdown`.
-    pub async fn run(self, shutdown: CancellationToken) {
+    /// Runs them until `shutdown`, on a thread and a runtime of their own, so that ten thousand deliveries a second do not keep
+    /// lookups waiting. The receiver resolves once they have ended.
+    pub fn spawn(self, shutdown: CancellationToken) -> Result<oneshot::Receiver<()>, ServeError> {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .map_err(|error| ServeError::Thread("notify", error))?;
+        let (ended, receiver) = oneshot::channel();
+        thread::Builder::new()
+            .name("notify".to_owned())
+            .spawn(move || {
+                // On Linux this is the thread alone, and those that it starts. Where it is refused, deliveries compete with lookups.
+                if let Err(error) = rustix::process::setpriority_process(None, NICENESS) {
+                    tracing::debug!(%error, "deliveries run at the priority of lookups");
+                }
+                runtime.block_on(self.run(shutdown));
+                // The receiver is gone only if the whole service is.
+                let _ = ended.send(());
+            })
+            .map_err(|error| ServeError::Thread("notify", error))?;
+        Ok(receiver)
+    }
+
+    async fn run(self, shutdown: CancellationToken) {
         let webhooks = tokio::spawn(self.webhooks.run(shutdown.clone()));
         let alerts = tokio::spawn(self.alerts.run(shutdown.clone()));
         let republishing = self.republishing.map(|republishing| tokio::spawn(republishing.run(shutdown)));
