@@ -38,8 +38,13 @@ pub(super) fn formats(
             profiles.push(profile);
         }
     }
-    Formats::new(names, &profiles).map(Arc::new).map_err(|error| {
-        let why = match &error {
+    let refusal = |why: String| match origins.of("source").or_else(|| origins.of("format")) {
+        Some(origin) => ConfigError::Source { origin, why },
+        // The operand of `devstatus sources`.
+        None => ConfigError::Arguments { what: why },
+    };
+    let formats = Formats::new(names, &profiles).map_err(|error| {
+        refusal(match &error {
             FormatError::Unknown(name) => {
                 let known = formats::catalog::infos().map(|info| info.name);
                 let known = known.chain(profiles.iter().map(Profile::name));
@@ -49,13 +54,23 @@ pub(super) fn formats(
                 format!("there is no such source: `devstatus sources` lists the built-in ones{near}")
             }
             FormatError::Twice(_) | FormatError::Clash(..) | FormatError::Profile(_) => error.to_string(),
-        };
-        match origins.of("source").or_else(|| origins.of("format")) {
-            Some(origin) => ConfigError::Source { origin, why },
-            // The operand of `devstatus sources`.
-            None => ConfigError::Arguments { what: why },
-        }
-    })
+        })
+    })?;
+    match beside_aedes(names) {
+        Some(other) => Err(refusal(format!(
+            "aedes and {other} cannot share a connection, on which the broker aedes would drop retained last wills: give aedes a \
+             [[source]] table of its own, with the same broker (docs/sources/brokers.md)"
+        ))),
+        None => Ok(Arc::new(formats)),
+    }
+}
+
+/// A source that would be read over the connection of the source `aedes`. The broker takes a will that it sends after the message
+/// of the disconnect for a duplicate.
+fn beside_aedes(names: &[String]) -> Option<&str> {
+    const AEDES: &str = "aedes";
+    let has_aedes = names.iter().any(|name| name == AEDES);
+    names.iter().map(String::as_str).find(|name| has_aedes && *name != AEDES)
 }
 
 /// The text of the file of profiles.

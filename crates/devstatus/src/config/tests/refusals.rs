@@ -1,6 +1,6 @@
 //! Every refusal: what is wrong, and the line that says so.
 
-use super::{Files, INI, YAML, refusal};
+use super::{Files, INI, YAML, refusal, serve};
 
 /// Arguments, environment, and the whole line.
 type Case = (&'static str, &'static [(&'static str, &'static str)], &'static str);
@@ -266,6 +266,41 @@ fn contradictions() {
             ),
         ],
     );
+}
+
+#[test]
+fn the_source_aedes_shares_no_connection() {
+    let refused = |other: &str| {
+        format!(
+            "aedes and {other} cannot share a connection, on which the broker aedes would drop retained last wills: give aedes a \
+             [[source]] table of its own, with the same broker (docs/sources/brokers.md)"
+        )
+    };
+    let files = Files::new();
+    let start = "--broker mqtt://h -o org --store memory:";
+    for (sources, other) in [
+        ("--source aedes --source tasmota", "tasmota"),
+        ("--source esphome,aedes", "esphome"),
+        ("--source iot-platform,aedes", "iot-platform"),
+    ] {
+        let said = refusal(&files, &format!("{start} {sources}"), &[]);
+        assert_eq!(said, format!("--source: {}", refused(other)));
+    }
+    serve(&files, &format!("{start} --source aedes"), &[]);
+    serve(&files, &format!("{start} --source tasmota,esphome"), &[]);
+    let together = "[[source]]\nname = \"a\"\nbroker = \"mqtt://h\"\nformat = [\"tasmota\", \"aedes\"]\n";
+    files.add("devstatus.toml", together);
+    let start = "--name n --store memory: -c {dir}/devstatus.toml";
+    let said = refusal(&files, start, &[]);
+    assert_eq!(said, format!("{{dir}}/devstatus.toml line 4, format: {}", refused("tasmota")));
+    let tables = ["tasmota", "aedes"].map(|format| {
+        format!("[[source]]\nname = \"{format}\"\nbroker = \"mqtt://h\"\nformat = \"{format}\"\n")
+    });
+    files.add("devstatus.toml", tables.concat());
+    let settings = serve(&files, start, &[]);
+    assert_eq!(settings.source.identity.client_id(), "n-tasmota");
+    let further: Vec<_> = settings.further.iter().map(|source| source.identity.client_id()).collect();
+    assert_eq!(further, ["n-aedes"]);
 }
 
 const TOKEN_LINE: &str = "Tk0*(x)?&9\n";
