@@ -1,6 +1,7 @@
 //! The rig: real brokers, brokers of ours with scripted faults, a breakable link, and the real binary between them.
 //! No assertion about the product lives here.
 
+pub mod aedes;
 pub mod alertmanager;
 mod broker_client;
 pub mod browser;

@@ -1,14 +1,15 @@
-//! A fleet of paho clients with last wills on a stock mosquitto: killed, timed out, taken over, back. Three conventions and the
-//! broker's log are read by one service, and none of them may differ from what was done to the clients. Beside them it reads devices of
-//! the IoT platform, which meet the same fates.
+//! A fleet of paho clients with last wills on a stock mosquitto, and on aedes: killed, timed out, taken over, back. Three conventions
+//! and what the broker tells of its clients are read by one service, and none of them may differ from what was done to the clients.
+//! Beside them it reads devices of the IoT platform, which meet the same fates.
 //!
-//! By default there are 300 clients; `TEST_LONG=1` makes 5,040.
+//! By default there are 300 clients on mosquitto and 60 on aedes; `TEST_LONG=1` makes 5,040 on mosquitto.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use serde_json::{Value, json};
+use testkit::aedes::Aedes;
 use testkit::device_process::DeviceProcess;
 use testkit::mosquitto::{Mosquitto, Setup};
 use testkit::poll;
@@ -57,6 +58,13 @@ const CONVENTIONS: [Convention; 3] = [
         payloads: ["Online", "Offline", "Offline"],
     },
 ];
+
+const IOT_PLATFORM: &str = "iot-platform";
+/// Everything that is retained.
+const CONVENTION_SOURCES: [&str; 4] = [IOT_PLATFORM, "esphome", "homie4", "tasmota"];
+/// Names of the tables, where the broker's own source has one.
+const CONVENTIONS_TABLE: &str = "devices";
+const OWN_TABLE: &str = "clients";
 
 /// What is done to the clients of a process, in two acts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -138,22 +146,22 @@ struct Group {
 }
 
 impl Group {
-    fn start(broker: &Mosquitto, number: usize, fate: Fate, clients: usize) -> Self {
+    fn start(port: u16, number: usize, fate: Fate, clients: usize) -> Self {
         let ids: Vec<String> = (0..clients).map(|client| format!("will-{number:02}-{client:03}")).collect();
-        let process = connect(broker, fate, &ids);
+        let process = connect(port, fate, &ids);
         Self { fate, ids, process, second: None }
     }
 
     /// Begins the first act.
-    fn strike(&mut self, broker: &Mosquitto) {
+    fn strike(&mut self, port: u16) {
         match self.fate {
             Fate::Untouched => {}
             Fate::Killed | Fate::KilledAndBack => self.process.kill(),
             Fate::TimedOut | Fate::TimedOutAndBack => self.process.freeze(true),
-            Fate::TakenOver | Fate::TakenOverAndKilled => self.start_second(broker),
+            Fate::TakenOver | Fate::TakenOverAndKilled => self.start_second(port),
             Fate::HangingAndTakenOver => {
                 self.process.freeze(true);
-                self.start_second(broker);
+                self.start_second(port);
             }
             Fate::LeftAndBack => self.process.order("leave"),
             Fate::Dropped => self.process.order("drop"),
@@ -161,10 +169,10 @@ impl Group {
     }
 
     /// Begins the second act.
-    fn strike_again(&mut self, broker: &Mosquitto) {
+    fn strike_again(&mut self, port: u16) {
         match self.fate {
             Fate::Untouched | Fate::Killed | Fate::TimedOut | Fate::TakenOver => {}
-            Fate::KilledAndBack | Fate::LeftAndBack => self.start_second(broker),
+            Fate::KilledAndBack | Fate::LeftAndBack => self.start_second(port),
             Fate::TimedOutAndBack => self.process.freeze(false),
             Fate::TakenOverAndKilled => self.second.iter_mut().for_each(DeviceProcess::kill),
             Fate::HangingAndTakenOver => self.process.kill(),
@@ -187,8 +195,8 @@ impl Group {
         }
     }
 
-    fn start_second(&mut self, broker: &Mosquitto) {
-        self.second = Some(connect(broker, self.fate, &self.ids));
+    fn start_second(&mut self, port: u16) {
+        self.second = Some(connect(port, self.fate, &self.ids));
     }
 
     fn connected_again(&self) {
@@ -200,10 +208,9 @@ fn convention(number: usize) -> &'static Convention {
     &CONVENTIONS[number % CONVENTIONS.len()]
 }
 
-fn connect(broker: &Mosquitto, fate: Fate, ids: &[String]) -> DeviceProcess {
+fn connect(port: u16, fate: Fate, ids: &[String]) -> DeviceProcess {
     let (keep_alive, returning) = fate.habits();
-    let port = broker.port().to_string();
-    let mut process = DeviceProcess::start("last_wills.py", &[&port, keep_alive, returning]);
+    let mut process = DeviceProcess::start("last_wills.py", &[&port.to_string(), keep_alive, returning]);
     let clients = ids.iter().enumerate().map(|(number, id)| {
         let Convention { topic, payloads: [birth, will, goodbye], .. } = convention(number);
         json!({"id": id, "topic": topic(id), "birth": birth, "will": will, "goodbye": goodbye})
@@ -256,17 +263,21 @@ impl PlatformDevices {
 type Statuses = BTreeMap<(String, String, String), bool>;
 
 /// What every source must say.
-fn truth((groups, platform): (&[Group], &PlatformDevices), is_connected: impl Fn(Fate) -> bool) -> Statuses {
+fn truth(
+    (groups, platform): (&[Group], &PlatformDevices),
+    broker: &TestedBroker<'_>,
+    is_connected: impl Fn(Fate) -> bool,
+) -> Statuses {
     let mut truth = Statuses::new();
     for (fate, id) in &platform.ids {
-        let key = ("iot-platform".to_owned(), PlatformDevices::TYPE.to_owned(), id.clone());
+        let key = (IOT_PLATFORM.to_owned(), PlatformDevices::TYPE.to_owned(), id.clone());
         truth.insert(key, is_connected(*fate));
     }
     for group in groups {
         for (number, id) in group.ids.iter().enumerate() {
             let Convention { source, device_type, .. } = convention(number);
-            for (source, device_type) in [(*source, *device_type), ("mosquitto-log", "mqtt")] {
-                let key = (source.to_owned(), device_type.to_owned(), id.clone());
+            for (source, device_type) in [(*source, *device_type), (broker.own_source, "mqtt")] {
+                let key = (broker.label(source), device_type.to_owned(), id.clone());
                 truth.insert(key, is_connected(group.fate));
             }
         }
@@ -312,15 +323,6 @@ fn expect_truth(service: &Service, truth: &Statuses, when: &str) {
     }
 }
 
-fn launch(broker: &Mosquitto, name: &str, sources: &str) -> Service {
-    let service = Launch::default()
-        .arguments(&["--broker", &broker.url(), "-p", "0", "--source", sources, "-o", "org", "-i", name])
-        .arguments(&["--quiet-interval-ms", "300"])
-        .start();
-    service.wait_until_ready();
-    service
-}
-
 fn allow_files() {
     let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
     if current.is_some_and(|current| current < FILES) {
@@ -329,38 +331,120 @@ fn allow_files() {
     }
 }
 
+/// A broker, and the source that reads what it tells of its clients by itself.
+struct TestedBroker<'a> {
+    port: u16,
+    url: &'a str,
+    own_source: &'a str,
+    /// What that source says of why a connection has ended in the first act.
+    own_cause: fn(Fate) -> Option<&'static str>,
+    own_link: OwnLink,
+}
+
+/// Over which connection the broker's own source is read.
+#[derive(Clone, Copy)]
+enum OwnLink {
+    Shared,
+    /// By a table of its own.
+    Separate,
+}
+
+impl TestedBroker<'_> {
+    /// A service that reads the conventions, and the broker's own source if `own_source` says so.
+    fn launch(&self, name: &str, own_source: Option<&str>) -> Service {
+        let launch = match self.own_link {
+            OwnLink::Shared => {
+                let sources: Vec<&str> = CONVENTION_SOURCES.into_iter().chain(own_source).collect();
+                Launch::default()
+                    .arguments(&["--broker", self.url, "--source", &sources.join(",")])
+                    .arguments(&["-o", "org", "-i", name, "--quiet-interval-ms", "300"])
+            }
+            OwnLink::Separate => {
+                let table = |(name, formats): (&str, &[&str])| {
+                    let broker = format!("broker = \"{}\"\nquiet-interval-ms = 300\n", self.url);
+                    format!("[[source]]\nname = \"{name}\"\nformat = {formats:?}\n{broker}")
+                };
+                let own = own_source.map(|source| table((OWN_TABLE, &[source])));
+                let tables = table((CONVENTIONS_TABLE, &CONVENTION_SOURCES)) + &own.unwrap_or_default();
+                Launch::default()
+                    .arguments(&["--name", name, "-c", "devstatus.toml"])
+                    .file("devstatus.toml", &tables)
+            }
+        };
+        let service = launch.arguments(&["-p", "0"]).start();
+        service.wait_until_ready();
+        service
+    }
+
+    /// What its devices show as their source.
+    fn label(&self, source: &str) -> String {
+        match self.own_link {
+            OwnLink::Shared => source.to_owned(),
+            OwnLink::Separate if source == self.own_source => OWN_TABLE.to_owned(),
+            OwnLink::Separate => format!("{CONVENTIONS_TABLE}/{source}"),
+        }
+    }
+}
+
+fn expect_fleet_as_it_is(broker: &TestedBroker<'_>, processes: usize, clients: usize) {
+    let TestedBroker { port, own_source, own_cause, .. } = *broker;
+    let service = broker.launch("first", Some(own_source));
+    let mut platform = PlatformDevices::start(port, clients);
+    let fates = Fate::ALL.into_iter().flat_map(|fate| std::iter::repeat_n(fate, processes));
+    let mut groups: Vec<Group> =
+        fates.enumerate().map(|(number, fate)| Group::start(port, number, fate, clients)).collect();
+    groups.iter().for_each(|group| group.process.wait_for("connected"));
+    expect_truth(&service, &truth((&groups, &platform), broker, |_| true), "all are connected");
+    groups.iter_mut().for_each(|group| group.strike(port));
+    platform.act(0);
+    groups.iter().for_each(|group| group.wait_for_act(0));
+    let first = truth((&groups, &platform), broker, |fate| fate.connected()[0]);
+    expect_truth(&service, &first, "after the first act");
+    for group in &groups {
+        let device = service.get(&format!("/api/v1/devices/mqtt/{}", group.ids[0])).json();
+        assert_eq!(device["cause"].as_str(), own_cause(group.fate), "{:?}: {device}", group.fate);
+    }
+    groups.iter_mut().for_each(|group| group.strike_again(port));
+    platform.act(1);
+    groups.iter().for_each(|group| group.wait_for_act(1));
+    let end = truth((&groups, &platform), broker, |fate| fate.connected()[1]);
+    expect_truth(&service, &end, "after the second act");
+    // The conventions are retained, so a service that begins now knows as much of them.
+    let newcomer = broker.launch("newcomer", None);
+    let own = broker.label(own_source);
+    let retained = end.into_iter().filter(|((source, _, _), _)| *source != own).collect();
+    expect_truth(&newcomer, &retained, "to a newcomer");
+    println!("{} clients, {} processes", groups.len() * clients, groups.len());
+}
+
 #[test]
 fn a_fleet_with_last_wills_is_shown_as_it_is_by_every_convention_and_by_the_log() {
-    let (processes, clients) = if is_long() { (4, 126) } else { (1, 30) };
     if is_long() {
         allow_files();
     }
     let log = ["log_dest topic", "connection_messages true"].map(str::to_owned).to_vec();
     let broker = Mosquitto::start_with(Setup { extra: log, ..Setup::default() });
-    let service = launch(&broker, "first", "iot-platform,esphome,homie4,tasmota,mosquitto-log");
-    let mut platform = PlatformDevices::start(broker.port(), clients);
-    let fates = Fate::ALL.into_iter().flat_map(|fate| std::iter::repeat_n(fate, processes));
-    let mut groups: Vec<Group> =
-        fates.enumerate().map(|(number, fate)| Group::start(&broker, number, fate, clients)).collect();
-    groups.iter().for_each(|group| group.process.wait_for("connected"));
-    expect_truth(&service, &truth((&groups, &platform), |_| true), "all are connected");
-    groups.iter_mut().for_each(|group| group.strike(&broker));
-    platform.act(0);
-    groups.iter().for_each(|group| group.wait_for_act(0));
-    let first = truth((&groups, &platform), |fate| fate.connected()[0]);
-    expect_truth(&service, &first, "after the first act");
-    for group in &groups {
-        let device = service.get(&format!("/api/v1/devices/mqtt/{}", group.ids[0])).json();
-        assert_eq!(device["cause"].as_str(), group.fate.logged_cause(), "{:?}: {device}", group.fate);
-    }
-    groups.iter_mut().for_each(|group| group.strike_again(&broker));
-    platform.act(1);
-    groups.iter().for_each(|group| group.wait_for_act(1));
-    let end = truth((&groups, &platform), |fate| fate.connected()[1]);
-    expect_truth(&service, &end, "after the second act");
-    // The conventions are retained, so a service that begins now knows as much of them.
-    let newcomer = launch(&broker, "newcomer", "iot-platform,esphome,homie4,tasmota");
-    let retained = end.into_iter().filter(|((source, _, _), _)| source != "mosquitto-log").collect();
-    expect_truth(&newcomer, &retained, "to a newcomer");
-    println!("{} clients, {} processes", groups.len() * clients, groups.len());
+    let tested = TestedBroker {
+        port: broker.port(),
+        url: &broker.url(),
+        own_source: "mosquitto-log",
+        own_cause: Fate::logged_cause,
+        own_link: OwnLink::Shared,
+    };
+    let (processes, clients) = if is_long() { (4, 126) } else { (1, 30) };
+    expect_fleet_as_it_is(&tested, processes, clients);
+}
+
+#[test]
+fn a_fleet_with_last_wills_on_aedes_is_shown_as_it_is_by_every_convention_and_by_its_events() {
+    let broker = Aedes::start();
+    let tested = TestedBroker {
+        port: broker.port(),
+        url: &broker.url(),
+        own_source: "aedes",
+        own_cause: |_| None,
+        // Over a shared one, aedes drops retained wills.
+        own_link: OwnLink::Separate,
+    };
+    expect_fleet_as_it_is(&tested, 1, 6);
 }
