@@ -478,7 +478,7 @@ mod tests {
     }
 
     #[test]
-    fn ids_that_come_in_their_order_are_told_apart_without_a_look_at_the_records() {
+    fn ids_that_come_in_their_order_differ_without_a_look_at_the_records() {
         let (mut index, ids) = filled((0..200_000).map(|number| format!("pump-{number:08}")).collect());
         assert_eq!(ids.looks.get(), 0);
         let order: Vec<_> =

@@ -411,7 +411,7 @@ impl Live<'_> {
         pending_acks: &mpsc::UnboundedSender<Vec<u16>>,
     ) -> Result<(), LinkError> {
         // What comes after its end was told belongs to no pass.
-        let pass = replay.as_ref().filter(|replay| !replay.is_told()).map(|replay| replay.pass);
+        let pass = replay.as_ref().filter(|replay| !replay.is_reported()).map(|replay| replay.pass);
         let (at_once, later) = if self.source.settings.clean_session {
             (publishes.packet_ids, Vec::new())
         } else {
@@ -439,7 +439,7 @@ impl Live<'_> {
         if let Some(replay) = replay {
             replay.received(publishes.retained, Instant::now());
             replay.lost |= lost;
-            if replay.is_told() && publishes.retained > 0 {
+            if replay.is_reported() && publishes.retained > 0 {
                 self.behavior.live_seems_over(replay.longest_pause());
             }
             // So many prove nothing by themselves: the counters are asked for while the rest still comes.

@@ -31,8 +31,8 @@ pub struct Replay {
     pub retained: u64,
     /// Something could not be handed over to the decoder.
     pub lost: bool,
-    /// Its end has been told, and it is watched for longer.
-    is_told: bool,
+    /// Its end has been reported, and it is watched for longer.
+    is_reported: bool,
 }
 
 /// How long silence has to last.
@@ -98,7 +98,7 @@ impl Replay {
             longest_pause: Duration::ZERO,
             retained: 0,
             lost: false,
-            is_told: false,
+            is_reported: false,
         }
     }
 
@@ -191,15 +191,15 @@ impl Replay {
         self.pong == Pong::After(self.retained)
     }
 
-    /// Its end has been told early: from now on only silence as long as the operator has set is the end.
+    /// Its end has been reported early: from now on only silence as long as the operator has set is the end.
     pub fn watch_on(&mut self) {
-        self.is_told = true;
+        self.is_reported = true;
         self.quiet = QuietInterval::full(self.quiet.full);
         self.silence = QuietBroker::Unexplained;
     }
 
-    pub fn is_told(&self) -> bool {
-        self.is_told
+    pub fn is_reported(&self) -> bool {
+        self.is_reported
     }
 
     /// Between two retained messages.

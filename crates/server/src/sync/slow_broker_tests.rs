@@ -91,8 +91,8 @@ impl<'a> Subscription<'a> {
 
 /// What the live subscription shows, and when.
 struct Live {
-    told_at: Instant,
-    told: Pass,
+    reported_at: Instant,
+    reported: Pass,
     /// The longest pause so far, each time that something comes although the end was told.
     afterwards: Vec<(Instant, Duration)>,
     over_at: Instant,
@@ -102,11 +102,11 @@ struct Live {
 fn live(bursts: &[Burst], behavior: &BrokerBehavior, start: Instant) -> Live {
     let quiet = behavior.live_quiet_interval(FULL, Some(EARLY_FROM));
     let mut subscription = Subscription::new(bursts, quiet, start);
-    let told_at = subscription.over();
-    let told = subscription.pass();
-    let mut afterwards = vec![(told_at, subscription.replay.longest_pause())];
-    let mut over_at = told_at;
-    if told.early_silence.is_some() {
+    let reported_at = subscription.over();
+    let reported = subscription.pass();
+    let mut afterwards = vec![(reported_at, subscription.replay.longest_pause())];
+    let mut over_at = reported_at;
+    if reported.early_silence.is_some() {
         subscription.replay.watch_on();
         loop {
             match subscription.step() {
@@ -119,7 +119,7 @@ fn live(bursts: &[Burst], behavior: &BrokerBehavior, start: Instant) -> Live {
             }
         }
     }
-    Live { told_at, told, afterwards, over_at, observed: ReplayBehavior::of(&subscription.replay) }
+    Live { reported_at, reported, afterwards, over_at, observed: ReplayBehavior::of(&subscription.replay) }
 }
 
 /// Bursts of at most so many messages, with pauses that the operator's interval outlasts.
@@ -151,8 +151,8 @@ proptest! {
                 is_over = true;
             }
         };
-        let mut now = live.told_at;
-        let mut passes = vec![live.told];
+        let mut now = live.reported_at;
+        let mut passes = vec![live.reported];
         for _ in 0..8 {
             catch_up(now);
             let broker =

@@ -33,7 +33,7 @@ impl Live<'_> {
         let Some(replay) = watched else { return };
         let event = event(replay);
         let is_of_round = event.is_some();
-        event.into_iter().filter(|_| !replay.is_told()).for_each(|event| self.notify(event));
+        event.into_iter().filter(|_| !replay.is_reported()).for_each(|event| self.notify(event));
         if replay.early_silence().is_some() {
             self.behavior.live_seems_over(replay.longest_pause());
             replay.watch_on();

@@ -62,11 +62,11 @@ impl PopulationReader<'_> {
             if done >= if is_early { PASSES_MAX } else { self.passes() } {
                 break;
             }
-            let heard_of = self.heard_of(device_type);
+            let known_of = self.known_of(device_type);
             match reader.read(&filter).await {
                 Ok(pass) => {
                     let brought = Some(pass.retained).filter(|&retained| retained > 0 && !pass.lost);
-                    let is_confirmed = brought == heard_of && brought == self.heard_of(device_type);
+                    let is_confirmed = brought == known_of && brought == self.known_of(device_type);
                     let pass = Pass { is_confirmed: is_confirmed && brought.is_some(), ..pass };
                     self.behavior.note_answer(&filter, pass.retained);
                     read.passes.push(self.seen(pass, &read.passes));
@@ -96,7 +96,7 @@ impl PopulationReader<'_> {
 
     /// How many devices of the type were heard of in this round; `None` if nobody can tell, as where devices are let go, or where
     /// another link has begun a round of its own.
-    fn heard_of(&self, device_type: &str) -> Option<u64> {
+    fn known_of(&self, device_type: &str) -> Option<u64> {
         let (source, map) = (self.source, &self.source.map);
         let can_tell = !map.evicted_in_round() && source.round() == map.round();
         can_tell.then(|| map.round_count(device_type).map_or(0, |count| count.received))
