@@ -14,7 +14,7 @@ use tokio_rustls::rustls::server::WebPkiClientVerifier;
 use tokio_rustls::rustls::{RootCertStore, ServerConfig};
 
 use super::receiver::{Delivery, Receiver, Reply, verify};
-use super::{OTHER_PUMP, PRIVATE, PUMP, VALVE, launch};
+use super::{OF_STATES, OTHER_PUMP, PRIVATE, PUMP, VALVE, launch};
 
 /// Has the official package read all of these.
 fn events(deliveries: &[Delivery]) -> Vec<Value> {
@@ -28,8 +28,13 @@ fn events(deliveries: &[Delivery]) -> Vec<Value> {
 fn a_cloud_event_is_read_by_the_official_package() {
     let (broker, directory) = (Mosquitto::start(), tempfile::tempdir().unwrap());
     let receiver = Receiver::start(|_, number| Reply::Status(if number == 0 { 500 } else { 200 }));
-    let lines = format!("{PRIVATE}\nformat = \"cloudevents\"");
-    let service = launch(&broker, directory.path(), &receiver.url(), &lines).start_ready();
+    let settings = format!(
+        "public_url = \"https://devstatus.example\"\n[[webhook]]\nname = \"ops\"\nurl = \"{}\"\n\
+         secret_file = \"hook.secret\"\n{OF_STATES}\n{PRIVATE}\nformat = \"cloudevents\"\n",
+        receiver.url()
+    );
+    let launch = launch(&broker, directory.path(), &receiver.url(), PRIVATE);
+    let service = launch.file("devstatus.toml", &settings).start_ready();
     broker.retain(&[(PUMP, PUMP.connect(1)), (PUMP, PUMP.disconnect(1, 2))]);
     let deliveries = receiver.wait_for(3);
     verify(&deliveries);
@@ -44,6 +49,10 @@ fn a_cloud_event_is_read_by_the_official_package() {
     assert!(second["time"].as_str().unwrap().starts_with("2026-11-23T17:00:02.186"), "{second}");
     let sequence = |event: &Value| event["sequence"].as_str().unwrap().to_owned();
     assert!(sequence(&first) < sequence(&second) && sequence(&first).len() == 20);
+    let schema = first["dataschema"].as_str().expect("it has a schema");
+    let (document, pointer) = schema.split_once('#').expect("the schema is in the API's document");
+    assert_eq!(document, "https://devstatus.example/openapi.json");
+    assert!(service.get("/openapi.json").json().pointer(pointer).is_some(), "{pointer}");
     let mut shown = service.get("/api/v1/devices/pump/p-1").json();
     shown["previous_status"] = json!("connected");
     assert_eq!(second["data"], shown);
