@@ -9,6 +9,7 @@ pub mod period;
 pub mod secret;
 mod sentence;
 pub mod tls;
+pub mod turn;
 mod unseen;
 
 pub use loopback::is_loopback;

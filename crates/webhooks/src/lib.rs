@@ -34,7 +34,6 @@ pub mod settings;
 mod signature;
 mod states;
 mod tail;
-mod turn;
 mod worker;
 
 pub use self::answer::{Failure, RETRY_FIRST, RETRY_LONGEST};

@@ -12,7 +12,7 @@ use crate::log::{ChangeLog, LogEntry, LogPage};
 use crate::reader::PAGE_EVENTS;
 use crate::service::Webhooks;
 use crate::states::{DeviceStates, StateChange};
-use crate::turn::give_way;
+use system::turn::{Share, give_way};
 
 /// Events that are remembered with what they have changed, some 600 bytes each; one page more where the store reads whole
 /// transactions. An endpoint that is further behind reads the store for itself.
@@ -117,7 +117,7 @@ impl Webhooks {
         event: &StoredEvent,
         states: &mut DeviceStates,
     ) -> Vec<StateChange> {
-        give_way();
+        give_way(Share::Small);
         loop {
             match states.changes(event, &*self.store, &self.registry).await {
                 Ok(changes) => return changes,

@@ -21,8 +21,8 @@ use crate::resync::CursorTracker;
 use crate::rotation::SecretRotation;
 use crate::service::{StoredEndpoint, Webhooks};
 use crate::settings::{EndpointSettings, Mode};
-use crate::turn::give_way;
 use system::backoff::Backoff;
+use system::turn::{Share, give_way};
 
 /// The worker reads the history this often even without a notification that it has grown.
 const POLL_INTERVAL: Duration = Duration::from_secs(5);
@@ -210,7 +210,7 @@ impl<'a> Worker<'a> {
             }
         };
         for change in changes {
-            give_way();
+            give_way(Share::Small);
             self.outbox.add(QueuedMessage::new(self.all.message_of(self.endpoint, &change), Some(change)));
         }
         let has_sent = !self.outbox.is_empty();
