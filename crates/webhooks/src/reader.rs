@@ -33,7 +33,7 @@ pub struct LogReader<'a> {
     all: &'a Webhooks,
     endpoint: &'a EndpointSettings,
     position: HistoryPosition,
-    /// Of the place in the log, where the endpoint is behind the others.
+    /// The states of devices at `position`, if the endpoint is behind the others and reads for itself.
     states: DeviceStates,
     feed: FeedChanges,
     /// What has changed in the store after this comes before the log; `None`: nothing does.

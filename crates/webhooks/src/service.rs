@@ -51,6 +51,7 @@ pub struct Webhooks {
     pub store: Arc<dyn Store>,
     /// Where changes are read.
     pub log: ChangeLog,
+    /// The newest part of the history, which all endpoints that are up to date share.
     pub tail: HistoryTail,
     /// Whether the store outlives the process. If not, a start does not know what an endpoint has missed.
     pub store_outlives: bool,

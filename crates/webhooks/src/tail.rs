@@ -27,7 +27,7 @@ pub struct ReadEvent {
     pub changes: Vec<StateChange>,
 }
 
-/// The newest events that any endpoint has read; `None`: none.
+/// The newest events that any endpoint has read. `None`: no endpoint has read any, or they are being read.
 #[derive(Default)]
 pub struct HistoryTail(Mutex<Option<ReadPages>>);
 
@@ -99,6 +99,7 @@ impl Webhooks {
         let mut events = Vec::with_capacity(page.entries.len());
         for entry in &page.entries {
             let LogEntry::Event(event) = entry else { continue };
+            give_way(Share::Small);
             let changes = self.changes_of(event, &mut tail.states).await;
             let (number, received_at) = (entry.number(), entry.received_at());
             events.push(Arc::new(ReadEvent { number, received_at, changes }));
@@ -117,7 +118,6 @@ impl Webhooks {
         event: &StoredEvent,
         states: &mut DeviceStates,
     ) -> Vec<StateChange> {
-        give_way(Share::Small);
         loop {
             match states.changes(event, &*self.store, &self.registry).await {
                 Ok(changes) => return changes,

@@ -1,7 +1,6 @@
 //! Connects webhooks, alerts and what is republished with the settings, the store, the registry and the API.
 
 use std::sync::Arc;
-use std::thread;
 use std::time::Duration;
 
 use tokio::sync::{oneshot, watch};
@@ -11,6 +10,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::ServeError;
 use super::republishing::Republishing;
+use super::source_threads::spawn_with_runtime;
 use alerting::metrics::AlertMetrics;
 use alerting::{AlertService, LeaseHolder};
 use alerts::RuleSet;
@@ -136,27 +136,18 @@ pub(super) struct NotifyServices {
 const NICENESS: i32 = 10;
 
 impl NotifyServices {
-    /// Runs them until `shutdown`, on a thread and a runtime of their own, so that ten thousand deliveries a second do not keep
-    /// lookups waiting. The receiver resolves once they have ended.
+    /// Runs webhooks, alert rules and republishing until `shutdown`, on a thread and a runtime of their own, so that ten thousand
+    /// deliveries a second do not keep lookups waiting. The receiver resolves once all have ended.
     pub fn spawn(self, shutdown: CancellationToken) -> Result<oneshot::Receiver<()>, ServeError> {
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .build()
-            .map_err(|error| ServeError::Thread("notify", error))?;
-        let (ended, receiver) = oneshot::channel();
-        thread::Builder::new()
-            .name("notify".to_owned())
-            .spawn(move || {
-                // On Linux this is the thread alone, and those that it starts. Where it is refused, deliveries compete with lookups.
-                if let Err(error) = rustix::process::setpriority_process(None, NICENESS) {
-                    tracing::debug!(%error, "deliveries run at the priority of lookups");
-                }
-                runtime.block_on(self.run(shutdown));
-                // The receiver is gone only if the whole service is.
-                let _ = ended.send(());
-            })
-            .map_err(|error| ServeError::Thread("notify", error))?;
-        Ok(receiver)
+        spawn_with_runtime("notify", move |runtime, ended| {
+            // On Linux this is the thread alone, and those that it starts. Where it is refused, deliveries compete with lookups.
+            if let Err(error) = rustix::process::setpriority_process(None, NICENESS) {
+                tracing::debug!(%error, "deliveries run at the priority of lookups");
+            }
+            runtime.block_on(self.run(shutdown));
+            // The receiver is gone only if the whole service is.
+            let _ = ended.send(());
+        })
     }
 
     async fn run(self, shutdown: CancellationToken) {

@@ -1,9 +1,10 @@
-//! Each source on a thread of its own, and the end of all of them.
+//! Each source on a thread of its own, and the end of all of them. What else has a thread and a runtime of its own starts here, too.
 
 use std::sync::Arc;
 use std::thread;
 
 use futures_util::future::try_join_all;
+use tokio::runtime::{Builder, Runtime};
 use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 
@@ -74,20 +75,23 @@ pub(super) fn spawn_sources(sources: Vec<Source>) -> Result<SourcesEnd, ServeErr
 
 /// Gives the source a thread and a runtime of its own, where nothing else can keep it from reading.
 fn spawn_source(source: Source) -> Result<SourcesEnd, ServeError> {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .map_err(|error| ServeError::Thread("source", error))?;
+    spawn_with_runtime("source", move |runtime, ended| {
+        let result = runtime.block_on(source.run());
+        // The receiver is gone only if the whole service is. The source goes after that: with it the backlog ends,
+        // and a decoder that ends before it is told that the source has would look like a fault.
+        let _ = ended.send(result);
+        drop(source);
+    })
+}
+
+/// Runs something on a thread with a runtime for this thread alone. The receiver gets what `run` sends as its result.
+pub(super) fn spawn_with_runtime<T: Send + 'static>(
+    name: &'static str,
+    run: impl FnOnce(Runtime, oneshot::Sender<T>) + Send + 'static,
+) -> Result<oneshot::Receiver<T>, ServeError> {
+    let failed = |error| ServeError::Thread(name, error);
+    let runtime = Builder::new_current_thread().enable_all().build().map_err(failed)?;
     let (ended, receiver) = oneshot::channel();
-    thread::Builder::new()
-        .name("source".to_owned())
-        .spawn(move || {
-            let result = runtime.block_on(source.run());
-            // The receiver is gone only if the whole service is. The source goes after that: with it the backlog ends,
-            // and a decoder that ends before it is told that the source has would look like a fault.
-            let _ = ended.send(result);
-            drop(source);
-        })
-        .map_err(|error| ServeError::Thread("source", error))?;
+    thread::Builder::new().name(name.to_owned()).spawn(move || run(runtime, ended)).map_err(failed)?;
     Ok(receiver)
 }
