@@ -49,7 +49,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn whoever_was_kept_waiting_goes_on_for_its_share() {
+    fn a_thread_that_was_kept_waiting_goes_on_for_its_share() {
         let (short, long) = (Duration::from_micros(10), Duration::from_millis(8));
         assert_eq!(Share::Equal.turn_after(short), TURN);
         assert_eq!(Share::Small.turn_after(short), TURN);
