@@ -8,17 +8,18 @@ use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Write};
 use std::path::Path;
-use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+use std::process::{ChildStdin, ChildStdout, Command, Stdio};
 
 use devstatus::config::{self, ConfigError, LogLevel, Settings, Stop};
 use mqtt::settings::Transport;
 use proptest::prelude::*;
 use proptest::test_runner::{TestCaseError, TestRunner};
 use serde_json::{Value, json};
+use testkit::child::ChildProcess;
 
 /// The Python process with the platform's packages.
 struct Peer {
-    child: Child,
+    _child: ChildProcess,
     stdin: ChildStdin,
     stdout: BufReader<ChildStdout>,
 }
@@ -29,14 +30,11 @@ impl Peer {
         let setup = Command::new(peers.join("setup.sh")).stderr(Stdio::inherit()).output().unwrap();
         assert!(setup.status.success(), "the peers cannot be installed, see above");
         let python = String::from_utf8(setup.stdout).unwrap();
-        let mut child = Command::new(python.trim())
-            .arg(peers.join("read_config.py"))
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()
-            .unwrap();
+        let mut command = Command::new(python.trim());
+        command.arg(peers.join("read_config.py")).stdin(Stdio::piped()).stdout(Stdio::piped());
+        let mut child = ChildProcess::start(&mut command);
         let (stdin, stdout) = (child.stdin.take().unwrap(), BufReader::new(child.stdout.take().unwrap()));
-        Self { child, stdin, stdout }
+        Self { _child: child, stdin, stdout }
     }
 
     fn ask(&mut self, case: Value) -> Value {
@@ -56,14 +54,6 @@ impl Peer {
 
     fn env(&mut self, variables: &BTreeMap<String, String>) -> Value {
         self.ask(json!({"kind": "env", "variables": variables}))
-    }
-}
-
-impl Drop for Peer {
-    fn drop(&mut self) {
-        // It may have ended by itself; either way it must not outlive the test.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
     }
 }
 

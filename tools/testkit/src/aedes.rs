@@ -1,18 +1,17 @@
 //! The broker aedes, a program of Node.js, on a loopback port. It keeps everything in memory.
 
-use std::net::TcpStream;
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 
+use super::child::ChildProcess;
 use super::port::Port;
-use super::{PATIENCE, poll};
 
 /// How often a start is tried again with a new port because someone outside the tests has taken one.
 const START_TRIES: usize = 5;
 
 pub struct Aedes {
     port: Port,
-    child: Child,
+    child: ChildProcess,
 }
 
 impl Aedes {
@@ -30,12 +29,8 @@ impl Aedes {
         let mut command = Command::new("node");
         command.args([program, "start", "--host", "127.0.0.1", "--port", &port.number.to_string()]);
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::inherit());
-        let mut broker = Self { port, child: command.spawn().expect("Node.js is installed") };
-        let listens = poll(PATIENCE, || match broker.child.try_wait().expect("a child can be waited for") {
-            Some(_) => Some(false),
-            None => TcpStream::connect(("127.0.0.1", broker.port.number)).is_ok().then_some(true),
-        });
-        listens.expect("aedes listens or ends").then_some(broker)
+        let mut broker = Self { port, child: ChildProcess::start(&mut command) };
+        broker.child.listens(&[broker.port.number]).then_some(broker)
     }
 
     pub fn port(&self) -> u16 {
@@ -45,13 +40,5 @@ impl Aedes {
     /// The URL for `--broker`.
     pub fn url(&self) -> String {
         format!("mqtt://127.0.0.1:{}", self.port.number)
-    }
-}
-
-impl Drop for Aedes {
-    fn drop(&mut self) {
-        // It may have ended by itself; then there is nothing to end.
-        self.child.kill().ok();
-        self.child.wait().ok();
     }
 }

@@ -1,11 +1,11 @@
 //! Debian's prometheus-alertmanager on a loopback port, and amtool, which asks it.
 
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 
-use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 use tempfile::TempDir;
 
+use super::child::ChildProcess;
 use super::port::Port;
 use super::{PATIENCE, poll};
 
@@ -14,7 +14,7 @@ const CONFIGURATION: &str = "route:\n  receiver: none\n  group_by: [alertname]\n
 
 pub struct Alertmanager {
     port: Port,
-    child: Child,
+    child: Option<ChildProcess>,
     directory: TempDir,
 }
 
@@ -23,7 +23,7 @@ impl Alertmanager {
         let (directory, port) = (tempfile::tempdir().expect("a directory can be made"), Port::take());
         let file = directory.path().join("alertmanager.yml");
         std::fs::write(&file, CONFIGURATION).expect("a file can be written");
-        let child = spawn(&directory, &port);
+        let child = Some(start(&directory, &port));
         let server = Self { port, child, directory };
         server.wait_until_ready();
         server
@@ -31,8 +31,9 @@ impl Alertmanager {
 
     /// Kills it and starts it again on the same port, without the alerts that it had.
     pub fn restart(&mut self) {
-        self.end();
-        self.child = spawn(&self.directory, &self.port);
+        // The port must be free before the next one begins.
+        self.child = None;
+        self.child = Some(start(&self.directory, &self.port));
         self.wait_until_ready();
     }
 
@@ -57,30 +58,14 @@ impl Alertmanager {
     }
 }
 
-fn spawn(directory: &TempDir, port: &Port) -> Child {
-    Command::new("prometheus-alertmanager")
+fn start(directory: &TempDir, port: &Port) -> ChildProcess {
+    let mut command = Command::new("prometheus-alertmanager");
+    command
         .arg(format!("--config.file={}", directory.path().join("alertmanager.yml").display()))
         .arg(format!("--storage.path={}", directory.path().display()))
         .arg(format!("--web.listen-address=127.0.0.1:{}", port.number))
         .arg("--cluster.listen-address=")
         .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .spawn()
-        .expect("prometheus-alertmanager is installed: ./test --install")
-}
-
-impl Alertmanager {
-    fn end(&mut self) {
-        if let Some(pid) = Pid::from_raw(self.child.id().cast_signed()) {
-            // It may have ended by itself.
-            let _ = kill_process(pid, Signal::KILL);
-        }
-        let _ = self.child.wait();
-    }
-}
-
-impl Drop for Alertmanager {
-    fn drop(&mut self) {
-        self.end();
-    }
+        .stderr(Stdio::null());
+    ChildProcess::start(&mut command)
 }

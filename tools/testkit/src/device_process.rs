@@ -3,18 +3,18 @@
 
 use std::io::{BufRead, BufReader, Write};
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 use std::sync::mpsc::{Receiver, channel};
 use std::time::Duration;
 
-use super::freeze::freeze;
+use super::child::ChildProcess;
 use super::peers;
 
 /// How long thousands of clients may take on a busy machine.
 const STATE_BOUND: Duration = Duration::from_secs(300);
 
 pub struct DeviceProcess {
-    child: Child,
+    child: ChildProcess,
     states: Receiver<String>,
 }
 
@@ -25,7 +25,7 @@ impl DeviceProcess {
         let mut command = Command::new(peers::python("devices"));
         command.arg("-B").arg(directory.join(script)).args(arguments);
         command.stdin(Stdio::piped()).stdout(Stdio::piped());
-        let mut child = command.spawn().expect("Python can be started");
+        let mut child = ChildProcess::start(&mut command);
         let stdout = BufReader::new(child.stdout.take().expect("stdout is a pipe"));
         let (sender, states) = channel();
         // Ends with the process, which closes its stdout.
@@ -54,20 +54,12 @@ impl DeviceProcess {
 
     /// The process goes on existing, and neither reads nor writes.
     pub fn freeze(&self, frozen: bool) {
-        freeze(&self.child, frozen);
+        self.child.freeze(frozen);
     }
 
     /// Ends all of its devices as a power cut does, but for the sockets, which the system closes.
     pub fn kill(&mut self) {
         self.child.kill().expect("a child of ours can be killed");
         self.child.wait().expect("a child can be waited for");
-    }
-}
-
-impl Drop for DeviceProcess {
-    fn drop(&mut self) {
-        // It may have ended by itself; then there is nothing to end.
-        self.child.kill().ok();
-        self.child.wait().ok();
     }
 }

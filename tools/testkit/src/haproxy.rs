@@ -1,17 +1,16 @@
 //! Debian's haproxy before a broker, as a load balancer that passes bytes on and ends idle connections.
 
-use std::net::TcpStream;
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 
 use tempfile::TempDir;
 
+use super::child::ChildProcess;
 use super::port::Port;
-use super::{PATIENCE, poll};
 
 pub struct Haproxy {
     port: Port,
-    child: Child,
+    _child: ChildProcess,
     _directory: TempDir,
 }
 
@@ -27,19 +26,12 @@ impl Haproxy {
         );
         let file = directory.path().join("haproxy.cfg");
         std::fs::write(&file, config).expect("a file can be written into the test's directory");
-        let child = Command::new(program())
-            .arg("-db")
-            .arg("-f")
-            .arg(&file)
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()
-            .expect("haproxy is installed");
-        let proxy = Self { port, child, _directory: directory };
-        let listens = poll(PATIENCE, || TcpStream::connect(("127.0.0.1", proxy.port.number)).ok());
-        assert!(listens.is_some(), "haproxy does not listen");
-        proxy
+        let mut command = Command::new(program());
+        command.arg("-db").arg("-f").arg(&file);
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+        let mut child = ChildProcess::start(&mut command);
+        assert!(child.listens(&[port.number]), "haproxy does not listen");
+        Self { port, _child: child, _directory: directory }
     }
 
     pub fn port(&self) -> u16 {
@@ -48,14 +40,6 @@ impl Haproxy {
 
     pub fn url(&self) -> String {
         format!("mqtt://127.0.0.1:{}", self.port.number)
-    }
-}
-
-impl Drop for Haproxy {
-    fn drop(&mut self) {
-        // It may have ended by itself; then there is nothing to end.
-        self.child.kill().ok();
-        self.child.wait().ok();
     }
 }
 

@@ -2,18 +2,17 @@
 
 use std::fmt::Write as _;
 use std::fs::File;
-use std::net::TcpStream;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::Signal;
 use tempfile::TempDir;
 
+use super::child::ChildProcess;
 use super::port::Port;
 use super::private_ca::{Flaw, PrivateCa};
 use super::publisher::Publisher;
 use super::status::Device;
-use super::{PATIENCE, poll};
 
 /// How often a start is tried again with new ports because someone outside the tests has taken one.
 const START_TRIES: usize = 5;
@@ -61,7 +60,7 @@ pub struct Mosquitto {
     ca: PrivateCa,
     plain: Port,
     special: Port,
-    child: Option<Child>,
+    child: Option<ChildProcess>,
 }
 
 impl Mosquitto {
@@ -153,11 +152,9 @@ impl Mosquitto {
     }
 
     fn end(&mut self, signal: Signal) {
-        let Some(mut child) = self.child.take() else { return };
-        let pid = Pid::from_child(&child);
-        kill_process(pid, signal).expect("a child of ours takes signals");
-        let ended = poll(PATIENCE, || child.try_wait().expect("a child can be waited for"));
-        assert!(ended.is_some(), "mosquitto does not end");
+        if let Some(child) = self.child.take() {
+            child.end(signal);
+        }
     }
 
     /// Whether the broker listens; `false` when it ended instead, which a port taken by somebody else explains.
@@ -165,24 +162,11 @@ impl Mosquitto {
         let config = self.write_config();
         let log =
             File::options().create(true).append(true).open(self.log_file()).expect("a log file can be made");
-        let child = Command::new(program())
-            .arg("-c")
-            .arg(&config)
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(log)
-            .spawn()
-            .expect("mosquitto is installed");
-        let child = self.child.insert(child);
-        let ports = [self.plain.number, self.special.number];
-        let listens = poll(PATIENCE, || match child.try_wait().expect("a child can be waited for") {
-            Some(_) => Some(false),
-            None => ports.iter().all(|port| TcpStream::connect(("127.0.0.1", *port)).is_ok()).then_some(true),
-        });
-        let listens = listens.expect("mosquitto listens or ends");
-        if !listens {
-            self.child = None;
-        }
+        let mut command = Command::new(program());
+        command.arg("-c").arg(&config).stdin(Stdio::null()).stdout(Stdio::null()).stderr(log);
+        let mut child = ChildProcess::start(&mut command);
+        let listens = child.listens(&[self.plain.number, self.special.number]);
+        self.child = listens.then_some(child);
         listens
     }
 
@@ -230,16 +214,6 @@ impl Mosquitto {
 
     fn log_file(&self) -> PathBuf {
         self.directory.path().join("mosquitto.log")
-    }
-}
-
-impl Drop for Mosquitto {
-    fn drop(&mut self) {
-        if let Some(mut child) = self.child.take() {
-            // It may have ended by itself; then there is nothing to end.
-            child.kill().ok();
-            child.wait().ok();
-        }
     }
 }
 

@@ -1,16 +1,16 @@
 //! Debian's PgBouncer on a port of loopback, in front of a PostgreSQL server of the rig.
 
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 
 use tempfile::TempDir;
 
+use super::child::ChildProcess;
 use super::port::Port;
 use super::private_ca::PrivateCa;
-use super::{PATIENCE, poll};
 
 pub struct PgBouncer {
     port: Port,
-    child: Child,
+    _child: ChildProcess,
     _directory: TempDir,
 }
 
@@ -57,11 +57,9 @@ impl PgBouncer {
             command.args(["--user", "nobody"]);
         }
         command.arg(&config).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
-        let child = command.spawn().expect("pgbouncer is installed");
-        let pooler = Self { port, child, _directory: directory };
-        let takes = poll(PATIENCE, || std::net::TcpStream::connect(("127.0.0.1", pooler.port())).ok());
-        assert!(takes.is_some(), "pgbouncer takes connections");
-        pooler
+        let mut child = ChildProcess::start(&mut command);
+        assert!(child.listens(&[port.number]), "pgbouncer takes connections");
+        Self { port, _child: child, _directory: directory }
     }
 
     pub fn port(&self) -> u16 {
@@ -74,12 +72,4 @@ fn open_to_all(directory: &std::path::Path) {
     use std::os::unix::fs::PermissionsExt;
     let open = std::fs::Permissions::from_mode(0o755);
     std::fs::set_permissions(directory, open).expect("it is ours");
-}
-
-impl Drop for PgBouncer {
-    fn drop(&mut self) {
-        // It may have ended by itself; then there is nothing to end.
-        self.child.kill().ok();
-        self.child.wait().ok();
-    }
 }

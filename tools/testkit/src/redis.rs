@@ -5,15 +5,15 @@
 use std::fmt::Write as _;
 use std::fs::File;
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
 
 use redis::{Connection, FromRedisValue, RedisResult};
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::Signal;
 use tempfile::TempDir;
 
-use super::freeze::freeze;
+use super::child::ChildProcess;
 use super::port::Port;
 use super::private_ca::PrivateCa;
 use super::{PATIENCE, poll};
@@ -45,7 +45,7 @@ pub struct RedisServer {
     port: Port,
     /// Of the cluster's own traffic; `None` for a server alone.
     bus: Option<Port>,
-    child: Option<Child>,
+    child: Option<ChildProcess>,
 }
 
 impl RedisServer {
@@ -117,15 +117,14 @@ impl RedisServer {
 
     /// Ends the server as a power cut does.
     pub fn kill(&mut self) {
-        let Some(mut child) = self.child.take() else { return };
-        kill_process(Pid::from_child(&child), Signal::KILL).expect("a child of ours takes signals");
-        let ended = poll(PATIENCE, || child.try_wait().expect("a child can be waited for"));
-        assert!(ended.is_some(), "redis-server does not end");
+        if let Some(child) = self.child.take() {
+            child.end(Signal::KILL);
+        }
     }
 
     /// Keeps the server from answering, without ending it, or lets it go on.
     fn freeze(&self, frozen: bool) {
-        freeze(self.child.as_ref().expect("the server runs"), frozen);
+        self.child.as_ref().expect("the server runs").freeze(frozen);
     }
 
     /// Starts the server again on the same ports.
@@ -142,18 +141,11 @@ impl RedisServer {
         let log = File::options().create(true).append(true).open(log).expect("a log file can be made");
         let errors = log.try_clone().expect("a file can be shared");
         let program = std::env::var_os("TEST_REDIS_SERVER").unwrap_or_else(|| "redis-server".into());
-        let child =
-            Command::new(program).arg(&config).stdin(Stdio::null()).stdout(log).stderr(errors).spawn();
-        let mut child = child.expect("redis-server, or what TEST_REDIS_SERVER names, is installed");
-        let answers = poll(PATIENCE, || match child.try_wait().expect("a child can be waited for") {
-            Some(_) => Some(false),
-            None => self.ask::<String>(&["PING"]).ok().map(|_| true),
-        });
-        self.child = Some(child);
-        let answers = answers.expect("redis-server answers or ends");
-        if !answers {
-            self.child = None;
-        }
+        let mut command = Command::new(program);
+        command.arg(&config).stdin(Stdio::null()).stdout(log).stderr(errors);
+        let mut child = ChildProcess::start(&mut command);
+        let answers = child.wait_until(|| self.ask::<String>(&["PING"]).is_ok());
+        self.child = answers.then_some(child);
         answers
     }
 
@@ -199,16 +191,6 @@ impl RedisServer {
 
 fn issue(directory: &TempDir) -> Arc<PrivateCa> {
     Arc::new(PrivateCa::issue(directory.path(), &["localhost", "127.0.0.1"]))
-}
-
-impl Drop for RedisServer {
-    fn drop(&mut self) {
-        if let Some(mut child) = self.child.take() {
-            // It may have ended by itself; then there is nothing to end.
-            child.kill().ok();
-            child.wait().ok();
-        }
-    }
 }
 
 /// Six nodes: the first three have begun as masters, each of the others as the replica of one of them.

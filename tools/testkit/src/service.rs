@@ -5,18 +5,18 @@ use std::ffi::OsString;
 use std::io::{BufRead, BufReader, Read};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::process::{Command, ExitStatus, Stdio};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use rustix::process::{Pid, Resource, Rlimit, kill_process, prlimit};
+use rustix::process::{Pid, Resource, Rlimit, prlimit};
 use tempfile::TempDir;
 
 pub use rustix::process::Signal;
 
 use super::broker_client::BrokerClient;
-use super::freeze::freeze;
+use super::child::ChildProcess;
 use super::http::{self, Connection, Response};
 use super::status::{APPLICATION, KEY, ORG, TOKEN};
 use super::{PATIENCE, poll};
@@ -175,7 +175,7 @@ impl Launch {
         command.env("DEVSTATUS_STORE", "memory:").env("STATE_DIRECTORY", directory.path().join("state"));
         command.args(&self.arguments).envs(self.environment).current_dir(directory.path());
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
-        let mut child = command.spawn().expect("the binary can be started");
+        let mut child = ChildProcess::start(&mut command);
         let stdout = Capture::start(child.stdout.take().expect("stdout is a pipe"));
         let stderr = Capture::start(child.stderr.take().expect("stderr is a pipe"));
         Process { child, stdout, stderr, started: Instant::now(), _directory: directory }
@@ -323,17 +323,17 @@ impl Service {
 
     /// Keeps the process from doing anything, without ending it, or lets it go on.
     pub fn freeze(&self, frozen: bool) {
-        freeze(&self.process.child, frozen);
+        self.process.child.freeze(frozen);
     }
 
     /// Sends a signal that does not end the service.
     pub fn notify(&self, signal: Signal) {
-        kill_process(Pid::from_child(&self.process.child), signal).expect("a child of ours takes signals");
+        self.process.child.signal(signal);
     }
 
     /// Sends the signal and waits until the service has ended.
     pub fn signal(mut self, signal: Signal) -> Ended {
-        kill_process(Pid::from_child(&self.process.child), signal).expect("a child of ours takes signals");
+        self.process.child.signal(signal);
         self.process.started = Instant::now();
         self.process.wait()
     }
@@ -346,7 +346,7 @@ pub fn mentions(text: &str, words: &[&str]) -> bool {
 }
 
 struct Process {
-    child: Child,
+    child: ChildProcess,
     stdout: Capture,
     stderr: Capture,
     started: Instant,
@@ -373,14 +373,6 @@ impl Process {
         let status = status
             .unwrap_or_else(|| panic!("the service has not ended after {PATIENCE:?}:\n{}", self.logs()));
         Ended { status, elapsed, stdout: self.stdout.finish(), stderr: self.stderr.finish() }
-    }
-}
-
-impl Drop for Process {
-    fn drop(&mut self) {
-        // It may have ended by itself; then there is nothing to end.
-        self.child.kill().ok();
-        self.child.wait().ok();
     }
 }
 

@@ -3,10 +3,11 @@
 use std::io::{Read, Write};
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 
 use tempfile::TempDir;
 
+use testkit::child::ChildProcess;
 use testkit::http::{self, Connection, Response};
 use testkit::keys::Keys;
 use testkit::mosquitto::Mosquitto;
@@ -16,7 +17,7 @@ use testkit::{PATIENCE, poll};
 
 /// A program that runs until the test is over.
 struct Program {
-    child: Child,
+    _child: ChildProcess,
     log: PathBuf,
     _directory: TempDir,
     _port: Port,
@@ -27,20 +28,12 @@ impl Program {
         let log = directory.path().join("log");
         let file = std::fs::File::create(&log).expect("a log can be made");
         let errors = file.try_clone().expect("a file has two descriptors");
-        let child =
-            command.stdin(Stdio::null()).stdout(file).stderr(errors).spawn().expect("it is installed");
-        Self { child, log, _directory: directory, _port: port }
+        let child = ChildProcess::start(command.stdin(Stdio::null()).stdout(file).stderr(errors));
+        Self { _child: child, log, _directory: directory, _port: port }
     }
 
     fn log(&self) -> String {
         std::fs::read_to_string(&self.log).unwrap_or_default()
-    }
-}
-
-impl Drop for Program {
-    fn drop(&mut self) {
-        self.child.kill().ok();
-        self.child.wait().ok();
     }
 }
 

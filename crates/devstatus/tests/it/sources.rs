@@ -2,11 +2,11 @@
 //! checked against what was done to it.
 
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 
 use serde_json::{Value, json};
 
-use testkit::freeze::freeze;
+use testkit::child::ChildProcess;
 use testkit::mosquitto::{Mosquitto, Setup};
 use testkit::service::{Launch, Service};
 
@@ -55,7 +55,7 @@ const CONVENTIONS: [Convention; 3] = [
 
 /// A real client with a will, which is the only thing that it publishes.
 struct WillClient {
-    child: Child,
+    child: ChildProcess,
 }
 
 impl WillClient {
@@ -64,8 +64,8 @@ impl WillClient {
         let mut command = Command::new("mosquitto_sub");
         command.args(["-p", &port, "-i", id, "-t", "never", "--will-retain"]);
         command.args(["--will-topic", &topic, "--will-payload", convention.offline]);
-        let child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn();
-        Self { child: child.expect("mosquitto_sub is installed") }
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+        Self { child: ChildProcess::start(&mut command) }
     }
 
     fn kill(&mut self) {
@@ -75,14 +75,7 @@ impl WillClient {
 
     /// It goes on, and neither reads nor writes nor connects again.
     fn freeze(&self) {
-        freeze(&self.child, true);
-    }
-}
-
-impl Drop for WillClient {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
+        self.child.freeze(true);
     }
 }
 

@@ -4,14 +4,15 @@ mod security;
 mod terminal;
 
 use std::io::{BufRead, BufReader};
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 
 use serde_json::Value;
 
+use testkit::child::ChildProcess;
 use testkit::keys::{Keys, text};
 use testkit::mosquitto::Mosquitto;
 use testkit::port::Port;
-use testkit::service::{Ended, Launch, Service, mentions};
+use testkit::service::{Ended, Launch, Service, Signal, mentions};
 use testkit::status::{Device, ORG};
 
 const BINARY: &str = env!("CARGO_BIN_EXE_devstatus");
@@ -147,7 +148,7 @@ fn the_totals_are_shown() {
 
 /// `devstatus watch` in the background.
 struct Watch {
-    child: Child,
+    child: ChildProcess,
     lines: BufReader<std::process::ChildStdout>,
 }
 
@@ -155,8 +156,7 @@ impl Watch {
     fn start(url: &str, flags: &[&str]) -> Self {
         let mut command = Command::new(BINARY);
         command.args(["watch", "--url", url]).args(flags).stdin(Stdio::null());
-        let mut child =
-            command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().expect("the binary can be started");
+        let mut child = ChildProcess::start(command.stdout(Stdio::piped()).stderr(Stdio::null()));
         let lines = BufReader::new(child.stdout.take().expect("stdout is a pipe"));
         Self { child, lines }
     }
@@ -172,8 +172,7 @@ impl Watch {
     }
 
     fn interrupt(self) -> Option<i32> {
-        use rustix::process::{Pid, Signal, kill_process};
-        kill_process(Pid::from_child(&self.child), Signal::INT).expect("a child of ours takes signals");
+        self.child.signal(Signal::INT);
         self.exit_code()
     }
 }

@@ -1,41 +1,28 @@
 //! An endpoint that is a process of its own, is killed, and is back at its port later.
 
 use std::collections::BTreeMap;
+use std::fs;
 use std::path::Path;
-use std::process::{Child, Command};
-use std::{fs, net::TcpStream};
+use std::process::Command;
 
 use serde_json::Value;
+use testkit::child::ChildProcess;
 use testkit::mosquitto::Mosquitto;
+use testkit::peers;
 use testkit::port::Port;
-use testkit::{PATIENCE, peers, poll};
 
 use super::faults::once;
 use super::receiver::{Delivery, verify};
 use super::shared::{check, session};
 use super::{PRIVATE, launch};
 
-/// The process; it is killed when this is dropped.
-struct ReceiverProcess(Child);
-
-impl ReceiverProcess {
-    fn start(port: u16, file: &Path) -> Self {
-        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/peers/receive_webhooks.py");
-        let mut command = Command::new(peers::python("peers"));
-        let process =
-            command.arg(script).arg(port.to_string()).arg(file).spawn().expect("Python can be started");
-        let receiver = Self(process);
-        let listens = poll(PATIENCE, || TcpStream::connect(("127.0.0.1", port)).ok());
-        assert!(listens.is_some(), "it listens");
-        receiver
-    }
-}
-
-impl Drop for ReceiverProcess {
-    fn drop(&mut self) {
-        self.0.kill().expect("it runs until now");
-        self.0.wait().expect("it ends");
-    }
+/// A process that receives at that port and writes what comes into a file; it is killed when it is dropped.
+fn start_receiver(port: u16, file: &Path) -> ChildProcess {
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/peers/receive_webhooks.py");
+    let mut command = Command::new(peers::python("peers"));
+    let mut receiver = ChildProcess::start(command.arg(script).arg(port.to_string()).arg(file));
+    assert!(receiver.listens(&[port]), "it listens");
+    receiver
 }
 
 /// What the process has received; a line that was cut off was not answered.
@@ -56,7 +43,7 @@ fn an_endpoint_that_is_killed_and_comes_back_misses_nothing() {
     let (broker, directory, port) = (Mosquitto::start(), tempfile::tempdir().unwrap(), Port::take());
     let file = directory.path().join("received");
     let url = format!("http://127.0.0.1:{}/", port.number);
-    let mut receiver = ReceiverProcess::start(port.number, &file);
+    let mut receiver = start_receiver(port.number, &file);
     let service = launch(&broker, directory.path(), &url, PRIVATE).start_ready();
     let (mut expected, mut total) = (BTreeMap::new(), 0);
     for round in 0..ROUNDS {
@@ -69,7 +56,7 @@ fn an_endpoint_that_is_killed_and_comes_back_misses_nothing() {
             let metrics = service.get("/metrics").text().to_owned();
             metrics.contains("devstatus_webhook_failing{endpoint=\"ops\"} 1")
         });
-        receiver = ReceiverProcess::start(port.number, &file);
+        receiver = start_receiver(port.number, &file);
         total = expected.values().map(Vec::len).sum();
         service.wait_until("it has everything", || once(&received(&file)).len() == total);
     }

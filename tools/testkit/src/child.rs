@@ -1,0 +1,89 @@
+//! A program that the tests start: it is ended by its own id, at the latest when its value is dropped, so that a test that
+//! fails leaves nothing running.
+
+use std::fs;
+use std::net::TcpStream;
+use std::ops::{Deref, DerefMut};
+use std::process::{Child, Command};
+
+use rustix::process::{Pid, Signal, kill_process};
+
+use super::{PATIENCE, poll};
+
+/// A running program. What a test wants of it beside, it asks the [`Child`] in it.
+pub struct ChildProcess(Child);
+
+impl ChildProcess {
+    pub fn start(command: &mut Command) -> Self {
+        let program = command.get_program().to_string_lossy().into_owned();
+        Self(command.spawn().unwrap_or_else(|error| panic!("{program} cannot be started: {error}")))
+    }
+
+    pub fn signal(&self, signal: Signal) {
+        kill_process(Pid::from_child(&self.0), signal).expect("a child of ours takes signals");
+    }
+
+    /// Sends that signal, and waits until the program has ended.
+    pub fn end(mut self, signal: Signal) {
+        self.signal(signal);
+        let ended = poll(PATIENCE, || self.try_wait().expect("a child can be waited for"));
+        assert!(ended.is_some(), "the program does not end with {signal:?}");
+    }
+
+    /// Waits until it answers; `false` when it has ended instead, as a server does whose port somebody else has taken.
+    pub fn wait_until(&mut self, mut answers: impl FnMut() -> bool) -> bool {
+        let outcome = poll(PATIENCE, || match self.try_wait().expect("a child can be waited for") {
+            Some(_) => Some(false),
+            None => answers().then_some(true),
+        });
+        outcome.expect("the program answers or ends")
+    }
+
+    /// Waits until it listens on these ports of loopback; `false` as above.
+    pub fn listens(&mut self, ports: &[u16]) -> bool {
+        self.wait_until(|| ports.iter().all(|port| TcpStream::connect(("127.0.0.1", *port)).is_ok()))
+    }
+
+    /// Keeps the program from doing anything, without ending it, or lets it go on. A signal stops one thread after the other,
+    /// and on a busy machine the last still answers after the first has stopped: so this waits until all have.
+    pub fn freeze(&self, frozen: bool) {
+        self.signal(if frozen { Signal::STOP } else { Signal::CONT });
+        if frozen {
+            let stopped = poll(PATIENCE, || all_threads_are_stopped(self.id()).then_some(()));
+            stopped.expect("a process can be stopped");
+        }
+    }
+}
+
+impl Deref for ChildProcess {
+    type Target = Child;
+
+    fn deref(&self) -> &Child {
+        &self.0
+    }
+}
+
+impl DerefMut for ChildProcess {
+    fn deref_mut(&mut self) -> &mut Child {
+        &mut self.0
+    }
+}
+
+impl Drop for ChildProcess {
+    fn drop(&mut self) {
+        // It may have ended by itself; then there is nothing to end.
+        self.0.kill().ok();
+        self.0.wait().ok();
+    }
+}
+
+fn all_threads_are_stopped(process: u32) -> bool {
+    let threads = fs::read_dir(format!("/proc/{process}/task")).expect("a child of ours has threads");
+    let is_stopped = |thread: fs::DirEntry| {
+        // A thread that has ended meanwhile does nothing either.
+        let Ok(stat) = fs::read_to_string(thread.path().join("stat")) else { return true };
+        // The state follows the name, which is in parentheses.
+        stat.rsplit_once(") ").is_some_and(|(_, rest)| rest.starts_with('T'))
+    };
+    threads.flatten().all(is_stopped)
+}
