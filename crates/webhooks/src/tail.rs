@@ -43,6 +43,7 @@ struct ReadPage {
     after: HistoryPosition,
     events: Vec<Arc<ReadEvent>>,
     reached: HistoryPosition,
+    may_have_more: bool,
 }
 
 impl ReadPages {
@@ -71,7 +72,7 @@ impl ReadPages {
             reached: page.reached,
             newest: self.reached,
             gap: None,
-            may_have_more: true,
+            may_have_more: page.may_have_more || page.reached != self.reached,
         })
     }
 }
@@ -106,7 +107,7 @@ impl Webhooks {
         }
         let entries = events.iter().cloned().map(LogEntry::Read).collect();
         if page.reached != after {
-            tail.push(ReadPage { after, events, reached: page.reached });
+            tail.push(ReadPage { after, events, reached: page.reached, may_have_more: page.may_have_more });
         }
         *held = Some(tail);
         Some(LogPage { entries, ..page })

@@ -1,10 +1,9 @@
 //! An endpoint that is away for an hour in which 100,000 changes come. The deliveries go by a clock that passes the hour in a
 //! moment; endpoint and store are real.
 
-use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicUsize, Ordering};
-use std::sync::mpsc;
+use std::sync::{Arc, Mutex, mpsc};
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
@@ -39,11 +38,21 @@ const AWAY_MS: i64 = 3_600_000;
 /// When the changes begin.
 const BEGIN_S: u32 = 1_795_000_000;
 
-/// Waiting moves it on at once, while it runs.
+/// Which waits are not over until the test says so.
+#[derive(Clone, Copy)]
+enum Held {
+    Nothing,
+    Everything,
+    /// Those of this length.
+    Waits(Duration),
+}
+
+/// Waiting moves it on at once, but for waits that are held.
 struct SimulatedClock {
     now_ms: AtomicI64,
-    longest_ms: AtomicI64,
-    runs: watch::Sender<bool>,
+    /// How long was waited, each length once.
+    waits: Mutex<BTreeSet<Duration>>,
+    held: watch::Sender<Held>,
 }
 
 impl Clock for SimulatedClock {
@@ -54,10 +63,14 @@ impl Clock for SimulatedClock {
     fn sleep(&self, wait: Duration) -> BoxFuture<'_, ()> {
         let wait_ms = i64::try_from(wait.as_millis()).expect("a wait is short");
         Box::pin(async move {
-            let mut runs = self.runs.subscribe();
-            drop(runs.wait_for(|runs| *runs).await.expect("the clock is there"));
+            self.waits.lock().expect("nothing panics with it").insert(wait);
+            let goes_on = |held: &Held| match *held {
+                Held::Nothing => true,
+                Held::Everything => false,
+                Held::Waits(length) => wait != length,
+            };
+            drop(self.held.subscribe().wait_for(goes_on).await.expect("the clock is there"));
             self.now_ms.fetch_add(wait_ms, Ordering::SeqCst);
-            self.longest_ms.fetch_max(wait_ms, Ordering::SeqCst);
             tokio::task::yield_now().await;
         })
     }
@@ -77,7 +90,7 @@ impl Outage {
         let begins = self.until_ms.compare_exchange(0, now_ms + AWAY_MS, Ordering::SeqCst, Ordering::SeqCst);
         let is_endless = self.is_endless.load(Ordering::SeqCst);
         if begins.is_ok() && !is_endless {
-            self.clock.runs.send_replace(false);
+            self.clock.held.send_replace(Held::Everything);
         }
         let is_on = is_endless || now_ms < self.until_ms.load(Ordering::SeqCst);
         self.attempts.fetch_add(usize::from(is_on), Ordering::SeqCst);
@@ -177,8 +190,11 @@ impl Deliveries {
         let store =
             SqliteStore::open(&directory.path().join("store.db"), retention).expect("a store can be made").0;
         let now_ms = AtomicI64::new(i64::from(BEGIN_S) * 1_000);
-        let (longest_ms, runs) = (AtomicI64::new(0), watch::Sender::new(true));
-        let clock = Arc::new(SimulatedClock { now_ms, longest_ms, runs });
+        let clock = Arc::new(SimulatedClock {
+            now_ms,
+            waits: Mutex::default(),
+            held: watch::Sender::new(Held::Nothing),
+        });
         let outage = Arc::new(Outage {
             clock: Arc::clone(&clock),
             until_ms: AtomicI64::new(0),
@@ -243,7 +259,12 @@ impl Deliveries {
         let begun = poll(PATIENCE, || (self.outage.attempts.load(Ordering::SeqCst) > 0).then_some(()));
         assert!(begun.is_some(), "an attempt fails");
         self.write((0..CHANGES).map(change).collect());
-        self.outage.clock.runs.send_replace(true);
+        self.outage.clock.held.send_replace(Held::Nothing);
+    }
+
+    /// How long was waited so far, each length once.
+    fn waits(&self) -> BTreeSet<Duration> {
+        self.outage.clock.waits.lock().expect("nothing panics with it").clone()
     }
 
     /// Whatever comes until so many changes have come, and one more.
@@ -255,8 +276,7 @@ impl Deliveries {
         while taken.last().is_none_or(|(id, _)| id != "last") {
             taken.push(next());
         }
-        let longest_ms = self.outage.clock.longest_ms.load(Ordering::SeqCst);
-        assert!(i128::from(longest_ms) <= RETRY_LONGEST.as_millis().cast_signed());
+        assert!(self.waits().last().is_some_and(|longest| *longest <= RETRY_LONGEST));
         let attempts = self.outage.attempts.load(Ordering::SeqCst);
         assert!(attempts >= 20, "an hour in at most five minutes each, and not {attempts} attempts");
         taken
@@ -324,4 +344,38 @@ fn an_endpoint_that_fails_for_five_days_is_disabled_until_an_administrator_enabl
     assert_eq!(enabled, Ok(CommandOutcome::Done));
     let (id, _) = deliveries.taken.recv_timeout(PATIENCE).expect("it goes on where it was");
     assert_eq!(id, "first");
+}
+
+#[test]
+fn a_batch_waits_for_further_events_unless_it_is_full() {
+    const LINGER: Duration = Duration::from_millis(700);
+    let (sender, sizes) = mpsc::channel();
+    let receiver = Receiver::start(move |delivery, _| {
+        let _ = sender.send(delivery.json().as_array().map(Vec::len));
+        Reply::Status(200)
+    });
+    let form = (Format::CloudEvents, 3);
+    let lingering =
+        EndpointSettings { linger: LINGER, ..endpoint("lingering", &receiver, Mode::Every, form) };
+    let deliveries = Deliveries::beside(Mode::Every, form, vec![lingering]);
+    // The other endpoint is of no interest here.
+    deliveries.outage.is_endless.store(true, Ordering::SeqCst);
+    let changes = |ids: &[&str]| {
+        let change = |id: &&str| HistoryEvent { id: (*id).into(), ..change(0) };
+        deliveries.write(ids.iter().map(change).collect());
+    };
+    let size = || sizes.recv_timeout(PATIENCE).expect("a batch comes");
+
+    deliveries.outage.clock.held.send_replace(Held::Waits(LINGER));
+    changes(&["one"]);
+    let waits = poll(PATIENCE, || deliveries.waits().contains(&LINGER).then_some(()));
+    assert!(waits.is_some(), "it waits for more");
+    changes(&["two"]);
+    assert!(sizes.try_recv().is_err(), "the time is not over");
+    deliveries.outage.clock.held.send_replace(Held::Nothing);
+    assert_eq!(size(), Some(2));
+
+    deliveries.outage.clock.held.send_replace(Held::Waits(LINGER));
+    changes(&["three", "four", "five"]);
+    assert_eq!(size(), Some(3), "without a wait");
 }
