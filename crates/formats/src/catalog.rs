@@ -1,6 +1,7 @@
 //! Every format by its name, and the formats that are used on one broker: which topics they need, and which of them a message
 //! belongs to. This is the one place that chooses a format.
 
+mod aedes;
 mod rules;
 #[cfg(test)]
 mod tests;

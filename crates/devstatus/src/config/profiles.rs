@@ -56,21 +56,13 @@ pub(super) fn formats(
             FormatError::Twice(_) | FormatError::Clash(..) | FormatError::Profile(_) => error.to_string(),
         })
     })?;
-    match beside_aedes(names) {
-        Some(other) => Err(refusal(format!(
-            "aedes and {other} cannot share a connection, on which the broker aedes would drop retained last wills: give aedes a \
-             [[source]] table of its own, with the same broker (docs/sources/brokers.md)"
+    match formats.beside_aedes() {
+        Some((clients, other)) => Err(refusal(format!(
+            "{clients} and {other} cannot share a connection, on which the broker aedes would drop retained last wills: give \
+             {clients} a [[source]] table of its own, with the same broker (docs/sources/brokers.md)"
         ))),
         None => Ok(Arc::new(formats)),
     }
-}
-
-/// A source that would be read over the connection of the source `aedes`. The broker takes a will that it sends after the message
-/// of the disconnect for a duplicate.
-fn beside_aedes(names: &[String]) -> Option<&str> {
-    const AEDES: &str = "aedes";
-    let has_aedes = names.iter().any(|name| name == AEDES);
-    names.iter().map(String::as_str).find(|name| has_aedes && *name != AEDES)
 }
 
 /// The text of the file of profiles.

@@ -47,6 +47,11 @@ impl TopicFilter {
     }
 }
 
+/// Whether a filter that may be subscribed to matches a topic.
+pub(crate) fn matches(filter: &str, topic: &str) -> bool {
+    TopicFilter::parse(filter).is_ok_and(|filter| filter.matches(topic))
+}
+
 /// Whether every topic that `inner` matches is matched by `outer`, too. Brokers may send a message once for each filter
 /// that matches, so covered ones are left out.
 pub(crate) fn covers(outer: &str, inner: &str) -> bool {

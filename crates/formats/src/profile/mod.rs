@@ -24,7 +24,7 @@ use crate::{Cause, Decoded, EventKind};
 use compile::{Compiler, Topic};
 pub use error::ProfileError;
 use filter::TopicFilter;
-pub(crate) use filter::{covers, may_match};
+pub(crate) use filter::{covers, matches, may_match};
 use matcher::{Matcher, Target};
 use pointer::Pointers;
 pub use table::ProfileTable;

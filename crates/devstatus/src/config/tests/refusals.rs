@@ -270,12 +270,13 @@ fn contradictions() {
 
 #[test]
 fn the_source_aedes_shares_no_connection() {
-    let refused = |other: &str| {
+    let refused_beside = |clients: &str, other: &str| {
         format!(
-            "aedes and {other} cannot share a connection, on which the broker aedes would drop retained last wills: give aedes a \
-             [[source]] table of its own, with the same broker (docs/sources/brokers.md)"
+            "{clients} and {other} cannot share a connection, on which the broker aedes would drop retained last wills: give \
+             {clients} a [[source]] table of its own, with the same broker (docs/sources/brokers.md)"
         )
     };
+    let refused = |other: &str| refused_beside("aedes", other);
     let files = Files::new();
     let start = "--broker mqtt://h -o org --store memory:";
     for (sources, other) in [
@@ -288,6 +289,13 @@ fn the_source_aedes_shares_no_connection() {
     }
     serve(&files, &format!("{start} --source aedes"), &[]);
     serve(&files, &format!("{start} --source tasmota,esphome"), &[]);
+    // Its topics decide, and not its name.
+    let own = "name = \"leaving\"\ntype = \"mqtt\"\nid_at = \"\"\nretained = false\n";
+    let topics = "topics = [{ topic = \"$SYS/+/disconnect/clients\", event = \"disconnect\" }]\n";
+    files.add("own.toml", format!("[[profile]]\n{own}{topics}"));
+    let beside = format!("{start} --profiles-file {{dir}}/own.toml --source tasmota,leaving");
+    let said = refusal(&files, &beside, &[]);
+    assert_eq!(said, format!("--source: {}", refused_beside("leaving", "tasmota")));
     let together = "[[source]]\nname = \"a\"\nbroker = \"mqtt://h\"\nformat = [\"tasmota\", \"aedes\"]\n";
     files.add("devstatus.toml", together);
     let start = "--name n --store memory: -c {dir}/devstatus.toml";
