@@ -12,6 +12,7 @@ mod arguments;
 mod broker_url;
 mod build;
 mod file;
+mod file_tables;
 mod grammar;
 mod ini;
 mod layers;
@@ -57,6 +58,7 @@ pub use log::{LogFormat, LogLevel, LogSettings};
 pub use refusal::{ConfigError, Origin};
 
 use file::SettingsFile;
+use file_tables::FileTables;
 use grammar::TypedArguments;
 use layers::Layers;
 
@@ -237,34 +239,18 @@ where
     let variables = environment.into_iter().map(|(name, value)| (name.into(), value.into()));
     let environment = layers::environment(variables, &names)?;
     let mut layers = Layers::default();
-    let (mut profiles, mut toml, mut sources) = (Vec::new(), None, Vec::new());
-    let mut webhooks = webhook_tables::Endpoints::default();
-    let (mut republish, mut rules) = (None, RuleSet::default());
+    let mut tables = FileTables::default();
     layers.add(environment.own);
     if typed.verb != ["demo"] {
         layers.add(environment.platform);
         if let Some((path, origin)) = config_file(&typed, &layers)? {
             let file = SettingsFile::read(path, origin)?;
             layers.add(file.settings(&names)?);
-            profiles = profiles::of_settings_file(&file)?;
-            toml = file.toml().map(str::to_owned);
-            sources = source_tables::of_settings_file(&file)?;
-            let is_for =
-                |verbs: &[&str]| typed.verb.first().is_none_or(|verb| verbs.contains(&verb.as_str()));
-            // Their secrets are for the service alone.
-            if is_for(&["serve", "config"]) {
-                webhooks = webhook_tables::of_settings_file(&file)?;
-                republish = republish_table::of_settings_file(&file)?;
-            }
-            if is_for(&["serve", "config", "rules"]) {
-                rules = rule_tables::of_settings_file(&file)?;
-            }
+            tables = FileTables::read(file, typed.verb.first().map(String::as_str))?;
         }
     }
     let (cli, origins) = typed.parse(grammar, layers)?;
-    let state = environment.state;
-    let context = build::BuildContext { origins, state, profiles, toml, sources, webhooks, republish, rules };
-    build::command(cli, &context)
+    build::command(cli, &build::BuildContext { origins, state: environment.state, tables })
 }
 
 /// The settings file, if one is named, and what named it.

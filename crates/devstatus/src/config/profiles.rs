@@ -6,16 +6,17 @@ use std::sync::Arc;
 use serde::Deserialize;
 use toml::Spanned;
 
-use super::file::{self, SETTINGS_MAX_BYTES, SettingsFile};
+use super::file::{self, SETTINGS_MAX_BYTES};
+use super::file_tables::Tables;
 use super::grammar::Origins;
 use super::refusal::{ConfigError, Origin};
 use formats::catalog::{FormatError, Formats};
 use formats::profile::{self, Profile, ProfileError};
 
-/// The profiles of the settings file, if it is one that can have any.
-pub(super) fn of_settings_file(file: &SettingsFile) -> Result<Vec<Profile>, ConfigError> {
-    let Some(text) = file.toml() else { return Ok(Vec::new()) };
-    profile::parse_among_others(text).map_err(|error| fault(file.path.clone(), text, &error))
+/// The profiles of the settings file.
+pub(super) fn of_settings_file(tables: &Tables<'_>) -> Result<Vec<Profile>, ConfigError> {
+    let Tables { path, text, .. } = *tables;
+    profile::parse_among_others(text).map_err(|error| fault(path.to_owned(), text, &error))
 }
 
 /// The formats of these names: of the profiles of the settings file, of `--profiles-file`, or built in.

@@ -3,10 +3,9 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use toml::de::{DeTable, DeValue};
-
 use super::broker_url;
-use super::file::{self, SETTINGS_MAX_BYTES, SettingsFile};
+use super::file::{self, SETTINGS_MAX_BYTES};
+use super::file_tables::Tables;
 use super::refusal::{ConfigError, Origin};
 use super::table_keys::{TableKeys, time};
 use super::toml::{REPUBLISH, table};
@@ -32,8 +31,6 @@ pub(super) struct RepublishTable {
     pub origin: Origin,
     /// Where its prefix is.
     prefix_origin: Origin,
-    /// Its keys and values as they are written, each with its place.
-    pub lines: Vec<String>,
     prefix: String,
     broker: Option<Endpoint>,
     client_id: Option<String>,
@@ -46,17 +43,14 @@ pub(super) struct RepublishTable {
     home_assistant: Option<String>,
 }
 
-/// The table of the settings file, if it has one. Its password is read.
-pub(super) fn of_settings_file(file: &SettingsFile) -> Result<Option<RepublishTable>, ConfigError> {
-    let (path, Some(text)) = (&file.path, file.toml()) else { return Ok(None) };
-    // The reader of the other settings has refused a file that is no TOML.
-    let Ok(document) = DeTable::parse(text) else { return Ok(None) };
-    let Some(found) = table(document.get_ref(), REPUBLISH) else { return Ok(None) };
-    let keys = TableKeys::new(path, text, REPUBLISH, found);
-    read(&keys, lines(&keys, text, found.1)).map(Some)
+/// The table, if there is one. Its password is read.
+pub(super) fn read(tables: &Tables<'_>) -> Result<Option<RepublishTable>, ConfigError> {
+    let Some(found) = table(tables.document, REPUBLISH) else { return Ok(None) };
+    let keys = TableKeys::new(tables.path, tables.text, REPUBLISH, found);
+    read_keys(&keys).map(Some)
 }
 
-fn read(keys: &TableKeys<'_>, lines: Vec<String>) -> Result<RepublishTable, ConfigError> {
+fn read_keys(keys: &TableKeys<'_>) -> Result<RepublishTable, ConfigError> {
     let prefix_expected = format!("levels of a topic, at most {PREFIX_MAX_BYTES} bytes, without wildcards");
     let prefix =
         |key| keys.optional(key, &prefix_expected, |value| value.as_str().filter(|it| is_prefix(it)));
@@ -84,7 +78,6 @@ fn read(keys: &TableKeys<'_>, lines: Vec<String>) -> Result<RepublishTable, Conf
     Ok(RepublishTable {
         origin: keys.origin(keys.prefix, keys.start),
         prefix_origin: keys.origin_of("prefix"),
-        lines,
         prefix: prefix.unwrap_or(PREFIX).to_owned(),
         broker,
         client_id: client_id.map(str::to_owned),
@@ -125,15 +118,6 @@ fn password(keys: &TableKeys<'_>, path: &Path) -> Result<Secret, ConfigError> {
     } else {
         Err(ConfigError::Line { origin, line: 1, expected: expected() })
     }
-}
-
-/// As they are written; a secret is in none of them.
-fn lines(keys: &TableKeys<'_>, text: &str, table: &DeTable<'_>) -> Vec<String> {
-    let line = |key: &str, value: &toml::Spanned<DeValue<'_>>| {
-        let written = text.get(value.span()).filter(|written| !written.starts_with('['))?;
-        Some(format!("{key} = {written}  # {}", keys.origin_of(key)))
-    };
-    table.iter().filter_map(|(key, value)| line(key.get_ref(), value)).collect()
 }
 
 impl RepublishTable {

@@ -7,14 +7,14 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use toml::de::{DeTable, DeValue};
+use toml::de::DeValue;
 use url::Url;
 
-use super::file::SettingsFile;
+use super::file_tables::Tables;
 use super::refusal::ConfigError;
 use super::table_keys::{TableKeys, items, texts, time};
 use super::toml::{
-    ALERT_TABLES, CONTACTS, PUBLIC_URL, RULES, SILENCES, STARTUP_GRACE, WEBHOOKS, WINDOWS, is_tables, tables,
+    ALERT_TABLES, CONTACTS, PUBLIC_URL, RULES, SILENCES, STARTUP_GRACE, WEBHOOKS, WINDOWS, is_tables,
 };
 use alerts::{
     ContactPolicy, CountThreshold, DropThreshold, GroupBy, Kind, OUTPUT_RULE, Patience, Rule, RuleSet,
@@ -41,39 +41,34 @@ const REPEAT_INTERVAL_MIN: Duration = Duration::from_secs(300);
 /// A device that says so is not down.
 const EXCLUDED_CAUSE: &str = "asleep";
 
-/// The rules of the settings file. The whole file is refused if anything in them is wrong.
-pub(super) fn of_settings_file(file: &SettingsFile) -> Result<RuleSet, ConfigError> {
-    let mut set = RuleSet::default();
-    let Some(text) = file.toml() else { return Ok(set) };
-    // The reader of the other settings has refused a file that is no TOML.
-    let Ok(document) = DeTable::parse(text) else { return Ok(set) };
-    let document = document.get_ref();
-    let top = TableKeys::new(&file.path, text, "", (0, document));
+/// The rules. The whole file is refused if anything in them is wrong.
+pub(super) fn read(tables: &Tables<'_>) -> Result<RuleSet, ConfigError> {
+    let (mut set, top) = (RuleSet::default(), tables.top());
     if let Some(grace) = top.optional(STARTUP_GRACE, "a time from 0 to 730d, like \"5m\"", time)? {
         set.startup_grace = grace;
     }
-    if let Some(url) = public_url_of(&top)? {
+    let ForWebhooks { contacts, public_url } = for_webhooks(tables)?;
+    set.contacts = contacts;
+    if let Some(url) = public_url {
         set.public_url = url.into();
     }
     for key in ALERT_TABLES {
         let expected = format!("tables, each with the heading [[{key}]]");
         top.optional(key, &expected, |value| is_tables(value).then_some(()))?;
     }
-    let tables = Tables { file, text, document };
     let webhooks = tables.names(WEBHOOKS);
     let mut names = BTreeSet::new();
-    for keys in tables.keys(RULES, RULES_MAX)? {
+    for keys in tables.all(RULES, RULES_MAX)? {
         let rule = rule(&keys, &webhooks)?;
         if !names.insert(rule.name.clone()) {
             return Err(keys.unfit("name", "a name that no other rule has"));
         }
         set.rules.push(rule);
     }
-    set.contacts = tables.contacts()?;
-    for keys in tables.keys(SILENCES, OTHERS_MAX)? {
+    for keys in tables.all(SILENCES, OTHERS_MAX)? {
         set.silences.push(schedules::silence(&keys, &names)?);
     }
-    for keys in tables.keys(WINDOWS, OTHERS_MAX)? {
+    for keys in tables.all(WINDOWS, OTHERS_MAX)? {
         set.windows.push(schedules::window(&keys)?);
     }
     Ok(set)
@@ -86,46 +81,11 @@ pub(super) struct ForWebhooks {
     pub public_url: Option<String>,
 }
 
-pub(super) fn for_webhooks(
-    file: &SettingsFile,
-    (text, document): (&str, &DeTable<'_>),
-) -> Result<ForWebhooks, ConfigError> {
-    let top = TableKeys::new(&file.path, text, "", (0, document));
-    let contacts = Tables { file, text, document }.contacts()?;
-    Ok(ForWebhooks { contacts, public_url: public_url_of(&top)? })
-}
-
-fn public_url_of(top: &TableKeys<'_>) -> Result<Option<String>, ConfigError> {
-    top.optional(PUBLIC_URL, "an http:// or https:// URL without a query", public_url)
-}
-
-/// The tables of a file.
-struct Tables<'a> {
-    file: &'a SettingsFile,
-    text: &'a str,
-    document: &'a DeTable<'a>,
-}
-
-impl<'a> Tables<'a> {
-    fn keys(&self, key: &'static str, tables_max: usize) -> Result<Vec<TableKeys<'a>>, ConfigError> {
-        let of = |table| TableKeys::new(&self.file.path, self.text, key, table);
-        let keys: Vec<_> = tables(self.document, key).map(of).collect();
-        match keys.get(tables_max) {
-            Some(further) => {
-                Err(further.invalid(key, further.start, format!("at most {tables_max} of these tables")))
-            }
-            None => Ok(keys),
-        }
-    }
-
-    fn contacts(&self) -> Result<Arc<[ContactPolicy]>, ConfigError> {
-        self.keys(CONTACTS, OTHERS_MAX)?.iter().map(contact).collect()
-    }
-
-    /// The names of the tables of that key.
-    fn names(&self, key: &str) -> BTreeSet<&'a str> {
-        tables(self.document, key).filter_map(|(_, table)| table.get("name")?.get_ref().as_str()).collect()
-    }
+pub(super) fn for_webhooks(tables: &Tables<'_>) -> Result<ForWebhooks, ConfigError> {
+    let expected = "an http:// or https:// URL without a query";
+    let public_url = tables.top().optional(PUBLIC_URL, expected, public_url)?;
+    let contacts = tables.all(CONTACTS, OTHERS_MAX)?.iter().map(contact).collect::<Result<_, _>>()?;
+    Ok(ForWebhooks { contacts, public_url })
 }
 
 fn rule(keys: &TableKeys<'_>, webhooks: &BTreeSet<&str>) -> Result<Rule, ConfigError> {
@@ -138,12 +98,7 @@ fn rule(keys: &TableKeys<'_>, webhooks: &BTreeSet<&str>) -> Result<Rule, ConfigE
         let given = keys.optional(key, "a time from 0 to 730d, like \"10m\"", time);
         given.map(|given| given.unwrap_or(default))
     };
-    let words = GroupBy::ALL.map(GroupBy::word).join(", ");
-    let group_by = keys.optional("group_by", &format!("one of {words}"), |value| {
-        let word = value.as_str()?;
-        GroupBy::ALL.into_iter().find(|known| known.word() == word)
-    })?;
-    let group_by = group_by.unwrap_or(GroupBy::Rule);
+    let group_by = keys.word("group_by", GroupBy::ALL, GroupBy::word)?.unwrap_or(GroupBy::Rule);
     if matches!(kind, Kind::FleetDrop(_)) && matches!(group_by, GroupBy::AddressBlock | GroupBy::Device) {
         return Err(keys.unfit("group_by", "rule, type or source, for a fleet_drop"));
     }

@@ -2,25 +2,25 @@
 //! `devstatus.toml`.
 
 use std::fmt::Write;
+use std::ops::Range;
+use std::path::Path;
 
 use clap::{Arg, Command, CommandFactory};
+use toml::de::{DeTable, DeValue};
 
 use super::arguments::PlatformArgs;
+use super::file_tables::FileTables;
 use super::grammar::Origins;
-use super::republish_table::RepublishTable;
-use super::source_tables::{KEYS, REPLACED, SourceTable};
+use super::refusal::Origin;
+use super::source_tables::{KEYS, REPLACED};
+use super::toml::{SOURCES, line_of, other_keys};
 
 /// A line for each setting; what has no value, and what `devstatus.toml` cannot hold, is a comment.
-pub(super) fn settings(
-    grammar: &Command,
-    origins: &Origins,
-    sources: &[SourceTable],
-    republish: Option<&RepublishTable>,
-) -> String {
+pub(super) fn settings(grammar: &Command, origins: &Origins, tables: &FileTables) -> String {
     let serve = grammar.find_subcommand("serve").unwrap_or(grammar);
     let mut lines = String::new();
     for (setting, arg) in named(serve) {
-        if !sources.is_empty() && REPLACED.contains(&setting) {
+        if !tables.sources.is_empty() && REPLACED.contains(&setting) {
             continue;
         }
         let line = match effective(setting, arg, origins) {
@@ -36,7 +36,9 @@ pub(super) fn settings(
         };
         lines = lines + &line + "\n";
     }
-    for source in sources {
+    let other_keys = OtherKeys::of(tables);
+    lines.push_str(&other_keys.values);
+    for source in &tables.sources {
         lines.push_str("\n[[source]]\n");
         for &key in &*KEYS {
             if let (Some(value), Some(origin)) = (source.origins.text(key), source.origins.of(key)) {
@@ -44,10 +46,77 @@ pub(super) fn settings(
             }
         }
     }
-    if let Some(table) = republish {
-        lines = lines + "\n[republish]\n" + &table.lines.join("\n") + "\n";
+    lines + &other_keys.tables
+}
+
+/// What a settings file says under keys that no flag has: values, and tables with their headings.
+#[derive(Default)]
+struct OtherKeys {
+    values: String,
+    tables: String,
+}
+
+impl OtherKeys {
+    fn of(tables: &FileTables) -> Self {
+        let mut shown = Self::default();
+        let Some(file) = &tables.file else { return shown };
+        let Some(text) = file.toml() else { return shown };
+        let Ok(document) = DeTable::parse(text) else { return shown };
+        let file = WrittenFile { path: &file.path, text };
+        for name in other_keys().filter(|name| *name != SOURCES) {
+            let Some((key, value)) = document.get_ref().iter().find(|(key, _)| key.get_ref() == name) else {
+                continue;
+            };
+            match value.get_ref() {
+                DeValue::Array(items) => {
+                    for table in items.iter().filter_map(|item| item.get_ref().as_table()) {
+                        let lines = file.lines(&format!("{name}."), "", table);
+                        shown.tables = shown.tables + "\n[[" + name + "]]\n" + &lines;
+                    }
+                }
+                DeValue::Table(table) => {
+                    let lines = file.lines(&format!("{name}."), "", table);
+                    shown.tables = shown.tables + "\n[" + name + "]\n" + &lines;
+                }
+                _ => shown.values.push_str(&file.line("", name, key.span().start, value.span())),
+            }
+        }
+        shown
     }
-    lines
+}
+
+/// A settings file, of which values are shown as they are written.
+struct WrittenFile<'a> {
+    path: &'a Path,
+    text: &'a str,
+}
+
+impl WrittenFile<'_> {
+    /// The keys of a table; `heading` is what the table is called, `within` what is before a key in it.
+    fn lines(&self, heading: &str, within: &str, table: &DeTable<'_>) -> String {
+        let mut lines = String::new();
+        let mut keys: Vec<_> = table.iter().collect();
+        keys.sort_by_key(|(key, _)| key.span().start);
+        for (key, value) in keys {
+            let name = format!("{within}{}", key.get_ref());
+            match value.get_ref() {
+                // One that is not written in one place.
+                DeValue::Table(inner) if !self.text[value.span()].starts_with('{') => {
+                    lines.push_str(&self.lines(heading, &format!("{name}."), inner));
+                }
+                _ => lines.push_str(&self.line(heading, &name, key.span().start, value.span())),
+            }
+        }
+        lines
+    }
+
+    fn line(&self, heading: &str, name: &str, at: usize, value: Range<usize>) -> String {
+        // Who knows the URL of a chat's webhook can write to it, and a header may be a password.
+        let written = if ["url", "headers"].contains(&name) { "\"(hidden)\"" } else { &self.text[value] };
+        let (path, key) = (self.path.to_owned(), format!("{heading}{name}").into_boxed_str());
+        let origin = Origin::File { path, line: line_of(self.text, at), key };
+        format!("{name} = {written}  # {origin}\n")
+    }
 }
 
 /// A line for each built-in source.

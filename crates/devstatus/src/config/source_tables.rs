@@ -4,7 +4,8 @@
 use std::sync::LazyLock;
 
 use super::arguments::SourceTableArgs;
-use super::file::{self, SettingsFile};
+use super::file;
+use super::file_tables::Tables;
 use super::grammar::Origins;
 use super::layers::Layers;
 use super::refusal::{ConfigError, Origin};
@@ -72,10 +73,10 @@ impl SourceTable {
     }
 }
 
-/// The tables of the settings file, if it is one that can have any.
-pub(super) fn of_settings_file(file: &SettingsFile) -> Result<Vec<SourceTable>, ConfigError> {
-    let (path, Some(text)) = (&file.path, file.toml()) else { return Ok(Vec::new()) };
-    let tables = toml::sources(text, &KEYS).map_err(|error| ConfigError::Syntax {
+/// The tables of sources, in their order.
+pub(super) fn read(tables: &Tables<'_>) -> Result<Vec<SourceTable>, ConfigError> {
+    let path = tables.path;
+    let tables = toml::sources(tables.text, &KEYS).map_err(|error| ConfigError::Syntax {
         path: path.to_owned(),
         line: error.line,
         what: error.what,

@@ -86,6 +86,20 @@ impl<'a> TableKeys<'a> {
         self.optional(key, expected, parse)?.ok_or_else(missing)
     }
 
+    /// One of these words.
+    pub fn word<T: Copy, const N: usize>(
+        &self,
+        key: &'static str,
+        known: [T; N],
+        word: impl Fn(T) -> &'static str,
+    ) -> Result<Option<T>, ConfigError> {
+        let expected = format!("one of {}", known.map(&word).join(", "));
+        self.optional(key, &expected, |value| {
+            let text = value.as_str()?;
+            known.into_iter().find(|known| word(*known) == text)
+        })
+    }
+
     /// Refuses a key that the reader has not asked for.
     pub fn refuse_others(&self) -> Result<(), ConfigError> {
         let known = self.asked.borrow();

@@ -56,11 +56,11 @@ pub(super) fn sources(text: &str, known: &[&str]) -> Result<Vec<FileTable>, Synt
     let read = |(at, table)| {
         Ok(FileTable { line: line_of(text, at), entries: entries(text, table, known, |_, _| false)? })
     };
-    tables(&parse(text)?, SOURCES).map(read).collect()
+    tables_of(&parse(text)?, SOURCES).map(read).collect()
 }
 
 /// The tables of a name, in their order, each with the place where it begins.
-pub(super) fn tables<'a, 'text>(
+pub(super) fn tables_of<'a, 'text>(
     document: &'a DeTable<'text>,
     name: &str,
 ) -> impl Iterator<Item = (usize, &'a DeTable<'text>)> {
@@ -126,7 +126,7 @@ fn entries(
 /// The key of the tables that describe formats.
 const PROFILES: &str = "profile";
 /// The key of the tables of sources.
-const SOURCES: &str = "source";
+pub(super) const SOURCES: &str = "source";
 /// The key of the tables of endpoints.
 pub(super) const WEBHOOKS: &str = "webhook";
 /// The key of the table that republishes.

@@ -7,11 +7,12 @@ use std::time::Duration;
 
 use toml::de::{DeTable, DeValue};
 
-use super::file::{self, SETTINGS_MAX_BYTES, SettingsFile};
+use super::file::{self, SETTINGS_MAX_BYTES};
+use super::file_tables::Tables;
 use super::refusal::{ConfigError, Origin};
 use super::rule_tables::{self, ForWebhooks};
 use super::table_keys::{TableKeys, items, texts, time};
-use super::toml::{WEBHOOKS, tables};
+use super::toml::WEBHOOKS;
 use formats::Cause;
 use presence::Moment;
 use presence::contact::{ContactPolicy, Expectation, ExpectationFilter};
@@ -36,19 +37,12 @@ pub(super) struct Endpoints {
     pub origin: Option<Origin>,
 }
 
-/// The endpoints of the settings file, if it is one that can have any. Their secrets are read.
-pub(super) fn of_settings_file(file: &SettingsFile) -> Result<Endpoints, ConfigError> {
+/// The endpoints. Their secrets are read.
+pub(super) fn read(tables: &Tables<'_>) -> Result<Endpoints, ConfigError> {
     let mut found = Endpoints::default();
-    let (path, Some(text)) = (&file.path, file.toml()) else { return Ok(found) };
-    // The reader of the other settings has refused a file that is no TOML.
-    let Ok(document) = DeTable::parse(text) else { return Ok(found) };
-    let of_alerts = rule_tables::for_webhooks(file, (text, document.get_ref()))?;
+    let of_alerts = rule_tables::for_webhooks(tables)?;
     let mut names = BTreeSet::new();
-    for table in tables(document.get_ref(), WEBHOOKS) {
-        let keys = TableKeys::new(path, text, WEBHOOKS, table);
-        if found.endpoints.len() == ENDPOINTS_MAX {
-            return Err(keys.invalid(keys.prefix, keys.start, format!("at most {ENDPOINTS_MAX} webhooks")));
-        }
+    for keys in tables.all(WEBHOOKS, ENDPOINTS_MAX)? {
         let endpoint = endpoint(&keys, &of_alerts)?;
         if !names.insert(endpoint.name.clone()) {
             return Err(keys.unfit("name", "a name that no other webhook has"));
@@ -78,10 +72,7 @@ fn endpoint(keys: &TableKeys<'_>, of_alerts: &ForWebhooks) -> Result<EndpointSet
         let events = texts(value)?.iter().map(|text| word(text)).collect::<Option<Vec<_>>>();
         events.filter(|events| !events.is_empty())
     })?;
-    let mode = keys.optional("mode", "\"every\" or \"latest\"", |value| {
-        let word = value.as_str()?;
-        Mode::ALL.into_iter().find(|mode| mode.word() == word)
-    })?;
+    let mode = keys.word("mode", Mode::ALL, Mode::word)?;
     let settle = keys.optional("settle", "a time from 0 to 1h, like \"5s\"", |value| {
         time(value).filter(|settle| *settle <= SETTLE_MAX)
     })?;
@@ -121,11 +112,7 @@ fn endpoint(keys: &TableKeys<'_>, of_alerts: &ForWebhooks) -> Result<EndpointSet
 
 /// The form of messages, and how many one request has.
 fn form(keys: &TableKeys<'_>) -> Result<(Format, usize, Duration), ConfigError> {
-    let expected = format!("one of {}", Format::ALL.map(Format::word).join(", "));
-    let format = keys.optional("format", &expected, |value| {
-        let word = value.as_str()?;
-        Format::ALL.into_iter().find(|format| format.word() == word)
-    })?;
+    let format = keys.word("format", Format::ALL, Format::word)?;
     let batch_expected = format!("a whole number from 1 to {BATCH_MAX}, with format = \"cloudevents\"");
     let batch_max = keys.optional("batch_max", &batch_expected, |value| {
         let number = value.as_integer()?.as_str().parse().ok()?;

@@ -10,19 +10,15 @@ mod store;
 
 use std::path::{Path, PathBuf};
 
-use alerts::RuleSet;
-
 use super::arguments::{
     Cli, ClientArgs, ConfigVerb, DemoArgs, ExchangedFileArgs, FilterArgs, FleetArgs, HttpArgs, KeysFileArgs,
     KeysListArgs, KeysVerb, LogArgs, OrganizationArgs, PlatformArgs, RotateArgs, RulesVerb, ServeArgs,
     ServiceArgs, SimulateArgs, SourcesVerb, Verb, WebhooksVerb,
 };
+use super::file_tables::FileTables;
 use super::grammar::{Origins, grammar};
 use super::layers::StateDirectories;
-use super::republish_table::RepublishTable;
-use super::source_tables::SourceTable;
 use super::value::{API_KEY, api_key};
-use super::webhook_tables::Endpoints;
 use super::{
     Command, ConfigError, DemoSettings, DryRunSettings, ExportSettings, ImportSettings, KeysAction,
     KeysSettings, LogLevel, LogSettings, Settings, SimulateSettings, Stop, show,
@@ -32,7 +28,6 @@ use crate::client::settings::{
 };
 use ::store::settings::StoreSettings;
 use formats::catalog::IOT_PLATFORM;
-use formats::profile::Profile;
 use http_api::settings::{HttpSettings, TlsSettings};
 use republish::settings::RepublishSettings;
 use secrets::SecretNames;
@@ -49,16 +44,7 @@ const DEVICE_TYPES: u32 = 5;
 pub(super) struct BuildContext {
     pub origins: Origins,
     pub state: StateDirectories,
-    /// The profiles of the settings file.
-    pub profiles: Vec<Profile>,
-    /// The text of the settings file, if it can have profiles.
-    pub toml: Option<String>,
-    /// Its tables of sources.
-    pub sources: Vec<SourceTable>,
-    pub webhooks: Endpoints,
-    pub republish: Option<RepublishTable>,
-    /// Its tables of alert rules.
-    pub rules: RuleSet,
+    pub tables: FileTables,
 }
 
 /// What the program was asked to do.
@@ -115,12 +101,7 @@ pub(super) fn command(cli: Cli, context: &BuildContext) -> Result<Command, Stop>
         }
         Verb::Config(ConfigVerb::Show(args)) => {
             context.serve(args)?;
-            return Err(Stop::Answer(show::settings(
-                grammar(),
-                &context.origins,
-                &context.sources,
-                context.republish.as_ref(),
-            )));
+            return Err(Stop::Answer(show::settings(grammar(), &context.origins, &context.tables)));
         }
         Verb::Completions { shell } => {
             let mut script = Vec::new();
@@ -140,7 +121,8 @@ impl BuildContext {
             }
             Some(SourcesVerb::Test { source_name, profiles, .. }) => {
                 let file = profiles.profiles_file.as_deref();
-                let formats = super::profiles::formats(&[source_name], &self.profiles, file, &self.origins)?;
+                let formats =
+                    super::profiles::formats(&[source_name], &self.tables.profiles, file, &self.origins)?;
                 Ok(Command::TestSource(formats))
             }
         }
@@ -196,15 +178,15 @@ impl BuildContext {
         }
         let dry_run = sources.dry_run.then_some(DryRunSettings { duration: sources.dry_run_seconds });
         self.refuse_webhooks_with(&store)?;
-        let webhooks = self.webhooks.endpoints.clone();
+        let webhooks = self.tables.webhooks.endpoints.clone();
         let republish = self.republish(&service, (&source, &further), &store)?;
-        let rules = self.rules.clone();
+        let rules = self.tables.rules.clone();
         Ok(Settings { source, further, http, store, log, webhooks, republish, rules, dry_run })
     }
 
     /// Refuses webhooks where nobody knows all devices.
     fn refuse_webhooks_with(&self, store: &StoreSettings) -> Result<(), ConfigError> {
-        let Some(one) = &self.webhooks.origin else { return Ok(()) };
+        let Some(one) = &self.tables.webhooks.origin else { return Ok(()) };
         let contradicts = |setting: &'static str, why| {
             let (one, other) = (one.clone(), self.origin(setting));
             Err(ConfigError::Contradiction { one, other, why })
@@ -222,7 +204,7 @@ impl BuildContext {
         (source, further): (&SourceSettings, &[SourceSettings]),
         store: &StoreSettings,
     ) -> Result<Option<RepublishSettings>, ConfigError> {
-        let Some(table) = &self.republish else { return Ok(None) };
+        let Some(table) = &self.tables.republish else { return Ok(None) };
         if store.map_limit.is_some() {
             let (one, other) = (table.origin.clone(), self.origin("map-limit"));
             let why = "to republish needs all devices in memory";

@@ -13,7 +13,7 @@ impl BuildContext {
     /// The rules as they were understood.
     pub(super) fn rules_description(&self) -> Result<String, ConfigError> {
         self.refuse_no_rules()?;
-        let RuleSet { startup_grace, rules, contacts, silences, windows, .. } = &self.rules;
+        let RuleSet { startup_grace, rules, contacts, silences, windows, .. } = &self.tables.rules;
         let mut text = format!(
             "the rules are good: {}, {}, {}, {}, startup_grace {}\n",
             counted(rules.len(), "rule"),
@@ -30,7 +30,7 @@ impl BuildContext {
 
     pub(super) fn rules_test(&self, args: RulesTestArgs) -> Result<RulesTestSettings, ConfigError> {
         self.refuse_no_rules()?;
-        let mut rules = self.rules.clone();
+        let mut rules = self.tables.rules.clone();
         if let Some(name) = args.rule {
             // Drops and flapping hold others back, so they are tried with it.
             let is_needed = |rule: &Rule| matches!(rule.kind, Kind::FleetDrop(_) | Kind::Flapping(_));
@@ -44,7 +44,7 @@ impl BuildContext {
     }
 
     fn refuse_no_rules(&self) -> Result<(), ConfigError> {
-        if self.rules.rules.is_empty() {
+        if self.tables.rules.rules.is_empty() {
             return Err(self.origins.expected("config", "a devstatus.toml with [[rule]] tables"));
         }
         Ok(())

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use super::super::arguments::{
     BrokerArgs, OrganizationArgs, PlatformArgs, PopulationArgs, SYSTEM_TRUST_STORE, SourceArgs,
 };
+use super::super::file::SettingsFile;
 use super::super::value::{ApplicationType, LOGIN, Scalable, organization_of};
 use super::super::{ConfigError, broker_url, names_file, profiles};
 use super::secrets::SecretNames;
@@ -74,7 +75,7 @@ impl BuildContext {
         broker: &BrokerArgs,
     ) -> Result<Arc<Formats>, ConfigError> {
         let file = sources.profiles.profiles_file.as_deref();
-        let formats = profiles::formats(&sources.source, &self.profiles, file, &self.origins)?;
+        let formats = profiles::formats(&sources.source, &self.tables.profiles, file, &self.origins)?;
         if broker.broker.is_none() && !formats.are_platform_only() {
             // The platform's brokers have no other messages.
             return Err(ConfigError::Missing(vec!["broker"]));
@@ -125,12 +126,12 @@ impl BuildContext {
         profiles_file: Option<&Path>,
     ) -> Result<String, ConfigError> {
         // Refuses a name that no source has, and a file that cannot be used.
-        profiles::formats(&[name.to_owned()], &self.profiles, profiles_file, &self.origins)?;
+        profiles::formats(&[name.to_owned()], &self.tables.profiles, profiles_file, &self.origins)?;
         if let Some(text) = formats::catalog::description(name) {
             return Ok(text.to_owned());
         }
         let of_file = profiles_file.map(|path| profiles::read(path, &self.origins)).transpose()?;
-        let described = [self.toml.as_deref(), of_file.as_deref()]
+        let described = [self.tables.file.as_ref().and_then(SettingsFile::toml), of_file.as_deref()]
             .into_iter()
             .flatten()
             .find_map(|text| profiles::table_of(text, name));

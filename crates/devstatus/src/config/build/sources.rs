@@ -4,6 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::super::arguments::{ConfigArgs, OrganizationArgs, SourceTableArgs};
+use super::super::file_tables::FileTables;
 use super::super::source_tables::{REPLACED, SourceTable};
 use super::super::value::organization_of;
 use super::super::{ConfigError, Stop, profiles};
@@ -19,23 +20,18 @@ impl BuildContext {
         service: &str,
         profiles_file: Option<&Path>,
     ) -> Result<Vec<SourceSettings>, Stop> {
-        let Some(first) = self.sources.first() else { return Ok(Vec::new()) };
+        let Some(first) = self.tables.sources.first() else { return Ok(Vec::new()) };
         if let Some(one) = REPLACED.iter().find_map(|setting| self.origins.of(setting)) {
             let why = "with [[source]] tables, each source has its own";
             return Err(ConfigError::Contradiction { one, other: first.at.clone(), why }.into());
         }
         let mut sources: Vec<SourceSettings> = Vec::new();
-        for table in &self.sources {
+        for table in &self.tables.sources {
             let args = table.parse()?;
             let context = BuildContext {
                 origins: table.origins.clone(),
                 state: self.state.clone(),
-                profiles: self.profiles.clone(),
-                toml: None,
-                sources: Vec::new(),
-                webhooks: Default::default(),
-                republish: None,
-                rules: Default::default(),
+                tables: FileTables { profiles: self.tables.profiles.clone(), ..FileTables::default() },
             };
             let source = context.table_source(table, args, service, profiles_file);
             let source = source.map_err(|error| table.refusal(error))?;
@@ -60,7 +56,7 @@ impl BuildContext {
         let (Some(name), true) = (name, missing.is_empty()) else {
             return Err(ConfigError::Missing(missing));
         };
-        let formats = profiles::formats(&format, &self.profiles, profiles_file, &self.origins)?;
+        let formats = profiles::formats(&format, &self.tables.profiles, profiles_file, &self.origins)?;
         let reads_platform = formats.has(IOT_PLATFORM);
         if name == IOT_PLATFORM && !formats.are_platform_only() {
             return Err(table.origins.expected("name", "another name: iot-platform is that of its format"));

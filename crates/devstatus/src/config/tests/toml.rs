@@ -181,6 +181,56 @@ fn show_names_every_setting_its_value_and_its_place_and_no_secret() {
 }
 
 #[test]
+fn show_has_the_tables_as_they_are_written() {
+    let files = Files::new();
+    files.add("hook.secret", "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw\n");
+    let text = r#"
+        public_url = "https://status.example"
+        broker = "mqtt://h"
+        organization = "abc123"
+
+        [[webhook]]
+        name = "ops"
+        url = "https://chat.example/secret-word"
+        secret_file = "{dir}/hook.secret"
+        headers = { X-Key = "secret-word" }
+        events = [
+            "device.connected",
+        ]
+
+        [webhook.selector]
+        type = ["pump"]
+
+        [republish]
+        prefix = "site/ds"
+        selector = { source = "tasmota" }
+
+        [[rule]]
+        name = "offline"
+        kind = "offline_for"
+        for = "10m"
+        "#;
+    let directory = files.0.path().to_str().unwrap();
+    files.add("devstatus.toml", text.replace("{dir}", directory));
+    let Err(Stop::Answer(shown)) = run(&files, "config show -c {dir}/devstatus.toml", &[]) else { panic!() };
+    let shown = shown.replace(directory, "{dir}");
+    for expected in [
+        "public_url = \"https://status.example\"  # {dir}/devstatus.toml line 2, public_url\n",
+        "\n[[webhook]]\nname = \"ops\"  # {dir}/devstatus.toml line 7, webhook.name\n",
+        "url = \"(hidden)\"  # ",
+        "headers = \"(hidden)\"  # ",
+        "            \"device.connected\",\n        ]  # {dir}/devstatus.toml line 11, webhook.events\n",
+        "selector.type = [\"pump\"]  # {dir}/devstatus.toml line 16, webhook.selector.type\n",
+        "\n[republish]\nprefix = \"site/ds\"  # {dir}/devstatus.toml line 19, republish.prefix\n",
+        "selector = { source = \"tasmota\" }  # {dir}/devstatus.toml line 20, republish.selector\n",
+        "\n[[rule]]\nname = \"offline\"  # {dir}/devstatus.toml line 23, rule.name\n",
+    ] {
+        assert!(shown.contains(expected), "{expected} is not in:\n{shown}");
+    }
+    assert!(!shown.contains("secret-word"), "{shown}");
+}
+
+#[test]
 fn show_includes_settings_from_the_platforms_files() {
     let files = Files::new();
     files.add("app.yaml", format!("{YAML}options:\n  domain: example.com\n"));

@@ -76,7 +76,7 @@ fn a_mistake_is_refused_with_line_key_and_what_was_expected() {
             "events = [\"device.gone\"]",
             "line 5, webhook.events: expected a list of device.connected, device.disconnected, device.session_changed, device.refused, device.first_seen",
         ),
-        ("mode = \"all\"", "line 5, webhook.mode: expected \"every\" or \"latest\""),
+        ("mode = \"all\"", "line 5, webhook.mode: expected one of every, latest"),
         ("settle = \"61m\"", "line 5, webhook.settle: expected a time from 0 to 1h, like \"5s\""),
         ("settle = 5", "line 5, webhook.settle: expected a time from 0 to 1h, like \"5s\""),
         ("allow_private = \"yes\"", "line 5, webhook.allow_private: expected true or false"),
@@ -198,5 +198,5 @@ fn more_endpoints_than_there_may_be_are_refused() {
     let tables: Vec<_> = (0..=100).map(|n| table("").replace("\"ops\"", &format!("\"e{n}\""))).collect();
     assert_eq!(serve(&files(&tables[..100].concat()), START, &[]).webhooks.len(), 100);
     let line = refusal(&files(&tables.concat()), START, &[]);
-    assert!(line.ends_with(", webhook: expected at most 100 webhooks"), "{line}");
+    assert!(line.ends_with(", webhook: expected at most 100 of these tables"), "{line}");
 }
