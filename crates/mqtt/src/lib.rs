@@ -7,6 +7,7 @@ pub mod filter;
 pub mod idle;
 pub mod offer;
 pub mod packet;
+mod prompt_stream;
 pub mod property;
 pub mod reason;
 pub mod settings;

@@ -118,6 +118,8 @@ pub struct Changes {
     pub devices: Vec<StoredDevice>,
     /// Where to go on. Equal to the cursor asked for if nothing has changed.
     pub cursor: ChangeCursor,
+    /// Nothing followed when they were read.
+    pub is_all: bool,
 }
 
 /// How much history is kept.

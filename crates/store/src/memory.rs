@@ -111,10 +111,12 @@ impl MemoryStore {
         let mut changed: Vec<_> =
             contents.devices.iter().filter(|(_, entry)| entry.changed > since.number()).collect();
         changed.sort_by_key(|(_, entry)| entry.changed);
-        changed.truncate(limit.min(PAGE_MAX));
+        let limit = limit.min(PAGE_MAX);
+        let is_all = changed.len() <= limit;
+        changed.truncate(limit);
         let cursor = changed.last().map_or(since, |(_, entry)| ChangeCursor::at(entry.changed));
         let devices = changed.into_iter().map(|(name, entry)| entry.stored(name)).collect();
-        Changes { forgotten: Vec::new(), devices, cursor }
+        Changes { forgotten: Vec::new(), devices, cursor, is_all }
     }
 }
 

@@ -108,6 +108,8 @@ impl Publisher {
     pub fn connect(port: u16) -> Outcome<Self> {
         let mut stream = TcpStream::connect(("127.0.0.1", port))?;
         stream.set_read_timeout(Some(PUBLISH_BOUND))?;
+        // Messages count from when they are written, and not from when the broker has acknowledged those before.
+        stream.set_nodelay(true)?;
         stream.write_all(&connect())?;
         expect(&mut stream, kind::CONNACK)?;
         Ok(Self { stream, buffer: Vec::with_capacity(WRITE_BYTES + 1024) })

@@ -3,8 +3,10 @@
 
 use std::time::Duration;
 
-/// The shortest time from the end of a flush to the next one, and how often it is looked whether something has changed.
+/// The shortest time from the end of a flush to the next one.
 const SHORTEST: Duration = Duration::from_millis(10);
+/// How often it is looked whether something has changed since.
+const LOOK: Duration = Duration::from_millis(5);
 /// So many times as long as the last flush took is the time until the next one, so that most of the store's time is for others.
 const SHARE: u32 = 3;
 
@@ -34,21 +36,27 @@ impl FlushPace {
         self.last_took = took;
     }
 
-    /// How long to wait before looking whether a flush is due.
-    pub fn look_after(&self, followers: Followers) -> Duration {
+    /// How long to wait before looking whether a flush is due. The last one ended so long ago.
+    pub fn look_after(&self, followers: Followers, ended: Duration) -> Duration {
+        let left = self.pause(followers).saturating_sub(ended);
         match followers {
             Followers::None => self.longest,
-            Followers::Instances => SHORTEST.min(self.longest),
+            Followers::Instances if left.is_zero() => LOOK.min(self.longest),
+            Followers::Instances => left,
+        }
+    }
+
+    /// From the end of the last flush to the next one, if something has changed.
+    fn pause(&self, followers: Followers) -> Duration {
+        match followers {
+            Followers::None => self.longest,
+            Followers::Instances => (self.last_took * SHARE).max(SHORTEST).min(self.longest),
         }
     }
 
     /// Whether it is time for a flush. `waits`: something has changed since the last one, which ended so long ago.
     pub fn is_due(&self, followers: Followers, waits: bool, ended: Duration) -> bool {
-        let pause = match followers {
-            Followers::Instances if waits => (self.last_took * SHARE).max(SHORTEST).min(self.longest),
-            Followers::Instances | Followers::None => self.longest,
-        };
-        ended >= pause
+        ended >= if waits { self.pause(followers) } else { self.longest }
     }
 }
 
@@ -62,7 +70,7 @@ mod tests {
     fn a_file_is_written_at_a_steady_pace() {
         let mut pace = FlushPace::new(LONGEST * 2);
         pace.flushed(Duration::from_millis(1));
-        assert_eq!(pace.look_after(Followers::None), LONGEST);
+        assert_eq!(pace.look_after(Followers::None, Duration::ZERO), LONGEST);
         assert!(!pace.is_due(Followers::None, true, LONGEST / 2));
         assert!(pace.is_due(Followers::None, false, LONGEST));
     }
@@ -75,12 +83,17 @@ mod tests {
             let pause = Duration::from_millis(pause_ms);
             assert!(pace.is_due(Followers::Instances, true, pause), "{took_ms}");
             assert!(!pace.is_due(Followers::Instances, true, pause - Duration::from_millis(1)), "{took_ms}");
+            assert_eq!(
+                pace.look_after(Followers::Instances, Duration::from_millis(4)),
+                pause - Duration::from_millis(4)
+            );
+            assert_eq!(pace.look_after(Followers::Instances, pause), LOOK);
             assert!(!pace.is_due(Followers::Instances, false, LONGEST - Duration::from_millis(1)));
             assert!(
                 pace.is_due(Followers::Instances, false, LONGEST),
                 "what is too old is dropped all the same"
             );
         }
-        assert_eq!(FlushPace::new(SHORTEST).look_after(Followers::Instances), SHORTEST / 2);
+        assert_eq!(FlushPace::new(LOOK).look_after(Followers::Instances, LONGEST), LOOK / 2);
     }
 }

@@ -105,7 +105,7 @@ impl Peers {
         }
     }
 
-    /// Reads until nothing has changed since the cursor.
+    /// Reads everything that has changed since the cursor.
     async fn catch_up(&self, cursor: &mut ChangeCursor) -> Result<(), PollError> {
         loop {
             let changes = match bounded(self.store.changes(cursor.clone(), PAGE)).await {
@@ -116,12 +116,12 @@ impl Peers {
                 }
                 changes => changes?,
             };
-            let reached = changes.cursor.clone();
+            let (reached, is_all) = (changes.cursor.clone(), changes.is_all);
             if !changes.devices.is_empty() || !changes.forgotten.is_empty() {
                 self.hand_over(changes).await?;
             }
             // Only now: what is not in the map yet must be read again if this is broken off.
-            if std::mem::replace(cursor, reached) == *cursor {
+            if std::mem::replace(cursor, reached) == *cursor || is_all {
                 return Ok(());
             }
         }
@@ -151,7 +151,7 @@ impl Peers {
         loop {
             let page = bounded(self.store.list(query.clone())).await?;
             let (forgotten, devices) = (Vec::new(), page.devices);
-            self.hand_over(Changes { forgotten, devices, cursor: cursor.clone() }).await?;
+            self.hand_over(Changes { forgotten, devices, cursor: cursor.clone(), is_all: false }).await?;
             match page.next {
                 Some(next) => query.after = Some(next),
                 None => return Ok(cursor),
@@ -165,7 +165,8 @@ impl Peers {
         forgotten.retain(|one| {
             self.map.read(one.name.device(), |record| record.reception.received_at <= one.at).unwrap_or(false)
         });
-        self.hand_over(Changes { forgotten, devices: Vec::new(), cursor: cursor.clone() }).await
+        self.hand_over(Changes { forgotten, devices: Vec::new(), cursor: cursor.clone(), is_all: false })
+            .await
     }
 
     async fn hand_over(&self, changes: Changes) -> Result<(), PollError> {

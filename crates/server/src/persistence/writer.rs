@@ -43,6 +43,10 @@ const SLOW_AFTER: Duration = Duration::from_secs(5);
 /// some events again.
 const NEWEST_TIMEOUT: Duration = Duration::from_millis(500);
 
+/// The least time between two such questions where several write. A stream that resumes elsewhere is shown some of the events
+/// of this time again.
+const WATERMARK_INTERVAL: Duration = Duration::from_millis(100);
+
 /// Devices that are checked after a flush if more are held than may be: a millisecond or so.
 const EVICTION_CHECKS: usize = 16_384;
 
@@ -126,7 +130,7 @@ impl Writer {
         while !stop.is_cancelled() {
             let followers = self.followers();
             let removal = tokio::select! {
-                () = sleep(pace.look_after(followers)) => {
+                () = sleep(pace.look_after(followers, flushed_at.elapsed())) => {
                     if !pace.is_due(followers, self.has_waiting(), flushed_at.elapsed()) {
                         continue;
                     }
@@ -188,13 +192,22 @@ impl Writer {
                 }
                 return;
             }
-            if is_all {
+            if is_all && self.asks_for_watermark() {
                 self.note_watermark(published).await;
             }
             if is_all && due.is_empty() && !was_refused && !stop.is_cancelled() {
                 return;
             }
         }
+    }
+
+    /// Where other instances wait for what is written, flushes follow each other too quickly to ask after each of them.
+    fn asks_for_watermark(&self) -> bool {
+        let interval = match self.followers() {
+            Followers::None => Duration::ZERO,
+            Followers::Instances => WATERMARK_INTERVAL,
+        };
+        self.commit_watermark.lock().ask(Instant::now().into_std(), interval)
     }
 
     /// Sets the feed's history watermark, if the store can say so at once: all changes up to that one are written.

@@ -8,6 +8,8 @@ use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use deadpool_postgres::{GenericClient, Object, Transaction};
+use futures_util::future::try_join3;
+use tokio_postgres::Statement;
 use tokio_postgres::types::ToSql;
 
 use super::columns::{self, DeviceColumns, DeviceUpdate, EventColumns};
@@ -65,26 +67,34 @@ async fn try_upsert(
 ) -> Result<Vec<Tombstone>, StoreError> {
     let said = columns::said(batch);
     let events = EventColumns::of(&batch.events);
+    let statements = place.statements;
     let transaction = client.transaction().await.map_err(failed)?;
-    if !said.is_empty() {
-        merge(&transaction, place, &said).await?;
-    }
-    if let Some(based_on) = &batch.based_on {
-        // After the merge, which has locked this instance's counter: forgetting a device locks all of the counters, so it
-        // has either committed and is seen here, or waits for this transaction and deletes what it has written.
-        let mut later = tombstones::later_than(&transaction, place.statements, based_on).await?;
-        later.retain(|one| {
-            said.contains_key(&(&*one.device.name.device_type, &*one.device.name.id))
-                && !left_out.contains(one)
-        });
-        if !later.is_empty() {
-            transaction.rollback().await.map_err(failed)?;
-            return Ok(later);
+    // All of them before any is used: what follows is sent at once, in this order, and the answers are waited for together, since
+    // each may take milliseconds on a machine that is busy.
+    let merging = transaction.prepare_cached(&statements.merge).await.map_err(failed)?;
+    let looking = transaction.prepare_cached(&statements.tombstones).await.map_err(failed)?;
+    let adding = transaction.prepare_cached(&statements.add_events).await.map_err(failed)?;
+    let merged =
+        async { if said.is_empty() { Ok(()) } else { merge(&transaction, place, &merging, &said).await } };
+    // After the merge, which has locked this instance's counter: forgetting a device locks all of the counters, so it has
+    // either committed and is seen here, or waits for this transaction and deletes what it has written.
+    let forgotten = async {
+        let Some(based_on) = &batch.based_on else { return Ok(Vec::new()) };
+        tombstones::later_than(&transaction, &looking, based_on).await
+    };
+    let added = async {
+        if events.is_empty() {
+            return Ok(0);
         }
-    }
-    if !events.is_empty() {
-        let insert = transaction.prepare_cached(&place.statements.add_events).await.map_err(failed)?;
-        transaction.execute(&insert, &events.parameters()).await.map_err(failed)?;
+        transaction.execute(&adding, &events.parameters()).await.map_err(failed)
+    };
+    let ((), mut later, _events) = try_join3(merged, forgotten, added).await?;
+    later.retain(|one| {
+        said.contains_key(&(&*one.device.name.device_type, &*one.device.name.id)) && !left_out.contains(one)
+    });
+    if !later.is_empty() {
+        transaction.rollback().await.map_err(failed)?;
+        return Ok(later);
     }
     if batch.events_lost {
         // The last lock that is taken, as pruning takes it last.
@@ -97,6 +107,7 @@ async fn try_upsert(
 async fn merge(
     transaction: &Transaction<'_>,
     place: &MergeTarget<'_>,
+    statement: &Statement,
     said: &BTreeMap<(&str, &str), DeviceUpdate>,
 ) -> Result<(), StoreError> {
     let mut columns = DeviceColumns::default();
@@ -104,18 +115,19 @@ async fn merge(
         columns.push(*name, said);
     }
     let number = i64::try_from(columns.len()).unwrap_or(i64::MAX);
-    let merge = transaction.prepare_cached(&place.statements.merge).await.map_err(failed)?;
     let mut parameters: Vec<&(dyn ToSql + Sync)> = vec![&place.counter_shard, &number];
     parameters.extend(columns.parameters());
-    let row = transaction.query_one(&merge, &parameters).await.map_err(failed)?;
+    parameters.push(&place.channel);
+    let row = transaction.query_one(statement, &parameters).await.map_err(failed)?;
     let outcome = MergeOutcome {
         counter: columns::column(&row, "counter")?,
         settled: columns::column(&row, "settled")?,
         types: columns::column(&row, "types")?,
         ids: columns::column(&row, "ids")?,
     };
-    let settled = outcome.settled + settle(transaction, place, said, &outcome).await?;
-    if settled > 0 {
+    let settled = settle(transaction, place, said, &outcome).await?;
+    // The statement has done so itself for those that it has settled.
+    if settled > 0 && outcome.settled == 0 {
         transaction.execute("SELECT pg_notify($1, '')", &[&place.channel]).await.map_err(failed)?;
     }
     Ok(())

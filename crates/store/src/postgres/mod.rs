@@ -469,7 +469,7 @@ impl Store for PostgresStore {
     fn forgotten(&self) -> BoxFuture<'_, Result<Vec<ForgottenDevice>, StoreError>> {
         bounded(async move {
             let client = self.client().await?;
-            let found = tombstones::later_than(&*client, &self.statements, &ChangeCursor::BEGINNING).await;
+            let found = tombstones::all(&client, &self.statements).await;
             let found = client.served(found)?;
             Ok(found.into_iter().map(|tombstone| tombstone.device).collect())
         })

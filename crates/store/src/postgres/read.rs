@@ -182,7 +182,8 @@ pub async fn changes(
             }
         }
     }
-    let changes = Changes { forgotten, devices, cursor: cursor_at(&reached) };
+    let is_all = found.iter().all(|found| *found < limit);
+    let changes = Changes { forgotten, devices, cursor: cursor_at(&reached), is_all };
     Ok(PolledChanges { changes, timeline })
 }
 

@@ -1,7 +1,7 @@
 //! Deleting devices: those that have expired, and those that are forgotten, of which a tombstone remains.
 
 use deadpool_postgres::{GenericClient, Object};
-use tokio_postgres::Row;
+use tokio_postgres::{Row, Statement};
 
 use super::columns;
 use super::failed;
@@ -20,14 +20,19 @@ pub struct Tombstone {
     pub changed: i64,
 }
 
-/// The tombstones after a cursor.
+/// Every tombstone.
+pub async fn all(client: &Object, statements: &Statements) -> Result<Vec<Tombstone>, StoreError> {
+    let select = client.prepare_cached(&statements.tombstones).await.map_err(failed)?;
+    later_than(client, &select, &ChangeCursor::BEGINNING).await
+}
+
+/// The tombstones after a cursor, by the prepared statement.
 pub async fn later_than(
     client: &impl GenericClient,
-    statements: &Statements,
+    statement: &Statement,
     cursor: &ChangeCursor,
 ) -> Result<Vec<Tombstone>, StoreError> {
-    let select = client.prepare_cached(&statements.tombstones).await.map_err(failed)?;
-    let rows = client.query(&select, &[&read::numbers(cursor)]).await.map_err(failed)?;
+    let rows = client.query(statement, &[&read::numbers(cursor)]).await.map_err(failed)?;
     let mut names = TypeNames::default();
     rows.iter().map(|row| tombstone(row, &mut names)).collect()
 }

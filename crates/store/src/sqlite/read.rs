@@ -179,12 +179,14 @@ pub fn changes(connection: &Connection, since: &ChangeCursor, limit: usize) -> R
     let mut select = connection.prepare_cached(&sql)?;
     let mut rows = select.query(params![signed(since.number()), limit.min(PAGE_MAX) as i64])?;
     let mut names = TypeNames::default();
-    let mut changes = Changes { forgotten: Vec::new(), devices: Vec::new(), cursor: since.clone() };
+    let mut changes =
+        Changes { forgotten: Vec::new(), devices: Vec::new(), cursor: since.clone(), is_all: false };
     while let Some(row) = rows.next()? {
         changes.devices.push(device(row, &mut names)?);
         let changed: i64 = row.get(9)?;
         changes.cursor = ChangeCursor::at(u64::try_from(changed).map_err(|_| WriteError::Damaged)?);
     }
+    changes.is_all = changes.devices.len() < limit.min(PAGE_MAX);
     Ok(changes)
 }
 

@@ -267,6 +267,7 @@ impl Grid {
         let polls = self.tracker.lock().polls(&positions);
         let limit = limit.clamp(1, PAGE_MAX);
         let (mut found, mut forgotten, mut at) = (Vec::new(), Vec::new(), 0);
+        let mut is_all = true;
         // As many buckets at a time as there may be devices; mostly that is all of them.
         while at < polls.len() && found.len() < limit {
             let left = limit - found.len();
@@ -283,6 +284,7 @@ impl Grid {
             for (poll, answer) in some.iter().zip(answers) {
                 positions.set(poll.bucket, answer.reached);
                 self.tracker.lock().note(poll.bucket, answer.reached, answer.at_end);
+                is_all &= answer.at_end;
                 forgotten.extend(answer.forgotten);
                 found.extend(answer.devices);
             }
@@ -290,7 +292,8 @@ impl Grid {
         }
         let mut tracker = self.tracker.lock();
         polls[at..].iter().for_each(|poll| tracker.note_changed(poll.bucket));
-        Ok(Changes { forgotten, devices: found, cursor: positions.cursor() })
+        is_all &= at == polls.len();
+        Ok(Changes { forgotten, devices: found, cursor: positions.cursor(), is_all })
     }
 
     async fn poll(&self, poll: BucketPoll, most: usize) -> Result<BucketChanges, BucketReadError> {

@@ -64,7 +64,8 @@ fn put_on(store: &dyn Store, based_on: &ChangeCursor, batch: Batch) {
 }
 
 fn read_on(store: &dyn Store, cursor: &mut ChangeCursor) -> Changes {
-    let mut all = Changes { forgotten: Vec::new(), devices: Vec::new(), cursor: cursor.clone() };
+    let mut all =
+        Changes { forgotten: Vec::new(), devices: Vec::new(), cursor: cursor.clone(), is_all: true };
     loop {
         let changes = wait(store.changes(cursor.clone(), 10)).unwrap();
         all.forgotten.extend(changes.forgotten);

@@ -4,12 +4,15 @@
 //! began earlier is still open. So what has been written is in the history up to [`EventPage::newest`] only once that has
 //! come to where [`EventPage::begun`] was after the writing.
 
+use std::time::{Duration, Instant};
+
 use super::HistoryWatermark;
 use presence::history::{EventPage, HistoryPosition};
 
 #[derive(Debug, Default)]
 pub struct CommitWatermark {
     awaited: Option<PendingWatermark>,
+    asked_at: Option<Instant>,
 }
 
 #[derive(Debug)]
@@ -19,6 +22,15 @@ struct PendingWatermark {
 }
 
 impl CommitWatermark {
+    /// Whether the store is asked now, as it is if it was not for so long.
+    pub fn ask(&mut self, now: Instant, interval: Duration) -> bool {
+        let is_due = self.asked_at.is_none_or(|at| now.duration_since(at) >= interval);
+        if is_due {
+            self.asked_at = Some(now);
+        }
+        is_due
+    }
+
     /// The watermark, if there is one: all changes up to that one had been written when the page was read.
     ///
     /// What is awaited stays so until it has come, so that a watermark comes however often more is written.
@@ -46,6 +58,15 @@ mod tests {
 
     fn at(order: u64, number: u64) -> HistoryPosition {
         HistoryPosition { order, number }
+    }
+
+    #[test]
+    fn the_store_is_asked_once_in_an_interval() {
+        let mut commit_watermark = CommitWatermark::default();
+        let (begun, interval) = (Instant::now(), Duration::from_millis(100));
+        let asks = [0, 99, 100, 150, 250]
+            .map(|ms| commit_watermark.ask(begun + Duration::from_millis(ms), interval));
+        assert_eq!(asks, [true, false, true, false, true]);
     }
 
     #[test]

@@ -1,5 +1,5 @@
 -- Merges states about devices, each device once, in the order of their names, so that no two batches wait for each other.
--- $1 counter_shard, $2 how many, $3 and on the columns.
+-- $1 counter_shard, $2 how many, $3 and on the columns, $15 who is notified if something has changed.
 --
 -- Of two states that are one beginning or end each, the greater wins, and that is decided here, on the row as it is when it is
 -- this batch's turn. What consists of more, is equal in all but the bytes, or names two sessions that began within a second of
@@ -70,5 +70,6 @@ SELECT
   (SELECT changed FROM counter) AS counter,
   count(*) FILTER (WHERE settled) AS settled,
   coalesce(array_agg(type) FILTER (WHERE NOT settled), '{}') AS types,
-  coalesce(array_agg(id) FILTER (WHERE NOT settled), '{}') AS ids
+  coalesce(array_agg(id) FILTER (WHERE NOT settled), '{}') AS ids,
+  CASE WHEN count(*) FILTER (WHERE settled) > 0 THEN pg_notify($15::text, '')::text END AS notified
 FROM outcome
