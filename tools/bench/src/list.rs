@@ -1,12 +1,14 @@
 //! How long a filtered page of 100 devices and the summary take, against one lookup: the three take turns on one
-//! connection, and the slowest of a hundred of each are compared.
+//! connection, and the slowest of a hundred of each are compared. Beside them a thousand devices looked up by one request, against
+//! the median lookup, and how fast the whole list is streamed.
 
+use std::fmt::Write as _;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
 use crate::broker::Broker;
-use crate::messages::path;
+use crate::messages::{TYPES, path};
 use crate::rounds::{Figures, print_ratio};
 use crate::service::{Service, binary};
 use crate::{Outcome, Size};
@@ -28,6 +30,10 @@ const QUERIES: [&str; 10] = [
     "type=sensor-01&type=sensor-02&sort=since",
 ];
 
+/// Devices that one request looks up, as many as it may, and after how many lookups that is asked.
+const NAMES: u32 = 1_000;
+const LOOKUPS_BETWEEN_NAMES: u32 = 50;
+
 /// How often is asked.
 #[derive(clap::Args, Clone)]
 pub struct Load {
@@ -46,17 +52,24 @@ pub fn run(size: &Size, load: &Load) -> Outcome<()> {
     let mut lookup = Figures::new("lookup", "us, 99th percentile");
     let mut page = Figures::new("page of 100", "us, 99th percentile");
     let mut summary = Figures::new("summary", "us, 99th percentile");
+    let mut one = Figures::new("lookup, median", "us");
+    let mut names = Figures::new("1,000 devices in one request, median", "us");
+    let mut export = Figures::new("the whole list", "MB/s");
     for round in 1..=size.rounds {
         println!("round {round}");
         let times = measure(&mut client, size.devices, load, round)?;
+        one.push(percentile(times.lookups.clone(), 50));
         lookup.push(percentile(times.lookups, 99));
+        names.push(percentile(times.names, 50));
         page.push(percentile(times.pages.iter().flatten().copied().collect(), 99));
         summary.push(percentile(times.summaries, 99));
         for (query, pages) in QUERIES.iter().zip(times.pages) {
             let median = percentile(pages.clone(), 50);
             println!("    {:>10.1} {median:>10.1} us (99th, median)  {query}", percentile(pages, 99));
         }
+        export.push(Client::open(&service.url)?.export(size.devices)?);
     }
+    print_ratio("1,000 devices", &names, &one);
     print_ratio("list", &page, &lookup);
     print_ratio("summary", &summary, &lookup);
     Ok(())
@@ -69,6 +82,7 @@ struct Times {
     /// By query.
     pages: [Vec<f64>; QUERIES.len()],
     summaries: Vec<f64>,
+    names: Vec<f64>,
 }
 
 fn measure(client: &mut Client, devices: u32, load: &Load, round: u32) -> Outcome<Times> {
@@ -85,6 +99,9 @@ fn measure(client: &mut Client, devices: u32, load: &Load, round: u32) -> Outcom
         times.pages[which].push(answer.micros);
         cursors[which] = answer.next_cursor();
         times.summaries.push(client.ask("/api/v1/summary")?.micros);
+        if number % LOOKUPS_BETWEEN_NAMES == 0 {
+            times.names.push(client.ask_for_names(device, devices)?.micros);
+        }
     }
     Ok(times)
 }
@@ -120,7 +137,51 @@ impl Client {
     }
 
     fn ask(&mut self, path: &str) -> Outcome<Timed> {
-        let request = format!("GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n");
+        self.send(path, &format!("GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n"))
+    }
+
+    /// Looks up many devices, `first` and others from all over the fleet.
+    fn ask_for_names(&mut self, first: u32, devices: u32) -> Outcome<Timed> {
+        let mut body = String::from(r#"{"devices":["#);
+        for number in 0..NAMES.min(devices) {
+            // Steps of a prime, so that none comes twice.
+            let device = ((u64::from(first) + u64::from(number) * 611_953) % u64::from(devices)) as u32;
+            let separator = if number == 0 { "" } else { "," };
+            write!(body, r#"{separator}{{"type":"sensor-{:02}","id":"d{device:08}"}}"#, device % TYPES)?;
+        }
+        body.push_str("]}");
+        let path = "/api/v1/devices:lookup";
+        let head = format!(
+            "POST {path} HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n",
+            body.len()
+        );
+        self.send(path, &(head + &body))
+    }
+
+    /// Reads the whole list as NDJSON; the megabytes a second of what comes.
+    fn export(mut self, devices: u32) -> Outcome<f64> {
+        let request = "GET /api/v1/devices HTTP/1.1\r\nHost: localhost\r\nAccept: application/x-ndjson\r\nConnection: close\r\n\r\n";
+        let began = Instant::now();
+        self.0.get_mut().write_all(request.as_bytes())?;
+        let (mut buffer, mut bytes, mut lines) = (vec![0; 1 << 18], 0, 0);
+        loop {
+            let read = self.0.get_mut().read(&mut buffer)?;
+            if read == 0 {
+                break;
+            }
+            bytes += read;
+            lines += memchr::memmem::find_iter(&buffer[..read], b"}\n").count();
+        }
+        let seconds = began.elapsed().as_secs_f64();
+        // One that lies across two reads is not counted.
+        if lines < devices as usize / 2 {
+            return Err(format!("the list of {devices} devices has some {lines} lines").into());
+        }
+        println!("    the whole list: {:.1} MB in {seconds:.2} s", bytes as f64 / 1e6);
+        Ok(bytes as f64 / 1e6 / seconds)
+    }
+
+    fn send(&mut self, path: &str, request: &str) -> Outcome<Timed> {
         let began = Instant::now();
         self.0.get_mut().write_all(request.as_bytes())?;
         let (mut status, mut length) = (String::new(), None);
