@@ -7,7 +7,6 @@ pub mod filter;
 pub mod idle;
 pub mod offer;
 pub mod packet;
-mod prompt_stream;
 pub mod property;
 pub mod reason;
 pub mod settings;

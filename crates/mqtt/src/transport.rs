@@ -17,7 +17,6 @@ use tokio_tungstenite::tungstenite::http::HeaderValue;
 use tokio_tungstenite::tungstenite::protocol::{Message, WebSocketConfig};
 
 use super::packet::PACKET_MAX_BYTES;
-use super::prompt_stream::PromptStream;
 use super::settings::{ConnectSettings, Endpoint, Transport};
 use system::sentence;
 use system::tls::{self, ClientCertificateError, ConnectorSource, TrustError};
@@ -138,7 +137,7 @@ impl Dialer {
         Ok((link, receive_buffer))
     }
 
-    async fn tcp(&self) -> Result<(PromptStream, ReceiveBuffer), DialError> {
+    async fn tcp(&self) -> Result<(TcpStream, ReceiveBuffer), DialError> {
         let endpoint = &self.endpoint;
         let addresses = lookup_host((endpoint.host.as_str(), endpoint.port))
             .await
@@ -146,18 +145,14 @@ impl Dialer {
         let mut last = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
         for address in addresses {
             match connect(address).await {
-                Ok((stream, receive_buffer)) => return Ok((PromptStream(stream), receive_buffer)),
+                Ok(connected) => return Ok(connected),
                 Err(error) => last = error,
             }
         }
         Err(DialError::Connect(endpoint.clone(), last))
     }
 
-    async fn tls(
-        &self,
-        tls: &ConnectorSource,
-        tcp: PromptStream,
-    ) -> Result<TlsStream<PromptStream>, DialError> {
+    async fn tls(&self, tls: &ConnectorSource, tcp: TcpStream) -> Result<TlsStream<TcpStream>, DialError> {
         let name = ServerName::try_from(self.endpoint.host.clone())
             .map_err(|_| DialError::ServerName(self.endpoint.host.clone()))?;
         let connected = tls.connector()?.connect(name, tcp).await;

@@ -181,6 +181,27 @@ impl Client {
         Ok(bytes as f64 / 1e6 / seconds)
     }
 
+    fn part(&mut self, bytes: usize) -> Outcome<Vec<u8>> {
+        let mut part = vec![0; bytes];
+        self.0.read_exact(&mut part)?;
+        Ok(part)
+    }
+
+    /// A body that comes with the length of each part before it.
+    fn chunks(&mut self) -> Outcome<Vec<u8>> {
+        let mut body = Vec::new();
+        loop {
+            let mut line = String::new();
+            self.0.read_line(&mut line)?;
+            let bytes = usize::from_str_radix(line.trim_end(), 16)?;
+            body.extend(self.part(bytes)?);
+            self.0.read_line(&mut line)?;
+            if bytes == 0 {
+                return Ok(body);
+            }
+        }
+    }
+
     fn send(&mut self, path: &str, request: &str) -> Outcome<Timed> {
         let began = Instant::now();
         self.0.get_mut().write_all(request.as_bytes())?;
@@ -194,8 +215,10 @@ impl Client {
                 length = Some(value.parse()?);
             }
         }
-        let mut body = vec![0; length.ok_or("an answer without a length")?];
-        self.0.read_exact(&mut body)?;
+        let body = match length {
+            Some(length) => self.part(length)?,
+            None => self.chunks()?,
+        };
         let micros = began.elapsed().as_secs_f64() * 1e6;
         if !status.starts_with("HTTP/1.1 200") {
             return Err(format!("{path} is answered {status}{}", String::from_utf8_lossy(&body)).into());
