@@ -84,6 +84,8 @@ pub enum ConfigError {
     Contradiction { one: Origin, other: Origin, why: &'static str },
     /// Settings without a default are given nowhere.
     Missing(Vec<&'static str>),
+    /// The organization is given nowhere, or what else would do.
+    MissingOrganization { or: &'static str },
 }
 
 impl std::error::Error for ConfigError {
@@ -100,7 +102,8 @@ impl std::error::Error for ConfigError {
             | ConfigError::Line { .. }
             | ConfigError::Source { .. }
             | ConfigError::Contradiction { .. }
-            | ConfigError::Missing(_) => None,
+            | ConfigError::Missing(_)
+            | ConfigError::MissingOrganization { .. } => None,
         }
     }
 }
@@ -148,6 +151,9 @@ impl fmt::Display for ConfigError {
                 let each: Vec<String> =
                     settings.iter().map(|setting| platform::places(setting).join(" or ")).collect();
                 write!(f, "missing {}", each.join("; missing "))
+            }
+            ConfigError::MissingOrganization { or } => {
+                write!(f, "missing {}; or {or}", platform::places("organization").join(" or "))
             }
         }
     }

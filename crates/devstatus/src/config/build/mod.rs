@@ -244,7 +244,7 @@ impl BuildContext {
             }),
             KeysVerb::Create(args) => self.keys_settings(args.list, |organization| {
                 let (name, scopes, lifetime) = (args.name, args.scopes, args.expires_days);
-                let organization = organization.ok_or_else(missing_organization)?;
+                let organization = organization.ok_or_else(missing_name)?;
                 Ok(KeysAction::Create { organization, name, scopes, lifetime })
             }),
         }
@@ -260,7 +260,7 @@ impl BuildContext {
         let file = match (list.keys_file.keys_file, &organization) {
             (Some(file), _) => file,
             (None, Some(organization)) => self.default_keys_file(organization),
-            (None, None) => return Err(missing_organization()),
+            (None, None) => return Err(missing_name()),
         };
         Ok(KeysSettings { file, action: action(organization)?, log: log(&list.log) })
     }
@@ -409,8 +409,11 @@ fn service_name(organization: &OrganizationArgs) -> String {
     service_name.clone().or_else(|| organization.clone()).unwrap_or_else(|| source::DEFAULT_NAME.to_owned())
 }
 
-fn missing_organization() -> ConfigError {
-    ConfigError::Missing(vec!["organization"])
+/// Of a service: its files have its name.
+fn missing_name() -> ConfigError {
+    ConfigError::MissingOrganization {
+        or: "--name for a service without an organization, whose name is devstatus by default",
+    }
 }
 
 fn log(args: &LogArgs) -> LogSettings {

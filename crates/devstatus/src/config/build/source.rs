@@ -10,8 +10,8 @@ use super::super::arguments::{
 use super::super::file::SettingsFile;
 use super::super::value::{ApplicationType, LOGIN, Scalable, organization_of};
 use super::super::{ConfigError, broker_url, names_file, profiles};
+use super::BuildContext;
 use super::secrets::SecretNames;
-use super::{BuildContext, missing_organization};
 use formats::catalog::Formats;
 use mqtt::settings::{Endpoint, Login, Transport};
 use server::sync::settings::{ApplicationKind, BrokerIdentity, PopulationSettings, Share, SourceSettings};
@@ -158,7 +158,11 @@ impl BuildContext {
         ];
         let missing: Vec<_> =
             missing.into_iter().filter_map(|(setting, missing)| missing.then_some(setting)).collect();
-        if missing.is_empty() { Ok(()) } else { Err(ConfigError::Missing(missing)) }
+        match &missing[..] {
+            [] => Ok(()),
+            ["organization"] => Err(missing_organization()),
+            _ => Err(ConfigError::Missing(missing)),
+        }
     }
 
     pub(super) fn login(
@@ -295,6 +299,11 @@ impl BuildContext {
         })?;
         Ok(Some(files))
     }
+}
+
+fn missing_organization() -> ConfigError {
+    let or = "--source for messages other than the IoT platform's, as `devstatus sources` lists them";
+    ConfigError::MissingOrganization { or }
 }
 
 fn identity(

@@ -5,7 +5,7 @@ use std::path::Path;
 use super::super::ConfigError;
 use super::super::arguments::{OrganizationArgs, RetentionArgs, StoreArgs};
 use super::super::value::{LOGIN, organization_of};
-use super::{BuildContext, missing_organization};
+use super::{BuildContext, missing_name};
 use store::settings::{Location, StoreSettings, default_schema};
 
 impl BuildContext {
@@ -34,7 +34,7 @@ impl BuildContext {
         let organization = match named.or_else(in_key) {
             Some(organization) => organization,
             None if is_file => String::new(),
-            None => return Err(missing_organization()),
+            None => return Err(missing_name()),
         };
         let settings = self.store(args, &organization)?;
         if settings.location == Location::Memory {

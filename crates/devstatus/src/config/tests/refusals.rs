@@ -48,7 +48,10 @@ fn missing() {
                auth.key in a YAML file";
     let id = "missing --id or DEVSTATUS_ID or WIOTP_IDENTITY_APPID or id in an application.cfg or identity.appId in a \
               YAML file";
-    let organization = "missing --organization or DEVSTATUS_ORGANIZATION or org in an application.cfg";
+    let organization = "missing --organization or DEVSTATUS_ORGANIZATION or org in an application.cfg; or --source for \
+                        messages other than the IoT platform's, as `devstatus sources` lists them";
+    let name = "missing --organization or DEVSTATUS_ORGANIZATION or org in an application.cfg; or --name for a service \
+                without an organization, whose name is devstatus by default";
     let broker = "missing --broker or DEVSTATUS_BROKER";
     let files = Files::new();
     assert_eq!(refusal(&files, "", &[]), format!("{id}; {key}; {token}"));
@@ -58,6 +61,9 @@ fn missing() {
     assert_eq!(refusal(&files, "-k a-b-c -t tt", &[]), id);
     assert_eq!(refusal(&files, "--broker mqtt://h", &[]), organization);
     assert_eq!(refusal(&files, "--broker mqtt://h -k user -t tt", &[]), organization);
+    for line in ["keys create app", "keys list", "export", "import"] {
+        assert_eq!(refusal(&files, line, &[]), name, "{line}");
+    }
     assert_eq!(refusal(&files, "simulate -i app -k a-b-c -t tt", &[]), broker);
 }
 
