@@ -28,6 +28,7 @@ class Device:
         self.state = "new"
         self.awaited = None
         self.socket = None
+        self.is_refused = False
         client = mqtt.Client(settings["id"], clean_session=True)
         client.will_set(settings["topic"], settings["will"], qos=1, retain=True)
         client.on_connect = self.on_connect
@@ -47,6 +48,10 @@ class Device:
         self.awaited = self.client.publish(self.settings["topic"], payload, qos=1, retain=True).mid
 
     def on_connect(self, _client, _userdata, _flags, code):
+        # Unavailable: RMQTT says so while it ends the connection before.
+        self.is_refused = code == 3
+        if self.is_refused:
+            return
         if code != 0:
             sys.exit("refused with code %d" % code)
         self.publish(self.settings["birth"])
@@ -60,7 +65,10 @@ class Device:
             client.disconnect()
 
     def on_disconnect(self, _client, _userdata, _code):
-        self.state = "left" if self.state == "leaving" else "lost"
+        if self.is_refused:
+            self.state = "waiting"
+        else:
+            self.state = "left" if self.state == "leaving" else "lost"
 
     def leave(self):
         self.state = "leaving"

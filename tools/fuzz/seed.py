@@ -27,6 +27,7 @@ FORMATS = {
     "sparkplug-host": b'spBv1.0/STATE/scada1\n{"online":true,"timestamp":1767225600123}',
     "aws": b'$aws/events/presence/disconnected/a\n{"timestamp":1767225590000,"sessionIdentifier":"5e0bff","versionNumber":40,"disconnectReason":"AUTH_ERROR"}',
     "nanomq": b'$SYS/brokers/client_status/a\n{"status":"online", "username":"u", "ts":1767225600123,"return_code":"0","client_id":"a"}',
+    "rmqtt": b'$SYS/brokers/1/clients/a/b/disconnected\n{"clientid":"a/b","disconnected_at":1796026101171,"ipaddress":"10.0.0.9:50122","node":1,"reason":"Kicked"}',
     "emqx": b'$SYS/brokers/n@1/clients/a/b/disconnected\n{"clientid":"a/b","reason":"takenover","connected_at":1767222000500,"disconnected_at":1767225600119,"ts":1767225600131}',
     "homie5": b'homie/5/plug/$description\n{"homie":"5.0","root":"bridge","parent":"lamp"}',
     "chirpstack": b"eu868/gateway/1/state/conn\n\x10\x01\x1a\x0100",

@@ -77,7 +77,8 @@ const CONFIGURED_MODULES: &[&str] = &["client", "exchange"];
 const NAMED_BY_CONFIG: &[&[&str]] = &[&["server", "health", "ReadyOn"]];
 
 /// Formats with a decoder of their own, by the modules of `formats`.
-const DECODERS: &[&str] = &["aws_iot", "chirpstack", "iot_platform", "mosquitto_log", "nanomq", "sparkplug"];
+const DECODERS: &[&str] =
+    &["aws_iot", "chirpstack", "iot_platform", "mosquitto_log", "nanomq", "rmqtt", "sparkplug"];
 
 /// Crates that must not know one source from another, and the places in them that must: where messages are decoded, and the
 /// IoT platform's own API.

@@ -1,18 +1,18 @@
 //! Every format by its name, and the formats that are used on one broker: which topics they need, and which of them a message
 //! belongs to. This is the one place that chooses a format.
 
-mod aedes;
 mod rules;
 #[cfg(test)]
 mod tests;
+mod together;
 
 use crate::order::{AliveRule, ParentRule};
-use crate::profile::{Message, Profile, ProfileError, ProfileTimes, Profiles, covers, may_match, uncovered};
+use crate::profile::{Message, Profile, ProfileError, ProfileTimes, Profiles, may_match, uncovered};
 use presence::Device;
 
 use crate::{
     Decoded, UnixNanos, aws_iot, builtin, chirpstack, emqx, homie5, iot_platform, mosquitto_log, nanomq,
-    sparkplug,
+    rmqtt, sparkplug,
 };
 
 /// The name of the IoT platform's format.
@@ -33,6 +33,7 @@ enum DecoderKind {
     MosquittoLog,
     AwsIot,
     NanoMq,
+    Rmqtt,
     Sparkplug,
     /// Protobuf, or JSON by the profile.
     Chirpstack(Box<Profiles>),
@@ -53,7 +54,7 @@ pub struct FormatInfo {
     pub description: &'static str,
 }
 
-const DECODERS: [FormatInfo; 4] = [
+const DECODERS: [FormatInfo; 5] = [
     FormatInfo {
         name: "mosquitto-log",
         device_type: mosquitto_log::DEVICE_TYPE,
@@ -65,6 +66,12 @@ const DECODERS: [FormatInfo; 4] = [
         device_type: nanomq::DEVICE_TYPE,
         is_retained: false,
         description: "clients of NanoMQ by its $SYS events",
+    },
+    FormatInfo {
+        name: "rmqtt",
+        device_type: rmqtt::DEVICE_TYPE,
+        is_retained: false,
+        description: "clients of RMQTT by its $SYS events",
     },
     FormatInfo {
         name: "aws-iot",
@@ -382,22 +389,6 @@ impl Formats {
 }
 
 impl Several {
-    fn check(&self) -> Result<(), FormatError> {
-        let platform = self.reads_platform.then_some((IOT_PLATFORM, &[iot_platform::ALL_DEVICES][..]));
-        let own = self.decoders.iter().map(|decoder| (&*decoder.name, decoder.filters)).chain(platform);
-        let own: Vec<_> = own.collect();
-        for (name, filters) in &own {
-            for profile in self.profiles.iter() {
-                for filter in profile.status_filters() {
-                    if filters.iter().any(|own| covers(own, &filter)) {
-                        return Err(FormatError::Clash((*name).into(), profile.name().into(), filter));
-                    }
-                }
-            }
-        }
-        Ok(())
-    }
-
     fn filters(&self) -> Vec<String> {
         let own = self.decoders.iter().flat_map(|decoder| decoder.filters).map(|filter| (*filter).to_owned());
         let platform = self.reads_platform.then(|| iot_platform::ALL_DEVICES.to_owned());
@@ -440,6 +431,7 @@ fn decoder(name: &str) -> Result<Option<Decoder>, FormatError> {
     let (filters, kind): (&'static [&'static str], _) = match name {
         "mosquitto-log" => (mosquitto_log::FILTERS, DecoderKind::MosquittoLog),
         "nanomq" => (nanomq::FILTERS, DecoderKind::NanoMq),
+        "rmqtt" => (rmqtt::FILTERS, DecoderKind::Rmqtt),
         "aws-iot" => (aws_iot::FILTERS, DecoderKind::AwsIot),
         "sparkplug" => (sparkplug::FILTERS, DecoderKind::Sparkplug),
         "chirpstack" => (chirpstack::FILTERS, DecoderKind::Chirpstack(Box::new(builtin_profile(name)?))),
@@ -464,6 +456,7 @@ impl Decoder {
             | DecoderKind::Emqx(_)
             | DecoderKind::AwsIot
             | DecoderKind::NanoMq
+            | DecoderKind::Rmqtt
             | DecoderKind::Sparkplug => false,
         }
     }
@@ -479,6 +472,7 @@ impl Decoder {
             DecoderKind::MosquittoLog => mosquitto_log::decode(topic, payload),
             DecoderKind::AwsIot => aws_iot::decode(topic, payload),
             DecoderKind::NanoMq => nanomq::decode(topic, payload),
+            DecoderKind::Rmqtt => rmqtt::decode(topic, payload),
             DecoderKind::Sparkplug => sparkplug::decode(topic, payload),
             DecoderKind::Chirpstack(_) if chirpstack::is_protobuf(payload) => {
                 chirpstack::decode(topic, payload)

@@ -51,6 +51,14 @@ pub fn of(format: &str, report: &Report<'_>) -> Option<Example> {
             let payload = format!(r#"{{"status":"{status}","ts":{millis},{code},"client_id":"{id}"}}"#);
             message(format!("$SYS/brokers/client_status/{id}"), payload.into_bytes())
         }
+        "rmqtt" => {
+            let event = word("connected", "disconnected");
+            let reason = word("", r#","reason":"KeepaliveTimeout""#);
+            let payload = format!(
+                r#"{{"clientid":"{id}","{event}_at":{millis},"ipaddress":"192.0.2.7:50000","node":1{reason}}}"#
+            );
+            message(format!("$SYS/brokers/1/clients/{id}/{event}"), payload.into_bytes())
+        }
         "aws-iot" => {
             let event = word("connected", "disconnected");
             let reason = word("", r#","disconnectReason":"CONNECTION_LOST""#);

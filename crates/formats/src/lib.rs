@@ -18,6 +18,7 @@ pub mod nanomq;
 pub mod order;
 pub mod profile;
 mod protobuf;
+pub mod rmqtt;
 pub mod sparkplug;
 pub mod status;
 

@@ -1,6 +1,6 @@
 //! No bytes make a decoder panic, whatever the topic; and whatever they decode to names a device that can be.
 
-use formats::{Decoded, aws_iot, chirpstack, mosquitto_log, nanomq, sparkplug};
+use formats::{Decoded, aws_iot, chirpstack, mosquitto_log, nanomq, rmqtt, sparkplug};
 use proptest::prelude::*;
 
 /// Topics of every format, with some text in place of the ids.
@@ -16,6 +16,8 @@ const TOPICS: &[&str] = &[
     "$aws/events/presence/connected/ID",
     "$aws/events/presence/disconnected/ID",
     "$SYS/brokers/client_status/ID",
+    "$SYS/brokers/1/clients/ID/connected",
+    "$SYS/brokers/1/clients/ID/disconnected",
     "ID/gateway/ID/state/conn",
     "ID",
 ];
@@ -30,6 +32,7 @@ const MESSAGES: &[&[u8]] = &[
     b"{\"online\":true,\"timestamp\":1767225600123}",
     b"{\"timestamp\":1767225600123,\"sessionIdentifier\":\"ID\",\"versionNumber\":41,\"disconnectReason\":\"AUTH_ERROR\"}",
     b"{\"status\":\"online\", \"username\":\"ops\", \"ts\":1767225600123,\"return_code\":\"0\",\"client_id\":\"ID\"",
+    b"{\"disconnected_at\":1796026101171,\"ipaddress\":\"10.0.0.9:50122\",\"reason\":\"Disconnect(V3),RemoteClose\"}",
     b"\x10\x01\x1a\x1000800000a00016b6",
 ];
 
@@ -57,6 +60,7 @@ proptest! {
             sparkplug::decode(&topic, &message),
             aws_iot::decode(&topic, &message),
             nanomq::decode(&topic, &message),
+            rmqtt::decode(&topic, &message),
             chirpstack::decode(&topic, &message),
         ] {
             let device = match &decoded {

@@ -5,7 +5,7 @@
 use std::sync::LazyLock;
 
 use formats::catalog::{Formats, Routed};
-use formats::{Decoded, aws_iot, chirpstack, mosquitto_log, nanomq, sparkplug};
+use formats::{Decoded, aws_iot, chirpstack, mosquitto_log, nanomq, rmqtt, sparkplug};
 use libfuzzer_sys::fuzz_target;
 
 /// Those that read events by a profile.
@@ -29,6 +29,7 @@ fuzz_target!(|input: &[u8]| {
         sparkplug::decode(topic, payload),
         aws_iot::decode(topic, payload),
         nanomq::decode(topic, payload),
+        rmqtt::decode(topic, payload),
         chirpstack::decode(topic, payload),
     ];
     for decoded in own.into_iter().chain(by_profile) {

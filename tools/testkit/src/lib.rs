@@ -1,7 +1,6 @@
 //! The rig: real brokers, brokers of ours with scripted faults, a breakable link, and the real binary between them.
 //! No assertion about the product lives here.
 
-pub mod aedes;
 pub mod alertmanager;
 mod broker_client;
 pub mod browser;
@@ -9,6 +8,7 @@ pub mod child;
 pub mod closing_broker;
 pub mod device_process;
 pub mod events;
+pub mod further_broker;
 pub mod haproxy;
 pub mod http;
 pub mod keys;

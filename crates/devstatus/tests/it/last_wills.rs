@@ -1,16 +1,16 @@
-//! A fleet of paho clients with last wills on a stock mosquitto, and on aedes: killed, timed out, taken over, back. Three conventions
+//! A fleet of paho clients with last wills on a stock mosquitto, on aedes and on RMQTT: killed, timed out, taken over, back. Three conventions
 //! and what the broker tells of its clients are read by one service, and none of them may differ from what was done to the clients.
 //! Beside them it reads devices of the IoT platform, which meet the same fates.
 //!
-//! By default there are 300 clients on mosquitto and 60 on aedes; `TEST_LONG=1` makes 5,040 on mosquitto.
+//! By default there are 300 clients on mosquitto and 60 on aedes; `TEST_LONG=1` makes 5,040 on mosquitto, and builds RMQTT for 300.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use serde_json::{Value, json};
-use testkit::aedes::Aedes;
 use testkit::device_process::DeviceProcess;
+use testkit::further_broker::FurtherBroker;
 use testkit::mosquitto::{Mosquitto, Setup};
 use testkit::poll;
 use testkit::publisher::Publisher;
@@ -46,22 +46,20 @@ const CONVENTIONS: [Convention; 3] = [
         payloads: ["online", "offline", "offline"],
     },
     Convention {
-        source: "homie4",
-        device_type: "homie",
-        topic: |id| format!("homie/{id}/$state"),
-        payloads: ["ready", "lost", "disconnected"],
-    },
-    Convention {
         source: "tasmota",
         device_type: "tasmota",
         topic: |id| format!("tele/{id}/LWT"),
         payloads: ["Online", "Offline", "Offline"],
     },
+    Convention {
+        source: "homie4",
+        device_type: "homie",
+        topic: |id| format!("homie/{id}/$state"),
+        payloads: ["ready", "lost", "disconnected"],
+    },
 ];
 
 const IOT_PLATFORM: &str = "iot-platform";
-/// Everything that is retained.
-const CONVENTION_SOURCES: [&str; 4] = [IOT_PLATFORM, "esphome", "homie4", "tasmota"];
 /// Names of the tables, where the broker's own source has one.
 const CONVENTIONS_TABLE: &str = "devices";
 const OWN_TABLE: &str = "clients";
@@ -139,6 +137,7 @@ impl Fate {
 
 /// The clients of a process, and of the one that comes after it or takes over.
 struct Group {
+    conventions: &'static [Convention],
     fate: Fate,
     ids: Vec<String>,
     process: DeviceProcess,
@@ -146,10 +145,11 @@ struct Group {
 }
 
 impl Group {
-    fn start(port: u16, number: usize, fate: Fate, clients: usize) -> Self {
+    fn start(broker: &TestedBroker<'_>, number: usize, fate: Fate, clients: usize) -> Self {
         let ids: Vec<String> = (0..clients).map(|client| format!("will-{number:02}-{client:03}")).collect();
-        let process = connect(port, fate, &ids);
-        Self { fate, ids, process, second: None }
+        let conventions = broker.conventions;
+        let process = connect(broker.port, fate, conventions, &ids);
+        Self { conventions, fate, ids, process, second: None }
     }
 
     /// Begins the first act.
@@ -196,7 +196,7 @@ impl Group {
     }
 
     fn start_second(&mut self, port: u16) {
-        self.second = Some(connect(port, self.fate, &self.ids));
+        self.second = Some(connect(port, self.fate, self.conventions, &self.ids));
     }
 
     fn connected_again(&self) {
@@ -204,15 +204,11 @@ impl Group {
     }
 }
 
-fn convention(number: usize) -> &'static Convention {
-    &CONVENTIONS[number % CONVENTIONS.len()]
-}
-
-fn connect(port: u16, fate: Fate, ids: &[String]) -> DeviceProcess {
+fn connect(port: u16, fate: Fate, conventions: &'static [Convention], ids: &[String]) -> DeviceProcess {
     let (keep_alive, returning) = fate.habits();
     let mut process = DeviceProcess::start("last_wills.py", &[&port.to_string(), keep_alive, returning]);
-    let clients = ids.iter().enumerate().map(|(number, id)| {
-        let Convention { topic, payloads: [birth, will, goodbye], .. } = convention(number);
+    let clients = ids.iter().zip(conventions.iter().cycle()).map(|(id, convention)| {
+        let Convention { topic, payloads: [birth, will, goodbye], .. } = convention;
         json!({"id": id, "topic": topic(id), "birth": birth, "will": will, "goodbye": goodbye})
     });
     process.order(&clients.collect::<Value>().to_string());
@@ -274,8 +270,8 @@ fn truth(
         truth.insert(key, is_connected(*fate));
     }
     for group in groups {
-        for (number, id) in group.ids.iter().enumerate() {
-            let Convention { source, device_type, .. } = convention(number);
+        for (id, convention) in group.ids.iter().zip(group.conventions.iter().cycle()) {
+            let Convention { source, device_type, .. } = convention;
             for (source, device_type) in [(*source, *device_type), (broker.own_source, "mqtt")] {
                 let key = (broker.label(source), device_type.to_owned(), id.clone());
                 truth.insert(key, is_connected(group.fate));
@@ -335,6 +331,8 @@ fn allow_files() {
 struct TestedBroker<'a> {
     port: u16,
     url: &'a str,
+    /// Those whose topics it takes.
+    conventions: &'static [Convention],
     own_source: &'a str,
     /// What that source says of why a connection has ended in the first act.
     own_cause: fn(Fate) -> Option<&'static str>,
@@ -354,7 +352,7 @@ impl TestedBroker<'_> {
     fn launch(&self, name: &str, own_source: Option<&str>) -> Service {
         let launch = match self.own_link {
             OwnLink::Shared => {
-                let sources: Vec<&str> = CONVENTION_SOURCES.into_iter().chain(own_source).collect();
+                let sources: Vec<&str> = self.retained_sources().into_iter().chain(own_source).collect();
                 Launch::default()
                     .arguments(&["--broker", self.url, "--source", &sources.join(",")])
                     .arguments(&["-o", "org", "-i", name, "--quiet-interval-ms", "300"])
@@ -365,7 +363,8 @@ impl TestedBroker<'_> {
                     format!("[[source]]\nname = \"{name}\"\nformat = {formats:?}\n{broker}")
                 };
                 let own = own_source.map(|source| table((OWN_TABLE, &[source])));
-                let tables = table((CONVENTIONS_TABLE, &CONVENTION_SOURCES)) + &own.unwrap_or_default();
+                let retained = self.retained_sources();
+                let tables = table((CONVENTIONS_TABLE, &retained)) + &own.unwrap_or_default();
                 Launch::default()
                     .arguments(&["--name", name, "-c", "devstatus.toml"])
                     .file("devstatus.toml", &tables)
@@ -374,6 +373,12 @@ impl TestedBroker<'_> {
         let service = launch.arguments(&["-p", "0"]).start();
         service.wait_until_ready();
         service
+    }
+
+    /// Everything that is retained.
+    fn retained_sources(&self) -> Vec<&str> {
+        let conventions = self.conventions.iter().map(|convention| convention.source);
+        std::iter::once(IOT_PLATFORM).chain(conventions).collect()
     }
 
     /// What its devices show as their source.
@@ -392,7 +397,7 @@ fn expect_fleet_as_it_is(broker: &TestedBroker<'_>, processes: usize, clients: u
     let mut platform = PlatformDevices::start(port, clients);
     let fates = Fate::ALL.into_iter().flat_map(|fate| std::iter::repeat_n(fate, processes));
     let mut groups: Vec<Group> =
-        fates.enumerate().map(|(number, fate)| Group::start(port, number, fate, clients)).collect();
+        fates.enumerate().map(|(number, fate)| Group::start(broker, number, fate, clients)).collect();
     groups.iter().for_each(|group| group.process.wait_for("connected"));
     expect_truth(&service, &truth((&groups, &platform), broker, |_| true), "all are connected");
     groups.iter_mut().for_each(|group| group.strike(port));
@@ -427,6 +432,7 @@ fn a_fleet_with_last_wills_is_shown_as_it_is_by_every_convention_and_by_the_log(
     let tested = TestedBroker {
         port: broker.port(),
         url: &broker.url(),
+        conventions: &CONVENTIONS,
         own_source: "mosquitto-log",
         own_cause: Fate::logged_cause,
         own_link: OwnLink::Shared,
@@ -437,14 +443,35 @@ fn a_fleet_with_last_wills_is_shown_as_it_is_by_every_convention_and_by_the_log(
 
 #[test]
 fn a_fleet_with_last_wills_on_aedes_is_shown_as_it_is_by_every_convention_and_by_its_events() {
-    let broker = Aedes::start();
+    let broker = FurtherBroker::aedes();
     let tested = TestedBroker {
         port: broker.port(),
         url: &broker.url(),
+        conventions: &CONVENTIONS,
         own_source: "aedes",
         own_cause: |_| None,
         // Over a shared one, aedes drops retained wills.
         own_link: OwnLink::Separate,
     };
     expect_fleet_as_it_is(&tested, 1, 6);
+}
+
+/// The long form builds the broker. Otherwise the test needs one that `tests/rmqtt/setup.sh` has built before.
+#[test]
+fn a_fleet_with_last_wills_on_rmqtt_is_shown_as_it_is_by_every_convention_and_by_its_events() {
+    if !is_long() && !FurtherBroker::has_rmqtt() {
+        println!("NOT RUN: RMQTT is not built; TEST_LONG=1 or tests/rmqtt/setup.sh builds it");
+        return;
+    }
+    let broker = FurtherBroker::rmqtt();
+    let tested = TestedBroker {
+        port: broker.port(),
+        url: &broker.url(),
+        // It takes no topic of Homie.
+        conventions: &CONVENTIONS[..2],
+        own_source: "rmqtt",
+        own_cause: Fate::logged_cause,
+        own_link: OwnLink::Shared,
+    };
+    expect_fleet_as_it_is(&tested, 1, if is_long() { 30 } else { 6 });
 }

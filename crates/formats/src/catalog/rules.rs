@@ -6,6 +6,7 @@ pub(super) fn of(name: &str) -> Option<&'static str> {
         super::IOT_PLATFORM => IOT_PLATFORM,
         "mosquitto-log" => include_str!("../../../../docs/sources/mosquitto-log.md"),
         "nanomq" => include_str!("../../../../docs/sources/nanomq.md"),
+        "rmqtt" => include_str!("../../../../docs/sources/rmqtt.md"),
         "aws-iot" => include_str!("../../../../docs/sources/aws-iot.md"),
         "sparkplug" => include_str!("../../../../docs/sources/sparkplug.md"),
         _ => return None,

@@ -77,7 +77,16 @@ fn is_first_of_subscription(delivery: Delivery, known: &Held<'_>) -> bool {
     }
 }
 
-/// A message that tells of a change: mosquitto's log, NanoMQ.
+/// Whether the end of this connection is what is held: the end has overtaken the beginning.
+fn has_ended(event: &Event<'_>, peer: Option<&str>, held: Option<&Held<'_>>) -> bool {
+    let ended = held.filter(|held| !held.key.is_connected() && peer.is_some() && peer_of(held) == peer);
+    let Some((ended, began)) = ended.and_then(time_of).zip(event.time) else { return false };
+    // A client that always has the same port may be back in the second of its end, of which a log tells no part.
+    let is_whole_second = began.0 % 1_000_000_000 == 0;
+    began < ended || began == ended && !is_whole_second
+}
+
+/// A message that tells of a change: mosquitto's log, NanoMQ, RMQTT.
 pub fn change(
     event: &Event<'_>,
     peer: Option<&str>,
@@ -100,7 +109,13 @@ pub fn change(
             let is_repetition = connection.is_some_and(|held| {
                 peer.is_some() && peer == held_peer && event.time.is_some() && event.time == time_of(held)
             });
-            if is_repetition { Resolution::Confirm } else { apply(event.kind, event.time, delivery, held) }
+            if is_repetition {
+                Resolution::Confirm
+            } else if has_ended(event, peer, held) {
+                Resolution::Late
+            } else {
+                apply(event.kind, event.time, delivery, held)
+            }
         }
         EventKind::Disconnect | EventKind::Takeover if is_of_another => Resolution::Late,
         EventKind::Disconnect if held.is_some() && connection.is_none() => Resolution::Confirm,

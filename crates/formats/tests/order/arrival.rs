@@ -140,6 +140,24 @@ fn the_end_of_another_connection_ends_nobody() {
 
 /// A link was lost, and with it the beginning of the session that took over.
 #[test]
+fn a_beginning_that_its_own_end_has_overtaken_connects_nobody() {
+    let session = || Session::Connection(Some("192.0.2.1:1".into()));
+    let millis = |number: i64| START + number * 1_000_000;
+    // By its own time, in milliseconds; a log tells whole seconds, in which a client may be back with the same port.
+    for (began, ended, expected) in [
+        (millis(5), millis(9), false),
+        (millis(5), millis(5), false),
+        (millis(9), millis(5), true),
+        (START, START, true),
+    ] {
+        let mut instance = Instance::default();
+        instance.take(&event(EventKind::Disconnect, session(), Some(ended)), live(START + SECOND));
+        instance.take(&event(EventKind::Connect, session(), Some(began)), live(START + SECOND + 1));
+        assert_eq!(instance.is_connected(), Some(expected), "{began} {ended}");
+    }
+}
+
+#[test]
 fn the_end_of_a_connection_whose_beginning_was_missed_is_the_end_of_the_newest() {
     let mut instance = Instance::default();
     let session = |port| Session::Connection(Some(format!("192.0.2.1:{port}").into()));

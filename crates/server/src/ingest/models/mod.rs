@@ -10,6 +10,7 @@ mod emqx;
 mod mosquitto;
 mod nanomq;
 mod retained;
+mod rmqtt;
 mod sparkplug;
 mod world;
 

@@ -256,7 +256,7 @@ impl Speaker for Tree {
 }
 
 fn sources() -> Vec<&'static str> {
-    let own = ["iot-platform", "mosquitto-log", "nanomq", "aws-iot", "sparkplug", "emqx"];
+    let own = ["iot-platform", "mosquitto-log", "nanomq", "rmqtt", "aws-iot", "sparkplug", "emqx"];
     catalog::infos().map(|info| info.name).filter(|name| !own.contains(name)).collect()
 }
 

@@ -1,8 +1,9 @@
-//! Which formats read the topics on which the broker aedes tells of its clients. On a connection that receives one of these
-//! messages, aedes takes a retained last will that it sends after it for a duplicate.
+//! Which formats can be used together: no two read the same topics, and on a connection that receives messages about the clients
+//! of the broker aedes, that broker takes a retained last will that it sends after one of them for a duplicate.
 
-use super::{Decoders, Formats};
-use crate::profile::matches;
+use super::{Decoders, FormatError, Formats, IOT_PLATFORM, Several};
+use crate::iot_platform;
+use crate::profile::{covers, matches};
 
 /// What follows the id of the broker.
 const CLIENT_TOPICS: [&str; 2] = ["new/clients", "disconnect/clients"];
@@ -24,6 +25,27 @@ impl Formats {
     }
 }
 
+impl Several {
+    pub(super) fn check(&self) -> Result<(), FormatError> {
+        let platform = self.reads_platform.then_some((IOT_PLATFORM, &[iot_platform::ALL_DEVICES][..]));
+        let own = self.decoders.iter().map(|decoder| (&*decoder.name, decoder.filters)).chain(platform);
+        let own: Vec<_> = own.collect();
+        for (index, (name, filters)) in own.iter().enumerate() {
+            let covered = |filter: &str| filters.iter().any(|own| covers(own, filter));
+            let decoders = own[index + 1..].iter();
+            let decoders =
+                decoders.flat_map(|(name, filters)| filters.iter().map(|one| (*name, (*one).to_owned())));
+            let profiles = self.profiles.iter();
+            let profiles =
+                profiles.flat_map(|one| one.status_filters().into_iter().map(|filter| (one.name(), filter)));
+            if let Some((other, filter)) = decoders.chain(profiles).find(|(_, filter)| covered(filter)) {
+                return Err(FormatError::Clash((*name).into(), other.into(), filter));
+            }
+        }
+        Ok(())
+    }
+}
+
 /// Whether a subscription brings messages about the clients of an aedes of any id.
 fn brings_clients(filter: &str) -> bool {
     let id = filter.split('/').nth(1).filter(|level| !matches!(*level, "+" | "#" | OTHER_BROKERS));
@@ -33,7 +55,6 @@ fn brings_clients(filter: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::catalog::IOT_PLATFORM;
     use crate::profile;
 
     fn formats(names: &[&str], further: &str) -> Formats {
@@ -69,6 +90,14 @@ mod tests {
         ] {
             assert_eq!(formats(&["own", "tasmota"], &of(topic)).beside_aedes(), None, "{topic}");
         }
+    }
+
+    #[test]
+    fn two_decoders_of_the_same_topics_are_refused() {
+        let names = ["emqx", "rmqtt"].map(str::to_owned);
+        let error = Formats::new(&names, &[]).unwrap_err();
+        let filter = "$SYS/brokers/+/clients/#".to_owned();
+        assert_eq!(error, FormatError::Clash("emqx".to_owned(), "rmqtt".to_owned(), filter));
     }
 
     #[test]
