@@ -4,8 +4,8 @@
 //! A device stands in the set at most once, whatever happens to it, so the set never outgrows the map: four bytes for
 //! each device that waits.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use parking_lot::Mutex;
 
@@ -14,57 +14,59 @@ use super::record::PackedRecord;
 use super::shard::RecordPlace;
 use super::sources::SourceRecord;
 use super::walk::next_range;
-use super::{Applied, Arrival, DeviceRegistry, LockedDevice, Provenance, Reception, Record, SHARDS};
+use super::{Applied, Arrival, DeviceRegistry, LockedDevice, Provenance, Reception, Record};
 use crate::freshness::RoundNumber;
 use presence::{Device, DeviceState, Status, UnixSeconds};
 
 /// Records that are visited under one lock of a shard, so that a reader waits for some ten microseconds at most.
 const TAKE_AT_ONCE: usize = 64;
 
-/// Where the devices stand that have changed, by shard.
-#[derive(Debug)]
-pub(super) struct DirtySet {
-    shards: Box<[Mutex<Vec<u32>>]>,
-    waiting: AtomicUsize,
-    /// Where the next taking begins, so that no shard is taken less often than another.
-    next: AtomicUsize,
-    /// How often the taking has found a shard to be empty and gone on to the next.
-    emptied: AtomicU64,
-}
+/// Room for so many places is kept when the set is empty.
+const ROOM_KEPT: usize = 16 * 1024;
 
-impl Default for DirtySet {
-    fn default() -> Self {
-        Self {
-            shards: (0..SHARDS).map(|_| Mutex::default()).collect(),
-            waiting: AtomicUsize::new(0),
-            next: AtomicUsize::new(0),
-            emptied: AtomicU64::new(0),
-        }
-    }
+/// Where the devices stand that have changed.
+#[derive(Debug, Default)]
+pub(super) struct DirtySet(Mutex<DirtyQueue>);
+
+/// In the order in which they changed first: a broker sends devices in the order of their names, more or less, and a store writes
+/// neighbours in less time. The one that has waited longest is also taken first.
+#[derive(Debug, Default)]
+struct DirtyQueue {
+    places: VecDeque<RecordPlace>,
+    /// How many were taken before.
+    taken: u64,
 }
 
 impl DirtySet {
     fn add(&self, place: RecordPlace) {
-        self.shards[place.shard()].lock().push(place.at());
-        self.waiting.fetch_add(1, Ordering::Relaxed);
+        self.0.lock().places.push_back(place);
     }
 
-    fn take(&self, shard: usize, most: usize) -> Vec<u32> {
-        let mut places = self.shards[shard].lock();
-        let from = places.len().saturating_sub(most);
-        let taken = places.split_off(from);
-        if places.is_empty() {
+    fn waiting(&self) -> usize {
+        self.0.lock().places.len()
+    }
+
+    /// Those that have waited longest, by shard, and whether they are all.
+    fn take(&self, most: usize) -> (Vec<RecordPlace>, bool) {
+        let mut queue = self.0.lock();
+        let len = queue.places.len().min(most);
+        let mut taken: Vec<_> = queue.places.drain(..len).collect();
+        queue.taken += len as u64;
+        let is_all = queue.places.is_empty() && len < most;
+        if queue.places.is_empty() {
             // After a population of millions the room is given back.
-            places.shrink_to(TAKE_AT_ONCE);
+            queue.places.shrink_to(ROOM_KEPT);
         }
-        self.waiting.fetch_sub(taken.len(), Ordering::Relaxed);
-        taken
+        drop(queue);
+        taken.sort_unstable();
+        (taken, is_all)
     }
 
     /// Puts back places whose records were not looked at: they are still marked.
-    fn give_back(&self, shard: usize, places: std::vec::IntoIter<u32>) {
-        self.waiting.fetch_add(places.len(), Ordering::Relaxed);
-        self.shards[shard].lock().extend(places);
+    fn give_back(&self, places: &[RecordPlace]) {
+        let mut queue = self.0.lock();
+        queue.taken -= places.len() as u64;
+        places.iter().rev().for_each(|place| queue.places.push_front(*place));
     }
 }
 
@@ -86,11 +88,11 @@ impl DeviceRegistry {
 
     /// How many devices have changed and were not taken yet.
     pub fn dirty_waiting(&self) -> usize {
-        self.dirty.as_ref().map_or(0, |dirty| dirty.waiting.load(Ordering::Relaxed))
+        self.dirty.as_ref().map_or(0, DirtySet::waiting)
     }
 
-    /// Takes devices out of the set of the changed ones and shows each to `take`, which returns its size: at most so many, and
-    /// no further one once those that were taken have that size. Says whether it came round without reaching a bound.
+    /// Takes devices out of the set of the changed ones, first those that have waited longest, and shows each to `take`, which
+    /// returns its size: at most so many, and no further one once those that were taken have that size. Says whether these were all.
     pub fn take_dirty(
         &self,
         most: usize,
@@ -98,21 +100,20 @@ impl DeviceRegistry {
         mut take: impl FnMut(&Record<'_>) -> usize,
     ) -> bool {
         let Some(dirty) = &self.dirty else { return true };
-        let (mut left, mut bytes) = (most, 0);
-        let start = dirty.next.load(Ordering::Relaxed);
-        for shard in (start..start + SHARDS).map(|shard| shard % SHARDS) {
-            while left > 0 && bytes < most_bytes {
-                let mut places = dirty.take(shard, left.min(TAKE_AT_ONCE)).into_iter();
-                if places.len() == 0 {
-                    break;
-                }
-                left -= places.len();
-                let mut records = self.shards[shard].records.write();
-                while bytes < most_bytes
-                    && let Some(at) = places.next()
-                {
+        let (places, is_all) = dirty.take(most);
+        let (mut next, mut bytes) = (0, 0);
+        for of_shard in places.chunk_by(|one, other| one.shard() == other.shard()) {
+            for some in of_shard.chunks(TAKE_AT_ONCE) {
+                let mut records = self.shards[some[0].shard()].records.write();
+                for place in some {
+                    if bytes >= most_bytes {
+                        drop(records);
+                        dirty.give_back(&places[next..]);
+                        return false;
+                    }
+                    next += 1;
                     // One that was forgotten meanwhile is gone; who stands in its place has a mark of its own.
-                    if let Some(record) = records.at_mut(at)
+                    if let Some(record) = records.at_mut(place.at())
                         && record.reception.flags.take(RecordFlag::Dirty)
                     {
                         if self.limit.is_some() {
@@ -121,27 +122,22 @@ impl DeviceRegistry {
                         bytes += take(&record.open());
                     }
                 }
-                drop(records);
-                dirty.give_back(shard, places);
             }
-            if left == 0 || bytes >= most_bytes {
-                dirty.next.store(shard, Ordering::Relaxed);
-                return false;
-            }
-            dirty.emptied.fetch_add(1, Ordering::Relaxed);
         }
-        true
+        is_all
     }
 
-    /// What [`DeviceRegistry::flushed_epoch`] must reach for every device that waits now to have been taken: the taking goes
-    /// round, so by then it has found each shard empty once.
+    /// What [`DeviceRegistry::flushed_epoch`] must reach for every device that waits now to have been taken.
     pub fn flush_epoch(&self) -> u64 {
-        self.flushed_epoch() + SHARDS as u64
+        self.dirty.as_ref().map_or(0, |dirty| {
+            let queue = dirty.0.lock();
+            queue.taken + queue.places.len() as u64
+        })
     }
 
-    /// How often the taking has found a shard to be empty.
+    /// How many devices were taken.
     pub fn flushed_epoch(&self) -> u64 {
-        self.dirty.as_ref().map_or(0, |dirty| dirty.emptied.load(Ordering::Relaxed))
+        self.dirty.as_ref().map_or(0, |dirty| dirty.0.lock().taken)
     }
 
     /// Marks every device as changed: after the store has lost what it had.
@@ -376,13 +372,35 @@ mod tests {
     }
 
     #[test]
+    fn the_devices_that_have_waited_longest_are_taken_first() {
+        let map = DeviceRegistry::tracking_changes();
+        let ids: Vec<String> = (1_000..2_000).map(|n| n.to_string()).collect();
+        for id in &ids {
+            apply(&map, id, EventKind::Connect, 1);
+        }
+        apply(&map, "1000", EventKind::Connect, 2);
+        assert_eq!(taken(&map, 300), ids[..300]);
+        apply(&map, "1000", EventKind::Connect, 3);
+        let mut some = Vec::new();
+        let is_all = map.take_dirty(300, 100, |record| {
+            some.push(record.device().id.to_owned());
+            1
+        });
+        assert!(!is_all && some.len() == 100 && some.iter().all(|id| ids[300..600].contains(id)));
+        some.extend(taken(&map, 200));
+        some.sort();
+        assert_eq!(some, ids[300..600]);
+        assert_eq!(taken(&map, 400), ids[600..]);
+        assert_eq!((taken(&map, 400), map.dirty_waiting()), (vec!["1000".to_owned()], 0));
+    }
+
+    #[test]
     fn reaching_the_flush_epoch_means_that_every_waiting_device_was_taken() {
         let map = DeviceRegistry::tracking_changes();
         let waited: Vec<String> = (0..2_000).map(|n| format!("waits-{n}")).collect();
         for id in &waited {
             apply(&map, id, EventKind::Connect, 1);
         }
-        // The taking may stand anywhere.
         let mut all = taken(&map, 777);
         let flag = map.flush_epoch();
         for n in 0.. {
