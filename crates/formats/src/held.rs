@@ -13,6 +13,17 @@ pub fn source(message: &Payload) -> &str {
     message.source().unwrap_or(IOT_PLATFORM)
 }
 
+/// The client's address, as the message has it.
+pub fn address(message: &Payload) -> Option<String> {
+    // Most are told without unpacking and reading the whole message.
+    if let Some(address) = ipv4(message) {
+        return Some(address.to_string());
+    }
+    let unpacked = message.unpack();
+    let address = summary(&unpacked)?.address;
+    (!address.is_empty()).then(|| address.into_owned())
+}
+
 /// The key of the cause in a status document. Inside of a text its quotation marks are escaped, so it is found nowhere else.
 const CAUSE: Piece = Piece::of(r#","c":""#);
 /// The same where no key stands before it. Payloads are packed without such a piece.

@@ -371,9 +371,7 @@ fn write_device(
     let Some(parts) = Parts::of(&stored.state) else { return Ok(()) };
     let newest = if new_events > 0 { Some(counters.sequence + new_events) } else { stored.newest_event };
     let deciding = EventColumns::of(&parts.deciding);
-    let unpacked = parts.deciding.payload.unpack();
-    let summary = held::summary(&unpacked);
-    let address = summary.as_ref().map(|summary| summary.address.as_ref()).filter(|text| !text.is_empty());
+    let address = held::address(&parts.deciding.payload);
     let sql = if stored.row.is_some() {
         "UPDATE device SET connected = ?3, kind = ?4, session = ?5, time = ?6, close_code = ?7, address = ?8,
          received_at = ?9, changed = ?10, newest_event = ?11, events = ?12, payload = ?13, others = ?14
