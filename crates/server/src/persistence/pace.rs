@@ -5,10 +5,13 @@ use std::time::Duration;
 
 /// The shortest time from the end of a flush to the next one.
 const SHORTEST: Duration = Duration::from_millis(10);
-/// How often it is looked whether something has changed since.
-const LOOK: Duration = Duration::from_millis(5);
+/// How often it is looked whether something has changed since, and whether the decoder still goes first.
+pub(super) const LOOK: Duration = Duration::from_millis(5);
 /// So many times as long as the last flush took is the time until the next one, so that most of the store's time is for others.
 const SHARE: u32 = 3;
+
+/// While more bytes of packets wait for the decoder, it goes first: it takes some tenth of a second for them.
+pub(super) const DECODER_FIRST_BYTES: i64 = 8 << 20;
 
 /// Who waits for what the writer writes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -54,6 +57,15 @@ impl FlushPace {
         }
     }
 
+    /// How long the decoder may go first between two batches, so that one of them is written in each flush interval. Other
+    /// instances do not wait for our decoder.
+    pub fn decoder_first(&self, followers: Followers) -> Duration {
+        match followers {
+            Followers::None => self.longest,
+            Followers::Instances => Duration::ZERO,
+        }
+    }
+
     /// Whether it is time for a flush. `waits`: something has changed since the last one, which ended so long ago.
     pub fn is_due(&self, followers: Followers, waits: bool, ended: Duration) -> bool {
         ended >= if waits { self.pause(followers) } else { self.longest }
@@ -73,6 +85,7 @@ mod tests {
         assert_eq!(pace.look_after(Followers::None, Duration::ZERO), LONGEST);
         assert!(!pace.is_due(Followers::None, true, LONGEST / 2));
         assert!(pace.is_due(Followers::None, false, LONGEST));
+        assert_eq!(pace.decoder_first(Followers::None), LONGEST);
     }
 
     #[test]
@@ -94,6 +107,7 @@ mod tests {
                 "what is too old is dropped all the same"
             );
         }
+        assert_eq!(pace.decoder_first(Followers::Instances), Duration::ZERO);
         assert_eq!(FlushPace::new(LOOK).look_after(Followers::Instances, LONGEST), LOOK / 2);
     }
 }

@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::batches::{NextBatch, WriteOrder};
 use super::maintenance::Maintenance;
-use super::pace::{FlushPace, Followers};
+use super::pace::{DECODER_FIRST_BYTES, FlushPace, Followers, LOOK};
 use super::refused::{self, RefusedDevices};
 use crate::feed::Feed;
 use crate::feed::resume::CommitWatermark;
@@ -198,6 +198,22 @@ impl Writer {
             if is_all && due.is_empty() && !was_refused && !stop.is_cancelled() {
                 return;
             }
+            if due.is_empty() {
+                self.let_decoder_go_first(stop).await;
+            }
+        }
+    }
+
+    /// Leaves the processor to a decoder that is far behind, for a bounded time: a packet that waits there takes many times the
+    /// memory of a changed device that waits here.
+    async fn let_decoder_go_first(&self, stop: &CancellationToken) {
+        let longest = FlushPace::new(self.settings.flush_interval).decoder_first(self.followers());
+        let deadline = Instant::now() + longest;
+        while self.metrics.backlog_waiting_bytes.get() > DECODER_FIRST_BYTES
+            && !stop.is_cancelled()
+            && Instant::now() < deadline
+        {
+            sleep(LOOK).await;
         }
     }
 

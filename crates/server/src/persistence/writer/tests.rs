@@ -161,6 +161,43 @@ async fn changes_during_a_write_wait_for_the_next_flush() {
     }
 }
 
+#[tokio::test]
+async fn a_decoder_that_is_far_behind_goes_first_between_two_batches_for_a_bounded_time() {
+    let far_behind = DECODER_FIRST_BYTES + 1;
+    for (flush_interval, catches_up) in
+        [(Duration::from_secs(3_600), true), (Duration::from_millis(20), false)]
+    {
+        let map = Arc::new(DeviceRegistry::tracking_changes());
+        let arrival = Arrival { provenance: Provenance::Live, at: UnixSeconds(1), round: RoundNumber::NONE };
+        for id in (0..=BATCH_MAX).map(|id| id.to_string()) {
+            map.apply(Device { device_type: "t", id: &id }, connected(1), arrival);
+        }
+        let (metrics, (written, mut first)) = (Metrics::default(), mpsc::unbounded_channel());
+        let backlog = metrics.backlog_waiting_bytes.clone();
+        backlog.set(far_behind);
+        let seen = Arc::new(Mutex::new(Vec::new()));
+        let (behind, seen_by_store) = (backlog.clone(), Arc::clone(&seen));
+        let store = hooked(move |_| {
+            seen_by_store.lock().push(behind.get());
+            let _ = written.send(());
+            Ok(())
+        });
+        let settings = StoreSettings { flush_interval, ..StoreSettings::memory() };
+        let writer = Writer { metrics, settings, ..writer(&map, store) };
+        let decoder = async {
+            first.recv().await;
+            if catches_up {
+                backlog.set(0);
+            }
+        };
+        let stop = CancellationToken::new();
+        tokio::join!(writer.flush(&stop), decoder);
+        let then = if catches_up { 0 } else { far_behind };
+        assert_eq!(*seen.lock(), [far_behind, then]);
+        assert_eq!(map.dirty_waiting(), 0);
+    }
+}
+
 #[test]
 fn long_messages_make_batches_of_a_bounded_size() {
     for shared in [false, true] {
