@@ -18,7 +18,7 @@ use crate::process::{Process, free_port, until};
 /// How long it may take to start.
 const START_BOUND: Duration = Duration::from_secs(20);
 /// How long the broker may take over what was published; far more than millions of messages need.
-const PUBLISH_BOUND: Duration = Duration::from_secs(600);
+const ANSWER_BOUND: Duration = Duration::from_secs(600);
 /// Publishes go out in pieces of about this size.
 const WRITE_BYTES: usize = 256 * 1024;
 
@@ -106,12 +106,9 @@ pub struct Publisher {
 
 impl Publisher {
     pub fn connect(port: u16) -> Outcome<Self> {
-        let mut stream = TcpStream::connect(("127.0.0.1", port))?;
-        stream.set_read_timeout(Some(PUBLISH_BOUND))?;
+        let stream = log_in(port, "bench-publisher")?;
         // Messages count from when they are written, and not from when the broker has acknowledged those before.
         stream.set_nodelay(true)?;
-        stream.write_all(&connect())?;
-        expect(&mut stream, kind::CONNACK)?;
         Ok(Self { stream, buffer: Vec::with_capacity(WRITE_BYTES + 1024) })
     }
 
@@ -137,10 +134,13 @@ impl Publisher {
     }
 }
 
-fn connect() -> Vec<u8> {
+/// A connection that the broker has accepted.
+pub fn log_in(port: u16, client_id: &str) -> Outcome<TcpStream> {
+    let mut stream = TcpStream::connect(("127.0.0.1", port))?;
+    stream.set_read_timeout(Some(ANSWER_BOUND))?;
     let connect = Connect {
         version: MqttVersion::V311,
-        client_id: "bench-publisher",
+        client_id,
         user_name: None,
         password: None,
         keep_alive_s: 0,
@@ -148,7 +148,9 @@ fn connect() -> Vec<u8> {
         session_expiry_s: 0,
         will: None,
     };
-    connect.encode()
+    stream.write_all(&connect.encode())?;
+    expect(&mut stream, kind::CONNACK)?;
+    Ok(stream)
 }
 
 /// Reads one packet of a kind, whose length fits one byte.

@@ -1,6 +1,7 @@
 //! Messages a second: the service from its start until it knows every device, against `mosquitto_sub` that prints the
-//! same retained messages to /dev/null. The broker is the same and drops nothing. With another source than the IoT platform, the
-//! service is measured on as many of the platform's devices in turns with it, too.
+//! same retained messages to /dev/null, and against a bare socket that counts them. The broker is the same and drops
+//! nothing. With another source than the IoT platform, the service is measured on as many of the platform's devices in
+//! turns with it, too.
 
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -11,7 +12,7 @@ use crate::last_wills::LastWills;
 use crate::process::Process;
 use crate::rounds::{Figures, print_ratio};
 use crate::service::{POPULATION_BOUND, Service, binary};
-use crate::{Outcome, Size};
+use crate::{Outcome, Size, socket};
 
 #[derive(clap::Args, Clone)]
 pub struct Options {
@@ -35,16 +36,19 @@ pub fn run(size: &Size, options: &Options) -> Outcome<()> {
     let measured = other.as_ref().unwrap_or(&platform);
     let mut ours = Figures::new("devstatus", "messages/s");
     let mut peer = Figures::new("mosquitto_sub", "messages/s");
+    let mut bare_socket = Figures::new("a bare socket", "messages/s");
     let mut of_platform = Figures::new("devstatus, iot-platform", "messages/s");
     for round in 1..=size.rounds {
         println!("round {round}");
         peer.push(drain(measured, size.devices)?);
+        bare_socket.push(socket::drain(measured.broker.port, &measured.filter, size.devices)?);
         ours.push(populate(&binary, measured, size.devices)?);
         if other.is_some() {
             of_platform.push(populate(&binary, &platform, size.devices)?);
         }
     }
     print_ratio("ingest", &ours, &peer);
+    print_ratio("ingest against a bare socket", &ours, &bare_socket);
     if other.is_some() {
         print_ratio("a source against the platform", &ours, &of_platform);
     }

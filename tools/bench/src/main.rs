@@ -31,6 +31,7 @@ mod restart;
 mod rounds;
 mod service;
 mod shared_store;
+mod socket;
 mod spread;
 mod sustained;
 mod webhooks;
@@ -85,7 +86,7 @@ enum Command {
     Events(events::Load),
     /// How lookup, list page, merge, memory and restart grow from 10,000 devices to --devices; a chart with the exponents.
     Growth(growth::Options),
-    /// Messages a second from process start to the last retained status, against `mosquitto_sub` > /dev/null.
+    /// Messages a second from process start to the last retained status, against `mosquitto_sub` and a bare socket.
     Ingest(ingest::Options),
     /// Requests a second for the status of random devices, against nginx returning an equal answer.
     Lookup(lookup::Load),
