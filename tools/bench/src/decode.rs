@@ -29,23 +29,72 @@ use crate::{Outcome, Size};
 /// Messages of one batch, as many as a read of the socket brings.
 const BATCH_MESSAGES: usize = 2_000;
 
+/// A profile that reads the platform's own messages: JSON of the same length, without a parent.
+const PLATFORM_PROFILE: &str = r#"
+[[profile]]
+name = "as-profile"
+topic = "iot-2/type/{type}/id/{id}/mon"
+type = "{type}"
+payload = "json"
+at = "/Action"
+connected = ["Connect"]
+disconnected = ["Disconnect"]
+time_at = "/Time"
+session_at = "/ConnectTime"
+unit = "rfc3339"
+reason_at = "/Reason"
+"#;
+
+/// The same of the state alone, so that the order of arrival decides as for other profiles.
+const STATE_PROFILE: &str = r#"
+[[profile]]
+name = "as-profile"
+topic = "iot-2/type/{type}/id/{id}/mon"
+type = "{type}"
+payload = "json"
+at = "/Action"
+connected = ["Connect"]
+disconnected = ["Disconnect"]
+"#;
+
+/// Who reads messages, and of which format they are; `None`: the platform's.
+struct Reading {
+    sources: Vec<String>,
+    profiles: &'static str,
+    spoken: Option<&'static str>,
+    figures: Figures,
+}
+
+impl Reading {
+    fn new(name: &'static str, sources: &[String], spoken: Option<&'static str>) -> Self {
+        Self { sources: sources.to_vec(), profiles: "", spoken, figures: Figures::new(name, "messages/s") }
+    }
+}
+
 pub fn run(size: &Size) -> Outcome<()> {
     let alone = vec!["tasmota".to_owned()];
     let all = compatible_profiles(&alone)?;
     println!("{} profiles together: {}", all.len(), all.join(", "));
-    let json = vec!["zigbee2mqtt".to_owned()];
-    let mut platform = Figures::new("platform", "messages/s");
-    let mut text = Figures::new("tasmota", "messages/s");
-    let mut among_all = Figures::new("tasmota among all profiles", "messages/s");
-    let mut of_json = Figures::new("zigbee2mqtt", "messages/s");
+    let own = ["as-profile".to_owned()];
+    let mut readings = [
+        Reading::new("platform", &[catalog::IOT_PLATFORM.to_owned()], None),
+        Reading::new("tasmota", &alone, Some("tasmota")),
+        Reading::new("tasmota among all profiles", &all, Some("tasmota")),
+        Reading::new("zigbee2mqtt", &["zigbee2mqtt".to_owned()], Some("zigbee2mqtt")),
+        Reading { profiles: STATE_PROFILE, ..Reading::new("platform's state by a profile", &own, None) },
+        Reading { profiles: PLATFORM_PROFILE, ..Reading::new("platform by a profile", &own, None) },
+    ];
     for round in 1..=size.rounds {
         println!("round {round}");
-        platform.push(messages_per_second(&[catalog::IOT_PLATFORM.to_owned()], None, size.devices)?);
-        text.push(messages_per_second(&alone, Some("tasmota"), size.devices)?);
-        among_all.push(messages_per_second(&all, Some("tasmota"), size.devices)?);
-        of_json.push(messages_per_second(&json, Some("zigbee2mqtt"), size.devices)?);
+        for reading in &mut readings {
+            let rate = messages_per_second(reading, size.devices)?;
+            reading.figures.push(rate);
+        }
     }
-    print_ratio("a JSON profile", &of_json, &platform);
+    let [platform, text, among_all, under_bridge, state, whole] = readings.map(|reading| reading.figures);
+    print_ratio("a JSON profile whose devices have a parent", &under_bridge, &platform);
+    print_ratio("the platform's messages by a JSON profile", &state, &platform);
+    print_ratio("the same with times and reason", &whole, &platform);
     print_ratio("a text profile among all profiles", &among_all, &platform);
     print_ratio("a text profile", &text, &platform);
     Ok(())
@@ -63,7 +112,8 @@ fn compatible_profiles(first: &[String]) -> Outcome<Vec<String>> {
     Ok(names)
 }
 
-fn messages_per_second(sources: &[String], spoken: Option<&str>, devices: u32) -> Outcome<f64> {
+fn messages_per_second(reading: &Reading, devices: u32) -> Outcome<f64> {
+    let profiles = formats::profile::parse(reading.profiles)?;
     let metrics = Metrics::default();
     let health = Arc::new(Health::new(ReadyOn::Unproven));
     let feed = Arc::new(Feed::new(FeedSettings::default(), health, metrics.clone()));
@@ -71,9 +121,9 @@ fn messages_per_second(sources: &[String], spoken: Option<&str>, devices: u32) -
     let map = Arc::new(DeviceRegistry::default());
     let acks = Arc::new(PendingAcks::default());
     let ingest = Ingest::new(Arc::clone(&map), metrics.clone(), events, acks, feed, None)
-        .with_formats(vec![Arc::new(Formats::new(sources, &[])?)]);
+        .with_formats(vec![Arc::new(Formats::new(&reading.sources, &profiles)?)]);
     let (sender, pending) = backlog(usize::MAX, metrics);
-    for batch in batches(spoken, devices)? {
+    for batch in batches(reading.spoken, devices)? {
         if sender.offer(batch) == Acceptance::No {
             return Err("the backlog is full".into());
         }

@@ -1,5 +1,6 @@
 //! A parent of many devices flips: how long after its message each child's change has come on the service's stream, what
-//! lookups take meanwhile against the same while nothing flips, and how long other messages wait for the decoder.
+//! lookups take meanwhile against the same while nothing flips, and how long other messages wait for the decoder. The service
+//! and the client that looks devices up have a processor of their own; the stream is read on the other one.
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -16,6 +17,7 @@ use crate::http::Client;
 use crate::latencies::Latencies;
 use crate::messages::Message;
 use crate::process::pause;
+use crate::processors::{Processors, move_process, move_thread};
 use crate::rounds::{Figures, print_ratio};
 use crate::service::{Service, binary};
 use crate::{Outcome, Size};
@@ -57,6 +59,7 @@ struct Bench<'a> {
     is_online: bool,
     /// Changes of the devices without a parent so far.
     steps: AtomicU32,
+    processors: Option<Processors>,
     _broker: Broker,
 }
 
@@ -96,10 +99,19 @@ impl<'a> Bench<'a> {
         service.wait_for_devices(load.children + others + 1)?;
         service.wait_until_ready()?;
         let publisher = Publisher::connect(broker.port)?;
+        let processors = Processors::two()?;
+        if let Some(processors) = processors {
+            move_process(service.process.id(), &processors.measured())?;
+            move_process(broker.process.id(), &processors.others())?;
+            // And the threads that are started from here on.
+            move_thread(&processors.others())?;
+        } else {
+            println!("there is one processor, which the service, its clients and the broker share");
+        }
         let address = service.url.strip_prefix("http://").ok_or("the service listens without TLS")?;
         let changes = follow(address.parse()?)?;
-        let steps = AtomicU32::new(0);
-        Ok(Self { service, publisher, changes, load, others, is_online: true, steps, _broker: broker })
+        let (steps, is_online) = (AtomicU32::new(0), true);
+        Ok(Self { service, publisher, changes, load, others, is_online, steps, processors, _broker: broker })
     }
 
     /// Lookups beside other messages while nothing flips, for about as long as a round of flips.
@@ -163,11 +175,13 @@ impl<'a> Bench<'a> {
         let over = AtomicBool::new(false);
         let publisher = Mutex::new(&mut self.publisher);
         let (url, load, others, over) = (self.service.url.as_str(), self.load, self.others, &over);
-        let steps = &self.steps;
+        let (steps, processors) = (&self.steps, self.processors);
+        let place = move || processors.map_or(Ok(()), |processors| move_thread(&processors.measured()));
         thread::scope(|scope| {
             let readers: Vec<_> = (0..load.readers)
                 .map(|reader| {
-                    scope.spawn(move || look_up(url, load, reader, over).map_err(|e| e.to_string()))
+                    let looked_up = move || place().and_then(|()| look_up(url, load, reader, over));
+                    scope.spawn(move || looked_up().map_err(|error| error.to_string()))
                 })
                 .collect();
             let probes = scope.spawn(|| probe(&publisher, others, steps, over).map_err(|e| e.to_string()));

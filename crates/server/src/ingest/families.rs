@@ -7,9 +7,9 @@ use std::ops::Bound;
 use hashbrown::{Equivalent, HashMap};
 use presence::{Device, DeviceName};
 
-/// Children that are looked at between two batches, some milliseconds: ten thousand are done after twenty batches, however
+/// Children that are looked at between two batches, a millisecond or two: ten thousand are done after eighty batches, however
 /// many messages come.
-pub(super) const CHILDREN_AT_ONCE: usize = 512;
+pub(super) const CHILDREN_AT_ONCE: usize = 128;
 
 /// Devices of which a message may have said what their parents are; they are of a hundred bytes or two each.
 const NAMED_MAX: usize = 1_000_000;

@@ -17,6 +17,7 @@ use super::walk::next_range;
 use super::{Applied, Arrival, DeviceRegistry, LockedDevice, Provenance, Reception, Record};
 use crate::freshness::RoundNumber;
 use presence::{Device, DeviceState, Status, UnixSeconds};
+use system::turn::{Share, give_way};
 
 /// Records that are visited under one lock of a shard, so that a reader waits for some ten microseconds at most.
 const TAKE_AT_ONCE: usize = 64;
@@ -122,6 +123,8 @@ impl DeviceRegistry {
                         bytes += take(&record.open());
                     }
                 }
+                drop(records);
+                give_way(Share::Equal);
             }
         }
         is_all
