@@ -9,6 +9,7 @@ mod tests;
 use std::borrow::Cow;
 
 use serde::{Deserialize, Deserializer};
+use serde_json::value::RawValue;
 
 use crate::order::{EventIdentity, Key, Own, Shown};
 use crate::{Cause, DeviceName, Event, EventKind, Session, UnixNanos};
@@ -57,8 +58,8 @@ pub struct SourceDetails<'a> {
     /// How the own state differs from what is shown with regard to the parent: [`Own`].
     #[serde(rename = "o", default)]
     own: Option<(i64, i64)>,
-    #[serde(rename = "m", borrow, default, deserialize_with = "text")]
-    text: Option<Cow<'a, str>>,
+    #[serde(rename = "m", borrow, default)]
+    text: Option<MessageText<'a>>,
     #[serde(rename = "b", borrow, default, deserialize_with = "text")]
     base64: Option<Cow<'a, str>>,
     /// The message was longer.
@@ -76,6 +77,29 @@ enum SessionDetails<'a> {
     Versioned(u64, #[serde(borrow)] Cow<'a, str>),
     #[serde(rename = "b")]
     Matched(Option<u64>, Option<u8>),
+}
+
+/// The message of an event that was text.
+#[derive(Debug)]
+enum MessageText<'a> {
+    Plain(Cow<'a, str>),
+    /// As a document has it, with its escapes: most who read the document do not look at it.
+    Written(&'a RawValue),
+}
+
+impl<'a, 'de: 'a> Deserialize<'de> for MessageText<'a> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        <&'de RawValue>::deserialize(deserializer).map(Self::Written)
+    }
+}
+
+impl<'a> MessageText<'a> {
+    fn into_text(self) -> Option<Cow<'a, str>> {
+        match self {
+            Self::Plain(text) => Some(text),
+            Self::Written(json) => serde_json::from_str(json.get()).ok().map(|text: Text<'a>| text.0),
+        }
+    }
 }
 
 /// A text that is borrowed where it can be: within another type serde would copy it.
@@ -135,7 +159,7 @@ pub fn write(event: &Event<'_>, shown: &Shown, payload: &[u8]) -> Vec<u8> {
             cause: cause.map(|cause| cause.word().into()),
             parent: parent.map(|name| (Cow::Borrowed(&*name.device_type), Cow::Borrowed(&*name.id))),
             own: shown.own.map(|own| (own.shift, own.time.0)),
-            text: text.map(Cow::Borrowed),
+            text: text.map(|text| MessageText::Plain(text.into())),
             base64: base64.map(Cow::Owned),
             is_cut,
         }),
@@ -234,7 +258,8 @@ impl<'a> StatusDocument<'a> {
     /// The message, and whether it was longer than what is kept.
     pub fn into_raw(self) -> Option<(Raw<'a>, bool)> {
         let kept = self.kept?;
-        let raw = kept.text.map(Raw::Text).or_else(|| kept.base64.map(Raw::Base64))?;
+        let text = kept.text.and_then(MessageText::into_text);
+        let raw = text.map(Raw::Text).or_else(|| kept.base64.map(Raw::Base64))?;
         Some((raw, kept.is_cut))
     }
 

@@ -6,7 +6,7 @@ use std::io::Write;
 
 use serde::Deserialize;
 
-use super::{SessionDetails, SourceDetails, StatusDocument};
+use super::{MessageText, SessionDetails, SourceDetails, StatusDocument};
 
 /// Room for most documents, so that writing one allocates once.
 const CAPACITY: usize = 384;
@@ -80,7 +80,13 @@ impl Json {
             self.raw("],");
         }
         if let Some(text) = &details.text {
-            self.text(r#""m":"#, text);
+            match text {
+                MessageText::Plain(text) => self.text(r#""m":"#, text),
+                MessageText::Written(json) => {
+                    self.raw(r#""m":"#);
+                    self.raw(json.get());
+                }
+            }
             self.raw(",");
         }
         if let Some(base64) = &details.base64 {

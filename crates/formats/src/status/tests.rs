@@ -79,6 +79,16 @@ fn a_message_is_kept_as_text_or_base64_and_a_long_one_is_cut() {
 }
 
 #[test]
+fn a_message_with_escapes_survives_a_change_of_the_parent() {
+    let payload = "{\"state\":\"on\\n\u{e9}\u{1}\"}";
+    let shown = key(EventKind::Connect).into();
+    let document = write(&event(Session::Arrival, EventKind::Connect), &shown, payload.as_bytes());
+    let again = read(&document).unwrap().shown_again(&shown, None);
+    let (raw, is_cut) = read(&again).unwrap().into_raw().unwrap();
+    assert_eq!((raw, is_cut), (Raw::Text(payload.into()), false));
+}
+
+#[test]
 fn a_document_with_every_field_is_written_in_their_order() {
     let details = |session| SourceDetails {
         session: Some(session),
@@ -86,7 +96,7 @@ fn a_document_with_every_field_is_written_in_their_order() {
         cause: Some("ended".into()),
         parent: Some(("bridge".into(), "a\n\u{e9}".into())),
         own: Some((-1, 2)),
-        text: Some("\"\\\u{1}".into()),
+        text: Some(MessageText::Plain("\"\\\u{1}".into())),
         base64: Some("eA==".into()),
         is_cut: true,
     };
