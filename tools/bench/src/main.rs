@@ -118,6 +118,10 @@ enum Command {
 
 fn main() -> ExitCode {
     let Arguments { command, size } = Arguments::parse();
+    if let Err(error) = process::end_all_with_signals() {
+        eprintln!("bench: {error}");
+        return ExitCode::FAILURE;
+    }
     let outcome = match command {
         Command::All(options) => all::run(&size, &options),
         Command::Alerts => alerts::run(&size),

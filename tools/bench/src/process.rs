@@ -1,9 +1,11 @@
 //! Programs that a measurement starts, and what the system tells of them. Each is ended by its own id when its value is
-//! dropped, so that a failed measurement leaves nothing running.
+//! dropped, and when the measurement is told to end, so that one that fails or is broken off leaves nothing running.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::net::TcpListener;
-use std::process::{Child, Command, ExitStatus};
+use std::process::{self, Child, Command, ExitStatus};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -20,6 +22,46 @@ const END_BOUND: Duration = Duration::from_secs(10);
 /// In what `/proc` counts the time of a process, on every architecture that is measured on.
 pub const CLOCK_TICKS_PER_SECOND: u64 = 100;
 
+/// The ids of the programs that run and have not been waited for, so that nobody else can have them.
+static RUNNING: Mutex<BTreeSet<i32>> = Mutex::new(BTreeSet::new());
+
+fn running() -> MutexGuard<'static, BTreeSet<i32>> {
+    // Whoever panicked with it has changed nothing by halves.
+    RUNNING.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Ends the programs that run, and this one, with the signals by which a terminal, a time limit or a person ends it.
+pub fn end_all_with_signals() -> Outcome<()> {
+    use tokio::signal::unix::{SignalKind, signal};
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build()?;
+    let (mut hangup, mut interrupt, mut terminate) = {
+        let _entered = runtime.enter();
+        (signal(SignalKind::hangup())?, signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?)
+    };
+    thread::spawn(move || {
+        let ended_by = runtime.block_on(async {
+            tokio::select! {
+                _ = hangup.recv() => Signal::HUP,
+                _ = interrupt.recv() => Signal::INT,
+                _ = terminate.recv() => Signal::TERM,
+            }
+        });
+        // Held to the end, so that no other program is started.
+        let running = running();
+        for pid in running.iter().filter_map(|id| Pid::from_raw(*id)) {
+            // It may have ended by itself.
+            let _ = kill_process(pid, Signal::TERM);
+        }
+        exit(128 + ended_by.as_raw());
+    });
+    Ok(())
+}
+
+#[expect(clippy::disallowed_methods, reason = "the measurement waits somewhere, and nothing can stop it")]
+fn exit(code: i32) -> ! {
+    process::exit(code)
+}
+
 /// A running program.
 pub struct Process {
     child: Child,
@@ -29,7 +71,9 @@ pub struct Process {
 impl Process {
     pub fn start(command: &mut Command) -> Outcome<Self> {
         let name = command.get_program().to_string_lossy().into_owned();
+        let mut running = running();
         let child = command.spawn().map_err(|error| format!("cannot start {name}: {error}"))?;
+        running.insert(child.id().cast_signed());
         Ok(Self { child, name })
     }
 
@@ -124,6 +168,7 @@ pub struct Resident {
 
 impl Drop for Process {
     fn drop(&mut self) {
+        running().remove(&self.child.id().cast_signed());
         if matches!(self.child.try_wait(), Ok(Some(_))) {
             return;
         }
