@@ -52,7 +52,7 @@ pictures: ## the pictures of the page in the README, of the demo
 	WRITE_PICTURES=1 cargo test --locked --quiet --package devstatus --test it the_page_of_the_demo
 
 test: ## all tests but the doc tests
-	cargo nextest run --locked --workspace
+	cargo nextest run --locked --workspace $(if $(LONG),--profile long)
 
 # The only Valkey that can be had by the name of a package; it is built without TLS, so the tests of that are left out.
 test-valkey: ## the tests of the grid on a Valkey, of one server and of clusters

@@ -1,15 +1,10 @@
 #!/bin/sh
 # Builds the broker RMQTT below target/, if it is not there yet, which takes some minutes. Prints the path of its program.
-# With --find it builds nothing, and prints nothing if there is no program.
 set -eu
 version=0.24.0
 here=$(cd "$(dirname "$0")" && pwd)
 directory=${CARGO_TARGET_DIR:-$here/../../target}/rmqtt-$version
 program=$directory/build/debug/rmqtt-broker
-if [ "${1:-}" = --find ]; then
-  [ ! -e "$program" ] || echo "$program"
-  exit 0
-fi
 mkdir -p "$directory"
 exec 9>"$directory.lock"
 flock 9

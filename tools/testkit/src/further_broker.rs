@@ -1,25 +1,24 @@
 //! Brokers that no package of Debian has, on a loopback port: aedes, a program of Node.js, and RMQTT, which is built here. They keep
 //! everything in memory and let everybody in.
 
-use std::net::TcpStream;
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 
+use super::child::ChildProcess;
 use super::port::Port;
-use super::{PATIENCE, poll};
 
 /// How often a start is tried again with a new port because someone outside the tests has taken one.
 const START_TRIES: usize = 5;
 
 pub struct FurtherBroker {
     port: Port,
-    child: Child,
+    _child: ChildProcess,
 }
 
 impl FurtherBroker {
     /// It is installed if it is not there yet.
     pub fn aedes() -> Self {
-        let program = setup("aedes", &[]);
+        let program = setup("aedes");
         Self::start(|port| {
             let mut command = Command::new("node");
             command.args([&program, "start", "--host", "127.0.0.1", "--port", port]);
@@ -29,17 +28,12 @@ impl FurtherBroker {
 
     /// It is built if it is not there yet, which takes minutes.
     pub fn rmqtt() -> Self {
-        let program = setup("rmqtt", &[]);
+        let program = setup("rmqtt");
         Self::start(|port| {
             let mut command = Command::new(&program);
             command.arg(port);
             command
         })
-    }
-
-    /// Whether RMQTT was built before.
-    pub fn has_rmqtt() -> bool {
-        !setup("rmqtt", &["--find"]).is_empty()
     }
 
     fn start(command: impl Fn(&str) -> Command) -> Self {
@@ -50,12 +44,8 @@ impl FurtherBroker {
         let port = Port::take();
         let mut command = command(&port.number.to_string());
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::inherit());
-        let mut broker = Self { port, child: command.spawn().expect("its program is installed") };
-        let listens = poll(PATIENCE, || match broker.child.try_wait().expect("a child can be waited for") {
-            Some(_) => Some(false),
-            None => TcpStream::connect(("127.0.0.1", broker.port.number)).is_ok().then_some(true),
-        });
-        listens.expect("it listens or ends").then_some(broker)
+        let mut child = ChildProcess::start(&mut command);
+        child.listens(&[port.number]).then_some(Self { port, _child: child })
     }
 
     pub fn port(&self) -> u16 {
@@ -69,17 +59,9 @@ impl FurtherBroker {
 }
 
 /// What the setup of a broker prints: the path of its program.
-fn setup(broker: &str, arguments: &[&str]) -> String {
+fn setup(broker: &str) -> String {
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests").join(broker).join("setup.sh");
-    let done = Command::new(script).args(arguments).stderr(Stdio::inherit()).output().expect("a shell");
+    let done = Command::new(script).stderr(Stdio::inherit()).output().expect("a shell");
     assert!(done.status.success(), "{broker} cannot be installed, see above");
     String::from_utf8(done.stdout).expect("a path").trim().to_owned()
-}
-
-impl Drop for FurtherBroker {
-    fn drop(&mut self) {
-        // It may have ended by itself; then there is nothing to end.
-        self.child.kill().ok();
-        self.child.wait().ok();
-    }
 }

@@ -456,13 +456,9 @@ fn a_fleet_with_last_wills_on_aedes_is_shown_as_it_is_by_every_convention_and_by
     expect_fleet_as_it_is(&tested, 1, 6);
 }
 
-/// The long form builds the broker. Otherwise the test needs one that `tests/rmqtt/setup.sh` has built before.
+/// Of the long profile alone, since the broker must be built.
 #[test]
 fn a_fleet_with_last_wills_on_rmqtt_is_shown_as_it_is_by_every_convention_and_by_its_events() {
-    if !is_long() && !FurtherBroker::has_rmqtt() {
-        println!("NOT RUN: RMQTT is not built; TEST_LONG=1 or tests/rmqtt/setup.sh builds it");
-        return;
-    }
     let broker = FurtherBroker::rmqtt();
     let tested = TestedBroker {
         port: broker.port(),
