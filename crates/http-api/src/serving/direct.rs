@@ -62,7 +62,7 @@ pub fn write_body(body: &[u8], is_head: bool, answer: &mut Vec<u8>) {
 }
 
 /// In decimal digits; what formats texts takes ten times as long.
-fn write_number(answer: &mut Vec<u8>, mut number: usize) {
+pub fn write_number(answer: &mut Vec<u8>, mut number: usize) {
     let mut digits = [0; 20];
     let mut begin = digits.len();
     loop {

@@ -57,8 +57,7 @@ impl ListFormat {
     pub fn write(self, device: &DeviceView<'_>, text: &mut Vec<u8>) {
         match self {
             ListFormat::Json | ListFormat::NdJson => {
-                serde_json::to_writer(&mut *text, device)
-                    .expect("texts and numbers are JSON, and memory takes them");
+                device.write(text);
                 text.push(b'\n');
             }
             ListFormat::Csv | ListFormat::CsvForSpreadsheet => self.write_row(device, text),
@@ -66,12 +65,6 @@ impl ListFormat {
     }
 
     fn write_row(self, device: &DeviceView<'_>, text: &mut Vec<u8>) {
-        fn word<T: serde::Serialize>(value: &T) -> String {
-            serde_json::to_value(value)
-                .ok()
-                .and_then(|value| Some(value.as_str()?.to_owned()))
-                .unwrap_or_default()
-        }
         let code = |code: Option<u16>| code.map(|code| code.to_string()).unwrap_or_default();
         fn owned(text: Option<&(impl AsRef<str> + ?Sized)>) -> String {
             text.map(|text| text.as_ref().to_owned()).unwrap_or_default()
@@ -81,7 +74,7 @@ impl ListFormat {
             device.device_type.to_string(),
             device.id.to_string(),
             device.client_id.to_string(),
-            word(&device.status),
+            device.status.word().to_owned(),
             owned(device.since.as_ref()),
             owned(device.address.as_ref()),
             code(device.close_code),
@@ -95,7 +88,7 @@ impl ListFormat {
             last.map(|last| owned(last.time.as_ref())).unwrap_or_default(),
             code(last.and_then(|last| last.close_code)),
             owned(device.source.as_ref()),
-            device.provenance.map(|provenance| word(&provenance)).unwrap_or_default(),
+            device.provenance.map(|provenance| provenance.word().to_owned()).unwrap_or_default(),
             owned(device.confirmed_at.as_ref()),
             device.stale.to_string(),
             device.dated_ahead.to_string(),

@@ -14,6 +14,7 @@ use utoipa::ToSchema;
 use super::filter::FilterParameters;
 use super::format::ListFormat;
 use super::view::{DeviceView, Viewer};
+use super::view_json::DEVICE_BYTES;
 use super::{cursor, filter};
 use crate::api::parameters::Parameters;
 use crate::api::stale;
@@ -26,8 +27,7 @@ use presence::query::{Query, Sort, SortBy};
 const LIMIT: usize = 100;
 const LIMIT_MAX: usize = 1_000;
 
-/// What a device takes as text, nearly always, and a page beside its devices.
-const DEVICE_BYTES: usize = 768;
+/// What a page takes beside its devices.
 const PAGE_BYTES: usize = 512;
 
 /// Devices that a page takes out of the map without a pause.
@@ -165,8 +165,16 @@ async fn page(context: &Context, query: &Query) -> Result<Response, Error> {
 /// A page as text. Its room is made at once, because it is too large to be moved again and again while it grows.
 fn answer(page: &PageView<'_>) -> Response {
     let mut text = Vec::with_capacity(PAGE_BYTES + page.devices.len() * DEVICE_BYTES);
-    serde_json::to_writer(&mut text, page)
-        .expect("a page has no key that is not a text, and a Vec takes all");
+    text.extend_from_slice(b"{\"devices\":[");
+    for (number, device) in page.devices.iter().enumerate() {
+        if number > 0 {
+            text.push(b',');
+        }
+        device.write(&mut text);
+    }
+    text.extend_from_slice(b"],\"next_cursor\":");
+    serde_json::to_writer(&mut text, &page.next_cursor).expect("a text is JSON, and a Vec takes it");
+    text.push(b'}');
     ([(header::CONTENT_TYPE, ListFormat::Json.content_type())], text).into_response()
 }
 

@@ -166,7 +166,7 @@ impl LookupBody {
                     (Some(snapshot), Some(message)) => viewer.view(snapshot, message),
                     _ => viewer.unknown(self.names[self.written].device()),
                 };
-                serde_json::to_writer(&mut text, &view).expect("a device is JSON, and a Vec takes all");
+                view.write(&mut text);
                 self.written += 1;
             }
             if self.is_complete() {

@@ -9,6 +9,7 @@ mod lookup;
 pub mod one;
 pub mod retained;
 pub mod view;
+pub mod view_json;
 
 pub use history::{__path_history, history};
 pub use list::{__path_list, list};

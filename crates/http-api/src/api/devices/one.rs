@@ -55,16 +55,17 @@ pub async fn one(
 
 /// The answer about a device; the viewer is of before the device was read.
 pub fn answer(viewer: &Viewer, device: Device<'_>, known: Option<&Snapshot>) -> Response<Bytes> {
-    let body = match known {
+    let mut body = Vec::new();
+    match known {
         Some(snapshot) => {
             let message = snapshot.message();
             // The IoT platform's is at `/{type}/{id}`.
             let raw = snapshot.event.payload.source().and_then(|_| MessageView::of(&message));
-            serde_json::to_vec(&DeviceView { message: raw, ..viewer.view(snapshot, &message) })
+            DeviceView { message: raw, ..viewer.view(snapshot, &message) }.write(&mut body);
         }
-        None => serde_json::to_vec(&viewer.unknown(device)),
-    };
-    let mut response = Response::new(Bytes::from(body.expect("texts and numbers are JSON")));
+        None => viewer.unknown(device).write(&mut body),
+    }
+    let mut response = Response::new(Bytes::from(body));
     response.headers_mut().insert(header::CONTENT_TYPE, JSON);
     response
 }

@@ -151,6 +151,31 @@ pub enum ProvenanceView {
     Inferred,
 }
 
+impl StatusView {
+    /// As it is written.
+    pub fn word(self) -> &'static str {
+        match self {
+            StatusView::Connected => "connected",
+            StatusView::Disconnected => "disconnected",
+            StatusView::NeverConnected => "never_connected",
+            StatusView::Unknown => "unknown",
+        }
+    }
+}
+
+impl ProvenanceView {
+    /// As it is written.
+    pub fn word(self) -> &'static str {
+        match self {
+            ProvenanceView::Live => "live",
+            ProvenanceView::Retained => "retained",
+            ProvenanceView::Restored => "restored",
+            ProvenanceView::Peer => "peer",
+            ProvenanceView::Inferred => "inferred",
+        }
+    }
+}
+
 impl From<Status> for StatusView {
     fn from(status: Status) -> Self {
         match status {

@@ -1,13 +1,14 @@
 //! What goes over the wire: the blocks of a `text/event-stream`, as the HTML standard describes it. Each ends with an empty
 //! line; a block without data sets the id and is no event.
 
-use bytes::{BufMut, Bytes, BytesMut};
+use bytes::Bytes;
 use serde::Serialize;
 use serde_json::value::RawValue;
 use utoipa::ToSchema;
 
 use crate::api::devices::history::RefusalView;
 use crate::api::devices::view::{DeviceView, StatusView, Viewer};
+use crate::api::devices::view_json::previous_status;
 use presence::Status;
 use presence::history::HistoryRow;
 use server::feed::Change;
@@ -121,7 +122,11 @@ pub fn past_change(
 ) -> Bytes {
     let message = device.message();
     let device = viewer.view(device, &message);
-    event(Some(id), "change", &ChangeView { device, previous_status: previous.map(StatusView::from) })
+    block(Some(id), "change", |text| {
+        device.write_open(text);
+        previous_status(text, previous.map(StatusView::from));
+        text.push(b'}');
+    })
 }
 
 /// The data of `change` alone, for who sends it by another way.
@@ -147,7 +152,7 @@ pub fn without_id(block: &Bytes) -> Bytes {
 }
 
 pub fn device(device: &Snapshot, viewer: &Viewer<'_>) -> Bytes {
-    event(None, "device", &viewer.view(device, &device.message()))
+    block(None, "device", |text| viewer.view(device, &device.message()).write(text))
 }
 
 pub fn snapshot_complete(id: StreamPosition, devices: u64) -> Bytes {
@@ -167,14 +172,20 @@ pub fn gap(reason: GapReason) -> Bytes {
 
 /// JSON has no line breaks of its own, so the data is one line.
 pub fn event(id: Option<StreamPosition>, name: &str, data: &impl Serialize) -> Bytes {
-    let mut block = BytesMut::with_capacity(BLOCK_BYTES);
+    block(id, name, |text| {
+        serde_json::to_writer(text, data).expect("texts and numbers are JSON, and memory takes them");
+    })
+}
+
+fn block(id: Option<StreamPosition>, name: &str, write: impl FnOnce(&mut Vec<u8>)) -> Bytes {
+    let mut text = Vec::with_capacity(BLOCK_BYTES);
     if let Some(id) = id {
-        block.put_slice(format!("id: {id}\n").as_bytes());
+        text.extend_from_slice(format!("id: {id}\n").as_bytes());
     }
-    block.put_slice(format!("event: {name}\ndata: ").as_bytes());
-    let mut writer = block.writer();
-    serde_json::to_writer(&mut writer, data).expect("texts and numbers are JSON, and memory takes them");
-    let mut block = writer.into_inner();
-    block.put_slice(b"\n\n");
-    block.freeze()
+    for piece in ["event: ", name, "\ndata: "] {
+        text.extend_from_slice(piece.as_bytes());
+    }
+    write(&mut text);
+    text.extend_from_slice(b"\n\n");
+    text.into()
 }
