@@ -1,5 +1,8 @@
-//! One client that understands everything: that each change is the one that was published, so also in order for each device.
+//! One client that understands everything: that each change is one that was published, and that those of a device come in their
+//! order. Changes of several devices may come in another one: while the devices are still being found, live messages come over
+//! two connections.
 
+use std::collections::HashMap;
 use std::io::{BufRead, BufReader, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::thread::{self, JoinHandle};
@@ -7,7 +10,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use super::message;
+use super::{DEVICES, message};
 use crate::Outcome;
 
 /// How long it may wait for the next change.
@@ -39,21 +42,27 @@ pub fn start(address: SocketAddr, changes: u64) -> Outcome<JoinHandle<Result<(),
 }
 
 fn inspect(lines: BufReader<TcpStream>, changes: u64) -> Outcome<()> {
-    let mut change = 0;
+    let mut came = 0;
+    let mut turns: HashMap<u64, u64> = HashMap::new();
     for line in lines.lines() {
         let line = line?;
         let Some(data) = line.strip_prefix("data: ") else { continue };
-        let (seen, sent): (Value, Value) =
-            (serde_json::from_str(data)?, serde_json::from_str(&message(change).payload)?);
+        let seen: Value = serde_json::from_str(data)?;
+        let device = seen["id"].as_str().and_then(|id| id.trim_start_matches('d').parse().ok());
+        let device: u64 = device.ok_or_else(|| format!("{data} came, which is no device of ours"))?;
+        let turn = turns.entry(device).or_default();
+        let change = device + *turn * u64::from(DEVICES);
+        let sent: Value = serde_json::from_str(&message(change).payload)?;
         let status = if sent["Action"] == "Connect" { "connected" } else { "disconnected" };
         if seen["client_id"] != sent["ClientID"] || seen["since"] != sent["Time"] || seen["status"] != status
         {
             return Err(format!("change {change} was {sent}, and {data} came").into());
         }
-        change += 1;
-        if change == changes {
+        *turn += 1;
+        came += 1;
+        if came == changes {
             return Ok(());
         }
     }
-    Err(format!("the stream ended before change {change}").into())
+    Err(format!("the stream ended after {came} of {changes} changes").into())
 }
