@@ -221,7 +221,7 @@ fn panels(costs: &[Cost]) -> Vec<Panel> {
         panel("page of 100", "µs", |cost| cost.page_micros),
         panel("slowest page", "µs", |cost| cost.slowest_page_micros),
         panel("merge", "ns", |cost| cost.merge_ns),
-        panel("memory of a device", "bytes", |cost| cost.bytes_a_device),
+        panel("a device", "bytes", |cost| cost.bytes_a_device),
         panel("restart", "ms", |cost| cost.restart_ms),
     ]
 }
