@@ -18,7 +18,7 @@ use server::freshness::FreshnessBySource;
 use server::registry::{Provenance, Snapshot};
 
 /// What is known of one device.
-#[derive(Debug, Serialize, ToSchema)]
+#[derive(Debug, Default, Serialize, ToSchema)]
 #[schema(as = Device)]
 pub struct DeviceView<'a> {
     #[serde(rename = "type")]
@@ -98,7 +98,7 @@ impl<'a> MessageView<'a> {
     }
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ToSchema)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, ToSchema)]
 #[schema(as = Status)]
 #[serde(rename_all = "snake_case")]
 pub enum StatusView {
@@ -107,6 +107,7 @@ pub enum StatusView {
     /// No message was ever about it, and every retained status has been read.
     NeverConnected,
     /// No message was about it so far, and not every retained status has been read.
+    #[default]
     Unknown,
 }
 
@@ -294,23 +295,11 @@ impl<'a> Viewer<'a> {
         DeviceView {
             device_type: Cow::Borrowed(device.device_type),
             id: Cow::Borrowed(device.id),
-            source: None,
-            message: None,
             client_id: Cow::Owned(self.context.client_id(device)),
             status: if self.populated { StatusView::NeverConnected } else { StatusView::Unknown },
             expectation: self.expectation_of_unseen(device),
-            since: None,
-            address: None,
-            close_code: None,
-            reason: None,
-            cause: None,
-            cause_class: None,
-            session: None,
-            last_event: None,
-            provenance: None,
-            confirmed_at: None,
-            dated_ahead: false,
             stale: self.freshness.is_any_stale() || self.context.may_be_unreported(device),
+            ..DeviceView::default()
         }
     }
 }

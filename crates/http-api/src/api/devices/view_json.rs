@@ -198,19 +198,7 @@ mod tests {
                 client_id,
                 status,
                 expectation,
-                since: None,
-                address: None,
-                close_code: None,
-                reason: None,
-                cause: None,
-                cause_class: None,
-                session: None,
-                last_event: None,
-                provenance: None,
-                confirmed_at: None,
-                dated_ahead: false,
-                stale: false,
-                message: None,
+                ..DeviceView::default()
             },
         )
     }
