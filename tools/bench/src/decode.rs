@@ -29,23 +29,8 @@ use crate::{Outcome, Size};
 /// Messages of one batch, as many as a read of the socket brings.
 const BATCH_MESSAGES: usize = 2_000;
 
-/// A profile that reads the platform's own messages: JSON of the same length, without a parent.
-const PLATFORM_PROFILE: &str = r#"
-[[profile]]
-name = "as-profile"
-topic = "iot-2/type/{type}/id/{id}/mon"
-type = "{type}"
-payload = "json"
-at = "/Action"
-connected = ["Connect"]
-disconnected = ["Disconnect"]
-time_at = "/Time"
-session_at = "/ConnectTime"
-unit = "rfc3339"
-reason_at = "/Reason"
-"#;
-
-/// The same of the state alone, so that the order of arrival decides as for other profiles.
+/// A profile that reads the state in the platform's own messages: JSON of the same length, without a parent. The order of arrival
+/// decides, as for other profiles.
 const STATE_PROFILE: &str = r#"
 [[profile]]
 name = "as-profile"
@@ -57,17 +42,30 @@ connected = ["Connect"]
 disconnected = ["Disconnect"]
 "#;
 
+/// What is added to it to read the times, too.
+const TIMES: &str = r#"
+time_at = "/Time"
+session_at = "/ConnectTime"
+unit = "rfc3339"
+reason_at = "/Reason"
+"#;
+
 /// Who reads messages, and of which format they are; `None`: the platform's.
 struct Reading {
     sources: Vec<String>,
-    profiles: &'static str,
+    profiles: String,
     spoken: Option<&'static str>,
     figures: Figures,
 }
 
 impl Reading {
     fn new(name: &'static str, sources: &[String], spoken: Option<&'static str>) -> Self {
-        Self { sources: sources.to_vec(), profiles: "", spoken, figures: Figures::new(name, "messages/s") }
+        Self {
+            sources: sources.to_vec(),
+            profiles: String::new(),
+            spoken,
+            figures: Figures::new(name, "messages/s"),
+        }
     }
 }
 
@@ -81,8 +79,14 @@ pub fn run(size: &Size) -> Outcome<()> {
         Reading::new("tasmota", &alone, Some("tasmota")),
         Reading::new("tasmota among all profiles", &all, Some("tasmota")),
         Reading::new("zigbee2mqtt", &["zigbee2mqtt".to_owned()], Some("zigbee2mqtt")),
-        Reading { profiles: STATE_PROFILE, ..Reading::new("platform's state by a profile", &own, None) },
-        Reading { profiles: PLATFORM_PROFILE, ..Reading::new("platform by a profile", &own, None) },
+        Reading {
+            profiles: STATE_PROFILE.to_owned(),
+            ..Reading::new("platform's state by a profile", &own, None)
+        },
+        Reading {
+            profiles: format!("{STATE_PROFILE}{TIMES}"),
+            ..Reading::new("platform by a profile", &own, None)
+        },
     ];
     for round in 1..=size.rounds {
         println!("round {round}");
@@ -113,7 +117,7 @@ fn compatible_profiles(first: &[String]) -> Outcome<Vec<String>> {
 }
 
 fn messages_per_second(reading: &Reading, devices: u32) -> Outcome<f64> {
-    let profiles = formats::profile::parse(reading.profiles)?;
+    let profiles = formats::profile::parse(&reading.profiles)?;
     let metrics = Metrics::default();
     let health = Arc::new(Health::new(ReadyOn::Unproven));
     let feed = Arc::new(Feed::new(FeedSettings::default(), health, metrics.clone()));
