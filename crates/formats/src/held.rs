@@ -15,7 +15,7 @@ pub fn source(message: &Payload) -> &str {
 
 /// The client's address, as the message has it.
 pub fn address(message: &Payload) -> Option<String> {
-    // Most are told without unpacking and reading the whole message.
+    // Most addresses are found without unpacking and reading the whole message.
     if let Some(address) = ipv4(message) {
         return Some(address.to_string());
     }

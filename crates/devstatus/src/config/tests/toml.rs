@@ -150,6 +150,12 @@ fn check_says_whether_the_service_would_start() {
     assert_eq!(line, "{dir}/devstatus.toml line 1, port: expected a whole number from 0 to 65535");
 }
 
+/// What such a line prints, with `{dir}` for the directory of the files.
+fn shown(files: &Files, line: &str, variables: &[(&str, &str)]) -> String {
+    let Err(Stop::Answer(text)) = run(files, line, variables) else { panic!("{line} shows nothing") };
+    text.replace(files.0.path().to_str().unwrap(), "{dir}")
+}
+
 #[test]
 fn show_names_every_setting_its_value_and_its_place_and_no_secret() {
     let files = Files::new();
@@ -157,9 +163,7 @@ fn show_names_every_setting_its_value_and_its_place_and_no_secret() {
     let line = format!(
         "config show -c {{dir}}/devstatus.toml -k user -t {TOKEN} --store postgres://u:secret-word@h/d"
     );
-    let Err(Stop::Answer(text)) = run(&files, &line, &[("DEVSTATUS_ID", "app")]) else { panic!() };
-    let directory = files.0.path().to_str().unwrap();
-    let text = text.replace(directory, "{dir}");
+    let text = shown(&files, &line, &[("DEVSTATUS_ID", "app")]);
     for expected in [
         "organization = \"abc123\"  # {dir}/devstatus.toml line 2, organization",
         "id = \"app\"  # DEVSTATUS_ID",
@@ -212,8 +216,7 @@ fn show_has_the_tables_as_they_are_written() {
         "#;
     let directory = files.0.path().to_str().unwrap();
     files.add("devstatus.toml", text.replace("{dir}", directory));
-    let Err(Stop::Answer(shown)) = run(&files, "config show -c {dir}/devstatus.toml", &[]) else { panic!() };
-    let shown = shown.replace(directory, "{dir}");
+    let shown = shown(&files, "config show -c {dir}/devstatus.toml", &[]);
     for expected in [
         "public_url = \"https://status.example\"  # {dir}/devstatus.toml line 2, public_url\n",
         "\n[[webhook]]\nname = \"ops\"  # {dir}/devstatus.toml line 7, webhook.name\n",
@@ -234,10 +237,10 @@ fn show_has_the_tables_as_they_are_written() {
 fn show_includes_settings_from_the_platforms_files() {
     let files = Files::new();
     files.add("app.yaml", format!("{YAML}options:\n  domain: example.com\n"));
-    let Err(Stop::Answer(text)) = run(&files, "config show -c {dir}/app.yaml", &[]) else { panic!() };
+    let text = shown(&files, "config show -c {dir}/app.yaml", &[]);
     assert!(text.contains("# platform-domain is example.com, from "), "{text}");
     files.add("app.cfg", INI);
-    let Err(Stop::Answer(text)) = run(&files, "config show -c {dir}/app.cfg", &[]) else { panic!() };
+    let text = shown(&files, "config show -c {dir}/app.cfg", &[]);
     let platform = <PlatformArgs as clap::CommandFactory>::command();
     for arg in platform.get_arguments() {
         assert!(text.contains(arg.get_long().unwrap()), "{arg:?}: {text}");
