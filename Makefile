@@ -75,7 +75,7 @@ openapi: ## writes docs/openapi.json anew
 DEBUG := $(or $(CARGO_TARGET_DIR),target)/debug
 
 settings: ## writes the table of docs/settings.md anew
-	WRITE_SETTINGS=1 cargo test --locked --quiet --package devstatus --lib the_documented_table
+	WRITE_SETTINGS=1 cargo test --locked --quiet --package cli --lib the_documented_table
 
 deploy-check: ## docs/deploy: schemas, linters, and its settings by the program itself
 	cargo build --locked --quiet --workspace --bins

@@ -10,7 +10,7 @@ use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::os::unix::process::CommandExt;
 use std::process;
 
-use devstatus::config::Command;
+use cli::config::Command;
 use store::settings::Location;
 
 /// The arguments after the restart: `DEVSTATUS_ARGUMENT_0` and so on.

@@ -1,16 +1,9 @@
-//! devstatus: which devices of an IoT fleet are connected, since when, and why the others are not. Here are the subcommands
-//! and the wiring; the parts are the other crates of the workspace.
+//! devstatus: which devices of an IoT fleet are connected, since when, and why the others are not. Here is the wiring of the
+//! service and of the demo; the settings and the other subcommands are in `cli`, the parts in the other crates of the workspace.
 //!
-//! Which module may name which is in the table of `tests/layers.rs`.
+//! Which module may name which is in the table of `tools/tree-rules/tests/layers.rs`.
 
 pub mod app;
-pub mod client;
-pub mod config;
 pub mod demo;
-pub mod exchange;
-pub mod keys;
 pub mod memory;
 pub mod progress;
-pub mod rules;
-pub mod simulate;
-pub mod sources;

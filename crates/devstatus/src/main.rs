@@ -5,15 +5,16 @@ use std::fs::File;
 use std::io::{self, Write};
 use std::process::ExitCode;
 
-use devstatus::app::{NotifySettings, NotifySource};
-use devstatus::client::settings::ClientSettings;
-use devstatus::client::{self, ClientError};
-use devstatus::config::{
+use cli::client::settings::ClientSettings;
+use cli::client::{self, ClientError};
+use cli::config::{
     self, Command, ExportSettings, ImportSettings, LogFormat, LogLevel, LogSettings, Settings, Stop,
 };
-use devstatus::exchange::{self, ExchangeError};
+use cli::exchange::{self, ExchangeError};
+use cli::{keys, rules, simulate, sources};
+use devstatus::app::{NotifySettings, NotifySource};
 use devstatus::progress::Screen;
-use devstatus::{app, demo, keys, rules, simulate, sources};
+use devstatus::{app, demo};
 use formats::catalog::Formats;
 use futures_util::future::join_all;
 use system::sentence;
@@ -236,8 +237,9 @@ fn ignores_hangup() -> bool {
 }
 
 /// Where our own lines come from: the crates of the workspace.
-const OWN_TARGETS: [&str; 12] = [
+const OWN_TARGETS: [&str; 13] = [
     "alerting",
+    "cli",
     "devstatus",
     "formats",
     "http_api",

@@ -16,9 +16,9 @@ use crate::serving::direct::{App, Direct};
 use crate::serving::follow::FileWatch;
 use crate::serving::server::Server;
 use crate::serving::tls::{Tls, TlsError};
-use crate::settings::HttpSettings;
 use server::access::{FileError, KeysFile};
 use server::clock;
+use server::http_settings::HttpSettings;
 use server::metrics::{HttpMetrics, ReloadTarget};
 
 /// Why nothing is answered.

@@ -1,7 +1,7 @@
 //! HTTP: the network side (`serving`), what is around every resource (`middleware`), the resources (`api`) and the
 //! platform's own API (`platform`). Reads the registry, never writes it.
 //!
-//! Which module may name which is in the table of `tests/layers.rs` of `devstatus`.
+//! Which module may name which is in the table of `tools/tree-rules/tests/layers.rs`.
 
 mod api;
 mod context;
@@ -13,7 +13,6 @@ mod openapi;
 mod platform;
 mod router;
 mod serving;
-pub mod settings;
 
 pub use self::api::devices::retained::retained_device;
 pub use self::api::events::change_data;

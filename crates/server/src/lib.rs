@@ -5,7 +5,7 @@
 //!                                                             `-> persistence -> store
 //! ```
 //!
-//! Which module may name which is in the table of `tests/layers.rs` of `devstatus`.
+//! Which module may name which is in the table of `tools/tree-rules/tests/layers.rs`.
 
 pub mod access;
 pub mod clock;
@@ -13,6 +13,7 @@ pub mod feed;
 pub mod freshness;
 pub mod health;
 pub mod history;
+pub mod http_settings;
 pub mod ingest;
 pub mod metrics;
 pub mod pending_ack;

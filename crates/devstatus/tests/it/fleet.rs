@@ -3,9 +3,10 @@
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
-use devstatus::config::{self, Command, DemoSettings, SimulateSettings};
+use cli::config::{self, Command, DemoSettings, SimulateSettings};
+use cli::simulate;
+use devstatus::demo;
 use devstatus::demo::broker::EmbeddedBroker;
-use devstatus::{demo, simulate};
 use simulator::message::Millis;
 use simulator::publisher::Publisher;
 use simulator::running::Fleet;

@@ -162,11 +162,11 @@ mod tests {
     use prometheus_client::registry::Registry;
 
     use super::*;
-    use crate::settings::HttpSettings;
     use crate::tests::Fixture;
     use presence::payload::Payload;
     use presence::{Device, EventKind, Moment, PresenceEvent, UnixSeconds};
     use server::freshness::RoundNumber;
+    use server::http_settings::HttpSettings;
     use server::registry::{Arrival, Provenance};
 
     #[test]

@@ -18,13 +18,13 @@ use super::*;
 use crate::serving::connection::{ClientTimeouts, ConnectedClient, ServeContext};
 use crate::serving::direct::App;
 use crate::serving::places::Use;
-use crate::settings::HttpSettings;
 use crate::tests::{Fixture, PATIENCE};
 use presence::payload::Payload;
 use presence::{EventKind, Moment, PresenceEvent, UnixSeconds};
 use server::access::{ApiKey, Digest, FileContent, Scopes};
 use server::freshness::RoundNumber;
 use server::health::{PopulationReport, PopulationState};
+use server::http_settings::HttpSettings;
 use server::registry::{Arrival, Provenance};
 
 const KEY: &str = "Bearer a-org-x.secret";

@@ -28,12 +28,12 @@ use crate::serving::requests::{Multiplexed, Peer};
 use crate::serving::room::{
     ANSWERS_MAX_BYTES, BodyError, Full, REQUESTS_MAX_BYTES, Room, SMALL_ANSWER_BYTES, WholeBody,
 };
-use crate::settings::{AllowedHost, HttpSettings};
 use presence::UnixSeconds;
 use server::access::{
     AddressThrottle, Digest, FileContent, Grant, HeldKey, KeyRefusal, Keyring, Rate, Scope, Scopes,
 };
 use server::clock;
+use server::http_settings::{AllowedHost, HttpSettings};
 use server::metrics::{HttpMetrics, RefusedRequest};
 
 /// The longest path and query: a lookup needs a hundred bytes, a list with every filter some hundreds.

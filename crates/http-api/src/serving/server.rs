@@ -22,8 +22,8 @@ use super::places::{ConnectionPlace, Places, Use};
 use super::proxy::{self, TrustedProxies};
 use super::signals::Signal;
 use super::tls::{HTTP_2, Tls};
-use crate::settings::HttpSettings;
 use server::access::network;
+use server::http_settings::HttpSettings;
 use server::metrics::{CutConnection, HttpMetrics};
 
 /// From the accepted connection to the end of the TLS handshake.

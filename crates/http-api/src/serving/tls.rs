@@ -13,8 +13,8 @@ use tokio_rustls::rustls::server::{VerifierBuilderError, WebPkiClientVerifier};
 use tokio_rustls::rustls::{self, RootCertStore, ServerConfig};
 
 use super::places::Use;
-use crate::settings::TlsSettings;
 use server::access::Digest;
+use server::http_settings::TlsSettings;
 use system::files;
 use system::tls::PEM_MAX_BYTES;
 
@@ -77,14 +77,6 @@ impl Tls {
             // Which is for one short answer.
             Use::HealthOnly => &current.config_http1,
         }))
-    }
-}
-
-impl TlsSettings {
-    /// All files there are.
-    pub fn paths(&self) -> Vec<PathBuf> {
-        let TlsSettings { certificate, key, client_ca } = self;
-        [certificate, key].into_iter().chain(client_ca).cloned().collect()
     }
 }
 

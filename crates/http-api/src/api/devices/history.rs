@@ -315,9 +315,9 @@ mod tests {
 
     use super::*;
     use crate::context::ContextParts;
-    use crate::settings::HttpSettings;
     use crate::tests::Fixture;
     use presence::payload::Payload;
+    use server::http_settings::HttpSettings;
     use store::{ReadHistory, StoreError};
 
     /// A history that takes a while, and how often it was read at once.

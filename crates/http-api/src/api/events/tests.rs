@@ -12,13 +12,13 @@ use tokio_util::sync::CancellationToken;
 
 use super::stream::{Wish, blocks};
 use crate::context::{Context, ContextParts};
-use crate::settings::HttpSettings;
 use crate::tests::{Fixture, HistoryAfter, PATIENCE};
 use presence::history::{EventPage, HistoryPosition, HistoryRow, StoredEvent};
 use presence::payload::Payload;
 use presence::{Device, EventKind, Moment, PresenceEvent, UnixSeconds};
 use server::feed::resume::{EVENTS_MAX, HistoryWatermark};
 use server::freshness::RoundNumber;
+use server::http_settings::HttpSettings;
 use server::registry::{Arrival, Provenance};
 use store::{ReadHistory, StoreError};
 

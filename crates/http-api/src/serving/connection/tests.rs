@@ -5,8 +5,8 @@ use axum::routing::get;
 use tokio::io::{DuplexStream, duplex};
 
 use super::*;
-use crate::settings::HttpSettings;
 use crate::tests::{Fixture, PATIENCE, ask};
+use server::http_settings::HttpSettings;
 
 const LARGE: usize = 1 << 20;
 

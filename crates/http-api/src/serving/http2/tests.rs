@@ -17,8 +17,8 @@ use tokio_util::sync::CancellationToken;
 
 use super::*;
 use crate::serving::places::Use;
-use crate::settings::HttpSettings;
 use crate::tests::{Fixture, PATIENCE, Resources};
+use server::http_settings::HttpSettings;
 
 const LARGE: usize = 1 << 20;
 const SHORT: Duration = Duration::from_millis(50);

@@ -10,7 +10,7 @@ use std::io::{BufRead, BufReader, Write};
 use std::path::Path;
 use std::process::{ChildStdin, ChildStdout, Command, Stdio};
 
-use devstatus::config::{self, ConfigError, LogLevel, Settings, Stop};
+use cli::config::{self, ConfigError, LogLevel, Settings, Stop};
 use mqtt::settings::Transport;
 use proptest::prelude::*;
 use proptest::test_runner::{TestCaseError, TestRunner};

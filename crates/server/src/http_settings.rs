@@ -1,11 +1,11 @@
-//! Where the HTTP server listens, for whom and how much. Built and checked by `config`.
+//! Where the HTTP server listens, for whom and how much. Built and checked by `config`; `http-api` obeys.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::str::FromStr;
 
+use crate::feed::settings::FeedSettings;
 use presence::query::Network;
-use server::feed::settings::FeedSettings;
 
 /// Everything about the HTTP server that an operator decides.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -98,6 +98,14 @@ pub struct TlsSettings {
     pub key: PathBuf,
     /// Who vouches for the clients' certificates; `None`: they need none.
     pub client_ca: Option<PathBuf>,
+}
+
+impl TlsSettings {
+    /// All files there are.
+    pub fn paths(&self) -> Vec<PathBuf> {
+        let TlsSettings { certificate, key, client_ca } = self;
+        [certificate, key].into_iter().chain(client_ca).cloned().collect()
+    }
 }
 
 impl HttpSettings {

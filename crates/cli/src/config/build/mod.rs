@@ -28,10 +28,10 @@ use crate::client::settings::{
 };
 use ::store::settings::StoreSettings;
 use formats::catalog::IOT_PLATFORM;
-use http_api::settings::{HttpSettings, TlsSettings};
 use republish::settings::RepublishSettings;
 use secrets::SecretNames;
 use server::feed::settings::FeedSettings;
+use server::http_settings::{HttpSettings, TlsSettings};
 use server::sync::settings::SourceSettings;
 use simulator::settings::{Endings, FleetSettings};
 use source::Application;

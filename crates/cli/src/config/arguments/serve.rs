@@ -10,9 +10,9 @@ use super::super::value;
 use super::{
     BrokerArgs, KeysFileArgs, LogArgs, OrganizationArgs, PortArgs, ProfilesArgs, SYSTEM_TRUST_STORE,
 };
-use http_api::settings::{AllowedHost, ForwardedHeader};
 use presence::query::Network;
 use server::health::ReadyOn;
+use server::http_settings::{AllowedHost, ForwardedHeader};
 use server::sync::settings::Partition;
 
 /// A year.
