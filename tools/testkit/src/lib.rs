@@ -20,6 +20,7 @@ pub mod port;
 pub mod postgres;
 pub mod private_ca;
 pub mod publisher;
+pub mod rabbitmq;
 pub mod recovery;
 pub mod redis;
 pub mod service;

@@ -1,25 +1,26 @@
-//! A fleet of paho clients with last wills on a stock mosquitto, on aedes and on RMQTT: killed, timed out, taken over, back. Three conventions
-//! and what the broker tells of its clients are read by one service, and none of them may differ from what was done to the clients.
-//! Beside them it reads devices of the IoT platform, which meet the same fates.
+//! A fleet of paho clients with last wills on a stock mosquitto, on aedes, on RMQTT and on RabbitMQ: killed, timed out, taken over,
+//! back. Three conventions and what the broker tells of its clients, if it does, are read by one service, and none of them may differ
+//! from what was done to the clients. Beside them it reads devices of the IoT platform, which meet the same fates.
 //!
-//! By default there are 300 clients on mosquitto and 60 on aedes; `TEST_LONG=1` makes 5,040 on mosquitto, and builds RMQTT for 300.
+//! By default there are 300 clients on mosquitto, 60 on aedes and 60 on RabbitMQ; `TEST_LONG=1` makes 5,040 on mosquitto, and builds
+//! RMQTT for 300.
+
+mod clients;
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-use serde_json::{Value, json};
-use testkit::device_process::DeviceProcess;
 use testkit::further_broker::FurtherBroker;
 use testkit::mosquitto::{Mosquitto, Setup};
 use testkit::poll;
 use testkit::publisher::Publisher;
+use testkit::rabbitmq::RabbitMq;
 use testkit::service::{Launch, Service};
 use testkit::status;
 
-/// Seconds of a keep-alive that is to run out, and of one that is not.
-const SHORT_KEEP_ALIVE: &str = "5";
-const LONG_KEEP_ALIVE: &str = "600";
+use self::clients::{CONVENTIONS, Convention, Fate, Group};
+
 /// How long the service may take for what thousands of clients do on a busy machine.
 const TRUTH_BOUND: Duration = Duration::from_secs(300);
 /// Files that the broker needs for the long form, a client each.
@@ -29,191 +30,10 @@ fn is_long() -> bool {
     std::env::var_os("TEST_LONG").is_some_and(|value| value == "1")
 }
 
-/// How a convention names the state of a device.
-struct Convention {
-    source: &'static str,
-    device_type: &'static str,
-    topic: fn(&str) -> String,
-    /// By the birth, the will, and the goodbye before a clean end.
-    payloads: [&'static str; 3],
-}
-
-const CONVENTIONS: [Convention; 3] = [
-    Convention {
-        source: "esphome",
-        device_type: "esphome",
-        topic: |id| format!("{id}/status"),
-        payloads: ["online", "offline", "offline"],
-    },
-    Convention {
-        source: "tasmota",
-        device_type: "tasmota",
-        topic: |id| format!("tele/{id}/LWT"),
-        payloads: ["Online", "Offline", "Offline"],
-    },
-    Convention {
-        source: "homie4",
-        device_type: "homie",
-        topic: |id| format!("homie/{id}/$state"),
-        payloads: ["ready", "lost", "disconnected"],
-    },
-];
-
 const IOT_PLATFORM: &str = "iot-platform";
 /// Names of the tables, where the broker's own source has one.
 const CONVENTIONS_TABLE: &str = "devices";
 const OWN_TABLE: &str = "clients";
-
-/// What is done to the clients of a process, in two acts.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Fate {
-    Untouched,
-    Killed,
-    KilledAndBack,
-    TimedOut,
-    TimedOutAndBack,
-    TakenOver,
-    TakenOverAndKilled,
-    /// The first connection hangs while another one takes over, and ends after it.
-    HangingAndTakenOver,
-    LeftAndBack,
-    /// Connections end without a word, and the clients are back at once, in both acts.
-    Dropped,
-}
-
-impl Fate {
-    const ALL: [Self; 10] = [
-        Self::Untouched,
-        Self::Killed,
-        Self::KilledAndBack,
-        Self::TimedOut,
-        Self::TimedOutAndBack,
-        Self::TakenOver,
-        Self::TakenOverAndKilled,
-        Self::HangingAndTakenOver,
-        Self::LeftAndBack,
-        Self::Dropped,
-    ];
-
-    /// Whether its clients are connected after the first act, and after the second.
-    fn connected(self) -> [bool; 2] {
-        match self {
-            Self::Untouched | Self::TakenOver | Self::HangingAndTakenOver | Self::Dropped => [true, true],
-            Self::Killed | Self::TimedOut => [false, false],
-            Self::KilledAndBack | Self::TimedOutAndBack | Self::LeftAndBack => [false, true],
-            Self::TakenOverAndKilled => [true, false],
-        }
-    }
-
-    /// The cause that the broker's log gives for the end in the first act.
-    fn logged_cause(self) -> Option<&'static str> {
-        match self {
-            Self::Killed | Self::KilledAndBack => Some("connection"),
-            Self::TimedOut | Self::TimedOutAndBack => Some("timeout"),
-            Self::LeftAndBack => Some("ended"),
-            Self::Untouched
-            | Self::TakenOver
-            | Self::TakenOverAndKilled
-            | Self::HangingAndTakenOver
-            | Self::Dropped => None,
-        }
-    }
-
-    /// The keep-alive, and whether clients connect again when a connection is lost.
-    fn habits(self) -> (&'static str, &'static str) {
-        match self {
-            Self::TimedOut | Self::TimedOutAndBack => (SHORT_KEEP_ALIVE, "returning"),
-            Self::Untouched
-            | Self::Killed
-            | Self::KilledAndBack
-            | Self::TakenOver
-            | Self::TakenOverAndKilled
-            | Self::HangingAndTakenOver
-            | Self::LeftAndBack
-            | Self::Dropped => (LONG_KEEP_ALIVE, "quiet"),
-        }
-    }
-}
-
-/// The clients of a process, and of the one that comes after it or takes over.
-struct Group {
-    conventions: &'static [Convention],
-    fate: Fate,
-    ids: Vec<String>,
-    process: DeviceProcess,
-    second: Option<DeviceProcess>,
-}
-
-impl Group {
-    fn start(broker: &TestedBroker<'_>, number: usize, fate: Fate, clients: usize) -> Self {
-        let ids: Vec<String> = (0..clients).map(|client| format!("will-{number:02}-{client:03}")).collect();
-        let conventions = broker.conventions;
-        let process = connect(broker.port, fate, conventions, &ids);
-        Self { conventions, fate, ids, process, second: None }
-    }
-
-    /// Begins the first act.
-    fn strike(&mut self, port: u16) {
-        match self.fate {
-            Fate::Untouched => {}
-            Fate::Killed | Fate::KilledAndBack => self.process.kill(),
-            Fate::TimedOut | Fate::TimedOutAndBack => self.process.freeze(true),
-            Fate::TakenOver | Fate::TakenOverAndKilled => self.start_second(port),
-            Fate::HangingAndTakenOver => {
-                self.process.freeze(true);
-                self.start_second(port);
-            }
-            Fate::LeftAndBack => self.process.order("leave"),
-            Fate::Dropped => self.process.order("drop"),
-        }
-    }
-
-    /// Begins the second act.
-    fn strike_again(&mut self, port: u16) {
-        match self.fate {
-            Fate::Untouched | Fate::Killed | Fate::TimedOut | Fate::TakenOver => {}
-            Fate::KilledAndBack | Fate::LeftAndBack => self.start_second(port),
-            Fate::TimedOutAndBack => self.process.freeze(false),
-            Fate::TakenOverAndKilled => self.second.iter_mut().for_each(DeviceProcess::kill),
-            Fate::HangingAndTakenOver => self.process.kill(),
-            Fate::Dropped => self.process.order("drop"),
-        }
-    }
-
-    /// Waits until the clients have done what an act wants of them.
-    fn wait_for_act(&self, act: usize) {
-        match (self.fate, act) {
-            (Fate::TakenOver, 0) => {
-                self.connected_again();
-                self.process.wait_for("lost");
-            }
-            (Fate::TakenOverAndKilled | Fate::HangingAndTakenOver, 0)
-            | (Fate::KilledAndBack | Fate::LeftAndBack, 1) => self.connected_again(),
-            (Fate::LeftAndBack, 0) => self.process.wait_for("left"),
-            (Fate::Dropped, _) | (Fate::TimedOutAndBack, 1) => self.process.wait_for("connected"),
-            (_, _) => {}
-        }
-    }
-
-    fn start_second(&mut self, port: u16) {
-        self.second = Some(connect(port, self.fate, self.conventions, &self.ids));
-    }
-
-    fn connected_again(&self) {
-        self.second.iter().for_each(|process| process.wait_for("connected"));
-    }
-}
-
-fn connect(port: u16, fate: Fate, conventions: &'static [Convention], ids: &[String]) -> DeviceProcess {
-    let (keep_alive, returning) = fate.habits();
-    let mut process = DeviceProcess::start("last_wills.py", &[&port.to_string(), keep_alive, returning]);
-    let clients = ids.iter().zip(conventions.iter().cycle()).map(|(id, convention)| {
-        let Convention { topic, payloads: [birth, will, goodbye], .. } = convention;
-        json!({"id": id, "topic": topic(id), "birth": birth, "will": will, "goodbye": goodbye})
-    });
-    process.order(&clients.collect::<Value>().to_string());
-    process
-}
 
 /// Devices of the IoT platform, one for each fate and client, whose statuses somebody publishes.
 struct PlatformDevices {
@@ -272,7 +92,8 @@ fn truth(
     for group in groups {
         for (id, convention) in group.ids.iter().zip(group.conventions.iter().cycle()) {
             let Convention { source, device_type, .. } = convention;
-            for (source, device_type) in [(*source, *device_type), (broker.own_source, "mqtt")] {
+            let own = broker.own_source.map(|own_source| (own_source, "mqtt"));
+            for (source, device_type) in [(*source, *device_type)].into_iter().chain(own) {
                 let key = (broker.label(source), device_type.to_owned(), id.clone());
                 truth.insert(key, is_connected(group.fate));
             }
@@ -327,16 +148,33 @@ fn allow_files() {
     }
 }
 
-/// A broker, and the source that reads what it tells of its clients by itself.
+/// A broker, what it does with wills, and the source that reads what it tells of its clients by itself.
 struct TestedBroker<'a> {
     port: u16,
     url: &'a str,
     /// Those whose topics it takes.
     conventions: &'static [Convention],
-    own_source: &'a str,
+    at_takeover: AtTakeover,
+    to_newcomers: Replay,
+    /// `None`: it tells nothing of its clients.
+    own_source: Option<&'a str>,
     /// What that source says of why a connection has ended in the first act.
     own_cause: fn(Fate) -> Option<&'static str>,
     own_link: OwnLink,
+}
+
+/// What a broker does with the will of a client whose id another one takes over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum AtTakeover {
+    Published,
+    Dropped,
+}
+
+/// What a broker sends of retained messages to a new subscriber with wildcards.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Replay {
+    Everything,
+    Nothing,
 }
 
 /// Over which connection the broker's own source is read.
@@ -385,15 +223,23 @@ impl TestedBroker<'_> {
     fn label(&self, source: &str) -> String {
         match self.own_link {
             OwnLink::Shared => source.to_owned(),
-            OwnLink::Separate if source == self.own_source => OWN_TABLE.to_owned(),
+            OwnLink::Separate if Some(source) == self.own_source => OWN_TABLE.to_owned(),
             OwnLink::Separate => format!("{CONVENTIONS_TABLE}/{source}"),
         }
     }
 }
 
+/// How many times the first device of a group was shown as disconnected.
+fn disconnects(service: &Service, group: &Group) -> usize {
+    let (device_type, id) = (group.conventions[0].device_type, &group.ids[0]);
+    let history = service.get(&format!("/api/v1/devices/{device_type}/{id}/history")).json();
+    let events = history["events"].as_array().expect("a history");
+    events.iter().filter(|event| event["event"] == "disconnect").count()
+}
+
 fn expect_fleet_as_it_is(broker: &TestedBroker<'_>, processes: usize, clients: usize) {
     let TestedBroker { port, own_source, own_cause, .. } = *broker;
-    let service = broker.launch("first", Some(own_source));
+    let service = broker.launch("first", own_source);
     let mut platform = PlatformDevices::start(port, clients);
     let fates = Fate::ALL.into_iter().flat_map(|fate| std::iter::repeat_n(fate, processes));
     let mut groups: Vec<Group> =
@@ -405,20 +251,31 @@ fn expect_fleet_as_it_is(broker: &TestedBroker<'_>, processes: usize, clients: u
     groups.iter().for_each(|group| group.wait_for_act(0));
     let first = truth((&groups, &platform), broker, |fate| fate.connected()[0]);
     expect_truth(&service, &first, "after the first act");
-    for group in &groups {
-        let device = service.get(&format!("/api/v1/devices/mqtt/{}", group.ids[0])).json();
-        assert_eq!(device["cause"].as_str(), own_cause(group.fate), "{:?}: {device}", group.fate);
+    if own_source.is_some() {
+        for group in &groups {
+            let device = service.get(&format!("/api/v1/devices/mqtt/{}", group.ids[0])).json();
+            assert_eq!(device["cause"].as_str(), own_cause(group.fate), "{:?}: {device}", group.fate);
+        }
     }
+    groups.iter().filter(|group| group.fate == Fate::TakenOver).for_each(|group| {
+        assert_eq!(disconnects(&service, group) > 0, broker.at_takeover == AtTakeover::Published);
+    });
     groups.iter_mut().for_each(|group| group.strike_again(port));
     platform.act(1);
     groups.iter().for_each(|group| group.wait_for_act(1));
     let end = truth((&groups, &platform), broker, |fate| fate.connected()[1]);
     expect_truth(&service, &end, "after the second act");
-    // The conventions are retained, so a service that begins now knows as much of them.
+    // The conventions are retained, so a service that begins now knows as much of them, if the broker replays it.
     let newcomer = broker.launch("newcomer", None);
-    let own = broker.label(own_source);
-    let retained = end.into_iter().filter(|((source, _, _), _)| *source != own).collect();
+    let own = own_source.map(|own_source| broker.label(own_source));
+    let is_replayed =
+        |source: &String| broker.to_newcomers == Replay::Everything && Some(source) != own.as_ref();
+    let retained = end.into_iter().filter(|((source, _, _), _)| is_replayed(source)).collect();
     expect_truth(&newcomer, &retained, "to a newcomer");
+    if broker.to_newcomers == Replay::Nothing {
+        let unknown = newcomer.get(&format!("/{}/nobody", PlatformDevices::TYPE));
+        assert_eq!(unknown.status, 503, "that a device never connected is not said: {}", unknown.text());
+    }
     println!("{} clients, {} processes", groups.len() * clients, groups.len());
 }
 
@@ -433,7 +290,9 @@ fn a_fleet_with_last_wills_is_shown_as_it_is_by_every_convention_and_by_the_log(
         port: broker.port(),
         url: &broker.url(),
         conventions: &CONVENTIONS,
-        own_source: "mosquitto-log",
+        at_takeover: AtTakeover::Published,
+        to_newcomers: Replay::Everything,
+        own_source: Some("mosquitto-log"),
         own_cause: Fate::logged_cause,
         own_link: OwnLink::Shared,
     };
@@ -448,7 +307,9 @@ fn a_fleet_with_last_wills_on_aedes_is_shown_as_it_is_by_every_convention_and_by
         port: broker.port(),
         url: &broker.url(),
         conventions: &CONVENTIONS,
-        own_source: "aedes",
+        at_takeover: AtTakeover::Published,
+        to_newcomers: Replay::Everything,
+        own_source: Some("aedes"),
         own_cause: |_| None,
         // Over a shared one, aedes drops retained wills.
         own_link: OwnLink::Separate,
@@ -465,9 +326,27 @@ fn a_fleet_with_last_wills_on_rmqtt_is_shown_as_it_is_by_every_convention_and_by
         url: &broker.url(),
         // It takes no topic of Homie.
         conventions: &CONVENTIONS[..2],
-        own_source: "rmqtt",
+        at_takeover: AtTakeover::Published,
+        to_newcomers: Replay::Everything,
+        own_source: Some("rmqtt"),
         own_cause: Fate::logged_cause,
         own_link: OwnLink::Shared,
     };
     expect_fleet_as_it_is(&tested, 1, if is_long() { 30 } else { 6 });
+}
+
+#[test]
+fn a_fleet_with_last_wills_on_rabbitmq_is_shown_as_it_is_by_every_convention() {
+    let broker = RabbitMq::start();
+    let tested = TestedBroker {
+        port: broker.port(),
+        url: &broker.url(),
+        conventions: &CONVENTIONS,
+        at_takeover: AtTakeover::Dropped,
+        to_newcomers: Replay::Nothing,
+        own_source: None,
+        own_cause: |_| None,
+        own_link: OwnLink::Shared,
+    };
+    expect_fleet_as_it_is(&tested, 1, 6);
 }
