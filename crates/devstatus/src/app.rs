@@ -21,7 +21,7 @@ use tokio_util::sync::CancellationToken;
 use self::deliveries::register;
 pub use self::deliveries::{NotifySettings, NotifySource, Reread};
 use self::ingest_thread::spawn_ingest;
-use self::source_threads::{SourceParts, SourcesEnd, link_health, spawn_sources};
+use self::source_threads::{SourceParts, SourcesEnd, link_health, spawn_sources, spawn_writer};
 use crate::memory;
 use crate::progress::ProgressSource;
 use alerting::desk::AlertDesk;
@@ -89,7 +89,7 @@ pub struct RunningService {
     /// Ends the decoder before it has applied everything.
     abandon: Abandon,
     metrics: Metrics,
-    writer: JoinHandle<()>,
+    writer: oneshot::Receiver<()>,
     /// Ends the writer, once nothing comes any more.
     stop_writer: CancellationToken,
     /// Says goodbye to the others; `None` where there are none to say it to.
@@ -158,7 +158,7 @@ pub async fn start(
     tracing::info!("listening on {}://{http_address}", frontend.scheme());
     let http = tokio::spawn(frontend.serve(listener, context, shutdown.clone()));
     let stop_writer = CancellationToken::new();
-    let writer = tokio::spawn(writer.run(stop_writer.clone()));
+    let writer = spawn_writer(writer, stop_writer.clone())?;
     tokio::spawn(Arc::clone(&feed).wake_readers(shutdown.clone()));
     // They hold the store, so a stop waits for them.
     let notify = notify.spawn(shutdown.clone())?;

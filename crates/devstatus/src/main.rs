@@ -17,7 +17,7 @@ use devstatus::progress::Screen;
 use devstatus::{app, demo};
 use formats::catalog::Formats;
 use futures_util::future::join_all;
-use system::sentence;
+use system::{sentence, slice};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 use tracing_subscriber::filter::{LevelFilter, Targets};
@@ -82,7 +82,11 @@ fn show(text: &str) -> io::Result<()> {
 type AnyError = Box<dyn std::error::Error>;
 
 fn run(command: Command, screen: Screen) -> Result<(), AnyError> {
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        // Lookups are answered on these threads. Where it is refused, they wait for those that compute.
+        .on_thread_start(|| drop(slice::shorten()))
+        .enable_all()
+        .build()?;
     runtime.block_on(async {
         let shutdown = CancellationToken::new();
         stop_on_signal(shutdown.clone())?;

@@ -8,6 +8,7 @@ mod loopback;
 pub mod period;
 pub mod secret;
 mod sentence;
+pub mod slice;
 pub mod tls;
 pub mod turn;
 mod unseen;

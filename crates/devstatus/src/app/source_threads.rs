@@ -11,6 +11,7 @@ use tokio_util::sync::CancellationToken;
 use super::ServeError;
 use server::health::{Health, LinkHealth};
 use server::metrics::Metrics;
+use server::persistence::writer::Writer;
 use server::registry::DeviceRegistry;
 use server::sync::backlog::{Backlog, LinkId};
 use server::sync::settings::SourceSettings;
@@ -81,6 +82,19 @@ fn spawn_source(source: Source) -> Result<SourcesEnd, ServeError> {
         // and a decoder that ends before it is told that the source has would look like a fault.
         let _ = ended.send(result);
         drop(source);
+    })
+}
+
+/// Gives the writer a thread and a runtime of its own: to take thousands of changes, and to merge them into a store in memory,
+/// takes milliseconds, and a lookup would wait for them on a thread of the main runtime. The receiver gets nothing if the writer fails.
+pub(super) fn spawn_writer(
+    writer: Writer,
+    stop: CancellationToken,
+) -> Result<oneshot::Receiver<()>, ServeError> {
+    spawn_with_runtime("writer", move |runtime, ended| {
+        runtime.block_on(writer.run(stop));
+        // The receiver is gone if the last flush has taken too long.
+        let _ = ended.send(());
     })
 }
 
