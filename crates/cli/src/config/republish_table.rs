@@ -1,13 +1,13 @@
 //! The `[republish]` table of `devstatus.toml`.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Duration;
 
 use super::broker_url;
 use super::file::{self, SETTINGS_MAX_BYTES};
 use super::file_tables::Tables;
 use super::refusal::{ConfigError, Origin};
-use super::table_keys::{TableKeys, time};
+use super::table_keys::TableKeys;
 use super::toml::{REPUBLISH, table};
 use super::value::{LOGIN, is_login, mqtt_version};
 use super::webhook_tables::{client_tls, selector_of};
@@ -67,9 +67,7 @@ fn read_keys(keys: &TableKeys<'_>) -> Result<RepublishTable, ConfigError> {
     let tls_origin = ["ca_file", "tls_client_cert"].into_iter().find(|key| keys.has(key));
     let mqtt_version =
         keys.optional("mqtt_version", "\"3.1.1\" or \"5\"", |value| mqtt_version(value.as_str()?).ok())?;
-    let settle = keys.optional("settle", "a time from 0 to 1h, like \"5s\"", |value| {
-        time(value).filter(|settle| *settle <= SETTLE_MAX)
-    })?;
+    let settle = keys.time("settle", "a time from 0 to 1h, like \"5s\"", ..=SETTLE_MAX)?;
     let selector = match keys.selector("republish.selector")? {
         Some(keys) => selector_of(&keys)?,
         None => Filter::default(),
@@ -94,14 +92,13 @@ fn read_keys(keys: &TableKeys<'_>) -> Result<RepublishTable, ConfigError> {
 /// User and password; the latter is in a file, because a settings file is copied and shown around.
 fn login(keys: &TableKeys<'_>) -> Result<Option<Login>, ConfigError> {
     let user = keys.optional("user", LOGIN, |value| value.as_str().filter(|user| is_login(user)))?;
-    let file =
-        keys.optional("password_file", "the path of a file", |value| Some(PathBuf::from(value.as_str()?)))?;
+    let file = keys.path("password_file")?;
     match (user, file) {
         (None, None) => Ok(None),
         (Some(_), None) => Err(keys.unfit("user", "password_file beside it")),
         (None, Some(_)) => Err(keys.unfit("password_file", "user beside it")),
         (Some(user), Some(file)) => {
-            let token = password(keys, &file)?;
+            let token = password(keys, file)?;
             Ok(Some(Login { key: user.to_owned(), token }))
         }
     }

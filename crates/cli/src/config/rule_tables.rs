@@ -38,13 +38,16 @@ const GROUP_INTERVAL: Duration = Duration::from_secs(300);
 const REPEAT_INTERVAL: Duration = Duration::from_secs(4 * 3_600);
 /// A repetition says that nothing has changed; more often than this it is noise.
 const REPEAT_INTERVAL_MIN: Duration = Duration::from_secs(300);
+const ANY_TIME: &str = "a time from 0 to 730d, like \"10m\"";
+const TIME_ABOVE_0: &str = "a time from 1s to 730d, like \"1h\"";
+const SECOND: Duration = Duration::from_secs(1);
 /// A device that says so is not down.
 const EXCLUDED_CAUSE: &str = "asleep";
 
 /// The rules. The whole file is refused if anything in them is wrong.
 pub(super) fn read(tables: &Tables<'_>) -> Result<RuleSet, ConfigError> {
     let (mut set, top) = (RuleSet::default(), tables.top());
-    if let Some(grace) = top.optional(STARTUP_GRACE, "a time from 0 to 730d, like \"5m\"", time)? {
+    if let Some(grace) = top.time(STARTUP_GRACE, "a time from 0 to 730d, like \"5m\"", ..)? {
         set.startup_grace = grace;
     }
     let ForWebhooks { contacts, public_url } = for_webhooks(tables)?;
@@ -94,10 +97,7 @@ fn rule(keys: &TableKeys<'_>, webhooks: &BTreeSet<&str>) -> Result<Rule, ConfigE
         return Err(keys.unfit("name", "another name: this one is the service's own alert"));
     }
     let (kind, hold) = kind(keys)?;
-    let duration = |key, default| {
-        let given = keys.optional(key, "a time from 0 to 730d, like \"10m\"", time);
-        given.map(|given| given.unwrap_or(default))
-    };
+    let duration = |key, default| Ok(keys.time(key, ANY_TIME, ..)?.unwrap_or(default));
     let group_by = keys.word("group_by", GroupBy::ALL, GroupBy::word)?.unwrap_or(GroupBy::Rule);
     if matches!(kind, Kind::FleetDrop(_)) && matches!(group_by, GroupBy::AddressBlock | GroupBy::Device) {
         return Err(keys.unfit("group_by", "rule, type or source, for a fleet_drop"));
@@ -113,10 +113,8 @@ fn rule(keys: &TableKeys<'_>, webhooks: &BTreeSet<&str>) -> Result<Rule, ConfigE
         time(value).filter(|repeat| repeat.is_zero() || *repeat >= REPEAT_INTERVAL_MIN)
     })?;
     let expected = "a list of names of [[webhook]] tables of this file";
-    let webhooks = keys.optional("webhooks", expected, |value| {
-        let named = texts(value)?;
-        named.iter().all(|name| webhooks.contains(name)).then(|| named.into_iter().map(Arc::from).collect())
-    })?;
+    let named = |name: &str| webhooks.contains(name).then(|| Arc::from(name));
+    let webhooks = keys.list("webhooks", expected, named)?;
     let rule = Rule {
         name: name.into(),
         kind,
@@ -143,10 +141,9 @@ fn kind(keys: &TableKeys<'_>) -> Result<(Kind, Duration), ConfigError> {
         let word = value.as_str()?;
         KINDS.into_iter().find(|known| *known == word)
     })?;
-    let expected = "a time from 0 to 730d, like \"10m\"";
     let hold = match kind {
-        "offline_for" | "never_connected" => keys.required("for", expected, time)?,
-        _ => keys.optional("for", expected, time)?.unwrap_or(Duration::ZERO),
+        "offline_for" | "never_connected" => keys.required_time("for", ANY_TIME, ..)?,
+        _ => keys.time("for", ANY_TIME, ..)?.unwrap_or_default(),
     };
     let kind = match kind {
         "offline_for" => Kind::OfflineFor,
@@ -174,10 +171,7 @@ fn count(keys: &TableKeys<'_>, (start, stop): (u32, u32)) -> Result<CountThresho
 }
 
 fn window(keys: &TableKeys<'_>, default: Duration) -> Result<Duration, ConfigError> {
-    let window = keys.optional("window", "a time from 1s to 730d, like \"1h\"", |value| {
-        time(value).filter(|window| !window.is_zero())
-    })?;
-    Ok(window.unwrap_or(default))
+    Ok(keys.time("window", TIME_ABOVE_0, SECOND..)?.unwrap_or(default))
 }
 
 fn number(
@@ -186,11 +180,8 @@ fn number(
     (min, max): (u32, u32),
     default: u32,
 ) -> Result<u32, ConfigError> {
-    let number = keys.optional(key, &format!("a whole number from {min} to {max}"), |value| {
-        let number = value.as_integer()?.as_str().parse().ok()?;
-        (min..=max).contains(&number).then_some(number)
-    })?;
-    Ok(number.unwrap_or(default))
+    let expected = format!("a whole number from {min} to {max}");
+    Ok(keys.number(key, &expected, min..=max)?.unwrap_or(default))
 }
 
 /// Devices by type, a slash, and id, which may have slashes of its own.
@@ -227,12 +218,8 @@ fn contact(keys: &TableKeys<'_>) -> Result<ContactPolicy, ConfigError> {
         "permanent" => Patience::Permanent,
         "ephemeral" => Patience::Ephemeral,
         _ => Patience::Periodic {
-            every: keys.required("every", "a time from 1s to 730d, like \"1h\"", |value| {
-                time(value).filter(|every| !every.is_zero())
-            })?,
-            grace: keys
-                .optional("grace", "a time from 0 to 730d, like \"10m\"", time)?
-                .unwrap_or(Duration::ZERO),
+            every: keys.required_time("every", TIME_ABOVE_0, SECOND..)?,
+            grace: keys.time("grace", ANY_TIME, ..)?.unwrap_or_default(),
         },
     };
     let selector = selector(keys, "contact.selector")?;

@@ -3,13 +3,14 @@
 
 use std::sync::LazyLock;
 
+use super::Stop;
 use super::arguments::SourceTableArgs;
-use super::file;
 use super::file_tables::Tables;
 use super::grammar::Origins;
 use super::layers::Layers;
 use super::refusal::{ConfigError, Origin};
-use super::{Stop, toml};
+use super::table_keys::TableKeys;
+use super::toml::SOURCES;
 
 /// Each source has a thread and connections of its own.
 const SOURCES_MAX: usize = 64;
@@ -75,22 +76,10 @@ impl SourceTable {
 
 /// The tables of sources, in their order.
 pub(super) fn read(tables: &Tables<'_>) -> Result<Vec<SourceTable>, ConfigError> {
-    let path = tables.path;
-    let tables = toml::sources(tables.text, &KEYS).map_err(|error| ConfigError::Syntax {
-        path: path.to_owned(),
-        line: error.line,
-        what: error.what,
-    })?;
-    let mut sources = Vec::with_capacity(tables.len());
-    for table in tables {
-        let settings = file::settings(path, Ok(table.entries), &KEYS, |key| Some(key.to_owned()))?;
+    let table = |keys: TableKeys<'_>| {
         let mut layers = Layers::default();
-        layers.add(settings);
-        let at = Origin::File { path: path.to_owned(), line: table.line, key: "source".into() };
-        sources.push(SourceTable { at, origins: Origins::of_layers(layers) });
-    }
-    match sources.get(SOURCES_MAX) {
-        Some(further) => Err(further.expected(format!("at most {SOURCES_MAX} sources"))),
-        None => Ok(sources),
-    }
+        layers.add(keys.settings(&KEYS)?);
+        Ok(SourceTable { at: keys.origin(keys.prefix, keys.start), origins: Origins::of_layers(layers) })
+    };
+    tables.all(SOURCES, SOURCES_MAX)?.into_iter().map(table).collect()
 }

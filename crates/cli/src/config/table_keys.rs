@@ -3,15 +3,19 @@
 
 use std::borrow::Cow;
 use std::cell::RefCell;
+use std::ops::{RangeBounds, RangeInclusive};
 use std::path::Path;
+use std::str::FromStr;
 use std::time::Duration;
 
-use toml::Spanned;
-use toml::de::{DeTable, DeValue};
+use ::toml::Spanned;
+use ::toml::de::{DeTable, DeValue};
 
+use super::layers::SettingText;
 use super::refusal::{ConfigError, Origin, unknown_key};
 use super::toml::line_of;
 use super::value::period;
+use super::{file, toml};
 use presence::query::Filter;
 
 /// The items of a list; a value alone is a list of one.
@@ -56,6 +60,12 @@ impl<'a> TableKeys<'a> {
         Self { path, text, prefix, start, table, asked: RefCell::default() }
     }
 
+    /// All values as texts, as those of flags are.
+    pub fn settings(&self, known: &[&str]) -> Result<Vec<(String, SettingText)>, ConfigError> {
+        let entries = toml::entries(self.text, self.table, known, |_, _| false);
+        file::settings(self.path, entries, known, |key| Some(key.to_owned()))
+    }
+
     fn entry(&self, key: &str) -> Option<(&'a Spanned<Cow<'a, str>>, &'a Spanned<DeValue<'a>>)> {
         self.table.iter().find(|(found, _)| found.get_ref() == key)
     }
@@ -84,6 +94,53 @@ impl<'a> TableKeys<'a> {
     ) -> Result<T, ConfigError> {
         let missing = || self.invalid(self.prefix, self.start, format!("the key {key}: {expected}"));
         self.optional(key, expected, parse)?.ok_or_else(missing)
+    }
+
+    pub fn text(&self, key: &'static str) -> Result<Option<&'a str>, ConfigError> {
+        self.optional(key, "a text", DeValue::as_str)
+    }
+
+    /// The path of a file.
+    pub fn path(&self, key: &'static str) -> Result<Option<&'a Path>, ConfigError> {
+        self.optional(key, "the path of a file", |value| value.as_str().map(Path::new))
+    }
+
+    pub fn time(
+        &self,
+        key: &'static str,
+        expected: &str,
+        range: impl RangeBounds<Duration>,
+    ) -> Result<Option<Duration>, ConfigError> {
+        self.optional(key, expected, |value| time(value).filter(|time| range.contains(time)))
+    }
+
+    pub fn required_time(
+        &self,
+        key: &'static str,
+        expected: &str,
+        range: impl RangeBounds<Duration>,
+    ) -> Result<Duration, ConfigError> {
+        self.required(key, expected, |value| time(value).filter(|time| range.contains(time)))
+    }
+
+    pub fn number<T: FromStr + PartialOrd>(
+        &self,
+        key: &'static str,
+        expected: &str,
+        range: RangeInclusive<T>,
+    ) -> Result<Option<T>, ConfigError> {
+        let number = |value: &DeValue<'_>| value.as_integer()?.as_str().parse().ok();
+        self.optional(key, expected, |value| number(value).filter(|number| range.contains(number)))
+    }
+
+    /// What the items of a list are, or the only one, which needs no list; not empty.
+    pub fn list<T>(
+        &self,
+        key: &'static str,
+        expected: &str,
+        item: impl Fn(&'a str) -> Option<T>,
+    ) -> Result<Option<Vec<T>>, ConfigError> {
+        self.optional(key, expected, |value| texts(value)?.into_iter().map(item).collect())
     }
 
     /// One of these words.
@@ -120,19 +177,15 @@ impl<'a> TableKeys<'a> {
 
     /// The keys of the table that selects devices; `None`: there is none, so that all are selected.
     pub fn selector(&self, prefix: &'static str) -> Result<Option<TableKeys<'a>>, ConfigError> {
-        let table =
-            self.optional("selector", "a table, like { type = [\"pump\"] }", |value| match value {
-                DeValue::Table(table) => Some(table),
-                _ => None,
-            })?;
+        let table = self.optional("selector", "a table, like { type = [\"pump\"] }", DeValue::as_table)?;
         Ok(table.map(|table| self.inner("selector", (prefix, table))))
     }
 
     /// The devices that a selector names.
     pub fn named_devices(&self) -> Result<Filter, ConfigError> {
-        let list = |key: &'static str| {
-            let texts = self.optional(key, "a text, or a list of texts", texts);
-            texts.map(|texts| texts.unwrap_or_default().into_iter().map(str::to_owned).collect::<Vec<_>>())
+        let list = |key| {
+            let texts = self.list(key, "a text, or a list of texts", |text| Some(text.to_owned()));
+            texts.map(Option::unwrap_or_default)
         };
         Ok(Filter {
             types: list("type")?,

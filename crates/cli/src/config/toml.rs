@@ -45,20 +45,6 @@ fn other_shape(key: &str, value: &DeValue<'_>) -> Option<String> {
     (key == REPUBLISH && !matches!(value, DeValue::Table(_))).then(|| format!("[{key}]"))
 }
 
-/// One of several tables of a name.
-pub(super) struct FileTable {
-    pub line: usize,
-    pub entries: Vec<FileEntry>,
-}
-
-/// The tables of sources, in their order.
-pub(super) fn sources(text: &str, known: &[&str]) -> Result<Vec<FileTable>, SyntaxError> {
-    let read = |(at, table)| {
-        Ok(FileTable { line: line_of(text, at), entries: entries(text, table, known, |_, _| false)? })
-    };
-    tables_of(&parse(text)?, SOURCES).map(read).collect()
-}
-
 /// The tables of a name, in their order, each with the place where it begins.
 pub(super) fn tables_of<'a, 'text>(
     document: &'a DeTable<'text>,
@@ -100,7 +86,8 @@ pub(super) fn line_of(text: &str, at: usize) -> usize {
     text.as_bytes()[..at.min(text.len())].iter().filter(|b| **b == b'\n').count() + 1
 }
 
-fn entries(
+/// The values of a table, but for those that are left out.
+pub(super) fn entries(
     text: &str,
     table: &DeTable<'_>,
     known: &[&str],

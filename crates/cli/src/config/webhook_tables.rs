@@ -11,12 +11,12 @@ use super::file::{self, SETTINGS_MAX_BYTES};
 use super::file_tables::Tables;
 use super::refusal::{ConfigError, Origin};
 use super::rule_tables::{self, ForWebhooks};
-use super::table_keys::{TableKeys, items, texts, time};
+use super::table_keys::{TableKeys, items, time};
 use super::toml::WEBHOOKS;
 use formats::Cause;
 use presence::Moment;
 use presence::contact::{ContactPolicy, Expectation, ExpectationFilter};
-use presence::query::{Filter, Network};
+use presence::query::Filter;
 use presence::settle::SETTLE_MAX;
 use system::secret::Secret;
 use system::sentence;
@@ -64,22 +64,17 @@ fn endpoint(keys: &TableKeys<'_>, of_alerts: &ForWebhooks) -> Result<EndpointSet
     if !allow_private && url.literal_address().is_some_and(|address| !is_public(address)) {
         return Err(keys.unfit("url", "a public address, or allow_private = true beside it"));
     }
-    let secret_file = keys.optional("secret_file", "the path of a file", |value| value.as_str())?;
-    let secrets = secret_file.map(|path| secrets(keys, Path::new(path))).transpose()?.unwrap_or_default();
+    let secret_file = keys.path("secret_file")?;
+    let secrets = secret_file.map(|path| secrets(keys, path)).transpose()?.unwrap_or_default();
     let known = EventType::ALL.map(EventType::word).join(", ");
-    let events = keys.optional("events", &format!("a list of {known}"), |value| {
-        let word = |text: &str| EventType::ALL.into_iter().find(|known| known.word() == text);
-        let events = texts(value)?.iter().map(|text| word(text)).collect::<Option<Vec<_>>>();
-        events.filter(|events| !events.is_empty())
-    })?;
+    let event = |text: &str| EventType::ALL.into_iter().find(|known| known.word() == text);
+    let events = keys.list("events", &format!("a list of {known}"), event)?;
     let mode = keys.word("mode", Mode::ALL, Mode::word)?;
-    let settle = keys.optional("settle", "a time from 0 to 1h, like \"5s\"", |value| {
-        time(value).filter(|settle| *settle <= SETTLE_MAX)
-    })?;
+    let settle = keys.time("settle", "a time from 0 to 1h, like \"5s\"", ..=SETTLE_MAX)?;
     let (format, batch_max, linger) = form(keys)?;
     // Services that people read check no signature.
     if secret_file.is_none() && !format.is_for_alerts_alone() {
-        keys.required("secret_file", "the path of a file", |value| value.as_str())?;
+        keys.required("secret_file", "the path of a file", DeValue::as_str)?;
     }
     let routing_key = routing_key(keys, format)?;
     let (headers, tls) = (headers(keys)?, client_tls(keys)?);
@@ -138,10 +133,8 @@ fn expectation(
 ) -> Result<Option<ExpectationFilter>, ConfigError> {
     let known = [Expectation::Met, Expectation::Overdue, Expectation::None];
     let expected = format!("one or a list of {}", known.map(Expectation::word).join(", "));
-    let wanted = keys.optional("expectation", &expected, |value| {
-        let expectation = |word: &str| known.into_iter().find(|known| known.word() == word);
-        texts(value)?.into_iter().map(expectation).collect::<Option<Vec<_>>>()
-    })?;
+    let expectation = |word: &str| known.into_iter().find(|known| known.word() == word);
+    let wanted = keys.list("expectation", &expected, expectation)?;
     let filter = |wanted| ExpectationFilter { wanted, policies: Arc::clone(contacts), now: Moment::UNKNOWN };
     Ok(wanted.map(filter))
 }
@@ -153,7 +146,7 @@ fn routing_key(keys: &TableKeys<'_>, format: Format) -> Result<Option<Secret>, C
     let path = keys.optional("routing_key_file", expected, |value| value.as_str().filter(|_| is_wanted))?;
     let Some(path) = path else {
         if is_wanted {
-            keys.required("routing_key_file", "the path of a file", |value| value.as_str())?;
+            keys.required("routing_key_file", "the path of a file", DeValue::as_str)?;
         }
         return Ok(None);
     };
@@ -166,10 +159,7 @@ fn routing_key(keys: &TableKeys<'_>, format: Format) -> Result<Option<Secret>, C
 /// The headers of every request. A value is a text, or in a file.
 fn headers(keys: &TableKeys<'_>) -> Result<HeaderMap, ConfigError> {
     let expected = "a table, like { X-Site = \"7\", Authorization = { file = \"token\" } }";
-    let table = keys.optional("headers", expected, |value| match value {
-        DeValue::Table(table) => Some(table),
-        _ => None,
-    })?;
+    let table = keys.optional("headers", expected, DeValue::as_table)?;
     let mut headers = HeaderMap::new();
     for (name, value) in table.into_iter().flat_map(DeTable::iter) {
         let name = HeaderName::from_bytes(name.get_ref().as_bytes()).ok().filter(may_be_set);
@@ -232,6 +222,8 @@ pub(super) fn client_tls(keys: &TableKeys<'_>) -> Result<ClientTls, ConfigError>
 pub(super) fn selector_of(keys: &TableKeys<'_>) -> Result<Filter, ConfigError> {
     let named = keys.named_devices()?;
     let causes = Cause::words().collect::<Vec<_>>().join(", ");
+    let cause = |word: &str| Cause::words().find(|known| *known == word);
+    let networks = "an IP address or a block of addresses, or a list of these";
     let selector = Filter {
         close_codes: keys
             .optional("close_code", "a whole number from 0 to 65535, or a list of these", |value| {
@@ -239,17 +231,8 @@ pub(super) fn selector_of(keys: &TableKeys<'_>) -> Result<Filter, ConfigError> {
                 items(value).iter().map(|item| code(item)).collect::<Option<Vec<u16>>>()
             })?
             .unwrap_or_default(),
-        causes: keys
-            .optional("cause", &format!("one or a list of {causes}"), |value| {
-                let cause = |word: &str| Cause::words().find(|known| *known == word);
-                texts(value)?.into_iter().map(cause).collect::<Option<Vec<_>>>()
-            })?
-            .unwrap_or_default(),
-        addresses: keys
-            .optional("address", "an IP address or a block of addresses, or a list of these", |value| {
-                texts(value)?.into_iter().map(|text| text.parse().ok()).collect::<Option<Vec<Network>>>()
-            })?
-            .unwrap_or_default(),
+        causes: keys.list("cause", &format!("one or a list of {causes}"), cause)?.unwrap_or_default(),
+        addresses: keys.list("address", networks, |text| text.parse().ok())?.unwrap_or_default(),
         ..named
     };
     keys.refuse_others()?;

@@ -279,7 +279,7 @@ fn bad_tables_stop_the_start_and_name_file_line_and_key() {
             &[],
             "format: expected iot-platform in one source only",
         ),
-        (good.repeat(33), &[], "source: expected at most 64 sources"),
+        (good.repeat(33), &[], "source: expected at most 64 of these tables"),
         (with(&[("\"north\"", "\"iot-platform\"")]), &[], "line 2, name: expected another name"),
     ] {
         let ended = launch(&file).arguments(arguments).run();

@@ -9,8 +9,8 @@ use jiff::tz::TimeZone;
 use toml::de::DeValue;
 
 use super::super::refusal::ConfigError;
-use super::super::table_keys::{TableKeys, texts, time};
-use super::selector;
+use super::super::table_keys::TableKeys;
+use super::{SECOND, selector};
 use alerts::{MaintenanceWindow, Schedule, Silence, WINDOW_MAX, WallMillis, WallSpan};
 
 const DAYS: [(&str, Weekday); 7] = [
@@ -26,17 +26,15 @@ const DAYS: [(&str, Weekday); 7] = [
 /// `rules` are the names that it may have.
 pub(super) fn silence(keys: &TableKeys<'_>, rules: &BTreeSet<Arc<str>>) -> Result<Silence, ConfigError> {
     let span = span(keys)?;
-    let named = keys.optional("rules", "a list of names of [[rule]] tables of this file", |value| {
-        let rule = |name: &str| rules.get(name).cloned();
-        texts(value)?.into_iter().map(rule).collect::<Option<Vec<_>>>()
-    })?;
-    let text = |key| keys.optional(key, "a text", |value| value.as_str().map(str::to_owned));
+    let rule = |name: &str| rules.get(name).cloned();
+    let named = keys.list("rules", "a list of names of [[rule]] tables of this file", rule)?;
+    let text = |key| Ok(keys.text(key)?.unwrap_or_default().to_owned());
     let silence = Silence {
         selector: selector(keys, "silence.selector")?,
         rules: named.unwrap_or_default(),
         span,
-        author: text("author")?.unwrap_or_default(),
-        comment: text("comment")?.unwrap_or_default(),
+        author: text("author")?,
+        comment: text("comment")?,
     };
     keys.refuse_others()?;
     Ok(silence)
@@ -60,13 +58,10 @@ pub(super) fn window(keys: &TableKeys<'_>) -> Result<MaintenanceWindow, ConfigEr
 
 fn weekly(keys: &TableKeys<'_>, start: Time) -> Result<Schedule, ConfigError> {
     let words = DAYS.map(|(word, _)| word).join(", ");
-    let days = keys.optional("days", &format!("a list of {words}"), |value| {
-        let day = |word: &str| DAYS.into_iter().find(|(known, _)| *known == word).map(|(_, day)| day);
-        texts(value)?.into_iter().map(day).collect::<Option<Vec<_>>>()
-    })?;
-    let duration = keys.required("duration", "a time from 1s to 24h, like \"2h\"", |value| {
-        time(value).filter(|duration| !duration.is_zero() && *duration <= WINDOW_MAX)
-    })?;
+    let day = |word: &str| DAYS.into_iter().find(|(known, _)| *known == word).map(|(_, day)| day);
+    let days = keys.list("days", &format!("a list of {words}"), day)?;
+    let expected = "a time from 1s to 24h, like \"2h\"";
+    let duration = keys.required_time("duration", expected, SECOND..=WINDOW_MAX)?;
     let zone =
         keys.required("zone", "a time zone by its IANA name, like \"Europe/Berlin\" or \"UTC\"", |value| {
             TimeZone::get(value.as_str()?).ok()
