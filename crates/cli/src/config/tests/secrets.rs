@@ -24,12 +24,18 @@ fn assert_silent(files: &Files, token: &str, args: &[&str], environment: &[(&str
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 8, failure_persistence: None, ..ProptestConfig::default() })]
+    // A case goes through every flag and variable, so one is much; a long campaign asks for more.
+    #![proptest_config(ProptestConfig {
+        cases: ProptestConfig::default().cases.div_ceil(256),
+        failure_persistence: None,
+        ..ProptestConfig::default()
+    })]
 
     #[test]
-    fn in_the_place_of_any_flag_or_variable(token in token()) {
+    fn in_the_place_of_any_flag_or_variable(tokens in prop::collection::vec(token(), 8)) {
         let files = Files::new();
-        for long in setting_names(grammar()) {
+        let names = setting_names(grammar());
+        for (long, token) in names.into_iter().zip(tokens.iter().cycle()) {
             let (long, variable) = (long.as_str(), Origin::variable_of(&long));
             // The settings file is named in errors, so that it can be found.
             if long == "config" { continue }
@@ -38,23 +44,25 @@ proptest! {
             for verb in ["serve", "demo", "simulate"] {
                 if !["broker", "organization", "verbose"].contains(&long) && long != "id" {
                     let broker = if verb == "demo" { &[][..] } else { &rest[..] };
-                    assert_silent(&files, &token, &[&[verb, &flag], broker].concat(), &[]);
-                    assert_silent(&files, &token, &[&[verb], broker].concat(), &[(&variable, &token)]);
+                    assert_silent(&files, token, &[&[verb, &flag], broker].concat(), &[]);
+                    assert_silent(&files, token, &[&[verb], broker].concat(), &[(&variable, token)]);
                 }
-                assert_silent(&files, &token, &[verb, &flag], &[]);
-                assert_silent(&files, &token, &[verb], &[(&variable, &token)]);
+                assert_silent(&files, token, &[verb, &flag], &[]);
+                assert_silent(&files, token, &[verb], &[(&variable, token)]);
             }
         }
-        for typed in [token.clone(), format!("-{token}"), format!("--{token}"), format!("--tokn={token}"), format!("-x{token}")] {
-            assert_silent(&files, &token, &[&typed], &[]);
-            assert_silent(&files, &token, &["demo", &typed], &[]);
+        for token in &tokens {
+            for typed in [token.clone(), format!("-{token}"), format!("--{token}"), format!("--tokn={token}"), format!("-x{token}")] {
+                assert_silent(&files, token, &[&typed], &[]);
+                assert_silent(&files, token, &["demo", &typed], &[]);
+            }
+            assert_silent(&files, token, &["--broker", &format!("mqtt://user:{token}@host")], &[]);
+            for url in ["postgres://u:{token}@h/d", "postgres://u:{token}@h/d?x", "valkey://:{token}@", "redis://{token}@h:x"] {
+                let url = url.replace("{token}", token);
+                assert_silent(&files, token, &["-o", "org", "--broker", "mqtt://h", "--store", &url], &[]);
+            }
+            assert_silent(&files, token, &[], &[(&format!("DEVSTATUS_{token}"), "x")]);
         }
-        assert_silent(&files, &token, &["--broker", &format!("mqtt://user:{token}@host")], &[]);
-        for url in ["postgres://u:{token}@h/d", "postgres://u:{token}@h/d?x", "valkey://:{token}@", "redis://{token}@h:x"] {
-            let url = url.replace("{token}", &token);
-            assert_silent(&files, &token, &["-o", "org", "--broker", "mqtt://h", "--store", &url], &[]);
-        }
-        assert_silent(&files, &token, &[], &[(&format!("DEVSTATUS_{token}"), "x")]);
     }
 }
 
