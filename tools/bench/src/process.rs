@@ -1,16 +1,15 @@
-//! Programs that a measurement starts, and what the system tells of them. Each is ended by its own id when its value is
-//! dropped, and when the measurement is told to end, so that one that fails or is broken off leaves nothing running.
+//! Programs that a measurement starts, and what the system tells of them. They are also ended when the measurement is told to
+//! end, so that one that is broken off leaves nothing running.
 
-use std::collections::BTreeSet;
 use std::fs;
 use std::net::TcpListener;
 use std::process::{self, Child, Command, ExitStatus};
-use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::Signal;
 use rustix::time::{ClockId, clock_gettime};
+use testkit::child::{self, ChildProcess};
 
 use crate::Outcome;
 
@@ -21,14 +20,6 @@ const END_BOUND: Duration = Duration::from_secs(10);
 
 /// In what `/proc` counts the time of a process, on every architecture that is measured on.
 pub const CLOCK_TICKS_PER_SECOND: u64 = 100;
-
-/// The ids of the programs that run and have not been waited for, so that nobody else can have them.
-static RUNNING: Mutex<BTreeSet<i32>> = Mutex::new(BTreeSet::new());
-
-fn running() -> MutexGuard<'static, BTreeSet<i32>> {
-    // Whoever panicked with it has changed nothing by halves.
-    RUNNING.lock().unwrap_or_else(PoisonError::into_inner)
-}
 
 /// Ends the programs that run, and this one, with the signals by which a terminal, a time limit or a person ends it.
 pub fn end_all_with_signals() -> Outcome<()> {
@@ -46,13 +37,7 @@ pub fn end_all_with_signals() -> Outcome<()> {
                 _ = terminate.recv() => Signal::TERM,
             }
         });
-        // Held to the end, so that no other program is started.
-        let running = running();
-        for pid in running.iter().filter_map(|id| Pid::from_raw(*id)) {
-            // It may have ended by itself.
-            let _ = kill_process(pid, Signal::TERM);
-        }
-        exit(128 + ended_by.as_raw());
+        child::end_all(|| exit(128 + ended_by.as_raw()));
     });
     Ok(())
 }
@@ -62,18 +47,17 @@ fn exit(code: i32) -> ! {
     process::exit(code)
 }
 
-/// A running program.
+/// A running program, whose faults end the measurement and no more.
 pub struct Process {
-    child: Child,
+    child: ChildProcess,
     name: String,
 }
 
 impl Process {
     pub fn start(command: &mut Command) -> Outcome<Self> {
         let name = command.get_program().to_string_lossy().into_owned();
-        let mut running = running();
-        let child = command.spawn().map_err(|error| format!("cannot start {name}: {error}"))?;
-        running.insert(child.id().cast_signed());
+        let child =
+            ChildProcess::try_start(command).map_err(|error| format!("cannot start {name}: {error}"))?;
         Ok(Self { child, name })
     }
 
@@ -168,15 +152,10 @@ pub struct Resident {
 
 impl Drop for Process {
     fn drop(&mut self) {
-        running().remove(&self.child.id().cast_signed());
-        if matches!(self.child.try_wait(), Ok(Some(_))) {
-            return;
-        }
-        // SIGTERM first: nginx ends its workers only then.
-        let pid = Pid::from_child(&self.child);
-        let ended = kill_process(pid, Signal::TERM).is_ok() && self.finish(END_BOUND).is_ok();
-        if !ended && self.child.kill().is_ok() {
-            drop(self.child.wait());
+        // SIGTERM first: nginx ends its workers only then. What does not end by it is killed.
+        if matches!(self.child.try_wait(), Ok(None)) {
+            self.child.signal(Signal::TERM);
+            drop(self.finish(END_BOUND));
         }
     }
 }

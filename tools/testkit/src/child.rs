@@ -1,14 +1,34 @@
-//! A program that the tests start: it is ended by its own id, at the latest when its value is dropped, so that a test that
-//! fails leaves nothing running.
+//! A program that a test or a measurement starts: it is ended by its own id, at the latest when its value is dropped, so that
+//! one that fails leaves nothing running.
 
-use std::fs;
+use std::collections::BTreeSet;
 use std::net::TcpStream;
 use std::ops::{Deref, DerefMut};
 use std::process::{Child, Command};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::{fs, io};
 
 use rustix::process::{Pid, Signal, kill_process};
 
 use super::{PATIENCE, poll};
+
+/// The ids of the programs that run and have not been waited for, so that nobody else can have them.
+static RUNNING: Mutex<BTreeSet<i32>> = Mutex::new(BTreeSet::new());
+
+fn running() -> MutexGuard<'static, BTreeSet<i32>> {
+    // Whoever panicked with it has changed nothing by halves.
+    RUNNING.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Tells all programs that run to end, and then does `last`. Until that is done no other program is started.
+pub fn end_all(last: impl FnOnce()) {
+    let running = running();
+    for pid in running.iter().filter_map(|id| Pid::from_raw(*id)) {
+        // It may have ended by itself.
+        let _ = kill_process(pid, Signal::TERM);
+    }
+    last();
+}
 
 /// A running program. What a test wants of it beside, it asks the [`Child`] in it.
 pub struct ChildProcess(Child);
@@ -16,7 +36,14 @@ pub struct ChildProcess(Child);
 impl ChildProcess {
     pub fn start(command: &mut Command) -> Self {
         let program = command.get_program().to_string_lossy().into_owned();
-        Self(command.spawn().unwrap_or_else(|error| panic!("{program} cannot be started: {error}")))
+        Self::try_start(command).unwrap_or_else(|error| panic!("{program} cannot be started: {error}"))
+    }
+
+    pub fn try_start(command: &mut Command) -> io::Result<Self> {
+        let mut running = running();
+        let child = command.spawn()?;
+        running.insert(child.id().cast_signed());
+        Ok(Self(child))
     }
 
     pub fn signal(&self, signal: Signal) {
@@ -71,6 +98,7 @@ impl DerefMut for ChildProcess {
 
 impl Drop for ChildProcess {
     fn drop(&mut self) {
+        running().remove(&self.0.id().cast_signed());
         // It may have ended by itself; then there is nothing to end.
         self.0.kill().ok();
         self.0.wait().ok();
