@@ -7,9 +7,8 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use crate::client::settings::ServiceSettings;
 use crate::client::{self, ClientError};
-use crate::config::{KeysAction, KeysSettings};
+use crate::config::{KeysAction, KeysSettings, ServiceSettings};
 use presence::UnixSeconds;
 use server::access::{ApiKey, FileError, KeysFile, NewKey};
 use server::clock;

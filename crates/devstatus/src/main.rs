@@ -5,10 +5,10 @@ use std::fs::File;
 use std::io::{self, Write};
 use std::process::ExitCode;
 
-use cli::client::settings::ClientSettings;
 use cli::client::{self, ClientError};
 use cli::config::{
-    self, Command, ExportSettings, ImportSettings, LogFormat, LogLevel, LogSettings, Settings, Stop,
+    self, ClientSettings, Command, ExportSettings, ImportSettings, LogFormat, LogLevel, LogSettings,
+    Settings, Stop,
 };
 use cli::exchange::{self, ExchangeError};
 use cli::{keys, rules, simulate, sources};

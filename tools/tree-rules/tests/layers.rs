@@ -56,7 +56,7 @@ const CRATES: &[Layers] = &[
     Layers {
         name: "cli",
         source: "crates/cli/src/",
-        rows: &[&["exchange", "client"], &["config"], &["simulate", "sources", "keys", "rules"]],
+        rows: &[&["exchange"], &["config"], &["client"], &["simulate", "sources", "keys", "rules"]],
         shared_by_tests: &[],
     },
     Layers {
@@ -71,7 +71,7 @@ const CRATES: &[Layers] = &[
 /// beside it.
 const CONFIG: [&str; 2] = ["cli", "config"];
 const CONFIGURED_CRATES: &[&str] = &["mqtt", "republish", "server", "simulator", "store", "webhooks"];
-const CONFIGURED_MODULES: &[&str] = &["client", "exchange"];
+const CONFIGURED_MODULES: &[&str] = &["exchange"];
 
 /// What `config` may name beside settings: the words of `--ready-on` are those that health has for it.
 const NAMED_BY_CONFIG: &[&[&str]] = &[&["server", "health", "ReadyOn"]];

@@ -4,8 +4,8 @@ use serde::Deserialize;
 use system::period;
 use url::form_urlencoded::Serializer;
 
-use super::settings::{AlertGroup, AlertQuestion, NewSilence};
 use super::table::{Cell, Paint, TableColumns};
+use crate::config::{Acknowledgement, AlertGroup, AlertQuestion, AlertSelection, NewSilence};
 
 #[derive(Debug, Deserialize)]
 pub struct AlertsView {
@@ -78,11 +78,11 @@ pub enum Request {
 pub fn request(question: &AlertQuestion) -> Request {
     const ACKNOWLEDGEMENT: &str = "/api/v1/alerts/acknowledgement";
     match question {
-        AlertQuestion::List { rules, is_firing } => {
-            let state: &[String] = if *is_firing { &["firing".to_owned()] } else { &[] };
+        AlertQuestion::List(AlertSelection { rules, firing }) => {
+            let state: &[String] = if *firing { &["firing".to_owned()] } else { &[] };
             Request::Get(format!("/api/v1/alerts?{}", query(&[("rule", rules), ("state", state)])))
         }
-        AlertQuestion::Acknowledge { group, length } => {
+        AlertQuestion::Acknowledge(Acknowledgement { group, length }) => {
             let length = period::text(*length);
             Request::Post(format!(
                 "{ACKNOWLEDGEMENT}?{}&{}",
@@ -98,7 +98,7 @@ pub fn request(question: &AlertQuestion) -> Request {
             Request::Post(format!("/api/v1/silences?{}", silence_query(silence)))
         }
         AlertQuestion::EndSilence(id) => {
-            Request::Delete(format!("/api/v1/silences/{}", super::service::segment(id)))
+            Request::Delete(format!("/api/v1/silences/{}", super::service::segment(&id.silence_id)))
         }
     }
 }
@@ -112,7 +112,10 @@ fn query(values: &[(&str, &[String])]) -> String {
 }
 
 fn group_query(group: &AlertGroup) -> String {
-    query(&[("rule", std::slice::from_ref(&group.rule)), ("group", std::slice::from_ref(&group.group))])
+    query(&[
+        ("rule", std::slice::from_ref(&group.rule_name)),
+        ("group", std::slice::from_ref(&group.alert_group)),
+    ])
 }
 
 fn silence_query(silence: &NewSilence) -> String {
@@ -234,8 +237,9 @@ mod tests {
 
     #[test]
     fn a_question_is_a_request_in_the_words_of_the_api() {
-        let group = AlertGroup { rule: "offline".to_owned(), group: "pump/a b".to_owned() };
-        let question = AlertQuestion::Acknowledge { group, length: Duration::from_secs(7_200) };
+        let group = AlertGroup { rule_name: "offline".to_owned(), alert_group: "pump/a b".to_owned() };
+        let length = Duration::from_secs(7_200);
+        let question = AlertQuestion::Acknowledge(Acknowledgement { group, length });
         let path = "/api/v1/alerts/acknowledgement?rule=offline&group=pump%2Fa+b&for=2h";
         assert_eq!(request(&question), Request::Post(path.to_owned()));
         let silence = NewSilence {

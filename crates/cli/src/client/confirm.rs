@@ -5,9 +5,9 @@ use std::time::{Duration, Instant};
 
 use super::problem::ClientError;
 use super::service::Service;
-use super::settings::ServiceSettings;
 use super::understand;
 use super::view::ReadinessView;
+use crate::config::ServiceSettings;
 
 /// A service looks at its keys file once a second.
 const PATIENCE: Duration = Duration::from_secs(3);

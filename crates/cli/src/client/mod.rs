@@ -7,7 +7,6 @@ mod event_stream;
 mod problem;
 mod series;
 mod service;
-pub mod settings;
 mod show;
 mod table;
 mod tls;
@@ -28,10 +27,13 @@ pub use self::table::plain;
 use self::alerts::{MadeSilence, Request};
 use self::series::SeriesView;
 use self::service::Service;
-use self::settings::{AlertQuestion, ClientSettings, Question, Selection, WebhookQuestion};
 use self::show::DeviceTable;
 use self::view::{DeviceView, SummaryView};
 use self::webhooks::OutcomeView;
+use crate::config::{
+    AlertQuestion, ClientSettings, EndpointName, ListSelection, NamedDevice, Question, Rotation,
+    SummarySelection, WebhookQuestion,
+};
 
 /// Rows that are aligned with each other; the next ones may be wider.
 const PAGE: usize = 200;
@@ -93,17 +95,19 @@ fn ask(settings: ClientSettings) -> Result<ExitOutcome, ClientError> {
     let colour = stdout.is_terminal() && may_colour();
     let mut output = Printer { to: io::BufWriter::new(stdout.lock()), colour, json: settings.json };
     let outcome = match settings.question {
-        Question::Device { device_type, id } => device(&service, &device_type, &id, &mut output)?,
-        Question::Forget { device_type, id } => {
-            service.delete(&service::device_path(&device_type, &id))?;
+        Question::Device(named) => device(&service, &named, &mut output)?,
+        Question::Forget(named) => {
+            service.delete(&service::device_path(&named))?;
             ExitOutcome::Done
         }
         Question::Devices(selection) => devices(&service, &selection, &mut output)?,
         Question::Changes(selection) => watch::watch(&service, &selection, &mut output)?,
-        Question::Summary => summary(&service, &mut output)?,
+        Question::Summary(SummarySelection { last: None, .. }) => summary(&service, &mut output)?,
+        Question::Summary(SummarySelection { last: Some(last), source }) => {
+            series(&service, last, source.as_deref(), &mut output)?
+        }
         Question::Webhooks(question) => webhooks(&service, &question, &mut output)?,
         Question::Alerts(question) => alerts(&service, &question, &mut output)?,
-        Question::Series { last, source } => series(&service, last, source.as_deref(), &mut output)?,
     };
     output.flush()?;
     Ok(outcome)
@@ -136,11 +140,10 @@ impl<W: Write> Printer<W> {
 
 fn device(
     service: &Service,
-    device_type: &str,
-    id: &str,
+    named: &NamedDevice,
     output: &mut Printer<impl Write>,
 ) -> Result<ExitOutcome, ClientError> {
-    let text = service.text(&service::device_path(device_type, id))?;
+    let text = service.text(&service::device_path(named))?;
     let device: DeviceView = understand(&text)?;
     if output.json {
         output.line(text.trim())?;
@@ -167,18 +170,14 @@ fn webhooks(
     question: &WebhookQuestion,
     output: &mut Printer<impl Write>,
 ) -> Result<ExitOutcome, ClientError> {
+    let path_of = |name: &EndpointName, rest| service::webhook_path(&name.endpoint) + rest;
     let (path, is_order) = match question {
         WebhookQuestion::List => ("/api/v1/webhooks".to_owned(), false),
-        WebhookQuestion::Deliveries(name) => (service::webhook_path(name) + "/deliveries", false),
-        WebhookQuestion::Test(name) => (service::webhook_path(name) + "/test", true),
-        WebhookQuestion::Enable(name) => (service::webhook_path(name) + "/enable", true),
-        WebhookQuestion::Redeliver { endpoint, id } => {
-            (service::webhook_path(endpoint) + "/redeliver" + &service::redeliver_query("id", id), true)
-        }
-        WebhookQuestion::RedeliverSince { endpoint, since } => {
-            (service::webhook_path(endpoint) + "/redeliver" + &service::redeliver_query("since", since), true)
-        }
-        WebhookQuestion::Rotate { endpoint, overlap } => {
+        WebhookQuestion::Deliveries(name) => (path_of(name, "/deliveries"), false),
+        WebhookQuestion::Test(name) => (path_of(name, "/test"), true),
+        WebhookQuestion::Enable(name) => (path_of(name, "/enable"), true),
+        WebhookQuestion::Redeliver(what) => (service::redelivery_path(what), true),
+        WebhookQuestion::Rotate(Rotation { endpoint, overlap }) => {
             let overlap = overlap.map(|overlap| format!("?overlap={}", system::period::text(overlap)));
             (service::webhook_path(endpoint) + "/secret" + &overlap.unwrap_or_default(), true)
         }
@@ -187,17 +186,14 @@ fn webhooks(
     let lines = match question {
         WebhookQuestion::List => webhooks::endpoints(&understand(&text)?, output.colour),
         WebhookQuestion::Deliveries(_) => webhooks::deliveries(&understand(&text)?, output.colour),
-        WebhookQuestion::Test(_)
-        | WebhookQuestion::Enable(_)
-        | WebhookQuestion::Redeliver { .. }
-        | WebhookQuestion::RedeliverSince { .. } => {
+        WebhookQuestion::Test(_) | WebhookQuestion::Enable(_) | WebhookQuestion::Redeliver(_) => {
             let outcome: OutcomeView = understand(&text)?;
             if !outcome.done {
                 return Err(ClientError::NotTaken(outcome.failure.unwrap_or_default()));
             }
             vec!["done".to_owned()]
         }
-        WebhookQuestion::Rotate { .. } => webhooks::secret(&understand(&text)?),
+        WebhookQuestion::Rotate(_) => webhooks::secret(&understand(&text)?),
     };
     if output.json {
         output.line(text.trim())?;
@@ -223,10 +219,10 @@ fn alerts(
         return Ok(ExitOutcome::Done);
     }
     let lines = match question {
-        AlertQuestion::List { .. } => alerts::alerts(&understand(&text)?, output.colour),
+        AlertQuestion::List(_) => alerts::alerts(&understand(&text)?, output.colour),
         AlertQuestion::Silences => alerts::silences(&understand(&text)?, output.colour),
         AlertQuestion::Silence(_) => vec![understand::<MadeSilence>(&text)?.id],
-        AlertQuestion::Acknowledge { .. }
+        AlertQuestion::Acknowledge(_)
         | AlertQuestion::EndAcknowledgement(_)
         | AlertQuestion::EndSilence(_) => Vec::new(),
     };
@@ -254,11 +250,11 @@ fn series(
 /// The devices as they come, in pages that are aligned each.
 fn devices(
     service: &Service,
-    selection: &Selection,
+    selection: &ListSelection,
     output: &mut Printer<impl Write>,
 ) -> Result<ExitOutcome, ClientError> {
     let mut reader = BufReader::new(service.devices(selection)?);
-    let mut left = selection.limit.unwrap_or(u64::MAX);
+    let mut left = selection.filter.limit.unwrap_or(u64::MAX);
     let mut table = DeviceTable::new(output.colour);
     let (mut page, mut page_bytes) = (Vec::<DeviceView>::new(), 0);
     while left > 0

@@ -9,8 +9,8 @@ use ureq::{Agent, Body, BodyReader, RequestBuilder};
 use url::form_urlencoded::Serializer;
 
 use super::problem::{self, ClientError};
-use super::settings::{Selection, ServiceSettings};
 use super::tls;
+use crate::config::{DeviceFilter, ListSelection, NamedDevice, Redelivery, ServiceSettings, WatchSelection};
 use presence::time_text::TimeText;
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
@@ -88,18 +88,18 @@ impl Service {
     }
 
     /// The devices, each a line of JSON.
-    pub fn devices(&self, selection: &Selection) -> Result<BodyReader<'static>, ClientError> {
-        let path = format!("/api/v1/devices{}", query(selection));
+    pub fn devices(&self, list: &ListSelection) -> Result<BodyReader<'static>, ClientError> {
+        let path = format!("/api/v1/devices{}", list_query(list));
         Ok(self.ask(&path, "application/x-ndjson", None)?.into_reader())
     }
 
     /// The stream of changes, from after an event or from now.
     pub fn events(
         &self,
-        selection: &Selection,
+        watch: &WatchSelection,
         after: Option<&str>,
     ) -> Result<BodyReader<'static>, ClientError> {
-        let path = format!("/api/v1/events{}", query(selection));
+        let path = format!("/api/v1/events{}", watch_query(watch));
         Ok(self.ask(&path, "text/event-stream", after)?.into_reader())
     }
 
@@ -169,9 +169,8 @@ fn whole(mut reader: impl Read, max_bytes: u64, timeout: Duration) -> Result<Str
 }
 
 /// Where a device is found.
-pub fn device_path(device_type: &str, id: &str) -> String {
-    let segment = |name| utf8_percent_encode(name, SEGMENT);
-    format!("/api/v1/devices/{}/{}", segment(device_type), segment(id))
+pub fn device_path(named: &NamedDevice) -> String {
+    format!("/api/v1/devices/{}/{}", segment(&named.device_type), segment(&named.device_id))
 }
 
 /// A name as a segment of a path.
@@ -184,9 +183,10 @@ pub fn webhook_path(name: &str) -> String {
     format!("/api/v1/webhooks/{}", utf8_percent_encode(name, SEGMENT))
 }
 
-/// The messages that an endpoint is to be sent once more.
-pub fn redeliver_query(name: &str, value: &str) -> String {
-    Serializer::for_suffix(String::from("?"), 1).append_pair(name, value).finish()
+/// Where an endpoint is sent messages once more.
+pub fn redelivery_path(what: &Redelivery) -> String {
+    let path = webhook_path(&what.endpoint) + "/redeliver";
+    path + &query([("id", what.webhook_id.as_slice()), ("since", what.since.as_slice())])
 }
 
 /// Where the series of the time until now is found.
@@ -202,46 +202,39 @@ pub fn series_path(last: Duration, source: Option<&str>) -> String {
     format!("/api/v1/series?{}", query.finish())
 }
 
-/// The selection as the API's query, its question mark included.
-fn query(selection: &Selection) -> String {
-    let Selection {
-        types,
-        sources,
-        id_prefixes,
-        status,
-        close_codes,
-        causes,
-        addresses,
-        expectations,
-        since,
-        until,
-        sort,
-        settle,
-        snapshot,
-        limit: _,
-    } = selection;
-    let close_codes: Vec<_> = close_codes.iter().map(u16::to_string).collect();
-    let settle = settle.map(|settle| format!("{}s", settle.as_secs()));
-    let snapshot = snapshot.then(|| true.to_string());
-    let mut query = Serializer::for_suffix(String::from("?"), 1);
-    for (name, values) in [
-        ("type", types.as_slice()),
-        ("source", sources),
-        ("cause", causes),
-        ("id_prefix", id_prefixes),
-        ("status", status.as_slice()),
+/// What narrows a list or a stream, in the words of the API.
+fn selection_query<const N: usize>(filter: &DeviceFilter, further: [(&str, &[String]); N]) -> String {
+    let close_codes: Vec<_> = filter.close_codes.iter().map(u16::to_string).collect();
+    let filter = [
+        ("type", filter.types.as_slice()),
+        ("source", &filter.sources),
+        ("cause", &filter.causes),
+        ("id_prefix", &filter.id_prefixes),
+        ("status", filter.status.as_slice()),
         ("close_code", &close_codes),
-        ("address", addresses),
-        ("expectation", expectations),
-        ("since", since.as_slice()),
-        ("until", until.as_slice()),
-        ("sort", sort.as_slice()),
-        ("settle", settle.as_slice()),
-        ("snapshot", snapshot.as_slice()),
-    ] {
-        for value in values {
-            query.append_pair(name, value);
-        }
+        ("address", &filter.addresses),
+        ("expectation", &filter.expectations),
+    ];
+    query(filter.into_iter().chain(further))
+}
+
+fn list_query(list: &ListSelection) -> String {
+    let ListSelection { filter, since, until, sort } = list;
+    let further = [("since", since.as_slice()), ("until", until.as_slice()), ("sort", sort.as_slice())];
+    selection_query(filter, further)
+}
+
+fn watch_query(watch: &WatchSelection) -> String {
+    let settle = watch.settle.map(|settle| format!("{}s", settle.as_secs()));
+    let snapshot = watch.snapshot.then(|| true.to_string());
+    selection_query(&watch.filter, [("settle", settle.as_slice()), ("snapshot", snapshot.as_slice())])
+}
+
+/// The values as a query, its question mark included.
+fn query<'a>(values: impl IntoIterator<Item = (&'a str, &'a [String])>) -> String {
+    let mut query = Serializer::for_suffix(String::from("?"), 1);
+    for (name, values) in values {
+        query.extend_pairs(values.iter().map(|value| (name, value)));
     }
     let query = query.finish();
     if query == "?" { String::new() } else { query }
@@ -253,14 +246,18 @@ mod tests {
 
     #[test]
     fn every_name_is_one_segment() {
-        assert_eq!(device_path("pump", "p-1"), "/api/v1/devices/pump/p-1");
-        assert_eq!(device_path("..", "a/b?ü"), "/api/v1/devices/%2E%2E/a%2Fb%3F%C3%BC");
+        let path = |device_type: &str, id: &str| {
+            device_path(&NamedDevice { device_type: device_type.to_owned(), device_id: id.to_owned() })
+        };
+        assert_eq!(path("pump", "p-1"), "/api/v1/devices/pump/p-1");
+        assert_eq!(path("..", "a/b?ü"), "/api/v1/devices/%2E%2E/a%2Fb%3F%C3%BC");
     }
 
     #[test]
     fn a_selection_is_asked_in_the_words_of_the_api() {
-        assert_eq!(query(&Selection::default()), "");
-        let selection = Selection {
+        assert_eq!(list_query(&ListSelection::default()), "");
+        assert_eq!(watch_query(&WatchSelection::default()), "");
+        let filter = DeviceFilter {
             types: vec!["pump".to_owned(), "fan".to_owned()],
             sources: vec!["south/esphome".to_owned()],
             id_prefixes: vec!["a+b".to_owned()],
@@ -269,17 +266,20 @@ mod tests {
             causes: vec!["timeout".to_owned()],
             expectations: vec!["overdue".to_owned()],
             addresses: vec!["192.0.2.0/24".to_owned()],
+            limit: Some(3),
+        };
+        let of_filter = "?type=pump&type=fan&source=south%2Fesphome&cause=timeout&id_prefix=a%2Bb&status=disconnected&close_code=91\
+                         &close_code=160&address=192.0.2.0%2F24&expectation=overdue";
+        let list = ListSelection {
+            filter: filter.clone(),
             since: Some("2026-11-24T12:00:00+01:00".to_owned()),
             until: Some("2026-11-24T12:00:00Z".to_owned()),
             sort: Some("-since".to_owned()),
-            settle: Some(Duration::from_secs(90)),
-            snapshot: true,
-            limit: Some(3),
         };
-        let expected = "?type=pump&type=fan&source=south%2Fesphome&cause=timeout&id_prefix=a%2Bb&status=disconnected&close_code=91&close_code=160\
-                        &address=192.0.2.0%2F24&expectation=overdue&since=2026-11-24T12%3A00%3A00%2B01%3A00\
-                        &until=2026-11-24T12%3A00%3A00Z&sort=-since&settle=90s&snapshot=true";
-        assert_eq!(query(&selection), expected);
+        let expected = "&since=2026-11-24T12%3A00%3A00%2B01%3A00&until=2026-11-24T12%3A00%3A00Z&sort=-since";
+        assert_eq!(list_query(&list), format!("{of_filter}{expected}"));
+        let watch = WatchSelection { filter, settle: Some(Duration::from_secs(90)), snapshot: true };
+        assert_eq!(watch_query(&watch), format!("{of_filter}&settle=90s&snapshot=true"));
     }
 
     #[test]

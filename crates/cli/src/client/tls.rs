@@ -10,9 +10,9 @@ use tokio_rustls::rustls::sign::CertifiedKey;
 use ureq::tls::{Certificate, ClientCert, PemItem, PrivateKey, RootCerts, TlsConfig, TlsProvider, parse_pem};
 
 use super::problem::ClientError;
-use super::settings::{ClientCertificate, ServiceSettings};
+use crate::config::ServiceSettings;
 use system::files;
-use system::tls::PEM_MAX_BYTES;
+use system::tls::{ClientCertificate, PEM_MAX_BYTES};
 
 pub(super) fn config(settings: &ServiceSettings) -> Result<TlsConfig, ClientError> {
     let trusted = trusted(settings.ca_file.as_deref())?;

@@ -10,10 +10,10 @@ use ureq::BodyReader;
 use super::event_stream::{EventStream, StreamEvent};
 use super::problem::ClientError;
 use super::service::Service;
-use super::settings::Selection;
 use super::show::ChangeTable;
 use super::view::{ChangeView, DeviceView, ForgottenView, GapView, SnapshotCompleteView};
 use super::{ExitOutcome, Printer, next_line, understand};
+use crate::config::WatchSelection;
 
 /// How long to wait before a stream is asked for again, if the service does not say.
 const RETRY: Duration = Duration::from_secs(2);
@@ -30,13 +30,13 @@ struct EventLine<'a> {
 /// waited for.
 pub fn watch(
     service: &Service,
-    selection: &Selection,
+    selection: &WatchSelection,
     output: &mut Printer<impl Write>,
 ) -> Result<ExitOutcome, ClientError> {
     let mut watch = Watch {
         stream: EventStream::default(),
         table: ChangeTable::new(output.colour),
-        left: selection.limit.unwrap_or(u64::MAX),
+        left: selection.filter.limit.unwrap_or(u64::MAX),
     };
     let mut body = service.events(selection, None)?;
     if !output.json {
@@ -117,7 +117,11 @@ impl Watch {
     }
 
     /// The stream that follows, once there is one.
-    fn again(&self, service: &Service, selection: &Selection) -> Result<BodyReader<'static>, ClientError> {
+    fn again(
+        &self,
+        service: &Service,
+        selection: &WatchSelection,
+    ) -> Result<BodyReader<'static>, ClientError> {
         let mut wait = self.stream.retry().unwrap_or(RETRY).min(RETRY_MAX);
         loop {
             std::thread::park_timeout(wait);

@@ -10,13 +10,13 @@ use std::sync::LazyLock;
 
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::parser::ValueSource;
-use clap::{Arg, ArgMatches, Command, CommandFactory, FromArgMatches};
+use clap::{Arg, ArgAction, ArgMatches, Command, CommandFactory, FromArgMatches};
 
 use super::Stop;
 use super::arguments::{Cli, RULES_SINCE, SOURCE_FILTER};
 use super::layers::Layers;
 use super::refusal::{ConfigError, Origin, nearest, showable};
-use super::value::Expected;
+use super::value::{self, Expected};
 
 /// The whole grammar, its help with the names of the variables.
 pub(super) fn grammar() -> &'static Command {
@@ -27,6 +27,7 @@ pub(super) fn grammar() -> &'static Command {
             command = command.mut_subcommand(name, with_variables);
         }
         command.mut_args(|arg| {
+            let arg = if matches!(arg.get_action(), ArgAction::SetTrue) { switch(arg) } else { arg };
             // A number with a minus can be no flag, so an operand needs no `--` before it.
             let Some(long) = arg.get_long() else { return arg.allow_negative_numbers(true) };
             if is_flag_alone(&arg) {
@@ -40,6 +41,13 @@ pub(super) fn grammar() -> &'static Command {
         })
     }
     &GRAMMAR
+}
+
+/// A flag that is true if it is given without a value. With one, variables and files can say that it is false.
+fn switch(flag: Arg) -> Arg {
+    let flag = flag.action(ArgAction::Set).value_name("BOOL").value_parser(value::boolean);
+    let flag = flag.num_args(0..=1).require_equals(true).default_missing_value("true");
+    flag.default_value("false").hide_default_value(true)
 }
 
 /// Whether it shares its name with another setting, so that no variable and no file gives it.

@@ -43,7 +43,6 @@ use std::time::Duration;
 
 use alerts::RuleSet;
 
-use crate::client::settings::{ClientSettings, ServiceSettings};
 use crate::exchange::settings::ExportFormat;
 use formats::catalog::Formats;
 use republish::settings::RepublishSettings;
@@ -52,8 +51,14 @@ use server::http_settings::HttpSettings;
 use server::sync::settings::SourceSettings;
 use simulator::settings::FleetSettings;
 use store::settings::StoreSettings;
+use system::secret::Secret;
+use system::tls::ClientCertificate;
 use webhooks::settings::EndpointSettings;
 
+pub use arguments::{
+    Acknowledgement, AlertGroup, AlertSelection, DeviceFilter, EndpointName, ListSelection, NamedDevice,
+    NewSilence, Redelivery, Rotation, SilenceId, SummarySelection, WatchSelection,
+};
 pub use log::{LogFormat, LogLevel, LogSettings};
 pub use refusal::{ConfigError, Origin};
 
@@ -168,6 +173,62 @@ pub enum KeysAction {
         /// Whether it has to confirm that: it was named.
         is_required: bool,
     },
+}
+
+/// What the client needs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ClientSettings {
+    pub service: ServiceSettings,
+    pub question: Question,
+    /// JSON instead of text for a person.
+    pub json: bool,
+}
+
+/// A running service.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ServiceSettings {
+    /// `http://` or `https://`, without a slash at the end.
+    pub url: String,
+    /// Sent as Bearer.
+    pub key: Option<Secret>,
+    /// PEM file with the certificates to trust; `None`: the system's trust store.
+    pub ca_file: Option<PathBuf>,
+    /// What the client shows if the service asks who it is.
+    pub certificate: Option<ClientCertificate>,
+}
+
+/// What a running service is asked or told.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Question {
+    Device(NamedDevice),
+    Forget(NamedDevice),
+    Devices(ListSelection),
+    Changes(WatchSelection),
+    Summary(SummarySelection),
+    Webhooks(WebhookQuestion),
+    Alerts(AlertQuestion),
+}
+
+/// What is asked or told about the endpoints of webhooks.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum WebhookQuestion {
+    List,
+    Deliveries(EndpointName),
+    Test(EndpointName),
+    Enable(EndpointName),
+    Redeliver(Redelivery),
+    Rotate(Rotation),
+}
+
+/// What is asked or told about alerts.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum AlertQuestion {
+    List(AlertSelection),
+    Acknowledge(Acknowledgement),
+    EndAcknowledgement(AlertGroup),
+    Silences,
+    Silence(NewSilence),
+    EndSilence(SilenceId),
 }
 
 /// What the program was asked to do.

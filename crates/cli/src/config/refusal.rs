@@ -88,25 +88,8 @@ pub enum ConfigError {
     MissingOrganization { or: &'static str },
 }
 
-impl std::error::Error for ConfigError {
-    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
-        match self {
-            // The start stops with one line, so the causes stand in it and not behind it.
-            ConfigError::Arguments { .. }
-            | ConfigError::UnknownVariable { .. }
-            | ConfigError::UnknownKey { .. }
-            | ConfigError::Syntax { .. }
-            | ConfigError::ReadConfig { .. }
-            | ConfigError::ReadFile { .. }
-            | ConfigError::Invalid { .. }
-            | ConfigError::Line { .. }
-            | ConfigError::Source { .. }
-            | ConfigError::Contradiction { .. }
-            | ConfigError::Missing(_)
-            | ConfigError::MissingOrganization { .. } => None,
-        }
-    }
-}
+// The start stops with one line, so the causes are in it, and `source` has none.
+impl std::error::Error for ConfigError {}
 
 impl fmt::Display for ConfigError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

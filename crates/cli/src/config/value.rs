@@ -7,14 +7,8 @@ use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
-use super::{LogFormat, LogLevel};
-use crate::exchange::settings::ExportFormat;
 use formats::Cause;
 use mqtt::settings::{Endpoint, MqttVersion};
-use presence::query::Network;
-use server::access::settings::{KEY_NAME_EXPECTED, Scopes, is_key_name};
-use server::health::ReadyOn;
-use server::http_settings::{AllowedHost, ForwardedHeader};
 use server::sync::settings::Partition;
 use store::settings::Location;
 use system::secret::Secret;
@@ -62,12 +56,45 @@ fn or_expected<T>(value: Option<T>, expected: impl Into<Cow<'static, str>>) -> P
     value.ok_or_else(|| Expected(expected.into()))
 }
 
-/// One of some words.
-fn word<T: Clone>(text: &str, words: &[(&str, T)]) -> Parsed<T> {
-    let known = words.iter().find(|(known, _)| *known == text).map(|(_, value)| value.clone());
-    let (last, others) = words.split_last().expect("a setting has words");
-    let others: Vec<_> = others.iter().map(|(word, _)| *word).collect();
-    or_expected(known, format!("{} or {}", others.join(", "), last.0))
+/// Reads a value of a setting, or says what was expected.
+pub(super) trait Parser<T>: Fn(&str) -> Parsed<T> + Clone + Send + Sync + 'static {}
+impl<T, P: Fn(&str) -> Parsed<T> + Clone + Send + Sync + 'static> Parser<T> for P {}
+
+/// One of some words, each with what it stands for.
+pub(super) fn word<T: Clone + Send + Sync + 'static, const N: usize>(
+    words: [(&'static str, T); N],
+) -> impl Parser<T> {
+    move |text: &str| {
+        let known = words.iter().find(|(known, _)| *known == text).map(|(_, value)| value.clone());
+        let (last, others) = words.split_last().expect("a setting has words");
+        let others: Vec<_> = others.iter().map(|(word, _)| *word).collect();
+        or_expected(known, format!("{} or {}", others.join(", "), last.0))
+    }
+}
+
+/// One of these words, as it is.
+pub(super) fn word_of<const N: usize>(words: [&'static str; N]) -> impl Parser<String> {
+    word(words.map(|word| (word, word.to_owned())))
+}
+
+/// What `FromStr` reads.
+pub(super) fn parsed<T: FromStr + 'static>(expected: &'static str) -> impl Parser<T> {
+    move |text: &str| or_expected(text.parse().ok(), expected)
+}
+
+/// What `FromStr` reads of an item of a list, which may have spaces around it.
+pub(super) fn item<T: FromStr + 'static>(expected: &'static str) -> impl Parser<T> {
+    move |text: &str| or_expected(text.trim().parse().ok(), expected)
+}
+
+/// What a type has a reader of its own for.
+pub(super) fn read_by<T: 'static>(read: fn(&str) -> Option<T>, expected: &'static str) -> impl Parser<T> {
+    move |text: &str| or_expected(read(text), expected)
+}
+
+/// A text of which something holds.
+pub(super) fn text_that(fits: fn(&str) -> bool, expected: &'static str) -> impl Parser<String> {
+    move |text: &str| text_if(fits(text), text, expected)
 }
 
 /// A text, if it is one that fits.
@@ -83,11 +110,8 @@ pub(super) trait WholeNumber:
 impl<T: FromStr + PartialOrd + fmt::Display + Copy + Send + Sync + 'static> WholeNumber for T {}
 
 /// A whole number in a range; `of` says of what, as in `" of seconds"`, or is empty.
-pub(super) fn whole<T: WholeNumber>(
-    range: RangeInclusive<T>,
-    of: &'static str,
-) -> impl Fn(&str) -> Parsed<T> + Clone + Send + Sync + 'static {
-    move |text| {
+pub(super) fn whole<T: WholeNumber>(range: RangeInclusive<T>, of: &'static str) -> impl Parser<T> {
+    move |text: &str| {
         let number = text.parse().ok().filter(|number| range.contains(number));
         number.ok_or_else(|| {
             Expected(format!("a whole number{of} from {} to {}", range.start(), range.end()).into())
@@ -95,18 +119,14 @@ pub(super) fn whole<T: WholeNumber>(
     }
 }
 
-pub(super) fn seconds(
-    range: RangeInclusive<u32>,
-) -> impl Fn(&str) -> Parsed<Duration> + Clone + Send + Sync + 'static {
+pub(super) fn seconds(range: RangeInclusive<u32>) -> impl Parser<Duration> {
     let number = whole(range, " of seconds");
-    move |text| number(text).map(|seconds| Duration::from_secs(seconds.into()))
+    move |text: &str| number(text).map(|seconds| Duration::from_secs(seconds.into()))
 }
 
-pub(super) fn milliseconds(
-    range: RangeInclusive<u32>,
-) -> impl Fn(&str) -> Parsed<Duration> + Clone + Send + Sync + 'static {
+pub(super) fn milliseconds(range: RangeInclusive<u32>) -> impl Parser<Duration> {
     let number = whole(range, " of milliseconds");
-    move |text| number(text).map(|ms| Duration::from_millis(ms.into()))
+    move |text: &str| number(text).map(|ms| Duration::from_millis(ms.into()))
 }
 
 pub(super) fn days(text: &str) -> Parsed<Duration> {
@@ -125,11 +145,8 @@ pub(super) fn period(text: &str) -> Parsed<Duration> {
 }
 
 /// The same from nothing to that time.
-pub(super) fn period_up_to(
-    longest: Duration,
-    expected: &'static str,
-) -> impl Fn(&str) -> Parsed<Duration> + Clone + Send + Sync + 'static {
-    move |text| or_expected(system::period::parse(text).filter(|period| *period <= longest), expected)
+pub(super) fn period_up_to(longest: Duration, expected: &'static str) -> impl Parser<Duration> {
+    move |text: &str| or_expected(system::period::parse(text).filter(|period| *period <= longest), expected)
 }
 
 pub(super) fn boolean(text: &str) -> Parsed<bool> {
@@ -242,14 +259,6 @@ pub(super) fn path_or_stream(text: &str) -> Parsed<PathBuf> {
     or_expected((!text.is_empty()).then(|| text.into()), "the path of a file, or -")
 }
 
-pub(super) fn host_name(text: &str) -> Parsed<String> {
-    text_if(is_host_name(text), text, "a host name")
-}
-
-pub(super) fn ip_address(text: &str) -> Parsed<std::net::IpAddr> {
-    or_expected(text.parse().ok(), "an IP address")
-}
-
 pub(super) fn broker(text: &str) -> Parsed<Endpoint> {
     super::broker_url::endpoint(text).map_err(|expected| Expected(expected.into()))
 }
@@ -267,7 +276,7 @@ pub(super) struct StoreUrl {
 }
 
 pub(super) fn mqtt_version(text: &str) -> Parsed<MqttVersion> {
-    word(text, &[("3.1.1", MqttVersion::V311), ("3", MqttVersion::V311), ("5", MqttVersion::V5)])
+    word([("3.1.1", MqttVersion::V311), ("3", MqttVersion::V311), ("5", MqttVersion::V5)])(text)
 }
 
 pub(super) fn backlog_bytes(text: &str) -> Parsed<usize> {
@@ -283,29 +292,6 @@ pub(super) fn events_per_second(text: &str) -> Parsed<f64> {
 pub(super) fn weight(text: &str) -> Parsed<f64> {
     let weight = text.parse::<f64>().ok().filter(|weight| weight.is_finite() && *weight >= 0.0);
     or_expected(weight, "a weight: a number of at least 0")
-}
-
-pub(super) fn ready_on(text: &str) -> Parsed<ReadyOn> {
-    word(text, &[("complete", ReadyOn::Complete), ("unproven", ReadyOn::Unproven)])
-}
-
-pub(super) fn log_format(text: &str) -> Parsed<LogFormat> {
-    word(text, &[("text", LogFormat::Text), ("json", LogFormat::Json)])
-}
-
-pub(super) fn export_format(text: &str) -> Parsed<ExportFormat> {
-    word(
-        text,
-        &[
-            ("jsonl", ExportFormat::JsonLines),
-            ("csv", ExportFormat::Csv),
-            ("csv-spreadsheet", ExportFormat::CsvForSpreadsheet),
-        ],
-    )
-}
-
-pub(super) fn scopes(text: &str) -> Parsed<Scopes> {
-    or_expected(Scopes::parse(text), "read, events, admin, or several separated by commas")
 }
 
 pub(super) fn schema(text: &str) -> Parsed<String> {
@@ -345,20 +331,6 @@ pub(super) fn cors_origin(text: &str) -> Parsed<String> {
     or_expected(origin(), expected)
 }
 
-pub(super) fn allowed_host(text: &str) -> Parsed<AllowedHost> {
-    let expected = "host names or IP addresses separated by commas, each without a scheme and a port";
-    or_expected(text.trim().parse().ok(), expected)
-}
-
-pub(super) fn trusted_proxy(text: &str) -> Parsed<Network> {
-    let expected = "IP addresses or blocks of them separated by commas, as in 192.0.2.0/24";
-    or_expected(text.trim().parse().ok(), expected)
-}
-
-pub(super) fn forwarded_header(text: &str) -> Parsed<ForwardedHeader> {
-    or_expected(ForwardedHeader::named(text), "X-Forwarded-For or Forwarded")
-}
-
 /// Where the paths of a service begin, without a slash at the end.
 pub(super) fn service_url(text: &str) -> Parsed<String> {
     let url = || {
@@ -378,30 +350,14 @@ pub(super) fn type_filter(text: &str) -> Parsed<String> {
     text_if(!name.is_empty(), name, "device types separated by commas")
 }
 
-pub(super) fn status_filter(text: &str) -> Parsed<String> {
-    word(text, &["connected", "disconnected"].map(|status| (status, status.to_owned())))
-}
-
 pub(super) fn cause_filter(text: &str) -> Parsed<String> {
     let words: Vec<_> = Cause::words().collect();
     let is_known = words.contains(&text);
     or_expected(is_known.then(|| text.to_owned()), format!("one of {}", words.join(", ")))
 }
 
-pub(super) fn expectation_filter(text: &str) -> Parsed<String> {
-    word(text, &["met", "overdue", "none"].map(|expectation| (expectation, expectation.to_owned())))
-}
-
-pub(super) fn address_filter(text: &str) -> Parsed<String> {
-    text_if(text.parse::<Network>().is_ok(), text, "an IP address or a block of them, as in 192.0.2.0/24")
-}
-
 pub(super) fn time(text: &str) -> Parsed<String> {
     text_if(text.parse::<jiff::Timestamp>().is_ok(), text, "a time as in 2026-11-24T12:00:00Z")
-}
-
-pub(super) fn sort_order(text: &str) -> Parsed<String> {
-    word(text, &["id", "-id", "since", "-since"].map(|order| (order, order.to_owned())))
 }
 
 /// The organization in an API key `a-{organization}-{random}`.
@@ -448,48 +404,11 @@ pub(super) enum PlatformTransport {
     Websockets,
 }
 
-pub(super) fn platform_transport(text: &str) -> Parsed<PlatformTransport> {
-    word(text, &[("tcp", PlatformTransport::Tcp), ("websockets", PlatformTransport::Websockets)])
-}
-
 /// The kind of application, in the platform's words.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum ApplicationType {
     Standalone,
     Shared,
-}
-
-pub(super) fn application_type(text: &str) -> Parsed<ApplicationType> {
-    word(text, &[("standalone", ApplicationType::Standalone), ("shared", ApplicationType::Shared)])
-}
-
-/// The platform knows one method for applications.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct AuthMethod;
-
-pub(super) fn auth_method(text: &str) -> Parsed<AuthMethod> {
-    or_expected((text == "apikey").then_some(AuthMethod), "apikey, the only method an application has")
-}
-
-pub(super) fn log_level(text: &str) -> Parsed<LogLevel> {
-    word(
-        text,
-        &[
-            ("error", LogLevel::Error),
-            ("warning", LogLevel::Warn),
-            ("info", LogLevel::Info),
-            ("debug", LogLevel::Debug),
-        ],
-    )
-}
-
-pub(super) fn shell(text: &str) -> Parsed<clap_complete::Shell> {
-    use clap_complete::Shell;
-    word(text, &[("bash", Shell::Bash), ("zsh", Shell::Zsh), ("fish", Shell::Fish)])
-}
-
-pub(super) fn key_name(text: &str) -> Parsed<String> {
-    text_if(is_key_name(text), text, KEY_NAME_EXPECTED)
 }
 
 /// A part of a device's name on the command line.

@@ -1,12 +1,14 @@
-//! The settings of the subcommands that ask a running service.
+//! The subcommands that ask a running service: which service, what is asked, and how the answer is shown. What is asked goes to
+//! the client as it was given.
 
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::Args;
+use clap::{Args, Subcommand};
 
 use super::super::value;
 use super::{CaArgs, ConfigArgs};
+use presence::query::Network;
 use presence::settle::SETTLE_MAX;
 use system::secret::Secret;
 use webhooks::settings::OVERLAP_MAX;
@@ -57,45 +59,94 @@ pub(in crate::config) struct ClientArgs {
 #[command(next_help_heading = "Output")]
 pub(in crate::config) struct OutputArgs {
     /// Print JSON instead of aligned text, one line for each device of a list
-    #[arg(long, value_name = "BOOL", value_parser = value::boolean, action = clap::ArgAction::Set, num_args = 0..=1,
-          require_equals = true, default_missing_value = "true", default_value = "false", hide_default_value = true)]
+    #[arg(long)]
     pub json: bool,
 }
 
+/// A question, and how it is asked.
 #[derive(Args, Debug)]
-pub(in crate::config) struct ForgetArgs {
-    /// The type of the device
-    #[arg(value_name = "TYPE", value_parser = value::not_empty)]
-    pub device_type: String,
-    /// The id of the device
-    #[arg(value_name = "ID", value_parser = value::not_empty)]
-    pub device_id: String,
+pub(in crate::config) struct AskArgs<Q: Args> {
     #[command(flatten)]
-    pub client: ClientArgs,
-}
-
-#[derive(Args, Debug)]
-pub(in crate::config) struct GetArgs {
-    /// The type of the device
-    #[arg(value_name = "TYPE", value_parser = value::not_empty)]
-    pub device_type: String,
-    /// The id of the device
-    #[arg(value_name = "ID", value_parser = value::not_empty)]
-    pub device_id: String,
+    pub question: Q,
     #[command(flatten)]
     pub client: ClientArgs,
     #[command(flatten)]
     pub output: OutputArgs,
 }
 
+/// What a service is told, of which nothing is shown.
 #[derive(Args, Debug)]
-pub(in crate::config) struct ListArgs {
+pub(in crate::config) struct TellArgs<Q: Args> {
+    #[command(flatten)]
+    pub question: Q,
     #[command(flatten)]
     pub client: ClientArgs,
+}
+
+#[derive(Debug, Subcommand)]
+pub(in crate::config) enum WebhooksVerb {
+    /// Shows the endpoints, and whether they accept what is sent
+    #[command(after_help = EXIT_CODES)]
+    List(AskArgs<()>),
+    /// Shows the newest attempts at an endpoint, and the messages that it has rejected for good
+    #[command(after_help = EXIT_CODES)]
+    Deliveries(AskArgs<EndpointName>),
+    /// Sends an endpoint the message webhook.test
+    #[command(after_help = EXIT_CODES)]
+    Test(AskArgs<EndpointName>),
+    /// Enables an endpoint that is disabled; tries one that fails without waiting
+    #[command(after_help = EXIT_CODES)]
+    Enable(AskArgs<EndpointName>),
+    /// Sends an endpoint a message that it has rejected once more, or everything since a time
+    #[command(after_help = EXIT_CODES)]
+    Redeliver(AskArgs<Redelivery>),
+    /// Makes a secret for an endpoint and shows it, once
+    #[command(after_help = EXIT_CODES)]
+    Rotate(AskArgs<Rotation>),
+}
+
+#[derive(Debug, Subcommand)]
+pub(in crate::config) enum AlertsVerb {
+    /// Shows what is pending and what fires
+    #[command(after_help = EXIT_CODES)]
+    List(AskArgs<AlertSelection>),
+    /// Acknowledges a group of alerts: it is announced again only when it changes; needs a key with the scope admin
+    #[command(after_help = EXIT_CODES)]
+    Ack(TellArgs<Acknowledgement>),
+    /// Takes an acknowledgement back; needs a key with the scope admin
+    #[command(after_help = EXIT_CODES)]
+    Unack(TellArgs<AlertGroup>),
+}
+
+#[derive(Debug, Subcommand)]
+pub(in crate::config) enum SilenceVerb {
+    /// Shows silences and maintenance windows
+    #[command(after_help = EXIT_CODES)]
+    List(AskArgs<()>),
+    /// Silences alerts of these devices and rules for a while, and shows the id; needs a key with the scope admin
+    #[command(after_help = EXIT_CODES)]
+    Add(Box<TellArgs<NewSilence>>),
+    /// Ends a silence; needs a key with the scope admin
+    #[command(after_help = EXIT_CODES)]
+    End(TellArgs<SilenceId>),
+}
+
+/// One device.
+#[derive(Args, Clone, Debug, PartialEq, Eq)]
+pub struct NamedDevice {
+    /// The type of the device
+    #[arg(value_name = "TYPE", value_parser = value::not_empty)]
+    pub device_type: String,
+    /// The id of the device
+    #[arg(value_name = "ID", value_parser = value::not_empty)]
+    pub device_id: String,
+}
+
+/// The devices of a list.
+#[derive(Args, Clone, Debug, Default, PartialEq, Eq)]
+pub struct ListSelection {
     #[command(flatten)]
-    pub output: OutputArgs,
-    #[command(flatten)]
-    pub filter: FilterArgs,
+    pub filter: DeviceFilter,
     /// Only devices with a status decided then or later, as in 2026-11-24T12:00:00Z
     #[arg(long, value_name = "TIME", value_parser = value::time)]
     pub since: Option<String>,
@@ -103,29 +154,26 @@ pub(in crate::config) struct ListArgs {
     #[arg(long, value_name = "TIME", value_parser = value::time)]
     pub until: Option<String>,
     /// id (by type, then id) or since (by the time of the status); -id or -since: from the end
-    #[arg(long, value_name = "ORDER", value_parser = value::sort_order, allow_hyphen_values = true)]
+    #[arg(long, value_name = "ORDER", value_parser = value::word_of(["id", "-id", "since", "-since"]), allow_hyphen_values = true)]
     pub sort: Option<String>,
 }
 
-#[derive(Args, Debug)]
-pub(in crate::config) struct WatchArgs {
+/// The devices whose changes are shown.
+#[derive(Args, Clone, Debug, Default, PartialEq, Eq)]
+pub struct WatchSelection {
     #[command(flatten)]
-    pub client: ClientArgs,
-    #[command(flatten)]
-    pub output: OutputArgs,
-    #[command(flatten)]
-    pub filter: FilterArgs,
+    pub filter: DeviceFilter,
     /// Show a disconnect only once it has lasted that long, up to 1h
     #[arg(long, value_name = "TIME", value_parser = value::period_up_to(SETTLE_MAX, "a time from 0 to 1h, as in 5s"))]
     pub settle: Option<Duration>,
     /// Show every device first, then what changes
-    #[arg(long, value_name = "BOOL", value_parser = value::boolean, action = clap::ArgAction::Set, num_args = 0..=1,
-          require_equals = true, default_missing_value = "true", default_value = "false", hide_default_value = true)]
+    #[arg(long)]
     pub snapshot: bool,
 }
 
-#[derive(Args, Debug)]
-pub(in crate::config) struct SummaryArgs {
+/// The totals, or what was counted in the time until now.
+#[derive(Args, Clone, Debug, PartialEq, Eq)]
+pub struct SummarySelection {
     /// Draw how many devices were connected, and how many connected and disconnected, in this time until now instead: a number
     /// and s, m, h or d, 730d at most
     #[arg(long, value_name = "TIME", value_parser = value::period)]
@@ -134,33 +182,18 @@ pub(in crate::config) struct SummaryArgs {
     // As with the filter of the same name, no variable and no file gives it.
     #[arg(long = "source", id = SOURCE_FILTER, value_name = "NAME", value_parser = value::source_filter, requires = "last")]
     pub source: Option<String>,
-    #[command(flatten)]
-    pub client: ClientArgs,
-    #[command(flatten)]
-    pub output: OutputArgs,
 }
 
-#[derive(Args, Debug)]
-pub(in crate::config) struct WebhookListArgs {
-    #[command(flatten)]
-    pub client: ClientArgs,
-    #[command(flatten)]
-    pub output: OutputArgs,
-}
-
-#[derive(Args, Debug)]
-pub(in crate::config) struct WebhookArgs {
+#[derive(Args, Clone, Debug, PartialEq, Eq)]
+pub struct EndpointName {
     /// The name of the endpoint
     #[arg(value_name = "NAME", value_parser = value::not_empty)]
     pub endpoint: String,
-    #[command(flatten)]
-    pub client: ClientArgs,
-    #[command(flatten)]
-    pub output: OutputArgs,
 }
 
-#[derive(Args, Debug)]
-pub(in crate::config) struct RedeliverArgs {
+/// One of the dead letters, or everything since a time.
+#[derive(Args, Clone, Debug, PartialEq, Eq)]
+pub struct Redelivery {
     /// The name of the endpoint
     #[arg(value_name = "NAME", value_parser = value::not_empty)]
     pub endpoint: String,
@@ -170,33 +203,90 @@ pub(in crate::config) struct RedeliverArgs {
     /// Everything that was received from then on, as in 2026-11-24T12:00:00Z
     #[arg(long, value_name = "TIME", value_parser = value::time, conflicts_with = "webhook_id")]
     pub since: Option<String>,
-    #[command(flatten)]
-    pub client: ClientArgs,
-    #[command(flatten)]
-    pub output: OutputArgs,
 }
 
-#[derive(Args, Debug)]
-pub(in crate::config) struct RotateArgs {
+#[derive(Args, Clone, Debug, PartialEq, Eq)]
+pub struct Rotation {
     /// The name of the endpoint
     #[arg(value_name = "NAME", value_parser = value::not_empty)]
     pub endpoint: String,
     /// How long messages are signed with the secret before, too, 0 to 7d
     #[arg(long, value_name = "TIME", value_parser = value::period_up_to(OVERLAP_MAX, "a time from 0 to 7d, as in 24h"))]
     pub overlap: Option<Duration>,
+}
+
+#[derive(Args, Clone, Debug, PartialEq, Eq)]
+pub struct AlertSelection {
+    /// Only alerts of this rule; may be given more than once, or as a list separated by commas
+    #[arg(long = "rule", id = "alert_rule", value_name = "NAME", value_parser = value::not_empty, value_delimiter = ',')]
+    pub rules: Vec<String>,
+    /// Only alerts that fire, not those that are pending
+    #[arg(long)]
+    pub firing: bool,
+}
+
+#[derive(Args, Clone, Debug, PartialEq, Eq)]
+pub struct AlertGroup {
+    /// The name of the rule
+    #[arg(value_name = "RULE", value_parser = value::not_empty)]
+    pub rule_name: String,
+    /// The group, as the list shows it; a rule without groups has one
+    #[arg(value_name = "GROUP", default_value = "", hide_default_value = true)]
+    pub alert_group: String,
+}
+
+#[derive(Args, Clone, Debug, PartialEq, Eq)]
+pub struct Acknowledgement {
     #[command(flatten)]
-    pub client: ClientArgs,
-    #[command(flatten)]
-    pub output: OutputArgs,
+    pub group: AlertGroup,
+    /// How long: a number and s, m, h or d, 90d at most
+    #[arg(long = "for", id = "for", value_name = "TIME", value_parser = value::period, default_value = "4h")]
+    pub length: Duration,
+}
+
+/// A silence that is to be made; the names are those of the API's query.
+#[derive(Args, Clone, Debug, PartialEq, Eq)]
+pub struct NewSilence {
+    /// How long: a number and s, m, h or d, 730d at most
+    #[arg(long = "for", id = "for", value_name = "TIME", value_parser = value::period)]
+    pub length: Duration,
+    /// Only alerts of this rule; may be given more than once, as may the other selections
+    #[arg(long = "rule", id = "alert_rule", value_name = "NAME", value_parser = value::not_empty)]
+    pub rules: Vec<String>,
+    /// Only devices of this type
+    #[arg(long = "type", id = "type", value_name = "TYPE", value_parser = value::type_filter)]
+    pub types: Vec<String>,
+    /// Only devices with this id
+    #[arg(long = "device-id", id = "device_id", value_name = "ID", value_parser = value::not_empty)]
+    pub ids: Vec<String>,
+    /// Only devices whose id begins so
+    #[arg(long = "id-prefix", id = "id_prefix", value_name = "TEXT", value_parser = value::not_empty)]
+    pub id_prefixes: Vec<String>,
+    /// Only devices of this source
+    #[arg(long = "source", id = SOURCE_FILTER, value_name = "NAME", value_parser = value::source_filter)]
+    pub sources: Vec<String>,
+    /// Who wants it
+    #[arg(long, value_name = "TEXT")]
+    pub author: Option<String>,
+    /// Why
+    #[arg(long, value_name = "TEXT")]
+    pub comment: Option<String>,
+}
+
+#[derive(Args, Clone, Debug, PartialEq, Eq)]
+pub struct SilenceId {
+    /// The id, as the list shows it
+    #[arg(value_name = "ID", value_parser = value::not_empty)]
+    pub silence_id: String,
 }
 
 /// The id of the filter by source.
 pub(in crate::config) const SOURCE_FILTER: &str = "source_filter";
 
 /// Which devices are shown; the names are those of the API's query.
-#[derive(Args, Debug)]
+#[derive(Args, Clone, Debug, Default, PartialEq, Eq)]
 #[command(next_help_heading = "Which devices")]
-pub(in crate::config) struct FilterArgs {
+pub struct DeviceFilter {
     /// Only devices of this type; may be given more than once, or as a list separated by commas
     #[arg(long = "type", id = "type", value_name = "TYPE", value_parser = value::type_filter, value_delimiter = ',')]
     pub types: Vec<String>,
@@ -208,7 +298,7 @@ pub(in crate::config) struct FilterArgs {
     #[arg(long = "id-prefix", id = "id_prefix", value_name = "TEXT")]
     pub id_prefixes: Vec<String>,
     /// Only devices that are connected, or disconnected
-    #[arg(long, value_name = "STATUS", value_parser = value::status_filter)]
+    #[arg(long, value_name = "STATUS", value_parser = value::word_of(["connected", "disconnected"]))]
     pub status: Option<String>,
     /// Only devices that are disconnected for this reason, 0 to 65535; may be given more than once, or as a list separated by commas
     #[arg(long = "close-code", id = "close_code", value_name = "N", value_parser = value::whole(0..=u16::MAX, ""), value_delimiter = ',')]
@@ -219,10 +309,10 @@ pub(in crate::config) struct FilterArgs {
     pub causes: Vec<String>,
     /// Only devices that connected from this address or block, as in 192.0.2.0/24; may be given more than once, or as a list
     /// separated by commas
-    #[arg(long = "address", id = "address", value_name = "ADDR", value_parser = value::address_filter, value_delimiter = ',')]
+    #[arg(long = "address", id = "address", value_name = "ADDR", value_parser = value::text_that(|text| text.parse::<Network>().is_ok(), "an IP address or a block of them, as in 192.0.2.0/24"), value_delimiter = ',')]
     pub addresses: Vec<String>,
     /// Only devices that are met, overdue or none by their contact policy; may be given more than once, or as a list separated by commas
-    #[arg(long = "expectation", id = "expectation", value_name = "WORD", value_parser = value::expectation_filter, value_delimiter = ',')]
+    #[arg(long = "expectation", id = "expectation", value_name = "WORD", value_parser = value::word_of(["met", "overdue", "none"]), value_delimiter = ',')]
     pub expectations: Vec<String>,
     /// End after that many devices or changes, 1 to 1000000000
     #[arg(long, value_name = "N", value_parser = value::whole(1..=LIMIT_MAX, ""))]

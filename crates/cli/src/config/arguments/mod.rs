@@ -1,7 +1,6 @@
 //! The command line: each subcommand with the settings it takes, by topic. A setting has one name, its long flag, in the
 //! arguments, in `devstatus.toml`, and with `DEVSTATUS_` before it in the environment.
 
-mod alerts;
 mod client;
 mod serve;
 
@@ -11,16 +10,20 @@ use std::time::Duration;
 use clap::{ArgAction, Args, Parser, Subcommand};
 use clap_complete::Shell;
 
+use super::value::{ApplicationType, PlatformTransport};
 use super::{LogFormat, LogLevel, value};
 use crate::exchange::settings::ExportFormat;
 use mqtt::settings::{Endpoint, MqttVersion};
-use server::access::settings::Scopes;
+use server::access::settings::{KEY_NAME_EXPECTED, Scopes, is_key_name};
 use system::secret::Secret;
 
-pub(super) use alerts::{AlertGroupArgs, AlertsVerb, SilenceVerb};
+pub use client::{
+    Acknowledgement, AlertGroup, AlertSelection, DeviceFilter, EndpointName, ListSelection, NamedDevice,
+    NewSilence, Redelivery, Rotation, SilenceId, SummarySelection, WatchSelection,
+};
 pub(super) use client::{
-    ClientArgs, FilterArgs, ForgetArgs, GetArgs, ListArgs, OutputArgs, RedeliverArgs, RotateArgs,
-    SOURCE_FILTER, ServiceArgs, SummaryArgs, WatchArgs, WebhookArgs, WebhookListArgs,
+    AlertsVerb, AskArgs, ClientArgs, OutputArgs, SOURCE_FILTER, ServiceArgs, SilenceVerb, TellArgs,
+    WebhooksVerb,
 };
 pub(super) use serve::{
     HttpArgs, PopulationArgs, RetentionArgs, ServeArgs, SourceArgs, SourceTableArgs, StoreArgs,
@@ -67,19 +70,19 @@ pub(super) enum Verb {
     Keys(KeysVerb),
     /// Asks a running service for one device
     #[command(after_help = client::GET_EXIT_CODES)]
-    Get(GetArgs),
+    Get(AskArgs<NamedDevice>),
     /// Deletes a device and its history from a running service; needs a key with the scope admin
     #[command(after_help = client::EXIT_CODES)]
-    Forget(ForgetArgs),
+    Forget(TellArgs<NamedDevice>),
     /// Asks a running service for its devices
     #[command(after_help = client::EXIT_CODES)]
-    List(ListArgs),
+    List(AskArgs<ListSelection>),
     /// Shows what changes at a running service, until Ctrl-C
     #[command(after_help = client::EXIT_CODES)]
-    Watch(WatchArgs),
+    Watch(AskArgs<WatchSelection>),
     /// Asks a running service for its totals
     #[command(after_help = client::EXIT_CODES)]
-    Summary(SummaryArgs),
+    Summary(AskArgs<SummarySelection>),
     /// Shows the webhooks of a running service and their deliveries, and tests and repeats them; needs a key with the scope admin
     Webhooks {
         #[command(subcommand)]
@@ -110,7 +113,7 @@ pub(super) enum Verb {
     /// Writes completions for a shell
     Completions {
         /// bash, zsh or fish
-        #[arg(value_name = "SHELL", value_parser = value::shell)]
+        #[arg(value_name = "SHELL", value_parser = value::word([("bash", Shell::Bash), ("zsh", Shell::Zsh), ("fish", Shell::Fish)]))]
         shell: Shell,
     },
 }
@@ -126,28 +129,6 @@ pub(super) enum KeysVerb {
     /// Revokes an API key; a running service refuses it within a second
     #[command(after_help = ORDER)]
     Revoke(KeysRevokeArgs),
-}
-
-#[derive(Debug, Subcommand)]
-pub(super) enum WebhooksVerb {
-    /// Shows the endpoints, and whether they accept what is sent
-    #[command(after_help = client::EXIT_CODES)]
-    List(WebhookListArgs),
-    /// Shows the newest attempts at an endpoint, and the messages that it has rejected for good
-    #[command(after_help = client::EXIT_CODES)]
-    Deliveries(WebhookArgs),
-    /// Sends an endpoint the message webhook.test
-    #[command(after_help = client::EXIT_CODES)]
-    Test(WebhookArgs),
-    /// Enables an endpoint that is disabled; tries one that fails without waiting
-    #[command(after_help = client::EXIT_CODES)]
-    Enable(WebhookArgs),
-    /// Sends an endpoint a message that it has rejected once more, or everything since a time
-    #[command(after_help = client::EXIT_CODES)]
-    Redeliver(RedeliverArgs),
-    /// Makes a secret for an endpoint and shows it, once
-    #[command(after_help = client::EXIT_CODES)]
-    Rotate(RotateArgs),
 }
 
 #[derive(Debug, Subcommand)]
@@ -311,7 +292,7 @@ pub(super) const SYSTEM_TRUST_STORE: &str = "_os_";
 #[command(next_help_heading = "Log")]
 pub(super) struct LogArgs {
     /// Form of the log: text or json
-    #[arg(long, value_name = "FORMAT", value_parser = value::log_format, default_value = "text")]
+    #[arg(long, value_name = "FORMAT", value_parser = value::word([("text", LogFormat::Text), ("json", LogFormat::Json)]), default_value = "text")]
     pub log_format: LogFormat,
     /// Log more: once debug, twice trace; the variable takes the number
     #[arg(short, long, action = ArgAction::Count)]
@@ -403,7 +384,11 @@ pub(super) struct ExportArgs {
     #[command(flatten)]
     pub file: ExchangedFileArgs,
     /// Form of an export: jsonl (JSON Lines, which an import reads), csv, or csv-spreadsheet, in which cells that a spreadsheet would run as a formula are escaped
-    #[arg(long, value_name = "FORMAT", value_parser = value::export_format, default_value = "jsonl")]
+    #[arg(long, value_name = "FORMAT", default_value = "jsonl", value_parser = value::word([
+        ("jsonl", ExportFormat::JsonLines),
+        ("csv", ExportFormat::Csv),
+        ("csv-spreadsheet", ExportFormat::CsvForSpreadsheet),
+    ]))]
     pub format: ExportFormat,
     #[command(flatten)]
     pub log: LogArgs,
@@ -432,12 +417,12 @@ pub(super) struct ExchangedFileArgs {
 #[derive(Args, Debug)]
 pub(super) struct KeysCreateArgs {
     /// What the key is for, as the list of keys shows it
-    #[arg(value_name = "NAME", value_parser = value::key_name)]
+    #[arg(value_name = "NAME", value_parser = value::text_that(is_key_name, KEY_NAME_EXPECTED))]
     pub name: String,
     #[command(flatten)]
     pub list: KeysListArgs,
     /// What the key allows, separated by commas: read (ask), events (follow the changes), admin (everything)
-    #[arg(long, value_name = "LIST", value_parser = value::scopes, default_value = "read")]
+    #[arg(long, value_name = "LIST", value_parser = value::read_by(Scopes::parse, "read, events, admin, or several separated by commas"), default_value = "read")]
     pub scopes: Scopes,
     /// Days until the key expires, 1 to 36500; by default it does not expire
     #[arg(long, value_name = "DAYS", value_parser = value::days)]
@@ -469,27 +454,32 @@ pub(super) struct KeysRevokeArgs {
 #[derive(Debug, Parser)]
 pub(super) struct PlatformArgs {
     /// Domain of the platform; unused with --broker
-    #[arg(long = "platform-domain", value_parser = value::host_name, default_value = "internetofthings.ibmcloud.com")]
+    #[arg(long = "platform-domain", value_parser = value::text_that(value::is_host_name, "a host name"), default_value = "internetofthings.ibmcloud.com")]
     pub domain: String,
     /// Port of the platform: 8883 or 443 with TLS, 1883 or 80 without; unused with --broker
     #[arg(long = "platform-port", value_parser = value::platform_port, default_value = "8883")]
     pub port: u16,
     /// tcp or websockets; unused with --broker
-    #[arg(long = "platform-transport", value_parser = value::platform_transport, default_value = "tcp")]
-    pub transport: value::PlatformTransport,
+    #[arg(long = "platform-transport", value_parser = value::word([("tcp", PlatformTransport::Tcp), ("websockets", PlatformTransport::Websockets)]), default_value = "tcp")]
+    pub transport: PlatformTransport,
     /// standalone or shared (a scalable application, client id A:…)
-    #[arg(long = "platform-type", value_parser = value::application_type, default_value = "standalone")]
-    pub application: value::ApplicationType,
+    #[arg(long = "platform-type", value_parser = value::word([("standalone", ApplicationType::Standalone), ("shared", ApplicationType::Shared)]), default_value = "standalone")]
+    pub application: ApplicationType,
     /// Instance of a scalable application, client id A:…:{instance}
     #[arg(long = "platform-instance", value_parser = value::application_id)]
     pub instance: Option<String>,
     /// apikey, the only method an application has
-    #[arg(long = "platform-auth-method", value_parser = value::auth_method, default_value = "apikey")]
-    pub auth_method: value::AuthMethod,
+    #[arg(long = "platform-auth-method", value_parser = value::text_that(|text| text == "apikey", "apikey, the only method an application has"), default_value = "apikey")]
+    pub auth_method: String,
     /// true or false; checked but unused, as no HTTP API of the platform is called
     #[arg(long = "platform-http-verify", value_parser = value::boolean, action = ArgAction::Set)]
     pub http_verify: Option<bool>,
     /// error, warning, info or debug
-    #[arg(long = "platform-log-level", value_parser = value::log_level, default_value = "info")]
+    #[arg(long = "platform-log-level", default_value = "info", value_parser = value::word([
+        ("error", LogLevel::Error),
+        ("warning", LogLevel::Warn),
+        ("info", LogLevel::Info),
+        ("debug", LogLevel::Debug),
+    ]))]
     pub log_level: LogLevel,
 }

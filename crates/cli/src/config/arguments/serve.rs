@@ -65,8 +65,7 @@ pub(in crate::config) struct SourceArgs {
     #[command(flatten)]
     pub profiles: ProfilesArgs,
     /// Connect and subscribe, print what each message is, and store and answer nothing; until Ctrl-C, or for --dry-run-seconds
-    #[arg(long, value_name = "BOOL", value_parser = value::boolean, action = ArgAction::Set, num_args = 0..=1,
-          require_equals = true, default_missing_value = "true", default_value = "false", hide_default_value = true)]
+    #[arg(long)]
     pub dry_run: bool,
     /// How long a dry run lasts, 1 to 31536000 seconds; by default until Ctrl-C
     #[arg(long, value_name = "SECONDS", value_parser = value::seconds(1..=RECONCILE_INTERVAL_MAX_SECONDS))]
@@ -96,15 +95,14 @@ pub(in crate::config) struct SourceTableArgs {
 #[command(next_help_heading = "HTTP")]
 pub(in crate::config) struct HttpArgs {
     /// IP address to answer HTTP on
-    #[arg(long, value_name = "ADDR", value_parser = value::ip_address, default_value = "127.0.0.1")]
+    #[arg(long, value_name = "ADDR", value_parser = value::parsed::<IpAddr>("an IP address"), default_value = "127.0.0.1")]
     pub listen: IpAddr,
     #[command(flatten)]
     pub port: PortArgs,
     #[command(flatten)]
     pub keys_file: KeysFileArgs,
     /// Answer requests without a key, too; needed to listen on other addresses than loopback while there is no key
-    #[arg(long, value_name = "BOOL", value_parser = value::boolean, action = ArgAction::Set, num_args = 0..=1,
-          require_equals = true, default_missing_value = "true", default_value = "false", hide_default_value = true)]
+    #[arg(long)]
     pub allow_anonymous: bool,
     /// PEM file with the certificate for HTTPS and its intermediate certificates, read again when it changes
     #[arg(long, value_name = "FILE", value_parser = value::path)]
@@ -119,17 +117,16 @@ pub(in crate::config) struct HttpArgs {
     #[arg(long, value_name = "ORIGIN", value_parser = value::cors_origin, value_delimiter = ',')]
     pub cors_origin: Vec<String>,
     /// While loopback is open without keys: a host that requests may name, besides localhost and loopback addresses, for example the public name that a proxy on this machine passes on; may be given more than once, or as a list separated by commas
-    #[arg(long, value_name = "HOST", value_parser = value::allowed_host, value_delimiter = ',')]
+    #[arg(long, value_name = "HOST", value_parser = value::item::<AllowedHost>("host names or IP addresses separated by commas, each without a scheme and a port"), value_delimiter = ',')]
     pub allowed_host: Vec<AllowedHost>,
     /// Address or block of addresses (CIDR) of proxies: the client that they name in a header is believed; may be given more than once, or as a list separated by commas
-    #[arg(long, value_name = "NETWORK", value_parser = value::trusted_proxy, value_delimiter = ',')]
+    #[arg(long, value_name = "NETWORK", value_parser = value::item::<Network>("IP addresses or blocks of them separated by commas, as in 192.0.2.0/24"), value_delimiter = ',')]
     pub trusted_proxy: Vec<Network>,
     /// Header in which trusted proxies name the client: X-Forwarded-For or Forwarded; the other one is ignored
-    #[arg(long, value_name = "HEADER", value_parser = value::forwarded_header, default_value = "X-Forwarded-For")]
+    #[arg(long, value_name = "HEADER", value_parser = value::read_by(ForwardedHeader::named, "X-Forwarded-For or Forwarded"), default_value = "X-Forwarded-For")]
     pub forwarded_header: ForwardedHeader,
     /// Every connection of a trusted proxy begins with a header of the PROXY protocol, version 1 or 2
-    #[arg(long, value_name = "BOOL", value_parser = value::boolean, action = ArgAction::Set, num_args = 0..=1,
-          require_equals = true, default_missing_value = "true", default_value = "false", hide_default_value = true)]
+    #[arg(long)]
     pub proxy_protocol: bool,
     /// How often one API key may ask, or one address without a key (loopback: as often as it likes), 1 to 10000000
     #[arg(long, value_name = "N", value_parser = value::whole(1..=REQUESTS_PER_SECOND_MAX, ""), default_value = "10000")]
@@ -171,7 +168,7 @@ pub(in crate::config) struct PopulationArgs {
     #[arg(long, value_name = "LIST", value_parser = value::replay_limits)]
     pub replay_limits: Option<value::ReplayLimits>,
     /// When the service counts as ready: complete (proof that no retained status is missing) or unproven (nothing speaks against it)
-    #[arg(long, value_name = "EVIDENCE", value_parser = value::ready_on, default_value = "unproven")]
+    #[arg(long, value_name = "EVIDENCE", value_parser = value::word([("complete", ReadyOn::Complete), ("unproven", ReadyOn::Unproven)]), default_value = "unproven")]
     pub ready_on: ReadyOn,
     /// Time between two readings of every retained status in the background, 1 to 31536000 seconds, varied by a tenth
     #[arg(long, value_name = "SECONDS", value_parser = value::seconds(1..=RECONCILE_INTERVAL_MAX_SECONDS), default_value = "3600")]

@@ -1,7 +1,7 @@
 //! From the settings of a subcommand to the types of the modules that use them: combines values, applies the defaults that
 //! depend on others, refuses contradictions, and reads the secrets that are in files.
 
-mod alerting;
+mod client;
 mod rules;
 mod secrets;
 mod source;
@@ -11,25 +11,19 @@ mod store;
 use std::path::{Path, PathBuf};
 
 use super::arguments::{
-    Cli, ClientArgs, ConfigVerb, DemoArgs, ExchangedFileArgs, FilterArgs, FleetArgs, HttpArgs, KeysFileArgs,
-    KeysListArgs, KeysVerb, LogArgs, OrganizationArgs, PlatformArgs, RotateArgs, RulesVerb, ServeArgs,
-    ServiceArgs, SimulateArgs, SourcesVerb, Verb, WebhooksVerb,
+    Cli, ConfigVerb, DemoArgs, ExchangedFileArgs, FleetArgs, HttpArgs, KeysFileArgs, KeysListArgs, KeysVerb,
+    LogArgs, OrganizationArgs, PlatformArgs, RulesVerb, ServeArgs, SimulateArgs, SourcesVerb, Verb,
 };
 use super::file_tables::FileTables;
 use super::grammar::{Origins, grammar};
 use super::layers::StateDirectories;
-use super::value::{API_KEY, api_key};
 use super::{
     Command, ConfigError, DemoSettings, DryRunSettings, ExportSettings, ImportSettings, KeysAction,
-    KeysSettings, LogLevel, LogSettings, Settings, SimulateSettings, Stop, show,
-};
-use crate::client::settings::{
-    ClientCertificate, ClientSettings, Question, Selection, ServiceSettings, WebhookQuestion,
+    KeysSettings, LogLevel, LogSettings, Question, Settings, SimulateSettings, Stop, show,
 };
 use ::store::settings::StoreSettings;
 use formats::catalog::IOT_PLATFORM;
 use republish::settings::RepublishSettings;
-use secrets::SecretNames;
 use server::feed::settings::FeedSettings;
 use server::http_settings::{HttpSettings, TlsSettings};
 use server::sync::settings::SourceSettings;
@@ -66,32 +60,14 @@ pub(super) fn command(cli: Cli, context: &BuildContext) -> Result<Command, Stop>
             log: log(&args.log),
         }),
         Verb::Keys(verb) => Command::Keys(context.keys(verb)?),
-        Verb::Get(args) => {
-            let question = Question::Device { device_type: args.device_type, id: args.device_id };
-            Command::Client(context.client(args.client, question, args.output.json)?)
-        }
-        Verb::Forget(args) => {
-            let question = Question::Forget { device_type: args.device_type, id: args.device_id };
-            Command::Client(context.client(args.client, question, false)?)
-        }
-        Verb::List(args) => {
-            let (since, until, sort) = (args.since, args.until, args.sort);
-            let selection = Selection { since, until, sort, ..selection(args.filter) };
-            Command::Client(context.client(args.client, Question::Devices(selection), args.output.json)?)
-        }
-        Verb::Watch(args) => {
-            let selection =
-                Selection { snapshot: args.snapshot, settle: args.settle, ..selection(args.filter) };
-            Command::Client(context.client(args.client, Question::Changes(selection), args.output.json)?)
-        }
-        Verb::Summary(args) => {
-            let source = args.source;
-            let question = args.last.map_or(Question::Summary, |last| Question::Series { last, source });
-            Command::Client(context.client(args.client, question, args.output.json)?)
-        }
-        Verb::Alerts { verb } => Command::Client(context.alerts_client(verb)?),
-        Verb::Silence { verb } => Command::Client(context.silence_client(verb)?),
-        Verb::Webhooks { verb } => Command::Client(context.webhooks_client(verb)?),
+        Verb::Get(args) => context.ask(args, Question::Device)?,
+        Verb::Forget(args) => context.tell(args, Question::Forget)?,
+        Verb::List(args) => context.ask(args, Question::Devices)?,
+        Verb::Watch(args) => context.ask(args, Question::Changes)?,
+        Verb::Summary(args) => context.ask(args, Question::Summary)?,
+        Verb::Alerts { verb } => context.about_alerts(verb)?,
+        Verb::Silence { verb } => context.about_silences(verb)?,
+        Verb::Webhooks { verb } => context.about_webhooks(verb)?,
         Verb::Sources { verb } => context.about_sources(verb)?,
         Verb::Rules(RulesVerb::Check { .. }) => return Err(Stop::Answer(context.rules_description()?)),
         Verb::Rules(RulesVerb::Test(args)) => Command::TestRules(context.rules_test(*args)?),
@@ -265,69 +241,6 @@ impl BuildContext {
         Ok(KeysSettings { file, action: action(organization)?, log: log(&list.log) })
     }
 
-    fn webhooks_client(&self, verb: WebhooksVerb) -> Result<ClientSettings, ConfigError> {
-        let (question, client, output) = match verb {
-            WebhooksVerb::List(args) => (WebhookQuestion::List, args.client, args.output),
-            WebhooksVerb::Deliveries(args) => {
-                (WebhookQuestion::Deliveries(args.endpoint), args.client, args.output)
-            }
-            WebhooksVerb::Test(args) => (WebhookQuestion::Test(args.endpoint), args.client, args.output),
-            WebhooksVerb::Enable(args) => (WebhookQuestion::Enable(args.endpoint), args.client, args.output),
-            WebhooksVerb::Redeliver(args) => {
-                let endpoint = args.endpoint;
-                let question = match (args.webhook_id, args.since) {
-                    (Some(id), _) => WebhookQuestion::Redeliver { endpoint, id },
-                    (None, since) => {
-                        WebhookQuestion::RedeliverSince { endpoint, since: since.unwrap_or_default() }
-                    }
-                };
-                (question, args.client, args.output)
-            }
-            WebhooksVerb::Rotate(args) => {
-                let RotateArgs { endpoint, overlap, client, output } = args;
-                (WebhookQuestion::Rotate { endpoint, overlap }, client, output)
-            }
-        };
-        self.client(client, Question::Webhooks(question), output.json)
-    }
-
-    fn client(
-        &self,
-        args: ClientArgs,
-        question: Question,
-        json: bool,
-    ) -> Result<ClientSettings, ConfigError> {
-        let key = SecretNames {
-            text: "api-key",
-            file: "api-key-file",
-            why: "give the key or the file it is in, not both",
-        };
-        let expected = format!("a file that holds {API_KEY}");
-        let read = |path: &Path| {
-            let line = self.secret_line("api-key-file", path)?;
-            line.and_then(|line| api_key(line.expose()).ok())
-                .ok_or_else(|| self.origins.expected("api-key-file", expected))
-        };
-        let key = self.secret(&key, args.api_key, args.api_key_file.as_deref(), read)?;
-        let service = ServiceSettings { key, ..self.service(args.service)? };
-        Ok(ClientSettings { service, question, json })
-    }
-
-    /// The service to ask, without a key.
-    fn service(&self, args: ServiceArgs) -> Result<ServiceSettings, ConfigError> {
-        let certificate = match (&args.tls_client_cert, &args.tls_client_key) {
-            (Some(certificate), Some(key)) => Some(ClientCertificate {
-                certificate: self.readable("tls-client-cert", certificate)?,
-                key: self.readable("tls-client-key", key)?,
-            }),
-            (None, None) => None,
-            (Some(_), None) => return Err(ConfigError::Missing(vec!["tls-client-key"])),
-            (None, Some(_)) => return Err(ConfigError::Missing(vec!["tls-client-cert"])),
-        };
-        let ca_file = self.certificates("ca-file", args.ca.ca_file)?;
-        Ok(ServiceSettings { url: args.url, key: None, ca_file, certificate })
-    }
-
     fn http(&self, args: HttpArgs, organization: &str) -> Result<HttpSettings, ConfigError> {
         let KeysFileArgs { keys_file } = args.keys_file;
         let readable = |setting, path: &Option<PathBuf>| {
@@ -423,22 +336,6 @@ fn log(args: &LogArgs) -> LogSettings {
         2.. => LogLevel::Trace,
     };
     LogSettings { format: args.log_format, level }
-}
-
-/// The devices that a list and a stream of changes show alike.
-fn selection(filter: FilterArgs) -> Selection {
-    Selection {
-        types: filter.types,
-        sources: filter.sources,
-        id_prefixes: filter.id_prefixes,
-        status: filter.status,
-        close_codes: filter.close_codes,
-        causes: filter.causes,
-        addresses: filter.addresses,
-        expectations: filter.expectations,
-        limit: filter.limit,
-        ..Selection::default()
-    }
 }
 
 /// The file of an export or import; `-` is the standard stream, as elsewhere.

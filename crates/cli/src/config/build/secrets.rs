@@ -61,3 +61,16 @@ impl BuildContext {
         self.origins.of(setting).unwrap_or_else(|| Origin::Flag(setting.to_owned()))
     }
 }
+
+/// Two settings that are given together or not at all.
+pub(super) fn together<T>(
+    (first_name, first): (&'static str, Option<T>),
+    (second_name, second): (&'static str, Option<T>),
+) -> Result<Option<(T, T)>, ConfigError> {
+    match (first, second) {
+        (Some(first), Some(second)) => Ok(Some((first, second))),
+        (None, None) => Ok(None),
+        (Some(_), None) => Err(ConfigError::Missing(vec![second_name])),
+        (None, Some(_)) => Err(ConfigError::Missing(vec![first_name])),
+    }
+}

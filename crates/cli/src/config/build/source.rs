@@ -11,7 +11,7 @@ use super::super::file::SettingsFile;
 use super::super::value::{ApplicationType, LOGIN, Scalable, organization_of};
 use super::super::{ConfigError, broker_url, names_file, profiles};
 use super::BuildContext;
-use super::secrets::SecretNames;
+use super::secrets::{SecretNames, together};
 use formats::catalog::Formats;
 use mqtt::settings::{Endpoint, Login, Transport};
 use server::sync::settings::{ApplicationKind, BrokerIdentity, PopulationSettings, Share, SourceSettings};
@@ -276,12 +276,9 @@ impl BuildContext {
 
     /// What is shown to the broker: both files, readable and of one pair.
     fn broker_certificate(&self, broker: &BrokerArgs) -> Result<Option<ClientCertificate>, ConfigError> {
-        let (certificate, key) = match (&broker.broker_cert, &broker.broker_key) {
-            (None, None) => return Ok(None),
-            (Some(certificate), Some(key)) => (certificate.clone(), key.clone()),
-            (Some(_), None) => return Err(ConfigError::Missing(vec!["broker-key"])),
-            (None, Some(_)) => return Err(ConfigError::Missing(vec!["broker-cert"])),
-        };
+        let (certificate, key) =
+            (("broker-cert", broker.broker_cert.clone()), ("broker-key", broker.broker_key.clone()));
+        let Some((certificate, key)) = together(certificate, key)? else { return Ok(None) };
         let files = ClientCertificate { certificate, key };
         let unreadable = |setting, source| ConfigError::ReadFile { origin: self.origin(setting), source };
         files.check().map_err(|error| match error {
