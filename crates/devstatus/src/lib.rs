@@ -5,5 +5,7 @@
 
 pub mod app;
 pub mod demo;
+pub mod hide_secrets;
+pub mod log;
 pub mod memory;
 pub mod progress;

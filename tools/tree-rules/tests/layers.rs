@@ -62,7 +62,7 @@ const CRATES: &[Layers] = &[
     Layers {
         name: "devstatus",
         source: "crates/devstatus/src/",
-        rows: &[&["memory", "progress"], &["app"], &["demo", "hide_secrets", "log_escape"], &["main"]],
+        rows: &[&["memory", "progress"], &["app"], &["demo", "hide_secrets", "log"], &["main"]],
         shared_by_tests: &[],
     },
 ];
@@ -366,7 +366,7 @@ fn config_knows_settings_only() {
         "use mqtt::settings::Endpoint;",
         "use server::health::ReadyOn;",
         "use simulator::settings::Endings;",
-        "use crate::client::settings::ClientSettings;",
+        "use crate::exchange::settings::ExportFormat;",
         "use presence::query::Network;",
     ] {
         assert_eq!(check(path, code), Vec::<String>::new(), "{code}");
