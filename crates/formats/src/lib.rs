@@ -12,6 +12,7 @@ pub mod example;
 pub mod held;
 pub mod homie5;
 pub mod iot_platform;
+mod json_members;
 pub mod mosquitto_log;
 mod name;
 pub mod nanomq;

@@ -114,6 +114,14 @@ impl DeviceState {
         self.session.as_ref().filter(|_| self.rare.is_none())
     }
 
+    /// The same event itself, or the state if it consists of others.
+    pub fn into_only_session(self) -> Result<PresenceEvent, Self> {
+        match self {
+            Self { session: Some(event), rare: None } => Ok(event),
+            state => Err(state),
+        }
+    }
+
     /// The events that the state consists of: applied to an empty state, they give the same one.
     pub fn into_events(self) -> impl Iterator<Item = PresenceEvent> {
         self.session.into_iter().chain(self.rare.map(|rare| rare.others).unwrap_or_default())

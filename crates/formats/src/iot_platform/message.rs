@@ -71,11 +71,11 @@ impl<'a> StatusLine<'a> {
 /// The fields for a log line; fields that are missing are empty.
 pub fn summary(payload: &[u8]) -> Option<StatusLine<'_>> {
     let json = std::str::from_utf8(payload).ok()?;
-    if let Ok(fields) = serde_json::from_str(json) {
+    if let Ok(fields) = Fields::read(json) {
         return Some(StatusLine::of(&fields));
     }
     let repaired = repair::repair(json)?;
-    let fields = serde_json::from_str(&repaired).ok()?;
+    let fields = Fields::read(&repaired).ok()?;
     Some(StatusLine::of(&fields).into_owned())
 }
 
@@ -99,9 +99,8 @@ pub struct Details<'a> {
 
 /// The details of a message that was decoded before; of anything else there are none.
 pub fn details(payload: &[u8]) -> Details<'_> {
-    // One look at all of it that it is UTF-8 costs less than one at each of its texts.
-    let fields = std::str::from_utf8(payload).ok().and_then(|text| serde_json::from_str(text).ok());
-    let Some(fields): Option<Fields<'_>> = fields else { return Details::default() };
+    let fields = std::str::from_utf8(payload).ok().and_then(|text| Fields::read(text).ok());
+    let Some(fields) = fields else { return Details::default() };
     let text = |value| fields::text_or_number(value).filter(|text| !text.is_empty());
     Details {
         client_id: text(fields.client_id),
@@ -153,7 +152,7 @@ fn decode_payload<'a>(device: Device<'a>, payload: &'a [u8]) -> PlatformMessage<
         Ok(json) => json,
         Err(undecodable) => return PlatformMessage::Undecodable(undecodable),
     };
-    match serde_json::from_str(json) {
+    match Fields::read(json) {
         Ok(fields) => decode_fields(device, &fields, json, Vec::new()),
         Err(error) => decode_repaired(device, json).unwrap_or_else(|| {
             PlatformMessage::Undecodable(match error.classify() {
@@ -169,7 +168,7 @@ fn decode_payload<'a>(device: Device<'a>, payload: &'a [u8]) -> PlatformMessage<
 /// Bytes that are no JSON, if they are once they have been repaired.
 fn decode_repaired<'a>(device: Device<'a>, json: &str) -> Option<PlatformMessage<'a>> {
     let repaired = repair::repair(json)?;
-    let fields = serde_json::from_str(&repaired).ok()?;
+    let fields = Fields::read(&repaired).ok()?;
     Some(decode_fields(device, &fields, &repaired, vec![Flaw::Repaired]))
 }
 

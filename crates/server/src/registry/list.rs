@@ -231,7 +231,7 @@ impl DeviceRegistry {
     fn found(&self, query: &Query, entry: &IndexEntry) -> Option<ListedDevice> {
         let place = entry.place();
         let records = self.shards[place.shard()].records.read();
-        let snapshot = Snapshot::of(&records.at(place.at())?.open());
+        let snapshot = Snapshot::of_opened(records.at(place.at())?.open());
         drop(records);
         let is_in_place = query.sort.by == SortBy::Id || snapshot.event.time == entry.time();
         let fits = is_in_place && query.filter.admits(&snapshot.traits(&query.filter));

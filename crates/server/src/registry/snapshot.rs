@@ -35,38 +35,70 @@ pub struct LastEvent {
     pub close_code: Option<u16>,
 }
 
+/// What holds of every record.
+const MADE_BY_AN_EVENT: &str = "a record is made by its first event";
+
+impl LastEvent {
+    fn of(event: &PresenceEvent) -> Self {
+        let close_code = match event.kind {
+            EventKind::Disconnect | EventKind::Takeover | EventKind::Refusal | EventKind::FailedLogin => {
+                Some(event.close_code)
+            }
+            EventKind::Connect | EventKind::Request => None,
+        };
+        Self { kind: event.kind, time: event.time, close_code }
+    }
+}
+
 impl Snapshot {
     pub fn of(record: &Record<'_>) -> Self {
-        let arrival = Arrival {
+        Self::of_state(record.name(), &record.state, Self::arrival(record)).expect(MADE_BY_AN_EVENT)
+    }
+
+    /// The same of a record that nobody needs any longer: the event is moved out of nearly all.
+    pub(super) fn of_opened(record: Record<'_>) -> Self {
+        let (name, arrival) = (record.name(), Self::arrival(&record));
+        let resolved = record.resolve();
+        let (status, inferred) = (resolved.status, resolved.inferred);
+        match record.state.into_only_session() {
+            Ok(event) => Self::new(name, (status, inferred), LastEvent::of(&event), event, arrival),
+            Err(state) => Self::of_state(name, &state, arrival).expect(MADE_BY_AN_EVENT),
+        }
+    }
+
+    fn arrival(record: &Record<'_>) -> Arrival {
+        Arrival {
             provenance: record.reception.provenance,
             at: record.reception.received_at,
             round: record.freshness_round(),
-        };
-        Self::of_state(record.name(), &record.state, arrival).expect("a record is made by its first event")
+        }
     }
 
     /// The same of a state that is in no map; `None` if it consists of nothing.
     pub fn of_state(name: DeviceName, state: &DeviceState, arrival: Arrival) -> Option<Self> {
         let resolved = state.resolve()?;
-        let latest = state.latest().unwrap_or(resolved.event);
-        let close_code = match latest.kind {
-            EventKind::Disconnect | EventKind::Takeover | EventKind::Refusal | EventKind::FailedLogin => {
-                Some(latest.close_code)
-            }
-            EventKind::Connect | EventKind::Request => None,
-        };
-        let DeviceName { device_type, id } = name;
-        Some(Self {
+        let latest = LastEvent::of(state.latest().unwrap_or(resolved.event));
+        Some(Self::new(name, (resolved.status, resolved.inferred), latest, resolved.event.clone(), arrival))
+    }
+
+    fn new(
+        DeviceName { device_type, id }: DeviceName,
+        (status, inferred): (Status, bool),
+        latest: LastEvent,
+        event: PresenceEvent,
+        arrival: Arrival,
+    ) -> Self {
+        Self {
             device_type,
             id,
-            status: resolved.status,
-            inferred: resolved.inferred,
-            event: resolved.event.clone(),
-            latest: LastEvent { kind: latest.kind, time: latest.time, close_code },
+            status,
+            inferred,
+            event,
+            latest,
             provenance: arrival.provenance,
             received_at: arrival.at,
             received_in: arrival.round,
-        })
+        }
     }
 
     /// The deciding message, as it came.

@@ -129,53 +129,42 @@ pub async fn list(
 
 async fn page(context: &Context, query: &Query) -> Result<Response, Error> {
     let viewer = Viewer::of(context);
-    let (mut devices, mut messages) = (Vec::new(), Vec::new());
-    let mut bytes = 0;
+    // Most of its room is made at once, because it is too large to be moved again and again while it grows.
+    let mut text = Vec::with_capacity(PAGE_BYTES + query.limit.min(PAGE_AT_ONCE) * DEVICE_BYTES);
+    text.extend_from_slice(b"{\"devices\":[");
+    let (mut written, mut bytes) = (0, 0);
     let mut part = query.clone();
     let next = loop {
-        part.limit = query.limit - devices.len();
+        part.limit = query.limit - written;
         if context.read_through.is_none() {
             part.limit = part.limit.min(PAGE_AT_ONCE);
         }
         let found = context.list(&part).await?;
-        for device in found.devices {
+        for device in &found.devices {
+            if written > 0 {
+                text.push(b',');
+            }
             let message = device.message();
+            viewer.view(device, &message).write(&mut text);
             bytes += message.len();
-            messages.push(message);
-            devices.push(device);
+            written += 1;
         }
-        if found.next.is_none() || devices.len() >= query.limit || bytes > PAGE_MAX_BYTES {
+        if found.next.is_none() || written >= query.limit || bytes > PAGE_MAX_BYTES {
             break found.next;
         }
         part.after = found.next;
         tokio::task::yield_now().await;
     };
-    let views = devices.iter().zip(&messages).map(|(device, message)| viewer.view(device, message));
-    let mut answer = answer(&PageView {
-        devices: views.collect(),
-        next_cursor: next.map(|position| cursor::write(&position, &query.filter, query.sort)),
-    });
+    text.extend_from_slice(b"],\"next_cursor\":");
+    let next_cursor = next.map(|position| cursor::write(&position, &query.filter, query.sort));
+    serde_json::to_writer(&mut text, &next_cursor).expect("a text is JSON, and a Vec takes it");
+    text.push(b'}');
+    let mut answer = ([(header::CONTENT_TYPE, ListFormat::Json.content_type())], text).into_response();
     // A device that has changed meanwhile may be missing, so what is shown does not tell whether the list is stale.
     if viewer.freshness().is_any_stale() {
         stale::mark(answer.headers_mut(), &context.health);
     }
     Ok(answer)
-}
-
-/// A page as text. Its room is made at once, because it is too large to be moved again and again while it grows.
-fn answer(page: &PageView<'_>) -> Response {
-    let mut text = Vec::with_capacity(PAGE_BYTES + page.devices.len() * DEVICE_BYTES);
-    text.extend_from_slice(b"{\"devices\":[");
-    for (number, device) in page.devices.iter().enumerate() {
-        if number > 0 {
-            text.push(b',');
-        }
-        device.write(&mut text);
-    }
-    text.extend_from_slice(b"],\"next_cursor\":");
-    serde_json::to_writer(&mut text, &page.next_cursor).expect("a text is JSON, and a Vec takes it");
-    text.push(b'}');
-    ([(header::CONTENT_TYPE, ListFormat::Json.content_type())], text).into_response()
 }
 
 fn sort(parameters: &Parameters) -> Result<Sort, Error> {
