@@ -209,7 +209,7 @@ fn observation<'a>(
 fn address(event: &PresenceEvent) -> Option<IpAddr> {
     match held::ipv4(&event.payload) {
         Some(address) => Some(address.into()),
-        None => held::details(&event.payload.unpack()).address?.parse().ok(),
+        None => held::details(&event.payload.document()).address?.parse().ok(),
     }
 }
 

@@ -19,7 +19,7 @@ pub fn address(message: &Payload) -> Option<String> {
     if let Some(address) = ipv4(message) {
         return Some(address.to_string());
     }
-    let unpacked = message.unpack();
+    let unpacked = message.document();
     let address = summary(&unpacked)?.address;
     (!address.is_empty()).then(|| address.into_owned())
 }
@@ -34,9 +34,11 @@ pub fn cause(message: &Payload, close_code: u16) -> Option<Cause> {
     if message.source().is_none() {
         return close_code::cause(close_code);
     }
-    // Unpacked only if it was packed by a version that did not know this piece, or tells of no cause.
     let word = message.word_behind(CAUSE).or_else(|| message.word_behind_text(FIRST_CAUSE));
-    word.and_then(Cause::of_word).or_else(|| status::read(&message.unpack())?.cause())
+    // Unpacked only if it was packed by a version that did not know this piece. Those that did hold messages beside documents.
+    let is_certain = word.is_some() || message.has_message();
+    word.and_then(Cause::of_word)
+        .or_else(|| status::read(&message.document()).filter(|_| !is_certain)?.cause())
 }
 
 /// The word for that cause.

@@ -1,6 +1,7 @@
 //! The status document: what is kept of an event of any format but the IoT platform's. One JSON object in the platform's own
 //! words, so that whatever shows or stores a message of the platform shows and stores these, too; and beside them what the
-//! order of the source needs when the next message comes, and the message itself.
+//! order of the source needs when the next message comes. The message is held beside it as it came, and becomes a text in the
+//! details when the payload is unpacked.
 
 mod json;
 #[cfg(test)]
@@ -13,6 +14,7 @@ use serde_json::value::RawValue;
 
 use crate::order::{EventIdentity, Key, Own, Shown};
 use crate::{Cause, DeviceName, Event, EventKind, Session, UnixNanos};
+use presence::payload::{Payload, SourceMessage};
 use presence::time_text::TimeText;
 
 /// How much of a message is kept. A longer one, for example a birth with a thousand metrics, is cut.
@@ -58,8 +60,9 @@ pub struct SourceDetails<'a> {
     /// How the own state differs from what is shown with regard to the parent: [`Own`].
     #[serde(rename = "o", default)]
     own: Option<(i64, i64)>,
+    /// The message, if that is not held beside the document: as JSON, since most who read the document do not look at it.
     #[serde(rename = "m", borrow, default)]
-    text: Option<MessageText<'a>>,
+    text: Option<&'a RawValue>,
     #[serde(rename = "b", borrow, default, deserialize_with = "text")]
     base64: Option<Cow<'a, str>>,
     /// The message was longer.
@@ -77,29 +80,6 @@ enum SessionDetails<'a> {
     Versioned(u64, #[serde(borrow)] Cow<'a, str>),
     #[serde(rename = "b")]
     Matched(Option<u64>, Option<u8>),
-}
-
-/// The message of an event that was text.
-#[derive(Debug)]
-enum MessageText<'a> {
-    Plain(Cow<'a, str>),
-    /// As a document has it, with its escapes: most who read the document do not look at it.
-    Written(&'a RawValue),
-}
-
-impl<'a, 'de: 'a> Deserialize<'de> for MessageText<'a> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        <&'de RawValue>::deserialize(deserializer).map(Self::Written)
-    }
-}
-
-impl<'a> MessageText<'a> {
-    fn into_text(self) -> Option<Cow<'a, str>> {
-        match self {
-            Self::Plain(text) => Some(text),
-            Self::Written(json) => serde_json::from_str(json.get()).ok().map(|text: Text<'a>| text.0),
-        }
-    }
 }
 
 /// A text that is borrowed where it can be: within another type serde would copy it.
@@ -125,14 +105,19 @@ pub enum Raw<'a> {
     Base64(Cow<'a, str>),
 }
 
-/// The document of an event, as it is shown.
-pub fn write(event: &Event<'_>, shown: &Shown, payload: &[u8]) -> Vec<u8> {
-    let key = shown.key;
-    let is_cut = payload.len() > MESSAGE_MAX_BYTES;
-    let (text, base64) = match std::str::from_utf8(payload) {
-        Ok(text) => (Some(&text[..text.floor_char_boundary(MESSAGE_MAX_BYTES)]), None),
-        Err(_) => (None, Some(encode_base64(&payload[..payload.len().min(MESSAGE_MAX_BYTES)]))),
+/// What is held of an event, as it is shown: its document, and the message.
+pub fn pack(source: &str, event: &Event<'_>, shown: &Shown, message: &[u8]) -> Payload {
+    let is_cut = message.len() > MESSAGE_MAX_BYTES;
+    let bytes = match std::str::from_utf8(message) {
+        _ if !is_cut => message,
+        Ok(text) => &message[..text.floor_char_boundary(MESSAGE_MAX_BYTES)],
+        Err(_) => &message[..MESSAGE_MAX_BYTES],
     };
+    Payload::pack_document(source, &document(event, shown), &SourceMessage { bytes, is_cut })
+}
+
+fn document(event: &Event<'_>, shown: &Shown) -> Vec<u8> {
+    let key = shown.key;
     let connect_time = match (&event.session, key.kind) {
         (Session::Started(started), _) => Some(*started),
         (Session::Connection(_) | Session::Versioned { .. }, EventKind::Connect) => Some(key.time),
@@ -159,9 +144,9 @@ pub fn write(event: &Event<'_>, shown: &Shown, payload: &[u8]) -> Vec<u8> {
             cause: cause.map(|cause| cause.word().into()),
             parent: parent.map(|name| (Cow::Borrowed(&*name.device_type), Cow::Borrowed(&*name.id))),
             own: shown.own.map(|own| (own.shift, own.time.0)),
-            text: text.map(|text| MessageText::Plain(text.into())),
-            base64: base64.map(Cow::Owned),
-            is_cut,
+            text: None,
+            base64: None,
+            is_cut: false,
         }),
     };
     json::write(&status)
@@ -173,6 +158,18 @@ fn action(key: &Key) -> &'static str {
         EventKind::Connect | EventKind::Takeover => "Connect",
         EventKind::Disconnect | EventKind::Refusal => "Disconnect",
     }
+}
+
+/// The same after a change of the parent, or with another parent; `None` if it is no document.
+pub fn shown_again(payload: &Payload, shown: &Shown, parent: Option<&DeviceName<'_>>) -> Option<Payload> {
+    let (source, document) = (payload.source().unwrap_or_default(), payload.document());
+    let document = read(&document)?.shown_again(shown, parent);
+    Some(match payload.message() {
+        Some((bytes, is_cut)) => {
+            Payload::pack_document(source, &document, &SourceMessage { bytes: &bytes, is_cut })
+        }
+        None => Payload::pack_of(source, &document),
+    })
 }
 
 /// Reads a document back; `None` for anything else.
@@ -225,8 +222,7 @@ impl SourceDetails<'_> {
 }
 
 impl<'a> StatusDocument<'a> {
-    /// The same document after a change of the parent, or with another parent.
-    pub fn shown_again(mut self, shown: &Shown, parent: Option<&DeviceName<'_>>) -> Vec<u8> {
+    fn shown_again(mut self, shown: &Shown, parent: Option<&DeviceName<'_>>) -> Vec<u8> {
         self.action = action(&shown.key).into();
         self.time = rfc3339(shown.key.time).map(|time| Cow::Owned(time.to_string()));
         let word = shown.is_hidden.then_some(Cow::Borrowed(Cause::ParentOffline.word()));
@@ -258,7 +254,8 @@ impl<'a> StatusDocument<'a> {
     /// The message, and whether it was longer than what is kept.
     pub fn into_raw(self) -> Option<(Raw<'a>, bool)> {
         let kept = self.kept?;
-        let text = kept.text.and_then(MessageText::into_text);
+        let text =
+            kept.text.and_then(|json| serde_json::from_str(json.get()).ok().map(|text: Text<'a>| text.0));
         let raw = text.map(Raw::Text).or_else(|| kept.base64.map(Raw::Base64))?;
         Some((raw, kept.is_cut))
     }
@@ -288,20 +285,4 @@ fn kept_session<'a>(session: &'a Session<'_>) -> Option<SessionDetails<'a>> {
 /// In whole milliseconds, as the platform writes times.
 fn rfc3339(time: UnixNanos) -> Option<TimeText> {
     presence::Moment::exactly(i128::from(time.0))?.rfc3339()
-}
-
-/// Standard base64 with padding.
-fn encode_base64(bytes: &[u8]) -> String {
-    const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-    let mut text = String::with_capacity(bytes.len().div_ceil(3) * 4);
-    for group in bytes.chunks(3) {
-        let wide =
-            group.iter().fold(0u32, |wide, byte| wide << 8 | u32::from(*byte)) << (8 * (3 - group.len()));
-        for place in 0..4 {
-            let six = wide >> (18 - 6 * place) & 0x3f;
-            let is_padding = place > group.len();
-            text.push(if is_padding { '=' } else { char::from(ALPHABET[six as usize]) });
-        }
-    }
-    text
 }

@@ -3,7 +3,7 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use presence::payload::Payload;
+use presence::payload::{Payload, SourceMessage};
 
 fuzz_target!(|bytes: &[u8]| {
     let payload = Payload::pack(bytes);
@@ -15,4 +15,13 @@ fuzz_target!(|bytes: &[u8]| {
         let part_payload = Payload::pack(part);
         assert_eq!(part_payload.cmp(&payload), part.cmp(bytes), "the order is that of the bytes");
     }
+    let message = SourceMessage { bytes: end, is_cut: bytes.len() % 2 == 1 };
+    let payload = Payload::pack_document("a", start, &message);
+    assert_eq!(payload.document(), start, "the document comes back");
+    assert_eq!(payload.message(), Some((end.to_vec(), message.is_cut)), "the message comes back");
+    assert_eq!(
+        payload,
+        Payload::pack_of("a", &payload.unpack()),
+        "it is the same as the document with the message in it"
+    );
 });

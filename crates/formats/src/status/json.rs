@@ -6,7 +6,7 @@ use std::io::Write;
 
 use serde::Deserialize;
 
-use super::{MessageText, SessionDetails, SourceDetails, StatusDocument};
+use super::{SessionDetails, SourceDetails, StatusDocument};
 
 /// Room for most documents, so that writing one allocates once.
 const CAPACITY: usize = 384;
@@ -80,13 +80,8 @@ impl Json {
             self.raw("],");
         }
         if let Some(text) = &details.text {
-            match text {
-                MessageText::Plain(text) => self.text(r#""m":"#, text),
-                MessageText::Written(json) => {
-                    self.raw(r#""m":"#);
-                    self.raw(json.get());
-                }
-            }
+            self.raw(r#""m":"#);
+            self.raw(text.get());
             self.raw(",");
         }
         if let Some(base64) = &details.base64 {

@@ -17,11 +17,15 @@ struct Child {
 }
 
 impl Child {
+    fn payload(&self) -> Option<Payload> {
+        Some(self.state.resolve()?.event.payload.clone())
+    }
+
     /// The key that is held, and the document.
     fn document(&self) -> Option<(Key, Vec<u8>)> {
         let event = self.state.resolve()?.event;
         let key = Key { session: nanos(event.session), kind: kind(event.kind), time: nanos(event.time) };
-        Some((key, event.payload.unpack()))
+        Some((key, event.payload.document()))
     }
 
     fn shown(&self) -> Option<Shown> {
@@ -46,27 +50,26 @@ impl Child {
             Resolution::Confirm | Resolution::Late | Resolution::Record => return,
         };
         let shown = Shown::of_own(&key, is_same, shown.as_ref(), parent, ParentRule::WhileConnected);
-        let document = status::write(&event, &shown, b"x");
+        let payload = status::pack("z", &event, &shown, b"x");
         self.received = now;
-        self.merge(&shown.key, &document);
+        self.merge(&shown.key, payload);
     }
 
     fn parent_changed(&mut self, parent: Option<&Key>) {
-        let Some((_, document)) = self.document() else { return };
+        let Some(payload) = self.payload() else { return };
         let shown = self.shown().expect("the model writes documents");
         let Some(shown) = shown.after_parent(parent, ParentRule::WhileConnected) else { return };
-        let status = status::read(&document).expect("the model writes documents");
-        let document = status.shown_again(&shown, None);
-        self.merge(&shown.key, &document);
+        let payload = status::shown_again(&payload, &shown, None).expect("the model writes documents");
+        self.merge(&shown.key, payload);
     }
 
-    fn merge(&mut self, key: &Key, document: &[u8]) {
+    fn merge(&mut self, key: &Key, payload: Payload) {
         let event = PresenceEvent {
             kind: presence_kind(key.kind),
             session: moment(key.session),
             time: moment(key.time),
             close_code: 0,
-            payload: Payload::pack_of("z", document),
+            payload,
         };
         assert!(self.state.apply(event), "a change that the merge drops would be lost");
         assert!(!self.state.holds_more_than_one() || key.session.0 < START, "an old state is of no use");

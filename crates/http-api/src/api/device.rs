@@ -139,7 +139,7 @@ pub fn answer(
 
 /// The message as the IoT platform sent it; of another source what it says, in the platform's words.
 fn shown(message: &Payload) -> Vec<u8> {
-    let bytes = message.unpack();
+    let bytes = message.document();
     match message.source().and_then(|_| status::read(&bytes)) {
         Some(status) => status.public(),
         None => bytes,

@@ -66,7 +66,7 @@ impl ConnectionStatus {
 impl ClientState {
     pub fn of(snapshot: &Snapshot, organization: &str) -> Self {
         let Snapshot { device_type, id, status, event, .. } = snapshot;
-        let message = event.payload.unpack();
+        let message = event.payload.document();
         let details = iot_platform::details(&message);
         let client_id = details
             .client_id

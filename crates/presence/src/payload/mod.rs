@@ -10,6 +10,7 @@
 //! microsecond.
 
 mod dictionary;
+mod document;
 mod pack;
 pub mod skeleton;
 mod unpack;
@@ -25,19 +26,20 @@ pub struct Payload(Box<[u8]>);
 impl Payload {
     /// Packs any bytes.
     pub fn pack(bytes: &[u8]) -> Self {
-        Self(pack::pack(bytes).as_slice().into())
+        Self(pack::pack(&[], bytes).as_slice().into())
     }
 
     /// Packs the bytes of a message of another source than the IoT platform, whose messages name none. A name has at most
     /// [`SOURCE_MAX_BYTES`]; of a longer one the rest is left out.
     pub fn pack_of(source: &str, bytes: &[u8]) -> Self {
-        let source = &source[..source.floor_char_boundary(SOURCE_MAX_BYTES)];
-        let body = pack::pack(bytes);
-        let mut packed = Vec::with_capacity(2 + source.len() + body.len());
-        packed.extend([op::SOURCE, u8::try_from(source.len()).unwrap_or(u8::MAX)]);
-        packed.extend_from_slice(source.as_bytes());
-        packed.extend_from_slice(&body);
-        Self(packed.into())
+        Self(pack::pack(&source_operation(source), bytes).as_slice().into())
+    }
+
+    /// Packs a document and the message that it was made of, which is held as it came and put into the document when that is
+    /// unpacked: see [`document`]. Messages of one sender resemble each other as those of the platform do, but not once they are
+    /// texts within JSON.
+    pub fn pack_document(source: &str, document: &[u8], message: &SourceMessage<'_>) -> Self {
+        Self(pack::pack_document(&source_operation(source), document, message).as_slice().into())
     }
 
     /// The source that was named when it was packed.
@@ -52,6 +54,23 @@ impl Payload {
         let mut bytes = Vec::with_capacity(UNPACKED_CAPACITY);
         unpack::unpack(&self.0, &mut bytes);
         bytes
+    }
+
+    /// The same without the message, if that is held beside a document.
+    pub fn document(&self) -> Vec<u8> {
+        let mut bytes = Vec::with_capacity(UNPACKED_CAPACITY);
+        unpack::document(&self.0, &mut bytes);
+        bytes
+    }
+
+    /// The bytes of the message that is held beside a document, and whether it was longer.
+    pub fn message(&self) -> Option<(Vec<u8>, bool)> {
+        unpack::message(&self.0)
+    }
+
+    /// Whether a message is held beside a document.
+    pub fn has_message(&self) -> bool {
+        unpack::has_message(&self.0)
     }
 
     /// The IPv4 address that follows this piece of text; `None` if there is none, or if that cannot be told without unpacking.
@@ -85,6 +104,22 @@ impl Payload {
     pub fn packed_len(&self) -> usize {
         self.0.len()
     }
+}
+
+/// The message that a document was made of.
+#[derive(Clone, Copy, Debug)]
+pub struct SourceMessage<'a> {
+    pub bytes: &'a [u8],
+    /// It was longer.
+    pub is_cut: bool,
+}
+
+/// The beginning of a packed payload of a source.
+fn source_operation(source: &str) -> Vec<u8> {
+    let source = &source[..source.floor_char_boundary(SOURCE_MAX_BYTES)];
+    let mut operation = vec![op::SOURCE, u8::try_from(source.len()).unwrap_or(u8::MAX)];
+    operation.extend_from_slice(source.as_bytes());
+    operation
 }
 
 /// A piece of text that payloads are packed with, to look for in them.
@@ -148,6 +183,9 @@ mod op {
     pub const INTEGER: u8 = 4;
     /// Length (one byte), then the name of the source; only at the beginning. Stands for nothing.
     pub const SOURCE: u8 = 5;
+    /// Ends a document. A byte that is 1 if the message was longer, then the operations of the message. A version that does not know
+    /// it shows the document without the message.
+    pub const MESSAGE: u8 = 6;
     /// Dictionary piece 0; piece n has the number `FIRST_PIECE + n`.
     pub const FIRST_PIECE: u8 = 16;
 }
@@ -156,7 +194,7 @@ mod op {
 mod tests {
     use proptest::prelude::*;
 
-    use super::{Ordering, Payload, Piece};
+    use super::{Ordering, Payload, Piece, SourceMessage};
 
     fn captured() -> Vec<String> {
         include_str!("../../../../tests/data/captured.jsonl")
@@ -303,6 +341,27 @@ mod tests {
             let plain = Payload::pack(&bytes);
             prop_assert_eq!(plain.source(), None);
             prop_assert_ne!(plain.cmp(&payload), Ordering::Equal);
+        }
+
+        #[test]
+        fn a_message_beside_a_document_is_the_same_as_within_it(
+            document in "\\{\"Action\":\"Connect\",\"Time\":\"2026-11-23T17:00:0[0-9].186Z\",\"_\":\\{(\"t\":[0-9]{3})?\\}\\}",
+            text in "\\{\"Time\":\"2026-11-23T17:00:0[0-9].186Z\",\"ClientAddr\":\"10.0.0.[1-9]\",\"x\":\"[ -~\u{0}-\u{20}]{0,9}\"\\}",
+            bytes in prop::collection::vec(any::<u8>(), 0..40),
+            is_cut in any::<bool>(),
+        ) {
+            for bytes in [text.as_bytes(), &bytes] {
+                let message = SourceMessage { bytes, is_cut };
+                let payload = Payload::pack_document("a", document.as_bytes(), &message);
+                prop_assert_eq!(payload.source(), Some("a"));
+                prop_assert_eq!(payload.document(), document.as_bytes());
+                prop_assert_eq!(payload.message(), Some((bytes.to_vec(), is_cut)));
+                prop_assert_eq!(payload.ipv4_behind(Piece::of(r#"","ClientAddr":""#)), None);
+                let before = Payload::pack_of("a", &payload.unpack());
+                prop_assert!(payload.has_message() && !before.has_message());
+                prop_assert_eq!(before.message(), None);
+                prop_assert_eq!(before, payload);
+            }
         }
 
         #[test]

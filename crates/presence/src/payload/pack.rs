@@ -1,49 +1,23 @@
 //! Text to operations. Every value is checked to come back as it was written before it becomes an operation.
 
-use super::{dictionary, op};
+use super::{SourceMessage, dictionary, op};
 use crate::time_text::{self, TimeText};
 
-/// The operations that stand for `text`.
-pub fn pack(text: &[u8]) -> Vec<u8> {
-    let mut packer =
-        Packer { packed: Vec::with_capacity(PACKED_CAPACITY), literal_start: 0, last_time: None };
-    let mut at = 0;
-    // A value or a word is looked for only where a piece has just ended; what is inside an identifier stays literal with it.
-    let mut after_piece = false;
-    while at < text.len() {
-        if !after_piece {
-            // What no piece and no end of a key begins with is passed over at once.
-            at += text[at..].iter().take_while(|byte| !starts_piece(**byte)).count();
-            if at == text.len() {
-                break;
-            }
-        }
-        let rest = &text[at..];
-        if (starts_piece(rest[0]) || after_piece && rest[0].is_ascii_alphabetic())
-            && let Some(number) = dictionary::find(rest)
-            && let (Some(piece), Ok(code)) = (dictionary::piece(number), u8::try_from(number))
-        {
-            packer.end_literal(text, at);
-            packer.packed.push(op::FIRST_PIECE + code);
-            at += piece.len();
-            packer.literal_start = at;
-            after_piece = true;
-            continue;
-        }
-        let is_key_end = !after_piece && rest.starts_with(b"\":");
-        let value_at = if is_key_end { value_behind(text, at + 2) } else { at };
-        let value_len = match (after_piece, is_key_end) {
-            (true, _) => packer.value(text, at, 1),
-            (false, true) => packer.value(text, value_at, OTHER_VALUE_MIN_BYTES),
-            (false, false) => 0,
-        };
-        after_piece = false;
-        at = (value_at + value_len).max(at + 1);
-    }
-    packer.end_literal(text, at);
+/// The operations that stand for `text`, behind `before`.
+pub fn pack(before: &[u8], text: &[u8]) -> Vec<u8> {
+    let mut packer = Packer::behind(before);
+    packer.text(text);
     packer.packed
 }
 
+/// The same for a document, and for a message behind it.
+pub fn pack_document(before: &[u8], document: &[u8], message: &SourceMessage<'_>) -> Vec<u8> {
+    let mut packer = Packer::behind(before);
+    packer.text(document);
+    packer.packed.extend([op::MESSAGE, u8::from(message.is_cut)]);
+    packer.text(message.bytes);
+    packer.packed
+}
 /// A packed Disconnect of the platform with some room.
 pub const PACKED_CAPACITY: usize = 96;
 
@@ -80,6 +54,50 @@ struct Packer {
 }
 
 impl Packer {
+    fn behind(before: &[u8]) -> Self {
+        let mut packed = Vec::with_capacity(PACKED_CAPACITY + before.len());
+        packed.extend_from_slice(before);
+        Self { packed, literal_start: 0, last_time: None }
+    }
+
+    fn text(&mut self, text: &[u8]) {
+        self.literal_start = 0;
+        let mut at = 0;
+        // A value or a word is looked for only where a piece has just ended; what is inside an identifier stays literal with it.
+        let mut after_piece = false;
+        while at < text.len() {
+            if !after_piece {
+                // What no piece and no end of a key begins with is passed over at once.
+                at += text[at..].iter().take_while(|byte| !starts_piece(**byte)).count();
+                if at == text.len() {
+                    break;
+                }
+            }
+            let rest = &text[at..];
+            if (starts_piece(rest[0]) || after_piece && rest[0].is_ascii_alphabetic())
+                && let Some(number) = dictionary::find(rest)
+                && let (Some(piece), Ok(code)) = (dictionary::piece(number), u8::try_from(number))
+            {
+                self.end_literal(text, at);
+                self.packed.push(op::FIRST_PIECE + code);
+                at += piece.len();
+                self.literal_start = at;
+                after_piece = true;
+                continue;
+            }
+            let is_key_end = !after_piece && rest.starts_with(b"\":");
+            let value_at = if is_key_end { value_behind(text, at + 2) } else { at };
+            let value_len = match (after_piece, is_key_end) {
+                (true, _) => self.value(text, at, 1),
+                (false, true) => self.value(text, value_at, OTHER_VALUE_MIN_BYTES),
+                (false, false) => 0,
+            };
+            after_piece = false;
+            at = (value_at + value_len).max(at + 1);
+        }
+        self.end_literal(text, at);
+    }
+
     fn end_literal(&mut self, text: &[u8], at: usize) {
         let literal = &text[self.literal_start..at];
         if !literal.is_empty() {

@@ -3,22 +3,61 @@
 
 use std::net::Ipv4Addr;
 
-use super::{dictionary, op};
+use super::{UNPACKED_CAPACITY, dictionary, document, op};
 use crate::time_text::TimeText;
 
 /// Appends the text that the operations stand for; stops at the first that cannot be.
 pub fn unpack(packed: &[u8], text: &mut Vec<u8>) {
+    let mut last_time = 0;
+    let rest = run(packed, &mut last_time, text);
+    if let Some((is_cut, rest)) = message_operation(rest) {
+        let mut message = Vec::with_capacity(UNPACKED_CAPACITY);
+        run(rest, &mut last_time, &mut message);
+        document::put_message(text, &message, is_cut);
+    }
+}
+
+/// The same without the message that is held beside it.
+pub fn document(packed: &[u8], text: &mut Vec<u8>) {
+    run(packed, &mut 0, text);
+}
+
+/// The message that is held beside a document, and whether it was longer.
+pub fn message(packed: &[u8]) -> Option<(Vec<u8>, bool)> {
+    let (mut last_time, mut text) = (0, Vec::with_capacity(UNPACKED_CAPACITY));
+    let (is_cut, rest) = message_operation(run(packed, &mut last_time, &mut text))?;
+    text.clear();
+    run(rest, &mut last_time, &mut text);
+    Some((text, is_cut))
+}
+
+pub fn has_message(packed: &[u8]) -> bool {
     let mut rest = packed;
-    let mut last_time = 0u64;
-    while let Some(next) = step(rest, &mut last_time, text) {
+    while let Some(next) = skip(rest) {
         rest = next;
     }
+    rest.first() == Some(&op::MESSAGE)
+}
+
+/// Carries out operations up to the first that cannot be, or to that of a message, and returns what is left.
+fn run<'a>(packed: &'a [u8], last_time: &mut u64, text: &mut Vec<u8>) -> &'a [u8] {
+    let mut rest = packed;
+    while let Some(next) = step(rest, last_time, text) {
+        rest = next;
+    }
+    rest
+}
+
+/// Whether the message was longer, and its operations.
+fn message_operation(packed: &[u8]) -> Option<(bool, &[u8])> {
+    let (&[code, is_cut], rest) = packed.split_first_chunk::<2>()?;
+    (code == op::MESSAGE).then_some((is_cut != 0, rest))
 }
 
 /// The address that follows the only occurrence of a dictionary piece.
 pub fn ipv4_behind(packed: &[u8], wanted: u8) -> Option<Ipv4Addr> {
     let (mut rest, mut found) = (packed, None);
-    while let Some((&code, behind)) = rest.split_first() {
+    while let Some((&code, behind)) = rest.split_first().filter(|(code, _)| **code != op::MESSAGE) {
         if code == wanted {
             if found.is_some() {
                 return None;
@@ -63,7 +102,7 @@ pub fn word_behind_text<'a>(packed: &'a [u8], wanted: &[u8]) -> Option<&'a str> 
     }
 }
 
-/// What follows one operation.
+/// What follows one operation; nothing follows those of a document but its message.
 fn skip(packed: &[u8]) -> Option<&[u8]> {
     let (&code, rest) = packed.split_first()?;
     match code {
@@ -75,6 +114,7 @@ fn skip(packed: &[u8]) -> Option<&[u8]> {
         op::TIME_DELTA | op::INTEGER => Some(varint(rest)?.1),
         op::IPV4 => rest.get(4..),
         op::SOURCE => after_source(rest),
+        op::MESSAGE => None,
         _piece => Some(rest),
     }
 }

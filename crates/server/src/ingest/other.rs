@@ -250,8 +250,8 @@ impl Ingest {
         context: &MessageContext<'_>,
     ) -> Applied {
         let device = device_of(&event.device);
-        let document = status::write(event, shown, context.payload);
-        let event = core_event(&shown.key, context.source, &document);
+        let payload = status::pack(context.source, event, shown, context.payload);
+        let event = core_event(&shown.key, payload);
         let applied = self.apply_event(device, event, context.arrival, recording);
         if applied != Applied::Known {
             self.families.parent_changed(device);
@@ -268,9 +268,8 @@ impl Ingest {
         }
         let time = event.time.unwrap_or(context.delivery.received);
         let key = Key { session: time, kind: FormatKind::Refusal, time };
-        let document = status::write(event, &key.into(), context.payload);
-        let entry =
-            PresenceEvent { kind: EventKind::FailedLogin, ..core_event(&key, context.source, &document) };
+        let payload = status::pack(context.source, event, &key.into(), context.payload);
+        let entry = PresenceEvent { kind: EventKind::FailedLogin, ..core_event(&key, payload) };
         self.events.push(device, entry, context.arrival.at);
         self.feed.failed_logins.add(device);
     }
@@ -330,14 +329,14 @@ impl Ingest {
     }
 }
 
-/// The event of the core for a status document.
-pub(super) fn core_event(key: &Key, source: &str, document: &[u8]) -> PresenceEvent {
+/// The event of the core for what is held of a message.
+pub(super) fn core_event(key: &Key, payload: Payload) -> PresenceEvent {
     PresenceEvent {
         kind: core_kind(key.kind),
         session: moment(key.session),
         time: moment(key.time),
         close_code: 0,
-        payload: Payload::pack_of(source, document),
+        payload,
     }
 }
 

@@ -139,8 +139,8 @@ impl Ingest {
         let parent_key = rule.parent_key(parent_state);
         let Some(shown) = document.shown().after_parent(parent_key.as_ref(), rule) else { return };
         let parent = parent.map(format_name);
-        let Some(text) = document.shown_again(&shown, parent.as_ref()) else { return };
-        let event = core_event(&shown.key, source, &text);
+        let Some(payload) = document.shown_again(&shown, parent.as_ref()) else { return };
+        let event = core_event(&shown.key, payload);
         let entry = event.clone();
         let at = clock::now();
         self.map.derive_then(child, event, |record, applied| {

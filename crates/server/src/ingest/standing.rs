@@ -8,6 +8,7 @@ use formats::order::{Held, Key, Shown};
 use formats::status::SourceDetails;
 use formats::{DeviceName, EventKind as FormatKind, UnixNanos, status};
 use presence::EventKind;
+use presence::payload::Payload;
 
 /// What is held of a device, copied out of the registry.
 pub(super) struct HeldDevice {
@@ -15,6 +16,8 @@ pub(super) struct HeldDevice {
     /// The key of what is shown.
     key: Key,
     received_seconds: u32,
+    payload: Payload,
+    /// What is unpacked of it.
     document: Vec<u8>,
 }
 
@@ -36,7 +39,8 @@ impl HeldDevice {
             source,
             key,
             received_seconds: record.reception.received_at.0,
-            document: event.payload.unpack(),
+            payload: event.payload.clone(),
+            document: event.payload.document(),
         }
     }
 }
@@ -76,10 +80,10 @@ impl<'a> DeviceDocument<'a> {
         Some(DeviceName { device_type: Cow::Borrowed(device_type), id: Cow::Borrowed(id) })
     }
 
-    /// The document with another state in it; `None` if there is none.
-    pub fn shown_again(&self, shown: &Shown, parent: Option<&DeviceName<'_>>) -> Option<Vec<u8>> {
+    /// What is held, with another state in its document; `None` if there is none.
+    pub fn shown_again(&self, shown: &Shown, parent: Option<&DeviceName<'_>>) -> Option<Payload> {
         self.details.as_ref()?;
-        Some(status::read(&self.held.document)?.shown_again(shown, parent))
+        status::shown_again(&self.held.payload, shown, parent)
     }
 }
 

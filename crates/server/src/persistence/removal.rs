@@ -105,7 +105,7 @@ impl Writer {
 fn is_back(record: &Record<'_>) -> bool {
     let event = record.resolve().event;
     event.payload.source().is_none()
-        || !status::read(&event.payload.unpack()).is_some_and(|status| status.is_removed())
+        || !status::read(&event.payload.document()).is_some_and(|status| status.is_removed())
 }
 
 /// Answers when this instance has read every change up to now, and so has dropped the device.

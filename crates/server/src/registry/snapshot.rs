@@ -106,6 +106,11 @@ impl Snapshot {
         self.event.payload.unpack()
     }
 
+    /// The same without the message that is held beside a status document.
+    pub fn document(&self) -> Vec<u8> {
+        self.event.payload.document()
+    }
+
     /// The source of the deciding message.
     pub fn source(&self) -> &str {
         held::source(&self.event.payload)
@@ -127,7 +132,7 @@ impl Snapshot {
         if let Some(address) = held::ipv4(&self.event.payload) {
             return Some(address.into());
         }
-        held::details(&self.message()).address?.parse().ok()
+        held::details(&self.document()).address?.parse().ok()
     }
 
     /// The word for why the device is disconnected; `None` while it is connected.

@@ -78,7 +78,7 @@ impl<'a> DeviceColumns<'a> {
     pub fn push(&mut self, (device_type, id): (&'a str, &'a str), said: &DeviceUpdate) {
         let Some(parts) = Parts::of(&said.state) else { return };
         let deciding = &parts.deciding;
-        let unpacked = deciding.payload.unpack();
+        let unpacked = deciding.payload.document();
         let (address, reason) = match held::summary(&unpacked) {
             Some(summary) => (text(&summary.address), text(&summary.reason)),
             None => (None, None),

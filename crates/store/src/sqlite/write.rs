@@ -440,7 +440,7 @@ fn reason(event: &PresenceEvent, known: &HashSet<u16>) -> Option<(u16, String)> 
     if event.kind == EventKind::Connect || known.contains(&event.close_code) {
         return None;
     }
-    let payload = event.payload.unpack();
+    let payload = event.payload.document();
     let reason = held::summary(&payload)?.reason;
     (!reason.is_empty()).then(|| (event.close_code, reason.into_owned()))
 }

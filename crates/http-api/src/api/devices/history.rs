@@ -233,7 +233,7 @@ fn with_times_of_sessions(mut events: Vec<PresenceEvent>) -> Vec<PresenceEvent> 
         if event.payload.source().is_none() {
             continue;
         }
-        let message = event.payload.unpack();
+        let message = event.payload.document();
         let said = status::read(&message).and_then(|status| status.connect_moment());
         match event.kind {
             EventKind::Connect => {
@@ -264,7 +264,7 @@ fn known_events(state: &DeviceState) -> Vec<PresenceEvent> {
 impl EventView {
     fn of(row: HistoryRow) -> Self {
         let HistoryRow { sequence, event, received_at, is_first_seen: _ } = row;
-        let message = event.payload.unpack();
+        let message = event.payload.document();
         let details = held::details(&message);
         let owned = |text: std::borrow::Cow<'_, str>| text.into_owned();
         let is_connect = event.kind == EventKind::Connect;

@@ -144,7 +144,7 @@ async fn page(context: &Context, query: &Query) -> Result<Response, Error> {
             if written > 0 {
                 text.push(b',');
             }
-            let message = device.message();
+            let message = device.document();
             viewer.view(device, &message).write(&mut text);
             bytes += message.len();
             written += 1;
@@ -203,7 +203,7 @@ fn streamed(context: Context, query: Query, format: ListFormat, at_once: usize) 
             };
             let mut text = std::mem::take(&mut rest.head).as_bytes().to_vec();
             for device in &page.devices {
-                format.write(&viewer.view(device, &device.message()), &mut text);
+                format.write(&viewer.view(device, &device.document()), &mut text);
             }
             if page.next.is_some() {
                 query.after = page.next;

@@ -161,7 +161,7 @@ impl LookupBody {
                 if self.written > 0 {
                     text.push(b',');
                 }
-                let message = snapshot.as_ref().map(Snapshot::message);
+                let message = snapshot.as_ref().map(Snapshot::document);
                 let view = match (&snapshot, &message) {
                     (Some(snapshot), Some(message)) => viewer.view(snapshot, message),
                     _ => viewer.unknown(self.names[self.written].device()),

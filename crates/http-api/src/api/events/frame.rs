@@ -120,7 +120,7 @@ pub fn past_change(
     previous: Option<Status>,
     viewer: &Viewer<'_>,
 ) -> Bytes {
-    let message = device.message();
+    let message = device.document();
     let device = viewer.view(device, &message);
     block(Some(id), "change", |text| {
         device.write_open(text);
@@ -136,7 +136,7 @@ pub fn change_data(
     refusal: Option<&HistoryRow>,
     viewer: &Viewer<'_>,
 ) -> Box<RawValue> {
-    let message = device.message();
+    let message = device.document();
     let change =
         ChangeView { device: viewer.view(device, &message), previous_status: previous.map(StatusView::from) };
     let view = WebhookDataView { change, refusal: refusal.map(RefusalView::of) };
@@ -152,7 +152,7 @@ pub fn without_id(block: &Bytes) -> Bytes {
 }
 
 pub fn device(device: &Snapshot, viewer: &Viewer<'_>) -> Bytes {
-    block(None, "device", |text| viewer.view(device, &device.message()).write(text))
+    block(None, "device", |text| viewer.view(device, &device.document()).write(text))
 }
 
 pub fn snapshot_complete(id: StreamPosition, devices: u64) -> Bytes {

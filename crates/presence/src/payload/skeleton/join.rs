@@ -51,6 +51,11 @@ impl Joiner<'_> {
                 self.packed.extend_from_slice(name);
                 return Some(behind);
             }
+            part::MESSAGE => {
+                let (&is_cut, behind) = behind.split_first()?;
+                self.packed.extend([op::MESSAGE, is_cut]);
+                return Some(behind);
+            }
             part::LITERAL => return self.literal(behind),
             piece => self.packed.push(piece),
         }

@@ -64,6 +64,8 @@ mod part {
     pub const TEXT: u8 = 8;
     /// The gap has the number of a word and one, or 0, the length and the text.
     pub const WORD: u8 = 9;
+    /// A byte as in the packed payload: the message of a document follows.
+    pub const MESSAGE: u8 = 10;
 }
 
 /// What stands for the id or the type of the device in words and other texts.

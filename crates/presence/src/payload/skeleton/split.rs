@@ -65,6 +65,11 @@ impl<'a> Splitter<'a> {
                     self.skeleton.extend_from_slice(name);
                     behind
                 }
+                op::MESSAGE => {
+                    let (&is_cut, behind) = behind.split_first()?;
+                    self.skeleton.extend([part::MESSAGE, is_cut]);
+                    behind
+                }
                 op::FIRST_PIECE.. => {
                     self.skeleton.push(code);
                     behind

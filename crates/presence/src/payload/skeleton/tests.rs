@@ -4,6 +4,7 @@ use proptest::prelude::*;
 
 use super::table::ADMITTED_AFTER;
 use super::*;
+use crate::payload::SourceMessage;
 
 const BESIDE: Beside<'_> =
     Beside { device_type: "pump", id: "unit-0042", session: Moment::UNKNOWN, time: Moment::UNKNOWN };
@@ -131,6 +132,8 @@ proptest! {
         for text in [text.clone(), format!(r#"{{"a":"{id}","b":"x{device_type}:{id}","c":{text}}}"#)] {
             packed_len(&skeletons, &Payload::pack(text.as_bytes()), &beside);
             packed_len(&skeletons, &Payload::pack_of(&source, text.as_bytes()), &beside);
+            let message = SourceMessage { bytes: text.as_bytes(), is_cut: false };
+            packed_len(&skeletons, &Payload::pack_document(&source, text.as_bytes(), &message), &beside);
         }
     }
 }
