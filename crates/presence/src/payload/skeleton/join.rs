@@ -1,18 +1,25 @@
 //! A skeleton and what stands in its gaps to the packed payload.
 
 use super::super::{op, unpack};
-use super::{Beside, Skeletons, millis, part, stand_in};
+use super::{Beside, FIELDS, FIRST_NUMBER, Skeletons, millis, part, stand_in};
 use crate::payload::pack::{PACKED_CAPACITY, put_varint, zigzag};
 
 /// The packed payload; `None` if the bytes are of another process.
 pub fn join(skeletons: &Skeletons, bytes: &[u8], beside: &Beside<'_>) -> Option<Vec<u8>> {
     let (number, gaps) = unpack::varint(bytes)?;
-    let skeleton = skeletons.skeletons.text(usize::try_from(number.checked_sub(1)?).ok()?)?;
     let packed = Vec::with_capacity(PACKED_CAPACITY);
-    let mut joiner = Joiner { skeletons, beside, gaps, packed, last_time: None };
-    let mut rest = skeleton;
-    while let Some((&part, behind)) = rest.split_first() {
-        rest = joiner.part(part, behind)?;
+    let mut joiner = Joiner { skeletons, beside, gaps, packed, last_time: None, literal_start: 0 };
+    if number == u64::from(FIELDS) {
+        let (count, numbers) = unpack::varint(gaps)?;
+        // The gaps are behind the numbers.
+        joiner.gaps = (0..count).try_fold(numbers, |numbers, _| Some(unpack::varint(numbers)?.1))?;
+        (0..count).try_fold(numbers, |numbers, _| {
+            let (number, behind) = unpack::varint(numbers)?;
+            joiner.parts(number)?;
+            Some(behind)
+        })?;
+    } else {
+        joiner.parts(number.checked_sub(FIRST_NUMBER)?)?;
     }
     Some(joiner.packed)
 }
@@ -23,9 +30,20 @@ struct Joiner<'a> {
     gaps: &'a [u8],
     packed: Vec<u8>,
     last_time: Option<u64>,
+    /// Where the text of the literal begins that is being written.
+    literal_start: usize,
 }
 
 impl Joiner<'_> {
+    /// Carries out the parts of a skeleton, or of a field.
+    fn parts(&mut self, number: u64) -> Option<()> {
+        let mut rest = self.skeletons.skeletons.text(usize::try_from(number).ok()?)?;
+        while let Some((&part, behind)) = rest.split_first() {
+            rest = self.part(part, behind)?;
+        }
+        Some(())
+    }
+
     /// Carries out one part and returns what follows it.
     fn part<'s>(&mut self, part: u8, behind: &'s [u8]) -> Option<&'s [u8]> {
         match part {
@@ -56,41 +74,32 @@ impl Joiner<'_> {
                 self.packed.extend([op::MESSAGE, is_cut]);
                 return Some(behind);
             }
-            part::LITERAL => return self.literal(behind),
+            part::LITERAL => {
+                // The length is a byte, as of most; where it takes more, the text moves.
+                self.packed.extend([op::LITERAL, 0]);
+                self.literal_start = self.packed.len();
+            }
+            part::TEXT => {
+                let (&len, behind) = behind.split_first()?;
+                let (text, behind) = behind.split_at_checked(usize::from(len))?;
+                self.packed.extend_from_slice(text);
+                return Some(behind);
+            }
+            part::WORD => self.word()?,
+            part::LITERAL_END => self.end_literal(),
             piece => self.packed.push(piece),
         }
         Some(behind)
     }
 
-    fn literal<'s>(&mut self, mut rest: &'s [u8]) -> Option<&'s [u8]> {
-        // The length is a byte, as of most; where it takes more, the text moves.
-        self.packed.extend([op::LITERAL, 0]);
-        let start = self.packed.len();
-        loop {
-            let (&part, behind) = rest.split_first()?;
-            rest = match part {
-                part::TEXT => {
-                    let (&len, behind) = behind.split_first()?;
-                    let (text, behind) = behind.split_at_checked(usize::from(len))?;
-                    self.packed.extend_from_slice(text);
-                    behind
-                }
-                part::WORD => {
-                    self.word()?;
-                    behind
-                }
-                _end => {
-                    let len = self.packed.len() - start;
-                    if len < 0x80 {
-                        self.packed[start - 1] = len as u8;
-                    } else {
-                        let mut varint = Vec::new();
-                        put_varint(&mut varint, len as u64);
-                        self.packed.splice(start - 1..start, varint);
-                    }
-                    return Some(behind);
-                }
-            };
+    fn end_literal(&mut self) {
+        let (start, len) = (self.literal_start, self.packed.len() - self.literal_start);
+        if len < 0x80 {
+            self.packed[start - 1] = len as u8;
+        } else {
+            let mut varint = Vec::new();
+            put_varint(&mut varint, len as u64);
+            self.packed.splice(start - 1..start, varint);
         }
     }
 

@@ -5,6 +5,9 @@
 //! text, their order and their spaces are the same in most messages of a sender, whichever order and spaces that uses. And
 //! what stands beside the payload need not be repeated in it: the id and type of the device, the times of its event.
 //!
+//! A message whose skeleton is not in the table, because its fields come in ever another order, is held as the skeletons of its
+//! fields, if these are in the table.
+//!
 //! A skeleton is a sequence of [`part`]s: operations of the packed payload, with gaps for what differs. Texts are interned
 //! apart from skeletons, as *words*, so that a reason or a protocol makes no further skeletons. Both tables are bounded, and
 //! take in only what has been seen [`table::ADMITTED_AFTER`] times, so that a sender that never repeats itself fills no table: its messages
@@ -14,7 +17,7 @@ mod join;
 mod split;
 mod table;
 
-use self::split::Splitter;
+use self::split::{Split, Splitter};
 use self::table::Table;
 use super::Payload;
 use crate::event::Moment;
@@ -28,6 +31,8 @@ const WORDS_MAX: usize = 4_096;
 const WORD_MAX_BYTES: usize = 128;
 /// The longest skeleton.
 const SKELETON_MAX_BYTES: usize = 512;
+/// The longest skeletons of all fields of a message together. The packed payloads of messages with longer ones are held as they are.
+const SPLIT_MAX_BYTES: usize = 4 * SKELETON_MAX_BYTES;
 
 /// What is held beside a payload, and so need not stand in it.
 #[derive(Clone, Copy, Debug)]
@@ -76,8 +81,14 @@ mod stand_in {
     pub const NAME_MIN_BYTES: usize = 3;
 }
 
-/// In place of the number of a skeleton and one: the packed payload follows as it is.
+/// In place of the number of a skeleton: the packed payload follows as it is.
 const NO_SKELETON: u8 = 0;
+/// The same: the number of fields follows, and the number of each one.
+const FIELDS: u8 = 1;
+/// What is added to the number of a skeleton.
+const FIRST_NUMBER: u64 = 2;
+/// Fields of a message without a skeleton as a whole.
+const FIELDS_MAX: usize = 64;
 
 impl Default for Skeletons {
     fn default() -> Self {
@@ -92,21 +103,41 @@ impl Skeletons {
     /// Appends a form of the payload that only [`Skeletons::unpack`] of this process understands.
     pub fn pack(&self, payload: &Payload, beside: &Beside<'_>, into: &mut Vec<u8>) {
         let start = into.len();
-        let skeleton = Splitter::new(self, beside, into).split(payload.packed());
-        let number = skeleton.and_then(|skeleton| self.skeletons.number_of(&skeleton));
-        match number {
+        let split = Splitter::new(self, beside, into).split(payload.packed());
+        let mut head = Head::default();
+        let has_skeleton = split.is_some_and(|split| match self.skeletons.number_of(split.skeleton()) {
             Some(number) => {
-                // The number stands first, but is known last.
-                let mut text = [0; 3];
-                let len = write_number(&mut text, u64::from(number) + 1);
-                into.splice(start..start, text[..len].iter().copied());
+                head.put(u64::from(number) + FIRST_NUMBER);
+                true
             }
-            None => {
-                into.truncate(start);
-                into.push(NO_SKELETON);
-                into.extend_from_slice(payload.packed());
-            }
+            None => self.put_fields(&split, &mut head),
+        });
+        if has_skeleton {
+            // It stands first, but is known last.
+            into.splice(start..start, head.bytes().iter().copied());
+        } else {
+            into.truncate(start);
+            into.push(NO_SKELETON);
+            into.extend_from_slice(payload.packed());
         }
+    }
+
+    /// The numbers of the fields, for messages that have their fields in ever another order; says whether all of them have one.
+    fn put_fields(&self, split: &Split, head: &mut Head) -> bool {
+        let count = split.fields().count();
+        if count > FIELDS_MAX {
+            return false;
+        }
+        head.put(u64::from(FIELDS));
+        head.put(count as u64);
+        // Each is looked up, or else the last ones would be known late.
+        split.fields().fold(true, |all, field| match self.skeletons.number_of(field) {
+            Some(number) => {
+                head.put(u64::from(number));
+                all
+            }
+            None => false,
+        })
     }
 
     /// The payload again.
@@ -119,17 +150,35 @@ impl Skeletons {
     }
 }
 
-/// Writes a number below 2^21 as a varint.
-fn write_number(text: &mut [u8; 3], mut number: u64) -> usize {
-    let mut len = 0;
-    while number >= 0x80 {
-        text[len] = number as u8 | 0x80;
-        number >>= 7;
-        len += 1;
-    }
-    text[len] = number as u8;
-    len + 1
+/// What stands before the gaps: varints below 2^14.
+struct Head {
+    bytes: [u8; 2 * (FIELDS_MAX + 1)],
+    len: usize,
 }
+
+impl Default for Head {
+    fn default() -> Self {
+        Self { bytes: [0; _], len: 0 }
+    }
+}
+
+impl Head {
+    fn put(&mut self, mut number: u64) {
+        while number >= 0x80 {
+            self.bytes[self.len] = number as u8 | 0x80;
+            number >>= 7;
+            self.len += 1;
+        }
+        self.bytes[self.len] = number as u8;
+        self.len += 1;
+    }
+
+    fn bytes(&self) -> &[u8] {
+        &self.bytes[..self.len]
+    }
+}
+
+const _: () = assert!(SKELETONS_MAX as u64 + FIRST_NUMBER < 1 << 14);
 
 /// Milliseconds since 1970; of an unknown time 0.
 fn millis(moment: Moment) -> u64 {

@@ -1,16 +1,37 @@
 //! A packed payload to a skeleton and what stands in its gaps. Whatever would not come back byte for byte makes no skeleton.
 
-use super::super::{op, unpack};
-use super::{Beside, SKELETON_MAX_BYTES, Skeletons, millis, part, stand_in};
+use super::super::{dictionary, op, unpack};
+use super::{Beside, SPLIT_MAX_BYTES, Skeletons, millis, part, stand_in};
 use crate::payload::pack::{put_varint, zigzag};
 
 /// Room for most skeletons, so that splitting allocates once for them.
 const SKELETON_CAPACITY: usize = 128;
+const FIELDS_CAPACITY: usize = 32;
+
+/// A skeleton, and where its fields end.
+pub struct Split {
+    skeleton: Vec<u8>,
+    ends: Vec<u16>,
+}
+
+impl Split {
+    pub fn skeleton(&self) -> &[u8] {
+        &self.skeleton
+    }
+
+    /// The parts of each field, with the punctuation before or behind it.
+    pub fn fields(&self) -> impl Iterator<Item = &[u8]> {
+        let ends = self.ends.iter().map(|end| usize::from(*end));
+        let starts = [0].into_iter().chain(ends.clone());
+        let ranges = starts.zip(ends.chain([self.skeleton.len()]));
+        ranges.map(|(start, end)| &self.skeleton[start..end]).filter(|field| !field.is_empty())
+    }
+}
 
 pub struct Splitter<'a> {
     skeletons: &'a Skeletons,
     beside: &'a Beside<'a>,
-    skeleton: Vec<u8>,
+    split: Split,
     gaps: &'a mut Vec<u8>,
     /// A text with stand-ins for the names of the device.
     text: Vec<u8>,
@@ -18,12 +39,15 @@ pub struct Splitter<'a> {
 
 impl<'a> Splitter<'a> {
     pub fn new(skeletons: &'a Skeletons, beside: &'a Beside<'a>, gaps: &'a mut Vec<u8>) -> Self {
-        let skeleton = Vec::with_capacity(SKELETON_CAPACITY);
-        Self { skeletons, beside, skeleton, gaps, text: Vec::new() }
+        let split = Split {
+            skeleton: Vec::with_capacity(SKELETON_CAPACITY),
+            ends: Vec::with_capacity(FIELDS_CAPACITY),
+        };
+        Self { skeletons, beside, split, gaps, text: Vec::new() }
     }
 
     /// Appends what stands in the gaps and returns the skeleton; `None` if there can be none.
-    pub fn split(mut self, packed: &[u8]) -> Option<Vec<u8>> {
+    pub fn split(mut self, packed: &[u8]) -> Option<Split> {
         let (mut rest, mut last_time) = (packed, None);
         while let Some((&code, behind)) = rest.split_first() {
             rest = match code {
@@ -48,50 +72,61 @@ impl<'a> Splitter<'a> {
                 }
                 op::IPV4 => {
                     let (octets, behind) = behind.split_first_chunk::<4>()?;
-                    self.skeleton.push(part::IPV4);
+                    self.split.skeleton.push(part::IPV4);
                     self.gaps.extend_from_slice(octets);
                     behind
                 }
                 op::INTEGER => {
                     let (_, after) = unpack::varint(behind)?;
-                    self.skeleton.push(part::INTEGER);
+                    self.split.skeleton.push(part::INTEGER);
                     self.gaps.extend_from_slice(&behind[..behind.len() - after.len()]);
                     after
                 }
                 op::SOURCE => {
                     let (&len, _) = behind.split_first()?;
                     let (name, behind) = behind.split_at_checked(1 + usize::from(len))?;
-                    self.skeleton.push(part::SOURCE);
-                    self.skeleton.extend_from_slice(name);
+                    self.split.skeleton.push(part::SOURCE);
+                    self.split.skeleton.extend_from_slice(name);
                     behind
                 }
                 op::MESSAGE => {
                     let (&is_cut, behind) = behind.split_first()?;
-                    self.skeleton.extend([part::MESSAGE, is_cut]);
+                    self.split.skeleton.extend([part::MESSAGE, is_cut]);
                     behind
                 }
                 op::FIRST_PIECE.. => {
-                    self.skeleton.push(code);
+                    if dictionary::piece(usize::from(code - op::FIRST_PIECE)).is_some_and(begins_field) {
+                        self.end_field();
+                    }
+                    self.split.skeleton.push(code);
                     behind
                 }
                 _unknown => return None,
             };
-            if self.skeleton.len() > SKELETON_MAX_BYTES {
+            if self.split.skeleton.len() > SPLIT_MAX_BYTES {
                 return None;
             }
         }
-        Some(self.skeleton)
+        Some(self.split)
+    }
+
+    fn end_field(&mut self) {
+        // A skeleton that is longer is none.
+        let end = self.split.skeleton.len() as u16;
+        if self.split.ends.last() != Some(&end) {
+            self.split.ends.push(end);
+        }
     }
 
     /// Passes the time on.
     fn time(&mut self, time: u64) -> u64 {
         let of_event = millis(self.beside.time);
         if time == of_event {
-            self.skeleton.push(part::TIME_OF_EVENT);
+            self.split.skeleton.push(part::TIME_OF_EVENT);
         } else if time == millis(self.beside.session) {
-            self.skeleton.push(part::TIME_OF_SESSION);
+            self.split.skeleton.push(part::TIME_OF_SESSION);
         } else {
-            self.skeleton.push(part::TIME);
+            self.split.skeleton.push(part::TIME);
             put_varint(self.gaps, zigzag(time.wrapping_sub(of_event) as i64));
         }
         time
@@ -102,19 +137,25 @@ impl<'a> Splitter<'a> {
         if literal.iter().any(|byte| *byte <= stand_in::DEVICE_TYPE) {
             return None;
         }
-        self.skeleton.push(part::LITERAL);
+        self.split.skeleton.push(part::LITERAL);
         let mut rest = literal;
         while !rest.is_empty() {
             let quote = rest.iter().position(|byte| *byte == b'"');
             let (between, behind) = rest.split_at(quote.unwrap_or(rest.len()));
             let is_key = behind.get(1) == Some(&b':');
             if is_key || between.iter().all(|byte| is_punctuation(*byte)) {
+                if between.contains(&b',') {
+                    self.end_field();
+                }
                 // With the mark behind it.
                 let (text, behind) = rest.split_at(between.len() + usize::from(quote.is_some()));
                 self.fixed(text)?;
                 rest = behind;
             } else {
                 self.gap(between);
+                if between.trim_ascii_end().ends_with(b",") {
+                    self.end_field();
+                }
                 rest = behind;
             }
             if let Some((mark, behind)) = rest.split_at_checked(1).filter(|(mark, _)| *mark == b"\"") {
@@ -122,18 +163,18 @@ impl<'a> Splitter<'a> {
                 rest = behind;
             }
         }
-        self.skeleton.push(part::LITERAL_END);
+        self.split.skeleton.push(part::LITERAL_END);
         Some(())
     }
 
     fn fixed(&mut self, text: &[u8]) -> Option<()> {
-        self.skeleton.extend([part::TEXT, u8::try_from(text.len()).ok()?]);
-        self.skeleton.extend_from_slice(text);
+        self.split.skeleton.extend([part::TEXT, u8::try_from(text.len()).ok()?]);
+        self.split.skeleton.extend_from_slice(text);
         Some(())
     }
 
     fn gap(&mut self, text: &[u8]) {
-        self.skeleton.push(part::WORD);
+        self.split.skeleton.push(part::WORD);
         self.put_stand_ins(text);
         match self.skeletons.words.number_of(&self.text) {
             Some(number) => put_varint(self.gaps, u64::from(number) + 1),
@@ -171,6 +212,11 @@ impl<'a> Splitter<'a> {
             };
         }
     }
+}
+
+/// Whether a piece of the dictionary begins with what separates fields.
+fn begins_field(piece: &str) -> bool {
+    piece.starts_with(['"', ',', '{'])
 }
 
 fn is_punctuation(byte: u8) -> bool {

@@ -61,6 +61,45 @@ fn what_differs_between_messages_is_all_that_is_held_of_each() {
     }
 }
 
+/// The fields of a message in an order of this number's own.
+fn shuffled(message: &str, number: usize, separators: (&str, &str)) -> String {
+    let fields: serde_json::Map<String, serde_json::Value> = serde_json::from_str(message).unwrap();
+    let mut fields: Vec<_> = fields.into_iter().collect();
+    let mut rest = number;
+    for left in (2..=fields.len()).rev() {
+        fields.swap(left - 1, rest % left);
+        rest = rest.wrapping_mul(2_654_435_761).wrapping_add(number) >> 3;
+    }
+    let (colon, comma) = separators;
+    let fields: Vec<_> = fields.iter().map(|(name, value)| format!("\"{name}\"{colon}{value}")).collect();
+    format!("{{{}}}", fields.join(comma))
+}
+
+#[test]
+fn messages_whose_fields_come_in_ever_another_order_share_the_skeletons_of_fields() {
+    let (session, time) = (at_ms(1_795_453_141_186), at_ms(1_795_453_201_186));
+    let beside = Beside { session, time, ..BESIDE };
+    let other = r#"{"site":"north","device":"unit-0042","kind":"pump","level":12345678,"state":"offline","since":"2026-11-23T17:00:01.186Z","host":"10.0.0.7","on":true}"#;
+    for (message, separators, most) in [
+        (disconnect("10.1.2.3", 75), (":", ","), 44),
+        (disconnect("10.1.2.3", 75), (": ", ", "), 44),
+        (other.to_owned(), (":", ","), 36),
+        (other.to_owned(), (": ", ", "), 36),
+    ] {
+        let skeletons = Skeletons::default();
+        let mut last = Vec::new();
+        for number in 0..4_000 {
+            let payload = Payload::pack(shuffled(&message, number, separators).as_bytes());
+            let mut bytes = Vec::new();
+            skeletons.pack(&payload, &beside, &mut bytes);
+            assert_eq!(skeletons.unpack(&bytes, &beside).packed(), payload.packed());
+            last.push(bytes.len());
+        }
+        let longest = last[3_900..].iter().max().unwrap();
+        assert!(*longest <= most, "{longest} bytes of {message}");
+    }
+}
+
 #[test]
 fn fields_that_no_dictionary_knows_are_interned_too() {
     let skeletons = Skeletons::default();
