@@ -4,6 +4,7 @@
 use std::borrow::Cow;
 use std::fmt;
 
+use crate::json_members;
 use serde::de::{DeserializeSeed, Deserializer, Error, IgnoredAny, MapAccess, SeqAccess, Visitor};
 
 /// The value at a pointer.
@@ -70,11 +71,31 @@ impl Pointers {
 
     /// Reads all values; an error if the text is no JSON.
     pub fn read<'a>(&self, json: &'a [u8]) -> Result<Vec<Found<'a>>, serde_json::Error> {
+        if let Some(found) = self.read_members(json) {
+            return Ok(found);
+        }
         let mut found = vec![Found::Missing; self.slots];
         let mut deserializer = serde_json::Deserializer::from_slice(json);
         PointerWalk { node: &self.root, found: &mut found }.deserialize(&mut deserializer)?;
         deserializer.end()?;
         Ok(found)
+    }
+
+    /// The same of an object, in less time; `None`: serde has to read it.
+    fn read_members<'a>(&self, json: &'a [u8]) -> Option<Vec<Found<'a>>> {
+        let json = std::str::from_utf8(json).ok().filter(|_| self.root.slot.is_none())?;
+        let mut found = vec![Found::Missing; self.slots];
+        let mut is_sound = true;
+        json_members::for_each(json, |name, value| {
+            let child = self.root.children.iter().find(|(known, _)| **known == *name);
+            if let Some((_, child)) = child {
+                child.clear(&mut found);
+                let mut deserializer = serde_json::Deserializer::from_str(value);
+                let walk = PointerWalk { node: child, found: &mut found };
+                is_sound &= walk.deserialize(&mut deserializer).is_ok();
+            }
+        })?;
+        is_sound.then_some(found)
     }
 }
 
