@@ -104,8 +104,13 @@ pub(super) fn settings(
     Ok(settings)
 }
 
+/// The text of a file that `origin` named and that is not the settings file.
+pub(super) fn read_named(path: &Path, max_bytes: u64, origin: &Origin) -> Result<String, ConfigError> {
+    read_text(path, max_bytes).map_err(|source| ConfigError::ReadFile { origin: origin.clone(), source })
+}
+
 /// The whole of a UTF-8 file of at most `max_bytes`, without the mark that some editors put before the text.
-pub(super) fn read_text(path: &Path, max_bytes: u64) -> io::Result<String> {
+fn read_text(path: &Path, max_bytes: u64) -> io::Result<String> {
     let bytes = files::read_once(path, max_bytes)?;
     // The error of the conversion holds the bytes, so it does not go on.
     let text = String::from_utf8(bytes).map_err(|_| io::Error::other("it is not UTF-8 text"))?;

@@ -176,10 +176,14 @@ impl Origins {
         parsed.map_err(|error| stop(&error, &command, |setting| origin(&self.layers, setting)))
     }
 
+    /// Where the setting was given, or its flag, with which it could be.
+    pub fn origin(&self, setting: &str) -> Origin {
+        self.of(setting).unwrap_or_else(|| Origin::Flag(setting.to_owned()))
+    }
+
     /// The refusal of the value of a setting.
     pub fn expected(&self, setting: &str, expected: impl Into<String>) -> ConfigError {
-        let origin = self.of(setting).unwrap_or_else(|| Origin::Flag(setting.to_owned()));
-        ConfigError::Invalid { origin, expected: expected.into() }
+        ConfigError::expected(&self.origin(setting), expected)
     }
 
     /// The refusal of two settings that cannot both be meant; `None` if one of them is not given.

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::path::PathBuf;
 
-use super::platform;
+use super::platform::{self, PlatformNames};
 use super::refusal::{ConfigError, Origin, nearest, showable};
 use system::secret::Secret;
 
@@ -104,16 +104,16 @@ pub(super) fn environment(
                 return Err(unknown_variable(&name, known));
             }
             environment.own.push((setting, given(value, Origin::Own(name.into_owned()))?));
-        } else if let Some(variable) = PlatformVariable::find(&name) {
-            platform.push((variable, given(value, Origin::Platform(variable.name))?));
+        } else if let Some((names, rank)) = platform_variable(&name) {
+            platform.push(((names.setting, rank), given(value, Origin::Platform(names.variables[rank]))?));
         }
     }
     // As in the SDK: the older pair of names counts only when the newer is wholly absent, so that a key never meets
     // the token of another.
     let is_login = |setting: &str| matches!(setting, "key" | "token");
-    let newer = platform.iter().any(|(variable, _)| variable.rank == 0 && is_login(variable.setting));
-    platform.retain(|(variable, _)| variable.rank == 0 || !(newer && is_login(variable.setting)));
-    let named = platform.into_iter().map(|(variable, given)| (variable.setting.to_owned(), given));
+    let newer = platform.iter().any(|((setting, rank), _)| *rank == 0 && is_login(setting));
+    platform.retain(|((setting, rank), _)| *rank == 0 || !(newer && is_login(setting)));
+    let named = platform.into_iter().map(|((setting, _), given)| (setting.to_owned(), given));
     environment.platform = named.collect();
     Ok(environment)
 }
@@ -152,22 +152,11 @@ fn has_port_and_protocol(rest: &str) -> bool {
     })
 }
 
-/// A variable of the platform, and what it sets.
-#[derive(Clone, Copy)]
-struct PlatformVariable {
-    name: &'static str,
-    setting: &'static str,
-    /// Of two variables for one setting, the lower is stronger.
-    rank: usize,
-}
-
-impl PlatformVariable {
-    fn find(variable: &str) -> Option<Self> {
-        platform::ALL.iter().find_map(|names| {
-            let rank = names.variables.iter().position(|known| *known == variable)?;
-            Some(Self { name: names.variables[rank], setting: names.setting, rank })
-        })
-    }
+/// What a variable of the platform sets. Of two for one setting, the first is stronger.
+fn platform_variable(variable: &str) -> Option<(&'static PlatformNames, usize)> {
+    platform::ALL
+        .iter()
+        .find_map(|names| Some((names, names.variables.iter().position(|known| *known == variable)?)))
 }
 
 fn given(value: OsString, origin: Origin) -> Result<SettingText, ConfigError> {

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use super::file;
 use super::grammar::Origins;
-use super::refusal::{ConfigError, Origin};
+use super::refusal::ConfigError;
 use super::value::{TOPIC_LEVEL, is_topic_level};
 
 /// A list of ten million devices fits.
@@ -44,9 +44,8 @@ struct NamesFile<'a> {
 impl NamesFile<'_> {
     /// What `parse` makes of each line; empty lines and comments are passed over.
     fn parse<T>(&self, path: &Path, parse: impl Fn(&str) -> Option<T>) -> Result<Vec<T>, ConfigError> {
-        let origin = self.origins.of(self.setting).unwrap_or(Origin::Flag(self.setting.to_owned()));
-        let text = file::read_text(path, NAMES_FILE_MAX_BYTES)
-            .map_err(|source| ConfigError::ReadFile { origin: origin.clone(), source })?;
+        let origin = self.origins.origin(self.setting);
+        let text = file::read_named(path, NAMES_FILE_MAX_BYTES, &origin)?;
         let mut parsed = Vec::new();
         for (index, line) in text.lines().enumerate() {
             // No name holds a '#', so that one can only begin a comment.

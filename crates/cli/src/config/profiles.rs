@@ -9,7 +9,7 @@ use toml::Spanned;
 use super::file::{self, SETTINGS_MAX_BYTES};
 use super::file_tables::Tables;
 use super::grammar::Origins;
-use super::refusal::{ConfigError, Origin};
+use super::refusal::ConfigError;
 use formats::catalog::{FormatError, Formats};
 use formats::profile::{self, Profile, ProfileError};
 
@@ -28,7 +28,7 @@ pub(super) fn formats(
 ) -> Result<Arc<Formats>, ConfigError> {
     let mut profiles = of_settings_file.to_vec();
     if let Some(path) = profiles_file {
-        let origin = profiles_origin(origins);
+        let origin = origins.origin("profiles-file");
         let text = read(path, origins)?;
         let read = profile::parse(&text).map_err(|error| fault(path.to_owned(), &text, &error))?;
         for profile in read {
@@ -68,12 +68,7 @@ pub(super) fn formats(
 
 /// The text of the file of profiles.
 pub(super) fn read(path: &Path, origins: &Origins) -> Result<String, ConfigError> {
-    file::read_text(path, SETTINGS_MAX_BYTES)
-        .map_err(|source| ConfigError::ReadFile { origin: profiles_origin(origins), source })
-}
-
-fn profiles_origin(origins: &Origins) -> Origin {
-    origins.of("profiles-file").unwrap_or(Origin::Flag("profiles-file".to_owned()))
+    file::read_named(path, SETTINGS_MAX_BYTES, &origins.origin("profiles-file"))
 }
 
 /// The `[[profile]]` table of that name as it is written; `None`: there is none, or it is written inline.

@@ -88,6 +88,13 @@ pub enum ConfigError {
     MissingOrganization { or: &'static str },
 }
 
+impl ConfigError {
+    /// The refusal of the value that is there.
+    pub(super) fn expected(origin: &Origin, expected: impl Into<String>) -> Self {
+        ConfigError::Invalid { origin: origin.clone(), expected: expected.into() }
+    }
+}
+
 // The start stops with one line, so the causes are in it, and `source` has none.
 impl std::error::Error for ConfigError {}
 

@@ -106,8 +106,7 @@ fn login(keys: &TableKeys<'_>) -> Result<Option<Login>, ConfigError> {
 
 fn password(keys: &TableKeys<'_>, path: &Path) -> Result<Secret, ConfigError> {
     let origin = keys.origin_of("password_file");
-    let text = file::read_text(path, SETTINGS_MAX_BYTES)
-        .map_err(|source| ConfigError::ReadFile { origin: origin.clone(), source })?;
+    let text = file::read_named(path, SETTINGS_MAX_BYTES, &origin)?;
     let line = text.trim_end_matches(['\r', '\n']);
     let expected = || format!("the password, {LOGIN}");
     if is_login(line) {
@@ -133,8 +132,7 @@ impl RepublishTable {
             settle: self.settle,
             home_assistant: self.home_assistant.clone(),
         };
-        let refused =
-            |expected: String| Err(ConfigError::Invalid { origin: self.prefix_origin.clone(), expected });
+        let refused = |expected: String| Err(ConfigError::expected(&self.prefix_origin, expected));
         if settings.is_ambiguous() {
             return refused("a prefix other than that of Home Assistant's topics".to_owned());
         }
@@ -149,10 +147,7 @@ impl RepublishTable {
             let is_taken = source.identity.client_id() == settings.client_id;
             if is_taken && source.endpoint == settings.connect.endpoint {
                 let expected = "an id that no source has at this broker, which lets a client id in once";
-                return Err(ConfigError::Invalid {
-                    origin: self.origin.clone(),
-                    expected: expected.to_owned(),
-                });
+                return Err(ConfigError::expected(&self.origin, expected));
             }
         }
         Ok(settings)
@@ -172,8 +167,8 @@ impl RepublishTable {
                 ..ConnectSettings::new(source.endpoint.clone())
             },
             None => {
-                let expected = "the key broker in this table, because there are several sources".to_owned();
-                return Err(ConfigError::Invalid { origin: self.origin.clone(), expected });
+                let expected = "the key broker in this table, because there are several sources";
+                return Err(ConfigError::expected(&self.origin, expected));
             }
         };
         let is_encrypted = match connect.endpoint.transport {
@@ -181,10 +176,10 @@ impl RepublishTable {
             Transport::Tcp | Transport::Ws => false,
         };
         match &self.tls_origin {
-            Some(origin) if !is_encrypted => Err(ConfigError::Invalid {
-                origin: origin.clone(),
-                expected: "mqtts:// or wss:// as broker: others use no certificates".to_owned(),
-            }),
+            Some(origin) if !is_encrypted => {
+                let expected = "mqtts:// or wss:// as broker: others use no certificates";
+                Err(ConfigError::expected(origin, expected))
+            }
             tls => Ok(ConnectSettings {
                 tls: if tls.is_some() { self.tls.clone() } else { connect.tls },
                 login: self.login.clone().or(connect.login),

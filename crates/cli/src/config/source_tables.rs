@@ -70,7 +70,7 @@ impl SourceTable {
     }
 
     pub fn expected(&self, expected: impl Into<String>) -> ConfigError {
-        ConfigError::Invalid { origin: self.at.clone(), expected: expected.into() }
+        ConfigError::expected(&self.at, expected)
     }
 }
 

@@ -203,11 +203,11 @@ impl<'a> TableKeys<'a> {
     }
 
     pub fn unfit(&self, key: &str, expected: impl Into<String>) -> ConfigError {
-        ConfigError::Invalid { origin: self.origin_of(key), expected: expected.into() }
+        ConfigError::expected(&self.origin_of(key), expected)
     }
 
     pub fn invalid(&self, key: &str, at: usize, expected: String) -> ConfigError {
-        ConfigError::Invalid { origin: self.origin(key, at), expected }
+        ConfigError::expected(&self.origin(key, at), expected)
     }
 
     pub fn origin_of(&self, key: &str) -> Origin {

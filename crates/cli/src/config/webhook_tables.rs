@@ -150,9 +150,7 @@ fn routing_key(keys: &TableKeys<'_>, format: Format) -> Result<Option<Secret>, C
         }
         return Ok(None);
     };
-    let read = file::read_text(Path::new(path), SETTINGS_MAX_BYTES);
-    let text =
-        read.map_err(|source| ConfigError::ReadFile { origin: keys.origin_of("routing_key_file"), source })?;
+    let text = file::read_named(Path::new(path), SETTINGS_MAX_BYTES, &keys.origin_of("routing_key_file"))?;
     Ok(Some(Secret::new(text.trim().to_owned())))
 }
 
@@ -177,9 +175,8 @@ fn headers(keys: &TableKeys<'_>) -> Result<HeaderMap, ConfigError> {
                 let path = path.ok_or_else(|| {
                     keys.unfit("headers", format!("{name}: a text, or {{ file = \"path\" }}"))
                 })?;
-                let read = file::read_text(Path::new(path), HEADER_MAX_BYTES);
-                let origin = || keys.origin_of("headers");
-                read.map_err(|source| ConfigError::ReadFile { origin: origin(), source })?.trim().to_owned()
+                let origin = keys.origin_of("headers");
+                file::read_named(Path::new(path), HEADER_MAX_BYTES, &origin)?.trim().to_owned()
             }
         };
         let value = HeaderValue::from_str(&text).ok().filter(|value| value.len() as u64 <= HEADER_MAX_BYTES);
@@ -242,8 +239,7 @@ pub(super) fn selector_of(keys: &TableKeys<'_>) -> Result<Filter, ConfigError> {
 /// The one or two secrets in a file, each on a line.
 fn secrets(keys: &TableKeys<'_>, path: &Path) -> Result<Vec<SigningSecret>, ConfigError> {
     let origin = keys.origin_of("secret_file");
-    let text = file::read_text(path, SETTINGS_MAX_BYTES)
-        .map_err(|source| ConfigError::ReadFile { origin: origin.clone(), source })?;
+    let text = file::read_named(path, SETTINGS_MAX_BYTES, &origin)?;
     let expected = || {
         format!(
             "whsec_ and the base64 of {SECRET_BYTES_MIN} to {SECRET_BYTES_MAX} bytes; a second line for the secret before it"

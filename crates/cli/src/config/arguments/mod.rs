@@ -84,20 +84,14 @@ pub(super) enum Verb {
     #[command(after_help = client::EXIT_CODES)]
     Summary(AskArgs<SummarySelection>),
     /// Shows the webhooks of a running service and their deliveries, and tests and repeats them; needs a key with the scope admin
-    Webhooks {
-        #[command(subcommand)]
-        verb: WebhooksVerb,
-    },
+    #[command(subcommand)]
+    Webhooks(WebhooksVerb),
     /// Asks a running service for its alerts, or acknowledges some
-    Alerts {
-        #[command(subcommand)]
-        verb: AlertsVerb,
-    },
+    #[command(subcommand)]
+    Alerts(AlertsVerb),
     /// Shows, makes and ends silences of alerts at a running service
-    Silence {
-        #[command(subcommand)]
-        verb: SilenceVerb,
-    },
+    #[command(subcommand)]
+    Silence(SilenceVerb),
     /// Lists the formats of messages that can be read, shows one, or tries it on messages
     #[command(after_help = ORDER)]
     Sources {
@@ -135,26 +129,21 @@ pub(super) enum KeysVerb {
 pub(super) enum SourcesVerb {
     /// Prints the profile of a source, or the rules of a built-in one
     #[command(after_help = ORDER)]
-    Show {
-        /// The name of the source
-        #[arg(value_name = "NAME", value_parser = value::source)]
-        source_name: String,
-        #[command(flatten)]
-        profiles: ProfilesArgs,
-        #[command(flatten)]
-        config: ConfigArgs,
-    },
+    Show(NamedSourceArgs),
     /// Reads lines of topic and payload, as mosquitto_sub -v prints them, and says what each means
     #[command(after_help = ORDER)]
-    Test {
-        /// The name of the source
-        #[arg(value_name = "NAME", value_parser = value::source)]
-        source_name: String,
-        #[command(flatten)]
-        profiles: ProfilesArgs,
-        #[command(flatten)]
-        config: ConfigArgs,
-    },
+    Test(NamedSourceArgs),
+}
+
+#[derive(Args, Debug)]
+pub(super) struct NamedSourceArgs {
+    /// The name of the source
+    #[arg(value_name = "NAME", value_parser = value::source)]
+    pub source_name: String,
+    #[command(flatten)]
+    pub profiles: ProfilesArgs,
+    #[command(flatten)]
+    pub config: ConfigArgs,
 }
 
 #[derive(Debug, Subcommand)]

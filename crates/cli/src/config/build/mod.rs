@@ -12,7 +12,8 @@ use std::path::{Path, PathBuf};
 
 use super::arguments::{
     Cli, ConfigVerb, DemoArgs, ExchangedFileArgs, FleetArgs, HttpArgs, KeysFileArgs, KeysListArgs, KeysVerb,
-    LogArgs, OrganizationArgs, PlatformArgs, RulesVerb, ServeArgs, SimulateArgs, SourcesVerb, Verb,
+    LogArgs, NamedSourceArgs, OrganizationArgs, PlatformArgs, RulesVerb, ServeArgs, SimulateArgs,
+    SourcesVerb, Verb,
 };
 use super::file_tables::FileTables;
 use super::grammar::{Origins, grammar};
@@ -21,9 +22,8 @@ use super::{
     Command, ConfigError, DemoSettings, DryRunSettings, ExportSettings, ImportSettings, KeysAction,
     KeysSettings, LogLevel, LogSettings, Question, Settings, SimulateSettings, Stop, show,
 };
-use ::store::settings::StoreSettings;
 use formats::catalog::IOT_PLATFORM;
-use republish::settings::RepublishSettings;
+use secrets::together;
 use server::feed::settings::FeedSettings;
 use server::http_settings::{HttpSettings, TlsSettings};
 use server::sync::settings::SourceSettings;
@@ -65,9 +65,9 @@ pub(super) fn command(cli: Cli, context: &BuildContext) -> Result<Command, Stop>
         Verb::List(args) => context.ask(args, Question::Devices)?,
         Verb::Watch(args) => context.ask(args, Question::Changes)?,
         Verb::Summary(args) => context.ask(args, Question::Summary)?,
-        Verb::Alerts { verb } => context.about_alerts(verb)?,
-        Verb::Silence { verb } => context.about_silences(verb)?,
-        Verb::Webhooks { verb } => context.about_webhooks(verb)?,
+        Verb::Alerts(verb) => context.about_alerts(verb)?,
+        Verb::Silence(verb) => context.about_silences(verb)?,
+        Verb::Webhooks(verb) => context.about_webhooks(verb)?,
         Verb::Sources { verb } => context.about_sources(verb)?,
         Verb::Rules(RulesVerb::Check { .. }) => return Err(Stop::Answer(context.rules_description()?)),
         Verb::Rules(RulesVerb::Test(args)) => Command::TestRules(context.rules_test(*args)?),
@@ -91,14 +91,13 @@ impl BuildContext {
     fn about_sources(&self, verb: Option<SourcesVerb>) -> Result<Command, Stop> {
         match verb {
             None => Err(Stop::Answer(show::sources())),
-            Some(SourcesVerb::Show { source_name, profiles, .. }) => {
+            Some(SourcesVerb::Show(NamedSourceArgs { source_name, profiles, .. })) => {
                 let file = profiles.profiles_file.as_deref();
                 Err(Stop::Answer(self.source_description(&source_name, file)?))
             }
-            Some(SourcesVerb::Test { source_name, profiles, .. }) => {
-                let file = profiles.profiles_file.as_deref();
-                let formats =
-                    super::profiles::formats(&[source_name], &self.tables.profiles, file, &self.origins)?;
+            Some(SourcesVerb::Test(NamedSourceArgs { source_name, profiles, .. })) => {
+                let (profiles, file) = (&self.tables.profiles, profiles.profiles_file.as_deref());
+                let formats = super::profiles::formats(&[source_name], profiles, file, &self.origins)?;
                 Ok(Command::TestSource(formats))
             }
         }
@@ -153,40 +152,25 @@ impl BuildContext {
             }
         }
         let dry_run = sources.dry_run.then_some(DryRunSettings { duration: sources.dry_run_seconds });
-        self.refuse_webhooks_with(&store)?;
+        if store.map_limit.is_some() {
+            self.refuse_beside_map_limit()?;
+        }
         let webhooks = self.tables.webhooks.endpoints.clone();
-        let republish = self.republish(&service, (&source, &further), &store)?;
+        let table = self.tables.republish.as_ref();
+        let republish = table.map(|table| table.settings(&service, &source, &further)).transpose()?;
         let rules = self.tables.rules.clone();
         Ok(Settings { source, further, http, store, log, webhooks, republish, rules, dry_run })
     }
 
-    /// Refuses webhooks where nobody knows all devices.
-    fn refuse_webhooks_with(&self, store: &StoreSettings) -> Result<(), ConfigError> {
-        let Some(one) = &self.tables.webhooks.origin else { return Ok(()) };
-        let contradicts = |setting: &'static str, why| {
-            let (one, other) = (one.clone(), self.origin(setting));
-            Err(ConfigError::Contradiction { one, other, why })
+    /// Refuses what follows all devices, where only some are known.
+    fn refuse_beside_map_limit(&self) -> Result<(), ConfigError> {
+        let tables = &self.tables;
+        let (one, why) = match (&tables.webhooks.origin, &tables.republish) {
+            (Some(origin), _) => (origin, "webhooks need all devices in memory"),
+            (None, Some(table)) => (&table.origin, "to republish needs all devices in memory"),
+            (None, None) => return Ok(()),
         };
-        if store.map_limit.is_some() {
-            return contradicts("map-limit", "webhooks need all devices in memory");
-        }
-        Ok(())
-    }
-
-    /// Where statuses are republished. A service that knows only some devices cannot.
-    fn republish(
-        &self,
-        service: &str,
-        (source, further): (&SourceSettings, &[SourceSettings]),
-        store: &StoreSettings,
-    ) -> Result<Option<RepublishSettings>, ConfigError> {
-        let Some(table) = &self.tables.republish else { return Ok(None) };
-        if store.map_limit.is_some() {
-            let (one, other) = (table.origin.clone(), self.origin("map-limit"));
-            let why = "to republish needs all devices in memory";
-            return Err(ConfigError::Contradiction { one, other, why });
-        }
-        table.settings(service, source, further).map(Some)
+        Err(ConfigError::Contradiction { one: one.clone(), other: self.origins.origin("map-limit"), why })
     }
 
     fn demo(&self, args: &DemoArgs) -> Result<DemoSettings, ConfigError> {
@@ -249,15 +233,11 @@ impl BuildContext {
         let certificate = readable("tls-cert", &args.tls_cert)?;
         let key = readable("tls-key", &args.tls_key)?;
         let client_ca = readable("tls-client-ca", &args.tls_client_ca)?;
-        let tls = match (certificate, key) {
-            (Some(certificate), Some(key)) => Some(TlsSettings { certificate, key, client_ca }),
-            (None, None) if client_ca.is_none() => None,
-            (certificate, key) => {
-                let both = [("tls-cert", certificate.is_none()), ("tls-key", key.is_none())];
-                let missing = both.into_iter().filter_map(|(setting, missing)| missing.then_some(setting));
-                return Err(ConfigError::Missing(missing.collect()));
-            }
-        };
+        let tls = together(("tls-cert", certificate), ("tls-key", key))?;
+        if tls.is_none() && client_ca.is_some() {
+            return Err(ConfigError::Missing(vec!["tls-cert", "tls-key"]));
+        }
+        let tls = tls.map(|(certificate, key)| TlsSettings { certificate, key, client_ca });
         if args.proxy_protocol && args.trusted_proxy.is_empty() {
             // Nobody's header would be believed.
             return Err(ConfigError::Missing(vec!["trusted-proxy"]));

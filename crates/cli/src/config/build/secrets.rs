@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use super::super::arguments::SYSTEM_TRUST_STORE;
 use super::super::value::is_login;
-use super::super::{ConfigError, Origin, file};
+use super::super::{ConfigError, file};
 use super::BuildContext;
 use system::files;
 use system::secret::Secret;
@@ -38,8 +38,7 @@ impl BuildContext {
 
     /// The only line of a file, `None` if it is not fit for a login.
     pub(super) fn secret_line(&self, setting: &str, path: &Path) -> Result<Option<Secret>, ConfigError> {
-        let text = file::read_text(path, file::SETTINGS_MAX_BYTES)
-            .map_err(|source| ConfigError::ReadFile { origin: self.origin(setting), source })?;
+        let text = file::read_named(path, file::SETTINGS_MAX_BYTES, &self.origins.origin(setting))?;
         let line = text.strip_suffix('\n').unwrap_or(&text);
         let line = line.strip_suffix('\r').unwrap_or(line);
         Ok(is_login(line).then(|| Secret::new(line)))
@@ -53,12 +52,8 @@ impl BuildContext {
     /// A file that can be opened; what it holds is for its reader.
     pub(super) fn readable(&self, setting: &str, path: &Path) -> Result<PathBuf, ConfigError> {
         files::check_readable(path)
-            .map_err(|source| ConfigError::ReadFile { origin: self.origin(setting), source })?;
+            .map_err(|source| ConfigError::ReadFile { origin: self.origins.origin(setting), source })?;
         Ok(path.to_owned())
-    }
-
-    pub(super) fn origin(&self, setting: &str) -> Origin {
-        self.origins.of(setting).unwrap_or_else(|| Origin::Flag(setting.to_owned()))
     }
 }
 

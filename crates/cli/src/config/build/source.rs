@@ -280,7 +280,8 @@ impl BuildContext {
             (("broker-cert", broker.broker_cert.clone()), ("broker-key", broker.broker_key.clone()));
         let Some((certificate, key)) = together(certificate, key)? else { return Ok(None) };
         let files = ClientCertificate { certificate, key };
-        let unreadable = |setting, source| ConfigError::ReadFile { origin: self.origin(setting), source };
+        let unreadable =
+            |setting, source| ConfigError::ReadFile { origin: self.origins.origin(setting), source };
         files.check().map_err(|error| match error {
             ClientCertificateError::ReadCertificate(source) => unreadable("broker-cert", source),
             ClientCertificateError::ReadKey(source) => unreadable("broker-key", source),
