@@ -35,10 +35,12 @@ pub fn cause(message: &Payload, close_code: u16) -> Option<Cause> {
         return close_code::cause(close_code);
     }
     let word = message.word_behind(CAUSE).or_else(|| message.word_behind_text(FIRST_CAUSE));
+    let known = word.and_then(Cause::of_word);
     // Unpacked only if it was packed by a version that did not know this piece. Those that did hold messages beside documents.
-    let is_certain = word.is_some() || message.has_message();
-    word.and_then(Cause::of_word)
-        .or_else(|| status::read(&message.document()).filter(|_| !is_certain)?.cause())
+    if known.is_some() || message.has_message() {
+        return known;
+    }
+    status::read(&message.unpack())?.cause()
 }
 
 /// The word for that cause.
