@@ -4,7 +4,7 @@
 //!
 //! ```text
 //! ingest -publish-> ChangeBuffer <-after a position- ChangeReader
-//!            `-> notification -at most every PACE-> all readers
+//!            `-> notification -at most every PACE_MIN-> all readers
 //! ```
 //!
 //! A change is published while the shard of its device is locked. So a reader that takes a device from the registry and the
@@ -48,9 +48,19 @@ use presence::Status;
 use presence::history::HistoryPosition;
 use presence::query::{Filter, Traits};
 
-/// Readers are woken at most once in this time, however many changes come: what comes meanwhile goes out in one piece. A
-/// thousand readers cost fifty thousand writes a second at this pace.
-const PACE: Duration = Duration::from_millis(20);
+/// Readers are woken at most once in this time: what comes meanwhile goes out in one piece.
+const PACE_MIN: Duration = Duration::from_millis(4);
+/// And at least once in this time. A thousand readers cost fifty thousand writes a second at this pace.
+const PACE_MAX: Duration = Duration::from_millis(20);
+/// So much longer is the time for each change that was given to each reader the last time.
+const PACE_OF_DELIVERY: Duration = Duration::from_micros(100);
+
+/// The time until readers are woken again who have been given so many changes.
+fn pace(changes: u64, readers: usize) -> Duration {
+    let deliveries = changes.saturating_mul(readers as u64);
+    let deliveries = u32::try_from(deliveries).unwrap_or(u32::MAX);
+    PACE_OF_DELIVERY.saturating_mul(deliveries).clamp(PACE_MIN, PACE_MAX)
+}
 
 /// How long streams have for a clean end before their connections are cut.
 const ENDING: Duration = Duration::from_millis(250);
@@ -255,9 +265,10 @@ impl Feed {
                 () = self.change_notification.notified() => {}
                 () = shutdown.cancelled() => break,
             }
-            self.heads.send_replace(self.head());
+            let head = self.head();
+            let before = self.heads.send_replace(head);
             self.end_the_slow();
-            sleep(PACE).await;
+            sleep(pace(head.saturating_sub(before), self.followers.load(Ordering::SeqCst))).await;
         }
         self.ending.cancel();
         sleep(ENDING).await;

@@ -314,6 +314,15 @@ fn an_evicted_unlogged_change_was_seen_by_clients_past_its_commit_watermark() {
     assert!(is_gap(u64::MAX));
 }
 
+#[test]
+fn readers_are_woken_the_more_rarely_the_more_there_is_to_deliver() {
+    for (changes, readers, millis) in
+        [(0, 0, 4), (1, 1, 4), (30, 2, 6), (100, 1, 10), (1, 1_000, 20), (u64::MAX, usize::MAX, 20)]
+    {
+        assert_eq!(pace(changes, readers), Duration::from_millis(millis), "{changes} for {readers}");
+    }
+}
+
 #[tokio::test]
 async fn readers_are_woken_by_a_change_and_ended_with_the_service() {
     let fixture = Fixture::new(2, 5);

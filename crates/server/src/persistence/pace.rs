@@ -9,6 +9,9 @@ const SHORTEST: Duration = Duration::from_millis(10);
 pub(super) const LOOK: Duration = Duration::from_millis(5);
 /// So many times as long as the last flush took is the time until the next one, so that most of the store's time is for others.
 const SHARE: u32 = 3;
+/// After a flush of fewer devices it is less, in proportion: the store has little work with them, and the flush takes its time because
+/// it waits for a disk and a network.
+const FULL_SHARE_DEVICES: u32 = 256;
 
 /// While more bytes of packets wait for the decoder, it goes first: it takes some tenth of a second for them.
 pub(super) const DECODER_FIRST_BYTES: i64 = 8 << 20;
@@ -27,16 +30,19 @@ pub(super) struct FlushPace {
     /// However slow the store is.
     longest: Duration,
     last_took: Duration,
+    last_devices: u32,
 }
 
 impl FlushPace {
     pub fn new(flush_interval: Duration) -> Self {
         // Half, because a change may come just after a flush has begun, and writing takes its time.
-        Self { longest: flush_interval / 2, last_took: Duration::ZERO }
+        Self { longest: flush_interval / 2, last_took: Duration::ZERO, last_devices: 0 }
     }
 
-    pub fn flushed(&mut self, took: Duration) {
+    /// A flush of so many devices has ended.
+    pub fn flushed(&mut self, took: Duration, devices: u64) {
         self.last_took = took;
+        self.last_devices = u32::try_from(devices).unwrap_or(u32::MAX).min(FULL_SHARE_DEVICES);
     }
 
     /// How long to wait before looking whether a flush is due. The last one ended so long ago.
@@ -53,7 +59,10 @@ impl FlushPace {
     fn pause(&self, followers: Followers) -> Duration {
         match followers {
             Followers::None => self.longest,
-            Followers::Instances => (self.last_took * SHARE).max(SHORTEST).min(self.longest),
+            Followers::Instances => {
+                let share = self.last_took * SHARE * self.last_devices / FULL_SHARE_DEVICES;
+                share.max(SHORTEST).min(self.longest)
+            }
         }
     }
 
@@ -81,7 +90,7 @@ mod tests {
     #[test]
     fn a_file_is_written_at_a_steady_pace() {
         let mut pace = FlushPace::new(LONGEST * 2);
-        pace.flushed(Duration::from_millis(1));
+        pace.flushed(Duration::from_millis(1), 1);
         assert_eq!(pace.look_after(Followers::None, Duration::ZERO), LONGEST);
         assert!(!pace.is_due(Followers::None, true, LONGEST / 2));
         assert!(pace.is_due(Followers::None, false, LONGEST));
@@ -92,7 +101,7 @@ mod tests {
     fn other_instances_wait_the_less_the_faster_the_store_is() {
         let mut pace = FlushPace::new(LONGEST * 2);
         for (took_ms, pause_ms) in [(0, 10), (3, 10), (8, 24), (30, 90), (40, 100), (5_000, 100)] {
-            pace.flushed(Duration::from_millis(took_ms));
+            pace.flushed(Duration::from_millis(took_ms), 1_000);
             let pause = Duration::from_millis(pause_ms);
             assert!(pace.is_due(Followers::Instances, true, pause), "{took_ms}");
             assert!(!pace.is_due(Followers::Instances, true, pause - Duration::from_millis(1)), "{took_ms}");
@@ -106,6 +115,10 @@ mod tests {
                 pace.is_due(Followers::Instances, false, LONGEST),
                 "what is too old is dropped all the same"
             );
+        }
+        for (devices, pause_ms) in [(0, 10), (16, 10), (128, 45), (256, 90), (100_000, 90)] {
+            pace.flushed(Duration::from_millis(30), devices);
+            assert_eq!(pace.pause(Followers::Instances), Duration::from_millis(pause_ms), "{devices}");
         }
         assert_eq!(pace.decoder_first(Followers::Instances), Duration::ZERO);
         assert_eq!(FlushPace::new(LOOK).look_after(Followers::Instances, LONGEST), LOOK / 2);

@@ -140,10 +140,10 @@ impl Writer {
                 () = stop.cancelled() => None,
                 removal = self.removals.recv(), if !self.removals.is_closed() => removal,
             };
-            let began_at = Instant::now();
+            let (began_at, written_before) = (Instant::now(), self.metrics.store.devices_written.get());
             self.flush(&stop).await;
             flushed_at = Instant::now();
-            pace.flushed(flushed_at - began_at);
+            pace.flushed(flushed_at - began_at, self.metrics.store.devices_written.get() - written_before);
             if let Some(removal) = removal {
                 self.remove(removal).await;
             }

@@ -75,10 +75,6 @@ const FORMAT: i64 = 1;
 /// may be lost with a connection.
 const POLL_ALL_INTERVAL: Duration = Duration::from_millis(400);
 
-/// The shortest time between two polls: a poll asks each bucket that has changed, under load all of them, so more polls would cost
-/// more than they bring.
-const POLL_PAUSE: Duration = Duration::from_millis(100);
-
 /// A grid, connected for as long as this lives.
 pub struct ValkeyStore {
     grid: Grid,
@@ -281,9 +277,9 @@ impl Store for ValkeyStore {
     fn change_notified(&self) -> BoxFuture<'_, ()> {
         Box::pin(async move {
             self.grid.change_notified.notified().await;
-            let polled_at = *self.polled_at.lock();
+            let (polled_at, pause) = (*self.polled_at.lock(), self.grid.tracker.lock().poll_pause());
             if let Some(polled_at) = polled_at {
-                sleep_until(polled_at + POLL_PAUSE).await;
+                sleep_until(polled_at + pause).await;
             }
         })
     }

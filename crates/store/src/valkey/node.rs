@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use redis::aio::MultiplexedConnection;
+use redis::io::tcp::TcpSettings;
 use redis::{
     AsyncConnectionConfig, Client, Cmd, ConnectionAddr, ConnectionInfo, IntoConnectionInfo, Pipeline,
     ProtocolVersion, PushInfo, RedisConnectionInfo, RedisError, RedisResult, TlsCertificates, Value,
@@ -101,7 +102,9 @@ impl Access {
         if let Some(password) = &self.server.password {
             login = login.set_password(password.expose());
         }
-        Ok(at.into_connection_info()?.set_redis_settings(login))
+        // A request waits for no answer to the one before.
+        let tcp = TcpSettings::default().set_nodelay(true);
+        Ok(at.into_connection_info()?.set_redis_settings(login).set_tcp_settings(tcp))
     }
 }
 

@@ -1,6 +1,7 @@
 //! How far the changes of each bucket have been read, and which buckets are worth another look. Pure: neither IO nor clock.
 
 use std::fmt;
+use std::time::Duration;
 
 use super::buckets::{BUCKETS, Bucket};
 use crate::ChangeCursor;
@@ -56,6 +57,10 @@ impl BucketPositions {
     }
 }
 
+/// The shortest time between two polls of which the first has found changes in every bucket. After one that found changes in fewer it
+/// is less, in proportion: a poll asks each bucket that has changed, so under load more polls would cost more than they bring.
+const POLL_PAUSE_MAX: Duration = Duration::from_millis(100);
+
 /// What is known of all buckets between two looks.
 #[derive(Debug)]
 pub struct ChangeTracker {
@@ -66,6 +71,8 @@ pub struct ChangeTracker {
     acknowledged: BucketPositions,
     /// Something has changed since the last poll, or the poll has not reached the end.
     notified: Vec<bool>,
+    /// The buckets in which the last poll has found something.
+    changed: u32,
 }
 
 /// What a look asks one bucket for.
@@ -80,7 +87,7 @@ pub struct BucketPoll {
 impl Default for ChangeTracker {
     fn default() -> Self {
         let nothing = BucketPositions::of(&ChangeCursor::BEGINNING);
-        Self { newest: nothing.clone(), acknowledged: nothing, notified: vec![true; BUCKETS] }
+        Self { newest: nothing.clone(), acknowledged: nothing, notified: vec![true; BUCKETS], changed: 0 }
     }
 }
 
@@ -119,6 +126,16 @@ impl ChangeTracker {
         polls
     }
 
+    /// Notes in how many buckets a poll has found something.
+    pub fn note_poll(&mut self, changed: usize) {
+        self.changed = u32::try_from(changed).unwrap_or(u32::MAX);
+    }
+
+    /// The shortest time from the last poll to the next one.
+    pub fn poll_pause(&self) -> Duration {
+        (POLL_PAUSE_MAX * self.changed / BUCKETS as u32).min(POLL_PAUSE_MAX)
+    }
+
     /// Notes what a look has found.
     pub fn note(&mut self, bucket: Bucket, reached: BucketPosition, at_end: bool) {
         self.newest.set(bucket, reached);
@@ -153,6 +170,15 @@ mod tests {
         assert_eq!(tracker.polls(&read), [BucketPoll { since: position(9, 9), ..poll }]);
         // A reader that begins again is told again.
         assert_eq!(tracker.polls(&BucketPositions::of(&ChangeCursor::BEGINNING)).len(), 2);
+    }
+
+    #[test]
+    fn a_poll_waits_the_longer_the_more_buckets_have_changed() {
+        let mut tracker = ChangeTracker::default();
+        for (changed, millis) in [(0, 0), (16, 6), (128, 50), (BUCKETS, 100), (10_000, 100)] {
+            tracker.note_poll(changed);
+            assert_eq!(tracker.poll_pause().as_millis(), millis, "{changed}");
+        }
     }
 
     #[test]

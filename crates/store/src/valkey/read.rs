@@ -267,7 +267,7 @@ impl Grid {
         let polls = self.tracker.lock().polls(&positions);
         let limit = limit.clamp(1, PAGE_MAX);
         let (mut found, mut forgotten, mut at) = (Vec::new(), Vec::new(), 0);
-        let mut is_all = true;
+        let (mut is_all, mut changed) = (true, 0);
         // As many buckets at a time as there may be devices; mostly that is all of them.
         while at < polls.len() && found.len() < limit {
             let left = limit - found.len();
@@ -285,12 +285,14 @@ impl Grid {
                 positions.set(poll.bucket, answer.reached);
                 self.tracker.lock().note(poll.bucket, answer.reached, answer.at_end);
                 is_all &= answer.at_end;
+                changed += usize::from(answer.reached != poll.since);
                 forgotten.extend(answer.forgotten);
                 found.extend(answer.devices);
             }
             at += some.len();
         }
         let mut tracker = self.tracker.lock();
+        tracker.note_poll(changed);
         polls[at..].iter().for_each(|poll| tracker.note_changed(poll.bucket));
         is_all &= at == polls.len();
         Ok(Changes { forgotten, devices: found, cursor: positions.cursor(), is_all })
