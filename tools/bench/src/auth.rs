@@ -6,6 +6,7 @@ use std::process::{Command, Stdio};
 
 use crate::broker::Broker;
 use crate::lookup::{Load, wrk};
+use crate::processors::move_thread;
 use crate::rounds::{Figures, print_ratio};
 use crate::service::{Service, binary};
 use crate::{Outcome, Size};
@@ -29,7 +30,14 @@ pub fn run(size: &Size, load: &Load) -> Outcome<()> {
         service.wait_until_ready()?;
         Ok::<_, Box<dyn std::error::Error>>(service)
     };
+    let processors = load.processors()?;
+    if let Some(processors) = processors {
+        move_thread(&processors.measured())?;
+    }
     let (keyed, open) = (start("bench-keyed", &keys)?, start("bench-open", &none)?);
+    if let Some(processors) = processors {
+        move_thread(&processors.others())?;
+    }
     let mut ours = Figures::new("with a key", "requests/s");
     let mut peer = Figures::new("without", "requests/s");
     for round in 1..=size.rounds {

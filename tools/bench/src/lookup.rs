@@ -13,6 +13,7 @@ use crate::broker::Broker;
 use crate::http::{Answer, Client};
 use crate::messages::{TYPES, message, path};
 use crate::process::{Process, free_port, until};
+use crate::processors::{Processors, move_thread};
 use crate::rounds::{Figures, print_ratio};
 use crate::service::{Service, binary};
 use crate::{Outcome, Size};
@@ -40,6 +41,19 @@ pub struct Load {
     /// Over TLS, on both sides with the same certificate.
     #[arg(long)]
     tls: bool,
+    /// The servers on one processor, each with one worker, and wrk on another.
+    #[arg(long)]
+    apart: bool,
+}
+
+impl Load {
+    /// Where the servers and wrk run; `None`: on all processors.
+    pub fn processors(&self) -> Outcome<Option<Processors>> {
+        if !self.apart {
+            return Ok(None);
+        }
+        Processors::two()?.map(Some).ok_or_else(|| "--apart takes two processors".into())
+    }
 }
 
 /// A certificate that both servers show, and its key, in files.
@@ -72,12 +86,19 @@ pub fn run(size: &Size, load: &Load) -> Outcome<()> {
     if let Some(Certificate { certificate, key, .. }) = &certificate {
         arguments.extend(["--tls-cert", certificate, "--tls-key", key]);
     }
+    let processors = load.processors()?;
+    if let Some(processors) = processors {
+        move_thread(&processors.measured())?;
+    }
     let mut service = Service::start_with(&binary, &broker.url(), &arguments)?;
     service.wait_for_devices(size.devices)?;
     service.wait_until_ready()?;
     let typical = check(&service, size.devices)?;
     let workers = load.workers.unwrap_or(available_parallelism()?.get());
     let nginx = Nginx::start(workers, &typical, certificate.as_ref())?;
+    if let Some(processors) = processors {
+        move_thread(&processors.others())?;
+    }
     let copy = Client::new().ask(&format!("{}{}", nginx.url, path(0)))?;
     for (side, answer) in [("devstatus", &typical), ("nginx", &copy)] {
         println!("{side}: {} bytes of headers, {} of body", answer.header_bytes(), answer.body.len());
@@ -163,7 +184,9 @@ impl Nginx {
         let tls = certificate.map(|Certificate { certificate, key, .. }| {
             format!(" ssl;\nssl_certificate {certificate};\nssl_certificate_key {key}")
         });
-        let listen = format!("127.0.0.1:{port}{}", tls.as_deref().unwrap_or_default());
+        // A socket for each worker: with one for all, the first worker to wake takes most connections of a client that opens them at
+        // once, and the others idle.
+        let listen = format!("127.0.0.1:{port} reuseport{}", tls.as_deref().unwrap_or_default());
         fs::write(&configuration, configure(directory.path(), workers, &listen, like, padding)?)?;
         let mut command = Command::new("nginx");
         command.arg("-p").arg(directory.path()).arg("-c").arg(&configuration).args(["-e", "stderr"]);

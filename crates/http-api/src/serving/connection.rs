@@ -130,66 +130,47 @@ struct GivingWay {
     timer: Pin<Box<Sleep>>,
 }
 
-/// A connection while it is served.
-struct Http1Connection<T>
-where
-    T: AsyncRead + AsyncWrite + Unpin + 'static,
-{
-    connection: http1::Connection<TokioIo<WatchedStream<T>>, Http1Service>,
+/// What ends a connection, or a part of it, from outside.
+struct Watch {
     progress: Arc<StreamProgress>,
     timeouts: ClientTimeouts,
     timer: Pin<Box<Sleep>>,
-    cut: Cut,
-    /// Waits for the cut, from the first request on that the router answers: nothing else can be cut.
-    cut_comes: Option<Pin<Box<WaitForCancellationFutureOwned>>>,
     giving_way: Option<GivingWay>,
     /// The request that runs is the last.
     stopping: bool,
 }
 
-impl<T> Http1Connection<T>
-where
-    T: AsyncRead + AsyncWrite + Unpin + 'static,
-{
-    /// Goes on until nothing is left to do. It runs for each request, so what is rare must cost nothing here.
-    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<CloseReason> {
-        self.progress.signals.register(cx);
-        loop {
-            if let Poll::Ready(done) = Pin::new(&mut self.connection).poll(cx) {
-                return Poll::Ready(CloseReason::Done(done));
-            }
-            if let Poll::Ready(end) = self.timeouts.poll(&mut self.timer, &self.progress, cx) {
-                return Poll::Ready(end);
-            }
-            if self.poll_cut(cx).is_ready() {
-                return Poll::Ready(CloseReason::Cut);
-            }
-            if self.stopping {
-                return Poll::Pending;
-            }
-            if !self.progress.signals.take(Signal::Stop) {
-                match ready!(self.poll_give_way(cx)) {
-                    ControlFlow::Break(end) => return Poll::Ready(end),
-                    // A request came just then: it is answered before.
-                    ControlFlow::Continue(()) => {}
-                }
-            }
-            self.stopping = true;
-            Pin::new(&mut self.connection).graceful_shutdown();
+impl Watch {
+    fn new(progress: &Arc<StreamProgress>, timeouts: ClientTimeouts) -> Self {
+        Self {
+            progress: Arc::clone(progress),
+            timeouts,
+            timer: Box::pin(sleep_until(Instant::now() + timeouts.idle)),
+            giving_way: None,
+            stopping: false,
         }
     }
 
-    fn poll_cut(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        if self.cut_comes.is_none() && self.progress.is_busy() {
-            self.cut_comes = Some(Box::pin(self.cut.0.clone().cancelled_owned()));
+    /// Why the connection is closed, or, once, that the request that runs is the last. It runs for each request, so what is rare
+    /// must cost nothing here.
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<ControlFlow<CloseReason>> {
+        if let Poll::Ready(end) = self.timeouts.poll(&mut self.timer, &self.progress, cx) {
+            return Poll::Ready(ControlFlow::Break(end));
         }
-        match &mut self.cut_comes {
-            Some(cut_comes) => cut_comes.as_mut().poll(cx),
-            None => Poll::Pending,
+        if self.stopping {
+            return Poll::Pending;
         }
+        if !self.progress.signals.take(Signal::Stop)
+            && let ControlFlow::Break(end) = ready!(self.poll_give_way(cx))
+        {
+            return Poll::Ready(ControlFlow::Break(end));
+        }
+        self.stopping = true;
+        Poll::Ready(ControlFlow::Continue(()))
     }
 
-    /// Ready once the connection has been told to give way and time enough for a request that was on its way has passed.
+    /// Ready once the connection has been told to give way and time enough for a request that was on its way has passed. A
+    /// request that came just then is answered before.
     fn poll_give_way(&mut self, cx: &mut Context<'_>) -> Poll<ControlFlow<CloseReason>> {
         if self.giving_way.is_none() && self.progress.signals.take(Signal::GiveWay) {
             self.giving_way =
@@ -205,6 +186,65 @@ where
             ControlFlow::Continue(())
         })
     }
+
+    /// Answers plain requests without the HTTP library. `Continue`: the library goes on.
+    fn poll_plain<T>(
+        &mut self,
+        stream: &mut WatchedStream<T>,
+        cx: &mut Context<'_>,
+    ) -> Poll<ControlFlow<CloseReason>>
+    where
+        T: AsyncRead + AsyncWrite + Unpin,
+    {
+        self.progress.signals.register(cx);
+        // What is wrong with the stream the library will find, too.
+        if stream.poll_plain(cx).is_ready() {
+            return Poll::Ready(ControlFlow::Continue(()));
+        }
+        self.poll(cx)
+    }
+}
+
+/// A connection while the HTTP library serves it.
+struct Http1Connection<T>
+where
+    T: AsyncRead + AsyncWrite + Unpin + 'static,
+{
+    connection: http1::Connection<TokioIo<WatchedStream<T>>, Http1Service>,
+    watch: Watch,
+    cut: Cut,
+    /// Waits for the cut, from the first request on that the router answers: nothing else can be cut.
+    cut_comes: Option<Pin<Box<WaitForCancellationFutureOwned>>>,
+}
+
+impl<T> Http1Connection<T>
+where
+    T: AsyncRead + AsyncWrite + Unpin + 'static,
+{
+    /// Goes on until nothing is left to do.
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<CloseReason> {
+        self.watch.progress.signals.register(cx);
+        loop {
+            if let Poll::Ready(done) = Pin::new(&mut self.connection).poll(cx) {
+                return Poll::Ready(CloseReason::Done(done));
+            }
+            match self.watch.poll(cx) {
+                Poll::Ready(ControlFlow::Break(end)) => return Poll::Ready(end),
+                Poll::Ready(ControlFlow::Continue(())) => Pin::new(&mut self.connection).graceful_shutdown(),
+                Poll::Pending => return self.poll_cut(cx).map(|()| CloseReason::Cut),
+            }
+        }
+    }
+
+    fn poll_cut(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        if self.cut_comes.is_none() && self.watch.progress.is_busy() {
+            self.cut_comes = Some(Box::pin(self.cut.0.clone().cancelled_owned()));
+        }
+        match &mut self.cut_comes {
+            Some(cut_comes) => cut_comes.as_mut().poll(cx),
+            None => Poll::Pending,
+        }
+    }
 }
 
 impl ServeContext {
@@ -218,34 +258,21 @@ impl ServeContext {
         // In a reserved place only health checks are answered.
         let direct = direct.filter(|_| good_for == Use::Anything);
         let stream = WatchedStream::new(stream, Arc::clone(&progress), self.timeouts.write);
-        let stream = TokioIo::new(stream.answering(direct, peer));
-        let cut = Cut::default();
-        let requests = Requests { router, peer: Peer(peer), good_for, progress: Arc::clone(&progress) };
-        let service = Http1Service { requests, cut: cut.clone() };
-        // Without `pipeline_flush`: with it, hyper gathers an answer that a slow client does not take without any limit, and keeps
-        // the answer to a request that it cannot read.
-        let connection = http1::Builder::new()
-            // Here the library would set a timer for each request.
-            .header_read_timeout(None)
-            .max_buf_size(HEAD_MAX_BYTES)
-            .keep_alive(good_for == Use::Anything)
-            .serve_connection(stream, service);
-        let mut serving = Http1Connection {
-            connection,
-            progress: Arc::clone(&progress),
-            timeouts: self.timeouts,
-            timer: Box::pin(sleep_until(Instant::now() + self.timeouts.idle)),
-            cut,
-            cut_comes: None,
-            giving_way: None,
-            stopping: false,
+        let mut stream = stream.answering(direct, peer);
+        let mut watch = Watch::new(&progress, self.timeouts);
+        let (end, mut stream) = match poll_fn(|cx| watch.poll_plain(&mut stream, cx)).await {
+            ControlFlow::Break(end) => (end, stream.into_inner()),
+            ControlFlow::Continue(()) => {
+                let requests =
+                    Requests { router, peer: Peer(peer), good_for, progress: Arc::clone(&progress) };
+                serve_with_library(stream, requests, watch).await
+            }
         };
-        let end = match poll_fn(|cx| serving.poll(cx)).await {
+        match end {
             CloseReason::Cut => return,
             CloseReason::GaveWay => return self.metrics.cut(CutConnection::GaveWay),
-            end => end,
-        };
-        let mut stream = serving.connection.into_parts().io.into_inner().into_inner();
+            CloseReason::Done(_) | CloseReason::SlowHeaders | CloseReason::Idle => {}
+        }
         if count(&self.metrics, &end, &progress) {
             return;
         }
@@ -256,6 +283,29 @@ impl ServeContext {
         let wait_for_client = !self.shutdown.is_cancelled();
         let _ = timeout(FAREWELL_TIMEOUT, farewell(&mut stream, wait_for_client)).await;
     }
+}
+
+/// Why the connection ended, and what is left of it.
+async fn serve_with_library<T>(stream: WatchedStream<T>, requests: Requests, watch: Watch) -> (CloseReason, T)
+where
+    T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let cut = Cut::default();
+    let keep_alive = requests.good_for == Use::Anything;
+    // Without `pipeline_flush`: with it, hyper gathers an answer that a slow client does not take without any limit, and keeps
+    // the answer to a request that it cannot read.
+    let mut connection = http1::Builder::new()
+        // Here the library would set a timer for each request.
+        .header_read_timeout(None)
+        .max_buf_size(HEAD_MAX_BYTES)
+        .keep_alive(keep_alive)
+        .serve_connection(TokioIo::new(stream), Http1Service { requests, cut: cut.clone() });
+    if watch.stopping {
+        Pin::new(&mut connection).graceful_shutdown();
+    }
+    let mut serving = Http1Connection { connection, watch, cut, cut_comes: None };
+    let end = poll_fn(|cx| serving.poll(cx)).await;
+    (end, serving.connection.into_parts().io.into_inner().into_inner())
 }
 
 /// Ends the sending side and waits until the client has seen it, unless a stop is pressing.

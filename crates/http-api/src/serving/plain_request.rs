@@ -33,10 +33,9 @@ pub struct PlainRequest<'a> {
 }
 
 impl<'a> PlainRequest<'a> {
-    /// `None`: the bytes are not just one plain request. Their framing must have been checked before, since line ends are read
-    /// leniently here.
+    /// `None`: the bytes are not just one plain request, which everybody reads alike.
     pub fn read(bytes: &'a [u8]) -> Option<Self> {
-        if bytes.len() > PLAIN_MAX_BYTES {
+        if bytes.len() > PLAIN_MAX_BYTES || !has_plain_line_ends(bytes) {
             return None;
         }
         let mut headers = [EMPTY_HEADER; HEADERS_MAX];
@@ -69,6 +68,11 @@ impl<'a> PlainRequest<'a> {
     }
 }
 
+/// A line may end in a bare LF for httparse, and not for everybody.
+fn has_plain_line_ends(bytes: &[u8]) -> bool {
+    memchr::memchr_iter(b'\n', bytes).all(|at| at > 0 && bytes[at - 1] == b'\r')
+}
+
 /// Whether every character stands for itself, wherever a path is read.
 fn is_plain_path(path: &str) -> bool {
     path.starts_with('/')
@@ -77,7 +81,48 @@ fn is_plain_path(path: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
+    use crate::serving::framing::Framing;
+
+    /// Pieces of requests, good ones more often than others.
+    fn pieces() -> impl Strategy<Value = String> {
+        const GOOD: [&str; 4] = ["GET /a/b HTTP/1.1\r\n", "Host: a\r\n", "Accept: */*\r\n", "\r\n"];
+        const ODD: [&str; 15] = [
+            "\n",
+            "\r",
+            " ",
+            "\t",
+            ":",
+            "Host: a\n",
+            "accept:b\rc\r\n",
+            " folded\r\n",
+            "GET /a/b HTTP/1.1\n",
+            "POST / HTTP/1.1\r\n",
+            "Content-Length: 1\r\n",
+            "Transfer-Encoding: chunked\r\n",
+            "0\r\n",
+            "\0",
+            "x",
+        ];
+        let piece = prop_oneof![4 => prop::sample::select(&GOOD[..]), 1 => prop::sample::select(&ODD[..])];
+        prop::collection::vec(piece.prop_map(str::to_owned), 0..6).prop_map(|pieces| pieces.concat())
+    }
+
+    proptest! {
+        /// What is answered here is never read by [`Framing`], which follows everything else.
+        #[test]
+        fn a_plain_request_is_one_request_for_everybody(begin in any::<bool>(), rest in pieces(), end in any::<bool>()) {
+            let begin = if begin { "GET /a/b HTTP/1.1\r\nHost: a\r\n" } else { "" };
+            let text = format!("{begin}{rest}{}", if end { "\r\n" } else { "" });
+            let mut framing = Framing::default();
+            if PlainRequest::read(text.as_bytes()).is_some() {
+                prop_assert_eq!(framing.check(text.as_bytes()), Ok(()), "{:?}", text);
+                prop_assert!(framing.is_between_requests(), "{:?}", text);
+            }
+        }
+    }
 
     fn read(line: &str, fields: &str) -> Option<(bool, String)> {
         let request = format!("{line}\r\n{fields}\r\n");
@@ -131,6 +176,8 @@ mod tests {
             "Authorization: a\r\nAuthorization: b",
             "Unknown: x",
             "Accept : x",
+            "Accept: x\n",
+            "Accept: x\ry",
         ] {
             assert_eq!(read("GET /pump/1 HTTP/1.1", &format!("{host}{more}\r\n")), None, "{more}");
         }

@@ -1,6 +1,6 @@
 //! The bytes of one connection, watched: whether a request has begun and not reached the end of its headers, whether its
 //! framing is plain, and whether the client still takes what it is sent. A plain request that comes alone, between those that
-//! the HTTP library is at, is answered here.
+//! the HTTP library is at, is answered here, without the library.
 
 use std::cell::RefCell;
 use std::io;
@@ -121,7 +121,12 @@ impl Drop for Busy {
     }
 }
 
+/// What is read at once of requests that may be plain.
+const READ_MAX_BYTES: usize = 4 * 1024;
+
 thread_local! {
+    /// Where requests are read that may be plain: what is not is copied.
+    static REQUEST: RefCell<[u8; READ_MAX_BYTES]> = const { RefCell::new([0; READ_MAX_BYTES]) };
     /// Where answers are written: most are sent at once, and what is not is copied. It grows to the longest of the small answers
     /// that are given here.
     static ANSWER: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
@@ -141,6 +146,8 @@ pub struct WatchedStream<T> {
     waiting: Option<Pin<Box<Sleep>>>,
     /// What answers plain requests, and whose they are.
     direct: Option<(Arc<dyn Direct>, IpAddr)>,
+    /// What was read here and is not plain: the library gets it first.
+    unread: Vec<u8>,
     /// The library has written what it has not flushed.
     unflushed: bool,
     reply: Option<Reply>,
@@ -163,6 +170,7 @@ impl<T> WatchedStream<T> {
             write_timeout,
             waiting: None,
             direct: None,
+            unread: Vec::new(),
             unflushed: false,
             reply: None,
         }
@@ -199,14 +207,6 @@ impl<T> WatchedStream<T> {
 }
 
 impl<T: AsyncWrite + Unpin> WatchedStream<T> {
-    /// Answers one plain request if that is all that came, and the library has nothing half read or half written.
-    fn answer(&self, bytes: &[u8], answer: &mut Vec<u8>) -> bool {
-        let Some((direct, peer)) = &self.direct else { return false };
-        !self.unflushed
-            && !self.progress.is_busy()
-            && PlainRequest::read(bytes).is_some_and(|request| direct.answer(&request, *peer, answer))
-    }
-
     /// Sends what was answered here. What the client does not take at once is sent before anything else is read.
     fn send(&mut self, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<()>> {
         let sent = match Pin::new(&mut self.inner).poll_write(cx, bytes) {
@@ -243,6 +243,51 @@ impl<T: AsyncWrite + Unpin> WatchedStream<T> {
     }
 }
 
+impl<T: AsyncRead + AsyncWrite + Unpin> WatchedStream<T> {
+    /// Answers plain requests for as long as they come, each alone. Ready: the library goes on with what it reads.
+    pub fn poll_plain(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        loop {
+            ready!(self.poll_reply(cx))?;
+            if !self.is_between_requests() {
+                return Poll::Ready(Ok(()));
+            }
+            let answered = REQUEST.with_borrow_mut(|request| {
+                ANSWER.with_borrow_mut(|answer| self.poll_answer(cx, &mut ReadBuf::new(request), answer))
+            });
+            if !ready!(answered)? {
+                return Poll::Ready(Ok(()));
+            }
+        }
+    }
+
+    /// Whether what came is answered.
+    fn poll_answer(
+        &mut self,
+        cx: &mut Context<'_>,
+        read: &mut ReadBuf<'_>,
+        answer: &mut Vec<u8>,
+    ) -> Poll<io::Result<bool>> {
+        let Some((direct, peer)) = &self.direct else { return Poll::Ready(Ok(false)) };
+        ready!(Pin::new(&mut self.inner).poll_read(cx, read))?;
+        answer.clear();
+        if !PlainRequest::read(read.filled()).is_some_and(|request| direct.answer(&request, *peer, answer)) {
+            self.unread.extend_from_slice(read.filled());
+            return Poll::Ready(Ok(false));
+        }
+        self.progress.answered();
+        self.send(cx, answer).map_ok(|()| true)
+    }
+
+    /// Whether nothing is half read or half written.
+    fn is_between_requests(&self) -> bool {
+        self.refused.is_none()
+            && self.unread.is_empty()
+            && !self.unflushed
+            && !self.progress.is_busy()
+            && self.framing.as_ref().is_some_and(Framing::is_between_requests)
+    }
+}
+
 impl<T: AsyncRead + AsyncWrite + Unpin> AsyncRead for WatchedStream<T> {
     fn poll_read(
         mut self: Pin<&mut Self>,
@@ -255,34 +300,24 @@ impl<T: AsyncRead + AsyncWrite + Unpin> AsyncRead for WatchedStream<T> {
             Some(FramingError::Head { .. }) => return Poll::Pending,
             Some(FramingError::Body { .. }) => return Poll::Ready(Err(io::ErrorKind::InvalidData.into())),
         }
+        ready!(self.poll_plain(cx))?;
         let before = buffer.filled().len();
-        loop {
-            ready!(self.poll_reply(cx))?;
-            let at_boundary = self.framing.as_ref().is_some_and(Framing::is_between_requests);
-            let outcome = Pin::new(&mut self.inner).poll_read(cx, buffer);
-            if buffer.filled().len() == before {
-                return outcome;
-            }
-            let Some(framing) = &mut self.framing else { return outcome };
-            if let Err(error) = framing.check(&buffer.filled()[before..]) {
-                self.progress.arrived();
-                return self.refuse(error, before, buffer);
-            }
-            let is_one = at_boundary && framing.is_between_requests();
-            let sending = ANSWER.with_borrow_mut(|answer| {
-                answer.clear();
-                if !(is_one && self.answer(&buffer.filled()[before..], answer)) {
-                    return None;
-                }
-                buffer.set_filled(before);
-                self.progress.answered();
-                Some(self.send(cx, answer))
-            });
-            let Some(sending) = sending else {
-                self.progress.arrived();
-                return outcome;
-            };
-            ready!(sending)?;
+        if self.unread.is_empty() {
+            ready!(Pin::new(&mut self.inner).poll_read(cx, buffer))?;
+        } else {
+            let length = buffer.remaining().min(self.unread.len());
+            buffer.put_slice(&self.unread[..length]);
+            self.unread.drain(..length);
+        }
+        if buffer.filled().len() == before {
+            return Poll::Ready(Ok(()));
+        }
+        let Some(framing) = &mut self.framing else { return Poll::Ready(Ok(())) };
+        let checked = framing.check(&buffer.filled()[before..]);
+        self.progress.arrived();
+        match checked {
+            Ok(()) => Poll::Ready(Ok(())),
+            Err(error) => self.refuse(error, before, buffer),
         }
     }
 }
