@@ -1,8 +1,11 @@
 //! What the feed promises to a reader, and what it does to one that is too slow.
 
+use std::pin::pin;
 use std::time::Instant;
 
-use super::resume::{GapReason, HistoryWatermark, Resumption};
+use futures_util::FutureExt;
+
+use super::resume::{GapReason, HistoryWatermark, Resumption, StreamPosition};
 use super::*;
 use crate::freshness::{Freshness, FreshnessBySource, RoundNumber};
 use crate::health::{PeerHealth, ReadyOn};
@@ -57,6 +60,32 @@ impl Fixture {
 
 fn sequences(batch: &ChangeBatch) -> Vec<u64> {
     batch.changes().iter().map(|change| change.sequence).collect()
+}
+
+#[tokio::test]
+async fn a_stream_that_resumes_just_after_a_start_waits_for_the_first_watermark() {
+    let fixture = Fixture::new(10, 1_000);
+    fixture.change(1, true);
+    let seen = HistoryPosition { order: 1, number: 5 };
+    let id = StreamPosition { epoch: fixture.feed.epoch + 1, sequence: 7, history: Some(seen) }.to_string();
+    let mut waiting = pin!(fixture.feed.wait_for_watermark(&id));
+    assert_eq!(waiting.as_mut().now_or_never(), None);
+    fixture.feed.note_watermark(HistoryWatermark { changes: 1, events: seen }, Instant::now());
+    assert_eq!(waiting.now_or_never(), Some(()));
+    assert!(matches!(fixture.feed.resume(&id), Ok(Resumption::History(_))));
+
+    // A store without an order never says so; and who goes on in memory has nothing to wait for.
+    let unordered = Fixture::new(10, 1_000);
+    let id = StreamPosition { epoch: unordered.feed.epoch + 1, sequence: 7, history: Some(seen) }.to_string();
+    unordered.feed.wait_for_watermark(&id).await;
+    assert_eq!(unordered.feed.resume(&id).unwrap_err(), GapReason::NotLogged);
+    for other in [
+        StreamPosition { epoch: unordered.feed.epoch, sequence: 0, history: Some(seen) }.to_string(),
+        StreamPosition { epoch: unordered.feed.epoch + 1, sequence: 0, history: None }.to_string(),
+        "no id".to_owned(),
+    ] {
+        assert_eq!(unordered.feed.wait_for_watermark(&other).now_or_never(), Some(()), "{other}");
+    }
 }
 
 #[test]

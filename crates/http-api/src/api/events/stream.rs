@@ -115,6 +115,9 @@ impl OpenStream {
             let sent = match &mut self.stage {
                 Stage::Begin(last_event_id) => {
                     let last_event_id = last_event_id.take();
+                    if let Some(id) = &last_event_id {
+                        self.follower.context.feed.wait_for_watermark(id).await;
+                    }
                     Some(self.begin(last_event_id))
                 }
                 Stage::Replay(replay) => match replay.next(&mut self.follower, self.keep_alive_at).await {

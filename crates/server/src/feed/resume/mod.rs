@@ -33,9 +33,10 @@ mod tests;
 mod watermark;
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use tokio::sync::watch;
+use tokio::time::timeout;
 
 pub use self::commits::CommitWatermark;
 pub use self::past::{
@@ -50,6 +51,9 @@ use presence::history::{EventPage, HistoryPosition, StoredEvent};
 
 /// More events are not shown again: a client that has missed so many is better served by a snapshot.
 pub const EVENTS_MAX: usize = 100_000;
+
+/// How long a stream waits for the first watermark of this process: a few flushes, and the changes of other instances.
+const FIRST_WATERMARK_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Where a stream goes on.
 #[derive(Debug)]
@@ -91,6 +95,21 @@ pub struct HistoryResumption {
 }
 
 impl Feed {
+    /// Waits, for a bounded time, until it is known how far the history follows, if that decides where a stream goes on whose client had
+    /// an event with that id last. After a start it is not known for some tenths of a second where other instances write the history,
+    /// too, and a client that comes back then should not be told of a gap.
+    pub async fn wait_for_watermark(&self, id: &str) {
+        let Ok(StreamPosition { epoch, history: Some(_), .. }) = id.parse() else { return };
+        if epoch == self.epoch {
+            return;
+        }
+        let mut grown = self.history_grown();
+        let known =
+            async { while self.watermark.lock().confirmed().is_none() && grown.changed().await.is_ok() {} };
+        // What is unknown then is a gap.
+        let _ = timeout(FIRST_WATERMARK_TIMEOUT, known).await;
+    }
+
     /// Decides where a stream goes on whose client had an event with that id last.
     pub fn resume(&self, id: &str) -> Result<Resumption, GapReason> {
         let StreamPosition { epoch, sequence, history } = id.parse().map_err(|()| GapReason::UnknownId)?;
