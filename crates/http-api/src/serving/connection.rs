@@ -130,8 +130,8 @@ struct GivingWay {
     timer: Pin<Box<Sleep>>,
 }
 
-/// What ends a connection, or a part of it, from outside.
-struct Watch {
+/// The timeouts and signals by which a connection ends.
+struct EndConditions {
     progress: Arc<StreamProgress>,
     timeouts: ClientTimeouts,
     timer: Pin<Box<Sleep>>,
@@ -140,7 +140,7 @@ struct Watch {
     stopping: bool,
 }
 
-impl Watch {
+impl EndConditions {
     fn new(progress: &Arc<StreamProgress>, timeouts: ClientTimeouts) -> Self {
         Self {
             progress: Arc::clone(progress),
@@ -197,7 +197,7 @@ impl Watch {
         T: AsyncRead + AsyncWrite + Unpin,
     {
         self.progress.signals.register(cx);
-        // What is wrong with the stream the library will find, too.
+        // On an error the library reads again, and finds the error or the end.
         if stream.poll_plain(cx).is_ready() {
             return Poll::Ready(ControlFlow::Continue(()));
         }
@@ -211,7 +211,7 @@ where
     T: AsyncRead + AsyncWrite + Unpin + 'static,
 {
     connection: http1::Connection<TokioIo<WatchedStream<T>>, Http1Service>,
-    watch: Watch,
+    ends: EndConditions,
     cut: Cut,
     /// Waits for the cut, from the first request on that the router answers: nothing else can be cut.
     cut_comes: Option<Pin<Box<WaitForCancellationFutureOwned>>>,
@@ -223,12 +223,12 @@ where
 {
     /// Goes on until nothing is left to do.
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<CloseReason> {
-        self.watch.progress.signals.register(cx);
+        self.ends.progress.signals.register(cx);
         loop {
             if let Poll::Ready(done) = Pin::new(&mut self.connection).poll(cx) {
                 return Poll::Ready(CloseReason::Done(done));
             }
-            match self.watch.poll(cx) {
+            match self.ends.poll(cx) {
                 Poll::Ready(ControlFlow::Break(end)) => return Poll::Ready(end),
                 Poll::Ready(ControlFlow::Continue(())) => Pin::new(&mut self.connection).graceful_shutdown(),
                 Poll::Pending => return self.poll_cut(cx).map(|()| CloseReason::Cut),
@@ -237,7 +237,7 @@ where
     }
 
     fn poll_cut(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        if self.cut_comes.is_none() && self.watch.progress.is_busy() {
+        if self.cut_comes.is_none() && self.ends.progress.is_busy() {
             self.cut_comes = Some(Box::pin(self.cut.0.clone().cancelled_owned()));
         }
         match &mut self.cut_comes {
@@ -259,13 +259,13 @@ impl ServeContext {
         let direct = direct.filter(|_| good_for == Use::Anything);
         let stream = WatchedStream::new(stream, Arc::clone(&progress), self.timeouts.write);
         let mut stream = stream.answering(direct, peer);
-        let mut watch = Watch::new(&progress, self.timeouts);
-        let (end, mut stream) = match poll_fn(|cx| watch.poll_plain(&mut stream, cx)).await {
+        let mut ends = EndConditions::new(&progress, self.timeouts);
+        let (end, mut stream) = match poll_fn(|cx| ends.poll_plain(&mut stream, cx)).await {
             ControlFlow::Break(end) => (end, stream.into_inner()),
             ControlFlow::Continue(()) => {
                 let requests =
                     Requests { router, peer: Peer(peer), good_for, progress: Arc::clone(&progress) };
-                serve_with_library(stream, requests, watch).await
+                serve_with_library(stream, requests, ends).await
             }
         };
         match end {
@@ -286,7 +286,11 @@ impl ServeContext {
 }
 
 /// Why the connection ended, and what is left of it.
-async fn serve_with_library<T>(stream: WatchedStream<T>, requests: Requests, watch: Watch) -> (CloseReason, T)
+async fn serve_with_library<T>(
+    stream: WatchedStream<T>,
+    requests: Requests,
+    ends: EndConditions,
+) -> (CloseReason, T)
 where
     T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
@@ -300,10 +304,10 @@ where
         .max_buf_size(HEAD_MAX_BYTES)
         .keep_alive(keep_alive)
         .serve_connection(TokioIo::new(stream), Http1Service { requests, cut: cut.clone() });
-    if watch.stopping {
+    if ends.stopping {
         Pin::new(&mut connection).graceful_shutdown();
     }
-    let mut serving = Http1Connection { connection, watch, cut, cut_comes: None };
+    let mut serving = Http1Connection { connection, ends, cut, cut_comes: None };
     let end = poll_fn(|cx| serving.poll(cx)).await;
     (end, serving.connection.into_parts().io.into_inner().into_inner())
 }

@@ -33,7 +33,7 @@ pub struct PlainRequest<'a> {
 }
 
 impl<'a> PlainRequest<'a> {
-    /// `None`: the bytes are not just one plain request, which everybody reads alike.
+    /// `None`: the bytes are not just one plain request. What is one, the strict reader of framings accepts as one request, too.
     pub fn read(bytes: &'a [u8]) -> Option<Self> {
         if bytes.len() > PLAIN_MAX_BYTES || !has_plain_line_ends(bytes) {
             return None;
@@ -111,9 +111,8 @@ mod tests {
     }
 
     proptest! {
-        /// What is answered here is never read by [`Framing`], which follows everything else.
         #[test]
-        fn a_plain_request_is_one_request_for_everybody(begin in any::<bool>(), rest in pieces(), end in any::<bool>()) {
+        fn the_strict_reader_of_framings_accepts_a_plain_request_as_one(begin in any::<bool>(), rest in pieces(), end in any::<bool>()) {
             let begin = if begin { "GET /a/b HTTP/1.1\r\nHost: a\r\n" } else { "" };
             let text = format!("{begin}{rest}{}", if end { "\r\n" } else { "" });
             let mut framing = Framing::default();

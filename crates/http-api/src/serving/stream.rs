@@ -94,6 +94,8 @@ impl StreamProgress {
     fn answered(&self) {
         let mut activity = self.activity.lock();
         activity.idle_since = Instant::now();
+        // An empty line before it has begun no request.
+        activity.head_since = None;
         activity.has_asked = true;
     }
 
@@ -308,6 +310,10 @@ impl<T: AsyncRead + AsyncWrite + Unpin> AsyncRead for WatchedStream<T> {
             let length = buffer.remaining().min(self.unread.len());
             buffer.put_slice(&self.unread[..length]);
             self.unread.drain(..length);
+            if self.unread.is_empty() {
+                // Few connections need it again, and there may be thousands.
+                self.unread = Vec::new();
+            }
         }
         if buffer.filled().len() == before {
             return Poll::Ready(Ok(()));
@@ -383,5 +389,20 @@ impl<T: AsyncWrite + Unpin> AsyncWrite for WatchedStream<T> {
         ready!(self.poll_reply(cx))?;
         let outcome = Pin::new(&mut self.inner).poll_shutdown(cx);
         self.bounded(cx, outcome)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_empty_line_before_an_answered_request_begins_no_other() {
+        let progress = StreamProgress::default();
+        assert!(matches!(progress.idle(), Some(Idle::First(_))));
+        progress.arrived();
+        assert!(matches!(progress.idle(), Some(Idle::Rest(_))));
+        progress.answered();
+        assert!(matches!(progress.idle(), Some(Idle::Next(_))));
     }
 }

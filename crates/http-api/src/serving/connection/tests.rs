@@ -5,10 +5,32 @@ use axum::routing::get;
 use tokio::io::{DuplexStream, duplex};
 
 use super::*;
+use crate::serving::direct::Direct;
+use crate::serving::plain_request::PlainRequest;
 use crate::tests::{Fixture, PATIENCE, ask};
 use server::http_settings::HttpSettings;
 
 const LARGE: usize = 1 << 20;
+
+/// Answers `/plain` before the library.
+struct PlainAnswers;
+
+const PLAIN: &str = "HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\nplain";
+
+impl Direct for PlainAnswers {
+    fn answer(&self, request: &PlainRequest<'_>, _peer: IpAddr, answer: &mut Vec<u8>) -> bool {
+        if request.path == "/plain" {
+            answer.extend_from_slice(PLAIN.as_bytes());
+        }
+        request.path == "/plain"
+    }
+}
+
+/// Both kinds of connection: one that the library has from the beginning, and one that it gets with the first request that is not
+/// plain.
+fn both_ways() -> [Option<Arc<dyn Direct>>; 2] {
+    [None, Some(Arc::new(PlainAnswers))]
+}
 
 async fn large() -> String {
     "x".repeat(LARGE)
@@ -91,9 +113,9 @@ impl AsyncWrite for Unseen {
 }
 
 /// What a client gets that has sent so much when its connection is told to give way before it was looked at.
-async fn answer_of_a_yielding_connection(sent: &[u8]) -> String {
+async fn answer_of_a_yielding_connection(sent: &[u8], direct: Option<Arc<dyn Direct>>) -> String {
     let fixture = Fixture::new(&HttpSettings::default());
-    let app = App { router: fixture.router(Router::new()), direct: None };
+    let app = App { router: fixture.router(Router::new()), direct };
     let metrics = fixture.metrics.http.clone();
     let timeouts = ClientTimeouts { write: PATIENCE, ..ClientTimeouts::default() };
     let served = ServeContext { app, metrics, shutdown: CancellationToken::new(), timeouts };
@@ -112,17 +134,27 @@ async fn answer_of_a_yielding_connection(sent: &[u8]) -> String {
 
 #[tokio::test]
 async fn a_request_that_has_come_is_answered_before_its_connection_gives_way() {
-    let answer = answer_of_a_yielding_connection(b"GET /livez HTTP/1.1\r\nHost: localhost\r\n\r\n").await;
-    assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
-    for sent in [&b""[..], b"GET /livez HT"] {
-        assert_eq!(answer_of_a_yielding_connection(sent).await, "", "there is nothing to answer");
+    for direct in both_ways() {
+        let request = b"GET /livez HTTP/1.1\r\nHost: localhost\r\n\r\n";
+        let answer = answer_of_a_yielding_connection(request, direct.clone()).await;
+        assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
+        for sent in [&b""[..], b"GET /livez HT"] {
+            let answer = answer_of_a_yielding_connection(sent, direct.clone()).await;
+            assert_eq!(answer, "", "there is nothing to answer");
+        }
     }
+    let plain = b"GET /plain HTTP/1.1\r\nHost: localhost\r\n\r\n";
+    assert_eq!(answer_of_a_yielding_connection(plain, Some(Arc::new(PlainAnswers))).await, PLAIN);
 }
 
 /// What a client gets that sends so much and no more, from a service whose timeouts ends soon.
-async fn answer_to_a_waiting_client(timeouts: ClientTimeouts, sent: &[u8]) -> (String, Fixture) {
+async fn answer_to_a_waiting_client(
+    timeouts: ClientTimeouts,
+    sent: &[u8],
+    direct: Option<Arc<dyn Direct>>,
+) -> (String, Fixture) {
     let fixture = Fixture::new(&HttpSettings::default());
-    let app = App { router: fixture.router(Router::new()), direct: None };
+    let app = App { router: fixture.router(Router::new()), direct };
     let metrics = fixture.metrics.http.clone();
     let served = ServeContext { app, metrics, shutdown: CancellationToken::new(), timeouts };
     let (stream, mut client) = duplex(64 * 1024);
@@ -142,22 +174,63 @@ const SLOW_HEADS: &str = "devstatus_http_requests_refused_total{reason=\"slow_he
 #[tokio::test]
 async fn a_connection_without_requests_ends_in_silence() {
     let timeouts = ClientTimeouts { idle: Duration::from_millis(50), ..ClientTimeouts::default() };
-    let (answer, fixture) = answer_to_a_waiting_client(timeouts, b"").await;
-    assert_eq!(answer, "");
-    assert!(fixture.counts(&format!("{SLOW_HEADS} 0")));
-    let request = b"GET /livez HTTP/1.1\r\nHost: localhost\r\n\r\n";
-    let (answer, _) = answer_to_a_waiting_client(timeouts, request).await;
-    assert!(answer.starts_with("HTTP/1.1 200 ") && answer.matches("HTTP/1.1").count() == 1, "{answer}");
+    for direct in both_ways() {
+        let (answer, fixture) = answer_to_a_waiting_client(timeouts, b"", direct.clone()).await;
+        assert_eq!(answer, "");
+        assert!(fixture.counts(&format!("{SLOW_HEADS} 0")));
+        let request = b"GET /livez HTTP/1.1\r\nHost: localhost\r\n\r\n";
+        let (answer, _) = answer_to_a_waiting_client(timeouts, request, direct).await;
+        assert!(answer.starts_with("HTTP/1.1 200 ") && answer.matches("HTTP/1.1").count() == 1, "{answer}");
+    }
+    let plain = b"GET /plain HTTP/1.1\r\nHost: localhost\r\n\r\n";
+    let (answer, _) = answer_to_a_waiting_client(timeouts, plain, Some(Arc::new(PlainAnswers))).await;
+    assert_eq!(answer, PLAIN);
 }
 
 #[tokio::test]
 async fn headers_that_do_not_end_are_answered_and_counted() {
     let timeouts = ClientTimeouts { head: Duration::from_millis(50), ..ClientTimeouts::default() };
-    for sent in ["G", "GET /livez HTTP/1.1\r\nHost: localhost\r\n"] {
-        let (answer, fixture) = answer_to_a_waiting_client(timeouts, sent.as_bytes()).await;
-        assert!(answer.contains("HTTP/1.1 408 Request Timeout\r\n"), "{answer}");
-        assert!(fixture.counts(&format!("{SLOW_HEADS} 1")));
+    for direct in both_ways() {
+        for sent in
+            ["G", "GET /livez HTTP/1.1\r\nHost: localhost\r\n", "GET /plain HTTP/1.1\r\nHost: localhost\r\n"]
+        {
+            let (answer, fixture) =
+                answer_to_a_waiting_client(timeouts, sent.as_bytes(), direct.clone()).await;
+            assert!(answer.contains("HTTP/1.1 408 Request Timeout\r\n"), "{answer}");
+            assert!(fixture.counts(&format!("{SLOW_HEADS} 1")));
+        }
     }
+}
+
+#[tokio::test]
+async fn a_stop_waits_for_a_plain_answer_that_is_half_sent() {
+    let fixture = Fixture::new(&HttpSettings::default());
+    let app = App { router: fixture.router(Router::new()), direct: Some(Arc::new(PlainAnswers)) };
+    let metrics = fixture.metrics.http.clone();
+    let served = ServeContext {
+        app,
+        metrics,
+        shutdown: CancellationToken::new(),
+        timeouts: ClientTimeouts::default(),
+    };
+    // Less than the answer.
+    let (stream, mut client) = duplex(PLAIN.len() - 10);
+    let progress = Arc::new(StreamProgress::default());
+    let whose = ConnectedClient {
+        peer: [192, 0, 2, 1].into(),
+        good_for: Use::Anything,
+        progress: Arc::clone(&progress),
+    };
+    let serving = tokio::spawn(served.connection(stream, whose));
+    client.write_all(b"GET /plain HTTP/1.1\r\nHost: a\r\n\r\n").await.unwrap();
+    let mut first = [0];
+    client.read_exact(&mut first).await.unwrap();
+    progress.signals.give(Signal::Stop);
+    let mut rest = String::new();
+    timeout(PATIENCE, client.read_to_string(&mut rest)).await.expect("the connection ends").unwrap();
+    assert_eq!(rest, PLAIN[1..]);
+    drop(client);
+    serving.await.unwrap();
 }
 
 #[test]
