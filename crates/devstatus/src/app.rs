@@ -192,12 +192,17 @@ impl RunningService {
     pub async fn wait(self) -> Result<(), ServeError> {
         // The source ends first: with shutdown, or with an error that ends the rest. Then nothing is handed over any
         // more, and the decoder ends once it has applied what was. A decoder that ends before has failed, and a service
-        // that takes nothing in must not go on answering.
+        // that takes nothing in must not go on answering, nor one that keeps nothing: the writer ends last.
         let (mut source, mut ingest) = (self.source, tokio::task::spawn_blocking(|| self.ingest.join()));
+        let mut writer = self.writer;
         let ended_first = tokio::select! {
             biased;
             source = &mut source => Ok(source),
             ingest = &mut ingest => Err(ingest),
+            _ = &mut writer => {
+                self.shutdown.cancel();
+                return Err(ServeError::Internal("writer of the store"));
+            }
         };
         let (source, ingested) = match ended_first {
             Ok(source) => (source, None),
@@ -227,7 +232,7 @@ impl RunningService {
                 },
             };
             self.stop_writer.cancel();
-            let writer = timeout(LAST_FLUSH_TIMEOUT, self.writer).await;
+            let writer = timeout(LAST_FLUSH_TIMEOUT, writer).await;
             if writer.is_err() {
                 let devices = self.map.dirty_waiting();
                 tracing::error!(devices, "the store does not take the last changes: they are lost");

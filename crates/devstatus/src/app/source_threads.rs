@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::thread;
 
 use futures_util::future::try_join_all;
-use tokio::runtime::{Builder, Runtime};
+use tokio::runtime::{Builder, Handle, Runtime};
 use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 
@@ -91,8 +91,9 @@ pub(super) fn spawn_writer(
     writer: Writer,
     stop: CancellationToken,
 ) -> Result<oneshot::Receiver<()>, ServeError> {
+    let answers = Handle::current();
     spawn_with_runtime("writer", move |runtime, ended| {
-        runtime.block_on(writer.run(stop));
+        runtime.block_on(writer.run(answers, stop));
         // The receiver is gone if the last flush has taken too long.
         let _ = ended.send(());
     })

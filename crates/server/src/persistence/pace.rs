@@ -9,9 +9,9 @@ const SHORTEST: Duration = Duration::from_millis(10);
 pub(super) const LOOK: Duration = Duration::from_millis(5);
 /// So many times as long as the last flush took is the time until the next one, so that most of the store's time is for others.
 const SHARE: u32 = 3;
-/// After a flush of fewer devices it is less, in proportion: the store has little work with them, and the flush takes its time because
+/// After a flush of fewer rows it is less, in proportion: the store has little work with them, and the flush takes its time because
 /// it waits for a disk and a network.
-const FULL_SHARE_DEVICES: u32 = 256;
+const FULL_SHARE_ROWS: u32 = 256;
 
 /// While more bytes of packets wait for the decoder, it goes first: it takes some tenth of a second for them.
 pub(super) const DECODER_FIRST_BYTES: i64 = 8 << 20;
@@ -30,19 +30,19 @@ pub(super) struct FlushPace {
     /// However slow the store is.
     longest: Duration,
     last_took: Duration,
-    last_devices: u32,
+    last_rows: u32,
 }
 
 impl FlushPace {
     pub fn new(flush_interval: Duration) -> Self {
         // Half, because a change may come just after a flush has begun, and writing takes its time.
-        Self { longest: flush_interval / 2, last_took: Duration::ZERO, last_devices: 0 }
+        Self { longest: flush_interval / 2, last_took: Duration::ZERO, last_rows: 0 }
     }
 
-    /// A flush of so many devices has ended.
-    pub fn flushed(&mut self, took: Duration, devices: u64) {
+    /// A flush of so many devices, or of so many events where those were more, has ended.
+    pub fn flushed(&mut self, took: Duration, rows: u64) {
         self.last_took = took;
-        self.last_devices = u32::try_from(devices).unwrap_or(u32::MAX).min(FULL_SHARE_DEVICES);
+        self.last_rows = u32::try_from(rows).unwrap_or(u32::MAX).min(FULL_SHARE_ROWS);
     }
 
     /// How long to wait before looking whether a flush is due. The last one ended so long ago.
@@ -60,7 +60,7 @@ impl FlushPace {
         match followers {
             Followers::None => self.longest,
             Followers::Instances => {
-                let share = self.last_took * SHARE * self.last_devices / FULL_SHARE_DEVICES;
+                let share = self.last_took * SHARE * self.last_rows / FULL_SHARE_ROWS;
                 share.max(SHORTEST).min(self.longest)
             }
         }

@@ -4,6 +4,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 use tokio::time::{Instant, sleep, timeout};
 
@@ -32,7 +33,7 @@ impl Writer {
     /// store, and what comes from now on is written after it was deleted there.
     ///
     /// Where others share the store, this instance drops the device as they do: when its tombstone comes with the changes.
-    pub async fn remove(&self, removal: Removal) {
+    pub async fn remove(&self, removal: Removal, answers: &Handle) {
         let Removal { device_type, id, done } = removal;
         if done.is_closed() {
             return;
@@ -62,7 +63,7 @@ impl Writer {
         self.metrics.store.devices_forgotten.inc();
         tracing::info!(device_type, id, "a device is forgotten because an administrator asked for it");
         if is_shared {
-            tokio::spawn(answer_once_dropped(Arc::clone(&self.health), done));
+            answers.spawn(answer_once_dropped(Arc::clone(&self.health), done));
         } else {
             let _ = done.send(Ok(()));
         }

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use parking_lot::Mutex;
+use tokio::runtime::Handle;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
@@ -122,7 +123,8 @@ impl Writer {
     }
 
     /// Writes until `stop`, then what is left; the caller bounds how long that may take.
-    pub async fn run(mut self, stop: CancellationToken) {
+    /// Answers that can be given only later wait on the runtime of `answers`, which outlives the writer.
+    pub async fn run(mut self, answers: Handle, stop: CancellationToken) {
         self.health.set_store(self.good.clone());
         let mut pace = FlushPace::new(self.settings.flush_interval);
         let mut flushed_at = Instant::now();
@@ -140,12 +142,13 @@ impl Writer {
                 () = stop.cancelled() => None,
                 removal = self.removals.recv(), if !self.removals.is_closed() => removal,
             };
-            let (began_at, written_before) = (Instant::now(), self.metrics.store.devices_written.get());
+            let (began_at, before) = (Instant::now(), self.written());
             self.flush(&stop).await;
             flushed_at = Instant::now();
-            pace.flushed(flushed_at - began_at, self.metrics.store.devices_written.get() - written_before);
+            let after = self.written();
+            pace.flushed(flushed_at - began_at, (after.0 - before.0).max(after.1 - before.1));
             if let Some(removal) = removal {
-                self.remove(removal).await;
+                self.remove(removal, &answers).await;
             }
             self.forget_removed().await;
             self.map.evict_surplus(EVICTION_CHECKS);
@@ -163,6 +166,11 @@ impl Writer {
             PeerHealth::Off => Followers::None,
             PeerHealth::Current { .. } | PeerHealth::Broken => Followers::Instances,
         }
+    }
+
+    /// How many devices and how many events were written so far.
+    fn written(&self) -> (u64, u64) {
+        (self.metrics.store.devices_written.get(), self.metrics.store.events_written.get())
     }
 
     fn has_waiting(&self) -> bool {
