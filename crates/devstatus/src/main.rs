@@ -3,6 +3,7 @@
 use std::fs::File;
 use std::io::{self, Write};
 use std::process::ExitCode;
+use std::sync::Once;
 
 use cli::client::{self, ClientError};
 use cli::config::{self, ClientSettings, Command, ExportSettings, ImportSettings, Settings, Stop};
@@ -72,10 +73,18 @@ fn show(text: &str) -> io::Result<()> {
 
 type AnyError = Box<dyn std::error::Error>;
 
+/// Where it is refused, lookups wait for threads that compute.
+fn shorten_slice() {
+    static LOGGED: Once = Once::new();
+    if let Err(error) = slice::shorten() {
+        LOGGED.call_once(|| tracing::debug!(%error, "the system gives no short slices of the processor"));
+    }
+}
+
 fn run(command: Command, screen: Screen) -> Result<(), AnyError> {
     let runtime = tokio::runtime::Builder::new_multi_thread()
-        // Lookups are answered on these threads. Where it is refused, they wait for those that compute.
-        .on_thread_start(|| drop(slice::shorten()))
+        // Lookups are answered on these threads; those for work that blocks cannot be told from them.
+        .on_thread_start(shorten_slice)
         .enable_all()
         .build()?;
     runtime.block_on(async {

@@ -11,7 +11,7 @@ const SHORTEST_NANOS: u64 = 100_000;
 /// 6.12 on; before, this changes nothing.
 #[cfg(target_os = "linux")]
 pub fn shorten() -> io::Result<()> {
-    // What is asked for beside the slice stays as it is.
+    // Niceness and policy stay as they are.
     let niceness = rustix::process::getpriority_process(None)?;
     let mut wanted = libc::sched_attr {
         size: u32::try_from(size_of::<libc::sched_attr>()).expect("some fifty bytes"),

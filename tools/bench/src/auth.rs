@@ -5,8 +5,7 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 
 use crate::broker::Broker;
-use crate::lookup::{Load, wrk};
-use crate::processors::move_thread;
+use crate::lookup::{Load, place_clients, place_servers, wrk};
 use crate::rounds::{Figures, print_ratio};
 use crate::service::{Service, binary};
 use crate::{Outcome, Size};
@@ -31,13 +30,9 @@ pub fn run(size: &Size, load: &Load) -> Outcome<()> {
         Ok::<_, Box<dyn std::error::Error>>(service)
     };
     let processors = load.processors()?;
-    if let Some(processors) = processors {
-        move_thread(&processors.measured())?;
-    }
+    place_servers(processors)?;
     let (keyed, open) = (start("bench-keyed", &keys)?, start("bench-open", &none)?);
-    if let Some(processors) = processors {
-        move_thread(&processors.others())?;
-    }
+    place_clients(processors)?;
     let mut ours = Figures::new("with a key", "requests/s");
     let mut peer = Figures::new("without", "requests/s");
     for round in 1..=size.rounds {

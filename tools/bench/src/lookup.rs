@@ -56,6 +56,16 @@ impl Load {
     }
 }
 
+/// The servers that are started next are measured.
+pub fn place_servers(processors: Option<Processors>) -> Outcome<()> {
+    processors.map_or(Ok(()), |processors| move_thread(&processors.measured()))
+}
+
+/// What is started next asks them.
+pub fn place_clients(processors: Option<Processors>) -> Outcome<()> {
+    processors.map_or(Ok(()), |processors| move_thread(&processors.others()))
+}
+
 /// A certificate that both servers show, and its key, in files.
 pub struct Certificate {
     certificate: String,
@@ -87,18 +97,14 @@ pub fn run(size: &Size, load: &Load) -> Outcome<()> {
         arguments.extend(["--tls-cert", certificate, "--tls-key", key]);
     }
     let processors = load.processors()?;
-    if let Some(processors) = processors {
-        move_thread(&processors.measured())?;
-    }
+    place_servers(processors)?;
     let mut service = Service::start_with(&binary, &broker.url(), &arguments)?;
     service.wait_for_devices(size.devices)?;
     service.wait_until_ready()?;
     let typical = check(&service, size.devices)?;
     let workers = load.workers.unwrap_or(available_parallelism()?.get());
     let nginx = Nginx::start(workers, &typical, certificate.as_ref())?;
-    if let Some(processors) = processors {
-        move_thread(&processors.others())?;
-    }
+    place_clients(processors)?;
     let copy = Client::new().ask(&format!("{}{}", nginx.url, path(0)))?;
     for (side, answer) in [("devstatus", &typical), ("nginx", &copy)] {
         println!("{side}: {} bytes of headers, {} of body", answer.header_bytes(), answer.body.len());

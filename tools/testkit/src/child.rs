@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 use std::net::TcpStream;
 use std::ops::{Deref, DerefMut};
-use std::process::{Child, Command};
+use std::process::{Child, Command, ExitStatus};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::{fs, io};
 
@@ -44,6 +44,17 @@ impl ChildProcess {
         let child = command.spawn()?;
         running.insert(child.id().cast_signed());
         Ok(Self(child))
+    }
+
+    /// How it has ended, if it has.
+    pub fn try_wait(&mut self) -> io::Result<Option<ExitStatus>> {
+        // Its id is free as soon as it has been waited for, and may not be signalled from then on.
+        let mut running = running();
+        let ended = self.0.try_wait()?;
+        if ended.is_some() {
+            running.remove(&self.0.id().cast_signed());
+        }
+        Ok(ended)
     }
 
     pub fn signal(&self, signal: Signal) {

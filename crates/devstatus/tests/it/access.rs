@@ -327,6 +327,7 @@ fn a_revocation_is_confirmed_by_the_service_that_has_taken_it() {
     let (broker, keys) = (broker(), Keys::new());
     let (first, second) = (keys.create("read"), keys.create("read"));
     let service = keys.launch(&broker.url()).start();
+    service.wait_until_ready();
     let url = format!("http://{}", service.address());
     let revoked = keys.run(&["revoke", &first.id, "--url", &url]);
     assert!(revoked.status.success() && mentions(&revoked.stdout, &["\nconfirmed:", &url]), "{revoked:?}");

@@ -3,6 +3,9 @@
 use super::{SourceMessage, dictionary, op};
 use crate::time_text::{self, TimeText};
 
+/// A packed Disconnect of the platform with some room.
+pub const PACKED_CAPACITY: usize = 96;
+
 /// The operations that stand for `text`, behind `before`.
 pub fn pack(before: &[u8], text: &[u8]) -> Vec<u8> {
     let mut packer = Packer::behind(before);
@@ -18,8 +21,6 @@ pub fn pack_document(before: &[u8], document: &[u8], message: &SourceMessage<'_>
     packer.text(message.bytes);
     packer.packed
 }
-/// A packed Disconnect of the platform with some room.
-pub const PACKED_CAPACITY: usize = 96;
 
 /// The shortest value that is packed behind a key that is no piece: a shorter one takes less room in the literal around it.
 const OTHER_VALUE_MIN_BYTES: usize = 6;

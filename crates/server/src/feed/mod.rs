@@ -50,7 +50,7 @@ use presence::query::{Filter, Traits};
 
 /// Readers are woken at most once in this time: what comes meanwhile goes out in one piece.
 const PACE_MIN: Duration = Duration::from_millis(4);
-/// And at least once in this time. A thousand readers cost fifty thousand writes a second at this pace.
+/// The longest time between two wakes while changes come. A thousand readers cost fifty thousand writes a second at this pace.
 const PACE_MAX: Duration = Duration::from_millis(20);
 /// So much longer is the time for each change that was given to each reader the last time.
 const PACE_OF_DELIVERY: Duration = Duration::from_micros(100);

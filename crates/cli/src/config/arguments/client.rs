@@ -74,7 +74,7 @@ pub(in crate::config) struct AskArgs<Q: Args> {
     pub output: OutputArgs,
 }
 
-/// What a service is told, of which nothing is shown.
+/// An order to a service; it has no `--json`.
 #[derive(Args, Debug)]
 pub(in crate::config) struct TellArgs<Q: Args> {
     #[command(flatten)]

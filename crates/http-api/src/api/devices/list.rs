@@ -129,8 +129,7 @@ pub async fn list(
 
 async fn page(context: &Context, query: &Query) -> Result<Response, Error> {
     let viewer = Viewer::of(context);
-    // Most of its room is made at once, because it is too large to be moved again and again while it grows.
-    let mut text = Vec::with_capacity(PAGE_BYTES + query.limit.min(PAGE_AT_ONCE) * DEVICE_BYTES);
+    let mut text = Vec::with_capacity(PAGE_BYTES);
     text.extend_from_slice(b"{\"devices\":[");
     let (mut written, mut bytes) = (0, 0);
     let mut part = query.clone();
@@ -140,6 +139,8 @@ async fn page(context: &Context, query: &Query) -> Result<Response, Error> {
             part.limit = part.limit.min(PAGE_AT_ONCE);
         }
         let found = context.list(&part).await?;
+        // Much room is made at once, because it is too large to be moved again and again while it grows.
+        text.reserve(found.devices.len() * DEVICE_BYTES);
         for device in &found.devices {
             if written > 0 {
                 text.push(b',');
