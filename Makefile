@@ -86,7 +86,7 @@ fuzz: ## FUZZ_SECONDS of fuzzing, shared by all targets
 	$(FUZZ_ENV) cargo fuzz build --fuzz-dir tools/fuzz --sanitizer none
 	@mkdir -p target/fuzz-corpus
 	@for target in $(FUZZ_TARGETS); do \
-		seconds=$$(( $(FUZZ_SECONDS) / $(words $(FUZZ_TARGETS)) )); \
+		seconds=$$(( ($(FUZZ_SECONDS) + $(words $(FUZZ_TARGETS)) - 1) / $(words $(FUZZ_TARGETS)) )); \
 		log=target/fuzz-corpus/$$target.log; \
 		mkdir -p target/fuzz-corpus/$$target; \
 		$(FUZZ_ENV) cargo fuzz run --fuzz-dir tools/fuzz --sanitizer none $$target target/fuzz-corpus/$$target tools/fuzz/corpus/$$target -- \
