@@ -4,6 +4,7 @@
 pub mod contact;
 pub mod csv;
 mod device;
+pub mod digits;
 mod event;
 pub mod history;
 pub mod payload;

@@ -5,6 +5,7 @@ use system::period;
 use url::form_urlencoded::Serializer;
 
 use super::table::{Cell, Paint, TableColumns};
+use super::view::DeviceName;
 use crate::config::{Acknowledgement, AlertGroup, AlertQuestion, AlertSelection, NewSilence};
 
 #[derive(Debug, Deserialize)]
@@ -23,13 +24,6 @@ struct AlertView {
     since: String,
     suppressed_by: Option<String>,
     acknowledged_until: Option<String>,
-}
-
-#[derive(Debug, Deserialize)]
-struct DeviceName {
-    #[serde(rename = "type")]
-    device_type: String,
-    id: String,
 }
 
 #[derive(Debug, Deserialize)]

@@ -3,6 +3,13 @@
 use serde::Deserialize;
 
 #[derive(Debug, Deserialize)]
+pub struct DeviceName {
+    #[serde(rename = "type")]
+    pub device_type: String,
+    pub id: String,
+}
+
+#[derive(Debug, Deserialize)]
 pub struct DeviceView {
     #[serde(rename = "type")]
     pub device_type: String,

@@ -3,6 +3,7 @@
 use serde::Deserialize;
 
 use super::table::{Cell, Paint, TableColumns};
+use super::view::DeviceName;
 
 #[derive(Debug, Deserialize)]
 pub struct WebhooksView {
@@ -44,13 +45,6 @@ struct DeadLetterView {
     device: Option<DeviceName>,
     at: String,
     failure: String,
-}
-
-#[derive(Debug, Deserialize)]
-struct DeviceName {
-    #[serde(rename = "type")]
-    device_type: String,
-    id: String,
 }
 
 /// The outcome of an order.

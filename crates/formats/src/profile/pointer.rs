@@ -87,8 +87,7 @@ impl Pointers {
         let mut found = vec![Found::Missing; self.slots];
         let mut is_sound = true;
         json_members::for_each(json, |name, value| {
-            let child = self.root.children.iter().find(|(known, _)| **known == *name);
-            if let Some((_, child)) = child {
+            if let Some(child) = self.root.known(name) {
                 child.clear(&mut found);
                 let mut deserializer = serde_json::Deserializer::from_str(value);
                 let walk = PointerWalk { node: child, found: &mut found };
@@ -107,6 +106,10 @@ impl PointerNode {
             self.children.len() - 1
         });
         &mut self.children[index].1
+    }
+
+    fn known(&self, name: &str) -> Option<&Self> {
+        self.children.iter().find(|(known, _)| **known == *name).map(|(_, child)| child)
     }
 
     /// Forgets what was found here and below: the member occurs again.
@@ -254,6 +257,6 @@ impl<'t> Visitor<'_> for Member<'t> {
     }
 
     fn visit_str<E: Error>(self, name: &str) -> Result<Self::Value, E> {
-        Ok(self.0.children.iter().find(|(known, _)| **known == *name).map(|(_, child)| child))
+        Ok(self.0.known(name))
     }
 }

@@ -12,6 +12,7 @@ use axum::http::{HeaderName, HeaderValue, Response};
 use httpdate::HttpDate;
 
 use super::plain_request::PlainRequest;
+use presence::digits;
 use system::clock;
 
 /// Answers requests of one kind from their head alone.
@@ -52,28 +53,13 @@ pub fn write_header(answer: &mut Vec<u8>, name: &HeaderName, value: &HeaderValue
 /// Appends the last headers of every answer, and its body.
 pub fn write_body(body: &[u8], is_head: bool, answer: &mut Vec<u8>) {
     answer.extend_from_slice(b"content-length: ");
-    write_number(answer, body.len());
+    digits::write(body.len() as u64, answer);
     answer.extend_from_slice(b"\r\ndate: ");
     write_date(answer);
     answer.extend_from_slice(b"\r\n\r\n");
     if !is_head {
         answer.extend_from_slice(body);
     }
-}
-
-/// In decimal digits; what formats texts takes ten times as long.
-pub fn write_number(answer: &mut Vec<u8>, mut number: usize) {
-    let mut digits = [0; 20];
-    let mut begin = digits.len();
-    loop {
-        begin -= 1;
-        digits[begin] = b'0' + (number % 10) as u8;
-        number /= 10;
-        if number == 0 {
-            break;
-        }
-    }
-    answer.extend_from_slice(&digits[begin..]);
 }
 
 fn write_text(answer: &mut Vec<u8>, text: std::fmt::Arguments<'_>) {
@@ -96,18 +82,4 @@ fn write_date(answer: &mut Vec<u8>) {
         }
         answer.extend_from_slice(text.as_bytes());
     });
-}
-
-#[cfg(test)]
-mod tests {
-    use super::write_number;
-
-    #[test]
-    fn a_number_is_written_in_its_digits() {
-        for number in [0, 9, 10, 123, 4_096, usize::MAX] {
-            let mut answer = Vec::new();
-            write_number(&mut answer, number);
-            assert_eq!(answer, number.to_string().as_bytes());
-        }
-    }
 }

@@ -4,6 +4,7 @@
 use std::net::Ipv4Addr;
 
 use super::{UNPACKED_CAPACITY, dictionary, document, op};
+use crate::digits;
 use crate::time_text::TimeText;
 
 /// Appends the text that the operations stand for; stops at the first that cannot be.
@@ -155,14 +156,14 @@ fn step<'a>(packed: &'a [u8], last_time: &mut u64, text: &mut Vec<u8>) -> Option
                 if i > 0 {
                     text.push(b'.');
                 }
-                write_integer(u64::from(*octet), text);
+                digits::write(u64::from(*octet), text);
             }
             Some(rest)
         }
         op::SOURCE => after_source(rest),
         op::INTEGER => {
             let (integer, rest) = varint(rest)?;
-            write_integer(integer, text);
+            digits::write(integer, text);
             Some(rest)
         }
         number => {
@@ -171,21 +172,6 @@ fn step<'a>(packed: &'a [u8], last_time: &mut u64, text: &mut Vec<u8>) -> Option
             Some(rest)
         }
     }
-}
-
-/// In decimal digits; what formats texts takes several times as long.
-fn write_integer(mut integer: u64, text: &mut Vec<u8>) {
-    let mut digits = [0; 20];
-    let mut begin = digits.len();
-    loop {
-        begin -= 1;
-        digits[begin] = b'0' + (integer % 10) as u8;
-        integer /= 10;
-        if integer == 0 {
-            break;
-        }
-    }
-    text.extend_from_slice(&digits[begin..]);
 }
 
 /// Milliseconds since 1970 as text.

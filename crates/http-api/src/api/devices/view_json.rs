@@ -2,10 +2,10 @@
 //! devices and a stream do: serde looks for signs to escape in each name of a field and each word of ours, and adds every
 //! quotation mark and comma for itself.
 
+use presence::digits;
 use presence::time_text::TimeText;
 
 use super::view::{DeviceView, LastEventView, MessageView, ProvenanceView, SessionView, StatusView};
-use crate::serving::direct::write_number;
 
 /// What a device takes as text, nearly always.
 pub const DEVICE_BYTES: usize = 768;
@@ -148,7 +148,7 @@ fn time(text: &mut Vec<u8>, name: &str, value: Option<&TimeText>) {
 fn number(text: &mut Vec<u8>, name: &str, value: Option<u16>) {
     put(text, name);
     match value {
-        Some(value) => write_number(text, value.into()),
+        Some(value) => digits::write(value.into(), text),
         None => put(text, "null"),
     }
 }
