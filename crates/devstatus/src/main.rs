@@ -73,7 +73,7 @@ fn show(text: &str) -> io::Result<()> {
 
 type AnyError = Box<dyn std::error::Error>;
 
-/// Where it is refused, lookups wait for threads that compute.
+/// Lets the kernel prefer this thread when it wakes. Where the kernel refuses, lookups wait for threads that compute.
 fn shorten_slice() {
     static LOGGED: Once = Once::new();
     if let Err(error) = slice::shorten() {

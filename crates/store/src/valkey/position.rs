@@ -57,8 +57,8 @@ impl BucketPositions {
     }
 }
 
-/// The shortest time between two polls of which the first has found changes in every bucket. After one that found changes in fewer it
-/// is less, in proportion: a poll asks each bucket that has changed, so under load more polls would cost more than they bring.
+/// How long the next poll waits after one that has found changes in every bucket. After one that found changes in fewer it waits
+/// less, in proportion: a poll asks each bucket that has changed, so under load more polls would cost more than they bring.
 const POLL_PAUSE_MAX: Duration = Duration::from_millis(100);
 
 /// What is known of all buckets between two looks.
