@@ -14,7 +14,7 @@ use tracing_subscriber::util::SubscriberInitExt;
 use crate::progress::Screen;
 
 /// Where our own lines come from: the crates of the workspace.
-const OWN_TARGETS: [&str; 13] = [
+const OWN_TARGETS: [&str; 14] = [
     "alerting",
     "cli",
     "devstatus",
@@ -24,6 +24,7 @@ const OWN_TARGETS: [&str; 13] = [
     "presence",
     "republish",
     "server",
+    "serving",
     "simulator",
     "store",
     "system",

@@ -15,16 +15,16 @@ use crate::api::devices::one;
 use crate::api::devices::view::Viewer;
 use crate::api::stale;
 use crate::context::Context;
-use crate::error::Error;
-use crate::error::refusal::RequestRefusal;
-use crate::middleware::guard::{self, Guard};
-use crate::serving::direct::{self, Direct};
-use crate::serving::plain_request::PlainRequest;
-use crate::serving::room::SMALL_ANSWER_BYTES;
 use presence::{Device, Status};
 use server::access::Scope;
 use server::metrics::RouteMetrics;
 use server::registry::Snapshot;
+use serving::error::Error;
+use serving::error::refusal::RequestRefusal;
+use serving::middleware::guard::{self, Guard};
+use serving::network::direct::{self, Direct};
+use serving::network::plain_request::PlainRequest;
+use serving::network::room::SMALL_ANSWER_BYTES;
 
 /// Where the view of a device is.
 const VIEWS: &str = "/api/v1/devices/";

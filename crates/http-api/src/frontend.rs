@@ -10,16 +10,16 @@ use tokio_util::sync::CancellationToken;
 
 use crate::context::Context;
 use crate::fast_lookup::FastLookup;
-use crate::middleware::guard::Guard;
 use crate::router::router;
-use crate::serving::direct::{App, Direct};
-use crate::serving::follow::FileWatch;
-use crate::serving::server::Server;
-use crate::serving::tls::{Tls, TlsError};
 use server::access::{FileError, KeysFile};
 use server::clock;
 use server::http_settings::HttpSettings;
 use server::metrics::{HttpMetrics, ReloadTarget};
+use serving::middleware::guard::Guard;
+use serving::network::direct::{App, Direct};
+use serving::network::follow::FileWatch;
+use serving::network::server::Server;
+use serving::network::tls::{Tls, TlsError};
 
 /// Why nothing is answered.
 #[derive(Debug, thiserror::Error)]

@@ -1,18 +1,15 @@
-//! HTTP: the network side (`serving`), what is around every resource (`middleware`), the resources (`api`) and the
-//! platform's own API (`platform`). Reads the registry, never writes it.
+//! The resources of the HTTP API (`api`) and the platform's own API (`platform`). Reads the registry, never writes it. What
+//! is between the network and the resources is the crate `serving`.
 //!
 //! Which module may name which is in the table of `tools/tree-rules/tests/layers.rs`.
 
 mod api;
 mod context;
-mod error;
 mod fast_lookup;
 mod frontend;
-mod middleware;
 mod openapi;
 mod platform;
 mod router;
-mod serving;
 
 pub use self::api::devices::retained::retained_device;
 pub use self::api::events::change_data;

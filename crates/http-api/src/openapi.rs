@@ -13,8 +13,8 @@ use crate::api::events::{
     WebhookDataView,
 };
 use crate::api::webhooks::{WebhookGapView, WebhookTestView};
-use crate::error::Problem;
-use crate::serving::room::Uncounted;
+use serving::error::Problem;
+use serving::network::room::Uncounted;
 
 /// What is in the document beside the resources.
 #[derive(OpenApi)]
@@ -92,7 +92,7 @@ mod tests {
                     assert!(
                         is_problem == status.starts_with(['4', '5'])
                             || path == "/readyz"
-                            || path.starts_with(crate::middleware::platform_form::ROOT),
+                            || path.starts_with(serving::middleware::platform_form::ROOT),
                         "{method} {path} {status}"
                     );
                 }

@@ -16,9 +16,9 @@ use crate::api::{
     silences, summary, types, webhooks,
 };
 use crate::context::Context;
-use crate::middleware::guard::{self, Guard};
-use crate::middleware::{cors, timing};
-use crate::{error, openapi, platform};
+use crate::{openapi, platform};
+use serving::middleware::guard::{self, Guard};
+use serving::middleware::surround::surrounded;
 
 /// No device is named here, so no scope is needed. Those who restart the process or send it requests have no key.
 fn open() -> OpenApiRouter<Context> {
@@ -105,21 +105,6 @@ pub fn resources(guard: &Arc<Guard>) -> (Router<Context>, OpenApi) {
 /// Answers every request.
 pub fn router(context: Context, guard: Arc<Guard>, cors_origins: &[String]) -> Router {
     let (resources, _document) = resources(&guard);
-    surrounded(resources, context, guard, cors_origins)
-}
-
-/// The resources with what stands around all of them.
-pub fn surrounded(
-    resources: Router<Context>,
-    context: Context,
-    guard: Arc<Guard>,
-    cors_origins: &[String],
-) -> Router {
-    let router = resources
-        .fallback(error::not_found)
-        .method_not_allowed_fallback(error::other_method)
-        .layer(from_fn_with_state(context.requests.clone(), timing::time))
-        .with_state(context);
-    let router = if cors_origins.is_empty() { router } else { router.layer(cors::layer(cors_origins)) };
-    router.layer(from_fn_with_state(guard, guard::shield))
+    let requests = context.requests.clone();
+    surrounded(resources.with_state(context), requests, guard, cors_origins)
 }

@@ -12,17 +12,14 @@ use futures_util::future::BoxFuture;
 use futures_util::{FutureExt, StreamExt, stream};
 use prometheus_client::encoding::text::encode;
 use prometheus_client::registry::Registry;
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use utoipa::openapi::OpenApi;
 
 use crate::context::{Context, ContextParts};
-use crate::middleware::guard::Guard;
-use crate::router::{resources, surrounded};
-use crate::serving::direct::App;
-use crate::serving::server::Server;
+use crate::router::resources;
 use presence::DeviceName;
 use presence::history::{EventPage, HistoryPosition, HistoryRow};
 use server::feed::Feed;
@@ -30,11 +27,14 @@ use server::health::{Health, ReadyOn};
 use server::http_settings::HttpSettings;
 use server::metrics::{HttpMetrics, Metrics};
 use server::series::SeriesReader;
+use serving::middleware::guard::Guard;
+use serving::middleware::surround::surrounded;
+use serving::network::direct::App;
+use serving::network::server::Server;
 use store::memory::MemoryStore;
 use store::{ReadHistory, Retention, StoreError};
 
-/// Nothing that a test waits for takes longer.
-pub const PATIENCE: Duration = Duration::from_secs(60);
+pub use serving::testing::{PATIENCE, ask};
 
 /// The document about all resources.
 pub fn document() -> OpenApi {
@@ -83,7 +83,8 @@ impl Fixture {
     /// All resources and some more, with everything around them.
     pub fn router(&self, more: Resources) -> Router {
         let resources = resources(&self.guard).0.merge(more);
-        surrounded(resources, self.context.clone(), Arc::clone(&self.guard), &[])
+        let requests = self.context.requests.clone();
+        surrounded(resources.with_state(self.context.clone()), requests, Arc::clone(&self.guard), &[])
     }
 
     pub fn guard(&self) -> &Arc<Guard> {
@@ -121,31 +122,6 @@ where
     ) -> BoxFuture<'_, Result<Option<EventPage>, StoreError>> {
         std::future::ready(self.0(after, limit)).boxed()
     }
-}
-
-/// An answer as it came.
-#[derive(Debug)]
-pub struct Answer {
-    pub status: u16,
-    /// Status line and headers, in lower case.
-    pub head: String,
-    pub body: String,
-}
-
-/// Asks on a connection that stays open; `None`: it was closed instead.
-pub async fn ask(client: &mut (impl AsyncRead + AsyncWrite + Unpin), path: &str) -> Option<Answer> {
-    let request = format!("GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n");
-    client.write_all(request.as_bytes()).await.ok()?;
-    let mut head = Vec::new();
-    while !head.ends_with(b"\r\n\r\n") {
-        head.push(timeout(PATIENCE, client.read_u8()).await.expect("an answer comes").ok()?);
-    }
-    let head = String::from_utf8(head).unwrap().to_lowercase();
-    let length = head.lines().find_map(|line| line.strip_prefix("content-length: "));
-    let mut body = vec![0; length.expect("the answer has a length").parse().unwrap()];
-    client.read_exact(&mut body).await.ok()?;
-    let status = head.split(' ').nth(1).unwrap().parse().unwrap();
-    Some(Answer { status, head, body: String::from_utf8(body).unwrap() })
 }
 
 const SECRET: &str = "what no client may read";

@@ -12,10 +12,10 @@ use utoipa::ToSchema;
 
 use super::parameters::Parameters;
 use crate::context::Context;
-use crate::error::{Error, Problem};
 use alerting::desk::{Acknowledgement, AlertQuery, EvaluatorCommand, LIST_MAX, time_text};
 use alerts::{Alert, AlertState, WallMillis};
 use server::clock;
+use serving::error::{Error, Problem};
 use system::period;
 
 const LISTED: &[&str] = &["rule", "group", "type", "state", "limit"];

@@ -7,8 +7,8 @@ use utoipa::openapi::security::{
 };
 use utoipa::openapi::{ContentBuilder, OpenApi, Ref, Response, ResponseBuilder};
 
-use crate::middleware::platform_form as platform;
-use crate::middleware::sessions;
+use serving::middleware::platform_form as platform;
+use serving::middleware::sessions;
 
 /// Answered without a key.
 const OPEN: [&str; 2] = ["/livez", "/readyz"];

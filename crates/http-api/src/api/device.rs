@@ -10,12 +10,12 @@ use utoipa::ToSchema;
 use super::device_path::DevicePath;
 use super::stale;
 use crate::context::Context;
-use crate::error::{Error, Problem};
 use formats::catalog::IOT_PLATFORM;
 use formats::status;
 use presence::payload::Payload;
 use presence::{Device, DeviceState, Status};
 use server::freshness::{FreshnessBySource, RoundNumber};
+use serving::error::{Error, Problem};
 
 /// What the deciding message means. It matters where the message alone misleads: a Disconnect with close code 288
 /// says that another connection took over, so the device is connected.

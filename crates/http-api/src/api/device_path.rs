@@ -10,8 +10,8 @@ use utoipa::{IntoParams, IntoResponses};
 
 use super::described;
 use crate::context::Context;
-use crate::error::Error;
 use presence::Device;
+use serving::error::Error;
 
 /// The device that `{type}/{id}` in a path names, or could if a topic could.
 #[derive(Debug, Deserialize, IntoParams)]

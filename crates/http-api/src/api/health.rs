@@ -9,8 +9,8 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use crate::context::Context;
-use crate::middleware::guard::Guard;
 use server::health::{LinkHealth, PopulationState};
+use serving::middleware::guard::Guard;
 
 #[derive(Serialize, ToSchema)]
 pub struct Liveness {

@@ -5,14 +5,14 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::context::Context;
-use crate::error::Error;
 use formats::catalog::IOT_PLATFORM;
 use formats::held::close_code;
 use presence::query::{Page, Query, Sort};
 use presence::{Device, DeviceName, DeviceState};
 use server::freshness::RoundNumber;
-use server::read_through::{ReadThrough, StoreUnavailable};
+use server::read_through::ReadThrough;
 use server::registry::{NotHeld, Snapshot, Totals};
+use serving::error::Error;
 
 /// Which part of the totals an answer shows.
 pub struct TotalsQuery {
@@ -35,12 +35,6 @@ pub struct TotalsPage {
     pub close_codes: Vec<(u16, u64)>,
     /// Disconnected devices by the word for the cause, the most frequent first.
     pub causes: Vec<(&'static str, u64)>,
-}
-
-impl From<StoreUnavailable> for Error {
-    fn from(StoreUnavailable: StoreUnavailable) -> Self {
-        Error::StoreUnavailable
-    }
 }
 
 impl Context {

@@ -7,8 +7,8 @@ use prometheus_client::encoding::text::encode;
 
 use super::metrics_format::{MetricsFormat, text_format};
 use crate::context::Context;
-use crate::error::Error;
-use crate::error::refusal::RequestRefusal;
+use serving::error::Error;
+use serving::error::refusal::RequestRefusal;
 
 /// Counters for Prometheus
 #[utoipa::path(

@@ -11,8 +11,8 @@ use web_page::File;
 
 use super::accept::Accept;
 use crate::context::Context;
-use crate::error::Error;
-use crate::serving::room::Uncounted;
+use serving::error::Error;
+use serving::network::room::Uncounted;
 
 /// Everything comes from this service; nothing is inline, and nobody may show the page in a frame. A worker obeys the policy of
 /// its own script, so the files carry it, too.

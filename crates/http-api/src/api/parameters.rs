@@ -6,7 +6,7 @@ use std::borrow::Cow;
 use axum::extract::FromRequestParts;
 use axum::http::request::Parts;
 
-use crate::error::Error;
+use serving::error::Error;
 
 /// The parameters of one request, decoded.
 #[derive(Debug)]

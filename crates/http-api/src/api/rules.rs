@@ -10,9 +10,9 @@ use utoipa::ToSchema;
 
 use super::parameters::NoParameters;
 use crate::context::Context;
-use crate::error::{Error, Problem};
 use alerting::desk::Output;
 use alerts::{ContactPolicy, Kind, Patience, Rule};
+use serving::error::{Error, Problem};
 use system::period;
 
 #[derive(Serialize, ToSchema)]

@@ -13,12 +13,12 @@ use utoipa::ToSchema;
 use super::accept::Accept;
 use super::parameters::Parameters;
 use crate::context::Context;
-use crate::error::{Error, Problem};
 use formats::Cause;
 use presence::UnixSeconds;
 use presence::time_text::TimeText;
 use server::clock;
 use server::series::{Figures, Gauge, Interval, POINTS_MAX, Points, Step};
+use serving::error::{Error, Problem};
 
 const KNOWN: &[&str] = &["metric", "type", "source", "cause", "from", "to", "step"];
 

@@ -11,12 +11,12 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::parameters::NoParameters;
-use crate::error::Error;
-use crate::middleware::guard::{Guard, LoggedIn};
-use crate::middleware::sessions;
-use crate::serving::requests::Peer;
 use presence::time_text::TimeText;
 use server::access::Grant;
+use serving::error::Error;
+use serving::middleware::guard::{Guard, LoggedIn};
+use serving::middleware::sessions;
+use serving::network::requests::Peer;
 
 /// What the request may do, and how long.
 #[derive(Serialize, ToSchema)]

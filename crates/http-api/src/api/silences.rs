@@ -13,10 +13,10 @@ use super::alerts::end_of;
 use super::parameters::{NoParameters, Parameters};
 use super::rules::SelectorView;
 use crate::context::Context;
-use crate::error::{Error, Problem};
 use alerting::desk::{EvaluatorCommand, ShownWindow, StoredSilence, time_text};
 use alerts::WallMillis;
 use server::clock;
+use serving::error::{Error, Problem};
 
 const KNOWN: &[&str] =
     &["type", "id", "id_prefix", "source", "rule", "from", "for", "until", "author", "comment"];

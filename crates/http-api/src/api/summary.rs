@@ -11,10 +11,10 @@ use super::known::TotalsQuery;
 use super::parameters::NoParameters;
 use super::types::TypeTotals;
 use crate::context::Context;
-use crate::error::Error;
 use formats::held::close_code;
 use server::clock;
 use server::registry::Totals;
+use serving::error::Error;
 
 /// More types are not listed here; `/api/v1/types` has them.
 const TYPES_MAX: usize = 1_000;

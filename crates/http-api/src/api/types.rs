@@ -12,10 +12,10 @@ use super::devices::{cursor, filter};
 use super::known::TotalsQuery;
 use super::parameters::Parameters;
 use crate::context::Context;
-use crate::error::Error;
 use presence::Moment;
 use presence::query::{Filter, Position, Sort, SortBy};
 use server::registry::Totals;
+use serving::error::Error;
 
 /// Types of a page if nothing is asked for, and at most: half a megabyte of text. An organization has a few dozen.
 const TYPES_MAX: usize = 10_000;

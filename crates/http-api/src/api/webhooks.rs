@@ -19,7 +19,7 @@ use webhooks::{DeadLetter, EventPlace, OVERLAP_DEFAULT, OVERLAP_MAX};
 use super::described;
 use super::parameters::{NoParameters, Parameters};
 use crate::context::Context;
-use crate::error::{Error, Problem};
+use serving::error::{Error, Problem};
 
 /// How long a request waits for its order: an attempt may take 25 s with its connection.
 const ORDER_TIMEOUT: Duration = Duration::from_secs(30);

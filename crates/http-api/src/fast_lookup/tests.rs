@@ -15,9 +15,6 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use super::*;
-use crate::serving::connection::{ClientTimeouts, ConnectedClient, ServeContext};
-use crate::serving::direct::App;
-use crate::serving::places::Use;
 use crate::tests::{Fixture, PATIENCE};
 use presence::payload::Payload;
 use presence::{EventKind, Moment, PresenceEvent, UnixSeconds};
@@ -26,6 +23,9 @@ use server::freshness::RoundNumber;
 use server::health::{PopulationReport, PopulationState};
 use server::http_settings::HttpSettings;
 use server::registry::{Arrival, Provenance};
+use serving::network::connection::{ClientTimeouts, ConnectedClient, ServeContext};
+use serving::network::direct::App;
+use serving::network::places::Use;
 
 const KEY: &str = "Bearer a-org-x.secret";
 const READ_NOTHING: &str = "Bearer a-org-y.secret";

@@ -16,9 +16,9 @@ use self::state::{ClientId, ClientState};
 use crate::api::parameters::NoParameters;
 use crate::api::stale;
 use crate::context::Context;
-use crate::error::Error;
-use crate::middleware::platform_form::PlatformError;
 use formats::held;
+use serving::error::Error;
+use serving::middleware::platform_form::PlatformError;
 
 pub use query::SortKey;
 

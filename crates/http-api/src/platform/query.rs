@@ -7,10 +7,10 @@ pub use super::state::ConnectionStatus;
 use super::state::last_connect;
 use crate::api::devices::cursor;
 use crate::api::parameters::Parameters;
-use crate::error::Error;
 use presence::Moment;
 use presence::query::{Filter, Position, Query, Sort, SortBy};
 use server::registry::Snapshot;
+use serving::error::Error;
 
 pub const KNOWN: &[&str] =
     &["deviceType", "deviceId", "connectionStatus", "connectedAfter", "_limit", "_bookmark", "_sort"];

@@ -9,12 +9,12 @@ use utoipa::{IntoParams, PartialSchema};
 
 use crate::api::parameters::Parameters;
 use crate::context::Context;
-use crate::error::Error;
 use formats::Cause;
 use presence::contact::{ContactPolicy, Expectation, ExpectationFilter};
 use presence::query::Filter;
 use presence::{Moment, Status};
 use server::clock;
+use serving::error::Error;
 
 /// Values of one parameter that a request may give: as many as a URL of ordinary length holds.
 const VALUES_MAX: usize = 100;

@@ -11,14 +11,14 @@ use utoipa::ToSchema;
 use crate::api::device_path::DevicePath;
 use crate::api::parameters::Parameters;
 use crate::context::Context;
-use crate::error::refusal::RequestRefusal;
-use crate::error::{Error, Problem};
 use formats::held::{self, close_code};
 use formats::status;
 use presence::history::HistoryRow;
 use presence::time_text::TimeText;
 use presence::{DeviceName, DeviceState, EventKind, Moment, PresenceEvent, Status};
 use server::{clock, history};
+use serving::error::refusal::RequestRefusal;
+use serving::error::{Error, Problem};
 
 const KNOWN: &[&str] = &["limit", "before"];
 const LIMIT: usize = 100;

@@ -19,9 +19,9 @@ use super::{cursor, filter};
 use crate::api::parameters::Parameters;
 use crate::api::stale;
 use crate::context::Context;
-use crate::error::{Error, Problem};
-use crate::serving::room::STREAM_PART_BYTES;
 use presence::query::{Query, Sort, SortBy};
+use serving::error::{Error, Problem};
+use serving::network::room::STREAM_PART_BYTES;
 
 /// Devices of a page if nothing is asked for, and at most.
 const LIMIT: usize = 100;

@@ -15,10 +15,10 @@ use super::format::ListFormat;
 use super::view::{DeviceView, Viewer};
 use crate::api::parameters::NoParameters;
 use crate::context::Context;
-use crate::error::{Error, Problem};
-use crate::serving::room::STREAM_PART_BYTES;
 use presence::Device;
 use server::registry::Snapshot;
+use serving::error::{Error, Problem};
+use serving::network::room::STREAM_PART_BYTES;
 
 /// Devices of one request.
 const DEVICES_MAX: usize = 1_000;

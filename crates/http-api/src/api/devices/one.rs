@@ -13,10 +13,10 @@ use crate::api::device::JSON;
 use crate::api::device_path::DevicePath;
 use crate::api::parameters::NoParameters;
 use crate::context::Context;
-use crate::error::{Error, Problem};
 use presence::Device;
 use server::registry::Snapshot;
 use server::removal::StoreFailed;
+use serving::error::{Error, Problem};
 
 /// How long a request waits for a store that is slow or away.
 const FORGET_TIMEOUT: Duration = Duration::from_secs(10);

@@ -21,12 +21,12 @@ use super::devices::filter::{self, FilterParameters};
 use super::devices::view::Viewer;
 use super::parameters::Parameters;
 use crate::context::Context;
-use crate::error::{Error, Problem};
-use crate::serving::cut::Cut;
-use crate::serving::room::Uncounted;
 use presence::Status;
 use presence::history::HistoryRow;
 use server::registry::Snapshot;
+use serving::error::{Error, Problem};
+use serving::network::cut::Cut;
+use serving::network::room::Uncounted;
 
 /// A device as a change in a stream shows it, with the refused login that it is told for.
 pub fn change_data(

@@ -15,6 +15,7 @@ use utoipa::ToSchema;
 use self::problem::ProblemKind;
 use self::refusal::RequestRefusal;
 use alerting::desk::EvaluatorUnavailable;
+use server::read_through::StoreUnavailable;
 use webhooks::RotationRefusal;
 
 /// How long a client should wait while something is not there yet or not there at present.
@@ -105,6 +106,12 @@ pub struct Problem {
     /// The parameters that the resource has, if one is refused that it has not.
     #[serde(skip_serializing_if = "Option::is_none")]
     known: Option<&'static [&'static str]>,
+}
+
+impl From<StoreUnavailable> for Error {
+    fn from(StoreUnavailable: StoreUnavailable) -> Self {
+        Error::StoreUnavailable
+    }
 }
 
 impl From<EvaluatorUnavailable> for Error {

@@ -7,7 +7,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 
 use super::sessions;
-use crate::serving::plain_request::PlainRequest;
+use crate::network::plain_request::PlainRequest;
 
 /// An id and the secret with it, as they were sent. Read on every request, so a token is not copied.
 pub struct Credentials<'a> {

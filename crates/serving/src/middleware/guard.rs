@@ -22,10 +22,10 @@ use super::platform_form;
 use super::sessions::{self, LIFETIME, LoginSession, Sessions};
 use crate::error::Error;
 use crate::error::refusal::RequestRefusal;
-use crate::serving::places::Use;
-use crate::serving::proxy::TrustedProxies;
-use crate::serving::requests::{Multiplexed, Peer};
-use crate::serving::room::{
+use crate::network::places::Use;
+use crate::network::proxy::TrustedProxies;
+use crate::network::requests::{Multiplexed, Peer};
+use crate::network::room::{
     ANSWERS_MAX_BYTES, BodyError, Full, REQUESTS_MAX_BYTES, Room, SMALL_ANSWER_BYTES, WholeBody,
 };
 use presence::UnixSeconds;

@@ -5,8 +5,8 @@ use axum::routing::get;
 use tokio::io::{DuplexStream, duplex};
 
 use super::*;
-use crate::serving::direct::Direct;
-use crate::serving::plain_request::PlainRequest;
+use crate::network::direct::Direct;
+use crate::network::plain_request::PlainRequest;
 use crate::tests::{Fixture, PATIENCE, ask};
 use server::http_settings::HttpSettings;
 

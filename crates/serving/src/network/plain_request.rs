@@ -84,7 +84,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::serving::framing::Framing;
+    use crate::network::framing::Framing;
 
     /// Pieces of requests, good ones more often than others.
     fn pieces() -> impl Strategy<Value = String> {
