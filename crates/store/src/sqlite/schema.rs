@@ -8,7 +8,7 @@ pub const APPLICATION_ID: i64 = 0x6465_7653;
 
 /// Each step leads from the version of its position to the next. A step that was released is never changed.
 const STEPS: &[&str] =
-    &[FIRST, LOST, RETENTION, COLUMN_NAMES, EVENT_ORDER, WEBHOOKS, SERIES, SOURCES, FIRST_SEEN];
+    &[FIRST, LOST, RETENTION, COLUMN_NAMES, EVENT_ORDER, WEBHOOKS, SERIES, SOURCES, FIRST_SEEN, DEVICE_ROW];
 
 /// The version that this program writes.
 pub const VERSION: i64 = STEPS.len() as i64;
@@ -159,6 +159,14 @@ CREATE VIEW events AS SELECT
 
 /// Whether nothing was known of the device when the event came.
 const FIRST_SEEN: &str = "ALTER TABLE event ADD COLUMN is_first_seen INTEGER NOT NULL DEFAULT 0;";
+
+/// The newest row that a device was given. SQLite itself would give the newest row again once its device is deleted, and the
+/// events of that device, which stay until they are pruned, would be those of the next one.
+const DEVICE_ROW: &str = "
+ALTER TABLE counter ADD COLUMN device_row INTEGER NOT NULL DEFAULT 0;
+UPDATE counter SET device_row =
+  max(coalesce((SELECT max(row) FROM device), 0), coalesce((SELECT max(device) FROM event), 0));
+";
 
 /// What is in the header.
 pub fn found(connection: &Connection) -> rusqlite::Result<(i64, i64)> {

@@ -40,6 +40,7 @@ pub struct Writing {
 struct ChangeCounters {
     changed: u64,
     sequence: u64,
+    device_row: u64,
 }
 
 /// Why something was not written.
@@ -85,7 +86,7 @@ impl Writing {
         let mut writing = Self {
             connection,
             retention,
-            counters: ChangeCounters { changed: 0, sequence: 0 },
+            counters: ChangeCounters { changed: 0, sequence: 0, device_row: 0 },
             reasons: HashSet::new(),
             pruned_to: 0,
             pruned_at: 0,
@@ -121,9 +122,12 @@ impl Writing {
     }
 
     fn read_counters(&mut self) -> Result<(), WriteError> {
-        let counters = self.connection.query_row("SELECT changed, sequence FROM counter", (), |row| {
-            Ok(ChangeCounters { changed: unsigned(row, 0)?, sequence: unsigned(row, 1)? })
-        });
+        let counters =
+            self.connection.query_row("SELECT changed, sequence, device_row FROM counter", (), |row| {
+                let (changed, sequence, device_row) =
+                    (unsigned(row, 0)?, unsigned(row, 1)?, unsigned(row, 2)?);
+                Ok(ChangeCounters { changed, sequence, device_row })
+            });
         self.counters = counters.optional()?.ok_or(WriteError::Damaged)?;
         self.pruned_at = self.counters.sequence;
         let mut reasons = self.connection.prepare("SELECT close_code FROM reason")?;
@@ -160,8 +164,8 @@ impl Writing {
             }
         }
         transaction
-            .prepare_cached("UPDATE counter SET changed = ?1, sequence = ?2")?
-            .execute(params![signed(counters.changed), signed(counters.sequence)])?;
+            .prepare_cached("UPDATE counter SET changed = ?1, sequence = ?2, device_row = ?3")?
+            .execute([counters.changed, counters.sequence, counters.device_row].map(signed))?;
         transaction.commit()?;
         self.counters = counters;
         self.reasons.extend(reasons);
@@ -366,7 +370,7 @@ fn write_device(
     (device_type, id): (&str, &str),
     stored: &mut StoredRow,
     new_events: u64,
-    counters: &ChangeCounters,
+    counters: &mut ChangeCounters,
 ) -> Result<(), WriteError> {
     let Some(parts) = Parts::of(&stored.state) else { return Ok(()) };
     let newest = if new_events > 0 { Some(counters.sequence + new_events) } else { stored.newest_event };
@@ -381,6 +385,10 @@ fn write_device(
          newest_event, events, payload, others, row)
          VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15)"
     };
+    let row = *stored.row.get_or_insert_with(|| {
+        counters.device_row += 1;
+        signed(counters.device_row)
+    });
     transaction.prepare_cached(sql)?.execute(params![
         device_type,
         id,
@@ -396,9 +404,8 @@ fn write_device(
         signed(stored.events + new_events),
         deciding.payload,
         parts.others,
-        stored.row,
+        row,
     ])?;
-    stored.row.get_or_insert_with(|| transaction.last_insert_rowid());
     Ok(())
 }
 

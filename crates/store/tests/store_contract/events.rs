@@ -4,10 +4,10 @@ use presence::history::{EventPage, HistoryEvent, HistoryPosition, StoredEvent};
 use presence::{EventKind, UnixSeconds};
 use std::sync::Arc;
 
-use store::{Batch, Store};
+use store::{Batch, ForgottenDevice, Store};
 
 use crate::contract::Promise;
-use crate::fixture::{Fixture, device, devices, event, events, history_event, wait};
+use crate::fixture::{Fixture, device, devices, event, events, history_event, name, wait};
 use crate::places::{Place, Sqlite};
 use testkit::{PATIENCE, poll};
 
@@ -173,6 +173,29 @@ pub fn a_position_of_another_store_is_recognized(place: &dyn Place) {
     assert!(!events_after(own.store(), later.newest, 100).incomplete, "{place:?}");
 }
 
+/// The events that are left of a device that was deleted belong to nobody, whichever devices come next.
+pub fn the_events_of_a_deleted_device_are_those_of_no_other(place: &dyn Place) {
+    let mut fixture = Fixture::new(place);
+    let ended = |id, at| events(vec![history_event(id, event(EventKind::Disconnect, at, at), 1)]);
+    fixture.put(ended("stays", 1));
+    for (id, next) in [("forgotten", "first"), ("expired", "second")] {
+        fixture.put(ended(id, 2));
+        match id {
+            "forgotten" => {
+                let device = ForgottenDevice { name: name(id), at: UnixSeconds(1) };
+                wait(fixture.store().forget(device)).unwrap();
+            }
+            _ => wait(fixture.store().expire(vec![name(id)], 3)).unwrap(),
+        }
+        fixture.reopen();
+        fixture.put(ended(next, 9));
+    }
+    let all = events_after(fixture.store(), BEGINNING, 100).events;
+    let mut ids: Vec<&str> = all.iter().map(|entry| &*entry.id).collect();
+    ids.sort_unstable();
+    assert_eq!(ids, ["first", "second", "stays"], "{place:?}");
+}
+
 pub fn a_file_that_was_restored_from_a_copy_is_recognized(place: &Sqlite) {
     let (path, copy) = (place.path("copied"), place.path("copy"));
     let put = |store: &dyn Store, from: i128| {
@@ -223,4 +246,8 @@ pub const ORDERED_EVENTS: &[Promise] = &[
     ("reading_on_reports_events_dropped_since", reading_on_reports_events_dropped_since),
     ("a_position_of_another_store_is_recognized", a_position_of_another_store_is_recognized),
     ("reading_on_reports_events_that_never_arrived", reading_on_reports_events_that_never_arrived),
+    (
+        "the_events_of_a_deleted_device_are_those_of_no_other",
+        the_events_of_a_deleted_device_are_those_of_no_other,
+    ),
 ];
