@@ -428,6 +428,8 @@ impl Writer {
                 match self.store.upsert(Arc::new(batch)).await {
                     Ok(()) => {
                         self.metrics.store.devices_written.inc();
+                        // A change that came since it was read was left out of its batch.
+                        self.map.mark_dirty(name.device());
                         self.map.written([name.device()].into_iter());
                     }
                     Err(StoreError::Refused(reason)) => {

@@ -143,6 +143,18 @@ impl DeviceRegistry {
         self.dirty.as_ref().map_or(0, |dirty| dirty.0.lock().taken)
     }
 
+    /// Marks a device as changed, if it is held.
+    pub fn mark_dirty(&self, device: Device<'_>) {
+        let hash = self.hash(device);
+        let shard = Self::shard_number(hash);
+        let mut records = self.shards[shard].records.write();
+        if let Some(at) = records.find(hash, device)
+            && let Some(record) = records.at_mut(at)
+        {
+            self.note_dirty(RecordPlace::new(shard, at), &mut record.reception);
+        }
+    }
+
     /// Marks every device as changed: after the store has lost what it had.
     pub fn mark_all_dirty(&self) {
         self.visit_records(|place, record| self.note_dirty(place, &mut record.reception));

@@ -352,3 +352,30 @@ async fn a_device_that_is_no_longer_refused_is_written_and_no_longer_shown() {
     assert_eq!(writer.health.state().refused_by_store, None);
     assert_eq!(writer.metrics.store.devices_refused.get(), 0);
 }
+
+#[tokio::test]
+async fn a_change_that_comes_while_a_refused_device_is_tried_again_is_written() {
+    for map in [DeviceRegistry::tracking_changes(), DeviceRegistry::holding(1)] {
+        let (map, mended) = (Arc::new(map), Arc::new(std::sync::atomic::AtomicBool::new(false)));
+        let (changing, is_mended) = (Arc::clone(&map), Arc::clone(&mended));
+        let store = hooked(move |batch| {
+            // While the batch of another device is written, the refused one changes once more.
+            if batch.devices.iter().any(|device| &*device.name.id == "other") {
+                change(&changing, 3);
+            }
+            let is_mended = is_mended.load(Ordering::Relaxed);
+            is_mended.then_some(()).ok_or_else(|| StoreError::Refused("not yet".to_owned()))
+        });
+        let writer = writer(&map, Arc::clone(&store) as Arc<dyn Store>);
+        change(&map, 1);
+        writer.flush(&CancellationToken::new()).await;
+        mended.store(true, Ordering::Relaxed);
+        happen(&writer, "other", 1);
+        let (to, _acknowledged) = mpsc::unbounded_channel();
+        writer.pending_acks.push(PendingAck::new(vec![1], to));
+        writer.retry_refused(Instant::now() + Duration::from_secs(3_601), &CancellationToken::new()).await;
+        writer.flush(&CancellationToken::new()).await;
+        let stored = store.read(vec![DeviceName { device_type: "t".into(), id: "a".into() }]).await.unwrap();
+        assert_eq!(stored[0].state.resolve().unwrap().event.time, Moment::from_nanos(3));
+    }
+}
