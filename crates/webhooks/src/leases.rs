@@ -49,27 +49,32 @@ impl Leases {
         loop {
             let asked_at = Instant::now();
             let asked = store.lease_deliveries(&self.holder, endpoints.clone(), LASTS);
-            match timeout(RENEWAL_TIMEOUT, asked).await {
+            let failure = match timeout(RENEWAL_TIMEOUT, asked).await {
                 Ok(Ok(held)) => {
                     renewed_at = Some(asked_at);
                     self.set(held.into_iter().collect());
+                    None
                 }
-                Ok(Err(_)) | Err(_) => {
-                    if renewed_at.is_none_or(|at| at.elapsed() >= LOST_AFTER) {
-                        self.set(BTreeSet::new());
-                    }
-                }
+                Ok(Err(error)) => Some(error.to_string()),
+                Err(_elapsed) => Some(format!("no answer for {} s", RENEWAL_TIMEOUT.as_secs())),
+            };
+            if let Some(error) = failure
+                && renewed_at.is_none_or(|at| at.elapsed() >= LOST_AFTER)
+                && self.set(BTreeSet::new())
+            {
+                tracing::warn!(error, "the store gives no leases at present: this instance delivers nothing");
             }
             sleep(RENEWAL).await;
         }
     }
 
-    fn set(&self, held: BTreeSet<String>) {
+    /// Says whether that is new.
+    fn set(&self, held: BTreeSet<String>) -> bool {
         self.held.send_if_modified(|before| {
             let is_changed = before.as_ref() != Some(&held);
             *before = Some(held);
             is_changed
-        });
+        })
     }
 
     /// Notes that the store has refused a write because this instance no longer holds the lease.

@@ -171,19 +171,21 @@ impl Instances {
         let note = serde_json::to_string(&note).expect("a note is numbers and words");
         let asked_at = Instant::now();
         let heartbeat = self.store.heartbeat(Instance { id: id.into(), note: note.into() }, LIVES_FOR);
-        match timeout(HEARTBEAT_TIMEOUT, heartbeat).await {
+        let failure = match timeout(HEARTBEAT_TIMEOUT, heartbeat).await {
             Ok(Ok(live_members)) => {
                 memory.heartbeat_at = Some(asked_at);
                 self.consider(id, &live_members, memory);
+                None
             }
-            Ok(Err(_)) | Err(_) => {
-                // Others may think it dead by now, and one of them leads.
-                if memory.heartbeat_at.is_none_or(|at| at.elapsed() >= LIVES_FOR)
-                    && self.leadership.set(false)
-                {
-                    tracing::warn!("no longer the leader: the store cannot be reached");
-                }
-            }
+            Ok(Err(error)) => Some(error.to_string()),
+            Err(_elapsed) => Some(format!("no answer for {} s", HEARTBEAT_TIMEOUT.as_secs())),
+        };
+        // Others may think it dead by now, and one of them leads.
+        if let Some(error) = failure
+            && memory.heartbeat_at.is_none_or(|at| at.elapsed() >= LIVES_FOR)
+            && self.leadership.set(false)
+        {
+            tracing::warn!(error, "no longer the leader: the store cannot be reached");
         }
         if self.leadership.is_leader() { self.share_population(memory) } else { self.follow(memory) }
     }

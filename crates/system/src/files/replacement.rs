@@ -22,7 +22,7 @@ pub struct Replacement {
 
 enum How {
     /// Written beside `target`, which gets it by a rename.
-    UnloggedChanges { temporary: PathBuf, target: PathBuf },
+    Beside { temporary: PathBuf, target: PathBuf },
     /// A regular file that cannot be replaced.
     InPlace,
     /// A pipe, a device or a descriptor: what is written is gone.
@@ -62,7 +62,7 @@ impl Replacement {
             created => created?,
         };
         // From here on dropping it removes the temporary file.
-        let replacement = Self { file, how: How::UnloggedChanges { temporary, target } };
+        let replacement = Self { file, how: How::Beside { temporary, target } };
         if let Some(old) = old {
             take_over(&replacement.file, old)?;
         }
@@ -71,7 +71,7 @@ impl Replacement {
 
     /// Gives the file to the owner of its directory, if this process may: what root writes for a service is then the service's.
     pub fn inherit_owner(&self) -> io::Result<()> {
-        let How::UnloggedChanges { target, .. } = &self.how else { return Ok(()) };
+        let How::Beside { target, .. } = &self.how else { return Ok(()) };
         let (directory, file) = (fs::metadata(directory_of(target))?, self.file.metadata()?);
         if (directory.uid(), directory.gid()) == (file.uid(), file.gid()) {
             return Ok(());
@@ -87,7 +87,7 @@ impl Replacement {
         match std::mem::replace(&mut self.how, How::Stream) {
             How::Stream => self.file.flush(),
             How::InPlace => end_in_place(&mut self.file),
-            How::UnloggedChanges { temporary, target } => {
+            How::Beside { temporary, target } => {
                 let done = self.file.sync_all().and_then(|()| fs::rename(&temporary, &target));
                 match done {
                     // A file that is itself a mount point, as Compose mounts a single secret, has no other name to get.
@@ -119,7 +119,7 @@ impl Write for Replacement {
 impl Drop for Replacement {
     fn drop(&mut self) {
         match &self.how {
-            How::UnloggedChanges { temporary, .. } => drop(fs::remove_file(temporary)),
+            How::Beside { temporary, .. } => drop(fs::remove_file(temporary)),
             How::InPlace | How::Stream => {}
         }
     }
