@@ -51,13 +51,20 @@ impl Reply {
 pub struct Script {
     pub connect: Reply,
     pub subscribe: Reply,
+    /// To a SUBSCRIBE of the broker's counters; `None`: as to any other.
+    pub subscribe_counters: Option<Reply>,
     pub ping: Reply,
 }
 
 impl Default for Script {
     /// Lets everybody in and grants everything.
     fn default() -> Self {
-        Self { connect: Reply::code(0), subscribe: Reply::code(0), ping: Reply::code(0) }
+        Self {
+            connect: Reply::code(0),
+            subscribe: Reply::code(0),
+            subscribe_counters: None,
+            ping: Reply::code(0),
+        }
     }
 }
 
@@ -155,7 +162,9 @@ impl Shared {
                     let asked =
                         packet::parse_subscribe(level, &packet.body).expect("a SUBSCRIBE that can be read");
                     self.subscribes.lock().expect("no thread panics with the lock").push(asked.clone());
-                    let reply = self.script().subscribe;
+                    let Script { subscribe, subscribe_counters, .. } = self.script();
+                    let is_of_counters = asked.subscriptions.iter().any(|one| one.filter.starts_with("$SYS"));
+                    let reply = subscribe_counters.filter(|_| is_of_counters).unwrap_or(subscribe);
                     let answer = reply.code.map(|code| {
                         packet::suback(level, asked.packet_id, &vec![code; asked.subscriptions.len()])
                     });

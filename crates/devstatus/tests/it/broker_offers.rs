@@ -365,6 +365,27 @@ fn counters_that_an_acl_hides_are_reported_once() {
 }
 
 #[test]
+fn a_link_that_breaks_before_the_suback_is_no_refusal_of_the_counters() {
+    let broker =
+        ClosingBroker::start(Script { subscribe_counters: Some(Reply::close()), ..Script::default() });
+    let service = in_need_of_counters(&broker.url());
+    let is_of_counters = |filter: &str| filter.starts_with("$SYS");
+    service.wait_until("the counters are asked for", || {
+        broker
+            .subscribes()
+            .iter()
+            .flat_map(|asked| &asked.subscriptions)
+            .any(|one| is_of_counters(&one.filter))
+    });
+    broker.follow(Script::default());
+    service.wait_until("they are asked for again", || {
+        hidden_counters(&service)
+            .as_str()
+            .is_some_and(|why| why.contains("accepts the subscription to $SYS/# and sends nothing"))
+    });
+}
+
+#[test]
 fn counters_that_a_broker_refuses_are_reported_once() {
     let broker = PlatformBroker::start(Limits::default());
     broker.publish(&PUMP.topic(), PUMP.connect(1), true);

@@ -8,7 +8,7 @@ use tokio::sync::{Notify, watch};
 use tokio::time::{Instant, sleep};
 
 use super::evidence::{BrokerCounters, HiddenCounters};
-use super::{Source, until};
+use super::{CLOSES_MAX, Source, until};
 use mqtt::connection::{Connection, LinkError, Received};
 use mqtt::packet::{self, Publish};
 use mqtt::reason;
@@ -45,19 +45,26 @@ pub async fn watch(
     }
     let settings = ConnectSettings { clean_session: true, ..source.settings.connect() };
     let client_id = source.client_id_of("sys");
-    let mut backoff = Backoff::default();
+    let (mut backoff, mut closes) = (Backoff::default(), 0);
     loop {
         if let Ok(connection) = Connection::open(dialer, &settings, &client_id).await {
-            match follow(connection, &counters, source).await {
-                FollowEnd::Refused(how) => {
-                    source.report_hidden_counters(Some(format!("The broker {how}: {ADVICE}.")));
-                    counters.send_replace(not_offered);
-                    return;
+            let ended = follow(connection, &counters, source).await;
+            closes = if matches!(ended, FollowEnd::ClosedInstead(_)) { closes + 1 } else { 0 };
+            let refusal = match ended {
+                FollowEnd::Refused(how) => Some(how),
+                FollowEnd::ClosedInstead(_) if closes == CLOSES_MAX => {
+                    Some(format!("closes the connection for a subscription to {FILTER}"))
                 }
-                FollowEnd::Lost(error) => {
-                    tracing::debug!(%error, "the connection for the broker's counters ended")
+                FollowEnd::ClosedInstead(error) | FollowEnd::Lost(error) => {
+                    tracing::debug!(%error, "the connection for the broker's counters ended");
+                    None
                 }
                 FollowEnd::Shutdown => return,
+            };
+            if let Some(how) = refusal {
+                source.report_hidden_counters(Some(format!("The broker {how}: {ADVICE}.")));
+                counters.send_replace(not_offered);
+                return;
             }
             // What it said is out of date from now on.
             counters.send_replace(BrokerCounters::default());
@@ -73,8 +80,10 @@ pub async fn watch(
 const MIN_PAUSE: Duration = Duration::from_secs(2);
 
 enum FollowEnd {
-    /// The subscription was refused, or the connection closed for it; the text says how.
+    /// The code of a SUBACK refuses the subscription; the text says how.
     Refused(String),
+    /// The connection ended where a SUBACK was due.
+    ClosedInstead(LinkError),
     Lost(LinkError),
     Shutdown,
 }
@@ -84,9 +93,8 @@ async fn follow(
     counters: &watch::Sender<BrokerCounters>,
     source: &Source,
 ) -> FollowEnd {
-    let closed = || FollowEnd::Refused(format!("closes the connection for a subscription to {FILTER}"));
-    if connection.subscribe(&[FILTER], 0).await.is_err() {
-        return closed();
+    if let Err(error) = connection.subscribe(&[FILTER], 0).await {
+        return FollowEnd::ClosedInstead(error);
     }
     let mut accepted_at = None;
     let mut has_waited = false;
@@ -128,7 +136,7 @@ async fn follow(
                 }
             }
             Ok(Received::Pong | Received::Unsuback | Received::Puback(_) | Received::TooLarge) => {}
-            Err(_) if accepted_at.is_none() => return closed(),
+            Err(error) if accepted_at.is_none() => return FollowEnd::ClosedInstead(error),
             Err(error) => return FollowEnd::Lost(error),
         }
     }

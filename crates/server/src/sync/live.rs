@@ -20,7 +20,7 @@ use super::link_watch::LinkWatch;
 use super::replay::{Replay, ReplayStep};
 use super::rival::{self, ConnectionEnd, RivalWatch};
 use super::settings::{ApplicationKind, SourceSettings};
-use super::{Source, SourceError, until};
+use super::{CLOSES_MAX, Source, SourceError, until};
 use crate::clock;
 use crate::freshness::RoundNumber;
 use crate::health::BrokerHealth;
@@ -64,9 +64,6 @@ pub struct LiveReplay {
     /// The round that it is the first pass of.
     pub round: RoundNumber,
 }
-
-/// How often the connection must end where a SUBACK is due until that counts as a refusal: a link can break at any moment.
-const CLOSES_MAX: u32 = 2;
 
 /// The live subscription of one source.
 pub struct Live<'a> {

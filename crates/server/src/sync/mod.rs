@@ -85,6 +85,9 @@ pub struct Source {
     member: Option<String>,
 }
 
+/// How often the connection must end where a SUBACK is due until that counts as a refusal: a link can break at any moment.
+const CLOSES_MAX: u32 = 2;
+
 /// A state of the link that lasts is logged again after this time, so that the log tells that it lasts.
 const LOG_INTERVAL: Duration = Duration::from_secs(60);
 
