@@ -4,6 +4,7 @@
 //! details when the payload is unpacked.
 
 mod json;
+mod parts;
 #[cfg(test)]
 mod tests;
 
@@ -11,6 +12,8 @@ use std::borrow::Cow;
 
 use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
+
+use parts::Parts;
 
 use crate::order::{EventIdentity, Key, Own, Shown};
 use crate::{Cause, DeviceName, Event, EventKind, Session, UnixNanos};
@@ -107,49 +110,23 @@ pub enum Raw<'a> {
 
 /// What is held of an event, as it is shown: its document, and the message.
 pub fn pack(source: &str, event: &Event<'_>, shown: &Shown, message: &[u8]) -> Payload {
-    let is_cut = message.len() > MESSAGE_MAX_BYTES;
-    let bytes = match std::str::from_utf8(message) {
-        _ if !is_cut => message,
-        Ok(text) => &message[..text.floor_char_boundary(MESSAGE_MAX_BYTES)],
-        Err(_) => &message[..MESSAGE_MAX_BYTES],
-    };
-    Payload::pack_document(source, &document(event, shown), &SourceMessage { bytes, is_cut })
+    let message = cut(message);
+    let parts = Parts::of(event, shown);
+    parts
+        .pack(source, &message)
+        .unwrap_or_else(|| Payload::pack_document(source, &parts.document(), &message))
 }
 
-fn document(event: &Event<'_>, shown: &Shown) -> Vec<u8> {
-    let key = shown.key;
-    let connect_time = match (&event.session, key.kind) {
-        (Session::Started(started), _) => Some(*started),
-        (Session::Connection(_) | Session::Versioned { .. }, EventKind::Connect) => Some(key.time),
-        _ => None,
+/// What is kept of a message.
+fn cut(message: &[u8]) -> SourceMessage<'_> {
+    if message.len() <= MESSAGE_MAX_BYTES {
+        return SourceMessage { bytes: message, is_cut: false };
+    }
+    let end = match std::str::from_utf8(message) {
+        Ok(text) => text.floor_char_boundary(MESSAGE_MAX_BYTES),
+        Err(_) => MESSAGE_MAX_BYTES,
     };
-    let (time, connect_time) = (rfc3339(key.time), connect_time.and_then(rfc3339));
-    let parent = event.parent.as_ref();
-    let (cause, reason) = if shown.is_hidden {
-        (Some(Cause::ParentOffline), Some(Cow::Borrowed(Cause::ParentOffline.word())))
-    } else {
-        (event.cause, borrowed(event.reason.as_ref()))
-    };
-    let status = StatusDocument {
-        client_id: Cow::Borrowed(&event.device.id),
-        action: action(&key).into(),
-        time: time.as_deref().map(Cow::Borrowed),
-        address: borrowed(event.address.as_ref()),
-        reason,
-        protocol: borrowed(event.protocol.as_ref()),
-        connect_time: connect_time.as_deref().map(Cow::Borrowed),
-        kept: Some(SourceDetails {
-            session: kept_session(&event.session),
-            time: event.time.map(|time| time.0),
-            cause: cause.map(|cause| cause.word().into()),
-            parent: parent.map(|name| (Cow::Borrowed(&*name.device_type), Cow::Borrowed(&*name.id))),
-            own: shown.own.map(|own| (own.shift, own.time.0)),
-            text: None,
-            base64: None,
-            is_cut: false,
-        }),
-    };
-    json::write(&status)
+    SourceMessage { bytes: &message[..end], is_cut: true }
 }
 
 /// The word for what a device did last.

@@ -52,6 +52,16 @@ pub fn write(status: &StatusDocument<'_>) -> Vec<u8> {
     json.0
 }
 
+/// The end of a document, from the quotation mark behind its last text on.
+pub fn write_end(details: &SourceDetails<'_>) -> Vec<u8> {
+    let mut json = Json(Vec::with_capacity(CAPACITY));
+    json.raw("\"");
+    json.raw(DETAILS);
+    json.details(details);
+    json.raw("}");
+    json.0
+}
+
 struct Json(Vec<u8>);
 
 impl Json {

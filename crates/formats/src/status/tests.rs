@@ -1,5 +1,7 @@
 //! What is written into a status document comes back from it.
 
+use proptest::prelude::*;
+
 use super::*;
 
 fn event<'a>(session: Session<'a>, kind: EventKind) -> Event<'a> {
@@ -158,4 +160,114 @@ fn details_are_found_wherever_they_are_and_not_inside_a_text() {
         assert_eq!(time(document), Some(3), "{document}");
     }
     assert_eq!(time(r#"{"ClientID":"a","Action":"Connect"}"#), None);
+}
+
+/// Names and words as they are, and such as dictionary pieces, values and escapes are made of.
+fn texts() -> impl Strategy<Value = String> {
+    let part = prop::sample::select(vec![
+        "unit-0042",
+        "0000123",
+        "12",
+        "Connect",
+        "mqtt4",
+        "-ws",
+        "true",
+        "192.0.2.7",
+        ":4711",
+        "}",
+        "{",
+        ",",
+        " ",
+        "\"",
+        "\\",
+        "\u{1}",
+        "\u{e9}",
+        "\":",
+        "\"}",
+        "2026-11-23T17:00:01.186Z",
+        "The connection timed out",
+        "99999999999999999999",
+    ]);
+    prop_oneof![
+        prop::collection::vec(part, 0..4).prop_map(|parts| parts.concat()),
+        "[a-z0-9/._-]{1,20}",
+        "[a-z]{120,130}-",
+    ]
+}
+
+fn times() -> impl Strategy<Value = UnixNanos> {
+    prop_oneof![
+        4 => (0i64..100_000).prop_map(|ms| UnixNanos(1_767_225_600_000_000_000 + ms * 500_000)),
+        1 => any::<i64>().prop_map(UnixNanos),
+        1 => prop::sample::select(vec![i64::MIN, -1, 0, i64::MAX]).prop_map(UnixNanos),
+    ]
+}
+
+fn sessions() -> impl Strategy<Value = Session<'static>> {
+    prop_oneof![
+        3 => Just(Session::Arrival),
+        1 => prop::option::of(texts()).prop_map(|peer| Session::Connection(peer.map(Cow::Owned))),
+        2 => times().prop_map(Session::Started),
+        1 => (any::<u64>(), texts()).prop_map(|(version, name)| Session::Versioned { version, session: name.into() }),
+        1 => any::<(Option<u64>, Option<u8>)>().prop_map(|(birth, sequence)| Session::Matched { birth, sequence }),
+    ]
+}
+
+fn names() -> impl Strategy<Value = DeviceName<'static>> {
+    (texts(), texts())
+        .prop_map(|(device_type, id)| DeviceName { device_type: device_type.into(), id: id.into() })
+}
+
+fn events() -> impl Strategy<Value = Event<'static>> {
+    let kinds = [EventKind::Connect, EventKind::Disconnect, EventKind::Takeover, EventKind::Refusal];
+    let optional = || prop::option::weighted(0.3, texts().prop_map(Cow::Owned));
+    let what = (names(), prop::sample::select(kinds.to_vec()), sessions(), prop::option::of(times()));
+    let cause = prop::option::weighted(0.3, prop::sample::select(Cause::ALL.to_vec()));
+    let why = (cause, optional(), optional(), optional(), prop::option::weighted(0.3, names()));
+    (what, why).prop_map(|((device, kind, session, time), (cause, reason, address, protocol, parent))| {
+        Event { device, kind, session, time, cause, reason, address, protocol, parent }
+    })
+}
+
+proptest! {
+    #[test]
+    fn a_document_is_packed_as_its_text_is(
+        event in events(),
+        time in times(),
+        own in prop::option::weighted(0.2, (any::<i64>(), times())),
+        is_hidden in any::<bool>(),
+        text in texts(),
+    ) {
+        let key = Key { session: time, kind: event.kind, time };
+        let own = own.map(|(shift, time)| Own { shift, time });
+        let shown = Shown { key, own, is_hidden };
+        let message = SourceMessage { bytes: text.as_bytes(), is_cut: false };
+        let by_text = Payload::pack_document("a", &Parts::of(&event, &shown).document(), &message);
+        let packed = pack("a", &event, &shown, text.as_bytes());
+        prop_assert_eq!(packed.packed(), by_text.packed(), "{:?}", packed);
+    }
+
+    #[test]
+    fn most_documents_are_packed_without_their_text(id in "[a-z0-9/._-]{1,20}", time in 0..i64::MAX, started in 0..i64::MAX, kind in any::<bool>()) {
+        let kind = if kind { EventKind::Connect } else { EventKind::Disconnect };
+        for (session, time) in [
+            (Session::Arrival, None),
+            (Session::Arrival, Some(UnixNanos(time))),
+            (Session::Started(UnixNanos(started)), Some(UnixNanos(time))),
+            (Session::Connection(Some("192.0.2.7:4711".into())), Some(UnixNanos(time))),
+        ] {
+            let event = Event {
+                device: DeviceName { device_type: "t".into(), id: id.as_str().into() },
+                session,
+                time,
+                cause: None,
+                reason: None,
+                address: None,
+                ..event(Session::Arrival, kind)
+            };
+            let shown = Key { session: UnixNanos(time.map_or(0, |time| time.0)), kind, time: UnixNanos(7) }.into();
+            let message = SourceMessage { bytes: b"online", is_cut: false };
+            prop_assert!(Parts::of(&event, &shown).pack("a", &message).is_some());
+        }
+    }
 }

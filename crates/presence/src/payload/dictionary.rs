@@ -174,20 +174,29 @@ fn all() -> impl Iterator<Item = (u8, &'static str)> {
     (0..NUMBERS).filter_map(|number| Some((u8::try_from(number).ok()?, piece(number)?)))
 }
 
-/// The number of the piece with just this text; there must be one among [`PIECES`] or [`WORDS`].
+/// The number of the piece with just this text; there must be one. Of two the first counts, which is also the one that is found.
 pub const fn number(text: &[u8]) -> u8 {
-    let mut number = 0;
-    while (number as usize) < PIECES.len() {
-        if is_same(PIECES[number as usize].as_bytes(), text) {
-            return number;
+    if let Some(number) = place(PIECES, text) {
+        return number;
+    }
+    if let Some(number) = place(FIELDS, text) {
+        return FIRST_FIELD as u8 + number;
+    }
+    match place(WORDS, text) {
+        Some(number) => FIRST_WORD as u8 + number,
+        None => panic!("there is no such piece"),
+    }
+}
+
+const fn place(pieces: &[&str], text: &[u8]) -> Option<u8> {
+    let mut at = 0;
+    while at < pieces.len() {
+        if is_same(pieces[at].as_bytes(), text) {
+            return Some(at as u8);
         }
-        number += 1;
+        at += 1;
     }
-    let mut word = 0;
-    while !is_same(WORDS[word as usize].as_bytes(), text) {
-        word += 1;
-    }
-    FIRST_WORD as u8 + word
+    None
 }
 
 /// `==` is not for constants yet.

@@ -11,6 +11,7 @@
 
 mod dictionary;
 mod document;
+mod document_packer;
 mod pack;
 pub mod skeleton;
 mod unpack;
@@ -19,6 +20,8 @@ use std::cmp::Ordering;
 use std::fmt;
 use std::net::Ipv4Addr;
 
+pub use document_packer::DocumentPacker;
+
 /// One message's bytes, packed. Two payloads are equal exactly if the bytes they stand for are, and their source.
 #[derive(Clone)]
 pub struct Payload(Box<[u8]>);
@@ -26,20 +29,24 @@ pub struct Payload(Box<[u8]>);
 impl Payload {
     /// Packs any bytes.
     pub fn pack(bytes: &[u8]) -> Self {
-        Self(pack::pack(&[], bytes).as_slice().into())
+        Self(pack::pack(bytes).as_slice().into())
     }
 
     /// Packs the bytes of a message of another source than the IoT platform, whose messages name none. A name has at most
     /// [`SOURCE_MAX_BYTES`]; of a longer one the rest is left out.
     pub fn pack_of(source: &str, bytes: &[u8]) -> Self {
-        Self(pack::pack(&source_operation(source), bytes).as_slice().into())
+        let mut packer = DocumentPacker::new(source);
+        packer.rest(bytes);
+        packer.finish()
     }
 
     /// Packs a document and the message that it was made of, which is held as it came and put into the document when that is
     /// unpacked: see [`document`]. Messages of one sender resemble each other as those of the platform do, but not once they are
     /// texts within JSON.
     pub fn pack_document(source: &str, document: &[u8], message: &SourceMessage<'_>) -> Self {
-        Self(pack::pack_document(&source_operation(source), document, message).as_slice().into())
+        let mut packer = DocumentPacker::new(source);
+        packer.rest(document);
+        packer.with_message(message)
     }
 
     /// The source that was named when it was packed.
@@ -114,12 +121,11 @@ pub struct SourceMessage<'a> {
     pub is_cut: bool,
 }
 
-/// The beginning of a packed payload of a source.
-fn source_operation(source: &str) -> Vec<u8> {
+/// Appends the beginning of a packed payload of a source.
+fn put_source(source: &str, packed: &mut Vec<u8>) {
     let source = &source[..source.floor_char_boundary(SOURCE_MAX_BYTES)];
-    let mut operation = vec![op::SOURCE, u8::try_from(source.len()).unwrap_or(u8::MAX)];
-    operation.extend_from_slice(source.as_bytes());
-    operation
+    packed.extend([op::SOURCE, u8::try_from(source.len()).unwrap_or(u8::MAX)]);
+    packed.extend_from_slice(source.as_bytes());
 }
 
 /// A piece of text that payloads are packed with, to look for in them.

@@ -3,22 +3,16 @@
 use super::{SourceMessage, dictionary, op};
 use crate::time_text::{self, TimeText};
 
+/// The longest value that [`Packer::value_behind_piece`] copies to pack it.
+const COPIED_MAX_BYTES: usize = 128;
+
 /// A packed Disconnect of the platform with some room.
 pub const PACKED_CAPACITY: usize = 96;
 
-/// The operations that stand for `text`, behind `before`.
-pub fn pack(before: &[u8], text: &[u8]) -> Vec<u8> {
-    let mut packer = Packer::behind(before);
+/// The operations that stand for `text`.
+pub fn pack(text: &[u8]) -> Vec<u8> {
+    let mut packer = Packer::with_capacity(PACKED_CAPACITY);
     packer.text(text);
-    packer.packed
-}
-
-/// The same for a document, and for a message behind it.
-pub fn pack_document(before: &[u8], document: &[u8], message: &SourceMessage<'_>) -> Vec<u8> {
-    let mut packer = Packer::behind(before);
-    packer.text(document);
-    packer.packed.extend([op::MESSAGE, u8::from(message.is_cut)]);
-    packer.text(message.bytes);
     packer.packed
 }
 
@@ -30,6 +24,12 @@ fn value_behind(text: &[u8], colon_end: usize) -> usize {
     let spaces = text[colon_end..].iter().take_while(|byte| **byte == b' ').count();
     let at = colon_end + spaces;
     at + usize::from(text.get(at) == Some(&b'"'))
+}
+
+/// Whether a text between quotation marks is literal wherever it stands, but behind a piece.
+pub fn is_literal(text: &[u8]) -> bool {
+    // What a colon stands before may be a value.
+    !text.iter().any(|byte| starts_piece(*byte) || matches!(byte, ..b' ' | b'\\' | b':'))
 }
 
 /// The bytes that dictionary pieces begin with: spares a search at every letter of an identifier.
@@ -48,29 +48,53 @@ static STARTS_PIECE: [bool; 256] = {
     starts
 };
 
-struct Packer {
-    packed: Vec<u8>,
+pub struct Packer {
+    pub packed: Vec<u8>,
     literal_start: usize,
     last_time: Option<u64>,
 }
 
 impl Packer {
-    fn behind(before: &[u8]) -> Self {
-        let mut packed = Vec::with_capacity(PACKED_CAPACITY + before.len());
-        packed.extend_from_slice(before);
-        Self { packed, literal_start: 0, last_time: None }
+    pub fn with_capacity(capacity: usize) -> Self {
+        Self { packed: Vec::with_capacity(capacity), literal_start: 0, last_time: None }
     }
 
-    fn text(&mut self, text: &[u8]) {
+    pub fn text(&mut self, text: &[u8]) {
+        self.part(text, text.len(), false);
+    }
+
+    /// A message behind a document.
+    pub fn message(&mut self, message: &SourceMessage<'_>) {
+        self.packed.extend([op::MESSAGE, u8::from(message.is_cut)]);
+        self.text(message.bytes);
+    }
+
+    /// What stands behind a piece up to a quotation mark, without escapes, as it is packed within the whole text. `None`: only the
+    /// whole text tells.
+    pub fn value_behind_piece(&mut self, value: &[u8]) -> Option<()> {
+        let is_packed = |first: &u8| first.is_ascii_digit() || dictionary::find(value).is_some();
+        if value.first().is_some_and(is_packed) || value.iter().any(|byte| starts_piece(*byte)) {
+            let mut text = [0; COPIED_MAX_BYTES];
+            let (copy, behind) = text.split_at_mut_checked(value.len())?;
+            copy.copy_from_slice(value);
+            *behind.first_mut()? = b'"';
+            self.part(&text[..=value.len()], value.len(), true);
+        } else {
+            self.literal(value);
+        }
+        Some(())
+    }
+
+    /// The first `len` bytes of a text. What is behind them says only where a number ends.
+    fn part(&mut self, text: &[u8], len: usize, mut after_piece: bool) {
         self.literal_start = 0;
         let mut at = 0;
         // A value or a word is looked for only where a piece has just ended; what is inside an identifier stays literal with it.
-        let mut after_piece = false;
-        while at < text.len() {
+        while at < len {
             if !after_piece {
                 // What no piece and no end of a key begins with is passed over at once.
-                at += text[at..].iter().take_while(|byte| !starts_piece(**byte)).count();
-                if at == text.len() {
+                at += text[at..len].iter().take_while(|byte| !starts_piece(**byte)).count();
+                if at == len {
                     break;
                 }
             }
@@ -100,11 +124,20 @@ impl Packer {
     }
 
     fn end_literal(&mut self, text: &[u8], at: usize) {
-        let literal = &text[self.literal_start..at];
-        if !literal.is_empty() {
+        self.literal(&text[self.literal_start..at]);
+    }
+
+    pub fn literal(&mut self, literal: &[u8]) {
+        self.literal_of(&[literal]);
+    }
+
+    /// One literal of these texts, if it is not empty.
+    pub fn literal_of(&mut self, texts: &[&[u8]]) {
+        let len: usize = texts.iter().map(|text| text.len()).sum();
+        if len > 0 {
             self.packed.push(op::LITERAL);
-            put_varint(&mut self.packed, literal.len() as u64);
-            self.packed.extend_from_slice(literal);
+            put_varint(&mut self.packed, len as u64);
+            texts.iter().for_each(|text| self.packed.extend_from_slice(text));
         }
     }
 
@@ -126,8 +159,7 @@ impl Packer {
             len
         } else if let Some((integer, len)) = integer(rest).filter(|(_, len)| *len >= least) {
             self.end_literal(text, at);
-            self.packed.push(op::INTEGER);
-            put_varint(&mut self.packed, integer);
+            self.integer(integer);
             len
         } else {
             0
@@ -138,7 +170,12 @@ impl Packer {
         len
     }
 
-    fn put_time(&mut self, ms: u64) {
+    pub fn integer(&mut self, integer: u64) {
+        self.packed.push(op::INTEGER);
+        put_varint(&mut self.packed, integer);
+    }
+
+    pub fn put_time(&mut self, ms: u64) {
         match self.last_time {
             Some(last) => {
                 self.packed.push(op::TIME_DELTA);
