@@ -4,7 +4,7 @@
 
 use crate::catalog::IOT_PLATFORM;
 use crate::{Cause, status};
-use presence::payload::{Payload, Piece};
+use presence::payload::{Payload, Piece, WordSearch};
 
 pub use crate::iot_platform::{Details, StatusLine, close_code, details, ipv4, summary};
 
@@ -34,12 +34,16 @@ pub fn cause(message: &Payload, close_code: u16) -> Option<Cause> {
     if message.source().is_none() {
         return close_code::cause(close_code);
     }
-    let word = message.word_behind(CAUSE).or_else(|| message.word_behind_text(FIRST_CAUSE));
-    let known = word.and_then(Cause::of_word);
-    // Unpacked only if it was packed by a version that did not know this piece. Those that did hold messages beside documents.
-    if known.is_some() || message.has_message() {
+    let known = match message.word_behind(CAUSE, FIRST_CAUSE) {
+        WordSearch::Word(word) => Cause::of_word(word),
+        WordSearch::None => None,
+        // Versions that hold messages beside documents know the piece.
+        WordSearch::NoneBesideMessage => return None,
+    };
+    if known.is_some() {
         return known;
     }
+    // Unpacked only if it was packed by a version that did not know this piece.
     status::read(&message.unpack())?.cause()
 }
 

@@ -3,6 +3,7 @@
 //! order of the source needs when the next message comes. The message is held beside it as it came, and becomes a text in the
 //! details when the payload is unpacked.
 
+mod details;
 mod json;
 mod parts;
 #[cfg(test)]
@@ -13,6 +14,7 @@ use std::borrow::Cow;
 use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 
+pub use details::DetailsText;
 use parts::Parts;
 
 use crate::order::{EventIdentity, Key, Own, Shown};
@@ -48,7 +50,7 @@ pub struct StatusDocument<'a> {
 }
 
 /// What is kept beside what is shown.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Default, Deserialize)]
 pub struct SourceDetails<'a> {
     #[serde(rename = "s", borrow, default)]
     session: Option<SessionDetails<'a>>,

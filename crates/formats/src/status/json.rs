@@ -13,6 +13,8 @@ const CAPACITY: usize = 384;
 
 /// Before the details. Inside of a text its quotation marks are escaped, so it is found nowhere else.
 const DETAILS: &str = r#","_":"#;
+/// The same behind a text.
+pub const DETAILS_BEHIND_TEXT: &str = r#"","_":"#;
 
 /// Reads a document or a part of one.
 pub fn read<'a, T: Deserialize<'a>>(json: &'a [u8]) -> Option<T> {
@@ -55,8 +57,7 @@ pub fn write(status: &StatusDocument<'_>) -> Vec<u8> {
 /// The end of a document, from the quotation mark behind its last text on.
 pub fn write_end(details: &SourceDetails<'_>) -> Vec<u8> {
     let mut json = Json(Vec::with_capacity(CAPACITY));
-    json.raw("\"");
-    json.raw(DETAILS);
+    json.raw(DETAILS_BEHIND_TEXT);
     json.details(details);
     json.raw("}");
     json.0

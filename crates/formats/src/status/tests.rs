@@ -40,9 +40,12 @@ fn what_orders_an_event_comes_back_for_every_kind_of_session() {
     ] {
         let event = event(session, EventKind::Disconnect);
         let document = write(&event, &key(EventKind::Disconnect).into(), b"x");
-        let details = read_details(&document).unwrap();
-        assert_eq!(details.identity(), event.clone().into_identity());
-        assert_eq!(details.parent(), Some(("bridge", "zigbee2mqtt")));
+        let packed = pack("a", &event, &key(EventKind::Disconnect).into(), b"x");
+        let text = DetailsText::of(&packed);
+        for details in [read_details(&document).unwrap(), text.read().unwrap()] {
+            assert_eq!(details.identity(), event.clone().into_identity());
+            assert_eq!(details.parent(), Some(("bridge", "zigbee2mqtt")));
+        }
     }
 }
 
@@ -151,7 +154,12 @@ fn anything_else_is_no_document() {
 
 #[test]
 fn details_are_found_wherever_they_are_and_not_inside_a_text() {
-    let time = |document: &str| read_details(document.as_bytes())?.time;
+    let time = |document: &str| {
+        let packed = Payload::pack_of("a", document.as_bytes());
+        let time = read_details(document.as_bytes())?.time;
+        assert_eq!(DetailsText::of(&packed).read()?.time, time, "{document}");
+        time
+    };
     for document in [
         r#"{"ClientID":"_,\"_\":{\"t\":9}","Action":"Connect","_":{"t":3,"m":",\"_\":{\"t\":9}}"}}"#,
         r#"{"ClientID":"a","Action":"Connect","_":{"t":3},"Reason":"later"}"#,
@@ -245,6 +253,13 @@ proptest! {
         let by_text = Payload::pack_document("a", &Parts::of(&event, &shown).document(), &message);
         let packed = pack("a", &event, &shown, text.as_bytes());
         prop_assert_eq!(packed.packed(), by_text.packed(), "{:?}", packed);
+        let (details, document) = (DetailsText::of(&packed), packed.document());
+        prop_assert!(matches!(details, DetailsText::Details(_)));
+        let (details, of_document) = (details.read().unwrap(), read_details(&document).unwrap());
+        prop_assert_eq!(details.identity(), of_document.identity());
+        prop_assert_eq!(details.shown(key), of_document.shown(key));
+        prop_assert_eq!(details.parent(), of_document.parent());
+        prop_assert_eq!(crate::held::cause(&packed, 0), of_document.cause());
     }
 
     #[test]

@@ -75,26 +75,22 @@ impl Payload {
         unpack::message(&self.0)
     }
 
-    /// Whether a message is held beside a document.
-    pub fn has_message(&self) -> bool {
-        unpack::has_message(&self.0)
-    }
-
     /// The IPv4 address that follows this piece of text; `None` if there is none, or if that cannot be told without unpacking.
     /// Takes a tenth of the time that unpacking does.
     pub fn ipv4_behind(&self, piece: Piece) -> Option<Ipv4Addr> {
         unpack::ipv4_behind(&self.0, piece.0)
     }
 
-    /// The word that follows the first occurrence of this piece of text, up to a quotation mark; `None` if there is none, or
-    /// if that cannot be told without unpacking.
-    pub fn word_behind(&self, piece: Piece) -> Option<&str> {
-        unpack::word_behind(&self.0, piece.0)
+    /// The word that follows the first occurrence in a document of this piece of text, or of this text that is no piece, where
+    /// all of it was packed as it is, up to a quotation mark.
+    pub fn word_behind(&self, piece: Piece, text: &str) -> WordSearch<'_> {
+        unpack::word_behind(&self.0, piece.0, text.as_bytes())
     }
 
-    /// The same for a text that is not empty and no piece, where all of it was packed as it is.
-    pub fn word_behind_text(&self, text: &str) -> Option<&str> {
-        unpack::word_behind_text(&self.0, text.as_bytes())
+    /// What follows this text in a document; `None`: it is not there, or neither begins a piece nor was packed as it is.
+    pub fn document_behind(&self, text: &str) -> Option<Vec<u8>> {
+        let mut bytes = Vec::with_capacity(DOCUMENT_END_CAPACITY);
+        unpack::document_behind(&self.0, text.as_bytes(), &mut bytes).then_some(bytes)
     }
 
     /// Takes up again what [`Payload::packed`] gave, in this process or an earlier one.
@@ -111,6 +107,16 @@ impl Payload {
     pub fn packed_len(&self) -> usize {
         self.0.len()
     }
+}
+
+/// A word that was looked for in a packed document.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum WordSearch<'a> {
+    Word(&'a str),
+    /// There is none, or that cannot be told without unpacking.
+    None,
+    /// The same, and a message is held beside the document.
+    NoneBesideMessage,
 }
 
 /// The message that a document was made of.
@@ -144,6 +150,8 @@ pub const SOURCE_MAX_BYTES: usize = 64;
 
 /// Room for a long Disconnect of the platform, so that unpacking one allocates once.
 const UNPACKED_CAPACITY: usize = 512;
+/// The same for the end of a document.
+const DOCUMENT_END_CAPACITY: usize = 128;
 
 impl PartialEq for Payload {
     fn eq(&self, other: &Self) -> bool {
@@ -200,7 +208,7 @@ mod op {
 mod tests {
     use proptest::prelude::*;
 
-    use super::{Ordering, Payload, Piece, SourceMessage};
+    use super::{Ordering, Payload, Piece, SourceMessage, WordSearch};
 
     fn captured() -> Vec<String> {
         include_str!("../../../../tests/data/captured.jsonl")
@@ -287,6 +295,7 @@ mod tests {
     #[test]
     fn a_word_is_found_behind_its_piece_and_not_inside_a_text() {
         const PIECE: Piece = Piece::of(r#","c":""#);
+        const NO_PIECE: &str = "no piece";
         for (text, word) in [
             (r#"{"ClientID":"a","_":{"t":12,"c":"timeout","m":"x"}}"#, Some("timeout")),
             (r#"{"ClientID":"a","_":{"t":12,"c":"timeout"}}"#, Some("timeout")),
@@ -298,7 +307,32 @@ mod tests {
             (r#"{"ClientID":"a","_":{"t":12,"c":"mqtt4"}}"#, None),
             ("", None),
         ] {
-            assert_eq!(Payload::pack_of("source", text.as_bytes()).word_behind(PIECE), word, "{text}");
+            let payload = Payload::pack_of("source", text.as_bytes());
+            let expected = word.map_or(WordSearch::None, WordSearch::Word);
+            assert_eq!(payload.word_behind(PIECE, NO_PIECE), expected, "{text}");
+            let message = SourceMessage { bytes: br#"{"a":1,"c":"tls"}"#, is_cut: false };
+            let expected = word.map_or(WordSearch::NoneBesideMessage, WordSearch::Word);
+            let payload = Payload::pack_document("source", text.as_bytes(), &message);
+            assert_eq!(payload.word_behind(PIECE, NO_PIECE), expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn the_end_of_a_document_is_found_in_a_piece_and_in_a_literal() {
+        for (text, end) in [
+            (r#"{"ClientID":"a","_":{"t":12,"c":"timeout"}}"#, Some(r#"{"t":12,"c":"timeout"}}"#)),
+            (r#"{"ClientID":"a,\"_\":","Time":"x","_":{"u":["b","c"]}}"#, Some(r#"{"u":["b","c"]}}"#)),
+            (
+                r#"{"Time":"2026-11-23T17:00:01.186Z","_":{"u":["2026-11-23T17:00:02.186Z","b"]}}"#,
+                Some(r#"{"u":["2026-11-23T17:00:02.186Z","b"]}}"#),
+            ),
+            (r#"{"ClientID":"a"}"#, None),
+            ("", None),
+        ] {
+            let message = SourceMessage { bytes: text.as_bytes(), is_cut: false };
+            let payload = Payload::pack_document("source", text.as_bytes(), &message);
+            let found = payload.document_behind(r#"","_":"#);
+            assert_eq!(found.as_deref(), end.map(str::as_bytes), "{text}");
         }
     }
 
@@ -316,7 +350,9 @@ mod tests {
         ];
         for (text, word) in cases {
             let payload = Payload::pack_of("source", text.as_bytes());
-            assert_eq!(payload.word_behind_text(r#"","_":{"c":""#), word, "{text}");
+            let expected = word.map_or(WordSearch::None, WordSearch::Word);
+            let found = payload.word_behind(Piece::of("mqtt3"), r#"","_":{"c":""#);
+            assert_eq!(found, expected, "{text}");
         }
     }
 
@@ -364,7 +400,6 @@ mod tests {
                 prop_assert_eq!(payload.message(), Some((bytes.to_vec(), is_cut)));
                 prop_assert_eq!(payload.ipv4_behind(Piece::of(r#"","ClientAddr":""#)), None);
                 let before = Payload::pack_of("a", &payload.unpack());
-                prop_assert!(payload.has_message() && !before.has_message());
                 prop_assert_eq!(before.message(), None);
                 prop_assert_eq!(before, payload);
             }

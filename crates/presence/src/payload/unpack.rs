@@ -3,7 +3,7 @@
 
 use std::net::Ipv4Addr;
 
-use super::{UNPACKED_CAPACITY, dictionary, document, op};
+use super::{UNPACKED_CAPACITY, WordSearch, dictionary, document, op};
 use crate::digits;
 use crate::time_text::TimeText;
 
@@ -30,14 +30,6 @@ pub fn message(packed: &[u8]) -> Option<(Vec<u8>, bool)> {
     text.clear();
     run(rest, &mut last_time, &mut text);
     Some((text, is_cut))
-}
-
-pub fn has_message(packed: &[u8]) -> bool {
-    let mut rest = packed;
-    while let Some(next) = skip(rest) {
-        rest = next;
-    }
-    rest.first() == Some(&op::MESSAGE)
 }
 
 /// Carries out operations up to the first that cannot be, or to that of a message, and returns what is left.
@@ -72,35 +64,65 @@ pub fn ipv4_behind(packed: &[u8], wanted: u8) -> Option<Ipv4Addr> {
     found
 }
 
-/// The literal behind the first occurrence of a dictionary piece, up to its first quotation mark.
-pub fn word_behind(packed: &[u8], wanted: u8) -> Option<&str> {
+/// The literal behind the first occurrence of a dictionary piece, or what follows that of a text inside one literal, up to a
+/// quotation mark.
+pub fn word_behind<'a>(packed: &'a [u8], piece: u8, text: &[u8]) -> WordSearch<'a> {
     let mut rest = packed;
     loop {
-        let (&code, behind) = rest.split_first()?;
-        if code == wanted {
-            let (_, literal) = behind.split_first().filter(|(code, _)| **code == op::LITERAL)?;
-            let (len, literal) = varint(literal)?;
-            let literal = literal.get(..usize::try_from(len).ok()?)?;
-            return std::str::from_utf8(literal.split(|byte| *byte == b'"').next()?).ok();
+        let literal = match rest.split_first() {
+            Some((&op::LITERAL, _)) => literal(rest).and_then(|literal| behind(literal, text)),
+            Some((&code, behind)) if code == piece => literal(behind),
+            Some(_) => None,
+            None => return WordSearch::None,
+        };
+        if let Some(literal) = literal {
+            let word = literal.split(|byte| *byte == b'"').next().unwrap_or_default();
+            return std::str::from_utf8(word).map_or(WordSearch::None, WordSearch::Word);
         }
-        rest = skip(rest)?;
+        match skip(rest) {
+            Some(behind) => rest = behind,
+            None if rest[0] == op::MESSAGE => return WordSearch::NoneBesideMessage,
+            None => return WordSearch::None,
+        }
     }
 }
 
-/// What follows the first occurrence of a text inside one literal, up to a quotation mark.
-pub fn word_behind_text<'a>(packed: &'a [u8], wanted: &[u8]) -> Option<&'a str> {
-    let mut rest = packed;
-    loop {
-        if let Some((&op::LITERAL, literal)) = rest.split_first() {
-            let (len, literal) = varint(literal)?;
-            let literal = literal.get(..usize::try_from(len).ok()?)?;
-            if let Some(at) = literal.windows(wanted.len()).position(|window| window == wanted) {
-                let behind = &literal[at + wanted.len()..];
-                return std::str::from_utf8(behind.split(|byte| *byte == b'"').next()?).ok();
+/// The end of a document behind a text that a piece begins with or that is inside of a literal.
+pub fn document_behind(packed: &[u8], wanted: &[u8], text: &mut Vec<u8>) -> bool {
+    let (mut rest, mut last_time) = (packed, 0);
+    while let Some(next) = skip(rest) {
+        let found = match rest[0] {
+            op::LITERAL => literal(rest).and_then(|literal| behind(literal, wanted)),
+            op::TIME | op::TIME_DELTA => {
+                // Times behind it may count from this one.
+                take_time(rest, &mut last_time);
+                None
             }
+            code => piece(code).and_then(|piece| piece.as_bytes().strip_prefix(wanted)),
+        };
+        if let Some(found) = found {
+            text.extend_from_slice(found);
+            run(next, &mut last_time, text);
+            return true;
         }
-        rest = skip(rest)?;
+        rest = next;
     }
+    false
+}
+
+/// The text of a literal.
+fn literal(packed: &[u8]) -> Option<&[u8]> {
+    let (_, literal) = packed.split_first().filter(|(code, _)| **code == op::LITERAL)?;
+    let (len, literal) = varint(literal)?;
+    literal.get(..usize::try_from(len).ok()?)
+}
+
+/// What is behind the first occurrence of a text that is not empty.
+fn behind<'a>(text: &'a [u8], wanted: &[u8]) -> Option<&'a [u8]> {
+    let mut windows = text.windows(wanted.len());
+    // Hardly any byte is the first one, which is compared in less time.
+    let at = windows.position(|window| window[0] == wanted[0] && window == wanted)?;
+    Some(&text[at + wanted.len()..])
 }
 
 /// What follows one operation; nothing follows those of a document but its message.
@@ -135,18 +157,8 @@ fn step<'a>(packed: &'a [u8], last_time: &mut u64, text: &mut Vec<u8>) -> Option
             text.extend_from_slice(literal);
             Some(rest)
         }
-        op::TIME => {
-            let (bytes, rest) = rest.split_first_chunk::<6>()?;
-            let mut wide = [0; 8];
-            wide[..6].copy_from_slice(bytes);
-            *last_time = u64::from_le_bytes(wide);
-            write_time(*last_time, text);
-            Some(rest)
-        }
-        op::TIME_DELTA => {
-            let (delta, rest) = varint(rest)?;
-            let delta = (delta >> 1) ^ (delta & 1).wrapping_neg();
-            *last_time = last_time.wrapping_add(delta);
+        op::TIME | op::TIME_DELTA => {
+            let rest = take_time(packed, last_time)?;
             write_time(*last_time, text);
             Some(rest)
         }
@@ -167,11 +179,31 @@ fn step<'a>(packed: &'a [u8], last_time: &mut u64, text: &mut Vec<u8>) -> Option
             Some(rest)
         }
         number => {
-            let piece = dictionary::piece(usize::from(number.checked_sub(op::FIRST_PIECE)?))?;
-            text.extend_from_slice(piece.as_bytes());
+            text.extend_from_slice(piece(number)?.as_bytes());
             Some(rest)
         }
     }
+}
+
+/// The piece that an operation stands for.
+fn piece(code: u8) -> Option<&'static str> {
+    dictionary::piece(usize::from(code.checked_sub(op::FIRST_PIECE)?))
+}
+
+/// Carries out the operation of a time without writing it, and returns what follows it.
+fn take_time<'a>(packed: &'a [u8], last_time: &mut u64) -> Option<&'a [u8]> {
+    let (&code, rest) = packed.split_first()?;
+    if code == op::TIME {
+        let (bytes, rest) = rest.split_first_chunk::<6>()?;
+        let mut wide = [0; 8];
+        wide[..6].copy_from_slice(bytes);
+        *last_time = u64::from_le_bytes(wide);
+        return Some(rest);
+    }
+    let (delta, rest) = varint(rest)?;
+    let delta = (delta >> 1) ^ (delta & 1).wrapping_neg();
+    *last_time = last_time.wrapping_add(delta);
+    Some(rest)
 }
 
 /// Milliseconds since 1970 as text.

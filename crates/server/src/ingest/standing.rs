@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use super::other::nanos;
 use crate::registry::Record;
 use formats::order::{Held, Key, Shown};
-use formats::status::SourceDetails;
+use formats::status::{DetailsText, SourceDetails};
 use formats::{DeviceName, EventKind as FormatKind, UnixNanos, status};
 use presence::EventKind;
 use presence::payload::Payload;
@@ -17,8 +17,8 @@ pub(super) struct HeldDevice {
     key: Key,
     received_seconds: u32,
     payload: Payload,
-    /// What is unpacked of it.
-    document: Vec<u8>,
+    /// What its document keeps beside what is shown; `None`: it is a message of the IoT platform.
+    details: Option<DetailsText>,
 }
 
 impl HeldDevice {
@@ -36,11 +36,11 @@ impl HeldDevice {
         let key = Key { session: nanos(event.session), kind, time: nanos(event.time) };
         let source = event.payload.source().map(Box::from);
         Self {
+            details: source.is_some().then(|| DetailsText::of(&event.payload)),
             source,
             key,
             received_seconds: record.reception.received_at.0,
             payload: event.payload.clone(),
-            document: event.payload.document(),
         }
     }
 }
@@ -53,7 +53,7 @@ pub(super) struct DeviceDocument<'a> {
 
 impl<'a> DeviceDocument<'a> {
     pub fn of(held: &'a HeldDevice) -> Self {
-        let details = held.source.as_ref().and_then(|_| status::read_details(&held.document));
+        let details = held.details.as_ref().and_then(DetailsText::read);
         Self { held, details }
     }
 
