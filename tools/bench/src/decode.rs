@@ -2,6 +2,7 @@
 //! the platform's: each device connects, then disconnects. No broker, no store.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use formats::catalog::Formats;
@@ -22,9 +23,13 @@ use server::registry::DeviceRegistry;
 use server::sync::backlog::{Acceptance, PacketBatch, backlog};
 use testkit::status::Device;
 
-use crate::process::own_processor_time;
+use crate::process::{own_processor_time, pause};
 use crate::rounds::{Figures, print_ratio};
 use crate::{Outcome, Size};
+
+/// How long a device stays connected where more than a second is between its messages. Where the order of arrival decides, the
+/// merge rule holds both of two messages that come within a second.
+const APART: Duration = Duration::from_millis(1_100);
 
 /// Messages of one batch, as many as a read of the socket brings.
 const BATCH_MESSAGES: usize = 2_000;
@@ -55,6 +60,8 @@ struct Reading {
     sources: Vec<String>,
     profiles: String,
     spoken: Option<&'static str>,
+    /// How long each device stays connected.
+    connected_for: Duration,
     figures: Figures,
 }
 
@@ -64,8 +71,17 @@ impl Reading {
             sources: sources.to_vec(),
             profiles: String::new(),
             spoken,
+            connected_for: Duration::ZERO,
             figures: Figures::new(name, "messages/s"),
         }
+    }
+
+    fn apart(self) -> Self {
+        Self { connected_for: APART, ..self }
+    }
+
+    fn reading(self, profiles: String) -> Self {
+        Self { profiles, ..self }
     }
 }
 
@@ -74,19 +90,16 @@ pub fn run(size: &Size) -> Outcome<()> {
     let all = compatible_profiles(&alone)?;
     println!("{} profiles together: {}", all.len(), all.join(", "));
     let own = ["as-profile".to_owned()];
+    let bridged = ["zigbee2mqtt".to_owned()];
     let mut readings = [
         Reading::new("platform", &[catalog::IOT_PLATFORM.to_owned()], None),
         Reading::new("tasmota", &alone, Some("tasmota")),
         Reading::new("tasmota among all profiles", &all, Some("tasmota")),
-        Reading::new("zigbee2mqtt", &["zigbee2mqtt".to_owned()], Some("zigbee2mqtt")),
-        Reading {
-            profiles: STATE_PROFILE.to_owned(),
-            ..Reading::new("platform's state by a profile", &own, None)
-        },
-        Reading {
-            profiles: format!("{STATE_PROFILE}{TIMES}"),
-            ..Reading::new("platform by a profile", &own, None)
-        },
+        Reading::new("zigbee2mqtt", &bridged, Some("zigbee2mqtt")),
+        Reading::new("zigbee2mqtt, apart", &bridged, Some("zigbee2mqtt")).apart(),
+        Reading::new("platform's state by a profile", &own, None).reading(STATE_PROFILE.to_owned()),
+        Reading::new("the same, apart", &own, None).reading(STATE_PROFILE.to_owned()).apart(),
+        Reading::new("platform by a profile", &own, None).reading(format!("{STATE_PROFILE}{TIMES}")),
     ];
     for round in 1..=size.rounds {
         println!("round {round}");
@@ -95,9 +108,12 @@ pub fn run(size: &Size) -> Outcome<()> {
             reading.figures.push(rate);
         }
     }
-    let [platform, text, among_all, under_bridge, state, whole] = readings.map(|reading| reading.figures);
+    let [platform, text, among_all, under_bridge, bridge_apart, state, state_apart, whole] =
+        readings.map(|reading| reading.figures);
     print_ratio("a JSON profile whose devices have a parent", &under_bridge, &platform);
+    print_ratio("the same, a second between two messages of a device", &bridge_apart, &platform);
     print_ratio("the platform's messages by a JSON profile", &state, &platform);
+    print_ratio("the same, a second between two messages of a device", &state_apart, &platform);
     print_ratio("the same with times and reason", &whole, &platform);
     print_ratio("a text profile among all profiles", &among_all, &platform);
     print_ratio("a text profile", &text, &platform);
@@ -127,10 +143,13 @@ fn messages_per_second(reading: &Reading, devices: u32) -> Outcome<f64> {
     let ingest = Ingest::new(Arc::clone(&map), metrics.clone(), events, acks, feed, None)
         .with_formats(vec![Arc::new(Formats::new(&reading.sources, &profiles)?)]);
     let (sender, pending) = backlog(usize::MAX, metrics);
-    for batch in batches(reading.spoken, devices)? {
-        if sender.offer(batch) == Acceptance::No {
-            return Err("the backlog is full".into());
+    for (is_connected, wait) in [(true, reading.connected_for), (false, Duration::ZERO)] {
+        for batch in batches(reading.spoken, devices, is_connected)? {
+            if sender.offer(batch) == Acceptance::No {
+                return Err("the backlog is full".into());
+            }
         }
+        pause(wait);
     }
     drop(sender);
     let started = own_processor_time(ClockId::ThreadCPUTime);
@@ -143,33 +162,31 @@ fn messages_per_second(reading: &Reading, devices: u32) -> Outcome<f64> {
     Ok(2.0 * f64::from(devices) / elapsed)
 }
 
-fn batches(spoken: Option<&str>, devices: u32) -> Outcome<Vec<PacketBatch>> {
+fn batches(spoken: Option<&str>, devices: u32, is_connected: bool) -> Outcome<Vec<PacketBatch>> {
     let start = 1_767_225_600_000_000_000;
     let (mut batches, mut packets, mut messages) = (Vec::new(), Vec::new(), 0);
-    for is_connected in [true, false] {
-        for number in 0..devices {
-            let id = format!("{number:07}");
-            let (topic, payload) = match spoken {
-                None => {
-                    let device = Device::new("pump", &id);
-                    let payload = if is_connected { device.connect(1) } else { device.disconnect(1, 2) };
-                    (device.topic(), payload.into_bytes())
-                }
-                Some(source) => {
-                    let time = UnixNanos(start);
-                    let report = Report { id: &id, is_connected, session: time, session_number: 1, time };
-                    let example = example::of(source, &report).ok_or("the source has no example")?;
-                    (example.topic, example.payload)
-                }
-            };
-            let publish =
-                Publish { topic: topic.as_bytes(), payload: &payload, retained: false, packet_id: None };
-            packet::put_publish(&mut packets, MqttVersion::V311, &publish);
-            messages += 1;
-            if messages == BATCH_MESSAGES {
-                batches.push(batch(std::mem::take(&mut packets)));
-                messages = 0;
+    for number in 0..devices {
+        let id = format!("{number:07}");
+        let (topic, payload) = match spoken {
+            None => {
+                let device = Device::new("pump", &id);
+                let payload = if is_connected { device.connect(1) } else { device.disconnect(1, 2) };
+                (device.topic(), payload.into_bytes())
             }
+            Some(source) => {
+                let time = UnixNanos(start);
+                let report = Report { id: &id, is_connected, session: time, session_number: 1, time };
+                let example = example::of(source, &report).ok_or("the source has no example")?;
+                (example.topic, example.payload)
+            }
+        };
+        let publish =
+            Publish { topic: topic.as_bytes(), payload: &payload, retained: false, packet_id: None };
+        packet::put_publish(&mut packets, MqttVersion::V311, &publish);
+        messages += 1;
+        if messages == BATCH_MESSAGES {
+            batches.push(batch(std::mem::take(&mut packets)));
+            messages = 0;
         }
     }
     batches.push(batch(packets));
