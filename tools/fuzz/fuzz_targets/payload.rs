@@ -1,9 +1,38 @@
-//! Any bytes that are packed come back exactly, and packing costs at most a few bytes more than it saves. How well real
-//! messages are packed is tested where they are packed.
+//! Any bytes that are packed come back exactly, and packing costs at most a few bytes more than it saves; also from the skeletons
+//! that one process holds, and of bytes that no version has packed. How well real messages are packed is tested where they are
+//! packed.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use presence::payload::{Payload, SourceMessage};
+use presence::Moment;
+use presence::payload::skeleton::{Beside, Skeletons};
+use presence::payload::{DocumentPacker, Payload, Piece, SourceMessage};
+
+/// So often everything is seen that it is known, and once more.
+const TIMES_SEEN: usize = 17;
+
+/// What is held in skeletons comes back, whether they are known or not.
+fn comes_back_from_skeletons(payload: &Payload) {
+    let (skeletons, moment) = (Skeletons::default(), Moment::from_nanos(1_795_453_201_186_000_000));
+    let beside = Beside { device_type: "pump", id: "unit-0042", session: moment, time: moment };
+    for _ in 0..TIMES_SEEN {
+        let mut held = Vec::new();
+        skeletons.pack(payload, &beside, &mut held);
+        assert_eq!(skeletons.unpack(&held, &beside).packed(), payload.packed(), "the payload comes back");
+    }
+}
+
+/// A document that is packed part by part is packed as its text is.
+fn value_is_packed_as_in_its_text(value: &str) {
+    let mut packer = DocumentPacker::new("a");
+    packer.piece(Piece::of(r#"{"ClientID":""#));
+    if packer.value(value).is_some() {
+        packer.piece(Piece::of(r#"","Action":"Connect"#));
+        packer.rest(br#""}"#);
+        let text = format!(r#"{{"ClientID":"{value}","Action":"Connect"}}"#);
+        assert_eq!(packer.finish().packed(), Payload::pack_of("a", text.as_bytes()).packed());
+    }
+}
 
 fuzz_target!(|bytes: &[u8]| {
     let payload = Payload::pack(bytes);
@@ -15,8 +44,14 @@ fuzz_target!(|bytes: &[u8]| {
         let part_payload = Payload::pack(part);
         assert_eq!(part_payload.cmp(&payload), part.cmp(bytes), "the order is that of the bytes");
     }
+    comes_back_from_skeletons(&payload);
+    comes_back_from_skeletons(&Payload::from_packed(bytes));
+    if let Ok(value) = std::str::from_utf8(start) {
+        value_is_packed_as_in_its_text(value);
+    }
     let message = SourceMessage { bytes: end, is_cut: bytes.len() % 2 == 1 };
     let payload = Payload::pack_document("a", start, &message);
+    comes_back_from_skeletons(&payload);
     assert_eq!(payload.document(), start, "the document comes back");
     assert_eq!(payload.message(), Some((end.to_vec(), message.is_cut)), "the message comes back");
     assert_eq!(
