@@ -20,6 +20,9 @@ pub const LEN: usize = 24;
 /// In whole seconds.
 const SECONDS_LEN: usize = 20;
 
+/// Digits and what is between them.
+const FORM: &[u8; LEN] = b"0000-00-00T00:00:00.000Z";
+
 const MILLIS_PER_DAY: i64 = 86_400_000;
 /// From 1 March of the year 0 to 1 January 1970.
 const DAYS_BEFORE_1970: i64 = 719_468;
@@ -39,15 +42,16 @@ impl TimeText {
 
     /// Milliseconds since 1970, if the text is one that [`TimeText::of_millis`] writes for a year from 1970 on.
     pub fn millis_of(text: &[u8; LEN]) -> Option<u64> {
-        let number = |places: &[usize]| {
-            places.iter().try_fold(0, |number, place| {
-                let digit = text[*place].wrapping_sub(b'0');
-                (digit <= 9).then_some(number * 10 + u64::from(digit))
-            })
+        let number = |from: usize, to: usize| {
+            text[from..to].iter().fold(0, |number, digit| number * 10 + u64::from(digit.wrapping_sub(b'0')))
         };
-        let (year, month, day) = (number(&[0, 1, 2, 3])?, number(&[5, 6])?, number(&[8, 9])?);
-        let (hour, minute, second) = (number(&[11, 12])?, number(&[14, 15])?, number(&[17, 18])?);
-        if year < 1970 || !(1..=12).contains(&month) {
+        let has_form = FORM.iter().zip(text).fold(true, |has_form, (form, byte)| {
+            has_form & if *form == b'0' { byte.is_ascii_digit() } else { byte == form }
+        });
+        let (year, month, day) = (number(0, 4), number(5, 7), number(8, 10));
+        let (hour, minute, second) = (number(11, 13), number(14, 16), number(17, 19));
+        let is_time = hour <= 23 && minute <= 59 && second <= 59;
+        if !has_form || !is_time || year < 1970 || day == 0 || day > days_of_month(year, month) {
             return None;
         }
         // The opposite of `written`.
@@ -55,15 +59,24 @@ impl TimeText {
         let (era, year_of_era) = (year_from_march / 400, year_from_march % 400);
         let day_of_year = (153 * ((month + 9) % 12) + 2) / 5 + day;
         let day_of_era = year_of_era * 365 + year_of_era / 4 - year_of_era / 100 + day_of_year;
-        let days = (era * 146_097 + day_of_era).checked_sub(DAYS_BEFORE_1970 as u64 + 1)?;
+        let days = era * 146_097 + day_of_era - DAYS_BEFORE_1970 as u64 - 1;
         let seconds = days * 86_400 + hour * 3_600 + minute * 60 + second;
-        let millis = seconds * 1_000 + number(&[20, 21, 22])?;
-        // A day that its month does not have, or a 60th second, would be written otherwise; so would other signs.
-        (written(millis.cast_signed()) == *text).then_some(millis)
+        Some(seconds * 1_000 + number(20, 23))
     }
 
     pub fn as_bytes(&self) -> &[u8] {
         &self.bytes[..self.len]
+    }
+}
+
+/// Of a month that there is not: none.
+fn days_of_month(year: u64, month: u64) -> u64 {
+    let is_leap_year = year.is_multiple_of(4) && (!year.is_multiple_of(100) || year.is_multiple_of(400));
+    match month {
+        1 | 3 | 5 | 7 | 8 | 10 | 12 => 31,
+        4 | 6 | 9 | 11 => 30,
+        2 => 28 + u64::from(is_leap_year),
+        _ => 0,
     }
 }
 
@@ -79,7 +92,7 @@ fn written(millis: i64) -> [u8; LEN] {
     let month = if month_from_march < 10 { month_from_march + 3 } else { month_from_march - 9 };
     // Wraps where four digits are not enough.
     let year = (era * 400 + i64::from(year_of_era) + i64::from(month <= 2)).rem_euclid(10_000) as u32;
-    let mut text = *b"0000-00-00T00:00:00.000Z";
+    let mut text = *FORM;
     put_pair(&mut text, 0, year / 100);
     put_pair(&mut text, 2, year % 100);
     put_pair(&mut text, 5, month);
@@ -152,6 +165,20 @@ mod tests {
             if let Some(millis) = TimeText::millis_of(&text) {
                 prop_assert_eq!(written(millis.cast_signed()), text);
             }
+        }
+
+        #[test]
+        fn a_text_is_a_time_if_it_is_written_so(
+            year in 1900u32..2200,
+            (month, day) in (0u32..14, 0u32..33),
+            (hour, minute, second) in (0u32..26, 0u32..62, 0u32..62),
+            millis in 0u32..1_000,
+        ) {
+            let text = format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{millis:03}Z");
+            let read = TimeText::millis_of(text.as_bytes().try_into().unwrap());
+            // A leap second is read by jiff, and no time is written so.
+            let theirs = text.parse::<Timestamp>().ok().filter(|_| second < 60 && year >= 1970);
+            prop_assert_eq!(read, theirs.and_then(|time| u64::try_from(time.as_millisecond()).ok()));
         }
 
         #[test]

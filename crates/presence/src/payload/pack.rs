@@ -202,7 +202,8 @@ fn time(text: &[u8]) -> Option<u64> {
 /// `a.b.c.d` without leading zeros, not followed by what would make it another word.
 fn ipv4(text: &[u8]) -> Option<([u8; 4], usize)> {
     let len = text.iter().take(16).position(|b| !b.is_ascii_digit() && *b != b'.')?;
-    let written = std::str::from_utf8(&text[..len]).ok()?;
+    // Most of what begins with a digit is a number.
+    let written = std::str::from_utf8(&text[..len]).ok().filter(|written| written.contains('.'))?;
     let address: std::net::Ipv4Addr = written.parse().ok()?;
     Some((address.octets(), len))
 }
@@ -210,11 +211,13 @@ fn ipv4(text: &[u8]) -> Option<([u8; 4], usize)> {
 /// A decimal integer that fits 64 bits, without leading zeros.
 fn integer(text: &[u8]) -> Option<(u64, usize)> {
     let len = text.iter().take(21).position(|b| !b.is_ascii_digit())?;
-    let digits = std::str::from_utf8(&text[..len]).ok()?;
-    if digits.len() > 1 && digits.starts_with('0') {
+    let digits = &text[..len];
+    if digits.len() > 1 && digits[0] == b'0' {
         return None;
     }
-    digits.parse().ok().map(|integer| (integer, len))
+    let add = |number: u64, digit: &u8| number.checked_mul(10)?.checked_add(u64::from(digit - b'0'));
+    let integer = digits.iter().try_fold(0, add).filter(|_| len > 0)?;
+    Some((integer, len))
 }
 
 pub fn put_varint(packed: &mut Vec<u8>, mut value: u64) {
