@@ -3,18 +3,15 @@
 //! the median lookup, and how fast the whole list is streamed.
 
 use std::fmt::Write as _;
-use std::io::{BufRead, BufReader, Read, Write};
-use std::net::TcpStream;
-use std::time::{Duration, Instant};
+use std::io::{Read, Write};
+use std::time::Instant;
 
 use crate::broker::Broker;
+use crate::http::{self, Connection, Timed};
 use crate::messages::{TYPES, path};
 use crate::rounds::{Figures, print_ratio};
 use crate::service::{Service, binary};
 use crate::{Outcome, Size};
-
-/// No answer takes this long unless something hangs.
-const ANSWER_BOUND: Duration = Duration::from_secs(30);
 
 /// Questions that people ask of a fleet, each with a filter that another part of the order serves.
 const QUERIES: [&str; 10] = [
@@ -48,7 +45,7 @@ pub fn run(size: &Size, load: &Load) -> Outcome<()> {
     let mut service = Service::start(&binary, &broker)?;
     service.wait_for_devices(size.devices)?;
     service.wait_until_ready()?;
-    let mut client = Client::open(&service.url)?;
+    let mut connection = Connection::open(&service.url)?;
     let mut lookup = Figures::new("lookup", "us, 99th percentile");
     let mut page = Figures::new("page of 100", "us, 99th percentile");
     let mut summary = Figures::new("summary", "us, 99th percentile");
@@ -57,7 +54,7 @@ pub fn run(size: &Size, load: &Load) -> Outcome<()> {
     let mut export = Figures::new("the whole list", "MB/s");
     for round in 1..=size.rounds {
         println!("round {round}");
-        let times = measure(&mut client, size.devices, load, round)?;
+        let times = measure(&mut connection, size.devices, load, round)?;
         one.push(percentile(times.lookups.clone(), 50));
         lookup.push(percentile(times.lookups, 99));
         names.push(percentile(times.names, 50));
@@ -67,7 +64,7 @@ pub fn run(size: &Size, load: &Load) -> Outcome<()> {
             let median = percentile(pages.clone(), 50);
             println!("    {:>10.1} {median:>10.1} us (99th, median)  {query}", percentile(pages, 99));
         }
-        export.push(Client::open(&service.url)?.export(size.devices)?);
+        export.push(megabytes_a_second(&service.url, size.devices)?);
     }
     print_ratio("1,000 devices", &names, &one);
     print_ratio("list", &page, &lookup);
@@ -85,22 +82,22 @@ struct Times {
     names: Vec<f64>,
 }
 
-fn measure(client: &mut Client, devices: u32, load: &Load, round: u32) -> Outcome<Times> {
+fn measure(connection: &mut Connection, devices: u32, load: &Load, round: u32) -> Outcome<Times> {
     let mut times = Times::default();
     // Each query is read on from page to page, and from the beginning once it is through.
     let mut cursors: [Option<String>; QUERIES.len()] = std::array::from_fn(|_| None);
     for number in 0..load.requests {
         // Multiplying by a large odd number jumps all over the fleet.
         let device = (number + round).wrapping_mul(2_654_435_761) % devices;
-        times.lookups.push(client.ask(&path(device))?.micros);
+        times.lookups.push(connection.ask(&path(device))?.micros);
         let which = number as usize % QUERIES.len();
         let cursor = cursors[which].take().map(|cursor| format!("&cursor={cursor}")).unwrap_or_default();
-        let answer = client.ask(&format!("/api/v1/devices?limit=100&{}{cursor}", QUERIES[which]))?;
+        let answer = connection.ask(&format!("/api/v1/devices?limit=100&{}{cursor}", QUERIES[which]))?;
         times.pages[which].push(answer.micros);
-        cursors[which] = answer.next_cursor();
-        times.summaries.push(client.ask("/api/v1/summary")?.micros);
+        cursors[which] = next_cursor(&answer);
+        times.summaries.push(connection.ask("/api/v1/summary")?.micros);
         if number % LOOKUPS_BETWEEN_NAMES == 0 {
-            times.names.push(client.ask_for_names(device, devices)?.micros);
+            times.names.push(ask_for_names(connection, device, devices)?.micros);
         }
     }
     Ok(times)
@@ -112,123 +109,55 @@ fn percentile(mut values: Vec<f64>, percent: usize) -> f64 {
     values.get((values.len() * percent).div_ceil(100).saturating_sub(1)).copied().unwrap_or(f64::NAN)
 }
 
-/// One connection, and nothing between the clock and the socket.
-struct Client(BufReader<TcpStream>);
-
-struct Timed {
-    micros: f64,
-    body: Vec<u8>,
+fn next_cursor(page: &Timed) -> Option<String> {
+    let body = std::str::from_utf8(&page.body).ok()?;
+    let (_, cursor) = body.rsplit_once("\"next_cursor\":\"")?;
+    Some(cursor.split_once('"')?.0.to_owned())
 }
 
-impl Timed {
-    fn next_cursor(&self) -> Option<String> {
-        let body = std::str::from_utf8(&self.body).ok()?;
-        let (_, cursor) = body.rsplit_once("\"next_cursor\":\"")?;
-        Some(cursor.split_once('"')?.0.to_owned())
+/// Looks up many devices, `first` and others from all over the fleet.
+fn ask_for_names(connection: &mut Connection, first: u32, devices: u32) -> Outcome<Timed> {
+    let mut body = String::from(r#"{"devices":["#);
+    for number in 0..NAMES.min(devices) {
+        // Steps of a prime, so that none comes twice.
+        let device = ((u64::from(first) + u64::from(number) * 611_953) % u64::from(devices)) as u32;
+        let separator = if number == 0 { "" } else { "," };
+        write!(body, r#"{separator}{{"type":"sensor-{:02}","id":"d{device:08}"}}"#, device % TYPES)?;
     }
+    body.push_str("]}");
+    let path = "/api/v1/devices:lookup";
+    let head = format!(
+        "POST {path} HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n",
+        body.len()
+    );
+    connection.send(path, &(head + &body))
 }
 
-impl Client {
-    fn open(url: &str) -> Outcome<Self> {
-        let stream = TcpStream::connect(url.trim_start_matches("http://"))?;
-        stream.set_nodelay(true)?;
-        stream.set_read_timeout(Some(ANSWER_BOUND))?;
-        Ok(Self(BufReader::with_capacity(1 << 16, stream)))
-    }
-
-    fn ask(&mut self, path: &str) -> Outcome<Timed> {
-        self.send(path, &format!("GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n"))
-    }
-
-    /// Looks up many devices, `first` and others from all over the fleet.
-    fn ask_for_names(&mut self, first: u32, devices: u32) -> Outcome<Timed> {
-        let mut body = String::from(r#"{"devices":["#);
-        for number in 0..NAMES.min(devices) {
-            // Steps of a prime, so that none comes twice.
-            let device = ((u64::from(first) + u64::from(number) * 611_953) % u64::from(devices)) as u32;
-            let separator = if number == 0 { "" } else { "," };
-            write!(body, r#"{separator}{{"type":"sensor-{:02}","id":"d{device:08}"}}"#, device % TYPES)?;
+/// Reads the whole list as NDJSON; the megabytes a second of what comes.
+fn megabytes_a_second(url: &str, devices: u32) -> Outcome<f64> {
+    // The older version, whose answers do not come in chunks: a line may lie across two.
+    let request = "GET /api/v1/devices HTTP/1.0\r\nHost: localhost\r\nAccept: application/x-ndjson\r\n\r\n";
+    let mut stream = http::connect(url)?;
+    let began = Instant::now();
+    stream.write_all(request.as_bytes())?;
+    let (mut buffer, mut bytes, mut lines, mut last) = (vec![0; 1 << 18], 0, 0, 0);
+    loop {
+        let read = stream.read(&mut buffer)?;
+        if read == 0 {
+            break;
         }
-        body.push_str("]}");
-        let path = "/api/v1/devices:lookup";
-        let head = format!(
-            "POST {path} HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n",
-            body.len()
-        );
-        self.send(path, &(head + &body))
+        bytes += read;
+        // One may lie across two reads.
+        lines += usize::from(last == b'}' && buffer[0] == b'\n');
+        lines += memchr::memmem::find_iter(&buffer[..read], b"}\n").count();
+        last = buffer[read - 1];
     }
-
-    /// Reads the whole list as NDJSON; the megabytes a second of what comes.
-    fn export(mut self, devices: u32) -> Outcome<f64> {
-        // The older version, whose answers do not come in chunks: a line may lie across two.
-        let request =
-            "GET /api/v1/devices HTTP/1.0\r\nHost: localhost\r\nAccept: application/x-ndjson\r\n\r\n";
-        let began = Instant::now();
-        self.0.get_mut().write_all(request.as_bytes())?;
-        let (mut buffer, mut bytes, mut lines, mut last) = (vec![0; 1 << 18], 0, 0, 0);
-        loop {
-            let read = self.0.get_mut().read(&mut buffer)?;
-            if read == 0 {
-                break;
-            }
-            bytes += read;
-            // One may lie across two reads.
-            lines += usize::from(last == b'}' && buffer[0] == b'\n');
-            lines += memchr::memmem::find_iter(&buffer[..read], b"}\n").count();
-            last = buffer[read - 1];
-        }
-        let seconds = began.elapsed().as_secs_f64();
-        if lines != devices as usize {
-            return Err(format!("the list of {devices} devices has {lines} lines").into());
-        }
-        println!("    the whole list: {:.1} MB in {seconds:.2} s", bytes as f64 / 1e6);
-        Ok(bytes as f64 / 1e6 / seconds)
+    let seconds = began.elapsed().as_secs_f64();
+    if lines != devices as usize {
+        return Err(format!("the list of {devices} devices has {lines} lines").into());
     }
-
-    fn part(&mut self, bytes: usize) -> Outcome<Vec<u8>> {
-        let mut part = vec![0; bytes];
-        self.0.read_exact(&mut part)?;
-        Ok(part)
-    }
-
-    /// A body that comes with the length of each part before it.
-    fn chunks(&mut self) -> Outcome<Vec<u8>> {
-        let mut body = Vec::new();
-        loop {
-            let mut line = String::new();
-            self.0.read_line(&mut line)?;
-            let bytes = usize::from_str_radix(line.trim_end(), 16)?;
-            body.extend(self.part(bytes)?);
-            self.0.read_line(&mut line)?;
-            if bytes == 0 {
-                return Ok(body);
-            }
-        }
-    }
-
-    fn send(&mut self, path: &str, request: &str) -> Outcome<Timed> {
-        let began = Instant::now();
-        self.0.get_mut().write_all(request.as_bytes())?;
-        let (mut status, mut length) = (String::new(), None);
-        self.0.read_line(&mut status)?;
-        loop {
-            let mut line = String::new();
-            self.0.read_line(&mut line)?;
-            let Some((name, value)) = line.trim_end().split_once(": ") else { break };
-            if name.eq_ignore_ascii_case("content-length") {
-                length = Some(value.parse()?);
-            }
-        }
-        let body = match length {
-            Some(length) => self.part(length)?,
-            None => self.chunks()?,
-        };
-        let micros = began.elapsed().as_secs_f64() * 1e6;
-        if !status.starts_with("HTTP/1.1 200") {
-            return Err(format!("{path} is answered {status}{}", String::from_utf8_lossy(&body)).into());
-        }
-        Ok(Timed { micros, body })
-    }
+    println!("    the whole list: {:.1} MB in {seconds:.2} s", bytes as f64 / 1e6);
+    Ok(bytes as f64 / 1e6 / seconds)
 }
 
 #[cfg(test)]

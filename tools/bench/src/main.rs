@@ -15,6 +15,7 @@ mod last_wills;
 mod latencies;
 mod list;
 mod lookup;
+mod lookups;
 mod memory;
 mod messages;
 mod model;

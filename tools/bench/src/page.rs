@@ -13,8 +13,9 @@ use serde_json::json;
 use testkit::browser::Browser;
 
 use crate::broker::{Broker, Publisher};
-use crate::http::{Answer, Client};
+use crate::http::Answer;
 use crate::lookup::Nginx;
+use crate::lookups::{self, random_after};
 use crate::messages::{change, path};
 use crate::process::pause;
 use crate::processors::{Processors, move_process, move_thread};
@@ -217,20 +218,14 @@ impl Lookups<'_> {
         if let Some(processors) = sides.processors {
             move_thread(&processors.measured())?;
         }
-        let client = Client::new();
-        let interval = Duration::from_secs(1) / load.lookups.max(1);
-        let (started, mut device, mut latencies) = (Instant::now(), 0_u32, Vec::new());
-        let mut due = started;
-        while started.elapsed() < lasts {
-            pause(due.saturating_duration_since(Instant::now()));
-            device = device.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
-            let answer = client.ask(&format!("{}{}", service.url, path(device % devices)))?;
-            if answer.status != 200 {
-                return Err(format!("{} is answered {}", path(device % devices), answer.status).into());
-            }
-            latencies.push(due.elapsed());
-            due += interval;
-        }
+        let (started, mut device) = (Instant::now(), 0);
+        let path = || {
+            device = random_after(device);
+            path(device % devices)
+        };
+        let lookups =
+            lookups::at_rate(&service.url, load.lookups, started, path, || started.elapsed() >= lasts)?;
+        let mut latencies: Vec<Duration> = lookups.iter().map(|lookup| lookup.took).collect();
         latencies.sort_unstable();
         let at = |of_thousand: usize| latencies[latencies.len() * of_thousand / 1_000].as_micros();
         println!("  {} lookups: median {} us, p99 {} us", latencies.len(), at(500), at(990));

@@ -15,6 +15,7 @@ use memchr::memmem;
 use crate::broker::{Broker, Publisher};
 use crate::http::Client;
 use crate::latencies::Latencies;
+use crate::lookups::{self, Lookup, random_after};
 use crate::messages::Message;
 use crate::process::pause;
 use crate::processors::{Processors, move_process, move_thread};
@@ -244,30 +245,14 @@ fn other(number: u32, step: u32) -> Message {
     Message { topic: format!("tele/lamp-{number:07}/LWT"), payload: payload.to_owned() }
 }
 
-/// A lookup: when it was due, and how long it took from then.
-struct Lookup {
-    due: Instant,
-    took: Duration,
-}
-
 /// Looks children up at a steady rate.
 fn look_up(url: &str, load: &Load, reader: u32, over: &AtomicBool) -> Outcome<Vec<Lookup>> {
-    let client = Client::new();
-    let interval = Duration::from_secs(1) / load.lookups;
-    let (mut lookups, mut device) = (Vec::new(), reader);
-    let mut due = Instant::now();
-    while !over.load(Ordering::Relaxed) {
-        pause(due.saturating_duration_since(Instant::now()));
-        device = device.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
-        let path = format!("{url}/zigbee/plug-{:06}", device % load.children);
-        let answer = client.ask(&path)?;
-        if answer.status != 200 {
-            return Err(format!("{path} is answered {}", answer.status).into());
-        }
-        lookups.push(Lookup { due, took: due.elapsed() });
-        due += interval;
-    }
-    Ok(lookups)
+    let mut device = reader;
+    let path = || {
+        device = random_after(device);
+        format!("/zigbee/plug-{:06}", device % load.children)
+    };
+    lookups::at_rate(url, load.lookups, Instant::now(), path, || over.load(Ordering::Relaxed))
 }
 
 /// Publishes changes of other devices at a steady rate.

@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use tempfile::TempDir;
 
 use crate::broker::{Broker, Publisher};
-use crate::http::Client;
+use crate::lookups::{self, random_after};
 use crate::messages::{change, path};
 use crate::process::{pause, until};
 use crate::rounds::{Figures, print_ratio};
@@ -238,22 +238,15 @@ fn show(
 
 /// Looks random devices up at a steady rate; gives how long each took from when it was due.
 fn read(url: &str, devices: u32, load: &Load, reader: u32, over: &AtomicBool) -> Outcome<Vec<Duration>> {
-    let client = Client::new();
     let interval = Duration::from_secs(1) / load.lookups.max(1);
-    let mut latencies = Vec::new();
+    let begins = Instant::now() + interval * reader / load.readers.max(1);
     let mut device = reader;
-    let mut due = Instant::now() + interval * reader / load.readers.max(1);
-    while !over.load(Ordering::Relaxed) {
-        pause(due.saturating_duration_since(Instant::now()));
-        device = device.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
-        let answer = client.ask(&format!("{url}{}", path(device % devices)))?;
-        if answer.status != 200 {
-            return Err(format!("{} is answered {}", path(device % devices), answer.status).into());
-        }
-        latencies.push(due.elapsed());
-        due += interval;
-    }
-    Ok(latencies)
+    let path = || {
+        device = random_after(device);
+        path(device % devices)
+    };
+    let lookups = lookups::at_rate(url, load.lookups, begins, path, || over.load(Ordering::Relaxed))?;
+    Ok(lookups.iter().map(|lookup| lookup.took).collect())
 }
 
 /// Publishes changes of one device after the other at a steady rate, until every device has made the last step begun.

@@ -15,7 +15,7 @@ use tempfile::TempDir;
 
 use self::receiver::{Endpoints, Sent};
 use crate::broker::{Broker, Publisher};
-use crate::http::Client;
+use crate::lookups;
 use crate::messages::{change, path};
 use crate::process::{pause, until};
 use crate::processors::{Processors, move_process, move_thread};
@@ -227,19 +227,11 @@ fn publish(
 
 /// Looks devices up at a steady rate; gives how long each took from when it was due.
 fn look_up(url: &str, devices: u32, load: &Load, over: &AtomicBool) -> Outcome<Vec<Duration>> {
-    let client = Client::new();
-    let interval = Duration::from_secs(1) / load.lookups.max(1);
-    let (mut latencies, mut due) = (Vec::new(), Instant::now());
-    while !over.load(Ordering::SeqCst) {
-        pause(due.saturating_duration_since(Instant::now()));
-        let device = LOOKUPS.fetch_add(1, Ordering::Relaxed).wrapping_mul(2_654_435_761) % u64::from(devices);
-        let device = u32::try_from(device)?;
-        let answer = client.ask(&format!("{url}{}", path(device)))?;
-        if answer.status != 200 {
-            return Err(format!("{} is answered {}", path(device), answer.status).into());
-        }
-        latencies.push(due.elapsed());
-        due += interval;
-    }
-    Ok(latencies)
+    let path = || {
+        let number = LOOKUPS.fetch_add(1, Ordering::Relaxed).wrapping_mul(2_654_435_761);
+        path((number % u64::from(devices)) as u32)
+    };
+    let is_over = || over.load(Ordering::SeqCst);
+    let lookups = lookups::at_rate(url, load.lookups, Instant::now(), path, is_over)?;
+    Ok(lookups.iter().map(|lookup| lookup.took).collect())
 }
