@@ -244,7 +244,7 @@ impl Connection {
             will: settings.will.as_ref(),
         };
         connection.write(&connect.encode()).await.map_err(OpenError::Link)?;
-        let packet::Connack { code, properties, .. } = connection.connack().await.map_err(OpenError::Link)?;
+        let packet::Connack { code, properties } = connection.connack().await.map_err(OpenError::Link)?;
         for property in &properties.user_properties {
             tracing::debug!(name = property.name, value = property.value, "the broker's CONNACK adds");
         }

@@ -19,7 +19,7 @@ const BUSY_BYTES: usize = 16 << 20;
 /// byte now and then is taken for dead; a status message is far smaller and counts as a whole.
 const PART_BYTES: usize = 64 << 10;
 /// PINGRESPs that nobody asked for, until the broker is taken for broken: none is due, some are harmless.
-pub const UNASKED_PONGS_MAX: u32 = 100;
+const UNASKED_PONGS_MAX: u32 = 100;
 
 /// What is due at the next deadline.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -118,16 +118,15 @@ pub fn has_topic_alias(frame: &Frame<'_>) -> bool {
 /// The broker's answer to CONNECT.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Connack {
-    pub session_present: bool,
     /// 0: accepted; else the reason, numbered differently in 3.1.1 and 5.
     pub code: u8,
     pub properties: Properties,
 }
 
 pub fn connack(body: &[u8], version: MqttVersion) -> Result<Connack, MalformedPacket> {
-    let [flags, code, rest @ ..] = body else { return Err(MalformedPacket::Truncated) };
+    let [_flags, code, rest @ ..] = body else { return Err(MalformedPacket::Truncated) };
     let (properties, _) = properties(rest, version)?;
-    Ok(Connack { session_present: flags & 1 == 1, code: *code, properties })
+    Ok(Connack { code: *code, properties })
 }
 
 /// The broker's answer to a PUBLISH at quality of service 1.
@@ -311,7 +310,7 @@ fn put_no_properties(packet: &mut Vec<u8>, version: MqttVersion) {
     }
 }
 
-fn text(body: &[u8]) -> Result<(&[u8], &[u8]), MalformedPacket> {
+pub(crate) fn text(body: &[u8]) -> Result<(&[u8], &[u8]), MalformedPacket> {
     let (len, rest) = body.split_first_chunk::<2>().ok_or(MalformedPacket::Truncated)?;
     rest.split_at_checked(usize::from(u16::from_be_bytes(*len))).ok_or(MalformedPacket::Truncated)
 }

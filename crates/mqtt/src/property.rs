@@ -3,7 +3,9 @@
 //! What each one means for us is decided in `offer` (CONNACK) and in `connection` (the rest); the whole list is in
 //! docs/mqtt.md.
 
-use super::packet::MalformedPacket;
+use system::is_unseen;
+
+use super::packet::{MalformedPacket, text};
 
 /// Texts from the broker are kept up to this size: a sentence for a person, who reads no more of it. The rest is cut.
 const TEXT_MAX_BYTES: usize = 300;
@@ -216,11 +218,6 @@ fn length(body: &[u8]) -> Result<(usize, &[u8]), MalformedPacket> {
     Err(MalformedPacket::Truncated)
 }
 
-fn text(body: &[u8]) -> Result<(&[u8], &[u8]), MalformedPacket> {
-    let (len, rest) = body.split_first_chunk::<2>().ok_or(MalformedPacket::Truncated)?;
-    rest.split_at_checked(usize::from(u16::from_be_bytes(*len))).ok_or(MalformedPacket::Truncated)
-}
-
 /// A broker's text as it can stand in a log line or an answer: control characters are escaped, and what is long is cut.
 fn shown(text: &[u8]) -> String {
     let text = String::from_utf8_lossy(text);
@@ -230,18 +227,13 @@ fn shown(text: &[u8]) -> String {
             escaped.push('…');
             break;
         }
-        if character.is_control() || is_invisible(character) {
+        if is_unseen(character) {
             escaped.extend(character.escape_unicode());
         } else {
             escaped.push(character);
         }
     }
     escaped
-}
-
-/// Characters that break lines or change the direction of what follows.
-fn is_invisible(character: char) -> bool {
-    matches!(character, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{feff}')
 }
 
 #[cfg(test)]

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 pub const ACK_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// More are not sent before the first of them is acknowledged, whatever the broker takes: AWS IoT Core ends a connection with more.
-pub const IN_FLIGHT_MAX: u16 = 100;
+const IN_FLIGHT_MAX: u16 = 100;
 
 /// What is in flight, each with what is to be done about it.
 #[derive(Debug)]

@@ -16,7 +16,7 @@ const WAITING_MAX: usize = 100_000;
 
 /// The memory that the waiting events may take. A hundred thousand events of the platform take half of it; long messages reach
 /// it first.
-pub const WAITING_MAX_BYTES: usize = 64 << 20;
+const WAITING_MAX_BYTES: usize = 64 << 20;
 
 /// Events that are taken under one lock: the decoder waits for it with a shard of the registry locked.
 const TAKE_AT_ONCE: usize = 256;

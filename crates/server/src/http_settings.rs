@@ -110,11 +110,11 @@ impl TlsSettings {
 
 impl HttpSettings {
     /// More than any application asks that is not a mistake, and little enough that one key leaves room for others.
-    pub const REQUESTS_PER_SECOND: u32 = 10_000;
+    const REQUESTS_PER_SECOND: u32 = 10_000;
     /// Each costs some ten kilobytes and a file descriptor; further ones wait in the listen queue.
     pub const CONNECTIONS_MAX: usize = 10_000;
     /// A browser opens six, a busy application with a pool some dozens; forty addresses would be needed to take all.
-    pub const CONNECTIONS_PER_ADDRESS: usize = 256;
+    const CONNECTIONS_PER_ADDRESS: usize = 256;
 
     pub fn address(&self) -> SocketAddr {
         SocketAddr::new(self.listen, self.port)

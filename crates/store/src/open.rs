@@ -1,6 +1,5 @@
 //! From the settings to a store.
 
-use std::path::PathBuf;
 use std::sync::Arc;
 
 use super::memory::MemoryStore;
@@ -18,8 +17,6 @@ pub struct Opened {
     /// Whether it outlives the process, so that it is worth giving it the devices: a second copy of all of them in the
     /// same memory serves nobody.
     pub outlives: bool,
-    /// Where a damaged one was put.
-    pub set_aside: Option<PathBuf>,
 }
 
 /// Opens a store that is there, to read it only. A file may be in use by another process meanwhile.
@@ -38,24 +35,21 @@ fn retention(settings: &StoreSettings) -> Retention {
 pub async fn open(settings: &StoreSettings) -> Result<Opened, StoreError> {
     let retention = retention(settings);
     Ok(match &settings.location {
-        Location::Memory => Opened {
-            store: Arc::new(MemoryStore::new(retention)),
-            shared: false,
-            outlives: false,
-            set_aside: None,
-        },
+        Location::Memory => {
+            Opened { store: Arc::new(MemoryStore::new(retention)), shared: false, outlives: false }
+        }
         Location::Sqlite(path) => {
-            let (store, set_aside) = SqliteStore::open(path, retention)?;
-            Opened { store: Arc::new(store), shared: false, outlives: true, set_aside }
+            let store = SqliteStore::open(path, retention)?;
+            Opened { store: Arc::new(store), shared: false, outlives: true }
         }
         Location::Postgres(server) => {
             let store = PostgresStore::open(server, settings, retention).await?;
-            Opened { store: Arc::new(store), shared: true, outlives: true, set_aside: None }
+            Opened { store: Arc::new(store), shared: true, outlives: true }
         }
         Location::Valkey(server) => {
             let ca_file = settings.ca_file.as_deref();
             let store = ValkeyStore::open(server, ca_file, &settings.schema, retention).await?;
-            Opened { store: Arc::new(store), shared: true, outlives: true, set_aside: None }
+            Opened { store: Arc::new(store), shared: true, outlives: true }
         }
     })
 }

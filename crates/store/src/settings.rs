@@ -108,9 +108,9 @@ pub fn default_schema(organization: &str) -> String {
 }
 
 impl StoreSettings {
-    pub const FLUSH_INTERVAL: Duration = Duration::from_millis(200);
-    pub const HISTORY_DAYS: u32 = 45;
-    pub const HISTORY_PER_DEVICE: u32 = 1_000;
+    const FLUSH_INTERVAL: Duration = Duration::from_millis(200);
+    const HISTORY_DAYS: u32 = 45;
+    const HISTORY_PER_DEVICE: u32 = 1_000;
 
     /// Nothing outlives the process; the rest is as by default.
     pub fn memory() -> Self {

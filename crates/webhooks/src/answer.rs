@@ -7,7 +7,7 @@ pub const RETRY_FIRST: Duration = Duration::from_secs(1);
 /// The longest wait: an endpoint that was repaired hears of what it missed within minutes.
 pub const RETRY_LONGEST: Duration = Duration::from_secs(300);
 /// The longest wait that an endpoint may ask for with `Retry-After`; a longer one counts as this.
-pub const RETRY_AFTER_MAX: Duration = Duration::from_secs(3_600);
+const RETRY_AFTER_MAX: Duration = Duration::from_secs(3_600);
 
 /// Why a message was not taken.
 #[derive(Debug, thiserror::Error)]

@@ -16,7 +16,7 @@ use system::clock;
 use system::secret::Secret;
 
 /// Attempts that are remembered of one endpoint, some 200 bytes each, and 1 KiB more of one that was refused.
-pub const ATTEMPTS_MAX: usize = 1_000;
+const ATTEMPTS_MAX: usize = 1_000;
 
 /// Dead letters that are shown of one endpoint: the newest.
 pub const DEAD_LETTERS_SHOWN: usize = 1_000;

@@ -18,7 +18,7 @@ pub const OVERLAP_MAX: Duration = Duration::from_secs(7 * 24 * 3_600);
 
 /// Secrets that were made before the newest and may count with it, beside those in the file: each is a signature of every
 /// message. One more is refused.
-pub const EARLIER_MAX: usize = 3;
+const EARLIER_MAX: usize = 3;
 
 /// The secrets that were made for an endpoint.
 #[derive(Clone, PartialEq, Eq)]

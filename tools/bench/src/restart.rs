@@ -83,7 +83,7 @@ pub fn restart(binary: &Path, file: &Path) -> Outcome<Service> {
 /// Writes the statuses of these devices, as the service would.
 pub fn fill(file: &Path, devices: Range<u32>) -> Outcome<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().build()?;
-    let (store, _) = SqliteStore::open(file, Retention { per_device: 1 })?;
+    let store = SqliteStore::open(file, Retention { per_device: 1 })?;
     for first in devices.clone().step_by(WRITTEN_AT_ONCE) {
         let some = first..devices.end.min(first.saturating_add(WRITTEN_AT_ONCE as u32));
         let devices = some.map(stored).collect::<Outcome<_>>()?;

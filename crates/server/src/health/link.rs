@@ -11,7 +11,7 @@ use crate::freshness::{Freshness, RoundNumber};
 /// The source looks at the link every second. If it has not for so long, the process or its thread stood still, for instance
 /// because it was stopped or the machine slept, and nobody knows whether the broker is still there. A machine that is merely
 /// busy lets a thread wait for a second or two.
-pub const UNWATCHED_AFTER: Duration = Duration::from_secs(5);
+const UNWATCHED_AFTER: Duration = Duration::from_secs(5);
 
 /// [`LinkFreshness::checked_at_ms`] before the source has looked at a link for the first time.
 const NEVER: u64 = u64::MAX;

@@ -25,7 +25,7 @@ pub struct StoreMetrics {
     pub devices_refused: Gauge,
     /// Events that the store refused.
     pub events_refused: Counter,
-    /// Batches that were refused; each is tried again.
+    /// Writes that the store did not take.
     pub failures: Counter,
     /// How long a batch took, in seconds.
     pub flush_duration: Histogram,
@@ -35,7 +35,7 @@ pub struct StoreMetrics {
     pub events_waiting: Gauge,
     /// The memory that they take.
     pub events_waiting_bytes: Gauge,
-    /// Devices dropped because they are disconnected for too long.
+    /// Devices deleted, for whichever reason.
     pub devices_forgotten: Counter,
     /// Changes read from the store that taught something: another instance made them.
     pub peer_updates: Counter,
@@ -99,7 +99,7 @@ impl StoreMetrics {
             "Events of the history lost because the store refuses their device",
             self.events_refused.clone(),
         );
-        r.register("failures", "Failed attempts to write a batch; each is repeated", self.failures.clone());
+        r.register("failures", "Writes that the store did not take", self.failures.clone());
         r.register_with_unit(
             "flush_duration",
             "Time that a batch took",
@@ -119,7 +119,7 @@ impl StoreMetrics {
         );
         r.register(
             "devices_forgotten",
-            "Devices dropped because they are disconnected for too long",
+            "Devices deleted: too old, removed by their source, or forgotten by an administrator",
             self.devices_forgotten.clone(),
         );
         r.register(

@@ -156,11 +156,6 @@ impl Backlog {
         self.queue.send(Item::Barrier { pass, done }).ok()?;
         tally.await.ok()
     }
-
-    /// Bytes handed over and not yet decoded.
-    pub fn waiting_bytes(&self) -> usize {
-        self.bytes.load(Ordering::Acquire)
-    }
 }
 
 /// Ends the decoder before it has applied everything. What it leaves is lost here; the broker keeps what it has retained.
@@ -248,7 +243,7 @@ mod tests {
             panic!("the batch that fitted is there")
         };
         pending.applied(&first, offered_at);
-        assert_eq!(backlog.waiting_bytes(), 0);
+        assert_eq!(metrics.backlog_waiting_bytes.get(), 0);
         assert_eq!(backlog.offer(batch(10)), Acceptance::Yes);
     }
 }

@@ -39,17 +39,16 @@ pub struct SqliteStore {
 }
 
 impl SqliteStore {
-    /// Opens the file, made if need be. A damaged one is set aside; the second part says where.
-    pub fn open(path: &Path, retention: Retention) -> Result<(Self, Option<PathBuf>), StoreError> {
+    /// Opens the file, made if need be. A damaged one is set aside; the log says where.
+    pub fn open(path: &Path, retention: Retention) -> Result<Self, StoreError> {
         let path = &*file::resolve(path)?;
         let lock = file::take(path)?;
-        let (writing, set_aside) = match Writing::open(path, retention) {
-            Ok(writing) => (writing, None),
+        let writing = match Writing::open(path, retention) {
+            Ok(writing) => writing,
             Err(Unusable::Refused(error)) => return Err(error),
             Err(Unusable::Damaged(why)) => {
                 tracing::error!(path = %path.display(), why, "the store is damaged");
-                let (writing, aside) = begin_anew(path, retention)?;
-                (writing, Some(aside))
+                begin_anew(path, retention)?.0
             }
         };
         let begun = Arc::new(AtomicU64::new(0));
@@ -66,7 +65,7 @@ impl SqliteStore {
         let writer = WorkerThread::start("store", writer).map_err(cannot)?;
         let reader = WorkerThread::start("store-read", reader).map_err(cannot)?;
         let writer = Some(writer);
-        Ok((Self { writer, reader, received_since: AtomicU32::new(0), retention }, set_aside))
+        Ok(Self { writer, reader, received_since: AtomicU32::new(0), retention })
     }
 
     /// Opens a file that is there, to read it only; another process may write it meanwhile.

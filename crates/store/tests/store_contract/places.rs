@@ -64,7 +64,7 @@ impl Sqlite {
 
 impl Place for Sqlite {
     fn open(&self, name: &str) -> Arc<dyn Store> {
-        Arc::new(SqliteStore::open(&self.path(name), RETENTION).unwrap().0)
+        Arc::new(SqliteStore::open(&self.path(name), RETENTION).unwrap())
     }
 }
 

@@ -188,7 +188,7 @@ impl Deliveries {
         let directory = tempfile::tempdir().expect("a directory can be made");
         let retention = Retention { per_device: CHANGES as usize };
         let store =
-            SqliteStore::open(&directory.path().join("store.db"), retention).expect("a store can be made").0;
+            SqliteStore::open(&directory.path().join("store.db"), retention).expect("a store can be made");
         let now_ms = AtomicI64::new(i64::from(BEGIN_S) * 1_000);
         let clock = Arc::new(SimulatedClock {
             now_ms,
