@@ -2,6 +2,7 @@
 //! send thousands of times a second. The router answers the same, byte for byte, and takes several times as long; it also
 //! answers what this leaves to it.
 
+use std::cell::RefCell;
 use std::net::IpAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -15,6 +16,7 @@ use crate::api::devices::one;
 use crate::api::devices::view::Viewer;
 use crate::api::stale;
 use crate::context::Context;
+use formats::catalog::IOT_PLATFORM;
 use presence::{Device, Status};
 use server::access::Scope;
 use server::metrics::RouteMetrics;
@@ -23,7 +25,7 @@ use serving::error::Error;
 use serving::error::refusal::RequestRefusal;
 use serving::middleware::guard::{self, Guard};
 use serving::network::direct::{self, Direct};
-use serving::network::plain_request::PlainRequest;
+use serving::network::plain_request::{self, PlainRequest};
 use serving::network::room::SMALL_ANSWER_BYTES;
 
 /// Where the view of a device is.
@@ -39,6 +41,12 @@ pub struct FastLookup {
     common: Vec<u8>,
 }
 
+thread_local! {
+    /// The message that is looked up, until its length is known and it is written behind the headers. It grows to the longest of the
+    /// small answers.
+    static MESSAGE: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
+}
+
 /// What is asked for.
 #[derive(Clone, Copy)]
 enum LookupTarget<'a> {
@@ -48,7 +56,11 @@ enum LookupTarget<'a> {
 
 /// What is answered if the request is let in.
 enum Answer {
-    LastMessage { found: LastMessage, is_stale: bool },
+    /// The message stands in the buffer that was given.
+    LastMessage {
+        status: Status,
+        is_stale: bool,
+    },
     Other(Response<Bytes>),
 }
 
@@ -73,8 +85,11 @@ impl FastLookup {
 
     /// `None`: the router answers.
     fn wanted<'a>(&self, path: &'a str) -> Option<LookupTarget<'a>> {
-        let possible_device =
-            |name: &'a str| named_device(name).filter(|device| self.context.is_possible(*device));
+        let possible_device = |name: &'a str| {
+            let device = named_device(name)?;
+            self.context.map.prefetch_record(device);
+            self.context.is_possible(device).then_some(device)
+        };
         if let Some(name) = path.strip_prefix(VIEWS) {
             return possible_device(name).map(LookupTarget::View);
         }
@@ -87,30 +102,36 @@ impl FastLookup {
         request: &PlainRequest<'_>,
         peer: IpAddr,
         wanted: LookupTarget<'_>,
+        message: &mut Vec<u8>,
         answer: &mut Vec<u8>,
-    ) -> bool {
+    ) -> Option<Instant> {
         if !self.guard.answers_host(request.host) {
-            return false;
+            return None;
         }
         let began = Instant::now();
         let (found, metrics) = match wanted {
-            LookupTarget::LastMessage(device) => (self.last_message(device), &self.last_messages),
-            LookupTarget::View(device) => (self.view(device), &self.views),
+            LookupTarget::LastMessage(device) => (self.last_message(device, message)?, &self.last_messages),
+            LookupTarget::View(device) => (self.view(device)?, &self.views),
         };
-        let Some(found) = found else { return false };
         // Last, since a request counts against the rate of its sender once.
         let status = match self.guard.admit(peer, request, Scope::Read) {
-            Ok(_grant) => self.write(found, request.is_head, answer),
+            Ok(_grant) => self.write(found, message, request.is_head, answer),
             Err(refusal) => self.refuse(refusal, request, answer),
         };
-        metrics.answered(status, began.elapsed());
-        true
+        let ended = Instant::now();
+        metrics.answered(status, ended - began);
+        Some(ended)
     }
 
     /// `None`: memory does not hold the device, or the answer is large.
-    fn last_message(&self, device: Device<'_>) -> Option<Answer> {
+    fn last_message(&self, device: Device<'_>, message: &mut Vec<u8>) -> Option<Answer> {
+        message.clear();
         // Before the device is read, or a status that is read again in between would be shown as current.
         let freshness = self.context.health.freshness();
+        if let Some(found) = self.context.map.append_message(device, message) {
+            let is_stale = freshness.is_stale(IOT_PLATFORM, found.freshness_round);
+            return small(message).then_some(Answer::LastMessage { status: found.status, is_stale });
+        }
         let read = self
             .context
             .map
@@ -118,8 +139,8 @@ impl FastLookup {
         match read.ok()?.flatten() {
             Some(found) => {
                 let is_stale = found.is_stale(&freshness);
-                let is_small = found.message.len() as u64 <= SMALL_ANSWER_BYTES;
-                is_small.then_some(Answer::LastMessage { found, is_stale })
+                *message = found.message;
+                small(message).then_some(Answer::LastMessage { status: found.status, is_stale })
             }
             None => {
                 let response = device::answer(&self.context, device, &freshness, None);
@@ -136,10 +157,11 @@ impl FastLookup {
         (response.body().len() as u64 <= SMALL_ANSWER_BYTES).then_some(Answer::Other(response))
     }
 
-    fn write(&self, found: Answer, is_head: bool, answer: &mut Vec<u8>) -> u16 {
+    fn write(&self, found: Answer, message: &[u8], is_head: bool, answer: &mut Vec<u8>) -> u16 {
         match found {
-            Answer::LastMessage { found, is_stale } => {
-                self.write_message(&found, is_stale, is_head, answer);
+            Answer::LastMessage { status, is_stale } => {
+                self.write_status(status, is_stale, answer);
+                direct::write_body(message, is_head, answer);
                 200
             }
             Answer::Other(mut response) => {
@@ -150,8 +172,8 @@ impl FastLookup {
         }
     }
 
-    fn write_message(&self, found: &LastMessage, is_stale: bool, is_head: bool, answer: &mut Vec<u8>) {
-        answer.extend_from_slice(match found.status {
+    fn write_status(&self, status: Status, is_stale: bool, answer: &mut Vec<u8>) {
+        answer.extend_from_slice(match status {
             Status::Connected => {
                 b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ndevstatus-status: connected\r\n"
             }
@@ -167,29 +189,45 @@ impl FastLookup {
             }
         }
         answer.extend_from_slice(&self.common);
-        direct::write_body(&found.message, is_head, answer);
     }
 
     fn refuse(&self, refusal: RequestRefusal, request: &PlainRequest<'_>, answer: &mut Vec<u8>) -> u16 {
-        self.write(Answer::Other(Error::from(refusal).response()), request.is_head, answer)
+        self.write(Answer::Other(Error::from(refusal).response()), &[], request.is_head, answer)
     }
 }
 
 impl Direct for FastLookup {
-    fn answer(&self, request: &PlainRequest<'_>, peer: IpAddr, answer: &mut Vec<u8>) -> bool {
+    fn expect(&self, request: &[u8]) {
+        let path = plain_request::early_path(request);
+        let name = path.and_then(|path| path.strip_prefix(VIEWS).or_else(|| path.strip_prefix('/')));
+        if let Some(device) = name.and_then(named_device) {
+            self.context.map.prefetch_slot(device);
+        }
+    }
+
+    fn answer(&self, request: &PlainRequest<'_>, peer: IpAddr, answer: &mut Vec<u8>) -> Option<Instant> {
         // Who asks through a trusted proxy is found out by the router.
-        let Some(wanted) = self.wanted(request.path).filter(|_| !self.guard.proxies.trust(peer)) else {
-            return false;
-        };
+        let wanted = self.wanted(request.path).filter(|_| !self.guard.proxies.trust(peer))?;
         let begin = answer.len();
-        let lookup = AssertUnwindSafe(|| self.lookup(request, peer, wanted, answer));
+        let lookup = AssertUnwindSafe(|| {
+            MESSAGE.with_borrow_mut(|message| self.lookup(request, peer, wanted, message, answer))
+        });
         catch_unwind(lookup).unwrap_or_else(|_panic| {
             self.guard.metrics.panics.inc();
             answer.truncate(begin);
             self.refuse(RequestRefusal::Internal, request, answer);
-            true
+            Some(Instant::now())
         })
     }
+}
+
+/// Whether the message may be answered here. The memory of one that is too long is given back.
+fn small(message: &mut Vec<u8>) -> bool {
+    let is_small = message.len() as u64 <= SMALL_ANSWER_BYTES;
+    if !is_small {
+        *message = Vec::new();
+    }
+    is_small
 }
 
 /// The device that the end of a path names, if it has two parts.

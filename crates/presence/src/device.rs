@@ -17,14 +17,24 @@ pub const NAME_MAX_BYTES: usize = 256;
 impl Device<'_> {
     /// Whether there can be such a device: neither type nor id is empty, longer than any, or holds a control character.
     pub fn is_possible(&self) -> bool {
-        [self.device_type, self.id].iter().all(|level| {
-            !level.is_empty() && level.len() <= NAME_MAX_BYTES && !level.chars().any(char::is_control)
-        })
+        [self.device_type, self.id]
+            .iter()
+            .all(|level| !level.is_empty() && level.len() <= NAME_MAX_BYTES && !has_control(level))
     }
 
     /// Whether a topic can name it with a level for the type and a level for the id.
     pub fn fits_topic_levels(&self) -> bool {
-        self.is_possible() && ![self.device_type, self.id].iter().any(|level| level.contains(['/', '+', '#']))
+        let is_special = |byte| matches!(byte, b'/' | b'+' | b'#');
+        self.is_possible() && ![self.device_type, self.id].iter().any(|level| level.bytes().any(is_special))
+    }
+}
+
+/// Whether there is a control character in it. Most names are ASCII, whose characters are bytes.
+fn has_control(level: &str) -> bool {
+    if level.is_ascii() {
+        level.bytes().any(|byte| byte.is_ascii_control())
+    } else {
+        level.chars().any(char::is_control)
     }
 }
 

@@ -14,6 +14,7 @@ mod index;
 mod index_filter;
 mod limit;
 mod list;
+mod lookup;
 #[cfg(test)]
 mod model_tests;
 mod names;
@@ -53,7 +54,7 @@ use self::names::Names;
 pub use self::rates::PerMinute;
 use self::rates::Rates;
 use self::record::PackedRecord;
-pub use self::record::{Reception, Record};
+pub use self::record::{DecidingMessage, Reception, Record};
 pub use self::sessions::{FleetSessionTotals, SessionTotals};
 use self::sessions::{FleetSessions, SessionEvent};
 use self::shard::{RecordPlace, Records, SHARDS, Shard};

@@ -20,3 +20,16 @@ pub fn since_boot() -> Duration {
 pub fn since_1970() -> Duration {
     SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default()
 }
+
+/// Whole seconds since 1970, as the kernel's tick last saw them, some milliseconds ago at most: for what names seconds and is read
+/// with every request.
+#[cfg(target_os = "linux")]
+pub fn second_since_1970() -> u64 {
+    u64::try_from(clock_gettime(ClockId::RealtimeCoarse).tv_sec).unwrap_or(0)
+}
+
+/// Whole seconds since 1970.
+#[cfg(not(target_os = "linux"))]
+pub fn second_since_1970() -> u64 {
+    since_1970().as_secs()
+}

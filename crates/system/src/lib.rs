@@ -6,6 +6,7 @@ pub mod descriptors;
 pub mod files;
 mod loopback;
 pub mod period;
+pub mod prefetch;
 pub mod secret;
 mod sentence;
 pub mod slice;

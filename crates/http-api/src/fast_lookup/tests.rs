@@ -321,9 +321,13 @@ struct Counted {
 }
 
 impl Direct for Counted {
-    fn answer(&self, request: &PlainRequest<'_>, peer: IpAddr, answer: &mut Vec<u8>) -> bool {
+    fn expect(&self, request: &[u8]) {
+        self.lookup.expect(request);
+    }
+
+    fn answer(&self, request: &PlainRequest<'_>, peer: IpAddr, answer: &mut Vec<u8>) -> Option<Instant> {
         let answered = self.lookup.answer(request, peer, answer);
-        self.answered.fetch_add(usize::from(answered), Ordering::Relaxed);
+        self.answered.fetch_add(usize::from(answered.is_some()), Ordering::Relaxed);
         answered
     }
 }

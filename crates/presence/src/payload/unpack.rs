@@ -164,12 +164,7 @@ fn step<'a>(packed: &'a [u8], last_time: &mut u64, text: &mut Vec<u8>) -> Option
         }
         op::IPV4 => {
             let (octets, rest) = rest.split_first_chunk::<4>()?;
-            for (i, octet) in octets.iter().enumerate() {
-                if i > 0 {
-                    text.push(b'.');
-                }
-                digits::write(u64::from(*octet), text);
-            }
+            write_ipv4(*octets, text);
             Some(rest)
         }
         op::SOURCE => after_source(rest),
@@ -186,7 +181,7 @@ fn step<'a>(packed: &'a [u8], last_time: &mut u64, text: &mut Vec<u8>) -> Option
 }
 
 /// The piece that an operation stands for.
-fn piece(code: u8) -> Option<&'static str> {
+pub fn piece(code: u8) -> Option<&'static str> {
     dictionary::piece(usize::from(code.checked_sub(op::FIRST_PIECE)?))
 }
 
@@ -206,8 +201,17 @@ fn take_time<'a>(packed: &'a [u8], last_time: &mut u64) -> Option<&'a [u8]> {
     Some(rest)
 }
 
+pub fn write_ipv4(octets: [u8; 4], text: &mut Vec<u8>) {
+    for (i, octet) in octets.iter().enumerate() {
+        if i > 0 {
+            text.push(b'.');
+        }
+        digits::write(u64::from(*octet), text);
+    }
+}
+
 /// Milliseconds since 1970 as text.
-fn write_time(ms: u64, text: &mut Vec<u8>) {
+pub fn write_time(ms: u64, text: &mut Vec<u8>) {
     // What was packed fits in six bytes; of anything else some text is made.
     text.extend_from_slice(TimeText::of_millis(ms.cast_signed()).as_bytes());
 }

@@ -14,7 +14,7 @@ use parking_lot::Mutex;
 
 use super::shard::Records;
 use super::sources::SourceRecord;
-use super::{DeviceRegistry, LockedDevice, Provenance, Reception, Record, SHARDS};
+use super::{DeviceRegistry, LockedDevice, PackedRecord, Provenance, Reception, Record, SHARDS};
 use crate::freshness::RoundNumber;
 use presence::{Device, DeviceState, UnixSeconds};
 
@@ -173,15 +173,24 @@ impl DeviceRegistry {
         device: Device<'_>,
         read: impl FnOnce(&Record<'_>) -> T,
     ) -> Result<Option<T>, NotHeld> {
+        self.read_packed(device, |record| read(&record.open()))
+    }
+
+    /// The same of the packed record.
+    pub(super) fn read_packed<T>(
+        &self,
+        device: Device<'_>,
+        read: impl FnOnce(&PackedRecord) -> T,
+    ) -> Result<Option<T>, NotHeld> {
         let hash = self.hash(device);
         let records = self.shards[Self::shard_number(hash)].records.read();
         let record = records.find(hash, device).and_then(|at| records.at(at));
         if self.limit.is_some() {
             let record = record.filter(|record| record.reception.is_whole()).ok_or(NotHeld)?;
             record.reception.flags.ask();
-            return Ok(Some(read(&record.open())));
+            return Ok(Some(read(record)));
         }
-        Ok(record.map(|record| read(&record.open())))
+        Ok(record.map(read))
     }
 
     /// To be asked before a store is read, for [`DeviceRegistry::remember`].

@@ -3,6 +3,8 @@
 //! It grows by a fifth, not by doubling, so that there are never many more slots than records: of millions, each spare slot is
 //! paid for in every shard. The hash stands beside the place, so that growing looks at no record.
 
+use system::prefetch::prefetch;
+
 /// Bits of the hash that a slot holds; they choose the slot, too, so there are at most so many.
 const HASH_BITS: u32 = 24;
 
@@ -50,6 +52,13 @@ impl PlaceTable {
     pub fn find(&self, hash: u64, is_it: impl Fn(u32) -> bool) -> Option<u32> {
         let found = self.position(kept(hash), is_it)?;
         Some(self.slots[found].at())
+    }
+
+    /// Has the processor fetch the slot where the search for a hash begins.
+    pub fn prefetch(&self, hash: u64) {
+        if let Some(slot) = self.slots.get(self.home(kept(hash))) {
+            prefetch(slot);
+        }
     }
 
     /// Adds a place that is not there yet.

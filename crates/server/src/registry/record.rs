@@ -6,7 +6,7 @@ use super::limit::{RecordFlag, RecordFlags};
 use super::types::DeviceType;
 use super::{Arrival, Provenance, record_body};
 use crate::freshness::RoundNumber;
-use presence::{Device, DeviceName, DeviceState, ResolvedStatus, UnixSeconds};
+use presence::{Device, DeviceName, DeviceState, EventKind, ResolvedStatus, Status, UnixSeconds};
 
 /// One device as the map holds it. There are millions.
 pub(super) struct PackedRecord {
@@ -27,6 +27,14 @@ pub struct Reception {
     pub received_in: RoundNumber,
     pub provenance: Provenance,
     pub(super) flags: RecordFlags,
+}
+
+/// What a deciding message means.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct DecidingMessage {
+    pub status: Status,
+    /// See [`Record::freshness_round`].
+    pub freshness_round: RoundNumber,
 }
 
 /// One device, opened: a copy, made under the lock of its shard.
@@ -58,6 +66,15 @@ impl PackedRecord {
     /// Which device this is.
     pub fn device(&self) -> Device<'_> {
         Device { device_type: &self.device_type.name, id: self.id() }
+    }
+
+    /// Appends the deciding message as the IoT platform sent it, and returns what it means. `None`: that takes the whole state, or the
+    /// message is of another source.
+    pub fn append_message(&self, message: &mut Vec<u8>) -> Option<DecidingMessage> {
+        let DeviceType { name, skeletons, .. } = &*self.device_type;
+        let kind = record_body::append_message(name, &self.body, skeletons, message)?;
+        let status = if kind == EventKind::Connect { Status::Connected } else { Status::Disconnected };
+        Some(DecidingMessage { status, freshness_round: self.reception.freshness_round() })
     }
 
     /// With its state as a value.
@@ -105,8 +122,7 @@ impl<'a> Record<'a> {
 
     /// The round in which a message about it last arrived, or that it was silent for too long: what tells whether it is out of date.
     pub fn freshness_round(&self) -> RoundNumber {
-        let reception = &self.reception;
-        if reception.flags.has(RecordFlag::Silent) { RoundNumber::SILENT } else { reception.received_in }
+        self.reception.freshness_round()
     }
 }
 
@@ -118,6 +134,10 @@ impl Reception {
             provenance: arrival.provenance,
             flags,
         }
+    }
+
+    fn freshness_round(&self) -> RoundNumber {
+        if self.flags.has(RecordFlag::Silent) { RoundNumber::SILENT } else { self.received_in }
     }
 
     /// Notes that the broker sent something in a round; says whether it is the first message of the round about the device.

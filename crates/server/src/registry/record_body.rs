@@ -77,6 +77,24 @@ pub fn unpack<'a>(device_type: &str, body: &'a [u8], skeletons: &Skeletons) -> (
     (id, state)
 }
 
+/// Appends the message of the only event, as the IoT platform sent it, and returns what kind of event it is. `None`: there are several
+/// events, or the message is of another source.
+pub fn append_message(
+    device_type: &str,
+    body: &[u8],
+    skeletons: &Skeletons,
+    message: &mut Vec<u8>,
+) -> Option<EventKind> {
+    let (id, mut rest) = (id(body), split(body).1);
+    if rest.first() == Some(&SEVERAL) {
+        return None;
+    }
+    let head = take_head(&mut rest);
+    let beside = beside(Device { device_type, id }, head.session, head.time);
+    skeletons.append_bytes(rest, &beside, message)?;
+    Some(head.kind)
+}
+
 fn beside(device: Device<'_>, session: Moment, time: Moment) -> Beside<'_> {
     Beside { device_type: device.device_type, id: device.id, session, time }
 }
@@ -227,6 +245,10 @@ mod tests {
             let device = Device { device_type: "pump", id: &id_text };
             let body = pack(device, &state, &skeletons);
             prop_assert_eq!(id(&body), id_text.as_str());
+            let only = state.only_session().map(|event| (event.kind, event.payload.unpack()));
+            let mut message = Vec::new();
+            let kind = append_message("pump", &body, &skeletons, &mut message);
+            prop_assert_eq!(kind.map(|kind| (kind, message)), only);
             prop_assert_eq!(unpack("pump", &body, &skeletons), (id_text.as_str(), state));
         }
     }

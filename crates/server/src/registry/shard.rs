@@ -9,12 +9,16 @@ use parking_lot::{Mutex, RwLock};
 use super::place_table::PlaceTable;
 use super::record::PackedRecord;
 use presence::Device;
+use system::prefetch::prefetch;
 
 /// A power of two. At ten million devices a shard holds 40,000.
 pub(super) const SHARDS: usize = 256;
 
 /// Records in a block. What is not used of the last one is wasted, in each shard.
 const BLOCK: usize = 128;
+
+/// Records that keep their places. It is found by one word, or millions of records would have too many of these for the caches.
+type Block = Box<[Option<PackedRecord>; BLOCK]>;
 
 /// Bits of a [`RecordPlace`] that say where in its shard: sixteen million records in each, as the last place is never taken.
 const PLACE_BITS: u32 = 24;
@@ -49,7 +53,9 @@ pub(super) struct Shard {
 #[derive(Default)]
 pub(super) struct Records {
     table: PlaceTable,
-    blocks: Vec<Vec<Option<PackedRecord>>>,
+    blocks: Vec<Block>,
+    /// Places that were ever taken; those behind them are empty.
+    places: u32,
     free: Vec<u32>,
 }
 
@@ -58,43 +64,49 @@ impl Records {
         self.table.find(hash, |at| self.at(at).is_some_and(|record| record.is(device)))
     }
 
+    /// Has the processor fetch where a search for this hash begins.
+    pub fn prefetch_slot(&self, hash: u64) {
+        self.table.prefetch(hash);
+    }
+
+    /// Has the processor fetch the first record with this hash, which is nearly always the one that is searched.
+    pub fn prefetch_record(&self, hash: u64) {
+        let place = self.table.find(hash, |_at| true);
+        if let Some(record) = place.and_then(|at| self.at(at)) {
+            prefetch(record);
+        }
+    }
+
     pub fn at(&self, at: u32) -> Option<&PackedRecord> {
         let (block, inside) = (at as usize / BLOCK, at as usize % BLOCK);
-        self.blocks.get(block)?.get(inside)?.as_ref()
+        self.blocks.get(block)?[inside].as_ref()
     }
 
     pub fn at_mut(&mut self, at: u32) -> Option<&mut PackedRecord> {
         let (block, inside) = (at as usize / BLOCK, at as usize % BLOCK);
-        self.blocks.get_mut(block)?.get_mut(inside)?.as_mut()
+        self.blocks.get_mut(block)?[inside].as_mut()
     }
 
     /// How many places there are, taken or free.
     pub fn places(&self) -> u32 {
-        let full = self.blocks.len().saturating_sub(1) * BLOCK;
-        (full + self.blocks.last().map_or(0, Vec::len)) as u32
+        self.places
     }
 
     /// Adds a record that is not there yet.
     pub fn insert(&mut self, hash: u64, record: PackedRecord) -> u32 {
-        let at = match self.free.pop() {
-            Some(at) => {
-                self.blocks[at as usize / BLOCK][at as usize % BLOCK] = Some(record);
-                at
-            }
-            None => self.push(record),
-        };
+        let at = self.free.pop().unwrap_or_else(|| self.add_place());
+        self.blocks[at as usize / BLOCK][at as usize % BLOCK] = Some(record);
         self.table.insert(hash, at);
         at
     }
 
-    fn push(&mut self, record: PackedRecord) -> u32 {
-        if self.blocks.last().is_none_or(|block| block.len() == BLOCK) {
-            self.blocks.push(Vec::with_capacity(BLOCK));
+    fn add_place(&mut self) -> u32 {
+        let at = self.places;
+        if at as usize == self.blocks.len() * BLOCK {
+            self.blocks.push(Box::new([const { None }; BLOCK]));
         }
-        let blocks = self.blocks.len() - 1;
-        let block = &mut self.blocks[blocks];
-        block.push(Some(record));
-        (blocks * BLOCK + block.len() - 1) as u32
+        self.places += 1;
+        at
     }
 
     /// Takes a record out; its place is given to another later.

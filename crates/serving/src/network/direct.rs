@@ -4,7 +4,7 @@ use std::cell::RefCell;
 use std::fmt::Write as _;
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::time::{Duration, UNIX_EPOCH};
+use std::time::{Duration, Instant, UNIX_EPOCH};
 
 use axum::Router;
 use axum::body::Bytes;
@@ -17,9 +17,12 @@ use system::clock;
 
 /// Answers requests of one kind from their head alone.
 pub trait Direct: Send + Sync {
-    /// Appends the whole answer, from its status line on. `false`: the request is of another kind, and the router answers it;
-    /// nothing has been appended and nothing counted then.
-    fn answer(&self, request: &PlainRequest<'_>, peer: IpAddr, answer: &mut Vec<u8>) -> bool;
+    /// These bytes have come and may be such a request, which is read next: what it will need can be fetched meanwhile.
+    fn expect(&self, _request: &[u8]) {}
+
+    /// Appends the whole answer, from its status line on, and returns when it was done. `None`: the request is of another kind, and the
+    /// router answers it; nothing has been appended and nothing counted then.
+    fn answer(&self, request: &PlainRequest<'_>, peer: IpAddr, answer: &mut Vec<u8>) -> Option<Instant>;
 }
 
 /// What answers the requests of all connections.
@@ -72,7 +75,7 @@ fn write_date(answer: &mut Vec<u8>) {
     thread_local! {
         static DATE: RefCell<(u64, String)> = const { RefCell::new((0, String::new())) };
     }
-    let now = clock::since_1970().as_secs();
+    let now = clock::second_since_1970();
     DATE.with_borrow_mut(|(second, text)| {
         if *second != now || text.is_empty() {
             *second = now;

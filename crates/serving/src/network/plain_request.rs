@@ -68,6 +68,12 @@ impl<'a> PlainRequest<'a> {
     }
 }
 
+/// The path that a GET asks for, read before it is known whether the rest is plain.
+pub fn early_path(bytes: &[u8]) -> Option<&str> {
+    let path = bytes.strip_prefix(b"GET ")?;
+    std::str::from_utf8(&path[..memchr::memchr(b' ', path)?]).ok()
+}
+
 /// A line may end in a bare LF for httparse, and not for everybody.
 fn has_plain_line_ends(bytes: &[u8]) -> bool {
     memchr::memchr_iter(b'\n', bytes).all(|at| at > 0 && bytes[at - 1] == b'\r')

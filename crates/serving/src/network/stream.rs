@@ -90,10 +90,10 @@ impl StreamProgress {
         self.stalled.load(Ordering::Relaxed)
     }
 
-    /// A request came whole and was answered at once.
-    fn answered(&self) {
+    /// A request came whole and was answered at once, at this time.
+    fn answered(&self, at: Instant) {
         let mut activity = self.activity.lock();
-        activity.idle_since = Instant::now();
+        activity.idle_since = at;
         // An empty line before it has begun no request.
         activity.head_since = None;
         activity.has_asked = true;
@@ -272,11 +272,13 @@ impl<T: AsyncRead + AsyncWrite + Unpin> WatchedStream<T> {
         let Some((direct, peer)) = &self.direct else { return Poll::Ready(Ok(false)) };
         ready!(Pin::new(&mut self.inner).poll_read(cx, read))?;
         answer.clear();
-        if !PlainRequest::read(read.filled()).is_some_and(|request| direct.answer(&request, *peer, answer)) {
+        direct.expect(read.filled());
+        let request = PlainRequest::read(read.filled());
+        let Some(at) = request.and_then(|request| direct.answer(&request, *peer, answer)) else {
             self.unread.extend_from_slice(read.filled());
             return Poll::Ready(Ok(false));
-        }
-        self.progress.answered();
+        };
+        self.progress.answered(Instant::from_std(at));
         self.send(cx, answer).map_ok(|()| true)
     }
 
@@ -402,7 +404,7 @@ mod tests {
         assert!(matches!(progress.idle(), Some(Idle::First(_))));
         progress.arrived();
         assert!(matches!(progress.idle(), Some(Idle::Rest(_))));
-        progress.answered();
+        progress.answered(Instant::now());
         assert!(matches!(progress.idle(), Some(Idle::Next(_))));
     }
 }

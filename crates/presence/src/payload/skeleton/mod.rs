@@ -19,7 +19,7 @@ mod table;
 
 use self::split::{Split, Splitter};
 use self::table::Table;
-use super::Payload;
+use super::{Payload, op, unpack};
 use crate::event::Moment;
 
 /// Skeletons of one process: each combination of fields, spaces and values without a gap that a sender writes. The platform's
@@ -147,6 +147,23 @@ impl Skeletons {
         }
         let packed = join::join(self, bytes, beside).expect("it was packed by this process");
         Payload(packed.into_boxed_slice())
+    }
+
+    /// Appends the bytes that the payload stands for, without making the payload. `None`: it is of another source than the IoT
+    /// platform, so there is more to it than its bytes, or it is damaged; then nothing is appended.
+    pub fn append_bytes(&self, bytes: &[u8], beside: &Beside<'_>, text: &mut Vec<u8>) -> Option<()> {
+        let start = text.len();
+        match bytes.split_first() {
+            Some((&NO_SKELETON, packed)) if packed.first() == Some(&op::SOURCE) => return None,
+            Some((&NO_SKELETON, packed)) => unpack::document(packed, text),
+            _ => {
+                if join::join_text(self, bytes, beside, text).is_none() {
+                    text.truncate(start);
+                    return None;
+                }
+            }
+        }
+        Some(())
     }
 }
 

@@ -21,6 +21,11 @@ fn packed_len(skeletons: &Skeletons, payload: &Payload, beside: &Beside<'_>) -> 
         skeletons.pack(payload, beside, &mut bytes);
         let unpacked = skeletons.unpack(bytes.strip_prefix(b"before").unwrap(), beside);
         assert_eq!(unpacked.packed(), payload.packed());
+        let mut text = b"before".to_vec();
+        let appended = skeletons.append_bytes(bytes.strip_prefix(b"before").unwrap(), beside, &mut text);
+        let expected = appended.map_or_else(Vec::new, |()| payload.document());
+        assert_eq!(text.strip_prefix(b"before"), Some(&expected[..]));
+        assert!(appended.is_none() || payload.source().is_none());
         len = bytes.len() - b"before".len();
     }
     len
