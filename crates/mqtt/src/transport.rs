@@ -21,8 +21,10 @@ use super::settings::{ConnectSettings, Endpoint, Transport};
 use system::sentence;
 use system::tls::{self, ClientCertificateError, ConnectorSource, TrustError};
 
-/// Room asked of one read: large enough that the system call costs nothing for each message.
+/// The buffers that are read into: large enough that the system call costs nothing for each message.
 const READ_BYTES: usize = 256 * 1024;
+/// With less room than this in it, the next buffer is taken. What is left of this one is lost for as long as its packets wait.
+const READ_MIN_BYTES: usize = READ_BYTES / 16;
 
 /// The receive buffer that rides out a pause of the reader at full replay speed (a broker sends about 100 MB/s).
 const RECEIVE_BUFFER_BYTES: usize = 64 * 1024 * 1024;
@@ -179,8 +181,9 @@ impl Link {
     pub async fn read(&mut self, buffer: &mut BytesMut) -> io::Result<usize> {
         match self {
             Link::Stream(stream) => {
-                if buffer.capacity() - buffer.len() < READ_BYTES / 4 {
-                    buffer.reserve(READ_BYTES);
+                if buffer.capacity() - buffer.len() < READ_MIN_BYTES {
+                    // With what has come of a packet it is as long as the others: somewhat more would take the allocator a quarter more.
+                    buffer.reserve(READ_BYTES.saturating_sub(buffer.len()).max(READ_BYTES / 4));
                 }
                 stream.read_buf(buffer).await
             }
