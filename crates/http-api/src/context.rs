@@ -2,65 +2,26 @@
 
 use std::ops::Deref;
 use std::sync::Arc;
-use std::time::Duration;
 
-use alerting::desk::AlertDesk;
-use formats::catalog::Formats;
 use presence::Device;
-use prometheus_client::registry::Registry;
-use server::feed::Feed;
-use server::health::Health;
-use server::metrics::RequestMetrics;
-use server::read_through::ReadThrough;
-use server::registry::DeviceRegistry;
-use server::removal::RemovalQueue;
-use server::series::SeriesReader;
-use store::ReadHistory;
-use webhooks::desk::WebhookDesk;
+use serving::api::ApiParts;
 
 /// What the answers are made from. It is cloned for each request, so it is one pointer.
 #[derive(Clone)]
-pub struct Context(Arc<ContextParts>);
+pub struct Context(Arc<ApiParts>);
 
 impl Context {
-    pub fn new(parts: ContextParts) -> Self {
+    pub fn new(parts: ApiParts) -> Self {
         Self(Arc::new(parts))
     }
 }
 
 impl Deref for Context {
-    type Target = ContextParts;
+    type Target = ApiParts;
 
-    fn deref(&self) -> &ContextParts {
+    fn deref(&self) -> &ApiParts {
         &self.0
     }
-}
-
-#[derive(Clone)]
-pub struct ContextParts {
-    pub map: Arc<DeviceRegistry>,
-    /// For what the map does not hold; `None`: it holds all devices.
-    pub read_through: Option<Arc<ReadThrough>>,
-    pub health: Arc<Health>,
-    pub registry: Arc<Registry>,
-    pub requests: RequestMetrics,
-    /// How many retained messages brokers are known to send to one subscription.
-    pub replay_limits: Arc<[u64]>,
-    /// Stands in the client id of a device that was never heard of.
-    pub organization: Arc<str>,
-    /// How the messages of each broker are read.
-    pub formats: Box<[Arc<Formats>]>,
-    pub history: Arc<dyn ReadHistory>,
-    pub series: Arc<SeriesReader>,
-    pub feed: Arc<Feed>,
-    /// Where the wish to forget a device goes.
-    pub removals: RemovalQueue,
-    /// The endpoints of webhooks.
-    pub webhooks: WebhookDesk,
-    /// The evaluation of alert rules.
-    pub alerts: AlertDesk,
-    /// How long an event is kept.
-    pub history_retention: Duration,
 }
 
 impl Context {

@@ -6,17 +6,55 @@
 mod api;
 mod context;
 mod fast_lookup;
-mod frontend;
 mod openapi;
 mod platform;
 mod router;
 
-pub use self::api::devices::retained::retained_device;
-pub use self::api::events::change_data;
-pub use self::api::gauges::Gauges;
-pub use self::api::summary::summary_text;
-pub use self::context::{Context, ContextParts};
-pub use self::frontend::{Frontend, FrontendError};
+use std::sync::Arc;
+
+use futures_util::future::BoxFuture;
+use presence::Status;
+use presence::history::HistoryRow;
+use serde_json::value::RawValue;
+use server::registry::Snapshot;
+use serving::api::{Api, ApiParts};
+use serving::middleware::guard::Guard;
+use serving::network::direct::{App, Direct};
+
+use self::api::devices::retained::retained_device;
+use self::api::{events, summary};
+use self::context::Context;
+use self::fast_lookup::FastLookup;
+
+/// The whole API.
+pub fn api(parts: ApiParts) -> Arc<dyn Api> {
+    Arc::new(Context::new(parts))
+}
+
+impl Api for Context {
+    fn app(&self, guard: &Arc<Guard>, cors_origins: &[String]) -> App {
+        let fast_lookup = FastLookup::new(self, guard, cors_origins);
+        let direct = fast_lookup.map(|lookup| Arc::new(lookup) as Arc<dyn Direct>);
+        App { router: router::router(self.clone(), Arc::clone(guard), cors_origins), direct }
+    }
+
+    fn change_data(
+        &self,
+        device: &Snapshot,
+        previous: Option<Status>,
+        refusal: Option<&HistoryRow>,
+    ) -> Box<RawValue> {
+        events::change_data(self, device, previous, refusal)
+    }
+
+    fn retained_device(&self, device: &Snapshot) -> Vec<u8> {
+        retained_device(self, device)
+    }
+
+    fn summary(&self) -> BoxFuture<'_, Option<Vec<u8>>> {
+        Box::pin(summary::summary_text(self))
+    }
+}
 
 #[cfg(test)]
 mod tests;

@@ -18,7 +18,7 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use utoipa::openapi::OpenApi;
 
-use crate::context::{Context, ContextParts};
+use crate::context::Context;
 use crate::router::resources;
 use presence::DeviceName;
 use presence::history::{EventPage, HistoryPosition, HistoryRow};
@@ -27,6 +27,7 @@ use server::health::{Health, ReadyOn};
 use server::http_settings::HttpSettings;
 use server::metrics::{HttpMetrics, Metrics};
 use server::series::SeriesReader;
+use serving::api::ApiParts;
 use serving::middleware::guard::Guard;
 use serving::middleware::surround::surrounded;
 use serving::network::direct::App;
@@ -59,7 +60,7 @@ impl Fixture {
         metrics.register(&mut registry);
         let health = Arc::new(Health::new(ReadyOn::Unproven));
         let feed = Arc::new(Feed::new(settings.streams, Arc::clone(&health), metrics.clone()));
-        let context = Context::new(ContextParts {
+        let context = Context::new(ApiParts {
             map: Arc::default(),
             read_through: None,
             health,

@@ -11,6 +11,7 @@ pub mod access;
 pub mod clock;
 pub mod feed;
 pub mod freshness;
+pub mod gauges;
 pub mod health;
 pub mod history;
 pub mod http_settings;

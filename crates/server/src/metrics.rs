@@ -1,5 +1,5 @@
 //! What is counted, under which name; every name is in `docs/metrics.md`. What is read off the state of the service
-//! instead is in `http::gauges`.
+//! instead is in `gauges`.
 
 mod feed;
 mod http;

@@ -5,8 +5,8 @@ use std::net::SocketAddr;
 
 use cli::config::{self, Command, DemoSettings, SimulateSettings};
 use cli::simulate;
-use devstatus::demo;
-use devstatus::demo::broker::EmbeddedBroker;
+use service::demo;
+use service::demo::broker::EmbeddedBroker;
 use simulator::message::Millis;
 use simulator::publisher::Publisher;
 use simulator::running::Fleet;
@@ -191,7 +191,7 @@ fn the_demo_prints_three_working_lines_and_ends_on_a_signal() {
     let stop = shutdown.clone();
     let demo = runtime.spawn(async move {
         let say = |text: &str| said.send(text.to_owned()).expect("the test listens");
-        demo::run(settings, stop, say).await
+        demo::run(settings, http_api::api, stop, say).await
     });
     let text = text.recv_timeout(PATIENCE).expect("the demo speaks in time");
     let lines: Vec<&str> = text.lines().filter_map(|line| line.trim().strip_prefix("curl http://")).collect();
@@ -221,7 +221,7 @@ fn the_demo_speaks_other_sources() {
         let stop = shutdown.clone();
         let demo = runtime.spawn(async move {
             let say = |text: &str| said.send(text.to_owned()).expect("the test listens");
-            demo::run(settings, stop, say).await
+            demo::run(settings, http_api::api, stop, say).await
         });
         let text = text.recv_timeout(PATIENCE).expect("the demo speaks in time");
         let url = text.split_once("http://").and_then(|(_, rest)| rest.split_once('/'));

@@ -7,7 +7,6 @@ pub(crate) mod device;
 pub(crate) mod device_path;
 pub(crate) mod devices;
 pub(crate) mod events;
-pub(crate) mod gauges;
 pub(crate) mod health;
 pub(crate) mod known;
 pub(crate) mod metrics;

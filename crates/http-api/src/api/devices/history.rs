@@ -314,10 +314,10 @@ mod tests {
     use futures_util::future::{BoxFuture, join_all};
 
     use super::*;
-    use crate::context::ContextParts;
     use crate::tests::Fixture;
     use presence::payload::Payload;
     use server::http_settings::HttpSettings;
+    use serving::api::ApiParts;
     use store::{ReadHistory, StoreError};
 
     /// A history that takes a while, and how often it was read at once.
@@ -352,7 +352,7 @@ mod tests {
         let fixture = Fixture::new(&HttpSettings::default());
         let slow = Arc::new(SlowHistory::default());
         let parts =
-            ContextParts { history: Arc::clone(&slow) as Arc<dyn ReadHistory>, ..(*fixture.context).clone() };
+            ApiParts { history: Arc::clone(&slow) as Arc<dyn ReadHistory>, ..(*fixture.context).clone() };
         let context = Context::new(parts);
         let answers = join_all((0..20).map(|number| {
             let path = DevicePath { device_type: "pump".to_owned(), id: number.to_string() };

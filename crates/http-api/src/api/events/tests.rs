@@ -11,7 +11,7 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use super::stream::{Wish, blocks};
-use crate::context::{Context, ContextParts};
+use crate::context::Context;
 use crate::tests::{Fixture, HistoryAfter, PATIENCE};
 use presence::history::{EventPage, HistoryPosition, HistoryRow, StoredEvent};
 use presence::payload::Payload;
@@ -20,6 +20,7 @@ use server::feed::resume::{EVENTS_MAX, HistoryWatermark};
 use server::freshness::RoundNumber;
 use server::http_settings::HttpSettings;
 use server::registry::{Arrival, Provenance};
+use serving::api::ApiParts;
 use store::{ReadHistory, StoreError};
 
 /// The device began another session each second.
@@ -66,7 +67,7 @@ fn away() -> impl ReadHistory {
 fn keeping(history: impl ReadHistory + 'static, events: u64) -> Fixture {
     let mut fixture = Fixture::new(&HttpSettings::default());
     let parts = (*fixture.context).clone();
-    fixture.context = Context::new(ContextParts { history: Arc::new(history), ..parts });
+    fixture.context = Context::new(ApiParts { history: Arc::new(history), ..parts });
     fixture.context.feed.note_watermark(HistoryWatermark { changes: 0, events: at(events) }, Instant::now());
     fixture
 }

@@ -14,7 +14,7 @@ use tracing_subscriber::util::SubscriberInitExt;
 use crate::progress::Screen;
 
 /// Where our own lines come from: the crates of the workspace.
-const OWN_TARGETS: [&str; 14] = [
+const OWN_TARGETS: [&str; 15] = [
     "alerting",
     "cli",
     "devstatus",
@@ -24,6 +24,7 @@ const OWN_TARGETS: [&str; 14] = [
     "presence",
     "republish",
     "server",
+    "service",
     "serving",
     "simulator",
     "store",
@@ -115,7 +116,7 @@ mod tests {
         assert_eq!(line["level"], "ERROR");
         assert_eq!(line["fields"]["message"], "internal error: it is 7,\nnot 8");
         assert!(
-            line["fields"]["location"].as_str().unwrap().starts_with("crates/devstatus/src/log.rs:"),
+            line["fields"]["location"].as_str().unwrap().starts_with("crates/service/src/log.rs:"),
             "{line}"
         );
     }

@@ -4,6 +4,7 @@
 //! Which module may name which is in the table of `tools/tree-rules/tests/layers.rs`.
 
 pub mod app;
+pub mod command;
 pub mod demo;
 pub mod hide_secrets;
 pub mod log;

@@ -15,7 +15,6 @@ use alerting::metrics::AlertMetrics;
 use alerting::{AlertService, LeaseHolder};
 use alerts::RuleSet;
 use futures_util::future::OptionFuture;
-use http_api::Context;
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use prometheus_client::registry::Registry;
 use republish::metrics::RepublishMetrics;
@@ -23,6 +22,7 @@ use republish::settings::RepublishSettings;
 use server::health::StoreHealth;
 use server::metrics::Metrics;
 use server::persistence::writer::Writer;
+use serving::api::{Api, ApiParts};
 use store::settings::Location;
 use webhooks::metrics::WebhookMetrics;
 use webhooks::settings::EndpointSettings;
@@ -161,17 +161,29 @@ impl NotifyServices {
 
 impl NotifyReceivers {
     /// Those who tell others, by these settings.
-    pub fn services(self, metrics: NotifyMetrics, writer: &Writer, context: &Context) -> NotifyServices {
-        let webhooks = self.webhooks(metrics.webhooks, writer, context);
+    pub fn services(
+        self,
+        metrics: NotifyMetrics,
+        writer: &Writer,
+        api: &Arc<dyn Api>,
+        parts: &ApiParts,
+    ) -> NotifyServices {
+        let webhooks = self.webhooks(metrics.webhooks, writer, api, parts);
         let republishing = self.republish.clone();
         let republishing =
-            republishing.map(|settings| Republishing::new(settings, metrics.republish, writer, context));
-        NotifyServices { webhooks, alerts: self.alerts(metrics.alerts, writer, context), republishing }
+            republishing.map(|settings| Republishing::new(settings, metrics.republish, writer, api));
+        NotifyServices { webhooks, alerts: self.alerts(metrics.alerts, writer, parts), republishing }
     }
 
     /// The deliveries to the endpoints; messages show devices as the API does.
-    fn webhooks(&self, metrics: WebhookMetrics, writer: &Writer, context: &Context) -> Webhooks {
-        let (context, desk) = (context.clone(), context.webhooks.clone());
+    fn webhooks(
+        &self,
+        metrics: WebhookMetrics,
+        writer: &Writer,
+        api: &Arc<dyn Api>,
+        parts: &ApiParts,
+    ) -> Webhooks {
+        let (api, desk) = (Arc::clone(api), parts.webhooks.clone());
         Webhooks {
             endpoints: self.endpoints.clone(),
             store: Arc::clone(&writer.store),
@@ -184,10 +196,8 @@ impl NotifyReceivers {
             is_shared: writer.settings.location.is_shared(),
             registry: Arc::clone(&writer.map),
             feed: Arc::clone(&writer.feed),
-            source: source_of(&context),
-            describe: Arc::new(move |device, previous, refusal| {
-                http_api::change_data(&context, device, previous, refusal)
-            }),
+            source: source_of(parts),
+            describe: Arc::new(move |device, previous, refusal| api.change_data(device, previous, refusal)),
             metrics,
             desk,
             leases: Leases::default(),
@@ -196,7 +206,7 @@ impl NotifyReceivers {
     }
 
     /// The evaluation of the rules.
-    fn alerts(self, metrics: AlertMetrics, writer: &Writer, context: &Context) -> AlertService {
+    fn alerts(self, metrics: AlertMetrics, writer: &Writer, parts: &ApiParts) -> AlertService {
         AlertService {
             rules: self.rules,
             endpoints: self.endpoints,
@@ -204,10 +214,10 @@ impl NotifyReceivers {
             feed: Arc::clone(&writer.feed),
             health: Arc::clone(&writer.health),
             holder: Arc::new(LeaseHolder::new(Arc::clone(&writer.store))),
-            source: source_of(context).into(),
+            source: source_of(parts).into(),
             metrics,
-            desk: context.alerts.clone(),
-            webhooks: context.webhooks.clone(),
+            desk: parts.alerts.clone(),
+            webhooks: parts.webhooks.clone(),
         }
     }
 }
@@ -232,6 +242,6 @@ pub(super) fn register(metrics: &Metrics) -> (Registry, NotifyMetrics) {
 }
 
 /// Where CloudEvents come from, as a URI.
-fn source_of(context: &Context) -> String {
-    format!("urn:devstatus:{}", utf8_percent_encode(&context.organization, NON_ALPHANUMERIC))
+fn source_of(parts: &ApiParts) -> String {
+    format!("urn:devstatus:{}", utf8_percent_encode(&parts.organization, NON_ALPHANUMERIC))
 }

@@ -26,9 +26,9 @@ use crate::memory;
 use crate::progress::ProgressSource;
 use alerting::desk::AlertDesk;
 use formats::catalog::Formats;
-use http_api::{Context, ContextParts, Frontend, FrontendError, Gauges};
 use server::feed::Feed;
 use server::feed::settings::FeedSettings;
+use server::gauges::Gauges;
 use server::health::{Health, PeerHealth, StoreHealth};
 use server::history::EventQueue;
 use server::http_settings::HttpSettings;
@@ -44,6 +44,8 @@ use server::series::SeriesReader;
 use server::sync::backlog::{Abandon, Backlog, backlog};
 use server::sync::settings::SourceSettings;
 use server::sync::{Leadership, SourceError};
+use serving::api::{ApiParts, MakeApi};
+use serving::frontend::{Frontend, FrontendError};
 use store::settings::{Location, StoreSettings};
 use store::{self, ChangeCursor, StoreError};
 use system::descriptors;
@@ -99,13 +101,20 @@ pub struct RunningService {
     map: Arc<DeviceRegistry>,
 }
 
-/// Starts everything; `shutdown` ends it. Of several sources the first has what concerns the whole service.
+/// What a service is started with.
+pub struct StartSettings {
+    /// Of several sources this has what concerns the whole service.
+    pub source: SourceSettings,
+    pub further: Vec<SourceSettings>,
+    pub http: HttpSettings,
+    pub store: StoreSettings,
+    pub notify: NotifySource,
+}
+
+/// Starts everything; `shutdown` ends it.
 pub async fn start(
-    source: SourceSettings,
-    further: Vec<SourceSettings>,
-    http: HttpSettings,
-    store: StoreSettings,
-    notify: NotifySource,
+    StartSettings { source, further, http, store, notify }: StartSettings,
+    make_api: MakeApi,
     shutdown: CancellationToken,
 ) -> Result<RunningService, ServeError> {
     further.iter().for_each(warn_of_readable_login);
@@ -132,7 +141,7 @@ pub async fn start(
     let abandon = pending.abandon();
     let read_through = read_through(&writer, &backlog, &shutdown);
     let catalog = read_through.clone().map(|read_through| Arc::new(catalog(read_through)) as _);
-    let context = Context::new(ContextParts {
+    let parts = ApiParts {
         map: Arc::clone(&map),
         read_through,
         health: Arc::clone(&health),
@@ -148,15 +157,15 @@ pub async fn start(
         webhooks: WebhookDesk::default(),
         alerts: AlertDesk::default(),
         history_retention: writer.settings.history,
-    });
-
-    let notify = notify.follow(shutdown.clone()).services(notify_metrics, &writer, &context);
+    };
+    let api = make_api(parts.clone());
+    let notify = notify.follow(shutdown.clone()).services(notify_metrics, &writer, &api, &parts);
     let ingest = spawn_ingest(&writer, events, formats, source.share.partition(), pending)?;
     let instances = cursor.and_then(|cursor| share(&source, cursor, &writer, &backlog, &shutdown));
     let parts = SourceParts { map: Arc::clone(&map), health, metrics: metrics.clone(), leadership, catalog };
     let source = spawn_sources(parts.sources(source, further, backlog, &shutdown))?;
     tracing::info!("listening on {}://{http_address}", frontend.scheme());
-    let http = tokio::spawn(frontend.serve(listener, context, shutdown.clone()));
+    let http = tokio::spawn(frontend.serve(listener, api, shutdown.clone()));
     let stop_writer = CancellationToken::new();
     let writer = spawn_writer(writer, stop_writer.clone())?;
     tokio::spawn(Arc::clone(&feed).wake_readers(shutdown.clone()));

@@ -8,18 +8,15 @@ use std::sync::Arc;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
-use crate::context::Context;
-use crate::fast_lookup::FastLookup;
-use crate::router::router;
+use crate::api::Api;
+use crate::middleware::guard::Guard;
+use crate::network::follow::FileWatch;
+use crate::network::server::Server;
+use crate::network::tls::{Tls, TlsError};
 use server::access::{FileError, KeysFile};
 use server::clock;
 use server::http_settings::HttpSettings;
 use server::metrics::{HttpMetrics, ReloadTarget};
-use serving::middleware::guard::Guard;
-use serving::network::direct::{App, Direct};
-use serving::network::follow::FileWatch;
-use serving::network::server::Server;
-use serving::network::tls::{Tls, TlsError};
 
 /// Why nothing is answered.
 #[derive(Debug, thiserror::Error)]
@@ -103,7 +100,7 @@ impl Frontend {
     }
 
     /// Answers until shutdown, and follows the files meanwhile.
-    pub async fn serve(self, listener: TcpListener, context: Context, shutdown: CancellationToken) {
+    pub async fn serve(self, listener: TcpListener, api: Arc<dyn Api>, shutdown: CancellationToken) {
         let Self { settings, guard, keys, tls } = self;
         if let Some((file, followed)) = keys {
             let guard = Arc::clone(&guard);
@@ -115,9 +112,7 @@ impl Frontend {
             tls
         });
         let metrics = guard.metrics.clone();
-        let fast_lookup = FastLookup::new(&context, &guard, &settings.cors_origins);
-        let direct = fast_lookup.map(|lookup| Arc::new(lookup) as Arc<dyn Direct>);
-        let app = App { router: router(context, guard, &settings.cors_origins), direct };
+        let app = api.app(&guard, &settings.cors_origins);
         Server::new(listener, app, &settings, tls, metrics, shutdown).run().await;
     }
 }

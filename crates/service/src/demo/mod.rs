@@ -16,12 +16,13 @@ use tokio_util::sync::CancellationToken;
 
 use self::broker::EmbeddedBroker;
 use self::speech::DemoSpeaker;
-use crate::app::{self, NotifySource};
+use crate::app::{self, NotifySource, StartSettings};
 use cli::config::DemoSettings;
 use formats::catalog::Formats;
 use mqtt::settings::{Endpoint, Transport};
 use server::http_settings::HttpSettings;
 use server::sync::settings::{ApplicationKind, BrokerIdentity, SourceSettings};
+use serving::api::MakeApi;
 use simulator::message::Millis;
 use simulator::publisher::{PublishError, Publisher};
 use simulator::running::{Fleet, Showcase};
@@ -59,16 +60,18 @@ pub enum DemoError {
 /// Runs until shutdown; `say` gets the text for the user once the service knows every device.
 pub async fn run(
     settings: DemoSettings,
+    make_api: MakeApi,
     shutdown: CancellationToken,
     say: impl FnOnce(&str),
 ) -> Result<(), DemoError> {
     let broker = EmbeddedBroker::start();
-    run_on(broker.address, settings, shutdown, say).await
+    run_on(broker.address, settings, make_api, shutdown, say).await
 }
 
 async fn run_on(
     broker: SocketAddr,
     settings: DemoSettings,
+    make_api: MakeApi,
     shutdown: CancellationToken,
     say: impl FnOnce(&str),
 ) -> Result<(), DemoError> {
@@ -98,9 +101,14 @@ async fn run_on(
     if started && !shutdown.is_cancelled() {
         let http = HttpSettings { port: settings.port, ..HttpSettings::default() };
         let source = SourceSettings { formats, ..source(broker, &organization, "devstatus") };
-        let store = StoreSettings::memory();
-        let service =
-            app::start(source, Vec::new(), http, store, NotifySource::default(), shutdown.clone()).await?;
+        let settings = StartSettings {
+            source,
+            further: Vec::new(),
+            http,
+            store: StoreSettings::memory(),
+            notify: NotifySource::default(),
+        };
+        let service = app::start(settings, make_api, shutdown.clone()).await?;
         let address = service.http_address;
         let spoken = tokio::select! {
             () = shutdown.cancelled() => Ok(()),

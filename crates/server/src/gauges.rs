@@ -9,9 +9,9 @@ use prometheus_client::metrics::MetricType;
 use prometheus_client::metrics::counter::ConstCounter;
 use prometheus_client::metrics::gauge::ConstGauge;
 
-use server::feed::Feed;
-use server::health::{BrokerHealth, Health, PopulationState, StoreHealth};
-use server::registry::{DeviceRegistry, Totals};
+use crate::feed::Feed;
+use crate::health::{BrokerHealth, Health, PopulationState, StoreHealth};
+use crate::registry::{DeviceRegistry, Totals};
 
 /// Each type is two time series in Prometheus; an organization has a few dozen types.
 const TYPES_MAX: usize = 200;
@@ -162,16 +162,19 @@ mod tests {
     use prometheus_client::registry::Registry;
 
     use super::*;
-    use crate::tests::Fixture;
+    use crate::feed::settings::FeedSettings;
+    use crate::freshness::RoundNumber;
+    use crate::health::ReadyOn;
+    use crate::metrics::Metrics;
+    use crate::registry::{Arrival, Provenance};
     use presence::payload::Payload;
     use presence::{Device, EventKind, Moment, PresenceEvent, UnixSeconds};
-    use server::freshness::RoundNumber;
-    use server::http_settings::HttpSettings;
-    use server::registry::{Arrival, Provenance};
 
     #[test]
     fn types_beyond_the_first_are_counted_together() {
-        let fixture = Fixture::new(&HttpSettings::default());
+        let map = Arc::new(DeviceRegistry::default());
+        let health = Arc::new(Health::new(ReadyOn::Unproven));
+        let feed = Arc::new(Feed::new(FeedSettings::default(), Arc::clone(&health), Metrics::default()));
         let arrival = Arrival { provenance: Provenance::Live, at: UnixSeconds(1), round: RoundNumber::NONE };
         for number in 0..TYPES_MAX + 3 {
             let at = Moment::from_nanos(1);
@@ -179,13 +182,8 @@ mod tests {
             let event =
                 PresenceEvent { kind: EventKind::Connect, session: at, time: at, close_code: 0, payload };
             let device_type = &*format!("type-{number:04}");
-            fixture.context.map.apply(Device { device_type, id: "1" }, event, arrival);
+            map.apply(Device { device_type, id: "1" }, event, arrival);
         }
-        let (map, health, feed) = (
-            Arc::clone(&fixture.context.map),
-            Arc::clone(&fixture.context.health),
-            Arc::clone(&fixture.context.feed),
-        );
         let mut registry = Registry::default();
         registry.register_collector(Box::new(Gauges { map, health, feed }));
         let mut text = String::new();

@@ -5,12 +5,12 @@ use std::sync::Arc;
 use futures_util::future::BoxFuture;
 use tokio_util::sync::CancellationToken;
 
-use http_api::Context;
 use republish::metrics::RepublishMetrics;
 use republish::settings::RepublishSettings;
 use republish::{Describe, Republisher};
 use server::persistence::writer::Writer;
 use server::registry::Snapshot;
+use serving::api::Api;
 use store::Store;
 use webhooks::Leases;
 
@@ -25,15 +25,15 @@ pub(super) struct Republishing {
 }
 
 /// Shows devices as the API does.
-struct ApiTexts(Context);
+struct ApiTexts(Arc<dyn Api>);
 
 impl Describe for ApiTexts {
     fn device(&self, device: &Snapshot) -> Vec<u8> {
-        http_api::retained_device(&self.0, device)
+        self.0.retained_device(device)
     }
 
     fn summary(&self) -> BoxFuture<'_, Option<Vec<u8>>> {
-        Box::pin(http_api::summary_text(&self.0))
+        self.0.summary()
     }
 }
 
@@ -42,7 +42,7 @@ impl Republishing {
         settings: RepublishSettings,
         metrics: RepublishMetrics,
         writer: &Writer,
-        context: &Context,
+        api: &Arc<dyn Api>,
     ) -> Self {
         let endpoint = &settings.connect.endpoint;
         if settings.connect.login.is_some() && endpoint.is_readable_by_others() {
@@ -56,7 +56,7 @@ impl Republishing {
             registry: Arc::clone(&writer.map),
             feed: Arc::clone(&writer.feed),
             health: Arc::clone(&writer.health),
-            describe: Arc::new(ApiTexts(context.clone())),
+            describe: Arc::new(ApiTexts(Arc::clone(api))),
             metrics,
         };
         Self { republisher, store: Arc::clone(&writer.store), leases: Leases::default() }
