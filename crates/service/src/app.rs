@@ -2,6 +2,7 @@
 
 mod deliveries;
 mod ingest_thread;
+mod machine_limits;
 mod republishing;
 mod source_threads;
 
@@ -21,8 +22,8 @@ use tokio_util::sync::CancellationToken;
 use self::deliveries::register;
 pub use self::deliveries::{NotifySettings, NotifySource, Reread};
 use self::ingest_thread::spawn_ingest;
+use self::machine_limits::{within_descriptors, within_memory};
 use self::source_threads::{SourceParts, SourcesEnd, link_health, spawn_sources, spawn_writer};
-use crate::memory;
 use crate::progress::ProgressSource;
 use alerting::desk::AlertDesk;
 use formats::catalog::Formats;
@@ -48,7 +49,6 @@ use serving::api::{ApiParts, MakeApi};
 use serving::frontend::{Frontend, FrontendError};
 use store::settings::{Location, StoreSettings};
 use store::{self, ChangeCursor, StoreError};
-use system::descriptors;
 use webhooks::desk::WebhookDesk;
 
 /// Connections that wait to be accepted; as the standard library has it.
@@ -338,21 +338,6 @@ fn read_through(
     Some(Arc::new(read_through))
 }
 
-/// Lets as few clients in as leave room for broker and store; further ones wait, as beyond any other number.
-fn within_descriptors(mut http: HttpSettings) -> HttpSettings {
-    let Some(most) = descriptors::raise() else { return http };
-    let fit = descriptors::for_clients(most);
-    if fit < http.connections_max {
-        tracing::warn!(
-            "the process may have {most} files open, which is room for {fit} connections of the {} of --connections-max: \
-             further ones wait; a higher hard limit (LimitNOFILE, ulimit -Hn) gives it room",
-            http.connections_max
-        );
-        http.connections_max = fit;
-    }
-    http
-}
-
 /// Says that others can read the token on its way to the broker.
 fn warn_of_readable_login(source: &SourceSettings) {
     if source.login.is_some() && source.endpoint.is_readable_by_others() {
@@ -376,19 +361,6 @@ fn warn_of_readable_passwords(source: &SourceSettings, store: &StoreSettings) {
             "the password of the store may go to {server} without encryption, where others may read it: use {remedy}"
         );
     }
-}
-
-/// Lets no more wait for decoding than the memory of this process has room for beside everything else.
-fn within_memory(backlog_max_bytes: usize) -> usize {
-    let Some(limit) = memory::limit() else { return backlog_max_bytes };
-    let fit = memory::for_backlog(limit);
-    if fit < backlog_max_bytes {
-        tracing::info!(
-            "the control group allows {limit} bytes of memory: {fit} of them instead of the {backlog_max_bytes} of \
-             --backlog-max-bytes may wait for decoding"
-        );
-    }
-    fit.min(backlog_max_bytes)
 }
 
 /// Takes the address, so that a start that cannot listen fails at once; it listens once there are answers.
