@@ -248,7 +248,7 @@ impl<'a> Lead<'a> {
                 self.all.desk.announced().publish(announced);
             }
             Err(error) => {
-                tracing::warn!(%error, "alerts wait for the store");
+                self.all.holder.log_wait(&error);
                 self.is_dirty = true;
             }
         }
@@ -322,7 +322,7 @@ async fn load(all: &AlertService) -> StoredAlerts {
         match all.holder.store().delivery_states().await {
             Ok(states) => return StoredAlerts::read(states),
             Err(error) => {
-                tracing::warn!(%error, "alerts wait for the store");
+                all.holder.log_wait(&error);
                 sleep(STORE_RETRY).await;
             }
         }

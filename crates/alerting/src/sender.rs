@@ -185,7 +185,7 @@ impl Sender {
             match self.holder.set(&kept::position_name(name), Some(number.to_string())).await {
                 Ok(()) => return,
                 Err(error) => {
-                    tracing::warn!(%error, "alerts wait for the store");
+                    self.holder.log_wait(&error);
                     sleep(STORE_RETRY).await;
                 }
             }

@@ -2,7 +2,7 @@
 
 use std::future::pending;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use alerts::RuleSet;
 use tokio::sync::watch;
@@ -18,6 +18,7 @@ use server::feed::Feed;
 use server::health::Health;
 use server::registry::DeviceRegistry;
 use store::{Store, StoreError};
+use system::log_limit::OnceAMinute;
 use webhooks::Leases;
 use webhooks::desk::WebhookDesk;
 use webhooks::settings::EndpointSettings;
@@ -49,15 +50,23 @@ pub struct AlertService {
 pub struct LeaseHolder {
     store: Arc<dyn Store>,
     leases: Leases,
+    log: OnceAMinute,
 }
 
 impl LeaseHolder {
     pub fn new(store: Arc<dyn Store>) -> Self {
-        Self { store, leases: Leases::default() }
+        Self { store, leases: Leases::default(), log: OnceAMinute::default() }
     }
 
     pub fn store(&self) -> &dyn Store {
         &*self.store
+    }
+
+    /// Says that alerts wait for the store.
+    pub fn log_wait(&self, error: &StoreError) {
+        if let Some(times) = self.log.pass(Instant::now()) {
+            tracing::warn!(%error, times, "alerts wait for the store");
+        }
     }
 
     /// Writes or drops what is kept under a name; does not return if another instance has taken over.

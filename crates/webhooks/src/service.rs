@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::future::pending;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use futures_util::future::join_all;
 use presence::history::HistoryRow;
@@ -30,6 +30,7 @@ use crate::worker::Worker;
 use server::feed::Feed;
 use server::registry::{DeviceRegistry, Snapshot};
 use store::{DeliveryState, REPEATS_WITHIN, Store, StoreError};
+use system::log_limit::OnceAMinute;
 
 /// A store that fails is asked again after this.
 const STORE_RETRY: Duration = Duration::from_secs(1);
@@ -65,6 +66,8 @@ pub struct Webhooks {
     pub metrics: WebhookMetrics,
     pub desk: WebhookDesk,
     pub leases: Leases,
+    /// That they wait for the store.
+    pub store_log: OnceAMinute,
     pub clock: Arc<dyn Clock>,
 }
 
@@ -276,7 +279,9 @@ impl Webhooks {
     }
 
     pub(crate) async fn wait_for_store(&self, error: &StoreError) {
-        tracing::warn!(%error, "webhooks wait for the store");
+        if let Some(times) = self.store_log.pass(Instant::now()) {
+            tracing::warn!(%error, times, "webhooks wait for the store");
+        }
         self.clock.sleep(STORE_RETRY).await;
     }
 

@@ -24,6 +24,7 @@ use server::metrics::Metrics;
 use server::persistence::writer::Writer;
 use serving::api::{Api, ApiParts};
 use store::settings::Location;
+use system::log_limit::OnceAMinute;
 use webhooks::metrics::WebhookMetrics;
 use webhooks::settings::EndpointSettings;
 use webhooks::{ChangeLog, HistoryTail, Leases, SystemClock, Webhooks};
@@ -201,6 +202,7 @@ impl NotifyReceivers {
             metrics,
             desk,
             leases: Leases::default(),
+            store_log: OnceAMinute::default(),
             clock: Arc::new(SystemClock),
         }
     }

@@ -6,7 +6,6 @@ pub mod direct;
 pub mod follow;
 pub mod framing;
 mod http2;
-pub mod log_limit;
 pub mod path;
 pub mod places;
 pub mod plain_request;

@@ -9,9 +9,9 @@ use parking_lot::Mutex;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout;
 
-use super::log_limit::OnceAMinute;
 use super::signals::Signal;
 use super::stream::StreamProgress;
+use system::log_limit::OnceAMinute;
 
 /// Places beyond `--connections-max`, for `/livez`, `/readyz` and `/metrics` only: many more than there are programs that ask
 /// so at the same time.

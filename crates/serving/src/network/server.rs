@@ -17,7 +17,6 @@ use tokio_util::task::TaskTracker;
 
 use super::connection::{ClientTimeouts, ConnectedClient, ServeContext};
 use super::direct::App;
-use super::log_limit::OnceAMinute;
 use super::places::{ConnectionPlace, Places, Use};
 use super::proxy::{self, TrustedProxies};
 use super::signals::Signal;
@@ -25,6 +24,7 @@ use super::tls::{HTTP_2, Tls};
 use server::access::network;
 use server::http_settings::HttpSettings;
 use server::metrics::{CutConnection, HttpMetrics};
+use system::log_limit::OnceAMinute;
 
 /// From the accepted connection to the end of the TLS handshake.
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);

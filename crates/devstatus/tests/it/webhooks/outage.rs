@@ -20,6 +20,7 @@ use server::metrics::Metrics;
 use server::registry::DeviceRegistry;
 use store::sqlite::SqliteStore;
 use store::{Batch, Retention, Store};
+use system::log_limit::OnceAMinute;
 use system::tls::ClientTls;
 use testkit::{PATIENCE, poll};
 use tokio::runtime::Runtime;
@@ -226,6 +227,7 @@ impl Deliveries {
             metrics: WebhookMetrics::default(),
             desk: desk.clone(),
             leases: Leases::default(),
+            store_log: OnceAMinute::default(),
             clock,
         };
         let runtime = Runtime::new().expect("a runtime can be made");

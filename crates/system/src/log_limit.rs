@@ -1,4 +1,4 @@
-//! A log line for something that anybody can cause as often as they like.
+//! A log line for something that may happen as often as it likes.
 
 use std::time::{Duration, Instant};
 
