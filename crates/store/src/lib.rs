@@ -37,6 +37,9 @@ pub use open::{open, open_to_read};
 /// Devices that one page of a list or of changes may hold.
 pub const PAGE_MAX: usize = 10_000;
 
+/// How long one pruning may drop what is too old, about. The writer, and with it each batch, waits meanwhile.
+pub(crate) const PRUNING_TIME: Duration = Duration::from_secs(1);
+
 /// How many of a device's newest events are compared with a new one so that no event is stored twice. A broker repeats a
 /// message, and other instances receive it, within moments of the first; a repetition after so many other events is stored
 /// twice.
@@ -267,7 +270,7 @@ pub trait Store: ReadDevices + ReadHistory + KeepSeries {
         Box::pin(ready(Ok(alone)))
     }
 
-    /// Drops events received before that time, and some of those beyond the number that a device may have.
+    /// Drops events received before that time, of very many a part, and some of those beyond the number that a device may have.
     ///
     /// What is beyond the number is never shown, dropped yet or not. Returns how many were dropped because of that time.
     fn prune(&self, received_before: UnixSeconds) -> BoxFuture<'_, Result<u64, StoreError>>;

@@ -6,6 +6,7 @@
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
+use std::time::Instant;
 
 use deadpool_postgres::{GenericClient, Object, Transaction};
 use futures_util::future::try_join3;
@@ -17,7 +18,7 @@ use super::failed;
 use super::statements::Statements;
 use super::tombstones::{self, Tombstone};
 use crate::type_names::TypeNames;
-use crate::{Batch, ForgottenDevices, StoreError, StoredDevice};
+use crate::{Batch, ForgottenDevices, PRUNING_TIME, StoreError, StoredDevice};
 use presence::{DeviceName, UnixSeconds};
 
 /// Events that one statement drops at most.
@@ -175,7 +176,7 @@ async fn settle(
     Ok(i64::try_from(columns.len()).unwrap_or(i64::MAX))
 }
 
-/// Drops events heard before that time, and those of the devices beyond the number that a device may have.
+/// Drops events received before that time, as far as it comes, and those of the devices beyond the number that a device may have.
 pub async fn prune(
     client: &Object,
     statements: &Statements,
@@ -185,12 +186,12 @@ pub async fn prune(
 ) -> Result<u64, StoreError> {
     let delete = client.prepare_cached(&statements.prune_expired).await.map_err(failed)?;
     let before = i64::from(received_before.0);
-    let mut expired = 0;
+    let (began_at, mut expired) = (Instant::now(), 0);
     loop {
         let pruned = client.query_one(&delete, &[&before, &EXPIRED_AT_ONCE]).await.map_err(failed)?;
         let deleted = columns::column::<i64>(&pruned, "gone")?;
         expired += deleted.unsigned_abs();
-        if deleted == 0 {
+        if deleted == 0 || began_at.elapsed() >= PRUNING_TIME {
             break;
         }
     }

@@ -67,7 +67,7 @@ pub struct PostgresStore {
     /// In which of the counter shards this instance writes: any, as long as not all take the same one.
     counter_shard: i16,
     retention: Retention,
-    /// Events heard before are not shown, pruned yet or not.
+    /// Events received before are not shown, pruned yet or not.
     received_since: AtomicU32,
     /// Devices that have new events since the last pruning.
     touched: Mutex<Touched>,

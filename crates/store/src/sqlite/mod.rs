@@ -2,6 +2,7 @@
 
 mod encoding;
 mod file;
+mod prune;
 mod read;
 mod schema;
 mod series;
@@ -33,7 +34,7 @@ pub struct SqliteStore {
     reader: WorkerThread<ReadWorker>,
     /// `None`: opened to be read only.
     writer: Option<WorkerThread<WriteWorker>>,
-    /// Events heard before are not shown, pruned yet or not.
+    /// Events received before are not shown, pruned yet or not.
     received_since: AtomicU32,
     retention: Retention,
 }

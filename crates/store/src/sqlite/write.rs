@@ -8,17 +8,12 @@ use rusqlite::{Connection, OptionalExtension, Row, Transaction, TransactionBehav
 
 use super::encoding::{self, Damaged, EventColumns};
 use super::file::{self, Unusable};
+use super::prune::Pruned;
 use crate::encoding::Parts;
 use crate::{Batch, DeliveryState, REPEATS_WITHIN, Retention, StoreError, StoredDevice};
 use formats::held;
 use presence::history::HistoryEvent;
 use presence::{DeviceName, DeviceState, EventKind, PresenceEvent, UnixSeconds};
-
-/// Events that one statement of a pruning visits: some tens of milliseconds, in which no batch is written.
-const PRUNED_AT_ONCE: u64 = 20_000;
-
-/// Events beside the number of new ones that one pruning visits, so that it comes round when nothing is new, too.
-const PRUNED_MORE: u64 = 50_000;
 
 /// Orders of the events that are remembered, one for each start: a client that was last here before so many is told of a gap.
 const ORDERS_MAX: u32 = 1_000;
@@ -26,20 +21,17 @@ const ORDERS_MAX: u32 = 1_000;
 /// The connection that writes.
 pub struct Writing {
     pub(super) connection: Connection,
-    retention: Retention,
-    counters: ChangeCounters,
+    pub(super) retention: Retention,
+    pub(super) counters: ChangeCounters,
     /// Close codes whose words are kept.
     reasons: HashSet<u16>,
-    /// Up to which event the last pruning has come.
-    pruned_to: u64,
-    /// The newest event at the last pruning.
-    pruned_at: u64,
+    pub(super) pruned: Pruned,
 }
 
 #[derive(Clone, Copy)]
-struct ChangeCounters {
+pub(super) struct ChangeCounters {
     changed: u64,
-    sequence: u64,
+    pub(super) sequence: u64,
     device_row: u64,
 }
 
@@ -88,8 +80,7 @@ impl Writing {
             retention,
             counters: ChangeCounters { changed: 0, sequence: 0, device_row: 0 },
             reasons: HashSet::new(),
-            pruned_to: 0,
-            pruned_at: 0,
+            pruned: Pruned::default(),
         };
         match writing.read_counters().and_then(|()| writing.begin_order()) {
             Ok(()) => Ok(writing),
@@ -129,7 +120,7 @@ impl Writing {
                 Ok(ChangeCounters { changed, sequence, device_row })
             });
         self.counters = counters.optional()?.ok_or(WriteError::Damaged)?;
-        self.pruned_at = self.counters.sequence;
+        self.pruned.newest = self.counters.sequence;
         let mut reasons = self.connection.prepare("SELECT close_code FROM reason")?;
         self.reasons = reasons.query_map((), |row| row.get(0))?.collect::<Result<_, _>>()?;
         Ok(())
@@ -170,45 +161,6 @@ impl Writing {
         self.counters = counters;
         self.reasons.extend(reasons);
         Ok(())
-    }
-
-    /// Drops events heard before that time, and those beyond the number that a device may have as far as it comes: it
-    /// visits twice as many as are new, so that the file stays bounded whatever comes.
-    /// Returns how many were dropped because of that time.
-    pub fn prune(&mut self, received_before: UnixSeconds) -> Result<u64, WriteError> {
-        let delete_expired = "DELETE FROM event WHERE received_at < ?1 AND sequence <= (SELECT sequence FROM event ORDER BY sequence LIMIT 1) + ?2";
-        let mut expired = 0;
-        loop {
-            let mut delete = self.connection.prepare_cached(delete_expired)?;
-            let deleted = delete.execute(params![received_before.0, signed(PRUNED_AT_ONCE)])?;
-            expired += deleted as u64;
-            if deleted == 0 {
-                break;
-            }
-        }
-        let newest = self.counters.sequence;
-        let mut left = (newest - self.pruned_at) * 2 + PRUNED_MORE;
-        self.pruned_at = newest;
-        while left > 0 {
-            let to = self.pruned_to + PRUNED_AT_ONCE.min(left);
-            self.connection
-                .prepare_cached(
-                    "DELETE FROM event WHERE sequence > ?1 AND sequence <= ?2 AND number <= coalesce(
-                     (SELECT events FROM device WHERE row = event.device) - ?3, number)",
-                )?
-                .execute(params![
-                    signed(self.pruned_to),
-                    signed(to),
-                    signed(self.retention.per_device as u64)
-                ])?;
-            left -= to - self.pruned_to;
-            self.pruned_to = to;
-            if to >= newest {
-                self.pruned_to = 0;
-                break;
-            }
-        }
-        Ok(expired)
     }
 
     /// The retention time that was set last.

@@ -100,7 +100,7 @@ impl BucketKeys {
         self.in_bucket(bucket, "changes")
     }
 
-    /// Devices that have a history, by when their oldest event was heard.
+    /// Devices that have a history, by when their oldest event was received.
     pub fn due(&self, bucket: Bucket) -> Vec<u8> {
         self.in_bucket(bucket, "due")
     }

@@ -78,7 +78,7 @@ const POLL_ALL_INTERVAL: Duration = Duration::from_millis(400);
 /// A grid, connected for as long as this lives.
 pub struct ValkeyStore {
     grid: Grid,
-    /// Events heard before are not shown, pruned yet or not.
+    /// Events received before are not shown, pruned yet or not.
     received_since: AtomicU32,
     polled_at: Mutex<Option<Instant>>,
     polled_all_at: Mutex<Option<Instant>>,

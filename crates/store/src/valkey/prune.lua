@@ -1,4 +1,4 @@
--- Drops the events of devices of one bucket that were heard before a moment.
+-- Drops the events of devices of one bucket that were received before a moment.
 --
 -- KEYS  1 due   2… the history of each device
 -- ARGV  1 the moment in seconds   2… the names

@@ -2,6 +2,7 @@
 //! sends what goes to one node over one connection.
 
 use std::collections::BTreeMap;
+use std::time::Instant;
 
 use futures_util::future::try_join_all;
 use redis::{RedisError, Value};
@@ -11,7 +12,7 @@ use super::connection::Call;
 use super::encoding::{self, Damaged, Tombstone};
 use super::position::{BucketPosition, BucketPositions};
 use super::{Grid, scripts};
-use crate::{Batch, ForgottenDevice, REPEATS_WITHIN, StoreError, TOMBSTONES_MAX};
+use crate::{Batch, ForgottenDevice, PRUNING_TIME, REPEATS_WITHIN, StoreError, TOMBSTONES_MAX};
 use presence::history::HistoryEvent;
 use presence::{Device, DeviceName, DeviceState, UnixSeconds};
 
@@ -214,7 +215,7 @@ impl Grid {
         call
     }
 
-    /// Drops what was heard before that time. A bucket names those of its devices that have anything so old.
+    /// Drops what was received before that time. A bucket names those of its devices that have anything so old.
     /// Returns how many were dropped.
     pub async fn prune(&self, received_before: UnixSeconds) -> Result<u64, WriteError> {
         let buckets = Bucket::all().map(|bucket| self.prune_bucket(bucket, received_before));
@@ -222,8 +223,8 @@ impl Grid {
     }
 
     async fn prune_bucket(&self, bucket: Bucket, received_before: UnixSeconds) -> Result<u64, WriteError> {
-        let mut dropped = 0;
-        loop {
+        let (began_at, mut dropped) = (Instant::now(), 0);
+        while began_at.elapsed() < PRUNING_TIME {
             let mut command = redis::cmd("ZRANGEBYSCORE");
             command.arg(self.keys.due(bucket)).arg("-inf").arg(format!("({}", received_before.0));
             command.arg("LIMIT").arg(0).arg(DEVICES_AT_ONCE);
@@ -238,6 +239,7 @@ impl Grid {
             }
             dropped += self.connection.run::<u64>(self.keys.slot(bucket), &scripts::PRUNE, &call).await?;
         }
+        Ok(dropped)
     }
 
     /// The retention time that was set last, by whichever instance.

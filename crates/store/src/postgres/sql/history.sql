@@ -1,4 +1,4 @@
--- The newest events of a device. $1 type, $2 id, $3 how many are kept of one device, $4 before which sequence, $5 heard since,
+-- The newest events of a device. $1 type, $2 id, $3 how many are kept of one device, $4 before which sequence, $5 received since,
 -- $6 how many.
 SELECT * FROM (
   SELECT event.sequence, event.received_at, event.kind, event.session, event.time, event.close_code, event.payload,

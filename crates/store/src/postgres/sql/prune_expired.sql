@@ -1,4 +1,4 @@
--- Drops events heard before $1, at most $2 of them, so that no statement takes long, notes which the newest of them was, and
+-- Drops events received before $1, at most $2 of them, so that no statement takes long, notes which the newest of them was, and
 -- says how many they were.
 WITH gone AS (
   DELETE FROM {schema}.event
