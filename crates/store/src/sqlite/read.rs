@@ -24,6 +24,8 @@ const LOADED_AT_ONCE: usize = 16_384;
 const LOAD_THREADS_MAX: usize = 4;
 /// Fewer devices than this are loaded sooner by one thread.
 const LOADED_BY_ONE: i64 = 50_000;
+/// No device takes less of the file.
+const DEVICE_MIN_BYTES: i64 = 32;
 
 /// The columns that [`device`] reads.
 const COLUMNS: &str = "type, id, received_at, kind, session, time, close_code, payload, others";
@@ -31,13 +33,15 @@ const COLUMNS: &str = "type, id, received_at, kind, session, time, close_code, p
 /// Gives every device to the sink.
 pub fn load(path: &Path, sink: &dyn LoadSink) -> Result<(), WriteError> {
     let connection = file::open_to_read(path)?;
-    let (first, last): (i64, i64) = connection.query_row(
-        "SELECT coalesce((SELECT min(row) FROM device), 0), coalesce((SELECT max(row) FROM device), -1)",
+    let (first, last, bytes): (i64, i64, i64) = connection.query_row(
+        "SELECT coalesce((SELECT min(row) FROM device), 0), coalesce((SELECT max(row) FROM device), -1), page_count * page_size
+         FROM pragma_page_count, pragma_page_size",
         (),
-        |row| Ok((row.get(0)?, row.get(1)?)),
+        |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)),
     )?;
     let rows = last.saturating_sub(first).saturating_add(1);
-    sink.expect(usize::try_from(rows).unwrap_or(0));
+    // Where devices come and go, most rows are gone.
+    sink.expect(usize::try_from(rows.min(bytes / DEVICE_MIN_BYTES)).unwrap_or(0));
     let most = thread::available_parallelism().map_or(1, NonZero::get).min(LOAD_THREADS_MAX);
     let threads = if rows < LOADED_BY_ONE { 1 } else { most as i64 };
     let each = rows / threads + 1;
@@ -300,4 +304,41 @@ pub fn events(
     let is_all = page.events.len() < limit;
     page.reached = page.events.last().filter(|_| !is_all).map_or(page.newest, |entry| entry.position);
     Ok(page)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use super::super::write::Writing;
+    use super::*;
+    use crate::Retention;
+
+    struct Expected(AtomicUsize);
+
+    impl LoadSink for Expected {
+        fn expect(&self, devices: usize) {
+            self.0.store(devices, Ordering::Relaxed);
+        }
+
+        fn take(&self, _devices: Vec<StoredDevice>) {}
+    }
+
+    #[test]
+    fn a_load_expects_no_more_devices_than_the_file_has_room_for() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("store.db");
+        std::fs::File::create(&path).unwrap();
+        let Ok(writing) = Writing::open(&path, Retention { per_device: 9 }) else { panic!("it is new") };
+        let insert = "INSERT INTO device (row, type, id, connected, kind, close_code, received_at, changed, events, payload)
+            VALUES (?1, 'mug', ?1, 0, 1, 0, 1, 1, 0, x'')";
+        for row in [1, 1_000_000_000] {
+            writing.connection.execute(insert, [row]).unwrap();
+        }
+        let expected = Expected(AtomicUsize::new(0));
+        // What these two say cannot be read; how many to expect is told before.
+        let _ = load(&path, &expected);
+        let expected = expected.0.into_inner();
+        assert!((2..100_000).contains(&expected), "{expected}");
+    }
 }
