@@ -5,6 +5,8 @@ mod ingest_thread;
 mod machine_limits;
 mod republishing;
 mod source_threads;
+#[cfg(test)]
+mod tests;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -23,7 +25,7 @@ use self::deliveries::register;
 pub use self::deliveries::{NotifySettings, NotifySource, Reread};
 use self::ingest_thread::spawn_ingest;
 use self::machine_limits::{within_descriptors, within_memory};
-use self::source_threads::{SourceParts, SourcesEnd, link_health, spawn_sources, spawn_writer};
+use self::source_threads::{SourceParts, link_health, spawn_sources, spawn_writer};
 use crate::progress::ProgressSource;
 use alerting::desk::AlertDesk;
 use formats::catalog::Formats;
@@ -85,7 +87,7 @@ pub struct RunningService {
     /// For the terminal, which shows how far the population is.
     pub progress: ProgressSource,
     shutdown: CancellationToken,
-    source: SourcesEnd,
+    source: oneshot::Receiver<Result<(), ServeError>>,
     http: JoinHandle<()>,
     ingest: thread::JoinHandle<()>,
     /// Ends the decoder before it has applied everything.

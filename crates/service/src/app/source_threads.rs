@@ -59,23 +59,32 @@ impl SourceParts {
     }
 }
 
-/// When all sources have ended, or one of them gives up.
-pub(super) type SourcesEnd = oneshot::Receiver<Result<(), SourceError>>;
+/// When a source has ended; nothing comes of one whose thread has failed.
+pub(super) type SourceEnd = oneshot::Receiver<Result<(), SourceError>>;
 
-/// Starts each source; the end of the whole comes with the last of them, or with the first that gives up.
-pub(super) fn spawn_sources(sources: Vec<Source>) -> Result<SourcesEnd, ServeError> {
+/// Starts each source; the end of the whole comes with the last of them, or with the first that gives up or fails.
+pub(super) fn spawn_sources(
+    sources: Vec<Source>,
+) -> Result<oneshot::Receiver<Result<(), ServeError>>, ServeError> {
     let ends = sources.into_iter().map(spawn_source).collect::<Result<Vec<_>, ServeError>>()?;
     let (ended, receiver) = oneshot::channel();
     tokio::spawn(async move {
-        // A source whose thread has failed has no result of its own.
-        let each = ends.into_iter().map(async |end: SourcesEnd| end.await.unwrap_or(Ok(())));
-        let _ = ended.send(try_join_all(each).await.map(drop));
+        // The receiver is gone only if the whole service is.
+        let _ = ended.send(end_of_all(ends).await);
     });
     Ok(receiver)
 }
 
+pub(super) async fn end_of_all(ends: Vec<SourceEnd>) -> Result<(), ServeError> {
+    let each = ends.into_iter().map(async |end: SourceEnd| match end.await {
+        Ok(ended) => ended.map_err(ServeError::from),
+        Err(_failed) => Err(ServeError::Internal("reader of a broker")),
+    });
+    try_join_all(each).await.map(drop)
+}
+
 /// Gives the source a thread and a runtime of its own, where nothing else can keep it from reading.
-fn spawn_source(source: Source) -> Result<SourcesEnd, ServeError> {
+fn spawn_source(source: Source) -> Result<SourceEnd, ServeError> {
     spawn_with_runtime("source", move |runtime, ended| {
         let result = runtime.block_on(source.run());
         // The receiver is gone only if the whole service is. The source goes after that: with it the backlog ends,

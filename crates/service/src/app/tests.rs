@@ -1,0 +1,99 @@
+//! What ends a service by itself.
+
+use std::net::Ipv4Addr;
+
+use super::source_threads::{end_of_all, spawn_with_runtime};
+use super::*;
+use server::health::ReadyOn;
+
+/// How long a part may take to notice that another one has failed.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// A thread that fails, as a source, the writer and the rest have one.
+fn failing<T: Send + 'static>(name: &'static str) -> oneshot::Receiver<T> {
+    spawn_with_runtime(name, |_runtime, _ended| panic!("a test wants this thread to fail")).unwrap()
+}
+
+/// A service of parts that do nothing until `shutdown`.
+fn idle(shutdown: &CancellationToken) -> RunningService {
+    let (metrics, map) = (Metrics::default(), Arc::new(DeviceRegistry::default()));
+    let health = Arc::new(Health::new(ReadyOn::Unproven));
+    let (_, pending) = backlog(0, metrics.clone());
+    let (stopped, stop_writer) = (shutdown.clone(), CancellationToken::new());
+    let until = |stop: CancellationToken| {
+        spawn_with_runtime("idle", move |runtime, ended| {
+            runtime.block_on(stop.cancelled());
+            // A test that has failed waits no more.
+            let _ = ended.send(());
+        })
+        .unwrap()
+    };
+    RunningService {
+        http_address: (Ipv4Addr::LOCALHOST, 0).into(),
+        progress: ProgressSource { map: Arc::clone(&map), health, metrics: metrics.clone() },
+        shutdown: shutdown.clone(),
+        source: spawn_with_runtime("source", {
+            let shutdown = shutdown.clone();
+            move |runtime, ended| {
+                runtime.block_on(shutdown.cancelled());
+                let _ = ended.send(Ok(()));
+            }
+        })
+        .unwrap(),
+        http: tokio::spawn(async move { stopped.cancelled().await }),
+        ingest: thread::spawn({
+            let (runtime, shutdown) = (Handle::current(), shutdown.clone());
+            move || runtime.block_on(shutdown.cancelled())
+        }),
+        abandon: pending.abandon(),
+        metrics,
+        writer: until(stop_writer.clone()),
+        stop_writer,
+        instances: None,
+        notify: until(shutdown.clone()),
+        map,
+    }
+}
+
+async fn end_of(service: RunningService) -> Result<(), ServeError> {
+    timeout(PATIENCE, service.wait()).await.unwrap()
+}
+
+#[tokio::test]
+async fn a_service_that_is_stopped_ends_without_an_error() {
+    let shutdown = CancellationToken::new();
+    let service = idle(&shutdown);
+    shutdown.cancel();
+    end_of(service).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_writer_that_fails_ends_the_service_with_an_error() {
+    let shutdown = CancellationToken::new();
+    let service = RunningService { writer: failing("writer"), ..idle(&shutdown) };
+    let error = end_of(service).await.unwrap_err();
+    assert_eq!(error.to_string(), "internal error: the writer of the store ended unexpectedly");
+    assert!(shutdown.is_cancelled(), "nothing is answered any more");
+}
+
+#[tokio::test]
+async fn a_decoder_that_fails_ends_the_service_with_an_error() {
+    let shutdown = CancellationToken::new();
+    let ingest = thread::spawn(|| panic!("a test wants this thread to fail"));
+    let service = RunningService { ingest, ..idle(&shutdown) };
+    let error = end_of(service).await.unwrap_err();
+    assert_eq!(error.to_string(), "internal error: the decoder ended unexpectedly");
+    assert!(shutdown.is_cancelled());
+}
+
+#[tokio::test]
+async fn a_reader_that_fails_ends_the_service_with_an_error_whatever_the_others_do() {
+    let shutdown = CancellationToken::new();
+    let (_working, other) = oneshot::channel();
+    let (ended, source) = oneshot::channel();
+    let service = RunningService { source, ..idle(&shutdown) };
+    let ends = end_of_all(vec![other, failing("source")]);
+    let ((), error) = tokio::join!(async { ended.send(ends.await).unwrap() }, end_of(service));
+    assert_eq!(error.unwrap_err().to_string(), "internal error: the reader of a broker ended unexpectedly");
+    assert!(shutdown.is_cancelled());
+}
