@@ -18,9 +18,20 @@ use super::{Arrival, DeviceRegistry, Names, Provenance, Reception, Record, SHARD
 use crate::freshness::RoundNumber;
 use presence::{Device, DeviceState, Status, UnixSeconds};
 use store::StoredDevice;
+use system::prefetch::prefetch;
 
 /// Threads that put devices in order at the end: more would wait for memory.
 const ORDERING_THREADS_MAX: usize = 4;
+
+/// How many devices ahead of the one that is put in the processor is told what will be read. It waits for memory else.
+const FETCHED_AHEAD: usize = 8;
+
+/// A device among those that are restored together.
+#[derive(Clone, Copy, Default)]
+struct HashedDevice {
+    hash: u64,
+    number: usize,
+}
 
 /// New devices of one type, for its indexes.
 struct NewOfType {
@@ -54,24 +65,25 @@ impl DeviceRegistry {
 
     /// Puts back many devices, between [`DeviceRegistry::begin_restoring`] and the end, when nobody else changes any.
     pub fn restore_all(&self, mut stored: Vec<StoredDevice>) {
-        let hashes = stored.iter().map(|device| self.hash(device.name.device()));
-        let mut by_shard: Vec<(u64, usize)> = hashes.zip(0..).collect();
-        by_shard.sort_unstable_by_key(|(hash, _)| Self::shard_number(*hash));
+        let by_shard = self.by_shard(&stored);
+        let shard_of = |device: &HashedDevice| Self::shard_number(device.hash);
         let mut known = Vec::new();
         let mut types: HashMap<Arc<str>, NewOfType, foldhash::fast::RandomState> = HashMap::default();
-        for same_shard in
-            by_shard.chunk_by(|(one, _), (other, _)| Self::shard_number(*one) == Self::shard_number(*other))
-        {
-            let shard = Self::shard_number(same_shard[0].0);
+        for same_shard in by_shard.chunk_by(|one, other| shard_of(one) == shard_of(other)) {
+            let shard = shard_of(&same_shard[0]);
             let mut records = self.shards[shard].records.write();
-            for (hash, number) in same_shard.iter().copied() {
+            for (at, HashedDevice { hash, number }) in same_shard.iter().copied().enumerate() {
+                if let Some(ahead) = same_shard.get(at + FETCHED_AHEAD) {
+                    records.prefetch_slot(ahead.hash);
+                    prefetch(&stored[ahead.number]);
+                }
                 let device = &mut stored[number];
                 if records.find(hash, device.name.device()).is_some() {
                     known.push(number);
                     continue;
                 }
                 let name = &device.name.device_type;
-                let of_type = types.entry(Arc::clone(name)).or_insert_with(|| NewOfType {
+                let of_type = types.entry_ref(name).or_insert_with(|| NewOfType {
                     device_type: self.types.find_or_add(name),
                     devices: Vec::new(),
                 });
@@ -88,6 +100,25 @@ impl DeviceRegistry {
             let StoredDevice { name, state, received_at } = &mut stored[number];
             self.restore(name.device(), std::mem::take(state), *received_at);
         }
+    }
+
+    /// The devices with those of one shard side by side.
+    fn by_shard(&self, stored: &[StoredDevice]) -> Vec<HashedDevice> {
+        let hashes: Vec<u64> = stored.iter().map(|device| self.hash(device.name.device())).collect();
+        // Where the next device of each shard comes, once those of the shards before have been counted.
+        let mut next = [0; SHARDS];
+        hashes.iter().for_each(|hash| next[Self::shard_number(*hash)] += 1);
+        let mut before = 0;
+        for place in &mut next {
+            before += std::mem::replace(place, before);
+        }
+        let mut by_shard = vec![HashedDevice::default(); stored.len()];
+        for (number, hash) in hashes.into_iter().enumerate() {
+            let place = &mut next[Self::shard_number(hash)];
+            by_shard[*place] = HashedDevice { hash, number };
+            *place += 1;
+        }
+        by_shard
     }
 
     /// The record of a device that is new; `None` if nothing is known of it.
