@@ -21,6 +21,7 @@ use super::types::DeviceType;
 use super::{DeviceRegistry, Names, Snapshot, names};
 use presence::Moment;
 use presence::query::{Filter, Page, Position, Query, Sort, SortBy};
+use system::prefetch::prefetch;
 
 /// Entries that a step may pass over before it lets go of the order.
 const STEP_ENTRIES: usize = 16_384;
@@ -30,6 +31,9 @@ const RECORD_COST: usize = 64;
 const ORDER_COST: usize = 256;
 /// So much is done without a pause: some milliseconds at most.
 const COST_AT_ONCE: usize = 16 * STEP_ENTRIES;
+
+/// Records that are looked at one behind the other. The processor fetches all of them while it waits for the first.
+const FETCHED_TOGETHER: usize = 8;
 
 /// Part of a list that is being looked for.
 pub struct Listing {
@@ -191,6 +195,7 @@ impl DeviceRegistry {
             ListOrder::OfFurtherTypes => None,
         };
         let (mut taken, mut cost, mut last) = (Vec::new(), 0, None);
+        let mut together = Vec::with_capacity(FETCHED_TOGETHER);
         let visit = |entry: &'i IndexEntry| {
             if taken.len() == want || cost >= STEP_ENTRIES {
                 return ControlFlow::Break(());
@@ -199,7 +204,11 @@ impl DeviceRegistry {
             last = Some(entry);
             if index_filter.may_admit(entry.index_key()) && begins_with(entry) != Some(false) {
                 cost += RECORD_COST;
-                taken.extend(take(entry));
+                together.push(entry);
+                if together.len() == FETCHED_TOGETHER.min(want - taken.len()) {
+                    self.prefetch_records(&together);
+                    taken.extend(together.drain(..).filter_map(&take));
+                }
             }
             ControlFlow::Continue(())
         };
@@ -208,12 +217,23 @@ impl DeviceRegistry {
             SortBy::Since => index.by_time(),
         };
         let range = sorted.visit(range, query.sort.descending, visit);
+        // Fewer than are still wanted.
+        taken.extend(together.into_iter().filter_map(&take));
         let left = match range {
             None => Left::Nothing,
             Some(range) if taken.len() == want => Left::Range { last: last.copied(), range },
             Some(_) => last.map_or(Left::Nothing, |last| Left::Behind(self.position(last))),
         };
         ScanStep { taken, left, cost }
+    }
+
+    /// Has the processor fetch the records of these entries, and what they point to.
+    fn prefetch_records(&self, entries: &[&IndexEntry]) {
+        for prefetch in [prefetch::<PackedRecord>, PackedRecord::prefetch_body] {
+            for place in entries.iter().map(|entry| entry.place()) {
+                self.shards[place.shard()].records.read().at(place.at()).into_iter().for_each(prefetch);
+            }
+        }
     }
 
     /// Where the device of an entry stands. No device has been taken out of its order since the entry was found.

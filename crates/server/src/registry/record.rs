@@ -7,6 +7,7 @@ use super::types::DeviceType;
 use super::{Arrival, Provenance, record_body};
 use crate::freshness::RoundNumber;
 use presence::{Device, DeviceName, DeviceState, EventKind, ResolvedStatus, Status, UnixSeconds};
+use system::prefetch::prefetch;
 
 /// One device as the map holds it. There are millions.
 pub(super) struct PackedRecord {
@@ -61,6 +62,11 @@ impl PackedRecord {
 
     pub fn id_bytes(&self) -> &[u8] {
         record_body::id_bytes(&self.body)
+    }
+
+    /// Has the processor fetch id and state.
+    pub fn prefetch_body(&self) {
+        self.body.first().into_iter().for_each(prefetch);
     }
 
     /// Which device this is.
