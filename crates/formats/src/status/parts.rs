@@ -5,7 +5,7 @@ use std::borrow::Cow;
 
 use super::{SourceDetails, StatusDocument, action, borrowed, json, kept_session, rfc3339};
 use crate::order::{Key, Own, Shown};
-use crate::{Cause, Event, EventKind, Session, UnixNanos};
+use crate::{Cause, DeviceName, Event, EventKind, Session, UnixNanos};
 use presence::payload::{DocumentPacker, Payload, Piece, SourceMessage};
 
 pub struct Parts<'a> {
@@ -118,31 +118,19 @@ impl<'a> Parts<'a> {
 
     fn pack_details(&self, packer: &mut DocumentPacker) -> Option<()> {
         let time = self.event.time.map(number).transpose().ok()?;
-        // Behind a text, one that is no piece would be a part of the same literal.
-        let is_behind_time = self.connect_time.is_some()
-            || self.event.address.is_none() && self.reason.is_none() && self.event.protocol.is_none();
-        if let Some(parent) = &self.event.parent {
-            let is_all = self.event.session == Session::Arrival && time.is_none() && self.cause.is_none();
-            let names = [&parent.device_type, &parent.id];
-            if !is_behind_time {
-                return None;
-            }
-            if is_all && self.own.is_none() && names.iter().all(|name| DocumentPacker::is_literal(name)) {
-                packer.literal([EMPTY, r#""u":[""#, names[0], r#"",""#, names[1], r#""]"#]);
-                packer.piece(BRACE);
-                packer.piece(BRACE);
-            } else {
-                self.pack_details_text(packer);
-            }
-            return Some(());
-        }
         match (&self.event.session, time) {
-            _ if self.own.is_some() => return is_behind_time.then(|| self.pack_details_text(packer)),
+            (Session::Arrival, None) if self.own.is_none() && self.has_literal_names() => {
+                self.pack_literal_details(packer);
+                return Some(());
+            }
+            _ if self.event.parent.is_some() || self.own.is_some() => {
+                self.pack_details_text(packer);
+                return Some(());
+            }
             (Session::Arrival, Some(time)) => {
                 packer.piece(ONLY_TIME);
                 packer.integer(time);
             }
-            (Session::Arrival, None) if is_behind_time && self.cause.is_none() => packer.literal([EMPTY]),
             (Session::Connection(None), Some(time)) => {
                 packer.piece(UNNAMED_CONNECTION);
                 packer.integer(time);
@@ -164,7 +152,10 @@ impl<'a> Parts<'a> {
                     None => packer.piece(BRACE),
                 }
             }
-            _ => return is_behind_time.then(|| self.pack_details_text(packer)),
+            _ => {
+                self.pack_details_text(packer);
+                return Some(());
+            }
         }
         if let Some(cause) = self.cause {
             packer.piece(CAUSE);
@@ -175,6 +166,29 @@ impl<'a> Parts<'a> {
             packer.piece(BRACE);
         }
         Some(())
+    }
+
+    fn has_literal_names(&self) -> bool {
+        let parent = self.event.parent.iter();
+        parent
+            .flat_map(|parent| [&parent.device_type, &parent.id])
+            .all(|name| DocumentPacker::is_literal(name))
+    }
+
+    /// A cause and a parent at most.
+    fn pack_literal_details(&self, packer: &mut DocumentPacker) {
+        packer.literal([EMPTY]);
+        if let Some(cause) = self.cause {
+            packer.literal([r#""c":""#, cause.word()]);
+        }
+        if let Some(DeviceName { device_type, id }) = &self.event.parent {
+            let comma = if self.cause.is_some() { r#"","# } else { "" };
+            packer.literal([comma, r#""u":[""#, device_type, r#"",""#, id, r#""]"#]);
+        } else if self.cause.is_some() {
+            return packer.piece(END_BEHIND_TEXT);
+        }
+        packer.piece(BRACE);
+        packer.piece(BRACE);
     }
 
     fn pack_details_text(&self, packer: &mut DocumentPacker) {

@@ -275,9 +275,7 @@ proptest! {
                 device: DeviceName { device_type: "t".into(), id: id.as_str().into() },
                 session,
                 time,
-                cause: None,
-                reason: None,
-                address: None,
+                reason: Some("lost".into()),
                 ..event(Session::Arrival, kind)
             };
             let shown = Key { session: UnixNanos(time.map_or(0, |time| time.0)), kind, time: UnixNanos(7) }.into();

@@ -40,7 +40,7 @@ impl DocumentPacker {
         self.0.integer(number);
     }
 
-    /// A text in which no piece and no value is, in parts. No literal may be before it or behind it.
+    /// A text in which no piece and no value is, in parts.
     pub fn literal<const PARTS: usize>(&mut self, parts: [&str; PARTS]) {
         self.0.literal_of(&parts.map(str::as_bytes));
     }

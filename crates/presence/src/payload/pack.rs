@@ -1,6 +1,8 @@
 //! Text to operations. Every value is checked to come back as it was written before it becomes an operation.
 
-use super::{SourceMessage, dictionary, op};
+use std::ops::Range;
+
+use super::{SourceMessage, dictionary, op, unpack};
 use crate::time_text::{self, TimeText};
 
 /// The longest value that [`Packer::value_behind_piece`] copies to pack it.
@@ -51,12 +53,14 @@ static STARTS_PIECE: [bool; 256] = {
 pub struct Packer {
     pub packed: Vec<u8>,
     literal_start: usize,
+    /// Where the operation of the last literal is in what is packed.
+    last_literal: Option<Range<usize>>,
     last_time: Option<u64>,
 }
 
 impl Packer {
     pub fn with_capacity(capacity: usize) -> Self {
-        Self { packed: Vec::with_capacity(capacity), literal_start: 0, last_time: None }
+        Self { packed: Vec::with_capacity(capacity), literal_start: 0, last_literal: None, last_time: None }
     }
 
     pub fn text(&mut self, text: &[u8]) {
@@ -131,14 +135,26 @@ impl Packer {
         self.literal_of(&[literal]);
     }
 
-    /// One literal of these texts, if it is not empty.
+    /// One literal of these texts, if they are not empty. Behind another one it is a part of that.
     pub fn literal_of(&mut self, texts: &[&[u8]]) {
         let len: usize = texts.iter().map(|text| text.len()).sum();
-        if len > 0 {
+        if len == 0 {
+            return;
+        }
+        let before = self.last_literal.clone().filter(|before| before.end == self.packed.len());
+        let start = before.as_ref().map_or(self.packed.len(), |before| before.start);
+        if let Some(before) = before {
+            let (before_len, text) = unpack::varint(&self.packed[start + 1..]).unwrap_or_default();
+            let text_at = before.end - text.len();
+            let mut head = Vec::new();
+            put_varint(&mut head, before_len + len as u64);
+            self.packed.splice(start + 1..text_at, head);
+        } else {
             self.packed.push(op::LITERAL);
             put_varint(&mut self.packed, len as u64);
-            texts.iter().for_each(|text| self.packed.extend_from_slice(text));
         }
+        texts.iter().for_each(|text| self.packed.extend_from_slice(text));
+        self.last_literal = Some(start..self.packed.len());
     }
 
     /// Packs the value at `at` and says how long it was; 0: no value that an operation can stand for, or a shorter one.

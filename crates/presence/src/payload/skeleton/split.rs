@@ -7,6 +7,7 @@ use crate::payload::pack::{put_varint, zigzag};
 /// Room for most skeletons, so that splitting allocates once for them.
 const SKELETON_CAPACITY: usize = 128;
 const FIELDS_CAPACITY: usize = 32;
+const TEXT_CAPACITY: usize = 64;
 
 /// A skeleton, and where its fields end.
 pub struct Split {
@@ -43,7 +44,7 @@ impl<'a> Splitter<'a> {
             skeleton: Vec::with_capacity(SKELETON_CAPACITY),
             ends: Vec::with_capacity(FIELDS_CAPACITY),
         };
-        Self { skeletons, beside, split, gaps, text: Vec::new() }
+        Self { skeletons, beside, split, gaps, text: Vec::with_capacity(TEXT_CAPACITY) }
     }
 
     /// Appends what stands in the gaps and returns the skeleton; `None` if there can be none.
@@ -216,7 +217,7 @@ impl<'a> Splitter<'a> {
 
 /// Whether a piece of the dictionary begins with what separates fields.
 fn begins_field(piece: &str) -> bool {
-    piece.starts_with(['"', ',', '{'])
+    matches!(piece.as_bytes().first(), Some(b'"' | b',' | b'{'))
 }
 
 fn is_punctuation(byte: u8) -> bool {
