@@ -116,9 +116,12 @@ impl BrokerBehavior {
         self.live.set(LiveWatch::Watched { longest_pause: None });
     }
 
-    /// Its replay seems to be over. It is watched still, and this is said again of each message that comes all the same.
+    /// Its replay seems to be over. It is watched still, and this is said again of each message that comes all the same. A
+    /// subscription that is to bring nothing retained is not watched.
     pub fn live_seems_over(&self, longest_pause: Duration) {
-        self.live.set(LiveWatch::Watched { longest_pause: Some(longest_pause) });
+        if self.live.get() != LiveWatch::Ended {
+            self.live.set(LiveWatch::Watched { longest_pause: Some(longest_pause) });
+        }
     }
 
     /// Its replay is over: nothing came for as long as the operator has set.
@@ -196,6 +199,8 @@ pub fn silence_after(pause: Duration) -> Duration {
 
 #[cfg(test)]
 mod tests {
+    use futures_util::FutureExt;
+
     use super::*;
 
     const FULL: Duration = Duration::from_secs(2);
@@ -221,6 +226,19 @@ mod tests {
             behavior.forget_replays();
             assert!(!behavior.replays());
         }
+    }
+
+    #[test]
+    fn a_subscription_that_is_to_bring_nothing_retained_is_not_waited_for() {
+        let behavior = BrokerBehavior::default();
+        // Mosquitto sends what is retained to shared subscriptions, too.
+        behavior.live_seems_over(Duration::ZERO);
+        assert!(behavior.live_seen().now_or_never().is_some());
+        behavior.live_begins();
+        behavior.live_seems_over(Duration::ZERO);
+        assert!(behavior.live_seen().now_or_never().is_none());
+        behavior.live_is_gone();
+        assert!(behavior.live_seen().now_or_never().is_some());
     }
 
     #[test]

@@ -125,6 +125,19 @@ fn sharing(devices: &[(String, String)]) -> Site {
 }
 
 #[test]
+fn instances_that_share_the_messages_are_ready_where_the_broker_counts_nothing() {
+    let settings = ["--share", "fleet", "--broker-counters", "false", "--replay-limits", "100,1000"];
+    let mut site = Site::start(|_| settings.map(str::to_owned).to_vec());
+    // More than the lowest limit, so that the number proves nothing.
+    site.happen(names(&devices(2, 60)));
+    site.launch_all();
+    site.wait_until_all_know_the_truth();
+    for service in site.running() {
+        service.wait_until("it is ready", || service.get("/readyz").status == 200);
+    }
+}
+
+#[test]
 fn messages_shared_by_the_broker_are_answered_by_all_and_another_reads_on_when_the_one_that_reads_dies() {
     let all = devices(3, 20);
     let mut site = sharing(&all);
