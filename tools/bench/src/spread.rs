@@ -1,5 +1,6 @@
 //! From MQTT publish until each of three instances that share a store tells of it, whichever of them got the message, at a pace
-//! that all of them together have to merge; against one instance alone at the same pace, which needs no store for it.
+//! that all of them together have to merge; against one instance alone at the same pace, which needs no store for it. All
+//! instances know the whole fleet before the changes begin.
 
 use std::io::{BufRead, BufReader};
 use std::net::TcpStream;
@@ -82,20 +83,22 @@ fn start(kind: Kind) -> Outcome<(String, Running)> {
 
 /// Publishes to as many instances as there are arguments for; the latency that one in a hundred exceeds, in milliseconds.
 fn measure(binary: &Path, fleet: Fleet, pace: Pace, instances: &[&[&str]]) -> Outcome<f64> {
-    let broker = Broker::roomy(pace.total() as u32, std::iter::empty())?;
+    let retained = (0..u64::from(fleet.devices)).map(|number| fleet.message(number));
+    let broker = Broker::roomy(fleet.devices.max(pace.total() as u32), retained)?;
     let mut services = Vec::new();
     for (number, arguments) in instances.iter().enumerate() {
         services.push(Service::start_as(&format!("bench-{number}"), binary, &broker.url(), arguments)?);
     }
     for service in &mut services {
         service.wait_until_ready()?;
+        service.wait_for_devices(fleet.devices)?;
     }
     let times = Arc::new(Times::new(pace.total()));
     let listening: Vec<_> = services
         .iter()
         .map(|service| listen(&service.url, fleet, pace, Arc::clone(&times)))
         .collect::<Outcome<_>>()?;
-    publish(&broker, pace, &times, |change| fleet.message(change))?;
+    publish(&broker, pace, &times, |change| fleet.message(u64::from(fleet.devices) + change))?;
     let mut all = Latencies::default();
     for listener in listening {
         all.add_all(&listener.join().map_err(|_| "a listener panicked")??);
@@ -104,20 +107,20 @@ fn measure(binary: &Path, fleet: Fleet, pace: Pace, instances: &[&[&str]]) -> Ou
     Ok(all.at(990))
 }
 
-/// Devices that change in turn.
+/// Devices that change in turn. The first message of each is retained before.
 #[derive(Clone, Copy)]
 struct Fleet {
     devices: u32,
 }
 
 impl Fleet {
-    fn message(self, change: u64) -> Message {
+    fn message(self, number: u64) -> Message {
         let devices = u64::from(self.devices);
-        messages::change((change % devices) as u32, (change / devices) as u32)
+        messages::change((number % devices) as u32, (number / devices) as u32)
     }
 
-    /// The number of the change that is told of in this line, by the device's number in its id and the second of its time.
-    fn change(self, line: &[u8]) -> Option<u64> {
+    /// The number of the message that is told of in this line, by the device's number in its id and the second of its time.
+    fn number(self, line: &[u8]) -> Option<u64> {
         let behind = |name: &[u8]| Some(&line[memmem::find(line, name)? + name.len()..]);
         let device = number(behind(br#""id":"d"#)?.get(..8)?)?;
         let time = behind(br#""since":"2026-12-01T"#)?;
@@ -161,8 +164,9 @@ fn follow(mut lines: BufReader<TcpStream>, fleet: Fleet, pace: Pace, times: &Tim
             continue;
         }
         let now = times.now();
-        let change =
-            fleet.change(&line).ok_or_else(|| format!("no change: {}", String::from_utf8_lossy(&line)))?;
+        let number =
+            fleet.number(&line).ok_or_else(|| format!("no change: {}", String::from_utf8_lossy(&line)))?;
+        let change = number.checked_sub(fleet.devices.into()).ok_or("a change from before")?;
         let published = times.published(change).ok_or("a change that nobody has published")?;
         if std::mem::replace(&mut seen[change as usize], true) {
             return Err(format!("change {change} comes twice").into());
@@ -180,15 +184,15 @@ mod tests {
     use super::Fleet;
 
     #[test]
-    fn a_change_is_identified_by_its_device_and_its_time() {
+    fn a_message_is_identified_by_its_device_and_its_time() {
         let fleet = Fleet { devices: 1_000 };
-        for change in [0, 999, 1_000, 61_234, 3_700_001] {
-            let payload: serde_json::Value = serde_json::from_str(&fleet.message(change).payload).unwrap();
+        for number in [0, 999, 1_000, 61_234, 3_700_001] {
+            let payload: serde_json::Value = serde_json::from_str(&fleet.message(number).payload).unwrap();
             let id = payload["ClientID"].as_str().unwrap().rsplit(':').next().unwrap();
             let line =
                 serde_json::json!({ "client_id": payload["ClientID"], "id": id, "since": payload["Time"] });
-            assert_eq!(fleet.change(line.to_string().as_bytes()), Some(change), "{line}");
+            assert_eq!(fleet.number(line.to_string().as_bytes()), Some(number), "{line}");
         }
-        assert_eq!(fleet.change(br#"{"id":"d0000000x","since":"2026-12-01T00:00:00Z"}"#), None);
+        assert_eq!(fleet.number(br#"{"id":"d0000000x","since":"2026-12-01T00:00:00Z"}"#), None);
     }
 }
