@@ -37,9 +37,6 @@ pub use open::{open, open_to_read};
 /// Devices that one page of a list or of changes may hold.
 pub const PAGE_MAX: usize = 10_000;
 
-/// How long one pruning may drop what is too old, about. The writer, and with it each batch, waits meanwhile.
-pub(crate) const PRUNING_TIME: Duration = Duration::from_secs(1);
-
 /// How many of a device's newest events are compared with a new one so that no event is stored twice. A broker repeats a
 /// message, and other instances receive it, within moments of the first; a repetition after so many other events is stored
 /// twice.
@@ -129,6 +126,15 @@ pub struct Changes {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Retention {
     pub per_device: usize,
+}
+
+/// What one step of a pruning has done.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Pruned {
+    /// Events that were dropped because they were too old.
+    pub expired: u64,
+    /// The pruning is over; the next step begins another one.
+    pub is_all: bool,
 }
 
 /// A text that the deliveries to a webhook endpoint, or the alert rules, need after a restart. The store does not look into it.
@@ -270,10 +276,11 @@ pub trait Store: ReadDevices + ReadHistory + KeepSeries {
         Box::pin(ready(Ok(alone)))
     }
 
-    /// Drops events received before that time, of very many a part, and some of those beyond the number that a device may have.
+    /// Takes one step of a pruning, which drops events received before that time, and some of those beyond the number that a
+    /// device may have. A step takes some milliseconds, so that a batch can be written between two.
     ///
-    /// What is beyond the number is never shown, dropped yet or not. Returns how many were dropped because of that time.
-    fn prune(&self, received_before: UnixSeconds) -> BoxFuture<'_, Result<u64, StoreError>>;
+    /// What is beyond the number is never shown, dropped yet or not.
+    fn prune(&self, received_before: UnixSeconds) -> BoxFuture<'_, Result<Pruned, StoreError>>;
 
     /// The retention time that was set last, by whichever instance; `None` if none was.
     fn retention_time(&self) -> BoxFuture<'_, Result<Option<UnixSeconds>, StoreError>> {

@@ -2,6 +2,7 @@
 
 use std::cmp::Ordering;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::ops::Bound;
 use std::sync::Arc;
 
 use futures_util::future::{BoxFuture, ready};
@@ -9,8 +10,8 @@ use parking_lot::Mutex;
 
 use super::{
     Batch, ChangeCursor, Changes, DeliveryLease, DeliveryState, ForgottenDevice, IfExists, KeepSeries,
-    LoadSink, PAGE_MAX, REPEATS_WITHIN, ReadDevices, ReadHistory, Retention, SeriesRange, SeriesRow, Store,
-    StoreError, StoredDevice, totals,
+    LoadSink, PAGE_MAX, Pruned, REPEATS_WITHIN, ReadDevices, ReadHistory, Retention, SeriesRange, SeriesRow,
+    Store, StoreError, StoredDevice, totals,
 };
 use presence::history::{EventPage, HistoryEvent, HistoryPosition, HistoryRow, StoredEvent};
 use presence::query::{Page, Scan, Total};
@@ -20,6 +21,9 @@ use system::turn::{Share, give_way};
 /// What is merged under one lock, a tenth of a millisecond or so. It is done on a thread that also serves clients, which have their
 /// turn in between.
 const MERGED_AT_ONCE: usize = 64;
+
+/// Devices whose events one step of a pruning looks at: a millisecond or so, in which nothing else is read or written.
+const PRUNED_AT_ONCE: usize = 10_000;
 
 /// Everything in one ordered map.
 pub struct MemoryStore {
@@ -36,6 +40,8 @@ struct Contents {
     sequence: u64,
     /// The highest sequence of an event that was dropped or lost.
     dropped: u64,
+    /// Up to which device a pruning has come.
+    pruned_to: Option<DeviceName>,
     retention_time: Option<UnixSeconds>,
     deliveries: BTreeMap<Box<str>, Box<str>>,
     /// By step, in the order of writing.
@@ -297,18 +303,24 @@ impl Store for MemoryStore {
         Box::pin(ready(Ok(ChangeCursor::at(self.contents.lock().changed))))
     }
 
-    fn prune(&self, received_before: UnixSeconds) -> BoxFuture<'_, Result<u64, StoreError>> {
+    fn prune(&self, received_before: UnixSeconds) -> BoxFuture<'_, Result<Pruned, StoreError>> {
         let contents = &mut *self.contents.lock();
-        let mut expired = 0;
-        for entry in contents.devices.values_mut() {
+        let after = contents.pruned_to.take().map_or(Bound::Unbounded, Bound::Excluded);
+        let (mut expired, mut left) = (0, PRUNED_AT_ONCE);
+        for (name, entry) in contents.devices.range_mut((after, Bound::Unbounded)) {
             let old = entry.history.iter().filter(|row| row.received_at < received_before);
             let dropped = old.map(|row| row.sequence).max().unwrap_or(0);
             contents.dropped = contents.dropped.max(dropped);
             let before = entry.history.len();
             entry.history.retain(|row| row.received_at >= received_before);
             expired += (before - entry.history.len()) as u64;
+            left -= 1;
+            if left == 0 {
+                contents.pruned_to = Some(name.clone());
+                break;
+            }
         }
-        Box::pin(ready(Ok(expired)))
+        Box::pin(ready(Ok(Pruned { expired, is_all: contents.pruned_to.is_none() })))
     }
 
     fn retention_time(&self) -> BoxFuture<'_, Result<Option<UnixSeconds>, StoreError>> {

@@ -11,11 +11,17 @@ use crate::clock;
 use crate::retention::{ClockReading, Jump, RetentionClock};
 use presence::history::HistoryEvent;
 use presence::{DeviceName, UnixSeconds};
-use store::PAGE_MAX;
+use store::Pruned;
 
 /// How often the retention time is written to the store and read from it. A restart loses at most so much of it, which only
 /// keeps history longer.
 const SHARE_INTERVAL: Duration = Duration::from_secs(60);
+
+/// How long changes wait at most for what is deleted between two flushes, and for one more step of it.
+const TIDYING_TURN: Duration = Duration::from_millis(10);
+
+/// Devices that one step deletes: some milliseconds.
+const DEVICES_AT_ONCE: usize = 1_000;
 
 /// How often at most the log says how many events have expired: in a busy service some do at every run.
 const LOG_INTERVAL: Duration = Duration::from_secs(3_600);
@@ -30,9 +36,36 @@ pub struct Maintenance {
 struct MaintenanceState {
     clock: RetentionClock,
     shared_at: Option<Instant>,
+    work: Work,
     /// Events that have expired since the log said so.
     expired: u64,
     logged_at: Option<Instant>,
+}
+
+/// What is still to be deleted in the store.
+#[derive(Default)]
+struct Work {
+    /// Devices that have been disconnected since before the moment.
+    devices: Vec<DeviceName>,
+    disconnected_before_nanos: i64,
+    /// Events that were received before; `None`: there is no pruning at present.
+    received_before: Option<UnixSeconds>,
+}
+
+/// One step of it.
+enum Step {
+    Devices(Vec<DeviceName>, i64),
+    Events(UnixSeconds),
+}
+
+impl Work {
+    fn next(&mut self) -> Option<Step> {
+        if self.devices.is_empty() {
+            return self.received_before.map(Step::Events);
+        }
+        let names = self.devices.split_off(self.devices.len().saturating_sub(DEVICES_AT_ONCE));
+        Some(Step::Devices(names, self.disconnected_before_nanos))
+    }
 }
 
 impl Default for Maintenance {
@@ -64,6 +97,12 @@ impl Maintenance {
         for entry in events {
             entry.received_at = state.clock.received_at(entry.received_at, entry.event.time.nanos());
         }
+    }
+
+    #[cfg(test)]
+    pub fn has_work(&self) -> bool {
+        let work = &self.state.lock().work;
+        !work.devices.is_empty() || work.received_before.is_some()
     }
 
     fn expiry(&self, age: Duration) -> Option<Duration> {
@@ -103,30 +142,59 @@ impl Writer {
         if let Some(time) = stored.or(newest_received_at) {
             self.maintenance.state.lock().clock.resume(time);
         }
-        self.forget().await;
+        self.forget();
     }
 
-    /// Deletes what is too old, here and in the store.
-    pub async fn tidy(&self) {
+    /// Deletes what is too old here, and begins to delete it in the store.
+    pub async fn begin_tidying(&self) {
         self.maintenance.advance();
         if self.maintenance.is_share_due() {
             self.share_retention_time().await;
         }
         let lag = self.maintenance.state.lock().clock.lag();
         self.metrics.store.retention_lag.set(i64::try_from(lag.as_secs()).unwrap_or(i64::MAX));
-        self.forget().await;
+        self.forget();
         // Also where nothing is known to be old: events beyond the number of one device are deleted, too.
         let before = self.maintenance.expiry(self.settings.history).unwrap_or_default();
         let before = UnixSeconds(u32::try_from(before.as_secs()).unwrap_or(u32::MAX));
-        match self.store.prune(before).await {
-            Ok(expired) => {
+        self.maintenance.state.lock().work.received_before = Some(before);
+    }
+
+    /// Goes on deleting in the store, for as long as changes may wait for it.
+    pub async fn go_on_tidying(&self) {
+        let began = Instant::now();
+        while began.elapsed() < TIDYING_TURN {
+            let step = self.maintenance.state.lock().work.next();
+            match step {
+                Some(Step::Devices(names, before_nanos)) => self.delete_devices(names, before_nanos).await,
+                Some(Step::Events(before)) => self.prune(before).await,
+                None => return,
+            }
+        }
+    }
+
+    async fn delete_devices(&self, names: Vec<DeviceName>, before_nanos: i64) {
+        if let Err(error) = self.store.expire(names, before_nanos).await {
+            self.metrics.store.failures.inc();
+            tracing::warn!(%error, "cannot delete devices that are to be forgotten");
+        }
+    }
+
+    async fn prune(&self, before: UnixSeconds) {
+        let is_over = match self.store.prune(before).await {
+            Ok(Pruned { expired, is_all }) => {
                 self.metrics.store.events_expired.inc_by(expired);
                 self.maintenance.log_expired(expired);
+                is_all
             }
             Err(error) => {
                 self.metrics.store.failures.inc();
                 tracing::warn!(%error, "cannot delete old events");
+                true
             }
+        };
+        if is_over {
+            self.maintenance.state.lock().work.received_before = None;
         }
     }
 
@@ -147,10 +215,10 @@ impl Writer {
         }
     }
 
-    /// Drops the devices that are disconnected for too long.
+    /// Drops the devices that are disconnected for too long, and leaves them to be deleted in the store.
     ///
-    /// Those that the store could not drop are dropped when they come back from it at the next start.
-    async fn forget(&self) {
+    /// Those that the store could not delete are dropped when they come back from it at the next start.
+    fn forget(&self) {
         let Some(before) = self.settings.forget_after.and_then(|after| self.maintenance.expiry(after)) else {
             return;
         };
@@ -167,11 +235,8 @@ impl Writer {
             devices = names.len(),
             "deleted devices that were disconnected for longer than --forget-after"
         );
-        for part in names.chunks(PAGE_MAX) {
-            if let Err(error) = self.store.expire(part.to_vec(), before_nanos).await {
-                self.metrics.store.failures.inc();
-                tracing::warn!(%error, "cannot delete devices that are to be forgotten");
-            }
-        }
+        let work = &mut self.maintenance.state.lock().work;
+        work.devices.append(&mut names);
+        work.disconnected_before_nanos = before_nanos;
     }
 }

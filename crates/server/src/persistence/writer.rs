@@ -154,8 +154,11 @@ impl Writer {
             self.map.evict_surplus(EVICTION_CHECKS);
             if Instant::now() >= maintenance_due && !stop.is_cancelled() {
                 self.retry_refused(Instant::now(), &stop).await;
-                self.tidy().await;
+                self.begin_tidying().await;
                 maintenance_due = Instant::now() + MAINTENANCE_INTERVAL;
+            }
+            if !stop.is_cancelled() {
+                self.go_on_tidying().await;
             }
         }
         self.flush(&stop).await;

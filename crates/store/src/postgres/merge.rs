@@ -6,7 +6,6 @@
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
-use std::time::Instant;
 
 use deadpool_postgres::{GenericClient, Object, Transaction};
 use futures_util::future::try_join3;
@@ -18,11 +17,11 @@ use super::failed;
 use super::statements::Statements;
 use super::tombstones::{self, Tombstone};
 use crate::type_names::TypeNames;
-use crate::{Batch, ForgottenDevices, PRUNING_TIME, StoreError, StoredDevice};
+use crate::{Batch, ForgottenDevices, StoreError, StoredDevice};
 use presence::{DeviceName, UnixSeconds};
 
-/// Events that one statement drops at most.
-const EXPIRED_AT_ONCE: i64 = 20_000;
+/// Events that one step of a pruning drops: some tens of milliseconds, in which no batch is written.
+const EXPIRED_AT_ONCE: i64 = 5_000;
 
 /// Who writes where.
 pub struct MergeTarget<'a> {
@@ -176,30 +175,30 @@ async fn settle(
     Ok(i64::try_from(columns.len()).unwrap_or(i64::MAX))
 }
 
-/// Drops events received before that time, as far as it comes, and those of the devices beyond the number that a device may have.
-pub async fn prune(
+/// Drops some of the events received before that time, and says how many.
+pub async fn prune_expired(
     client: &Object,
     statements: &Statements,
     received_before: UnixSeconds,
-    touched: (&[&str], &[&str]),
-    per_device: i64,
 ) -> Result<u64, StoreError> {
     let delete = client.prepare_cached(&statements.prune_expired).await.map_err(failed)?;
     let before = i64::from(received_before.0);
-    let (began_at, mut expired) = (Instant::now(), 0);
-    loop {
-        let pruned = client.query_one(&delete, &[&before, &EXPIRED_AT_ONCE]).await.map_err(failed)?;
-        let deleted = columns::column::<i64>(&pruned, "gone")?;
-        expired += deleted.unsigned_abs();
-        if deleted == 0 || began_at.elapsed() >= PRUNING_TIME {
-            break;
-        }
-    }
-    if !touched.0.is_empty() {
-        let beyond = client.prepare_cached(&statements.prune_beyond).await.map_err(failed)?;
-        client.execute(&beyond, &[&touched.0, &touched.1, &per_device]).await.map_err(failed)?;
-    }
-    Ok(expired)
+    let pruned = client.query_one(&delete, &[&before, &EXPIRED_AT_ONCE]).await.map_err(failed)?;
+    columns::column::<i64>(&pruned, "gone").map(i64::unsigned_abs)
+}
+
+/// Drops the events of the devices beyond the number that a device may have.
+pub async fn prune_beyond(
+    client: &Object,
+    statements: &Statements,
+    names: &[DeviceName],
+    per_device: i64,
+) -> Result<(), StoreError> {
+    let (types, ids): (Vec<&str>, Vec<&str>) =
+        names.iter().map(|name| (&*name.device_type, &*name.id)).unzip();
+    let delete = client.prepare_cached(&statements.prune_beyond).await.map_err(failed)?;
+    client.execute(&delete, &[&types, &ids, &per_device]).await.map_err(failed)?;
+    Ok(())
 }
 
 /// The retention time that was set last, by whichever instance.

@@ -37,7 +37,7 @@ use self::statements::Statements;
 use self::touched::Touched;
 use super::settings::{StoreServer, StoreSettings};
 use super::{
-    Batch, ChangeCursor, Changes, DeliveryLease, DeliveryState, ForgottenDevice, Instance, LoadSink,
+    Batch, ChangeCursor, Changes, DeliveryLease, DeliveryState, ForgottenDevice, Instance, LoadSink, Pruned,
     ReadDevices, ReadHistory, Retention, Store, StoreError, StoredDevice,
 };
 use presence::history::{EventPage, HistoryPosition, HistoryRow};
@@ -69,7 +69,6 @@ pub struct PostgresStore {
     retention: Retention,
     /// Events received before are not shown, pruned yet or not.
     received_since: AtomicU32,
-    /// Devices that have new events since the last pruning.
     touched: Mutex<Touched>,
     timeline: Mutex<Option<String>>,
 }
@@ -148,18 +147,23 @@ impl PostgresStore {
         Ok(polled.changes)
     }
 
-    async fn drop_old(&self, received_before: UnixSeconds) -> Result<u64, StoreError> {
-        let touched = std::mem::take(&mut *self.touched.lock());
-        let (types, ids): (Vec<&str>, Vec<&str>) =
-            touched.0.iter().map(|name| (&*name.device_type, &*name.id)).unzip();
+    /// One step of a pruning: first what is too old, then what devices with new events have beyond their number.
+    async fn prune_some(&self, received_before: UnixSeconds) -> Result<Pruned, StoreError> {
         let client = self.client().await?;
-        let pruned =
-            merge::prune(&client, &self.statements, received_before, (&types, &ids), self.per_device()).await;
-        let pruned = client.served(pruned);
-        if pruned.is_err() {
-            self.touched.lock().note(touched.0);
+        let expired = merge::prune_expired(&client, &self.statements, received_before).await;
+        let expired = client.served(expired)?;
+        if expired > 0 {
+            return Ok(Pruned { expired, is_all: false });
         }
-        pruned
+        let client = self.client().await?;
+        let names = self.touched.lock().take();
+        let pruned = merge::prune_beyond(&client, &self.statements, &names, self.per_device()).await;
+        let pruned = client.served(pruned);
+        let mut touched = self.touched.lock();
+        if pruned.is_err() {
+            touched.note(names);
+        }
+        pruned.map(|()| Pruned { expired, is_all: touched.is_over() })
     }
 
     async fn say_alive(&self, instance: Instance, lives_for: Duration) -> Result<Vec<Instance>, StoreError> {
@@ -375,9 +379,9 @@ impl Store for PostgresStore {
         bounded(self.say_alive(instance, lives_for))
     }
 
-    fn prune(&self, received_before: UnixSeconds) -> BoxFuture<'_, Result<u64, StoreError>> {
+    fn prune(&self, received_before: UnixSeconds) -> BoxFuture<'_, Result<Pruned, StoreError>> {
         self.received_since.store(received_before.0, Ordering::Relaxed);
-        bounded(self.drop_old(received_before))
+        bounded(self.prune_some(received_before))
     }
 
     fn retention_time(&self) -> BoxFuture<'_, Result<Option<UnixSeconds>, StoreError>> {

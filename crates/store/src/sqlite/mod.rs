@@ -21,8 +21,8 @@ use self::file::{Lock, Unusable};
 use self::read::Window;
 use self::write::{WriteError, Writing};
 use super::{
-    Batch, ChangeCursor, Changes, DeliveryLease, DeliveryState, ForgottenDevice, LoadSink, ReadDevices,
-    ReadHistory, Retention, Store, StoreError, StoredDevice,
+    Batch, ChangeCursor, Changes, DeliveryLease, DeliveryState, ForgottenDevice, LoadSink, Pruned,
+    ReadDevices, ReadHistory, Retention, Store, StoreError, StoredDevice,
 };
 use presence::history::{EventPage, HistoryPosition, HistoryRow};
 use presence::query::{Page, Scan, Total};
@@ -291,7 +291,7 @@ impl Store for SqliteStore {
         self.read(read::cursor)
     }
 
-    fn prune(&self, received_before: UnixSeconds) -> BoxFuture<'_, Result<u64, StoreError>> {
+    fn prune(&self, received_before: UnixSeconds) -> BoxFuture<'_, Result<Pruned, StoreError>> {
         self.received_since.store(received_before.0, Ordering::Relaxed);
         self.write(move |writing| writing.prune(received_before))
     }

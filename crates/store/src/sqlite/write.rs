@@ -8,7 +8,7 @@ use rusqlite::{Connection, OptionalExtension, Row, Transaction, TransactionBehav
 
 use super::encoding::{self, Damaged, EventColumns};
 use super::file::{self, Unusable};
-use super::prune::Pruned;
+use super::prune::PruneProgress;
 use crate::encoding::Parts;
 use crate::{Batch, DeliveryState, REPEATS_WITHIN, Retention, StoreError, StoredDevice};
 use formats::held;
@@ -25,7 +25,7 @@ pub struct Writing {
     pub(super) counters: ChangeCounters,
     /// Close codes whose words are kept.
     reasons: HashSet<u16>,
-    pub(super) pruned: Pruned,
+    pub(super) pruned: PruneProgress,
 }
 
 #[derive(Clone, Copy)]
@@ -80,7 +80,7 @@ impl Writing {
             retention,
             counters: ChangeCounters { changed: 0, sequence: 0, device_row: 0 },
             reasons: HashSet::new(),
-            pruned: Pruned::default(),
+            pruned: PruneProgress::default(),
         };
         match writing.read_counters().and_then(|()| writing.begin_order()) {
             Ok(()) => Ok(writing),

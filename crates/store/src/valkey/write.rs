@@ -2,7 +2,6 @@
 //! sends what goes to one node over one connection.
 
 use std::collections::BTreeMap;
-use std::time::Instant;
 
 use futures_util::future::try_join_all;
 use redis::{RedisError, Value};
@@ -12,7 +11,7 @@ use super::connection::Call;
 use super::encoding::{self, Damaged, Tombstone};
 use super::position::{BucketPosition, BucketPositions};
 use super::{Grid, scripts};
-use crate::{Batch, ForgottenDevice, PRUNING_TIME, REPEATS_WITHIN, StoreError, TOMBSTONES_MAX};
+use crate::{Batch, ForgottenDevice, Pruned, REPEATS_WITHIN, StoreError, TOMBSTONES_MAX};
 use presence::history::HistoryEvent;
 use presence::{Device, DeviceName, DeviceState, UnixSeconds};
 
@@ -215,31 +214,33 @@ impl Grid {
         call
     }
 
-    /// Drops what was received before that time. A bucket names those of its devices that have anything so old.
-    /// Returns how many were dropped.
-    pub async fn prune(&self, received_before: UnixSeconds) -> Result<u64, WriteError> {
+    /// Takes one step of a pruning: drops what was received before that time, of some devices of each bucket, which names those that
+    /// have anything so old.
+    pub async fn prune(&self, received_before: UnixSeconds) -> Result<Pruned, WriteError> {
         let buckets = Bucket::all().map(|bucket| self.prune_bucket(bucket, received_before));
-        Ok(try_join_all(buckets).await?.into_iter().sum())
+        let steps = try_join_all(buckets).await?;
+        Ok(Pruned {
+            expired: steps.iter().map(|step| step.expired).sum(),
+            is_all: steps.iter().all(|step| step.is_all),
+        })
     }
 
-    async fn prune_bucket(&self, bucket: Bucket, received_before: UnixSeconds) -> Result<u64, WriteError> {
-        let (began_at, mut dropped) = (Instant::now(), 0);
-        while began_at.elapsed() < PRUNING_TIME {
-            let mut command = redis::cmd("ZRANGEBYSCORE");
-            command.arg(self.keys.due(bucket)).arg("-inf").arg(format!("({}", received_before.0));
-            command.arg("LIMIT").arg(0).arg(DEVICES_AT_ONCE);
-            let names: Vec<Vec<u8>> = self.connection.ask(self.keys.slot(bucket), &command).await?;
-            if names.is_empty() {
-                return Ok(dropped);
-            }
-            let mut call = Call::default();
-            call.key(self.keys.due(bucket)).argument(received_before.0.to_string());
-            for name in names {
-                call.key(self.keys.history(bucket, &name)).argument(name);
-            }
-            dropped += self.connection.run::<u64>(self.keys.slot(bucket), &scripts::PRUNE, &call).await?;
+    async fn prune_bucket(&self, bucket: Bucket, received_before: UnixSeconds) -> Result<Pruned, WriteError> {
+        let mut command = redis::cmd("ZRANGEBYSCORE");
+        command.arg(self.keys.due(bucket)).arg("-inf").arg(format!("({}", received_before.0));
+        command.arg("LIMIT").arg(0).arg(DEVICES_AT_ONCE);
+        let names: Vec<Vec<u8>> = self.connection.ask(self.keys.slot(bucket), &command).await?;
+        let is_all = names.len() < DEVICES_AT_ONCE;
+        if names.is_empty() {
+            return Ok(Pruned { expired: 0, is_all });
         }
-        Ok(dropped)
+        let mut call = Call::default();
+        call.key(self.keys.due(bucket)).argument(received_before.0.to_string());
+        for name in names {
+            call.key(self.keys.history(bucket, &name)).argument(name);
+        }
+        let expired = self.connection.run::<u64>(self.keys.slot(bucket), &scripts::PRUNE, &call).await?;
+        Ok(Pruned { expired, is_all })
     }
 
     /// The retention time that was set last, by whichever instance.

@@ -71,6 +71,20 @@ impl<'a> Fixture<'a> {
     pub fn history(&self, id: &str, before: Option<u64>, limit: usize) -> Vec<presence::history::HistoryRow> {
         wait(self.store().history(name(id), before, limit)).unwrap()
     }
+
+    /// All steps of a pruning; the events that were dropped because of the time.
+    pub fn prune(&self, received_before: UnixSeconds) -> u64 {
+        const STEPS_MAX: usize = 1_000;
+        let mut expired = 0;
+        for _ in 0..STEPS_MAX {
+            let step = wait(self.store().prune(received_before)).unwrap();
+            expired += step.expired;
+            if step.is_all {
+                return expired;
+            }
+        }
+        panic!("the pruning does not end");
+    }
 }
 
 /// Instances that write at once, and the batches of each.

@@ -1,6 +1,7 @@
 //! How changes and events are put into batches, and what becomes of those that a store does not take.
 
 mod order;
+mod tidying;
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -18,7 +19,7 @@ use presence::query::{Page, Scan, Total};
 use presence::{Device, EventKind, Moment, PresenceEvent, UnixSeconds};
 use store::memory::MemoryStore;
 use store::{
-    ChangeCursor, Changes, ForgottenDevice, IfExists, KeepSeries, LoadSink, PAGE_MAX, ReadDevices,
+    ChangeCursor, Changes, ForgottenDevice, IfExists, KeepSeries, LoadSink, PAGE_MAX, Pruned, ReadDevices,
     ReadHistory, Retention, SeriesRange, SeriesRow,
 };
 
@@ -26,10 +27,13 @@ use store::{
 struct Hooked<F> {
     inner: MemoryStore,
     before: F,
+    /// There is always more that is too old.
+    is_pruning_endless: bool,
 }
 
 fn hooked<F: Fn(&Batch) -> Result<(), StoreError> + Send + Sync>(before: F) -> Arc<Hooked<F>> {
-    Arc::new(Hooked { inner: MemoryStore::new(Retention { per_device: 9 }), before })
+    let inner = MemoryStore::new(Retention { per_device: 9 });
+    Arc::new(Hooked { inner, before, is_pruning_endless: false })
 }
 
 fn connected(nanos: i128) -> PresenceEvent {
@@ -108,7 +112,10 @@ impl<F: Fn(&Batch) -> Result<(), StoreError> + Send + Sync> Store for Hooked<F> 
     fn cursor(&self) -> BoxFuture<'_, Result<ChangeCursor, StoreError>> {
         self.inner.cursor()
     }
-    fn prune(&self, received_before: UnixSeconds) -> BoxFuture<'_, Result<u64, StoreError>> {
+    fn prune(&self, received_before: UnixSeconds) -> BoxFuture<'_, Result<Pruned, StoreError>> {
+        if self.is_pruning_endless {
+            return Box::pin(std::future::ready(Ok(Pruned { expired: 1, is_all: false })));
+        }
         self.inner.prune(received_before)
     }
     fn expire(&self, names: Vec<DeviceName>, before: i64) -> BoxFuture<'_, Result<(), StoreError>> {
