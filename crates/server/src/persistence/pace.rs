@@ -7,11 +7,11 @@ use std::time::Duration;
 const SHORTEST: Duration = Duration::from_millis(10);
 /// How often it is looked whether something has changed since, and whether the decoder still goes first.
 pub(super) const LOOK: Duration = Duration::from_millis(5);
-/// So many times as long as the last flush took is the time until the next one, so that most of the store's time is for others.
-const SHARE: u32 = 3;
-/// After a flush of fewer rows it is less, in proportion: the store has little work with them, and the flush takes its time because
-/// it waits for a disk and a network.
-const FULL_SHARE_ROWS: u32 = 256;
+/// As long as the last flush took is the time until the next one, so that the store has time for others. If it were three times as
+/// long, at 10,000 changes a second the flushes would grow until they came no more often than the flush interval asks.
+/// After a flush of fewer rows than these it is less, in proportion: the store has little work with them, and the flush takes its
+/// time because it waits for a disk and a network.
+const FULL_PAUSE_ROWS: u32 = 256;
 
 /// While more bytes of packets wait for the decoder, it goes first: it takes some tenth of a second for them.
 pub(super) const DECODER_FIRST_BYTES: i64 = 8 << 20;
@@ -42,7 +42,7 @@ impl FlushPace {
     /// A flush of so many devices, or of so many events where those were more, has ended.
     pub fn flushed(&mut self, took: Duration, rows: u64) {
         self.last_took = took;
-        self.last_rows = u32::try_from(rows).unwrap_or(u32::MAX).min(FULL_SHARE_ROWS);
+        self.last_rows = u32::try_from(rows).unwrap_or(u32::MAX).min(FULL_PAUSE_ROWS);
     }
 
     /// How long to wait before looking whether a flush is due. The last one ended so long ago.
@@ -60,8 +60,8 @@ impl FlushPace {
         match followers {
             Followers::None => self.longest,
             Followers::Instances => {
-                let share = self.last_took * SHARE * self.last_rows / FULL_SHARE_ROWS;
-                share.max(SHORTEST).min(self.longest)
+                let pause = self.last_took * self.last_rows / FULL_PAUSE_ROWS;
+                pause.max(SHORTEST).min(self.longest)
             }
         }
     }
@@ -100,7 +100,7 @@ mod tests {
     #[test]
     fn other_instances_wait_the_less_the_faster_the_store_is() {
         let mut pace = FlushPace::new(LONGEST * 2);
-        for (took_ms, pause_ms) in [(0, 10), (3, 10), (8, 24), (30, 90), (40, 100), (5_000, 100)] {
+        for (took_ms, pause_ms) in [(0, 10), (3, 10), (24, 24), (90, 90), (120, 100), (5_000, 100)] {
             pace.flushed(Duration::from_millis(took_ms), 1_000);
             let pause = Duration::from_millis(pause_ms);
             assert!(pace.is_due(Followers::Instances, true, pause), "{took_ms}");
@@ -117,7 +117,7 @@ mod tests {
             );
         }
         for (devices, pause_ms) in [(0, 10), (16, 10), (128, 45), (256, 90), (100_000, 90)] {
-            pace.flushed(Duration::from_millis(30), devices);
+            pace.flushed(Duration::from_millis(90), devices);
             assert_eq!(pace.pause(Followers::Instances), Duration::from_millis(pause_ms), "{devices}");
         }
         assert_eq!(pace.decoder_first(Followers::Instances), Duration::ZERO);
