@@ -104,7 +104,7 @@ impl PostgresStore {
             counter_shard: rand::rng().random_range(0..COUNTER_SHARDS as i16),
             retention,
             received_since: AtomicU32::new(0),
-            touched: Mutex::default(),
+            touched: Mutex::new(Touched::new(retention.per_device)),
             timeline: Mutex::default(),
         })
     }
@@ -161,7 +161,7 @@ impl PostgresStore {
         let pruned = client.served(pruned);
         let mut touched = self.touched.lock();
         if pruned.is_err() {
-            touched.note(names);
+            touched.put_back(names);
         }
         pruned.map(|()| Pruned { expired, is_all: touched.is_over() })
     }

@@ -1,47 +1,64 @@
 //! Which devices a pruning looks at, step by step.
 
-use std::collections::HashSet;
+use std::collections::HashMap;
 
 use presence::DeviceName;
 
-/// Devices with new events that are remembered until the next pruning. Of devices beyond that, old events are dropped when the
+/// Devices with new events that are counted until a pruning looks at them. Of devices beyond that, old events are dropped when the
 /// device has new ones again.
 const TOUCHED_MAX: usize = 100_000;
 
 /// Devices that one step looks at: some milliseconds, in which no batch is written.
 const DEVICES_AT_ONCE: usize = 1_000;
 
+/// So many times fewer new events than a device may keep are left until a pruning looks at it.
+const SLACK: usize = 10;
+
 /// Devices that have new events.
-#[derive(Default)]
 pub struct Touched {
-    /// Since the pruning began: the next one looks at them.
-    since: HashSet<DeviceName>,
-    /// Before it began: it looks at them.
-    before: Vec<DeviceName>,
+    /// How many since a pruning looked at the device.
+    new_events: HashMap<DeviceName, usize>,
+    /// So many are enough for a pruning to look at it.
+    enough: usize,
+    /// What the pruning that has begun is still to look at.
+    to_prune: Vec<DeviceName>,
 }
 
 impl Touched {
-    /// Remembers as many of the devices as there is room for.
+    /// For devices of which so many events are kept.
+    pub fn new(per_device: usize) -> Self {
+        Self { new_events: HashMap::new(), enough: (per_device / SLACK).max(1), to_prune: Vec::new() }
+    }
+
+    /// Counts events of devices, as far as there is room for more devices.
     pub fn note(&mut self, names: impl IntoIterator<Item = DeviceName>) {
         for name in names {
-            if self.since.len() >= TOUCHED_MAX {
-                break;
+            if let Some(number) = self.new_events.get_mut(&name) {
+                *number += 1;
+            } else if self.new_events.len() < TOUCHED_MAX {
+                self.new_events.insert(name, 1);
             }
-            self.since.insert(name);
         }
     }
 
     /// The devices that the next step looks at; after the last step of a pruning another one begins.
     pub fn take(&mut self) -> Vec<DeviceName> {
-        if self.before.is_empty() {
-            self.before = std::mem::take(&mut self.since).into_iter().collect();
+        if self.to_prune.is_empty() {
+            let (enough, is_full) = (self.enough, self.new_events.len() >= TOUCHED_MAX);
+            let due = self.new_events.extract_if(|_, number| is_full || *number >= enough);
+            self.to_prune = due.map(|(name, _)| name).collect();
         }
-        self.before.split_off(self.before.len().saturating_sub(DEVICES_AT_ONCE))
+        self.to_prune.split_off(self.to_prune.len().saturating_sub(DEVICES_AT_ONCE))
+    }
+
+    /// The devices of a step that has failed.
+    pub fn put_back(&mut self, names: Vec<DeviceName>) {
+        self.to_prune.extend(names);
     }
 
     /// Whether the pruning that has begun has looked at all its devices.
     pub fn is_over(&self) -> bool {
-        self.before.is_empty()
+        self.to_prune.is_empty()
     }
 }
 
@@ -54,24 +71,34 @@ mod tests {
     }
 
     #[test]
-    fn a_bounded_number_of_devices_waits_for_the_next_pruning() {
-        let mut touched = Touched::default();
+    fn a_bounded_number_of_devices_waits_for_the_next_pruning_which_takes_all_of_so_many() {
+        let mut touched = Touched::new(1_000);
         for _ in 0..2 {
             touched.note((0..TOUCHED_MAX + 10).map(name));
-            assert_eq!(touched.since.len(), TOUCHED_MAX);
+            assert_eq!(touched.new_events.len(), TOUCHED_MAX);
         }
+        let mut looked_at = touched.take().len();
+        while !touched.is_over() {
+            looked_at += touched.take().len();
+        }
+        assert_eq!(looked_at, TOUCHED_MAX);
     }
 
     #[test]
-    fn a_pruning_looks_at_the_devices_that_were_touched_before_it() {
-        let mut touched = Touched::default();
+    fn a_pruning_looks_at_devices_with_enough_new_events_step_by_step() {
+        let mut touched = Touched::new(20);
         touched.note((0..DEVICES_AT_ONCE + 2).map(name));
+        assert!(touched.take().is_empty() && touched.is_over(), "one event of twenty is not enough");
+        touched.note((1..DEVICES_AT_ONCE + 2).map(name));
         assert_eq!(touched.take().len(), DEVICES_AT_ONCE);
+        // What comes meanwhile is for the next one.
         touched.note([name(0)]);
         assert!(!touched.is_over());
-        assert_eq!(touched.take().len(), 2);
-        assert!(touched.is_over());
+        let failed = touched.take();
+        assert!(failed.len() == 1 && touched.is_over());
+        touched.put_back(failed.clone());
+        assert_eq!(touched.take(), failed);
         assert_eq!(touched.take(), [name(0)]);
-        assert!(touched.is_over() && touched.take().is_empty());
+        assert!(Touched::new(1).enough == 1);
     }
 }

@@ -1,16 +1,16 @@
 -- Drops the events of these devices beyond the number that is kept, and notes which the newest of them was. $1 types, $2 ids,
--- $3 the number.
+-- $3 the number. They are found device by device: joined with all events, the planner may read every event there is.
 WITH gone AS (
-  DELETE FROM {schema}.event USING (
-    SELECT device.number, beyond.sequence
+  DELETE FROM {schema}.event
+  WHERE ctid = ANY (ARRAY(
+    SELECT beyond.ctid
     FROM unnest($1::text[], $2::text[]) AS touched (type, id)
     JOIN {schema}.device ON device.type = touched.type AND device.id = touched.id
     CROSS JOIN LATERAL (
-      SELECT sequence FROM {schema}.event WHERE event.device = device.number ORDER BY sequence DESC OFFSET $3 LIMIT 1
+      SELECT ctid FROM {schema}.event WHERE event.device = device.number ORDER BY sequence DESC OFFSET $3
     ) AS beyond
-  ) AS last
-  WHERE event.device = last.number AND event.sequence <= last.sequence
-  RETURNING event.kept_in
+  ))
+  RETURNING kept_in
 )
 UPDATE {schema}.event_order SET dropped = newest.kept_in
 FROM (SELECT max(kept_in) AS kept_in FROM gone) AS newest
