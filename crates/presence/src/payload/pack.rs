@@ -141,18 +141,22 @@ impl Packer {
         if len == 0 {
             return;
         }
-        let before = self.last_literal.clone().filter(|before| before.end == self.packed.len());
-        let start = before.as_ref().map_or(self.packed.len(), |before| before.start);
-        if let Some(before) = before {
-            let (before_len, text) = unpack::varint(&self.packed[start + 1..]).unwrap_or_default();
-            let text_at = before.end - text.len();
-            let mut head = Vec::new();
-            put_varint(&mut head, before_len + len as u64);
-            self.packed.splice(start + 1..text_at, head);
-        } else {
-            self.packed.push(op::LITERAL);
-            put_varint(&mut self.packed, len as u64);
-        }
+        let start = match self.last_literal.take() {
+            Some(Range { start, end }) if end == self.packed.len() => {
+                let (len_before, text) = unpack::varint(&self.packed[start + 1..]).unwrap_or_default();
+                let text_at = end - text.len();
+                let mut varint = Vec::new();
+                put_varint(&mut varint, len_before + len as u64);
+                self.packed.splice(start + 1..text_at, varint);
+                start
+            }
+            _ => {
+                let start = self.packed.len();
+                self.packed.push(op::LITERAL);
+                put_varint(&mut self.packed, len as u64);
+                start
+            }
+        };
         texts.iter().for_each(|text| self.packed.extend_from_slice(text));
         self.last_literal = Some(start..self.packed.len());
     }
@@ -192,17 +196,21 @@ impl Packer {
     }
 
     pub fn put_time(&mut self, ms: u64) {
-        match self.last_time {
-            Some(last) => {
-                self.packed.push(op::TIME_DELTA);
-                put_varint(&mut self.packed, zigzag(ms.wrapping_sub(last) as i64));
-            }
-            None => {
-                self.packed.push(op::TIME);
-                self.packed.extend_from_slice(&ms.to_le_bytes()[..6]);
-            }
+        put_time(&mut self.packed, &mut self.last_time, ms);
+    }
+}
+
+/// Appends a time: the first one whole, each further one by what it is later than the one before.
+pub fn put_time(packed: &mut Vec<u8>, last_time: &mut Option<u64>, ms: u64) {
+    match last_time.replace(ms) {
+        Some(last) => {
+            packed.push(op::TIME_DELTA);
+            put_varint(packed, zigzag(ms.wrapping_sub(last) as i64));
         }
-        self.last_time = Some(ms);
+        None => {
+            packed.push(op::TIME);
+            packed.extend_from_slice(&ms.to_le_bytes()[..6]);
+        }
     }
 }
 

@@ -196,9 +196,13 @@ fn take_time<'a>(packed: &'a [u8], last_time: &mut u64) -> Option<&'a [u8]> {
         return Some(rest);
     }
     let (delta, rest) = varint(rest)?;
-    let delta = (delta >> 1) ^ (delta & 1).wrapping_neg();
-    *last_time = last_time.wrapping_add(delta);
+    *last_time = last_time.wrapping_add(unzigzag(delta));
     Some(rest)
+}
+
+/// What [`super::pack::zigzag`] was given, to be added with wrapping.
+pub fn unzigzag(value: u64) -> u64 {
+    (value >> 1) ^ (value & 1).wrapping_neg()
 }
 
 pub fn write_ipv4(octets: [u8; 4], text: &mut Vec<u8>) {

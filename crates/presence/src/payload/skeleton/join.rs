@@ -3,18 +3,18 @@
 use super::super::{op, unpack};
 use super::{Beside, FIELDS, FIRST_NUMBER, Skeletons, millis, part, stand_in};
 use crate::digits;
-use crate::payload::pack::{PACKED_CAPACITY, put_varint, zigzag};
+use crate::payload::pack::{PACKED_CAPACITY, put_time, put_varint};
 
 /// The packed payload; `None` if the bytes are of another process.
 pub fn join(skeletons: &Skeletons, bytes: &[u8], beside: &Beside<'_>) -> Option<Vec<u8>> {
-    let out = Packed { bytes: Vec::with_capacity(PACKED_CAPACITY), last_time: None, literal_start: 0 };
+    let out = PackedOutput { bytes: Vec::with_capacity(PACKED_CAPACITY), last_time: None, literal_start: 0 };
     Some(join_into(skeletons, bytes, beside, out)?.bytes)
 }
 
 /// Appends the text that the packed payload would stand for, without making that. `None`: it names a source, so there is more to it
 /// than its text, or it is damaged, or the bytes are of another process.
 pub fn join_text(skeletons: &Skeletons, bytes: &[u8], beside: &Beside<'_>, text: &mut Vec<u8>) -> Option<()> {
-    join_into(skeletons, bytes, beside, Text(text)).map(drop)
+    join_into(skeletons, bytes, beside, TextOutput(text)).map(drop)
 }
 
 fn join_into<O: Output>(skeletons: &Skeletons, bytes: &[u8], beside: &Beside<'_>, out: O) -> Option<O> {
@@ -75,8 +75,7 @@ impl<O: Output> Joiner<'_, O> {
             part::TIME_OF_EVENT => self.out.time(millis(self.beside.time)),
             part::TIME_OF_SESSION => self.out.time(millis(self.beside.session)),
             part::TIME => {
-                let delta = self.varint()?;
-                let delta = (delta >> 1) ^ (delta & 1).wrapping_neg();
+                let delta = unpack::unzigzag(self.varint()?);
                 self.out.time(millis(self.beside.time).wrapping_add(delta));
             }
             part::IPV4 => {
@@ -145,31 +144,21 @@ impl<O: Output> Joiner<'_, O> {
 }
 
 /// The operations of a packed payload.
-struct Packed {
+struct PackedOutput {
     bytes: Vec<u8>,
     last_time: Option<u64>,
     /// Where the text of the literal begins that is being written.
     literal_start: usize,
 }
 
-impl Output for Packed {
+impl Output for PackedOutput {
     fn piece(&mut self, piece: u8) -> Option<()> {
         self.bytes.push(piece);
         Some(())
     }
 
     fn time(&mut self, ms: u64) {
-        match self.last_time {
-            Some(last) => {
-                self.bytes.push(op::TIME_DELTA);
-                put_varint(&mut self.bytes, zigzag(ms.wrapping_sub(last) as i64));
-            }
-            None => {
-                self.bytes.push(op::TIME);
-                self.bytes.extend_from_slice(&ms.to_le_bytes()[..6]);
-            }
-        }
-        self.last_time = Some(ms);
+        put_time(&mut self.bytes, &mut self.last_time, ms);
     }
 
     fn ipv4(&mut self, octets: [u8; 4]) {
@@ -216,9 +205,9 @@ impl Output for Packed {
 }
 
 /// The text that the operations stand for, where no source is named and so no message stands beside a document.
-struct Text<'a>(&'a mut Vec<u8>);
+struct TextOutput<'a>(&'a mut Vec<u8>);
 
-impl Output for Text<'_> {
+impl Output for TextOutput<'_> {
     fn piece(&mut self, piece: u8) -> Option<()> {
         self.0.extend_from_slice(unpack::piece(piece)?.as_bytes());
         Some(())
