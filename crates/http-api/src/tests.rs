@@ -10,7 +10,6 @@ use axum::body::{Body, Bytes};
 use axum::routing::get;
 use futures_util::future::BoxFuture;
 use futures_util::{FutureExt, StreamExt, stream};
-use prometheus_client::encoding::text::encode;
 use prometheus_client::registry::Registry;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
@@ -35,6 +34,7 @@ use serving::network::server::Server;
 use store::memory::MemoryStore;
 use store::{ReadHistory, Retention, StoreError};
 
+use serving::testing::has_metric_line;
 pub use serving::testing::{PATIENCE, ask};
 
 /// The document about all resources.
@@ -94,9 +94,7 @@ impl Fixture {
 
     /// Whether this line is among the metrics.
     pub fn counts(&self, line: &str) -> bool {
-        let mut text = String::new();
-        encode(&mut text, &self.context.registry).unwrap();
-        text.lines().any(|found| found == line)
+        has_metric_line(&self.context.registry, line)
     }
 }
 

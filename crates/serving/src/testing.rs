@@ -1,7 +1,9 @@
-//! A client for tests, one request after another on a connection that stays open.
+//! For tests: a client, one request after another on a connection that stays open, and a look at the metrics.
 
 use std::time::Duration;
 
+use prometheus_client::encoding::text::encode;
+use prometheus_client::registry::Registry;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::time::timeout;
 
@@ -33,4 +35,11 @@ pub async fn ask(client: &mut (impl AsyncRead + AsyncWrite + Unpin), path: &str)
     let status = head.split(' ').nth(1).and_then(|status| status.parse().ok());
     let body = String::from_utf8(body).expect("the body is text");
     Some(Answer { status: status.expect("a status line"), head, body })
+}
+
+/// Whether this line is among the metrics.
+pub fn has_metric_line(registry: &Registry, line: &str) -> bool {
+    let mut text = String::new();
+    encode(&mut text, registry).expect("a text takes any text");
+    text.lines().any(|found| found == line)
 }

@@ -5,7 +5,6 @@ use std::sync::Arc;
 use axum::Router;
 use axum::middleware::from_fn_with_state;
 use axum::routing::get;
-use prometheus_client::encoding::text::encode;
 use prometheus_client::registry::Registry;
 
 use crate::middleware::guard::{Guard, authorize};
@@ -14,6 +13,7 @@ use server::access::Scope;
 use server::http_settings::HttpSettings;
 use server::metrics::Metrics;
 
+use crate::testing::has_metric_line;
 pub use crate::testing::{PATIENCE, ask};
 
 /// What stands around the resources, and what is counted.
@@ -45,8 +45,6 @@ impl Fixture {
 
     /// Whether this line is among the metrics.
     pub fn counts(&self, line: &str) -> bool {
-        let mut text = String::new();
-        encode(&mut text, &self.registry).unwrap();
-        text.lines().any(|found| found == line)
+        has_metric_line(&self.registry, line)
     }
 }
