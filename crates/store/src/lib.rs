@@ -130,7 +130,7 @@ pub struct Retention {
 
 /// What one step of a pruning has done.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Pruned {
+pub struct PruneStep {
     /// Events that were dropped because they were too old.
     pub expired: u64,
     /// The pruning is over; the next step begins another one.
@@ -280,7 +280,7 @@ pub trait Store: ReadDevices + ReadHistory + KeepSeries {
     /// device may have. A step takes some milliseconds, so that a batch can be written between two.
     ///
     /// What is beyond the number is never shown, dropped yet or not.
-    fn prune(&self, received_before: UnixSeconds) -> BoxFuture<'_, Result<Pruned, StoreError>>;
+    fn prune(&self, received_before: UnixSeconds) -> BoxFuture<'_, Result<PruneStep, StoreError>>;
 
     /// The retention time that was set last, by whichever instance; `None` if none was.
     fn retention_time(&self) -> BoxFuture<'_, Result<Option<UnixSeconds>, StoreError>> {

@@ -10,8 +10,8 @@ use parking_lot::Mutex;
 
 use super::{
     Batch, ChangeCursor, Changes, DeliveryLease, DeliveryState, ForgottenDevice, IfExists, KeepSeries,
-    LoadSink, PAGE_MAX, Pruned, REPEATS_WITHIN, ReadDevices, ReadHistory, Retention, SeriesRange, SeriesRow,
-    Store, StoreError, StoredDevice, totals,
+    LoadSink, PAGE_MAX, PruneStep, REPEATS_WITHIN, ReadDevices, ReadHistory, Retention, SeriesRange,
+    SeriesRow, Store, StoreError, StoredDevice, totals,
 };
 use presence::history::{EventPage, HistoryEvent, HistoryPosition, HistoryRow, StoredEvent};
 use presence::query::{Page, Scan, Total};
@@ -303,7 +303,7 @@ impl Store for MemoryStore {
         Box::pin(ready(Ok(ChangeCursor::at(self.contents.lock().changed))))
     }
 
-    fn prune(&self, received_before: UnixSeconds) -> BoxFuture<'_, Result<Pruned, StoreError>> {
+    fn prune(&self, received_before: UnixSeconds) -> BoxFuture<'_, Result<PruneStep, StoreError>> {
         let contents = &mut *self.contents.lock();
         let after = contents.pruned_to.take().map_or(Bound::Unbounded, Bound::Excluded);
         let (mut expired, mut left) = (0, PRUNED_AT_ONCE);
@@ -320,7 +320,7 @@ impl Store for MemoryStore {
                 break;
             }
         }
-        Box::pin(ready(Ok(Pruned { expired, is_all: contents.pruned_to.is_none() })))
+        Box::pin(ready(Ok(PruneStep { expired, is_all: contents.pruned_to.is_none() })))
     }
 
     fn retention_time(&self) -> BoxFuture<'_, Result<Option<UnixSeconds>, StoreError>> {

@@ -11,7 +11,7 @@ use crate::clock;
 use crate::retention::{ClockReading, Jump, RetentionClock};
 use presence::history::HistoryEvent;
 use presence::{DeviceName, UnixSeconds};
-use store::Pruned;
+use store::PruneStep;
 
 /// How often the retention time is written to the store and read from it. A restart loses at most so much of it, which only
 /// keeps history longer.
@@ -182,7 +182,7 @@ impl Writer {
 
     async fn prune(&self, before: UnixSeconds) {
         let is_over = match self.store.prune(before).await {
-            Ok(Pruned { expired, is_all }) => {
+            Ok(PruneStep { expired, is_all }) => {
                 self.metrics.store.events_expired.inc_by(expired);
                 self.maintenance.log_expired(expired);
                 is_all

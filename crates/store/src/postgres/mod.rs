@@ -11,13 +11,13 @@ mod listener;
 mod merge;
 mod migrate;
 mod order;
+mod prune_candidates;
 mod read;
 mod series;
 mod start;
 mod statements;
 mod tls;
 mod tombstones;
-mod touched;
 
 use std::ops::{Deref, DerefMut};
 use std::sync::Arc;
@@ -32,13 +32,13 @@ use tokio::time::timeout;
 
 use self::listener::ChangeListener;
 use self::merge::MergeTarget;
+use self::prune_candidates::PruneCandidates;
 use self::read::{COUNTER_SHARDS, Window};
 use self::statements::Statements;
-use self::touched::Touched;
 use super::settings::{StoreServer, StoreSettings};
 use super::{
-    Batch, ChangeCursor, Changes, DeliveryLease, DeliveryState, ForgottenDevice, Instance, LoadSink, Pruned,
-    ReadDevices, ReadHistory, Retention, Store, StoreError, StoredDevice,
+    Batch, ChangeCursor, Changes, DeliveryLease, DeliveryState, ForgottenDevice, Instance, LoadSink,
+    PruneStep, ReadDevices, ReadHistory, Retention, Store, StoreError, StoredDevice,
 };
 use presence::history::{EventPage, HistoryPosition, HistoryRow};
 use presence::query::{Page, Scan, Total};
@@ -69,7 +69,7 @@ pub struct PostgresStore {
     retention: Retention,
     /// Events received before are not shown, pruned yet or not.
     received_since: AtomicU32,
-    touched: Mutex<Touched>,
+    prune_candidates: Mutex<PruneCandidates>,
     timeline: Mutex<Option<String>>,
 }
 
@@ -104,7 +104,7 @@ impl PostgresStore {
             counter_shard: rand::rng().random_range(0..COUNTER_SHARDS as i16),
             retention,
             received_since: AtomicU32::new(0),
-            touched: Mutex::new(Touched::new(retention.per_device)),
+            prune_candidates: Mutex::new(PruneCandidates::new(retention.per_device)),
             timeline: Mutex::default(),
         })
     }
@@ -132,7 +132,7 @@ impl PostgresStore {
             .events
             .iter()
             .map(|event| DeviceName { device_type: Arc::clone(&event.device_type), id: event.id.clone() });
-        self.touched.lock().note(names);
+        self.prune_candidates.lock().note(names);
         Ok(())
     }
 
@@ -148,22 +148,22 @@ impl PostgresStore {
     }
 
     /// One step of a pruning: first what is too old, then what devices with new events have beyond their number.
-    async fn prune_some(&self, received_before: UnixSeconds) -> Result<Pruned, StoreError> {
+    async fn prune_some(&self, received_before: UnixSeconds) -> Result<PruneStep, StoreError> {
         let client = self.client().await?;
         let expired = merge::prune_expired(&client, &self.statements, received_before).await;
         let expired = client.served(expired)?;
         if expired > 0 {
-            return Ok(Pruned { expired, is_all: false });
+            return Ok(PruneStep { expired, is_all: false });
         }
         let client = self.client().await?;
-        let names = self.touched.lock().take();
+        let names = self.prune_candidates.lock().take();
         let pruned = merge::prune_beyond(&client, &self.statements, &names, self.per_device()).await;
         let pruned = client.served(pruned);
-        let mut touched = self.touched.lock();
+        let mut candidates = self.prune_candidates.lock();
         if pruned.is_err() {
-            touched.put_back(names);
+            candidates.put_back(names);
         }
-        pruned.map(|()| Pruned { expired, is_all: touched.is_over() })
+        pruned.map(|()| PruneStep { expired, is_all: candidates.is_over() })
     }
 
     async fn say_alive(&self, instance: Instance, lives_for: Duration) -> Result<Vec<Instance>, StoreError> {
@@ -379,7 +379,7 @@ impl Store for PostgresStore {
         bounded(self.say_alive(instance, lives_for))
     }
 
-    fn prune(&self, received_before: UnixSeconds) -> BoxFuture<'_, Result<Pruned, StoreError>> {
+    fn prune(&self, received_before: UnixSeconds) -> BoxFuture<'_, Result<PruneStep, StoreError>> {
         self.received_since.store(received_before.0, Ordering::Relaxed);
         bounded(self.prune_some(received_before))
     }

@@ -21,7 +21,7 @@ use self::file::{Lock, Unusable};
 use self::read::Window;
 use self::write::{WriteError, Writing};
 use super::{
-    Batch, ChangeCursor, Changes, DeliveryLease, DeliveryState, ForgottenDevice, LoadSink, Pruned,
+    Batch, ChangeCursor, Changes, DeliveryLease, DeliveryState, ForgottenDevice, LoadSink, PruneStep,
     ReadDevices, ReadHistory, Retention, Store, StoreError, StoredDevice,
 };
 use presence::history::{EventPage, HistoryPosition, HistoryRow};
@@ -291,7 +291,7 @@ impl Store for SqliteStore {
         self.read(read::cursor)
     }
 
-    fn prune(&self, received_before: UnixSeconds) -> BoxFuture<'_, Result<Pruned, StoreError>> {
+    fn prune(&self, received_before: UnixSeconds) -> BoxFuture<'_, Result<PruneStep, StoreError>> {
         self.received_since.store(received_before.0, Ordering::Relaxed);
         self.write(move |writing| writing.prune(received_before))
     }

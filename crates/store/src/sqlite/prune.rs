@@ -3,7 +3,7 @@
 use rusqlite::params;
 
 use super::write::{WriteError, Writing, signed};
-use crate::Pruned;
+use crate::PruneStep;
 use presence::UnixSeconds;
 
 /// Events that one step visits: some tens of milliseconds, in which no batch is written.
@@ -27,13 +27,13 @@ impl Writing {
     /// Takes one step of a pruning: drops events received before that time, and once there is none, some of those beyond the number
     /// that a device may have. Of these a pruning visits twice as many as are new, so that the file stays bounded whatever
     /// comes.
-    pub fn prune(&mut self, received_before: UnixSeconds) -> Result<Pruned, WriteError> {
+    pub fn prune(&mut self, received_before: UnixSeconds) -> Result<PruneStep, WriteError> {
         let mut delete = self.connection.prepare_cached(
             "DELETE FROM event WHERE received_at < ?1 AND sequence <= (SELECT sequence FROM event ORDER BY sequence LIMIT 1) + ?2",
         )?;
         let expired = delete.execute(params![received_before.0, signed(PRUNED_AT_ONCE)])? as u64;
         if expired > 0 {
-            return Ok(Pruned { expired, is_all: false });
+            return Ok(PruneStep { expired, is_all: false });
         }
         let newest = self.counters.sequence;
         if self.pruned.left == 0 {
@@ -54,7 +54,7 @@ impl Writing {
         let has_come_round = to >= newest;
         self.pruned.to = if has_come_round { 0 } else { to };
         self.pruned.left = if has_come_round { 0 } else { self.pruned.left - step };
-        Ok(Pruned { expired, is_all: self.pruned.left == 0 })
+        Ok(PruneStep { expired, is_all: self.pruned.left == 0 })
     }
 }
 
@@ -78,7 +78,7 @@ mod tests {
         writing.counters.sequence = EVENTS;
         // The first 30,000 are too old; of the others a device that nobody knows may have none.
         let mut steps = Vec::new();
-        while steps.last().is_none_or(|step: &Pruned| !step.is_all) {
+        while steps.last().is_none_or(|step: &PruneStep| !step.is_all) {
             steps.push(writing.prune(UnixSeconds(1)).unwrap());
         }
         let expired: Vec<u64> = steps.iter().map(|step| step.expired).collect();

@@ -36,8 +36,8 @@ use self::connection::{Call, ClusterConnection};
 use self::position::ChangeTracker;
 use super::settings::{Address, StoreServer};
 use super::{
-    Batch, ChangeCursor, Changes, DeliveryLease, DeliveryState, ForgottenDevice, Instance, LoadSink, Pruned,
-    ReadDevices, ReadHistory, Retention, Store, StoreError, StoredDevice,
+    Batch, ChangeCursor, Changes, DeliveryLease, DeliveryState, ForgottenDevice, Instance, LoadSink,
+    PruneStep, ReadDevices, ReadHistory, Retention, Store, StoreError, StoredDevice,
 };
 use crate::totals;
 use presence::history::HistoryRow;
@@ -295,7 +295,7 @@ impl Store for ValkeyStore {
         })
     }
 
-    fn prune(&self, received_before: UnixSeconds) -> BoxFuture<'_, Result<Pruned, StoreError>> {
+    fn prune(&self, received_before: UnixSeconds) -> BoxFuture<'_, Result<PruneStep, StoreError>> {
         self.received_since.store(received_before.0, Ordering::Relaxed);
         Box::pin(async move { Ok(self.grid.prune(received_before).await?) })
     }

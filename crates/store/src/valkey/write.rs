@@ -11,7 +11,7 @@ use super::connection::Call;
 use super::encoding::{self, Damaged, Tombstone};
 use super::position::{BucketPosition, BucketPositions};
 use super::{Grid, scripts};
-use crate::{Batch, ForgottenDevice, Pruned, REPEATS_WITHIN, StoreError, TOMBSTONES_MAX};
+use crate::{Batch, ForgottenDevice, PruneStep, REPEATS_WITHIN, StoreError, TOMBSTONES_MAX};
 use presence::history::HistoryEvent;
 use presence::{Device, DeviceName, DeviceState, UnixSeconds};
 
@@ -216,23 +216,27 @@ impl Grid {
 
     /// Takes one step of a pruning: drops what was received before that time, of some devices of each bucket, which names those that
     /// have anything so old.
-    pub async fn prune(&self, received_before: UnixSeconds) -> Result<Pruned, WriteError> {
+    pub async fn prune(&self, received_before: UnixSeconds) -> Result<PruneStep, WriteError> {
         let buckets = Bucket::all().map(|bucket| self.prune_bucket(bucket, received_before));
         let steps = try_join_all(buckets).await?;
-        Ok(Pruned {
+        Ok(PruneStep {
             expired: steps.iter().map(|step| step.expired).sum(),
             is_all: steps.iter().all(|step| step.is_all),
         })
     }
 
-    async fn prune_bucket(&self, bucket: Bucket, received_before: UnixSeconds) -> Result<Pruned, WriteError> {
+    async fn prune_bucket(
+        &self,
+        bucket: Bucket,
+        received_before: UnixSeconds,
+    ) -> Result<PruneStep, WriteError> {
         let mut command = redis::cmd("ZRANGEBYSCORE");
         command.arg(self.keys.due(bucket)).arg("-inf").arg(format!("({}", received_before.0));
         command.arg("LIMIT").arg(0).arg(DEVICES_AT_ONCE);
         let names: Vec<Vec<u8>> = self.connection.ask(self.keys.slot(bucket), &command).await?;
         let is_all = names.len() < DEVICES_AT_ONCE;
         if names.is_empty() {
-            return Ok(Pruned { expired: 0, is_all });
+            return Ok(PruneStep { expired: 0, is_all });
         }
         let mut call = Call::default();
         call.key(self.keys.due(bucket)).argument(received_before.0.to_string());
@@ -240,7 +244,7 @@ impl Grid {
             call.key(self.keys.history(bucket, &name)).argument(name);
         }
         let expired = self.connection.run::<u64>(self.keys.slot(bucket), &scripts::PRUNE, &call).await?;
-        Ok(Pruned { expired, is_all })
+        Ok(PruneStep { expired, is_all })
     }
 
     /// The retention time that was set last, by whichever instance.

@@ -19,7 +19,7 @@ use presence::query::{Page, Scan, Total};
 use presence::{Device, EventKind, Moment, PresenceEvent, UnixSeconds};
 use store::memory::MemoryStore;
 use store::{
-    ChangeCursor, Changes, ForgottenDevice, IfExists, KeepSeries, LoadSink, PAGE_MAX, Pruned, ReadDevices,
+    ChangeCursor, Changes, ForgottenDevice, IfExists, KeepSeries, LoadSink, PAGE_MAX, PruneStep, ReadDevices,
     ReadHistory, Retention, SeriesRange, SeriesRow,
 };
 
@@ -112,9 +112,9 @@ impl<F: Fn(&Batch) -> Result<(), StoreError> + Send + Sync> Store for Hooked<F> 
     fn cursor(&self) -> BoxFuture<'_, Result<ChangeCursor, StoreError>> {
         self.inner.cursor()
     }
-    fn prune(&self, received_before: UnixSeconds) -> BoxFuture<'_, Result<Pruned, StoreError>> {
+    fn prune(&self, received_before: UnixSeconds) -> BoxFuture<'_, Result<PruneStep, StoreError>> {
         if self.is_pruning_endless {
-            return Box::pin(std::future::ready(Ok(Pruned { expired: 1, is_all: false })));
+            return Box::pin(std::future::ready(Ok(PruneStep { expired: 1, is_all: false })));
         }
         self.inner.prune(received_before)
     }
