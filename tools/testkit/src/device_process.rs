@@ -11,7 +11,7 @@ use super::child::ChildProcess;
 use super::peers;
 
 /// How long thousands of clients may take on a busy machine.
-const STATE_BOUND: Duration = Duration::from_secs(300);
+const STATE_BOUND: Duration = Duration::from_secs(120);
 
 pub struct DeviceProcess {
     child: ChildProcess,

@@ -3,6 +3,7 @@
 use std::fs;
 use std::path::Path;
 use std::process::{Command, Stdio};
+use std::thread;
 
 use tempfile::TempDir;
 
@@ -11,6 +12,10 @@ use super::port::Port;
 
 /// The script itself: what is on the path insists on being root or the package's user.
 const PROGRAM: &str = "/usr/lib/rabbitmq/bin/rabbitmq-server";
+
+/// What it writes there, and what of that says that it takes clients.
+const LOG: &str = "broker.log";
+const STARTED: &str = "Server startup complete";
 
 /// How often a start is tried again with new ports because someone outside the tests has taken one.
 const START_TRIES: usize = 5;
@@ -21,7 +26,7 @@ pub struct RabbitMq {
     _port_mapper: ChildProcess,
     mqtt: Port,
     _further_ports: [Port; 2],
-    _directory: TempDir,
+    directory: TempDir,
 }
 
 impl RabbitMq {
@@ -42,12 +47,15 @@ impl RabbitMq {
             return None;
         }
         let mut broker = start(broker_command(directory.path(), &node, &mapper));
-        broker.listens(&[mqtt.number]).then_some(Self {
+        // It listens before it has elected the leader that registers clients.
+        let log = directory.path().join(LOG);
+        let has_started = || fs::read_to_string(&log).is_ok_and(|log| log.contains(STARTED));
+        broker.wait_until(has_started).then_some(Self {
             _broker: broker,
             _port_mapper: port_mapper,
             mqtt,
             _further_ports: [node, mapper],
-            _directory: directory,
+            directory,
         })
     }
 
@@ -58,6 +66,16 @@ impl RabbitMq {
     /// The URL for `--broker`.
     pub fn url(&self) -> String {
         format!("mqtt://127.0.0.1:{}", self.mqtt.number)
+    }
+}
+
+impl Drop for RabbitMq {
+    /// Of a test that fails, the broker's side is shown, too.
+    fn drop(&mut self) {
+        if thread::panicking() {
+            let log = fs::read_to_string(self.directory.path().join(LOG)).unwrap_or_default();
+            eprintln!("RabbitMQ:\n{log}");
+        }
     }
 }
 
@@ -84,7 +102,7 @@ fn broker_command(directory: &Path, node: &Port, mapper: &Port) -> Command {
         .env("RABBITMQ_DIST_PORT", node.number.to_string())
         .env("RABBITMQ_MNESIA_BASE", directory.join("data"))
         .env("RABBITMQ_LOG_BASE", directory.join("log"))
-        .env("RABBITMQ_LOGS", directory.join("broker.log"))
+        .env("RABBITMQ_LOGS", directory.join(LOG))
         .env("RABBITMQ_CONFIG_FILE", directory.join("rabbitmq.conf"))
         .env("RABBITMQ_CONF_ENV_FILE", directory.join("none"))
         .env("RABBITMQ_ENABLED_PLUGINS_FILE", directory.join("enabled_plugins"))

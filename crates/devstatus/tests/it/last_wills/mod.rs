@@ -22,7 +22,7 @@ use testkit::status;
 use self::clients::{CONVENTIONS, Convention, Fate, Group};
 
 /// How long the service may take for what thousands of clients do on a busy machine.
-const TRUTH_BOUND: Duration = Duration::from_secs(300);
+const TRUTH_BOUND: Duration = Duration::from_secs(120);
 /// Files that the broker needs for the long form, a client each.
 const FILES: u64 = 12_000;
 
