@@ -1,6 +1,11 @@
 //! What ends a service by itself.
 
 use std::net::Ipv4Addr;
+use std::thread;
+use std::time::Duration;
+
+use tokio::sync::oneshot;
+use tokio::time::timeout;
 
 use super::source_threads::{end_of_all, spawn_with_runtime};
 use super::*;
