@@ -3,6 +3,7 @@
 mod deliveries;
 mod ingest_thread;
 mod machine_limits;
+mod parts;
 mod republishing;
 mod running;
 mod source_threads;
@@ -18,13 +19,13 @@ use parking_lot::Mutex;
 use tokio::net::TcpSocket;
 use tokio::runtime::Handle;
 use tokio::sync::mpsc;
-use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use self::deliveries::register;
 pub use self::deliveries::{NotifySettings, NotifySource, Reread};
 use self::ingest_thread::spawn_ingest;
 use self::machine_limits::{within_descriptors, within_memory};
+use self::parts::Parts;
 pub use self::running::RunningService;
 use self::source_threads::{SourceParts, link_health, spawn_sources, spawn_writer};
 use crate::progress::ProgressSource;
@@ -101,6 +102,7 @@ pub async fn start(
     let (mut registry, notify_metrics) = register(&metrics);
     let means = Means::new(&source, &further, &store, streams, metrics);
     let (removals, removals_of_writer) = removal::queue();
+    let running = Parts::new(shutdown.clone());
     let StartState { map, writer, cursor } = restore(store, &means, removals_of_writer).await?;
     let Means { events, health, feed, metrics, leadership } = means;
     let listener = socket.listen(LISTEN_BACKLOG).map_err(|error| ServeError::Listen(address, error))?;
@@ -124,7 +126,7 @@ pub async fn start(
         organization: source.identity.organization.as_str().into(),
         formats: formats.iter().cloned().collect(),
         history: Arc::clone(&writer.store) as _,
-        series: series(&writer, &shutdown),
+        series: series(&writer, &running, &shutdown),
         feed: Arc::clone(&feed),
         removals,
         webhooks: WebhookDesk::default(),
@@ -134,29 +136,28 @@ pub async fn start(
     let api = make_api(parts.clone());
     let notify = notify.follow(shutdown.clone()).services(notify_metrics, &writer, &api, &parts);
     let ingest = spawn_ingest(&writer, events, formats, source.share.partition(), pending)?;
-    let instances = cursor.and_then(|cursor| share(&source, cursor, &writer, &backlog, &shutdown));
+    share(&source, cursor, &writer, &backlog, &running, &shutdown);
     let parts = SourceParts { map: Arc::clone(&map), health, metrics: metrics.clone(), leadership, catalog };
     let source = spawn_sources(parts.sources(source, further, backlog, &shutdown))?;
     tracing::info!("listening on {}://{http_address}", frontend.scheme());
-    let http = tokio::spawn(frontend.serve(listener, api, shutdown.clone()));
+    running.spawn("HTTP server", frontend.serve(listener, api, shutdown.clone()));
     let stop_writer = CancellationToken::new();
     let writer = spawn_writer(writer, stop_writer.clone())?;
-    tokio::spawn(Arc::clone(&feed).wake_readers(shutdown.clone()));
-    // They hold the store, so a stop waits for them.
+    running.spawn("waking of streams", Arc::clone(&feed).wake_readers(shutdown.clone()));
     let notify = notify.spawn(shutdown.clone())?;
+    // Its sender is gone if the thread has failed, which is an end, too.
+    running.spawn("thread of webhooks, alert rules and republishing", async move { drop(notify.await) });
     Ok(RunningService {
         http_address,
         progress,
         shutdown,
         source,
-        http,
         ingest,
         abandon,
         metrics,
         writer,
         stop_writer,
-        instances,
-        notify,
+        parts: running,
         map,
     })
 }
@@ -175,8 +176,8 @@ fn catalog(read_through: Arc<ReadThrough>) -> StoreCatalog {
 }
 
 /// Starts the recorder of the series, and returns their reader.
-fn series(writer: &Writer, shutdown: &CancellationToken) -> Arc<SeriesReader> {
-    tokio::spawn(writer.recorder().run(shutdown.clone()));
+fn series(writer: &Writer, running: &Parts, shutdown: &CancellationToken) -> Arc<SeriesReader> {
+    running.spawn("recorder of the series", writer.recorder().run(shutdown.clone()));
     Arc::new(SeriesReader::new(Arc::clone(&writer.store)))
 }
 
@@ -184,11 +185,14 @@ fn series(writer: &Writer, shutdown: &CancellationToken) -> Arc<SeriesReader> {
 /// retained.
 fn share(
     source: &SourceSettings,
-    cursor: ChangeCursor,
+    cursor: Option<ChangeCursor>,
     writer: &Writer,
     backlog: &Backlog,
+    running: &Parts,
     shutdown: &CancellationToken,
-) -> Option<JoinHandle<()>> {
+) {
+    // There are none.
+    let Some(cursor) = cursor else { return };
     let peers = Peers {
         store: Arc::clone(&writer.store),
         backlog: backlog.clone(),
@@ -199,12 +203,12 @@ fn share(
         leadership: Arc::clone(&writer.leadership),
     };
     // With the last end of the backlog, which it holds until shutdown, the decoder ends.
-    tokio::spawn(peers.run(cursor, shutdown.clone()));
+    running.spawn("reader of what other instances write", peers.run(cursor, shutdown.clone()));
     if !source.gets_retained() || source.share.partition().is_some() {
         writer.health.rely_on_others();
     }
     if source.gets_retained() {
-        return None;
+        return;
     }
     let instances = Instances {
         store: Arc::clone(&writer.store),
@@ -216,7 +220,7 @@ fn share(
         // One and a half times the interval, by the standard; brokers look now and then.
         broker_notices: 2 * source.keep_alive,
     };
-    Some(tokio::spawn(instances.run(shutdown.clone())))
+    running.spawn("heartbeat among the instances", instances.run(shutdown.clone()));
 }
 
 /// Reads from the store what the registry does not hold; `None` where it holds everything.

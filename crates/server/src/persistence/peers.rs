@@ -11,6 +11,7 @@
 #[cfg(test)]
 mod tests;
 
+use std::future::pending;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -92,7 +93,8 @@ impl Peers {
                     // After a notification or without one: the next poll comes in either case.
                     let _ = timeout(POLL_INTERVAL, self.store.change_notified()).await;
                 }
-                Err(PollError::Stopping) => return,
+                // The end of the decoder ends the whole service.
+                Err(PollError::Stopping) => return pending().await,
                 Err(PollError::Failed(error)) => {
                     self.metrics.store.follow_failures.inc();
                     self.health.set_peer_health(PeerHealth::Broken);

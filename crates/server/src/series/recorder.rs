@@ -50,18 +50,21 @@ impl Recorder {
     /// Until `stop`. Of what is not all, there are no series.
     pub async fn run(self, stop: CancellationToken) {
         if self.map.is_limited() {
-            return;
+            return stop.cancelled().await;
         }
         let mut memory = RecorderMemory::default();
         let step = Duration::from_secs(Step::TenSeconds.seconds().into());
         loop {
             let into_step = clock::since_1970().as_millis() % step.as_millis();
             let wait = step - Duration::from_millis(into_step as u64);
-            tokio::select! {
-                () = sleep(wait) => {}
-                () = stop.cancelled() => return,
+            let next = async {
+                sleep(wait).await;
+                self.tick(&mut memory).await;
+            };
+            // A store that does not answer holds up no stop.
+            if stop.run_until_cancelled(next).await.is_none() {
+                return;
             }
-            self.tick(&mut memory).await;
         }
     }
 

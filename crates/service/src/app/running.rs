@@ -6,11 +6,12 @@ use std::thread;
 use std::time::Duration;
 
 use tokio::sync::oneshot;
-use tokio::task::JoinHandle;
+use tokio::task::JoinError;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use super::ServeError;
+use super::parts::Parts;
 use crate::progress::ProgressSource;
 use server::metrics::Metrics;
 use server::registry::DeviceRegistry;
@@ -31,7 +32,6 @@ pub struct RunningService {
     pub progress: ProgressSource,
     pub(super) shutdown: CancellationToken,
     pub(super) source: oneshot::Receiver<Result<(), ServeError>>,
-    pub(super) http: JoinHandle<()>,
     pub(super) ingest: thread::JoinHandle<()>,
     /// Ends the decoder before it has applied everything.
     pub(super) abandon: Abandon,
@@ -39,40 +39,41 @@ pub struct RunningService {
     pub(super) writer: oneshot::Receiver<()>,
     /// Ends the writer, once nothing comes any more.
     pub(super) stop_writer: CancellationToken,
-    /// Says goodbye to the others; `None` where there are none to say it to.
-    pub(super) instances: Option<JoinHandle<()>>,
-    /// Webhooks, alerts and what is republished.
-    pub(super) notify: oneshot::Receiver<()>,
+    /// HTTP, other instances, webhooks and the like.
+    pub(super) parts: Parts,
     pub(super) map: Arc<DeviceRegistry>,
 }
 
 impl RunningService {
-    /// Waits until everything has ended: after shutdown, or because the source gave up.
+    /// Waits until everything has ended: after shutdown, or because the source gave up or a part has failed.
     pub async fn wait(self) -> Result<(), ServeError> {
         // The source ends first: with shutdown, or with an error that ends the rest. Then nothing is handed over any
         // more, and the decoder ends once it has applied what was. A decoder that ends before has failed, and a service
         // that takes nothing in must not go on answering, nor one that keeps nothing: the writer ends last.
         let (mut source, mut ingest) = (self.source, tokio::task::spawn_blocking(|| self.ingest.join()));
-        let mut writer = self.writer;
+        let (mut writer, mut parts) = (self.writer, self.parts);
         let ended_first = tokio::select! {
             biased;
-            source = &mut source => Ok(source),
-            ingest = &mut ingest => Err(ingest),
-            _ = &mut writer => {
+            source = &mut source => FirstEnd::Source(source.unwrap_or(Ok(()))),
+            ingest = &mut ingest => FirstEnd::Decoder(ingest),
+            _ = &mut writer => FirstEnd::Writer,
+            name = parts.failed() => FirstEnd::Part(name),
+        };
+        let (source, ingested) = match ended_first {
+            FirstEnd::Source(source) => (source, None),
+            // Nobody hands anything over any more: the source has ended, too, and says so in a moment.
+            FirstEnd::Decoder(Ok(Ok(()))) => (source.await.unwrap_or(Ok(())), Some(Ok(Ok(())))),
+            // What was taken in is stored before the end.
+            FirstEnd::Part(name) => (Err(ServeError::Internal(name)), None),
+            FirstEnd::Decoder(_) => {
+                self.shutdown.cancel();
+                return Err(ServeError::Internal("decoder"));
+            }
+            FirstEnd::Writer => {
                 self.shutdown.cancel();
                 return Err(ServeError::Internal("writer of the store"));
             }
         };
-        let (source, ingested) = match ended_first {
-            Ok(source) => (source, None),
-            // Nobody hands anything over any more: the source has ended, too, and says so in a moment.
-            Err(Ok(Ok(()))) => (source.await, Some(Ok(Ok(())))),
-            Err(_) => {
-                self.shutdown.cancel();
-                return Err(ServeError::Internal("decoder"));
-            }
-        };
-        let source = source.unwrap_or(Ok(()));
         self.shutdown.cancel();
         let decoder_and_writer = async {
             let ingest = match ingested {
@@ -98,20 +99,21 @@ impl RunningService {
             }
             (ingest, writer)
         };
-        let left = async {
-            // All end with the shutdown, and nothing depends on them.
-            if let Some(instances) = self.instances {
-                let _ = instances.await;
-            }
-            let _ = self.notify.await;
-        };
-        let (http, (ingest, writer), ()) = tokio::join!(self.http, decoder_and_writer, left);
+        let (parts, (ingest, writer)) = tokio::join!(parts.end(), decoder_and_writer);
         source?;
-        match (http, ingest, writer) {
-            (Err(_), _, _) => Err(ServeError::Internal("HTTP server")),
-            (Ok(()), Ok(Ok(())), Ok(Err(_))) => Err(ServeError::Internal("writer of the store")),
-            (Ok(()), Ok(Ok(())), Ok(Ok(())) | Err(_)) => Ok(()),
-            (Ok(()), _, _) => Err(ServeError::Internal("decoder")),
+        parts.map_err(ServeError::Internal)?;
+        match (ingest, writer) {
+            (Ok(Ok(())), Ok(Err(_))) => Err(ServeError::Internal("writer of the store")),
+            (Ok(Ok(())), Ok(Ok(())) | Err(_)) => Ok(()),
+            _ => Err(ServeError::Internal("decoder")),
         }
     }
+}
+
+/// What has ended first.
+enum FirstEnd {
+    Source(Result<(), ServeError>),
+    Decoder(Result<thread::Result<()>, JoinError>),
+    Writer,
+    Part(&'static str),
 }

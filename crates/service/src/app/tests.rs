@@ -33,6 +33,8 @@ fn idle(shutdown: &CancellationToken) -> RunningService {
         })
         .unwrap()
     };
+    let parts = Parts::new(shutdown.clone());
+    parts.spawn("idle part", async move { stopped.cancelled().await });
     RunningService {
         http_address: (Ipv4Addr::LOCALHOST, 0).into(),
         progress: ProgressSource { map: Arc::clone(&map), health, metrics: metrics.clone() },
@@ -45,7 +47,6 @@ fn idle(shutdown: &CancellationToken) -> RunningService {
             }
         })
         .unwrap(),
-        http: tokio::spawn(async move { stopped.cancelled().await }),
         ingest: thread::spawn({
             let (runtime, shutdown) = (Handle::current(), shutdown.clone());
             move || runtime.block_on(shutdown.cancelled())
@@ -54,8 +55,7 @@ fn idle(shutdown: &CancellationToken) -> RunningService {
         metrics,
         writer: until(stop_writer.clone()),
         stop_writer,
-        instances: None,
-        notify: until(shutdown.clone()),
+        parts,
         map,
     }
 }
@@ -101,4 +101,29 @@ async fn a_reader_that_fails_ends_the_service_with_an_error_whatever_the_others_
     let ((), error) = tokio::join!(async { ended.send(ends.await).unwrap() }, end_of(service));
     assert_eq!(error.unwrap_err().to_string(), "internal error: the reader of a broker ended unexpectedly");
     assert!(shutdown.is_cancelled());
+}
+
+#[tokio::test]
+async fn a_part_that_fails_or_ends_too_early_ends_the_service_with_an_error() {
+    for fails in [true, false] {
+        let shutdown = CancellationToken::new();
+        let service = idle(&shutdown);
+        service.parts.spawn("part", async move { assert!(!fails, "a test wants this task to fail") });
+        let error = end_of(service).await.unwrap_err();
+        assert_eq!(error.to_string(), "internal error: the part ended unexpectedly");
+        assert!(shutdown.is_cancelled());
+    }
+}
+
+#[tokio::test]
+async fn a_part_that_fails_while_the_service_stops_is_an_error() {
+    let shutdown = CancellationToken::new();
+    let service = idle(&shutdown);
+    let stopped = shutdown.clone();
+    service.parts.spawn("part", async move {
+        stopped.cancelled().await;
+        panic!("a test wants this task to fail");
+    });
+    shutdown.cancel();
+    assert_eq!(end_of(service).await.unwrap_err().to_string(), "internal error: the part ended unexpectedly");
 }
