@@ -2,15 +2,17 @@
 //! announced, hands it to the senders, and answers the API.
 
 use std::collections::BTreeSet;
+use std::panic::resume_unwind;
 use std::sync::Arc;
 use std::time::Duration;
 
 use alerts::{Engine, RuleSet};
-use futures_util::future::{BoxFuture, OptionFuture};
+use futures_util::future::OptionFuture;
 use parking_lot::Mutex;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::{MissedTickBehavior, interval, sleep};
+use tokio_util::task::AbortOnDropHandle;
 
 use crate::data;
 use crate::desk::{EvaluatorCommand, OutputState, SilenceList};
@@ -47,7 +49,8 @@ pub struct Lead<'a> {
     senders: Senders,
     /// Something was announced since what is being saved.
     is_dirty: bool,
-    saving: Option<BoxFuture<'static, Result<Saved, StoreError>>>,
+    /// A task of its own: what an order writes meanwhile may wait for what this one holds.
+    saving: Option<AbortOnDropHandle<Result<Saved, StoreError>>>,
 }
 
 /// What the store has.
@@ -79,7 +82,12 @@ impl<'a> Lead<'a> {
                 _ = ticks.tick() => lead.tick().await,
                 _ = standing.tick() => lead.repeat_standing(),
                 () = lead.evaluator.wait() => lead.evaluator.observe_changes().await,
-                Some(saved) = OptionFuture::from(lead.saving.as_mut()) => lead.note_saved(saved),
+                // This evaluation fails, too, and begins anew.
+                Some(Err(failed)) = lead.senders.tasks.join_next() => resume_unwind(failed.into_panic()),
+                Some(saved) = OptionFuture::from(lead.saving.as_mut()) => match saved {
+                    Ok(saved) => lead.note_saved(saved),
+                    Err(failed) => resume_unwind(failed.into_panic()),
+                },
                 Ok(()) = rules.changed() => {
                     let rules = rules.borrow_and_update().clone();
                     lead.set_rules(rules).await;
@@ -231,13 +239,13 @@ impl<'a> Lead<'a> {
         let text = kept::announced_text(&announced, &self.outbox);
         let announced = stream::groups(&announced, &self.rules);
         let (holder, outbox) = (Arc::clone(&self.all.holder), Arc::new(self.outbox.clone()));
-        self.saving = Some(Box::pin(async move {
+        self.saving = Some(AbortOnDropHandle::new(tokio::spawn(async move {
             let saved = holder.set(ANNOUNCED, Some(text)).await;
             if saved.is_err() {
                 sleep(STORE_RETRY).await;
             }
             saved.map(|()| Saved { outbox, announced })
-        }));
+        })));
     }
 
     fn note_saved(&mut self, saved: Result<Saved, StoreError>) {

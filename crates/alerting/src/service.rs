@@ -81,7 +81,9 @@ impl LeaseHolder {
 
 impl AlertService {
     /// Evaluates until `shutdown`.
-    pub async fn run(self, shutdown: CancellationToken) {
+    pub async fn run(&self, shutdown: CancellationToken) {
+        // What a run that has failed held may be another instance's by now.
+        self.holder.leases.end(self.holder.store()).await;
         let (mut rules, desk) = (self.rules.clone(), self.desk.clone());
         desk.set_contacts(rules.borrow_and_update().contacts.clone());
         let follow = async {

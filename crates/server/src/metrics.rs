@@ -74,6 +74,8 @@ pub struct Metrics {
     pub feed: FeedMetrics,
     /// What the HTTP server refuses and whom it cuts off.
     pub http: HttpMetrics,
+    /// Failures of a part that begins anew after each.
+    pub part_failures: Family<PartLabel, Counter>,
 }
 
 /// From a message on an idle machine to a backlog of millions.
@@ -126,6 +128,11 @@ pub struct OutcomeLabel {
     pub outcome: &'static str,
 }
 
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+pub struct PartLabel {
+    pub part: &'static str,
+}
+
 impl Metrics {
     /// Counts one message that nothing could be made of.
     pub fn undecodable(&self, reason: &'static str) {
@@ -170,6 +177,11 @@ impl Metrics {
         self.read_through.register(r);
         self.feed.register(r);
         self.http.register(r);
+        r.register(
+            "part_failures",
+            "Internal errors of webhooks, alert rules or republishing, which began anew",
+            self.part_failures.clone(),
+        );
     }
 
     fn register_messages(&self, r: &mut Registry) {

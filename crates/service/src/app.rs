@@ -4,6 +4,7 @@ mod deliveries;
 mod ingest_thread;
 mod machine_limits;
 mod parts;
+mod repeat;
 mod republishing;
 mod running;
 mod source_threads;

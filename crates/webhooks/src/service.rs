@@ -93,7 +93,9 @@ pub async fn rotation_of(
 
 impl Webhooks {
     /// Delivers until `shutdown`.
-    pub async fn run(self, shutdown: CancellationToken) {
+    pub async fn run(&self, shutdown: CancellationToken) {
+        // What a run that has failed held may be another instance's by now.
+        self.leases.end(&*self.store).await;
         let mut changed = self.endpoints.clone();
         loop {
             let endpoints = changed.borrow_and_update().clone();

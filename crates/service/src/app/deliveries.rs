@@ -9,6 +9,7 @@ use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
 use super::ServeError;
+use super::repeat::Repeat;
 use super::republishing::Republishing;
 use super::source_threads::spawn_with_runtime;
 use alerting::metrics::AlertMetrics;
@@ -130,6 +131,7 @@ pub(super) struct NotifyServices {
     webhooks: Webhooks,
     alerts: AlertService,
     republishing: Option<Republishing>,
+    metrics: Metrics,
 }
 
 /// How much less of the processor the thread of [`NotifyServices`] gets where others want it, as for `nice`: nobody waits
@@ -152,10 +154,15 @@ impl NotifyServices {
     }
 
     async fn run(self, shutdown: CancellationToken) {
-        let webhooks = tokio::spawn(self.webhooks.run(shutdown.clone()));
-        let alerts = tokio::spawn(self.alerts.run(shutdown.clone()));
-        let republishing = self.republishing.map(|republishing| tokio::spawn(republishing.run(shutdown)));
-        // Nothing depends on any of them.
+        let Self { webhooks, alerts, republishing, metrics } = self;
+        let [of_webhooks, of_alerts, of_republishing] =
+            ["webhooks", "alerts", "republish"].map(|part| Repeat::new(part, &metrics, &shutdown));
+        let webhooks = tokio::spawn(async move { of_webhooks.run(|shutdown| webhooks.run(shutdown)).await });
+        let alerts = tokio::spawn(async move { of_alerts.run(|shutdown| alerts.run(shutdown)).await });
+        let republishing = republishing.map(|republishing| {
+            tokio::spawn(async move { of_republishing.run(|shutdown| republishing.run(shutdown)).await })
+        });
+        // None of them fails: what it runs does, and begins anew.
         let _ = tokio::join!(webhooks, alerts, OptionFuture::from(republishing));
     }
 }
@@ -173,7 +180,8 @@ impl NotifyReceivers {
         let republishing = self.republish.clone();
         let republishing =
             republishing.map(|settings| Republishing::new(settings, metrics.republish, writer, api));
-        NotifyServices { webhooks, alerts: self.alerts(metrics.alerts, writer, parts), republishing }
+        let alerts = self.alerts(metrics.alerts, writer, parts);
+        NotifyServices { webhooks, alerts, republishing, metrics: writer.metrics.clone() }
     }
 
     /// The deliveries to the endpoints; messages show devices as the API does.

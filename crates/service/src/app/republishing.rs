@@ -62,7 +62,9 @@ impl Republishing {
         Self { republisher, store: Arc::clone(&writer.store), leases: Leases::default() }
     }
 
-    pub(super) async fn run(self, shutdown: CancellationToken) {
+    pub(super) async fn run(&self, shutdown: CancellationToken) {
+        // What a run that has failed held may be another instance's by now.
+        self.leases.end(&*self.store).await;
         tokio::select! {
             () = self.leases.hold(&*self.store, vec![LEASE.to_owned()]) => {}
             () = self.republish(&shutdown) => {}

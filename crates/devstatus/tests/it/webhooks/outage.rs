@@ -231,7 +231,7 @@ impl Deliveries {
             clock,
         };
         let runtime = Runtime::new().expect("a runtime can be made");
-        runtime.spawn(webhooks.run(CancellationToken::new()));
+        runtime.spawn(async move { webhooks.run(CancellationToken::new()).await });
         let begin = || names.iter().all(|name| desk.view(name).is_some_and(|view| view.position.is_some()));
         assert!(poll(PATIENCE, || begin().then_some(())).is_some(), "the endpoints begin with what comes");
         Self { runtime, store, registry, outage, desk, taken, _directory: directory }
