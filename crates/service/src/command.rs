@@ -3,7 +3,7 @@
 use std::fs::File;
 use std::io::{self, Write};
 use std::process::ExitCode;
-use std::sync::Once;
+use std::sync::{Arc, Once};
 
 use crate::app::{self, NotifySettings, NotifySource, StartSettings};
 use crate::log::start_log;
@@ -152,7 +152,7 @@ async fn serve(
         store: settings.store,
         notify: NotifySource {
             settings: notify,
-            reread: Some(Box::new(notify_settings_again)),
+            reread: Some(Arc::new(notify_settings_again)),
             republish: settings.republish,
         },
     };

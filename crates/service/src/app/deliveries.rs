@@ -60,7 +60,7 @@ struct NotifySenders {
 }
 
 /// Reads them out of the settings.
-pub type Reread = Box<dyn Fn() -> Result<NotifySettings, String> + Send>;
+pub type Reread = Arc<dyn Fn() -> Result<NotifySettings, String> + Send + Sync>;
 
 /// The settings file and the files that it names are read this often. Kubernetes replaces files by a link, and no notification
 /// of that works everywhere.
@@ -79,13 +79,15 @@ impl NotifySource {
             rules: senders.rules.subscribe(),
             republish: self.republish,
         };
-        if let Some(mut reread) = self.reread {
+        if let Some(reread) = self.reread {
             tokio::spawn(async move {
                 let mut fault = None;
                 while shutdown.run_until_cancelled(sleep(REREAD_INTERVAL)).await.is_some() {
-                    let read = spawn_blocking(move || (reread(), reread)).await;
-                    let Ok((read, again)) = read else { break };
-                    reread = again;
+                    let reread = Arc::clone(&reread);
+                    let read = spawn_blocking(move || reread()).await;
+                    // They may be readable again once the file is another.
+                    let read =
+                        read.unwrap_or_else(|_panic| Err("internal error while they were read".to_owned()));
                     note(read, &senders, &mut fault);
                 }
             });
