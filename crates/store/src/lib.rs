@@ -189,7 +189,8 @@ pub enum StoreError {
     Read(String),
     #[error("the store is open to be read only")]
     ReadOnly,
-    #[error("the store has ended")]
+    /// Or an internal error has kept it from an answer.
+    #[error("the store has ended without an answer")]
     Ended,
 }
 

@@ -8,6 +8,7 @@ mod schema;
 mod series;
 mod write;
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, mpsc};
@@ -104,16 +105,41 @@ impl SqliteStore {
 
 type Job<W> = Box<dyn FnOnce(&mut W) + Send>;
 
-/// A thread with something that only it uses. Those who ask it wait for its answers, so what waits is bounded by them.
+/// What a thread has for itself.
+trait Worker: Send + 'static {
+    /// Drops what a job that has failed may have left half done; the next job opens it again.
+    fn reset(&mut self);
+}
+
+impl Worker for WriteWorker {
+    fn reset(&mut self) {
+        self.writing = None;
+    }
+}
+
+impl Worker for ReadWorker {
+    fn reset(&mut self) {
+        self.connection = None;
+    }
+}
+
+/// A thread with something that only it uses. Those who ask it wait for its answers, so what waits is bounded by them. A job that
+/// fails has no answer, and the thread goes on with the next.
 struct WorkerThread<W> {
     jobs: Option<mpsc::Sender<Job<W>>>,
     thread: Option<thread::JoinHandle<()>>,
 }
 
-impl<W: Send + 'static> WorkerThread<W> {
+impl<W: Worker> WorkerThread<W> {
     fn start(name: &str, mut own: W) -> io::Result<Self> {
         let (sender, jobs) = mpsc::channel::<Job<W>>();
-        let run = move || jobs.into_iter().for_each(|job| job(&mut own));
+        let run = move || {
+            for job in jobs {
+                if catch_unwind(AssertUnwindSafe(|| job(&mut own))).is_err() {
+                    own.reset();
+                }
+            }
+        };
         let thread = thread::Builder::new().name(name.to_owned()).spawn(run)?;
         Ok(Self { jobs: Some(sender), thread: Some(thread) })
     }
@@ -331,5 +357,23 @@ impl Store for SqliteStore {
 
     fn forget(&self, device: ForgottenDevice) -> BoxFuture<'_, Result<(), StoreError>> {
         self.write(move |writing| writing.forget(&device.name))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_job_that_fails_takes_nothing_from_the_next() {
+        let directory = tempfile::tempdir().unwrap();
+        let store =
+            SqliteStore::open(&directory.path().join("store.db"), Retention { per_device: 9 }).unwrap();
+        let read = store.read(|_| -> Result<(), WriteError> { panic!("a test wants this job to fail") });
+        assert!(matches!(read.await, Err(StoreError::Ended)));
+        let written = store.write(|_| -> Result<(), WriteError> { panic!("a test wants this job to fail") });
+        assert!(matches!(written.await, Err(StoreError::Ended)));
+        assert_eq!(store.write(|_| Ok(7)).await.unwrap(), 7);
+        assert!(store.read(read::totals).await.unwrap().is_empty());
     }
 }
