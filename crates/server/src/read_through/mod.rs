@@ -16,10 +16,12 @@ mod tests;
 
 use std::collections::hash_map::{Entry, HashMap};
 use std::collections::{HashSet, VecDeque};
+use std::panic::AssertUnwindSafe;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
+use futures_util::FutureExt;
 use parking_lot::Mutex;
 use tokio::sync::{Semaphore, oneshot};
 use tokio::time::timeout;
@@ -197,7 +199,10 @@ impl ReadThrough {
                 batch
             };
             let names: Vec<DeviceName> = batch.iter().map(|(name, _)| name.clone()).collect();
-            self.answer(batch).await;
+            // If it fails, those who wait are told so, as their senders are dropped; the next reading goes on.
+            if AssertUnwindSafe(self.answer(batch)).catch_unwind().await.is_err() {
+                self.metrics.read_through.read_failures.inc();
+            }
             self.asked.lock().end_reading(&names);
         }
     }

@@ -15,6 +15,9 @@ use store::StoreError;
 /// A reading under way: what is asked for, and where the answer goes.
 type Reading = (Vec<DeviceName>, oneshot::Sender<Result<Vec<StoredDevice>, StoreError>>);
 
+/// Nothing that a test waits for takes longer.
+const PATIENCE: Duration = Duration::from_secs(60);
+
 struct Slow(mpsc::UnboundedSender<Reading>);
 
 impl ReadDevices for Slow {
@@ -225,4 +228,21 @@ async fn more_questions_than_may_wait_are_refused() {
     let _waiting = fixture.ask(&ids.iter().map(String::as_str).collect::<Vec<_>>());
     fixture.until_waiting(WAITING_MAX).await;
     assert!(matches!(fixture.ask(&["one more"]).await.unwrap(), Err(StoreUnavailable)));
+}
+
+#[tokio::test]
+async fn a_reading_that_fails_keeps_no_other_from_being_answered() {
+    let mut fixture = Fixture::new();
+    for _ in 0..=READS_MAX {
+        let asked = fixture.ask(&["a"]);
+        let reading = timeout(PATIENCE, fixture.readings.recv()).await.expect("it is read");
+        // The store of this test panics without an answer.
+        drop(reading);
+        assert_eq!(asked.await.unwrap(), Err(StoreUnavailable));
+    }
+    let asked = fixture.ask(&["a"]);
+    let reading = timeout(PATIENCE, fixture.readings.recv()).await.expect("it is read");
+    let (_names, answer) = reading.unwrap();
+    answer.send(Ok(vec![device("a", EventKind::Connect, 1)])).unwrap();
+    assert_eq!(statuses(&asked.await.unwrap().unwrap()), [ON]);
 }
