@@ -16,6 +16,7 @@ mod client;
 mod clock;
 mod dead_letters;
 pub mod desk;
+mod failing;
 mod feed_changes;
 mod forms;
 mod latest;

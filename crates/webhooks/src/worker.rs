@@ -10,6 +10,7 @@ use crate::answer::{Failure, RETRY_FIRST, RETRY_LONGEST};
 use crate::client::Client;
 use crate::dead_letters::{DeadLetter, DeadLetters};
 use crate::desk::{DEAD_LETTERS_SHOWN, EndpointDesk, EndpointState, Orders, PendingOrder};
+use crate::failing::{ClockReading, FailingSince};
 use crate::log::ChangeLog;
 use crate::message::{FleetGap, WebhookMessage};
 use crate::metrics::EndpointMetrics;
@@ -49,7 +50,7 @@ pub struct Worker<'a> {
     progress: Option<EndpointProgress>,
     metrics: EndpointMetrics,
     backoff: Backoff,
-    failing_since_ms: Option<i64>,
+    failing: Option<FailingSince>,
     saved: Option<EndpointProgress>,
     saved_at: Instant,
     /// Everything up to that number of the log was sent before the messages in the outbox.
@@ -87,7 +88,7 @@ impl<'a> Worker<'a> {
             cursor: has_cursor.then(|| CursorTracker::new(stored.cursor)),
             metrics,
             backoff: Backoff::between(RETRY_FIRST, RETRY_LONGEST),
-            failing_since_ms: None,
+            failing: None,
             saved: None,
             saved_at: Instant::now(),
             unsent_after: 0,
@@ -118,7 +119,8 @@ impl<'a> Worker<'a> {
                 progress = Some(enabled);
             }
             self.metrics.disabled.set(0);
-            self.failing_since_ms = progress.as_ref().and_then(EndpointProgress::failing_since_ms);
+            let since_ms = progress.as_ref().and_then(EndpointProgress::failing_since_ms);
+            self.failing = since_ms.map(|since_ms| FailingSince::restored(since_ms, self.clocks()));
             let mut reader = self.begin(progress).await;
             if let Some(since) = since.take() {
                 self.reread(&mut reader, since).await;
@@ -316,7 +318,7 @@ impl<'a> Worker<'a> {
     }
 
     fn note_delivered(&mut self) {
-        if self.failing_since_ms.take().is_some() {
+        if self.failing.take().is_some() {
             tracing::info!(endpoint = %self.endpoint.name, "a webhook is delivered again");
             self.desk.view.lock().failing_since_ms = None;
         }
@@ -327,15 +329,15 @@ impl<'a> Worker<'a> {
 
     /// Waits until the next attempt, or until an order ends the wait.
     async fn wait_after(&mut self, failure: &Failure, before: &EndpointProgress) -> Result<(), StopReason> {
-        let now_ms = self.all.clock.now_ms();
-        let since_ms = *self.failing_since_ms.get_or_insert(now_ms);
+        let now = self.clocks();
+        let lasting = self.failing.get_or_insert_with(|| FailingSince::begin(now));
+        let (failing_ms, since_ms) = (lasting.lasted_ms(now), lasting.since_ms());
         self.metrics.failing.set(1);
         self.desk.view.lock().failing_since_ms = Some(since_ms);
         self.desk.set_state(EndpointState::Failing);
         if matches!(failure, Failure::Gone) {
             return Err(StopReason::Disabled(before.clone(), Disabled::Gone));
         }
-        let failing_ms = now_ms.saturating_sub(since_ms);
         if failing_ms >= GIVEN_UP_AFTER_MS {
             return Err(StopReason::Disabled(before.clone(), Disabled::GivenUp));
         }
@@ -363,6 +365,10 @@ impl<'a> Worker<'a> {
                 NextStep::Reread(since) => return Err(StopReason::Reread(since)),
             }
         }
+    }
+
+    fn clocks(&self) -> ClockReading {
+        ClockReading { wall_ms: self.all.clock.now_ms(), since_boot_ms: self.all.clock.since_boot_ms() }
     }
 
     /// Makes dead letters of messages that the endpoint rejects.

@@ -50,7 +50,9 @@ enum Held {
 
 /// Waiting moves it on at once, but for waits that are held.
 struct SimulatedClock {
-    now_ms: AtomicI64,
+    since_boot_ms: AtomicI64,
+    /// When the machine started, as the wall clock is set.
+    booted_ms: AtomicI64,
     /// How long was waited, each length once.
     waits: Mutex<BTreeSet<Duration>>,
     held: watch::Sender<Held>,
@@ -58,7 +60,11 @@ struct SimulatedClock {
 
 impl Clock for SimulatedClock {
     fn now_ms(&self) -> i64 {
-        self.now_ms.load(Ordering::SeqCst)
+        self.booted_ms.load(Ordering::SeqCst) + self.since_boot_ms()
+    }
+
+    fn since_boot_ms(&self) -> i64 {
+        self.since_boot_ms.load(Ordering::SeqCst)
     }
 
     fn sleep(&self, wait: Duration) -> BoxFuture<'_, ()> {
@@ -71,7 +77,7 @@ impl Clock for SimulatedClock {
                 Held::Waits(length) => wait != length,
             };
             drop(self.held.subscribe().wait_for(goes_on).await.expect("the clock is there"));
-            self.now_ms.fetch_add(wait_ms, Ordering::SeqCst);
+            self.since_boot_ms.fetch_add(wait_ms, Ordering::SeqCst);
             tokio::task::yield_now().await;
         })
     }
@@ -190,9 +196,10 @@ impl Deliveries {
         let retention = Retention { per_device: CHANGES as usize };
         let store =
             SqliteStore::open(&directory.path().join("store.db"), retention).expect("a store can be made");
-        let now_ms = AtomicI64::new(i64::from(BEGIN_S) * 1_000);
+        let booted_ms = AtomicI64::new(i64::from(BEGIN_S) * 1_000);
         let clock = Arc::new(SimulatedClock {
-            now_ms,
+            since_boot_ms: AtomicI64::new(0),
+            booted_ms,
             waits: Mutex::default(),
             held: watch::Sender::new(Held::Nothing),
         });
@@ -255,11 +262,16 @@ impl Deliveries {
         }
     }
 
-    /// A device connects, and the first attempt to say so begins the hour, in which the other changes come.
-    fn be_away(&self) {
+    /// A device connects, and the first attempt to say so fails. The clock stands still then.
+    fn fail_once(&self) {
         self.write(vec![HistoryEvent { id: "first".into(), ..change(0) }]);
         let begun = poll(PATIENCE, || (self.outage.attempts.load(Ordering::SeqCst) > 0).then_some(()));
         assert!(begun.is_some(), "an attempt fails");
+    }
+
+    /// A device connects, and the first attempt to say so begins the hour, in which the other changes come.
+    fn be_away(&self) {
+        self.fail_once();
         self.write((0..CHANGES).map(change).collect());
         self.outage.clock.held.send_replace(Held::Nothing);
     }
@@ -327,6 +339,22 @@ fn after_an_hour_latest_sends_each_device_once_and_as_it_is() {
     let mut taken = deliveries.take(DEVICES as usize + 1);
     taken.sort();
     assert!(taken == expected, "each device once, and no disconnect that is no longer true");
+}
+
+#[test]
+fn a_clock_that_is_set_forward_by_days_disables_no_endpoint() {
+    let deliveries = Deliveries::start(Mode::Every, (Format::Standard, 1));
+    let Outage { clock, is_endless, .. } = &*deliveries.outage;
+    deliveries.fail_once();
+    is_endless.store(true, Ordering::SeqCst);
+    clock.booted_ms.fetch_add(10 * 24 * 3_600_000, Ordering::SeqCst);
+    let began_ms = clock.since_boot_ms();
+    clock.held.send_replace(Held::Nothing);
+    let state = || deliveries.desk.view("ops").map(|view| view.state);
+    let given_up = poll(PATIENCE, || state().filter(|state| *state == EndpointState::GivenUp));
+    assert!(given_up.is_some(), "it is given up in the end, not {:?}", state());
+    let failed_ms = clock.since_boot_ms() - began_ms;
+    assert!(failed_ms >= 5 * 24 * 3_600_000, "after five days, not {failed_ms} ms");
 }
 
 #[test]
