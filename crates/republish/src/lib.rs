@@ -7,13 +7,14 @@
 //! Cleanup <-what the broker retains under the prefix-----------------------'
 //! ```
 //!
-//! Pure, without a clock or IO: `settings`, `topics`, `home_assistant`, `in_flight`, `plan`.
+//! Pure, without a clock or IO: `settings`, `topics`, `home_assistant`, `in_flight`, `plan`, `own_messages`.
 
 mod announcements;
 mod cleanup;
 mod home_assistant;
 mod in_flight;
 pub mod metrics;
+mod own_messages;
 mod plan;
 mod service;
 mod session;

@@ -20,6 +20,7 @@ use tokio_util::task::AbortOnDropHandle;
 use crate::announcements::{Announcement, Announcements};
 use crate::cleanup::{Cleanup, CleanupError, FOUND_MAX};
 use crate::in_flight::InFlight;
+use crate::own_messages::OwnMessages;
 use crate::plan::{Plan, PlanStep, Publication, RetainedMessage, Trigger};
 use crate::service::{OFFLINE, ONLINE, RepublishError, Republisher};
 use server::registry::DeviceRegistry;
@@ -49,8 +50,7 @@ pub struct RepublishSession<'a> {
     /// Planned and not sent yet; the numbers are for [`Plan::note_failed`].
     outbox: VecDeque<(RetainedMessage, Option<u64>)>,
     in_flight: InFlight<Option<u64>>,
-    is_online: bool,
-    summary: Vec<u8>,
+    own: OwnMessages,
     summary_at: Instant,
     /// When all devices are looked at again.
     walk_at: Option<Instant>,
@@ -73,8 +73,7 @@ impl<'a> RepublishSession<'a> {
             plan: Plan::new(settings.topics(), settings.discovery(), DeviceRegistry::PARTS),
             outbox: VecDeque::new(),
             in_flight: InFlight::new(receive_max),
-            is_online: false,
-            summary: Vec::new(),
+            own: OwnMessages::default(),
             summary_at: Instant::now(),
             walk_at: None,
             cleanup: None,
@@ -84,7 +83,7 @@ impl<'a> RepublishSession<'a> {
 
     /// Whether every device was published.
     pub fn is_online(&self) -> bool {
-        self.is_online
+        self.own.is_online()
     }
 
     /// Publishes until `shutdown`, or until the link is lost.
@@ -166,19 +165,19 @@ impl<'a> RepublishSession<'a> {
         }
         if self.walk_at.take_if(|at| *at <= Instant::now()).is_some() {
             self.plan.walk_again();
+            self.own.retry();
         }
         if self.plan.walks_done() == 0 {
             return;
         }
-        if !self.is_online {
-            // Behind the messages about all devices, so that it is never said of older ones.
-            self.is_online = true;
+        // Behind the messages about all devices, so that it is never said of older ones.
+        if self.own.say_online() {
             self.say(self.plan.topics().service(), ONLINE.into());
         }
         if self.summary_at <= Instant::now() {
             self.summary_at = Instant::now() + SUMMARY_INTERVAL;
-            if let Some(summary) = self.all.describe.summary().await.filter(|it| *it != self.summary) {
-                self.summary.clone_from(&summary);
+            let summary = self.all.describe.summary().await;
+            if let Some(summary) = summary.and_then(|summary| self.own.say_summary(summary)) {
                 self.say(self.plan.topics().summary(), summary);
             }
         }
@@ -215,7 +214,7 @@ impl<'a> RepublishSession<'a> {
                     self.plan.add_names(names);
                 }
                 PlanStep::Yield | PlanStep::ReadChanges => return true,
-                PlanStep::Wait => return self.plan.walks_done() > 0 && !self.is_online,
+                PlanStep::Wait => return self.plan.walks_done() > 0 && !self.is_online(),
             }
         }
         true
@@ -266,8 +265,9 @@ impl<'a> RepublishSession<'a> {
                 "the broker refuses a message; what it refuses is published again in a minute"
             );
         }
-        if let Some(key) = key {
-            self.plan.note_failed(key);
+        match key {
+            Some(key) => self.plan.note_failed(key),
+            None => self.own.note_refused(),
         }
         self.walk_again_after(RETRY_AFTER);
     }
