@@ -17,7 +17,9 @@ use system::backoff::Backoff;
 use system::clock;
 use webhooks::desk::{Attempt, WebhookDesk};
 use webhooks::settings::{EndpointSettings, Format};
-use webhooks::{Client, Envelope, Failure, OpenConnection, RETRY_FIRST, RETRY_LONGEST, WebhookMessage};
+use webhooks::{
+    Client, Envelope, Failure, OpenConnection, RETRY_FIRST, RETRY_LONGEST, TLS_RETRY, WebhookMessage,
+};
 
 /// A notification that the endpoint rejects so often is given up, so that it does not hold up the others.
 const REJECTIONS_MAX: u32 = 4;
@@ -71,11 +73,14 @@ impl SenderState {
 impl Sender {
     /// Sends without an end.
     pub async fn run(mut self) {
-        let mut client = match Client::new(self.endpoint.clone()) {
-            Ok(client) => client,
-            Err(error) => {
-                tracing::error!(endpoint = %self.endpoint.name, %error, "alerts cannot be sent to a webhook");
-                return self.state.set(false);
+        let mut client = loop {
+            match Client::new(self.endpoint.clone()) {
+                Ok(client) => break client,
+                Err(error) => {
+                    tracing::error!(endpoint = %self.endpoint.name, %error, "alerts cannot be sent to a webhook at present");
+                    self.state.set(false);
+                    sleep(TLS_RETRY).await;
+                }
             }
         };
         let mut connection = None;

@@ -269,6 +269,17 @@ impl Orders {
         }
     }
 
+    /// Waits for something. Orders that come meanwhile are dropped, which tells who gave them that nobody carries them out.
+    pub async fn refuse_until(&mut self, end: impl Future<Output = ()>) {
+        tokio::pin!(end);
+        loop {
+            tokio::select! {
+                () = &mut end => return,
+                pending = self.next() => drop(pending),
+            }
+        }
+    }
+
     /// Whether there is an order.
     pub fn is_waiting(&self) -> bool {
         !self.receiver.is_empty()

@@ -45,5 +45,5 @@ pub use self::leases::Leases;
 pub use self::log::ChangeLog;
 pub use self::message::{Envelope, WebhookMessage};
 pub use self::rotation::{OVERLAP_DEFAULT, OVERLAP_MAX, RotationRefusal};
-pub use self::service::{Describe, Webhooks, rotation_of};
+pub use self::service::{Describe, TLS_RETRY, Webhooks, rotation_of};
 pub use self::tail::HistoryTail;

@@ -1,6 +1,7 @@
 //! All endpoints: one worker for each, anew whenever their settings change.
 
 use std::collections::BTreeSet;
+use std::convert::Infallible;
 use std::future::pending;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -34,6 +35,9 @@ use system::log_limit::OnceAMinute;
 
 /// A store that fails is asked again after this.
 const STORE_RETRY: Duration = Duration::from_secs(1);
+
+/// The certificates to trust are looked for again after this, where there were none.
+pub const TLS_RETRY: Duration = Duration::from_secs(60);
 
 /// The prefixes of the names under which the store has an endpoint's dead letters and its cursor; no endpoint has a slash in its
 /// name.
@@ -129,7 +133,7 @@ impl Webhooks {
             tokio::select! {
                 () = self.leases.wait_for(&endpoint.name) => {
                     tokio::select! {
-                        () = self.work(endpoint, &mut orders) => return,
+                        never = self.work(endpoint, &mut orders) => match never {},
                         () = self.leases.wait_for_loss(&endpoint.name) => {}
                     }
                 }
@@ -142,31 +146,26 @@ impl Webhooks {
                 let mut view = orders.desk.view.lock();
                 (view.state, view.failing_since_ms) = (EndpointState::Elsewhere, None);
             }
-            let held = self.leases.wait_for(&endpoint.name);
-            tokio::pin!(held);
-            loop {
-                tokio::select! {
-                    () = &mut held => break,
-                    // Dropping it answers its sender that this instance does not deliver.
-                    pending = orders.next() => drop(pending),
-                }
-            }
+            orders.refuse_until(self.leases.wait_for(&endpoint.name)).await;
         }
     }
 
-    async fn work(&self, endpoint: &EndpointSettings, orders: &mut Orders) {
-        match Client::new(endpoint.clone()) {
-            Ok(client) => {
-                let stored = self.load(endpoint).await;
-                let stored = self.without_secrets_of_another_file(endpoint, stored).await;
-                Worker::new(self, endpoint, client, orders, stored).run().await
+    /// Delivers without an end.
+    async fn work(&self, endpoint: &EndpointSettings, orders: &mut Orders) -> Infallible {
+        let client = loop {
+            match Client::new(endpoint.clone()) {
+                Ok(client) => break client,
+                Err(error) => {
+                    tracing::error!(endpoint = %endpoint.name, %error, "a webhook cannot be delivered at present");
+                    self.metrics.of(&endpoint.name).failing.set(1);
+                    orders.desk.set_state(EndpointState::Broken);
+                    orders.refuse_until(self.clock.sleep(TLS_RETRY)).await;
+                }
             }
-            Err(error) => {
-                tracing::error!(endpoint = %endpoint.name, %error, "a webhook cannot be delivered");
-                self.metrics.of(&endpoint.name).failing.set(1);
-                orders.desk.set_state(EndpointState::Broken);
-            }
-        }
+        };
+        let stored = self.load(endpoint).await;
+        let stored = self.without_secrets_of_another_file(endpoint, stored).await;
+        Worker::new(self, endpoint, client, orders, stored).run().await
     }
 
     /// Reads what the store has of an endpoint.

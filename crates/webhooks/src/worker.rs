@@ -1,6 +1,7 @@
 //! One worker for each endpoint: sends the changes that the reader finds, in order per device, and saves the position once
 //! the endpoint has accepted everything up to it, or the worker has given it up.
 
+use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -104,7 +105,8 @@ impl<'a> Worker<'a> {
         self.outbox.set_rotation(rotation);
     }
 
-    pub async fn run(mut self) {
+    /// Delivers without an end.
+    pub async fn run(mut self) -> Infallible {
         self.show_dead_letters();
         let mut progress = self.progress.take();
         let mut since = None;

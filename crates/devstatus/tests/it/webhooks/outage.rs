@@ -22,11 +22,12 @@ use store::sqlite::SqliteStore;
 use store::{Batch, Retention, Store};
 use system::log_limit::OnceAMinute;
 use system::tls::ClientTls;
+use testkit::private_ca::PrivateCa;
 use testkit::{PATIENCE, poll};
 use tokio::runtime::Runtime;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
-use webhooks::desk::{CommandOutcome, EndpointState, WebhookDesk, WorkerCommand};
+use webhooks::desk::{CommandOutcome, EndpointState, EndpointView, WebhookDesk, WorkerCommand};
 use webhooks::metrics::WebhookMetrics;
 use webhooks::settings::{EndpointSettings, EndpointUrl, Format, HeaderMap, Mode, SigningSecret};
 use webhooks::{ChangeLog, Clock, HistoryTail, Leases, RETRY_LONGEST, Webhooks};
@@ -239,7 +240,8 @@ impl Deliveries {
         };
         let runtime = Runtime::new().expect("a runtime can be made");
         runtime.spawn(async move { webhooks.run(CancellationToken::new()).await });
-        let begin = || names.iter().all(|name| desk.view(name).is_some_and(|view| view.position.is_some()));
+        let begins = |view: &EndpointView| view.position.is_some() || view.state == EndpointState::Broken;
+        let begin = || names.iter().all(|name| desk.view(name).as_ref().is_some_and(begins));
         assert!(poll(PATIENCE, || begin().then_some(())).is_some(), "the endpoints begin with what comes");
         Self { runtime, store, registry, outage, desk, taken, _directory: directory }
     }
@@ -339,6 +341,23 @@ fn after_an_hour_latest_sends_each_device_once_and_as_it_is() {
     let mut taken = deliveries.take(DEVICES as usize + 1);
     taken.sort();
     assert!(taken == expected, "each device once, and no disconnect that is no longer true");
+}
+
+#[test]
+fn an_endpoint_without_certificates_to_trust_begins_once_there_are_some() {
+    let directory = tempfile::tempdir().unwrap();
+    let ca_file = directory.path().join("later.pem");
+    let (receiver, _taken) = receiver(|| false);
+    let other = EndpointSettings {
+        url: EndpointUrl::parse("https://127.0.0.1:1/").unwrap(),
+        tls: ClientTls { ca_file: Some(ca_file.clone()), ..ClientTls::default() },
+        ..endpoint("other", &receiver, Mode::Every, (Format::Standard, 1))
+    };
+    let deliveries = Deliveries::beside(Mode::Every, (Format::Standard, 1), vec![other]);
+    let view = || deliveries.desk.view("other").unwrap();
+    assert_eq!((view().state, view().position), (EndpointState::Broken, None));
+    std::fs::copy(&PrivateCa::issue_for_client(directory.path()).ca_file, ca_file).unwrap();
+    assert!(poll(PATIENCE, || view().position).is_some(), "not {:?}", view().state);
 }
 
 #[test]
