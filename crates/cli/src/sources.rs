@@ -45,6 +45,9 @@ pub fn test(formats: &Formats, mut lines: impl BufRead, mut out: impl Write) -> 
         if lines.by_ref().take(LINE_MAX_BYTES).read_until(b'\n', &mut line)? == 0 {
             return out.flush();
         }
+        if line.len() as u64 == LINE_MAX_BYTES && !line.ends_with(b"\n") {
+            lines.skip_until(b'\n')?;
+        }
         let text = line.trim_ascii_end();
         if text.is_empty() {
             continue;
@@ -316,6 +319,14 @@ mod tests {
              other: no source reads this topic\n\
              tele/plug/STATE: tasmota alive type=\"tasmota\" id=\"plug\"\n"
         );
+    }
+
+    #[test]
+    fn what_follows_in_a_line_that_is_too_long_is_no_line_of_its_own() {
+        let long = "x".repeat(3 * LINE_MAX_BYTES as usize);
+        let text = tried(&["tasmota"], &format!("tele/plug/LWT {long}\ntele/plug/LWT Online\n"));
+        assert_eq!(text.lines().count(), 2);
+        assert!(text.contains("connect"));
     }
 
     #[test]
