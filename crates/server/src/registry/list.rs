@@ -21,7 +21,6 @@ use super::types::DeviceType;
 use super::{DeviceRegistry, Names, Snapshot, names};
 use presence::Moment;
 use presence::query::{Filter, Page, Position, Query, Sort, SortBy};
-use system::prefetch::prefetch;
 
 /// Entries that a step may pass over before it lets go of the order.
 const STEP_ENTRIES: usize = 16_384;
@@ -229,10 +228,13 @@ impl DeviceRegistry {
 
     /// Has the processor fetch the records of these entries, and what they point to.
     fn prefetch_records(&self, entries: &[&IndexEntry]) {
-        for prefetch in [prefetch::<PackedRecord>, PackedRecord::prefetch_body] {
-            for place in entries.iter().map(|entry| entry.place()) {
-                self.shards[place.shard()].records.read().at(place.at()).into_iter().for_each(prefetch);
-            }
+        let places = || entries.iter().map(|entry| entry.place());
+        for place in places() {
+            self.shards[place.shard()].records.read().prefetch_place(place.at());
+        }
+        for place in places() {
+            let records = self.shards[place.shard()].records.read();
+            records.at(place.at()).into_iter().for_each(PackedRecord::prefetch_body);
         }
     }
 

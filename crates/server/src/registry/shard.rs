@@ -69,11 +69,19 @@ impl Records {
         self.table.prefetch(hash);
     }
 
-    /// Has the processor fetch the first record with this hash, which is nearly always the one that is searched.
+    /// Has the processor fetch the first record with this hash, which is nearly always the one that is searched. It is not looked
+    /// at, or that would wait for it.
     pub fn prefetch_record(&self, hash: u64) {
-        let place = self.table.find(hash, |_at| true);
-        if let Some(record) = place.and_then(|at| self.at(at)) {
-            prefetch(record);
+        if let Some(at) = self.table.find(hash, |_at| true) {
+            self.prefetch_place(at);
+        }
+    }
+
+    /// Has the processor fetch the record in this place.
+    pub fn prefetch_place(&self, at: u32) {
+        let (block, inside) = (at as usize / BLOCK, at as usize % BLOCK);
+        if let Some(block) = self.blocks.get(block) {
+            prefetch(&block[inside]);
         }
     }
 
