@@ -20,7 +20,7 @@ use formats::catalog::IOT_PLATFORM;
 use presence::{Device, Status};
 use server::access::Scope;
 use server::metrics::RouteMetrics;
-use server::registry::Snapshot;
+use server::registry::{DeviceSearch, Snapshot};
 use serving::error::Error;
 use serving::error::refusal::RequestRefusal;
 use serving::middleware::guard::{self, Guard};
@@ -47,11 +47,11 @@ thread_local! {
     static MESSAGE: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
 }
 
-/// What is asked for.
+/// What is asked for of a device.
 #[derive(Clone, Copy)]
-enum LookupTarget<'a> {
-    LastMessage(Device<'a>),
-    View(Device<'a>),
+enum LookupTarget {
+    LastMessage,
+    View,
 }
 
 /// What is answered if the request is let in.
@@ -84,54 +84,58 @@ impl FastLookup {
     }
 
     /// `None`: the router answers.
-    fn wanted<'a>(&self, path: &'a str) -> Option<LookupTarget<'a>> {
-        let possible_device = |name: &'a str| {
-            let device = named_device(name)?;
-            self.context.map.prefetch_record(device);
-            self.context.is_possible(device).then_some(device)
-        };
-        if let Some(name) = path.strip_prefix(VIEWS) {
-            return possible_device(name).map(LookupTarget::View);
-        }
-        let device = possible_device(path.strip_prefix('/')?)?;
-        (!device::is_reserved(device)).then_some(LookupTarget::LastMessage(device))
-    }
-
     fn lookup(
         &self,
-        request: &PlainRequest<'_>,
+        request: &[u8],
         peer: IpAddr,
-        wanted: LookupTarget<'_>,
         message: &mut Vec<u8>,
         answer: &mut Vec<u8>,
     ) -> Option<Instant> {
-        if !self.guard.answers_host(request.host) {
+        let (target, device) = target(plain_request::early_path(request)?)?;
+        let mut search = self.context.map.search(device);
+        let request = PlainRequest::read(request)?;
+        search.fetch_record();
+        // Who asks through a trusted proxy is found out by the router.
+        if !self.is_answered_here(target, device)
+            || self.guard.proxies.trust(peer)
+            || !self.guard.answers_host(request.host)
+        {
             return None;
         }
+        search.fetch_message();
         let began = Instant::now();
-        let (found, metrics) = match wanted {
-            LookupTarget::LastMessage(device) => (self.last_message(device, message)?, &self.last_messages),
-            LookupTarget::View(device) => (self.view(device)?, &self.views),
+        let (found, metrics) = match target {
+            LookupTarget::LastMessage => (self.last_message(&search, message)?, &self.last_messages),
+            LookupTarget::View => (self.view(device)?, &self.views),
         };
         // Last, since a request counts against the rate of its sender once.
-        let status = match self.guard.admit(peer, request, Scope::Read) {
+        let status = match self.guard.admit(peer, &request, Scope::Read) {
             Ok(_grant) => self.write(found, message, request.is_head, answer),
-            Err(refusal) => self.refuse(refusal, request, answer),
+            Err(refusal) => self.refuse(refusal, request.is_head, answer),
         };
         let ended = Instant::now();
         metrics.answered(status, ended - began);
         Some(ended)
     }
 
+    fn is_answered_here(&self, target: LookupTarget, device: Device<'_>) -> bool {
+        let is_reserved = match target {
+            LookupTarget::LastMessage => device::is_reserved(device),
+            LookupTarget::View => false,
+        };
+        !is_reserved && self.context.is_possible(device)
+    }
+
     /// `None`: memory does not hold the device, or the answer is large.
-    fn last_message(&self, device: Device<'_>, message: &mut Vec<u8>) -> Option<Answer> {
+    fn last_message(&self, search: &DeviceSearch<'_>, message: &mut Vec<u8>) -> Option<Answer> {
         message.clear();
         // Before the device is read, or a status that is read again in between would be shown as current.
         let freshness = self.context.health.freshness();
-        if let Some(found) = self.context.map.append_message(device, message) {
+        if let Some(found) = search.append_message(message) {
             let is_stale = freshness.is_stale(IOT_PLATFORM, found.freshness_round);
             return small(message).then_some(Answer::LastMessage { status: found.status, is_stale });
         }
+        let device = search.device();
         let read = self
             .context
             .map
@@ -191,31 +195,21 @@ impl FastLookup {
         answer.extend_from_slice(&self.common);
     }
 
-    fn refuse(&self, refusal: RequestRefusal, request: &PlainRequest<'_>, answer: &mut Vec<u8>) -> u16 {
-        self.write(Answer::Other(Error::from(refusal).response()), &[], request.is_head, answer)
+    fn refuse(&self, refusal: RequestRefusal, is_head: bool, answer: &mut Vec<u8>) -> u16 {
+        self.write(Answer::Other(Error::from(refusal).response()), &[], is_head, answer)
     }
 }
 
 impl Direct for FastLookup {
-    fn expect(&self, request: &[u8]) {
-        let path = plain_request::early_path(request);
-        let name = path.and_then(|path| path.strip_prefix(VIEWS).or_else(|| path.strip_prefix('/')));
-        if let Some(device) = name.and_then(named_device) {
-            self.context.map.prefetch_slot(device);
-        }
-    }
-
-    fn answer(&self, request: &PlainRequest<'_>, peer: IpAddr, answer: &mut Vec<u8>) -> Option<Instant> {
-        // Who asks through a trusted proxy is found out by the router.
-        let wanted = self.wanted(request.path).filter(|_| !self.guard.proxies.trust(peer))?;
+    fn answer(&self, request: &[u8], peer: IpAddr, answer: &mut Vec<u8>) -> Option<Instant> {
         let begin = answer.len();
         let lookup = AssertUnwindSafe(|| {
-            MESSAGE.with_borrow_mut(|message| self.lookup(request, peer, wanted, message, answer))
+            MESSAGE.with_borrow_mut(|message| self.lookup(request, peer, message, answer))
         });
         catch_unwind(lookup).unwrap_or_else(|_panic| {
             self.guard.metrics.panics.inc();
             answer.truncate(begin);
-            self.refuse(RequestRefusal::Internal, request, answer);
+            self.refuse(RequestRefusal::Internal, request.starts_with(b"HEAD "), answer);
             Some(Instant::now())
         })
     }
@@ -230,10 +224,14 @@ fn small(message: &mut Vec<u8>) -> bool {
     is_small
 }
 
-/// The device that the end of a path names, if it has two parts.
-fn named_device(name: &str) -> Option<Device<'_>> {
+/// What a path asks for, and of which device.
+fn target(path: &str) -> Option<(LookupTarget, Device<'_>)> {
+    let (target, name) = match path.strip_prefix(VIEWS) {
+        Some(name) => (LookupTarget::View, name),
+        None => (LookupTarget::LastMessage, path.strip_prefix('/')?),
+    };
     let (device_type, id) = name.split_once('/')?;
-    (!id.contains('/')).then_some(Device { device_type, id })
+    (!id.contains('/')).then_some((target, Device { device_type, id }))
 }
 
 #[cfg(test)]

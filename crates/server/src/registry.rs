@@ -50,6 +50,7 @@ use self::index::{IndexKey, TypeIndex};
 use self::limit::{Limit, RecordFlag, RecordFlags};
 pub use self::limit::{LossCount, NotHeld};
 pub use self::list::Listing;
+pub use self::lookup::DeviceSearch;
 use self::names::Names;
 pub use self::rates::PerMinute;
 use self::rates::Rates;

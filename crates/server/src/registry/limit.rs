@@ -173,24 +173,23 @@ impl DeviceRegistry {
         device: Device<'_>,
         read: impl FnOnce(&Record<'_>) -> T,
     ) -> Result<Option<T>, NotHeld> {
-        self.read_packed(device, |record| read(&record.open()))
-    }
-
-    /// The same of the packed record.
-    pub(super) fn read_packed<T>(
-        &self,
-        device: Device<'_>,
-        read: impl FnOnce(&PackedRecord) -> T,
-    ) -> Result<Option<T>, NotHeld> {
         let hash = self.hash(device);
         let records = self.shards[Self::shard_number(hash)].records.read();
         let record = records.find(hash, device).and_then(|at| records.at(at));
-        if self.limit.is_some() {
-            let record = record.filter(|record| record.reception.is_whole()).ok_or(NotHeld)?;
-            record.reception.flags.ask();
-            return Ok(Some(read(record)));
+        Ok(self.whole(record)?.map(|record| read(&record.open())))
+    }
+
+    /// What is held of a device, if it is all that there is.
+    pub(super) fn whole<'a>(
+        &self,
+        record: Option<&'a PackedRecord>,
+    ) -> Result<Option<&'a PackedRecord>, NotHeld> {
+        if self.limit.is_none() {
+            return Ok(record);
         }
-        Ok(record.map(read))
+        let record = record.filter(|record| record.reception.is_whole()).ok_or(NotHeld)?;
+        record.reception.flags.ask();
+        Ok(Some(record))
     }
 
     /// To be asked before a store is read, for [`DeviceRegistry::remember`].

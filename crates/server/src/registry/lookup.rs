@@ -1,31 +1,55 @@
 //! What a lookup of one device reads when all goes well: its deciding message, as the IoT platform sent it. The device is one of
-//! millions and stands in no cache, so the processor is told early what will be read.
+//! millions and stands in no cache, so the processor is told step by step what will be read, and other work is done meanwhile.
 
-use super::record::DecidingMessage;
+use super::record::{DecidingMessage, PackedRecord};
 use super::{DeviceRegistry, Shard};
 use presence::Device;
 
+/// The search for one device. No step waits for what it fetches, but each for what the step before has fetched.
+pub struct DeviceSearch<'a> {
+    map: &'a DeviceRegistry,
+    device: Device<'a>,
+    hash: u64,
+    /// Where the first record with this hash was, which is nearly always the one that is searched.
+    candidate: Option<u32>,
+}
+
 impl DeviceRegistry {
-    /// Has the processor fetch where the search for this device begins.
-    pub fn prefetch_slot(&self, device: Device<'_>) {
-        let (hash, shard) = self.hash_and_shard(device);
-        shard.records.read().prefetch_slot(hash);
+    /// Begins to search a device: the processor fetches where it is named.
+    pub fn search<'a>(&'a self, device: Device<'a>) -> DeviceSearch<'a> {
+        let search = DeviceSearch { map: self, device, hash: self.hash(device), candidate: None };
+        search.shard().records.read().prefetch_slot(search.hash);
+        search
+    }
+}
+
+impl<'a> DeviceSearch<'a> {
+    pub fn device(&self) -> Device<'a> {
+        self.device
     }
 
-    /// Has the processor fetch the device's record, once it has fetched what [`DeviceRegistry::prefetch_slot`] told it.
-    pub fn prefetch_record(&self, device: Device<'_>) {
-        let (hash, shard) = self.hash_and_shard(device);
-        shard.records.read().prefetch_record(hash);
+    fn shard(&self) -> &'a Shard {
+        &self.map.shards[DeviceRegistry::shard_number(self.hash)]
     }
 
-    fn hash_and_shard(&self, device: Device<'_>) -> (u64, &Shard) {
-        let hash = self.hash(device);
-        (hash, &self.shards[Self::shard_number(hash)])
+    /// Has the processor fetch the record.
+    pub fn fetch_record(&mut self) {
+        self.candidate = self.shard().records.read().prefetch_record(self.hash);
+    }
+
+    /// Has the processor fetch what the record points to: the message is in it.
+    pub fn fetch_message(&self) {
+        if let Some(at) = self.candidate {
+            self.shard().records.read().at(at).into_iter().for_each(PackedRecord::prefetch_body);
+        }
     }
 
     /// Appends the device's deciding message and returns what it means. `None`: [`DeviceRegistry::read_whole`] must be asked, because
     /// the device is not held whole, is not known, or its state is of several messages or of another source.
-    pub fn append_message(&self, device: Device<'_>, message: &mut Vec<u8>) -> Option<DecidingMessage> {
-        self.read_packed(device, |record| record.append_message(message)).ok()??
+    pub fn append_message(&self, message: &mut Vec<u8>) -> Option<DecidingMessage> {
+        let records = self.shard().records.read();
+        let candidate = self.candidate.and_then(|at| records.at(at)).filter(|record| record.is(self.device));
+        let record = candidate.or_else(|| records.at(records.find(self.hash, self.device)?));
+        self.map.whole(record).ok()??.append_message(message)
     }
 }

@@ -69,12 +69,12 @@ impl Records {
         self.table.prefetch(hash);
     }
 
-    /// Has the processor fetch the first record with this hash, which is nearly always the one that is searched. It is not looked
-    /// at, or that would wait for it.
-    pub fn prefetch_record(&self, hash: u64) {
-        if let Some(at) = self.table.find(hash, |_at| true) {
-            self.prefetch_place(at);
-        }
+    /// Has the processor fetch the first record with this hash, and says where it is. The record is not looked at, or that would
+    /// wait for it.
+    pub fn prefetch_record(&self, hash: u64) -> Option<u32> {
+        let at = self.table.find(hash, |_at| true)?;
+        self.prefetch_place(at);
+        Some(at)
     }
 
     /// Has the processor fetch the record in this place.

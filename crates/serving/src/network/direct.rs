@@ -11,18 +11,14 @@ use axum::body::Bytes;
 use axum::http::{HeaderName, HeaderValue, Response};
 use httpdate::HttpDate;
 
-use super::plain_request::PlainRequest;
 use presence::digits;
 use system::clock;
 
-/// Answers requests of one kind from their head alone.
+/// Answers requests of one kind from their bytes.
 pub trait Direct: Send + Sync {
-    /// These bytes have come and may be such a request, which is read next: what it will need can be fetched meanwhile.
-    fn expect(&self, _request: &[u8]) {}
-
-    /// Appends the whole answer, from its status line on, and returns when it was done. `None`: the request is of another kind, and the
-    /// router answers it; nothing has been appended and nothing counted then.
-    fn answer(&self, request: &PlainRequest<'_>, peer: IpAddr, answer: &mut Vec<u8>) -> Option<Instant>;
+    /// Appends the whole answer to what has come, from its status line on, and returns when it was done. `None`: that is no request of
+    /// this kind, and the router answers it; nothing has been appended and nothing counted then.
+    fn answer(&self, request: &[u8], peer: IpAddr, answer: &mut Vec<u8>) -> Option<Instant>;
 }
 
 /// What answers the requests of all connections.

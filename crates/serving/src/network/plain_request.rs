@@ -68,9 +68,9 @@ impl<'a> PlainRequest<'a> {
     }
 }
 
-/// The path that a GET asks for, read before it is known whether the rest is plain.
+/// The path that is asked for, before it is known whether the request is plain: what is there can be fetched while that is found out.
 pub fn early_path(bytes: &[u8]) -> Option<&str> {
-    let path = bytes.strip_prefix(b"GET ")?;
+    let path = bytes.strip_prefix(b"GET ").or_else(|| bytes.strip_prefix(b"HEAD "))?;
     std::str::from_utf8(&path[..memchr::memchr(b' ', path)?]).ok()
 }
 
@@ -79,10 +79,20 @@ fn has_plain_line_ends(bytes: &[u8]) -> bool {
     memchr::memchr_iter(b'\n', bytes).all(|at| at > 0 && bytes[at - 1] == b'\r')
 }
 
-/// Whether every character stands for itself, wherever a path is read.
+/// The characters that stand for themselves wherever a path is read.
+const PLAIN_IN_PATHS: [bool; 256] = {
+    let mut plain = [false; 256];
+    let characters = b"/-._~:@!$&'()*+,;=0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ";
+    let mut at = 0;
+    while at < characters.len() {
+        plain[characters[at] as usize] = true;
+        at += 1;
+    }
+    plain
+};
+
 fn is_plain_path(path: &str) -> bool {
-    path.starts_with('/')
-        && path.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"/-._~:@!$&'()*+,;=".contains(&byte))
+    path.starts_with('/') && path.bytes().all(|byte| PLAIN_IN_PATHS[usize::from(byte)])
 }
 
 #[cfg(test)]

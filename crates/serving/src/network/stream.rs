@@ -17,7 +17,6 @@ use tokio::time::{Instant, Sleep, sleep};
 
 use super::direct::Direct;
 use super::framing::{Framing, FramingError};
-use super::plain_request::PlainRequest;
 use super::signals::Signals;
 
 /// What is known of the connection's request, shared by the stream and the service on top of it.
@@ -272,9 +271,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> WatchedStream<T> {
         let Some((direct, peer)) = &self.direct else { return Poll::Ready(Ok(false)) };
         ready!(Pin::new(&mut self.inner).poll_read(cx, read))?;
         answer.clear();
-        direct.expect(read.filled());
-        let request = PlainRequest::read(read.filled());
-        let Some(at) = request.and_then(|request| direct.answer(&request, *peer, answer)) else {
+        let Some(at) = direct.answer(read.filled(), *peer, answer) else {
             self.unread.extend_from_slice(read.filled());
             return Poll::Ready(Ok(false));
         };

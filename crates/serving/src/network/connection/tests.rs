@@ -18,13 +18,8 @@ struct PlainAnswers;
 const PLAIN: &str = "HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\nplain";
 
 impl Direct for PlainAnswers {
-    fn answer(
-        &self,
-        request: &PlainRequest<'_>,
-        _peer: IpAddr,
-        answer: &mut Vec<u8>,
-    ) -> Option<std::time::Instant> {
-        (request.path == "/plain").then(|| {
+    fn answer(&self, request: &[u8], _peer: IpAddr, answer: &mut Vec<u8>) -> Option<std::time::Instant> {
+        (PlainRequest::read(request)?.path == "/plain").then(|| {
             answer.extend_from_slice(PLAIN.as_bytes());
             std::time::Instant::now()
         })
