@@ -5,6 +5,7 @@
 
 mod api;
 mod context;
+mod describe;
 mod fast_lookup;
 mod openapi;
 mod platform;

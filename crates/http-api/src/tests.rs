@@ -1,6 +1,8 @@
 //! A service without a broker: what is around the resources, and the resources on a connection of the test's own. Its
 //! parts are for the tests of other files, too.
 
+mod openapi;
+
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,7 +17,6 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
-use utoipa::openapi::OpenApi;
 
 use crate::context::Context;
 use crate::router::resources;
@@ -24,7 +25,7 @@ use presence::history::{EventPage, HistoryPosition, HistoryRow};
 use server::feed::Feed;
 use server::health::{Health, ReadyOn};
 use server::http_settings::HttpSettings;
-use server::metrics::{HttpMetrics, Metrics};
+use server::metrics::Metrics;
 use server::series::SeriesReader;
 use serving::api::ApiParts;
 use serving::middleware::guard::Guard;
@@ -36,12 +37,6 @@ use store::{ReadHistory, Retention, StoreError};
 
 use serving::testing::has_metric_line;
 pub use serving::testing::{PATIENCE, ask};
-
-/// The document about all resources.
-pub fn document() -> OpenApi {
-    let guard = Guard::new(&HttpSettings::default(), HttpMetrics::default());
-    resources(&Arc::new(guard)).1
-}
 
 /// Resources of a test's own.
 pub type Resources = Router<Context>;
@@ -83,7 +78,7 @@ impl Fixture {
 
     /// All resources and some more, with everything around them.
     pub fn router(&self, more: Resources) -> Router {
-        let resources = resources(&self.guard).0.merge(more);
+        let resources = resources(&self.guard).merge(more);
         let requests = self.context.requests.clone();
         surrounded(resources.with_state(self.context.clone()), requests, Arc::clone(&self.guard), &[])
     }

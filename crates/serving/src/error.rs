@@ -9,7 +9,10 @@ use std::borrow::Cow;
 use axum::body::{Body, Bytes};
 use axum::http::{HeaderValue, Method, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
+#[cfg(not(feature = "testing"))]
+use openapi_stubs::ToSchema;
 use serde::Serialize;
+#[cfg(feature = "testing")]
 use utoipa::ToSchema;
 
 use self::problem::ProblemKind;

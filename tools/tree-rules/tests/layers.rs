@@ -46,7 +46,7 @@ const CRATES: &[Layers] = &[
     Layers {
         name: "http_api",
         source: "crates/http-api/src/",
-        rows: &[&["context"], &["api"], &["platform"], &["openapi"], &["router", "fast_lookup"]],
+        rows: &[&["context", "describe"], &["api"], &["platform"], &["openapi"], &["router", "fast_lookup"]],
         shared_by_tests: &["tests"],
     },
     Layers {

@@ -8,14 +8,14 @@ use axum::http::StatusCode;
 use jiff::Timestamp;
 use presence::DeviceName;
 use serde::Serialize;
-use utoipa::ToSchema;
 
 use super::parameters::Parameters;
 use crate::context::Context;
+use crate::describe::{self, ToSchema};
 use alerting::desk::{Acknowledgement, AlertQuery, EvaluatorCommand, LIST_MAX, time_text};
 use alerts::{Alert, AlertState, WallMillis};
 use server::clock;
-use serving::error::{Error, Problem};
+use serving::error::Error;
 use system::period;
 
 const LISTED: &[&str] = &["rule", "group", "type", "state", "limit"];
@@ -102,7 +102,7 @@ fn state_word(state: AlertState) -> &'static str {
 }
 
 /// Alerts
-#[utoipa::path(
+#[describe::path(
     get,
     path = "/api/v1/alerts",
     operation_id = "alerts",
@@ -116,7 +116,7 @@ fn state_word(state: AlertState) -> &'static str {
     ),
     responses(
         (status = 200, description = "What is pending and what fires", body = Alerts),
-        (status = 503, description = "Nobody can be asked at present", body = Problem, content_type = "application/problem+json")
+        (status = 503, description = "Nobody can be asked at present", body = serving::error::Problem, content_type = "application/problem+json")
     )
 )]
 pub async fn list(State(context): State<Context>, RawQuery(query): RawQuery) -> Result<Json<Alerts>, Error> {
@@ -147,7 +147,7 @@ pub async fn list(State(context): State<Context>, RawQuery(query): RawQuery) -> 
 /// Acknowledges a group of alerts
 ///
 /// Until then it is not announced again because nothing has changed; new alerts of the group are announced.
-#[utoipa::path(
+#[describe::path(
     post,
     path = "/api/v1/alerts/acknowledgement",
     operation_id = "acknowledge_alerts",
@@ -160,9 +160,9 @@ pub async fn list(State(context): State<Context>, RawQuery(query): RawQuery) -> 
     ),
     responses(
         (status = 204, description = "It is acknowledged"),
-        (status = 404, description = "Nothing of the group was announced", body = Problem, content_type = "application/problem+json"),
-        (status = 409, description = "No rules are evaluated", body = Problem, content_type = "application/problem+json"),
-        (status = 503, description = "Another instance evaluates the rules", body = Problem, content_type = "application/problem+json")
+        (status = 404, description = "Nothing of the group was announced", body = serving::error::Problem, content_type = "application/problem+json"),
+        (status = 409, description = "No rules are evaluated", body = serving::error::Problem, content_type = "application/problem+json"),
+        (status = 503, description = "Another instance evaluates the rules", body = serving::error::Problem, content_type = "application/problem+json")
     )
 )]
 pub async fn acknowledge(
@@ -175,7 +175,7 @@ pub async fn acknowledge(
 }
 
 /// Takes an acknowledgement back
-#[utoipa::path(
+#[describe::path(
     delete,
     path = "/api/v1/alerts/acknowledgement",
     operation_id = "end_acknowledgement",
@@ -186,9 +186,9 @@ pub async fn acknowledge(
     ),
     responses(
         (status = 204, description = "It is acknowledged no longer"),
-        (status = 404, description = "Nothing of the group was announced", body = Problem, content_type = "application/problem+json"),
-        (status = 409, description = "No rules are evaluated", body = Problem, content_type = "application/problem+json"),
-        (status = 503, description = "Another instance evaluates the rules", body = Problem, content_type = "application/problem+json")
+        (status = 404, description = "Nothing of the group was announced", body = serving::error::Problem, content_type = "application/problem+json"),
+        (status = 409, description = "No rules are evaluated", body = serving::error::Problem, content_type = "application/problem+json"),
+        (status = 503, description = "Another instance evaluates the rules", body = serving::error::Problem, content_type = "application/problem+json")
     )
 )]
 pub async fn end_acknowledgement(

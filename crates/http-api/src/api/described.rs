@@ -1,12 +1,17 @@
-//! What the OpenAPI document says of every resource alike: that it needs a key, and how requests are refused whatever they
-//! ask for.
+//! What the OpenAPI document says of many resources alike: that each needs a key, how requests are refused whatever they ask
+//! for, and the parameters and refusals that several have. It is compiled for tests alone, as `openapi` is.
 
-use utoipa::openapi::path::Operation;
+use std::collections::BTreeMap;
+
+use utoipa::openapi::path::{Operation, Parameter, ParameterBuilder, ParameterIn, ParameterStyle};
 use utoipa::openapi::security::{
     ApiKey, ApiKeyValue, Http, HttpAuthScheme, SecurityRequirement, SecurityScheme,
 };
-use utoipa::openapi::{ContentBuilder, OpenApi, Ref, Response, ResponseBuilder};
+use utoipa::openapi::{ContentBuilder, OpenApi, Ref, RefOr, Required, Response, ResponseBuilder, Schema};
+use utoipa::{IntoParams, IntoResponses, PartialSchema};
 
+use super::device_path::DevicePath;
+use super::webhooks::WebhookPath;
 use serving::middleware::platform_form as platform;
 use serving::middleware::sessions;
 
@@ -93,12 +98,74 @@ fn add_answers(operation: &mut Operation, answers: &[(&str, &str)], form: ErrorF
     }
 }
 
-/// A problem as an answer of one resource.
-pub fn problem(description: &str) -> Response {
-    refusal(description, PROBLEM_FORM)
+/// A problem with this status as an answer of some resources.
+fn problem(status: &str, description: &str) -> BTreeMap<String, RefOr<Response>> {
+    [(status.to_owned(), refusal(description, PROBLEM_FORM).into())].into()
 }
 
 fn refusal(description: &str, (media_type, schema): ErrorForm) -> Response {
     let content = ContentBuilder::new().schema(Some(Ref::from_schema_name(schema))).build();
     ResponseBuilder::new().description(description).content(media_type, content).build()
+}
+
+/// How an invalid name is answered.
+impl IntoResponses for DevicePath {
+    fn responses() -> BTreeMap<String, RefOr<Response>> {
+        problem("404", "Type or id cannot be a device's")
+    }
+}
+
+/// The answer to a name that no endpoint has.
+impl IntoResponses for WebhookPath {
+    fn responses() -> BTreeMap<String, RefOr<Response>> {
+        problem("404", "There is no such endpoint")
+    }
+}
+
+/// The answer to an order that this instance cannot carry out now.
+pub struct DeliveryUnavailable;
+
+impl IntoResponses for DeliveryUnavailable {
+    fn responses() -> BTreeMap<String, RefOr<Response>> {
+        problem("503", "Too many orders wait, or another instance delivers to the endpoint")
+    }
+}
+
+/// The parameters of `devices::filter` that may be repeated.
+pub struct FilterParameters;
+
+impl IntoParams for FilterParameters {
+    fn into_params(_: impl Fn() -> Option<ParameterIn>) -> Vec<Parameter> {
+        let texts = Vec::<String>::schema;
+        let of_type = "Of this type; of one of them, if given more than once, as with each of the parameters up to \
+                       `expectation`, 100 times at most";
+        let of_address = "Connected from this address, or from this block of addresses (CIDR)";
+        vec![
+            repeatable("type", of_type, texts()),
+            repeatable("source", "From this source", texts()),
+            repeatable("id", "With this id", texts()),
+            repeatable("id_prefix", "Whose id begins so", texts()),
+            repeatable("status", "`connected` or `disconnected`", texts()),
+            repeatable("close_code", "Disconnected with this close code", Vec::<u16>::schema()),
+            repeatable("cause", "Disconnected for a cause of this class", texts()),
+            repeatable("address", of_address, texts()),
+            repeatable(
+                "expectation",
+                "As its contact policy expects (`met`), `overdue`, or nothing is expected (`none`)",
+                texts(),
+            ),
+        ]
+    }
+}
+
+fn repeatable(name: &str, description: &str, values: RefOr<Schema>) -> Parameter {
+    ParameterBuilder::new()
+        .name(name)
+        .parameter_in(ParameterIn::Query)
+        .description(Some(description))
+        .required(Required::False)
+        .schema(Some(values))
+        .style(Some(ParameterStyle::Form))
+        .explode(Some(true))
+        .build()
 }

@@ -5,17 +5,17 @@ use axum::extract::State;
 use axum::http::{HeaderName, HeaderValue, header};
 use axum::response::Response;
 use serde::Serialize;
-use utoipa::ToSchema;
 
 use super::device_path::DevicePath;
 use super::stale;
 use crate::context::Context;
+use crate::describe::{self, ToSchema};
 use formats::catalog::IOT_PLATFORM;
 use formats::status;
 use presence::payload::Payload;
 use presence::{Device, DeviceState, Status};
 use server::freshness::{FreshnessBySource, RoundNumber};
-use serving::error::{Error, Problem};
+use serving::error::Error;
 
 /// What the deciding message means. It matters where the message alone misleads: a Disconnect with close code 288
 /// says that another connection took over, so the device is connected.
@@ -43,7 +43,7 @@ pub struct NeverConnected {
 /// As the platform sent it, byte for byte. Of another source: what its message says, as `ClientID`, `Action`, `Time`, and where
 /// known `ClientAddr`, `Reason`, `Protocol` and `ConnectTime`. The header `devstatus-status` says what it means, `devstatus-stale` that it
 /// may be out of date. Query parameters are passed over.
-#[utoipa::path(
+#[describe::path(
     get,
     path = "/{type}/{id}",
     tag = "devices",
@@ -64,7 +64,7 @@ pub struct NeverConnected {
         (
             status = 503,
             description = "Too early to say that the device never connected, or the store that knows cannot be read",
-            body = Problem,
+            body = serving::error::Problem,
             content_type = "application/problem+json"
         )
     )

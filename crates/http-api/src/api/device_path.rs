@@ -1,15 +1,11 @@
 //! Which device a path names: read alike, and described alike, by every resource of one device.
 
-use std::collections::BTreeMap;
-
 use axum::extract::{FromRequestParts, Path};
 use axum::http::request::Parts;
 use serde::Deserialize;
-use utoipa::openapi::{RefOr, Response};
-use utoipa::{IntoParams, IntoResponses};
 
-use super::described;
 use crate::context::Context;
+use crate::describe::IntoParams;
 use presence::Device;
 use serving::error::Error;
 
@@ -38,13 +34,5 @@ impl<S: Send + Sync> FromRequestParts<S> for DevicePath {
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Error> {
         let Path(path) = Path::from_request_parts(parts, state).await.map_err(|_not_utf_8| Error::BadPath)?;
         Ok(path)
-    }
-}
-
-/// How an invalid name is answered.
-impl IntoResponses for DevicePath {
-    fn responses() -> BTreeMap<String, RefOr<Response>> {
-        let impossible = described::problem("Type or id cannot be a device's");
-        [("404".to_owned(), impossible.into())].into()
     }
 }

@@ -6,9 +6,9 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use axum::{Extension, Json};
 use serde::Serialize;
-use utoipa::ToSchema;
 
 use crate::context::Context;
+use crate::describe::{self, ToSchema};
 use server::health::{LinkHealth, PopulationState};
 use serving::middleware::guard::Guard;
 
@@ -62,7 +62,7 @@ impl SourceReadiness {
 }
 
 /// Whether the process runs
-#[utoipa::path(
+#[describe::path(
     get,
     path = "/livez",
     tag = "service",
@@ -76,7 +76,7 @@ pub async fn livez() -> Json<Liveness> {
 ///
 /// 200 only while the broker link and the population are good and nothing is stale; the body says what is missing. After the
 /// link was lost it is 503 until the retained statuses have been read again.
-#[utoipa::path(
+#[describe::path(
     get,
     path = "/readyz",
     tag = "service",

@@ -7,11 +7,12 @@ use prometheus_client::encoding::text::encode;
 
 use super::metrics_format::{MetricsFormat, text_format};
 use crate::context::Context;
+use crate::describe;
 use serving::error::Error;
 use serving::error::refusal::RequestRefusal;
 
 /// Counters for Prometheus
-#[utoipa::path(
+#[describe::path(
     get,
     path = "/metrics",
     tag = "service",

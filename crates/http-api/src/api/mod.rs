@@ -2,6 +2,7 @@
 
 pub(crate) mod accept;
 pub(crate) mod alerts;
+#[cfg(test)]
 pub(crate) mod described;
 pub(crate) mod device;
 pub(crate) mod device_path;

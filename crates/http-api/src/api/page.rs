@@ -11,6 +11,7 @@ use web_page::File;
 
 use super::accept::Accept;
 use crate::context::Context;
+use crate::describe;
 use serving::error::Error;
 use serving::network::room::Uncounted;
 
@@ -29,7 +30,7 @@ const FOR_EVER: HeaderValue = HeaderValue::from_static("public, max-age=31536000
 ///
 /// With `Accept: text/html`, as browsers send it, the web page, which needs no key as it holds no data; a few lines of text
 /// otherwise.
-#[utoipa::path(
+#[describe::path(
     get,
     path = "/",
     operation_id = "page",

@@ -3,10 +3,10 @@
 use axum::Json;
 use axum::extract::State;
 use serde::Serialize;
-use utoipa::ToSchema;
 
 use super::parameters::NoParameters;
 use crate::context::Context;
+use crate::describe::{self, ToSchema};
 use server::health::{REPORTED_TYPES_MAX, TypeReport};
 
 #[derive(Serialize, ToSchema)]
@@ -55,7 +55,7 @@ pub struct Type {
 /// How complete the map is
 ///
 /// By type, and why that is believed.
-#[utoipa::path(
+#[describe::path(
     get,
     path = "/api/v1/population",
     tag = "fleet",

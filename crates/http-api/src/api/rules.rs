@@ -6,13 +6,13 @@ use axum::Json;
 use axum::extract::State;
 use presence::query::Filter;
 use serde::Serialize;
-use utoipa::ToSchema;
 
 use super::parameters::NoParameters;
 use crate::context::Context;
+use crate::describe::{self, ToSchema};
 use alerting::desk::Output;
 use alerts::{ContactPolicy, Kind, Patience, Rule};
-use serving::error::{Error, Problem};
+use serving::error::Error;
 use system::period;
 
 #[derive(Serialize, ToSchema)]
@@ -178,14 +178,14 @@ impl From<Output> for OutputView {
 ///
 /// The rules and contact policies of the settings, which can only be changed there, and the endpoints that notifications can
 /// go to.
-#[utoipa::path(
+#[describe::path(
     get,
     path = "/api/v1/rules",
     operation_id = "rules",
     tag = "alerts",
     responses(
         (status = 200, description = "As the settings have them", body = Rules),
-        (status = 503, description = "Nobody can be asked at present", body = Problem, content_type = "application/problem+json")
+        (status = 503, description = "Nobody can be asked at present", body = serving::error::Problem, content_type = "application/problem+json")
     )
 )]
 pub async fn list(State(context): State<Context>, _: NoParameters) -> Result<Json<Rules>, Error> {

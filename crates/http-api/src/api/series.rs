@@ -8,17 +8,17 @@ use axum::http::{HeaderMap, header};
 use axum::response::{IntoResponse, Response};
 use jiff::Timestamp;
 use serde::Serialize;
-use utoipa::ToSchema;
 
 use super::accept::Accept;
 use super::parameters::Parameters;
 use crate::context::Context;
+use crate::describe::{self, ToSchema};
 use formats::Cause;
 use presence::UnixSeconds;
 use presence::time_text::TimeText;
 use server::clock;
 use server::series::{Figures, Gauge, Interval, POINTS_MAX, Points, Step};
-use serving::error::{Error, Problem};
+use serving::error::Error;
 
 const KNOWN: &[&str] = &["metric", "type", "source", "cause", "from", "to", "step"];
 
@@ -115,7 +115,7 @@ struct Point {
 /// How many devices were connected, and how many sessions began and ended, in each interval of a range. An interval in which
 /// the fleet was not observed is `null`: the process or the link to the broker was down, or not every retained status had been
 /// read. Intervals of 10 seconds are kept for 2 hours, of a minute for 48 hours, of an hour for 90 days, of a day for 2 years.
-#[utoipa::path(
+#[describe::path(
     get,
     path = "/api/v1/series",
     tag = "fleet",
@@ -137,7 +137,7 @@ struct Point {
         (
             status = 406,
             description = "None of the accepted media types is available",
-            body = Problem,
+            body = serving::error::Problem,
             content_type = "application/problem+json"
         )
     )

@@ -8,9 +8,9 @@ use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::{Json, http::HeaderValue};
 use serde::Serialize;
-use utoipa::ToSchema;
 
 use super::parameters::NoParameters;
+use crate::describe::{self, ToSchema};
 use presence::time_text::TimeText;
 use server::access::Grant;
 use serving::error::Error;
@@ -53,7 +53,7 @@ fn client(guard: &Guard, Peer(peer): Peer, headers: &HeaderMap) -> IpAddr {
 /// of the key. Browsers keep the cookie only over HTTPS, or from this machine itself. Requests that change something are
 /// taken with the cookie only from pages of this service (`Sec-Fetch-Site: same-origin`). The login ends with the process,
 /// and when the key is revoked or changed.
-#[utoipa::path(
+#[describe::path(
     post,
     path = "/api/v1/session",
     operation_id = "log_in",
@@ -72,7 +72,7 @@ pub async fn log_in(
 }
 
 /// Whether a key or login is good
-#[utoipa::path(
+#[describe::path(
     get,
     path = "/api/v1/session",
     operation_id = "session",
@@ -92,7 +92,7 @@ pub async fn session(
 /// Log a browser out
 ///
 /// The login of the cookie ends at once. Without one nothing happens.
-#[utoipa::path(
+#[describe::path(
     delete,
     path = "/api/v1/session",
     operation_id = "log_out",

@@ -7,16 +7,16 @@ use axum::extract::{Path, RawQuery, State};
 use axum::http::StatusCode;
 use jiff::Timestamp;
 use serde::Serialize;
-use utoipa::ToSchema;
 
 use super::alerts::end_of;
 use super::parameters::{NoParameters, Parameters};
 use super::rules::SelectorView;
 use crate::context::Context;
+use crate::describe::{self, ToSchema};
 use alerting::desk::{EvaluatorCommand, ShownWindow, StoredSilence, time_text};
 use alerts::WallMillis;
 use server::clock;
-use serving::error::{Error, Problem};
+use serving::error::Error;
 
 const KNOWN: &[&str] =
     &["type", "id", "id_prefix", "source", "rule", "from", "for", "until", "author", "comment"];
@@ -104,14 +104,14 @@ impl From<ShownWindow> for WindowView {
 }
 
 /// Silences and maintenance windows
-#[utoipa::path(
+#[describe::path(
     get,
     path = "/api/v1/silences",
     operation_id = "silences",
     tag = "alerts",
     responses(
         (status = 200, description = "Those of the settings and those that were made here, until a day after their end", body = Silences),
-        (status = 503, description = "Nobody can be asked at present", body = Problem, content_type = "application/problem+json")
+        (status = 503, description = "Nobody can be asked at present", body = serving::error::Problem, content_type = "application/problem+json")
     )
 )]
 pub async fn list(State(context): State<Context>, _: NoParameters) -> Result<Json<Silences>, Error> {
@@ -126,7 +126,7 @@ pub async fn list(State(context): State<Context>, _: NoParameters) -> Result<Jso
 /// Makes a silence
 ///
 /// Alerts that it is about are evaluated and not announced. It is kept in the store.
-#[utoipa::path(
+#[describe::path(
     post,
     path = "/api/v1/silences",
     operation_id = "silence",
@@ -145,8 +145,8 @@ pub async fn list(State(context): State<Context>, _: NoParameters) -> Result<Jso
     ),
     responses(
         (status = 200, description = "It is made", body = MadeSilence),
-        (status = 409, description = "There are as many as may be, or no rules are evaluated", body = Problem, content_type = "application/problem+json"),
-        (status = 503, description = "Another instance evaluates the rules", body = Problem, content_type = "application/problem+json")
+        (status = 409, description = "There are as many as may be, or no rules are evaluated", body = serving::error::Problem, content_type = "application/problem+json"),
+        (status = 503, description = "Another instance evaluates the rules", body = serving::error::Problem, content_type = "application/problem+json")
     )
 )]
 pub async fn silence(
@@ -180,7 +180,7 @@ pub async fn silence(
 }
 
 /// Ends a silence
-#[utoipa::path(
+#[describe::path(
     delete,
     path = "/api/v1/silences/{id}",
     operation_id = "end_silence",
@@ -188,9 +188,9 @@ pub async fn silence(
     params(("id" = String, Path, description = "The id of a silence that was made here")),
     responses(
         (status = 204, description = "It is ended"),
-        (status = 404, description = "There is no such silence, or it is in the settings", body = Problem, content_type = "application/problem+json"),
-        (status = 409, description = "No rules are evaluated", body = Problem, content_type = "application/problem+json"),
-        (status = 503, description = "Another instance evaluates the rules", body = Problem, content_type = "application/problem+json")
+        (status = 404, description = "There is no such silence, or it is in the settings", body = serving::error::Problem, content_type = "application/problem+json"),
+        (status = 409, description = "No rules are evaluated", body = serving::error::Problem, content_type = "application/problem+json"),
+        (status = 503, description = "Another instance evaluates the rules", body = serving::error::Problem, content_type = "application/problem+json")
     )
 )]
 pub async fn end(

@@ -5,12 +5,12 @@ use std::sync::Arc;
 use axum::Json;
 use axum::extract::State;
 use serde::Serialize;
-use utoipa::ToSchema;
 
 use super::known::TotalsQuery;
 use super::parameters::NoParameters;
 use super::types::TypeTotals;
 use crate::context::Context;
+use crate::describe::{self, ToSchema};
 use formats::held::close_code;
 use server::clock;
 use server::registry::Totals;
@@ -102,7 +102,7 @@ impl From<(Arc<str>, Totals)> for SourceTotals {
 /// The fleet at a glance
 ///
 /// The same cost for any number of devices.
-#[utoipa::path(
+#[describe::path(
     get,
     path = "/api/v1/summary",
     tag = "fleet",

@@ -6,12 +6,12 @@ use std::sync::Arc;
 use axum::Json;
 use axum::extract::{RawQuery, State};
 use serde::Serialize;
-use utoipa::ToSchema;
 
 use super::devices::{cursor, filter};
 use super::known::TotalsQuery;
 use super::parameters::Parameters;
 use crate::context::Context;
+use crate::describe::{self, ToSchema};
 use presence::Moment;
 use presence::query::{Filter, Position, Sort, SortBy};
 use server::registry::Totals;
@@ -54,7 +54,7 @@ impl From<(Arc<str>, Totals)> for TypeTotals {
 }
 
 /// Device types
-#[utoipa::path(
+#[describe::path(
     get,
     path = "/api/v1/types",
     tag = "fleet",

@@ -1,6 +1,5 @@
 //! `/api/v1/webhooks`: the state of the deliveries to each endpoint, and the orders that an administrator can give.
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
 use axum::Json;
@@ -11,15 +10,13 @@ use presence::UnixSeconds;
 use serde::{Deserialize, Serialize};
 use system::clock::now_millis;
 use tokio::time::timeout;
-use utoipa::openapi::{RefOr, Response};
-use utoipa::{IntoParams, IntoResponses, ToSchema};
 use webhooks::desk::{Attempt, CommandError, CommandOutcome, EndpointView, WorkerCommand};
 use webhooks::{DeadLetter, EventPlace, OVERLAP_DEFAULT, OVERLAP_MAX};
 
-use super::described;
 use super::parameters::{NoParameters, Parameters};
 use crate::context::Context;
-use serving::error::{Error, Problem};
+use crate::describe::{self, IntoParams, ToSchema};
+use serving::error::Error;
 
 /// How long a request waits for its order: an attempt may take 25 s with its connection.
 const ORDER_TIMEOUT: Duration = Duration::from_secs(30);
@@ -57,26 +54,6 @@ impl<S: Send + Sync> FromRequestParts<S> for WebhookPath {
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Error> {
         let Path(path) = Path::from_request_parts(parts, state).await.map_err(|_not_utf_8| Error::BadPath)?;
         Ok(path)
-    }
-}
-
-/// The answer to a name that no endpoint has.
-impl IntoResponses for WebhookPath {
-    fn responses() -> BTreeMap<String, RefOr<Response>> {
-        [("404".to_owned(), described::problem("There is no such endpoint").into())].into()
-    }
-}
-
-/// The answer to an order that this instance cannot carry out now.
-struct DeliveryUnavailable;
-
-impl IntoResponses for DeliveryUnavailable {
-    fn responses() -> BTreeMap<String, RefOr<Response>> {
-        [(
-            "503".to_owned(),
-            described::problem("Too many orders wait, or another instance delivers to the endpoint").into(),
-        )]
-        .into()
     }
 }
 
@@ -217,7 +194,7 @@ impl From<DeadLetter> for DeadLetterView {
 }
 
 /// Webhook endpoints
-#[utoipa::path(
+#[describe::path(
     get,
     path = "/api/v1/webhooks",
     operation_id = "webhooks",
@@ -229,7 +206,7 @@ pub async fn list(State(context): State<Context>, _: NoParameters) -> Json<Webho
 }
 
 /// Deliveries to a webhook endpoint
-#[utoipa::path(
+#[describe::path(
     get,
     path = "/api/v1/webhooks/{name}/deliveries",
     operation_id = "webhook_deliveries",
@@ -255,7 +232,7 @@ pub async fn deliveries(
 /// Tries a webhook endpoint out
 ///
 /// Sends it a message `webhook.test`, once.
-#[utoipa::path(
+#[describe::path(
     post,
     path = "/api/v1/webhooks/{name}/test",
     operation_id = "test_webhook",
@@ -264,7 +241,7 @@ pub async fn deliveries(
     responses(
         (status = 200, description = "Whether the endpoint has accepted it", body = WebhookOutcome),
         WebhookPath,
-        DeliveryUnavailable
+        crate::api::described::DeliveryUnavailable
     )
 )]
 pub async fn test(
@@ -278,7 +255,7 @@ pub async fn test(
 /// Enables a webhook endpoint
 ///
 /// An endpoint that has answered 410 or has failed for five days continues where it was; one that fails is tried at once.
-#[utoipa::path(
+#[describe::path(
     post,
     path = "/api/v1/webhooks/{name}/enable",
     operation_id = "enable_webhook",
@@ -287,7 +264,7 @@ pub async fn test(
     responses(
         (status = 200, description = "It is enabled", body = WebhookOutcome),
         WebhookPath,
-        DeliveryUnavailable
+        crate::api::described::DeliveryUnavailable
     )
 )]
 pub async fn enable(
@@ -302,7 +279,7 @@ pub async fn enable(
 ///
 /// With `id`, one dead letter, which is dropped once the endpoint has accepted it. With `since`, every change that the history
 /// has from that time on, in order; messages have the ids that they had.
-#[utoipa::path(
+#[describe::path(
     post,
     path = "/api/v1/webhooks/{name}/redeliver",
     operation_id = "redeliver_webhook",
@@ -314,8 +291,8 @@ pub async fn enable(
     ),
     responses(
         (status = 200, description = "With `id`, whether the endpoint has accepted the message; with `since`, that the redelivery has begun", body = WebhookOutcome),
-        (status = 404, description = "There is no such endpoint or dead letter, or its event is gone", body = Problem, content_type = "application/problem+json"),
-        DeliveryUnavailable
+        (status = 404, description = "There is no such endpoint or dead letter, or its event is gone", body = serving::error::Problem, content_type = "application/problem+json"),
+        crate::api::described::DeliveryUnavailable
     )
 )]
 pub async fn redeliver(
@@ -343,7 +320,7 @@ pub async fn redeliver(
 /// The answer shows it, and no other does. Messages are signed with it from now on, and for the overlap with the secret before it,
 /// too. If the answer is lost, make another one: the earlier ones count on. If the endpoint's file has other secrets afterwards,
 /// those count.
-#[utoipa::path(
+#[describe::path(
     post,
     path = "/api/v1/webhooks/{name}/secret",
     operation_id = "rotate_webhook_secret",
@@ -354,9 +331,9 @@ pub async fn redeliver(
     ),
     responses(
         (status = 200, description = "The secret", body = WebhookSecret),
-        (status = 409, description = "No secret can be made for it", body = Problem, content_type = "application/problem+json"),
+        (status = 409, description = "No secret can be made for it", body = serving::error::Problem, content_type = "application/problem+json"),
         WebhookPath,
-        DeliveryUnavailable
+        crate::api::described::DeliveryUnavailable
     )
 )]
 pub async fn rotate(

@@ -9,17 +9,17 @@ use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, RawQuery, State};
 use axum::http::HeaderMap;
 use serde::Serialize;
-use utoipa::ToSchema;
 
 use self::query::{KNOWN, StatesQuery};
 use self::state::{ClientId, ClientState};
 use crate::api::parameters::NoParameters;
 use crate::api::stale;
 use crate::context::Context;
+use crate::describe::{self, ToSchema};
 use formats::held;
 use serving::error::Error;
-use serving::middleware::platform_form::PlatformError;
 
+#[cfg(test)]
 pub use query::SortKey;
 
 /// Devices that are looked at in one go; between two of them other requests have their turn.
@@ -37,7 +37,7 @@ pub struct ClientStates {
 /// The state of a client, as the platform's API has it
 ///
 /// The id is the MQTT client id, `d:{organization}:{type}:{id}` or `g:…` of a gateway.
-#[utoipa::path(
+#[describe::path(
     get,
     path = "/api/v0002/clientconnectionstates/{clientId}",
     operation_id = "client_connection_state",
@@ -45,8 +45,8 @@ pub struct ClientStates {
     params(("clientId" = String, Path, description = "The MQTT client id")),
     responses(
         (status = 200, description = "The connection state of the client", body = ClientState),
-        (status = 404, description = "No message was ever about this client", body = PlatformError),
-        (status = 503, description = "Not every retained status has been read yet, or the store cannot be read", body = PlatformError)
+        (status = 404, description = "No message was ever about this client", body = serving::middleware::platform_form::PlatformError),
+        (status = 503, description = "Not every retained status has been read yet, or the store cannot be read", body = serving::middleware::platform_form::PlatformError)
     )
 )]
 pub async fn one(
@@ -73,7 +73,7 @@ pub async fn one(
 }
 
 /// The states of all clients, as the platform's API lists them
-#[utoipa::path(
+#[describe::path(
     get,
     path = "/api/v0002/clientconnectionstates",
     operation_id = "client_connection_states",

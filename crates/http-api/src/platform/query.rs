@@ -1,12 +1,12 @@
 //! What a list of clients is asked for by, in the platform's words.
 
 use jiff::Timestamp;
-use utoipa::ToSchema;
 
 pub use super::state::ConnectionStatus;
 use super::state::last_connect;
 use crate::api::devices::cursor;
 use crate::api::parameters::Parameters;
+use crate::describe::ToSchema;
 use presence::Moment;
 use presence::query::{Filter, Position, Query, Sort, SortBy};
 use server::registry::Snapshot;

@@ -2,8 +2,8 @@
 //! is absent. Of activities only connects and disconnects are known, as status messages tell of no other.
 
 use serde::Serialize;
-use utoipa::ToSchema;
 
+use crate::describe::ToSchema;
 use formats::iot_platform;
 use presence::time_text::TimeText;
 use presence::{Device, EventKind, Status};

@@ -4,7 +4,10 @@
 use axum::body::{Body, HttpBody};
 use axum::http::{HeaderValue, header};
 use axum::response::Response;
+#[cfg(not(feature = "testing"))]
+use openapi_stubs::ToSchema;
 use serde::Serialize;
+#[cfg(feature = "testing")]
 use utoipa::ToSchema;
 
 use crate::error::Error;

@@ -3,9 +3,6 @@
 use std::sync::Arc;
 
 use jiff::Timestamp;
-use utoipa::openapi::path::{Parameter, ParameterBuilder, ParameterIn, ParameterStyle};
-use utoipa::openapi::{RefOr, Required, Schema};
-use utoipa::{IntoParams, PartialSchema};
 
 use crate::api::parameters::Parameters;
 use crate::context::Context;
@@ -18,45 +15,6 @@ use serving::error::Error;
 
 /// Values of one parameter that a request may give: as many as a URL of ordinary length holds.
 const VALUES_MAX: usize = 100;
-
-/// The parameters that may be repeated, as the OpenAPI document describes them.
-pub struct FilterParameters;
-
-impl IntoParams for FilterParameters {
-    fn into_params(_: impl Fn() -> Option<ParameterIn>) -> Vec<Parameter> {
-        let texts = Vec::<String>::schema;
-        let of_type = "Of this type; of one of them, if given more than once, as with each of the parameters up to \
-                       `expectation`, 100 times at most";
-        let of_address = "Connected from this address, or from this block of addresses (CIDR)";
-        vec![
-            repeatable("type", of_type, texts()),
-            repeatable("source", "From this source", texts()),
-            repeatable("id", "With this id", texts()),
-            repeatable("id_prefix", "Whose id begins so", texts()),
-            repeatable("status", "`connected` or `disconnected`", texts()),
-            repeatable("close_code", "Disconnected with this close code", Vec::<u16>::schema()),
-            repeatable("cause", "Disconnected for a cause of this class", texts()),
-            repeatable("address", of_address, texts()),
-            repeatable(
-                "expectation",
-                "As its contact policy expects (`met`), `overdue`, or nothing is expected (`none`)",
-                texts(),
-            ),
-        ]
-    }
-}
-
-fn repeatable(name: &str, description: &str, values: RefOr<Schema>) -> Parameter {
-    ParameterBuilder::new()
-        .name(name)
-        .parameter_in(ParameterIn::Query)
-        .description(Some(description))
-        .required(Required::False)
-        .schema(Some(values))
-        .style(Some(ParameterStyle::Form))
-        .explode(Some(true))
-        .build()
-}
 
 /// Reads the parameters `type`, `source`, `id`, `id_prefix`, `status`, `close_code`, `cause`, `address`, `expectation`, `since`
 /// and `until`.

@@ -6,19 +6,19 @@ use axum::Json;
 use axum::extract::{RawQuery, State};
 use serde::Serialize;
 use tokio::sync::Semaphore;
-use utoipa::ToSchema;
 
 use crate::api::device_path::DevicePath;
 use crate::api::parameters::Parameters;
 use crate::context::Context;
+use crate::describe::{self, ToSchema};
 use formats::held::{self, close_code};
 use formats::status;
 use presence::history::HistoryRow;
 use presence::time_text::TimeText;
 use presence::{DeviceName, DeviceState, EventKind, Moment, PresenceEvent, Status};
 use server::{clock, history};
+use serving::error::Error;
 use serving::error::refusal::RequestRefusal;
-use serving::error::{Error, Problem};
 
 const KNOWN: &[&str] = &["limit", "before"];
 const LIMIT: usize = 100;
@@ -149,7 +149,7 @@ pub struct TotalsView {
 ///
 /// Connects, disconnects, takeovers and failed logins, with their totals. As many are kept as `--history-days` and
 /// `--history-per-device` say. A device that was never heard of has no events.
-#[utoipa::path(
+#[describe::path(
     get,
     path = "/api/v1/devices/{type}/{id}/history",
     operation_id = "history",
@@ -165,7 +165,7 @@ pub struct TotalsView {
         (
             status = 503,
             description = "The store cannot be read at present",
-            body = Problem,
+            body = serving::error::Problem,
             content_type = "application/problem+json"
         )
     )

@@ -9,9 +9,7 @@ use axum::http::{HeaderMap, HeaderValue, header};
 use axum::response::{IntoResponse, Response};
 use futures_util::stream;
 use serde::Serialize;
-use utoipa::ToSchema;
 
-use super::filter::FilterParameters;
 use super::format::ListFormat;
 use super::view::{DeviceView, Viewer};
 use super::view_json::DEVICE_BYTES;
@@ -19,8 +17,9 @@ use super::{cursor, filter};
 use crate::api::parameters::Parameters;
 use crate::api::stale;
 use crate::context::Context;
+use crate::describe::{self, ToSchema};
 use presence::query::{Query, Sort, SortBy};
-use serving::error::{Error, Problem};
+use serving::error::Error;
 use serving::network::room::STREAM_PART_BYTES;
 
 /// Devices of a page if nothing is asked for, and at most.
@@ -46,6 +45,7 @@ const KNOWN: &[&str] =
 /// Part of a list.
 #[derive(Serialize, ToSchema)]
 #[schema(as = DevicePage)]
+#[cfg_attr(not(test), expect(dead_code, reason = "it is there for the OpenAPI document"))]
 pub struct PageView<'a> {
     pub devices: Vec<DeviceView<'a>>,
     /// What to give as `cursor` for what follows; `null` if nothing does.
@@ -57,13 +57,13 @@ pub struct PageView<'a> {
 /// Only devices that a message was about are listed. A device that does not change while the pages are read is neither
 /// skipped nor repeated. With `Accept: text/csv` or `application/x-ndjson` the whole list is streamed, and `limit` and
 /// `cursor` are not taken.
-#[utoipa::path(
+#[describe::path(
     get,
     path = "/api/v1/devices",
     operation_id = "devices",
     tag = "devices",
     params(
-        FilterParameters,
+        crate::api::described::FilterParameters,
         ("since" = Option<String>, Query, description = "With a status decided then or later (RFC 3339)"),
         ("until" = Option<String>, Query, description = "With a status decided before (RFC 3339)"),
         ("sort" = Option<String>, Query, description = "`id`: by type, then id, the default; `since`: by the time of the status; `-id`, `-since`: from the end"),
@@ -80,7 +80,7 @@ pub struct PageView<'a> {
         (
             status = 406,
             description = "None of the accepted media types is available",
-            body = Problem,
+            body = serving::error::Problem,
             content_type = "application/problem+json"
         )
     )

@@ -9,15 +9,15 @@ use axum::http::{HeaderMap, header};
 use axum::response::{IntoResponse, Response};
 use futures_util::{StreamExt, stream};
 use serde::{Deserialize, Serialize};
-use utoipa::ToSchema;
 
 use super::format::ListFormat;
 use super::view::{DeviceView, Viewer};
 use crate::api::parameters::NoParameters;
 use crate::context::Context;
+use crate::describe::{self, ToSchema};
 use presence::Device;
 use server::registry::Snapshot;
-use serving::error::{Error, Problem};
+use serving::error::Error;
 use serving::network::room::STREAM_PART_BYTES;
 
 /// Devices of one request.
@@ -56,6 +56,7 @@ impl LookupName {
 
 /// The devices, in the order of the request.
 #[derive(Serialize, ToSchema)]
+#[cfg_attr(not(test), expect(dead_code, reason = "it is there for the OpenAPI document"))]
 pub struct LookedUp<'a> {
     devices: Vec<DeviceView<'a>>,
 }
@@ -63,7 +64,7 @@ pub struct LookedUp<'a> {
 /// Many devices at once
 ///
 /// Up to 1,000 different ones, each answered as `/api/v1/devices/{type}/{id}` does, in the order of the request.
-#[utoipa::path(
+#[describe::path(
     post,
     path = "/api/v1/devices:lookup",
     operation_id = "lookup",
@@ -74,13 +75,13 @@ pub struct LookedUp<'a> {
         (
             status = 415,
             description = "The body is not said to be JSON",
-            body = Problem,
+            body = serving::error::Problem,
             content_type = "application/problem+json"
         ),
         (
             status = 503,
             description = "The device is not held in memory, and the store cannot be read at present",
-            body = Problem,
+            body = serving::error::Problem,
             content_type = "application/problem+json"
         )
     )

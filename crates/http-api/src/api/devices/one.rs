@@ -13,10 +13,11 @@ use crate::api::device::JSON;
 use crate::api::device_path::DevicePath;
 use crate::api::parameters::NoParameters;
 use crate::context::Context;
+use crate::describe;
 use presence::Device;
 use server::registry::Snapshot;
 use server::removal::StoreFailed;
-use serving::error::{Error, Problem};
+use serving::error::Error;
 
 /// How long a request waits for a store that is slow or away.
 const FORGET_TIMEOUT: Duration = Duration::from_secs(10);
@@ -25,7 +26,7 @@ const FORGET_TIMEOUT: Duration = Duration::from_secs(10);
 ///
 /// Always 200 for a name that a device can have: of one that was never heard of the status is `never_connected`, or
 /// `unknown` while not every retained status has been read.
-#[utoipa::path(
+#[describe::path(
     get,
     path = "/api/v1/devices/{type}/{id}",
     operation_id = "device",
@@ -37,7 +38,7 @@ const FORGET_TIMEOUT: Duration = Duration::from_secs(10);
         (
             status = 503,
             description = "The device is not held in memory, and the store cannot be read at present",
-            body = Problem,
+            body = serving::error::Problem,
             content_type = "application/problem+json"
         )
     )
@@ -75,7 +76,7 @@ pub fn answer(viewer: &Viewer, device: Device<'_>, known: Option<&Snapshot>) -> 
 /// As if nothing had ever been heard of it: status and history are dropped, here and in the store, and streams are told. For a
 /// device whose session is dated in the future, which no later message ends. A message that the broker still retains is read
 /// again with the next round of the population or the next start; remove it there first.
-#[utoipa::path(
+#[describe::path(
     delete,
     path = "/api/v1/devices/{type}/{id}",
     operation_id = "forget_device",
@@ -86,13 +87,13 @@ pub fn answer(viewer: &Viewer, device: Device<'_>, known: Option<&Snapshot>) -> 
         (
             status = 404,
             description = "Type or id is invalid, or no message of the device was ever received",
-            body = Problem,
+            body = serving::error::Problem,
             content_type = "application/problem+json"
         ),
         (
             status = 503,
             description = "The store does not answer or does not drop the device; it may be asked again",
-            body = Problem,
+            body = serving::error::Problem,
             content_type = "application/problem+json"
         )
     )

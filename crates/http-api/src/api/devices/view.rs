@@ -5,9 +5,9 @@ use std::borrow::Cow;
 use std::sync::Arc;
 
 use serde::Serialize;
-use utoipa::ToSchema;
 
 use crate::context::Context;
+use crate::describe::ToSchema;
 use formats::held::{self, close_code};
 use formats::status::{self, Raw};
 use presence::contact::{self, ContactPolicy};

@@ -2,10 +2,10 @@
 
 use bytes::{Bytes, BytesMut};
 use serde::Serialize;
-use utoipa::ToSchema;
 
 use super::frame;
 use crate::api::alerts::AlertDevice;
+use crate::describe::ToSchema;
 use alerting::desk::{key_text, list_path, time_text};
 use alerting::stream::{AlertEvent, FiringAlert, GroupAbout};
 

@@ -4,11 +4,11 @@
 use bytes::Bytes;
 use serde::Serialize;
 use serde_json::value::RawValue;
-use utoipa::ToSchema;
 
 use crate::api::devices::history::RefusalView;
 use crate::api::devices::view::{DeviceView, StatusView, Viewer};
 use crate::api::devices::view_json::previous_status;
+use crate::describe::ToSchema;
 use presence::Status;
 use presence::history::HistoryRow;
 use server::feed::Change;

@@ -17,14 +17,15 @@ use axum::response::{IntoResponse, Response};
 use serde_json::value::RawValue;
 
 use self::stream::Wish;
-use super::devices::filter::{self, FilterParameters};
+use super::devices::filter;
 use super::devices::view::Viewer;
 use super::parameters::Parameters;
 use crate::context::Context;
+use crate::describe;
 use presence::Status;
 use presence::history::HistoryRow;
 use server::registry::Snapshot;
-use serving::error::{Error, Problem};
+use serving::error::Error;
 use serving::network::cut::Cut;
 use serving::network::room::Uncounted;
 
@@ -38,7 +39,9 @@ pub fn change_data(
     frame::change_data(device, previous, refusal, &Viewer::of(context))
 }
 
+#[cfg(test)]
 pub use self::alerts::{AlertGroupView, AlertsCompleteView};
+#[cfg(test)]
 pub use self::frame::{ChangeView, ForgottenView, GapView, SnapshotCompleteView, WebhookDataView};
 
 const KNOWN: &[&str] = &filter::selectors_and::<12>(&["snapshot", "settle", "alerts"]);
@@ -69,13 +72,13 @@ const BUFFERING: HeaderName = HeaderName::from_static("x-accel-buffering");
 /// again shows what fires anew.
 ///
 /// A client that reads too slowly is disconnected; it can come back with its `Last-Event-ID`.
-#[utoipa::path(
+#[describe::path(
     get,
     path = "/api/v1/events",
     operation_id = "events",
     tag = "devices",
     params(
-        FilterParameters,
+        crate::api::described::FilterParameters,
         ("settle" = Option<String>, Query, description = "`0s` to `1h`: a disconnect is shown once it has lasted that long, and a connect before that cancels it without an event"),
         ("snapshot" = Option<bool>, Query, description = "`true`: every device first"),
         ("alerts" = Option<bool>, Query, description = "`true`: events about alerts, too"),
@@ -92,7 +95,7 @@ const BUFFERING: HeaderName = HeaderName::from_static("x-accel-buffering");
         (
             status = 503,
             description = "As many streams are open as may be",
-            body = Problem,
+            body = serving::error::Problem,
             content_type = "application/problem+json"
         )
     )
