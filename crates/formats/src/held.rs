@@ -31,7 +31,7 @@ const FIRST_CAUSE: &str = r#"","_":{"c":""#;
 
 /// The cause of the end of a session that a message tells of; `None`: it does not say.
 pub fn cause(message: &Payload, close_code: u16) -> Option<Cause> {
-    if message.source().is_none() {
+    if !message.has_source() {
         return close_code::cause(close_code);
     }
     let known = match message.word_behind(CAUSE, FIRST_CAUSE) {

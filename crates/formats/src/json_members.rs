@@ -4,9 +4,24 @@
 /// Nested parts of an unknown member; of deeper ones nothing is said.
 const DEPTH_MAX: u32 = 16;
 
-/// Hands out the name and the JSON text of each member, in their order; `None`: this is no JSON object, or a name in it has escapes,
+/// The value of a member.
+#[derive(Clone, Copy)]
+pub struct Value<'a> {
+    pub json: &'a str,
+    /// It is a text, and nothing in it is escaped.
+    is_plain_text: bool,
+}
+
+impl<'a> Value<'a> {
+    /// The text, if it is one in which nothing is escaped.
+    pub fn plain_text(self) -> Option<&'a str> {
+        if self.is_plain_text { self.json.get(1..self.json.len() - 1) } else { None }
+    }
+}
+
+/// Hands out the name and the value of each member, in their order; `None`: this is no JSON object, or a name in it has escapes,
 /// or it is nested too deeply. What was handed out until then counts for nothing.
-pub fn for_each<'a>(json: &'a str, mut take: impl FnMut(&'a str, &'a str)) -> Option<()> {
+pub fn for_each<'a>(json: &'a str, mut take: impl FnMut(&'a str, Value<'a>)) -> Option<()> {
     let mut scanner = Scanner { json: json.as_bytes(), at: 0 };
     scanner.spaces();
     scanner.expect(b'{')?;
@@ -20,8 +35,14 @@ pub fn for_each<'a>(json: &'a str, mut take: impl FnMut(&'a str, &'a str)) -> Op
             let name = json.get(name_at..scanner.at - 1)?;
             scanner.colon()?;
             let value_at = scanner.at;
-            scanner.value(DEPTH_MAX)?;
-            take(name, json.get(value_at..scanner.at)?);
+            let is_plain_text = match scanner.peek()? {
+                b'"' => scanner.string()? == Escapes::None,
+                _ => {
+                    scanner.value(DEPTH_MAX)?;
+                    false
+                }
+            };
+            take(name, Value { json: json.get(value_at..scanner.at)?, is_plain_text });
             if scanner.is_last(b'}')? {
                 break;
             }
@@ -138,6 +159,7 @@ impl Scanner<'_> {
         (self.at > start).then_some(())
     }
 
+    #[inline]
     fn string(&mut self) -> Option<Escapes> {
         self.expect(b'"')?;
         let mut escapes = Escapes::None;
@@ -199,7 +221,11 @@ mod tests {
 
     fn members(json: &str) -> Option<Vec<(&str, &str)>> {
         let mut members = Vec::new();
-        for_each(json, |name, value| members.push((name, value)))?;
+        for_each(json, |name, value| {
+            let text = value.json.strip_prefix('"').and_then(|text| text.strip_suffix('"'));
+            assert_eq!(value.plain_text(), text.filter(|text| !text.contains('\\')));
+            members.push((name, value.json))
+        })?;
         Some(members)
     }
 

@@ -37,7 +37,7 @@ impl<'a> Fields<'a> {
         let mut fields = Self::default();
         let taken = json_members::for_each(json, |name, value| {
             if let Some(field) = fields.named(name) {
-                *field = Some(value);
+                *field = Some(value.json);
             }
         });
         if taken.is_some() { Ok(fields) } else { serde_json::from_str(json) }

@@ -4,7 +4,7 @@
 use std::borrow::Cow;
 use std::fmt;
 
-use crate::json_members;
+use crate::json_members::{self, Value};
 use serde::de::{DeserializeSeed, Deserializer, Error, IgnoredAny, MapAccess, SeqAccess, Visitor};
 
 /// The value at a pointer.
@@ -95,7 +95,7 @@ impl Pointers {
                     }
                     return;
                 }
-                let mut deserializer = serde_json::Deserializer::from_str(value);
+                let mut deserializer = serde_json::Deserializer::from_str(value.json);
                 let walk = PointerWalk { node: child, found: &mut found };
                 is_sound &= walk.deserialize(&mut deserializer).is_ok();
             }
@@ -105,14 +105,14 @@ impl Pointers {
 }
 
 /// A value that is sound JSON and has nothing below it, no escapes and few digits, as most have; `None`: serde has to read it.
-fn plain(json: &str) -> Option<Found<'_>> {
+fn plain(value: Value<'_>) -> Option<Found<'_>> {
     /// All integers with so many digits fit.
     const DIGITS_MAX: usize = 18;
+    if let Some(text) = value.plain_text() {
+        return Some(Found::Text(text.into()));
+    }
+    let json = value.json;
     match json.as_bytes().first()? {
-        b'"' => {
-            let text = json.strip_prefix('"')?.strip_suffix('"')?;
-            (!text.as_bytes().contains(&b'\\')).then(|| Found::Text(text.into()))
-        }
         b'0'..=b'9' if json.len() <= DIGITS_MAX => json.parse().ok().map(Found::Integer),
         b't' => Some(Found::Bool(true)),
         b'f' => Some(Found::Bool(false)),

@@ -159,18 +159,23 @@ fn take<'a>(
 /// Takes the first level off a topic; `None` stands for no level at all, since a level may be empty.
 pub(super) fn first_level<'a>(rest: &mut Option<&'a str>) -> Option<&'a str> {
     let topic = (*rest)?;
-    let (level, after) = topic.split_once('/').map_or((topic, None), |(level, after)| (level, Some(after)));
-    *rest = after;
-    Some(level)
+    let Some(slash) = memchr::memchr(b'/', topic.as_bytes()) else {
+        *rest = None;
+        return Some(topic);
+    };
+    *rest = Some(&topic[slash + 1..]);
+    Some(&topic[..slash])
 }
 
 /// Takes the last level off a topic.
 pub(super) fn last_level<'a>(rest: &mut Option<&'a str>) -> Option<&'a str> {
     let topic = (*rest)?;
-    let (before, level) =
-        topic.rsplit_once('/').map_or((None, topic), |(before, level)| (Some(before), level));
-    *rest = before;
-    Some(level)
+    let Some(slash) = memchr::memrchr(b'/', topic.as_bytes()) else {
+        *rest = None;
+        return Some(topic);
+    };
+    *rest = Some(&topic[..slash]);
+    Some(&topic[slash + 1..])
 }
 
 fn parse_level(level: &str, affixes: Affixes, names: &mut Vec<Box<str>>) -> Result<Level, String> {

@@ -39,14 +39,14 @@ fn plain(json: &[u8]) -> Option<SourceDetails<'_>> {
     let mut are_plain = true;
     json_members::for_each(std::str::from_utf8(json).ok()?, |name, value| {
         let taken = match name {
-            "s" => session(value).map(|session| details.session = Some(session)),
-            "t" => number(value).map(|time| details.time = Some(time)),
-            "c" => text(value).map(|cause| details.cause = Some(cause)),
-            "u" => pair(value).and_then(|(device_type, id)| {
+            "s" => session(value.json).map(|session| details.session = Some(session)),
+            "t" => number(value.json).map(|time| details.time = Some(time)),
+            "c" => value.plain_text().map(|cause| details.cause = Some(Cow::Borrowed(cause))),
+            "u" => pair(value.json).and_then(|(device_type, id)| {
                 details.parent = Some((text(device_type)?, text(id)?));
                 Some(())
             }),
-            "o" => pair(value).and_then(|(shift, time)| {
+            "o" => pair(value.json).and_then(|(shift, time)| {
                 details.own = Some((number(shift)?, number(time)?));
                 Some(())
             }),
@@ -58,18 +58,21 @@ fn plain(json: &[u8]) -> Option<SourceDetails<'_>> {
 }
 
 fn session(json: &str) -> Option<SessionDetails<'_>> {
-    let (name, value) = json.strip_prefix("{\"")?.strip_suffix('}')?.split_once("\":")?;
-    match name {
-        "s" => number(value).map(SessionDetails::Started),
-        "p" if value == "null" => Some(SessionDetails::Connection(None)),
-        "p" => text(value).map(|peer| SessionDetails::Connection(Some(peer))),
-        _ => None,
+    let json = json.strip_suffix('}')?;
+    if let Some(started) = json.strip_prefix(r#"{"s":"#) {
+        return number(started).map(SessionDetails::Started);
+    }
+    match json.strip_prefix(r#"{"p":"#)? {
+        "null" => Some(SessionDetails::Connection(None)),
+        peer => text(peer).map(|peer| SessionDetails::Connection(Some(peer))),
     }
 }
 
 /// The two elements of an array of numbers or plain texts.
 fn pair(json: &str) -> Option<(&str, &str)> {
-    json.strip_prefix('[')?.strip_suffix(']')?.split_once(',')
+    let elements = json.strip_prefix('[')?.strip_suffix(']')?;
+    let comma = memchr::memchr(b',', elements.as_bytes())?;
+    Some((&elements[..comma], &elements[comma + 1..]))
 }
 
 fn number(json: &str) -> Option<i64> {
@@ -78,5 +81,5 @@ fn number(json: &str) -> Option<i64> {
 
 fn text(json: &str) -> Option<Cow<'_, str>> {
     let text = json.strip_prefix('"')?.strip_suffix('"')?;
-    (!text.contains(['"', '\\'])).then_some(Cow::Borrowed(text))
+    memchr::memchr2(b'"', b'\\', text.as_bytes()).is_none().then_some(Cow::Borrowed(text))
 }

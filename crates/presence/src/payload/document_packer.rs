@@ -26,8 +26,7 @@ impl DocumentPacker {
     /// What follows a piece up to the next quotation mark; `None`: the document must be packed as a text, because the value
     /// is escaped in it, or too long.
     pub fn value(&mut self, value: &str) -> Option<()> {
-        let is_escaped = value.bytes().any(|byte| matches!(byte, ..b' ' | b'"' | b'\\'));
-        if is_escaped { None } else { self.0.value_behind_piece(value.as_bytes()) }
+        if pack::is_escaped(value.as_bytes()) { None } else { self.0.value_behind_piece(value.as_bytes()) }
     }
 
     /// Milliseconds since 1970, behind a piece, as [`crate::time_text::TimeText::of_millis`] writes them.

@@ -56,6 +56,11 @@ impl Payload {
         std::str::from_utf8(rest.get(..usize::from(len))?).ok()
     }
 
+    /// Whether a source was named.
+    pub fn has_source(&self) -> bool {
+        self.0.first() == Some(&op::SOURCE)
+    }
+
     /// The bytes that were packed.
     pub fn unpack(&self) -> Vec<u8> {
         let mut bytes = Vec::with_capacity(UNPACKED_CAPACITY);

@@ -31,23 +31,45 @@ fn value_behind(text: &[u8], colon_end: usize) -> usize {
 /// Whether a text between quotation marks is literal wherever it stands, but behind a piece.
 pub fn is_literal(text: &[u8]) -> bool {
     // What a colon stands before may be a value.
-    !text.iter().any(|byte| starts_piece(*byte) || matches!(byte, ..b' ' | b'\\' | b':'))
+    classes(text) == 0
+}
+
+/// Whether a text is written otherwise inside of JSON.
+pub fn is_escaped(text: &[u8]) -> bool {
+    classes(text) & ESCAPED != 0
 }
 
 /// The bytes that dictionary pieces begin with: spares a search at every letter of an identifier.
 fn starts_piece(byte: u8) -> bool {
-    STARTS_PIECE[usize::from(byte)]
+    CLASSES[usize::from(byte)] & PIECE_START != 0
 }
 
-static STARTS_PIECE: [bool; 256] = {
-    let mut starts = [false; 256];
-    let bytes = b"\",{}-";
+/// The classes of all bytes of a text.
+fn classes(text: &[u8]) -> u8 {
+    text.iter().fold(0, |classes, byte| classes | CLASSES[usize::from(*byte)])
+}
+
+const PIECE_START: u8 = 1;
+const ESCAPED: u8 = 2;
+const COLON: u8 = 4;
+
+static CLASSES: [u8; 256] = {
+    let mut classes = [0; 256];
+    let mut control = 0;
+    while control < b' ' {
+        classes[control as usize] = ESCAPED;
+        control += 1;
+    }
+    classes[b'\\' as usize] = ESCAPED;
+    classes[b':' as usize] = COLON;
+    let starts = b"\",{}-";
     let mut at = 0;
-    while at < bytes.len() {
-        starts[bytes[at] as usize] = true;
+    while at < starts.len() {
+        classes[starts[at] as usize] = PIECE_START;
         at += 1;
     }
-    starts
+    classes[b'"' as usize] |= ESCAPED;
+    classes
 };
 
 pub struct Packer {
@@ -77,7 +99,7 @@ impl Packer {
     /// whole text tells.
     pub fn value_behind_piece(&mut self, value: &[u8]) -> Option<()> {
         let is_packed = |first: &u8| first.is_ascii_digit() || dictionary::find(value).is_some();
-        if value.first().is_some_and(is_packed) || value.iter().any(|byte| starts_piece(*byte)) {
+        if value.first().is_some_and(is_packed) || classes(value) & PIECE_START != 0 {
             let mut text = [0; COPIED_MAX_BYTES];
             let (copy, behind) = text.split_at_mut_checked(value.len())?;
             copy.copy_from_slice(value);

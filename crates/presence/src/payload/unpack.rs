@@ -68,23 +68,24 @@ pub fn ipv4_behind(packed: &[u8], wanted: u8) -> Option<Ipv4Addr> {
 /// quotation mark.
 pub fn word_behind<'a>(packed: &'a [u8], piece: u8, text: &[u8]) -> WordSearch<'a> {
     let mut rest = packed;
-    loop {
-        let literal = match rest.split_first() {
-            Some((&op::LITERAL, _)) => literal(rest).and_then(|literal| behind(literal, text)),
-            Some((&code, behind)) if code == piece => literal(behind),
-            Some(_) => None,
-            None => return WordSearch::None,
+    while let Some((&code, operands)) = rest.split_first() {
+        let (found, next) = match code {
+            op::LITERAL => match literal(rest) {
+                Some((literal, next)) => (behind(literal, text), Some(next)),
+                None => (None, None),
+            },
+            code if code == piece => (literal(operands).map(|(literal, _)| literal), Some(operands)),
+            op::MESSAGE => return WordSearch::NoneBesideMessage,
+            _other => (None, skip(rest)),
         };
-        if let Some(literal) = literal {
-            let word = literal.split(|byte| *byte == b'"').next().unwrap_or_default();
-            return std::str::from_utf8(word).map_or(WordSearch::None, WordSearch::Word);
+        if let Some(found) = found {
+            let end = found.iter().position(|byte| *byte == b'"').unwrap_or(found.len());
+            return std::str::from_utf8(&found[..end]).map_or(WordSearch::None, WordSearch::Word);
         }
-        match skip(rest) {
-            Some(behind) => rest = behind,
-            None if rest[0] == op::MESSAGE => return WordSearch::NoneBesideMessage,
-            None => return WordSearch::None,
-        }
+        let Some(next) = next else { break };
+        rest = next;
     }
+    WordSearch::None
 }
 
 /// The end of a document behind a text that a piece begins with or that is inside of a literal.
@@ -92,7 +93,7 @@ pub fn document_behind(packed: &[u8], wanted: &[u8], text: &mut Vec<u8>) -> bool
     let (mut rest, mut last_time) = (packed, 0);
     while let Some(next) = skip(rest) {
         let found = match rest[0] {
-            op::LITERAL => literal(rest).and_then(|literal| behind(literal, wanted)),
+            op::LITERAL => literal(rest).and_then(|(literal, _)| behind(literal, wanted)),
             op::TIME | op::TIME_DELTA => {
                 // Times behind it may count from this one.
                 take_time(rest, &mut last_time);
@@ -110,29 +111,32 @@ pub fn document_behind(packed: &[u8], wanted: &[u8], text: &mut Vec<u8>) -> bool
     false
 }
 
-/// The text of a literal.
-fn literal(packed: &[u8]) -> Option<&[u8]> {
+/// The text of a literal, and what follows it.
+fn literal(packed: &[u8]) -> Option<(&[u8], &[u8])> {
     let (_, literal) = packed.split_first().filter(|(code, _)| **code == op::LITERAL)?;
     let (len, literal) = varint(literal)?;
-    literal.get(..usize::try_from(len).ok()?)
+    literal.split_at_checked(usize::try_from(len).ok()?)
 }
 
 /// What is behind the first occurrence of a text that is not empty.
 fn behind<'a>(text: &'a [u8], wanted: &[u8]) -> Option<&'a [u8]> {
-    let mut windows = text.windows(wanted.len());
-    // Hardly any byte is the first one, which is compared in less time.
-    let at = windows.position(|window| window[0] == wanted[0] && window == wanted)?;
-    Some(&text[at + wanted.len()..])
+    let (&first, others) = wanted.split_first()?;
+    let mut rest = text;
+    // Hardly any byte is the first one.
+    while let Some(at) = rest.iter().position(|byte| *byte == first) {
+        rest = &rest[at + 1..];
+        if let Some(found) = rest.strip_prefix(others) {
+            return Some(found);
+        }
+    }
+    None
 }
 
 /// What follows one operation; nothing follows those of a document but its message.
 fn skip(packed: &[u8]) -> Option<&[u8]> {
     let (&code, rest) = packed.split_first()?;
     match code {
-        op::LITERAL => {
-            let (len, rest) = varint(rest)?;
-            Some(rest.split_at_checked(usize::try_from(len).ok()?)?.1)
-        }
+        op::LITERAL => literal(packed).map(|(_, rest)| rest),
         op::TIME => rest.get(6..),
         op::TIME_DELTA | op::INTEGER => Some(varint(rest)?.1),
         op::IPV4 => rest.get(4..),
@@ -220,7 +224,16 @@ pub fn write_time(ms: u64, text: &mut Vec<u8>) {
     text.extend_from_slice(TimeText::of_millis(ms.cast_signed()).as_bytes());
 }
 
+#[inline]
 pub fn varint(packed: &[u8]) -> Option<(u64, &[u8])> {
+    match packed.split_first() {
+        // Most numbers are lengths of short texts.
+        Some((&byte, rest)) if byte < 0x80 => Some((u64::from(byte), rest)),
+        _ => long_varint(packed),
+    }
+}
+
+fn long_varint(packed: &[u8]) -> Option<(u64, &[u8])> {
     let mut value = 0u64;
     for (i, &byte) in packed.iter().enumerate().take(10) {
         value |= u64::from(byte & 0x7f).checked_shl(7 * i as u32)?;
