@@ -342,9 +342,14 @@ impl DeviceRegistry {
 
     /// Reads one device; the shard is locked while `read` runs, so it should only copy.
     pub fn read<T>(&self, device: Device<'_>, read: impl FnOnce(&Record<'_>) -> T) -> Option<T> {
+        self.read_opened(device, |record| read(&record))
+    }
+
+    /// The same, and what was opened of the device belongs to `read`.
+    pub fn read_opened<T>(&self, device: Device<'_>, read: impl FnOnce(Record<'_>) -> T) -> Option<T> {
         let hash = self.hash(device);
         let records = self.shards[Self::shard_number(hash)].records.read();
-        records.at(records.find(hash, device)?).map(|record| read(&record.open()))
+        records.at(records.find(hash, device)?).map(|record| read(record.open()))
     }
 
     /// Totals over all devices, in constant time.

@@ -123,7 +123,7 @@ impl Ingest {
     pub(super) fn end_session(&mut self, device: Device<'_>, start: &BrokerStart) {
         let context = start.context();
         let Some(held) = self.held(device) else { return };
-        if held.source.as_deref() != Some(context.source) {
+        if held.source() != Some(context.source) {
             return;
         }
         let standing = DeviceAndParent::of(Some(&held), None);

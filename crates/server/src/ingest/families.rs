@@ -3,6 +3,7 @@
 
 use std::collections::{BTreeSet, VecDeque};
 use std::ops::Bound;
+use std::sync::Arc;
 
 use hashbrown::{Equivalent, HashMap};
 use presence::{Device, DeviceName};
@@ -30,6 +31,17 @@ struct Family {
     pass: ChildPass,
 }
 
+impl Family {
+    fn add(&mut self, child: Device<'_>) {
+        // Nearly all children of a parent are of one type.
+        let device_type = match self.children.first() {
+            Some(first) if *first.device_type == *child.device_type => Arc::clone(&first.device_type),
+            _ => child.device_type.into(),
+        };
+        self.children.insert(DeviceName { device_type, id: child.id.into() });
+    }
+}
+
 /// How far a pass over the children of a parent has come.
 #[derive(Default)]
 enum ChildPass {
@@ -42,11 +54,10 @@ enum ChildPass {
 impl Families {
     /// Notes that a device is reached through another one.
     pub fn note(&mut self, child: Device<'_>, parent: Device<'_>) {
-        let child = DeviceName::of(child);
         match self.by_parent.get_mut(&NameRef(parent.device_type, parent.id)) {
-            Some(family) => family.children.insert(child),
-            None => self.by_parent.entry(DeviceName::of(parent)).or_default().children.insert(child),
-        };
+            Some(family) => family.add(child),
+            None => self.by_parent.entry(DeviceName::of(parent)).or_default().add(child),
+        }
     }
 
     /// Notes what a message says of the parent of a device. `false`: there is no room for more of that.

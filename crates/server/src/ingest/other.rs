@@ -309,13 +309,13 @@ impl Ingest {
 
     /// What is held of a device, if anything is.
     pub(super) fn held(&self, device: Device<'_>) -> Option<HeldDevice> {
-        self.map.read(device, HeldDevice::of)
+        self.map.read_opened(device, HeldDevice::of)
     }
 
     /// Whether the device belongs to another source that is in use: of two that name the same device, the first one keeps it.
     fn is_anothers(&mut self, held: Option<&HeldDevice>, context: &MessageContext<'_>) -> bool {
         let Some(held) = held else { return false };
-        let owner = held.source.as_deref().unwrap_or(IOT_PLATFORM);
+        let owner = held.source().unwrap_or(IOT_PLATFORM);
         if owner == context.source || !self.formats.has(owner) {
             return false;
         }

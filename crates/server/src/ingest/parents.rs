@@ -24,7 +24,7 @@ impl Ingest {
     /// Finds the parent of one device, and starts its clock.
     pub(super) fn find(&mut self, device: Device<'_>) {
         let Some(held) = self.held(device) else { return };
-        if let Some(source) = &held.source {
+        if let Some(source) = held.source() {
             self.start_silence_unless_it_runs(device, source);
         }
         let Some(parent) = DeviceDocument::of(&held).parent().map(FormatName::into_owned) else { return };
@@ -108,7 +108,7 @@ impl Ingest {
         if !is_child {
             return IsChild::No;
         }
-        let source = held.as_ref().and_then(|held| held.source.as_deref());
+        let source = held.as_ref().and_then(HeldDevice::source);
         if !self.silence_client(child, source, parent)
             && let (Some(held), Some(documented)) = (&held, documented)
         {
@@ -134,7 +134,7 @@ impl Ingest {
         parent: Option<Device<'_>>,
         parent_state: Option<&Held<'_>>,
     ) {
-        let source = held.source.as_deref().unwrap_or(IOT_PLATFORM);
+        let source = held.source().unwrap_or(IOT_PLATFORM);
         let rule = self.formats.parent_rule(source);
         let parent_key = rule.parent_key(parent_state);
         let Some(shown) = document.shown().after_parent(parent_key.as_ref(), rule) else { return };

@@ -7,12 +7,11 @@ use crate::registry::Record;
 use formats::order::{Held, Key, Shown};
 use formats::status::{DetailsText, SourceDetails};
 use formats::{DeviceName, EventKind as FormatKind, UnixNanos, status};
-use presence::EventKind;
 use presence::payload::Payload;
+use presence::{DeviceState, EventKind, PresenceEvent};
 
 /// What is held of a device, copied out of the registry.
 pub(super) struct HeldDevice {
-    pub source: Option<Box<str>>,
     /// The key of what is shown.
     key: Key,
     received_seconds: u32,
@@ -22,11 +21,9 @@ pub(super) struct HeldDevice {
 }
 
 impl HeldDevice {
-    pub fn of(record: &Record<'_>) -> Self {
-        let resolved = record.resolve();
-        // Where a takeover decides, the newest session is the one that was taken over, not the one that is shown.
-        let takeover = record.state.newest_takeover().filter(|_| resolved.inferred);
-        let event = takeover.unwrap_or(resolved.event);
+    pub fn of(record: Record<'_>) -> Self {
+        let received_seconds = record.reception.received_at.0;
+        let event = record.state.into_only_session().unwrap_or_else(|state| deciding(&state).clone());
         let kind = match event.kind {
             EventKind::Connect => FormatKind::Connect,
             EventKind::Takeover => FormatKind::Takeover,
@@ -34,15 +31,22 @@ impl HeldDevice {
             EventKind::Disconnect | EventKind::FailedLogin | EventKind::Request => FormatKind::Disconnect,
         };
         let key = Key { session: nanos(event.session), kind, time: nanos(event.time) };
-        let source = event.payload.source().map(Box::from);
-        Self {
-            details: source.is_some().then(|| DetailsText::of(&event.payload)),
-            source,
-            key,
-            received_seconds: record.reception.received_at.0,
-            payload: event.payload.clone(),
-        }
+        let payload = event.payload;
+        let details = payload.has_source().then(|| DetailsText::of(&payload));
+        Self { key, received_seconds, payload, details }
     }
+
+    /// The source of the message; `None`: the IoT platform.
+    pub fn source(&self) -> Option<&str> {
+        self.payload.source()
+    }
+}
+
+/// The event that says what is shown. Where a takeover decides, the newest session is the one that was taken over, not the one
+/// that is shown.
+fn deciding(state: &DeviceState) -> &PresenceEvent {
+    let resolved = state.resolve().expect("a record is made by its first event");
+    state.newest_takeover().filter(|_| resolved.inferred).unwrap_or(resolved.event)
 }
 
 /// What a document keeps beside what is shown, and what is held beside the document.

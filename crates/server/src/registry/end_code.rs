@@ -18,7 +18,7 @@ impl EndCode {
 
     /// Of the event that ended the session.
     pub fn of(event: &PresenceEvent) -> Self {
-        if event.payload.source().is_none() && event.close_code < FIRST_CAUSE {
+        if !event.payload.has_source() && event.close_code < FIRST_CAUSE {
             return Self(event.close_code);
         }
         let place = Cause::place(held::cause(&event.payload, event.close_code));
