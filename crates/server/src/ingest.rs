@@ -27,7 +27,7 @@ use crate::freshness::RoundNumber;
 use crate::history::EventQueue;
 use crate::metrics::{FlawLabel, KindLabel, Metrics, SourceLabel};
 use crate::pending_ack::PendingAcks;
-use crate::registry::{Applied, Arrival, DeviceRegistry, Provenance, Record};
+use crate::registry::{Applied, Arrival, DeviceRegistry, LockedDevice, Provenance, Record};
 use crate::sync::backlog::{FetchedState, Item, LinkId, NextItem, PacketBatch, PassId, Pending, Tally};
 use crate::sync::settings::Partition;
 use broker::{BrokerFacts, Clusters};
@@ -223,7 +223,8 @@ impl Ingest {
                     self.metrics.client_id_mismatches.inc();
                 }
                 let provenance = if publish.retained { Provenance::Retained } else { Provenance::Live };
-                let applied = self.apply_event(device, event, arrivals.of(provenance), Recording::IfNews);
+                let locked = self.map.lock(device);
+                let applied = self.apply_event(locked, event, arrivals.of(provenance), Recording::IfNews);
                 tally.learned += u64::from(applied != Applied::Known);
                 tally.new_devices += u64::from(matches!(applied, Applied::Changed { from: None, .. }));
                 if provenance == Provenance::Live {
@@ -258,13 +259,13 @@ impl Ingest {
 
     fn apply_event(
         &self,
-        device: Device<'_>,
+        locked: LockedDevice<'_>,
         event: PresenceEvent,
         arrival: Arrival,
         recording: Recording,
     ) -> Applied {
         let entry = event.clone();
-        let applied = self.map.apply_then(device, event, arrival, |record, applied| {
+        let applied = locked.apply_then(event, arrival, |record, applied| {
             // First the history, then the feed: what has been published is on its way into the history.
             // Whether a replayed message is news cannot be told of a device of which not all is held.
             let (is_whole, is_populated) = (record.reception.is_whole(), self.feed.is_populated());
@@ -274,7 +275,7 @@ impl Ingest {
                 && is_event(arrival.provenance, applied, is_populated)
                 && self.events.add(HistoryEvent {
                     is_first_seen: is_populated && is_whole && is_new(applied),
-                    ..HistoryEvent::of(device, entry, arrival.at)
+                    ..HistoryEvent::of(record.device(), entry, arrival.at)
                 });
             self.publish(record, applied, in_history);
         });

@@ -35,6 +35,7 @@ mod tests;
 mod types;
 mod walk;
 
+use std::cell::Cell;
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU16, Ordering};
@@ -65,7 +66,7 @@ use self::sources::{Facets, SourceRecord, Sources};
 pub use self::types::RoundCount;
 use self::types::{DeviceType, RoundCounter, TimeOrder, TypeDirectory};
 use crate::freshness::RoundNumber;
-use presence::{Device, DeviceName, EventKind, PresenceEvent, Status, UnixSeconds};
+use presence::{Device, DeviceName, DeviceState, EventKind, PresenceEvent, Status, UnixSeconds};
 use store::ChangeCursor;
 
 /// Rounds whose devices are counted at once: more than there are links, each of which has one that is on.
@@ -169,26 +170,7 @@ impl DeviceRegistry {
         arrival: Arrival,
         then: impl FnOnce(&Record<'_>, Applied),
     ) -> Applied {
-        if event.kind == EventKind::FailedLogin {
-            return Applied::Known;
-        }
-        let live = (arrival.provenance == Provenance::Live).then(|| SessionEvent::of(&event, &self.sources));
-        let applied = self.change(device, arrival, |place, record| {
-            let applied = self.apply_to(place, record, event, arrival);
-            if let Some(event) = live
-                && applied != Applied::Known
-            {
-                self.count_session(record.device_type, event);
-            }
-            then(record, applied);
-            applied
-        });
-        if let Some(event) = live
-            && applied != Applied::Known
-        {
-            self.rates.count(event.kind, event.cause, arrival.at);
-        }
-        applied
+        self.lock(device).apply_then(event, arrival, then)
     }
 
     /// Notes a message that repeats the state of a device: only its time of receipt and provenance change. If that ends a
@@ -207,18 +189,8 @@ impl DeviceRegistry {
         }
     }
 
-    /// Changes the record of a device, which is made if there is none, and its index entries.
-    fn change(
-        &self,
-        device: Device<'_>,
-        arrival: Arrival,
-        change: impl FnOnce(RecordPlace, &mut Record<'_>) -> Applied,
-    ) -> Applied {
-        self.lock(device).change(arrival, change)
-    }
-
     /// Takes the right to change a device.
-    fn lock<'a>(&'a self, device: Device<'a>) -> LockedDevice<'a> {
+    pub fn lock<'a>(&'a self, device: Device<'a>) -> LockedDevice<'a> {
         let hash = self.hash(device);
         let shard_number = Self::shard_number(hash);
         LockedDevice {
@@ -226,6 +198,7 @@ impl DeviceRegistry {
             device,
             hash,
             shard_number,
+            state: Cell::default(),
             _changing: self.shards[shard_number].changing.lock(),
         }
     }
@@ -347,7 +320,10 @@ impl DeviceRegistry {
 
     /// The same, and what was opened of the device belongs to `read`.
     pub fn read_opened<T>(&self, device: Device<'_>, read: impl FnOnce(Record<'_>) -> T) -> Option<T> {
-        let hash = self.hash(device);
+        self.read_hashed(self.hash(device), device, read)
+    }
+
+    fn read_hashed<T>(&self, hash: u64, device: Device<'_>, read: impl FnOnce(Record<'_>) -> T) -> Option<T> {
         let records = self.shards[Self::shard_number(hash)].records.read();
         records.at(records.find(hash, device)?).map(|record| read(record.open()))
     }
@@ -410,15 +386,58 @@ impl DeviceRegistry {
 
 /// A device that nobody else changes, adds or lets go until this is dropped: what was seen of it stays so. It may be in the
 /// map or not.
-struct LockedDevice<'a> {
+pub struct LockedDevice<'a> {
     map: &'a DeviceRegistry,
     device: Device<'a>,
     hash: u64,
     shard_number: usize,
+    /// Its state, if that was read since it was locked.
+    state: Cell<Option<DeviceState>>,
     _changing: MutexGuard<'a, ()>,
 }
 
 impl LockedDevice<'_> {
+    /// Reads it as [`DeviceRegistry::read_opened`] does.
+    pub fn read<T>(&self, read: impl FnOnce(Record<'_>) -> T) -> Option<T> {
+        self.map.read_hashed(self.hash, self.device, read)
+    }
+
+    /// The same device, of which this state was read since it was locked, so that it is not opened again to be changed.
+    #[must_use]
+    pub fn knowing(self, state: Option<DeviceState>) -> Self {
+        Self { state: Cell::new(state), ..self }
+    }
+
+    /// Takes one event about it into account as [`DeviceRegistry::apply_then`] does.
+    pub fn apply_then(
+        &self,
+        event: PresenceEvent,
+        arrival: Arrival,
+        then: impl FnOnce(&Record<'_>, Applied),
+    ) -> Applied {
+        let map = self.map;
+        if event.kind == EventKind::FailedLogin {
+            return Applied::Known;
+        }
+        let live = (arrival.provenance == Provenance::Live).then(|| SessionEvent::of(&event, &map.sources));
+        let applied = self.change(arrival, |place, record| {
+            let applied = map.apply_to(place, record, event, arrival);
+            if let Some(event) = live
+                && applied != Applied::Known
+            {
+                map.count_session(record.device_type, event);
+            }
+            then(record, applied);
+            applied
+        });
+        if let Some(event) = live
+            && applied != Applied::Known
+        {
+            map.rates.count(event.kind, event.cause, arrival.at);
+        }
+        applied
+    }
+
     /// Whether it is in the map.
     fn is_held(&self) -> bool {
         self.map.shards[self.shard_number].records.read().find(self.hash, self.device).is_some()
@@ -446,7 +465,7 @@ impl LockedDevice<'_> {
         let place = RecordPlace::new(shard_number, at);
         let packed = records.at(at).expect("it was found or added under this lock");
         let mut record = match found {
-            Some(_) => packed.open(),
+            Some(_) => self.state.take().map_or_else(|| packed.open(), |state| packed.with(state)),
             None => Record::new(&packed.device_type, device.id, packed.reception.clone()),
         };
         let from = record.facets(&map.sources);

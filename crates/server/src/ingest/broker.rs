@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use super::Ingest;
 use super::other::MessageContext;
-use super::standing::DeviceAndParent;
+use super::standing::{DeviceAndParent, HeldDevice};
 use super::walks::{BrokerStart, Purpose};
 use crate::metrics::SourceNameLabel;
 use crate::registry::Applied;
@@ -122,7 +122,9 @@ impl Ingest {
     /// Ends the connection of a device if it was one of the broker that has started.
     pub(super) fn end_session(&mut self, device: Device<'_>, start: &BrokerStart) {
         let context = start.context();
-        let Some(held) = self.held(device) else { return };
+        let map = Arc::clone(&self.map);
+        let locked = map.lock(device);
+        let Some(held) = locked.read(HeldDevice::of) else { return };
         if held.source() != Some(context.source) {
             return;
         }
@@ -141,7 +143,8 @@ impl Ingest {
             protocol: None,
             parent: None,
         };
-        self.resolved(&event, Resolution::Apply(key), &standing, &context);
+        let showing = self.resolved(&event, Resolution::Apply(key), &standing, &context);
+        self.show(&event, showing, locked.knowing(Some(held.into_state())), &context);
     }
 
     /// The clients of a node that no longer runs are in an unknown state: nobody tells of their ends.

@@ -2,12 +2,13 @@
 //! source, and an event that counts becomes an event of the core, with a status document in place of the message.
 
 use std::borrow::Cow;
+use std::sync::Arc;
 
 use super::standing::{DeviceAndParent, DeviceDocument, HeldDevice};
 use super::{Arrivals, Ingest, Recording, sample};
 use crate::clock;
 use crate::metrics::SourceLabel;
-use crate::registry::{Applied, Arrival, Provenance};
+use crate::registry::{Applied, Arrival, LockedDevice, Provenance};
 use crate::sync::backlog::Tally;
 use formats::catalog::IOT_PLATFORM;
 use formats::order::{self, Delivery, IsSame, Key, Resolution, Shown, Transmission};
@@ -110,7 +111,9 @@ impl Ingest {
         context: &MessageContext<'_>,
     ) -> Applied {
         let device = device_of(&event.device);
-        let held = self.held(device);
+        let map = Arc::clone(&self.map);
+        let locked = map.lock(device);
+        let held = locked.read(HeldDevice::of);
         if self.is_anothers(held.as_ref(), context) {
             return Applied::Known;
         }
@@ -125,7 +128,8 @@ impl Ingest {
             self.note_message(device, context);
             return Applied::Known;
         }
-        self.resolved(event, resolution, &standing, context)
+        let showing = self.resolved(event, resolution, &standing, context);
+        self.show(event, showing, locked.knowing(held.map(HeldDevice::into_state)), context)
     }
 
     fn alive(
@@ -150,8 +154,9 @@ impl Ingest {
         time: Option<UnixNanos>,
         context: &MessageContext<'_>,
     ) {
-        let device = device_of(name);
-        let held = self.held(device);
+        let map = Arc::clone(&self.map);
+        let locked = map.lock(device_of(name));
+        let held = locked.read(HeldDevice::of);
         if self.is_anothers(held.as_ref(), context) {
             return;
         }
@@ -175,17 +180,18 @@ impl Ingest {
             protocol: None,
             parent,
         };
-        self.resolved(&event, resolution, &standing, context);
+        let showing = self.resolved(&event, resolution, &standing, context);
+        self.show(&event, showing, locked.knowing(held.map(HeldDevice::into_state)), context);
     }
 
-    /// Does what the order of the source has decided.
+    /// Does what the order of the source has decided, and says what is to be shown of the device from now on, if that changes.
     pub(super) fn resolved(
         &mut self,
         event: &Event<'_>,
         resolution: Resolution,
         standing: &DeviceAndParent<'_>,
         context: &MessageContext<'_>,
-    ) -> Applied {
+    ) -> Option<(Shown, Recording)> {
         let device = device_of(&event.device);
         self.note_message(device, context);
         if !matches!(resolution, Resolution::Late | Resolution::Record) {
@@ -193,28 +199,22 @@ impl Ingest {
         }
         match resolution {
             Resolution::Apply(key) => {
-                let shown = self.shown(event, (&key, IsSame::No), standing, context);
-                self.apply_shown(event, &shown, Recording::IfNews, context)
+                return Some((self.shown(event, (&key, IsSame::No), standing, context), Recording::IfNews));
             }
             Resolution::Renew(key) => {
-                let shown = self.shown(event, (&key, IsSame::Yes), standing, context);
-                self.apply_shown(event, &shown, Recording::Never, context)
+                return Some((self.shown(event, (&key, IsSame::Yes), standing, context), Recording::Never));
             }
             Resolution::Confirm => {
                 self.confirm(device, context);
                 self.metrics.events_known.inc();
-                Applied::Known
             }
             Resolution::Late => {
                 self.confirm(device, context);
                 self.pass_over(context.source, "late");
-                Applied::Known
             }
-            Resolution::Record => {
-                self.record(event, context);
-                Applied::Known
-            }
+            Resolution::Record => self.record(event, context),
         }
+        None
     }
 
     fn confirm(&self, device: Device<'_>, context: &MessageContext<'_>) {
@@ -242,17 +242,19 @@ impl Ingest {
         Shown::of_own(own, is_same, held.as_ref(), parent.as_ref(), rule)
     }
 
-    fn apply_shown(
+    /// Shows a device as [`Ingest::resolved`] says.
+    pub(super) fn show(
         &mut self,
         event: &Event<'_>,
-        shown: &Shown,
-        recording: Recording,
+        showing: Option<(Shown, Recording)>,
+        locked: LockedDevice<'_>,
         context: &MessageContext<'_>,
     ) -> Applied {
+        let Some((shown, recording)) = showing else { return Applied::Known };
         let device = device_of(&event.device);
-        let payload = status::pack(context.source, event, shown, context.payload);
+        let payload = status::pack(context.source, event, &shown, context.payload);
         let event = core_event(&shown.key, payload);
-        let applied = self.apply_event(device, event, context.arrival, recording);
+        let applied = self.apply_event(locked, event, context.arrival, recording);
         if applied != Applied::Known {
             self.families.parent_changed(device);
         }
@@ -277,7 +279,9 @@ impl Ingest {
     /// The convention says that the device is gone: it is disconnected, and then forgotten. One through which others are reached
     /// stays, as they do.
     fn removed(&mut self, name: &DeviceName<'_>, context: &MessageContext<'_>) {
-        let held = self.held(device_of(name));
+        let map = Arc::clone(&self.map);
+        let locked = map.lock(device_of(name));
+        let held = locked.read(HeldDevice::of);
         if held.is_none() || self.is_anothers(held.as_ref(), context) {
             self.pass_over(context.source, "removed_unknown");
             return;
@@ -296,7 +300,8 @@ impl Ingest {
         let standing = DeviceAndParent::of(held.as_ref(), None);
         let resolution =
             standing.decide(|held, parent| order::resolve(&event, context.delivery, held, parent));
-        self.resolved(&event, resolution, &standing, context);
+        let showing = self.resolved(&event, resolution, &standing, context);
+        self.show(&event, showing, locked.knowing(held.map(HeldDevice::into_state)), context);
         let device = device_of(name);
         // Until all families are found, nobody knows who is no parent. A removal in the first seconds is rare.
         while self.walks.are_finding() {

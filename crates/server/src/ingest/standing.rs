@@ -15,7 +15,7 @@ pub(super) struct HeldDevice {
     /// The key of what is shown.
     key: Key,
     received_seconds: u32,
-    payload: Payload,
+    state: DeviceState,
     /// What its document keeps beside what is shown; `None`: it is a message of the IoT platform.
     details: Option<DetailsText>,
 }
@@ -23,7 +23,7 @@ pub(super) struct HeldDevice {
 impl HeldDevice {
     pub fn of(record: Record<'_>) -> Self {
         let received_seconds = record.reception.received_at.0;
-        let event = record.state.into_only_session().unwrap_or_else(|state| deciding(&state).clone());
+        let event = deciding(&record.state);
         let kind = match event.kind {
             EventKind::Connect => FormatKind::Connect,
             EventKind::Takeover => FormatKind::Takeover,
@@ -31,14 +31,22 @@ impl HeldDevice {
             EventKind::Disconnect | EventKind::FailedLogin | EventKind::Request => FormatKind::Disconnect,
         };
         let key = Key { session: nanos(event.session), kind, time: nanos(event.time) };
-        let payload = event.payload;
-        let details = payload.has_source().then(|| DetailsText::of(&payload));
-        Self { key, received_seconds, payload, details }
+        let details = event.payload.has_source().then(|| DetailsText::of(&event.payload));
+        Self { key, received_seconds, state: record.state, details }
+    }
+
+    fn payload(&self) -> &Payload {
+        &deciding(&self.state).payload
     }
 
     /// The source of the message; `None`: the IoT platform.
     pub fn source(&self) -> Option<&str> {
-        self.payload.source()
+        self.payload().source()
+    }
+
+    /// The state that was opened.
+    pub fn into_state(self) -> DeviceState {
+        self.state
     }
 }
 
@@ -87,7 +95,7 @@ impl<'a> DeviceDocument<'a> {
     /// What is held, with another state in its document; `None` if there is none.
     pub fn shown_again(&self, shown: &Shown, parent: Option<&DeviceName<'_>>) -> Option<Payload> {
         self.details.as_ref()?;
-        status::shown_again(&self.held.payload, shown, parent)
+        status::shown_again(self.held.payload(), shown, parent)
     }
 }
 

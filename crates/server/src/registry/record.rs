@@ -90,6 +90,11 @@ impl PackedRecord {
         Record { device_type, id, state, reception: self.reception.clone() }
     }
 
+    /// With its state, which was opened before and has not changed since.
+    pub fn with(&self, state: DeviceState) -> Record<'_> {
+        Record { device_type: &self.device_type, id: self.id(), state, reception: self.reception.clone() }
+    }
+
     /// Takes over what has become of it.
     pub fn fill(&mut self, body: Box<[u8]>) {
         self.body = body;
