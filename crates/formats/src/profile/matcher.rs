@@ -102,9 +102,7 @@ impl LevelNode {
             tail.walk_back(topic, visit);
         }
         let Some(level) = first_level(&mut rest) else { return visit(&self.targets) };
-        for node in self.children(level, position) {
-            node.walk(rest, LevelPosition::Inner, visit);
-        }
+        self.each_child(level, position, |node| node.walk(rest, LevelPosition::Inner, visit));
     }
 
     /// The same from the end, as long as a level is left for the capture of several.
@@ -113,15 +111,23 @@ impl LevelNode {
         let mut rest = Some(topic);
         let Some(level) = last_level(&mut rest) else { return };
         let Some(rest) = rest else { return };
-        for node in self.children(level, LevelPosition::Inner) {
-            node.walk_back(rest, visit);
-        }
+        self.each_child(level, LevelPosition::Inner, |node| node.walk_back(rest, visit));
     }
 
-    fn children(&self, level: &str, position: LevelPosition) -> impl Iterator<Item = &LevelNode> {
-        let any = self.any.as_deref().filter(|_| Level::One(None).takes(level, position));
-        let affixed = self.affixed.iter().filter(move |(affixed, _)| affixed.takes(level, position));
-        self.literals.get(level).into_iter().chain(any).chain(affixed.map(|(_, node)| node))
+    fn each_child(&self, level: &str, position: LevelPosition, mut visit: impl FnMut(&LevelNode)) {
+        if let Some(node) = self.literals.get(level) {
+            visit(node);
+        }
+        if let Some(node) = &self.any
+            && Level::One(None).takes(level, position)
+        {
+            visit(node);
+        }
+        for (affixed, node) in &self.affixed {
+            if affixed.takes(level, position) {
+                visit(node);
+            }
+        }
     }
 }
 

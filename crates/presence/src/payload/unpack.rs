@@ -133,6 +133,7 @@ fn behind<'a>(text: &'a [u8], wanted: &[u8]) -> Option<&'a [u8]> {
 }
 
 /// What follows one operation; nothing follows those of a document but its message.
+#[inline]
 fn skip(packed: &[u8]) -> Option<&[u8]> {
     let (&code, rest) = packed.split_first()?;
     match code {
